@@ -1,0 +1,49 @@
+# Two commands matter: `make demo` shows what laptime does, `make test` says whether it works.
+# Both make the virtual environment and install everything they need.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+# Work in parallel, but leave torch one thread per worker.
+JOBS ?= $(shell nproc 2>/dev/null || echo 1)
+
+.PHONY: demo test lint bench format clean browser
+
+demo: $(READY)
+	rm -rf runs/demo
+	$(BIN)/laptime profile preset:tiny-vlm --samples 20 --prompt-tokens 64 --new-tokens 32 \
+	  --image-size 672x672 --batch 1 --per-token --repeats 2 --verify --out runs/demo
+
+test: lint browser
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS) --dist loadfile
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(READY)
+	$(BIN)/python benchmarks/startup.py
+
+format: $(READY)
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+# The page tests open pages in a real browser: Debian's, where it can be installed.
+browser:
+	@command -v chromium >/dev/null && command -v chromedriver >/dev/null || { \
+	  if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
+	    apt-get update -q && apt-get install -q -y --no-install-recommends chromium chromium-driver fonts-dejavu-core; \
+	  else echo "install chromium and chromedriver for the page tests"; fi; }
+
+# torch by its own line and pin: unpinned, pip takes several GB of CUDA packages.
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q -c constraints.txt torch==2.13.0
+	$(BIN)/pip install -q -c constraints.txt -e '.[torch,dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) runs .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,187 @@
+"""What does looking cost? Instrumented generate() against bare generate(), interleaved, on a GPU.
+
+    python benchmarks/observer_effect.py preset:qwen3-4b --tokens 24 --rounds 60 --peers
+    python benchmarks/observer_effect.py preset:qwen3-4b --cache static --tokens 64 --rounds 60 --peers
+
+Each round runs every way once, in a new random order, on the same input. A call's time is the host's wall clock
+from an idle device to an idle device, whatever the way of looking does around and inside the call. The figure is
+the median of the rounds' ratios to the bare call, with a bootstrap interval.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import random
+import sys
+import time
+from collections.abc import Callable
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from laptime import StageTimer
+from laptime.measure.environment import describe
+from laptime.measure.session import quiet_collector
+from laptime.models.loading import load_model
+from laptime.stats import median_interval, ratio_of_medians
+from laptime.workload.inputs import make_inputs
+from recorded import record
+
+PROFILER_ROUNDS = 8  # one profiled call takes seconds to collect
+
+
+def main() -> None:
+    """Measure one model and write benchmarks/results/observer_effect-NAME.json."""
+    arguments = parse()
+    loaded = load_model(arguments.model)
+    model, device = loaded.model, loaded.device
+    model.generation_config.eos_token_id = None
+    made = make_inputs(
+        loaded,
+        prompt_tokens=arguments.prompt,
+        image_size=(arguments.image, arguments.image) if loaded.is_vlm else None,
+        new_tokens=arguments.tokens,
+    )
+    call = {**made.kwargs, "max_new_tokens": arguments.tokens, "do_sample": False}
+    if arguments.cache:
+        call["cache_implementation"] = arguments.cache
+    total, every = StageTimer(model), StageTimer(model, per_token=True)
+    said = set(model.generate(**call)[0].tolist())
+    never = next(token for token in range(3, 10**6) if token not in said)
+    with_eos = {**call, "eos_token_id": never}  # checked for at every step, never said
+    ways: dict[str, Callable[[], float]] = {
+        "bare": lambda: wall_ms(model, call, device),
+        "laptime total": lambda: wall_ms(model, call, device, total),
+        "laptime per token": lambda: wall_ms(model, call, device, every),
+        "bare, EOS possible": lambda: wall_ms(model, with_eos, device),
+        "laptime total, EOS possible": lambda: wall_ms(model, with_eos, device, total),
+    }
+    if arguments.peers:
+        ways["synchronize every step"] = lambda: wall_ms(
+            model, {**call, "logits_processor": [Synchronizes(device)]}, device
+        )
+        tracker = optimum_tracker()
+        if tracker is not None:
+            ways["optimum-benchmark per token"] = lambda: wall_ms(
+                model, {**call, "logits_processor": [tracker]}, device, tracked(tracker)
+            )
+        ways["torch.profiler"] = lambda: profiled_ms(model, call, device)
+    for _ in range(arguments.warmup):
+        for name, way in ways.items():
+            if name != "torch.profiler":
+                way()
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    shuffle = random.Random(0)
+    with quiet_collector():
+        for number in range(arguments.rounds):
+            order = [n for n in ways if n != "torch.profiler" or number < PROFILER_ROUNDS]
+            shuffle.shuffle(order)
+            for name in order:
+                times[name].append(ways[name]())
+    samples = [*total.samples, *every.samples]
+    rows = {}
+    for name, values in times.items():
+        base = times["bare, EOS possible" if "EOS" in name else "bare"]
+        pair = ratio_of_medians(values, base[: len(values)], paired=True)
+        rows[name] = {"median_ms": median_interval(values), "ratio": pair, "rounds": len(values)}
+        bounds = f"[{pair.low:.4f}, {pair.high:.4f}]"
+        print(f"{name:32} {median_interval(values).value:9.2f} ms  x{pair.value:.4f} {bounds}  n={len(values)}")
+    closing = sum(s.stages.closes() for s in samples)
+    print(f"closure: {closing} of {len(samples)} samples close to the nanosecond")
+    compiled = sum("recompiled" in s.flags for s in samples)
+    last = samples[-1]
+    figures = {
+        "model": arguments.model,
+        "cache": arguments.cache or "dynamic",
+        "prompt_tokens": made.prompt_tokens,
+        "image_tokens": made.image_tokens,
+        "new_tokens": arguments.tokens,
+        "ways": rows,
+        "samples": len(samples),
+        "samples_that_close": closing,
+        "samples_that_compiled": compiled,
+        "flags": {flag: sum(flag in s.flags for s in samples) for s in samples for flag in s.flags},
+        "a_sample": {"stages": last.stages, "ttft_ms": last.ttft_ms, "tpot_ms": last.tpot_ms, "gpu": last.gpu},
+    }
+    name = arguments.model.removeprefix("preset:") + ("-" + arguments.cache if arguments.cache else "")
+    print(record(f"observer_effect-{name}", figures, describe(device)))
+
+
+def wall_ms(model: Any, call: dict[str, Any], device: torch.device, around: Any = None) -> float:
+    """Wall time of one generate(), from idle to idle. `around` is entered before the clock starts."""
+    with around if around is not None else nullcontext():
+        wait(device)
+        begin = time.perf_counter_ns()
+        model.generate(**call)
+        wait(device)
+        return (time.perf_counter_ns() - begin) / 1e6
+
+
+def profiled_ms(model: Any, call: dict[str, Any], device: torch.device) -> float:
+    """The same inside torch.profiler, whose own start and end are not counted."""
+    activities = [torch.profiler.ProfilerActivity.CPU]
+    if device.type == "cuda":
+        activities.append(torch.profiler.ProfilerActivity.CUDA)
+    with torch.profiler.profile(activities=activities):
+        return wall_ms(model, call, device)
+
+
+class Synchronizes:
+    """Waits for the device at every step's logits, and reads the clock: the usual way of timing steps."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.times: list[int] = []
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        wait(self.device)
+        self.times.append(time.perf_counter_ns())
+        return scores
+
+
+def optimum_tracker() -> Any:
+    """optimum-benchmark's per-token tracker, read from its own file; None where it isn't installed."""
+    package = importlib.util.find_spec("optimum_benchmark")
+    if package is None or package.origin is None:
+        print("optimum-benchmark is not installed: left out", file=sys.stderr)
+        return None
+    file = Path(package.origin).parent / "trackers" / "latency.py"
+    spec = importlib.util.spec_from_file_location("optimum_benchmark_latency", file)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.PerTokenLatencySessionTrackerLogitsProcessor(device="cuda", backend="pytorch")
+
+
+@contextmanager
+def tracked(tracker: Any) -> Any:
+    """One session of one call, as its own inference scenario does it."""
+    with tracker.session(), tracker.track():
+        yield
+
+
+def wait(device: torch.device) -> None:
+    """Until the device is idle."""
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
+
+
+def parse() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model")
+    parser.add_argument("--cache")
+    parser.add_argument("--prompt", type=int, default=512)
+    parser.add_argument("--image", type=int, default=672)
+    parser.add_argument("--tokens", type=int, default=24)
+    parser.add_argument("--rounds", type=int, default=60)
+    parser.add_argument("--warmup", type=int, default=3)
+    parser.add_argument("--peers", action="store_true")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

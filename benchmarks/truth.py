@@ -1,0 +1,121 @@
+"""Are the stages true? One call timed by laptime and traced by torch.profiler; both tell the spans.
+
+    python benchmarks/truth.py preset:qwen3-4b preset:molmoe-1b preset:qwen2.5-vl-3b
+
+The trace knows nothing of laptime's event times: it has the host's calls that recorded the events, and every
+kernel with its launch. An event is reached by its stream when the last kernel launched before its record has
+ended, and not before the record itself: the later of the two is the mark's instant on the trace's clock.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from laptime import StageTimer
+from laptime.measure.environment import describe
+from laptime.measure.timeline import partition
+from laptime.models.loading import load_model
+from laptime.record import Mark, Sample, StageTimes
+from laptime.trace.reading import read_timeline
+from laptime.trace.timeline import GpuTimeline, launches
+from laptime.workload.inputs import make_inputs
+from recorded import record
+
+STAGES = ("vision", "prefill", "decode", "total")
+
+
+def main() -> None:
+    """Compare on each model, some calls each, and write benchmarks/results/truth.json."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("models", nargs="+")
+    parser.add_argument("--calls", type=int, default=3)
+    parser.add_argument("--tokens", type=int, default=12)
+    arguments = parser.parse_args()
+    rows: list[dict[str, Any]] = []
+    device = torch.device("cuda", 0)
+    for name in arguments.models:
+        for cache in (None, "static") if name == arguments.models[0] else (None,):
+            rows += compare(name, cache, arguments.calls, arguments.tokens)
+    worst = max(abs(row["relative_difference"][stage]) for row in rows for stage in row["relative_difference"])
+    for row in rows:
+        differences = "  ".join(f"{stage} {100 * d:+.3f} %" for stage, d in row["relative_difference"].items())
+        print(f"{row['model']:24} {row['cache']:8} {differences}")
+    print(f"largest difference: {100 * worst:.3f} %")
+    print(record("truth", {"calls": rows, "largest_relative_difference": worst}, describe(device)))
+
+
+def compare(name: str, cache: str | None, calls: int, tokens: int) -> list[dict[str, Any]]:
+    """Rows of one model: laptime's spans, the trace's, the relative difference."""
+    loaded = load_model(name)
+    loaded.model.generation_config.eos_token_id = None
+    made = make_inputs(loaded, prompt_tokens=256, image_size=(672, 672) if loaded.is_vlm else None, new_tokens=tokens)
+    call = {**made.kwargs, "max_new_tokens": tokens, "do_sample": False}
+    if cache:
+        call["cache_implementation"] = cache
+    for _ in range(4):
+        loaded.model.generate(**call)
+    rows = []
+    for _ in range(calls):
+        sample, timeline = timed_and_traced(loaded.model, call)
+        traced = stages_of(timeline, sample)
+        rows.append(
+            {
+                "model": name,
+                "cache": cache or "dynamic",
+                "laptime": sample.stages,
+                "trace": traced,
+                "relative_difference": {
+                    stage: sample.stages.stage(stage) / traced.stage(stage) - 1
+                    for stage in STAGES
+                    if traced.stage(stage)
+                },
+            }
+        )
+    del loaded, made, call
+    torch.cuda.empty_cache()
+    return rows
+
+
+def timed_and_traced(model: Any, call: dict[str, Any]) -> tuple[Sample, GpuTimeline]:
+    """One call under both."""
+    activities = [torch.profiler.ProfilerActivity.CPU, torch.profiler.ProfilerActivity.CUDA]
+    with StageTimer(model) as timer:
+        with torch.profiler.profile(activities=activities) as profiler:
+            model.generate(**call)
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "trace.json"
+            profiler.export_chrome_trace(str(file))
+            return timer.last, read_timeline(file)
+
+
+def stages_of(timeline: GpuTimeline, sample: Sample) -> StageTimes:
+    """The partition as the trace tells it: the sample's marks at the trace's instants."""
+    calls = timeline.calls
+    names = np.array([timeline.strings[i] for i in calls.name])
+    records = np.flatnonzero(np.char.startswith(names, "cudaEventRecord"))
+    if len(records) != len(sample.marks):
+        sys.exit(f"{len(records)} event records in the trace, {len(sample.marks)} marks in the sample")
+    launch = launches(timeline)
+    known = launch >= 0
+    launched_ns = calls.start_ns[launch[known]]
+    ended_ns = timeline.activities.end_ns[known]
+    instants = []
+    for index in records:
+        before = ended_ns[launched_ns < calls.start_ns[index]]
+        instants.append(max(int(before.max()) if len(before) else 0, int(calls.end_ns[index])))
+    marks = [
+        Mark(mark.kind, instant - instants[0], instant - instants[0])
+        for mark, instant in zip(sample.marks, instants, strict=True)
+    ]
+    return partition(marks).stages
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,5 @@
+"""`python -m laptime`."""
+
+from laptime.cli.main import main
+
+main()

@@ -1,0 +1,1 @@
+"""Exact measuring: marks on one clock, spans between them, samples under watch."""

@@ -1,0 +1,106 @@
+"""The environment of a run: what must be equal for two measurements to be compared."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+
+import laptime
+from laptime.measure.gpu_monitor import GpuMonitor
+from laptime.record import Environment
+
+VARIABLES = (
+    "CUDA_VISIBLE_DEVICES",
+    "CUDA_LAUNCH_BLOCKING",
+    "CUDA_DEVICE_MAX_CONNECTIONS",
+    "NVIDIA_TF32_OVERRIDE",
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "PYTORCH_CUDA_ALLOC_CONF",
+    "PYTORCH_ALLOC_CONF",
+    "TORCHINDUCTOR_MAX_AUTOTUNE",
+    "TORCHDYNAMO_DISABLE",
+    "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE",
+    "TOKENIZERS_PARALLELISM",
+)
+"""The variables that change speed. No other is ever copied: an environment holds secrets."""
+
+
+def describe(device: torch.device) -> Environment:
+    """The environment as seen from this process, for work on `device`."""
+    return Environment(
+        laptime=laptime.__version__,
+        python=platform.python_version(),
+        platform=f"{platform.system()} {platform.release()} {platform.machine()}",
+        cpu=_cpu_name(),
+        cpu_count=_cpu_count(),
+        memory_bytes=_memory_bytes(),
+        torch=str(torch.__version__),
+        torch_threads=torch.get_num_threads(),
+        transformers=transformers.__version__,
+        device=str(device),
+        gpu_count=torch.cuda.device_count(),
+        cuda=torch.version.cuda,
+        tf32_matmul=_tf32() if device.type == "cuda" else None,
+        matmul_precision=torch.get_float32_matmul_precision(),
+        deterministic=torch.are_deterministic_algorithms_enabled(),
+        variables={name: os.environ[name] for name in VARIABLES if name in os.environ},
+        **_gpu_facts(device),
+        **_git_facts(),
+    )
+
+
+def _gpu_facts(device: torch.device) -> dict[str, Any]:
+    if device.type != "cuda":
+        return {}
+    properties = torch.cuda.get_device_properties(device)
+    monitor = GpuMonitor.open(device)
+    return {
+        "gpu": properties.name,
+        "gpu_memory_bytes": properties.total_memory,
+        "compute_capability": f"{properties.major}.{properties.minor}",
+        "cudnn": str(torch.backends.cudnn.version()),
+        **(monitor.facts() if monitor else {}),
+    }
+
+
+def _tf32() -> bool:
+    return bool(torch.backends.cuda.matmul.allow_tf32)
+
+
+def _git_facts() -> dict[str, Any]:
+    """Commit and state of the checkout that the command is run in; nothing outside one."""
+
+    def git(*arguments: str) -> str:
+        command = ["git", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, timeout=5, check=True).stdout.strip()  # noqa: S603
+
+    with suppress(OSError, subprocess.SubprocessError):
+        return {"git_commit": git("rev-parse", "HEAD"), "git_dirty": bool(git("status", "--porcelain", "-uno"))}
+    return {}
+
+
+def _cpu_name() -> str:
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def _cpu_count() -> int:
+    """Cores this process may use, which is what threads are made for; not what the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _memory_bytes() -> int | None:
+    with suppress(OSError, ValueError, AttributeError):
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return None

@@ -1,0 +1,97 @@
+"""What the GPU says of itself through NVML: clocks, temperature, power, throttling, energy, who else uses it."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from typing import Any
+
+import torch
+
+from laptime.record import GpuState
+
+ENERGY_REFRESH_S = 0.01
+"""NVML's energy counter moves about every 10 ms (FACTS): its error on a call is up to two such steps."""
+
+ENERGY_MIN_S = 0.5
+"""Shorter calls get no energy: at 0.5 s the refresh is at most 4 % of it."""
+
+THROTTLE_REASONS = {
+    0x04: "sw-power-cap",
+    0x08: "hw-slowdown",
+    0x20: "sw-thermal",
+    0x40: "hw-thermal",
+    0x80: "hw-power-brake",
+}
+"""NVML clock event reasons that lower the clocks under load (idle, user settings and sync boost are no throttling)."""
+
+
+class GpuMonitor:
+    """NVML's handle of one torch device. Every reading takes tens of microseconds: read around calls, not in them."""
+
+    def __init__(self, nvml: Any, handle: Any) -> None:
+        self._nvml = nvml
+        self._handle = handle
+
+    @classmethod
+    def open(cls, device: torch.device) -> GpuMonitor | None:
+        """The monitor of a CUDA device; None for other devices and where NVML can't be had."""
+        if device.type != "cuda":
+            return None
+        try:
+            import pynvml
+        except ImportError:
+            return None
+        try:
+            pynvml.nvmlInit()
+            uuid = str(torch.cuda.get_device_properties(device).uuid)
+            return cls(pynvml, pynvml.nvmlDeviceGetHandleByUUID(uuid if uuid.startswith("GPU-") else f"GPU-{uuid}"))
+        except pynvml.NVMLError:
+            return None
+
+    def state(self) -> GpuState:
+        """Clocks, temperature, power and throttle reasons now; None for what this GPU doesn't tell."""
+        nvml, handle = self._nvml, self._handle
+        watts = self._ask(nvml.nvmlDeviceGetPowerUsage, handle)
+        reasons = self._ask(nvml.nvmlDeviceGetCurrentClocksThrottleReasons, handle) or 0
+        return GpuState(
+            sm_mhz=self._ask(nvml.nvmlDeviceGetClockInfo, handle, nvml.NVML_CLOCK_SM),
+            memory_mhz=self._ask(nvml.nvmlDeviceGetClockInfo, handle, nvml.NVML_CLOCK_MEM),
+            temperature_c=self._ask(nvml.nvmlDeviceGetTemperature, handle, nvml.NVML_TEMPERATURE_GPU),
+            power_w=None if watts is None else watts / 1e3,
+            throttle=[name for bit, name in THROTTLE_REASONS.items() if reasons & bit],
+        )
+
+    def energy_mj(self) -> int | None:
+        """Millijoules since the driver was loaded."""
+        return self._ask(self._nvml.nvmlDeviceGetTotalEnergyConsumption, self._handle)
+
+    def foreign_processes(self) -> int:
+        """Other processes computing on this GPU. In a container NVML may show our own under another number."""
+        processes = self._ask(self._nvml.nvmlDeviceGetComputeRunningProcesses, self._handle) or []
+        pids = {process.pid for process in processes}
+        return len(pids - {os.getpid()}) if os.getpid() in pids else max(0, len(pids) - 1)
+
+    def facts(self) -> dict[str, Any]:
+        """What doesn't change during a run: driver, power limit, highest clock, persistence mode."""
+        nvml, handle = self._nvml, self._handle
+        limit_mw = self._ask(nvml.nvmlDeviceGetEnforcedPowerLimit, handle)
+        persistence = self._ask(nvml.nvmlDeviceGetPersistenceMode, handle)
+        return {
+            "driver": self._ask(nvml.nvmlSystemGetDriverVersion),
+            "gpu_power_limit_w": None if limit_mw is None else limit_mw / 1e3,
+            "gpu_max_sm_mhz": self._ask(nvml.nvmlDeviceGetMaxClockInfo, handle, nvml.NVML_CLOCK_SM),
+            "gpu_persistence": None if persistence is None else bool(persistence),
+        }
+
+    @staticmethod
+    def meaningful_energy_j(before_mj: int | None, after_mj: int | None, elapsed_s: float) -> float | None:
+        """Joules of a call, or None where the counter is too coarse for so short a call."""
+        if before_mj is None or after_mj is None or elapsed_s < ENERGY_MIN_S or after_mj <= before_mj:
+            return None
+        return (after_mj - before_mj) / 1e3
+
+    def _ask(self, question: Any, *arguments: Any) -> Any:
+        with suppress(self._nvml.NVMLError, AttributeError):
+            return question(*arguments)
+        return None

@@ -1,0 +1,216 @@
+"""`laptime profile` without its clothes: a request in, samples out to a sink, one SessionEnd back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+import torch
+
+from laptime.errors import LaptimeError
+from laptime.measure.environment import describe
+from laptime.measure.session import Input, Plan, Progress, measure
+from laptime.measure.stage_timer import StageTimer
+from laptime.measure.subtract import subtract
+from laptime.models.loading import Loaded, load_model
+from laptime.record import Environment, Sample, Scalar, SessionEnd, Subtraction
+from laptime.workload.datasets import inputs_from_example, read_jsonl
+from laptime.workload.inputs import make_inputs
+
+Method = Literal["direct", "subtract", "both"]
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """What to profile: a model, a workload, the knobs and how to measure."""
+
+    model: str
+    samples: int = 20
+    prompt_tokens: int = 64
+    new_tokens: int = 32
+    image_size: tuple[int, int] | None = None  # width, height; None: the default of the kind of model
+    batch: int = 1
+    data: Path | None = None  # JSONL of {image, question} instead of a synthetic workload
+    dtype: str = "auto"
+    device: str = "auto"
+    attention: str | None = None
+    cache: str | None = None  # transformers' cache_implementation; None is its dynamic cache
+    compile: bool = True  # let transformers compile the decode step where the cache allows it
+    prefill_chunk: int | None = None
+    tf32: bool = False
+    trust_remote_code: bool = False
+    vision_module: str | None = None
+    projector_module: str | None = None
+    language_module: str | None = None
+    seed: int = 0
+    per_token: bool = False
+    verify: bool = False
+    method: Method = "direct"
+    plan: Plan = Plan()
+
+
+DEFAULT_IMAGE_SIZE = (672, 672)
+
+
+class Prepared(msgspec.Struct, frozen=True, kw_only=True):
+    """A loaded model with its inputs, ready to be timed."""
+
+    loaded: Any  # models.loading.Loaded
+    inputs: list[Input]
+    config: dict[str, Scalar]
+    environment: Environment
+
+
+def prepare(request: Request) -> Prepared:
+    """Load the model and make the inputs. Raises LaptimeError for whatever can't be measured, before measuring."""
+    _check(request)
+    loaded = load_model(
+        request.model,
+        dtype=request.dtype,
+        device=request.device,
+        attn_implementation=request.attention,
+        trust_remote_code=request.trust_remote_code,
+        seed=request.seed,
+    )
+    model = loaded.model
+    device = next(model.parameters()).device
+    if device.type == "cuda":
+        torch.backends.cuda.matmul.allow_tf32 = request.tf32
+        torch.backends.cudnn.allow_tf32 = request.tf32
+    image_size = request.image_size
+    if image_size is None and loaded.is_vlm and request.data is None:
+        image_size = DEFAULT_IMAGE_SIZE
+    generation = _generation_arguments(request)
+    if request.data is None:
+        # A fixed number of tokens per call, whatever a random or a talkative model would say: EOS is ignored.
+        model.generation_config.eos_token_id = None
+    inputs = [
+        Input(sample_id, {**kwargs, **generation}) for sample_id, kwargs in _workload(request, loaded, image_size)
+    ]
+    config: dict[str, Scalar] = {
+        "model": request.model,
+        "dtype": str(next(model.parameters()).dtype).removeprefix("torch."),
+        "attention": getattr(model.config, "_attn_implementation", None),
+        "cache": request.cache or "dynamic",
+        "compile": _compiles(request, device),
+        "prefill_chunk": request.prefill_chunk,
+        "batch": request.batch,
+        "prompt_tokens": None if request.data else request.prompt_tokens,
+        "new_tokens": request.new_tokens,
+        "image_size": None if image_size is None else f"{image_size[0]}x{image_size[1]}",
+        "data": None if request.data is None else request.data.name,
+        "autocast": request.plan.autocast,
+        "cache_policy": request.plan.cache_policy,
+        "tf32": request.tf32 if device.type == "cuda" else None,
+    }
+    config = {name: value for name, value in config.items() if value is not None}
+    return Prepared(loaded=loaded, inputs=inputs, config=config, environment=describe(device))
+
+
+def run(
+    prepared: Prepared, request: Request, sink: Callable[[Sample | Subtraction], None], progress: Progress
+) -> SessionEnd:
+    """Measure what was prepared. The sink gets each finished record at once."""
+    model = prepared.loaded.model
+    timer = StageTimer(
+        model,
+        per_token=request.per_token,
+        vision=request.vision_module,
+        projector=request.projector_module,
+        language=request.language_module,
+        config=prepared.config,
+    )
+
+    def beside(item: Input, sample: Sample) -> None:
+        with _untimed(timer):
+            sink(
+                subtract(
+                    model,
+                    timer.anatomy,
+                    item,
+                    repeat=sample.repeat,
+                    autocast=request.plan.autocast,
+                    direct=sample if request.method == "both" else None,
+                )
+            )
+
+    with timer:
+        end = measure(
+            timer,
+            prepared.inputs,
+            request.plan,
+            sink,
+            progress,
+            beside if request.method != "direct" else None,
+        )
+        if request.verify:
+            end = msgspec.structs.replace(end, tokens_identical=tokens_identical(timer, prepared.inputs[0]))
+    return end
+
+
+def tokens_identical(timer: StageTimer, item: Input) -> bool:
+    """Whether greedy generate() gives the same ids with the timer on as with it off."""
+    timed = timer.model.generate(**item.kwargs)
+    with _untimed(timer):
+        bare = timer.model.generate(**item.kwargs)
+    return bool(torch.equal(timed, bare))
+
+
+@contextmanager
+def _untimed(timer: StageTimer) -> Iterator[None]:
+    """The model as its user has it, for a moment inside a timed session."""
+    timer.__exit__(None, None, None)
+    try:
+        yield
+    finally:
+        timer.__enter__()
+
+
+def _workload(
+    request: Request, loaded: Loaded, image_size: tuple[int, int] | None
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    if request.data is not None:
+        for example in read_jsonl(request.data)[: request.samples]:
+            yield example.id, dict(inputs_from_example(loaded, example, new_tokens=request.new_tokens).kwargs)
+        return
+    for number in range(request.samples):
+        made = make_inputs(
+            loaded,
+            prompt_tokens=request.prompt_tokens,
+            image_size=image_size,
+            batch=request.batch,
+            seed=request.seed + number,
+            new_tokens=request.new_tokens,
+        )
+        yield f"{number:04d}", dict(made.kwargs)
+
+
+def _generation_arguments(request: Request) -> dict[str, Any]:
+    arguments: dict[str, Any] = {"max_new_tokens": request.new_tokens, "do_sample": False}
+    if request.cache is not None:
+        arguments["cache_implementation"] = request.cache
+    if not request.compile:
+        arguments["disable_compile"] = True
+    if request.prefill_chunk is not None:
+        arguments["prefill_chunk_size"] = request.prefill_chunk
+    return arguments
+
+
+def _compiles(request: Request, device: torch.device) -> bool:
+    return request.compile and request.cache is not None and device.type != "cpu"
+
+
+def _check(request: Request) -> None:
+    for name, value in (
+        ("--samples", request.samples),
+        ("--prompt-tokens", request.prompt_tokens),
+        ("--new-tokens", request.new_tokens),
+        ("--batch", request.batch),
+        ("--repeats", request.plan.max_repeats),
+    ):
+        if value < 1:
+            raise LaptimeError(f"{name} {value}: must be at least 1")
+    if request.data is not None and not request.data.is_file():
+        raise LaptimeError(f"{request.data}: no such file; --data takes JSON lines of {{image, question}}")

@@ -1,0 +1,176 @@
+"""A session: warm up until steady, measure every input, repeat until more repeats would tell nothing new.
+
+The sink gets every sample the moment it is finished, the warm-up's too (flagged `cold`), so that a run stopped
+at any instant keeps what it measured.
+"""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from typing import Any, Literal
+
+import msgspec
+import torch
+
+from laptime.errors import LaptimeError
+from laptime.measure.stage_timer import StageTimer
+from laptime.record import Sample, SessionEnd, StopReason
+from laptime.stats import median_interval, noise_is_stable, relative_half_width
+from laptime.summary import usable
+
+STEADY_WINDOW = 3
+"""Warm-up is over when this many calls in a row agree within STEADY_SPREAD and compiled nothing."""
+STEADY_SPREAD = 0.10
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """How to measure. Repeats count passes over all inputs."""
+
+    max_warmups: int = 10
+    min_repeats: int = 1
+    max_repeats: int = 5
+    precision: float = 0.01  # relative half-width of the median total's 95 % interval
+    time_limit_s: float = 600.0
+    cache_policy: Literal["keep", "empty"] = "keep"  # "empty": the allocator's cache, before every sample
+    autocast: str | None = None  # "bfloat16" | "float16"
+
+
+class Input(msgspec.Struct, frozen=True):
+    """One input: an id that doesn't depend on who measures it, and what generate() is called with."""
+
+    sample_id: str
+    kwargs: Mapping[str, Any]
+
+
+Sink = Callable[[Sample], None]
+Progress = Callable[[str, int, int], None]
+"""(phase, done, of): called after each finished call. Phases: "warm-up", "measure"."""
+
+
+def measure(
+    timer: StageTimer,
+    inputs: Sequence[Input],
+    plan: Plan,
+    sink: Sink,
+    progress: Progress = lambda phase, done, of: None,
+    beside: Callable[[Input, Sample], None] | None = None,
+) -> SessionEnd:
+    """Measure `inputs` on an entered StageTimer, sample by sample.
+
+    `beside` is called after each measured sample with its input: the place for a second method on the same input.
+    Raises LaptimeError without inputs, and when the device runs out of memory.
+    """
+    if not inputs:
+        raise LaptimeError("no inputs to measure")
+    with quiet_collector():
+        return _measure(timer, inputs, plan, sink, progress, beside)
+
+
+def _measure(
+    timer: StageTimer,
+    inputs: Sequence[Input],
+    plan: Plan,
+    sink: Sink,
+    progress: Progress,
+    beside: Callable[[Input, Sample], None] | None,
+) -> SessionEnd:
+    samples: list[Sample] = []
+    started = time.monotonic()
+    warm, steady = _warm_up(timer, inputs[0], plan, sink, progress)
+    stopped: StopReason = "max-repeats"
+    repeats = 0
+    for repeat in range(plan.max_repeats):
+        for number, item in enumerate(inputs):
+            if samples and time.monotonic() - started > plan.time_limit_s:
+                stopped = "time-limit"
+                break
+            timer.label(item.sample_id, repeat, () if steady else ("cold",))
+            sample = _one(timer, item, plan)
+            samples.append(sample)
+            sink(sample)
+            if beside is not None:
+                beside(item, sample)
+            progress("measure", repeat * len(inputs) + number + 1, plan.max_repeats * len(inputs))
+        else:
+            repeats = repeat + 1
+            if repeats >= plan.min_repeats and (verdict := _enough(samples, plan)):
+                stopped = verdict
+                break
+            continue
+        break
+    totals = [s.stages.total_ms for s in usable(samples)[0]]
+    return SessionEnd(
+        warmups=len(warm),
+        steady=steady,
+        repeats=repeats,
+        stopped=stopped,
+        half_width=relative_half_width(median_interval(totals)),
+    )
+
+
+@contextmanager
+def quiet_collector() -> Iterator[None]:
+    """Collect now and freeze what lives, so that the collector finds little to do during the calls."""
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+
+
+def _warm_up(timer: StageTimer, item: Input, plan: Plan, sink: Sink, progress: Progress) -> tuple[list[Sample], bool]:
+    """Call until STEADY_WINDOW calls in a row agree; at most `max_warmups`. Repeats are numbered -1, -2, ..."""
+    warm: list[Sample] = []
+    while len(warm) < plan.max_warmups:
+        timer.label(item.sample_id, -1 - len(warm), ("cold",))
+        warm.append(_one(timer, item, plan))
+        sink(warm[-1])
+        progress("warm-up", len(warm), plan.max_warmups)
+        newest = warm[-STEADY_WINDOW:]
+        if len(newest) == STEADY_WINDOW and not any("recompiled" in s.flags for s in newest):
+            totals = [s.stages.total_ms for s in newest]
+            if max(totals) - min(totals) <= STEADY_SPREAD * min(totals):
+                return warm, True
+    return warm, plan.max_warmups == 0 or _no_trend(warm)
+
+
+def _no_trend(warm: Sequence[Sample]) -> bool:
+    """Noise rather than warming up: the second half of the calls isn't faster than the first, and compiled nothing."""
+    half = len(warm) // 2
+    if half < STEADY_WINDOW:
+        return False
+    early, late = warm[:half], warm[half:]
+    if any("recompiled" in s.flags for s in late):
+        return False
+    floor = min(s.stages.total_ms for s in late)
+    return min(s.stages.total_ms for s in early) <= floor * (1 + STEADY_SPREAD)
+
+
+def _one(timer: StageTimer, item: Input, plan: Plan) -> Sample:
+    if plan.cache_policy == "empty":
+        gc.collect()
+        if timer.device.type == "cuda":
+            torch.cuda.empty_cache()
+    autocast = (
+        torch.autocast(timer.device.type, dtype=getattr(torch, plan.autocast)) if plan.autocast else nullcontext()
+    )
+    try:
+        with autocast:
+            timer.model.generate(**item.kwargs)
+    except torch.OutOfMemoryError as error:
+        raise LaptimeError(
+            f"out of memory on {timer.device} at sample {item.sample_id}: use a smaller batch, image or prompt"
+        ) from error
+    return timer.last
+
+
+def _enough(samples: Sequence[Sample], plan: Plan) -> StopReason | None:
+    totals = [s.stages.total_ms for s in usable(samples)[0]]
+    width = relative_half_width(median_interval(totals))
+    if width is not None and width <= plan.precision:
+        return "precise"
+    return "noise-stable" if noise_is_stable(totals) else None

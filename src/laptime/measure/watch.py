@@ -1,0 +1,144 @@
+"""What happened around a call that a reader of its time must know: collections, compiles, retries, memory, energy."""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from time import perf_counter_ns
+from types import TracebackType
+
+import msgspec
+import torch
+
+from laptime.measure.gpu_monitor import GpuMonitor
+from laptime.record import Flag, GpuState
+
+GC_PAUSE_SHARE = 0.01
+"""A collector's pause that took more than this share of a call is flagged."""
+
+FOREIGN_CORES = 0.5
+"""On a CPU: other processes' average use of it, in cores, above which a sample is flagged."""
+
+
+class Circumstances(msgspec.Struct, frozen=True, kw_only=True):
+    """What was true around one call."""
+
+    started_unix_ms: float
+    memory_peak_bytes: int | None
+    energy_j: float | None
+    gpu: GpuState | None
+    gc_pause_ms: float
+    flags: list[Flag]
+
+
+class Watch:
+    """Looks before a call and after it, never during it. A context manager; `circumstances` is there afterwards."""
+
+    def __init__(self, device: torch.device, monitor: GpuMonitor | None = None) -> None:
+        self._device = device
+        self._monitor = monitor
+        self.circumstances: Circumstances | None = None
+
+    def __enter__(self) -> Watch:
+        self._started_unix_ms = time.time() * 1e3
+        self._gc_ns = 0
+        self._gc_began = 0
+        self._throttle = set(self._monitor.state().throttle) if self._monitor else set()
+        self._compiled = compiled_graphs()
+        self._retries = self._allocator_retries()
+        self._reset_memory_peak()
+        self._cpu = _foreign_cpu_s() if self._device.type == "cpu" else None
+        self._energy_mj = self._monitor.energy_mj() if self._monitor else None
+        gc.callbacks.append(self._on_gc)
+        self._begin_ns = perf_counter_ns()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        elapsed_s = (perf_counter_ns() - self._begin_ns) / 1e9
+        gc.callbacks.remove(self._on_gc)
+        if error is not None:
+            return
+        gpu = self._monitor.state() if self._monitor else None  # first: the clocks fall once the GPU idles
+        energy_mj = self._monitor.energy_mj() if self._monitor else None
+        flags: list[Flag] = []
+        if compiled_graphs() > self._compiled:
+            flags.append("recompiled")
+        if self._allocator_retries() > self._retries:
+            flags.append("allocator-retry")
+        if self._gc_ns / 1e9 > GC_PAUSE_SHARE * elapsed_s:
+            flags.append("gc-pause")
+        if gpu is not None and (self._throttle | set(gpu.throttle)):
+            flags.append("throttled")
+        if self._foreign(elapsed_s):
+            flags.append("foreign-process")
+        self.circumstances = Circumstances(
+            started_unix_ms=self._started_unix_ms,
+            memory_peak_bytes=self._memory_peak(),
+            energy_j=GpuMonitor.meaningful_energy_j(self._energy_mj, energy_mj, elapsed_s),
+            gpu=gpu,
+            gc_pause_ms=self._gc_ns / 1e6,
+            flags=flags,
+        )
+
+    def _on_gc(self, phase: str, info: dict[str, int]) -> None:
+        now = perf_counter_ns()
+        if phase == "start":
+            self._gc_began = now
+        elif self._gc_began:
+            self._gc_ns += now - self._gc_began
+
+    def _foreign(self, elapsed_s: float) -> bool:
+        if self._monitor is not None:
+            return self._monitor.foreign_processes() > 0
+        after = _foreign_cpu_s()
+        if self._cpu is None or after is None or elapsed_s < 0.1:  # /proc/stat counts in hundredths of a second
+            return False
+        return (after - self._cpu) / elapsed_s > FOREIGN_CORES
+
+    def _allocator_retries(self) -> int:
+        if self._device.type != "cuda":
+            return 0
+        return int(torch.cuda.memory_stats(self._device).get("num_alloc_retries", 0))
+
+    def _reset_memory_peak(self) -> None:
+        if self._device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self._device)
+        elif self._device.type == "cpu":
+            with suppress(OSError):  # Linux: 5 resets this process's VmHWM
+                Path("/proc/self/clear_refs").write_text("5")
+
+    def _memory_peak(self) -> int | None:
+        """Bytes: the allocator's peak on a device, the process's resident peak on a Linux CPU."""
+        if self._device.type == "cuda":
+            return int(torch.cuda.max_memory_allocated(self._device))
+        if self._device.type == "cpu":
+            with suppress(OSError, ValueError, IndexError):
+                for line in Path("/proc/self/status").read_text().splitlines():
+                    if line.startswith("VmHWM:"):
+                        return int(line.split()[1]) * 1024
+        return None
+
+
+def compiled_graphs() -> int:
+    """How many graphs torch.compile has made in this process: the only counter of it that torch keeps."""
+    dynamo = sys.modules.get("torch._dynamo.utils")
+    if dynamo is None:
+        return 0
+    return int(dynamo.counters["stats"].get("unique_graphs", 0))
+
+
+def _foreign_cpu_s() -> float | None:
+    """Seconds of processor time that others than this process have used since boot; None where it can't be read."""
+    with suppress(OSError, ValueError, IndexError):
+        fields = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
+        user, nice, system, _idle, _iowait, irq, softirq = (int(f) for f in fields[:7])
+        own = os.times()
+        busy = (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
+        return busy - own.user - own.system - own.children_user - own.children_system
+    return None

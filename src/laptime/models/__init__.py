@@ -1,0 +1,1 @@
+"""Models: how they are loaded, and where their vision tower, projector, language model and layers are."""

@@ -1,0 +1,1 @@
+"""Workloads: prompts of a given length, images of a given size, and files of questions."""

@@ -1,0 +1,109 @@
+"""Sessions on a real tiny model: warm-up, repeats, stopping, what reaches the sink."""
+
+import pytest
+import torch
+
+import laptime
+from laptime.errors import LaptimeError
+from laptime.measure.session import Input, Plan, measure
+from laptime.record import config_id
+from laptime.summary import summarise
+from tests.models.tiny import build, tiny_inputs
+
+LOOSE = Plan(precision=0.9, max_warmups=20)
+
+
+@pytest.fixture(scope="module")
+def llama():
+    return build("llama")
+
+
+def inputs(count):
+    return [
+        Input(f"{n:04d}", {**tiny_inputs("llama", seed=n), "do_sample": False, "max_new_tokens": 3})
+        for n in range(count)
+    ]
+
+
+def run(model, count, plan, **more):
+    sink, steps = [], []
+    with laptime.StageTimer(model, config={"model": "llama"}) as timer:
+        end = measure(timer, inputs(count), plan, sink.append, lambda *step: steps.append(step), **more)
+    return end, sink, steps
+
+
+def test_every_sample_reaches_the_sink_once_and_the_warm_up_is_marked(llama):
+    end, sink, steps = run(llama, 8, LOOSE)
+    cold = [s for s in sink if s.repeat < 0]
+    warm = [s for s in sink if s.repeat >= 0]
+    assert len(cold) == end.warmups >= 3
+    assert all("cold" in s.flags for s in cold)
+    assert [s.sample_id for s in warm] == [f"{n:04d}" for n in range(8)] * end.repeats
+    assert len({s.key for s in sink}) == len(sink)
+    assert {s.config_id for s in sink} == {config_id({"model": "llama"})}
+    assert steps[-1][:2] == ("measure", 8 * end.repeats)
+    assert summarise(sink).left_out["cold"] == end.warmups
+    assert all(s.stages.closes() for s in sink)
+
+
+def test_it_stops_when_precise_and_says_so(llama):
+    end, _, _ = run(llama, 8, LOOSE)
+    assert end.stopped == "precise"
+    assert end.repeats == 1
+    assert end.half_width <= 0.9
+
+
+def test_it_stops_at_the_limit_of_repeats(llama):
+    end, sink, _ = run(llama, 2, Plan(precision=1e-9, max_repeats=3, max_warmups=3))
+    assert (end.stopped, end.repeats) == ("max-repeats", 3)
+    assert sorted({s.repeat for s in sink if s.repeat >= 0}) == [0, 1, 2]
+
+
+def test_it_stops_at_the_limit_of_time_with_what_it_has(llama):
+    end, sink, _ = run(llama, 4, Plan(precision=1e-9, max_repeats=1000, max_warmups=3, time_limit_s=0.0))
+    assert end.stopped == "time-limit"
+    assert len([s for s in sink if s.repeat >= 0]) == 1
+    assert end.repeats == 0
+
+
+def test_without_a_warm_up_that_was_steady_samples_stay_cold():
+    model = build("llama")
+    calls = []
+
+    def slower_each_time(*_):
+        calls.append(1)
+        import time
+
+        time.sleep(max(0.0, 0.2 - 0.02 * len(calls)))
+
+    model.model.layers[0].register_forward_pre_hook(slower_each_time)
+    end, sink, _ = run(model, 1, Plan(max_warmups=3, max_repeats=1))
+    assert not end.steady
+    assert "cold" in sink[-1].flags
+
+
+def test_something_else_may_run_beside_every_sample(llama):
+    beside = []
+    run(llama, 3, Plan(max_repeats=1, max_warmups=3), beside=lambda item, sample: beside.append((item, sample)))
+    assert [(item.sample_id, sample.sample_id) for item, sample in beside] == [(f"{n:04d}",) * 2 for n in range(3)]
+
+
+def test_out_of_memory_and_no_inputs_are_one_clear_line():
+    model = build("llama")
+
+    def full(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    model.model.layers[0].register_forward_pre_hook(full)
+    with pytest.raises(LaptimeError, match=r"out of memory on cpu at sample 0000: use a smaller"):
+        run(model, 1, Plan())
+    with pytest.raises(LaptimeError, match="no inputs"):
+        run(model, 0, Plan())
+
+
+def test_autocast_is_applied(llama):
+    dtypes = []
+    handle = llama.lm_head.register_forward_hook(lambda module, args, output: dtypes.append(output.dtype))
+    run(llama, 1, Plan(max_repeats=1, max_warmups=3, autocast="bfloat16"))
+    handle.remove()
+    assert set(dtypes) == {torch.bfloat16}
