@@ -1,0 +1,185 @@
+"""A model by its name: `preset:NAME` (random weights, no download), a local folder, or a hub id."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from safetensors import SafetensorError
+from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
+
+from laptime.errors import LaptimeError
+from laptime.models.presets import recipe
+from laptime.models.sources import explained, load_config, load_processor, locate
+
+PRESET_PREFIX = "preset:"
+DTYPES: dict[str, torch.dtype] = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+ATTENTIONS = ("eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_attention")
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model ready for generate(), in eval mode, with what makes its inputs.
+
+    processor is None for a text model; tokenizer is None only when the model's folder holds none.
+    """
+
+    name: str
+    model: Any
+    processor: Any | None
+    tokenizer: Any | None
+    source: Literal["preset", "local", "hub"]
+    is_vlm: bool
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model takes its inputs."""
+        return next(self.model.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the model wants floating inputs in."""
+        return next(p.dtype for p in self.model.parameters() if p.is_floating_point())
+
+
+def load_model(
+    name: str,
+    *,
+    dtype: str = "auto",
+    device: str = "auto",
+    attn_implementation: str | None = None,
+    trust_remote_code: bool = False,
+    seed: int = 0,
+) -> Loaded:
+    """Load a model with its processor.
+
+    name: `preset:NAME`, a folder, or a hub id. dtype: auto (a preset: bfloat16 on a GPU, float32 on a CPU; else what
+    the checkpoint says), float32, bfloat16 or float16. device: auto (the first GPU, or the CPU), or a torch device.
+    seed: of a preset's weights; the caller's random state is left as it was.
+    Only safetensors are read; a repository's own code runs only with `trust_remote_code`.
+
+    Raises LaptimeError for what the user can mend: an unknown name, dtype or device, a model that can't generate() or
+    is no decoder, a hub out of reach, too little memory.
+    """
+    target = resolve_device(device)
+    chosen = resolve_dtype(dtype)
+    _check_attention(attn_implementation)
+    with _one_line_errors(name, target):
+        if name.startswith(PRESET_PREFIX):
+            return _load_preset(name, chosen, target, attn_implementation, seed)
+        return _load_pretrained(name, chosen, target, attn_implementation, trust_remote_code)
+
+
+def resolve_device(device: str) -> torch.device:
+    """The torch device that `device` means; auto is the first GPU, or the CPU. Raises LaptimeError."""
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
+    if device == "auto":
+        return torch.device("cpu") if accelerator is None else torch.device(accelerator.type, 0)
+    try:
+        target = torch.device(device)
+    except RuntimeError:
+        raise LaptimeError(f"device {device!r} is unknown: use auto, cpu, cuda or cuda:N") from None
+    if target.type in ("cpu", "meta"):
+        return target
+    if accelerator is None or accelerator.type != target.type:
+        has = "no GPU here" if accelerator is None else f"this machine has {accelerator.type}"
+        raise LaptimeError(f"device {device!r} asked for, {has}: use --device cpu or auto")
+    count = torch.accelerator.device_count()
+    if target.index is not None and target.index >= count:
+        raise LaptimeError(f"device {device!r} asked for, there are only {count}: use {target.type}:0")
+    return torch.device(target.type, target.index or 0)
+
+
+def resolve_dtype(dtype: str) -> torch.dtype | None:
+    """The torch dtype of that name; None for auto. Raises LaptimeError."""
+    if dtype != "auto" and dtype not in DTYPES:
+        raise LaptimeError(f"dtype {dtype!r} is unknown: use auto, {', '.join(DTYPES)}")
+    return DTYPES.get(dtype)
+
+
+def _check_attention(implementation: str | None) -> None:
+    if implementation is not None and implementation not in ATTENTIONS:
+        raise LaptimeError(f"attention {implementation!r} is unknown: use {', '.join(ATTENTIONS)}")
+
+
+def _load_preset(
+    name: str, dtype: torch.dtype | None, device: torch.device, attention: str | None, seed: int
+) -> Loaded:
+    made = recipe(name.removeprefix(PRESET_PREFIX))
+    if dtype is None:
+        dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
+    auto = AutoModelForCausalLM if made.processor is None else AutoModelForImageTextToText
+    options = {} if attention is None else {"attn_implementation": attention}
+    forked = [] if device.type in ("cpu", "meta") else [device]
+    with torch.random.fork_rng(forked, device_type="cuda" if not forked else device.type), torch.device(device):
+        torch.manual_seed(seed)
+        model = auto.from_config(made.config, dtype=dtype, **options)
+    model.eval().requires_grad_(False)
+    generation = model.generation_config
+    generation.do_sample = False
+    generation.eos_token_id = None  # random weights must not stop early: a length asked for is a length made
+    generation.pad_token_id = made.pad
+    generation.suppress_tokens = list(made.suppress) or None
+    return Loaded(name, model, made.processor, made.tokenizer, "preset", made.processor is not None)
+
+
+def _load_pretrained(
+    name: str, dtype: torch.dtype | None, device: torch.device, attention: str | None, trust: bool
+) -> Loaded:
+    place = locate(name, trust_remote_code=trust)
+    config = load_config(place)
+    if getattr(config, "is_encoder_decoder", False):
+        raise LaptimeError(f"{name}: an encoder-decoder model; laptime measures decoder-only models")
+    auto, is_vlm = _auto_class(name, config)
+    processor, tokenizer = load_processor(place, is_vlm=is_vlm)  # before the weights: it fails sooner
+    options: dict[str, Any] = {} if attention is None else {"attn_implementation": attention}
+    model = auto.from_pretrained(
+        name,
+        config=config,
+        dtype="auto" if dtype is None else dtype,
+        use_safetensors=True,  # a pickle can run code when it is opened
+        **place.options,
+        **options,
+    )
+    if not callable(getattr(model, "generate", None)):
+        raise LaptimeError(f"{name}: {type(model).__name__} has no generate()")
+    model = model.to(device).eval().requires_grad_(False)
+    return Loaded(name, model, processor, tokenizer, "local" if place.folder else "hub", is_vlm)
+
+
+def _auto_class(name: str, config: Any) -> tuple[Any, bool]:
+    """The auto class that makes a generating model of this config, and whether it takes images."""
+    has_vision = getattr(config, "vision_config", None) is not None
+    remote = getattr(config, "auto_map", None) or {}
+    vlm_first = (AutoModelForImageTextToText, AutoModelForCausalLM)
+    for auto in vlm_first if has_vision else reversed(vlm_first):
+        if auto.__name__ in remote or type(config) in auto._model_mapping:
+            return auto, has_vision or auto is AutoModelForImageTextToText
+    kind = getattr(config, "model_type", type(config).__name__)
+    raise LaptimeError(f"{name}: a {kind} model has no generate(); laptime needs a causal or image-text-to-text model")
+
+
+@contextlib.contextmanager
+def _one_line_errors(name: str, device: torch.device) -> Iterator[None]:
+    """Turn what goes wrong while loading, and can be mended, into one line."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError):
+        raise _out_of_memory(name, device) from None
+    except RuntimeError as error:
+        if "allocate memory" in str(error) or "out of memory" in str(error):  # what torch says on a CPU
+            raise _out_of_memory(name, device) from None
+        raise explained(name, error) from error
+    except (OSError, ValueError, ImportError, KeyError, SafetensorError) as error:
+        raise explained(name, error) from error
+
+
+def _out_of_memory(name: str, device: torch.device) -> LaptimeError:
+    return LaptimeError(f"{name}: out of memory on {device} while loading: use a smaller model, dtype or device")
