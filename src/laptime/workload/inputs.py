@@ -1,0 +1,203 @@
+"""Inputs for generate(): so many text tokens, an image of such a size, so many rows, through the model's processor."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from laptime.errors import LaptimeError
+from laptime.models.loading import Loaded
+from laptime.workload.images import synthetic_image
+from laptime.workload.prompts import random_ids, special_ids
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What one generate() call gets: `model.generate(**kwargs)`.
+
+    kwargs: tensors on the model's device, floating ones in its dtype. Of a row: `prompt_tokens` is its width, which
+    is text_tokens + image_tokens + marker_tokens (+ padding, in a batch of unequal rows); image_tokens are the
+    places that image features fill; marker_tokens are what the processor sets around them (start, end, rows).
+    Counts are of row 0. `images` is the number of images in the batch, `crops` the tiles that one image is cut
+    into, its overview not counted.
+    """
+
+    kwargs: dict[str, torch.Tensor]
+    prompt_tokens: int
+    text_tokens: int
+    image_tokens: int
+    marker_tokens: int
+    images: int
+    crops: int
+    batch: int
+
+
+def make_inputs(
+    loaded: Loaded,
+    *,
+    prompt_tokens: int,
+    image_size: tuple[int, int] | None = None,
+    batch: int = 1,
+    seed: int = 0,
+    new_tokens: int = 0,
+) -> Inputs:
+    """Synthetic inputs with exactly `prompt_tokens` text tokens and, if image_size is given, one image in each row.
+
+    Image tokens come on top. image_size: (width, height) in pixels. Every (seed, row) has its own text and image.
+    new_tokens: what generate() will add, for the context check.
+
+    Raises LaptimeError: fewer than one token or row, an image for a text-only model, more than the context holds.
+    """
+    if prompt_tokens < 1:
+        raise LaptimeError(f"prompt tokens must be at least 1, not {prompt_tokens}")
+    if batch < 1:
+        raise LaptimeError(f"the batch must have at least 1 row, not {batch}")
+    if new_tokens < 0:
+        raise LaptimeError(f"new tokens can't be negative: {new_tokens}")
+    if seed < 0:
+        raise LaptimeError(f"the seed can't be negative: {seed}")
+    check_context(loaded, prompt_tokens, new_tokens)  # before any image is made: it may be all wrong already
+    if image_size is None:
+        base, fixed = _text_base(loaded, prompt_tokens, batch)
+    else:
+        base, fixed = _image_base(loaded, image_size, batch, seed)
+    ids = base["input_ids"]
+    image_tokens = int((ids[0] == image_token_id(loaded)).sum()) if image_size is not None else 0
+    fixed_text = min(fixed, prompt_tokens)
+    check_context(loaded, ids.shape[1] - fixed_text + prompt_tokens, new_tokens, image_tokens)
+    random = torch.stack([_row_text(loaded, prompt_tokens - fixed_text, seed, row) for row in range(batch)])
+    kwargs = on_model(loaded, _append_text(base, random))
+    width = kwargs["input_ids"].shape[1]
+    return Inputs(
+        kwargs=kwargs,
+        prompt_tokens=width,
+        text_tokens=prompt_tokens,
+        image_tokens=image_tokens,
+        marker_tokens=width - prompt_tokens - image_tokens,
+        images=0 if image_size is None else batch,
+        crops=crop_count(kwargs, batch),
+        batch=batch,
+    )
+
+
+def image_token_id(loaded: Loaded) -> int | None:
+    """The id of the placeholder that image features replace; None for a model without one."""
+    for holder, names in (
+        (loaded.model.config, ("image_token_id", "image_token_index")),
+        (loaded.processor, ("image_token_id",)),
+    ):
+        for name in names:
+            if isinstance(value := getattr(holder, name, None), int):
+                return value
+    return None
+
+
+def image_placeholder(loaded: Loaded) -> str:
+    """The text that stands for one image in a prompt. Raises LaptimeError when the processor names none."""
+    for name in ("boi_token", "image_token"):  # Gemma 3 is asked by its begin-of-image token
+        token = getattr(loaded.processor, name, None)
+        if isinstance(token, str):
+            return token
+    raise LaptimeError(f"{loaded.name}: its processor names no image token, so images can't be placed in a prompt")
+
+
+def context_length(loaded: Loaded) -> int | None:
+    """How many tokens the language model has positions for; None when its config doesn't say."""
+    config = loaded.model.config
+    text = config.get_text_config() if callable(getattr(config, "get_text_config", None)) else config
+    limit = getattr(text, "max_position_embeddings", None)
+    return limit if isinstance(limit, int) else None
+
+
+def check_context(loaded: Loaded, width: int, new_tokens: int, image_tokens: int = 0) -> None:
+    """Raise LaptimeError when a row of `width` tokens and `new_tokens` more don't fit the model's context."""
+    limit = context_length(loaded)
+    if limit is not None and width + new_tokens > limit:
+        of_image = f" ({image_tokens} of them for the image)" if image_tokens else ""
+        raise LaptimeError(
+            f"{loaded.name}: a prompt of {width} tokens{of_image} and {new_tokens} new ones don't fit its context of "
+            f"{limit}: use a shorter prompt{', a smaller image' if image_tokens else ''} or fewer new tokens"
+        )
+
+
+def crop_count(kwargs: dict[str, torch.Tensor], images: int) -> int:
+    """The tiles that one image is cut into, its overview not counted; 0 without an image."""
+    pixels = kwargs.get("pixel_values")
+    if pixels is None:
+        return 0
+    if pixels.ndim == 5:  # (row, tile, channel, height, width)
+        tiles = pixels.shape[1]
+    elif pixels.ndim == 4:  # (tile of any row, channel, height, width)
+        tiles = pixels.shape[0] // images
+    else:  # patches of whole images (Qwen)
+        tiles = 1
+    return max(1, tiles - 1)
+
+
+def on_model(loaded: Loaded, made: dict[str, Any]) -> dict[str, torch.Tensor]:
+    """The tensors among `made` but the labels (PaliGemma adds them), on the model's device and in its dtype."""
+    tensors = {name: value for name, value in made.items() if isinstance(value, torch.Tensor) and name != "labels"}
+    return {
+        name: value.to(loaded.device, loaded.dtype if value.is_floating_point() else None)
+        for name, value in tensors.items()
+    }
+
+
+def _text_base(loaded: Loaded, prompt_tokens: int, batch: int) -> tuple[dict[str, torch.Tensor], int]:
+    """What stands before random text: the tokenizer's own opening, if it has one (BOS)."""
+    opening = _opening_ids(loaded)[:prompt_tokens]
+    ids = torch.tensor([opening] * batch, dtype=torch.long).reshape(batch, len(opening))
+    return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}, len(opening)
+
+
+def _image_base(
+    loaded: Loaded, image_size: tuple[int, int], batch: int, seed: int
+) -> tuple[dict[str, torch.Tensor], int]:
+    """Each row's image through the processor, with no text but what it sets there itself; and that text's length."""
+    if loaded.processor is None or not loaded.is_vlm:
+        raise LaptimeError(f"{loaded.name}: takes text only: leave the image size out, or use a vision-language model")
+    images = [[synthetic_image(*image_size, seed=_row_seed(seed, row))] for row in range(batch)]
+    texts = [image_placeholder(loaded)] * batch
+    try:
+        made = loaded.processor(images=images, text=texts, return_tensors="pt", padding=True)
+    except (ValueError, TypeError) as error:
+        raise LaptimeError(
+            f"{loaded.name}: its processor refused an image of {image_size[0]}x{image_size[1]}: "
+            f"{str(error).splitlines()[0]}"
+        ) from error
+    return dict(made), len(_opening_ids(loaded))
+
+
+def _opening_ids(loaded: Loaded) -> list[int]:
+    """What the tokenizer adds to any text by itself (BOS), asked with an empty one."""
+    if loaded.tokenizer is None:
+        return []
+    return [int(i) for i in loaded.tokenizer("")["input_ids"]]
+
+
+def _row_text(loaded: Loaded, length: int, seed: int, row: int) -> torch.Tensor:
+    config, tokenizer = loaded.model.config, loaded.tokenizer
+    rows = loaded.model.get_input_embeddings().num_embeddings
+    vocab_size = rows if tokenizer is None else min(rows, len(tokenizer))
+    banned = special_ids(config, tokenizer)
+    return random_ids(length, vocab_size=vocab_size, banned=banned, seed=_row_seed(seed, row))
+
+
+def _row_seed(seed: int, row: int) -> int:
+    """One number for (seed, row), so that no two pairs share an image or a prompt (batches below 2^20 rows)."""
+    return (seed << 20) + row
+
+
+def _append_text(base: dict[str, torch.Tensor], text: torch.Tensor) -> dict[str, torch.Tensor]:
+    """`base` with the ids of `text`, (batch, n), at the end of every row; masks and type ids grow along."""
+    shape = base["input_ids"].shape
+    grown = dict(base)
+    for name, value in base.items():
+        if name == "input_ids":
+            grown[name] = torch.cat([value, text], dim=1)
+        elif value.shape == shape and name.endswith(("_mask", "_ids")):
+            fill = 1 if name == "attention_mask" else 0  # type 0 is text in every family's type ids
+            grown[name] = torch.cat([value, torch.full_like(text, fill, dtype=value.dtype)], dim=1)
+    return grown
