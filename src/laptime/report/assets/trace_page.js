@@ -1,0 +1,120 @@
+"use strict";
+// The trace page: the device's time in one bar, the gaps' histogram, the step, what-if bars, the kernels table.
+
+const trace = pageData();
+const byId = (id) => document.getElementById(id);
+const inMs = (ns) => formatMs(ns / 1e6);
+
+/** The one picture: busy, then idle by cause, all to one scale. */
+function timeBar(container, width) {
+  const { busy_ns: busy, idle_ns: idle, causes } = trace.device;
+  const parts = [{ name: "GPU busy", swatch: "busy", ns: busy }, ...causes.map((row) => ({
+    name: trace.causeWords[row.cause] || row.cause, swatch: `cause-${row.cause}`, ns: row.total_ns,
+  }))];
+  const scale = linearScale([0, busy + idle], [0, width]);
+  let at = 0;
+  const drawn = parts.map((part) => {
+    const [left, right] = [scale(at), scale(at + part.ns)];
+    at += part.ns;
+    const label = `${part.name} ${formatPercent(part.ns / (busy + idle))}`;
+    return [
+      svg("rect", { class: part.swatch, x: left, y: 2, width: Math.max(right - left - 1, 0.5), height: 44 }),
+      right - left > label.length * 7.4 ? svg("text", { class: "on-bar", x: left + 9, y: 29 }, label) : null,
+    ];
+  });
+  const drawing = svg("svg", { height: 50, role: "img" }, drawn);
+  tooltipOver(drawing, (px) => {
+    let sum = 0;
+    const part = parts.find((p) => (sum += p.ns) >= (px / width) * (busy + idle)) || parts[parts.length - 1];
+    return { title: part.name, rows: [["time", inMs(part.ns), part.swatch], ["share", formatPercent(part.ns / (busy + idle))]] };
+  });
+  const legend = node("ul", { class: "legend" }, parts.filter((p) => p.ns / (busy + idle) >= 0.0005).map((p) =>
+    node("li", {}, node("span", { class: `swatch ${p.swatch}` }), p.name, " ", node("b", {}, formatPercent(p.ns / (busy + idle))))));
+  container.replaceChildren(drawing, legend);
+}
+
+/** Seven bins: how much time (full bars), how many gaps (pale bars above each other's scale). */
+function gapBins(container, width, bins) {
+  const edge = (ns) => (ns >= 1e6 ? `${ns / 1e6} ms` : `${ns / 1e3} µs`);
+  const names = bins.map((bin) => (bin.hi_ns === null ? `≥ ${edge(bin.lo_ns)}` : bin.lo_ns === 0 ? `< ${edge(bin.hi_ns)}` : `${edge(bin.lo_ns)} – ${edge(bin.hi_ns)}`));
+  const [top, bottom] = [22, 150];
+  const column = width / bins.length;
+  const time = linearScale([0, Math.max(1, ...bins.map((b) => b.total_ns))], [0, bottom - top]);
+  const number = linearScale([0, Math.max(1, ...bins.map((b) => b.count))], [0, bottom - top]);
+  const drawing = svg("svg", { height: 190, role: "img" },
+    bins.map((bin, i) => {
+      const left = i * column + 4;
+      const half = (column - 10) / 2;
+      return [
+        svg("rect", { class: "bar-time", x: left, y: bottom - time(bin.total_ns), width: half, height: time(bin.total_ns) }),
+        svg("rect", { class: "bar-count", x: left + half + 2, y: bottom - number(bin.count), width: half, height: number(bin.count) }),
+        bin.total_ns ? svg("text", { class: "bar-value", x: left, y: bottom - time(bin.total_ns) - 5 }, inMs(bin.total_ns)) : null,
+        svg("text", { x: left + half, y: bottom + 16, "text-anchor": "middle" }, names[i]),
+        svg("text", { x: left + half, y: bottom + 32, "text-anchor": "middle" }, `${formatTick(bin.count)} gaps`),
+      ];
+    }),
+    svg("line", { class: "axis", x1: 0, x2: width, y1: bottom, y2: bottom }));
+  const legend = node("ul", { class: "legend" },
+    node("li", {}, node("span", { class: "swatch cause-host-not-launching" }), "total time"),
+    node("li", {}, node("span", { class: "swatch cause-queued" }), "number of gaps"));
+  container.replaceChildren(drawing, legend);
+}
+
+/** One bar per remedy from 0 to the step's time; the range is pale. */
+function whatIf(container, width) {
+  const base = trace.stepWallNs;
+  const rows = [{ remedy: "step as traced", step_ns_low: base, step_ns_high: base }, ...trace.whatif];
+  const scale = linearScale([0, Math.max(...rows.map((row) => row.step_ns_high))], [0, width - 330]);
+  const left = 120;
+  container.replaceChildren(svg("svg", { height: rows.length * 32 + 4, role: "img" }, rows.map((row, i) => {
+    const y = i * 32 + 4;
+    const range = row.step_ns_low === row.step_ns_high;
+    const text = range ? inMs(row.step_ns_low) : `${inMs(row.step_ns_low)} – ${inMs(row.step_ns_high)}`;
+    const times = row.speedup_low === undefined || (row.speedup_low === 1 && row.speedup_high === 1) ? ""
+      : `  ${row.speedup_low.toFixed(2)}× – ${row.speedup_high.toFixed(2)}×`;
+    return [
+      svg("text", { class: "bar-value", x: 0, y: y + 17 }, row.remedy),
+      svg("rect", { class: i === 0 ? "bar-base" : "bar-solid", x: left, y, width: scale(row.step_ns_low), height: 24 }),
+      svg("rect", { class: "bar-range", x: left + scale(row.step_ns_low), y, width: scale(row.step_ns_high - row.step_ns_low), height: 24 }),
+      svg("text", { class: "bar-value", x: left + scale(row.step_ns_high) + 8, y: y + 17 }, text + times),
+    ];
+  })));
+}
+
+function stepLegend(list, step) {
+  const kinds = { gemm: "GEMM, GEMV", attention: "attention", small: "elementwise, norm, reduce", copy: "copy, gather", else: "other" };
+  const used = new Set(step.families.map(familyClass));
+  list.replaceChildren(
+    ...trace.stepCauses.map(({ cause, total_ns: ns }) =>
+      node("li", {}, node("span", { class: `swatch cause-${cause}` }), "gap: ", trace.causeWords[cause] || cause, " ", node("b", {}, inMs(ns)))),
+    ...Object.entries(kinds).filter(([kind]) => used.has(kind)).map(([kind, name]) =>
+      node("li", {}, node("span", { class: `swatch k-${kind}` }), name)));
+}
+
+if (byId("time-bar")) drawInto(byId("time-bar"), (width) => timeBar(byId("time-bar"), width));
+for (const { id, bins } of trace.histograms) {
+  if (byId(id)) drawInto(byId(id), (width) => gapBins(byId(id), width, bins));
+}
+if (byId("whatif")) drawInto(byId("whatif"), (width) => whatIf(byId("whatif"), width));
+if (trace.step && byId("step")) {
+  const drawing = stepDrawing(byId("step"), trace.step, trace.causeWords, (low, high, wall) => {
+    byId("step-window").textContent = high - low >= wall ? `${inMs(wall)}` : `${inMs(low)} to ${inMs(high)} of ${inMs(wall)}`;
+  });
+  byId("zoom-in").addEventListener("click", () => drawing.zoom(2));
+  byId("zoom-out").addEventListener("click", () => drawing.zoom(0.5));
+  byId("zoom-all").addEventListener("click", () => drawing.all());
+  stepLegend(byId("step-legend"), trace.step);
+}
+if (byId("kernel-table")) {
+  const several = new Set(trace.kernels.map((kernel) => kernel.device)).size > 1;
+  kernelTable(byId("kernel-table"), byId("kernel-filter"), byId("kernel-count"), trace.kernels, [
+    ["kernel", "short", false],
+    ["family", "family", false],
+    ...(several ? [["GPU", "device", true]] : []),
+    ["count", "count", true, formatTick],
+    ["per step", "per_step", true, (value) => (value === null ? "–" : formatTick(value))],
+    ["mean", "mean_us", true, (value) => formatMs(value / 1e3)],
+    ["total", "total_ms", true, formatMs],
+    ["share", "share", true, formatPercent],
+  ]);
+}

@@ -1,0 +1,27 @@
+"""Text from outside made fit to show: nothing that a terminal or a browser would take for an instruction."""
+
+from __future__ import annotations
+
+import re
+
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
+
+
+def printable(text: str) -> str:
+    """The text with control characters and lone surrogates replaced: it can be encoded and shown."""
+    return _UNPRINTABLE.sub("\ufffd", text)
+
+
+def shortened(text: str, limit: int) -> str:
+    """The text, cut with an ellipsis when it is longer than `limit` characters."""
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def one_line(text: str, limit: int) -> str:
+    """The text printable, its runs of white space made one space, shortened."""
+    return shortened(" ".join(printable(text).split()), limit)
+
+
+def counted(count: int, one: str, many: str | None = None) -> str:
+    """A count with its noun: 1 sample, 2 samples, 3 passes."""
+    return f"{count} {one if count == 1 else many or one + 's'}"
