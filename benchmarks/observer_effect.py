@@ -1,11 +1,12 @@
 """What does looking cost? Instrumented generate() against bare generate(), interleaved, on a GPU.
 
-    python benchmarks/observer_effect.py preset:qwen3-4b --tokens 24 --rounds 60 --peers
-    python benchmarks/observer_effect.py preset:qwen3-4b --cache static --tokens 64 --rounds 60 --peers
+    python benchmarks/observer_effect.py preset:qwen3-4b --tokens 8 --pairs 200 --peers
+    python benchmarks/observer_effect.py preset:qwen3-4b --cache static --tokens 32 --pairs 200 --peers
 
-Each round runs every way once, in a new random order, on the same input. A call's time is the host's wall clock
-from an idle device to an idle device, whatever the way of looking does around and inside the call. The figure is
-the median of the rounds' ratios to the bare call, with a bootstrap interval.
+A pair is a bare call and an instrumented one back to back, in random order, on the same input; the ways take turns
+pair by pair. A call's time is the host's wall clock from an idle device to an idle device, whatever the way of
+looking does before, in and after generate(). The figure is the median of the pairs' ratios with a bootstrap
+interval. Calls are short on purpose: what a way costs once per call weighs most, and drift has no time to pass.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import time
 from collections.abc import Callable
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -30,7 +31,8 @@ from laptime.stats import median_interval, ratio_of_medians
 from laptime.workload.inputs import make_inputs
 from recorded import record
 
-PROFILER_ROUNDS = 8  # one profiled call takes seconds to collect
+PEER_PAIRS = 40
+PROFILER_PAIRS = 10  # one profiled call takes seconds to collect
 
 
 def main() -> None:
@@ -49,46 +51,45 @@ def main() -> None:
     if arguments.cache:
         call["cache_implementation"] = arguments.cache
     total, every = StageTimer(model), StageTimer(model, per_token=True)
+    joules = StageTimer(model, energy=True)
     said = set(model.generate(**call)[0].tolist())
     never = next(token for token in range(3, 10**6) if token not in said)
     with_eos = {**call, "eos_token_id": never}  # checked for at every step, never said
-    ways: dict[str, Callable[[], float]] = {
-        "bare": lambda: wall_ms(model, call, device),
-        "laptime total": lambda: wall_ms(model, call, device, total),
-        "laptime per token": lambda: wall_ms(model, call, device, every),
-        "bare, EOS possible": lambda: wall_ms(model, with_eos, device),
-        "laptime total, EOS possible": lambda: wall_ms(model, with_eos, device, total),
+    bare = Way(lambda: wall_ms(model, call, device), None, 0)
+    bare_eos = Way(lambda: wall_ms(model, with_eos, device), None, 0)
+    n = arguments.pairs
+    ways = {
+        "laptime total": Way(lambda: wall_ms(model, call, device, total), bare, n),
+        "laptime per token": Way(lambda: wall_ms(model, call, device, every), bare, n),
+        "laptime total, EOS possible": Way(lambda: wall_ms(model, with_eos, device, total), bare_eos, n // 2),
     }
     if arguments.peers:
-        ways["synchronize every step"] = lambda: wall_ms(
-            model, {**call, "logits_processor": [Synchronizes(device)]}, device
-        )
+        waits = {**call, "logits_processor": [Synchronizes(device)]}
+        ways["laptime total, with energy"] = Way(lambda: wall_ms(model, call, device, joules), bare, PEER_PAIRS)
+        ways["synchronize every step"] = Way(lambda: wall_ms(model, waits, device), bare, PEER_PAIRS)
         tracker = optimum_tracker()
         if tracker is not None:
-            ways["optimum-benchmark per token"] = lambda: wall_ms(
-                model, {**call, "logits_processor": [tracker]}, device, tracked(tracker)
+            tracks = {**call, "logits_processor": [tracker]}
+            ways["optimum-benchmark per token"] = Way(
+                lambda: wall_ms(model, tracks, device, tracked(tracker)), bare, PEER_PAIRS
             )
-        ways["torch.profiler"] = lambda: profiled_ms(model, call, device)
+        ways["torch.profiler"] = Way(lambda: profiled_ms(model, call, device), bare, PROFILER_PAIRS)
     for _ in range(arguments.warmup):
-        for name, way in ways.items():
-            if name != "torch.profiler":
-                way()
-    times: dict[str, list[float]] = {name: [] for name in ways}
-    shuffle = random.Random(0)
+        for way in (bare, bare_eos, *ways.values()):
+            if way.pairs != PROFILER_PAIRS:
+                way.call()
+    for timer in (total, every, joules):
+        timer.samples.clear()
     with quiet_collector():
-        for number in range(arguments.rounds):
-            order = [n for n in ways if n != "torch.profiler" or number < PROFILER_ROUNDS]
-            shuffle.shuffle(order)
-            for name in order:
-                times[name].append(ways[name]())
-    samples = [*total.samples, *every.samples]
+        pairs = take_pairs(ways)
+    samples = [*total.samples, *every.samples, *joules.samples]
     rows = {}
-    for name, values in times.items():
-        base = times["bare, EOS possible" if "EOS" in name else "bare"]
-        pair = ratio_of_medians(values, base[: len(values)], paired=True)
-        rows[name] = {"median_ms": median_interval(values), "ratio": pair, "rounds": len(values)}
-        bounds = f"[{pair.low:.4f}, {pair.high:.4f}]"
-        print(f"{name:32} {median_interval(values).value:9.2f} ms  x{pair.value:.4f} {bounds}  n={len(values)}")
+    for name, taken in pairs.items():
+        looked, plain = [pair[0] for pair in taken], [pair[1] for pair in taken]
+        ratio = ratio_of_medians(looked, plain, paired=True)
+        rows[name] = {"median_ms": median_interval(looked), "bare_ms": median_interval(plain), "ratio": ratio}
+        bounds = f"[{ratio.low:.4f}, {ratio.high:.4f}]"
+        print(f"{name:28} {median_interval(plain).value:9.2f} ms bare  x{ratio.value:.4f} {bounds}  n={len(taken)}")
     closing = sum(s.stages.closes() for s in samples)
     print(f"closure: {closing} of {len(samples)} samples close to the nanosecond")
     compiled = sum("recompiled" in s.flags for s in samples)
@@ -108,6 +109,33 @@ def main() -> None:
     }
     name = arguments.model.removeprefix("preset:") + ("-" + arguments.cache if arguments.cache else "")
     print(record(f"observer_effect-{name}", figures, describe(device)))
+
+
+class Way(NamedTuple):
+    """A way of calling generate(), the bare call that it is paired with, and how many pairs to take."""
+
+    call: Callable[[], float]
+    bare: Any  # Way | None
+    pairs: int
+
+
+def take_pairs(ways: dict[str, Way]) -> dict[str, list[tuple[float, float]]]:
+    """(instrumented, bare) times in ms: one pair of each way in turn until each has as many as it wants."""
+    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
+    shuffle = random.Random(0)
+    for number in range(max(way.pairs for way in ways.values())):
+        names = [name for name, way in ways.items() if number < way.pairs]
+        shuffle.shuffle(names)
+        for name in names:
+            way = ways[name]
+            if shuffle.random() < 0.5:
+                looked = way.call()
+                plain = way.bare.call()
+            else:
+                plain = way.bare.call()
+                looked = way.call()
+            taken[name].append((looked, plain))
+    return taken
 
 
 def wall_ms(model: Any, call: dict[str, Any], device: torch.device, around: Any = None) -> float:
@@ -176,8 +204,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--cache")
     parser.add_argument("--prompt", type=int, default=512)
     parser.add_argument("--image", type=int, default=672)
-    parser.add_argument("--tokens", type=int, default=24)
-    parser.add_argument("--rounds", type=int, default=60)
+    parser.add_argument("--tokens", type=int, default=8)
+    parser.add_argument("--pairs", type=int, default=200)
     parser.add_argument("--warmup", type=int, default=3)
     parser.add_argument("--peers", action="store_true")
     return parser.parse_args()

@@ -1,4 +1,5 @@
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -83,6 +84,16 @@ def test_kill_9_in_the_middle_of_writing_keeps_every_finished_sample(tmp_path):
         ids = [s.sample_id for s in load_run(run).samples]
         last_start = len(ids) - 1 - ids[::-1].index("0000")
         assert len(ids) - last_start >= acknowledged + 1
+
+
+def test_a_sample_is_on_the_disk_when_append_returns(tmp_path, monkeypatch):
+    synced = []
+    real = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda file: (synced.append(os.fstat(file).st_size), real(file)))
+    with RunFolder(tmp_path / "run", info()) as folder:
+        for number in range(3):
+            folder.append(sample(number))
+            assert synced[-1] == (tmp_path / "run" / "samples-0.jsonl").stat().st_size
 
 
 def test_a_newer_schema_is_refused_with_the_mend(tmp_path):

@@ -30,6 +30,12 @@ def test_when_nothing_is_clean_the_warm_ones_are_shown_and_it_says_so():
     assert summary.stages["total"].median.value == 100.0
 
 
+def test_a_warm_up_is_never_summarised_while_there_is_anything_else():
+    summary = summarise([sample(900, repeat=-1, flags=["cold"]), sample(0, flags=["cold"])])
+    assert summary.all_flagged
+    assert (summary.used, summary.stages["total"].median.value) == (1, 100.0)
+
+
 def test_no_decode_is_absent_not_zero():
     one_token = StageTimes.from_ns(vision=0, prefill=5, decode=None, total=9)
     summary = summarise([sample(stages=one_token, output_tokens=1, decode_forwards=0, tpot_ms=None)])

@@ -31,7 +31,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     samples: int
     used: int
     left_out: dict[str, int]  # flag -> samples that carry it and were left out
-    all_flagged: bool  # nothing was clean: everything but the cold samples is used, and this says so
+    all_flagged: bool  # nothing was clean: the flagged samples are used but for the warm-up, and this says so
     stages: dict[str, StageSummary]
     ttft_ms: Interval | None
     tpot_ms: Interval | None
@@ -46,12 +46,17 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def usable(samples: Sequence[Sample]) -> tuple[list[Sample], bool]:
-    """The samples to summarise, and whether none was clean (then all that are not cold, or all)."""
+    """The samples to summarise, and whether none was clean (then the warm ones, or all but the warm-up's)."""
     clean = [s for s in samples if not LEFT_OUT.intersection(s.flags)]
     if clean:
         return clean, False
-    warm = [s for s in samples if "cold" not in s.flags]
-    return warm or list(samples), bool(samples)
+    for kept in (
+        [s for s in samples if "cold" not in s.flags],
+        [s for s in samples if s.repeat >= 0],  # measured before the warm-up was steady, but not the warm-up itself
+    ):
+        if kept:
+            return kept, True
+    return list(samples), bool(samples)
 
 
 def summarise(samples: Sequence[Sample]) -> Summary:

@@ -94,7 +94,7 @@ def test_a_compile_is_flagged_once(cuda):
 
 def test_energy_is_read_for_long_calls_and_left_out_for_short_ones(cuda):
     model, inputs = prepared("preset:tiny-llm")
-    with laptime.StageTimer(model) as timer:
+    with laptime.StageTimer(model, energy=True) as timer:
         model.generate(**inputs, max_new_tokens=2, do_sample=False)
         model.generate(**inputs, max_new_tokens=400, do_sample=False)
     short, long = timer.samples

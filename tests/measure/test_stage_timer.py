@@ -125,6 +125,7 @@ def test_a_slow_decode_step_is_decode_and_its_own_gap(llama):
     handle.remove()
     assert sample.stages.decode_ms > 55
     assert len(sample.itl_ms) == 5
+    assert sample.ttft_ms < sample.stages.total_ms - 55
     assert sample.itl_ms.index(max(sample.itl_ms)) == 1  # forwards: prefill, step 1, step 2 = the gap after token 2
 
 
@@ -169,7 +170,9 @@ def test_total_mode_takes_no_more_marks_for_more_tokens(llama):
 
 
 def test_one_token_has_no_decode(llama):
+    before = state(llama)
     sample, _ = timed(llama, tiny_inputs("llama"), max_new_tokens=1)
+    assert state(llama) == before
     assert_sound(sample)
     assert (sample.output_tokens, sample.decode_forwards) == (1, 0)
     assert (sample.stages.decode_ms, sample.tpot_ms, sample.decode_per_token_ms) == (None, None, None)
@@ -222,6 +225,39 @@ def test_beam_search_is_measured_and_its_forwards_counted(llama, settings):
     assert_sound(sample)
     assert sample.decode_forwards == 5
     assert (sample.output_tokens == 6) or ("forwards-mismatch" in sample.flags and sample.decode_per_token_ms is None)
+
+
+def test_a_forward_whose_token_is_not_returned_is_a_finding(llama):
+    def drops_the_last_token(*args, **kwargs):
+        return type(llama).generate(llama, *args, **kwargs)[:, :-1]
+
+    llama.generate = drops_the_last_token
+    try:
+        sample, _ = timed(llama, tiny_inputs("llama"))
+    finally:
+        del llama.generate
+    assert (sample.output_tokens, sample.decode_forwards) == (5, 5)
+    assert "forwards-mismatch" in sample.flags
+    assert sample.decode_per_token_ms is None
+    assert sample.stages.closes()
+
+
+def test_nothing_of_ours_is_on_the_modules_in_a_decode_step(vlm):
+    """Hooks that were left would be traced into a compiled decode step."""
+    inputs = tiny_inputs("llava_next")
+    vlm.generate(**inputs, **GREEDY)
+    _, bare = state(vlm)
+    seen = []
+
+    def look(ids, scores):
+        seen.append(state(vlm))
+        return scores
+
+    timed(vlm, inputs, logits_processor=[look])
+    for attributes, hooks in seen[1:]:
+        assert hooks == bare
+        assert "prepare_inputs_for_generation" not in attributes
+    assert len(seen) == 6
 
 
 def test_sampling_streaming_and_structured_output_are_measured(llama):
@@ -294,6 +330,15 @@ def test_a_forward_compiled_by_the_user_is_measured(llama):
         sample, _ = timed(model, tiny_inputs("llama"))
         assert_sound(sample)
         assert sample.decode_forwards == 5
+
+
+def test_a_wholly_compiled_model_is_measured_through_its_wrapper(llama):
+    wrapper = torch.compile(llama, backend="eager")
+    with laptime.StageTimer(wrapper) as timer:
+        wrapper.generate(**tiny_inputs("llama"), **GREEDY)
+    assert_sound(timer.last)
+    assert timer.last.decode_forwards == 5
+    assert "generate" not in llama.__dict__
 
 
 def test_an_exception_in_the_middle_leaves_the_model_as_it_was(vlm):

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from laptime.errors import LaptimeError
-from laptime.measure.timeline import inter_token, partition
+from laptime.measure.timeline import Span, inter_token, partition, spans
 from laptime.record import Mark
 
 BEFORE = ["vision-begin", "vision-end"]
@@ -56,6 +56,25 @@ def test_a_vision_tower_inside_the_language_model_is_vision_not_prefill():
     assert ns(partition(inside).stages) == (20, 35, None, 15, 70)
 
 
+def test_spans_follow_one_another_from_start_to_end():
+    inside = marks(
+        ("start", 0),
+        ("prefill-begin", 10),
+        ("vision-begin", 20),
+        ("vision-end", 50),
+        ("vision-end", 55),
+        ("first-logits", 90),
+        ("end", 100),
+    )
+    assert spans(inside) == [
+        Span("other", 0, 10),
+        Span("prefill", 10, 20),
+        Span("vision", 20, 55),
+        Span("prefill", 55, 90),
+        Span("other", 90, 100),
+    ]
+
+
 def test_all_calls_of_the_tower_are_summed_and_chunks_of_prefill_are_one():
     several = marks(
         ("start", 0),
@@ -98,5 +117,8 @@ def test_whatever_the_instants_the_partition_closes_and_nothing_is_negative(gaps
         now += gap
         instants.append((kind, now))
     result = partition(marks(*instants))
+    laid_out = spans(marks(*instants))
+    assert [a.end_ns for a in laid_out[:-1]] == [b.begin_ns for b in laid_out[1:]]
+    assert (laid_out[0].begin_ns, laid_out[-1].end_ns) == (0, now)
     assert result.stages.closes()
     assert 0 <= result.ttft_ms <= result.stages.total_ms

@@ -16,7 +16,10 @@ def env(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="As JSON on stdout.")] = False,
 ) -> int:
-    """The environment that measurements here belong to. Example: laptime env --overhead"""
+    """The environment that measurements here belong to.
+
+    Example: laptime env --overhead
+    """
     require_torch()
     import msgspec
 

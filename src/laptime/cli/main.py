@@ -43,7 +43,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _run(arguments: list[str] | None) -> int:
     try:
-        code = app(args=arguments, standalone_mode=False)
+        code = app(args=arguments, standalone_mode=False, prog_name="laptime")
         return code if isinstance(code, int) else 0
     except LaptimeError as error:
         return _fail(str(error))

@@ -17,9 +17,6 @@ from laptime.errors import LaptimeError
 if TYPE_CHECKING:
     from laptime.runs import Run
 
-EXAMPLE = """Example: laptime profile preset:tiny-vlm --samples 20 --prompt-tokens 64 --new-tokens 32
---image-size 672x672 --batch 1 --per-token --out runs/demo"""
-
 
 class Method(str, Enum):
     """How stages are taken: laptime's way, the seeds' way, or both side by side."""
@@ -77,7 +74,11 @@ def profile(
     export: Annotated[Export | None, typer.Option(help="Also write the timeline for this tool.")] = None,
     seed: Annotated[int, typer.Option(help="Of the inputs and the random weights.")] = 0,
 ) -> int:
-    """Where does generate() spend its time? Vision, prefill, decode, other: one call, one clock, the sum closed."""
+    """Where does generate() spend its time? Vision, prefill, decode, other: one call, one clock, the sum closed.
+
+    Example: laptime profile preset:tiny-vlm --samples 20 --prompt-tokens 64 --new-tokens 32 --image-size 672x672
+    --per-token --out runs/demo
+    """
     folder = out if out is not None else Path("runs") / _default_name(model)
     if autocast not in (None, "bfloat16", "float16"):
         raise LaptimeError(f"--autocast {autocast}: bfloat16 or float16")
@@ -158,7 +159,7 @@ def _show(run: Run, *, as_json: bool, export: Export | None) -> int:
 
         from laptime.report.terminal import profile_table
 
-        Console().print(profile_table(run.summary, title=str(run.info.config.get('model', run.path))))
+        Console().print(profile_table(run.summary, title=str(run.info.config.get("model", run.path))))
         typer.echo(f"page: {folder / 'report.html'}")
     if any(end.tokens_identical is False for end in run.sessions):
         typer.echo("laptime: tokens differ with and without the timer", err=True)

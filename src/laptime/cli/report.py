@@ -15,7 +15,10 @@ def report(
     out: Annotated[Path | None, typer.Option(help="Where to write; default PATH/report.html.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The run's summary as JSON on stdout; no page.")] = False,
 ) -> int:
-    """One self-contained HTML file of a run; works offline. Example: laptime report runs/demo"""
+    """One self-contained HTML file of a run; works offline.
+
+    Example: laptime report runs/demo
+    """
     from laptime.runs import load_run, profile_json, write_atomically
 
     run = load_run(path)

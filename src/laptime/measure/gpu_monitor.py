@@ -52,35 +52,35 @@ class GpuMonitor:
     def state(self) -> GpuState:
         """Clocks, temperature, power and throttle reasons now; None for what this GPU doesn't tell."""
         nvml, handle = self._nvml, self._handle
-        watts = self._ask(nvml.nvmlDeviceGetPowerUsage, handle)
-        reasons = self._ask(nvml.nvmlDeviceGetCurrentClocksThrottleReasons, handle) or 0
+        watts = self._ask("nvmlDeviceGetPowerUsage", handle)
+        reasons = self._ask("nvmlDeviceGetCurrentClocksThrottleReasons", handle) or 0
         return GpuState(
-            sm_mhz=self._ask(nvml.nvmlDeviceGetClockInfo, handle, nvml.NVML_CLOCK_SM),
-            memory_mhz=self._ask(nvml.nvmlDeviceGetClockInfo, handle, nvml.NVML_CLOCK_MEM),
-            temperature_c=self._ask(nvml.nvmlDeviceGetTemperature, handle, nvml.NVML_TEMPERATURE_GPU),
+            sm_mhz=self._ask("nvmlDeviceGetClockInfo", handle, nvml.NVML_CLOCK_SM),
+            memory_mhz=self._ask("nvmlDeviceGetClockInfo", handle, nvml.NVML_CLOCK_MEM),
+            temperature_c=self._ask("nvmlDeviceGetTemperature", handle, nvml.NVML_TEMPERATURE_GPU),
             power_w=None if watts is None else watts / 1e3,
             throttle=[name for bit, name in THROTTLE_REASONS.items() if reasons & bit],
         )
 
     def energy_mj(self) -> int | None:
         """Millijoules since the driver was loaded."""
-        return self._ask(self._nvml.nvmlDeviceGetTotalEnergyConsumption, self._handle)
+        return self._ask("nvmlDeviceGetTotalEnergyConsumption", self._handle)
 
     def foreign_processes(self) -> int:
         """Other processes computing on this GPU. In a container NVML may show our own under another number."""
-        processes = self._ask(self._nvml.nvmlDeviceGetComputeRunningProcesses, self._handle) or []
+        processes = self._ask("nvmlDeviceGetComputeRunningProcesses", self._handle) or []
         pids = {process.pid for process in processes}
         return len(pids - {os.getpid()}) if os.getpid() in pids else max(0, len(pids) - 1)
 
     def facts(self) -> dict[str, Any]:
         """What doesn't change during a run: driver, power limit, highest clock, persistence mode."""
         nvml, handle = self._nvml, self._handle
-        limit_mw = self._ask(nvml.nvmlDeviceGetEnforcedPowerLimit, handle)
-        persistence = self._ask(nvml.nvmlDeviceGetPersistenceMode, handle)
+        limit_mw = self._ask("nvmlDeviceGetEnforcedPowerLimit", handle)
+        persistence = self._ask("nvmlDeviceGetPersistenceMode", handle)
         return {
-            "driver": self._ask(nvml.nvmlSystemGetDriverVersion),
+            "driver": self._ask("nvmlSystemGetDriverVersion"),
             "gpu_power_limit_w": None if limit_mw is None else limit_mw / 1e3,
-            "gpu_max_sm_mhz": self._ask(nvml.nvmlDeviceGetMaxClockInfo, handle, nvml.NVML_CLOCK_SM),
+            "gpu_max_sm_mhz": self._ask("nvmlDeviceGetMaxClockInfo", handle, nvml.NVML_CLOCK_SM),
             "gpu_persistence": None if persistence is None else bool(persistence),
         }
 
@@ -91,7 +91,8 @@ class GpuMonitor:
             return None
         return (after_mj - before_mj) / 1e3
 
-    def _ask(self, question: Any, *arguments: Any) -> Any:
+    def _ask(self, question: str, *arguments: Any) -> Any:
+        """NVML's answer; None where this GPU, driver or binding has none."""
         with suppress(self._nvml.NVMLError, AttributeError):
-            return question(*arguments)
+            return getattr(self._nvml, question)(*arguments)
         return None

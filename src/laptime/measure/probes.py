@@ -41,8 +41,7 @@ class Probes(LogitsProcessor):
             last = projector if projector is not None else vision
             self._handles.append(vision.register_forward_pre_hook(lambda *_: mark("vision-begin")))
             self._handles.append(last.register_forward_hook(lambda *_: mark("vision-end")))
-        entry = self._anatomy.language.register_forward_pre_hook(lambda *_: (mark("prefill-begin"), entry.remove())[0])
-        self._handles.append(entry)
+        self._handles.append(self._anatomy.language.register_forward_pre_hook(self._on_language_model))
         return self
 
     def __exit__(
@@ -62,6 +61,10 @@ class Probes(LogitsProcessor):
             self._remove_hooks()
             self._watch_first_decode()
         return scores
+
+    def _on_language_model(self, *_: Any) -> None:
+        self._clock.mark("prefill-begin")
+        self._handles.pop().remove()  # itself, the last one: the chunks of a chunked prefill need no mark
 
     def _remove_hooks(self) -> None:
         for handle in self._handles:

@@ -161,7 +161,9 @@ def _one(timer: StageTimer, item: Input, plan: Plan) -> Sample:
     try:
         with autocast:
             timer.model.generate(**item.kwargs)
-    except torch.OutOfMemoryError as error:
+    except (RuntimeError, MemoryError) as error:
+        if not isinstance(error, torch.OutOfMemoryError | MemoryError) and "allocate memory" not in str(error):
+            raise  # on a CPU torch says it in words only
         raise LaptimeError(
             f"out of memory on {timer.device} at sample {item.sample_id}: use a smaller batch, image or prompt"
         ) from error

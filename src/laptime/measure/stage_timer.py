@@ -44,6 +44,9 @@ class StageTimer:
     On entry the instance gets a `generate` of its own that hangs marks on the call and takes them off again; on
     exit it is as it was, also after an exception. A call that raises makes no sample.
 
+    per_token: mark every step (ITL). energy: joules of each call; reading the counter takes milliseconds, outside the
+    call. config and worker are written into the samples.
+
     Raises LaptimeError when the model's parts can't be found (name them: `vision`, `projector`, `language`), when
     it is spread over several devices, timed already, or asked to generate in a way that has no such stages.
     """
@@ -53,12 +56,14 @@ class StageTimer:
         model: Any,
         *,
         per_token: bool = False,
+        energy: bool = False,
         vision: str | None = None,
         projector: str | None = None,
         language: str | None = None,
         config: Mapping[str, Scalar] | None = None,
         worker: str = "0",
     ) -> None:
+        model = getattr(model, "_orig_mod", model)  # torch.compile(model).generate is the plain model's
         if not isinstance(model, nn.Module) or not callable(getattr(model, "generate", None)):
             raise LaptimeError(f"{type(model).__name__} has no generate(); StageTimer times a transformers model's own")
         if getattr(model.config, "is_encoder_decoder", False):
@@ -67,6 +72,7 @@ class StageTimer:
             )
         self.model = model
         self.per_token = per_token
+        self.energy = energy
         self.anatomy: Anatomy = find_anatomy(model, vision=vision, projector=projector, language=language)
         self.device = _only_device(model)
         self.samples: list[Sample] = []
@@ -78,6 +84,7 @@ class StageTimer:
         self._repeat = 0
         self._extra_flags: list[Flag] = []
         self._busy = False
+        self._own_generate: Any = None
 
     @property
     def last(self) -> Sample:
@@ -93,21 +100,25 @@ class StageTimer:
     def __enter__(self) -> StageTimer:
         if ATTACHED in self.model.__dict__:
             raise LaptimeError("this model is being timed already; leave the first StageTimer before entering another")
-        own = self.model.__dict__.get("generate")
-        original = self.model.generate
-        self._restore = (lambda: setattr(self.model, "generate", own)) if own else self._drop_generate
+        self._own_generate = self.model.__dict__.get("generate")
+        original: Callable[..., Any] = self.model.generate
         self.model.__dict__[ATTACHED] = True
-        self.model.generate = functools.wraps(original)(lambda *args, **kwargs: self._timed(original, args, kwargs))
+
+        @functools.wraps(original)
+        def generate(*args: Any, **kwargs: Any) -> Any:
+            return self._timed(original, args, kwargs)
+
+        self.model.generate = generate
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._restore()
+        if self._own_generate is None:
+            self.model.__dict__.pop("generate", None)
+        else:
+            self.model.generate = self._own_generate
         self.model.__dict__.pop(ATTACHED, None)
-
-    def _drop_generate(self) -> None:
-        self.model.__dict__.pop("generate", None)
 
     def _timed(self, original: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if self._busy:  # generate() calling generate(): the outer call is the sample
@@ -125,7 +136,7 @@ class StageTimer:
         call["logits_processor"] = LogitsProcessorList([*(call.get("logits_processor") or ()), probes])
         if self.per_token:
             self._clock.reserve((settings.max_new_tokens or 0) + 64)
-        watch = Watch(self.device, self._monitor)
+        watch = Watch(self.device, self._monitor, energy=self.energy)
         self._busy = True
         try:
             with watch, probes:

@@ -11,19 +11,28 @@ The marks of one call, in the order in which the program passed them:
     logits                       a decode step's logits (the last one only, or every one)
     end                          generate() returned
 
-Every stage is a union of intervals between marks of this one timeline, the stages do not overlap, and `other`
-is what they leave: it can't be negative and the sum closes by construction.
+Between them the call is laid out in spans that follow one another without hole or overlap, `other` being what no
+stage covers. A stage's time is the sum of its spans, so no stage is negative and the sum closes by construction.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import NamedTuple
 
 import msgspec
 
 from laptime.errors import LaptimeError
 from laptime.record import Mark, StageTimes
+
+
+class Span(NamedTuple):
+    """One uninterrupted part of a stage, in nanoseconds after the call's start."""
+
+    stage: str
+    begin_ns: int
+    end_ns: int
 
 
 class Partition(msgspec.Struct, frozen=True):
@@ -36,14 +45,32 @@ class Partition(msgspec.Struct, frozen=True):
 
 def partition(marks: Sequence[Mark]) -> Partition:
     """The stages of one call. Raises LaptimeError when a mark that must be there is missing."""
-    device = [(mark.kind, mark.device_ns) for mark in marks]
-    host = [(mark.kind, mark.host_ns) for mark in marks]
-    first_token = next((ns for kind, ns in device if kind == "first-token"), device[-1][1])
+    first_token = next((mark for mark in marks if mark.kind == "first-token"), marks[-1])
     return Partition(
-        stages=_stages(device),
-        host_stages=_stages(host),
-        ttft_ms=(first_token - device[0][1]) / 1e6,
+        stages=_stage_times(spans(marks)),
+        host_stages=_stage_times(spans(marks, host=True)),
+        ttft_ms=(first_token.device_ns - marks[0].device_ns) / 1e6,
     )
+
+
+def spans(marks: Sequence[Mark], *, host: bool = False) -> list[Span]:
+    """The call from start to end as spans in order, on the device's timeline or the host's.
+
+    Raises LaptimeError when a mark that must be there is missing.
+    """
+    instants = [(mark.kind, mark.host_ns if host else mark.device_ns) for mark in marks]
+    first: dict[str, int] = {}
+    last: dict[str, int] = {}
+    for kind, ns in instants:
+        first.setdefault(kind, ns)  # a chunked prefill enters the language model often
+        last[kind] = ns
+    _check(first)
+    parts = _vision_spans(instants)
+    # A vision tower that runs inside the language model (Molmo) is vision, not prefill.
+    parts += _without(Span("prefill", first["prefill-begin"], first["first-logits"]), parts)
+    if "logits" in last:
+        parts.append(Span("decode", first["decode-begin"], last["logits"]))
+    return _holes_filled(sorted(parts, key=lambda part: part[1:]), first["start"], last["end"])
 
 
 def inter_token(marks: Sequence[Mark]) -> list[float]:
@@ -52,52 +79,72 @@ def inter_token(marks: Sequence[Mark]) -> list[float]:
     return [(later - earlier) / 1e6 for earlier, later in pairwise(logits)]
 
 
-def _stages(instants: Sequence[tuple[str, int]]) -> StageTimes:
-    at: dict[str, int] = {}
-    for kind, ns in instants:
-        if kind != "logits":
-            at.setdefault(kind, ns)  # the first of a kind: a chunked prefill enters the language model often
-        else:
-            at[kind] = ns  # the last decode step's
-    if "prefill-begin" not in at:
+def _stage_times(parts: Sequence[Span]) -> StageTimes:
+    sums: dict[str, int] = {}
+    for part in parts:
+        sums[part.stage] = sums.get(part.stage, 0) + part.end_ns - part.begin_ns
+    return StageTimes.from_ns(
+        vision=sums.get("vision", 0),
+        prefill=sums["prefill"],
+        decode=sums.get("decode"),
+        total=parts[-1].end_ns - parts[0].begin_ns,
+    )
+
+
+def _check(first: dict[str, int]) -> None:
+    if "prefill-begin" not in first:
         raise LaptimeError(
             "the language model's entry was never seen: it is compiled into the whole model, or another module is "
             "the language model; name it with --language-module (language=... in Python)"
         )
-    if "first-logits" not in at or "end" not in at:
+    if "first-logits" not in first or "end" not in first:
         raise LaptimeError("generate() returned without logits: nothing was generated, so nothing can be timed")
-    vision = _vision_spans(instants)
-    prefill = (at["prefill-begin"], at["first-logits"])
-    decode = at["logits"] - at["decode-begin"] if "logits" in at else None
-    return StageTimes.from_ns(
-        vision=sum(end - begin for begin, end in vision),
-        # A vision tower that runs inside the language model (Molmo) is vision, not prefill.
-        prefill=prefill[1] - prefill[0] - sum(_overlap(span, prefill) for span in vision),
-        decode=decode,
-        total=at["end"] - at["start"],
-    )
 
 
-def _vision_spans(instants: Sequence[tuple[str, int]]) -> list[tuple[int, int]]:
+def _vision_spans(instants: Sequence[tuple[str, int]]) -> list[Span]:
     """Tower's entry to projector's exit, disjoint. A projector that runs again lengthens the span it belongs to."""
-    spans: list[tuple[int, int]] = []
+    found: list[Span] = []
     begin: int | None = None
     for kind, ns in instants:
         if kind == "vision-begin" and begin is None:
             begin = ns
         elif kind == "vision-end":
             if begin is not None:
-                spans.append((begin, ns))
+                found.append(Span("vision", begin, ns))
                 begin = None
-            elif spans:
-                spans[-1] = (spans[-1][0], ns)
+            elif found:
+                found[-1] = Span("vision", found[-1].begin_ns, ns)
     if begin is not None:
         raise LaptimeError(
             "the vision tower was entered but the projector's exit was never seen; name it with --projector-module "
             "(projector=... in Python)"
         )
-    return spans
+    return found
 
 
-def _overlap(one: tuple[int, int], other: tuple[int, int]) -> int:
-    return max(0, min(one[1], other[1]) - max(one[0], other[0]))
+def _without(whole: Span, parts: Sequence[Span]) -> list[Span]:
+    """What the parts leave of the whole: at least one span, an empty one if need be."""
+    left: list[Span] = []
+    at = whole.begin_ns
+    for part in parts:
+        if part.end_ns <= at or part.begin_ns >= whole.end_ns:
+            continue
+        if part.begin_ns > at:
+            left.append(Span(whole.stage, at, part.begin_ns))
+        at = part.end_ns
+    if at < whole.end_ns or not left:
+        left.append(Span(whole.stage, at, max(at, whole.end_ns)))
+    return left
+
+
+def _holes_filled(parts: Sequence[Span], start: int, end: int) -> list[Span]:
+    filled: list[Span] = []
+    at = start
+    for part in parts:
+        if part.begin_ns > at:
+            filled.append(Span("other", at, part.begin_ns))
+        filled.append(part)
+        at = part.end_ns
+    if at < end:
+        filled.append(Span("other", at, end))
+    return filled
