@@ -12,7 +12,7 @@ JOBS ?= $(shell nproc 2>/dev/null || echo 1)
 
 demo: $(READY)
 	rm -rf runs/demo
-	$(BIN)/laptime profile preset:tiny-vlm --samples 20 --prompt-tokens 64 --new-tokens 32 \
+	OMP_NUM_THREADS=1 $(BIN)/laptime profile preset:tiny-vlm --samples 20 --prompt-tokens 64 --new-tokens 32 \
 	  --image-size 672x672 --batch 1 --per-token --repeats 2 --verify --out runs/demo
 
 test: lint browser

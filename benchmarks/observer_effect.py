@@ -7,6 +7,8 @@ A pair is a bare call and an instrumented one back to back, in random order, on 
 pair by pair. A call's time is the host's wall clock from an idle device to an idle device, whatever the way of
 looking does before, in and after generate(). The figure is the median of the pairs' ratios with a bootstrap
 interval. Calls are short on purpose: what a way costs once per call weighs most, and drift has no time to pass.
+For laptime's ways a second ratio takes laptime's own total instead of the wall clock: what looking does to the call
+that is measured, without what it does before and after.
 """
 
 from __future__ import annotations
@@ -51,7 +53,7 @@ def main() -> None:
     if arguments.cache:
         call["cache_implementation"] = arguments.cache
     total, every = StageTimer(model), StageTimer(model, per_token=True)
-    joules = StageTimer(model, energy=True)
+    joules = StageTimer(model, power=True)
     said = set(model.generate(**call)[0].tolist())
     never = next(token for token in range(3, 10**6) if token not in said)
     with_eos = {**call, "eos_token_id": never}  # checked for at every step, never said
@@ -59,13 +61,13 @@ def main() -> None:
     bare_eos = Way(lambda: wall_ms(model, with_eos, device), None, 0)
     n = arguments.pairs
     ways = {
-        "laptime total": Way(lambda: wall_ms(model, call, device, total), bare, n),
-        "laptime per token": Way(lambda: wall_ms(model, call, device, every), bare, n),
-        "laptime total, EOS possible": Way(lambda: wall_ms(model, with_eos, device, total), bare_eos, n // 2),
+        "laptime total": Way(lambda: wall_ms(model, call, device, total), bare, n, total),
+        "laptime per token": Way(lambda: wall_ms(model, call, device, every), bare, n, every),
+        "laptime total, EOS possible": Way(lambda: wall_ms(model, with_eos, device, total), bare_eos, n // 2, total),
     }
     if arguments.peers:
         waits = {**call, "logits_processor": [Synchronizes(device)]}
-        ways["laptime total, with energy"] = Way(lambda: wall_ms(model, call, device, joules), bare, PEER_PAIRS)
+        ways["laptime total, with power"] = Way(lambda: wall_ms(model, call, device, joules), bare, PEER_PAIRS, joules)
         ways["synchronize every step"] = Way(lambda: wall_ms(model, waits, device), bare, PEER_PAIRS)
         tracker = optimum_tracker()
         if tracker is not None:
@@ -88,8 +90,14 @@ def main() -> None:
         looked, plain = [pair[0] for pair in taken], [pair[1] for pair in taken]
         ratio = ratio_of_medians(looked, plain, paired=True)
         rows[name] = {"median_ms": median_interval(looked), "bare_ms": median_interval(plain), "ratio": ratio}
+        inside = ""
+        if len(taken[0]) == 3:
+            own = ratio_of_medians([pair[2] for pair in taken], plain, paired=True)
+            rows[name]["ratio_of_the_call_itself"] = own
+            inside = f"  the call itself x{own.value:.4f} [{own.low:.4f}, {own.high:.4f}]"
         bounds = f"[{ratio.low:.4f}, {ratio.high:.4f}]"
-        print(f"{name:28} {median_interval(plain).value:9.2f} ms bare  x{ratio.value:.4f} {bounds}  n={len(taken)}")
+        bare_ms = median_interval(plain).value
+        print(f"{name:28} {bare_ms:9.2f} ms bare  x{ratio.value:.4f} {bounds}  n={len(taken)}{inside}")
     closing = sum(s.stages.closes() for s in samples)
     print(f"closure: {closing} of {len(samples)} samples close to the nanosecond")
     compiled = sum("recompiled" in s.flags for s in samples)
@@ -117,11 +125,12 @@ class Way(NamedTuple):
     call: Callable[[], float]
     bare: Any  # Way | None
     pairs: int
+    timer: StageTimer | None = None  # whose own total of the call is kept too
 
 
-def take_pairs(ways: dict[str, Way]) -> dict[str, list[tuple[float, float]]]:
-    """(instrumented, bare) times in ms: one pair of each way in turn until each has as many as it wants."""
-    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
+def take_pairs(ways: dict[str, Way]) -> dict[str, list[tuple[float, ...]]]:
+    """(instrumented, bare) wall times in ms, and laptime's own total where it looked: a pair of each way in turn."""
+    taken: dict[str, list[tuple[float, ...]]] = {name: [] for name in ways}
     shuffle = random.Random(0)
     for number in range(max(way.pairs for way in ways.values())):
         names = [name for name, way in ways.items() if number < way.pairs]
@@ -134,7 +143,8 @@ def take_pairs(ways: dict[str, Way]) -> dict[str, list[tuple[float, float]]]:
             else:
                 plain = way.bare.call()
                 looked = way.call()
-            taken[name].append((looked, plain))
+            own = (way.timer.last.host_stages.total_ms,) if way.timer else ()
+            taken[name].append((looked, plain, *own))
     return taken
 
 

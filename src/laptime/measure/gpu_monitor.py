@@ -49,17 +49,24 @@ class GpuMonitor:
         except pynvml.NVMLError:
             return None
 
-    def state(self) -> GpuState:
-        """Clocks, temperature, power and throttle reasons now; None for what this GPU doesn't tell."""
+    def throttle(self) -> list[str]:
+        """Why the clocks are lowered now; empty when they aren't."""
+        reasons = self._ask("nvmlDeviceGetCurrentClocksThrottleReasons", self._handle) or 0
+        return [name for bit, name in THROTTLE_REASONS.items() if reasons & bit]
+
+    def state(self, *, power: bool) -> GpuState:
+        """Clocks, temperature and throttle reasons now, and the power draw on request (it can take milliseconds).
+
+        None for what this GPU doesn't tell.
+        """
         nvml, handle = self._nvml, self._handle
-        watts = self._ask("nvmlDeviceGetPowerUsage", handle)
-        reasons = self._ask("nvmlDeviceGetCurrentClocksThrottleReasons", handle) or 0
+        watts = self._ask("nvmlDeviceGetPowerUsage", handle) if power else None
         return GpuState(
             sm_mhz=self._ask("nvmlDeviceGetClockInfo", handle, nvml.NVML_CLOCK_SM),
             memory_mhz=self._ask("nvmlDeviceGetClockInfo", handle, nvml.NVML_CLOCK_MEM),
             temperature_c=self._ask("nvmlDeviceGetTemperature", handle, nvml.NVML_TEMPERATURE_GPU),
             power_w=None if watts is None else watts / 1e3,
-            throttle=[name for bit, name in THROTTLE_REASONS.items() if reasons & bit],
+            throttle=self.throttle(),
         )
 
     def energy_mj(self) -> int | None:

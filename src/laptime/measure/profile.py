@@ -117,7 +117,7 @@ def run(
     timer = StageTimer(
         model,
         per_token=request.per_token,
-        energy=True,
+        power=True,
         vision=request.vision_module,
         projector=request.projector_module,
         language=request.language_module,

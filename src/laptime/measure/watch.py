@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from time import perf_counter_ns
 from types import TracebackType
+from typing import NamedTuple
 
 import msgspec
 import torch
@@ -38,25 +39,25 @@ class Circumstances(msgspec.Struct, frozen=True, kw_only=True):
 class Watch:
     """Looks before a call and after it, never during it. A context manager; `circumstances` is there afterwards.
 
-    `energy`: also read the energy counter, which takes NVML milliseconds where all else takes it microseconds.
+    `power`: also read power draw and energy, which take NVML milliseconds where all else takes it microseconds.
     """
 
-    def __init__(self, device: torch.device, monitor: GpuMonitor | None = None, *, energy: bool = False) -> None:
+    def __init__(self, device: torch.device, monitor: GpuMonitor | None = None, *, power: bool = False) -> None:
         self._device = device
         self._monitor = monitor
-        self._counter = monitor if energy else None
+        self._power = power
         self.circumstances: Circumstances | None = None
 
     def __enter__(self) -> Watch:
         self._started_unix_ms = time.time() * 1e3
         self._gc_ns = 0
         self._gc_began = 0
-        self._throttle = set(self._monitor.state().throttle) if self._monitor else set()
+        self._throttle = set(self._monitor.throttle()) if self._monitor else set()
         self._compiled = compiled_graphs()
-        self._retries = self._allocator_retries()
-        self._reset_memory_peak()
+        self._retries = _memory(self._device).retries
+        _reset_memory_peak(self._device)
         self._cpu = _foreign_cpu_s() if self._device.type == "cpu" else None
-        self._energy_mj = self._counter.energy_mj() if self._counter else None
+        self._energy_mj = self._monitor.energy_mj() if self._monitor and self._power else None
         gc.callbacks.append(self._on_gc)
         self._begin_ns = perf_counter_ns()
         return self
@@ -68,12 +69,14 @@ class Watch:
         gc.callbacks.remove(self._on_gc)
         if error is not None:
             return
-        gpu = self._monitor.state() if self._monitor else None  # first: the clocks fall once the GPU idles
-        energy_mj = self._counter.energy_mj() if self._counter else None
+        # The GPU first: its clocks fall once it idles.
+        gpu = self._monitor.state(power=self._power) if self._monitor else None
+        energy_mj = self._monitor.energy_mj() if self._monitor and self._power else None
+        memory = _memory(self._device)
         flags: list[Flag] = []
         if compiled_graphs() > self._compiled:
             flags.append("recompiled")
-        if self._allocator_retries() > self._retries:
+        if memory.retries > self._retries:
             flags.append("allocator-retry")
         if self._gc_ns / 1e9 > GC_PAUSE_SHARE * elapsed_s:
             flags.append("gc-pause")
@@ -83,7 +86,7 @@ class Watch:
             flags.append("foreign-process")
         self.circumstances = Circumstances(
             started_unix_ms=self._started_unix_ms,
-            memory_peak_bytes=self._memory_peak(),
+            memory_peak_bytes=memory.peak_bytes,
             energy_j=GpuMonitor.meaningful_energy_j(self._energy_mj, energy_mj, elapsed_s),
             gpu=gpu,
             gc_pause_ms=self._gc_ns / 1e6,
@@ -105,28 +108,30 @@ class Watch:
             return False
         return (after - self._cpu) / elapsed_s > FOREIGN_CORES
 
-    def _allocator_retries(self) -> int:
-        if self._device.type != "cuda":
-            return 0
-        return int(torch.cuda.memory_stats(self._device).get("num_alloc_retries", 0))
 
-    def _reset_memory_peak(self) -> None:
-        if self._device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(self._device)
-        elif self._device.type == "cpu":
-            with suppress(OSError):  # Linux: 5 resets this process's VmHWM
-                Path("/proc/self/clear_refs").write_text("5")
+class _Memory(NamedTuple):
+    peak_bytes: int | None  # since the last reset: the allocator's on a GPU, the process's resident one on a Linux CPU
+    retries: int  # of the device allocator, since the process began
 
-    def _memory_peak(self) -> int | None:
-        """Bytes: the allocator's peak on a device, the process's resident peak on a Linux CPU."""
-        if self._device.type == "cuda":
-            return int(torch.cuda.max_memory_allocated(self._device))
-        if self._device.type == "cpu":
-            with suppress(OSError, ValueError, IndexError):
-                for line in Path("/proc/self/status").read_text().splitlines():
-                    if line.startswith("VmHWM:"):
-                        return int(line.split()[1]) * 1024
-        return None
+
+def _memory(device: torch.device) -> _Memory:
+    if device.type == "cuda":
+        stats = torch.cuda.memory_stats(device)
+        return _Memory(int(stats.get("allocated_bytes.all.peak", 0)), int(stats.get("num_alloc_retries", 0)))
+    if device.type == "cpu":
+        with suppress(OSError, ValueError, IndexError):
+            for line in Path("/proc/self/status").read_text().splitlines():
+                if line.startswith("VmHWM:"):
+                    return _Memory(int(line.split()[1]) * 1024, 0)
+    return _Memory(None, 0)
+
+
+def _reset_memory_peak(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    elif device.type == "cpu":
+        with suppress(OSError):  # Linux: 5 resets this process's VmHWM
+            Path("/proc/self/clear_refs").write_text("5")
 
 
 def compiled_graphs() -> int:

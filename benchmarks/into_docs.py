@@ -1,0 +1,163 @@
+"""Write the figures of benchmarks/results into the docs, between their markers, so that no number is typed by hand.
+
+python benchmarks/into_docs.py
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+PAGES = ("README.md", "docs/method.md")
+RUNS = ("qwen3-4b", "qwen3-4b-static", "molmoe-1b", "qwen2.5-vl-3b")
+
+
+def main() -> None:
+    """Fill every marked block of every page."""
+    for page in PAGES:
+        file = ROOT / page
+        content = file.read_text(encoding="utf-8")
+        for name, block in BLOCKS.items():
+            content = re.sub(
+                rf"(<!-- {name}:begin -->\n).*?(<!-- {name}:end -->)",
+                lambda found, block=block: found[1] + block() + found[2],
+                content,
+                flags=re.DOTALL,
+            )
+        file.write_text(content, encoding="utf-8")
+        print(page)
+
+
+def result(name: str) -> dict[str, Any]:
+    """One benchmark's JSON."""
+    return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def machine(made: dict[str, Any]) -> str:
+    """The environment in a few words."""
+    where = made["environment"]
+    return f"{where['gpu']}, driver {where['driver']}, torch {where['torch']}, transformers {where['transformers']}"
+
+
+def times(interval: dict[str, Any]) -> str:
+    """A ratio with its interval, as a change in percent."""
+    low, high = (100 * (interval[end] - 1) for end in ("low", "high"))
+    return f"{100 * (interval['value'] - 1):+.2f} % ({low:+.2f} to {high:+.2f})"
+
+
+def observer() -> str:
+    """What looking costs, for each model and way."""
+    lines = ["| call | way of looking | wall clock | the call itself | pairs |", "|---|---|---|---|---|"]
+    for run in RUNS:
+        made = result(f"observer_effect-{run}")
+        figures = made["figures"]
+        for way, row in figures["ways"].items():
+            call = f"{run.removesuffix('-static')}, {figures['cache']} cache, {row['bare_ms']['value']:.0f} ms"
+            own = row.get("ratio_of_the_call_itself")
+            cells = (call, way, times(row["ratio"]), times(own) if own else "", str(row["ratio"]["n"]))
+            lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + f"\n\n{machine(made)}. Median of pairs, 95 % bootstrap interval.\n"
+
+
+def observer_short() -> str:
+    """The same in one line a model, for the README."""
+    lines = []
+    for run in RUNS:
+        made = result(f"observer_effect-{run}")
+        ways = made["figures"]["ways"]
+        total, every = (times(ways[f"laptime {way}"]["ratio"]) for way in ("total", "per token"))
+        cache = made["figures"]["cache"]
+        lines.append(f"  - {run.removesuffix('-static')}, {cache} cache: {total}; marking every token {every}")
+    return "\n".join(lines) + f"\n\n  (wall clock against bare generate(), interleaved pairs; {machine(made)})\n"
+
+
+def truth() -> str:
+    """The largest difference of each stage, for each model."""
+    made = result("truth")
+    lines = [
+        "| model | cache | stage | laptime | trace | largest difference of its calls |",
+        "|---|---|---|---|---|---|",
+    ]
+    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for call in made["figures"]["calls"]:
+        groups.setdefault((call["model"].removeprefix("preset:"), call["cache"]), []).append(call)
+    for (model, cache), calls in groups.items():
+        for stage in calls[0]["relative_difference"]:
+            worst = max(abs(call["relative_difference"][stage]) for call in calls)
+            one = calls[-1]
+            lines.append(
+                f"| {model} | {cache} | {stage} | {one['laptime'][stage + '_ms']:.3f} ms | "
+                f"{one['trace'][stage + '_ms']:.3f} ms | {100 * worst:.4f} % |"
+            )
+    return "\n".join(lines) + f"\n\n{machine(made)}.\n"
+
+
+def truth_short() -> str:
+    """The largest of all differences."""
+    made = result("truth")
+    calls = made["figures"]["calls"]
+    models = ", ".join(dict.fromkeys(call["model"].removeprefix("preset:") for call in calls))
+    worst = made["figures"]["largest_relative_difference"]
+    return f"  no stage of {len(calls)} calls ({models}) differs by more than {100 * worst:.3f} %.\n"
+
+
+def subtraction() -> str:
+    """How often subtraction was clamped, and how wrong it was."""
+    made = result("subtraction")
+    lines = [
+        "| case | samples with decode steps | clamped to 0 | residual | mean error | mean error, absolute |",
+        "|---|---|---|---|---|---|",
+    ]
+    for case in ("as the seeds", "same precision"):
+        figures = made["figures"][case]
+        found = figures["summary"]
+        how = f"{case}: {figures['dtype']}" + (f", autocast {figures['autocast']}" if figures["autocast"] else "")
+        lines.append(
+            f"| {how} | {found['samples']} | {found['clamped']} ({100 * found['clamped'] / found['samples']:.1f} %) | "
+            f"{found['residual_low_ms']:.1f} to {found['residual_high_ms']:.1f} ms | {found['error_mean_ms']:+.1f} ms | "
+            f"{100 * found['error_relative_mean']:.0f} % of the direct decode |"
+        )
+    return "\n".join(lines) + f"\n\n{machine(made)}.\n"
+
+
+def overhead() -> str:
+    """Unit costs and what each strategy adds."""
+    made = json.loads((RESULTS / "overhead-h200.json").read_text(encoding="utf-8"))
+    costs = made["overhead"]
+    units = (
+        ("read of the host's clock", "host_clock_us"),
+        ("a step's call that takes no mark", "idle_probe_us"),
+        ("mark: event and host clock", "mark_us"),
+        ("synchronize, device idle", "synchronize_idle_us"),
+        ("synchronize, work queued", "synchronize_drain_us"),
+    )
+    lines = ["| cost of one | median | 95 % interval |", "|---|---|---|"]
+    for name, key in units:
+        one = costs[key]
+        lines.append(f"| {name} | {one['value']:.3g} µs | {one['low']:.3g} to {one['high']:.3g} µs |")
+    tokens = sorted({row["tokens"] for row in costs["strategies"]})
+    lines += ["", "| adds to one generate() | " + " | ".join(f"{n} tokens" for n in tokens) + " |"]
+    lines.append("|---" * (len(tokens) + 1) + "|")
+    for strategy in dict.fromkeys(row["strategy"] for row in costs["strategies"]):
+        cells = [f"{row['added_ms']:.3g} ms" for row in costs["strategies"] if row["strategy"] == strategy]
+        lines.append(f"| {strategy} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + f"\n\n{machine(made)}.\n"
+
+
+BLOCKS: dict[str, Callable[[], str]] = {
+    "observer": observer,
+    "observer-short": observer_short,
+    "truth": truth,
+    "truth-short": truth_short,
+    "subtraction": subtraction,
+    "overhead": overhead,
+}
+
+
+if __name__ == "__main__":
+    main()

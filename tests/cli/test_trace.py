@@ -1,0 +1,124 @@
+"""`laptime trace`: three faces, exit codes, errors in one line."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from laptime.cli.trace import trace
+from laptime.errors import LaptimeError
+from tests.trace import engines
+from tests.trace.write_traces import write_kineto, write_nsys
+
+app = typer.Typer()
+app.command("trace")(trace)
+app.command("other")(lambda: None)
+
+
+def run(*arguments: object) -> tuple[int, str]:
+    """Exit code and stdout of `laptime trace ARGUMENTS`; errors are raised, as main() sees them."""
+    result = CliRunner().invoke(app, ["trace", *map(str, arguments)], standalone_mode=False)
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return int(result.return_value or 0), result.stdout
+
+
+@pytest.fixture
+def kineto(tmp_path: Path) -> Path:
+    return write_kineto(tmp_path / "trace.json.gz", *engines.published_engine(6).all)
+
+
+def test_the_terminal_shows_the_point(kineto: Path) -> None:
+    code, out = run(kineto)
+    assert code == 0
+    assert "GPU idle 21 %" in out
+    assert "36 × 11 + 4" in out
+
+
+def test_json_is_alone_on_stdout(kineto: Path, tmp_path: Path) -> None:
+    code, out = run(kineto, "--json", "--html", tmp_path / "p.html", "--tpot", 14.63)
+    value = json.loads(out)
+    assert (code, value["schema"]) == (0, "laptime.trace/1")
+    assert [row["remedy"] for row in value["whatif"]] == ["untraced", "buffers", "fusion", "graph", "graph+fusion"]
+    assert (tmp_path / "p.html").read_text(encoding="utf-8").startswith("<!doctype html>")
+
+
+def test_both_formats_are_recognised(tmp_path: Path) -> None:
+    code, out = run(write_nsys(tmp_path / "t.sqlite", *engines.published_engine(6).all), "--json")
+    assert (code, json.loads(out)["source"]["format"]) == (0, "nsys-sqlite")
+
+
+def test_two_traces_are_compared(kineto: Path, tmp_path: Path) -> None:
+    other = write_kineto(tmp_path / "other.json", *engines.host_bound([engines.published_step()] * 6).all)
+    code, out = run(kineto, "--compare", other, "--json")
+    value = json.loads(out)
+    assert (code, value["schema"], value["per"]) == (0, "laptime.trace-compare/1", "step")
+    code, out = run(kineto, "--compare", other)
+    assert out.index("Kernel sums") < out.index("Gaps per step") < out.index("Counts")
+    run(kineto, "--compare", other, "--html", tmp_path / "c.html")
+    assert "Kernel sums" in (tmp_path / "c.html").read_text(encoding="utf-8")
+
+
+def test_perfetto_gets_gap_and_step_tracks(kineto: Path, tmp_path: Path) -> None:
+    out = tmp_path / "perfetto.json"
+    assert run(kineto, "--export", "perfetto", "--out", out)[0] == 0
+    events = json.loads(out.read_text(encoding="utf-8"))["traceEvents"]
+    tracks = {e["args"]["name"] for e in events if e["name"] == "thread_name"}
+    assert tracks == {"laptime: steps", "laptime: gaps by cause", "stream 7"}
+    spans = [e for e in events if e["ph"] == "X"]
+    steps = [e for e in spans if e["cat"] == "laptime.step"]
+    gaps = [e for e in spans if e["cat"] == "laptime.gap"]
+    work = [e for e in spans if e["cat"] == "gpu"]
+    assert (len(steps), len(work)) == (6, 2_400)
+    assert sum("modal" in e["name"] for e in steps) == 1
+    end = max(e["ts"] + e["dur"] for e in work)
+    assert sum(e["dur"] for e in gaps) + sum(e["dur"] for e in work) == pytest.approx(end, abs=0.01)
+    for first, second in itertools.pairwise(gaps):
+        assert first["ts"] + first["dur"] <= second["ts"] + 1e-6
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--export", "chrome", "--out", "x"], "--export chrome: not known; perfetto is"),
+        (["--export", "perfetto"], "--export perfetto and --out FILE go together"),
+        (["--tpot", "0"], "--tpot 0: a time per token is above 0 ms"),
+        (["--tpot", "1"], "--tpot 1 ms is shorter than"),
+        (["--device", "5"], "no activity on device 5"),
+        (["--html", "/nowhere/x.html"], "/nowhere/x.html: No such file or directory; choose another --html"),
+    ],
+)
+def test_what_can_not_be_done_is_one_line(kineto: Path, arguments: list[str], message: str) -> None:
+    with pytest.raises(LaptimeError, match=re.escape(message)) as caught:
+        run(kineto, *arguments)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"\x1f\x8b garbage", b"{"])
+def test_an_unreadable_file_is_one_line_or_a_verdict(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "broken.json"
+    path.write_bytes(content)
+    try:
+        code, _ = run(path, "--json")
+    except LaptimeError as error:
+        assert "broken.json" in str(error)
+        assert "\n" not in str(error)
+    else:
+        assert code == 1
+
+
+def test_no_gpu_activity_is_exit_code_1(tmp_path: Path) -> None:
+    path = write_kineto(tmp_path / "empty.json", [], [engines.published_engine(1).calls[0]])
+    code, out = run(path, "--json")
+    assert (code, json.loads(out)["integrity"]["verdict"]) == (1, "unsupported")
+
+
+def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(LaptimeError, match=r"missing\.json"):
+        run(tmp_path / "missing.json")

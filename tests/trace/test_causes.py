@@ -1,0 +1,216 @@
+"""The cause of a gap is what the launching thread did during it, by time, and a gap's parts sum to it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from laptime.trace.api import CAUSES, api_calls, plain_name, purpose
+from laptime.trace.causes import UNNAMED, GapCauses, cause_times, gap_causes, host_times, large_gaps
+from laptime.trace.gaps import device_gaps
+from laptime.trace.host_segments import flatten, overlay, owner_at
+from laptime.trace.timeline import GpuTimeline, launches
+from tests.trace.build_timeline import build
+from tests.trace.write_traces import ActivityRow, CallRow, RangeRow
+
+
+def causes_of(timeline: GpuTimeline) -> GapCauses:
+    (gaps,) = device_gaps(timeline.activities)
+    return gap_causes(timeline, gaps, launches(timeline))
+
+
+def one_gap(calls: list[CallRow], ranges: list[RangeRow] | None = None, **after: object) -> dict[str, int]:
+    """The causes of a single gap [100, 1100) µs before a kernel with correlation 7."""
+    work = [ActivityRow(0, 100_000, "a"), ActivityRow(1_100_000, 1_200_000, "b", **{"correlation": 7, **after})]
+    timeline = build(work, calls, ranges or [])
+    result = causes_of(timeline)
+    assert result.time_ns.sum() == 1_000_000
+    return {row.cause: row.total_ns for row in cause_times(result)}
+
+
+LAUNCH = CallRow(1_090_000, 1_098_000, "cudaLaunchKernel", 7)
+
+
+@pytest.mark.parametrize(
+    ("name", "cause"),
+    [
+        ("cuMemAllocAsync", "allocation"),
+        ("cudaMalloc_v3020", "allocation"),
+        ("hipMalloc", "allocation"),
+        ("cudaHostAlloc", "allocation"),
+        ("cudaFreeAsync_v11020", "free"),
+        ("cuMemFreeAsync", "free"),
+        ("hipFree", "free"),
+        ("cudaStreamSynchronize", "synchronize"),
+        ("cuCtxSynchronize", "synchronize"),
+        ("hipDeviceSynchronize", "synchronize"),
+        ("cudaMemcpyAsync", "memcpy"),
+        ("hipMemcpyWithStream", "memcpy"),
+        ("cudaMemsetAsync", "memcpy"),
+        ("cuModuleLoadData", "module-load"),
+        ("cuLibraryLoadData", "module-load"),
+        ("cudaGraphInstantiate", "graph-capture"),
+        ("cudaGraphLaunch", "graph-launch"),
+        ("hipGraphLaunch", "graph-launch"),
+        ("hipModuleLaunchKernel", "launch-overhead"),
+        ("cuLaunchKernelEx", "launch-overhead"),
+        ("cudaGetDevice", "other-api"),
+    ],
+)
+def test_a_call_has_its_purpose_and_is_the_cause_of_its_time(name: str, cause: str) -> None:
+    assert CAUSES[purpose(name)] == cause
+    spent = one_gap([CallRow(200_000, 1_000_000, name, 3), LAUNCH])
+    assert spent[cause] >= 800_000
+    assert spent["host-not-launching"] == 190_000
+
+
+def test_time_decides_not_order() -> None:
+    calls = [
+        CallRow(100_000, 110_000, "cudaMalloc", 1),
+        CallRow(110_000, 120_000, "cudaMalloc", 2),
+        CallRow(120_000, 900_000, "cudaStreamSynchronize", 3),
+        CallRow(900_000, 1_000_000, "cudaFree", 4),
+        LAUNCH,
+    ]
+    timeline = build([ActivityRow(0, 100_000, "a"), ActivityRow(1_100_000, 1_200_000, "b", correlation=7)], calls)
+    (gaps,) = device_gaps(timeline.activities)
+    result = gap_causes(timeline, gaps, launches(timeline))
+    (gap,) = large_gaps(timeline, gaps, result)
+    assert (gap.cause, gap.api, gap.cause_ns) == ("synchronize", "cudaStreamSynchronize", 780_000)
+    assert {s.cause: s.total_ns for s in gap.shares}["allocation"] == 20_000
+
+
+def test_only_the_launching_thread_counts() -> None:
+    other = CallRow(100_000, 1_100_000, "cudaDeviceSynchronize", 9, thread=555)
+    assert "synchronize" not in one_gap([other, LAUNCH])
+
+
+def test_correlations_of_another_process_are_not_taken() -> None:
+    other = CallRow(0, 1_099_000, "cudaLaunchKernel", 7, process=200, thread=200)
+    assert one_gap([other, LAUNCH])["host-not-launching"] == 990_000
+
+
+def test_work_that_was_there_is_queued() -> None:
+    early = CallRow(10_000, 20_000, "cudaLaunchKernel", 7)
+    busy = CallRow(100_000, 1_100_000, "cudaStreamSynchronize", 8)
+    assert one_gap([early, busy]) == {"queued": 1_000_000}
+
+
+def test_work_without_a_launch_record_that_starts_under_a_synchronize_is_queued() -> None:
+    waiting = CallRow(50_000, 1_300_000, "cudaDeviceSynchronize", 8)
+    assert one_gap([waiting], correlation=None) == {"queued": 1_000_000}
+
+
+def test_kernels_of_one_graph_replay_wait_for_the_device() -> None:
+    work = [
+        ActivityRow(0, 100, "a", correlation=5, graph_node=0),
+        ActivityRow(200, 300, "b", correlation=5, graph_node=1),
+    ]
+    result = causes_of(build(work, [CallRow(-50, 1_000, "cudaGraphLaunch", 5)]))
+    assert [(row.cause, row.total_ns) for row in cause_times(result)] == [("queued", 100)]
+
+
+def test_the_way_from_the_call_to_the_device_is_launching() -> None:
+    assert one_gap([CallRow(300_000, 308_000, "cudaLaunchKernel", 7)]) == {
+        "host-not-launching": 200_000,
+        "launch-overhead": 800_000,
+    }
+
+
+def test_the_innermost_operator_is_named_and_an_inner_call_wins() -> None:
+    ranges = [
+        RangeRow(150_000, 1_099_000, "step", "nvtx"),
+        RangeRow(200_000, 1_000_000, "aten::outer", "cpu_op"),
+        RangeRow(300_000, 900_000, "aten::inner", "cpu_op"),
+    ]
+    calls = [CallRow(400_000, 500_000, "cudaMalloc", 1), LAUNCH]
+    work = [ActivityRow(0, 100_000, "a"), ActivityRow(1_100_000, 1_200_000, "b", correlation=7)]
+    timeline = build(work, calls, ranges)
+    result = causes_of(timeline)
+    named = {row.name: row.total_ns for row in host_times(result, timeline.strings)}
+    assert named == {"aten::inner": 500_000, "aten::outer": 200_000, "step": 140_000, UNNAMED: 50_000}
+    spent = {row.cause: row.total_ns for row in cause_times(result)}
+    assert spent["host-not-launching"] == sum(named.values())
+    assert spent["allocation"] == 100_000
+
+
+def test_the_profilers_own_time_is_its_own() -> None:
+    flush = RangeRow(200_000, 1_000_000, "Buffer Flush", "profiler", thread=0)
+    spent = one_gap([CallRow(100_000, 1_085_000, "cudaStreamSynchronize", 3), LAUNCH], [flush])
+    assert spent["profiler-overhead"] == 800_000
+    assert spent["synchronize"] == 185_000
+
+
+def test_without_calls_the_cause_is_unknown() -> None:
+    assert one_gap([]) == {"unknown": 1_000_000}
+
+
+def spans(limit: int = 400) -> st.SearchStrategy[list[tuple[int, int]]]:
+    return st.lists(st.tuples(st.integers(0, limit), st.integers(1, 60)), max_size=25)
+
+
+@given(spans(), spans(), spans(), st.data())
+def test_the_parts_of_every_gap_sum_to_it(kernels: list, calls: list, ranges: list, data: st.DataObject) -> None:
+    names = ["cudaMalloc", "cudaLaunchKernel", "cudaStreamSynchronize", "cudaFree", "x"]
+    work = [ActivityRow(s, s + d, "k", correlation=i) for i, (s, d) in enumerate([*kernels, (0, 1), (500, 1)])]
+    api = [
+        CallRow(s, s + d, data.draw(st.sampled_from(names)), i, thread=data.draw(st.sampled_from([1, 2])))
+        for i, (s, d) in enumerate(calls)
+    ]
+    host = [RangeRow(s, s + d, "op", data.draw(st.sampled_from(["cpu_op", "profiler"])), thread=1) for s, d in ranges]
+    timeline = build(work, api, host)
+    (gaps,) = device_gaps(timeline.activities)
+    result = gap_causes(timeline, gaps, launches(timeline))
+    assert (result.time_ns >= 0).all()
+    assert (result.time_ns.sum(axis=1) == gaps.gap_end_ns - gaps.gap_start_ns).all()
+    assert 0 <= result.by_name_ns.sum() <= result.time_ns[:, 0].sum()
+
+
+@st.composite
+def nested(draw: st.DrawFn) -> list[tuple[int, int]]:
+    """Properly nested intervals, as calls and operators of one thread are."""
+    result: list[tuple[int, int]] = []
+
+    def fill(low: int, high: int, depth: int) -> None:
+        at = low
+        while at < high and depth < 4 and len(result) < 30 and draw(st.booleans()):
+            start = draw(st.integers(at, high - 1))
+            end = draw(st.integers(start + 1, high))
+            result.append((start, end))
+            fill(start, end, depth + 1)
+            at = end
+
+    fill(0, 120, 0)
+    return result
+
+
+@given(nested())
+def test_flatten_names_the_innermost_interval_at_each_instant(intervals: list[tuple[int, int]]) -> None:
+    start = np.array([s for s, _ in intervals], dtype=np.int64)
+    end = np.array([e for _, e in intervals], dtype=np.int64)
+    owners = owner_at(flatten(start, end), np.arange(-2, 125))
+    for instant, owner in zip(range(-2, 125), owners, strict=True):
+        open_now = [e - s for s, e in intervals if s <= instant < e]
+        if not open_now:
+            assert owner == -1
+        else:
+            assert end[owner] - start[owner] == min(open_now)
+            assert start[owner] <= instant < end[owner]
+
+
+def test_overlay_wins_where_it_lies() -> None:
+    under = flatten(np.array([0, 20]), np.array([10, 30]))
+    over = overlay(under, np.array([5, 6, 28]), np.array([8, 7, 40]), -2)
+    assert owner_at(over, np.array([0, 4, 5, 7, 8, 15, 20, 27, 28, 35, 40])).tolist() == [
+        *(0, 0, -2, -2, 0, -1, 1, 1, -2, -2, -1)
+    ]
+
+
+def test_api_calls_fold_versions() -> None:
+    calls = [CallRow(0, 10, "cudaLaunchKernel_v7000"), CallRow(20, 25, "cudaLaunchKernel"), CallRow(30, 31, "cuInit")]
+    timeline = build(calls=calls)
+    rows = api_calls(timeline.calls, timeline.strings)
+    assert [(r.name, r.count, r.total_ns) for r in rows] == [("cudaLaunchKernel", 2, 15), ("cuInit", 1, 1)]
+    assert plain_name("cuMemAlloc_v2_ptsz") == "cuMemAlloc"

@@ -1,0 +1,216 @@
+"""Steps and layers: by ranges, by graphs, by the period alone; and silence where there are none."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from laptime.trace.analysis import analyse
+from laptime.trace.layers import find_layers
+from laptime.trace.repeats import intervals, levels, longest_run
+from laptime.trace.result import Steps
+from tests.trace.build_timeline import build
+from tests.trace.engines import LAYER, Kernels, Rows, decoder, host_bound, published_step
+from tests.trace.write_traces import ActivityRow, RangeRow
+
+
+def steps_of(rows: Rows) -> Steps:
+    return analyse(build(*rows.all)).steps
+
+
+def named(names: str, duration: int = 3_000) -> list[tuple[str, int]]:
+    return [(name, duration) for name in names.split()]
+
+
+QWEN3_8B = named("norm qkv qk_norm rope store attention merge o add_norm gate_up act down quant copy all_reduce")
+HEAD = named("index_select_embedding rms_norm_final lm_head argmax")
+
+
+@pytest.mark.parametrize(
+    ("layers", "layer", "outside"),
+    [
+        (36, QWEN3_8B, HEAD),
+        (36, LAYER, HEAD),
+        (28, named("a b c d e f g"), named("embedding head")),
+        (12, LAYER, HEAD[:1]),
+    ],
+)
+def test_steps_and_layers_without_annotations(layers: int, layer: Kernels, outside: Kernels) -> None:
+    step = decoder(layers, layer, outside[:1], outside[1:])
+    steps = steps_of(host_bound([step] * 9, between_ns=30_000))
+    assert (steps.method, steps.count, steps.kernels_per_step) == ("period", 9, len(step))
+    assert steps.layers is not None
+    assert (steps.layers.count, steps.layers.kernels_per_layer) == (layers, len(layer))
+    assert steps.layers.outside == len(outside)
+    assert steps.layers.identical == layers
+    assert steps.confidence > 0.7
+    assert steps.wall_ns == sum(d for _, d in step) + 7_000 * len(step) + 30_000
+    assert steps.busy_ns == steps.kernel_ns == sum(d for _, d in step)
+    assert steps.wall_ns == steps.busy_ns + steps.gap_ns
+    assert steps.launches_per_step == len(step)
+
+
+def test_a_period_of_two_layers_is_two_layers() -> None:
+    """A MoE whose neighbouring layers differ in one kernel: period 35, as 17 + 18; and 42 = 2 × 21."""
+    base = "norm qkv rope attention o add norm2 router topk sort scatter gemm1 act gemm2 gather combine"
+    uneven = named(base + " x") + named(base + " y z")
+    even = named(base + " p q r s x") + named(base + " p q r s y")
+    for unit, kernels in ((uneven, 17.5), (even, 21.0)):
+        layers = steps_of(host_bound([decoder(24, unit, HEAD[:1], HEAD[1:])] * 6, between_ns=30_000)).layers
+        assert layers is not None
+        assert (layers.count, layers.period_layers, layers.period_kernels) == (48, 2, len(unit))
+        assert (layers.kernels_per_layer, layers.outside) == (kernels, 4)
+
+
+def test_prefill_and_requests_around_do_not_hide_the_steps() -> None:
+    decode = decoder(16, LAYER, HEAD[:1], HEAD[1:])
+    prefill = decoder(16, named("norm gemm_big rope flash_prefill gemm_big2 add norm act"), HEAD[:1], HEAD[1:])
+    request = [prefill, *[decode] * 10]
+    steps = steps_of(host_bound(request * 4, between_ns=30_000))
+    assert (steps.count, steps.kernels_per_step) == (40, len(decode))
+    assert steps.layers is not None
+    assert steps.layers.count == 16
+
+
+def test_details_that_alternate_do_not_hide_the_steps() -> None:
+    one = decoder(20, LAYER, HEAD[:1], [*HEAD[1:], ("unrolled_add", 1_000)])
+    two = decoder(20, LAYER, HEAD[:1], [*HEAD[1:], ("vectorized_add", 1_000)])
+    steps = steps_of(host_bound([one, two] * 6, between_ns=30_000))
+    assert (steps.count, steps.kernels_per_step) == (12, len(one))
+
+
+def test_warm_up_and_edges_are_not_the_modal_step() -> None:
+    step = decoder(12, LAYER, HEAD[:1], HEAD[1:])
+    slow = [(name, 5 * duration) for name, duration in step]
+    rows = host_bound([slow, slow, *[step] * 8, step[:40]], between_ns=30_000)
+    steps = steps_of(rows)
+    assert steps.count == 10
+    assert steps.cut == 3  # two slow ones, and the last whole one, after which a broken one begins
+    assert steps.busy_ns == sum(d for _, d in step)
+
+
+@pytest.mark.parametrize(
+    ("format", "annotate", "method"),
+    [
+        ("kineto", "decode_step {}", "annotation"),
+        ("nsys-sqlite", "token {}", "nvtx"),
+        ("kineto", "ProfilerStep#{}", "annotation"),
+    ],
+)
+def test_ranges_cut_steps(format: str, annotate: str, method: str) -> None:
+    generator = random.Random(0)
+    bag = [name for name, _ in LAYER] * 3
+    steps_kernels = []
+    for _ in range(7):  # no period at all: only the ranges say it
+        generator.shuffle(bag)
+        steps_kernels.append([(name, 2_000) for name in bag])
+    rows = host_bound(steps_kernels, annotate=annotate, between_ns=9_000)
+    steps = analyse(build(*rows.all, format=format)).steps
+    assert (steps.method, steps.count, steps.kernels_per_step) == (method, 7, len(bag))
+    assert steps.confidence == 1.0
+    assert steps.wall_ns == len(bag) * 9_000 + 9_000
+
+
+def test_ranges_that_name_no_step_are_left_to_the_period() -> None:
+    rows = host_bound([decoder(12, LAYER, HEAD[:1], HEAD[1:])] * 6, annotate="attention", between_ns=30_000)
+    assert steps_of(rows).method == "period"
+
+
+def test_graph_launches_cut_steps() -> None:
+    step = decoder(12, LAYER, HEAD[:1], HEAD[1:])
+    steps = steps_of(host_bound([step] * 6, graph=True, between_ns=30_000))
+    assert (steps.method, steps.count, steps.kernels_per_step, steps.launches_per_step) == ("graph", 6, len(step), 1)
+    assert steps.layers is not None
+    assert steps.layers.count == 12
+    assert steps.causes[0].cause == "queued"
+
+
+def test_whole_graphs_give_steps_without_kernels() -> None:
+    rows = [
+        ActivityRow(i * 1_000_000, i * 1_000_000 + 900_000, "CUDA graph 1", "graph", correlation=i) for i in range(6)
+    ]
+    analysis = analyse(build(rows))
+    assert (analysis.steps.method, analysis.steps.count, analysis.steps.wall_ns) == ("graph", 6, 1_000_000)
+    assert analysis.steps.kernels_per_step is None
+    assert analysis.devices[0].kernels is None
+    assert analysis.devices[0].kernel_sum_ns is None
+    assert "step-hidden-in-graph" in {finding.code for finding in analysis.integrity.findings}
+
+
+def abstains(rows: Rows) -> bool:
+    analysis = analyse(build(*rows.all))
+    silent = analysis.steps.method == "none"
+    assert silent == ("no-steps" in {finding.code for finding in analysis.integrity.findings})
+    assert not (silent and analysis.whatif)
+    return silent
+
+
+def test_one_forward_is_not_a_step_series() -> None:
+    assert abstains(host_bound([decoder(24, LAYER, HEAD[:1], HEAD[1:])]))
+
+
+def test_layers_inside_one_graph_are_not_steps() -> None:
+    layer = named("index_select norm gemm attention gemm2 act gemm3")
+    assert abstains(host_bound([decoder(30, layer)], graph=True))
+
+
+def test_noise_has_no_steps() -> None:
+    generator = random.Random(1)
+    assert abstains(host_bound([[(generator.choice("abcdefgh"), 1_000) for _ in range(900)]]))
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(3, 40), st.integers(5, 30), st.integers(1, 9), st.integers(4, 9), st.data())
+def test_any_engine_of_layers_is_recognised(
+    layers: int, size: int, outside: int, repeats: int, data: st.DataObject
+) -> None:
+    """A layer of `size` distinct kernels (so that it has no period of its own), `outside` others around."""
+    before = data.draw(st.integers(0, outside))
+    others = [(f"o{i}", 1_500) for i in range(outside)]
+    step = decoder(layers, [(f"k{i}", 2_000) for i in range(size)], others[:before], others[before:])
+    found = steps_of(host_bound([step] * repeats, between_ns=30_000))
+    assert (found.count, found.kernels_per_step) == (repeats, len(step))
+    assert found.layers is not None
+    assert (found.layers.count, found.layers.kernels_per_layer, found.layers.outside) == (layers, size, outside)
+
+
+def test_counts_prove_layers_or_there_are_none() -> None:
+    strings = tuple("abcdefgh")
+    rng = np.random.default_rng(0)
+    good = np.array([7, *[0, 1, 2, 3, 4] * 10, 6])
+    found = find_layers(good, strings)
+    assert found is not None
+    assert (found[0].count, found[0].outside, found[0].identical) == (10, 2, 10)
+    shuffled = rng.permutation(good)
+    assert find_layers(shuffled, strings) is None
+
+
+def test_periods_are_found_in_linear_time_and_long_steps_too() -> None:
+    layer = np.arange(60)
+    step = np.concatenate([[100, 101], np.tile(layer, 90), [102]])
+    assert [level.period for level in levels(np.tile(step, 40))][-1] == len(step)
+    run = longest_run(step)  # 5403 kernels: the FFT path
+    assert run is not None
+    assert (run.period, run.count) == (60, 90)
+
+
+def test_intervals_need_whole_repeats() -> None:
+    tokens = np.array([9, 9, *[1, 2, 3, 4] * 5, 8, 7])
+    assert intervals(tokens, 4, repeats=3) == ((2, 22),)
+    assert intervals(tokens, 4, repeats=6) == ()
+
+
+def test_ranges_on_another_thread_do_not_cut() -> None:
+    rows = host_bound([decoder(12, LAYER, HEAD[:1], HEAD[1:])] * 6, between_ns=30_000)
+    span = rows.activities[-1].end_ns // 12
+    rows.ranges = [RangeRow(i * span, i * span + span - 1, f"step {i}", thread=999) for i in range(12)]
+    assert steps_of(rows).method == "period"
+
+
+def test_published_engine_by_period() -> None:
+    steps = steps_of(host_bound([published_step()] * 6))
+    assert (steps.method, steps.kernels_per_step) == ("period", 400)
