@@ -119,8 +119,8 @@ def subtraction() -> str:
         how = f"{case}: {figures['dtype']}" + (f", autocast {figures['autocast']}" if figures["autocast"] else "")
         lines.append(
             f"| {how} | {found['samples']} | {found['clamped']} ({100 * found['clamped'] / found['samples']:.1f} %) | "
-            f"{found['residual_low_ms']:.1f} to {found['residual_high_ms']:.1f} ms | {found['error_mean_ms']:+.1f} ms | "
-            f"{100 * found['error_relative_mean']:.0f} % of the direct decode |"
+            f"{found['residual_low_ms']:.1f} to {found['residual_high_ms']:.1f} ms | "
+            f"{found['error_mean_ms']:+.1f} ms | {100 * found['error_relative_mean']:.0f} % of the direct decode |"
         )
     return "\n".join(lines) + f"\n\n{machine(made)}.\n"
 

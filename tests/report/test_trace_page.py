@@ -96,10 +96,18 @@ def test_the_kernels_table_sorts_and_filters(
     assert console_lines() == []
 
 
+SPARSE = engines.decoder(40, [(f"k{i}", 1_200) for i in range(60)], [], [("argmax", 2_000)])
+
+
 @pytest.mark.chromium
-def test_the_step_is_to_scale(open_page: Callable[[str], Any], console_lines: Callable[[], list[str]]) -> None:
-    """The share of the stream's lane that is inked is the utilisation, at full view."""
-    analysis = an_analysis()
+@pytest.mark.parametrize(
+    "rows", [engines.published_engine(6), engines.host_bound([SPARSE] * 6)], ids=["wide", "narrow"]
+)
+def test_the_step_is_to_scale(
+    rows: engines.Rows, open_page: Callable[[str], Any], console_lines: Callable[[], list[str]]
+) -> None:
+    """The share of the stream's lane that is inked is the utilisation, at full view, however narrow the kernels."""
+    analysis = analyse(build(*rows.all))
     browser = open_page(trace_page(analysis))
     inked = browser.execute_script("""
         const canvas = document.querySelector("#step canvas");

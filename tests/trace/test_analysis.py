@@ -12,6 +12,8 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from laptime.errors import LaptimeError
 from laptime.trace.analysis import analyse, read_trace
@@ -19,7 +21,7 @@ from laptime.trace.comparison import compare
 from laptime.trace.result import TraceAnalysis
 from tests.trace import engines
 from tests.trace.build_timeline import build
-from tests.trace.write_traces import ActivityRow, write_kineto, write_nsys
+from tests.trace.write_traces import ActivityRow, CallRow, RangeRow, write_kineto, write_nsys
 
 CONTRACT = {
     "": "schema source integrity devices kernels steps api whatif",
@@ -133,6 +135,63 @@ def test_two_traces_are_compared_kernels_first() -> None:
     assert [pair.name for pair in result.counts] == ["kernels", "launches", "layers", "steps"]
     same = compare(a, a)
     assert {pair.delta for pair in [*same.kernel_sums, *same.gaps, *same.counts]} <= {0}
+
+
+TIMES = st.integers(0, 2_000)
+NAMES = st.sampled_from(["a", "rms_norm", "gemm", "embedding", "argmax", "b" * 300, "\ud7ff<x>"])
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(
+        st.builds(
+            lambda start, length, name, kind, device, stream, correlation, node, process: ActivityRow(
+                start, start + length, name, kind, device, stream, correlation, process, node
+            ),
+            *(TIMES, st.integers(-5, 90), NAMES, st.sampled_from(["kernel", "kernel", "memcpy", "memset", "graph"])),
+            *(st.integers(0, 2), st.integers(0, 2), st.none() | st.integers(0, 9), st.none() | st.integers(0, 3)),
+            st.sampled_from([1, 2]),
+        ),
+        max_size=60,
+    ),
+    st.lists(
+        st.builds(
+            lambda start, length, name, correlation, process, thread: CallRow(
+                start, start + length, name, correlation, process, thread
+            ),
+            *(TIMES, st.integers(-2, 60), st.sampled_from(["cudaLaunchKernel", "cudaMalloc", "cuCtxSynchronize"])),
+            *(st.integers(-1, 9), st.sampled_from([1, 2]), st.sampled_from([1, 2])),
+        ),
+        max_size=30,
+    ),
+    st.lists(
+        st.builds(
+            lambda start, length, name, kind: RangeRow(start, start + length, name, kind, 1, 1),
+            *(TIMES, st.integers(-2, 200), st.sampled_from(["step 1", "step 2", "aten::mm"])),
+            st.sampled_from(["nvtx", "cpu_op", "python", "profiler"]),
+        ),
+        max_size=20,
+    ),
+)
+def test_any_timeline_has_an_answer_that_adds_up(
+    activities: list[ActivityRow], calls: list[CallRow], ranges: list[RangeRow]
+) -> None:
+    analysis = analyse(build(activities, calls, ranges))
+    for device in analysis.devices:
+        assert device.busy_ns + device.idle_ns == device.span_ns
+        assert sum(b.total_ns for b in device.gaps.histogram) == device.idle_ns
+        assert sum(b.count for b in device.gaps.histogram) == device.gaps.count
+        assert sum(row.total_ns for row in device.gaps.causes) == device.idle_ns
+        for gap in device.gaps.large:
+            assert sum(share.total_ns for share in gap.shares) == gap.duration_ns
+    steps = analysis.steps
+    if steps.wall_ns is not None:
+        assert steps.wall_ns == (steps.busy_ns or 0) + (steps.gap_ns or 0)
+        assert 0 <= steps.confidence <= 1
+        assert sum(row.total_ns for row in steps.causes) == steps.gap_ns
+    for row in analysis.whatif:
+        assert 0 < row.step_ns_low <= row.step_ns_high
+    assert msgspec.json.decode(analysis.to_json(), type=TraceAnalysis) == analysis
 
 
 TRACES = Path(os.environ["LAPTIME_TRACES"]) if os.environ.get("LAPTIME_TRACES") else None

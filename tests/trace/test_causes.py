@@ -103,6 +103,17 @@ def test_work_without_a_launch_record_that_starts_under_a_synchronize_is_queued(
     assert one_gap([waiting], correlation=None) == {"queued": 1_000_000}
 
 
+@pytest.mark.parametrize("profiled", [False, True])
+def test_work_without_a_launch_record_is_judged_by_time_else(profiled: bool) -> None:
+    """The thread waits at first, then does something else: nothing was queued then."""
+    waiting = CallRow(50_000, 300_000, "cudaDeviceSynchronize", 8)
+    flush = [RangeRow(1_000_000, 1_200_000, "Buffer Flush", "profiler")] if profiled else []
+    spent = one_gap([waiting], flush, correlation=None)
+    assert spent["synchronize"] == 200_000
+    assert spent["host-not-launching"] == (700_000 if profiled else 800_000)
+    assert spent.get("profiler-overhead", 0) == (100_000 if profiled else 0)
+
+
 def test_kernels_of_one_graph_replay_wait_for_the_device() -> None:
     work = [
         ActivityRow(0, 100, "a", correlation=5, graph_node=0),

@@ -68,6 +68,12 @@ AT = "at::native::"
             "Tensile GEMM MT32x32x256",
             "GEMM",
         ),
+        (
+            "_ZN2at6native18elementwise_kernelILi128ELi2EZNS0_22gpu_kernel_impl_nocastIZZZNS0_23direct_copy_kernel_cuda"
+            "ERNS_18TensorIteratorBaseEENKUlvE1_clEvENKUlvE5_clEvEUlfE_EEvS4_RKT_EUliE_EEviT1_" + "_padding" * 12,
+            "copy",
+            "copy",
+        ),
         ("triton_poi_fused_add_mul_3", "triton_poi_fused_add_mul_3", "elementwise"),
         (
             "ncclDevKernel_AllReduce_Sum_bf16_RING_LL(ncclDevKernelArgsStorage<4096ul>)",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 from decimal import Decimal
 from pathlib import Path
 
@@ -140,7 +141,7 @@ def test_a_cut_file_is_read_as_far_as_whole_events_go(tmp_path_factory, cut: int
     timeline = read_bytes(folder / "cut", packed_data)
     whole = kept.count(b"\n  }")
     assert activity_rows(timeline) == rows[: max(whole - 1, 0)]
-    closed = kept.count(b"\n  ],")
+    closed = kept.count(b"\n  ]")
     assert ("truncated-capture" in codes(timeline)) == (not closed)
     if not closed:
         assert check(timeline).verdict == ("partial" if whole > 1 else "unsupported")
@@ -153,6 +154,18 @@ def test_damage_in_the_middle_costs_one_event_and_says_so(tmp_path: Path) -> Non
         timeline = read_bytes(tmp_path / "t.json", data.replace(old, new))
         assert activity_rows(timeline) == rows[:7] + rows[8:]
         assert codes(timeline) == {"unreadable-events": 1}
+        assert check(timeline).verdict == "partial"
+
+
+def test_a_lost_or_spare_brace_does_not_lose_what_follows(tmp_path: Path) -> None:
+    rows = [ActivityRow(T + 100 * i, T + 100 * i + 50, f"kernel {i}", correlation=i + 1) for i in range(30)]
+    data = write_kineto(tmp_path / "t.json", rows, [LAUNCH]).read_bytes()
+    at = data.index(b'"kernel 7"')
+    opened, closed = data.index(b'"args": {', at) + 8, data.index(b"}", at)
+    for damaged in (data[:opened] + data[opened + 1 :], data[:closed] + b"}" + data[closed:]):
+        timeline = read_bytes(tmp_path / "t.json", damaged)
+        assert [row for row in activity_rows(timeline) if row.name != "kernel 7"] == rows[:7] + rows[8:]
+        assert codes(timeline)["unreadable-events"] >= 1
         assert check(timeline).verdict == "partial"
 
 
@@ -228,6 +241,20 @@ def test_what_is_no_trace_is_one_clear_line(tmp_path: Path, data: bytes) -> None
     assert "t.json" in str(error.value)
 
 
+def test_what_can_not_be_read_as_a_file_is_one_clear_line(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path, why in (
+        (tmp_path / "none.json", "can't be opened"),
+        (tmp_path, "folder"),
+        (tmp_path / "pipe", "regular"),
+    ):
+        with pytest.raises(LaptimeError, match=why):
+            read_timeline(path)
+    (tmp_path / "a.nsys-rep").write_bytes(b"QDSTRM")
+    with pytest.raises(LaptimeError, match=r"nsys export --type sqlite a\.nsys-rep"):
+        read_timeline(tmp_path / "a.nsys-rep")
+
+
 def test_damaged_gzip_data_is_refused_since_no_number_in_it_can_be_trusted(tmp_path: Path) -> None:
     rows = [ActivityRow(T + 100 * i, T + 100 * i + 50, f"k{i * 7919 % 1000}", correlation=i) for i in range(500)]
     data = bytearray(write_kineto(tmp_path / "t.json.gz", rows, [LAUNCH]).read_bytes())
@@ -239,7 +266,12 @@ def test_damaged_gzip_data_is_refused_since_no_number_in_it_can_be_trusted(tmp_p
 def test_deep_nesting_and_endless_strings_end_soon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(events_module, "LARGEST_EVENT_BYTES", 1 << 20)
     good = kineto_events([KERNEL], [LAUNCH])
-    for poison in ('{"ph":"X","args":' + "[" * 100_000, '{"ph":"X","name":"' + '\\"' * 2_000_000, "{" * 3_000_000):
+    for poison in (
+        '{"ph":"X","args":' + "[" * 100_000,
+        '{"a":' + "1 " * 200_000 + "}" + "]" * 500_000,
+        '{"ph":"X","name":"' + '\\"' * 2_000_000,
+        "{" * 3_000_000,
+    ):
         data = (f'{{"traceEvents": [{good[0]}, {good[1]}, ' + poison).encode()
         timeline = read_bytes(tmp_path / "t.json", data)
         assert activity_rows(timeline) == [KERNEL]

@@ -213,8 +213,8 @@ def traces(draw: st.DrawFn) -> tuple[list[ActivityRow], list[CallRow], list[Rang
     """Rows that both formats can hold: one process, at least one call."""
     name = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30)
     api = st.sampled_from(["cudaLaunchKernel", "cudaMemcpyAsync", "cuLaunchKernelEx", "cudaGraphLaunch"])
-    start = st.integers(0, 2 * 10**18)
-    length = st.integers(0, 10**12)
+    start = st.integers(0, 2 * 10**18) | st.integers(0, 3)
+    length = st.integers(0, 10**12) | st.integers(0, 3)
     correlation = st.integers(1, 12)
 
     def activity(kind: str, name: st.SearchStrategy[str]) -> st.SearchStrategy[ActivityRow]:

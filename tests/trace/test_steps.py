@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -158,6 +159,13 @@ def test_layers_inside_one_graph_are_not_steps() -> None:
     assert abstains(host_bound([decoder(30, layer)], graph=True))
 
 
+def test_layers_inside_one_replay_that_marks_no_nodes_are_not_steps() -> None:
+    """HIP's graph launches: the kernels share their launch's correlation and nothing else."""
+    rows = host_bound([decoder(30, named("index_select norm gemm attention gemm2 act gemm3"))], graph=True)
+    rows.activities = [replace(row, graph_node=None) for row in rows.activities]
+    assert abstains(rows)
+
+
 def test_noise_has_no_steps() -> None:
     generator = random.Random(1)
     assert abstains(host_bound([[(generator.choice("abcdefgh"), 1_000) for _ in range(900)]]))
@@ -176,6 +184,22 @@ def test_any_engine_of_layers_is_recognised(
     assert (found.count, found.kernels_per_step) == (repeats, len(step))
     assert found.layers is not None
     assert (found.layers.count, found.layers.kernels_per_layer, found.layers.outside) == (layers, size, outside)
+
+
+@pytest.mark.parametrize(("layers", "size", "outside"), [(13, 6, 1), (15, 5, 5), (21, 5, 5), (19, 8, 8), (45, 6, 6)])
+def test_a_step_less_some_layers_is_no_period(layers: int, size: int, outside: int) -> None:
+    """Shapes in which another lag fits nine kernels in ten."""
+    step = decoder(layers, [(f"k{i}", 2_000) for i in range(size)], [], [(f"o{i}", 1_500) for i in range(outside)])
+    tokens = np.array([hash(name) % 1_000_003 for name, _ in step] * 5)
+    assert [level.period for level in levels(tokens)] == [size, len(step)]
+    found = steps_of(host_bound([step] * 5, between_ns=30_000))
+    assert (found.count, found.kernels_per_step) == (5, len(step))
+
+
+def test_units_that_all_differ_are_no_layers() -> None:
+    units = [[*range(19), 100 + i] for i in range(12)]
+    strings = tuple(f"k{i}" for i in range(200))
+    assert find_layers(np.array([50, *(token for unit in units for token in unit)]), strings) is None
 
 
 def test_counts_prove_layers_or_there_are_none() -> None:
@@ -202,6 +226,54 @@ def test_intervals_need_whole_repeats() -> None:
     tokens = np.array([9, 9, *[1, 2, 3, 4] * 5, 8, 7])
     assert intervals(tokens, 4, repeats=3) == ((2, 22),)
     assert intervals(tokens, 4, repeats=6) == ()
+
+
+def test_ranges_of_layers_are_left_to_the_period() -> None:
+    rows = host_bound([decoder(12, LAYER, HEAD[:1], HEAD[1:])] * 6, between_ns=30_000)
+    starts = [call.start_ns for call in rows.calls]
+    per_step = 12 * len(LAYER) + len(HEAD)
+    for step in range(6):
+        for layer in range(12):
+            first = step * per_step + 1 + layer * len(LAYER)
+            name = f"model.layers.{layer}.forward"
+            rows.ranges.append(RangeRow(starts[first], starts[first + len(LAYER)] - 1, name))
+    steps = steps_of(rows)
+    assert (steps.method, steps.count, steps.kernels_per_step) == ("period", 6, per_step)
+
+
+def test_one_graph_per_layer_is_not_one_step_per_graph() -> None:
+    """Piecewise capture: each layer is a replay of its own, embedding and head are launched one by one."""
+    pieces: list[Rows] = []
+    now = 1_000_000
+    for _ in range(6):
+        for part in (HEAD[:1], *[LAYER] * 14, HEAD[1:]):
+            rows = host_bound([part], graph=part is LAYER, start_ns=now)
+            shift = 100_000 * len(pieces)
+            rows.calls = [replace(call, correlation=call.correlation + shift) for call in rows.calls]
+            rows.activities = [replace(work, correlation=work.correlation + shift) for work in rows.activities]
+            now = rows.activities[-1].end_ns + 4_000
+            pieces.append(rows)
+    activities = [row for rows in pieces for row in rows.activities]
+    calls = [row for rows in pieces for row in rows.calls]
+    steps = steps_of(Rows(activities, calls))
+    assert (steps.method, steps.count, steps.kernels_per_step) == ("period", 6, 14 * len(LAYER) + len(HEAD))
+    assert steps.launches_per_step == 14 + len(HEAD)
+    assert steps.layers is not None
+    assert steps.layers.count == 14
+
+
+def test_sampling_after_a_graph_belongs_to_its_step() -> None:
+    activities, calls, now = [], [], 1_000_000
+    for i in range(6):
+        for graph, part in ((True, decoder(14, LAYER)), (False, HEAD)):
+            rows = host_bound([part], graph=graph, start_ns=now)
+            shift = 100_000 * (2 * i + (not graph))
+            calls += [replace(call, correlation=call.correlation + shift) for call in rows.calls]
+            activities += [replace(work, correlation=work.correlation + shift) for work in rows.activities]
+            now = rows.activities[-1].end_ns + 4_000
+    steps = steps_of(Rows(activities, calls))
+    assert (steps.method, steps.count) == ("graph", 6)
+    assert (steps.kernels_per_step, steps.launches_per_step) == (14 * len(LAYER) + len(HEAD), 1 + len(HEAD))
 
 
 def test_ranges_on_another_thread_do_not_cut() -> None:

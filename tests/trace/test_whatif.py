@@ -48,6 +48,16 @@ def test_what_was_measured_lies_in_the_range(remedy: str, measured_ms: float) ->
     assert row.step_ns_low <= measured_ms * MS <= row.step_ns_high
 
 
+def test_the_costs_are_those_of_the_published_step() -> None:
+    costs = published_costs()
+    gap = 3_229_000 // 400
+    assert (costs.wall_ns, costs.busy_ns, costs.kernels, costs.graphed) == (15_200_000, 11_971_000, 400, False)
+    assert costs.allocation_ns == 400 * (gap - 5_200 - 300)
+    assert costs.outside_ns == 5 * gap + 200  # around 1 kernel before the layers and 3 behind, and between steps
+    assert costs.fusable == 72  # add + norm, twice a layer
+    assert costs.fusable_ns == sum(duration for name, duration in engines.published_step() if name == "add")
+
+
 def test_fusion_under_the_graph_gave_0_9_percent() -> None:
     costs = published_costs()
     adds = [duration for name, duration in engines.published_step() if name == "add"]

@@ -11,6 +11,7 @@ from laptime import __version__
 from laptime.cli.env import env
 from laptime.cli.profile import profile
 from laptime.cli.report import report
+from laptime.cli.trace import trace
 from laptime.errors import LaptimeError
 
 # click's, or typer's own copy of it, whichever this version of typer is built on.
@@ -26,6 +27,7 @@ app = typer.Typer(
 )
 app.command("profile")(profile)
 app.command("report")(report)
+app.command("trace")(trace)
 app.command("env")(env)
 
 

@@ -1,0 +1,255 @@
+"""How fast is a trace read and analysed, whole processes, against what people use now?
+
+    LAPTIME_TRACES=FOLDER LAPTIME_PEER_PYTHON=E/bin/python python benchmarks/trace_speed.py
+
+The peer is HolisticTraceAnalysis (load and idle-time breakdown) in an environment of its own:
+python -m venv E && E/bin/pip install HolisticTraceAnalysis. Beside it json.loads, which only parses. The files are made
+of a real trace, repeated with shifted times and ids; without a folder of real traces, of a written one. Runs take
+turns, so a machine that is busy with other things slows all of them; ratios are of neighbours.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import os
+import platform
+import re
+import shutil
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from laptime.stats import median_interval, ratio_of_medians
+from recorded import record
+
+ROOT = Path(__file__).resolve().parent.parent
+MB = 1_000_000
+OURS = "import sys; from laptime.trace.analysis import read_trace; print(read_trace(sys.argv[1]).devices[0].idle_ns)"
+OUR_READER = "import sys; from laptime.trace.reading import read_timeline; read_timeline(sys.argv[1])"
+JSON = "import json, sys; json.loads(open(sys.argv[1], 'rb').read())"
+PEER = """
+import sys
+from hta.trace_analysis import TraceAnalysis
+analysis = TraceAnalysis(trace_files={0: sys.argv[1]}, trace_dir="/")
+print(analysis.get_idle_time_breakdown(visualize=False)[0])
+"""
+PEAK = """
+own = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM"))
+print("peak_kb", own, file=sys.stderr)
+"""
+"""What a process has taken at most (not what its parent had at the fork)."""
+
+_SHIFTED = re.compile(rb'"(ts|correlation|External id|id)": (\d+)')
+_BETWEEN = re.compile(rb"(?<=\n  \}),\n(?=  \{)")
+_IDS_PER_COPY = 10_000_000
+
+
+@dataclass(frozen=True)
+class Run:
+    """One whole process."""
+
+    seconds: float
+    peak_mb: float
+
+
+def run(command: list[str], path: Path) -> Run:
+    """Start a process and wait for it. Raises RuntimeError when it fails."""
+    begin = time.perf_counter()
+    done = subprocess.run(
+        [*command, str(path)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False
+    )
+    seconds = time.perf_counter() - begin
+    peak = re.search(r"^peak_kb (\d+)$", done.stderr, re.MULTILINE)
+    if done.returncode or peak is None:
+        raise RuntimeError(f"{command[0]} {path.name}: {done.stderr[-500:]}")
+    return Run(seconds, int(peak[1]) * 1024 / MB)
+
+
+def in_turns(commands: dict[str, list[str]], path: Path, rounds: int) -> dict[str, list[Run]]:
+    """Run each command once a round, after one reading of the file."""
+    path.read_bytes()
+    runs: dict[str, list[Run]] = {name: [] for name in commands}
+    for _ in range(rounds):
+        for name, command in commands.items():
+            runs[name].append(run(command, path))
+    for name, taken in runs.items():
+        seconds = sorted(r.seconds for r in taken)
+        print(f"  {name:22} {seconds[len(seconds) // 2]:7.2f} s  {max(r.peak_mb for r in taken):7.0f} MB", flush=True)
+    return runs
+
+
+def figures(runs: dict[str, list[Run]], path: Path, peers: list[str]) -> dict[str, object]:
+    """Medians, and how many times longer and larger each peer is than `laptime`."""
+    ours = runs["laptime"]
+    result: dict[str, object] = {
+        "file_mb": round(path.stat().st_size / MB, 1),
+        "seconds": {name: median_interval([r.seconds for r in taken]) for name, taken in runs.items()},
+        "peak_mb": {name: round(max(r.peak_mb for r in taken), 1) for name, taken in runs.items()},
+    }
+    for peer in peers:
+        result[f"{peer}_over_laptime_seconds"] = ratio_of_medians(
+            [r.seconds for r in runs[peer]], [r.seconds for r in ours], paired=True
+        )
+        result[f"{peer}_over_laptime_peak"] = round(
+            max(r.peak_mb for r in runs[peer]) / max(r.peak_mb for r in ours), 2
+        )
+    return result
+
+
+def parts(text: bytes) -> tuple[bytes, list[bytes], bytes]:
+    """A Kineto file as (up to the first event, the events, from the list's end on)."""
+    start = text.index(b'"traceEvents": [') + len(b'"traceEvents": [')
+    end = text.rindex(b"]")
+    return text[:start], _BETWEEN.split(text[start:end].strip(b"\n ")), text[end:]
+
+
+def repeated(head: bytes, events: list[bytes], tail: bytes, wanted_bytes: int, target: Path) -> Path:
+    """Write events again and again, later each time and with ids of their own, until the file is large enough."""
+    times = [int(match[1]) for event in events if (match := re.search(rb'"ts": (\d+)', event))]
+    length = max(times) - min(times) + 1_000_000
+    body = b",\n  ".join(events)
+    with target.open("wb") as file:
+        file.write(head + b"\n  ")
+        for copy in range(1000):
+            shift = {b"ts": copy * length}
+
+            def moved(
+                match: re.Match[bytes], shift: dict[bytes, int] = shift, ids: int = copy * _IDS_PER_COPY
+            ) -> bytes:
+                return b'"%s": %d' % (match[1], int(match[2]) + shift.get(match[1], ids))
+
+            file.write((b",\n  " if copy else b"") + (_SHIFTED.sub(moved, body) if copy else body))
+            if file.tell() >= wanted_bytes:
+                break
+        file.write(b"\n  " + tail)
+    return target
+
+
+def written_kineto(folder: Path) -> bytes:
+    """A trace of our own: an eager decode with an operator and a launch per kernel."""
+    sys.path.insert(0, str(ROOT))
+    from tests.trace.write_traces import ActivityRow, CallRow, RangeRow, write_kineto
+
+    at, n = 4_368_548_121_105_618_000, 60_000
+    activities = [
+        ActivityRow(at + 9_000 * i + 6_000, at + 9_000 * i + 8_117, f"void k<{i % 90}>(x)", correlation=i)
+        for i in range(n)
+    ]
+    calls = [CallRow(at + 9_000 * i, at + 9_000 * i + 4_003, correlation=i) for i in range(n)]
+    ranges = [RangeRow(at + 9_000 * i - 500, at + 9_000 * i + 5_001, f"aten::op{i % 30}", "cpu_op") for i in range(n)]
+    return write_kineto(folder / "own.json", activities, calls, ranges).read_bytes()
+
+
+def kineto_files(traces: Path | None, folder: Path) -> tuple[str, dict[str, Path]]:
+    """Files of about 55 MB, 300 MB and 1 GB, and what they are made of."""
+    real = sorted(traces.glob("qwen3_4b_hf_decode24*.json.gz")) if traces else []
+    text = gzip.decompress(real[0].read_bytes()) if real else written_kineto(folder)
+    head, events, tail = parts(text)
+    first = sorted(int(match[1]) for event in events if (match := re.search(rb'"ts": (\d+)', event)))
+    middle = first[int(len(first) * 55 * MB / len(text))]
+    half = [event for event in events if not (match := re.search(rb'"ts": (\d+)', event)) or int(match[1]) < middle]
+    return (real[0].name if real else "written"), {
+        "kineto_55mb": repeated(head, half, tail, 50 * MB, folder / "55mb.json"),
+        "kineto_300mb": repeated(head, events, tail, 250 * MB, folder / "300mb.json"),
+        "kineto_1gb": repeated(head, events, tail, 1000 * MB, folder / "1gb.json"),
+    }
+
+
+def nsys_file(traces: Path | None, folder: Path) -> Path:
+    """An export with at least a million kernels, each with its launch."""
+    target = folder / "million.sqlite"
+    real = sorted(traces.glob("GTLS@cfb514d3*.sqlite")) if traces else []
+    if real:
+        shutil.copyfile(real[0], target)
+    else:
+        sys.path.insert(0, str(ROOT))
+        from tests.trace.write_traces import ActivityRow, CallRow, write_nsys
+
+        rows = [ActivityRow(9_000 * i + 6_000, 9_000 * i + 8_117, f"k{i % 90}", correlation=i) for i in range(25_000)]
+        write_nsys(target, rows, [CallRow(9_000 * i, 9_000 * i + 4_003, correlation=i) for i in range(25_000)])
+    target.chmod(0o600)
+    db = sqlite3.connect(target, isolation_level=None)
+    db.execute("PRAGMA journal_mode = OFF")
+    db.execute("PRAGMA synchronous = OFF")
+    (span, kernels) = db.execute('SELECT max("end") + 1000000, count(*) FROM CUPTI_ACTIVITY_KIND_KERNEL').fetchone()
+    copies = -(-1_100_000 // kernels)
+    changed = {
+        "start": f"start + k * {span}",
+        "end": f'"end" + k * {span}',
+        "correlationId": "correlationId + k * 1000000",
+    }
+    for kind in ("KERNEL", "MEMCPY", "MEMSET", "RUNTIME"):
+        table = f"CUPTI_ACTIVITY_KIND_{kind}"
+        columns = [row[1] for row in db.execute(f"PRAGMA table_info({table})")]
+        if columns:
+            values = ", ".join(changed.get(column, f'"{column}"') for column in columns)
+            db.execute(
+                f"WITH RECURSIVE n(k) AS (SELECT 1 UNION ALL SELECT k + 1 FROM n WHERE k < {copies - 1}) "
+                f"INSERT INTO {table} SELECT {values} FROM (SELECT * FROM {table}) CROSS JOIN n ORDER BY k"
+            )
+    db.close()
+    return target
+
+
+def main() -> None:
+    """Make the files, run all in turns, write benchmarks/results/trace_speed.json."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--traces", type=Path, default=os.environ.get("LAPTIME_TRACES"), help="folder of real traces")
+    parser.add_argument(
+        "--peer",
+        type=Path,
+        default=os.environ.get("LAPTIME_PEER_PYTHON"),
+        help="the Python of an environment with HolisticTraceAnalysis",
+    )
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--work", type=Path, help="keep the made files here")
+    options = parser.parse_args()
+    traces = Path(options.traces) if options.traces else None
+    found: dict[str, object] = {}
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = options.work or Path(temporary)
+        folder.mkdir(exist_ok=True)
+        made_of, files = kineto_files(traces, folder)
+        programs = {"laptime": OURS, "reader_only": OUR_READER, "json_loads": JSON}
+        commands = {name: [sys.executable, "-c", program + PEAK] for name, program in programs.items()}
+        peers = ["json_loads"]
+        if options.peer:
+            commands["holistic"] = [str(options.peer), "-c", PEER + PEAK]
+            peers.append("holistic")
+        for name in ("kineto_55mb", "kineto_300mb"):
+            print(name, flush=True)
+            found[name] = figures(in_turns(commands, files[name], options.rounds), files[name], peers)
+        ours = {name: commands[name] for name in ("laptime", "reader_only")}
+        print("kineto_1gb", flush=True)
+        found["kineto_1gb"] = figures(
+            in_turns(ours, files["kineto_1gb"], min(3, options.rounds)), files["kineto_1gb"], []
+        )
+        print("nsys", flush=True)
+        nsys = nsys_file(traces, folder)
+        found["nsys_million"] = figures(in_turns(ours, nsys, options.rounds), nsys, [])
+    peer_version = None
+    if options.peer:
+        asked = "import importlib.metadata as m; print(m.version('HolisticTraceAnalysis'))"
+        peer_version = subprocess.run(
+            [options.peer, "-c", asked], capture_output=True, text=True, check=True
+        ).stdout.strip()
+    environment = {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpu_count": len(os.sched_getaffinity(0)),
+        "load_average": os.getloadavg()[0],
+        **{name: version(name) for name in ("msgspec", "numpy", "isal")},
+        "HolisticTraceAnalysis": peer_version,
+        "made_of": made_of,
+    }
+    print(record("trace_speed", found, environment))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,163 @@
+"""From a timeline to the whole answer: each part is a pure function of the timeline; this puts them together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from laptime.errors import LaptimeError
+from laptime.record import Finding
+from laptime.trace.api import api_calls
+from laptime.trace.causes import GapCauses, cause_times, gap_causes, host_times, large_gaps
+from laptime.trace.gaps import DeviceGaps, device_gaps, histogram, median_ns, sum_ns, union_ns
+from laptime.trace.headline import advice, headline
+from laptime.trace.integrity import check
+from laptime.trace.kernels import rank
+from laptime.trace.reading import read_timeline
+from laptime.trace.result import DeviceTimes, Gaps, Integrity, TraceAnalysis, TraceSource, WhatIf
+from laptime.trace.step_costs import drawing, step_costs
+from laptime.trace.steps import NONE, StepFrame, find_steps
+from laptime.trace.timeline import Activity, GpuTimeline, Int64, launches
+from laptime.trace.whatif import what_if
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class DeviceView:
+    """One device's gaps, causes and steps in columns: what the answer is made from, and what exports draw."""
+
+    gaps: DeviceGaps
+    causes: GapCauses
+    launched: Int64  # for each activity of the timeline the index of its call, -1 without one
+    frame: StepFrame  # NONE for all devices but the one that worked most
+
+
+def read_trace(path: str | Path, *, tpot_ms: float | None = None, device: int | None = None) -> TraceAnalysis:
+    """Read a trace file and analyse it: a PyTorch profiler file or an Nsight Systems export.
+
+    Args:
+        path: .json, .json.gz or .sqlite.
+        tpot_ms: time per token of the same configuration without the profiler, for what-if.
+        device: look at this device only.
+
+    Raises:
+        LaptimeError: the file can't be read or the question can't be answered.
+    """
+    return analyse(read_timeline(path), tpot_ms=tpot_ms, device=device)
+
+
+def views(timeline: GpuTimeline, *, device: int | None = None) -> list[DeviceView]:
+    """Each device's view, or that of `device` alone. Steps are looked for on the device that worked most.
+
+    Raises:
+        LaptimeError: `device` has no activity.
+    """
+    all_gaps = device_gaps(timeline.activities) if len(timeline.activities.start_ns) else []
+    if device is not None:
+        known = [gaps.device for gaps in all_gaps]
+        all_gaps = [gaps for gaps in all_gaps if gaps.device == device]
+        if not all_gaps:
+            raise LaptimeError(f"{timeline.source.file}: no activity on device {device}; it has {known or 'none'}")
+    main = max(all_gaps, key=lambda gaps: gaps.busy_ns, default=None)
+    launched = launches(timeline) if all_gaps else np.zeros(0, dtype=np.int64)
+    result = []
+    for gaps in all_gaps:
+        causes = gap_causes(timeline, gaps, launched)
+        frame = find_steps(timeline, gaps, launched, causes) if gaps is main else NONE
+        result.append(DeviceView(gaps, causes, launched, frame))
+    return result
+
+
+def analyse(timeline: GpuTimeline, *, tpot_ms: float | None = None, device: int | None = None) -> TraceAnalysis:
+    """The answer for a timeline. Steps and what-if are those of the device that worked most (or `device`)."""
+    return answer(timeline, views(timeline, device=device), tpot_ms=tpot_ms)
+
+
+def answer(timeline: GpuTimeline, of: list[DeviceView], *, tpot_ms: float | None = None) -> TraceAnalysis:
+    """The answer from the devices' views."""
+    checked = check(timeline)
+    devices = [_device(timeline, view.gaps, view.causes, view.launched) for view in of]
+    main = max(of, key=lambda view: view.gaps.busy_ns, default=None)
+    frame: StepFrame = NONE
+    whatif: list[WhatIf] = []
+    picture = None
+    if main is not None:
+        frame = main.frame
+        picture = drawing(timeline, main.gaps, main.causes, frame)
+        costs = step_costs(timeline, main.gaps, main.causes, main.launched, frame)
+        if costs is not None:
+            whatif = what_if(costs, None if tpot_ms is None else round(tpot_ms * 1e6))
+    kernels = []
+    for view in of:
+        kernels += rank(timeline, view.gaps, frame.modal_rows if view.gaps.device == frame.steps.device else None)
+    kernels.sort(key=lambda kernel: -kernel.total_ns)
+    integrity = Integrity(checked.verdict, [*checked.findings, *_step_findings(frame, tpot_ms)])
+    return TraceAnalysis(
+        headline=headline(integrity, devices, kernels),
+        advice=advice(frame.steps, whatif),
+        source=TraceSource(timeline.source.format, Path(timeline.source.file).name, timeline.source.schema_version),
+        integrity=integrity,
+        devices=devices,
+        kernels=kernels,
+        steps=frame.steps,
+        api=api_calls(timeline.calls, timeline.strings),
+        whatif=whatif,
+        modal_step=picture,
+    )
+
+
+def _device(timeline: GpuTimeline, gaps: DeviceGaps, causes: GapCauses, launched: Int64) -> DeviceTimes:
+    activities, rows = timeline.activities, gaps.rows
+    kind = activities.kind[rows]
+    kernels = rows[kind == Activity.KERNEL]
+    hidden = bool((kind == Activity.GRAPH).any())  # graphs recorded whole: their kernels are not known
+    length = gaps.gap_end_ns - gaps.gap_start_ns
+    calls = launched[rows]
+    return DeviceTimes(
+        device=gaps.device,
+        start_ns=gaps.start_ns,
+        span_ns=gaps.span_ns,
+        busy_ns=gaps.busy_ns,
+        idle_ns=gaps.idle_ns,
+        kernel_busy_ns=None if hidden else union_ns(activities.start_ns[kernels], activities.end_ns[kernels]),
+        kernel_sum_ns=None if hidden else sum_ns(activities, rows, Activity.KERNEL),
+        memcpy_ns=sum_ns(activities, rows, Activity.MEMCPY),
+        memset_ns=sum_ns(activities, rows, Activity.MEMSET),
+        graph_ns=sum_ns(activities, rows, Activity.GRAPH),
+        kernels=None if hidden else len(kernels),
+        launches=_count_distinct(calls) if (calls >= 0).all() else None,
+        gaps=Gaps(
+            count=len(length),
+            median_ns=median_ns(length),
+            histogram=histogram(length),
+            large=large_gaps(timeline, gaps, causes),
+            causes=cause_times(causes),
+            host=host_times(causes, timeline.strings),
+        ),
+    )
+
+
+def _count_distinct(calls: Int64) -> int:
+    ordered = np.sort(calls)  # np.unique hashes, which is slower here
+    return int((ordered[1:] != ordered[:-1]).sum()) + 1 if len(ordered) else 0
+
+
+def _step_findings(frame: StepFrame, tpot_ms: float | None) -> list[Finding]:
+    steps = frame.steps
+    if steps.method == "none":
+        message = "no steady steps were recognised: no step ranges, no whole-step graphs, no repeated kernel sequence"
+        found = [Finding(code="no-steps", severity="info", message=message)]
+        if tpot_ms is not None:
+            found.append(
+                Finding(code="tpot-unused", severity="warning", message="--tpot has no step to be compared with")
+            )
+        return found
+    found = []
+    if steps.confidence < 0.7:
+        message = f"the steps' regularity is only {steps.confidence:.0%}: judge them by the picture"
+        found.append(Finding(code="steps-unsure", severity="warning", message=message))
+    if steps.kernels_per_step is None:
+        message = "graphs were recorded whole: what is in a step is not known (nsys: --cuda-graph-trace=node)"
+        found.append(Finding(code="step-hidden-in-graph", severity="warning", message=message))
+    return found

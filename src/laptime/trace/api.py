@@ -1,0 +1,87 @@
+"""API calls of CUDA and HIP: names without version suffixes, what each is for, counts and times."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import numpy.typing as npt
+
+from laptime.trace.result import ApiCall
+from laptime.trace.timeline import Calls
+
+CAUSES: tuple[str, ...] = (
+    "host-not-launching",
+    "launch-overhead",
+    "graph-launch",
+    "memcpy",
+    "synchronize",
+    "allocation",
+    "free",
+    "module-load",
+    "graph-capture",
+    "other-api",
+    "profiler-overhead",
+    "queued",
+    "unknown",
+)
+"""What the launching thread can have been doing during a gap; docs/trace.md says what each means."""
+
+HOST, LAUNCH, GRAPH_LAUNCH, MEMCPY, SYNCHRONIZE, ALLOCATION, FREE = range(7)
+MODULE_LOAD, GRAPH_CAPTURE, OTHER_API, PROFILER, QUEUED, UNKNOWN = range(7, 13)
+
+_SUFFIX = re.compile(r"(_v\d+|_ptsz|_ptds|_spt)+$")
+
+# In this order: the first that is found in the name decides.
+_PURPOSES: tuple[tuple[int, re.Pattern[str]], ...] = tuple(
+    (purpose, re.compile(pattern, re.IGNORECASE))
+    for purpose, pattern in (
+        (GRAPH_LAUNCH, r"graph_?launch"),
+        (GRAPH_CAPTURE, r"graph(instantiate|exec|add|create|clone|upload|kernelnode|destroy)|(begin|end)capture"),
+        (SYNCHRONIZE, r"synchronize|eventquery|streamquery"),
+        (MEMCPY, r"memcpy|memset"),
+        (FREE, r"^(cu|cuda|hip)(mem)?(host)?free|memunmap|memrelease|memaddressfree|mempooltrim|hostunregister"),
+        (
+            ALLOCATION,
+            r"malloc|memalloc|hostalloc|memcreate|memmap|memaddressreserve|memsetaccess|mempoolcreate|hostregister",
+        ),
+        (MODULE_LOAD, r"(module|library|linkcomplete|linkadd|link).*(load|create|complete|add|getkernel)|nvrtc|hiprtc"),
+        (LAUNCH, r"launch"),
+    )
+)
+
+
+def plain_name(name: str) -> str:
+    """The function's name without version and default-stream suffixes: cudaLaunchKernel_v7000 -> cudaLaunchKernel."""
+    return _SUFFIX.sub("", name)
+
+
+def purpose(name: str) -> int:
+    """Index into CAUSES of what a call of this name counts as."""
+    for cause, pattern in _PURPOSES:
+        if pattern.search(name):
+            return cause
+    return OTHER_API
+
+
+def purposes(names: npt.NDArray[np.int32], strings: tuple[str, ...]) -> npt.NDArray[np.int8]:
+    """`purpose` of each name id; each distinct string is looked at once."""
+    used, inverse = np.unique(names, return_inverse=True)
+    return np.array([purpose(strings[i]) for i in used], dtype=np.int8)[inverse]
+
+
+def api_calls(calls: Calls, strings: tuple[str, ...]) -> list[ApiCall]:
+    """Count and time of each API function over all threads, longest first."""
+    counts = np.bincount(calls.name, minlength=len(strings))
+    duration = np.maximum(calls.end_ns - calls.start_ns, 0)
+    totals: dict[str, tuple[int, int]] = {}
+    order = np.argsort(calls.name, kind="stable")
+    bounds = np.concatenate([[0], np.cumsum(counts)])
+    cumulated = np.concatenate([[0], np.cumsum(duration[order])])
+    for i in np.flatnonzero(counts):
+        name = plain_name(strings[i])
+        count, total = totals.get(name, (0, 0))
+        spent = int(cumulated[bounds[i + 1]] - cumulated[bounds[i]])
+        totals[name] = (count + int(counts[i]), total + spent)
+    rows = [ApiCall(name, count, total, CAUSES[purpose(name)]) for name, (count, total) in totals.items()]
+    return sorted(rows, key=lambda row: (-row.total_ns, row.name))

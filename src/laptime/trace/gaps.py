@@ -1,0 +1,111 @@
+"""Busy, idle and gaps of one device over all its streams: exact integers, one pass of a running maximum.
+
+Busy is the length of the union of all activities; a gap is one maximal idle interval between them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from laptime.trace.result import HistogramBin
+from laptime.trace.timeline import Activities, Activity, Int64
+
+EDGES_NS: tuple[int, ...] = (1_000, 5_000, 10_000, 50_000, 100_000, 1_000_000)
+"""Histogram edges: 1, 5, 10, 50, 100 µs, 1 ms. Seven bins, each lo <= duration < hi."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class DeviceGaps:
+    """One device's occupation. `rows` are indices into Activities in start order; gap columns have equal length."""
+
+    device: int
+    rows: Int64
+    start_ns: int
+    span_ns: int
+    busy_ns: int
+    gap_start_ns: Int64
+    gap_end_ns: Int64
+    before: Int64  # index into Activities: whose end opened the gap
+    after: Int64  # index into Activities: whose start closed it
+
+    @property
+    def idle_ns(self) -> int:
+        """span - busy."""
+        return self.span_ns - self.busy_ns
+
+
+def device_gaps(activities: Activities) -> list[DeviceGaps]:
+    """The gaps of each device that has activities, by device number."""
+    ordered = np.sort(activities.device)  # np.unique hashes, which is slower here
+    devices = ordered[np.r_[True, ordered[1:] != ordered[:-1]]] if len(ordered) else ordered
+    return [_of(activities, int(device)) for device in devices]
+
+
+def _of(activities: Activities, device: int) -> DeviceGaps:
+    rows = np.flatnonzero(activities.device == device).astype(np.int64)
+    start = activities.start_ns[rows]
+    if np.any(start[1:] < start[:-1]):
+        rows = rows[np.argsort(start, kind="stable")]
+        start = activities.start_ns[rows]
+    end = np.maximum(activities.end_ns[rows], start)  # a negative duration is no time
+    reach = np.maximum.accumulate(end)
+    opens = np.flatnonzero(start[1:] > reach[:-1])
+    # Which activity made the running maximum: the last row whose end equals it.
+    holder = np.maximum.accumulate(np.where(end == reach, np.arange(len(rows)), 0))
+    gap_start, gap_end = reach[opens], start[opens + 1]
+    span = int(reach[-1] - start[0])
+    return DeviceGaps(
+        device=device,
+        rows=rows,
+        start_ns=int(start[0]),
+        span_ns=span,
+        busy_ns=span - int((gap_end - gap_start).sum()),
+        gap_start_ns=gap_start,
+        gap_end_ns=gap_end,
+        before=rows[holder[opens]],
+        after=rows[opens + 1],
+    )
+
+
+def union_ns(start_ns: Int64, end_ns: Int64) -> int:
+    """Length of the union of intervals; `start_ns` ascending."""
+    if len(start_ns) == 0:
+        return 0
+    end = np.maximum(end_ns, start_ns)
+    reach = np.maximum.accumulate(end)
+    idle = np.maximum(start_ns[1:] - reach[:-1], 0).sum()
+    return int(reach[-1] - start_ns[0] - idle)
+
+
+def sum_ns(activities: Activities, rows: Int64, kind: Activity) -> int:
+    """Plain sum of the durations of one kind of activity."""
+    chosen = rows[activities.kind[rows] == kind]
+    return int(np.maximum(activities.end_ns[chosen] - activities.start_ns[chosen], 0).sum())
+
+
+def histogram(duration_ns: Int64) -> list[HistogramBin]:
+    """The seven bins. Counts sum to the number of gaps and total_ns to the idle time."""
+    which = np.searchsorted(np.asarray(EDGES_NS), duration_ns, side="right")
+    counts = np.bincount(which, minlength=len(EDGES_NS) + 1)
+    bounds: list[int | None] = [0, *EDGES_NS, None]
+    bins = []
+    for i in range(len(EDGES_NS) + 1):
+        total = int(duration_ns[which == i].sum())  # integers: bincount's weights would be float64
+        bins.append(HistogramBin(bounds[i] or 0, bounds[i + 1], int(counts[i]), total))
+    return bins
+
+
+def median_ns(duration_ns: Int64) -> int | None:
+    """The lower middle duration (an integer that occurs), None without gaps."""
+    if len(duration_ns) == 0:
+        return None
+    middle = (len(duration_ns) - 1) // 2
+    return int(np.partition(duration_ns, middle)[middle])
+
+
+def largest(duration_ns: Int64, count: int) -> npt.NDArray[np.intp]:
+    """Indices of the longest gaps, longest first; ties in time order."""
+    return np.argsort(-duration_ns, kind="stable")[:count]

@@ -1,0 +1,202 @@
+"""What may be asked of a trace, before any number is taken from it.
+
+Each check is one function from a timeline to at most one finding. `severe` means that some figure is not supported
+by the file (the verdict is then partial); `warning`, that figures stand but must be read with care.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from laptime.record import Finding
+from laptime.trace.result import Integrity
+from laptime.trace.timeline import Activities, Activity, GpuTimeline, Int64, launches
+
+TICKS_NS = (1000, 500, 250, 125, 100)
+"""What times are rounded to on their way into a file: whole microseconds, or the steps of a float64 that holds them.
+Devices themselves tick at 1 to 32 ns."""
+
+PDL_NS = 2_000
+"""Kernels of one stream may overlap this much by design (programmatic dependent launch)."""
+
+_FEW = 0.05
+_ENOUGH = 16
+_MANY = 1000
+_FEW_RESIDUES = 32
+
+
+def check(timeline: GpuTimeline) -> Integrity:
+    """Look at a timeline before it is analysed.
+
+    Returns:
+        the verdict and what was noticed, the reader's findings first. `unsupported`: there is nothing on a device to
+        measure. `partial`: some figures are not supported. `ok`: all are.
+    """
+    found = list(timeline.findings)
+    if len(timeline.activities.start_ns) == 0:
+        message = "no kernel, copy or memset was recorded on any device; was the device traced while it worked?"
+        return Integrity(
+            "unsupported", [*found, Finding(code="no-device-activity", severity="severe", message=message)]
+        )
+    launch = launches(timeline)
+    found += _launch_findings(timeline, launch)
+    for look in _LOOKS:
+        found += look(timeline)
+    return Integrity("partial" if any(finding.severity == "severe" for finding in found) else "ok", found)
+
+
+def _launch_findings(timeline: GpuTimeline, launch: Int64) -> Iterator[Finding]:
+    """Links between activities and API calls that are missing or run backwards."""
+    if len(timeline.calls.start_ns) == 0:
+        if not any(finding.code == "missing-table" and "RUNTIME" in finding.message for finding in timeline.findings):
+            message = "no API call was recorded: launches and what the host did in gaps are not known"
+            yield Finding(code="no-api-calls", severity="severe", message=message)
+        return
+    total = len(launch)
+    alone = int(np.count_nonzero(launch < 0))
+    if alone:
+        yield Finding(
+            code="no-launch-record",
+            severity="severe" if alone > _FEW * total else "warning",
+            message=f"of {total} device activities, so many have no API call that launched them (launched before the"
+            " capture, or the call was not traced)",
+            count=alone,
+        )
+    early = timeline.calls.start_ns[launch[launch >= 0]] - timeline.activities.start_ns[launch >= 0]
+    count = int(np.count_nonzero(early > 0))
+    if count:
+        yield Finding(
+            code="before-launch",
+            severity="severe" if count > _FEW * total else "warning",
+            message=f"activities start before the call that launched them, by up to {int(early.max())} ns: the clocks"
+            " of host and device disagree, so causes of gaps are shifted",
+            count=count,
+        )
+
+
+def _graph_granularity(timeline: GpuTimeline) -> Iterator[Finding]:
+    """Whole replays recorded as one interval."""
+    count = int(np.count_nonzero(timeline.activities.kind == Activity.GRAPH))
+    if count:
+        yield Finding(
+            code="graph-granularity",
+            severity="severe",
+            message="CUDA graph replays are recorded as one interval each, without their kernels; capture with"
+            " nsys profile --cuda-graph-trace=node to see them",
+            count=count,
+        )
+
+
+def _under_recorded_replays(timeline: GpuTimeline) -> Iterator[Finding]:
+    """Graph replays that lack activities which other replays of the same graph have, or have none at all."""
+    activities, calls = timeline.activities, timeline.calls
+    is_graph_launch = np.array(["GraphLaunch" in name for name in timeline.strings], dtype=np.bool_)
+    launched = np.flatnonzero(is_graph_launch[calls.name]) if len(calls.name) else np.zeros(0, dtype=np.int64)
+    empty = 0
+    for process in np.unique(calls.process[launched]).tolist():
+        ran = activities.correlation[activities.process == process]
+        wanted = np.unique(calls.correlation[launched][calls.process[launched] == process])
+        empty += int(np.count_nonzero(~np.isin(wanted, ran)))
+    short = _short_replays(activities)
+    if empty + short:
+        yield Finding(
+            code="under-recorded-replays",
+            severity="severe",
+            message=f"graph replays with activities missing ({empty} have none, {short} fewer than others of the same"
+            " graph): the profiler dropped records, or the capture ended before they ran",
+            count=empty + short,
+        )
+
+
+def _short_replays(activities: Activities) -> int:
+    """How many replays have fewer nodes than the fullest replay of their graph.
+
+    A node belongs to one graph, so replays that share a node are of the same graph.
+    """
+    nodes = np.flatnonzero(activities.graph_node > 0)
+    if len(nodes) == 0:
+        return 0
+    keys = np.stack([activities.process[nodes], activities.correlation[nodes]], axis=1)
+    _, replay, count = np.unique(keys, axis=0, return_inverse=True, return_counts=True)
+    replay = replay.reshape(-1)
+    owned = np.stack([activities.process[nodes], activities.graph_node[nodes]], axis=1)
+    distinct, node = np.unique(owned, axis=0, return_inverse=True)
+    node = node.reshape(-1)
+    graph = np.arange(len(count))
+    while True:
+        of_node = np.full(len(distinct), len(count))
+        np.minimum.at(of_node, node, graph[replay])
+        merged = graph.copy()
+        np.minimum.at(merged, replay, of_node[node])
+        if np.array_equal(merged, graph):
+            break
+        graph = merged
+    fullest = np.zeros(len(count), dtype=np.int64)
+    np.maximum.at(fullest, graph, count)
+    return int(np.count_nonzero(count < fullest[graph]))
+
+
+def _quantised(timeline: GpuTimeline) -> Iterator[Finding]:
+    """Times that were rounded on their way into the file."""
+    start = timeline.activities.start_ns
+    if len(start) < _ENOUGH:
+        return
+    common = int(np.gcd.reduce(start - start[0]))
+    tick = next((tick for tick in TICKS_NS if common % tick == 0), 0)
+    few = len(start) >= _MANY and len(np.unique(start % 1000)) <= _FEW_RESIDUES
+    if tick or few:
+        how = f"multiples of {tick} ns" if tick else "rounded (their fractions of a microsecond repeat)"
+        yield Finding(
+            code="quantised-timestamps",
+            severity="warning",
+            message=f"device times are {how}: shorter gaps and kernels are not measured, only their sum over many",
+            count=len(start),
+        )
+
+
+def _zero_timestamps(timeline: GpuTimeline) -> Iterator[Finding]:
+    """Activities at time 0 in a capture whose clock is far from it: the profiler could not take their times."""
+    start, end = timeline.activities.start_ns, timeline.activities.end_ns
+    zero = start == 0
+    if not zero.any() or zero.all():
+        return
+    first, last = int(start[~zero].min()), int(end[~zero].max())
+    if first > last - first:
+        yield Finding(
+            code="zero-timestamps",
+            severity="severe",
+            message="activities have a start of 0, which means not measured: the span and its idle time are not real",
+            count=int(np.count_nonzero(zero)),
+        )
+
+
+def _overlaps(timeline: GpuTimeline) -> Iterator[Finding]:
+    """Kernels of one stream that run at the same time."""
+    kernels = np.flatnonzero(timeline.activities.kind == Activity.KERNEL)
+    a = timeline.activities
+    order = kernels[np.lexsort((a.start_ns[kernels], a.process[kernels], a.stream[kernels], a.device[kernels]))]
+    same = np.ones(max(len(order) - 1, 0), dtype=np.bool_)
+    for column in (a.device, a.stream, a.process):
+        same &= column[order][1:] == column[order][:-1]
+    overlap = np.where(same, a.end_ns[order][:-1] - a.start_ns[order][1:], 0)
+    count = int(np.count_nonzero(overlap > 0))
+    if count:
+        most = int(overlap.max())
+        yield Finding(
+            code="overlapping-kernels",
+            severity="info" if most <= PDL_NS else "warning",
+            message=f"kernels start before the one ahead of them on their stream ends, by up to {most} ns (programmatic"
+            " dependent launch, or streams merged by the profiler): the sum of kernel times exceeds the busy time",
+            count=count,
+        )
+
+
+_LOOKS: tuple[Callable[[GpuTimeline], Iterator[Finding]], ...] = (
+    _graph_granularity,
+    _under_recorded_replays,
+    _quantised,
+    _zero_timestamps,
+    _overlaps,
+)

@@ -1,0 +1,206 @@
+"""Kernel names that a person can read: templates and mangling folded, and the family each kernel belongs to."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+FAMILIES: tuple[str, ...] = (
+    "GEMM",
+    "GEMV",
+    "attention",
+    "norm",
+    "moe",
+    "elementwise",
+    "rope",
+    "copy",
+    "gather",
+    "reduce",
+    "softmax",
+    "sort",
+    "convolution",
+    "collective",
+    "random",
+    "graph",
+    "other",
+)
+
+_LIMIT = 64
+_LOOKED_AT = 4_000
+"""Characters of a name that are read: longer ones repeat their template arguments."""
+
+# In this order: the first that is found decides.
+_FAMILY_PATTERNS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
+    (family, re.compile(pattern, re.IGNORECASE))
+    for family, pattern in (
+        ("collective", r"nccl|all_?reduce|all_?gather|reduce_?scatter|cross_device"),
+        ("moe", r"moe(?![a-z])|fused_moe|moe_|expert|topk_?gating"),
+        ("attention", r"flash|fmha|attention|attn|sdpa|(?<![a-z])mha|paged|(?<![a-z])mla_|decode_?softmax_?reducev"),
+        ("GEMV", r"gemv|dot_kernel|gemvx"),
+        ("norm", r"rms_?norm|layer_?norm|group_?norm|batch_?norm|bn_fw|bn_bw|norm_kernel|add_?norm|(?<![a-z])norm"),
+        ("convolution", r"convolve|scudnn|conv2d|conv_|_conv|winograd|implicit_con|dgrad|wgrad|fprop(?!.*gemm)|im2col"),
+        (
+            "GEMM",
+            r"gemm|nvjet|cutlass|cublas|cijk_|matmul|xmma|_mm_|splitkreduce|triton_tem|tensorop|mlp|linear"
+            r"|wvsplitk|llmm|marlin",
+        ),
+        ("softmax", r"soft_?max"),
+        ("sort", r"sort|radix|top_?k|bitonic"),
+        ("rope", r"rope|rotary"),
+        ("random", r"philox|distribution_|random|dropout|curand"),
+        ("gather", r"index_?select|embedding|gather|scatter|index_elementwise|index_put|indexing|indexfunc|take_"),
+        ("copy", r"copy|catarray|concat|transpose|memcpy|reshape_and_cache|permute|kv_?cache|contiguous|pad_"),
+        ("reduce", r"reduce|reduction|argmax|argmin|triton_red|triton_per|scan|sum_|mean_"),
+        (
+            "elementwise",
+            r"elementwise|triton_poi|pointwise|functor|act_and_mul|silu|gelu|swiglu|relu|add|mul|fill|cast|quant"
+            r"|foreach|multi_tensor|sigmoid|pow|arange",
+        ),
+    )
+)
+
+# What an operator of at::native is called inside its functor.
+_OPERATION = re.compile(
+    r"CUDAFunctor(?:OnSelf|OnOther)?_(?P<a>[a-z]+)"
+    r"|(?<![A-Za-z0-9_])(?P<b>[A-Z][A-Za-z0-9]*?)(?:Ops|Functor)(?![A-Za-z0-9_])"
+    r"|(?<![A-Za-z0-9_])(?P<c>[a-z][a-z0-9_]*?)_(?:tensor_scalar_kernel_impl|kernel_cuda|kernel_impl|cuda_out|functor|kernel)"
+    r"(?![A-Za-z0-9])"
+)
+_WRAPPERS = frozenset(
+    {"Unary", "Binary", "AUnary", "BUnary", "Reduce", "gpu", "legacy_elementwise", "elementwise", "reduce"}
+)
+_AT_SHAPES = ("vectorized_elementwise", "unrolled_elementwise", "elementwise", "reduce", "index_elementwise")
+_GENERIC = frozenset({"Kernel", "Kernel2", "device_kernel", "kernel", "Kernel1", "_kernel_agent", "run_kernel"})
+_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+_LITERAL = re.compile(r"L[a-z]n?\d+E")
+_DIGITS = re.compile(r"\d+")
+_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+@lru_cache(maxsize=65_536)
+def short_name(name: str) -> str:
+    """At most 64 characters that tell the kernel from others: `elementwise mul`, `rms_norm`, `nvjet 64x8_64x16`."""
+    text = _flat_mangled(name[:_LOOKED_AT]) if name.startswith("_Z") else name[:_LOOKED_AT]
+    return _shorten(_readable(text.strip()) or name.strip() or "?")
+
+
+@lru_cache(maxsize=65_536)
+def family(name: str) -> str:
+    """One of FAMILIES."""
+    text = _flat_mangled(name[:_LOOKED_AT]) if name.startswith("_Z") else name[:_LOOKED_AT]
+    base, inner = _split(text)
+    for part in (base, inner):  # what the kernel is called counts before what it is called with
+        for kind, pattern in _FAMILY_PATTERNS:
+            if pattern.search(part) and not (part is base and kind == "elementwise" and _native_copy(inner)):
+                return kind
+    return "other"
+
+
+def _native_copy(inner: str) -> bool:
+    """Whether an elementwise kernel of at::native only copies."""
+    return "copy_kernel" in inner
+
+
+def _readable(text: str) -> str:
+    base, inner = _split(text)
+    last = base.rsplit("::", 1)[-1].strip() or base
+    if last.startswith(("nvjet_", "cutlass_", "sm80_", "sm90_", "sm100_", "ampere_", "turing_", "volta_")):
+        return _tile(last)
+    if last.startswith("Cijk_"):
+        tile = re.search(r"MT\d+x\d+x\d+", last)
+        return f"Tensile GEMM {tile.group()}" if tile else "Tensile GEMM"
+    if last in _GENERIC and "::" in base and not base.startswith("cutlass"):
+        return base.rsplit("::", 2)[-2]
+    if last in _GENERIC and inner:
+        names = [w for w in _IDENTIFIER.findall(inner) if len(w) > 12 and not w.startswith("Template")]
+        return _tile(names[0]) if names else f"{base} {inner}"
+    plain = re.sub(r"(_kernel|Kernel)(?=_|$)", "", last).strip("_") or last
+    shape = plain.removesuffix("_manual_unroll").removesuffix("_with_index")
+    if shape in _AT_SHAPES:
+        operation = _operation(inner)
+        if operation:
+            form = "reduce" if shape == "reduce" else "elementwise"
+            return operation if operation == "copy" else f"{form} {operation}"
+    return plain
+
+
+def _operation(inner: str) -> str | None:
+    """`mul` of `BinaryFunctor<…, MulFunctor<float>>`: the innermost functor that isn't a wrapper."""
+    for match in _OPERATION.finditer(inner):
+        word = match.group("a") or match.group("b") or match.group("c")
+        if word in _WRAPPERS or word.startswith("gpu_"):
+            continue
+        word = _CAMEL.sub("_", word).lower().strip("_")
+        return "copy" if word.endswith("copy") else word
+    return None
+
+
+def _split(text: str) -> tuple[str, str]:
+    """The name without template and call arguments, and the first template's arguments."""
+    text = text.replace("(anonymous namespace)", "_anonymous").removeprefix("void ")
+    depth = 0
+    base: list[str] = []
+    inner: list[str] = []
+    for character in text:
+        if character in "<({":
+            depth += 1
+            inner.append(" ")
+            if character == "(" and depth == 1 and base:
+                break
+            continue
+        if character in ">)}":
+            depth = max(depth - 1, 0)
+            if depth:
+                inner.append(" ")
+            continue
+        (inner if depth else base).append(character)
+    plain = "".join(base).strip()
+    plain = "::".join(part for part in plain.split("::") if part and part != "_anonymous")
+    return plain.rsplit(" ", 1)[-1] if "::" in plain else plain, "".join(inner)
+
+
+def _flat_mangled(text: str) -> str:
+    """An Itanium-mangled name as `outer::name<words of its arguments>`: length-prefixed identifiers, in order."""
+    words: list[str] = []
+    nested: list[str] = []
+    position, limit = 2, len(text)
+    in_name = True
+    while position < limit:
+        literal = _LITERAL.match(text, position)  # Lj2E is the number 2, not a word of length 2
+        if literal is not None:
+            position = literal.end()
+            continue
+        match = _DIGITS.match(text, position)
+        if match is None:
+            if text[position] == "I":
+                in_name = False  # template arguments begin
+            elif nested and text[position] not in "NSLtK_":
+                in_name = False
+            position += 1
+            continue
+        length = int(match.group()[:6])
+        word = text[match.end() : match.end() + length]
+        if not _IDENTIFIER.fullmatch(word):
+            position = match.end()
+            continue
+        if word.startswith("_GLOBAL__N"):
+            word = "_anonymous"
+        (nested if in_name else words).append(word)
+        position = match.end() + length
+    return f"{'::'.join(nested)}<{' '.join(words)}>" if nested else text
+
+
+def _tile(word: str) -> str:
+    """A library's GEMM: its first word, its kind and its tile."""
+    tile = re.findall(r"\d+x\d+(?:x\d+)?", word)
+    head = re.split(r"_(?=\d|sm\d|tst|xmma)", word, maxsplit=1)[0]
+    kind = re.search(r"[a-z0-9]*gemm[a-z0-9]*", word)
+    parts = [head] + ([kind.group()] if kind and kind.group() not in head else []) + tile[:2]
+    if word.startswith("nvjet") and "splitK" in word:
+        parts.append("splitK")
+    return " ".join(parts)
+
+
+def _shorten(text: str) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= _LIMIT else text[: _LIMIT - 1] + "…"

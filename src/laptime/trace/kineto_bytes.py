@@ -1,0 +1,83 @@
+"""A trace file as a stream of blocks, unpacked when it is gzipped, one block ahead of whoever reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from isal import isal_zlib
+
+from laptime.errors import LaptimeError
+
+BLOCK_BYTES = 1 << 20  # larger ones are slower: the allocator gets fresh pages for each
+_PACKED_BYTES = 1 << 20
+BOMB_BYTES, BOMB_RATIO = 64 << 20, 300  # real traces unpack to 10 or 20 times their size
+_GZIP_MAGIC = b"\x1f\x8b"
+_GZIP_WINDOW = 31  # a gzip header and checksum around the deflate stream
+
+
+def blocks(path: Path) -> Iterator[bytes]:
+    """Yield the file's content in blocks of about BLOCK_BYTES; the next one is made while this one is used.
+
+    A gzip stream that is cut just ends.
+
+    Raises:
+        LaptimeError: when gzip data is damaged: what came out of it can't be trusted.
+    """
+    source = _gunzipped(path) if is_gzip(path) else _plain(path)
+    with ThreadPoolExecutor(1) as ahead:
+        coming = ahead.submit(next, source, None)
+        while (block := coming.result()) is not None:
+            coming = ahead.submit(next, source, None)
+            yield block
+
+
+def is_gzip(path: Path) -> bool:
+    """Whether the content, whatever the name, is gzip."""
+    with path.open("rb") as file:
+        return file.read(2) == _GZIP_MAGIC
+
+
+def _plain(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while block := file.read(BLOCK_BYTES):
+            yield block
+
+
+def _gunzipped(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        unpacker = isal_zlib.decompressobj(_GZIP_WINDOW)
+        packed = file.read(_PACKED_BYTES)
+        parts: list[bytes] = []
+        size = total = 0
+        while packed:
+            try:
+                part = unpacker.decompress(packed, BLOCK_BYTES)
+            except isal_zlib.IsalError as error:  # type: ignore[misc]  # its stub forgets the base class
+                raise LaptimeError(
+                    f"{path}: the gzip data is damaged ({error}); copy the file again or capture a new trace"
+                ) from None
+            parts.append(part)
+            size += len(part)
+            total += len(part)
+            if total > BOMB_BYTES and total > BOMB_RATIO * file.tell():
+                raise LaptimeError(
+                    f"{path}: unpacks to over {BOMB_RATIO} times its size, as no trace does; check where it is from"
+                )
+            if size >= BLOCK_BYTES:
+                yield b"".join(parts)
+                parts, size = [], 0
+            if unpacker.eof:  # gzip files may be several members, one after the other
+                packed = unpacker.unused_data or file.read(_PACKED_BYTES)
+                packed = packed.lstrip(b"\0") or file.read(_PACKED_BYTES)
+                if packed:
+                    if not packed.startswith(_GZIP_MAGIC[: len(packed)]):
+                        break  # padding or rubbish behind the last member: gzip itself ignores it
+                    unpacker = isal_zlib.decompressobj(_GZIP_WINDOW)
+            else:
+                packed = unpacker.unconsumed_tail or file.read(_PACKED_BYTES)
+        if not unpacker.eof:
+            parts.append(unpacker.flush())
+        if any(parts):
+            yield b"".join(parts)

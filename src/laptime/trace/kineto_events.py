@@ -1,0 +1,174 @@
+"""Kineto's events out of a stretch of JSON text: all at once when it is well-formed, one by one when it is not.
+
+A stretch is cut behind what seems a whole event. That it decodes proves the cut right, since JSON reads in one way from
+a known start. One that does not decode (the list's end, a damaged or unusual event) is taken apart event by event.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Sequence
+
+import msgspec
+
+Number = int | float | str | None
+
+
+class Args(msgspec.Struct, gc=False):
+    """What is used of an event's `args`."""
+
+    correlation: Number = None
+    device: Number = None
+    stream: Number = None
+    graph_node: Number = msgspec.field(default=None, name="graph node id")
+
+
+class Event(msgspec.Struct, gc=False):
+    """What is used of an event. Times stay text: they must not pass through a float."""
+
+    ph: str | None = None
+    cat: str | None = None
+    name: str | None = None
+    pid: Number = None
+    tid: Number = None
+    ts: msgspec.Raw = msgspec.Raw()
+    dur: msgspec.Raw = msgspec.Raw()
+    args: Args | None = None
+
+
+class Header(msgspec.Struct):
+    schema: int | float | str | None = msgspec.field(default=None, name="schemaVersion")
+    events: list[int] | None = msgspec.field(default=None, name="traceEvents")
+
+
+class _Phase(msgspec.Struct):
+    ph: object = None
+
+
+_EVENTS = msgspec.json.Decoder(list[Event])
+_WHOLE = msgspec.json.Decoder(list[msgspec.Raw])
+_EVENT = msgspec.json.Decoder(Event)
+_PHASE = msgspec.json.Decoder(_Phase)
+_HEADER = msgspec.json.Decoder(Header)
+
+LIST_KEY = re.compile(rb'"traceEvents"\s{0,64}:\s{0,64}\[')
+_BETWEEN = re.compile(rb'\}\s{0,64},\s{0,64}(?=\{\s{0,64}(?:"(?:ph|name|cat|args|pid|ts)"|\}))')
+# A string ends at its quote or, damaged, at the line's end: JSON has no raw line breaks in strings, so the next line
+# is read right again.
+_TOKEN = re.compile(rb'"[^"\\\n]*(?:\\.[^"\\\n]*)*"?|[{}\[\]]')
+_COMMA = re.compile(rb"\s{0,64},\s{0,64}")
+_NOT_JSON = re.compile(rb'(?<=":)(\s{0,64})-?(?:nan|inf(?:inity)?)(?=\s{0,64}[,}])', re.IGNORECASE)
+_NEAR_BYTES = 1 << 18
+
+
+def header_of(prefix: bytes) -> Header | None:
+    """The header, if its text really ends inside the outermost object's list of events."""
+    text = prefix.lstrip(b"\xef\xbb\xbf \t\r\n") + b"]}"
+    try:
+        header = _HEADER.decode(_mended(text))
+    except (msgspec.DecodeError, RecursionError):
+        return None
+    return header if header.events == [] else None
+
+
+def cut(pending: bytes) -> tuple[bytes, bytes]:
+    """Split behind the last event that seems whole: (events, what is left). Nothing is left out between but a comma."""
+    near = max(0, len(pending) - _NEAR_BYTES)
+    between = deque(_BETWEEN.finditer(pending, near), maxlen=1) or deque(_BETWEEN.finditer(pending), maxlen=1)
+    if not between:
+        return b"", pending
+    return pending[: between[0].start() + 1], pending[between[0].end() :]
+
+
+def decode(piece: bytes) -> tuple[list[Event], int] | None:
+    """A comma-separated run of events and how many of them were unreadable, or None when it is not exactly that."""
+    text = b"[" + piece + b"]"
+    try:
+        return _EVENTS.decode(text), 0
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        pass
+    try:
+        return _readable(_WHOLE.decode(_mended(text)))
+    except (msgspec.DecodeError, RecursionError):
+        return None
+
+
+def _mended(text: bytes | msgspec.Raw) -> str:
+    """What writers are known to get wrong, put right: NaN and Infinity as values, names that are not UTF-8."""
+    return _NOT_JSON.sub(rb"\1null", bytes(text)).decode("utf-8", "replace")
+
+
+def _readable(texts: Sequence[bytes | msgspec.Raw]) -> tuple[list[Event], int]:
+    """Those events that can be decoded, one at a time, and how many can't."""
+    events, unreadable = [], 0
+    for text in texts:
+        event = _decode_one(text)
+        if event is not None:
+            events.append(event)
+        elif _is_span(text):
+            unreadable += 1
+    return events, unreadable
+
+
+def take_apart(pending: bytes) -> tuple[list[Event], int, int, bool]:
+    """Decode one event at a time.
+
+    Returns:
+        the events; how many whole ones were unreadable; how many bytes they all took; whether the list was closed.
+    """
+    texts: list[bytes] = []
+    used = depth = start = stray = judged = 0
+    closed, sound = False, True
+    for token in _TOKEN.finditer(pending):
+        byte = token.group()
+        if byte == b"{" or byte == b"[":
+            if depth == 0:
+                start = token.start()
+            depth += 1
+        elif byte == b"}" or byte == b"]":
+            if depth == 0:
+                # The list's own bracket, if the event before it is whole; else damage, as a brace here is.
+                if len(texts) > judged:
+                    judged, sound = len(texts), _is_json(texts[-1])
+                closed = byte == b"]" and sound
+                used = token.end()
+                if closed:
+                    break
+                stray += 1
+                continue
+            depth -= 1
+            if depth == 0:
+                used = token.end()
+                texts.append(pending[start:used])
+    events, unreadable = _readable(texts)
+    behind = None if closed else _COMMA.match(pending, used)
+    return events, unreadable + stray, behind.end() if behind else used, closed
+
+
+def _decode_one(text: bytes | msgspec.Raw) -> Event | None:
+    """One event, mended if it must be, or None."""
+    try:
+        return _EVENT.decode(text)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        pass
+    try:
+        return _EVENT.decode(_mended(text))
+    except (msgspec.DecodeError, RecursionError):
+        return None
+
+
+def _is_json(text: bytes) -> bool:
+    try:
+        _WHOLE.decode("[" + _mended(text) + "]")
+    except (msgspec.DecodeError, RecursionError):
+        return False
+    return True
+
+
+def _is_span(text: bytes | msgspec.Raw) -> bool:
+    """Whether an unreadable event would have counted: only complete ("X") events are used."""
+    try:
+        return _PHASE.decode(_mended(text)).ph == "X"
+    except (msgspec.DecodeError, RecursionError):
+        return True

@@ -1,0 +1,222 @@
+"""Repetition in a sequence of kernels: which periods it has, and the longest run of one repeated unit.
+
+A period P is a lag at which the sequence equals itself. Candidates come from hashes of k consecutive kernels
+(the distance to the previous occurrence of the same k-gram); each is then checked kernel by kernel. One in ten
+kernels of a window may differ (an alignment-dependent variant of a kernel, a counter's update), so a step stays
+a step when such details alternate. Cost: O(n log n) for the hashes and O(n) for each candidate.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Tokens = npt.NDArray[np.int64]
+
+MATCH = 0.9
+"""Share of a window that must equal the next window."""
+
+_WINDOW = 262_144
+"""Kernels from the middle of the trace that candidates are taken from: enough for dozens of steps."""
+
+LIKELY = 0.75
+"""Share of a period's kernels, name by name, that must come again."""
+
+LEAST_PERIOD, LEAST_COUNT = 4, 3
+"""A layer has at least so many kernels, and a step so many layers."""
+
+_GRAMS = (1, 8, 64)
+_CANDIDATES = 14
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """One period and where it holds: `intervals` are [start, stop) in the sequence, each at least three units."""
+
+    period: int
+    intervals: tuple[tuple[int, int], ...]
+
+    @property
+    def covered(self) -> int:
+        return sum(stop - start for start, stop in self.intervals)
+
+    @property
+    def repeats(self) -> int:
+        return sum((stop - start) // self.period for start, stop in self.intervals)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A unit of `period` kernels repeated `count` times without a break, from `start` on."""
+
+    period: int
+    count: int
+    start: int
+
+
+def levels(tokens: Tokens) -> list[Level]:
+    """The periods of a sequence, shortest first, without multiples of one another that say nothing new."""
+    if len(tokens) > _WINDOW:
+        first = (len(tokens) - _WINDOW) // 2
+        tokens = tokens[first : first + _WINDOW]
+    tried = [Level(period, intervals(tokens, period, repeats=3)) for period in sorted(_candidates(tokens))]
+    likely = [(level, _likeness(tokens, level)) for level in tried if level.intervals]
+    likely = [(level, likeness) for level, likeness in likely if likeness >= LIKELY]
+    found: list[Level] = []
+    for level, likeness in likely:
+        # A step's length less some layers nearly fits too: of periods about as long, the better one counts. A
+        # multiple fits better when a detail alternates from step to step, which makes no step of two.
+        outdone = any(
+            level.period / 3 < other.period < level.period * 3
+            and other.period % level.period
+            and better > likeness
+            and other.covered >= 0.8 * level.covered
+            for other, better in likely
+        )
+        if not outdone and not any(_says_as_much(known, level) for known in found):
+            found.append(level)
+    return found
+
+
+def _likeness(tokens: Tokens, level: Level) -> float:
+    """Where the period holds: the share of each kernel name that equals the kernel a period later, mean of names.
+
+    By name, so that the many kernels of layers don't outvote the few outside, which tell a step from its parts.
+    """
+    edge = int((1 - MATCH) * level.period) + 1  # the tolerance lets an interval begin early and end late by so much
+    cores = [(a + edge, b - edge) for a, b in level.intervals]
+    here = np.concatenate([tokens[a : b - level.period] for a, b in cores])
+    there = np.concatenate([tokens[a + level.period : b] for a, b in cores])
+    counts = np.bincount(here)
+    equal = np.bincount(here[here == there], minlength=len(counts))
+    return float(np.mean(equal[counts > 0] / counts[counts > 0]))
+
+
+def _says_as_much(known: Level, level: Level) -> bool:
+    """Whether each interval of a longer period lies in one unbroken interval of a shorter one."""
+    return all(
+        any(min(stop, b) - max(start, a) >= 0.9 * (stop - start) for a, b in known.intervals)
+        for start, stop in level.intervals
+    )
+
+
+def intervals(tokens: Tokens, period: int, *, repeats: int) -> tuple[tuple[int, int], ...]:
+    """Where the sequence repeats itself at this lag for at least `repeats` units."""
+    n = len(tokens)
+    if period < 1 or n < repeats * period:
+        return ()
+    equal = np.concatenate([[0], np.cumsum(tokens[:-period] == tokens[period:])])
+    alike = np.concatenate([[False], (equal[period:] - equal[:-period]) >= MATCH * period, [False]])
+    starts = np.flatnonzero(alike[1:] & ~alike[:-1])
+    ends = np.flatnonzero(~alike[1:] & alike[:-1])  # exclusive
+    result: list[tuple[int, int]] = []
+    for begin, end in zip(starts.tolist(), ends.tolist(), strict=True):
+        start, stop = max(begin, result[-1][1] if result else 0), end - 1 + 2 * period
+        if stop - start >= repeats * period:
+            result.append((start, stop))
+    return tuple(result)
+
+
+def _candidates(tokens: Tokens) -> set[int]:
+    """Lags at which many k-grams come back, for short, middling and long k."""
+    n = len(tokens)
+    if n < 12:
+        return set()
+    generator = np.random.default_rng(0)
+    _, dense = np.unique(tokens, return_inverse=True)
+    values = generator.integers(1, 2**63, size=int(dense.max()) + 1, dtype=np.uint64)
+    gram, length, factor = values[dense], 1, np.uint64(0x9E3779B97F4A7C15)
+    result: set[int] = set()
+    for k in _GRAMS:
+        while length < k:
+            with np.errstate(over="ignore"):
+                gram = gram[:-length] * factor + gram[length:]
+                factor = factor * factor
+            length *= 2
+            if len(gram) <= length:
+                return result
+        order = np.argsort(gram, kind="stable")
+        same = gram[order[1:]] == gram[order[:-1]]
+        distance = (order[1:] - order[:-1])[same]
+        counts = np.bincount(distance, minlength=2)
+        counts[0] = 0
+        result |= {int(lag) for lag in np.argsort(-counts, kind="stable")[:_CANDIDATES] if counts[lag] >= 2}
+    return {lag for lag in result if 2 <= lag <= n // 3}
+
+
+def cyclic_run(unit: Tokens) -> Run | None:
+    """The same as `longest_run` for a step whose beginning is not known: a run may go over its end."""
+    return longest_run(np.concatenate([unit, unit]), of=len(unit))
+
+
+def longest_run(step: Tokens, *, of: int | None = None) -> Run | None:
+    """The repeated unit that covers most of a step, None when nothing covers half of it.
+
+    Every lag up to a third of the step is tried; among lags that cover the same, the shortest is the unit.
+    """
+    n = len(step) if of is None else of
+    best: Run | None = None
+    _, dense = np.unique(step, return_inverse=True)
+    small = dense.astype(np.int32)
+    lags = np.arange(LEAST_PERIOD, n // LEAST_COUNT + 1)
+    if len(lags) == 0:
+        return None
+    # Matches at a lag bound what a run at it can cover; only the promising lags are looked at closely.
+    matches = _matches(small, lags)
+    covering = matches + lags
+    for i in np.argsort(-covering, kind="stable")[:200]:
+        if covering[i] < 0.5 * n or (best and covering[i] < best.period * best.count * 0.98):
+            break
+        run = _run_at(small, int(lags[i]))
+        if run is None or run.count < LEAST_COUNT or not 0.5 * n <= run.period * run.count <= n:
+            continue
+        if best is None or _better(run, best):
+            best = run
+    return best
+
+
+def _better(run: Run, best: Run) -> bool:
+    size, known = run.period * run.count, best.period * best.count
+    if run.period < best.period:
+        return size >= known - best.period  # a whole number of units may leave up to a unit uncovered
+    return size > known + run.period
+
+
+def _matches(tokens: npt.NDArray[np.int32], lags: npt.NDArray[np.intp]) -> npt.NDArray[np.int64]:
+    """For each lag the number of positions that equal the one a lag later: by FFT for long steps."""
+    n = len(tokens)
+    if n <= 4096:
+        counts = [np.count_nonzero(tokens[:-lag] == tokens[lag:]) for lag in lags.tolist()]
+        return np.array(counts, dtype=np.int64)
+    # Random signs per kernel name: the correlation's expectation is the number of equal pairs.
+    total = np.zeros(n)
+    generator = np.random.default_rng(0)
+    size = 1 << (2 * n - 1).bit_length()
+    rounds = 8
+    for _ in range(rounds):
+        signs = generator.choice(np.array([-1.0, 1.0]), size=int(tokens.max()) + 1)[tokens]
+        spectrum = np.fft.rfft(signs, size)
+        total += np.fft.irfft(spectrum * np.conj(spectrum), size)[:n]
+    return np.rint(total[lags] / rounds).astype(np.int64)
+
+
+def _run_at(tokens: npt.NDArray[np.int32], period: int) -> Run | None:
+    """The longest run at one period: whole units only, counted from the first kernel that matches."""
+    equal = tokens[:-period] == tokens[period:]
+    cumulated = np.concatenate([[0], np.cumsum(equal)])
+    alike = cumulated[period:] - cumulated[:-period] >= MATCH * period
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], alike, [False]]).astype(np.int8)))
+    if len(edges) == 0:
+        return None
+    starts, ends = edges[::2], edges[1::2]
+    longest = int(np.argmax(ends - starts))
+    first, last = int(starts[longest]), int(ends[longest]) - 1 + 2 * period  # exclusive
+    # The tolerance lets a run begin early and end late: cut back to kernels that do match.
+    while first + 2 * period <= last and not equal[first]:
+        first += 1
+    while last - 1 - period > first and not equal[last - 1 - period]:
+        last -= 1
+    count = (last - first) // period
+    return Run(period, count, first) if count >= 2 else None

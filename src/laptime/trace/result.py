@@ -1,0 +1,202 @@
+"""TraceAnalysis: what a trace says, as one frozen value. Its JSON is the contract `laptime.trace/1`.
+
+All `*_ns` are integer nanoseconds. `None` means that the file can't support the figure; a finding says why.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from laptime.record import Finding
+
+SCHEMA = "laptime.trace/1"
+
+
+class TraceSource(msgspec.Struct, frozen=True):
+    """The file that was read."""
+
+    format: str  # kineto | nsys-sqlite | nsys-parquet
+    file: str
+    schema_version: str | None
+
+
+class Integrity(msgspec.Struct, frozen=True):
+    """What may be asked of the file."""
+
+    verdict: str  # ok | partial | unsupported
+    findings: list[Finding]
+
+
+class HistogramBin(msgspec.Struct, frozen=True):
+    """Gaps of lo_ns <= duration < hi_ns; hi_ns is None for the last bin."""
+
+    lo_ns: int
+    hi_ns: int | None
+    count: int
+    total_ns: int
+
+
+class CauseTime(msgspec.Struct, frozen=True):
+    """Gap time by what the launching thread was doing. Over all causes total_ns sums to idle_ns exactly."""
+
+    cause: str
+    gaps: int  # gaps of which this is the main cause
+    total_ns: int  # gap time spent in it, in any gap
+
+
+class HostTime(msgspec.Struct, frozen=True):
+    """Gap time that the launching thread spent in one operator or Python frame (innermost, API calls left out)."""
+
+    name: str
+    total_ns: int
+
+
+class LargeGap(msgspec.Struct, frozen=True, kw_only=True):
+    """One long wait."""
+
+    start_ns: int
+    duration_ns: int
+    before: str
+    after: str
+    before_short: str
+    after_short: str
+    cause: str
+    cause_ns: int  # how much of the gap the cause covers
+    api: str | None  # the API call that the launching thread was in for longest during the gap
+    host: str | None  # the operator or Python frame that it was in for longest
+    shares: list[CauseTime]  # the whole gap by cause
+
+
+class Gaps(msgspec.Struct, frozen=True, kw_only=True):
+    """All maximal idle intervals of a device."""
+
+    count: int
+    median_ns: int | None  # the lower middle one; None without gaps
+    histogram: list[HistogramBin]
+    large: list[LargeGap]
+    causes: list[CauseTime]
+    host: list[HostTime]
+
+
+class DeviceTimes(msgspec.Struct, frozen=True, kw_only=True):
+    """One device over all its streams: span = busy + idle."""
+
+    device: int
+    start_ns: int
+    span_ns: int
+    busy_ns: int  # union of kernels, copies, memsets and whole graphs
+    idle_ns: int
+    kernel_busy_ns: int | None  # union of kernels; None when graphs hide kernels
+    kernel_sum_ns: int | None  # plain sum of kernel durations
+    memcpy_ns: int  # plain sums
+    memset_ns: int
+    graph_ns: int  # graph replays recorded as one interval each
+    kernels: int | None
+    launches: int | None  # API calls that made this device work; None when calls or links are missing
+    gaps: Gaps
+
+
+class Kernel(msgspec.Struct, frozen=True, kw_only=True):
+    """One kernel name on one device."""
+
+    device: int
+    name: str
+    short_name: str
+    family: str
+    count: int
+    total_ns: int
+    mean_ns: int
+    share: float  # of the device's busy time
+    per_step: int | None  # launches of it in the modal step
+
+
+class Layers(msgspec.Struct, frozen=True, kw_only=True):
+    """The repeated layer inside a step: count * kernels_per_layer + outside = kernels of the step."""
+
+    count: int
+    kernels_per_layer: float  # a whole number unless a period of several unlike layers divides unevenly
+    outside: int
+    period_kernels: int  # the repeated unit as found in the kernel sequence
+    period_layers: int  # layers in that unit (2 where even and odd layers differ)
+    identical: int  # units whose kernel counts equal the usual unit's
+
+
+class Steps(msgspec.Struct, frozen=True, kw_only=True):
+    """Steady decode steps. wall_ns … utilisation are those of one real step, the modal one."""
+
+    method: str  # nvtx | annotation | graph | period | none
+    confidence: float  # 0..1
+    device: int | None = None
+    name: str | None = None  # of the range, when ranges cut the steps
+    count: int = 0  # complete steps of the steady pattern
+    cut: int = 0  # steps at the edge or in the warm-up left out of the choice of the modal step
+    modal: int | None = None  # index of the modal step among the count
+    kernels_per_step: int | None = None
+    launches_per_step: int | None = None
+    start_ns: int | None = None
+    wall_ns: int | None = None  # first kernel to the next step's first kernel
+    busy_ns: int | None = None
+    kernel_ns: int | None = None  # union of kernels
+    gap_ns: int | None = None  # wall - busy
+    utilisation: float | None = None  # busy / wall
+    wall_p10_ns: int | None = None
+    wall_p90_ns: int | None = None
+    causes: list[CauseTime] = []  # of the modal step's gaps
+    layers: Layers | None = None
+
+
+class ApiCall(msgspec.Struct, frozen=True):
+    """One API function over all threads, version suffix folded."""
+
+    name: str
+    count: int
+    total_ns: int
+    cause: str | None  # what its time counts as
+
+
+class WhatIf(msgspec.Struct, frozen=True, kw_only=True):
+    """The modal step under one remedy (or several: `a+b`), as a range with what it assumes."""
+
+    remedy: str  # untraced | buffers | fusion | graph | graph+fusion
+    step_ns_low: int
+    step_ns_high: int
+    speedup_low: float
+    speedup_high: float
+    assumptions: list[str]
+
+
+class StepDrawing(msgspec.Struct, frozen=True, kw_only=True):
+    """The modal step to scale, in columns; times in ns after the step's start. For pages."""
+
+    wall_ns: int
+    start_ns: list[int]
+    duration_ns: list[int]
+    stream: list[int]
+    name: list[int]  # index into names
+    names: list[str]  # short names
+    families: list[str]  # of names
+    layer: list[int]  # index of the layer unit each belongs to, -1 outside
+    gap_start_ns: list[int]
+    gap_duration_ns: list[int]
+    gap_cause: list[str]
+    truncated: int = 0  # activities left out
+
+
+class TraceAnalysis(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole answer."""
+
+    schema: str = SCHEMA
+    headline: str
+    advice: str
+    source: TraceSource
+    integrity: Integrity
+    devices: list[DeviceTimes]
+    kernels: list[Kernel]
+    steps: Steps
+    api: list[ApiCall]
+    whatif: list[WhatIf]
+    modal_step: StepDrawing | None = None
+
+    def to_json(self) -> bytes:
+        """The contract's JSON."""
+        return msgspec.json.encode(self)

@@ -1,0 +1,131 @@
+"""The modal step's costs for what-if questions, and its drawing: taken from the step's own rows and gaps."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from laptime.trace.api import ALLOCATION, CAUSES, FREE, MEMCPY, SYNCHRONIZE
+from laptime.trace.causes import GapCauses
+from laptime.trace.gaps import DeviceGaps
+from laptime.trace.kernel_names import family, short_name
+from laptime.trace.result import StepDrawing
+from laptime.trace.steps import StepFrame
+from laptime.trace.timeline import Activity, GpuTimeline, Int64
+from laptime.trace.whatif import RESIDUAL_NS, StepCosts
+
+FUSABLE = frozenset({"elementwise", "norm", "copy", "rope"})
+"""Families whose kernels move memory and little else: neighbours of these can be one kernel."""
+
+SMALL_NS = 20_000
+"""Longer kernels are not bound by launches: what fusing them saves can't be told from a trace."""
+
+DRAWN = 20_000
+"""Activities of a step that are drawn at most."""
+
+
+def step_costs(
+    timeline: GpuTimeline, gaps: DeviceGaps, causes: GapCauses, launched: Int64, frame: StepFrame
+) -> StepCosts | None:
+    """The costs of the modal step; None without steps or where graphs hide the kernels."""
+    steps = frame.steps
+    if steps.wall_ns is None or steps.busy_ns is None or not steps.kernels_per_step:
+        return None
+    activities = timeline.activities
+    kernels = frame.modal_rows[activities.kind[frame.modal_rows] == Activity.KERNEL]
+    inside = _gaps_in_step(gaps, frame)
+    spent = causes.time_ns[inside]
+    layer = _layer_of(frame, len(kernels))
+    outside_rows = kernels[layer < 0]
+    length = gaps.gap_end_ns[inside] - gaps.gap_start_ns[inside]
+    if frame.layer_run is not None:
+        around = np.isin(gaps.after[inside], outside_rows) | np.isin(gaps.before[inside], outside_rows)
+    else:
+        around = length == length.max(initial=-1)
+    waiting = spent[:, SYNCHRONIZE] + spent[:, MEMCPY]
+    outside = np.where(around, length, waiting)
+
+    call = launched[kernels]
+    same = (call[1:] == call[:-1]) & (call[1:] >= 0)
+    kernel_gap = activities.start_ns[kernels][1:] - np.maximum.accumulate(activities.end_ns[kernels])[:-1]
+    residual = RESIDUAL_NS
+    graphed = bool(len(same)) and float(same.mean()) >= 0.5
+    if same.sum() >= 20:  # the trace's own replays say it
+        typical = int(np.median(np.maximum(kernel_gap[same], 0)))
+        residual = (round(typical * 0.7), round(typical * 1.3))
+    duration = activities.end_ns[kernels] - activities.start_ns[kernels]
+    merged = _fusable([timeline.strings[i] for i in activities.name[kernels].tolist()], duration < SMALL_NS)
+    return StepCosts(
+        wall_ns=steps.wall_ns,
+        busy_ns=steps.busy_ns,
+        kernels=len(kernels),
+        allocation_ns=int(spent[:, ALLOCATION].sum() + spent[:, FREE].sum()),
+        outside_ns=int(outside.sum()),
+        fusable=int(merged.sum()),
+        fusable_ns=int(np.minimum(duration, np.roll(duration, 1))[merged].sum()),
+        graphed=graphed,
+        residual_ns=residual,
+    )
+
+
+def _fusable(names: list[str], small: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Kernels that can be merged into the kernel before them: pairs of small neighbours, none in two pairs."""
+    movable = [bool(little) and family(name) in FUSABLE for name, little in zip(names, small, strict=True)]
+    merged = np.zeros(len(names), dtype=bool)
+    i = 1
+    while i < len(names):
+        if movable[i] and movable[i - 1]:
+            merged[i] = True
+            i += 2
+        else:
+            i += 1
+    return merged
+
+
+def _gaps_in_step(gaps: DeviceGaps, frame: StepFrame) -> npt.NDArray[np.intp]:
+    start = frame.steps.start_ns or 0
+    end = start + (frame.steps.wall_ns or 0)
+    return np.flatnonzero((gaps.gap_start_ns >= start) & (gaps.gap_end_ns <= end))
+
+
+def _layer_of(frame: StepFrame, kernels: int) -> Int64:
+    """The unit of layers that each kernel of the modal step belongs to, -1 outside."""
+    layer = np.full(kernels, -1, dtype=np.int64)
+    run = frame.layer_run
+    if run is not None:
+        stop = min(run.start + run.period * run.count, kernels)
+        layer[run.start : stop] = np.arange(stop - run.start) // run.period
+    return layer
+
+
+def drawing(timeline: GpuTimeline, gaps: DeviceGaps, causes: GapCauses, frame: StepFrame) -> StepDrawing | None:
+    """The modal step in columns for a page, None without steps."""
+    steps = frame.steps
+    if steps.start_ns is None or steps.wall_ns is None:
+        return None
+    activities = timeline.activities
+    rows = frame.modal_rows[:DRAWN]
+    used, local = np.unique(activities.name[rows], return_inverse=True)
+    kernel = activities.kind[rows] == Activity.KERNEL
+    layer = np.full(len(rows), -1, dtype=np.int64)
+    layer[kernel] = _layer_of(frame, int((activities.kind[frame.modal_rows] == Activity.KERNEL).sum()))[: kernel.sum()]
+    kind_of = {int(n): int(k) for n, k in zip(activities.name[rows], activities.kind[rows], strict=True)}
+    inside = _gaps_in_step(gaps, frame)[:DRAWN]
+    families = [
+        {Activity.KERNEL: family(timeline.strings[i]), Activity.GRAPH: "graph"}.get(Activity(kind_of[int(i)]), "copy")
+        for i in used
+    ]
+    return StepDrawing(
+        wall_ns=steps.wall_ns,
+        start_ns=(activities.start_ns[rows] - steps.start_ns).tolist(),
+        duration_ns=(activities.end_ns[rows] - activities.start_ns[rows]).tolist(),
+        stream=activities.stream[rows].tolist(),
+        name=local.tolist(),
+        names=[short_name(timeline.strings[i]) for i in used],
+        families=families,
+        layer=layer.tolist(),
+        gap_start_ns=(gaps.gap_start_ns[inside] - steps.start_ns).tolist(),
+        gap_duration_ns=(gaps.gap_end_ns[inside] - gaps.gap_start_ns[inside]).tolist(),
+        gap_cause=[CAUSES[i] for i in causes.main[inside]],
+        truncated=max(len(frame.modal_rows) - len(rows), 0),
+    )

@@ -1,0 +1,165 @@
+"""Steady steps of a device and the modal one among them, measured on the device's own timeline.
+
+A step lasts from its first kernel's start to the next step's first kernel's start, so steps tile the time and
+the wait between two steps belongs to the earlier one. A step that no other follows ends with its last kernel;
+such edge steps are counted but never chosen as the modal one while there are others.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from laptime.trace.causes import GapCauses, cause_times
+from laptime.trace.gaps import DeviceGaps, union_ns
+from laptime.trace.layers import find_layers
+from laptime.trace.repeats import Run
+from laptime.trace.result import Steps
+from laptime.trace.step_cuts import Cuts, by_graph, by_period, by_ranges
+from laptime.trace.timeline import Activities, Activity, GpuTimeline, Int64
+
+WARM_UP = 1.5
+"""Leading steps that last longer than this multiple of the median are warm-up."""
+
+
+LEAST_SHARE = 0.2
+"""Steps that hold less of the device's kernels than this are an episode of the trace, not its steady state."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class StepFrame:
+    """The steps as instants on the device, and the modal one's rows. Columns have one entry per step."""
+
+    steps: Steps
+    start_ns: Int64
+    end_ns: Int64
+    modal_rows: Int64  # indices into Activities: everything that began in the modal step
+    layer_run: Run | None  # over the modal step's kernels
+
+
+NONE = StepFrame(
+    Steps(method="none", confidence=0.0),
+    np.zeros(0, dtype=np.int64),
+    np.zeros(0, dtype=np.int64),
+    np.zeros(0, dtype=np.int64),
+    None,
+)
+
+
+def find_steps(timeline: GpuTimeline, gaps: DeviceGaps, launched: Int64, causes: GapCauses) -> StepFrame:
+    """The steady steps of one device; `NONE` when the trace shows none.
+
+    Args:
+        timeline: the trace.
+        gaps: the device's gaps.
+        launched: for each activity the index of its call, -1 without one.
+        causes: the causes of the device's gaps.
+    """
+    activities = timeline.activities
+    kind = activities.kind[gaps.rows]
+    kernels = gaps.rows[(kind == Activity.KERNEL) | (kind == Activity.GRAPH)]
+    if len(kernels) < 3:
+        return NONE
+    cuts = _cuts(timeline, kernels, launched)
+    if cuts is None or len(cuts.start) < 3 or int((cuts.stop - cuts.start).sum()) < LEAST_SHARE * len(kernels):
+        return NONE
+    return _measured(timeline, gaps, launched, causes, kernels, cuts)
+
+
+def _cuts(timeline: GpuTimeline, kernels: Int64, launched: Int64) -> Cuts | None:
+    activities = timeline.activities
+    tokens = activities.name[kernels].astype(np.int64)
+    named = by_ranges(timeline, kernels, launched[kernels], strict=True)
+    if named is not None and named.confidence >= 0.5:
+        return named
+    replay = _replays(activities, kernels)
+    graphed = by_graph(replay, tokens)
+    if graphed is not None:
+        return graphed
+    reach = np.maximum.accumulate(activities.end_ns[kernels])
+    before = np.concatenate([[0], np.maximum(activities.start_ns[kernels][1:] - reach[:-1], 0)])
+    periodic = by_period(tokens, timeline.strings, before)
+    if periodic is not None and np.any(np.diff(replay[periodic.start]) == 0) and replay[periodic.start].max() >= 0:
+        periodic = None  # what repeats inside one graph replay is a layer, not a step
+    return periodic or by_ranges(timeline, kernels, launched[kernels], strict=False)
+
+
+def _replays(activities: Activities, kernels: Int64) -> Int64:
+    """For each kernel an id of the graph replay that it ran in, -1 outside graphs.
+
+    A replay's kernels bear their launch's correlation; some tracers mark no graph nodes, so kernels that share
+    one launch with others count as a replay too. Correlations of several processes are kept apart.
+    """
+    correlation, process = activities.correlation[kernels], activities.process[kernels].astype(np.int64)
+    known = correlation >= 0
+    key = np.where(known, (process << 40) + correlation, -1)
+    ordered = np.sort(key, kind="stable")
+    shared = np.searchsorted(ordered, key, side="right") - np.searchsorted(ordered, key, side="left") > 2
+    marked = (activities.graph_node[kernels] >= 0) | (activities.kind[kernels] == Activity.GRAPH)
+    return np.where(known & (marked | shared), key, -1)
+
+
+def _measured(
+    timeline: GpuTimeline, gaps: DeviceGaps, launched: Int64, causes: GapCauses, kernels: Int64, cuts: Cuts
+) -> StepFrame:
+    activities = timeline.activities
+    start = activities.start_ns[kernels[cuts.start]]
+    # The next step's start, where it follows directly; else the end of the step's own kernels.
+    reach = np.maximum.accumulate(activities.end_ns[kernels])
+    own_end = reach[cuts.stop - 1]
+    followed = np.zeros(len(start), dtype=bool)
+    followed[:-1] = cuts.start[1:] == cuts.stop[:-1]
+    end = own_end.copy()
+    end[:-1][followed[:-1]] = start[1:][followed[:-1]]
+    wall = end - start
+    size = cuts.stop - cuts.start
+
+    median = float(np.median(wall))
+    steady = followed.copy()
+    for i in range(len(wall)):  # leading steps only
+        if wall[i] <= WARM_UP * median:
+            break
+        steady[i] = False
+    if not steady.any():
+        steady[:] = True
+    usual = int(np.bincount(size[steady]).argmax())
+    eligible = np.flatnonzero(steady & (size == usual))
+    modal = int(eligible[np.argsort(wall[eligible], kind="stable")[(len(eligible) - 1) // 2]])
+
+    low, high = int(start[modal]), int(end[modal])
+    row_start = activities.start_ns[gaps.rows]
+    rows = gaps.rows[np.searchsorted(row_start, low) : np.searchsorted(row_start, high)]
+    in_step = np.arange(len(gaps.gap_start_ns))[(gaps.gap_start_ns >= low) & (gaps.gap_end_ns <= high)]
+    idle = int((gaps.gap_end_ns[in_step] - gaps.gap_start_ns[in_step]).sum())
+    step_kernels = kernels[cuts.start[modal] : cuts.stop[modal]]
+    pure = step_kernels[activities.kind[step_kernels] == Activity.KERNEL]
+    hidden = len(pure) != len(step_kernels)  # a whole graph is one row
+    layers = None if hidden else find_layers(activities.name[pure].astype(np.int64), timeline.strings)
+    call = launched[rows]
+    linked = call >= 0
+    launches = len(np.unique(call[linked])) if linked.mean() >= 0.95 else None
+    wall_ns = high - low
+    p10, p90 = np.quantile(wall[steady], [0.1, 0.9], method="nearest")
+    steps = Steps(
+        method=cuts.method,
+        confidence=cuts.confidence,
+        device=gaps.device,
+        name=cuts.name,
+        count=len(start),
+        cut=int(len(start) - steady.sum()),
+        modal=modal,
+        kernels_per_step=None if hidden else len(pure),
+        launches_per_step=launches,
+        start_ns=low,
+        wall_ns=wall_ns,
+        busy_ns=wall_ns - idle,
+        kernel_ns=None if hidden else union_ns(activities.start_ns[pure], activities.end_ns[pure]),
+        gap_ns=idle,
+        utilisation=round((wall_ns - idle) / wall_ns, 6) if wall_ns else None,
+        wall_p10_ns=int(p10),
+        wall_p90_ns=int(p90),
+        causes=cause_times(causes, in_step),
+        layers=layers[0] if layers else None,
+    )
+    return StepFrame(steps, start, end, rows, layers[1] if layers else None)

@@ -1,0 +1,170 @@
+"""What a remedy would make of the modal step: ranges that say what they assume.
+
+The model has four parts. Busy time stays (fusion alone shortens it). Gap time spent in allocation and free goes
+with a buffer pool. Gap time of launching goes with a CUDA graph, but a residual between its kernels stays; gaps
+around kernels that a graph of the model's forward doesn't hold stay too, at worst. Tracing itself stretches the
+gaps: with the step's untraced time given, all gaps are scaled to it. A combination is computed from what its
+last member leaves, never by adding savings up.
+
+The residual: 0.24 µs a kernel on an H200 (504 kernels, 4.13 ms in a 4.25 ms replay), 0.8 µs and 1.3 µs on a
+consumer Blackwell card: 0.2 to 1.5 µs unless the trace itself has replays to measure it in.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from laptime.errors import LaptimeError
+from laptime.trace.result import WhatIf
+
+RESIDUAL_NS = (200, 1_500)
+"""Gap between two kernels of one graph replay: low, high."""
+
+GRAPH_LAUNCH_NS = (0, 15_000)
+"""What one replay's launch adds to a step when nothing hides it."""
+
+POOL_SAVES = (0.7, 1.15)
+"""What a pool takes out of the gaps, in multiples of the allocation and free calls' time: its own bookkeeping
+stays, the host code around those calls goes with them."""
+
+FUSION_GAP = (0.85, 1.0)
+"""Share of the usual gap before a kernel that goes with the kernel, when the host is what the GPU waits for."""
+
+FUSION_KERNEL = (0.3, 2.0)
+"""Kernel time saved by merging two kernels, in multiples of the shorter one: at best its result is neither
+written nor read again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepCosts:
+    """The modal step as far as remedies care. Times in ns."""
+
+    wall_ns: int
+    busy_ns: int
+    kernels: int
+    allocation_ns: int  # gap time in allocation and free
+    outside_ns: int  # gap time around kernels outside the layers, and in synchronize and copies
+    fusable: int  # kernels that could be merged into the one before
+    fusable_ns: int  # durations of the shorter of each pair
+    graphed: bool = False  # graph replays already launch most kernels
+    residual_ns: tuple[int, int] = RESIDUAL_NS
+
+    @property
+    def gap_ns(self) -> int:
+        return self.wall_ns - self.busy_ns
+
+
+def what_if(costs: StepCosts, untraced_ns: int | None = None) -> list[WhatIf]:
+    """The remedies that apply, each against the step as it is (untraced, when that time is given).
+
+    Args:
+        costs: the modal step.
+        untraced_ns: the step's time without the profiler.
+
+    Raises:
+        LaptimeError: when the untraced time is shorter than the step's GPU work.
+    """
+    base = costs.wall_ns if untraced_ns is None else untraced_ns
+    if untraced_ns is not None and untraced_ns < costs.busy_ns:
+        raise LaptimeError(
+            f"--tpot {untraced_ns / 1e6:g} ms is shorter than the {costs.busy_ns / 1e6:.3f} ms that the GPU works in a "
+            "step of this trace; give the time per token of the same configuration, measured without the profiler"
+        )
+    rows = []
+    if untraced_ns is not None:
+        note = (
+            f"measured without the profiler; tracing adds {(costs.wall_ns - base) / 1e6:.2f} ms a step, all of it gaps"
+        )
+        rows.append(_row("untraced", base, base, base, [note]))
+    taxed = (
+        "the profiler's own time is left out of the gaps in proportion"
+        if untraced_ns is not None
+        else "compared with the traced step; give --tpot for the untraced one"
+    )
+    if costs.allocation_ns > 0:
+        low, high = buffers(costs, base)
+        spent = f"the {costs.allocation_ns / 1e6:.2f} ms of gap time in allocation and free"
+        share = f"{POOL_SAVES[0]:.0%} to {POOL_SAVES[1]:.0%} of {spent} goes"
+        rows.append(_row("buffers", base, low, high, [share, taxed]))
+    if costs.fusable:
+        low, high = fusion(costs, base)
+        note = f"{costs.fusable} elementwise, norm or copy kernels are merged into the neighbour before them"
+        rows.append(_row("fusion", base, low, high, [note, taxed]))
+    if not costs.graphed:
+        low, high = graph(costs, base)
+        residual = f"{costs.residual_ns[0] / 1e3:g} to {costs.residual_ns[1] / 1e3:g} µs stay between two kernels"
+        outside = "static shapes and preallocated buffers; at worst the gaps around kernels outside the layers stay"
+        notes = [residual, outside]
+        rows.append(_row("graph", base, low, high, notes))
+        if costs.fusable:
+            low, high = graph_and_fusion(costs, base)
+            note = "launch gaps are gone with the graph already: fusion adds its kernels' time and residuals only"
+            rows.append(_row("graph+fusion", base, low, high, [note]))
+    return rows
+
+
+def _row(remedy: str, base: int, low: int, high: int, assumptions: list[str]) -> WhatIf:
+    return WhatIf(
+        remedy=remedy,
+        step_ns_low=low,
+        step_ns_high=high,
+        speedup_low=round(base / high, 4),
+        speedup_high=round(base / low, 4),
+        assumptions=assumptions,
+    )
+
+
+def _scale(costs: StepCosts, base_ns: int) -> float:
+    """How much of a traced gap is there without the profiler."""
+    return min((base_ns - costs.busy_ns) / costs.gap_ns, 1.0) if costs.gap_ns > 0 else 1.0
+
+
+def buffers(costs: StepCosts, base_ns: int) -> tuple[int, int]:
+    """The step with preallocated buffers: (low, high) ns. How the tax falls on allocation calls is not known, so
+    at best they kept their traced time and all of it goes."""
+    gap = base_ns - costs.busy_ns
+    most = min(costs.allocation_ns * POOL_SAVES[1], gap)
+    least = costs.allocation_ns * _scale(costs, base_ns) * POOL_SAVES[0]
+    return round(base_ns - most), round(base_ns - min(least, most))
+
+
+def graph(costs: StepCosts, base_ns: int) -> tuple[int, int]:
+    """The step as one graph replay: (low, high) ns; never above the step as it is. It holds no allocations, so a
+    buffer pool is part of it."""
+    low = costs.busy_ns + costs.kernels * costs.residual_ns[0] + GRAPH_LAUNCH_NS[0]
+    stays = costs.outside_ns * _scale(costs, base_ns)
+    high = costs.busy_ns + costs.kernels * costs.residual_ns[1] + GRAPH_LAUNCH_NS[1] + stays
+    return round(min(low, base_ns)), round(min(high, base_ns))
+
+
+def fusion(costs: StepCosts, base_ns: int) -> tuple[int, int]:
+    """The step with fewer launches, everything else as it is: (low, high) ns."""
+    gap = (base_ns - costs.busy_ns) / max(costs.kernels, 1)
+    most = costs.fusable * gap * FUSION_GAP[1] + costs.fusable_ns * FUSION_KERNEL[1]
+    least = costs.fusable * gap * FUSION_GAP[0] + costs.fusable_ns * FUSION_KERNEL[0]
+    low = round(max(base_ns - most, _least_busy(costs)))
+    return low, max(round(base_ns - least), low)
+
+
+def fusion_saving_in_graph(costs: StepCosts) -> tuple[int, int]:
+    """What merging the fusable kernels takes off a replayed step: (low, high) ns."""
+    low = costs.fusable * costs.residual_ns[0] + costs.fusable_ns * FUSION_KERNEL[0]
+    high = costs.fusable * costs.residual_ns[1] + costs.fusable_ns * FUSION_KERNEL[1]
+    return round(low), round(high)
+
+
+def graph_and_fusion(costs: StepCosts, base_ns: int) -> tuple[int, int]:
+    """A replayed step with fewer kernels: (low, high) ns.
+
+    The same residual holds for the kernels that stay and for those that go, so each end is computed whole.
+    """
+    low, high = graph(costs, base_ns)
+    best = costs.fusable * costs.residual_ns[0] + costs.fusable_ns * FUSION_KERNEL[1]
+    worst = costs.fusable * costs.residual_ns[1] + costs.fusable_ns * FUSION_KERNEL[0]
+    low = round(max(low - best, _least_busy(costs)))
+    return low, max(round(high - worst), low)
+
+
+def _least_busy(costs: StepCosts) -> int:
+    """Kernel time that fusion leaves at best."""
+    return max(round(costs.busy_ns - costs.fusable_ns * FUSION_KERNEL[1]), 1)
