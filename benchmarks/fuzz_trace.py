@@ -26,8 +26,10 @@ import tempfile
 import time
 import traceback
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).parent
 CORPUS = HERE.parent / "tests" / "trace" / "corpus"
@@ -186,7 +188,7 @@ def mutated(chance: random.Random, data: bytes, others: list[bytes]) -> tuple[by
     return bytes(changed), False
 
 
-def mutate(count: int, traces: Path | None, seed: int) -> dict[str, object]:
+def mutate(count: int, traces: Path | None, seed: int) -> dict[str, Any]:
     """The plain loop."""
     from laptime.trace.reading import read_timeline
 
@@ -276,7 +278,7 @@ def guided(count: int, log: Path, seeds_folder: Path, input_path: Path) -> None:
     atheris.Fuzz()
 
 
-def run_guided(count: int, traces: Path | None) -> dict[str, object]:
+def run_guided(count: int, traces: Path | None) -> dict[str, dict[str, Any]]:
     """Atheris once per reader, each in a process of its own."""
     result = {}
     for reader in ("kineto", "nsight"):
@@ -319,7 +321,11 @@ def main() -> int:
         guided(int(count), *map(Path, paths))
         return 0
     traces = Path(options.traces) if options.traces else None
-    result = {
+    with ThreadPoolExecutor(1) as beside:  # it only waits for processes of its own
+        by_coverage = beside.submit(run_guided, options.atheris, traces)
+        mutation = mutate(options.mutations, traces, options.seed)
+    counts_by_coverage = by_coverage.result()
+    result: dict[str, object] = {
         "what": "damaged traces fed to both readers, the integrity checks and, every tenth, the whole analysis",
         "environment": {
             "python": platform.python_version(),
@@ -329,13 +335,12 @@ def main() -> int:
             "sqlite": sqlite3.sqlite_version,
             "real_traces": len(list(traces.iterdir())) if traces else 0,
         },
-        "mutation": mutate(options.mutations, traces, options.seed) if options.mutations else None,
-        "coverage_guided": run_guided(options.atheris, traces) if options.atheris else None,
+        "mutation": mutation,
+        "coverage_guided": counts_by_coverage,
     }
-    mutation, by_coverage = result["mutation"] or {}, result["coverage_guided"] or {}
-    result["inputs"] = mutation.get("inputs", 0) + sum(counts["inputs"] for counts in by_coverage.values())
-    broken = len(mutation.get("broken", [])) + sum(len(counts.get("broken", [])) for counts in by_coverage.values())
-    result["broken"] = broken + sum("exit" in counts for counts in by_coverage.values())
+    all_counts = [mutation, *counts_by_coverage.values()]
+    result["inputs"] = sum(counts["inputs"] for counts in all_counts)
+    result["broken"] = sum(len(counts.get("broken", ())) + ("exit" in counts) for counts in all_counts)
     options.output.write_text(json.dumps(result, indent=2) + "\n")
     print(f"{result['inputs']} inputs, {result['broken']} broken; {options.output}")
     return 1 if result["broken"] else 0

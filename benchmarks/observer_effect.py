@@ -53,7 +53,7 @@ def main() -> None:
     if arguments.cache:
         call["cache_implementation"] = arguments.cache
     total, every = StageTimer(model), StageTimer(model, per_token=True)
-    joules = StageTimer(model, power=True)
+    joules = StageTimer(model, energy=True)
     said = set(model.generate(**call)[0].tolist())
     never = next(token for token in range(3, 10**6) if token not in said)
     with_eos = {**call, "eos_token_id": never}  # checked for at every step, never said
@@ -67,7 +67,7 @@ def main() -> None:
     }
     if arguments.peers:
         waits = {**call, "logits_processor": [Synchronizes(device)]}
-        ways["laptime total, with power"] = Way(lambda: wall_ms(model, call, device, joules), bare, PEER_PAIRS, joules)
+        ways["laptime total, with energy"] = Way(lambda: wall_ms(model, call, device, joules), bare, PEER_PAIRS, joules)
         ways["synchronize every step"] = Way(lambda: wall_ms(model, waits, device), bare, PEER_PAIRS)
         tracker = optimum_tracker()
         if tracker is not None:

@@ -1,6 +1,6 @@
 """Time the stages of your own generate() calls. Runs anywhere in seconds: a small model with random weights.
 
-    python examples/time_your_generate.py
+python examples/time_your_generate.py
 """
 
 import laptime

@@ -94,7 +94,7 @@ def test_a_compile_is_flagged_once(cuda):
 
 def test_energy_is_read_for_long_calls_and_left_out_for_short_ones(cuda):
     model, inputs = prepared("preset:tiny-llm")
-    with laptime.StageTimer(model, power=True) as timer:
+    with laptime.StageTimer(model, energy=True) as timer:
         model.generate(**inputs, max_new_tokens=2, do_sample=False)
         model.generate(**inputs, max_new_tokens=400, do_sample=False)
     short, long = timer.samples
@@ -104,7 +104,7 @@ def test_energy_is_read_for_long_calls_and_left_out_for_short_ones(cuda):
 
 def test_the_monitor_knows_its_gpu(cuda):
     monitor = GpuMonitor.open(cuda)
-    state, facts = monitor.state(power=True), monitor.facts()
+    state, facts = monitor.state(), monitor.facts()
     assert 0 < state.temperature_c < 110
     assert state.power_w > 0
     assert facts["driver"]

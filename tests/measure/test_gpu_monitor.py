@@ -48,13 +48,13 @@ def test_other_processes_are_counted_also_from_inside_a_container(pids, foreign)
 
 def test_throttling_is_told_from_idling():
     idle, locked = 0x1, 0x2
-    state = GpuMonitor(Driver(reasons=idle | locked | 0x4 | 0x40), None).state(power=True)
+    state = GpuMonitor(Driver(reasons=idle | locked | 0x4 | 0x40), None).state()
     assert state.throttle == ["sw-power-cap", "hw-thermal"]
-    assert GpuMonitor(Driver(reasons=idle), None).state(power=True).throttle == []
+    assert GpuMonitor(Driver(reasons=idle), None).state().throttle == []
 
 
 def test_what_the_gpu_does_not_tell_is_none():
-    state = GpuMonitor(Driver(), None).state(power=True)
+    state = GpuMonitor(Driver(), None).state()
     assert (state.power_w, state.sm_mhz) == (None, None)
 
 

@@ -44,7 +44,7 @@ class StageTimer:
     On entry the instance gets a `generate` of its own that hangs marks on the call and takes them off again; on
     exit it is as it was, also after an exception. A call that raises makes no sample.
 
-    per_token: mark every step (ITL). power: watts and joules of each call; reading them takes milliseconds, before and
+    per_token: mark every step (ITL). energy: joules of each call; reading the counter takes milliseconds, before and
     after it. config and worker are written into the samples.
 
     Raises LaptimeError when the model's parts can't be found (name them: `vision`, `projector`, `language`), when
@@ -56,7 +56,7 @@ class StageTimer:
         model: Any,
         *,
         per_token: bool = False,
-        power: bool = False,
+        energy: bool = False,
         vision: str | None = None,
         projector: str | None = None,
         language: str | None = None,
@@ -72,7 +72,7 @@ class StageTimer:
             )
         self.model = model
         self.per_token = per_token
-        self.power = power
+        self.energy = energy
         self.anatomy: Anatomy = find_anatomy(model, vision=vision, projector=projector, language=language)
         self.device = _only_device(model)
         self.samples: list[Sample] = []
@@ -136,7 +136,7 @@ class StageTimer:
         call["logits_processor"] = LogitsProcessorList([*(call.get("logits_processor") or ()), probes])
         if self.per_token:
             self._clock.reserve((settings.max_new_tokens or 0) + 64)
-        watch = Watch(self.device, self._monitor, power=self.power)
+        watch = Watch(self.device, self._monitor, energy=self.energy)
         self._busy = True
         try:
             with watch, probes:

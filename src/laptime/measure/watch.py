@@ -39,13 +39,13 @@ class Circumstances(msgspec.Struct, frozen=True, kw_only=True):
 class Watch:
     """Looks before a call and after it, never during it. A context manager; `circumstances` is there afterwards.
 
-    `power`: also read power draw and energy, which take NVML milliseconds where all else takes it microseconds.
+    `energy`: also read the energy counter, which takes NVML milliseconds where all else takes it microseconds.
     """
 
-    def __init__(self, device: torch.device, monitor: GpuMonitor | None = None, *, power: bool = False) -> None:
+    def __init__(self, device: torch.device, monitor: GpuMonitor | None = None, *, energy: bool = False) -> None:
         self._device = device
         self._monitor = monitor
-        self._power = power
+        self._energy = energy
         self.circumstances: Circumstances | None = None
 
     def __enter__(self) -> Watch:
@@ -57,7 +57,7 @@ class Watch:
         self._retries = _memory(self._device).retries
         _reset_memory_peak(self._device)
         self._cpu = _foreign_cpu_s() if self._device.type == "cpu" else None
-        self._energy_mj = self._monitor.energy_mj() if self._monitor and self._power else None
+        self._energy_mj = self._monitor.energy_mj() if self._monitor and self._energy else None
         gc.callbacks.append(self._on_gc)
         self._begin_ns = perf_counter_ns()
         return self
@@ -70,8 +70,8 @@ class Watch:
         if error is not None:
             return
         # The GPU first: its clocks fall once it idles.
-        gpu = self._monitor.state(power=self._power) if self._monitor else None
-        energy_mj = self._monitor.energy_mj() if self._monitor and self._power else None
+        gpu = self._monitor.state() if self._monitor else None
+        energy_mj = self._monitor.energy_mj() if self._monitor and self._energy else None
         memory = _memory(self._device)
         flags: list[Flag] = []
         if compiled_graphs() > self._compiled:
@@ -116,8 +116,8 @@ class _Memory(NamedTuple):
 
 def _memory(device: torch.device) -> _Memory:
     if device.type == "cuda":
-        stats = torch.cuda.memory_stats(device)
-        return _Memory(int(stats.get("allocated_bytes.all.peak", 0)), int(stats.get("num_alloc_retries", 0)))
+        stats = torch.cuda.memory_stats_as_nested_dict(device)  # memory_stats() flattens and sorts this: 0.1 ms more
+        return _Memory(int(stats["allocated_bytes"]["all"]["peak"]), int(stats["num_alloc_retries"]))
     if device.type == "cpu":
         with suppress(OSError, ValueError, IndexError):
             for line in Path("/proc/self/status").read_text().splitlines():
