@@ -174,7 +174,8 @@ class SessionEnd(msgspec.Struct, frozen=True, kw_only=True):
     repeats: int  # whole passes over all inputs
     stopped: StopReason
     half_width: float | None  # of the median total's 95 % interval, relative
-    tokens_identical: bool | None = None  # --verify: greedy tokens with and without the timer
+    # --verify: greedy tokens with and without the timer; "unstable" when the bare model differs from itself
+    tokens: Literal["identical", "different", "unstable"] | None = None
 
 
 class Environment(msgspec.Struct, frozen=True, kw_only=True):

@@ -46,7 +46,8 @@ def test_a_vision_model_is_measured_and_everything_is_written(capsys, tmp_path):
         assert sample.stages.vision_ms > 0
         assert sample.image_tokens > 0
         assert (sample.output_tokens, len(sample.itl_ms)) == (4, 3)
-    assert run.sessions[0].tokens_identical is True
+    assert run.sessions[0].tokens == "identical"
+    assert "tokens with and without the timer are identical" in " ".join(said.split())
     assert len(run.subtractions) == 2
     assert run.info.config["image_size"] == "400x300"
     assert run.info.environment.torch

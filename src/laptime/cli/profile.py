@@ -157,14 +157,11 @@ def _show(run: Run, *, as_json: bool, export: Export | None) -> int:
     else:
         from rich.console import Console
 
-        from laptime.report.terminal import profile_table
+        from laptime.report.terminal import profile_report
 
-        Console().print(profile_table(run.summary, title=str(run.info.config.get("model", run.path))))
+        Console().print(profile_report(run))
         typer.echo(f"page: {folder / 'report.html'}")
-    if any(end.tokens_identical is False for end in run.sessions):
-        typer.echo("laptime: tokens differ with and without the timer", err=True)
-        return 1
-    return 0
+    return 1 if any(end.tokens == "different" for end in run.sessions) else 0
 
 
 def _default_name(model: str) -> str:

@@ -147,21 +147,21 @@ def run(
             beside if request.method != "direct" else None,
         )
         if request.verify:
-            end = msgspec.structs.replace(end, tokens_identical=tokens_identical(timer, prepared.inputs[0]))
+            end = msgspec.structs.replace(end, tokens=verify_tokens(timer, prepared.inputs[0]))
     return end
 
 
-def tokens_identical(timer: StageTimer, item: Input) -> bool | None:
+def verify_tokens(timer: StageTimer, item: Input) -> Literal["identical", "different", "unstable"]:
     """Whether greedy generate() gives the same ids with the timer on as with it off.
 
-    None when the bare model doesn't agree with itself (kernels that sum in no fixed order): then nothing can be told.
+    "unstable" when it can't be told, as the bare model differs from itself (kernels that sum in no fixed order).
     """
     timed = timer.model.generate(**item.kwargs)
     with _untimed(timer):
         bare = [timer.model.generate(**item.kwargs) for _ in range(3)]
     if any(torch.equal(timed, ids) for ids in bare):
-        return True
-    return False if all(torch.equal(bare[0], ids) for ids in bare[1:]) else None
+        return "identical"
+    return "different" if all(torch.equal(bare[0], ids) for ids in bare[1:]) else "unstable"
 
 
 @contextmanager

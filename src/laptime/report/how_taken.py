@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from laptime.record import FLAG_REASONS, STOP_REASONS, Sample, SessionEnd
+from laptime.record import FLAG_REASONS, Sample, SessionEnd
 from laptime.report.html import Html, definitions, details, note, section, table, tag
 from laptime.report.plain_text import counted
-from laptime.report.quantities import percent, text
+from laptime.report.quantities import text
+from laptime.report.session_sentence import session_sentence
 from laptime.summary import Summary
 
 MEANINGS: tuple[tuple[str, str], ...] = (
@@ -55,19 +56,6 @@ def closure(closing: int, count: int) -> Html:
     if closing == count:
         return note(f"✓ Closure: on {closing} of {counted(count, 'sample')} {sentence}.", kind="good")
     return note(f"Closure fails: only on {closing} of {counted(count, 'sample')} {sentence}.", kind="severe")
-
-
-def session_sentence(end: SessionEnd) -> str:
-    """How a session ended: warm-up, repeats, why it stopped, and whether the tokens were checked."""
-    steady = "until they were steady" if end.steady else "without becoming steady, so its samples are flagged cold"
-    sentence = f"Warm-up: {counted(end.warmups, 'call')}, {steady}. Then {counted(end.repeats, 'pass', 'passes')} "
-    sentence += f"over the inputs; it stopped because {STOP_REASONS[end.stopped]}"
-    if end.half_width is not None:
-        sentence += f" (half-width {percent(end.half_width)} of the median)"
-    if end.tokens_identical is None:
-        return sentence + "."
-    verdict = "are identical" if end.tokens_identical else "DIFFER"
-    return f"{sentence}. Greedy tokens with and without the timer {verdict}."
 
 
 def flags_section(samples: Sequence[Sample], summary: Summary, failures: Sequence[tuple[str, str]]) -> Html:

@@ -18,11 +18,29 @@ from laptime.record import FLAG_REASONS, Environment, Interval, Overhead, Strate
 from laptime.report.environment_facts import environment_pairs
 from laptime.report.plain_text import one_line
 from laptime.report.quantities import NOTHING, interval_ends, number, percent, text
-from laptime.summary import StageSummary, Summary
+from laptime.report.session_sentence import session_sentence
+from laptime.runs import Run
+from laptime.summary import StageSummary, Summary, summarise_subtraction
 
 STAGE_STYLES = {"vision": "green", "prefill": "yellow", "decode": "blue", "other": "bright_black", "total": ""}
 BAR_CELLS = 12
 _EIGHTHS = " ▏▎▍▌▋▊▉"
+
+
+def profile_report(run: Run) -> RenderableType:
+    """A run: its table, whether its samples close, how the session ended, and subtraction's error if it was asked."""
+    closing = sum(sample.stages.closes() for sample in run.samples)
+    lines = [f"Closure: {closing} of {len(run.samples)} samples sum to their total to the nanosecond."]
+    lines += [session_sentence(end) for end in run.sessions]
+    subtracted = summarise_subtraction(run.subtractions)
+    if subtracted is not None:
+        error = subtracted.error_relative_mean
+        lines.append(
+            f"Subtraction: {subtracted.clamped} of {subtracted.samples} decode times clamped at 0"
+            + ("." if error is None else f"; off by {percent(error)} of the direct decode on average.")
+        )
+    table = profile_table(run.summary, title=str(run.info.config.get("model", run.path)))
+    return Group(table, *(Padding(Text(one_line(line, 600)), (0, 0, 0, 1)) for line in lines))
 
 
 def profile_table(summary: Summary, *, title: str | None = None) -> RenderableType:
