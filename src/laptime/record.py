@@ -89,7 +89,6 @@ class GpuState(msgspec.Struct, frozen=True):
     """What the GPU said of itself right after a sample."""
 
     sm_mhz: int | None = None
-    memory_mhz: int | None = None
     temperature_c: int | None = None
     power_w: float | None = None
     throttle: list[str] = []

@@ -109,7 +109,6 @@ def sample(i: int, seed: int = 7, *, flags: Sequence[Flag] = (), per_token: bool
         energy_j=round(parts.stages.total_ms * 0.31, 3),
         gpu=GpuState(
             sm_mhz=round((1980 - 45 * warmth + random_.gauss(0, 5)) / 15) * 15,
-            memory_mhz=3201,
             temperature_c=round(41 + 21 * warmth + random_.gauss(0, 0.4)),
             power_w=round(290 + 75 * warmth + random_.gauss(0, 8), 1),
             throttle=["power"] if "throttled" in flags else [],

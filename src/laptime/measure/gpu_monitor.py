@@ -65,7 +65,6 @@ class GpuMonitor:
         watts = self._ask("nvmlDeviceGetPowerUsage", handle)
         return GpuState(
             sm_mhz=self._ask("nvmlDeviceGetClockInfo", handle, nvml.NVML_CLOCK_SM),
-            memory_mhz=self._ask("nvmlDeviceGetClockInfo", handle, nvml.NVML_CLOCK_MEM),
             temperature_c=self._ask("nvmlDeviceGetTemperature", handle, nvml.NVML_TEMPERATURE_GPU),
             power_w=None if watts is None else watts / 1e3,
             throttle=self.throttle(),

@@ -7,6 +7,7 @@ integers where the last step is known beforehand, and moves one event where EOS 
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any
@@ -17,6 +18,10 @@ from transformers import LogitsProcessor
 
 from laptime.measure.clock import Clock
 from laptime.models.anatomy import Anatomy
+
+STEP_SIGNATURE = inspect.Signature(
+    [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in ("input_ids", "scores")]
+)
 
 
 class Probes(LogitsProcessor):
@@ -33,6 +38,7 @@ class Probes(LogitsProcessor):
         self._only_step = None if per_token else last_step
         self._handles: list[Any] = []
         self.logits = 0  # how often logits came: forwards, a chunked prefill counted once
+        self._sign()
 
     def __enter__(self) -> Probes:
         mark = self._clock.mark
@@ -49,6 +55,7 @@ class Probes(LogitsProcessor):
     ) -> None:
         self._remove_hooks()
         self._model.__dict__.pop("prepare_inputs_for_generation", None)
+        self.__dict__.pop("__call__", None)  # it refers to us: no cycle is left for the collector
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """Called by generate() with each step's logits; returns them as they are."""
@@ -61,6 +68,18 @@ class Probes(LogitsProcessor):
             self._remove_hooks()
             self._watch_first_decode()
         return scores
+
+    def _sign(self) -> None:
+        """Let transformers read our signature quickly: it asks for processor.__call__'s at every step.
+
+        Taking it from a method costs 9 us a step, from an attribute that brings its own 1 us.
+        """
+
+        def step(input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+            return self(input_ids, scores)
+
+        step.__signature__ = STEP_SIGNATURE  # type: ignore[attr-defined]
+        self.__dict__["__call__"] = step
 
     def _on_language_model(self, *_: Any) -> None:
         self._clock.mark("prefill-begin")

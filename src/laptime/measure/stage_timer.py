@@ -77,6 +77,7 @@ class StageTimer:
         self.device = _only_device(model)
         self.samples: list[Sample] = []
         self._config = dict(config or {})
+        self._config_id = config_id(self._config)
         self._worker = worker
         self._clock = clock_for(self.device)
         self._monitor = GpuMonitor.open(self.device)
@@ -172,7 +173,7 @@ class StageTimer:
         beyond_first_ms = times.stages.total_ms - times.ttft_ms
         width = prompt if prompt is not None else call["inputs_embeds"]
         return Sample(
-            config_id=config_id(self._config),
+            config_id=self._config_id,
             sample_id=self._sample_id if self._sample_id is not None else str(len(self.samples)),
             repeat=self._repeat,
             worker=self._worker,

@@ -21,7 +21,7 @@ Event = dict[str, Any]
 DEVICE_TRACK, HOST_TRACK = 1, 2
 
 _COLOURS = {"vision": "good", "prefill": "bad", "decode": "thread_state_running", "other": "grey"}
-_COUNTERS = (("SM clock", "MHz", "sm_mhz"), ("Memory clock", "MHz", "memory_mhz"),
+_COUNTERS = (("SM clock", "MHz", "sm_mhz"),
              ("Temperature", "°C", "temperature_c"), ("Power", "W", "power_w"))  # fmt: skip
 
 

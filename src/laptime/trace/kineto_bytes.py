@@ -1,9 +1,8 @@
-"""A trace file as a stream of blocks, unpacked when it is gzipped, one block ahead of whoever reads it."""
+"""A trace file as a stream of blocks. A gzipped one is unpacked one block ahead of whoever reads it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Generator
 from pathlib import Path
 
 from isal import isal_zlib
@@ -17,15 +16,28 @@ _GZIP_MAGIC = b"\x1f\x8b"
 _GZIP_WINDOW = 31  # a gzip header and checksum around the deflate stream
 
 
-def blocks(path: Path) -> Iterator[bytes]:
-    """Yield the file's content in blocks of about BLOCK_BYTES; the next one is made while this one is used.
-
-    A gzip stream that is cut just ends.
+def blocks(path: Path) -> Generator[bytes, None, None]:
+    """Yield the file's content in blocks of about BLOCK_BYTES. A gzip stream that is cut just ends.
 
     Raises:
         LaptimeError: when gzip data is damaged: what came out of it can't be trusted.
     """
-    source = _gunzipped(path) if is_gzip(path) else _plain(path)
+    return _one_ahead(_gunzipped(path)) if is_gzip(path) else stretch(path)
+
+
+def stretch(path: Path, start: int = 0, stop: int | None = None) -> Generator[bytes, None, None]:
+    """Yield the bytes from `start` to `stop` of a file as they stand there. The system reads ahead by itself."""
+    with path.open("rb") as file:
+        file.seek(start)
+        left = stop - start if stop is not None else path.stat().st_size
+        while left > 0 and (block := file.read(min(BLOCK_BYTES, left))):
+            left -= len(block)
+            yield block
+
+
+def _one_ahead(source: Generator[bytes, None, None]) -> Generator[bytes, None, None]:
+    from concurrent.futures import ThreadPoolExecutor  # takes as long to import as a small file to read
+
     with ThreadPoolExecutor(1) as ahead:
         coming = ahead.submit(next, source, None)
         while (block := coming.result()) is not None:
@@ -39,13 +51,7 @@ def is_gzip(path: Path) -> bool:
         return file.read(2) == _GZIP_MAGIC
 
 
-def _plain(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        while block := file.read(BLOCK_BYTES):
-            yield block
-
-
-def _gunzipped(path: Path) -> Iterator[bytes]:
+def _gunzipped(path: Path) -> Generator[bytes, None, None]:
     with path.open("rb") as file:
         unpacker = isal_zlib.decompressobj(_GZIP_WINDOW)
         packed = file.read(_PACKED_BYTES)

@@ -53,7 +53,7 @@ _PHASE = msgspec.json.Decoder(_Phase)
 _HEADER = msgspec.json.Decoder(Header)
 
 LIST_KEY = re.compile(rb'"traceEvents"\s{0,64}:\s{0,64}\[')
-_BETWEEN = re.compile(rb'\}\s{0,64},\s{0,64}(?=\{\s{0,64}(?:"(?:ph|name|cat|args|pid|ts)"|\}))')
+BETWEEN = re.compile(rb'\}\s{0,64},\s{0,64}(?=\{\s{0,64}(?:"(?:ph|name|cat|args|pid|ts)"|\}))')
 # A string ends at its quote or, damaged, at the line's end: JSON has no raw line breaks in strings, so the next line
 # is read right again.
 _TOKEN = re.compile(rb'"[^"\\\n]*(?:\\.[^"\\\n]*)*"?|[{}\[\]]')
@@ -75,7 +75,7 @@ def header_of(prefix: bytes) -> Header | None:
 def cut(pending: bytes) -> tuple[bytes, bytes]:
     """Split behind the last event that seems whole: (events, what is left). Nothing is left out between but a comma."""
     near = max(0, len(pending) - _NEAR_BYTES)
-    between = deque(_BETWEEN.finditer(pending, near), maxlen=1) or deque(_BETWEEN.finditer(pending), maxlen=1)
+    between = deque(BETWEEN.finditer(pending, near), maxlen=1) or deque(BETWEEN.finditer(pending), maxlen=1)
     if not between:
         return b"", pending
     return pending[: between[0].start() + 1], pending[between[0].end() :]

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from laptime.errors import LaptimeError
-from laptime.trace.kineto_bytes import blocks
+from laptime.trace.kineto_bytes import blocks, stretch
 from laptime.trace.kineto_columns import Batch, columns_of
 from laptime.trace.kineto_events import LIST_KEY, cut, decode, header_of, take_apart
+from laptime.trace.kineto_halves import Meeting, elsewhere, meeting
 
 LARGEST_EVENT_BYTES = 32 << 20
 LARGEST_HEADER_BYTES = 64 << 20
@@ -29,27 +31,68 @@ class Ending:
     how: Literal["complete", "cut", "broken"]
     at_byte: int
     unreadable: int
-    schema_version: str | None
+    schema_version: str | None = None
 
 
 def read_batches(path: Path) -> tuple[list[Batch], Ending]:
-    """Read a file's events as columns.
-
-    In one process, with a thread that reads and unpacks ahead: a second process that turned every other stretch into
-    columns made it slower (measured on two cores that had other work too).
+    """Read a file's events as columns; the halves of a large plain file in two processes.
 
     Raises:
         LaptimeError: when there is no event list or its gzip data is damaged.
     """
-    source = blocks(path)
-    try:
-        return _read_batches(path, source)
-    finally:
-        source.close()  # type: ignore[attr-defined]
+    where = meeting(path)
+    read = None if where is None else _in_halves(path, where)
+    if read is not None:
+        return read
+    with closing(blocks(path)) as source:
+        pending, schema, gone, more = _open_list(path, source)
+        batches, ending = _rest(source, pending, gone, more)
+    return batches, replace(ending, schema_version=schema)
 
 
-def _read_batches(path: Path, source: Iterator[bytes]) -> tuple[list[Batch], Ending]:
-    pending, schema, gone, more = _open_list(path, source)
+def _in_halves(path: Path, where: Meeting) -> tuple[list[Batch], Ending] | None:
+    """Read both halves at once; None when the file isn't whole events up to where they meet."""
+
+    def second() -> list[Batch | Ending]:
+        batches, ending = _rest(stretch(path, where.start), b"", where.start, True)
+        return [*batches, ending]
+
+    with elsewhere(second) as fetch, closing(stretch(path, 0, where.stop)) as source:
+        try:
+            pending, schema, _, more = _open_list(path, source)
+        except LaptimeError:
+            return None
+        first = _whole_events(source, pending, more)
+        results = None if first is None else fetch()
+    if first is None or results is None:
+        return None
+    batches, unreadable = first
+    ending = results.pop()
+    assert isinstance(ending, Ending)
+    batches += [batch for batch in results if isinstance(batch, Batch)]
+    return batches, replace(ending, unreadable=ending.unreadable + unreadable, schema_version=schema)
+
+
+def _whole_events(source: Iterator[bytes], pending: bytes, more: bool) -> tuple[list[Batch], int] | None:
+    """Events to the very end of the source, and how many were unreadable; None when they don't end just there."""
+    batches: list[Batch] = []
+    unreadable = 0
+    while len(pending) <= LARGEST_EVENT_BYTES:
+        piece, rest = cut(pending) if more else (pending, b"")
+        decoded = decode(piece)
+        if decoded is None:
+            return None
+        batches.append(columns_of(decoded[0]))
+        unreadable += decoded[1]
+        if not more:
+            return batches, unreadable
+        block, more = _next(source, 0 if len(rest) < len(pending) else len(pending))
+        pending = rest + block
+    return None
+
+
+def _rest(source: Iterator[bytes], pending: bytes, gone: int, more: bool) -> tuple[list[Batch], Ending]:
+    """Events up to the list's end. `pending` follows the `gone` bytes that were used up."""
     batches: list[Batch] = []
     unreadable = 0
     while True:
@@ -62,13 +105,13 @@ def _read_batches(path: Path, source: Iterator[bytes]) -> tuple[list[Batch], End
         batches.append(columns_of(events))
         unreadable, gone, pending = unreadable + dropped, gone + used, pending[used:]
         if closed:
-            return batches, Ending("complete", gone, unreadable, schema)
+            return batches, Ending("complete", gone, unreadable)
         if not more or len(pending) > LARGEST_EVENT_BYTES:
             # What is left holds the last event and the list's end, or is cut, or is no JSON.
             events, dropped, used, closed = take_apart(pending)
             batches.append(columns_of(events))
             how: Literal["complete", "cut", "broken"] = "complete" if closed else "broken" if more else "cut"
-            return batches, Ending(how, gone + used, unreadable + dropped, schema)
+            return batches, Ending(how, gone + used, unreadable + dropped)
         # An event larger than a block is tried again when twice as much is there, so that trying stays linear.
         block, more = _next(source, 0 if used else len(pending))
         pending += block

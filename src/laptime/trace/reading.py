@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from laptime.errors import LaptimeError
-from laptime.trace import kineto, nsight
-from laptime.trace.kineto_bytes import is_gzip
 from laptime.trace.timeline import GpuTimeline
 
 _SQLITE_MAGIC = b"SQLite format 3\0"
+_GZIP_MAGIC = b"\x1f\x8b"
 _NSYS_REPORT_MAGICS = (b"QDSTRM", b"\x1aQDREP")
 
 
@@ -30,12 +29,16 @@ def read_timeline(path: str | Path) -> GpuTimeline:
     except OSError as error:
         raise LaptimeError(f"{path}: can't be opened ({error.strerror or error})") from None
     if head.startswith(_SQLITE_MAGIC):
+        from laptime.trace import nsight  # each reader is imported for its own files only: start-up counts
+
         return nsight.read(path)
     if path.suffix in (".nsys-rep", ".qdrep") or head.startswith(_NSYS_REPORT_MAGICS):
         raise LaptimeError(f"{path}: an Nsight Systems report; export it first: nsys export --type sqlite {path.name}")
     if not head:
         raise LaptimeError(f"{path}: empty; capture the trace again")
-    if is_gzip(path) or head.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"[", b""):
+    if head.startswith(_GZIP_MAGIC) or head.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"[", b""):
+        from laptime.trace import kineto
+
         return kineto.read(path)
     raise LaptimeError(
         f"{path}: not a trace that is known here: PyTorch profiler .json/.json.gz or Nsight Systems .sqlite"
