@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from laptime.errors import LaptimeError
 from laptime.record import SCHEMA_VERSION, Failure
-from laptime.runs import RunFolder, load_run, new_info, profile_json
+from laptime.run_folder import RunFolder, new_info
+from laptime.runs import load_run, profile_json
 from tests.samples import environment, sample
 
 
@@ -65,7 +66,7 @@ def test_kill_9_in_the_middle_of_writing_keeps_every_finished_sample(tmp_path):
         import sys
         sys.path.insert(0, {str(Path(__file__).parents[1])!r})
         from tests.samples import environment, sample
-        from laptime.runs import RunFolder, new_info
+        from laptime.run_folder import RunFolder, new_info
         with RunFolder({str(run)!r}, new_info([], {{}}, environment()), resume=True) as folder:
             for number in range(10**6):
                 folder.append(sample(number, text="x" * 20000))

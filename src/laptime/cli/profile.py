@@ -88,7 +88,8 @@ def profile(
     require_torch()
     from laptime.measure.profile import Request, prepare, run
     from laptime.measure.session import Plan
-    from laptime.runs import RunFolder, check_free, load_run, new_info
+    from laptime.run_folder import RunFolder, check_free, new_info
+    from laptime.runs import load_run
     from laptime.workload.images import parse_size
 
     check_free(folder)
@@ -144,7 +145,8 @@ def profile(
 
 def _show(run: Run, *, as_json: bool, export: Export | None) -> int:
     from laptime.report.profile_page import profile_page
-    from laptime.runs import profile_json, write_atomically
+    from laptime.run_folder import write_atomically
+    from laptime.runs import profile_json
 
     folder = Path(run.path)
     write_atomically(folder / "report.html", profile_page(run).encode())

@@ -19,7 +19,8 @@ def report(
 
     Example: laptime report runs/demo
     """
-    from laptime.runs import load_run, profile_json, write_atomically
+    from laptime.run_folder import write_atomically
+    from laptime.runs import load_run, profile_json
 
     run = load_run(path)
     if as_json:
