@@ -14,7 +14,8 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 PAGES = ("README.md", "docs/method.md")
-RUNS = ("qwen3-4b", "qwen3-4b-static", "molmoe-1b", "qwen2.5-vl-3b")
+LONG_RUNS = ("qwen3-4b-long", "qwen3-4b-static-long", "molmoe-1b", "qwen2.5-vl-3b")
+RUNS = (*LONG_RUNS, "qwen3-4b", "qwen3-4b-static")
 
 
 def main() -> None:
@@ -47,7 +48,7 @@ def machine(made: dict[str, Any]) -> str:
 def times(interval: dict[str, Any]) -> str:
     """A ratio with its interval, as a change in percent."""
     low, high = (100 * (interval[end] - 1) for end in ("low", "high"))
-    return f"{100 * (interval['value'] - 1):+.2f} % ({low:+.2f} to {high:+.2f})"
+    return f"{100 * (interval['value'] - 1):+.2f} % ({low:+.2f} to {high:+.2f})".replace("-0.00", "+0.00")
 
 
 def observer() -> str:
@@ -57,7 +58,8 @@ def observer() -> str:
         made = result(f"observer_effect-{run}")
         figures = made["figures"]
         for way, row in figures["ways"].items():
-            call = f"{run.removesuffix('-static')}, {figures['cache']} cache, {row['bare_ms']['value']:.0f} ms"
+            model, tokens = figures["model"].removeprefix("preset:"), figures["new_tokens"]
+            call = f"{model}, {figures['cache']} cache, {tokens} tokens, {row['bare_ms']['value']:.0f} ms"
             own = row.get("ratio_of_the_call_itself")
             cells = (call, way, times(row["ratio"]), times(own) if own else "", str(row["ratio"]["n"]))
             lines.append("| " + " | ".join(cells) + " |")
@@ -67,13 +69,15 @@ def observer() -> str:
 def observer_short() -> str:
     """The same in one line a model, for the README."""
     lines = []
-    for run in RUNS:
+    for run in LONG_RUNS:
         made = result(f"observer_effect-{run}")
-        ways = made["figures"]["ways"]
+        figures = made["figures"]
+        ways = figures["ways"]
         total, every = (times(ways[f"laptime {way}"]["ratio"]) for way in ("total", "per token"))
-        cache = made["figures"]["cache"]
-        lines.append(f"  - {run.removesuffix('-static')}, {cache} cache: {total}; marking every token {every}")
-    return "\n".join(lines) + f"\n\n  (wall clock against bare generate(), interleaved pairs; {machine(made)})\n"
+        model = f"{figures['model'].removeprefix('preset:')}, {figures['cache']} cache"
+        lines.append(f"  - {model}, {figures['new_tokens']} tokens: {total}; with every token marked {every}")
+    note = f"wall clock against bare generate(), interleaved pairs, 95 % interval; {machine(made)}"
+    return "\n".join(lines) + f"\n\n  ({note})\n"
 
 
 def truth() -> str:

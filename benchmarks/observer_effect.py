@@ -4,9 +4,9 @@
     python benchmarks/observer_effect.py preset:qwen3-4b --cache static --tokens 32 --pairs 200 --peers
 
 A pair is a bare call and an instrumented one back to back, in random order, on the same input; the ways take turns
-pair by pair. A call's time is the host's wall clock from an idle device to an idle device, whatever the way of
-looking does before, in and after generate(). The figure is the median of the pairs' ratios with a bootstrap
-interval. Calls are short on purpose: what a way costs once per call weighs most, and drift has no time to pass.
+pair by pair. A call's time is the host's wall clock from an idle device to an idle device. The figure is the median
+of the pairs' ratios with a bootstrap interval. Short calls show most of what a way costs once per call, and leave drift no time; longer ones what it costs
+in use. What a way does when it is entered and left (a timer, a tracker's session) lies outside the clock.
 For laptime's ways a second ratio takes laptime's own total instead of the wall clock: what looking does to the call
 that is measured, without what it does before and after.
 """
@@ -115,8 +115,8 @@ def main() -> None:
         "flags": {flag: sum(flag in s.flags for s in samples) for s in samples for flag in s.flags},
         "a_sample": {"stages": last.stages, "ttft_ms": last.ttft_ms, "tpot_ms": last.tpot_ms, "gpu": last.gpu},
     }
-    name = arguments.model.removeprefix("preset:") + ("-" + arguments.cache if arguments.cache else "")
-    print(record(f"observer_effect-{name}", figures, describe(device)))
+    parts = [arguments.model.removeprefix("preset:"), arguments.cache, arguments.label]
+    print(record("-".join(["observer_effect", *filter(None, parts)]), figures, describe(device)))
 
 
 class Way(NamedTuple):
@@ -218,6 +218,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--pairs", type=int, default=200)
     parser.add_argument("--warmup", type=int, default=3)
     parser.add_argument("--peers", action="store_true")
+    parser.add_argument("--label", help="goes into the result's file name")
     return parser.parse_args()
 
 

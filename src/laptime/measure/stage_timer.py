@@ -7,6 +7,7 @@ print(timer.last.stages)
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
 from collections.abc import Callable, Mapping
@@ -227,13 +228,14 @@ def _bind(original: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str,
 
 def _effective_settings(model: Any, call: Mapping[str, Any]) -> GenerationConfig:
     """What generate() will go by: the call's arguments over its generation_config over the model's."""
-    base = call.get("generation_config") or model.generation_config
-    known = {name: value for name, value in call.items() if hasattr(base, name) and not torch.is_tensor(value)}
-    settings = GenerationConfig(**{**base.to_dict(), **known})
-    defaults = model.generation_config
+    given = call.get("generation_config")
+    settings = copy.copy(given or model.generation_config)
+    for name, value in call.items():
+        if hasattr(settings, name) and not torch.is_tensor(value):
+            setattr(settings, name, value)
     for name in ("eos_token_id", "pad_token_id"):  # generate() takes these from the model when the call has none
-        if getattr(settings, name, None) is None and call.get("generation_config") is not None:
-            setattr(settings, name, getattr(defaults, name, None))
+        if given is not None and getattr(settings, name, None) is None:
+            setattr(settings, name, getattr(model.generation_config, name, None))
     return settings
 
 
