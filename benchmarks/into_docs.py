@@ -107,7 +107,7 @@ def truth_short() -> str:
     calls = made["figures"]["calls"]
     models = ", ".join(dict.fromkeys(call["model"].removeprefix("preset:") for call in calls))
     worst = made["figures"]["largest_relative_difference"]
-    return f"  no stage of {len(calls)} calls ({models}) differs by more than {100 * worst:.3f} %.\n"
+    return f"  no stage of {len(calls)} calls ({models}) differs by more than {100 * worst:.4f} %.\n"
 
 
 def subtraction() -> str:

@@ -386,6 +386,23 @@ def test_a_generate_of_the_users_own_is_called_and_put_back(llama):
         del llama.generate
 
 
+def test_a_prepare_inputs_of_the_users_own_is_called_every_step_and_kept(llama):
+    calls = []
+
+    def own(*args, **kwargs):
+        calls.append(1)
+        return type(llama).prepare_inputs_for_generation(llama, *args, **kwargs)
+
+    llama.prepare_inputs_for_generation = own
+    try:
+        sample, _ = timed(llama, tiny_inputs("llama"))
+        assert len(calls) == 6
+        assert llama.prepare_inputs_for_generation is own
+    finally:
+        del llama.prepare_inputs_for_generation
+    assert_sound(sample)
+
+
 def test_nested_timers_are_refused_and_repeated_ones_work(llama):
     with laptime.StageTimer(llama), pytest.raises(LaptimeError, match="timed already"), laptime.StageTimer(llama):
         pass

@@ -19,6 +19,8 @@ from transformers import LogitsProcessor
 from laptime.measure.clock import Clock
 from laptime.models.anatomy import Anatomy
 
+PREPARE = "prepare_inputs_for_generation"
+
 STEP_SIGNATURE = inspect.Signature(
     [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in ("input_ids", "scores")]
 )
@@ -37,6 +39,7 @@ class Probes(LogitsProcessor):
         self._take = clock.mark if per_token else clock.remark
         self._only_step = None if per_token else last_step
         self._handles: list[Any] = []
+        self._own_prepare = model.__dict__.get(PREPARE)  # the instance's own, where somebody has set one
         self.logits = 0  # how often logits came: forwards, a chunked prefill counted once
         self._sign()
 
@@ -54,7 +57,7 @@ class Probes(LogitsProcessor):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._remove_hooks()
-        self._model.__dict__.pop("prepare_inputs_for_generation", None)
+        self._restore_prepare()
         self.__dict__.pop("__call__", None)  # it refers to us: no cycle is left for the collector
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
@@ -101,9 +104,15 @@ class Probes(LogitsProcessor):
 
         def prepare_first_decode(*args: Any, **kwargs: Any) -> Any:
             mark("first-token")
-            model.__dict__.pop("prepare_inputs_for_generation", None)
+            self._restore_prepare()
             inputs = prepare(*args, **kwargs)
             mark("decode-begin")
             return inputs
 
-        model.prepare_inputs_for_generation = prepare_first_decode
+        model.__dict__[PREPARE] = prepare_first_decode
+
+    def _restore_prepare(self) -> None:
+        if self._own_prepare is None:
+            self._model.__dict__.pop(PREPARE, None)
+        else:
+            self._model.__dict__[PREPARE] = self._own_prepare

@@ -1,0 +1,47 @@
+"""A profile that is stopped in the middle keeps what it had finished, whoever stopped it."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from laptime.cli.main import main
+from laptime.runs import load_run
+
+FOREVER = ["--samples", "50", "--repeats", "1000", "--precision", "0.000001", "--new-tokens", "4", "--max-warmups", "3"]
+
+
+@pytest.mark.parametrize(("how", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)])
+def test_finished_samples_are_kept_and_reported(tmp_path, capsys, how, code):
+    out = tmp_path / "run"
+    command = [sys.executable, "-m", "laptime", "profile", "preset:tiny-llm", *FOREVER, "--out", str(out)]
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    samples = out / "samples-0.jsonl"
+    deadline = time.monotonic() + 60
+    while not (samples.exists() and samples.read_bytes().count(b"\n") > 8):
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(how)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == code
+    assert "Traceback" not in said
+    if how == signal.SIGINT:
+        assert said.splitlines()[-1] == "laptime: stopped; what was finished is kept"
+    run = load_run(out)
+    assert len(run.samples) > 8
+    assert all(sample.stages.closes() for sample in run.samples)
+    with pytest.raises(SystemExit) as left:
+        main(["report", str(out)])
+    assert left.value.code == 0
+    assert "Closure" in (out / "report.html").read_text()
