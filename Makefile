@@ -24,8 +24,10 @@ lint: $(READY)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# Those that need no GPU and no peer; each script's first lines say how to run it.
 bench: $(READY)
 	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python benchmarks/compare_power.py
 
 format: $(READY)
 	$(BIN)/ruff check --fix-only .

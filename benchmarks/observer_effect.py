@@ -5,10 +5,10 @@
 
 A pair is a bare call and an instrumented one back to back, in random order, on the same input; the ways take turns
 pair by pair. A call's time is the host's wall clock from an idle device to an idle device. The figure is the median
-of the pairs' ratios with a bootstrap interval. Short calls show most of what a way costs once per call, and leave drift no time; longer ones what it costs
-in use. What a way does when it is entered and left (a timer, a tracker's session) lies outside the clock.
-For laptime's ways a second ratio takes laptime's own total instead of the wall clock: what looking does to the call
-that is measured, without what it does before and after.
+of the pairs' ratios with a bootstrap interval. Short calls show most of what a way costs once per call, and leave
+drift no time; longer ones show what it costs in use. What a way does when it is entered and left (a timer, a
+tracker's session) lies outside the clock. For laptime's ways a second ratio takes laptime's own total instead of the
+wall clock: what looking does to the call that is measured, without what it does before and after.
 """
 
 from __future__ import annotations

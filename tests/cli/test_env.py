@@ -39,7 +39,7 @@ def test_overhead_is_measured_on_this_machine(capsys):
 def test_reading_and_helping_never_import_torch():
     program = (
         "import sys, laptime, laptime.runs, laptime.report.profile_page, laptime.report.terminal\n"
-        "from laptime.cli.main import app\n"
+        "from laptime.cli.main import application; application()\n"
         "print(sorted({'torch', 'transformers', 'polars'} & set(sys.modules)))"
     )
     said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -1,0 +1,147 @@
+"""`laptime compare`: run folders in, three faces out, exit codes that a CI gate can use."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+from benchmarks.compare_power import lognormal, runs
+from rich.console import Console
+
+from laptime.cli.compare import parse_share
+from laptime.cli.main import _run as laptime
+from laptime.compare import compare_samples
+from laptime.errors import LaptimeError
+from laptime.record import Sample
+from laptime.report.compare_terminal import change, compare_report
+from laptime.run_folder import RunFolder, new_info
+from tests.samples import environment
+
+
+def write(path: Path, samples: list[Sample], **facts: object) -> Path:
+    info = new_info(["laptime"], {"model": "simulated"}, msgspec.structs.replace(environment(), **facts))
+    with RunFolder(path, info) as folder:
+        folder.begin()
+        for one in samples:
+            folder.append(one)
+    return path
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> dict[str, Path]:
+    """A run, one of the same code, one 10 % slower in decode."""
+    a, same = runs(np.random.default_rng(1), lognormal(0.005))
+    _, slower = runs(np.random.default_rng(1), lognormal(0.005), decode_factor=1.10)
+    named = {"a": a, "same": same, "slower": slower}
+    return {name: write(tmp_path / name, samples) for name, samples in named.items()}
+
+
+def ask(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, str]:
+    code = laptime(["compare", *map(str, words)])
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def test_exit_codes_gate_a_regression(folders, capsys):
+    assert ask(capsys, folders["a"], folders["same"])[0] == 0
+    assert ask(capsys, folders["a"], folders["slower"])[0] == 1
+    assert ask(capsys, folders["slower"], folders["a"])[0] == 0
+    assert ask(capsys, folders["a"], folders["slower"], "--stage", "prefill")[0] == 0
+    assert ask(capsys, folders["a"], folders["slower"], "--stage", "decode")[0] == 1
+    assert ask(capsys, folders["a"], folders["slower"], "--min-effect", "20%")[0] == 0
+
+
+def test_the_terminal_says_what_and_how_sure(folders, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
+    _, out, _ = ask(capsys, folders["a"], folders["slower"])
+    assert out.startswith("B is slower than A: decode +")
+    for words in ("Prefill", "interval (95\xa0% together)", "same", "20 of 20 samples", "Paired by sample"):
+        assert words in out
+    assert ask(capsys, folders["a"], folders["same"])[1].startswith("B takes the same time as A")
+
+
+def test_json_is_alone_on_stdout_and_versioned(folders, capsys):
+    code, out, err = ask(capsys, folders["a"], folders["slower"], "--json", "--stage", "decode", "--confidence", "99%")
+    value = json.loads(out)
+    assert (code, err) == (1, "")
+    assert (value["schema"], value["verdict"], value["confidence"]) == ("laptime.compare/1", "slower", 0.99)
+    (decode,) = value["stages"]
+    assert (decode["stage"], decode["paired"], decode["ratio"]["n"]) == ("decode", True, 20)
+    assert decode["ratio"]["low"] < 1.10 < decode["ratio"]["high"] + 0.01
+    assert value["a"]["run"] == str(folders["a"])
+
+
+def test_an_environment_that_differs_is_said(folders, tmp_path, capsys):
+    _, same = runs(np.random.default_rng(1), lognormal(0.005))
+    other = write(tmp_path / "other", same, torch="9.9")
+    code, out, _ = ask(capsys, folders["a"], other)
+    assert code == 0
+    assert "torch (none → 9.9)" in " ".join(out.split())
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--min-effect", "2"], "written as 2% or 0.02"),
+        (["--min-effect", "-1%"], "written as 2% or 0.02"),
+        (["--min-effect", "nan"], "written as 2% or 0.02"),
+        (["--confidence", "much"], "written as 2% or 0.02"),
+        (["--confidence", "10%"], "from 0.5 to below 1"),
+        (["--stage", "decoder"], "one of vision, prefill, decode"),
+    ],
+)
+def test_bad_options_are_one_line(folders, capsys, words, message):
+    code, out, err = ask(capsys, folders["a"], folders["same"], *words)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert message in err
+
+
+def test_what_is_no_run_or_an_empty_one_is_named(folders, tmp_path, capsys):
+    code, _, err = ask(capsys, folders["a"], tmp_path / "nowhere")
+    assert (code, "nowhere holds no run" in err) == (2, True)
+    code, _, err = ask(capsys, write(tmp_path / "empty", []), folders["a"])
+    assert (code, "empty: no sample was measured" in err) == (2, True)
+
+
+def test_too_few_samples_say_how_many_more(tmp_path, folders, capsys):
+    a, b = runs(np.random.default_rng(2), lognormal(0.005), samples=3)
+    code, out, _ = ask(capsys, write(tmp_path / "x", a), write(tmp_path / "y", b), "--json")
+    assert (code, {s["more_samples"] for s in json.loads(out)["stages"]}) == (0, {5})
+
+
+@pytest.mark.parametrize(("words", "share"), [("2%", 0.02), ("2 %", 0.02), ("0.02", 0.02), ("0", 0.0), ("95%", 0.95)])
+def test_shares_are_read_in_both_spellings(words, share):
+    assert parse_share("--min-effect", words) == pytest.approx(share)
+    with pytest.raises(LaptimeError):
+        parse_share("--min-effect", words + "!")
+
+
+def test_changes_are_signed():
+    assert [change(r) for r in (1.051, 0.88, 1.0)] == ["+5.1\xa0%", "−12.0\xa0%", "0\xa0%"]
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_the_table_fits_and_nothing_from_outside_acts(width):
+    a, b = runs(np.random.default_rng(3), lognormal(0.03), decode_factor=1.03)
+    compared = compare_samples(a, b, names=("[bold]a\x1b[31m", "b"))
+    console = Console(width=width, record=True, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
+    console.print(compare_report(compared))
+    shown = console.export_text(styles=False)
+    assert "\x1b" not in shown
+    assert "[bold]a" in shown
+    assert all(len(line) <= width for line in shown.splitlines())
+    assert "that would decide, about: " in " ".join(shown.split())
+
+
+def test_no_torch_is_imported(folders):
+    code = (
+        "import sys; from laptime.cli.main import _run; "
+        f"_run(['compare', {str(folders['a'])!r}, {str(folders['same'])!r}]); "
+        "sys.exit('torch' in sys.modules or 'polars' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], stdout=subprocess.DEVNULL).returncode == 0
