@@ -2,10 +2,11 @@
 
     LAPTIME_TRACES=FOLDER LAPTIME_PEER_PYTHON=E/bin/python python benchmarks/trace_speed.py
 
-The peer is HolisticTraceAnalysis (load and idle-time breakdown) in an environment of its own:
-python -m venv E && E/bin/pip install HolisticTraceAnalysis. Beside it json.loads, which only parses. The files are made
-of a real trace, repeated with shifted times and ids; without a folder of real traces, of a written one. Runs take
-turns, so a machine that is busy with other things slows all of them; ratios are of neighbours.
+`laptime` is the whole command (trace FILE --json), `library` read_trace() in one process. The peer is
+HolisticTraceAnalysis (load and idle-time breakdown) in an environment of its own: python -m venv E && E/bin/pip install
+HolisticTraceAnalysis. Beside it json.loads, which only parses. The files are made of a real trace, repeated with
+shifted times and ids; without a folder of real traces, of a written one. Runs take turns, so a machine that is busy
+with other things slows all of them; ratios are of neighbours.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -30,8 +32,11 @@ from recorded import record
 
 ROOT = Path(__file__).resolve().parent.parent
 MB = 1_000_000
-OURS = "import sys; from laptime.trace.analysis import read_trace; print(read_trace(sys.argv[1]).devices[0].idle_ns)"
-OUR_READER = "import sys; from laptime.trace.reading import read_timeline; read_timeline(sys.argv[1])"
+LIBRARY = "import sys; from laptime.trace.analysis import read_trace; print(read_trace(sys.argv[1]).devices[0].idle_ns)"
+OUR_READER = (
+    "import os, sys; os.environ['OPENBLAS_NUM_THREADS'] = '1'; "  # as the command does
+    "from laptime.trace.reading import read_timeline; read_timeline(sys.argv[1])"
+)
 JSON = "import json, sys; json.loads(open(sys.argv[1], 'rb').read())"
 PEER = """
 import sys
@@ -39,12 +44,6 @@ from hta.trace_analysis import TraceAnalysis
 analysis = TraceAnalysis(trace_files={0: sys.argv[1]}, trace_dir="/")
 print(analysis.get_idle_time_breakdown(visualize=False)[0])
 """
-PEAK = """
-own = next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM"))
-print("peak_kb", own, file=sys.stderr)
-"""
-"""What a process has taken at most (not what its parent had at the fork)."""
-
 _SHIFTED = re.compile(rb'"(ts|correlation|External id|id)": (\d+)')
 _BETWEEN = re.compile(rb"(?<=\n  \}),\n(?=  \{)")
 _IDS_PER_COPY = 10_000_000
@@ -58,29 +57,73 @@ class Run:
     peak_mb: float
 
 
-def run(command: list[str], path: Path) -> Run:
-    """Start a process and wait for it. Raises RuntimeError when it fails."""
-    begin = time.perf_counter()
-    done = subprocess.run(
-        [*command, str(path)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False
-    )
-    seconds = time.perf_counter() - begin
-    peak = re.search(r"^peak_kb (\d+)$", done.stderr, re.MULTILINE)
-    if done.returncode or peak is None:
-        raise RuntimeError(f"{command[0]} {path.name}: {done.stderr[-500:]}")
-    return Run(seconds, int(peak[1]) * 1024 / MB)
+def run(command: list[str], path: Path, *, watched: bool = False) -> Run:
+    """Start a process and wait for it. Raises RuntimeError when it fails.
+
+    Only a watched one says what memory it took. Watching takes a second processor's time, so its seconds don't count.
+    """
+    with path.open("rb") as file:  # so that nobody waits for the disk
+        while file.read(MB):
+            pass
+    filled = [str(path) if word == "FILE" else word for word in command]
+    with tempfile.TemporaryFile() as errors:
+        begin = time.perf_counter()
+        process = subprocess.Popen(filled, stdout=subprocess.DEVNULL, stderr=errors)
+        watch = Watch(process.pid)
+        if watched:
+            watch.start()
+        process.wait()
+        seconds = time.perf_counter() - begin
+        if watched:
+            watch.join()
+        if process.returncode:
+            errors.seek(0)
+            raise RuntimeError(f"{command[0]} {path.name}: {errors.read()[-500:].decode()}")
+    return Run(seconds, watch.most_kb * 1024 / MB)
+
+
+class Watch(threading.Thread):
+    """What a process and its children take at most: its own high-water mark, and all of them together every 5 ms.
+
+    Pages that a child shares with its parent are counted twice, so this is rather too much than too little.
+    """
+
+    def __init__(self, pid: int) -> None:
+        super().__init__()
+        self.pid, self.most_kb = pid, 0
+
+    def run(self) -> None:
+        task = Path(f"/proc/{self.pid}/task/{self.pid}/children")
+        while (own := memory_kb(self.pid)) is not None:
+            try:
+                children = [memory_kb(int(child)) for child in task.read_text().split()]
+            except OSError:
+                break
+            together = own["VmRSS"] + sum(child["VmHWM"] for child in children if child)
+            self.most_kb = max(self.most_kb, own["VmHWM"], together)
+            time.sleep(0.005)
+
+
+def memory_kb(pid: int) -> dict[str, int] | None:
+    """VmRSS and VmHWM of a process, None when it has none any more."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return None
+    found = {line.split(":")[0]: int(line.split()[1]) for line in lines if line.startswith(("VmRSS", "VmHWM"))}
+    return found if len(found) == 2 else None
 
 
 def in_turns(commands: dict[str, list[str]], path: Path, rounds: int) -> dict[str, list[Run]]:
-    """Run each command once a round, after one reading of the file."""
-    path.read_bytes()
+    """Run each command once watched, for its memory, and then once a round."""
+    peaks = {name: run(command, path, watched=True).peak_mb for name, command in commands.items()}
     runs: dict[str, list[Run]] = {name: [] for name in commands}
     for _ in range(rounds):
         for name, command in commands.items():
-            runs[name].append(run(command, path))
+            runs[name].append(Run(run(command, path).seconds, peaks[name]))
     for name, taken in runs.items():
         seconds = sorted(r.seconds for r in taken)
-        print(f"  {name:22} {seconds[len(seconds) // 2]:7.2f} s  {max(r.peak_mb for r in taken):7.0f} MB", flush=True)
+        print(f"  {name:22} {seconds[len(seconds) // 2]:7.2f} s  {taken[0].peak_mb:7.0f} MB", flush=True)
     return runs
 
 
@@ -90,15 +133,13 @@ def figures(runs: dict[str, list[Run]], path: Path, peers: list[str]) -> dict[st
     result: dict[str, object] = {
         "file_mb": round(path.stat().st_size / MB, 1),
         "seconds": {name: median_interval([r.seconds for r in taken]) for name, taken in runs.items()},
-        "peak_mb": {name: round(max(r.peak_mb for r in taken), 1) for name, taken in runs.items()},
+        "peak_mb": {name: round(taken[0].peak_mb, 1) for name, taken in runs.items()},
     }
     for peer in peers:
         result[f"{peer}_over_laptime_seconds"] = ratio_of_medians(
             [r.seconds for r in runs[peer]], [r.seconds for r in ours], paired=True
         )
-        result[f"{peer}_over_laptime_peak"] = round(
-            max(r.peak_mb for r in runs[peer]) / max(r.peak_mb for r in ours), 2
-        )
+        result[f"{peer}_over_laptime_peak"] = round(runs[peer][0].peak_mb / ours[0].peak_mb, 2)
     return result
 
 
@@ -146,18 +187,20 @@ def written_kineto(folder: Path) -> bytes:
     return write_kineto(folder / "own.json", activities, calls, ranges).read_bytes()
 
 
-def kineto_files(traces: Path | None, folder: Path) -> tuple[str, dict[str, Path]]:
-    """Files of about 55 MB, 300 MB and 1 GB, and what they are made of."""
+SIZES = ("kineto_55mb", "kineto_300mb", "kineto_1gb")
+
+
+def kineto_files(traces: Path | None, folder: Path, wanted: tuple[str, ...] = SIZES) -> tuple[str, dict[str, Path]]:
+    """Files of about 55 MB, 300 MB and 1 GB, or some of them, and what they are made of."""
     real = sorted(traces.glob("qwen3_4b_hf_decode24*.json.gz")) if traces else []
     text = gzip.decompress(real[0].read_bytes()) if real else written_kineto(folder)
     head, events, tail = parts(text)
     first = sorted(int(match[1]) for event in events if (match := re.search(rb'"ts": (\d+)', event)))
     middle = first[int(len(first) * 55 * MB / len(text))]
     half = [event for event in events if not (match := re.search(rb'"ts": (\d+)', event)) or int(match[1]) < middle]
+    made = {"kineto_55mb": (half, 50), "kineto_300mb": (events, 250), "kineto_1gb": (events, 1000)}
     return (real[0].name if real else "written"), {
-        "kineto_55mb": repeated(head, half, tail, 50 * MB, folder / "55mb.json"),
-        "kineto_300mb": repeated(head, events, tail, 250 * MB, folder / "300mb.json"),
-        "kineto_1gb": repeated(head, events, tail, 1000 * MB, folder / "1gb.json"),
+        name: repeated(head, made[name][0], tail, made[name][1] * MB, folder / f"{name}.json") for name in wanted
     }
 
 
@@ -216,16 +259,17 @@ def main() -> None:
         folder = options.work or Path(temporary)
         folder.mkdir(exist_ok=True)
         made_of, files = kineto_files(traces, folder)
-        programs = {"laptime": OURS, "reader_only": OUR_READER, "json_loads": JSON}
-        commands = {name: [sys.executable, "-c", program + PEAK] for name, program in programs.items()}
+        commands = {"laptime": [sys.executable, "-m", "laptime", "trace", "FILE", "--json"]}
+        programs = {"library": LIBRARY, "reader_only": OUR_READER, "json_loads": JSON}
+        commands |= {name: [sys.executable, "-c", program, "FILE"] for name, program in programs.items()}
         peers = ["json_loads"]
         if options.peer:
-            commands["holistic"] = [str(options.peer), "-c", PEER + PEAK]
+            commands["holistic"] = [str(options.peer), "-c", PEER, "FILE"]
             peers.append("holistic")
         for name in ("kineto_55mb", "kineto_300mb"):
             print(name, flush=True)
             found[name] = figures(in_turns(commands, files[name], options.rounds), files[name], peers)
-        ours = {name: commands[name] for name in ("laptime", "reader_only")}
+        ours = {name: commands[name] for name in ("laptime", "library", "reader_only")}
         print("kineto_1gb", flush=True)
         found["kineto_1gb"] = figures(
             in_turns(ours, files["kineto_1gb"], min(3, options.rounds)), files["kineto_1gb"], []

@@ -16,7 +16,7 @@ from laptime.trace.repeats import intervals, levels, longest_run
 from laptime.trace.result import Steps
 from tests.trace.build_timeline import build
 from tests.trace.engines import LAYER, Kernels, Rows, decoder, host_bound, published_step
-from tests.trace.write_traces import ActivityRow, RangeRow
+from tests.trace.write_traces import ActivityRow, CallRow, RangeRow
 
 
 def steps_of(rows: Rows) -> Steps:
@@ -286,3 +286,10 @@ def test_ranges_on_another_thread_do_not_cut() -> None:
 def test_published_engine_by_period() -> None:
     steps = steps_of(host_bound([published_step()] * 6))
     assert (steps.method, steps.kernels_per_step) == ("period", 400)
+
+
+@pytest.mark.filterwarnings("error")
+def test_replays_without_any_time_are_no_steps() -> None:
+    rows = [ActivityRow(1_000, 1_000, "k", correlation=i + 1, graph_node=1) for i in range(4)]
+    calls = [CallRow(10 * i, 10 * i + 5, "cudaGraphLaunch", i + 1) for i in range(4)]
+    assert analyse(build(rows, calls)).steps.method == "none"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -29,8 +28,9 @@ def trace(
 
     Exit codes: 0 done, 1 the file can't support an answer, 2 usage or unreadable input.
     """
-    # Nothing here multiplies matrices; numpy's threads for that cost start-up, and a process with threads can't fork.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    from laptime.trace.command import one_thread
+
+    one_thread()
     from laptime.trace.analysis import answer, read_trace, views
     from laptime.trace.reading import read_timeline
 

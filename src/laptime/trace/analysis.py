@@ -37,7 +37,7 @@ def read_trace(path: str | Path, *, tpot_ms: float | None = None, device: int | 
     """Read a trace file and analyse it: a PyTorch profiler file or an Nsight Systems export.
 
     Args:
-        path: .json, .json.gz or .sqlite.
+        path: a .json, .json.gz or .sqlite file.
         tpot_ms: time per token of the same configuration without the profiler, for what-if.
         device: look at this device only.
 
@@ -76,7 +76,7 @@ def analyse(timeline: GpuTimeline, *, tpot_ms: float | None = None, device: int 
 
 def answer(timeline: GpuTimeline, of: list[DeviceView], *, tpot_ms: float | None = None) -> TraceAnalysis:
     """The answer from the devices' views."""
-    checked = check(timeline)
+    checked = check(timeline, of[0].launched if of else None)
     devices = [_device(timeline, view.gaps, view.causes, view.launched) for view in of]
     main = max(of, key=lambda view: view.gaps.busy_ns, default=None)
     frame: StepFrame = NONE

@@ -66,8 +66,10 @@ def purpose(name: str) -> int:
 
 def purposes(names: npt.NDArray[np.int32], strings: tuple[str, ...]) -> npt.NDArray[np.int8]:
     """`purpose` of each name id; each distinct string is looked at once."""
-    used, inverse = np.unique(names, return_inverse=True)
-    return np.array([purpose(strings[i]) for i in used], dtype=np.int8)[inverse]
+    known = np.zeros(len(strings), dtype=np.int8)
+    for i in np.flatnonzero(np.bincount(names)).tolist():
+        known[i] = purpose(strings[i])
+    return known[names]
 
 
 def api_calls(calls: Calls, strings: tuple[str, ...]) -> list[ApiCall]:

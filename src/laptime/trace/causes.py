@@ -10,7 +10,7 @@ Of each gap the parts sum to its duration exactly.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,23 +18,36 @@ import numpy.typing as npt
 
 from laptime.trace.api import CAUSES, HOST, LAUNCH, PROFILER, QUEUED, SYNCHRONIZE, UNKNOWN, plain_name, purposes
 from laptime.trace.gaps import DeviceGaps, largest
-from laptime.trace.host_segments import Segments, flatten, overlay, owner_at, time_within
+from laptime.trace.host_segments import Segments, flatten, overlay, owner_at, stretch, time_within
 from laptime.trace.kernel_names import short_name
 from laptime.trace.result import CauseTime, HostTime, LargeGap
-from laptime.trace.timeline import GpuTimeline, Int64, RangeKind
+from laptime.trace.tables import Column
+from laptime.trace.timeline import GpuTimeline, Int8, Int32, Int64, RangeKind
 
 _PROFILER_OWNER = -2
+
+
+_BLOCK = 65_536
+"""Gaps are looked at so many at a time: a trace has millions, and what a block needs stays in the cache."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class GapCauses:
     """One row per gap, one column per cause of CAUSES; rows sum to the gap's duration."""
 
-    time_ns: Int64  # (gaps, causes)
-    main: npt.NDArray[np.int8]  # index of the cause with the most time
-    api: Int64  # name id of the call that the thread was in for longest; -1 for none. Large gaps only
-    host: Int64  # name id of the range that the thread was in for longest; -1 for none. Large gaps only
+    time_ns: Int32 | Int64  # (gaps, causes), 32 bits where the longest gap fits
+    main: Int8  # index of the cause with the most time
+    longest: Mapping[int, tuple[int, int]]  # large gaps: name ids of the call and of the range longest in; -1 for none
     by_name_ns: Int64  # per string: time of all gaps that the host was innermost in that range
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Thread:
+    """A host thread, flattened. Of each of its intervals the name id and the purpose."""
+
+    segments: Segments
+    name: Int32
+    purpose: Int8
 
 
 def gap_causes(timeline: GpuTimeline, gaps: DeviceGaps, launched: Int64, *, detailed: int = 20) -> GapCauses:
@@ -46,56 +59,74 @@ def gap_causes(timeline: GpuTimeline, gaps: DeviceGaps, launched: Int64, *, deta
         launched: for each activity the index of its call, -1 without one (`timeline.launches`).
         detailed: for how many of the longest gaps the call and the range are named.
     """
-    count = len(gaps.gap_start_ns)
-    time_ns = np.zeros((count, len(CAUSES)), dtype=np.int64, order="F")  # by columns: unused ones cost no memory
-    api, host = np.full(count, -1, dtype=np.int64), np.full(count, -1, dtype=np.int64)
+    length = gaps.gap_end_ns - gaps.gap_start_ns
+    small = length.max(initial=0) < 2**31
+    shape = (len(length), len(CAUSES))
+    time_ns = np.zeros(shape, dtype=np.int32 if small else np.int64, order="F")  # unused columns cost no memory
     by_name = np.zeros(len(timeline.strings), dtype=np.int64)
-    g0, g1 = gaps.gap_start_ns, gaps.gap_end_ns
-    if count == 0 or len(timeline.calls.start_ns) == 0:
-        time_ns[:, UNKNOWN] = g1 - g0
-        return GapCauses(time_ns, _main(time_ns), api, host, by_name)
+    longest: dict[int, tuple[int, int]] = {}
+    if len(length) == 0 or len(timeline.calls.start_ns) == 0:
+        time_ns[:, UNKNOWN] = length
+        return GapCauses(time_ns, _main(time_ns), longest, by_name)
+    is_long = np.zeros(len(length), dtype=bool)
+    is_long[largest(length, detailed)] = True
+    del length
+    for (process, thread), mine in _launching_threads(timeline, gaps, launched):
+        host = _flattened(timeline, process, thread)
+        for first in range(0, len(mine), _BLOCK):
+            block = mine[first : first + _BLOCK]
+            _add_block(timeline, gaps, launched, host, block, time_ns, by_name, longest, is_long)
+    return GapCauses(time_ns, _main(time_ns), longest, by_name)
 
-    call = launched[gaps.after]
-    returned = np.where(call >= 0, timeline.calls.end_ns[call], g1)
-    host_end = np.clip(returned, g0, g1)
-    rest = g1 - host_end
-    in_gap = returned > g0
+
+def _add_block(
+    timeline: GpuTimeline,
+    gaps: DeviceGaps,
+    launched: Int64,
+    host: _Thread,
+    block: npt.NDArray[np.intp],
+    time_ns: Int32 | Int64,
+    by_name: Int64,
+    longest: dict[int, tuple[int, int]],
+    is_long: npt.NDArray[np.bool_],
+) -> None:
+    """Fill in the last four for a block of gaps, in order of time, that one host thread ended."""
+    begin, gap_end = gaps.gap_start_ns[block], gaps.gap_end_ns[block]
+    call = launched[gaps.after[block]]
+    linked = call >= 0
+    returned = np.where(linked, timeline.calls.end_ns[call], gap_end)
     # Kernels of one graph replay share a call that may still run: between them it is the GPU's own time.
-    same = (call >= 0) & (call == launched[gaps.before])
-    host_end, rest = np.where(same, g0, host_end), np.where(same, g1 - g0, rest)
-    queued = same | ~in_gap
-    time_ns[:, QUEUED] = np.where(queued, rest, 0)
-    time_ns[:, LAUNCH] = np.where(queued, 0, rest)
-    del returned, rest, in_gap, same, queued  # a trace has millions of gaps
+    queued = (linked & (call == launched[gaps.before[block]])) | (returned <= begin)
+    end = np.where(queued, begin, np.minimum(returned, gap_end))
 
-    is_long = np.zeros(count, dtype=bool)
-    is_long[largest(g1 - g0, detailed)] = True
-    for thread, mine in _launching_threads(timeline, gaps, call):
-        segments, interval_name, purpose = _thread_segments(timeline, thread)
-        label = np.full(len(segments.owner), HOST, dtype=np.int8)
-        owned = segments.owner >= 0
-        label[owned] = purpose[segments.owner[owned]]
-        label[segments.owner == _PROFILER_OWNER] = PROFILER
-        # Work without a launch record that starts while the thread waits for the device was launched before.
-        unlinked = mine[call[mine] < 0]
-        waiting = owner_at(segments, g1[unlinked] - 1)
-        purpose_then = np.append(purpose, np.int8(-1))[np.maximum(waiting, -1)]  # -1 where no call is open
-        waits = unlinked[purpose_then == SYNCHRONIZE]
-        time_ns[waits, QUEUED] = g1[waits] - g0[waits]
-        host_end[waits] = g0[waits]
-        begin, end = g0[mine], host_end[mine]
-        uncovered = end - begin
-        for cause, spent in time_within(segments, label, begin, end, but=HOST):
-            time_ns[mine, cause] += spent
-            uncovered -= spent
-        time_ns[mine, HOST] += uncovered
-        _add_named(by_name, segments, label, interval_name, begin, end)
-        for gap in mine[is_long[mine]]:
-            api[gap], host[gap] = _longest_in(segments, label, interval_name, int(g0[gap]), int(host_end[gap]))
-    return GapCauses(time_ns, _main(time_ns), api, host, by_name)
+    part = stretch(host.segments, int(begin[0]), int(gap_end[-1]))
+    segments = Segments(host.segments.edge_ns[part.start : part.stop + 1], host.segments.owner[part])
+    label = np.full(len(segments.owner), HOST, dtype=np.int8)
+    owned = segments.owner >= 0
+    label[owned] = host.purpose[segments.owner[owned]]
+    label[segments.owner == _PROFILER_OWNER] = PROFILER
+    # Work without a launch record that starts while the thread waits for the device was launched before.
+    unlinked = np.flatnonzero(~linked)
+    waiting = owner_at(segments, gap_end[unlinked] - 1)
+    purpose_then = np.append(host.purpose, np.int8(-1))[np.maximum(waiting, -1)]  # -1 where no call is open
+    waits = unlinked[purpose_then == SYNCHRONIZE]
+    queued[waits] = True
+    end[waits] = begin[waits]
+
+    rest = gap_end - end
+    time_ns[block, QUEUED] = np.where(queued, rest, 0)
+    time_ns[block, LAUNCH] = np.where(queued, 0, rest)
+    uncovered = end - begin
+    for cause, spent in time_within(segments, label, begin, end, but=HOST):
+        time_ns[block, cause] += spent.astype(time_ns.dtype)
+        uncovered -= spent
+    time_ns[block, HOST] = uncovered
+    _add_named(by_name, segments, label, host.name, begin, end)
+    for i in np.flatnonzero(is_long[block]).tolist():
+        longest[int(block[i])] = _longest_in(segments, label, host.name, int(begin[i]), int(end[i]))
 
 
-def _main(time_ns: Int64) -> npt.NDArray[np.int8]:
+def _main(time_ns: Int32 | Int64) -> Int8:
     """For each row the column with the most time, the first on a tie."""
     main = np.zeros(len(time_ns), dtype=np.int8)
     most = time_ns[:, 0].copy()
@@ -108,14 +139,15 @@ def _main(time_ns: Int64) -> npt.NDArray[np.int8]:
 
 
 def _launching_threads(
-    timeline: GpuTimeline, gaps: DeviceGaps, call: Int64
+    timeline: GpuTimeline, gaps: DeviceGaps, launched: Int64
 ) -> Iterator[tuple[tuple[int, int], npt.NDArray[np.intp]]]:
     """Each (process, thread) with the gaps that it ended. A gap whose next activity has no call goes to the
     thread that launched most of that process' work (of all work, when that process has no calls)."""
     calls = timeline.calls
     if (calls.process == calls.process[0]).all() and (calls.thread == calls.thread[0]).all():
-        yield (int(calls.process[0]), int(calls.thread[0])), np.arange(len(call))
+        yield (int(calls.process[0]), int(calls.thread[0])), np.arange(len(gaps.after))
         return
+    call = launched[gaps.after]
     keys = np.stack([calls.process.astype(np.int64), calls.thread], axis=1)
     threads, inverse = np.unique(keys, axis=0, return_inverse=True)
     owner = inverse.ravel()
@@ -133,32 +165,40 @@ def _launching_threads(
         yield (int(threads[i, 0]), int(threads[i, 1])), np.flatnonzero(gap_thread == i)
 
 
-def _thread_segments(
-    timeline: GpuTimeline, thread: tuple[int, int]
-) -> tuple[Segments, npt.NDArray[np.int32], npt.NDArray[np.int8]]:
-    """The thread's calls and ranges, flattened; with each interval's name id and purpose."""
+def _flattened(timeline: GpuTimeline, process: int, thread: int) -> _Thread:
+    """The thread's calls and ranges; the profiler's own work on top."""
     calls, ranges = timeline.calls, timeline.ranges
-    mine = np.flatnonzero((calls.process == thread[0]) & (calls.thread == thread[1]))
-    named = np.flatnonzero(
-        (ranges.process == thread[0]) & (ranges.thread == thread[1]) & (ranges.kind != RangeKind.PROFILER)
-    )
+    mine = _rows((calls.process == process) & (calls.thread == thread))
+    named = _rows((ranges.process == process) & (ranges.thread == thread) & (ranges.kind != RangeKind.PROFILER))
     segments = flatten(
-        np.concatenate([calls.start_ns[mine], ranges.start_ns[named]]),
-        np.concatenate([calls.end_ns[mine], ranges.end_ns[named]]),
+        _together(calls.start_ns[mine], ranges.start_ns[named]), _together(calls.end_ns[mine], ranges.end_ns[named])
     )
-    name = np.concatenate([calls.name[mine], ranges.name[named]])
-    purpose = np.concatenate([purposes(calls.name[mine], timeline.strings), np.full(len(named), HOST, dtype=np.int8)])
+    called = calls.name[mine]
+    purpose = purposes(called, timeline.strings)
+    name, purpose = (
+        _together(called, ranges.name[named]),
+        np.append(purpose, np.int8(HOST).repeat(len(ranges.name[named]))),
+    )
     overhead = ranges.kind == RangeKind.PROFILER
-    same_process = overhead & (ranges.process == thread[0])
+    same_process = overhead & (ranges.process == process)
     rows = np.flatnonzero(same_process if same_process.any() else overhead)
-    return overlay(segments, ranges.start_ns[rows], ranges.end_ns[rows], _PROFILER_OWNER), name, purpose
+    return _Thread(overlay(segments, ranges.start_ns[rows], ranges.end_ns[rows], _PROFILER_OWNER), name, purpose)
+
+
+def _rows(chosen: npt.NDArray[np.bool_]) -> slice | npt.NDArray[np.intp]:
+    """Where it is true; all rows as a slice, which copies nothing."""
+    return slice(None) if chosen.all() else np.flatnonzero(chosen)
+
+
+def _together(first: Column, second: Column) -> Column:
+    return np.concatenate([first, second]) if len(second) else first
 
 
 def _add_named(
     by_name: Int64,
     segments: Segments,
-    label: npt.NDArray[np.int8],
-    name: npt.NDArray[np.int32],
+    label: Int8,
+    name: Int32,
     begin: Int64,
     end: Int64,
 ) -> None:
@@ -174,9 +214,7 @@ def _add_named(
     np.add.at(by_name, name[segments.owner[chosen]], spent)
 
 
-def _longest_in(
-    segments: Segments, label: npt.NDArray[np.int8], name: npt.NDArray[np.int32], begin: int, end: int
-) -> tuple[int, int]:
+def _longest_in(segments: Segments, label: Int8, name: Int32, begin: int, end: int) -> tuple[int, int]:
     """Name ids of the call and of the range that cover most of [begin, end); -1 for none."""
     first = max(int(np.searchsorted(segments.edge_ns, begin, side="right")) - 1, 0)
     last = min(int(np.searchsorted(segments.edge_ns, end, side="left")), len(segments.owner))
@@ -196,7 +234,7 @@ def cause_times(causes: GapCauses, chosen: npt.NDArray[np.intp] | None = None) -
     """Gap time by cause over all gaps, or over those chosen; most time first."""
     time_ns = causes.time_ns if chosen is None else causes.time_ns[chosen]
     main = causes.main if chosen is None else causes.main[chosen]
-    totals, gaps = time_ns.sum(axis=0), np.bincount(main, minlength=len(CAUSES))
+    totals, gaps = time_ns.sum(axis=0, dtype=np.int64), np.bincount(main, minlength=len(CAUSES))
     rows = [CauseTime(CAUSES[i], int(gaps[i]), int(totals[i])) for i in np.flatnonzero(totals)]
     return sorted(rows, key=lambda row: -row.total_ns)
 
@@ -208,7 +246,7 @@ def host_times(causes: GapCauses, strings: tuple[str, ...], count: int = 15) -> 
     """The operators and frames that the host was in while the GPU waited and no API call ran, most time first."""
     order = np.argsort(-causes.by_name_ns, kind="stable")[:count]
     rows = [HostTime(strings[i], int(causes.by_name_ns[i])) for i in order if causes.by_name_ns[i] > 0]
-    unnamed = int(causes.time_ns[:, HOST].sum() - causes.by_name_ns.sum())
+    unnamed = int(causes.time_ns[:, HOST].sum(dtype=np.int64) - causes.by_name_ns.sum())
     if unnamed > 0:
         rows.append(HostTime(UNNAMED, unnamed))
     return sorted(rows, key=lambda row: -row.total_ns)
@@ -221,7 +259,7 @@ def large_gaps(timeline: GpuTimeline, gaps: DeviceGaps, causes: GapCauses, count
     for i in largest(gaps.gap_end_ns - gaps.gap_start_ns, count):
         before = strings[activities.name[gaps.before[i]]]
         after = strings[activities.name[gaps.after[i]]]
-        api, host = int(causes.api[i]), int(causes.host[i])
+        api, host = causes.longest.get(int(i), (-1, -1))
         main = int(causes.main[i])
         rows.append(
             LargeGap(

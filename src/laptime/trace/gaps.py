@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from laptime.trace.result import HistogramBin
-from laptime.trace.timeline import Activities, Activity, Int64
+from laptime.trace.timeline import Activities, Activity, Int32, Int64
 
 EDGES_NS: tuple[int, ...] = (1_000, 5_000, 10_000, 50_000, 100_000, 1_000_000)
 """Histogram edges: 1, 5, 10, 50, 100 µs, 1 ms. Seven bins, each lo <= duration < hi."""
@@ -22,14 +22,14 @@ class DeviceGaps:
     """One device's occupation. `rows` are indices into Activities in start order; gap columns have equal length."""
 
     device: int
-    rows: Int64
+    rows: Int32
     start_ns: int
     span_ns: int
     busy_ns: int
     gap_start_ns: Int64
     gap_end_ns: Int64
-    before: Int64  # index into Activities: whose end opened the gap
-    after: Int64  # index into Activities: whose start closed it
+    before: Int32  # index into Activities: whose end opened the gap
+    after: Int32  # index into Activities: whose start closed it
 
     @property
     def idle_ns(self) -> int:
@@ -45,16 +45,18 @@ def device_gaps(activities: Activities) -> list[DeviceGaps]:
 
 
 def _of(activities: Activities, device: int) -> DeviceGaps:
-    rows = np.flatnonzero(activities.device == device).astype(np.int64)
-    start = activities.start_ns[rows]
+    rows = np.flatnonzero(activities.device == device).astype(np.int32)
+    whole = len(rows) == len(activities.start_ns)
+    start, end = (times if whole else times[rows] for times in (activities.start_ns, activities.end_ns))
     if np.any(start[1:] < start[:-1]):
-        rows = rows[np.argsort(start, kind="stable")]
-        start = activities.start_ns[rows]
-    end = np.maximum(activities.end_ns[rows], start)  # a negative duration is no time
+        order = np.argsort(start, kind="stable")
+        rows, start, end = rows[order], start[order], end[order]
+    if np.any(end < start):
+        end = np.maximum(end, start)  # a negative duration is no time
     reach = np.maximum.accumulate(end)
     opens = np.flatnonzero(start[1:] > reach[:-1])
     # Which activity made the running maximum: the last row whose end equals it.
-    holder = np.maximum.accumulate(np.where(end == reach, np.arange(len(rows)), 0))
+    holder = np.maximum.accumulate(np.where(end == reach, np.arange(len(rows), dtype=np.int32), np.int32(0)))
     gap_start, gap_end = reach[opens], start[opens + 1]
     span = int(reach[-1] - start[0])
     return DeviceGaps(
@@ -80,7 +82,7 @@ def union_ns(start_ns: Int64, end_ns: Int64) -> int:
     return int(reach[-1] - start_ns[0] - idle)
 
 
-def sum_ns(activities: Activities, rows: Int64, kind: Activity) -> int:
+def sum_ns(activities: Activities, rows: Int32, kind: Activity) -> int:
     """Plain sum of the durations of one kind of activity."""
     chosen = rows[activities.kind[rows] == kind]
     return int(np.maximum(activities.end_ns[chosen] - activities.start_ns[chosen], 0).sum())
@@ -108,4 +110,9 @@ def median_ns(duration_ns: Int64) -> int | None:
 
 def largest(duration_ns: Int64, count: int) -> npt.NDArray[np.intp]:
     """Indices of the longest gaps, longest first; ties in time order."""
-    return np.argsort(-duration_ns, kind="stable")[:count]
+    if 0 < count < len(duration_ns):
+        least = np.partition(duration_ns, len(duration_ns) - count)[len(duration_ns) - count]
+        long = np.flatnonzero(duration_ns >= least)
+    else:
+        long = np.arange(len(duration_ns))
+    return long[np.argsort(-duration_ns[long], kind="stable")][:count]

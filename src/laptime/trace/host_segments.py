@@ -40,24 +40,35 @@ def flatten(start_ns: Int64, end_ns: Int64) -> Segments:
         edges[0::2], edges[1::2] = start, end
         owners[0::2] = lasting
         return Segments(edges, owners)
-    order = np.lexsort((-end, start))  # an outer interval opens before an inner one with the same start
-    # Ends stand before starts, so that the stable sort closes before it opens at one instant.
-    time = np.concatenate([end[order], start[order]])
-    owner = np.concatenate([lasting[order]] * 2)
-    opens = np.repeat([False, True], len(order))
-    events = np.argsort(time, kind="stable")
-    time, owner, opens = time[events], owner[events], opens[events]
-    depth = np.cumsum(np.where(opens, 1, -1))
-    by_depth = np.argsort(depth, kind="stable")
-    position = np.arange(len(events))
-    carried = np.maximum.accumulate(np.where(opens[by_depth], position, -1))
-    first_of_group = np.r_[True, depth[by_depth][1:] != depth[by_depth][:-1]]
-    group_start = np.maximum.accumulate(np.where(first_of_group, position, 0))
-    found = carried >= group_start
-    top = np.full(len(events), -1, dtype=np.int32)
-    top[by_depth[found]] = owner[by_depth[carried[found]]]
-    top[depth <= 0] = -1
+    order = _outer_first(start, end)
+    start, end = start[order], np.sort(end)
+    # Where each opening stands among all events. At one instant, what ends does so before anything opens.
+    at = np.arange(len(start)) + np.searchsorted(end, start, side="right")
+    opens = np.zeros(2 * len(start), dtype=np.bool_)
+    opens[at] = True
+    time = np.empty(len(opens), dtype=np.int64)
+    time[at], time[~opens] = start, end
+    owner = np.full(len(opens), -1, dtype=np.int32)
+    owner[at] = lasting[order]
+    del order, start, end, at, lasting
+    depth = np.cumsum(np.where(opens, np.int8(1), np.int8(-1)), dtype=np.int32)
+    by_depth = np.argsort(depth.astype(np.int16) if depth.max() < 2**15 else depth, kind="stable")  # int16: no compares
+    # At each depth above 0 the first event is an opening, so the last opening so far is one of the same depth.
+    opened = np.where(opens[by_depth], np.arange(len(opens), dtype=np.int32), np.int32(0))
+    np.maximum.accumulate(opened, out=opened)
+    top = np.empty(len(opens), dtype=np.int32)
+    top[by_depth] = owner[by_depth][opened]
+    top[depth == 0] = -1
     return Segments(time, top[:-1])
+
+
+def _outer_first(start: Int64, end: Int64) -> npt.NDArray[np.intp]:
+    """The order in which intervals open: an outer one before an inner one with the same start."""
+    order = np.argsort(start, kind="stable")  # merges the sorted runs that are given
+    first, last = start[order], end[order]
+    if np.any((first[1:] == first[:-1]) & (last[1:] > last[:-1])):
+        return np.lexsort((-end, start))
+    return order
 
 
 def overlay(under: Segments, start_ns: Int64, end_ns: Int64, value: int) -> Segments:
@@ -68,12 +79,18 @@ def overlay(under: Segments, start_ns: Int64, end_ns: Int64, value: int) -> Segm
     fresh = np.r_[True, start_ns[1:] > reach[:-1]]
     begins = start_ns[fresh]
     ends = reach[np.r_[np.flatnonzero(fresh)[1:] - 1, len(reach) - 1]]
-    edges = np.sort(np.concatenate([under.edge_ns, begins, ends]), kind="stable")
-    edges = edges[np.r_[True, edges[1:] > edges[:-1]]]
-    owner = owner_at(under, edges[:-1])
-    at = np.searchsorted(begins, edges[:-1], side="right") - 1
-    covered = (at >= 0) & (edges[:-1] < ends[np.maximum(at, 0)])
-    owner[covered] = value
+    # Every begin and end becomes an edge; segments of no length may come of it, which own no time.
+    cuts = np.stack([begins, ends], axis=1).ravel()
+    at = np.searchsorted(under.edge_ns, cuts, side="right")
+    edges = np.insert(under.edge_ns, at, cuts)
+    cut_at = at + np.arange(len(cuts))
+    last = len(under.edge_ns)
+    before = np.where((at > 0) & (at < last), np.append(under.owner, np.int32(-1))[np.minimum(at, last) - 1], -1)
+    owner = np.insert(np.append(under.owner, np.int32(-1)), at, before.astype(np.int32))[:-1]
+    change = np.zeros(len(edges), dtype=np.int8)
+    change[cut_at[0::2]] += 1
+    change[cut_at[1::2]] -= 1
+    owner[np.cumsum(change, dtype=np.int8)[:-1] > 0] = value
     return Segments(edges, owner)
 
 
@@ -99,36 +116,27 @@ def time_within(
     """
     if len(label) == 0:
         return
-    at_begin, at_end = _located(segments, begin_ns), _located(segments, end_ns)
+    at_begin, at_end = (np.searchsorted(segments.edge_ns, t, side="right") - 1 for t in (begin_ns, end_ns))
+    length = np.diff(segments.edge_ns)
     cumulated = np.zeros(len(label) + 1, dtype=np.int64)
     for value in np.flatnonzero(np.bincount(label)):  # np.unique is slower here
         if value == but:
             continue
         chosen = np.append(label == value, False)
-        np.multiply(np.diff(segments.edge_ns), chosen[:-1], out=cumulated[1:])
-        np.cumsum(cumulated[1:], out=cumulated[1:])
-        spent = np.empty(len(begin_ns), dtype=np.int64)
-        for first in range(0, len(spent), _BLOCK):  # in blocks: a trace has millions of gaps
-            block = slice(first, first + _BLOCK)
-            spent[block] = _time_before(segments, cumulated, chosen, at_end[block], end_ns[block])
-            spent[block] -= _time_before(segments, cumulated, chosen, at_begin[block], begin_ns[block])
+        np.cumsum(length * chosen[:-1], out=cumulated[1:])
+        spent = _time_before(segments, cumulated, chosen, at_end, end_ns)
+        spent -= _time_before(segments, cumulated, chosen, at_begin, begin_ns)
         yield int(value), spent
 
 
-_BLOCK = 131_072
-
-
-def _located(segments: Segments, time_ns: Int64) -> Int32:
-    """For each instant the segment that it lies in: -1 before the first, their number behind the last."""
-    at = np.empty(len(time_ns), dtype=np.int32)
-    for first in range(0, len(at), _BLOCK):
-        block = slice(first, first + _BLOCK)
-        at[block] = np.searchsorted(segments.edge_ns, time_ns[block], side="right") - 1
-    return at
+def stretch(segments: Segments, begin_ns: int, end_ns: int) -> slice:
+    """Which segments can hold any of [begin, end)."""
+    first = max(int(np.searchsorted(segments.edge_ns, begin_ns, side="right")) - 1, 0)
+    return slice(first, max(min(int(np.searchsorted(segments.edge_ns, end_ns)), len(segments.owner)), first))
 
 
 def _time_before(
-    segments: Segments, cumulated: Int64, chosen: npt.NDArray[np.bool_], at: Int32, time_ns: Int64
+    segments: Segments, cumulated: Int64, chosen: npt.NDArray[np.bool_], at: npt.NDArray[np.intp], time_ns: Int64
 ) -> Int64:
     """The chosen segments' time before each instant, which lies in segment `at`."""
     inside = np.maximum(at, 0)

@@ -27,8 +27,12 @@ _MANY = 1000
 _FEW_RESIDUES = 32
 
 
-def check(timeline: GpuTimeline) -> Integrity:
+def check(timeline: GpuTimeline, launched: Int64 | None = None) -> Integrity:
     """Look at a timeline before it is analysed.
+
+    Args:
+        timeline: the trace.
+        launched: its `launches`, if they are known already.
 
     Returns:
         the verdict and what was noticed, the reader's findings first. `unsupported`: there is nothing on a device to
@@ -40,8 +44,7 @@ def check(timeline: GpuTimeline) -> Integrity:
         return Integrity(
             "unsupported", [*found, Finding(code="no-device-activity", severity="severe", message=message)]
         )
-    launch = launches(timeline)
-    found += _launch_findings(timeline, launch)
+    found += _launch_findings(timeline, launches(timeline) if launched is None else launched)
     for look in _LOOKS:
         found += look(timeline)
     return Integrity("partial" if any(finding.severity == "severe" for finding in found) else "ok", found)

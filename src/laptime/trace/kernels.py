@@ -7,10 +7,10 @@ import numpy as np
 from laptime.trace.gaps import DeviceGaps
 from laptime.trace.kernel_names import family, short_name
 from laptime.trace.result import Kernel
-from laptime.trace.timeline import Activity, GpuTimeline, Int64
+from laptime.trace.timeline import Activity, GpuTimeline, Int32
 
 
-def rank(timeline: GpuTimeline, gaps: DeviceGaps, step_rows: Int64 | None) -> list[Kernel]:
+def rank(timeline: GpuTimeline, gaps: DeviceGaps, step_rows: Int32 | None) -> list[Kernel]:
     """The kernels of one device, most time first.
 
     Args:

@@ -59,7 +59,7 @@ BETWEEN = re.compile(rb'\}\s{0,64},\s{0,64}(?=\{\s{0,64}(?:"(?:ph|name|cat|args|
 _TOKEN = re.compile(rb'"[^"\\\n]*(?:\\.[^"\\\n]*)*"?|[{}\[\]]')
 _COMMA = re.compile(rb"\s{0,64},\s{0,64}")
 _NOT_JSON = re.compile(rb'(?<=":)(\s{0,64})-?(?:nan|inf(?:inity)?)(?=\s{0,64}[,}])', re.IGNORECASE)
-_NEAR_BYTES = 1 << 18
+_NEAR_BYTES = 1 << 15
 
 
 def header_of(prefix: bytes) -> Header | None:

@@ -12,7 +12,8 @@ from laptime.errors import LaptimeError
 from laptime.trace.kineto_bytes import blocks, stretch
 from laptime.trace.kineto_columns import Batch, columns_of
 from laptime.trace.kineto_events import LIST_KEY, cut, decode, header_of, take_apart
-from laptime.trace.kineto_halves import Meeting, elsewhere, meeting
+from laptime.trace.kineto_halves import Meeting, meeting
+from laptime.trace.second_process import elsewhere
 
 LARGEST_EVENT_BYTES = 32 << 20
 LARGEST_HEADER_BYTES = 64 << 20
@@ -57,7 +58,7 @@ def _in_halves(path: Path, where: Meeting) -> tuple[list[Batch], Ending] | None:
         batches, ending = _rest(stretch(path, where.start), b"", where.start, True)
         return [*batches, ending]
 
-    with elsewhere(second) as fetch, closing(stretch(path, 0, where.stop)) as source:
+    with elsewhere(second, Batch, Ending) as fetch, closing(stretch(path, 0, where.stop)) as source:
         try:
             pending, schema, _, more = _open_list(path, source)
         except LaptimeError:

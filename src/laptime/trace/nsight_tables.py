@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from laptime.errors import LaptimeError
+from laptime.trace.second_process import available, elsewhere
 from laptime.trace.sqlite_columns import MISSING, database, quoted, read_columns, table_columns
 from laptime.trace.timeline import Int64
 
@@ -32,6 +33,9 @@ _NAME_COLUMNS: Mapping[str, tuple[str, ...]] = {
 }
 _NVTX_RANGES = (59, 60, 70, 71)  # push/pop and start/end ranges, of NVTX and of its text form
 _LATEST_NS = 2**62
+
+LARGE_BYTES = 16 << 20
+"""A smaller export is read before a second process would have started to pay."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,16 +90,22 @@ def open_export(path: Path) -> Export:
 
 
 def read_rows(export: Export) -> dict[str, Rows]:
-    """Read every table of activities, calls and ranges that has times.
+    """Read every table of activities, calls and ranges that has times; of a large file the calls in a second process.
 
-    One after the other: two threads would wait for each other in SQLite's allocator (measured: no faster).
+    Not in a second thread: the two would wait for each other in SQLite's allocator (measured: no faster).
 
     Raises:
         LaptimeError: when a table of activities is damaged. Damage to another is noted in its Rows.
     """
     known = DEVICE_TABLES + CALL_TABLES + RANGE_TABLES
     timed = [table for table in known if {"start", "end"} <= set(export.columns.get(table, ()))]
-    return {table: _read_table(export, table) for table in timed}
+    called = [table for table in timed if table in CALL_TABLES]
+    read: dict[str, Rows] = {}
+    if called and export.path.stat().st_size >= LARGE_BYTES and available():
+        with elsewhere(lambda: [_read_table(export, table) for table in called], Rows) as fetch:
+            read = {table: _read_table(export, table) for table in timed if table not in called}
+            read |= zip(called, fetch() or (), strict=False)
+    return {table: read[table] if table in read else _read_table(export, table) for table in timed}
 
 
 def _read_table(export: Export, table: str) -> Rows:

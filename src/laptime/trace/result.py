@@ -15,7 +15,7 @@ SCHEMA = "laptime.trace/1"
 class TraceSource(msgspec.Struct, frozen=True):
     """The file that was read."""
 
-    format: str  # kineto | nsys-sqlite | nsys-parquet
+    format: str  # kineto | nsys-sqlite
     file: str
     schema_version: str | None
 

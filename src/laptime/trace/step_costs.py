@@ -34,7 +34,7 @@ def step_costs(
     activities = timeline.activities
     kernels = frame.modal_rows[activities.kind[frame.modal_rows] == Activity.KERNEL]
     inside = _gaps_in_step(gaps, frame)
-    spent = causes.time_ns[inside]
+    spent = causes.time_ns[inside].astype(np.int64)
     layer = _layer_of(frame, len(kernels))
     outside_rows = kernels[layer < 0]
     length = gaps.gap_end_ns[inside] - gaps.gap_start_ns[inside]

@@ -17,7 +17,7 @@ from laptime.trace.layers import find_layers
 from laptime.trace.repeats import Run
 from laptime.trace.result import Steps
 from laptime.trace.step_cuts import Cuts, by_graph, by_period, by_ranges
-from laptime.trace.timeline import Activities, Activity, GpuTimeline, Int64
+from laptime.trace.timeline import Activities, Activity, GpuTimeline, Int32, Int64
 
 WARM_UP = 1.5
 """Leading steps that last longer than this multiple of the median are warm-up."""
@@ -34,7 +34,7 @@ class StepFrame:
     steps: Steps
     start_ns: Int64
     end_ns: Int64
-    modal_rows: Int64  # indices into Activities: everything that began in the modal step
+    modal_rows: Int32  # indices into Activities: everything that began in the modal step
     layer_run: Run | None  # over the modal step's kernels
 
 
@@ -42,7 +42,7 @@ NONE = StepFrame(
     Steps(method="none", confidence=0.0),
     np.zeros(0, dtype=np.int64),
     np.zeros(0, dtype=np.int64),
-    np.zeros(0, dtype=np.int64),
+    np.zeros(0, dtype=np.int32),
     None,
 )
 
@@ -128,6 +128,8 @@ def _measured(
     modal = int(eligible[np.argsort(wall[eligible], kind="stable")[(len(eligible) - 1) // 2]])
 
     low, high = int(start[modal]), int(end[modal])
+    if high <= low:
+        return NONE  # no time was measured: nothing happens in such a step, and no share of it means anything
     row_start = activities.start_ns[gaps.rows]
     rows = gaps.rows[np.searchsorted(row_start, low) : np.searchsorted(row_start, high)]
     in_step = np.arange(len(gaps.gap_start_ns))[(gaps.gap_start_ns >= low) & (gaps.gap_end_ns <= high)]

@@ -19,6 +19,9 @@ Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
 
 
+_BLOCK = 131_072
+
+
 class Activity(IntEnum):
     """What a device was doing."""
 
@@ -80,7 +83,7 @@ class Ranges:
 class Source:
     """Where a timeline came from."""
 
-    format: str  # "kineto" | "nsys-sqlite" | "nsys-parquet"
+    format: str  # "kineto" | "nsys-sqlite"
     file: str
     schema_version: str | None
 
@@ -105,14 +108,22 @@ def launches(timeline: GpuTimeline) -> Int64:
     """
     activities, calls = timeline.activities, timeline.calls
     result = np.full(len(activities.start_ns), -1, dtype=np.int64)
-    for process in np.unique(activities.process).tolist():
-        theirs = np.flatnonzero(calls.process == process)
-        mine = np.flatnonzero((activities.process == process) & (activities.correlation >= 0))
-        if len(theirs) == 0 or len(mine) == 0:
+    processes = np.flatnonzero(np.diff(np.sort(activities.process), prepend=-(2**40)))
+    for process in np.sort(activities.process)[processes].tolist():
+        of_process = calls.process == process
+        theirs = slice(None) if of_process.all() else np.flatnonzero(of_process)
+        known = calls.correlation[theirs]
+        if len(known) == 0:
             continue
-        order = theirs[np.argsort(calls.correlation[theirs], kind="stable")]
-        known = calls.correlation[order]
-        wanted = activities.correlation[mine]
-        at = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
-        result[mine] = np.where(known[at] == wanted, order[at], -1)
+        order = None
+        if np.any(known[1:] < known[:-1]):
+            order = np.argsort(known, kind="stable")
+            known = known[order]
+        for first in range(0, len(result), _BLOCK):
+            block = slice(first, first + _BLOCK)
+            wanted = activities.correlation[block]
+            at = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
+            found = (known[at] == wanted) & (wanted >= 0) & (activities.process[block] == process)
+            at = at if order is None else order[at]
+            result[block][found] = (at if isinstance(theirs, slice) else theirs[at])[found]
     return result
