@@ -172,28 +172,12 @@ def repeated(head: bytes, events: list[bytes], tail: bytes, wanted_bytes: int, t
     return target
 
 
-def written_kineto(folder: Path) -> bytes:
-    """A trace of our own: an eager decode with an operator and a launch per kernel."""
-    sys.path.insert(0, str(ROOT))
-    from tests.trace.write_traces import ActivityRow, CallRow, RangeRow, write_kineto
-
-    at, n = 4_368_548_121_105_618_000, 60_000
-    activities = [
-        ActivityRow(at + 9_000 * i + 6_000, at + 9_000 * i + 8_117, f"void k<{i % 90}>(x)", correlation=i)
-        for i in range(n)
-    ]
-    calls = [CallRow(at + 9_000 * i, at + 9_000 * i + 4_003, correlation=i) for i in range(n)]
-    ranges = [RangeRow(at + 9_000 * i - 500, at + 9_000 * i + 5_001, f"aten::op{i % 30}", "cpu_op") for i in range(n)]
-    return write_kineto(folder / "own.json", activities, calls, ranges).read_bytes()
-
-
-SIZES = ("kineto_55mb", "kineto_300mb", "kineto_1gb")
-
-
 def kineto_files(traces: Path | None, folder: Path, wanted: tuple[str, ...] = SIZES) -> tuple[str, dict[str, Path]]:
     """Files of about 55 MB, 300 MB and 1 GB, or some of them, and what they are made of."""
     real = sorted(traces.glob("qwen3_4b_hf_decode24*.json.gz")) if traces else []
-    text = gzip.decompress(real[0].read_bytes()) if real else written_kineto(folder)
+    if not real:
+        sys.exit("name the folder of qwen3_4b_hf_decode24.json.gz with --traces or LAPTIME_TRACES")
+    text = gzip.decompress(real[0].read_bytes())
     head, events, tail = parts(text)
     first = sorted(int(match[1]) for event in events if (match := re.search(rb'"ts": (\d+)', event)))
     middle = first[int(len(first) * 55 * MB / len(text))]
