@@ -5,7 +5,7 @@
 `laptime` is the whole command (trace FILE --json), `library` read_trace() in one process. The peer is
 HolisticTraceAnalysis (load and idle-time breakdown) in an environment of its own: python -m venv E && E/bin/pip install
 HolisticTraceAnalysis. Beside it json.loads, which only parses. The files are made of a real trace, repeated with
-shifted times and ids; without a folder of real traces, of a written one. Runs take turns, so a machine that is busy
+shifted times and ids. Runs take turns, so a machine that is busy
 with other things slows all of them; ratios are of neighbours.
 """
 
@@ -172,6 +172,9 @@ def repeated(head: bytes, events: list[bytes], tail: bytes, wanted_bytes: int, t
     return target
 
 
+SIZES = ("kineto_55mb", "kineto_300mb", "kineto_1gb")
+
+
 def kineto_files(traces: Path | None, folder: Path, wanted: tuple[str, ...] = SIZES) -> tuple[str, dict[str, Path]]:
     """Files of about 55 MB, 300 MB and 1 GB, or some of them, and what they are made of."""
     real = sorted(traces.glob("qwen3_4b_hf_decode24*.json.gz")) if traces else []
@@ -183,7 +186,7 @@ def kineto_files(traces: Path | None, folder: Path, wanted: tuple[str, ...] = SI
     middle = first[int(len(first) * 55 * MB / len(text))]
     half = [event for event in events if not (match := re.search(rb'"ts": (\d+)', event)) or int(match[1]) < middle]
     made = {"kineto_55mb": (half, 50), "kineto_300mb": (events, 250), "kineto_1gb": (events, 1000)}
-    return (real[0].name if real else "written"), {
+    return real[0].name, {
         name: repeated(head, made[name][0], tail, made[name][1] * MB, folder / f"{name}.json") for name in wanted
     }
 
