@@ -88,6 +88,8 @@ def _likeness(tokens: Tokens, level: Level) -> float:
     edge = int((1 - MATCH) * level.period) + 1  # the tolerance lets an interval begin early and end late by so much
     cores = [(a + edge, b - edge) for a, b in level.intervals]
     here = np.concatenate([tokens[a : b - level.period] for a, b in cores])
+    if len(here) == 0:
+        return 0.0  # no interval holds a whole period besides its edges: nothing is known
     there = np.concatenate([tokens[a + level.period : b] for a, b in cores])
     counts = np.bincount(here)
     equal = np.bincount(here[here == there], minlength=len(counts))
