@@ -137,7 +137,7 @@ def test_a_cut_file_is_read_as_far_as_whole_events_go(tmp_path_factory, cut: int
     path = write_kineto(folder / "whole.json", rows, [LAUNCH])
     data = path.read_bytes()
     kept = data[: max(len(data) - cut, data.index(b"[") + 1)]
-    packed_data = gzip.compress(kept, 1)[:-8] if packed else kept
+    packed_data = gzip.compress(kept, 1, mtime=0)[:-8] if packed else kept
     timeline = read_bytes(folder / "cut", packed_data)
     whole = kept.count(b"\n  }")
     assert activity_rows(timeline) == rows[: max(whole - 1, 0)]
@@ -226,9 +226,9 @@ def test_what_looks_like_events_elsewhere_is_not_taken_for_them(tmp_path: Path, 
         b'{"a": "' + b'\\"traceEvents": [' * 100_000,
         b"\x00" * 100,
         b"\xff\xfe{\x00",
-        gzip.compress(b"hello"),
-        gzip.compress(b""),
-        gzip.compress(b'{"traceEvents": [' + b" " * 1000)[:20],
+        gzip.compress(b"hello", mtime=0),
+        gzip.compress(b"", mtime=0),
+        gzip.compress(b'{"traceEvents": [' + b" " * 1000, mtime=0)[:20],
         b"\x1f\x8b",
         b"\x1f\x8b\x08\x00" + b"\xff" * 50,
     ],
