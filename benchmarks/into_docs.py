@@ -6,6 +6,7 @@ python benchmarks/into_docs.py
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -107,7 +108,8 @@ def truth_short() -> str:
     calls = made["figures"]["calls"]
     models = ", ".join(dict.fromkeys(call["model"].removeprefix("preset:") for call in calls))
     worst = made["figures"]["largest_relative_difference"]
-    return f"  no stage of {len(calls)} calls ({models}) differs by more than {100 * worst:.4f} %.\n"
+    at_most = math.ceil(worst * 1e6) / 1e4  # percent, rounded up: it is said as a bound
+    return f"  no stage of {len(calls)} calls ({models}) differs by more than {at_most:.4f} %.\n"
 
 
 def subtraction() -> str:
