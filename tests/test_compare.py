@@ -23,7 +23,9 @@ from tests.samples import environment, sample
 def a_run(samples: list[Sample], path: str = "run", session: dict[str, Scalar] | None = None, **facts: object) -> Run:
     around: Environment = msgspec.structs.replace(environment(), **facts)
     info = new_info(["laptime"], samples[0].config if samples else {}, around, session)
-    return Run(path=path, info=info, samples=samples, failures=[], subtractions=[], sessions=[], dropped_tails=[])
+    return Run(
+        path=path, info=info, samples=samples, failures=[], subtractions=[], sessions=[], workers=[], dropped_tails=[]
+    )
 
 
 def two_runs(*, seed: int = 0, spread: float = 0.01, **options: object) -> tuple[list[Sample], list[Sample]]:

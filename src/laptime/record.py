@@ -111,6 +111,7 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
     decode_forwards: int
     prompt_tokens: int  # a row's width, image tokens included
     image_tokens: int  # of the first row
+    crops: int | None = None  # the tiles that one image was cut into, its overview not counted; 0 without an image
     batch: int = 1
     generated_tokens: int = 0  # over all rows, padding after EOS left out
     started_unix_ms: float = 0.0
@@ -211,6 +212,15 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
         """A short hash: equal fingerprints mean that measurements may be compared."""
         facts = {k: v for k, v in msgspec.to_builtins(self).items() if not k.startswith("git_")}
         return hashlib.sha256(msgspec.json.encode(facts, order="deterministic")).hexdigest()[:12]
+
+
+class WorkerStart(msgspec.Struct, frozen=True, kw_only=True):
+    """One start of one worker of a sweep: where its samples, from this time on, were measured."""
+
+    worker: str
+    started_unix_ms: float
+    host: str
+    environment: Environment
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):

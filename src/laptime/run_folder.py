@@ -16,7 +16,16 @@ from types import TracebackType
 import msgspec
 
 from laptime.errors import LaptimeError
-from laptime.record import SCHEMA_VERSION, Environment, Failure, Sample, Scalar, SessionEnd, Subtraction
+from laptime.record import (
+    SCHEMA_VERSION,
+    Environment,
+    Failure,
+    Sample,
+    Scalar,
+    SessionEnd,
+    Subtraction,
+    WorkerStart,
+)
 from laptime.runs import FILES, RunInfo, load_run, read_info, readable_json
 from laptime.summary import Summary
 
@@ -64,7 +73,7 @@ class RunFolder:
             raise LaptimeError(f"{self.path}: {error.strerror}; choose another --out") from error
         self._begun = True
 
-    def append(self, line: Sample | Failure | Subtraction | SessionEnd) -> None:
+    def append(self, line: Sample | Failure | Subtraction | SessionEnd | WorkerStart) -> None:
         """Put one finished record on the disk. When this returns, a power cut can't take it back."""
         self.begin()
         kind = FILES[type(line)]

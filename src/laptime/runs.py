@@ -5,6 +5,7 @@
     failures-<worker>.jsonl   the same for what could not be measured
     subtraction-<worker>.jsonl  only with --method subtract|both
     session-<worker>.jsonl    how each session of measuring ended
+    worker-<worker>.jsonl     a sweep's: each start of this worker, with its environment
     summary.json              derived; deleting it loses nothing
 
 A line counts once its newline is on the disk. A process killed in the middle of a write leaves a tail without
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 from laptime.errors import LaptimeError
-from laptime.record import SCHEMA_VERSION, Environment, Failure, Sample, Scalar, SessionEnd, Subtraction
+from laptime.record import SCHEMA_VERSION, Environment, Failure, Sample, Scalar, SessionEnd, Subtraction, WorkerStart
 from laptime.summary import Summary, summarise, summarise_subtraction
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     failures: list[Failure]
     subtractions: list[Subtraction]
     sessions: list[SessionEnd]
+    workers: list[WorkerStart]
     dropped_tails: list[str]
 
     @property
@@ -61,13 +63,14 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
         return polars.DataFrame([_flat(sample) for sample in self.samples], infer_schema_length=None)
 
 
-Line = TypeVar("Line", Sample, Failure, Subtraction, SessionEnd)
+Line = TypeVar("Line", Sample, Failure, Subtraction, SessionEnd, WorkerStart)
 
 FILES: dict[type, str] = {
     Sample: "samples",
     Failure: "failures",
     Subtraction: "subtraction",
     SessionEnd: "session",
+    WorkerStart: "worker",
 }
 
 
@@ -106,6 +109,7 @@ def load_run(path: str | Path) -> Run:
         failures=_read_lines(folder, Failure, dropped),
         subtractions=_read_lines(folder, Subtraction, dropped),
         sessions=_read_lines(folder, SessionEnd, dropped),
+        workers=_read_lines(folder, WorkerStart, dropped),
         dropped_tails=dropped,
     )
 

@@ -147,6 +147,7 @@ def run_of(samples_: Sequence[Sample], **changes: Any) -> Run:
         "failures": [],
         "subtractions": [],
         "sessions": [SessionEnd(warmups=4, steady=True, repeats=1, stopped="max-repeats", half_width=0.0042)],
+        "workers": [],
         "dropped_tails": [],
     }
     return Run(**(fields | changes))

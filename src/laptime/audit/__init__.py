@@ -1,0 +1,1 @@
+"""Which of these measurements are not valid, and why."""

@@ -1,0 +1,1 @@
+"""Predict latency, with bounds that hold. No torch here."""

@@ -1,0 +1,1 @@
+"""What a sweep says: each configuration, what each knob buys, the Pareto front. Pure functions over frames."""
