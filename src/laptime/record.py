@@ -41,6 +41,14 @@ FLAG_REASONS: dict[str, str] = {
 }
 
 
+LEFT_OUT: frozenset[Flag] = frozenset(
+    {"cold", "recompiled", "allocator-retry", "gc-pause", "throttled", "foreign-process", "forwards-mismatch"}
+)
+"""Flags that keep a sample out of summaries. It stays in the file, and summaries count it."""
+
+TIERS: dict[str, tuple[int, int]] = {"low": (1, 3), "medium": (4, 8), "high": (9, 15)}
+"""Tiers of image detail: (lowest, highest) number of crops that an image is cut into."""
+
 StopReason = Literal["precise", "noise-stable", "max-repeats", "time-limit"]
 
 STOP_REASONS: dict[StopReason, str] = {

@@ -7,13 +7,8 @@ from collections.abc import Sequence
 
 import msgspec
 
-from laptime.record import STAGES, Flag, Interval, Sample, Subtraction
+from laptime.record import LEFT_OUT, STAGES, Interval, Sample, Subtraction
 from laptime.stats import median_interval, quantile
-
-LEFT_OUT: frozenset[Flag] = frozenset(
-    {"cold", "recompiled", "allocator-retry", "gc-pause", "throttled", "foreign-process", "forwards-mismatch"}
-)
-"""Flags that keep a sample out of the summary. It stays in the file, and the summary counts it."""
 
 
 class StageSummary(msgspec.Struct, frozen=True):

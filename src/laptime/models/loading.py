@@ -140,6 +140,11 @@ def _load_pretrained(
     auto, is_vlm = _auto_class(name, config)
     processor, tokenizer = load_processor(place, is_vlm=is_vlm)  # before the weights: it fails sooner
     options: dict[str, Any] = {} if attention is None else {"attn_implementation": attention}
+    stated = dtype or getattr(config, "dtype", None)
+    if device.type == "meta" and isinstance(stated, torch.dtype):
+        with torch.device("meta"):  # no weights are asked for, so none are read
+            model = auto.from_config(config, dtype=stated, trust_remote_code=trust, **options)
+        return Loaded(name, model.eval(), processor, tokenizer, "local" if place.folder else "hub", is_vlm)
     model = auto.from_pretrained(
         name,
         config=config,

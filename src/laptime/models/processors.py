@@ -83,6 +83,14 @@ class _CropsAndOverview(GotOcr2ImageProcessorPil):
         tiles: list[np.ndarray[Any, Any]] = super().crop_image_to_patches(*args, **kwargs)
         return tiles * 2 if len(tiles) == 1 else tiles
 
+    def _preprocess(self, images: list[np.ndarray[Any, Any]], *args: Any, max_patches: int, **kwargs: Any) -> Any:
+        if max_patches > 1:
+            return super()._preprocess(images, *args, max_patches=max_patches, **kwargs)
+        twice = [image for image in images for _ in range(2)]  # asked for one crop, it doesn't come to the cutting
+        made = super()._preprocess(twice, *args, max_patches=max_patches, **kwargs)
+        made["num_patches"] = [2] * len(images)
+        return made
+
     def get_number_of_image_patches(self, *args: Any, **kwargs: Any) -> int:
         return max(2, super().get_number_of_image_patches(*args, **kwargs))
 

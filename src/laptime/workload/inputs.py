@@ -9,6 +9,7 @@ import torch
 
 from laptime.errors import LaptimeError
 from laptime.models.loading import Loaded
+from laptime.workload.crops import has_overview, processor_cutting
 from laptime.workload.images import synthetic_image
 from laptime.workload.prompts import random_ids, special_ids
 
@@ -42,11 +43,13 @@ def make_inputs(
     batch: int = 1,
     seed: int = 0,
     new_tokens: int = 0,
+    crops: tuple[int, int] | None = None,
 ) -> Inputs:
     """Synthetic inputs with exactly `prompt_tokens` text tokens and, if image_size is given, one image in each row.
 
     Image tokens come on top. image_size: (width, height) in pixels. Every (seed, row) has its own text and image.
-    new_tokens: what generate() will add, for the context check.
+    new_tokens: what generate() will add, for the context check. crops: (lowest, highest) number of crops to cut an
+    image into (laptime.workload.crops); the model has to be told too, by `applied`, for LLaVA-NeXT and OneVision.
 
     Raises LaptimeError: fewer than one token or row, an image for a text-only model, more than the context holds.
     """
@@ -62,7 +65,7 @@ def make_inputs(
     if image_size is None:
         base, fixed = _text_base(loaded, prompt_tokens, batch)
     else:
-        base, fixed = _image_base(loaded, image_size, batch, seed)
+        base, fixed = _image_base(loaded, image_size, batch, seed, crops)
     ids = base["input_ids"]
     image_tokens = int((ids[0] == image_token_id(loaded)).sum()) if image_size is not None else 0
     fixed_text = min(fixed, prompt_tokens)
@@ -77,7 +80,7 @@ def make_inputs(
         image_tokens=image_tokens,
         marker_tokens=width - prompt_tokens - image_tokens,
         images=0 if image_size is None else batch,
-        crops=crop_count(kwargs, batch),
+        crops=crop_count(kwargs, batch, overview=has_overview(loaded.model)),
         batch=batch,
     )
 
@@ -122,8 +125,8 @@ def check_context(loaded: Loaded, width: int, new_tokens: int, image_tokens: int
         )
 
 
-def crop_count(kwargs: dict[str, torch.Tensor], images: int) -> int:
-    """The tiles that one image is cut into, its overview not counted; 0 without an image."""
+def crop_count(kwargs: dict[str, torch.Tensor], images: int, *, overview: bool = True) -> int:
+    """The tiles that one image is cut into, its overview (if the family makes one) not counted; 0 without an image."""
     pixels = kwargs.get("pixel_values")
     if pixels is None:
         return 0
@@ -133,7 +136,7 @@ def crop_count(kwargs: dict[str, torch.Tensor], images: int) -> int:
         tiles = pixels.shape[0] // images
     else:  # patches of whole images (Qwen)
         tiles = 1
-    return max(1, tiles - 1)
+    return max(1, tiles - overview)
 
 
 def on_model(loaded: Loaded, made: dict[str, Any]) -> dict[str, torch.Tensor]:
@@ -153,15 +156,18 @@ def _text_base(loaded: Loaded, prompt_tokens: int, batch: int) -> tuple[dict[str
 
 
 def _image_base(
-    loaded: Loaded, image_size: tuple[int, int], batch: int, seed: int
+    loaded: Loaded, image_size: tuple[int, int], batch: int, seed: int, crops: tuple[int, int] | None
 ) -> tuple[dict[str, torch.Tensor], int]:
     """Each row's image through the processor, with no text but what it sets there itself; and that text's length."""
     if loaded.processor is None or not loaded.is_vlm:
         raise LaptimeError(f"{loaded.name}: takes text only: leave the image size out, or use a vision-language model")
-    images = [[synthetic_image(*image_size, seed=_row_seed(seed, row))] for row in range(batch)]
+    images = [synthetic_image(*image_size, seed=_row_seed(seed, row)) for row in range(batch)]
     texts = [image_placeholder(loaded)] * batch
+    processor: Any = loaded.processor
+    if crops is not None:
+        processor, images = processor_cutting(loaded, images, crops)
     try:
-        made = loaded.processor(images=images, text=texts, return_tensors="pt", padding=True)
+        made = processor(images=[[image] for image in images], text=texts, return_tensors="pt", padding=True)
     except (ValueError, TypeError) as error:
         raise LaptimeError(
             f"{loaded.name}: its processor refused an image of {image_size[0]}x{image_size[1]}: "

@@ -1,0 +1,101 @@
+"""Active blocks: the language model as if it had fewer decoder blocks.
+
+The blocks left out are taken off the model's list and the others are numbered anew, in the modules and in the config,
+so that every cache and mask is made for exactly the blocks that run. A block that only lets its input through would
+leave a hole in the cache: a static cache asks its first layer how long it is, and a hole at layer 0 says 0 for ever.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from torch import nn
+
+from laptime.errors import LaptimeError
+from laptime.models.anatomy import Anatomy
+from laptime.models.attribute_change import changed
+from laptime.models.proved_families import PROVED
+from laptime.models.text_configs import text_configs
+
+_LAYER_COUNTS = ("num_hidden_layers", "n_layers", "n_layer", "num_layers")
+
+
+def always_active(model: Any, count: int) -> set[int]:
+    """The blocks that stay whatever is asked: the first, the last, the first of every kind (a cache without any
+    attention has no length), and those that image features are added after (Qwen3-VL's first few)."""
+    kinds = getattr(text_configs(model)[0], "layer_types", None) or ()
+    vision = getattr(model.config, "vision_config", None)
+    stacked = len(getattr(vision, "deepstack_visual_indexes", None) or ())
+    first_of_kind = {kinds.index(kind) for kind in kinds[:count]}
+    return {0, count - 1, *range(min(stacked, count)), *first_of_kind}
+
+
+def check_blocks(model: Any, anatomy: Anatomy, blocks: int, importance: Sequence[float] | None = None) -> None:
+    """Raise LaptimeError unless exactly `blocks` blocks can stay active in this model."""
+    count = len(anatomy.layers)
+    check_importance(importance, count)
+    if blocks == count:
+        return
+    kind = str(getattr(text_configs(model)[0], "model_type", type(model).__name__))
+    if kind not in PROVED:
+        raise LaptimeError(f"blocks {blocks}: leaving blocks out is not proved right for {kind}; leave blocks out")
+    kept = always_active(model, count)
+    if not len(kept) <= blocks <= count:
+        raise LaptimeError(
+            f"blocks {blocks}: the model has {count} and {len(kept)} of them always run; use {len(kept)} to {count}"
+        )
+
+
+def check_importance(importance: Sequence[float] | None, count: int) -> None:
+    """Raise LaptimeError unless there is one finite number for each of `count` blocks."""
+    if importance is None:
+        return
+    if len(importance) != count:
+        raise LaptimeError(f"importance: {len(importance)} numbers for a model of {count} blocks; give one for each")
+    for index, value in enumerate(importance):
+        if not math.isfinite(value):
+            raise LaptimeError(f"importance: block {index} has {value}; every block needs a finite number")
+
+
+def choose_blocks(
+    count: int, blocks: int, kept: set[int], importance: Sequence[float] | None = None
+) -> tuple[int, ...]:
+    """Which `blocks` of `count` blocks stay active, in ascending order; `kept` are always among them.
+
+    With an importance for each block the most important stay, of equals the earlier one. Without one, the blocks right
+    before the last are left out: deeper blocks change the hidden states least (Gromov et al., arXiv 2403.17887).
+    """
+    free = [index for index in range(count) if index not in kept]
+    if importance is not None:
+        free.sort(key=lambda index: (-importance[index], index))
+    return tuple(sorted([*kept, *free[: blocks - len(kept)]]))
+
+
+@contextlib.contextmanager
+def only_blocks(model: Any, anatomy: Anatomy, active: Sequence[int]) -> Iterator[None]:
+    """The language model has the blocks `active` alone, as its blocks 0 to len(active) - 1, inside the block."""
+    layers = list(anatomy.layers)
+    parent_path, _, name = anatomy.layers_path.rpartition(".")
+    parent = model.get_submodule(parent_path)
+    with contextlib.ExitStack() as stack:
+        for number, index in enumerate(active):
+            for module in layers[index].modules():
+                if vars(module).get("layer_idx") == index:
+                    stack.enter_context(changed(module, "layer_idx", number))
+        for config in text_configs(model):
+            for key, value in _cut(config, len(layers), active):
+                stack.enter_context(changed(config, key, value))
+        stack.enter_context(changed(parent, name, nn.ModuleList(layers[index] for index in active)))
+        yield
+
+
+def _cut(config: Any, count: int, active: Sequence[int]) -> Iterator[tuple[str, Any]]:
+    """What of the config speaks of every block: the count, and lists with one value each."""
+    for key, value in list(vars(config).items()):
+        if key in _LAYER_COUNTS and value == count:
+            yield key, len(active)
+        elif isinstance(value, list) and len(value) == count and key.startswith(("layer_", "mlp_layer_", "no_rope_l")):
+            yield key, [value[index] for index in active]

@@ -1,0 +1,104 @@
+"""How much each decoder block matters: measured on inputs, or read from a file.
+
+A block's influence is one minus the mean cosine similarity of the hidden states that enter and leave it, over all
+tokens: Block Influence, Men et al., ShortGPT (arXiv 2403.03853), equation 1. A block that hardly turns its input is the
+first to be left out.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from laptime.errors import LaptimeError
+from laptime.models.anatomy import find_anatomy
+
+
+def measure_importance(model: Any, inputs: Sequence[Mapping[str, torch.Tensor]]) -> list[float]:
+    """The influence of each block, one float in 0..2 for each, first to last, over the tokens of all `inputs`.
+
+    inputs: keyword arguments of forward(), as `Inputs.kwargs`. One forward each, without a cache; padding (attention
+    mask 0) is left out. The hooks that look at the hidden states are gone when this returns.
+    Raises LaptimeError when there is nothing to measure on, or a block gives something that isn't a number.
+    """
+    if not inputs:
+        raise LaptimeError("importance: no inputs to measure it on; give at least one")
+    layers = find_anatomy(model).layers
+    totals, tokens = [0.0] * len(layers), 0
+    mask: torch.Tensor | None = None
+
+    def add(index: int, entering: torch.Tensor, leaving: torch.Tensor) -> None:
+        similar = torch.nn.functional.cosine_similarity(entering.double(), leaving.double(), dim=-1)
+        totals[index] += float((similar if mask is None else similar[mask.to(similar.device)]).sum())
+
+    hooks = [
+        layer.register_forward_hook(
+            lambda _, args, kwargs, out, index=index: add(
+                index, args[0] if args else kwargs["hidden_states"], out if isinstance(out, torch.Tensor) else out[0]
+            ),
+            with_kwargs=True,
+        )
+        for index, layer in enumerate(layers)
+    ]
+    try:
+        for kwargs in inputs:
+            ids, given = kwargs["input_ids"], kwargs.get("attention_mask")
+            mask = given.bool() if given is not None and given.shape == ids.shape else None
+            tokens += int(ids.numel() if mask is None else mask.sum())
+            with torch.no_grad():
+                model(**kwargs, use_cache=False)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    if tokens == 0:
+        raise LaptimeError("importance: the inputs hold no token to measure it on")
+    influence = [1.0 - total / tokens for total in totals]
+    for index, value in enumerate(influence):
+        if not math.isfinite(value):
+            raise LaptimeError(f"importance: block {index} gives {value} on these inputs; use another dtype or inputs")
+    return influence
+
+
+def write_importance(path: Path | str, importance: Sequence[float], *, model: str = "") -> None:
+    """Write the file that read_importance reads. Raises LaptimeError when it can't be written."""
+    text = json.dumps({"model": model, "importance": list(importance)}, allow_nan=False)
+    try:
+        Path(path).write_text(text + "\n", encoding="utf-8")
+    except OSError as error:
+        raise LaptimeError(f"{path}: can't be written: {error.strerror}") from None
+
+
+def read_importance(path: Path | str, *, blocks: int | None = None) -> list[float]:
+    """One number for each block, from a JSON list or an object with the list under "importance".
+
+    blocks: how many there must be, if known.
+    Raises LaptimeError with the file: unreadable, not such JSON, a value that is no finite number, a wrong length.
+    """
+    try:
+        value = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise LaptimeError(f"{path}: can't be read: {error.strerror}") from None
+    except (ValueError, RecursionError):
+        raise LaptimeError(f'{path}: is no JSON; write a list of numbers, or {{"importance": [...]}}') from None
+    if isinstance(value, dict):
+        value = value.get("importance")
+    if not isinstance(value, list) or not value:
+        raise LaptimeError(f'{path}: holds no list of numbers; write one for each block, or {{"importance": [...]}}')
+    for index, number in enumerate(value):
+        if isinstance(number, bool) or not isinstance(number, int | float) or not _finite(number):
+            raise LaptimeError(f"{path}: block {index} has {str(number)[:40]!r}; every block needs a finite number")
+    if blocks is not None and len(value) != blocks:
+        raise LaptimeError(f"{path}: {len(value)} numbers for a model of {blocks} blocks; give one for each")
+    return [float(number) for number in value]
+
+
+def _finite(number: float) -> bool:
+    try:
+        return math.isfinite(number)
+    except OverflowError:  # an integer beyond a float's range
+        return False

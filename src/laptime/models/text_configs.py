@@ -1,0 +1,33 @@
+"""The config objects that a language model reads: transformers may have copied one for each part of the model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from torch import nn
+
+
+def all_configs(model: nn.Module) -> list[Any]:
+    """Every distinct config object that the model or a part of it holds, sub-configs included."""
+    found: dict[int, Any] = {}
+    for module in model.modules():
+        for config in _with_parts(getattr(module, "config", None)):
+            found.setdefault(id(config), config)
+    return list(found.values())
+
+
+def text_configs(model: nn.Module) -> list[Any]:
+    """The distinct objects of the text config, the one that model.config names first."""
+    first: Any = model.config
+    if callable(getattr(first, "get_text_config", None)):
+        first = first.get_text_config()
+    return [first, *(c for c in all_configs(model) if c is not first and type(c) is type(first))]
+
+
+def _with_parts(config: Any) -> Iterator[Any]:
+    if not hasattr(config, "model_type"):
+        return
+    yield config
+    for name in getattr(config, "sub_configs", ()):
+        yield from _with_parts(getattr(config, name, None))

@@ -1,0 +1,54 @@
+"""Top-k: how many experts each token is sent to. One number in every gate, and in the config that agrees with it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from torch import nn
+
+from laptime.errors import LaptimeError
+from laptime.models.anatomy import Anatomy
+from laptime.models.attribute_change import changed
+from laptime.models.text_configs import text_configs
+
+FIXED = ("phimoe", "jetmoe")
+"""Families whose top-k can't be changed: PhiMoE's mixer always takes two, JetMoE's also sets its attention heads."""
+_CONFIG_KEYS = ("num_experts_per_tok", "moe_topk", "moe_top_k", "moe_k", "top_k_experts")
+_MODULE_NAMES = ("top_k", *_CONFIG_KEYS)
+
+
+def check_top_k(name: str, anatomy: Anatomy, top_k: int) -> None:
+    """Raise LaptimeError unless the model routes and `top_k` is within 1 and its number of experts."""
+    experts = anatomy.experts
+    if name in FIXED:
+        raise LaptimeError(f"top_k {top_k}: {name}'s routing is fixed by its code; leave top_k out")
+    if experts is None:
+        raise LaptimeError(f"top_k {top_k}: {name} has no experts to route to; leave top_k out")
+    if experts.count is None:
+        raise LaptimeError(f"top_k {top_k}: can't tell how many experts {name} has; leave top_k out")
+    if not 1 <= top_k <= experts.count:
+        raise LaptimeError(f"top_k {top_k}: the model has {experts.count} experts; use 1 to {experts.count}")
+
+
+@contextlib.contextmanager
+def routed_to(model: nn.Module, anatomy: Anatomy, top_k: int) -> Iterator[None]:
+    """Every gate picks `top_k` experts inside the block. Check it before (check_top_k).
+
+    Gates are told by their own attribute; where the model reads the number from its config, by that. Both are set,
+    so that the model says the same wherever it is asked. Whether the weights of the chosen experts are made to sum to
+    one (norm_topk_prob) stays as the model has it.
+    """
+    experts = anatomy.experts
+    assert experts is not None
+    before = experts.top_k
+    with contextlib.ExitStack() as stack:
+        for module in model.modules():
+            for name in _MODULE_NAMES:
+                if type(vars(module).get(name)) is int and vars(module)[name] == before:
+                    stack.enter_context(changed(module, name, top_k))
+        for config in text_configs(model):
+            for name in _CONFIG_KEYS:
+                if type(vars(config).get(name)) is int and vars(config)[name] == before:
+                    stack.enter_context(changed(config, name, top_k))
+        yield
