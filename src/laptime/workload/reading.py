@@ -1,0 +1,102 @@
+"""One door to every data set: JSONL, VQAv2, COCO, told apart by what they hold. Local files only; no torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from laptime.errors import LaptimeError
+from laptime.workload.coco import read_coco
+from laptime.workload.example import Example
+from laptime.workload.json_files import decode, read_bytes
+from laptime.workload.jsonl import read_jsonl
+from laptime.workload.subset import pick
+from laptime.workload.vqav2 import read_vqav2
+
+FORMATS = (
+    "JSON lines of {image, question, answer}, VQAv2's questions (v2_OpenEnded_mscoco_val2014_questions.json) or COCO's "
+    "captions (captions_val2017.json)"
+)
+
+
+class _Head(msgspec.Struct):
+    questions: msgspec.Raw = msgspec.Raw()
+    images: msgspec.Raw = msgspec.Raw()
+    annotations: msgspec.Raw = msgspec.Raw()
+    question: msgspec.Raw = msgspec.Raw()
+
+
+def read_examples(
+    data: Path | str,
+    *,
+    annotations: Path | str | None = None,
+    images: Path | str | None = None,
+    samples: int | None = None,
+    seed: int = 0,
+    need_images: bool = False,
+) -> list[Example]:
+    """The questions of a data set, in its order: all, or `samples` of them (laptime.workload.subset).
+
+    Args:
+        data: a file, or a folder that holds one file of questions (FORMATS).
+        annotations: VQAv2's answers; unless given, looked for beside the questions.
+        images: the folder of the images; unless given, looked for beside the file, for JSONL the file's own.
+        samples, seed: how many, and which: the same ids on every machine and worker.
+        need_images: refuse a question without an image.
+
+    Raises LaptimeError, one line with file, place (line, question_id or image id) and mend.
+    """
+    file = _file(Path(data))
+    folder = None if images is None else Path(images)
+    answers = None if annotations is None else Path(annotations)
+    if folder is not None and not folder.is_dir():
+        raise LaptimeError(f"{folder}: no such folder of images; correct 'images'")
+    kind = "jsonl" if file.suffix.lower() in (".jsonl", ".ndjson") else _kind(file)
+    if answers is not None and kind != "vqav2":
+        raise LaptimeError(f"{file}: 'annotations' belong to VQAv2's questions; this file holds its answers itself")
+    if kind == "vqav2":
+        return read_vqav2(file, annotations=answers, images=folder, samples=samples, seed=seed)
+    if kind == "coco":
+        return read_coco(file, images=folder, samples=samples, seed=seed)
+    examples = read_jsonl(file, folder)
+    for example in examples if need_images else ():
+        if example.image is None:
+            raise LaptimeError(f"{example.place}: has no 'image', and every question needs one here; add it")
+    return pick(examples, [example.id for example in examples], samples, seed)
+
+
+def _kind(file: Path) -> str:
+    content = read_bytes(file)
+    first = content.split(b"\n", 1)[0]
+    try:
+        head = msgspec.json.decode(content, type=_Head)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        try:  # one object a line is no JSON file as a whole
+            msgspec.json.decode(first, type=dict[str, msgspec.Raw])
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            decode(content, _Head, str(file), FORMATS)
+        return "jsonl"
+    if head.questions:
+        return "vqav2"
+    if head.images:
+        return "coco"
+    if head.question:
+        return "jsonl"
+    if head.annotations:
+        raise LaptimeError(f"{file}: holds VQAv2's answers; name the file of questions, and this one as 'annotations'")
+    raise LaptimeError(f"{file}: no data set that laptime knows: {FORMATS}")
+
+
+def _file(data: Path) -> Path:
+    """The file itself, or the one file of questions in a folder."""
+    if not data.is_dir():
+        if not data.exists():
+            raise LaptimeError(f"{data}: no such file; name {FORMATS}")
+        return data
+    names = [file for file in sorted(data.iterdir()) if file.suffix.lower() in (".json", ".jsonl", ".ndjson")]
+    likely = [file for file in names if file.suffix != ".json" or "questions" in file.name] or names
+    if len(likely) != 1:
+        found = f"{len(likely)} files it may be ({', '.join(f.name for f in likely[:4])})" if likely else "none"
+        raise LaptimeError(f"{data}: which file holds the questions? {found}; name the file")
+    return likely[0]

@@ -1,0 +1,40 @@
+"""Relaxed accuracy: a number may be off by 5 %, anything else must be the same.
+
+Methani et al., "PlotQA", WACV 2020; Masry et al., "ChartQA", ACL Findings 2022, section 5.1.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from math import isfinite
+
+TOLERANCE = 0.05
+
+_NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
+
+
+def relaxed_accuracy(prediction: str, answers: Sequence[str]) -> float:
+    """1 when the prediction is right for any of the answers, else 0.
+
+    Two numbers: right within TOLERANCE of the answer, that bound included. A percent sign divides by 100 on either
+    side, so 20% is 0.2. An answer of 0 needs 0. Anything else: right when equal but for case and space at the ends.
+    A number with thousands separators is text, as in the published code.
+    """
+    return float(any(_right(prediction.strip(), answer.strip()) for answer in answers))
+
+
+def _right(prediction: str, answer: str) -> bool:
+    if prediction.lower() == answer.lower():
+        return True
+    said, meant = _number(prediction), _number(answer)
+    if said is None or meant is None:
+        return False
+    return abs(said - meant) <= TOLERANCE * abs(meant) * (1 + 1e-9)  # 1.05 for 1 is within, whatever its last bit
+
+
+def _number(text: str) -> float | None:
+    percent = text.endswith("%")
+    match = _NUMBER.fullmatch(text.rstrip("%").rstrip() if percent else text)
+    value = float(match[0]) if match else float("nan")
+    return (value / 100 if percent else value) if isfinite(value) else None

@@ -1,0 +1,56 @@
+"""One door to every score: its kind by name, an answer, and the question it was given to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal, get_args
+
+from laptime.errors import LaptimeError
+from laptime.workload.example import Example
+from laptime.workload.scoring.anls import anls
+from laptime.workload.scoring.choice import choice_score
+from laptime.workload.scoring.exact import exact_match
+from laptime.workload.scoring.relaxed import relaxed_accuracy
+from laptime.workload.scoring.vqa import FEWEST_ANSWERS, vqa_accuracy
+
+Kind = Literal["vqa", "exact", "choice", "anls", "relaxed"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+
+def score(kind: str, prediction: str, example: Example) -> float:
+    """How right `prediction` is as the answer to `example`, from 0 (wrong) to 1.
+
+    The same prediction always gets the same score: nothing is drawn. Raises LaptimeError when the kind is unknown or
+    the example lacks what it needs (check_scorable tells so for a whole data set before anything is measured).
+    """
+    check_scorable(kind, (example,))
+    if kind == "vqa":
+        return vqa_accuracy(prediction, example.answers)
+    if kind == "exact":
+        return exact_match(prediction, example.answers)
+    if kind == "anls":
+        return anls(prediction, example.answers)
+    if kind == "relaxed":
+        return relaxed_accuracy(prediction, example.answers)
+    assert example.answer_index is not None
+    return choice_score(prediction, example.choices, example.answer_index)
+
+
+def check_scorable(kind: str, examples: Iterable[Example]) -> None:
+    """Raise LaptimeError, with the example's place, at the first one that this kind of score can't be given for."""
+    if kind not in KINDS:
+        raise LaptimeError(f"score {kind!r} is unknown: use {', '.join(KINDS)}")
+    for example in examples:
+        if kind == "choice":
+            if len(example.choices) < 2 or example.answer_index is None:
+                raise LaptimeError(
+                    f"{example.place}: score 'choice' needs 'choices' and the right one as 'answer' (its letter, its "
+                    "place from 0, or its text)"
+                )
+        elif not example.answers:
+            raise LaptimeError(f"{example.place}: score {kind!r} needs an answer, and this question has none")
+        elif kind == "vqa" and len(example.answers) < FEWEST_ANSWERS:
+            raise LaptimeError(
+                f"{example.place}: score 'vqa' compares with the answers of ten people (at least {FEWEST_ANSWERS}), "
+                f"here are {len(example.answers)}: use exact or anls"
+            )
