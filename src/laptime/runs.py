@@ -57,10 +57,12 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
         return summarise(self.samples)
 
     def frame(self) -> polars.DataFrame:
-        """One row a sample: stages, host stages, knobs (`config.*`) and GPU state as flat columns."""
-        import polars
+        """One row a sample, texts and gaps between tokens too: laptime.sample_columns.ORDER, then `config.*`."""
+        from laptime.column_building import SampleColumns
 
-        return polars.DataFrame([_flat(sample) for sample in self.samples], infer_schema_length=None)
+        columns = SampleColumns(bulky=True)
+        columns.add(self.samples)
+        return columns.frame()
 
 
 Line = TypeVar("Line", Sample, Failure, Subtraction, SessionEnd, WorkerStart)
@@ -114,6 +116,16 @@ def load_run(path: str | Path) -> Run:
     )
 
 
+def read_failures(path: str | Path) -> list[Failure]:
+    """What a run folder could not measure. Raises LaptimeError for a damaged line."""
+    return _read_lines(Path(path), Failure, [])
+
+
+def read_workers(path: str | Path) -> list[WorkerStart]:
+    """Each start of each worker of a sweep; empty for a run without. Raises LaptimeError for a damaged line."""
+    return _read_lines(Path(path), WorkerStart, [])
+
+
 def profile_json(run: Run) -> bytes:
     """What `profile --json` and `report --json` print: schema laptime.profile/1."""
     return readable_json(
@@ -164,16 +176,3 @@ def _first_bad_line(decoder: msgspec.json.Decoder[Line], content: bytes) -> int:
 def readable_json(value: Any) -> bytes:
     """A value as indented JSON with a newline at its end."""
     return msgspec.json.format(msgspec.json.encode(value), indent=1) + b"\n"
-
-
-def _flat(sample: Sample) -> dict[str, Any]:
-    row: dict[str, Any] = msgspec.to_builtins(sample)
-    for nested, prefix in (("stages", ""), ("host_stages", "host_"), ("gpu", "gpu_"), ("config", "config.")):
-        values = row.pop(nested) or {}
-        row.update({f"{prefix}{name}": value for name, value in values.items()})
-    row["decode_per_token_ms"] = sample.decode_per_token_ms
-    row["flags"] = ",".join(row["flags"])
-    row["gpu_throttle"] = ",".join(row.get("gpu_throttle") or [])
-    for bulky in ("marks", "output_ids"):
-        row.pop(bulky)
-    return row
