@@ -1,0 +1,127 @@
+"""Statistics by ranks, for the rules that can be wrong by chance: trends, shifts, and how often chance does as much.
+
+Every rule that judges by chance takes ERROR for itself, divided further among what it looks at. There are five of
+them (decode-per-token-by-N where nothing was divided, cold-start, clock-drift, rank-skew, bimodal), so that sound
+measurements raise any of them in at most 5 % of all runs (benchmarks/audit_false_alarms.py).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from math import exp
+from statistics import NormalDist
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+
+ERROR = 0.01
+"""How often one rule may be wrong about sound measurements."""
+
+BINS = 200
+"""A long run is cut into so many pieces, each the median of its samples, before all pairs of them are compared."""
+
+
+@dataclass(frozen=True)
+class Trend:
+    """How values change along x: Sen's slope, its interval, and how likely chance trends as much (Mann and Kendall)."""
+
+    slope: float
+    low: float
+    high: float
+    p: float
+    x: Floats  # the pieces that were compared
+    y: Floats
+
+
+def trend(x: Floats, y: Floats, confidence: float) -> Trend | None:
+    """Theil's and Sen's slope with the interval by Sen (1968); None for fewer than eight pieces or no spread of x.
+
+    The variance of Kendall's S is widened by (1 + r)/(1 - r) where neighbouring residuals correlate by r > 0: a slowly
+    wandering clock is no trend.
+    """
+    x, y = binned(x, y)
+    n = len(x)
+    if n < 8 or x[0] == x[-1]:
+        return None
+    i, j = np.triu_indices(n, 1)
+    steps = x[j] - x[i]
+    rise = y[j] - y[i]
+    s = float(np.sign(rise[steps > 0]).sum())
+    slopes = np.sort(rise[steps > 0] / steps[steps > 0])
+    slope = float(np.median(slopes))
+    residual = y - slope * x
+    residual = residual - residual.mean()
+    power = float((residual**2).sum())
+    r = float((residual[1:] * residual[:-1]).sum() / power) if power > 0 else 0.0
+    variance = n * (n - 1) * (2 * n + 5) / 18 * max(1.0, (1 + r) / max(1e-3, 1 - r))
+    z = max(0.0, abs(s) - 1) / variance**0.5
+    reach = NormalDist().inv_cdf((1 + confidence) / 2) * variance**0.5
+    below = int(max(0, np.floor((len(slopes) - reach) / 2)))
+    above = int(min(len(slopes) - 1, np.ceil((len(slopes) + reach) / 2)))
+    return Trend(slope, float(slopes[below]), float(slopes[above]), 2 * (1 - NormalDist().cdf(z)), x, y)
+
+
+def binned(x: Floats, y: Floats, bins: int = BINS) -> tuple[Floats, Floats]:
+    """Values in the order of x, in at most so many pieces of equal count: the medians of each."""
+    order = np.argsort(x, kind="stable")
+    x, y = x[order], y[order]
+    if len(x) <= bins:
+        return x, y
+    cuts = np.linspace(0, len(x), bins + 1).astype(int)
+    pieces = list(pairwise(cuts))
+    return np.array([np.median(x[a:b]) for a, b in pieces]), np.array([np.median(y[a:b]) for a, b in pieces])
+
+
+def shift(one: Floats, other: Floats) -> tuple[float, float]:
+    """How much larger `one` is, by the medians, and how likely chance does as much (Mann and Whitney)."""
+    together = np.concatenate([one, other])
+    ranks = midranks(together)
+    n, m = len(one), len(other)
+    u = float(ranks[:n].sum()) - n * (n + 1) / 2
+    _, ties = np.unique(together, return_counts=True)
+    size = n + m
+    tied = float((ties.astype(float) ** 3 - ties).sum()) / (size * (size - 1)) if size > 1 else 0.0
+    variance = n * m / 12 * (size + 1 - tied)
+    if variance <= 0:
+        return 0.0, 1.0
+    z = max(0.0, abs(u - n * m / 2) - 0.5) / variance**0.5
+    return float(np.median(one) - np.median(other)), 2 * (1 - NormalDist().cdf(z))
+
+
+def signed_shift(differences: Floats) -> tuple[float, float]:
+    """The median of paired differences, and how likely chance puts it as far from 0 (Wilcoxon's signed ranks)."""
+    values = differences[differences != 0]
+    n = len(values)
+    if n < 6:
+        return 0.0, 1.0
+    ranks = midranks(np.abs(values))
+    above = float(ranks[values > 0].sum())
+    variance = float((ranks**2).sum()) / 4
+    z = max(0.0, abs(above - ranks.sum() / 2) - 0.5) / variance**0.5
+    return float(np.median(differences)), 2 * (1 - NormalDist().cdf(z))
+
+
+def midranks(values: Floats) -> Floats:
+    """Ranks from 1, equal values sharing the middle of theirs."""
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    return (last - (counts - 1) / 2)[inverse]
+
+
+def poisson_tail(count: int, expected: float) -> float:
+    """How likely at least so many rare, independent things happen when so many are expected."""
+    if count <= 0:
+        return 1.0
+    term = below = exp(-expected)
+    for k in range(1, count):
+        term *= expected / k
+        below += term
+    return max(0.0, 1.0 - below)
+
+
+def robust_sd(values: Floats) -> float:
+    """1.4826 times the median absolute deviation: the standard deviation of what isn't an outlier."""
+    return float(1.4826 * np.median(np.abs(values - np.median(values)))) if len(values) else 0.0

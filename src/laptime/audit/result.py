@@ -1,0 +1,76 @@
+"""An audit as a value: what was found, what each rule looked at, and what could not be judged. JSON laptime.audit/1."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+Severity = Literal["info", "warning", "severe"]
+
+SEVERITIES: tuple[Severity, ...] = ("severe", "warning", "info")
+"""Worst first: the order in which findings are shown."""
+
+EXAMPLES = 5
+"""How many samples (or configurations) a finding names."""
+
+
+class AuditPoint(msgspec.Struct, frozen=True):
+    """One point of a finding's picture: a label or a number on x, a value on y."""
+
+    x: float | str
+    y: float
+
+
+class AuditPicture(msgspec.Struct, frozen=True, kw_only=True):
+    """A small picture of a finding: points, a line through them or bars, with what its axes are called."""
+
+    kind: Literal["points", "bars"]
+    title: str
+    x: str
+    y: str
+    points: list[AuditPoint]
+    line: list[AuditPoint] = []  # a trend, a limit
+    expected: list[AuditPoint] = []  # the same figure as it should be, beside the points
+
+
+class AuditFinding(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that is wrong with these measurements: `count` of `of` units (samples, configurations) show it."""
+
+    code: str
+    severity: Severity
+    count: int
+    of: int
+    share: float  # count / of; 0 when of is 0
+    examples: list[str]  # the units by name with the figures that show it, at most EXAMPLES
+    reason: str  # what is wrong and how it shows, in a sentence or two
+    mend: str  # what to do about it
+    unit: str = "sample"  # what count counts
+    picture: AuditPicture | None = None
+
+
+class RuleRun(msgspec.Struct, frozen=True, kw_only=True):
+    """One rule: it looked at `of` units and found something or not; or it could not judge, and why."""
+
+    code: str
+    checks: str  # the question, in a few words
+    of: int = 0
+    fired: bool = False
+    could_not_judge: str | None = None  # "no column started_unix_ms"; None when it judged
+
+
+class AuditReport(msgspec.Struct, frozen=True, kw_only=True):
+    """All findings, worst first, and every rule. `clean`: no severe and no warning."""
+
+    schema: str = "laptime.audit/1"
+    source: str
+    samples: int
+    configs: int
+    findings: list[AuditFinding]
+    rules: list[RuleRun]
+    clean: bool
+
+    @property
+    def severe(self) -> bool:
+        """Whether a severe finding says that these measurements can't be used as they are (exit code 1)."""
+        return any(finding.severity == "severe" for finding in self.findings)
