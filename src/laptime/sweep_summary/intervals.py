@@ -1,0 +1,64 @@
+"""Intervals for many groups of values at once: of medians by order statistics, of ratios by Student's t."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from math import exp, sqrt
+
+import numpy as np
+
+from laptime.record import Interval
+from laptime.stats import median_interval
+from laptime.sweep_summary.calls import Reals
+
+CONFIDENCE = 0.95
+FEWEST_FOR_MEDIAN = 6
+"""Values below which a median has no 95 % interval from order statistics."""
+FEWEST_FOR_MEAN = 3
+"""Values below which a t interval says nothing: with two it is 12.7 standard errors wide on each side."""
+
+
+def column_medians(values: Reals) -> list[Interval | None]:
+    """The median of each column of `values` (n, columns) with its exact interval; NaN is no value.
+
+    As laptime.stats.median_interval (the sign test).
+    """
+    ordered = np.sort(values, axis=0)  # NaN goes last
+    counts = (len(values) - np.isnan(values).sum(axis=0)).tolist()
+    found: list[Interval | None] = []
+    for column, n in zip(ordered.T, counts, strict=True):
+        if n == 0:
+            found.append(None)
+            continue
+        middle = float(column[(n - 1) // 2] + column[n // 2]) / 2
+        ends = _median_ranks(n)
+        low, high = (None, None) if ends is None else (float(column[ends[0]]), float(column[ends[1]]))
+        found.append(Interval(middle, low, high, n))
+    return found
+
+
+def factor_interval(logs: Reals, confidence: float = CONFIDENCE) -> Interval:
+    """The geometric mean of factors from their independent logarithms, with Student's t interval.
+
+    The ends are None below FEWEST_FOR_MEAN. `logs` must not be empty.
+    """
+    n, mean = len(logs), float(logs.mean())
+    if n < FEWEST_FOR_MEAN:
+        return Interval(exp(mean), None, None, n)
+    half = t_quantile(n - 1, (1 + confidence) / 2) * float(logs.std(ddof=1)) / sqrt(n)
+    return Interval(exp(mean), exp(mean - half), exp(mean + half), n)
+
+
+@lru_cache(maxsize=4096)
+def t_quantile(freedom: int, share: float) -> float:
+    """The quantile of Student's t distribution."""
+    from scipy.special import stdtrit  # scipy.stats takes a second to import
+
+    return float(stdtrit(freedom, share))
+
+
+@lru_cache(maxsize=4096)
+def _median_ranks(n: int) -> tuple[int, int] | None:
+    """The places, from 0, of the ends of the interval of n ordered values' median."""
+    places = median_interval(np.arange(n, dtype=np.float64), CONFIDENCE)
+    return None if places.low is None or places.high is None else (int(places.low), int(places.high))

@@ -1,0 +1,59 @@
+"""A frame of samples in, a SweepSummary out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from laptime.record import Scalar
+from laptime.sweep_summary.calls import usable_calls
+from laptime.sweep_summary.config_rows import config_rows, input_cells
+from laptime.sweep_summary.drift import drift
+from laptime.sweep_summary.effects import interactions, knob_effects
+from laptime.sweep_summary.front import pareto_front
+from laptime.sweep_summary.knobs import varying
+from laptime.sweep_summary.matched import make_grid
+from laptime.sweep_summary.ranges import crop_ranges, tier_ranges
+from laptime.sweep_summary.result import SweepSummary
+
+if TYPE_CHECKING:
+    import polars as pl
+
+NOTHING: Mapping[str, int] = {}
+NO_PLAN: Mapping[str, Mapping[str, Scalar]] = {}
+
+
+def summarise_sweep(
+    frame: pl.DataFrame,
+    failures: Mapping[str, int] = NOTHING,
+    configs: Mapping[str, Mapping[str, Scalar]] = NO_PLAN,
+) -> SweepSummary:
+    """Summarise the samples of a sweep, one row a sample with the columns of laptime.runs.Run.frame().
+
+    Only config_id, sample_id and total_ms are needed; what other columns would say is left out with them. failures:
+    config_id -> calls that failed. configs: config_id -> the configuration as planned, so that one that never yielded
+    a sample has a row with its knobs, too. Works on a frame without rows.
+
+    Raises LaptimeError when a column that is needed is missing.
+    """
+    calls = usable_calls(frame)
+    cells = input_cells(calls)
+    rows = config_rows(calls, cells, failures, configs)
+    known = [row for row in rows if row.config or row.samples]  # of a failed one that is not planned nothing is known
+    knobs = varying([row.config for row in known])
+    known.sort(key=lambda row: (knobs.codes(row.config), row.config_id))
+    rows = known + [row for row in rows if not (row.config or row.samples)]
+    grid = make_grid(calls, cells, knobs)
+    front, near = pareto_front(rows)
+    return SweepSummary(
+        knobs=knobs.levels,
+        tied=knobs.tied,
+        rows=rows,
+        effects=knob_effects(grid, knobs),
+        interactions=interactions(grid, knobs),
+        ranges=tier_ranges(calls),
+        crop_ranges=crop_ranges(calls),
+        pareto=front,
+        near_pareto=near,
+        drift=drift(calls),
+    )
