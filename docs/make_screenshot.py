@@ -1,11 +1,15 @@
 """Open a page in headless Chromium and write what it looks like as PNG: the pictures of the README are made by it.
 
+A run folder or a table of samples will do, too: `laptime report` makes its page first.
+
 python docs/make_screenshot.py page.html picture.png --width 1280 --height 900 --dark
+python docs/make_screenshot.py runs/sweep docs/campaign.png --width 1100 --height 1430
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import tempfile
 from pathlib import Path
 
@@ -14,7 +18,7 @@ from selenium import webdriver
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description="Write a screenshot of an HTML page.")
-    arguments.add_argument("page", type=Path)
+    arguments.add_argument("page", type=Path, help="an HTML file, a run folder, or a table of samples")
     arguments.add_argument("picture", type=Path)
     arguments.add_argument("--width", type=int, default=1280)
     arguments.add_argument("--height", type=int, default=0, help="0: the whole page")
@@ -27,11 +31,27 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as profile:
         browser = start(asked.chromium, asked.chromedriver, profile)
         try:
+            page = page_of(asked.page, Path(profile))
             asked.picture.write_bytes(
-                picture(browser, asked.page, asked.width, asked.height, asked.scale, asked.dark, asked.script)
+                picture(browser, page, asked.width, asked.height, asked.scale, asked.dark, asked.script)
             )
         finally:
             browser.quit()
+
+
+def page_of(place: Path, scratch: Path) -> Path:
+    """The HTML file itself, or the page that `laptime report` makes of a run."""
+    if place.suffix == ".html":
+        return place
+    from laptime.cli.main import main as laptime
+
+    with contextlib.redirect_stdout(None):
+        try:
+            laptime(["report", str(place), "--out", str(scratch / "report.html")])
+        except SystemExit as ended:
+            if ended.code:
+                raise
+    return scratch / "report.html"
 
 
 def start(chromium: str, chromedriver: str, profile: str) -> webdriver.Chrome:
