@@ -14,7 +14,8 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
-PAGES = ("README.md", "docs/method.md")
+PAGES = ("README.md", "docs/method.md", "docs/what-knobs-buy.md")
+DATA = ROOT / "benchmarks" / "data"
 LONG_RUNS = ("qwen3-4b-long", "qwen3-4b-static-long", "molmoe-1b", "qwen2.5-vl-3b")
 RUNS = (*LONG_RUNS, "qwen3-4b", "qwen3-4b-static")
 
@@ -155,6 +156,29 @@ def overhead() -> str:
     return "\n".join(lines) + f"\n\n{machine(made)}.\n"
 
 
+def knobs() -> str:
+    """What each level of each knob multiplies each stage by."""
+    from laptime.frame import read_frame
+    from laptime.sweep_summary import summarise_sweep
+
+    summary = summarise_sweep(read_frame(DATA / "molmoe-1b-h200.parquet"))
+    stages = ("vision", "prefill", "decode", "total")
+    lines = ["| knob | from | to | " + " | ".join(stages) + " |", "|---|---|---|---|---|---|---|"]
+    effects = {(effect.knob, effect.stage): effect for effect in summary.effects}
+    for knob in dict.fromkeys(effect.knob for effect in summary.effects):
+        for number, level in enumerate(effects[knob, "total"].levels):
+            cells = []
+            for stage in stages:
+                ratio = effects[knob, stage].levels[number].ratio
+                cells.append(f"{ratio.value:.3f}× ({ratio.low:.3f}–{ratio.high:.3f})")
+            base = effects[knob, "total"].base
+            lines.append(f"| {knob.replace('_', ' ')} | {base} | {level.value} | " + " | ".join(cells) + " |")
+    made = json.loads((DATA / "molmoe-1b-h200.run.json").read_text(encoding="utf-8"))
+    samples = sum(row.samples for row in summary.rows)
+    note = f"{len(summary.rows)} configurations, {samples} samples; {machine(made)}"
+    return "\n".join(lines) + f"\n\n{note}. 95 % intervals over inputs.\n"
+
+
 BLOCKS: dict[str, Callable[[], str]] = {
     "observer": observer,
     "observer-short": observer_short,
@@ -162,6 +186,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "truth-short": truth_short,
     "subtraction": subtraction,
     "overhead": overhead,
+    "knobs": knobs,
 }
 
 
