@@ -30,6 +30,8 @@ from laptime.runs import FILES, RunInfo, load_run, read_info, readable_json
 from laptime.summary import Summary
 
 WORKER = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+LEFTOVER = re.compile(r"\..+\.\d+\.tmp")
+"""What a process killed within write_atomically leaves behind."""
 
 
 class RunFolder:
@@ -112,7 +114,7 @@ def check_free(path: str | Path, *, resume: bool = False) -> None:
         if not resume:
             raise LaptimeError(f"{folder} already holds a run; choose another --out or remove it")
         read_info(folder)
-    elif folder.is_dir() and any(folder.iterdir()):
+    elif folder.is_dir() and not all(LEFTOVER.fullmatch(entry.name) for entry in folder.iterdir()):
         raise LaptimeError(f"{folder} is not empty and holds no run; choose another --out")
     probe = folder
     while not probe.exists():

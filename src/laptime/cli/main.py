@@ -28,10 +28,19 @@ def application() -> Typer:
     """The verbs. Built when they are needed: typer takes longer to import than a small trace to read."""
     import typer
 
+    from laptime.cli.audit import audit
+    from laptime.cli.budget import budget
     from laptime.cli.compare import compare
     from laptime.cli.env import env
+    from laptime.cli.evaluate import evaluate
+    from laptime.cli.export import export
+    from laptime.cli.fit import fit
+    from laptime.cli.merge import merge
+    from laptime.cli.predict import predict
     from laptime.cli.profile import profile
+    from laptime.cli.remedy import remedy
     from laptime.cli.report import report
+    from laptime.cli.sweep import sweep
     from laptime.cli.trace import trace
 
     app = typer.Typer(
@@ -43,9 +52,18 @@ def application() -> Typer:
         rich_markup_mode=None,
     )
     app.command("profile")(profile)
+    app.command("sweep")(sweep)
+    app.command("merge")(merge)
     app.command("report")(report)
+    app.command("audit")(audit)
     app.command("compare")(compare)
     app.command("trace")(trace)
+    app.command("remedy")(remedy)
+    app.command("fit")(fit)
+    app.command("evaluate")(evaluate)
+    app.command("predict")(predict)
+    app.command("budget")(budget)
+    app.command("export")(export)
     app.command("env")(env)
 
     @app.callback(invoke_without_command=True)

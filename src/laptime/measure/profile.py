@@ -12,6 +12,7 @@ import torch
 
 from laptime.errors import LaptimeError
 from laptime.measure.environment import describe
+from laptime.measure.generation import compiles, generation_arguments
 from laptime.measure.session import Input, Plan, Progress, measure
 from laptime.measure.stage_timer import StageTimer
 from laptime.measure.subtract import subtract
@@ -82,7 +83,12 @@ def prepare(request: Request) -> Prepared:
     image_size = request.image_size
     if image_size is None and loaded.is_vlm and request.data is None:
         image_size = DEFAULT_IMAGE_SIZE
-    generation = _generation_arguments(request)
+    generation = generation_arguments(
+        new_tokens=request.new_tokens,
+        cache=request.cache,
+        compile=request.compile,
+        prefill_chunk=request.prefill_chunk,
+    )
     if request.data is None:
         # A fixed number of tokens per call, whatever a random or a talkative model would say: EOS is ignored.
         model.generation_config.eos_token_id = None
@@ -94,7 +100,7 @@ def prepare(request: Request) -> Prepared:
         "dtype": str(next(model.parameters()).dtype).removeprefix("torch."),
         "attention": getattr(model.config, "_attn_implementation", None),
         "cache": request.cache or "dynamic",
-        "compile": _compiles(request, device),
+        "compile": compiles(cache=request.cache, compile=request.compile, device=device),
         "prefill_chunk": request.prefill_chunk,
         "batch": request.batch,
         "prompt_tokens": None if request.data else request.prompt_tokens,
@@ -191,21 +197,6 @@ def _workload(
             new_tokens=request.new_tokens,
         )
         yield f"{number:04d}", dict(made.kwargs)
-
-
-def _generation_arguments(request: Request) -> dict[str, Any]:
-    arguments: dict[str, Any] = {"max_new_tokens": request.new_tokens, "do_sample": False}
-    if request.cache is not None:
-        arguments["cache_implementation"] = request.cache
-    if not request.compile:
-        arguments["disable_compile"] = True
-    if request.prefill_chunk is not None:
-        arguments["prefill_chunk_size"] = request.prefill_chunk
-    return arguments
-
-
-def _compiles(request: Request, device: torch.device) -> bool:
-    return request.compile and request.cache is not None and device.type != "cpu"
 
 
 def _check(request: Request) -> None:

@@ -79,7 +79,12 @@ def _measure(
 ) -> SessionEnd:
     samples: list[Sample] = []
     started = time.monotonic()
-    warm, steady = _warm_up(timer, inputs[0], plan, sink, progress)
+    warm: list[Sample] = []
+    for sample in warm_up(timer, inputs[0], plan):
+        warm.append(sample)
+        sink(sample)
+        progress("warm-up", len(warm), plan.max_warmups)
+    steady = is_steady(warm, plan)
     stopped: StopReason = "max-repeats"
     repeats = 0
     for repeat in range(plan.max_repeats):
@@ -88,7 +93,7 @@ def _measure(
                 stopped = "time-limit"
                 break
             timer.label(item.sample_id, repeat, () if steady else ("cold",))
-            sample = _one(timer, item, plan)
+            sample = call(timer, item, plan)
             samples.append(sample)
             sink(sample)
             if beside is not None:
@@ -122,20 +127,32 @@ def quiet_collector() -> Iterator[None]:
         gc.unfreeze()
 
 
-def _warm_up(timer: StageTimer, item: Input, plan: Plan, sink: Sink, progress: Progress) -> tuple[list[Sample], bool]:
-    """Call until STEADY_WINDOW calls in a row agree; at most `max_warmups`. Repeats are numbered -1, -2, ..."""
+def warm_up(timer: StageTimer, item: Input, plan: Plan, first: int = -1, step: int = 1) -> Iterator[Sample]:
+    """Call, flagged `cold`, until the last calls agree; at most `max_warmups` times.
+
+    Repeats are numbered `first`, `first - step`, ...: negative, so that no measured sample has one of them.
+    """
     warm: list[Sample] = []
-    while len(warm) < plan.max_warmups:
-        timer.label(item.sample_id, -1 - len(warm), ("cold",))
-        warm.append(_one(timer, item, plan))
-        sink(warm[-1])
-        progress("warm-up", len(warm), plan.max_warmups)
-        newest = warm[-STEADY_WINDOW:]
-        if len(newest) == STEADY_WINDOW and not any("recompiled" in s.flags for s in newest):
-            totals = [s.stages.total_ms for s in newest]
-            if max(totals) - min(totals) <= STEADY_SPREAD * min(totals):
-                return warm, True
-    return warm, plan.max_warmups == 0 or _no_trend(warm)
+    for repeat in range(first, first - step * plan.max_warmups, -step):
+        timer.label(item.sample_id, repeat, ("cold",))
+        warm.append(call(timer, item, plan))
+        yield warm[-1]
+        if _agree(warm):
+            return
+
+
+def is_steady(warm: Sequence[Sample], plan: Plan) -> bool:
+    """Whether a warm-up of these calls is over: the last ones agree, or there is noise but no trend."""
+    return plan.max_warmups == 0 or _agree(warm) or _no_trend(warm)
+
+
+def _agree(warm: Sequence[Sample]) -> bool:
+    """The last STEADY_WINDOW calls lie within STEADY_SPREAD and compiled nothing."""
+    newest = warm[-STEADY_WINDOW:]
+    if len(newest) < STEADY_WINDOW or any("recompiled" in s.flags for s in newest):
+        return False
+    totals = [s.stages.total_ms for s in newest]
+    return max(totals) - min(totals) <= STEADY_SPREAD * min(totals)
 
 
 def _no_trend(warm: Sequence[Sample]) -> bool:
@@ -150,7 +167,8 @@ def _no_trend(warm: Sequence[Sample]) -> bool:
     return min(s.stages.total_ms for s in early) <= floor * (1 + STEADY_SPREAD)
 
 
-def _one(timer: StageTimer, item: Input, plan: Plan) -> Sample:
+def call(timer: StageTimer, item: Input, plan: Plan) -> Sample:
+    """One timed generate() of this input. Raises LaptimeError when the device runs out of memory."""
     if plan.cache_policy == "empty":
         gc.collect()
         if timer.device.type == "cuda":

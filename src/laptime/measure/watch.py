@@ -143,11 +143,20 @@ def compiled_graphs() -> int:
 
 
 def _foreign_cpu_s() -> float | None:
-    """Seconds of processor time that others than this process have used since boot; None where it can't be read."""
+    """Seconds of processor time that others than this process have used since boot; None where it can't be read.
+
+    Only the cores that this process may run on count: who works beside it on others, pinned there, is no disturbance.
+    """
     with suppress(OSError, ValueError, IndexError):
-        fields = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
-        user, nice, system, _idle, _iowait, irq, softirq = (int(f) for f in fields[:7])
+        lines = [line.split() for line in Path("/proc/stat").read_text().split("\n") if line.startswith("cpu")]
+        mine = {f"cpu{core}" for core in os.sched_getaffinity(0)}
+        busy = sum(_busy_ticks(fields) for name, *fields in lines if name in mine) / os.sysconf("SC_CLK_TCK")
         own = os.times()
-        busy = (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
         return busy - own.user - own.system - own.children_user - own.children_system
     return None
+
+
+def _busy_ticks(fields: list[str]) -> int:
+    """Of one core's line in /proc/stat: user, nice, system, irq and softirq."""
+    user, nice, system, _idle, _iowait, irq, softirq = (int(field) for field in fields[:7])
+    return user + nice + system + irq + softirq
