@@ -4,7 +4,7 @@ A knob of three values beside another of three; a call's time is its configurati
 input may react to the knob more or less than others (`reaction`): then its calls under the nine settings are not nine
 pieces of news. Coverage is how often the 95 % interval of the knob's ratio holds the true one; width is its median
 width. "every pair" is the same interval over all pairs as if each were news; "bootstrap" draws inputs, as whole
-clusters, 400 times.
+clusters, 400 times. Sweeps whose visits have noise of their own are those of visited_sweep.py.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from laptime.sweep_summary.effects import WORTH_SAYING
 from laptime.sweep_summary.intervals import CONFIDENCE, factor_interval
 from laptime.sweep_summary.matched import unit_values
 from recorded import record
+from visited_sweep import visited
 
 Reals = npt.NDArray[np.float64]
 Way = Callable[[Reals, np.random.Generator], tuple[float, float]]
@@ -155,6 +156,7 @@ def false_interactions(draw: np.random.Generator, simulations: int) -> dict[str,
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--simulations", type=int, default=2000)
+    parser.add_argument("--visited", type=int, default=150, help="simulations of each sweep with visits")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     draw = np.random.default_rng(options.seed)
@@ -163,6 +165,8 @@ def main() -> None:
         "ratios": ratios(draw, options.simulations),
         "accuracies": scores(draw, options.simulations),
         "false_interactions": false_interactions(draw, options.simulations),
+        "visited_simulations": options.visited,
+        "visited": visited(options.visited, options.seed),
     }
     environment = {"python": platform.python_version(), "numpy": np.__version__, "platform": platform.platform()}
     print(record("sweep_intervals", figures, environment).name)

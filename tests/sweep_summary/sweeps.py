@@ -49,3 +49,38 @@ def sweep(
         row |= {"started_unix_ms": 1e12 + 1000.0 * number}
         rows.append(row | {f"config.{name}": value for name, value in config.items()})
     return pl.DataFrame(rows)
+
+
+def visited_sweep(
+    grid: Mapping[str, Sequence[Any]],
+    rule: Rule = ten_times,
+    *,
+    rounds: int,
+    repeats: int = 1,
+    inputs: int = 8,
+    visit_noise: float = 0.0,
+    noise: float = 0.005,
+    between_inputs: float = 0.3,
+    seed: int = 0,
+) -> pl.DataFrame:
+    """A sweep as `laptime sweep` orders it, with a warm-up in each visit; a visit's calls share its deviation.
+
+    The spreads are of logarithms. Only the total is known.
+    """
+    draw = np.random.default_rng(seed)
+    size = draw.normal(0, between_inputs, inputs)
+    configs = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
+    pairs = [(unit, repeat) for repeat in range(repeats) for unit in range(inputs)]
+    rows: list[dict[str, Any]] = []
+    for number in range(rounds):
+        share = pairs[len(pairs) * number // rounds : len(pairs) * (number + 1) // rounds]
+        for c in draw.permutation(len(configs)):
+            config, deviation = configs[c], draw.normal(0, visit_noise)
+            for unit, repeat in [(share[0][0], -1 - number), *share]:
+                plain = sum(rule(config, s) for s in STAGES)
+                ms = float(plain * np.exp(size[unit] + deviation + draw.normal(0, noise))) * (2 if repeat < 0 else 1)
+                row = {"config_id": config_id(config), "sample_id": f"{unit:04d}", "repeat": repeat, "total_ms": ms}
+                row |= {"worker": "0", "started_unix_ms": 1e12 + 1000.0 * len(rows)}
+                row |= {"flags": "cold" if repeat < 0 else ""}
+                rows.append(row | {f"config.{name}": value for name, value in config.items()})
+    return pl.DataFrame(rows)

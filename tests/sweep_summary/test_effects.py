@@ -112,9 +112,11 @@ def test_few_inputs_with_many_repeats_speak_of_these_inputs() -> None:
 
 def test_the_interval_is_students_over_inputs() -> None:
     frame = sweep({"batch": [1, 2], "top_k": [1, 2]}, noise=0.1, inputs=20, seed=3)
+    frame = frame.sort("sample_id", "config_id").drop("started_unix_ms")  # each call is a visit of its own
     (level,) = effect(summarise_sweep(frame), "batch", "total").levels
     logs = frame.with_columns(log=pl.col("total_ms").log()).group_by("sample_id", "config.batch").agg(pl.mean("log"))
     sides = [logs.filter(pl.col("config.batch") == value).sort("sample_id")["log"].to_numpy() for value in (1, 2)]
+    assert effect(summarise_sweep(frame), "batch", "total").visit_noise == "not shared"
     expected = ttest_1samp(sides[1] - sides[0], 0).confidence_interval(0.95)
     assert np.log([level.ratio.low, level.ratio.high]) == pytest.approx([expected.low, expected.high])
     assert level.ratio.n == 20

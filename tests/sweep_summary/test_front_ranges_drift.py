@@ -16,7 +16,7 @@ from laptime.stats import quantile
 from laptime.sweep_summary import summarise_sweep
 from laptime.sweep_summary.front import pareto_front
 from laptime.sweep_summary.result import ConfigRow
-from tests.sweep_summary.sweeps import PARTS, sweep
+from tests.sweep_summary.sweeps import PARTS, sweep, visited_sweep
 
 
 def point(name: str, right: Interval | float | None, ms: Interval | float) -> ConfigRow:
@@ -158,6 +158,29 @@ def test_a_line_is_theil_and_sens() -> None:
     span = x[-1] - x[0]
     assert np.log(drift.trend.value) == pytest.approx(slope * span)
     assert np.log([drift.trend.low, drift.trend.high]) == pytest.approx([low * span, high * span], abs=0.003)
+
+
+@pytest.mark.parametrize(("rounds", "repeats"), [(3, 3), (2, 1), (3, 2)])
+def test_a_small_rise_is_found_though_inputs_differ_in_size(rounds: int, repeats: int) -> None:
+    """1.5 % from the first call to the last, beside inputs that differ by 50 %; also where rounds have their own."""
+    grid = {"top_k": [2, 4, 8], "blocks": [8, 12, 16], "tier": ["low", "medium", "high"]}
+    frame = visited_sweep(grid, rounds=rounds, repeats=repeats, inputs=22, between_inputs=0.5, noise=0.004)
+    time = pl.col("started_unix_ms")
+    share = (time - time.min()) / (time.max() - time.min())
+    still, rising = (
+        summarise_sweep(frame.with_columns(pl.col("total_ms") * (1 + r * share))).drift for r in (0, 0.015)
+    )
+    assert still is not None
+    assert still.trend is not None
+    assert rising is not None
+    assert rising.trend is not None
+    assert still.trend.low is not None
+    assert still.trend.high is not None
+    assert still.trend.low < 1 < still.trend.high
+    assert rising.trend.low is not None
+    assert rising.trend.low > 1.005
+    assert rising.trend.value == pytest.approx(1.0146, abs=0.004)
+    assert all(abs(point.ratio.value - 1) < 0.02 for point in rising.points)  # what inputs differ by is out
 
 
 def test_no_drift_no_trend() -> None:

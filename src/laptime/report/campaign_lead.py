@@ -5,7 +5,7 @@ from __future__ import annotations
 from laptime.report.campaign_data import effect_stages
 from laptime.report.campaign_view import CampaignView
 from laptime.report.html import Html, chart, details, join, note, tag
-from laptime.report.knob_words import ONE_STRETCH, interaction_words, stage_title
+from laptime.report.knob_words import interaction_words, stage_title, visit_words
 from laptime.sweep_summary.result import SweepSummary
 
 INTERACTIONS_SHOWN = 3
@@ -25,6 +25,7 @@ def campaign_lead(view: CampaignView) -> Html:
             "no effect to show. Sweep at least two values of a knob."
         )
     by_repeats = any(effect.over == "repeats" for effect in summary.effects)
+    visits = visit_words(summary)
     return tag(
         "div",
         tag(
@@ -40,12 +41,13 @@ def campaign_lead(view: CampaignView) -> Html:
         note("Too few inputs for intervals (six are needed): these ratios may be chance.", kind="warning")
         if not any(level.ratio.low is not None for effect in summary.effects for level in effect.levels)
         else None,
-        note(ONE_STRETCH, kind="warning") if view.rounds == 1 else None,
+        note(visits[0], kind="warning") if visits and visits[1] else None,
         chart("effects", "For each knob and level the ratio against the base level, with its 95 % interval"),
         tag(
             "p",
             "Ratio against the base level, matched: the same samples under the same values of every other knob. "
             "Line: 95 % interval; grey: no difference shown."
+            + (f" {visits[0]}" if visits and not visits[1] else "")
             + (" Few inputs: the intervals come from repeats and speak of these inputs only." * by_repeats),
             class_="hero-note",
         ),

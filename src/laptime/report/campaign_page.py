@@ -154,7 +154,7 @@ def _drift_section(view: CampaignView) -> Html | None:
     return section(
         "Over the run",
         note(f"{words}.") if words else None,
-        chart("drift", "Total against its configuration's median over the run"),
+        chart("drift", "Total over the run, once configuration and input are taken out"),
         id="drift-section",
         lead="How long calls took against the median of their own configuration, by stretches; band: 95 % interval"
         + ("; dashes: trend." if drift.trend else ".")

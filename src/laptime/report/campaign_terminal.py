@@ -14,7 +14,6 @@ from laptime.audit.result import AuditReport
 from laptime.report.audit_notes import audit_line
 from laptime.report.campaign_view import CampaignView, FailedConfig
 from laptime.report.knob_words import (
-    ONE_STRETCH,
     by_strength,
     config_text,
     drift_words,
@@ -25,6 +24,7 @@ from laptime.report.knob_words import (
     ratio_ends,
     ratio_text,
     surely_differs,
+    visit_words,
 )
 from laptime.report.plain_text import counted, one_line, shortened
 from laptime.report.quantities import KEEP_TOGETHER, NOTHING, interval_ends, percent, text
@@ -131,9 +131,9 @@ def _remarks(view: CampaignView) -> Iterable[Text]:
     )
     for interaction in [one for one in view.summary.interactions if one.stage == "total"][:2]:
         yield Text(f"{interaction_words(interaction)}.")
-    if view.rounds == 1:
-        yield Text(ONE_STRETCH, style="yellow")
-    elif words := drift_words(view.summary):
+    if visits := visit_words(view.summary):
+        yield Text(visits[0], style="yellow" if visits[1] else "")
+    if view.rounds != 1 and (words := drift_words(view.summary)):
         yield Text(f"{words}.")
     yield from _failures(view.failed, view.summary)
     if view.audit is not None:

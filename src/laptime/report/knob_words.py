@@ -134,10 +134,29 @@ def interaction_words(interaction: Interaction) -> str:
     )
 
 
-ONE_STRETCH = (
-    "Each configuration was measured in one stretch of time (one round), so what changed meanwhile can pass for a "
-    "knob's effect, and the intervals don't know of it: measure in three rounds or more."
-)
+def visit_words(summary: SweepSummary) -> tuple[str, bool] | None:
+    """What the intervals know of the noise that all calls of one visit share, and whether that is a warning."""
+    known = {effect.visit_noise for effect in summary.effects}
+    if "unknown" in known:
+        return (
+            "Each configuration was measured in one stretch of time (one round), so what changed meanwhile can pass "
+            "for a knob's effect, and the intervals don't know of it: measure in two rounds or more.",
+            True,
+        )
+    if "bounded by settings" in known:
+        return (
+            "One round: visits can't be told from configurations, so the intervals are bounded by what the other knobs "
+            "leave unexplained; measure in two rounds or more for narrower ones.",
+            True,
+        )
+    total = next((one.sd for one in summary.visit_noise if one.stage == "total" and one.known == "estimated"), None)
+    if total is None:
+        return None
+    share = number(total * 100, 2)
+    return (
+        f"Visits to one configuration differ by {share}{KEEP_TOGETHER}% in the total; the intervals hold that.",
+        False,
+    )
 
 
 def drift_words(summary: SweepSummary) -> str | None:

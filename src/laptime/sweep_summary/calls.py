@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from laptime.errors import LaptimeError
 from laptime.record import LEFT_OUT, STAGES, Scalar
+from laptime.sweep_summary.visit_codes import visit_codes
 
 if TYPE_CHECKING:
     import polars as pl
@@ -27,7 +28,11 @@ Reals = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Calls:
-    """The usable calls of a sweep. Columns of `frame`: `config` and `input` (codes), FIGURES and PLAIN as float64.
+    """The usable calls of a sweep.
+
+    Columns of `frame`: `config`, `input` and `visit` (codes), FIGURES and PLAIN as float64.
+
+    A visit is a worker's stay at a configuration (laptime.sweep_summary.visit_codes).
 
     `inputs`: how many codes of inputs there are. The lists go by the configuration's code. `left_out` counts calls
     that were measured but not used.
@@ -72,6 +77,7 @@ def usable_calls(frame: pl.DataFrame) -> Calls:
             level.cast(pl.Int8).alias("level"),
             *(_real(name, frame) for name in (*FIGURES, *PLAIN)),
         )
+        coded = coded.with_columns(_visits(coded, frame, warm_up).alias("visit"))
     except pl.exceptions.PolarsError as error:
         raise LaptimeError(f"the samples' columns are not as expected: {str(error).splitlines()[0]}") from error
     first = frame.unique("config_id", keep="first", maintain_order=True)
@@ -113,6 +119,24 @@ def _names(frame: pl.DataFrame, settings: list[str]) -> list[pl.Expr]:
         (pl.coalesce(pl.col(name).cast(pl.String), other) if name in frame.columns else other).alias(name)
         for name, other in made.items()
     ]
+
+
+def _visits(coded: pl.DataFrame, frame: pl.DataFrame, warm_up: pl.Expr) -> pl.Series:
+    """Each row's visit. Without a column `worker` one worker measured all."""
+    import polars as pl
+
+    worker = pl.lit(0, pl.Int64)
+    if "worker" in frame.columns:
+        worker = pl.col("worker").cast(pl.String).fill_null("").cast(pl.Categorical).to_physical().cast(pl.Int64)
+    beside = frame.select("config_id", worker.alias("worker"), warm_up.alias("warm_up"))
+    return pl.Series(
+        visit_codes(
+            coded["config"].to_numpy(),
+            beside["worker"].to_numpy(),
+            coded["started_unix_ms"].fill_null(0.0).to_numpy(),
+            beside["warm_up"].to_numpy(),
+        )
+    )
 
 
 def _code(name: str, frame: pl.DataFrame) -> pl.Expr:

@@ -52,6 +52,7 @@ def config_rows(
         *(pl.col(name).quantile(0.95, "linear") for name in TIMES),
         *(pl.col(name).mean() for name in ("output_tokens", "crops", "image_tokens")),
         pl.col("memory_peak_bytes").max(),
+        pl.col("visit").n_unique(),
     )
     by_code = {row["config"]: row for row in sides.iter_rows(named=True)}
     rows = []
@@ -73,6 +74,7 @@ def config_rows(
                 all_flagged=calls.all_flagged[code],
                 failures=failures.get(config_id, 0),
                 inputs=len(per_input),
+                visits=side["visit"] or 0,
                 over="repeats" if repeats else "samples",
                 stages={name: found for name in JUDGED if (found := named[f"{name}_ms"]) is not None},
                 p95_ms={name: value for name in JUDGED if (value := side[f"{name}_ms"]) is not None},

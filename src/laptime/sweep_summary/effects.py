@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from math import comb, exp, log
 
 import numpy as np
@@ -11,20 +13,46 @@ from laptime.sweep_summary.calls import JUDGED, Codes, Reals
 from laptime.sweep_summary.intervals import CONFIDENCE, factor_interval
 from laptime.sweep_summary.knobs import Knobs
 from laptime.sweep_summary.matched import Grid, Pairs, levels_against_base, pairs_of, unit_values
-from laptime.sweep_summary.result import Interaction, KnobEffect, Level, RatioAt
+from laptime.sweep_summary.result import Interaction, KnobEffect, Level, RatioAt, VisitNoiseKnown
+from laptime.sweep_summary.visit_noise import Noise
+from laptime.sweep_summary.visits import Shared
 
 WORTH_SAYING = 1.10
 """A ratio that changes by this factor between values of another knob is reported."""
 
 
-def knob_effects(grid: Grid, knobs: Knobs) -> list[KnobEffect]:
+@dataclass(frozen=True)
+class VisitShare:
+    """What visits add to a stage's intervals. `variance`: per configuration, of its mean over units (Shared, Noise)."""
+
+    known: VisitNoiseKnown
+    variance: Reals
+    freedom: float
+
+
+def visit_shares(
+    shared: Shared, noises: Mapping[str, Noise], *, of_interactions: bool = False
+) -> dict[str, VisitShare]:
+    """Each stage's share of visits in a configuration's mean over units.
+
+    of_interactions: a bound that holds the interactions themselves can't judge them, so it is unknown to them.
+    """
+    found = {}
+    for stage, noise in noises.items():
+        blind = of_interactions and noise.holds_interactions
+        variance = shared.covariance * (0.0 if blind else noise.variance)
+        found[stage] = VisitShare(known="unknown" if blind else noise.known, variance=variance, freedom=noise.freedom)
+    return found
+
+
+def knob_effects(grid: Grid, knobs: Knobs, shares: Mapping[str, VisitShare]) -> list[KnobEffect]:
     """For each knob and stage every level against the base, the knob's first value.
 
     Matched: a pair shares the input and the value of every other knob. The logarithms of the pairs' ratios are
     averaged evenly over the settings of the other knobs, which gives one value for each input; the ratio is the
-    geometric mean of these, with its t interval. So the interval is about inputs: how far the figure would move with
-    other inputs of this kind. The settings are taken as they are; how much the ratio differs among them is `lowest`
-    and `highest`, and interactions().
+    geometric mean of these, with its t interval. So the interval is about inputs and visits: how far the figure would
+    move with other inputs of this kind, measured in other visits. The settings are taken as they are; how much the
+    ratio differs among them is `lowest` and `highest`, and interactions().
 
     Why a mean: it is one figure for any number of inputs and settings, and a knob's steps multiply to its whole. Why
     t: it holds for inputs that react differently, where an interval over all pairs does not, and for eight inputs,
@@ -34,13 +62,23 @@ def knob_effects(grid: Grid, knobs: Knobs) -> list[KnobEffect]:
     for knob, values in knobs.levels.items():
         pairs = [(level, pairs_of(grid, knob, base, level)) for base, level in levels_against_base(values)]
         for stage in JUDGED:
-            levels = [made for code, p in pairs if (made := _level(grid, stage, values[code], p)) is not None]
+            share = shares[stage]
+            levels = [made for code, p in pairs if (made := _level(grid, stage, values[code], p, share)) is not None]
             if levels:
-                found.append(KnobEffect(knob=knob, stage=stage, base=values[0], levels=levels, over=grid.over))
+                found.append(
+                    KnobEffect(
+                        knob=knob,
+                        stage=stage,
+                        base=values[0],
+                        levels=levels,
+                        over=grid.over,
+                        visit_noise=share.known,
+                    )
+                )
     return found
 
 
-def interactions(grid: Grid, knobs: Knobs) -> list[Interaction]:
+def interactions(grid: Grid, knobs: Knobs, shares: Mapping[str, VisitShare]) -> list[Interaction]:
     """The ratios that differ by more than WORTH_SAYING between two values of another knob, surely, strongest first.
 
     Surely: the interval of the change, matched as the ratio is, leaves out 1. It is at 1 - 5 % / m, for the m pairs of
@@ -55,16 +93,17 @@ def interactions(grid: Grid, knobs: Knobs) -> list[Interaction]:
                 if other == knob:
                     continue
                 for stage in JUDGED:
-                    found = _interaction(grid, stage, (knob, values[level], values[base]), pairs, other, its)
+                    asked = (knob, values[level], values[base])
+                    found = _interaction(grid, stage, asked, pairs, other, its, shares[stage])
                     key = (stage, frozenset((knob, other)))
                     if found and (key not in strongest or found.change.value > strongest[key].change.value):
                         strongest[key] = found
     return sorted(strongest.values(), key=lambda i: -i.change.value)
 
 
-def _level(grid: Grid, stage: str, value: Scalar, pairs: Pairs) -> Level | None:
+def _level(grid: Grid, stage: str, value: Scalar, pairs: Pairs, share: VisitShare) -> Level | None:
     differences = _differences(grid, stage, pairs)
-    ratio = _factor(differences)
+    ratio = _factor(differences, _rows(grid, pairs), share)
     if ratio is None:
         return None
     present = ~np.isnan(differences)
@@ -80,7 +119,13 @@ def _level(grid: Grid, stage: str, value: Scalar, pairs: Pairs) -> Level | None:
 
 
 def _interaction(
-    grid: Grid, stage: str, asked: tuple[str, Scalar, Scalar], pairs: Pairs, other: str, its: list[Scalar]
+    grid: Grid,
+    stage: str,
+    asked: tuple[str, Scalar, Scalar],
+    pairs: Pairs,
+    other: str,
+    its: list[Scalar],
+    share: VisitShare,
 ) -> Interaction | None:
     """The ratio at each value of `other`, if it surely changes."""
     knob, level, base = asked
@@ -98,12 +143,29 @@ def _interaction(
     beside = [(where[key], i) for i in np.flatnonzero(codes == high) if (key := tuple(rest[i].tolist())) in where]
     rows = np.array(beside, dtype=np.int64).reshape(-1, 2)
     confidence = 1 - (1 - CONFIDENCE) / comb(len(its), 2)
-    change = _factor(differences[rows[:, 1]] - differences[rows[:, 0]], confidence)
+    configs = _rows(grid, pairs)
+    change = _factor(
+        differences[rows[:, 1]] - differences[rows[:, 0]],
+        np.hstack([configs[rows[:, 1]], configs[rows[:, 0]]]),
+        share,
+        confidence,
+    )
     if change is None or change.low is None or change.low <= 1 or change.value < WORTH_SAYING:
         return None
-    ratios = ((value, _factor(differences[codes == code])) for code, value in enumerate(its))
+    ratios = (
+        (value, _factor(differences[codes == code], configs[codes == code], share)) for code, value in enumerate(its)
+    )
     at = [RatioAt(value=value, ratio=ratio) for value, ratio in ratios if ratio is not None]
-    return Interaction(stage=stage, knob=knob, level=level, base=base, other=other, at=at, change=change)
+    return Interaction(
+        stage=stage,
+        knob=knob,
+        level=level,
+        base=base,
+        other=other,
+        at=at,
+        change=change,
+        visit_noise=share.known,
+    )
 
 
 def _differences(grid: Grid, stage: str, pairs: Pairs) -> Reals:
@@ -120,7 +182,21 @@ def _centres(differences: Reals, codes: Codes, values: int) -> Reals:
         return np.asarray(sums / counts)
 
 
-def _factor(differences: Reals, confidence: float = CONFIDENCE) -> Interval | None:
-    """The ratio of these differences; None when there are none."""
+def _rows(grid: Grid, pairs: Pairs) -> Codes:
+    """The configurations of each pair, (pairs, 2)."""
+    return np.stack([grid.configs[pairs.base], grid.configs[pairs.level]], axis=1)
+
+
+def _factor(differences: Reals, configs: Codes, share: VisitShare, confidence: float = CONFIDENCE) -> Interval | None:
+    """The ratio of these differences, (settings, units), with what visits add; None when there are none.
+
+    configs: the configurations that each setting's differences are made of, (settings, some). Visits belong to one
+    configuration, so each adds its own; one that stands in several rows carries their weights together.
+    """
     values = unit_values(differences)
-    return factor_interval(values, confidence) if len(values) else None
+    if len(values) == 0:
+        return None
+    present = ~np.isnan(differences).all(axis=1)
+    weights = np.bincount(configs[present].ravel(), minlength=len(share.variance)) / present.sum()
+    shared = float((weights**2 * share.variance).sum())
+    return factor_interval(values, confidence, shared, share.freedom)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from math import exp, sqrt
+from math import exp, inf, sqrt
 
 import numpy as np
 
@@ -37,20 +37,26 @@ def column_medians(values: Reals) -> list[Interval | None]:
     return found
 
 
-def factor_interval(logs: Reals, confidence: float = CONFIDENCE) -> Interval:
-    """The geometric mean of factors from their independent logarithms, with Student's t interval.
+def factor_interval(logs: Reals, confidence: float = CONFIDENCE, shared: float = 0.0, freedom: float = inf) -> Interval:
+    """The geometric mean of factors from their logarithms, with Student's t interval.
 
-    The ends are None below FEWEST_FOR_MEAN. `logs` must not be empty.
+    shared: the variance of their mean from what they have in common, which their own spread doesn't show, known with
+    `freedom` degrees of freedom; the sum's follow Satterthwaite (1946). The ends are None below FEWEST_FOR_MEAN. `logs`
+    must not be empty.
     """
     n, mean = len(logs), float(logs.mean())
     if n < FEWEST_FOR_MEAN:
         return Interval(exp(mean), None, None, n)
-    half = t_quantile(n - 1, (1 + confidence) / 2) * float(logs.std(ddof=1)) / sqrt(n)
+    own = float(logs.var(ddof=1)) / n
+    together = n - 1.0
+    if shared > 0:
+        together = (own + shared) ** 2 / (own**2 / (n - 1) + shared**2 / freedom)
+    half = t_quantile(round(together, 2), (1 + confidence) / 2) * sqrt(own + shared)
     return Interval(exp(mean), exp(mean - half), exp(mean + half), n)
 
 
 @lru_cache(maxsize=4096)
-def t_quantile(freedom: int, share: float) -> float:
+def t_quantile(freedom: float, share: float) -> float:
     """The quantile of Student's t distribution."""
     from scipy.special import stdtrit  # scipy.stats takes a second to import
 

@@ -25,12 +25,13 @@ class Grid:
     """A sweep as a table of settings against units.
 
     settings: (rows, knobs) codes of a row's knob values; with `over` repeats its last column is the input, held fixed
-    like a knob. units: how many independent units there are; `over` says what one
-    is. logs: per stage (rows, units) the logarithms of ms, NaN where there is none.
+    like a knob. configs: the code of each row's configuration. units: how many there are; `over` says what one is.
+    logs: per stage (rows, units) the logarithms of ms, NaN where there is none.
     """
 
     knobs: list[str]
     settings: Codes
+    configs: Codes
     over: Over
     units: int
     logs: dict[str, Reals]
@@ -45,18 +46,16 @@ class Pairs:
     others: Codes
 
 
-def make_grid(calls: Calls, cells: pl.DataFrame, knobs: Knobs) -> Grid:
+def make_grid(calls: Calls, cells: pl.DataFrame, knobs: Knobs, settings: Codes) -> Grid:
     """The grid of a sweep. The unit is an input; of fewer than FEWEST_FOR_MEAN inputs with enough repeats, a repeat.
 
     Repeats of one input are not independent news about what a knob does to inputs in general, nor are one input's
     calls under several settings: each unit will give one value. With repeats as units the values speak of these
-    inputs only.
+    inputs only. settings: knob_codes(calls, knobs).
     """
     import polars as pl
 
-    codes = np.array([knobs.codes(config) for config in calls.configs], dtype=np.int64).reshape(
-        len(calls.configs), len(knobs.levels)
-    )
+    configs = np.arange(len(settings))
     over: Over = "samples"
     table = cells.select("config", "input", *(f"{name}_ms" for name in JUDGED))
     row, unit = table["config"].to_numpy(), table["input"].to_numpy()
@@ -66,18 +65,25 @@ def make_grid(calls: Calls, cells: pl.DataFrame, knobs: Knobs) -> Grid:
         table = calls.frame.group_by(keys).agg(pl.col(f"{name}_ms").median() for name in JUDGED).sort(keys)
         inputs = table["input"].to_numpy()
         both, row = np.unique(np.stack([table["config"].to_numpy(), inputs]), axis=1, return_inverse=True)
-        codes = np.column_stack([codes[both[0]], both[1]])
+        settings, configs = np.column_stack([settings[both[0]], both[1]]), both[0]
         unit = np.unique(table["repeat"].to_numpy(), return_inverse=True)[1]
-    kept, unit = _shared_units(row, unit, len(codes))
+    kept, unit = _shared_units(row, unit, len(settings))
     units = int(unit.max()) + 1 if len(unit) else 0
     logs = {}
     for name in JUDGED:
         values = table[f"{name}_ms"].to_numpy()[kept]
-        grid = np.full((len(codes), units), np.nan)
+        grid = np.full((len(settings), units), np.nan)
         with np.errstate(divide="ignore", invalid="ignore"):
             grid[row[kept], unit] = np.where(values > 0, np.log(values), np.nan)
         logs[name] = grid
-    return Grid(knobs=list(knobs.levels), settings=codes, over=over, units=units, logs=logs)
+    return Grid(knobs=list(knobs.levels), settings=settings, configs=configs, over=over, units=units, logs=logs)
+
+
+def knob_codes(calls: Calls, knobs: Knobs) -> Codes:
+    """The places of each configuration's values among the knobs' levels, (configurations, knobs)."""
+    return np.array([knobs.codes(config) for config in calls.configs], dtype=np.int64).reshape(
+        len(calls.configs), len(knobs.levels)
+    )
 
 
 def pairs_of(grid: Grid, knob: str, base: int, level: int) -> Pairs:

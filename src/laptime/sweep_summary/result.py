@@ -14,6 +14,14 @@ from laptime.record import Interval, Scalar
 Over = Literal["samples", "repeats"]
 """What the values of an interval came from: inputs (it speaks of all such inputs), or repeats of these few inputs."""
 
+VisitNoiseKnown = Literal["estimated", "bounded by settings", "not shared", "unknown"]
+"""Where the noise of visits in an interval comes from (laptime.sweep_summary.visit_noise).
+
+estimated: from several visits to the same configurations. bounded by settings: one visit each, so it is no larger than
+what the knobs leave unexplained. not shared: no two inputs were measured in one visit, so their spread shows it.
+unknown: it can't be told and the interval does not hold it.
+"""
+
 AccuracyMethod = Literal["wilson", "t"]
 """How an accuracy's interval was made (laptime.sweep_summary.accuracy)."""
 
@@ -28,6 +36,7 @@ class ConfigRow(msgspec.Struct, frozen=True, kw_only=True):
     all_flagged: bool = False  # nothing was clean: flagged calls are used, and this says so
     failures: int
     inputs: int = 0  # different sample ids among the calls used
+    visits: int = 0  # stays of a worker at it among the calls used
     over: Over = "samples"  # repeats: too few inputs for an interval, so it speaks of these inputs only
     stages: dict[str, Interval]  # vision, prefill, decode, other, total: medians; a stage that never ran is absent
     p95_ms: dict[str, float]  # the same stages, 95th percentile of all calls used
@@ -61,6 +70,7 @@ class KnobEffect(msgspec.Struct, frozen=True, kw_only=True):
     base: Scalar
     levels: list[Level]  # without the base
     over: Over = "samples"
+    visit_noise: VisitNoiseKnown = "unknown"
 
 
 class RatioAt(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,6 +90,17 @@ class Interaction(msgspec.Struct, frozen=True, kw_only=True):
     other: str
     at: list[RatioAt]  # the ratio level / base at each value of the other knob
     change: Interval  # the largest of these over the smallest, matched
+    visit_noise: VisitNoiseKnown = "unknown"
+
+
+class VisitNoise(msgspec.Struct, frozen=True, kw_only=True):
+    """How much visits to one configuration differ in a stage beyond what their calls do: one visit's relative sd."""
+
+    stage: str
+    known: VisitNoiseKnown
+    sd: float | None  # of the logarithm, 0.01 is 1 %; of a bound the bound; None where nothing is known
+    pairs: int = 0  # of visits to one configuration that it rests on
+    outlying: list[str] = []  # config_ids with a visit that went quite another way
 
 
 class StageRange(msgspec.Struct, frozen=True, kw_only=True):
@@ -125,3 +146,4 @@ class SweepSummary(msgspec.Struct, frozen=True, kw_only=True):
     pareto: list[str]  # config_ids on the accuracy/latency front, fastest first; empty without accuracies
     near_pareto: list[str] = []  # not on it, but no other configuration is surely better in both
     drift: Drift | None
+    visit_noise: list[VisitNoise] = []  # by stage; empty without samples

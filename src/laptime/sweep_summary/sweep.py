@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import sqrt
 from typing import TYPE_CHECKING
 
 from laptime.record import Scalar
-from laptime.sweep_summary.calls import usable_calls
+from laptime.sweep_summary.calls import Calls, usable_calls
 from laptime.sweep_summary.config_rows import config_rows, input_cells
 from laptime.sweep_summary.drift import drift
-from laptime.sweep_summary.effects import interactions, knob_effects
+from laptime.sweep_summary.effects import interactions, knob_effects, visit_shares
 from laptime.sweep_summary.front import pareto_front
 from laptime.sweep_summary.knobs import varying
-from laptime.sweep_summary.matched import make_grid
+from laptime.sweep_summary.matched import knob_codes, make_grid
 from laptime.sweep_summary.ranges import crop_ranges, tier_ranges
-from laptime.sweep_summary.result import SweepSummary
+from laptime.sweep_summary.result import SweepSummary, VisitNoise
+from laptime.sweep_summary.visit_noise import Noise, visit_noises
+from laptime.sweep_summary.visits import shared_visits
 
 if TYPE_CHECKING:
     import polars as pl
@@ -43,17 +46,36 @@ def summarise_sweep(
     knobs = varying([row.config for row in known])
     known.sort(key=lambda row: (knobs.codes(row.config), row.config_id))
     rows = known + [row for row in rows if not (row.config or row.samples)]
-    grid = make_grid(calls, cells, knobs)
+    settings = knob_codes(calls, knobs)
+    grid = make_grid(calls, cells, knobs, settings)
+    shared = shared_visits(calls, by_repeat=grid.over == "repeats")
+    noises = visit_noises(shared, settings)
     front, near = pareto_front(rows)
     return SweepSummary(
         knobs=knobs.levels,
         tied=knobs.tied,
         rows=rows,
-        effects=knob_effects(grid, knobs),
-        interactions=interactions(grid, knobs),
+        effects=knob_effects(grid, knobs, visit_shares(shared, noises)),
+        interactions=interactions(grid, knobs, visit_shares(shared, noises, of_interactions=True)),
         ranges=tier_ranges(calls),
         crop_ranges=crop_ranges(calls),
         pareto=front,
         near_pareto=near,
         drift=drift(calls),
+        visit_noise=_told(noises, calls),
     )
+
+
+def _told(noises: Mapping[str, Noise], calls: Calls) -> list[VisitNoise]:
+    if calls.frame.is_empty():
+        return []
+    return [
+        VisitNoise(
+            stage=stage,
+            known=noise.known,
+            sd=sqrt(noise.pooled) if noise.known in ("estimated", "bounded by settings") else None,
+            pairs=noise.pairs,
+            outlying=[calls.config_ids[code] for code in noise.outlying],
+        )
+        for stage, noise in noises.items()
+    ]
