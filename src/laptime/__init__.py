@@ -8,18 +8,20 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from laptime.estimate.estimator import Estimator as Estimator
     from laptime.measure.stage_timer import StageTimer as StageTimer
     from laptime.runs import load_run as load_run
     from laptime.trace.analysis import read_trace as read_trace
 
 # Public names, imported on first use: `import laptime` must stay fast and must not import torch.
 _HOMES = {
+    "Estimator": "laptime.estimate.estimator",
     "StageTimer": "laptime.measure.stage_timer",
     "load_run": "laptime.runs",
     "read_trace": "laptime.trace.analysis",
 }
 
-__all__ = ["StageTimer", "__version__", "load_run", "read_trace"]
+__all__ = ["Estimator", "StageTimer", "__version__", "load_run", "read_trace"]
 
 
 def __getattr__(name: str) -> Any:

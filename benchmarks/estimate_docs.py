@@ -1,0 +1,140 @@
+"""Write what the estimator's commands print, and its benchmarks' figures, into docs/fit.md and docs/budget.md.
+
+python benchmarks/estimate_docs.py       (after seed_003.py, estimate_online.py, estimate_speed.py and recalibration.py)
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from into_docs import ROOT, result
+
+TABLE = "benchmarks/data/molmoe-1b-h200.parquet"
+ASKED = "prompt_tokens=1506 image_tokens=1440 config.blocks=12 config.top_k=4"
+COMMANDS = {
+    "fit": f"laptime fit {TABLE} --out est/",
+    "predict": f"laptime predict est/ {ASKED} output_tokens=16 --budget-ms 250",
+    "tokens": f"laptime predict est/ {ASKED} --tokens 4,8,16,32 --budget-ms 250",
+    "evaluate": f"laptime evaluate {TABLE} --target decode_per_token_ms --splits new-config,largest",
+    "yes": f"laptime budget est/ --ms 210 --config '{ASKED.replace(' ', ',')},output_tokens=16'",
+    "grid": f"laptime budget est/ --ms 215 --grid {TABLE}",
+}
+
+
+def main() -> None:
+    """Fill every marked block of both pages."""
+    with tempfile.TemporaryDirectory() as folder:
+        blocks = {name: printed(command, Path(folder)) for name, command in COMMANDS.items()}
+    blocks |= {"seed": seed(), "online": online(), "recalibration": recalibration(), "speed": speed()}
+    for page in (ROOT / "docs" / "fit.md", ROOT / "docs" / "budget.md"):
+        text = page.read_text(encoding="utf-8")
+        for name, block in blocks.items():
+            text = re.sub(
+                rf"(<!-- {name}:begin -->\n).*?(<!-- {name}:end -->)",
+                lambda found, block=block: found[1] + block + found[2],
+                text,
+                flags=re.DOTALL,
+            )
+        page.write_text(text, encoding="utf-8")
+        print(page.relative_to(ROOT))
+
+
+def printed(command: str, folder: Path) -> str:
+    """A command with what it prints, as a block; `est/` is a folder of ours."""
+    words = command.replace("est/", f"{folder}/est/").replace("laptime ", f"{sys.executable} -m laptime ", 1)
+    environment = {**os.environ, "COLUMNS": "96"}
+    done = subprocess.run(words, shell=True, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode not in (0, 1):
+        raise SystemExit(f"{command}: {done.stderr}")
+    out = done.stdout.replace(f"{folder}/est", "est").replace("\xa0", " ")
+    lines = [line.rstrip() for line in out.splitlines()]
+    return "```\n$ " + command + "\n" + "\n".join(line for line in lines if line) + "\n```\n"
+
+
+def share(value: float | None, digits: int = 1) -> str:
+    """A share as per cent."""
+    return "–" if value is None else f"{100 * value:.{digits}f} %"
+
+
+def seed() -> str:
+    """Decode by N beside by N - 1, and R2 beside its ceiling."""
+    found = result("seed_003")["figures"]
+    names = {
+        "by_n_ms": "decode / N",
+        "decode_per_token_ms": "decode / (N − 1)",
+        "vision_ms": "vision",
+        "prefill_ms": "prefill",
+        "total_ms": "total",
+    }
+    lines = ["| | spread of all | of repeats | R² | of at most | share | P95 holds | bound / actual |",
+             "|---|---|---|---|---|---|---|---|"]  # fmt: skip
+    for part in ("simulated", "measured"):
+        for name, row in found[part].items():
+            if name == "by_tokens":
+                continue
+            lines.append(
+                f"| {part}: {names[name]} | {share(row['cv_overall'])} | {share(row['cv_within'])} | "
+                f"{row['r2']['mean']:.3f} | {row['reachable_r2']['mean']:.3f} | {share(row['share_of_reachable'])} | "
+                f"{share(row['p95_coverage']['mean'])} | {row['bound_over_actual']['mean']:.2f} |"
+            )
+    lines += ["", "| output tokens (simulated) | answers | by N, ms | by N − 1, ms |", "|---|---|---|---|"]
+    for row in found["simulated"]["by_tokens"]:
+        lines.append(f"| {row['tokens']} | {row['rows']} | {row['by N']:.1f} | {row['by N - 1']:.1f} |")
+    return "\n".join(lines) + "\n"
+
+
+def online() -> str:
+    """Coverage by requests completed since the change."""
+    found = result("estimate_online")["figures"]
+    bins = ["0-20", "20-40", "60-80", "80-100", "100-150", "200-250", "400-500"]
+    lines = [f"| change | way | before | {' | '.join(bins)} |", "|---" * (3 + len(bins)) + "|"]
+    for name, ways in found["scenarios"].items():
+        for way, row in ways.items():
+            cells = " | ".join(share(row["bins"][one]) for one in bins)
+            lines.append(f"| {name} | {way} | {share(row['before'])} | {cells} |")
+    lines += ["", "| laptime elsewhere | before | after 100 |", "|---|---|---|"]
+    for name, row in found["laptime_elsewhere"].items():
+        lines.append(f"| {name} | {share(row['before'])} | {share(row['after 100'])} |")
+    return "\n".join(lines) + f"\n\n{found['streams']} streams; a quarter of them in the second table.\n"
+
+
+def recalibration() -> str:
+    """MAPE, coverage and width by N."""
+    found = result("recalibration")["figures"]
+    lines = ["| target | samples, way | MAPE | P95 holds | bound / actual |", "|---|---|---|---|---|"]
+    for target, rows in found["targets"].items():
+        for name, row in rows.items():
+            lines.append(
+                f"| {target} | {name} | {share(row['mape'])} | {share(row['coverage'])} | {row['width']:.2f} |"
+            )
+    return "\n".join(lines) + "\n"
+
+
+def speed() -> str:
+    """Times beside the peers'."""
+    made: dict[str, Any] = result("estimate_speed")
+    found, where = made["figures"], made["environment"]
+    ours = next(iter(found["one_row_us"].values()))
+    lines = ["| one row | µs | |", "|---|---|---|"]
+    lines += [f"| {name} | {took:.1f} | {took / ours:.1f} × |" for name, took in found["one_row_us"].items()]
+    lines += ["", "| 10 000 rows at once | µs a row |", "|---|---|"]
+    lines += [f"| {name} | {took:.2f} |" for name, took in found["row_of_10k_us"].items()]
+    lines += ["", "| many at once, and online | ms |", "|---|---|"]
+    lines += [f"| {name} | {took / 1000:.3f} |" for name, took in found["table_us"].items()]
+    lines.append(
+        f"\nFit of {found['rows']} rows: {found['fit_s']:.1f} s ({found['fit_cpu_s']:.1f} s of processor); "
+        f"table built in {found['table_build_s']:.1f} s. "
+        f"{where['processors']} processors, load average {where['load']:.1f}, LightGBM {where['lightgbm']}, "
+        f"scikit-learn {where['scikit_learn']}."
+    )
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()

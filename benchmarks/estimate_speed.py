@@ -1,0 +1,159 @@
+"""How fast an estimator answers and learns, beside what one would use instead, in the same process.
+
+python benchmarks/estimate_speed.py
+
+A table of 10 000 rows (1000 configurations of six knobs, ten repeats, 5 % noise), made here. One row: median, P95 bound
+and P(T <= B) by `Estimator.one_row`; its peers give a median only. A million: every combination of ten values of six
+knobs through a LookupTable, and a million random choices. Peers: LightGBM's Booster (500 trees), scikit-learn's
+HistGradientBoosting, a forest of 500 trees of depth 32 (what Vidur's grid search picks).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import time
+from collections.abc import Callable
+from typing import Any
+
+import lightgbm
+import numpy as np
+import polars as pl
+import sklearn
+from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestRegressor
+
+import laptime
+from laptime.estimate import online
+from laptime.estimate.estimator import Estimator
+from laptime.estimate.lookup import build
+from laptime.estimate.reward import rewards
+from recorded import record
+
+KNOBS = {
+    "batch": [1, 2, 4, 6, 8, 12, 16, 24, 32, 48],
+    "prompt": [64, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048],
+    "crops": [1, 2, 3, 4, 5, 6, 8, 10, 12, 15],
+    "top_k": [1, 2, 3, 4, 5, 6, 7, 8, 9, 10],
+    "blocks": [7, 8, 9, 10, 11, 12, 13, 14, 15, 16],
+    "tokens": [2, 4, 8, 12, 16, 24, 32, 48, 64, 128],
+}
+
+
+def table(configs: int, repeats: int) -> pl.DataFrame:
+    """Random configurations; the time is vision + prefill + decode of a plausible shape, 5 % noise."""
+    rng = np.random.default_rng(0)
+    chosen = {name: rng.choice(values, configs) for name, values in KNOBS.items()}
+    rows = {name: np.repeat(values, repeats) for name, values in chosen.items()}
+    k = {name: values.astype(float) for name, values in rows.items()}
+    step = 2 + 0.05 * k["blocks"] * (1 + 0.3 * k["top_k"]) + 0.0004 * k["batch"] * k["prompt"]
+    times = 4 + 3 * k["crops"] + 0.003 * k["batch"] * k["prompt"] * k["blocks"] / 16 + (k["tokens"] - 1) * step
+    return pl.DataFrame(rows).with_columns(
+        pl.Series("total_ms", times * np.exp(0.05 * rng.normal(size=len(times)))),
+        pl.Series("config", np.repeat(np.arange(configs), repeats)),
+    )
+
+
+def microseconds(one: Callable[[], Any], *, least_s: float = 0.4, rounds: int = 7) -> float:
+    """The fastest round's mean time of a call: what else the machine does only adds."""
+    one()
+    begin = time.perf_counter()
+    one()
+    calls = max(1, int(least_s / rounds / max(time.perf_counter() - begin, 1e-7)))
+    means = []
+    for _ in range(rounds):
+        begin = time.perf_counter()
+        for _ in range(calls):
+            one()
+        means.append((time.perf_counter() - begin) / calls)
+    return min(means) * 1e6
+
+
+def main() -> None:
+    """Print times with their ratios and write benchmarks/results/estimate_speed.json."""
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    rows = table(1000, 10)
+    x, y = rows.select(list(KNOBS)).to_numpy().astype(float), np.log(rows["total_ms"].to_numpy())
+    begin, begin_cpu = time.perf_counter(), time.process_time()
+    made = Estimator(target="total_ms", features=list(KNOBS), group=["config"]).fit(rows)
+    fit_s, fit_cpu_s = time.perf_counter() - begin, time.process_time() - begin_cpu
+    chosen = [choice.candidate for choice in made.card.choices]
+    print(f"fit of {len(rows)} rows: {fit_s:.1f} s ({fit_cpu_s:.1f} s of processor); chosen: {chosen}")
+    peers: dict[str, Any] = {}
+    for name, model in (
+        ("LightGBM Booster, 500 trees", lightgbm.LGBMRegressor(n_estimators=500, verbose=-1)),
+        ("scikit-learn HistGradientBoosting", HistGradientBoostingRegressor(max_iter=500)),
+        ("forest, 500 trees of depth 32", RandomForestRegressor(500, max_depth=32, n_jobs=1)),
+    ):
+        begin = time.perf_counter()
+        peers[name] = model.fit(x, y)
+        print(f"fit {name}: {time.perf_counter() - begin:.1f} s")
+    peers["LightGBM Booster, 500 trees"] = peers["LightGBM Booster, 500 trees"].booster_
+
+    row = x[4321].tolist()
+    ask = made.one_row()
+    single = {"laptime: median, P95 and P(T <= B)": microseconds(lambda: ask(row, budget_ms=200.0, q=0.95))}
+    one = np.array([row])
+    booster, *others = peers
+    single[booster] = microseconds(lambda: peers[booster].predict(one, num_threads=1))
+    single |= {name: microseconds(lambda name=name: peers[name].predict(one)) for name in others}
+    ours = next(iter(single.values()))
+    for name, took in single.items():
+        print(f"one row  {name:36s} {took:10.1f} us  {took / ours:8.1f} x")
+
+    batch = {"laptime: median": microseconds(lambda: made.predict(rows), rounds=3) / len(rows)}
+    batch["laptime: P95"] = microseconds(lambda: made.quantile(rows, 0.95), rounds=3) / len(rows)
+    batch |= {
+        name: microseconds(lambda model=model: model.predict(x), rounds=3) / len(rows) for name, model in peers.items()
+    }
+    for name, took in batch.items():
+        print(f"10k rows {name:36s} {took:10.2f} us a row")
+
+    begin = time.perf_counter()
+    lookup = build(made, KNOBS)
+    build_s = time.perf_counter() - begin
+    rng = np.random.default_rng(0)
+    codes = [rng.integers(0, len(values), 1_000_000) for values in KNOBS.values()]
+    accuracy = rng.random(len(lookup)).astype(np.float32)
+    choice = lookup.choice(123456)
+    table_us = {
+        "bounds of 1 M choices": microseconds(lambda: lookup.bound_ms[lookup.cells(codes)]),
+        "feasible set of 1 M configurations": microseconds(lambda: lookup.feasible(200.0)),
+        "most accurate feasible of 1 M": microseconds(lambda: lookup.best(200.0, accuracy)),
+        "P(T <= B) of 1 M choices": microseconds(
+            lambda: lookup.probability_within(lookup.cells(codes), 200.0), rounds=3
+        ),
+        "one choice by name": microseconds(lambda: lookup.bound_ms[lookup.cell(choice)]),
+    }
+    good, late = rng.random(1_000_000), rng.lognormal(5, 1, 1_000_000)
+    table_us["rewards of 1 M choices"] = microseconds(lambda: rewards(good, late, 200.0))
+    stream = online.begin(rng.normal(-0.25, 0.15, 400))
+    for number in range(120):
+        stream = online.issued(stream, str(number), 100.0, 100.0, 10.0 * number)
+        if number >= 10:
+            stream = online.finished(stream, str(number - 10), 100 * float(np.exp(rng.normal(-0.25, 0.15))))
+    table_us["one online correction, 80 ended and 10 running"] = microseconds(lambda: online.correction(stream, 1200.0))
+    print(f"table of {len(lookup):,} cells built in {build_s:.1f} s, {len(lookup.curves)} shapes")
+    for name, took in table_us.items():
+        print(f"table    {name:46s} {took / 1000:10.3f} ms")
+
+    figures = {
+        "fit_s": fit_s,
+        "fit_cpu_s": fit_cpu_s,
+        "rows": len(rows),
+        "chosen": chosen,
+        "one_row_us": single,
+        "row_of_10k_us": batch,
+        "table_build_s": build_s,
+        "table_us": table_us,
+    }
+    environment = {
+        "python": platform.python_version(), "numpy": np.__version__, "lightgbm": lightgbm.__version__,
+        "scikit_learn": sklearn.__version__, "laptime": laptime.__version__, "platform": platform.platform(),
+        "processors": os.cpu_count(), "load": os.getloadavg()[0],
+    }  # fmt: skip
+    print(record("estimate_speed", figures, environment).name)
+
+
+if __name__ == "__main__":
+    main()

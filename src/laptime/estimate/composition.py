@@ -1,0 +1,143 @@
+"""The total as the sum of its stages, for a given or a distributed number of output tokens.
+
+    T(N) = vision + prefill + (N - 1) * decode per token + other
+
+Each stage has an estimator of its own, so the total of an answer length that was never measured is known too. The
+stages' residuals are taken to rise together (comonotone): at every level the total's quantile is the sum of the stages'
+quantiles. Stages of one machine do slow down together; where they don't, the sum of bounds is wider than it need be
+(Dhaene et al. 2002: the comonotone sum is the largest in convex order), so the bound errs towards safety.
+
+With N distributed, P(T <= B) is the mean over N of P(T(N) <= B), and the bound is the smallest B at which that reaches
+the asked level. Levels are those of LEVELS; in between, the higher quantile counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from laptime.errors import LaptimeError
+from laptime.estimate.predictor import Predictor
+
+Array = npt.NDArray[np.float64]
+
+STAGES = ("vision", "prefill", "decode_per_token", "other")
+NEEDED = ("prefill", "decode_per_token")
+LEVELS = np.array([*np.arange(1, 95) / 100, *np.arange(950, 999) / 1000, 0.999])
+TOKENS = "output_tokens"
+WORST = ("inside", "near", "outside")
+
+
+class Place(NamedTuple):
+    """How the stages' training tables support a row: the worst of them."""
+
+    where: str
+
+
+class TotalEstimator:
+    """Answers as an Estimator does, for the total. Without `tokens` every row says its own `output_tokens`."""
+
+    def __init__(self, stages: dict[str, Predictor], tokens: Sequence[int] | None = None) -> None:
+        if missing := [name for name in NEEDED if name not in stages]:
+            raise LaptimeError(f"a total needs an estimator of {' and '.join(missing)} too; laptime fit writes them")
+        if tokens is not None and (not tokens or min(tokens) < 1):
+            raise LaptimeError("a distribution of output tokens is a list of counts of 1 or more")
+        self.stages = stages
+        self.tokens = None if tokens is None else list(tokens)
+        self.target = "total_ms"
+        self.categorical = _union(stage.categorical for stage in stages.values())
+        own = [] if tokens is not None else [TOKENS]
+        self.features = _union([*(stage.features for stage in stages.values()), own])
+        self.group = _union(stage.group for stage in stages.values())
+
+    @classmethod
+    def load(cls, folder: str | Path, tokens: Sequence[int] | None = None) -> TotalEstimator:
+        """Read the stages' estimators that `laptime fit RUN` wrote. Raises LaptimeError when they are not there."""
+        from laptime.estimate.estimator import Estimator
+
+        place = Path(folder)
+        found: dict[str, Predictor] = {
+            name: Estimator.load(place / name) for name in STAGES if (place / name / "estimator.json").exists()
+        }
+        return cls(found, tokens)
+
+    def predict(self, frame: Any) -> Array:
+        """The median of the total, (n,)."""
+        return self.quantile(frame, 0.5)
+
+    def quantile(self, frame: Any, q: float | Sequence[float]) -> Array:
+        """The total's bound for one level (n,) or several (n, levels); infinite where a stage promises nothing."""
+        wanted = np.atleast_1d(np.asarray(q, dtype=np.float64))
+        if not ((wanted > 0) & (wanted < 1)).all():
+            raise LaptimeError("a quantile's level is above 0 and below 1")
+        if self.tokens is None and np.ndim(q) == 0:
+            steps = self._steps(frame)[:, 0]
+            total = np.zeros(len(frame))
+            for name, stage in self.stages.items():
+                one = stage.quantile(frame, float(wanted[0]))
+                total += _times(one, steps) if name == "decode_per_token" else one
+            return total
+        values, mass = self._atoms(frame)
+        order = np.argsort(values, axis=1, kind="stable")
+        reached = np.cumsum(mass[order], axis=1)
+        ordered = np.take_along_axis(values, order, axis=1)
+        bounds = np.full((len(frame), len(wanted)), np.inf)
+        for place, level in enumerate(wanted):
+            kept = reached >= level - 1e-9
+            some = kept.any(axis=1)
+            bounds[some, place] = ordered[some, np.argmax(kept[some], axis=1)]
+        return bounds[:, 0] if np.ndim(q) == 0 else bounds
+
+    def probability_within(self, frame: Any, budget_ms: float | npt.ArrayLike) -> Array:
+        """P(total <= budget) of each row, (n,), rounded down to a level."""
+        budget = np.broadcast_to(np.asarray(budget_ms, dtype=np.float64), (len(frame),))
+        if not (budget > 0).all():
+            raise LaptimeError("a budget is above 0")
+        values, mass = self._atoms(frame)
+        share: Array = ((values <= budget[:, None] * (1 + 1e-12)) * mass).sum(axis=1)
+        return share
+
+    def support(self, frame: Any) -> list[Place]:
+        """The worst support of any stage, for each row."""
+        by_stage = [[WORST.index(one.where) for one in stage.support(frame)] for stage in self.stages.values()]
+        return [Place(WORST[max(row)]) for row in zip(*by_stage, strict=True)]
+
+    def _atoms(self, frame: Any) -> tuple[Array, Array]:
+        """Each row's distribution: values (n, counts * levels) and their masses (counts * levels,)."""
+        levels = LEVELS.tolist()
+        steps = self._steps(frame)
+        fixed, decode = np.zeros((len(frame), len(levels))), np.zeros((len(frame), len(levels)))
+        for name, stage in self.stages.items():
+            curve = np.maximum.accumulate(stage.quantile(frame, levels), axis=1)
+            if name == "decode_per_token":
+                decode = curve
+            else:
+                fixed = fixed + curve
+        values = np.concatenate([fixed + _times(decode, steps[:, i][:, None]) for i in range(steps.shape[1])], axis=1)
+        mass = np.diff(np.concatenate([[0.0], LEVELS]))
+        return values, np.tile(mass / steps.shape[1], steps.shape[1])
+
+    def _steps(self, frame: Any) -> Array:
+        """Decode steps, (n, 1) by row or (n, counts) for a distribution: one less than the tokens."""
+        if self.tokens is not None:
+            return np.tile(np.array(self.tokens, dtype=np.float64) - 1, (len(frame), 1))
+        if TOKENS not in frame.columns:
+            raise LaptimeError(f"how many tokens will be made? Give {TOKENS}=N, or a distribution with --tokens 4,8,16")
+        counts = np.asarray(frame[TOKENS].cast(float).to_numpy(), dtype=np.float64)
+        if not (np.isfinite(counts) & (counts >= 1)).all():
+            raise LaptimeError(f"{TOKENS}: every count is 1 or more")
+        return counts[:, None] - 1
+
+
+def _times(curve: Array, steps: Array) -> Array:
+    """No step takes no time, even where a step's bound is infinite."""
+    product: Array = np.where(steps == 0, 0.0, np.where(steps == 0, 0.0, curve) * steps)
+    return product
+
+
+def _union(lists: Any) -> list[str]:
+    return list(dict.fromkeys(name for some in lists for name in some))

@@ -1,0 +1,233 @@
+"""Predict a time from a configuration, with bounds that hold: fit on a table, ask about rows that were never run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from laptime.errors import LaptimeError
+from laptime.estimate import conformal
+from laptime.estimate.answers import Answer
+from laptime.estimate.card import ModelCard
+from laptime.estimate.fitting import Fitted, fit_table
+from laptime.estimate.selection import Question
+from laptime.estimate.support import NEAR, unseen_levels
+from laptime.estimate.table import Encoded, Floats, as_polars, encode, group_codes, other_constants
+
+if TYPE_CHECKING:
+    from laptime.estimate.evaluation import Evaluation
+    from laptime.estimate.one_row import OneRow
+
+
+class Support(msgspec.Struct, frozen=True):
+    """How the training table supports one row.
+
+    `where` is "inside", "near" (up to a quarter beyond the sizes) or "outside". `question` says which held-out rows its
+    bound was calibrated on: other configurations ("inside"), the largest sizes ("beyond"), held-out groups ("group",
+    "sibling") or levels ("level"), or none ("unknown": no bound is given). `group` is the row's own group where it was
+    seen in training, else None.
+    """
+
+    where: str
+    question: Question
+    distance: float
+    group: str | None
+
+
+class Estimator:
+    """A latency estimator of one target column.
+
+        est = laptime.Estimator(target="tpot_ms", features=["batch", "context"], categorical=["gpu"]).fit(frame)
+        est.predict(frame), est.quantile(frame, 0.95), est.probability_within(frame, 40.0)
+
+    Times are in the target's own unit. `group` names columns whose rows belong together (a configuration, a model, a
+    GPU): they are held out together, and an unseen one gets the bounds of groups that were held out. Frames are polars
+    or pandas, or paths; results are numpy arrays of the frame's length. The same seed and table give the same results.
+    """
+
+    def __init__(
+        self,
+        *,
+        target: str,
+        features: Sequence[str] = (),
+        categorical: Sequence[str] = (),
+        group: Sequence[str] = (),
+        seed: int = 0,
+        threads: int = 0,
+    ) -> None:
+        self.target = target
+        self.features = list(features)
+        self.categorical = list(categorical)
+        self.group = list(group)
+        self.seed = seed
+        self.threads = threads
+        self._fitted: Fitted | None = None
+
+    def fit(self, frame: Any) -> Estimator:
+        """Choose, fit and calibrate on a table; returns itself.
+
+        Raises LaptimeError for a table that can't be learnt from: missing columns, text, missing or non-positive
+        targets, constant features only, fewer than 20 rows, one group only, seconds beside milliseconds.
+        """
+        self._fitted = fit_table(
+            as_polars(frame),
+            target=self.target,
+            features=self.features,
+            categorical=self.categorical,
+            group=self.group,
+            seed=self.seed,
+            threads=self.threads,
+        )
+        return self
+
+    @property
+    def card(self) -> ModelCard:
+        """What it was made from, and every candidate's score."""
+        return self._parts().card
+
+    def predict(self, frame: Any) -> Floats:
+        """The median time of each row, (n,)."""
+        asked = self._ask(frame)
+        return np.exp(asked.log_ms)
+
+    def quantile(self, frame: Any, q: float | Sequence[float]) -> Floats:
+        """An upper bound that holds with probability q: (n,) for one level, (n, levels) for several.
+
+        Infinite where no promise can be made: a level above n / (n + 1) of the n held-out residuals, or an unseen
+        level of a column none of whose levels could be held out.
+        """
+        levels = np.atleast_1d(np.asarray(q, dtype=np.float64))
+        conformal.check_level(levels)
+        asked = self._ask(frame)
+        log_bounds = np.empty((len(asked.log_ms), len(levels)))
+        for answer, rows in asked.by_answer:
+            log_bounds[rows] = answer.log_bounds(asked.log_ms[rows], asked.distances[rows], levels)
+        bounds: Floats = np.exp(log_bounds)
+        return bounds[:, 0] if np.ndim(q) == 0 else bounds
+
+    def probability_within(self, frame: Any, budget_ms: float | npt.ArrayLike) -> Floats:
+        """P(time <= budget) of each row, (n,); `budget_ms` is one number or one per row, in the target's unit."""
+        asked = self._ask(frame)
+        budget = np.broadcast_to(np.asarray(budget_ms, dtype=np.float64), asked.log_ms.shape)
+        if not (budget > 0).all():
+            raise LaptimeError("a budget is above 0")
+        log_budget = np.log(budget)
+        share = np.empty(len(log_budget))
+        for answer, rows in asked.by_answer:
+            share[rows] = answer.within(asked.log_ms[rows], asked.distances[rows], log_budget[rows])
+        return share
+
+    def support(self, frame: Any) -> list[Support]:
+        """How the training table supports each row."""
+        asked = self._ask(frame, only_support=True)
+        return [
+            Support(_where(question, distance), question, float(distance), group)
+            for question, distance, group in zip(asked.questions, asked.distances, asked.groups, strict=True)
+        ]
+
+    def one_row(self) -> OneRow:
+        """A callable for single rows, without frames: median, bound and probability in microseconds."""
+        from laptime.estimate.one_row import OneRow
+
+        return OneRow(self._parts())
+
+    def evaluate(self, frame: Any) -> Evaluation:
+        """Errors, bounds and their coverage on a table that has the target."""
+        from laptime.estimate.evaluation import evaluate
+
+        return evaluate(self, as_polars(frame))
+
+    def save(self, folder: str | Path) -> None:
+        """Write estimator.json, residuals.parquet and one LightGBM text for each regressor with trees."""
+        from laptime.estimate.files import save
+
+        save(self, Path(folder))
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Estimator:
+        """Read what `save` wrote. Raises LaptimeError for a folder that is damaged, foreign or from a newer laptime."""
+        from laptime.estimate.files import load
+
+        return load(Path(folder))
+
+    def _parts(self) -> Fitted:
+        if self._fitted is None:
+            raise LaptimeError("this estimator is not fitted yet; call fit(table) or Estimator.load(folder)")
+        return self._fitted
+
+    def _ask(self, frame: Any, *, only_support: bool = False) -> _Asked:
+        fitted = self._parts()
+        table = as_polars(frame)
+        rows = encode(table, fitted.schema)
+        distances = fitted.domain.distances(rows.numeric)
+        names_needed = only_support or fitted.groups_are_few
+        groups: list[str | None] = _group_names(table, fitted) if names_needed else [None] * len(rows)
+        levels, unknown = unseen_levels(rows), other_constants(table, fitted.schema)
+        strange, siblings = _unseen_groups(rows, groups, table, fitted)
+        questions: list[Question] = np.select(
+            [unknown, levels, strange, distances > 0, siblings],
+            ["unknown", "level", "group", "beyond", "sibling"],
+            default="inside",
+        ).tolist()
+        log_ms = np.empty(len(rows))
+        by_answer = []
+        kinds = np.array(questions, dtype=object)
+        for question, answer in fitted.answers.items():
+            places = np.flatnonzero(kinds == question)
+            if len(places) and not only_support:
+                log_ms[places] = answer.regressor.log_ms(rows.take(places))
+            for name in answer.groups if not only_support else ():
+                own = np.array([groups[place] == name for place in places], dtype=np.bool_)
+                if own.any():
+                    by_answer.append((answer.of_group(name), places[own]))
+                    places = places[~own]
+            if len(places):
+                by_answer.append((answer, places))
+        return _Asked(rows, log_ms, distances, questions, groups, by_answer)
+
+
+class _Asked(msgspec.Struct, frozen=True):
+    rows: Encoded
+    log_ms: Floats
+    distances: Floats
+    questions: list[Question]
+    groups: list[str | None]
+    by_answer: list[tuple[Answer, npt.NDArray[np.intp]]]
+
+
+def _where(question: Question, distance: float) -> str:
+    if question == "inside":
+        return "inside"
+    return "near" if question == "beyond" and distance <= NEAR else "outside"
+
+
+def _group_names(table: pl.DataFrame, fitted: Fitted) -> list[str | None]:
+    columns = fitted.schema.group
+    if not columns or not set(columns) <= set(table.columns):
+        return [None] * len(table)
+    codes, names = group_codes(table, columns)
+    known = set(fitted.group_names)
+    kept = [name if name in known else None for name in names]
+    return [kept[code] for code in codes]
+
+
+def _unseen_groups(
+    rows: Encoded, groups: list[str | None], table: pl.DataFrame, fitted: Fitted
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """Rows of unseen groups of an unseen kind, and of unseen groups of a kind that is known."""
+    none = np.zeros(len(rows), dtype=np.bool_)
+    if not fitted.groups_are_few or not fitted.has_columns(table):
+        return none, none
+    unseen = np.array([name is None for name in groups], dtype=np.bool_)
+    if not fitted.known.columns:
+        return unseen, none
+    seen = {tuple(values) for values in fitted.known.values}
+    facts = rows.numeric[:, fitted.known.columns]
+    known = np.array([tuple(row) in seen for row in facts.tolist()], dtype=np.bool_)
+    return unseen & ~known, unseen & known

@@ -1,0 +1,271 @@
+"""An estimator as a folder: JSON, Parquet and LightGBM text. Nothing is unpickled, nothing in it is trusted.
+
+    estimator.json     schema laptime.estimator/1: card, domain, roofline terms, processes; a hash of each other file
+    residuals.parquet  question, residual: the scaled log ratios of held-out rows
+    trees-*.txt        one LightGBM text for each regressor that has trees
+
+The same estimator always gives the same bytes. A damaged, foreign or hostile folder is a LaptimeError that names the
+file: hashes are compared first, then every number, length and index is checked before it is used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+import polars as pl
+
+from laptime.errors import LaptimeError
+from laptime.estimate import trees_text
+from laptime.estimate.answers import Answer
+from laptime.estimate.card import ModelCard
+from laptime.estimate.fitting import Fitted, Known
+from laptime.estimate.process import Process
+from laptime.estimate.regressors import Candidate, Clamp, Regressor
+from laptime.estimate.saved_shapes import check_clamps, check_domain, check_known, check_process, check_terms
+from laptime.estimate.selection import QUESTIONS, Question
+from laptime.estimate.support import Domain
+from laptime.estimate.table import Floats, Schema
+from laptime.estimate.terms import Terms
+from laptime.estimate.trees import Trees
+
+if TYPE_CHECKING:
+    from laptime.estimate.estimator import Estimator
+
+FORMAT = "laptime.estimator/1"
+MANIFEST = "estimator.json"
+RESIDUALS = "residuals.parquet"
+MOST_BYTES = 256 * 1024 * 1024
+
+
+class _Settings(msgspec.Struct, frozen=True):
+    """The arguments of `Estimator`."""
+
+    target: str
+    features: list[str]
+    categorical: list[str]
+    group: list[str]
+    seed: int
+
+
+class _SavedAnswer(msgspec.Struct, frozen=True):
+    question: Question
+    candidate: Candidate
+    middle: float
+    terms: Terms | None
+    process: Process | None
+    trees: str | None
+    clamps: list[Clamp]
+    spread: float
+    residuals: int
+
+
+class _Manifest(msgspec.Struct, frozen=True):
+    schema: str
+    settings: _Settings
+    columns: Schema
+    domain: Domain
+    group_names: list[str]
+    known: Known
+    answers: list[_SavedAnswer]
+    card: ModelCard
+    files: dict[str, str]
+    """sha256 of each other file."""
+
+
+class _SchemaOnly(msgspec.Struct):
+    schema: str = ""
+
+
+def save(estimator: Estimator, folder: Path) -> None:
+    """Write an estimator's folder; files of the same names are replaced."""
+    fitted = estimator._parts()
+    contents: dict[str, bytes] = {RESIDUALS: _residual_bytes(fitted)}
+    answers = []
+    for question, answer in fitted.answers.items():
+        regressor, name = answer.regressor, None
+        if regressor.trees is not None:
+            content = regressor.trees.text.encode()
+            name = f"trees-{hashlib.sha256(content).hexdigest()[:16]}.txt"
+            contents[name] = content
+        answers.append(
+            _SavedAnswer(
+                question,
+                regressor.candidate,
+                regressor.middle,
+                regressor.terms,
+                regressor.process,
+                name,
+                regressor.clamps,
+                answer.spread,
+                len(answer.residuals),
+            )
+        )
+    manifest = _Manifest(
+        FORMAT,
+        _Settings(estimator.target, estimator.features, estimator.categorical, estimator.group, estimator.seed),
+        fitted.schema,
+        fitted.domain,
+        fitted.group_names,
+        fitted.known,
+        answers,
+        fitted.card,
+        {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()},
+    )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in contents.items():
+            (folder / name).write_bytes(content)
+        (folder / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=1) + b"\n")
+    except OSError as error:
+        raise LaptimeError(f"{folder}: can't be written ({error.strerror}); name another folder") from error
+
+
+def load(folder: Path) -> Estimator:
+    """Read an estimator's folder. Raises LaptimeError as the module says."""
+    from laptime.estimate.estimator import Estimator
+
+    file = folder / MANIFEST
+    raw = _read(folder, MANIFEST)
+    try:
+        found = msgspec.json.decode(raw, type=_SchemaOnly).schema
+        if found != FORMAT:
+            raise LaptimeError(f"{file}: schema {found[:60]!r}, this laptime reads {FORMAT}; fit the estimator again")
+        manifest = msgspec.json.decode(raw, type=_Manifest)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise LaptimeError(f"{file}: not an estimator's description ({error}); fit it again") from error
+    contents = {name: _checked_content(folder, name, digest) for name, digest in manifest.files.items()}
+    if RESIDUALS not in contents:
+        raise LaptimeError(f"{file}: names no {RESIDUALS}; fit the estimator again")
+    residuals = _read_residuals(contents[RESIDUALS], folder / RESIDUALS)
+    check_domain(manifest.domain, manifest.columns, str(file))
+    check_known(manifest.known, manifest.columns, str(file))
+    answers: dict[Question, Answer] = {}
+    for saved in manifest.answers:
+        answers[saved.question] = _answer(saved, manifest, contents, residuals, folder)
+    if set(answers) != set(QUESTIONS):
+        raise LaptimeError(
+            f"{file}: has no answer for {', '.join(sorted(set(QUESTIONS) - set(answers)))}; fit it again"
+        )
+    settings = manifest.settings
+    estimator = Estimator(
+        target=settings.target,
+        features=settings.features,
+        categorical=settings.categorical,
+        group=settings.group,
+        seed=settings.seed,
+    )
+    estimator._fitted = Fitted(
+        schema=manifest.columns,
+        domain=manifest.domain,
+        group_names=manifest.group_names,
+        known=manifest.known,
+        answers=answers,
+        card=manifest.card,
+    )
+    return estimator
+
+
+def _answer(
+    saved: _SavedAnswer, manifest: _Manifest, contents: dict[str, bytes], residuals: Residuals, folder: Path
+) -> Answer:
+    file = str(folder / MANIFEST)
+    numeric = len(manifest.columns.numeric)
+    categories = len(manifest.columns.categorical) if saved.candidate.categories else 0
+    if saved.terms is not None:
+        check_terms(saved.terms, numeric, file)
+    if saved.process is not None:
+        check_process(saved.process, numeric, categories, file)
+    trees = None
+    if saved.trees is not None:
+        if saved.trees not in contents:
+            raise LaptimeError(f"{file}: names {saved.trees[:60]!r}, but no such file; fit the estimator again")
+        where = str(folder / saved.trees)
+        try:
+            text = contents[saved.trees].decode("ascii")
+        except UnicodeDecodeError:
+            raise LaptimeError(f"{where}: not a LightGBM text; fit the estimator again") from None
+        forest = trees_text.parse(text, where)
+        wanted = numeric + categories + (saved.candidate.residual == "guided")
+        if forest.features != wanted:
+            raise LaptimeError(f"{where}: has {forest.features} features, not {wanted}; fit the estimator again")
+        trees = Trees.from_text(trees_text.write(forest))
+    check_clamps(saved.clamps, numeric, file)
+    mine = residuals.get((saved.question, None), np.empty(0))
+    if len(mine) != saved.residuals:
+        raise LaptimeError(f"{folder / RESIDUALS}: {len(mine)} residuals of {saved.question}, not {saved.residuals}")
+    if not (math.isfinite(saved.spread) and saved.spread > 0 and math.isfinite(saved.middle)):
+        raise LaptimeError(f"{file}: {saved.question} has a spread or a middle out of range; fit the estimator again")
+    regressor = Regressor(
+        candidate=saved.candidate,
+        terms=saved.terms,
+        process=saved.process,
+        trees=trees,
+        middle=saved.middle,
+        clamps=saved.clamps,
+    )
+    floor = np.empty(0) if saved.question == "inside" else residuals.get(("inside", None), np.empty(0))
+    groups = {
+        name: values for (asked, name), values in residuals.items() if asked == saved.question and name is not None
+    }
+    return Answer(regressor, mine, saved.spread, floor, groups)
+
+
+Residuals = dict[tuple[str, str | None], Floats]
+"""By question and group; None: of all groups."""
+_COLUMNS = {"question": pl.String, "group": pl.String, "residual": pl.Float64}
+
+
+def _residual_bytes(fitted: Fitted) -> bytes:
+    parts = [
+        pl.DataFrame(
+            {"question": [question] * len(values), "group": [group] * len(values), "residual": values}, _COLUMNS
+        )
+        for question, answer in fitted.answers.items()
+        for group, values in [(None, answer.residuals), *answer.groups.items()]
+    ]
+    out = BytesIO()
+    pl.concat(parts).write_parquet(out, compression="zstd")
+    return out.getvalue()
+
+
+def _read_residuals(content: bytes, file: Path) -> Residuals:
+    try:
+        frame = pl.read_parquet(BytesIO(content))
+    except Exception as error:
+        raise LaptimeError(f"{file}: not a Parquet file ({type(error).__name__}); fit the estimator again") from error
+    if dict(frame.schema) != _COLUMNS:
+        raise LaptimeError(f"{file}: its columns are not {', '.join(_COLUMNS)}; fit the estimator again")
+    found: Residuals = {}
+    for key, part in frame.partition_by("question", "group", as_dict=True, maintain_order=True).items():
+        values: Floats = part["residual"].to_numpy()
+        if not np.isfinite(values).all() or (np.diff(values) < 0).any():
+            raise LaptimeError(f"{file}: residuals of {key[0]} are not finite and ascending; fit the estimator again")
+        found[str(key[0]), None if key[1] is None else str(key[1])] = values
+    return found
+
+
+def _checked_content(folder: Path, name: str, digest: str) -> bytes:
+    if name != RESIDUALS and not (name.startswith("trees-") and name.endswith(".txt") and name == Path(name).name):
+        raise LaptimeError(f"{folder / MANIFEST}: names a file {name[:60]!r} that no estimator has; fit it again")
+    content = _read(folder, name)
+    if hashlib.sha256(content).hexdigest() != digest:
+        raise LaptimeError(f"{folder / name}: was changed after it was saved; fit the estimator again")
+    return content
+
+
+def _read(folder: Path, name: str) -> bytes:
+    file = folder / name
+    try:
+        if file.stat().st_size > MOST_BYTES:
+            raise LaptimeError(f"{file}: larger than any estimator's file; fit the estimator again")
+        return file.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        raise LaptimeError(f"{folder} holds no estimator (no {name} there); name a folder that laptime wrote") from None
+    except (OSError, ValueError) as error:
+        raise LaptimeError(f"{file}: can't be read ({error})") from error

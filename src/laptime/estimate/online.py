@@ -1,0 +1,273 @@
+"""Keep an estimator's bound true while the machine changes: corrections from requests as they end.
+
+A GPU that throttles makes every request slower than the estimator knows. What can be learnt, and when:
+
+- A label arrives when its request ends, out of order, and slow requests last. Learning as if labels came at once
+  (most published experiments do) looks better than any server can be.
+- A request still running after 300 ms says already that it takes more than 300 ms. So does one that timed out.
+  Both are right-censored observations, and the first is the earliest sign of a slow-down.
+
+State: for the last `window` ended requests, in the order in which they were issued, log(time / bound), and for each
+running one its age. From these a Correction, as a pure function of state and clock:
+
+1. Trend: the median slope of all pairs (Theil 1950, Sen 1968), shrunk by 1 - 1/t^2 with its t-statistic so that
+   noise makes no trend, halved when it points down (a bound that falls too fast breaks), brings every value to now.
+2. Quantile: the product-limit estimator (Kaplan and Meier 1958) of these values, censored ones included, with one
+   more at infinity: split conformal's (n + 1). With nothing censored it is the ceil((n + 1) q)-th smallest value.
+3. Level: adaptive conformal inference (Gibbs and Candes 2021), alpha = alpha_0 + step * sum(alpha_0 - missed) over the
+   window's requests, each judged by the bound that it was issued with. The sum over a window, instead of over all
+   time, forgets, and doesn't depend on the order of arrival.
+
+The correction is one factor, bounded: within [1 / limit, limit]. Beyond it the bound is infinite (abstain) and
+`saturated` says that the estimator should be fitted anew.
+
+Values are frozen: every step returns a new state, and a state saved and loaded continues as if nothing had happened.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from laptime.errors import LaptimeError
+
+Array = npt.NDArray[np.float64]
+
+LOST_AFTER = 20
+"""A running request so many windows behind the newest is taken for lost, and forgotten."""
+LEVEL_ROOM = 0.6
+"""How far the level may move, as a share of 1 - q."""
+FEWEST_FOR_TREND = 12
+
+
+class Running(msgspec.Struct, frozen=True, array_like=True):
+    """A request that has not ended."""
+
+    key: str
+    number: int  # the how-manieth request issued
+    bound_ms: float  # the estimator's own bound
+    given_ms: float  # the corrected bound that it was issued with
+    issued_ms: float  # on the caller's clock
+
+
+class Ended(msgspec.Struct, frozen=True, array_like=True):
+    """A request that ended, or was given up."""
+
+    number: int
+    log_ratio: float  # log(time / the estimator's bound)
+    censored: bool  # it took longer than that: the time-out
+    missed: bool | None  # the bound that it was issued with did not hold; None when a time-out hides it
+
+
+class Online(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All that is known of a stream of requests."""
+
+    schema: str = "laptime.online/1"
+    q: float
+    window: int
+    step: float
+    limit: float
+    issued: int
+    baseline: tuple[float, ...]  # log(time / bound) when the estimator was judged: stands for the window at first
+    ended: tuple[Ended, ...]  # by number
+    running: tuple[Running, ...]  # by number
+
+
+class Correction(msgspec.Struct, frozen=True, kw_only=True):
+    """What to multiply an estimator's answers by, now."""
+
+    bound_factor: float  # infinite when saturated
+    median_factor: float
+    saturated: bool
+    level: float  # the quantile level in use, moved from q by what was missed
+    trend_per_request: float  # of log time
+    ends: tuple[float, ...]  # log(time / bound), ascending, brought to now
+    survival: tuple[float, ...]  # share above each of `ends`
+
+    def bound_ms(self, bound_ms: Array | float) -> Array:
+        """The estimator's bounds, corrected."""
+        return np.asarray(bound_ms, dtype=np.float64) * self.bound_factor
+
+    def median_ms(self, median_ms: Array | float) -> Array:
+        """The estimator's medians, corrected."""
+        return np.asarray(median_ms, dtype=np.float64) * self.median_factor
+
+    def probability_within(self, bound_ms: Array | float, budget_ms: float) -> Array:
+        """P(T <= budget) for requests with these (uncorrected) bounds, by the same observations; 0 when saturated."""
+        margin = np.log(budget_ms) - np.log(np.asarray(bound_ms, dtype=np.float64))
+        if self.saturated:
+            return np.zeros_like(margin)
+        at = np.searchsorted(np.asarray(self.ends), margin, side="right")
+        share: Array = 1 - np.concatenate(([1.0], self.survival))[at]
+        return share
+
+
+def begin(
+    baseline: npt.ArrayLike, *, q: float = 0.95, window: int = 80, step: float = 0.002, limit: float = 4.0
+) -> Online:
+    """A stream before its first request.
+
+    `baseline`: log(time / bound) of requests that the estimator was judged by and not fitted on, at least 20 of them,
+    the bound being the one for coverage `q`. It stands for the window until requests have ended.
+    Raises LaptimeError for settings or a baseline that can't work.
+    """
+    values = np.asarray(baseline, dtype=np.float64)
+    if values.ndim != 1 or len(values) < 20 or not np.isfinite(values).all():
+        raise LaptimeError(
+            f"online: the baseline needs 20 finite values of log(time / bound) or more, not {values.size}"
+        )
+    if not 0.5 <= q < 1 or window < 20 or limit <= 1 or not 0 <= step < 1:
+        raise LaptimeError(
+            f"online: q {q:g} must lie in [0.5, 1), window {window} be 20 or more, limit {limit:g} above 1, "
+            f"step {step:g} in [0, 1)"
+        )
+    evenly = np.quantile(values, (np.arange(window) + 0.5) / window)
+    shuffled = np.random.default_rng(0).permutation(evenly)  # in order they would be a trend
+    return Online(
+        q=q, window=window, step=step, limit=limit, issued=0, baseline=tuple(shuffled.tolist()), ended=(), running=()
+    )
+
+
+def correction(online: Online, now_ms: float) -> Correction:
+    """What this stream's requests say at `now_ms` of the clock that they were issued by."""
+    numbers, ratios, censored = _observed(online, now_ms)
+    slope = _trend(numbers[~censored], ratios[~censored])
+    at, survival = _product_limit(ratios + slope * (online.issued - numbers), censored)
+    level = 1 - _alpha(online)
+    shift = _quantile(at, survival, level)
+    middle = _quantile(at, survival, 0.5) - float(np.median(online.baseline))
+    edge = float(np.log(online.limit))
+    saturated = shift > edge
+    return Correction(
+        bound_factor=float("inf") if saturated else float(np.exp(max(shift, -edge))),
+        median_factor=float(np.exp(np.clip(middle, -edge, edge))),
+        saturated=saturated,
+        level=level,
+        trend_per_request=slope,
+        ends=tuple(at.tolist()),
+        survival=tuple(survival.tolist()),
+    )
+
+
+def issued(online: Online, key: str, bound_ms: float, given_ms: float, now_ms: float) -> Online:
+    """A request was sent off at `now_ms`: the estimator's own bound, and the corrected one that was relied on.
+
+    Raises LaptimeError for a bound that is not above 0 and finite, or a key that is running already.
+    """
+    if not (np.isfinite(bound_ms) and bound_ms > 0):
+        raise LaptimeError(f"online: request {key}: a bound of {bound_ms} ms teaches nothing; it must be above 0")
+    if any(request.key == key for request in online.running):
+        raise LaptimeError(f"online: request {key} is running already; give every request a key of its own")
+    one = Running(key, online.issued, bound_ms, given_ms, now_ms)
+    oldest = online.issued - LOST_AFTER * online.window
+    running = tuple(request for request in online.running if request.number >= oldest)
+    return msgspec.structs.replace(online, issued=online.issued + 1, running=(*running, one))
+
+
+def finished(online: Online, key: str, took_ms: float) -> Online:
+    """A request ended after `took_ms`. A key that is not running (lost, or ended before) changes nothing."""
+    return _ended(online, key, took_ms, censored=False)
+
+
+def timed_out(online: Online, key: str, after_ms: float) -> Online:
+    """A request was given up after `after_ms`: it would have taken longer, nobody knows how much."""
+    return _ended(online, key, after_ms, censored=True)
+
+
+def cancelled(online: Online, key: str) -> Online:
+    """A request ended for reasons of its own (a client went away): it says nothing of the machine."""
+    return msgspec.structs.replace(online, running=tuple(r for r in online.running if r.key != key))
+
+
+def save(online: Online, file: str | Path) -> None:
+    """Write the state as JSON."""
+    Path(file).write_bytes(msgspec.json.encode(online))
+
+
+def load(file: str | Path) -> Online:
+    """Read a state. Raises LaptimeError when the file is none."""
+    try:
+        state = msgspec.json.decode(Path(file).read_bytes(), type=Online)
+    except OSError as error:
+        raise LaptimeError(f"{file}: {error.strerror}") from error
+    except msgspec.DecodeError as error:
+        raise LaptimeError(f"{file}: not a state of online correction ({error})") from error
+    if state.schema != "laptime.online/1" or len(state.baseline) != state.window:
+        raise LaptimeError(f"{file}: {state.schema}, this laptime reads laptime.online/1; begin a new stream")
+    return state
+
+
+def _ended(online: Online, key: str, took_ms: float, *, censored: bool) -> Online:
+    if not (np.isfinite(took_ms) and took_ms > 0):
+        raise LaptimeError(f"online: request {key}: a time of {took_ms} ms is none; it must be above 0")
+    request = next((r for r in online.running if r.key == key), None)
+    if request is None:
+        return online
+    missed = None if censored and took_ms < request.given_ms else took_ms > request.given_ms or censored
+    one = Ended(request.number, float(np.log(took_ms / request.bound_ms)), censored, missed)
+    ended = tuple(sorted((*online.ended, one), key=lambda e: e.number))[-online.window :]
+    return msgspec.structs.replace(cancelled(online, key), ended=ended)
+
+
+def _observed(online: Online, now_ms: float) -> tuple[Array, Array, npt.NDArray[np.bool_]]:
+    """Numbers, log ratios and censoring: the baseline where the window is not full, what ended, what runs."""
+    fill = online.window - len(online.ended)
+    first = online.ended[0].number if online.ended else online.issued
+    running = [r for r in online.running if now_ms > r.issued_ms]
+    ages = np.array([now_ms - r.issued_ms for r in running])
+    numbers = [*range(first - fill, first), *(e.number for e in online.ended), *(r.number for r in running)]
+    ratios = np.concatenate(
+        [online.baseline[:fill], [e.log_ratio for e in online.ended], np.log(ages / [r.bound_ms for r in running])]
+    )
+    censored = [*[False] * fill, *(e.censored for e in online.ended), *[True] * len(running)]
+    return np.array(numbers, dtype=np.float64), ratios, np.array(censored, dtype=np.bool_)
+
+
+def _trend(numbers: Array, ratios: Array) -> float:
+    if len(numbers) < FEWEST_FOR_TREND:
+        return 0.0
+    later, earlier = _pairs(len(numbers))
+    slope = _median((ratios[later] - ratios[earlier]) / (numbers[later] - numbers[earlier]))
+    left = ratios - slope * numbers
+    spread = 1.4826 * _median(np.abs(left - _median(left)))
+    if spread == 0 or slope == 0:
+        return slope
+    t = slope / (spread * 1.02 / float(np.sqrt(((numbers - numbers.mean()) ** 2).sum())))
+    kept = max(0.0, 1 - 1 / t**2)
+    return slope * kept * (0.5 if slope < 0 else 1.0)
+
+
+@lru_cache(maxsize=4)
+def _pairs(count: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    return np.tril_indices(count, -1)
+
+
+def _median(values: Array) -> float:
+    """The median of a few thousand values, in a third of numpy's own time: one value suffices where it means two."""
+    middle = len(values) // 2
+    return float(np.partition(values, middle)[middle])
+
+
+def _product_limit(values: Array, censored: npt.NDArray[np.bool_]) -> tuple[Array, Array]:
+    """The values that are not censored, ascending, and the share above each; one more observation lies at infinity."""
+    order = np.lexsort((censored, values))  # at a tie an event comes before a censoring
+    at_risk = len(values) - np.arange(len(values)) + 1
+    survival = np.cumprod(np.where(censored[order], 1.0, 1 - 1 / at_risk)).astype(np.float64)
+    events = ~censored[order]
+    return values[order][events], survival[events]
+
+
+def _quantile(at: Array, survival: Array, level: float) -> float:
+    reached = np.flatnonzero(survival <= 1 - level + 1e-9)
+    return float(at[reached[0]]) if len(reached) else float("inf")
+
+
+def _alpha(online: Online) -> float:
+    wanted = 1 - online.q
+    known = [e.missed for e in online.ended if e.missed is not None]
+    moved = online.step * (wanted * len(known) - sum(known))
+    return wanted + float(np.clip(moved, -LEVEL_ROOM * wanted, LEVEL_ROOM * wanted))

@@ -1,0 +1,25 @@
+"""What is judged, asked and rewarded here: anything with an estimator's columns and answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.float64]
+
+
+class Predictor(Protocol):
+    """An Estimator, or anything that answers as it does; frames are polars frames, answers have one value a row."""
+
+    target: str
+    features: list[str]
+    categorical: list[str]
+    group: list[str]
+
+    def predict(self, frame: Any) -> Array: ...
+    def quantile(self, frame: Any, q: Any) -> Array: ...
+    def probability_within(self, frame: Any, budget_ms: Any) -> Array: ...
+    def support(self, frame: Any) -> Sequence[Any]: ...

@@ -1,0 +1,107 @@
+"""Read what an estimator learns from: a run's clean samples, or any table with a line of column names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from laptime.errors import LaptimeError
+from laptime.record import LEFT_OUT
+
+if TYPE_CHECKING:
+    import polars
+
+STAGE_TARGETS = ("vision_ms", "prefill_ms", "decode_per_token_ms", "other_ms", "total_ms")
+"""What is learnt of a run when no target is named. The total is learnt for a given number of output tokens."""
+KNOWN_BEFORE = ("prompt_tokens", "image_tokens", "crops", "batch")
+"""Columns of a sample, besides its knobs, that are known before it runs."""
+INPUT_KNOBS = ("config.prompt_tokens", "config.image_size", "config.crops", "config.tier", "config.batch")
+"""Knobs that only say what the input is to be; the input's own sizes say it better."""
+
+
+class Columns(msgspec.Struct, frozen=True):
+    """Which columns play which part."""
+
+    target: str
+    features: list[str]
+    categorical: list[str]
+    group: list[str]
+
+
+def read_table(path: str | Path) -> polars.DataFrame:
+    """A run folder, Parquet or CSV as a frame. Of a run's samples the clean ones only: no warm-up, no flag.
+
+    Raises LaptimeError for anything that can't be read.
+    """
+    import polars
+
+    from laptime.frame import read_frame
+    from laptime.sample_columns import STAGE_COLUMNS
+
+    place = Path(path)
+    if place.suffix.lower() not in {".csv", ".parquet", ".pq"} or place.is_dir():
+        return clean(read_frame(place))
+    try:
+        frame = polars.read_csv(place, infer_schema_length=None) if place.suffix.lower() == ".csv" else (
+            polars.read_parquet(place)
+        )  # fmt: skip
+    except FileNotFoundError:
+        raise LaptimeError(f"{place}: no such file") from None
+    except OSError as error:
+        raise LaptimeError(f"{place}: {error.strerror or error}") from error
+    except polars.exceptions.PolarsError as error:
+        first = (str(error).splitlines() or ["unreadable"])[0]
+        raise LaptimeError(f"{place}: not a table ({first}); a first line of column names is expected") from error
+    if "config_id" in frame.columns and any(name in frame.columns for name in STAGE_COLUMNS):
+        return clean(read_frame(place))
+    return frame
+
+
+def clean(frame: polars.DataFrame) -> polars.DataFrame:
+    """The samples that statistics use: no warm-up (repeat below 0), no flag of laptime.record.LEFT_OUT."""
+    import polars
+
+    flagged = polars.col("flags").fill_null("").str.split(",").list.set_intersection(sorted(LEFT_OUT)).list.len() > 0
+    return frame.filter((polars.col("repeat").fill_null(0) >= 0) & ~flagged)
+
+
+def is_run_frame(frame: polars.DataFrame) -> bool:
+    """Whether the frame has a run's columns, so that nothing need be named."""
+    return "config_id" in frame.columns and any(name.startswith("config.") for name in frame.columns)
+
+
+def run_columns(frame: polars.DataFrame, target: str) -> Columns:
+    """The parts of a run's columns: the knobs that vary and what is known of a sample before it runs.
+
+    A knob that says the same as a column that is kept already (one value for each of its values) is left out, and so is
+    one of INPUT_KNOBS that such a column decides: `config.tier` beside the number of image tokens. Raises LaptimeError
+    when nothing varies.
+    """
+    knobs = [name for name in frame.columns if name.startswith("config.")]
+    known = [*KNOWN_BEFORE, *(["output_tokens"] if target == "total_ms" else [])]
+    features: list[str] = []
+    for name in [*known, *knobs]:
+        if name not in frame.columns or frame[name].n_unique() < 2 or frame[name].null_count():
+            continue
+        if not any(_says(frame, kept, name, whole=name not in INPUT_KNOBS) for kept in features):
+            features.append(name)
+    if not features:
+        raise LaptimeError("no knob varies in this run: there is nothing to predict from; sweep over some")
+    categorical = [name for name in features if not frame[name].dtype.is_numeric()]
+    return Columns(target, [name for name in features if name not in categorical], categorical, ["config_id"])
+
+
+def usable_rows(frame: polars.DataFrame, columns: Sequence[str]) -> polars.DataFrame:
+    """The rows in which none of these columns is missing: a sample of one token has no time per token."""
+    import polars
+
+    return frame.filter(polars.all_horizontal(polars.col(name).is_not_null() for name in columns))
+
+
+def _says(frame: polars.DataFrame, kept: str, name: str, *, whole: bool) -> bool:
+    """Whether a kept column decides `name`; with `whole`, also the other way round."""
+    pairs = frame.select(kept, name).n_unique()
+    return bool(pairs == frame[kept].n_unique() and (not whole or pairs == frame[name].n_unique()))

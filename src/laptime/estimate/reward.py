@@ -1,0 +1,91 @@
+"""A reward for training policies that choose knobs under a budget: accuracy in time, by the bound and not the mean.
+
+    b <= B                      r = accuracy_weight * accuracy
+    b >  B                      r = -late_weight * min(ln(b / B), ln(most_late))
+    no bound, or not supported  r = -late_weight * ln(most_late)
+
+b is the estimator's upper bound of the TOTAL time (vision, prefill, and decode for the expected number of tokens: a
+reward from prefill alone lets every choice pass), B the budget. Why it is so:
+
+- The bound, not the mean: a mean is exceeded half of the time, and a policy finds the half.
+- An answer that is late earns nothing for its accuracy, and less the later it is: so where nothing fits, the fastest
+  choice is still the best one.
+- Where the estimator was never fitted a predicted time is a guess, and a policy that searches for high rewards finds
+  the guesses that err in its favour. There the reward is the worst there is.
+
+Rewards lie in [-late_weight ln(most_late), accuracy_weight]. They never rise with the bound, never fall with the budget
+or the accuracy.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from laptime.errors import LaptimeError
+from laptime.estimate.predictor import Predictor
+
+Array = npt.NDArray[np.float64]
+
+
+class RewardSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Weights of the reward; the formula is in this module's text."""
+
+    accuracy_weight: float = 1.0
+    late_weight: float = 1.0
+    most_late: float = 4.0  # times the budget; later is not worse
+
+    def __post_init__(self) -> None:
+        if not (self.accuracy_weight >= 0 and self.late_weight >= 0 and self.most_late > 1):
+            raise LaptimeError(
+                f"reward: accuracy_weight {self.accuracy_weight:g} and late_weight {self.late_weight:g} must not be "
+                f"negative, most_late {self.most_late:g} must be above 1"
+            )
+
+
+DEFAULT = RewardSettings()
+
+
+def rewards(
+    accuracy: npt.ArrayLike,
+    bound_ms: npt.ArrayLike,
+    budget_ms: npt.ArrayLike,
+    supported: npt.ArrayLike = True,
+    settings: RewardSettings = DEFAULT,
+) -> Array:
+    """Rewards of many choices at once; the arguments broadcast.
+
+    `accuracy` in [0, 1] (measured or expected), `bound_ms` above 0 (infinite or NaN: no bound), `budget_ms` above 0,
+    `supported`: whether the estimator was fitted on anything like it. Raises LaptimeError for an accuracy outside
+    [0, 1] or a budget that is not above 0.
+    """
+    good = np.asarray(accuracy, dtype=np.float64)
+    bound, budget = np.asarray(bound_ms, dtype=np.float64), np.asarray(budget_ms, dtype=np.float64)
+    if not ((good >= 0) & (good <= 1)).all():
+        raise LaptimeError("reward: an accuracy lies between 0 and 1")
+    if not (budget > 0).all():
+        raise LaptimeError("reward: a budget is above 0 ms")
+    known = np.asarray(supported, dtype=np.bool_) & np.isfinite(bound)
+    if not (bound[np.isfinite(bound)] > 0).all():
+        raise LaptimeError("reward: a bound is above 0 ms")
+    late = np.log(np.where(known, bound, 1.0)) - np.log(budget)
+    late = np.where(known, np.minimum(late, np.log(settings.most_late)), np.log(settings.most_late))
+    return np.where(late <= 0, settings.accuracy_weight * good, -settings.late_weight * late)
+
+
+def estimator_rewards(
+    estimator: Predictor,
+    frame: Any,
+    accuracy: npt.ArrayLike,
+    budget_ms: npt.ArrayLike,
+    *,
+    q: float = 0.95,
+    settings: RewardSettings = DEFAULT,
+) -> Array:
+    """Rewards of a frame's rows by an estimator of the total; rows outside its training domain get the worst reward."""
+    bound = estimator.quantile(frame, q)
+    supported = np.array([one.where != "outside" for one in estimator.support(frame)], dtype=np.bool_)
+    return rewards(accuracy, bound, budget_ms, supported, settings)

@@ -1,0 +1,104 @@
+"""Whether the parts of a saved estimator fit together: lengths, indices and numbers, before any of them is used."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+from laptime.errors import LaptimeError
+from laptime.estimate.features import TermSet
+from laptime.estimate.fitting import Known
+from laptime.estimate.process import Process, Scaling
+from laptime.estimate.regressors import Clamp
+from laptime.estimate.support import Domain
+from laptime.estimate.table import Schema
+from laptime.estimate.terms import Terms
+
+MOST_POWER = 8
+
+
+def check_terms(terms: Terms, numeric: int, where: str) -> None:
+    """Raise LaptimeError unless every term is a product of columns that there are, at a finite rate of at least 0."""
+    found: TermSet = terms.terms
+    count, columns = len(found.exponents), len(found.columns)
+    ok = (
+        len(terms.rates) == len(found.tiled) == len(found.tiles) == count
+        and len(found.offsets) == columns
+        and all(0 <= column < numeric for column in found.columns)
+        and all(len(powers) == columns for powers in found.exponents)
+        and all(abs(power) <= MOST_POWER for powers in found.exponents for power in powers)
+        and all(-1 <= place < columns for place in found.tiled)
+        and all(tile >= 1 for tile in found.tiles)
+        and _finite([*terms.rates, *found.offsets, terms.floor])
+        and all(rate >= 0 for rate in terms.rates)
+        and terms.floor > 0
+    )
+    _require(ok, "roofline terms", where)
+
+
+def check_process(process: Process, numeric: int, categories: int, where: str) -> None:
+    """Raise LaptimeError unless the process' arrays have the shapes that its columns ask for."""
+    count = len(process.weights)
+    ok = (
+        _scaling_fits(process.scaling, numeric)
+        and len(process.lengths) == numeric
+        and len(process.shares) == numeric + categories
+        and len(process.centres) == len(process.codes) == count > 0
+        and all(len(row) == numeric for row in process.centres)
+        and all(len(row) == categories for row in process.codes)
+        and _finite([*process.lengths, *process.shares, *process.weights, process.offset])
+        and _finite(value for row in process.centres for value in row)
+        and all(length > 0 for length in process.lengths)
+        and all(abs(code) < 2**31 for row in process.codes for code in row)
+    )
+    _require(ok, "process", where)
+
+
+def check_domain(domain: Domain, schema: Schema, where: str) -> None:
+    """Raise LaptimeError unless the domain's sides are over the schema's numeric columns."""
+    count = len(schema.numeric)
+    ones = [1.0] * len(domain.kinds)
+    ok = (
+        _scaling_fits(Scaling(kinds=domain.kinds, least=domain.least, middle=ones, width=domain.scale), count)
+        and len(domain.low) == len(domain.high) == len(domain.directions)
+        and all(len(direction) == count for direction in domain.directions)
+        and _finite([*domain.low, *domain.high])
+        and _finite(value for direction in domain.directions for value in direction)
+        and set(schema.levels) == set(schema.categorical)
+    )
+    _require(ok, "domain", where)
+
+
+def check_clamps(clamps: list[Clamp], numeric: int, where: str) -> None:
+    """Raise LaptimeError unless every clamp is a range of a numeric column."""
+    ok = all(0 <= clamp.column < numeric and _finite([clamp.low, clamp.high]) for clamp in clamps)
+    _require(ok and all(clamp.low <= clamp.high for clamp in clamps), "clamps", where)
+
+
+def check_known(known: Known, schema: Schema, where: str) -> None:
+    """Raise LaptimeError unless what is known of groups are values of numeric columns."""
+    ok = (
+        all(0 <= column < len(schema.numeric) for column in known.columns)
+        and all(len(values) == len(known.columns) for values in known.values)
+        and _finite(value for values in known.values for value in values)
+    )
+    _require(ok, "groups", where)
+
+
+def _scaling_fits(scaling: Scaling, count: int) -> bool:
+    return (
+        len(scaling.kinds) == len(scaling.least) == len(scaling.middle) == len(scaling.width) == count
+        and set(scaling.kinds) <= {"log", "log1p", "plain"}
+        and _finite([*scaling.least, *scaling.middle, *scaling.width])
+        and all(width > 0 for width in scaling.width)
+        and all(least > 0 for kind, least in zip(scaling.kinds, scaling.least, strict=True) if kind == "log")
+    )
+
+
+def _finite(values: Iterable[float]) -> bool:
+    return all(math.isfinite(value) for value in values)
+
+
+def _require(ok: bool, what: str, where: str) -> None:
+    if not ok:
+        raise LaptimeError(f"{where}: its {what} don't fit together; fit the estimator again")

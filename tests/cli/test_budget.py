@@ -1,0 +1,121 @@
+"""`laptime budget`: yes or no by exit code, a grid's feasible set, accuracies, and what rules of thumb cost."""
+
+from __future__ import annotations
+
+import json
+
+import polars as pl
+import pytest
+
+from laptime.cli.columns import milliseconds
+from laptime.cli.main import _run as laptime
+from laptime.errors import LaptimeError
+from tests.cli.estimates import COLUMNS, ask, write_table
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("budget")
+    table = write_table(folder / "steps.csv", noise=0.1, repeats=10)
+    assert laptime(["fit", str(table), *COLUMNS, "--out", str(folder / "est")]) == 0
+    (folder / "grid.yaml").write_text("batch: [1, 2, 4, 8]\nprompt: [64, 128, 256, 512]\n")
+    return folder
+
+
+def test_one_configuration_is_answered_by_the_exit_code(made, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
+    code, out, _ = ask(capsys, "budget", made / "est", "--ms", "170", "--config", "batch=4,prompt=256")
+    assert code == 0
+    assert out.startswith("Yes: within 170\xa0ms with probability")
+    code, out, _ = ask(capsys, "budget", made / "est", "--ms", "6.5", "--config", "batch=4", "--config", "prompt=256")
+    assert code == 1
+    assert out.startswith("No: within 6.50\xa0ms with probability")
+    assert "prediction + 2 sd" in out
+    assert out.count("no\n") + out.count("no \n") >= 1
+
+
+def test_a_grid_gives_the_feasible_set(made, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "110")
+    code, out, _ = ask(capsys, "budget", made / "est", "--ms", "6", "--grid", made / "grid.yaml", "--json")
+    told = json.loads(out)
+    assert (code, told["schema"], told["asked"]) == (0, "laptime.budget/1", 16)
+    assert 0 < told["feasible"] < 16
+    assert all((a["bound_ms"] <= 6) == a["within"] == (a["probability"] >= 0.95 - 1e-9) for a in told["answers"])
+    assert told["best"]["bound_ms"] == max(a["bound_ms"] for a in told["answers"] if a["within"])
+    assert ask(capsys, "budget", made / "est", "--ms", "1", "--grid", made / "grid.yaml")[0] == 1
+    _, out, _ = ask(capsys, "budget", made / "est", "--ms", "6ms", "--grid", made / "grid.yaml")
+    assert f"{told['feasible']} of 16 configurations keep 6.00\xa0ms with 95\xa0% confidence" in out
+
+
+def test_a_measured_table_brings_accuracies_and_judges_the_rules(made, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "130")
+    words = ["budget", made / "est", "--ms", "0.0065s", "--grid", made / "steps.csv", "--accuracy", "accuracy"]
+    _, out, _ = ask(capsys, *words, "--json")
+    told = json.loads(out)
+    assert (told["asked"], told["measured_rows"], told["budget_ms"]) == (16, 160, pytest.approx(6.5))
+    feasible = [a for a in told["answers"] if a["within"]]
+    assert told["best"]["accuracy"] == pytest.approx(max(a["accuracy"] for a in feasible))
+    rules = {rule["rule"]: rule for rule in told["rules"]}
+    assert rules["prediction"]["late"] > rules["calibrated bound"]["late"]
+    assert rules["prediction"]["wrongly_admitted"] >= rules["calibrated bound"]["wrongly_admitted"]
+    assert rules["prediction + 25 %"]["unused"] > rules["prediction"]["unused"]
+    _, out, _ = ask(capsys, *words)
+    for said in ("the most accurate: batch", "wrongly admits", "judged by 160 measured times"):
+        assert said in out, said
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--ms", "0", "--config", "batch=1"], "--ms 0"),
+        (["--ms", "fast", "--config", "batch=1"], "--ms fast"),
+        (["--ms", "10"], "--config batch=4"),
+        (["--ms", "10", "--config", "batch=1,prompt=1", "--grid", "GRID"], "one configuration"),
+        (["--ms", "10", "--config", "batch=1,prompt=1", "--confidence", "1"], "--confidence 1"),
+        (["--ms", "10", "--config", "batch=1,prompt=1", "--confidence", "0"], "confidence 0"),
+        (["--ms", "10", "--grid", "nowhere.yaml"], "nowhere.yaml: no such file"),
+        (["--ms", "10", "--grid", "GRID", "--accuracy", "score"], "--accuracy score"),
+        (["--ms", "10", "--grid", "TABLE", "--accuracy", "scor"], "scor"),
+        (["--ms", "10", "--grid", "TABLE", "--accuracy", "config"], "holds text"),
+    ],
+)
+def test_bad_words_are_one_line(made, capsys, words, message):
+    places = {"GRID": made / "grid.yaml", "TABLE": made / "steps.csv"}
+    code, out, err = ask(capsys, "budget", made / "est", *(places.get(word, word) for word in words))
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert message in err
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[1, 2]", "mapping of names"),
+        ("batch: []", "batch"),
+        ("batch: [1, x]\nprompt: 3", "numbers and text"),
+        ("batch: {a: 1}", "batch"),
+        ("batch: [", "not YAML"),
+        ("!!python/object/apply:os.system ['true']", "not YAML"),
+        ("\n".join(f"k{i}: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]" for i in range(8)), "combinations are more"),
+    ],
+)
+def test_a_bad_grid_is_one_line(made, capsys, tmp_path, text, message):
+    file = tmp_path / "grid.yaml"
+    file.write_text(text)
+    code, _, err = ask(capsys, "budget", made / "est", "--ms", "10", "--grid", file)
+    assert (code, err.count("\n")) == (2, 1)
+    assert message in err
+
+
+def test_an_empty_table_is_one_line(made, capsys, tmp_path):
+    file = tmp_path / "none.csv"
+    pl.read_csv(made / "steps.csv").head(0).write_csv(file)
+    code, _, err = ask(capsys, "budget", made / "est", "--ms", "10", "--grid", file)
+    assert (code, err.count("\n")) == (2, 1)
+
+
+@pytest.mark.parametrize(("words", "ms"), [("170", 170), ("170ms", 170), ("0.17 s", 170), ("1e2", 100)])
+def test_times_are_read_in_their_spellings(words, ms):
+    assert milliseconds("--ms", words) == pytest.approx(ms)
+    for bad in ("nan", "inf", "-1", "1h", ""):
+        with pytest.raises(LaptimeError):
+            milliseconds("--ms", bad)

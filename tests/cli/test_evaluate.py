@@ -1,0 +1,69 @@
+"""`laptime evaluate`: an estimator on a table, a table held out in turns, and the page."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from laptime.cli.main import _run as laptime
+from tests.cli.estimates import COLUMNS, ask, write_table
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("evaluate")
+    table = write_table(folder / "steps.csv")
+    assert laptime(["fit", str(table), *COLUMNS, "--out", str(folder / "est")]) == 0
+    write_table(folder / "tomorrow.csv", seed=1)
+    return folder
+
+
+def test_an_estimator_is_judged_on_another_day(made, capsys, tmp_path):
+    page = tmp_path / "page.html"
+    code, out, err = ask(capsys, "evaluate", made / "est", made / "tomorrow.csv", "--json", "--html", page)
+    told = json.loads(out)
+    assert (code, told["schema"], told["rows"], told["configurations"]) == (0, "laptime.evaluation/1", 64, 16)
+    (split,) = told["splits"]
+    assert split["metrics"]["mape"]["mean"] < 0.08
+    assert split["metrics"]["r2"]["mean"] <= split["reachable_r2"]["mean"] + 0.02
+    assert 0.85 <= split["metrics"]["coverage"]["mean"] <= 1
+    assert "Model card" in page.read_text()
+    assert str(page) in err
+
+
+def test_a_table_is_held_out_in_turns(made, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
+    words = ["evaluate", made / "steps.csv", *COLUMNS, "--seeds", "2", "--splits", "new-config,largest"]
+    code, out, err = ask(capsys, *words, "--json", "--iqr", "1.5")
+    told = json.loads(out)
+    assert (code, [split["kind"] for split in told["splits"]]) == (0, ["new-config", "largest"])
+    assert told["splits"][0]["metrics"]["mape"]["n"] == 2
+    assert told["splits"][1]["details"][0].startswith("batch × prompt above ")
+    assert told["filtered"]["rows"] == 64
+    assert "splits 3/3" in err
+    code, out, _ = ask(capsys, *words[:-1], "new-config")
+    assert code == 0
+    for said in ("new configurations", "no predictor can exceed an R² of", "95\xa0% bound holds", "R² within reach"):
+        assert said in out, said
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["EST"], "name the table"),
+        (["EST", "TABLE", "--splits", "random"], "fitted already"),
+        (["TABLE", "TABLE"], "holds no estimator"),
+        (["TABLE"], "--target COL is needed"),
+        (["TABLE", *COLUMNS, "--splits", "all"], "--splits all"),
+        (["TABLE", *COLUMNS, "--size", "volume", "--splits", "largest"], "volume"),
+        (["TABLE", *COLUMNS, "--quantile", "x"], "--quantile x"),
+        (["TABLE", *COLUMNS, "--splits", "held-out"], "nothing to hold out"),
+        (["EST", "nowhere.csv"], "no such file"),
+    ],
+)
+def test_bad_words_are_one_line(made, capsys, words, message):
+    places = {"EST": made / "est", "TABLE": made / "steps.csv"}
+    code, out, err = ask(capsys, "evaluate", *(places.get(word, word) for word in words))
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert message in err

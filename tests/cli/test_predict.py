@@ -1,0 +1,91 @@
+"""`laptime predict`: one row as words or a table, bounds and probabilities, and no traceback."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import polars as pl
+import pytest
+
+from laptime.cli.main import _run as laptime
+from tests.cli.estimates import COLUMNS, ask, write_table
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("predict")
+    table = write_table(folder / "steps.csv")
+    assert laptime(["fit", str(table), *COLUMNS, "--out", str(folder / "est")]) == 0
+    return folder
+
+
+def test_one_configuration_is_a_sentence(made, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
+    code, out, _ = ask(capsys, "predict", made / "est", "batch=4", "prompt=256", "--budget-ms", "20")
+    assert code == 0
+    for words in ("step_ms: 6.", "in 95\xa0% of cases", "within 20.0\xa0ms: probability", "inside what the estimator"):
+        assert words in out, words
+    code, out, _ = ask(capsys, "predict", made / "est", "batch=4,prompt=90000")
+    assert "outside what the estimator was fitted on" in out
+
+
+def test_a_table_keeps_its_rows_and_gets_columns(made, capsys, tmp_path):
+    out_file = tmp_path / "out.parquet"
+    code, out, err = ask(
+        capsys, "predict", made / "est", made / "steps.csv", "--budget-ms", "8ms", "--quantile", "90%", "--json",
+        "--out", out_file,
+    )  # fmt: skip
+    told = json.loads(out)
+    assert (code, told["schema"], told["quantile"], told["budget_ms"]) == (0, "laptime.predict/1", 0.9, 8.0)
+    both = pl.read_parquet(out_file)
+    assert len(both) == len(told["rows"]) == 64
+    assert both["bound_ms"].to_list() == [row["bound_ms"] for row in told["rows"]]
+    assert ((both["bound_ms"] <= 8.0) == (both["probability_within"] >= 0.9 - 1e-9)).all()
+    assert str(out_file) in err
+    ordered = both.sort("batch", "prompt")
+    assert ordered["median_ms"].to_list()[0] == ordered["median_ms"].min()
+
+
+def test_more_bounds_are_higher(made, capsys):
+    bounds = []
+    for level in ("50%", "0.9", "0.95"):
+        _, out, _ = ask(capsys, "predict", made / "est", "batch=2", "prompt=128", "--quantile", level, "--json")
+        bounds.append(json.loads(out)["rows"][0]["bound_ms"])
+    assert bounds == sorted(bounds)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["batch=4"], "prompt"),
+        (["batch=4", "prompt=many"], "prompt"),
+        (["batch=4", "batch=5", "prompt=1"], "batch is given twice"),
+        (["batch=4", "prompt"], "not of the form NAME=VALUE"),
+        (["nowhere.csv"], "no such file"),
+        (["batch=4", "prompt=64", "--quantile", "2"], "--quantile 2"),
+        (["batch=4", "prompt=64", "--quantile", "0"], "0"),
+        (["batch=4", "prompt=64", "--budget-ms", "soon"], "--budget-ms soon"),
+        (["batch=4", "prompt=64", "--budget-ms", "0"], "--budget-ms 0"),
+        (["batch=4", "prompt=64", "--out", "x.txt"], ".csv or .parquet"),
+    ],
+)
+def test_bad_words_are_one_line(made, capsys, words, message):
+    code, out, err = ask(capsys, "predict", made / "est", *words)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert message in err
+
+
+def test_what_is_no_estimator_is_named(tmp_path, capsys):
+    code, _, err = ask(capsys, "predict", tmp_path, "batch=4")
+    assert (code, err.count("\n"), str(tmp_path) in err) == (2, 1, True)
+
+
+def test_no_torch_is_imported(made):
+    code = (
+        "import sys; from laptime.cli.main import _run; "
+        f"rc = _run(['predict', {str(made / 'est')!r}, 'batch=4', 'prompt=64']); "
+        "sys.exit(rc or 'torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], stdout=subprocess.DEVNULL).returncode == 0

@@ -1,0 +1,99 @@
+"""A budget: yes or no by the bound, the best that is feasible, and what rules of thumb cost by measured times."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from laptime.errors import LaptimeError
+from laptime.estimate.budget import judge_budget, seed_rules
+from tests.estimate.log_linear import LogLinear, step_table
+
+TABLE = step_table(repeats=20, noise=0.1)
+MADE = LogLinear("step_ms", ["batch", "prompt"], ["model"]).fit(TABLE)
+CONFIGS = TABLE.select("batch", "prompt", "model").unique(maintain_order=True)
+MEASURED = [
+    TABLE.filter((pl.col("batch") == b) & (pl.col("prompt") == p) & (pl.col("model") == m))["step_ms"].to_numpy()
+    for b, p, m in CONFIGS.iter_rows()
+]
+
+
+@settings(deadline=None)
+@given(st.floats(1.0, 400.0), st.sampled_from([0.5, 0.9, 0.95, 0.99]))
+def test_within_is_exactly_the_probability_that_was_asked(budget, confidence):
+    found = judge_budget(MADE, CONFIGS, budget_ms=budget, confidence=confidence)
+    assert found.feasible == sum(answer.within for answer in found.answers)
+    for answer in found.answers:
+        assert answer.within == (answer.bound_ms <= budget)
+        assert answer.within == (answer.probability >= confidence - 1e-9)
+    assert [answer.within for answer in found.answers] == sorted((a.within for a in found.answers), reverse=True)
+
+
+def test_the_best_is_the_most_accurate_feasible_and_the_faster_of_equals():
+    accuracy = np.where(CONFIGS["prompt"] == 256, 0.9, 0.5)
+    accuracy[CONFIGS["prompt"].to_numpy() == 128] = np.nan
+    found = judge_budget(MADE, CONFIGS, budget_ms=40.0, accuracy=accuracy)
+    assert (found.best.config["prompt"], found.best.accuracy) == (256, 0.9)
+    feasible = [a for a in found.answers if a.within and a.accuracy == 0.9]
+    assert found.best.bound_ms == min(a.bound_ms for a in feasible)
+    assert judge_budget(MADE, CONFIGS, budget_ms=0.1).best is None
+    slowest = judge_budget(MADE, CONFIGS, budget_ms=40.0).best
+    assert slowest.bound_ms == max(a.bound_ms for a in found.answers if a.within)
+
+
+def test_rules_of_thumb_are_judged_by_what_was_measured():
+    found = judge_budget(MADE, CONFIGS, budget_ms=30.0, measured=MEASURED)
+    rules = {rule.rule: rule for rule in found.rules}
+    assert set(rules) == {"calibrated bound", *seed_rules(np.ones(1), 1.0)}
+    truly = [float((times <= 30.0).mean()) >= 0.95 for times in MEASURED]
+    plain = rules["prediction"]
+    admitted = MADE.predict(CONFIGS) <= 30.0
+    assert plain.admitted == admitted.sum()
+    assert plain.wrongly_admitted == sum(a and not t for a, t in zip(admitted, truly, strict=True)) > 0
+    assert plain.wrongly_refused == sum(t and not a for a, t in zip(admitted, truly, strict=True))
+    assert rules["calibrated bound"].wrongly_admitted < plain.wrongly_admitted
+    assert rules["calibrated bound"].late < 0.05
+    assert rules["prediction + 25 %"].admitted <= rules["prediction + 20 %"].admitted <= plain.admitted
+    assert rules["prediction + 25 %"].unused > plain.unused
+    assert found.measured_rows == len(TABLE)
+    assert found.sigma_ms == pytest.approx(
+        float(np.std(np.concatenate([t - m for t, m in zip(MEASURED, MADE.predict(CONFIGS), strict=True)]))), rel=0.1
+    )
+
+
+def test_without_measurements_rules_are_counted_only():
+    found = judge_budget(MADE, CONFIGS, budget_ms=30.0)
+    assert {(rule.wrongly_admitted, rule.late) for rule in found.rules} == {(None, None)}
+    assert found.sigma_ms > 0
+
+
+def test_no_bound_is_a_no():
+    class Abstains(LogLinear):
+        def quantile(self, frame, q):
+            return np.full(len(frame), np.inf)
+
+        def probability_within(self, frame, budget_ms):
+            return np.zeros(len(frame))
+
+    made = Abstains("step_ms", ["batch", "prompt"]).fit(TABLE)
+    found = judge_budget(made, CONFIGS.head(1), budget_ms=1e9)
+    assert (found.feasible, found.abstained, found.best) == (0, 1, None)
+    assert (found.answers[0].bound_ms, found.answers[0].within, found.sigma_ms) == (None, False, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [
+        ({"budget_ms": 0.0}, "budget of 0 ms"),
+        ({"budget_ms": float("nan")}, "budget of nan ms"),
+        ({"budget_ms": 10.0, "confidence": 1.0}, "confidence 1"),
+    ],
+)
+def test_bad_input_is_one_line(how, words):
+    with pytest.raises(LaptimeError, match=words):
+        judge_budget(MADE, CONFIGS, **how)
+    with pytest.raises(LaptimeError, match="empty"):
+        judge_budget(MADE, CONFIGS.head(0), budget_ms=1.0)
