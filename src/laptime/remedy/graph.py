@@ -1,0 +1,66 @@
+"""A step captured once and replayed: one launch for all of its kernels, no Python between them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+import torch
+
+from laptime.errors import LaptimeError
+
+WARM_UPS = 2
+"""Runs before a capture: they compile kernels and make what libraries allocate at first use."""
+
+
+@dataclass(frozen=True, eq=False)
+class CapturedStep:
+    """A step ready for replay, and the seconds that warm-up and capture took."""
+
+    graph: Any
+    seconds: float
+
+    def __call__(self) -> None:
+        self.graph.replay()
+
+
+def capture(step: Callable[[], None], noise: torch.Generator | None = None) -> CapturedStep:
+    """Run `step` until it is warm, then capture it. It must work on buffers that stay where they are.
+
+    noise: the generator that the step draws from, so that every replay draws anew.
+    cuBLAS gets its workspace inside the capture, from the graph's own memory: another's graphs (Inductor's) free the
+    shared workspaces, and a replay would then write to memory that is no longer there.
+    Raises LaptimeError with the reason when the device refuses the capture.
+    """
+    began = perf_counter()
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        for _ in range(WARM_UPS):
+            step()
+    torch.cuda.current_stream().wait_stream(side)
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    if noise is not None:
+        graph.register_generator_state(noise)
+    try:
+        _forget_cublas_workspaces()
+        with torch.cuda.graph(graph, stream=side):
+            step()
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:
+        raise LaptimeError(f"the step could not be captured in a CUDA graph: {str(error).splitlines()[0]}") from error
+    finally:
+        _forget_cublas_workspaces()
+    torch.cuda.synchronize()
+    return CapturedStep(graph, perf_counter() - began)
+
+
+def _forget_cublas_workspaces() -> None:
+    clear = getattr(torch._C, "_cuda_clearCublasWorkspaces", None)
+    if clear is not None:
+        torch.cuda.synchronize()
+        clear()

@@ -1,0 +1,107 @@
+"""What each remedy should bring, said before it is applied: from the baseline's trace, and from bytes and bandwidth.
+
+Three remedies are the trace's own what-if rows (laptime.trace.whatif). A compiled step without graphs and the kernels
+of this package are not in a trace; their ranges are made here, and say of what.
+"""
+
+from __future__ import annotations
+
+from itertools import groupby
+
+from laptime.remedy.result import Promise
+from laptime.trace.result import TraceAnalysis
+from laptime.trace.step_costs import FUSABLE
+
+PER_KERNEL_US = (1.5, 5.0)
+"""What a kernel of ours costs in a graph beyond its bytes' time: filling and draining the GPU. H200, by leaving each
+kind of kernel out of a step in turn: 1.3 µs for the widest to 7 µs for attention."""
+ROWS_BANDWIDTH = (0.9, 0.65)
+"""From two rows on cuBLAS does the products: the share of copy bandwidth at which it reads weights, high and low.
+Qwen3-4B on an H200: 2.68 ms for the products of 8 rows, where their bytes take 1.89."""
+COMPILED_LAUNCH = (0.35, 1.0)
+"""What launching a kernel costs from compiled code, in multiples of the eager step's mean gap a kernel."""
+COMPILED_LOOP_MS = (0.5, 4.0)
+"""What generate() does between two compiled steps."""
+TRITON_LAUNCH = (1.0, 4.0)
+"""What launching one of our kernels without a graph costs, in multiples of the same gap."""
+ALLOCATOR_NOISE = (0.93, 1.05)
+"""A step whose gaps hold no allocation: what a preallocated cache can change at most, as shares of the step."""
+
+
+def promises(
+    analysis: TraceAnalysis, base_ms: float, *, floor_ms: float | None, our_kernels: int | None, batch: int = 1
+) -> dict[str, Promise]:
+    """Ranges for the remedies by name, for those of which something can be said.
+
+    Args:
+        analysis: of the baseline's trace, read with its untraced time per token.
+        base_ms: that time.
+        floor_ms: the bytes of a step over the copy bandwidth.
+        our_kernels: launches of our step.
+        batch: rows.
+    """
+    made: dict[str, Promise] = {}
+    by_name = {row.remedy: row for row in analysis.whatif}
+    for name, whatif in (("buffers", "buffers"), ("graph", "graph"), ("compiled", "graph+fusion")):
+        row = by_name.get(whatif)
+        if row is not None:
+            made[name] = _promise(row.step_ns_low / 1e6, row.step_ns_high / 1e6, f"trace, {whatif}", row.assumptions)
+    steps = analysis.steps
+    if steps.kernels_per_step is None or steps.busy_ns is None:
+        return made
+    if "buffers" not in made:
+        low, high = (share * base_ms for share in ALLOCATOR_NOISE)
+        made["buffers"] = _promise(low, high, "trace, buffers", ["no gap of a step is spent in allocation or free"])
+    gap_ms = max(base_ms - steps.busy_ns / 1e6, 0.0) / steps.kernels_per_step
+    fused = fused_kernels(analysis)
+    if fused is not None:
+        kernels, busy_ms = fused
+        low, high = (
+            max(busy_ms, kernels * gap_ms * launch + loop)
+            for launch, loop in zip(COMPILED_LAUNCH, COMPILED_LOOP_MS, strict=True)
+        )
+        made["fusion"] = _promise(
+            low,
+            min(high, base_ms),
+            "trace, runs of small kernels merged",
+            [
+                f"{kernels} kernels stay of {steps.kernels_per_step}, launched by compiled code at "
+                f"{COMPILED_LAUNCH[0]:g} to {COMPILED_LAUNCH[1]:g} of the eager {gap_ms * 1e3:.1f} µs each",
+                f"generate() itself takes {COMPILED_LOOP_MS[0]:g} to {COMPILED_LOOP_MS[1]:g} ms between steps",
+            ],
+        )
+    if floor_ms is not None and our_kernels is not None:
+        reached = ROWS_BANDWIDTH if batch > 1 else (1.0, 1.0)
+        low, high = (
+            floor_ms / share + our_kernels * cost / 1e3 for share, cost in zip(reached, PER_KERNEL_US, strict=True)
+        )
+        bytes_note = f"weights and cache at the copy bandwidth take {floor_ms:.2f} ms"
+        if batch > 1:
+            bytes_note += f", cuBLAS reaches {reached[1]:.0%} to {reached[0]:.0%} of it with few rows"
+        each = f"each of {our_kernels} kernels adds {PER_KERNEL_US[0]:g} to {PER_KERNEL_US[1]:g} µs"
+        made["fast"] = _promise(low, high, "bytes over bandwidth", [bytes_note, each])
+        bound = [our_kernels * gap_ms * launch for launch in TRITON_LAUNCH]
+        note = f"{our_kernels} launches at {TRITON_LAUNCH[0]:g} to {TRITON_LAUNCH[1]:g} of the eager gap"
+        made["kernels"] = _promise(max(bound[0], low), max(bound[1], high), "launches, or bytes", [note, bytes_note])
+    return made
+
+
+def fused_kernels(analysis: TraceAnalysis) -> tuple[int, float] | None:
+    """Kernels of the modal step if every run of small ones were one kernel, and their busy time in ms.
+
+    A merged run takes as long as its longest kernel.
+    """
+    picture = analysis.modal_step
+    if picture is None or picture.truncated:
+        return None
+    kernels, busy_ns = 0, 0
+    each = zip((picture.families[name] in FUSABLE for name in picture.name), picture.duration_ns, strict=True)
+    for fusable, run in groupby(each, key=lambda pair: pair[0]):
+        durations = [duration for _, duration in run]
+        kernels += 1 if fusable else len(durations)
+        busy_ns += max(durations) if fusable else sum(durations)
+    return kernels, busy_ns / 1e6
+
+
+def _promise(low: float, high: float, source: str, assumptions: list[str]) -> Promise:
+    return Promise(low_ms=round(low, 4), high_ms=round(max(high, low), 4), source=source, assumptions=list(assumptions))

@@ -1,0 +1,182 @@
+"""The remedies as they are applied to a model: each gives a call of so many tokens, and undoes itself at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import CompileConfig, LogitsProcessor
+
+from laptime.measure.stage_timer import StageTimer
+from laptime.record import Sample
+from laptime.remedy.buffers import empty, roomy_cache
+from laptime.remedy.captured_forward import CapturedForward
+from laptime.remedy.decoder import FastDecoder
+from laptime.remedy.timed import CallTimer, timed_generate
+
+Call = Callable[[int], Sample]
+"""Generate so many tokens; the sample holds the ids."""
+
+BASELINE = "eager"
+COMPILED_STATE = ("_compiled_call", "_last_compile_config")
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """What is remedied: a model with its inputs, no call longer than `most_tokens` new tokens."""
+
+    model: Any
+    inputs: dict[str, Any]
+    most_tokens: int
+
+    @property
+    def on_gpu(self) -> bool:
+        return bool(next(self.model.parameters()).device.type == "cuda")
+
+    @property
+    def batch(self) -> int:
+        return int(self.inputs["input_ids"].shape[0])
+
+    @property
+    def capacity(self) -> int:
+        return int(self.inputs["input_ids"].shape[1]) + self.most_tokens
+
+
+@dataclass(frozen=True)
+class Remedy:
+    """parts: which of buffers, fusion and graph it is made of. open: apply it, for a with block."""
+
+    name: str
+    title: str
+    parts: tuple[str, ...]
+    open: Callable[[Subject], Any]
+    needs_gpu: bool = False
+
+
+def _transformers(subject: Subject, **extra: Any) -> Call:
+    """The model's own generate() with these arguments more."""
+    timer = StageTimer(subject.model)
+
+    def call(tokens: int) -> Sample:
+        with timer:
+            subject.model.generate(**subject.inputs, **extra, max_new_tokens=tokens, do_sample=False)
+        return timer.last
+
+    return call
+
+
+@contextmanager
+def eager(subject: Subject) -> Iterator[Call]:
+    """As it comes: dynamic cache, every kernel launched by the host."""
+    yield _transformers(subject)
+
+
+@contextmanager
+def buffers(subject: Subject) -> Iterator[Call]:
+    """The same over a cache that is allocated once."""
+    from laptime.models.anatomy import find_anatomy
+
+    cache = roomy_cache(len(find_anatomy(subject.model).layers), subject.capacity)
+    timer = StageTimer(subject.model)
+
+    def call(tokens: int) -> Sample:
+        with timer:
+            own = {**subject.inputs, "past_key_values": empty(cache)}
+            subject.model.generate(**own, max_new_tokens=tokens, do_sample=False)
+        return timer.last
+
+    yield call
+
+
+@contextmanager
+def static(subject: Subject) -> Iterator[Call]:
+    """transformers' static cache without compiling."""
+    yield _transformers(subject, cache_implementation="static", disable_compile=True)
+
+
+@contextmanager
+def fusion(subject: Subject) -> Iterator[Call]:
+    """transformers' static cache, the step compiled by Inductor without CUDA graphs."""
+    config = CompileConfig(mode="default")
+    config._compile_all_devices = True
+    yield _apart(subject.model, _transformers(subject, cache_implementation="static", compile_config=config))
+
+
+@contextmanager
+def compiled(subject: Subject) -> Iterator[Call]:
+    """What cache_implementation="static" does by itself on a GPU: compiled, with CUDA graphs."""
+    yield _apart(subject.model, _transformers(subject, cache_implementation="static"))
+
+
+@contextmanager
+def graph(subject: Subject) -> Iterator[Call]:
+    """The model's own forward over a static cache, captured once and replayed."""
+    from laptime.remedy.plan import rotary_of
+
+    timer = CallTimer(subject.model)
+    forward = CapturedForward(subject.model, rotary_of(subject.model), subject.batch, subject.capacity)
+
+    def call(tokens: int) -> Sample:
+        def run(mark: Callable[[str], None], processors: list[LogitsProcessor]) -> tuple[torch.Tensor, int]:
+            return forward.run(subject.inputs, tokens, mark, processors)
+
+        return timer(run, subject.inputs["input_ids"])
+
+    yield call
+
+
+@contextmanager
+def kernels(subject: Subject) -> Iterator[Call]:
+    """FastDecoder's kernels and buffers, launched one by one."""
+    with FastDecoder(subject.model, kernels="triton", graph=False) as decoder:
+        yield _decoded(subject, decoder)
+
+
+@contextmanager
+def fast(subject: Subject) -> Iterator[Call]:
+    """FastDecoder: buffers, fused kernels, one graph."""
+    with FastDecoder(subject.model) as decoder:
+        yield _decoded(subject, decoder)
+
+
+def _decoded(subject: Subject, decoder: FastDecoder) -> Call:
+    timer = CallTimer(subject.model)
+    inputs = dict(subject.inputs)
+    ids = inputs.pop("input_ids")
+
+    def call(tokens: int) -> Sample:
+        return timed_generate(decoder, ids, timer=timer, max_new_tokens=tokens, do_sample=False, **inputs)[1]
+
+    return call
+
+
+def _apart(model: Any, call: Call) -> Call:
+    """The call with a compiled forward of its own: transformers keeps one, and compiles anew for other settings."""
+    kept: dict[str, Any] = {}
+
+    def apart(tokens: int) -> Sample:
+        before = {key: model.__dict__.pop(key) for key in COMPILED_STATE if key in model.__dict__}
+        model.__dict__.update(kept)
+        try:
+            return call(tokens)
+        finally:
+            kept.update({key: model.__dict__.pop(key) for key in COMPILED_STATE if key in model.__dict__})
+            model.__dict__.update(before)
+
+    return apart
+
+
+REMEDIES = (
+    Remedy(BASELINE, "transformers, eager, dynamic cache", (), eager),
+    Remedy("buffers", "preallocated cache", ("buffers",), buffers),
+    Remedy("static", "transformers' static cache", ("buffers",), static),
+    Remedy("fusion", "static cache, step compiled", ("buffers", "fusion"), fusion),
+    Remedy("graph", "static cache, forward captured", ("buffers", "graph"), graph, needs_gpu=True),
+    Remedy("compiled", "static cache, auto-compiled", ("buffers", "fusion", "graph"), compiled, needs_gpu=True),
+    Remedy("kernels", "laptime's kernels, no graph", ("buffers", "fusion"), kernels, needs_gpu=True),
+    Remedy("fast", "laptime's FastDecoder", ("buffers", "fusion", "graph"), fast),
+)
+"""In the order in which they are shown; the first is what all others are compared with."""

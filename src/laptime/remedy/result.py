@@ -1,0 +1,79 @@
+"""RemedyReport: what each remedy promised and what it delivered. Its JSON is the contract `laptime.remedy/1`.
+
+No torch here: pages and terminals read it. `None` means not known on this machine or not applicable.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from laptime.record import Environment, Interval, Scalar
+
+SCHEMA = "laptime.remedy/1"
+
+
+class Promise(msgspec.Struct, frozen=True, kw_only=True):
+    """What the baseline's trace says a remedy would bring, before it is applied: time per token as a range."""
+
+    low_ms: float
+    high_ms: float
+    source: str
+    assumptions: list[str]
+
+
+class RemedyRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One remedy: promise and delivery. A row with `failed` says why there is nothing to show."""
+
+    name: str
+    title: str
+    parts: list[str]  # of buffers, fusion, graph
+    promise: Promise | None = None
+    failed: str | None = None
+    tpot_ms: Interval | None = None
+    speedup: Interval | None = None  # of the baseline over this, pair by pair of neighbouring calls
+    call_ms: Interval | None = None  # the whole generate(): prefill and all tokens
+    kept: bool | None = None  # the measured time per token lies within the promise
+    kernels_per_step: int | None = None
+    launches_per_step: int | None = None
+    gap_share: float | None = None  # of a traced step
+    allocations_per_step: float | None = None
+    gb_per_s: float | None = None  # weights and cache read a step, over its time
+    bandwidth_share: float | None = None  # of the measured copy bandwidth
+    prepare_s: float | None = None  # compiling, capturing
+    pays_after_tokens: int | None = None
+    memory_bytes: int | None = None  # peak above the baseline's
+    tokens_same: bool | None = None
+    first_difference: int | None = None  # position among the new tokens
+    logit_gap: float | None = None  # by the baseline's logits there: its token's minus the other's
+    bf16_steps: float | None = None  # that gap in steps of bfloat16 at the logit's size
+
+
+class Recommendation(msgspec.Struct, frozen=True, kw_only=True):
+    """What is fastest for so many tokens in one process, preparation included."""
+
+    tokens: int
+    remedy: str
+    seconds: float
+    baseline_seconds: float
+
+
+class RemedyReport(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole answer; the first row is the baseline."""
+
+    schema: str = SCHEMA
+    model: str
+    headline: str
+    config: dict[str, Scalar]
+    environment: Environment
+    copy_gb_per_s: float | None
+    weight_bytes: int | None  # read a step
+    cache_bytes: int | None  # read a step, on average over the call
+    floor_ms: float | None  # both over the copy bandwidth
+    rounds: int
+    rows: list[RemedyRow]
+    recommendations: list[Recommendation]
+    notes: list[str]
+
+    def to_json(self) -> bytes:
+        """The contract's JSON."""
+        return msgspec.json.encode(self)

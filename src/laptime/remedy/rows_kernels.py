@@ -1,0 +1,134 @@
+# mypy: ignore-errors
+# ruff: noqa: E741, N803
+"""Triton kernels of a decode step of several rows: what lies between cuBLAS' products, and the experts.
+
+Conventions as in row_kernels.
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+try:
+    from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
+except ImportError:  # another backend: PDL is never asked for there
+    gdc_launch_dependents = gdc_wait = None
+
+
+@triton.jit
+def add_and_norm(
+    x, added, norm, out, eps, K, B, PARTS: tl.constexpr, BK: tl.constexpr, PDL: tl.constexpr
+):  # fmt: skip
+    """x[b] += sum of added[part, b]; out[b] = x[b] RMS-normed, times norm. One program a row."""
+    b = tl.program_id(0)
+    ks = tl.arange(0, BK)
+    weight = tl.load(norm + ks, mask=ks < K, other=0.0).to(tl.float32)
+    if PDL:
+        gdc_wait()
+        gdc_launch_dependents()
+    row = tl.load(x + b * K + ks, mask=ks < K, other=0.0)
+    for part in tl.static_range(PARTS):
+        row += tl.load(added + (part * B + b) * K + ks, mask=ks < K, other=0.0).to(tl.float32)
+    if PARTS > 0:
+        tl.store(x + b * K + ks, row, mask=ks < K)
+    row = row * tl.rsqrt(tl.sum(row * row, 0) / K + eps) * weight
+    tl.store(out + b * K + ks, row, mask=ks < K)
+
+
+@triton.jit
+def swiglu(both, out, I, BI: tl.constexpr, PDL: tl.constexpr):
+    """out[b, i] = silu(both[b, i]) both[b, I + i]. Grid: (block of i, row)."""
+    i = tl.program_id(0) * BI + tl.arange(0, BI)
+    b = tl.program_id(1).to(tl.int64)
+    if PDL:
+        gdc_wait()
+        gdc_launch_dependents()
+    g = tl.load(both + b * 2 * I + i, mask=i < I, other=0.0).to(tl.float32)
+    u = tl.load(both + b * 2 * I + I + i, mask=i < I, other=0.0).to(tl.float32)
+    tl.store(out + b * I + i, g * tl.sigmoid(g) * u, mask=i < I)
+
+
+@triton.jit
+def best_of(narrow, bias, logits, best, N, BN: tl.constexpr, PDL: tl.constexpr):
+    """Each block's best logit (biased) and where it is; the logits in float32. Grid: (block, row)."""
+    n = tl.program_id(0) * BN + tl.arange(0, BN)
+    b = tl.program_id(1).to(tl.int64)
+    if PDL:
+        gdc_wait()
+        gdc_launch_dependents()
+    y = tl.load(narrow + b * N + n, mask=n < N, other=float("-inf")).to(tl.float32)
+    tl.store(logits + b * N + n, y, mask=n < N)
+    y += tl.load(bias + n, mask=n < N, other=0.0)
+    top = tl.max(y, 0)
+    at = (b * tl.num_programs(0) + tl.program_id(0)) * 2
+    tl.store(best + at, top)
+    tl.store(best + at + 1, tl.min(tl.where(y == top, n, N), 0).to(tl.float32))
+
+
+@triton.jit
+def experts_swiglu(
+    x, w, shares, out, I, E, B,
+    K: tl.constexpr, M: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr, STAGES: tl.constexpr, PDL: tl.constexpr,
+):  # fmt: skip
+    """out[e, b, i] = share[b, e] silu(g) u for every expert that a row goes to; x[b] normed. Grid: (block of i, e).
+
+    Each expert's weights are read once, whatever the number of rows that go to it.
+    """
+    rows = tl.program_id(0) * BN + tl.arange(0, BN)
+    e = tl.program_id(1)
+    b = tl.arange(0, M)
+    ks = tl.arange(0, BK)
+    mine = rows[:, None] < I
+    if PDL:
+        gdc_wait()
+        gdc_launch_dependents()
+    share = tl.load(shares + b * E + e, mask=b < B, other=0.0)
+    if tl.max(share, 0) > 0:
+        gate_at = w + (e.to(tl.int64) * 2 * I + rows[:, None]) * K
+        up_at = gate_at + I.to(tl.int64) * K
+        g = tl.zeros((BN, M), tl.float32)
+        u = tl.zeros((BN, M), tl.float32)
+        for t in tl.range(0, (K + BK - 1) // BK, num_stages=STAGES):
+            k = t * BK + ks
+            keep = mine & (k[None, :] < K)
+            gt = tl.load(gate_at + k[None, :], mask=keep, other=0.0)
+            ut = tl.load(up_at + k[None, :], mask=keep, other=0.0)
+            xt = tl.load(x + b[None, :] * K + k[:, None], mask=(b[None, :] < B) & (k[:, None] < K), other=0.0)
+            g = tl.dot(gt, xt, g, input_precision="ieee")
+            u = tl.dot(ut, xt, u, input_precision="ieee")
+        y = g * tl.sigmoid(g) * u * share[None, :]
+        tl.store(out + (e.to(tl.int64) * B + b[None, :]) * I + rows[:, None], y, mask=mine & (b[None, :] < B))
+
+
+@triton.jit
+def experts_down(
+    x, w, shares, out, N, E, B,
+    I: tl.constexpr, M: tl.constexpr, EACH: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr, STAGES: tl.constexpr,
+    PDL: tl.constexpr,
+):  # fmt: skip
+    """out[part, b, n] = sum over EACH experts of w[e, n] . x[e, b], experts that no row goes to left out.
+
+    Grid: (block of n, part). Parts are added up later in a fixed order, so that a step gives the same bits again.
+    """
+    rows = tl.program_id(0) * BN + tl.arange(0, BN)
+    part = tl.program_id(1)
+    b = tl.arange(0, M)
+    ks = tl.arange(0, BK)
+    mine = rows[:, None] < N
+    if PDL:
+        gdc_wait()
+        gdc_launch_dependents()
+    total = tl.zeros((BN, M), tl.float32)
+    for j in range(EACH):
+        e = part * EACH + j
+        share = tl.load(shares + b * E + e, mask=(b < B) & (e < E), other=0.0)
+        if tl.max(share, 0) > 0:
+            at = w + (e.to(tl.int64) * N + rows[:, None]) * I
+            from_ = x + (e.to(tl.int64) * B + b[None, :]) * I
+            for t in tl.range(0, (I + BK - 1) // BK, num_stages=STAGES):
+                k = t * BK + ks
+                wt = tl.load(at + k[None, :], mask=mine & (k[None, :] < I), other=0.0)
+                xt = tl.load(from_ + k[:, None], mask=(b[None, :] < B) & (k[:, None] < I), other=0.0)
+                total = tl.dot(wt, xt, total, input_precision="ieee")
+    tl.store(out + (part * B + b[None, :]) * N + rows[:, None], total, mask=mine & (b[None, :] < B))

@@ -1,0 +1,52 @@
+"""Promises from a trace: a real captured one, and what must hold of any."""
+
+from pathlib import Path
+
+import pytest
+
+import laptime
+from laptime.remedy.promise import fused_kernels, promises
+
+DATA = Path(__file__).parents[1] / "trace" / "data"
+
+
+@pytest.fixture(scope="module")
+def eager():
+    return laptime.read_trace(DATA / "decode-eager.json.gz", tpot_ms=4.0)
+
+
+def test_every_remedy_but_the_eager_static_cache_is_promised_something(eager):
+    made = promises(eager, 4.0, floor_ms=0.05, our_kernels=42)
+    assert set(made) == {"buffers", "fusion", "graph", "compiled", "kernels", "fast"}
+    for name, promise in made.items():
+        assert 0 < promise.low_ms <= promise.high_ms, name
+        assert promise.assumptions
+    assert made["fast"].low_ms < made["kernels"].high_ms
+    assert made["compiled"].low_ms <= made["graph"].low_ms
+    assert made["fusion"].high_ms <= 4.0
+
+
+def test_the_fast_promise_is_bytes_plus_kernels_and_scales_with_both(eager):
+    one = promises(eager, 4.0, floor_ms=2.0, our_kernels=100)["fast"]
+    assert (one.low_ms, one.high_ms) == (pytest.approx(2.15), pytest.approx(2.5))
+    more = promises(eager, 4.0, floor_ms=4.0, our_kernels=200)["fast"]
+    assert (more.low_ms, more.high_ms) == (pytest.approx(2 * one.low_ms), pytest.approx(2 * one.high_ms))
+
+
+def test_with_several_rows_the_products_reach_less_of_the_bandwidth(eager):
+    one = promises(eager, 4.0, floor_ms=2.0, our_kernels=100)["fast"]
+    eight = promises(eager, 4.0, floor_ms=2.0, our_kernels=100, batch=8)["fast"]
+    assert one.low_ms < eight.low_ms
+    assert eight.high_ms == pytest.approx(2.0 / 0.65 + 0.5, abs=1e-3)
+    assert "cuBLAS" in eight.assumptions[0]
+
+
+def test_without_a_plan_nothing_is_promised_of_our_kernels(eager):
+    made = promises(eager, 4.0, floor_ms=None, our_kernels=None)
+    assert not {"fast", "kernels"} & set(made)
+
+
+def test_merged_runs_leave_fewer_kernels_and_less_work(eager):
+    kernels, busy_ms = fused_kernels(eager)
+    assert 0 < kernels < eager.steps.kernels_per_step
+    assert 0 < busy_ms < eager.steps.busy_ns / 1e6
