@@ -32,14 +32,19 @@ def rank_skew(measurements: Measurements) -> Outcome:
     """A worker that is slower than the others on the same work, or configurations that are one worker's alone."""
     from polars import col
 
-    rows = measurements.used.filter(col("worker").is_not_null())
+    rows = measurements.used
+    if rows["worker"].null_count():  # a filter copies: with a million samples, as much as everything read so far
+        rows = rows.filter(col("worker").is_not_null())
     workers = rows["worker"].unique().sort().to_list()
     if len(workers) < 2:
         return Judged(rows.height)
     per_config = rows.group_by("config_id", maintain_order=True).agg(
         n=col("row").len(), workers=col("worker").n_unique(), worker=col("worker").first()
     )
-    shared = rows.join(per_config.filter(col("workers") > 1).select("config_id"), on="config_id", nulls_equal=True)
+    shared = rows
+    if (per_config["workers"] == 1).any():
+        of_many = per_config.filter(col("workers") > 1).select("config_id")
+        shared = rows.join(of_many, on="config_id", nulls_equal=True)
     alone = per_config.filter(col("workers") == 1, col("n") >= ALONE)
     chance = float((len(workers) ** (1.0 - alone["n"].cast(float))).sum())
     confounded = alone.height > 0 and per_config.height > 1 and poisson_tail(alone.height, chance) <= ERROR / 10
@@ -54,6 +59,7 @@ def _skewed(shared: polars.DataFrame, workers: list[str]) -> dict[str, float]:
     from polars import col
 
     found_: dict[str, float] = {}
+    shared = shared.select("worker", "work", "deviation")
     for worker in workers:
         own, others = shared.filter(col("worker") == worker), shared.filter(col("worker") != worker)
         if own.height < FEWEST or others.height < FEWEST:
