@@ -19,7 +19,7 @@ from laptime.report.campaign_reading import campaign_view, still_failed
 from laptime.report.campaign_view import environments_of, gpu_over_time
 from laptime.report.knob_words import headline, level_text, ratio_ends, ratio_text
 from laptime.report.quantities import interval_ends, text
-from laptime.sweep_summary.result import ConfigRow, SweepSummary
+from laptime.sweep_summary.result import ConfigRow, SweepSummary, VisitNoise
 from tests.report.campaign_views import SMALL, all_failed, hostile_view, report_of, view, view_of
 from tests.report.hostile import HOSTILE
 from tests.report.sample_runs import environment
@@ -116,13 +116,25 @@ def test_a_failure_that_was_measured_later_is_none() -> None:
     assert still_failed(sweep_run(samples).frame(), [*mended, lost, lost]) == [lost]
 
 
-def test_a_sweep_of_one_round_says_what_it_can_not_tell() -> None:
-    for rounds, said in ((1, True), (3, False)):
-        run = sweep_run(*sweep_samples(SMALL))
-        info = msgspec.structs.replace(run.info, session={"rounds": rounds})
-        page = campaign_page(view_of(msgspec.structs.replace(run, info=info)))
-        assert ("measured in one stretch of time" in page) is said
-        assert ("measured in 3 rounds" in page) is not said
+def test_the_page_says_what_its_intervals_know_of_visits() -> None:
+    known = {
+        "unknown": "the intervals don&#39;t know of it",
+        "bounded by settings": "bounded by what the other knobs leave unexplained",
+        "estimated": "Visits to one configuration differ by 3.1",
+    }
+    sweep = view(SMALL)
+    for kind, words in known.items():
+        effects = [msgspec.structs.replace(effect, visit_noise=kind) for effect in sweep.summary.effects]
+        noise = [VisitNoise(stage="total", known=kind, sd=0.031)]
+        summary = msgspec.structs.replace(sweep.summary, effects=effects, visit_noise=noise)
+        page = campaign_page(msgspec.structs.replace(sweep, summary=summary))
+        assert [said for said in known.values() if said in page] == [words]
+
+
+def test_the_rounds_are_told() -> None:
+    run = sweep_run(*sweep_samples(SMALL))
+    info = msgspec.structs.replace(run.info, session={"rounds": 3})
+    assert "measured in 3 rounds" in campaign_page(view_of(msgspec.structs.replace(run, info=info)))
 
 
 def test_environments_are_told_apart() -> None:

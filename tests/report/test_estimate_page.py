@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -87,10 +88,29 @@ def test_it_draws_what_was_judged_without_a_word_on_the_console(open_page: Open,
     assert console_lines() == []
 
 
-@pytest.mark.chromium
-def test_another_split_can_be_chosen_and_a_dot_asked(open_page: Open, console_lines: Console) -> None:
+def pointed_at(browser: Any) -> str:
+    """What the tooltip says of the first dot: asked again until something is shown, as a settling page draws anew."""
     from selenium.webdriver import ActionChains
 
+    until = time.monotonic() + 10
+    while time.monotonic() < until:
+        drawing = browser.find_element("css selector", "#scatter svg")
+        browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", drawing)
+        place = browser.execute_script(
+            "const box = arguments[0].getBoundingClientRect();"
+            "const c = arguments[0].querySelector('circle').getBoundingClientRect();"
+            "return [c.x + c.width / 2 - box.x - box.width / 2, c.y + c.height / 2 - box.y - box.height / 2]",
+            drawing,
+        )
+        ActionChains(browser).move_to_element(drawing).perform()
+        ActionChains(browser).move_to_element_with_offset(drawing, *(round(p) for p in place)).perform()
+        if shown := browser.find_element("id", "tooltip").text:
+            return str(shown)
+    return ""
+
+
+@pytest.mark.chromium
+def test_another_split_can_be_chosen_and_a_dot_asked(open_page: Open, console_lines: Console) -> None:
     found = judged()
     browser = open_page(estimate_page(found))
     browser.execute_script(
@@ -98,16 +118,7 @@ def test_another_split_can_be_chosen_and_a_dot_asked(open_page: Open, console_li
     )
     count = browser.execute_script("return document.querySelectorAll('#scatter circle').length")
     assert count == found.points.kind.count("held-out") != found.points.kind.count("new-config")
-    drawing = browser.find_element("css selector", "#scatter svg")
-    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", drawing)
-    place = browser.execute_script(
-        "const box = arguments[0].getBoundingClientRect();"
-        "const c = arguments[0].querySelector('circle').getBoundingClientRect();"
-        "return [c.x + c.width / 2 - box.x - box.width / 2, c.y + c.height / 2 - box.y - box.height / 2]",
-        drawing,
-    )
-    ActionChains(browser).move_to_element_with_offset(drawing, *(round(p) for p in place)).perform()
-    shown = browser.find_element("id", "tooltip").text
+    shown = pointed_at(browser)
     for words in ("measured", "predicted", "bound", "training domain", "batch"):
         assert words in shown, words
     assert console_lines() == []
