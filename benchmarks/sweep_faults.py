@@ -22,6 +22,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -244,7 +245,7 @@ def _fill(sweep: Torment, disk: Path) -> bool:
     """Leave the disk a few hundred bytes; the sweep must end with one line. Then give the room back."""
     hog = disk / "hog"
     room = os.statvfs(disk)
-    with hog.open("wb") as file:
+    with suppress(OSError), hog.open("wb") as file:  # the sweep writes meanwhile: there may be less room than there was
         file.write(b"\0" * max(0, room.f_bavail * room.f_frsize - 4096))
     until = time.monotonic() + 60
     while sweep.alive() and time.monotonic() < until:

@@ -176,6 +176,19 @@ def test_resume_does_what_is_missing_and_nothing_twice(capsys, tmp_path, config)
     assert samples.read_bytes() == before
 
 
+def test_a_page_that_can_not_be_written_is_one_line_and_the_samples_are_kept(capsys, tmp_path, config):
+    out = tmp_path / "run"
+    file = config(LLM)
+    assert laptime(capsys, "sweep", file, "--out", out)[0] == 0
+    before = (out / "samples-0.jsonl").read_bytes()
+    (out / "report.html").unlink()
+    (out / "report.html").mkdir()
+    code, said, err = laptime(capsys, "sweep", file, "--out", out, "--resume")
+    assert (code, said) == (2, "")
+    assert f"laptime: {out}: Is a directory; every sample is kept" in err
+    assert (out / "samples-0.jsonl").read_bytes() == before
+
+
 def test_resume_with_another_configuration_is_refused_with_what_changed(capsys, tmp_path, config):
     out = tmp_path / "run"
     assert laptime(capsys, "sweep", config(LLM), "--out", out)[0] == 0

@@ -90,6 +90,10 @@ def _run(words: list[str]) -> int:
     except BrokenPipeError:  # `laptime ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:  # a disk that fills, a folder that goes: nobody's mistake in the code
+        if error.strerror is None:
+            raise
+        return _fail(f"{error.filename or 'writing'}: {error.strerror}")
 
 
 def _run_typed(words: list[str]) -> int:

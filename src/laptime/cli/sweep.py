@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from laptime.cli.torch_extra import require_torch
+from laptime.errors import LaptimeError
 
 if TYPE_CHECKING:
     from laptime.campaign.config import Campaign
@@ -110,8 +111,13 @@ def _faces(folder: Path, *, as_json: bool) -> None:
     from laptime.run_folder import write_atomically
 
     view = read_campaign_view(folder)
-    write_atomically(folder / "summary.json", sweep_json(view) + b"\n")
-    write_atomically(folder / "report.html", campaign_page(view).encode())
+    try:
+        write_atomically(folder / "summary.json", sweep_json(view) + b"\n")
+        write_atomically(folder / "report.html", campaign_page(view).encode())
+    except OSError as error:
+        raise LaptimeError(
+            f"{folder}: {error.strerror}; every sample is kept: mend that, then laptime report {folder}"
+        ) from error
     if as_json:
         sys.stdout.write(sweep_json(view).decode() + "\n")
         return
