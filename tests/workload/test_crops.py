@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import get_optimal_tiled_canvas
 
@@ -151,10 +151,10 @@ def test_every_number_has_a_tiling(count: int) -> None:
     assert all(columns * rows == count for columns, rows in tilings(count, count))
 
 
-@given(columns=st.integers(1, 4), rows=st.integers(1, 4), scale=st.integers(1, 400))
-def test_an_image_of_a_tilings_shape_gets_that_shape(columns: int, rows: int, scale: int) -> None:
-    assume(9 <= columns * rows <= 15)
-    assert choose_tiling(columns * scale, rows * scale, 9, 15) == (columns, rows)
+@given(shape=st.sampled_from([(3, 3), (3, 4), (4, 3)]), scale=st.integers(1, 400))
+def test_an_image_of_a_tilings_shape_gets_that_shape(shape: tuple[int, int], scale: int) -> None:
+    columns, rows = shape
+    assert choose_tiling(columns * scale, rows * scale, 9, 15) == shape
 
 
 def test_a_small_image_is_not_blown_up() -> None:
