@@ -15,10 +15,10 @@ from laptime.campaign.grid import ModelFacts, Settings, configurations, settings
 from laptime.campaign.plan import SweepPlan
 from laptime.campaign.prepared import ModelSize, Prepared
 from laptime.campaign.questions import Questions, questions_for
-from laptime.campaign.worker import read_importance
 from laptime.errors import LaptimeError
 from laptime.measure.environment import describe
 from laptime.models.anatomy import find_anatomy
+from laptime.models.block_importance import read_importance
 from laptime.models.knobs import ModelKnobs, applied, check_knobs
 from laptime.models.loading import PRESET_PREFIX, Loaded, load_model, resolve_device
 from laptime.record import TIERS
@@ -36,7 +36,9 @@ def prepare(campaign: Campaign) -> Prepared:
         trust_remote_code=campaign.trust_remote_code,
         seed=campaign.seed,
     )
-    importance = read_importance(campaign.importance)
+    importance = None
+    if campaign.importance is not None:
+        importance = read_importance(campaign.importance, blocks=len(find_anatomy(loaded.model).layers))
     grid = configurations(campaign, _facts(campaign, loaded, device), TIERS, _importance_id(campaign.importance))
     questions = questions_for(campaign)
     widths: dict[tuple[object, ...], int] = {}

@@ -20,6 +20,7 @@ from laptime.measure.environment import describe
 from laptime.measure.generation import generation_arguments
 from laptime.measure.session import Input, Plan, call, is_steady, quiet_collector, warm_up
 from laptime.measure.stage_timer import StageTimer
+from laptime.models.block_importance import read_importance
 from laptime.models.knobs import ModelKnobs, applied
 from laptime.models.loading import resolve_device
 from laptime.record import Failure, Flag, Sample, WorkerStart
@@ -48,7 +49,7 @@ class Worker:
             autocast=campaign.measure.autocast,
         )
         self._questions: Questions = questions_for(campaign)
-        self._importance = read_importance(campaign.importance)
+        self._importance = None if campaign.importance is None else read_importance(campaign.importance)
         self._shelf = ModelShelf(
             campaign.model,
             device=self._device,
@@ -159,20 +160,6 @@ def one_line(error: BaseException) -> str:
     if isinstance(error, LaptimeError):
         return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
-
-
-def read_importance(path: str | None) -> list[float] | None:
-    """The importance of each block from a JSON list of numbers. Raises LaptimeError for anything else."""
-    if path is None:
-        return None
-    from pathlib import Path
-
-    try:
-        return msgspec.json.decode(Path(path).read_bytes(), type=list[float])
-    except OSError as error:
-        raise LaptimeError(f"{path}: can't be read: {error.strerror}") from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise LaptimeError(f"{path}: must be a JSON list of numbers, one for each block ({error})") from None
 
 
 def _pair(message: Measured | Failed) -> Pair:
