@@ -28,6 +28,7 @@ Flag = Literal[
     "throttled",
     "foreign-process",
     "forwards-mismatch",
+    "no-choice-fits",
 ]
 
 FLAG_REASONS: dict[str, str] = {
@@ -38,6 +39,7 @@ FLAG_REASONS: dict[str, str] = {
     "throttled": "the GPU lowered its clocks (power or heat)",
     "foreign-process": "another process used the same device during the call",
     "forwards-mismatch": "the number of decode forwards is not output tokens - 1",
+    "no-choice-fits": "no setting of the knobs was known to keep the budget: the fastest was taken",
 }
 
 
@@ -102,6 +104,30 @@ class GpuState(msgspec.Struct, frozen=True):
     throttle: list[str] = []
 
 
+class Decision(msgspec.Struct, frozen=True, kw_only=True):
+    """How a policy set the knobs for one call, and what it went by.
+
+    bound_ms: what the call was expected to stay below, with the policy's confidence, None without such a bound; factor:
+    what measurements of earlier calls had the bound multiplied by. Times of deciding are host time: before the call
+    (features and first choice) and inside it (waiting for the early block, second choice, switching).
+    """
+
+    policy: str
+    budget_ms: float
+    bound_ms: float | None
+    factor: float
+    tier: str | None
+    top_k: int | None
+    blocks: int | None
+    before_ms: float
+    inside_ms: float
+
+    @property
+    def deciding_ms(self) -> float:
+        """All of it."""
+        return self.before_ms + self.inside_ms
+
+
 class Sample(msgspec.Struct, frozen=True, kw_only=True):
     """One measured generate() call: one input, one configuration, one repeat. Never changed once made."""
 
@@ -132,6 +158,7 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
     output_ids: list[list[int]] = []
     text: str | None = None
     score: float | None = None
+    decision: Decision | None = None  # where a policy chose the knobs for this call
 
     @property
     def key(self) -> tuple[str, str, int]:

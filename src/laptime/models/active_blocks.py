@@ -81,19 +81,27 @@ def only_blocks(model: Any, anatomy: Anatomy, active: Sequence[int]) -> Iterator
     parent_path, _, name = anatomy.layers_path.rpartition(".")
     parent = model.get_submodule(parent_path)
     with contextlib.ExitStack() as stack:
-        for number, index in enumerate(active):
-            for module in layers[index].modules():
-                if vars(module).get("layer_idx") == index:
-                    stack.enter_context(changed(module, "layer_idx", number))
+        for module, number in new_numbers(layers, active):
+            stack.enter_context(changed(module, "layer_idx", number))
         for config in text_configs(model):
-            for key, value in _cut(config, len(layers), active):
+            for key, value in cut_values(config, len(layers), active):
                 stack.enter_context(changed(config, key, value))
         stack.enter_context(changed(parent, name, nn.ModuleList(layers[index] for index in active)))
         yield
 
 
-def _cut(config: Any, count: int, active: Sequence[int]) -> Iterator[tuple[str, Any]]:
-    """What of the config speaks of every block: the count, and lists with one value each."""
+def new_numbers(layers: Sequence[nn.Module], active: Sequence[int]) -> list[tuple[nn.Module, int]]:
+    """The modules of the `active` blocks that know their block's number, with the number that they get."""
+    return [
+        (module, number)
+        for number, index in enumerate(active)
+        for module in layers[index].modules()
+        if vars(module).get("layer_idx") == index
+    ]
+
+
+def cut_values(config: Any, count: int, active: Sequence[int]) -> Iterator[tuple[str, Any]]:
+    """What of the config speaks of every block, with the `active` ones alone: the count, lists of one value each."""
     for key, value in list(vars(config).items()):
         if key in _LAYER_COUNTS and value == count:
             yield key, len(active)

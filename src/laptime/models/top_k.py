@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from typing import Any
 
 from torch import nn
 
@@ -39,16 +40,17 @@ def routed_to(model: nn.Module, anatomy: Anatomy, top_k: int) -> Iterator[None]:
     so that the model says the same wherever it is asked. Whether the weights of the chosen experts are made to sum to
     one (norm_topk_prob) stays as the model has it.
     """
+    with contextlib.ExitStack() as stack:
+        for holder, name in places_of_top_k(model, anatomy):
+            stack.enter_context(changed(holder, name, top_k))
+        yield
+
+
+def places_of_top_k(model: nn.Module, anatomy: Anatomy) -> list[tuple[Any, str]]:
+    """Every (holder, attribute) that says how many experts a token is sent to: modules, then configs."""
     experts = anatomy.experts
     assert experts is not None
     before = experts.top_k
-    with contextlib.ExitStack() as stack:
-        for module in model.modules():
-            for name in _MODULE_NAMES:
-                if type(vars(module).get(name)) is int and vars(module)[name] == before:
-                    stack.enter_context(changed(module, name, top_k))
-        for config in text_configs(model):
-            for name in _CONFIG_KEYS:
-                if type(vars(config).get(name)) is int and vars(config)[name] == before:
-                    stack.enter_context(changed(config, name, top_k))
-        yield
+    holders = [(module, name) for module in model.modules() for name in _MODULE_NAMES]
+    configs = [(config, name) for config in text_configs(model) for name in _CONFIG_KEYS]
+    return [(h, n) for h, n in [*holders, *configs] if type(vars(h).get(n)) is int and vars(h)[n] == before]

@@ -25,16 +25,29 @@ def inputs_from_example(
     new_tokens: what generate() will add, for the context check. crops: as in make_inputs.
     Raises LaptimeError: an image for a text-only model, an image that can't be read, no tokenizer, no room for it.
     """
+    image = None if example.image is None else open_image(example.image, example.place)
+    return inputs_from_question(loaded, example.prompt, image, example.place, new_tokens=new_tokens, crops=crops)
+
+
+def inputs_from_question(
+    loaded: Loaded,
+    question: str,
+    image: Image.Image | None,
+    place: str,
+    *,
+    new_tokens: int = 0,
+    crops: tuple[int, int] | None = None,
+) -> Inputs:
+    """The same for a question and an image that are at hand; `place` is what an error calls them."""
     if loaded.tokenizer is None:
         raise LaptimeError(f"{loaded.name}: has no tokenizer, so it can't read questions")
-    if example.image is not None and loaded.processor is None:
-        raise LaptimeError(f"{example.place}: has an image, and {loaded.name} takes text only")
-    text = _prompt(loaded, example)
-    if example.image is None:
+    if image is not None and loaded.processor is None:
+        raise LaptimeError(f"{place}: has an image, and {loaded.name} takes text only")
+    text = _prompt(loaded, question, with_image=image is not None)
+    if image is None:
         tokens = loaded.tokenizer([text], return_tensors="pt", add_special_tokens=not _has_template(loaded))
         made = {name: tokens[name] for name in ("input_ids", "attention_mask")}
     else:
-        image = _open_image(example.image, example.place)
         options = {"add_special_tokens": False} if _has_template(loaded) else {}  # the template has set them already
         processor: Any = loaded.processor
         if crops is not None:
@@ -43,11 +56,11 @@ def inputs_from_example(
             made = processor(images=[[image]], text=[text], return_tensors="pt", **options)
         except (ValueError, TypeError) as error:
             first = (str(error).splitlines() or [type(error).__name__])[0]
-            raise LaptimeError(f"{example.place}: {loaded.name}'s processor refused it: {first}") from error
+            raise LaptimeError(f"{place}: {loaded.name}'s processor refused it: {first}") from error
     kwargs = on_model(loaded, dict(made))
     width = kwargs["input_ids"].shape[1]
     image_tokens = 0
-    if example.image is not None:
+    if image is not None:
         image_tokens = int((made["input_ids"][0] == image_token_id(loaded)).sum())
     check_context(loaded, width, new_tokens, image_tokens)
     return Inputs(
@@ -56,13 +69,14 @@ def inputs_from_example(
         text_tokens=width - image_tokens,  # markers count as text here: nobody asked for a number of text tokens
         image_tokens=image_tokens,
         marker_tokens=0,
-        images=int(example.image is not None),
+        images=int(image is not None),
         crops=crop_count(kwargs, 1, overview=has_overview(loaded.model)),
         batch=1,
     )
 
 
-def _open_image(path: Path, place: str) -> Image.Image:
+def open_image(path: Path, place: str) -> Image.Image:
+    """The image in RGB. Raises LaptimeError when the file is none."""
     try:
         with Image.open(path) as image:
             return image.convert("RGB")
@@ -74,15 +88,15 @@ def _has_template(loaded: Loaded) -> bool:
     return getattr(loaded.processor or loaded.tokenizer, "chat_template", None) is not None
 
 
-def _prompt(loaded: Loaded, example: Example) -> str:
+def _prompt(loaded: Loaded, question: str, *, with_image: bool) -> str:
     """The question as the model expects it: its chat template, or the image's placeholder before the question."""
     if _has_template(loaded):
-        with_image: list[dict[str, str]] = [] if example.image is None else [{"type": "image"}]
-        content: Any = [*with_image, {"type": "text", "text": example.prompt}]
+        images: list[dict[str, str]] = [{"type": "image"}] if with_image else []
+        content: Any = [*images, {"type": "text", "text": question}]
         if loaded.processor is None:
-            content = example.prompt
+            content = question
         speaker: Any = loaded.processor or loaded.tokenizer
         messages = [{"role": "user", "content": content}]
         text: str = speaker.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
         return text
-    return example.prompt if example.image is None else f"{image_placeholder(loaded)}\n{example.prompt}"
+    return f"{image_placeholder(loaded)}\n{question}" if with_image else question
