@@ -1,0 +1,73 @@
+"""Batches of training, one for each step: drawn by data workers from the step's number alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from .model import DEPTHS, TILINGS, TOP_KS
+from .packing import pack
+from .pages import draw_page
+from .questions import TYPES, ask
+
+ASKED = (*TYPES, "count", "add", "code", "compare")
+"""The questions of a page: one of each type, hard ones twice."""
+ROWS = {"low": 3.0, "medium": 1.75, "high": 1.0}
+"""Pages a step, in multiples of the batch: a step of any tier takes about as long."""
+
+
+@dataclass(frozen=True)
+class Knobs:
+    """What a step runs with: an image tier, experts for each token, active blocks."""
+
+    tier: str
+    top_k: int
+    blocks: int
+
+
+FULL = Knobs("high", TOP_KS[-1], DEPTHS[-1])
+LOWEST = Knobs("low", TOP_KS[0], DEPTHS[0])
+
+
+def draw_knobs(seed: int, step: int) -> Knobs:
+    """A third of the steps each tier; two in five all blocks, two in five the full top-k."""
+    tier, full_k, k, full_depth, depth = np.random.default_rng((seed, step)).random(5).tolist()
+    return Knobs(
+        tuple(TILINGS)[int(tier * len(TILINGS))],
+        TOP_KS[-1] if full_k < 0.4 else TOP_KS[int(k * (len(TOP_KS) - 1))],
+        DEPTHS[-1] if full_depth < 0.4 else DEPTHS[int(depth * (len(DEPTHS) - 1))],
+    )
+
+
+def make_batch(split: str, first: int, pages: int) -> dict[str, torch.Tensor]:
+    """Pages `first` and on of a split, with their labels and packed questions."""
+    drawn = [draw_page(split, first + index) for index in range(pages)]
+    rows = [
+        [ask(kind, page.truth, split, first + index, place) for place, kind in enumerate(ASKED)]
+        for index, page in enumerate(drawn)
+    ]
+    return {
+        "pages": torch.from_numpy(np.stack([page.image for page in drawn])),
+        "shown": torch.from_numpy(np.stack([page.labels for page in drawn])),
+        **pack(rows),
+    }
+
+
+class Steps(Dataset[Any]):
+    """Step -> (knobs, batch). Pages are never used twice: step n of batch b starts at page 4·b·n."""
+
+    def __init__(self, split: str, batch: int, seed: int, first_step: int = 0) -> None:
+        self.split, self.batch, self.seed, self.first_step = split, batch, seed, first_step
+
+    def __len__(self) -> int:
+        return 10_000_000
+
+    def __getitem__(self, step: int) -> tuple[Knobs, dict[str, torch.Tensor]]:
+        torch.set_num_threads(1)
+        knobs = draw_knobs(self.seed, self.first_step + step)
+        first = (self.first_step + step) * 4 * self.batch
+        return knobs, make_batch(self.split, first, max(1, int(self.batch * ROWS[knobs.tier])))

@@ -1,0 +1,255 @@
+"""Train the model in a given time: python -m examples.glyphs.train --minutes 8 --out model
+
+Every step draws an image tier, a top-k and a number of active blocks and sets them as laptime's knobs do, so that the
+model works under each. Needs a GPU to come to anything; `--device cpu --size tiny --steps 20` shows that it runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import math
+import shutil
+import signal
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
+from transformers import LlavaNextForConditionalGeneration
+
+from laptime.models.active_blocks import always_active, choose_blocks, only_blocks
+from laptime.models.anatomy import Anatomy, find_anatomy
+from laptime.models.top_k import routed_to
+
+from .batches import FULL, LOWEST, Knobs, Steps, make_batch
+from .images import pixel_values
+from .losses import Forward, PatchReader, answer_loss, forward, image_features, right_by_type, router_balance
+from .master_weights import MasterWeights
+from .model import TILINGS, make_model, save
+from .pages import MAP, SIDE
+from .questions import TYPES
+
+WATCHED = (FULL, Knobs("medium", FULL.top_k, FULL.blocks), Knobs("high", FULL.top_k, 3), LOWEST)
+PAGE_BYTES = 3 * SIDE**2 + 4 * MAP**2
+BALANCE = 0.01
+"""The router balance's weight in the loss."""
+SAVING_S = 15.0
+"""Kept free at the end."""
+PREFETCH = 3
+"""Batches that each worker draws ahead."""
+
+
+@contextlib.contextmanager
+def knobs_set(model: Any, anatomy: Anatomy, knobs: Knobs) -> Iterator[None]:
+    """Top-k and active blocks exactly as laptime.models.knobs.applied sets them, without the checks of each call."""
+    count = len(anatomy.layers)
+    active = choose_blocks(count, knobs.blocks, always_active(model, count))
+    with routed_to(model, anatomy, knobs.top_k), only_blocks(model, anatomy, active):
+        yield
+
+
+@dataclass
+class Progress:
+    """What the training curve keeps, one entry about every 20 seconds."""
+
+    entries: list[dict[str, Any]] = field(default_factory=list)
+    pages: int = 0
+
+
+class Trainer:
+    """A model in training: one step at a time, with the knobs that the step's batch came with."""
+
+    def __init__(self, model: Any, *, device: str, dtype: torch.dtype, decay: float = 0.05) -> None:
+        self.model = model.to(device=device, dtype=dtype).train()
+        self.device = torch.device(device)
+        self.anatomy = find_anatomy(model)
+        width = model.config.text_config.hidden_size
+        self.reader = PatchReader(width).to(device=device, dtype=dtype)
+        self.weights = MasterWeights(torch.nn.ModuleList([self.model, self.reader]), decay=decay)
+
+    def on_device(self, batch: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """The batch where the model is."""
+        return {name: value.to(self.device, non_blocking=True) for name, value in batch.items()}
+
+    def step(
+        self, knobs: Knobs, batch: Mapping[str, torch.Tensor], *, rate: float, reading: float
+    ) -> dict[str, torch.Tensor]:
+        """One update; the parts of its loss. reading: the weight of the patch reader's part."""
+        batch = self.on_device(batch)
+        with knobs_set(self.model, self.anatomy, knobs), router_balance(self.anatomy.layers) as balance:
+            made = forward(self.model, batch, TILINGS[knobs.tier])
+        answers = answer_loss(made, batch)
+        read = sum(self.reader.loss(features, batch["shown"]) for features in made.features)
+        balanced = torch.stack(balance).mean()
+        (answers + reading * read + BALANCE * balanced).backward()
+        norm = self.weights.step(rate, clip=1.0)
+        return {"answers": answers.detach(), "reading": read.detach(), "balance": balanced.detach(), "norm": norm}
+
+    def read_step(self, tier: str, batch: Mapping[str, torch.Tensor], *, rate: float) -> dict[str, torch.Tensor]:
+        """One update of the vision tower and the projector alone, for what the patch reader asks of them."""
+        batch = self.on_device({name: batch[name] for name in ("pages", "shown")})
+        inner = self.model.model
+        pixels = pixel_values(batch["pages"], TILINGS[tier]).to(inner.image_newline.dtype)
+        read = sum(self.reader.loss(seen, batch["shown"]) for seen in image_features(inner, pixels, TILINGS[tier]))
+        read.backward()
+        norm = self.weights.step(rate, clip=1.0)
+        return {"reading": read.detach(), "norm": norm}
+
+    @torch.no_grad()
+    def forward(self, knobs: Knobs, batch: Mapping[str, torch.Tensor]) -> Forward:
+        """What the model says under these knobs; no update."""
+        with knobs_set(self.model, self.anatomy, knobs):
+            return forward(self.model, batch, TILINGS[knobs.tier])
+
+    def accuracy(self, knobs: Knobs, batch: Mapping[str, torch.Tensor]) -> dict[str, float]:
+        """The share of questions that greedy decoding gets right, by type: each token, given the right ones before."""
+        batch = self.on_device(batch)
+        right, asked = right_by_type(self.forward(knobs, batch), batch).T.tolist()
+        return {kind: round(r / a, 4) for kind, r, a in zip(TYPES, right, asked, strict=True)}
+
+
+def rate_at(share: float, peak: float, warm_up: float = 0.04) -> float:
+    """The learning rate after `share` of the time: a linear warm-up, then a cosine down to a hundredth."""
+    if share < warm_up:
+        return peak * (share + 1e-3) / warm_up
+    return peak * (0.01 + 0.99 * (1 + math.cos(math.pi * min(1.0, (share - warm_up) / (1 - warm_up)))) / 2)
+
+
+@contextlib.contextmanager
+def told_to_stop() -> Iterator[list[int]]:
+    """Inside the block a SIGTERM only fills the list."""
+    told: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, _: told.append(number))
+    try:
+        yield told
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def train(args: argparse.Namespace) -> Progress:
+    """Train as the command line says, and save, also when told to stop. Returns what the curve holds."""
+    with told_to_stop() as told:
+        return _train(args, told)
+
+
+def _train(args: argparse.Namespace, stopped: list[int]) -> Progress:
+    begun = time.monotonic()
+    torch.manual_seed(args.seed)
+    torch.backends.cuda.matmul.allow_tf32 = True
+    model = make_model(args.size, seed=args.seed) if args.resume is None else _resumed(args.resume)
+    model.model.language_model.set_experts_implementation(args.experts)
+    trainer = Trainer(model, device=args.device, dtype=torch.bfloat16 if args.device == "cuda" else torch.float32)
+    workers = _workers_with_room(args.workers, args.batch)
+    loader = DataLoader(
+        Steps("train", args.batch, args.seed, args.first_step),
+        batch_size=None,
+        num_workers=workers,
+        pin_memory=args.device == "cuda",
+        prefetch_factor=PREFETCH if workers else None,
+    )
+    watched = make_batch("watched", 0, args.watched)
+    progress, shown, saved = Progress(), time.monotonic(), time.monotonic()
+    recent: list[dict[str, torch.Tensor]] = []
+    seconds = args.minutes * 60 - SAVING_S
+    for step, (drawn, batch) in enumerate(loader):
+        now = time.monotonic()
+        share = (now - begun) / seconds if args.steps is None else step / args.steps
+        if share >= 1 or stopped:
+            break
+        if share < args.read_until:
+            recent.append(trainer.read_step(drawn.tier, batch, rate=rate_at(share, args.rate)))
+        else:
+            knobs = drawn if share > args.full_until else Knobs(drawn.tier, FULL.top_k, FULL.blocks)
+            asking = min(1.0, (share - args.read_until + 1e-3) / 0.04)  # the language model warms up on its own
+            rate = rate_at(share, args.rate) * (asking if args.read_until > 0 else 1.0)
+            recent.append(trainer.step(knobs, batch, rate=rate, reading=args.reading * max(0.1, 1 - share)))
+        progress.pages += len(batch["pages"])
+        if now - shown > args.every:
+            shown = now
+            _show(trainer, progress, watched, recent, step=step, share=share, seconds=now - begun)
+            recent.clear()
+        if now - saved > 120:
+            saved = now
+            _save(trainer, progress, args)
+    _show(trainer, progress, watched, recent, step=step, share=share, seconds=time.monotonic() - begun)
+    _save(trainer, progress, args)
+    return progress
+
+
+def _workers_with_room(workers: int, batch: int) -> int:
+    """So many of the data workers as shared memory has room for: batches come through it, of three times `batch`."""
+    shared = Path("/dev/shm")
+    if not workers or not shared.is_dir():
+        return workers
+    fit = shutil.disk_usage(shared).free // (3 * batch * PAGE_BYTES * (PREFETCH + 1))
+    if fit < workers:
+        print(f"{shared} has room for the batches of {fit} workers, not {workers}", flush=True)
+    return min(workers, fit)
+
+
+def _show(
+    trainer: Trainer,
+    progress: Progress,
+    watched: dict[str, torch.Tensor],
+    recent: list[dict[str, torch.Tensor]],
+    **at: Any,
+) -> None:
+    names = recent[-1] if recent else {}
+    losses = {name: round(torch.stack([r[name] for r in recent if name in r]).mean().item(), 4) for name in names}
+    table = {f"{k.tier} top-{k.top_k} blocks {k.blocks}": trainer.accuracy(k, watched) for k in WATCHED}
+    entry = {**at, "pages": progress.pages, "losses": losses, "accuracy": table}
+    progress.entries.append(entry)
+    rate = progress.pages / at["seconds"]
+    said = "  ".join(f"{name} {value:.3f}" for name, value in losses.items())
+    print(f"{at['seconds']:6.0f} s  step {at['step']}  {rate:.0f} pages/s  {said}", flush=True)
+    for name, by_type in table.items():
+        shares = " ".join(f"{kind} {value * 100:.0f}" for kind, value in by_type.items())
+        print(f"         {name:24} {shares}", flush=True)
+
+
+def _save(trainer: Trainer, progress: Progress, args: argparse.Namespace) -> None:
+    args.out.mkdir(parents=True, exist_ok=True)
+    save(trainer.model, args.out)
+    told = {name: str(value) if isinstance(value, Path) else value for name, value in vars(args).items()}
+    told.pop("out")
+    told.pop("resume")
+    curve = {"arguments": told, "resumed": args.resume is not None, "torch": torch.__version__, "curve": []}
+    curve["device"] = torch.cuda.get_device_name() if args.device == "cuda" else "cpu"
+    curve["curve"] = progress.entries
+    (args.out / "training.json").write_text(json.dumps(curve, indent=1) + "\n")
+
+
+def _resumed(folder: Path) -> Any:
+    return LlavaNextForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = argparse.ArgumentParser(description="Train the model of examples/glyphs.")
+    made.add_argument("--out", type=Path, required=True, help="the folder for weights, processor and training.json")
+    made.add_argument("--minutes", type=float, default=8.0, help="wall-clock minutes, start and saving included")
+    made.add_argument("--steps", type=int, help="so many steps instead")
+    made.add_argument("--batch", type=int, default=24, help="pages a step at the high tier; 1.75 and 3 times at others")
+    made.add_argument("--rate", type=float, default=1.5e-3, help="the highest learning rate")
+    made.add_argument("--reading", type=float, default=0.5, help="the patch reader's weight at first")
+    made.add_argument("--read-until", type=float, default=0.2, help="share of the time for the vision tower alone")
+    made.add_argument("--full-until", type=float, default=0.5, help="share of the time with all blocks and full top-k")
+    made.add_argument("--resume", type=Path, help="a folder saved before; the optimiser starts afresh")
+    made.add_argument("--first-step", type=int, default=0, help="with --resume: the step to go on from, for new pages")
+    made.add_argument("--experts", default="grouped_mm", choices=("grouped_mm", "batched_mm", "eager"))
+    made.add_argument("--size", default="full", choices=("full", "tiny"))
+    made.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    made.add_argument("--workers", type=int, default=12, help="processes that draw pages")
+    made.add_argument("--watched", type=int, default=96, help="pages that the accuracies on the way are taken on")
+    made.add_argument("--every", type=float, default=20.0, help="seconds between two lines of progress")
+    made.add_argument("--seed", type=int, default=0)
+    return made
+
+
+if __name__ == "__main__":
+    train(parser().parse_args())
