@@ -1,6 +1,7 @@
 """Write what the estimator's commands print, and its benchmarks' figures, into docs/fit.md and docs/budget.md.
 
-python benchmarks/estimate_docs.py       (after seed_003.py, estimate_online.py, estimate_speed.py and recalibration.py)
+python benchmarks/estimate_docs.py       (after seed_003.py, estimate_online.py, estimate_speed.py, recalibration.py,
+                                         estimate_roofline.py and estimate_beyond.py)
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         blocks = {name: printed(command, Path(folder)) for name, command in COMMANDS.items()}
     blocks |= {"seed": seed(), "online": online(), "recalibration": recalibration(), "speed": speed()}
-    for page in (ROOT / "docs" / "fit.md", ROOT / "docs" / "budget.md"):
+    blocks |= {"roofline": roofline(), "beyond": beyond()}
+    for page in (ROOT / "docs" / name for name in ("fit.md", "estimate.md", "budget.md")):
         text = page.read_text(encoding="utf-8")
         for name, block in blocks.items():
             text = re.sub(
@@ -113,6 +115,44 @@ def recalibration() -> str:
             lines.append(
                 f"| {target} | {name} | {share(row['mape'])} | {share(row['coverage'])} | {row['width']:.2f} |"
             )
+    return "\n".join(lines) + "\n"
+
+
+def roofline() -> str:
+    """Errors, coverage and width without work and with it."""
+    found = result("estimate_roofline")["figures"]
+    lines = ["| time of | held out | MAPE | R² | P95 holds | bound / actual |", "|---|---|---|---|---|---|"]
+    for target, both in found.items():
+        for kind, row in both["with"]["splits"].items():
+            old = both["without"]["splits"][kind]
+            name = {"new-config": "new configurations", "largest": "the largest sizes"}.get(kind, kind)
+            cells = [
+                f"{share(old['mape'])} → {share(row['mape'])}",
+                f"{old['r2']:.3f} → {row['r2']:.3f}" if min(old["r2"], row["r2"]) > 0 else "below 0",
+                f"{share(old['coverage'])} → {share(row['coverage'])}",
+                f"{old['width']:.2f} → {row['width']:.2f}",
+            ]
+            lines.append(f"| {target.removesuffix('_ms')} | {name} | {' | '.join(cells)} |")
+    reached = ", ".join(
+        f"{target.removesuffix('_ms')} {share(both['with']['splits']['new-config']['share_of_reachable'])}"
+        for target, both in found.items()
+    )
+    return "\n".join(lines) + f"\n\nR² on new configurations, of what can be reached: {reached}.\n"
+
+
+def beyond() -> str:
+    """Splitwise's decode by batch, and other ways to calibrate beyond the training sizes."""
+    found = result("estimate_beyond")["figures"]
+    lines = ["| batch | rows held out | measured / predicted: least | median | most |", "|---|---|---|---|---|"]
+    lines += [
+        f"| {row['batch_size']} | {row['rows']} | {row['least']:.2f} | {row['median']:.2f} | {row['most']:.2f} |"
+        for row in found["decode_by_batch"]
+    ]
+    ways = list(next(iter(found["tables"].values()))["ways"])
+    lines += ["", f"| P95 beyond holds, bound / actual | {' | '.join(ways)} |", "|---" * (1 + len(ways)) + "|"]
+    for name, row in found["tables"].items():
+        cells = [f"{share(row['ways'][way]['coverage'])}, {row['ways'][way]['width']:.2f}" for way in ways]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 

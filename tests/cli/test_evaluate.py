@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import polars as pl
 import pytest
 
 from laptime.cli.main import _run as laptime
@@ -53,6 +54,8 @@ def test_a_table_is_held_out_in_turns(made, capsys, monkeypatch):
     [
         (["EST"], "name the table"),
         (["EST", "TABLE", "--splits", "random"], "fitted already"),
+        (["EST", "TABLE", "--bandwidth-gb-s", "4000", "--tflop-s", "700"], "fitted already"),
+        (["TABLE", *COLUMNS, "--bandwidth-gb-s", "4000"], "go together"),
         (["TABLE", "TABLE"], "holds no estimator"),
         (["TABLE"], "--target COL is needed"),
         (["TABLE", *COLUMNS, "--splits", "all"], "--splits all"),
@@ -67,3 +70,36 @@ def test_bad_words_are_one_line(made, capsys, words, message):
     code, out, err = ask(capsys, "evaluate", *(places.get(word, word) for word in words))
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert message in err
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            pl.when(pl.int_range(pl.len()) < 3).then(0.0).otherwise("step_ms").alias("step_ms"),
+            "3 of 64 values are zero",
+        ),
+        (pl.lit("fast").alias("step_ms"), "holds text ('fast')"),
+        (-pl.col("step_ms"), "64 of 64 values are negative"),
+        (pl.when(pl.int_range(pl.len()) == 5).then(None).otherwise("batch").alias("batch"), "(first: row 5)"),
+    ],
+)
+def test_a_table_that_can_not_be_judged_by_is_one_line_that_names_it(made, capsys, tmp_path, change, message):
+    bad = tmp_path / "bad.csv"
+    pl.read_csv(made / "tomorrow.csv").with_columns(change).write_csv(bad)
+    for words in ([made / "est", bad], [bad, *COLUMNS]):
+        code, out, err = ask(capsys, "evaluate", *words)
+        assert (code, out, err.splitlines()[-1].startswith(f"laptime: {bad}: ")) == (2, "", True)
+        assert message in err
+
+
+def test_a_table_without_rows_and_one_of_a_single_configuration_are_one_line(made, capsys, tmp_path):
+    bad = tmp_path / "bad.csv"
+    table = pl.read_csv(made / "tomorrow.csv")
+    table.head(0).write_csv(bad)
+    code, _, err = ask(capsys, "evaluate", made / "est", bad)
+    assert (code, err) == (2, f"laptime: {bad}: the table has no row to judge by\n")
+    table.with_columns(pl.lit(1).alias("batch"), pl.lit(64).alias("prompt"), pl.lit("a").alias("config")).write_csv(bad)
+    code, _, err = ask(capsys, "evaluate", bad, *COLUMNS)
+    assert (code, err.count("\n")) == (2, 1)
+    assert "one group" in err

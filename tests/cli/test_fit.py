@@ -133,6 +133,103 @@ def test_a_target_that_can_not_be_learnt_is_one_line(tmp_path, capsys, change, m
     assert message in err
 
 
+BAD = {
+    "a constant target's features": (
+        [pl.lit(1).alias("batch"), pl.lit(2).alias("prompt")],
+        "every feature is constant (batch, prompt)",
+    ),
+    "no time": ([pl.col("step_ms") * 1e-300], "64 of 64 values are below 1e-09 ms"),
+    "longer than anything": ([pl.col("step_ms") * 1e300], "64 of 64 values are above 1e+12 ms"),
+    "a feature out of range": ([pl.col("batch") * 1e300], "'batch': 1e+300 is too large"),
+    "a feature with a hole": (
+        [pl.when(pl.int_range(pl.len()) == 3).then(None).otherwise("batch").alias("batch")],
+        "'batch': 1 of 64 values are missing or not finite (first: row 3)",
+    ),
+    "an infinite feature": (
+        [pl.when(pl.int_range(pl.len()) == 3).then(float("inf")).otherwise(pl.col("batch").cast(float)).alias("batch")],
+        "'batch': 1 of 64 values are missing or not finite",
+    ),
+    "an infinite target": (
+        [pl.when(pl.int_range(pl.len()) == 3).then(float("inf")).otherwise("step_ms").alias("step_ms")],
+        "1 of 64 values are infinite",
+    ),
+    "seconds in another column": ([(pl.col("step_ms") / 1000).alias("total_ms")], "total_ms is step_ms / 1000"),
+    "one group": ([pl.lit("a").alias("config")], "one group only (config=a)"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_table_that_can_not_be_learnt_from_is_one_line(tmp_path, capsys, name):
+    change, message = BAD[name]
+    table = write_table(tmp_path / "steps.csv")
+    pl.read_csv(table).with_columns(change).write_csv(table)
+    code, out, err = ask(capsys, "fit", table, *COLUMNS, "--out", tmp_path / "est")
+    assert (code, out, err.count("\n"), str(table) in err) == (2, "", 1, True)
+    assert message in err
+    assert not (tmp_path / "est").exists()
+
+
+def test_fewer_than_twenty_rows_are_one_line(tmp_path, capsys):
+    table = write_table(tmp_path / "steps.csv")
+    pl.read_csv(table).head(19).write_csv(table)
+    code, _, err = ask(capsys, "fit", table, *COLUMNS, "--out", tmp_path / "est")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "19 rows are too few" in err
+
+
+def test_a_stage_in_seconds_among_the_others_is_suspected(tmp_path, capsys):
+    table = run_table(tmp_path / "run.parquet")
+    pl.read_parquet(table).with_columns(pl.col("decode_ms") / 1000).write_parquet(table)
+    code, _, err = ask(capsys, "fit", table, "--target", "total_ms", "--out", tmp_path / "est")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "decode_ms is a thousandth of what the other stages leave" in err
+
+
+def test_a_stage_that_is_small_is_not_taken_for_seconds(tmp_path, capsys):
+    table = run_table(tmp_path / "run.parquet")
+    small = pl.col("total_ms") * 1e-5
+    shorter = pl.col("total_ms") - pl.col("other_ms") + small
+    pl.read_parquet(table).with_columns(small.alias("other_ms"), shorter.alias("total_ms")).write_parquet(table)
+    code, _, err = ask(capsys, "fit", table, "--target", "total_ms", "--out", tmp_path / "est")
+    assert (code, err) == (0, "")
+
+
+def test_a_constant_feature_is_left_out_and_said(tmp_path, capsys):
+    table = write_table(tmp_path / "steps.csv")
+    pl.read_csv(table).with_columns(pl.lit(7).alias("depth")).write_csv(table)
+    columns = ["--target", "step_ms", "--features", "batch,prompt,depth"]
+    code, out, _ = ask(capsys, "fit", table, *columns, "--out", tmp_path / "est", "--json")
+    (card,) = json.loads(out)["estimators"].values()
+    assert (code, card["features"]) == (0, ["batch", "prompt"])
+    assert any("'depth' is constant" in note for note in card["notes"])
+    code, out, _ = ask(capsys, "predict", tmp_path / "est", "batch=4", "prompt=256", "depth=8", "--json")
+    assert json.loads(out)["rows"][0]["bound_ms"] is None, "nothing is known of another depth"
+
+
+def test_a_run_of_a_known_model_is_learnt_from_its_work(tmp_path, capsys):
+    table = run_table(tmp_path / "run.parquet")
+    pl.read_parquet(table).with_columns(pl.lit("preset:molmoe-1b").alias("config.model")).write_parquet(table)
+    code, out, _ = ask(capsys, "fit", table, "--out", tmp_path / "est", "--json")
+    assert code == 0
+    cards = json.loads(out)["estimators"]
+    tried = {score["candidate"]["basis"] for score in cards[str(tmp_path / "est" / "vision")]["scores"]}
+    assert tried == {"sizes", "work", "both"}
+    asked = ["image_tokens=432", "config.top_k=4", "output_tokens=8"]
+    _, out, _ = ask(capsys, "predict", tmp_path / "est", *asked, "--json")
+    assert json.loads(out)["rows"][0]["median_ms"] == pytest.approx(5 + 8 + 3.2 * 7 + 0.5, rel=0.1)
+    rates = ["--bandwidth-gb-s", "4250", "--tflop-s", "790"]
+    code, out, _ = ask(capsys, "fit", table, "--target", "vision_ms", *rates, "--out", tmp_path / "vision", "--json")
+    assert code == 0
+    for words, message in (
+        (["--bandwidth-gb-s", "4250"], "go together"),
+        ([*rates[:2], "--tflop-s", "0"], "--tflop-s 0: a rate above 0"),
+        ([*rates, "--target", "total_ms", "--features", "config.top_k"], "features are not named"),
+    ):
+        code, _, err = ask(capsys, "fit", table, *words, "--out", tmp_path / "no")
+        assert (code, err.count("\n")) == (2, 1)
+        assert message in err
+
+
 @pytest.mark.parametrize("content", [b"", b"\x00\xff\xfe", b"batch\n1,2,3\n4\n"])
 def test_what_is_no_table_is_one_line(tmp_path, capsys, content):
     file = tmp_path / "bad.csv"

@@ -228,3 +228,36 @@ def test_one_row_says_the_same_as_a_frame(fitted: laptime.Estimator) -> None:
         assert reply.question == questions[place]
     with pytest.raises(LaptimeError, match="one row needs 3 values"):
         ask([1, 2], budget_ms=1.0)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), "many", None])
+def test_a_value_that_is_no_number_is_one_line(fitted: laptime.Estimator, value: object) -> None:
+    ask = fitted.one_row()
+    for _ in range(2):
+        with pytest.raises(LaptimeError, match="one row: "):
+            ask([value, 1024, "fast"], budget_ms=12.0)  # type: ignore[list-item]
+    assert ask([4, 1024, "fast"], budget_ms=12.0).median > 0
+
+
+def test_one_row_says_the_same_however_many_values_came_before() -> None:
+    """More values than are kept of a knob, and a column that has more of them in training than are kept at all."""
+    rng = np.random.default_rng(0)
+    size, depth = rng.uniform(1, 100, 700), rng.integers(1, 9, 700).astype(float)
+    law = 3 + 0.1 * size * depth + 0.5 * np.sin(size / 10)
+    table = pl.DataFrame({"size": size, "depth": depth, "ms": law * np.exp(0.01 * rng.standard_normal(700))})
+    made = laptime.Estimator(target="ms", features=["size", "depth"], threads=1).fit(table)
+    assert any(choice.candidate.endswith("process") for choice in made.card.choices)
+    asked = pl.DataFrame({"size": rng.uniform(1, 100, 1200), "depth": rng.uniform(1, 9, 1200)})
+    swapped = pl.DataFrame(
+        {"size": rng.integers(1, 9, 90).astype(float), "depth": rng.integers(1, 9, 90).astype(float)}
+    )
+    ask = made.one_row()
+    for rows in (asked, swapped, asked, swapped):
+        found = [ask(row, budget_ms=12.0).median for row in rows.rows()]
+        assert found == pytest.approx(made.predict(rows), rel=1e-9)
+
+
+def test_many_rows_of_few_values_are_predicted_as_each_alone(fitted: laptime.Estimator) -> None:
+    rows = latency_table(configs=200, seed=8)
+    alone = np.concatenate([fitted.predict(rows[place : place + 1]) for place in range(0, len(rows), 7)])
+    assert fitted.predict(rows)[::7] == pytest.approx(alone, rel=1e-12)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from laptime.errors import LaptimeError
-from laptime.estimate.lookup import WHERE, build, grid_frame
+from laptime.estimate.lookup import WHERE, build, grid_frame, steps_reached
 from tests.estimate.log_linear import LogLinear, step_table
 
 KNOBS = {"model": ["a", "b"], "batch": [1, 2, 4, 8, 64], "prompt": [64, 100, 256]}
@@ -75,3 +75,28 @@ def test_what_it_does_not_know_is_one_line():
         build(MADE, {"batch": range(5000), "prompt": range(5000), "model": ["a"]})
     with pytest.raises(LaptimeError, match="one for each"):
         TABLE.best(10.0, np.ones(3))
+
+
+@given(st.lists(st.floats(-3, 3), min_size=1, max_size=60), st.integers(0, 3), st.integers(0, 2**32 - 1))
+@settings(deadline=None, max_examples=40)
+def test_steps_are_counted_as_a_search_would(steps, infinite, seed):
+    """On each step, just beside it, far away, and on infinity; equal and infinite steps among them."""
+    rng = np.random.default_rng(seed)
+    ordered = np.concatenate([np.sort(np.round(steps, 2)), np.full(infinite, np.inf)])
+    values = np.concatenate(
+        [ordered, np.nextafter(ordered, 9), np.nextafter(ordered, -9), [-np.inf, np.inf], rng.normal(0, 2, 5000)]
+    )
+    assert (steps_reached(ordered, values) == np.searchsorted(ordered, values, side="right")).all()
+
+
+def test_a_million_choices_say_what_each_alone_says():
+    cells = np.random.default_rng(0).integers(0, len(TABLE), 50_000)
+    for budget in (1e-3, 20.0, 60.0, 1e6):
+        alone = [float(TABLE.probability_within([cell], budget)[0]) for cell in range(len(TABLE))]
+        assert (TABLE.probability_within(cells, budget) == np.array(alone)[cells]).all()
+
+
+@pytest.mark.parametrize("budget", [-1.0, float("nan")])
+def test_a_budget_that_can_not_be_is_one_line(budget):
+    with pytest.raises(LaptimeError, match="a budget is above 0"):
+        TABLE.probability_within([0], budget)

@@ -7,9 +7,10 @@ import pytest
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 
+from laptime.estimate.arrays import Floats
 from laptime.estimate.process import Parameters, fit_process
 from laptime.estimate.regressors import Candidate, Training, fit_regressor
-from laptime.estimate.table import Encoded, Floats
+from laptime.estimate.table import Encoded
 
 
 def training(values: Floats, log_ms: Floats, codes: np.ndarray | None = None) -> Training:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 import polars as pl
 import pytest
 
 from laptime.errors import LaptimeError
+from laptime.estimate.known_shapes import PRESETS, known_shape
 from laptime.estimate.roofline import (
     ModelShape,
     Rates,
@@ -89,6 +93,40 @@ def test_crops_are_the_work_of_vision() -> None:
     gflop = roofline_columns(frame, shape, Rates(bandwidth_gb_s=2000, tflop_s=300))["roofline.vision_gflop"].to_list()
     assert gflop[0] == 0
     assert gflop[2] == pytest.approx(3 * gflop[1])  # the image is seen whole, and each of its tiles
+
+
+@pytest.mark.parametrize("name", sorted(PRESETS))
+def test_a_presets_sizes_are_those_of_the_model_that_is_built(name: str) -> None:
+    pytest.importorskip("transformers")
+    from laptime.models.presets import recipe
+
+    assert known_shape(f"preset:{name}") == shape_of(recipe(name).config.to_dict())
+
+
+def test_every_preset_is_known() -> None:
+    from laptime.models.presets import NAMES
+
+    assert set(PRESETS) == set(NAMES)
+
+
+def test_a_folder_is_known_by_its_configuration(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(QWEN3_4B))
+    assert known_shape(str(tmp_path)) == PRESETS["qwen3-4b"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "[1]", "{", '{"hidden_size": 8}', '{"hidden_size": 8, "num_attention_heads": 0, "num_hidden_layers": 2}',
+     '{"text_config": [1], "vision_config": 3}', "[" * 100_000, '{"hidden_size": 1e999}'],
+)  # fmt: skip
+def test_a_configuration_that_says_no_sizes_is_no_shape(tmp_path: Path, content: str) -> None:
+    (tmp_path / "config.json").write_text(content)
+    assert known_shape(str(tmp_path)) is None
+
+
+@pytest.mark.parametrize("name", ["preset:nothing", "nobody/nothing-was-downloaded", "", "a/b/c"])
+def test_an_unknown_model_is_no_shape(name: str) -> None:
+    assert known_shape(name) is None
 
 
 def test_what_is_missing_is_named() -> None:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from laptime.estimate.composition import TotalEstimator
     from laptime.estimate.estimator import Estimator
     from laptime.estimate.reading import Columns
+    from laptime.estimate.roofline import Rates
+    from laptime.estimate.work import Work
 
 MOST_ROWS = 2_000_000
 
@@ -27,6 +29,8 @@ def names(words: str) -> list[str]:
 
 def columns(frame: polars.DataFrame, target: str | None, features: str, categorical: str, group: str) -> Columns:
     """The parts of a table's columns as the options name them; on a run's frame what is not named is found."""
+    from laptime.estimate.positions import TARGET as BY_POSITION
+    from laptime.estimate.positions import position_columns
     from laptime.estimate.reading import Columns, is_run_frame, run_columns
     from laptime.estimate.table import require_columns
 
@@ -37,10 +41,36 @@ def columns(frame: polars.DataFrame, target: str | None, features: str, categori
     require_columns(frame, [target])
     if not names(features) and not names(categorical):
         if is_run_frame(frame):
-            found = run_columns(frame, target)
+            found = position_columns(frame) if target == BY_POSITION else run_columns(frame, target)
             return Columns(target, found.features, found.categorical, names(group) or found.group)
         raise LaptimeError(f"--features a,b,c is needed: the columns that {target} depends on")
     return Columns(target, names(features), names(categorical), names(group))
+
+
+def device_rates(bandwidth_gb_s: float | None, tflop_s: float | None) -> Rates | None:
+    """What was measured of the device, both or neither. Raises LaptimeError for one alone, or nothing above 0."""
+    from laptime.estimate.roofline import Rates
+
+    if bandwidth_gb_s is None and tflop_s is None:
+        return None
+    if bandwidth_gb_s is None or tflop_s is None:
+        raise LaptimeError("--bandwidth-gb-s and --tflop-s go together: a roofline has both")
+    for name, value in (("--bandwidth-gb-s", bandwidth_gb_s), ("--tflop-s", tflop_s)):
+        if not 0 < value < float("inf"):
+            raise LaptimeError(f"{name} {value:g}: a rate above 0")
+    return Rates(bandwidth_gb_s=bandwidth_gb_s, tflop_s=tflop_s)
+
+
+def run_work(frame: polars.DataFrame, chosen: Columns, named: str, rates: Rates | None) -> Work | None:
+    """The work columns of a run's defaults; none where the user named the features, or of any other table."""
+    from laptime.estimate.reading import is_run_frame
+    from laptime.estimate.work import work_of_run
+
+    if named or not is_run_frame(frame):
+        if rates is not None:
+            raise LaptimeError("--bandwidth-gb-s and --tflop-s go with a run whose features are not named")
+        return None
+    return work_of_run(frame, chosen.target, chosen.features, chosen.categorical, rates)
 
 
 def assignments(words: Sequence[str]) -> dict[str, Any]:

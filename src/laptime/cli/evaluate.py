@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from laptime.estimate.card import ModelCard
     from laptime.estimate.evaluation_result import Evaluation
     from laptime.estimate.reading import Columns
+    from laptime.estimate.roofline import Rates
     from laptime.estimate.splits import Split
 
 KINDS = ("random", "new-config", "largest", "held-out")
@@ -37,6 +38,12 @@ def evaluate(
     iqr: Annotated[
         float | None, typer.Option(help="Fit without times beyond so many interquartile ranges; says what it did.")
     ] = None,
+    bandwidth_gb_s: Annotated[
+        float | None, typer.Option(help="(a run) The device's measured memory bandwidth; laptime remedy prints it.")
+    ] = None,
+    tflop_s: Annotated[
+        float | None, typer.Option(help="(a run) Its measured dense rate at the run's precision.")
+    ] = None,
     html: Annotated[Path | None, typer.Option(help="Write one self-contained page here.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The answer as JSON (laptime.evaluation/1).")] = False,
 ) -> int:
@@ -47,7 +54,7 @@ def evaluate(
     Exit codes: 0 done, 2 usage or unreadable input.
     """
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    from laptime.cli.columns import is_estimator
+    from laptime.cli.columns import device_rates, is_estimator
     from laptime.cli.compare import parse_share
     from laptime.runs import readable_json
 
@@ -56,13 +63,17 @@ def evaluate(
     if is_estimator(what):
         if table is None:
             raise LaptimeError(f"{what} is an estimator; name the table to judge it on too")
-        if target or features or categorical or group or splits or size or hold_out or iqr is not None:
-            raise LaptimeError(f"{what} is fitted already: columns, splits and --iqr go with a table alone")
+        rates_named = bandwidth_gb_s is not None or tflop_s is not None
+        if target or features or categorical or group or splits or size or hold_out or iqr is not None or rates_named:
+            raise LaptimeError(f"{what} is fitted already: columns, splits, rates and --iqr go with a table alone")
         found, card = _judge(what, table, q)
     elif table is not None:
         raise LaptimeError(f"{what} holds no estimator (no estimator.json there); laptime fit writes one")
     else:
-        found, card = _hold_out(what, target, features, categorical, group, splits, size, hold_out, seeds, q, iqr)
+        rates = device_rates(bandwidth_gb_s, tflop_s)
+        found, card = _hold_out(
+            what, target, features, categorical, group, splits, size, hold_out, seeds, q, iqr, rates
+        )
     if as_json:
         typer.echo(readable_json(found).decode().rstrip())
     if html is not None:
@@ -90,7 +101,11 @@ def _judge(folder: Path, table: Path, q: float) -> tuple[Evaluation, ModelCard |
     frame = read_table(table)
     if made.target in frame.columns:
         frame = usable_rows(frame, [made.target])
-    return evaluation.evaluate(made, frame, q=q, source=str(table)), made.card if isinstance(made, Estimator) else None
+    try:
+        found = evaluation.evaluate(made, frame, q=q, source=str(table))
+    except LaptimeError as error:
+        raise LaptimeError(f"{table}: {error}") from error
+    return found, made.card if isinstance(made, Estimator) else None
 
 
 def _hold_out(
@@ -105,8 +120,9 @@ def _hold_out(
     seeds: int,
     q: float,
     iqr: float | None,
+    rates: Rates | None,
 ) -> tuple[Evaluation, ModelCard]:
-    from laptime.cli.columns import columns, names
+    from laptime.cli.columns import columns, names, run_work
     from laptime.cli.progress import progress
     from laptime.estimate import evaluation
     from laptime.estimate.estimator import Estimator
@@ -139,6 +155,7 @@ def _hold_out(
                 features=chosen.features,
                 categorical=chosen.categorical,
                 group=chosen.group,
+                work=run_work(rows, chosen, features or categorical, rates),
                 seed=seed,
             ).fit(rows)
         )
@@ -152,9 +169,12 @@ def _hold_out(
             done += 1
             report("splits", done, len(planned))
 
-        found = evaluation.cross_evaluate(
-            fit, frame, planned, q=q, source=str(table), keep=keep, filtered=removed, progress=one
-        )
+        try:
+            found = evaluation.cross_evaluate(
+                fit, frame, planned, q=q, source=str(table), keep=keep, filtered=removed, progress=one
+            )
+        except LaptimeError as error:
+            raise LaptimeError(f"{table}: {error}") from error
     return found, made[0].card
 
 

@@ -29,6 +29,13 @@ def fit(
     iqr: Annotated[
         float | None, typer.Option(help="Leave out times beyond so many interquartile ranges of their configuration.")
     ] = None,
+    bandwidth_gb_s: Annotated[
+        float | None, typer.Option(help="(a run) The device's measured memory bandwidth; laptime remedy prints it.")
+    ] = None,
+    tflop_s: Annotated[
+        float | None, typer.Option(help="(a run) Its measured dense rate at the run's precision.")
+    ] = None,
+    keep: Annotated[str, typer.Option(help="(a run) Flags whose samples are used all the same: foreign-process.")] = "",
     seed: Annotated[int, typer.Option(help="The same seed and table give the same estimator.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="The model card(s) as JSON on stdout.")] = False,
 ) -> int:
@@ -36,27 +43,35 @@ def fit(
 
     Exit codes: 0 done, 2 usage, unreadable input or a table that can't be learnt from.
     """
-    from laptime.cli.columns import columns
+    from laptime.cli.columns import columns, device_rates, run_work
     from laptime.estimate.estimator import Estimator
-    from laptime.estimate.reading import STAGE_TARGETS, is_run_frame, read_table, usable_rows
+    from laptime.estimate.positions import TARGET as BY_POSITION
+    from laptime.estimate.positions import by_position
+    from laptime.estimate.reading import STAGE_TARGETS, is_run_frame, kept_flags, read_table, usable_rows
     from laptime.runs import readable_json
 
-    frame = read_table(table)
+    rates = device_rates(bandwidth_gb_s, tflop_s)
+    frame = read_table(table, kept_flags(keep), by_token=target is None)
     whole_run = target is None and is_run_frame(frame)
-    targets = [name for name in STAGE_TARGETS if frame[name].drop_nulls().len()] if whole_run else [target]
+    tables: dict[str | None, polars.DataFrame] = {target: frame}
+    if whole_run:
+        tables = {name: frame for name in STAGE_TARGETS if frame[name].drop_nulls().len()}
+        if not (features or categorical) and (stretches := by_position(frame)) is not None:
+            tables[BY_POSITION] = stretches
     cards, skipped = {}, {}
-    for name in targets:
+    for name, measured in tables.items():
         began = time.perf_counter()
         try:
-            chosen = columns(frame, name, features, categorical, group)
+            chosen = columns(measured, name, features, categorical, group)
             parts = [chosen.target, *chosen.features, *chosen.categorical, *chosen.group]
-            rows = usable_rows(frame, parts) if whole_run else frame
+            rows = usable_rows(measured, parts) if whole_run else measured
             rows, removed = _without_outliers(rows, chosen.target, [*chosen.features, *chosen.categorical], iqr)
             made = Estimator(
                 target=chosen.target,
                 features=chosen.features,
                 categorical=chosen.categorical,
                 group=chosen.group,
+                work=run_work(rows, chosen, features or categorical, rates),
                 seed=seed,
             ).fit(rows)
         except LaptimeError as error:

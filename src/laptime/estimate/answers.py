@@ -8,9 +8,9 @@ import msgspec
 import numpy as np
 
 from laptime.estimate import conformal
+from laptime.estimate.arrays import Floats
 from laptime.estimate.regressors import Regressor
 from laptime.estimate.support import NEAR
-from laptime.estimate.table import Floats
 
 SLACK = 1e-12
 """A budget that equals a bound counts as kept, whatever the last bit of a logarithm says."""

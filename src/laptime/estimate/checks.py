@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import permutations
+
 import numpy as np
 import polars as pl
 
 from laptime.errors import LaptimeError
-from laptime.estimate.table import Encoded, Floats, Ints, Schema, level_texts
+from laptime.estimate.arrays import Floats, Ints
+from laptime.estimate.table import Encoded, Schema, level_texts
 
 FEWEST_ROWS = 20
 A_THOUSAND = (400.0, 2500.0)
@@ -37,6 +40,8 @@ def varying(schema: Schema, rows: Encoded, frame: pl.DataFrame) -> tuple[Schema,
     flat += [name for name in schema.categorical if len(schema.levels[name]) < 2]
     if len(flat) == len(schema.features):
         raise LaptimeError(f"every feature is constant ({', '.join(flat)}); there is nothing to predict from")
+    numbers = {name: rows.numeric[0, place] for place, name in enumerate(schema.numeric) if name in flat}
+    words = {name: schema.levels[name][0] for name in schema.categorical if name in flat}
     kept = Schema(
         target=schema.target,
         numeric=[name for name in schema.numeric if name not in flat],
@@ -44,6 +49,7 @@ def varying(schema: Schema, rows: Encoded, frame: pl.DataFrame) -> tuple[Schema,
         group=schema.group,
         levels={name: levels for name, levels in schema.levels.items() if name not in flat},
         constants={name: level_texts(frame[name].head(1))[0] for name in flat},
+        work=schema.work and schema.work.without(numbers, words),
     )
     return kept, [f"feature {name!r} is constant in the training table and was left out" for name in flat]
 
@@ -77,20 +83,41 @@ def check_unit(target: Floats, configurations: Ints, name: str) -> None:
 
 
 def check_stage_units(frame: pl.DataFrame) -> None:
-    """Raise LaptimeError when a `*_ms` column is another one divided or multiplied by 1000, or exceeds total_ms so."""
-    names = [
-        name for name in frame.columns if name.endswith(("_ms", "_s", "_seconds")) and frame[name].dtype.is_numeric()
-    ]
-    if "total_ms" not in names:
-        return
+    """Raise LaptimeError when a `*_ms` column is another one divided by 1000, or the stages and their total say so:
+    a stage exceeds the total many times, or a thousand times a stage is what the others leave of the total."""
+    names = [name for name in frame.columns if name.endswith("_ms") and frame[name].dtype.is_numeric()]
+    if "total_ms" in names:
+        _check_parts(frame, names)
+    for one, other in permutations(names, 2):
+        if _is_thousandth(frame[one], frame[other]):
+            raise LaptimeError(f"{one} is {other} / 1000: is one of them in seconds? Convert it, or leave one out")
+
+
+def _is_thousandth(small: pl.Series, large: pl.Series) -> bool:
+    """Whether one column is a thousandth of the other in every row that has both, but for rounding."""
+    below, above = (column.cast(pl.Float64).fill_null(float("nan")).to_numpy() for column in (small, large))
+    some = np.isfinite(below) & np.isfinite(above) & (below != 0)
+    return some.sum() >= FEWEST_ROWS and bool((np.abs(above[some] / below[some] - 1000) < 1).all())
+
+
+def _check_parts(frame: pl.DataFrame, names: list[str]) -> None:
     total = frame["total_ms"].cast(pl.Float64).to_numpy()
-    for name in ("vision_ms", "prefill_ms", "decode_ms", "other_ms"):
-        if name not in names:
-            continue
-        part = frame[name].cast(pl.Float64).fill_null(float("nan")).to_numpy()
+    parts = {
+        name: frame[name].cast(pl.Float64).fill_null(0.0).to_numpy()
+        for name in ("vision_ms", "prefill_ms", "decode_ms", "other_ms")
+        if name in names
+    }
+    for name, part in parts.items():
         with np.errstate(invalid="ignore", divide="ignore"):
             larger = part > 20 * total
         if np.nanmean(larger) > 0.5:
             raise LaptimeError(
                 f"{name} exceeds total_ms many times: is total_ms in seconds? Convert it to milliseconds"
+            )
+        left = total - sum(other for kind, other in parts.items() if kind != name)
+        some = part > 0
+        if len(parts) == 4 and some.any() and bool((np.abs(left[some] / part[some] - 1000) < 50).mean() > 0.9):
+            raise LaptimeError(
+                f"{name} is a thousandth of what the other stages leave of total_ms: is it in seconds? Convert it to "
+                "milliseconds"
             )

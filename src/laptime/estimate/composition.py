@@ -2,6 +2,8 @@
 
     T(N) = vision + prefill + (N - 1) * decode per token + other
 
+Where a run was measured by token, decode per token is the mean of the answer's own steps (laptime.estimate.positions).
+
 Each stage has an estimator of its own, so the total of an answer length that was never measured is known too. The
 stages' residuals are taken to rise together (comonotone): at every level the total's quantile is the sum of the stages'
 quantiles. Stages of one machine do slow down together; where they don't, the sum of bounds is wider than it need be
@@ -21,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from laptime.errors import LaptimeError
+from laptime.estimate.positions import FOLDER, DecodeByPosition
 from laptime.estimate.predictor import Predictor
 
 Array = npt.NDArray[np.float64]
@@ -51,7 +54,8 @@ class TotalEstimator:
         self.target = "total_ms"
         self.categorical = _union(stage.categorical for stage in stages.values())
         own = [] if tokens is not None else [TOKENS]
-        self.features = _union([*(stage.features for stage in stages.values()), own])
+        known = [[name for name in stage.features if name != TOKENS] for stage in stages.values()]
+        self.features = _union([*known, own])
         self.group = _union(stage.group for stage in stages.values())
 
     @classmethod
@@ -63,6 +67,8 @@ class TotalEstimator:
         found: dict[str, Predictor] = {
             name: Estimator.load(place / name) for name in STAGES if (place / name / "estimator.json").exists()
         }
+        if (place / FOLDER / "estimator.json").exists():
+            found["decode_per_token"] = DecodeByPosition(Estimator.load(place / FOLDER))
         return cls(found, tokens)
 
     def predict(self, frame: Any) -> Array:
@@ -103,23 +109,33 @@ class TotalEstimator:
 
     def support(self, frame: Any) -> list[Place]:
         """The worst support of any stage, for each row."""
-        by_stage = [[WORST.index(one.where) for one in stage.support(frame)] for stage in self.stages.values()]
+        longest = frame if self.tokens is None else _with_tokens(frame, max(self.tokens))
+        by_stage = [[WORST.index(one.where) for one in stage.support(longest)] for stage in self.stages.values()]
         return [Place(WORST[max(row)]) for row in zip(*by_stage, strict=True)]
 
     def _atoms(self, frame: Any) -> tuple[Array, Array]:
         """Each row's distribution: values (n, counts * levels) and their masses (counts * levels,)."""
         levels = LEVELS.tolist()
         steps = self._steps(frame)
-        fixed, decode = np.zeros((len(frame), len(levels))), np.zeros((len(frame), len(levels)))
+        fixed = np.zeros((len(frame), len(levels)))
         for name, stage in self.stages.items():
-            curve = np.maximum.accumulate(stage.quantile(frame, levels), axis=1)
-            if name == "decode_per_token":
-                decode = curve
-            else:
-                fixed = fixed + curve
-        values = np.concatenate([fixed + _times(decode, steps[:, i][:, None]) for i in range(steps.shape[1])], axis=1)
+            if name != "decode_per_token":
+                fixed = fixed + np.maximum.accumulate(stage.quantile(frame, levels), axis=1)
+        parts = []
+        for count, decode in zip(steps.T, self._decode(frame, levels), strict=True):
+            parts.append(fixed + _times(np.maximum.accumulate(decode, axis=1), count[:, None]))
+        values = np.concatenate(parts, axis=1)
         mass = np.diff(np.concatenate([[0.0], LEVELS]))
         return values, np.tile(mass / steps.shape[1], steps.shape[1])
+
+    def _decode(self, frame: Any, levels: list[float]) -> list[Array]:
+        """A step's quantiles, (n, levels), for each count of a distribution: a long answer's mean step may differ."""
+        stage = self.stages["decode_per_token"]
+        if self.tokens is None:
+            return [stage.quantile(frame, levels)]
+        if TOKENS not in stage.features:
+            return [stage.quantile(frame, levels)] * len(self.tokens)
+        return [stage.quantile(_with_tokens(frame, count), levels) for count in self.tokens]
 
     def _steps(self, frame: Any) -> Array:
         """Decode steps, (n, 1) by row or (n, counts) for a distribution: one less than the tokens."""
@@ -137,6 +153,12 @@ def _times(curve: Array, steps: Array) -> Array:
     """No step takes no time, even where a step's bound is infinite."""
     product: Array = np.where(steps == 0, 0.0, np.where(steps == 0, 0.0, curve) * steps)
     return product
+
+
+def _with_tokens(frame: Any, count: int) -> Any:
+    import polars
+
+    return frame.with_columns(polars.lit(count).alias(TOKENS))
 
 
 def _union(lists: Any) -> list[str]:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import numpy as np
 
 from laptime.errors import LaptimeError
-from laptime.estimate.table import Floats
+from laptime.estimate.arrays import Floats
 
 ROUNDING = 1e-9
 """(n + 1) q is compared with whole numbers: 0.95 * 100 must be 95."""

@@ -14,11 +14,14 @@ import polars as pl
 from laptime.errors import LaptimeError
 from laptime.estimate import conformal
 from laptime.estimate.answers import Answer
+from laptime.estimate.arrays import Floats
+from laptime.estimate.blas_threads import one_thread
 from laptime.estimate.card import ModelCard
 from laptime.estimate.fitting import Fitted, fit_table
 from laptime.estimate.selection import Question
 from laptime.estimate.support import NEAR, unseen_levels
-from laptime.estimate.table import Encoded, Floats, as_polars, encode, group_codes, other_constants
+from laptime.estimate.table import Encoded, as_polars, encode, group_codes, other_constants
+from laptime.estimate.work import Work
 
 if TYPE_CHECKING:
     from laptime.estimate.evaluation import Evaluation
@@ -47,7 +50,8 @@ class Estimator:
         est.predict(frame), est.quantile(frame, 0.95), est.probability_within(frame, 40.0)
 
     Times are in the target's own unit. `group` names columns whose rows belong together (a configuration, a model, a
-    GPU): they are held out together, and an unseen one gets the bounds of groups that were held out. Frames are polars
+    GPU): they are held out together, and an unseen one gets the bounds of groups that were held out. `work` says which
+    work to compute of a row (laptime.estimate.work): it is used where that helped on held-out rows. Frames are polars
     or pandas, or paths; results are numpy arrays of the frame's length. The same seed and table give the same results.
     """
 
@@ -58,6 +62,7 @@ class Estimator:
         features: Sequence[str] = (),
         categorical: Sequence[str] = (),
         group: Sequence[str] = (),
+        work: Work | None = None,
         seed: int = 0,
         threads: int = 0,
     ) -> None:
@@ -65,6 +70,7 @@ class Estimator:
         self.features = list(features)
         self.categorical = list(categorical)
         self.group = list(group)
+        self.work = work
         self.seed = seed
         self.threads = threads
         self._fitted: Fitted | None = None
@@ -75,15 +81,17 @@ class Estimator:
         Raises LaptimeError for a table that can't be learnt from: missing columns, text, missing or non-positive
         targets, constant features only, fewer than 20 rows, one group only, seconds beside milliseconds.
         """
-        self._fitted = fit_table(
-            as_polars(frame),
-            target=self.target,
-            features=self.features,
-            categorical=self.categorical,
-            group=self.group,
-            seed=self.seed,
-            threads=self.threads,
-        )
+        with one_thread():
+            self._fitted = fit_table(
+                as_polars(frame),
+                target=self.target,
+                features=self.features,
+                categorical=self.categorical,
+                group=self.group,
+                work=self.work,
+                seed=self.seed,
+                threads=self.threads,
+            )
         return self
 
     @property

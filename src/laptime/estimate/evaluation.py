@@ -44,6 +44,8 @@ def evaluate(estimator: Predictor, frame: polars.DataFrame, *, q: float = 0.95, 
 
     Raises LaptimeError for missing columns or a target that can't be judged.
     """
+    if len(frame) == 0:
+        raise LaptimeError("the table has no row to judge by")
     judge = _Judge(estimator, frame, q)
     judge.add("given", "every row of the table", 0, np.arange(len(frame)), estimator)
     return judge.result(source)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import ctypes
 import weakref
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from laptime.estimate.table import Floats
+from laptime.estimate.arrays import Floats
 
 _FLOAT64 = 1
 _NORMAL = 0
@@ -41,7 +42,7 @@ class FastTrees:
         )
         self._free = weakref.finalize(self, _release, _LIB, config, model)
 
-    def ask(self, values: Floats) -> float:
+    def ask(self, values: Sequence[float] | Floats) -> float:
         """The model's output for one row of features."""
         self._row[:] = values
         self._call(*self._arguments)

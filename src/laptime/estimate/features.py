@@ -16,7 +16,7 @@ from itertools import combinations_with_replacement
 import msgspec
 import numpy as np
 
-from laptime.estimate.table import Floats
+from laptime.estimate.arrays import Floats
 
 MOST_TERMS = 260
 """Before tiling. Wider tables get products of fewer columns."""
@@ -86,6 +86,37 @@ class TermSet(msgspec.Struct, frozen=True, kw_only=True):
 
 
 TINY = 1e-12
+
+
+def work_terms(first: int, work: Floats) -> TermSet:
+    """A constant and each column of work as it is; they follow `first` numeric columns. Its rates are a device's."""
+    columns = [first + place for place, column in enumerate(work.T) if np.ptp(column) > 0 and column.min() >= 0]
+    exponents = [[0] * len(columns), *np.eye(len(columns), dtype=int).tolist()]
+    count = len(exponents)
+    return TermSet(
+        columns=columns, offsets=[0.0] * len(columns), exponents=exponents, tiled=[-1] * count, tiles=[1] * count
+    )
+
+
+def joined(one: TermSet, other: TermSet) -> TermSet:
+    """All terms of both; a term that both have is there once."""
+    columns = [*one.columns, *(column for column in other.columns if column not in one.columns)]
+    offsets = dict(zip([*other.columns, *one.columns], [*other.offsets, *one.offsets], strict=True))
+    found: dict[tuple[tuple[int, ...], int, int], None] = {}
+    for terms in (one, other):
+        place = [columns.index(column) for column in terms.columns]
+        for powers, tiled, tile in zip(terms.exponents, terms.tiled, terms.tiles, strict=True):
+            spread = [0] * len(columns)
+            for at, power in zip(place, powers, strict=True):
+                spread[at] = power
+            found[tuple(spread), -1 if tiled < 0 else place[tiled], tile] = None
+    return TermSet(
+        columns=columns,
+        offsets=[offsets[column] for column in columns],
+        exponents=[list(powers) for powers, _, _ in found],
+        tiled=[tiled for _, tiled, _ in found],
+        tiles=[tile for _, _, tile in found],
+    )
 
 
 def derive_terms(numeric: Floats) -> TermSet:

@@ -23,14 +23,22 @@ import polars as pl
 from laptime.errors import LaptimeError
 from laptime.estimate import trees_text
 from laptime.estimate.answers import Answer
+from laptime.estimate.arrays import Floats
 from laptime.estimate.card import ModelCard
 from laptime.estimate.fitting import Fitted, Known
 from laptime.estimate.process import Process
 from laptime.estimate.regressors import Candidate, Clamp, Regressor
-from laptime.estimate.saved_shapes import check_clamps, check_domain, check_known, check_process, check_terms
+from laptime.estimate.saved_shapes import (
+    check_clamps,
+    check_domain,
+    check_known,
+    check_process,
+    check_terms,
+    check_work,
+)
 from laptime.estimate.selection import QUESTIONS, Question
 from laptime.estimate.support import Domain
-from laptime.estimate.table import Floats, Schema
+from laptime.estimate.table import Schema
 from laptime.estimate.terms import Terms
 from laptime.estimate.trees import Trees
 
@@ -145,6 +153,8 @@ def load(folder: Path) -> Estimator:
     residuals = _read_residuals(contents[RESIDUALS], folder / RESIDUALS)
     check_domain(manifest.domain, manifest.columns, str(file))
     check_known(manifest.known, manifest.columns, str(file))
+    if manifest.columns.work is not None:
+        check_work(manifest.columns.work, manifest.columns, str(file))
     answers: dict[Question, Answer] = {}
     for saved in manifest.answers:
         answers[saved.question] = _answer(saved, manifest, contents, residuals, folder)
@@ -158,6 +168,7 @@ def load(folder: Path) -> Estimator:
         features=settings.features,
         categorical=settings.categorical,
         group=settings.group,
+        work=manifest.columns.work,
         seed=settings.seed,
     )
     estimator._fitted = Fitted(
@@ -178,7 +189,7 @@ def _answer(
     numeric = len(manifest.columns.numeric)
     categories = len(manifest.columns.categorical) if saved.candidate.categories else 0
     if saved.terms is not None:
-        check_terms(saved.terms, numeric, file)
+        check_terms(saved.terms, len(manifest.columns.sizes), file)
     if saved.process is not None:
         check_process(saved.process, numeric, categories, file)
     trees = None

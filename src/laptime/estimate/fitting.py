@@ -11,6 +11,7 @@ import polars as pl
 from laptime import __version__
 from laptime.estimate import checks
 from laptime.estimate.answers import Answer, make_answer
+from laptime.estimate.arrays import Floats, Ints
 from laptime.estimate.card import Choice, ModelCard, Range
 from laptime.estimate.regressors import Regressor, Training, fit_regressor
 from laptime.estimate.selection import (
@@ -28,7 +29,8 @@ from laptime.estimate.selection import (
     make_folds,
 )
 from laptime.estimate.support import NEAR, Domain, domain_of
-from laptime.estimate.table import Encoded, Floats, Ints, Schema, encode, group_codes, make_schema, target_values
+from laptime.estimate.table import Encoded, Schema, encode, group_codes, make_schema, target_values
+from laptime.estimate.work import Work
 
 
 class Known(msgspec.Struct, frozen=True):
@@ -66,10 +68,11 @@ def fit_table(
     categorical: Sequence[str],
     group: Sequence[str],
     seed: int,
+    work: Work | None = None,
     threads: int = 0,
 ) -> Fitted:
     """Everything that `Estimator.fit` does. Raises LaptimeError as it says."""
-    schema = make_schema(frame, target=target, features=features, categorical=categorical, group=group)
+    schema = make_schema(frame, target=target, features=features, categorical=categorical, group=group, work=work)
     checks.check_rows(len(frame))
     checks.check_stage_units(frame)
     times = target_values(frame, target)
@@ -104,9 +107,11 @@ def fit_table(
         few = question == "inside" and 1 < len(group_names) < FEW_GROUPS
         names_of = [group_names[code] for code in groups[measured]] if few else []
         answers[question] = make_answer(regressor, ratios, held.distances[place], names_of)
-        choices.append(_choice(question, best, mine, answers[question], names))
+        choices.append(_choice(question, best, mine, answers[question], schema.sizes))
     if "inside" not in answers:
         raise_no_fold(len(training))
+    if not any(answer.regressor.needs_work for answer in answers.values()):
+        schema = msgspec.structs.replace(schema, work=None)
     _fill_questions(answers, notes)
     card = ModelCard(
         target=target,

@@ -23,6 +23,10 @@ from laptime.estimate.predictor import Predictor
 
 MOST_CELLS = 20_000_000
 CHUNK = 20_000
+GRID = 4096
+"""Cells that the range of a curve is cut into."""
+BLOCK = 1 << 15
+"""Values worked on together: they stay in the cache."""
 LEVELS = (*(round(0.02 * i, 2) for i in range(1, 48)), 0.95, 0.96, 0.97, 0.98, 0.99, 0.995)
 WHERE = ("inside", "near", "outside")
 
@@ -35,6 +39,7 @@ class LookupTable(msgspec.Struct, frozen=True):
     strides: tuple[int, ...]
     median_ms: npt.NDArray[np.float32]
     bound_ms: npt.NDArray[np.float32]
+    log_median: npt.NDArray[np.float64]
     where: npt.NDArray[np.uint8]  # places in WHERE
     curve: npt.NDArray[np.uint32]  # rows of `curves`
     curves: npt.NDArray[np.float64]  # log(quantile / median) at LEVELS
@@ -68,20 +73,24 @@ class LookupTable(msgspec.Struct, frozen=True):
         return {name: values[int(i)] for (name, values), i in zip(self.knobs.items(), places, strict=True)}
 
     def probability_within(self, cells: npt.ArrayLike, budget_ms: npt.ArrayLike) -> npt.NDArray[np.float64]:
-        """P(T <= budget) of each cell, rounded down to a level of LEVELS."""
+        """P(T <= budget) of each cell, rounded down to a level of LEVELS; `budget_ms` is one number or one per cell.
+
+        Raises LaptimeError for a budget that is negative or NaN.
+        """
         at = np.asarray(cells, dtype=np.int64)
+        budget = np.asarray(budget_ms, dtype=np.float64)
+        if not (budget >= 0).all():
+            raise LaptimeError("a budget is above 0")
         with np.errstate(divide="ignore"):
-            margin = np.log(np.broadcast_to(np.asarray(budget_ms, dtype=np.float64), at.shape)) - np.log(
-                self.median_ms[at].astype(np.float64)
-            )
+            margin = np.log(budget) + 1e-9 - self.log_median.take(at)
         levels = np.array([0.0, *LEVELS])
         if len(self.curves) == 1:
-            return levels[np.searchsorted(self.curves[0], margin + 1e-9, side="right")]
+            return np.asarray(levels.take(steps_reached(self.curves[0], margin)), dtype=np.float64)
         share = np.empty(at.shape)
         curves = self.curve[at]
-        for number in np.flatnonzero(np.bincount(curves)):
+        for number in np.flatnonzero(np.bincount(curves.ravel())):
             mine = curves == number
-            share[mine] = levels[np.searchsorted(self.curves[number], margin[mine] + 1e-9, side="right")]
+            share[mine] = levels.take(np.searchsorted(self.curves[number], margin[mine], side="right"))
         return share
 
     def feasible(self, budget_ms: float) -> npt.NDArray[np.bool_]:
@@ -99,6 +108,38 @@ class LookupTable(msgspec.Struct, frozen=True):
         good = accuracy[cells]
         equals = cells[good == good.max()]
         return int(equals[np.argmin(self.bound_ms[equals])])
+
+
+def steps_reached(steps: npt.NDArray[np.float64], values: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+    """How many of the ascending steps each value has reached: `searchsorted` from the right, for many values.
+
+    The steps' range is cut into cells of equal width, so that a value's cell is a product and not a search. Only values
+    in a cell that a step lies in, or touches, are searched.
+    """
+    finite = steps[np.isfinite(steps)]
+    if len(finite) == 0 or finite[-1] <= finite[0] or values.size < GRID:
+        return np.searchsorted(steps, values, side="right")
+    margin = (finite[-1] - finite[0]) / 100  # most values lie below or above all steps: no step is in the outer cells
+    low, per_cell = finite[0] - margin, GRID / (finite[-1] - finite[0] + 2 * margin)
+    middles = low + (np.arange(-1, GRID + 1) + 0.5) / per_cell
+    reached = np.searchsorted(steps, middles, side="right")
+    searched = np.zeros(GRID + 2, dtype=np.bool_)
+    for rounding in (-1e-3, 0.0, 1e-3):
+        searched[np.clip(np.floor((finite - low) * per_cell + rounding).astype(np.int64) + 1, 0, GRID + 1)] = True
+    found = np.empty(values.shape, dtype=np.int64)
+    flat, out = values.ravel(), found.ravel()
+    for start in range(0, flat.size, BLOCK):
+        some = flat[start : start + BLOCK]
+        with np.errstate(over="ignore"):
+            cell = np.clip((some - low) * per_cell, -1.0, GRID).astype(np.int64)
+        cell += 1
+        mine = reached.take(cell)
+        doubtful = np.flatnonzero(searched.take(cell))
+        mine[doubtful] = np.searchsorted(steps, some[doubtful], side="right")
+        out[start : start + BLOCK] = mine
+    if len(finite) < len(steps):
+        found[values == np.inf] = len(steps)
+    return found
 
 
 def build(estimator: Predictor, knobs: Mapping[str, Sequence[Any]], *, q: float = 0.95) -> LookupTable:
@@ -123,7 +164,8 @@ def build(estimator: Predictor, knobs: Mapping[str, Sequence[Any]], *, q: float 
     upward = bound.astype(np.float32)
     upward = np.where(upward < bound, np.nextafter(upward, np.float32(np.inf)), upward)
     strides = tuple(prod(sizes[i + 1 :]) for i in range(len(sizes)))
-    return LookupTable(values, q, strides, median.astype(np.float32), upward, where, curve, curves)
+    single = median.astype(np.float32)
+    return LookupTable(values, q, strides, single, upward, np.log(single.astype(np.float64)), where, curve, curves)
 
 
 def grid_frame(values: Mapping[str, Sequence[Any]], start: int = 0, stop: int | None = None) -> Any:

@@ -31,10 +31,11 @@ class Columns(msgspec.Struct, frozen=True):
     group: list[str]
 
 
-def read_table(path: str | Path) -> polars.DataFrame:
-    """A run folder, Parquet or CSV as a frame. Of a run's samples the clean ones only: no warm-up, no flag.
+def read_table(path: str | Path, keep: Sequence[str] = (), *, by_token: bool = False) -> polars.DataFrame:
+    """A run folder, Parquet or CSV as a frame. Of a run's samples the clean ones only: no warm-up, no flag but `keep`.
 
-    Raises LaptimeError for anything that can't be read.
+    `by_token`: with the gaps between tokens (and the texts), where a run has them.
+    Raises LaptimeError for anything that can't be read, and for a run whose samples are all flagged.
     """
     import polars
 
@@ -43,7 +44,7 @@ def read_table(path: str | Path) -> polars.DataFrame:
 
     place = Path(path)
     if place.suffix.lower() not in {".csv", ".parquet", ".pq"} or place.is_dir():
-        return clean(read_frame(place))
+        return _clean_run(read_frame(place, bulky=by_token), place, keep)
     try:
         frame = polars.read_csv(place, infer_schema_length=None) if place.suffix.lower() == ".csv" else (
             polars.read_parquet(place)
@@ -56,16 +57,38 @@ def read_table(path: str | Path) -> polars.DataFrame:
         first = (str(error).splitlines() or ["unreadable"])[0]
         raise LaptimeError(f"{place}: not a table ({first}); a first line of column names is expected") from error
     if "config_id" in frame.columns and any(name in frame.columns for name in STAGE_COLUMNS):
-        return clean(read_frame(place))
+        return _clean_run(read_frame(place, bulky=by_token), place, keep)
     return frame
 
 
-def clean(frame: polars.DataFrame) -> polars.DataFrame:
-    """The samples that statistics use: no warm-up (repeat below 0), no flag of laptime.record.LEFT_OUT."""
+def kept_flags(words: str) -> list[str]:
+    """Flags written as a,b. Raises LaptimeError for one that there is not."""
+    names = [name for name in (word.strip() for word in words.split(",")) if name]
+    if unknown := [name for name in names if name not in LEFT_OUT]:
+        raise LaptimeError(f"--keep {unknown[0]}: no such flag; there are {', '.join(sorted(LEFT_OUT))}")
+    return names
+
+
+def clean(frame: polars.DataFrame, keep: Sequence[str] = ()) -> polars.DataFrame:
+    """The samples that statistics use: no warm-up (repeat below 0), no flag of laptime.record.LEFT_OUT but `keep`."""
     import polars
 
-    flagged = polars.col("flags").fill_null("").str.split(",").list.set_intersection(sorted(LEFT_OUT)).list.len() > 0
+    left_out = sorted(LEFT_OUT.difference(keep))
+    flagged = polars.col("flags").fill_null("").str.split(",").list.set_intersection(left_out).list.len() > 0
     return frame.filter((polars.col("repeat").fill_null(0) >= 0) & ~flagged)
+
+
+def _clean_run(frame: polars.DataFrame, place: Path, keep: Sequence[str]) -> polars.DataFrame:
+    found = clean(frame, keep)
+    measured = frame.filter(frame["repeat"].fill_null(0) >= 0)
+    if found.is_empty() and not measured.is_empty():
+        flags = measured["flags"].fill_null("").str.split(",").explode()
+        every = ",".join(sorted(set(flags.to_list()) & LEFT_OUT))
+        raise LaptimeError(
+            f"{place}: every one of {measured.height} samples is flagged ({every}); measure again undisturbed, or use "
+            f"them all the same with --keep {every}"
+        )
+    return found
 
 
 def is_run_frame(frame: polars.DataFrame) -> bool:

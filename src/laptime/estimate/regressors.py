@@ -13,9 +13,10 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from laptime.estimate.arrays import Floats
 from laptime.estimate.process import Parameters, Process, choose_parameters, fit_process
-from laptime.estimate.table import Encoded, Floats
-from laptime.estimate.terms import Terms, fit_terms
+from laptime.estimate.table import Encoded
+from laptime.estimate.terms import Basis, Terms, fit_terms
 from laptime.estimate.trees import Trees, fit_trees, tree_size
 
 Residual = str
@@ -25,8 +26,8 @@ the roofline's time, and "process+large", the process and then trees."""
 FEW_VALUES = 3
 """What is known of so few GPUs or models carries no trend to continue: beyond its range it counts as the nearest."""
 POWERS = (0.0, 0.5, 1.0)
-Roof = tuple[float | None, bool]
-"""What lies below a process: the roofline's power (None without one), and whether categories are seen."""
+Roof = tuple[float | None, bool, Basis]
+"""What lies below a process: the roofline's power (None without one), whether categories are seen, and its terms."""
 
 
 class Candidate(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,11 +37,14 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     residual: Residual
     categories: bool = True
     """Whether categorical columns (hardware, model) are seen; without, only their numbers are."""
+    basis: Basis = "sizes"
+    """What the roofline's terms are: products of sizes, the work of the call, or both."""
 
     @property
     def name(self) -> str:
         """As the model card prints it."""
-        parts = [] if self.power is None else [f"terms^{self.power:g}"]
+        kind = {"sizes": "terms", "work": "work", "both": "work+terms"}.get(self.basis, self.basis)
+        parts = [] if self.power is None else [f"{kind}^{self.power:g}"]
         words = {"small": "small trees", "large": "trees", "guided": "guided trees", "process+large": "process x trees"}
         parts += [] if self.residual == "none" else [words.get(self.residual, self.residual)]
         return " x ".join(parts) + ("" if self.categories else " (no categories)")
@@ -64,6 +68,11 @@ class Regressor(msgspec.Struct, frozen=True, kw_only=True):
     middle: float = 0.0
     """Median log time, where no roofline says the size."""
     clamps: list[Clamp] = []
+
+    @property
+    def needs_work(self) -> bool:
+        """Whether the roofline reads columns of work."""
+        return self.candidate.power is not None and self.candidate.basis != "sizes"
 
     def log_ms(self, rows: Encoded, *, threads: int = 0) -> Floats:
         """log of the time in the target's unit, (n,)."""
@@ -94,20 +103,24 @@ class Training(msgspec.Struct, frozen=True):
         return Training(self.rows.take(which), self.log_ms[which], self.repeats[which])
 
 
-def simple_candidates(*, has_numeric: bool, has_categories: bool) -> list[Candidate]:
+def simple_candidates(*, has_numeric: bool, has_categories: bool, has_work: bool = False) -> list[Candidate]:
     """What is tried first: every roofline with every single residual, all columns seen."""
     powers: tuple[float | None, ...] = (None, *POWERS) if has_numeric else (None,)
     return [
-        Candidate(power=power, residual=residual)
+        Candidate(power=power, residual=residual, basis=basis)
+        for basis in (("sizes", "work") if has_work else ("sizes",))
         for power in powers
         for residual in RESIDUALS
-        if not (power is None and residual in ("none", "small"))
+        if not (power is None and (residual in ("none", "small") or basis == "work"))
     ]
 
 
-def neighbours(kind: Candidate, has_numeric: bool, has_categories: bool) -> list[Candidate]:
-    """What differs from a candidate in one way: categories seen or not; guided trees; a process and trees together."""
+def neighbours(kind: Candidate, has_numeric: bool, has_categories: bool, has_work: bool = False) -> list[Candidate]:
+    """What differs from a candidate in one way: categories seen or not; guided trees; a process and trees together;
+    the other terms beside its own."""
     found = []
+    if has_work and kind.power is not None and kind.basis != "both":
+        found.append(msgspec.structs.replace(kind, basis="both"))
     if kind.residual == "large" and kind.power is not None:
         found.append(msgspec.structs.replace(kind, residual="guided"))
     if has_numeric and has_categories:
@@ -143,11 +156,11 @@ def fit_regressor(
         middle = float(np.median(training.log_ms))
         left = training.log_ms - middle
     else:
-        terms = terms or fit_terms(rows, training.log_ms, power=candidate.power)
+        terms = terms or fit_terms(rows, training.log_ms, power=candidate.power, basis=candidate.basis)
         left = training.log_ms - terms.log_ms(rows)
     process = trees = None
     if candidate.residual.startswith("process"):
-        known = (parameters or {}).get((candidate.power, candidate.categories))
+        known = (parameters or {}).get((candidate.power, candidate.categories, candidate.basis))
         chosen = known or choose_parameters(rows, left, training.repeats, seed=seed)
         process = fit_process(rows, left, training.repeats, chosen, seed=seed)
         left = left - process.log_ms(rows)
@@ -185,4 +198,4 @@ def clamped(rows: Encoded, clamps: list[Clamp]) -> Encoded:
     numeric = rows.numeric.copy()
     for clamp in clamps:
         np.clip(numeric[:, clamp.column], clamp.low, clamp.high, out=numeric[:, clamp.column])
-    return Encoded(numeric, rows.codes)
+    return Encoded(numeric, rows.codes, rows.work)

@@ -5,16 +5,21 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
+import msgspec
+
 from laptime.errors import LaptimeError
 from laptime.estimate.features import TermSet
 from laptime.estimate.fitting import Known
 from laptime.estimate.process import Process, Scaling
 from laptime.estimate.regressors import Clamp
+from laptime.estimate.roofline import ModelShape, VisionShape
 from laptime.estimate.support import Domain
 from laptime.estimate.table import Schema
 from laptime.estimate.terms import Terms
+from laptime.estimate.work import INPUTS, MODEL, NAMES, Work
 
 MOST_POWER = 8
+MOST_SIZE = 1e9
 
 
 def check_terms(terms: Terms, numeric: int, where: str) -> None:
@@ -83,6 +88,34 @@ def check_known(known: Known, schema: Schema, where: str) -> None:
         and _finite(value for values in known.values for value in values)
     )
     _require(ok, "groups", where)
+
+
+def check_work(work: Work, schema: Schema, where: str) -> None:
+    """Raise LaptimeError unless the work's columns are known ones, of models with sizes, for rows that say which."""
+    shapes = [value for shape in work.shapes.values() for value in _numbers(shape)]
+    rates = [] if work.rates is None else list(msgspec.structs.asdict(work.rates).values())
+    ok = (
+        0 < len(work.columns) == len(set(work.columns))
+        and NAMES.issuperset(work.columns)
+        and set(work.constants) <= set(INPUTS)
+        and _finite([*work.constants.values(), *rates])
+        and all(rate > 0 for rate in rates)
+        and (work.rates is not None or not any(name.endswith("_ms") for name in work.columns))
+        and all(0 <= value <= MOST_SIZE for value in shapes)
+        and all(shape.vision is None or shape.vision.patches > 0 for shape in work.shapes.values())
+        and (work.model in work.shapes if work.model is not None else MODEL in schema.categorical)
+    )
+    _require(ok, "work", where)
+
+
+def _numbers(shape: ModelShape | VisionShape) -> list[float]:
+    found: list[float] = []
+    for part in msgspec.structs.asdict(shape).values():
+        if isinstance(part, VisionShape):
+            found += _numbers(part)
+        elif isinstance(part, (int, float)):  # a whole number may be too large for a float
+            found.append(part)
+    return found
 
 
 def _scaling_fits(scaling: Scaling, count: int) -> bool:

@@ -15,7 +15,7 @@ and their own residuals:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Literal, TypeVar
 
@@ -23,6 +23,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from laptime.estimate.arrays import Floats, Ints
 from laptime.estimate.features import TermSet
 from laptime.estimate.process import Parameters, choose_parameters
 from laptime.estimate.regressors import (
@@ -36,8 +37,8 @@ from laptime.estimate.regressors import (
     simple_candidates,
 )
 from laptime.estimate.support import domain_of
-from laptime.estimate.table import UNSEEN, Encoded, Floats, Ints
-from laptime.estimate.terms import fit_terms, screen_terms
+from laptime.estimate.table import UNSEEN, Encoded
+from laptime.estimate.terms import BASES, Basis, fit_terms, screen_terms
 
 Question = Literal["inside", "beyond", "sibling", "group", "level", "unknown"]
 QUESTIONS: tuple[Question, ...] = ("inside", "beyond", "sibling", "group", "level", "unknown")
@@ -161,7 +162,7 @@ def split(training: Training, fold: Fold) -> tuple[Training, Encoded]:
     codes = held.codes.copy()
     for column in range(codes.shape[1]):
         codes[~np.isin(codes[:, column], kept.rows.codes[:, column]), column] = UNSEEN
-    return kept, Encoded(held.numeric, codes)
+    return kept, Encoded(held.numeric, codes, held.work)
 
 
 def compare_candidates(
@@ -171,16 +172,18 @@ def compare_candidates(
 
     A greedy search: the simple kinds first, then what differs in one way from the two best of each question.
     """
-    has_numeric, has_categories = training.rows.numeric.shape[1] > 0, training.rows.codes.shape[1] > 0
+    rows = training.rows
+    has_numeric, has_categories, has_work = rows.numeric.shape[1] > 0, rows.codes.shape[1] > 0, rows.work.shape[1] > 0
     parameters: dict[Roof, Parameters] = {}
-    terms = screen_terms(training.rows, training.log_ms, POWERS) if has_numeric else None
+    bases = BASES if has_work else ("sizes",) if has_numeric else ()
+    terms = {basis: screen_terms(rows, training.log_ms, POWERS, basis) for basis in bases}
     errors: dict[Question, dict[Candidate, list[float]]] = {}
     for question in QUESTIONS:
         mine = [fold for fold in folds if fold.question == question]
         if not mine:
             continue
         found: dict[Candidate, list[float]] = {}
-        wanted = simple_candidates(has_numeric=has_numeric, has_categories=has_categories)
+        wanted = simple_candidates(has_numeric=has_numeric, has_categories=has_categories, has_work=has_work)
         if question == "beyond":  # alone, trees and a process return to what they saw, whatever the folds say
             wanted = [kind for kind in wanted if kind.power is not None]
         for _ in range(1 + REFINEMENTS):
@@ -189,7 +192,7 @@ def compare_candidates(
             table = _each(lambda fold: _errors(training, fold, wanted, parameters, terms, seed), mine, workers)  # noqa: B023
             found |= {kind: [row[i] for row in table] for i, kind in enumerate(wanted)}
             best = sorted(found, key=lambda kind: overall(found[kind]))[:2]
-            wanted = [near for kind in best for near in neighbours(kind, has_numeric, has_categories)]
+            wanted = [near for kind in best for near in neighbours(kind, has_numeric, has_categories, has_work)]
         errors[question] = found
     return [score for question in errors for score in _scores(question, errors[question])], parameters
 
@@ -204,16 +207,19 @@ def _errors(
     fold: Fold,
     kinds: Sequence[Candidate],
     parameters: dict[Roof, Parameters],
-    terms: TermSet | None,
+    terms: Mapping[Basis, TermSet],
     seed: int,
 ) -> list[float]:
     kept, held = split(training, fold)
     truth = training.log_ms[fold.held]
-    powers = {kind.power for kind in kinds} - {None}
-    roofs = {power: fit_terms(kept.rows, kept.log_ms, power=power, of=terms) for power in powers if power is not None}
+    roofs = {
+        (power, basis): fit_terms(kept.rows, kept.log_ms, power=power, of=terms[basis])
+        for power, basis in {(kind.power, kind.basis) for kind in kinds}
+        if power is not None
+    }
     found = []
     for kind in kinds:
-        roof = None if kind.power is None else roofs[kind.power]
+        roof = None if kind.power is None else roofs[kind.power, kind.basis]
         fitted = fit_regressor(kept, kind, seed=seed, threads=1, parameters=parameters, terms=roof)
         found.append(float(np.mean(np.abs(fitted.log_ms(held, threads=1) - truth))))
     return found
@@ -223,14 +229,14 @@ def _add_parameters(
     known: dict[Roof, Parameters], training: Training, kinds: Sequence[Candidate], *, seed: int, workers: int
 ) -> None:
     """The process' parameters for each roofline below it, found once on the training table."""
-    wanted = {(kind.power, kind.categories) for kind in kinds if "process" in kind.residual} - set(known)
+    wanted = {(kind.power, kind.categories, kind.basis) for kind in kinds if "process" in kind.residual} - set(known)
 
     def one(roof: Roof) -> Parameters:
-        power, seen = roof
+        power, seen, basis = roof
         rows = training.rows if seen else training.rows.without_categories()
         left = training.log_ms - np.median(training.log_ms)
         if power is not None:
-            left = training.log_ms - fit_terms(rows, training.log_ms, power=power).log_ms(rows)
+            left = training.log_ms - fit_terms(rows, training.log_ms, power=power, basis=basis).log_ms(rows)
         return choose_parameters(rows, left, training.repeats, seed=seed)
 
     order = sorted(wanted, key=repr)

@@ -11,8 +11,9 @@ from __future__ import annotations
 import msgspec
 import numpy as np
 
+from laptime.estimate.arrays import Floats
 from laptime.estimate.process import Scaling, scaling_of
-from laptime.estimate.table import UNSEEN, Encoded, Floats
+from laptime.estimate.table import UNSEEN, Encoded
 
 NEAR = float(np.log(1.25))
 """Up to a quarter beyond the training sizes is near."""

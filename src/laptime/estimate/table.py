@@ -17,11 +17,14 @@ import numpy.typing as npt
 import polars as pl
 
 from laptime.errors import LaptimeError
-
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
+from laptime.estimate.arrays import Floats, Ints
+from laptime.estimate.work import Work
 
 UNSEEN = -1
+LARGEST_FEATURE = 1e30
+"""Products of three columns and their squares must stay finite."""
+TIMES = (1e-9, 1e12)
+"""A femtosecond and thirty years, in ms: what lies outside was not measured."""
 
 
 class Schema(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,32 +37,45 @@ class Schema(msgspec.Struct, frozen=True, kw_only=True):
     levels: dict[str, list[str]]
     constants: dict[str, str] = {}
     """Features that had one value only in training, as text: nothing is known of any other."""
+    work: Work | None = None
+    """What is computed of a row beside its features, where the table says which model it was."""
 
     @property
     def features(self) -> list[str]:
-        """Numeric ones first, then categorical ones: the order of `Encoded.values`' columns."""
+        """Numeric ones first, then categorical ones: the order of `Encoded`'s columns."""
         return [*self.numeric, *self.categorical]
+
+    @property
+    def sizes(self) -> list[str]:
+        """What roofline terms are made of: numeric features, then the columns of work."""
+        return [*self.numeric, *(f"roofline.{name}" for name in (self.work.columns if self.work else ()))]
 
 
 class Encoded:
-    """Rows as arrays: `numeric` (n, p) float64 and `codes` (n, c) int64."""
+    """Rows as arrays: `numeric` (n, p) float64, `codes` (n, c) int64, and `work` (n, w), computed of both."""
 
-    __slots__ = ("codes", "numeric")
+    __slots__ = ("codes", "numeric", "work")
 
-    def __init__(self, numeric: Floats, codes: Ints) -> None:
+    def __init__(self, numeric: Floats, codes: Ints, work: Floats | None = None) -> None:
         self.numeric = numeric
         self.codes = codes
+        self.work = np.empty((len(numeric), 0)) if work is None else work
 
     def __len__(self) -> int:
         return len(self.numeric)
 
     def take(self, rows: npt.NDArray[Any]) -> Encoded:
         """These rows (indices or a mask)."""
-        return Encoded(self.numeric[rows], self.codes[rows])
+        return Encoded(self.numeric[rows], self.codes[rows], self.work[rows])
 
     def without_categories(self) -> Encoded:
         """The same rows, numeric columns only."""
-        return Encoded(self.numeric, self.codes[:, :0])
+        return Encoded(self.numeric, self.codes[:, :0], self.work)
+
+    @property
+    def sizes(self) -> Floats:
+        """(n, p + w): what roofline terms are made of."""
+        return np.column_stack([self.numeric, self.work]) if self.work.shape[1] else self.numeric
 
 
 def as_polars(frame: Any) -> pl.DataFrame:
@@ -115,7 +131,13 @@ def level_texts(column: pl.Series) -> list[str]:
 
 
 def make_schema(
-    frame: pl.DataFrame, *, target: str, features: Sequence[str], categorical: Sequence[str], group: Sequence[str]
+    frame: pl.DataFrame,
+    *,
+    target: str,
+    features: Sequence[str],
+    categorical: Sequence[str],
+    group: Sequence[str],
+    work: Work | None = None,
 ) -> Schema:
     """The schema of a training table: text features are categorical without being named so."""
     require_columns(frame, [target, *features, *categorical, *group])
@@ -128,7 +150,7 @@ def make_schema(
     if not numeric and not categories:
         raise LaptimeError("no features; name the columns that the target depends on")
     levels = {name: sorted(set(level_texts(frame[name]))) for name in categories}
-    return Schema(target=target, numeric=numeric, categorical=categories, group=list(group), levels=levels)
+    return Schema(target=target, numeric=numeric, categorical=categories, group=list(group), levels=levels, work=work)
 
 
 def encode(frame: pl.DataFrame, schema: Schema) -> Encoded:
@@ -141,7 +163,9 @@ def encode(frame: pl.DataFrame, schema: Schema) -> Encoded:
     for place, name in enumerate(schema.categorical):
         known = {level: code for code, level in enumerate(schema.levels[name])}
         codes[:, place] = [known.get(text, UNSEEN) for text in level_texts(frame[name])]
-    return Encoded(numeric, codes)
+    if schema.work is None:
+        return Encoded(numeric, codes)
+    return Encoded(numeric, codes, schema.work.values(frame, dict(zip(schema.numeric, numeric.T, strict=True))))
 
 
 def other_constants(frame: pl.DataFrame, schema: Schema) -> npt.NDArray[np.bool_]:
@@ -170,6 +194,8 @@ def target_values(frame: pl.DataFrame, name: str) -> Floats:
         (np.isinf(values), "infinite", "drop those rows"),
         (values == 0, "zero", "a time of 0 was not measured (laptime audit says why); drop those rows"),
         (values < 0, "negative", "a time can't be; drop those rows and look for a subtraction"),
+        (values < TIMES[0], f"below {TIMES[0]:g} ms", "no clock measured that; convert the column to milliseconds"),
+        (values > TIMES[1], f"above {TIMES[1]:g} ms", "no clock measured that; convert the column to milliseconds"),
     ):
         if bad.any():
             count, first = int(bad.sum()), int(np.argmax(bad))
@@ -190,6 +216,11 @@ def _numbers(column: pl.Series, role: str, *, missing: str = "refused") -> Float
         raise LaptimeError(
             f"{role} {column.name!r}: {int(bad.sum())} of {len(values)} values are missing or not finite "
             f"(first: row {int(np.argmax(bad))}); fill them, drop those rows or leave the column out"
+        )
+    if missing == "refused" and (far := np.abs(values) > LARGEST_FEATURE).any():
+        raise LaptimeError(
+            f"{role} {column.name!r}: {values[far][0]:g} is too large to reckon with (first: row "
+            f"{int(np.argmax(far))}); give the column in a larger unit"
         )
     return values
 

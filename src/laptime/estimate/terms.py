@@ -14,8 +14,13 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import nnls
 
-from laptime.estimate.features import TermSet, derive_terms
-from laptime.estimate.table import Encoded, Floats
+from laptime.estimate.arrays import Floats
+from laptime.estimate.features import TermSet, derive_terms, joined, work_terms
+from laptime.estimate.table import Encoded
+
+Basis = str
+BASES: tuple[Basis, ...] = ("sizes", "work", "both")
+"""What terms are offered: products of the numeric columns, the work computed of a row, or both."""
 
 SCREENING_ROWS = 1000
 
@@ -29,23 +34,33 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
 
     def log_ms(self, rows: Encoded) -> Floats:
         """log of the time, (n,)."""
-        value = self.terms.values(rows.numeric) @ np.array(self.rates)
+        value = self.terms.values(rows.sizes) @ np.array(self.rates)
         return np.asarray(np.log(np.maximum(value, self.floor)), dtype=np.float64)
 
 
-def fit_terms(rows: Encoded, log_ms: Floats, *, power: float, of: TermSet | None = None) -> Terms:
-    """Fit by non-negative least squares, reweighted once by the fitted times; `of` these terms, or of all derived.
+def fit_terms(
+    rows: Encoded, log_ms: Floats, *, power: float, of: TermSet | None = None, basis: Basis = "sizes"
+) -> Terms:
+    """Fit by non-negative least squares, reweighted once by the fitted times; `of` these terms, or of all of a basis.
 
-    Of all derived terms, those are taken that a fit to at most SCREENING_ROWS of the rows uses.
+    Of all terms, those are taken that a fit to at most SCREENING_ROWS of the rows uses.
     """
     if of is None:
         few = _spread_rows(log_ms)
-        of = _solve(derive_terms(rows.numeric), rows.take(few), log_ms[few], power).terms
+        of = _solve(all_terms(rows, basis), rows.take(few), log_ms[few], power).terms
     return _solve(of, rows, log_ms, power)
 
 
+def all_terms(rows: Encoded, basis: Basis) -> TermSet:
+    """Every term that a basis offers for these rows."""
+    if basis == "sizes":
+        return derive_terms(rows.numeric)
+    work = work_terms(rows.numeric.shape[1], rows.work)
+    return work if basis == "work" else joined(derive_terms(rows.numeric), work)
+
+
 def _solve(terms: TermSet, rows: Encoded, log_ms: Floats, power: float) -> Terms:
-    values = terms.values(rows.numeric)
+    values = terms.values(rows.sizes)
     target = np.exp(log_ms)
     expected = target
     rates = np.zeros(values.shape[1])
@@ -71,9 +86,9 @@ def _spread_rows(log_ms: Floats) -> npt.NDArray[np.intp]:
     return np.sort(np.argsort(log_ms, kind="stable")[places])
 
 
-def screen_terms(rows: Encoded, log_ms: Floats, powers: Sequence[float]) -> TermSet:
+def screen_terms(rows: Encoded, log_ms: Floats, powers: Sequence[float], basis: Basis = "sizes") -> TermSet:
     """The terms that any of the powers uses on these rows: a short list, for comparing many fits."""
-    fitted = [fit_terms(rows, log_ms, power=power).terms for power in powers]
+    fitted = [fit_terms(rows, log_ms, power=power, basis=basis).terms for power in powers]
     found = {row for terms in fitted for row in zip(map(tuple, terms.exponents), terms.tiled, terms.tiles, strict=True)}
     order = sorted(found)
     return TermSet(

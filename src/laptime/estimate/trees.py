@@ -8,7 +8,8 @@ import msgspec
 import numpy as np
 
 from laptime.estimate import trees_text
-from laptime.estimate.table import Encoded, Floats
+from laptime.estimate.arrays import Floats
+from laptime.estimate.table import Encoded
 
 
 class TreeSize(msgspec.Struct, frozen=True, kw_only=True):
