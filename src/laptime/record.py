@@ -108,8 +108,9 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """How a policy set the knobs for one call, and what it went by.
 
     bound_ms: what the call was expected to stay below, with the policy's confidence, None without such a bound; factor:
-    what measurements of earlier calls had the bound multiplied by. Times of deciding are host time: before the call
-    (features and first choice) and inside it (waiting for the early block, second choice, switching).
+    what measurements of earlier calls had the bound multiplied by. Times are the host's: before_ms of features and first
+    choice, before the call; inside it waited_ms until the early block's output had arrived, then inside_ms of the second
+    choice and of setting it.
     """
 
     policy: str
@@ -120,11 +121,12 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     top_k: int | None
     blocks: int | None
     before_ms: float
+    waited_ms: float
     inside_ms: float
 
     @property
     def deciding_ms(self) -> float:
-        """All of it."""
+        """The host's work; waiting is not its own: the device was computing what it would have computed anyway."""
         return self.before_ms + self.inside_ms
 
 

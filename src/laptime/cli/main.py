@@ -31,6 +31,7 @@ def application() -> Typer:
     from laptime.cli.audit import audit
     from laptime.cli.budget import budget
     from laptime.cli.compare import compare
+    from laptime.cli.control import control_verbs
     from laptime.cli.env import env
     from laptime.cli.evaluate import evaluate
     from laptime.cli.export import export
@@ -63,6 +64,7 @@ def application() -> Typer:
     app.command("evaluate")(evaluate)
     app.command("predict")(predict)
     app.command("budget")(budget)
+    app.add_typer(control_verbs(), name="control")
     app.command("export")(export)
     app.command("env")(env)
 

@@ -1,0 +1,166 @@
+"""What deciding costs: the same calls with knobs chosen by a two-stage policy, and with the same knobs set beforehand.
+
+    python benchmarks/control_cost.py --model preset:molmoe-1b --image-size 1344x1008 --pairs 30    # on a GPU
+    python benchmarks/control_cost.py --model preset:tiny-vlm --pairs 30                            # on a CPU
+
+The policy's networks are random: their size is a trained policy's, and it is their time that counts. Pairs follow each
+other in a random order; the difference of totals holds everything: features, both decisions, the wait for the early
+block's output and what the device's queue lost by it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from laptime.control.adaptive_model import AdaptiveModel
+from laptime.control.bounds import Bounds
+from laptime.control.choices import ChoiceSpace, Tier
+from laptime.control.decision_table import ModelFacts
+from laptime.control.features import LANGUAGE
+from laptime.control.lengths import LEVELS, LengthModel
+from laptime.control.network import Network
+from laptime.control.policies.grpo import GrpoPolicy
+from laptime.control.policies.inputs import early_sizes, late_sizes
+from laptime.control.policies.policy import Needs
+from laptime.control.question import Question
+from laptime.control.seen import Budget, Seen
+from laptime.measure.environment import describe
+from laptime.measure.session import quiet_collector
+from laptime.models.anatomy import find_anatomy
+from laptime.models.loading import load_model
+from laptime.record import TIERS
+from laptime.stats import median_interval
+from laptime.workload.images import parse_size, synthetic_image
+from recorded import record
+
+WIDTH = 64
+"""Of the networks' hidden layer."""
+
+
+class Set:
+    """One choice, made before the call: what a person would set by hand."""
+
+    name = "set beforehand"
+    needs = Needs()
+
+    def __init__(self, space: ChoiceSpace) -> None:
+        self.space = space
+        self.number = 0
+
+    def decide(self, seen: Seen, budget: Budget) -> int:
+        return self.number
+
+
+def random_policy(space: ChoiceSpace, hidden: int, seed: int) -> GrpoPolicy:
+    """Networks of a trained policy's size."""
+    needs = Needs(language=True, pixels=True, hidden=True)
+    draw = np.random.default_rng(seed)
+
+    def network(inputs: int, outputs: int) -> Network:
+        sizes = [inputs, WIDTH, outputs]
+        shapes = list(pairwise(sizes))
+        weights = tuple(draw.normal(0, 1 / np.sqrt(a), (a, b)).astype(np.float32) for a, b in shapes)
+        return Network(np.zeros(inputs, np.float32), weights, tuple(np.zeros(b, np.float32) for _, b in shapes))
+
+    return GrpoPolicy(
+        space=space,
+        needs=needs,
+        early=network(early_sizes(space, needs, budget=True).total, space.first),
+        late=network(late_sizes(space, needs, hidden, budget=True).total, space.late),
+        hidden=hidden,
+    )
+
+
+def wide_bounds(space: ChoiceSpace, tokens: int) -> Bounds:
+    """Every choice fits: choices are the networks' alone."""
+    rows = np.full((tokens, len(space)), 100.0)
+    lengths = LengthModel(
+        counts=np.arange(1, tokens + 1, dtype=np.int32),
+        weights=np.zeros((LANGUAGE, tokens), np.float32),
+        bias=np.zeros(tokens, np.float32),
+        levels=np.linspace(0, 1, LEVELS),
+        questions=100,
+        most=tokens,
+    )
+    return Bounds(
+        space=space, model=ModelFacts(), confidence=0.95, lengths=lengths, bound_ms=rows, median_ms=rows * 0.9
+    )
+
+
+def main() -> None:
+    """Measure and write the figures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", default="preset:tiny-vlm")
+    parser.add_argument("--image-size", default="672x672")
+    parser.add_argument("--tokens", type=int, default=8)
+    parser.add_argument("--pairs", type=int, default=30)
+    parser.add_argument("--name", default="control_cost")
+    asked = parser.parse_args()
+    loaded = load_model(asked.model)
+    anatomy = find_anatomy(loaded.model)
+    count, experts = len(anatomy.layers), anatomy.experts
+    top_k = experts.top_k if experts is not None else 0
+    space = ChoiceSpace(
+        tiers=tuple(Tier(name, *TIERS[name]) for name in ("low", "medium")),
+        top_ks=tuple(sorted({max(1, top_k // 2), top_k})) if top_k else (),
+        blocks=(count // 2, count),
+    )
+    width = loaded.model.config.get_text_config().hidden_size
+    chooser = random_policy(space, 2 * width, seed=0)
+    set_before = Set(space)
+    adaptive = AdaptiveModel(loaded, chooser, wide_bounds(space, asked.tokens))
+    questions = [
+        Question(f"what is shown in picture {i}?", synthetic_image(*parse_size(asked.image_size), seed=i), id=str(i))
+        for i in range(6)
+    ]
+    order = random.Random(0)
+    extra, totals, before, inside, waited = [], [], [], [], []
+    with quiet_collector():
+        for question in questions[:2]:
+            adaptive.run_every_choice(question)
+        for number in range(-3, asked.pairs):
+            question = questions[number % len(questions)]
+            adaptive.policy = chooser
+            set_before.number = adaptive.generate(question, budget_ms=1e4).choice
+            answers = {}
+            for policy in order.sample([chooser, set_before], 2):
+                adaptive.policy = policy
+                answers[policy.name] = adaptive.generate(question, budget_ms=1e4)
+            if number < 0:
+                continue
+            mine, other = answers["grpo"], answers["set beforehand"]
+            assert mine.choice == other.choice
+            decision = mine.sample.decision
+            assert decision is not None
+            extra.append(mine.spent_ms - other.sample.stages.total_ms)
+            totals.append(mine.spent_ms)
+            before.append(decision.before_ms)
+            inside.append(decision.inside_ms)
+            waited.append(decision.waited_ms)
+    deciding = [b + i for b, i in zip(before, inside, strict=True)]
+    figures = {
+        "model": asked.model,
+        "image_size": asked.image_size,
+        "tokens": asked.tokens,
+        "hidden_features": 2 * width,
+        "total_ms": median_interval(totals),
+        "deciding_ms": median_interval(deciding),
+        "before_ms": median_interval(before),
+        "inside_ms": median_interval(inside),
+        "waited_ms": median_interval(waited),
+        "more_than_set_beforehand_ms": median_interval(extra),
+        "deciding_share_at_200_ms": median_interval(deciding).value / 200,
+    }
+    for name, value in figures.items():
+        print(f"{name:28} {value}")
+    target = record(asked.name, figures, describe(loaded.device))
+    print(Path(target).name)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,67 @@
+"""What `laptime control`'s verbs take from a sweep's folder: its questions, its model, its table of decisions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from laptime.errors import LaptimeError
+
+if TYPE_CHECKING:
+    from laptime.campaign.config import Campaign
+    from laptime.control.decision_table import DecisionTable, ModelFacts
+    from laptime.workload.example import Example
+
+
+class ScoredSweep(NamedTuple):
+    """A sweep of scored questions."""
+
+    campaign: Campaign
+    table: DecisionTable
+
+
+def scored_sweep(run: Path, facts: ModelFacts | None = None, keep: str = "") -> ScoredSweep:
+    """Read a sweep's folder; `keep` names flags whose samples are used all the same.
+
+    Raises LaptimeError when it is none, or its questions were not scored.
+    """
+    from laptime.campaign.plan import read_plan
+    from laptime.control.decision_table import decision_table
+    from laptime.estimate.reading import kept_flags, read_table
+
+    kept = kept_flags(keep)
+    frame = read_table(run, kept)
+    plan = read_plan(run)
+    if plan is None:
+        raise LaptimeError(f"{run}: no sweep's folder (no plan.json there); laptime sweep CONFIG.yaml makes one")
+    try:
+        return ScoredSweep(plan.campaign, decision_table(frame, facts, kept))
+    except LaptimeError as error:
+        raise LaptimeError(f"{run}: {error}") from error
+
+
+def questions_of(sweep: ScoredSweep, wanted: tuple[str, ...]) -> list[Example]:
+    """The sweep's questions of these ids, in this order. Raises LaptimeError for one that its data doesn't hold."""
+    from laptime.workload.reading import read_examples
+
+    workload = sweep.campaign.workload
+    if workload.data is None:
+        raise LaptimeError(
+            "this sweep asked no questions (workload.data is not set): there is nothing to be right about"
+        )
+    found = {
+        one.id: one for one in read_examples(workload.data, annotations=workload.annotations, images=workload.images)
+    }
+    if missing := [name for name in wanted if name not in found]:
+        raise LaptimeError(
+            f"{workload.data}: question {missing[0]} of the sweep is not in it; use the file it was run on"
+        )
+    return [found[name] for name in wanted]
+
+
+def score_kind(sweep: ScoredSweep) -> str:
+    """How the sweep's answers were scored."""
+    kind = sweep.campaign.workload.score
+    if kind is None:
+        raise LaptimeError("this sweep's answers were not scored; set workload.score")
+    return str(kind)

@@ -1,0 +1,284 @@
+"""AdaptiveModel: each answer with the knobs that a policy chooses for it, so that it is in time.
+
+    adaptive = AdaptiveModel(load_model("examples/glyphs/model"), policy, bounds)
+    answer = adaptive.generate(Question("read the code", image), budget_ms=40)
+    print(answer.text, answer.sample.decision)
+
+Knobs are set for one call only. The tier is chosen before the image is cut; top-k and blocks in the middle of the
+prefill, from what an early block gave, if the policy looks at that. Nothing of ours runs in the decode loop.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from time import perf_counter_ns
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from laptime.control.bounds import Bounds
+from laptime.control.choices import Choice, ChoiceSpace
+from laptime.control.features import language_features, pixel_features
+from laptime.control.hidden import hidden_features
+from laptime.control.loaded_facts import facts_of
+from laptime.control.policies.policy import Policy
+from laptime.control.question import Asked, Question, asked, inputs_for
+from laptime.control.seen import Budget, Floats, Seen, corrected
+from laptime.errors import LaptimeError
+from laptime.estimate import online as streams
+from laptime.measure.generation import generation_arguments
+from laptime.measure.stage_timer import StageTimer
+from laptime.models.knob_switch import KnobSwitch, LateKnobs
+from laptime.models.loading import Loaded
+from laptime.record import Decision, Sample, Scalar, config_id
+from laptime.workload.answer_text import answer_text
+from laptime.workload.example import Example
+from laptime.workload.inputs import Inputs
+
+UNKNOWN_COST = ("cache_implementation", "prefill_chunk_size", "assistant_model", "custom_generate", "num_beams")
+"""What generate() may not be told: the time of what it then runs is not what the bounds were made from."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One answer: its text, the choice's number in the space, and the measured call.
+
+    spent_ms: the call's total and what was decided before it; the budget is kept when it is not above it.
+    """
+
+    text: str
+    choice: int
+    sample: Sample
+    spent_ms: float
+
+
+class AdaptiveModel:
+    """A model that sets its knobs for each question.
+
+    policy: anything with `decide(seen, budget)`; it can be replaced between calls. bounds: what each choice takes on
+    this machine. online: the state of a stream of requests (laptime.estimate.online); each call then corrects the
+    bounds for the next ones, and the newest state is `adaptive.online`. early_block: how many blocks run before a
+    policy that looks at hidden states makes its late choice.
+
+    Raises LaptimeError when the model doesn't have the knobs that the policy was trained for.
+    """
+
+    def __init__(
+        self,
+        loaded: Loaded,
+        policy: Policy,
+        bounds: Bounds,
+        *,
+        online: streams.Online | None = None,
+        early_block: int = 1,
+    ) -> None:
+        if different := bounds.model.differences(facts_of(loaded)):
+            raise LaptimeError(f"{loaded.name}: its policy was made for another model ({', '.join(different)})")
+        self.loaded = loaded
+        self.policy = policy
+        self.bounds = bounds
+        self.space: ChoiceSpace = bounds.space
+        self.online = online
+        self.switch = KnobSwitch(
+            loaded.model,
+            crops=[(tier.low, tier.high) for tier in self.space.tiers],
+            top_ks=self.space.top_ks,
+            blocks=self.space.blocks,
+            early=max(0, early_block - 1),
+        )
+        self._choices = [self.space.choice(number) for number in range(len(self.space))]
+        self._timer = StageTimer(loaded.model)
+        self._newest: Asked | None = None  # and its inputs by crops: one question may be asked under many budgets
+        self._made: dict[tuple[int, int] | None, Inputs] = {}
+        self._calls = 0
+        self._factors = self._correction()
+
+    def generate(
+        self,
+        question: Question | Example | Asked | str,
+        *,
+        budget_ms: float,
+        max_new_tokens: int | None = None,
+        **options: Any,
+    ) -> Answer:
+        """Answer within `budget_ms`, if any choice of the knobs is known to keep it; else the fastest one, flagged.
+
+        max_new_tokens: at most so many tokens; without it, as many as the longest answer that the bounds know.
+        options: further arguments of the model's generate().
+        Raises LaptimeError for a budget that is no time, options whose time no bound knows, an image that can't be
+        read, or a question that the model can't take.
+        """
+        _check(budget_ms, max_new_tokens, options)
+        question = asked(question)
+        most = self.bounds.lengths.most if max_new_tokens is None else max_new_tokens
+        began = perf_counter_ns()
+        seen, raw_bound, budget = self._look(question, budget_ms, most)
+        first = self.policy.decide(seen, budget)
+        fits = bool(budget.fits.any())
+        before_ms = (perf_counter_ns() - began) / 1e6
+        tier = self._choices[first].tier
+        crops = None if tier is None or question.image is None else (tier.low, tier.high)
+        call = _Call(self._choices, self.policy, seen, budget, first, first // self.space.late)
+        arguments = {**generation_arguments(new_tokens=most, cache=None, compile=False), **options}
+        with self.switch.crops(crops):
+            inputs = self._inputs(question, crops, most)
+            with self._knobs(call), self._timer as timer:
+                self._calls += 1
+                timer.label(question.id, self._calls)
+                timer.model.generate(**inputs.kwargs, **arguments)
+                sample = timer.samples.pop()
+        sample = self._finished(sample, call, inputs, before_ms, fits)
+        if self.online is not None:
+            self._learn(sample, float(raw_bound[call.number]))
+        return Answer(sample.text or "", call.number, sample, sample.stages.total_ms + before_ms)
+
+    def run_every_choice(self, question: Question | Example | Asked | str) -> None:
+        """Call once with each choice of the space: a first call of a shape takes longer than those that follow."""
+        question = asked(question)
+        most = self.bounds.lengths.most
+        arguments = generation_arguments(new_tokens=most, cache=None, compile=False)
+        for choice in self._choices:
+            tier = choice.tier
+            crops = None if tier is None or question.image is None else (tier.low, tier.high)
+            knobs = LateKnobs(choice.top_k, choice.blocks)
+            with self.switch.crops(crops):
+                inputs = self._inputs(question, crops, most)
+                with self.switch.late(lambda hidden, knobs=knobs: _given(hidden, knobs)):  # type: ignore[misc]
+                    self.loaded.model.generate(**inputs.kwargs, **arguments)
+
+    def _look(self, question: Asked, budget_ms: float, most: int) -> tuple[Seen, npt.NDArray[np.float64], Budget]:
+        language = language_features(question.text)
+        pixels = None
+        if self.policy.needs.pixels and question.image is not None:
+            pixels = pixel_features(question.image)
+        bound, median = self.bounds.for_question(language)
+        if most < self.bounds.lengths.most:  # no answer can be longer then
+            longest = np.full(len(self.space), most, dtype=np.int32)
+            bound = np.minimum(bound, self.bounds.at_tokens(longest))
+            median = np.minimum(median, self.bounds.at_tokens(longest, median=True))
+        factor, median_factor = self._factors
+        budget = Budget(ms=budget_ms, bound_ms=bound * factor, median_ms=median * median_factor, factor=factor)
+        return Seen(language=language, pixels=pixels), bound, budget
+
+    @contextlib.contextmanager
+    def _knobs(self, call: _Call) -> Iterator[None]:
+        if self.policy.needs.hidden:
+            with self.switch.late(call.decide_late):
+                yield
+        else:
+            choice = self._choices[call.number]
+            with self.switch.fixed(LateKnobs(choice.top_k, choice.blocks)):
+                yield
+
+    def _inputs(self, question: Asked, crops: tuple[int, int] | None, most: int) -> Inputs:
+        if question is not self._newest:
+            self._newest, self._made = question, {}
+        if crops not in self._made:
+            self._made[crops] = inputs_for(self.loaded, question, crops, most)
+        return self._made[crops]
+
+    def _finished(self, sample: Sample, call: _Call, inputs: Inputs, before_ms: float, fits: bool) -> Sample:
+        choice = self._choices[call.number]
+        bound = float(call.budget.bound_ms[call.number])
+        decision = Decision(
+            policy=self.policy.name,
+            budget_ms=call.budget.ms,
+            bound_ms=bound if math.isfinite(bound) else None,
+            factor=self._factors[0],
+            tier=None if choice.tier is None else choice.tier.name,
+            top_k=choice.top_k,
+            blocks=choice.blocks,
+            before_ms=before_ms,
+            waited_ms=call.waited_ms,
+            inside_ms=call.inside_ms,
+        )
+        config = self._config(choice)
+        return msgspec.structs.replace(
+            sample,
+            config=config,
+            config_id=config_id(config),
+            crops=inputs.crops,
+            text=answer_text(self.loaded, sample.output_ids[0]),
+            flags=sample.flags if fits else [*sample.flags, "no-choice-fits"],
+            decision=decision,
+        )
+
+    def _config(self, choice: Choice) -> dict[str, Scalar]:
+        tier = choice.tier
+        known: dict[str, Scalar] = {
+            "model": self.loaded.name,
+            "dtype": str(self.loaded.dtype).removeprefix("torch."),
+            "tier": None if tier is None else tier.name,
+            "crops": None if tier is None else f"{tier.low}-{tier.high}",
+            "top_k": choice.top_k if choice.top_k is not None else self.switch.own_top_k,
+            "blocks": choice.blocks if choice.blocks is not None else self.switch.block_count,
+        }
+        return {name: value for name, value in known.items() if value is not None}
+
+    def _learn(self, sample: Sample, bound_ms: float) -> None:
+        """The call that has just ended, as one request of the stream."""
+        assert self.online is not None
+        if not math.isfinite(bound_ms):
+            return
+        key, started = str(self._calls), sample.started_unix_ms
+        given = bound_ms * self._factors[0]
+        state = streams.issued(self.online, key, bound_ms, given, started)
+        self.online = streams.finished(state, key, sample.stages.total_ms)
+        self._factors = self._correction(started + sample.stages.total_ms)
+
+    def _correction(self, now_ms: float = 0.0) -> tuple[float, float]:
+        if self.online is None:
+            return 1.0, 1.0
+        now = streams.correction(self.online, now_ms)
+        return corrected(now)
+
+
+class _Call:
+    """One call's choice, as far as it has been made."""
+
+    def __init__(
+        self, choices: list[Choice], policy: Policy, seen: Seen, budget: Budget, number: int, tier: int
+    ) -> None:
+        self.budget = budget
+        self.number = number
+        self.waited_ms = 0.0
+        self.inside_ms = 0.0
+        self._choices = choices
+        self._policy = policy
+        self._seen = seen
+        self._tier = tier
+
+    def decide_late(self, hidden: torch.Tensor) -> LateKnobs:
+        """Top-k and blocks from what the early block gave."""
+        entered = perf_counter_ns()
+        features: Floats = hidden_features(hidden)
+        arrived = perf_counter_ns()
+        seen = Seen(language=self._seen.language, pixels=self._seen.pixels, tier=self._tier, hidden=features)
+        self.number = self._policy.decide(seen, self.budget)
+        choice = self._choices[self.number]
+        self.waited_ms = (arrived - entered) / 1e6
+        self.inside_ms = (perf_counter_ns() - arrived) / 1e6
+        return LateKnobs(choice.top_k, choice.blocks)
+
+
+def _given(hidden: torch.Tensor, knobs: LateKnobs) -> LateKnobs:
+    hidden_features(hidden)
+    return knobs
+
+
+def _check(budget_ms: Any, max_new_tokens: Any, options: dict[str, Any]) -> None:
+    if isinstance(budget_ms, bool) or not isinstance(budget_ms, int | float | np.number):
+        raise LaptimeError(f"budget {budget_ms!r}: a time in milliseconds, above 0, is needed")
+    if not (math.isfinite(budget_ms) and budget_ms > 0):
+        raise LaptimeError(f"budget {budget_ms} ms: a time in milliseconds, above 0, is needed")
+    if max_new_tokens is not None and (not isinstance(max_new_tokens, int) or max_new_tokens < 1):
+        raise LaptimeError(f"max_new_tokens {max_new_tokens!r}: a whole number of 1 or more is needed")
+    for name in UNKNOWN_COST:
+        if options.get(name) not in (None, 1):
+            raise LaptimeError(f"{name}={options[name]!r}: no bound knows what that takes; leave it out")

@@ -1,0 +1,101 @@
+"""What a policy is told of the hidden states after the early block, and how a table of that is collected."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from laptime.control.choices import ChoiceSpace
+from laptime.control.feature_table import FeatureTable, feature_table
+from laptime.control.features import PIXELS, language_features, pixel_features
+from laptime.control.loaded_facts import facts_of
+from laptime.control.question import Asked, asked, inputs_for
+from laptime.control.seen import Floats
+from laptime.errors import LaptimeError
+from laptime.models.knob_switch import KnobSwitch, LateKnobs
+from laptime.models.loading import Loaded
+from laptime.workload.example import Example
+
+Progress = Callable[[int, int], None]
+
+
+class _EnoughSeenError(Exception):
+    """The early block has been looked at; the rest of the forward isn't needed."""
+
+
+def hidden_features(hidden: torch.Tensor) -> Floats:
+    """(2 * width,) float32 on the host from hidden states (1, positions, width): the last position, then the mean.
+
+    One copy from the device, which waits for what was queued before it.
+    """
+    last, mean = hidden[0, -1], hidden[0].mean(dim=0)
+    found: Floats = torch.cat([last, mean]).float().cpu().numpy()
+    return found
+
+
+def collect_hidden(loaded: Loaded, switch: KnobSwitch, space: ChoiceSpace, asked: Asked) -> Floats:
+    """(tiers, 2 * width): what the early block gives for one question under each tier. No block after it runs.
+
+    Raises LaptimeError when the model can't take the question.
+    """
+    rows = []
+    for tier in space.tiers or (None,):
+        crops = None if tier is None else (tier.low, tier.high)
+        with switch.crops(crops):
+            inputs = inputs_for(loaded, asked, crops)
+            rows.append(_early(loaded.model, switch, inputs.kwargs))
+    return np.stack(rows)
+
+
+def collect_features(
+    loaded: Loaded,
+    examples: Sequence[Example],
+    space: ChoiceSpace,
+    *,
+    early_block: int = 1,
+    progress: Progress = lambda done, of: None,
+) -> FeatureTable:
+    """Words, pixels and hidden states (under every tier) of these questions, for training policies on.
+
+    early_block: how many blocks run before the late choice. Raises LaptimeError for a question that can't be taken.
+    """
+    if early_block < 1:
+        raise LaptimeError(f"early block {early_block}: one block at least runs before a late choice")
+    crops = [(tier.low, tier.high) for tier in space.tiers]
+    switch = KnobSwitch(loaded.model, crops=crops, early=early_block - 1)
+    language, pixels, hidden = [], [], []
+    for number, example in enumerate(examples):
+        one = asked(example)
+        language.append(language_features(one.text))
+        pixels.append(np.zeros(PIXELS, np.float32) if one.image is None else pixel_features(one.image))
+        hidden.append(collect_hidden(loaded, switch, space, one))
+        progress(number + 1, len(examples))
+    ids = tuple(example.id for example in examples)
+    with_images = any(example.image is not None for example in examples)
+    return feature_table(
+        ids,
+        facts_of(loaded),
+        space,
+        np.stack(language),
+        np.stack(pixels) if with_images else None,
+        np.stack(hidden),
+        early_block,
+    )
+
+
+def _early(model: Any, switch: KnobSwitch, kwargs: dict[str, torch.Tensor]) -> Floats:
+    seen: list[Floats] = []
+
+    def look(hidden: torch.Tensor) -> LateKnobs:
+        seen.append(hidden_features(hidden))
+        raise _EnoughSeenError
+
+    try:
+        with torch.no_grad(), switch.late(look):
+            model(**kwargs)
+    except _EnoughSeenError:
+        return seen[0]
+    raise LaptimeError(f"{type(model).__name__}: its early block was never entered; choose another early block")

@@ -1,0 +1,163 @@
+"""How many tokens will a question's answer need? Its words say: "how many" is short, "read the line" is long. No torch.
+
+    P(N <= n | words) = softmax regression on the language features, over the counts that were seen
+
+Trained on every choice's answer to each question (a question weighs one). Its own quantiles are too sure of themselves
+on few questions, so the level is calibrated: with F fitted on other folds, u = F(N - 1 | words) is how high the level
+must be for the answer not to be longer; of n questions' values the ceil((n + 1) q)-th of n is the level to ask for
+(distributional conformal prediction, Chernozhukov, Wuethrich and Zhu 2021, folds as in Vovk 2015). The
+calibration is over all questions alike; so that no kind of question is left behind the level is never below q itself.
+Above the largest level the longest answer allowed counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from laptime.control.features import LANGUAGE
+from laptime.control.seen import Floats
+from laptime.control.tensor_files import take_array
+from laptime.errors import LaptimeError
+
+Reals = npt.NDArray[np.float64]
+
+FOLDS = 5
+LEVELS = 1001
+"""So many quantiles of the calibration values are kept."""
+SHRINKS = (0.1, 0.01, 0.001)
+"""Ridge penalties of the regression, in units of the mean log likelihood; the one that predicts other folds best."""
+
+
+class LengthModel(msgspec.Struct, frozen=True, kw_only=True):
+    """counts (k,) int32 ascending; weights (L, k), bias (k,) float32; levels (LEVELS,) ascending in 0..1.
+
+    questions: how many it was calibrated on. most: the longest answer that is allowed.
+    """
+
+    counts: npt.NDArray[np.int32]
+    weights: Floats
+    bias: Floats
+    levels: Reals
+    questions: int
+    most: int
+
+    def enough(self, language: Floats, q: float) -> int:
+        """The smallest N with P(N' <= N) >= q for a question with these words; `most` where nothing can be promised."""
+        return self.place(self.cumulative(language), self.level(q))
+
+    def cumulative(self, language: Floats) -> Floats:
+        """P(N' <= counts), (k,)."""
+        scores = language @ self.weights
+        scores += self.bias
+        scores -= scores.max()
+        np.exp(scores, out=scores)
+        found: Floats = scores.cumsum()
+        found /= found[-1]
+        return found
+
+    def level(self, q: float) -> float:
+        """The level to ask the regression for, so that a share q of answers is no longer: from q to 1 (no promise)."""
+        if not 0 < q < 1:
+            raise LaptimeError(f"lengths: a level of {q:g}; it lies between 0 and 1")
+        rank = ceil((self.questions + 1) * q - 1e-9) / self.questions
+        return max(q, float(self.levels[min(ceil(rank * (LEVELS - 1)), LEVELS - 1)])) if rank <= 1 else 1.0
+
+    def place(self, cumulative: Floats, level: float) -> int:
+        """The first count above a level: `level` itself was needed for a shorter one."""
+        at = int(cumulative.searchsorted(level, side="right"))
+        return int(self.counts[at]) if at < len(self.counts) and level < 1 else self.most
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """Its arrays by name, for a file."""
+        return {
+            "lengths.counts": self.counts,
+            "lengths.weights": self.weights,
+            "lengths.bias": self.bias,
+            "lengths.levels": self.levels,
+        }
+
+
+def fit_lengths(language: Floats, output_tokens: npt.NDArray[np.int32], most: int) -> LengthModel:
+    """From language features (n, L) and counts (n, choices); the same table gives the same model.
+
+    Raises LaptimeError with fewer than 20 questions.
+    """
+    n = len(language)
+    if n < 20:
+        raise LaptimeError(f"lengths: {n} questions are too few to learn how long answers are; 20 or more are needed")
+    counts, codes = np.unique(output_tokens, return_inverse=True)
+    codes = codes.reshape(output_tokens.shape)
+    shares = np.zeros((n, len(counts)))
+    np.add.at(shares, (np.arange(n)[:, None], codes), 1.0 / output_tokens.shape[1])
+    tried = [_held_out(language, shares, shrink) for shrink in SHRINKS]
+    best = int(np.argmin([-(shares * np.log(mass + 1e-9)).sum() for mass in tried]))
+    below = np.cumsum(tried[best], axis=1) - tried[best]
+    needed = np.clip(np.take_along_axis(below, codes, axis=1), 0, 1)
+    weights, bias = _regress(language, shares, SHRINKS[best])
+    return LengthModel(
+        counts=counts.astype(np.int32),
+        weights=weights.astype(np.float32),
+        bias=bias.astype(np.float32),
+        levels=np.quantile(needed, np.linspace(0, 1, LEVELS), method="higher"),
+        questions=n,
+        most=max(most, int(counts.max())),
+    )
+
+
+def read_lengths(arrays: Mapping[str, npt.NDArray[Any]], questions: int, most: int, place: Path) -> LengthModel:
+    """From a file's arrays. Raises LaptimeError for arrays that are no such model."""
+    k = len(arrays["lengths.counts"]) if "lengths.counts" in arrays and arrays["lengths.counts"].ndim == 1 else 1
+    made = LengthModel(
+        counts=take_array(arrays, "lengths.counts", (k,), place).astype(np.int32),
+        weights=take_array(arrays, "lengths.weights", (LANGUAGE, k), place).astype(np.float32),
+        bias=take_array(arrays, "lengths.bias", (k,), place).astype(np.float32),
+        levels=take_array(arrays, "lengths.levels", (LEVELS,), place).astype(np.float64),
+        questions=questions,
+        most=most,
+    )
+    ordered = (np.diff(made.counts) > 0).all() and (np.diff(made.levels) >= 0).all()
+    if k < 1 or not ordered or made.counts[0] < 1 or made.counts[-1] > most or questions < 1:
+        raise LaptimeError(f"{place}: lengths of answers that are out of order; make it anew")
+    return made
+
+
+def _held_out(x: Floats, shares: Reals, shrink: float) -> Reals:
+    """P(count | words) of each question from the other folds, (n, k)."""
+    fold = np.random.default_rng(0).permutation(len(x)) % FOLDS
+    found = np.empty_like(shares)
+    for part in range(FOLDS):
+        out = fold == part
+        weights, bias = _regress(x[~out], shares[~out], shrink)
+        scores = x[out] @ weights + bias
+        mass = np.exp(scores - scores.max(axis=1, keepdims=True))
+        found[out] = mass / mass.sum(axis=1, keepdims=True)
+    return found
+
+
+def _regress(x: Floats, shares: Reals, shrink: float) -> tuple[Reals, Reals]:
+    """Softmax regression by L-BFGS: weights (L, k) and bias (k,) that maximise the penalised likelihood of shares."""
+    from scipy.optimize import minimize
+
+    inputs, k = x.astype(np.float64), shares.shape[1]
+    if k == 1:
+        return np.zeros((inputs.shape[1], 1)), np.zeros(1)
+
+    def loss(flat: Reals) -> tuple[float, Reals]:
+        weights, bias = flat[:-k].reshape(-1, k), flat[-k:]
+        scores = inputs @ weights + bias
+        scores -= scores.max(axis=1, keepdims=True)
+        logs = scores - np.log(np.exp(scores).sum(axis=1, keepdims=True))
+        slope = (np.exp(logs) - shares) / len(inputs)
+        value = -(shares * logs).sum() / len(inputs) + shrink / 2 * (weights**2).sum() / k
+        return float(value), np.concatenate([(inputs.T @ slope + shrink * weights / k).ravel(), slope.sum(axis=0)])
+
+    start = np.concatenate([np.zeros(inputs.shape[1] * k), np.log(shares.mean(axis=0) + 1e-3)])
+    found = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 300}).x
+    return found[:-k].reshape(-1, k), found[-k:]

@@ -1,0 +1,41 @@
+"""Trained by reinforcement: first the tier from budget (words, pixels), then the rest from what an early block gave.
+
+Choices that don't fit are masked, so no weight can make an answer late that could have been in time. No torch.
+"""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+
+from laptime.control.choices import ChoiceSpace
+from laptime.control.network import Network
+from laptime.control.policies.inputs import early_sizes, late_sizes, network_input
+from laptime.control.policies.policy import Needs, allowed
+from laptime.control.seen import Budget, Seen
+
+
+class GrpoPolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """early: logits of the tiers, (first,). late: logits of the late choices, (late,), the tier among its inputs.
+
+    hidden: the width of the hidden states that `late` takes, 0 for none.
+    """
+
+    space: ChoiceSpace
+    needs: Needs
+    early: Network
+    late: Network
+    hidden: int = 0
+    name: str = "grpo"
+
+    def decide(self, seen: Seen, budget: Budget) -> int:
+        kept = allowed(self.space, budget, seen.tier).reshape(self.space.first, self.space.late)
+        tier = seen.tier
+        if tier is None:
+            sizes = early_sizes(self.space, self.needs, budget=True)
+            logits = self.early.forward(network_input(sizes, self.space, seen, budget))
+            tier = int(np.where(kept.any(axis=1), logits, -np.inf).argmax())
+            return tier * self.space.late + int(kept[tier].argmax())
+        sizes = late_sizes(self.space, self.needs, self.hidden, budget=True)
+        logits = self.late.forward(network_input(sizes, self.space, seen, budget))
+        return tier * self.space.late + int(np.where(kept[tier], logits, -np.inf).argmax())

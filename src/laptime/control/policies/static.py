@@ -1,0 +1,56 @@
+"""The best single configuration for a budget: whatever the question, the same knobs. No torch."""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from laptime.control.bounds import SHARES, Bounds, levels
+from laptime.control.choices import ChoiceSpace
+from laptime.control.decision_table import DecisionTable
+from laptime.control.policies.policy import Needs, best, fastest
+from laptime.control.seen import Budget, Seen
+
+
+class StaticPolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """Of the choices whose own bound keeps the budget the one that was most accurate in training.
+
+    accuracy (choices,): means over the training questions. bound_ms (choices,): of an answer as long as the training
+    questions' answers under that choice are with the same confidence as elsewhere; the question isn't looked at. An
+    online correction counts where it is above 1: below, it says that bounds which look at the question are wide.
+    """
+
+    space: ChoiceSpace
+    accuracy: npt.NDArray[np.float64]
+    bound_ms: npt.NDArray[np.float64]
+    name: str = "static"
+
+    @property
+    def needs(self) -> Needs:
+        return Needs()
+
+    def decide(self, seen: Seen, budget: Budget) -> int:
+        kept = self.bound_ms * max(1.0, budget.factor) <= budget.ms
+        if not kept.any():
+            return fastest(self.space, budget, seen.tier)
+        found = best(self.accuracy, kept, self.bound_ms)
+        return found if seen.tier in (None, found // self.space.late) else _within(self, seen.tier, kept, budget)
+
+
+def _within(policy: StaticPolicy, tier: int | None, kept: npt.NDArray[np.bool_], budget: Budget) -> int:
+    """Another tier was set than this policy would have chosen: the best of it."""
+    mine = kept & (np.arange(len(kept)) // policy.space.late == tier)
+    return best(policy.accuracy, mine, policy.bound_ms) if mine.any() else fastest(policy.space, budget, tier)
+
+
+def static_policy(table: DecisionTable, bounds: Bounds) -> StaticPolicy:
+    """From the training half."""
+    by_share = []
+    for share, bound_ms in zip(SHARES, (bounds.bound_ms, *bounds.other_ms), strict=False):
+        level, _ = levels(bounds.confidence, share)
+        counts = np.quantile(table.output_tokens, level, axis=0, method="higher").astype(np.intp)
+        by_share.append(bound_ms[counts - 1, np.arange(len(table.space))])
+    return StaticPolicy(
+        space=table.space, accuracy=table.score.mean(axis=0, dtype=np.float64), bound_ms=np.min(by_share, axis=0)
+    )

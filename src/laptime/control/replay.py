@@ -1,0 +1,159 @@
+"""Policies judged on a table's held-out half: what each decision would have scored and taken. No torch.
+
+Nothing is run: times are those that were measured under the chosen configuration. A measured evaluation makes the same
+records (laptime.control.outcomes) from calls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from laptime.control.bounds import Bounds
+from laptime.control.decision_table import DecisionTable
+from laptime.control.feature_table import FeatureTable
+from laptime.control.outcomes import (
+    Outcome,
+    attainment,
+    equal_attainment_difference,
+    policy_points,
+    same_budget_differences,
+    told_less,
+)
+from laptime.control.policies.oracle import Oracle
+from laptime.control.policies.policy import Policy
+from laptime.control.result import ControlEvaluation, Difference
+from laptime.control.seen import Budget, Floats
+from laptime.errors import LaptimeError
+
+SMALLEST = 0.4
+"""A peer is told no less than this part of a budget."""
+STEPS = 7
+"""Halvings of the search for the largest budget that a peer may be told: a hundredth of the budget."""
+
+Judged = Policy | Oracle
+Run = Callable[[float], list[Outcome]]
+
+
+def decided(policy: Judged, features: FeatureTable, row: int, budget: Budget) -> int:
+    """Both decisions of one question as they are made while it runs: the tier, then the rest."""
+    one: Policy = policy.of(features.sample_ids[row]) if isinstance(policy, Oracle) else policy
+    tier = one.decide(features.seen(row), budget) // one.space.late
+    number = one.decide(features.seen(row, tier), budget)
+    if number // one.space.late != tier:
+        raise LaptimeError(f"policy {one.name} chose another tier after the vision tower than before it")
+    return number
+
+
+def replay(
+    policy: Judged, table: DecisionTable, features: FeatureTable, bounds: Bounds, budget_ms: float
+) -> list[Outcome]:
+    """One outcome a question. `features` are those of the table's questions, in its order (FeatureTable.of).
+
+    Raises LaptimeError when they are not, or a choice was made whose time was not measured.
+    """
+    if features.sample_ids != table.sample_ids:
+        raise LaptimeError("features and table hold other questions; take features.of(table.sample_ids, table.space)")
+    found = []
+    for row, sample_id in enumerate(table.sample_ids):
+        budget = bounds.budget(budget_ms, features.language[row])
+        number = decided(policy, features, row, budget)
+        total = float(table.total_ms[row, number])
+        if not total > 0:
+            raise LaptimeError(f"question {sample_id} was not timed under choice ({table.space.choice(number)})")
+        found.append(
+            Outcome(
+                policy=policy.name,
+                budget_ms=budget_ms,
+                sample_id=sample_id,
+                question_type=table.question_types[row],
+                choice=number,
+                score=float(table.score[row, number]),
+                total_ms=total,
+                bound_ms=float(budget.bound_ms[number]),
+                unfit=not budget.fits.any(),
+            )
+        )
+    return found
+
+
+def at_equal_attainment(run: Run, budget_ms: float, level: float = 0.95) -> list[Outcome]:
+    """The outcomes of a policy told the largest part of a budget at which it attains the level, judged by the budget.
+
+    `run(ms)` answers every question under a budget of `ms`. The policy as it is where it attains the level already, and
+    where it doesn't even at SMALLEST. Attainment is taken to fall with the budget told, which is searched by halving.
+    """
+    whole = run(budget_ms)
+    if attainment(whole) >= level:
+        return whole
+    low, high = SMALLEST, 1.0
+    kept = told_less(run(budget_ms * low), budget_ms)
+    if attainment(kept) < level:
+        return whole
+    for _ in range(STEPS):
+        middle = (low + high) / 2
+        tried = told_less(run(budget_ms * middle), budget_ms)
+        if attainment(tried) >= level:
+            low, kept = middle, tried
+        else:
+            high = middle
+    return kept
+
+
+def replayed_evaluation(
+    policies: Sequence[Judged],
+    table: DecisionTable,
+    features: FeatureTable,
+    bounds: Bounds,
+    budgets_ms: Sequence[float],
+    *,
+    compared: Sequence[str] = (),
+    level: float = 0.95,
+) -> ControlEvaluation:
+    """Every policy at every budget on held-out questions. `compared`: the policies whose differences are wanted.
+
+    Differences are given at the same budget, and at equal attainment where a peer had to be told less.
+    """
+    mine = features.of(table.sample_ids, table.space)
+    outcomes: list[Outcome] = []
+    differences: list[Difference] = []
+    for budget_ms in budgets_ms:
+        at = {policy.name: replay(policy, table, mine, bounds, budget_ms) for policy in policies}
+        if len(at) < len(policies):
+            raise LaptimeError("two policies have the same name; an evaluation tells them apart by it")
+        outcomes += [one for some in at.values() for one in some]
+        for other in policies:
+            if not any(one in at and one != other.name for one in compared) or attainment(at[other.name]) >= level:
+                continue
+
+            def run(ms: float, other: Judged = other) -> list[Outcome]:
+                return replay(other, table, mine, bounds, ms)
+
+            less = at_equal_attainment(run, budget_ms, level)
+            pairs = (equal_attainment_difference(at[one], less, level) for one in compared if one in at)
+            differences += [pair for pair in pairs if pair is not None and pair.policy != pair.than]
+    names = [policy.name for policy in policies]
+    return ControlEvaluation(
+        model=table.model.name,
+        way="replayed",
+        confidence=bounds.confidence,
+        questions=len(table),
+        budgets_ms=list(budgets_ms),
+        points=policy_points(outcomes, table.space),
+        differences=same_budget_differences(outcomes, compared, names, level) + differences,
+    )
+
+
+def spread_budgets(table: DecisionTable, bounds: Bounds, language: Floats, count: int = 5) -> list[float]:
+    """Budgets in geometric steps from where every question has a choice to where nearly every choice fits (ms).
+
+    Raises LaptimeError when nothing is promised for any choice.
+    """
+    bound, _ = bounds.for_questions(language)
+    lowest = float(np.quantile(bound.min(axis=1), 0.95))
+    finite = np.where(np.isfinite(bound), bound, -np.inf).max(axis=1)
+    highest = float(np.quantile(finite, 0.95))
+    if not (np.isfinite(lowest) and highest > lowest > 0):
+        raise LaptimeError(f"no budget tells the {len(table.space)} choices apart: the estimator promises too little")
+    return [round(float(ms), 3) for ms in np.geomspace(lowest * 1.02, highest, count)]

@@ -1,0 +1,62 @@
+"""What a policy sees when it decides, and the budget it decides under. No torch."""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from laptime.estimate.online import Correction
+
+Floats = npt.NDArray[np.float32]
+
+
+class Seen(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of one input so far.
+
+    language: features of the question's text, (L,). pixels: the image made small, (P,); None without an image, or when
+    no policy asks for it. Before the vision tower `tier` and `hidden` are None. After the early block `tier` is the
+    number of the tier that was chosen, and `hidden`, (H,), what that block gave: the last position, then the mean over
+    all positions.
+    """
+
+    language: Floats
+    pixels: Floats | None = None
+    tier: int | None = None
+    hidden: Floats | None = None
+
+
+class Budget(msgspec.Struct, frozen=True, kw_only=True):
+    """The time one answer may take, and what each choice of the space is known to take for this input.
+
+    bound_ms, (choices,): what the total stays below with the promised confidence, for as many tokens as such a
+    question's answer needs, corrected by what was measured lately; infinite where nothing is promised.
+    median_ms, (choices,): the middle of the same. Both are what the policy may rely on, whichever policy it is.
+    factor: what bound_ms was multiplied by for what was measured lately; policies that keep times of their own divide
+    the budget by it.
+    """
+
+    ms: float
+    bound_ms: npt.NDArray[np.float64]
+    median_ms: npt.NDArray[np.float64]
+    factor: float = 1.0
+
+    @property
+    def fits(self) -> npt.NDArray[np.bool_]:
+        """Which choices keep the budget by their bound, (choices,)."""
+        kept: npt.NDArray[np.bool_] = self.bound_ms <= self.ms
+        return kept
+
+    @property
+    def fastest(self) -> int:
+        """The choice of the lowest bound; of equals (all infinite, say) the lowest median."""
+        return int(np.lexsort((self.median_ms, self.bound_ms))[0])
+
+
+def corrected(now: Correction) -> tuple[float, float]:
+    """What bounds and medians are multiplied by for what was measured lately.
+
+    Bounds are never lowered: they were made to hold with the promised confidence on this machine as it was, and a
+    stretch of good luck is no reason to promise more.
+    """
+    return max(1.0, now.bound_factor), now.median_factor

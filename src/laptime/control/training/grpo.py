@@ -1,0 +1,325 @@
+"""Group relative policy optimisation over two decisions, from a table (Shao et al. 2024, DeepSeekMath, 2402.03300).
+
+A draw is a question and a budget, log-uniform over a range. G trajectories of it, each a tier from the first network
+and a late choice from the second, are drawn from the policy as it is (old). With rewards r of the group:
+
+    A_i   = (r_i - mean(r)) / (std(r) + 1e-6)                              the same for both decisions (4.1.2)
+    J     = mean_i,t min(rho A_i, clip(rho, 1 - e, 1 + e) A_i) - beta KL   rho = pi / pi_old of decision t (eq. 3)
+    KL    = pi_ref / pi - log(pi_ref / pi) - 1                             never negative (eq. 4; Schulman's k3)
+
+with an entropy bonus. The reference is the policy after a short imitation of the table's best choices, or the uniform
+one. The reward is laptime.estimate.reward's: the score if the bound of the TOTAL at the answer's own number of tokens
+keeps the budget, else less than nothing. Choices that don't fit as they will be told are masked as when running.
+
+Few hundred questions are soon known by heart: features are projected onto few components and dropped out, weights
+decay, and the weights kept are those that earned most on questions kept aside.
+"""
+
+from __future__ import annotations
+
+from time import perf_counter
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from laptime.control.bounds import Bounds
+from laptime.control.decision_table import DecisionTable
+from laptime.control.feature_table import FeatureTable
+from laptime.control.policies.grpo import GrpoPolicy
+from laptime.control.policies.policy import Needs
+from laptime.control.result import CurvePoint, TrainingCurve
+from laptime.control.training.layers import Layers, copied, dropped, exported, log_policy, new_layers, run
+from laptime.control.training.lessons import Lessons, Rows, budget_range, make_lessons
+from laptime.control.training.supervised import collected
+from laptime.errors import LaptimeError
+from laptime.estimate.reward import DEFAULT, RewardSettings, rewards
+
+Reals = npt.NDArray[np.float64]
+
+CHECK_BUDGETS = 16
+
+
+class GrpoSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """draws: questions with a budget a step; group: trajectories of each. updates: steps of the optimiser a draw.
+
+    imitation: steps before, towards the table's best choices. budgets: (lowest, highest) ms; None: from where anything
+    fits to where everything does. patience: checks without a better held-out reward until training stops.
+    """
+
+    seed: int = 0
+    hidden: int = 48
+    steps: int = 500
+    draws: int = 256
+    group: int = 16
+    updates: int = 2
+    clip: float = 0.2
+    kl: float = 0.02
+    entropy: float = 0.01
+    rate: float = 3e-3
+    weight_decay: float = 0.02
+    dropout: float = 0.1
+    imitation: int = 150
+    reference: Literal["imitated", "uniform"] = "imitated"
+    budgets: tuple[float, float] | None = None
+    check_every: int = 10
+    patience: int = 20
+
+    def __post_init__(self) -> None:
+        counts = (self.hidden, self.steps, self.draws, self.updates, self.check_every, self.patience)
+        if min(counts) < 1 or self.group < 2 or self.imitation < 0:
+            raise LaptimeError("grpo: hidden, steps, draws, updates, patience are 1 or more, a group has 2 or more")
+        if not (0 < self.clip < 1 and self.rate > 0 and 0 <= self.dropout < 1 and min(self.kl, self.entropy) >= 0):
+            raise LaptimeError(
+                "grpo: clip lies between 0 and 1, rate above 0, dropout from 0 to below 1, kl, entropy >= 0"
+            )
+        if self.budgets is not None and not 0 < self.budgets[0] < self.budgets[1] < float("inf"):
+            raise LaptimeError(f"grpo: budgets from {self.budgets[0]:g} to {self.budgets[1]:g} ms; ascending, above 0")
+
+
+class _Draws(msgspec.Struct, frozen=True):
+    """Questions with budgets, as the networks see them. early (n, in), late (n, tiers, in); kept_* the same masks."""
+
+    rows: Rows
+    budget_ms: Reals
+    early: Any
+    late: Any
+    kept_tiers: Any
+    kept_late: Any
+    reward: Any  # (n, choices)
+    within: Any  # (n, choices) 0 or 1
+
+
+class _Chosen(msgspec.Struct, frozen=True):
+    """Trajectories (n, group): tier and late choice, their log probabilities when drawn, and by the reference."""
+
+    tier: Any
+    late: Any
+    old: Any  # (n, group, 2)
+    reference: Any  # (n, group, 2)
+    advantage: Any  # (n, group)
+
+
+def train_grpo(
+    table: DecisionTable,
+    features: FeatureTable,
+    bounds: Bounds,
+    *,
+    needs: Needs | None = None,
+    settings: GrpoSettings | None = None,
+    reward: RewardSettings = DEFAULT,
+    name: str = "grpo",
+) -> tuple[GrpoPolicy, TrainingCurve]:
+    """From the training half. needs: what the policy looks at besides the budget, by default all that was collected.
+
+    The same seed, table and number of threads give the same weights. A decision of the curve is a trajectory: a tier
+    and a late choice. Raises LaptimeError for tables that don't fit.
+    """
+    given = settings or GrpoSettings()
+    looked_at = needs or collected(features)
+    lessons = make_lessons(table, features, bounds, looked_at, budget=True)
+    budgets = given.budgets or budget_range(lessons)
+    began = perf_counter()
+    generator = torch.Generator().manual_seed(given.seed)
+    rng = np.random.default_rng(given.seed)
+    early, late = _new(lessons, given, generator)
+    optimiser = torch.optim.AdamW([*early, *late], lr=given.rate, weight_decay=given.weight_decay)
+    check = _check_draws(lessons, budgets, reward)
+    best, best_reward, unimproved = (copied(early), copied(late)), -np.inf, 0
+    for step in range(given.imitation):
+        optimiser.zero_grad()
+        _imitation_loss(early, late, _draw(lessons, given, budgets, reward, rng, generator)).backward()
+        optimiser.step()
+        if step % given.check_every == given.check_every - 1:
+            earned = _greedy_reward(early, late, check, lessons)
+            if earned > best_reward:
+                best, best_reward = (copied(early), copied(late)), earned
+    if given.imitation:
+        _put_back(early, late, best)
+    reference = (copied(early), copied(late)) if given.reference == "imitated" and given.imitation else None
+    points: list[CurvePoint] = []
+    decisions = 0
+    optimiser = torch.optim.AdamW([*early, *late], lr=given.rate, weight_decay=given.weight_decay)
+    for step in range(1, given.steps + 1):
+        draws = _draw(lessons, given, budgets, reward, rng, generator)
+        chosen = _choose(early, late, draws, reference, given.group, generator)
+        for _ in range(given.updates):
+            optimiser.zero_grad()
+            loss, kl, entropy = _loss(early, late, draws, chosen, given)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_([*early, *late], 1.0)
+            optimiser.step()
+        decisions += given.draws * given.group
+        if step % given.check_every and step != given.steps:
+            continue
+        points.append(_point(step, decisions, draws, chosen, lessons, kl, entropy))
+        earned = _greedy_reward(early, late, check, lessons)
+        if earned > best_reward:
+            best, best_reward, unimproved = (copied(early), copied(late)), earned, 0
+        else:
+            unimproved += 1
+            if unimproved >= given.patience:
+                break
+    policy = GrpoPolicy(
+        space=table.space,
+        needs=looked_at,
+        early=exported(best[0], lessons.early),
+        late=exported(best[1], lessons.late),
+        hidden=lessons.hidden,
+        name=name,
+    )
+    return policy, TrainingCurve(policy=name, seconds=perf_counter() - began, decisions=decisions, points=points)
+
+
+def _new(lessons: Lessons, given: GrpoSettings, generator: torch.Generator) -> tuple[Layers, Layers]:
+    widths = [sum(one.matrix.shape[1] for one in parts) for parts in (lessons.early, lessons.late)]
+    outs = (lessons.space.first, lessons.space.late)
+    early, late = (new_layers([w, given.hidden, out], generator) for w, out in zip(widths, outs, strict=True))
+    return early, late
+
+
+def _draw(
+    lessons: Lessons,
+    given: GrpoSettings,
+    budgets: tuple[float, float],
+    reward: RewardSettings,
+    rng: np.random.Generator,
+    generator: torch.Generator,
+) -> _Draws:
+    rows = lessons.fitted[rng.integers(0, len(lessons.fitted), given.draws)]
+    budget_ms = np.exp(rng.uniform(np.log(budgets[0]), np.log(budgets[1]), given.draws))
+    draws = _drawn(lessons, rows, budget_ms, reward)
+    clear = lessons.early[0].matrix.shape[1]  # the budget and the tier are never dropped
+    return msgspec.structs.replace(
+        draws,
+        early=dropped(draws.early, given.dropout, clear, generator),
+        late=dropped(draws.late, given.dropout, clear + lessons.space.first, generator),
+    )
+
+
+def _drawn(lessons: Lessons, rows: Rows, budget_ms: Reals, reward: RewardSettings) -> _Draws:
+    room = lessons.room(rows, budget_ms)
+    kept = lessons.kept(rows, budget_ms)
+    any_late = np.asarray(kept.any(axis=2))
+    own = lessons.own_bound_ms[rows]
+    earned = rewards(lessons.score[rows], own, budget_ms[:, None], settings=reward)
+    return _Draws(
+        rows,
+        budget_ms,
+        torch.from_numpy(lessons.early_input(rows, room)),
+        torch.from_numpy(lessons.late_input(rows, room)),
+        torch.from_numpy(any_late),
+        torch.from_numpy(kept | ~any_late[:, :, None]),  # a tier without any is never chosen
+        torch.from_numpy(earned.astype(np.float32)),
+        torch.from_numpy((own <= budget_ms[:, None]).astype(np.float32)),
+    )
+
+
+def _check_draws(lessons: Lessons, budgets: tuple[float, float], reward: RewardSettings) -> _Draws:
+    grid = np.geomspace(*budgets, CHECK_BUDGETS)
+    rows = lessons.checked if len(lessons.checked) else lessons.fitted
+    return _drawn(lessons, np.repeat(rows, CHECK_BUDGETS), np.tile(grid, len(rows)), reward)
+
+
+def _log_policies(early: Layers, late: Layers, draws: _Draws) -> tuple[Any, Any]:
+    """log pi of every tier (n, tiers), and of every late choice under each tier (n, tiers, late)."""
+    return (
+        log_policy(run(early, draws.early), draws.kept_tiers),
+        log_policy(run(late, draws.late), draws.kept_late),
+    )
+
+
+def _of_chosen(first: Any, second: Any, tier: Any, late: Any) -> Any:
+    """(n, group, 2): log probabilities of both decisions of each trajectory."""
+    flat = tier * second.shape[2] + late
+    return torch.stack([first.gather(1, tier), second.flatten(1).gather(1, flat)], dim=2)
+
+
+def _choose(
+    early: Layers,
+    late: Layers,
+    draws: _Draws,
+    reference: tuple[Layers, Layers] | None,
+    group: int,
+    generator: torch.Generator,
+) -> _Chosen:
+    with torch.no_grad():
+        first, second = _log_policies(early, late, draws)
+        tier = torch.multinomial(first.exp(), group, replacement=True, generator=generator)
+        each = second.gather(1, tier[:, :, None].expand(-1, -1, second.shape[2]))
+        choice = torch.multinomial(each.exp().flatten(0, 1), 1, generator=generator).view(tier.shape)
+        if reference is None:
+            known = (
+                log_policy(draws.kept_tiers * 0.0, draws.kept_tiers),
+                log_policy(draws.kept_late * 0.0, draws.kept_late),
+            )
+        else:
+            known = _log_policies(reference[0], reference[1], draws)
+        earned = draws.reward.gather(1, tier * second.shape[2] + choice)
+        spread = earned.std(dim=1, keepdim=True, correction=0)
+        advantage = (earned - earned.mean(dim=1, keepdim=True)) / (spread + 1e-6)
+        return _Chosen(
+            tier,
+            choice,
+            _of_chosen(first, second, tier, choice),
+            _of_chosen(known[0], known[1], tier, choice),
+            advantage,
+        )
+
+
+def _loss(early: Layers, late: Layers, draws: _Draws, chosen: _Chosen, given: GrpoSettings) -> tuple[Any, float, float]:
+    """The loss, and the mean KL and entropy (nats, of both decisions together)."""
+    first, second = _log_policies(early, late, draws)
+    now = _of_chosen(first, second, chosen.tier, chosen.late)
+    ratio = (now - chosen.old).exp()
+    gain = chosen.advantage[:, :, None]
+    surrogate = torch.minimum(ratio * gain, ratio.clamp(1 - given.clip, 1 + given.clip) * gain).mean()
+    apart = chosen.reference - now
+    kl = (apart.exp() - apart - 1).mean()
+    tiers = first.exp()
+    entropy = -(tiers * first).sum(1).mean() - (tiers[:, :, None] * second.exp() * second).sum((1, 2)).mean()
+    return -(surrogate - given.kl * kl + given.entropy * entropy), float(kl.detach()), float(entropy.detach())
+
+
+def _imitation_loss(early: Layers, late: Layers, draws: _Draws) -> Any:
+    """Cross-entropy to the choices that earn the most, all of equals alike."""
+    n, tiers, late_count = draws.kept_late.shape
+    may = (draws.kept_late & draws.kept_tiers[:, :, None]).flatten(1)
+    earned = draws.reward.masked_fill(~may, -1e9)
+    wanted = (earned >= earned.max(dim=1, keepdim=True).values - 1e-6).float()
+    wanted = (wanted / wanted.sum(dim=1, keepdim=True)).view(n, tiers, late_count)
+    first, second = _log_policies(early, late, draws)
+    return -(wanted.sum(2) * first).sum(1).mean() - (wanted * second).sum((1, 2)).mean()
+
+
+def _greedy_reward(early: Layers, late: Layers, check: _Draws, lessons: Lessons) -> float:
+    """What the policy as it would run earns on the questions kept aside, over all budgets."""
+    with torch.no_grad():
+        first, second = _log_policies(early, late, check)
+        tier = first.argmax(dim=1)
+        choice = second[torch.arange(len(tier)), tier].argmax(dim=1)
+        return float(check.reward[torch.arange(len(tier)), tier * lessons.space.late + choice].mean())
+
+
+def _put_back(early: Layers, late: Layers, values: tuple[Layers, Layers]) -> None:
+    with torch.no_grad():
+        for layer, value in zip([*early, *late], [*values[0], *values[1]], strict=True):
+            layer.copy_(value)
+
+
+def _point(
+    step: int, decisions: int, draws: _Draws, chosen: _Chosen, lessons: Lessons, kl: float, entropy: float
+) -> CurvePoint:
+    flat = chosen.tier * lessons.space.late + chosen.late
+    scores = torch.from_numpy(lessons.score[draws.rows]).gather(1, flat)
+    return CurvePoint(
+        step,
+        decisions,
+        float(draws.reward.gather(1, flat).mean()),
+        float(scores.mean()),
+        float(draws.within.gather(1, flat).mean()),
+        kl,
+        entropy,
+    )

@@ -1,0 +1,152 @@
+"""What training draws from: the table's scores and bounds, and the features as a network gets them."""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from laptime.control.bounds import Bounds
+from laptime.control.choices import ChoiceSpace
+from laptime.control.decision_table import DecisionTable
+from laptime.control.feature_table import FeatureTable
+from laptime.control.features import budget_features, budget_size
+from laptime.control.policies.inputs import early_sizes, late_sizes
+from laptime.control.policies.policy import Needs
+from laptime.control.seen import Floats
+from laptime.control.training.projections import Projection, project, unchanged
+from laptime.errors import LaptimeError
+
+Reals = npt.NDArray[np.float64]
+Rows = npt.NDArray[np.intp]
+
+WORDS, PIXELS, STATES = 24, 12, 24
+"""The most components that are kept of each."""
+CHECKED = 5
+"""One question of so many is kept from training, to stop it in time."""
+
+
+class Lessons(msgspec.Struct, frozen=True, kw_only=True):
+    """n questions of a training half, under every choice.
+
+    own_bound_ms (n, choices): of the answer's own number of tokens, which the reward is made of; told_bound_ms: what is
+    known when it is decided, which masks. words (n, k), pixels (n, k), states (n, tiers, k) are projected; a part that
+    the policy doesn't look at has width 0. fitted, checked: places of questions.
+    """
+
+    space: ChoiceSpace
+    needs: Needs
+    score: Floats
+    own_bound_ms: Reals
+    told_bound_ms: Reals
+    median_ms: Reals
+    words: Floats
+    pixels: Floats
+    states: Floats
+    early: list[Projection]
+    late: list[Projection]
+    hidden: int
+    fitted: Rows
+    checked: Rows
+
+    def early_input(self, rows: Rows, room: Floats | None) -> Floats:
+        """(n, in) of the first network; `room` are budget features (n, b), None for a network without a budget."""
+        parts = [self.words[rows], self.pixels[rows]]
+        return np.concatenate(parts if room is None else [room, *parts], axis=1)
+
+    def late_input(self, rows: Rows, room: Floats | None) -> Floats:
+        """(n, tiers, in) of the second network, under each tier."""
+        n, tiers = len(rows), self.space.first
+        tier = np.broadcast_to(np.eye(tiers, dtype=np.float32), (n, tiers, tiers))
+        parts = [tier, np.broadcast_to(self.words[rows][:, None], (n, tiers, self.words.shape[1])), self.states[rows]]
+        if room is not None:
+            parts.insert(0, np.broadcast_to(room[:, None], (n, tiers, room.shape[1])))
+        return np.concatenate(parts, axis=2)
+
+    def room(self, rows: Rows, budget_ms: Reals) -> Floats:
+        """The budget's features, (n, b)."""
+        return budget_features(budget_ms, self.told_bound_ms[rows], self.space)
+
+    def kept(self, rows: Rows, budget_ms: Reals) -> npt.NDArray[np.bool_]:
+        """Which choices may be made, (n, tiers, late): those that fit, else the fastest alone."""
+        told = self.told_bound_ms[rows]
+        fits = told <= budget_ms[:, None]
+        none = np.flatnonzero(~fits.any(axis=1))
+        if len(none):
+            order = np.lexsort((self.median_ms[rows[none]], told[none]), axis=1)
+            fits[none, order[:, 0]] = True
+        return fits.reshape(len(rows), self.space.first, self.space.late)
+
+
+def make_lessons(
+    table: DecisionTable, features: FeatureTable, bounds: Bounds, needs: Needs, *, budget: bool
+) -> Lessons:
+    """From the training half. budget: whether the networks see the budget.
+
+    Raises LaptimeError with fewer than 20 questions, bounds or features of another space, or features that the policy
+    is to look at but that were not collected.
+    """
+    if bounds.space != table.space:
+        raise LaptimeError("bounds and table have other choices; make the bounds from this sweep")
+    mine = features.of(table.sample_ids, table.space)
+    n = len(table)
+    if n < 20:
+        raise LaptimeError(f"{n} questions to train on: too few, 20 or more are needed")
+    for name, array in (("pixels", mine.pixels), ("hidden", mine.hidden)):
+        if getattr(needs, name) and array.shape[-1] == 0:
+            raise LaptimeError(f"a policy that looks at {name}: they were not collected; collect features with them")
+    keys = [
+        blake2b(f"check:{name}".encode("utf-8", "surrogatepass"), digest_size=8).digest() for name in mine.sample_ids
+    ]
+    order = np.array(sorted(range(n), key=keys.__getitem__), dtype=np.intp)
+    checked, fitted = np.sort(order[: n // CHECKED]), np.sort(order[n // CHECKED :])
+    words = _part(mine.language, fitted, WORDS, needs.language)
+    pixels = _part(mine.pixels, fitted, PIXELS, needs.pixels)
+    width = mine.hidden.shape[2]
+    states = _part(mine.hidden, fitted, STATES, needs.hidden, standardised=True)
+    told, median = bounds.for_questions(mine.language)
+    sizes = early_sizes(table.space, needs, budget=budget), late_sizes(table.space, needs, width, budget=budget)
+    room = [unchanged(budget_size(table.space))] if budget else []
+    made = Lessons(
+        space=table.space,
+        needs=needs,
+        score=table.score,
+        own_bound_ms=bounds.at_tokens(table.output_tokens),
+        told_bound_ms=told,
+        median_ms=median,
+        words=words.apply(mine.language) if needs.language else np.zeros((n, 0), dtype=np.float32),
+        pixels=pixels.apply(mine.pixels) if needs.pixels else np.zeros((n, 0), dtype=np.float32),
+        states=states.apply(mine.hidden) if needs.hidden else np.zeros((n, table.space.first, 0), dtype=np.float32),
+        early=[*room, words, pixels],
+        late=[*room, unchanged(table.space.first), words, states],
+        hidden=width if needs.hidden else 0,
+        fitted=fitted,
+        checked=checked,
+    )
+    for projections, wanted in zip((made.early, made.late), sizes, strict=True):
+        assert sum(len(one.centre) for one in projections) == wanted.total, "folded in the order of InputSizes"
+    return made
+
+
+def budget_range(lessons: Lessons) -> tuple[float, float]:
+    """From a tenth below where anything fits to a tenth above where everything does, in ms.
+
+    Raises LaptimeError when nothing is promised.
+    """
+    told = lessons.told_bound_ms
+    finite = told[np.isfinite(told)]
+    if len(finite) == 0:
+        raise LaptimeError(
+            "no choice has a bound: the estimator promises nothing for these knobs; fit it on this sweep"
+        )
+    return float(np.quantile(told.min(axis=1), 0.02)) * 0.9, float(finite.max()) * 1.1
+
+
+def _part(
+    values: npt.NDArray[np.float32], fitted: Rows, most: int, wanted: bool, *, standardised: bool = False
+) -> Projection:
+    if not wanted:
+        return Projection(np.zeros(0), np.zeros((0, 0)))
+    return project(values[fitted].reshape(-1, values.shape[-1]), most, standardised=standardised)

@@ -1,0 +1,124 @@
+"""P(right | choice, what is seen) from a table: cross-entropy on every question under every choice.
+
+Two networks: before the vision tower (words, pixels), after the early block (words, tier, hidden states). Both see
+every choice of every question, so nothing has to be explored.
+"""
+
+from __future__ import annotations
+
+from time import perf_counter
+from typing import Any
+
+import msgspec
+import numpy as np
+import torch
+
+from laptime.control.bounds import Bounds
+from laptime.control.decision_table import DecisionTable
+from laptime.control.feature_table import FeatureTable
+from laptime.control.policies.policy import Needs
+from laptime.control.policies.supervised import SupervisedPolicy
+from laptime.control.result import CurvePoint, TrainingCurve
+from laptime.control.training.layers import Layers, copied, dropped, exported, new_layers, run
+from laptime.control.training.lessons import Lessons, make_lessons
+from laptime.errors import LaptimeError
+
+
+class SupervisedSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """steps: of the whole table each. patience: steps without a better held-out loss until training stops."""
+
+    seed: int = 0
+    hidden: int = 48
+    steps: int = 400
+    rate: float = 5e-3
+    weight_decay: float = 0.05
+    dropout: float = 0.1
+    patience: int = 80
+
+    def __post_init__(self) -> None:
+        if not (self.hidden > 0 and self.steps > 0 and self.rate > 0 and 0 <= self.dropout < 1):
+            raise LaptimeError("supervised: hidden, steps and rate are above 0, dropout from 0 to below 1")
+
+
+def train_supervised(
+    table: DecisionTable,
+    features: FeatureTable,
+    bounds: Bounds,
+    *,
+    needs: Needs | None = None,
+    settings: SupervisedSettings | None = None,
+    name: str = "supervised",
+) -> tuple[SupervisedPolicy, TrainingCurve]:
+    """From the training half. needs: what the policy looks at, by default all that was collected.
+
+    The same seed, table and number of threads give the same weights. Raises LaptimeError for tables that don't fit.
+    """
+    given = settings or SupervisedSettings()
+    looked_at = needs or collected(features)
+    lessons = make_lessons(table, features, bounds, looked_at, budget=False)
+    began = perf_counter()
+    generator = torch.Generator().manual_seed(given.seed)
+    early_x = torch.from_numpy(lessons.early_input(np.arange(len(table)), None))
+    late_x = torch.from_numpy(lessons.late_input(np.arange(len(table)), None))
+    score = torch.from_numpy(lessons.score)
+    early, early_points = _fit(early_x, score, lessons, given, generator)
+    late, late_points = _fit(late_x, score, lessons, given, generator)
+    policy = SupervisedPolicy(
+        space=table.space,
+        needs=looked_at,
+        early=exported(early, lessons.early),
+        late=exported(late, lessons.late),
+        hidden=lessons.hidden,
+        name=name,
+    )
+    points = [
+        CurvePoint(step, step * len(table) * len(table.space), -loss, right, 1.0, 0.0, 0.0)
+        for step, loss, right in (late_points or early_points)
+    ]
+    decisions = (len(early_points) + len(late_points)) * 10 * len(table) * len(table.space)
+    return policy, TrainingCurve(policy=name, seconds=perf_counter() - began, decisions=decisions, points=points)
+
+
+def collected(features: FeatureTable) -> Needs:
+    """To look at everything that a table of features has."""
+    return Needs(language=True, pixels=features.pixels.shape[1] > 0, hidden=features.hidden.shape[2] > 0)
+
+
+def _fit(
+    x: Any, score: Any, lessons: Lessons, given: SupervisedSettings, generator: torch.Generator
+) -> tuple[Layers, list[tuple[int, float, float]]]:
+    """x (n, in), or (n, tiers, in) of which each tier predicts its own. Every tenth step: (step, loss, right)."""
+    layers = new_layers([x.shape[-1], given.hidden, score.shape[1]], generator)
+    optimiser = torch.optim.AdamW(layers, lr=given.rate, weight_decay=given.weight_decay)
+    fitted, checked = torch.from_numpy(lessons.fitted), torch.from_numpy(lessons.checked)
+    best, kept, kept_at = float("inf"), copied(layers), 0
+    points = []
+    for step in range(given.steps):
+        optimiser.zero_grad()
+        seen = dropped(x[fitted], given.dropout, lessons.space.first if x.ndim == 3 else 0, generator)
+        _loss(run(layers, seen), score[fitted], lessons).backward()
+        optimiser.step()
+        if step % 10 == 9:
+            with torch.no_grad():
+                told = run(layers, x[checked])
+                loss = float(_loss(told, score[checked], lessons))
+                right = float(((_own(told, lessons) > 0).float() == score[checked].round()).float().mean())
+            points.append((step + 1, loss, right))
+            if loss < best - 1e-5:
+                best, kept, kept_at = loss, copied(layers), step
+            elif step - kept_at > given.patience:
+                break
+    return kept, points
+
+
+def _loss(logits: Any, score: Any, lessons: Lessons) -> Any:
+    return torch.nn.functional.binary_cross_entropy_with_logits(_own(logits, lessons), score)
+
+
+def _own(logits: Any, lessons: Lessons) -> Any:
+    """(n, choices) of (n, choices), or of (n, tiers, choices): what each tier says of its own choices."""
+    if logits.ndim == 2:
+        return logits
+    n, tiers, late = len(logits), lessons.space.first, lessons.space.late
+    by_tier = logits.reshape(n, tiers, tiers, late)
+    return torch.stack([by_tier[:, tier, tier] for tier in range(tiers)], dim=1).reshape(n, tiers * late)

@@ -1,0 +1,79 @@
+"""A tiny LLaVA-NeXT with experts, bounds made up for it, and policies that do as they are told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from PIL import Image
+
+from laptime.control.adaptive_model import AdaptiveModel
+from laptime.control.bounds import Bounds
+from laptime.control.choices import ChoiceSpace, Tier
+from laptime.control.decision_table import ModelFacts
+from laptime.control.features import LANGUAGE
+from laptime.control.lengths import LEVELS, LengthModel
+from laptime.control.policies.policy import Needs
+from laptime.control.question import Question
+from laptime.control.seen import Budget, Seen
+from laptime.estimate.online import Online
+from laptime.workload.datasets import inputs_from_question
+from tests.workload.families import loaded
+
+SPACE = ChoiceSpace(tiers=(Tier("one", 1, 1), Tier("four", 4, 4)), top_ks=(1, 3), blocks=(2, 3))
+TOKENS = 4
+
+
+class Told:
+    """Returns what `choose` says of what is seen."""
+
+    name = "told"
+    space = SPACE
+
+    def __init__(self, choose: Callable[[Seen, Budget], int], *, hidden: bool) -> None:
+        self.choose = choose
+        self.needs = Needs(language=True, pixels=True, hidden=hidden)
+        self.seen: list[Seen] = []
+
+    def decide(self, seen: Seen, budget: Budget) -> int:
+        self.seen.append(seen)
+        return self.choose(seen, budget)
+
+
+def fixed(number: int, *, hidden: bool) -> Told:
+    """Always the same choice."""
+    return Told(lambda seen, budget: number, hidden=hidden)
+
+
+def bounds_of(bound_ms: list[float], *, facts: ModelFacts | None = None) -> Bounds:
+    """Bounds (choices,) that hold for any number of tokens up to TOKENS, which every answer needs."""
+    rows = np.tile(np.array(bound_ms, dtype=np.float64), (TOKENS, 1))
+    lengths = LengthModel(
+        counts=np.array([TOKENS], dtype=np.int32),
+        weights=np.zeros((LANGUAGE, 1), dtype=np.float32),
+        bias=np.zeros(1, dtype=np.float32),
+        levels=np.linspace(0, 1, LEVELS),
+        questions=100,
+        most=TOKENS,
+    )
+    return Bounds(
+        space=SPACE, model=facts or ModelFacts(), confidence=0.95, lengths=lengths, bound_ms=rows, median_ms=rows * 0.8
+    )
+
+
+def adaptive(
+    policy: Told, bound_ms: list[float] | None = None, online: Online | None = None, facts: ModelFacts | None = None
+) -> AdaptiveModel:
+    """The tiny model with the policy; without bounds every choice is known to take a minute at most."""
+    bounds = bounds_of(bound_ms if bound_ms is not None else [60_000.0] * len(SPACE), facts=facts)
+    made = loaded("llava_next")
+    one = question()
+    inputs = inputs_from_question(made, one.text, one.image, "here")
+    made.model.generate(**inputs.kwargs, max_new_tokens=2)  # a model's first call leaves things of transformers' on it
+    return AdaptiveModel(made, policy, bounds, online=online)
+
+
+def question(seed: int = 0) -> Question:
+    """A small square picture and a few words."""
+    pixels = np.random.default_rng(seed).integers(0, 256, (56, 56, 3), dtype=np.uint8)
+    return Question("what is it?", Image.fromarray(pixels), id=f"picture-{seed}")

@@ -1,0 +1,199 @@
+"""An adaptive model runs with exactly the knobs that were decided, for one call, and says so."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from laptime.control.adaptive_model import AdaptiveModel
+from laptime.control.decision_table import ModelFacts
+from laptime.control.hidden import collect_hidden
+from laptime.control.question import asked
+from laptime.errors import LaptimeError
+from laptime.estimate import online as streams
+from laptime.models.anatomy import find_anatomy
+from laptime.models.knobs import ModelKnobs, applied
+from laptime.workload.datasets import inputs_from_question
+from tests.control.adaptive import SPACE, TOKENS, Told, adaptive, fixed, question
+from tests.models.test_knobs import assert_same
+
+
+class Inside:
+    """What a model does, seen from within: of each forward its image tokens and (block, experts a token)."""
+
+    def __init__(self, model: Any) -> None:
+        self.image_tokens: list[int] = []
+        self.steps: list[list[tuple[int, int]]] = []
+        self.hooks_seen: list[int] = []
+        self._model = model
+        self._hooks = []
+        for index, layer in enumerate(find_anatomy(model).layers):
+            experts = next(m for name, m in layer.named_modules() if name.endswith(".experts"))
+            self._hooks.append(experts.register_forward_pre_hook(self._experts(index)))
+        language = find_anatomy(model).language
+        self._hooks.append(language.register_forward_pre_hook(self._entered, with_kwargs=True))
+        projector = find_anatomy(model).projector
+        assert projector is not None
+        self._hooks.append(projector.register_forward_hook(self._projected))
+
+    def _entered(self, *_: Any) -> None:
+        self.steps.append([])
+        modules = list(self._model.modules())
+        hooks = [hook for m in modules for hook in (*m._forward_hooks.values(), *m._forward_pre_hooks.values())]
+        ours = sum(hook.__module__.startswith("laptime.") for hook in hooks)
+        self.hooks_seen.append(ours + sum("forward" in vars(m) for m in modules))
+
+    def _projected(self, _: Any, args: Any, out: torch.Tensor) -> None:
+        self.image_tokens.append(out.reshape(-1, out.shape[-1]).shape[0])
+
+    def _experts(self, index: int) -> Any:
+        def look(_: Any, args: Any) -> None:
+            counts = {len(set(row)) for row in args[1].tolist()}
+            assert len(counts) == 1
+            self.steps[-1].append((index, counts.pop()))
+
+        return look
+
+    def gone(self) -> None:
+        for hook in self._hooks:
+            hook.remove()
+
+
+def state(model: Any) -> list[Any]:
+    return [
+        list(model.state_dict()),
+        model.config.to_dict(),
+        [(name, id(module)) for name, module in model.named_modules()],
+        [sorted(vars(module)) for module in model.modules()],
+        [m.layer_idx for m in model.modules() if "layer_idx" in vars(m)],
+        [m.top_k for m in model.modules() if "top_k" in vars(m)],
+    ]
+
+
+@pytest.mark.parametrize("hidden", [True, False])
+@pytest.mark.parametrize("number", range(len(SPACE)))
+def test_the_model_runs_with_exactly_what_was_decided(number: int, hidden: bool) -> None:
+    """Experts of every token, blocks, image tokens, in prefill and in each decode step; afterwards it is as before."""
+    made = adaptive(fixed(number, hidden=hidden))
+    model = made.loaded.model
+    choice = SPACE.choice(number)
+    active = made.switch.active(choice.blocks)
+    before = state(model)
+    inside = Inside(model)
+    answer = made.generate(question(), budget_ms=60_000)
+    inside.gone()
+    early = made.switch.own_top_k if hidden else choice.top_k  # the choice is made after it
+    assert inside.steps[0] == [(0, early), *((index, choice.top_k) for index in active[1:])]
+    assert inside.steps[1:] == [[(index, choice.top_k) for index in active]] * (TOKENS - 1)
+    assert choice.tier is not None
+    assert inside.image_tokens == [(choice.tier.low + 1) * 4]  # 2 x 2 patches a crop, and the overview
+    assert inside.hooks_seen[0] > 0
+    assert inside.hooks_seen[1:] == [0] * (TOKENS - 1)  # nothing of ours in the decode loop
+    assert_same(before, state(model))
+    decision = answer.sample.decision
+    assert decision is not None
+    assert (decision.tier, decision.top_k, decision.blocks) == (choice.tier.name, choice.top_k, choice.blocks)
+    assert answer.sample.config["blocks"] == choice.blocks
+    assert answer.sample.crops == choice.tier.low
+    assert answer.choice == number
+    assert answer.sample.stages.closes()
+    assert answer.spent_ms == answer.sample.stages.total_ms + decision.before_ms
+    assert decision.bound_ms == 60_000
+    assert answer.sample.flags.count("no-choice-fits") == 0
+
+
+def test_an_early_choice_answers_as_the_model_set_so_does() -> None:
+    """The ids of `applied` with the same knobs, the tier included."""
+    for number in (0, len(SPACE) - 1):
+        made = adaptive(fixed(number, hidden=False))
+        choice = SPACE.choice(number)
+        assert choice.tier is not None
+        crops = (choice.tier.low, choice.tier.high)
+        answer = made.generate(question(), budget_ms=60_000)
+        with applied(made.loaded.model, ModelKnobs(crops=crops, top_k=choice.top_k, blocks=choice.blocks)):
+            one = question()
+            inputs = inputs_from_question(made.loaded, one.text, one.image, "here", crops=crops)
+            out = made.loaded.model.generate(**inputs.kwargs, max_new_tokens=TOKENS, do_sample=False)
+        assert answer.sample.output_ids == out[:, inputs.kwargs["input_ids"].shape[1] :].tolist()
+
+
+def test_the_second_choice_sees_what_the_early_block_gave() -> None:
+    """The tier is fixed then, and the hidden states are those that features are collected from."""
+    policy = Told(lambda seen, budget: SPACE.late + (0 if seen.tier is None else 3), hidden=True)
+    made = adaptive(policy)
+    answer = made.generate(question(), budget_ms=60_000)
+    first, second = policy.seen
+    assert first.tier is None
+    assert first.hidden is None
+    assert second.tier == 1
+    assert second.hidden is not None
+    assert answer.choice == SPACE.late + 3
+    collected = collect_hidden(made.loaded, made.switch, SPACE, asked(question()))
+    assert collected.shape == (2, len(second.hidden))
+    np.testing.assert_allclose(collected[1], second.hidden, atol=1e-5)
+    assert not np.allclose(collected[0], second.hidden, atol=1e-3)
+
+
+def test_where_nothing_fits_the_fastest_runs_and_a_flag_says_so() -> None:
+    bounds = [50.0, 40.0, 30.0, 20.0, 25.0, 60.0, 70.0, 80.0]
+    policy = Told(lambda seen, budget: budget.fastest, hidden=False)
+    made = adaptive(policy, bounds)
+    answer = made.generate(question(), budget_ms=19.9)
+    assert answer.choice == 3
+    assert answer.sample.flags.count("no-choice-fits") == 1
+    assert made.generate(question(), budget_ms=20.0).sample.flags.count("no-choice-fits") == 0
+
+
+def test_a_call_that_raises_leaves_the_model_as_it_was() -> None:
+    made = adaptive(fixed(0, hidden=True))
+    before = state(made.loaded.model)
+    with pytest.raises(LaptimeError, match="context"):
+        made.generate("x" * 400, budget_ms=100)
+    hook = find_anatomy(made.loaded.model).layers[2].register_forward_pre_hook(lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        made.generate(question(), budget_ms=100)
+    hook.remove()
+    assert_same(before, state(made.loaded.model))
+
+
+def test_what_is_measured_corrects_the_bounds_of_the_next_calls() -> None:
+    """Bounds a hundred times too low: the factor rises until nothing is promised any more."""
+    stream = streams.begin(np.linspace(-0.2, -0.01, 40), q=0.95, window=40)
+    made = adaptive(fixed(0, hidden=False), [0.01] * len(SPACE), online=stream)
+    factors = [made.generate(question(), budget_ms=1000).sample.decision.factor for _ in range(30)]  # type: ignore[union-attr]
+    assert factors[0] <= 1.0
+    assert factors[-1] == float("inf")
+    assert made.online is not None
+    assert made.online.issued == 30
+    last = made.generate(question(), budget_ms=1000).sample
+    assert "no-choice-fits" in last.flags
+    assert last.decision is not None
+    assert last.decision.bound_ms is None
+
+
+@pytest.mark.parametrize(
+    ("budget", "options", "line"),
+    [
+        (0, {}, "budget 0 ms"),
+        (-3.0, {}, "above 0"),
+        (float("nan"), {}, "above 0"),
+        ("soon", {}, "budget 'soon'"),
+        (True, {}, "budget True"),
+        (10, {"max_new_tokens": 0}, "max_new_tokens 0"),
+        (10, {"cache_implementation": "static"}, "cache_implementation='static': no bound knows"),
+        (10, {"num_beams": 4}, "num_beams=4"),
+    ],
+)
+def test_what_no_bound_knows_is_refused(budget: Any, options: dict[str, Any], line: str) -> None:
+    made = adaptive(fixed(0, hidden=False))
+    with pytest.raises(LaptimeError, match=line):
+        made.generate(question(), budget_ms=budget, **options)
+
+
+def test_a_policy_for_other_knobs_than_the_model_has_is_one_clear_line() -> None:
+    with pytest.raises(LaptimeError, match="blocks 12 instead of 3"):
+        adaptive(fixed(0, hidden=False), facts=ModelFacts(blocks=12))
+    assert isinstance(adaptive(fixed(0, hidden=False), facts=ModelFacts(blocks=3, experts=4, top_k=2)), AdaptiveModel)

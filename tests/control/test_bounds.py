@@ -1,0 +1,201 @@
+"""Bounds: the promise is kept, longer answers never take less, and an estimator of something else is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from laptime.control.analytic import NOMINAL, analytic_ms, nominal_rates, relative_ms
+from laptime.control.bounds import SHARES, Bounds, levels, make_bounds, read_bounds, write_bounds
+from laptime.control.decision_table import decision_table
+from laptime.control.features import LANGUAGE, language_features
+from laptime.control.lengths import fit_lengths
+from laptime.errors import LaptimeError
+from laptime.estimate.estimator import Estimator
+from tests.control.worlds import FACTS, SPACE, WORDS, WorldEstimator, time_ms, world, world_features, world_frame
+
+WORLD = world(320)
+LANGUAGES = WORLD.features.of(WORLD.train.sample_ids, SPACE).language
+CONFIG = {
+    "text_config": {
+        "hidden_size": 64, "num_hidden_layers": 8, "num_attention_heads": 4, "vocab_size": 100, "num_experts": 16,
+        "intermediate_size": 32, "num_experts_per_tok": 8,
+    },
+    "vision_config": {"hidden_size": 32, "num_hidden_layers": 2, "intermediate_size": 64, "image_size": 84},
+}  # fmt: skip
+
+
+def random_words(seed: int) -> np.ndarray:
+    found = np.random.default_rng(seed).normal(size=LANGUAGE).astype(np.float32)
+    return found / np.linalg.norm(found)
+
+
+@given(st.integers(0, 10_000), st.floats(0.5, 0.999), st.floats(0.5, 0.999))
+def test_a_surer_length_is_never_shorter(seed: int, one: float, other: float) -> None:
+    words, lengths = random_words(seed), WORLD.bounds.lengths
+    low, high = sorted((one, other))
+    assert 1 <= lengths.enough(words, low) <= lengths.enough(words, high) <= lengths.most
+
+
+def test_answers_are_no_longer_than_promised_on_questions_that_were_not_trained_on() -> None:
+    rng = np.random.default_rng(5)
+    shares = []
+    for seed in range(10):
+        kinds = np.random.default_rng(seed).integers(0, 4, 240)
+        language = np.array([language_features(list(WORDS.values())[kind]) for kind in kinds])
+        counts = rng.poisson(2 + 2 * kinds[:, None], (240, 6)) + 1
+        model = fit_lengths(language[:120], counts[:120].astype(np.int32), 64)
+        enough = np.array([[model.enough(one, q) for one in language[120:]] for q in (0.5, 0.8, 0.95)])
+        shares.append((counts[120:] <= enough[:, :, None]).mean(axis=(1, 2)))
+    assert (np.mean(shares, axis=0) >= np.array([0.5, 0.8, 0.95]) - 0.01).all()
+
+
+def test_a_level_that_a_shorter_answer_needed_is_not_enough() -> None:
+    half = msgspec.structs.replace(
+        WORLD.bounds.lengths,
+        counts=np.array([1, 4], np.int32),
+        weights=np.zeros((LANGUAGE, 2), np.float32),
+        bias=np.zeros(2, np.float32),
+    )
+    cumulative = half.cumulative(LANGUAGES[0])
+    assert cumulative.tolist() == [0.5, 1.0]
+    assert [half.place(cumulative, level) for level in (0.49, 0.5, 0.99, 1.0)] == [1, 4, 4, half.most]
+
+
+def test_length_depends_on_words() -> None:
+    lengths = WORLD.bounds.lengths
+    read, colour = (lengths.enough(language_features(WORDS[kind]), 0.95) for kind in ("read", "colour"))
+    assert (read, colour) == (8, 3)
+
+
+def test_bounds_never_fall_with_the_number_of_tokens_nor_below_the_median() -> None:
+    bounds = WORLD.bounds
+    for times in (bounds.bound_ms, bounds.median_ms, *bounds.other_ms, bounds.known_ms):
+        assert times is not None
+        assert (np.diff(times, axis=0) >= 0).all()
+    assert (bounds.bound_ms >= bounds.median_ms).all()
+
+
+def test_rows_and_columns_are_those_of_answers_and_choices() -> None:
+    bounds = WORLD.bounds
+    image = {tier.name: int(WORLD.train.image_tokens[0, i * SPACE.late]) for i, tier in enumerate(SPACE.tiers)}
+    for number in range(len(SPACE)):
+        choice = SPACE.choice(number)
+        assert choice.tier is not None
+        for tokens in (1, 5):
+            wanted = time_ms(image[choice.tier.name], tokens, choice.top_k, choice.blocks)
+            assert np.isclose(bounds.median_ms[tokens - 1, number], wanted, rtol=1e-5)
+
+
+def test_the_whole_promise_is_kept_on_held_out_questions() -> None:
+    language = WORLD.features.of(WORLD.held_out.sample_ids, SPACE).language
+    bound, median = WORLD.bounds.for_questions(language)
+    kept = (WORLD.held_out.total_ms <= bound).mean()
+    assert kept >= 0.95
+    assert 0.3 < (WORLD.held_out.total_ms <= median).mean() < 0.95
+    known = WORLD.bounds.at_tokens(WORLD.held_out.output_tokens)
+    assert 0.93 < (WORLD.held_out.total_ms <= known).mean() < 0.97
+
+
+def test_risk_is_split_and_never_spent_twice() -> None:
+    for share in SHARES:
+        tokens, time = levels(0.95, share)
+        assert np.isclose((1 - tokens) + (1 - time), 0.05)
+    alone = msgspec.structs.replace(WORLD.bounds, other_ms=np.empty((0, 0, 0)))
+    for words in WORDS.values():
+        language = language_features(words)
+        assert (WORLD.bounds.for_question(language)[0] <= alone.for_question(language)[0]).all()
+
+
+def test_the_correction_scales_what_is_promised() -> None:
+    language = language_features(WORDS["read"])
+    plain = WORLD.bounds.budget(20, language)
+    slower = WORLD.bounds.budget(20, language, 1.5, 1.4)
+    assert np.allclose(slower.bound_ms, plain.bound_ms * 1.5)
+    assert np.allclose(slower.median_ms, plain.median_ms * 1.4)
+    assert (plain.factor, slower.factor) == (1.0, 1.5)
+    assert not WORLD.bounds.budget(20, language, float("inf")).fits.any()
+
+
+@pytest.mark.parametrize("wrong", [0, -1.0, float("nan"), float("inf"), "40", None, True])
+def test_a_budget_that_is_none_is_one_line(wrong: object) -> None:
+    with pytest.raises(LaptimeError, match="a number above 0, in milliseconds"):
+        WORLD.bounds.budget(wrong, LANGUAGES[0])  # type: ignore[arg-type]
+
+
+def test_they_come_back_as_they_were(tmp_path: Path) -> None:
+    write_bounds(WORLD.bounds, tmp_path)
+    again = read_bounds(tmp_path)
+    for words in WORDS.values():
+        language = language_features(words)
+        for one, other in zip(again.for_question(language), WORLD.bounds.for_question(language), strict=True):
+            assert np.array_equal(one, other)
+    assert np.array_equal(again.at_tokens(WORLD.train.output_tokens), WORLD.bounds.at_tokens(WORLD.train.output_tokens))
+    assert (again.space, again.model, again.confidence) == (SPACE, FACTS, 0.95)
+
+
+def test_an_estimator_of_another_machine_is_refused() -> None:
+    with pytest.raises(LaptimeError, match=r"measured totals are 0\.2"):
+        make_bounds(WorldEstimator(scale=5.0), WORLD.train, LANGUAGES)
+
+
+def test_an_estimator_of_another_target_or_with_other_columns_is_refused() -> None:
+    other = WorldEstimator()
+    other.target = "prefill_ms"
+    with pytest.raises(LaptimeError, match="predicts prefill_ms"):
+        make_bounds(other, WORLD.train, LANGUAGES)
+    needy = WorldEstimator()
+    needy.features = [*needy.features, "config.dtype"]
+    with pytest.raises(LaptimeError, match=r"needs config\.dtype"):
+        make_bounds(needy, WORLD.train, LANGUAGES)
+    short = WorldEstimator()
+    short.features = [name for name in short.features if name != "output_tokens"]
+    with pytest.raises(LaptimeError, match="how many tokens"):
+        make_bounds(short, WORLD.train, LANGUAGES)
+
+
+def fitted(frame: pl.DataFrame) -> Estimator:
+    return Estimator(
+        target="total_ms", features=["image_tokens", "output_tokens", "config.top_k", "config.blocks"], threads=1
+    ).fit(frame)
+
+
+def test_a_real_estimator_gives_bounds_that_hold_and_refuses_a_deeper_model() -> None:
+    frame = world_frame(60, seed=3)
+    estimator = fitted(frame)
+    table = decision_table(frame, FACTS)
+    bounds = make_bounds(estimator, table, world_features(table.sample_ids).language)
+    assert (table.total_ms <= bounds.at_tokens(table.output_tokens)).mean() > 0.93
+    deeper = frame.with_columns(pl.col("config.blocks") * 4)
+    with pytest.raises(LaptimeError, match="another model: it knows blocks from 4 to 8, the choices go from 16 to 32"):
+        make_bounds(estimator, decision_table(deeper), LANGUAGES[:1].repeat(60, axis=0))
+
+
+def test_arithmetic_knows_more_work_but_not_the_time() -> None:
+    table = WORLD.train
+    found = analytic_ms(table, CONFIG, NOMINAL["H200"])
+    grid = found.reshape(3, 2, 3)
+    assert (found > 0).all()
+    assert (np.diff(grid, axis=0) > 0).all()
+    assert (np.diff(grid, axis=2) > 0).all()
+    assert found.max() < table.total_ms.min()  # no launches, no decode: far below what it takes
+    blind = analytic_ms(table, {"text_config": CONFIG["text_config"]}, NOMINAL["H200"])
+    assert (found > blind).all()
+    scaled = relative_ms(found, 40.0)
+    assert scaled.max() == 40.0
+    assert np.allclose(scaled / scaled.min(), found / found.min())
+    assert nominal_rates("NVIDIA H200") == NOMINAL["H200"]
+    with pytest.raises(LaptimeError, match="no nominal rates of 'GTX'"):
+        nominal_rates("GTX")
+
+
+def test_bounds_of_few_questions_are_one_line() -> None:
+    with pytest.raises(LaptimeError, match="too few to learn how long answers are"):
+        fit_lengths(LANGUAGES[:5], WORLD.train.output_tokens[:5], 8)
+    assert isinstance(WORLD.bounds, Bounds)
