@@ -1,52 +1,67 @@
 """Promise and delivery of every remedy, on several models. Needs a GPU; each part runs in a process of its own.
 
-    python benchmarks/remedy.py                  # all parts, as many as fit into --seconds
-    python benchmarks/remedy.py scaling olmoe    # some
-    python benchmarks/remedy.py --docs           # write the figures recorded last into docs/remedy.md
+    python benchmarks/remedy.py                                    # all parts, as many as fit into --seconds
+    python benchmarks/remedy.py olmoe molmoe --seconds 240 --name remedy-moe
+    python benchmarks/remedy.py --docs                             # write what was recorded into docs/remedy.md
 
-Parts: `long` is Qwen3-4B with 256 new tokens (end to end), `scaling` the step over batch and cache length against its
-own roofline, `logits` how far bfloat16 logits lie from those of eager decoding, the others one model each with every
-remedy. A part that fails or takes too long is recorded as that.
+Parts: `shapes` tries block shapes, `precision` holds bfloat16 steps against float32, `lengths-MODEL` is the step over
+batch and cache length beside its baselines, `long` is Qwen3-4B with 256 new tokens (end to end), the others one model
+each with several remedies. A part that fails or takes too long is recorded as that, with the rows that it had.
+Results go to benchmarks/results/NAME.json. One name is one run on one card; where two hold the same part, --docs takes
+the one whose name sorts last.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import torch
+from remedy_lengths import lengths
+from remedy_precision import precision
+from remedy_shapes import shapes
+from remedy_tables import into_docs, kept
 
 from laptime.measure.environment import describe
 from laptime.models.loading import load_model
-from laptime.remedy.bandwidth import copy_gb_per_s
-from laptime.remedy.choosing import Sampling
-from laptime.remedy.decoder import FastDecoder
-from laptime.remedy.plain_step import decode_one_token
 from laptime.remedy.proof import prove
 from laptime.workload.inputs import make_inputs
 from recorded import record
 
 ALL = ("buffers", "fusion", "graph", "compiled", "kernels", "fast")
 ROUNDS = 6
+LENGTHS = ("qwen3-4b", "llama-3-8b", "olmoe-1b-7b")
 PARTS: dict[str, dict[str, Any]] = {
-    "long": {"model": "preset:qwen3-4b", "prompt": 512, "new": 256, "only": ("compiled", "fast")},
-    "scaling": {"model": "preset:qwen3-4b"},
-    "logits": {"models": ("preset:qwen3-4b", "preset:llama-3-8b", "preset:olmoe-1b-7b")},
+    "shapes": {"model": "preset:qwen3-4b", "guard": 150},
+    "precision-qwen3-4b": {"model": "preset:qwen3-4b", "guard": 60},
+    "precision-llama-3-8b": {"model": "preset:llama-3-8b", "guard": 60},
+    "precision-olmoe": {"model": "preset:olmoe-1b-7b", "guard": 60},
+    "long": {"model": "preset:qwen3-4b", "prompt": 512, "new": 256, "only": ("compiled", "fast"), "guard": 120},
     "qwen3-4b": {"model": "preset:qwen3-4b", "prompt": 512, "new": 48, "only": ("static", *ALL)},
     "olmoe": {"model": "preset:olmoe-1b-7b", "prompt": 512, "new": 48, "only": ALL},
-    "llama-3-8b": {"model": "preset:llama-3-8b", "prompt": 512, "new": 48, "only": ALL},
-    "molmoe": {"model": "preset:molmoe-1b", "prompt": 64, "new": 48, "only": ALL, "image": (1344, 1008)},
+    "olmoe-top-8": {"model": "preset:olmoe-1b-7b", "prompt": 512, "new": 48, "only": ("compiled", "fast"), "top_k": 8},
     "olmoe-top-4": {"model": "preset:olmoe-1b-7b", "prompt": 512, "new": 48, "only": ("compiled", "fast"), "top_k": 4},
+    "llama-3-8b": {"model": "preset:llama-3-8b", "prompt": 512, "new": 48, "only": ALL},
+    "molmoe": {
+        "model": "preset:molmoe-1b",
+        "prompt": 64,
+        "new": 48,
+        "only": ("graph", "compiled", "fast"),
+        "image": (1344, 1008),
+        "guard": 150,
+    },
+    **{f"lengths-{name}": {"model": f"preset:{name}", "guard": 150} for name in LENGTHS},
 }
+GUARD = 110.0
+"""Seconds of a part that names none: one slow compiler doesn't cost the parts behind it."""
 
 
 def main() -> None:
@@ -54,26 +69,43 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("parts", nargs="*", default=list(PARTS))
     parser.add_argument("--seconds", type=float, default=3600.0)
+    parser.add_argument("--name", default="remedy", help="of the file in benchmarks/results")
     parser.add_argument("--docs", action="store_true", help="write the recorded figures into docs/remedy.md")
     parser.add_argument("--write", type=Path, help="(for a part's own process)")
     given = parser.parse_args()
     if given.docs:
         into_docs()
         return
+    if unknown := [part for part in given.parts if part not in PARTS]:
+        parser.error(f"{', '.join(unknown)}: no such part; there are {', '.join(PARTS)}")
     if given.write:
-        part = given.parts[0]
-        made = scaling() if part == "scaling" else logits() if part == "logits" else proof(part)
-        given.write.write_text(json.dumps(made))
+        given.write.write_text(json.dumps(part_of(given.parts[0], given.write)))
         return
     began = time.monotonic()
     found: dict[str, Any] = {}
-    name = "remedy" if list(given.parts) == list(PARTS) else "remedy-" + "-".join(given.parts)
     for part in given.parts:
-        left = given.seconds - (time.monotonic() - began)
-        found[part] = in_process(part, left) if left > 30 else {"failed": "no time left"}
+        left = min(given.seconds - (time.monotonic() - began), PARTS[part].get("guard", GUARD))
+        started = time.monotonic()
+        found[part] = in_process(part, left) if left > 20 else {"failed": "no time left"}
         show(part, found[part])
-        record(name, {"parts": found, "promises": kept(found)}, json.loads(environment()))
-    print(json.dumps(kept(found)))
+        print(f"({part}: {time.monotonic() - started:.0f} s)", flush=True)
+        record(given.name, {"parts": found, "promises": kept(found)}, json.loads(environment()))
+    print("\n" + "=" * 40, flush=True)
+    for part, value in found.items():
+        show(part, value)
+    print(json.dumps(kept(found)), flush=True)
+
+
+def part_of(part: str, target: Path) -> dict[str, Any]:
+    """One part's figures; what there is after each row goes to `target`."""
+
+    def flush(so_far: dict[str, Any]) -> None:
+        target.write_text(json.dumps(so_far))
+
+    kind, model = part.partition("-")[0], PARTS[part]["model"]
+    steps: dict[str, Callable[[str, Callable[[dict[str, Any]], None]], dict[str, Any]]]
+    steps = {"shapes": shapes, "precision": precision, "lengths": lengths}
+    return steps[kind](model, flush) if kind in steps else proof(part)
 
 
 def in_process(part: str, seconds: float) -> dict[str, Any]:
@@ -81,15 +113,19 @@ def in_process(part: str, seconds: float) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "found.json"
         command = [sys.executable, __file__, part, "--write", str(target)]
-        try:
-            said = subprocess.run(command, timeout=seconds, capture_output=True, text=True)
-        except subprocess.TimeoutExpired:
-            return {"failed": f"took more than {seconds:.0f} s"}
-        if said.returncode or not target.exists():
-            lines = [line for line in said.stderr.splitlines() if line.strip()]
+        errors, reason = Path(folder) / "errors.txt", None
+        with errors.open("w") as stderr:
+            try:
+                code = subprocess.run(command, timeout=seconds, stdout=sys.stderr, stderr=stderr).returncode
+            except subprocess.TimeoutExpired:
+                code, reason = 0, f"took more than {seconds:.0f} s"
+        if code:
+            lines = [line for line in errors.read_text(errors="replace").splitlines() if line.strip()]
             print("\n".join(lines[-12:]), flush=True)
-            return {"failed": lines[-1][:300] if lines else f"exit code {said.returncode}"}
-        found: dict[str, Any] = json.loads(target.read_text())
+            reason = lines[-1][:300] if lines else f"exit code {code}"
+        found: dict[str, Any] = json.loads(target.read_text()) if target.exists() else {}
+        if reason is not None or not found:
+            found["failed"] = reason or "nothing was written"
         return found
 
 
@@ -115,83 +151,16 @@ def proof(part: str) -> dict[str, Any]:
     return value
 
 
-@torch.no_grad()
-def scaling() -> dict[str, Any]:
-    """Time of a captured step of Qwen3-4B over batch and cache length, against the bytes it reads."""
-    loaded = load_model(PARTS["scaling"]["model"], device="cuda")
-    bandwidth = copy_gb_per_s(loaded.device) or math.nan
-    rows = []
-    with FastDecoder(loaded.model) as decoder:
-        for batch in (1, 8, 32):
-            for positions in (128, 512, 2048, 8192):
-                session = decoder.session(batch, positions + 96, Sampling())
-                step_ms = min(replays_ms(session, positions) for _ in range(3))
-                read = decoder.plan.weight_bytes(batch) + decoder.plan.cache_bytes(positions, batch)
-                row = {"batch": batch, "positions": positions, "step_ms": step_ms, "floor_ms": read / bandwidth / 1e6}
-                rows.append({**row, "share": row["floor_ms"] / step_ms, "capture_s": session.captured.seconds})
-                del session
-                decoder._sessions.clear()
-                torch.cuda.empty_cache()
-    return {"rows": rows, "copy_gb_per_s": bandwidth}
-
-
-@torch.no_grad()
-def logits() -> dict[str, Any]:
-    """Relative distance of a decode step's logits from those of eager decoding: transformers' static cache, the plain
-    step, the kernels. A second eager call says how far eager lies from itself."""
-    rows = []
-    for name in PARTS["logits"]["models"]:
-        loaded = load_model(name, device="cuda")
-        made = dict(make_inputs(loaded, prompt_tokens=512, new_tokens=4).kwargs)
-        call = {"max_new_tokens": 2, "do_sample": False, "return_dict_in_generate": True, "output_logits": True}
-        own, again = (loaded.model.generate(**made, **call) for _ in range(2))
-        static = loaded.model.generate(**made, **call, cache_implementation="static", disable_compile=True)
-        with FastDecoder(loaded.model) as decoder:
-            ids = decoder.generate(**made, max_new_tokens=2)
-            state = decoder.session(1, ids.shape[1], Sampling()).state
-            fast = state.logits.clone()
-            state.position.copy_(state.begin)
-            state.token.copy_(ids[:, -2])
-            plain = decode_one_token(decoder.plan, state).float()
-        eager = own.logits[1].float()
-        row = {"model": name, "same_first_token": bool((own.sequences[:, -2] == ids[:, -2]).all())}
-        ways = {"eager again": again.logits[1], "static": static.logits[1], "plain step": plain, "kernels": fast}
-        row.update({way: float((made.float() - eager).norm() / eager.norm()) for way, made in ways.items()})
-        rows.append(row)
-        del loaded, own, again, static
-        torch.cuda.empty_cache()
-    return {"rows": rows}
-
-
-def replays_ms(session: Any, positions: int, steps: int = 40) -> float:
-    """Mean time of a replay from `positions` on."""
-    session.state.position.fill_(positions)
-    session.state.begin.fill_(positions)
-    begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-    begin.record()
-    for _ in range(steps):
-        session.captured()
-    end.record()
-    end.synchronize()
-    return float(begin.elapsed_time(end)) / steps
-
-
 def show(part: str, found: dict[str, Any]) -> None:
     """A short table of one part."""
-    if "failed" in found:
+    if found.get("failed"):
         print(f"{part}: {found['failed']}", flush=True)
+    if set(found) == {"failed"}:
         return
-    if part == "scaling":
-        for row in found["rows"]:
-            print(
-                f"batch {row['batch']:2} positions {row['positions']:5}: {row['step_ms']:6.3f} ms, "
-                f"floor {row['floor_ms']:.3f}, {row['share']:.0%}",
-                flush=True,
-            )
-        return
-    if part == "logits":
-        for row in found["rows"]:
-            print(row, flush=True)
+    if "headline" not in found:
+        print(f"{part}: copy {found.get('copy_gb_per_s')} GB/s", flush=True)
+        for row in found.get("rows", found.get("steps", [])):
+            print("  " + ", ".join(f"{key} {_short(value)}" for key, value in row.items()), flush=True)
         return
     print(f"{part}: {found['headline']} (floor {found['floor_ms']} ms)", flush=True)
     for row in found["rows"]:
@@ -216,101 +185,15 @@ def show(part: str, found: dict[str, Any]) -> None:
         )
 
 
+def _short(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return f"({', '.join(map(_short, value))})" if isinstance(value, list) else str(value)
+
+
 def share(value: float | None) -> str:
     """A share as per cent."""
     return "-" if value is None else f"{value:.0%}"
-
-
-def kept(found: dict[str, Any]) -> dict[str, Any]:
-    """How often a promise was kept, and how far its (geometric) middle was off."""
-    pairs = [
-        (
-            f"{part} {row['name']}",
-            row["kept"],
-            math.sqrt(row["promise"]["low_ms"] * row["promise"]["high_ms"]) / row["tpot_ms"]["value"] - 1,
-        )
-        for part, value in found.items()
-        for row in value.get("rows", [])
-        if row.get("promise") and row.get("tpot_ms")
-    ]
-    return {
-        "pairs": len(pairs),
-        "kept": sum(bool(pair[1]) for pair in pairs),
-        "missed": [pair[0] for pair in pairs if not pair[1]],
-        "median_error_of_middle": median(abs(pair[2]) for pair in pairs) if pairs else None,
-    }
-
-
-def into_docs() -> None:
-    """Fill docs/remedy.md between its markers from benchmarks/results/remedy.json."""
-    root = Path(__file__).parents[1]
-    made = json.loads((root / "benchmarks" / "results" / "remedy.json").read_text(encoding="utf-8"))
-    page = root / "docs" / "remedy.md"
-    content = page.read_text(encoding="utf-8")
-    begin, end = "<!-- remedy:begin -->\n", "<!-- remedy:end -->"
-    before, rest = content.split(begin)
-    page.write_text(before + begin + tables(made) + end + rest.split(end)[1], encoding="utf-8")
-
-
-def tables(made: dict[str, Any]) -> str:
-    """What was recorded, as markdown."""
-    where, parts = made["environment"], made["figures"]["parts"]
-    lines = [f"{where['gpu']}, driver {where['driver']}, torch {where['torch']}, transformers {where['transformers']}."]
-    for part, found in parts.items():
-        if part in ("scaling", "logits") or "failed" in found:
-            continue
-        config = found["config"]
-        lines += [
-            "",
-            f"{found['model'].removeprefix('preset:')}, prompt {config['prompt_tokens']}, {config['new_tokens']} new "
-            f"tokens, floor {found['floor_ms']:.2f} ms a token:",
-            "",
-            "| remedy | ms a token | promised | speed-up | of copy | launches | allocations | prepared | generate() |",
-            "|---|---|---|---|---|---|---|---|---|",
-        ]
-        for row in found["rows"]:
-            if row["failed"]:
-                lines.append(f"| {row['name']} | {row['failed']} | | | | | | | |")
-                continue
-            promise, speedup = row["promise"], row["speedup"]
-            said = f"{promise['low_ms']:.3g} to {promise['high_ms']:.3g}" if promise else ""
-            cells = (
-                row["name"],
-                f"{row['tpot_ms']['value']:.3g}",
-                said + ("" if row["kept"] in (True, None) else ", missed"),
-                f"{speedup['value']:.3g}" if speedup else "",
-                share(row["bandwidth_share"]),
-                str(row["launches_per_step"]),
-                f"{row['allocations_per_step']:.0f}",
-                "" if row["prepare_s"] is None else f"{row['prepare_s']:.1f} s",
-                f"{row['call_ms']['value']:.0f} ms",
-            )
-            lines.append("| " + " | ".join(cells) + " |")
-    if "rows" in parts.get("scaling", {}):
-        rows = parts["scaling"]["rows"]
-        positions = sorted({row["positions"] for row in rows})
-        lines += [
-            "",
-            "FastDecoder's step of Qwen3-4B in ms, and its share of copy bandwidth over weights and cache:",
-            "",
-        ]
-        lines += [
-            "| rows | " + " | ".join(f"{p} positions" for p in positions) + " |",
-            "|---|" + "---|" * len(positions),
-        ]
-        for batch in sorted({row["batch"] for row in rows}):
-            mine = {row["positions"]: row for row in rows if row["batch"] == batch}
-            cells = (f"{mine[p]['step_ms']:.2f} ({mine[p]['share']:.0%})" for p in positions)
-            lines.append(f"| {batch} | " + " | ".join(cells) + " |")
-    if "rows" in parts.get("logits", {}):
-        ways = ("eager again", "static", "plain step", "kernels")
-        lines += ["", "Relative distance of one step's bfloat16 logits from eager decoding's:", ""]
-        lines += ["| model | " + " | ".join(ways) + " |", "|---|" + "---|" * len(ways)]
-        for row in parts["logits"]["rows"]:
-            lines.append(
-                f"| {row['model'].removeprefix('preset:')} | " + " | ".join(f"{row[w]:.3f}" for w in ways) + " |"
-            )
-    return "\n".join(lines) + "\n"
 
 
 def environment() -> str:

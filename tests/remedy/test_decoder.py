@@ -198,6 +198,8 @@ def test_a_prompt_longer_than_the_smallest_bucket():
     own = model.generate(**inputs, max_new_tokens=NEW, do_sample=False)
     with FastDecoder(model) as decoder:
         assert torch.equal(decoder.generate(**inputs, max_new_tokens=NEW, do_sample=False), own)
+        for length, capacity in ((1024, 1024), (1025, 1536), (1537, 2048), (2049, 3072), (4000, 4096)):
+            assert decoder.session(1, length, Sampling()).state.capacity == capacity
 
 
 def test_suppressed_tokens_never_come():

@@ -67,14 +67,22 @@ def test_a_family_without_a_fast_step_keeps_its_other_remedies():
     assert report.floor_ms is None
 
 
-def test_a_remedy_that_raises_is_a_row_with_its_reason(monkeypatch):
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (RuntimeError("no room\nfor it"), "RuntimeError: no room"),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB"), "out of memory"),
+        (LaptimeError("the step could not be captured"), "the step could not be captured"),
+    ],
+)
+def test_a_remedy_that_raises_is_a_row_with_its_reason(monkeypatch, error, reason):
     def broken(layers, capacity):
-        raise RuntimeError("no room\nfor it")
+        raise error
 
     monkeypatch.setattr(remedies, "roomy_cache", broken)
     _, report = proven("llama", only=("buffers", "fast"))
     rows = {row.name: row for row in report.rows}
-    assert rows["buffers"].failed == "RuntimeError: no room"
+    assert rows["buffers"].failed == reason
     assert rows["fast"].failed is None
 
 

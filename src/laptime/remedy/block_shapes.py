@@ -1,48 +1,89 @@
-"""Block shapes of the kernels: what was fastest on an H200 for Qwen3-4B's matrices, by the matrix's role."""
+"""Block shapes of the kernels, by the matrix's role: what was fastest for Qwen3-4B.
+
+Of one row on an H200; of several rows at 8 and 32 rows together on an H100, where each beat cuBLAS
+(`benchmarks/remedy.py shapes`). Asking lines into L2 made no step faster there: it is left out until a card wants it.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import NamedTuple
 
 
 class Shape(NamedTuple):
-    """rows: of the weight a program takes. width: elements of a row at once. ahead: tiles read before the wait."""
+    """rows: of the weight a program takes. width: elements of a row at once. ahead: tiles read before the wait.
+
+    lines: cache lines of each row, behind those tiles, that are asked into L2 before the wait.
+    """
 
     rows: int
     width: int
     ahead: int
     warps: int
+    lines: int = 0
 
 
-ROW = {
-    "qkv": Shape(2, 512, 5, 2),
-    "o": Shape(1, 512, 2, 1),
-    "swiglu": Shape(2, 1024, 3, 4),
-    "down": Shape(4, 512, 2, 2),
-    "head": Shape(16, 512, 5, 4),
-    "route": Shape(8, 1024, 0, 4),
-    "expert_swiglu": Shape(4, 1024, 0, 4),
-    "expert_down": Shape(2, 512, 0, 2),
-}
-"""One row of activations: matrix times vector. Small programs, many of them."""
+class RowsShape(NamedTuple):
+    """rows: of the weight a program takes. width: elements of a row at once. stages: depth of the pipeline.
 
-EXPERTS = {
-    "swiglu": Shape(32, 128, 3, 4),
-    "down": Shape(32, 128, 3, 4),
-}
-"""Experts of 2 to 32 rows: `ahead` is the depth of the pipeline."""
-EXPERTS_EACH = 8
-"""Experts whose results one program of the way down adds up."""
+    parts: into how many the columns are divided. lines: as in Shape, from the program's first column on.
+    """
 
-TILE = 128
-"""Cache positions that a split of attention reads at once, for heads up to 128 wide."""
-PROGRAMS = 256
-"""Programs of the attention kernel that are enough: about two for each of an H200's 132 processors."""
+    rows: int
+    width: int
+    stages: int
+    warps: int
+    parts: int = 1
+    lines: int = 0
 
 
-def splits(capacity: int, tile: int, batch: int, kv_heads: int) -> int:
-    """Into how many parts attention over the cache is divided: a power of two."""
-    s = 1
-    while s * batch * kv_heads < PROGRAMS and s * tile < capacity:
-        s *= 2
-    return s
+@dataclass(frozen=True)
+class Shapes:
+    """All that a step's kernels are launched with.
+
+    row: one row of activations; small programs, many of them. rows: 2 to 32 rows; a role that is not in it goes to
+    cuBLAS. experts: of 2 to 32 rows, `ahead` is the depth of the pipeline; experts_each: whose results one program of
+    the way down adds up. tile: cache positions that a split of attention reads at once, for heads up to 128 wide;
+    programs: of the attention kernel that are enough (about two for each of an H200's 132 processors).
+    """
+
+    row: Mapping[str, Shape]
+    rows: Mapping[str, RowsShape]
+    experts: Mapping[str, Shape]
+    experts_each: int = 8
+    tile: int = 128
+    programs: int = 256
+
+    def tile_of(self, head_dim: int) -> int:
+        """Cache positions read at once for heads so wide."""
+        return self.tile if head_dim <= 128 else self.tile // 2
+
+    def splits(self, capacity: int, tile: int, batch: int, kv_heads: int) -> int:
+        """Into how many parts attention over the cache is divided: a power of two, each with a tile of the cache."""
+        s = 1
+        while s * batch * kv_heads < self.programs and 2 * s * tile <= capacity:
+            s *= 2
+        return s
+
+
+SHAPES = Shapes(
+    row={
+        "qkv": Shape(2, 512, 5, 2),
+        "o": Shape(1, 512, 2, 1),
+        "swiglu": Shape(2, 1024, 3, 4),
+        "down": Shape(4, 512, 2, 2),
+        "head": Shape(16, 512, 5, 4),
+        "route": Shape(8, 1024, 0, 4),
+        "expert_swiglu": Shape(4, 1024, 0, 4),
+        "expert_down": Shape(2, 512, 0, 2),
+    },
+    rows={
+        "qkv": RowsShape(32, 128, 4, 4),
+        "o": RowsShape(64, 128, 4, 4, parts=8),
+        "swiglu": RowsShape(32, 128, 4, 4),
+        "down": RowsShape(64, 128, 4, 4, parts=8),
+        "head": RowsShape(64, 128, 4, 4),
+    },
+    experts={"swiglu": Shape(32, 128, 3, 4), "down": Shape(32, 128, 3, 4)},
+)

@@ -25,6 +25,7 @@ from laptime.remedy.settings import Settings, read_settings
 from laptime.remedy.state import DecodeState, new_state
 
 SMALLEST_BUCKET = 1024
+"""Capacities are this, one and a half times it, twice it, three times it, ...: at most a third is room to spare."""
 LARGEST_BATCH = 32
 """Rows for which there are kernels; above, the plain step is used."""
 LOOK_EVERY = 4
@@ -150,9 +151,7 @@ class FastDecoder:
                 f"{length} positions don't fit the model's sliding window of {plan.window}, beyond which the fast step "
                 "would attend to more than the model does; use model.generate()"
             )
-        capacity = SMALLEST_BUCKET
-        while capacity < length:
-            capacity *= 2
+        capacity = _capacity(length)
         drawn = Sampling(sampling.draw, sampling.temperature, sampling.top_k, sampling.top_p)
         key = (batch, capacity, drawn, plan.top_k)
         found = self._sessions.get(key)
@@ -181,6 +180,14 @@ class FastDecoder:
             captured = capture(step, noise)
             self.capture_seconds += captured.seconds
         return Session(state, step, getattr(step, "begin", _nothing), captured, noise, kernels)
+
+
+def _capacity(length: int) -> int:
+    """The smallest bucket with room for so many positions."""
+    capacity = SMALLEST_BUCKET
+    while capacity < length:
+        capacity = capacity * 3 // 2 if capacity & (capacity - 1) == 0 else capacity * 4 // 3
+    return capacity
 
 
 def _nothing() -> None:
