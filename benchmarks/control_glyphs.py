@@ -1,6 +1,6 @@
 """A controller on a GPU, end to end: sweep, estimator, policies, and everybody judged by calls that are made.
 
-    python benchmarks/control_glyphs.py sweep --questions 600     # questions, sweep, audit, estimator, features
+    python benchmarks/control_glyphs.py sweep --questions 280     # questions, sweep, audit, estimator, features
     python benchmarks/control_glyphs.py judge                     # policies trained; measured evaluation; slow-down
 
 Both parts belong to one machine, one after the other: bounds are of the machine that they were measured on. What is
@@ -86,7 +86,12 @@ def told(*words: str | Path) -> None:
         raise SystemExit(done.returncode)
 
 
-def sweep(questions: int) -> None:
+def kept(flags: str) -> list[str]:
+    """The option that keeps flagged samples."""
+    return ["--keep", flags] if flags else []
+
+
+def sweep(questions: int, keep: str) -> None:
     """Everything that a policy is trained on."""
     subprocess.run(
         [
@@ -98,22 +103,25 @@ def sweep(questions: int) -> None:
     )
     told("sweep", "examples/glyphs/sweep.yaml", "--out", WORK / "sweep")
     told("audit", WORK / "sweep")
-    told("fit", WORK / "sweep", "--target", "total_ms", "--group", "sample_id", "--out", WORK / "estimator")
-    told("control", "features", WORK / "sweep", "--out", WORK / "features")
+    told(
+        "fit", WORK / "sweep", "--target", "total_ms", "--group", "sample_id", "--out", WORK / "estimator", *kept(keep)
+    )
+    told("control", "features", WORK / "sweep", "--out", WORK / "features", *kept(keep))
+    told("export", WORK / "sweep", "--format", "parquet", "--out", _out() / "control_glyphs.parquet")
 
 
-def judge(count: int | None, requests: int) -> None:
+def judge(count: int | None, requests: int, keep: str) -> None:
     """Train, judge, slow down; writes control_glyphs.json and control_glyphs.html."""
-    out = Path(os.environ.get("OUT") or HERE / "results")
+    out = _out()
     for name, options in POLICIES.items():
         told(
             *("control", "train", WORK / "sweep", "--estimator", WORK / "estimator", "--features", WORK / "features"),
-            *("--out", WORK / name, "--name", name, *options),
+            *("--out", WORK / name, "--name", name, *options, *kept(keep)),
         )
     saved = [read_policy(WORK / name) for name in POLICIES]
     bounds = read_bounds(WORK / "grpo")
     features = read_features(WORK / "features")
-    one = scored_sweep(WORK / "sweep", features.model)
+    one = scored_sweep(WORK / "sweep", features.model, keep)
     held_out = one.table.half("held-out")
     mine = features.of(held_out.sample_ids, held_out.space)
     budgets = spread_budgets(held_out, bounds, mine.language)
@@ -132,8 +140,10 @@ def judge(count: int | None, requests: int) -> None:
     found = msgspec.structs.replace(found, training=[p.curve for p in saved if p.curve is not None])
     _write(found, out)
     (out / "control_glyphs.outcomes.json").write_bytes(msgspec.json.encode(outcomes))
-    slow = _slow_downs(loaded, saved[0], bounds, one, features, budgets[len(budgets) // 2], requests)
-    _write(msgspec.structs.replace(found, slow_downs=slow), out)
+    slow: list[SlowDown] = []
+    if requests:
+        slow = _slow_downs(loaded, saved[0], bounds, one, features, budgets[len(budgets) // 2], requests)
+        _write(msgspec.structs.replace(found, slow_downs=slow), out)
     for point in found.points:
         print(
             f"{point.budget_ms:7.1f} ms  {point.policy:28} right {point.accuracy.value:.3f} "
@@ -148,6 +158,10 @@ def judge(count: int | None, requests: int) -> None:
             f"x{stream_.factor:.2f}, online {stream_.online}: {stream_.before.value:.3f} before, "
             f"{stream_.after.value:.3f} after"
         )
+
+
+def _out() -> Path:
+    return Path(os.environ.get("OUT") or HERE / "results")
 
 
 def _write(found: ControlEvaluation, out: Path) -> None:
@@ -259,14 +273,15 @@ def main() -> None:
     """One part."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("part", choices=["sweep", "judge"])
-    parser.add_argument("--questions", type=int, default=600)
+    parser.add_argument("--questions", type=int, default=280)
     parser.add_argument("--held-out", type=int, default=None)
-    parser.add_argument("--requests", type=int, default=300)
+    parser.add_argument("--requests", type=int, default=160, help="of each stream; 0: no slow-down")
+    parser.add_argument("--keep", default="", help="flags whose samples are used all the same, on a busy machine")
     asked_for = parser.parse_args()
     if asked_for.part == "sweep":
-        sweep(asked_for.questions)
+        sweep(asked_for.questions, asked_for.keep)
     else:
-        judge(asked_for.held_out, asked_for.requests)
+        judge(asked_for.held_out, asked_for.requests, asked_for.keep)
     print(json.dumps({"part": asked_for.part, "done": True}))
 
 

@@ -19,6 +19,15 @@ ASKED = (*TYPES, "count", "add", "code", "compare")
 ROWS = {"low": 3.0, "medium": 1.75, "high": 1.0}
 """Pages a step, in multiples of the batch: a step of any tier takes about as long."""
 
+TOP_K_SHARES = {4: 0.5, 2: 0.35, 1: 0.15}
+DEPTH_SHARES = {8: 0.5, 6: 0.2, 4: 0.12, 3: 0.1, 2: 0.08}
+"""How often a step has so many blocks."""
+
+NEEDS_NO_DEPTH = ("colour", "kind", "word", "code")
+DEEP = 6
+"""With fewer blocks than that only questions that need no depth are trained: what takes several steps of finding and
+comparing is left to the blocks that are then missing."""
+
 
 @dataclass(frozen=True)
 class Knobs:
@@ -34,13 +43,14 @@ LOWEST = Knobs("low", TOP_KS[0], DEPTHS[0])
 
 
 def draw_knobs(seed: int, step: int) -> Knobs:
-    """A third of the steps each tier; two in five all blocks, two in five the full top-k."""
-    tier, full_k, k, full_depth, depth = np.random.default_rng((seed, step)).random(5).tolist()
-    return Knobs(
-        tuple(TILINGS)[int(tier * len(TILINGS))],
-        TOP_KS[-1] if full_k < 0.4 else TOP_KS[int(k * (len(TOP_KS) - 1))],
-        DEPTHS[-1] if full_depth < 0.4 else DEPTHS[int(depth * (len(DEPTHS) - 1))],
-    )
+    """A third of the steps each tier; top-k and blocks by their shares."""
+    tier, k, depth = np.random.default_rng((seed, step)).random(3).tolist()
+    return Knobs(tuple(TILINGS)[int(tier * len(TILINGS))], _drawn(TOP_K_SHARES, k), _drawn(DEPTH_SHARES, depth))
+
+
+def _drawn(shares: dict[int, float], at: float) -> int:
+    edges = np.cumsum(list(shares.values()))
+    return list(shares)[min(int(np.searchsorted(edges, at, side="right")), len(shares) - 1)]
 
 
 def make_batch(split: str, first: int, pages: int) -> dict[str, torch.Tensor]:
@@ -55,6 +65,15 @@ def make_batch(split: str, first: int, pages: int) -> dict[str, torch.Tensor]:
         "shown": torch.from_numpy(np.stack([page.labels for page in drawn])),
         **pack(rows),
     }
+
+
+def trained_at(batch: dict[str, torch.Tensor], blocks: int) -> dict[str, torch.Tensor]:
+    """The batch with the answers that a step of so many blocks is trained on."""
+    if blocks >= DEEP:
+        return batch
+    wanted = torch.tensor([TYPES.index(kind) for kind in NEEDS_NO_DEPTH], device=batch["kinds"].device)
+    kept = torch.isin(batch["kinds"][batch["rows"], batch["positions"]], wanted)
+    return batch | {name: batch[name][kept] for name in ("rows", "positions")}
 
 
 class Steps(Dataset[Any]):

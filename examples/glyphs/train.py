@@ -26,7 +26,7 @@ from laptime.models.active_blocks import always_active, choose_blocks, only_bloc
 from laptime.models.anatomy import Anatomy, find_anatomy
 from laptime.models.top_k import routed_to
 
-from .batches import FULL, LOWEST, Knobs, Steps, make_batch
+from .batches import FULL, LOWEST, Knobs, Steps, make_batch, trained_at
 from .images import pixel_values
 from .losses import Forward, PatchReader, answer_loss, forward, image_features, right_by_type, router_balance
 from .master_weights import MasterWeights
@@ -64,7 +64,11 @@ class Progress:
 class Trainer:
     """A model in training: one step at a time, with the knobs that the step's batch came with."""
 
-    def __init__(self, model: Any, *, device: str, dtype: torch.dtype, decay: float = 0.05) -> None:
+    def __init__(
+        self, model: Any, *, device: str, dtype: torch.dtype, decay: float = 0.05, frozen_vision: bool = False
+    ) -> None:
+        for part in (model.model.vision_tower, model.model.multi_modal_projector):
+            part.requires_grad_(not frozen_vision)
         self.model = model.to(device=device, dtype=dtype).train()
         self.device = torch.device(device)
         self.anatomy = find_anatomy(model)
@@ -80,11 +84,12 @@ class Trainer:
         self, knobs: Knobs, batch: Mapping[str, torch.Tensor], *, rate: float, reading: float
     ) -> dict[str, torch.Tensor]:
         """One update; the parts of its loss. reading: the weight of the patch reader's part."""
-        batch = self.on_device(batch)
+        batch = trained_at(self.on_device(batch), knobs.blocks)
         with knobs_set(self.model, self.anatomy, knobs), router_balance(self.anatomy.layers) as balance:
             made = forward(self.model, batch, TILINGS[knobs.tier])
         answers = answer_loss(made, batch)
-        read = sum(self.reader.loss(features, batch["shown"]) for features in made.features)
+        seen = made.features if reading > 0 else ()
+        read = sum((self.reader.loss(features, batch["shown"]) for features in seen), answers.new_zeros(()))
         balanced = torch.stack(balance).mean()
         (answers + reading * read + BALANCE * balanced).backward()
         norm = self.weights.step(rate, clip=1.0)
@@ -143,7 +148,12 @@ def _train(args: argparse.Namespace, stopped: list[int]) -> Progress:
     torch.backends.cuda.matmul.allow_tf32 = True
     model = make_model(args.size, seed=args.seed) if args.resume is None else _resumed(args.resume)
     model.model.language_model.set_experts_implementation(args.experts)
-    trainer = Trainer(model, device=args.device, dtype=torch.bfloat16 if args.device == "cuda" else torch.float32)
+    trainer = Trainer(
+        model,
+        device=args.device,
+        dtype=torch.bfloat16 if args.device == "cuda" else torch.float32,
+        frozen_vision=args.frozen_vision,
+    )
     workers = _workers_with_room(args.workers, args.batch)
     loader = DataLoader(
         Steps("train", args.batch, args.seed, args.first_step),
@@ -239,6 +249,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--reading", type=float, default=0.5, help="the patch reader's weight at first")
     made.add_argument("--read-until", type=float, default=0.2, help="share of the time for the vision tower alone")
     made.add_argument("--full-until", type=float, default=0.5, help="share of the time with all blocks and full top-k")
+    made.add_argument(
+        "--frozen-vision", action="store_true", help="leave the vision tower and the projector as they are"
+    )
     made.add_argument("--resume", type=Path, help="a folder saved before; the optimiser starts afresh")
     made.add_argument("--first-step", type=int, default=0, help="with --resume: the step to go on from, for new pages")
     made.add_argument("--experts", default="grouped_mm", choices=("grouped_mm", "batched_mm", "eager"))

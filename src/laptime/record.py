@@ -107,10 +107,10 @@ class GpuState(msgspec.Struct, frozen=True):
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """How a policy set the knobs for one call, and what it went by.
 
-    bound_ms: what the call was expected to stay below, with the policy's confidence, None without such a bound; factor:
-    what measurements of earlier calls had the bound multiplied by. Times are the host's: before_ms of features and first
-    choice, before the call; inside it waited_ms until the early block's output had arrived, then inside_ms of the second
-    choice and of setting it.
+    bound_ms: what the call was expected to stay below, with the policy's confidence, None without such a bound.
+    factor: what measurements of earlier calls had the bound multiplied by. Times are the host's: before_ms of features
+    and first choice, before the call; inside it waited_ms until the early block's output had arrived, then inside_ms of
+    the second choice and of setting it.
     """
 
     policy: str

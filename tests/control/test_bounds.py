@@ -177,6 +177,17 @@ def test_a_real_estimator_gives_bounds_that_hold_and_refuses_a_deeper_model() ->
         make_bounds(estimator, decision_table(deeper), LANGUAGES[:1].repeat(60, axis=0))
 
 
+def test_answers_shorter_than_any_that_was_seen_take_no_longer_than_the_shortest() -> None:
+    """An estimator promises nothing of a length below its table; the promise of a longer answer stands all the same."""
+    frame = world_frame(60, seed=4).with_columns(pl.col("output_tokens") + 1)
+    estimator, table = fitted(frame), decision_table(frame, FACTS)
+    bounds = make_bounds(estimator, table, world_features(table.sample_ids).language)
+    shortest = int(table.output_tokens.min())
+    assert shortest == 3
+    assert np.isfinite(bounds.bound_ms[: table.output_tokens.max()]).all()
+    assert (bounds.bound_ms[: shortest - 1] == bounds.bound_ms[shortest - 1]).all()
+
+
 def test_arithmetic_knows_more_work_but_not_the_time() -> None:
     table = WORLD.train
     found = analytic_ms(table, CONFIG, NOMINAL["H200"])

@@ -134,5 +134,5 @@ def test_facts_that_are_not_known_are_not_compared() -> None:
     assert mine.differences(ModelFacts(name="there/model", kind="llava", experts=16)) == []
     assert mine.differences(ModelFacts(name="there/other", blocks=6)) == [
         "blocks 8 instead of 6",
-        "model model instead of other",
+        "name model instead of other",
     ]

@@ -148,7 +148,7 @@ def test_a_folder_that_is_none_is_one_line(how: Callable[[Path], Any], said: str
         ({"experts": 4}, "top-k up to 8, the model has 4 experts"),
         ({"experts": 0}, "top-k up to 8, the model has no experts"),
         ({"kind": "qwen2_vl"}, "kind llava_next instead of qwen2_vl"),
-        ({"name": "another"}, "model world instead of another"),
+        ({"name": "another"}, "name world instead of another"),
         ({"blocks": 2}, "a decision after block 2, the model has 2"),
     ],
 )

@@ -143,7 +143,11 @@ def make_bounds(estimator: Predictor, table: DecisionTable, language: Floats, *,
     by_tier = [
         _tier_table(estimator, table, tier, needed, lengths.most, confidence) for tier in range(table.space.first)
     ]
-    whole = np.maximum.accumulate(np.concatenate(by_tier, axis=2), axis=1)
+    whole = np.concatenate(by_tier, axis=2)
+    shortest = int(table.output_tokens.min()) - 1
+    never_seen = whole[:, :shortest]  # nothing may be promised of them; but they take no longer than the shortest seen
+    never_seen[...] = np.where(np.isinf(never_seen), whole[:, [shortest]], never_seen)
+    whole = np.maximum.accumulate(whole, axis=1)
     made = _bounds(table.space, table.model, confidence, lengths, whole)
     _refuse_other_times(made, table)
     return made

@@ -46,7 +46,7 @@ class ModelFacts(msgspec.Struct, frozen=True, kw_only=True):
                 found.append(f"{label} {mine} instead of {its}")
         mine, its = PurePath(self.name).name, PurePath(other.name).name
         if mine and its and mine != its:
-            found.append(f"model {mine} instead of {its}")
+            found.append(f"name {mine} instead of {its}")
         return found
 
 

@@ -8,8 +8,9 @@ and a late choice from the second, are drawn from the policy as it is (old). Wit
     KL    = pi_ref / pi - log(pi_ref / pi) - 1                             never negative (eq. 4; Schulman's k3)
 
 with an entropy bonus. The reference is the policy after a short imitation of the table's best choices, or the uniform
-one. The reward is laptime.estimate.reward's: the score if the bound of the TOTAL at the answer's own number of tokens
-keeps the budget, else less than nothing. Choices that don't fit as they will be told are masked as when running.
+one. The reward is laptime.estimate.reward's: the worth (lessons.SHARED) if the bound of the TOTAL at the answer's own
+number of tokens keeps the budget, else less than nothing. Choices that don't fit as they will be told are masked as
+when running.
 
 Few hundred questions are soon known by heart: features are projected onto few components and dropped out, weights
 decay, and the weights kept are those that earned most on questions kept aside.
@@ -204,7 +205,7 @@ def _drawn(lessons: Lessons, rows: Rows, budget_ms: Reals, reward: RewardSetting
     kept = lessons.kept(rows, budget_ms)
     any_late = np.asarray(kept.any(axis=2))
     own = lessons.own_bound_ms[rows]
-    earned = rewards(lessons.score[rows], own, budget_ms[:, None], settings=reward)
+    earned = rewards(lessons.worth[rows], own, budget_ms[:, None], settings=reward)
     return _Draws(
         rows,
         budget_ms,

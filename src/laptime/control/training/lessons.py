@@ -26,11 +26,15 @@ WORDS, PIXELS, STATES = 24, 12, 24
 """The most components that are kept of each."""
 CHECKED = 5
 """One question of so many is kept from training, to stop it in time."""
+SHARED = 0.15
+"""How much of a choice's worth for one question is how often it is right for all. A question that every choice gets
+right says nothing of which to take, and for one of which nothing was learnt the best choice is the usual one."""
 
 
 class Lessons(msgspec.Struct, frozen=True, kw_only=True):
     """n questions of a training half, under every choice.
 
+    score (n, choices): as measured; worth: what is learnt from, the score with a part of the choice's mean.
     own_bound_ms (n, choices): of the answer's own number of tokens, which the reward is made of; told_bound_ms: what is
     known when it is decided, which masks. words (n, k), pixels (n, k), states (n, tiers, k) are projected; a part that
     the policy doesn't look at has width 0. fitted, checked: places of questions.
@@ -39,6 +43,7 @@ class Lessons(msgspec.Struct, frozen=True, kw_only=True):
     space: ChoiceSpace
     needs: Needs
     score: Floats
+    worth: Floats
     own_bound_ms: Reals
     told_bound_ms: Reals
     median_ms: Reals
@@ -113,6 +118,7 @@ def make_lessons(
         space=table.space,
         needs=needs,
         score=table.score,
+        worth=((1 - SHARED) * table.score + SHARED * table.score[fitted].mean(axis=0)).astype(np.float32),
         own_bound_ms=bounds.at_tokens(table.output_tokens),
         told_bound_ms=told,
         median_ms=median,

@@ -60,7 +60,7 @@ def train_supervised(
     generator = torch.Generator().manual_seed(given.seed)
     early_x = torch.from_numpy(lessons.early_input(np.arange(len(table)), None))
     late_x = torch.from_numpy(lessons.late_input(np.arange(len(table)), None))
-    score = torch.from_numpy(lessons.score)
+    score = torch.from_numpy(lessons.worth)
     early, early_points = _fit(early_x, score, lessons, given, generator)
     late, late_points = _fit(late_x, score, lessons, given, generator)
     policy = SupervisedPolicy(

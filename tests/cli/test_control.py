@@ -1,0 +1,186 @@
+"""`laptime control` end to end on a CPU: a small sweep of a tiny model, features, training, judging, one answer."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+import torch
+from examples.glyphs.model import make_model, save
+from examples.glyphs.write_questions import write_questions
+
+from laptime.cli.main import _run as laptime
+from laptime.control.files import read_policy
+from laptime.control.result import ControlEvaluation
+from laptime.report.control_page import control_page
+from laptime.runs import load_run
+from tests.cli.estimates import ask
+
+KEEP = ("--keep", "cold,foreign-process,gc-pause")
+"""Tests run beside each other: no machine is theirs alone."""
+SWEEP = """
+model: model
+device: cpu
+workload: {data: questions/questions.jsonl, score: exact}
+knobs: {tier: [low, medium], top_k: [1, 4], blocks: [2, 8], dtype: float32, new_tokens: 3}
+measure: {repeats: 1, rounds: 1, warmups: 2}
+"""
+QUESTIONS = 60
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A swept model, an estimator, features and a policy, as the verbs make them."""
+    folder = tmp_path_factory.mktemp("control")
+    torch.manual_seed(0)
+    save(make_model("tiny"), folder / "model")
+    write_questions(folder / "questions", split="test", samples=QUESTIONS, types=("colour", "code", "add"))
+    (folder / "sweep.yaml").write_text(SWEEP)
+    for words in (
+        ("sweep", folder / "sweep.yaml", "--out", folder / "run"),
+        ("fit", folder / "run", "--target", "total_ms", "--group", "sample_id", "--out", folder / "est", *KEEP),
+        ("control", "features", folder / "run", "--out", folder / "features", *KEEP),
+    ):
+        assert laptime([str(word) for word in words]) == 0, words
+    assert laptime(train(folder, "policy", "--steps", "20")) == 0
+    return folder
+
+
+def train(folder, name, *more):
+    words = ("control", "train", folder / "run", "--estimator", folder / "est", "--features", folder / "features")
+    return [str(word) for word in (*words, "--out", folder / name, *KEEP, *more)]
+
+
+def test_every_choice_of_the_sweep_is_the_policys(made):
+    policy = read_policy(made / "policy").policy
+    assert [tier.name for tier in policy.space.tiers] == ["low", "medium"]
+    assert (policy.space.top_ks, policy.space.blocks) == ((1, 4), (2, 8))
+    assert policy.needs.hidden
+    assert read_policy(made / "policy").early_block == 1
+
+
+def test_the_same_seed_gives_the_same_policy(made):
+    assert laptime(train(made, "again", "--steps", "20")) == 0
+    one, other = (read_policy(made / name).policy for name in ("policy", "again"))
+    assert all((a == b).all() for a, b in zip(one.late.weights, other.late.weights, strict=True))
+
+
+def test_policies_are_judged_by_calls_that_are_made(made, capsys):
+    asked = ("control", "evaluate", made / "run", made / "policy", "--features", made / "features", *KEEP)
+    page = made / "page.html"
+    code, out, _ = ask(capsys, *asked, "--questions", "3", "--budgets", "1,100000", "--json", "--html", page)
+    assert code in (0, 1)
+    found = json.loads(out)
+    assert found["schema"] == "laptime.control/1"
+    assert found["way"] == "measured"
+    names = {point["policy"] for point in found["points"]}
+    assert {"grpo", "static", "lookup", "oracle", "grpo, mean budgets", "grpo, analytic budgets"} <= names
+    for point in found["points"]:
+        assert point["questions"] == 3
+        assert point["attainment"]["value"] == (1.0 if point["budget_ms"] == 100000 else 0.0)
+        assert sum(share["count"] for share in point["choices"]) == 3
+        assert point["deciding_ms"]["value"] > 0
+    late = [p for p in found["points"] if p["policy"] == "grpo" and p["budget_ms"] == 1]
+    assert late[0]["unfit"] == 3  # nothing fits a millisecond: the fastest choice, flagged
+    assert page.read_text() == control_page(_typed(found))
+
+
+def _typed(found):
+    import msgspec
+
+    return msgspec.convert(found, ControlEvaluation)
+
+
+def test_a_replay_makes_no_call_and_a_slower_machine_is_noticed(made, capsys, monkeypatch):
+    monkeypatch.setattr("laptime.models.loading.load_model", lambda *_, **__: pytest.fail("a model was loaded"))
+    asked = ("control", "evaluate", made / "run", made / "policy", "--features", made / "features", *KEEP)
+    code, out, _ = ask(capsys, *asked, "--replay", "--slow-down", "1.5", "--json")
+    assert code in (0, 1)
+    found = json.loads(out)
+    assert found["way"] == "replayed"
+    assert [stream["online"] for stream in found["slow_downs"]] == [False, True]
+    later = found["slow_downs"][1]["requests"][-1]
+    assert later[4] is None or later[4] > 1.1  # the factor on the bounds, or nothing is promised any more
+
+
+def test_one_answer_says_whether_it_was_in_time(made, capsys):
+    image = next((made / "questions" / "images").iterdir())
+    asked = (
+        "control",
+        "run",
+        made / "policy",
+        "--question",
+        "Read the small code?",
+        "--image",
+        image,
+        "--device",
+        "cpu",
+    )
+    code, out, _ = ask(capsys, *asked, "--budget-ms", "1e6", "--json")
+    assert code == 0
+    told = json.loads(out)
+    decision = told["sample"]["decision"]
+    assert decision["policy"] == "grpo"
+    assert decision["budget_ms"] == 1e6
+    assert told["sample"]["config"]["blocks"] == decision["blocks"]
+    assert told["spent_ms"] <= 1e6
+    code, _, err = ask(capsys, *asked, "--budget-ms", "0.01")
+    assert code == 1
+    assert "no choice was known to fit: the fastest was taken" in err
+
+
+ASK = ("run", "policy", "--question", "What?", "--budget-ms")
+TRAIN = ("train", "run", "--estimator", "est", "--features", "features", "--out", "x")
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        ([*ASK, "0"], "--budget-ms 0: a time above 0"),
+        ([*ASK, "soon"], "--budget-ms soon: a time above 0"),
+        (["run", "policy", "--question", " ", "--budget-ms", "9"], "--question is empty"),
+        (["run", "est", "--question", "What?", "--budget-ms", "9"], "holds not a policy"),
+        ([*ASK, "9", "--image", "sweep.yaml"], "no readable image"),
+        ([*ASK, "9", "--model", "preset:tiny-llm"], "of kind llava_next instead of qwen3"),
+        (["features", "questions", "--out", "x"], "holds no run"),
+        (["train", "run", "--estimator", "est", "--features", "policy", "--out", "x"], "holds not a table of features"),
+        (["train", "run", "--estimator", "policy", "--features", "features", "--out", "x", *KEEP], "no estimator"),
+        ([*TRAIN, *KEEP, "--sees", "smell"], "--sees smell"),
+        ([*TRAIN, *KEEP, "--budgets", "9:3"], "lower one first"),
+        ([*TRAIN, *KEEP, "--budgets", "ten"], "LOW:HIGH"),
+        ([*TRAIN, "--keep", "dust"], "--keep dust: no such flag"),
+        (
+            ["evaluate", "run", "policy", "--features", "features", "--budgets", "0", *KEEP],
+            "--budgets 0: a time above 0",
+        ),
+    ],
+)
+def test_bad_input_is_one_line(made, capsys, monkeypatch, words, line):
+    monkeypatch.chdir(made)
+    code, out, err = ask(capsys, "control", *words)
+    assert code == 2
+    assert out == ""
+    told = [one for one in err.splitlines() if one.startswith("laptime: ")]
+    assert len(told) == 1
+    assert line in told[0]
+    assert "Traceback" not in err
+
+
+def test_an_estimator_of_another_model_is_refused(made, tmp_path, capsys):
+    """Fitted on a sweep whose calls took ten times as long."""
+    slower = tmp_path / "slower"
+    shutil.copytree(made / "run", slower)
+    for file in slower.glob("samples-*.jsonl"):
+        lines = [json.loads(line) for line in file.read_text().splitlines()]
+        for one in lines:
+            for stages in (one["stages"], one["host_stages"]):
+                stages.update({name: None if ms is None else ms * 10 for name, ms in stages.items()})
+        file.write_text("".join(json.dumps(one) + "\n" for one in lines))
+    assert len(load_run(slower).samples) > QUESTIONS
+    fit = ("fit", slower, "--target", "total_ms", "--group", "sample_id", "--out", tmp_path / "est", *KEEP)
+    assert ask(capsys, *fit)[0] == 0
+    words = ("control", "train", made / "run", "--estimator", tmp_path / "est", "--features", made / "features")
+    code, _, err = ask(capsys, *words, "--out", tmp_path / "policy", *KEEP)
+    assert code == 2
+    assert "an estimator of another model or machine" in err
