@@ -34,16 +34,14 @@ def run(
     require_torch()
     from laptime.cli.columns import milliseconds
     from laptime.control.adaptive_model import AdaptiveModel
-    from laptime.control.bounds import read_bounds
-    from laptime.control.files import check_model, read_policy
-    from laptime.control.loaded_facts import facts_of
+    from laptime.control.files import read_policy
     from laptime.control.question import Question
     from laptime.models.loading import load_model
     from laptime.runs import readable_json
     from laptime.workload.datasets import open_image
 
     budget = milliseconds("--budget-ms", budget_ms)
-    saved, bounds = read_policy(policy), read_bounds(policy)
+    saved = read_policy(policy)
     name = model or saved.model.name
     if not name:
         raise LaptimeError(f"{policy}: doesn't say which model it was trained for; name it with --model")
@@ -51,8 +49,7 @@ def run(
         raise LaptimeError("--question is empty; ask something")
     asked = Question(question, None if image is None else open_image(image, "--image"))
     loaded = load_model(name, dtype=dtype, device=device, trust_remote_code=trust_remote_code)
-    check_model(saved, facts_of(loaded))
-    adaptive = AdaptiveModel(loaded, saved.policy, bounds, early_block=max(1, saved.early_block))
+    adaptive = AdaptiveModel.load(loaded, policy)
     adaptive.run_every_choice(asked)
     for _ in range(repeats):
         answer = adaptive.generate(asked, budget_ms=budget, max_new_tokens=new_tokens)

@@ -1,6 +1,6 @@
 """AdaptiveModel: each answer with the knobs that a policy chooses for it, so that it is in time.
 
-    adaptive = AdaptiveModel(load_model("examples/glyphs/model"), policy, bounds)
+    adaptive = AdaptiveModel.load("examples/glyphs/model", "policy")
     answer = adaptive.generate(Question("read the code", image), budget_ms=40)
     print(answer.text, answer.sample.decision)
 
@@ -14,6 +14,7 @@ import contextlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from time import perf_counter_ns
 from typing import Any
 
@@ -22,9 +23,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from laptime.control.bounds import Bounds
+from laptime.control.bounds import Bounds, read_bounds
 from laptime.control.choices import Choice, ChoiceSpace
 from laptime.control.features import language_features, pixel_features
+from laptime.control.files import check_model, read_policy
 from laptime.control.hidden import hidden_features
 from laptime.control.loaded_facts import facts_of
 from laptime.control.policies.policy import Policy
@@ -35,7 +37,7 @@ from laptime.estimate import online as streams
 from laptime.measure.generation import generation_arguments
 from laptime.measure.stage_timer import StageTimer
 from laptime.models.knob_switch import KnobSwitch, LateKnobs
-from laptime.models.loading import Loaded
+from laptime.models.loading import Loaded, load_model
 from laptime.record import Decision, Sample, Scalar, config_id
 from laptime.workload.answer_text import answer_text
 from laptime.workload.example import Example
@@ -98,6 +100,17 @@ class AdaptiveModel:
         self._made: dict[tuple[int, int] | None, Inputs] = {}
         self._calls = 0
         self._factors = self._correction()
+
+    @classmethod
+    def load(cls, model: Loaded | str, policy: str | Path, *, online: streams.Online | None = None) -> AdaptiveModel:
+        """A model, or its name as load_model takes it, with what `laptime control train` wrote.
+
+        Raises LaptimeError for a folder that is damaged or foreign, and for a policy of another model or other knobs.
+        """
+        saved = read_policy(policy)
+        loaded = load_model(model) if isinstance(model, str) else model
+        check_model(saved, facts_of(loaded))
+        return cls(loaded, saved.policy, read_bounds(policy), online=online, early_block=max(1, saved.early_block))
 
     def generate(
         self,
