@@ -2,17 +2,18 @@
 
     python benchmarks/control_glyphs.py sweep --questions 280     # questions, sweep, audit, estimator, features
     python benchmarks/control_glyphs.py judge                     # policies trained; measured evaluation; slow-down
+    python benchmarks/control_docs.py                             # the figures into docs/control.md
 
 Both parts belong to one machine, one after the other: bounds are of the machine that they were measured on. What is
-kept between them lies in runs/control-glyphs. The slow-down is real: another process computes on the same GPU, as
-often as makes calls about 1.5 times slower, from the middle of the stream on.
+kept between them lies in runs/control-glyphs. On a CPU: --config examples/glyphs/demo.yaml --name control_glyphs-cpu.
+The slow-down is real: another process computes on the same device, as often as makes calls about 1.5 times slower, from
+the middle of the stream on.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import time
@@ -23,6 +24,7 @@ from statistics import median
 
 import msgspec
 import numpy as np
+import yaml
 
 from laptime.cli.control_sweep import ScoredSweep, questions_of, score_kind, scored_sweep
 from laptime.control.adaptive_model import AdaptiveModel
@@ -37,7 +39,7 @@ from laptime.control.result import ControlEvaluation, SlowDown
 from laptime.control.slow_stream import online_baseline, slow_down
 from laptime.estimate import online as streams
 from laptime.models.loading import Loaded, load_model
-from laptime.runs import readable_json
+from recorded import record
 
 HERE = Path(__file__).parent
 REPO = HERE.parent
@@ -50,24 +52,25 @@ POLICIES = {
 }
 SLOWER = 1.5
 BURNER = """
-import sys, time, torch
-a = torch.randn(2048, 2048, device="cuda", dtype=torch.bfloat16)
-torch.cuda.synchronize()
+import sys, threading, time, torch
+on_gpu = torch.cuda.is_available()
+side = 2048 if on_gpu else 512
+a = torch.randn(side, side, device="cuda" if on_gpu else "cpu")
 print("ready", flush=True)
-pause = None
-import threading
+pause = -1.0
 def listen():
     global pause
     for line in sys.stdin:
         pause = float(line)
 threading.Thread(target=listen, daemon=True).start()
 while True:
-    if pause is None or pause < 0:
+    if pause < 0:
         time.sleep(0.01)
         continue
     for _ in range(4):
         a @ a
-    torch.cuda.synchronize()
+    if on_gpu:
+        torch.cuda.synchronize()
     time.sleep(pause)
 """
 
@@ -91,28 +94,21 @@ def kept(flags: str) -> list[str]:
     return ["--keep", flags] if flags else []
 
 
-def sweep(questions: int, keep: str) -> None:
+def sweep(config: Path, questions: int, keep: str) -> None:
     """Everything that a policy is trained on."""
-    subprocess.run(
-        [
-            *(sys.executable, "-m", "examples.glyphs.write_questions", "--samples", str(questions)),
-            *("--out", str(REPO / "runs" / "glyphs-questions")),
-        ],
-        cwd=REPO,
-        check=True,
-    )
-    told("sweep", "examples/glyphs/sweep.yaml", "--out", WORK / "sweep")
+    data = config.parent / yaml.safe_load(config.read_text(encoding="utf-8"))["workload"]["data"]
+    words = ("-m", "examples.glyphs.write_questions", "--samples", str(questions), "--out", str(data.parent.resolve()))
+    subprocess.run([sys.executable, *words], cwd=REPO, check=True)
+    told("sweep", config, "--out", WORK / "sweep")
     told("audit", WORK / "sweep")
     told(
         "fit", WORK / "sweep", "--target", "total_ms", "--group", "sample_id", "--out", WORK / "estimator", *kept(keep)
     )
     told("control", "features", WORK / "sweep", "--out", WORK / "features", *kept(keep))
-    told("export", WORK / "sweep", "--format", "parquet", "--out", _out() / "control_glyphs.parquet")
 
 
-def judge(count: int | None, requests: int, keep: str) -> None:
-    """Train, judge, slow down; writes control_glyphs.json and control_glyphs.html."""
-    out = _out()
+def judge(count: int | None, requests: int, keep: str, result_name: str) -> None:
+    """Train, judge, slow down; writes the result and its page."""
     for name, options in POLICIES.items():
         told(
             *("control", "train", WORK / "sweep", "--estimator", WORK / "estimator", "--features", WORK / "features"),
@@ -126,7 +122,7 @@ def judge(count: int | None, requests: int, keep: str) -> None:
     mine = features.of(held_out.sample_ids, held_out.space)
     budgets = spread_budgets(held_out, bounds, mine.language)
     examples = questions_of(one, held_out.sample_ids[:count])
-    loaded = load_model(one.campaign.model)
+    loaded = load_model("examples/glyphs/model", dtype=one.campaign.knobs.dtype[0])
     said = [time.monotonic()]
 
     def show(done: int, of: int) -> None:
@@ -134,16 +130,15 @@ def judge(count: int | None, requests: int, keep: str) -> None:
             said[0] = time.monotonic()
             print(f"  {done}/{of} questions", flush=True)
 
-    found, outcomes = measured_evaluation(
+    found, _ = measured_evaluation(
         loaded, saved, bounds, one.table, features, examples, budgets, kind=score_kind(one), progress=show
     )
     found = msgspec.structs.replace(found, training=[p.curve for p in saved if p.curve is not None])
-    _write(found, out)
-    (out / "control_glyphs.outcomes.json").write_bytes(msgspec.json.encode(outcomes))
+    _write(found, result_name)
     slow: list[SlowDown] = []
     if requests:
         slow = _slow_downs(loaded, saved[0], bounds, one, features, budgets[len(budgets) // 2], requests)
-        _write(msgspec.structs.replace(found, slow_downs=slow), out)
+        _write(msgspec.structs.replace(found, slow_downs=slow), result_name)
     for point in found.points:
         print(
             f"{point.budget_ms:7.1f} ms  {point.policy:28} right {point.accuracy.value:.3f} "
@@ -160,16 +155,11 @@ def judge(count: int | None, requests: int, keep: str) -> None:
         )
 
 
-def _out() -> Path:
-    return Path(os.environ.get("OUT") or HERE / "results")
-
-
-def _write(found: ControlEvaluation, out: Path) -> None:
+def _write(found: ControlEvaluation, name: str) -> None:
     from laptime.report.control_page import control_page
 
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "control_glyphs.json").write_bytes(readable_json(found))
-    (out / "control_glyphs.html").write_text(control_page(found), encoding="utf-8")
+    target = record(name, found, found.environment)
+    target.with_suffix(".html").write_text(control_page(found), encoding="utf-8")
 
 
 def _slow_downs(
@@ -181,7 +171,7 @@ def _slow_downs(
     budget_ms: float,
     requests: int,
 ) -> list[SlowDown]:
-    """The same requests with and without online correction, the GPU shared from the middle on.
+    """The same requests with and without online correction, the device shared from the middle on.
 
     The budget leaves room for the slower half: where nothing fits any more, no correction can help.
     """
@@ -214,7 +204,7 @@ def _slow_downs(
                     at=requests // 2,
                     settling=40,
                     factor=factor,
-                    how="another process computing on the same GPU",
+                    how="another process computing on the same device",
                     online=online,
                 )
             )
@@ -273,15 +263,17 @@ def main() -> None:
     """One part."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("part", choices=["sweep", "judge"])
+    parser.add_argument("--config", type=Path, default=REPO / "examples" / "glyphs" / "sweep.yaml")
     parser.add_argument("--questions", type=int, default=280)
     parser.add_argument("--held-out", type=int, default=None)
     parser.add_argument("--requests", type=int, default=160, help="of each stream; 0: no slow-down")
+    parser.add_argument("--name", default="control_glyphs", help="of the result: one for each machine")
     parser.add_argument("--keep", default="", help="flags whose samples are used all the same, on a busy machine")
     asked_for = parser.parse_args()
     if asked_for.part == "sweep":
-        sweep(asked_for.questions, asked_for.keep)
+        sweep(asked_for.config, asked_for.questions, asked_for.keep)
     else:
-        judge(asked_for.held_out, asked_for.requests, asked_for.keep)
+        judge(asked_for.held_out, asked_for.requests, asked_for.keep, asked_for.name)
     print(json.dumps({"part": asked_for.part, "done": True}))
 
 

@@ -1,0 +1,114 @@
+"""Write the figures of the controller's benchmarks into docs/control.md, between its markers.
+
+python benchmarks/control_docs.py       (after control_glyphs.py, control_cost.py and control_training.py)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from into_docs import RESULTS, ROOT, result
+
+BEGIN, END = "<!-- control:begin -->\n", "<!-- control:end -->"
+SHOWN = ("grpo", "grpo-language", "supervised", "static", "lookup", "lookup, told less", "grpo, mean budgets",
+         "grpo, analytic budgets", "oracle")  # fmt: skip
+
+
+def main() -> None:
+    """Fill the marked block."""
+    file = ROOT / "docs" / "control.md"
+    before, _, rest = file.read_text(encoding="utf-8").partition(BEGIN)
+    _, _, after = rest.partition(END)
+    parts = [evaluation(name.stem) for name in sorted(RESULTS.glob("control_glyphs*.json"))]
+    parts += [cost(name.stem) for name in sorted(RESULTS.glob("control_cost*.json"))]
+    if (RESULTS / "control_training.json").exists():
+        parts.append(training())
+    file.write_text(before + BEGIN + "\n".join(parts) + END + after, encoding="utf-8")
+    print(file.relative_to(ROOT))
+
+
+def evaluation(name: str) -> str:
+    """Accuracy and attainment of every policy at every budget, differences, and the slower machine."""
+    made = result(name)
+    found = made["figures"]
+    points = {(p["policy"], p["budget_ms"]): p for p in found["points"]}
+    policies = [policy for policy in SHOWN if any(policy == one for one, _ in points)]
+    budgets = found["budgets_ms"]
+    lines = [f"`{made['command']}`: {place(made)}, {found['questions']} held-out questions, measured calls.", ""]
+    lines += ["Right, % (in time, %):", "", f"| policy | {' | '.join(f'{ms:.1f} ms' for ms in budgets)} |"]
+    lines.append("|---|" + "---|" * len(budgets))
+    lines += [f"| {one} | " + " | ".join(cell(points[one, ms]) for ms in budgets) + " |" for one in policies]
+    lines += ["", *differences(found), *slower(found), ""]
+    return "\n".join(lines) + "\n"
+
+
+def cell(point: dict[str, Any]) -> str:
+    """One policy at one budget."""
+    return f"{100 * point['accuracy']['value']:.1f} ({100 * point['attainment']['value']:.1f})"
+
+
+def differences(found: dict[str, Any]) -> Iterator[str]:
+    """GRPO against static and lookup, in points, at the same budget or at equal attainment."""
+    for than in ("static", "lookup", "lookup, told less"):
+        mine = [one for one in found["differences"] if one["policy"] == "grpo" and one["than"] == than]
+        told = [f"{one['budget_ms']:.1f} ms {gap(one['accuracy'])}" for one in mine]
+        if told:
+            yield f"- GRPO less {than}, points: {'; '.join(told)}."
+
+
+def gap(interval: dict[str, Any]) -> str:
+    """A difference of accuracies in points."""
+    low, high = interval["low"], interval["high"]
+    ends = "" if low is None else f" ({100 * low:+.1f} to {100 * high:+.1f})"
+    return f"{100 * interval['value']:+.1f}{ends}"
+
+
+def slower(found: dict[str, Any]) -> Iterator[str]:
+    """Attainment before and after the machine became slower."""
+    for one in found["slow_downs"]:
+        way = "with" if one["online"] else "without"
+        yield (
+            f"- {one['how'].capitalize()}, calls {one['factor']:.2f} times as long, {way} online correction: in time "
+            f"{100 * one['before']['value']:.1f} % before, {100 * one['after']['value']:.1f} % after the first "
+            f"{one['settling']} requests."
+        )
+
+
+def cost(name: str) -> str:
+    """What deciding takes."""
+    made = result(name)
+    figures = made["figures"]
+    deciding, more = figures["deciding_ms"], figures["more_than_set_beforehand_ms"]
+    return (
+        f"`{made['command']}`: {place(made)}. Deciding takes {deciding['value']:.3f} ms of host time a call "
+        f"({deciding['low']:.3f} to {deciding['high']:.3f}; {figures['before_ms']['value']:.3f} before the call, "
+        f"{figures['inside_ms']['value']:.3f} inside it). The whole call takes {more['value']:+.2f} ms "
+        f"({more['low']:+.2f} to {more['high']:+.2f}) more than with the same knobs set beforehand, of "
+        f"{figures['total_ms']['value']:.0f} ms.\n"
+    )
+
+
+def training() -> str:
+    """How fast policies learn."""
+    made = result("control_training")
+    rates = {name: value for name, value in made["figures"].items() if "a_minute" in name or "per_minute" in name}
+    told = ", ".join(f"{name.replace('_', ' ')} {number(value)}" for name, value in rates.items())
+    return f"`{made['command']}`: {place(made)}. {told}.\n"
+
+
+def number(value: Any) -> str:
+    """A rate, or the middle of an interval of it."""
+    middle = value["value"] if isinstance(value, dict) else value
+    return f"{middle / 1e6:.1f} million"
+
+
+def place(made: dict[str, Any]) -> str:
+    """The machine in a few words."""
+    where = made["environment"]
+    device = where["gpu"] or f"{where['cpu_count']} CPU cores ({where['cpu']})"
+    return f"{device}, torch {where['torch']}, transformers {where['transformers']}"
+
+
+if __name__ == "__main__":
+    main()
