@@ -3,9 +3,10 @@
     python benchmarks/control_cost.py --model preset:molmoe-1b --image-size 1344x1008 --pairs 30    # on a GPU
     python benchmarks/control_cost.py --model preset:tiny-vlm --pairs 30                            # on a CPU
 
-The policy's networks are random: their size is a trained policy's, and it is their time that counts. Pairs follow each
-other in a random order; the difference of totals holds everything: features, both decisions, the wait for the early
-block's output and what the device's queue lost by it.
+Only tiers and blocks are chosen: chosen late, top-k would not hold in the early block, and the calls would not do the
+same work. The policy's networks are random: their size is a trained policy's, and it is their time that counts. Pairs
+follow each other in a random order; the difference of totals holds everything: features, both decisions, the wait for
+the early block's output and what the device's queue lost by it.
 """
 
 from __future__ import annotations
@@ -103,11 +104,9 @@ def main() -> None:
     asked = parser.parse_args()
     loaded = load_model(asked.model)
     anatomy = find_anatomy(loaded.model)
-    count, experts = len(anatomy.layers), anatomy.experts
-    top_k = experts.top_k if experts is not None else 0
+    count = len(anatomy.layers)
     space = ChoiceSpace(
         tiers=tuple(Tier(name, *TIERS[name]) for name in ("low", "medium")),
-        top_ks=tuple(sorted({max(1, top_k // 2), top_k})) if top_k else (),
         blocks=(count // 2, count),
     )
     width = loaded.model.config.get_text_config().hidden_size

@@ -64,14 +64,15 @@ def listen():
         pause = float(line)
 threading.Thread(target=listen, daemon=True).start()
 while True:
-    if pause < 0:
+    now = pause
+    if now < 0:
         time.sleep(0.01)
         continue
     for _ in range(4):
         a @ a
     if on_gpu:
         torch.cuda.synchronize()
-    time.sleep(pause)
+    time.sleep(now)
 """
 
 

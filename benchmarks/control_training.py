@@ -80,7 +80,7 @@ def main() -> None:
         "choices": len(SPACE),
     }
     environment = {
-        "python": platform.python_version(), "numpy": np.__version__, "torch": torch.__version__,
+        "python": platform.python_version(), "numpy": np.__version__, "torch": str(torch.__version__),
         "torch_threads": torch.get_num_threads(), "laptime": laptime.__version__, "platform": platform.platform(),
         "processors": os.cpu_count(), "load": os.getloadavg()[0],
     }  # fmt: skip

@@ -10,24 +10,22 @@ from .questions import PHRASES, TYPES
 _FULL = {"tier": "high", "top_k": 4, "blocks": 8}
 
 
-def card(result: Mapping[str, Any], training: Mapping[str, Any], weights: int) -> str:
+def card(result: Mapping[str, Any], trainings: Mapping[str, Mapping[str, Any]], weights: int) -> str:
     """Markdown: what the model is, how it was trained, its accuracy by type and knob."""
-    last = training["curve"][-1] if training["curve"] else {"step": 0, "pages": 0, "seconds": 0.0}
-    how = training["arguments"]
-    went_on = ", from the weights of an earlier run" if training["resumed"] else ""
+    steps = "\n".join(_step(name, training) for name, training in trainings.items())
     head = f"""# A small vision-language model that reads pages of glyphs
 
 A LLaVA-NeXT with a CLIP vision tower (6 layers, 96-pixel crops of 144 tokens) and an OLMoE text model (8 blocks, 8
 experts, top-4): {weights / 1e6:.1f} M weights, bfloat16. It answers nine types of questions about the synthetic pages
 of examples/glyphs and nothing else. It was made so that laptime's knobs cost accuracy: image tier (crops), top-k and
-active blocks were drawn at random in every step of its training.
+active blocks were drawn at random in training.
 
 ## How it was trained
 
-`python -m examples.glyphs.train` from random weights{went_on}: {last["seconds"] / 60:.1f} minutes,
-{last["step"]} steps, {last["pages"]} pages on {training["device"]}, torch {training["torch"]}. Seed {how["seed"]},
-batch {how["batch"]}, learning rate {how["rate"]}. Pages are drawn by the code; no data and no weights come from
-elsewhere. training.json holds the curve.
+From random weights by `python -m examples.glyphs.train` (docs/glyphs.md). Pages are drawn by the code; no data and no
+weights come from elsewhere.
+
+{steps}
 
 ## Accuracy
 
@@ -44,6 +42,19 @@ Written by `python -m examples.glyphs.model_card`; accuracy.json has every setti
     ]
     examples = "\n".join(f"- {kind}: {' '.join(PHRASES[kind])}" for kind in TYPES)
     return "\n".join([head, *sections, "## Questions\n", examples, "", "{a} and {b} are colours.", ""])
+
+
+def _step(name: str, training: Mapping[str, Any]) -> str:
+    """One run of training, with the file that holds its curve."""
+    last = training["curve"][-1] if training["curve"] else {"step": 0, "pages": 0, "seconds": 0.0}
+    how = training["arguments"]
+    began = "from the weights of the step before" if training["resumed"] else "from random weights"
+    frozen = ", vision tower frozen" if how.get("frozen_vision") else ""
+    return (
+        f"- {name}: {began}{frozen}, {last['seconds'] / 60:.1f} minutes, {last['step']} steps, {last['pages']} pages "
+        f"on {training['device']}, torch {training['torch']}, seed {how['seed']}, batch {how['batch']}, learning rate "
+        f"{how['rate']}."
+    )
 
 
 def _section(result: Mapping[str, Any], title: str, knob: str, values: tuple[Any, ...], **fixed: Any) -> str:

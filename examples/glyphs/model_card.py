@@ -105,7 +105,7 @@ def main() -> None:
             f"{time.monotonic() - begun:5.0f} s  {knobs.tier} top-{knobs.top_k} blocks {knobs.blocks}: {told}",
             flush=True,
         )
-    training = json.loads((args.model / "training.json").read_text())
+    trainings = {file.name: json.loads(file.read_text()) for file in sorted(args.model.glob("training*.json"))}
     out = args.out or args.model
     out.mkdir(parents=True, exist_ok=True)
     device = torch.cuda.get_device_name() if loaded.device.type == "cuda" else loaded.device.type
@@ -119,7 +119,7 @@ def main() -> None:
         "rows": rows,
     }
     (out / "accuracy.json").write_text(json.dumps(result, indent=1) + "\n")
-    (out / "README.md").write_text(card(result, training, sum(w.numel() for w in loaded.model.parameters())))
+    (out / "README.md").write_text(card(result, trainings, sum(w.numel() for w in loaded.model.parameters())))
 
 
 if __name__ == "__main__":

@@ -137,6 +137,16 @@ def test_the_second_choice_sees_what_the_early_block_gave() -> None:
     assert not np.allclose(collected[0], second.hidden, atol=1e-3)
 
 
+def test_a_policy_that_looks_at_no_hidden_states_still_decides_twice() -> None:
+    """Of its first answer only the tier binds; the second is asked for before the call."""
+    policy = Told(lambda seen, budget: SPACE.late + (0 if seen.tier is None else 3), hidden=False)
+    made = adaptive(policy)
+    answer = made.generate(question(), budget_ms=60_000)
+    assert [seen.tier for seen in policy.seen] == [None, 1]
+    assert all(seen.hidden is None for seen in policy.seen)
+    assert answer.choice == SPACE.late + 3
+
+
 def test_where_nothing_fits_the_fastest_runs_and_a_flag_says_so() -> None:
     bounds = [50.0, 40.0, 30.0, 20.0, 25.0, 60.0, 70.0, 80.0]
     policy = Told(lambda seen, budget: budget.fastest, hidden=False)

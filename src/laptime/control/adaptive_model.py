@@ -132,12 +132,15 @@ class AdaptiveModel:
         most = self.bounds.lengths.most if max_new_tokens is None else max_new_tokens
         began = perf_counter_ns()
         seen, raw_bound, budget = self._look(question, budget_ms, most)
-        first = self.policy.decide(seen, budget)
+        number = self.policy.decide(seen, budget)
+        chosen_tier = number // self.space.late
+        if not self.policy.needs.hidden:  # nothing more will be known later
+            number = self.policy.decide(msgspec.structs.replace(seen, tier=chosen_tier), budget)
         fits = bool(budget.fits.any())
         before_ms = (perf_counter_ns() - began) / 1e6
-        tier = self._choices[first].tier
+        tier = self._choices[number].tier
         crops = None if tier is None or question.image is None else (tier.low, tier.high)
-        call = _Call(self._choices, self.policy, seen, budget, first, first // self.space.late)
+        call = _Call(self._choices, self.policy, seen, budget, number, chosen_tier)
         arguments = {**generation_arguments(new_tokens=most, cache=None, compile=False), **options}
         with self.switch.crops(crops):
             inputs = self._inputs(question, crops, most)
