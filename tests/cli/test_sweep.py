@@ -147,7 +147,7 @@ def test_an_importance_file_chooses_the_blocks_and_must_fit(capsys, tmp_path, co
     assert "8" in err
     (tmp_path / "importance.json").write_text("nonsense")
     code, _, err = laptime(capsys, "sweep", file, "--out", tmp_path / "run", "--dry-run")
-    assert (code, "JSON list of numbers" in err) == (2, True)
+    assert (code, "is no JSON; write a list of numbers" in err) == (2, True)
     (tmp_path / "importance.json").write_text("[1, 2, 3, 4, 5, 6, 7, 8]")
     code, said, _ = laptime(capsys, "sweep", file, "--out", tmp_path / "run", "--dry-run", "--json")
     assert code == 0
