@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from laptime.control.adaptive_model import AdaptiveModel
 from laptime.control.decision_table import ModelFacts
 from laptime.control.hidden import collect_hidden
 from laptime.control.question import asked
+from laptime.control.seen import Budget, Seen
 from laptime.errors import LaptimeError
 from laptime.estimate import online as streams
 from laptime.models.anatomy import find_anatomy
@@ -154,7 +156,24 @@ def test_where_nothing_fits_the_fastest_runs_and_a_flag_says_so() -> None:
     answer = made.generate(question(), budget_ms=19.9)
     assert answer.choice == 3
     assert answer.sample.flags.count("no-choice-fits") == 1
-    assert made.generate(question(), budget_ms=20.0).sample.flags.count("no-choice-fits") == 0
+    assert made.generate(question(), budget_ms=30.0).sample.flags.count("no-choice-fits") == 0
+
+
+def test_what_deciding_takes_is_taken_off_the_budget() -> None:
+    """The bounds are of calls that decide nothing. The budget that is told is the caller's all the same."""
+    budgets: list[Budget] = []
+
+    def choose(seen: Seen, budget: Budget) -> int:
+        budgets.append(budget)
+        time.sleep(0.003)
+        return 0
+
+    made = adaptive(Told(choose, hidden=True))
+    answers = [made.generate(question(), budget_ms=100.0) for _ in range(3)]
+    assert [budget.ms for budget in budgets[:2]] == [100.0, 100.0]  # nothing is known yet
+    assert all(budget.ms < 94.0 for budget in budgets[2:])  # two decisions of 3 ms
+    assert all(answer.sample.decision is not None for answer in answers)
+    assert {answer.sample.decision.budget_ms for answer in answers if answer.sample.decision} == {100.0}
 
 
 def test_a_call_that_raises_leaves_the_model_as_it_was() -> None:

@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import contextlib
 import math
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median as median_of
 from time import perf_counter_ns
 from typing import Any
 
@@ -43,6 +45,8 @@ from laptime.workload.answer_text import answer_text
 from laptime.workload.example import Example
 from laptime.workload.inputs import Inputs
 
+REMEMBERED = 16
+"""So many calls' deciding times say what the next one's will take."""
 UNKNOWN_COST = ("cache_implementation", "prefill_chunk_size", "assistant_model", "custom_generate", "num_beams")
 """What generate() may not be told: the time of what it then runs is not what the bounds were made from."""
 
@@ -99,6 +103,7 @@ class AdaptiveModel:
         self._newest: Asked | None = None  # and its inputs by crops: one question may be asked under many budgets
         self._made: dict[tuple[int, int] | None, Inputs] = {}
         self._calls = 0
+        self._deciding_ms: deque[float] = deque(maxlen=REMEMBERED)
         self._factors = self._correction()
 
     @classmethod
@@ -149,7 +154,8 @@ class AdaptiveModel:
                 timer.label(question.id, self._calls)
                 timer.model.generate(**inputs.kwargs, **arguments)
                 sample = timer.samples.pop()
-        sample = self._finished(sample, call, inputs, before_ms, fits)
+        self._deciding_ms.append(before_ms + call.inside_ms)
+        sample = self._finished(sample, call, inputs, budget_ms, before_ms, fits)
         if self.online is not None:
             self._learn(sample, float(raw_bound[call.number]))
         return Answer(sample.text or "", call.number, sample, sample.stages.total_ms + before_ms)
@@ -179,7 +185,9 @@ class AdaptiveModel:
             bound = np.minimum(bound, self.bounds.at_tokens(longest))
             median = np.minimum(median, self.bounds.at_tokens(longest, median=True))
         factor, median_factor = self._factors
-        budget = Budget(ms=budget_ms, bound_ms=bound * factor, median_ms=median * median_factor, factor=factor)
+        # The bounds are of calls that decide nothing: what deciding takes is taken off the budget.
+        left_ms = max(1e-6, budget_ms - (median_of(self._deciding_ms) if self._deciding_ms else 0.0))
+        budget = Budget(ms=left_ms, bound_ms=bound * factor, median_ms=median * median_factor, factor=factor)
         return Seen(language=language, pixels=pixels), bound, budget
 
     @contextlib.contextmanager
@@ -199,12 +207,14 @@ class AdaptiveModel:
             self._made[crops] = inputs_for(self.loaded, question, crops, most)
         return self._made[crops]
 
-    def _finished(self, sample: Sample, call: _Call, inputs: Inputs, before_ms: float, fits: bool) -> Sample:
+    def _finished(
+        self, sample: Sample, call: _Call, inputs: Inputs, budget_ms: float, before_ms: float, fits: bool
+    ) -> Sample:
         choice = self._choices[call.number]
         bound = float(call.budget.bound_ms[call.number])
         decision = Decision(
             policy=self.policy.name,
-            budget_ms=call.budget.ms,
+            budget_ms=budget_ms,
             bound_ms=bound if math.isfinite(bound) else None,
             factor=self._factors[0],
             tier=None if choice.tier is None else choice.tier.name,
