@@ -110,7 +110,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     bound_ms: what the call was expected to stay below, with the policy's confidence, None without such a bound.
     factor: what measurements of earlier calls had the bound multiplied by. Times are the host's: before_ms of features
     and first choice, before the call; inside it waited_ms until the early block's output had arrived, then inside_ms of
-    the second choice and of setting it.
+    the second choice (setting it is part of the call).
     """
 
     policy: str

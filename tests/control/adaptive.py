@@ -34,9 +34,11 @@ class Told:
         self.choose = choose
         self.needs = Needs(language=True, pixels=True, hidden=hidden)
         self.seen: list[Seen] = []
+        self.budgets: list[Budget] = []
 
     def decide(self, seen: Seen, budget: Budget) -> int:
         self.seen.append(seen)
+        self.budgets.append(budget)
         return self.choose(seen, budget)
 
 

@@ -173,6 +173,13 @@ def test_what_deciding_takes_is_taken_off_the_budget() -> None:
     assert [budget.ms for budget in budgets[:2]] == [100.0, 100.0]  # nothing is known yet
     assert all(budget.ms < 94.0 for budget in budgets[2:])  # two decisions of 3 ms
     assert all(answer.sample.decision is not None for answer in answers)
+    quick = fixed(0, hidden=True)
+    quick.name = "quick"
+    made.policy = quick
+    made.generate(question(), budget_ms=100.0)
+    assert made.generate(question(), budget_ms=100.0).sample.decision is not None
+    assert quick.budgets[0].ms == 100.0  # another policy's time is not its own
+    assert quick.budgets[-1].ms > 96.0
     assert {answer.sample.decision.budget_ms for answer in answers if answer.sample.decision} == {100.0}
 
 

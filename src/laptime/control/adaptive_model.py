@@ -103,7 +103,7 @@ class AdaptiveModel:
         self._newest: Asked | None = None  # and its inputs by crops: one question may be asked under many budgets
         self._made: dict[tuple[int, int] | None, Inputs] = {}
         self._calls = 0
-        self._deciding_ms: deque[float] = deque(maxlen=REMEMBERED)
+        self._deciding_ms: dict[str, deque[float]] = {}  # by policy: they differ in what they look at
         self._factors = self._correction()
 
     @classmethod
@@ -154,7 +154,8 @@ class AdaptiveModel:
                 timer.label(question.id, self._calls)
                 timer.model.generate(**inputs.kwargs, **arguments)
                 sample = timer.samples.pop()
-        self._deciding_ms.append(before_ms + call.inside_ms)
+        lately = self._deciding_ms.setdefault(self.policy.name, deque(maxlen=REMEMBERED))
+        lately.append(before_ms + call.inside_ms)
         sample = self._finished(sample, call, inputs, budget_ms, before_ms, fits)
         if self.online is not None:
             self._learn(sample, float(raw_bound[call.number]))
@@ -186,7 +187,8 @@ class AdaptiveModel:
             median = np.minimum(median, self.bounds.at_tokens(longest, median=True))
         factor, median_factor = self._factors
         # The bounds are of calls that decide nothing: what deciding takes is taken off the budget.
-        left_ms = max(1e-6, budget_ms - (median_of(self._deciding_ms) if self._deciding_ms else 0.0))
+        lately = self._deciding_ms.get(self.policy.name)
+        left_ms = max(1e-6, budget_ms - (median_of(lately) if lately else 0.0))
         budget = Budget(ms=left_ms, bound_ms=bound * factor, median_ms=median * median_factor, factor=factor)
         return Seen(language=language, pixels=pixels), bound, budget
 
