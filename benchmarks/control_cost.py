@@ -121,7 +121,7 @@ def main() -> None:
     extra, totals, before, inside, waited = [], [], [], [], []
     with quiet_collector():
         for question in questions[:2]:
-            adaptive.run_every_choice(question)
+            adaptive.warm_up(question)
         for number in range(-3, asked.pairs):
             question = questions[number % len(questions)]
             adaptive.policy = chooser

@@ -247,7 +247,7 @@ def _calibrated(adaptive: AdaptiveModel, question: Asked, set_pause: Pauses) -> 
     def took() -> float:
         return median(adaptive.generate(question, budget_ms=1e4).spent_ms for _ in range(15))
 
-    adaptive.run_every_choice(question)
+    adaptive.warm_up(question)
     took()
     alone = took()
     best = (float("inf"), 0.0, 1.0)

@@ -11,7 +11,7 @@ import torch
 
 from laptime.control.adaptive_model import AdaptiveModel
 from laptime.control.decision_table import ModelFacts
-from laptime.control.hidden import collect_hidden
+from laptime.control.hidden import collect_hidden, hidden_features
 from laptime.control.question import asked
 from laptime.control.seen import Budget, Seen
 from laptime.errors import LaptimeError
@@ -181,6 +181,24 @@ def test_what_deciding_takes_is_taken_off_the_budget() -> None:
     assert quick.budgets[0].ms == 100.0  # another policy's time is not its own
     assert quick.budgets[-1].ms > 96.0
     assert {answer.sample.decision.budget_ms for answer in answers if answer.sample.decision} == {100.0}
+
+
+def test_what_a_late_choice_takes_besides_is_measured_and_taken_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    def slow(hidden: torch.Tensor) -> Any:
+        time.sleep(0.02)
+        return hidden_features(hidden)
+
+    monkeypatch.setattr("laptime.control.adaptive_model.hidden_features", slow)
+    late, early = fixed(0, hidden=True), fixed(0, hidden=False)
+    made = adaptive(late)
+    before = state(made.loaded.model)
+    made.warm_up(question(), rounds=2)
+    assert_same(before, state(made.loaded.model))
+    made.generate(question(), budget_ms=100.0)
+    early.name, made.policy = "early", early
+    made.generate(question(), budget_ms=100.0)
+    assert 50.0 < late.budgets[0].ms < 90.0
+    assert early.budgets[0].ms == 100.0
 
 
 def test_a_call_that_raises_leaves_the_model_as_it_was() -> None:

@@ -50,7 +50,7 @@ def run(
     asked = Question(question, None if image is None else open_image(image, "--image"))
     loaded = load_model(name, dtype=dtype, device=device, trust_remote_code=trust_remote_code)
     adaptive = AdaptiveModel.load(loaded, policy)
-    adaptive.run_every_choice(asked)
+    adaptive.warm_up(asked)
     for _ in range(repeats):
         answer = adaptive.generate(asked, budget_ms=budget, max_new_tokens=new_tokens)
     decision = answer.sample.decision

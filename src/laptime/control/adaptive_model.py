@@ -104,6 +104,7 @@ class AdaptiveModel:
         self._made: dict[tuple[int, int] | None, Inputs] = {}
         self._calls = 0
         self._deciding_ms: dict[str, deque[float]] = {}  # by policy: they differ in what they look at
+        self._late_ms = 0.0  # what a late choice takes besides deciding; warm_up() measures it
         self._factors = self._correction()
 
     @classmethod
@@ -161,19 +162,33 @@ class AdaptiveModel:
             self._learn(sample, float(raw_bound[call.number]))
         return Answer(sample.text or "", call.number, sample, sample.stages.total_ms + before_ms)
 
-    def run_every_choice(self, question: Question | Example | Asked | str) -> None:
-        """Call once with each choice of the space: a first call of a shape takes longer than those that follow."""
+    def warm_up(self, question: Question | Example | Asked | str, rounds: int = 3) -> None:
+        """Call with each choice of the space, set beforehand and set late: a first call of a shape takes longer.
+
+        From the second round on the pairs say what choosing late takes more than the bounds' own calls (hooks, a copy
+        to the host, the model's own top-k up to the early block); later budgets of policies that do so are less by it.
+        """
         question = asked(question)
-        most = self.bounds.lengths.most
-        arguments = generation_arguments(new_tokens=most, cache=None, compile=False)
-        for choice in self._choices:
-            tier = choice.tier
-            crops = None if tier is None or question.image is None else (tier.low, tier.high)
-            knobs = LateKnobs(choice.top_k, choice.blocks)
-            with self.switch.crops(crops):
-                inputs = self._inputs(question, crops, most)
-                with self.switch.late(lambda hidden, knobs=knobs: _given(hidden, knobs)):  # type: ignore[misc]
-                    self.loaded.model.generate(**inputs.kwargs, **arguments)
+        extra = []
+        for number in range(rounds):
+            for choice in self._choices:
+                in_turn = [False, True] if number % 2 else [True, False]
+                took = {late: self._rehearsed_ms(question, choice, late=late) for late in in_turn}
+                if number:
+                    extra.append(took[True] - took[False])
+        self._late_ms = max(0.0, median_of(extra)) if extra else 0.0
+
+    def _rehearsed_ms(self, question: Asked, choice: Choice, *, late: bool) -> float:
+        tier, most = choice.tier, self.bounds.lengths.most
+        crops = None if tier is None or question.image is None else (tier.low, tier.high)
+        knobs = LateKnobs(choice.top_k, choice.blocks)
+        setting = self.switch.late(lambda hidden: _given(hidden, knobs)) if late else self.switch.fixed(knobs)
+        with self.switch.crops(crops):
+            inputs = self._inputs(question, crops, most)
+            arguments = generation_arguments(new_tokens=most, cache=None, compile=False)
+            with setting, self._timer as timer:
+                timer.model.generate(**inputs.kwargs, **arguments)
+                return timer.samples.pop().stages.total_ms
 
     def _look(self, question: Asked, budget_ms: float, most: int) -> tuple[Seen, npt.NDArray[np.float64], Budget]:
         language = language_features(question.text)
@@ -188,7 +203,8 @@ class AdaptiveModel:
         factor, median_factor = self._factors
         # The bounds are of calls that decide nothing: what deciding takes is taken off the budget.
         lately = self._deciding_ms.get(self.policy.name)
-        left_ms = max(1e-6, budget_ms - (median_of(lately) if lately else 0.0))
+        deciding_ms = median_of(lately) if lately else 0.0
+        left_ms = max(1e-6, budget_ms - deciding_ms - (self._late_ms if self.policy.needs.hidden else 0.0))
         budget = Budget(ms=left_ms, bound_ms=bound * factor, median_ms=median * median_factor, factor=factor)
         return Seen(language=language, pixels=pixels), bound, budget
 

@@ -23,7 +23,7 @@ from laptime.workload.example import Example
 from laptime.workload.scoring import score
 
 WARM_UPS = 3
-"""Calls with each choice before anything counts: a first call of a shape takes its time."""
+"""Rounds of calls with each choice before anything counts (AdaptiveModel.warm_up)."""
 
 Progress = Callable[[int, int], None]
 
@@ -119,8 +119,7 @@ def _answered(contestant: Contestant, question: Asked, budget_ms: float) -> Answ
 
 def _warm_up(contestants: Sequence[Contestant], question: Asked, budgets_ms: Sequence[float]) -> None:
     for adaptive in {id(c.adaptive): c.adaptive for c in contestants}.values():
-        for _ in range(WARM_UPS):
-            adaptive.run_every_choice(question)
+        adaptive.warm_up(question, WARM_UPS)
     for contestant in contestants:
         for budget in budgets_ms:
             _answered(contestant, question, budget)
