@@ -28,29 +28,28 @@ from laptime.remedy.triton_step import RowsStep, kernels_of, triton_step
 SECONDS = 25.0
 PRODUCTS: dict[str, tuple[RowsShape, ...]] = {
     "qkv": (
-        RowsShape(32, 128, 4, 4, lines=16),
-        RowsShape(16, 256, 4, 4, lines=16),
-        RowsShape(32, 256, 3, 4, lines=16),
-        RowsShape(64, 128, 4, 4, lines=16),
         RowsShape(32, 128, 4, 4),
+        RowsShape(16, 256, 4, 4),
+        RowsShape(32, 256, 3, 4),
+        RowsShape(64, 128, 4, 4),
     ),
     "o": (
-        RowsShape(32, 128, 4, 4, parts=4, lines=16),
-        RowsShape(64, 128, 4, 4, parts=8, lines=8),
-        RowsShape(32, 256, 3, 4, parts=4, lines=16),
-        RowsShape(16, 256, 4, 4, parts=2, lines=32),
+        RowsShape(32, 128, 4, 4, parts=4),
+        RowsShape(64, 128, 4, 4, parts=8),
+        RowsShape(32, 256, 3, 4, parts=4),
+        RowsShape(16, 256, 4, 4, parts=2),
     ),
     "swiglu": (
-        RowsShape(32, 128, 3, 4, lines=8),
-        RowsShape(16, 256, 3, 4, lines=8),
-        RowsShape(64, 64, 4, 4, lines=8),
+        RowsShape(32, 128, 3, 4),
+        RowsShape(16, 256, 3, 4),
+        RowsShape(64, 64, 4, 4),
         RowsShape(32, 128, 4, 4),
     ),
     "down": (
-        RowsShape(32, 128, 4, 4, parts=4, lines=8),
-        RowsShape(64, 128, 4, 4, parts=8, lines=8),
-        RowsShape(32, 256, 3, 4, parts=4, lines=8),
-        RowsShape(16, 256, 4, 4, parts=2, lines=8),
+        RowsShape(32, 128, 4, 4, parts=4),
+        RowsShape(64, 128, 4, 4, parts=8),
+        RowsShape(32, 256, 3, 4, parts=4),
+        RowsShape(16, 256, 4, 4, parts=2),
     ),
     "head": (RowsShape(64, 128, 4, 4), RowsShape(128, 64, 4, 4), RowsShape(32, 128, 4, 4), RowsShape(64, 64, 5, 4)),
 }
@@ -64,13 +63,9 @@ def shapes(model_name: str, flush: Flush) -> dict[str, Any]:
     found["products"], found["steps"], found["costs"], failed = [], [], [], {}
     with FastDecoder(loaded.model) as decoder:
         plan = decoder.plan
-        one = {
-            "as it is": SHAPES,
-            "o without L2": _row(SHAPES, "o", lines=0),
-            "o all ahead": _row(SHAPES, "o", ahead=8),
-        }
+        all_ahead = {**SHAPES.row, "o": SHAPES.row["o"]._replace(ahead=8)}
+        one = {"as it is": SHAPES, "o all ahead": replace(SHAPES, row=all_ahead)}
         one |= {f"tile {tile}": replace(SHAPES, tile=tile) for tile in (64, 32)}
-        one |= {"tile 64, o without L2": _row(replace(SHAPES, tile=64), "o", lines=0)}
         for name, given in one.items():
             _step(found, failed, plan, 1, name, given)
             flush(found)
@@ -84,16 +79,11 @@ def shapes(model_name: str, flush: Flush) -> dict[str, Any]:
             many = {"as it is": SHAPES, "cuBLAS": replace(SHAPES, rows={}), "best of each": replace(SHAPES, rows=own)}
             many |= {"best, tile 64": replace(SHAPES, rows=own, tile=64)}
             many |= {"best, 512 programs": replace(SHAPES, rows=own, programs=512)}
-            many |= {"best, no lines": replace(SHAPES, rows={r: s._replace(lines=0) for r, s in own.items()})}
             for name, given in many.items():
                 _step(found, failed, plan, batch, name, given)
                 flush(found)
     found["failed"] = failed
     return found
-
-
-def _row(given: Shapes, role: str, **changes: int) -> Shapes:
-    return replace(given, row={**given.row, role: given.row[role]._replace(**changes)})
 
 
 def _product(found: dict[str, Any], failed: dict[str, str], plan: DecodePlan, batch: int, role: str) -> Any:

@@ -85,11 +85,11 @@ def exact_plan(model):
     ("batch", "shapes"),
     [
         (1, replace(SHAPES, tile=32)),
-        (1, replace(SHAPES, row={**SHAPES.row, "o": SHAPES.row["o"]._replace(lines=64)})),
+        (1, replace(SHAPES, row={**SHAPES.row, "o": SHAPES.row["o"]._replace(ahead=8)})),
         (3, replace(SHAPES, rows={})),
         (3, replace(SHAPES, tile=64, programs=512)),
         (8, replace(SHAPES, rows={role: s._replace(rows=64, width=64) for role, s in SHAPES.rows.items()})),
-        (20, replace(SHAPES, rows={role: s._replace(lines=8) for role, s in SHAPES.rows.items()})),
+        (20, replace(SHAPES, rows={role: s._replace(parts=1) for role, s in SHAPES.rows.items()})),
     ],
 )
 @pytest.mark.parametrize("name", PRESETS)

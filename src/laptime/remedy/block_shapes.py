@@ -1,7 +1,7 @@
 """Block shapes of the kernels, by the matrix's role: what was fastest for Qwen3-4B.
 
 Of one row on an H200; of several rows at 8 and 32 rows together on an H100, where each beat cuBLAS
-(`benchmarks/remedy.py shapes`). Asking lines into L2 made no step faster there: it is left out until a card wants it.
+(`benchmarks/remedy.py shapes`).
 """
 
 from __future__ import annotations
@@ -12,22 +12,18 @@ from typing import NamedTuple
 
 
 class Shape(NamedTuple):
-    """rows: of the weight a program takes. width: elements of a row at once. ahead: tiles read before the wait.
-
-    lines: cache lines of each row, behind those tiles, that are asked into L2 before the wait.
-    """
+    """rows: of the weight a program takes. width: elements of a row at once. ahead: tiles read before the wait."""
 
     rows: int
     width: int
     ahead: int
     warps: int
-    lines: int = 0
 
 
 class RowsShape(NamedTuple):
     """rows: of the weight a program takes. width: elements of a row at once. stages: depth of the pipeline.
 
-    parts: into how many the columns are divided. lines: as in Shape, from the program's first column on.
+    parts: into how many the columns are divided.
     """
 
     rows: int
@@ -35,7 +31,6 @@ class RowsShape(NamedTuple):
     stages: int
     warps: int
     parts: int = 1
-    lines: int = 0
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,6 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from laptime.remedy.into_l2 import into_l2
-
 try:
     from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 except ImportError:  # another backend: PDL is never asked for there
@@ -24,13 +22,10 @@ except ImportError:  # another backend: PDL is never asked for there
 @triton.jit
 def row_times_matrix(
     x, w, out, residual, norm, bias, eps, N,
-    K: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr, AHEAD: tl.constexpr, LINES: tl.constexpr,
+    K: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr, AHEAD: tl.constexpr,
     NORM: tl.constexpr, RESIDUAL: tl.constexpr, BIAS: tl.constexpr, PDL: tl.constexpr,
 ):  # fmt: skip
-    """out[n] = sum_k w[n, k] x[k], x RMS-normed, + bias[n], + residual[n]. The norm's factor is taken after the sum.
-
-    LINES: cache lines of each row, behind the tiles read before the wait, that are asked into L2 meanwhile.
-    """
+    """out[n] = sum_k w[n, k] x[k], x RMS-normed, + bias[n], + residual[n]. The norm's factor is taken after the sum."""
     rows = tl.program_id(0) * BN + tl.arange(0, BN)
     ks = tl.arange(0, BK)
     mine = rows[:, None] < N
@@ -48,9 +43,6 @@ def row_times_matrix(
             k = t * BK + ks
             norms = norms + (tl.load(norm + k, mask=k < K, other=0.0),)
     if PDL:
-        if LINES > 0:
-            k = tl.minimum(AHEAD * BK + tl.arange(0, LINES) * 64, K - 1)
-            into_l2((at + tl.where(mine, k[None, :], 0)).to(tl.int64))
         gdc_wait()
         gdc_launch_dependents()
     total = tl.zeros((BN, BK), tl.float32)

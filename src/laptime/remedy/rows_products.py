@@ -12,8 +12,6 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from laptime.remedy.into_l2 import into_l2
-
 try:
     from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 except ImportError:  # another backend: PDL is never asked for there
@@ -21,17 +19,10 @@ except ImportError:  # another backend: PDL is never asked for there
 
 
 @triton.jit
-def ask_ahead(at, mine, first, K: tl.constexpr, LINES: tl.constexpr):
-    """LINES cache lines of 64 weights of each row, from column `first` on, into L2."""
-    k = tl.minimum(first + tl.arange(0, LINES) * 64, K - 1)
-    into_l2((at + tl.where(mine, k[None, :], 0)).to(tl.int64))
-
-
-@triton.jit
 def rows_times_matrix(
     x, w, bias, out, N, B,
     K: tl.constexpr, M: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr, PARTS: tl.constexpr, STAGES: tl.constexpr,
-    LINES: tl.constexpr, BIAS: tl.constexpr, PDL: tl.constexpr,
+    BIAS: tl.constexpr, PDL: tl.constexpr,
 ):  # fmt: skip
     """out[part, b, n] = sum of w[n, k] x[b, k] over the part's k, + bias[n] in the first. Grid: (block of n, part)."""
     rows = tl.program_id(0) * BN + tl.arange(0, BN)
@@ -42,8 +33,6 @@ def rows_times_matrix(
     at = w + tl.where(rows < N, rows, 0)[:, None].to(tl.int64) * K
     EACH: tl.constexpr = ((K + BK - 1) // BK + PARTS - 1) // PARTS
     if PDL:
-        if LINES > 0:
-            ask_ahead(at, mine, part * EACH * BK, K, LINES)
         gdc_wait()
         gdc_launch_dependents()
     total = tl.zeros((BN, M), tl.float32)
@@ -60,8 +49,7 @@ def rows_times_matrix(
 @triton.jit
 def rows_swiglu(
     x, w, out, I, B,
-    K: tl.constexpr, M: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr, STAGES: tl.constexpr, LINES: tl.constexpr,
-    PDL: tl.constexpr,
+    K: tl.constexpr, M: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr, STAGES: tl.constexpr, PDL: tl.constexpr,
 ):  # fmt: skip
     """out[b, i] = silu(g) u; g and u are rows i and I + i of w times x[b]. Grid: (block of i,)."""
     rows = tl.program_id(0) * BN + tl.arange(0, BN)
@@ -71,9 +59,6 @@ def rows_swiglu(
     gate_at = w + tl.where(rows < I, rows, 0)[:, None].to(tl.int64) * K
     up_at = gate_at + I.to(tl.int64) * K
     if PDL:
-        if LINES > 0:
-            ask_ahead(gate_at, mine, 0, K, LINES)
-            ask_ahead(up_at, mine, 0, K, LINES)
         gdc_wait()
         gdc_launch_dependents()
     g = tl.zeros((BN, M), tl.float32)
@@ -93,8 +78,7 @@ def rows_swiglu(
 @triton.jit
 def rows_head(
     x, w, bias, logits, best, N, B,
-    K: tl.constexpr, M: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr, STAGES: tl.constexpr, LINES: tl.constexpr,
-    PDL: tl.constexpr,
+    K: tl.constexpr, M: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr, STAGES: tl.constexpr, PDL: tl.constexpr,
 ):  # fmt: skip
     """logits[b, n] in float32 and each program's best (biased): best[b, program] = (value, n). Grid: (block of n,)."""
     rows = tl.program_id(0) * BN + tl.arange(0, BN)
@@ -103,8 +87,6 @@ def rows_head(
     mine = (rows < N)[:, None]
     at = w + tl.where(rows < N, rows, 0)[:, None].to(tl.int64) * K
     if PDL:
-        if LINES > 0:
-            ask_ahead(at, mine, 0, K, LINES)
         gdc_wait()
         gdc_launch_dependents()
     total = tl.zeros((BN, M), tl.float32)

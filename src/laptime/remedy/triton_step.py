@@ -178,9 +178,8 @@ class OneRowStep(_Step):
         shape, ahead = _fitted(self.shapes.row[role], k)
         self.row.row_times_matrix[(_blocks(n, shape.rows),)](
             x, w, out, x if residual is None else residual, w if norm is None else norm, w if bias is None else bias,
-            self.plan.eps, n, K=k, BN=shape.rows, BK=shape.width, AHEAD=ahead,
-            LINES=_lines(shape.lines, k - ahead * shape.width), NORM=norm is not None, RESIDUAL=residual is not None,
-            BIAS=bias is not None, num_warps=shape.warps, **self.launch,
+            self.plan.eps, n, K=k, BN=shape.rows, BK=shape.width, AHEAD=ahead, NORM=norm is not None,
+            RESIDUAL=residual is not None, BIAS=bias is not None, num_warps=shape.warps, **self.launch,
         )  # fmt: skip
 
     def _feed_forward(self, layer: Layer, mlp: Dense) -> None:
@@ -274,8 +273,7 @@ class RowsStep(_Step):
         width = min(shape.width, _power(k))
         self.products.rows_times_matrix[(_blocks(n, shape.rows), shape.parts)](
             x, w, w if bias is None else bias, out, n, self.state.batch, K=k, M=self._padded, BN=shape.rows, BK=width,
-            PARTS=shape.parts, STAGES=shape.stages, LINES=_lines(shape.lines, k), BIAS=bias is not None,
-            num_warps=shape.warps, **self.launch,
+            PARTS=shape.parts, STAGES=shape.stages, BIAS=bias is not None, num_warps=shape.warps, **self.launch,
         )  # fmt: skip
 
     def _add_and_norm(self, added: torch.Tensor | None, norm: torch.Tensor) -> None:
@@ -297,8 +295,7 @@ class RowsStep(_Step):
         else:
             self.products.rows_swiglu[(_blocks(wide // 2, shape.rows),)](
                 self.normed, mlp.gate_up, inner, wide // 2, batch, K=k, M=self._padded, BN=shape.rows,
-                BK=min(shape.width, _power(k)), STAGES=shape.stages, LINES=_lines(shape.lines, k),
-                num_warps=shape.warps, **self.launch,
+                BK=min(shape.width, _power(k)), STAGES=shape.stages, num_warps=shape.warps, **self.launch,
             )  # fmt: skip
         self._times("down", inner, mlp.down, None, self.added["down"])
         return self.added["down"]
@@ -313,8 +310,8 @@ class RowsStep(_Step):
             return
         self.products.rows_head[(self.best.shape[1],)](
             self.normed, plan.head, state.bias, state.logits, self.best, n, state.batch, K=k, M=self._padded,
-            BN=shape.rows, BK=min(shape.width, _power(k)), STAGES=shape.stages, LINES=_lines(shape.lines, k),
-            num_warps=shape.warps, **self.launch,
+            BN=shape.rows, BK=min(shape.width, _power(k)), STAGES=shape.stages, num_warps=shape.warps,
+            **self.launch,
         )  # fmt: skip
 
     def _experts(self, layer: Layer, mlp: Routed) -> torch.Tensor:
@@ -346,11 +343,6 @@ def _fitted(shape: Shape, k: int) -> tuple[Shape, int]:
     """The shape for rows of k elements, and how many of their tiles are read before the wait."""
     width = min(shape.width, _power(k))
     return shape._replace(width=width), min(shape.ahead, -(-k // width))
-
-
-def _lines(most: int, k: int) -> int:
-    """Cache lines of a row of k elements (two bytes each) that are asked for: a power of two, 0 where none is left."""
-    return min(most, _power(-(-k // 64))) if most and k > 0 else 0
 
 
 def _blocks(n: int, rows: int) -> int:
