@@ -56,7 +56,7 @@ PARTS: dict[str, dict[str, Any]] = {
         "new": 48,
         "only": ("graph", "compiled", "fast"),
         "image": (1344, 1008),
-        "guard": 150,
+        "guard": 180,
     },
     **{f"lengths-{name}": {"model": f"preset:{name}", "guard": 150} for name in LENGTHS},
 }
@@ -87,9 +87,9 @@ def main() -> None:
         left = min(given.seconds - (time.monotonic() - began), PARTS[part].get("guard", GUARD))
         started = time.monotonic()
         found[part] = in_process(part, left) if left > 20 else {"failed": "no time left"}
+        record(given.name, {"parts": found, "promises": kept(found)}, json.loads(environment()))
         show(part, found[part])
         print(f"({part}: {time.monotonic() - started:.0f} s)", flush=True)
-        record(given.name, {"parts": found, "promises": kept(found)}, json.loads(environment()))
     print("\n" + "=" * 40, flush=True)
     for part, value in found.items():
         show(part, value)
@@ -174,7 +174,8 @@ def show(part: str, found: dict[str, Any]) -> None:
             else "-"
         )
         print(
-            f"  {row['name']:9} {tpot['value']:7.3f} [{tpot['low']:.3f}, {tpot['high']:.3f}] ms, promised {said:20} "
+            f"  {row['name']:9} {tpot['value']:7.3f} [{_short(tpot['low'])}, {_short(tpot['high'])}] ms, "
+            f"promised {said:20} "
             f"call {row['call_ms']['value']:.0f} ms, {row['kernels_per_step']} kernels, "
             f"{row['launches_per_step']} launches, "
             f"gaps {share(row['gap_share'])}, {row['allocations_per_step']} allocations, "

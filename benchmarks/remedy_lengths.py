@@ -12,6 +12,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from statistics import median
 from typing import Any
 
@@ -29,7 +30,8 @@ from laptime.remedy.triton_step import kernels_of
 
 CELLS = tuple((batch, positions) for positions in (128, 2048, 8192) for batch in (1, 8, 32))
 COMPILED = ((8, 2048),)
-"""Cells at which transformers' compiled static cache is measured too: each costs a compilation of 15 to 30 s."""
+"""Cells at which transformers' compiled static cache is measured too, after all others: each costs a compilation of 15
+to 30 s."""
 TOKENS, CALLS, SECONDS, COMPILE_SECONDS = 13, 2, 40.0, 70.0
 
 Flush = Callable[[dict[str, Any]], None]
@@ -48,20 +50,24 @@ def lengths(model_name: str, flush: Flush, *, cells: tuple[tuple[int, int], ...]
             row["floor_ms"] = read / found["copy_gb_per_s"] / 1e6
             row["kernels"] = kernels_of(decoder.plan, batch)
             row["promised_ms"] = fast_range(row["floor_ms"], row["kernels"], batch)
-            ways: dict[str, tuple[float, Callable[[], float]]] = {
-                "fast": (SECONDS, lambda b=batch, p=positions: fast_ms(decoder, b, p)),
-                "eager": (SECONDS, lambda b=batch, p=positions: eager_ms(loaded.model, decoder.plan, b, p)),
+            ways = {
+                "fast": partial(fast_ms, decoder, batch, positions, row),
+                "eager": partial(eager_ms, loaded.model, decoder.plan, batch, positions),
             }
-            if (batch, positions) in COMPILED:
-                ways["compiled"] = (COMPILE_SECONDS, lambda b=batch, p=positions: compiled_ms(loaded.model, b, p))
-            for way, (seconds, measure) in ways.items():
-                row[way] = guarded(way, seconds, measure, row["failed"])
+            for way, measure in ways.items():
+                row[way] = guarded(way, SECONDS, measure, row["failed"])
             fast = row["fast"]
             row["share"] = None if fast is None else row["floor_ms"] / fast
             row["speedup"] = None if fast is None or row["eager"] is None else row["eager"] / fast
             found["rows"].append(row)
             show(row)
             flush(found)
+        for row in found["rows"]:
+            if (row["batch"], row["positions"]) in COMPILED:
+                compiled = partial(compiled_ms, loaded.model, row["batch"], row["positions"])
+                row["compiled"] = guarded("compiled", COMPILE_SECONDS, compiled, row["failed"])
+                show(row)
+                flush(found)
     return found
 
 
@@ -101,13 +107,19 @@ def within(seconds: float) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-def fast_ms(decoder: FastDecoder, batch: int, positions: int) -> float:
-    """A replay of FastDecoder's captured step, its cache full of noise."""
+def fast_ms(decoder: FastDecoder, batch: int, positions: int, row: dict[str, Any]) -> float:
+    """A replay of FastDecoder's captured step, its cache full of noise. The row gets the experts that it used."""
     session = decoder.session(batch, positions + 64, Sampling())
     try:
         for cache in (*session.state.keys, *session.state.values):
             cache.normal_()
-        return min(replays_ms(session.captured, session.state, positions) for _ in range(3))
+        times, used = [], []
+        for _ in range(3):
+            times.append(replays_ms(session.captured, session.state, positions))
+            used.append(int((session.step.shares > 0).any(0).sum()))  # type: ignore[attr-defined]
+        if decoder.plan.top_k:
+            row["experts"] = used  # of the last block, whose shares are still there, in the last steps
+        return min(times)
     finally:
         decoder._sessions.clear()
 
