@@ -1,6 +1,6 @@
 # mypy: ignore-errors
 # ruff: noqa: E741, N803
-"""Triton kernels of a decode step of several rows: what lies between cuBLAS' products, and the experts.
+"""Triton kernels of a decode step of several rows: what lies between the products, and the experts.
 
 Conventions as in row_kernels.
 """
@@ -122,7 +122,7 @@ def experts_down(
     total = tl.zeros((BN, M), tl.float32)
     for j in range(EACH):
         e = part * EACH + j
-        share = tl.load(shares + b * E + e, mask=(b < B) & (e < E), other=0.0)
+        share = tl.load(shares + b * E + e, mask=b < tl.where(e < E, B, 0), other=0.0)
         if tl.max(share, 0) > 0:
             at = w + (e.to(tl.int64) * N + rows[:, None]) * I
             from_ = x + (e.to(tl.int64) * B + b[None, :]) * I
