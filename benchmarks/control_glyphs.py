@@ -1,11 +1,13 @@
 """A controller on a GPU, end to end: sweep, estimator, policies, and everybody judged by calls that are made.
 
-    python benchmarks/control_glyphs.py sweep --questions 280     # questions, sweep, audit, estimator, features
-    python benchmarks/control_glyphs.py judge                     # policies trained; measured evaluation; slow-down
+    python benchmarks/control_glyphs.py sweep judge --config benchmarks/sweeps/glyphs-gpu.yaml --questions 200 \\
+        --seconds 540
     python benchmarks/control_docs.py                             # the figures into docs/control.md
 
-Both parts belong to one machine, one after the other: bounds are of the machine that they were measured on. What is
-kept between them lies in runs/control-glyphs. On a CPU: --config examples/glyphs/demo.yaml --name control_glyphs-cpu.
+sweep: questions, sweep, audit, estimator, features. judge: policies trained, measured evaluation, slow-down; with
+--seconds, of both together, on as many held-out questions as there is time for. Both belong to one machine, one after
+the other: bounds are of the machine that they were measured on. What is kept between them lies in runs/control-glyphs.
+On a CPU: --config examples/glyphs/demo.yaml --name control_glyphs-cpu.
 The slow-down is real: another process computes on the same device, as often as makes calls about 1.5 times slower, from
 the middle of the stream on.
 """
@@ -13,11 +15,12 @@ the middle of the stream on.
 from __future__ import annotations
 
 import argparse
-import json
+import os
+import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
@@ -51,6 +54,10 @@ POLICIES = {
     "supervised": ["--policy", "supervised", "--sees", "all"],
 }
 SLOWER = 1.5
+SLOW_DOWN_S = 45.0
+"""Kept free of `--seconds` for the slow-down."""
+PEERS = 6
+"""Static, lookup twice, by means, by arithmetic, the oracle."""
 BURNER = """
 import sys, threading, time, torch
 on_gpu = torch.cuda.is_available()
@@ -76,6 +83,10 @@ while True:
 """
 
 
+CALLS_TAKE = 1.4
+"""Times the sweep's median call: inputs are made between calls, and dear choices are chosen more often."""
+THREADS = {**os.environ, "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // len(POLICIES)))}
+
 Pauses = Callable[[float], None]
 """Sets how long the other process sleeps between bursts, in s; below 0 it rests."""
 
@@ -100,6 +111,7 @@ def sweep(config: Path, questions: int, keep: str) -> None:
     data = config.parent / yaml.safe_load(config.read_text(encoding="utf-8"))["workload"]["data"]
     words = ("-m", "examples.glyphs.write_questions", "--samples", str(questions), "--out", str(data.parent.resolve()))
     subprocess.run([sys.executable, *words], cwd=REPO, check=True)
+    shutil.rmtree(WORK / "sweep", ignore_errors=True)
     told("sweep", config, "--out", WORK / "sweep")
     told("audit", WORK / "sweep")
     told(
@@ -108,22 +120,38 @@ def sweep(config: Path, questions: int, keep: str) -> None:
     told("control", "features", WORK / "sweep", "--out", WORK / "features", *kept(keep))
 
 
-def judge(count: int | None, requests: int, keep: str, result_name: str) -> None:
-    """Train, judge, slow down; writes the result and its page."""
-    for name, options in POLICIES.items():
-        told(
-            *("control", "train", WORK / "sweep", "--estimator", WORK / "estimator", "--features", WORK / "features"),
-            *("--out", WORK / name, "--name", name, *options, *kept(keep)),
-        )
-    saved = [read_policy(WORK / name) for name in POLICIES]
-    bounds = read_bounds(WORK / "grpo")
+def trained(names: Sequence[str], keep: str) -> list[SavedPolicy]:
+    """The policies, all learnt at the same time."""
+    began = time.monotonic()
+    common = ("control", "train", WORK / "sweep", "--estimator", WORK / "estimator", "--features", WORK / "features")
+    running = []
+    for name in names:
+        words = [*common, "--out", WORK / name, "--name", name, *POLICIES[name], *kept(keep)]
+        print("$ laptime", *words, flush=True)
+        running.append(subprocess.Popen([sys.executable, "-m", "laptime", *map(str, words)], cwd=REPO, env=THREADS))
+    codes = [process.wait() for process in running]
+    if any(codes):
+        raise SystemExit(f"a policy was not trained (exit codes {codes})")
+    print(f"  {time.monotonic() - began:.1f} s", flush=True)
+    return [read_policy(WORK / name) for name in names]
+
+
+def judge(names: Sequence[str], requests: int, keep: str, result_name: str, until: float | None) -> None:
+    """Train, judge, slow down; writes the result and its page. until: time.monotonic() at the end."""
+    saved = trained(names, keep)
+    bounds = read_bounds(WORK / names[0])
     features = read_features(WORK / "features")
     one = scored_sweep(WORK / "sweep", features.model, keep)
     held_out = one.table.half("held-out")
     mine = features.of(held_out.sample_ids, held_out.space)
     budgets = spread_budgets(held_out, bounds, mine.language)
-    examples = questions_of(one, held_out.sample_ids[:count])
     loaded = load_model("examples/glyphs/model", dtype=one.campaign.knobs.dtype[0])
+    count = None
+    if until is not None:
+        calls_s = (len(saved) + PEERS) * len(budgets) * float(np.median(held_out.total_ms)) / 1e3 * CALLS_TAKE
+        count = max(20, int((until - time.monotonic() - SLOW_DOWN_S) / calls_s))
+        print(f"  time for {min(count, len(held_out))} of {len(held_out)} held-out questions", flush=True)
+    examples = questions_of(one, held_out.sample_ids[:count])
     said = [time.monotonic()]
 
     def show(done: int, of: int) -> None:
@@ -263,19 +291,20 @@ def _calibrated(adaptive: AdaptiveModel, question: Asked, set_pause: Pauses) -> 
 def main() -> None:
     """One part."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("part", choices=["sweep", "judge"])
+    parser.add_argument("parts", nargs="+", choices=["sweep", "judge"])
     parser.add_argument("--config", type=Path, default=REPO / "examples" / "glyphs" / "sweep.yaml")
     parser.add_argument("--questions", type=int, default=280)
-    parser.add_argument("--held-out", type=int, default=None)
+    parser.add_argument("--policies", default=",".join(POLICIES), help="which, with commas; the first is compared")
+    parser.add_argument("--seconds", type=float, help="for all of it; fewer questions are judged rather than more time")
     parser.add_argument("--requests", type=int, default=160, help="of each stream; 0: no slow-down")
     parser.add_argument("--name", default="control_glyphs", help="of the result: one for each machine")
     parser.add_argument("--keep", default="", help="flags whose samples are used all the same, on a busy machine")
     asked_for = parser.parse_args()
-    if asked_for.part == "sweep":
+    until = None if asked_for.seconds is None else time.monotonic() + asked_for.seconds
+    if "sweep" in asked_for.parts:
         sweep(asked_for.config, asked_for.questions, asked_for.keep)
-    else:
-        judge(asked_for.held_out, asked_for.requests, asked_for.keep, asked_for.name)
-    print(json.dumps({"part": asked_for.part, "done": True}))
+    if "judge" in asked_for.parts:
+        judge(asked_for.policies.split(","), asked_for.requests, asked_for.keep, asked_for.name, until)
 
 
 if __name__ == "__main__":
