@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 import laptime
-from laptime.remedy.promise import ROWS_BANDWIDTH, fused_kernels, promises
+from laptime.remedy.promise import ROWS_BANDWIDTH, fused_kernels, growing_ms, promises
 
 DATA = Path(__file__).parents[1] / "trace" / "data"
 
@@ -36,9 +36,19 @@ def test_the_fast_promise_is_bytes_plus_kernels_and_scales_with_both(eager):
 def test_with_several_rows_the_products_reach_less_of_the_bandwidth(eager):
     one = promises(eager, 4.0, floor_ms=2.0, our_kernels=100)["fast"]
     eight = promises(eager, 4.0, floor_ms=2.0, our_kernels=100, batch=8)["fast"]
-    assert one.low_ms < eight.low_ms
+    assert one.high_ms < eight.high_ms
     assert eight.high_ms == pytest.approx(2.0 / ROWS_BANDWIDTH[1] + 0.5, abs=1e-3)
     assert f"{ROWS_BANDWIDTH[1]:.0%}" in eight.assumptions[0]
+
+
+def test_a_preallocated_cache_is_not_concatenated_at_best(eager):
+    growing = growing_ms(eager)
+    assert growing == pytest.approx(0.046019)
+    whatif = next(row for row in eager.whatif if row.remedy == "graph")
+    graph = promises(eager, 4.0, floor_ms=0.05, our_kernels=42)["graph"]
+    assert graph.low_ms == pytest.approx(whatif.step_ns_low / 1e6 - growing, abs=1e-4)
+    assert graph.high_ms == pytest.approx(whatif.step_ns_high / 1e6, abs=1e-4)
+    assert f"{growing:.2f} ms" in graph.assumptions[-1]
 
 
 def test_without_a_plan_nothing_is_promised_of_our_kernels(eager):
