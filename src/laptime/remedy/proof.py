@@ -37,7 +37,9 @@ from laptime.trace.result import TraceAnalysis
 STEADY = 1.25
 """Preparation is over when a call takes at most so many times the quickest so far."""
 MOST_PREPARATIONS = 4
-TRACED_TOKENS = 12
+TRACED_TOKENS, REPLAYED_TOKENS = 12, 64
+"""Tokens of a traced call. A fused step in a graph has few kernels: more of them, so that they outweigh the prefill's,
+or a long prompt's blocks are taken for the steps."""
 
 Progress = Callable[[str], None]
 
@@ -234,10 +236,11 @@ def _traced(trial: Trial, subject: Subject, untraced_ms: float | None) -> TraceA
     call = trial.call
     if not subject.on_gpu or call is None:
         return None
+    tokens = REPLAYED_TOKENS if {"fusion", "graph"} <= set(trial.remedy.parts) else TRACED_TOKENS
     activities = [torch.profiler.ProfilerActivity.CPU, torch.profiler.ProfilerActivity.CUDA]
     with tempfile.TemporaryDirectory() as folder, suppress(LaptimeError, RuntimeError):
         with torch.profiler.profile(activities=activities) as profiler:
-            call(min(TRACED_TOKENS, subject.most_tokens))
+            call(min(tokens, subject.most_tokens))
             torch.cuda.synchronize()
         file = Path(folder) / "trace.json"
         profiler.export_chrome_trace(str(file))
