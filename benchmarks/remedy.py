@@ -5,8 +5,9 @@
     python benchmarks/remedy.py --docs                             # write what was recorded into docs/remedy.md
 
 Parts: `shapes` tries block shapes, `precision` holds bfloat16 steps against float32, `lengths-MODEL` is the step over
-batch and cache length beside its baselines, `long` is Qwen3-4B with 256 new tokens (end to end), the others one model
-each with several remedies. A part that fails or takes too long is recorded as that, with the rows that it had.
+batch and cache length beside eager's, `compiled-MODEL` transformers' compiled step of several rows, `long` is Qwen3-4B
+with 256 new tokens (end to end), the others one model each with several remedies. A part that fails or takes too long
+is recorded as that, with the rows that it had.
 Results go to benchmarks/results/NAME.json. One name is one run on one card; where two hold the same part, --docs takes
 the one whose name sorts last.
 """
@@ -25,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from remedy_lengths import lengths
+from remedy_lengths import compiled, lengths
 from remedy_precision import precision
 from remedy_shapes import shapes
 from remedy_tables import into_docs, kept
@@ -59,6 +60,7 @@ PARTS: dict[str, dict[str, Any]] = {
         "guard": 180,
     },
     **{f"lengths-{name}": {"model": f"preset:{name}", "guard": 150} for name in LENGTHS},
+    **{f"compiled-{name}": {"model": f"preset:{name}"} for name in LENGTHS},
 }
 GUARD = 110.0
 """Seconds of a part that names none: one slow compiler doesn't cost the parts behind it."""
@@ -104,7 +106,7 @@ def part_of(part: str, target: Path) -> dict[str, Any]:
 
     kind, model = part.partition("-")[0], PARTS[part]["model"]
     steps: dict[str, Callable[[str, Callable[[dict[str, Any]], None]], dict[str, Any]]]
-    steps = {"shapes": shapes, "precision": precision, "lengths": lengths}
+    steps = {"shapes": shapes, "precision": precision, "lengths": lengths, "compiled": compiled}
     return steps[kind](model, flush) if kind in steps else proof(part)
 
 
