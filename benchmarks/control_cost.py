@@ -82,8 +82,9 @@ def wide_bounds(space: ChoiceSpace, tokens: int) -> Bounds:
     rows = np.full((tokens, len(space)), 100.0)
     lengths = LengthModel(
         counts=np.arange(1, tokens + 1, dtype=np.int32),
-        weights=np.zeros((LANGUAGE, tokens), np.float32),
-        bias=np.zeros(tokens, np.float32),
+        weights=np.zeros((LANGUAGE, len(space.blocks), tokens), np.float32),
+        bias=np.zeros((len(space.blocks), tokens), np.float32),
+        group=np.arange(len(space), dtype=np.int32) % len(space.blocks),
         levels=np.linspace(0, 1, LEVELS),
         questions=100,
         most=tokens,

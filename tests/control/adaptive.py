@@ -52,8 +52,9 @@ def bounds_of(bound_ms: list[float], *, facts: ModelFacts | None = None) -> Boun
     rows = np.tile(np.array(bound_ms, dtype=np.float64), (TOKENS, 1))
     lengths = LengthModel(
         counts=np.array([TOKENS], dtype=np.int32),
-        weights=np.zeros((LANGUAGE, 1), dtype=np.float32),
-        bias=np.zeros(1, dtype=np.float32),
+        weights=np.zeros((LANGUAGE, 1, 1), dtype=np.float32),
+        bias=np.zeros((1, 1), dtype=np.float32),
+        group=np.zeros(len(SPACE), dtype=np.int32),
         levels=np.linspace(0, 1, LEVELS),
         questions=100,
         most=TOKENS,

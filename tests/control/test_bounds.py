@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from laptime.control.analytic import NOMINAL, analytic_ms, nominal_rates, relative_ms
 from laptime.control.bounds import SHARES, Bounds, levels, make_bounds, read_bounds, write_bounds
+from laptime.control.choices import ChoiceSpace
 from laptime.control.decision_table import decision_table
 from laptime.control.features import LANGUAGE, language_features
 from laptime.control.lengths import fit_lengths
@@ -40,7 +41,11 @@ def random_words(seed: int) -> np.ndarray:
 def test_a_surer_length_is_never_shorter(seed: int, one: float, other: float) -> None:
     words, lengths = random_words(seed), WORLD.bounds.lengths
     low, high = sorted((one, other))
-    assert 1 <= lengths.enough(words, low) <= lengths.enough(words, high) <= lengths.most
+    shorter, longer = lengths.enough(words, low), lengths.enough(words, high)
+    assert len(shorter) == len(SPACE)
+    assert (shorter >= 1).all()
+    assert (shorter <= longer).all()
+    assert (longer <= lengths.most).all()
 
 
 def test_answers_are_no_longer_than_promised_on_questions_that_were_not_trained_on() -> None:
@@ -50,9 +55,9 @@ def test_answers_are_no_longer_than_promised_on_questions_that_were_not_trained_
         kinds = np.random.default_rng(seed).integers(0, 4, 240)
         language = np.array([language_features(list(WORDS.values())[kind]) for kind in kinds])
         counts = rng.poisson(2 + 2 * kinds[:, None], (240, 6)) + 1
-        model = fit_lengths(language[:120], counts[:120].astype(np.int32), 64)
+        model = fit_lengths(language[:120], counts[:120].astype(np.int32), 64, ChoiceSpace(blocks=(1, 2, 3, 4, 5, 6)))
         enough = np.array([[model.enough(one, q) for one in language[120:]] for q in (0.5, 0.8, 0.95)])
-        shares.append((counts[120:] <= enough[:, :, None]).mean(axis=(1, 2)))
+        shares.append((counts[120:] <= enough).mean(axis=(1, 2)))
     assert (np.mean(shares, axis=0) >= np.array([0.5, 0.8, 0.95]) - 0.01).all()
 
 
@@ -60,18 +65,39 @@ def test_a_level_that_a_shorter_answer_needed_is_not_enough() -> None:
     half = msgspec.structs.replace(
         WORLD.bounds.lengths,
         counts=np.array([1, 4], np.int32),
-        weights=np.zeros((LANGUAGE, 2), np.float32),
-        bias=np.zeros(2, np.float32),
+        weights=np.zeros((LANGUAGE, 2, 2), np.float32),
+        bias=np.array([[0, 0], [np.log(9), 0]], np.float32),
+        group=np.array([0, 1, 0], np.int32),
     )
     cumulative = half.cumulative(LANGUAGES[0])
-    assert cumulative.tolist() == [0.5, 1.0]
-    assert [half.place(cumulative, level) for level in (0.49, 0.5, 0.99, 1.0)] == [1, 4, 4, half.most]
+    np.testing.assert_allclose(cumulative, [[0.5, 1.0], [0.9, 1.0]], rtol=1e-6)
+    assert [half.place(cumulative, level).tolist() for level in (0.49, 0.5, 0.99, 1.0)] == [
+        [1, 1, 1], [4, 1, 4], [4, 4, 4], [half.most] * 3,
+    ]  # fmt: skip
+
+
+def test_choices_whose_answers_are_longer_have_lengths_of_their_own() -> None:
+    """Half a model babbles where the whole one says a word; where it doesn't matter one regression serves all."""
+    rng = np.random.default_rng(2)
+    kinds = rng.integers(0, 2, 120)
+    language = np.array([language_features(("What colour is it?", "Read it out")[kind]) for kind in kinds])
+    space = ChoiceSpace(top_ks=(1, 2), blocks=(2, 8))
+    whole = np.where(kinds == 0, 2, 6)[:, None]
+    babble = np.where(kinds == 0, rng.integers(5, 9, 120), 6)[:, None]
+    counts = np.concatenate([babble, whole, babble, whole], axis=1).astype(np.int32)
+    model = fit_lengths(language, counts, 9, space)
+    assert model.group.tolist() == [0, 1, 0, 1]
+    few, all_blocks = model.enough(language[kinds == 0][0], 0.9)[:2]
+    assert few >= 7
+    assert all_blocks == 2
+    alike = fit_lengths(language, np.tile(whole, 4).astype(np.int32), 9, space)
+    assert alike.group.tolist() == [0, 0, 0, 0]
 
 
 def test_length_depends_on_words() -> None:
     lengths = WORLD.bounds.lengths
     read, colour = (lengths.enough(language_features(WORDS[kind]), 0.95) for kind in ("read", "colour"))
-    assert (read, colour) == (8, 3)
+    assert (read.tolist(), colour.tolist()) == ([8] * len(SPACE), [3] * len(SPACE))
 
 
 def test_bounds_never_fall_with_the_number_of_tokens_nor_below_the_median() -> None:
@@ -208,5 +234,5 @@ def test_arithmetic_knows_more_work_but_not_the_time() -> None:
 
 def test_bounds_of_few_questions_are_one_line() -> None:
     with pytest.raises(LaptimeError, match="too few to learn how long answers are"):
-        fit_lengths(LANGUAGES[:5], WORLD.train.output_tokens[:5], 8)
+        fit_lengths(LANGUAGES[:5], WORLD.train.output_tokens[:5], 8, SPACE)
     assert isinstance(WORLD.bounds, Bounds)

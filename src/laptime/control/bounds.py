@@ -34,7 +34,7 @@ from laptime.estimate.predictor import Predictor
 
 Reals = npt.NDArray[np.float64]
 
-SCHEMA = "laptime.bounds/1"
+SCHEMA = "laptime.bounds/2"
 SIZE_LEVEL = 0.95
 """An input's sizes are those of its tier at this quantile."""
 SHARES = (0.5, 0.1, 0.2, 0.8)
@@ -67,11 +67,11 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
     def for_question(self, language: Floats) -> tuple[Reals, Reals]:
         """Bound and median of each choice, (choices,) each, for a question with these words."""
         cumulative = self.lengths.cumulative(language)
-        rows = [self._enough(cumulative, share) - 1 for share in SHARES[: 1 + len(self.other_ms)]]
-        bound = self.bound_ms[rows[0]]
-        if len(rows) > 1:
-            bound = np.minimum(bound, self.other_ms[_OTHERS, rows[1:]].min(axis=0))
-        return bound, self.median_ms[self.lengths.place(cumulative, 0.5) - 1]
+        choices = np.arange(len(self.space))
+        bound = self.bound_ms[self._enough(cumulative, SHARES[0]) - 1, choices]
+        for share, times_ms in zip(SHARES[1:], self.other_ms, strict=False):
+            bound = np.minimum(bound, times_ms[self._enough(cumulative, share) - 1, choices])
+        return bound, self.median_ms[self.lengths.place(cumulative, 0.5) - 1, choices]
 
     def budget(self, ms: float, language: Floats, factor: float = 1.0, median_factor: float = 1.0) -> Budget:
         """The budget of one question; `factor` and `median_factor` are laptime.estimate.online's correction.
@@ -101,7 +101,7 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
         found = [self.for_question(one) for one in language]
         return np.array([bound for bound, _ in found]), np.array([median for _, median in found])
 
-    def _enough(self, cumulative: Floats, share: float) -> int:
+    def _enough(self, cumulative: Floats, share: float) -> npt.NDArray[np.int32]:
         return self.lengths.place(cumulative, self.lengths.level(levels(self.confidence, share)[0]))
 
 
@@ -111,9 +111,6 @@ class _Told(msgspec.Struct, frozen=True, kw_only=True):
     confidence: float
     questions: int
     most: int
-
-
-_OTHERS = np.arange(len(SHARES) - 1)
 
 
 def levels(confidence: float, share: float) -> tuple[float, float]:
@@ -133,7 +130,7 @@ def make_bounds(estimator: Predictor, table: DecisionTable, language: Floats, *,
     if estimator.target != "total_ms":
         raise LaptimeError(f"this estimator predicts {estimator.target}; budgets are for total_ms (laptime fit RUN)")
     _refuse_other_model(estimator, table)
-    lengths = fit_lengths(language, table.output_tokens, table.most_tokens)
+    lengths = fit_lengths(language, table.output_tokens, table.most_tokens, table.space)
     needed = [*estimator.features, *estimator.categorical]
     if TOKENS not in needed and len(lengths.counts) > 1:
         raise LaptimeError(
@@ -181,7 +178,11 @@ def read_bounds(folder: str | Path) -> Bounds:
     if not (0 < told.confidence < 1) or (whole <= 0).any() or (whole[:, 1:] < whole[:, :-1]).any():
         raise LaptimeError(f"{file}: bounds that fall with longer answers, or times that are none; make it anew")
     return _bounds(
-        told.space, told.model, told.confidence, read_lengths(arrays, told.questions, told.most, file), whole
+        told.space,
+        told.model,
+        told.confidence,
+        read_lengths(arrays, told.questions, told.most, len(told.space), file),
+        whole,
     )
 
 

@@ -1,8 +1,10 @@
 """How many tokens will a question's answer need? Its words say: "how many" is short, "read the line" is long. No torch.
 
-    P(N <= n | words) = softmax regression on the language features, over the counts that were seen
+    P(N <= n | words, choice) = softmax regression on the language features, over the counts that were seen
 
-Trained on every choice's answer to each question (a question weighs one). Its own quantiles are too sure of themselves
+A model with too few blocks may babble where the whole one says a digit, so choices may have regressions of their own:
+by tier, by top-k, by blocks, or one for all, whichever tells other folds' lengths best. Each is trained on the answers
+of its choices to each question (a question weighs one). Its own quantiles are too sure of themselves
 on few questions, so the level is calibrated: with F fitted on other folds, u = F(N - 1 | words) is how high the level
 must be for the answer not to be longer; of n questions' values the ceil((n + 1) q)-th of n is the level to ask for
 (distributional conformal prediction, Chernozhukov, Wuethrich and Zhu 2021, folds as in Vovk 2015). The
@@ -21,12 +23,14 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from laptime.control.choices import ChoiceSpace
 from laptime.control.features import LANGUAGE
 from laptime.control.seen import Floats
 from laptime.control.tensor_files import take_array
 from laptime.errors import LaptimeError
 
 Reals = npt.NDArray[np.float64]
+Counts = npt.NDArray[np.int32]
 
 FOLDS = 5
 LEVELS = 1001
@@ -36,30 +40,35 @@ SHRINKS = (0.1, 0.01, 0.001)
 
 
 class LengthModel(msgspec.Struct, frozen=True, kw_only=True):
-    """counts (k,) int32 ascending; weights (L, k), bias (k,) float32; levels (LEVELS,) ascending in 0..1.
+    """counts (k,) int32 ascending; weights (L, g, k), bias (g, k) float32, of g groups of choices; group (choices,)
+    int32, each choice's; levels (LEVELS,) ascending in 0..1.
 
     questions: how many it was calibrated on. most: the longest answer that is allowed.
     """
 
-    counts: npt.NDArray[np.int32]
+    counts: Counts
     weights: Floats
     bias: Floats
+    group: Counts
     levels: Reals
     questions: int
     most: int
 
-    def enough(self, language: Floats, q: float) -> int:
-        """The smallest N with P(N' <= N) >= q for a question with these words; `most` where nothing can be promised."""
+    def enough(self, language: Floats, q: float) -> Counts:
+        """(choices,): the smallest N with P(N' <= N) >= q for a question with these words, under each choice.
+
+        `most` where nothing can be promised.
+        """
         return self.place(self.cumulative(language), self.level(q))
 
     def cumulative(self, language: Floats) -> Floats:
-        """P(N' <= counts), (k,)."""
-        scores = language @ self.weights
+        """P(N' <= counts) of each group, (g, k)."""
+        scores = (language @ self.weights.reshape(len(language), -1)).reshape(self.bias.shape)
         scores += self.bias
-        scores -= scores.max()
+        scores -= scores.max(axis=1, keepdims=True)
         np.exp(scores, out=scores)
-        found: Floats = scores.cumsum()
-        found /= found[-1]
+        found: Floats = scores.cumsum(axis=1)
+        found /= found[:, -1:]
         return found
 
     def level(self, q: float) -> float:
@@ -69,10 +78,13 @@ class LengthModel(msgspec.Struct, frozen=True, kw_only=True):
         rank = ceil((self.questions + 1) * q - 1e-9) / self.questions
         return max(q, float(self.levels[min(ceil(rank * (LEVELS - 1)), LEVELS - 1)])) if rank <= 1 else 1.0
 
-    def place(self, cumulative: Floats, level: float) -> int:
-        """The first count above a level: `level` itself was needed for a shorter one."""
-        at = int(cumulative.searchsorted(level, side="right"))
-        return int(self.counts[at]) if at < len(self.counts) and level < 1 else self.most
+    def place(self, cumulative: Floats, level: float) -> Counts:
+        """(choices,): the first count above a level: `level` itself was needed for a shorter one."""
+        if level >= 1:
+            return np.full(len(self.group), self.most, dtype=np.int32)
+        at = (cumulative <= level).sum(axis=1)
+        found: Counts = np.append(self.counts, np.int32(self.most))[at][self.group]
+        return found
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Its arrays by name, for a file."""
@@ -80,11 +92,12 @@ class LengthModel(msgspec.Struct, frozen=True, kw_only=True):
             "lengths.counts": self.counts,
             "lengths.weights": self.weights,
             "lengths.bias": self.bias,
+            "lengths.group": self.group,
             "lengths.levels": self.levels,
         }
 
 
-def fit_lengths(language: Floats, output_tokens: npt.NDArray[np.int32], most: int) -> LengthModel:
+def fit_lengths(language: Floats, output_tokens: Counts, most: int, space: ChoiceSpace) -> LengthModel:
     """From language features (n, L) and counts (n, choices); the same table gives the same model.
 
     Raises LaptimeError with fewer than 20 questions.
@@ -94,30 +107,39 @@ def fit_lengths(language: Floats, output_tokens: npt.NDArray[np.int32], most: in
         raise LaptimeError(f"lengths: {n} questions are too few to learn how long answers are; 20 or more are needed")
     counts, codes = np.unique(output_tokens, return_inverse=True)
     codes = codes.reshape(output_tokens.shape)
-    shares = np.zeros((n, len(counts)))
-    np.add.at(shares, (np.arange(n)[:, None], codes), 1.0 / output_tokens.shape[1])
-    tried = [_held_out(language, shares, shrink) for shrink in SHRINKS]
-    best = int(np.argmin([-(shares * np.log(mass + 1e-9)).sum() for mass in tried]))
-    below = np.cumsum(tried[best], axis=1) - tried[best]
-    needed = np.clip(np.take_along_axis(below, codes, axis=1), 0, 1)
-    weights, bias = _regress(language, shares, SHRINKS[best])
+    seen = np.eye(len(counts))[codes]
+    tried = [(_by_group(seen, group), group, shrink) for group in _groupings(space) for shrink in SHRINKS]
+    masses = [_held_out(language, shares, shrink)[:, group] for shares, group, shrink in tried]
+    best = int(np.argmin([-np.log((mass * seen).sum(axis=2) + 1e-9).sum() for mass in masses]))
+    below = np.cumsum(masses[best], axis=2) - masses[best]
+    needed = np.clip(np.take_along_axis(below, codes[:, :, None], axis=2), 0, 1)
+    shares, group, shrink = tried[best]
+    fitted = [_regress(language, shares[:, place], shrink) for place in range(shares.shape[1])]
     return LengthModel(
         counts=counts.astype(np.int32),
-        weights=weights.astype(np.float32),
-        bias=bias.astype(np.float32),
+        weights=np.stack([weights for weights, _ in fitted], axis=1).astype(np.float32),
+        bias=np.stack([bias for _, bias in fitted]).astype(np.float32),
+        group=group.astype(np.int32),
         levels=np.quantile(needed, np.linspace(0, 1, LEVELS), method="higher"),
         questions=n,
         most=max(most, int(counts.max())),
     )
 
 
-def read_lengths(arrays: Mapping[str, npt.NDArray[Any]], questions: int, most: int, place: Path) -> LengthModel:
+def read_lengths(
+    arrays: Mapping[str, npt.NDArray[Any]], questions: int, most: int, choices: int, place: Path
+) -> LengthModel:
     """From a file's arrays. Raises LaptimeError for arrays that are no such model."""
     k = len(arrays["lengths.counts"]) if "lengths.counts" in arrays and arrays["lengths.counts"].ndim == 1 else 1
+    group = take_array(arrays, "lengths.group", (choices,), place).astype(np.int32)
+    groups = int(group.max()) + 1
+    if group.min() < 0 or groups > choices:
+        raise LaptimeError(f"{place}: lengths of answers by groups that don't exist; make it anew")
     made = LengthModel(
         counts=take_array(arrays, "lengths.counts", (k,), place).astype(np.int32),
-        weights=take_array(arrays, "lengths.weights", (LANGUAGE, k), place).astype(np.float32),
-        bias=take_array(arrays, "lengths.bias", (k,), place).astype(np.float32),
+        weights=take_array(arrays, "lengths.weights", (LANGUAGE, groups, k), place).astype(np.float32),
+        bias=take_array(arrays, "lengths.bias", (groups, k), place).astype(np.float32),
+        group=group,
         levels=take_array(arrays, "lengths.levels", (LEVELS,), place).astype(np.float64),
         questions=questions,
         most=most,
@@ -128,16 +150,29 @@ def read_lengths(arrays: Mapping[str, npt.NDArray[Any]], questions: int, most: i
     return made
 
 
+def _groupings(space: ChoiceSpace) -> list[npt.NDArray[np.intp]]:
+    """Each choice's group, (choices,): all alike, then by each knob that has several values."""
+    shape = (space.first, max(1, len(space.top_ks)), max(1, len(space.blocks)))
+    alike = np.zeros(len(space), dtype=np.intp)
+    return [alike, *(axis.ravel() for axis in np.indices(shape) if axis.max() > 0)]
+
+
+def _by_group(seen: Reals, group: npt.NDArray[np.intp]) -> Reals:
+    """(n, choices, k) to (n, g, k): the mean over each group's choices."""
+    return np.stack([seen[:, group == place].mean(axis=1) for place in range(int(group.max()) + 1)], axis=1)
+
+
 def _held_out(x: Floats, shares: Reals, shrink: float) -> Reals:
-    """P(count | words) of each question from the other folds, (n, k)."""
+    """P(count | words) of each question and group from the other folds, (n, g, k)."""
     fold = np.random.default_rng(0).permutation(len(x)) % FOLDS
     found = np.empty_like(shares)
     for part in range(FOLDS):
         out = fold == part
-        weights, bias = _regress(x[~out], shares[~out], shrink)
-        scores = x[out] @ weights + bias
-        mass = np.exp(scores - scores.max(axis=1, keepdims=True))
-        found[out] = mass / mass.sum(axis=1, keepdims=True)
+        for place in range(shares.shape[1]):
+            weights, bias = _regress(x[~out], shares[~out, place], shrink)
+            scores = x[out] @ weights + bias
+            mass = np.exp(scores - scores.max(axis=1, keepdims=True))
+            found[out, place] = mass / mass.sum(axis=1, keepdims=True)
     return found
 
 
