@@ -8,11 +8,11 @@ import numpy as np
 from PIL import Image
 
 from laptime.control.adaptive_model import AdaptiveModel
-from laptime.control.bounds import Bounds
+from laptime.control.bounds import GRID, LEVELS, Bounds
 from laptime.control.choices import ChoiceSpace, Tier
 from laptime.control.decision_table import ModelFacts
 from laptime.control.features import LANGUAGE
-from laptime.control.lengths import LEVELS, LengthModel
+from laptime.control.lengths import LengthModel
 from laptime.control.policies.policy import Needs
 from laptime.control.question import Question
 from laptime.control.seen import Budget, Seen
@@ -49,18 +49,28 @@ def fixed(number: int, *, hidden: bool) -> Told:
 
 def bounds_of(bound_ms: list[float], *, facts: ModelFacts | None = None) -> Bounds:
     """Bounds (choices,) that hold for any number of tokens up to TOKENS, which every answer needs."""
-    rows = np.tile(np.array(bound_ms, dtype=np.float64), (TOKENS, 1))
+    bound = np.array(bound_ms, dtype=np.float64)
+    median = 0.8 * bound
+    within = np.full((len(SPACE), 1, GRID), 0.6, dtype=np.float32)
+    within[:, :, -1] = 1.0
     lengths = LengthModel(
         counts=np.array([TOKENS], dtype=np.int32),
         weights=np.zeros((LANGUAGE, 1, 1), dtype=np.float32),
         bias=np.zeros((1, 1), dtype=np.float32),
         group=np.zeros(len(SPACE), dtype=np.int32),
-        levels=np.linspace(0, 1, LEVELS),
         questions=100,
         most=TOKENS,
     )
     return Bounds(
-        space=SPACE, model=facts or ModelFacts(), confidence=0.95, lengths=lengths, bound_ms=rows, median_ms=rows * 0.8
+        space=SPACE,
+        model=facts or ModelFacts(),
+        confidence=0.95,
+        lengths=lengths,
+        known_ms=np.tile(bound, (TOKENS, 1)),
+        median_ms=np.tile(median, (TOKENS, 1)),
+        grid_ms=np.linspace(median, bound, GRID, axis=1),
+        within=within,
+        levels=np.linspace(0, 1, LEVELS),
     )
 
 

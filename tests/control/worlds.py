@@ -6,17 +6,18 @@ blocks, "mixed" needs either the high tier or all blocks, which only the hidden 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
 
-from laptime.control.bounds import Bounds, make_bounds
+from laptime.control.bounds import Bounds
 from laptime.control.choices import ChoiceSpace, Tier
 from laptime.control.decision_table import DecisionTable, ModelFacts, decision_table
 from laptime.control.feature_table import FeatureTable, feature_table
 from laptime.control.features import language_features
+from laptime.control.make_bounds import make_bounds
 
 TIERS = (Tier("low", 1, 3), Tier("medium", 4, 8), Tier("high", 9, 15))
 SPACE = ChoiceSpace(tiers=TIERS, top_ks=(2, 8), blocks=(4, 6, 8))
@@ -86,7 +87,13 @@ def time_ms(image_tokens: Any, output_tokens: Any, top_k: Any, blocks: Any) -> A
     )
 
 
-def world_frame(questions: int = 240, seed: int = 0, noise: float = 0.03, wrong: float = 0.0) -> pl.DataFrame:
+def world_frame(
+    questions: int = 240,
+    seed: int = 0,
+    noise: float = 0.03,
+    wrong: float = 0.0,
+    tokens: Mapping[str, int] = TOKENS,
+) -> pl.DataFrame:
     """A sweep's frame: every question under every choice. wrong: share of scores that are turned round."""
     rng = np.random.default_rng(seed)
     rows = []
@@ -96,12 +103,12 @@ def world_frame(questions: int = 240, seed: int = 0, noise: float = 0.03, wrong:
         for choice in (SPACE.choice(place) for place in range(len(SPACE))):
             assert choice.tier is not None and choice.blocks is not None and choice.top_k is not None
             image = (CROPS[choice.tier.name] + 1) * 36
-            tokens = TOKENS[kind] + int(rng.random() < 0.1)
-            took = time_ms(image, tokens, choice.top_k, choice.blocks) * np.exp(noise * rng.normal())
+            made = tokens[kind] + int(rng.random() < 0.1)
+            took = time_ms(image, made, choice.top_k, choice.blocks) * np.exp(noise * rng.normal())
             rows.append({
                 "sample_id": f"{kind}-{number:05d}", "repeat": 0, "flags": "", "config_id": str(choice),
                 "score": float(right(kind, fine, choice.tier.name, choice.blocks) != (rng.random() < wrong)),
-                "output_tokens": tokens, "total_ms": float(took), "prompt_tokens": image + 12, "image_tokens": image,
+                "output_tokens": made, "total_ms": float(took), "prompt_tokens": image + 12, "image_tokens": image,
                 "crops": CROPS[choice.tier.name], "config.model": "world", "config.tier": choice.tier.name,
                 "config.crops": f"{choice.tier.low}-{choice.tier.high}", "config.top_k": choice.top_k,
                 "config.blocks": choice.blocks,
@@ -135,9 +142,16 @@ def world_features(ids: Sequence[str], seed: int = 0) -> FeatureTable:
     return feature_table(tuple(ids), FACTS, SPACE, language, pixels, hidden, early_block=2)
 
 
-def world(questions: int = 240, *, seed: int = 0, noise: float = 0.03, wrong: float = 0.0) -> World:
+def world(
+    questions: int = 240,
+    *,
+    seed: int = 0,
+    noise: float = 0.03,
+    wrong: float = 0.0,
+    tokens: Mapping[str, int] = TOKENS,
+) -> World:
     """Everything that training and judging need."""
-    table = decision_table(world_frame(questions, seed, noise, wrong), FACTS)
+    table = decision_table(world_frame(questions, seed, noise, wrong, tokens), FACTS)
     features = world_features(table.sample_ids, seed)
     train, held_out = table.half("train"), table.half("held-out")
     bounds = make_bounds(WorldEstimator(noise), train, features.of(train.sample_ids, SPACE).language)

@@ -44,9 +44,10 @@ def train(
     from laptime.cli.columns import load_estimator
     from laptime.cli.compare import parse_share
     from laptime.cli.control_sweep import scored_sweep
-    from laptime.control.bounds import make_bounds, write_bounds
+    from laptime.control.bounds import write_bounds
     from laptime.control.feature_table import read_features
     from laptime.control.files import write_policy
+    from laptime.control.make_bounds import make_bounds
     from laptime.runs import readable_json
 
     share = parse_share("--confidence", confidence)

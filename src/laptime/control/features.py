@@ -21,7 +21,7 @@ from laptime.errors import LaptimeError
 LANGUAGE = 64
 SIDE = 8
 PIXELS = SIDE * SIDE * 3
-LOOKED_AT = 8 * SIDE
+LOOKED_AT = 4 * SIDE
 NEAREST = 0
 """PIL's number of it: features are made without PIL where images are arrays."""
 ROOMS = (-0.5, 0.0, 0.25, 0.5, 1.0, 1.5, 2.0)
@@ -50,7 +50,7 @@ def language_features(question: str) -> Floats:
 def pixel_features(image: Any) -> Floats:
     """The image as 8 x 8 means of its boxes, RGB, each from -1 to 1: (192,).
 
-    `image` is a PIL image, or an array (height, width, 3) or (height, width) of uint8. Of each box 8 x 8 evenly spaced
+    `image` is a PIL image, or an array (height, width, 3) or (height, width) of uint8. Of each box 4 x 4 evenly spaced
     pixels are looked at, so a large image takes no longer than a small one. Raises LaptimeError for anything else.
     """
     if hasattr(image, "resize") and hasattr(image, "convert"):

@@ -1,21 +1,15 @@
 """How many tokens will a question's answer need? Its words say: "how many" is short, "read the line" is long. No torch.
 
-    P(N <= n | words, choice) = softmax regression on the language features, over the counts that were seen
+    P(N = n | words, choice) = softmax regression on the language features, over the counts that were seen
 
 A model with too few blocks may babble where the whole one says a digit, so choices may have regressions of their own:
 by tier, by top-k, by blocks, or one for all, whichever tells other folds' lengths best. Each is trained on the answers
-of its choices to each question (a question weighs one). Its own quantiles are too sure of themselves
-on few questions, so the level is calibrated: with F fitted on other folds, u = F(N - 1 | words) is how high the level
-must be for the answer not to be longer; of n questions' values the ceil((n + 1) q)-th of n is the level to ask for
-(distributional conformal prediction, Chernozhukov, Wuethrich and Zhu 2021, folds as in Vovk 2015). The
-calibration is over all questions alike; so that no kind of question is left behind the level is never below q itself.
-Above the largest level the longest answer allowed counts.
+of its choices to each question (a question weighs one).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -33,57 +27,31 @@ Reals = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int32]
 
 FOLDS = 5
-LEVELS = 1001
-"""So many quantiles of the calibration values are kept."""
 SHRINKS = (0.1, 0.01, 0.001)
 """Ridge penalties of the regression, in units of the mean log likelihood; the one that predicts other folds best."""
 
 
 class LengthModel(msgspec.Struct, frozen=True, kw_only=True):
     """counts (k,) int32 ascending; weights (L, g, k), bias (g, k) float32, of g groups of choices; group (choices,)
-    int32, each choice's; levels (LEVELS,) ascending in 0..1.
+    int32, each choice's.
 
-    questions: how many it was calibrated on. most: the longest answer that is allowed.
+    questions: how many it was fitted on. most: the longest answer that is allowed.
     """
 
     counts: Counts
     weights: Floats
     bias: Floats
     group: Counts
-    levels: Reals
     questions: int
     most: int
 
-    def enough(self, language: Floats, q: float) -> Counts:
-        """(choices,): the smallest N with P(N' <= N) >= q for a question with these words, under each choice.
-
-        `most` where nothing can be promised.
-        """
-        return self.place(self.cumulative(language), self.level(q))
-
-    def cumulative(self, language: Floats) -> Floats:
-        """P(N' <= counts) of each group, (g, k)."""
-        scores = (language @ self.weights.reshape(len(language), -1)).reshape(self.bias.shape)
-        scores += self.bias
-        scores -= scores.max(axis=1, keepdims=True)
-        np.exp(scores, out=scores)
-        found: Floats = scores.cumsum(axis=1)
-        found /= found[:, -1:]
-        return found
-
-    def level(self, q: float) -> float:
-        """The level to ask the regression for, so that a share q of answers is no longer: from q to 1 (no promise)."""
-        if not 0 < q < 1:
-            raise LaptimeError(f"lengths: a level of {q:g}; it lies between 0 and 1")
-        rank = ceil((self.questions + 1) * q - 1e-9) / self.questions
-        return max(q, float(self.levels[min(ceil(rank * (LEVELS - 1)), LEVELS - 1)])) if rank <= 1 else 1.0
-
-    def place(self, cumulative: Floats, level: float) -> Counts:
-        """(choices,): the first count above a level: `level` itself was needed for a shorter one."""
-        if level >= 1:
-            return np.full(len(self.group), self.most, dtype=np.int32)
-        at = (cumulative <= level).sum(axis=1)
-        found: Counts = np.append(self.counts, np.int32(self.most))[at][self.group]
+    def mass(self, language: Floats) -> Floats:
+        """P(N = counts) of each group for a question with these words, (g, k)."""
+        found: Floats = (language @ self.weights.reshape(len(language), -1)).reshape(self.bias.shape)
+        found += self.bias
+        found -= found.max(axis=1, keepdims=True)
+        np.exp(found, out=found)
+        found /= found.sum(axis=1, keepdims=True)
         return found
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
@@ -93,12 +61,14 @@ class LengthModel(msgspec.Struct, frozen=True, kw_only=True):
             "lengths.weights": self.weights,
             "lengths.bias": self.bias,
             "lengths.group": self.group,
-            "lengths.levels": self.levels,
         }
 
 
-def fit_lengths(language: Floats, output_tokens: Counts, most: int, space: ChoiceSpace) -> LengthModel:
-    """From language features (n, L) and counts (n, choices); the same table gives the same model.
+def fit_lengths(
+    language: Floats, output_tokens: Counts, most: int, space: ChoiceSpace
+) -> tuple[LengthModel, npt.NDArray[np.float32]]:
+    """From language features (n, L) and counts (n, choices): a model, and P(N = counts), (n, choices, k), of each
+    question by models that were fitted without it. The same table gives the same.
 
     Raises LaptimeError with fewer than 20 questions.
     """
@@ -108,22 +78,26 @@ def fit_lengths(language: Floats, output_tokens: Counts, most: int, space: Choic
     counts, codes = np.unique(output_tokens, return_inverse=True)
     codes = codes.reshape(output_tokens.shape)
     seen = np.eye(len(counts))[codes]
-    tried = [(_by_group(seen, group), group, shrink) for group in _groupings(space) for shrink in SHRINKS]
-    masses = [_held_out(language, shares, shrink)[:, group] for shares, group, shrink in tried]
-    best = int(np.argmin([-np.log((mass * seen).sum(axis=2) + 1e-9).sum() for mass in masses]))
-    below = np.cumsum(masses[best], axis=2) - masses[best]
-    needed = np.clip(np.take_along_axis(below, codes[:, :, None], axis=2), 0, 1)
-    shares, group, shrink = tried[best]
+    least, best, mass = np.inf, None, seen
+    for group in _groupings(space):
+        shares = _by_group(seen, group)
+        for shrink in SHRINKS:
+            held_out = _held_out(language, shares, shrink)[:, group]
+            loss = -float(np.log((held_out * seen).sum(axis=2) + 1e-9).sum())
+            if loss < least:
+                least, best, mass = loss, (shares, group, shrink), held_out
+    assert best is not None, "a likelihood is a number"
+    shares, group, shrink = best
     fitted = [_regress(language, shares[:, place], shrink) for place in range(shares.shape[1])]
-    return LengthModel(
+    model = LengthModel(
         counts=counts.astype(np.int32),
         weights=np.stack([weights for weights, _ in fitted], axis=1).astype(np.float32),
         bias=np.stack([bias for _, bias in fitted]).astype(np.float32),
         group=group.astype(np.int32),
-        levels=np.quantile(needed, np.linspace(0, 1, LEVELS), method="higher"),
         questions=n,
         most=max(most, int(counts.max())),
     )
+    return model, mass.astype(np.float32)
 
 
 def read_lengths(
@@ -140,12 +114,10 @@ def read_lengths(
         weights=take_array(arrays, "lengths.weights", (LANGUAGE, groups, k), place).astype(np.float32),
         bias=take_array(arrays, "lengths.bias", (groups, k), place).astype(np.float32),
         group=group,
-        levels=take_array(arrays, "lengths.levels", (LEVELS,), place).astype(np.float64),
         questions=questions,
         most=most,
     )
-    ordered = (np.diff(made.counts) > 0).all() and (np.diff(made.levels) >= 0).all()
-    if k < 1 or not ordered or made.counts[0] < 1 or made.counts[-1] > most or questions < 1:
+    if k < 1 or not (np.diff(made.counts) > 0).all() or made.counts[0] < 1 or made.counts[-1] > most or questions < 1:
         raise LaptimeError(f"{place}: lengths of answers that are out of order; make it anew")
     return made
 

@@ -29,6 +29,8 @@ from laptime.errors import LaptimeError
 
 SMALLEST = 0.4
 """A peer is told no less than this part of a budget."""
+INNER = (0.05, 0.95)
+"""The part of the way between the budgets' ends that budgets are spread over."""
 STEPS = 7
 """Halvings of the search for the largest budget that a peer may be told: a hundredth of the budget."""
 
@@ -146,14 +148,17 @@ def replayed_evaluation(
 
 
 def spread_budgets(table: DecisionTable, bounds: Bounds, language: Floats, count: int = 5) -> list[float]:
-    """Budgets in geometric steps from where every question has a choice to where nearly every choice fits (ms).
+    """Budgets (ms) that leave something to choose: from where every question has a choice to where all choices fit.
 
+    Even steps in the share of choices, over all questions, whose bound keeps the budget. Both ends are left out: where
+    one choice fits, or all do, every policy that keeps its promises answers alike.
     Raises LaptimeError when nothing is promised for any choice.
     """
     bound, _ = bounds.for_questions(language)
-    lowest = float(np.quantile(bound.min(axis=1), 0.95))
-    finite = np.where(np.isfinite(bound), bound, -np.inf).max(axis=1)
-    highest = float(np.quantile(finite, 0.95))
-    if not (np.isfinite(lowest) and highest > lowest > 0):
+    lowest = 1.02 * float(np.quantile(bound.min(axis=1), 0.95))
+    finite = np.sort(bound[np.isfinite(bound)])
+    if not (np.isfinite(lowest) and len(finite) and finite[-1] > lowest > 0):
         raise LaptimeError(f"no budget tells the {len(table.space)} choices apart: the estimator promises too little")
-    return [round(float(ms), 3) for ms in np.geomspace(lowest * 1.02, highest, count)]
+    fit = float((finite <= lowest).mean())
+    shares = fit + (1 - fit) * np.linspace(*INNER, count)
+    return [round(float(ms), 3) for ms in np.quantile(finite, shares)]

@@ -6,7 +6,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from laptime.control.bounds import SHARES, Bounds, levels
+from laptime.control.bounds import Bounds, level_rank
 from laptime.control.choices import ChoiceSpace
 from laptime.control.decision_table import DecisionTable
 from laptime.control.policies.policy import Needs, best, fastest
@@ -46,11 +46,8 @@ def _within(policy: StaticPolicy, tier: int | None, kept: npt.NDArray[np.bool_],
 
 def static_policy(table: DecisionTable, bounds: Bounds) -> StaticPolicy:
     """From the training half."""
-    by_share = []
-    for share, bound_ms in zip(SHARES, (bounds.bound_ms, *bounds.other_ms), strict=False):
-        level, _ = levels(bounds.confidence, share)
-        counts = np.quantile(table.output_tokens, level, axis=0, method="higher").astype(np.intp)
-        by_share.append(bound_ms[counts - 1, np.arange(len(table.space))])
-    return StaticPolicy(
-        space=table.space, accuracy=table.score.mean(axis=0, dtype=np.float64), bound_ms=np.min(by_share, axis=0)
-    )
+    lengths = bounds.lengths
+    seen = table.output_tokens[:, :, None] == lengths.counts
+    share = bounds.share_within(seen.mean(axis=0, dtype=np.float32))
+    bound_ms = bounds.first_above(share, min(1.0, level_rank(bounds.confidence, len(table))))
+    return StaticPolicy(space=table.space, accuracy=table.score.mean(axis=0, dtype=np.float64), bound_ms=bound_ms)

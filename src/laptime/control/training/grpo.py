@@ -8,9 +8,9 @@ and a late choice from the second, are drawn from the policy as it is (old). Wit
     KL    = pi_ref / pi - log(pi_ref / pi) - 1                             never negative (eq. 4; Schulman's k3)
 
 with an entropy bonus. The reference is the policy after a short imitation of the table's best choices, or the uniform
-one. The reward is laptime.estimate.reward's: the worth (lessons.SHARED) if the bound of the TOTAL at the answer's own
-number of tokens keeps the budget, else less than nothing. Choices that don't fit as they will be told are masked as
-when running.
+one. The reward is laptime.estimate.reward's: the worth (lessons.SHARED, EXPECTED) if the bound of the TOTAL at the
+answer's own number of tokens keeps the budget, else less than nothing. Choices that don't fit as they will be told are
+masked as when running.
 
 Few hundred questions are soon known by heart: features are projected onto few components and dropped out, weights
 decay, and the weights kept are those that earned most on questions kept aside.
@@ -34,13 +34,16 @@ from laptime.control.policies.policy import Needs
 from laptime.control.result import CurvePoint, TrainingCurve
 from laptime.control.training.layers import Layers, copied, dropped, exported, log_policy, new_layers, run
 from laptime.control.training.lessons import Lessons, Rows, budget_range, make_lessons
-from laptime.control.training.supervised import collected
+from laptime.control.training.supervised import collected, expected_scores
 from laptime.errors import LaptimeError
 from laptime.estimate.reward import DEFAULT, RewardSettings, rewards
 
 Reals = npt.NDArray[np.float64]
 
 CHECK_BUDGETS = 16
+EXPECTED = 0.3
+"""How much of a choice's worth for one question is what its words say of it: an answer that was right by chance, and is
+the only one of its kind, is otherwise learnt by heart."""
 
 
 class GrpoSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,14 +62,14 @@ class GrpoSettings(msgspec.Struct, frozen=True, kw_only=True):
     clip: float = 0.2
     kl: float = 0.02
     entropy: float = 0.01
-    rate: float = 3e-3
+    rate: float = 5e-3
     weight_decay: float = 0.02
     dropout: float = 0.1
-    imitation: int = 150
+    imitation: int = 300
     reference: Literal["imitated", "uniform"] = "imitated"
     budgets: tuple[float, float] | None = None
     check_every: int = 10
-    patience: int = 20
+    patience: int = 40
 
     def __post_init__(self) -> None:
         counts = (self.hidden, self.steps, self.draws, self.updates, self.check_every, self.patience)
@@ -121,6 +124,8 @@ def train_grpo(
     given = settings or GrpoSettings()
     looked_at = needs or collected(features)
     lessons = make_lessons(table, features, bounds, looked_at, budget=True)
+    likely = expected_scores(table, features, bounds, seed=given.seed)
+    lessons = msgspec.structs.replace(lessons, worth=(1 - EXPECTED) * lessons.worth + np.float32(EXPECTED) * likely)
     budgets = given.budgets or budget_range(lessons)
     began = perf_counter()
     generator = torch.Generator().manual_seed(given.seed)

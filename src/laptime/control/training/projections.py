@@ -48,7 +48,7 @@ def project(rows: npt.NDArray[np.floating], most: int, *, standardised: bool = F
     if d == 0 or not scale.any():
         return Projection(centre, np.zeros((d, 0)))
     _, sizes, axes = np.linalg.svd((values - centre) * scale, full_matrices=False)
-    kept = min(most, max(1, n // 8), int((sizes**2 > FAINT * max(float(sizes[0]) ** 2, 1e-24)).sum()))
+    kept = min(most, max(1, n // 2), int((sizes**2 > FAINT * max(float(sizes[0]) ** 2, 1e-24)).sum()))
     return Projection(centre, scale[:, None] * axes[:kept].T * (np.sqrt(n) / np.maximum(sizes[:kept], 1e-12)))
 
 

@@ -19,6 +19,7 @@ from laptime.control.feature_table import FeatureTable
 from laptime.control.policies.policy import Needs
 from laptime.control.policies.supervised import SupervisedPolicy
 from laptime.control.result import CurvePoint, TrainingCurve
+from laptime.control.seen import Floats
 from laptime.control.training.layers import Layers, copied, dropped, exported, new_layers, run
 from laptime.control.training.lessons import Lessons, make_lessons
 from laptime.errors import LaptimeError
@@ -77,6 +78,17 @@ def train_supervised(
     ]
     decisions = (len(early_points) + len(late_points)) * 10 * len(table) * len(table.space)
     return policy, TrainingCurve(policy=name, seconds=perf_counter() - began, decisions=decisions, points=points)
+
+
+def expected_scores(table: DecisionTable, features: FeatureTable, bounds: Bounds, *, seed: int = 0) -> Floats:
+    """(n, choices): P(right) of each choice by what the question's words say, learnt from the same table."""
+    lessons = make_lessons(table, features, bounds, Needs(language=True), budget=False)
+    x = torch.from_numpy(lessons.early_input(np.arange(len(table)), None))
+    generator = torch.Generator().manual_seed(seed)
+    layers, _ = _fit(x, torch.from_numpy(lessons.worth), lessons, SupervisedSettings(seed=seed), generator)
+    with torch.no_grad():
+        found: Floats = torch.sigmoid(run(layers, x)).numpy()
+    return found
 
 
 def collected(features: FeatureTable) -> Needs:
