@@ -19,11 +19,11 @@ from pathlib import Path
 import numpy as np
 
 from laptime.control.adaptive_model import AdaptiveModel
-from laptime.control.bounds import Bounds
+from laptime.control.bounds import GRID, LEVELS, Bounds
 from laptime.control.choices import ChoiceSpace, Tier
 from laptime.control.decision_table import ModelFacts
 from laptime.control.features import LANGUAGE
-from laptime.control.lengths import LEVELS, LengthModel
+from laptime.control.lengths import LengthModel
 from laptime.control.network import Network
 from laptime.control.policies.grpo import GrpoPolicy
 from laptime.control.policies.inputs import early_sizes, late_sizes
@@ -78,19 +78,26 @@ def random_policy(space: ChoiceSpace, hidden: int, seed: int) -> GrpoPolicy:
 
 
 def wide_bounds(space: ChoiceSpace, tokens: int) -> Bounds:
-    """Every choice fits: choices are the networks' alone."""
-    rows = np.full((tokens, len(space)), 100.0)
+    """Every choice fits: choices are the networks' alone. As large as bounds learnt from answers of many lengths."""
+    groups = len(space.blocks)
     lengths = LengthModel(
         counts=np.arange(1, tokens + 1, dtype=np.int32),
-        weights=np.zeros((LANGUAGE, len(space.blocks), tokens), np.float32),
-        bias=np.zeros((len(space.blocks), tokens), np.float32),
-        group=np.arange(len(space), dtype=np.int32) % len(space.blocks),
-        levels=np.linspace(0, 1, LEVELS),
+        weights=np.zeros((LANGUAGE, groups, tokens), np.float32),
+        bias=np.zeros((groups, tokens), np.float32),
+        group=np.arange(len(space), dtype=np.int32) % groups,
         questions=100,
         most=tokens,
     )
     return Bounds(
-        space=space, model=ModelFacts(), confidence=0.95, lengths=lengths, bound_ms=rows, median_ms=rows * 0.9
+        space=space,
+        model=ModelFacts(),
+        confidence=0.95,
+        lengths=lengths,
+        known_ms=np.full((tokens, len(space)), 100.0),
+        median_ms=np.full((tokens, len(space)), 90.0),
+        grid_ms=np.tile(np.linspace(50.0, 100.0, GRID), (len(space), 1)),
+        within=np.tile(np.linspace(0, 1, GRID, dtype=np.float32), (len(space), tokens, 1)),
+        levels=np.linspace(0, 1, LEVELS),
     )
 
 

@@ -1,6 +1,7 @@
 """Write the figures of the controller's benchmarks into docs/control.md, between its markers.
 
-python benchmarks/control_docs.py       (after control_glyphs.py, control_cost.py and control_training.py)
+python benchmarks/control_docs.py       (after control_glyphs.py, control_replayed.py, control_cost.py and
+control_training.py)
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ from typing import Any
 from into_docs import RESULTS, ROOT, result
 
 BEGIN, END = "<!-- control:begin -->\n", "<!-- control:end -->"
-SHOWN = ("grpo", "grpo-language", "supervised", "static", "lookup", "lookup, told less", "grpo, mean budgets",
-         "grpo, analytic budgets", "oracle")  # fmt: skip
+SHOWN = ("grpo", "grpo-language", "grpo-budget", "supervised", "static", "lookup", "lookup, told less",
+         "grpo, mean budgets", "grpo, analytic budgets", "oracle")  # fmt: skip
+HOW = {"measured": "measured calls", "replayed": "looked up in the sweep, where each was measured once"}
 
 
 def main() -> None:
@@ -20,7 +22,8 @@ def main() -> None:
     file = ROOT / "docs" / "control.md"
     before, _, rest = file.read_text(encoding="utf-8").partition(BEGIN)
     _, _, after = rest.partition(END)
-    parts = [evaluation(name.stem) for name in sorted(RESULTS.glob("control_glyphs*.json"))]
+    judged = [*sorted(RESULTS.glob("control_glyphs*.json")), *sorted(RESULTS.glob("control_replayed*.json"))]
+    parts = [evaluation(name.stem) for name in judged]
     parts += [cost(name.stem) for name in sorted(RESULTS.glob("control_cost*.json"))]
     if (RESULTS / "control_training.json").exists():
         parts.append(training())
@@ -35,7 +38,10 @@ def evaluation(name: str) -> str:
     points = {(p["policy"], p["budget_ms"]): p for p in found["points"]}
     policies = [policy for policy in SHOWN if any(policy == one for one, _ in points)]
     budgets = found["budgets_ms"]
-    lines = [f"`{made['command']}`: {place(made)}, {found['questions']} held-out questions, measured calls.", ""]
+    how = {"measured": "measured calls", "replayed": "looked up in the sweep, where each was measured once"}[
+        found["way"]
+    ]
+    lines = [f"`{made['command']}`: {place(made)}, {found['questions']} held-out questions, {how}.", ""]
     lines += ["Right, % (in time, %):", "", f"| policy | {' | '.join(f'{ms:.1f} ms' for ms in budgets)} |"]
     lines.append("|---|" + "---|" * len(budgets))
     lines += [f"| {one} | " + " | ".join(cell(points[one, ms]) for ms in budgets) + " |" for one in policies]

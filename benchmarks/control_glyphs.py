@@ -53,6 +53,8 @@ POLICIES = {
     "grpo-budget": ["--policy", "grpo", "--sees", "none"],
     "supervised": ["--policy", "supervised", "--sees", "all"],
 }
+SPLIT = "evaluation"
+"""Pages that neither the model nor anything of how policies learn was tuned on."""
 SLOWER = 1.5
 SLOW_DOWN_S = 45.0
 """Kept free of `--seconds` for the slow-down."""
@@ -109,7 +111,8 @@ def kept(flags: str) -> list[str]:
 def sweep(config: Path, questions: int, keep: str) -> None:
     """Everything that a policy is trained on."""
     data = config.parent / yaml.safe_load(config.read_text(encoding="utf-8"))["workload"]["data"]
-    words = ("-m", "examples.glyphs.write_questions", "--samples", str(questions), "--out", str(data.parent.resolve()))
+    words = ["-m", "examples.glyphs.write_questions", "--split", SPLIT, "--samples", str(questions)]
+    words += ["--out", str(data.parent.resolve())]
     subprocess.run([sys.executable, *words], cwd=REPO, check=True)
     shutil.rmtree(WORK / "sweep", ignore_errors=True)
     told("sweep", config, "--out", WORK / "sweep")
