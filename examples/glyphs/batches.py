@@ -20,13 +20,12 @@ ROWS = {"low": 3.0, "medium": 1.75, "high": 1.0}
 """Pages a step, in multiples of the batch: a step of any tier takes about as long."""
 
 TOP_K_SHARES = {4: 0.5, 2: 0.35, 1: 0.15}
-DEPTH_SHARES = {8: 0.5, 6: 0.2, 4: 0.12, 3: 0.1, 2: 0.08}
+DEPTH_SHARES = {8: 0.42, 6: 0.2, 4: 0.14, 3: 0.1, 2: 0.14}
 """How often a step has so many blocks."""
 
-NEEDS_NO_DEPTH = ("colour", "kind", "word", "code")
-DEEP = 6
-"""With fewer blocks than that only questions that need no depth are trained: what takes several steps of finding and
-comparing is left to the blocks that are then missing."""
+TRAINED_FROM = {"digit": 4, "count": 4, "chase": 6, "compare": 6, "add": 8}
+"""With fewer blocks than that a type isn't trained; reading (all others) is trained at every depth. What takes several
+steps of finding and comparing is left to the blocks that are then missing."""
 
 
 @dataclass(frozen=True)
@@ -69,9 +68,10 @@ def make_batch(split: str, first: int, pages: int) -> dict[str, torch.Tensor]:
 
 def trained_at(batch: dict[str, torch.Tensor], blocks: int) -> dict[str, torch.Tensor]:
     """The batch with the answers that a step of so many blocks is trained on."""
-    if blocks >= DEEP:
+    taught = [place for place, kind in enumerate(TYPES) if TRAINED_FROM.get(kind, 0) <= blocks]
+    if len(taught) == len(TYPES):
         return batch
-    wanted = torch.tensor([TYPES.index(kind) for kind in NEEDS_NO_DEPTH], device=batch["kinds"].device)
+    wanted = torch.tensor(taught, device=batch["kinds"].device)
     kept = torch.isin(batch["kinds"][batch["rows"], batch["positions"]], wanted)
     return batch | {name: batch[name][kept] for name in ("rows", "positions")}
 

@@ -1,4 +1,4 @@
-"""Questions about a page and their answers, from its truth. Nine types, from easy to ones that need pixels or depth."""
+"""Questions about a page and their answers, from its truth. Ten types, from easy to ones that need pixels or depth."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ PHRASES: dict[str, tuple[str, ...]] = {
     "count": ("How many {a} shapes?", "Count the {a} shapes?", "Number of {a} shapes?"),
     "compare": ("Larger: {a} or {b}?", "Is {a} or {b} larger?", "Which wins, {a} or {b}?"),
     "add": ("{a} plus {b} digit?", "Sum of {a} and {b}?", "Add {a} to {b}?"),
+    "initial": ("Code starts with?", "How does the code start?", "First sign of the code?"),
     "code": ("Read the small code?", "What is the code?", "Which code is printed?"),
 }
 """How each type may be asked; {a} and {b} are colours. Every question ends with its only question mark."""
@@ -74,4 +75,4 @@ def _answer(kind: str, truth: Truth, a: str, b: str) -> str:
         return a if truth.digit(a) > truth.digit(b) else b
     if kind == "add":
         return str(truth.digit(a) + truth.digit(b))
-    return truth.code
+    return truth.code[0] if kind == "initial" else truth.code

@@ -34,7 +34,7 @@ from .model import TILINGS, make_model, save
 from .pages import MAP, SIDE
 from .questions import TYPES
 
-WATCHED = (FULL, Knobs("medium", FULL.top_k, FULL.blocks), Knobs("high", FULL.top_k, 3), LOWEST)
+WATCHED = (FULL, Knobs("medium", FULL.top_k, 6), Knobs("low", FULL.top_k, 4), Knobs("high", FULL.top_k, 2), LOWEST)
 PAGE_BYTES = 3 * SIDE**2 + 4 * MAP**2
 BALANCE = 0.01
 """The router balance's weight in the loss."""
@@ -248,7 +248,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--rate", type=float, default=1.5e-3, help="the highest learning rate")
     made.add_argument("--reading", type=float, default=0.5, help="the patch reader's weight at first")
     made.add_argument("--read-until", type=float, default=0.2, help="share of the time for the vision tower alone")
-    made.add_argument("--full-until", type=float, default=0.5, help="share of the time with all blocks and full top-k")
+    made.add_argument("--full-until", type=float, default=0.45, help="share of the time with all blocks and full top-k")
     made.add_argument(
         "--frozen-vision", action="store_true", help="leave the vision tower and the projector as they are"
     )

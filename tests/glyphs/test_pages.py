@@ -101,5 +101,5 @@ def test_laptime_reads_what_was_written(tmp_path):
     assert len({one.image for one in examples}) == 10
     lines = [json.loads(line) for line in file.read_text().splitlines()]
     truth = draw_page("test", 4).truth
-    assert lines[8]["answer"] == truth.code and lines[8]["id"] == "code-000008"
+    assert lines[8]["answer"] == truth.code[0] and lines[8]["id"] == "initial-000008"
     assert read_examples(tmp_path, samples=5)
