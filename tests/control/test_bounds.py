@@ -156,11 +156,12 @@ def test_the_promise_is_kept_and_not_by_far(noise: float) -> None:
     assert 0.94 <= np.mean(kept) <= 0.99
 
 
-def test_too_few_questions_promise_nothing() -> None:
+def test_with_few_questions_the_longest_answers_bound_is_promised() -> None:
     few = msgspec.structs.replace(WORLD.bounds.lengths, questions=18)
     bounds = msgspec.structs.replace(WORLD.bounds, lengths=few)
     assert bounds.level == 1.0
-    assert np.isinf(bounds.for_question(LANGUAGES[0])[0]).all()
+    assert (bounds.for_question(LANGUAGES[0])[0] == bounds.known_ms[-1]).all()
+    assert np.isfinite(bounds.known_ms[-1]).all()
 
 
 def test_the_correction_scales_what_is_promised() -> None:

@@ -201,7 +201,8 @@ def test_what_can_not_be_trained_is_one_line() -> None:
     few = WORLD.train.take(np.arange(10))
     with pytest.raises(LaptimeError, match="10 questions to train on"):
         train_grpo(few, WORLD.features, WORLD.bounds)
-    nothing = msgspec.structs.replace(WORLD.bounds, within=WORLD.bounds.within * 0)
+    never = WORLD.bounds.known_ms * np.inf
+    nothing = msgspec.structs.replace(WORLD.bounds, within=WORLD.bounds.within * 0, known_ms=never)
     with pytest.raises(LaptimeError, match="promises nothing"):
         train_grpo(WORLD.train, WORLD.features, nothing)
     with pytest.raises(LaptimeError, match="a group has 2 or more"):

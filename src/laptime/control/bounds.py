@@ -59,7 +59,15 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
     def for_question(self, language: Floats) -> tuple[Reals, Reals]:
         """Bound and median of each choice, (choices,) each, for a question with these words."""
         share = self.share_within(self.lengths.mass(language)[self.lengths.group])
-        return self.first_above(share, self.level), self.first_above(share, 0.5)
+        return self.bound_of(share, self.level), self.first_above(share, 0.5)
+
+    def bound_of(self, share: Floats, level: float) -> Reals:
+        """(choices,): where the share exceeds the level, but never more than the longest answer's own bound.
+
+        With few questions the calibration may ask for more than a distribution holds; no answer is longer than that.
+        """
+        found: Reals = np.minimum(self.first_above(share, level), self.known_ms[-1])
+        return found
 
     def share_within(self, mass: Floats) -> Floats:
         """P(T <= grid_ms), (choices, GRID), from P(N = counts), (choices, k)."""
