@@ -1,7 +1,6 @@
 """Write the figures of the controller's benchmarks into docs/control.md, between its markers.
 
-python benchmarks/control_docs.py       (after control_glyphs.py, control_replayed.py, control_cost.py and
-control_training.py)
+python benchmarks/control_docs.py       (after control_glyphs.py, control_cost.py and control_training.py)
 """
 
 from __future__ import annotations
@@ -22,8 +21,7 @@ def main() -> None:
     file = ROOT / "docs" / "control.md"
     before, _, rest = file.read_text(encoding="utf-8").partition(BEGIN)
     _, _, after = rest.partition(END)
-    judged = [*sorted(RESULTS.glob("control_glyphs*.json")), *sorted(RESULTS.glob("control_replayed*.json"))]
-    parts = [evaluation(name.stem) for name in judged]
+    parts = [evaluation(name.stem) for name in sorted(RESULTS.glob("control_glyphs*.json"))]
     parts += [cost(name.stem) for name in sorted(RESULTS.glob("control_cost*.json"))]
     if (RESULTS / "control_training.json").exists():
         parts.append(training())
@@ -38,10 +36,7 @@ def evaluation(name: str) -> str:
     points = {(p["policy"], p["budget_ms"]): p for p in found["points"]}
     policies = [policy for policy in SHOWN if any(policy == one for one, _ in points)]
     budgets = found["budgets_ms"]
-    how = {"measured": "measured calls", "replayed": "looked up in the sweep, where each was measured once"}[
-        found["way"]
-    ]
-    lines = [f"`{made['command']}`: {place(made)}, {found['questions']} held-out questions, {how}.", ""]
+    lines = [f"`{made['command']}`: {place(made)}, {found['questions']} held-out questions, {HOW[found['way']]}.", ""]
     lines += ["Right, % (in time, %):", "", f"| policy | {' | '.join(f'{ms:.1f} ms' for ms in budgets)} |"]
     lines.append("|---|" + "---|" * len(budgets))
     lines += [f"| {one} | " + " | ".join(cell(points[one, ms]) for ms in budgets) + " |" for one in policies]
@@ -106,7 +101,7 @@ def training() -> str:
         f"`{made['command']}`: {where['processors']} processors, torch {where['torch']}, numpy {where['numpy']}. GRPO "
         f"learns from {min(rates):.0f} to {max(rates):.0f} million decisions a minute (drawn and rewarded one at a "
         f"time: {alone:.2f} million). All deciding, in a loop of nothing else: {deciding:.0f} "
-        "us; in a call on a CPU, whose caches the model's own work has emptied, it is the figure above.\n"
+        "us; in a call, before which the model's own work has emptied the caches, it takes what is said above.\n"
     )
 
 

@@ -7,7 +7,8 @@
 sweep: questions, sweep, audit, estimator, features. judge: policies trained, measured evaluation, slow-down; with
 --seconds, of both together, on as many held-out questions as there is time for. Both belong to one machine, one after
 the other: bounds are of the machine that they were measured on. What is kept between them lies in runs/control-glyphs.
-On a CPU: --config examples/glyphs/demo.yaml --name control_glyphs-cpu.
+On a CPU: --config examples/glyphs/demo.yaml --name control_glyphs-cpu. replay: what each decision would have scored and
+taken, looked up in such a sweep (sweep, estimator, features in runs/control-glyphs), on any machine.
 The slow-down is real: another process computes on the same device, as often as makes calls about 1.5 times slower, from
 the middle of the stream on.
 """
@@ -42,6 +43,7 @@ from laptime.control.result import ControlEvaluation, SlowDown
 from laptime.control.slow_stream import online_baseline, slow_down
 from laptime.estimate import online as streams
 from laptime.models.loading import Loaded, load_model
+from laptime.runs import read_info
 from recorded import record
 
 HERE = Path(__file__).parent
@@ -60,6 +62,9 @@ SLOW_DOWN_S = 45.0
 """Kept free of `--seconds` for the slow-down."""
 PEERS = 6
 """Static, lookup twice, by means, by arithmetic, the oracle."""
+CALLS_TAKE = 1.4
+"""Times the sweep's median call: inputs are made between calls, and dear choices are chosen more often."""
+THREADS = {**os.environ, "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // len(POLICIES)))}
 BURNER = """
 import sys, threading, time, torch
 on_gpu = torch.cuda.is_available()
@@ -84,10 +89,6 @@ while True:
     time.sleep(now)
 """
 
-
-CALLS_TAKE = 1.4
-"""Times the sweep's median call: inputs are made between calls, and dear choices are chosen more often."""
-THREADS = {**os.environ, "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // len(POLICIES)))}
 
 Pauses = Callable[[float], None]
 """Sets how long the other process sleeps between bursts, in s; below 0 it rests."""
@@ -185,6 +186,22 @@ def judge(names: Sequence[str], requests: int, keep: str, result_name: str, unti
             f"x{stream_.factor:.2f}, online {stream_.online}: {stream_.before.value:.3f} before, "
             f"{stream_.after.value:.3f} after"
         )
+
+
+def replay(names: Sequence[str], keep: str, result_name: str) -> None:
+    """Train, and judge by the sweep's own measurements; the environment written is the sweep's."""
+    trained(names, keep)
+    words = ["control", "evaluate", WORK / "sweep", *(WORK / name for name in names), "--features", WORK / "features"]
+    words += ["--replay", "--slow-down", SLOWER, "--json", *kept(keep)]
+    command = [sys.executable, "-m", "laptime", *map(str, words)]
+    done = subprocess.run(command, cwd=REPO, capture_output=True, check=False, text=True)
+    if done.returncode not in (0, 1):
+        raise SystemExit(done.stderr)
+    found = msgspec.json.decode(done.stdout)
+    environment = read_info(WORK / "sweep").environment
+    print(
+        record(result_name, {**found, "model": "examples/glyphs/model", "environment": environment}, environment).name
+    )
 
 
 def _write(found: ControlEvaluation, name: str) -> None:
@@ -294,7 +311,7 @@ def _calibrated(adaptive: AdaptiveModel, question: Asked, set_pause: Pauses) -> 
 def main() -> None:
     """One part."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("parts", nargs="+", choices=["sweep", "judge"])
+    parser.add_argument("parts", nargs="+", choices=["sweep", "judge", "replay"])
     parser.add_argument("--config", type=Path, default=REPO / "examples" / "glyphs" / "sweep.yaml")
     parser.add_argument("--questions", type=int, default=280)
     parser.add_argument("--policies", default=",".join(POLICIES), help="which, with commas; the first is compared")
@@ -308,6 +325,8 @@ def main() -> None:
         sweep(asked_for.config, asked_for.questions, asked_for.keep)
     if "judge" in asked_for.parts:
         judge(asked_for.policies.split(","), asked_for.requests, asked_for.keep, asked_for.name, until)
+    if "replay" in asked_for.parts:
+        replay(asked_for.policies.split(","), asked_for.keep, asked_for.name)
 
 
 if __name__ == "__main__":

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from laptime.control.analytic import NOMINAL, analytic_ms, nominal_rates, relative_ms
 from laptime.control.bounds import Bounds, read_bounds, write_bounds
+from laptime.control.calibrated_bounds import make_bounds
 from laptime.control.choices import ChoiceSpace
 from laptime.control.decision_table import decision_table
 from laptime.control.features import LANGUAGE, language_features
 from laptime.control.lengths import fit_lengths
-from laptime.control.make_bounds import make_bounds
 from laptime.errors import LaptimeError
 from laptime.estimate.estimator import Estimator
 from tests.control.worlds import (
@@ -154,6 +154,15 @@ def test_the_promise_is_kept_and_not_by_far(noise: float) -> None:
         kept.append((made.held_out.total_ms <= told).mean())
         assert told.mean() < made.bounds.at_tokens(np.full((1, len(SPACE)), 8, np.int32)).mean()
     assert 0.94 <= np.mean(kept) <= 0.99
+
+
+def test_an_estimator_that_is_too_sure_of_itself_is_corrected_by_the_questions_own_times() -> None:
+    for seed in range(3):
+        made = world(320, seed=seed, noise=0.3)
+        sure = make_bounds(WorldEstimator(0.22), made.train, made.features.of(made.train.sample_ids, SPACE).language)
+        told, _ = sure.for_questions(made.features.of(made.held_out.sample_ids, SPACE).language)
+        assert sure.level > 0.975
+        assert (made.held_out.total_ms <= told).mean() >= 0.95
 
 
 def test_with_few_questions_the_longest_answers_bound_is_promised() -> None:

@@ -158,6 +158,12 @@ def test_an_evaluation_names_everything_once_and_survives_json() -> None:
     budgets = spread_budgets(WORLD.train, WORLD.bounds, TRAIN.language)
     assert budgets == sorted(budgets)
     assert len(budgets) == 5
+    told, _ = WORLD.bounds.for_questions(TRAIN.language)
+    everyone = (told <= 1.02 * np.quantile(told.min(axis=1), 0.95)).mean()
+    for ms, way in zip(budgets, (0.05, 0.275, 0.5, 0.725, 0.95), strict=True):
+        share = everyone + (1 - everyone) * way
+        assert (told < ms - 0.1).mean() <= share <= (told <= ms + 0.1).mean()
+    assert ((told <= budgets[0]).any(axis=1)).mean() >= 0.95
     found = replayed_evaluation(policies, WORLD.held_out, WORLD.features, WORLD.bounds, budgets, compared=["static"])
     assert [(point.policy, point.budget_ms) for point in found.points] == [
         (policy.name, ms) for ms in budgets for policy in policies

@@ -19,7 +19,7 @@ from laptime.control.training.grpo import GrpoSettings, train_grpo
 from laptime.control.training.layers import dropped
 from laptime.control.training.lessons import budget_range, make_lessons
 from laptime.control.training.projections import folded, project, unchanged
-from laptime.control.training.supervised import SupervisedSettings, train_supervised
+from laptime.control.training.supervised import SupervisedSettings, expected_scores, train_supervised
 from laptime.errors import LaptimeError
 from laptime.estimate.reward import rewards
 from tests.control.worlds import SPACE, TOKENS, World, world
@@ -66,6 +66,18 @@ def test_words_are_worth_something() -> None:
     )
     assert accuracy(by_words, made).mean() > accuracy(by_budget, made).mean() + 0.02
     assert accuracy(by_budget, made).mean() >= accuracy(static_policy(made.train, made.bounds), made).mean() - 0.01
+
+
+def test_words_say_which_choices_are_right() -> None:
+    """Also of questions whose own scores were turned round: what is alike is learnt together."""
+    made = world(320, noise=0.01, wrong=0.1)
+    said = expected_scores(made.train, made.features, made.bounds)
+    kinds = np.array(made.train.question_types)
+    blocks = np.array([SPACE.choice(number).blocks for number in range(len(SPACE))])
+    assert said.shape == made.train.score.shape
+    assert (said[kinds == "count"][:, blocks == 8] > 0.7).all()
+    assert (said[kinds == "count"][:, blocks == 4] < 0.3).all()
+    assert (said[kinds == "colour"] > 0.5).all()
 
 
 def test_supervised_finds_the_best_too() -> None:

@@ -45,9 +45,9 @@ def train(
     from laptime.cli.compare import parse_share
     from laptime.cli.control_sweep import scored_sweep
     from laptime.control.bounds import write_bounds
+    from laptime.control.calibrated_bounds import make_bounds
     from laptime.control.feature_table import read_features
     from laptime.control.files import write_policy
-    from laptime.control.make_bounds import make_bounds
     from laptime.runs import readable_json
 
     share = parse_share("--confidence", confidence)

@@ -9,7 +9,7 @@ worked out at GRID times of each choice. The bound is the first of them where it
 how high it would have to be for the training questions' own times, with p(N) from folds that don't hold the question
 (distributional conformal prediction, Chernozhukov, Wuethrich and Zhu 2021). That is over all questions alike; so that
 no kind of question is left behind the level is never below the confidence itself. How bounds are made from an
-estimator is laptime.control.make_bounds.
+estimator is laptime.control.calibrated_bounds.
 """
 
 from __future__ import annotations
@@ -62,12 +62,12 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
         return self.bound_of(share, self.level), self.first_above(share, 0.5)
 
     def bound_of(self, share: Floats, level: float) -> Reals:
-        """(choices,): where the share exceeds the level, but never more than the longest answer's own bound.
+        """(choices,): where the share exceeds the level; where it never does, the longest answer's own bound.
 
         With few questions the calibration may ask for more than a distribution holds; no answer is longer than that.
         """
-        found: Reals = np.minimum(self.first_above(share, level), self.known_ms[-1])
-        return found
+        found = self.first_above(share, level)
+        return np.where(np.isinf(found), self.known_ms[-1], found)
 
     def share_within(self, mass: Floats) -> Floats:
         """P(T <= grid_ms), (choices, GRID), from P(N = counts), (choices, k)."""
