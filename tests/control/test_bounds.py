@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -198,6 +199,37 @@ def test_they_come_back_as_they_were(tmp_path: Path) -> None:
             assert np.array_equal(one, other)
     assert np.array_equal(again.at_tokens(WORLD.train.output_tokens), WORLD.bounds.at_tokens(WORLD.train.output_tokens))
     assert (again.space, again.model, again.confidence) == (SPACE, FACTS, 0.95)
+
+
+@pytest.mark.parametrize(
+    ("name", "place", "value", "line"),
+    [
+        ("within", (0, 0, -1), 2.0, "shares that are none"),
+        ("within", (0, 0, 5), 0.9, "shares that are none, or fall"),
+        ("levels", slice(990, None), 7.0, "shares that are none"),
+        ("grid_ms", (0, 5), 1e9, "times that are none"),
+        ("known_ms", (0, 0), 1e9, "fall with longer answers"),
+        ("known_ms", (0, 0), float("nan"), "no number"),
+        ("group", 0, -1, "groups that don't exist"),
+        ("group", 0, 99, "groups that don't exist"),
+        ("counts", slice(0, 2), 5, "out of order"),
+    ],
+)
+def test_damaged_bounds_are_one_line(tmp_path: Path, name: str, place: Any, value: float, line: str) -> None:
+    part: Any = WORLD.bounds if hasattr(WORLD.bounds, name) else WORLD.bounds.lengths
+    array = getattr(part, name).copy()
+    array[place] = value
+    changed = msgspec.structs.replace(part, **{name: array})
+    bounds = changed if part is WORLD.bounds else msgspec.structs.replace(WORLD.bounds, lengths=changed)
+    write_bounds(bounds, tmp_path)
+    with pytest.raises(LaptimeError, match=line):
+        read_bounds(tmp_path)
+
+
+def test_what_nothing_is_promised_of_comes_back(tmp_path: Path) -> None:
+    never = WORLD.bounds.known_ms * np.inf
+    write_bounds(msgspec.structs.replace(WORLD.bounds, known_ms=never), tmp_path)
+    assert np.isinf(read_bounds(tmp_path).known_ms).all()
 
 
 def test_an_estimator_of_another_machine_is_refused() -> None:
