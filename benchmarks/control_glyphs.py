@@ -4,9 +4,11 @@
         --seconds 540
     python benchmarks/control_docs.py                             # the figures into docs/control.md
 
-sweep: questions, sweep, audit, estimator, features. judge: policies trained, measured evaluation, slow-down; with
---seconds, of both together, on as many held-out questions as there is time for. Both belong to one machine, one after
-the other: bounds are of the machine that they were measured on. What is kept between them lies in runs/control-glyphs.
+sweep: questions, sweep, audit, estimator, features. ask: further questions, scored and not timed, which belong to the
+model and to no machine (runs/control-glyphs-answers); with them there, policies and peers learn from them too. judge:
+policies trained, measured evaluation, slow-down; with --seconds, of all parts together, on as many held-out questions
+as there is time for. Sweep and judge belong to one machine, one after the other: bounds are of the machine that they
+were measured on. What is kept between them lies in runs/control-glyphs.
 On a CPU: --config examples/glyphs/demo.yaml --name control_glyphs-cpu. replay: what each decision would have scored and
 taken, looked up in such a sweep (sweep, estimator, features in runs/control-glyphs), on any machine.
 The slow-down is real: another process computes on the same device, as often as makes calls about 1.5 times slower, from
@@ -30,7 +32,7 @@ import msgspec
 import numpy as np
 import yaml
 
-from laptime.cli.control_sweep import ScoredSweep, questions_of, score_kind, scored_sweep
+from laptime.cli.control_sweep import ScoredSweep, questions_of, score_kind, scored_sweep, with_answers
 from laptime.control.adaptive_model import AdaptiveModel
 from laptime.control.bounds import Bounds, read_bounds
 from laptime.control.contest import contestant, measured_evaluation
@@ -55,8 +57,9 @@ POLICIES = {
     "grpo-budget": ["--policy", "grpo", "--sees", "none"],
     "supervised": ["--policy", "supervised", "--sees", "all"],
 }
-SPLIT = "evaluation"
-"""Pages that neither the model nor anything of how policies learn was tuned on."""
+SPLIT, FURTHER = "evaluation", "further"
+"""Pages that neither the model nor anything of how policies learn was tuned on, and others to learn from."""
+ANSWERS = REPO / "runs" / "control-glyphs-answers"
 SLOWER = 1.5
 SLOW_DOWN_S = 45.0
 """Kept free of `--seconds` for the slow-down."""
@@ -124,10 +127,26 @@ def sweep(config: Path, questions: int, keep: str) -> None:
     told("control", "features", WORK / "sweep", "--out", WORK / "features", *kept(keep))
 
 
+def ask(questions: int, keep: str) -> None:
+    """Further questions under the sweep's choices, for policies and peers to learn from."""
+    data = REPO / "runs" / "control-glyphs-questions"
+    words = ["-m", "examples.glyphs.write_questions", "--split", FURTHER, "--samples", str(questions)]
+    words += ["--first", "100000", "--out", str(data)]
+    subprocess.run([sys.executable, *words], cwd=REPO, check=True)
+    words = ["--data", data / "questions.jsonl", "--model", REPO / "examples" / "glyphs" / "model", "--batch", 128]
+    told("control", "ask", WORK / "sweep", *map(str, words), "--out", ANSWERS, *kept(keep))
+
+
+def answers() -> list[str | Path]:
+    """The option that names the further answers, if there are any."""
+    return ["--answers", ANSWERS] if (ANSWERS / "answers.json").exists() else []
+
+
 def trained(names: Sequence[str], keep: str) -> list[SavedPolicy]:
     """The policies, all learnt at the same time."""
     began = time.monotonic()
-    common = ("control", "train", WORK / "sweep", "--estimator", WORK / "estimator", "--features", WORK / "features")
+    common = ["control", "train", WORK / "sweep", "--estimator", WORK / "estimator", "--features", WORK / "features"]
+    common += answers()
     running = []
     for name in names:
         words = [*common, "--out", WORK / name, "--name", name, *POLICIES[name], *kept(keep)]
@@ -146,6 +165,7 @@ def judge(names: Sequence[str], requests: int, keep: str, result_name: str, unti
     bounds = read_bounds(WORK / names[0])
     features = read_features(WORK / "features")
     one = scored_sweep(WORK / "sweep", features.model, keep)
+    known, _ = with_answers(one.table.half("train"), features, ANSWERS if answers() else None)
     held_out = one.table.half("held-out")
     mine = features.of(held_out.sample_ids, held_out.space)
     budgets = spread_budgets(held_out, bounds, mine.language)
@@ -164,7 +184,7 @@ def judge(names: Sequence[str], requests: int, keep: str, result_name: str, unti
             print(f"  {done}/{of} questions", flush=True)
 
     found, _ = measured_evaluation(
-        loaded, saved, bounds, one.table, features, examples, budgets, kind=score_kind(one), progress=show
+        loaded, saved, bounds, one.table, features, examples, budgets, kind=score_kind(one), known=known, progress=show
     )
     found = msgspec.structs.replace(found, training=[p.curve for p in saved if p.curve is not None])
     _write(found, result_name)
@@ -192,7 +212,7 @@ def replay(names: Sequence[str], keep: str, result_name: str) -> None:
     """Train, and judge by the sweep's own measurements; the environment written is the sweep's."""
     trained(names, keep)
     words = ["control", "evaluate", WORK / "sweep", *(WORK / name for name in names), "--features", WORK / "features"]
-    words += ["--replay", "--slow-down", SLOWER, "--json", *kept(keep)]
+    words += ["--replay", "--slow-down", SLOWER, "--json", *answers(), *kept(keep)]
     command = [sys.executable, "-m", "laptime", *map(str, words)]
     done = subprocess.run(command, cwd=REPO, capture_output=True, check=False, text=True)
     if done.returncode not in (0, 1):
@@ -311,9 +331,10 @@ def _calibrated(adaptive: AdaptiveModel, question: Asked, set_pause: Pauses) -> 
 def main() -> None:
     """One part."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("parts", nargs="+", choices=["sweep", "judge", "replay"])
+    parser.add_argument("parts", nargs="+", choices=["sweep", "ask", "judge", "replay"])
     parser.add_argument("--config", type=Path, default=REPO / "examples" / "glyphs" / "sweep.yaml")
     parser.add_argument("--questions", type=int, default=280)
+    parser.add_argument("--further", type=int, default=2000, help="questions to learn from, of part ask")
     parser.add_argument("--policies", default=",".join(POLICIES), help="which, with commas; the first is compared")
     parser.add_argument("--seconds", type=float, help="for all of it; fewer questions are judged rather than more time")
     parser.add_argument("--requests", type=int, default=160, help="of each stream; 0: no slow-down")
@@ -323,6 +344,8 @@ def main() -> None:
     until = None if asked_for.seconds is None else time.monotonic() + asked_for.seconds
     if "sweep" in asked_for.parts:
         sweep(asked_for.config, asked_for.questions, asked_for.keep)
+    if "ask" in asked_for.parts:
+        ask(asked_for.further, asked_for.keep)
     if "judge" in asked_for.parts:
         judge(asked_for.policies.split(","), asked_for.requests, asked_for.keep, asked_for.name, until)
     if "replay" in asked_for.parts:

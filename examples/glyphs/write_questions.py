@@ -19,7 +19,10 @@ from .questions import TYPES, ask
 def write_questions(
     out: Path, *, split: str, samples: int, first: int = 0, per_page: int = 1, types: tuple[str, ...] = TYPES
 ) -> Path:
-    """Write `samples` questions about pages `first` and on of the split, `per_page` about each; returns the JSONL."""
+    """Write `samples` questions about pages `first` and on of the split, `per_page` about each; returns the JSONL.
+
+    Their ids are counted from first x per_page on, so that other pages' questions have others.
+    """
     images = out / "images"
     images.mkdir(parents=True, exist_ok=True)
     lines = []
@@ -30,8 +33,8 @@ def write_questions(
         if index % per_page == 0:
             Image.fromarray(page.image).save(out / name)
         asked = ask(types[index % len(types)], page.truth, split, number, index % per_page)
-        entry = {"id": f"{asked.kind}-{index:06d}", "image": name, "question": asked.text, "answer": asked.answer}
-        lines.append(json.dumps(entry))
+        entry = {"id": f"{asked.kind}-{first * per_page + index:06d}", "image": name}
+        lines.append(json.dumps(entry | {"question": asked.text, "answer": asked.answer}))
     file = out / "questions.jsonl"
     file.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return file

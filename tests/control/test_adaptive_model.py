@@ -11,8 +11,7 @@ import torch
 
 from laptime.control.adaptive_model import AdaptiveModel
 from laptime.control.decision_table import ModelFacts
-from laptime.control.hidden import collect_hidden, hidden_features
-from laptime.control.question import asked
+from laptime.control.hidden import collect_features, hidden_features
 from laptime.control.seen import Budget, Seen
 from laptime.errors import LaptimeError
 from laptime.estimate import online as streams
@@ -87,7 +86,7 @@ def test_the_model_runs_with_exactly_what_was_decided(number: int, hidden: bool)
     inside = Inside(model)
     answer = made.generate(question(), budget_ms=60_000)
     inside.gone()
-    early = made.switch.own_top_k if hidden else choice.top_k  # the choice is made after it
+    early = min(SPACE.top_ks) if hidden else choice.top_k  # the choice is made after it
     assert inside.steps[0] == [(0, early), *((index, choice.top_k) for index in active[1:])]
     assert inside.steps[1:] == [[(index, choice.top_k) for index in active]] * (TOKENS - 1)
     assert choice.tier is not None
@@ -133,7 +132,7 @@ def test_the_second_choice_sees_what_the_early_block_gave() -> None:
     assert second.tier == 1
     assert second.hidden is not None
     assert answer.choice == SPACE.late + 3
-    collected = collect_hidden(made.loaded, made.switch, SPACE, asked(question()))
+    collected = collect_features(made.loaded, [question()], SPACE).hidden[0]
     assert collected.shape == (2, len(second.hidden))
     np.testing.assert_allclose(collected[1], second.hidden, atol=1e-5)
     assert not np.allclose(collected[0], second.hidden, atol=1e-3)

@@ -12,6 +12,7 @@ def control_verbs() -> Typer:
     """`laptime control VERB`, in the order in which they are used."""
     import typer
 
+    from laptime.cli.control_ask import ask
     from laptime.cli.control_evaluate import evaluate
     from laptime.cli.control_features import features
     from laptime.cli.control_run import run
@@ -23,6 +24,7 @@ def control_verbs() -> Typer:
         rich_markup_mode=None,
     )
     app.command("features")(features)
+    app.command("ask")(ask)
     app.command("train")(train)
     app.command("evaluate")(evaluate)
     app.command("run")(run)

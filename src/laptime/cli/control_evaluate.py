@@ -23,6 +23,9 @@ def evaluate(
         list[Path], typer.Argument(help="What `laptime control train` wrote, the one in question first.")
     ],
     features: Annotated[Path, typer.Option(help="What `laptime control features RUN` wrote.")],
+    answers: Annotated[
+        Path | None, typer.Option(help="What `laptime control ask RUN` wrote, for the peers to know too.")
+    ] = None,
     budgets: Annotated[
         str, typer.Option(help="In ms: 20,30,40. Default: five, spread over where choices differ.")
     ] = "",
@@ -49,7 +52,7 @@ def evaluate(
     """
     import msgspec
 
-    from laptime.cli.control_sweep import scored_sweep
+    from laptime.cli.control_sweep import scored_sweep, with_answers
     from laptime.control.bounds import read_bounds
     from laptime.control.feature_table import read_features
     from laptime.control.files import read_policy
@@ -62,13 +65,14 @@ def evaluate(
     sweep = scored_sweep(run, collected.model, keep)
     held_out = sweep.table.half("held-out")
     mine = collected.of(held_out.sample_ids, held_out.space)
+    known, _ = with_answers(sweep.table.half("train"), collected, answers)
     wanted = _budgets(budgets) or spread_budgets(held_out, bounds, mine.language)
     if replay:
-        found = _replayed(saved, sweep.table, collected, bounds, wanted)
+        found = _replayed(saved, known, held_out, collected, bounds, wanted)
     else:
         asked = held_out.sample_ids[: questions or len(held_out)]
         found = _measured(
-            saved, sweep, asked, collected, bounds, wanted, model=model, dtype=dtype, device=device, seed=seed
+            saved, sweep, known, asked, collected, bounds, wanted, model=model, dtype=dtype, device=device, seed=seed
         )
     slow = [] if slow_down is None else _slow(saved[0], sweep.table, collected, bounds, wanted, slow_down)
     curves = [one.curve for one in saved if one.curve is not None]
@@ -92,7 +96,8 @@ def evaluate(
 
 def _replayed(
     saved: list[SavedPolicy],
-    table: DecisionTable,
+    known: DecisionTable,
+    held_out: DecisionTable,
     features: FeatureTable,
     bounds: Bounds,
     budgets: list[float],
@@ -100,8 +105,7 @@ def _replayed(
     from laptime.control.lineup import lineup
     from laptime.control.replay import replayed_evaluation
 
-    held_out = table.half("held-out")
-    everyone = lineup([one.policy for one in saved], table.half("train"), held_out, bounds)
+    everyone = lineup([one.policy for one in saved], known, held_out, bounds)
     return replayed_evaluation(
         everyone, held_out, features, bounds, budgets, compared=[saved[0].policy.name], level=bounds.confidence
     )
@@ -110,6 +114,7 @@ def _replayed(
 def _measured(
     saved: list[SavedPolicy],
     sweep: ScoredSweep,
+    known: DecisionTable,
     asked: tuple[str, ...],
     features: FeatureTable,
     bounds: Bounds,
@@ -146,6 +151,7 @@ def _measured(
             examples,
             budgets,
             kind=score_kind(sweep),
+            known=known,
             seed=seed,
             progress=lambda done, of: report("questions", done, of),
         )

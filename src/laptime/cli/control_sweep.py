@@ -10,6 +10,7 @@ from laptime.errors import LaptimeError
 if TYPE_CHECKING:
     from laptime.campaign.config import Campaign
     from laptime.control.decision_table import DecisionTable, ModelFacts
+    from laptime.control.feature_table import FeatureTable
     from laptime.workload.example import Example
 
 
@@ -57,6 +58,19 @@ def questions_of(sweep: ScoredSweep, wanted: tuple[str, ...]) -> list[Example]:
             f"{workload.data}: question {missing[0]} of the sweep is not in it; use the file it was run on"
         )
     return [found[name] for name in wanted]
+
+
+def with_answers(
+    timed: DecisionTable, features: FeatureTable, answers: Path | None
+) -> tuple[DecisionTable, FeatureTable]:
+    """A sweep's training half and its features, with what `laptime control ask` wrote, if there is any."""
+    from laptime.control.answer_files import joined, joined_features, read_answers
+    from laptime.control.feature_table import read_features
+
+    mine = features.of(timed.sample_ids, timed.space)
+    if answers is None:
+        return timed, mine
+    return joined(timed, read_answers(answers)), joined_features(mine, read_features(answers))
 
 
 def score_kind(sweep: ScoredSweep) -> str:

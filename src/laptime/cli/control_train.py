@@ -23,6 +23,7 @@ def train(
     estimator: Annotated[Path, typer.Option(help="What `laptime fit RUN` wrote of that sweep.")],
     features: Annotated[Path, typer.Option(help="What `laptime control features RUN` wrote.")],
     out: Annotated[Path, typer.Option(help="Folder for the policy and its bounds.")],
+    answers: Annotated[Path | None, typer.Option(help="What `laptime control ask RUN` wrote, to learn from.")] = None,
     kind: Annotated[Kind, typer.Option("--policy", help="grpo, supervised, static or lookup.")] = "grpo",
     sees: Annotated[
         str, typer.Option(help="What it looks at besides the budget: language,pixels,hidden; none; or all.")
@@ -43,7 +44,7 @@ def train(
     """
     from laptime.cli.columns import load_estimator
     from laptime.cli.compare import parse_share
-    from laptime.cli.control_sweep import scored_sweep
+    from laptime.cli.control_sweep import scored_sweep, with_answers
     from laptime.control.bounds import write_bounds
     from laptime.control.calibrated_bounds import make_bounds
     from laptime.control.feature_table import read_features
@@ -54,8 +55,7 @@ def train(
     wanted, limits = _needs(sees), _budgets(budgets)
     collected = read_features(features)
     sweep = scored_sweep(run, collected.model, keep)
-    half = sweep.table.half("train")
-    mine = collected.of(half.sample_ids, half.space)
+    half, mine = with_answers(sweep.table.half("train"), collected, answers)
     bounds = make_bounds(load_estimator(estimator, None), half, mine.language, confidence=share)
     from laptime.control.training.kinds import train_kind
 

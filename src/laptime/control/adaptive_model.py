@@ -166,7 +166,8 @@ class AdaptiveModel:
         """Call with each choice of the space, set beforehand and set late: a first call of a shape takes longer.
 
         From the second round on the pairs say what choosing late takes more than the bounds' own calls (hooks, a copy
-        to the host, the model's own top-k up to the early block); later budgets of policies that do so are less by it.
+        to the host); later budgets of policies that do so are less by it. It is that of choices with the fewest experts:
+        those with more save something up to the early block.
         """
         question = asked(question)
         extra = []
@@ -174,7 +175,7 @@ class AdaptiveModel:
             for choice in self._choices:
                 in_turn = [False, True] if number % 2 else [True, False]
                 took = {late: self._rehearsed_ms(question, choice, late=late) for late in in_turn}
-                if number:
+                if number and choice.top_k == self.switch.early_top_k:
                     extra.append(took[True] - took[False])
         self._late_ms = max(0.0, median_of(extra)) if extra else 0.0
 
@@ -301,7 +302,7 @@ class _Call:
     def decide_late(self, hidden: torch.Tensor) -> LateKnobs:
         """Top-k and blocks from what the early block gave."""
         entered = perf_counter_ns()
-        features: Floats = hidden_features(hidden)
+        features: Floats = hidden_features(hidden)[0]
         arrived = perf_counter_ns()
         seen = Seen(language=self._seen.language, pixels=self._seen.pixels, tier=self._tier, hidden=features)
         self.number = self._policy.decide(seen, self.budget)

@@ -46,6 +46,8 @@ class _Times(NamedTuple):
 def make_bounds(estimator: Predictor, table: DecisionTable, language: Floats, *, confidence: float = 0.95) -> Bounds:
     """From an estimator of the total and a table's questions (the training half), language (n, L).
 
+    Questions that were not timed tell of lengths only.
+
     `estimator`: laptime.cli.columns.load_estimator's, a TotalEstimator or an Estimator of total_ms that has
     output_tokens among its features. Raises LaptimeError for an estimator of another target, of another model or
     machine, or one that needs to know what a choice doesn't say.
@@ -55,6 +57,9 @@ def make_bounds(estimator: Predictor, table: DecisionTable, language: Floats, *,
     if estimator.target != "total_ms":
         raise LaptimeError(f"this estimator predicts {estimator.target}; budgets are for total_ms (laptime fit RUN)")
     _refuse_other_model(estimator, table)
+    timed = np.isfinite(table.total_ms).any(axis=1)
+    if not timed.any():
+        raise LaptimeError("none of these questions was timed: bounds are calibrated on a sweep's times")
     lengths, mass = fit_lengths(language, table.output_tokens, table.most_tokens, table.space)
     needed = [*estimator.features, *estimator.categorical]
     if TOKENS not in needed and len(lengths.counts) > 1:
@@ -68,7 +73,7 @@ def make_bounds(estimator: Predictor, table: DecisionTable, language: Floats, *,
         space=table.space,
         model=table.model,
         confidence=confidence,
-        lengths=lengths,
+        lengths=msgspec.structs.replace(lengths, questions=int(timed.sum())),
         known_ms=times.bound_ms,
         median_ms=times.median_ms,
         grid_ms=grid_ms,

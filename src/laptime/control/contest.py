@@ -47,12 +47,14 @@ def measured_evaluation(
     budgets_ms: Sequence[float],
     *,
     kind: str,
+    known: DecisionTable | None = None,
     seed: int = 0,
     progress: Progress = lambda done, of: None,
 ) -> tuple[ControlEvaluation, list[Outcome]]:
     """The saved policies, and the peers that their sweep's `table` gives, on held-out `examples` of it.
 
-    The lookup table takes part once more, told as much less as keeps the budgets on the training half.
+    known: what the policies learnt from, and so what peers know, if that is more than the table's training half. The
+    lookup table takes part once more, told as much less as keeps the budgets on the training half.
     Raises LaptimeError for a policy of another model, or policies that choose after different blocks.
     """
     facts = facts_of(loaded)
@@ -66,7 +68,9 @@ def measured_evaluation(
     train = table.half("train")
     asked = {example.id for example in examples}
     rows = np.array([row for row, name in enumerate(table.sample_ids) if name in asked], dtype=np.intp)
-    policies = lineup([one.policy for one in saved], train, table.take(rows), bounds, _arithmetic(loaded, train))
+    policies = lineup(
+        [one.policy for one in saved], known or train, table.take(rows), bounds, _arithmetic(loaded, train)
+    )
     told = {
         policy.name: {ms: told_for(policy, train, features, bounds, ms, bounds.confidence) for ms in budgets_ms}
         for policy in policies

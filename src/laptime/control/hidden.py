@@ -9,10 +9,11 @@ import numpy as np
 import torch
 
 from laptime.control.choices import ChoiceSpace
+from laptime.control.equal_batches import equal_batches
 from laptime.control.feature_table import FeatureTable, feature_table
 from laptime.control.features import PIXELS, language_features, pixel_features
 from laptime.control.loaded_facts import facts_of
-from laptime.control.question import Asked, asked, inputs_for
+from laptime.control.question import Question, asked
 from laptime.control.seen import Floats
 from laptime.errors import LaptimeError
 from laptime.models.knob_switch import KnobSwitch, LateKnobs
@@ -27,52 +28,45 @@ class _EnoughSeenError(Exception):
 
 
 def hidden_features(hidden: torch.Tensor) -> Floats:
-    """(2 * width,) float32 on the host from hidden states (1, positions, width): the last position, then the mean.
+    """(rows, 2 * width) float32 on the host from (rows, positions, width): the last position, then the mean.
 
     One copy from the device, which waits for what was queued before it.
     """
-    last, mean = hidden[0, -1], hidden[0].mean(dim=0)
-    found: Floats = torch.cat([last, mean]).float().cpu().numpy()
+    found: Floats = torch.cat([hidden[:, -1], hidden.mean(dim=1)], dim=1).float().cpu().numpy()
     return found
-
-
-def collect_hidden(loaded: Loaded, switch: KnobSwitch, space: ChoiceSpace, asked: Asked) -> Floats:
-    """(tiers, 2 * width): what the early block gives for one question under each tier. No block after it runs.
-
-    Raises LaptimeError when the model can't take the question.
-    """
-    rows = []
-    for tier in space.tiers or (None,):
-        crops = None if tier is None else (tier.low, tier.high)
-        with switch.crops(crops):
-            inputs = inputs_for(loaded, asked, crops)
-            rows.append(_early(loaded.model, switch, inputs.kwargs))
-    return np.stack(rows)
 
 
 def collect_features(
     loaded: Loaded,
-    examples: Sequence[Example],
+    examples: Sequence[Example | Question],
     space: ChoiceSpace,
     *,
     early_block: int = 1,
+    batch: int = 1,
     progress: Progress = lambda done, of: None,
 ) -> FeatureTable:
     """Words, pixels and hidden states (under every tier) of these questions, for training policies on.
 
-    early_block: how many blocks run before the late choice. Raises LaptimeError for a question that can't be taken.
+    early_block: how many blocks run before the late choice; none after it runs. batch: questions of equal input shapes
+    a call. Raises LaptimeError for a question that can't be taken.
     """
     if early_block < 1:
         raise LaptimeError(f"early block {early_block}: one block at least runs before a late choice")
     crops = [(tier.low, tier.high) for tier in space.tiers]
-    switch = KnobSwitch(loaded.model, crops=crops, early=early_block - 1)
-    language, pixels, hidden = [], [], []
-    for number, example in enumerate(examples):
+    switch = KnobSwitch(loaded.model, crops=crops, top_ks=space.top_ks, early=early_block - 1)
+    language, pixels = [], []
+    for example in examples:
         one = asked(example)
         language.append(language_features(one.text))
         pixels.append(np.zeros(PIXELS, np.float32) if one.image is None else pixel_features(one.image))
-        hidden.append(collect_hidden(loaded, switch, space, one))
-        progress(number + 1, len(examples))
+    hidden: list[Floats] = []
+    for tier, cut in enumerate(crops or [None]):
+        rows: dict[int, Floats] = {}
+        with switch.crops(cut):
+            for some in equal_batches(loaded, examples, cut, batch):
+                rows.update(zip(some.rows, _early(loaded.model, switch, some.kwargs), strict=True))
+                progress(tier * len(examples) + len(rows), max(1, len(crops)) * len(examples))
+        hidden.append(np.stack([rows[row] for row in range(len(examples))]))
     ids = tuple(example.id for example in examples)
     with_images = any(example.image is not None for example in examples)
     return feature_table(
@@ -81,7 +75,7 @@ def collect_features(
         space,
         np.stack(language),
         np.stack(pixels) if with_images else None,
-        np.stack(hidden),
+        np.stack(hidden, axis=1),
         early_block,
     )
 

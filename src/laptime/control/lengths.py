@@ -35,7 +35,7 @@ class LengthModel(msgspec.Struct, frozen=True, kw_only=True):
     """counts (k,) int32 ascending; weights (L, g, k), bias (g, k) float32, of g groups of choices; group (choices,)
     int32, each choice's.
 
-    questions: how many it was fitted on. most: the longest answer that is allowed.
+    questions: how many the bounds that it belongs to were calibrated on. most: the longest answer that is allowed.
     """
 
     counts: Counts

@@ -55,7 +55,8 @@ class KnobSwitch:
         with switch.crops((1, 3)), switch.late(lambda hidden: LateKnobs(top_k=2, blocks=4)):
             model.generate(**inputs)
 
-    early: the block after which `late` asks; it and those before it always run, with the model's own top-k in prefill.
+    early: the block after which `late` asks; it and those before it always run, with the smallest of `top_ks` in
+    prefill: more experts there would take longer than a call that is set to few from the start.
     importance: one number for each block, for which of them stay active.
 
     Raises LaptimeError for a value that the model can't take, for a model whose blocks are of several kinds (what a
@@ -87,6 +88,7 @@ class KnobSwitch:
         self._full: nn.ModuleList = anatomy.layers
         self._top_k_places = places_of_top_k(model, anatomy) if top_ks else []
         self.own_top_k = anatomy.experts.top_k if anatomy.experts is not None else None
+        self.early_top_k = min(top_ks, default=None)
         self._pinpoints = model.config.model_type in PINPOINTS
         self._blocks = {count: self._worked_out(count, importance) for count in blocks}
         self._check(blocks)
@@ -147,6 +149,7 @@ class KnobSwitch:
                 if chosen and chosen[0].blocks is not None:
                     self._take_off(kept, self._blocks[chosen[0].blocks])
 
+            self._set_top_k(kept, self.early_top_k)
             handles.append(self._layers[self.early].register_forward_hook(after_early))
             handles.append(self._parent.register_forward_hook(after_prefill))
             try:

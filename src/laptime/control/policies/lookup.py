@@ -45,9 +45,9 @@ class LookupPolicy(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def lookup_policy(table: DecisionTable) -> LookupPolicy:
-    """From the training half."""
+    """From the training half; means are of what was timed."""
     return LookupPolicy(
         space=table.space,
         accuracy=table.score.mean(axis=0, dtype=np.float64),
-        mean_ms=table.total_ms.mean(axis=0),
+        mean_ms=np.nanmean(table.total_ms, axis=0),
     )
