@@ -95,13 +95,40 @@ def _typed(found):
 def test_a_replay_makes_no_call_and_a_slower_machine_is_noticed(made, capsys, monkeypatch):
     monkeypatch.setattr("laptime.models.loading.load_model", lambda *_, **__: pytest.fail("a model was loaded"))
     asked = ("control", "evaluate", made / "run", made / "policy", "--features", made / "features", *KEEP)
-    code, out, _ = ask(capsys, *asked, "--replay", "--slow-down", "1.5", "--json")
+    code, out, _ = ask(capsys, *asked, "--replay", "--slow-down", "8", "--json")
     assert code in (0, 1)
     found = json.loads(out)
     assert found["way"] == "replayed"
     assert [stream["online"] for stream in found["slow_downs"]] == [False, True]
     later = found["slow_downs"][1]["requests"][-1]
     assert later[4] is None or later[4] > 1.1  # the factor on the bounds, or nothing is promised any more
+
+
+def test_further_questions_are_learnt_from(made, tmp_path, capsys):
+    more = write_questions(made / "more", split="more", samples=12, first=500, types=("colour", "code"))
+    words = ("control", "ask", made / "run", "--data", more, "--out", made / "answers", "--batch", "4")
+    code, out, _ = ask(capsys, *words, "--device", "cpu", "--json", *KEEP)
+    assert code == 0
+    told = json.loads(out)
+    assert (told["questions"], told["choices"]) == (12, 8)
+    answers = ("--answers", made / "answers")
+    code, out, _ = ask(capsys, *train(made, "more-policy", "--steps", "20"), *answers)
+    assert code == 0
+    timed = len(read_run_half(made))
+    assert f"grpo of {timed + 12} questions" in out
+    asked = ("control", "evaluate", made / "run", made / "more-policy", "--features", made / "features", *KEEP)
+    assert ask(capsys, *asked, *answers, "--replay")[0] in (0, 1)
+    code, _, err = ask(capsys, *words[:4], made / "questions" / "questions.jsonl", *words[5:], "--device", "cpu", *KEEP)
+    assert code == 0  # the sweep's own questions may be asked, but not be learnt from twice
+    code, _, err = ask(capsys, *train(made, "twice", "--steps", "20"), *answers)
+    assert code == 2
+    assert "ids of their own" in err
+
+
+def read_run_half(made):
+    from laptime.cli.control_sweep import scored_sweep
+
+    return scored_sweep(made / "run", keep=KEEP[1]).table.half("train")
 
 
 def test_one_answer_says_whether_it_was_in_time(made, capsys):
@@ -150,6 +177,8 @@ TRAIN = ("train", "run", "--estimator", "est", "--features", "features", "--out"
         ([*TRAIN, *KEEP, "--budgets", "9:3"], "lower one first"),
         ([*TRAIN, *KEEP, "--budgets", "ten"], "LOW:HIGH"),
         ([*TRAIN, "--keep", "dust"], "--keep dust: no such flag"),
+        ([*TRAIN, *KEEP, "--answers", "policy"], "holds not a table of answers"),
+        (["ask", "run", "--data", "nowhere.jsonl", "--out", "x", *KEEP], "nowhere.jsonl"),
         (
             ["evaluate", "run", "policy", "--features", "features", "--budgets", "0", *KEEP],
             "--budgets 0: a time above 0",

@@ -19,6 +19,7 @@ from laptime.control.features import (
     budget_features,
     budget_size,
     language_features,
+    one_budget_features,
     pixel_features,
 )
 from laptime.errors import LaptimeError
@@ -91,6 +92,12 @@ def test_more_room_is_never_less_of_any_feature(bounds: np.ndarray, budget: floa
 def test_many_budgets_at_once_are_each_alone(bounds: np.ndarray, budget: float) -> None:
     together = budget_features(np.full(3, budget), bounds, SPACE)
     assert np.array_equal(together, np.array([budget_features(budget, one, SPACE) for one in bounds]))
+
+
+@given(arrays.arrays(np.float64, len(SPACE), elements=st.floats(1.0, 1e4) | st.just(np.inf)), st.floats(1.0, 1e5))
+def test_one_budget_in_plain_numbers_is_the_same(bounds: np.ndarray, budget: float) -> None:
+    found = one_budget_features(budget, bounds.tolist(), SPACE)
+    np.testing.assert_allclose(found, budget_features(budget, bounds, SPACE), atol=1e-6)
 
 
 def test_without_a_promise_there_is_no_room() -> None:

@@ -47,6 +47,8 @@ from laptime.workload.inputs import Inputs
 
 REMEMBERED = 16
 """So many calls' deciding times say what the next one's will take."""
+REMEMBERED_TEXTS = 1024
+"""Of so many texts the words' features and bounds are kept."""
 UNKNOWN_COST = ("cache_implementation", "prefill_chunk_size", "assistant_model", "custom_generate", "num_beams")
 """What generate() may not be told: the time of what it then runs is not what the bounds were made from."""
 
@@ -102,6 +104,7 @@ class AdaptiveModel:
         self._timer = StageTimer(loaded.model)
         self._newest: Asked | None = None  # and its inputs by crops: one question may be asked under many budgets
         self._made: dict[tuple[int, int] | None, Inputs] = {}
+        self._known: dict[str, tuple[Floats, npt.NDArray[np.float64], npt.NDArray[np.float64]]] = {}  # by text
         self._calls = 0
         self._deciding_ms: dict[str, deque[float]] = {}  # by policy: they differ in what they look at
         self._late_ms = 0.0  # what a late choice takes besides deciding; warm_up() measures it
@@ -166,8 +169,8 @@ class AdaptiveModel:
         """Call with each choice of the space, set beforehand and set late: a first call of a shape takes longer.
 
         From the second round on the pairs say what choosing late takes more than the bounds' own calls (hooks, a copy
-        to the host); later budgets of policies that do so are less by it. It is that of choices with the fewest experts:
-        those with more save something up to the early block.
+        to the host); later budgets of policies that do so are less by it. It is that of choices with the fewest
+        experts: those with more save something up to the early block.
         """
         question = asked(question)
         extra = []
@@ -192,11 +195,10 @@ class AdaptiveModel:
                 return timer.samples.pop().stages.total_ms
 
     def _look(self, question: Asked, budget_ms: float, most: int) -> tuple[Seen, npt.NDArray[np.float64], Budget]:
-        language = language_features(question.text)
+        language, bound, median = self._of_words(question.text)
         pixels = None
         if self.policy.needs.pixels and question.image is not None:
             pixels = pixel_features(question.image)
-        bound, median = self.bounds.for_question(language)
         if most < self.bounds.lengths.most:  # no answer can be longer then
             longest = np.full(len(self.space), most, dtype=np.int32)
             bound = np.minimum(bound, self.bounds.at_tokens(longest))
@@ -206,8 +208,21 @@ class AdaptiveModel:
         lately = self._deciding_ms.get(self.policy.name)
         deciding_ms = median_of(lately) if lately else 0.0
         left_ms = max(1e-6, budget_ms - deciding_ms - (self._late_ms if self.policy.needs.hidden else 0.0))
-        budget = Budget(ms=left_ms, bound_ms=bound * factor, median_ms=median * median_factor, factor=factor)
+        told = bound if factor == 1 else bound * factor
+        told_median = median if median_factor == 1 else median * median_factor
+        budget = Budget(ms=left_ms, bound_ms=told, median_ms=told_median, factor=factor)
         return Seen(language=language, pixels=pixels), bound, budget
+
+    def _of_words(self, text: str) -> tuple[Floats, npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Features of a question's words, and its bounds and medians; questions are often put in the same words."""
+        known = self._known.get(text)
+        if known is None:
+            language = language_features(text)
+            known = (language, *self.bounds.for_question(language))
+            if len(self._known) >= REMEMBERED_TEXTS:
+                del self._known[next(iter(self._known))]
+            self._known[text] = known
+        return known
 
     @contextlib.contextmanager
     def _knobs(self, call: _Call) -> Iterator[None]:

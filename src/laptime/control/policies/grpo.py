@@ -6,12 +6,11 @@ Choices that don't fit are masked, so no weight can make an answer late that cou
 from __future__ import annotations
 
 import msgspec
-import numpy as np
 
 from laptime.control.choices import ChoiceSpace
 from laptime.control.network import Network
 from laptime.control.policies.inputs import early_sizes, late_sizes, network_input
-from laptime.control.policies.policy import Needs, allowed
+from laptime.control.policies.policy import Needs, allowed, likeliest
 from laptime.control.seen import Budget, Seen
 
 
@@ -29,13 +28,13 @@ class GrpoPolicy(msgspec.Struct, frozen=True, kw_only=True):
     name: str = "grpo"
 
     def decide(self, seen: Seen, budget: Budget) -> int:
-        kept = allowed(self.space, budget, seen.tier).reshape(self.space.first, self.space.late)
+        kept, late = allowed(self.space, budget, seen.tier), self.space.late
         tier = seen.tier
         if tier is None:
             sizes = early_sizes(self.space, self.needs, budget=True)
             logits = self.early.forward(network_input(sizes, self.space, seen, budget))
-            tier = int(np.where(kept.any(axis=1), logits, -np.inf).argmax())
-            return tier * self.space.late + int(kept[tier].argmax())
+            tier = likeliest(logits, [True in kept[first : first + late] for first in range(0, len(kept), late)])
+            return kept.index(True, tier * late)
         sizes = late_sizes(self.space, self.needs, self.hidden, budget=True)
         logits = self.late.forward(network_input(sizes, self.space, seen, budget))
-        return tier * self.space.late + int(np.where(kept[tier], logits, -np.inf).argmax())
+        return tier * late + likeliest(logits, kept[tier * late : (tier + 1) * late])

@@ -5,11 +5,13 @@ No torch.
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import numpy as np
 
 from laptime.control.choices import ChoiceSpace
-from laptime.control.features import LANGUAGE, PIXELS, budget_features, budget_size
+from laptime.control.features import LANGUAGE, PIXELS, budget_size, one_budget_features
 from laptime.control.policies.policy import Needs
 from laptime.control.seen import Budget, Floats, Seen
 from laptime.errors import LaptimeError
@@ -50,13 +52,11 @@ def late_sizes(space: ChoiceSpace, needs: Needs, hidden: int, *, budget: bool) -
 
 def network_input(sizes: InputSizes, space: ChoiceSpace, seen: Seen, budget: Budget) -> Floats:
     """One input as (total,) float32. Raises LaptimeError when something that the policy looks at was not made."""
-    parts = []
+    parts: list[Any] = []
     if sizes.budget:
-        parts.append(budget_features(budget.ms, budget.bound_ms, space))
+        parts.append(one_budget_features(budget.ms, budget.bound_ms.tolist(), space))
     if sizes.tier:
-        one = np.zeros(sizes.tier, dtype=np.float32)
-        one[seen.tier or 0] = 1.0
-        parts.append(one)
+        parts.append([float(tier == (seen.tier or 0)) for tier in range(sizes.tier)])
     for name in ("language", "pixels", "hidden"):
         size = getattr(sizes, name)
         if size:
@@ -67,4 +67,4 @@ def network_input(sizes: InputSizes, space: ChoiceSpace, seen: Seen, budget: Bud
                     f"this policy looks at {size} {name} features, given are {told}; it is another model's"
                 )
             parts.append(value)
-    return np.concatenate(parts) if parts else np.zeros(0, dtype=np.float32)
+    return np.concatenate(parts, dtype=np.float32) if parts else np.zeros(0, dtype=np.float32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import msgspec
@@ -37,17 +38,25 @@ class Policy(Protocol):
     def decide(self, seen: Seen, budget: Budget) -> int: ...
 
 
-def allowed(space: ChoiceSpace, budget: Budget, tier: int | None) -> npt.NDArray[np.bool_]:
-    """Which choices may be made, (choices,): of the tier if one is set, within the budget; else the fastest alone."""
-    fits = budget.bound_ms <= budget.ms
-    if tier is not None:
-        kept = np.zeros(len(fits), dtype=np.bool_)
-        mine = slice(tier * space.late, (tier + 1) * space.late)
-        kept[mine] = fits[mine]
-        fits = kept
-    if not fits.any():
+def allowed(space: ChoiceSpace, budget: Budget, tier: int | None) -> list[bool]:
+    """Which choices may be made: of the tier if one is set, within the budget; else the fastest alone.
+
+    In plain numbers: they are few, and in a call numpy's own code isn't in any cache.
+    """
+    ms, bounds = budget.ms, budget.bound_ms.tolist()
+    if tier is None:
+        fits = [bound <= ms for bound in bounds]
+    else:
+        first, end = tier * space.late, (tier + 1) * space.late
+        fits = [first <= number < end and bound <= ms for number, bound in enumerate(bounds)]
+    if True not in fits:
         fits[fastest(space, budget, tier)] = True
     return fits
+
+
+def likeliest(logits: npt.NDArray[np.floating], kept: Sequence[bool]) -> int:
+    """The place of the highest logit among those kept, the first of equals. One must be kept."""
+    return max((place for place, one in enumerate(kept) if one), key=logits.tolist().__getitem__)
 
 
 def fastest(space: ChoiceSpace, budget: Budget, tier: int | None) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import msgspec
+import numpy as np
 
 from laptime.control.choices import ChoiceSpace
 from laptime.control.network import Network
@@ -30,4 +31,4 @@ class SupervisedPolicy(msgspec.Struct, frozen=True, kw_only=True):
         else:
             sizes, network = late_sizes(self.space, self.needs, self.hidden, budget=False), self.late
         right = network.forward(network_input(sizes, self.space, seen, budget))
-        return best(right, allowed(self.space, budget, seen.tier), budget.bound_ms)
+        return best(right, np.array(allowed(self.space, budget, seen.tier)), budget.bound_ms)
