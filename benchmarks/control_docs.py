@@ -11,8 +11,8 @@ from typing import Any
 from into_docs import RESULTS, ROOT, result
 
 BEGIN, END = "<!-- control:begin -->\n", "<!-- control:end -->"
-SHOWN = ("grpo", "grpo-language", "grpo-budget", "supervised", "static", "lookup", "lookup, told less",
-         "grpo, mean budgets", "grpo, analytic budgets", "oracle")  # fmt: skip
+SHOWN = ("grpo", "grpo-pixels", "grpo-language", "grpo-budget", "supervised", "static", "lookup", "lookup, told less",
+         "grpo, mean budgets", "grpo, analytic budgets", "oracle, same bounds", "oracle")  # fmt: skip
 HOW = {"measured": "measured calls", "replayed": "looked up in the sweep, where each was measured once"}
 
 
@@ -51,7 +51,7 @@ def cell(point: dict[str, Any]) -> str:
 
 def differences(found: dict[str, Any]) -> Iterator[str]:
     """GRPO against static and lookup, in points, at the same budget or at equal attainment."""
-    for than in ("static", "lookup", "lookup, told less"):
+    for than in ("static", "lookup", "lookup, told less", "oracle, same bounds", "oracle"):
         mine = [one for one in found["differences"] if one["policy"] == "grpo" and one["than"] == than]
         mine.sort(key=lambda one: one["budget_ms"])
         told = [f"{one['budget_ms']:.1f} ms {gap(one['accuracy'])}" for one in mine]

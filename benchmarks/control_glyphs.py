@@ -39,6 +39,7 @@ from laptime.control.contest import contestant, measured_evaluation
 from laptime.control.feature_table import FeatureTable, read_features
 from laptime.control.files import SavedPolicy, read_policy
 from laptime.control.live import stream
+from laptime.control.policies.static import static_policy
 from laptime.control.question import Asked, asked
 from laptime.control.replay import spread_budgets
 from laptime.control.result import ControlEvaluation, SlowDown
@@ -52,10 +53,11 @@ HERE = Path(__file__).parent
 REPO = HERE.parent
 WORK = REPO / "runs" / "control-glyphs"
 POLICIES = {
-    "grpo": ["--policy", "grpo", "--sees", "all"],
+    "grpo": ["--policy", "grpo", "--sees", "language,hidden"],
+    "grpo-pixels": ["--policy", "grpo", "--sees", "all"],
     "grpo-language": ["--policy", "grpo", "--sees", "language"],
     "grpo-budget": ["--policy", "grpo", "--sees", "none"],
-    "supervised": ["--policy", "supervised", "--sees", "all"],
+    "supervised": ["--policy", "supervised", "--sees", "language,hidden"],
 }
 SPLIT, FURTHER = "evaluation", "further"
 """Pages that neither the model nor anything of how policies learn was tuned on, and others to learn from."""
@@ -63,8 +65,8 @@ ANSWERS = REPO / "runs" / "control-glyphs-answers"
 SLOWER = 1.5
 SLOW_DOWN_S = 45.0
 """Kept free of `--seconds` for the slow-down."""
-PEERS = 6
-"""Static, lookup twice, by means, by arithmetic, the oracle."""
+PEERS = 7
+"""Static, lookup twice, by means, by arithmetic, the oracle with and without bounds."""
 CALLS_TAKE = 1.4
 """Times the sweep's median call: inputs are made between calls, and dear choices are chosen more often."""
 THREADS = {**os.environ, "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // len(POLICIES)))}
@@ -168,7 +170,7 @@ def judge(names: Sequence[str], requests: int, keep: str, result_name: str, unti
     known, _ = with_answers(one.table.half("train"), features, ANSWERS if answers() else None)
     held_out = one.table.half("held-out")
     mine = features.of(held_out.sample_ids, held_out.space)
-    budgets = spread_budgets(held_out, bounds, mine.language)
+    budgets = spread_budgets(held_out, bounds, mine.language, static_policy(known, bounds))
     loaded = load_model("examples/glyphs/model", dtype=one.campaign.knobs.dtype[0])
     count = None
     if until is not None:
@@ -259,6 +261,7 @@ def _slow_downs(
         for online in (False, True):
             state = streams.begin(baseline, q=bounds.confidence) if online else None
             adaptive = AdaptiveModel(loaded, saved.policy, bounds, online=state, early_block=max(1, saved.early_block))
+            adaptive.warm_up(asked(wanted[0]))
             outcomes = stream(
                 contestant(saved.policy, adaptive),
                 wanted,

@@ -155,14 +155,18 @@ def test_an_evaluation_names_everything_once_and_survives_json() -> None:
     from laptime.control.result import ControlEvaluation
 
     policies = [STATIC, LOOKUP, Oracle(table=WORLD.held_out)]
-    budgets = spread_budgets(WORLD.train, WORLD.bounds, TRAIN.language)
+    budgets = spread_budgets(WORLD.train, WORLD.bounds, TRAIN.language, STATIC)
     assert budgets == sorted(budgets)
     assert len(budgets) == 5
     told, _ = WORLD.bounds.for_questions(TRAIN.language)
     everyone = (told <= 1.02 * np.quantile(told.min(axis=1), 0.95)).mean()
+    enough = STATIC.bound_ms[STATIC.accuracy >= STATIC.accuracy.max() - 0.01].min()
+    most = (told <= enough).mean()
+    assert everyone < most < 1
     for ms, way in zip(budgets, (0.05, 0.275, 0.5, 0.725, 0.95), strict=True):
-        share = everyone + (1 - everyone) * way
+        share = everyone + (most - everyone) * way
         assert (told < ms - 0.1).mean() <= share <= (told <= ms + 0.1).mean()
+    assert budgets[-1] < enough  # there one setting does all, and nothing is left to gain
     assert ((told <= budgets[0]).any(axis=1)).mean() >= 0.95
     found = replayed_evaluation(policies, WORLD.held_out, WORLD.features, WORLD.bounds, budgets, compared=["static"])
     assert [(point.policy, point.budget_ms) for point in found.points] == [

@@ -27,7 +27,7 @@ def evaluate(
         Path | None, typer.Option(help="What `laptime control ask RUN` wrote, for the peers to know too.")
     ] = None,
     budgets: Annotated[
-        str, typer.Option(help="In ms: 20,30,40. Default: five, spread over where choices differ.")
+        str, typer.Option(help="In ms: 20,30,40. Default: five, spread over where choosing can gain.")
     ] = "",
     questions: Annotated[int | None, typer.Option(help="Held-out questions to ask. Default: all.", min=1)] = None,
     replay: Annotated[
@@ -56,6 +56,7 @@ def evaluate(
     from laptime.control.bounds import read_bounds
     from laptime.control.feature_table import read_features
     from laptime.control.files import read_policy
+    from laptime.control.policies.static import static_policy
     from laptime.control.replay import spread_budgets
     from laptime.runs import readable_json
 
@@ -66,7 +67,7 @@ def evaluate(
     held_out = sweep.table.half("held-out")
     mine = collected.of(held_out.sample_ids, held_out.space)
     known, _ = with_answers(sweep.table.half("train"), collected, answers)
-    wanted = _budgets(budgets) or spread_budgets(held_out, bounds, mine.language)
+    wanted = _budgets(budgets) or spread_budgets(held_out, bounds, mine.language, static_policy(known, bounds))
     if replay:
         found = _replayed(saved, known, held_out, collected, bounds, wanted)
     else:

@@ -19,6 +19,7 @@ from laptime.control.policies.static import static_policy
 from laptime.control.replay import Judged, at_equal_attainment, replay
 from laptime.errors import LaptimeError
 
+BOUNDED = "oracle, same bounds"
 MARGIN = 0.6
 """A peer that is told less has to attain the level on other questions too: this part of what was left to miss."""
 
@@ -30,7 +31,8 @@ def lineup(
     bounds: Bounds,
     analytic_ms: npt.NDArray[np.float64] | None = None,
 ) -> list[Judged]:
-    """The trained policies, static, lookup, the first trained one by means and by arithmetic, and the oracle.
+    """The trained policies, static, lookup, the first trained one by means and by arithmetic, and the oracle,
+    also within the same bounds.
 
     analytic_ms: (choices,), laptime.control.analytic's; without it nobody goes by arithmetic. Raises LaptimeError for
     two policies of one name, or one made for other choices than the sweep's.
@@ -45,7 +47,8 @@ def lineup(
         peers.append(MeanBudgets(policy=trained[0]))
         if analytic_ms is not None:
             peers.append(AnalyticBudgets(policy=trained[0], analytic_ms=analytic_ms))
-    found = [*trained, *peers, Oracle(table=held_out)]
+    oracles = [Oracle(table=held_out), Oracle(table=held_out, name=BOUNDED, bounded=True)]
+    found: list[Judged] = [*trained, *peers, *oracles]
     names = [policy.name for policy in found]
     if len(set(names)) < len(names):
         raise LaptimeError(f"two policies have one name ({', '.join(names)}); train one under another --name")

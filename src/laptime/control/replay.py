@@ -23,6 +23,7 @@ from laptime.control.outcomes import (
 )
 from laptime.control.policies.oracle import Oracle
 from laptime.control.policies.policy import Policy
+from laptime.control.policies.static import StaticPolicy
 from laptime.control.result import ControlEvaluation, Difference
 from laptime.control.seen import Budget, Floats
 from laptime.errors import LaptimeError
@@ -31,6 +32,8 @@ SMALLEST = 0.4
 """A peer is told no less than this part of a budget."""
 INNER = (0.05, 0.95)
 """The part of the way between the budgets' ends that budgets are spread over."""
+ALIKE = 0.01
+"""Settings whose accuracies are no farther apart are equally good where budgets are spread."""
 STEPS = 7
 """Halvings of the search for the largest budget that a peer may be told: a hundredth of the budget."""
 
@@ -147,18 +150,22 @@ def replayed_evaluation(
     )
 
 
-def spread_budgets(table: DecisionTable, bounds: Bounds, language: Floats, count: int = 5) -> list[float]:
-    """Budgets (ms) that leave something to choose: from where every question has a choice to where all choices fit.
+def spread_budgets(
+    table: DecisionTable, bounds: Bounds, language: Floats, fixed: StaticPolicy, count: int = 5
+) -> list[float]:
+    """Budgets (ms) that leave something to gain: from where every question has a choice to where one setting does all.
 
-    Even steps in the share of choices, over all questions, whose bound keeps the budget. Both ends are left out: where
-    one choice fits, or all do, every policy that keeps its promises answers alike.
-    Raises LaptimeError when nothing is promised for any choice.
+    That is where the best fixed setting (`fixed`) is as accurate as under any budget, to a point: above it nobody can
+    gain by choosing. Even steps in the share of choices, over all questions, whose bound keeps the budget; both ends
+    are left out. Raises LaptimeError when nothing is promised for any choice.
     """
     bound, _ = bounds.for_questions(language)
     lowest = 1.02 * float(np.quantile(bound.min(axis=1), 0.95))
     finite = np.sort(bound[np.isfinite(bound)])
     if not (np.isfinite(lowest) and len(finite) and finite[-1] > lowest > 0):
         raise LaptimeError(f"no budget tells the {len(table.space)} choices apart: the estimator promises too little")
-    fit = float((finite <= lowest).mean())
-    shares = fit + (1 - fit) * np.linspace(*INNER, count)
+    enough = float(fixed.bound_ms[fixed.accuracy >= fixed.accuracy.max() - ALIKE].min())
+    highest = enough if lowest < enough < finite[-1] else float(finite[-1])
+    ends = [float((finite <= ms).mean()) for ms in (lowest, highest)]
+    shares = ends[0] + (ends[1] - ends[0]) * np.linspace(*INNER, count)
     return [round(float(ms), 3) for ms in np.quantile(finite, shares)]

@@ -24,7 +24,14 @@ LESS = ", told less"
 """Ends the name of a policy that was told a smaller budget than the one that it is judged by."""
 
 _TITLES = {"static": "best static", "lookup": "lookup table", "grpo": "GRPO"}
-_SPOKEN = {"static": "the best static configuration", "lookup": "a lookup table", "oracle": "the oracle"}
+BOUNDED = "oracle, same bounds"
+"""Knows what is right, but has to keep the bounds: what choosing could gain at most."""
+_SPOKEN = {
+    "static": "the best static configuration",
+    "lookup": "a lookup table",
+    "oracle": "the oracle",
+    BOUNDED: "an oracle within the same bounds",
+}
 _FIRST = ("static", "lookup", "supervised")
 _NO_BOUND = frozenset({"mean", "median", "analytic", "analytical", "roofline", "lookup"})
 

@@ -15,6 +15,7 @@ from laptime.report.control_numbers import (
     whole_share,
 )
 from laptime.report.control_policies import (
+    BOUNDED,
     LESS,
     at,
     baselines,
@@ -86,8 +87,19 @@ def gain_words(found: ControlEvaluation) -> str:
     if regrets:
         mean = sum(regrets) / len(regrets)
         way = f"{abs(mean) * 100:.1f} points {'above' if mean < -5e-4 else 'below'} the oracle on average"
+        way += _below_bounded(found, main)
         sentence += f"; {way}" if sentence else f"{_capital(spoken(main or ''))} stays {way}"
     return f"{sentence}." if sentence else ""
+
+
+def _below_bounded(found: ControlEvaluation, main: str | None) -> str:
+    """How far below what choosing could gain within the same bounds."""
+    pairs = [(at(found, BOUNDED, ms), at(found, main, ms)) for ms in budgets(found)]
+    gaps = [most.accuracy.value - mine.accuracy.value for most, mine in pairs if most is not None and mine is not None]
+    if not gaps:
+        return ""
+    mean = sum(gaps) / len(gaps)
+    return f", {abs(mean) * 100:.1f} {'above' if mean < -5e-4 else 'below'} {spoken(BOUNDED)}"
 
 
 def promise_lines(found: ControlEvaluation) -> Iterator[str]:

@@ -7,7 +7,7 @@ import numpy as np
 
 from laptime.control.choices import ChoiceSpace
 from laptime.control.decision_table import DecisionTable
-from laptime.control.policies.policy import Needs, best
+from laptime.control.policies.policy import Needs, allowed, best
 from laptime.control.seen import Budget, Seen
 
 
@@ -17,6 +17,7 @@ class OneOracle(msgspec.Struct, frozen=True, kw_only=True):
     table: DecisionTable
     row: int
     name: str = "oracle"
+    bounded: bool = False
 
     @property
     def space(self) -> ChoiceSpace:
@@ -27,7 +28,13 @@ class OneOracle(msgspec.Struct, frozen=True, kw_only=True):
         return Needs()
 
     def decide(self, seen: Seen, budget: Budget) -> int:
-        """The highest score among what was measured within the budget, of equals the fastest; else the fastest."""
+        """The highest score among what was measured within the budget, of equals the fastest; else the fastest.
+
+        bounded: among what keeps the budget by its bound, as any policy has to.
+        """
+        if self.bounded:
+            kept = np.array(allowed(self.space, budget, seen.tier))
+            return best(self.table.score[self.row], kept, budget.bound_ms)
         took = self.table.total_ms[self.row]
         mine = np.ones(len(took), dtype=np.bool_)
         if seen.tier is not None:
@@ -39,10 +46,14 @@ class OneOracle(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Oracle(msgspec.Struct, frozen=True, kw_only=True):
-    """The oracle of a table: `of` gives the policy of one question."""
+    """The oracle of a table: `of` gives the policy of one question.
+
+    bounded: it knows what is right, but not how long it will take: how far any policy could get under these bounds.
+    """
 
     table: DecisionTable
     name: str = "oracle"
+    bounded: bool = False
 
     @property
     def space(self) -> ChoiceSpace:
@@ -50,4 +61,4 @@ class Oracle(msgspec.Struct, frozen=True, kw_only=True):
 
     def of(self, sample_id: str) -> OneOracle:
         """Raises LaptimeError for a question that is not in the table."""
-        return OneOracle(table=self.table, row=self.table.row(sample_id), name=self.name)
+        return OneOracle(table=self.table, row=self.table.row(sample_id), name=self.name, bounded=self.bounded)
