@@ -183,9 +183,9 @@ def test_what_deciding_takes_is_taken_off_the_budget() -> None:
 
 
 def test_what_a_late_choice_takes_besides_is_measured_and_taken_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    def slow(hidden: torch.Tensor) -> Any:
+    def slow(*given: Any) -> Any:
         time.sleep(0.02)
-        return hidden_features(hidden)
+        return hidden_features(*given)
 
     monkeypatch.setattr("laptime.control.adaptive_model.hidden_features", slow)
     late, early = fixed(0, hidden=True), fixed(0, hidden=False)

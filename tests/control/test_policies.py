@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -13,11 +14,12 @@ from hypothesis.extra import numpy as arrays
 
 from laptime.control.network import Network
 from laptime.control.policies.grpo import GrpoPolicy
-from laptime.control.policies.inputs import early_sizes, late_sizes
+from laptime.control.policies.inputs import early_sizes, late_sizes, network_input
 from laptime.control.policies.lookup import LookupPolicy, lookup_policy
 from laptime.control.policies.oracle import Oracle
 from laptime.control.policies.other_budgets import AnalyticBudgets, MeanBudgets
 from laptime.control.policies.policy import Needs, Policy, allowed
+from laptime.control.policies.projected import projected
 from laptime.control.policies.static import StaticPolicy, static_policy
 from laptime.control.policies.supervised import SupervisedPolicy
 from laptime.control.seen import Budget, Seen
@@ -195,3 +197,34 @@ def test_a_network_of_one_row_is_one_of_many() -> None:
     made = network(9, 4, 3)
     rows = np.random.default_rng(0).normal(size=(5, 9)).astype(np.float32)
     assert np.allclose(made.forward(rows), [made.forward(row) for row in rows], atol=1e-5)
+
+
+@given(BUDGETS, st.integers(0, 1000), st.sampled_from([random_grpo, random_supervised]))
+def test_a_policy_decides_the_same_from_products_of_hidden_states(budget: Budget, seed: int, make: Any) -> None:
+    """Wider hidden states than its layer is, with a centre of their own."""
+    rng, wide = np.random.default_rng(seed), 40
+    policy = make(seed)
+    late = policy.late
+    rest = len(late.centre) - policy.hidden
+    weights = rng.normal(size=(rest + wide, late.weights[0].shape[1])).astype(np.float32) / 8
+    centre = rng.normal(size=rest + wide).astype(np.float32)
+    policy = msgspec.structs.replace(
+        policy, hidden=wide, late=Network(centre, (weights, *late.weights[1:]), late.biases)
+    )
+    moved = projected(policy)
+    assert moved is not None
+    matrix, other = moved
+    assert matrix.shape == (wide, late.weights[0].shape[1])
+    hidden = rng.normal(size=wide).astype(np.float32)
+    seen = msgspec.structs.replace(FEATURES.seen(0, 1), hidden=hidden)
+    x, y = (
+        network_input(late_sizes(SPACE, one.needs, one.hidden, budget=one.name == "grpo"), SPACE, some, budget)
+        for one, some in ((policy, seen), (other, msgspec.structs.replace(seen, hidden=hidden @ matrix)))
+    )
+    np.testing.assert_allclose(policy.late.forward(x), other.late.forward(y), atol=1e-4)
+
+
+def test_only_wide_hidden_states_are_multiplied_on_a_device() -> None:
+    assert projected(random_grpo()) is None  # as wide as its layer, or narrower
+    assert projected(random_grpo(0, Needs(language=True))) is None
+    assert projected(static_policy(WORLD.train, WORLD.bounds)) is None

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median as median_of
 from time import perf_counter_ns
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -32,6 +32,7 @@ from laptime.control.files import check_model, read_policy
 from laptime.control.hidden import hidden_features
 from laptime.control.loaded_facts import facts_of
 from laptime.control.policies.policy import Policy
+from laptime.control.policies.projected import projected
 from laptime.control.question import Asked, Question, asked, inputs_for
 from laptime.control.seen import Budget, Floats, Seen, corrected
 from laptime.errors import LaptimeError
@@ -69,7 +70,7 @@ class Answer:
 class AdaptiveModel:
     """A model that sets its knobs for each question.
 
-    policy: anything with `decide(seen, budget)`; it can be replaced between calls. bounds: what each choice takes on
+    policy: anything with `decide(seen, budget)`; it may be replaced between calls. bounds: what each choice takes on
     this machine. online: the state of a stream of requests (laptime.estimate.online); each call then corrects the
     bounds for the next ones, and the newest state is `adaptive.online`. early_block: how many blocks run before a
     policy that looks at hidden states makes its late choice.
@@ -89,6 +90,7 @@ class AdaptiveModel:
         if different := bounds.model.differences(facts_of(loaded)):
             raise LaptimeError(f"{loaded.name}: its policy was made for another model ({', '.join(different)})")
         self.loaded = loaded
+        self._ready: dict[int, _Ready] = {}  # by the policy's identity, which _Ready keeps alive
         self.policy = policy
         self.bounds = bounds
         self.space: ChoiceSpace = bounds.space
@@ -109,6 +111,24 @@ class AdaptiveModel:
         self._deciding_ms: dict[str, deque[float]] = {}  # by policy: they differ in what they look at
         self._late_ms = 0.0  # what a late choice takes besides deciding; warm_up() measures it
         self._factors = self._correction()
+
+    @property
+    def policy(self) -> Policy:
+        """The policy that decides; another one may be set between calls."""
+        return self._policy.told
+
+    @policy.setter
+    def policy(self, policy: Policy) -> None:
+        self._policy = self._ready.get(id(policy)) or self._made_ready(policy)
+
+    def _made_ready(self, policy: Policy) -> _Ready:
+        moved = None if self.loaded.device.type == "cpu" else projected(policy)
+        if moved is None:
+            return _Ready(policy, policy, None)
+        matrix, runs = moved
+        ready = _Ready(policy, runs, torch.from_numpy(matrix).to(self.loaded.device))
+        self._ready[id(policy)] = ready
+        return ready
 
     @classmethod
     def load(cls, model: Loaded | str, policy: str | Path, *, online: streams.Online | None = None) -> AdaptiveModel:
@@ -149,7 +169,7 @@ class AdaptiveModel:
         before_ms = (perf_counter_ns() - began) / 1e6
         tier = self._choices[number].tier
         crops = None if tier is None or question.image is None else (tier.low, tier.high)
-        call = _Call(self._choices, self.policy, seen, budget, number, chosen_tier)
+        call = _Call(self._choices, self._policy, seen, budget, number, chosen_tier)
         arguments = {**generation_arguments(new_tokens=most, cache=None, compile=False), **options}
         with self.switch.crops(crops):
             inputs = self._inputs(question, crops, most)
@@ -186,7 +206,8 @@ class AdaptiveModel:
         tier, most = choice.tier, self.bounds.lengths.most
         crops = None if tier is None or question.image is None else (tier.low, tier.high)
         knobs = LateKnobs(choice.top_k, choice.blocks)
-        setting = self.switch.late(lambda hidden: _given(hidden, knobs)) if late else self.switch.fixed(knobs)
+        matrix = self._policy.matrix
+        setting = self.switch.late(lambda hidden: _given(hidden, matrix, knobs)) if late else self.switch.fixed(knobs)
         with self.switch.crops(crops):
             inputs = self._inputs(question, crops, most)
             arguments = generation_arguments(new_tokens=most, cache=None, compile=False)
@@ -299,11 +320,19 @@ class AdaptiveModel:
         return corrected(now)
 
 
+class _Ready(NamedTuple):
+    """A policy as it was set, the one that runs for it, and what hidden states are multiplied by on the device."""
+
+    told: Policy
+    runs: Policy
+    matrix: torch.Tensor | None
+
+
 class _Call:
     """One call's choice, as far as it has been made."""
 
     def __init__(
-        self, choices: list[Choice], policy: Policy, seen: Seen, budget: Budget, number: int, tier: int
+        self, choices: list[Choice], policy: _Ready, seen: Seen, budget: Budget, number: int, tier: int
     ) -> None:
         self.budget = budget
         self.number = number
@@ -317,18 +346,18 @@ class _Call:
     def decide_late(self, hidden: torch.Tensor) -> LateKnobs:
         """Top-k and blocks from what the early block gave."""
         entered = perf_counter_ns()
-        features: Floats = hidden_features(hidden)[0]
+        features: Floats = hidden_features(hidden, self._policy.matrix)[0]
         arrived = perf_counter_ns()
         seen = Seen(language=self._seen.language, pixels=self._seen.pixels, tier=self._tier, hidden=features)
-        self.number = self._policy.decide(seen, self.budget)
+        self.number = self._policy.runs.decide(seen, self.budget)
         choice = self._choices[self.number]
         self.waited_ms = (arrived - entered) / 1e6
         self.inside_ms = (perf_counter_ns() - arrived) / 1e6
         return LateKnobs(choice.top_k, choice.blocks)
 
 
-def _given(hidden: torch.Tensor, knobs: LateKnobs) -> LateKnobs:
-    hidden_features(hidden)
+def _given(hidden: torch.Tensor, matrix: torch.Tensor | None, knobs: LateKnobs) -> LateKnobs:
+    hidden_features(hidden, matrix)
     return knobs
 
 

@@ -27,12 +27,14 @@ class _EnoughSeenError(Exception):
     """The early block has been looked at; the rest of the forward isn't needed."""
 
 
-def hidden_features(hidden: torch.Tensor) -> Floats:
+def hidden_features(hidden: torch.Tensor, matrix: torch.Tensor | None = None) -> Floats:
     """(rows, 2 * width) float32 on the host from (rows, positions, width): the last position, then the mean.
 
+    matrix (2 * width, k): on the same device; what comes to the host then is their product with it, (rows, k).
     One copy from the device, which waits for what was queued before it.
     """
-    found: Floats = torch.cat([hidden[:, -1], hidden.mean(dim=1)], dim=1).float().cpu().numpy()
+    both = torch.cat([hidden[:, -1], hidden.mean(dim=1)], dim=1).float()
+    found: Floats = (both if matrix is None else both @ matrix).cpu().numpy()
     return found
 
 
