@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from laptime.control.adaptive_model import AdaptiveModel
-from laptime.control.bounds import GRID, LEVELS, Bounds
+from laptime.control.bounds import GRID, Bounds
 from laptime.control.choices import ChoiceSpace, Tier
 from laptime.control.decision_table import ModelFacts
 from laptime.control.features import LANGUAGE
@@ -97,7 +97,7 @@ def wide_bounds(space: ChoiceSpace, tokens: int) -> Bounds:
         median_ms=np.full((tokens, len(space)), 90.0),
         grid_ms=np.tile(np.linspace(50.0, 100.0, GRID), (len(space), 1)),
         within=np.tile(np.linspace(0, 1, GRID, dtype=np.float32), (len(space), tokens, 1)),
-        levels=np.linspace(0, 1, LEVELS),
+        level=np.full(len(space), 0.95),
     )
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from laptime.control.adaptive_model import AdaptiveModel
-from laptime.control.bounds import GRID, LEVELS, Bounds
+from laptime.control.bounds import GRID, Bounds
 from laptime.control.choices import ChoiceSpace, Tier
 from laptime.control.decision_table import ModelFacts
 from laptime.control.features import LANGUAGE
@@ -70,7 +70,7 @@ def bounds_of(bound_ms: list[float], *, facts: ModelFacts | None = None) -> Boun
         median_ms=np.tile(median, (TOKENS, 1)),
         grid_ms=np.linspace(median, bound, GRID, axis=1),
         within=within,
-        levels=np.linspace(0, 1, LEVELS),
+        level=np.full(len(SPACE), 0.95),
     )
 
 

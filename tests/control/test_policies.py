@@ -19,7 +19,7 @@ from laptime.control.policies.lookup import LookupPolicy, lookup_policy
 from laptime.control.policies.oracle import Oracle
 from laptime.control.policies.other_budgets import AnalyticBudgets, MeanBudgets
 from laptime.control.policies.policy import Needs, Policy, allowed
-from laptime.control.policies.projected import projected
+from laptime.control.policies.ready import ReadyGrpo, ready
 from laptime.control.policies.static import StaticPolicy, static_policy
 from laptime.control.policies.supervised import SupervisedPolicy
 from laptime.control.seen import Budget, Seen
@@ -199,32 +199,71 @@ def test_a_network_of_one_row_is_one_of_many() -> None:
     assert np.allclose(made.forward(rows), [made.forward(row) for row in rows], atol=1e-5)
 
 
-@given(BUDGETS, st.integers(0, 1000), st.sampled_from([random_grpo, random_supervised]))
-def test_a_policy_decides_the_same_from_products_of_hidden_states(budget: Budget, seed: int, make: Any) -> None:
-    """Wider hidden states than its layer is, with a centre of their own."""
-    rng, wide = np.random.default_rng(seed), 40
-    policy = make(seed)
-    late = policy.late
-    rest = len(late.centre) - policy.hidden
-    weights = rng.normal(size=(rest + wide, late.weights[0].shape[1])).astype(np.float32) / 8
-    centre = rng.normal(size=rest + wide).astype(np.float32)
-    policy = msgspec.structs.replace(
-        policy, hidden=wide, late=Network(centre, (weights, *late.weights[1:]), late.biases)
-    )
-    moved = projected(policy)
-    assert moved is not None
-    matrix, other = moved
-    assert matrix.shape == (wide, late.weights[0].shape[1])
-    hidden = rng.normal(size=wide).astype(np.float32)
-    seen = msgspec.structs.replace(FEATURES.seen(0, 1), hidden=hidden)
-    x, y = (
-        network_input(late_sizes(SPACE, one.needs, one.hidden, budget=one.name == "grpo"), SPACE, some, budget)
-        for one, some in ((policy, seen), (other, msgspec.structs.replace(seen, hidden=hidden @ matrix)))
-    )
-    np.testing.assert_allclose(policy.late.forward(x), other.late.forward(y), atol=1e-4)
+SEES = st.builds(Needs, language=st.booleans(), pixels=st.booleans(), hidden=st.booleans())
 
 
-def test_only_wide_hidden_states_are_multiplied_on_a_device() -> None:
-    assert projected(random_grpo()) is None  # as wide as its layer, or narrower
-    assert projected(random_grpo(0, Needs(language=True))) is None
-    assert projected(static_policy(WORLD.train, WORLD.bounds)) is None
+@given(BUDGETS, st.integers(0, 1000), st.integers(0, 19), SEES)
+def test_ready_for_calls_a_policy_decides_the_same(budget: Budget, seed: int, row: int, needs: Needs) -> None:
+    """To the rounding: where it chose otherwise, both logits were equal to that."""
+    policy = centred(random_grpo(seed, needs), seed)
+    runs = ready(policy)
+    assert isinstance(runs, ReadyGrpo)
+    assert (runs.matrix is not None) == needs.hidden
+    before = FEATURES.seen(row)
+    opened = runs.open(before, budget)
+    number = policy.decide(before, budget)
+    tier = opened.number // SPACE.late
+    assert equal(policy, before, budget, [number // SPACE.late, tier], early=True)
+    assert opened.number == policy.decide(before, budget) or tier != number // SPACE.late
+    after = FEATURES.seen(row, tier)
+    brought = None
+    if needs.hidden:
+        assert after.hidden is not None and runs.matrix is not None
+        brought = after.hidden @ runs.matrix
+    chosen = opened.close(brought)
+    wanted = policy.decide(after, budget)
+    assert chosen // SPACE.late == wanted // SPACE.late == tier
+    assert allowed(SPACE, budget, tier)[chosen]
+    assert equal(policy, after, budget, [chosen % SPACE.late, wanted % SPACE.late], early=False)
+
+
+def centred(policy: GrpoPolicy, seed: int) -> GrpoPolicy:
+    """With centres of its own, as training makes them."""
+    rng = np.random.default_rng(seed)
+    moved = [
+        Network(rng.normal(size=len(one.centre)).astype(np.float32), one.weights, one.biases)
+        for one in (policy.early, policy.late)
+    ]
+    return msgspec.structs.replace(policy, early=moved[0], late=moved[1])
+
+
+def equal(policy: GrpoPolicy, seen: Seen, budget: Budget, places: list[int], *, early: bool) -> bool:
+    """Whether these outputs of one of its networks are the same, to the rounding."""
+    make = early_sizes(SPACE, policy.needs, budget=True)
+    if not early:
+        make = late_sizes(SPACE, policy.needs, policy.hidden, budget=True)
+    network = policy.early if early else policy.late
+    logits = network.forward(network_input(make, SPACE, seen, budget))[places]
+    return float(np.ptp(logits)) < 1e-3
+
+
+def test_what_a_ready_policy_looks_at_has_to_be_given() -> None:
+    runs, budget = ready(random_grpo()), WORLD.bounds.budget(50.0, FEATURES.language[0])
+    with pytest.raises(LaptimeError, match="pixels features, given are none"):
+        runs.open(Seen(language=FEATURES.language[0]), budget)
+    opened = runs.open(FEATURES.seen(0), budget)
+    with pytest.raises(LaptimeError, match="hidden states and was given none"):
+        opened.close(None)
+
+
+def test_policies_without_networks_of_that_shape_are_asked_twice() -> None:
+    static = static_policy(WORLD.train, WORLD.bounds)
+    budget = WORLD.bounds.budget(50.0, FEATURES.language[0])
+    for policy in (static, random_supervised(), MeanBudgets(random_grpo())):
+        runs = ready(policy)
+        assert runs.matrix is None
+        opened = runs.open(FEATURES.seen(0), budget)
+        assert opened.number == policy.decide(FEATURES.seen(0), budget)
+        tier = opened.number // SPACE.late
+        after = FEATURES.seen(0, tier)
+        assert opened.close(after.hidden) == policy.decide(after, budget)

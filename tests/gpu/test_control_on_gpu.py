@@ -10,7 +10,7 @@ from laptime.control.network import Network
 from laptime.control.policies.grpo import GrpoPolicy
 from laptime.control.policies.inputs import early_sizes, late_sizes
 from laptime.control.policies.policy import Needs
-from laptime.control.policies.projected import projected
+from laptime.control.policies.ready import ReadyGrpo, ready
 from tests.control.adaptive import SPACE, Told, bounds_of, question
 from tests.workload.families import loaded
 
@@ -47,7 +47,7 @@ def test_a_decision_from_products_on_the_device_is_the_policys_own(tiny):
     chosen = []
     for seed in range(12):
         policy = a_policy(hidden, seed)
-        assert projected(policy) is not None
+        assert isinstance(ready(policy), ReadyGrpo)
         raw = Told(policy.decide, hidden=True)
         adaptive = AdaptiveModel(tiny, policy, bounds)
         assert adaptive.policy is policy

@@ -32,7 +32,7 @@ from laptime.control.files import check_model, read_policy
 from laptime.control.hidden import hidden_features
 from laptime.control.loaded_facts import facts_of
 from laptime.control.policies.policy import Policy
-from laptime.control.policies.projected import projected
+from laptime.control.policies.ready import Opened, Plain, Ready, ready
 from laptime.control.question import Asked, Question, asked, inputs_for
 from laptime.control.seen import Budget, Floats, Seen, corrected
 from laptime.errors import LaptimeError
@@ -47,7 +47,7 @@ from laptime.workload.example import Example
 from laptime.workload.inputs import Inputs
 
 REMEMBERED = 16
-"""So many calls' deciding times say what the next one's will take."""
+"""So many calls' deciding times say what the next one's will take; so many policies are kept ready."""
 REMEMBERED_TEXTS = 1024
 """Of so many texts the words' features and bounds are kept."""
 UNKNOWN_COST = ("cache_implementation", "prefill_chunk_size", "assistant_model", "custom_generate", "num_beams")
@@ -90,7 +90,7 @@ class AdaptiveModel:
         if different := bounds.model.differences(facts_of(loaded)):
             raise LaptimeError(f"{loaded.name}: its policy was made for another model ({', '.join(different)})")
         self.loaded = loaded
-        self._ready: dict[int, _Ready] = {}  # by the policy's identity, which _Ready keeps alive
+        self._prepared: dict[int, _Prepared] = {}  # by the policy's identity, which _Prepared keeps alive
         self.policy = policy
         self.bounds = bounds
         self.space: ChoiceSpace = bounds.space
@@ -115,20 +115,21 @@ class AdaptiveModel:
     @property
     def policy(self) -> Policy:
         """The policy that decides; another one may be set between calls."""
-        return self._policy.told
+        return self._policy.policy
 
     @policy.setter
     def policy(self, policy: Policy) -> None:
-        self._policy = self._ready.get(id(policy)) or self._made_ready(policy)
+        self._policy = self._prepared.get(id(policy)) or self._prepare(policy)
 
-    def _made_ready(self, policy: Policy) -> _Ready:
-        moved = None if self.loaded.device.type == "cpu" else projected(policy)
-        if moved is None:
-            return _Ready(policy, policy, None)
-        matrix, runs = moved
-        ready = _Ready(policy, runs, torch.from_numpy(matrix).to(self.loaded.device))
-        self._ready[id(policy)] = ready
-        return ready
+    def _prepare(self, policy: Policy) -> _Prepared:
+        runs = ready(policy)
+        matrix = None if runs.matrix is None else torch.from_numpy(runs.matrix).to(self.loaded.device)
+        made = _Prepared(policy, runs, matrix)
+        if not isinstance(runs, Plain):
+            while len(self._prepared) >= REMEMBERED:
+                del self._prepared[next(iter(self._prepared))]
+            self._prepared[id(policy)] = made
+        return made
 
     @classmethod
     def load(cls, model: Loaded | str, policy: str | Path, *, online: streams.Online | None = None) -> AdaptiveModel:
@@ -161,15 +162,15 @@ class AdaptiveModel:
         most = self.bounds.lengths.most if max_new_tokens is None else max_new_tokens
         began = perf_counter_ns()
         seen, raw_bound, budget = self._look(question, budget_ms, most)
-        number = self.policy.decide(seen, budget)
-        chosen_tier = number // self.space.late
-        if not self.policy.needs.hidden:  # nothing more will be known later
-            number = self.policy.decide(msgspec.structs.replace(seen, tier=chosen_tier), budget)
+        policy, runs, matrix = self._policy
+        opened = runs.open(seen, budget)
+        if not policy.needs.hidden:  # nothing more will be known later
+            opened = opened._replace(number=opened.close(None))
         fits = bool(budget.fits.any())
         before_ms = (perf_counter_ns() - began) / 1e6
-        tier = self._choices[number].tier
+        tier = self._choices[opened.number].tier
         crops = None if tier is None or question.image is None else (tier.low, tier.high)
-        call = _Call(self._choices, self._policy, seen, budget, number, chosen_tier)
+        call = _Call(self._choices, opened, matrix, budget)
         arguments = {**generation_arguments(new_tokens=most, cache=None, compile=False), **options}
         with self.switch.crops(crops):
             inputs = self._inputs(question, crops, most)
@@ -320,36 +321,32 @@ class AdaptiveModel:
         return corrected(now)
 
 
-class _Ready(NamedTuple):
-    """A policy as it was set, the one that runs for it, and what hidden states are multiplied by on the device."""
+class _Prepared(NamedTuple):
+    """A policy as it was set, what runs for it, and on the model's device what hidden states are multiplied by."""
 
-    told: Policy
-    runs: Policy
+    policy: Policy
+    runs: Ready
     matrix: torch.Tensor | None
 
 
 class _Call:
     """One call's choice, as far as it has been made."""
 
-    def __init__(
-        self, choices: list[Choice], policy: _Ready, seen: Seen, budget: Budget, number: int, tier: int
-    ) -> None:
+    def __init__(self, choices: list[Choice], opened: Opened, matrix: torch.Tensor | None, budget: Budget) -> None:
         self.budget = budget
-        self.number = number
+        self.number = opened.number
         self.waited_ms = 0.0
         self.inside_ms = 0.0
         self._choices = choices
-        self._policy = policy
-        self._seen = seen
-        self._tier = tier
+        self._opened = opened
+        self._matrix = matrix
 
     def decide_late(self, hidden: torch.Tensor) -> LateKnobs:
         """Top-k and blocks from what the early block gave."""
         entered = perf_counter_ns()
-        features: Floats = hidden_features(hidden, self._policy.matrix)[0]
+        features = hidden_features(hidden, self._matrix)[0]
         arrived = perf_counter_ns()
-        seen = Seen(language=self._seen.language, pixels=self._seen.pixels, tier=self._tier, hidden=features)
-        self.number = self._policy.runs.decide(seen, self.budget)
+        self.number = self._opened.close(features)
         choice = self._choices[self.number]
         self.waited_ms = (arrived - entered) / 1e6
         self.inside_ms = (perf_counter_ns() - arrived) / 1e6

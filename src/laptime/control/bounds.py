@@ -5,11 +5,12 @@ laptime.control.lengths and G_N, the estimator's, of the time of a call that mak
 
     P(T <= t) = sum over N of p(N) G_N(t)
 
-worked out at GRID times of each choice. The bound is the first of them where it exceeds a level, which is calibrated:
-how high it would have to be for the training questions' own times, with p(N) from folds that don't hold the question
-(distributional conformal prediction, Chernozhukov, Wuethrich and Zhu 2021). That is over all questions alike; so that
-no kind of question is left behind the level is never below the confidence itself. How bounds are made from an
-estimator is laptime.control.calibrated_bounds.
+worked out at GRID times of each choice. The bound is the first of them where it exceeds the choice's level, which is
+calibrated: how high it would have to be for the training questions' own times under that choice, with p(N) from folds
+that don't hold the question (distributional conformal prediction, Chernozhukov, Wuethrich and Zhu 2021). Each choice
+has a level of its own, since a tight budget leaves one or two of them, and what holds over all says little there. It is
+over all questions alike; so that no kind of question is left behind it is never below the confidence itself. How bounds
+are made from an estimator is laptime.control.calibrated_bounds.
 """
 
 from __future__ import annotations
@@ -30,11 +31,9 @@ from laptime.errors import LaptimeError
 
 Reals = npt.NDArray[np.float64]
 
-SCHEMA = "laptime.bounds/2"
+SCHEMA = "laptime.bounds/3"
 GRID = 128
 """Times of each choice at which its distribution is known, in equal ratios (about 1.5 %)."""
-LEVELS = 1001
-"""So many quantiles of the calibration's values are kept."""
 
 
 class Bounds(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,8 +41,8 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
 
     known_ms, median_ms (tokens, choices): bound and median of the time alone, row N - 1 for an answer of N tokens.
     Infinite: nothing is promised. grid_ms (choices, GRID), ascending; within (choices, k, GRID) float32: P(T <= grid)
-    of an answer of lengths.counts[k] tokens. levels (LEVELS,) ascending: how high the level had to be, in the
-    calibration. confidence: of the promise.
+    of an answer of lengths.counts[k] tokens. level (choices,): what the share must exceed, so that the promise is kept:
+    the confidence or more; 1 where it can't be. confidence: of the promise.
     """
 
     space: ChoiceSpace
@@ -54,15 +53,15 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
     median_ms: Reals
     grid_ms: Reals
     within: Floats
-    levels: Reals
+    level: Reals
 
     def for_question(self, language: Floats) -> tuple[Reals, Reals]:
         """Bound and median of each choice, (choices,) each, for a question with these words."""
         share = self.share_within(self.lengths.mass(language)[self.lengths.group])
         return self.bound_of(share, self.level), self.first_above(share, 0.5)
 
-    def bound_of(self, share: Floats, level: float) -> Reals:
-        """(choices,): where the share exceeds the level; where it never does, the longest answer's own bound.
+    def bound_of(self, share: Floats, level: Reals) -> Reals:
+        """(choices,): where the share exceeds each choice's level; where it never does, the longest answer's own bound.
 
         With few questions the calibration may ask for more than a distribution holds; no answer is longer than that.
         """
@@ -74,20 +73,15 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
         found: Floats = (mass[:, None, :] @ self.within)[:, 0]
         return found
 
-    def first_above(self, share: Floats, level: float) -> Reals:
-        """(choices,): the first time at which the share exceeds the level; infinite where it never does."""
-        above = share > level
+    def first_above(self, share: Floats, level: Reals | float) -> Reals:
+        """(choices,): the first time at which the share exceeds the level; infinite where it never does.
+
+        level: one for each choice, or one for all.
+        """
+        above = share > np.reshape(level, (-1, 1))
         at = above.argmax(axis=1)
         choices = np.arange(len(at))
         return np.where(above[choices, at], self.grid_ms[choices, at], np.inf)
-
-    @property
-    def level(self) -> float:
-        """What the share must exceed, so that the promise is kept: the confidence or more; 1 where it can't be."""
-        rank = level_rank(self.confidence, self.lengths.questions)
-        if rank > 1:
-            return 1.0
-        return max(self.confidence, float(self.levels[min(ceil(rank * (LEVELS - 1)), LEVELS - 1)]))
 
     def budget(self, ms: float, language: Floats, factor: float = 1.0, median_factor: float = 1.0) -> Budget:
         """The budget of one question; `factor` and `median_factor` are laptime.estimate.online's correction.
@@ -142,7 +136,7 @@ def write_bounds(bounds: Bounds, folder: str | Path) -> None:
         questions=bounds.lengths.questions,
         most=bounds.lengths.most,
     )
-    own = {name: getattr(bounds, name) for name in ("known_ms", "median_ms", "grid_ms", "within", "levels")}
+    own = {name: getattr(bounds, name) for name in ("known_ms", "median_ms", "grid_ms", "within", "level")}
     write_value(Path(folder), "bounds", SCHEMA, told, own | bounds.lengths.arrays())
 
 
@@ -161,11 +155,12 @@ def read_bounds(folder: str | Path) -> Bounds:
     )
     grid = take_array(arrays, "grid_ms", (choices, GRID), file).astype(np.float64)
     within = take_array(arrays, "within", (choices, len(lengths.counts), GRID), file).astype(np.float32)
-    levels = take_array(arrays, "levels", (LEVELS,), file).astype(np.float64)
+    level = take_array(arrays, "level", (choices,), file).astype(np.float64)
     falls = any((times_ms[1:] < times_ms[:-1]).any() for times_ms in (known, median))
     if falls or min(known.min(), median.min(), grid.min()) <= 0 or (np.diff(grid) < 0).any():
         raise LaptimeError(f"{file}: bounds that fall with longer answers, or times that are none; make it anew")
-    if any((np.diff(shares) < 0).any() or shares.min() < 0 or shares.max() > 1 for shares in (within, levels)):
+    rises = (np.diff(within) >= 0).all() and within.min() >= 0 and within.max() <= 1
+    if not rises or level.min() < told.confidence or level.max() > 1:
         raise LaptimeError(f"{file}: shares that are none, or fall with time; make it anew")
     return Bounds(
         space=told.space,
@@ -176,5 +171,5 @@ def read_bounds(folder: str | Path) -> Bounds:
         median_ms=median,
         grid_ms=grid,
         within=within,
-        levels=levels,
+        level=level,
     )

@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from laptime.control.bounds import GRID, LEVELS, Bounds
+from laptime.control.bounds import GRID, Bounds, level_rank
 from laptime.control.choices import Tier
 from laptime.control.decision_table import DecisionTable
 from laptime.control.lengths import fit_lengths
@@ -78,23 +78,32 @@ def make_bounds(estimator: Predictor, table: DecisionTable, language: Floats, *,
         median_ms=times.median_ms,
         grid_ms=grid_ms,
         within=within,
-        levels=np.linspace(0, 1, LEVELS),
+        level=np.ones(len(table.space)),
     )
     _refuse_other_times(made, table)
-    needed_levels = [_needed(made, one, total_ms) for one, total_ms in zip(mass, table.total_ms, strict=True)]
-    values = np.concatenate(needed_levels)
-    calibrated = np.quantile(values, np.linspace(0, 1, LEVELS), method="higher") if len(values) else made.levels
-    return msgspec.structs.replace(made, levels=calibrated)
+    return msgspec.structs.replace(made, level=_levels(made, mass, table.total_ms))
 
 
-def _needed(bounds: Bounds, mass: Floats, total_ms: Reals) -> Reals:
-    """How high the level must be for the bounds not to be below what one question took; of what was timed."""
-    share = bounds.share_within(mass)
-    found = []
-    for choice in np.flatnonzero(np.isfinite(total_ms)):
-        before = int(np.searchsorted(bounds.grid_ms[choice], total_ms[choice])) - 1
-        found.append(float(share[choice, before]) if before >= 0 else 0.0)
-    return np.array(found)
+def _levels(bounds: Bounds, mass: Floats, total_ms: Reals) -> Reals:
+    """(choices,): how high each level must be so that the next question's time is below its bound, with the confidence.
+
+    mass (n, choices, k): P(N = counts) of the table's questions; total_ms (n, choices), NaN where none was measured.
+    """
+    needed = np.full(total_ms.shape, np.nan)
+    for row in np.flatnonzero(np.isfinite(total_ms).any(axis=1)):
+        share = bounds.share_within(mass[row])
+        for choice in np.flatnonzero(np.isfinite(total_ms[row])):
+            before = int(np.searchsorted(bounds.grid_ms[choice], total_ms[row, choice])) - 1
+            needed[row, choice] = share[choice, before] if before >= 0 else 0.0
+    return np.array([_level(column[np.isfinite(column)], bounds.confidence) for column in needed.T])
+
+
+def _level(values: Reals, confidence: float) -> float:
+    """The quantile of the calibration's values, but no less than the confidence; 1 where they are too few for it."""
+    rank = level_rank(confidence, len(values)) if len(values) else 2.0
+    if rank > 1:
+        return 1.0
+    return max(confidence, float(np.quantile(values, rank, method="inverted_cdf")))
 
 
 def _times(estimator: Predictor, table: DecisionTable, needed: list[str], most: int, confidence: float) -> _Times:

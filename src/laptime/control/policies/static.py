@@ -49,5 +49,6 @@ def static_policy(table: DecisionTable, bounds: Bounds) -> StaticPolicy:
     lengths = bounds.lengths
     seen = table.output_tokens[:, :, None] == lengths.counts
     share = bounds.share_within(seen.mean(axis=0, dtype=np.float32))
-    bound_ms = bounds.bound_of(share, min(1.0, level_rank(bounds.confidence, len(table))))
+    level = np.maximum(bounds.level, min(1.0, level_rank(bounds.confidence, len(table))))
+    bound_ms = bounds.bound_of(share, level)
     return StaticPolicy(space=table.space, accuracy=table.score.mean(axis=0, dtype=np.float64), bound_ms=bound_ms)
