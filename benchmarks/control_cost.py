@@ -6,7 +6,8 @@
 Only tiers and blocks are chosen: chosen late, top-k would not hold in the early block, and the calls would not do the
 same work. The policy's networks are random: their size is a trained policy's, and it is their time that counts. Pairs
 follow each other in a random order; the difference of totals holds everything: features, both decisions, the wait for
-the early block's output and what the device's queue lost by it.
+the early block's output and what the device's queue lost by it. Beside it: deciding for a text that is new (features of
+its words, its bounds), and for a policy that looks at pixels too.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from laptime.control.adaptive_model import AdaptiveModel
+from laptime.control.adaptive_model import AdaptiveModel, Answer
 from laptime.control.bounds import GRID, Bounds
 from laptime.control.choices import ChoiceSpace, Tier
 from laptime.control.decision_table import ModelFacts
@@ -39,7 +40,7 @@ from laptime.stats import median_interval
 from laptime.workload.images import parse_size, synthetic_image
 from recorded import record
 
-WIDTH = 64
+WIDTH = 48
 """Of the networks' hidden layer."""
 
 
@@ -57,9 +58,9 @@ class Set:
         return self.number
 
 
-def random_policy(space: ChoiceSpace, hidden: int, seed: int) -> GrpoPolicy:
+def random_policy(space: ChoiceSpace, hidden: int, seed: int, *, pixels: bool = False) -> GrpoPolicy:
     """Networks of a trained policy's size."""
-    needs = Needs(language=True, pixels=True, hidden=True)
+    needs = Needs(language=True, pixels=pixels, hidden=True)
     draw = np.random.default_rng(seed)
 
     def network(inputs: int, outputs: int) -> Network:
@@ -74,6 +75,7 @@ def random_policy(space: ChoiceSpace, hidden: int, seed: int) -> GrpoPolicy:
         early=network(early_sizes(space, needs, budget=True).total, space.first),
         late=network(late_sizes(space, needs, hidden, budget=True).total, space.late),
         hidden=hidden,
+        name="grpo, pixels too" if pixels else "grpo",
     )
 
 
@@ -101,6 +103,11 @@ def wide_bounds(space: ChoiceSpace, tokens: int) -> Bounds:
     )
 
 
+def _deciding_ms(answer: Answer) -> float:
+    assert answer.sample.decision is not None
+    return answer.sample.decision.deciding_ms
+
+
 def main() -> None:
     """Measure and write the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -119,23 +126,23 @@ def main() -> None:
     )
     width = loaded.model.config.get_text_config().hidden_size
     chooser = random_policy(space, 2 * width, seed=0)
+    with_pixels = random_policy(space, 2 * width, seed=0, pixels=True)
     set_before = Set(space)
     adaptive = AdaptiveModel(loaded, chooser, wide_bounds(space, asked.tokens))
-    questions = [
-        Question(f"what is shown in picture {i}?", synthetic_image(*parse_size(asked.image_size), seed=i), id=str(i))
-        for i in range(6)
-    ]
+    images = [synthetic_image(*parse_size(asked.image_size), seed=i) for i in range(6)]
     order = random.Random(0)
-    extra, totals, before, inside, waited = [], [], [], [], []
+    extra, totals, before, inside, waited, new_text, pixels_too = [], [], [], [], [], [], []
     with quiet_collector():
-        for question in questions[:2]:
-            adaptive.warm_up(question)
+        for number in range(2):
+            adaptive.warm_up(Question("what is shown?", images[number], id=str(number)))
         for number in range(-3, asked.pairs):
-            question = questions[number % len(questions)]
+            text = f"what is shown in picture {number % len(images)}, asked for time {number}?"
+            question = Question(text, images[number % len(images)], id=str(number))
             adaptive.policy = chooser
-            set_before.number = adaptive.generate(question, budget_ms=1e4).choice
+            first = adaptive.generate(question, budget_ms=1e4)
+            set_before.number = first.choice
             answers = {}
-            for policy in order.sample([chooser, set_before], 2):
+            for policy in order.sample([chooser, with_pixels, set_before], 3):
                 adaptive.policy = policy
                 answers[policy.name] = adaptive.generate(question, budget_ms=1e4)
             if number < 0:
@@ -149,6 +156,8 @@ def main() -> None:
             before.append(decision.before_ms)
             inside.append(decision.inside_ms)
             waited.append(decision.waited_ms)
+            new_text.append(_deciding_ms(first))
+            pixels_too.append(_deciding_ms(answers["grpo, pixels too"]))
     deciding = [b + i for b, i in zip(before, inside, strict=True)]
     figures = {
         "model": asked.model,
@@ -160,6 +169,8 @@ def main() -> None:
         "before_ms": median_interval(before),
         "inside_ms": median_interval(inside),
         "waited_ms": median_interval(waited),
+        "deciding_new_text_ms": median_interval(new_text),
+        "deciding_with_pixels_ms": median_interval(pixels_too),
         "more_than_set_beforehand_ms": median_interval(extra),
         "deciding_share_at_200_ms": median_interval(deciding).value / 200,
     }

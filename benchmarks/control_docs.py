@@ -85,8 +85,10 @@ def cost(name: str) -> str:
     return (
         f"`{made['command']}`: {place(made)}. Deciding takes {deciding['value']:.3f} ms of host time a call "
         f"({deciding['low']:.3f} to {deciding['high']:.3f}; {figures['before_ms']['value']:.3f} before the call, "
-        f"{figures['inside_ms']['value']:.3f} inside it). The whole call takes {more['value']:+.2f} ms "
-        f"({more['low']:+.2f} to {more['high']:+.2f}) more than with the same knobs set beforehand, of "
+        f"{figures['inside_ms']['value']:.3f} inside it), {figures['deciding_new_text_ms']['value']:.3f} ms for a text "
+        f"that is new, {figures['deciding_with_pixels_ms']['value']:.3f} ms for a policy that looks at pixels too; "
+        f"reading the early block's output {figures['waited_ms']['value']:.3f} ms. The whole call takes "
+        f"{more['value']:+.2f} ms ({more['low']:+.2f} to {more['high']:+.2f}) more than with the same knobs set beforehand, of "
         f"{figures['total_ms']['value']:.0f} ms.\n"
     )
 
