@@ -21,14 +21,17 @@ CONTROL := runs/demo-control
 KEEP := --keep cold,foreign-process
 demo-control: $(READY)
 	rm -rf $(CONTROL)
-	$(BIN)/python -m examples.glyphs.write_questions --samples 54 --out $(CONTROL)/questions
+	$(BIN)/python -m examples.glyphs.write_questions --samples 48 --out $(CONTROL)/questions
 	OMP_NUM_THREADS=1 $(BIN)/laptime sweep examples/glyphs/demo.yaml --out $(CONTROL)/sweep
 	$(BIN)/laptime fit $(CONTROL)/sweep --target total_ms --group sample_id $(KEEP) --out $(CONTROL)/estimator
 	OMP_NUM_THREADS=1 $(BIN)/laptime control features $(CONTROL)/sweep $(KEEP) --out $(CONTROL)/features
+	$(BIN)/python -m examples.glyphs.write_questions --split further --first 1000 --samples 48 --out $(CONTROL)/more
+	OMP_NUM_THREADS=2 $(BIN)/laptime control ask $(CONTROL)/sweep --data $(CONTROL)/more/questions.jsonl $(KEEP) \
+	  --out $(CONTROL)/answers
 	OMP_NUM_THREADS=1 $(BIN)/laptime control train $(CONTROL)/sweep --estimator $(CONTROL)/estimator \
-	  --features $(CONTROL)/features $(KEEP) --out $(CONTROL)/policy
+	  --features $(CONTROL)/features --answers $(CONTROL)/answers $(KEEP) --out $(CONTROL)/policy
 	OMP_NUM_THREADS=1 $(BIN)/laptime control evaluate $(CONTROL)/sweep $(CONTROL)/policy --features $(CONTROL)/features \
-	  $(KEEP) --questions 18 --html $(CONTROL)/control.html || test $$? = 1  # 1: a budget was missed, and it says so
+	  --answers $(CONTROL)/answers $(KEEP) --questions 18 --html $(CONTROL)/control.html || test $$? = 1  # 1: a budget was missed, and it says so
 
 test: lint browser
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS) --dist loadfile

@@ -88,8 +88,8 @@ def cost(name: str) -> str:
         f"{figures['inside_ms']['value']:.3f} inside it), {figures['deciding_new_text_ms']['value']:.3f} ms for a text "
         f"that is new, {figures['deciding_with_pixels_ms']['value']:.3f} ms for a policy that looks at pixels too; "
         f"reading the early block's output {figures['waited_ms']['value']:.3f} ms. The whole call takes "
-        f"{more['value']:+.2f} ms ({more['low']:+.2f} to {more['high']:+.2f}) more than with the same knobs set beforehand, of "
-        f"{figures['total_ms']['value']:.0f} ms.\n"
+        f"{more['value']:+.2f} ms ({more['low']:+.2f} to {more['high']:+.2f}) more than with the same knobs set "
+        f"beforehand, of {figures['total_ms']['value']:.0f} ms.\n"
     )
 
 

@@ -73,7 +73,7 @@ def test_policies_are_judged_by_calls_that_are_made(made, capsys):
     assert code in (0, 1)
     found = json.loads(out)
     assert found["schema"] == "laptime.control/1"
-    assert found["way"] == "measured"
+    assert (found["way"], found["online"]) == ("measured", True)
     names = {point["policy"] for point in found["points"]}
     assert {"grpo", "static", "lookup", "oracle", "grpo, mean budgets", "grpo, analytic budgets"} <= names
     for point in found["points"]:
@@ -84,6 +84,13 @@ def test_policies_are_judged_by_calls_that_are_made(made, capsys):
     late = [p for p in found["points"] if p["policy"] == "grpo" and p["budget_ms"] == 1]
     assert late[0]["unfit"] == 3  # nothing fits a millisecond: the fastest choice, flagged
     assert page.read_text() == control_page(_typed(found))
+
+
+def test_bounds_may_stay_as_they_were_calibrated(made, capsys):
+    asked = ("control", "evaluate", made / "run", made / "policy", "--features", made / "features", *KEEP)
+    code, out, _ = ask(capsys, *asked, "--questions", "1", "--budgets", "100000", "--as-calibrated", "--json")
+    assert code in (0, 1)
+    assert json.loads(out)["online"] is False
 
 
 def _typed(found):

@@ -33,6 +33,9 @@ def evaluate(
     replay: Annotated[
         bool, typer.Option("--replay", help="Look answers and times up in the sweep instead of measuring.")
     ] = False,
+    online: Annotated[
+        bool, typer.Option("--online/--as-calibrated", help="Whether measured calls correct the bounds of later ones.")
+    ] = True,
     slow_down: Annotated[
         float | None, typer.Option(help="Also replay a stream in which the machine becomes so many times slower.")
     ] = None,
@@ -73,7 +76,18 @@ def evaluate(
     else:
         asked = held_out.sample_ids[: questions or len(held_out)]
         found = _measured(
-            saved, sweep, known, asked, collected, bounds, wanted, model=model, dtype=dtype, device=device, seed=seed
+            saved,
+            sweep,
+            known,
+            asked,
+            collected,
+            bounds,
+            wanted,
+            model=model,
+            dtype=dtype,
+            device=device,
+            online=online,
+            seed=seed,
         )
     slow = [] if slow_down is None else _slow(saved[0], sweep.table, collected, bounds, wanted, slow_down)
     curves = [one.curve for one in saved if one.curve is not None]
@@ -124,6 +138,7 @@ def _measured(
     model: str | None,
     dtype: str,
     device: str,
+    online: bool,
     seed: int,
 ) -> ControlEvaluation:
     from laptime.cli.control_sweep import questions_of, score_kind
@@ -153,6 +168,7 @@ def _measured(
             budgets,
             kind=score_kind(sweep),
             known=known,
+            online=online,
             seed=seed,
             progress=lambda done, of: report("questions", done, of),
         )

@@ -109,6 +109,7 @@ class AdaptiveModel:
         self._known: dict[str, tuple[Floats, npt.NDArray[np.float64], npt.NDArray[np.float64]]] = {}  # by text
         self._calls = 0
         self._deciding_ms: dict[str, deque[float]] = {}  # by policy: they differ in what they look at
+        self._usual_ms: dict[str, float] = {}  # their medians
         self._late_ms = 0.0  # what a late choice takes besides deciding; warm_up() measures it
         self._factors = self._correction()
 
@@ -166,7 +167,6 @@ class AdaptiveModel:
         opened = runs.open(seen, budget)
         if not policy.needs.hidden:  # nothing more will be known later
             opened = opened._replace(number=opened.close(None))
-        fits = bool(budget.fits.any())
         before_ms = (perf_counter_ns() - began) / 1e6
         tier = self._choices[opened.number].tier
         crops = None if tier is None or question.image is None else (tier.low, tier.high)
@@ -181,7 +181,8 @@ class AdaptiveModel:
                 sample = timer.samples.pop()
         lately = self._deciding_ms.setdefault(self.policy.name, deque(maxlen=REMEMBERED))
         lately.append(before_ms + call.inside_ms)
-        sample = self._finished(sample, call, inputs, budget_ms, before_ms, fits)
+        self._usual_ms[self.policy.name] = median_of(lately)
+        sample = self._finished(sample, call, inputs, budget_ms, before_ms)
         if self.online is not None:
             self._learn(sample, float(raw_bound[call.number]))
         return Answer(sample.text or "", call.number, sample, sample.stages.total_ms + before_ms)
@@ -227,8 +228,7 @@ class AdaptiveModel:
             median = np.minimum(median, self.bounds.at_tokens(longest, median=True))
         factor, median_factor = self._factors
         # The bounds are of calls that decide nothing: what deciding takes is taken off the budget.
-        lately = self._deciding_ms.get(self.policy.name)
-        deciding_ms = median_of(lately) if lately else 0.0
+        deciding_ms = self._usual_ms.get(self._policy.policy.name, 0.0)
         left_ms = max(1e-6, budget_ms - deciding_ms - (self._late_ms if self.policy.needs.hidden else 0.0))
         told = bound if factor == 1 else bound * factor
         told_median = median if median_factor == 1 else median * median_factor
@@ -263,9 +263,7 @@ class AdaptiveModel:
             self._made[crops] = inputs_for(self.loaded, question, crops, most)
         return self._made[crops]
 
-    def _finished(
-        self, sample: Sample, call: _Call, inputs: Inputs, budget_ms: float, before_ms: float, fits: bool
-    ) -> Sample:
+    def _finished(self, sample: Sample, call: _Call, inputs: Inputs, budget_ms: float, before_ms: float) -> Sample:
         choice = self._choices[call.number]
         bound = float(call.budget.bound_ms[call.number])
         decision = Decision(
@@ -287,7 +285,7 @@ class AdaptiveModel:
             config_id=config_id(config),
             crops=inputs.crops,
             text=answer_text(self.loaded, sample.output_ids[0]),
-            flags=sample.flags if fits else [*sample.flags, "no-choice-fits"],
+            flags=sample.flags if call.budget.fits.any() else [*sample.flags, "no-choice-fits"],
             decision=decision,
         )
 

@@ -28,7 +28,9 @@ from laptime.control.policies.oracle import Oracle
 from laptime.control.policies.policy import Policy
 from laptime.control.replay import Judged
 from laptime.control.result import ControlEvaluation, Difference
+from laptime.control.slow_stream import online_baseline
 from laptime.errors import LaptimeError
+from laptime.estimate import online as streams
 from laptime.measure.environment import describe
 from laptime.models.loading import Loaded
 from laptime.workload.example import Example
@@ -48,13 +50,17 @@ def measured_evaluation(
     *,
     kind: str,
     known: DecisionTable | None = None,
+    online: bool = True,
     seed: int = 0,
     progress: Progress = lambda done, of: None,
 ) -> tuple[ControlEvaluation, list[Outcome]]:
     """The saved policies, and the peers that their sweep's `table` gives, on held-out `examples` of it.
 
-    known: what the policies learnt from, and so what peers know, if that is more than the table's training half. The
-    lookup table takes part once more, told as much less as keeps the budgets on the training half.
+    known: what the policies learnt from, and so what peers know, if that is more than the table's training half.
+    online: the calls before correct the bounds, for all policies alike; on a machine that has become slower since the
+    sweep all of them would be late. The lookup table takes part once more, told as much less as keeps the budgets on
+    the training half.
+
     Raises LaptimeError for a policy of another model, or policies that choose after different blocks.
     """
     facts = facts_of(loaded)
@@ -76,6 +82,8 @@ def measured_evaluation(
         for policy in policies
         if isinstance(policy, LookupPolicy)
     }
+    language = features.of(train.sample_ids, train.space).language
+    stream = streams.begin(online_baseline(train, bounds, language), q=bounds.confidence) if online else None
     return contest(
         loaded,
         policies,
@@ -83,6 +91,7 @@ def measured_evaluation(
         examples,
         budgets_ms,
         kind=kind,
+        online=stream,
         early_block=early.pop() if early else 1,
         compared=[saved[0].policy.name],
         told=told,
@@ -111,15 +120,17 @@ def contest(
     early_block: int = 1,
     compared: Sequence[str] = (),
     told: Mapping[str, Mapping[float, float]] | None = None,
+    online: streams.Online | None = None,
     seed: int = 0,
     progress: Progress = lambda done, of: None,
 ) -> tuple[ControlEvaluation, list[Outcome]]:
     """Every policy's calls, and what they say together.
 
     kind: the score (laptime.workload.scoring). compared: policies whose accuracy is set against the others'. told:
-    smaller budgets by policy and budget; such a policy takes part once more, told less.
+    smaller budgets by policy and budget; such a policy takes part once more, told less. online: the state that all
+    calls learn from, and are corrected by.
     """
-    adaptive = AdaptiveModel(loaded, _first(policies, examples), bounds, early_block=early_block)
+    adaptive = AdaptiveModel(loaded, _first(policies, examples), bounds, online=online, early_block=early_block)
     contestants = [contestant(policy, adaptive) for policy in policies]
     less = {name: dict(by_budget) for name, by_budget in (told or {}).items()}
     again = [policy for policy in policies if policy.name in less]
@@ -134,6 +145,7 @@ def contest(
         points=policy_points(found, bounds.space),
         differences=differences(found, compared, bounds.confidence),
         environment=describe(loaded.device),
+        online=online is not None,
     )
     return evaluation, found
 

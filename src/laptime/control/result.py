@@ -115,7 +115,10 @@ class TrainingCurve(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ControlEvaluation(msgspec.Struct, frozen=True, kw_only=True):
-    """Every policy at every budget, on one model and machine."""
+    """Every policy at every budget, on one model and machine.
+
+    online: whether the calls before corrected the bounds (laptime.estimate.online), for all policies alike.
+    """
 
     schema: str = "laptime.control/1"
     model: str
@@ -129,3 +132,4 @@ class ControlEvaluation(msgspec.Struct, frozen=True, kw_only=True):
     training: list[TrainingCurve] = []
     findings: list[Finding] = []
     environment: Environment | None = None
+    online: bool = False

@@ -209,6 +209,7 @@ def facts(found: ControlEvaluation) -> list[str]:
         counted(len({point.policy for point in found.points}), "policy", "policies"),
         counted(len(limits), "budget") + span,
         "measured calls" if found.way == "measured" else "replayed from a sweep",
+        *(["bounds corrected by the calls before"] if found.online else []),
         *([one_line(machine.gpu if machine.gpu and machine.device != "cpu" else machine.cpu, 80)] if machine else []),
     ]
 
