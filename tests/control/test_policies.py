@@ -199,6 +199,20 @@ def test_a_network_of_one_row_is_one_of_many() -> None:
     assert np.allclose(made.forward(rows), [made.forward(row) for row in rows], atol=1e-5)
 
 
+@given(BUDGETS, st.integers(0, 19), st.none() | st.integers(0, SPACE.first - 1))
+def test_an_oracle_within_bounds_knows_what_is_right_but_not_how_long_it_takes(
+    budget: Budget, row: int, tier: int | None
+) -> None:
+    one = Oracle(table=WORLD.train, bounded=True).of(WORLD.train.sample_ids[row])
+    number = one.decide(FEATURES.seen(row, tier), budget)
+    kept = np.array(allowed(SPACE, budget, tier))
+    assert kept[number]
+    assert WORLD.train.score[row, number] == WORLD.train.score[row, kept].max()
+    slower = msgspec.structs.replace(WORLD.train, total_ms=WORLD.train.total_ms[:, ::-1] * 7)
+    again = Oracle(table=slower, bounded=True).of(WORLD.train.sample_ids[row])
+    assert again.decide(FEATURES.seen(row, tier), budget) == number
+
+
 SEES = st.builds(Needs, language=st.booleans(), pixels=st.booleans(), hidden=st.booleans())
 
 

@@ -17,6 +17,7 @@ from laptime.report.control_words import (
     at_words,
     deciding_words,
     difference_words,
+    facts,
     gain_words,
     headline,
     paired_slow_downs,
@@ -146,6 +147,22 @@ def test_an_infeasible_budget_is_said() -> None:
 def test_a_replay_is_called_one() -> None:
     assert list(answer_lines(changed(way="replayed")))[-1].startswith("Replayed:")
     assert not any("eplayed" in line for line in answer_lines(an_evaluation()))
+
+
+def test_bounds_that_were_corrected_are_said_to_be() -> None:
+    told = "bounds corrected by the calls before"
+    assert told in facts(changed(online=True))
+    assert told not in facts(changed(online=False))
+
+
+def test_how_far_an_oracle_within_the_same_bounds_is_ahead_is_said() -> None:
+    points = [a_point("grpo", ms, right=0.9, regret=Interval(0.05, 0.0, 0.1, 400)) for ms in (20.0, 30.0)]
+    points += [a_point("oracle", ms, right=0.95) for ms in (20.0, 30.0)]
+    points += [a_point("oracle, same bounds", ms, right=right) for ms, right in ((20.0, 0.91), (30.0, 0.94))]
+    found = an_evaluation_of(*points)
+    assert plain(gain_words(found)) == (
+        "GRPO stays 5.0 points below the oracle on average, 2.5 below an oracle within the same bounds."
+    )
 
 
 def test_gains_count_only_what_is_more_than_chance() -> None:
