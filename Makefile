@@ -25,7 +25,7 @@ demo-control: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/laptime sweep examples/glyphs/demo.yaml --out $(CONTROL)/sweep
 	$(BIN)/laptime fit $(CONTROL)/sweep --target total_ms --group sample_id $(KEEP) --out $(CONTROL)/estimator
 	OMP_NUM_THREADS=1 $(BIN)/laptime control features $(CONTROL)/sweep $(KEEP) --out $(CONTROL)/features
-	$(BIN)/python -m examples.glyphs.write_questions --split further --first 1000 --samples 48 --out $(CONTROL)/more
+	$(BIN)/python -m examples.glyphs.write_questions --split further --first 1000 --samples 32 --out $(CONTROL)/more
 	OMP_NUM_THREADS=2 $(BIN)/laptime control ask $(CONTROL)/sweep --data $(CONTROL)/more/questions.jsonl $(KEEP) \
 	  --out $(CONTROL)/answers
 	OMP_NUM_THREADS=1 $(BIN)/laptime control train $(CONTROL)/sweep --estimator $(CONTROL)/estimator \
