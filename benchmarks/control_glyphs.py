@@ -47,6 +47,7 @@ from laptime.control.slow_stream import online_baseline, slow_down
 from laptime.estimate import online as streams
 from laptime.models.loading import Loaded, load_model
 from laptime.runs import read_info
+from laptime.workload.subset import pick
 from recorded import record
 
 HERE = Path(__file__).parent
@@ -177,7 +178,7 @@ def judge(names: Sequence[str], requests: int, keep: str, result_name: str, unti
         calls_s = (len(saved) + PEERS) * len(budgets) * float(np.median(held_out.total_ms)) / 1e3 * CALLS_TAKE
         count = max(20, int((until - time.monotonic() - SLOW_DOWN_S) / calls_s))
         print(f"  time for {min(count, len(held_out))} of {len(held_out)} held-out questions", flush=True)
-    examples = questions_of(one, held_out.sample_ids[:count])
+    examples = questions_of(one, tuple(pick(held_out.sample_ids, held_out.sample_ids, count, seed=0)))
     said = [time.monotonic()]
 
     def show(done: int, of: int) -> None:

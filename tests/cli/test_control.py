@@ -86,6 +86,15 @@ def test_policies_are_judged_by_calls_that_are_made(made, capsys):
     assert page.read_text() == control_page(_typed(found))
 
 
+def test_some_questions_are_taken_from_all_types(made, capsys):
+    """Not the first ones by name: those would be all of one type."""
+    asked = ("control", "evaluate", made / "run", made / "policy", "--features", made / "features", *KEEP)
+    _, out, _ = ask(capsys, *asked, "--questions", "6", "--budgets", "100000", "--json")
+    point = json.loads(out)["points"][0]
+    assert sum(share["count"] for share in point["choices"]) == 6
+    assert {share["question_type"] for share in point["choices"]} == {"add", "code", "colour"}
+
+
 def test_bounds_may_stay_as_they_were_calibrated(made, capsys):
     asked = ("control", "evaluate", made / "run", made / "policy", "--features", made / "features", *KEEP)
     code, out, _ = ask(capsys, *asked, "--questions", "1", "--budgets", "100000", "--as-calibrated", "--json")

@@ -35,24 +35,16 @@ def ask(
     require_torch()
     import json
 
-    from laptime.cli.control_sweep import score_kind, scored_sweep
+    from laptime.cli.control_sweep import model_of, score_kind, scored_sweep
     from laptime.cli.progress import progress
     from laptime.control.answer_files import write_answers
     from laptime.control.answers import collect_answers
     from laptime.control.feature_table import write_features
-    from laptime.models.loading import load_model
     from laptime.workload.reading import read_examples
 
     sweep = scored_sweep(run, keep=keep)
-    campaign = sweep.campaign
-    examples = read_examples(data, annotations=annotations, images=images, samples=samples, seed=campaign.seed)
-    loaded = load_model(
-        model or campaign.model,
-        dtype=campaign.knobs.dtype[0] if dtype == "auto" else dtype,
-        device=device,
-        trust_remote_code=campaign.trust_remote_code,
-        seed=campaign.seed,
-    )
+    examples = read_examples(data, annotations=annotations, images=images, samples=samples, seed=sweep.campaign.seed)
+    loaded = model_of(sweep, model, dtype, device)
     with progress() as report:
         table, features = collect_answers(
             loaded,

@@ -42,7 +42,7 @@ def evaluate(
     model: Annotated[str | None, typer.Option(help="The sweep's model, where it lies elsewhere now.")] = None,
     dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16, float16.")] = "auto",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
-    seed: Annotated[int, typer.Option(help="Of the order of calls.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of the questions that are asked, and the order of calls.")] = 0,
     html: Annotated[Path | None, typer.Option(help="Write one self-contained page here.")] = None,
     keep: Annotated[str, typer.Option(help="Flags whose samples are used all the same: foreign-process.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="The answer as JSON (laptime.control/1) on stdout.")] = False,
@@ -62,6 +62,7 @@ def evaluate(
     from laptime.control.policies.static import static_policy
     from laptime.control.replay import spread_budgets
     from laptime.runs import readable_json
+    from laptime.workload.subset import pick
 
     saved = [read_policy(folder) for folder in policies]
     bounds = read_bounds(policies[0])
@@ -74,7 +75,7 @@ def evaluate(
     if replay:
         found = _replayed(saved, known, held_out, collected, bounds, wanted)
     else:
-        asked = held_out.sample_ids[: questions or len(held_out)]
+        asked = tuple(pick(held_out.sample_ids, held_out.sample_ids, questions, seed))
         found = _measured(
             saved,
             sweep,
@@ -141,22 +142,14 @@ def _measured(
     online: bool,
     seed: int,
 ) -> ControlEvaluation:
-    from laptime.cli.control_sweep import questions_of, score_kind
+    from laptime.cli.control_sweep import model_of, questions_of, score_kind
     from laptime.cli.progress import progress
     from laptime.cli.torch_extra import require_torch
 
     require_torch()
     from laptime.control.contest import measured_evaluation
-    from laptime.models.loading import load_model
 
-    examples, campaign = questions_of(sweep, asked), sweep.campaign
-    loaded = load_model(
-        model or campaign.model,
-        dtype=campaign.knobs.dtype[0] if dtype == "auto" else dtype,
-        device=device,
-        trust_remote_code=campaign.trust_remote_code,
-        seed=campaign.seed,
-    )
+    examples, loaded = questions_of(sweep, asked), model_of(sweep, model, dtype, device)
     with progress() as report:
         found, _ = measured_evaluation(
             loaded,

@@ -16,7 +16,7 @@ def features(
     out: Annotated[Path, typer.Option(help="Folder for the features.")],
     model: Annotated[str | None, typer.Option(help="The sweep's model, where it lies elsewhere now.")] = None,
     early_block: Annotated[int, typer.Option(help="Blocks that run before experts and blocks are chosen.", min=1)] = 1,
-    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16, float16.")] = "auto",
+    dtype: Annotated[str, typer.Option(help="auto (the sweep's), float32, bfloat16, float16.")] = "auto",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
     keep: Annotated[str, typer.Option(help="Flags whose samples are used all the same: foreign-process.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="What was collected, as JSON on stdout.")] = False,
@@ -30,21 +30,14 @@ def features(
     require_torch()
     import json
 
-    from laptime.cli.control_sweep import questions_of, scored_sweep
+    from laptime.cli.control_sweep import model_of, questions_of, scored_sweep
     from laptime.cli.progress import progress
     from laptime.control.feature_table import write_features
     from laptime.control.hidden import collect_features
-    from laptime.models.loading import load_model
 
     sweep = scored_sweep(run, keep=keep)
     examples = questions_of(sweep, sweep.table.sample_ids)
-    loaded = load_model(
-        model or sweep.campaign.model,
-        dtype=dtype,
-        device=device,
-        trust_remote_code=sweep.campaign.trust_remote_code,
-        seed=sweep.campaign.seed,
-    )
+    loaded = model_of(sweep, model, dtype, device)
     with progress() as report:
         table = collect_features(
             loaded,

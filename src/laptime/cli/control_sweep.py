@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from laptime.campaign.config import Campaign
     from laptime.control.decision_table import DecisionTable, ModelFacts
     from laptime.control.feature_table import FeatureTable
+    from laptime.models.loading import Loaded
     from laptime.workload.example import Example
 
 
@@ -58,6 +59,20 @@ def questions_of(sweep: ScoredSweep, wanted: tuple[str, ...]) -> list[Example]:
             f"{workload.data}: question {missing[0]} of the sweep is not in it; use the file it was run on"
         )
     return [found[name] for name in wanted]
+
+
+def model_of(sweep: ScoredSweep, model: str | None, dtype: str, device: str) -> Loaded:
+    """The sweep's model as it was measured: `model` where it lies elsewhere now, `dtype` auto for the sweep's."""
+    from laptime.models.loading import load_model
+
+    campaign = sweep.campaign
+    return load_model(
+        model or campaign.model,
+        dtype=campaign.knobs.dtype[0] if dtype == "auto" else dtype,
+        device=device,
+        trust_remote_code=campaign.trust_remote_code,
+        seed=campaign.seed,
+    )
 
 
 def with_answers(

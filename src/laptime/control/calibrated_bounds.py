@@ -100,10 +100,9 @@ def _levels(bounds: Bounds, mass: Floats, total_ms: Reals) -> Reals:
 
 def _level(values: Reals, confidence: float) -> float:
     """The quantile of the calibration's values, but no less than the confidence; 1 where they are too few for it."""
-    rank = level_rank(confidence, len(values)) if len(values) else 2.0
-    if rank > 1:
+    if len(values) == 0 or (rank := level_rank(confidence, len(values))) > 1:
         return 1.0
-    return max(confidence, float(np.quantile(values, rank, method="inverted_cdf")))
+    return max(confidence, float(np.sort(values)[round(rank * len(values)) - 1]))
 
 
 def _times(estimator: Predictor, table: DecisionTable, needed: list[str], most: int, confidence: float) -> _Times:

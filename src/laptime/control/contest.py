@@ -74,9 +74,8 @@ def measured_evaluation(
     train = table.half("train")
     asked = {example.id for example in examples}
     rows = np.array([row for row, name in enumerate(table.sample_ids) if name in asked], dtype=np.intp)
-    policies = lineup(
-        [one.policy for one in saved], known or train, table.take(rows), bounds, _arithmetic(loaded, train)
-    )
+    learnt = train if known is None else known
+    policies = lineup([one.policy for one in saved], learnt, table.take(rows), bounds, _arithmetic(loaded, train))
     told = {
         policy.name: {ms: told_for(policy, train, features, bounds, ms, bounds.confidence) for ms in budgets_ms}
         for policy in policies
