@@ -17,9 +17,9 @@ from laptime.control.policies.other_budgets import AnalyticBudgets, MeanBudgets
 from laptime.control.policies.policy import Policy
 from laptime.control.policies.static import static_policy
 from laptime.control.replay import Judged, at_equal_attainment, replay
+from laptime.control.result import BOUNDED
 from laptime.errors import LaptimeError
 
-BOUNDED = "oracle, same bounds"
 MARGIN = 0.6
 """A peer that is told less has to attain the level on other questions too: this part of what was left to miss."""
 

@@ -23,6 +23,10 @@ class ChoiceShare(msgspec.Struct, frozen=True, kw_only=True):
     count: int
 
 
+BOUNDED = "oracle, same bounds"
+"""The name of the oracle that knows what is right, and has to keep the bounds: what choosing could gain at most."""
+
+
 class PolicyPoint(msgspec.Struct, frozen=True, kw_only=True):
     """One policy at one budget over all questions.
 

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Literal
 
-from laptime.control.result import ControlEvaluation, PolicyPoint
+from laptime.control.result import BOUNDED, ControlEvaluation, PolicyPoint
 from laptime.report.plain_text import one_line
 
 Role = Literal["main", "bound", "no bound", "oracle"]
@@ -24,8 +24,6 @@ LESS = ", told less"
 """Ends the name of a policy that was told a smaller budget than the one that it is judged by."""
 
 _TITLES = {"static": "best static", "lookup": "lookup table", "grpo": "GRPO"}
-BOUNDED = "oracle, same bounds"
-"""Knows what is right, but has to keep the bounds: what choosing could gain at most."""
 _SPOKEN = {
     "static": "the best static configuration",
     "lookup": "a lookup table",

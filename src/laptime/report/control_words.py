@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import isfinite
 
-from laptime.control.result import ControlEvaluation, Difference, PolicyPoint, SlowDown
+from laptime.control.result import BOUNDED, ControlEvaluation, Difference, PolicyPoint, SlowDown
 from laptime.record import Interval
 from laptime.report.control_numbers import (
     budget_text,
@@ -15,7 +15,6 @@ from laptime.report.control_numbers import (
     whole_share,
 )
 from laptime.report.control_policies import (
-    BOUNDED,
     LESS,
     at,
     baselines,
