@@ -18,13 +18,13 @@ model: preset:tiny-llm
 device: cpu
 workload: {samples: 3}
 knobs: {blocks: [2, 3], new_tokens: 2, prompt_tokens: 8}
-measure: {repeats: REPEATS, rounds: 2, warmups: 2}
+measure: {repeats: REPEATS, rounds: ROUNDS, warmups: 2}
 """
 
 
-def config(folder, repeats=2):
+def config(folder, repeats=2, rounds=2):
     file = folder / "sweep.yaml"
-    file.write_text(TEXT.replace("REPEATS", str(repeats)))
+    file.write_text(TEXT.replace("REPEATS", str(repeats)).replace("ROUNDS", str(rounds)))
     return file
 
 
@@ -104,7 +104,7 @@ def test_a_ray_cluster_that_loses_a_node_loses_nothing_else(tmp_path, cluster):
             made.remove_node(killed[0], allow_graceful=False)
 
     outcome = sweep(
-        read_campaign(config(tmp_path, repeats=60)),
+        read_campaign(config(tmp_path, repeats=60, rounds=20)),  # visits enough for a worker that starts late
         out,
         Execution(executor="ray", workers=3, ray_address=made.address),
         Reporting(show=show, say=said.append),
