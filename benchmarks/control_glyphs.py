@@ -264,7 +264,7 @@ def _slow_downs(
             adaptive = AdaptiveModel(loaded, saved.policy, bounds, online=state, early_block=max(1, saved.early_block))
             adaptive.warm_up(asked(wanted[0]))
             outcomes = stream(
-                contestant(saved.policy, adaptive),
+                contestant(saved.policy, adaptive, leeway=saved.leeway),
                 wanted,
                 budget_ms * SLOWER,
                 kind=score_kind(one),

@@ -107,9 +107,10 @@ class GpuState(msgspec.Struct, frozen=True):
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """How a policy set the knobs for one call, and what it went by.
 
-    bound_ms: what the call was expected to stay below, with the policy's confidence, None without such a bound.
-    factor: what measurements of earlier calls had the bound multiplied by. Times are the host's: before_ms of features
-    and first choice, before the call; inside it waited_ms until the early block's output had arrived, then inside_ms of
+    bound_ms: what the call was expected to stay below, None without such a bound. confidence: with which; lower than
+    what is promised over all questions where they leave room (laptime.control.leeway), None in older samples. factor:
+    what measurements of earlier calls had the bound multiplied by. Times are the host's: before_ms of features and
+    first choice, before the call; inside it waited_ms until the early block's output had arrived, then inside_ms of
     the second choice (setting it is part of the call).
     """
 
@@ -123,6 +124,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     before_ms: float
     waited_ms: float
     inside_ms: float
+    confidence: float | None = None
 
     @property
     def deciding_ms(self) -> float:

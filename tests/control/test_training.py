@@ -13,7 +13,8 @@ from laptime.control.outcomes import Outcome
 from laptime.control.policies.oracle import Oracle
 from laptime.control.policies.policy import Needs
 from laptime.control.policies.static import static_policy
-from laptime.control.replay import Judged, decided, replay
+from laptime.control.decided import Judged, decided
+from laptime.control.replay import replay
 from laptime.control.training import grpo
 from laptime.control.training.grpo import GrpoSettings, train_grpo
 from laptime.control.training.layers import dropped

@@ -118,12 +118,19 @@ def _replayed(
     bounds: Bounds,
     budgets: list[float],
 ) -> ControlEvaluation:
-    from laptime.control.lineup import lineup
+    from laptime.control.lineup import leeways_of, lineup
     from laptime.control.replay import replayed_evaluation
 
     everyone = lineup([one.policy for one in saved], known, held_out, bounds)
     return replayed_evaluation(
-        everyone, held_out, features, bounds, budgets, compared=[saved[0].policy.name], level=bounds.confidence
+        everyone,
+        held_out,
+        features,
+        bounds,
+        budgets,
+        compared=[saved[0].policy.name],
+        leeways=leeways_of(saved),
+        level=bounds.confidence,
     )
 
 
@@ -186,7 +193,9 @@ def _slow(
     budget = sorted(budgets)[len(budgets) // 2] * factor
     return [
         slow_down(
-            slow_stream(saved.policy, held_out, mine, bounds, budget, baseline, settings, online=online),
+            slow_stream(
+                saved.policy, held_out, mine, bounds, budget, baseline, settings, online=online, leeway=saved.leeway
+            ),
             at=settings.at,
             settling=settings.settling,
             factor=factor,

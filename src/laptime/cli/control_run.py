@@ -60,7 +60,9 @@ def run(
         told = {"schema": "laptime.answer/1", "text": answer.text, "spent_ms": answer.spent_ms, "sample": answer.sample}
         sys.stdout.write(readable_json(told).decode())
     else:
-        bound = "nothing is promised" if decision.bound_ms is None else f"bound {decision.bound_ms:.1f} ms"
+        bound = "nothing is promised"
+        if decision.bound_ms is not None:
+            bound = f"bound {decision.bound_ms:.1f} ms{_sure(decision.confidence)}"
         knobs = saved.policy.space.choice(answer.choice)
         typer.echo(answer.text)
         typer.echo(
@@ -69,3 +71,7 @@ def run(
             err=True,
         )
     return 1 if unfit or answer.spent_ms > budget else 0
+
+
+def _sure(confidence: float | None) -> str:
+    return "" if confidence is None else f" with {100 * confidence:.0f} %"

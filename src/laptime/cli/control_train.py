@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from laptime.control.policies.policy import Needs
 
 Kind = Literal["grpo", "supervised", "static", "lookup"]
+Promise = Literal["overall", "each"]
 SEEN = ("language", "pixels", "hidden")
 
 
@@ -30,6 +31,9 @@ def train(
     ] = "all",
     budgets: Annotated[str | None, typer.Option(help="LOW:HIGH ms to train on. Default: where choices differ.")] = None,
     confidence: Annotated[str, typer.Option(help="Share of answers that must be in time: 0.95 or 95%.")] = "0.95",
+    promise: Annotated[
+        Promise, typer.Option(help="overall: that share of all answers; each: of every question's by itself.")
+    ] = "overall",
     steps: Annotated[int | None, typer.Option(help="Steps of training.", min=1)] = None,
     name: Annotated[str | None, typer.Option(help="What tables call it. Default: its kind.")] = None,
     seed: Annotated[int, typer.Option(help="The same seed and sweep give the same policy.")] = 0,
@@ -60,7 +64,16 @@ def train(
     from laptime.control.training.kinds import train_kind
 
     saved: SavedPolicy = train_kind(
-        kind, half, mine, bounds, needs=wanted, budgets=limits, steps=steps, name=name or kind, seed=seed
+        kind,
+        half,
+        mine,
+        bounds,
+        needs=wanted,
+        budgets=limits,
+        steps=steps,
+        name=name or kind,
+        promise=promise,
+        seed=seed,
     )
     write_policy(saved, out)
     write_bounds(bounds, out)

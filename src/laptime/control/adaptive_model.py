@@ -30,11 +30,12 @@ from laptime.control.choices import Choice, ChoiceSpace
 from laptime.control.features import language_features, pixel_features
 from laptime.control.files import check_model, read_policy
 from laptime.control.hidden import hidden_features
+from laptime.control.leeway import Leeway, room_at
 from laptime.control.loaded_facts import facts_of
 from laptime.control.policies.policy import Policy
 from laptime.control.policies.ready import Opened, Plain, Ready, ready
 from laptime.control.question import Asked, Question, asked, inputs_for
-from laptime.control.seen import Budget, Floats, Seen, corrected
+from laptime.control.seen import Budget, Floats, Room, Seen, corrected
 from laptime.errors import LaptimeError
 from laptime.estimate import online as streams
 from laptime.measure.generation import generation_arguments
@@ -73,7 +74,8 @@ class AdaptiveModel:
     policy: anything with `decide(seen, budget)`; it may be replaced between calls. bounds: what each choice takes on
     this machine. online: the state of a stream of requests (laptime.estimate.online); each call then corrects the
     bounds for the next ones, and the newest state is `adaptive.online`. early_block: how many blocks run before a
-    policy that looks at hidden states makes its late choice.
+    policy that looks at hidden states makes its late choice. leeway: how much of what is promised over all questions a
+    choice of this policy may use up, replaced with it; without it each choice has to keep the promise by itself.
 
     Raises LaptimeError when the model doesn't have the knobs that the policy was trained for.
     """
@@ -86,6 +88,7 @@ class AdaptiveModel:
         *,
         online: streams.Online | None = None,
         early_block: int = 1,
+        leeway: Leeway | None = None,
     ) -> None:
         if different := bounds.model.differences(facts_of(loaded)):
             raise LaptimeError(f"{loaded.name}: its policy was made for another model ({', '.join(different)})")
@@ -94,6 +97,7 @@ class AdaptiveModel:
         self.policy = policy
         self.bounds = bounds
         self.space: ChoiceSpace = bounds.space
+        self.leeway = leeway
         self.online = online
         self.switch = KnobSwitch(
             loaded.model,
@@ -106,7 +110,7 @@ class AdaptiveModel:
         self._timer = StageTimer(loaded.model)
         self._newest: Asked | None = None  # and its inputs by crops: one question may be asked under many budgets
         self._made: dict[tuple[int, int] | None, Inputs] = {}
-        self._known: dict[str, tuple[Floats, npt.NDArray[np.float64], npt.NDArray[np.float64]]] = {}  # by text
+        self._known: dict[str, _Words] = {}  # by text
         self._calls = 0
         self._deciding_ms: dict[str, deque[float]] = {}  # by policy: they differ in what they look at
         self._usual_ms: dict[str, float] = {}  # their medians
@@ -141,7 +145,8 @@ class AdaptiveModel:
         saved = read_policy(policy)
         loaded = load_model(model) if isinstance(model, str) else model
         check_model(saved, facts_of(loaded))
-        return cls(loaded, saved.policy, read_bounds(policy), online=online, early_block=max(1, saved.early_block))
+        early = max(1, saved.early_block)
+        return cls(loaded, saved.policy, read_bounds(policy), online=online, early_block=early, leeway=saved.leeway)
 
     def generate(
         self,
@@ -162,7 +167,7 @@ class AdaptiveModel:
         question = asked(question)
         most = self.bounds.lengths.most if max_new_tokens is None else max_new_tokens
         began = perf_counter_ns()
-        seen, raw_bound, budget = self._look(question, budget_ms, most)
+        seen, budget, asked_of = self._look(question, budget_ms, most)
         policy, runs, matrix = self._policy
         opened = runs.open(seen, budget)
         if not policy.needs.hidden:  # nothing more will be known later
@@ -182,9 +187,9 @@ class AdaptiveModel:
         lately = self._deciding_ms.setdefault(self.policy.name, deque(maxlen=REMEMBERED))
         lately.append(before_ms + call.inside_ms)
         self._usual_ms[self.policy.name] = median_of(lately)
-        sample = self._finished(sample, call, inputs, budget_ms, before_ms)
+        sample = self._finished(sample, call, inputs, budget_ms, before_ms, asked_of.leeway)
         if self.online is not None:
-            self._learn(sample, float(raw_bound[call.number]))
+            self._learn(sample, float(asked_of.bound_ms[call.number]))
         return Answer(sample.text or "", call.number, sample, sample.stages.total_ms + before_ms)
 
     def warm_up(self, question: Question | Example | Asked | str, rounds: int = 3) -> None:
@@ -217,30 +222,35 @@ class AdaptiveModel:
                 timer.model.generate(**inputs.kwargs, **arguments)
                 return timer.samples.pop().stages.total_ms
 
-    def _look(self, question: Asked, budget_ms: float, most: int) -> tuple[Seen, npt.NDArray[np.float64], Budget]:
-        language, bound, median = self._of_words(question.text)
+    def _look(self, question: Asked, budget_ms: float, most: int) -> tuple[Seen, Budget, _AskedOf]:
+        words = self._of_words(question.text)
         pixels = None
         if self.policy.needs.pixels and question.image is not None:
             pixels = pixel_features(question.image)
-        if most < self.bounds.lengths.most:  # no answer can be longer then
-            longest = np.full(len(self.space), most, dtype=np.int32)
-            bound = np.minimum(bound, self.bounds.at_tokens(longest))
-            median = np.minimum(median, self.bounds.at_tokens(longest, median=True))
         factor, median_factor = self._factors
         # The bounds are of calls that decide nothing: what deciding takes is taken off the budget.
         deciding_ms = self._usual_ms.get(self._policy.policy.name, 0.0)
         left_ms = max(1e-6, budget_ms - deciding_ms - (self._late_ms if self.policy.needs.hidden else 0.0))
-        told = bound if factor == 1 else bound * factor
+        room = room_at(self.leeway, left_ms / factor)
+        bound, median = words.bound_ms, words.median_ms
+        loose = bound if room.times == 1 else np.minimum(bound, words.loose_ms(self.bounds, room.times) * room.stretch)
+        if most < self.bounds.lengths.most:  # no answer can be longer then
+            longest = np.full(len(self.space), most, dtype=np.int32)
+            at_most = self.bounds.at_tokens(longest)
+            loose, bound = np.minimum(loose, at_most), np.minimum(bound, at_most)
+            median = np.minimum(median, self.bounds.at_tokens(longest, median=True))
+        told = loose if factor == 1 else loose * factor
         told_median = median if median_factor == 1 else median * median_factor
         budget = Budget(ms=left_ms, bound_ms=told, median_ms=told_median, factor=factor)
-        return Seen(language=language, pixels=pixels), bound, budget
+        return Seen(language=words.language, pixels=pixels), budget, _AskedOf(bound, room.times)
 
-    def _of_words(self, text: str) -> tuple[Floats, npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-        """Features of a question's words, and its bounds and medians; questions are often put in the same words."""
+    def _of_words(self, text: str) -> _Words:
+        """What a question's words say; questions are often put in the same words."""
         known = self._known.get(text)
         if known is None:
             language = language_features(text)
-            known = (language, *self.bounds.for_question(language))
+            share = self.bounds.share_of(language)
+            known = _Words(language, share, self.bounds.bound_of(share), self.bounds.median_of(share), {})
             if len(self._known) >= REMEMBERED_TEXTS:
                 del self._known[next(iter(self._known))]
             self._known[text] = known
@@ -263,7 +273,9 @@ class AdaptiveModel:
             self._made[crops] = inputs_for(self.loaded, question, crops, most)
         return self._made[crops]
 
-    def _finished(self, sample: Sample, call: _Call, inputs: Inputs, budget_ms: float, before_ms: float) -> Sample:
+    def _finished(
+        self, sample: Sample, call: _Call, inputs: Inputs, budget_ms: float, before_ms: float, leeway: float
+    ) -> Sample:
         choice = self._choices[call.number]
         bound = float(call.budget.bound_ms[call.number])
         decision = Decision(
@@ -277,6 +289,7 @@ class AdaptiveModel:
             before_ms=before_ms,
             waited_ms=call.waited_ms,
             inside_ms=call.inside_ms,
+            confidence=1 - (1 - self.bounds.confidence) * leeway,
         )
         config = self._config(choice)
         return msgspec.structs.replace(
@@ -317,6 +330,29 @@ class AdaptiveModel:
             return 1.0, 1.0
         now = streams.correction(self.online, now_ms)
         return corrected(now)
+
+
+class _Words(NamedTuple):
+    """What a question's words say. loose: bounds with leeway, by times, each made when it is first needed."""
+
+    language: Floats
+    share: Floats
+    bound_ms: npt.NDArray[np.float64]
+    median_ms: npt.NDArray[np.float64]
+    loose: dict[float, npt.NDArray[np.float64]]
+
+    def loose_ms(self, bounds: Bounds, times: float) -> npt.NDArray[np.float64]:
+        known = self.loose.get(times)
+        if known is None:
+            known = self.loose[times] = bounds.bound_of(self.share, Room(times, 1.0))
+        return known
+
+
+class _AskedOf(NamedTuple):
+    """What a call was asked to keep: each choice's own bound, uncorrected and without leeway, and the leeway."""
+
+    bound_ms: npt.NDArray[np.float64]
+    leeway: float
 
 
 class _Prepared(NamedTuple):

@@ -25,7 +25,7 @@ import numpy.typing as npt
 from laptime.control.choices import ChoiceSpace
 from laptime.control.decision_table import ModelFacts
 from laptime.control.lengths import LengthModel, read_lengths
-from laptime.control.seen import Budget, Floats
+from laptime.control.seen import NO_ROOM, Budget, Floats, Room
 from laptime.control.tensor_files import read_value, take_array, write_value
 from laptime.errors import LaptimeError
 
@@ -55,18 +55,32 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
     within: Floats
     level: Reals
 
-    def for_question(self, language: Floats) -> tuple[Reals, Reals]:
+    def for_question(self, language: Floats, room: Room = NO_ROOM) -> tuple[Reals, Reals]:
         """Bound and median of each choice, (choices,) each, for a question with these words."""
-        share = self.share_within(self.lengths.mass(language)[self.lengths.group])
-        return self.bound_of(share, self.level), self.first_above(share, 0.5)
+        share = self.share_of(language)
+        return self.bound_of(share, room), self.median_of(share)
 
-    def bound_of(self, share: Floats, level: Reals) -> Reals:
+    def share_of(self, language: Floats) -> Floats:
+        """P(T <= grid_ms), (choices, GRID), of a question with these words."""
+        return self.share_within(self.lengths.mass(language)[self.lengths.group])
+
+    def bound_of(self, share: Floats, room: Room = NO_ROOM, level: Reals | None = None) -> Reals:
         """(choices,): where the share exceeds each choice's level; where it never does, the longest answer's own bound.
 
         With few questions the calibration may ask for more than a distribution holds; no answer is longer than that.
+        room: a choice may be late more often by itself; then the lower one of both bounds. level: other ones than the
+        calibrated.
         """
-        found = self.first_above(share, level)
-        return np.where(np.isinf(found), self.known_ms[-1], found)
+        needed = self.level if level is None else level
+        found = self.first_above(share, needed)
+        bound = np.where(np.isinf(found), self.known_ms[-1], found)
+        if room.times == 1:
+            return bound
+        return np.minimum(bound, self.first_above(share, 1 - (1 - needed) * room.times) * room.stretch)
+
+    def median_of(self, share: Floats) -> Reals:
+        """(choices,): the middle of the same distribution."""
+        return self.first_above(share, 0.5)
 
     def share_within(self, mass: Floats) -> Floats:
         """P(T <= grid_ms), (choices, GRID), from P(N = counts), (choices, k)."""
@@ -83,14 +97,16 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
         choices = np.arange(len(at))
         return np.where(above[choices, at], self.grid_ms[choices, at], np.inf)
 
-    def budget(self, ms: float, language: Floats, factor: float = 1.0, median_factor: float = 1.0) -> Budget:
+    def budget(
+        self, ms: float, language: Floats, factor: float = 1.0, median_factor: float = 1.0, *, room: Room = NO_ROOM
+    ) -> Budget:
         """The budget of one question; `factor` and `median_factor` are laptime.estimate.online's correction.
 
         Raises LaptimeError for a budget that is not a number above 0.
         """
         if not (isinstance(ms, (int, float)) and 0 < ms < float("inf")) or isinstance(ms, bool):
             raise LaptimeError(f"a budget of {ms!r} ms: a number above 0, in milliseconds")
-        bound, median = self.for_question(language)
+        bound, median = self.for_question(language, room)
         if factor != 1.0:
             bound = bound * factor
         if median_factor != 1.0:

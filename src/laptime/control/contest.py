@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -11,10 +11,12 @@ import torch
 from laptime.control.adaptive_model import AdaptiveModel
 from laptime.control.analytic import analytic_ms, nominal_rates, relative_ms
 from laptime.control.bounds import Bounds
+from laptime.control.decided import Judged
 from laptime.control.decision_table import DecisionTable
 from laptime.control.feature_table import FeatureTable
 from laptime.control.files import SavedPolicy, check_model
-from laptime.control.lineup import lineup, told_for
+from laptime.control.leeway import Leeway
+from laptime.control.lineup import leeways_of, lineup, told_for
 from laptime.control.live import Contestant, Progress, evaluate_live
 from laptime.control.loaded_facts import facts_of
 from laptime.control.outcomes import (
@@ -26,7 +28,6 @@ from laptime.control.outcomes import (
 from laptime.control.policies.lookup import LookupPolicy
 from laptime.control.policies.oracle import Oracle
 from laptime.control.policies.policy import Policy
-from laptime.control.replay import Judged
 from laptime.control.result import ControlEvaluation, Difference
 from laptime.control.slow_stream import online_baseline
 from laptime.errors import LaptimeError
@@ -94,6 +95,7 @@ def measured_evaluation(
         early_block=early.pop() if early else 1,
         compared=[saved[0].policy.name],
         told=told,
+        leeways=leeways_of(saved),
         seed=seed,
         progress=progress,
     )
@@ -119,6 +121,7 @@ def contest(
     early_block: int = 1,
     compared: Sequence[str] = (),
     told: Mapping[str, Mapping[float, float]] | None = None,
+    leeways: Mapping[str, Leeway | None] | None = None,
     online: streams.Online | None = None,
     seed: int = 0,
     progress: Progress = lambda done, of: None,
@@ -126,11 +129,12 @@ def contest(
     """Every policy's calls, and what they say together.
 
     kind: the score (laptime.workload.scoring). compared: policies whose accuracy is set against the others'. told:
-    smaller budgets by policy and budget; such a policy takes part once more, told less. online: the state that all
-    calls learn from, and are corrected by.
+    smaller budgets by policy and budget; such a policy takes part once more, told less. leeways: by policy. online:
+    the state that all calls learn from, and are corrected by.
     """
     adaptive = AdaptiveModel(loaded, _first(policies, examples), bounds, online=online, early_block=early_block)
-    contestants = [contestant(policy, adaptive) for policy in policies]
+    room = leeways or {}
+    contestants = [contestant(policy, adaptive, leeway=room.get(policy.name)) for policy in policies]
     less = {name: dict(by_budget) for name, by_budget in (told or {}).items()}
     again = [policy for policy in policies if policy.name in less]
     contestants += [contestant(one, adaptive, name=one.name + LESS, told=less[one.name]) for one in again]
@@ -150,13 +154,22 @@ def contest(
 
 
 def contestant(
-    policy: Judged, adaptive: AdaptiveModel, *, name: str | None = None, told: dict[float, float] | None = None
+    policy: Judged,
+    adaptive: AdaptiveModel,
+    *,
+    name: str | None = None,
+    told: dict[float, float] | None = None,
+    leeway: Leeway | None = None,
 ) -> Contestant:
     """A policy as one that takes part; the oracle has a policy for each question."""
     if isinstance(policy, Oracle):
-        return Contestant(name=name or policy.name, policy_for=policy.of, adaptive=adaptive, told=told or {})
-    one: Policy = policy
-    return Contestant(name=name or one.name, policy_for=lambda _: one, adaptive=adaptive, told=told or {})
+        policy_for: Callable[[str], Policy] = policy.of
+    else:
+        one: Policy = policy
+        policy_for = lambda _: one  # noqa: E731 - as short as it is
+    return Contestant(
+        name=name or policy.name, policy_for=policy_for, adaptive=adaptive, told=told or {}, leeway=leeway
+    )
 
 
 def differences(outcomes: Sequence[Outcome], compared: Sequence[str], level: float) -> list[Difference]:

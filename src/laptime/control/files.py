@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from laptime.control.choices import ChoiceSpace
 from laptime.control.decision_table import ModelFacts
+from laptime.control.leeway import Leeway
 from laptime.control.network import Network, read_network
 from laptime.control.policies.grpo import GrpoPolicy
 from laptime.control.policies.inputs import InputSizes, early_sizes, late_sizes
@@ -37,7 +38,7 @@ class SavedPolicy(msgspec.Struct, frozen=True, kw_only=True):
     """A policy and what it was made for. budgets: (lowest, highest) ms that it was trained on; None: any.
 
     early_block: the number of blocks that run before the late choice; 0 for a policy that doesn't look at hidden
-    states. settings: how it was trained.
+    states. settings: how it was trained. leeway: None for a policy that has to keep the promise for each question.
     """
 
     policy: SavablePolicy
@@ -46,6 +47,7 @@ class SavedPolicy(msgspec.Struct, frozen=True, kw_only=True):
     budgets: tuple[float, float] | None = None
     settings: dict[str, Scalar] = {}
     curve: TrainingCurve | None = None
+    leeway: Leeway | None = None
 
 
 class _Told(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,6 +64,7 @@ class _Told(msgspec.Struct, frozen=True, kw_only=True):
     budgets: tuple[float, float] | None
     settings: dict[str, Scalar]
     curve: TrainingCurve | None
+    leeway: Leeway | None = None
 
 
 def write_policy(saved: SavedPolicy, folder: str | Path) -> None:
@@ -93,6 +96,7 @@ def write_policy(saved: SavedPolicy, folder: str | Path) -> None:
         budgets=saved.budgets,
         settings=saved.settings,
         curve=saved.curve,
+        leeway=saved.leeway,
     )
     write_value(Path(folder), "policy", SCHEMA, told, arrays)
 
@@ -115,6 +119,7 @@ def read_policy(folder: str | Path) -> SavedPolicy:
         budgets=told.budgets,
         settings=told.settings,
         curve=told.curve,
+        leeway=told.leeway,
     )
 
 

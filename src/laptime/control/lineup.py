@@ -8,15 +8,18 @@ import numpy as np
 import numpy.typing as npt
 
 from laptime.control.bounds import Bounds
+from laptime.control.decided import Judged
 from laptime.control.decision_table import DecisionTable
 from laptime.control.feature_table import FeatureTable
+from laptime.control.files import SavedPolicy
+from laptime.control.leeway import Leeway
 from laptime.control.outcomes import Outcome, attainment
 from laptime.control.policies.lookup import lookup_policy
 from laptime.control.policies.oracle import Oracle
 from laptime.control.policies.other_budgets import AnalyticBudgets, MeanBudgets
 from laptime.control.policies.policy import Policy
 from laptime.control.policies.static import static_policy
-from laptime.control.replay import Judged, at_equal_attainment, replay
+from laptime.control.replay import at_equal_attainment, replay
 from laptime.control.result import BOUNDED
 from laptime.errors import LaptimeError
 
@@ -53,6 +56,12 @@ def lineup(
     if len(set(names)) < len(names):
         raise LaptimeError(f"two policies have one name ({', '.join(names)}); train one under another --name")
     return found
+
+
+def leeways_of(saved: Sequence[SavedPolicy]) -> dict[str, Leeway | None]:
+    """The trained policies' leeways by name; the oracle within the same bounds has the first one's, whose they are."""
+    found = {one.policy.name: one.leeway for one in saved}
+    return found | ({BOUNDED: saved[0].leeway} if saved else {})
 
 
 def told_for(

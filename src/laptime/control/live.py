@@ -14,6 +14,7 @@ import msgspec
 
 from laptime.control.adaptive_model import AdaptiveModel, Answer
 from laptime.control.decision_table import question_type
+from laptime.control.leeway import Leeway
 from laptime.control.outcomes import Outcome
 from laptime.control.policies.policy import Policy
 from laptime.control.question import Asked, asked
@@ -32,13 +33,14 @@ class Contestant(msgspec.Struct, frozen=True, kw_only=True):
     """A policy that takes part, with what it believes of latency. `name` is what tables call it.
 
     policy_for: the policy for a question's id (the oracle has one for each). told: a smaller budget that it is told
-    instead of one that it is judged by, where it would be late too often.
+    instead of one that it is judged by, where it would be late too often. leeway: what it may use up of the promise.
     """
 
     name: str
     policy_for: Callable[[str], Policy]
     adaptive: AdaptiveModel
     told: dict[float, float] = {}
+    leeway: Leeway | None = None
 
 
 def evaluate_live(
@@ -113,7 +115,7 @@ def _outcome(contestant: Contestant, example: Example, question: Asked, budget_m
 
 
 def _answered(contestant: Contestant, question: Asked, budget_ms: float) -> Answer:
-    contestant.adaptive.policy = contestant.policy_for(question.id)
+    contestant.adaptive.policy, contestant.adaptive.leeway = contestant.policy_for(question.id), contestant.leeway
     return contestant.adaptive.generate(question, budget_ms=budget_ms)
 
 

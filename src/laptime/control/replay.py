@@ -6,13 +6,15 @@ records (laptime.control.outcomes) from calls.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from laptime.control.bounds import Bounds
+from laptime.control.decided import Judged, decided
 from laptime.control.decision_table import DecisionTable
 from laptime.control.feature_table import FeatureTable
+from laptime.control.leeway import Leeway, room_at
 from laptime.control.outcomes import (
     Outcome,
     attainment,
@@ -21,11 +23,9 @@ from laptime.control.outcomes import (
     same_budget_differences,
     told_less,
 )
-from laptime.control.policies.oracle import Oracle
-from laptime.control.policies.policy import Policy
 from laptime.control.policies.static import StaticPolicy
 from laptime.control.result import ControlEvaluation, Difference
-from laptime.control.seen import Budget, Floats
+from laptime.control.seen import NO_ROOM, Floats, Room
 from laptime.errors import LaptimeError
 
 SMALLEST = 0.4
@@ -37,24 +37,15 @@ ALIKE = 0.01
 STEPS = 7
 """Halvings of the search for the largest budget that a peer may be told: a hundredth of the budget."""
 
-Judged = Policy | Oracle
 Run = Callable[[float], list[Outcome]]
 
 
-def decided(policy: Judged, features: FeatureTable, row: int, budget: Budget) -> int:
-    """Both decisions of one question as they are made while it runs: the tier, then the rest."""
-    one: Policy = policy.of(features.sample_ids[row]) if isinstance(policy, Oracle) else policy
-    tier = one.decide(features.seen(row), budget) // one.space.late
-    number = one.decide(features.seen(row, tier), budget)
-    if number // one.space.late != tier:
-        raise LaptimeError(f"policy {one.name} chose another tier after the vision tower than before it")
-    return number
-
-
 def replay(
-    policy: Judged, table: DecisionTable, features: FeatureTable, bounds: Bounds, budget_ms: float
+    policy: Judged, table: DecisionTable, features: FeatureTable, bounds: Bounds, budget_ms: float, room: Room = NO_ROOM
 ) -> list[Outcome]:
     """One outcome a question. `features` are those of the table's questions, in its order (FeatureTable.of).
+
+    room: what the policy's leeway gives at this budget.
 
     Raises LaptimeError when they are not, or a choice was made whose time was not measured.
     """
@@ -62,7 +53,7 @@ def replay(
         raise LaptimeError("features and table hold other questions; take features.of(table.sample_ids, table.space)")
     found = []
     for row, sample_id in enumerate(table.sample_ids):
-        budget = bounds.budget(budget_ms, features.language[row])
+        budget = bounds.budget(budget_ms, features.language[row], room=room)
         number = decided(policy, features, row, budget)
         total = float(table.total_ms[row, number])
         if not total > 0:
@@ -114,17 +105,22 @@ def replayed_evaluation(
     budgets_ms: Sequence[float],
     *,
     compared: Sequence[str] = (),
+    leeways: Mapping[str, Leeway | None] | None = None,
     level: float = 0.95,
 ) -> ControlEvaluation:
     """Every policy at every budget on held-out questions. `compared`: the policies whose differences are wanted.
 
-    Differences are given at the same budget, and at equal attainment where a peer had to be told less.
+    leeways: of those policies that have one, by name. Differences are given at the same budget, and at equal
+    attainment where a peer had to be told less.
     """
-    mine = features.of(table.sample_ids, table.space)
+    mine, told = features.of(table.sample_ids, table.space), leeways or {}
     outcomes: list[Outcome] = []
     differences: list[Difference] = []
     for budget_ms in budgets_ms:
-        at = {policy.name: replay(policy, table, mine, bounds, budget_ms) for policy in policies}
+        at = {
+            policy.name: replay(policy, table, mine, bounds, budget_ms, room_at(told.get(policy.name), budget_ms))
+            for policy in policies
+        }
         if len(at) < len(policies):
             raise LaptimeError("two policies have the same name; an evaluation tells them apart by it")
         outcomes += [one for some in at.values() for one in some]

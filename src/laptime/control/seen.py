@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import msgspec
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +26,20 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
     pixels: Floats | None = None
     tier: int | None = None
     hidden: Floats | None = None
+
+
+class Room(NamedTuple):
+    """How much of what is promised over all questions a choice may use up under a budget (laptime.control.leeway).
+
+    times: so many times the promised share of misses. stretch: the budget over the one that this was proven at.
+    """
+
+    times: float
+    stretch: float
+
+
+NO_ROOM = Room(1.0, 1.0)
+"""Each choice keeps the promise by itself."""
 
 
 class Budget(msgspec.Struct, frozen=True, kw_only=True):

@@ -14,10 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from laptime.control.bounds import Bounds
+from laptime.control.decided import Judged, decided
 from laptime.control.decision_table import DecisionTable
 from laptime.control.feature_table import FeatureTable
+from laptime.control.leeway import Leeway, room_at
 from laptime.control.outcomes import Outcome, attainment
-from laptime.control.replay import Judged, decided
 from laptime.control.result import Request, SlowDown
 from laptime.control.seen import corrected
 from laptime.errors import LaptimeError
@@ -71,6 +72,7 @@ def slow_stream(
     settings: StreamSettings | None = None,
     *,
     online: bool = True,
+    leeway: Leeway | None = None,
 ) -> list[Outcome]:
     """One outcome a request; questions are drawn from the table with repetition, the same ones for the same seed.
 
@@ -89,12 +91,13 @@ def slow_stream(
                 state = streams.finished(state, key, took)
             running = [one for one in running if one[0] > now]
             factors = corrected(streams.correction(state, now))
-        budget = bounds.budget(budget_ms, features.language[row], *factors)
+        room = room_at(leeway, budget_ms / factors[0])
+        budget = bounds.budget(budget_ms, features.language[row], *factors, room=room)
         choice = decided(policy, features, row, budget)
         took = float(table.total_ms[row, choice]) * (given.factor if number >= given.at else 1.0)
-        own = float(bounds.for_question(features.language[row])[0][choice])
+        own = float(bounds.for_question(features.language[row])[0][choice])  # the stream's ratios are of these
         if online and np.isfinite(own):
-            state = streams.issued(state, str(number), own, float(budget.bound_ms[choice]), now)
+            state = streams.issued(state, str(number), own, own * factors[0], now)
             running.append((now + took, str(number), took))
         found.append(
             Outcome(

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from laptime.control.bounds import Bounds, level_rank
 from laptime.control.choices import ChoiceSpace
 from laptime.control.decision_table import DecisionTable
+from laptime.control.leeway import most_late
 from laptime.control.policies.policy import Needs, best, fastest
 from laptime.control.seen import Budget, Seen
 
@@ -17,7 +18,8 @@ class StaticPolicy(msgspec.Struct, frozen=True, kw_only=True):
     """Of the choices whose own bound keeps the budget the one that was most accurate in training.
 
     accuracy (choices,): means over the training questions. bound_ms (choices,): of an answer as long as the training
-    questions' answers under that choice are with the same confidence as elsewhere; the question isn't looked at. An
+    questions' answers under that choice are with the same confidence as elsewhere, or what their own times prove,
+    whichever is lower (as other policies have leeway where it is proven); the question isn't looked at. An
     online correction counts where it is above 1: below, it says that bounds which look at the question are wide.
     """
 
@@ -50,5 +52,19 @@ def static_policy(table: DecisionTable, bounds: Bounds) -> StaticPolicy:
     seen = table.output_tokens[:, :, None] == lengths.counts
     share = bounds.share_within(seen.mean(axis=0, dtype=np.float32))
     level = np.maximum(bounds.level, min(1.0, level_rank(bounds.confidence, len(table))))
-    bound_ms = bounds.bound_of(share, level)
+    bound_ms = np.minimum(bounds.bound_of(share, level=level), _proven_ms(table, bounds.confidence))
     return StaticPolicy(space=table.space, accuracy=table.score.mean(axis=0, dtype=np.float64), bound_ms=bound_ms)
+
+
+def _proven_ms(table: DecisionTable, confidence: float) -> npt.NDArray[np.float64]:
+    """(choices,): the time that so few measured ones exceed that the share is proven; infinite for too few of them.
+
+    The one-sided tolerance limit of Wilks 1941, an order statistic: nothing is assumed of the times.
+    """
+    found = np.full(len(table.space), np.inf)
+    for choice, column in enumerate(table.total_ms.T):
+        times = np.sort(column[np.isfinite(column)])
+        most = most_late(len(times), confidence)
+        if most >= 0:
+            found[choice] = times[len(times) - 1 - most]
+    return found

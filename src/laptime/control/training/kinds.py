@@ -10,6 +10,7 @@ from laptime.control.bounds import Bounds
 from laptime.control.decision_table import DecisionTable
 from laptime.control.feature_table import FeatureTable
 from laptime.control.files import SavedPolicy
+from laptime.control.leeway import find_leeway
 from laptime.control.policies.lookup import lookup_policy
 from laptime.control.policies.policy import Needs
 from laptime.control.policies.static import static_policy
@@ -18,6 +19,8 @@ from laptime.control.training.supervised import SupervisedSettings, train_superv
 from laptime.record import Scalar
 
 Kind = Literal["grpo", "supervised", "static", "lookup"]
+Promise = Literal["overall", "each"]
+"""Whether the promised share is of all answers, or of each question's: "each" leaves out what questions could share."""
 
 
 def train_kind(
@@ -30,12 +33,30 @@ def train_kind(
     budgets: tuple[float, float] | None = None,
     steps: int | None = None,
     name: str | None = None,
+    promise: Promise = "overall",
     seed: int = 0,
 ) -> SavedPolicy:
     """A policy of the training half, and what it was made with. None: the kind's own default.
 
     Raises LaptimeError for tables that don't fit, or settings that can't work.
     """
+    saved = _trained(kind, table, features, bounds, needs, budgets, steps, name, seed)
+    if promise == "each" or kind in ("static", "lookup"):  # these don't look at the question: nothing to share
+        return saved
+    return msgspec.structs.replace(saved, leeway=find_leeway(saved.policy, table, features, bounds))
+
+
+def _trained(
+    kind: Kind,
+    table: DecisionTable,
+    features: FeatureTable,
+    bounds: Bounds,
+    needs: Needs | None,
+    budgets: tuple[float, float] | None,
+    steps: int | None,
+    name: str | None,
+    seed: int,
+) -> SavedPolicy:
     called = name or kind
     if kind == "static":
         return SavedPolicy(policy=msgspec.structs.replace(static_policy(table, bounds), name=called), model=table.model)
