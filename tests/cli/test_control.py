@@ -66,6 +66,19 @@ def test_the_same_seed_gives_the_same_policy(made):
     assert all((a == b).all() for a, b in zip(one.late.weights, other.late.weights, strict=True))
 
 
+def test_a_promise_is_over_all_questions_where_that_can_be_proven(made, tmp_path, capsys):
+    """Not by thirty; with a weaker promise thirty are enough."""
+    for more, said in (
+        ([], "95% in time are promised for each question by itself"),
+        (["--confidence", "0.8"], "80% in time are promised over all questions: a choice may be late up to"),
+        (["--confidence", "0.8", "--promise", "each"], "80% in time are promised for each question by itself"),
+    ):
+        code, _, err = ask(capsys, *train(made, tmp_path / "p", "--policy", "supervised", "--steps", "3", *more))
+        assert code == 0
+        assert said in err
+        assert (read_policy(tmp_path / "p").leeway is not None) == ("over all" in said)
+
+
 def test_policies_are_judged_by_calls_that_are_made(made, capsys):
     asked = ("control", "evaluate", made / "run", made / "policy", "--features", made / "features", *KEEP)
     page = made / "page.html"

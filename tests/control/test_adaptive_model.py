@@ -12,6 +12,7 @@ import torch
 from laptime.control.adaptive_model import AdaptiveModel
 from laptime.control.decision_table import ModelFacts
 from laptime.control.hidden import collect_features, hidden_features
+from laptime.control.leeway import STEPS, Leeway
 from laptime.control.seen import Budget, Seen
 from laptime.errors import LaptimeError
 from laptime.estimate import online as streams
@@ -225,6 +226,30 @@ def test_what_is_measured_corrects_the_bounds_of_the_next_calls() -> None:
     assert "no-choice-fits" in last.flags
     assert last.decision is not None
     assert last.decision.bound_ms is None
+
+
+def test_with_leeway_a_choice_fits_that_its_own_bound_forbids() -> None:
+    """The sample says with which confidence; what is learnt is of the bounds as they were calibrated."""
+    stream = streams.begin(np.linspace(-0.2, -0.01, 40), q=0.95, window=40)
+    policy = Told(lambda seen, budget: 1 if budget.fits[1] else 0, hidden=False)
+    made = adaptive(policy, [20_000.0, 60_000.0] + [90_000.0] * (len(SPACE) - 2), online=stream)
+    assert made.generate(question(), budget_ms=50_000).choice == 0
+    made.leeway = Leeway(budgets_ms=[40_000.0, 49_000.0, 70_000.0], times=[1.0, STEPS[-1], 1.0])
+    answer = made.generate(question(), budget_ms=50_000)  # its median, 48 s, is in time
+    decision = answer.sample.decision
+    assert decision is not None
+    assert answer.choice == 1
+    assert decision.confidence == pytest.approx(1 - 0.05 * STEPS[-1])
+    assert decision.bound_ms is not None
+    assert 48_000 <= decision.bound_ms <= 50_000
+    assert made.online is not None
+    assert made.online.ended[-1].log_ratio == pytest.approx(np.log(answer.sample.stages.total_ms / 60_000))
+    assert made.generate(question(), budget_ms=45_000).choice == 0  # the leeway of 40 s: none
+    made.leeway = None
+    plain = made.generate(question(), budget_ms=50_000)
+    assert plain.choice == 0
+    assert plain.sample.decision is not None
+    assert plain.sample.decision.confidence == 0.95
 
 
 @pytest.mark.parametrize(

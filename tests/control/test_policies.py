@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from laptime.control.leeway import most_late
 from laptime.control.network import Network
 from laptime.control.policies.grpo import GrpoPolicy
 from laptime.control.policies.inputs import early_sizes, late_sizes, network_input
@@ -130,6 +131,18 @@ def test_static_is_the_most_accurate_of_what_keeps_the_budget(ms: float) -> None
 def test_a_static_choice_keeps_its_bound_whatever_is_asked() -> None:
     policy = static_policy(WORLD.train, WORLD.bounds)
     assert ((WORLD.held_out.total_ms <= policy.bound_ms).mean(axis=0) >= 0.93).all()
+
+
+def test_a_static_choice_needs_no_more_time_than_its_own_calls_prove() -> None:
+    """Bounds of a careful estimator don't keep it from a choice that the training half shows in time."""
+    careful = msgspec.structs.replace(
+        WORLD.bounds, grid_ms=3 * WORLD.bounds.grid_ms, known_ms=3 * WORLD.bounds.known_ms
+    )
+    policy = static_policy(WORLD.train, careful)
+    late = (WORLD.train.total_ms > policy.bound_ms).sum(axis=0)
+    assert (late == most_late(len(WORLD.train), 0.95)).all()
+    few = WORLD.train.take(np.arange(50))  # they prove nothing
+    assert (static_policy(few, careful).bound_ms > 1.7 * policy.bound_ms).all()
 
 
 def test_online_correction_makes_static_choose_less() -> None:

@@ -22,6 +22,7 @@ from laptime.control.files import (
     told_settings,
     write_policy,
 )
+from laptime.control.leeway import Leeway
 from laptime.control.policies.lookup import lookup_policy
 from laptime.control.policies.policy import Needs
 from laptime.control.policies.static import static_policy
@@ -63,6 +64,14 @@ def test_it_decides_as_before(policy: SavablePolicy, tmp_path: Path) -> None:
                 assert again.policy.decide(FEATURES.seen(row, tier), budget) == policy.decide(
                     FEATURES.seen(row, tier), budget
                 )
+
+
+def test_leeway_comes_back_and_older_folders_have_none(tmp_path: Path) -> None:
+    leeway = Leeway(budgets_ms=[10.0, 20.0], times=[1.0, 2.44140625])
+    write_policy(SavedPolicy(policy=random_grpo(), model=FACTS, leeway=leeway), tmp_path / "p")
+    assert read_policy(tmp_path / "p").leeway == leeway
+    edited(tmp_path / "p", lambda told: told["told"].pop("leeway"))
+    assert read_policy(tmp_path / "p").leeway is None
 
 
 def test_the_same_policy_is_the_same_bytes(tmp_path: Path) -> None:
@@ -119,6 +128,11 @@ DAMAGE: list[tuple[str, Callable[[Path], Any], str]] = [
     ("other kind", lambda p: edited(p, lambda t: t["told"].update(kind="magic")), "damaged"),
     ("field gone", lambda p: edited(p, lambda t: t["told"].pop("space")), "damaged"),
     ("budgets", lambda p: edited(p, lambda t: t["told"].update(budgets=[50.0, 5.0])), "budgets from 50 to 5"),
+    (
+        "leeway",
+        lambda p: edited(p, lambda t: t["told"].update(leeway={"budgets_ms": [5.0, 2.0], "times": [1.0, 2.0]})),
+        "ascending budgets",
+    ),
     ("layers", lambda p: edited(p, lambda t: t["told"].update(early_layers=[3, 3])), "from 3 features to 3 choices"),
     ("huge layer", lambda p: edited(p, lambda t: t["told"].update(early_layers=[10**9, 3])), "has layers"),
     ("less space", lambda p: edited(p, lambda t: t["told"]["space"]["blocks"].pop()), "its knobs need"),

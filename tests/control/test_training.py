@@ -9,11 +9,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from laptime.control.decided import Judged, decided
 from laptime.control.outcomes import Outcome
 from laptime.control.policies.oracle import Oracle
 from laptime.control.policies.policy import Needs
 from laptime.control.policies.static import static_policy
-from laptime.control.decided import Judged, decided
 from laptime.control.replay import replay
 from laptime.control.training import grpo
 from laptime.control.training.grpo import GrpoSettings, train_grpo

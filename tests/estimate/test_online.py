@@ -71,10 +71,25 @@ def test_the_correction_is_bounded(ratios, limit):
     assert 0.9 <= found.level <= 0.99
 
 
+@pytest.mark.parametrize("spare", [0.0, 0.5])
+def test_how_much_slower_does_not_depend_on_what_bounds_had_to_spare(spare):
+    """Twice as slow: bounds with much to spare still hold, but the machine is twice as slow all the same."""
+    rng = np.random.default_rng(0)
+    state = online.begin(rng.normal(-spare, 0.05, 200), window=80, step=0.0)
+    assert online.correction(state, 0.0).slower == pytest.approx(1.0, abs=0.05)
+    for number in range(100):
+        state = online.issued(state, str(number), 100.0, 100.0, 0.0)
+        state = online.finished(state, str(number), 200.0 * float(np.exp(rng.normal(-spare, 0.05))))
+    found = online.correction(state, 0.0)
+    assert found.slower == pytest.approx(2.0, rel=0.1)
+    assert found.bound_factor == pytest.approx(2.0 * np.exp(-spare + 1.645 * 0.05), rel=0.1)
+
+
 def test_a_machine_ten_times_slower_is_beyond_the_limit_and_promises_nothing():
     state = ended_stream([np.log(10.0)] * 40, range(40))
     found = online.correction(state, 0.0)
     assert found.saturated
+    assert np.isinf(found.slower)
     assert np.isinf(found.bound_ms(100.0))
     assert found.probability_within(100.0, 1e6) == 0
 

@@ -85,7 +85,15 @@ def train(
             rate = saved.curve.decisions / max(saved.curve.seconds, 1e-9) * 60
             trained = f", {saved.curve.decisions:,} decisions in {saved.curve.seconds:.1f} s ({rate:,.0f} a minute)"
         typer.echo(f"{out}: {saved.policy.name} of {len(half)} questions, {len(half.space)} choices{trained}")
+        typer.echo(f"{share:.0%} in time are promised {_promised(saved)}", err=True)
     return 0
+
+
+def _promised(saved: SavedPolicy) -> str:
+    if saved.leeway is None:
+        return "for each question by itself"
+    times = saved.leeway.times
+    return f"over all questions: a choice may be late up to {max(times):.3g} times as often, by budget"
 
 
 def _needs(sees: str) -> Needs | None:

@@ -115,7 +115,7 @@ class AdaptiveModel:
         self._deciding_ms: dict[str, deque[float]] = {}  # by policy: they differ in what they look at
         self._usual_ms: dict[str, float] = {}  # their medians
         self._late_ms = 0.0  # what a late choice takes besides deciding; warm_up() measures it
-        self._factors = self._correction()
+        self._now = self._correction()
 
     @property
     def policy(self) -> Policy:
@@ -227,7 +227,7 @@ class AdaptiveModel:
         pixels = None
         if self.policy.needs.pixels and question.image is not None:
             pixels = pixel_features(question.image)
-        factor, median_factor = self._factors
+        factor, median_factor = self._factors()
         # The bounds are of calls that decide nothing: what deciding takes is taken off the budget.
         deciding_ms = self._usual_ms.get(self._policy.policy.name, 0.0)
         left_ms = max(1e-6, budget_ms - deciding_ms - (self._late_ms if self.policy.needs.hidden else 0.0))
@@ -282,7 +282,7 @@ class AdaptiveModel:
             policy=self.policy.name,
             budget_ms=budget_ms,
             bound_ms=bound if math.isfinite(bound) else None,
-            factor=self._factors[0],
+            factor=call.budget.factor,
             tier=None if choice.tier is None else choice.tier.name,
             top_k=choice.top_k,
             blocks=choice.blocks,
@@ -320,16 +320,16 @@ class AdaptiveModel:
         if not math.isfinite(bound_ms):
             return
         key, started = str(self._calls), sample.started_unix_ms
-        given = bound_ms * self._factors[0]
+        given = bound_ms * (1.0 if self._now is None else corrected(self._now)[0])
         state = streams.issued(self.online, key, bound_ms, given, started)
         self.online = streams.finished(state, key, sample.stages.total_ms)
-        self._factors = self._correction(started + sample.stages.total_ms)
+        self._now = self._correction(started + sample.stages.total_ms)
 
-    def _correction(self, now_ms: float = 0.0) -> tuple[float, float]:
-        if self.online is None:
-            return 1.0, 1.0
-        now = streams.correction(self.online, now_ms)
-        return corrected(now)
+    def _correction(self, now_ms: float = 0.0) -> streams.Correction | None:
+        return None if self.online is None else streams.correction(self.online, now_ms)
+
+    def _factors(self) -> tuple[float, float]:
+        return (1.0, 1.0) if self._now is None else corrected(self._now, self.leeway is not None)
 
 
 class _Words(NamedTuple):

@@ -27,7 +27,6 @@ from laptime.control.decision_table import DecisionTable
 from laptime.control.feature_table import FeatureTable
 from laptime.control.policies.policy import Policy
 from laptime.control.seen import NO_ROOM, Budget, Room
-from laptime.errors import LaptimeError
 
 SURE = 0.95
 """How sure it must be that the promise is kept, whichever questions it was tested on."""
@@ -43,7 +42,7 @@ class Leeway(msgspec.Struct, frozen=True, kw_only=True):
     Between two budgets what holds at the lower one is used, and with it the choices that it allows there: others come
     within a budget one by one, and what was proven is proven of the budgets that were tried.
 
-    Raises LaptimeError for values that can't be.
+    Raises ValueError for values that can't be.
     """
 
     budgets_ms: list[float]
@@ -52,7 +51,7 @@ class Leeway(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         rises = all(low < high for low, high in zip([0.0, *self.budgets_ms], [*self.budgets_ms, inf], strict=True))
         if len(self.times) != len(self.budgets_ms) or not rises or not all(1 <= one <= STEPS[-1] for one in self.times):
-            raise LaptimeError(f"leeway: ascending budgets, and at each a number from 1 to {STEPS[-1]:.3g}")
+            raise ValueError(f"leeway: ascending budgets above 0, and at each a number from 1 to {STEPS[-1]:.3g}")
 
     def at(self, budget_ms: float) -> Room:
         """What holds at the next lower budget that was tried; none below the lowest."""
@@ -68,13 +67,15 @@ def room_at(leeway: Leeway | None, budget_ms: float) -> Room:
 
 
 def find_leeway(policy: Policy, table: DecisionTable, features: FeatureTable, bounds: Bounds) -> Leeway | None:
-    """The leeway of a policy, by the timed questions of a table; `features` are the table's, in its order.
+    """The leeway of a policy, by the timed questions of a table.
 
-    None where they are too few to prove anything, or nothing is promised.
+    None where they are too few to prove anything, or nothing is promised. Raises LaptimeError when the features of one
+    of the questions are missing.
     """
+    mine = features.of(table.sample_ids, table.space)
     timed = [int(row) for row in np.flatnonzero(np.isfinite(table.total_ms).all(axis=1))]
     most = most_late(len(timed), bounds.confidence)
-    shares = {row: bounds.share_of(features.language[row]) for row in timed}
+    shares = {row: bounds.share_of(mine.language[row]) for row in timed}
     plain = [bounds.bound_of(share) for share in shares.values()]
     finite = np.array([bound for bounds_ms in plain for bound in bounds_ms if np.isfinite(bound)])
     if most < 0 or not len(finite) or not finite.min() < finite.max():
@@ -86,7 +87,7 @@ def find_leeway(policy: Policy, table: DecisionTable, features: FeatureTable, bo
         count = 0
         for row in timed:
             budget = Budget(ms=budget_ms, bound_ms=told[times][row], median_ms=medians[row])
-            count += bool(table.total_ms[row, decided(policy, features, row, budget)] > budget_ms)
+            count += bool(table.total_ms[row, decided(policy, mine, row, budget)] > budget_ms)
             if count > most:
                 break
         return count

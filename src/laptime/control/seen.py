@@ -69,10 +69,13 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
         return int(np.lexsort((self.median_ms, self.bound_ms))[0])
 
 
-def corrected(now: Correction) -> tuple[float, float]:
+def corrected(now: Correction, leeway: bool = False) -> tuple[float, float]:
     """What bounds and medians are multiplied by for what was measured lately.
+
+    leeway: what bounds had to spare when they were calibrated has been given away; then all that the machine has become
+    slower by counts, not only what bounds no longer hold.
 
     Bounds are never lowered: they were made to hold with the promised confidence on this machine as it was, and a
     stretch of good luck is no reason to promise more.
     """
-    return max(1.0, now.bound_factor), now.median_factor
+    return max(1.0, now.bound_factor, now.slower if leeway else 1.0), now.median_factor

@@ -85,19 +85,20 @@ def slow_stream(
     found = []
     for number, row in enumerate(rows.tolist()):
         now = number * budget_ms / given.in_flight
-        factors = (1.0, 1.0)
+        factors, plain = (1.0, 1.0), 1.0
         if online:
             for _, key, took in sorted(one for one in running if one[0] <= now):
                 state = streams.finished(state, key, took)
             running = [one for one in running if one[0] > now]
-            factors = corrected(streams.correction(state, now))
+            correction = streams.correction(state, now)
+            factors, plain = corrected(correction, leeway is not None), corrected(correction)[0]
         room = room_at(leeway, budget_ms / factors[0])
         budget = bounds.budget(budget_ms, features.language[row], *factors, room=room)
         choice = decided(policy, features, row, budget)
         took = float(table.total_ms[row, choice]) * (given.factor if number >= given.at else 1.0)
         own = float(bounds.for_question(features.language[row])[0][choice])  # the stream's ratios are of these
         if online and np.isfinite(own):
-            state = streams.issued(state, str(number), own, own * factors[0], now)
+            state = streams.issued(state, str(number), own, own * plain, now)
             running.append((now + took, str(number), took))
         found.append(
             Outcome(

@@ -81,6 +81,7 @@ class Correction(msgspec.Struct, frozen=True, kw_only=True):
     """What to multiply an estimator's answers by, now."""
 
     bound_factor: float  # infinite when saturated
+    slower: float  # bound_factor over the baseline's own: what bounds had to spare at first is spared still
     median_factor: float
     saturated: bool
     level: float  # the quantile level in use, moved from q by what was missed
@@ -141,9 +142,12 @@ def correction(online: Online, now_ms: float) -> Correction:
     shift = _quantile(at, survival, level)
     middle = _quantile(at, survival, 0.5) - float(np.median(online.baseline))
     edge = float(np.log(online.limit))
+    uncensored = np.zeros(online.window, dtype=np.bool_)
+    at_first = min(max(online.baseline), _quantile(*_product_limit(np.array(online.baseline), uncensored), online.q))
     saturated = shift > edge
     return Correction(
         bound_factor=float("inf") if saturated else float(np.exp(max(shift, -edge))),
+        slower=float("inf") if saturated else float(np.exp(np.clip(shift - at_first, -edge, edge))),
         median_factor=float(np.exp(np.clip(middle, -edge, edge))),
         saturated=saturated,
         level=level,
