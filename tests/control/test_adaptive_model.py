@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,15 +11,18 @@ import pytest
 import torch
 
 from laptime.control.adaptive_model import AdaptiveModel
+from laptime.control.contest import contestant
 from laptime.control.decision_table import ModelFacts
 from laptime.control.hidden import collect_features, hidden_features
 from laptime.control.leeway import STEPS, Leeway
+from laptime.control.live import evaluate_live
 from laptime.control.seen import Budget, Seen
 from laptime.errors import LaptimeError
 from laptime.estimate import online as streams
 from laptime.models.anatomy import find_anatomy
 from laptime.models.knobs import ModelKnobs, applied
 from laptime.workload.datasets import inputs_from_question
+from laptime.workload.example import Example
 from tests.control.adaptive import SPACE, TOKENS, Told, adaptive, fixed, question
 from tests.models.test_knobs import assert_same
 
@@ -250,6 +254,19 @@ def test_with_leeway_a_choice_fits_that_its_own_bound_forbids() -> None:
     assert plain.choice == 0
     assert plain.sample.decision is not None
     assert plain.sample.decision.confidence == 0.95
+
+
+def test_each_contestant_has_its_own_leeway(tmp_path: Path) -> None:
+    """They take turns with one model."""
+    made = adaptive(fixed(0, hidden=False), [20_000.0, 60_000.0] + [90_000.0] * (len(SPACE) - 2))
+    loose = Leeway(budgets_ms=[49_000.0, 70_000.0], times=[STEPS[-1], 1.0])
+    policies = [Told(lambda seen, budget: 1 if budget.fits[1] else 0, hidden=False) for _ in range(2)]
+    policies[1].name = "strict"
+    both = [contestant(one, made, leeway=room) for one, room in zip(policies, (loose, None), strict=True)]
+    question().image.save(tmp_path / "page.png")
+    examples = [Example(str(n), "what is it?", tmp_path / "page.png", ("x",), "here") for n in range(3)]
+    found = evaluate_live(both, examples, [50_000.0], kind="exact")
+    assert {(one.policy, one.choice) for one in found} == {("told", 1), ("strict", 0)}
 
 
 @pytest.mark.parametrize(
