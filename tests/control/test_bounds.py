@@ -19,6 +19,7 @@ from laptime.control.choices import ChoiceSpace
 from laptime.control.decision_table import decision_table
 from laptime.control.features import LANGUAGE, language_features
 from laptime.control.lengths import fit_lengths
+from laptime.control.seen import NO_ROOM, Room
 from laptime.errors import LaptimeError
 from laptime.estimate.estimator import Estimator
 from tests.control.worlds import (
@@ -143,6 +144,18 @@ def test_the_whole_promise_is_kept_on_held_out_questions() -> None:
     assert 0.3 < (WORLD.held_out.total_ms <= median).mean() < 0.95
     known = WORLD.bounds.at_tokens(WORLD.held_out.output_tokens)
     assert 0.93 < (WORLD.held_out.total_ms <= known).mean() < 0.97
+
+
+@given(st.integers(0, len(LANGUAGES) - 1), st.floats(1.0, 9.0), st.floats(1.0, 3.0))
+def test_room_never_asks_for_more_time_than_a_choice_by_itself(row: int, times: float, stretch: float) -> None:
+    """Stretched to a budget far above the one that was tried, a choice's own bound is the lower one."""
+    share = WORLD.bounds.share_of(LANGUAGES[row])
+    plain, loose = WORLD.bounds.bound_of(share), WORLD.bounds.bound_of(share, Room(times, 1.0))
+    both = WORLD.bounds.bound_of(share, Room(times, stretch))
+    assert (loose <= plain).all()
+    assert (both <= plain).all()
+    assert np.allclose(both, np.minimum(plain, loose * stretch))
+    assert (WORLD.bounds.bound_of(share, NO_ROOM) == plain).all()
 
 
 @pytest.mark.parametrize("noise", [0.01, 0.3])

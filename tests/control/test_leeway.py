@@ -20,7 +20,7 @@ from laptime.control.policies.policy import Needs
 from laptime.control.policies.static import static_policy
 from laptime.control.replay import replay, replayed_evaluation
 from laptime.control.result import BOUNDED
-from laptime.control.seen import NO_ROOM, Room
+from laptime.control.seen import NO_ROOM, Budget, Room, Seen
 from laptime.control.slow_stream import StreamSettings, online_baseline, slow_stream
 from laptime.control.training.kinds import train_kind
 from tests.control.worlds import FACTS, SPACE, WorldEstimator, world
@@ -72,6 +72,35 @@ def test_leeway_is_the_last_step_before_too_many_are_late() -> None:
             assert all(late(budget_ms, step) <= ALLOWED for step in STEPS[: place + 1])
         if place + 1 < len(STEPS):
             assert late(budget_ms, STEPS[place + 1]) > ALLOWED or late(budget_ms, 1.0) > ALLOWED
+
+
+class Fickle:
+    """Late while one choice fits and a dearer one does not, else in time: more leeway is not always worse."""
+
+    name, space, needs = "fickle", SPACE, Needs()
+
+    def decide(self, seen: Seen, budget: Budget) -> int:
+        one, dearer = np.argsort(WORLD.bounds.known_ms[0])[[6, 8]]
+        late = budget.fits[one] and not budget.fits[dearer]
+        number = int(np.argmax(WORLD.bounds.known_ms[0])) if late else int(np.argmin(WORLD.bounds.known_ms[0]))
+        tier = number // SPACE.late if seen.tier is None else seen.tier
+        return tier * SPACE.late + number % SPACE.late
+
+
+def test_what_was_not_proven_ends_the_search() -> None:
+    """Leeway beyond it might look proven again by chance: so many tests would be too many."""
+    found = find_leeway(Fickle(), WORLD.train, WORLD.features, WORLD.bounds)
+    assert found is not None
+    skipped = 0
+    for budget_ms, times in list(zip(found.budgets_ms, found.times, strict=True))[::8]:
+        counts = [
+            sum(not o.kept for o in replay(Fickle(), WORLD.train, TRAIN, WORLD.bounds, budget_ms, Room(step, 1.0)))
+            for step in STEPS
+        ]
+        first = next((place for place, count in enumerate(counts) if count > ALLOWED), len(STEPS))
+        assert times == STEPS[max(0, first - 1)]
+        skipped += any(count <= ALLOWED for count in counts[first:])
+    assert skipped
 
 
 def test_other_questions_are_in_time_and_more_are_right() -> None:
