@@ -26,16 +26,18 @@ import numpy.typing as npt
 import torch
 
 from laptime.control.bounds import Bounds, read_bounds
+from laptime.control.call import Call
 from laptime.control.choices import Choice, ChoiceSpace
-from laptime.control.features import language_features, pixel_features
+from laptime.control.features import pixel_features
 from laptime.control.files import check_model, read_policy
 from laptime.control.hidden import hidden_features
+from laptime.control.known_texts import KnownTexts
 from laptime.control.leeway import Leeway, room_at
 from laptime.control.loaded_facts import facts_of
 from laptime.control.policies.policy import Policy
-from laptime.control.policies.ready import Opened, Plain, Ready, ready
+from laptime.control.policies.ready import Plain, Ready, ready
 from laptime.control.question import Asked, Question, asked, inputs_for
-from laptime.control.seen import Budget, Floats, Room, Seen, corrected
+from laptime.control.seen import Budget, Seen, corrected
 from laptime.errors import LaptimeError
 from laptime.estimate import online as streams
 from laptime.measure.generation import generation_arguments
@@ -49,8 +51,6 @@ from laptime.workload.inputs import Inputs
 
 REMEMBERED = 16
 """So many calls' deciding times say what the next one's will take; so many policies are kept ready."""
-REMEMBERED_TEXTS = 1024
-"""Of so many texts the words' features and bounds are kept."""
 UNKNOWN_COST = ("cache_implementation", "prefill_chunk_size", "assistant_model", "custom_generate", "num_beams")
 """What generate() may not be told: the time of what it then runs is not what the bounds were made from."""
 
@@ -110,7 +110,7 @@ class AdaptiveModel:
         self._timer = StageTimer(loaded.model)
         self._newest: Asked | None = None  # and its inputs by crops: one question may be asked under many budgets
         self._made: dict[tuple[int, int] | None, Inputs] = {}
-        self._known: dict[str, _Words] = {}  # by text
+        self._known = KnownTexts(bounds)
         self._calls = 0
         self._deciding_ms: dict[str, deque[float]] = {}  # by policy: they differ in what they look at
         self._usual_ms: dict[str, float] = {}  # their medians
@@ -175,7 +175,7 @@ class AdaptiveModel:
         before_ms = (perf_counter_ns() - began) / 1e6
         tier = self._choices[opened.number].tier
         crops = None if tier is None or question.image is None else (tier.low, tier.high)
-        call = _Call(self._choices, opened, matrix, budget)
+        call = Call(self._choices, opened, matrix, budget)
         arguments = {**generation_arguments(new_tokens=most, cache=None, compile=False), **options}
         with self.switch.crops(crops):
             inputs = self._inputs(question, crops, most)
@@ -223,7 +223,7 @@ class AdaptiveModel:
                 return timer.samples.pop().stages.total_ms
 
     def _look(self, question: Asked, budget_ms: float, most: int) -> tuple[Seen, Budget, _AskedOf]:
-        words = self._of_words(question.text)
+        words = self._known.of(question.text)
         pixels = None
         if self.policy.needs.pixels and question.image is not None:
             pixels = pixel_features(question.image)
@@ -233,7 +233,7 @@ class AdaptiveModel:
         left_ms = max(1e-6, budget_ms - deciding_ms - (self._late_ms if self.policy.needs.hidden else 0.0))
         room = room_at(self.leeway, left_ms / factor)
         bound, median = words.bound_ms, words.median_ms
-        loose = bound if room.times == 1 else np.minimum(bound, words.loose_ms(self.bounds, room.times) * room.stretch)
+        loose = words.with_room(room)
         if most < self.bounds.lengths.most:  # no answer can be longer then
             longest = np.full(len(self.space), most, dtype=np.int32)
             at_most = self.bounds.at_tokens(longest)
@@ -244,20 +244,8 @@ class AdaptiveModel:
         budget = Budget(ms=left_ms, bound_ms=told, median_ms=told_median, factor=factor)
         return Seen(language=words.language, pixels=pixels), budget, _AskedOf(bound, room.times)
 
-    def _of_words(self, text: str) -> _Words:
-        """What a question's words say; questions are often put in the same words."""
-        known = self._known.get(text)
-        if known is None:
-            language = language_features(text)
-            share = self.bounds.share_of(language)
-            known = _Words(language, share, self.bounds.bound_of(share), self.bounds.median_of(share), {})
-            if len(self._known) >= REMEMBERED_TEXTS:
-                del self._known[next(iter(self._known))]
-            self._known[text] = known
-        return known
-
     @contextlib.contextmanager
-    def _knobs(self, call: _Call) -> Iterator[None]:
+    def _knobs(self, call: Call) -> Iterator[None]:
         if self.policy.needs.hidden:
             with self.switch.late(call.decide_late):
                 yield
@@ -274,7 +262,7 @@ class AdaptiveModel:
         return self._made[crops]
 
     def _finished(
-        self, sample: Sample, call: _Call, inputs: Inputs, budget_ms: float, before_ms: float, leeway: float
+        self, sample: Sample, call: Call, inputs: Inputs, budget_ms: float, before_ms: float, leeway: float
     ) -> Sample:
         choice = self._choices[call.number]
         bound = float(call.budget.bound_ms[call.number])
@@ -332,22 +320,6 @@ class AdaptiveModel:
         return (1.0, 1.0) if self._now is None else corrected(self._now, self.leeway is not None)
 
 
-class _Words(NamedTuple):
-    """What a question's words say. loose: bounds with leeway, by times, each made when it is first needed."""
-
-    language: Floats
-    share: Floats
-    bound_ms: npt.NDArray[np.float64]
-    median_ms: npt.NDArray[np.float64]
-    loose: dict[float, npt.NDArray[np.float64]]
-
-    def loose_ms(self, bounds: Bounds, times: float) -> npt.NDArray[np.float64]:
-        known = self.loose.get(times)
-        if known is None:
-            known = self.loose[times] = bounds.bound_of(self.share, Room(times, 1.0))
-        return known
-
-
 class _AskedOf(NamedTuple):
     """What a call was asked to keep: each choice's own bound, uncorrected and without leeway, and the leeway."""
 
@@ -361,30 +333,6 @@ class _Prepared(NamedTuple):
     policy: Policy
     runs: Ready
     matrix: torch.Tensor | None
-
-
-class _Call:
-    """One call's choice, as far as it has been made."""
-
-    def __init__(self, choices: list[Choice], opened: Opened, matrix: torch.Tensor | None, budget: Budget) -> None:
-        self.budget = budget
-        self.number = opened.number
-        self.waited_ms = 0.0
-        self.inside_ms = 0.0
-        self._choices = choices
-        self._opened = opened
-        self._matrix = matrix
-
-    def decide_late(self, hidden: torch.Tensor) -> LateKnobs:
-        """Top-k and blocks from what the early block gave."""
-        entered = perf_counter_ns()
-        features = hidden_features(hidden, self._matrix)[0]
-        arrived = perf_counter_ns()
-        self.number = self._opened.close(features)
-        choice = self._choices[self.number]
-        self.waited_ms = (arrived - entered) / 1e6
-        self.inside_ms = (perf_counter_ns() - arrived) / 1e6
-        return LateKnobs(choice.top_k, choice.blocks)
 
 
 def _given(hidden: torch.Tensor, matrix: torch.Tensor | None, knobs: LateKnobs) -> LateKnobs:

@@ -1,0 +1,60 @@
+"""What questions' words say, kept by their text: questions are often put in the same words. No torch."""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from laptime.control.bounds import Bounds
+from laptime.control.features import language_features
+from laptime.control.seen import Floats, Room
+
+Reals = npt.NDArray[np.float64]
+
+REMEMBERED = 1024
+"""So many texts; then the oldest is forgotten."""
+
+
+class KnownText(msgspec.Struct, frozen=True):
+    """language (L,); bound_ms, median_ms (choices,): of each choice by itself. share: the distributions behind them.
+
+    loose: bounds with leeway, by times, each made when it is first asked for.
+    """
+
+    bounds: Bounds
+    language: Floats
+    share: Floats
+    bound_ms: Reals
+    median_ms: Reals
+    loose: dict[float, Reals]
+
+    def with_room(self, room: Room) -> Reals:
+        """`Bounds.bound_of` with this room, (choices,)."""
+        if room.times == 1:
+            return self.bound_ms
+        known = self.loose.get(room.times)
+        if known is None:
+            known = self.loose[room.times] = self.bounds.bound_of(self.share, Room(room.times, 1.0))
+        stretched: Reals = known * room.stretch
+        return np.minimum(self.bound_ms, stretched)
+
+
+class KnownTexts:
+    """Of the newest texts."""
+
+    def __init__(self, bounds: Bounds) -> None:
+        self._bounds = bounds
+        self._known: dict[str, KnownText] = {}
+
+    def of(self, text: str) -> KnownText:
+        """What a question's words say of every choice."""
+        known = self._known.get(text)
+        if known is None:
+            bounds, language = self._bounds, language_features(text)
+            share = bounds.share_of(language)
+            known = KnownText(bounds, language, share, bounds.bound_of(share), bounds.median_of(share), {})
+            if len(self._known) >= REMEMBERED:
+                del self._known[next(iter(self._known))]
+            self._known[text] = known
+        return known
