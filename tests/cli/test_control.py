@@ -69,7 +69,7 @@ def test_the_same_seed_gives_the_same_policy(made):
 def test_a_promise_is_over_all_questions_where_that_can_be_proven(made, tmp_path, capsys):
     """Not by thirty; with a weaker promise thirty are enough."""
     for more, said in (
-        ([], "95% in time are promised for each question by itself"),
+        ([], "95% in time are promised for each question by itself: too few were timed"),
         (["--confidence", "0.8"], "80% in time are promised over all questions: a choice may be late up to"),
         (["--confidence", "0.8", "--promise", "each"], "80% in time are promised for each question by itself"),
     ):

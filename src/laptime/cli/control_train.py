@@ -85,13 +85,14 @@ def train(
             rate = saved.curve.decisions / max(saved.curve.seconds, 1e-9) * 60
             trained = f", {saved.curve.decisions:,} decisions in {saved.curve.seconds:.1f} s ({rate:,.0f} a minute)"
         typer.echo(f"{out}: {saved.policy.name} of {len(half)} questions, {len(half.space)} choices{trained}")
-        typer.echo(f"{share:.0%} in time are promised {_promised(saved)}", err=True)
+        typer.echo(f"{share:.0%} in time are promised {_promised(saved, promise)}", err=True)
     return 0
 
 
-def _promised(saved: SavedPolicy) -> str:
+def _promised(saved: SavedPolicy, promise: Promise) -> str:
     if saved.leeway is None:
-        return "for each question by itself"
+        few = promise == "overall" and saved.curve is not None  # a policy that learns
+        return "for each question by itself" + (": too few were timed to prove more over all" if few else "")
     times = saved.leeway.times
     return f"over all questions: a choice may be late up to {max(times):.3g} times as often, by budget"
 
