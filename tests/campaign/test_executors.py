@@ -7,6 +7,8 @@ import sys
 import pytest
 
 from laptime.campaign.config_reading import read_campaign
+from laptime.campaign.executors.ray_actors import NICENESS, Actors
+from laptime.campaign.executors.ray_actors import cluster as ray_cluster
 from laptime.campaign.executors.torchrun import this_rank
 from laptime.campaign.plan import read_plan
 from laptime.campaign.sweep import Execution, Reporting, sweep
@@ -114,6 +116,17 @@ def test_a_ray_cluster_that_loses_a_node_loses_nothing_else(tmp_path, cluster):
     run = assert_complete(out)
     assert len({w.worker for w in run.workers}) == 3
     assert any("its visit goes to another" in line for line in said), said
+    assert sum("RAY_worker_niceness=0" in line for line in said) == 1, "Ray's own default lets others go first"
+
+
+def test_a_cluster_of_laptimes_own_lets_nobody_go_first(monkeypatch):
+    ray = pytest.importorskip("ray")
+    ray.shutdown()
+    monkeypatch.setenv(NICENESS, "19")
+    monkeypatch.delenv(NICENESS)  # both are undone, and with them what the cluster sets
+    with ray_cluster(None):
+        actor = Actors("cpu", 1).new()
+        assert ray.get(actor.place.remote())[1] == os.nice(0)
 
 
 def test_more_workers_than_the_cluster_has_room_for_is_said(tmp_path, cluster):

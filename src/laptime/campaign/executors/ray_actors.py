@@ -24,6 +24,8 @@ from laptime.campaign.schedule import Visit
 from laptime.errors import LaptimeError
 
 REACH_S = 5.0
+NICENESS = "RAY_worker_niceness"
+"""What Ray starts workers with: 15 unless told otherwise, so that everything else on the machine goes before them."""
 ROOM_PATIENCE_S = 120.0
 """So long is room for a worker waited for when none is working."""
 
@@ -36,6 +38,8 @@ def cluster(address: str | None) -> Iterator[None]:
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    if address is None:
+        os.environ.setdefault(NICENESS, "0")
     try:
         import ray
     except ImportError:
@@ -74,11 +78,11 @@ class Seat:
     def __init__(self) -> None:
         self._worker: Any = None
 
-    def place(self) -> str:
-        """The node that it is on."""
+    def place(self) -> tuple[str, int]:
+        """The node that it is on, and how far other processes there go before it (0: not at all, 19: always)."""
         import ray
 
-        return str(ray.get_runtime_context().get_node_id())
+        return str(ray.get_runtime_context().get_node_id()), os.nice(0) if hasattr(os, "nice") else 0
 
     def prepare(self, campaign: bytes) -> bytes:
         """The campaign resolved on this node's device."""
@@ -188,6 +192,7 @@ class _Crew:
         self._ledger, self._campaign, self._actors, self._say = ledger, campaign, actors, say
         self._patience = Patience(ledger, say)
         self._posts: list[_Post] = []
+        self._polite = False  # whether it has been said that workers give way
 
     def work(self, workers: int) -> None:
         import ray
@@ -232,12 +237,18 @@ class _Crew:
         except ray.exceptions.RayTaskError as error:
             raise LaptimeError(f"worker {post.worker} failed: {_first_line(error.cause)}") from error
         if post.node is None:
-            self._seat(post, message)
+            self._seat(post, *message)
         else:
             self._read(post, _checked(message))
 
-    def _seat(self, post: _Post, node: str) -> None:
+    def _seat(self, post: _Post, node: str, niceness: int) -> None:
         """Its node is known: give it cores that no other worker there has."""
+        if niceness > 0 and not self._polite:
+            self._polite = True
+            self._say(
+                f"this Ray cluster's workers run at niceness {niceness}: anything else on their machines goes first, so "
+                f"they look slower than they are; start its nodes with {NICENESS}=0"
+            )
         taken = {other.slot for other in self._posts if other.node == node}
         post.node, post.slot = node, next(n for n in range(len(taken) + 1) if n not in taken)
         hire = Hire(
