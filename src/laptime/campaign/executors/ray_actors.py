@@ -246,7 +246,7 @@ class _Crew:
         if niceness > 0 and not self._polite:
             self._polite = True
             self._say(
-                f"this Ray cluster's workers run at niceness {niceness}: anything else on their machines goes first, so "
+                f"this Ray cluster's workers run at niceness {niceness}: all else on their machines goes first, so "
                 f"they look slower than they are; start its nodes with {NICENESS}=0"
             )
         taken = {other.slot for other in self._posts if other.node == node}
