@@ -11,8 +11,10 @@ from examples.glyphs.model import make_model, save
 from examples.glyphs.write_questions import write_questions
 
 from laptime.cli.main import _run as laptime
+from laptime.control.adaptive_model import AdaptiveModel
 from laptime.control.files import read_policy
 from laptime.control.result import ControlEvaluation
+from laptime.errors import LaptimeError
 from laptime.report.control_page import control_page
 from laptime.runs import load_run
 from tests.cli.estimates import ask
@@ -69,14 +71,40 @@ def test_the_same_seed_gives_the_same_policy(made):
 def test_a_promise_is_over_all_questions_where_that_can_be_proven(made, tmp_path, capsys):
     """Not by thirty; with a weaker promise thirty are enough."""
     for more, said in (
-        ([], "95% in time are promised for each question by itself: too few were timed"),
-        (["--confidence", "0.8"], "80% in time are promised over all questions: a choice may be late up to"),
-        (["--confidence", "0.8", "--promise", "each"], "80% in time are promised for each question by itself"),
+        ([], "95 % in time are promised for each question by itself: too few were timed"),
+        (["--confidence", "0.8"], "80 % in time are promised over all questions: a choice may be late up to"),
+        (["--confidence", "0.8", "--promise", "each"], "80 % in time are promised for each question by itself"),
     ):
         code, _, err = ask(capsys, *train(made, tmp_path / "p", "--policy", "supervised", "--steps", "3", *more))
         assert code == 0
         assert said in err
         assert (read_policy(tmp_path / "p").leeway is not None) == ("over all" in said)
+
+
+def test_what_is_judged_and_run_has_the_leeway_that_was_saved(made, tmp_path, capsys, monkeypatch):
+    words = train(made, tmp_path / "p", "--policy", "supervised", "--steps", "3", "--confidence", "0.8")
+    assert ask(capsys, *words)[0] == 0
+    leeway = read_policy(tmp_path / "p").leeway
+    assert leeway is not None
+    assert AdaptiveModel.load(str(made / "model"), tmp_path / "p").leeway == leeway
+    seen = {}
+
+    def calls(contestants, *_, **__):
+        seen.update({one.name: one.leeway for one in contestants})
+        raise LaptimeError("enough")
+
+    def looked_up(*_, leeways, **__):
+        seen.update(leeways)
+        raise LaptimeError("enough")
+
+    monkeypatch.setattr("laptime.control.contest.evaluate_live", calls)
+    monkeypatch.setattr("laptime.control.replay.replayed_evaluation", looked_up)
+    asked = ("control", "evaluate", made / "run", tmp_path / "p", "--features", made / "features", *KEEP)
+    for way in (["--replay"], []):
+        seen.clear()
+        assert ask(capsys, *asked, "--budgets", "100", *way)[0] == 2
+        assert (seen["supervised"], seen["oracle, same bounds"]) == (leeway, leeway)
+        assert seen.get("static") is None
 
 
 def test_policies_are_judged_by_calls_that_are_made(made, capsys):

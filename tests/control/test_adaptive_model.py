@@ -256,6 +256,25 @@ def test_with_leeway_a_choice_fits_that_its_own_bound_forbids() -> None:
     assert plain.sample.decision.confidence == 0.95
 
 
+def test_a_slower_machine_leaves_less_leeway() -> None:
+    """Calls twice as long as when it was found, within bounds that had ten times as much: all of that counts."""
+    state = streams.begin(np.linspace(-2.5, -2.2, 40), q=0.95, window=40, step=0.0)
+    for number in range(40):
+        state = streams.issued(state, str(number), 100.0, 100.0, 0.0)
+        state = streams.finished(state, str(number), 2 * 100.0 * float(np.exp(-2.5 + 0.3 * (number % 10) / 9)))
+    policy = Told(lambda seen, budget: 1 if budget.fits[1] else 0, hidden=False)
+    made = adaptive(policy, [20_000.0, 60_000.0] + [90_000.0] * (len(SPACE) - 2), online=state)
+    plain = made.generate(question(), budget_ms=100_000).sample.decision
+    assert plain is not None
+    assert plain.factor == 1.0  # the bounds hold as they are
+    made = adaptive(policy, [20_000.0, 60_000.0] + [90_000.0] * (len(SPACE) - 2), online=state)
+    made.leeway = Leeway(budgets_ms=[40_000.0, 60_000.0], times=[STEPS[-1], 1.0])
+    shared = made.generate(question(), budget_ms=100_000).sample.decision
+    assert shared is not None
+    assert shared.factor == pytest.approx(2.0, rel=0.1)
+    assert shared.confidence == pytest.approx(1 - 0.05 * STEPS[-1])  # that of 50 s, not of 100 s
+
+
 def test_each_contestant_has_its_own_leeway(tmp_path: Path) -> None:
     """They take turns with one model."""
     made = adaptive(fixed(0, hidden=False), [20_000.0, 60_000.0] + [90_000.0] * (len(SPACE) - 2))

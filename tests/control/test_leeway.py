@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from math import comb
-
 import msgspec
 import numpy as np
 import pytest
@@ -12,12 +10,13 @@ from hypothesis import strategies as st
 
 from laptime.control.calibrated_bounds import make_bounds
 from laptime.control.files import SavedPolicy
-from laptime.control.leeway import STEPS, SURE, Leeway, find_leeway, most_late, room_at
+from laptime.control.leeway import STEPS, Leeway, find_leeway, room_at
 from laptime.control.lineup import leeways_of
 from laptime.control.outcomes import attainment
 from laptime.control.policies.oracle import Oracle
 from laptime.control.policies.policy import Needs
 from laptime.control.policies.static import static_policy
+from laptime.control.proof import most_late
 from laptime.control.replay import replay, replayed_evaluation
 from laptime.control.result import BOUNDED
 from laptime.control.seen import NO_ROOM, Budget, Room, Seen
@@ -43,22 +42,6 @@ ALLOWED = most_late(len(WORLD.train), WORLD.bounds.confidence)
 def late(budget_ms: float, times: float) -> int:
     found = replay(POLICY, WORLD.train, TRAIN, WORLD.bounds, budget_ms, Room(times, 1.0))
     return sum(not one.kept for one in found)
-
-
-@given(st.integers(1, 400), st.floats(0.5, 0.99))
-def test_what_proves_the_promise_is_the_binomial_test(questions: int, confidence: float) -> None:
-    most, miss = most_late(questions, confidence), 1 - confidence
-
-    def at_most(count: int) -> float:
-        terms = (comb(questions, k) * miss**k * confidence ** (questions - k) for k in range(count + 1))
-        return sum(terms)
-
-    assert most == -1 or at_most(most) <= 1 - SURE + 1e-9
-    assert at_most(most + 1) > 1 - SURE - 1e-9
-
-
-def test_fifty_nine_questions_in_time_prove_95_per_cent() -> None:
-    assert (most_late(58, 0.95), most_late(59, 0.95), most_late(93, 0.95)) == (-1, 0, 1)
 
 
 def test_leeway_is_the_last_step_before_too_many_are_late() -> None:

@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from laptime.control.leeway import most_late
 from laptime.control.network import Network
 from laptime.control.policies.grpo import GrpoPolicy
 from laptime.control.policies.inputs import early_sizes, late_sizes, network_input
@@ -23,6 +22,7 @@ from laptime.control.policies.policy import Needs, Policy, allowed
 from laptime.control.policies.ready import ReadyGrpo, ready
 from laptime.control.policies.static import StaticPolicy, static_policy
 from laptime.control.policies.supervised import SupervisedPolicy
+from laptime.control.proof import most_late
 from laptime.control.seen import Budget, Seen
 from laptime.errors import LaptimeError
 from tests.control.worlds import HIDDEN, SPACE, world

@@ -85,7 +85,7 @@ def train(
             rate = saved.curve.decisions / max(saved.curve.seconds, 1e-9) * 60
             trained = f", {saved.curve.decisions:,} decisions in {saved.curve.seconds:.1f} s ({rate:,.0f} a minute)"
         typer.echo(f"{out}: {saved.policy.name} of {len(half)} questions, {len(half.space)} choices{trained}")
-        typer.echo(f"{share:.0%} in time are promised {_promised(saved, promise)}", err=True)
+        typer.echo(f"{100 * share:g} % in time are promised {_promised(saved, promise)}", err=True)
     return 0
 
 

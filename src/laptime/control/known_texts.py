@@ -17,7 +17,7 @@ REMEMBERED = 1024
 
 
 class KnownText(msgspec.Struct, frozen=True):
-    """language (L,); bound_ms, median_ms (choices,): of each choice by itself. share: the distributions behind them.
+    """language (L,); bound_ms, median_ms (choices,): of each choice by itself, from share, `bounds`' own distributions.
 
     loose: bounds with leeway, by times, each made when it is first asked for.
     """
@@ -41,7 +41,7 @@ class KnownText(msgspec.Struct, frozen=True):
 
 
 class KnownTexts:
-    """Of the newest texts."""
+    """What is known of the newest texts."""
 
     def __init__(self, bounds: Bounds) -> None:
         self._bounds = bounds

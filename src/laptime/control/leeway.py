@@ -7,8 +7,8 @@ be late so many times as often as is promised, as long as over all questions no 
 
 How much is proven on the training questions, each under its own decision, by the times that were measured ("learn then
 test", Angelopoulos, Bates, Candes, Jordan and Lei 2021, arXiv 2110.01052): leeways are tried in ascending order, and
-the first whose count of late answers could be that of a policy that breaks the promise (binomial, SURE) ends the
-search; tested in one order, that needs no correction for how many were tried. So with SURE confidence the promised
+the first whose count of late answers could be that of a policy that breaks the promise (laptime.control.proof)
+ends the search; tested in one order, that needs no correction for how many were tried. So as surely the promised
 share of answers is in time under each of the budgets by itself. Fewer questions than can prove anything (59 for 95 %)
 give none.
 """
@@ -26,10 +26,9 @@ from laptime.control.decided import decided
 from laptime.control.decision_table import DecisionTable
 from laptime.control.feature_table import FeatureTable
 from laptime.control.policies.policy import Policy
+from laptime.control.proof import most_late
 from laptime.control.seen import NO_ROOM, Budget, Room
 
-SURE = 0.95
-"""How sure it must be that the promise is kept, whichever questions it was tested on."""
 STEPS = tuple(1.25**step for step in range(11))
 """Leeways that are tried: up to 9.3 times, with 95 % promised nearly the median."""
 BUDGETS = 128
@@ -102,15 +101,3 @@ def find_leeway(policy: Policy, table: DecisionTable, features: FeatureTable, bo
             times = step
         found.append(times)
     return Leeway(budgets_ms=budgets, times=found)
-
-
-def most_late(questions: int, confidence: float, sure: float = SURE) -> int:
-    """The most late answers of so many that prove (binomial test) that the share in time is the confidence; -1: none.
-
-    `questions` answers, independent, each late with the probability 1 - confidence, have no more of them late with a
-    probability of at most 1 - sure.
-    """
-    from scipy.special import bdtr
-
-    counts = np.arange(questions + 1)
-    return int((bdtr(counts, questions, 1 - confidence) <= 1 - sure).sum()) - 1

@@ -9,8 +9,8 @@ import numpy.typing as npt
 from laptime.control.bounds import Bounds, level_rank
 from laptime.control.choices import ChoiceSpace
 from laptime.control.decision_table import DecisionTable
-from laptime.control.leeway import most_late
 from laptime.control.policies.policy import Needs, best, fastest
+from laptime.control.proof import most_late
 from laptime.control.seen import Budget, Seen
 
 
