@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import polars
 
-from laptime.audit import audit_measurements, measurements_of
+from laptime.audits import audit_measurements, measurements_of
 
 Floats = npt.NDArray[np.float64]
 Noise = Callable[[np.random.Generator, int], Floats]
@@ -191,7 +191,7 @@ def main() -> None:
 
 def dip_table() -> None:
     """Quantiles of dip × sqrt(n) over uniform samples."""
-    from laptime.audit.dip import _TAILS, dip
+    from laptime.audits.dip import _TAILS, dip
 
     rng = np.random.default_rng(1985)
     for n, draws in ((20, 30000), (30, 30000), (50, 20000), (100, 20000), (200, 10000), (500, 6000), (1000, 4000)):

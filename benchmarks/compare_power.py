@@ -23,8 +23,8 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import numpy as np
 import numpy.typing as npt
 
-from laptime.compare import compare_samples
-from laptime.record import Sample, StageTimes, config_id
+from laptime.comparisons import compare_samples
+from laptime.data.record import Sample, StageTimes, config_id
 
 Noise = npt.NDArray[np.float64]
 Shape = Callable[[np.random.Generator, int], tuple[Noise, Noise]]

@@ -20,23 +20,23 @@ from pathlib import Path
 import numpy as np
 
 from laptime.control.adaptive_model import AdaptiveModel, Answer
-from laptime.control.bounds import GRID, Bounds
+from laptime.control.bounds.bounds import GRID, Bounds
+from laptime.control.bounds.lengths import LengthModel
 from laptime.control.choices import ChoiceSpace, Tier
-from laptime.control.decision_table import ModelFacts
-from laptime.control.features import LANGUAGE
-from laptime.control.lengths import LengthModel
-from laptime.control.network import Network
 from laptime.control.policies.grpo import GrpoPolicy
 from laptime.control.policies.inputs import early_sizes, late_sizes
+from laptime.control.policies.network import Network
 from laptime.control.policies.policy import Needs
 from laptime.control.question import Question
 from laptime.control.seen import Budget, Seen
+from laptime.control.tables.decision_table import ModelFacts
+from laptime.control.tables.features import LANGUAGE
+from laptime.data.record import TIERS
+from laptime.data.stats import median_interval
 from laptime.measure.environment import describe
 from laptime.measure.session import quiet_collector
 from laptime.models.anatomy import find_anatomy
 from laptime.models.loading import load_model
-from laptime.record import TIERS
-from laptime.stats import median_interval
 from laptime.workload.images import parse_size, synthetic_image
 from recorded import record
 

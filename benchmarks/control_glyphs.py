@@ -34,19 +34,19 @@ import yaml
 
 from laptime.cli.control_sweep import ScoredSweep, questions_of, score_kind, scored_sweep, with_answers
 from laptime.control.adaptive_model import AdaptiveModel
-from laptime.control.bounds import Bounds, read_bounds
-from laptime.control.contest import contestant, measured_evaluation
-from laptime.control.feature_table import FeatureTable, read_features
-from laptime.control.files import SavedPolicy, read_policy
-from laptime.control.live import stream
+from laptime.control.bounds.bounds import Bounds, read_bounds
+from laptime.control.judge.contest import contestant, measured_evaluation
+from laptime.control.judge.live import stream
+from laptime.control.judge.replay import spread_budgets
+from laptime.control.judge.result import ControlEvaluation, SlowDown
+from laptime.control.judge.slow_stream import online_baseline, slow_down
 from laptime.control.policies.static import static_policy
 from laptime.control.question import Asked, asked
-from laptime.control.replay import spread_budgets
-from laptime.control.result import ControlEvaluation, SlowDown
-from laptime.control.slow_stream import online_baseline, slow_down
+from laptime.control.tables.feature_table import FeatureTable, read_features
+from laptime.control.tables.files import SavedPolicy, read_policy
+from laptime.data.run_folder import read_info
 from laptime.estimate import online as streams
 from laptime.models.loading import Loaded, load_model
-from laptime.runs import read_info
 from laptime.workload.subset import pick
 from recorded import record
 
@@ -228,7 +228,7 @@ def replay(names: Sequence[str], keep: str, result_name: str) -> None:
 
 
 def _write(found: ControlEvaluation, name: str) -> None:
-    from laptime.report.control_page import control_page
+    from laptime.report.control.page import control_page
 
     target = record(name, found, found.environment)
     target.with_suffix(".html").write_text(control_page(found), encoding="utf-8")

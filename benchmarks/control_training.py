@@ -27,10 +27,10 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 import laptime  # noqa: E402
-from laptime.control.decided import decided  # noqa: E402
-from laptime.control.features import language_features, pixel_features  # noqa: E402
+from laptime.control.policies.decided import decided  # noqa: E402
 from laptime.control.policies.grpo import GrpoPolicy  # noqa: E402
 from laptime.control.policies.policy import Needs  # noqa: E402
+from laptime.control.tables.features import language_features, pixel_features  # noqa: E402
 from laptime.control.training.grpo import GrpoSettings, train_grpo  # noqa: E402
 from laptime.control.training.supervised import train_supervised  # noqa: E402
 from laptime.estimate.reward import rewards  # noqa: E402

@@ -30,14 +30,14 @@ import polars as pl
 from latency_tables import splits
 
 import laptime
-from laptime.estimate.answers import make_answer
-from laptime.estimate.fitting import collapse
-from laptime.estimate.reading import read_table, run_columns
-from laptime.estimate.regressors import Training, described
-from laptime.estimate.selection import FEWEST_LEFT, FEWEST_SIZES, MOST_BEYOND, MOST_HELD, Fold, cross_fit
-from laptime.estimate.splits import largest
-from laptime.estimate.table import encode
-from laptime.estimate.work import work_of_run
+from laptime.estimate.judge.splits import largest
+from laptime.estimate.learn.answers import make_answer
+from laptime.estimate.learn.fitting import collapse
+from laptime.estimate.learn.regressors import Training, described
+from laptime.estimate.learn.selection import FEWEST_LEFT, FEWEST_SIZES, MOST_BEYOND, MOST_HELD, Fold, cross_fit
+from laptime.estimate.roofline.work import work_of_run
+from laptime.estimate.table.reading import read_table, run_columns
+from laptime.estimate.table.table import encode
 from recorded import record
 
 SWEEP = Path(__file__).parent / "data" / "molmoe-1b-h200.parquet"

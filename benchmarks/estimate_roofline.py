@@ -22,11 +22,11 @@ import numpy as np
 import polars as pl
 
 import laptime
-from laptime.estimate import splits
 from laptime.estimate.estimator import Estimator
-from laptime.estimate.evaluation import cross_evaluate
-from laptime.estimate.reading import Columns, read_table, run_columns, usable_rows
-from laptime.estimate.work import work_of_run
+from laptime.estimate.judge import splits
+from laptime.estimate.judge.evaluation import cross_evaluate
+from laptime.estimate.roofline.work import work_of_run
+from laptime.estimate.table.reading import Columns, read_table, run_columns, usable_rows
 from recorded import record
 
 SWEEP = Path(__file__).parent / "data" / "molmoe-1b-h200.parquet"

@@ -65,7 +65,7 @@ def look(path: Path, whole: Rows | None, analyse: bool) -> tuple[str, str | None
     from laptime.errors import LaptimeError
     from laptime.trace.analysis import analyse as analyse_timeline
     from laptime.trace.integrity import check
-    from laptime.trace.reading import read_timeline
+    from laptime.trace.read.reading import read_timeline
 
     started = time.perf_counter()
     try:
@@ -190,7 +190,7 @@ def mutated(chance: random.Random, data: bytes, others: list[bytes]) -> tuple[by
 
 def mutate(count: int, traces: Path | None, seed: int) -> dict[str, Any]:
     """The plain loop."""
-    from laptime.trace.reading import read_timeline
+    from laptime.trace.read.reading import read_timeline
 
     chance = random.Random(seed)
     outcomes: dict[str, Counter[str]] = {"kineto": Counter(), "nsight": Counter()}
@@ -250,7 +250,7 @@ def guided(count: int, log: Path, seeds_folder: Path, input_path: Path) -> None:
 
     with atheris.instrument_imports(include=["laptime.trace"]):
         import laptime.trace.analysis
-        import laptime.trace.reading  # noqa: F401
+        import laptime.trace.read.reading  # noqa: F401
     outcomes: Counter[str] = Counter()
     state = {"slowest_s": 0.0, "broken": []}
 

@@ -158,8 +158,8 @@ def overhead() -> str:
 
 def knobs() -> str:
     """What each level of each knob multiplies each stage by."""
-    from laptime.frame import read_frame
-    from laptime.sweep_summary import summarise_sweep
+    from laptime.data.frame import read_frame
+    from laptime.sweeps.summary import summarise_sweep
 
     summary = summarise_sweep(read_frame(DATA / "molmoe-1b-h200.parquet"))
     stages = ("vision", "prefill", "decode", "total")

@@ -22,14 +22,15 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from laptime.record import Environment, GpuState, Mark, Sample, Scalar, StageTimes, WorkerStart, config_id
-from laptime.run_folder import new_info
-from laptime.runs import readable_json
+from laptime.data.record import Environment, GpuState, Mark, Sample, Scalar, StageTimes, WorkerStart, config_id
+from laptime.data.run_folder import readable_json
+from laptime.data.run_folder_writing import new_info
 
 TASKS = {
-    "load + summary": "from laptime.frame import read_frame; from laptime.frame_summary import summarise_frame; "
+    "load + summary": "from laptime.data.frame import read_frame; "
+    "from laptime.data.frame_summary import summarise_frame; "
     "said = summarise_frame(read_frame(folder)).used",
-    "audit": "from laptime.audit import audit; said = [(f.code, f.severity) for f in audit(folder).findings]",
+    "audit": "from laptime.audits import audit; said = [(f.code, f.severity) for f in audit(folder).findings]",
     "peer: json.loads + pandas": "import json, pathlib, pandas; "
     "lines = [json.loads(l) for f in sorted(pathlib.Path(folder).glob('samples-*')) for l in open(f, 'rb')]; "
     "said = len(pandas.json_normalize(lines).groupby('config_id')['stages.total_ms'].median())",

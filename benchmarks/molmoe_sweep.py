@@ -14,8 +14,8 @@ import sys
 import time
 from pathlib import Path
 
-from laptime.campaign.config import read_campaign
-from laptime.campaign.sweep import Execution, Reporting, sweep
+from laptime.sweeps.config import read_campaign
+from laptime.sweeps.run import Execution, Reporting, sweep
 
 HERE = Path(__file__).parent
 

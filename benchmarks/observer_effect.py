@@ -26,10 +26,10 @@ from typing import Any, NamedTuple
 import torch
 
 from laptime import StageTimer
+from laptime.data.stats import median_interval, ratio_of_medians
 from laptime.measure.environment import describe
 from laptime.measure.session import quiet_collector
 from laptime.models.loading import load_model
-from laptime.stats import median_interval, ratio_of_medians
 from laptime.workload.inputs import make_inputs
 from recorded import record
 

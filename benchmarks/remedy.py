@@ -33,7 +33,7 @@ from remedy_tables import into_docs, kept
 
 from laptime.measure.environment import describe
 from laptime.models.loading import load_model
-from laptime.remedy.proof import prove
+from laptime.remedy.prove import prove
 from laptime.workload.inputs import make_inputs
 from recorded import record
 

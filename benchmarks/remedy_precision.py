@@ -16,14 +16,14 @@ import torch
 from remedy_lengths import Flush
 from transformers import DynamicCache, StaticCache
 
+from laptime.decoder.choosing import Sampling
+from laptime.decoder.decoder import FastDecoder
+from laptime.decoder.kernels.shapes import SHAPES
+from laptime.decoder.plain_step import decode_one_token
+from laptime.decoder.plan import DecodePlan, read_plan
+from laptime.decoder.state import DecodeState, new_state
+from laptime.decoder.triton_step import triton_step
 from laptime.models.loading import load_model
-from laptime.remedy.block_shapes import SHAPES
-from laptime.remedy.choosing import Sampling
-from laptime.remedy.decoder import FastDecoder
-from laptime.remedy.plain_step import decode_one_token
-from laptime.remedy.plan import DecodePlan, read_plan
-from laptime.remedy.state import DecodeState, new_state
-from laptime.remedy.triton_step import triton_step
 
 PROMPT, POSITIONS, PROMPTS, CAPACITY, ROWS = 256, 4, 3, 512, 3
 WAYS = ("eager", "eager again", "static", "plain step", "kernels", "kernels, 3 rows")

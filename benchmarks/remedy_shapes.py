@@ -14,16 +14,16 @@ from typing import Any
 import torch
 from remedy_lengths import Flush, guarded, replays_ms
 
+from laptime.decoder.choosing import Sampling
+from laptime.decoder.decoder import FastDecoder
+from laptime.decoder.graph import capture
+from laptime.decoder.kernels.shapes import SHAPES, RowsShape, Shapes
+from laptime.decoder.plain_step import decode_one_token
+from laptime.decoder.plan import DecodePlan, Dense
+from laptime.decoder.state import new_state
+from laptime.decoder.triton_step import RowsStep, kernels_of, triton_step
 from laptime.models.loading import load_model
 from laptime.remedy.bandwidth import copy_gb_per_s
-from laptime.remedy.block_shapes import SHAPES, RowsShape, Shapes
-from laptime.remedy.choosing import Sampling
-from laptime.remedy.decoder import FastDecoder
-from laptime.remedy.graph import capture
-from laptime.remedy.plain_step import decode_one_token
-from laptime.remedy.plan import DecodePlan, Dense
-from laptime.remedy.state import new_state
-from laptime.remedy.triton_step import RowsStep, kernels_of, triton_step
 
 SECONDS = 25.0
 PRODUCTS: dict[str, tuple[RowsShape, ...]] = {

@@ -20,12 +20,12 @@ import numpy as np
 import polars as pl
 
 import laptime
-from laptime.estimate.ceiling import ceiling_from_cv
 from laptime.estimate.estimator import Estimator
-from laptime.estimate.evaluation import cross_evaluate
-from laptime.estimate.evaluation_result import Evaluation
-from laptime.estimate.reading import Columns, read_table, run_columns, usable_rows
-from laptime.estimate.splits import by_group
+from laptime.estimate.judge.ceiling import ceiling_from_cv
+from laptime.estimate.judge.evaluation import cross_evaluate
+from laptime.estimate.judge.evaluation_result import Evaluation
+from laptime.estimate.judge.splits import by_group
+from laptime.estimate.table.reading import Columns, read_table, run_columns, usable_rows
 from recorded import record
 
 ANSWERS = {2: 0.15, 3: 0.12, 4: 0.12, 5: 0.11, 7: 0.15, 9: 0.15, 15: 0.1, 25: 0.06, 40: 0.04}

@@ -12,7 +12,7 @@ import sys
 import time
 from pathlib import Path
 
-from laptime.stats import median_interval, ratio_of_medians
+from laptime.data.stats import median_interval, ratio_of_medians
 from recorded import record
 
 ROUNDS = 20

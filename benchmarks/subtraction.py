@@ -16,12 +16,12 @@ from typing import Any
 import torch
 
 from laptime import StageTimer
+from laptime.data.record import Subtraction
+from laptime.data.summary import summarise_subtraction
 from laptime.measure.environment import describe
 from laptime.measure.session import Input
 from laptime.measure.subtract import subtract
 from laptime.models.loading import load_model
-from laptime.record import Subtraction
-from laptime.summary import summarise_subtraction
 from laptime.workload.inputs import make_inputs
 from recorded import record
 

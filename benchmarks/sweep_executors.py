@@ -106,7 +106,7 @@ Lane = list[tuple[float, float, int, str]]
 
 def lanes_of(out: Path) -> list[Lane]:
     """The samples of each worker, in the order in which it measured them."""
-    from laptime.runs import load_run
+    from laptime.data.run_folder import load_run
 
     lanes: dict[str, Lane] = defaultdict(list)
     for sample in load_run(out).samples:

@@ -68,7 +68,7 @@ class Nursery:
 
 def nursery() -> None:
     """The life of a nursery: for each line a copy, and how it ended."""
-    for module in ("campaign.worker", "campaign.prepare", "report.campaign_page", "report.campaign_terminal"):
+    for module in ("sweeps.worker", "sweeps.prepare", "report.sweep.page", "report.sweep.terminal"):
         importlib.import_module(f"laptime.{module}")  # once, not in every driver
     from laptime.cli.main import main
 
@@ -186,15 +186,15 @@ def _digest(content: bytes) -> str:
 
 def keys_of(folder: Path) -> list[tuple[str, str, int]]:
     """Every key of a run, as often as it is there."""
-    from laptime.runs import load_run
+    from laptime.data.run_folder import load_run
 
     return [sample.key for sample in load_run(folder).samples]
 
 
 def judge(folder: Path) -> dict[str, int]:
     """Assert that a finished run has every key of its plan once; what it has."""
-    from laptime.campaign.plan import read_plan
-    from laptime.runs import load_run
+    from laptime.data.run_folder import load_run
+    from laptime.sweeps.plan import read_plan
 
     run, plan = load_run(folder), read_plan(folder)
     keys = [sample.key for sample in run.samples]

@@ -17,10 +17,10 @@ from math import comb
 import numpy as np
 import numpy.typing as npt
 
-from laptime.sweep_summary.accuracy import accuracy
-from laptime.sweep_summary.effects import WORTH_SAYING
-from laptime.sweep_summary.intervals import CONFIDENCE, factor_interval
-from laptime.sweep_summary.matched import unit_values
+from laptime.data.accuracy import accuracy
+from laptime.data.intervals import CONFIDENCE, factor_interval
+from laptime.sweeps.summary.effects import WORTH_SAYING
+from laptime.sweeps.summary.matched import unit_values
 from recorded import record
 from visited_sweep import visited
 

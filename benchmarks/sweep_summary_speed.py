@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from laptime.sweep_summary import summarise_sweep
-from laptime.sweep_summary.calls import TIMES
+from laptime.sweeps.summary import summarise_sweep
+from laptime.sweeps.summary.calls import TIMES
 from recorded import record
 
 SHAPES: dict[str, tuple[dict[str, Sequence[Any]], int, int]] = {

@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from laptime.stats import median_interval, ratio_of_medians
+from laptime.data.stats import median_interval, ratio_of_medians
 from recorded import record
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -35,7 +35,7 @@ MB = 1_000_000
 LIBRARY = "import sys; from laptime.trace.analysis import read_trace; print(read_trace(sys.argv[1]).devices[0].idle_ns)"
 OUR_READER = (
     "import os, sys; os.environ['OPENBLAS_NUM_THREADS'] = '1'; "  # as the command does
-    "from laptime.trace.reading import read_timeline; read_timeline(sys.argv[1])"
+    "from laptime.trace.read.reading import read_timeline; read_timeline(sys.argv[1])"
 )
 JSON = "import json, sys; json.loads(open(sys.argv[1], 'rb').read())"
 PEER = """

@@ -19,12 +19,12 @@ import numpy as np
 import torch
 
 from laptime import StageTimer
+from laptime.data.record import Mark, Sample, StageTimes
 from laptime.measure.environment import describe
 from laptime.measure.timeline import partition
 from laptime.models.loading import load_model
-from laptime.record import Mark, Sample, StageTimes
-from laptime.trace.reading import read_timeline
-from laptime.trace.timeline import GpuTimeline, launches
+from laptime.trace.read.reading import read_timeline
+from laptime.trace.read.timeline import GpuTimeline, launches
 from laptime.workload.inputs import make_inputs
 from recorded import record
 

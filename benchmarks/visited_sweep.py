@@ -15,14 +15,14 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from laptime.sweep_summary.calls import usable_calls
-from laptime.sweep_summary.config_rows import input_cells
-from laptime.sweep_summary.effects import VisitShare, knob_effects, visit_shares
-from laptime.sweep_summary.knobs import varying
-from laptime.sweep_summary.matched import knob_codes, make_grid
-from laptime.sweep_summary.result import KnobEffect
-from laptime.sweep_summary.visit_noise import visit_noises
-from laptime.sweep_summary.visits import shared_visits
+from laptime.sweeps.summary.calls import usable_calls
+from laptime.sweeps.summary.config_rows import input_cells
+from laptime.sweeps.summary.effects import VisitShare, knob_effects, visit_shares
+from laptime.sweeps.summary.knobs import varying
+from laptime.sweeps.summary.matched import knob_codes, make_grid
+from laptime.sweeps.summary.result import KnobEffect
+from laptime.sweeps.summary.visit_noise import visit_noises
+from laptime.sweeps.summary.visits import shared_visits
 
 GRIDS = {3: (3,), 18: (3, 3, 2), 54: (3, 3, 3, 2)}
 """Values of each knob, by the number of settings."""

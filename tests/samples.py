@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from laptime.record import Environment, Sample, StageTimes, config_id
+from laptime.data.record import Environment, Sample, StageTimes, config_id
 
 
 def sample(number: int = 0, **changes: Any) -> Sample:

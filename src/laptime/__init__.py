@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from laptime.data.run_folder import load_run as load_run
     from laptime.estimate.estimator import Estimator as Estimator
     from laptime.measure.stage_timer import StageTimer as StageTimer
-    from laptime.runs import load_run as load_run
     from laptime.trace.analysis import read_trace as read_trace
 
 # Public names, imported on first use: `import laptime` must stay fast and must not import torch.
 _HOMES = {
     "Estimator": "laptime.estimate.estimator",
     "StageTimer": "laptime.measure.stage_timer",
-    "load_run": "laptime.runs",
+    "load_run": "laptime.data.run_folder",
     "read_trace": "laptime.trace.analysis",
 }
 

@@ -11,9 +11,9 @@ import polars
 import pytest
 
 from laptime.cli.main import _run as laptime
-from laptime.record import Failure, StageTimes, WorkerStart
-from laptime.run_folder import RunFolder, new_info
-from laptime.runs import RunInfo
+from laptime.data.record import Failure, StageTimes, WorkerStart
+from laptime.data.run_folder import RunInfo
+from laptime.data.run_folder_writing import RunFolder, new_info
 from tests.samples import environment, sample
 
 

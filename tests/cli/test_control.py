@@ -12,11 +12,11 @@ from examples.glyphs.write_questions import write_questions
 
 from laptime.cli.main import _run as laptime
 from laptime.control.adaptive_model import AdaptiveModel
-from laptime.control.files import read_policy
-from laptime.control.result import ControlEvaluation
+from laptime.control.judge.result import ControlEvaluation
+from laptime.control.tables.files import read_policy
+from laptime.data.run_folder import load_run
 from laptime.errors import LaptimeError
-from laptime.report.control_page import control_page
-from laptime.runs import load_run
+from laptime.report.control.page import control_page
 from tests.cli.estimates import ask
 
 KEEP = ("--keep", "cold,foreign-process,gc-pause")
@@ -97,8 +97,8 @@ def test_what_is_judged_and_run_has_the_leeway_that_was_saved(made, tmp_path, ca
         seen.update(leeways)
         raise LaptimeError("enough")
 
-    monkeypatch.setattr("laptime.control.contest.evaluate_live", calls)
-    monkeypatch.setattr("laptime.control.replay.replayed_evaluation", looked_up)
+    monkeypatch.setattr("laptime.control.judge.contest.evaluate_live", calls)
+    monkeypatch.setattr("laptime.control.judge.replay.replayed_evaluation", looked_up)
     asked = ("control", "evaluate", made / "run", tmp_path / "p", "--features", made / "features", *KEEP)
     for way in (["--replay"], []):
         seen.clear()

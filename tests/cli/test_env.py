@@ -38,7 +38,7 @@ def test_overhead_is_measured_on_this_machine(capsys):
 
 def test_reading_and_helping_never_import_torch():
     program = (
-        "import sys, laptime, laptime.runs, laptime.report.profile_page, laptime.report.terminal\n"
+        "import sys, laptime, laptime.data.run_folder, laptime.report.profile.page, laptime.report.profile.terminal\n"
         "from laptime.cli.main import application; application()\n"
         "print(sorted({'torch', 'transformers', 'polars'} & set(sys.modules)))"
     )
@@ -50,7 +50,7 @@ def test_without_torch_measuring_says_what_to_install():
     program = (
         "import sys, importlib.util as u\n"
         "real = u.find_spec\n"
-        "import laptime.cli.torch_extra as extra\n"
+        "import laptime.torch_extra as extra\n"
         "extra.find_spec = lambda name: None if name == 'torch' else real(name)\n"
         "from laptime.cli.main import main\n"
         "main(['profile', 'preset:tiny-llm'])"

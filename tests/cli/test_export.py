@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from laptime.cli.main import _run as laptime
-from laptime.csv_cells import to_csv
-from laptime.frame import read_frame
+from laptime.data.csv_cells import to_csv
+from laptime.data.frame import read_frame
+from tests.data.test_frame import samples, write
 from tests.samples import sample
-from tests.test_frame import samples, write
 
 HOSTILE = [
     "=cmd|' /C calc'!A0",
@@ -61,7 +61,7 @@ def test_an_export_reads_back_the_same(run, tmp_path, capsys, format_):
 @given(rows=st.lists(samples(), min_size=1, max_size=5), texts=st.lists(st.text(max_size=6), min_size=5, max_size=5))
 @example(rows=[sample(0)], texts=["\x00", "1e5", "NaN", " 7", "-0"])
 def test_any_text_survives_a_csv(tmp_path_factory, rows, texts):
-    from laptime.column_building import SampleColumns
+    from laptime.data.columns import SampleColumns
 
     columns = SampleColumns(bulky=True)
     columns.add([sample(n, text=text, config={"model": text, "x": "y"}) for n, text in enumerate(texts)])

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from laptime.cli.main import main
-from laptime.runs import load_run
+from laptime.data.run_folder import load_run
 
 FOREVER = ["--samples", "50", "--repeats", "1000", "--precision", "0.000001", "--new-tokens", "4", "--max-warmups", "3"]
 

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from laptime.cli.main import main
-from tests.campaign.test_merge import shard
 from tests.samples import sample
+from tests.sweeps.test_merge import shard
 
 
 def laptime(capsys, *arguments):

@@ -6,7 +6,7 @@ import os
 import pytest
 
 from laptime.cli.main import main
-from laptime.runs import load_run
+from laptime.data.run_folder import load_run
 
 QUICK = ["--samples", "2", "--repeats", "1", "--max-warmups", "3", "--new-tokens", "4", "--prompt-tokens", "16"]
 

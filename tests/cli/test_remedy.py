@@ -55,6 +55,6 @@ def test_a_page_can_t_replace_a_folder(tmp_path, capsys):
 
 
 def test_reading_a_report_imports_no_torch():
-    modules = "laptime.report.remedy_page, laptime.report.remedy_terminal"
+    modules = "laptime.report.remedy.page, laptime.report.remedy.terminal"
     code = f"import sys; import {modules}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -10,7 +10,7 @@ import pytest
 
 from laptime.cli.main import main
 from tests.report.sample_runs import run_of, samples
-from tests.report.sample_sweeps import sweep_run, sweep_samples, write_run
+from tests.report.sweep.sample_sweeps import sweep_run, sweep_samples, write_run
 
 KNOBS = {"tier": ["low", "high"], "top_k": [2, 8]}
 

@@ -14,11 +14,11 @@ import pytest
 import torch
 from PIL import Image
 
-from laptime.campaign.plan import read_plan
-from laptime.campaign.schedule import visits
 from laptime.cli.main import main
-from laptime.run_folder import RunFolder, new_info
-from laptime.runs import load_run
+from laptime.data.run_folder import load_run
+from laptime.data.run_folder_writing import RunFolder, new_info
+from laptime.sweeps.plan import read_plan
+from laptime.sweeps.schedule import visits
 from tests.models.tiny import build
 from tests.samples import environment, sample
 
@@ -247,7 +247,7 @@ measure: {repeats: 2, rounds: 2, warmups: 2}
 
 
 def test_a_folder_that_another_sweep_is_writing_is_left_alone(capsys, tmp_path, config, monkeypatch):
-    monkeypatch.setattr("laptime.campaign.opening.LOCK_PATIENCE_S", 0.1)
+    monkeypatch.setattr("laptime.sweeps.opening.LOCK_PATIENCE_S", 0.1)
     (tmp_path / "run").mkdir()
     lock = os.open(tmp_path / "run", os.O_RDONLY)
     fcntl.flock(lock, fcntl.LOCK_EX)

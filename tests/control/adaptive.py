@@ -8,14 +8,14 @@ import numpy as np
 from PIL import Image
 
 from laptime.control.adaptive_model import AdaptiveModel
-from laptime.control.bounds import GRID, Bounds
+from laptime.control.bounds.bounds import GRID, Bounds
+from laptime.control.bounds.lengths import LengthModel
 from laptime.control.choices import ChoiceSpace, Tier
-from laptime.control.decision_table import ModelFacts
-from laptime.control.features import LANGUAGE
-from laptime.control.lengths import LengthModel
 from laptime.control.policies.policy import Needs
 from laptime.control.question import Question
 from laptime.control.seen import Budget, Seen
+from laptime.control.tables.decision_table import ModelFacts
+from laptime.control.tables.features import LANGUAGE
 from laptime.estimate.online import Online
 from laptime.workload.datasets import inputs_from_question
 from tests.workload.families import loaded

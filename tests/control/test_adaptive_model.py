@@ -11,12 +11,12 @@ import pytest
 import torch
 
 from laptime.control.adaptive_model import AdaptiveModel
-from laptime.control.contest import contestant
-from laptime.control.decision_table import ModelFacts
-from laptime.control.hidden import collect_features, hidden_features
-from laptime.control.leeway import STEPS, Leeway
-from laptime.control.live import evaluate_live
+from laptime.control.bounds.leeway import STEPS, Leeway
+from laptime.control.judge.contest import contestant
+from laptime.control.judge.live import evaluate_live
 from laptime.control.seen import Budget, Seen
+from laptime.control.tables.decision_table import ModelFacts
+from laptime.control.tables.hidden import collect_features, hidden_features
 from laptime.errors import LaptimeError
 from laptime.estimate import online as streams
 from laptime.models.anatomy import find_anatomy

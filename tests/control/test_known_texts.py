@@ -6,10 +6,10 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from laptime.control.features import language_features
+from laptime.control.bounds.leeway import STEPS
 from laptime.control.known_texts import REMEMBERED, KnownTexts
-from laptime.control.leeway import STEPS
 from laptime.control.seen import NO_ROOM, Room
+from laptime.control.tables.features import language_features
 from tests.control.worlds import WORDS, world
 
 BOUNDS = world(120).bounds

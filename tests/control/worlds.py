@@ -12,12 +12,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
-from laptime.control.bounds import Bounds
-from laptime.control.calibrated_bounds import make_bounds
+from laptime.control.bounds.bounds import Bounds
+from laptime.control.bounds.calibrated_bounds import make_bounds
 from laptime.control.choices import ChoiceSpace, Tier
-from laptime.control.decision_table import DecisionTable, ModelFacts, decision_table
-from laptime.control.feature_table import FeatureTable, feature_table
-from laptime.control.features import language_features
+from laptime.control.tables.decision_table import DecisionTable, ModelFacts, decision_table
+from laptime.control.tables.feature_table import FeatureTable, feature_table
+from laptime.control.tables.features import language_features
 
 TIERS = (Tier("low", 1, 3), Tier("medium", 4, 8), Tier("high", 9, 15))
 SPACE = ChoiceSpace(tiers=TIERS, top_ks=(2, 8), blocks=(4, 6, 8))

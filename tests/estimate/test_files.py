@@ -14,7 +14,7 @@ import pytest
 
 import laptime
 from laptime.errors import LaptimeError
-from laptime.estimate import trees_text
+from laptime.estimate.learn import trees_text
 from tests.estimate.latency_table import FEATURES, latency_table
 
 LEVELS = [0.05, 0.5, 0.9, 0.95]

@@ -7,16 +7,16 @@ import pytest
 import torch
 from torch.autograd import DeviceType
 
+from laptime.decoder.choosing import Sampling
+from laptime.decoder.kernels.shapes import SHAPES
+from laptime.decoder.plain_step import decode_one_token
+from laptime.decoder.plan import Routed, read_plan
+from laptime.decoder.state import new_state
+from laptime.decoder.timed import timed_generate
+from laptime.decoder.triton_step import kernels_of, triton_step
 from laptime.models.loading import load_model
 from laptime.remedy import FastDecoder
-from laptime.remedy.block_shapes import SHAPES
-from laptime.remedy.choosing import Sampling
-from laptime.remedy.plain_step import decode_one_token
-from laptime.remedy.plan import Routed, read_plan
-from laptime.remedy.proof import prove
-from laptime.remedy.state import new_state
-from laptime.remedy.timed import timed_generate
-from laptime.remedy.triton_step import kernels_of, triton_step
+from laptime.remedy.prove import prove
 from laptime.workload.inputs import make_inputs
 
 PRESETS = ("preset:tiny-llm", "preset:tiny-vlm")

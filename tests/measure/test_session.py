@@ -4,10 +4,10 @@ import pytest
 import torch
 
 import laptime
+from laptime.data.record import config_id
+from laptime.data.summary import summarise
 from laptime.errors import LaptimeError
 from laptime.measure.session import Input, Plan, measure
-from laptime.record import config_id
-from laptime.summary import summarise
 from tests.models.tiny import build, tiny_inputs
 
 LOOSE = Plan(precision=0.9, max_warmups=20)

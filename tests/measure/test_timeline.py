@@ -2,9 +2,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from laptime.data.record import Mark
 from laptime.errors import LaptimeError
 from laptime.measure.timeline import Span, inter_token, partition, spans
-from laptime.record import Mark
 
 BEFORE = ["vision-begin", "vision-end"]
 

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
+from laptime.data.record import Environment, Flag, GpuState, Mark, Sample, SessionEnd, Subtraction, config_id
+from laptime.data.run_folder import Run, RunInfo
 from laptime.measure.timeline import partition
-from laptime.record import Environment, Flag, GpuState, Mark, Sample, SessionEnd, Subtraction, config_id
-from laptime.runs import Run, RunInfo
 
 CONFIG: dict[str, Any] = {
     "model": "preset:molmoe-1b",

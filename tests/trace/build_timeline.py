@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from laptime.trace.timeline import Activities, Activity, Calls, GpuTimeline, RangeKind, Ranges, Source
+from laptime.trace.read.timeline import Activities, Activity, Calls, GpuTimeline, RangeKind, Ranges, Source
 from tests.trace.write_traces import ActivityRow, CallRow, RangeRow
 
 KINDS = {kind.name.lower(): kind for kind in RangeKind}

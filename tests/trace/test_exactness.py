@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from laptime.trace.analysis import analyse
-from laptime.trace.reading import read_timeline
+from laptime.trace.read.reading import read_timeline
 
 FOLDER = os.environ.get("LAPTIME_TRACES")
 FILES = sorted(path for path in Path(FOLDER).iterdir() if path.name.endswith((".gz", ".sqlite"))) if FOLDER else []

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from laptime.trace.integrity import check
-from laptime.trace.reading import read_timeline
+from laptime.trace.read.reading import read_timeline
 from laptime.trace.result import Integrity
 from tests.trace.write_traces import ActivityRow, CallRow, RangeRow, write_kineto, write_nsys
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from laptime.trace.reading import read_timeline
-from laptime.trace.timeline import launches
-from tests.trace.rows_back import activity_rows, call_rows
+from laptime.trace.read.reading import read_timeline
+from laptime.trace.read.timeline import launches
+from tests.trace.read.rows_back import activity_rows, call_rows
 from tests.trace.write_traces import ActivityRow, CallRow, write_nsys
 
 ids = st.tuples(st.integers(1, 3), st.integers(0, 6))

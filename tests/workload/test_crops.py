@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import get_optimal_tiled_canvas
 
+from laptime.data.record import TIERS
 from laptime.errors import LaptimeError
 from laptime.models.image_tiles import tilings
 from laptime.models.knobs import ModelKnobs, applied
 from laptime.models.loading import Loaded, load_model
-from laptime.record import TIERS
 from laptime.workload.crops import choose_tiling, processor_cutting
 from laptime.workload.datasets import Example, inputs_from_example
 from laptime.workload.images import synthetic_image

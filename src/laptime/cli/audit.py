@@ -23,13 +23,13 @@ def audit(
     Exit codes: 0 no severe finding, 1 a severe one, 2 usage or unreadable input.
     """
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # nothing here multiplies matrices
-    from laptime.audit import audit as judge
-    from laptime.runs import readable_json
+    from laptime.audits import audit as judge
+    from laptime.data.run_folder import readable_json
 
     report = judge(path)
     if html is not None:
-        from laptime.report.audit_page import audit_page
-        from laptime.run_folder import write_atomically
+        from laptime.data.run_folder_writing import write_atomically
+        from laptime.report.audit.page import audit_page
 
         try:
             write_atomically(html, audit_page(report).encode())
@@ -40,7 +40,7 @@ def audit(
     else:
         from rich.console import Console
 
-        from laptime.report.audit_terminal import audit_report
+        from laptime.report.audit.terminal import audit_report
 
         Console().print(audit_report(report))
         if html is not None:

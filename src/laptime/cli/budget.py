@@ -45,9 +45,9 @@ def budget(
     from laptime.cli.columns import assignments, load_estimator, milliseconds
     from laptime.cli.columns import grid as read_grid
     from laptime.cli.compare import parse_share
+    from laptime.data.run_folder import readable_json
     from laptime.estimate.budget import judge_budget
-    from laptime.estimate.reading import read_table
-    from laptime.runs import readable_json
+    from laptime.estimate.table.reading import read_table
 
     limit, sure = milliseconds("--ms", ms), parse_share("--confidence", confidence)
     made = load_estimator(estimator, tokens)
@@ -69,7 +69,7 @@ def budget(
     else:
         from rich.console import Console
 
-        from laptime.report.budget_terminal import budget_report
+        from laptime.report.estimate.budget_terminal import budget_report
 
         Console().print(budget_report(found))
     return 0 if found.feasible else 1
@@ -81,7 +81,7 @@ def _configurations(
     """One row for each combination of features, with its mean accuracy and its measured times, where there are some."""
     import polars
 
-    from laptime.estimate.table import require_columns
+    from laptime.estimate.table.table import require_columns
 
     features = list(dict.fromkeys([*made.features, *made.categorical]))
     require_columns(table, [*features, *([accuracy] if accuracy else [])])

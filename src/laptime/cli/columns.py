@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
     from laptime.estimate.composition import TotalEstimator
     from laptime.estimate.estimator import Estimator
-    from laptime.estimate.reading import Columns
-    from laptime.estimate.roofline import Rates
-    from laptime.estimate.work import Work
+    from laptime.estimate.roofline.roofline import Rates
+    from laptime.estimate.roofline.work import Work
+    from laptime.estimate.table.reading import Columns
 
 MOST_ROWS = 2_000_000
 
@@ -29,10 +29,10 @@ def names(words: str) -> list[str]:
 
 def columns(frame: polars.DataFrame, target: str | None, features: str, categorical: str, group: str) -> Columns:
     """The parts of a table's columns as the options name them; on a run's frame what is not named is found."""
-    from laptime.estimate.positions import TARGET as BY_POSITION
-    from laptime.estimate.positions import position_columns
-    from laptime.estimate.reading import Columns, is_run_frame, run_columns
-    from laptime.estimate.table import require_columns
+    from laptime.estimate.table.positions import TARGET as BY_POSITION
+    from laptime.estimate.table.positions import position_columns
+    from laptime.estimate.table.reading import Columns, is_run_frame, run_columns
+    from laptime.estimate.table.table import require_columns
 
     if target is None:
         raise LaptimeError(
@@ -49,7 +49,7 @@ def columns(frame: polars.DataFrame, target: str | None, features: str, categori
 
 def device_rates(bandwidth_gb_s: float | None, tflop_s: float | None) -> Rates | None:
     """What was measured of the device, both or neither. Raises LaptimeError for one alone, or nothing above 0."""
-    from laptime.estimate.roofline import Rates
+    from laptime.estimate.roofline.roofline import Rates
 
     if bandwidth_gb_s is None and tflop_s is None:
         return None
@@ -63,8 +63,8 @@ def device_rates(bandwidth_gb_s: float | None, tflop_s: float | None) -> Rates |
 
 def run_work(frame: polars.DataFrame, chosen: Columns, named: str, rates: Rates | None) -> Work | None:
     """The work columns of a run's defaults; none where the user named the features, or of any other table."""
-    from laptime.estimate.reading import is_run_frame
-    from laptime.estimate.work import work_of_run
+    from laptime.estimate.roofline.work import work_of_run
+    from laptime.estimate.table.reading import is_run_frame
 
     if named or not is_run_frame(frame):
         if rates is not None:

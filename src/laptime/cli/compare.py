@@ -28,8 +28,8 @@ def compare(
     Exit codes: 0 not slower, 1 slower, 2 usage, unreadable input or nothing comparable.
     """
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # nothing here multiplies matrices
-    from laptime.compare import compare_runs
-    from laptime.runs import load_run, readable_json
+    from laptime.comparisons import compare_runs
+    from laptime.data.run_folder import load_run, readable_json
 
     effect, sure = parse_share("--min-effect", min_effect), parse_share("--confidence", confidence)
     compared = compare_runs(load_run(a), load_run(b), stage=stage, min_effect=effect, confidence=sure)
@@ -38,7 +38,7 @@ def compare(
     else:
         from rich.console import Console
 
-        from laptime.report.compare_terminal import compare_report
+        from laptime.report.compare.terminal import compare_report
 
         Console().print(compare_report(compared))
     return 1 if compared.verdict == "slower" else 0

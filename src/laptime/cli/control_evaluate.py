@@ -10,11 +10,11 @@ import typer
 
 if TYPE_CHECKING:
     from laptime.cli.control_sweep import ScoredSweep
-    from laptime.control.bounds import Bounds
-    from laptime.control.decision_table import DecisionTable
-    from laptime.control.feature_table import FeatureTable
-    from laptime.control.files import SavedPolicy
-    from laptime.control.result import ControlEvaluation, SlowDown
+    from laptime.control.bounds.bounds import Bounds
+    from laptime.control.judge.result import ControlEvaluation, SlowDown
+    from laptime.control.tables.decision_table import DecisionTable
+    from laptime.control.tables.feature_table import FeatureTable
+    from laptime.control.tables.files import SavedPolicy
 
 
 def evaluate(
@@ -56,12 +56,12 @@ def evaluate(
     import msgspec
 
     from laptime.cli.control_sweep import scored_sweep, with_answers
-    from laptime.control.bounds import read_bounds
-    from laptime.control.feature_table import read_features
-    from laptime.control.files import read_policy
+    from laptime.control.bounds.bounds import read_bounds
+    from laptime.control.judge.replay import spread_budgets
     from laptime.control.policies.static import static_policy
-    from laptime.control.replay import spread_budgets
-    from laptime.runs import readable_json
+    from laptime.control.tables.feature_table import read_features
+    from laptime.control.tables.files import read_policy
+    from laptime.data.run_folder import readable_json
     from laptime.workload.subset import pick
 
     saved = [read_policy(folder) for folder in policies]
@@ -95,7 +95,7 @@ def evaluate(
     found = msgspec.structs.replace(found, training=curves, slow_downs=slow)
     if html is not None:
         from laptime.cli.columns import write_page
-        from laptime.report.control_page import control_page
+        from laptime.report.control.page import control_page
 
         write_page(html, control_page(found))
         typer.echo(str(html), err=True)
@@ -104,7 +104,7 @@ def evaluate(
     else:
         from rich.console import Console
 
-        from laptime.report.control_terminal import control_report
+        from laptime.report.control.terminal import control_report
 
         Console().print(control_report(found))
     return 0 if _kept(found, saved[0].policy.name) else 1
@@ -118,8 +118,8 @@ def _replayed(
     bounds: Bounds,
     budgets: list[float],
 ) -> ControlEvaluation:
-    from laptime.control.lineup import leeways_of, lineup
-    from laptime.control.replay import replayed_evaluation
+    from laptime.control.judge.lineup import leeways_of, lineup
+    from laptime.control.judge.replay import replayed_evaluation
 
     everyone = lineup([one.policy for one in saved], known, held_out, bounds)
     return replayed_evaluation(
@@ -151,10 +151,10 @@ def _measured(
 ) -> ControlEvaluation:
     from laptime.cli.control_sweep import model_of, questions_of, score_kind
     from laptime.cli.progress import progress
-    from laptime.cli.torch_extra import require_torch
+    from laptime.torch_extra import require_torch
 
     require_torch()
-    from laptime.control.contest import measured_evaluation
+    from laptime.control.judge.contest import measured_evaluation
 
     examples, loaded = questions_of(sweep, asked), model_of(sweep, model, dtype, device)
     with progress() as report:
@@ -184,7 +184,7 @@ def _slow(
     factor: float,
 ) -> list[SlowDown]:
     """The held-out half as a stream, at the middle budget, with and without online correction."""
-    from laptime.control.slow_stream import StreamSettings, online_baseline, slow_down, slow_stream
+    from laptime.control.judge.slow_stream import StreamSettings, online_baseline, slow_down, slow_stream
 
     train, held_out = table.half("train"), table.half("held-out")
     settings = StreamSettings(factor=factor)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from laptime.cli.torch_extra import require_torch
+from laptime.torch_extra import require_torch
 
 
 def features(
@@ -32,8 +32,8 @@ def features(
 
     from laptime.cli.control_sweep import model_of, questions_of, scored_sweep
     from laptime.cli.progress import progress
-    from laptime.control.feature_table import write_features
-    from laptime.control.hidden import collect_features
+    from laptime.control.tables.feature_table import write_features
+    from laptime.control.tables.hidden import collect_features
 
     sweep = scored_sweep(run, keep=keep)
     examples = questions_of(sweep, sweep.table.sample_ids)

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from laptime.cli.torch_extra import require_torch
 from laptime.errors import LaptimeError
+from laptime.torch_extra import require_torch
 
 
 def run(
@@ -34,10 +34,10 @@ def run(
     require_torch()
     from laptime.cli.columns import milliseconds
     from laptime.control.adaptive_model import AdaptiveModel
-    from laptime.control.files import read_policy
     from laptime.control.question import Question
+    from laptime.control.tables.files import read_policy
+    from laptime.data.run_folder import readable_json
     from laptime.models.loading import load_model
-    from laptime.runs import readable_json
     from laptime.workload.datasets import open_image
 
     budget = milliseconds("--budget-ms", budget_ms)

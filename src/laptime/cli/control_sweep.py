@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, NamedTuple
 from laptime.errors import LaptimeError
 
 if TYPE_CHECKING:
-    from laptime.campaign.config import Campaign
-    from laptime.control.decision_table import DecisionTable, ModelFacts
-    from laptime.control.feature_table import FeatureTable
+    from laptime.control.tables.decision_table import DecisionTable, ModelFacts
+    from laptime.control.tables.feature_table import FeatureTable
     from laptime.models.loading import Loaded
+    from laptime.sweeps.config import Campaign
     from laptime.workload.example import Example
 
 
@@ -27,9 +27,9 @@ def scored_sweep(run: Path, facts: ModelFacts | None = None, keep: str = "") -> 
 
     Raises LaptimeError when it is none, or its questions were not scored.
     """
-    from laptime.campaign.plan import read_plan
-    from laptime.control.decision_table import decision_table
-    from laptime.estimate.reading import kept_flags, read_table
+    from laptime.control.tables.decision_table import decision_table
+    from laptime.estimate.table.reading import kept_flags, read_table
+    from laptime.sweeps.plan import read_plan
 
     kept = kept_flags(keep)
     frame = read_table(run, kept)
@@ -79,8 +79,8 @@ def with_answers(
     timed: DecisionTable, features: FeatureTable, answers: Path | None
 ) -> tuple[DecisionTable, FeatureTable]:
     """A sweep's training half and its features, with what `laptime control ask` wrote, if there is any."""
-    from laptime.control.answer_files import joined, joined_features, read_answers
-    from laptime.control.feature_table import read_features
+    from laptime.control.tables.answer_files import joined, joined_features, read_answers
+    from laptime.control.tables.feature_table import read_features
 
     mine = features.of(timed.sample_ids, timed.space)
     if answers is None:

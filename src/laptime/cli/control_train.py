@@ -11,8 +11,8 @@ import typer
 from laptime.errors import LaptimeError
 
 if TYPE_CHECKING:
-    from laptime.control.files import SavedPolicy
     from laptime.control.policies.policy import Needs
+    from laptime.control.tables.files import SavedPolicy
 
 Kind = Literal["grpo", "supervised", "static", "lookup"]
 Promise = Literal["overall", "each"]
@@ -49,11 +49,11 @@ def train(
     from laptime.cli.columns import load_estimator
     from laptime.cli.compare import parse_share
     from laptime.cli.control_sweep import scored_sweep, with_answers
-    from laptime.control.bounds import write_bounds
-    from laptime.control.calibrated_bounds import make_bounds
-    from laptime.control.feature_table import read_features
-    from laptime.control.files import write_policy
-    from laptime.runs import readable_json
+    from laptime.control.bounds.bounds import write_bounds
+    from laptime.control.bounds.calibrated_bounds import make_bounds
+    from laptime.control.tables.feature_table import read_features
+    from laptime.control.tables.files import write_policy
+    from laptime.data.run_folder import readable_json
 
     share = parse_share("--confidence", confidence)
     wanted, limits = _needs(sees), _budgets(budgets)

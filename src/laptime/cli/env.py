@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from laptime.cli.torch_extra import require_torch
+from laptime.torch_extra import require_torch
 
 
 def env(
@@ -41,7 +41,7 @@ def env(
         return 0
     from rich.console import Console
 
-    from laptime.report.terminal import environment_table, overhead_table
+    from laptime.report.profile.terminal import environment_table, overhead_table
 
     console = Console()
     console.print(environment_table(environment))

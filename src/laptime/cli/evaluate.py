@@ -14,11 +14,11 @@ from laptime.errors import LaptimeError
 if TYPE_CHECKING:
     import polars
 
-    from laptime.estimate.card import ModelCard
-    from laptime.estimate.evaluation_result import Evaluation
-    from laptime.estimate.reading import Columns
-    from laptime.estimate.roofline import Rates
-    from laptime.estimate.splits import Split
+    from laptime.estimate.judge.evaluation_result import Evaluation
+    from laptime.estimate.judge.splits import Split
+    from laptime.estimate.learn.card import ModelCard
+    from laptime.estimate.roofline.roofline import Rates
+    from laptime.estimate.table.reading import Columns
 
 KINDS = ("random", "new-config", "largest", "held-out")
 
@@ -56,7 +56,7 @@ def evaluate(
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from laptime.cli.columns import device_rates, is_estimator
     from laptime.cli.compare import parse_share
-    from laptime.runs import readable_json
+    from laptime.data.run_folder import readable_json
 
     q = parse_share("--quantile", quantile)
     card: ModelCard | None = None
@@ -78,14 +78,14 @@ def evaluate(
         typer.echo(readable_json(found).decode().rstrip())
     if html is not None:
         from laptime.cli.columns import write_page
-        from laptime.report.estimate_page import estimate_page
+        from laptime.report.estimate.page import estimate_page
 
         write_page(html, estimate_page(found, card))
         typer.echo(str(html), err=as_json)
     elif not as_json:
         from rich.console import Console
 
-        from laptime.report.estimate_terminal import evaluation_report
+        from laptime.report.estimate.terminal import evaluation_report
 
         Console().print(evaluation_report(found))
     return 0
@@ -93,9 +93,9 @@ def evaluate(
 
 def _judge(folder: Path, table: Path, q: float) -> tuple[Evaluation, ModelCard | None]:
     from laptime.cli.columns import load_estimator
-    from laptime.estimate import evaluation
     from laptime.estimate.estimator import Estimator
-    from laptime.estimate.reading import read_table, usable_rows
+    from laptime.estimate.judge import evaluation
+    from laptime.estimate.table.reading import read_table, usable_rows
 
     made = load_estimator(folder, None)
     frame = read_table(table)
@@ -124,10 +124,10 @@ def _hold_out(
 ) -> tuple[Evaluation, ModelCard]:
     from laptime.cli.columns import columns, names, run_work
     from laptime.cli.progress import progress
-    from laptime.estimate import evaluation
     from laptime.estimate.estimator import Estimator
-    from laptime.estimate.outliers import filtered
-    from laptime.estimate.reading import is_run_frame, read_table, usable_rows
+    from laptime.estimate.judge import evaluation
+    from laptime.estimate.judge.outliers import filtered
+    from laptime.estimate.table.reading import is_run_frame, read_table, usable_rows
 
     frame = read_table(table)
     chosen = columns(frame, target, features, categorical, group)
@@ -181,8 +181,8 @@ def _hold_out(
 def _splits(
     frame: polars.DataFrame, chosen: Columns, kinds: list[str], size: list[str], hold_out: list[str], seeds: int
 ) -> Iterator[Split]:
-    from laptime.estimate import evaluation, splits
-    from laptime.estimate.table import require_columns
+    from laptime.estimate.judge import evaluation, splits
+    from laptime.estimate.table.table import require_columns
 
     require_columns(frame, [*size, *hold_out])
     features = [*chosen.features, *chosen.categorical]

@@ -27,12 +27,12 @@ def export(
     """The samples as a table, knobs as columns. Example: laptime export runs/demo --format csv --out demo.csv"""
     if format_ not in FORMATS:
         raise LaptimeError(f"--format {format_}: one of {', '.join(FORMATS)}")
-    from laptime.frame import read_frame
+    from laptime.data.frame import read_frame
 
     frame = read_frame(path, bulky=True)
     target = out or _beside(path, format_)
     if format_ == "legacy-json":
-        from laptime.legacy_writing import legacy_files
+        from laptime.data.legacy_writing import legacy_files
 
         for name, content in legacy_files(frame).items():
             _write(target / name, content)
@@ -49,7 +49,7 @@ def _beside(path: Path, format_: str) -> Path:
 
 
 def _table(frame: polars.DataFrame, format_: str) -> bytes:
-    from laptime.csv_cells import to_csv
+    from laptime.data.csv_cells import to_csv
 
     written = io.BytesIO()
     if format_ == "csv":
@@ -61,7 +61,7 @@ def _table(frame: polars.DataFrame, format_: str) -> bytes:
 
 def _write(file: Path, content: bytes) -> None:
     """Write a new file whole; never over something else."""
-    from laptime.run_folder import write_atomically
+    from laptime.data.run_folder_writing import write_atomically
 
     if file.exists():
         raise LaptimeError(f"{file} is already there; choose another --out or remove it")

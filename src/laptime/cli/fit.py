@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import polars
 
     from laptime.estimate.estimator import Estimator
-    from laptime.estimate.outliers import Filtered
+    from laptime.estimate.judge.outliers import Filtered
 
 
 def fit(
@@ -44,11 +44,11 @@ def fit(
     Exit codes: 0 done, 2 usage, unreadable input or a table that can't be learnt from.
     """
     from laptime.cli.columns import columns, device_rates, run_work
+    from laptime.data.run_folder import readable_json
     from laptime.estimate.estimator import Estimator
-    from laptime.estimate.positions import TARGET as BY_POSITION
-    from laptime.estimate.positions import by_position
-    from laptime.estimate.reading import STAGE_TARGETS, is_run_frame, kept_flags, read_table, usable_rows
-    from laptime.runs import readable_json
+    from laptime.estimate.table.positions import TARGET as BY_POSITION
+    from laptime.estimate.table.positions import by_position
+    from laptime.estimate.table.reading import STAGE_TARGETS, is_run_frame, kept_flags, read_table, usable_rows
 
     rates = device_rates(bandwidth_gb_s, tflop_s)
     frame = read_table(table, kept_flags(keep), by_token=target is None)
@@ -98,8 +98,8 @@ def fit(
 def _without_outliers(
     frame: polars.DataFrame, target: str, features: list[str], iqr: float | None
 ) -> tuple[polars.DataFrame, Filtered | None]:
-    from laptime.estimate.evaluation import configuration_labels, target_of
-    from laptime.estimate.outliers import filtered
+    from laptime.estimate.judge.evaluation import configuration_labels, target_of
+    from laptime.estimate.judge.outliers import filtered
 
     if iqr is None:
         return frame, None
@@ -112,6 +112,6 @@ def _without_outliers(
 def _show(made: Estimator, folder: Path, took_s: float, removed: Filtered | None) -> None:
     from rich.console import Console
 
-    from laptime.report.estimate_terminal import fit_report
+    from laptime.report.estimate.terminal import fit_report
 
     Console().print(fit_report(made.card, str(folder), took_s, removed))

@@ -20,9 +20,9 @@ def merge(
 
     Exit codes: 0 done, 1 merged, but runs disagree about some samples, 2 not shards of one sweep (nothing is written).
     """
-    from laptime.campaign.merge import merge as merge_runs
-    from laptime.report.plain_text import counted
-    from laptime.runs import readable_json
+    from laptime.data.run_folder import readable_json
+    from laptime.report.kit.text import counted
+    from laptime.sweeps.merge import merge as merge_runs
 
     report = merge_runs(runs, out)
     if as_json:

@@ -34,7 +34,7 @@ def predict(
     from laptime.cli.columns import assignments, load_estimator, milliseconds
     from laptime.cli.compare import parse_share
     from laptime.estimate.predictions import predictions, predictions_json, write_predictions
-    from laptime.estimate.reading import read_table
+    from laptime.estimate.table.reading import read_table
 
     level = parse_share("--quantile", quantile)
     budget = None if budget_ms is None else milliseconds("--budget-ms", budget_ms)
@@ -51,7 +51,7 @@ def predict(
     else:
         from rich.console import Console
 
-        from laptime.report.estimate_terminal import predict_report
+        from laptime.report.estimate.terminal import predict_report
 
         Console().print(predict_report(made, frame, found, level, budget, shown=SHOWN))
     if out is not None:

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from laptime.cli.torch_extra import require_torch
 from laptime.errors import LaptimeError
+from laptime.torch_extra import require_torch
 
 if TYPE_CHECKING:
-    from laptime.runs import Run
+    from laptime.data.run_folder import Run
 
 
 class Method(str, Enum):
@@ -86,10 +86,10 @@ def profile(
         raise LaptimeError(f"--precision {precision}: a share between 0 and 1, e.g. 0.01")
 
     require_torch()
+    from laptime.data.run_folder import load_run
+    from laptime.data.run_folder_writing import RunFolder, check_free, new_info
     from laptime.measure.profile import Request, prepare, run
     from laptime.measure.session import Plan
-    from laptime.run_folder import RunFolder, check_free, new_info
-    from laptime.runs import load_run
     from laptime.workload.images import parse_size
 
     check_free(folder)
@@ -144,14 +144,14 @@ def profile(
 
 
 def _show(run: Run, *, as_json: bool, export: Export | None) -> int:
-    from laptime.report.profile_page import profile_page
-    from laptime.run_folder import write_atomically
-    from laptime.runs import profile_json
+    from laptime.data.run_folder import profile_json
+    from laptime.data.run_folder_writing import write_atomically
+    from laptime.report.profile.page import profile_page
 
     folder = Path(run.path)
     write_atomically(folder / "report.html", profile_page(run).encode())
     if export is Export.perfetto:
-        from laptime.report.perfetto import profile_to_perfetto
+        from laptime.report.profile.perfetto import profile_to_perfetto
 
         write_atomically(folder / "perfetto.json", profile_to_perfetto(run))
     if as_json:
@@ -159,7 +159,7 @@ def _show(run: Run, *, as_json: bool, export: Export | None) -> int:
     else:
         from rich.console import Console
 
-        from laptime.report.terminal import profile_report
+        from laptime.report.profile.terminal import profile_report
 
         Console().print(profile_report(run))
         typer.echo(f"page: {folder / 'report.html'}")

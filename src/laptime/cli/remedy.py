@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from laptime.cli.torch_extra import require_torch
 from laptime.errors import LaptimeError
+from laptime.torch_extra import require_torch
 
 
 def remedy(
@@ -36,7 +36,7 @@ def remedy(
     """
     require_torch()
     from laptime.models.loading import load_model
-    from laptime.remedy.proof import prove
+    from laptime.remedy.prove import prove
     from laptime.remedy.remedies import REMEDIES
     from laptime.workload.images import parse_size
     from laptime.workload.inputs import make_inputs
@@ -70,9 +70,9 @@ def remedy(
         only=names,
         progress=lambda what: print(what, file=sys.stderr, flush=True),  # noqa: T201
     )
-    from laptime.report.remedy_page import remedy_page
-    from laptime.run_folder import write_atomically
-    from laptime.runs import readable_json
+    from laptime.data.run_folder import readable_json
+    from laptime.data.run_folder_writing import write_atomically
+    from laptime.report.remedy.page import remedy_page
 
     page = remedy_page(report).encode() if out is not None or html is not None else b""
     if out is not None:
@@ -87,7 +87,7 @@ def remedy(
     else:
         from rich.console import Console
 
-        from laptime.report.remedy_terminal import remedy_report
+        from laptime.report.remedy.terminal import remedy_report
 
         Console().print(remedy_report(report))
     return 0

@@ -23,15 +23,15 @@ def report(
 
     Example: laptime report runs/demo
     """
-    from laptime.audit import read_measurements
-    from laptime.report.campaign_reading import campaign_view, failures_of, several_configs
+    from laptime.audits import read_measurements
+    from laptime.report.sweep.campaign_reading import campaign_view, failures_of, several_configs
 
     measured, failures = read_measurements(path), failures_of(path)
     if measured.info is not None and not several_configs(measured, failures):
         return _profile(path, out, as_json=as_json)
 
-    from laptime.report.campaign_page import campaign_page
-    from laptime.report.campaign_view import sweep_json
+    from laptime.report.sweep.page import campaign_page
+    from laptime.report.sweep.view import sweep_json
 
     view = campaign_view(measured, failures)
     if as_json:
@@ -41,13 +41,13 @@ def report(
 
 
 def _profile(path: Path, out: Path | None, *, as_json: bool) -> int:
-    from laptime.runs import load_run, profile_json
+    from laptime.data.run_folder import load_run, profile_json
 
     run = load_run(path)
     if as_json:
         typer.echo(profile_json(run).decode())
         return 0
-    from laptime.report.profile_page import profile_page
+    from laptime.report.profile.page import profile_page
 
     return _write(_target(path, out), profile_page(run))
 
@@ -59,7 +59,7 @@ def _target(path: Path, out: Path | None) -> Path:
 
 
 def _write(target: Path, page: str) -> int:
-    from laptime.run_folder import write_atomically
+    from laptime.data.run_folder_writing import write_atomically
 
     try:
         write_atomically(target, page.encode())

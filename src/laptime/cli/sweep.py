@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from laptime.cli.torch_extra import require_torch
 from laptime.errors import LaptimeError
+from laptime.torch_extra import require_torch
 
 if TYPE_CHECKING:
-    from laptime.campaign.config import Campaign
-    from laptime.campaign.sweep import Execution
+    from laptime.sweeps.config import Campaign
+    from laptime.sweeps.run import Execution
 
 
 class Executor(str, Enum):
@@ -43,14 +43,14 @@ def sweep(
     """
     import msgspec
 
-    from laptime.campaign.config_reading import read_campaign
+    from laptime.sweeps.config_reading import read_campaign
 
     campaign = read_campaign(config)
     if device is not None:
         campaign = msgspec.structs.replace(campaign, device=device)
     folder = out or (Path(campaign.out) if campaign.out else Path("runs") / config.stem)
     require_torch()
-    from laptime.campaign.sweep import Execution
+    from laptime.sweeps.run import Execution
 
     execution = Execution(
         executor=executor.value,
@@ -65,8 +65,8 @@ def sweep(
 
 
 def _plan(campaign: Campaign, folder: Path, execution: Execution, *, as_json: bool) -> int:
-    from laptime.campaign.dry_run import dry_run
-    from laptime.runs import readable_json
+    from laptime.data.run_folder import readable_json
+    from laptime.sweeps.dry_run import dry_run
 
     planned = dry_run(campaign, folder, execution)
     if as_json:
@@ -74,15 +74,15 @@ def _plan(campaign: Campaign, folder: Path, execution: Execution, *, as_json: bo
     else:
         from rich.console import Console
 
-        from laptime.report.sweep_plan_terminal import sweep_plan_report
+        from laptime.report.sweep.sweep_plan_terminal import sweep_plan_report
 
         Console().print(sweep_plan_report(planned))
     return 0
 
 
 def _run(campaign: Campaign, folder: Path, execution: Execution, *, as_json: bool) -> int:
-    from laptime.campaign.sweep import Reporting, sweep
     from laptime.cli.sweep_progress import sweep_progress
+    from laptime.sweeps.run import Reporting, sweep
 
     with sweep_progress() as (show, say):
         outcome = sweep(campaign, folder, execution, Reporting(show=show, say=say), sys.argv)
@@ -95,8 +95,8 @@ def _run(campaign: Campaign, folder: Path, execution: Execution, *, as_json: boo
 
 
 def _complete(folder: Path) -> bool:
-    from laptime.campaign.ledger import read_keys
-    from laptime.campaign.plan import read_plan
+    from laptime.sweeps.ledger import read_keys
+    from laptime.sweeps.plan import read_plan
 
     plan = read_plan(folder)
     measured, failed = read_keys(folder)
@@ -105,10 +105,10 @@ def _complete(folder: Path) -> bool:
 
 def _faces(folder: Path, *, as_json: bool) -> None:
     """summary.json, report.html, and what the user reads now."""
-    from laptime.report.campaign_page import campaign_page
-    from laptime.report.campaign_reading import read_campaign_view
-    from laptime.report.campaign_view import sweep_json
-    from laptime.run_folder import write_atomically
+    from laptime.data.run_folder_writing import write_atomically
+    from laptime.report.sweep.campaign_reading import read_campaign_view
+    from laptime.report.sweep.page import campaign_page
+    from laptime.report.sweep.view import sweep_json
 
     view = read_campaign_view(folder)
     try:
@@ -123,7 +123,7 @@ def _faces(folder: Path, *, as_json: bool) -> None:
         return
     from rich.console import Console
 
-    from laptime.report.campaign_terminal import campaign_report
+    from laptime.report.sweep.terminal import campaign_report
 
     Console().print(campaign_report(view))
     typer.echo(f"page: {folder / 'report.html'}")

@@ -32,7 +32,7 @@ def trace(
 
     one_thread()
     from laptime.trace.analysis import answer, read_trace, views
-    from laptime.trace.reading import read_timeline
+    from laptime.trace.read.reading import read_timeline
 
     if export is not None and export != "perfetto":
         raise LaptimeError(f"--export {export}: not known; perfetto is")
@@ -47,7 +47,7 @@ def trace(
     code = 1 if analysis.integrity.verdict == "unsupported" else 0
     written: list[Path] = []
     if export is not None and out is not None:
-        from laptime.report.trace_perfetto import write_perfetto
+        from laptime.report.trace.perfetto import write_perfetto
 
         try:
             with out.open("wb") as target:
@@ -61,7 +61,7 @@ def trace(
 
         comparison = compare_traces(analysis, read_trace(compare, device=device))
     if html is not None:
-        from laptime.report.trace_page import comparison_page, trace_page
+        from laptime.report.trace.page import comparison_page, trace_page
 
         page = trace_page(analysis) if comparison is None else comparison_page(comparison)
         try:
@@ -78,7 +78,7 @@ def trace(
     elif not written:
         from rich.console import Console
 
-        from laptime.report.trace_terminal import comparison_report, trace_report
+        from laptime.report.trace.terminal import comparison_report, trace_report
 
         Console().print(trace_report(analysis) if comparison is None else comparison_report(comparison))
     for path in written:

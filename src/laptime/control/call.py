@@ -7,9 +7,9 @@ from time import perf_counter_ns
 import torch
 
 from laptime.control.choices import Choice
-from laptime.control.hidden import hidden_features
 from laptime.control.policies.ready import Opened
 from laptime.control.seen import Budget
+from laptime.control.tables.hidden import hidden_features
 from laptime.models.knob_switch import LateKnobs
 
 

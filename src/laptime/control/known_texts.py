@@ -6,9 +6,9 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from laptime.control.bounds import Bounds
-from laptime.control.features import language_features
+from laptime.control.bounds.bounds import Bounds
 from laptime.control.seen import Floats, Room
+from laptime.control.tables.features import language_features
 
 Reals = npt.NDArray[np.float64]
 

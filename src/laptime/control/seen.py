@@ -29,7 +29,8 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Room(NamedTuple):
-    """How much of what is promised over all questions a choice may use up under a budget (laptime.control.leeway).
+    """How much of what is promised over all questions a choice may use up under a budget
+    (laptime.control.bounds.leeway).
 
     times: so many times the promised share of misses. stretch: the budget over the one that this was proven at.
     """

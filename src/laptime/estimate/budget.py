@@ -14,9 +14,9 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from laptime.data.record import Scalar
 from laptime.errors import LaptimeError
 from laptime.estimate.predictor import Predictor
-from laptime.record import Scalar
 
 Array = npt.NDArray[np.float64]
 

@@ -2,7 +2,8 @@
 
     T(N) = vision + prefill + (N - 1) * decode per token + other
 
-Where a run was measured by token, decode per token is the mean of the answer's own steps (laptime.estimate.positions).
+Where a run was measured by token, decode per token is the mean of the answer's own steps
+(laptime.estimate.table.positions).
 
 Each stage has an estimator of its own, so the total of an answer length that was never measured is known too. The
 stages' residuals are taken to rise together (comonotone): at every level the total's quantile is the sum of the stages'
@@ -23,8 +24,8 @@ import numpy as np
 import numpy.typing as npt
 
 from laptime.errors import LaptimeError
-from laptime.estimate.positions import FOLDER, DecodeByPosition
 from laptime.estimate.predictor import Predictor
+from laptime.estimate.table.positions import FOLDER, DecodeByPosition
 
 Array = npt.NDArray[np.float64]
 

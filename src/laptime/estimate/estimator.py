@@ -11,20 +11,20 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from laptime.data.arrays import Floats
 from laptime.errors import LaptimeError
-from laptime.estimate import conformal
-from laptime.estimate.answers import Answer
-from laptime.estimate.arrays import Floats
-from laptime.estimate.blas_threads import one_thread
-from laptime.estimate.card import ModelCard
-from laptime.estimate.fitting import Fitted, fit_table
-from laptime.estimate.selection import Question
-from laptime.estimate.support import NEAR, unseen_levels
-from laptime.estimate.table import Encoded, as_polars, encode, group_codes, other_constants
-from laptime.estimate.work import Work
+from laptime.estimate.learn import conformal
+from laptime.estimate.learn.answers import Answer
+from laptime.estimate.learn.blas_threads import one_thread
+from laptime.estimate.learn.card import ModelCard
+from laptime.estimate.learn.fitting import Fitted, fit_table
+from laptime.estimate.learn.selection import Question
+from laptime.estimate.learn.support import NEAR, unseen_levels
+from laptime.estimate.roofline.work import Work
+from laptime.estimate.table.table import Encoded, as_polars, encode, group_codes, other_constants
 
 if TYPE_CHECKING:
-    from laptime.estimate.evaluation import Evaluation
+    from laptime.estimate.judge.evaluation import Evaluation
     from laptime.estimate.one_row import OneRow
 
 
@@ -51,8 +51,9 @@ class Estimator:
 
     Times are in the target's own unit. `group` names columns whose rows belong together (a configuration, a model, a
     GPU): they are held out together, and an unseen one gets the bounds of groups that were held out. `work` says which
-    work to compute of a row (laptime.estimate.work): it is used where that helped on held-out rows. Frames are polars
-    or pandas, or paths; results are numpy arrays of the frame's length. The same seed and table give the same results.
+    work to compute of a row (laptime.estimate.roofline.work): it is used where that helped on held-out rows. Frames
+    are polars or pandas, or paths; results are numpy arrays of the frame's length. The same seed and table give the
+    same results.
     """
 
     def __init__(
@@ -147,7 +148,7 @@ class Estimator:
 
     def evaluate(self, frame: Any) -> Evaluation:
         """Errors, bounds and their coverage on a table that has the target."""
-        from laptime.estimate.evaluation import evaluate
+        from laptime.estimate.judge.evaluation import evaluate
 
         return evaluate(self, as_polars(frame))
 

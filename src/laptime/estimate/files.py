@@ -20,14 +20,18 @@ import msgspec
 import numpy as np
 import polars as pl
 
+from laptime.data.arrays import Floats
 from laptime.errors import LaptimeError
-from laptime.estimate import trees_text
-from laptime.estimate.answers import Answer
-from laptime.estimate.arrays import Floats
-from laptime.estimate.card import ModelCard
-from laptime.estimate.fitting import Fitted, Known
-from laptime.estimate.process import Process
-from laptime.estimate.regressors import Candidate, Clamp, Regressor
+from laptime.estimate.learn import trees_text
+from laptime.estimate.learn.answers import Answer
+from laptime.estimate.learn.card import ModelCard
+from laptime.estimate.learn.fitting import Fitted, Known
+from laptime.estimate.learn.process import Process
+from laptime.estimate.learn.regressors import Candidate, Clamp, Regressor
+from laptime.estimate.learn.selection import QUESTIONS, Question
+from laptime.estimate.learn.support import Domain
+from laptime.estimate.learn.trees import Trees
+from laptime.estimate.roofline.terms import Terms
 from laptime.estimate.saved_shapes import (
     check_clamps,
     check_domain,
@@ -36,11 +40,7 @@ from laptime.estimate.saved_shapes import (
     check_terms,
     check_work,
 )
-from laptime.estimate.selection import QUESTIONS, Question
-from laptime.estimate.support import Domain
-from laptime.estimate.table import Schema
-from laptime.estimate.terms import Terms
-from laptime.estimate.trees import Trees
+from laptime.estimate.table.table import Schema
 
 if TYPE_CHECKING:
     from laptime.estimate.estimator import Estimator

@@ -17,18 +17,18 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
+from laptime.data.arrays import Floats, Ints
 from laptime.errors import LaptimeError
-from laptime.estimate import conformal
-from laptime.estimate.answers import SLACK, Answer
-from laptime.estimate.arrays import Floats, Ints
 from laptime.estimate.fast_trees import FastTrees
-from laptime.estimate.features import TINY
-from laptime.estimate.fitting import Fitted
-from laptime.estimate.process import Process, level_factor, matern
-from laptime.estimate.selection import Question
-from laptime.estimate.table import UNSEEN, Schema
-from laptime.estimate.terms import Terms
-from laptime.estimate.work import INPUTS, MODEL, Work
+from laptime.estimate.learn import conformal
+from laptime.estimate.learn.answers import SLACK, Answer
+from laptime.estimate.learn.fitting import Fitted
+from laptime.estimate.learn.process import Process, level_factor, matern
+from laptime.estimate.learn.selection import Question
+from laptime.estimate.roofline.features import TINY
+from laptime.estimate.roofline.terms import Terms
+from laptime.estimate.roofline.work import INPUTS, MODEL, Work
+from laptime.estimate.table.table import UNSEEN, Schema
 
 MOST_KEPT = 512
 """Values of a column whose contributions are kept: 400 centres of each are 1.6 MB."""

@@ -8,15 +8,15 @@ from collections.abc import Iterable
 import msgspec
 
 from laptime.errors import LaptimeError
-from laptime.estimate.features import TermSet
-from laptime.estimate.fitting import Known
-from laptime.estimate.process import Process, Scaling
-from laptime.estimate.regressors import Clamp
-from laptime.estimate.roofline import ModelShape, VisionShape
-from laptime.estimate.support import Domain
-from laptime.estimate.table import Schema
-from laptime.estimate.terms import Terms
-from laptime.estimate.work import INPUTS, MODEL, NAMES, Work
+from laptime.estimate.learn.fitting import Known
+from laptime.estimate.learn.process import Process, Scaling
+from laptime.estimate.learn.regressors import Clamp
+from laptime.estimate.learn.support import Domain
+from laptime.estimate.roofline.features import TermSet
+from laptime.estimate.roofline.roofline import ModelShape, VisionShape
+from laptime.estimate.roofline.terms import Terms
+from laptime.estimate.roofline.work import INPUTS, MODEL, NAMES, Work
+from laptime.estimate.table.table import Schema
 
 MOST_POWER = 8
 MOST_SIZE = 1e9

@@ -12,7 +12,7 @@ from typing import Protocol
 
 import torch
 
-from laptime.record import Mark
+from laptime.data.record import Mark
 
 REANCHOR_MS = 500.0
 """elapsed_time is a float32 of milliseconds: below 512 ms its steps are at most 31 ns. Further on, a later event

@@ -13,8 +13,8 @@ import torch
 import transformers
 
 import laptime
+from laptime.data.record import Environment
 from laptime.measure.gpu_monitor import GpuMonitor
-from laptime.record import Environment
 
 VARIABLES = (
     "CUDA_VISIBLE_DEVICES",

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from laptime.record import GpuState
+from laptime.data.record import GpuState
 
 ENERGY_REFRESH_S = 0.01
 """NVML's energy counter moves about every 10 ms (FACTS): its error on a call is up to two such steps."""

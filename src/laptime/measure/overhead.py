@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from laptime.data.record import Interval, Overhead, StrategyCost
+from laptime.data.stats import median_interval
 from laptime.measure.clock import EventClock, clock_for
-from laptime.record import Interval, Overhead, StrategyCost
-from laptime.stats import median_interval
 
 TOKENS = (16, 128, 1024)
 MARKS_OF_A_CALL = 8

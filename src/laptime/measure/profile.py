@@ -10,15 +10,15 @@ from typing import Any, Literal
 import msgspec
 import torch
 
+from laptime.data.record import Environment, Sample, Scalar, SessionEnd, Subtraction
 from laptime.errors import LaptimeError
 from laptime.measure.environment import describe
-from laptime.measure.generation import compiles, generation_arguments
 from laptime.measure.session import Input, Plan, Progress, measure
 from laptime.measure.stage_timer import StageTimer
 from laptime.measure.subtract import subtract
 from laptime.models.loading import Loaded, load_model
-from laptime.record import Environment, Sample, Scalar, SessionEnd, Subtraction
 from laptime.workload.datasets import inputs_from_example, read_jsonl
+from laptime.workload.generation import compiles, generation_arguments
 from laptime.workload.inputs import make_inputs
 
 Method = Literal["direct", "subtract", "both"]

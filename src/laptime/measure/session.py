@@ -15,11 +15,11 @@ from typing import Any, Literal
 import msgspec
 import torch
 
+from laptime.data.record import Sample, SessionEnd, StopReason
+from laptime.data.stats import median_interval, noise_is_stable, relative_half_width
+from laptime.data.summary import usable
 from laptime.errors import LaptimeError
 from laptime.measure.stage_timer import StageTimer
-from laptime.record import Sample, SessionEnd, StopReason
-from laptime.stats import median_interval, noise_is_stable, relative_half_width
-from laptime.summary import usable
 
 STEADY_WINDOW = 3
 """Warm-up is over when this many calls in a row agree within STEADY_SPREAD and compiled nothing."""

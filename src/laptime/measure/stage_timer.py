@@ -19,6 +19,7 @@ from torch import nn
 from transformers import GenerationConfig, LogitsProcessorList
 from transformers.generation import GenerationMode
 
+from laptime.data.record import Flag, Mark, Sample, Scalar, config_id
 from laptime.errors import LaptimeError
 from laptime.measure.clock import clock_for
 from laptime.measure.gpu_monitor import GpuMonitor
@@ -26,7 +27,6 @@ from laptime.measure.probes import Probes
 from laptime.measure.timeline import inter_token, partition
 from laptime.measure.watch import Circumstances, Watch
 from laptime.models.anatomy import Anatomy, find_anatomy
-from laptime.record import Flag, Mark, Sample, Scalar, config_id
 
 MEASURABLE = {
     GenerationMode.GREEDY_SEARCH,

@@ -15,10 +15,10 @@ from typing import Any
 
 import torch
 
+from laptime.data.record import Sample, Subtraction
 from laptime.errors import LaptimeError
 from laptime.measure.session import Input
 from laptime.models.anatomy import Anatomy
-from laptime.record import Sample, Subtraction
 
 GENERATION_ONLY = {"max_new_tokens", "min_new_tokens", "do_sample", "cache_implementation", "generation_config"}
 

@@ -23,8 +23,8 @@ from typing import NamedTuple
 
 import msgspec
 
+from laptime.data.record import Mark, StageTimes
 from laptime.errors import LaptimeError
-from laptime.record import Mark, StageTimes
 
 
 class Span(NamedTuple):

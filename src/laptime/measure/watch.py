@@ -15,8 +15,8 @@ from typing import NamedTuple
 import msgspec
 import torch
 
+from laptime.data.record import Flag, GpuState
 from laptime.measure.gpu_monitor import GpuMonitor
-from laptime.record import Flag, GpuState
 
 GC_PAUSE_SHARE = 0.01
 """A collector's pause that took more than this share of a call is flagged."""

@@ -17,8 +17,8 @@ from torch import nn
 from laptime.errors import LaptimeError
 from laptime.models.anatomy import Anatomy
 from laptime.models.attribute_change import changed
+from laptime.models.config_changes import text_configs
 from laptime.models.proved_families import PROVED
-from laptime.models.text_configs import text_configs
 
 _LAYER_COUNTS = ("num_hidden_layers", "n_layers", "n_layer", "num_layers")
 

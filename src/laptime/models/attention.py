@@ -8,8 +8,8 @@ from typing import Any
 
 from laptime.errors import LaptimeError
 from laptime.models.attribute_change import changed
+from laptime.models.config_changes import all_configs
 from laptime.models.loading import ATTENTIONS
-from laptime.models.text_configs import all_configs
 
 
 def check_attention(name: str, model: Any, attention: str) -> None:

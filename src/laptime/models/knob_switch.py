@@ -22,9 +22,9 @@ from torch import nn
 from laptime.errors import LaptimeError
 from laptime.models.active_blocks import always_active, choose_blocks, cut_values, new_numbers
 from laptime.models.anatomy import find_anatomy
+from laptime.models.config_changes import text_configs
 from laptime.models.image_tiles import PINPOINTS, pinpoints
 from laptime.models.knobs import ModelKnobs, check_knobs
-from laptime.models.text_configs import text_configs
 from laptime.models.top_k import places_of_top_k
 
 Place = tuple[Any, str]

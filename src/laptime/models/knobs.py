@@ -16,8 +16,8 @@ from laptime.models.active_blocks import always_active, check_blocks, choose_blo
 from laptime.models.anatomy import find_anatomy
 from laptime.models.attention import attending, check_attention
 from laptime.models.compiled_calls import without_compiled_calls
+from laptime.models.config_changes import text_configs
 from laptime.models.image_tiles import check_crops, cutting
-from laptime.models.text_configs import text_configs
 from laptime.models.top_k import check_top_k, routed_to
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from laptime.record import Sample
+from laptime.data.record import Sample
 from laptime.remedy.remedies import Subject
 
 BF16_FRACTION_BITS = 8

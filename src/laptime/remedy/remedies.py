@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from transformers import CompileConfig, LogitsProcessor
 
+from laptime.data.record import Sample
+from laptime.decoder.captured_forward import CapturedForward
+from laptime.decoder.decoder import FastDecoder
+from laptime.decoder.timed import CallTimer, timed_generate
 from laptime.measure.stage_timer import StageTimer
-from laptime.record import Sample
 from laptime.remedy.buffers import empty, roomy_cache
-from laptime.remedy.captured_forward import CapturedForward
-from laptime.remedy.decoder import FastDecoder
-from laptime.remedy.timed import CallTimer, timed_generate
 
 Call = Callable[[int], Sample]
 """Generate so many tokens; the sample holds the ids."""
@@ -114,7 +114,7 @@ def compiled(subject: Subject) -> Iterator[Call]:
 @contextmanager
 def graph(subject: Subject) -> Iterator[Call]:
     """The model's own forward over a static cache, captured once and replayed."""
-    from laptime.remedy.plan import rotary_of
+    from laptime.decoder.plan import rotary_of
 
     timer = CallTimer(subject.model)
     forward = CapturedForward(subject.model, rotary_of(subject.model), subject.batch, subject.capacity)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
-from laptime.record import Environment, Interval, Scalar
+from laptime.data.record import Environment, Interval, Scalar
 
 SCHEMA = "laptime.remedy/1"
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from laptime.record import Sample
+from laptime.data.record import Sample
+from laptime.data.stats import median_interval
+from laptime.decoder.plan import DecodePlan
 from laptime.remedy.differences import Difference
-from laptime.remedy.plan import DecodePlan
 from laptime.remedy.remedies import Call, Remedy, Subject
 from laptime.remedy.result import Promise, RemedyRow
-from laptime.stats import median_interval
 from laptime.trace.result import TraceAnalysis
 
 DRIFT = 0.1

@@ -7,19 +7,19 @@ from pathlib import Path
 
 import numpy as np
 
+from laptime.data.record import Finding
 from laptime.errors import LaptimeError
-from laptime.record import Finding
 from laptime.trace.api import api_calls
 from laptime.trace.causes import GapCauses, cause_times, gap_causes, host_times, large_gaps
 from laptime.trace.gaps import DeviceGaps, device_gaps, histogram, median_ns, sum_ns, union_ns
 from laptime.trace.headline import advice, headline
 from laptime.trace.integrity import check
 from laptime.trace.kernels import rank
-from laptime.trace.reading import read_timeline
+from laptime.trace.read.reading import read_timeline
+from laptime.trace.read.timeline import Activity, GpuTimeline, Int64, launches
 from laptime.trace.result import DeviceTimes, Gaps, Integrity, TraceAnalysis, TraceSource, WhatIf
 from laptime.trace.step_costs import drawing, step_costs
 from laptime.trace.steps import NONE, StepFrame, find_steps
-from laptime.trace.timeline import Activity, GpuTimeline, Int64, launches
 from laptime.trace.whatif import what_if
 
 

@@ -7,8 +7,8 @@ import re
 import numpy as np
 import numpy.typing as npt
 
+from laptime.trace.read.timeline import Calls
 from laptime.trace.result import ApiCall
-from laptime.trace.timeline import Calls
 
 CAUSES: tuple[str, ...] = (
     "host-not-launching",

@@ -20,9 +20,9 @@ from laptime.trace.api import CAUSES, HOST, LAUNCH, PROFILER, QUEUED, SYNCHRONIZ
 from laptime.trace.gaps import DeviceGaps, largest
 from laptime.trace.host_segments import Segments, flatten, overlay, owner_at, stretch, time_within
 from laptime.trace.kernel_names import short_name
+from laptime.trace.read.tables import Column
+from laptime.trace.read.timeline import GpuTimeline, Int8, Int32, Int64, RangeKind
 from laptime.trace.result import CauseTime, HostTime, LargeGap
-from laptime.trace.tables import Column
-from laptime.trace.timeline import GpuTimeline, Int8, Int32, Int64, RangeKind
 
 _PROFILER_OWNER = -2
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from laptime.trace.read.timeline import Activities, Activity, Int32, Int64
 from laptime.trace.result import HistogramBin
-from laptime.trace.timeline import Activities, Activity, Int32, Int64
 
 EDGES_NS: tuple[int, ...] = (1_000, 5_000, 10_000, 50_000, 100_000, 1_000_000)
 """Histogram edges: 1, 5, 10, 50, 100 µs, 1 ms. Seven bins, each lo <= duration < hi."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from laptime.trace.timeline import Int32, Int64
+from laptime.trace.read.timeline import Int32, Int64
 
 
 @dataclass(frozen=True, eq=False, slots=True)

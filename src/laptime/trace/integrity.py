@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from laptime.record import Finding
+from laptime.data.record import Finding
+from laptime.trace.read.timeline import Activities, Activity, GpuTimeline, Int64, launches
 from laptime.trace.result import Integrity
-from laptime.trace.timeline import Activities, Activity, GpuTimeline, Int64, launches
 
 TICKS_NS = (1000, 500, 250, 125, 100)
 """What times are rounded to on their way into a file: whole microseconds, or the steps of a float64 that holds them.

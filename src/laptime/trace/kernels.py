@@ -6,8 +6,8 @@ import numpy as np
 
 from laptime.trace.gaps import DeviceGaps
 from laptime.trace.kernel_names import family, short_name
+from laptime.trace.read.timeline import Activity, GpuTimeline, Int32
 from laptime.trace.result import Kernel
-from laptime.trace.timeline import Activity, GpuTimeline, Int32
 
 
 def rank(timeline: GpuTimeline, gaps: DeviceGaps, step_rows: Int32 | None) -> list[Kernel]:

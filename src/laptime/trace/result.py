@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
-from laptime.record import Finding
+from laptime.data.record import Finding
 
 SCHEMA = "laptime.trace/1"
 

@@ -9,9 +9,9 @@ from laptime.trace.api import ALLOCATION, CAUSES, FREE, MEMCPY, SYNCHRONIZE
 from laptime.trace.causes import GapCauses
 from laptime.trace.gaps import DeviceGaps
 from laptime.trace.kernel_names import family, short_name
+from laptime.trace.read.timeline import Activity, GpuTimeline, Int64
 from laptime.trace.result import StepDrawing
 from laptime.trace.steps import StepFrame
-from laptime.trace.timeline import Activity, GpuTimeline, Int64
 from laptime.trace.whatif import RESIDUAL_NS, StepCosts
 
 FUSABLE = frozenset({"elementwise", "norm", "copy", "rope"})

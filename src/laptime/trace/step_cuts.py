@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from laptime.trace.read.timeline import GpuTimeline, Int64, RangeKind
 from laptime.trace.repeats import Level, Tokens, cyclic_run, intervals, levels, longest_run
-from laptime.trace.timeline import GpuTimeline, Int64, RangeKind
 
 ALIKE = 0.95
 """Share of a step's kernels that must stand where the usual step has them."""

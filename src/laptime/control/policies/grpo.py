@@ -8,8 +8,8 @@ from __future__ import annotations
 import msgspec
 
 from laptime.control.choices import ChoiceSpace
-from laptime.control.network import Network
 from laptime.control.policies.inputs import early_sizes, late_sizes, network_input
+from laptime.control.policies.network import Network
 from laptime.control.policies.policy import Needs, allowed, likeliest
 from laptime.control.seen import Budget, Seen
 

@@ -11,9 +11,9 @@ import msgspec
 import numpy as np
 
 from laptime.control.choices import ChoiceSpace
-from laptime.control.features import LANGUAGE, PIXELS, budget_size, one_budget_features
 from laptime.control.policies.policy import Needs
 from laptime.control.seen import Budget, Floats, Seen
+from laptime.control.tables.features import LANGUAGE, PIXELS, budget_size, one_budget_features
 from laptime.errors import LaptimeError
 
 

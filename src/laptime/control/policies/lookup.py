@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from laptime.control.choices import ChoiceSpace
-from laptime.control.decision_table import DecisionTable
 from laptime.control.policies.policy import Needs, best
 from laptime.control.seen import Budget, Seen
+from laptime.control.tables.decision_table import DecisionTable
 
 TOLERANCE = 1.05
 

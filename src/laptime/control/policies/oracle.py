@@ -6,9 +6,9 @@ import msgspec
 import numpy as np
 
 from laptime.control.choices import ChoiceSpace
-from laptime.control.decision_table import DecisionTable
 from laptime.control.policies.policy import Needs, allowed, best
 from laptime.control.seen import Budget, Seen
+from laptime.control.tables.decision_table import DecisionTable
 
 
 class OneOracle(msgspec.Struct, frozen=True, kw_only=True):

@@ -33,7 +33,7 @@ class MeanBudgets(msgspec.Struct, frozen=True):
 
 
 class AnalyticBudgets(msgspec.Struct, frozen=True):
-    """Relies on times by arithmetic (laptime.control.analytic), (choices,), the same for every question."""
+    """Relies on times by arithmetic (laptime.control.judge.analytic), (choices,), the same for every question."""
 
     policy: Policy
     analytic_ms: npt.NDArray[np.float64]

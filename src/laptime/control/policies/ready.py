@@ -15,10 +15,10 @@ from typing import NamedTuple, Protocol
 import msgspec
 import numpy as np
 
-from laptime.control.features import budget_size, one_budget_features
 from laptime.control.policies.grpo import GrpoPolicy
 from laptime.control.policies.policy import Policy, allowed, likeliest
 from laptime.control.seen import Budget, Floats, Seen
+from laptime.control.tables.features import budget_size, one_budget_features
 from laptime.errors import LaptimeError
 
 

@@ -6,12 +6,12 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from laptime.control.bounds import Bounds, level_rank
+from laptime.control.bounds.bounds import Bounds, level_rank
+from laptime.control.bounds.proof import most_late
 from laptime.control.choices import ChoiceSpace
-from laptime.control.decision_table import DecisionTable
 from laptime.control.policies.policy import Needs, best, fastest
-from laptime.control.proof import most_late
 from laptime.control.seen import Budget, Seen
+from laptime.control.tables.decision_table import DecisionTable
 
 
 class StaticPolicy(msgspec.Struct, frozen=True, kw_only=True):

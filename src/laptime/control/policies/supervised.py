@@ -6,8 +6,8 @@ import msgspec
 import numpy as np
 
 from laptime.control.choices import ChoiceSpace
-from laptime.control.network import Network
 from laptime.control.policies.inputs import early_sizes, late_sizes, network_input
+from laptime.control.policies.network import Network
 from laptime.control.policies.policy import Needs, allowed, best
 from laptime.control.seen import Budget, Seen
 

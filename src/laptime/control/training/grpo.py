@@ -26,12 +26,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from laptime.control.bounds import Bounds
-from laptime.control.decision_table import DecisionTable
-from laptime.control.feature_table import FeatureTable
+from laptime.control.bounds.bounds import Bounds
+from laptime.control.judge.result import CurvePoint, TrainingCurve
 from laptime.control.policies.grpo import GrpoPolicy
 from laptime.control.policies.policy import Needs
-from laptime.control.result import CurvePoint, TrainingCurve
+from laptime.control.tables.decision_table import DecisionTable
+from laptime.control.tables.feature_table import FeatureTable
 from laptime.control.training.layers import Layers, copied, dropped, exported, log_policy, new_layers, run
 from laptime.control.training.lessons import Lessons, Rows, budget_range, make_lessons
 from laptime.control.training.supervised import collected, expected_scores

@@ -6,17 +6,17 @@ from typing import Literal
 
 import msgspec
 
-from laptime.control.bounds import Bounds
-from laptime.control.decision_table import DecisionTable
-from laptime.control.feature_table import FeatureTable
-from laptime.control.files import SavedPolicy
-from laptime.control.leeway import find_leeway
+from laptime.control.bounds.bounds import Bounds
+from laptime.control.bounds.leeway import find_leeway
 from laptime.control.policies.lookup import lookup_policy
 from laptime.control.policies.policy import Needs
 from laptime.control.policies.static import static_policy
+from laptime.control.tables.decision_table import DecisionTable
+from laptime.control.tables.feature_table import FeatureTable
+from laptime.control.tables.files import SavedPolicy
 from laptime.control.training.grpo import GrpoSettings, train_grpo
 from laptime.control.training.supervised import SupervisedSettings, train_supervised
-from laptime.record import Scalar
+from laptime.data.record import Scalar
 
 Kind = Literal["grpo", "supervised", "static", "lookup"]
 Promise = Literal["overall", "each"]

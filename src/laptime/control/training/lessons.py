@@ -8,14 +8,14 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from laptime.control.bounds import Bounds
+from laptime.control.bounds.bounds import Bounds
 from laptime.control.choices import ChoiceSpace
-from laptime.control.decision_table import DecisionTable
-from laptime.control.feature_table import FeatureTable
-from laptime.control.features import budget_features, budget_size
 from laptime.control.policies.inputs import early_sizes, late_sizes
 from laptime.control.policies.policy import Needs
 from laptime.control.seen import Floats
+from laptime.control.tables.decision_table import DecisionTable
+from laptime.control.tables.feature_table import FeatureTable
+from laptime.control.tables.features import budget_features, budget_size
 from laptime.control.training.projections import Projection, project, unchanged
 from laptime.errors import LaptimeError
 

@@ -13,13 +13,13 @@ import msgspec
 import numpy as np
 import torch
 
-from laptime.control.bounds import Bounds
-from laptime.control.decision_table import DecisionTable
-from laptime.control.feature_table import FeatureTable
+from laptime.control.bounds.bounds import Bounds
+from laptime.control.judge.result import CurvePoint, TrainingCurve
 from laptime.control.policies.policy import Needs
 from laptime.control.policies.supervised import SupervisedPolicy
-from laptime.control.result import CurvePoint, TrainingCurve
 from laptime.control.seen import Floats
+from laptime.control.tables.decision_table import DecisionTable
+from laptime.control.tables.feature_table import FeatureTable
 from laptime.control.training.layers import Layers, copied, dropped, exported, new_layers, run
 from laptime.control.training.lessons import Lessons, make_lessons
 from laptime.errors import LaptimeError

@@ -6,7 +6,7 @@
 | exact | exact match: Rajpurkar et al., EMNLP 2016 (laptime.workload.scoring.exact) |
 | choice | multiple choice: Yue et al., CVPR 2024 (laptime.workload.scoring.choice) |
 | anls | average normalised Levenshtein similarity: Biten et al., ICCV 2019 (laptime.workload.scoring.anls) |
-| relaxed | relaxed accuracy: Methani et al., WACV 2020; Masry et al., ACL 2022 (laptime.workload.scoring.relaxed) |
+| relaxed | relaxed accuracy: Methani et al., WACV 2020; Masry et al., ACL 2022 (laptime.workload.scoring.match) |
 """
 
 from laptime.workload.scoring.score import KINDS, Kind, check_scorable, score

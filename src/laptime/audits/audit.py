@@ -1,0 +1,50 @@
+"""All rules over one set of measurements: an AuditReport, and nothing that passes silently."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from laptime.audits import arithmetic, completeness, conditions, flagged, modes, order, per_token, workers
+from laptime.audits.measurements import Measurements, read_measurements
+from laptime.audits.result import SEVERITIES, AuditFinding, AuditReport, RuleRun
+from laptime.audits.rule import NotJudged, Rule
+
+RULES: tuple[Rule, ...] = (
+    *arithmetic.RULES,
+    *per_token.RULES,
+    *order.RULES,
+    *conditions.RULES,
+    *flagged.RULES,
+    *completeness.RULES,
+    *workers.RULES,
+    *modes.RULES,
+)
+"""Every rule, in the order in which they are listed."""
+
+
+def audit(path: str | Path) -> AuditReport:
+    """Audit a run folder, a Parquet or CSV table, or the older JSON files. Raises LaptimeError for anything else."""
+    return audit_measurements(read_measurements(path))
+
+
+def audit_measurements(measurements: Measurements) -> AuditReport:
+    """Ask every rule. Findings come worst first; a rule that lacks what it needs says so in `rules`."""
+    findings: list[AuditFinding] = []
+    runs: list[RuleRun] = []
+    for rule in RULES:
+        outcome = rule.look(measurements) if measurements.frame.height else NotJudged("no samples")
+        if isinstance(outcome, NotJudged):
+            runs.append(RuleRun(code=rule.code, checks=rule.checks, could_not_judge=outcome.why))
+            continue
+        if outcome.finding is not None:
+            findings.append(outcome.finding)
+        runs.append(RuleRun(code=rule.code, checks=rule.checks, of=outcome.of, fired=outcome.finding is not None))
+    findings.sort(key=lambda finding: SEVERITIES.index(finding.severity))
+    return AuditReport(
+        source=measurements.source,
+        samples=measurements.frame.height,
+        configs=measurements.configs,
+        findings=findings,
+        rules=runs,
+        clean=all(finding.severity == "info" for finding in findings),
+    )

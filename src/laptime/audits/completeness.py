@@ -1,0 +1,165 @@
+"""Rules about what is there: every sample once, none missing, enough of each configuration."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from laptime.audits.measurements import Measurements
+from laptime.audits.result import EXAMPLES, AuditPicture, AuditPoint, Severity
+from laptime.audits.rule import Judged, NotJudged, Outcome, Rule, counted, found, key_of, percent
+from laptime.data.sample_columns import KEY
+
+if TYPE_CHECKING:
+    import polars
+
+FEWEST = 6
+"""Samples below which no 95 % interval of a median exists (laptime.data.stats.median_interval)."""
+
+GRID_FILL = 0.5
+"""Below this the combinations that were seen are no grid with holes, but something else."""
+
+SEVERE_MISSING = 0.1
+
+
+def duplicate_sample(measurements: Measurements) -> Outcome:
+    """One key (configuration, sample, repeat), one sample."""
+    from polars import col
+
+    rows = measurements.frame
+    keys = rows.select("row", "total_ms", *KEY)
+    if keys.select(KEY).n_unique() == rows.height:
+        return Judged(rows.height)
+    groups = (
+        keys.group_by(KEY)
+        .agg(n=col("row").len(), row=col("row").first(), totals=col("total_ms").head(3))
+        .filter(col("n") > 1)
+    )
+    surplus = int(groups["n"].sum()) - groups.height
+    shown = groups.sort("n", "row", descending=[True, False]).head(EXAMPLES).to_dicts()
+    return Judged(
+        rows.height,
+        found(
+            "duplicate-sample",
+            "severe",
+            surplus,
+            rows.height,
+            examples=[f"{key_of(row)}: {row['n']} times, totals {_totals(row['totals'])} ms" for row in shown],
+            reason=f"{counted(groups.height, 'key')} (configuration, sample, repeat) "
+            f"{'stands' if groups.height == 1 else 'stand'} for more than one sample: {counted(surplus, 'sample')} too "
+            "many. They weigh twice in every median, or one of them is something else.",
+            mend="Merge with laptime merge, which keeps one and names conflicts; number repeats",
+        ),
+    )
+
+
+def missing_samples(measurements: Measurements) -> Outcome:
+    """Every planned key measured; without a plan, every combination of what was seen."""
+    import polars
+    from polars import col
+
+    seen = measurements.measured.select(col("config_id"), col("sample_id"), col("repeat").fill_null(0)).unique()
+    plan = measurements.plan
+    configs = polars.Series([c.config_id for c in plan.configs]) if plan else seen["config_id"].unique().sort()
+    samples = polars.Series(plan.samples) if plan else seen["sample_id"].unique().sort()
+    repeats = range(plan.repeats) if plan else range(int(seen["repeat"].max() or 0) + 1)  # type: ignore[arg-type]
+    expected = len(configs) * len(samples) * len(repeats)
+    if expected == 0:
+        return NotJudged("nothing was planned or measured")
+    if not plan and seen.height / expected < GRID_FILL:
+        return NotJudged(
+            f"no plan.json, and the {counted(seen.height, 'key')} are no grid of {len(configs)} configurations × "
+            f"{len(samples)} samples × {len(repeats)} repeats"
+        )
+    inside = seen.filter(col("config_id").is_in(configs.implode()), col("sample_id").is_in(samples.implode()),
+                         col("repeat") < len(repeats))  # fmt: skip
+    missing = expected - inside.height
+    if missing <= 0:
+        return Judged(expected)
+    grid = (
+        polars.DataFrame({"config_id": configs.cast(polars.String)})
+        .join(polars.DataFrame({"sample_id": samples.cast(polars.String)}), how="cross")
+        .join(polars.DataFrame({"repeat": polars.Series(list(repeats), dtype=polars.Int64)}), how="cross")
+    )
+    lost = grid.join(inside, on=KEY, how="anti", nulls_equal=True, maintain_order="left")
+    by_config = (
+        lost.group_by("config_id", maintain_order=True)
+        .agg(n=col("repeat").len(), sample_id=col("sample_id").first(), repeat=col("repeat").first())
+        .sort("n", descending=True, maintain_order=True)
+    )
+    failed = sum(1 for key in lost.iter_rows() if key in measurements.failed) if measurements.failed else 0
+    share = missing / expected
+    severity: Severity = "severe" if share >= SEVERE_MISSING else "warning"
+    examples = [
+        f"{measurements.shown_config(row['config_id'])}: {row['n']:,} missing, first {row['sample_id']}/{row['repeat']}"
+        for row in by_config.head(EXAMPLES).to_dicts()
+    ]
+    return Judged(
+        expected,
+        found(
+            "missing-samples",
+            severity,
+            missing,
+            expected,
+            examples=examples,
+            reason=f"{missing:,} of {expected:,} {'planned' if plan else 'expected'} samples "
+            f"({percent(share)}) are not there, in {counted(by_config.height, 'configuration')}"
+            + (f"; {failed:,} of them failed (failures-*.jsonl)" if failed else "")
+            + ". Configurations are compared over different inputs then.",
+            mend="laptime sweep --resume measures what is missing; else compare only samples that all have",
+        ),
+    )
+
+
+def too_few_repeats(measurements: Measurements) -> Outcome:
+    """Enough usable samples in each configuration for an interval of its median."""
+    from polars import col
+
+    counts = (
+        measurements.measured.select("config_id")
+        .unique(maintain_order=True)
+        .join(measurements.used.group_by("config_id").len(), on="config_id", how="left", nulls_equal=True)
+        .with_columns(col("len").fill_null(0))
+    )
+    bad = counts.filter(col("len") < FEWEST).sort("len", maintain_order=True)
+    if bad.is_empty():
+        return Judged(counts.height)
+    by_count = counts.group_by("len").agg(n=col("config_id").len()).sort("len")
+    return Judged(
+        counts.height,
+        found(
+            "too-few-repeats",
+            "warning",
+            bad.height,
+            counts.height,
+            unit="configuration",
+            examples=[
+                f"{measurements.shown_config(name)}: {counted(n, 'usable sample')}"
+                for name, n in bad.head(EXAMPLES).iter_rows()
+            ],
+            reason=f"{bad.height:,} of {counted(counts.height, 'configuration')} have fewer than {FEWEST} usable "
+            "samples, the least for which a 95 % interval of the median exists. Such medians may be chance.",
+            mend=f"Measure more samples or repeats, at least {FEWEST} of each configuration",
+            picture=_counts(by_count) if by_count.height > 1 else None,
+        ),
+    )
+
+
+def _totals(values: list[float | None]) -> str:
+    return ", ".join("–" if value is None else f"{value:.2f}" for value in values)
+
+
+def _counts(by_count: polars.DataFrame) -> AuditPicture:
+    return AuditPicture(
+        kind="bars",
+        title="Usable samples of a configuration",
+        x="usable samples",
+        y="configurations",
+        points=[AuditPoint(str(n), float(configs)) for n, configs in by_count.head(30).iter_rows()],
+    )
+
+
+RULES = (
+    Rule("duplicate-sample", "every key once", ("sample_id",), duplicate_sample),
+    Rule("missing-samples", "every planned sample there", ("sample_id",), missing_samples),
+    Rule("too-few-repeats", f"{FEWEST} usable samples of each configuration", ("total_ms",), too_few_repeats),
+)

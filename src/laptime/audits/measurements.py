@@ -1,0 +1,180 @@
+"""What is audited: a frame of samples and, where there is a run folder, what it says of its circumstances."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+
+from laptime.data.frame import read_frame
+from laptime.data.frame_summary import used_rows
+from laptime.data.record import Scalar, WorkerStart
+from laptime.data.run_folder import RunInfo, read_failures, read_info, read_workers
+from laptime.data.sample_columns import KEY, KNOB, STAGE_COLUMNS
+from laptime.errors import LaptimeError
+
+if TYPE_CHECKING:
+    import polars
+
+USED_COLUMNS = (
+    "row", *KEY, "worker", *STAGE_COLUMNS, "output_tokens", "prompt_tokens", "image_tokens", "crops", "batch",
+    "started_unix_ms", "gpu_sm_mhz", "flags",
+)  # fmt: skip
+"""What is kept of the samples that are judged by their times: a million rows of everything would be copied else."""
+
+LIKE = 3
+"""So many samples of the same work, at the median, make a group whose median is worth comparing with."""
+
+
+class PlannedConfig(msgspec.Struct, frozen=True):
+    """One configuration of a sweep's plan."""
+
+    config_id: str
+    config: dict[str, Scalar] = {}
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """What a sweep meant to measure (plan.json): every configuration with every sample so many times."""
+
+    schema: Literal["laptime.plan/1"]
+    configs: list[PlannedConfig]
+    samples: list[str]
+    repeats: int
+
+
+@dataclass(frozen=True)
+class Measurements:
+    """Samples in the order in which they lie in their files (column `row`), and what is known around them."""
+
+    source: str
+    frame: polars.DataFrame
+    info: RunInfo | None = None
+    workers: list[WorkerStart] = field(default_factory=list)
+    plan: Plan | None = None
+    failed: frozenset[tuple[str, str, int]] = frozenset()
+
+    def has(self, column: str) -> bool:
+        """Whether at least one sample has a value there."""
+        return column in self.frame.columns and self.frame[column].null_count() < self.frame.height
+
+    @cached_property
+    def configs(self) -> int:
+        """How many configurations were measured."""
+        return int(self.frame["config_id"].n_unique()) if self.frame.height else 0
+
+    @cached_property
+    def measured(self) -> polars.DataFrame:
+        """All but the warm-up calls (repeats below 0)."""
+        from polars import col
+
+        warm_up = col("repeat").fill_null(0) < 0
+        return self.frame.filter(~warm_up) if self.frame.select(warm_up.any()).item() else self.frame
+
+    @cached_property
+    def used(self) -> polars.DataFrame:
+        """The samples that a summary uses, with a total, in the order in which they were measured.
+
+        Columns more: `at` (milliseconds since the first one; without start times the position within its worker),
+        `work` (which samples are of the same work), `deviation` (log of the total over the median total of the same
+        work) and `within` (`at` less the median of the same work).
+        """
+        from polars import String, col, concat_str
+
+        mask = used_rows(self.frame) & (self.frame["total_ms"] > 0).fill_null(value=False)
+        rows = self.frame.select(USED_COLUMNS).filter(mask)
+        if self.timed:
+            rows = rows.with_columns(at=col("started_unix_ms") - col("started_unix_ms").min()).sort("at", "row")
+        else:
+            position = col("row").rank("ordinal").over("worker").cast(float) - 1
+            rows = rows.with_columns(at=position).sort("at", "row")
+        log, same = col("total_ms").log(), self._same_work(rows)
+        group = concat_str([col(name).cast(String).fill_null("–") for name in same], separator="\x1f")
+        return rows.with_columns(
+            deviation=log - log.median().over(same), within=col("at") - col("at").median().over(same), work=group
+        )
+
+    @cached_property
+    def timed(self) -> bool:
+        """Whether it is known when each sample began."""
+        times = self.frame["started_unix_ms"]
+        return bool(self.frame.height and times.null_count() == 0 and (times > 0).all())
+
+    def _same_work(self, rows: polars.DataFrame) -> list[str]:
+        """The finest columns by which samples group into the same work, with enough in a group to compare."""
+        sizes = ["output_tokens", "prompt_tokens", "image_tokens", "crops", "batch"]
+        for keys in (["config_id", "sample_id"], ["config_id", *sizes]):
+            if rows.height and (rows.group_by(keys).len()["len"].median() or 0) >= LIKE:  # type: ignore[operator]
+                return keys
+        return ["config_id"]
+
+    def shown_config(self, config_id: str | None) -> str:
+        """A configuration by what tells it from the others: its knobs that vary, else its id."""
+        if config_id is None:
+            return "the only configuration"
+        row = self._varying.get(config_id)
+        return f"{config_id} ({', '.join(row)})" if row else config_id
+
+    @cached_property
+    def _varying(self) -> dict[str, list[str]]:
+        knobs = [name for name in self.frame.columns if name.startswith(KNOB)]
+        first = self.frame.group_by("config_id", maintain_order=True).agg(*(name_first(k) for k in knobs))
+        varying = [k for k in knobs if first[k].n_unique() > 1]
+        return {
+            row["config_id"]: [f"{k.removeprefix(KNOB)} {row[k]}" for k in varying if row[k] is not None]
+            for row in first.to_dicts()
+            if row["config_id"] is not None
+        }
+
+
+def name_first(name: str) -> polars.Expr:
+    """The first value of a column in each group."""
+    from polars import col
+
+    return col(name).first()
+
+
+def read_measurements(path: str | Path) -> Measurements:
+    """Whatever laptime.data.frame.read_frame reads, and for a run folder its run.json, worker starts, plan and
+    failures.
+
+    Raises LaptimeError for anything unreadable.
+    """
+    place = Path(path)
+    frame = _numbered(read_frame(place))
+    if not (place / "run.json").exists():
+        return Measurements(source=str(path), frame=frame)
+    failures = read_failures(place)
+    return Measurements(
+        source=str(path),
+        frame=frame,
+        info=read_info(place),
+        workers=read_workers(place),
+        plan=_plan(place / "plan.json"),
+        failed=frozenset((f.config_id, f.sample_id, f.repeat) for f in failures),
+    )
+
+
+def measurements_of(frame: polars.DataFrame, source: str = "samples") -> Measurements:
+    """A frame alone, ready to be audited. Columns that it lacks are null."""
+    from laptime.data.frame import complete
+
+    return Measurements(source=source, frame=_numbered(complete(frame, source)))
+
+
+def _numbered(frame: polars.DataFrame) -> polars.DataFrame:
+    """The frame with the place of each sample in its file as the column `row`."""
+    return frame.drop("row", strict=False).with_row_index("row")
+
+
+def _plan(file: Path) -> Plan | None:
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=Plan)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise LaptimeError(f"{file}: {error.strerror}") from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise LaptimeError(f"{file}: not a sweep's plan ({error}); use the laptime that wrote it") from error

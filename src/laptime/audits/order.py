@@ -1,0 +1,222 @@
+"""Rules about the order in which samples were measured: a cold beginning, and a drift from beginning to end."""
+
+from __future__ import annotations
+
+from math import exp, log
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from laptime.audits.measurements import Measurements
+from laptime.audits.ranks import ERROR, Floats, Trend, poisson_tail, trend
+from laptime.audits.result import EXAMPLES, AuditFinding, AuditPicture, AuditPoint
+from laptime.audits.rule import Judged, NotJudged, Outcome, Rule, counted, found, key_of, percent
+from laptime.data.sample_columns import has_flag
+
+if TYPE_CHECKING:
+    import polars
+
+COLD_GROUP = 5
+"""Samples of one configuration on one worker below which its first can't be set against the rest."""
+
+COLD_EXCESS = 0.05
+"""A first call that is slower by less changes no median that matters."""
+
+COLD_DEVIATIONS = 6
+"""The first call of a worker counts as cold by itself when it is so many robust standard deviations above the rest."""
+
+DRIFT = 0.02
+"""From here on a drift is as large as the effects that a comparison looks for (its --min-effect)."""
+
+SEVERE_DRIFT = 0.1
+
+SHOWN_POINTS = 60
+
+
+def cold_start(measurements: Measurements) -> Outcome:
+    """First calls slower than the rest: of a worker, of each configuration, or by their own flag."""
+    from polars import col
+
+    rows = measurements.measured
+    flagged = rows.filter(has_flag("cold").fill_null(value=False))
+    used = measurements.used.filter(~has_flag("cold").fill_null(value=False))
+    groups = (
+        used.group_by("config_id", "worker", maintain_order=True)
+        .agg(
+            n=col("row").len(),
+            row=col("row").first(),
+            at=col("at").first(),
+            sample_id=col("sample_id").first(),
+            repeat=col("repeat").first(),
+            excess=col("deviation").first() - col("deviation").slice(1).median(),
+            highest=col("deviation").slice(1).max(),
+            first=col("deviation").first(),
+            spread=1.4826 * (col("deviation").slice(1) - col("deviation").slice(1).median()).abs().median(),
+        )
+        .filter(col("n") >= COLD_GROUP)
+    )
+    if groups.is_empty() and flagged.is_empty():
+        return NotJudged(f"no configuration has {COLD_GROUP} samples on one worker")
+    cold = _cold_groups(groups, used)
+    count = flagged.height + cold.height
+    if not count:
+        return Judged(rows.height)
+    examples = [
+        f"{key_of(row)}: {percent(exp(row['excess']) - 1)} above the other {row['n'] - 1:,} of its configuration"
+        for row in cold.sort("excess", descending=True).head(EXAMPLES).to_dicts()
+    ]
+    examples += [f"{key_of(row)}: flagged cold, total {row['total_ms']:.2f} ms" for row in flagged.head(5).to_dicts()]
+    parts = []
+    if cold.height:
+        middle = float(cold["excess"].median() or 0.0)  # type: ignore[arg-type]
+        parts.append(
+            f"The first call of {cold.height:,} of {counted(groups.height, 'group')} (configuration and worker) is "
+            f"slower than the rest, by {percent(exp(middle) - 1)} at the median"
+        )
+    if flagged.height:
+        parts.append(f"{counted(flagged.height, 'sample')} carry the flag cold: the warm-up had not become steady")
+    return Judged(
+        rows.height,
+        found(
+            "cold-start",
+            "warning",
+            count,
+            rows.height,
+            examples=examples,
+            reason=f"{'. '.join(parts)}. Such calls hold compilation, autotuning or cache misses.",
+            mend="Warm up with the same shapes before timing, and again after each change of configuration",
+        ),
+    )
+
+
+def _cold_groups(groups: polars.DataFrame, used: polars.DataFrame) -> polars.DataFrame:
+    """The groups whose first call is cold, when there are more of them than chance gives.
+
+    Among n alike samples the first is the slowest with a chance of 1/n. So many are expected; more, and by enough, is
+    a finding. The very first call of a worker counts alone when it is that worker's slowest, relative to its like, and
+    stands out by COLD_DEVIATIONS.
+    """
+    from polars import col
+
+    slow = groups.filter(col("first") > col("highest"), col("excess") > COLD_EXCESS)
+    expected = float((1 / groups["n"]).sum())
+    if slow.height > 1 and poisson_tail(slow.height, expected) <= ERROR / 2:
+        return slow
+    slowest = used.group_by("worker").agg(slowest=col("deviation").max(), begins=col("row").first())
+    beginnings = groups.join(slowest, on="worker", nulls_equal=True).filter(
+        col("row") == col("begins"), col("first") == col("slowest")
+    )
+    return beginnings.filter(
+        col("first") > col("highest"),
+        col("excess") > COLD_EXCESS,
+        col("excess") > COLD_DEVIATIONS * col("spread"),
+        col("excess") > 2 * (col("highest") - (col("first") - col("excess"))),
+    )
+
+
+def clock_drift(measurements: Measurements) -> Outcome:
+    """A trend over the run: of totals relative to samples of the same work, and of the GPU's clock."""
+    used = measurements.used
+    if used.height < 8:
+        return NotJudged("fewer than 8 usable samples")
+    span = float(np.ptp(used["at"].to_numpy()))
+    # A total is known relative to the same work only, so a drift shows over the time which that spans.
+    trends = {"total": _judged(used["within"].to_numpy(), used["deviation"].to_numpy(), span)}
+    if measurements.has("gpu_sm_mhz"):
+        clocked = used.filter(used["gpu_sm_mhz"] > 0)
+        clock = clocked.select(_centred("gpu_sm_mhz")).to_series().to_numpy()
+        trends["SM clock"] = _judged(clocked["within"].to_numpy(), clock, span)
+    drifting = {name: t for name, t in trends.items() if t is not None}
+    if not drifting:
+        return Judged(used.height)
+    return Judged(used.height, _drift_finding(measurements, used, drifting, span))
+
+
+def _centred(column: str) -> polars.Expr:
+    from polars import col
+
+    return col(column).log() - col(column).log().median().over("work")
+
+
+def _judged(at: Floats, logs: Floats, span: float) -> Trend | None:
+    """The trend, if chance alone would seldom show as much and it amounts to DRIFT over the run."""
+    if span <= 0:
+        return None
+    seen = trend(at, logs, 1 - ERROR)
+    if seen is None or seen.p > ERROR / 2 or abs(seen.slope * span) < log(1 + DRIFT):
+        return None
+    return seen if seen.low * seen.high > 0 else None
+
+
+def _drift_finding(
+    measurements: Measurements, used: polars.DataFrame, drifting: dict[str, Trend], span: float
+) -> AuditFinding:
+    words = []
+    for name, t in drifting.items():
+        change, ends = exp(t.slope * span) - 1, sorted((exp(t.low * span) - 1, exp(t.high * span) - 1))
+        words.append(
+            f"the {name} {'rose' if change > 0 else 'fell'} by {percent(abs(change))} from the first sample to the "
+            f"last (99 % interval {ends[0] * 100:+.2g} to {ends[1] * 100:+.2g} %)"
+        )
+    largest = max(abs(t.slope * span) for t in drifting.values())
+    main = next(iter(drifting.values()))
+    picture_of = drifting.get("total", main)
+    ends_of_run = [used.head(1).to_dicts()[0], used.tail(1).to_dicts()[0]]
+    return found(
+        "clock-drift",
+        "severe" if largest >= log(1 + SEVERE_DRIFT) else "warning",
+        used.height,
+        used.height,
+        examples=[f"{key_of(row)}: {_relative(row)}" for row in ends_of_run],
+        reason=f"Over {_duration(measurements, span)}, relative to the median of the same work, {' and '.join(words)}. "
+        "Configurations measured early and late differ by that alone.",
+        mend="Lock the clocks, let the device warm up first, and measure configurations in interleaved random order",
+        picture=_drift_picture(measurements, picture_of, "total" if "total" in drifting else "SM clock"),
+    )
+
+
+def _relative(row: dict[str, Any]) -> str:
+    clock = f", {row['gpu_sm_mhz']} MHz" if row.get("gpu_sm_mhz") is not None else ""
+    return f"total {row['total_ms']:.2f} ms, {(exp(row['deviation']) - 1) * 100:+.2g} % of its like{clock}"
+
+
+def _duration(measurements: Measurements, span: float) -> str:
+    if not measurements.timed:
+        return f"{span + 1:,.0f} samples in the order of the file"
+    seconds = span / 1e3
+    return (
+        f"{seconds / 3600:.1f} h"
+        if seconds >= 7200
+        else f"{seconds / 60:.1f} min"
+        if seconds >= 120
+        else f"{seconds:.1f} s"
+    )
+
+
+def _drift_picture(measurements: Measurements, t: Trend, name: str) -> AuditPicture:
+    unit, scale = ("s into the run", 1e3) if measurements.timed else ("samples into the run", 1.0)
+    step = max(1, len(t.x) // SHOWN_POINTS)
+    begin = float(t.x[0])
+    middle = float(np.median(t.y - t.slope * t.x))
+    base = float(np.median(t.y))
+    points = [
+        AuditPoint(round((float(x) - begin) / scale, 3), _change(float(y) - base))
+        for x, y in zip(t.x, t.y, strict=True)
+    ]
+    ends = [
+        AuditPoint(round((float(x) - begin) / scale, 3), _change(middle + t.slope * float(x) - base))
+        for x in (t.x[0], t.x[-1])
+    ]
+    return AuditPicture(
+        kind="points", title=f"The {name} over the run", x=unit, y="% of the median", points=points[::step], line=ends
+    )
+
+
+def _change(logarithm: float) -> float:
+    return round((exp(logarithm) - 1) * 100, 4)
+
+
+RULES = (
+    Rule("cold-start", "first calls as fast as the rest", ("total_ms",), cold_start),
+    Rule("clock-drift", "no trend over the run", ("total_ms",), clock_drift),
+)

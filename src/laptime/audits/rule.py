@@ -1,0 +1,98 @@
+"""What a rule is: a code, a question, the columns that it needs, and one function that answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from laptime.audits.measurements import Measurements
+from laptime.audits.result import EXAMPLES, AuditFinding, AuditPicture, Severity
+
+if TYPE_CHECKING:
+    import polars
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The rule looked at `of` units and found something, or nothing."""
+
+    of: int
+    finding: AuditFinding | None = None
+
+
+@dataclass(frozen=True)
+class NotJudged:
+    """The rule could not look, and why."""
+
+    why: str
+
+
+Outcome = Judged | NotJudged
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One rule. Without a value in each column of `needs` it says so and doesn't ask `judge`."""
+
+    code: str
+    checks: str
+    needs: tuple[str, ...]
+    judge: Callable[[Measurements], Outcome]
+
+    def look(self, measurements: Measurements) -> Outcome:
+        """The rule's answer for these measurements."""
+        missing = [name for name in self.needs if not measurements.has(name)]
+        if missing:
+            return NotJudged(f"no column {', '.join(missing)}")
+        return self.judge(measurements)
+
+
+def found(
+    code: str,
+    severity: Severity,
+    count: int,
+    of: int,
+    *,
+    examples: Sequence[str],
+    reason: str,
+    mend: str,
+    unit: str = "sample",
+    picture: AuditPicture | None = None,
+) -> AuditFinding:
+    """A finding with its share worked out and its examples cut to EXAMPLES."""
+    return AuditFinding(
+        code=code,
+        severity=severity,
+        count=count,
+        of=of,
+        share=count / of if of else 0.0,
+        examples=list(examples[:EXAMPLES]),
+        reason=reason,
+        mend=mend,
+        unit=unit,
+        picture=picture,
+    )
+
+
+def worst_rows(rows: polars.DataFrame, by: polars.Expr) -> list[dict[str, Any]]:
+    """The first few rows by this figure, largest first; equal ones in the order of the file."""
+    return rows.sort(by, "row", descending=[True, False]).head(EXAMPLES).to_dicts()
+
+
+def key_of(row: dict[str, Any]) -> str:
+    """A sample's name in an example: configuration/sample/repeat, or its row where the key was not recorded."""
+    if row.get("sample_id") is None:
+        return f"row {row['row'] + 1}"
+    parts = [row.get("config_id"), row["sample_id"], row.get("repeat")]
+    return "/".join(str(part) for part in parts if part is not None)
+
+
+def counted(count: int, noun: str) -> str:
+    """1 sample, 2 samples."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def percent(share: float) -> str:
+    """A share as per cent, as fine as it needs: 22.85 %, 0.3 %."""
+    return f"{share * 100:.4g} %"

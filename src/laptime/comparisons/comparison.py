@@ -1,0 +1,195 @@
+"""Two runs in, a Comparison out: usable samples, matched, an interval for each stage, a verdict for each interval."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from math import exp
+
+import msgspec
+import numpy as np
+
+from laptime.comparisons import differences
+from laptime.comparisons.matching import DECODE_PER_TOKEN, Matched, match, merged_until_independent, stage_logs, time_ms
+from laptime.comparisons.ratio_interval import fewest_pairs, fewest_unpaired, paired_interval, unpaired_interval
+from laptime.comparisons.result import Comparison, Side, StageComparison
+from laptime.comparisons.verdict import more_samples, overall, verdict
+from laptime.data.record import STAGES, Finding, Sample
+from laptime.data.run_folder import Run
+from laptime.data.summary import usable
+from laptime.errors import LaptimeError
+
+JUDGED = (*STAGES, "total")
+CHOICES = (*JUDGED, DECODE_PER_TOKEN)
+
+
+def compare_runs(
+    a: Run, b: Run, *, stage: str | None = None, min_effect: float = 0.02, confidence: float = 0.95
+) -> Comparison:
+    """Is B slower or faster than A? `compare_samples`, and a finding for whatever differs in the environments.
+
+    Raises LaptimeError when nothing is comparable.
+    """
+    compared = compare_samples(
+        a.samples, b.samples, stage=stage, min_effect=min_effect, confidence=confidence, names=(a.path, b.path)
+    )
+    around = [
+        *differences.environment_findings(a.info.environment, b.info.environment),
+        *differences.session_findings(a.info.session, b.info.session),
+    ]
+    return msgspec.structs.replace(compared, findings=[*around, *compared.findings])
+
+
+def compare_samples(
+    a: Sequence[Sample],
+    b: Sequence[Sample],
+    *,
+    stage: str | None = None,
+    min_effect: float = 0.02,
+    confidence: float = 0.95,
+    names: tuple[str, str] = ("A", "B"),
+) -> Comparison:
+    """Compare every stage that both have, or only `stage` (a stage's name, "total" or "decode_per_token").
+
+    Flagged samples are left out as in a run's summary. Pairs by (sample_id, repeat) where there are enough, else
+    unpaired (laptime.comparisons.matching). The interval of B/A is Hodges and Lehmann's
+    (laptime.comparisons.ratio_interval) at 1 - (1 - confidence) / (m + 1) for m stages: Bonferroni, so that all m
+    hold together with `confidence`, and one share more for what the interval's exactness leaves out (neighbours are
+    merged after looking at them). A verdict of slower or faster needs the interval to exclude 1 AND the estimate to
+    exceed min_effect; same needs the whole interval within it; anything else is inconclusive
+    (laptime.comparisons.verdict).
+
+    Raises LaptimeError when a run has no samples, when no stage is comparable, or when `stage` is not.
+    """
+    if stage is not None and stage not in CHOICES:
+        raise LaptimeError(f"stage {stage!r}: one of {', '.join(CHOICES)}")
+    if not 0 <= min_effect < 1:
+        raise LaptimeError(f"the smallest effect of interest is a share from 0 to below 1, not {min_effect:g}")
+    if not 0.5 <= confidence < 1:
+        raise LaptimeError(f"the confidence is a share from 0.5 to below 1, not {confidence:g}")
+    used_a, used_b = _usable(a, names[0]), _usable(b, names[1])
+    most = len(JUDGED) if stage is None else 1
+    matched = match(used_a, used_b, fewest_pairs(_each(confidence, most)))
+    stages, findings = _comparable(matched, stage)
+    each = _each(confidence, len(stages))
+    compared = [_compare_stage(matched, name, min_effect, each) for name in stages]
+    sides = [
+        _side(run, used, side, name)
+        for run, used, side, name in ((a, used_a, matched.a, names[0]), (b, used_b, matched.b, names[1]))
+    ]
+    findings += [*_flagged(a, b, names), *differences.sample_findings(matched), *_serial(compared)]
+    return Comparison(
+        verdict=overall(c.verdict for c in compared),
+        a=sides[0],
+        b=sides[1],
+        min_effect=min_effect,
+        confidence=confidence,
+        stages=compared,
+        findings=findings,
+    )
+
+
+def _each(together: float, stages: int) -> float:
+    """The confidence of one interval so that so many hold together, with a share in reserve."""
+    return 1 - (1 - together) / (stages + 1)
+
+
+def _usable(samples: Sequence[Sample], name: str) -> list[Sample]:
+    used = usable(samples)[0]
+    if not used:
+        raise LaptimeError(f"{name}: no sample was measured, so there is nothing to compare")
+    return used
+
+
+def _comparable(matched: Matched, asked: str | None) -> tuple[list[str], list[Finding]]:
+    """The stages to judge, and findings for what else differs; LaptimeError when none is left."""
+    config_a, config_b = (side[0].config if side else {} for side in (matched.a, matched.b))
+    paired_by_config = len({s.config_id for s in matched.a}) > 1
+    reasons = {} if paired_by_config else differences.not_comparable(config_a, config_b)
+    wanted = JUDGED if asked is None else (asked,)
+    stages = [name for name in wanted if name not in reasons and _in_both(matched, name)]
+    if not stages:
+        why = "; ".join(sorted({reason for name in wanted for reason in reasons.get(name, ())}))
+        what = "nothing is comparable" if asked is None else f"stage {asked} is not comparable"
+        mend = f"the runs measure different work: {why}" if why else "no sample of one run has it beside the other's"
+        raise LaptimeError(f"{what}: {mend}; compare runs of the same workload")
+    findings = [] if paired_by_config else differences.config_findings(config_a, config_b)
+    if left := [name for name in wanted if name in reasons]:
+        message = f"Not compared, as the runs do different work there: {', '.join(left)}"
+        findings.append(Finding(code="work-differs", severity="warning", message=message, count=len(left)))
+    one_sided = [n for n in wanted if n not in stages and n not in reasons and _in_either(matched, n)]
+    if one_sided:
+        message = f"Not compared, as one run only has it: {', '.join(one_sided)}"
+        findings.append(Finding(code="stage-missing", severity="warning", message=message, count=len(one_sided)))
+    return stages, findings
+
+
+def _in_both(matched: Matched, stage: str) -> bool:
+    if matched.paired:
+        pairs = zip(matched.a, matched.b, strict=True)
+        return any(time_ms(x, stage) is not None and time_ms(y, stage) is not None for x, y in pairs)
+    return all(any(time_ms(s, stage) is not None for s in side) for side in (matched.a, matched.b))
+
+
+def _in_either(matched: Matched, stage: str) -> bool:
+    return any(time_ms(s, stage) is not None for side in (matched.a, matched.b) for s in side)
+
+
+def _compare_stage(matched: Matched, stage: str, min_effect: float, confidence: float) -> StageComparison:
+    logs = stage_logs(matched, stage)
+    if matched.paired:
+        fewest = fewest_pairs(confidence)
+        log_ratios, block = merged_until_independent(logs.b - logs.a, fewest)
+        ratio = paired_interval(log_ratios, confidence)
+    else:
+        fewest = fewest_unpaired(confidence)
+        (a, block_a), (b, block_b) = (merged_until_independent(side, fewest) for side in (logs.a, logs.b))
+        block = max(block_a, block_b)
+        ratio = unpaired_interval(a, b, confidence)
+    word = verdict(ratio, min_effect)
+    more = more_samples(ratio, min_effect, fewest) if word == "inconclusive" else None
+    return StageComparison(
+        stage=stage,
+        verdict=word,
+        ratio=ratio,
+        confidence=confidence,
+        paired=matched.paired,
+        block=block,
+        a_median_ms=exp(float(np.median(logs.a))),
+        b_median_ms=exp(float(np.median(logs.b))),
+        more_samples=None if more is None else more * block,
+    )
+
+
+def _side(run: Sequence[Sample], used: Sequence[Sample], matched: Sequence[Sample], name: str) -> Side:
+    kept = {id(s) for s in used}
+    return Side(
+        run=name,
+        samples=len(run),
+        used=len(matched),
+        left_out=dict(sorted(Counter(flag for s in run if id(s) not in kept for flag in s.flags).items())),
+        unpaired=len(used) - len(matched),
+    )
+
+
+def _flagged(a: Sequence[Sample], b: Sequence[Sample], names: tuple[str, str]) -> list[Finding]:
+    """A finding for each run without one clean sample: its flagged ones are compared."""
+    return [
+        Finding(
+            code="all-flagged", severity="severe", message=f"{name}: no sample was clean; flagged ones are compared"
+        )
+        for run, name in zip((a, b), names, strict=True)
+        if usable(run)[1]
+    ]
+
+
+def _serial(compared: Sequence[StageComparison]) -> list[Finding]:
+    """A finding when values were not independent of their neighbours."""
+    stages = [c.stage for c in compared if c.block > 1]
+    if not stages:
+        return []
+    message = (
+        f"The ratio drifts over the run, so neighbours were merged and count as one: {', '.join(stages)}. "
+        "Measure A and B in turns"
+    )
+    return [Finding(code="serial", severity="info", message=message, count=len(stages))]

@@ -1,0 +1,112 @@
+"""What else differs between two runs: which stages can't be compared at all, and what a reader must know."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from laptime.comparisons.matching import Matched
+from laptime.data.record import STAGES, Environment, Finding, Sample, Scalar
+
+ALL = (*STAGES, "total", "decode_per_token")
+
+WORKLOAD: dict[str, tuple[str, ...]] = {
+    "image_size": ALL,
+    "batch": ALL,
+    "data": ALL,
+    "prompt_tokens": ("prefill", "decode", "other", "total", "decode_per_token"),
+    "new_tokens": ("decode", "other", "total"),
+}
+"""Knobs that change the work itself, and the stages whose times then answer different questions."""
+
+HARMLESS = frozenset({"laptime", "python", "platform", "memory_bytes", "git_commit", "git_dirty"})
+"""Facts of an environment that seldom change a time on the device. Code under test differs by its commit."""
+
+METHOD = ("method", "per_token")
+"""How a session looked at the calls, where that costs time."""
+
+
+def not_comparable(a: Mapping[str, Scalar], b: Mapping[str, Scalar]) -> dict[str, list[str]]:
+    """Stage -> the knobs because of which it measures another work in B than in A."""
+    found: dict[str, list[str]] = {}
+    for knob, stages in WORKLOAD.items():
+        if a.get(knob) != b.get(knob):
+            for stage in stages:
+                found.setdefault(stage, []).append(f"{knob} ({_change(a.get(knob), b.get(knob))})")
+    return found
+
+
+def config_findings(a: Mapping[str, Scalar], b: Mapping[str, Scalar]) -> list[Finding]:
+    """One warning naming every knob that differs: it may be what is compared, or an accident."""
+    return _differing("config-differs", "The runs' configurations differ", a, b, sorted({*a, *b}))
+
+
+def environment_findings(a: Environment, b: Environment) -> list[Finding]:
+    """A warning naming the facts that change times (GPU, driver, torch, ...), an info naming those that seldom do."""
+    facts_a, facts_b = _facts(a), _facts(b)
+    names = list(dict.fromkeys([*facts_a, *facts_b]))
+    matter = [name for name in names if name not in HARMLESS]
+    rest = [name for name in names if name in HARMLESS and not name.startswith("git_")]
+    return [
+        *_differing("environment-differs", "Environments differ in what changes times", facts_a, facts_b, matter),
+        *_differing("environment-differs-little", "Environments also differ", facts_a, facts_b, rest, "info"),
+    ]
+
+
+def session_findings(a: Mapping[str, Scalar], b: Mapping[str, Scalar]) -> list[Finding]:
+    """A warning when the two runs were looked at in different ways."""
+    return _differing("method-differs", "The runs were measured in different ways", a, b, METHOD)
+
+
+def sample_findings(matched: Matched) -> list[Finding]:
+    """Pairs that are no pairs: other inputs under the same id, or another number of tokens generated."""
+    if not matched.paired:
+        return []
+    pairs = list(zip(matched.a, matched.b, strict=True))
+    findings = []
+    if count := sum(_input_shape(x) != _input_shape(y) for x, y in pairs):
+        message = f"{count} of {len(pairs)} pairs have inputs of different sizes under one id (tokens, images, rows)"
+        findings.append(Finding(code="inputs-differ", severity="warning", message=message, count=count))
+    if count := sum(x.output_tokens != y.output_tokens for x, y in pairs):
+        message = (
+            f"{count} of {len(pairs)} pairs generated different numbers of tokens, so decode and total did different "
+            "work; --stage decode_per_token compares a step"
+        )
+        findings.append(Finding(code="outputs-differ", severity="warning", message=message, count=count))
+    return findings
+
+
+def _input_shape(sample: Sample) -> tuple[int, int, int]:
+    return (sample.prompt_tokens, sample.image_tokens, sample.batch)
+
+
+def _facts(environment: Environment) -> dict[str, object]:
+    facts = msgspec.structs.asdict(environment)
+    variables: dict[str, str] = facts.pop("variables")
+    return {**facts, **variables}
+
+
+def _differing(
+    code: str,
+    lead: str,
+    a: Mapping[str, object],
+    b: Mapping[str, object],
+    names: Sequence[str],
+    severity: str = "warning",
+) -> list[Finding]:
+    changes = [f"{name} ({_change(a.get(name), b.get(name))})" for name in names if a.get(name) != b.get(name)]
+    if not changes:
+        return []
+    message = f"{lead}: {', '.join(changes)}"
+    return [
+        Finding(code=code, severity="info" if severity == "info" else "warning", message=message, count=len(changes))
+    ]
+
+
+def _change(a: object, b: object) -> str:
+    return f"{_shown(a)} → {_shown(b)}"
+
+
+def _shown(value: object) -> str:
+    return "none" if value is None else str(value)

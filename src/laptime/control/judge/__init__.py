@@ -1,0 +1,1 @@
+"""Judging a controller: its answers and times, measured or looked up."""

@@ -1,0 +1,1 @@
+"""What a controller learns from: questions, choices, features and answers, and their files."""

@@ -1,0 +1,259 @@
+"""Every question under every choice: what it scored, how many tokens it answered with, how long it took. No torch.
+
+Made once from a sweep in which every question was asked under every choice; policies are trained and replayed on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import blake2b
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from laptime.control.choices import ChoiceSpace, Tier
+from laptime.errors import LaptimeError
+
+if TYPE_CHECKING:
+    import polars
+
+Half = Literal["train", "held-out"]
+KNOB_COLUMNS = ("config.tier", "config.crops", "config.top_k", "config.blocks")
+
+
+class ModelFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What policies and bounds were made for. Empty or None: not known, and then not compared.
+
+    name: as the sweep's file wrote it; only its last part is compared, so that a folder may move. kind: transformers'
+    model_type. blocks, top_k: the model's own; experts: how many there are to choose from.
+    """
+
+    name: str = ""
+    kind: str = ""
+    blocks: int | None = None
+    experts: int | None = None
+    top_k: int | None = None
+
+    def differences(self, other: ModelFacts) -> list[str]:
+        """What both know and don't agree on, in words: "blocks 6 instead of 8" (self's value first)."""
+        found = []
+        for field, label in (("kind", "kind"), ("blocks", "blocks"), ("experts", "experts"), ("top_k", "top-k")):
+            mine, its = getattr(self, field), getattr(other, field)
+            if mine and its and mine != its:
+                found.append(f"{label} {mine} instead of {its}")
+        mine, its = PurePath(self.name).name, PurePath(other.name).name
+        if mine and its and mine != its:
+            found.append(f"name {mine} instead of {its}")
+        return found
+
+
+class DecisionTable(msgspec.Struct, frozen=True, kw_only=True):
+    """What was measured of every question (rows) under every choice of the space (columns).
+
+    score: in 0..1, the mean over repeats. output_tokens, total_ms (ms): the median over repeats; NaN where no time was
+    measured. prompt_tokens, image_tokens, crops: what the model was given, zero where not recorded. left_out: questions
+    of the sweep that lacked a choice. most_tokens: the longest answer that the sweep allowed.
+    """
+
+    space: ChoiceSpace
+    model: ModelFacts
+    sample_ids: tuple[str, ...]
+    question_types: tuple[str, ...]
+    score: npt.NDArray[np.float32]
+    output_tokens: npt.NDArray[np.int32]
+    total_ms: npt.NDArray[np.float64]
+    prompt_tokens: npt.NDArray[np.int32]
+    image_tokens: npt.NDArray[np.int32]
+    crops: npt.NDArray[np.int32]
+    most_tokens: int
+    left_out: int = 0
+
+    def __len__(self) -> int:
+        return len(self.sample_ids)
+
+    def take(self, rows: npt.NDArray[np.intp]) -> DecisionTable:
+        """These questions, by their places."""
+        arrays = ("score", "output_tokens", "total_ms", "prompt_tokens", "image_tokens", "crops")
+        return msgspec.structs.replace(
+            self,
+            sample_ids=tuple(self.sample_ids[int(row)] for row in rows),
+            question_types=tuple(self.question_types[int(row)] for row in rows),
+            **{name: getattr(self, name)[rows] for name in arrays},
+        )
+
+    def half(self, which: Half) -> DecisionTable:
+        """One of two halves, told apart by a hash of the question's id alone: the same on every machine."""
+        rows = np.array([i for i, name in enumerate(self.sample_ids) if half_of(name) == which], dtype=np.intp)
+        if len(rows) == 0:
+            raise LaptimeError(f"none of the table's {len(self)} questions falls into the {which} half; measure more")
+        return self.take(rows)
+
+    def row(self, sample_id: str) -> int:
+        """The place of one question. Raises LaptimeError for one that is not there."""
+        try:
+            return self.sample_ids.index(sample_id)
+        except ValueError:
+            raise LaptimeError(f"question {sample_id}: not among the table's {len(self)}") from None
+
+
+def half_of(sample_id: str) -> Half:
+    """The half that a question belongs to."""
+    digest = blake2b(f"half:{sample_id}".encode("utf-8", "surrogatepass"), digest_size=1).digest()
+    return "train" if digest[0] % 2 == 0 else "held-out"
+
+
+def question_type(sample_id: str) -> str:
+    """The id's part before its last '-': "code-000123" is a "code"; "all" without one."""
+    return sample_id.rpartition("-")[0] or "all"
+
+
+def decision_table(frame: polars.DataFrame, model: ModelFacts | None = None, keep: Sequence[str] = ()) -> DecisionTable:
+    """From the frame of a sweep's run (laptime.data.frame.read_frame, or laptime.estimate.table.reading.read_table).
+
+    Warm-ups and flagged samples are left out, but for the flags in `keep`; repeats are one cell (mean score, median
+    time). Questions that lack a choice are left out and counted. `model` adds what a sweep doesn't record (kind,
+    experts). Raises LaptimeError when no question has every choice, nothing was scored, or something that is no choice
+    (dtype, cache, batch) varies.
+    """
+    import polars
+    from polars import col
+
+    from laptime.estimate.table.reading import clean
+
+    missing = [name for name in ("sample_id", "score", "output_tokens", "total_ms") if name not in frame.columns]
+    if missing:
+        raise LaptimeError(f"the table has no column {missing[0]!r}; a sweep's run folder has it")
+    rows = clean(frame, keep).filter(col("total_ms").is_not_null() & (col("output_tokens") >= 1))
+    if rows.height == 0:
+        raise LaptimeError("no clean sample in this table: policies learn from a sweep's measured samples")
+    _refuse_other_knobs(rows)
+    scored = rows.filter(col("score").is_not_null())
+    if scored.height == 0:
+        raise LaptimeError("no sample of this sweep has a score; name the questions' answers and a metric (docs/sweep)")
+    knobs = [name for name in KNOB_COLUMNS if name in scored.columns and scored[name].null_count() < scored.height]
+    sizes = [name for name in ("prompt_tokens", "image_tokens", "crops") if name in scored.columns]
+    cells = scored.group_by(["sample_id", *knobs]).agg(
+        col("score").mean(), col("output_tokens").median(), col("total_ms").median(), *(col(n).median() for n in sizes)
+    )
+    space = _space(cells, knobs)
+    if len(space) < 2:
+        raise LaptimeError("this sweep has one configuration: there is nothing to choose; sweep tier, top_k or blocks")
+    ids = sorted(set(cells["sample_id"].to_list()))
+    place = {name: row for row, name in enumerate(ids)}
+    at = np.array([place[name] for name in cells["sample_id"].to_list()])
+    number = _numbers(cells, space, knobs)
+    filled = np.zeros((len(ids), len(space)), dtype=np.bool_)
+    filled[at, number] = True
+    whole = np.flatnonzero(filled.all(axis=1))
+    if len(whole) == 0:
+        raise LaptimeError(
+            f"none of {len(ids)} questions has all {len(space)} choices ({int((~filled).sum())} of {filled.size} cells "
+            "are missing); every question needs every configuration of the grid: resume the sweep, or "
+            "keep flagged samples (--keep)"
+        )
+
+    def matrix(name: str, kind: type[np.generic]) -> npt.NDArray[np.generic]:
+        values = np.zeros(filled.shape)
+        if name in cells.columns:
+            values[at, number] = cells[name].cast(polars.Float64).fill_null(0.0).to_numpy()
+        return values[whole].astype(kind)
+
+    facts = _facts(rows, space)
+    return DecisionTable(
+        space=space,
+        model=facts if model is None else _merged(model, facts),
+        sample_ids=tuple(ids[int(row)] for row in whole),
+        question_types=tuple(question_type(ids[int(row)]) for row in whole),
+        score=matrix("score", np.float32),  # type: ignore[arg-type]
+        output_tokens=matrix("output_tokens", np.int32),  # type: ignore[arg-type]
+        total_ms=matrix("total_ms", np.float64),  # type: ignore[arg-type]
+        prompt_tokens=matrix("prompt_tokens", np.int32),  # type: ignore[arg-type]
+        image_tokens=matrix("image_tokens", np.int32),  # type: ignore[arg-type]
+        crops=matrix("crops", np.int32),  # type: ignore[arg-type]
+        most_tokens=_most_tokens(scored),
+        left_out=len(ids) - len(whole),
+    )
+
+
+def _refuse_other_knobs(rows: polars.DataFrame) -> None:
+    """What varies besides the choices would be mixed into one cell."""
+    for name in rows.columns:
+        if not name.startswith("config.") or name in (*KNOB_COLUMNS, "config.importance"):
+            continue
+        values = rows[name].unique().to_list()
+        if len(values) > 1:
+            told = ", ".join(sorted(map(str, values))[:4])
+            raise LaptimeError(f"{name.removeprefix('config.')} varies in this sweep ({told}): keep one value of it")
+
+
+def _space(cells: polars.DataFrame, knobs: list[str]) -> ChoiceSpace:
+    tiers: list[Tier] = []
+    if "config.tier" in knobs or "config.crops" in knobs:
+        tiers = sorted(set(_tiers(cells)), key=lambda tier: (tier.high, tier.low))
+    numbers = {name: sorted(set(map(int, cells[name].to_list()))) if name in knobs else [] for name in KNOB_COLUMNS[2:]}
+    top_ks, blocks = numbers["config.top_k"], numbers["config.blocks"]
+    return ChoiceSpace(tiers=tuple(tiers), top_ks=tuple(top_ks), blocks=tuple(blocks))
+
+
+def _tiers(cells: polars.DataFrame) -> list[Tier]:
+    """The tier of each row: its crops as a range, its name where it has one."""
+    none = [None] * cells.height
+    names = cells["config.tier"].to_list() if "config.tier" in cells.columns else none
+    crops = cells["config.crops"].to_list() if "config.crops" in cells.columns else none
+    return [_tier(name, some) for name, some in zip(names, crops, strict=True)]
+
+
+def _tier(name: str | None, crops: object) -> Tier:
+    from laptime.data.record import TIERS
+
+    low, _, high = str(crops if crops is not None else "").partition("-")
+    try:
+        ends = (int(float(low)), int(float(high or low)))
+    except ValueError:
+        if name not in TIERS:
+            raise LaptimeError(f"tier {name} with crops {crops}: crops are a number or a range such as 1-3") from None
+        ends = TIERS[name]
+    return Tier(name or (str(ends[0]) if ends[0] == ends[1] else f"{ends[0]}-{ends[1]}"), *ends)
+
+
+def _numbers(cells: polars.DataFrame, space: ChoiceSpace, knobs: list[str]) -> npt.NDArray[np.int64]:
+    """The choice number of each row."""
+    number = np.zeros(cells.height, dtype=np.int64)
+    if space.tiers:
+        place = {tier: i for i, tier in enumerate(space.tiers)}
+        number += np.array([place[tier] for tier in _tiers(cells)])
+    for name, values in (("config.top_k", space.top_ks), ("config.blocks", space.blocks)):
+        number *= max(1, len(values))
+        if name in knobs:
+            number += np.searchsorted(np.array(values), cells[name].cast(int).to_numpy())
+    return number
+
+
+def _facts(rows: polars.DataFrame, space: ChoiceSpace) -> ModelFacts:
+    name = rows["config.model"][0] if "config.model" in rows.columns else None
+    return ModelFacts(
+        name=str(name or ""), blocks=max(space.blocks, default=None), top_k=max(space.top_ks, default=None)
+    )
+
+
+def _merged(told: ModelFacts, found: ModelFacts) -> ModelFacts:
+    """What was told counts, the rest is as it was found. Raises LaptimeError when the sweep can't be of that model."""
+    if told.blocks and found.blocks and found.blocks > told.blocks:
+        raise LaptimeError(f"the sweep ran {found.blocks} blocks, the model {told.name} has {told.blocks}: not its own")
+    return ModelFacts(
+        name=told.name or found.name,
+        kind=told.kind,
+        blocks=told.blocks or found.blocks,
+        experts=told.experts,
+        top_k=told.top_k or found.top_k,
+    )
+
+
+def _most_tokens(rows: polars.DataFrame) -> int:
+    longest = int(rows["output_tokens"].max() or 1)  # type: ignore[arg-type]
+    if "config.new_tokens" in rows.columns and rows["config.new_tokens"].dtype.is_integer():
+        longest = max(longest, int(rows["config.new_tokens"].max() or 1))  # type: ignore[arg-type]
+    return longest

@@ -1,0 +1,207 @@
+"""The older JSON results: one file a configuration (and rank), times called T_*, the knobs in the file's name.
+
+    coco-2014-vqa_imgsizetier-high_crops12_topk8_blocks16_rank0.json
+    {"per_sample_results": [{"T_vision_total": 181.28, "T_LLM_prefill": 207.17, "T_LLM_decode": 0.0, "T_total": 335.32,
+                             "T_decode_per_token": 0.0, "output_tokens": 9, ...}, ...], "T_total_mean": ..., ...}
+
+Files of an older version still have T_vision_encoder and T_projector; their sum is the vision stage. Such files were
+written by many hands: text in any encoding, NaN and missing fields are taken as they come, and only what can't be
+read as measurements at all is refused. laptime.data.legacy_writing writes them.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from laptime.data.record import Scalar, config_id
+from laptime.data.sample_columns import KNOB, ORDER, frame_of_rows
+from laptime.errors import LaptimeError
+
+if TYPE_CHECKING:
+    import polars
+
+FILE_NAME = re.compile(
+    r"(?P<task>.+)_imgsizetier-(?P<tier>[^_]+)_crops(?P<crops>\d+)_topk(?P<top_k>\d+)_blocks(?P<blocks>\d+)"
+    r"(?:_rank(?P<rank>\d+))?\.json"
+)
+
+RESULTS = "per_sample_results"
+"""Where a file keeps its samples. A file that is a bare list of them is read too."""
+
+EXTRAS = "laptime"
+"""Under this name a sample written by laptime keeps the columns that the older format has no field for."""
+
+FIELDS: dict[str, str] = {
+    "vision_ms": "T_vision_total",
+    "prefill_ms": "T_LLM_prefill",
+    "decode_ms": "T_LLM_decode",
+    "total_ms": "T_total",
+    "decode_per_token_ms": "T_decode_per_token",
+    "output_tokens": "output_tokens",
+}
+"""A frame's column -> its name in the older files."""
+
+OTHER_NAMES: dict[str, tuple[str, ...]] = {
+    "sample_id": ("sample_id", "question_id", "image_id", "id", "index"),
+    "output_tokens": ("output_tokens", "num_output_tokens", "generated_tokens"),
+    "prompt_tokens": ("prompt_tokens", "input_tokens", "num_input_tokens"),
+    "image_tokens": ("image_tokens", "vision_tokens", "num_vision_tokens"),
+    "score": ("score", "accuracy", "vqa_score"),
+    "text": ("text", "prediction", "generated_text", "answer"),
+    "repeat": ("repeat", "run"),
+}
+"""Further fields that such files have, under the names by which they are known."""
+
+KNOB_NAMES = ("task", "tier", "crops", "top_k", "blocks")
+
+
+def read_legacy(place: Path, *, bulky: bool = False) -> polars.DataFrame:
+    """A file, or all files of a folder, as a frame (laptime.data.frame.read_frame). A file of a rank is a worker's.
+
+    Raises LaptimeError when nothing there is such a file, or one that should be is damaged.
+    """
+    files = [place] if not place.is_dir() else sorted(place.glob("*.json"))
+    rows: list[dict[str, Any]] = []
+    read = 0
+    for file in files:
+        named = FILE_NAME.fullmatch(file.name)
+        try:
+            content = _parsed(file)
+            samples = _samples(content, file)
+        except LaptimeError:
+            if place.is_dir() and named is None:
+                continue  # some other JSON file that lies there too
+            raise
+        read += 1
+        rows += _rows(samples, content, named)
+    if not read:
+        raise LaptimeError(
+            f"{place}: none of its {len(files)} JSON files holds measurements ({RESULTS} with T_total, ...), and there "
+            "is no run.json; name a run folder, a table, or a file of the older format"
+        )
+    return frame_of_rows(rows, bulky=bulky)
+
+
+def decoded(content: bytes) -> str:
+    """Text in whatever encoding it came: its byte order mark decides, else UTF-8, GB 18030, Latin-1, in this order."""
+    for mark, encoding in ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16")):
+        if content.startswith(mark):
+            return content.decode(encoding, errors="replace")
+    for encoding in ("utf-8", "gb18030"):
+        try:
+            return content.decode(encoding)
+        except UnicodeDecodeError:  # noqa: PERF203
+            continue
+    return content.decode("latin-1")
+
+
+def _parsed(file: Path) -> Any:
+    try:
+        text = decoded(file.read_bytes())
+    except FileNotFoundError:
+        raise LaptimeError(f"{file}: no such file") from None
+    except OSError as error:
+        raise LaptimeError(f"{file}: {error.strerror}") from error
+    if not text.strip():
+        raise LaptimeError(f"{file}: empty; measure again, or remove the file")
+    try:
+        return json.loads(text, strict=False)  # it takes NaN, and control characters in strings
+    except json.JSONDecodeError as error:
+        raise LaptimeError(
+            f"{file}, line {error.lineno}: not JSON ({error.msg}); the file may be cut short: measure that one again"
+        ) from error
+    except (RecursionError, ValueError) as error:
+        raise LaptimeError(f"{file}: not JSON of measurements ({error}); remove the file") from error
+
+
+def _samples(content: Any, file: Path) -> list[Mapping[str, Any]]:
+    found = content.get(RESULTS) if isinstance(content, dict) else content
+    if isinstance(found, dict):  # keyed by sample
+        found = [{"sample_id": key, **value} for key, value in found.items() if isinstance(value, dict)]
+    samples: list[Mapping[str, Any]] = (
+        [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+    )
+    if any(_is_sample(one) for one in samples) or (found == [] and isinstance(content, dict)):
+        return samples
+    if isinstance(content, dict) and any(str(key).startswith("T_") for key in content):
+        raise LaptimeError(f"{file}: only means, no {RESULTS}; export the file with its samples")
+    raise LaptimeError(f"{file}: no {RESULTS} with T_total, T_LLM_prefill, ...; it is no file of measurements")
+
+
+def _is_sample(one: Mapping[str, Any]) -> bool:
+    return any(name in one for name in (*FIELDS.values(), "T_vision_encoder"))
+
+
+def _rows(samples: Sequence[Mapping[str, Any]], content: Any, named: re.Match[str] | None) -> Iterator[dict[str, Any]]:
+    knobs = _knobs(content, named)
+    whole = content.get("config") if isinstance(content, dict) else None
+    rank = named["rank"] if named else None
+    if rank is None and isinstance(content, dict) and _number(content.get("rank")) is not None:
+        rank = str(content["rank"])
+    for position, one in enumerate(samples):
+        row = _row(one)
+        extras = one.get(EXTRAS)
+        own = extras.get("config") if isinstance(extras, dict) else None
+        config = next((c for c in (own, whole) if isinstance(c, dict)), knobs)
+        config = {str(name): value for name, value in config.items() if isinstance(value, Scalar)}
+        if row.get("sample_id") is None:
+            row["sample_id"] = f"{position:05d}" if rank is None else f"rank{rank}-{position:05d}"
+        if isinstance(extras, dict):
+            row |= {name: extras[name] for name in ORDER if name in extras}
+        else:
+            row.setdefault("repeat", 0)
+            row["worker"] = rank
+            row["config_id"] = config_id(config)
+        yield row | {f"{KNOB}{name}": value for name, value in config.items()}
+
+
+def _row(one: Mapping[str, Any]) -> dict[str, Any]:
+    row: dict[str, Any] = {column: _number(one.get(name)) for column, name in FIELDS.items()}
+    if row["vision_ms"] is None:
+        parts = [_number(one.get(name)) for name in ("T_vision_encoder", "T_projector")]
+        if any(part is not None for part in parts):
+            row["vision_ms"] = sum(part or 0.0 for part in parts)
+    for column, names in OTHER_NAMES.items():
+        value = next((one[name] for name in names if one.get(name) is not None), None)
+        if column in {"sample_id", "text"}:
+            row[column] = None if value is None or isinstance(value, (dict, list)) else str(value)
+        elif row.get(column) is None and _number(value) is not None:
+            row[column] = _number(value)
+    return {name: value for name, value in row.items() if value is not None}
+
+
+def _knobs(content: Any, named: re.Match[str] | None) -> dict[str, Scalar]:
+    """The knobs by the file's name; by the file's own fields where it is called something else."""
+    if named:
+        numbers = {name: int(named[name]) for name in ("crops", "top_k", "blocks")}
+        return {"task": named["task"], "tier": named["tier"], **numbers}
+    if not isinstance(content, dict):
+        return {}
+    names = {
+        "task": ("task", "task_name", "dataset_name"),
+        "tier": ("tier", "image_size_tier", "imgsizetier"),
+        "crops": ("crops", "max_crops", "num_crops"),
+        "top_k": ("top_k", "topk"),
+        "blocks": ("blocks", "num_active_blocks", "num_blocks"),
+    }
+    found = {knob: next((content[n] for n in known if n in content), None) for knob, known in names.items()}
+    return {knob: value for knob, value in found.items() if value is not None and isinstance(value, Scalar)}
+
+
+def _number(value: Any) -> float | int | None:
+    """A finite number, also one written as text; None for anything else."""
+    if isinstance(value, bool) or value is None:
+        return None
+    if isinstance(value, str):
+        try:
+            value = float(value)
+        except ValueError:
+            return None
+    if not isinstance(value, (int, float)) or not math.isfinite(value):
+        return None
+    return value

@@ -1,0 +1,312 @@
+"""The vocabulary as typed values: what was measured, under what, and what was noticed.
+
+All times are milliseconds (`*_ms`, float). They are made from integer nanoseconds, so a sum over the
+stages of a sample closes to the nanosecond; `StageTimes.closes` checks it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Literal
+
+import msgspec
+
+SCHEMA_VERSION = 1
+"""Version of the run folder. A folder written by a newer laptime is refused, never half-read."""
+
+Scalar = str | int | float | bool | None
+
+STAGES = ("vision", "prefill", "decode", "other")
+"""The partition of a sample, in the order in which generate() enters them."""
+
+Flag = Literal[
+    "cold",
+    "recompiled",
+    "allocator-retry",
+    "gc-pause",
+    "throttled",
+    "foreign-process",
+    "forwards-mismatch",
+    "no-choice-fits",
+]
+
+FLAG_REASONS: dict[str, str] = {
+    "cold": "measured before the warm-up was steady",
+    "recompiled": "torch.compile compiled something during the call",
+    "allocator-retry": "the device allocator ran out, freed its cache and tried again",
+    "gc-pause": "Python's garbage collector stopped the host for more than 1 % of the call",
+    "throttled": "the GPU lowered its clocks (power or heat)",
+    "foreign-process": "another process used the same device during the call",
+    "forwards-mismatch": "the number of decode forwards is not output tokens - 1",
+    "no-choice-fits": "no setting of the knobs was known to keep the budget: the fastest was taken",
+}
+
+
+LEFT_OUT: frozenset[Flag] = frozenset(
+    {"cold", "recompiled", "allocator-retry", "gc-pause", "throttled", "foreign-process", "forwards-mismatch"}
+)
+"""Flags that keep a sample out of summaries. It stays in the file, and summaries count it."""
+
+TIERS: dict[str, tuple[int, int]] = {"low": (1, 3), "medium": (4, 8), "high": (9, 15)}
+"""Tiers of image detail: (lowest, highest) number of crops that an image is cut into."""
+
+StopReason = Literal["precise", "noise-stable", "max-repeats", "time-limit"]
+
+STOP_REASONS: dict[StopReason, str] = {
+    "precise": "the 95 % interval of the median total is as narrow as asked for",
+    "noise-stable": "the noise itself has stabilised: more repeats would narrow the interval by sqrt(n) only",
+    "max-repeats": "the limit on repeats was reached",
+    "time-limit": "the limit on time was reached",
+}
+
+
+class StageTimes(msgspec.Struct, frozen=True):
+    """One sample's partition of its total, in milliseconds. vision + prefill + decode + other == total."""
+
+    vision_ms: float
+    prefill_ms: float
+    decode_ms: float | None  # None when no decode step ran
+    other_ms: float
+    total_ms: float
+
+    @classmethod
+    def from_ns(cls, *, vision: int, prefill: int, decode: int | None, total: int) -> StageTimes:
+        """Build from integer nanoseconds; `other` is what the three leave of the total."""
+        other = total - vision - prefill - (decode or 0)
+        return cls(vision / 1e6, prefill / 1e6, None if decode is None else decode / 1e6, other / 1e6, total / 1e6)
+
+    def closes(self) -> bool:
+        """Whether the stages sum to the total to the nanosecond and none of them is negative."""
+        parts = [round((ms or 0.0) * 1e6) for ms in (self.vision_ms, self.prefill_ms, self.decode_ms, self.other_ms)]
+        return sum(parts) == round(self.total_ms * 1e6) and min(parts) >= 0
+
+    def stage(self, name: str) -> float | None:
+        """The time of one stage by its name (`vision`, `prefill`, `decode`, `other`, `total`), in ms."""
+        value: float | None = getattr(self, f"{name}_ms")
+        return value
+
+
+class Mark(msgspec.Struct, frozen=True, array_like=True):
+    """One instant of a call, in nanoseconds after its start, on the device's timeline and on the host's."""
+
+    kind: str
+    device_ns: int
+    host_ns: int
+
+
+class GpuState(msgspec.Struct, frozen=True):
+    """What the GPU said of itself right after a sample."""
+
+    sm_mhz: int | None = None
+    temperature_c: int | None = None
+    power_w: float | None = None
+    throttle: list[str] = []
+
+
+class Decision(msgspec.Struct, frozen=True, kw_only=True):
+    """How a policy set the knobs for one call, and what it went by.
+
+    bound_ms: what the call was expected to stay below, None without such a bound. confidence: with which; lower than
+    what is promised over all questions where they leave room (laptime.control.bounds.leeway), None in older samples.
+    factor: what measurements of earlier calls had the bound multiplied by. Times are the host's: before_ms of
+    features and first choice, before the call; inside it waited_ms until the early block's output had arrived, then
+    inside_ms of the second choice (setting it is part of the call).
+    """
+
+    policy: str
+    budget_ms: float
+    bound_ms: float | None
+    factor: float
+    tier: str | None
+    top_k: int | None
+    blocks: int | None
+    before_ms: float
+    waited_ms: float
+    inside_ms: float
+    confidence: float | None = None
+
+    @property
+    def deciding_ms(self) -> float:
+        """The host's work; waiting is not its own: the device was computing what it would have computed anyway."""
+        return self.before_ms + self.inside_ms
+
+
+class Sample(msgspec.Struct, frozen=True, kw_only=True):
+    """One measured generate() call: one input, one configuration, one repeat. Never changed once made."""
+
+    config_id: str
+    sample_id: str
+    repeat: int
+    worker: str
+    config: dict[str, Scalar]
+    stages: StageTimes  # on the device's timeline
+    host_stages: StageTimes  # the same marks as the host saw them pass
+    ttft_ms: float
+    tpot_ms: float | None  # (total - ttft) / (N - 1); None with one token
+    itl_ms: list[float] | None  # N - 1 gaps between tokens; None unless measured per token
+    output_tokens: int  # N, the longest row, counted from the returned ids
+    decode_forwards: int
+    prompt_tokens: int  # a row's width, image tokens included
+    image_tokens: int  # of the first row
+    crops: int | None = None  # the tiles that one image was cut into, its overview not counted; 0 without an image
+    batch: int = 1
+    generated_tokens: int = 0  # over all rows, padding after EOS left out
+    started_unix_ms: float = 0.0
+    memory_peak_bytes: int | None = None
+    energy_j: float | None = None
+    gpu: GpuState | None = None
+    gc_pause_ms: float = 0.0
+    flags: list[Flag] = []
+    marks: list[Mark] = []
+    output_ids: list[list[int]] = []
+    text: str | None = None
+    score: float | None = None
+    decision: Decision | None = None  # where a policy chose the knobs for this call
+
+    @property
+    def key(self) -> tuple[str, str, int]:
+        """What a sample is unique by: (config_id, sample_id, repeat)."""
+        return (self.config_id, self.sample_id, self.repeat)
+
+    @property
+    def decode_per_token_ms(self) -> float | None:
+        """decode / (N - 1): N tokens need N - 1 decode forwards. None when N = 1 or the forwards don't match."""
+        if self.stages.decode_ms is None or self.output_tokens < 2 or "forwards-mismatch" in self.flags:
+            return None
+        return self.stages.decode_ms / (self.output_tokens - 1)
+
+
+class Failure(msgspec.Struct, frozen=True, kw_only=True):
+    """A sample that could not be measured, and why."""
+
+    config_id: str
+    sample_id: str
+    repeat: int
+    worker: str
+    config: dict[str, Scalar]
+    error: str
+    started_unix_ms: float = 0.0
+
+
+class Subtraction(msgspec.Struct, frozen=True, kw_only=True):
+    """The seeds' way on one input: three calls timed apart, decode as what is left, clamped at zero.
+
+    Kept to show its error beside the direct figures; no stage of laptime's own is made this way.
+    """
+
+    sample_id: str
+    repeat: int
+    vision_ms: float
+    prefill_ms: float
+    total_ms: float
+    residual_ms: float  # total - vision - prefill, as it came out
+    decode_ms: float  # max(0, residual)
+    direct: StageTimes | None = None  # the same input measured directly, right beside
+
+
+class SessionEnd(msgspec.Struct, frozen=True, kw_only=True):
+    """How a session of measuring ended: what a reader needs to judge whether it measured enough."""
+
+    warmups: int
+    steady: bool  # the warm-up's last calls agreed; if not, the samples are flagged cold
+    repeats: int  # whole passes over all inputs
+    stopped: StopReason
+    half_width: float | None  # of the median total's 95 % interval, relative
+    # --verify: greedy tokens with and without the timer; "unstable" when the bare model differs from itself
+    tokens: Literal["identical", "different", "unstable"] | None = None
+
+
+class Environment(msgspec.Struct, frozen=True, kw_only=True):
+    """What was true for the whole run. `None` means that it does not apply or could not be read."""
+
+    laptime: str
+    python: str
+    platform: str
+    cpu: str
+    cpu_count: int
+    memory_bytes: int | None = None
+    torch: str | None = None
+    torch_threads: int | None = None
+    transformers: str | None = None
+    device: str | None = None  # "cpu", "cuda:0"
+    gpu: str | None = None
+    gpu_count: int = 0
+    gpu_memory_bytes: int | None = None
+    gpu_power_limit_w: float | None = None
+    gpu_max_sm_mhz: int | None = None
+    gpu_persistence: bool | None = None
+    compute_capability: str | None = None
+    cuda: str | None = None
+    cudnn: str | None = None
+    driver: str | None = None
+    tf32_matmul: bool | None = None
+    matmul_precision: str | None = None
+    deterministic: bool | None = None
+    variables: dict[str, str] = {}  # the few that change speed, by an allow-list
+    git_commit: str | None = None
+    git_dirty: bool | None = None
+
+    def fingerprint(self) -> str:
+        """A short hash: equal fingerprints mean that measurements may be compared."""
+        facts = {k: v for k, v in msgspec.to_builtins(self).items() if not k.startswith("git_")}
+        return hashlib.sha256(msgspec.json.encode(facts, order="deterministic")).hexdigest()[:12]
+
+
+class WorkerStart(msgspec.Struct, frozen=True, kw_only=True):
+    """One start of one worker of a sweep: where its samples, from this time on, were measured."""
+
+    worker: str
+    started_unix_ms: float
+    host: str
+    environment: Environment
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that a reader must know before trusting a number."""
+
+    code: str
+    severity: Literal["info", "warning", "severe"]
+    message: str
+    count: int = 1
+
+
+class Interval(msgspec.Struct, frozen=True):
+    """An estimate with its confidence interval; the ends are None when there are too few values for one."""
+
+    value: float
+    low: float | None
+    high: float | None
+    n: int
+
+
+class StrategyCost(msgspec.Struct, frozen=True):
+    """What one way of measuring adds to one generate() of so many tokens."""
+
+    strategy: str  # total | total, EOS possible | per token, events | per token, synchronize
+    tokens: int
+    marks: int
+    synchronizes: int
+    added_ms: float
+
+
+class Overhead(msgspec.Struct, frozen=True, kw_only=True):
+    """What looking costs on this machine (`laptime env --overhead`). Unit costs in microseconds.
+
+    The costs of a synchronize are None on a device that has none to wait for (a CPU).
+    """
+
+    device: str
+    host_clock_us: Interval  # perf_counter_ns
+    idle_probe_us: Interval  # a decode step's LogitsProcessor call that takes no mark
+    mark_us: Interval  # record a ready event and read the host clock
+    synchronize_idle_us: Interval | None
+    synchronize_drain_us: Interval | None  # what one synchronize adds to a step of queued work
+    drained_step_us: float | None  # that step without it
+    strategies: list[StrategyCost]
+
+
+def config_id(config: Mapping[str, Scalar]) -> str:
+    """Hash of a configuration in canonical form (sorted keys, no None), so equal knobs give equal ids."""
+    canonical = {key: value for key, value in config.items() if value is not None}
+    return hashlib.sha256(msgspec.json.encode(canonical, order="deterministic")).hexdigest()[:12]

@@ -1,0 +1,127 @@
+"""What a run's samples say together: per stage the median, its interval, the 95th percentile, the share."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import msgspec
+
+from laptime.data.record import LEFT_OUT, STAGES, Interval, Sample, Subtraction
+from laptime.data.stats import median_interval, quantile
+
+
+class StageSummary(msgspec.Struct, frozen=True):
+    """One stage over the samples that had it, in ms. Shares are of the summed totals and add up to 1."""
+
+    median: Interval
+    p95: float
+    mean: float
+    share: float
+
+
+class Summary(msgspec.Struct, frozen=True, kw_only=True):
+    """A run in one value. `stages` holds vision, prefill, decode, other, total (decode absent when none ran)."""
+
+    samples: int
+    used: int
+    left_out: dict[str, int]  # flag -> samples that carry it and were left out
+    all_flagged: bool  # nothing was clean: the flagged samples are used but for the warm-up, and this says so
+    stages: dict[str, StageSummary]
+    ttft_ms: Interval | None
+    tpot_ms: Interval | None
+    decode_per_token_ms: Interval | None
+    itl_p50_ms: float | None
+    itl_p95_ms: float | None
+    tokens_per_s: float | None
+    output_tokens_mean: float | None
+    memory_peak_bytes: int | None
+    energy_j: Interval | None
+    energy_per_token_j: float | None
+
+
+def usable(samples: Sequence[Sample]) -> tuple[list[Sample], bool]:
+    """The samples to summarise, and whether none was clean (then the warm ones, or all but the warm-up's)."""
+    clean = [s for s in samples if not LEFT_OUT.intersection(s.flags)]
+    if clean:
+        return clean, False
+    for kept in (
+        [s for s in samples if "cold" not in s.flags],
+        [s for s in samples if s.repeat >= 0],  # measured before the warm-up was steady, but not the warm-up itself
+    ):
+        if kept:
+            return kept, True
+    return list(samples), bool(samples)
+
+
+def summarise(samples: Sequence[Sample]) -> Summary:
+    """Summarise samples of one configuration. Works on none: everything is then empty or None."""
+    used, all_flagged = usable(samples)
+    kept = {id(s) for s in used}
+    left_out = Counter(flag for s in samples if id(s) not in kept for flag in s.flags)
+    total_sum = sum(s.stages.total_ms for s in used)
+    stages: dict[str, StageSummary] = {}
+    for name in (*STAGES, "total"):
+        values = [v for s in used if (v := s.stages.stage(name)) is not None]
+        if values:
+            share = sum(values) / total_sum if total_sum else 0.0
+            stages[name] = StageSummary(
+                median_interval(values), quantile(values, 0.95), sum(values) / len(values), share
+            )
+    gaps = [gap for s in used for gap in s.itl_ms or ()]
+    energies = [(s.energy_j, s.generated_tokens) for s in used if s.energy_j is not None]
+    peaks = [s.memory_peak_bytes for s in used if s.memory_peak_bytes is not None]
+    generated = sum(s.generated_tokens for s in used)
+    energy_tokens = sum(tokens for _, tokens in energies)
+    return Summary(
+        samples=len(samples),
+        used=len(used),
+        left_out=dict(sorted(left_out.items())),
+        all_flagged=all_flagged,
+        stages=stages,
+        ttft_ms=_median([s.ttft_ms for s in used]),
+        tpot_ms=_median([s.tpot_ms for s in used if s.tpot_ms is not None]),
+        decode_per_token_ms=_median([v for s in used if (v := s.decode_per_token_ms) is not None]),
+        itl_p50_ms=quantile(gaps, 0.5) if gaps else None,
+        itl_p95_ms=quantile(gaps, 0.95) if gaps else None,
+        tokens_per_s=generated / total_sum * 1e3 if total_sum else None,
+        output_tokens_mean=sum(s.output_tokens for s in used) / len(used) if used else None,
+        memory_peak_bytes=max(peaks) if peaks else None,
+        energy_j=_median([joules for joules, _ in energies]),
+        energy_per_token_j=sum(j for j, _ in energies) / energy_tokens if energy_tokens else None,
+    )
+
+
+class SubtractionSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """The seeds' way against the direct figures of the same inputs. Errors are subtracted decode - direct decode."""
+
+    samples: int
+    clamped: int  # vision + prefill came out longer than the total: decode would be negative, 0 is stored
+    residual_low_ms: float
+    residual_high_ms: float
+    error_mean_ms: float | None
+    error_abs_mean_ms: float | None
+    error_relative_mean: float | None  # of the direct decode, absolute
+
+
+def summarise_subtraction(subtractions: Sequence[Subtraction]) -> SubtractionSummary | None:
+    """How wrong subtraction was; None when nothing was measured that way."""
+    if not subtractions:
+        return None
+    pairs = [(s.decode_ms, s.direct.decode_ms) for s in subtractions if s.direct and s.direct.decode_ms is not None]
+    errors = [subtracted - direct for subtracted, direct in pairs]
+    residuals = [s.residual_ms for s in subtractions]
+    n = len(errors)
+    return SubtractionSummary(
+        samples=len(subtractions),
+        clamped=sum(r < 0 for r in residuals),
+        residual_low_ms=min(residuals),
+        residual_high_ms=max(residuals),
+        error_mean_ms=sum(errors) / n if n else None,
+        error_abs_mean_ms=sum(map(abs, errors)) / n if n else None,
+        error_relative_mean=sum(abs(e) / d for e, (_, d) in zip(errors, pairs, strict=True)) / n if n else None,
+    )
+
+
+def _median(values: Sequence[float]) -> Interval | None:
+    return median_interval(values) if values else None

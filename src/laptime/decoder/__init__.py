@@ -1,0 +1,1 @@
+"""FastDecoder: a model's own greedy decoding, merged, compiled and captured once."""

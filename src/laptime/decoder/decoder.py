@@ -1,0 +1,278 @@
+"""FastDecoder: a transformers model's generate(), decoded by merged weights, fused kernels and one CUDA graph.
+
+with laptime.remedy.FastDecoder(model) as decoder:
+    ids = decoder.generate(**inputs, max_new_tokens=256)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Literal
+
+import torch
+from transformers import LogitsProcessor
+
+from laptime.decoder.choosing import Sampling, advance, choose, take
+from laptime.decoder.graph import CapturedStep, capture
+from laptime.decoder.merged_weights import merge, separate
+from laptime.decoder.plain_step import decode_one_token
+from laptime.decoder.plan import DecodePlan, read_plan
+from laptime.decoder.prefill import prefill
+from laptime.decoder.settings import Settings, read_settings
+from laptime.decoder.state import DecodeState, new_state
+from laptime.errors import LaptimeError
+
+SMALLEST_BUCKET = 1024
+"""Capacities are this, one and a half times it, twice it, three times it, ...: at most a third is room to spare."""
+LARGEST_BATCH = 32
+"""Rows for which there are kernels; above, the plain step is used."""
+LOOK_EVERY = 4
+"""Where EOS may end a call, replays between two looks; a look is taken while the next ones run."""
+
+Kernels = Literal["auto", "plain", "triton"]
+Mark = Callable[[str], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Session:
+    """A step for one batch size, one capacity and one way of choosing: its buffers and, on a GPU, its graph."""
+
+    state: DecodeState
+    step: Callable[[], None]
+    begin: Callable[[], None]
+    captured: CapturedStep | None
+    noise: torch.Generator | None
+    kernels: str
+
+
+class FastDecoder:
+    """Decodes for a transformers model; guards the merged weights and the sessions captured so far.
+
+    The model stays usable meanwhile and computes the same bits (its q, k, v and gate, up weights become views into
+    merged matrices; no second copy is kept). `close()`, or leaving the `with` block, undoes that.
+
+    kernels: "triton" (a GPU, float16 or bfloat16), "plain" (torch operations), or "auto": triton where it can.
+    graph: capture the step in a CUDA graph on a GPU.
+
+    Raises LaptimeError for a model that can't be decoded so, with the reason; the model is as before then.
+    """
+
+    def __init__(
+        self, model: Any, *, kernels: Kernels = "auto", graph: bool = True, language: str | None = None
+    ) -> None:
+        if not callable(getattr(model, "generate", None)):
+            raise LaptimeError(f"{type(model).__name__} has no generate(); FastDecoder takes a transformers model")
+        self.model = model
+        self._moved = merge(model, language=language)
+        try:
+            self.plan: DecodePlan = read_plan(model, language=language)
+            self.kernels = _choose_kernels(self.plan, kernels)
+        except BaseException:
+            separate(self._moved)
+            raise
+        self._places = [(parameter, parameter.data_ptr()) for parameter in model.parameters()]
+        self.graph = graph and self.plan.device.type == "cuda"
+        self.capture_seconds = 0.0
+        self._closed = False
+        self._sessions: dict[Any, Session] = {}
+
+    def __enter__(self) -> FastDecoder:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the model its separate weights back and let go of caches and graphs."""
+        self._sessions.clear()
+        separate(self._moved)
+        self._moved, self._closed = [], True
+
+    @torch.no_grad()
+    def generate(self, input_ids: torch.Tensor, **call: Any) -> torch.Tensor:
+        """The prompt's ids and the new ones, (B, S + N), as model.generate() returns them.
+
+        Takes attention_mask and the model's image inputs, max_new_tokens, do_sample, temperature, top_k, top_p, seed,
+        eos_token_id, pad_token_id, suppress_tokens; what is not given comes from the model's generation_config.
+
+        Raises LaptimeError, naming it, for anything that it can't do as generate() does it.
+        """
+        return self.run(input_ids, call)[0]
+
+    def run(
+        self,
+        input_ids: torch.Tensor,
+        call: dict[str, Any],
+        *,
+        mark: Mark = lambda kind: None,
+        per_token: bool = False,
+        processors: list[LogitsProcessor] | None = None,
+    ) -> tuple[torch.Tensor, int]:
+        """generate() with marks at its stages ("first-token", "decode-begin", "logits"): (ids, decode steps run).
+
+        A mark is taken between replays, never inside a capture. per_token: after every step, else after the last.
+        """
+        self._check_usable()
+        settings, inputs = read_settings(self.model, call, input_ids.shape[1])
+        session = self.session(input_ids.shape[0], input_ids.shape[1] + settings.new_tokens, settings.sampling)
+        if session.noise is not None:
+            session.noise.manual_seed(settings.sampling.seed)
+        inputs["input_ids"] = input_ids
+        logits = prefill(self.model, self.plan, session.state, inputs, settings, processors or [])
+        take(session.state, choose(logits + session.state.bias, settings.sampling, session.noise))
+        session.begin()
+        mark("first-token")
+        mark("decode-begin")
+        steps = _decode(session, settings, mark, per_token)
+        if steps and not per_token:
+            mark("logits")
+        return torch.cat([input_ids, _kept(session.state, settings, steps + 1)], dim=1), steps
+
+    def _check_usable(self) -> None:
+        if self._closed:
+            raise LaptimeError("this FastDecoder is closed; make a new one")
+        if any(parameter.data_ptr() != at for parameter, at in self._places):
+            raise LaptimeError(
+                "the model's weights are elsewhere than when this FastDecoder was made (by .to(), say); close it "
+                "and make a new one"
+            )
+
+    @torch.no_grad()
+    @torch.inference_mode(False)
+    def session(self, batch: int, length: int, sampling: Sampling) -> Session:
+        """The session for so many rows of so many positions, made (and captured) when there is none yet."""
+        plan = self.plan
+        if plan.window is not None and length > plan.window:
+            raise LaptimeError(
+                f"{length} positions don't fit the model's sliding window of {plan.window}, beyond which the fast step "
+                "would attend to more than the model does; use model.generate()"
+            )
+        capacity = _capacity(length)
+        drawn = Sampling(sampling.draw, sampling.temperature, sampling.top_k, sampling.top_p)
+        key = (batch, capacity, drawn, plan.top_k)
+        found = self._sessions.get(key)
+        if found is None:
+            shared = next((s.state for k, s in self._sessions.items() if k[:2] == key[:2]), None)
+            try:
+                state = shared or new_state(plan, batch, capacity)
+            except torch.OutOfMemoryError:
+                gib = plan.cache_bytes(capacity, batch) / 2**30
+                raise LaptimeError(
+                    f"no room for a cache of {capacity} positions for {batch} rows ({gib:.1f} GiB); use fewer rows, a "
+                    "shorter prompt, or close other decoders"
+                ) from None
+            found = self._sessions[key] = self._make(state, drawn)
+        return found
+
+    def _make(self, state: DecodeState, sampling: Sampling) -> Session:
+        device = self.plan.device
+        noise = torch.Generator(device) if sampling.draw else None
+        kernels = self.kernels if state.batch <= LARGEST_BATCH else "plain"
+        step = _step(self.plan, state, sampling, noise, kernels)
+        captured = None
+        if self.graph:
+            for buffer in (state.position, state.begin, state.shift, state.token, state.ended):
+                buffer.zero_()
+            captured = capture(step, noise)
+            self.capture_seconds += captured.seconds
+        return Session(state, step, getattr(step, "begin", _nothing), captured, noise, kernels)
+
+
+def _capacity(length: int) -> int:
+    """The smallest bucket with room for so many positions."""
+    capacity = SMALLEST_BUCKET
+    while capacity < length:
+        capacity = capacity * 3 // 2 if capacity & (capacity - 1) == 0 else capacity * 4 // 3
+    return capacity
+
+
+def _nothing() -> None:
+    """A plain step starts from the state's token itself."""
+
+
+def _choose_kernels(plan: DecodePlan, asked: Kernels) -> str:
+    if asked == "plain":
+        return "plain"
+    from laptime.decoder.triton_step import why_not
+
+    reason = why_not(plan)
+    if reason is None:
+        return "triton"
+    if asked == "triton":
+        raise LaptimeError(f"kernels='triton': {reason}; use kernels='plain'")
+    return "plain"
+
+
+def _step(
+    plan: DecodePlan, state: DecodeState, sampling: Sampling, noise: torch.Generator | None, kernels: str
+) -> Callable[[], None]:
+    """One step on the state's buffers as a function without arguments: what is captured, or called."""
+    if kernels == "triton":
+        from laptime.decoder.triton_step import triton_step
+
+        return triton_step(plan, state, sampling, noise)
+
+    on_host = state.position.device.type == "cpu"
+
+    def plain() -> None:
+        reach = int(state.position.max()) + 1 if on_host else None  # elsewhere to know it is to wait for it
+        state.logits.copy_(decode_one_token(plan, state, reach))
+        advance(state, state.logits, sampling, noise)
+
+    return plain
+
+
+def _decode(session: Session, settings: Settings, mark: Mark, per_token: bool) -> int:
+    """Run the steps after the first token; how many were run. With EOS the call may end sooner, a look late."""
+    wanted = settings.new_tokens - 1
+    if session.state.ended.device.type != "cuda":
+        return _decode_here(session, settings, mark, per_token)
+    replay = session.captured or session.step
+    if not settings.eos:
+        for _ in range(wanted):
+            replay()
+            if per_token:
+                mark("logits")
+        return wanted
+    looks = [
+        (torch.empty(session.state.batch, dtype=torch.int32, pin_memory=True), torch.cuda.Event()) for _ in range(2)
+    ]
+    done = turn = 0
+    while True:
+        seen, event = looks[turn % 2]
+        seen.copy_(session.state.ended, non_blocking=True)
+        event.record()
+        for _ in range(min(LOOK_EVERY, wanted - done)):
+            replay()
+            done += 1
+            if per_token:
+                mark("logits")
+        event.synchronize()  # the look before these replays, which run meanwhile
+        if done == wanted or bool(seen.all()):
+            return done
+        turn += 1
+
+
+def _decode_here(session: Session, settings: Settings, mark: Mark, per_token: bool) -> int:
+    """On a device that computes while the host waits."""
+    for done in range(settings.new_tokens - 1):
+        if settings.eos and bool(session.state.ended.all()):
+            return done
+        session.step()
+        if per_token:
+            mark("logits")
+    return settings.new_tokens - 1
+
+
+def _kept(state: DecodeState, settings: Settings, tokens: int) -> torch.Tensor:
+    """The new ids up to the token with which the last row ended, (B, N) int64."""
+    ids = state.ids[:, :tokens].long()
+    if not settings.eos:
+        return ids
+    ends = torch.isin(ids, torch.tensor(settings.eos, device=ids.device))
+    first = torch.where(ends.any(dim=1), ends.int().argmax(dim=1) + 1, tokens)
+    return ids[:, : int(first.max())]

@@ -1,0 +1,82 @@
+"""One decode step in plain torch: read it aloud, it is the model. Any device and dtype; the reference of the others."""
+
+from __future__ import annotations
+
+import torch
+from torch.nn.functional import linear, scaled_dot_product_attention, silu
+
+from laptime.decoder.plan import DecodePlan, Dense, Layer, Routed
+from laptime.decoder.state import DecodeState
+
+
+def decode_one_token(plan: DecodePlan, state: DecodeState, reach: int | None = None) -> torch.Tensor:
+    """The logits, (B, V), that follow `state.token`; its keys and values are in the cache afterwards.
+
+    reach: look at so many cache positions only (at least every row's length with this token); all without it.
+    """
+    rows = torch.arange(state.batch, device=plan.device)
+    slot = state.position.long()
+    place = slot + state.shift
+    cos, sin = state.cos[place][:, None].to(plan.dtype), state.sin[place][:, None].to(plan.dtype)
+    seen = torch.arange(reach or state.capacity, device=plan.device) <= slot[:, None]
+    x = plan.embedding[state.token.long()]
+    for layer, keys, values in zip(plan.layers, state.keys, state.values, strict=True):
+        q, k, v = _project(plan, layer, normed(x, layer.input_norm, plan.eps))
+        keys[rows, :, slot] = rotated(k, cos, sin)
+        values[rows, :, slot] = v
+        attended = scaled_dot_product_attention(
+            rotated(q, cos, sin)[:, :, None],
+            keys[:, :, :reach],
+            values[:, :, :reach],
+            attn_mask=seen[:, None, None],
+            scale=plan.scale,
+            enable_gqa=plan.heads != plan.kv_heads,
+        )
+        x = x + linear(attended.reshape(state.batch, -1), layer.o, layer.o_bias)
+        x = x + _feed_forward(layer.mlp, normed(x, layer.post_norm, plan.eps))
+    return linear(normed(x, plan.final_norm, plan.eps), plan.head)
+
+
+def normed(x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
+    """RMSNorm over the last dimension, rounded as transformers rounds it."""
+    wide = x.float()
+    return weight * (wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + eps)).to(x.dtype)
+
+
+def rotated(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+    """Rotary position embedding of (B, heads, D) by (B, 1, D / 2): first half against second."""
+    a, b = x.chunk(2, dim=-1)
+    return torch.cat([a * cos - b * sin, b * cos + a * sin], dim=-1)
+
+
+def _project(plan: DecodePlan, layer: Layer, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """q, k and v as (B, heads, D), q and k normed where the block norms them (over a head, or over all at once)."""
+    d = plan.head_dim
+    q, k, v = linear(x, layer.qkv, layer.qkv_bias).split([plan.heads * d, plan.kv_heads * d, plan.kv_heads * d], dim=-1)
+    q, k = (
+        part if norm is None else normed(part.unflatten(-1, (-1, norm.shape[0])), norm, plan.eps).flatten(-2)
+        for part, norm in ((q, layer.q_norm), (k, layer.k_norm))
+    )
+    return q.unflatten(-1, (-1, d)), k.unflatten(-1, (-1, d)), v.unflatten(-1, (-1, d))
+
+
+def _feed_forward(mlp: Dense | Routed, x: torch.Tensor) -> torch.Tensor:
+    if isinstance(mlp, Dense):
+        gate, up = linear(x, mlp.gate_up).chunk(2, dim=-1)
+        return linear(silu(gate) * up, mlp.down)
+    chances = torch.softmax(linear(x, mlp.router), dim=-1, dtype=torch.float)
+    shares, chosen = torch.topk(chances, mlp.top_k, dim=-1)
+    if mlp.normalised:
+        shares = shares / shares.sum(dim=-1, keepdim=True)
+    if chosen.numel() >= mlp.router.shape[0]:
+        return _all_experts(mlp, x, torch.zeros_like(chances).scatter_(1, chosen, shares).to(x.dtype))
+    gate, up = torch.einsum("bh,bkih->bki", x, mlp.gate_up[chosen]).chunk(2, dim=-1)
+    each = torch.einsum("bki,bkhi->bkh", silu(gate) * up, mlp.down[chosen])
+    return (each * shares.to(x.dtype)[..., None]).sum(dim=1)
+
+
+def _all_experts(mlp: Routed, x: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
+    """Every expert on every row, by its share (B, E): for batches that reach most experts anyway, and without copies
+    of their weights."""
+    gate, up = torch.matmul(x, mlp.gate_up.transpose(1, 2)).chunk(2, dim=-1)  # (E, B, I)
+    return torch.matmul(silu(gate) * up * shares.T[..., None], mlp.down.transpose(1, 2)).sum(dim=0)

@@ -1,0 +1,108 @@
+"""Prefill by the model itself: its own generate() for one token, images and all; its cache is copied into ours."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
+
+from laptime.decoder.plan import DecodePlan
+from laptime.decoder.settings import Settings
+from laptime.decoder.state import DecodeState
+from laptime.errors import LaptimeError
+
+
+def prefill(
+    model: Any,
+    plan: DecodePlan,
+    state: DecodeState,
+    inputs: Mapping[str, Any],
+    settings: Settings,
+    processors: list[LogitsProcessor],
+) -> torch.Tensor:
+    """Fill the state for a prompt and return its last logits, (B, V) in float32.
+
+    processors: hung on the model's generate() (marks). Positions are those that the model itself came to.
+
+    Raises LaptimeError when the model's cache is not one entry a prompt token, or its positions are not simple.
+    """
+    places: list[torch.Tensor] = []
+
+    def remember(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        at = kwargs["position_ids"] if "position_ids" in kwargs else args[1]
+        places[:] = [at[..., -1]]
+
+    once = GenerationConfig(
+        max_new_tokens=1,
+        do_sample=False,
+        num_beams=1,
+        pad_token_id=settings.pad,
+        prefill_chunk_size=settings.prefill_chunk,
+        return_dict_in_generate=True,
+        output_logits=True,
+    )
+    handle = plan.rotary.register_forward_pre_hook(remember, with_kwargs=True)
+    try:
+        out = type(model).generate(
+            model, **inputs, generation_config=once, logits_processor=LogitsProcessorList(processors)
+        )
+    finally:
+        handle.remove()
+    mask = inputs.get("attention_mask")
+    _copy_cache(out.past_key_values, state, mask, inputs["input_ids"].shape)
+    _place(state, places[0], mask, inputs["input_ids"].shape)
+    state.ended.zero_()
+    state.eos.fill_(-1)
+    for i, token in enumerate(settings.eos):
+        state.eos[i] = token
+    state.pad.fill_(settings.pad)
+    state.bias.zero_()
+    if settings.suppressed:
+        state.bias[torch.tensor(settings.suppressed, device=state.bias.device)] = float("-inf")
+    logits: torch.Tensor = out.logits[0].float()
+    return logits
+
+
+def _copy_cache(cache: Any, state: DecodeState, mask: torch.Tensor | None, shape: torch.Size) -> None:
+    if len(cache.layers) != len(state.keys) or cache.get_seq_length() != shape[1]:
+        raise LaptimeError(
+            f"the model's cache holds {cache.get_seq_length()} positions in {len(cache.layers)} layers for "
+            f"{shape[1]} prompt tokens and {len(state.keys)} blocks; the fast decoder can't go on from it"
+        )
+    full = mask is None or bool(mask.all())
+    for layer, keys, values in zip(cache.layers, state.keys, state.values, strict=True):
+        for ours, theirs in ((keys, layer.keys), (values, layer.values)):
+            if full:
+                ours[:, :, : shape[1]] = theirs
+                continue
+            for row, kept in enumerate(mask.bool()):  # type: ignore[union-attr]
+                only = theirs[row][:, kept]
+                ours[row, :, : only.shape[1]] = only
+        layer.keys = layer.values = None  # copied: let go of it
+
+
+def _place(state: DecodeState, last: torch.Tensor, mask: torch.Tensor | None, shape: torch.Size) -> None:
+    """Set each row's length, and the rope position of the next token: one after its last."""
+    if last.ndim > 1:  # (streams, B)
+        last = last[-3:]
+        if not bool((last == last[0]).all()):
+            raise LaptimeError(
+                "the prompt ends in an image or video: text must follow it, so that positions agree again"
+            )
+        last = last[0]
+    if mask is None:
+        lengths = torch.full((shape[0],), shape[1], device=last.device)
+    else:
+        lengths = mask.sum(dim=1)
+        if not bool(mask[:, -1].all()):
+            raise LaptimeError("attention_mask: the last token of a row is masked; pad on the left")
+    state.position.copy_(lengths)
+    state.begin.copy_(lengths)
+    shift = (last + 1).expand(shape[0]) - lengths
+    if int(shift.max()) > 0:
+        raise LaptimeError(
+            "positions run ahead of the number of tokens (a video?); the fast decoder can't go on from it"
+        )
+    state.shift.copy_(shift)

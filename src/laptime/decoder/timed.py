@@ -1,0 +1,102 @@
+"""A Sample of a call that isn't the model's own generate(): marks between replays, the usual stages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from transformers import LogitsProcessor
+
+from laptime.data.record import Flag, Sample, config_id
+from laptime.decoder.decoder import FastDecoder
+from laptime.measure.clock import clock_for
+from laptime.measure.gpu_monitor import GpuMonitor
+from laptime.measure.probes import Probes
+from laptime.measure.timeline import inter_token, partition
+from laptime.measure.watch import Watch
+from laptime.models.anatomy import find_anatomy
+
+Run = Callable[[Callable[[str], None], list[LogitsProcessor]], tuple[torch.Tensor, int]]
+"""Takes mark and the processors to hang on the model's prefill; gives (prompt and new ids, decode steps run)."""
+
+
+class CallTimer:
+    """Times calls on one model, one Sample a call; guards the clock's slots."""
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+        self._anatomy = find_anatomy(model)
+        self._device = next(model.parameters()).device
+        self._clock = clock_for(self._device)
+        self._monitor = GpuMonitor.open(self._device)
+        self._taken = 0
+
+    def __call__(self, run: Run, prompt: torch.Tensor, *, per_token: bool = False) -> Sample:
+        """Run once and return its sample, the ids in `output_ids`."""
+        watch = Watch(self._device, self._monitor)
+        probes = Probes(self._model, self._anatomy, self._clock, per_token=per_token, last_step=None)
+        with watch, probes:
+            self._clock.start()
+            ids, steps = run(self._clock.mark, [probes])
+            self._clock.mark("end")
+            marks = self._clock.resolve()
+        around = watch.circumstances
+        assert around is not None
+        rows: list[list[int]] = ids[:, prompt.shape[1] :].tolist()
+        times = partition(marks)
+        tokens = len(rows[0])
+        flags: list[Flag] = [*around.flags]
+        if steps != tokens - 1:
+            flags.append("forwards-mismatch")
+        self._taken += 1
+        return Sample(
+            config_id=config_id({}),
+            sample_id=str(self._taken - 1),
+            repeat=0,
+            worker="0",
+            config={},
+            stages=times.stages,
+            host_stages=times.host_stages,
+            ttft_ms=times.ttft_ms,
+            tpot_ms=(times.stages.total_ms - times.ttft_ms) / (tokens - 1) if tokens > 1 else None,
+            itl_ms=inter_token(marks) if per_token else None,
+            output_tokens=tokens,
+            decode_forwards=steps,
+            prompt_tokens=int(prompt.shape[1]),
+            image_tokens=0,
+            batch=len(rows),
+            generated_tokens=sum(len(row) for row in rows),
+            started_unix_ms=around.started_unix_ms,
+            memory_peak_bytes=around.memory_peak_bytes,
+            energy_j=around.energy_j,
+            gpu=around.gpu,
+            gc_pause_ms=around.gc_pause_ms,
+            flags=flags,
+            marks=marks,
+            output_ids=rows,
+        )
+
+
+@torch.no_grad()
+def timed_generate(
+    decoder: FastDecoder,
+    input_ids: torch.Tensor,
+    *,
+    per_token: bool = False,
+    timer: CallTimer | None = None,
+    **call: Any,
+) -> tuple[torch.Tensor, Sample]:
+    """decoder.generate() with the stages of the call: (ids, Sample). Marks lie between replays, none in a capture.
+
+    per_token: also mark every step (ITL). timer: keep one for many calls, it holds the clock's events.
+    """
+    made: list[torch.Tensor] = []
+
+    def run(mark: Callable[[str], None], processors: list[LogitsProcessor]) -> tuple[torch.Tensor, int]:
+        ids, steps = decoder.run(input_ids, call, mark=mark, per_token=per_token, processors=processors)
+        made.append(ids)
+        return ids, steps
+
+    sample = (timer or CallTimer(decoder.model))(run, input_ids, per_token=per_token)
+    return made[0], sample

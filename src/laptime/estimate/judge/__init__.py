@@ -1,0 +1,1 @@
+"""Judging a predictor: held-out splits, errors, coverage, and the ceiling that noise sets."""

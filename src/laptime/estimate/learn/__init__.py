@@ -1,0 +1,1 @@
+"""Learning latency from a table: regressors, their selection, and calibrated answers."""

@@ -1,0 +1,50 @@
+"""The model card: what an estimator was made from, what was compared, what was chosen and why."""
+
+from __future__ import annotations
+
+import msgspec
+
+from laptime.estimate.learn.selection import Score
+
+
+class Range(msgspec.Struct, frozen=True, kw_only=True):
+    """A numeric feature in the training table."""
+
+    feature: str
+    low: float
+    high: float
+    distinct: int
+
+
+class Choice(msgspec.Struct, frozen=True, kw_only=True):
+    """What answers one question: the regressor, its error on that question's folds, its residuals."""
+
+    question: str
+    candidate: str
+    error: float | None
+    """Mean absolute log ratio on held-out rows; None when nothing could be held out for this question."""
+    folds: list[str]
+    residuals: int
+    spread: float
+    """The distance outside the domain at which a bound's exponent doubles."""
+    terms: list[str]
+    """Roofline terms with their rates, where the regressor has them."""
+
+
+class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything about an estimator that a reader should know before trusting it."""
+
+    target: str
+    features: list[str]
+    categorical: list[str]
+    group: list[str]
+    rows: int
+    configurations: int
+    groups: int
+    seed: int
+    laptime: str
+    ranges: list[Range]
+    levels: dict[str, list[str]]
+    choices: list[Choice]
+    scores: list[Score]
+    notes: list[str]

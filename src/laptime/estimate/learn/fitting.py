@@ -1,0 +1,246 @@
+"""From a table to the parts of an estimator: encode, check, hold out, compare, choose, calibrate, fit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+import numpy as np
+import polars as pl
+
+from laptime import __version__
+from laptime.data.arrays import Floats, Ints
+from laptime.estimate.learn.answers import Answer, make_answer
+from laptime.estimate.learn.card import Choice, ModelCard, Range
+from laptime.estimate.learn.regressors import Regressor, Training, fit_regressor
+from laptime.estimate.learn.selection import (
+    CALIBRATION_FOLDS,
+    COMPARING_FOLDS,
+    FEW_GROUPS,
+    QUESTIONS,
+    SELECTION_ROWS,
+    Fold,
+    Grouping,
+    Question,
+    Score,
+    compare_candidates,
+    cross_fit,
+    make_folds,
+)
+from laptime.estimate.learn.support import NEAR, Domain, domain_of
+from laptime.estimate.roofline.work import Work
+from laptime.estimate.table import checks
+from laptime.estimate.table.table import Encoded, Schema, encode, group_codes, make_schema, target_values
+
+
+class Known(msgspec.Struct, frozen=True):
+    """What is known of a group: the numeric features that are constant within every group, and their values seen."""
+
+    columns: list[int]
+    values: list[list[float]]
+
+
+class Fitted(msgspec.Struct, frozen=True, kw_only=True):
+    """An estimator's parts, as they are saved."""
+
+    schema: Schema
+    domain: Domain
+    group_names: list[str]
+    known: Known
+    answers: dict[Question, Answer]
+    card: ModelCard
+
+    @property
+    def groups_are_few(self) -> bool:
+        """Whether an unseen group is a question of its own (a model, a GPU), not just another configuration."""
+        return 1 < len(self.group_names) < FEW_GROUPS
+
+    def has_columns(self, table: pl.DataFrame) -> bool:
+        """Whether a table says which group its rows are in."""
+        return bool(self.schema.group) and set(self.schema.group) <= set(table.columns)
+
+
+def fit_table(
+    frame: pl.DataFrame,
+    *,
+    target: str,
+    features: Sequence[str],
+    categorical: Sequence[str],
+    group: Sequence[str],
+    seed: int,
+    work: Work | None = None,
+    threads: int = 0,
+) -> Fitted:
+    """Everything that `Estimator.fit` does. Raises LaptimeError as it says."""
+    schema = make_schema(frame, target=target, features=features, categorical=categorical, group=group, work=work)
+    checks.check_rows(len(frame))
+    checks.check_stage_units(frame)
+    times = target_values(frame, target)
+    schema, notes = checks.varying(schema, encode(frame, schema), frame)
+    rows = encode(frame, schema)
+    groups, group_names = group_codes(frame, group) if group else (np.zeros(len(frame), dtype=np.int64), [])
+    checks.check_groups(group_names, list(group))
+    configuration, training, group_of, units = collapse(rows, np.log(times), groups)
+    checks.check_unit(times, configuration, target)
+    workers = threads or 2
+    known, kinds = known_of_groups(rows, groups)
+    grouping = Grouping(group_of, units, kinds[group_of])
+    names = schema.features
+    sample = _sample(len(training), seed)
+    few, many = CALIBRATION_FOLDS
+    folds = make_folds(training, names, grouping, inside=few if sample is None else many, seed=seed)
+    some = training if sample is None else training.take(sample)
+    some_grouping = grouping if sample is None else grouping.take(sample)
+    some_folds = make_folds(some, names, some_grouping, inside=COMPARING_FOLDS, seed=seed)
+    scores, parameters = compare_candidates(some, some_folds, seed=seed, workers=workers)
+    answers: dict[Question, Answer] = {}
+    choices: list[Choice] = []
+    for question in QUESTIONS:
+        mine = [fold for fold in folds if fold.question == question]
+        best = next((s for s in scores if s.question == question and s.chosen), None)
+        if best is None or not mine:
+            continue
+        held = cross_fit(training, mine, best.candidate, seed=seed, parameters=parameters, workers=workers)
+        regressor = settled(fit_regressor(training, best.candidate, seed=seed, threads=threads, parameters=parameters))
+        measured, place = _rows_of(held.configurations, configuration)
+        ratios = np.log(times)[measured] - held.log_ms[place]
+        few = question == "inside" and 1 < len(group_names) < FEW_GROUPS
+        names_of = [group_names[code] for code in groups[measured]] if few else []
+        answers[question] = make_answer(regressor, ratios, held.distances[place], names_of)
+        choices.append(_choice(question, best, mine, answers[question], schema.sizes))
+    if "inside" not in answers:
+        raise_no_fold(len(training))
+    if not any(answer.regressor.needs_work for answer in answers.values()):
+        schema = msgspec.structs.replace(schema, work=None)
+    _fill_questions(answers, notes)
+    card = ModelCard(
+        target=target,
+        features=names,
+        categorical=schema.categorical,
+        group=list(group),
+        rows=len(frame),
+        configurations=len(training),
+        groups=len(group_names),
+        seed=seed,
+        laptime=__version__,
+        ranges=[
+            Range(feature=name, low=float(c.min()), high=float(c.max()), distinct=len(np.unique(c)))
+            for name, c in zip(schema.numeric, rows.numeric.T, strict=True)
+        ],
+        levels=schema.levels,
+        choices=choices,
+        scores=scores,
+        notes=notes,
+    )
+    return Fitted(
+        schema=schema, domain=domain_of(rows), group_names=group_names, known=known, answers=answers, card=card
+    )
+
+
+def collapse(rows: Encoded, log_ms: Floats, groups: Ints) -> tuple[Ints, Training, Ints, Ints]:
+    """Rows of equal features and group become one configuration with their median.
+
+    Returns each row's configuration, the configurations, each one's group, and which of them share their features.
+    """
+    table = np.column_stack([rows.numeric, rows.codes, groups])
+    _, first, configuration = np.unique(table, axis=0, return_index=True, return_inverse=True)
+    configuration = configuration.reshape(-1).astype(np.int64)
+    repeats = np.bincount(configuration).astype(np.float64)
+    order = np.lexsort((log_ms, configuration))
+    ordered, start = log_ms[order], np.concatenate([[0], np.cumsum(repeats[:-1])]).astype(np.int64)
+    count = repeats.astype(np.int64)
+    medians = (ordered[start + (count - 1) // 2] + ordered[start + count // 2]) / 2
+    _, units = np.unique(table[first, :-1], axis=0, return_inverse=True)
+    return (
+        configuration,
+        Training(rows.take(first), medians, repeats),
+        groups[first],
+        units.reshape(-1).astype(np.int64),
+    )
+
+
+def known_of_groups(rows: Encoded, groups: Ints) -> tuple[Known, Ints]:
+    """What is known of each group, and the kind of each group: groups of which the same is known are one kind.
+
+    Without any feature that is constant within every group each group is a kind of its own.
+    """
+    count = int(groups.max()) + 1
+    first = np.array([np.argmax(groups == group) for group in range(count)])
+    table = rows.numeric
+    columns = [i for i in range(table.shape[1]) if (table[:, i] == table[first[groups], i]).all()] if count > 1 else []
+    codes = [i for i in range(rows.codes.shape[1]) if (rows.codes[:, i] == rows.codes[first[groups], i]).all()]
+    if not columns and not codes:
+        return Known([], []), np.arange(count)
+    facts = np.column_stack([table[first][:, columns], rows.codes[first][:, codes]])
+    _, kinds = np.unique(facts, axis=0, return_inverse=True)
+    values = np.unique(table[first][:, columns], axis=0)
+    return Known(columns, values.tolist() if columns else []), kinds.reshape(-1).astype(np.int64)
+
+
+def settled(regressor: Regressor) -> Regressor:
+    """A regressor as it will be after saving and loading, bit for bit."""
+    if regressor.trees is None:
+        return regressor
+    return msgspec.structs.replace(regressor, trees=regressor.trees.settled())
+
+
+def _rows_of(held: Ints, configuration: Ints) -> tuple[Ints, Ints]:
+    """The rows of each held-out configuration, and the place in `held` of each of these rows."""
+    order = np.argsort(configuration, kind="stable")
+    count = np.bincount(configuration)
+    start = np.concatenate([[0], np.cumsum(count)[:-1]])
+    sizes = count[held]
+    place = np.repeat(np.arange(len(held)), sizes)
+    inner = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    return order[start[held[place]] + inner].astype(np.int64), place.astype(np.int64)
+
+
+def _fill_questions(answers: dict[Question, Answer], notes: list[str]) -> None:
+    """Where nothing could be held out for a question, say so: larger sizes borrow and widen, new levels abstain."""
+    inside = answers["inside"]
+    if "beyond" not in answers:
+        answers["beyond"] = Answer(inside.regressor, inside.residuals, NEAR)
+        notes.append("no size could be held out: bounds beyond the training sizes are widened, but were not verified")
+    if "group" not in answers:
+        answers["group"] = Answer(answers["beyond"].regressor, np.empty(0), NEAR)
+    group = answers["group"]
+    answers["sibling"] = Answer(inside.regressor, group.residuals, group.spread)
+    if "level" not in answers:
+        answers["level"] = group
+    answers["unknown"] = Answer(answers["level"].regressor, np.empty(0), NEAR)
+    if not len(answers["level"].residuals):
+        notes.append("no group or level could be held out: for an unseen one no bound is given (it is infinite)")
+    for question in QUESTIONS:
+        if question != "inside":
+            answers[question] = msgspec.structs.replace(answers[question], floor=inside.residuals)
+
+
+def _choice(question: Question, best: Score, folds: Sequence[Fold], answer: Answer, names: list[str]) -> Choice:
+    terms = answer.regressor.terms
+    written = (
+        []
+        if terms is None
+        else [f"{rate:.4g} * {name}" for rate, name in zip(terms.rates, terms.terms.names(names), strict=True)]
+    )
+    return Choice(
+        question=question,
+        candidate=best.name,
+        error=best.error,
+        folds=[fold.what for fold in folds],
+        residuals=len(answer.residuals),
+        spread=answer.spread,
+        terms=written,
+    )
+
+
+def _sample(count: int, seed: int) -> Ints | None:
+    if count <= SELECTION_ROWS:
+        return None
+    return np.sort(np.random.default_rng(seed).permutation(count)[:SELECTION_ROWS]).astype(np.int64)
+
+
+def raise_no_fold(count: int) -> None:
+    """Raise LaptimeError: with so few configurations none can be held out."""
+    from laptime.errors import LaptimeError
+
+    raise LaptimeError(f"{count} different configurations are too few to hold any out; measure more of them")

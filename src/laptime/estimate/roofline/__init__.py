@@ -1,0 +1,1 @@
+"""Work and roofline terms: what a configuration must compute and move, with units."""

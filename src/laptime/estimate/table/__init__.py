@@ -1,0 +1,1 @@
+"""A table of measurements: reading it, checking it, and its columns."""

@@ -1,0 +1,131 @@
+"""Read what an estimator learns from: a run's clean samples, or any table with a line of column names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from laptime.data.record import LEFT_OUT
+from laptime.errors import LaptimeError
+
+if TYPE_CHECKING:
+    import polars
+
+STAGE_TARGETS = ("vision_ms", "prefill_ms", "decode_per_token_ms", "other_ms", "total_ms")
+"""What is learnt of a run when no target is named. The total is learnt for a given number of output tokens."""
+KNOWN_BEFORE = ("prompt_tokens", "image_tokens", "crops", "batch")
+"""Columns of a sample, besides its knobs, that are known before it runs."""
+INPUT_KNOBS = ("config.prompt_tokens", "config.image_size", "config.crops", "config.tier", "config.batch")
+"""Knobs that only say what the input is to be; the input's own sizes say it better."""
+
+
+class Columns(msgspec.Struct, frozen=True):
+    """Which columns play which part."""
+
+    target: str
+    features: list[str]
+    categorical: list[str]
+    group: list[str]
+
+
+def read_table(path: str | Path, keep: Sequence[str] = (), *, by_token: bool = False) -> polars.DataFrame:
+    """A run folder, Parquet or CSV as a frame. Of a run's samples the clean ones only: no warm-up, no flag but `keep`.
+
+    `by_token`: with the gaps between tokens (and the texts), where a run has them.
+    Raises LaptimeError for anything that can't be read, and for a run whose samples are all flagged.
+    """
+    import polars
+
+    from laptime.data.frame import read_frame
+    from laptime.data.sample_columns import STAGE_COLUMNS
+
+    place = Path(path)
+    if place.suffix.lower() not in {".csv", ".parquet", ".pq"} or place.is_dir():
+        return _clean_run(read_frame(place, bulky=by_token), place, keep)
+    try:
+        frame = polars.read_csv(place, infer_schema_length=None) if place.suffix.lower() == ".csv" else (
+            polars.read_parquet(place)
+        )  # fmt: skip
+    except FileNotFoundError:
+        raise LaptimeError(f"{place}: no such file") from None
+    except OSError as error:
+        raise LaptimeError(f"{place}: {error.strerror or error}") from error
+    except polars.exceptions.PolarsError as error:
+        first = (str(error).splitlines() or ["unreadable"])[0]
+        raise LaptimeError(f"{place}: not a table ({first}); a first line of column names is expected") from error
+    if "config_id" in frame.columns and any(name in frame.columns for name in STAGE_COLUMNS):
+        return _clean_run(read_frame(place, bulky=by_token), place, keep)
+    return frame
+
+
+def kept_flags(words: str) -> list[str]:
+    """Flags written as a,b. Raises LaptimeError for one that there is not."""
+    names = [name for name in (word.strip() for word in words.split(",")) if name]
+    if unknown := [name for name in names if name not in LEFT_OUT]:
+        raise LaptimeError(f"--keep {unknown[0]}: no such flag; there are {', '.join(sorted(LEFT_OUT))}")
+    return names
+
+
+def clean(frame: polars.DataFrame, keep: Sequence[str] = ()) -> polars.DataFrame:
+    """The samples that statistics use: no warm-up (repeat below 0), no flag of laptime.data.record.LEFT_OUT but
+    `keep`."""
+    import polars
+
+    left_out = sorted(LEFT_OUT.difference(keep))
+    flagged = polars.col("flags").fill_null("").str.split(",").list.set_intersection(left_out).list.len() > 0
+    return frame.filter((polars.col("repeat").fill_null(0) >= 0) & ~flagged)
+
+
+def _clean_run(frame: polars.DataFrame, place: Path, keep: Sequence[str]) -> polars.DataFrame:
+    found = clean(frame, keep)
+    measured = frame.filter(frame["repeat"].fill_null(0) >= 0)
+    if found.is_empty() and not measured.is_empty():
+        flags = measured["flags"].fill_null("").str.split(",").explode()
+        every = ",".join(sorted(set(flags.to_list()) & LEFT_OUT))
+        raise LaptimeError(
+            f"{place}: every one of {measured.height} samples is flagged ({every}); measure again undisturbed, or use "
+            f"them all the same with --keep {every}"
+        )
+    return found
+
+
+def is_run_frame(frame: polars.DataFrame) -> bool:
+    """Whether the frame has a run's columns, so that nothing need be named."""
+    return "config_id" in frame.columns and any(name.startswith("config.") for name in frame.columns)
+
+
+def run_columns(frame: polars.DataFrame, target: str) -> Columns:
+    """The parts of a run's columns: the knobs that vary and what is known of a sample before it runs.
+
+    A knob that says the same as a column that is kept already (one value for each of its values) is left out, and so is
+    one of INPUT_KNOBS that such a column decides: `config.tier` beside the number of image tokens. Raises LaptimeError
+    when nothing varies.
+    """
+    knobs = [name for name in frame.columns if name.startswith("config.")]
+    known = [*KNOWN_BEFORE, *(["output_tokens"] if target == "total_ms" else [])]
+    features: list[str] = []
+    for name in [*known, *knobs]:
+        if name not in frame.columns or frame[name].n_unique() < 2 or frame[name].null_count():
+            continue
+        if not any(_says(frame, kept, name, whole=name not in INPUT_KNOBS) for kept in features):
+            features.append(name)
+    if not features:
+        raise LaptimeError("no knob varies in this run: there is nothing to predict from; sweep over some")
+    categorical = [name for name in features if not frame[name].dtype.is_numeric()]
+    return Columns(target, [name for name in features if name not in categorical], categorical, ["config_id"])
+
+
+def usable_rows(frame: polars.DataFrame, columns: Sequence[str]) -> polars.DataFrame:
+    """The rows in which none of these columns is missing: a sample of one token has no time per token."""
+    import polars
+
+    return frame.filter(polars.all_horizontal(polars.col(name).is_not_null() for name in columns))
+
+
+def _says(frame: polars.DataFrame, kept: str, name: str, *, whole: bool) -> bool:
+    """Whether a kept column decides `name`; with `whole`, also the other way round."""
+    pairs = frame.select(kept, name).n_unique()
+    return bool(pairs == frame[kept].n_unique() and (not whole or pairs == frame[name].n_unique()))

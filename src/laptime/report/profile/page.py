@@ -1,0 +1,219 @@
+"""The page of a profile: where the time of generate() goes, in one picture, and everything that stands behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timezone
+
+from laptime.data.record import Interval, Sample
+from laptime.data.run_folder import Run
+from laptime.data.summary import Summary, summarise_subtraction
+from laptime.report.kit.html import Html, card, cards, chart, join, note, section, tag
+from laptime.report.kit.numbers import NOTHING, interval_ends, number, quantity, text, whole_percent
+from laptime.report.kit.page import asset, chart_scripts, document
+from laptime.report.kit.run_environment import environment_section
+from laptime.report.kit.text import counted, shortened
+from laptime.report.profile.data import in_order, median_sample, profile_data
+from laptime.report.profile.host_and_device import host_section
+from laptime.report.profile.how_taken import flags_section, how_taken, spread_note, total_text
+from laptime.report.profile.stage_bar import shown_stages, stage_bar, stage_legend
+from laptime.report.profile.subtraction_section import subtraction_section
+
+
+def profile_page(run: Run) -> str:
+    """The whole page as one HTML document."""
+    summary = run.summary
+    subtraction = summarise_subtraction(run.subtractions)
+    samples = in_order(run.samples)
+    environment = run.info.environment
+    return document(
+        title=shortened(model_name(run), 200),
+        headline=headline(summary),
+        meta=facts(run, summary),
+        lead=lead_picture(samples, summary),
+        sections=[
+            *(samples_sections(samples) if samples else []),
+            *([host_section(samples, environment.device)] if samples else []),
+            *([subtraction_section(subtraction)] if subtraction else []),
+            flags_section(
+                samples, summary, [(shortened(f.sample_id, 200), shortened(f.error, 500)) for f in run.failures]
+            ),
+            how_taken(samples, environment.device, run.sessions),
+            environment_section(run),
+        ],
+        data=profile_data(run, summary),
+        scripts=[
+            *chart_scripts(),
+            asset("profile/stage_rows.js"),
+            asset("kit/charts/pair_scatter.js"),
+            asset("profile/page.js"),
+        ],
+        styles=[asset("profile/page.css")],
+        footer=[f"laptime {run.info.laptime}", f"environment {environment.fingerprint()}", created(run)],
+    )
+
+
+def headline(summary: Summary) -> str:
+    """The point in one sentence: the largest stage, the total, the first token."""
+    parts = {name: stage for name, stage in summary.stages.items() if name != "total"}
+    if not parts or not summary.stages["total"].median.value:
+        return "No sample was measured"
+    name = max(parts, key=lambda part: parts[part].share)
+    subject = "What no stage covers" if name == "other" else name.capitalize()
+    sentence = f"{subject} takes {whole_percent(parts[name].share)} of {total_text(summary)}"
+    if summary.ttft_ms is not None and "decode" in parts:
+        sentence += f"; first token after {text(summary.ttft_ms.value, 'ms')}"
+    return sentence
+
+
+def facts(run: Run, summary: Summary) -> list[str]:
+    """One line of facts: machine, software, how many samples."""
+    environment = run.info.environment
+    machine = environment.gpu if environment.gpu and environment.device != "cpu" else environment.cpu
+    left = summary.samples - summary.used
+    knobs = [f"{key.replace('_', ' ')} {value}" for key, value in run.info.config.items()
+             if key in {"dtype", "batch", "new_tokens"} and value is not None]  # fmt: skip
+    return [
+        machine,
+        *knobs,
+        *([f"torch {environment.torch}"] if environment.torch else []),
+        counted(summary.used, "sample") + (f", {left} left out" if left else ""),
+        created(run),
+    ]
+
+
+def lead_picture(samples: Sequence[Sample], summary: Summary) -> Html | None:
+    """The one big bar, its legend, and the cards."""
+    middle = median_sample(samples)
+    if middle is None:
+        return note("The run holds no finished sample; what failed, and why, stands under Flags.", kind="warning")
+    return join(
+        stage_bar(middle.stages),
+        stage_legend(middle.stages),
+        tag(
+            "p",
+            f"One real call: sample {shortened(middle.sample_id, 60)}, {text(middle.stages.total_ms, 'ms', 4)}"
+            + (f", whose total is the median of {summary.used}." if summary.used > 1 else "."),
+            class_="hero-note",
+        ),
+        summary_cards(summary),
+        spread_note(summary),
+    )
+
+
+def summary_cards(summary: Summary) -> Html:
+    """The figures that people compare, with their intervals."""
+    rate = card("Throughput", number(summary.tokens_per_s), "tokens/s", "generated tokens over summed time")
+    gaps = None
+    if summary.itl_p50_ms is not None:
+        value, unit = quantity(summary.itl_p50_ms, "ms")
+        gaps = card("Between tokens (ITL)", value, unit, f"p95 {text(summary.itl_p95_ms, 'ms')}")
+    memory, memory_unit = quantity(summary.memory_peak_bytes, "bytes")
+    energy_note = "no energy counter, or calls too short for it"
+    if summary.energy_j is not None:
+        energy_note = f"{text(summary.energy_per_token_j, 'J')} a token"
+    return cards(
+        _interval_card("First token (TTFT)", summary.ttft_ms, "ms", "start to the first token chosen"),
+        _interval_card("Per token (TPOT)", summary.tpot_ms, "ms", "(total − TTFT) / (N − 1)"),
+        gaps,
+        rate,
+        card("Peak memory", memory, memory_unit, "highest during a call" if memory_unit else "not known"),
+        card("Energy per call", *quantity(summary.energy_j.value if summary.energy_j else None, "J"), energy_note),
+    )
+
+
+def samples_sections(samples: Sequence[Sample]) -> list[Html]:
+    """The parts that scripts draw: a bar for each sample, distributions, token gaps, the run in order."""
+    per_token = any(sample.itl_ms for sample in samples)
+    has_gpu = any(sample.gpu for sample in samples)
+    return [
+        section(
+            "Every sample",
+            toolbar(samples),
+            stage_swatches(samples),
+            chart("stage-rows", "A bar for each sample, divided by stage"),
+            id="samples",
+            lead="A row is one generate() call. Point at it for every figure; pale rows are left out of the summary.",
+        ),
+        section(
+            "Distributions",
+            tag("div", id="distributions"),
+            id="distribution-section",
+            lead="In milliseconds, each on its own scale. Line: median; band: its 95 % interval; dashes: 95th "
+            "percentile. Full colour: what the filter above shows. Samples left out don't set the scale.",
+        ),
+        section(
+            "Between tokens",
+            chart("token-gaps", "Time before each output token: median and 5th to 95th percentile")
+            if per_token
+            else note("Not measured: it takes an event at every step, and a second token. Add --per-token."),
+            id="itl",
+            lead="Time before each output token, over the samples of the summary: median, and 5th to 95th percentile.",
+        ),
+        section(
+            "Over the run",
+            chart("run-order", "Total, clocks, temperature and power in the order of the samples"),
+            None if has_gpu else note("Clocks, temperature and power are read from NVIDIA GPUs only."),
+            id="run",
+            lead="Samples in the order in which they were taken; hollow ones carry a flag (at the edge: beyond the "
+            "axis). Drift means that the machine was not the same for all.",
+        ),
+    ]
+
+
+def toolbar(samples: Sequence[Sample]) -> Html:
+    """Filter by text and flags, and the order of the rows."""
+    flags = sorted({flag for sample in samples for flag in sample.flags})
+    clean = sum(not sample.flags for sample in samples)
+    toggles = [
+        tag("button", f"{flag} {count}", type="button", data_flag=flag, aria_pressed="false")
+        for flag, count in [
+            ("clean", clean),
+            *((flag, sum(flag in sample.flags for sample in samples)) for flag in flags),
+        ]
+        if flags
+    ]
+    orders = [("order", "in run order"), ("total", "by total"),
+              *((stage, f"by {stage}") for stage in shown_stages([s.stages for s in samples])),
+              ("ttft", "by first token"), ("name", "by name")]  # fmt: skip
+    return tag(
+        "div",
+        tag("input", type="search", id="filter", placeholder="Filter by sample, flag or output", autocomplete="off",
+            aria_label="Filter samples"),
+        tag("select", [tag("option", words, value=value) for value, words in orders], id="sort", aria_label="Order"),
+        toggles,
+        tag("span", counted(len(samples), "sample"), id="count", class_="count", role="status"),
+        class_="toolbar",
+    )  # fmt: skip
+
+
+def stage_swatches(samples: Sequence[Sample]) -> Html:
+    """The colours of the stages."""
+    names = shown_stages([sample.stages for sample in samples])
+    return tag(
+        "ul", [tag("li", tag("span", class_=f"swatch {n}"), n.capitalize()) for n in names], class_="legend small"
+    )
+
+
+def model_name(run: Run) -> str:
+    """The model as the configuration names it."""
+    return str(run.info.config.get("model") or "profile")
+
+
+def created(run: Run) -> str:
+    """When the run began, in UTC."""
+    try:
+        moment = datetime.fromtimestamp(run.info.created_unix_ms / 1e3, tz=timezone.utc)
+    except (OverflowError, ValueError, OSError):
+        return NOTHING
+    return f"{moment:%Y-%m-%d %H:%M} UTC"
+
+
+def _interval_card(label: str, interval: Interval | None, unit: str, hint: str) -> Html:
+    value, shown = quantity(interval.value if interval else None, unit)
+    if interval is None:
+        return card(label, value, shown, "no second token" if unit == "ms" else None, hint=hint)
+    ends = interval_ends(interval, unit)
+    return card(
+        label, value, shown, "too few samples for an interval" if ends == NOTHING else f"95 %: {ends}", hint=hint
+    )

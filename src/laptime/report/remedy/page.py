@@ -1,0 +1,216 @@
+"""The page of remedies: what each promised and what it delivered, in one picture, and what it costs."""
+
+from __future__ import annotations
+
+from math import ceil, floor, log10
+
+from laptime.remedy.result import RemedyReport, RemedyRow
+from laptime.report.kit.environment import environment_pairs, shown
+from laptime.report.kit.html import Html, card, cards, definitions, note, section, table, tag
+from laptime.report.kit.numbers import NOTHING, interval_ends, number, quantity, text
+from laptime.report.kit.page import asset, document
+from laptime.report.kit.text import one_line
+from laptime.report.remedy.words import facts, pays, prepared, promised, share, times, title, tokens, verdict
+
+ROW, LEFT, RIGHT, WIDTH, TOP = 34, 270, 110, 1080, 26
+"""The picture's measures in its own units."""
+
+
+def remedy_page(report: RemedyReport) -> str:
+    """The whole page as one HTML document."""
+    sections = [_picture_section(report), _measures_section(report), _cost_section(report), _choice_section(report)]
+    failed = [row for row in report.rows if row.failed is not None]
+    if failed:
+        rows = [[title(row), one_line(row.failed or "", 400)] for row in failed]
+        sections.append(section("Not measured", table(["remedy", "why"], rows), id="failed"))
+    return document(
+        title=one_line(report.model, 200),
+        headline=one_line(report.headline, 300),
+        meta=facts(report),
+        lead=_lead(report),
+        sections=[*sections, _promise_section(report), _environment_section(report)],
+        data=report,
+        styles=[asset("remedy/page.css")],
+        footer=[f"laptime {report.environment.laptime}", report.schema],
+    )
+
+
+def _lead(report: RemedyReport) -> Html:
+    measured = [row for row in report.rows if row.tpot_ms is not None]
+    best = min(measured, key=lambda row: row.tpot_ms.value if row.tpot_ms else 0.0)
+    promises = [row for row in report.rows if row.kept is not None]
+    rate, unit = quantity(best.tpot_ms.value if best.tpot_ms else None, "ms")
+    floor_value, floor_unit = quantity(report.floor_ms, "ms")
+    kept = f"{sum(bool(row.kept) for row in promises)} of {len(promises)}" if promises else NOTHING
+    return cards(
+        card("Fastest, a token", rate, unit, one_line(best.title, 60)),
+        card("Speed-up", times(best.speedup), "", "pair by pair of neighbouring calls"),
+        card("Floor, a token", floor_value, floor_unit, "weights and cache read once at copy bandwidth"),
+        card("Bandwidth reached", share(best.bandwidth_share), "", "of what a copy reaches here"),
+        card("Promises kept", kept, "", "measured time within the promised range"),
+    )
+
+
+def _picture_section(report: RemedyReport) -> Html:
+    rows = [row for row in report.rows if row.tpot_ms is not None]
+    return section(
+        "Promise and delivery",
+        _picture(rows, report.floor_ms),
+        tag(
+            "ul",
+            tag("li", tag("span", class_="swatch promise-swatch"), "promised"),
+            tag("li", tag("span", class_="swatch delivered-swatch"), "delivered, with its 95 % interval"),
+            tag("li", tag("span", class_="swatch floor-swatch"), "floor") if report.floor_ms else None,
+            class_="legend small",
+        ),
+        id="promise-and-delivery",
+        lead="Time per token; each step to the right is the same factor. The bar was promised from the baseline's "
+        "trace without having seen the remedy; the dot is what came.",
+    )
+
+
+def _picture(rows: list[RemedyRow], floor_ms: float | None) -> Html:
+    ends = [value for row in rows for value in _values(row)] + ([floor_ms] if floor_ms else [])
+    low, high = log10(min(ends)) - 0.04, log10(max(ends)) + 0.04
+    height = TOP + ROW * len(rows) + 8
+
+    def x(ms: float) -> float:
+        return round(LEFT + (log10(ms) - low) / (high - low) * (WIDTH - LEFT - RIGHT), 1)
+
+    marks: list[Html] = []
+    for ms in _ticks(10**low, 10**high):
+        marks.append(tag("line", x1=x(ms), x2=x(ms), y1=TOP - 4, y2=height, class_="tick"))
+        marks.append(tag("text", text(ms, "ms", 2), x=x(ms), y=14, class_="tick-name"))
+    if floor_ms:
+        marks.append(tag("line", x1=x(floor_ms), x2=x(floor_ms), y1=TOP - 4, y2=height, class_="floor"))
+    for i, row in enumerate(rows):
+        y = TOP + ROW * i + ROW / 2
+        marks.append(tag("text", title(row), x=0, y=y, class_="name"))
+        if row.promise is not None:
+            begin, end = x(row.promise.low_ms), x(row.promise.high_ms)
+            marks.append(
+                tag("rect", x=begin, y=y - 9, width=max(round(end - begin, 1), 2), height=18, rx=4, class_="promise")
+            )
+        if row.tpot_ms is not None:
+            at = x(row.tpot_ms.value)
+            if row.tpot_ms.low is not None and row.tpot_ms.high is not None:
+                marks.append(tag("line", x1=x(row.tpot_ms.low), x2=x(row.tpot_ms.high), y1=y, y2=y, class_="interval"))
+            missed = " missed" if row.kept is False else ""
+            marks.append(tag("circle", cx=at, cy=y, r=5, class_=f"delivered{missed}"))
+            marks.append(tag("text", text(row.tpot_ms.value, "ms"), x=WIDTH, y=y, class_="value"))
+    label = "Promised range and measured time per token of each remedy"
+    return tag("svg", *marks, viewBox=f"0 0 {WIDTH} {height}", class_="promises", role="img", aria_label=label)
+
+
+def _values(row: RemedyRow) -> list[float]:
+    found = [row.tpot_ms.value, row.tpot_ms.low, row.tpot_ms.high] if row.tpot_ms else []
+    if row.promise is not None:
+        found += [row.promise.low_ms, row.promise.high_ms]
+    return [value for value in found if value]
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    steps = (1, 2, 5) if high / low > 4 else (1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9)
+    powers = range(floor(log10(low)), ceil(log10(high)) + 1)
+    return [step * 10.0**power for power in powers for step in steps if low <= step * 10.0**power <= high]
+
+
+def _measures_section(report: RemedyReport) -> Html:
+    head = ["", "a token", "95 %", "promised", "", "speed-up", "95 %", "GB/s", "of copy", "gaps", "kernels", "launches"]
+    rows = [
+        [
+            title(row),
+            text(row.tpot_ms.value, "ms") if row.tpot_ms else NOTHING,
+            interval_ends(row.tpot_ms, "ms"),
+            promised(row),
+            verdict(row),
+            times(row.speedup),
+            interval_ends(row.speedup, "×"),
+            number(row.gb_per_s),
+            share(row.bandwidth_share),
+            share(row.gap_share),
+            _count(row.kernels_per_step),
+            _count(row.launches_per_step),
+        ]
+        for row in report.rows
+        if row.failed is None
+    ]
+    return section(
+        "Measured",
+        table(head, rows, numeric=range(1, 12)),
+        id="measured",
+        lead="Gaps, kernels and launches are those of a traced step; times are without the profiler.",
+    )
+
+
+def _cost_section(report: RemedyReport) -> Html:
+    rows = [
+        [
+            title(row),
+            ", ".join(row.parts) or NOTHING,
+            prepared(row),
+            pays(row),
+            NOTHING if row.memory_bytes is None else text(float(row.memory_bytes), "bytes"),
+            NOTHING if row.allocations_per_step is None else number(row.allocations_per_step),
+            text(row.call_ms.value, "ms") if row.call_ms else NOTHING,
+            tokens(row),
+        ]
+        for row in report.rows
+        if row.failed is None
+    ]
+    head = ["", "made of", "prepared", "paid back after", "memory", "allocations a step", "generate()", "tokens"]
+    return section(
+        "What it costs",
+        table(head, rows, numeric=range(2, 7)),
+        *(note(one_line(line, 400)) for line in report.notes),
+        id="costs",
+        lead="Preparation is compiling and capturing, once a process and shape. Memory: peak above the baseline's.",
+    )
+
+
+def _choice_section(report: RemedyReport) -> Html:
+    names = {row.name: title(row) for row in report.rows}
+    asked = report.config.get("new_tokens")
+    rows = [
+        [
+            tag("strong", str(made.tokens)) if made.tokens == asked else str(made.tokens),
+            names.get(made.remedy, one_line(made.remedy, 60)),
+            f"{number(made.seconds)} s",
+            f"{number(made.baseline_seconds)} s",
+        ]
+        for made in report.recommendations
+    ]
+    return section(
+        "What to use",
+        table(["tokens in a process", "fastest", "decoding with preparation", "baseline"], rows, numeric=(0, 2, 3)),
+        id="choice",
+        lead="The remedy with the least time for so many tokens made in one process, its preparation included.",
+    )
+
+
+def _promise_section(report: RemedyReport) -> Html:
+    rows = [
+        [
+            title(row),
+            promised(row),
+            one_line(row.promise.source, 80),
+            "; ".join(one_line(a, 200) for a in row.promise.assumptions),
+        ]
+        for row in report.rows
+        if row.promise is not None
+    ]
+    body = table(["", "promised", "from", "assuming"], rows) if rows else note("No promises: they need a GPU's trace.")
+    return section("What the promises assume", body, id="assumptions")
+
+
+def _environment_section(report: RemedyReport) -> Html:
+    pairs = [(key.replace("_", " "), shown(value)) for key, value in report.config.items()]
+    return section(
+        "Machine",
+        definitions([*pairs, *environment_pairs(report.environment)]),
+        id="environment",
+    )
+
+
+def _count(value: int | None) -> str:
+    return NOTHING if value is None else str(value)

@@ -1,0 +1,165 @@
+"""A sweep in a terminal: what each knob buys, the configurations in a compact table, failures, the audit in a line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from laptime.audits.result import AuditReport
+from laptime.report.audit.audit_notes import audit_line
+from laptime.report.kit.numbers import KEEP_TOGETHER, NOTHING, interval_ends, percent, text
+from laptime.report.kit.text import counted, one_line, shortened
+from laptime.report.sweep.view import CampaignView, FailedConfig
+from laptime.report.sweep.words import (
+    by_strength,
+    config_text,
+    drift_words,
+    headline,
+    interaction_words,
+    knob_title,
+    level_text,
+    ratio_ends,
+    ratio_text,
+    surely_differs,
+    visit_words,
+)
+from laptime.sweeps.summary.result import ConfigRow, SweepSummary
+
+CONFIGS_SHOWN = 12
+EFFECTS_SHOWN = 6
+FAILED_SHOWN = 5
+LEVEL_LIMIT = 16
+KNOB_COLUMNS = 6
+
+
+def campaign_report(view: CampaignView, *, configs: int = CONFIGS_SHOWN) -> RenderableType:
+    """The end of a sweep. `configs`: so many rows of the table, the fastest and the front of accuracy first."""
+    summary = view.summary
+    parts: list[RenderableType] = [Text(headline(summary), style="bold")]
+    effects = effect_table(summary)
+    if effects is not None:
+        parts.append(effects)
+    if any(row.samples for row in summary.rows):
+        parts.append(config_table(summary, configs))
+    parts += [Padding(line, (0, 0, 0, 1)) for line in _remarks(view)]
+    return Group(*parts)
+
+
+def effect_table(summary: SweepSummary) -> Table | None:
+    """A row a level: its ratio of the total against the base, with the interval; the strongest knobs first."""
+    effects = by_strength(summary)[:EFFECTS_SHOWN]
+    if not effects:
+        return None
+    table = _table()
+    table.add_column("knob", no_wrap=True, overflow="ellipsis", max_width=22)
+    table.add_column("value", no_wrap=True, overflow="ellipsis", max_width=LEVEL_LIMIT)
+    table.add_column("total", justify="right", no_wrap=True)
+    table.add_column("95 % interval", justify="right", no_wrap=True)
+    table.add_column("against", no_wrap=True, overflow="ellipsis", max_width=LEVEL_LIMIT)
+    for effect in effects:
+        for i, level in enumerate(effect.levels):
+            sure = surely_differs(level.ratio)
+            style = "" if not sure else "green" if level.ratio.value < 1 else "yellow"
+            table.add_row(
+                Text(knob_title(effect.knob) if i == 0 else ""),
+                Text(level_text(level.value)),
+                Text(ratio_text(level.ratio.value), style=f"bold {style}".strip()),
+                Text(ratio_ends(level.ratio), style="" if sure else "dim"),
+                Text(level_text(effect.base), style="dim"),
+                end_section=i == len(effect.levels) - 1,
+            )
+    return table
+
+
+def config_table(summary: SweepSummary, limit: int) -> RenderableType:
+    """Configurations by their total: all when they are few, else the front (or the fastest) and the slowest."""
+    shown, left = _chosen_rows(summary, limit)
+    front = set(summary.pareto)
+    scored = any(row.accuracy for row in summary.rows)
+    knobs = list(summary.knobs) if len(summary.knobs) <= KNOB_COLUMNS else []
+    table = _table()
+    for knob in knobs:
+        title = one_line(knob_title(knob), 20)
+        words = [*title.split(), *(level_text(value)[:LEVEL_LIMIT] for value in summary.knobs[knob])]
+        table.add_column(Text(title), overflow="fold", min_width=max(map(len, words)), max_width=LEVEL_LIMIT)
+    if not knobs:
+        table.add_column("configuration", overflow="fold", min_width=20)
+    for head in ("total", f"95{KEEP_TOGETHER}%\ninterval", *(["accuracy"] if scored else [])):
+        table.add_column(head, justify="right", no_wrap=True)
+    for row in shown:
+        total = row.stages.get("total")
+        named = [level_text(row.config.get(knob)) for knob in knobs] or [config_text(row.config, summary)]
+        table.add_row(
+            *(Text(shortened(name, 160)) for name in named),
+            Text(text(total.value if total else None, "ms"), style="bold"),
+            Text(interval_ends(total, "ms")),
+            *([_accuracy(row, on_front=row.config_id in front)] if scored else []),
+        )
+    notes = [f"{counted(left, 'more configuration')}: `laptime report` shows them all."] if left else []
+    notes += ["● on the front: nothing else is faster and at least as accurate."] if scored else []
+    return Group(table, *(Padding(Text(line, style="dim"), (0, 0, 0, 1)) for line in notes))
+
+
+def _chosen_rows(summary: SweepSummary, limit: int) -> tuple[list[ConfigRow], int]:
+    """At most `limit` rows: the front, then the fastest, and the slowest as the last; and how many are left."""
+    measured = [row for row in summary.rows if "total" in row.stages]
+    by_total = sorted(measured, key=lambda row: row.stages["total"].value)
+    if len(by_total) <= limit:
+        return by_total, 0
+    front = set(summary.pareto)
+    order = [*(row for row in by_total if row.config_id in front), *(r for r in by_total if r.config_id not in front)]
+    ids = {row.config_id for row in order[: limit - 1]} | {by_total[-1].config_id}
+    return [row for row in by_total if row.config_id in ids], len(by_total) - len(ids)
+
+
+def _accuracy(row: ConfigRow, *, on_front: bool) -> Text:
+    if row.accuracy is None:
+        return Text(NOTHING)
+    return Text(f"{percent(row.accuracy.value)} {'●' if on_front else ' '}", style="green" if on_front else "")
+
+
+def _remarks(view: CampaignView) -> Iterable[Text]:
+    rows = view.summary.rows
+    used, left = sum(row.samples for row in rows), sum(row.left_out for row in rows)
+    yield Text(
+        f"{counted(len(rows), 'configuration')}, {counted(used, 'sample')}" + (f", {left} left out." if left else ".")
+    )
+    for interaction in [one for one in view.summary.interactions if one.stage == "total"][:2]:
+        yield Text(f"{interaction_words(interaction)}.")
+    if visits := visit_words(view.summary):
+        yield Text(visits[0], style="yellow" if visits[1] else "")
+    if view.rounds != 1 and (words := drift_words(view.summary)):
+        yield Text(f"{words}.")
+    yield from _failures(view.failed, view.summary)
+    if view.audit is not None:
+        yield Text(one_line(audit_line(view.audit), 400), style=_audit_style(view.audit))
+
+
+def _failures(failed: Sequence[FailedConfig], summary: SweepSummary) -> Iterable[Text]:
+    """Each error once, with how many samples and which configurations it took."""
+    took: dict[str, list[tuple[int, str]]] = {}
+    for one in failed:
+        for error, count in one.errors.items():
+            took.setdefault(error, []).append((count, config_text(one.config, summary)))
+    if took:
+        count = sum(one.failures for one in failed)
+        yield Text(f"{counted(count, 'sample')} failed, in {counted(len(failed), 'configuration')}:", style="red")
+    for error, places in list(took.items())[:FAILED_SHOWN]:
+        more = f" and {len(places) - 1} more" if len(places) > 1 else ""
+        yield Text(f"  {sum(n for n, _ in places)} × {one_line(error, 140)}")
+        yield Text(f"    {places[0][1]}{more}", style="dim")
+    if len(took) > FAILED_SHOWN:
+        yield Text(f"  and {counted(len(took) - FAILED_SHOWN, 'other reason')}")
+
+
+def _audit_style(report: AuditReport) -> str:
+    return "green" if report.clean else "bold red" if report.severe else "yellow"
+
+
+def _table() -> Table:
+    return Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))

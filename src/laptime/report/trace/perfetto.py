@@ -1,0 +1,90 @@
+"""A trace for Perfetto's UI: the device's activities with tracks for gaps (by cause) and steps beside them.
+
+Chrome's trace event format: complete events ("X"), times in microseconds written as decimals from integers.
+Needs the timeline, since the analysis keeps the longest gaps and one step only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import BinaryIO
+
+import msgspec
+
+from laptime.trace.analysis import DeviceView
+from laptime.trace.api import CAUSES
+from laptime.trace.kernel_names import short_name
+from laptime.trace.read.timeline import GpuTimeline
+
+_GAP_TRACK, _STEP_TRACK = 1_000_001, 1_000_002
+_CHUNK = 20_000
+
+
+def write_perfetto(timeline: GpuTimeline, views: list[DeviceView], out: BinaryIO) -> int:
+    """Write the trace JSON and return the number of events.
+
+    Args:
+        timeline: the trace.
+        views: each device's gaps, causes and steps (`analysis.views`).
+        out: a binary file open for writing.
+    """
+    origin = min((view.gaps.start_ns for view in views), default=0)
+    out.write(b'{"displayTimeUnit":"ns","traceEvents":[\n')
+    written, pending = 0, []
+    for event in _events(timeline, views, origin):
+        pending.append(event)
+        if len(pending) >= _CHUNK:
+            out.write((b",\n" if written else b"") + b",\n".join(pending))
+            written, pending = written + len(pending), []
+    if pending:
+        out.write((b",\n" if written else b"") + b",\n".join(pending))
+    out.write(b"\n]}\n")
+    return written + len(pending)
+
+
+def _events(timeline: GpuTimeline, views: list[DeviceView], origin: int) -> Iterator[bytes]:
+    activities = timeline.activities
+    for view in views:
+        pid = view.gaps.device
+        yield _name("process_name", pid, 0, f"GPU {pid}")
+        yield _name("thread_name", pid, _STEP_TRACK, "laptime: steps")
+        yield _name("thread_name", pid, _GAP_TRACK, "laptime: gaps by cause")
+        yield _order(pid, _STEP_TRACK, -2)
+        yield _order(pid, _GAP_TRACK, -1)
+        for stream in sorted({int(s) for s in activities.stream[view.gaps.rows]}):
+            yield _name("thread_name", pid, stream, f"stream {stream}")
+        modal = view.frame.steps.modal
+        steps = zip(view.frame.start_ns.tolist(), view.frame.end_ns.tolist(), strict=True)
+        for i, (start, end) in enumerate(steps):
+            label = f"step {i}{' (modal)' if i == modal else ''}"
+            yield _span(label, "laptime.step", pid, _STEP_TRACK, start - origin, end - start)
+        gap_start, gap_end = view.gaps.gap_start_ns.tolist(), view.gaps.gap_end_ns.tolist()
+        for start, end, cause in zip(gap_start, gap_end, view.causes.main.tolist(), strict=True):
+            yield _span(CAUSES[cause], "laptime.gap", pid, _GAP_TRACK, start - origin, end - start)
+        rows = view.gaps.rows
+        columns = (activities.start_ns[rows], activities.end_ns[rows], activities.name[rows], activities.stream[rows])
+        for start, end, name, stream in zip(*(column.tolist() for column in columns), strict=True):
+            yield _span(short_name(timeline.strings[name]), "gpu", pid, stream, start - origin, max(end - start, 0))
+
+
+def _span(name: str, category: str, pid: int, tid: int, start_ns: int, duration_ns: int) -> bytes:
+    quoted = msgspec.json.encode(name).decode()
+    return (
+        f'{{"ph":"X","name":{quoted},"cat":"{category}","pid":{pid},"tid":{tid},'
+        f'"ts":{_us(start_ns)},"dur":{_us(duration_ns)}}}'
+    ).encode()
+
+
+def _us(ns: int) -> str:
+    sign, ns = ("-", -ns) if ns < 0 else ("", ns)
+    return f"{sign}{ns // 1000}.{ns % 1000:03d}"
+
+
+def _name(kind: str, pid: int, tid: int, name: str) -> bytes:
+    return msgspec.json.encode({"ph": "M", "name": kind, "pid": pid, "tid": tid, "args": {"name": name}})
+
+
+def _order(pid: int, tid: int, index: int) -> bytes:
+    return msgspec.json.encode(
+        {"ph": "M", "name": "thread_sort_index", "pid": pid, "tid": tid, "args": {"sort_index": index}}
+    )

@@ -1,0 +1,105 @@
+"""What a sweep's configuration may say (laptime.sweeps.config_reading reads and checks the file)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+Count = Annotated[int, Meta(ge=1, le=10_000_000)]
+Seconds = Annotated[float, Meta(gt=0)]
+Score = Literal["vqa", "exact", "choice", "anls", "relaxed"]
+
+
+class Workload(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What generate() is called with: synthetic inputs, or questions from local files."""
+
+    samples: Count | None = None  # different inputs; synthetic: 8 unless told, data: all
+    data: str | None = None  # JSONL of {image, question, answer}, or VQAv2's / COCO's questions
+    annotations: str | None = None  # VQAv2: the answers
+    images: str | None = None  # folder of the images
+    score: Score | None = None
+
+
+def _levels(value: Any) -> Any:
+    return msgspec.field(default_factory=lambda: [value])
+
+
+class Knobs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The grid: each knob one value or a list of them. null is the model's own."""
+
+    tier: list[Literal["low", "medium", "high"] | None] = _levels(None)
+    crops: list[Annotated[int, Meta(ge=1, le=64)] | str | None] = _levels(None)  # 6, or "4-8"
+    top_k: list[Count | None] = _levels(None)
+    blocks: list[Count | None] = _levels(None)
+    batch: list[Count] = _levels(1)
+    prompt_tokens: list[Count] = _levels(64)
+    new_tokens: list[Count] = _levels(32)
+    dtype: list[Literal["auto", "float32", "bfloat16", "float16"]] = _levels("auto")
+    attention: list[str | None] = _levels(None)
+    cache: list[str | None] = _levels(None)
+    compile: list[bool] = _levels(True)
+    image_size: list[str | None] = _levels(None)  # "672x672"
+
+
+KNOBS = Knobs.__struct_fields__
+
+
+class Measure(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How often and how carefully."""
+
+    repeats: Annotated[int, Meta(ge=1, le=100_000)] = 3  # of every input, under every configuration
+    rounds: Annotated[int, Meta(ge=1, le=100_000)] | None = None  # each visits every configuration once
+    warmups: Annotated[int, Meta(ge=0, le=1000)] = 10  # calls of a visit's warm-up, at most
+    warmup_limit_s: Seconds = 120.0  # a visit's warm-up ends after it
+    time_limit_s: Seconds | None = None  # no visit begins after it; --resume goes on
+    per_token: bool = False
+    energy: bool = True
+    cache_policy: Literal["keep", "empty"] = "keep"
+    autocast: Literal["bfloat16", "float16"] | None = None
+    tf32: bool = False
+
+
+class Campaign(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A sweep as its author wrote it: checked by itself, not yet against a model."""
+
+    model: Annotated[str, Meta(min_length=1)]
+    device: str = "auto"
+    seed: Annotated[int, Meta(ge=0, le=2**31)] = 0
+    trust_remote_code: bool = False
+    workload: Workload = Workload()
+    knobs: Knobs = Knobs()
+    exclude: list[dict[str, Any]] = []  # a combination that has all these values is left out
+    include: list[dict[str, Any]] = []  # combinations beside the grid; what they don't name is the grid's first value
+    importance: str | None = None  # JSON list of numbers, one for each block
+    measure: Measure = Measure()
+    out: str | None = None
+
+
+EXECUTION = ("device", "out", "measure.warmups", "measure.warmup_limit_s", "measure.time_limit_s")
+"""Settings that change where or how long, not what is measured: a resumed sweep may differ in them."""
+
+
+def changes(before: Campaign, after: Campaign) -> list[str]:
+    """What differs between two configurations in what they measure, as `knobs.top_k: [1] became [1, 2]`."""
+    old, new = _flat(before), _flat(after)
+    return [
+        f"{name}: {_shown(old.get(name))} became {_shown(new.get(name))}"
+        for name in sorted({*old, *new})
+        if name not in EXECUTION and old.get(name) != new.get(name)
+    ]
+
+
+def _flat(campaign: Campaign) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in msgspec.to_builtins(campaign).items():
+        if isinstance(value, dict):
+            flat.update({f"{name}.{inner}": v for inner, v in value.items()})
+        else:
+            flat[name] = value
+    return flat
+
+
+def _shown(value: Any) -> str:
+    return msgspec.json.encode(value).decode()

@@ -1,0 +1,196 @@
+"""One run from the shards of many workers, by key. The order of the shards doesn't matter, nor does merging twice.
+
+A line is taken over byte for byte. Of two different samples with one key the one measured first is kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+
+from laptime.data.record import Failure, Sample
+from laptime.data.run_folder import FILES, RunInfo, load_run, read_info, readable_json
+from laptime.data.run_folder_writing import check_free, write_atomically
+from laptime.errors import LaptimeError
+from laptime.sweeps.config import changes
+from laptime.sweeps.plan import Key, SweepPlan, read_plan, write_plan
+
+CONFLICTS_LISTED = 100
+
+
+class Conflict(msgspec.Struct, frozen=True, kw_only=True):
+    """Two samples that differ and have one key."""
+
+    config_id: str
+    sample_id: str
+    repeat: int
+    kept: str  # the run that it was taken from
+    left: str
+
+
+class MergeReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What a merge made of its shards."""
+
+    schema: str = "laptime.merge/1"
+    out: str
+    runs: list[str]
+    samples: int  # in the merged run, warm-ups included
+    failures: int
+    overlap: int  # samples that several runs hold alike
+    conflicts: int
+    missing: int | None  # planned keys that are neither measured nor failed; None without a plan
+    examples: list[Conflict]  # of the conflicts, at most CONFLICTS_LISTED
+
+
+class _Line(msgspec.Struct, frozen=True, gc=False):
+    """Where a line stands, and what decides between two."""
+
+    key: Key
+    started_unix_ms: float
+    digest: bytes
+    source: int
+    kind: str
+    worker: str  # of the file that it stands in
+    begin: int
+    end: int
+
+
+class _Head(msgspec.Struct, gc=False):
+    """What a merge needs to know of any record."""
+
+    config_id: str = ""
+    sample_id: str = ""
+    repeat: int = 0
+    started_unix_ms: float = 0.0
+
+
+def merge(sources: Sequence[Path], out: Path) -> MergeReport:
+    """Merge run folders into a new one.
+
+    Raises LaptimeError, with nothing written: no run, different schema versions, plans or models, a damaged line, an
+    `out` that isn't free.
+    """
+    if not sources:
+        raise LaptimeError("nothing to merge: name the run folders")
+    check_free(out)
+    infos = [read_info(source) for source in sources]
+    plans = [read_plan(source) for source in sources]
+    _check_alike(sources, infos, plans)
+    chosen: dict[object, _Line] = {}
+    overlap = 0
+    conflicts: list[tuple[Key, int, int]] = []
+    for number, source in enumerate(sources):
+        for line in _lines(number, source):
+            identity = line.key if line.kind == FILES[Sample] else (line.kind, line.digest)
+            kept = chosen.setdefault(identity, line)
+            if kept is line:
+                continue
+            first, second = sorted((kept, line), key=_age)
+            chosen[identity] = first
+            if kept.digest == line.digest:
+                overlap += line.kind == FILES[Sample]
+            else:
+                conflicts.append((line.key, first.source, second.source))
+    report = MergeReport(
+        out=str(out),
+        runs=[str(source) for source in sources],
+        samples=sum(line.kind == FILES[Sample] for line in chosen.values()),
+        failures=sum(line.kind == FILES[Failure] for line in chosen.values()),
+        overlap=overlap,
+        conflicts=len(conflicts),
+        missing=_missing(plans[0], chosen),
+        examples=[
+            Conflict(
+                config_id=key[0], sample_id=key[1], repeat=key[2], kept=str(sources[kept]), left=str(sources[left])
+            )
+            for key, kept, left in sorted(conflicts)[:CONFLICTS_LISTED]
+        ],
+    )
+    earliest = min(infos, key=lambda info: (info.created_unix_ms, msgspec.json.encode(info)))
+    _write(out, earliest, plans[infos.index(earliest)], sources, list(chosen.values()))
+    return report
+
+
+def _age(line: _Line) -> tuple[float, bytes, str]:
+    return (line.started_unix_ms, line.digest, line.worker)
+
+
+def _check_alike(sources: Sequence[Path], infos: Sequence[RunInfo], plans: Sequence[SweepPlan | None]) -> None:
+    first, info, plan = sources[0], infos[0], plans[0]
+    for source, other, other_plan in zip(sources[1:], infos[1:], plans[1:], strict=True):
+        if other.schema_version != info.schema_version:
+            raise LaptimeError(
+                f"{source}: schema version {other.schema_version}, {first} has {info.schema_version}; "
+                "runs of different versions are not merged: measure again with one laptime"
+            )
+        if (plan is None) != (other_plan is None):
+            raise LaptimeError(f"{source if plan else first} is no sweep, {first if plan else source} is; merge alike")
+        if plan is None or other_plan is None:
+            changed = [k for k in sorted({*info.config, *other.config}) if info.config.get(k) != other.config.get(k)]
+        else:
+            changed = changes(plan.campaign, other_plan.campaign)
+            if not changed and [c.config_id for c in plan.configs] != [c.config_id for c in other_plan.configs]:
+                changed = ["configurations (another model or device default)"]
+        if changed:
+            raise LaptimeError(
+                f"{source} and {first} are runs of different plans: {'; '.join(changed[:3])}; merge shards of one sweep"
+            )
+
+
+def _lines(number: int, source: Path) -> Iterator[_Line]:
+    """Every finished line of a run."""
+    decoder = msgspec.json.Decoder(_Head)
+    for kind in FILES.values():
+        for file in sorted(source.glob(f"{kind}-*.jsonl")):
+            content = file.read_bytes()
+            worker = file.name.removeprefix(f"{kind}-").removesuffix(".jsonl")
+            begin = 0
+            while (end := content.find(b"\n", begin) + 1) > 0:
+                raw = content[begin:end]
+                try:
+                    head = decoder.decode(raw)
+                except (msgspec.DecodeError, UnicodeDecodeError):
+                    load_run(source)  # says file and line
+                    raise
+                digest = hashlib.blake2b(raw, digest_size=16).digest()
+                key = (head.config_id, head.sample_id, head.repeat)
+                yield _Line(key, head.started_unix_ms, digest, number, kind, worker, begin, end)
+                begin = end
+
+
+def _missing(plan: SweepPlan | None, chosen: dict[object, _Line]) -> int | None:
+    if plan is None:
+        return None
+    return len(plan.keys() - {line.key for line in chosen.values() if line.kind in (FILES[Sample], FILES[Failure])})
+
+
+def _write(out: Path, info: RunInfo, plan: SweepPlan | None, sources: Sequence[Path], chosen: Sequence[_Line]) -> None:
+    """The whole folder under another name first: `out` is there complete, or not at all."""
+    temporary = out.with_name(f".{out.name}.{os.getpid()}.merging")
+    files: dict[str, list[_Line]] = {}
+    for line in sorted(chosen, key=_age):
+        files.setdefault(f"{line.kind}-{line.worker}.jsonl", []).append(line)
+    try:
+        temporary.mkdir(parents=True)
+        for name, lines in files.items():
+            contents = {n: (sources[n] / name).read_bytes() for n in sorted({line.source for line in lines})}
+            with (temporary / name).open("wb") as file:
+                file.writelines(contents[line.source][line.begin : line.end] for line in lines)
+                file.flush()
+                os.fsync(file.fileno())
+        write_atomically(temporary / "run.json", readable_json(info))
+        if plan is not None:
+            write_plan(temporary, plan)
+        with suppress(OSError):
+            out.rmdir()  # an empty folder may stand there
+        temporary.rename(out)
+    except OSError as error:
+        raise LaptimeError(f"{out}: {error.strerror}; nothing was written, choose another --out") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

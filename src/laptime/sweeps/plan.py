@@ -1,0 +1,91 @@
+"""plan.json: what a sweep will measure, written before its first sample and never changed.
+
+The keys of a complete run are the product of configurations, samples and repeats.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from laptime.data.record import Scalar
+from laptime.data.run_folder import readable_json
+from laptime.data.run_folder_writing import write_atomically
+from laptime.errors import LaptimeError
+from laptime.sweeps.config import KNOBS, Campaign, changes
+from laptime.sweeps.grid import Configuration
+
+Key = tuple[str, str, int]
+
+
+class SweepPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that decides which samples a sweep holds, and in which order they are measured."""
+
+    schema: Literal["laptime.plan/1"] = "laptime.plan/1"
+    configs: list[Configuration]
+    samples: list[str]
+    repeats: int
+    rounds: int
+    seed: int
+    campaign: Campaign
+
+    def keys(self) -> set[Key]:
+        """The keys of a complete run."""
+        return {
+            (c.config_id, sample_id, repeat)
+            for c in self.configs
+            for sample_id in self.samples
+            for repeat in range(self.repeats)
+        }
+
+    @property
+    def varying(self) -> dict[str, list[Scalar]]:
+        """The knobs with more than one value, each with its values in the grid's order."""
+        values = {name: list(dict.fromkeys(c.config.get(name) for c in self.configs)) for name in KNOBS}
+        if None not in values["tier"]:
+            values["crops"] = []  # a tier says the same
+        return {name: levels for name, levels in values.items() if len(levels) > 1}
+
+    @property
+    def common(self) -> dict[str, Scalar]:
+        """What all configurations share."""
+        first, *others = [c.config for c in self.configs]
+        return {k: v for k, v in first.items() if all(k in other and other[k] == v for other in others)}
+
+
+def read_plan(folder: Path) -> SweepPlan | None:
+    """The plan of a run folder; None where there is none.
+
+    Raises LaptimeError when it is damaged or of another version.
+    """
+    file = folder / "plan.json"
+    try:
+        raw = file.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise LaptimeError(f"{file}: {error.strerror}") from error
+    try:
+        return msgspec.json.decode(raw, type=SweepPlan)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise LaptimeError(
+            f"{file}: not a plan that this laptime reads ({error}); use the laptime that wrote it"
+        ) from error
+
+
+def write_plan(folder: Path, plan: SweepPlan) -> None:
+    """Write plan.json, whole or not at all."""
+    write_atomically(folder / "plan.json", readable_json(plan))
+
+
+def check_same(folder: Path, before: SweepPlan, campaign: Campaign) -> None:
+    """Raise LaptimeError when `campaign` would measure something else than the run's plan."""
+    changed = changes(before.campaign, campaign)
+    if changed:
+        more = f" (and {len(changed) - 3} more)" if len(changed) > 3 else ""
+        raise LaptimeError(
+            f"{folder}: holds a run of another configuration: {'; '.join(changed[:3])}{more}; "
+            "resume with the old one, or choose another --out"
+        )

@@ -1,0 +1,127 @@
+"""From a campaign to its plan: the model's own values are asked of it, and every knob checked on it, before anything
+is measured. The model is made without weights (device meta), so this takes seconds and no GPU.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import msgspec
+import torch
+
+from laptime.data.record import TIERS
+from laptime.errors import LaptimeError
+from laptime.measure.environment import describe
+from laptime.models.anatomy import find_anatomy
+from laptime.models.block_importance import read_importance
+from laptime.models.knobs import ModelKnobs, applied, check_knobs
+from laptime.models.loading import PRESET_PREFIX, Loaded, load_model, resolve_device
+from laptime.sweeps.config import Campaign
+from laptime.sweeps.grid import ModelFacts, Settings, configurations, settings_of
+from laptime.sweeps.plan import SweepPlan
+from laptime.sweeps.prepared import ModelSize, Prepared
+from laptime.sweeps.questions import Questions, questions_for
+
+DEFAULT_ROUNDS = 3
+QUESTIONS_TRIED = 4
+
+
+def prepare(campaign: Campaign) -> Prepared:
+    """Resolve and check a campaign. Raises LaptimeError for whatever can't be measured."""
+    device = resolve_device(campaign.device)
+    loaded = load_model(
+        campaign.model,
+        device="meta",
+        trust_remote_code=campaign.trust_remote_code,
+        seed=campaign.seed,
+    )
+    importance = None
+    if campaign.importance is not None:
+        importance = read_importance(campaign.importance, blocks=len(find_anatomy(loaded.model).layers))
+    grid = configurations(campaign, _facts(campaign, loaded, device), TIERS, _importance_id(campaign.importance))
+    questions = questions_for(campaign)
+    widths: dict[tuple[object, ...], int] = {}
+    prompt_widths: dict[str, int] = {}
+    checked: set[ModelKnobs] = set()
+    for configuration in grid:
+        settings = settings_of(configuration.config)
+        knobs = ModelKnobs(
+            crops=settings.crops, top_k=settings.top_k, blocks=settings.blocks, attention=settings.attention
+        )
+        if knobs not in checked:
+            check_knobs(loaded.model, knobs, importance)
+            checked.add(knobs)
+        prompt_widths[configuration.config_id] = _width(loaded, settings, questions, widths)
+    repeats = campaign.measure.repeats
+    plan = SweepPlan(
+        configs=grid,
+        samples=questions.ids,
+        repeats=repeats,
+        rounds=min(campaign.measure.rounds or DEFAULT_ROUNDS, repeats * len(questions.ids)),
+        seed=campaign.seed,
+        campaign=campaign,
+    )
+    return Prepared(
+        plan=plan,
+        device=str(device),
+        gpus=torch.cuda.device_count() if device.type == "cuda" else 0,
+        environment=describe(device),
+        size=_size(loaded, prompt_widths),
+    )
+
+
+def _size(loaded: Loaded, prompt_widths: dict[str, int]) -> ModelSize:
+    anatomy = find_anatomy(loaded.model)
+    everything = sum(p.numel() for p in loaded.model.parameters())
+    experts = sum(p.numel() for name, p in loaded.model.named_parameters() if ".experts." in name)
+    vision = 0 if anatomy.vision is None else sum(p.numel() for p in anatomy.vision.parameters())
+    return ModelSize(
+        dense_weights=everything - experts - vision,
+        expert_weights=experts,
+        vision_weights=vision,
+        experts=0 if anatomy.experts is None else anatomy.experts.count or 0,
+        blocks=len(anatomy.layers),
+        prompt_widths=prompt_widths,
+    )
+
+
+def _width(loaded: Loaded, settings: Settings, questions: Questions, widths: dict[tuple[object, ...], int]) -> int:
+    """Tokens of a prompt, by making one: whatever the processor or the context refuses is refused here."""
+    what = (settings.image_size, settings.crops, settings.prompt_tokens, settings.new_tokens)
+    if what not in widths:
+        one_row = msgspec.structs.replace(settings, batch=1)
+        with applied(loaded.model, ModelKnobs(crops=settings.crops)):
+            widths[what] = _first_width(loaded, one_row, questions)
+    return widths[what]
+
+
+def _first_width(loaded: Loaded, settings: Settings, questions: Questions) -> int:
+    """Of the first question that this model can be asked: one that is too long is no reason to ask none."""
+    refused: list[LaptimeError] = []
+    for sample_id in questions.ids[:QUESTIONS_TRIED]:
+        try:
+            return questions.inputs(loaded, settings, sample_id).prompt_tokens
+        except LaptimeError as error:  # noqa: PERF203 - a few questions
+            refused.append(error)
+    raise refused[0]
+
+
+def _facts(campaign: Campaign, loaded: Loaded, device: torch.device) -> ModelFacts:
+    dtype = loaded.dtype
+    if campaign.model.startswith(PRESET_PREFIX) and device.type == "cpu":
+        dtype = torch.float32
+    config = loaded.model.config
+    anatomy = find_anatomy(loaded.model)
+    return ModelFacts(
+        is_vlm=loaded.is_vlm,
+        dtype=str(dtype).removeprefix("torch."),
+        attention=getattr(config, "_attn_implementation", None),
+        top_k=None if anatomy.experts is None else anatomy.experts.top_k,
+        blocks=len(anatomy.layers),
+        compiles=device.type != "cpu",
+    )
+
+
+def _importance_id(path: str | None) -> str | None:
+    return None if path is None else hashlib.sha256(Path(path).read_bytes()).hexdigest()[:8]

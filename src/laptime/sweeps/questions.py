@@ -1,0 +1,143 @@
+"""What a sweep's samples are, by their ids: the same image and text for a sample under every configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Protocol
+
+import torch
+
+from laptime.data.record import Sample
+from laptime.models.loading import Loaded
+from laptime.sweeps.config import Campaign
+from laptime.sweeps.grid import Settings
+from laptime.workload.answer_text import answer_text
+from laptime.workload.datasets import inputs_from_example
+from laptime.workload.example import Example
+from laptime.workload.inputs import Inputs, check_context, make_inputs
+from laptime.workload.reading import read_examples
+from laptime.workload.scoring import check_scorable, score
+
+SYNTHETIC_SAMPLES = 8
+CACHE_BYTES = 1 << 30
+
+
+class Questions(Protocol):
+    """The samples of a sweep."""
+
+    ids: list[str]
+
+    def inputs(self, loaded: Loaded, settings: Settings, sample_id: str) -> Inputs:
+        """generate()'s inputs, in ordinary memory: `on_device` brings them to the model.
+
+        Raises LaptimeError when this sample can't be given to this model.
+        """
+        ...
+
+    def judged(self, loaded: Loaded, sample: Sample) -> dict[str, Any]:
+        """What is added to a finished sample: text and score."""
+        ...
+
+
+def questions_for(campaign: Campaign) -> Questions:
+    """The campaign's samples. Raises LaptimeError when its data can't be read."""
+    workload = campaign.workload
+    if workload.data is None:
+        return _Synthetic(workload.samples or SYNTHETIC_SAMPLES, campaign.seed)
+    examples = read_examples(
+        workload.data,
+        annotations=workload.annotations,
+        images=workload.images,
+        samples=workload.samples,
+        seed=campaign.seed,
+    )
+    if workload.score is not None:
+        check_scorable(workload.score, examples)
+    return _FromFiles(examples, workload.score)
+
+
+class _Synthetic:
+    """Random text and images, by number."""
+
+    def __init__(self, count: int, seed: int) -> None:
+        self.ids = [f"{number:04d}" for number in range(count)]
+        self._seed = seed
+        self._made = _InputCache()
+
+    def inputs(self, loaded: Loaded, settings: Settings, sample_id: str) -> Inputs:
+        what = (settings.dtype, settings.image_size, settings.crops, settings.prompt_tokens, settings.batch, sample_id)
+
+        def make() -> Inputs:
+            return make_inputs(
+                loaded,
+                prompt_tokens=settings.prompt_tokens or 1,
+                image_size=settings.image_size,
+                batch=settings.batch,
+                seed=self._seed + int(sample_id),
+                new_tokens=settings.new_tokens,
+                crops=settings.crops,
+            )
+
+        return self._made.get(what, loaded, settings.new_tokens, make)
+
+    def judged(self, loaded: Loaded, sample: Sample) -> dict[str, Any]:
+        return {}
+
+
+class _FromFiles:
+    """Questions from files, by their own ids."""
+
+    def __init__(self, examples: list[Example], kind: str | None) -> None:
+        self._examples = {example.id: example for example in examples}
+        self.ids = list(self._examples)
+        self._kind = kind
+        self._made = _InputCache()
+
+    def inputs(self, loaded: Loaded, settings: Settings, sample_id: str) -> Inputs:
+        return self._made.get(
+            (settings.dtype, settings.crops, sample_id),
+            loaded,
+            settings.new_tokens,
+            lambda: inputs_from_example(
+                loaded, self._examples[sample_id], new_tokens=settings.new_tokens, crops=settings.crops
+            ),
+        )
+
+    def judged(self, loaded: Loaded, sample: Sample) -> dict[str, Any]:
+        if loaded.tokenizer is None:
+            return {}
+        text = answer_text(loaded, sample.output_ids[0])
+        scored = {} if self._kind is None else {"score": score(self._kind, text, self._examples[sample.sample_id])}
+        return {"text": text, **scored}
+
+
+class _InputCache:
+    """Inputs once made: making an image's takes longer than measuring a small model with it.
+
+    They are kept off the GPU, so that no sample's memory peak holds another's inputs.
+    """
+
+    def __init__(self) -> None:
+        self._made: dict[Any, Inputs] = {}
+        self._bytes = 0
+
+    def get(self, what: Any, loaded: Loaded, new_tokens: int, make: Callable[[], Inputs]) -> Inputs:
+        found = self._made.get(what)
+        if found is not None:
+            check_context(loaded, found.prompt_tokens, new_tokens, found.image_tokens)
+        else:
+            made = make()
+            if loaded.device.type == "meta":  # only its size is asked for
+                return made
+            found = replace(made, kwargs={name: value.cpu() for name, value in made.kwargs.items()})
+            size = sum(value.numel() * value.element_size() for value in found.kwargs.values())
+            if self._bytes + size <= CACHE_BYTES:
+                self._made[what] = found
+                self._bytes += size
+        return found
+
+
+def on_device(loaded: Loaded, inputs: Inputs) -> dict[str, torch.Tensor]:
+    """The tensors that generate() is called with, where the model is."""
+    return {name: value.to(loaded.device) for name, value in inputs.kwargs.items()}

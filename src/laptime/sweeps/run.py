@@ -1,0 +1,132 @@
+"""A sweep from its configuration to its last sample: open the folder, let an executor work, say how it ended."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from laptime.data.run_folder_writing import check_free
+from laptime.sweeps.config import Campaign
+from laptime.sweeps.executors import in_process, processes, ray_actors, torchrun
+from laptime.sweeps.ledger import Ledger, Standing
+from laptime.sweeps.messages import Hire
+from laptime.sweeps.opening import opened
+from laptime.sweeps.prepared import Prepared, decode_prepared, encode_prepared
+
+
+class Execution(msgspec.Struct, frozen=True, kw_only=True):
+    """Where and how a sweep runs; none of this changes what is measured."""
+
+    executor: Literal["local", "torchrun", "ray"] = "local"
+    workers: int = 1
+    ray_address: str | None = None
+    resume: bool = False
+    retry_failures: bool = False
+
+
+class Reporting(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a running sweep speaks to its user."""
+
+    show: Callable[[Standing], None] = lambda standing: None
+    say: Callable[[str], None] = lambda line: None
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """How a sweep ended, or this rank's part of it: `missing` keys are neither measured nor failed."""
+
+    measured: int
+    failed: int
+    missing: int
+    timed_out: bool
+
+
+def sweep(
+    campaign: Campaign, folder: Path, execution: Execution, reporting: Reporting, argv: Sequence[str] = ()
+) -> Outcome:
+    """Measure what is missing of `campaign` in `folder`.
+
+    Raises LaptimeError: a folder that holds something else, a configuration that was changed since, another sweep
+    writing there, no worker that can be kept alive. KeyboardInterrupt on Ctrl-C or SIGTERM, with all finished kept.
+    """
+    open_ = partial(
+        opened,
+        folder,
+        campaign,
+        retry_failures=execution.retry_failures,
+        argv=argv,
+        session={"executor": execution.executor, "workers": execution.workers},
+        show=reporting.show,
+    )
+    if execution.executor == "torchrun":
+        return _rank(campaign, folder, execution, open_)
+    check_free(folder, resume=execution.resume)
+    if execution.executor == "ray":
+        with ray_actors.cluster(execution.ray_address):
+            actors = ray_actors.Actors(campaign.device, execution.workers)
+            with open_(lambda: ray_actors.prepared_there(actors, campaign), resume=execution.resume) as ledger:
+                if ledger.waiting:
+                    ray_actors.run(ledger, campaign, actors, execution.workers, reporting.say)
+        return _outcome(ledger)
+    if execution.workers == 1:
+        with open_(lambda: prepared(campaign), resume=execution.resume) as ledger:
+            if ledger.waiting:
+                in_process.run(ledger, Hire(worker="0", campaign=campaign, device=campaign.device))
+        return _outcome(ledger)
+    hires = processes.hires(campaign, execution.workers)
+    with open_(lambda: prepared(campaign, in_a_copy=True), resume=execution.resume) as ledger:
+        if ledger.waiting:
+            processes.run(ledger, hires, reporting.say)
+    return _outcome(ledger)
+
+
+def prepared(campaign: Campaign, *, in_a_copy: bool = False) -> Prepared:
+    """The campaign resolved and checked. in_a_copy: so that this process never uses a device, and can be copied."""
+
+    def work() -> bytes:
+        from laptime.sweeps.prepare import prepare
+
+        return encode_prepared(prepare(campaign))
+
+    return decode_prepared(processes.in_a_copy(work) if in_a_copy else work())
+
+
+def _rank(
+    campaign: Campaign,
+    folder: Path,
+    execution: Execution,
+    open_: Callable[..., AbstractContextManager[Ledger]],
+) -> Outcome:
+    """This process's part of a sweep that torchrun started. The first rank makes the folder; the others wait for it."""
+    rank = torchrun.this_rank()
+    processes.die_with_parent()
+    resume = execution.resume or rank.restarted
+    if rank.rank == 0:
+        check_free(folder, resume=resume)
+    else:
+        torchrun.wait_for_plan(folder, rank, resume=resume)
+    hire = torchrun.hire(rank, campaign)
+    with open_(
+        lambda: prepared(campaign),
+        resume=resume or rank.rank > 0,
+        session={"executor": "torchrun", "workers": rank.world, "launch": rank.launch},
+        part=partial(torchrun.part_of, rank=rank.rank, world=rank.world),
+        shared=True,
+    ) as ledger:
+        if ledger.waiting:
+            in_process.run(ledger, hire)
+    return _outcome(ledger)
+
+
+def _outcome(ledger: Ledger) -> Outcome:
+    standing = ledger.standing
+    return Outcome(
+        measured=standing.measured,
+        failed=standing.failed,
+        missing=standing.of - standing.measured - standing.failed,
+        timed_out=ledger.timed_out,
+    )

@@ -1,0 +1,99 @@
+"""In which order a sweep measures: interleaved rounds, each a fresh random order of all configurations.
+
+A round visits every configuration once and measures there the same share of (sample, repeat) pairs. So whatever
+drifts while the sweep runs (heat, clocks) meets every configuration alike and can't pass for a knob's effect.
+Configurations that need another load of the model (dtype) stand together within a round, in random order both.
+The order follows from the plan and its seed alone: a resumed sweep goes on in it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Collection, Iterable, Sequence
+
+import msgspec
+
+from laptime.data.record import Scalar
+from laptime.sweeps.plan import Key, SweepPlan
+
+Pair = tuple[str, int]
+"""(sample_id, repeat)."""
+
+
+class Visit(msgspec.Struct, frozen=True, kw_only=True, tag="visit"):
+    """One configuration's turn in one round.
+
+    Warm-up calls are numbered `cold_repeat`, `cold_repeat - cold_step`, ...: rounds and resumed sweeps never meet.
+    """
+
+    round: int
+    config_id: str
+    config: dict[str, Scalar]
+    pairs: list[Pair]
+    cold_repeat: int
+    cold_step: int
+
+    @property
+    def keys(self) -> list[Key]:
+        """The keys it will measure."""
+        return [(self.config_id, sample_id, repeat) for sample_id, repeat in self.pairs]
+
+
+def visits(plan: SweepPlan) -> list[Visit]:
+    """All visits of a sweep from its beginning, in order."""
+    shares = _shares(plan)
+    order: list[Visit] = []
+    for number, share in enumerate(shares):
+        draw = random.Random(f"{plan.seed}/{number}")  # noqa: S311 - an order, no secret
+        groups: dict[Scalar, list[int]] = {}
+        for index, configuration in enumerate(plan.configs):
+            groups.setdefault(configuration.config.get("dtype"), []).append(index)
+        names = list(groups)
+        draw.shuffle(names)
+        for name in names:
+            draw.shuffle(groups[name])
+            for index in groups[name]:
+                pairs = list(share)
+                draw.shuffle(pairs)
+                chosen = plan.configs[index]
+                order.append(
+                    Visit(
+                        round=number,
+                        config_id=chosen.config_id,
+                        config=chosen.config,
+                        pairs=pairs,
+                        cold_repeat=-1 - number,
+                        cold_step=len(shares),
+                    )
+                )
+    return order
+
+
+def remaining(order: Sequence[Visit], done: Collection[Key], seen: Iterable[Key]) -> list[Visit]:
+    """The visits with what is still to do.
+
+    done: keys not to be measured (again). seen: keys of all samples there are, the warm-ups' too.
+    """
+    lowest: dict[tuple[str, int], int] = {}
+    step = order[0].cold_step if order else 1
+    for config_id, _, repeat in seen:
+        if repeat < 0:
+            at = (config_id, (-1 - repeat) % step)
+            lowest[at] = min(lowest.get(at, 0), repeat)
+    left: list[Visit] = []
+    for visit in order:
+        pairs = [pair for pair, key in zip(visit.pairs, visit.keys, strict=True) if key not in done]
+        if pairs:
+            cold = lowest.get((visit.config_id, visit.round))
+            begin = visit.cold_repeat if cold is None else cold - step
+            left.append(msgspec.structs.replace(visit, pairs=pairs, cold_repeat=begin))
+    return left
+
+
+def _shares(plan: SweepPlan) -> list[list[Pair]]:
+    """All (sample, repeat) pairs, repeat by repeat, cut into rounds of nearly equal size."""
+    pairs = [(sample_id, repeat) for repeat in range(plan.repeats) for sample_id in plan.samples]
+    rounds = min(plan.rounds, len(pairs))
+    cuts = [len(pairs) * number // rounds for number in range(rounds + 1)]
+    return [pairs[begin:end] for begin, end in itertools.pairwise(cuts)]

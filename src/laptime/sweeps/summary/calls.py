@@ -1,0 +1,156 @@
+"""A frame of samples made ready: columns checked, the usable calls, configurations and inputs as small numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from laptime.data.record import LEFT_OUT, STAGES, Scalar
+from laptime.errors import LaptimeError
+from laptime.sweeps.summary.visit_codes import visit_codes
+
+if TYPE_CHECKING:
+    import polars as pl
+
+JUDGED = (*STAGES, "total")
+TIMES = tuple(f"{name}_ms" for name in JUDGED)
+OTHER_FIGURES = ("ttft_ms", "tpot_ms", "decode_per_token_ms", "energy_j", "score")
+FIGURES = (*TIMES, *OTHER_FIGURES)
+"""Columns that get one value for each (configuration, sample)."""
+PLAIN = ("output_tokens", "crops", "image_tokens", "memory_peak_bytes", "started_unix_ms", "repeat")
+
+Codes = npt.NDArray[np.int64]
+Reals = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Calls:
+    """The usable calls of a sweep.
+
+    Columns of `frame`: `config`, `input` and `visit` (codes), FIGURES and PLAIN as float64.
+
+    A visit is a worker's stay at a configuration (laptime.sweeps.summary.visit_codes).
+
+    `inputs`: how many codes of inputs there are. The lists go by the configuration's code. `left_out` counts calls
+    that were measured but not used.
+    """
+
+    frame: pl.DataFrame
+    inputs: int
+    config_ids: list[str]
+    configs: list[dict[str, Scalar]]
+    left_out: list[int]
+    all_flagged: list[bool]
+    tiers: list[str | None]
+
+
+def usable_calls(frame: pl.DataFrame) -> Calls:
+    """The calls to summarise, per configuration as laptime.data.summary.usable chooses them.
+
+    Clean ones; where a configuration has none, those that are not cold, else all but the warm-up's, else all. Rows
+    without a total are no calls that can be used. Without config_id a configuration is what its `config.*` columns
+    say; without sample_id every row is an input of its own, and nothing can be matched.
+    Raises LaptimeError when there is no total_ms, or a column holds no numbers.
+    """
+    import polars as pl
+
+    if "total_ms" not in frame.columns:
+        raise LaptimeError(
+            "the samples have no column total_ms, so no sweep can be summarised; name a run folder or a table that "
+            "`laptime export` wrote"
+        )
+    settings = [name for name in frame.columns if name.startswith("config.")]
+    frame = frame.with_columns(_names(frame, settings))
+    flags = pl.col("flags").fill_null("") if "flags" in frame.columns else pl.lit("")
+    repeat = pl.col("repeat").fill_null(0) if "repeat" in frame.columns else pl.lit(0)
+    warm_up = repeat < 0
+    cold = flags.str.contains("cold", literal=True) | warm_up
+    clean = ~flags.str.contains("|".join(sorted(LEFT_OUT))) & ~warm_up
+    level = pl.when(clean).then(0).when(~cold).then(1).when(~warm_up).then(2).otherwise(3)
+    try:
+        coded = frame.select(
+            _code("config_id", frame).alias("config"),
+            _code("sample_id", frame).alias("input"),
+            level.cast(pl.Int8).alias("level"),
+            *(_real(name, frame) for name in (*FIGURES, *PLAIN)),
+        )
+        coded = coded.with_columns(_visits(coded, frame, warm_up).alias("visit"))
+    except pl.exceptions.PolarsError as error:
+        raise LaptimeError(f"the samples' columns are not as expected: {str(error).splitlines()[0]}") from error
+    first = frame.unique("config_id", keep="first", maintain_order=True)
+    config_ids = first["config_id"].to_list()
+    calls = np.bincount(coded["config"].to_numpy(), minlength=len(config_ids))
+    coded = coded.filter(pl.col("total_ms").is_not_null())
+    best_of = coded.group_by("config").agg(pl.col("level").min().alias("best"))
+    used = coded.join(best_of, on="config", maintain_order="left").filter(pl.col("level") == pl.col("best"))
+    best = np.zeros(len(config_ids), dtype=np.int64)
+    best[best_of["config"].to_numpy()] = best_of["best"].to_numpy()
+    kept = np.bincount(used["config"].to_numpy(), minlength=len(config_ids))
+    configs = [
+        {name.removeprefix("config."): value for name, value in row.items() if value is not None}
+        for row in first.select(settings).to_dicts()
+    ] or [{} for _ in config_ids]
+    return Calls(
+        frame=used.drop("level", "best"),
+        inputs=frame["sample_id"].n_unique(),
+        config_ids=config_ids,
+        configs=configs,
+        left_out=(calls - kept).tolist(),
+        all_flagged=(best > 0).tolist(),
+        tiers=[None if (tier := config.get("tier")) is None else str(tier) for config in configs],
+    )
+
+
+def _names(frame: pl.DataFrame, settings: list[str]) -> list[pl.Expr]:
+    """config_id and sample_id as text, made up where they are missing."""
+    import polars as pl
+
+    values = [
+        pl.concat_str(pl.lit(f"{name.removeprefix('config.')}="), pl.col(name).cast(pl.String)).fill_null("")
+        for name in settings
+    ]
+    by_settings = pl.concat_str(values, separator=" ") if values else pl.lit("all")
+    by_row = pl.format("row {}", pl.int_range(pl.len()))
+    made = {"config_id": by_settings, "sample_id": by_row}
+    return [
+        (pl.coalesce(pl.col(name).cast(pl.String), other) if name in frame.columns else other).alias(name)
+        for name, other in made.items()
+    ]
+
+
+def _visits(coded: pl.DataFrame, frame: pl.DataFrame, warm_up: pl.Expr) -> pl.Series:
+    """Each row's visit. Without a column `worker` one worker measured all."""
+    import polars as pl
+
+    worker = pl.lit(0, pl.Int64)
+    if "worker" in frame.columns:
+        worker = pl.col("worker").cast(pl.String).fill_null("").cast(pl.Categorical).to_physical().cast(pl.Int64)
+    beside = frame.select("config_id", worker.alias("worker"), warm_up.alias("warm_up"))
+    return pl.Series(
+        visit_codes(
+            coded["config"].to_numpy(),
+            beside["worker"].to_numpy(),
+            coded["started_unix_ms"].fill_null(0.0).to_numpy(),
+            beside["warm_up"].to_numpy(),
+        )
+    )
+
+
+def _code(name: str, frame: pl.DataFrame) -> pl.Expr:
+    """A text column as numbers from 0, in the order of first appearance."""
+    import polars as pl
+
+    return pl.col(name).cast(pl.Enum(frame[name].unique(maintain_order=True))).to_physical().cast(pl.Int64)
+
+
+def _real(name: str, frame: pl.DataFrame) -> pl.Expr:
+    """A column as float64, null where it isn't finite; all null when there is no such column."""
+    import polars as pl
+
+    if name not in frame.columns:
+        return pl.lit(None, dtype=pl.Float64).alias(name)
+    number = pl.col(name).cast(pl.Float64)
+    return pl.when(number.is_finite()).then(number).alias(name)

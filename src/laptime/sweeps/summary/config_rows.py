@@ -1,0 +1,122 @@
+"""One row a configuration: medians with their intervals, percentiles, means and the accuracy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from laptime.data.accuracy import accuracy
+from laptime.data.intervals import FEWEST_FOR_MEDIAN, column_medians
+from laptime.data.record import Scalar
+from laptime.sweeps.summary.calls import FIGURES, JUDGED, TIMES, Calls
+from laptime.sweeps.summary.result import ConfigRow
+
+if TYPE_CHECKING:
+    import polars as pl
+
+MEDIANS = FIGURES[:-1]
+
+
+def input_cells(calls: Calls) -> pl.DataFrame:
+    """One row for each (configuration, input), by configuration: the medians of its repeats, of scores the mean."""
+    import polars as pl
+
+    most = pl.lit(calls.inputs)
+    cells = calls.frame.select((pl.col("config") * most + pl.col("input")).alias("cell"), *FIGURES)
+    if cells["cell"].n_unique() < cells.height:
+        known = [name for name in MEDIANS if cells[name].null_count() < cells.height]  # medians of nothing take time
+        empty = [pl.lit(None, pl.Float64).alias(name) for name in MEDIANS if name not in known]
+        cells = cells.group_by("cell").agg(pl.col(known).median(), pl.col("score").mean()).with_columns(empty)
+    places = ((pl.col("cell") // most).alias("config"), (pl.col("cell") % most).alias("input"))
+    return cells.sort("cell").select(*places, *FIGURES)
+
+
+def config_rows(
+    calls: Calls, cells: pl.DataFrame, failures: Mapping[str, int], planned: Mapping[str, Mapping[str, Scalar]]
+) -> list[ConfigRow]:
+    """A row for each configuration measured, and for each that only failed or is only planned (no stages then).
+
+    Medians are over one value an input. With fewer than FEWEST_FOR_MEDIAN inputs and several repeats they are over all
+    calls, and the row says `repeats`: order statistics of repeats of a few fixed inputs keep their coverage (Hoeffding
+    1956: a mixture in fixed shares varies less than independent draws from it), but speak of these inputs only.
+    """
+    import polars as pl
+
+    frame = calls.frame.sort("config")
+    edges = _edges(frame["config"], len(calls.config_ids))
+    cell_edges = _edges(cells["config"], len(calls.config_ids))
+    call_values, cell_values = (table.select(FIGURES).to_numpy() for table in (frame, cells))
+    sides = frame.group_by("config").agg(
+        *(pl.col(name).quantile(0.95, "linear") for name in TIMES),
+        *(pl.col(name).mean() for name in ("output_tokens", "crops", "image_tokens")),
+        pl.col("memory_peak_bytes").max(),
+        pl.col("visit").n_unique(),
+    )
+    by_code = {row["config"]: row for row in sides.iter_rows(named=True)}
+    rows = []
+    for code, config_id in enumerate(calls.config_ids):
+        per_call = call_values[edges[code] : edges[code + 1]]
+        per_input = cell_values[cell_edges[code] : cell_edges[code + 1]]
+        repeats = len(per_input) < FEWEST_FOR_MEDIAN and len(per_call) > len(per_input)
+        medians = column_medians((per_call if repeats else per_input)[:, :-1])
+        named = dict(zip(MEDIANS, medians, strict=True))
+        right, method = accuracy(per_input[:, -1])
+        side = by_code.get(code) or dict.fromkeys(sides.columns)
+        peak = side["memory_peak_bytes"]
+        rows.append(
+            ConfigRow(
+                config_id=config_id,
+                config=calls.configs[code],
+                samples=len(per_call),
+                left_out=calls.left_out[code],
+                all_flagged=calls.all_flagged[code],
+                failures=failures.get(config_id, 0),
+                inputs=len(per_input),
+                visits=side["visit"] or 0,
+                over="repeats" if repeats else "samples",
+                stages={name: found for name in JUDGED if (found := named[f"{name}_ms"]) is not None},
+                p95_ms={name: value for name in JUDGED if (value := side[f"{name}_ms"]) is not None},
+                ttft_ms=named["ttft_ms"],
+                tpot_ms=named["tpot_ms"],
+                decode_per_token_ms=named["decode_per_token_ms"],
+                output_tokens_mean=side["output_tokens"],
+                crops_mean=side["crops"],
+                image_tokens_mean=side["image_tokens"],
+                memory_peak_bytes=None if peak is None else int(peak),
+                energy_j=named["energy_j"],
+                accuracy=right,
+                accuracy_method=method,
+            )
+        )
+    measured = set(calls.config_ids)
+    rest = [config_id for config_id in dict.fromkeys([*planned, *failures]) if config_id not in measured]
+    return rows + [_unmeasured(config_id, planned.get(config_id, {}), failures.get(config_id, 0)) for config_id in rest]
+
+
+def _edges(codes: pl.Series, configs: int) -> list[int]:
+    """Where each configuration's rows begin in sorted codes, and the end."""
+    edges: list[int] = np.searchsorted(codes.to_numpy(), np.arange(configs + 1)).tolist()
+    return edges
+
+
+def _unmeasured(config_id: str, config: Mapping[str, Scalar], failures: int) -> ConfigRow:
+    return ConfigRow(
+        config_id=config_id,
+        config={name: value for name, value in config.items() if value is not None},
+        samples=0,
+        left_out=0,
+        failures=failures,
+        stages={},
+        p95_ms={},
+        ttft_ms=None,
+        tpot_ms=None,
+        decode_per_token_ms=None,
+        output_tokens_mean=None,
+        crops_mean=None,
+        image_tokens_mean=None,
+        memory_peak_bytes=None,
+        energy_j=None,
+        accuracy=None,
+    )

@@ -1,0 +1,202 @@
+"""What each knob does to each stage, and where one figure for it would mislead."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import comb, exp, log
+
+import numpy as np
+
+from laptime.data.intervals import CONFIDENCE, factor_interval
+from laptime.data.record import Interval, Scalar
+from laptime.sweeps.summary.calls import JUDGED, Codes, Reals
+from laptime.sweeps.summary.knobs import Knobs
+from laptime.sweeps.summary.matched import Grid, Pairs, levels_against_base, pairs_of, unit_values
+from laptime.sweeps.summary.result import Interaction, KnobEffect, Level, RatioAt, VisitNoiseKnown
+from laptime.sweeps.summary.visit_noise import Noise
+from laptime.sweeps.summary.visits import Shared
+
+WORTH_SAYING = 1.10
+"""A ratio that changes by this factor between values of another knob is reported."""
+
+
+@dataclass(frozen=True)
+class VisitShare:
+    """What visits add to a stage's intervals. `variance`: per configuration, of its mean over units (Shared, Noise)."""
+
+    known: VisitNoiseKnown
+    variance: Reals
+    freedom: float
+
+
+def visit_shares(
+    shared: Shared, noises: Mapping[str, Noise], *, of_interactions: bool = False
+) -> dict[str, VisitShare]:
+    """Each stage's share of visits in a configuration's mean over units.
+
+    of_interactions: a bound that holds the interactions themselves can't judge them, so it is unknown to them.
+    """
+    found = {}
+    for stage, noise in noises.items():
+        blind = of_interactions and noise.holds_interactions
+        variance = shared.covariance * (0.0 if blind else noise.variance)
+        found[stage] = VisitShare(known="unknown" if blind else noise.known, variance=variance, freedom=noise.freedom)
+    return found
+
+
+def knob_effects(grid: Grid, knobs: Knobs, shares: Mapping[str, VisitShare]) -> list[KnobEffect]:
+    """For each knob and stage every level against the base, the knob's first value.
+
+    Matched: a pair shares the input and the value of every other knob. The logarithms of the pairs' ratios are
+    averaged evenly over the settings of the other knobs, which gives one value for each input; the ratio is the
+    geometric mean of these, with its t interval. So the interval is about inputs and visits: how far the figure would
+    move with other inputs of this kind, measured in other visits. The settings are taken as they are; how much the
+    ratio differs among them is `lowest` and `highest`, and interactions().
+
+    Why a mean: it is one figure for any number of inputs and settings, and a knob's steps multiply to its whole. Why
+    t: it holds for inputs that react differently, where an interval over all pairs does not, and for eight inputs,
+    where a bootstrap does not (benchmarks/sweep_intervals.py).
+    """
+    found = []
+    for knob, values in knobs.levels.items():
+        pairs = [(level, pairs_of(grid, knob, base, level)) for base, level in levels_against_base(values)]
+        for stage in JUDGED:
+            share = shares[stage]
+            levels = [made for code, p in pairs if (made := _level(grid, stage, values[code], p, share)) is not None]
+            if levels:
+                found.append(
+                    KnobEffect(
+                        knob=knob,
+                        stage=stage,
+                        base=values[0],
+                        levels=levels,
+                        over=grid.over,
+                        visit_noise=share.known,
+                    )
+                )
+    return found
+
+
+def interactions(grid: Grid, knobs: Knobs, shares: Mapping[str, VisitShare]) -> list[Interaction]:
+    """The ratios that differ by more than WORTH_SAYING between two values of another knob, surely, strongest first.
+
+    Surely: the interval of the change, matched as the ratio is, leaves out 1. It is at 1 - 5 % / m, for the m pairs of
+    values that the largest change is chosen from (Bonferroni). Of the two ways to tell it (A at each B, B at each A)
+    and of a knob's levels only the strongest is told for each stage.
+    """
+    strongest: dict[tuple[str, frozenset[str]], Interaction] = {}
+    for knob, values in knobs.levels.items():
+        for base, level in levels_against_base(values):
+            pairs = pairs_of(grid, knob, base, level)
+            for other, its in knobs.levels.items():
+                if other == knob:
+                    continue
+                for stage in JUDGED:
+                    asked = (knob, values[level], values[base])
+                    found = _interaction(grid, stage, asked, pairs, other, its, shares[stage])
+                    key = (stage, frozenset((knob, other)))
+                    if found and (key not in strongest or found.change.value > strongest[key].change.value):
+                        strongest[key] = found
+    return sorted(strongest.values(), key=lambda i: -i.change.value)
+
+
+def _level(grid: Grid, stage: str, value: Scalar, pairs: Pairs, share: VisitShare) -> Level | None:
+    differences = _differences(grid, stage, pairs)
+    ratio = _factor(differences, _rows(grid, pairs), share)
+    if ratio is None:
+        return None
+    present = ~np.isnan(differences)
+    some = present.any(axis=1)
+    settings = np.where(present, differences, 0).sum(axis=1)[some] / present.sum(axis=1)[some]
+    return Level(
+        value=value,
+        ratio=ratio,
+        pairs=int(present.sum()),
+        lowest=exp(settings.min()) if len(settings) > 1 else None,
+        highest=exp(settings.max()) if len(settings) > 1 else None,
+    )
+
+
+def _interaction(
+    grid: Grid,
+    stage: str,
+    asked: tuple[str, Scalar, Scalar],
+    pairs: Pairs,
+    other: str,
+    its: list[Scalar],
+    share: VisitShare,
+) -> Interaction | None:
+    """The ratio at each value of `other`, if it surely changes."""
+    knob, level, base = asked
+    kept = [name for name in grid.knobs if name != knob].index(other)
+    codes = pairs.others[:, kept]
+    differences = _differences(grid, stage, pairs)
+    centres = _centres(differences, codes, len(its))
+    if np.isnan(centres).sum() > len(its) - 2:
+        return None
+    low, high = int(np.nanargmin(centres)), int(np.nanargmax(centres))
+    if centres[high] - centres[low] < log(WORTH_SAYING):
+        return None
+    rest = np.delete(pairs.others, kept, axis=1)
+    where = {tuple(rest[i].tolist()): i for i in np.flatnonzero(codes == low)}
+    beside = [(where[key], i) for i in np.flatnonzero(codes == high) if (key := tuple(rest[i].tolist())) in where]
+    rows = np.array(beside, dtype=np.int64).reshape(-1, 2)
+    confidence = 1 - (1 - CONFIDENCE) / comb(len(its), 2)
+    configs = _rows(grid, pairs)
+    change = _factor(
+        differences[rows[:, 1]] - differences[rows[:, 0]],
+        np.hstack([configs[rows[:, 1]], configs[rows[:, 0]]]),
+        share,
+        confidence,
+    )
+    if change is None or change.low is None or change.low <= 1 or change.value < WORTH_SAYING:
+        return None
+    ratios = (
+        (value, _factor(differences[codes == code], configs[codes == code], share)) for code, value in enumerate(its)
+    )
+    at = [RatioAt(value=value, ratio=ratio) for value, ratio in ratios if ratio is not None]
+    return Interaction(
+        stage=stage,
+        knob=knob,
+        level=level,
+        base=base,
+        other=other,
+        at=at,
+        change=change,
+        visit_noise=share.known,
+    )
+
+
+def _differences(grid: Grid, stage: str, pairs: Pairs) -> Reals:
+    """ln(level / base), (pairs, columns)."""
+    return np.asarray(grid.logs[stage][pairs.level] - grid.logs[stage][pairs.base])
+
+
+def _centres(differences: Reals, codes: Codes, values: int) -> Reals:
+    """The mean difference at each value of another knob; NaN where there is none."""
+    present = ~np.isnan(differences)
+    sums = np.bincount(codes, weights=np.where(present, differences, 0).sum(axis=1), minlength=values)
+    counts = np.bincount(codes, weights=present.sum(axis=1), minlength=values)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(sums / counts)
+
+
+def _rows(grid: Grid, pairs: Pairs) -> Codes:
+    """The configurations of each pair, (pairs, 2)."""
+    return np.stack([grid.configs[pairs.base], grid.configs[pairs.level]], axis=1)
+
+
+def _factor(differences: Reals, configs: Codes, share: VisitShare, confidence: float = CONFIDENCE) -> Interval | None:
+    """The ratio of these differences, (settings, units), with what visits add; None when there are none.
+
+    configs: the configurations that each setting's differences are made of, (settings, some). Visits belong to one
+    configuration, so each adds its own; one that stands in several rows carries their weights together.
+    """
+    values = unit_values(differences)
+    if len(values) == 0:
+        return None
+    present = ~np.isnan(differences).all(axis=1)
+    weights = np.bincount(configs[present].ravel(), minlength=len(share.variance)) / present.sum()
+    shared = float((weights**2 * share.variance).sum())
+    return factor_interval(values, confidence, shared, share.freedom)

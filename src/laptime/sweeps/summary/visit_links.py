@@ -1,0 +1,234 @@
+"""Two visits to one configuration set beside each other: how far apart their calls are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from laptime.sweeps.summary.calls import JUDGED, Codes, Reals
+from laptime.sweeps.summary.knob_fit import fitted, knob_basis, mean_basis
+from laptime.sweeps.summary.visits import Cells
+
+if TYPE_CHECKING:
+    import polars as pl
+
+MOST_CELLS = 2_000_000
+"""Of the table of residuals; of more inputs than fit, as many are taken, evenly."""
+FEWEST_TO_CENTRE = 5
+"""Links between the same two rounds, so that what moved from one to the other for all can be told."""
+
+
+@dataclass(frozen=True)
+class Links:
+    """Pairs of visits, one row each; columns are the stages, NaN where there is none.
+
+    config: its code. apart: the mean difference of the logarithms. sampling: its variance from the calls' own noise.
+    freedom: the degrees of freedom of one link, those of a configuration being shared by its links.
+    """
+
+    config: Codes
+    apart: Reals
+    sampling: Reals
+    freedom: Reals
+
+
+_NONE = np.empty((0, len(JUDGED)))
+NO_LINKS = Links(config=np.empty(0, dtype=np.int64), apart=_NONE, sampling=_NONE, freedom=_NONE)
+
+
+@dataclass(frozen=True)
+class Units:
+    """Cells as arrays. config, unit: places from 0; codes[config] is the configuration's code; logs (cells, stages)."""
+
+    codes: Codes
+    config: Codes
+    unit: Codes
+    visit: Codes
+    logs: Reals
+
+    def table(self, stage: int) -> Reals:
+        """One stage as (configurations, units), NaN where there is none; of several visits to a cell the last."""
+        table = np.full((len(self.codes), int(self.unit.max()) + 1), np.nan)
+        table[self.config, self.unit] = self.logs[:, stage]
+        return table
+
+
+@dataclass(frozen=True)
+class Left:
+    """What is left of each cell once the knobs' ways with its unit are taken out, scaled to its variance before.
+
+    config, visit: codes, one for each row of `values` (cells, stages). spare: of each configuration's variance the
+    share that the fit left, by its code.
+    """
+
+    config: Codes
+    visit: Codes
+    values: Reals
+    spare: Reals
+
+
+def paired_links(cells: Cells) -> Links:
+    """Visits that measured two units at least in common, each with the next one to do so.
+
+    Their difference has neither the units' sizes nor their ways with the knobs in it. What moved for all
+    configurations from one round to the next is taken out, as it meets all alike.
+    """
+    import polars as pl
+
+    config, visit, logs = cells.config, cells.visit, cells.logs
+    again = (np.diff(config) == 0) & (np.diff(cells.unit) == 0) & (np.diff(cells.row) == 0)
+    at = np.flatnonzero(again)
+    if len(at) == 0:
+        return NO_LINKS
+    table = pl.DataFrame(
+        {
+            "config": config[at],
+            "before": visit[at],
+            "after": visit[at + 1],
+            **{s: logs[at + 1, i] - logs[at, i] for i, s in enumerate(JUDGED)},
+        }
+    ).with_columns(pl.col(JUDGED).fill_nan(None))
+    grouped = _means(table, ["config", "before", "after"])
+    if grouped.is_empty():
+        return NO_LINKS
+    apart, variance, counts = (grouped.select(f"{s} {what}" for s in JUDGED).to_numpy() for what in WHATS)
+    places = _places(config, visit)
+    rounds = np.stack([places[grouped[name].to_numpy()] for name in ("before", "after")], axis=1)
+    apart, kept = _centred(apart, rounds)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        sampling = _pooled(variance, counts) / counts
+    codes = grouped["config"].to_numpy()
+    return Links(config=codes, apart=apart, sampling=sampling, freedom=_freedom(codes)[:, None] * kept)
+
+
+def unit_values_of(cells: Cells) -> Units:
+    """The cells, of rows of one configuration (its inputs, when the units are repeats) the mean without their sizes."""
+    import polars as pl
+
+    config, unit, visit, logs = cells.config, cells.unit, cells.visit, cells.logs
+    if cells.row.any():
+        table = pl.DataFrame({"config": config, "unit": unit, "visit": visit, "row": cells.row})
+        table = table.with_columns(pl.Series(s, logs[:, i]).fill_nan(None) for i, s in enumerate(JUDGED))
+        sizes = [(pl.col(s) - pl.col(s).mean().over("row")).alias(s) for s in JUDGED]
+        keys = ["config", "unit", "visit"]
+        table = table.with_columns(sizes).group_by(keys).agg(pl.col(JUDGED).mean()).sort(keys)
+        config, unit, visit = (table[name].to_numpy() for name in keys)
+        logs = table.select(pl.col(JUDGED).fill_null(float("nan"))).to_numpy()
+    codes, config = np.unique(config, return_inverse=True)
+    units, unit = np.unique(unit, return_inverse=True)
+    most = max(8, MOST_CELLS // len(codes))
+    if len(units) > most:
+        number = np.full(len(units), -1)
+        number[np.linspace(0, len(units) - 1, most).astype(np.int64)] = np.arange(most)
+        taken = number[unit] >= 0
+        config, visit, logs, unit = config[taken], visit[taken], logs[taken], number[unit[taken]]
+    return Units(codes=codes, config=config, unit=unit, visit=visit, logs=logs)
+
+
+def left_by_knobs(units: Units, settings: Codes) -> Left:
+    """The cells' logarithms less what each knob's value does to their unit, by least squares over the configurations.
+
+    Two by two where that leaves half the degrees of freedom, else each knob by itself, else the units' sizes alone.
+    """
+    basis = _basis(settings[units.codes])
+    spare = 1 - (basis**2).sum(axis=1)
+    values = np.full(units.logs.shape, np.nan)
+    for stage in range(len(JUDGED)):
+        explained = fitted(units.table(stage), basis)[units.config, units.unit]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            values[:, stage] = (units.logs[:, stage] - explained) / np.sqrt(spare[units.config])
+    values[spare[units.config] < 0.05] = np.nan  # the fit left nothing of it
+    by_code = np.zeros(len(settings))
+    by_code[units.codes] = spare
+    return Left(config=units.codes[units.config], visit=units.visit, values=values, spare=by_code)
+
+
+def nested_links(left: Left) -> Links:
+    """Visits that measured different units: each against the configuration's next, by what is left of their cells."""
+    import polars as pl
+
+    table = pl.DataFrame(
+        {"config": left.config, "visit": left.visit, **{s: left.values[:, i] for i, s in enumerate(JUDGED)}}
+    ).with_columns(pl.col(JUDGED).fill_nan(None))
+    grouped = _means(table, ["config", "visit"])
+    codes = grouped["config"].to_numpy()
+    at = np.flatnonzero(np.diff(codes) == 0)
+    if len(at) == 0:
+        return NO_LINKS
+    means, variance, counts = (grouped.select(f"{s} {what}" for s in JUDGED).to_numpy() for what in WHATS)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        sampling = _pooled(variance, counts) * (1 / counts[at] + 1 / counts[at + 1])
+    freedom = _freedom(codes[at]) * left.spare[codes[at]]
+    apart = means[at + 1] - means[at]
+    return Links(config=codes[at], apart=apart, sampling=sampling, freedom=np.repeat(freedom[:, None], len(JUDGED), 1))
+
+
+WHATS = ("mean", "variance", "count")
+
+
+def _means(table: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
+    """Each group's mean, variance and count of each stage, in the keys' order; groups of two values at least."""
+    import polars as pl
+
+    return (
+        table.group_by(keys)
+        .agg(
+            *(pl.col(s).mean().alias(f"{s} mean") for s in JUDGED),
+            *(pl.col(s).var().alias(f"{s} variance") for s in JUDGED),
+            *(pl.col(s).count().cast(pl.Float64).alias(f"{s} count") for s in JUDGED),
+        )
+        .filter(pl.max_horizontal(f"{s} count" for s in JUDGED) >= 2)
+        .sort(keys)
+        .with_columns(pl.col(r"^.* (mean|variance)$").fill_null(float("nan")))
+    )
+
+
+def _pooled(variance: Reals, counts: Reals) -> Reals:
+    """The variance within groups, of all of them together; one for each stage."""
+    weights = np.where(np.isnan(variance), 0, counts - 1)
+    return np.asarray(np.where(weights > 0, variance * weights, 0).sum(axis=0) / weights.sum(axis=0))
+
+
+def _freedom(config: Codes) -> Reals:
+    """Of each link: n differences of n + 1 visits in a row have n^2 / (1.5 n - 0.5) of them (von Neumann 1941)."""
+    links = np.bincount(config)[config]
+    return np.asarray(links / (1.5 * links - 0.5))
+
+
+def _places(config: Codes, visit: Codes) -> Codes:
+    """Each visit's place among its configuration's, by the visit's number; visits are numbered in time."""
+    owner = np.full(int(visit.max()) + 1, -1)
+    owner[visit] = config
+    order = np.argsort(owner, kind="stable")
+    starts = np.flatnonzero(np.diff(owner[order], prepend=-2))
+    places = np.empty_like(owner)
+    places[order] = np.arange(len(owner)) - np.repeat(starts, np.diff(np.append(starts, len(owner))))
+    return places
+
+
+def _centred(apart: Reals, rounds: Codes) -> tuple[Reals, Reals]:
+    """Links less the median of those between the same two rounds, scaled up for it, and the share of freedom kept."""
+    _, group = np.unique(rounds, axis=0, return_inverse=True)
+    group = group.reshape(-1)
+    out, kept = apart.copy(), np.ones_like(apart)
+    for place in range(group.max() + 1):
+        mine = group == place
+        size = int(mine.sum())
+        if size >= FEWEST_TO_CENTRE:
+            known = ~np.isnan(apart[mine]).all(axis=0)
+            middle = np.zeros(apart.shape[1])
+            middle[known] = np.nanmedian(apart[mine][:, known], axis=0)
+            out[mine] = (apart[mine] - middle) * np.sqrt(size / (size - 1))
+            kept[mine] = (size - 1) / size
+    return out, kept
+
+
+def _basis(settings: Codes) -> Reals:
+    configs = len(settings)
+    for two_way, spare in ((True, max(4, configs / 2)), (False, max(2, configs / 3))):
+        basis = knob_basis(settings, two_way=two_way)
+        if basis is not None and configs - basis.shape[1] >= spare:
+            return basis
+    return mean_basis(configs)

@@ -1,0 +1,177 @@
+"""How much the visits to one configuration differ from each other, beyond what their calls do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from math import erf, exp, inf, pi, sqrt
+
+import numpy as np
+
+from laptime.sweeps.summary.calls import JUDGED, Codes, Reals
+from laptime.sweeps.summary.knob_fit import fitted, knob_basis
+from laptime.sweeps.summary.result import VisitNoiseKnown
+from laptime.sweeps.summary.visit_links import (
+    NO_LINKS,
+    Links,
+    Units,
+    left_by_knobs,
+    nested_links,
+    paired_links,
+    unit_values_of,
+)
+from laptime.sweeps.summary.visits import Shared
+
+CUT = 2.5
+"""Standard deviations beyond which two visits' difference counts as an outlier."""
+ASTRAY = 4.0
+"""And beyond which it is told."""
+FEWEST_FREEDOM = 2.0 - 1e-9
+"""Degrees of freedom below which a variance says nothing: with one, t is 12.7 on each side."""
+ENOUGH_FREEDOM = 10.0
+"""With so many, the visits that were repeated speak for all; with fewer, half the configurations must have some."""
+FEWEST_LEFT_BY_TWO = 4
+"""Degrees of freedom that the knobs two by two must leave; else the bound is what each knob by itself leaves."""
+
+
+@dataclass(frozen=True)
+class Noise:
+    """One stage's visit noise. `variance`: of a visit's logarithm, per configuration by its code; `pooled`: of most.
+
+    freedom: degrees of freedom of it. outlying: codes of the configurations whose visits differ more than the others'.
+    pairs: of visits that it rests on, 0 where it is only bounded. holds_interactions: whether a bound also holds how
+    two knobs act together.
+    """
+
+    known: VisitNoiseKnown
+    variance: Reals
+    pooled: float
+    freedom: float = inf
+    outlying: tuple[int, ...] = ()
+    pairs: int = 0
+    holds_interactions: bool = False
+
+
+def visit_noises(shared: Shared, settings: Codes) -> dict[str, Noise]:
+    """Each stage's visit noise. settings: (configurations, knobs) codes of the knobs' values.
+
+    With several visits to a configuration: from their differences, on the same inputs where they share any, else (each
+    round has inputs of its own) on what is left of the logarithms once each input's way with each knob is taken out.
+    With one visit each it can't be told from the configuration itself; then what the knobs, and each two of them where
+    there are settings enough, don't explain of the configurations' means is a bound: it holds the visit noise and
+    whatever more knobs do together.
+    """
+    configs = len(settings)
+    none = np.zeros(configs)
+    if shared.cells is None:
+        return {stage: Noise(known="not shared", variance=none, pooled=0.0) for stage in JUDGED}
+    several = bool((shared.visits > 1).any())
+    paired = paired_links(shared.cells) if several else NO_LINKS
+    found: dict[str, Noise] = {}
+    units: Units | None = None
+    nested: Links | None = None
+    bases: dict[bytes, tuple[Reals, bool] | None] = {}
+    for place, stage in enumerate(JUDGED):
+        noise = _estimated(paired, place, shared)
+        if noise is None:
+            units = units or unit_values_of(shared.cells)
+            nested = nested or (nested_links(left_by_knobs(units, settings)) if several else NO_LINKS)
+            noise = _estimated(nested, place, shared) or _bounded(units, settings, place, bases)
+        found[stage] = noise or Noise(known="unknown", variance=none, pooled=0.0)
+    return found
+
+
+def robust_variance(apart: Reals, sampling: Reals) -> float:
+    """The v >= 0 for which apart^2 / (2 v + sampling) is 1 in the mean, values beyond CUT^2 counting as CUT^2.
+
+    Huber's second proposal (1964): an M-estimate of scale, consistent for normal values; one visit that went wrong
+    moves it by a bounded amount.
+    """
+    expected = _mean_of_cut_square()
+    squares = apart**2
+
+    def excess(v: float) -> float:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratios = np.where(squares > 0, squares / (2 * v + sampling), 0.0)
+        return float(np.minimum(ratios, CUT**2).mean()) - expected
+
+    low, high = 0.0, float(squares.max())
+    if high == 0 or excess(0.0) <= 0:
+        return 0.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if excess(middle) > 0 else (low, middle)
+    return high
+
+
+def _estimated(links: Links, place: int, shared: Shared) -> Noise | None:
+    """From pairs of visits; None when there are too few of them to speak for the sweep."""
+    known = ~np.isnan(links.apart[:, place]) & ~np.isnan(links.sampling[:, place])
+    config, apart, sampling = links.config[known], links.apart[known, place], links.sampling[known, place]
+    freedom = float(links.freedom[known, place].sum())
+    widely = 2 * len(np.unique(config)) >= (shared.covariance > 0).sum()
+    if freedom < FEWEST_FREEDOM or not (freedom >= ENOUGH_FREEDOM or widely):
+        return None
+    pooled = robust_variance(apart, sampling)
+    variance = np.full(len(shared.covariance), pooled)
+    far = np.unique(config[apart**2 > CUT**2 * (2 * pooled + sampling)])
+    for code in far:  # a visit that went wrong counts in full where it is, and nowhere else
+        mine = config == code
+        variance[code] = max(pooled, float((apart[mine] ** 2 - sampling[mine]).mean()) / 2)
+    astray = np.unique(config[apart**2 > ASTRAY**2 * (2 * pooled + sampling)])
+    return Noise(
+        known="estimated",
+        variance=variance,
+        pooled=pooled,
+        freedom=freedom,
+        outlying=tuple(astray.tolist()),
+        pairs=len(apart),
+    )
+
+
+def _bounded(units: Units, settings: Codes, place: int, bases: dict[bytes, tuple[Reals, bool] | None]) -> Noise | None:
+    """From what the knobs leave of the configurations' means; None when they leave too little.
+
+    bases: what was made for other stages, by the configurations that have them.
+    """
+    table = units.table(place)
+    known = ~np.isnan(table).all(axis=1)
+    key = known.tobytes()
+    if key not in bases:
+        bases[key] = _spare_basis(settings[units.codes[known]])
+    found = bases[key]
+    if found is None:
+        return None
+    basis, two_way = found
+    table = table[known]
+    freedom = len(table) - basis.shape[1]
+    left = table - fitted(table, basis)
+    here = ~np.isnan(left)
+    counts = here.sum(axis=1)
+    means = np.where(here, left, 0).sum(axis=1) / counts
+    within = np.where(here, left - means[:, None], 0)
+    noise = (within**2).sum() / max(freedom * (counts.mean() - 1), 1.0)
+    pooled = max(0.0, float((means**2).sum() / freedom - noise * (1 / counts).mean()))
+    return Noise(
+        known="bounded by settings",
+        variance=np.full(len(settings), pooled),
+        pooled=pooled,
+        freedom=freedom,
+        holds_interactions=not two_way,
+    )
+
+
+def _spare_basis(settings: Codes) -> tuple[Reals, bool] | None:
+    """What the knobs explain, two by two or each by itself, where that leaves enough; and whether two by two."""
+    for two_way, fewest in ((True, FEWEST_LEFT_BY_TWO), (False, FEWEST_FREEDOM)):
+        basis = knob_basis(settings, two_way=two_way) if len(settings) else None
+        if basis is not None and len(settings) - basis.shape[1] >= fewest:
+            return basis, two_way
+    return None
+
+
+@lru_cache(maxsize=1)
+def _mean_of_cut_square() -> float:
+    """E min(z^2, CUT^2) of a standard normal z."""
+    inside, density = erf(CUT / sqrt(2)), exp(-(CUT**2) / 2) / sqrt(2 * pi)
+    return inside - 2 * CUT * density + CUT**2 * (1 - inside)

@@ -1,0 +1,188 @@
+"""A sweep's worker: one visit in, its records out as they are finished. The same code under every executor."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Iterator
+
+import msgspec
+import torch
+
+from laptime.data.record import Failure, Flag, Sample, WorkerStart
+from laptime.errors import LaptimeError
+from laptime.measure.environment import describe
+from laptime.measure.session import Input, Plan, call, is_steady, quiet_collector, warm_up
+from laptime.measure.stage_timer import StageTimer
+from laptime.models.block_importance import read_importance
+from laptime.models.knobs import ModelKnobs, applied
+from laptime.models.loading import resolve_device
+from laptime.sweeps.grid import settings_of
+from laptime.sweeps.messages import Failed, Hire, Measured, Message, Started, VisitEnd
+from laptime.sweeps.model_shelf import ModelShelf, free
+from laptime.sweeps.questions import Questions, on_device, questions_for
+from laptime.sweeps.schedule import Pair, Visit
+from laptime.workload.generation import generation_arguments
+from laptime.workload.inputs import Inputs
+
+ERROR_CHARACTERS = 500
+
+
+class Worker:
+    """Holds one device, its loaded models and the workload; visits configurations one after the other."""
+
+    def __init__(self, hire: Hire) -> None:
+        """Take up work. Raises LaptimeError for a device that isn't there or data that can't be read."""
+        _settle(hire)
+        campaign = hire.campaign
+        self.name = hire.worker
+        self._campaign = campaign
+        self._device = resolve_device(hire.device)
+        if self._device.type == "cuda":
+            torch.cuda.set_device(self._device)
+            torch.backends.cuda.matmul.allow_tf32 = campaign.measure.tf32
+            torch.backends.cudnn.allow_tf32 = campaign.measure.tf32
+        self._plan = Plan(
+            max_warmups=campaign.measure.warmups,
+            cache_policy=campaign.measure.cache_policy,
+            autocast=campaign.measure.autocast,
+        )
+        self._questions: Questions = questions_for(campaign)
+        self._importance = None if campaign.importance is None else read_importance(campaign.importance)
+        self._shelf = ModelShelf(
+            campaign.model,
+            device=self._device,
+            seed=campaign.seed,
+            trust_remote_code=campaign.trust_remote_code,
+            endless=campaign.workload.data is None,
+        )
+
+    def started(self) -> Started:
+        """Where this worker's samples are measured."""
+        start = WorkerStart(
+            worker=self.name,
+            started_unix_ms=time.time() * 1e3,
+            host=platform.node(),
+            environment=describe(self._device),
+        )
+        return Started(start)
+
+    def visit(self, visit: Visit) -> Iterator[Message]:
+        """Apply the knobs, warm up, measure the pairs. Ends with a VisitEnd, whatever went wrong before it."""
+        began = time.monotonic()
+        left = list(visit.pairs)
+        warm: list[Sample] = []
+        broken = False
+        why = ""
+        try:
+            for message in self._measured(visit):
+                if isinstance(message, Measured) and message.sample.repeat < 0:
+                    warm.append(message.sample)
+                else:
+                    left.remove(_pair(message))
+                yield message
+        except Exception as error:
+            why, broken = one_line(error), _is_broken(error)
+        if why:
+            free(self._device)
+            for number, (sample_id, repeat) in enumerate(left):
+                text = why if number == 0 else f"not measured, as sample {left[0][0]} failed: {why}"
+                yield Failed(self._failure(visit, sample_id, repeat, text), config_failed=True)
+        yield VisitEnd(
+            config_id=visit.config_id,
+            warmups=len(warm),
+            steady=is_steady(warm, self._plan),
+            seconds=time.monotonic() - began,
+            broken=broken,
+        )
+
+    def _measured(self, visit: Visit) -> Iterator[Measured | Failed]:
+        settings = settings_of(visit.config)
+        measure = self._campaign.measure
+        loaded = self._shelf.take(settings.dtype)
+        model = loaded.model
+        knobs = ModelKnobs(
+            crops=settings.crops, top_k=settings.top_k, blocks=settings.blocks, attention=settings.attention
+        )
+        generation = generation_arguments(
+            new_tokens=settings.new_tokens, cache=settings.cache, compile=settings.compile
+        )
+        with applied(model, knobs, importance=self._importance):
+            asked: list[tuple[Pair, Inputs]] = []
+            for sample_id, repeat in visit.pairs:
+                try:
+                    asked.append(((sample_id, repeat), self._questions.inputs(loaded, settings, sample_id)))
+                except LaptimeError as error:  # noqa: PERF203 - before anything is timed
+                    yield Failed(self._failure(visit, sample_id, repeat, one_line(error)), config_failed=False)
+            if not asked:
+                return
+            timer = StageTimer(
+                model,
+                per_token=measure.per_token,
+                energy=measure.energy,
+                config=visit.config,
+                worker=self.name,
+            )
+            with timer, quiet_collector():
+                (sample_id, _), inputs = asked[0]
+                first = Input(sample_id, {**on_device(loaded, inputs), **generation})
+                until = time.monotonic() + measure.warmup_limit_s
+                warm: list[Sample] = []
+                for sample in warm_up(timer, first, self._plan, visit.cold_repeat, visit.cold_step):
+                    warm.append(sample)
+                    yield Measured(msgspec.structs.replace(sample, crops=inputs.crops))
+                    if time.monotonic() > until:
+                        break
+                flags: tuple[Flag, ...] = () if is_steady(warm, self._plan) else ("cold",)
+                for (sample_id, repeat), inputs in asked:
+                    item = Input(sample_id, {**on_device(loaded, inputs), **generation})
+                    timer.label(sample_id, repeat, flags)
+                    sample = call(timer, item, self._plan)
+                    judged = self._questions.judged(loaded, sample)
+                    yield Measured(msgspec.structs.replace(sample, crops=inputs.crops, **judged))
+
+    def _failure(self, visit: Visit, sample_id: str, repeat: int, error: str) -> Failure:
+        return Failure(
+            config_id=visit.config_id,
+            sample_id=sample_id,
+            repeat=repeat,
+            worker=self.name,
+            config=visit.config,
+            error=error[:ERROR_CHARACTERS],
+            started_unix_ms=time.time() * 1e3,
+        )
+
+
+def one_line(error: BaseException) -> str:
+    """An error's text as one line; its kind in front where the text isn't laptime's own."""
+    text = " ".join(str(error).split())
+    if isinstance(error, LaptimeError):
+        return text
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _pair(message: Measured | Failed) -> Pair:
+    record = message.sample if isinstance(message, Measured) else message.failure
+    return (record.sample_id, record.repeat)
+
+
+def _is_broken(error: Exception) -> bool:
+    """Whether a CUDA error that no later call recovers from (an illegal access, an assert) was raised."""
+    if isinstance(error, torch.OutOfMemoryError):
+        return False
+    kind = getattr(torch, "AcceleratorError", None)
+    return (kind is not None and isinstance(error, kind)) or "CUDA error" in str(error)
+
+
+def _settle(hire: Hire) -> None:
+    """Take this worker's part of the machine: a GPU of its own, or its share of the cores, so none fights another."""
+    if hire.visible_devices is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = hire.visible_devices
+    if hire.shares < 2 or not hasattr(os, "sched_setaffinity"):
+        return
+    cores = sorted(os.sched_getaffinity(0))
+    mine = cores[hire.share % len(cores) :: hire.shares]
+    if hire.device == "cpu":
+        os.sched_setaffinity(0, mine)
+    torch.set_num_threads(max(1, min(len(mine), torch.get_num_threads())))

@@ -1,0 +1,1 @@
+"""Readers of traces: each knows one format and returns a GpuTimeline."""

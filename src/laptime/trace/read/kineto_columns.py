@@ -1,0 +1,148 @@
+"""Kineto events as columns: which category is what, and where each id stands in which year's format."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from operator import attrgetter
+
+import numpy as np
+import numpy.typing as npt
+
+from laptime.trace.read.kineto_events import Args, Event
+from laptime.trace.read.microseconds import to_ns
+from laptime.trace.read.owners import UNKNOWN
+from laptime.trace.read.tables import Ids, Table, whole_number, whole_numbers
+from laptime.trace.read.timeline import Activity, Int64, RangeKind
+
+ACTIVITY_KINDS: Mapping[str, Activity] = {
+    "kernel": Activity.KERNEL,
+    "Kernel": Activity.KERNEL,
+    "gpu_memcpy": Activity.MEMCPY,
+    "Memcpy": Activity.MEMCPY,
+    "gpu_memset": Activity.MEMSET,
+    "Memset": Activity.MEMSET,
+}
+CALL_CATEGORIES = frozenset(
+    f"{vendor}_{layer}" for vendor in ("cuda", "hip", "xpu", "mtia", "privateuse1") for layer in ("runtime", "driver")
+) | {"Runtime", "Driver"}
+RANGE_KINDS: Mapping[str, RangeKind] = {
+    "user_annotation": RangeKind.NVTX,
+    "cpu_op": RangeKind.CPU_OP,
+    "Operator": RangeKind.CPU_OP,
+    "python_function": RangeKind.PYTHON,
+    "overhead": RangeKind.PROFILER,
+}
+
+_ACTIVITY, _CALL, _RANGE = 0, 8, 16  # a category's code is its table plus its kind
+_CODES: Mapping[str | None, int] = {
+    **{cat: _ACTIVITY + kind for cat, kind in ACTIVITY_KINDS.items()},
+    **dict.fromkeys(CALL_CATEGORIES, _CALL),
+    **{cat: _RANGE + kind for cat, kind in RANGE_KINDS.items()},
+}
+_NO_ARGS = Args()
+_UNNAMED = "(unnamed)"
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A stretch of a file as columns, each table's rows in the order of the file; `name` is an index into `names`.
+
+    `untimed` and `negative` events (no readable time; ending before they start) were left out.
+    """
+
+    names: Sequence[str]
+    activities: Table
+    calls: Table
+    ranges: Table
+    untimed: int
+    negative: int
+
+
+def columns_of(events: Sequence[Event]) -> Batch:
+    """Turn events into columns; what is no activity, call or range of a known kind is passed over."""
+    rows = [event for event in events if event.ph == "X" and event.cat in _CODES]
+    code = np.fromiter(map(_CODES.__getitem__, map(attrgetter("cat"), rows)), np.int64, len(rows))
+    start, timed = to_ns(list(map(attrgetter("ts"), rows)))
+    duration, lasting = to_ns(list(map(attrgetter("dur"), rows)))
+    timed &= lasting
+    good = timed & (duration >= 0)
+    if not good.all():
+        rows = [row for row, kept in zip(rows, good.tolist(), strict=True) if kept]
+        code, start, duration = code[good], start[good], duration[good]
+    names = Ids()
+    name = np.fromiter(map(names.__getitem__, [row.name or _UNNAMED for row in rows]), np.int64, len(rows))
+    common: Table = {"start_ns": start, "end_ns": start + duration, "name": name}
+
+    def table(mask: npt.NDArray[np.bool_], own_columns: Callable[[list[Event], Int64], Table]) -> Table:
+        index = np.flatnonzero(mask)
+        chosen = rows if len(index) == len(rows) else [rows[i] for i in index.tolist()]
+        return {column: values[index] for column, values in common.items()} | own_columns(chosen, code[index])
+
+    untimed = int(np.count_nonzero(~timed))
+    return Batch(
+        names=tuple(names),
+        activities=table(code < _CALL, _activity_columns),
+        calls=table(code == _CALL, _call_columns),
+        ranges=table(code >= _RANGE, _range_columns),
+        untimed=untimed,
+        negative=int(np.count_nonzero(~good)) - untimed,
+    )
+
+
+def _activity_columns(rows: list[Event], code: Int64) -> Table:
+    args = [row.args or _NO_ARGS for row in rows]
+    node = _few("graph_node", args)
+    return {
+        "kind": code - _ACTIVITY,
+        "device": _few("device", args, lambda: _few("pid", rows)),
+        "stream": _few("stream", args, lambda: _few("tid", rows)),
+        "correlation": _ids("correlation", args),
+        "process": np.full(len(rows), UNKNOWN, dtype=np.int64),
+        "graph_node": np.where(node > 0, node, -1),
+    }
+
+
+def _call_columns(rows: list[Event], _: Int64) -> Table:
+    return _host_columns(rows) | {"correlation": _ids("correlation", [row.args or _NO_ARGS for row in rows])}
+
+
+def _range_columns(rows: list[Event], code: Int64) -> Table:
+    return _host_columns(rows) | {"kind": code - _RANGE}
+
+
+def _host_columns(rows: list[Event]) -> Table:
+    return {"process": _few("pid", rows), "thread": _few("tid", rows)}
+
+
+def _ids(field: str, values: Sequence[object]) -> Int64:
+    """One field of each value as a number, -1 where it has none."""
+    return whole_numbers(map(attrgetter(field), values), lambda: _all(-1, values))
+
+
+def _few(field: str, values: Sequence[object], otherwise: Callable[[], Int64] | None = None) -> Int64:
+    """The same for a field that is mostly one and the same; `otherwise` makes numbers for values that hold none."""
+    distinct = set(map(attrgetter(field), values))
+    if len(distinct) == 1:
+        number = whole_number(distinct.pop())
+        if number is not None:
+            return _all(number, values)
+    return whole_numbers(map(attrgetter(field), values), otherwise or (lambda: _all(-1, values)))
+
+
+def _all(number: int, values: Sequence[object]) -> Int64:
+    return np.full(len(values), number, dtype=np.int64)
+
+
+def joined(batches: list[Batch]) -> tuple[tuple[str, ...], list[Table], list[Table], list[Table]]:
+    """Give batches one string table: (strings, pieces of activities, of calls, of ranges). The list is emptied."""
+    names = Ids()
+    pieces: tuple[list[Table], list[Table], list[Table]] = ([], [], [])
+    batches.reverse()
+    while batches:
+        batch = batches.pop()
+        number = np.array([names[name] for name in batch.names], dtype=np.int32)
+        for gathered, table in zip(pieces, (batch.activities, batch.calls, batch.ranges), strict=True):
+            if len(table["name"]):
+                gathered.append({**table, "name": number[table["name"]]})
+    return tuple(names), *pieces

@@ -1,0 +1,158 @@
+"""A Kineto file from end to end, in memory that does not grow with it: blocks in, batches of columns out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from laptime.errors import LaptimeError
+from laptime.trace.read.kineto_bytes import blocks, stretch
+from laptime.trace.read.kineto_columns import Batch, columns_of
+from laptime.trace.read.kineto_events import LIST_KEY, cut, decode, header_of, take_apart
+from laptime.trace.read.kineto_halves import Meeting, meeting
+from laptime.trace.read.second_process import elsewhere
+
+LARGEST_EVENT_BYTES = 32 << 20
+LARGEST_HEADER_BYTES = 64 << 20
+HEADER_TRIES = 16
+"""How often the list's key may turn up where it opens no list (inside a string, say) before the file is given up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How the event list ended.
+
+    `complete`: with its closing bracket. `cut`: the file ended before. `broken`: it stopped being JSON.
+    `at_byte` counts unpacked bytes; `unreadable` events were whole but not valid and were left out.
+    """
+
+    how: Literal["complete", "cut", "broken"]
+    at_byte: int
+    unreadable: int
+    schema_version: str | None = None
+
+
+def read_batches(path: Path) -> tuple[list[Batch], Ending]:
+    """Read a file's events as columns; the halves of a large plain file in two processes.
+
+    Raises:
+        LaptimeError: when there is no event list or its gzip data is damaged.
+    """
+    where = meeting(path)
+    read = None if where is None else _in_halves(path, where)
+    if read is not None:
+        return read
+    with closing(blocks(path)) as source:
+        pending, schema, gone, more = _open_list(path, source)
+        batches, ending = _rest(source, pending, gone, more)
+    return batches, replace(ending, schema_version=schema)
+
+
+def _in_halves(path: Path, where: Meeting) -> tuple[list[Batch], Ending] | None:
+    """Read both halves at once; None when the file isn't whole events up to where they meet."""
+
+    def second() -> list[Batch | Ending]:
+        batches, ending = _rest(stretch(path, where.start), b"", where.start, True)
+        return [*batches, ending]
+
+    with elsewhere(second, Batch, Ending) as fetch, closing(stretch(path, 0, where.stop)) as source:
+        try:
+            pending, schema, _, more = _open_list(path, source)
+        except LaptimeError:
+            return None
+        first = _whole_events(source, pending, more)
+        results = None if first is None else fetch()
+    if first is None or results is None:
+        return None
+    batches, unreadable = first
+    ending = results.pop()
+    assert isinstance(ending, Ending)
+    batches += [batch for batch in results if isinstance(batch, Batch)]
+    return batches, replace(ending, unreadable=ending.unreadable + unreadable, schema_version=schema)
+
+
+def _whole_events(source: Iterator[bytes], pending: bytes, more: bool) -> tuple[list[Batch], int] | None:
+    """Events to the very end of the source, and how many were unreadable; None when they don't end just there."""
+    batches: list[Batch] = []
+    unreadable = 0
+    while len(pending) <= LARGEST_EVENT_BYTES:
+        piece, rest = cut(pending) if more else (pending, b"")
+        decoded = decode(piece)
+        if decoded is None:
+            return None
+        batches.append(columns_of(decoded[0]))
+        unreadable += decoded[1]
+        if not more:
+            return batches, unreadable
+        block, more = _next(source, 0 if len(rest) < len(pending) else len(pending))
+        pending = rest + block
+    return None
+
+
+def _rest(source: Iterator[bytes], pending: bytes, gone: int, more: bool) -> tuple[list[Batch], Ending]:
+    """Events up to the list's end. `pending` follows the `gone` bytes that were used up."""
+    batches: list[Batch] = []
+    unreadable = 0
+    while True:
+        piece, rest = cut(pending)
+        decoded, closed = decode(piece), False
+        if decoded is not None:
+            events, dropped, used = *decoded, len(pending) - len(rest)
+        else:
+            events, dropped, used, closed = take_apart(pending)
+        batches.append(columns_of(events))
+        unreadable, gone, pending = unreadable + dropped, gone + used, pending[used:]
+        if closed:
+            return batches, Ending("complete", gone, unreadable)
+        if not more or len(pending) > LARGEST_EVENT_BYTES:
+            # What is left holds the last event and the list's end, or is cut, or is no JSON.
+            events, dropped, used, closed = take_apart(pending)
+            batches.append(columns_of(events))
+            how: Literal["complete", "cut", "broken"] = "complete" if closed else "broken" if more else "cut"
+            return batches, Ending(how, gone + used, unreadable + dropped)
+        # An event larger than a block is tried again when twice as much is there, so that trying stays linear.
+        block, more = _next(source, 0 if used else len(pending))
+        pending += block
+
+
+def _next(source: Iterator[bytes], least: int = 0) -> tuple[bytes, bool]:
+    """The next block, or blocks of so many bytes, and whether more may come."""
+    parts: list[bytes] = []
+    size = 0
+    try:
+        while not parts or size < least:
+            parts.append(next(source))
+            size += len(parts[-1])
+    except StopIteration:
+        return b"".join(parts), False
+    return b"".join(parts), True
+
+
+def _open_list(path: Path, source: Iterator[bytes]) -> tuple[bytes, str | None, int, bool]:
+    """Read up to the first event: (what follows, schema version, bytes gone by, whether more may come)."""
+    head, more, searched, tries = b"", True, 0, 0
+    while more and len(head) < LARGEST_HEADER_BYTES:
+        block, more = _next(source, len(head))
+        head += block
+        start = head.lstrip(b"\xef\xbb\xbf \t\r\n")
+        if start.startswith(b"["):
+            return start[1:].lstrip(), None, len(head) - len(start) + 1, more
+        if start and not start.startswith(b"{"):
+            break
+        for found in LIST_KEY.finditer(head, searched):
+            header = header_of(head[: found.end()])
+            if header is not None:
+                schema = None if header.schema is None else str(header.schema)
+                return head[found.end() :].lstrip(), schema, found.end(), more
+            searched = found.end()
+            tries += 1
+            if tries == HEADER_TRIES:
+                more = False
+                break
+    raise LaptimeError(
+        f"{path}: no traceEvents list in its first {len(head)} bytes: not a whole PyTorch profiler file; "
+        "export one with prof.export_chrome_trace()"
+    )

@@ -1,0 +1,340 @@
+"""Each rule: measurements that break it and are found, by the right samples; sound ones that are not."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars
+import pytest
+from benchmarks.audit_false_alarms import WRONG, Shape, lognormal, sound
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from polars import col
+
+from laptime.audits import RULES, audit_measurements, measurements_of
+from laptime.data.sample_columns import ORDER
+from laptime.errors import LaptimeError
+
+SHAPE = Shape(4, 12, repeats=2, workers=2)
+
+
+def clean(seed: int = 0, shape: Shape = SHAPE, sd: float = 0.01) -> polars.DataFrame:
+    return sound(seed, shape, lognormal(sd))
+
+
+def report_of(frame):
+    return audit_measurements(measurements_of(frame))
+
+
+def finding(frame, code):
+    """The finding of this rule; None when it judged and found nothing."""
+    report = report_of(frame)
+    (rule,) = [rule for rule in report.rules if rule.code == code]
+    assert rule.could_not_judge is None, rule.could_not_judge
+    return next((f for f in report.findings if f.code == code), None)
+
+
+def at(row: int):
+    return polars.int_range(polars.len()) == row
+
+
+def put(frame, row, **values):
+    return frame.with_columns(
+        polars.when(at(row)).then(polars.lit(value)).otherwise(col(name)).alias(name) for name, value in values.items()
+    )
+
+
+def key(frame, row):
+    return "/".join(str(value) for value in frame.select("config_id", "sample_id", "repeat").row(row))
+
+
+def names(found, frame, *rows):
+    """Whether the examples name exactly these rows first."""
+    return [example.split(":")[0] for example in found.examples[: len(rows)]] == [key(frame, row) for row in rows]
+
+
+def test_sound_measurements_raise_nothing():
+    report = report_of(clean())
+    assert report.findings == []
+    assert report.clean
+    assert {rule.code for rule in report.rules if rule.could_not_judge} == {"mixed-environment"}
+    assert len(report.rules) == len({rule.code for rule in RULES}) == len(RULES) >= 19
+
+
+def test_zero_decode_and_how_it_came_about():
+    frame = put(clean(), 7, decode_ms=0.0)
+    found = finding(frame, "zero-decode")
+    assert (found.severity, found.count, found.of) == ("severe", 1, frame.height)
+    assert names(found, frame, 7)
+    assert "subtraction" not in found.reason  # vision + prefill is shorter than this total: something else made the 0
+
+
+def test_a_zero_decode_of_one_token_is_no_zero_decode():
+    assert finding(put(clean(), 7, decode_ms=0.0, output_tokens=1, decode_forwards=0), "zero-decode") is None
+
+
+def test_subtracted_decode_is_known_by_its_exactness():
+    frame = clean().with_columns(decode_ms=col("total_ms") - col("vision_ms") - col("prefill_ms"), other_ms=None)
+    found = finding(frame, "subtracted-decode")
+    assert (found.severity, found.count) == ("warning", frame.height)
+    assert finding(clean(), "subtracted-decode") is None
+
+
+def test_stages_that_sum_to_more_than_their_call():
+    frame = put(put(clean(), 3, total_ms=50.0), 9, prefill_ms=5000.0)
+    found = finding(frame, "stage-sum-exceeds-total")
+    assert (found.severity, found.count) == ("severe", 2)
+    assert names(found, frame, 9, 3)  # the worst first
+    rounded = clean().with_columns(col("^(vision|prefill|decode|other|total)_ms$").round(2))
+    assert finding(rounded, "stage-sum-exceeds-total") is None
+
+
+@pytest.mark.parametrize("stage", ["vision_ms", "prefill_ms", "decode_ms", "other_ms", "total_ms"])
+def test_a_negative_stage(stage):
+    frame = put(clean(), 5, **{stage: -3.25})
+    found = finding(frame, "negative-stage")
+    assert (found.severity, found.count) == ("severe", 1)
+    assert names(found, frame, 5)
+    assert f"{stage.removesuffix('_ms')} −3.25 ms" in found.examples[0]
+
+
+def test_a_call_mostly_outside_its_stages():
+    frame = put(clean(), 5, other_ms=400.0, total_ms=900.0)
+    found = finding(frame, "residual-too-large")
+    assert (found.severity, found.count) == ("info", 1)
+    assert names(found, frame, 5)
+    everywhere = clean().with_columns(total_ms=col("total_ms") * 2, other_ms=None)
+    assert finding(everywhere, "residual-too-large").severity == "warning"
+
+
+TOKENS = Shape(3, 40, tokens=(1, 40))
+
+
+def test_per_token_divided_by_n_is_known_by_decode_itself():
+    frame = clean(shape=TOKENS).with_columns(decode_per_token_ms=(col("decode_ms") / col("output_tokens")).round(2))
+    found = finding(frame, "decode-per-token-by-N")
+    assert found.severity == "severe"
+    assert found.count == frame.filter(col("output_tokens") >= 2).height
+    assert [point.x for point in found.picture.points] == ["2", "3–5", "6–10", "11–20", "21+"]
+    ends = [point.y for point in found.picture.points]
+    flat = [point.y for point in found.picture.expected]
+    assert ends[0] < 0.6 * ends[-1]
+    assert max(flat) < 1.02 * min(flat)
+    assert "N = 2: 6.0 → 12." in found.reason
+
+
+def test_per_token_divided_by_n_is_known_by_its_growth_alone():
+    frame = clean(shape=TOKENS, sd=0.05)
+    wrong = frame.with_columns(decode_per_token_ms=col("decode_ms") / col("output_tokens"), decode_ms=None)
+    found = finding(wrong, "decode-per-token-by-N")
+    assert found.severity == "severe"
+    assert "power 1.0" in found.reason or "power 0.9" in found.reason
+    right = frame.with_columns(decode_ms=None)
+    assert finding(right, "decode-per-token-by-N") is None
+    growing = right.with_columns(decode_per_token_ms=col("decode_per_token_ms") * (1 + 0.004 * col("output_tokens")))
+    assert finding(growing, "decode-per-token-by-N") is None  # a growing cache is no off-by-one
+
+
+def test_the_notes_own_table_becomes_flat():
+    tokens = np.repeat([2, 4, 8, 40], 50)
+    noise = np.exp(np.random.default_rng(3).normal(0, 0.05, 200))
+    as_stored = np.repeat([24.6, 34.4, 41.1, 45.2], 50) * noise
+    frame = polars.DataFrame(
+        {"decode_per_token_ms": as_stored, "output_tokens": tokens, "total_ms": 200 + as_stored * tokens}
+    )
+    found = finding(frame, "decode-per-token-by-N")
+    flat = [point.y for point in found.picture.expected]
+    assert 43 < min(flat) < max(flat) < 51
+    assert [point.y for point in found.picture.points] == pytest.approx([24.6, 34.4, 41.1, 45.2], rel=0.03)
+
+
+def test_forwards_that_do_not_match_the_tokens():
+    frame = put(clean(), 4, decode_forwards=40)
+    found = finding(frame, "forwards-mismatch")
+    assert found.count == 1
+    assert names(found, frame, 4)
+
+
+def test_a_cold_first_call_of_a_worker():
+    frame = clean()
+    first = frame["worker"].to_list().index("0")
+    slow = put(frame, first, total_ms=frame["total_ms"][first] * 3)
+    found = finding(slow, "cold-start")
+    assert (found.severity, found.count) == ("warning", 1)
+    assert names(found, frame, first)
+    later = frame["worker"].to_list().index("0", 40)
+    assert finding(put(frame, later, total_ms=frame["total_ms"][later] * 3), "cold-start") is None
+
+
+def test_a_cold_first_call_of_every_configuration():
+    code, change = WRONG["first calls 50 % slower"]
+    found = finding(change(clean()), code)
+    assert found.count >= 4
+    assert "above the other" in found.examples[0]
+
+
+def test_a_sample_with_the_flag_cold():
+    frame = put(put(clean(), 4, flags="cold"), 5, flags="cold", repeat=-1)
+    found = finding(frame, "cold-start")
+    assert found.count == 1  # a warm-up call may be cold
+    assert names(found, frame, 4)
+
+
+def test_a_drift_over_the_run():
+    code, change = WRONG["a drift of 5 %"]
+    found = finding(change(clean()), code)
+    assert found.severity == "warning"
+    assert "rose by 4" in found.reason or "rose by 5" in found.reason
+    assert found.picture.line[-1].y - found.picture.line[0].y == pytest.approx(5, abs=1)
+
+
+def test_a_falling_clock_is_a_drift_though_configurations_differ():
+    n = clean().height
+    frame = clean().with_columns(gpu_sm_mhz=polars.Series(np.linspace(1980, 1700, n).astype(int)))
+    found = finding(frame, "clock-drift")
+    assert found.severity == "severe"
+    assert "SM clock fell by 1" in found.reason
+    by_config = clean().with_columns(gpu_sm_mhz=1500 + 100 * col("crops"))
+    assert finding(by_config, "clock-drift") is None
+
+
+def test_cache_policies_mixed_among_configurations():
+    mixed = clean().with_columns(
+        polars.when(col("config_id") == "c02")
+        .then(polars.lit("empty"))
+        .otherwise("config.cache_policy")
+        .alias("config.cache_policy")
+    )
+    found = finding(mixed, "mixed-cache-policy")
+    assert found.severity == "severe"
+    assert found.count == mixed.filter(col("config_id") == "c02").height
+    assert any(example.startswith("c02") and "empty" in example for example in found.examples)
+    crossed = polars.concat([clean(), clean().with_columns(polars.lit("empty").alias("config.cache_policy"))])
+    assert finding(crossed, "mixed-cache-policy").severity == "info"
+
+
+@pytest.mark.parametrize("flag", ["recompiled", "allocator-retry", "foreign-process", "gc-pause", "throttled"])
+def test_what_a_sample_was_flagged_with(flag):
+    frame = put(clean(), 6, flags=f"{flag},forwards-mismatch")
+    found = finding(frame, flag)
+    assert (found.severity, found.count, found.of) == ("warning", 1, frame.height)
+    assert names(found, frame, 6)
+    others = {"recompiled", "allocator-retry", "foreign-process", "gc-pause", "throttled"} - {flag}
+    assert others.isdisjoint({f.code for f in report_of(frame).findings})
+    assert finding(frame.with_columns(flags=polars.lit(flag)), flag).severity == "severe"
+
+
+def test_throttling_and_collections_are_seen_without_flags():
+    frame = put(clean(), 6, gpu_throttle="hw-thermal", gc_pause_ms=100.0)
+    assert names(finding(frame, "throttled"), frame, 6)
+    assert "hw-thermal" in finding(frame, "throttled").examples[0]
+    assert names(finding(frame, "gc-pause"), frame, 6)
+
+
+def test_a_key_that_stands_for_two_samples():
+    frame = polars.concat([clean(), clean()[3:5]])
+    found = finding(frame, "duplicate-sample")
+    assert (found.severity, found.count) == ("severe", 2)
+    assert {example.split(":")[0] for example in found.examples} == {key(frame, 3), key(frame, 4)}
+
+
+def test_holes_in_the_grid():
+    frame = clean()
+    found = finding(frame.filter(~at(10)), "missing-samples")
+    assert (found.severity, found.count, found.of) == ("warning", 1, frame.height)
+    lost = frame.row(10, named=True)
+    assert found.examples[0].startswith(lost["config_id"])
+    assert found.examples[0].endswith(f"{lost['sample_id']}/{lost['repeat']}")
+    unlike = frame.with_columns(sample_id=polars.int_range(polars.len()).cast(str))
+    (rule,) = [rule for rule in report_of(unlike).rules if rule.code == "missing-samples"]
+    assert "no grid" in rule.could_not_judge
+
+
+def test_a_slow_worker():
+    code, change = WRONG["one worker 5 % slower"]
+    slow = change(clean())
+    found = finding(slow, code)
+    assert found.severity == "warning"
+    assert found.count == slow.filter(col("worker") == "0").height
+    assert all(example.startswith("worker 0, ") for example in found.examples)
+
+
+def test_configurations_that_are_one_workers_alone():
+    found = finding(clean().with_columns(worker=(col("crops") // 2 % 2).cast(str)), "rank-skew")
+    assert "4 configurations were measured by one worker alone" in found.reason
+    assert finding(clean(), "rank-skew") is None
+
+
+def test_too_few_of_a_configuration():
+    frame = clean().filter((col("config_id") != "c01") | (col("sample_id") < "0002"))
+    found = finding(frame, "too-few-repeats")
+    assert (found.severity, found.count, found.of, found.unit) == ("warning", 1, 4, "configuration")
+    assert found.examples[0].startswith("c01")
+    assert "4 usable" in found.examples[0]
+
+
+def test_two_modes():
+    frame = clean(shape=Shape(1, 100)).with_columns(
+        total_ms=col("total_ms") * polars.when(col("sample_id").cast(int) % 3 == 0).then(1.2).otherwise(1.0)
+    )
+    found = finding(frame, "bimodal")
+    assert (found.severity, found.count, found.unit) == ("warning", 1, "group")
+    assert "34 % of 100 samples lie 20" in found.examples[0] or "34 % of 100 samples lie 19" in found.examples[0]
+    rounded = clean(shape=Shape(1, 300)).with_columns(col("total_ms").round(0))
+    assert finding(rounded, "bimodal") is None  # steps of a ruler are no modes
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.code)
+def test_a_rule_without_its_columns_says_so(rule):
+    bare = polars.DataFrame({"vision_ms": [1.0, 2.0]})
+    report = report_of(bare)
+    (run,) = [run for run in report.rules if run.code == rule.code]
+    if rule.code == "negative-stage":  # any one time is enough for this
+        assert run.could_not_judge is None
+        return
+    assert run.could_not_judge
+    assert all(column in run.could_not_judge for column in rule.needs)
+    assert not run.fired
+
+
+def test_no_samples_no_judgement():
+    report = report_of(clean().head(0))
+    assert (report.samples, report.findings) == (0, [])
+    assert {rule.could_not_judge for rule in report.rules} == {"no samples"}
+
+
+def test_severe_findings_come_first():
+    report = report_of(put(clean(), 5, other_ms=400.0, total_ms=-1.0, flags="gc-pause"))
+    order = [finding.severity for finding in report.findings]
+    assert order == sorted(order, key=["severe", "warning", "info"].index)
+    assert report.severe
+    assert not report.clean
+
+
+cells = st.one_of(
+    st.lists(st.one_of(st.none(), st.floats()), min_size=4, max_size=4),
+    st.lists(st.one_of(st.none(), st.integers(-3, 2**62)), min_size=4, max_size=4),
+    st.lists(st.one_of(st.none(), st.text(max_size=3)), min_size=4, max_size=4),
+    st.lists(st.one_of(st.none(), st.booleans()), min_size=4, max_size=4),
+    st.lists(st.lists(st.integers(), max_size=2), min_size=4, max_size=4),
+)
+
+
+@settings(max_examples=80, deadline=None)
+@given(columns=st.dictionaries(st.sampled_from([*ORDER, "config.crops", "config.cache_policy", "row", "x"]), cells))
+def test_any_table_is_judged_or_refused_in_one_line(columns):
+    try:
+        frame = polars.DataFrame({name: polars.Series(values) for name, values in columns.items()})
+    except (OverflowError, TypeError, polars.exceptions.PolarsError):
+        return  # no such table
+    try:
+        report = report_of(frame)
+    except LaptimeError as error:
+        assert "\n" not in str(error)
+    else:
+        assert len(report.rules) == len(RULES)
+
+
+def test_a_value_that_other_programs_write_for_none_is_none():
+    frame = clean().with_columns(energy_j=float("nan"), output_tokens=polars.lit(32.0))
+    assert report_of(put(frame, 3, total_ms=float("nan"), output_tokens=float("nan"))).samples == frame.height
+    assert {f.code for f in report_of(put(frame, 3, total_ms=float("inf"))).findings} == set()

@@ -1,0 +1,226 @@
+"""Outcomes and what they say together: shares, paired differences, equal attainment, a machine that slows down."""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from laptime.control.judge.outcomes import (
+    Outcome,
+    attainment,
+    equal_attainment_difference,
+    paired_difference,
+    policy_points,
+    same_budget_differences,
+    told_less,
+)
+from laptime.control.judge.replay import at_equal_attainment, replay, replayed_evaluation, spread_budgets
+from laptime.control.judge.slow_stream import StreamSettings, online_baseline, slow_down, slow_stream
+from laptime.control.policies.lookup import lookup_policy
+from laptime.control.policies.oracle import Oracle
+from laptime.control.policies.static import static_policy
+from laptime.errors import LaptimeError
+from tests.control.worlds import SPACE, world
+
+WORLD = world(240)
+TRAIN = WORLD.features.of(WORLD.train.sample_ids, SPACE)
+HELD_OUT = WORLD.features.of(WORLD.held_out.sample_ids, SPACE)
+STATIC, LOOKUP = static_policy(WORLD.train, WORLD.bounds), lookup_policy(WORLD.train)
+
+
+def outcome(number: int, *, policy: str = "p", score: float = 1.0, total_ms: float = 10.0, **other: object) -> Outcome:
+    values = {"budget_ms": 20.0, "question_type": "all", "choice": 0, "bound_ms": 19.0} | other
+    return Outcome(policy=policy, sample_id=str(number), score=score, total_ms=total_ms, **values)  # type: ignore[arg-type]
+
+
+@given(st.lists(st.tuples(st.booleans(), st.booleans(), st.integers(0, len(SPACE) - 1)), min_size=1, max_size=40))
+def test_a_point_counts_what_came(answers: list[tuple[bool, bool, int]]) -> None:
+    outcomes = [
+        outcome(
+            number, score=float(good), total_ms=10.0 if fast else 30.0, choice=choice, question_type="ab"[choice % 2]
+        )
+        for number, (good, fast, choice) in enumerate(answers)
+    ]
+    (point,) = policy_points(outcomes, SPACE)
+    n = len(answers)
+    assert point.questions == n
+    assert np.isclose(point.accuracy.value, np.mean([good for good, *_ in answers]))
+    assert np.isclose(point.attainment.value, np.mean([fast for _, fast, _ in answers]))
+    for interval in (point.accuracy, point.attainment):
+        assert interval.low is not None
+        assert interval.high is not None
+        assert -1e-9 <= interval.low - 1e-9 <= interval.value <= interval.high + 1e-9 <= 1 + 2e-9
+    assert sum(share.count for share in point.choices) == n
+    assert point.regret is None
+    assert point.deciding_ms is None
+
+
+def test_an_answer_that_takes_just_the_budget_is_in_time() -> None:
+    assert outcome(0, total_ms=20.0).kept
+    assert not outcome(0, total_ms=20.001).kept
+
+
+def test_regret_is_paired_with_the_oracle() -> None:
+    mine = [outcome(i, score=float(i % 2)) for i in range(40)]
+    best = [outcome(i, policy="oracle", score=1.0) for i in range(40)]
+    points = {point.policy: point for point in policy_points([*mine, *best], SPACE)}
+    regret = points["p"].regret
+    assert regret is not None
+    assert regret.value == 0.5
+    assert points["oracle"].regret is None
+
+
+def test_a_paired_difference_covers_the_truth() -> None:
+    rng = np.random.default_rng(0)
+    covered = 0
+    for _ in range(400):
+        hard = rng.random(120)
+        mine = [outcome(i, score=float(rng.random() < h)) for i, h in enumerate(hard)]
+        other = [outcome(i, score=float(rng.random() < h * 0.8)) for i, h in enumerate(hard)]
+        found = paired_difference(mine, other)
+        assert found.low is not None
+        assert found.high is not None
+        covered += found.low <= 0.1 <= found.high
+    assert 0.92 <= covered / 400 <= 0.985
+
+
+def test_no_difference_among_few_is_not_certainty() -> None:
+    same = [outcome(i) for i in range(20)]
+    found = paired_difference(same, same)
+    assert found.value == 0
+    assert found.high is not None
+    assert found.high > 0.1
+    with pytest.raises(LaptimeError, match="without a question in common"):
+        paired_difference([outcome(1)], [outcome(2)])
+
+
+def test_differences_are_told_only_where_both_kept_the_budget() -> None:
+    mine = [outcome(i) for i in range(40)]
+    late = [outcome(i, policy="late", total_ms=30.0 if i < 4 else 10.0) for i in range(40)]
+    good = [outcome(i, policy="good", score=0.0) for i in range(40)]
+    found = same_budget_differences([*mine, *late, *good], ["p"], ["late", "good", "p"])
+    assert [(one.policy, one.than, one.accuracy.value) for one in found] == [("p", "good", 1.0)]
+    assert equal_attainment_difference(mine, late) is None
+    less = told_less([msgspec.structs.replace(one, budget_ms=15.0, total_ms=14.0) for one in late], 20.0)
+    pair = equal_attainment_difference(mine, less)
+    assert pair is not None
+    assert (pair.at, pair.budget_ms, pair.than_budget_ms) == ("equal attainment", 20.0, 15.0)
+
+
+def test_an_answer_without_a_time_or_a_score_is_no_outcome() -> None:
+    with pytest.raises(LaptimeError, match="without a time"):
+        policy_points([outcome(0, total_ms=float("nan"))], SPACE)
+    with pytest.raises(LaptimeError, match="no answer has a score"):
+        policy_points([outcome(0, score=float("nan"))], SPACE)
+
+
+def test_a_replay_looks_up_what_was_measured() -> None:
+    found = replay(STATIC, WORLD.held_out, HELD_OUT, WORLD.bounds, 20.0)
+    assert [one.sample_id for one in found] == list(WORLD.held_out.sample_ids)
+    for row, one in enumerate(found):
+        assert one.total_ms == WORLD.held_out.total_ms[row, one.choice]
+        assert one.score == WORLD.held_out.score[row, one.choice]
+    with pytest.raises(LaptimeError, match="hold other questions"):
+        replay(STATIC, WORLD.held_out, TRAIN, WORLD.bounds, 20.0)
+    hole = msgspec.structs.replace(WORLD.held_out, total_ms=np.full_like(WORLD.held_out.total_ms, np.nan))
+    with pytest.raises(LaptimeError, match="was not timed"):
+        replay(STATIC, hole, HELD_OUT, WORLD.bounds, 20.0)
+
+
+def test_a_budget_that_nothing_fits_takes_the_fastest_and_says_so() -> None:
+    found = replay(STATIC, WORLD.held_out, HELD_OUT, WORLD.bounds, 1.0)
+    assert all(one.unfit and not one.kept for one in found)
+    assert {one.choice for one in found} == {0}
+
+
+def test_a_peer_is_told_the_most_that_keeps_the_level() -> None:
+    def run(ms: float) -> list[Outcome]:
+        return replay(LOOKUP, WORLD.held_out, HELD_OUT, WORLD.bounds, ms)
+
+    assert attainment(run(22.0)) < 0.95
+    found = at_equal_attainment(run, 22.0)
+    assert attainment(found) >= 0.95
+    told = found[0].decided_ms
+    assert told is not None
+    assert told < 22.0
+    assert {one.budget_ms for one in found} == {22.0}
+    assert attainment(told_less(run(told + 0.3), 22.0)) < 0.95
+    assert at_equal_attainment(run, 60.0)[0].decided_ms is None
+
+
+def test_an_evaluation_names_everything_once_and_survives_json() -> None:
+    from laptime.control.judge.result import ControlEvaluation
+
+    policies = [STATIC, LOOKUP, Oracle(table=WORLD.held_out)]
+    budgets = spread_budgets(WORLD.train, WORLD.bounds, TRAIN.language, STATIC)
+    assert budgets == sorted(budgets)
+    assert len(budgets) == 5
+    told, _ = WORLD.bounds.for_questions(TRAIN.language)
+    everyone = (told <= 1.02 * np.quantile(told.min(axis=1), 0.95)).mean()
+    enough = STATIC.bound_ms[STATIC.accuracy >= STATIC.accuracy.max() - 0.01].min()
+    most = (told <= enough).mean()
+    assert everyone < most < 1
+    for ms, way in zip(budgets, (0.05, 0.275, 0.5, 0.725, 0.95), strict=True):
+        share = everyone + (most - everyone) * way
+        assert (told < ms - 0.1).mean() <= share <= (told <= ms + 0.1).mean()
+    assert budgets[-1] < enough  # there one setting does all, and nothing is left to gain
+    assert ((told <= budgets[0]).any(axis=1)).mean() >= 0.95
+    found = replayed_evaluation(policies, WORLD.held_out, WORLD.features, WORLD.bounds, budgets, compared=["static"])
+    assert [(point.policy, point.budget_ms) for point in found.points] == [
+        (policy.name, ms) for ms in budgets for policy in policies
+    ]
+    assert (found.way, found.questions, found.confidence) == ("replayed", len(WORLD.held_out), 0.95)
+    assert {one.at for one in found.differences} == {"same budget", "equal attainment"}
+    assert all(point.attainment.value >= 0.95 for point in found.points if point.policy == "static")
+    best = {p.budget_ms: p.accuracy.value for p in found.points if p.policy == "oracle"}
+    in_time = [p for p in found.points if p.attainment.value == 1.0]
+    assert all(p.accuracy.value <= best[p.budget_ms] for p in in_time)
+    assert msgspec.json.decode(msgspec.json.encode(found), type=ControlEvaluation) == found
+    with pytest.raises(LaptimeError, match="same name"):
+        replayed_evaluation([STATIC, STATIC], WORLD.held_out, WORLD.features, WORLD.bounds, budgets)
+
+
+@pytest.fixture(scope="module")
+def streams() -> dict[bool, list[Outcome]]:
+    baseline = online_baseline(WORLD.train, WORLD.bounds, TRAIN.language)
+    given = StreamSettings(requests=300, at=120, factor=1.6, settling=40)
+    return {
+        online: slow_stream(STATIC, WORLD.held_out, HELD_OUT, WORLD.bounds, 26.0, baseline, given, online=online)
+        for online in (True, False)
+    }
+
+
+def test_a_slow_machine_breaks_promises_unless_it_is_noticed(streams: dict[bool, list[Outcome]]) -> None:
+    told = {
+        online: slow_down(some, at=120, settling=40, factor=1.6, how="set", online=online)
+        for online, some in streams.items()
+    }
+    assert told[False].before.value >= 0.95
+    assert told[True].before.value >= 0.93
+    assert told[False].after.value < 0.8
+    assert told[True].after.value >= 0.93
+    assert len(told[True].requests) == 300
+    assert told[True].requests[-1].factor > told[True].requests[100].factor * 1.3
+    assert {request.factor for request in told[False].requests} == {1.0}
+
+
+def test_nothing_is_learnt_before_an_answer_ends() -> None:
+    """Requests that arrive before the first answer is there are all decided by what was known at first."""
+    baseline = online_baseline(WORLD.train, WORLD.bounds, TRAIN.language)
+    given = StreamSettings(requests=100, at=50, settling=10, in_flight=50)
+    found = slow_stream(STATIC, WORLD.held_out, HELD_OUT, WORLD.bounds, 26.0, baseline, given)
+    first = min(number * 26.0 / 50 + one.total_ms for number, one in enumerate(found))
+    early = [one.factor for number, one in enumerate(found) if number * 26.0 / 50 < first]
+    assert len(early) > 5
+    assert len(set(early)) == 1
+    assert len({one.factor for one in found}) > 5
+
+
+def test_a_stream_that_is_cut_nowhere_is_one_line() -> None:
+    with pytest.raises(LaptimeError, match="some must be left"):
+        StreamSettings(requests=100, at=90, settling=20)
+    with pytest.raises(LaptimeError, match="none is left"):
+        slow_down([outcome(0)], at=1, settling=0, factor=1.5, how="set", online=False)

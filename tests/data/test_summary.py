@@ -1,0 +1,78 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from laptime.data.record import StageTimes, Subtraction
+from laptime.data.summary import summarise, summarise_subtraction
+from tests.samples import sample
+
+
+@given(st.lists(st.integers(min_value=0, max_value=400), min_size=1, max_size=30))
+def test_shares_add_up_to_one(extra_ms):
+    summary = summarise([sample(n) for n in extra_ms])
+    shares = [stage.share for name, stage in summary.stages.items() if name != "total"]
+    assert sum(shares) == pytest.approx(1.0)
+    assert summary.stages["total"].share == pytest.approx(1.0)
+
+
+def test_flagged_samples_are_left_out_and_counted_by_reason():
+    summary = summarise([sample(0), sample(900, flags=["cold", "gc-pause"]), sample(901, flags=["cold"])])
+    assert (summary.samples, summary.used) == (3, 1)
+    assert summary.left_out == {"cold": 2, "gc-pause": 1}
+    assert summary.stages["total"].median.value == 100.0
+    assert not summary.all_flagged
+
+
+def test_when_nothing_is_clean_the_warm_ones_are_shown_and_it_says_so():
+    summary = summarise([sample(0, flags=["throttled"]), sample(900, flags=["cold"])])
+    assert summary.all_flagged
+    assert summary.used == 1
+    assert summary.stages["total"].median.value == 100.0
+
+
+def test_a_warm_up_is_never_summarised_while_there_is_anything_else():
+    summary = summarise([sample(900, repeat=-1, flags=["cold"]), sample(0, flags=["cold"])])
+    assert summary.all_flagged
+    assert (summary.used, summary.stages["total"].median.value) == (1, 100.0)
+
+
+def test_no_decode_is_absent_not_zero():
+    one_token = StageTimes.from_ns(vision=0, prefill=5, decode=None, total=9)
+    summary = summarise([sample(stages=one_token, output_tokens=1, decode_forwards=0, tpot_ms=None)])
+    assert "decode" not in summary.stages
+    assert summary.tpot_ms is None
+    assert summary.decode_per_token_ms is None
+
+
+def test_no_samples_make_an_empty_summary():
+    summary = summarise([])
+    assert (summary.samples, summary.stages, summary.ttft_ms) == (0, {}, None)
+
+
+def test_throughput_and_energy_count_tokens_of_all_rows():
+    summary = summarise([sample(0, batch=2, generated_tokens=8, energy_j=4.0)])
+    assert summary.tokens_per_s == pytest.approx(80.0)
+    assert summary.energy_per_token_j == pytest.approx(0.5)
+
+
+def test_subtraction_counts_what_was_clamped_and_how_wrong_it_is():
+    direct = StageTimes.from_ns(vision=10_000_000, prefill=20_000_000, decode=60_000_000, total=100_000_000)
+
+    def subtracted(residual_ms):
+        return Subtraction(
+            sample_id="0",
+            repeat=0,
+            vision_ms=0,
+            prefill_ms=0,
+            total_ms=0,
+            residual_ms=residual_ms,
+            decode_ms=max(0.0, residual_ms),
+            direct=direct,
+        )
+
+    summary = summarise_subtraction([subtracted(-30.0), subtracted(66.0)])
+    assert (summary.samples, summary.clamped) == (2, 1)
+    assert (summary.residual_low_ms, summary.residual_high_ms) == (-30.0, 66.0)
+    assert summary.error_mean_ms == pytest.approx(-27.0)
+    assert summary.error_relative_mean == pytest.approx(0.55)
+    assert summarise_subtraction([]) is None

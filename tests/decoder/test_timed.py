@@ -1,0 +1,63 @@
+"""The stages of a fast call: a Sample as StageTimer gives it, closed to the nanosecond."""
+
+import pytest
+import torch
+
+import laptime
+from laptime.decoder.timed import CallTimer
+from laptime.remedy import FastDecoder, timed_generate
+from tests.models.tiny import build, tiny_inputs
+
+
+def prepared(family, **more):
+    model = build(family).requires_grad_(False)
+    inputs = tiny_inputs(family, text=9, **more)
+    return model, inputs.pop("input_ids"), inputs
+
+
+@pytest.mark.parametrize("family", ["llama", "internvl", "qwen3_vl"])
+@pytest.mark.parametrize("per_token", [False, True])
+def test_stages_close_and_every_token_is_counted(family, per_token):
+    model, ids, inputs = prepared(family, batch=2)
+    with FastDecoder(model) as decoder:
+        made, sample = timed_generate(decoder, ids, per_token=per_token, max_new_tokens=6, do_sample=False, **inputs)
+        assert torch.equal(made, decoder.generate(ids, max_new_tokens=6, do_sample=False, **inputs))
+    assert sample.stages.closes()
+    assert sample.host_stages.closes()
+    assert (sample.stages.vision_ms > 0) is (family != "llama")
+    assert sample.stages.prefill_ms > 0
+    assert sample.stages.decode_ms > 0
+    assert (sample.output_tokens, sample.decode_forwards, sample.batch) == (6, 5, 2)
+    assert (sample.itl_ms is None) is not per_token
+    assert sample.output_ids == made[:, ids.shape[1] :].tolist()
+    if per_token:
+        assert len(sample.itl_ms) == 5
+
+
+def test_eos_stops_the_steps_too():
+    model, ids, inputs = prepared("llama")
+    with FastDecoder(model) as decoder:
+        free = decoder.generate(ids, max_new_tokens=12, **inputs)[0, ids.shape[1] :].tolist()
+        _, sample = timed_generate(decoder, ids, max_new_tokens=12, eos_token_id=free[4], **inputs)
+    assert sample.output_tokens == free.index(free[4]) + 1
+    assert sample.decode_forwards == sample.output_tokens - 1
+    assert "forwards-mismatch" not in sample.flags
+
+
+def test_a_single_token_has_no_decode():
+    model, ids, inputs = prepared("llama")
+    with FastDecoder(model) as decoder:
+        _, sample = timed_generate(decoder, ids, max_new_tokens=1, **inputs)
+    assert sample.stages.decode_ms is None
+    assert sample.tpot_ms is None
+
+
+def test_one_timer_serves_many_calls_and_the_model_s_own_timer_sees_none_of_them():
+    model, ids, inputs = prepared("llama")
+    timer = CallTimer(model)
+    with laptime.StageTimer(model) as own, FastDecoder(model) as decoder:
+        samples = [timed_generate(decoder, ids, timer=timer, max_new_tokens=4, **inputs)[1] for _ in range(2)]
+        assert own.samples == []
+        model.generate(ids, max_new_tokens=4, do_sample=False, **inputs)
+    assert [sample.sample_id for sample in samples] == ["0", "1"]
+    assert own.last.output_ids == samples[0].output_ids

@@ -1,0 +1,131 @@
+"""The proof on a CPU: rows for what makes sense there, reasons for the rest, and a model as it was before."""
+
+import msgspec
+import pytest
+import torch
+
+from laptime.data.record import Interval
+from laptime.errors import LaptimeError
+from laptime.remedy import remedies
+from laptime.remedy.prove import prove
+from laptime.remedy.recommend import headline, recommend
+from laptime.remedy.result import RemedyReport, RemedyRow
+from tests.models.tiny import build, tiny_inputs
+
+CHEAP = ("buffers", "static", "graph", "fast")
+
+
+def proven(family, only=CHEAP, batch=1, **changes):
+    model = build(family).requires_grad_(False)
+    inputs = tiny_inputs(family, text=11, batch=batch)
+    return model, prove(model, inputs, name=family, new_tokens=8, rounds=6, only=only, **changes)
+
+
+@pytest.mark.parametrize("family", ["qwen3", "olmoe", "qwen2_5_vl"])
+def test_every_remedy_has_a_row_and_the_model_is_as_before(family):
+    fresh = build(family)
+    model, report = proven(family)
+    rows = {row.name: row for row in report.rows}
+    assert list(rows) == ["eager", *CHEAP]
+    assert rows["graph"].failed == "needs a CUDA GPU"
+    assert any("without a CUDA GPU" in note for note in report.notes)
+    for name in ("eager", "buffers", "static", "fast"):
+        row = rows[name]
+        assert row.failed is None
+        assert row.tpot_ms.n == 6
+        assert row.tpot_ms.low <= row.tpot_ms.value <= row.tpot_ms.high
+        assert row.call_ms.value > row.tpot_ms.value
+        assert row.promise is None
+        assert name == "eager" or row.tokens_same is True
+    assert rows["eager"].speedup is None
+    assert rows["fast"].speedup.n == 6
+    assert report.floor_ms > 0
+    for (name, parameter), (_, own) in zip(model.named_parameters(), fresh.named_parameters(), strict=True):
+        assert torch.equal(parameter, own), name
+        assert parameter.untyped_storage().nbytes() == parameter.nbytes, f"{name} still lies in a merged matrix"
+    assert "generate" not in model.__dict__
+
+
+def test_it_is_json_and_back():
+    _, report = proven("llama", only=("buffers",))
+    assert msgspec.json.decode(report.to_json(), type=RemedyReport) == report
+
+
+def test_eos_is_ignored_meanwhile_and_there_again_afterwards():
+    model = build("llama").requires_grad_(False)
+    model.generation_config.eos_token_id = list(range(2, 300))
+    report = prove(model, tiny_inputs("llama", text=11), name="x", new_tokens=8, rounds=1, only=("buffers", "fast"))
+    assert all(row.tpot_ms is not None for row in report.rows)
+    assert model.generation_config.eos_token_id == list(range(2, 300))
+
+
+def test_a_family_without_a_fast_step_keeps_its_other_remedies():
+    _, report = proven("paligemma")
+    rows = {row.name: row for row in report.rows}
+    assert "GemmaDecoderLayer have no fast step" in rows["fast"].failed
+    assert rows["buffers"].tokens_same is True
+    assert report.floor_ms is None
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (RuntimeError("no room\nfor it"), "RuntimeError: no room"),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB"), "out of memory"),
+        (LaptimeError("the step could not be captured"), "the step could not be captured"),
+    ],
+)
+def test_a_remedy_that_raises_is_a_row_with_its_reason(monkeypatch, error, reason):
+    def broken(layers, capacity):
+        raise error
+
+    monkeypatch.setattr(remedies, "roomy_cache", broken)
+    _, report = proven("llama", only=("buffers", "fast"))
+    rows = {row.name: row for row in report.rows}
+    assert rows["buffers"].failed == reason
+    assert rows["fast"].failed is None
+
+
+def test_a_remedy_that_changes_tokens_says_where_and_by_how_much(monkeypatch):
+    real = remedies.timed_generate
+
+    def liar(decoder, ids, **call):
+        made, sample = real(decoder, ids, **call)
+        own = [row[:] for row in sample.output_ids]
+        own[0][3] = (own[0][3] + 1) % 300
+        return made, msgspec.structs.replace(sample, output_ids=own)
+
+    monkeypatch.setattr(remedies, "timed_generate", liar)
+    _, report = proven("llama", only=("fast",))
+    row = report.rows[1]
+    assert (row.tokens_same, row.first_difference) == (False, 3)
+    assert row.logit_gap > 0
+    assert row.bf16_steps > 0
+
+
+def test_too_little_to_measure_is_refused():
+    model = build("llama")
+    with pytest.raises(LaptimeError, match="--new-tokens 4"):
+        prove(model, tiny_inputs("llama"), name="x", new_tokens=4)
+    with pytest.raises(LaptimeError, match="--rounds 0"):
+        prove(model, tiny_inputs("llama"), name="x", new_tokens=8, rounds=0)
+
+
+def row(name, ms, prepare_s=None, speedup=None):
+    return RemedyRow(
+        name=name,
+        title=name,
+        parts=[],
+        tpot_ms=Interval(ms, ms, ms, 6),
+        prepare_s=prepare_s,
+        speedup=None if speedup is None else Interval(speedup, speedup, speedup, 6),
+    )
+
+
+def test_what_to_use_depends_on_how_many_tokens_a_process_makes():
+    rows = [row("eager", 20.0), row("compiled", 5.0, 30.0, 4.0), row("fast", 10.0, 1.0, 2.0)]
+    best = {made.tokens: made.remedy for made in recommend(rows, 64)}
+    assert (best[32], best[128], best[512], best[32768]) == ("eager", "fast", "fast", "compiled")
+    assert 64 in best
+    assert "4 times as fast" in headline(rows)
+    assert "No remedy is known to be faster" in headline([rows[0], row("fast", 20.5, 1.0, 0.98)])

@@ -1,0 +1,271 @@
+"""What an evaluation of policies says in words: the answer, the gains, the promise; and which policy is which."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from laptime.control.judge.result import ControlEvaluation, Difference, PolicyPoint
+from laptime.data.accuracy import wilson
+from laptime.data.record import Interval
+from laptime.report.control.policies import baselines, kept, main_policy, names, told_budget
+from laptime.report.control.words import (
+    answer_lines,
+    at_words,
+    deciding_words,
+    difference_words,
+    facts,
+    gain_words,
+    headline,
+    paired_slow_downs,
+    promise_lines,
+    slow_down_words,
+    told_differences,
+)
+from tests.report.control.sample_controls import BUDGETS, an_evaluation, changed, slow_down
+
+
+def plain(words: str) -> str:
+    return words.replace("\xa0", " ")
+
+
+def a_point(policy: str, budget: float = 30.0, right: float = 0.7, in_time: float = 0.98, **more: Any) -> PolicyPoint:
+    return PolicyPoint(
+        policy=policy,
+        budget_ms=budget,
+        questions=400,
+        accuracy=wilson(right, 400),
+        attainment=wilson(in_time, 400),
+        total_ms=Interval(20.0, 19.8, 20.2, 400),
+        total_p95_ms=28.0,
+        **more,
+    )
+
+
+def an_evaluation_of(*points: PolicyPoint, **more: Any) -> ControlEvaluation:
+    return changed(points=list(points), differences=[], slow_downs=[], training=[], findings=[], **more)
+
+
+def a_difference(than: str, value: float, low: float | None, high: float | None, **more: Any) -> Difference:
+    given = {"budget_ms": 30.0, "policy": "grpo"} | more
+    return Difference(than=than, accuracy=Interval(value, low, high, 400), **given)
+
+
+def test_the_headline_answers_in_one_sentence() -> None:
+    found = an_evaluation_of(
+        a_point("grpo", right=0.81), a_point("static", right=0.69), a_point("lookup", right=0.66),
+        a_point("oracle", right=0.84), a_point("mean-based", right=0.9, in_time=0.6),
+    )  # fmt: skip
+    assert plain(headline(found)) == (
+        "Within 30 ms, GRPO answers 81 % right (77 to 85), the best static configuration 69 %, a lookup table 66 %; "
+        "the oracle 84 %"
+    )
+
+
+def test_an_answer_that_was_late_too_often_is_not_called_within() -> None:
+    late = an_evaluation_of(a_point("grpo", right=0.81, in_time=0.9))
+    assert plain(headline(late)).startswith("With a budget of 30 ms, GRPO answers")
+    assert headline(an_evaluation_of()) == "No policy was judged"
+
+
+def test_the_headline_speaks_of_the_middle_feasible_budget() -> None:
+    points = [a_point("grpo", budget) for budget in (10.0, 20.0, 30.0, 40.0, 50.0)]
+    assert told_budget(an_evaluation_of(*points)) == 30.0
+    unfit = [replace(point, unfit=300 if point.budget_ms < 25 else 0) for point in points]
+    assert told_budget(an_evaluation_of(*unfit)) == 40.0
+
+
+def test_the_policy_in_question_is_the_one_that_differences_are_about() -> None:
+    points = [a_point("oracle", right=0.99), a_point("static", right=0.9), a_point("grpo-language"), a_point("other")]
+    assert main_policy(an_evaluation_of(*points)) == "grpo-language"
+    about = replace(an_evaluation_of(*points), differences=[a_difference("static", 0.1, 0.0, 0.2, policy="other")])
+    assert main_policy(about) == "other"
+    assert baselines(about) == ["static"]
+    assert names(about)[0] == "other"
+    assert names(about)[-1] == "oracle"
+    without = an_evaluation_of(a_point("oracle", right=0.99), a_point("analytic", right=0.98), a_point("static"))
+    assert main_policy(without) == "static"
+    assert main_policy(an_evaluation_of()) is None
+
+
+@pytest.mark.parametrize(
+    ("policy", "in_time", "unfit", "expected"),
+    [
+        ("static", 0.98, 0, "kept"),
+        ("static", 0.95, 0, "kept"),
+        ("static", 0.94, 0, "short"),
+        ("static", 0.9, 0, "missed"),
+        ("static", 0.9, 19, "missed"),
+        ("static", 0.9, 20, "unfit"),
+        ("lookup", 0.6, 0, "no promise"),
+        ("lookup, told less", 0.97, 0, "no promise"),
+        ("grpo, mean budgets", 0.6, 0, "no promise"),
+        ("mean-based", 0.6, 0, "no promise"),
+        ("analytic", 0.6, 0, "no promise"),
+        ("grpo (roofline)", 0.6, 0, "no promise"),
+        ("meaningful", 0.9, 0, "missed"),
+        ("oracle", 0.6, 0, "upper limit"),
+    ],
+)
+def test_a_promise_is_kept_short_or_missed(policy: str, in_time: float, unfit: int, expected: str) -> None:
+    assert kept(a_point(policy, in_time=in_time, unfit=unfit), 0.95, "grpo") == expected
+
+
+def test_kept_promises_are_one_sentence_and_peers_stand_beside() -> None:
+    found = an_evaluation_of(
+        a_point("grpo"), a_point("static"), a_point("mean-based", in_time=0.61),
+        a_point("mean-based", 40.0, in_time=0.55), a_point("analytic", in_time=0.23),
+    )  # fmt: skip
+    assert [plain(line) for line in promise_lines(found)] == [
+        "95 % in time was promised, and kept at every feasible budget by the 2 policies with a bound.",
+        "In time without a bound: analytic 23 %; mean-based 55 to 61 %.",
+    ]
+
+
+def test_missed_promises_are_named_and_chance_is_told_apart() -> None:
+    found = an_evaluation_of(
+        a_point("grpo", in_time=0.94), a_point("static", in_time=0.9), a_point("supervised", 20.0, in_time=0.85),
+        a_point("supervised", 30.0, in_time=0.8),
+    )  # fmt: skip
+    assert [plain(line) for line in promise_lines(found)] == [
+        "95 % in time was promised, and missed by the best static configuration (90.0 % at 30 ms), supervised at "
+        "2 budgets (least: 80.0 % at 30 ms); GRPO (94.0 % at 30 ms) short by no more than chance explains."
+    ]
+
+
+def test_an_infeasible_budget_is_said() -> None:
+    found = an_evaluation_of(a_point("grpo", 10.0, in_time=0.2, unfit=390), a_point("grpo", 30.0))
+    lines = [plain(line) for line in promise_lines(found)]
+    assert lines[0].endswith("kept at every feasible budget by the one policy with a bound.")
+    assert lines[1] == "At 10 ms too few questions have a choice that fits, so GRPO promises nothing there."
+
+
+def test_a_replay_is_called_one() -> None:
+    assert list(answer_lines(changed(way="replayed")))[-1].startswith("Replayed:")
+    assert not any("eplayed" in line for line in answer_lines(an_evaluation()))
+
+
+def test_bounds_that_were_corrected_are_said_to_be() -> None:
+    told = "bounds corrected by the calls before"
+    assert told in facts(changed(online=True))
+    assert told not in facts(changed(online=False))
+
+
+def test_how_far_an_oracle_within_the_same_bounds_is_ahead_is_said() -> None:
+    points = [a_point("grpo", ms, right=0.9, regret=Interval(0.05, 0.0, 0.1, 400)) for ms in (20.0, 30.0)]
+    points += [a_point("oracle", ms, right=0.95) for ms in (20.0, 30.0)]
+    points += [a_point("oracle, same bounds", ms, right=right) for ms, right in ((20.0, 0.91), (30.0, 0.94))]
+    found = an_evaluation_of(*points)
+    assert plain(gain_words(found)) == (
+        "GRPO stays 5.0 points below the oracle on average, 2.5 below an oracle within the same bounds."
+    )
+
+
+def test_gains_count_only_what_is_more_than_chance() -> None:
+    points = [a_point("grpo", budget, regret=Interval(0.01, 0.0, 0.02, 400)) for budget in (20.0, 30.0, 40.0)]
+    points += [a_point("static", budget) for budget in (20.0, 30.0, 40.0)]
+    differences = [
+        a_difference("static", 0.112, 0.079, 0.145, budget_ms=20.0),
+        a_difference("static", 0.01, -0.01, 0.03, budget_ms=30.0),
+        a_difference("static", -0.05, -0.08, -0.02, budget_ms=40.0),
+    ]
+    found = replace(an_evaluation_of(*points), differences=differences)
+    assert plain(gain_words(found)) == (
+        "GRPO is surely better than the best static configuration at 1 of 3 budgets (−5.0 to +11.2 points), "
+        "worse at 1; 1.0 points below the oracle on average."
+    )
+
+
+def test_a_baseline_that_was_late_is_compared_at_equal_attainment() -> None:
+    """Both where it was in time (the same budget) and where it was told less, a lookup table is one policy."""
+    points = [
+        a_point(name, budget) for name in ("grpo", "lookup", "lookup, told less") for budget in (30.0, 40.0, 50.0)
+    ]
+    equal = a_difference("lookup, told less", 0.1, 0.05, 0.15, at="equal attainment", than_budget_ms=27.5)
+    same = a_difference("lookup", 0.2, 0.1, 0.3, budget_ms=40.0)
+    both = replace(equal, budget_ms=40.0)
+    for order in ([same, both, equal], [equal, both, same]):
+        found = replace(an_evaluation_of(*points), differences=order)
+        assert baselines(found) == ["lookup"]
+        assert told_differences(found, "lookup") == [equal, same]
+    assert plain(gain_words(found)) == (
+        "GRPO is surely better than a lookup table at 2 of 3 budgets (+10.0 to +20.0 points, some at equal "
+        "attainment), not comparable at 1, where one of both is late too often."
+    )
+    assert plain(at_words(equal)) == "equal attainment (lookup table, told less with 27.5 ms)"
+    assert at_words(same) == "same budget"
+
+
+def test_a_baseline_that_is_late_says_so_in_the_headline() -> None:
+    late = a_point("lookup", right=0.9, in_time=0.5)
+    less = a_point("lookup, told less", right=0.66)
+    assert "a lookup table 90 % but in time only 50 %" in plain(headline(an_evaluation_of(a_point("grpo"), late)))
+    assert plain(headline(an_evaluation_of(a_point("grpo"), late, less))).endswith(
+        "a lookup table with a smaller budget 66 %"
+    )
+    in_time = a_point("lookup", right=0.68)
+    assert plain(headline(an_evaluation_of(a_point("grpo"), in_time, less))).endswith("a lookup table 68 %")
+
+
+def test_the_same_policy_on_other_budgets_is_no_baseline() -> None:
+    points = [
+        a_point("grpo"),
+        a_point("grpo, mean budgets"),
+        a_point("supervised"),
+        a_point("static"),
+        a_point("oracle"),
+    ]
+    differences = [a_difference(point.policy, 0.1, 0.05, 0.15) for point in reversed(points[1:])]
+    found = replace(an_evaluation_of(*points), differences=differences)
+    assert baselines(found) == ["static", "supervised"]
+    assert names(found) == ["grpo", "static", "supervised", "grpo, mean budgets", "oracle"]
+    assert "GRPO on mean budgets 98 %" in plain(" ".join(promise_lines(found)))
+
+
+def test_what_deciding_costs() -> None:
+    costly = a_point("grpo", deciding_ms=Interval(0.1, 0.09, 0.11, 400))
+    assert plain(deciding_words(an_evaluation_of(costly))) == (
+        "Deciding takes 0.100 ms a call, 0.50 % of the median at 30 ms."
+    )
+    assert deciding_words(an_evaluation_of(a_point("grpo"))) == ""
+
+
+def test_a_difference_in_words() -> None:
+    one = a_difference("static", 0.112, 0.079, 0.145)
+    assert plain(difference_words(one)) == "GRPO − best static: +11.2 points (+7.9 to +14.5)"
+    assert plain(difference_words(a_difference("x", -0.0001, None, None))) == "GRPO − x: 0.0 points"
+
+
+def test_a_slow_down_in_words() -> None:
+    with_, without = slow_down(online=True), slow_down(online=False)
+    found = changed(slow_downs=[with_, without, replace(with_, policy="static")])
+    (pair, lone) = paired_slow_downs(found)
+    assert pair == [without, with_]
+    before, after = (plain(f"{100 * one.value:.1f} %") for one in (without.before, without.after))
+    assert plain(slow_down_words(pair)) == (
+        f"GRPO at 45 ms, 1.5× slower from request 200 on (clocks locked at 990 MHz): {before} in time before; after it "
+        f"{after} without online correction, {100 * with_.after.value:.1f} % with online correction"
+    )
+    assert lone[0].policy == "static"
+
+
+def test_the_sample_is_worth_drawing() -> None:
+    found = an_evaluation()
+    at = {(point.policy, point.budget_ms): point for point in found.points}
+    for budget in BUDGETS:
+        assert at["static", budget].accuracy.value < at["grpo", budget].accuracy.value
+        assert at["grpo", budget].accuracy.value <= at["oracle", budget].accuracy.value
+        assert at["grpo", budget].attainment.value > 0.95
+        assert sum(share.count for share in at["grpo", budget].choices) == found.questions
+    assert at["grpo, analytic budgets", BUDGETS[2]].attainment.value < 0.6
+
+
+def test_the_faces_of_control_import_no_torch() -> None:
+    parts = ", ".join(f"laptime.report.{name}" for name in ("control_page", "control_terminal"))
+    code = f"import sys, {parts}; print([n for n in ('torch', 'transformers', 'polars', 'scipy') if n in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

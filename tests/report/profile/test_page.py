@@ -1,0 +1,280 @@
+"""The profile page in a real browser: it renders, filters, sorts, stays silent, and trusts nothing it shows."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import pytest
+
+from laptime.data.record import Failure, Sample, StageTimes
+from laptime.report.kit.run_environment import command_line
+from laptime.report.profile.data import median_sample, profile_data
+from laptime.report.profile.page import headline, profile_page
+from tests.report.hostile import HOSTILE
+from tests.report.sample_runs import CONFIG, environment, run_of, sample, samples, subtractions
+
+Open = Callable[[str], Any]
+Console = Callable[[], list[str]]
+
+ROWS = "return [...document.querySelectorAll('.row')].map(row => row.querySelector('.rows-id').textContent)"
+
+
+def data_of(page: str) -> dict[str, Any]:
+    found = re.search(r'<script type="application/json" id="page-data">(.*?)</script>', page, re.DOTALL)
+    assert found
+    decoded: dict[str, Any] = json.loads(found[1])
+    return decoded
+
+
+def type_filter(browser: Any, words: str) -> None:
+    browser.execute_script(
+        "const box = document.getElementById('filter'); box.value = arguments[0];box.dispatchEvent(new Event('input'))",
+        words,
+    )
+
+
+@pytest.mark.parametrize(
+    ("run_samples", "expected"),
+    [
+        (samples(20), r"Decode takes 73\xa0% of 422\xa0ms; first token after 111\xa0ms"),
+        ([sample(1, tokens=1)], r"Prefill takes \d\d\xa0% of \d+\xa0ms"),
+        ([], "No sample was measured"),
+    ],
+)
+def test_the_headline_makes_the_point(run_samples: list[Sample], expected: str) -> None:
+    assert re.fullmatch(expected, headline(run_of(run_samples).summary))
+
+
+def test_the_big_bar_is_a_real_sample_that_adds_up() -> None:
+    middle = median_sample(samples(20))
+    assert middle is not None
+    assert not middle.flags
+    assert middle.stages.closes()
+    totals = sorted(s.stages.total_ms for s in samples(20) if not s.flags)
+    assert middle.stages.total_ms == totals[(len(totals) - 1) // 2]
+
+
+def test_the_page_is_small() -> None:
+    assert len(profile_page(run_of(samples(20)))) < 100_000
+    assert len(profile_page(run_of(samples(2000)))) < 600_000
+
+
+def test_the_data_keeps_absent_values_absent() -> None:
+    run = run_of([sample(1, tokens=1, vision=False)])
+    data = profile_data(run, run.summary)
+    assert data["stages"] == ["prefill", "other"]
+    assert data["samples"]["tpot"] == [None]
+    assert data["itl"] is None
+
+
+@pytest.mark.chromium
+def test_it_renders_without_a_word_on_the_console(open_page: Open, console_lines: Console) -> None:
+    made = samples(20)
+    browser = open_page(profile_page(run_of(made, subtractions=subtractions(made))))
+    assert browser.execute_script(ROWS) == [f"synthetic-{i:04d}" for i in range(20)]
+    for chart in ("#distributions", "#token-gaps", "#run-order", "#subtraction-chart"):
+        marks = browser.execute_script(
+            f"return document.querySelectorAll('{chart} svg :is(rect, circle, path)').length"
+        )
+        assert marks > 0, chart
+    bars = browser.execute_script(
+        "const parts = (row) => [...row.querySelectorAll('.rows-bar span')];"
+        "return [...document.querySelectorAll('.row')].map("
+        "(row) => parts(row).map((part) => [part.className, part.getBoundingClientRect().width]))"
+    )
+    longest = max(one.stages.total_ms for one in made)
+    full = sum(width for _, width in bars[0]) / (made[0].stages.total_ms / longest)
+    for one, bar in zip(made, bars, strict=True):
+        for name, width in bar:
+            assert width == pytest.approx((one.stages.stage(name) or 0) / longest * full, abs=0.6)
+    text = browser.execute_script("return document.body.innerText")
+    for words in ("on 20 of 20 samples", "17 of 20 samples are in the summary", "NVIDIA H200", "cold 1"):
+        assert words in text, words
+    assert "NaN" not in text
+    assert "undefined" not in text
+    assert console_lines() == []
+
+
+@pytest.mark.chromium
+def test_the_filter_and_the_order_work(open_page: Open, console_lines: Console) -> None:
+    made = samples(20)
+    browser = open_page(profile_page(run_of(made)))
+
+    def full_bars() -> int:
+        count: int = browser.execute_script(
+            "return document.querySelectorAll('#distributions [data-quantity=total] circle:not(.pale)').length"
+        )
+        return count
+
+    def count_text() -> str:
+        shown: str = browser.execute_script("return document.getElementById('count').textContent")
+        return shown
+
+    assert count_text() == "20 samples"
+    type_filter(browser, "0007 street")
+    assert browser.execute_script(ROWS) == ["synthetic-0007"]
+    assert count_text() == "1 of 20 samples"
+    type_filter(browser, "nothing like it")
+    assert browser.execute_script(ROWS) == []
+    assert "No sample matches" in browser.execute_script("return document.getElementById('stage-rows').textContent")
+    type_filter(browser, "")
+    browser.find_element("css selector", "button[data-flag=cold]").click()
+    browser.find_element("css selector", "button[data-flag=throttled]").click()
+    assert browser.execute_script(ROWS) == ["synthetic-0000", "synthetic-0013"]
+    browser.find_element("css selector", "button[data-flag=cold]").click()
+    browser.find_element("css selector", "button[data-flag=throttled]").click()
+    browser.find_element("css selector", "button[data-flag=clean]").click()
+    assert count_text() == "17 of 20 samples"
+    assert full_bars() == 17
+    browser.find_element("css selector", "button[data-flag=clean]").click()
+    browser.execute_script(
+        "const s = document.getElementById('sort'); s.value = 'total'; s.dispatchEvent(new Event('change'))"
+    )
+    by_total = [one.sample_id for one in sorted(made, key=lambda one: -one.stages.total_ms)]
+    assert browser.execute_script(ROWS) == by_total
+    assert console_lines() == []
+
+
+@pytest.mark.chromium
+def test_pointing_at_a_row_shows_every_figure(open_page: Open) -> None:
+    from selenium.webdriver import ActionChains
+
+    made = samples(20)
+    browser = open_page(profile_page(run_of(made)))
+    ActionChains(browser).move_to_element(browser.find_element("css selector", ".row[data-i='3']")).perform()
+    shown = browser.find_element("id", "tooltip").text
+    for ms in (made[3].stages.vision_ms, made[3].stages.prefill_ms, made[3].stages.total_ms, made[3].ttft_ms):
+        assert f"{ms:.3f} ms" in shown
+    assert "synthetic-0003" in shown
+    assert "MHz" in shown
+
+
+@pytest.mark.chromium
+@pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
+def test_hostile_strings_stay_strings(text: str, open_page: Open, console_lines: Console) -> None:
+    from selenium.webdriver import ActionChains
+
+    hostile: dict[str, Any] = {"sample_id": text, "text": text, "worker": text, "flags": [text]}
+    made = [msgspec.structs.replace(one, **hostile) for one in samples(6)]
+    told = text.replace("\ud800", "?")  # an environment comes from a JSON file, which can't hold a lone surrogate
+    failure = Failure(config_id="c", sample_id=text, repeat=0, worker="0", config={}, error=text)
+    run = run_of(
+        made,
+        failures=[failure],
+        dropped_tails=[text],
+        subtractions=[msgspec.structs.replace(one, sample_id=text) for one in subtractions(made)],
+        config=CONFIG | {"model": text, text: text},
+        environment=environment(gpu=told, cpu=told, torch=told, variables={told: told}, driver=told),
+        argv=[text],
+    )
+    browser = open_page(profile_page(run))
+    type_filter(browser, told[:20])
+    type_filter(browser, "")
+    ActionChains(browser).move_to_element(browser.find_element("css selector", ".row")).perform()
+    assert browser.execute_script("return window.pwned ?? null") is None
+    assert browser.execute_script("return document.querySelectorAll('script:not([type])').length") == len(
+        re.findall(r"sha256-", profile_page(run))
+    ) - 1  # fmt: skip
+    assert len(browser.execute_script(ROWS)) == 6
+    width = browser.execute_script("return document.documentElement.scrollWidth - innerWidth")
+    assert width <= 0
+    assert console_lines() == []
+
+
+def no_decode(one: Sample) -> Sample:
+    stages = StageTimes.from_ns(vision=4_000_001, prefill=9_000_000, decode=None, total=14_000_000)
+    return msgspec.structs.replace(one, stages=stages, host_stages=stages, itl_ms=None, tpot_ms=None, gpu=None)
+
+
+def with_stages(stages: StageTimes) -> Sample:
+    return msgspec.structs.replace(sample(1), stages=stages)
+
+
+@pytest.mark.chromium
+@pytest.mark.parametrize(
+    ("name", "run_samples", "words"),
+    [
+        ("none", [], ["No sample was measured", "no finished sample"]),
+        ("one", [sample(1)], ["too few for a 95 % interval", "on 1 of 1 sample "]),
+        ("all cold", [sample(i, flags=["cold"]) for i in range(4)], ["No sample was clean"]),
+        ("one token", [no_decode(sample(i)) for i in range(8)], ["no second token", "Prefill takes", "NVIDIA"]),
+        ("text only", [sample(i, vision=False) for i in range(8)], ["Decode takes"]),
+        ("no time", [with_stages(StageTimes(0, 0, None, 0, 0))], ["No sample was measured"]),
+        ("not per token", [sample(i, per_token=False) for i in range(8)], ["Add --per-token"]),
+        ("fails to close", [with_stages(StageTimes(1, 2, 3, 4, 11))], ["Closure fails"]),
+    ],
+)  # fmt: skip
+def test_thin_runs_still_make_a_page(
+    name: str, run_samples: list[Sample], words: list[str], open_page: Open, console_lines: Console
+) -> None:
+    browser = open_page(profile_page(run_of(run_samples)))
+    text = browser.execute_script("return document.body.innerText").replace("\xa0", " ")
+    for expected in words:
+        assert expected in text
+    assert "NaN" not in browser.execute_script("return document.body.innerHTML")
+    samples_part = browser.execute_script("return document.querySelector('#samples')?.innerText ?? ''")
+    assert ("Vision" in samples_part) == (name not in {"none", "text only", "no time"})
+    assert console_lines() == []
+
+
+@pytest.mark.chromium
+def test_on_a_cpu_there_is_one_timeline(open_page: Open, console_lines: Console) -> None:
+    made = [msgspec.structs.replace(one, gpu=None, energy_j=None, memory_peak_bytes=None) for one in samples(8)]
+    browser = open_page(profile_page(run_of(made, environment=environment(device="cpu", gpu=None))))
+    text = browser.execute_script("return document.body.innerText")
+    assert "the host is the device" in text
+    assert "Intel Xeon" in text
+    assert console_lines() == []
+
+
+@pytest.mark.chromium
+def test_two_thousand_samples_stay_quick(open_page: Open, console_lines: Console) -> None:
+    page = profile_page(run_of(samples(2000, tokens=8)))
+    began = time.perf_counter()
+    browser = open_page(page)
+    assert time.perf_counter() - began < 6
+    assert len(browser.execute_script(ROWS)) < 60
+    took = browser.execute_script(
+        "const box = document.getElementById('filter'); box.value = '1';"
+        "const began = performance.now(); box.dispatchEvent(new Event('input')); return performance.now() - began"
+    )
+    assert took < 500
+    type_filter(browser, "")
+    browser.execute_script("document.querySelector('.rows').scrollTop = 1e9")
+    browser.execute_async_script("requestAnimationFrame(() => requestAnimationFrame(arguments[0]))")
+    assert browser.execute_script(ROWS)[-1] == "synthetic-1999"
+    below = browser.execute_script(
+        "const bottom = (element) => element.getBoundingClientRect().bottom;"
+        "return bottom([...document.querySelectorAll('.row')].at(-1)) - bottom(document.querySelector('.rows'))"
+    )
+    assert abs(below) < 4, "the last row stands at the end of the list"
+    assert console_lines() == []
+
+
+@pytest.mark.chromium
+def test_one_very_long_call_does_not_squeeze_the_others(open_page: Open) -> None:
+    made = [sample(0, flags=["cold"], slow=12.0), *(sample(i) for i in range(1, 6))]
+    browser = open_page(profile_page(run_of([msgspec.structs.replace(made[0], repeat=-1), *made[1:]])))
+    assert browser.execute_script(ROWS)[:2] == ["synthetic-0000 warm-up 1", "synthetic-0001"]
+    share = browser.execute_script(
+        "const bar = document.querySelectorAll('.rows-bar')[3];"
+        "const parts = [...bar.children].map((part) => part.getBoundingClientRect().width);"
+        "return parts.reduce((sum, width) => sum + width) / bar.getBoundingClientRect().width"
+    )
+    assert share > 0.5
+    assert browser.execute_script("return document.querySelectorAll('.rows-bar.cut').length") == 1
+
+
+def test_the_command_is_shown_as_one_types_it() -> None:
+    assert command_line(["/home/me/.venv/bin/laptime", "profile", "a b"]) == "laptime profile 'a b'"
+    assert command_line(["/x/laptime/__main__.py", "env"]) == "python -m laptime env"
+
+
+def test_a_page_of_the_same_run_is_the_same() -> None:
+    assert profile_page(run_of(samples(5))) == profile_page(run_of(samples(5)))
+    assert data_of(profile_page(run_of(samples(5))))["samples"]["name"][0] == "synthetic-0000"

@@ -1,0 +1,72 @@
+"""The page and the table of remedies: promise beside delivery, to scale, hostile words as text."""
+
+import msgspec
+import pytest
+from rich.console import Console
+
+from laptime.report.remedy.page import remedy_page
+from laptime.report.remedy.terminal import remedy_report
+from tests.report.remedy.sample_remedies import a_report, a_row
+
+HOSTILE = "</script><script>window.pwned=1</script><img src=x onerror=window.pwned=1>\x1b[31m[bold]\u2028"
+
+
+def shown_in_terminal(report, width=140):
+    console = Console(width=width, record=True, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
+    console.print(remedy_report(report))
+    return console.export_text(styles=False)
+
+
+@pytest.mark.chromium
+def test_promise_and_delivery_are_drawn_to_scale(open_page, console_lines):
+    browser = open_page(remedy_page(a_report()))
+    assert console_lines() == []
+    picture = browser.find_element("css selector", "#promise-and-delivery svg")
+    dots = picture.find_elements("css selector", "circle.delivered")
+    bars = picture.find_elements("css selector", "rect.promise")
+    assert (len(dots), len(bars)) == (5, 3)
+    assert len(picture.find_elements("css selector", "circle.missed")) == 1
+    across = [float(dot.get_attribute("cx")) for dot in dots]
+    assert across[4] < across[3] < across[0] < across[1] < across[2]  # 2.37 < 11.3 < 27.4 < 27.8 < 33.1 ms
+    last = bars[2]
+    begin = float(last.get_attribute("x"))
+    assert begin < across[4] < begin + float(last.get_attribute("width"))
+    graph = bars[1]
+    assert across[3] > float(graph.get_attribute("x")) + float(graph.get_attribute("width"))
+    assert browser.execute_script("return document.documentElement.scrollWidth <= innerWidth")
+    assert "did not compile" in browser.find_element("id", "failed").text
+    assert "differ at 3 (2.0 bf16 steps)" in browser.find_element("id", "costs").text
+    assert "2 of 3" in browser.find_element("css selector", ".cards").text
+
+
+@pytest.mark.chromium
+def test_hostile_words_stay_text(open_page, console_lines):
+    rows = [*a_report().rows, a_row("x", HOSTILE, 3.0, 2.0, 4.0), a_row("y", "y", None, None, None, failed=HOSTILE)]
+    report = a_report(model=HOSTILE, headline=HOSTILE, rows=rows, notes=[HOSTILE], config={"dtype": HOSTILE})
+    browser = open_page(remedy_page(report))
+    assert console_lines() == []
+    assert browser.execute_script("return window.pwned") is None
+    assert browser.execute_script("return document.querySelectorAll('img').length") == 0
+    assert "\x1b" not in shown_in_terminal(report)
+
+
+def test_a_report_without_promises_has_a_page():
+    rows = [msgspec.structs.replace(row, promise=None, kept=None) for row in a_report().rows if row.failed is None]
+    page = remedy_page(a_report(rows=rows, floor_ms=None, copy_gb_per_s=None, notes=[]))
+    assert "No promises" in page
+    assert 'id="failed"' not in page
+
+
+def test_the_terminal_says_the_same():
+    shown = shown_in_terminal(a_report())
+    assert "laptime's FastDecoder: 2.37 ms a token instead of 27.4" in shown
+    for words in (
+        "2.20–2.84",
+        "kept",
+        "slower",
+        "≠ at 3",
+        "RuntimeError: it did not compile",
+        "64 tokens in a process: fast",
+    ):
+        assert words in " ".join(shown.replace("\xa0", " ").split()), words
+    assert all(len(line) <= 140 for line in shown.splitlines())

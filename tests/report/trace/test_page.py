@@ -1,0 +1,191 @@
+"""The trace page in a real browser: hostile names stay text, the table sorts and filters, the step is to scale."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from laptime.report.trace.page import comparison_page, trace_page
+from laptime.report.trace.terminal import comparison_report, trace_report
+from laptime.trace.analysis import analyse
+from laptime.trace.comparison import compare
+from laptime.trace.result import TraceAnalysis
+from tests.trace import engines
+from tests.trace.build_timeline import build
+from tests.trace.write_traces import ActivityRow, RangeRow
+
+HOSTILE = [
+    "</script><script>window.pwned=1</script>",
+    "<img src=x onerror=window.pwned=1>",
+    "\"'><svg onload=window.pwned=1>",
+    "]]><!--<script>",
+    "\u2028window.pwned=1\u2029",
+    "\x1b[31mred\x1b[0m\x07",
+    "{{7*7}}${7*7}`",
+    "javascript:window.pwned=1",
+    "void x<" + "y<" * 3_000 + ">(&\"'",
+    "z" * 10_000,
+    "\u202ekernel\u0000",
+]
+
+
+def an_analysis(names: list[str] | None = None, *, tpot_ms: float | None = 14.63) -> TraceAnalysis:
+    """The published engine; with `names`, also kernels, ranges and gaps so named."""
+    rows = engines.published_engine(6)
+    end = rows.activities[-1].end_ns
+    for i, name in enumerate(names or []):
+        at = end + (i + 1) * 5_000_000
+        rows.activities.append(ActivityRow(at, at + 700_000 + i * 10_000, name, correlation=900_000 + i))
+        rows.ranges.append(RangeRow(at - 4_000_000, at, name, "cpu_op"))
+    return analyse(build(*rows.all), tpot_ms=tpot_ms)
+
+
+@pytest.mark.chromium
+def test_hostile_names_stay_text(open_page: Callable[[str], Any], console_lines: Callable[[], list[str]]) -> None:
+    page = trace_page(an_analysis(HOSTILE))
+    assert len(page) < 2_000_000
+    browser = open_page(page)
+    assert browser.execute_script("return window.pwned") is None
+    assert browser.execute_script("return document.querySelectorAll('img, iframe, object, embed').length") == 0
+    shown = browser.execute_script("return document.getElementById('kernels-section').textContent")
+    assert "<img src=x onerror=window.pwned=1>" in shown
+    assert browser.execute_script("return document.documentElement.scrollWidth <= innerWidth")
+    for row in browser.find_elements("css selector", "#kernel-table tbody tr"):
+        browser.execute_script("arguments[0].click()", row)
+    browser.find_element("id", "zoom-in").click()
+    assert browser.execute_script("return window.pwned") is None
+    assert console_lines() == []
+
+
+@pytest.mark.chromium
+def test_the_kernels_table_sorts_and_filters(
+    open_page: Callable[[str], Any], console_lines: Callable[[], list[str]]
+) -> None:
+    analysis = an_analysis()
+    browser = open_page(trace_page(analysis))
+
+    def names() -> list[str]:
+        cells = browser.find_elements("css selector", "#kernel-table tbody td:first-child")
+        return [cell.text.split("\n")[0] for cell in cells]
+
+    def sort_by(key: str) -> None:
+        browser.find_element("css selector", f"#kernel-table th[data-key={key}] button").click()
+
+    assert names() == [kernel.short_name for kernel in analysis.kernels]
+    sort_by("total_ms")
+    total = {kernel.short_name: kernel.total_ns for kernel in analysis.kernels}
+    assert [total[name] for name in names()] == sorted(total.values())
+    sort_by("short")
+    assert names() == sorted(names(), key=str.lower)
+    sort_by("count")
+    counts = [kernel.count for name in names() for kernel in analysis.kernels if kernel.short_name == name]
+    assert counts == sorted(counts, reverse=True)
+    search = browser.find_element("id", "kernel-filter")
+    search.send_keys("gemv")
+    assert set(names()) == {k.short_name for k in analysis.kernels if "gemv" in k.name}
+    search.send_keys(" head")
+    assert names() == ["gemvx_head"]
+    search.send_keys(" nothing")
+    assert names() == []
+    assert browser.find_element("id", "kernel-count").text == f"0 of {len(analysis.kernels)} kernels"
+    assert console_lines() == []
+
+
+SPARSE = engines.decoder(40, [(f"k{i}", 1_200) for i in range(60)], [], [("argmax", 2_000)])
+
+
+@pytest.mark.chromium
+@pytest.mark.parametrize(
+    "rows", [engines.published_engine(6), engines.host_bound([SPARSE] * 6)], ids=["wide", "narrow"]
+)
+def test_the_step_is_to_scale(
+    rows: engines.Rows, open_page: Callable[[str], Any], console_lines: Callable[[], list[str]]
+) -> None:
+    """The share of the stream's lane that is inked is the utilisation, at full view, however narrow the kernels."""
+    analysis = analyse(build(*rows.all))
+    browser = open_page(trace_page(analysis))
+    inked = browser.execute_script("""
+        const canvas = document.querySelector("#step canvas");
+        const ratio = devicePixelRatio;
+        const [left, top, size] = [70, canvas.height / ratio - 42, 30];
+        const width = canvas.width / ratio - left - 2;
+        const area = [left, top, width, size].map((length) => length * ratio);
+        const pixels = canvas.getContext("2d").getImageData(...area).data;
+        let inked = 0;
+        for (let i = 3; i < pixels.length; i += 4) inked += pixels[i] / 255;
+        return inked / (pixels.length / 4);
+    """)
+    assert analysis.steps.utilisation is not None
+    assert inked == pytest.approx(analysis.steps.utilisation, abs=0.04)
+    window = browser.find_element("id", "step-window")
+    whole = window.text
+    browser.find_element("id", "zoom-in").click()
+    assert " of " in window.text
+    browser.find_element("id", "zoom-all").click()
+    assert window.text == whole
+    assert console_lines() == []
+
+
+@pytest.mark.chromium
+def test_integrity_and_the_point_stand_on_top(open_page: Callable[[str], Any]) -> None:
+    analysis = an_analysis()
+    browser = open_page(trace_page(analysis))
+    assert browser.find_element("tag name", "h1").text == analysis.headline
+    verdict = browser.find_element("css selector", "header .note")
+    assert verdict.text.startswith(f"Integrity {analysis.integrity.verdict}")
+    first = browser.find_element("css selector", "main section")
+    assert verdict.location["y"] < first.location["y"] < 700
+    bars = browser.find_elements("css selector", "#whatif svg rect.bar-solid")
+    assert len(bars) == len(analysis.whatif)
+
+
+@pytest.mark.chromium
+@pytest.mark.parametrize("rows", [[], [ActivityRow(0, 5)], [ActivityRow(0, 5, device=d) for d in range(3)]])
+def test_little_data_makes_a_whole_page(
+    rows: list[ActivityRow], open_page: Callable[[str], Any], console_lines: Callable[[], list[str]]
+) -> None:
+    open_page(trace_page(analyse(build(rows))))
+    assert console_lines() == []
+
+
+@pytest.mark.chromium
+def test_a_comparison_is_a_page(open_page: Callable[[str], Any], console_lines: Callable[[], list[str]]) -> None:
+    browser = open_page(comparison_page(compare(an_analysis(HOSTILE), an_analysis())))
+    titles = [heading.text for heading in browser.find_elements("tag name", "h2")]
+    assert titles == ["Kernel sums", "Gaps", "Counts", "Kernels that changed most"]
+    assert browser.execute_script("return window.pwned") is None
+    assert console_lines() == []
+
+
+def test_the_page_allows_its_own_scripts_only() -> None:
+    page = trace_page(an_analysis(HOSTILE))
+    (policy,) = re.findall(r'http-equiv="Content-Security-Policy" content="([^"]*)"', page)
+    assert policy.startswith("default-src 'none'; script-src 'sha256-")
+    assert "unsafe" not in policy
+    assert not re.findall(r"""(?:src|href)\s*=\s*["']?(?:https?:)?//""", page)
+
+
+def test_page_data_is_json_with_short_names() -> None:
+    page = trace_page(an_analysis(HOSTILE))
+    (text,) = re.findall(r'<script type="application/json" id="page-data">(.*?)</script>', page, re.DOTALL)
+    data = json.loads(text)
+    assert max(len(kernel["name"]) for kernel in data["kernels"]) <= 2_000
+    assert sum(data["step"]["gap_duration_ns"]) == an_analysis().steps.gap_ns
+
+
+def test_a_terminal_gets_no_control_characters() -> None:
+    from rich.console import Console
+
+    analysis = an_analysis(HOSTILE)
+    console = Console(width=140, record=True, file=io.StringIO(), force_terminal=False)
+    console.print(trace_report(analysis, kernels=100, large=100))
+    console.print(comparison_report(compare(analysis, analysis), kernels=100))
+    text = console.export_text()
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f]", text)
+    for word in ("Longest gaps", "What if", "36 × 11 + 4", "Kernel sums per step"):
+        assert word in text

@@ -1,0 +1,28 @@
+"""Ctrl-C and SIGTERM during a sweep: at once, but never within a write."""
+
+import os
+import signal
+
+import pytest
+
+from laptime.sweeps.interrupts import Interrupts
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_waits_until_the_write_is_over_and_the_old_handler_comes_back(number):
+    before = signal.getsignal(number)
+    done = []
+
+    def write():
+        os.kill(os.getpid(), number)
+        done.append("written")
+
+    with Interrupts() as interrupts:
+        with pytest.raises(KeyboardInterrupt):
+            interrupts.shield(write)
+        assert done == ["written"]
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), number)
+        interrupts.shield(lambda: done.append("again"))
+    assert done == ["written", "again"]
+    assert signal.getsignal(number) is before
