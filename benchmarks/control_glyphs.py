@@ -47,7 +47,7 @@ from laptime.control.tables.files import SavedPolicy, read_policy
 from laptime.data.run_folder import read_info
 from laptime.estimate import online as streams
 from laptime.models.loading import Loaded, load_model
-from laptime.workload.subset import pick
+from laptime.workload.example import pick
 from recorded import record
 
 HERE = Path(__file__).parent

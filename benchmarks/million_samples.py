@@ -23,12 +23,11 @@ import msgspec
 import numpy as np
 
 from laptime.data.record import Environment, GpuState, Mark, Sample, Scalar, StageTimes, WorkerStart, config_id
-from laptime.data.run_folder import readable_json
-from laptime.data.run_folder_writing import new_info
+from laptime.data.run_folder import new_info, readable_json
 
 TASKS = {
     "load + summary": "from laptime.data.frame import read_frame; "
-    "from laptime.data.frame_summary import summarise_frame; "
+    "from laptime.data.summary import summarise_frame; "
     "said = summarise_frame(read_frame(folder)).used",
     "audit": "from laptime.audits import audit; said = [(f.code, f.severity) for f in audit(folder).findings]",
     "peer: json.loads + pandas": "import json, pathlib, pandas; "

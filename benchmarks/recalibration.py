@@ -20,7 +20,7 @@ import numpy as np
 import polars as pl
 
 import laptime
-from laptime.estimate.judge.metrics import bound_scores, point_scores
+from laptime.estimate.judge.evaluation_result import bound_scores, point_scores
 from laptime.estimate.recalibration import recalibrate
 from recorded import record
 

@@ -21,13 +21,13 @@ import torch
 from transformers import DynamicCache
 
 import laptime
-from laptime.decoder.choosing import Sampling
 from laptime.decoder.decoder import FastDecoder
+from laptime.decoder.state import Sampling
 from laptime.decoder.triton_step import kernels_of
 from laptime.errors import LaptimeError
 from laptime.models.loading import load_model
-from laptime.remedy.bandwidth import copy_gb_per_s
 from laptime.remedy.promise import fast_range
+from laptime.remedy.trial import copy_gb_per_s
 
 CELLS = tuple((batch, positions) for positions in (128, 2048, 8192) for batch in (1, 8, 32))
 COMPILED = ((8, 2048),)

@@ -16,12 +16,11 @@ import torch
 from remedy_lengths import Flush
 from transformers import DynamicCache, StaticCache
 
-from laptime.decoder.choosing import Sampling
 from laptime.decoder.decoder import FastDecoder
 from laptime.decoder.kernels.shapes import SHAPES
 from laptime.decoder.plain_step import decode_one_token
 from laptime.decoder.plan import DecodePlan, read_plan
-from laptime.decoder.state import DecodeState, new_state
+from laptime.decoder.state import DecodeState, Sampling, new_state
 from laptime.decoder.triton_step import triton_step
 from laptime.models.loading import load_model
 

@@ -14,16 +14,15 @@ from typing import Any
 import torch
 from remedy_lengths import Flush, guarded, replays_ms
 
-from laptime.decoder.choosing import Sampling
 from laptime.decoder.decoder import FastDecoder
 from laptime.decoder.graph import capture
 from laptime.decoder.kernels.shapes import SHAPES, RowsShape, Shapes
 from laptime.decoder.plain_step import decode_one_token
 from laptime.decoder.plan import DecodePlan, Dense
-from laptime.decoder.state import new_state
+from laptime.decoder.state import Sampling, new_state
 from laptime.decoder.triton_step import RowsStep, kernels_of, triton_step
 from laptime.models.loading import load_model
-from laptime.remedy.bandwidth import copy_gb_per_s
+from laptime.remedy.trial import copy_gb_per_s
 
 SECONDS = 25.0
 PRODUCTS: dict[str, tuple[RowsShape, ...]] = {

@@ -17,8 +17,7 @@ from math import comb
 import numpy as np
 import numpy.typing as npt
 
-from laptime.data.accuracy import accuracy
-from laptime.data.intervals import CONFIDENCE, factor_interval
+from laptime.data.stats import CONFIDENCE, accuracy, factor_interval
 from laptime.sweeps.summary.effects import WORTH_SAYING
 from laptime.sweeps.summary.matched import unit_values
 from recorded import record

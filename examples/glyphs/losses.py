@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from laptime.models.attribute_change import changed
+from laptime.models.config_changes import changed
 
 from .images import pixel_values
 from .packing import ATTENTION, packed_mask

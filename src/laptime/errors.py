@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 
 class LaptimeError(Exception):
     """Bad input or a question that can't be answered. Its text is one line, written for the user.
 
     The command line prints it and exits with 2; in Python it is raised as it is.
     """
+
+
+def require_torch() -> None:
+    """Raise LaptimeError unless torch and transformers are installed (without importing them)."""
+    missing = [name for name in ("torch", "transformers") if find_spec(name) is None]
+    if missing:
+        raise LaptimeError(f"{' and '.join(missing)} not installed, needed to measure; pip install 'laptime[torch]'")

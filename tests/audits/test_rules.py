@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from polars import col
 
 from laptime.audits import RULES, audit_measurements, measurements_of
-from laptime.data.sample_columns import ORDER
+from laptime.data.columns import ORDER
 from laptime.errors import LaptimeError
 
 SHAPE = Shape(4, 12, repeats=2, workers=2)

@@ -12,8 +12,7 @@ import pytest
 
 from laptime.cli.main import _run as laptime
 from laptime.data.record import Failure, StageTimes, WorkerStart
-from laptime.data.run_folder import RunInfo
-from laptime.data.run_folder_writing import RunFolder, new_info
+from laptime.data.run_folder import RunFolder, RunInfo, new_info
 from tests.samples import environment, sample
 
 

@@ -17,7 +17,7 @@ from laptime.cli.compare import parse_share
 from laptime.cli.main import _run as laptime
 from laptime.comparisons import compare_samples
 from laptime.data.record import Sample
-from laptime.data.run_folder_writing import RunFolder, new_info
+from laptime.data.run_folder import RunFolder, new_info
 from laptime.errors import LaptimeError
 from laptime.report.compare.terminal import change, compare_report
 from tests.samples import environment

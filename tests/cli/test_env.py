@@ -50,7 +50,7 @@ def test_without_torch_measuring_says_what_to_install():
     program = (
         "import sys, importlib.util as u\n"
         "real = u.find_spec\n"
-        "import laptime.torch_extra as extra\n"
+        "import laptime.errors as extra\n"
         "extra.find_spec = lambda name: None if name == 'torch' else real(name)\n"
         "from laptime.cli.main import main\n"
         "main(['profile', 'preset:tiny-llm'])"

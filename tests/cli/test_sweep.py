@@ -15,8 +15,7 @@ import torch
 from PIL import Image
 
 from laptime.cli.main import main
-from laptime.data.run_folder import load_run
-from laptime.data.run_folder_writing import RunFolder, new_info
+from laptime.data.run_folder import RunFolder, load_run, new_info
 from laptime.sweeps.plan import read_plan
 from laptime.sweeps.schedule import visits
 from tests.models.tiny import build

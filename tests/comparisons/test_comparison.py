@@ -14,8 +14,7 @@ from laptime.comparisons import Comparison, StageComparison, compare_runs, compa
 from laptime.comparisons import ratio_interval as intervals
 from laptime.comparisons.verdict import more_samples, overall, verdict
 from laptime.data.record import Environment, Interval, Sample, Scalar, StageTimes
-from laptime.data.run_folder import Run
-from laptime.data.run_folder_writing import new_info
+from laptime.data.run_folder import Run, new_info
 from laptime.errors import LaptimeError
 from tests.samples import environment, sample
 

@@ -13,14 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from laptime.data import sample_lines
+from laptime.data import frame as sample_lines
+from laptime.data.columns import BULKY_COLUMNS, ORDER
 from laptime.data.frame import complete, read_frame
-from laptime.data.frame_summary import summarise_frame
 from laptime.data.record import FLAG_REASONS, SCHEMA_VERSION, GpuState, Sample, StageTimes, config_id
-from laptime.data.run_folder import load_run
-from laptime.data.run_folder_writing import RunFolder, new_info
-from laptime.data.sample_columns import BULKY_COLUMNS, ORDER
-from laptime.data.summary import summarise
+from laptime.data.run_folder import RunFolder, load_run, new_info
+from laptime.data.summary import summarise, summarise_frame
 from laptime.errors import LaptimeError
 from tests.samples import environment, sample
 

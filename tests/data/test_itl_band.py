@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from laptime.data.itl_band import itl_band
+from laptime.data.summary import itl_band
 from tests.report.sample_runs import sample
 
 

@@ -12,8 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from laptime.data.record import SCHEMA_VERSION, Failure
-from laptime.data.run_folder import load_run, profile_json
-from laptime.data.run_folder_writing import RunFolder, new_info
+from laptime.data.run_folder import RunFolder, load_run, new_info, profile_json
 from laptime.errors import LaptimeError
 from tests.samples import environment, sample
 
@@ -66,7 +65,7 @@ def test_kill_9_in_the_middle_of_writing_keeps_every_finished_sample(tmp_path):
         import sys
         sys.path.insert(0, {str(Path(__file__).parents[2])!r})
         from tests.samples import environment, sample
-        from laptime.data.run_folder_writing import RunFolder, new_info
+        from laptime.data.run_folder import RunFolder, new_info
         with RunFolder({str(run)!r}, new_info([], {{}}, environment()), resume=True) as folder:
             for number in range(10**6):
                 folder.append(sample(number, text="x" * 20000))

@@ -4,7 +4,7 @@ import pytest
 import torch
 from transformers import LlamaConfig, MistralConfig, OlmoeConfig, Qwen2Config
 
-from laptime.decoder.choosing import Sampling
+from laptime.decoder.state import Sampling
 from laptime.errors import LaptimeError
 from laptime.remedy import FastDecoder
 from tests.models.tiny import FAMILIES, OLMOE, TEXT, TEXT_CONFIGS, build, tiny_inputs
@@ -229,7 +229,7 @@ def test_sampling_is_seeded_and_drawn_from_the_model_s_distribution():
 
 
 def test_drawn_frequencies_are_the_probabilities():
-    from laptime.decoder.choosing import Sampling, choose
+    from laptime.decoder.state import Sampling, choose
 
     noise = torch.Generator().manual_seed(0)
     logits = torch.tensor([[2.0, 1.0, 0.0, -1.0, -9.0]])

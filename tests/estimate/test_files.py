@@ -14,7 +14,7 @@ import pytest
 
 import laptime
 from laptime.errors import LaptimeError
-from laptime.estimate.learn import trees_text
+from laptime.estimate.learn.trees import checked
 from tests.estimate.latency_table import FEATURES, latency_table
 
 LEVELS = [0.05, 0.5, 0.9, 0.95]
@@ -203,4 +203,4 @@ def test_no_folder_and_no_place_to_write(tmp_path: Path, fitted: laptime.Estimat
 
 def test_a_text_written_anew_is_the_same_model(folder: Path) -> None:
     text = trees_of(folder)
-    assert trees_text.checked(text, "again") == text
+    assert checked(text, "again") == text

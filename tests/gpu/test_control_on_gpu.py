@@ -7,8 +7,7 @@ import pytest
 
 from laptime.control.adaptive_model import AdaptiveModel
 from laptime.control.policies.grpo import GrpoPolicy
-from laptime.control.policies.inputs import early_sizes, late_sizes
-from laptime.control.policies.network import Network
+from laptime.control.policies.inputs import Network, early_sizes, late_sizes
 from laptime.control.policies.policy import Needs
 from laptime.control.policies.ready import ReadyGrpo, ready
 from tests.control.adaptive import SPACE, Told, bounds_of, question

@@ -7,11 +7,10 @@ import pytest
 import torch
 from torch.autograd import DeviceType
 
-from laptime.decoder.choosing import Sampling
 from laptime.decoder.kernels.shapes import SHAPES
 from laptime.decoder.plain_step import decode_one_token
 from laptime.decoder.plan import Routed, read_plan
-from laptime.decoder.state import new_state
+from laptime.decoder.state import Sampling, new_state
 from laptime.decoder.timed import timed_generate
 from laptime.decoder.triton_step import kernels_of, triton_step
 from laptime.models.loading import load_model

@@ -11,10 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from laptime.models.active_blocks import always_active, choose_blocks
+from laptime.models.active_blocks import PROVED, always_active, choose_blocks
 from laptime.models.anatomy import find_anatomy
 from laptime.models.knobs import ModelKnobs, applied
-from laptime.models.proved_families import PROVED
 from tests.models import tiny
 from tests.models.many_families import build_text
 from tests.models.test_knobs import CACHES, assert_same, built, everything, generated

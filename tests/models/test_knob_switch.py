@@ -9,12 +9,11 @@ import torch
 from torch import nn
 
 from laptime.errors import LaptimeError
-from laptime.models.active_blocks import always_active
+from laptime.models.active_blocks import PROVED, always_active
 from laptime.models.anatomy import find_anatomy
 from laptime.models.config_changes import text_configs
 from laptime.models.knob_switch import KnobSwitch, LateKnobs
 from laptime.models.knobs import ModelKnobs, applied
-from laptime.models.proved_families import PROVED
 from tests.models import tiny
 from tests.models.test_active_blocks import ALONE, IN_VLMS, longer
 from tests.models.test_knobs import assert_same, built, everything, generated

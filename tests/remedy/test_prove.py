@@ -8,8 +8,7 @@ from laptime.data.record import Interval
 from laptime.errors import LaptimeError
 from laptime.remedy import remedies
 from laptime.remedy.prove import prove
-from laptime.remedy.recommend import headline, recommend
-from laptime.remedy.result import RemedyReport, RemedyRow
+from laptime.remedy.result import RemedyReport, RemedyRow, headline, recommend
 from tests.models.tiny import build, tiny_inputs
 
 CHEAP = ("buffers", "static", "graph", "fast")

@@ -8,8 +8,7 @@ from typing import Any
 from laptime.data.record import TIERS
 from laptime.sweeps.config import Campaign
 from laptime.sweeps.config_reading import read_campaign
-from laptime.sweeps.grid import ModelFacts, configurations
-from laptime.sweeps.plan import SweepPlan
+from laptime.sweeps.plan import ModelFacts, SweepPlan, configurations
 
 FACTS = ModelFacts(is_vlm=True, dtype="float32", attention="sdpa", top_k=4, blocks=8, compiles=False)
 

@@ -10,8 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from laptime.data.record import Failure, WorkerStart
-from laptime.data.run_folder import load_run
-from laptime.data.run_folder_writing import RunFolder, new_info
+from laptime.data.run_folder import RunFolder, load_run, new_info
 from laptime.errors import LaptimeError
 from laptime.sweeps.merge import merge
 from laptime.sweeps.plan import write_plan

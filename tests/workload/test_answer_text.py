@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from laptime.errors import LaptimeError
-from laptime.workload.answer_text import answer_text
+from laptime.workload.datasets import answer_text
 from tests.workload.families import loaded
 
 

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from laptime.errors import LaptimeError
 from laptime.workload.datasets import inputs_from_example
+from laptime.workload.example import pick
 from laptime.workload.images import synthetic_image
 from laptime.workload.reading import read_examples
 from laptime.workload.scoring import check_scorable, score
-from laptime.workload.subset import pick
 from tests.workload.families import loaded
 
 QUESTIONS = "v2_OpenEnded_mscoco_val2014_questions.json"

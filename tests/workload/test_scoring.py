@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from laptime.errors import LaptimeError
 from laptime.workload.example import Example
 from laptime.workload.scoring import KINDS, check_scorable, score
-from laptime.workload.scoring import exact as squad
 from laptime.workload.scoring import vqa as vqa_text
 from laptime.workload.scoring.anls import edit_distance
 from laptime.workload.scoring.choice import chosen
+from laptime.workload.scoring.match import normalised
 
 
 def example(*answers: str, choices: tuple[str, ...] = (), right: int | None = None) -> Example:
@@ -251,11 +251,11 @@ def test_an_options_letter_and_its_text_are_right(count: int, data: st.DataObjec
 
 @given(WORDS)
 def test_normalising_twice_changes_no_comparison_by_case_space_or_article(text: str) -> None:
-    for normalised in (squad.normalised, vqa_text.normalised):
-        assert normalised(text.upper()) == normalised(text)
-        assert normalised(f"  {text}\n") == normalised(text)
-        assert normalised(f"the {text.strip()}") == normalised(f"a {text.strip()}")
-    assert squad.normalised(squad.normalised(text)) == squad.normalised(text)
+    for expected in (normalised, vqa_text.normalised):
+        assert expected(text.upper()) == normalised(text)
+        assert expected(f"  {text}\n") == normalised(text)
+        assert expected(f"the {text.strip()}") == normalised(f"a {text.strip()}")
+    assert expected(normalised(text)) == normalised(text)
 
 
 @pytest.mark.parametrize(

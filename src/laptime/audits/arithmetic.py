@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from laptime.audits.measurements import Measurements
 from laptime.audits.result import AuditPicture, AuditPoint
 from laptime.audits.rule import Judged, NotJudged, Outcome, Rule, counted, found, key_of, percent, worst_rows
-from laptime.data.sample_columns import STAGE_COLUMNS
+from laptime.data.columns import STAGE_COLUMNS
 
 if TYPE_CHECKING:
     import polars

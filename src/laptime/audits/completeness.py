@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from laptime.audits.measurements import Measurements
 from laptime.audits.result import EXAMPLES, AuditPicture, AuditPoint, Severity
 from laptime.audits.rule import Judged, NotJudged, Outcome, Rule, counted, found, key_of, percent
-from laptime.data.sample_columns import KEY
+from laptime.data.columns import KEY
 
 if TYPE_CHECKING:
     import polars

@@ -9,8 +9,8 @@ import msgspec
 
 from laptime.audits.measurements import Measurements
 from laptime.audits.rule import Judged, NotJudged, Outcome, Rule, counted, found
+from laptime.data.columns import KNOB
 from laptime.data.record import Environment, WorkerStart
-from laptime.data.sample_columns import KNOB
 
 if TYPE_CHECKING:
     import polars

@@ -7,7 +7,7 @@ from functools import partial
 from laptime.audits.measurements import Measurements
 from laptime.audits.result import Severity
 from laptime.audits.rule import Judged, NotJudged, Outcome, Rule, found, key_of, percent
-from laptime.data.sample_columns import has_flag
+from laptime.data.columns import has_flag
 
 SEVERE_SHARE = 0.2
 """From here on what is left is a selection: the conditions that disturbed these samples shaped the others too."""

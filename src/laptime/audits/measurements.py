@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
+from laptime.data.columns import KEY, KNOB, STAGE_COLUMNS
 from laptime.data.frame import read_frame
-from laptime.data.frame_summary import used_rows
 from laptime.data.record import Scalar, WorkerStart
 from laptime.data.run_folder import RunInfo, read_failures, read_info, read_workers
-from laptime.data.sample_columns import KEY, KNOB, STAGE_COLUMNS
+from laptime.data.summary import used_rows
 from laptime.errors import LaptimeError
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from laptime.audits.measurements import Measurements
 from laptime.audits.ranks import ERROR, Floats, Trend, poisson_tail, trend
 from laptime.audits.result import EXAMPLES, AuditFinding, AuditPicture, AuditPoint
 from laptime.audits.rule import Judged, NotJudged, Outcome, Rule, counted, found, key_of, percent
-from laptime.data.sample_columns import has_flag
+from laptime.data.columns import has_flag
 
 if TYPE_CHECKING:
     import polars

@@ -28,7 +28,7 @@ def audit(
 
     report = judge(path)
     if html is not None:
-        from laptime.data.run_folder_writing import write_atomically
+        from laptime.data.run_folder import write_atomically
         from laptime.report.audit.page import audit_page
 
         try:

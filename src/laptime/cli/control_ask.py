@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from laptime.torch_extra import require_torch
+from laptime.errors import require_torch
 
 
 def ask(
@@ -37,8 +37,7 @@ def ask(
 
     from laptime.cli.control_sweep import model_of, score_kind, scored_sweep
     from laptime.cli.progress import progress
-    from laptime.control.tables.answer_files import write_answers
-    from laptime.control.tables.answers import collect_answers
+    from laptime.control.tables.answers import collect_answers, write_answers
     from laptime.control.tables.feature_table import write_features
     from laptime.workload.reading import read_examples
 

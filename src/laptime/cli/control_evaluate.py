@@ -62,7 +62,7 @@ def evaluate(
     from laptime.control.tables.feature_table import read_features
     from laptime.control.tables.files import read_policy
     from laptime.data.run_folder import readable_json
-    from laptime.workload.subset import pick
+    from laptime.workload.example import pick
 
     saved = [read_policy(folder) for folder in policies]
     bounds = read_bounds(policies[0])
@@ -118,7 +118,7 @@ def _replayed(
     bounds: Bounds,
     budgets: list[float],
 ) -> ControlEvaluation:
-    from laptime.control.judge.lineup import leeways_of, lineup
+    from laptime.control.judge.contest import leeways_of, lineup
     from laptime.control.judge.replay import replayed_evaluation
 
     everyone = lineup([one.policy for one in saved], known, held_out, bounds)
@@ -151,7 +151,7 @@ def _measured(
 ) -> ControlEvaluation:
     from laptime.cli.control_sweep import model_of, questions_of, score_kind
     from laptime.cli.progress import progress
-    from laptime.torch_extra import require_torch
+    from laptime.errors import require_torch
 
     require_torch()
     from laptime.control.judge.contest import measured_evaluation

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from laptime.torch_extra import require_torch
+from laptime.errors import require_torch
 
 
 def features(

@@ -8,8 +8,7 @@ from typing import Annotated
 
 import typer
 
-from laptime.errors import LaptimeError
-from laptime.torch_extra import require_torch
+from laptime.errors import LaptimeError, require_torch
 
 
 def run(

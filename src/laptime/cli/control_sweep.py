@@ -79,7 +79,7 @@ def with_answers(
     timed: DecisionTable, features: FeatureTable, answers: Path | None
 ) -> tuple[DecisionTable, FeatureTable]:
     """A sweep's training half and its features, with what `laptime control ask` wrote, if there is any."""
-    from laptime.control.tables.answer_files import joined, joined_features, read_answers
+    from laptime.control.tables.answers import joined, joined_features, read_answers
     from laptime.control.tables.feature_table import read_features
 
     mine = features.of(timed.sample_ids, timed.space)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from laptime.torch_extra import require_torch
+from laptime.errors import require_torch
 
 
 def env(

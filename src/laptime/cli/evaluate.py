@@ -126,7 +126,7 @@ def _hold_out(
     from laptime.cli.progress import progress
     from laptime.estimate.estimator import Estimator
     from laptime.estimate.judge import evaluation
-    from laptime.estimate.judge.outliers import filtered
+    from laptime.estimate.judge.splits import filtered
     from laptime.estimate.table.reading import is_run_frame, read_table, usable_rows
 
     frame = read_table(table)

@@ -32,7 +32,7 @@ def export(
     frame = read_frame(path, bulky=True)
     target = out or _beside(path, format_)
     if format_ == "legacy-json":
-        from laptime.data.legacy_writing import legacy_files
+        from laptime.data.legacy import legacy_files
 
         for name, content in legacy_files(frame).items():
             _write(target / name, content)
@@ -61,7 +61,7 @@ def _table(frame: polars.DataFrame, format_: str) -> bytes:
 
 def _write(file: Path, content: bytes) -> None:
     """Write a new file whole; never over something else."""
-    from laptime.data.run_folder_writing import write_atomically
+    from laptime.data.run_folder import write_atomically
 
     if file.exists():
         raise LaptimeError(f"{file} is already there; choose another --out or remove it")

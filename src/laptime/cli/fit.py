@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import polars
 
     from laptime.estimate.estimator import Estimator
-    from laptime.estimate.judge.outliers import Filtered
+    from laptime.estimate.judge.splits import Filtered
 
 
 def fit(
@@ -99,7 +99,7 @@ def _without_outliers(
     frame: polars.DataFrame, target: str, features: list[str], iqr: float | None
 ) -> tuple[polars.DataFrame, Filtered | None]:
     from laptime.estimate.judge.evaluation import configuration_labels, target_of
-    from laptime.estimate.judge.outliers import filtered
+    from laptime.estimate.judge.splits import filtered
 
     if iqr is None:
         return frame, None

@@ -33,7 +33,7 @@ def predict(
 
     from laptime.cli.columns import assignments, load_estimator, milliseconds
     from laptime.cli.compare import parse_share
-    from laptime.estimate.predictions import predictions, predictions_json, write_predictions
+    from laptime.estimate.budget import predictions, predictions_json, write_predictions
     from laptime.estimate.table.reading import read_table
 
     level = parse_share("--quantile", quantile)

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from laptime.errors import LaptimeError
-from laptime.torch_extra import require_torch
+from laptime.errors import LaptimeError, require_torch
 
 if TYPE_CHECKING:
     from laptime.data.run_folder import Run
@@ -86,8 +85,7 @@ def profile(
         raise LaptimeError(f"--precision {precision}: a share between 0 and 1, e.g. 0.01")
 
     require_torch()
-    from laptime.data.run_folder import load_run
-    from laptime.data.run_folder_writing import RunFolder, check_free, new_info
+    from laptime.data.run_folder import RunFolder, check_free, load_run, new_info
     from laptime.measure.profile import Request, prepare, run
     from laptime.measure.session import Plan
     from laptime.workload.images import parse_size
@@ -144,8 +142,7 @@ def profile(
 
 
 def _show(run: Run, *, as_json: bool, export: Export | None) -> int:
-    from laptime.data.run_folder import profile_json
-    from laptime.data.run_folder_writing import write_atomically
+    from laptime.data.run_folder import profile_json, write_atomically
     from laptime.report.profile.page import profile_page
 
     folder = Path(run.path)

@@ -8,8 +8,7 @@ from typing import Annotated
 
 import typer
 
-from laptime.errors import LaptimeError
-from laptime.torch_extra import require_torch
+from laptime.errors import LaptimeError, require_torch
 
 
 def remedy(
@@ -70,8 +69,7 @@ def remedy(
         only=names,
         progress=lambda what: print(what, file=sys.stderr, flush=True),  # noqa: T201
     )
-    from laptime.data.run_folder import readable_json
-    from laptime.data.run_folder_writing import write_atomically
+    from laptime.data.run_folder import readable_json, write_atomically
     from laptime.report.remedy.page import remedy_page
 
     page = remedy_page(report).encode() if out is not None or html is not None else b""

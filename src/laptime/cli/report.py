@@ -24,7 +24,7 @@ def report(
     Example: laptime report runs/demo
     """
     from laptime.audits import read_measurements
-    from laptime.report.sweep.campaign_reading import campaign_view, failures_of, several_configs
+    from laptime.report.sweep.view import campaign_view, failures_of, several_configs
 
     measured, failures = read_measurements(path), failures_of(path)
     if measured.info is not None and not several_configs(measured, failures):
@@ -59,7 +59,7 @@ def _target(path: Path, out: Path | None) -> Path:
 
 
 def _write(target: Path, page: str) -> int:
-    from laptime.data.run_folder_writing import write_atomically
+    from laptime.data.run_folder import write_atomically
 
     try:
         write_atomically(target, page.encode())

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from laptime.errors import LaptimeError
-from laptime.torch_extra import require_torch
+from laptime.errors import LaptimeError, require_torch
 
 if TYPE_CHECKING:
     from laptime.sweeps.config import Campaign
@@ -74,7 +73,7 @@ def _plan(campaign: Campaign, folder: Path, execution: Execution, *, as_json: bo
     else:
         from rich.console import Console
 
-        from laptime.report.sweep.sweep_plan_terminal import sweep_plan_report
+        from laptime.report.sweep.terminal import sweep_plan_report
 
         Console().print(sweep_plan_report(planned))
     return 0
@@ -105,10 +104,9 @@ def _complete(folder: Path) -> bool:
 
 def _faces(folder: Path, *, as_json: bool) -> None:
     """summary.json, report.html, and what the user reads now."""
-    from laptime.data.run_folder_writing import write_atomically
-    from laptime.report.sweep.campaign_reading import read_campaign_view
+    from laptime.data.run_folder import write_atomically
     from laptime.report.sweep.page import campaign_page
-    from laptime.report.sweep.view import sweep_json
+    from laptime.report.sweep.view import read_campaign_view, sweep_json
 
     view = read_campaign_view(folder)
     try:

@@ -29,7 +29,7 @@ def sweep_progress() -> Iterator[tuple[Show, Say]]:
 
 def words(standing: Standing) -> str:
     """How far, and how long still, as a line."""
-    from laptime.report.sweep.sweep_plan_terminal import duration
+    from laptime.report.sweep.terminal import duration
 
     failed = f", {standing.failed} failed" if standing.failed else ""
     left = f", {duration(standing.seconds_left)} left" if standing.seconds_left else ""

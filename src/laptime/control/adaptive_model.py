@@ -27,27 +27,24 @@ import torch
 
 from laptime.control.bounds.bounds import Bounds, read_bounds
 from laptime.control.bounds.leeway import Leeway, room_at
-from laptime.control.call import Call
 from laptime.control.choices import Choice, ChoiceSpace
-from laptime.control.known_texts import KnownTexts
+from laptime.control.known_texts import Call, KnownTexts
 from laptime.control.policies.policy import Policy
 from laptime.control.policies.ready import Plain, Ready, ready
 from laptime.control.question import Asked, Question, asked, inputs_for
 from laptime.control.seen import Budget, Seen, corrected
 from laptime.control.tables.features import pixel_features
 from laptime.control.tables.files import check_model, read_policy
-from laptime.control.tables.hidden import hidden_features
-from laptime.control.tables.loaded_facts import facts_of
+from laptime.control.tables.hidden import facts_of, hidden_features
 from laptime.data.record import Decision, Sample, Scalar, config_id
 from laptime.errors import LaptimeError
 from laptime.estimate import online as streams
 from laptime.measure.stage_timer import StageTimer
 from laptime.models.knob_switch import KnobSwitch, LateKnobs
 from laptime.models.loading import Loaded, load_model
-from laptime.workload.answer_text import answer_text
+from laptime.workload.datasets import answer_text
 from laptime.workload.example import Example
-from laptime.workload.generation import generation_arguments
-from laptime.workload.inputs import Inputs
+from laptime.workload.inputs import Inputs, generation_arguments
 
 REMEMBERED = 16
 """So many calls' deciding times say what the next one's will take; so many policies are kept ready."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from laptime.data.sample_columns import KNOB, frame_types
+from laptime.data.columns import KNOB, frame_types
 
 if TYPE_CHECKING:
     import polars

@@ -9,12 +9,18 @@
     summary.json              derived; deleting it loses nothing
 
 A line counts once its newline is on the disk. A process killed in the middle of a write leaves a tail without
-one: it is dropped here and named in `Run.dropped_tails`. laptime.data.run_folder_writing writes.
+one: it is dropped here and named in `Run.dropped_tails`. laptime.data.run_folder writes.
 """
 
 from __future__ import annotations
 
+import fcntl
+import os
+import re
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
@@ -66,7 +72,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
         return summarise(self.samples)
 
     def frame(self) -> polars.DataFrame:
-        """One row a sample, texts and gaps between tokens too: laptime.data.sample_columns.ORDER, then `config.*`."""
+        """One row a sample, texts and gaps between tokens too: laptime.data.columns.ORDER, then `config.*`."""
         from laptime.data.columns import SampleColumns
 
         columns = SampleColumns(bulky=True)
@@ -185,3 +191,161 @@ def _first_bad_line(decoder: msgspec.json.Decoder[Line], content: bytes) -> int:
 def readable_json(value: Any) -> bytes:
     """A value as indented JSON with a newline at its end."""
     return msgspec.json.format(msgspec.json.encode(value), indent=1) + b"\n"
+
+
+WORKER = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+LEFTOVER = re.compile(r"\..+\.\d+\.tmp")
+"""What a process killed within write_atomically leaves behind."""
+
+
+class RunFolder:
+    """The writing end of a run: opened for one worker, appends, never rewrites.
+
+    Use as a context manager. The folder and run.json are made by the first append (or by `begin`), so a run
+    that measured nothing leaves nothing that could be taken for a run.
+    """
+
+    def __init__(self, path: str | Path, info: RunInfo, worker: str = "0", *, resume: bool = False) -> None:
+        """Check that `path` can hold this run, without writing yet.
+
+        Raises LaptimeError when it is not writable, holds another run (unless `resume`), or is no folder.
+        """
+        if not WORKER.fullmatch(worker):
+            raise LaptimeError(f"worker name {worker!r}: use letters, digits, '.', '_' and '-', at most 64")
+        self.path = Path(path)
+        self.info = info
+        self.worker = worker
+        self._files: dict[str, int] = {}
+        self._begun = False
+        check_free(self.path, resume=resume)
+
+    def __enter__(self) -> RunFolder:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def begin(self) -> None:
+        """Make the folder and run.json, unless they are there."""
+        if self._begun:
+            return
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            if not (self.path / "run.json").exists():
+                write_atomically(self.path / "run.json", readable_json(self.info))
+        except OSError as error:
+            raise LaptimeError(f"{self.path}: {error.strerror}; choose another --out") from error
+        self._begun = True
+
+    def append(self, line: Sample | Failure | Subtraction | SessionEnd | WorkerStart) -> None:
+        """Put one finished record on the disk. When this returns, a power cut can't take it back."""
+        self.begin()
+        kind = FILES[type(line)]
+        file = self._files.get(kind)
+        if file is None:
+            file = self._files[kind] = _open_for_append(self.path / f"{kind}-{self.worker}.jsonl")
+        encoded = msgspec.json.encode(line) + b"\n"
+        start = os.lseek(file, 0, os.SEEK_END)
+        try:
+            _write_all(file, encoded)
+            os.fsync(file)
+        except OSError as error:
+            os.ftruncate(file, start)  # disk full: leave no tail behind
+            raise LaptimeError(f"{self.path}: {error.strerror}; what was finished before is kept") from error
+
+    def write_summary(self) -> Summary:
+        """(Re)build summary.json from all workers' samples."""
+        run = load_run(self.path)
+        summary = run.summary
+        write_atomically(self.path / "summary.json", readable_json(summary))
+        return summary
+
+    def close(self) -> None:
+        """Close the files; may be called twice."""
+        for file in self._files.values():
+            os.close(file)
+        self._files.clear()
+
+
+def check_free(path: str | Path, *, resume: bool = False) -> None:
+    """Raise LaptimeError unless a run can be written to `path`: worth knowing before a model is loaded."""
+    folder = Path(path)
+    if folder.exists() and not folder.is_dir():
+        raise LaptimeError(f"{folder} is a file; name a folder for the run with --out")
+    if (folder / "run.json").exists():
+        if not resume:
+            raise LaptimeError(f"{folder} already holds a run; choose another --out or remove it")
+        read_info(folder)
+    elif folder.is_dir() and not all(LEFTOVER.fullmatch(entry.name) for entry in folder.iterdir()):
+        raise LaptimeError(f"{folder} is not empty and holds no run; choose another --out")
+    probe = folder
+    while not probe.exists():
+        probe = probe.parent
+    if not probe.is_dir() or not os.access(probe, os.W_OK | os.X_OK):
+        raise LaptimeError(f"{folder}: not writable; choose another --out")
+
+
+def new_info(
+    argv: Sequence[str],
+    config: Mapping[str, Scalar],
+    environment: Environment,
+    session: Mapping[str, Scalar] | None = None,
+) -> RunInfo:
+    """The RunInfo of a run that starts now."""
+    return RunInfo(
+        schema_version=SCHEMA_VERSION,
+        created_unix_ms=time.time() * 1e3,
+        laptime=environment.laptime,
+        argv=list(argv),
+        config=dict(config),
+        environment=environment,
+        session=dict(session or {}),
+    )
+
+
+def write_atomically(file: Path, content: bytes) -> None:
+    """Write a whole file so that a reader sees the old one or the new one, nothing between."""
+    temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as out:
+            out.write(content)
+            out.flush()
+            os.fsync(out.fileno())
+        temporary.replace(file)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _open_for_append(file: Path) -> int:
+    """Open one worker's file, alone, its half-written tail cut off."""
+    try:
+        descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise LaptimeError(f"{file}: {error.strerror}") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise LaptimeError(f"{file}: another process is writing it; give each worker a name of its own") from None
+    os.ftruncate(descriptor, _end_of_last_line(descriptor))
+    return descriptor
+
+
+def _end_of_last_line(descriptor: int) -> int:
+    end = os.lseek(descriptor, 0, os.SEEK_END)
+    step = 1 << 16
+    while end > 0:
+        begin = max(0, end - step)
+        newline = os.pread(descriptor, end - begin, begin).rfind(b"\n")
+        if newline >= 0:
+            return begin + newline + 1
+        end = begin
+    return 0
+
+
+def _write_all(descriptor: int, content: bytes) -> None:
+    view = memoryview(content)
+    while view:
+        view = view[os.write(descriptor, view) :]

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import comb
+from functools import lru_cache
+from math import comb, exp, inf, sqrt
+from statistics import NormalDist
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -112,3 +115,109 @@ def _sign_test_rank(n: int, confidence: float) -> int:
         if below > tail:
             return k
     return n // 2
+
+
+Reals = npt.NDArray[np.float64]
+
+CONFIDENCE = 0.95
+FEWEST_FOR_MEDIAN = 6
+"""Values below which a median has no 95 % interval from order statistics."""
+FEWEST_FOR_MEAN = 3
+"""Values below which a t interval says nothing: with two it is 12.7 standard errors wide on each side."""
+
+
+def column_medians(values: Reals) -> list[Interval | None]:
+    """The median of each column of `values` (n, columns) with its exact interval; NaN is no value.
+
+    As laptime.data.stats.median_interval (the sign test).
+    """
+    ordered = np.sort(values, axis=0)  # NaN goes last
+    counts = (len(values) - np.isnan(values).sum(axis=0)).tolist()
+    found: list[Interval | None] = []
+    for column, n in zip(ordered.T, counts, strict=True):
+        if n == 0:
+            found.append(None)
+            continue
+        middle = float(column[(n - 1) // 2] + column[n // 2]) / 2
+        ends = _median_ranks(n)
+        low, high = (None, None) if ends is None else (float(column[ends[0]]), float(column[ends[1]]))
+        found.append(Interval(middle, low, high, n))
+    return found
+
+
+def factor_interval(logs: Reals, confidence: float = CONFIDENCE, shared: float = 0.0, freedom: float = inf) -> Interval:
+    """The geometric mean of factors from their logarithms, with Student's t interval.
+
+    shared: the variance of their mean from what they have in common, which their own spread doesn't show, known with
+    `freedom` degrees of freedom; the sum's follow Satterthwaite (1946). The ends are None below FEWEST_FOR_MEAN. `logs`
+    must not be empty.
+    """
+    n, mean = len(logs), float(logs.mean())
+    if n < FEWEST_FOR_MEAN:
+        return Interval(exp(mean), None, None, n)
+    own = float(logs.var(ddof=1)) / n
+    together = n - 1.0
+    if shared > 0:
+        together = (own + shared) ** 2 / (own**2 / (n - 1) + shared**2 / freedom)
+    half = t_quantile(round(together, 2), (1 + confidence) / 2) * sqrt(own + shared)
+    return Interval(exp(mean), exp(mean - half), exp(mean + half), n)
+
+
+@lru_cache(maxsize=4096)
+def t_quantile(freedom: float, share: float) -> float:
+    """The quantile of Student's t distribution."""
+    from scipy.special import stdtrit  # scipy.stats takes a second to import
+
+    return float(stdtrit(freedom, share))
+
+
+@lru_cache(maxsize=4096)
+def _median_ranks(n: int) -> tuple[int, int] | None:
+    """The places, from 0, of the ends of the interval of n ordered values' median."""
+    places = median_interval(np.arange(n, dtype=np.float64), CONFIDENCE)
+    return None if places.low is None or places.high is None else (int(places.low), int(places.high))
+
+
+AccuracyMethod = Literal["wilson", "t"]
+"""How an accuracy's interval was made."""
+
+ENOUGH = 30
+"""Fractional scores for a t interval: with fewer, their skew is not averaged out."""
+ENOUGH_SPREAD = 10
+"""And so many of them must differ from the commonest score, or their spread isn't known either."""
+
+Z = NormalDist().inv_cdf(0.975)
+
+
+def accuracy(scores: Reals) -> tuple[Interval, AccuracyMethod] | tuple[None, None]:
+    """The mean of one score a sample, each from 0 to 1, with its 95 % interval and how that was made.
+
+    Scores of 0 and 1: Wilson's interval (1927), which holds for few samples and for none or all of them right, where
+    the usual one is empty. Fractional scores (VQA accuracy, ANLS): Student's t interval of the mean, within 0..1, when
+    there are ENOUGH of them with enough spread; else Wilson's too: no score between 0 and 1 with that mean can spread
+    more than one of 0 and 1, so it is then wider than it need be, never narrower. A bootstrap of the mean agrees with
+    t for many samples and covers less for few (benchmarks/sweep_intervals.py).
+    """
+    scores = np.clip(scores[~np.isnan(scores)], 0.0, 1.0)
+    n = len(scores)
+    if n == 0:
+        return None, None
+    mean = float(scores.mean())
+    _, counts = np.unique(scores, return_counts=True)
+    fractional = bool(((scores > 0) & (scores < 1)).any())
+    if fractional and n >= ENOUGH and n - counts.max() >= ENOUGH_SPREAD:
+        half = t_quantile(n - 1, 0.975) * float(scores.std(ddof=1)) / sqrt(n)
+        return Interval(mean, max(0.0, mean - half), min(1.0, mean + half), n), "t"
+    return wilson(mean, n), "wilson"
+
+
+def wilson(share: float, n: int) -> Interval:
+    """A share of n with Wilson's score interval at 95 %."""
+    centre = share + Z * Z / (2 * n)
+    half = Z * sqrt(share * (1 - share) / n + Z * Z / (4 * n * n))
+    scale = 1 + Z * Z / n
+    return Interval(share, max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale), n)
+
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]

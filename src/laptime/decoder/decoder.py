@@ -14,14 +14,12 @@ from typing import Any, Literal
 import torch
 from transformers import LogitsProcessor
 
-from laptime.decoder.choosing import Sampling, advance, choose, take
 from laptime.decoder.graph import CapturedStep, capture
-from laptime.decoder.merged_weights import merge, separate
 from laptime.decoder.plain_step import decode_one_token
-from laptime.decoder.plan import DecodePlan, read_plan
+from laptime.decoder.plan import DecodePlan, merge, read_plan, separate
 from laptime.decoder.prefill import prefill
 from laptime.decoder.settings import Settings, read_settings
-from laptime.decoder.state import DecodeState, new_state
+from laptime.decoder.state import DecodeState, Sampling, advance, choose, new_state, take
 from laptime.errors import LaptimeError
 
 SMALLEST_BUCKET = 1024

@@ -8,8 +8,7 @@ from typing import Any
 
 from transformers import GenerationConfig
 
-from laptime.decoder.choosing import Sampling
-from laptime.decoder.state import MOST_EOS
+from laptime.decoder.state import MOST_EOS, Sampling
 from laptime.errors import LaptimeError
 
 HONOURED = {

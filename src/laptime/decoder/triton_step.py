@@ -12,10 +12,9 @@ from typing import Any
 
 import torch
 
-from laptime.decoder.choosing import Sampling, advance
 from laptime.decoder.kernels.shapes import SHAPES, Shape, Shapes
 from laptime.decoder.plan import DecodePlan, Dense, Layer, Routed
-from laptime.decoder.state import MOST_EOS, DecodeState
+from laptime.decoder.state import MOST_EOS, DecodeState, Sampling, advance
 
 LOGIT_BLOCK = 2048
 
@@ -67,12 +66,9 @@ class _Step:
         noise: torch.Generator | None,
         shapes: Shapes = SHAPES,
     ) -> None:
-        from laptime.decoder.kernels import attention as step_kernels  # they import triton
-        from laptime.decoder.kernels import one_row as row_kernels  # they import triton
-        from laptime.decoder.kernels import rows as rows_kernels  # they import triton
-        from laptime.decoder.kernels import rows_products  # they import triton
+        from laptime.decoder.kernels import attention, one_row, rows  # they import triton
 
-        self.row, self.rows, self.products, self.common = row_kernels, rows_kernels, rows_products, step_kernels
+        self.row, self.rows, self.common = one_row, rows, attention
         self.plan, self.state, self.sampling, self.noise, self.shapes = plan, state, sampling, noise, shapes
         batch, device = state.batch, plan.device
         self._tile = shapes.tile_of(plan.head_dim)
@@ -274,7 +270,7 @@ class RowsStep(_Step):
                 torch.addmm(bias, x, w.T, out=out)
             return
         width = min(shape.width, _power(k))
-        self.products.rows_times_matrix[(_blocks(n, shape.rows), shape.parts)](
+        self.rows.rows_times_matrix[(_blocks(n, shape.rows), shape.parts)](
             x, w, w if bias is None else bias, out, n, self.state.batch, K=k, M=self._padded, BN=shape.rows, BK=width,
             PARTS=shape.parts, STAGES=shape.stages, BIAS=bias is not None, num_warps=shape.warps, **self.launch,
         )  # fmt: skip
@@ -296,7 +292,7 @@ class RowsStep(_Step):
             grid = (_blocks(wide // 2, 1024), batch)
             self.rows.swiglu[grid](both, inner, wide // 2, BI=1024, num_warps=4, **self.launch)
         else:
-            self.products.rows_swiglu[(_blocks(wide // 2, shape.rows),)](
+            self.rows.rows_swiglu[(_blocks(wide // 2, shape.rows),)](
                 self.normed, mlp.gate_up, inner, wide // 2, batch, K=k, M=self._padded, BN=shape.rows,
                 BK=min(shape.width, _power(k)), STAGES=shape.stages, num_warps=shape.warps, **self.launch,
             )  # fmt: skip
@@ -311,7 +307,7 @@ class RowsStep(_Step):
                 self.narrow_logits, state.bias, state.logits, self.best, n, BN=LOGIT_BLOCK, num_warps=4, **self.launch
             )
             return
-        self.products.rows_head[(self.best.shape[1],)](
+        self.rows.rows_head[(self.best.shape[1],)](
             self.normed, plan.head, state.bias, state.logits, self.best, n, state.batch, K=k, M=self._padded,
             BN=shape.rows, BK=min(shape.width, _power(k)), STAGES=shape.stages, num_warps=shape.warps,
             **self.launch,

@@ -11,15 +11,12 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from laptime.data.arrays import Floats
+from laptime.data.stats import Floats
 from laptime.errors import LaptimeError
-from laptime.estimate.learn import conformal
-from laptime.estimate.learn.answers import Answer
-from laptime.estimate.learn.blas_threads import one_thread
+from laptime.estimate.learn.answers import NEAR, Answer, check_level, unseen_levels
 from laptime.estimate.learn.card import ModelCard
-from laptime.estimate.learn.fitting import Fitted, fit_table
+from laptime.estimate.learn.fitting import Fitted, fit_table, one_thread
 from laptime.estimate.learn.selection import Question
-from laptime.estimate.learn.support import NEAR, unseen_levels
 from laptime.estimate.roofline.work import Work
 from laptime.estimate.table.table import Encoded, as_polars, encode, group_codes, other_constants
 
@@ -112,7 +109,7 @@ class Estimator:
         level of a column none of whose levels could be held out.
         """
         levels = np.atleast_1d(np.asarray(q, dtype=np.float64))
-        conformal.check_level(levels)
+        check_level(levels)
         asked = self._ask(frame)
         log_bounds = np.empty((len(asked.log_ms), len(levels)))
         for answer, rows in asked.by_answer:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from laptime.data.arrays import Floats
+from laptime.data.stats import Floats
 
 _FLOAT64 = 1
 _NORMAL = 0

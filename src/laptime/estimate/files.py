@@ -20,17 +20,15 @@ import msgspec
 import numpy as np
 import polars as pl
 
-from laptime.data.arrays import Floats
+from laptime.data.stats import Floats
 from laptime.errors import LaptimeError
-from laptime.estimate.learn import trees_text
-from laptime.estimate.learn.answers import Answer
+from laptime.estimate.learn.answers import Answer, Domain
 from laptime.estimate.learn.card import ModelCard
 from laptime.estimate.learn.fitting import Fitted, Known
 from laptime.estimate.learn.process import Process
 from laptime.estimate.learn.regressors import Candidate, Clamp, Regressor
 from laptime.estimate.learn.selection import QUESTIONS, Question
-from laptime.estimate.learn.support import Domain
-from laptime.estimate.learn.trees import Trees
+from laptime.estimate.learn.trees import Trees, parse, write
 from laptime.estimate.roofline.terms import Terms
 from laptime.estimate.saved_shapes import (
     check_clamps,
@@ -201,11 +199,11 @@ def _answer(
             text = contents[saved.trees].decode("ascii")
         except UnicodeDecodeError:
             raise LaptimeError(f"{where}: not a LightGBM text; fit the estimator again") from None
-        forest = trees_text.parse(text, where)
+        forest = parse(text, where)
         wanted = numeric + categories + (saved.candidate.residual == "guided")
         if forest.features != wanted:
             raise LaptimeError(f"{where}: has {forest.features} features, not {wanted}; fit the estimator again")
-        trees = Trees.from_text(trees_text.write(forest))
+        trees = Trees.from_text(write(forest))
     check_clamps(saved.clamps, numeric, file)
     mine = residuals.get((saved.question, None), np.empty(0))
     if len(mine) != saved.residuals:

@@ -17,16 +17,14 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from laptime.data.arrays import Floats, Ints
+from laptime.data.stats import Floats, Ints
 from laptime.errors import LaptimeError
 from laptime.estimate.fast_trees import FastTrees
-from laptime.estimate.learn import conformal
-from laptime.estimate.learn.answers import SLACK, Answer
+from laptime.estimate.learn.answers import SLACK, Answer, bound
 from laptime.estimate.learn.fitting import Fitted
 from laptime.estimate.learn.process import Process, level_factor, matern
 from laptime.estimate.learn.selection import Question
-from laptime.estimate.roofline.features import TINY
-from laptime.estimate.roofline.terms import Terms
+from laptime.estimate.roofline.terms import TINY, Terms
 from laptime.estimate.roofline.work import INPUTS, MODEL, Work
 from laptime.estimate.table.table import UNSEEN, Schema
 
@@ -179,9 +177,9 @@ class _ReadyAnswer:
     def set_level(self, q: float) -> None:
         """Look the level up in the residuals; kept until another level is asked for."""
         levels = np.array([q])
-        self.reach = float(conformal.bound(np.array(self.residuals), levels)[0])
+        self.reach = float(bound(np.array(self.residuals), levels)[0])
         if self.floor:
-            self.reach = max(self.reach, float(conformal.bound(np.array(self.floor), levels)[0]))
+            self.reach = max(self.reach, float(bound(np.array(self.floor), levels)[0]))
         self.level = q
 
     def log_ms(self, numeric: Sequence[Any], codes: list[int], work: list[float]) -> float:

@@ -8,13 +8,12 @@ from collections.abc import Iterable
 import msgspec
 
 from laptime.errors import LaptimeError
+from laptime.estimate.learn.answers import Domain
 from laptime.estimate.learn.fitting import Known
 from laptime.estimate.learn.process import Process, Scaling
 from laptime.estimate.learn.regressors import Clamp
-from laptime.estimate.learn.support import Domain
-from laptime.estimate.roofline.features import TermSet
 from laptime.estimate.roofline.roofline import ModelShape, VisionShape
-from laptime.estimate.roofline.terms import Terms
+from laptime.estimate.roofline.terms import Terms, TermSet
 from laptime.estimate.roofline.work import INPUTS, MODEL, NAMES, Work
 from laptime.estimate.table.table import Schema
 

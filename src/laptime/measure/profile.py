@@ -18,8 +18,7 @@ from laptime.measure.stage_timer import StageTimer
 from laptime.measure.subtract import subtract
 from laptime.models.loading import Loaded, load_model
 from laptime.workload.datasets import inputs_from_example, read_jsonl
-from laptime.workload.generation import compiles, generation_arguments
-from laptime.workload.inputs import make_inputs
+from laptime.workload.inputs import compiles, generation_arguments, make_inputs
 
 Method = Literal["direct", "subtract", "both"]
 

@@ -16,9 +16,7 @@ from torch import nn
 
 from laptime.errors import LaptimeError
 from laptime.models.anatomy import Anatomy
-from laptime.models.attribute_change import changed
-from laptime.models.config_changes import text_configs
-from laptime.models.proved_families import PROVED
+from laptime.models.config_changes import changed, text_configs
 
 _LAYER_COUNTS = ("num_hidden_layers", "n_layers", "n_layer", "num_layers")
 
@@ -107,3 +105,16 @@ def cut_values(config: Any, count: int, active: Sequence[int]) -> Iterator[tuple
             yield key, len(active)
         elif isinstance(value, list) and len(value) == count and key.startswith(("layer_", "mlp_layer_", "no_rope_l")):
             yield key, [value[index] for index in active]
+
+
+_NAMES = """
+    afmoe apertus arcee aria_text bitnet bloom codegen cohere cohere2 cwm deepseek_v2 deepseek_v3 dots1 ernie4_5
+    ernie4_5_moe exaone4 falcon flex_olmo gemma gemma2 gemma3_text glm glm4 glm4_moe glm4_moe_lite gpt2 gpt_bigcode
+    gpt_neox gpt_oss gptj granite granite_swa granitemoe granitemoeshared helium hunyuan_v1_dense hunyuan_v1_moe
+    jetmoe lfm2 lfm2_moe llama minicpm3 minimax minimax_m2 ministral ministral3 mistral mixtral nanochat nemotron
+    olmo olmo2 olmo3 olmo_hybrid olmoe opt phi phi3 phimoe qwen2 qwen2_5_vl_text qwen2_moe qwen3 qwen3_5_moe_text
+    qwen3_5_text qwen3_moe qwen3_next qwen3_vl_moe_text qwen3_vl_text seed_oss smollm3 solar_open stablelm starcoder2
+    vaultgemma youtu
+"""
+PROVED: tuple[str, ...] = tuple(_NAMES.split())
+"""By the model_type of their text config."""

@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from laptime.errors import LaptimeError
-from laptime.models.attribute_change import changed
-from laptime.models.config_changes import all_configs
+from laptime.models.config_changes import all_configs, changed
 from laptime.models.loading import ATTENTIONS
 
 

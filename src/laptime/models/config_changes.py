@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -31,3 +32,20 @@ def _with_parts(config: Any) -> Iterator[Any]:
     yield config
     for name in getattr(config, "sub_configs", ()):
         yield from _with_parts(getattr(config, name, None))
+
+
+_ABSENT = object()
+
+
+@contextlib.contextmanager
+def changed(holder: Any, name: str, value: Any) -> Iterator[None]:
+    """`holder.name` is `value` inside the block, and afterwards the very object that it was before."""
+    before = getattr(holder, name, _ABSENT)
+    setattr(holder, name, value)
+    try:
+        yield
+    finally:
+        if before is _ABSENT:
+            delattr(holder, name)
+        else:
+            setattr(holder, name, before)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from laptime.errors import LaptimeError
-from laptime.models.attribute_change import changed
+from laptime.models.config_changes import changed
 
 MOST_CROPS = 64
 PINPOINTS = ("llava_next", "llava_onevision")

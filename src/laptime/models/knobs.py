@@ -11,11 +11,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
+import torch
 
 from laptime.models.active_blocks import always_active, check_blocks, choose_blocks, only_blocks
 from laptime.models.anatomy import find_anatomy
 from laptime.models.attention import attending, check_attention
-from laptime.models.compiled_calls import without_compiled_calls
 from laptime.models.config_changes import text_configs
 from laptime.models.image_tiles import check_crops, cutting
 from laptime.models.top_k import check_top_k, routed_to
@@ -100,3 +100,27 @@ def applied(model: Any, knobs: ModelKnobs, *, importance: Sequence[float] | None
 
 def _kind(config: Any, model: Any) -> str:
     return str(getattr(config, "model_type", type(model).__name__))
+
+
+_COMPILED = ("_compiled_call", "_last_compile_config")  # where transformers keeps its compiled decode step
+
+
+@contextlib.contextmanager
+def without_compiled_calls(model: Any) -> Iterator[None]:
+    """No graph compiled before is used inside the block, and none compiled inside is used after it.
+
+    Dynamo's caches are emptied both times, of every model in the process. Its guards see these changes, but it keeps
+    eight graphs of one function and, after one warning, runs the model eagerly from the ninth setting on
+    (benchmarks/knob_changes.py: 7 to 9 times as slow).
+    """
+    _forget(model)
+    try:
+        yield
+    finally:
+        _forget(model)
+
+
+def _forget(model: Any) -> None:
+    for name in _COMPILED:
+        vars(model).pop(name, None)
+    torch.compiler.reset()

@@ -10,8 +10,7 @@ from torch import nn
 
 from laptime.errors import LaptimeError
 from laptime.models.anatomy import Anatomy
-from laptime.models.attribute_change import changed
-from laptime.models.config_changes import text_configs
+from laptime.models.config_changes import changed, text_configs
 
 FIXED = ("phimoe", "jetmoe")
 """Families whose top-k can't be changed: PhiMoE's mixer always takes two, JetMoE's also sets its attention heads."""

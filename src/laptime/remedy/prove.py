@@ -19,18 +19,23 @@ from typing import Any
 import torch
 
 from laptime.data.record import Scalar
-from laptime.decoder.merged_weights import merge, separate
-from laptime.decoder.plan import DecodePlan, read_plan
+from laptime.decoder.plan import DecodePlan, merge, read_plan, separate
 from laptime.decoder.triton_step import kernels_of
 from laptime.errors import LaptimeError
 from laptime.measure.environment import describe
-from laptime.remedy.bandwidth import copy_gb_per_s
-from laptime.remedy.differences import first_difference
 from laptime.remedy.promise import promises
-from laptime.remedy.recommend import headline, recommend
 from laptime.remedy.remedies import BASELINE, REMEDIES, Call, Subject
-from laptime.remedy.result import Promise, RemedyReport
-from laptime.remedy.trial import Trial, floor_ms, median_ms, middle, notes_on, remedy_row
+from laptime.remedy.result import Promise, RemedyReport, headline, recommend
+from laptime.remedy.trial import (
+    Trial,
+    copy_gb_per_s,
+    first_difference,
+    floor_ms,
+    median_ms,
+    middle,
+    notes_on,
+    remedy_row,
+)
 from laptime.trace.analysis import read_trace
 from laptime.trace.result import TraceAnalysis
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
+from time import perf_counter
+
+import torch
 
 from laptime.data.record import Sample
 from laptime.data.stats import median_interval
 from laptime.decoder.plan import DecodePlan
-from laptime.remedy.differences import Difference
 from laptime.remedy.remedies import Call, Remedy, Subject
 from laptime.remedy.result import Promise, RemedyRow
 from laptime.trace.result import TraceAnalysis
@@ -119,3 +122,77 @@ def notes_on(rows: list[RemedyRow], subject: Subject, base: Trial) -> list[str]:
     if missed:
         notes.append(f"outside what was promised: {', '.join(missed)}")
     return notes
+
+
+GPU_BYTES, CPU_BYTES = 1 << 30, 1 << 27
+REPEATS = 5
+
+
+def copy_gb_per_s(device: torch.device) -> float | None:
+    """Bytes read and written a second by a large copy, in GB/s: the best of a few. None when there is no room."""
+    size = GPU_BYTES if device.type == "cuda" else CPU_BYTES
+    try:
+        source = torch.zeros(size, dtype=torch.uint8, device=device)
+        target = torch.zeros_like(source)
+    except RuntimeError:  # out of memory, by whatever name
+        return None
+    best = 0.0
+    for _ in range(REPEATS):
+        seconds = _copy_seconds(source, target, device)
+        best = max(best, 2 * size / seconds / 1e9)
+    return round(best, 1)
+
+
+def _copy_seconds(source: torch.Tensor, target: torch.Tensor, device: torch.device) -> float:
+    if device.type != "cuda":
+        began = perf_counter()
+        target.copy_(source)
+        return perf_counter() - began
+    begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    begin.record()
+    target.copy_(source)
+    end.record()
+    end.synchronize()
+    return float(begin.elapsed_time(end)) / 1e3
+
+
+BF16_FRACTION_BITS = 8
+
+
+@dataclass(frozen=True)
+class Difference:
+    """position among the new tokens, None when all are the same. logit_gap: by the model's own logits at that place,
+    the baseline's token minus the other's; bf16_steps: the gap in steps of bfloat16 at the size of the logit. The two
+    are None where the model, asked again, doesn't come to the same place."""
+
+    position: int | None = None
+    logit_gap: float | None = None
+    bf16_steps: float | None = None
+
+
+@torch.no_grad()
+def first_difference(subject: Subject, baseline: Sample, other: Sample) -> Difference:
+    """Compare the ids of two samples of the same call; the model is asked once more where they differ."""
+    places = [
+        (i, row, a, b)
+        for row, (ours, theirs) in enumerate(zip(baseline.output_ids or [], other.output_ids or [], strict=True))
+        for i, (a, b) in enumerate(zip(ours, theirs, strict=True))
+        if a != b
+    ]
+    if not places:
+        return Difference()
+    position, row, own, chosen = min(places)
+    made = subject.model.generate(
+        **subject.inputs,
+        max_new_tokens=position + 1,
+        do_sample=False,
+        return_dict_in_generate=True,
+        output_logits=True,
+    )
+    if made.sequences[row, -position - 1 : -1].tolist() != (baseline.output_ids or [])[row][:position]:
+        return Difference(position)
+    logits = made.logits[position][row].float()
+    gap = float(logits[own] - logits[chosen])
+    size = max(abs(float(logits[own])), 1e-30)
+    step = 2.0 ** (math.floor(math.log2(size)) + 1 - BF16_FRACTION_BITS)
+    return Difference(position, gap, gap / step)

@@ -14,11 +14,9 @@ from pathlib import Path
 import msgspec
 
 from laptime.data.record import Failure, Sample
-from laptime.data.run_folder import FILES, RunInfo, load_run
-from laptime.data.run_folder_writing import RunFolder
-from laptime.sweeps.messages import Failed, Measured, Message, Started
+from laptime.data.run_folder import FILES, RunFolder, RunInfo, load_run
 from laptime.sweeps.plan import Key, SweepPlan
-from laptime.sweeps.schedule import Visit, remaining
+from laptime.sweeps.schedule import Failed, Measured, Message, Started, Visit, remaining
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):

@@ -15,8 +15,7 @@ from pathlib import Path
 import msgspec
 
 from laptime.data.record import Failure, Sample
-from laptime.data.run_folder import FILES, RunInfo, load_run, read_info, readable_json
-from laptime.data.run_folder_writing import check_free, write_atomically
+from laptime.data.run_folder import FILES, RunInfo, check_free, load_run, read_info, readable_json, write_atomically
 from laptime.errors import LaptimeError
 from laptime.sweeps.config import changes
 from laptime.sweeps.plan import Key, SweepPlan, read_plan, write_plan

@@ -18,9 +18,7 @@ from laptime.models.block_importance import read_importance
 from laptime.models.knobs import ModelKnobs, applied, check_knobs
 from laptime.models.loading import PRESET_PREFIX, Loaded, load_model, resolve_device
 from laptime.sweeps.config import Campaign
-from laptime.sweeps.grid import ModelFacts, Settings, configurations, settings_of
-from laptime.sweeps.plan import SweepPlan
-from laptime.sweeps.prepared import ModelSize, Prepared
+from laptime.sweeps.plan import ModelFacts, ModelSize, Prepared, Settings, SweepPlan, configurations, settings_of
 from laptime.sweeps.questions import Questions, questions_for
 
 DEFAULT_ROUNDS = 3

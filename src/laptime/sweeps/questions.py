@@ -11,9 +11,8 @@ import torch
 from laptime.data.record import Sample
 from laptime.models.loading import Loaded
 from laptime.sweeps.config import Campaign
-from laptime.sweeps.grid import Settings
-from laptime.workload.answer_text import answer_text
-from laptime.workload.datasets import inputs_from_example
+from laptime.sweeps.plan import Settings
+from laptime.workload.datasets import answer_text, inputs_from_example
 from laptime.workload.example import Example
 from laptime.workload.inputs import Inputs, check_context, make_inputs
 from laptime.workload.reading import read_examples

@@ -10,13 +10,14 @@ from typing import Literal
 
 import msgspec
 
-from laptime.data.run_folder_writing import check_free
+from laptime.data.run_folder import check_free
+from laptime.errors import LaptimeError
 from laptime.sweeps.config import Campaign
-from laptime.sweeps.executors import in_process, processes, ray_actors, torchrun
+from laptime.sweeps.executors import processes, ray_actors, torchrun
 from laptime.sweeps.ledger import Ledger, Standing
-from laptime.sweeps.messages import Hire
 from laptime.sweeps.opening import opened
-from laptime.sweeps.prepared import Prepared, decode_prepared, encode_prepared
+from laptime.sweeps.plan import Prepared, decode_prepared, encode_prepared
+from laptime.sweeps.schedule import Hire, VisitEnd
 
 
 class Execution(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,7 +76,7 @@ def sweep(
     if execution.workers == 1:
         with open_(lambda: prepared(campaign), resume=execution.resume) as ledger:
             if ledger.waiting:
-                in_process.run(ledger, Hire(worker="0", campaign=campaign, device=campaign.device))
+                run_here(ledger, Hire(worker="0", campaign=campaign, device=campaign.device))
         return _outcome(ledger)
     hires = processes.hires(campaign, execution.workers)
     with open_(lambda: prepared(campaign, in_a_copy=True), resume=execution.resume) as ledger:
@@ -118,7 +119,7 @@ def _rank(
         shared=True,
     ) as ledger:
         if ledger.waiting:
-            in_process.run(ledger, hire)
+            run_here(ledger, hire)
     return _outcome(ledger)
 
 
@@ -130,3 +131,21 @@ def _outcome(ledger: Ledger) -> Outcome:
         missing=standing.of - standing.measured - standing.failed,
         timed_out=ledger.timed_out,
     )
+
+
+def run_here(ledger: Ledger, hire: Hire) -> None:
+    """Work until nothing is left. Raises LaptimeError when the GPU is in a state that this process can't leave."""
+    from laptime.sweeps.worker import Worker
+
+    worker = Worker(hire)
+    ledger.write(worker.name, worker.started())
+    while (visit := ledger.take()) is not None:
+        for message in worker.visit(visit):
+            ledger.write(worker.name, message)
+            broken = isinstance(message, VisitEnd) and message.broken
+        ledger.finished(visit)
+        if broken:
+            raise LaptimeError(
+                "the GPU reported an error that this process can't recover from; the configuration is recorded as "
+                "failed and what was finished is kept: go on with --resume"
+            )

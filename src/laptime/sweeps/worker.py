@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import platform
 import time
 from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
 
 import msgspec
 import torch
@@ -17,14 +20,11 @@ from laptime.measure.session import Input, Plan, call, is_steady, quiet_collecto
 from laptime.measure.stage_timer import StageTimer
 from laptime.models.block_importance import read_importance
 from laptime.models.knobs import ModelKnobs, applied
-from laptime.models.loading import resolve_device
-from laptime.sweeps.grid import settings_of
-from laptime.sweeps.messages import Failed, Hire, Measured, Message, Started, VisitEnd
-from laptime.sweeps.model_shelf import ModelShelf, free
+from laptime.models.loading import Loaded, load_model, resolve_device
+from laptime.sweeps.plan import settings_of
 from laptime.sweeps.questions import Questions, on_device, questions_for
-from laptime.sweeps.schedule import Pair, Visit
-from laptime.workload.generation import generation_arguments
-from laptime.workload.inputs import Inputs
+from laptime.sweeps.schedule import Failed, Hire, Measured, Message, Pair, Started, Visit, VisitEnd
+from laptime.workload.inputs import Inputs, generation_arguments
 
 ERROR_CHARACTERS = 500
 
@@ -186,3 +186,68 @@ def _settle(hire: Hire) -> None:
     if hire.device == "cpu":
         os.sched_setaffinity(0, mine)
     torch.set_num_threads(max(1, min(len(mine), torch.get_num_threads())))
+
+
+class ModelShelf:
+    """Loads each dtype's model once where memory allows.
+
+    On a GPU only the model in use is on the device, so that the memory peak of a sample is its configuration's own.
+    """
+
+    def __init__(self, name: str, *, device: torch.device, seed: int, trust_remote_code: bool, endless: bool) -> None:
+        """endless: generate() ignores EOS, so that every call makes the number of tokens asked for."""
+        self._name, self._device, self._seed = name, device, seed
+        self._trust, self._endless = trust_remote_code, endless
+        self._models: dict[str, Loaded] = {}
+        self._active: str | None = None
+
+    def take(self, dtype: str) -> Loaded:
+        """The model in that dtype, on the device. Raises LaptimeError when it can't be loaded."""
+        if self._active != dtype:
+            self._put_away()
+        loaded = self._models.get(dtype)
+        if loaded is None:
+            loaded = load_model(
+                self._name,
+                dtype=dtype,
+                device=str(self._device),
+                trust_remote_code=self._trust,
+                seed=self._seed,
+            )
+            if self._endless:
+                loaded.model.generation_config.eos_token_id = None
+            self._models[dtype] = loaded
+        else:
+            loaded.model.to(self._device)
+        self._active = dtype
+        return loaded
+
+    def _put_away(self) -> None:
+        """Make room on the device: the active model goes to memory where that has room for two of it, else away."""
+        if self._active is None:
+            return
+        model = self._models[self._active].model
+        size = sum(p.numel() * p.element_size() for p in model.parameters())
+        if _available_bytes() > 2 * size:
+            if self._device.type != "cpu":
+                model.to("cpu")
+        else:
+            del self._models[self._active]
+        self._active = None
+        del model
+        free(self._device)
+
+
+def free(device: torch.device) -> None:
+    """Give memory back that nothing holds any more."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+
+
+def _available_bytes() -> int:
+    with suppress(OSError, ValueError, IndexError):
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    return 0

@@ -11,10 +11,8 @@ from pathlib import Path
 import msgspec
 
 from laptime.errors import LaptimeError
-from laptime.workload.example import Example
+from laptime.workload.example import Example, decode, pick, read_bytes
 from laptime.workload.image_folder import coco_names, image_folder
-from laptime.workload.json_files import decode, read_bytes
-from laptime.workload.subset import pick
 
 QUESTION = "Describe this image in one sentence."
 
@@ -43,7 +41,7 @@ class Captions(msgspec.Struct, frozen=True):
 def read_coco(
     file: Path, *, images: Path | None = None, samples: int | None = None, seed: int = 0, question: str = QUESTION
 ) -> list[Example]:
-    """One example an image, in the file's order, `samples` of them (laptime.workload.subset); its id is the image's.
+    """One example an image, in the file's order, `samples` of them (laptime.workload.example); its id is the image's.
 
     images: the folder; unless given, the file's name from its last underscore on (val2017), `images` or the file's own
     folder, there or one above.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -100,3 +101,15 @@ def _prompt(loaded: Loaded, question: str, *, with_image: bool) -> str:
         text: str = speaker.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
         return text
     return f"{image_placeholder(loaded)}\n{question}" if with_image else question
+
+
+def answer_text(loaded: Loaded, output_ids: Sequence[int]) -> str:
+    """The text of one row of generated ids (a row of Sample.output_ids: without the prompt), special tokens left out.
+
+    `answer_text(loaded, sample.output_ids[0])` is what laptime.workload.scoring.score takes as the prediction.
+    Raises LaptimeError when the model has no tokenizer.
+    """
+    if loaded.tokenizer is None:
+        raise LaptimeError(f"{loaded.name}: has no tokenizer, so its answers can't be read; leave 'score' out")
+    text: str = loaded.tokenizer.decode(list(output_ids), skip_special_tokens=True)
+    return text.strip()

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from laptime.errors import LaptimeError
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
@@ -32,3 +39,36 @@ class Example:
             return self.question
         options = "\n".join(f"{letter}. {choice}" for letter, choice in zip(LETTERS, self.choices, strict=False))
         return f"{self.question}\n{options}\nAnswer with the option's letter from the given choices directly."
+
+
+T = TypeVar("T")
+
+
+def pick(items: Sequence[T], ids: Sequence[str], samples: int | None, seed: int) -> list[T]:
+    """`samples` of the items (all when None or too many), in their order.
+
+    The items whose hashes of (seed, id) are smallest: the same on every machine and worker, whatever the order of the
+    file, and a larger number keeps the smaller one's items, so that a run can be extended.
+    """
+    if samples is None or samples >= len(items):
+        return list(items)
+    keys = [blake2b(f"{seed}:{name}".encode("utf-8", "surrogatepass"), digest_size=8).digest() for name in ids]
+    chosen = sorted(sorted(range(len(items)), key=keys.__getitem__)[:samples])
+    return [items[i] for i in chosen]
+
+
+def read_bytes(path: Path) -> bytes:
+    """A file's content without a byte order mark. Raises LaptimeError."""
+    try:
+        return path.read_bytes().removeprefix(b"\xef\xbb\xbf")
+    except OSError as error:
+        raise LaptimeError(f"{path}: can't be read: {error.strerror}") from None
+
+
+def decode(content: bytes | msgspec.Raw, type_: type[T], place: str, means: str) -> T:
+    """The JSON as `type_`. Raises LaptimeError that says where it isn't, and that it should be `means`."""
+    try:
+        return msgspec.json.decode(content, type=type_)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise LaptimeError(f"{place}: not {means}: {first}") from None

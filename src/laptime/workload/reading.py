@@ -8,10 +8,8 @@ import msgspec
 
 from laptime.errors import LaptimeError
 from laptime.workload.coco import read_coco
-from laptime.workload.example import Example
-from laptime.workload.json_files import decode, read_bytes
+from laptime.workload.example import Example, decode, pick, read_bytes
 from laptime.workload.jsonl import read_jsonl
-from laptime.workload.subset import pick
 from laptime.workload.vqav2 import read_vqav2
 
 FORMATS = (
@@ -36,7 +34,7 @@ def read_examples(
     seed: int = 0,
     need_images: bool = False,
 ) -> list[Example]:
-    """The questions of a data set, in its order: all, or `samples` of them (laptime.workload.subset).
+    """The questions of a data set, in its order: all, or `samples` of them (laptime.workload.example).
 
     Args:
         data: a file, or a folder that holds one file of questions (FORMATS).

@@ -11,10 +11,8 @@ from pathlib import Path
 import msgspec
 
 from laptime.errors import LaptimeError
-from laptime.workload.example import Example
+from laptime.workload.example import Example, decode, pick, read_bytes
 from laptime.workload.image_folder import ImageFolder, coco_names, image_folder
-from laptime.workload.json_files import decode, read_bytes
-from laptime.workload.subset import pick
 
 
 class Question(msgspec.Struct, frozen=True, gc=False):
@@ -60,7 +58,7 @@ def read_vqav2(
     samples: int | None = None,
     seed: int = 0,
 ) -> list[Example]:
-    """The questions with their answers and images, in the file's order; of `samples` of them (laptime.workload.subset).
+    """The questions with their answers and images, in the file's order; `samples` of them (laptime.workload.example).
 
     annotations: the file of answers; unless given, the one beside the questions by visualqa.org's names, and without
     one the questions have no answers. images: the folder; unless given, the subset's name (val2014), `images` or the

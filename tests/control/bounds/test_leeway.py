@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from laptime.control.bounds.bounds import most_late
 from laptime.control.bounds.calibrated_bounds import make_bounds
 from laptime.control.bounds.leeway import STEPS, Leeway, find_leeway, room_at
-from laptime.control.bounds.proof import most_late
-from laptime.control.judge.lineup import leeways_of
+from laptime.control.judge.contest import leeways_of
 from laptime.control.judge.outcomes import attainment
 from laptime.control.judge.replay import replay, replayed_evaluation
 from laptime.control.judge.result import BOUNDED

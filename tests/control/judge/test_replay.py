@@ -19,9 +19,8 @@ from laptime.control.judge.outcomes import (
 )
 from laptime.control.judge.replay import at_equal_attainment, replay, replayed_evaluation, spread_budgets
 from laptime.control.judge.slow_stream import StreamSettings, online_baseline, slow_down, slow_stream
-from laptime.control.policies.lookup import lookup_policy
 from laptime.control.policies.oracle import Oracle
-from laptime.control.policies.static import static_policy
+from laptime.control.policies.static import lookup_policy, static_policy
 from laptime.errors import LaptimeError
 from tests.control.worlds import SPACE, world
 

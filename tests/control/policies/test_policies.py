@@ -12,17 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from laptime.control.bounds.proof import most_late
-from laptime.control.policies.grpo import GrpoPolicy
-from laptime.control.policies.inputs import early_sizes, late_sizes, network_input
-from laptime.control.policies.lookup import LookupPolicy, lookup_policy
-from laptime.control.policies.network import Network
-from laptime.control.policies.oracle import Oracle
-from laptime.control.policies.other_budgets import AnalyticBudgets, MeanBudgets
+from laptime.control.bounds.bounds import most_late
+from laptime.control.policies.grpo import GrpoPolicy, SupervisedPolicy
+from laptime.control.policies.inputs import Network, early_sizes, late_sizes, network_input
+from laptime.control.policies.oracle import AnalyticBudgets, MeanBudgets, Oracle
 from laptime.control.policies.policy import Needs, Policy, allowed
 from laptime.control.policies.ready import ReadyGrpo, ready
-from laptime.control.policies.static import StaticPolicy, static_policy
-from laptime.control.policies.supervised import SupervisedPolicy
+from laptime.control.policies.static import LookupPolicy, StaticPolicy, lookup_policy, static_policy
 from laptime.control.seen import Budget, Seen
 from laptime.errors import LaptimeError
 from tests.control.worlds import HIDDEN, SPACE, world

@@ -12,12 +12,9 @@ from PIL import Image
 
 from laptime.control.bounds.calibrated_bounds import make_bounds
 from laptime.control.choices import ChoiceSpace
-from laptime.control.policies.lookup import lookup_policy
-from laptime.control.policies.static import static_policy
-from laptime.control.tables.answer_files import joined, joined_features, read_answers, write_answers
-from laptime.control.tables.answers import collect_answers
-from laptime.control.tables.equal_batches import equal_batches
-from laptime.control.tables.hidden import collect_features
+from laptime.control.policies.static import lookup_policy, static_policy
+from laptime.control.tables.answers import collect_answers, joined, joined_features, read_answers, write_answers
+from laptime.control.tables.hidden import collect_features, equal_batches
 from laptime.errors import LaptimeError
 from laptime.workload.example import Example
 from laptime.workload.scoring import score

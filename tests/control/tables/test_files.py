@@ -15,9 +15,8 @@ import pytest
 
 from laptime.control.bounds.leeway import Leeway
 from laptime.control.judge.result import CurvePoint, TrainingCurve
-from laptime.control.policies.lookup import lookup_policy
 from laptime.control.policies.policy import Needs
-from laptime.control.policies.static import static_policy
+from laptime.control.policies.static import lookup_policy, static_policy
 from laptime.control.tables.decision_table import ModelFacts
 from laptime.control.tables.files import (
     SavablePolicy,

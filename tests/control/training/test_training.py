@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 
 from laptime.control.judge.outcomes import Outcome
 from laptime.control.judge.replay import replay
-from laptime.control.policies.decided import Judged, decided
-from laptime.control.policies.oracle import Oracle
+from laptime.control.policies.oracle import Judged, Oracle, decided
 from laptime.control.policies.policy import Needs
 from laptime.control.policies.static import static_policy
 from laptime.control.training import grpo

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sklearn import metrics as oracle
 
 from laptime.errors import LaptimeError
-from laptime.estimate.judge.metrics import bound_scores, pinball, point_scores
+from laptime.estimate.judge.evaluation_result import bound_scores, pinball, point_scores
 
 times = st.lists(st.floats(0.01, 1e4), min_size=3, max_size=40)
 

@@ -8,8 +8,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from laptime.errors import LaptimeError
-from laptime.estimate.judge.outliers import filtered, within_quartiles
-from laptime.estimate.judge.splits import by_group, growing, held_out, largest, product, row_labels, where
+from laptime.estimate.judge.splits import (
+    by_group,
+    filtered,
+    growing,
+    held_out,
+    largest,
+    product,
+    row_labels,
+    where,
+    within_quartiles,
+)
 
 
 @settings(deadline=None)

@@ -7,7 +7,7 @@ import pytest
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 
-from laptime.data.arrays import Floats
+from laptime.data.stats import Floats
 from laptime.estimate.learn.process import Parameters, fit_process
 from laptime.estimate.learn.regressors import Candidate, Training, fit_regressor
 from laptime.estimate.table.table import Encoded

@@ -10,7 +10,6 @@ import polars as pl
 import pytest
 
 from laptime.errors import LaptimeError
-from laptime.estimate.roofline.known_shapes import PRESETS, known_shape
 from laptime.estimate.roofline.roofline import (
     ModelShape,
     Rates,
@@ -22,6 +21,7 @@ from laptime.estimate.roofline.roofline import (
     weight_bytes,
     weight_flops,
 )
+from laptime.estimate.roofline.work import PRESETS, known_shape
 
 QWEN3_4B = {
     "hidden_size": 2560,

@@ -11,9 +11,8 @@ import pytest
 
 from laptime import Estimator
 from laptime.errors import LaptimeError
-from laptime.estimate.roofline.known_shapes import known_shape
 from laptime.estimate.roofline.roofline import Call, Rates, floor_ms, work
-from laptime.estimate.roofline.work import Work, work_of_run
+from laptime.estimate.roofline.work import Work, known_shape, work_of_run
 from laptime.estimate.table.reading import run_columns
 
 GPU = Rates(bandwidth_gb_s=1000, tflop_s=300, launch_us=0.5)

@@ -25,8 +25,8 @@ from laptime.control.judge.result import (
     SlowDown,
     TrainingCurve,
 )
-from laptime.data.accuracy import wilson
 from laptime.data.record import Environment, Finding, Interval
+from laptime.data.stats import wilson
 from tests.report.sample_runs import environment
 
 Array = npt.NDArray[Any]

@@ -10,8 +10,8 @@ import pytest
 from msgspec.structs import replace
 
 from laptime.control.judge.result import ControlEvaluation, Difference, PolicyPoint
-from laptime.data.accuracy import wilson
 from laptime.data.record import Interval
+from laptime.data.stats import wilson
 from laptime.report.control.policies import baselines, kept, main_policy, names, told_budget
 from laptime.report.control.words import (
     answer_lines,

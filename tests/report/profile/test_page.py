@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from laptime.data.record import Failure, Sample, StageTimes
-from laptime.report.kit.run_environment import command_line
+from laptime.report.kit.environment import command_line
 from laptime.report.profile.data import median_sample, profile_data
 from laptime.report.profile.page import headline, profile_page
 from tests.report.hostile import HOSTILE

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from laptime.data.record import Environment, Failure, GpuState, Sample, Scalar, StageTimes, WorkerStart, config_id
-from laptime.data.run_folder import Run
-from laptime.data.run_folder_writing import RunFolder
+from laptime.data.run_folder import Run, RunFolder
 from tests.report.sample_runs import STARTED, environment, run_of
 
 GRID: dict[str, list[Scalar]] = {

@@ -10,8 +10,7 @@ from laptime.audits import Measurements
 from laptime.audits.result import AuditFinding, AuditReport, RuleRun, Severity
 from laptime.data.record import Failure, Sample, Scalar
 from laptime.data.run_folder import Run
-from laptime.report.sweep.campaign_reading import campaign_view
-from laptime.report.sweep.view import CampaignView
+from laptime.report.sweep.view import CampaignView, campaign_view
 from tests.report.sample_runs import environment
 from tests.report.sweep.sample_sweeps import GRID, failure, grid, start, sweep_run, sweep_samples
 

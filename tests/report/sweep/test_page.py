@@ -15,9 +15,8 @@ import pytest
 from laptime.audits import Measurements
 from laptime.data.record import Failure, Interval, Sample, Scalar
 from laptime.report.kit.numbers import interval_ends, text
-from laptime.report.sweep.campaign_reading import campaign_view, still_failed
 from laptime.report.sweep.page import campaign_page
-from laptime.report.sweep.view import environments_of, gpu_over_time
+from laptime.report.sweep.view import campaign_view, environments_of, gpu_over_time, still_failed
 from laptime.report.sweep.words import headline, level_text, ratio_ends, ratio_text
 from laptime.sweeps.summary.result import ConfigRow, SweepSummary, VisitNoise
 from tests.report.hostile import HOSTILE

@@ -10,10 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from laptime.data.accuracy import accuracy, wilson
-from laptime.data.intervals import column_medians
 from laptime.data.record import Interval
-from laptime.data.stats import median_interval, quantile
+from laptime.data.stats import accuracy, column_medians, median_interval, quantile, wilson
 from laptime.data.summary import usable
 from laptime.errors import LaptimeError
 from laptime.sweeps.summary import summarise_sweep

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy.stats import ttest_1samp
 
-from laptime.data.intervals import factor_interval
+from laptime.data.stats import factor_interval
 from laptime.sweeps.summary import summarise_sweep
 from laptime.sweeps.summary.matched import unit_values
 from laptime.sweeps.summary.result import KnobEffect, SweepSummary

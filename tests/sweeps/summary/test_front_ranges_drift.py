@@ -14,7 +14,7 @@ from scipy.stats import theilslopes
 from laptime.data.record import Interval
 from laptime.data.stats import quantile
 from laptime.sweeps.summary import summarise_sweep
-from laptime.sweeps.summary.front import pareto_front
+from laptime.sweeps.summary.config_rows import pareto_front
 from laptime.sweeps.summary.result import ConfigRow
 from tests.sweeps.summary.sweeps import PARTS, sweep, visited_sweep
 

@@ -7,8 +7,7 @@ from pathlib import Path
 import msgspec
 
 from laptime.data.record import StageTimes
-from laptime.data.run_folder import load_run
-from laptime.data.run_folder_writing import RunFolder, new_info
+from laptime.data.run_folder import RunFolder, load_run, new_info
 from laptime.sweeps.summary import SweepSummary, summarise_sweep
 from tests.samples import environment, sample
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from laptime.errors import LaptimeError
-from laptime.trace.read import kineto_bytes, kineto_halves, kineto_stream, nsight_tables
+from laptime.trace.read import kineto_bytes, kineto_stream, nsight_tables
 from laptime.trace.read.nsight_tables import Rows
 from laptime.trace.read.reading import read_timeline
 from laptime.trace.read.second_process import elsewhere
@@ -30,8 +30,8 @@ TRICK = '"}, {"ph": "X", "cat": "kernel", "name": "not one", "ts": 1, "dur": 1},
 @pytest.fixture
 def always(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two processes for files of any size."""
-    monkeypatch.setattr(kineto_halves, "LEAST_BYTES", 0)
-    monkeypatch.setattr(kineto_halves, "available", lambda: True)
+    monkeypatch.setattr(kineto_stream, "LEAST_BYTES", 0)
+    monkeypatch.setattr(kineto_stream, "available", lambda: True)
     monkeypatch.setattr(nsight_tables, "LARGE_BYTES", 0)
     monkeypatch.setattr(nsight_tables, "available", lambda: True)
 
@@ -60,8 +60,8 @@ def both_ways(path: Path, block: int = kineto_bytes.BLOCK_BYTES) -> tuple[tuple,
         return result
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(kineto_halves, "LEAST_BYTES", 0)
-        patch.setattr(kineto_halves, "available", lambda: True)
+        patch.setattr(kineto_stream, "LEAST_BYTES", 0)
+        patch.setattr(kineto_stream, "available", lambda: True)
         patch.setattr(kineto_stream, "_in_halves", watched)
         patch.setattr(kineto_bytes, "BLOCK_BYTES", block)
         return alone, everything(path), used == [True]

@@ -7,7 +7,7 @@ be late so many times as often as is promised, as long as over all questions no 
 
 How much is proven on the training questions, each under its own decision, by the times that were measured ("learn then
 test", Angelopoulos, Bates, Candes, Jordan and Lei 2021, arXiv 2110.01052): leeways are tried in ascending order, and
-the first whose count of late answers could be that of a policy that breaks the promise (laptime.control.bounds.proof)
+the first whose count of late answers could be that of a policy that breaks the promise (laptime.control.bounds.bounds)
 ends the search; tested in one order, that needs no correction for how many were tried. So as surely the promised
 share of answers is in time under each of the budgets by itself. Fewer questions than can prove anything (59 for 95 %)
 give none.
@@ -21,9 +21,8 @@ from math import inf
 import msgspec
 import numpy as np
 
-from laptime.control.bounds.bounds import Bounds
-from laptime.control.bounds.proof import most_late
-from laptime.control.policies.decided import decided
+from laptime.control.bounds.bounds import Bounds, most_late
+from laptime.control.policies.oracle import decided
 from laptime.control.policies.policy import Policy
 from laptime.control.seen import NO_ROOM, Budget, Room
 from laptime.control.tables.decision_table import DecisionTable

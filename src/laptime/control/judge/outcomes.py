@@ -14,10 +14,8 @@ import numpy as np
 
 from laptime.control.choices import ChoiceSpace
 from laptime.control.judge.result import ChoiceShare, Difference, PolicyPoint
-from laptime.data.accuracy import accuracy, wilson
-from laptime.data.intervals import t_quantile
 from laptime.data.record import Interval
-from laptime.data.stats import median_interval, quantile
+from laptime.data.stats import accuracy, median_interval, quantile, t_quantile, wilson
 from laptime.errors import LaptimeError
 
 

@@ -7,8 +7,11 @@ records (laptime.control.judge.outcomes) from calls.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
+import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from laptime.control.bounds.bounds import Bounds
 from laptime.control.bounds.leeway import Leeway, room_at
@@ -21,12 +24,13 @@ from laptime.control.judge.outcomes import (
     told_less,
 )
 from laptime.control.judge.result import ControlEvaluation, Difference
-from laptime.control.policies.decided import Judged, decided
+from laptime.control.policies.oracle import Judged, decided
 from laptime.control.policies.static import StaticPolicy
 from laptime.control.seen import NO_ROOM, Floats, Room
 from laptime.control.tables.decision_table import DecisionTable
 from laptime.control.tables.feature_table import FeatureTable
 from laptime.errors import LaptimeError
+from laptime.estimate.roofline.roofline import Rates
 
 SMALLEST = 0.4
 """A peer is told no less than this part of a budget."""
@@ -165,3 +169,56 @@ def spread_budgets(
     ends = [float((finite <= ms).mean()) for ms in (lowest, highest)]
     shares = ends[0] + (ends[1] - ends[0]) * np.linspace(*INNER, count)
     return [round(float(ms), 3) for ms in np.quantile(finite, shares)]
+
+
+Reals = npt.NDArray[np.float64]
+
+NOMINAL: dict[str, Rates] = {
+    "H100": Rates(bandwidth_gb_s=3350, tflop_s=989, launch_us=0),
+    "H200": Rates(bandwidth_gb_s=4800, tflop_s=989, launch_us=0),
+    "A100": Rates(bandwidth_gb_s=2039, tflop_s=312, launch_us=0),
+    "V100": Rates(bandwidth_gb_s=900, tflop_s=112, launch_us=0),
+    "cpu": Rates(bandwidth_gb_s=20, tflop_s=0.1, launch_us=0),
+}
+"""Nominal rates, 16 bit dense, from the makers' data sheets (SXM); "cpu" is a guess of two cores at float32."""
+
+
+def nominal_rates(device: str | None) -> Rates:
+    """The rates of a GPU by its name ("NVIDIA H200"); a CPU's for None. Raises LaptimeError for an unknown GPU."""
+    if device is None:
+        return NOMINAL["cpu"]
+    found = next((rates for name, rates in NOMINAL.items() if name.lower() in device.lower()), None)
+    if found is None:
+        raise LaptimeError(f"no nominal rates of {device!r}; known are {', '.join(NOMINAL)}: give Rates yourself")
+    return found
+
+
+def analytic_ms(table: DecisionTable, config: Mapping[str, Any], rates: Rates, *, weight_bytes: float = 2.0) -> Reals:
+    """Each choice's vision and prefill in ms, (choices,). `config`: transformers' configuration as a mapping.
+
+    Raises LaptimeError for a configuration without the sizes that are needed.
+    """
+    import polars
+
+    from laptime.estimate.roofline.roofline import roofline_columns, shape_of
+
+    shape = msgspec.structs.replace(shape_of(config), weight_bytes=weight_bytes)
+    choices = [table.space.choice(number) for number in range(len(table.space))]
+    columns: dict[str, list[float]] = {
+        name: np.median(getattr(table, name), axis=0).tolist() for name in ("prompt_tokens", "crops")
+    }
+    columns["config.blocks"] = [choice.blocks or shape.blocks for choice in choices]
+    columns["config.top_k"] = [choice.top_k or shape.top_k for choice in choices]
+    frame = roofline_columns(polars.DataFrame(columns), shape, msgspec.structs.replace(rates, launch_us=0.0))
+    found: Reals = (frame["roofline.vision_ms"] + frame["roofline.prefill_ms"]).to_numpy()
+    return found
+
+
+def relative_ms(analytic: Reals, full_ms: float) -> Reals:
+    """Analytic times scaled so that the costliest choice takes `full_ms`: budgets as a share of the whole model's time.
+
+    The one number that is measured here is the whole model's own time; AdaLLaVA's budgets need it too.
+    """
+    if not (np.isfinite(full_ms) and full_ms > 0):
+        raise LaptimeError(f"the whole model's time is {full_ms} ms; it must be above 0")
+    return analytic * (full_ms / float(analytic.max()))

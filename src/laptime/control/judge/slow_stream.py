@@ -17,11 +17,11 @@ from laptime.control.bounds.bounds import Bounds
 from laptime.control.bounds.leeway import Leeway, room_at
 from laptime.control.judge.outcomes import Outcome, attainment
 from laptime.control.judge.result import Request, SlowDown
-from laptime.control.policies.decided import Judged, decided
+from laptime.control.policies.oracle import Judged, decided
 from laptime.control.seen import corrected
 from laptime.control.tables.decision_table import DecisionTable
 from laptime.control.tables.feature_table import FeatureTable
-from laptime.data.accuracy import wilson
+from laptime.data.stats import wilson
 from laptime.errors import LaptimeError
 from laptime.estimate import online as streams
 

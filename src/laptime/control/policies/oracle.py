@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from laptime.control.choices import ChoiceSpace
-from laptime.control.policies.policy import Needs, allowed, best
+from laptime.control.policies.policy import Needs, Policy, allowed, best
 from laptime.control.seen import Budget, Seen
 from laptime.control.tables.decision_table import DecisionTable
+from laptime.control.tables.feature_table import FeatureTable
+from laptime.errors import LaptimeError
 
 
 class OneOracle(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,3 +65,60 @@ class Oracle(msgspec.Struct, frozen=True, kw_only=True):
     def of(self, sample_id: str) -> OneOracle:
         """Raises LaptimeError for a question that is not in the table."""
         return OneOracle(table=self.table, row=self.table.row(sample_id), name=self.name, bounded=self.bounded)
+
+
+Judged = Policy | Oracle
+
+
+def decided(policy: Judged, features: FeatureTable, row: int, budget: Budget) -> int:
+    """Both decisions of one question as they are made while it runs: the tier, then the rest."""
+    one: Policy = policy.of(features.sample_ids[row]) if isinstance(policy, Oracle) else policy
+    tier = one.decide(features.seen(row), budget) // one.space.late
+    number = one.decide(features.seen(row, tier), budget)
+    if number // one.space.late != tier:
+        raise LaptimeError(f"policy {one.name} chose another tier after the vision tower than before it")
+    return number
+
+
+class MeanBudgets(msgspec.Struct, frozen=True):
+    """Relies on the median instead of the bound: late about half of the time where it matters."""
+
+    policy: Policy
+
+    @property
+    def name(self) -> str:
+        return f"{self.policy.name}, mean budgets"
+
+    @property
+    def needs(self) -> Needs:
+        return self.policy.needs
+
+    @property
+    def space(self) -> ChoiceSpace:
+        return self.policy.space
+
+    def decide(self, seen: Seen, budget: Budget) -> int:
+        return self.policy.decide(seen, msgspec.structs.replace(budget, bound_ms=budget.median_ms, factor=1.0))
+
+
+class AnalyticBudgets(msgspec.Struct, frozen=True):
+    """Relies on times by arithmetic (laptime.control.judge.replay), (choices,), the same for every question."""
+
+    policy: Policy
+    analytic_ms: npt.NDArray[np.float64]
+
+    @property
+    def name(self) -> str:
+        return f"{self.policy.name}, analytic budgets"
+
+    @property
+    def needs(self) -> Needs:
+        return self.policy.needs
+
+    @property
+    def space(self) -> ChoiceSpace:
+        return self.policy.space
+
+    def decide(self, seen: Seen, budget: Budget) -> int:
+        own = Budget(ms=budget.ms, bound_ms=self.analytic_ms, median_ms=self.analytic_ms)
+        return self.policy.decide(seen, own)

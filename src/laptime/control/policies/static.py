@@ -6,8 +6,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from laptime.control.bounds.bounds import Bounds, level_rank
-from laptime.control.bounds.proof import most_late
+from laptime.control.bounds.bounds import Bounds, level_rank, most_late
 from laptime.control.choices import ChoiceSpace
 from laptime.control.policies.policy import Needs, best, fastest
 from laptime.control.seen import Budget, Seen
@@ -68,3 +67,42 @@ def _proven_ms(table: DecisionTable, confidence: float) -> npt.NDArray[np.float6
         if most >= 0:
             found[choice] = times[len(times) - 1 - most]
     return found
+
+
+TOLERANCE = 1.05
+
+
+class LookupPolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """accuracy, mean_ms (choices,): means over the training questions."""
+
+    space: ChoiceSpace
+    accuracy: npt.NDArray[np.float64]
+    mean_ms: npt.NDArray[np.float64]
+    tolerance: float = TOLERANCE
+    name: str = "lookup"
+
+    @property
+    def needs(self) -> Needs:
+        return Needs()
+
+    def decide(self, seen: Seen, budget: Budget) -> int:
+        kept = self.mean_ms <= budget.ms * self.tolerance
+        if seen.tier is not None:
+            kept = kept & (np.arange(len(kept)) // self.space.late == seen.tier)
+        if kept.any():
+            return best(self.accuracy, kept, self.mean_ms)
+        mine = (
+            slice(0, None)
+            if seen.tier is None
+            else slice(seen.tier * self.space.late, (seen.tier + 1) * self.space.late)
+        )
+        return int(np.argmin(self.mean_ms[mine])) + (mine.start or 0)
+
+
+def lookup_policy(table: DecisionTable) -> LookupPolicy:
+    """From the training half; means are of what was timed."""
+    return LookupPolicy(
+        space=table.space,
+        accuracy=table.score.mean(axis=0, dtype=np.float64),
+        mean_ms=np.nanmean(table.total_ms, axis=0),
+    )

@@ -15,13 +15,10 @@ import numpy.typing as npt
 from laptime.control.bounds.leeway import Leeway
 from laptime.control.choices import ChoiceSpace
 from laptime.control.judge.result import TrainingCurve
-from laptime.control.policies.grpo import GrpoPolicy
-from laptime.control.policies.inputs import InputSizes, early_sizes, late_sizes
-from laptime.control.policies.lookup import LookupPolicy
-from laptime.control.policies.network import Network, read_network
+from laptime.control.policies.grpo import GrpoPolicy, SupervisedPolicy
+from laptime.control.policies.inputs import InputSizes, Network, early_sizes, late_sizes, read_network
 from laptime.control.policies.policy import Needs
-from laptime.control.policies.static import StaticPolicy
-from laptime.control.policies.supervised import SupervisedPolicy
+from laptime.control.policies.static import LookupPolicy, StaticPolicy
 from laptime.control.tables.decision_table import ModelFacts
 from laptime.control.tables.tensor_files import read_value, take_array, write_value
 from laptime.data.record import Scalar

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
 from laptime.control.choices import ChoiceSpace
-from laptime.control.question import Question, asked
+from laptime.control.question import Question, asked, inputs_for
 from laptime.control.seen import Floats
-from laptime.control.tables.equal_batches import equal_batches
+from laptime.control.tables.decision_table import ModelFacts
 from laptime.control.tables.feature_table import FeatureTable, feature_table
 from laptime.control.tables.features import PIXELS, language_features, pixel_features
-from laptime.control.tables.loaded_facts import facts_of
 from laptime.errors import LaptimeError
+from laptime.models.anatomy import find_anatomy
 from laptime.models.knob_switch import KnobSwitch, LateKnobs
 from laptime.models.loading import Loaded
 from laptime.workload.example import Example
+from laptime.workload.inputs import Inputs
 
 Progress = Callable[[int, int], None]
 
@@ -95,3 +96,53 @@ def _early(model: Any, switch: KnobSwitch, kwargs: dict[str, torch.Tensor]) -> F
     except _EnoughSeenError:
         return seen[0]
     raise LaptimeError(f"{type(model).__name__}: its early block was never entered; choose another early block")
+
+
+class EqualBatch(NamedTuple):
+    """rows: places of the questions; kwargs: generate()'s arguments for all of them; one: the first one's inputs."""
+
+    rows: list[int]
+    kwargs: dict[str, torch.Tensor]
+    one: Inputs
+
+
+def equal_batches(
+    loaded: Loaded,
+    examples: Sequence[Example | Question],
+    crops: tuple[int, int] | None,
+    most: int,
+    new_tokens: int = 0,
+) -> Iterator[EqualBatch]:
+    """At most `most` questions each; what is left of each shape comes last. Every question comes once.
+
+    The model must expect the crops already (KnobSwitch.crops). Raises LaptimeError for a question that it can't take.
+    """
+    waiting: dict[object, list[tuple[int, Inputs]]] = {}
+    for row, example in enumerate(examples):
+        inputs = inputs_for(loaded, asked(example), crops, new_tokens)
+        shape = tuple((name, tuple(value.shape)) for name, value in inputs.kwargs.items())
+        mine = waiting.setdefault(shape, [])
+        mine.append((row, inputs))
+        if len(mine) == most:
+            yield _joined(waiting.pop(shape))
+    for some in waiting.values():
+        yield _joined(some)
+
+
+def _joined(some: list[tuple[int, Inputs]]) -> EqualBatch:
+    one = some[0][1]
+    kwargs = {name: torch.cat([inputs.kwargs[name] for _, inputs in some]) for name in one.kwargs}
+    return EqualBatch([row for row, _ in some], kwargs, one)
+
+
+def facts_of(loaded: Loaded) -> ModelFacts:
+    """Its kind, its blocks, its experts and its own top-k."""
+    anatomy = find_anatomy(loaded.model)
+    experts = anatomy.experts
+    return ModelFacts(
+        name=loaded.name,
+        kind=loaded.model.config.model_type,
+        blocks=len(anatomy.layers),
+        experts=experts.count if experts is not None else None,
+        top_k=experts.top_k if experts is not None else None,
+    )

@@ -8,9 +8,8 @@ import msgspec
 
 from laptime.control.bounds.bounds import Bounds
 from laptime.control.bounds.leeway import find_leeway
-from laptime.control.policies.lookup import lookup_policy
 from laptime.control.policies.policy import Needs
-from laptime.control.policies.static import static_policy
+from laptime.control.policies.static import lookup_policy, static_policy
 from laptime.control.tables.decision_table import DecisionTable
 from laptime.control.tables.feature_table import FeatureTable
 from laptime.control.tables.files import SavedPolicy

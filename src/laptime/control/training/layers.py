@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from laptime.control.policies.network import Network
+from laptime.control.policies.inputs import Network
 from laptime.control.training.projections import Projection, folded
 
 Layers = list[Any]

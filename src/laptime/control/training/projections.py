@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from laptime.control.policies.network import Network
+from laptime.control.policies.inputs import Network
 from laptime.control.seen import Floats
 
 Reals = npt.NDArray[np.float64]

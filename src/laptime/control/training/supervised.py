@@ -15,8 +15,8 @@ import torch
 
 from laptime.control.bounds.bounds import Bounds
 from laptime.control.judge.result import CurvePoint, TrainingCurve
+from laptime.control.policies.grpo import SupervisedPolicy
 from laptime.control.policies.policy import Needs
-from laptime.control.policies.supervised import SupervisedPolicy
 from laptime.control.seen import Floats
 from laptime.control.tables.decision_table import DecisionTable
 from laptime.control.tables.feature_table import FeatureTable

@@ -2,7 +2,7 @@
 # ruff: noqa: N803, N806
 """Triton kernels of every decode step: attention over the cache, the choice of experts, the choice of the token.
 
-Conventions as in row_kernels.
+Conventions as in one_row.
 """
 
 from __future__ import annotations

@@ -21,11 +21,11 @@ from laptime.estimate.judge.evaluation_result import (
     Points,
     SplitScores,
     Spread,
+    bound_scores,
+    point_scores,
 )
 from laptime.estimate.judge.evaluation_result import Evaluation as Evaluation
-from laptime.estimate.judge.metrics import bound_scores, point_scores
-from laptime.estimate.judge.outliers import Filtered
-from laptime.estimate.judge.splits import Split, row_labels
+from laptime.estimate.judge.splits import Filtered, Split, row_labels
 from laptime.estimate.predictor import Predictor
 
 if TYPE_CHECKING:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import msgspec
 import numpy as np
 import polars as pl
 
 from laptime import __version__
-from laptime.data.arrays import Floats, Ints
-from laptime.estimate.learn.answers import Answer, make_answer
+from laptime.data.stats import Floats, Ints
+from laptime.estimate.learn.answers import NEAR, Answer, Domain, domain_of, make_answer
 from laptime.estimate.learn.card import Choice, ModelCard, Range
 from laptime.estimate.learn.regressors import Regressor, Training, fit_regressor
 from laptime.estimate.learn.selection import (
@@ -27,10 +29,20 @@ from laptime.estimate.learn.selection import (
     cross_fit,
     make_folds,
 )
-from laptime.estimate.learn.support import NEAR, Domain, domain_of
 from laptime.estimate.roofline.work import Work
-from laptime.estimate.table import checks
-from laptime.estimate.table.table import Encoded, Schema, encode, group_codes, make_schema, target_values
+from laptime.estimate.table.table import (
+    Encoded,
+    Schema,
+    check_groups,
+    check_rows,
+    check_stage_units,
+    check_unit,
+    encode,
+    group_codes,
+    make_schema,
+    target_values,
+    varying,
+)
 
 
 class Known(msgspec.Struct, frozen=True):
@@ -73,15 +85,15 @@ def fit_table(
 ) -> Fitted:
     """Everything that `Estimator.fit` does. Raises LaptimeError as it says."""
     schema = make_schema(frame, target=target, features=features, categorical=categorical, group=group, work=work)
-    checks.check_rows(len(frame))
-    checks.check_stage_units(frame)
+    check_rows(len(frame))
+    check_stage_units(frame)
     times = target_values(frame, target)
-    schema, notes = checks.varying(schema, encode(frame, schema), frame)
+    schema, notes = varying(schema, encode(frame, schema), frame)
     rows = encode(frame, schema)
     groups, group_names = group_codes(frame, group) if group else (np.zeros(len(frame), dtype=np.int64), [])
-    checks.check_groups(group_names, list(group))
+    check_groups(group_names, list(group))
     configuration, training, group_of, units = collapse(rows, np.log(times), groups)
-    checks.check_unit(times, configuration, target)
+    check_unit(times, configuration, target)
     workers = threads or 2
     known, kinds = known_of_groups(rows, groups)
     grouping = Grouping(group_of, units, kinds[group_of])
@@ -244,3 +256,13 @@ def raise_no_fold(count: int) -> None:
     from laptime.errors import LaptimeError
 
     raise LaptimeError(f"{count} different configurations are too few to hold any out; measure more of them")
+
+
+def one_thread() -> AbstractContextManager[Any]:
+    """While this is entered BLAS uses one thread in this process; afterwards as many as before."""
+    try:
+        from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+    except ImportError:
+        return nullcontext()
+    limits: AbstractContextManager[Any] = threadpool_limits(1, user_api="blas")
+    return limits

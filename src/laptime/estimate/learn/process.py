@@ -19,7 +19,7 @@ import numpy.typing as npt
 from scipy.linalg import LinAlgError, cho_factor, cho_solve, cholesky, solve_triangular
 from scipy.optimize import minimize
 
-from laptime.data.arrays import Floats
+from laptime.data.stats import Floats
 from laptime.errors import LaptimeError
 from laptime.estimate.table.table import Encoded
 

@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from laptime.data.arrays import Floats
+from laptime.data.stats import Floats
 from laptime.estimate.learn.process import Parameters, Process, choose_parameters, fit_process
 from laptime.estimate.learn.trees import Trees, fit_trees, tree_size
 from laptime.estimate.roofline.terms import Basis, Terms, fit_terms

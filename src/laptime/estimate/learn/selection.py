@@ -23,7 +23,8 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from laptime.data.arrays import Floats, Ints
+from laptime.data.stats import Floats, Ints
+from laptime.estimate.learn.answers import domain_of
 from laptime.estimate.learn.process import Parameters, choose_parameters
 from laptime.estimate.learn.regressors import (
     POWERS,
@@ -35,9 +36,7 @@ from laptime.estimate.learn.regressors import (
     neighbours,
     simple_candidates,
 )
-from laptime.estimate.learn.support import domain_of
-from laptime.estimate.roofline.features import TermSet
-from laptime.estimate.roofline.terms import BASES, Basis, fit_terms, screen_terms
+from laptime.estimate.roofline.terms import BASES, Basis, TermSet, fit_terms, screen_terms
 from laptime.estimate.table.table import UNSEEN, Encoded
 
 Question = Literal["inside", "beyond", "sibling", "group", "level", "unknown"]

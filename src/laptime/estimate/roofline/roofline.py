@@ -32,7 +32,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from laptime.data.arrays import Floats
+from laptime.data.stats import Floats
 from laptime.errors import LaptimeError
 
 Number = float | npt.NDArray[Any]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from laptime.data.arrays import Floats
+from laptime.data.stats import Floats
 
 if TYPE_CHECKING:
     import polars

@@ -39,8 +39,8 @@ def read_table(path: str | Path, keep: Sequence[str] = (), *, by_token: bool = F
     """
     import polars
 
+    from laptime.data.columns import STAGE_COLUMNS
     from laptime.data.frame import read_frame
-    from laptime.data.sample_columns import STAGE_COLUMNS
 
     place = Path(path)
     if place.suffix.lower() not in {".csv", ".parquet", ".pq"} or place.is_dir():

@@ -9,7 +9,6 @@ from typing import Any
 
 from laptime.control.judge.result import ControlEvaluation, CurvePoint, PolicyPoint, SlowDown
 from laptime.data.record import TIERS, Interval
-from laptime.report.control.control_numbers import budget_text, points_ends, points_number, share_ends
 from laptime.report.control.policies import (
     LESS,
     baselines,
@@ -25,7 +24,11 @@ from laptime.report.control.policies import (
 from laptime.report.control.words import (
     BASELINES_TOLD,
     at_words,
+    budget_text,
     paired_slow_downs,
+    points_ends,
+    points_number,
+    share_ends,
     slow_down_words,
     surely,
     told_differences,

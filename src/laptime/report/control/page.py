@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from laptime import __version__
 from laptime.control.judge.result import ControlEvaluation, PolicyPoint
-from laptime.report.control.control_numbers import budget_text, whole_share
 from laptime.report.control.data import PAIRS_DRAWN, control_data, knob_levels, point_words
 from laptime.report.control.policies import LESS, Kept, at, budgets, kept, main_policy, names, role, surely_late, title
 from laptime.report.control.words import (
     answer_lines,
     at_words,
+    budget_text,
     difference_words,
     facts,
     headline,
     paired_slow_downs,
     slow_down_words,
+    whole_share,
 )
 from laptime.report.kit.environment import environment_pairs
 from laptime.report.kit.html import Child, Html, chart, definitions, details, note, section, table, tag

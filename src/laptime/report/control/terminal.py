@@ -12,16 +12,20 @@ from rich.table import Table
 from rich.text import Text
 
 from laptime.control.judge.result import ControlEvaluation, PolicyPoint
-from laptime.report.control.control_numbers import budget_number, points_ends, points_number, share_ends, whole_share
 from laptime.report.control.policies import LESS, Kept, at, baselines, budgets, kept, main_policy, names, title
 from laptime.report.control.words import (
     answer_lines,
+    budget_number,
     facts,
     headline,
     paired_slow_downs,
+    points_ends,
+    points_number,
+    share_ends,
     slow_down_words,
     surely,
     told_differences,
+    whole_share,
 )
 from laptime.report.kit.numbers import NOTHING, number
 from laptime.report.kit.text import one_line

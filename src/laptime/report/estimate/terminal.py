@@ -12,7 +12,7 @@ from rich.text import Text
 
 from laptime.estimate.judge.ceiling import Ceiling
 from laptime.estimate.judge.evaluation_result import Evaluation, SplitScores, Spread
-from laptime.estimate.judge.outliers import Filtered
+from laptime.estimate.judge.splits import Filtered
 from laptime.estimate.learn.card import ModelCard
 from laptime.estimate.predictor import Predictor
 from laptime.report.kit.numbers import KEEP_TOGETHER, NOTHING, number, percent, text

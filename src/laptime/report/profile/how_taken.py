@@ -9,7 +9,7 @@ from laptime.data.summary import Summary
 from laptime.report.kit.html import Html, definitions, details, note, section, table, tag
 from laptime.report.kit.numbers import text
 from laptime.report.kit.text import counted
-from laptime.report.profile.session_sentence import session_sentence
+from laptime.report.profile.terminal import session_sentence
 
 MEANINGS: tuple[tuple[str, str], ...] = (
     ("Vision", "from the vision tower's entry to the projector's exit, all crops and calls summed"),

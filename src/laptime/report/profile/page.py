@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timezone
 
-from laptime.data.record import Interval, Sample
+import msgspec
+
+from laptime.data.record import Interval, Sample, StageTimes
 from laptime.data.run_folder import Run
-from laptime.data.summary import Summary, summarise_subtraction
-from laptime.report.kit.html import Html, card, cards, chart, join, note, section, tag
-from laptime.report.kit.numbers import NOTHING, interval_ends, number, quantity, text, whole_percent
+from laptime.data.summary import SubtractionSummary, Summary, summarise, summarise_subtraction
+from laptime.report.kit.environment import environment_section
+from laptime.report.kit.html import Html, card, cards, chart, join, note, section, table, tag
+from laptime.report.kit.numbers import NOTHING, interval_ends, number, percent, quantity, text, whole_percent
 from laptime.report.kit.page import asset, chart_scripts, document
-from laptime.report.kit.run_environment import environment_section
 from laptime.report.kit.text import counted, shortened
-from laptime.report.profile.data import in_order, median_sample, profile_data
-from laptime.report.profile.host_and_device import host_section
+from laptime.report.profile.data import in_order, median_sample, profile_data, shown_stages, stage_bar, stage_legend
 from laptime.report.profile.how_taken import flags_section, how_taken, spread_note, total_text
-from laptime.report.profile.stage_bar import shown_stages, stage_bar, stage_legend
-from laptime.report.profile.subtraction_section import subtraction_section
 
 
 def profile_page(run: Run) -> str:
@@ -216,4 +215,66 @@ def _interval_card(label: str, interval: Interval | None, unit: str, hint: str) 
     ends = interval_ends(interval, unit)
     return card(
         label, value, shown, "too few samples for an interval" if ends == NOTHING else f"95 %: {ends}", hint=hint
+    )
+
+
+def host_section(samples: Sequence[Sample], device: str | None) -> Html:
+    """The same marks as the host saw them pass: how far it ran ahead of the device."""
+    title, id_ = "Host and device", "host"
+    if device is None or device == "cpu":
+        return section(title, id=id_, lead="This run was on a CPU: the host is the device, and there is one timeline.")
+    middle = median_sample(samples)
+    seen = summarise([msgspec.structs.replace(sample, stages=sample.host_stages) for sample in samples])
+    done = summarise(samples)
+    rows = [
+        [
+            tag("span", tag("span", class_=f"swatch {name}"), name.capitalize()),
+            text(stage.median.value, "ms"),
+            text(seen.stages[name].median.value if name in seen.stages else None, "ms"),
+        ]
+        for name, stage in done.stages.items()
+        if stage.mean > 0
+    ]
+    return section(
+        title,
+        _two_bars(middle.stages, middle.host_stages) if middle else None,
+        table(["median", "device", "host"], rows, numeric=[1, 2]),
+        id=id_,
+        lead="The device reaches a mark when it has done the work before it; the host passes it when it has asked for "
+        "that work. A stage that is much shorter on the host was only queued there; where both agree, the device waits "
+        "for the host.",
+    )
+
+
+def _two_bars(device: StageTimes, host: StageTimes) -> Html:
+    longest = max(device.total_ms, host.total_ms)
+    cells = [
+        [tag("span", name), stage_bar(times, height=22, scale_ms=longest, labels=False), text(times.total_ms, "ms")]
+        for name, times in (("Device", device), ("Host", host))
+    ]
+    return tag("div", [[a, b, tag("span", c)] for a, b, c in cells], class_="two-bars")
+
+
+def subtraction_section(error: SubtractionSummary) -> Html:
+    """The old way beside the direct one."""
+    clamped = percent(error.clamped / error.samples)
+    relative = f" ({percent(error.error_relative_mean)} of decode)" if error.error_relative_mean is not None else ""
+    rows = [
+        ["Inputs timed in three separate calls", str(error.samples)],
+        ["Decode came out negative and was clamped to 0", f"{error.clamped} ({clamped})"],
+        ["What was left for decode", f"{text(error.residual_low_ms, 'ms')} to {text(error.residual_high_ms, 'ms')}"],
+        ["Mean error against the direct decode", text(error.error_mean_ms, "ms")],
+        ["Mean absolute error", text(error.error_abs_mean_ms, "ms") + relative],
+    ]
+    return section(
+        "What subtraction would have said",
+        tag(
+            "div",
+            chart("subtraction-chart", "Decode by subtraction against decode measured directly, a dot for each input"),
+            table([], rows, numeric=[1]),
+            class_="columns",
+        ),
+        id="subtraction",
+        lead="Vision, prefill and total timed in calls of their own, decode as what is left, clamped at zero. No other "
+        "figure of this page is made this way.",
     )

@@ -14,13 +14,12 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from laptime.data.record import FLAG_REASONS, Environment, Interval, Overhead, StrategyCost
+from laptime.data.record import FLAG_REASONS, STOP_REASONS, Environment, Interval, Overhead, SessionEnd, StrategyCost
 from laptime.data.run_folder import Run
 from laptime.data.summary import StageSummary, Summary, summarise_subtraction
 from laptime.report.kit.environment import environment_pairs
 from laptime.report.kit.numbers import NOTHING, interval_ends, number, percent, text
-from laptime.report.kit.text import one_line
-from laptime.report.profile.session_sentence import session_sentence
+from laptime.report.kit.text import counted, one_line
 
 STAGE_STYLES = {"vision": "green", "prefill": "yellow", "decode": "blue", "other": "bright_black", "total": ""}
 BAR_CELLS = 12
@@ -168,3 +167,20 @@ def _microsecond_ends(interval: Interval) -> str:
 
 def _added(cost: StrategyCost | None) -> str:
     return text(cost.added_ms, "ms") if cost else NOTHING
+
+
+TOKENS = {
+    "identical": "Greedy tokens with and without the timer are identical.",
+    "different": "Greedy tokens with and without the timer DIFFER.",
+    "unstable": "Greedy tokens can't be compared: this model differs from itself without the timer too.",
+}
+
+
+def session_sentence(end: SessionEnd) -> str:
+    """Warm-up, repeats, why it stopped, and whether the tokens were checked."""
+    steady = "until they were steady" if end.steady else "without becoming steady, so its samples are flagged cold"
+    sentence = f"Warm-up: {counted(end.warmups, 'call')}, {steady}. Then {counted(end.repeats, 'pass', 'passes')} "
+    sentence += f"over the inputs; it stopped because {STOP_REASONS[end.stopped]}"
+    if end.half_width is not None:
+        sentence += f" (half-width {percent(end.half_width)} of the median)"
+    return f"{sentence}. {TOKENS[end.tokens]}" if end.tokens else f"{sentence}."

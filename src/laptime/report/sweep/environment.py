@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from laptime.report.kit.environment import environment_pairs, shown
+from laptime.report.kit.environment import command_line, environment_pairs, shown
 from laptime.report.kit.html import Html, definitions, note, section, table, tag
-from laptime.report.kit.run_environment import command_line
 from laptime.report.kit.text import counted, shortened
 from laptime.report.sweep.view import CampaignView
 from laptime.report.sweep.words import knob_title, level_text

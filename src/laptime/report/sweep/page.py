@@ -6,22 +6,23 @@ from datetime import datetime, timezone
 from typing import Any
 
 from laptime import __version__
-from laptime.report.audit.audit_notes import audit_notes
+from laptime.report.audit.terminal import audit_notes
 from laptime.report.kit.html import Html, chart, details, join, note, section, table, tag
-from laptime.report.kit.numbers import NOTHING, text
+from laptime.report.kit.numbers import NOTHING, interval_ends, percent, text
 from laptime.report.kit.page import asset, document
 from laptime.report.kit.text import counted, one_line, shortened
-from laptime.report.sweep.campaign_accuracy import accuracy_section
-from laptime.report.sweep.campaign_lead import campaign_lead
-from laptime.report.sweep.data import by_tier, campaign_data, range_panels
+from laptime.report.sweep.data import by_tier, campaign_data, effect_stages, range_panels
 from laptime.report.sweep.environment import campaign_environment
 from laptime.report.sweep.view import CampaignView, FailedConfig
 from laptime.report.sweep.words import (
     config_text,
     drift_words,
     headline,
+    interaction_words,
+    stage_title,
+    visit_words,
 )
-from laptime.sweeps.summary.result import SweepSummary
+from laptime.sweeps.summary.result import ConfigRow, SweepSummary
 
 SCRIPTS = (
     "kit/charts/scale.js",
@@ -223,3 +224,110 @@ def _created(unix_ms: float) -> str:
     except (OverflowError, ValueError, OSError):
         return NOTHING
     return f"{moment:%Y-%m-%d %H:%M} UTC"
+
+
+INTERACTIONS_SHOWN = 3
+LEVELS_AT_FIRST = 8
+"""Of a knob with more levels the page shows some until asked for all (assets/effect_rows.js)."""
+
+
+def campaign_lead(view: CampaignView) -> Html:
+    """What each knob buys: the picture under the headline."""
+    summary = view.summary
+    if not any(row.samples for row in summary.rows):
+        return note("The run holds no finished sample; what failed, and why, stands under Failures.", kind="warning")
+    stages = effect_stages(summary)
+    if not stages:
+        return note(
+            "No knob has two levels that were measured on the same samples with the other knobs held, so there is "
+            "no effect to show. Sweep at least two values of a knob."
+        )
+    by_repeats = any(effect.over == "repeats" for effect in summary.effects)
+    visits = visit_words(summary)
+    return tag(
+        "div",
+        tag(
+            "div",
+            tag("span", "What each knob buys", class_="effects-title"),
+            tag("select", [tag("option", stage_title(stage), value=stage) for stage in stages], id="effect-stage",
+                aria_label="Stage of the effects"),
+            tag("button", "All levels", type="button", id="effect-all", aria_pressed="false")
+            if any(len(levels) > LEVELS_AT_FIRST for levels in summary.knobs.values())
+            else None,
+            class_="toolbar",
+        ),
+        note("Too few inputs for intervals (six are needed): these ratios may be chance.", kind="warning")
+        if not any(level.ratio.low is not None for effect in summary.effects for level in effect.levels)
+        else None,
+        note(visits[0], kind="warning") if visits and visits[1] else None,
+        chart("effects", "For each knob and level the ratio against the base level, with its 95 % interval"),
+        tag(
+            "p",
+            "Ratio against the base level, matched: the same samples under the same values of every other knob. "
+            "Line: 95 % interval; grey: no difference shown."
+            + (f" {visits[0]}" if visits and not visits[1] else "")
+            + (" Few inputs: the intervals come from repeats and speak of these inputs only." * by_repeats),
+            class_="hero-note",
+        ),
+        _interactions(summary),
+        class_="effects",
+    )  # fmt: skip
+
+
+def _interactions(summary: SweepSummary) -> Html | None:
+    """Where one figure for a knob misleads, because it depends on another knob."""
+    ordered = sorted(summary.interactions, key=lambda one: one.stage != "total")  # the total's first, strongest first
+    lines = [tag("li", interaction_words(one)) for one in ordered[:100]]
+    if not lines:
+        return None
+    return join(
+        tag("h3", "One knob changes what another buys"),
+        tag("ul", lines[:INTERACTIONS_SHOWN], class_="interactions"),
+        details(f"{len(lines) - INTERACTIONS_SHOWN} more", tag("ul", lines[INTERACTIONS_SHOWN:], class_="interactions"))
+        if len(lines) > INTERACTIONS_SHOWN
+        else None,
+    )
+
+
+FRONT_SHOWN = 40
+
+
+def accuracy_section(summary: SweepSummary) -> Html:
+    """The picture with the front and what it means; without scores, how to get them."""
+    scored = [row for row in summary.rows if row.accuracy is not None and "total" in row.stages]
+    if not scored:
+        return section(
+            "Accuracy against latency",
+            note("No sample has a score. Give the sweep questions with answers (workload: data) and a metric "
+                 "(workload: score): then each configuration's accuracy stands here against its latency."),
+            id="accuracy",
+        )  # fmt: skip
+    rows = {row.config_id: row for row in scored}
+    front = [rows[key] for key in summary.pareto if key in rows]
+    near = len(summary.near_pareto)
+    return section(
+        "Accuracy against latency",
+        chart("pareto", "Accuracy against total latency, a point for each configuration, and the Pareto front"),
+        _front_table(front[:FRONT_SHOWN], summary) if front else None,
+        id="accuracy",
+        lead=f"{counted(len(front), 'configuration')} of {len(scored)}: nothing else is faster and at least as "
+        "accurate (the line). Lines at a point: 95 % intervals. Click a point to find its row in the table."
+        + (f" Of the others, {near} could be on the front as far as the intervals tell (darker)." if near else ""),
+    )
+
+
+def _front_table(front: list[ConfigRow], summary: SweepSummary) -> Html:
+    rows = []
+    for row in front:
+        assert row.accuracy is not None
+        total = row.stages["total"]
+        ends = NOTHING
+        if row.accuracy.low is not None and row.accuracy.high is not None:
+            ends = f"{percent(row.accuracy.low)} to {percent(row.accuracy.high)}"
+        rows.append([config_text(row.config, summary), text(total.value, "ms"), interval_ends(total, "ms"),
+                     percent(row.accuracy.value), ends])  # fmt: skip
+    return table(
+        ["On the front, fastest first", "total", "95 % interval", "accuracy", "95 % interval"],
+        rows,
+        numeric=[1, 2, 3, 4],
+    )

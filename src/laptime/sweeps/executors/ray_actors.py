@@ -17,11 +17,10 @@ import msgspec
 
 from laptime.errors import LaptimeError
 from laptime.sweeps.config import Campaign
-from laptime.sweeps.executors.patience import Patience
+from laptime.sweeps.executors.processes import Patience
 from laptime.sweeps.ledger import Ledger
-from laptime.sweeps.messages import Hire, VisitEnd, decode_message, decode_order, encode
-from laptime.sweeps.prepared import Prepared, decode_prepared, encode_prepared
-from laptime.sweeps.schedule import Visit
+from laptime.sweeps.plan import Prepared, decode_prepared, encode_prepared
+from laptime.sweeps.schedule import Hire, Visit, VisitEnd, decode_message, decode_order, encode
 
 REACH_S = 5.0
 NICENESS = "RAY_worker_niceness"

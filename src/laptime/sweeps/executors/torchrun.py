@@ -16,9 +16,8 @@ import msgspec
 from laptime.data.run_folder import read_info
 from laptime.errors import LaptimeError
 from laptime.sweeps.config import Campaign
-from laptime.sweeps.messages import Hire
 from laptime.sweeps.plan import SweepPlan, read_plan
-from laptime.sweeps.schedule import Visit
+from laptime.sweeps.schedule import Hire, Visit
 
 FIRST_RANK_PATIENCE_S = 300.0
 

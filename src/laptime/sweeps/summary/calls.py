@@ -10,10 +10,10 @@ import numpy.typing as npt
 
 from laptime.data.record import LEFT_OUT, STAGES, Scalar
 from laptime.errors import LaptimeError
-from laptime.sweeps.summary.visit_codes import visit_codes
 
 if TYPE_CHECKING:
     import polars as pl
+
 
 JUDGED = (*STAGES, "total")
 TIMES = tuple(f"{name}_ms" for name in JUDGED)
@@ -32,7 +32,7 @@ class Calls:
 
     Columns of `frame`: `config`, `input` and `visit` (codes), FIGURES and PLAIN as float64.
 
-    A visit is a worker's stay at a configuration (laptime.sweeps.summary.visit_codes).
+    A visit is a worker's stay at a configuration (laptime.sweeps.summary.calls).
 
     `inputs`: how many codes of inputs there are. The lists go by the configuration's code. `left_out` counts calls
     that were measured but not used.
@@ -154,3 +154,27 @@ def _real(name: str, frame: pl.DataFrame) -> pl.Expr:
         return pl.lit(None, dtype=pl.Float64).alias(name)
     number = pl.col(name).cast(pl.Float64)
     return pl.when(number.is_finite()).then(number).alias(name)
+
+
+def visit_codes(
+    config: Codes, worker: Codes, started_unix_ms: npt.NDArray[np.float64], warm_up: npt.NDArray[np.bool_]
+) -> Codes:
+    """The number of each row's visit, from 0 on: worker by worker, in time.
+
+    Rows of one configuration that follow each other on one worker are one visit; a warm-up after a measured call
+    begins another, since a visit warms up once. Rows are ordered by their start; where any start is unknown (not
+    above 0), by their place.
+    """
+    if len(config) == 0:
+        return np.zeros(0, dtype=np.int64)
+    timed = bool((started_unix_ms > 0).all())
+    order = np.argsort(started_unix_ms, kind="stable") if timed else np.arange(len(config))
+    if worker.max() > worker.min():
+        order = order[np.argsort(worker[order], kind="stable")]
+    moved = np.diff(config[order]) != 0
+    moved |= np.diff(worker[order]) != 0
+    warm = warm_up[order]
+    moved |= warm[1:] & ~warm[:-1]
+    visits = np.empty(len(config), dtype=np.int64)
+    visits[order] = np.concatenate([[0], np.cumsum(moved)])
+    return visits

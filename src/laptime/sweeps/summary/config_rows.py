@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
-from laptime.data.accuracy import accuracy
-from laptime.data.intervals import FEWEST_FOR_MEDIAN, column_medians
-from laptime.data.record import Scalar
-from laptime.sweeps.summary.calls import FIGURES, JUDGED, TIMES, Calls
-from laptime.sweeps.summary.result import ConfigRow
+from laptime.data.record import TIERS, Interval, Scalar
+from laptime.data.stats import FEWEST_FOR_MEDIAN, accuracy, column_medians
+from laptime.sweeps.summary.calls import FIGURES, JUDGED, TIMES, Calls, Reals
+from laptime.sweeps.summary.result import ConfigRow, StageRange
 
 if TYPE_CHECKING:
     import polars as pl
+
 
 MEDIANS = FIGURES[:-1]
 
@@ -120,3 +121,107 @@ def _unmeasured(config_id: str, config: Mapping[str, Scalar], failures: int) -> 
         energy_j=None,
         accuracy=None,
     )
+
+
+def pareto_front(rows: Sequence[ConfigRow]) -> tuple[list[str], list[str]]:
+    """The config_ids on the front, fastest first, and those near it, in the same order.
+
+    A configuration is on the front when no other one is at least as accurate and at least as fast, and better in one
+    of the two; equal points are both on it. Near it: not on it, but no other one is surely as accurate and surely as
+    fast, going by the intervals. These are each configuration's own, although all of them answered the same
+    questions, so `near` is on the cautious side.
+    """
+    points = [(row.config_id, row.accuracy, row.stages["total"]) for row in rows if row.accuracy and row.samples]
+    points.sort(key=lambda point: (point[2].value, -point[1].value))
+    front: list[str] = []
+    best = (-1.0, float("inf"))  # the highest accuracy so far, and the least time it took
+    for config_id, right, total in points:
+        if right.value > best[0] or (right.value, total.value) == best:
+            front.append(config_id)
+            best = (right.value, total.value)
+    rights, ms = _table([right for _, right, _ in points]), _table([total for _, _, total in points])
+    near = [
+        config_id
+        for place, (config_id, _, _) in enumerate(points)
+        if config_id not in front and not _surely_beaten(rights, ms, place)
+    ]
+    return front, near
+
+
+def _table(intervals: Sequence[Interval]) -> Reals:
+    """Low, value, high of each; unknown ends are infinitely far."""
+    ends = [(-np.inf if i.low is None else i.low, i.value, np.inf if i.high is None else i.high) for i in intervals]
+    return np.array(ends, dtype=np.float64).reshape(-1, 3)
+
+
+def _surely_beaten(right: Reals, ms: Reals, place: int) -> bool:
+    """Whether one other point is as accurate and as fast by all of both intervals, or by the very same one."""
+    as_right = (right[:, 0] >= right[place, 2]) | _same(right, place)
+    as_fast = (ms[:, 2] <= ms[place, 0]) | _same(ms, place)
+    both = as_right & as_fast
+    both[place] = False
+    return bool(both.any())
+
+
+def _same(table: Reals, place: int) -> npt.NDArray[np.bool_]:
+    low, value, high = table[place]
+    return np.asarray((table[:, 1] == value) & (table[:, 0] == low) & (table[:, 2] == high))
+
+
+MOST_CROPS = 64
+"""More different numbers of crops than this are no list to read."""
+
+
+def tier_ranges(calls: Calls) -> list[StageRange]:
+    """Ranges by the configuration's tier, or by the crops counted where it names none. Empty without images."""
+    import polars as pl
+
+    named = pl.DataFrame(
+        {"config": range(len(calls.tiers)), "named": calls.tiers}, schema={"config": pl.Int64, "named": pl.String}
+    )
+    by_crops = [
+        pl.when(pl.col("crops").is_between(low, high)).then(pl.lit(name)) for name, (low, high) in TIERS.items()
+    ]
+    labelled = calls.frame.join(named, on="config").with_columns(pl.coalesce("named", *by_crops).alias("by"))
+    order = {name: place for place, name in enumerate(TIERS)}
+    found = _ranges(labelled)
+    return sorted(found, key=lambda r: (order.get(r.tier, len(order)), r.tier, JUDGED.index(r.stage)))
+
+
+def crop_ranges(calls: Calls) -> list[StageRange]:
+    """Ranges by the number of crops, fewest first. Empty when there are none or too many different numbers."""
+    import polars as pl
+
+    crops = calls.frame.filter(pl.col("crops") > 0)
+    if crops.is_empty() or crops["crops"].n_unique() > MOST_CROPS:
+        return []
+    found = _ranges(crops.with_columns(pl.col("crops").round(0).cast(pl.Int64).cast(pl.String).alias("by")))
+    return sorted(found, key=lambda r: (int(r.tier), JUDGED.index(r.stage)))
+
+
+def _ranges(labelled: pl.DataFrame) -> list[StageRange]:
+    import polars as pl
+
+    figures: dict[str, Callable[[pl.Expr], pl.Expr]] = {
+        "n": lambda ms: ms.count(),
+        "low_ms": lambda ms: ms.quantile(0.05, "linear"),
+        "median_ms": lambda ms: ms.median(),
+        "high_ms": lambda ms: ms.quantile(0.95, "linear"),
+        "min_ms": lambda ms: ms.min(),
+        "max_ms": lambda ms: ms.max(),
+    }
+    table = (
+        labelled.filter(pl.col("by").is_not_null())
+        .group_by("by")
+        .agg(
+            figure(pl.col(f"{stage}_ms")).alias(f"{stage} {name}")
+            for stage in JUDGED
+            for name, figure in figures.items()
+        )
+    )
+    return [
+        StageRange(tier=row["by"], stage=stage, **{name: row[f"{stage} {name}"] for name in figures})
+        for row in table.iter_rows(named=True)
+        for stage in JUDGED
+        if row[f"{stage} n"]
+    ]

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import combinations, pairwise
 from math import exp
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from laptime.data.intervals import CONFIDENCE, column_medians
 from laptime.data.record import Interval
-from laptime.sweeps.summary.additive import left_over
+from laptime.data.stats import CONFIDENCE, column_medians
 from laptime.sweeps.summary.calls import Calls, Codes, Reals
 from laptime.sweeps.summary.result import Drift, DriftPoint
+
+if TYPE_CHECKING:
+    import polars as pl
+
 
 MOST_POINTS = 40
 FEWEST_CALLS = 8
@@ -24,7 +28,7 @@ FEWEST_POINTS = 5
 def drift(calls: Calls) -> Drift | None:
     """Total, less what its configuration and its input make of it, over time, in stretches of equally many calls.
 
-    Logarithms: what is left of them by laptime.sweeps.summary.additive. The trend is Theil and Sen's line through the
+    Logarithms: what is left of them by laptime.sweeps.summary.drift. The trend is Theil and Sen's line through the
     points' logarithms (the median of all slopes between two), as the factor from the first point's middle to the last
     one's. Its interval is Sen's (1968), from Kendall's statistic. It takes the points as independent of each other but
     for the line. Where rounds measured inputs of their own, what lies between such rounds is the inputs' and the
@@ -130,3 +134,91 @@ def _kendall_depth(sizes: tuple[int, ...]) -> int:
 def _as_factor(log: Interval, shift: float = 0.0) -> Interval:
     low, high = (None if end is None else exp(end + shift) for end in (log.low, log.high))
     return Interval(exp(log.value + shift), low, high, log.n)
+
+
+FEWEST_CALLS_AN_INPUT = 6
+"""With fewer an input's median would be its calls themselves, and nothing would be left."""
+CONFOUNDED = 0.1
+"""Share of the variance of time that the inputs explain from which on rounds have inputs of their own."""
+PASSES = 8
+
+
+def left_over(table: pl.DataFrame, stretch: Codes) -> tuple[Reals, Codes]:
+    """What is left of `log` without its configuration's and its input's part, and each call's group.
+
+    table: config, input, visit (codes) and log, in time. stretch: each row's stretch of the run. Medians of
+    configurations, inputs and stretches, in turns (Tukey's polish), so that none takes another's part. Where rounds
+    have inputs of their own that takes more turns, and inputs that no visit has in common are groups of their own: how
+    two groups lie to each other can't be told from their calls. Inputs with few calls keep their part.
+    """
+    import polars as pl
+
+    log = pl.col("log")
+    table = table.select("config", "input", "visit", "log").with_columns(pl.Series("stretch", stretch))
+    one = np.zeros(table.height, dtype=np.int64)
+    if table.height < FEWEST_CALLS_AN_INPUT * table["input"].n_unique():
+        return (table.select(log - log.median().over("config"))["log"].to_numpy(), one)
+    place = np.arange(table.height)
+    means = table.with_columns(pl.Series("place", place)).select(pl.col("place").mean().over("input"))["place"]
+    apart = float(means.to_numpy().var()) > CONFOUNDED * place.var()
+    group = _groups(table["visit"].to_numpy(), table["input"].to_numpy()) if apart else one
+    table = table.with_columns(pl.Series("group", group), pl.lit(0.0).alias("moved"))
+    for _ in range(PASSES if apart else 2):
+        for by in ("config", "input"):
+            table = table.with_columns(log - log.median().over(by))
+        parts = log.median().over("stretch", "group")
+        table = table.with_columns(log - parts, pl.col("moved") + parts)
+    return table.select(log + pl.col("moved"))["log"].to_numpy(), group
+
+
+def _groups(visit: Codes, unit: Codes) -> Codes:
+    """Each row's group: inputs that are together in a visit, and all that they are together with, are one."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    visits, units = int(visit.max()) + 1, int(unit.max()) + 1
+    edges = coo_array((np.ones(len(visit)), (visit, visits + unit)), shape=(visits + units, visits + units))
+    _, labels = connected_components(edges, directed=False)
+    return np.asarray(np.unique(labels[visits + unit], return_inverse=True)[1], dtype=np.int64)
+
+
+MOST_COLUMNS = 250
+"""Of a model; one with more would fit a sweep's accidents, and take its time over it."""
+
+
+def knob_basis(settings: Codes, *, two_way: bool) -> Reals | None:
+    """An orthonormal basis (configurations, rank) of what the knobs' values explain; with `two_way` each two of them.
+
+    settings: (configurations, knobs) codes. None when the model has more than MOST_COLUMNS columns.
+    """
+    columns = [settings[:, knob] for knob in range(settings.shape[1])]
+    if two_way:
+        widths = settings.max(axis=0, initial=0) + 1
+        columns += [a * widths[j] + b for (_, a), (j, b) in combinations(list(enumerate(columns)), 2)]
+    blocks = [np.ones((len(settings), 1))]
+    for column in columns:
+        values, codes = np.unique(column, return_inverse=True)
+        if len(values) + sum(block.shape[1] for block in blocks) > MOST_COLUMNS:
+            return None
+        blocks.append(np.eye(len(values))[codes][:, 1:])
+    design = np.hstack(blocks)
+    sizes, vectors = np.linalg.eigh(design.T @ design)
+    kept = sizes > 1e-9 * sizes[-1]
+    return np.asarray(design @ (vectors[:, kept] / np.sqrt(sizes[kept])))
+
+
+def mean_basis(configurations: int) -> Reals:
+    """The basis of what all configurations have in common, and no more."""
+    return np.full((configurations, 1), configurations**-0.5)
+
+
+def fitted(values: Reals, basis: Reals) -> Reals:
+    """What `basis` explains of `values` (configurations, units), unit by unit; NaN counts as what row and unit say."""
+    gaps = np.isnan(values)
+    if gaps.any():
+        here = ~gaps
+        counts = np.maximum(here.sum(axis=1, keepdims=True), 1)
+        rows = np.where(gaps, 0, values).sum(axis=1, keepdims=True) / counts
+        units = np.where(gaps, 0, values - rows).sum(axis=0, keepdims=True) / np.maximum(here.sum(axis=0), 1)
+        values = np.where(gaps, rows + units, values)
+    return np.asarray(basis @ (basis.T @ values))

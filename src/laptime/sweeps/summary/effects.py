@@ -8,8 +8,8 @@ from math import comb, exp, log
 
 import numpy as np
 
-from laptime.data.intervals import CONFIDENCE, factor_interval
 from laptime.data.record import Interval, Scalar
+from laptime.data.stats import CONFIDENCE, factor_interval
 from laptime.sweeps.summary.calls import JUDGED, Codes, Reals
 from laptime.sweeps.summary.knobs import Knobs
 from laptime.sweeps.summary.matched import Grid, Pairs, levels_against_base, pairs_of, unit_values

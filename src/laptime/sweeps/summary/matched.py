@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from laptime.data.intervals import FEWEST_FOR_MEAN
+from laptime.data.stats import FEWEST_FOR_MEAN
 from laptime.sweeps.summary.calls import JUDGED, Calls, Codes, Reals
 from laptime.sweeps.summary.knobs import Knobs
 from laptime.sweeps.summary.result import Over

@@ -9,8 +9,8 @@ from typing import Literal
 
 import msgspec
 
-from laptime.data.accuracy import AccuracyMethod
 from laptime.data.record import Interval, Scalar
+from laptime.data.stats import AccuracyMethod
 
 Over = Literal["samples", "repeats"]
 """What the values of an interval came from: inputs (it speaks of all such inputs), or repeats of these few inputs."""

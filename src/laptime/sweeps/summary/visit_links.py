@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from laptime.sweeps.summary.calls import JUDGED, Codes, Reals
-from laptime.sweeps.summary.knob_fit import fitted, knob_basis, mean_basis
+from laptime.sweeps.summary.drift import fitted, knob_basis, mean_basis
 from laptime.sweeps.summary.visits import Cells
 
 if TYPE_CHECKING:

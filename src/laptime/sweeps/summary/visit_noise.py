@@ -9,7 +9,7 @@ from math import erf, exp, inf, pi, sqrt
 import numpy as np
 
 from laptime.sweeps.summary.calls import JUDGED, Codes, Reals
-from laptime.sweeps.summary.knob_fit import fitted, knob_basis
+from laptime.sweeps.summary.drift import fitted, knob_basis
 from laptime.sweeps.summary.result import VisitNoiseKnown
 from laptime.sweeps.summary.visit_links import (
     NO_LINKS,

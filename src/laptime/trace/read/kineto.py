@@ -12,9 +12,8 @@ from pathlib import Path
 
 from laptime.data.record import Finding
 from laptime.trace.read import tables
-from laptime.trace.read.kineto_columns import joined
+from laptime.trace.read.kineto_columns import claim, joined
 from laptime.trace.read.kineto_stream import Ending, read_batches
-from laptime.trace.read.owners import claim
 from laptime.trace.read.timeline import GpuTimeline, Source
 
 

@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Literal
 
 from laptime.errors import LaptimeError
-from laptime.trace.read.kineto_bytes import blocks, stretch
+from laptime.trace.read.kineto_bytes import blocks, is_gzip, stretch
 from laptime.trace.read.kineto_columns import Batch, columns_of
-from laptime.trace.read.kineto_events import LIST_KEY, cut, decode, header_of, take_apart
-from laptime.trace.read.kineto_halves import Meeting, meeting
-from laptime.trace.read.second_process import elsewhere
+from laptime.trace.read.kineto_events import BETWEEN, LIST_KEY, cut, decode, header_of, take_apart
+from laptime.trace.read.second_process import available, elsewhere
 
 LARGEST_EVENT_BYTES = 32 << 20
 LARGEST_HEADER_BYTES = 64 << 20
@@ -156,3 +155,28 @@ def _open_list(path: Path, source: Iterator[bytes]) -> tuple[bytes, str | None, 
         f"{path}: no traceEvents list in its first {len(head)} bytes: not a whole PyTorch profiler file; "
         "export one with prof.export_chrome_trace()"
     )
+
+
+LEAST_BYTES = 8 << 20
+"""A smaller file is read before a second process would have started to pay."""
+
+_WINDOW_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Meeting:
+    """The first half ends before byte `stop`, the second one begins at `start`; a comma lies between."""
+
+    stop: int
+    start: int
+
+
+def meeting(path: Path) -> Meeting | None:
+    """Where a file's halves seem to meet, between two events; None when it is better read in one go."""
+    size = path.stat().st_size
+    if size < LEAST_BYTES or not available() or is_gzip(path):
+        return None
+    with path.open("rb") as file:
+        file.seek(size // 2)
+        found = BETWEEN.search(file.read(_WINDOW_BYTES))
+    return None if found is None else Meeting(size // 2 + found.start() + 1, size // 2 + found.end())

@@ -16,6 +16,7 @@ import numpy as np
 from laptime.data.record import Finding
 from laptime.errors import LaptimeError
 from laptime.trace.read import tables
+from laptime.trace.read.kineto_columns import claim
 from laptime.trace.read.nsight_tables import (
     CALL_TABLES,
     DEVICE_TABLES,
@@ -29,7 +30,6 @@ from laptime.trace.read.nsight_tables import (
     read_rows,
     thread_of,
 )
-from laptime.trace.read.owners import claim
 from laptime.trace.read.sqlite_columns import MISSING, read_strings
 from laptime.trace.read.tables import Ids, Table, narrow
 from laptime.trace.read.timeline import Activity, GpuTimeline, Int32, Int64, RangeKind, Source

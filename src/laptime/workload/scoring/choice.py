@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 
 from laptime.workload.example import LETTERS
-from laptime.workload.scoring.exact import normalised
+from laptime.workload.scoring.match import normalised
 
 _STATED = re.compile(r"\b(?i:answer)\b(?:\s+is\b)?[\s:*(]*([A-Z]|(?<=\()[a-z](?=\)))(?![\w'’])")
 _MARKED = re.compile(r"(?<![\w'’.])([A-Z])[.:)](?!\w)")

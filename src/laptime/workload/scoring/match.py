@@ -6,7 +6,9 @@ Methani et al., "PlotQA", WACV 2020; Masry et al., "ChartQA", ACL Findings 2022,
 from __future__ import annotations
 
 import re
+import string
 from collections.abc import Sequence
+from functools import lru_cache
 from math import isfinite
 
 TOLERANCE = 0.05
@@ -38,3 +40,19 @@ def _number(text: str) -> float | None:
     match = _NUMBER.fullmatch(text.rstrip("%").rstrip() if percent else text)
     value = float(match[0]) if match else float("nan")
     return (value / 100 if percent else value) if isfinite(value) else None
+
+
+_ARTICLES = re.compile(r"\b(?:a|an|the)\b")
+_PUNCTUATION = str.maketrans("", "", string.punctuation)
+
+
+def exact_match(prediction: str, answers: Sequence[str]) -> float:
+    """1 when the normalised prediction is one of the normalised answers, else 0."""
+    said = normalised(prediction)
+    return float(any(normalised(answer) == said for answer in answers))
+
+
+@lru_cache(maxsize=65536)
+def normalised(text: str) -> str:
+    """Lower case, without ASCII punctuation, then without a, an and the, with single spaces: in SQuAD's order."""
+    return " ".join(_ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split())
