@@ -16,12 +16,11 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import polars
 
 from laptime.audits import audit_measurements, measurements_of
+from laptime.data.stats import Floats
 
-Floats = npt.NDArray[np.float64]
 Noise = Callable[[np.random.Generator, int], Floats]
 
 BY_CHANCE = ("decode-per-token-by-N", "cold-start", "clock-drift", "rank-skew", "bimodal")

@@ -17,12 +17,13 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+from laptime.data.stats import Floats
+
 os.environ.setdefault("OMP_NUM_THREADS", "2")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import lightgbm
 import numpy as np
-import numpy.typing as npt
 import sklearn
 from latency_tables import Split, splits
 from sklearn.ensemble import RandomForestRegressor
@@ -37,7 +38,6 @@ TARGETS = {  # MAPE of the point prediction, in %
     ("vidur mlp", "largest sizes", "tokens > 2048"): 3.6,
     ("vidur mlp", "held-out group", "meta-llama_Llama-2-70b-hf"): 2.3,
 }
-Floats = npt.NDArray[np.float64]
 
 
 def judge(split: Split) -> dict[str, Any]:

@@ -15,22 +15,20 @@ from collections.abc import Callable
 from math import comb
 
 import numpy as np
-import numpy.typing as npt
 
-from laptime.data.stats import CONFIDENCE, accuracy, factor_interval
+from laptime.data.stats import CONFIDENCE, Floats, accuracy, factor_interval
 from laptime.sweeps.summary.effects import WORTH_SAYING
 from laptime.sweeps.summary.matched import unit_values
 from recorded import record
 from visited_sweep import visited
 
-Reals = npt.NDArray[np.float64]
-Way = Callable[[Reals, np.random.Generator], tuple[float, float]]
+Way = Callable[[Floats, np.random.Generator], tuple[float, float]]
 
 OTHERS = 3
 TRUTH = np.log(1.2)
 
 
-def pairs(draw: np.random.Generator, case: str, inputs: int) -> Reals:
+def pairs(draw: np.random.Generator, case: str, inputs: int) -> Floats:
     """ln(level / base) of each (setting of the other knob, input); the input's own time has gone already."""
     shape = (OTHERS, inputs)
     if case == "noise 2 %":
@@ -60,21 +58,21 @@ CASES = (
 )
 
 
-def by_input(values: Reals, draw: np.random.Generator) -> tuple[float, float]:
+def by_input(values: Floats, draw: np.random.Generator) -> tuple[float, float]:
     found = factor_interval(unit_values(values))
     assert found.low is not None
     assert found.high is not None
     return np.log(found.low), np.log(found.high)
 
 
-def every_pair(values: Reals, draw: np.random.Generator) -> tuple[float, float]:
+def every_pair(values: Floats, draw: np.random.Generator) -> tuple[float, float]:
     found = factor_interval(values[~np.isnan(values)])
     assert found.low is not None
     assert found.high is not None
     return np.log(found.low), np.log(found.high)
 
 
-def bootstrap(values: Reals, draw: np.random.Generator) -> tuple[float, float]:
+def bootstrap(values: Floats, draw: np.random.Generator) -> tuple[float, float]:
     present = ~np.isnan(values)
     picks = draw.integers(0, values.shape[1], (400, values.shape[1]))
     counts = present[:, picks].sum(axis=2)  # (settings, draws)
@@ -108,7 +106,7 @@ def ratios(draw: np.random.Generator, simulations: int) -> list[dict[str, object
 
 
 def scores(draw: np.random.Generator, simulations: int) -> list[dict[str, object]]:
-    kinds: dict[str, Callable[[tuple[int, int]], Reals]] = {
+    kinds: dict[str, Callable[[tuple[int, int]], Floats]] = {
         "0 or 1, 50 % right": lambda shape: (draw.random(shape) < 0.5).astype(np.float64),
         "0 or 1, 95 % right": lambda shape: (draw.random(shape) < 0.95).astype(np.float64),
         "VQA accuracy": lambda shape: draw.choice([0, 0.3, 0.6, 0.9, 1.0], shape, p=[0.25, 0.1, 0.1, 0.1, 0.45]),

@@ -10,7 +10,7 @@ from math import exp, log, sqrt
 
 import numpy as np
 
-from laptime.audits.ranks import Floats
+from laptime.data.stats import Floats
 
 MOST = 1000
 """More values than this are thinned to so many before the dip is taken: it is sure long before."""

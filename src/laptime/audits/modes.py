@@ -10,9 +10,10 @@ import numpy as np
 
 from laptime.audits.dip import MOST, dip, p_value
 from laptime.audits.measurements import Measurements
-from laptime.audits.ranks import ERROR, Floats, poisson_tail
+from laptime.audits.ranks import ERROR, poisson_tail
 from laptime.audits.result import EXAMPLES, AuditPicture, AuditPoint
 from laptime.audits.rule import Judged, NotJudged, Outcome, Rule, counted, found, key_of, percent
+from laptime.data.stats import Floats
 
 FEWEST = 20
 """Samples of the same work below which two heaps can't be told from one."""

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from laptime.audits.measurements import Measurements
-from laptime.audits.ranks import ERROR, Floats, Trend, poisson_tail, trend
+from laptime.audits.ranks import ERROR, Trend, poisson_tail, trend
 from laptime.audits.result import EXAMPLES, AuditFinding, AuditPicture, AuditPoint
 from laptime.audits.rule import Judged, NotJudged, Outcome, Rule, counted, found, key_of, percent
 from laptime.data.columns import has_flag
+from laptime.data.stats import Floats
 
 if TYPE_CHECKING:
     import polars

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from laptime.audits.measurements import Measurements
-from laptime.audits.ranks import ERROR, Floats, trend
+from laptime.audits.ranks import ERROR, trend
 from laptime.audits.result import AuditFinding, AuditPicture, AuditPoint
 from laptime.audits.rule import Judged, NotJudged, Outcome, Rule, counted, found, key_of, percent, worst_rows
+from laptime.data.stats import Floats
 
 if TYPE_CHECKING:
     import polars

@@ -13,9 +13,8 @@ from math import exp
 from statistics import NormalDist
 
 import numpy as np
-import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
+from laptime.data.stats import Floats
 
 ERROR = 0.01
 """How often one rule may be wrong about sound measurements."""

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from laptime.data.stats import Floats
 from laptime.errors import LaptimeError
 
 if TYPE_CHECKING:
     import polars
 
-    from laptime.estimate.budget import Array
     from laptime.estimate.predictor import Predictor
 
 
@@ -54,7 +54,7 @@ def budget(
     if (grid is None) == (not config):
         raise LaptimeError("name one configuration (--config batch=4) or many (--grid grid.yaml)")
     known: list[float] | None = None
-    measured: list[Array] | None = None
+    measured: list[Floats] | None = None
     if grid is None:
         frame = polars.DataFrame([assignments(config or [])])
     elif grid.suffix.lower() in {".yaml", ".yml"}:
@@ -77,7 +77,7 @@ def budget(
 
 def _configurations(
     made: Predictor, table: polars.DataFrame, accuracy: str | None, file: Path
-) -> tuple[polars.DataFrame, list[float] | None, list[Array] | None]:
+) -> tuple[polars.DataFrame, list[float] | None, list[Floats] | None]:
     """One row for each combination of features, with its mean accuracy and its measured times, where there are some."""
     import polars
 

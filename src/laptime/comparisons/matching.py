@@ -8,8 +8,8 @@ from statistics import median
 import msgspec
 import numpy as np
 
-from laptime.comparisons.ratio_interval import Logs
 from laptime.data.record import Sample
+from laptime.data.stats import Floats
 from laptime.errors import LaptimeError
 
 DECODE_PER_TOKEN = "decode_per_token"  # noqa: S105 - a stage's name
@@ -26,8 +26,8 @@ class Matched(msgspec.Struct, frozen=True, kw_only=True):
 class StageLogs(msgspec.Struct, frozen=True, kw_only=True):
     """The logarithms of one stage's times in ms, beside each other when paired."""
 
-    a: Logs
-    b: Logs
+    a: Floats
+    b: Floats
 
 
 def match(a: Sequence[Sample], b: Sequence[Sample], fewest: int) -> Matched:
@@ -69,7 +69,7 @@ def stage_logs(matched: Matched, stage: str) -> StageLogs:
     return StageLogs(a=_input_medians(matched.a, stage), b=_input_medians(matched.b, stage))
 
 
-def merged_until_independent(values: Logs, fewest: int) -> tuple[Logs, int]:
+def merged_until_independent(values: Floats, fewest: int) -> tuple[Floats, int]:
     """Means of neighbours, so long as neighbours resemble each other; and how many values went into one.
 
     Drift that does not cancel makes an interval too narrow, since it counts values as news that repeat the one
@@ -83,7 +83,7 @@ def merged_until_independent(values: Logs, fewest: int) -> tuple[Logs, int]:
     return values, block
 
 
-def _lag_one(values: Logs) -> float:
+def _lag_one(values: Floats) -> float:
     """Correlation of the ranks with their neighbours' (a rank von Neumann statistic); 0 without any variation."""
     ranks = np.argsort(np.argsort(values, kind="stable"), kind="stable") - (len(values) - 1) / 2
     if np.ptp(values) == 0:
@@ -91,7 +91,7 @@ def _lag_one(values: Logs) -> float:
     return float(ranks[1:] @ ranks[:-1] / (ranks @ ranks))
 
 
-def _input_medians(samples: Sequence[Sample], stage: str) -> Logs:
+def _input_medians(samples: Sequence[Sample], stage: str) -> Floats:
     by_input: dict[str, list[float]] = {}
     for sample in samples:
         if (ms := time_ms(sample, stage)) is not None:

@@ -21,11 +21,9 @@ from math import ceil, comb, exp, floor, sqrt
 from statistics import NormalDist
 
 import numpy as np
-import numpy.typing as npt
 
 from laptime.data.record import Interval
-
-Logs = npt.NDArray[np.float64]
+from laptime.data.stats import Floats
 
 EXACT_PAIRS = 50
 """Up to here the signed-rank distribution is counted out (2^50 is exact in a float64); above it is normal."""
@@ -37,7 +35,7 @@ RESOLUTION = 1e-9
 """Of an order statistic found by counting, in logarithms."""
 
 
-def paired_interval(log_ratios: Logs, confidence: float) -> Interval:
+def paired_interval(log_ratios: Floats, confidence: float) -> Interval:
     """The factor B/A from the pairs' ln(B/A). The ends are None when there are too few pairs for one."""
     d = np.sort(log_ratios)
     n = len(d)
@@ -54,7 +52,7 @@ def paired_interval(log_ratios: Logs, confidence: float) -> Interval:
     return _interval(kth, n * (n + 1) // 2, _signed_rank_depth(n, (1 - confidence) / 2), n)
 
 
-def unpaired_interval(log_a: Logs, log_b: Logs, confidence: float) -> Interval:
+def unpaired_interval(log_a: Floats, log_b: Floats, confidence: float) -> Interval:
     """The factor B/A from ln(A) and ln(B), not paired. The ends are None when there are too few values for one."""
     a, b = np.sort(log_a), np.sort(log_b)
     product, fewer = len(a) * len(b), min(len(a), len(b))

@@ -6,18 +6,16 @@ from time import perf_counter_ns
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from laptime.control.bounds.bounds import Bounds
 from laptime.control.choices import Choice
 from laptime.control.policies.ready import Opened
-from laptime.control.seen import Budget, Floats, Room
+from laptime.control.seen import Budget, Floats32, Room
 from laptime.control.tables.features import language_features
 from laptime.control.tables.hidden import hidden_features
+from laptime.data.stats import Floats
 from laptime.models.knob_switch import LateKnobs
-
-Reals = npt.NDArray[np.float64]
 
 REMEMBERED = 1024
 """So many texts; then the oldest is forgotten."""
@@ -30,20 +28,20 @@ class KnownText(msgspec.Struct, frozen=True):
     """
 
     bounds: Bounds
-    language: Floats
-    share: Floats
-    bound_ms: Reals
-    median_ms: Reals
-    loose: dict[float, Reals]
+    language: Floats32
+    share: Floats32
+    bound_ms: Floats
+    median_ms: Floats
+    loose: dict[float, Floats]
 
-    def with_room(self, room: Room) -> Reals:
+    def with_room(self, room: Room) -> Floats:
         """`Bounds.bound_of` with this room, (choices,)."""
         if room.times == 1:
             return self.bound_ms
         known = self.loose.get(room.times)
         if known is None:
             known = self.loose[room.times] = self.bounds.bound_of(self.share, Room(room.times, 1.0))
-        stretched: Reals = known * room.stretch
+        stretched: Floats = known * room.stretch
         return np.minimum(self.bound_ms, stretched)
 
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from laptime.estimate.online import Correction
 
-Floats = npt.NDArray[np.float32]
+Floats32 = npt.NDArray[np.float32]
 
 
 class Seen(msgspec.Struct, frozen=True, kw_only=True):
@@ -22,10 +22,10 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
     all positions.
     """
 
-    language: Floats
-    pixels: Floats | None = None
+    language: Floats32
+    pixels: Floats32 | None = None
     tier: int | None = None
-    hidden: Floats | None = None
+    hidden: Floats32 | None = None
 
 
 class Room(NamedTuple):

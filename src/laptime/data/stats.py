@@ -117,8 +117,6 @@ def _sign_test_rank(n: int, confidence: float) -> int:
     return n // 2
 
 
-Reals = npt.NDArray[np.float64]
-
 CONFIDENCE = 0.95
 FEWEST_FOR_MEDIAN = 6
 """Values below which a median has no 95 % interval from order statistics."""
@@ -126,7 +124,7 @@ FEWEST_FOR_MEAN = 3
 """Values below which a t interval says nothing: with two it is 12.7 standard errors wide on each side."""
 
 
-def column_medians(values: Reals) -> list[Interval | None]:
+def column_medians(values: Floats) -> list[Interval | None]:
     """The median of each column of `values` (n, columns) with its exact interval; NaN is no value.
 
     As laptime.data.stats.median_interval (the sign test).
@@ -145,7 +143,9 @@ def column_medians(values: Reals) -> list[Interval | None]:
     return found
 
 
-def factor_interval(logs: Reals, confidence: float = CONFIDENCE, shared: float = 0.0, freedom: float = inf) -> Interval:
+def factor_interval(
+    logs: Floats, confidence: float = CONFIDENCE, shared: float = 0.0, freedom: float = inf
+) -> Interval:
     """The geometric mean of factors from their logarithms, with Student's t interval.
 
     shared: the variance of their mean from what they have in common, which their own spread doesn't show, known with
@@ -189,7 +189,7 @@ ENOUGH_SPREAD = 10
 Z = NormalDist().inv_cdf(0.975)
 
 
-def accuracy(scores: Reals) -> tuple[Interval, AccuracyMethod] | tuple[None, None]:
+def accuracy(scores: Floats) -> tuple[Interval, AccuracyMethod] | tuple[None, None]:
     """The mean of one score a sample, each from 0 to 1, with its 95 % interval and how that was made.
 
     Scores of 0 and 1: Wilson's interval (1927), which holds for few samples and for none or all of them right, where

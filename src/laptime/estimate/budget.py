@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from laptime.data.record import Scalar
+from laptime.data.stats import Floats
 from laptime.errors import LaptimeError
 from laptime.estimate.predictor import Predictor
 
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
 
     from laptime.estimate.predictor import Predictor
 
-
-Array = npt.NDArray[np.float64]
 
 LISTED = 200
 """So many answers are listed in a report, nearest below the budget first; counts are over all."""
@@ -138,7 +137,7 @@ def check_budget(budget_ms: float, confidence: float) -> None:
         raise LaptimeError(f"confidence {confidence:g}: a share between 0 and 1, written as 0.95 or 95%")
 
 
-def seed_rules(median_ms: Array, sigma_ms: float) -> dict[str, Array]:
+def seed_rules(median_ms: Floats, sigma_ms: float) -> dict[str, Floats]:
     """The limits that rules of thumb compare with the budget."""
     return {
         "prediction": median_ms,
@@ -149,7 +148,7 @@ def seed_rules(median_ms: Array, sigma_ms: float) -> dict[str, Array]:
     }
 
 
-def standard_error(estimator: Predictor, frame: Any, median: Array, measured: Sequence[Array] | None) -> float:
+def standard_error(estimator: Predictor, frame: Any, median: Floats, measured: Sequence[Floats] | None) -> float:
     """One standard deviation of the prediction's error in ms, over all rows alike, as rules of thumb take it.
 
     From measured times where there are any, else from the estimator's own residuals (root mean square of the distance
@@ -165,12 +164,12 @@ def standard_error(estimator: Predictor, frame: Any, median: Array, measured: Se
 
 def _cost(
     rule: str,
-    limit: Array,
+    limit: Floats,
     calibrated: npt.NDArray[np.bool_],
     budget_ms: float,
     confidence: float,
-    accuracy: Array | None,
-    measured: Sequence[Array] | None,
+    accuracy: Floats | None,
+    measured: Sequence[Floats] | None,
 ) -> RuleCost:
     admitted = limit <= budget_ms
     kept = np.flatnonzero(admitted)
@@ -203,7 +202,7 @@ def _cost(
     )
 
 
-def _best(within: npt.NDArray[np.bool_], bound: Array, accuracy: Array | None) -> int | None:
+def _best(within: npt.NDArray[np.bool_], bound: Floats, accuracy: Floats | None) -> int | None:
     rows = np.flatnonzero(within)
     if accuracy is not None:
         rows = rows[~np.isnan(accuracy[rows])]

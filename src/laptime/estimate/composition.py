@@ -23,11 +23,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from laptime.data.stats import Floats
 from laptime.errors import LaptimeError
 from laptime.estimate.predictor import Predictor
 from laptime.estimate.table.positions import FOLDER, DecodeByPosition
-
-Array = npt.NDArray[np.float64]
 
 STAGES = ("vision", "prefill", "decode_per_token", "other")
 NEEDED = ("prefill", "decode_per_token")
@@ -72,11 +71,11 @@ class TotalEstimator:
             found["decode_per_token"] = DecodeByPosition(Estimator.load(place / FOLDER))
         return cls(found, tokens)
 
-    def predict(self, frame: Any) -> Array:
+    def predict(self, frame: Any) -> Floats:
         """The median of the total, (n,)."""
         return self.quantile(frame, 0.5)
 
-    def quantile(self, frame: Any, q: float | Sequence[float]) -> Array:
+    def quantile(self, frame: Any, q: float | Sequence[float]) -> Floats:
         """The total's bound for one level (n,) or several (n, levels); infinite where a stage promises nothing."""
         wanted = np.atleast_1d(np.asarray(q, dtype=np.float64))
         if not ((wanted > 0) & (wanted < 1)).all():
@@ -99,13 +98,13 @@ class TotalEstimator:
             bounds[some, place] = ordered[some, np.argmax(kept[some], axis=1)]
         return bounds[:, 0] if np.ndim(q) == 0 else bounds
 
-    def probability_within(self, frame: Any, budget_ms: float | npt.ArrayLike) -> Array:
+    def probability_within(self, frame: Any, budget_ms: float | npt.ArrayLike) -> Floats:
         """P(total <= budget) of each row, (n,), rounded down to a level."""
         budget = np.broadcast_to(np.asarray(budget_ms, dtype=np.float64), (len(frame),))
         if not (budget > 0).all():
             raise LaptimeError("a budget is above 0")
         values, mass = self._atoms(frame)
-        share: Array = ((values <= budget[:, None] * (1 + 1e-12)) * mass).sum(axis=1)
+        share: Floats = ((values <= budget[:, None] * (1 + 1e-12)) * mass).sum(axis=1)
         return share
 
     def support(self, frame: Any) -> list[Place]:
@@ -114,7 +113,7 @@ class TotalEstimator:
         by_stage = [[WORST.index(one.where) for one in stage.support(longest)] for stage in self.stages.values()]
         return [Place(WORST[max(row)]) for row in zip(*by_stage, strict=True)]
 
-    def _atoms(self, frame: Any) -> tuple[Array, Array]:
+    def _atoms(self, frame: Any) -> tuple[Floats, Floats]:
         """Each row's distribution: values (n, counts * levels) and their masses (counts * levels,)."""
         levels = LEVELS.tolist()
         steps = self._steps(frame)
@@ -129,7 +128,7 @@ class TotalEstimator:
         mass = np.diff(np.concatenate([[0.0], LEVELS]))
         return values, np.tile(mass / steps.shape[1], steps.shape[1])
 
-    def _decode(self, frame: Any, levels: list[float]) -> list[Array]:
+    def _decode(self, frame: Any, levels: list[float]) -> list[Floats]:
         """A step's quantiles, (n, levels), for each count of a distribution: a long answer's mean step may differ."""
         stage = self.stages["decode_per_token"]
         if self.tokens is None:
@@ -138,7 +137,7 @@ class TotalEstimator:
             return [stage.quantile(frame, levels)] * len(self.tokens)
         return [stage.quantile(_with_tokens(frame, count), levels) for count in self.tokens]
 
-    def _steps(self, frame: Any) -> Array:
+    def _steps(self, frame: Any) -> Floats:
         """Decode steps, (n, 1) by row or (n, counts) for a distribution: one less than the tokens."""
         if self.tokens is not None:
             return np.tile(np.array(self.tokens, dtype=np.float64) - 1, (len(frame), 1))
@@ -150,9 +149,9 @@ class TotalEstimator:
         return counts[:, None] - 1
 
 
-def _times(curve: Array, steps: Array) -> Array:
+def _times(curve: Floats, steps: Floats) -> Floats:
     """No step takes no time, even where a step's bound is infinite."""
-    product: Array = np.where(steps == 0, 0.0, np.where(steps == 0, 0.0, curve) * steps)
+    product: Floats = np.where(steps == 0, 0.0, np.where(steps == 0, 0.0, curve) * steps)
     return product
 
 

@@ -33,9 +33,8 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from laptime.data.stats import Floats
 from laptime.errors import LaptimeError
-
-Array = npt.NDArray[np.float64]
 
 LOST_AFTER = 20
 """A running request so many windows behind the newest is taken for lost, and forgotten."""
@@ -89,21 +88,21 @@ class Correction(msgspec.Struct, frozen=True, kw_only=True):
     ends: tuple[float, ...]  # log(time / bound), ascending, brought to now
     survival: tuple[float, ...]  # share above each of `ends`
 
-    def bound_ms(self, bound_ms: Array | float) -> Array:
+    def bound_ms(self, bound_ms: Floats | float) -> Floats:
         """The estimator's bounds, corrected."""
         return np.asarray(bound_ms, dtype=np.float64) * self.bound_factor
 
-    def median_ms(self, median_ms: Array | float) -> Array:
+    def median_ms(self, median_ms: Floats | float) -> Floats:
         """The estimator's medians, corrected."""
         return np.asarray(median_ms, dtype=np.float64) * self.median_factor
 
-    def probability_within(self, bound_ms: Array | float, budget_ms: float) -> Array:
+    def probability_within(self, bound_ms: Floats | float, budget_ms: float) -> Floats:
         """P(T <= budget) for requests with these (uncorrected) bounds, by the same observations; 0 when saturated."""
         margin = np.log(budget_ms) - np.log(np.asarray(bound_ms, dtype=np.float64))
         if self.saturated:
             return np.zeros_like(margin)
         at = np.searchsorted(np.asarray(self.ends), margin, side="right")
-        share: Array = 1 - np.concatenate(([1.0], self.survival))[at]
+        share: Floats = 1 - np.concatenate(([1.0], self.survival))[at]
         return share
 
 
@@ -217,7 +216,7 @@ def _ended(online: Online, key: str, took_ms: float, *, censored: bool) -> Onlin
     return msgspec.structs.replace(cancelled(online, key), ended=ended)
 
 
-def _observed(online: Online, now_ms: float) -> tuple[Array, Array, npt.NDArray[np.bool_]]:
+def _observed(online: Online, now_ms: float) -> tuple[Floats, Floats, npt.NDArray[np.bool_]]:
     """Numbers, log ratios and censoring: the baseline where the window is not full, what ended, what runs."""
     fill = online.window - len(online.ended)
     first = online.ended[0].number if online.ended else online.issued
@@ -231,7 +230,7 @@ def _observed(online: Online, now_ms: float) -> tuple[Array, Array, npt.NDArray[
     return np.array(numbers, dtype=np.float64), ratios, np.array(censored, dtype=np.bool_)
 
 
-def _trend(numbers: Array, ratios: Array) -> float:
+def _trend(numbers: Floats, ratios: Floats) -> float:
     if len(numbers) < FEWEST_FOR_TREND:
         return 0.0
     later, earlier = _pairs(len(numbers))
@@ -250,13 +249,13 @@ def _pairs(count: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     return np.tril_indices(count, -1)
 
 
-def _median(values: Array) -> float:
+def _median(values: Floats) -> float:
     """The median of a few thousand values, in a third of numpy's own time: one value suffices where it means two."""
     middle = len(values) // 2
     return float(np.partition(values, middle)[middle])
 
 
-def _product_limit(values: Array, censored: npt.NDArray[np.bool_]) -> tuple[Array, Array]:
+def _product_limit(values: Floats, censored: npt.NDArray[np.bool_]) -> tuple[Floats, Floats]:
     """The values that are not censored, ascending, and the share above each; one more observation lies at infinity."""
     order = np.lexsort((censored, values))  # at a tie an event comes before a censoring
     at_risk = len(values) - np.arange(len(values)) + 1
@@ -265,7 +264,7 @@ def _product_limit(values: Array, censored: npt.NDArray[np.bool_]) -> tuple[Arra
     return values[order][events], survival[events]
 
 
-def _quantile(at: Array, survival: Array, level: float) -> float:
+def _quantile(at: Floats, survival: Floats, level: float) -> float:
     reached = np.flatnonzero(survival <= 1 - level + 1e-9)
     return float(at[reached[0]]) if len(reached) else float("inf")
 

@@ -23,9 +23,8 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from laptime.data.stats import Floats
 from laptime.errors import LaptimeError
-
-Array = npt.NDArray[np.float64]
 
 FEWEST = 5
 PRIOR = 2.0
@@ -47,16 +46,16 @@ class Recalibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     sigma: float  # standard deviation of the residuals
     left_out: tuple[float, ...]  # residuals of each sample without it, ascending, each over its prediction's spread
 
-    def median_ms(self, old_median_ms: npt.ArrayLike) -> Array:
+    def median_ms(self, old_median_ms: npt.ArrayLike) -> Floats:
         """The new machine's medians from the old estimator's."""
         return np.exp(self._log(np.log(np.asarray(old_median_ms, dtype=np.float64))))
 
-    def bound_ms(self, old_median_ms: npt.ArrayLike, q: float = 0.95) -> Array:
+    def bound_ms(self, old_median_ms: npt.ArrayLike, q: float = 0.95) -> Floats:
         """Upper bounds for coverage q; rows beyond the samples' sizes are widened by the regression's own error."""
         old = np.log(np.asarray(old_median_ms, dtype=np.float64))
         return np.exp(self._log(old) + self._reach(q) * self._spread(old))
 
-    def probability_within(self, old_median_ms: npt.ArrayLike, budget_ms: float) -> Array:
+    def probability_within(self, old_median_ms: npt.ArrayLike, budget_ms: float) -> Floats:
         """P(T <= budget), by the same residuals."""
         old = np.log(np.asarray(old_median_ms, dtype=np.float64))
         reach = (np.log(budget_ms) - self._log(old)) / self._spread(old)
@@ -64,7 +63,7 @@ class Recalibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             from scipy.stats import t
 
             return np.asarray(t.cdf(reach / max(self.sigma, 1e-12), self.samples - 2), dtype=np.float64)
-        below: Array = np.searchsorted(self.left_out, reach + 1e-12, side="right") / (self.samples + 1)
+        below: Floats = np.searchsorted(self.left_out, reach + 1e-12, side="right") / (self.samples + 1)
         return below
 
     def assumes_normal(self, q: float = 0.95) -> bool:
@@ -77,10 +76,10 @@ class Recalibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         far: npt.NDArray[np.bool_] = (old > self.high + NEAR) | (old < self.low - NEAR)
         return far
 
-    def _log(self, old: Array) -> Array:
+    def _log(self, old: Floats) -> Floats:
         return self.shift + self.slope * (old - self.middle)
 
-    def _spread(self, old: Array) -> Array:
+    def _spread(self, old: Floats) -> Floats:
         """sqrt(1 + leverage) of a new row: how much wider than a residual its error is."""
         return np.sqrt(1 + 1 / self.samples + self.curvature * (old - self.middle) ** 2)
 

@@ -25,10 +25,9 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from laptime.data.stats import Floats
 from laptime.errors import LaptimeError
 from laptime.estimate.predictor import Predictor
-
-Array = npt.NDArray[np.float64]
 
 
 class RewardSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,7 +54,7 @@ def rewards(
     budget_ms: npt.ArrayLike,
     supported: npt.ArrayLike = True,
     settings: RewardSettings = DEFAULT,
-) -> Array:
+) -> Floats:
     """Rewards of many choices at once; the arguments broadcast.
 
     `accuracy` in [0, 1] (measured or expected), `bound_ms` above 0 (infinite or NaN: no bound), `budget_ms` above 0,
@@ -84,7 +83,7 @@ def estimator_rewards(
     *,
     q: float = 0.95,
     settings: RewardSettings = DEFAULT,
-) -> Array:
+) -> Floats:
     """Rewards of a frame's rows by an estimator of the total; rows outside its training domain get the worst reward."""
     bound = estimator.quantile(frame, q)
     supported = np.array([one.where != "outside" for one in estimator.support(frame)], dtype=np.bool_)

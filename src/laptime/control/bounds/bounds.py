@@ -24,12 +24,11 @@ import numpy.typing as npt
 
 from laptime.control.bounds.lengths import LengthModel, read_lengths
 from laptime.control.choices import ChoiceSpace
-from laptime.control.seen import NO_ROOM, Budget, Floats, Room
+from laptime.control.seen import NO_ROOM, Budget, Floats32, Room
 from laptime.control.tables.decision_table import ModelFacts
 from laptime.control.tables.tensor_files import read_value, take_array, write_value
+from laptime.data.stats import Floats
 from laptime.errors import LaptimeError
-
-Reals = npt.NDArray[np.float64]
 
 SCHEMA = "laptime.bounds/3"
 GRID = 128
@@ -49,22 +48,22 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
     model: ModelFacts
     confidence: float
     lengths: LengthModel
-    known_ms: Reals
-    median_ms: Reals
-    grid_ms: Reals
-    within: Floats
-    level: Reals
+    known_ms: Floats
+    median_ms: Floats
+    grid_ms: Floats
+    within: Floats32
+    level: Floats
 
-    def for_question(self, language: Floats, room: Room = NO_ROOM) -> tuple[Reals, Reals]:
+    def for_question(self, language: Floats32, room: Room = NO_ROOM) -> tuple[Floats, Floats]:
         """Bound and median of each choice, (choices,) each, for a question with these words."""
         share = self.share_of(language)
         return self.bound_of(share, room), self.median_of(share)
 
-    def share_of(self, language: Floats) -> Floats:
+    def share_of(self, language: Floats32) -> Floats32:
         """P(T <= grid_ms), (choices, GRID), of a question with these words."""
         return self.share_within(self.lengths.mass(language)[self.lengths.group])
 
-    def bound_of(self, share: Floats, room: Room = NO_ROOM, level: Reals | None = None) -> Reals:
+    def bound_of(self, share: Floats32, room: Room = NO_ROOM, level: Floats | None = None) -> Floats:
         """(choices,): where the share exceeds each choice's level; where it never does, the longest answer's own bound.
 
         With few questions the calibration may ask for more than a distribution holds; no answer is longer than that.
@@ -78,16 +77,16 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
             return bound
         return np.minimum(bound, self.first_above(share, 1 - (1 - needed) * room.times) * room.stretch)
 
-    def median_of(self, share: Floats) -> Reals:
+    def median_of(self, share: Floats32) -> Floats:
         """(choices,): the middle of the same distribution."""
         return self.first_above(share, 0.5)
 
-    def share_within(self, mass: Floats) -> Floats:
+    def share_within(self, mass: Floats32) -> Floats32:
         """P(T <= grid_ms), (choices, GRID), from P(N = counts), (choices, k)."""
-        found: Floats = (mass[:, None, :] @ self.within)[:, 0]
+        found: Floats32 = (mass[:, None, :] @ self.within)[:, 0]
         return found
 
-    def first_above(self, share: Floats, level: Reals | float) -> Reals:
+    def first_above(self, share: Floats32, level: Floats | float) -> Floats:
         """(choices,): the first time at which the share exceeds the level; infinite where it never does.
 
         level: one for each choice, or one for all.
@@ -98,7 +97,7 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
         return np.where(above[choices, at], self.grid_ms[choices, at], np.inf)
 
     def budget(
-        self, ms: float, language: Floats, factor: float = 1.0, median_factor: float = 1.0, *, room: Room = NO_ROOM
+        self, ms: float, language: Floats32, factor: float = 1.0, median_factor: float = 1.0, *, room: Room = NO_ROOM
     ) -> Budget:
         """The budget of one question; `factor` and `median_factor` are laptime.estimate.online's correction.
 
@@ -113,7 +112,7 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
             median = median * median_factor
         return Budget(ms=float(ms), bound_ms=bound, median_ms=median, factor=factor)
 
-    def at_tokens(self, output_tokens: npt.NDArray[np.int32], *, median: bool = False) -> Reals:
+    def at_tokens(self, output_tokens: npt.NDArray[np.int32], *, median: bool = False) -> Floats:
         """The bound (or median) of answers of known length: counts (..., choices) -> ms (..., choices).
 
         A count above the longest that the table knows takes the longest's.
@@ -121,7 +120,7 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
         rows = np.clip(output_tokens, 1, len(self.known_ms)) - 1
         return (self.median_ms if median else self.known_ms)[rows, np.arange(len(self.space))]
 
-    def for_questions(self, language: Floats) -> tuple[Reals, Reals]:
+    def for_questions(self, language: Floats32) -> tuple[Floats, Floats]:
         """`for_question` of many, (n, choices) each."""
         found = [self.for_question(one) for one in language]
         return np.array([bound for bound, _ in found]), np.array([median for _, median in found])

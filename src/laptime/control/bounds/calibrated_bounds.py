@@ -17,14 +17,13 @@ import numpy.typing as npt
 from laptime.control.bounds.bounds import GRID, Bounds, level_rank
 from laptime.control.bounds.lengths import fit_lengths
 from laptime.control.choices import Tier
-from laptime.control.seen import Floats
+from laptime.control.seen import Floats32
 from laptime.control.tables.decision_table import DecisionTable
+from laptime.data.stats import Floats
 from laptime.errors import LaptimeError
 from laptime.estimate.lookup import LEVELS as STEPS
 from laptime.estimate.lookup import WHERE, build
 from laptime.estimate.predictor import Predictor
-
-Reals = npt.NDArray[np.float64]
 
 SIZE_LEVEL = 0.95
 """An input's sizes are those of its tier at this quantile."""
@@ -38,12 +37,12 @@ LATE = ("config.top_k", "config.blocks")
 class _Times(NamedTuple):
     """Of an answer of N tokens, row N - 1: bound and median (tokens, choices), quantiles (STEPS, tokens, choices)."""
 
-    bound_ms: Reals
-    median_ms: Reals
-    quantiles_ms: Reals
+    bound_ms: Floats
+    median_ms: Floats
+    quantiles_ms: Floats
 
 
-def make_bounds(estimator: Predictor, table: DecisionTable, language: Floats, *, confidence: float = 0.95) -> Bounds:
+def make_bounds(estimator: Predictor, table: DecisionTable, language: Floats32, *, confidence: float = 0.95) -> Bounds:
     """From an estimator of the total and a table's questions (the training half), language (n, L).
 
     Questions that were not timed tell of lengths only.
@@ -84,7 +83,7 @@ def make_bounds(estimator: Predictor, table: DecisionTable, language: Floats, *,
     return msgspec.structs.replace(made, level=_levels(made, mass, table.total_ms))
 
 
-def _levels(bounds: Bounds, mass: Floats, total_ms: Reals) -> Reals:
+def _levels(bounds: Bounds, mass: Floats32, total_ms: Floats) -> Floats:
     """(choices,): how high each level must be so that the next question's time is below its bound, with the confidence.
 
     mass (n, choices, k): P(N = counts) of the table's questions; total_ms (n, choices), NaN where none was measured.
@@ -98,7 +97,7 @@ def _levels(bounds: Bounds, mass: Floats, total_ms: Reals) -> Reals:
     return np.array([_level(column[np.isfinite(column)], bounds.confidence) for column in needed.T])
 
 
-def _level(values: Reals, confidence: float) -> float:
+def _level(values: Floats, confidence: float) -> float:
     """The quantile of the calibration's values, but no less than the confidence; 1 where they are too few for it."""
     if len(values) == 0 or (rank := level_rank(confidence, len(values))) > 1:
         return 1.0
@@ -117,7 +116,7 @@ def _times(estimator: Predictor, table: DecisionTable, needed: list[str], most: 
     return _Times(*whole)
 
 
-def _distributions(quantiles_ms: Reals) -> tuple[Reals, Floats]:
+def _distributions(quantiles_ms: Floats) -> tuple[Floats, Floats32]:
     """grid_ms (choices, GRID) and P(T <= grid) (choices, k, GRID) from quantiles (STEPS, k, choices), rounded down."""
     steps = np.array([0.0, *STEPS])
     count = quantiles_ms.shape[2]
@@ -160,8 +159,8 @@ def _tier_times(
     shape = tuple(len(asked[name]) if name in asked else 1 for name in (*LATE, TOKENS))
     full = (max(1, len(space.top_ks)), max(1, len(space.blocks)), most)
 
-    def spread(values: npt.NDArray[np.floating]) -> Reals:
-        by_choice: Reals = np.broadcast_to(values.reshape(shape), full).reshape(space.late, most)
+    def spread(values: npt.NDArray[np.floating]) -> Floats:
+        by_choice: Floats = np.broadcast_to(values.reshape(shape), full).reshape(space.late, most)
         return np.array(by_choice.T, dtype=np.float64)
 
     quantiles = np.exp(built.log_median[:, None] + built.curves[built.curve])

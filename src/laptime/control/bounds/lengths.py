@@ -18,12 +18,12 @@ import numpy as np
 import numpy.typing as npt
 
 from laptime.control.choices import ChoiceSpace
-from laptime.control.seen import Floats
+from laptime.control.seen import Floats32
 from laptime.control.tables.features import LANGUAGE
 from laptime.control.tables.tensor_files import take_array
+from laptime.data.stats import Floats
 from laptime.errors import LaptimeError
 
-Reals = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int32]
 
 FOLDS = 5
@@ -39,15 +39,15 @@ class LengthModel(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     counts: Counts
-    weights: Floats
-    bias: Floats
+    weights: Floats32
+    bias: Floats32
     group: Counts
     questions: int
     most: int
 
-    def mass(self, language: Floats) -> Floats:
+    def mass(self, language: Floats32) -> Floats32:
         """P(N = counts) of each group for a question with these words, (g, k)."""
-        found: Floats = (language @ self.weights.reshape(len(language), -1)).reshape(self.bias.shape)
+        found: Floats32 = (language @ self.weights.reshape(len(language), -1)).reshape(self.bias.shape)
         found += self.bias
         found -= found.max(axis=1, keepdims=True)
         np.exp(found, out=found)
@@ -65,7 +65,7 @@ class LengthModel(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def fit_lengths(
-    language: Floats, output_tokens: Counts, most: int, space: ChoiceSpace
+    language: Floats32, output_tokens: Counts, most: int, space: ChoiceSpace
 ) -> tuple[LengthModel, npt.NDArray[np.float32]]:
     """From language features (n, L) and counts (n, choices): a model, and P(N = counts), (n, choices, k), of each
     question by models that were fitted without it. The same table gives the same.
@@ -129,12 +129,12 @@ def _groupings(space: ChoiceSpace) -> list[npt.NDArray[np.intp]]:
     return [alike, *(axis.ravel() for axis in np.indices(shape) if axis.max() > 0)]
 
 
-def _by_group(seen: Reals, group: npt.NDArray[np.intp]) -> Reals:
+def _by_group(seen: Floats, group: npt.NDArray[np.intp]) -> Floats:
     """(n, choices, k) to (n, g, k): the mean over each group's choices."""
     return np.stack([seen[:, group == place].mean(axis=1) for place in range(int(group.max()) + 1)], axis=1)
 
 
-def _held_out(x: Floats, shares: Reals, shrink: float) -> Reals:
+def _held_out(x: Floats32, shares: Floats, shrink: float) -> Floats:
     """P(count | words) of each question and group from the other folds, (n, g, k)."""
     fold = np.random.default_rng(0).permutation(len(x)) % FOLDS
     found = np.empty_like(shares)
@@ -148,7 +148,7 @@ def _held_out(x: Floats, shares: Reals, shrink: float) -> Reals:
     return found
 
 
-def _regress(x: Floats, shares: Reals, shrink: float) -> tuple[Reals, Reals]:
+def _regress(x: Floats32, shares: Floats, shrink: float) -> tuple[Floats, Floats]:
     """Softmax regression by L-BFGS: weights (L, k) and bias (k,) that maximise the penalised likelihood of shares."""
     from scipy.optimize import minimize
 
@@ -156,7 +156,7 @@ def _regress(x: Floats, shares: Reals, shrink: float) -> tuple[Reals, Reals]:
     if k == 1:
         return np.zeros((inputs.shape[1], 1)), np.zeros(1)
 
-    def loss(flat: Reals) -> tuple[float, Reals]:
+    def loss(flat: Floats) -> tuple[float, Floats]:
         weights, bias = flat[:-k].reshape(-1, k), flat[-k:]
         scores = inputs @ weights + bias
         scores -= scores.max(axis=1, keepdims=True)

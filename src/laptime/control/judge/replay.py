@@ -11,7 +11,6 @@ from typing import Any
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 
 from laptime.control.bounds.bounds import Bounds
 from laptime.control.bounds.leeway import Leeway, room_at
@@ -26,9 +25,10 @@ from laptime.control.judge.outcomes import (
 from laptime.control.judge.result import ControlEvaluation, Difference
 from laptime.control.policies.oracle import Judged, decided
 from laptime.control.policies.static import StaticPolicy
-from laptime.control.seen import NO_ROOM, Floats, Room
+from laptime.control.seen import NO_ROOM, Floats32, Room
 from laptime.control.tables.decision_table import DecisionTable
 from laptime.control.tables.feature_table import FeatureTable
+from laptime.data.stats import Floats
 from laptime.errors import LaptimeError
 from laptime.estimate.roofline.roofline import Rates
 
@@ -151,7 +151,7 @@ def replayed_evaluation(
 
 
 def spread_budgets(
-    table: DecisionTable, bounds: Bounds, language: Floats, fixed: StaticPolicy, count: int = 5
+    table: DecisionTable, bounds: Bounds, language: Floats32, fixed: StaticPolicy, count: int = 5
 ) -> list[float]:
     """Budgets (ms) that leave something to gain: from where every question has a choice to where one setting does all.
 
@@ -170,8 +170,6 @@ def spread_budgets(
     shares = ends[0] + (ends[1] - ends[0]) * np.linspace(*INNER, count)
     return [round(float(ms), 3) for ms in np.quantile(finite, shares)]
 
-
-Reals = npt.NDArray[np.float64]
 
 NOMINAL: dict[str, Rates] = {
     "H100": Rates(bandwidth_gb_s=3350, tflop_s=989, launch_us=0),
@@ -193,7 +191,7 @@ def nominal_rates(device: str | None) -> Rates:
     return found
 
 
-def analytic_ms(table: DecisionTable, config: Mapping[str, Any], rates: Rates, *, weight_bytes: float = 2.0) -> Reals:
+def analytic_ms(table: DecisionTable, config: Mapping[str, Any], rates: Rates, *, weight_bytes: float = 2.0) -> Floats:
     """Each choice's vision and prefill in ms, (choices,). `config`: transformers' configuration as a mapping.
 
     Raises LaptimeError for a configuration without the sizes that are needed.
@@ -210,11 +208,11 @@ def analytic_ms(table: DecisionTable, config: Mapping[str, Any], rates: Rates, *
     columns["config.blocks"] = [choice.blocks or shape.blocks for choice in choices]
     columns["config.top_k"] = [choice.top_k or shape.top_k for choice in choices]
     frame = roofline_columns(polars.DataFrame(columns), shape, msgspec.structs.replace(rates, launch_us=0.0))
-    found: Reals = (frame["roofline.vision_ms"] + frame["roofline.prefill_ms"]).to_numpy()
+    found: Floats = (frame["roofline.vision_ms"] + frame["roofline.prefill_ms"]).to_numpy()
     return found
 
 
-def relative_ms(analytic: Reals, full_ms: float) -> Reals:
+def relative_ms(analytic: Floats, full_ms: float) -> Floats:
     """Analytic times scaled so that the costliest choice takes `full_ms`: budgets as a share of the whole model's time.
 
     The one number that is measured here is the whole model's own time; AdaLLaVA's budgets need it too.

@@ -21,11 +21,9 @@ from laptime.control.policies.oracle import Judged, decided
 from laptime.control.seen import corrected
 from laptime.control.tables.decision_table import DecisionTable
 from laptime.control.tables.feature_table import FeatureTable
-from laptime.data.stats import wilson
+from laptime.data.stats import Floats, wilson
 from laptime.errors import LaptimeError
 from laptime.estimate import online as streams
-
-Reals = npt.NDArray[np.float64]
 
 
 class StreamSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,14 +49,14 @@ class StreamSettings(msgspec.Struct, frozen=True, kw_only=True):
             raise LaptimeError("a stream's factor and in_flight are above 0")
 
 
-def online_baseline(table: DecisionTable, bounds: Bounds, language: npt.NDArray[np.float32]) -> Reals:
+def online_baseline(table: DecisionTable, bounds: Bounds, language: npt.NDArray[np.float32]) -> Floats:
     """log(total / bound) of the training half's answers, for laptime.estimate.online.begin: (questions * choices,).
 
     The bound is the one that is told before the answer's length is known. Unpromised choices are left out.
     """
     told, _ = bounds.for_questions(language)
     ratios = np.log(table.total_ms) - np.log(told)
-    found: Reals = ratios[np.isfinite(ratios)]
+    found: Floats = ratios[np.isfinite(ratios)]
     return found
 
 
@@ -68,7 +66,7 @@ def slow_stream(
     features: FeatureTable,
     bounds: Bounds,
     budget_ms: float,
-    baseline: Reals,
+    baseline: Floats,
     settings: StreamSettings | None = None,
     *,
     online: bool = True,

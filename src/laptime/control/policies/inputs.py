@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from laptime.control.choices import ChoiceSpace
 from laptime.control.policies.policy import Needs
-from laptime.control.seen import Budget, Floats, Seen
+from laptime.control.seen import Budget, Floats32, Seen
 from laptime.control.tables.features import LANGUAGE, PIXELS, budget_size, one_budget_features
 from laptime.control.tables.tensor_files import take_array
 from laptime.errors import LaptimeError
@@ -54,7 +54,7 @@ def late_sizes(space: ChoiceSpace, needs: Needs, hidden: int, *, budget: bool) -
     )
 
 
-def network_input(sizes: InputSizes, space: ChoiceSpace, seen: Seen, budget: Budget) -> Floats:
+def network_input(sizes: InputSizes, space: ChoiceSpace, seen: Seen, budget: Budget) -> Floats32:
     """One input as (total,) float32. Raises LaptimeError when something that the policy looks at was not made."""
     parts: list[Any] = []
     if sizes.budget:
@@ -77,16 +77,16 @@ def network_input(sizes: InputSizes, space: ChoiceSpace, seen: Seen, budget: Bud
 class Network(msgspec.Struct, frozen=True):
     """centre (in,); weights, each (in, out); biases, each (out,); all float32."""
 
-    centre: Floats
-    weights: tuple[Floats, ...]
-    biases: tuple[Floats, ...]
+    centre: Floats32
+    weights: tuple[Floats32, ...]
+    biases: tuple[Floats32, ...]
 
     @property
     def sizes(self) -> list[int]:
         """Inputs, hidden layers, outputs."""
         return [len(self.centre), *(w.shape[1] for w in self.weights)]
 
-    def forward(self, x: Floats) -> Floats:
+    def forward(self, x: Floats32) -> Floats32:
         """(in,) -> (out,), or (n, in) -> (n, out)."""
         x = x - self.centre
         last = len(self.weights) - 1
@@ -94,7 +94,7 @@ class Network(msgspec.Struct, frozen=True):
             x = x @ self.weights[place]
             x += self.biases[place]
             np.tanh(x, out=x)
-        found: Floats = x @ self.weights[last]
+        found: Floats32 = x @ self.weights[last]
         found += self.biases[last]
         return found
 
@@ -110,7 +110,7 @@ def read_network(arrays: Mapping[str, npt.NDArray[Any]], prefix: str, sizes: lis
     """A network of these sizes from a file's arrays. Raises LaptimeError when one is missing or of another shape."""
     layers = range(len(sizes) - 1)
 
-    def one(name: str, *shape: int) -> Floats:
+    def one(name: str, *shape: int) -> Floats32:
         return np.ascontiguousarray(take_array(arrays, f"{prefix}.{name}", shape, place), dtype=np.float32)
 
     return Network(

@@ -17,7 +17,7 @@ import numpy as np
 
 from laptime.control.policies.grpo import GrpoPolicy
 from laptime.control.policies.policy import Policy, allowed, likeliest
-from laptime.control.seen import Budget, Floats, Seen
+from laptime.control.seen import Budget, Floats32, Seen
 from laptime.control.tables.features import budget_size, one_budget_features
 from laptime.errors import LaptimeError
 
@@ -29,13 +29,13 @@ class Opened(NamedTuple):
     """
 
     number: int
-    close: Callable[[Floats | None], int]
+    close: Callable[[Floats32 | None], int]
 
 
 class Ready(Protocol):
     """matrix (H, k): what hidden states are to be multiplied by before `close`. None: they are taken as they are."""
 
-    matrix: Floats | None
+    matrix: Floats32 | None
 
     def open(self, seen: Seen, budget: Budget) -> Opened: ...
 
@@ -44,7 +44,7 @@ class Plain:
     """Any policy, asked twice."""
 
     def __init__(self, policy: Policy) -> None:
-        self.matrix: Floats | None = None
+        self.matrix: Floats32 | None = None
         self._policy = policy
 
     def open(self, seen: Seen, budget: Budget) -> Opened:
@@ -53,7 +53,7 @@ class Plain:
         number = policy.decide(seen, budget)
         tier = number // policy.space.late
 
-        def close(hidden: Floats | None) -> int:
+        def close(hidden: Floats32 | None) -> int:
             return policy.decide(msgspec.structs.replace(seen, tier=tier, hidden=hidden), budget)
 
         return Opened(number, close)
@@ -80,7 +80,7 @@ class ReadyGrpo:
         both = np.concatenate([early_first, np.concatenate(parts)], axis=1)
         self._first = np.concatenate([both, np.concatenate(biases)[None]]).astype(np.float32)
         self._tiers = late_first[room : room + tiers]
-        self.matrix: Floats | None = np.ascontiguousarray(late_first[len(late.centre) - hidden :]) if hidden else None
+        self.matrix: Floats32 | None = np.ascontiguousarray(late_first[len(late.centre) - hidden :]) if hidden else None
 
     def open(self, seen: Seen, budget: Budget) -> Opened:
         """Before the call."""
@@ -93,7 +93,7 @@ class ReadyGrpo:
         first = tier * late
         so_far, mine = product[self._split :] + self._tiers[tier], kept[first : first + late]
 
-        def close(brought: Floats | None) -> int:
+        def close(brought: Floats32 | None) -> int:
             if (brought is None) == self._needs.hidden:
                 raise LaptimeError("this policy looks at hidden states and was given none, or the other way round")
             inner = np.tanh(so_far if brought is None else so_far + brought)
@@ -109,8 +109,8 @@ def ready(policy: Policy) -> Ready:
     return Plain(policy)
 
 
-def _given(seen: Seen, name: str) -> Floats:
-    value: Floats | None = getattr(seen, name)
+def _given(seen: Seen, name: str) -> Floats32:
+    value: Floats32 | None = getattr(seen, name)
     if value is None:
         raise LaptimeError(f"this policy looks at {name} features, given are none; it is another model's")
     return value

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from laptime.control.choices import ChoiceSpace, Tier
-from laptime.control.seen import Floats, Seen
+from laptime.control.seen import Floats32, Seen
 from laptime.control.tables.decision_table import ModelFacts
 from laptime.control.tables.features import LANGUAGE, PIXELS
 from laptime.control.tables.tensor_files import read_value, take_array, write_value
@@ -32,9 +32,9 @@ class FeatureTable(msgspec.Struct, frozen=True, kw_only=True):
     model: ModelFacts
     tiers: tuple[Tier, ...]
     early_block: int
-    language: Floats
-    pixels: Floats
-    hidden: Floats
+    language: Floats32
+    pixels: Floats32
+    hidden: Floats32
 
     def __len__(self) -> int:
         return len(self.sample_ids)
@@ -85,8 +85,8 @@ def feature_table(
     sample_ids: tuple[str, ...],
     model: ModelFacts,
     space: ChoiceSpace,
-    language: Floats,
-    pixels: Floats | None = None,
+    language: Floats32,
+    pixels: Floats32 | None = None,
     hidden: npt.NDArray[np.float32] | None = None,
     early_block: int = 0,
 ) -> FeatureTable:
@@ -147,5 +147,5 @@ def read_features(folder: str | Path) -> FeatureTable:
     )
 
 
-def _float32(array: npt.NDArray[np.generic]) -> Floats:
+def _float32(array: npt.NDArray[np.generic]) -> Floats32:
     return np.asarray(array, dtype=np.float32)

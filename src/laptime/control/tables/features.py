@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from laptime.control.choices import ChoiceSpace
-from laptime.control.seen import Floats
+from laptime.control.seen import Floats32
 from laptime.errors import LaptimeError
 
 LANGUAGE = 64
@@ -35,7 +35,7 @@ MOST_WORDS = 512
 """Words of a question that are looked at; the last ones are where a question asks."""
 
 
-def language_features(question: str) -> Floats:
+def language_features(question: str) -> Floats32:
     """Words and pairs of neighbours, hashed into (64,), signed, of length 1 (0 without a word).
 
     Hashing with a sign keeps inner products unbiased (Weinberger et al. 2009). crc32 is the same on every machine.
@@ -49,7 +49,7 @@ def language_features(question: str) -> Floats:
     return np.array([one / length for one in found], dtype=np.float32)
 
 
-def pixel_features(image: Any) -> Floats:
+def pixel_features(image: Any) -> Floats32:
     """The image as 8 x 8 means of its boxes, RGB, each from -1 to 1: (192,).
 
     `image` is a PIL image, or an array (height, width, 3) or (height, width) of uint8. Of each box 4 x 4 evenly spaced
@@ -69,7 +69,7 @@ def pixel_features(image: Any) -> Floats:
     side = LOOKED_AT // SIDE
     rows_summed = pixels.reshape(SIDE, side, LOOKED_AT * 3).sum(axis=1, dtype=np.uint32)
     sums = rows_summed.reshape(SIDE, SIDE, side, 3).sum(axis=2)
-    found: Floats = sums.ravel().astype(np.float32) * np.float32(2 / 255 / side**2) - np.float32(1)
+    found: Floats32 = sums.ravel().astype(np.float32) * np.float32(2 / 255 / side**2) - np.float32(1)
     return found
 
 

@@ -10,7 +10,7 @@ import torch
 
 from laptime.control.choices import ChoiceSpace
 from laptime.control.question import Question, asked, inputs_for
-from laptime.control.seen import Floats
+from laptime.control.seen import Floats32
 from laptime.control.tables.decision_table import ModelFacts
 from laptime.control.tables.feature_table import FeatureTable, feature_table
 from laptime.control.tables.features import PIXELS, language_features, pixel_features
@@ -28,14 +28,14 @@ class _EnoughSeenError(Exception):
     """The early block has been looked at; the rest of the forward isn't needed."""
 
 
-def hidden_features(hidden: torch.Tensor, matrix: torch.Tensor | None = None) -> Floats:
+def hidden_features(hidden: torch.Tensor, matrix: torch.Tensor | None = None) -> Floats32:
     """(rows, 2 * width) float32 on the host from (rows, positions, width): the last position, then the mean.
 
     matrix (2 * width, k): on the same device; what comes to the host then is their product with it, (rows, k).
     One copy from the device, which waits for what was queued before it.
     """
     both = torch.cat([hidden[:, -1], hidden.mean(dim=1)], dim=1).float()
-    found: Floats = (both if matrix is None else both @ matrix).cpu().numpy()
+    found: Floats32 = (both if matrix is None else both @ matrix).cpu().numpy()
     return found
 
 
@@ -62,9 +62,9 @@ def collect_features(
         one = asked(example)
         language.append(language_features(one.text))
         pixels.append(np.zeros(PIXELS, np.float32) if one.image is None else pixel_features(one.image))
-    hidden: list[Floats] = []
+    hidden: list[Floats32] = []
     for tier, cut in enumerate(crops or [None]):
-        rows: dict[int, Floats] = {}
+        rows: dict[int, Floats32] = {}
         with switch.crops(cut):
             for some in equal_batches(loaded, examples, cut, batch):
                 rows.update(zip(some.rows, _early(loaded.model, switch, some.kwargs), strict=True))
@@ -83,8 +83,8 @@ def collect_features(
     )
 
 
-def _early(model: Any, switch: KnobSwitch, kwargs: dict[str, torch.Tensor]) -> Floats:
-    seen: list[Floats] = []
+def _early(model: Any, switch: KnobSwitch, kwargs: dict[str, torch.Tensor]) -> Floats32:
+    seen: list[Floats32] = []
 
     def look(hidden: torch.Tensor) -> LateKnobs:
         seen.append(hidden_features(hidden))

@@ -23,7 +23,6 @@ from typing import Any, Literal
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from laptime.control.bounds.bounds import Bounds
@@ -35,10 +34,9 @@ from laptime.control.tables.feature_table import FeatureTable
 from laptime.control.training.layers import Layers, copied, dropped, exported, log_policy, new_layers, run
 from laptime.control.training.lessons import Lessons, Rows, budget_range, make_lessons
 from laptime.control.training.supervised import collected, expected_scores
+from laptime.data.stats import Floats
 from laptime.errors import LaptimeError
 from laptime.estimate.reward import DEFAULT, RewardSettings, rewards
-
-Reals = npt.NDArray[np.float64]
 
 CHECK_BUDGETS = 16
 EXPECTED = 0.3
@@ -87,7 +85,7 @@ class _Draws(msgspec.Struct, frozen=True):
     """Questions with budgets, as the networks see them. early (n, in), late (n, tiers, in); kept_* the same masks."""
 
     rows: Rows
-    budget_ms: Reals
+    budget_ms: Floats
     early: Any
     late: Any
     kept_tiers: Any
@@ -205,7 +203,7 @@ def _draw(
     )
 
 
-def _drawn(lessons: Lessons, rows: Rows, budget_ms: Reals, reward: RewardSettings) -> _Draws:
+def _drawn(lessons: Lessons, rows: Rows, budget_ms: Floats, reward: RewardSettings) -> _Draws:
     room = lessons.room(rows, budget_ms)
     kept = lessons.kept(rows, budget_ms)
     any_late = np.asarray(kept.any(axis=2))

@@ -12,14 +12,14 @@ from laptime.control.bounds.bounds import Bounds
 from laptime.control.choices import ChoiceSpace
 from laptime.control.policies.inputs import early_sizes, late_sizes
 from laptime.control.policies.policy import Needs
-from laptime.control.seen import Floats
+from laptime.control.seen import Floats32
 from laptime.control.tables.decision_table import DecisionTable
 from laptime.control.tables.feature_table import FeatureTable
 from laptime.control.tables.features import budget_features, budget_size
 from laptime.control.training.projections import Projection, project, unchanged
+from laptime.data.stats import Floats
 from laptime.errors import LaptimeError
 
-Reals = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.intp]
 
 WORDS, PIXELS, STATES = 24, 12, 24
@@ -42,26 +42,26 @@ class Lessons(msgspec.Struct, frozen=True, kw_only=True):
 
     space: ChoiceSpace
     needs: Needs
-    score: Floats
-    worth: Floats
-    own_bound_ms: Reals
-    told_bound_ms: Reals
-    median_ms: Reals
-    words: Floats
-    pixels: Floats
-    states: Floats
+    score: Floats32
+    worth: Floats32
+    own_bound_ms: Floats
+    told_bound_ms: Floats
+    median_ms: Floats
+    words: Floats32
+    pixels: Floats32
+    states: Floats32
     early: list[Projection]
     late: list[Projection]
     hidden: int
     fitted: Rows
     checked: Rows
 
-    def early_input(self, rows: Rows, room: Floats | None) -> Floats:
+    def early_input(self, rows: Rows, room: Floats32 | None) -> Floats32:
         """(n, in) of the first network; `room` are budget features (n, b), None for a network without a budget."""
         parts = [self.words[rows], self.pixels[rows]]
         return np.concatenate(parts if room is None else [room, *parts], axis=1)
 
-    def late_input(self, rows: Rows, room: Floats | None) -> Floats:
+    def late_input(self, rows: Rows, room: Floats32 | None) -> Floats32:
         """(n, tiers, in) of the second network, under each tier."""
         n, tiers = len(rows), self.space.first
         tier = np.broadcast_to(np.eye(tiers, dtype=np.float32), (n, tiers, tiers))
@@ -70,11 +70,11 @@ class Lessons(msgspec.Struct, frozen=True, kw_only=True):
             parts.insert(0, np.broadcast_to(room[:, None], (n, tiers, room.shape[1])))
         return np.concatenate(parts, axis=2)
 
-    def room(self, rows: Rows, budget_ms: Reals) -> Floats:
+    def room(self, rows: Rows, budget_ms: Floats) -> Floats32:
         """The budget's features, (n, b)."""
         return budget_features(budget_ms, self.told_bound_ms[rows], self.space)
 
-    def kept(self, rows: Rows, budget_ms: Reals) -> npt.NDArray[np.bool_]:
+    def kept(self, rows: Rows, budget_ms: Floats) -> npt.NDArray[np.bool_]:
         """Which choices may be made, (n, tiers, late): those that fit, else the fastest alone."""
         told = self.told_bound_ms[rows]
         fits = told <= budget_ms[:, None]

@@ -11,9 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from laptime.control.policies.inputs import Network
-from laptime.control.seen import Floats
-
-Reals = npt.NDArray[np.float64]
+from laptime.control.seen import Floats32
+from laptime.data.stats import Floats
 
 FAINT = 1e-3
 """Components whose variance is less than this part of the first one's are noise."""
@@ -22,10 +21,10 @@ FAINT = 1e-3
 class Projection(msgspec.Struct, frozen=True):
     """x -> (x - centre) @ matrix: (d,) to (k,)."""
 
-    centre: Reals
-    matrix: Reals
+    centre: Floats
+    matrix: Floats
 
-    def apply(self, x: npt.NDArray[np.floating]) -> Floats:
+    def apply(self, x: npt.NDArray[np.floating]) -> Floats32:
         """(..., d) to (..., k)."""
         return np.asarray((x - self.centre) @ self.matrix, dtype=np.float32)
 
@@ -52,7 +51,7 @@ def project(rows: npt.NDArray[np.floating], most: int, *, standardised: bool = F
     return Projection(centre, scale[:, None] * axes[:kept].T * (np.sqrt(n) / np.maximum(sizes[:kept], 1e-12)))
 
 
-def folded(projections: list[Projection], weights: list[Reals], biases: list[Reals]) -> Network:
+def folded(projections: list[Projection], weights: list[Floats], biases: list[Floats]) -> Network:
     """The network on the features themselves, from one trained on their joined projections."""
     first, at = [], 0
     for projection in projections:

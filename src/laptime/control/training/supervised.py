@@ -17,7 +17,7 @@ from laptime.control.bounds.bounds import Bounds
 from laptime.control.judge.result import CurvePoint, TrainingCurve
 from laptime.control.policies.grpo import SupervisedPolicy
 from laptime.control.policies.policy import Needs
-from laptime.control.seen import Floats
+from laptime.control.seen import Floats32
 from laptime.control.tables.decision_table import DecisionTable
 from laptime.control.tables.feature_table import FeatureTable
 from laptime.control.training.layers import Layers, copied, dropped, exported, new_layers, run
@@ -80,14 +80,14 @@ def train_supervised(
     return policy, TrainingCurve(policy=name, seconds=perf_counter() - began, decisions=decisions, points=points)
 
 
-def expected_scores(table: DecisionTable, features: FeatureTable, bounds: Bounds, *, seed: int = 0) -> Floats:
+def expected_scores(table: DecisionTable, features: FeatureTable, bounds: Bounds, *, seed: int = 0) -> Floats32:
     """(n, choices): P(right) of each choice by what the question's words say, learnt from the same table."""
     lessons = make_lessons(table, features, bounds, Needs(language=True), budget=False)
     x = torch.from_numpy(lessons.early_input(np.arange(len(table)), None))
     generator = torch.Generator().manual_seed(seed)
     layers, _ = _fit(x, torch.from_numpy(lessons.worth), lessons, SupervisedSettings(seed=seed), generator)
     with torch.no_grad():
-        found: Floats = torch.sigmoid(run(layers, x)).numpy()
+        found: Floats32 = torch.sigmoid(run(layers, x)).numpy()
     return found
 
 

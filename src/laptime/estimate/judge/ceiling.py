@@ -22,9 +22,8 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from laptime.data.stats import Floats
 from laptime.errors import LaptimeError
-
-Array = npt.NDArray[np.float64]
 
 FEW_GROUPS = 20
 DRAWS = 2000
@@ -58,7 +57,7 @@ def ceiling_from_cv(cv_overall: float, cv_within: float) -> float:
     return 1 - (cv_within / cv_overall) ** 2
 
 
-def ceiling(values: Array, groups: npt.ArrayLike, *, seed: int = 0) -> Ceiling | None:
+def ceiling(values: Floats, groups: npt.ArrayLike, *, seed: int = 0) -> Ceiling | None:
     """The ceiling of R2 for a predictor that sees the group. None when no group has two rows, or there is one group.
 
     `values` (rows), `groups` (rows): any labels; rows with the same label are repeats.
@@ -94,7 +93,7 @@ def ceiling(values: Array, groups: npt.ArrayLike, *, seed: int = 0) -> Ceiling |
     )
 
 
-def reachable_r2(values: Array, groups: npt.ArrayLike, within: float) -> float | None:
+def reachable_r2(values: Floats, groups: npt.ArrayLike, within: float) -> float | None:
     """The R2 that the true mean of every group would get on exactly these rows, the noise having variance `within`.
 
     1 - N within / SST: a split's test rows spread more or less than the whole table, and their R2 is to be read
@@ -108,7 +107,7 @@ def reachable_r2(values: Array, groups: npt.ArrayLike, within: float) -> float |
     return max(0.0, 1 - len(values) * within / total)
 
 
-def noise_variance(values: Array, groups: npt.ArrayLike) -> float | None:
+def noise_variance(values: Floats, groups: npt.ArrayLike) -> float | None:
     """MSW: the variance of repeats around their group's mean, pooled. None when no group has two rows."""
     values = np.asarray(values, dtype=np.float64)
     _, codes = np.unique(np.asarray(groups), return_inverse=True)
@@ -119,7 +118,7 @@ def noise_variance(values: Array, groups: npt.ArrayLike) -> float | None:
     return float(((values - means[codes]) ** 2).sum() / (len(values) - len(sizes)))
 
 
-def variance_components(sizes: Array, sums: Array, within_squares: Array) -> tuple[Array, Array]:
+def variance_components(sizes: Floats, sums: Floats, within_squares: Floats) -> tuple[Floats, Floats]:
     """(between, within) from each group's size, sum and sum of squares around its mean, along the last axis.
 
     Leading axes are independent draws, so that a bootstrap is one call.
@@ -134,7 +133,7 @@ def variance_components(sizes: Array, sums: Array, within_squares: Array) -> tup
 
 
 def _interval(
-    sizes: Array, sums: Array, within_squares: Array, share: float, seed: int
+    sizes: Floats, sums: Floats, within_squares: Floats, share: float, seed: int
 ) -> tuple[float | None, float | None, str]:
     k = len(sizes)
     if k < 3:
@@ -151,7 +150,7 @@ def _interval(
     return min(low, float(drawn_low), share), max(high, float(drawn_high), share), "F and bootstrap over groups"
 
 
-def _f_interval(sizes: Array, sums: Array, within_squares: Array) -> tuple[float, float]:
+def _f_interval(sizes: Floats, sums: Floats, within_squares: Floats) -> tuple[float, float]:
     """Exact for equal sizes and normal noise: F = MSB / MSW follows (1 + n between / within) F(k - 1, N - k)."""
     from scipy.stats import f
 

@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from laptime.data.stats import Floats
 from laptime.errors import LaptimeError
 from laptime.estimate.judge.ceiling import ceiling, noise_variance, reachable_r2
 from laptime.estimate.judge.evaluation_result import (
@@ -31,7 +32,6 @@ from laptime.estimate.predictor import Predictor
 if TYPE_CHECKING:
     import polars
 
-Array = npt.NDArray[np.float64]
 
 POINTS_KEPT = 3000
 FEATURE_GROUPS = 30
@@ -87,7 +87,7 @@ def cross_evaluate(
     return msgspec.structs.replace(found, filtered=filtered, unfiltered=plain.result(source).splits)
 
 
-def target_of(frame: polars.DataFrame, name: str) -> Array:
+def target_of(frame: polars.DataFrame, name: str) -> Floats:
     """The target column as numbers above 0. Raises LaptimeError as fitting does."""
     from laptime.estimate.table.table import require_columns, target_values
 
@@ -252,8 +252,8 @@ class _Part(msgspec.Struct, frozen=True):
     detail: str
     train_rows: int
     rows: npt.NDArray[np.int64]
-    median: Array
-    bound: Array
+    median: Floats
+    bound: Floats
     where: npt.NDArray[Any]
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 
+from laptime.data.stats import Floats
 from laptime.errors import LaptimeError
 from laptime.estimate.judge.ceiling import Ceiling
 from laptime.estimate.judge.splits import Filtered
@@ -80,9 +80,6 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
     notes: list[str] = []
 
 
-Array = npt.NDArray[np.float64]
-
-
 class PointScores(msgspec.Struct, frozen=True, kw_only=True):
     """Errors of the median prediction. Shares are of 1."""
 
@@ -107,7 +104,7 @@ class BoundScores(msgspec.Struct, frozen=True, kw_only=True):
     abstained: int  # rows without a finite bound
 
 
-def point_scores(actual: Array, predicted: Array) -> PointScores:
+def point_scores(actual: Floats, predicted: Floats) -> PointScores:
     """Errors of `predicted` against `actual`. Raises LaptimeError when there is no row or a prediction isn't finite."""
     _check(actual, predicted)
     if not np.isfinite(predicted).all():
@@ -127,7 +124,7 @@ def point_scores(actual: Array, predicted: Array) -> PointScores:
     )
 
 
-def bound_scores(actual: Array, bound: Array, q: float) -> BoundScores:
+def bound_scores(actual: Floats, bound: Floats, q: float) -> BoundScores:
     """Coverage, width and pinball loss of the upper bound for coverage `q`; infinite bounds count as abstained.
 
     An abstention is neither covered nor missed: coverage is over the rows that got a bound, and the abstained are
@@ -148,13 +145,13 @@ def bound_scores(actual: Array, bound: Array, q: float) -> BoundScores:
     )
 
 
-def pinball(actual: Array, bound: Array, q: float) -> float:
+def pinball(actual: Floats, bound: Floats, q: float) -> float:
     """Mean of max(q (T - b), (q - 1)(T - b)): the true q-quantile minimises it (Koenker and Bassett 1978)."""
     over = actual - bound
     return float(np.maximum(q * over, (q - 1) * over).mean())
 
 
-def _check(actual: Array, other: Array) -> None:
+def _check(actual: Floats, other: Floats) -> None:
     if len(actual) != len(other):
         raise LaptimeError(f"{len(actual)} actual values, but {len(other)} predictions: one for each row is needed")
     if len(actual) == 0:

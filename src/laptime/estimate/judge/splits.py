@@ -19,6 +19,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from laptime.data.stats import Floats
 from laptime.errors import LaptimeError
 
 Rows = npt.NDArray[np.int64]
@@ -129,8 +130,6 @@ def _parts(out: npt.NDArray[np.bool_]) -> tuple[Rows, Rows]:
     return np.flatnonzero(~out), np.flatnonzero(out)
 
 
-Array = npt.NDArray[np.float64]
-
 FEWEST = 4
 """Quartiles of fewer repeats say nothing: such groups are kept whole."""
 
@@ -148,7 +147,7 @@ class Filtered(msgspec.Struct, frozen=True, kw_only=True):
     ceiling_after: float | None
 
 
-def within_quartiles(values: Array, groups: npt.ArrayLike, factor: float = 1.5) -> npt.NDArray[np.bool_]:
+def within_quartiles(values: Floats, groups: npt.ArrayLike, factor: float = 1.5) -> npt.NDArray[np.bool_]:
     """Which rows lie within [Q1 - factor IQR, Q3 + factor IQR] of their group's logarithms (Tukey 1977)."""
     _, codes = np.unique(np.asarray(groups), return_inverse=True)
     logs = np.log(np.asarray(values, dtype=np.float64))
@@ -162,7 +161,7 @@ def within_quartiles(values: Array, groups: npt.ArrayLike, factor: float = 1.5) 
     return keep
 
 
-def filtered(values: Array, groups: npt.ArrayLike, factor: float = 1.5) -> tuple[npt.NDArray[np.bool_], Filtered]:
+def filtered(values: Floats, groups: npt.ArrayLike, factor: float = 1.5) -> tuple[npt.NDArray[np.bool_], Filtered]:
     """The rows to keep, and what leaving out the others does to the ceiling."""
     from laptime.estimate.judge.ceiling import ceiling
 

@@ -23,7 +23,6 @@ FIGURES = (*TIMES, *OTHER_FIGURES)
 PLAIN = ("output_tokens", "crops", "image_tokens", "memory_peak_bytes", "started_unix_ms", "repeat")
 
 Codes = npt.NDArray[np.int64]
-Reals = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from laptime.data.record import TIERS, Interval, Scalar
-from laptime.data.stats import FEWEST_FOR_MEDIAN, accuracy, column_medians
-from laptime.sweeps.summary.calls import FIGURES, JUDGED, TIMES, Calls, Reals
+from laptime.data.stats import FEWEST_FOR_MEDIAN, Floats, accuracy, column_medians
+from laptime.sweeps.summary.calls import FIGURES, JUDGED, TIMES, Calls
 from laptime.sweeps.summary.result import ConfigRow, StageRange
 
 if TYPE_CHECKING:
@@ -148,13 +148,13 @@ def pareto_front(rows: Sequence[ConfigRow]) -> tuple[list[str], list[str]]:
     return front, near
 
 
-def _table(intervals: Sequence[Interval]) -> Reals:
+def _table(intervals: Sequence[Interval]) -> Floats:
     """Low, value, high of each; unknown ends are infinitely far."""
     ends = [(-np.inf if i.low is None else i.low, i.value, np.inf if i.high is None else i.high) for i in intervals]
     return np.array(ends, dtype=np.float64).reshape(-1, 3)
 
 
-def _surely_beaten(right: Reals, ms: Reals, place: int) -> bool:
+def _surely_beaten(right: Floats, ms: Floats, place: int) -> bool:
     """Whether one other point is as accurate and as fast by all of both intervals, or by the very same one."""
     as_right = (right[:, 0] >= right[place, 2]) | _same(right, place)
     as_fast = (ms[:, 2] <= ms[place, 0]) | _same(ms, place)
@@ -163,7 +163,7 @@ def _surely_beaten(right: Reals, ms: Reals, place: int) -> bool:
     return bool(both.any())
 
 
-def _same(table: Reals, place: int) -> npt.NDArray[np.bool_]:
+def _same(table: Floats, place: int) -> npt.NDArray[np.bool_]:
     low, value, high = table[place]
     return np.asarray((table[:, 1] == value) & (table[:, 0] == low) & (table[:, 2] == high))
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from laptime.data.record import Interval
-from laptime.data.stats import CONFIDENCE, column_medians
-from laptime.sweeps.summary.calls import Calls, Codes, Reals
+from laptime.data.stats import CONFIDENCE, Floats, column_medians
+from laptime.sweeps.summary.calls import Calls, Codes
 from laptime.sweeps.summary.result import Drift, DriftPoint
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class Stretch:
     log: Interval
 
     @classmethod
-    def of(cls, seconds: Reals, logs: Reals, group: Codes, start: int, end: int) -> Stretch:
+    def of(cls, seconds: Floats, logs: Floats, group: Codes, start: int, end: int) -> Stretch:
         mostly = int(np.bincount(group[start:end]).argmax())
         mine = group[start:end] == mostly
         (found,) = column_medians(logs[start:end][mine][:, None])
@@ -143,7 +143,7 @@ CONFOUNDED = 0.1
 PASSES = 8
 
 
-def left_over(table: pl.DataFrame, stretch: Codes) -> tuple[Reals, Codes]:
+def left_over(table: pl.DataFrame, stretch: Codes) -> tuple[Floats, Codes]:
     """What is left of `log` without its configuration's and its input's part, and each call's group.
 
     table: config, input, visit (codes) and log, in time. stretch: each row's stretch of the run. Medians of
@@ -186,7 +186,7 @@ MOST_COLUMNS = 250
 """Of a model; one with more would fit a sweep's accidents, and take its time over it."""
 
 
-def knob_basis(settings: Codes, *, two_way: bool) -> Reals | None:
+def knob_basis(settings: Codes, *, two_way: bool) -> Floats | None:
     """An orthonormal basis (configurations, rank) of what the knobs' values explain; with `two_way` each two of them.
 
     settings: (configurations, knobs) codes. None when the model has more than MOST_COLUMNS columns.
@@ -207,12 +207,12 @@ def knob_basis(settings: Codes, *, two_way: bool) -> Reals | None:
     return np.asarray(design @ (vectors[:, kept] / np.sqrt(sizes[kept])))
 
 
-def mean_basis(configurations: int) -> Reals:
+def mean_basis(configurations: int) -> Floats:
     """The basis of what all configurations have in common, and no more."""
     return np.full((configurations, 1), configurations**-0.5)
 
 
-def fitted(values: Reals, basis: Reals) -> Reals:
+def fitted(values: Floats, basis: Floats) -> Floats:
     """What `basis` explains of `values` (configurations, units), unit by unit; NaN counts as what row and unit say."""
     gaps = np.isnan(values)
     if gaps.any():

@@ -9,8 +9,8 @@ from math import comb, exp, log
 import numpy as np
 
 from laptime.data.record import Interval, Scalar
-from laptime.data.stats import CONFIDENCE, factor_interval
-from laptime.sweeps.summary.calls import JUDGED, Codes, Reals
+from laptime.data.stats import CONFIDENCE, Floats, factor_interval
+from laptime.sweeps.summary.calls import JUDGED, Codes
 from laptime.sweeps.summary.knobs import Knobs
 from laptime.sweeps.summary.matched import Grid, Pairs, levels_against_base, pairs_of, unit_values
 from laptime.sweeps.summary.result import Interaction, KnobEffect, Level, RatioAt, VisitNoiseKnown
@@ -26,7 +26,7 @@ class VisitShare:
     """What visits add to a stage's intervals. `variance`: per configuration, of its mean over units (Shared, Noise)."""
 
     known: VisitNoiseKnown
-    variance: Reals
+    variance: Floats
     freedom: float
 
 
@@ -168,12 +168,12 @@ def _interaction(
     )
 
 
-def _differences(grid: Grid, stage: str, pairs: Pairs) -> Reals:
+def _differences(grid: Grid, stage: str, pairs: Pairs) -> Floats:
     """ln(level / base), (pairs, columns)."""
     return np.asarray(grid.logs[stage][pairs.level] - grid.logs[stage][pairs.base])
 
 
-def _centres(differences: Reals, codes: Codes, values: int) -> Reals:
+def _centres(differences: Floats, codes: Codes, values: int) -> Floats:
     """The mean difference at each value of another knob; NaN where there is none."""
     present = ~np.isnan(differences)
     sums = np.bincount(codes, weights=np.where(present, differences, 0).sum(axis=1), minlength=values)
@@ -187,7 +187,7 @@ def _rows(grid: Grid, pairs: Pairs) -> Codes:
     return np.stack([grid.configs[pairs.base], grid.configs[pairs.level]], axis=1)
 
 
-def _factor(differences: Reals, configs: Codes, share: VisitShare, confidence: float = CONFIDENCE) -> Interval | None:
+def _factor(differences: Floats, configs: Codes, share: VisitShare, confidence: float = CONFIDENCE) -> Interval | None:
     """The ratio of these differences, (settings, units), with what visits add; None when there are none.
 
     configs: the configurations that each setting's differences are made of, (settings, some). Visits belong to one

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from laptime.data.stats import FEWEST_FOR_MEAN
-from laptime.sweeps.summary.calls import JUDGED, Calls, Codes, Reals
+from laptime.data.stats import FEWEST_FOR_MEAN, Floats
+from laptime.sweeps.summary.calls import JUDGED, Calls, Codes
 from laptime.sweeps.summary.knobs import Knobs
 from laptime.sweeps.summary.result import Over
 
@@ -34,7 +34,7 @@ class Grid:
     configs: Codes
     over: Over
     units: int
-    logs: dict[str, Reals]
+    logs: dict[str, Floats]
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def pairs_of(grid: Grid, knob: str, base: int, level: int) -> Pairs:
     return Pairs(base=rows[:, 0], level=rows[:, 1], others=others[rows[:, 1]])
 
 
-def unit_values(differences: Reals) -> Reals:
+def unit_values(differences: Floats) -> Floats:
     """One value a unit from `differences` (settings, units): its mean over the settings, NaN being no value.
 
     Where every setting has every unit that is all. Where some are missing a plain mean would take one setting's effect

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from laptime.sweeps.summary.calls import JUDGED, Codes, Reals
+from laptime.data.stats import Floats
+from laptime.sweeps.summary.calls import JUDGED, Codes
 from laptime.sweeps.summary.drift import fitted, knob_basis, mean_basis
 from laptime.sweeps.summary.visits import Cells
 
@@ -29,9 +30,9 @@ class Links:
     """
 
     config: Codes
-    apart: Reals
-    sampling: Reals
-    freedom: Reals
+    apart: Floats
+    sampling: Floats
+    freedom: Floats
 
 
 _NONE = np.empty((0, len(JUDGED)))
@@ -46,9 +47,9 @@ class Units:
     config: Codes
     unit: Codes
     visit: Codes
-    logs: Reals
+    logs: Floats
 
-    def table(self, stage: int) -> Reals:
+    def table(self, stage: int) -> Floats:
         """One stage as (configurations, units), NaN where there is none; of several visits to a cell the last."""
         table = np.full((len(self.codes), int(self.unit.max()) + 1), np.nan)
         table[self.config, self.unit] = self.logs[:, stage]
@@ -65,8 +66,8 @@ class Left:
 
     config: Codes
     visit: Codes
-    values: Reals
-    spare: Reals
+    values: Floats
+    spare: Floats
 
 
 def paired_links(cells: Cells) -> Links:
@@ -185,13 +186,13 @@ def _means(table: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
     )
 
 
-def _pooled(variance: Reals, counts: Reals) -> Reals:
+def _pooled(variance: Floats, counts: Floats) -> Floats:
     """The variance within groups, of all of them together; one for each stage."""
     weights = np.where(np.isnan(variance), 0, counts - 1)
     return np.asarray(np.where(weights > 0, variance * weights, 0).sum(axis=0) / weights.sum(axis=0))
 
 
-def _freedom(config: Codes) -> Reals:
+def _freedom(config: Codes) -> Floats:
     """Of each link: n differences of n + 1 visits in a row have n^2 / (1.5 n - 0.5) of them (von Neumann 1941)."""
     links = np.bincount(config)[config]
     return np.asarray(links / (1.5 * links - 0.5))
@@ -208,7 +209,7 @@ def _places(config: Codes, visit: Codes) -> Codes:
     return places
 
 
-def _centred(apart: Reals, rounds: Codes) -> tuple[Reals, Reals]:
+def _centred(apart: Floats, rounds: Codes) -> tuple[Floats, Floats]:
     """Links less the median of those between the same two rounds, scaled up for it, and the share of freedom kept."""
     _, group = np.unique(rounds, axis=0, return_inverse=True)
     group = group.reshape(-1)
@@ -225,7 +226,7 @@ def _centred(apart: Reals, rounds: Codes) -> tuple[Reals, Reals]:
     return out, kept
 
 
-def _basis(settings: Codes) -> Reals:
+def _basis(settings: Codes) -> Floats:
     configs = len(settings)
     for two_way, spare in ((True, max(4, configs / 2)), (False, max(2, configs / 3))):
         basis = knob_basis(settings, two_way=two_way)

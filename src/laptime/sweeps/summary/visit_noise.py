@@ -8,7 +8,8 @@ from math import erf, exp, inf, pi, sqrt
 
 import numpy as np
 
-from laptime.sweeps.summary.calls import JUDGED, Codes, Reals
+from laptime.data.stats import Floats
+from laptime.sweeps.summary.calls import JUDGED, Codes
 from laptime.sweeps.summary.drift import fitted, knob_basis
 from laptime.sweeps.summary.result import VisitNoiseKnown
 from laptime.sweeps.summary.visit_links import (
@@ -44,7 +45,7 @@ class Noise:
     """
 
     known: VisitNoiseKnown
-    variance: Reals
+    variance: Floats
     pooled: float
     freedom: float = inf
     outlying: tuple[int, ...] = ()
@@ -70,7 +71,7 @@ def visit_noises(shared: Shared, settings: Codes) -> dict[str, Noise]:
     found: dict[str, Noise] = {}
     units: Units | None = None
     nested: Links | None = None
-    bases: dict[bytes, tuple[Reals, bool] | None] = {}
+    bases: dict[bytes, tuple[Floats, bool] | None] = {}
     for place, stage in enumerate(JUDGED):
         noise = _estimated(paired, place, shared)
         if noise is None:
@@ -81,7 +82,7 @@ def visit_noises(shared: Shared, settings: Codes) -> dict[str, Noise]:
     return found
 
 
-def robust_variance(apart: Reals, sampling: Reals) -> float:
+def robust_variance(apart: Floats, sampling: Floats) -> float:
     """The v >= 0 for which apart^2 / (2 v + sampling) is 1 in the mean, values beyond CUT^2 counting as CUT^2.
 
     Huber's second proposal (1964): an M-estimate of scale, consistent for normal values; one visit that went wrong
@@ -129,7 +130,7 @@ def _estimated(links: Links, place: int, shared: Shared) -> Noise | None:
     )
 
 
-def _bounded(units: Units, settings: Codes, place: int, bases: dict[bytes, tuple[Reals, bool] | None]) -> Noise | None:
+def _bounded(units: Units, settings: Codes, place: int, bases: dict[bytes, tuple[Floats, bool] | None]) -> Noise | None:
     """From what the knobs leave of the configurations' means; None when they leave too little.
 
     bases: what was made for other stages, by the configurations that have them.
@@ -161,7 +162,7 @@ def _bounded(units: Units, settings: Codes, place: int, bases: dict[bytes, tuple
     )
 
 
-def _spare_basis(settings: Codes) -> tuple[Reals, bool] | None:
+def _spare_basis(settings: Codes) -> tuple[Floats, bool] | None:
     """What the knobs explain, two by two or each by itself, where that leaves enough; and whether two by two."""
     for two_way, fewest in ((True, FEWEST_LEFT_BY_TWO), (False, FEWEST_FREEDOM)):
         basis = knob_basis(settings, two_way=two_way) if len(settings) else None

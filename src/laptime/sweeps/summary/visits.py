@@ -12,7 +12,8 @@ from math import pi, prod
 import numpy as np
 import numpy.typing as npt
 
-from laptime.sweeps.summary.calls import JUDGED, Calls, Codes, Reals
+from laptime.data.stats import Floats
+from laptime.sweeps.summary.calls import JUDGED, Calls, Codes
 
 FEW = 0.05
 """What is shared of less than this share of what the units' own spread shows of visits is not worth counting."""
@@ -30,7 +31,7 @@ class Cells:
     unit: Codes
     visit: Codes
     calls: Codes
-    logs: Reals
+    logs: Floats
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Shared:
     """
 
     cells: Cells | None
-    covariance: Reals
+    covariance: Floats
     visits: Codes
 
 
@@ -92,7 +93,7 @@ def _order(config: Codes, row: Codes, unit: Codes, visit: Codes) -> Codes:
     return np.argsort(number, kind="stable")
 
 
-def _logs(calls: Calls, order: Codes, new: npt.NDArray[np.bool_]) -> Reals:
+def _logs(calls: Calls, order: Codes, new: npt.NDArray[np.bool_]) -> Floats:
     """The logarithms of the stages of the calls in `order`; of those up to the next `new` one the median."""
     import polars as pl
 
@@ -110,7 +111,7 @@ def _logs(calls: Calls, order: Codes, new: npt.NDArray[np.bool_]) -> Reals:
     return logs
 
 
-def _covariance(calls: Calls, cells: Cells, *, by_repeat: bool) -> Reals:
+def _covariance(calls: Calls, cells: Cells, *, by_repeat: bool) -> Floats:
     """Sum over visits k and units i != j of share(i, k) share(j, k), divided by n (n - 1); per configuration.
 
     A unit's value takes `share` of its calls from visit k, so it carries share x that visit's deviation. A mean over n
@@ -152,7 +153,7 @@ def _covariance(calls: Calls, cells: Cells, *, by_repeat: bool) -> Reals:
     return np.asarray(np.where(found * n < FEW, 0.0, found))
 
 
-def _of_a_median(visits: Reals) -> Reals:
+def _of_a_median(visits: Floats) -> Floats:
     """How much more a median of so many normal values varies than their mean does: none of up to two, pi / 2 of many.
 
     An input's value is the median of its repeats, so with three visits or more it may follow one of them.
