@@ -1,0 +1,142 @@
+"""Files and folders that are written whole or not at all.
+
+Whoever reads a place sees what was there before or what is there afterwards, never half of either, also when the writer
+is killed or the disk is full. Nothing is overwritten unless that was asked for (`--force`).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from laptime.errors import LaptimeError
+
+_EXCHANGE = 2  # renameat2's RENAME_EXCHANGE (linux/fs.h)
+_HERE = -100  # AT_FDCWD
+
+
+def write_whole(file: Path, content: bytes) -> None:
+    """Write a file beside its place, then rename it into place. Raises OSError."""
+    temporary = _beside(file)
+    try:
+        # Opened only if it is new and no link: in a shared folder nobody can lead this elsewhere.
+        opened = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+        with os.fdopen(opened, "wb") as out:
+            out.write(content)
+            out.flush()
+            os.fsync(out.fileno())
+        temporary.replace(file)
+    finally:
+        temporary.unlink(missing_ok=True)
+    sync_folder(file.parent)
+
+
+def check_new_file(file: Path | None, option: str, *, force: bool) -> None:
+    """Raise LaptimeError if the file is already there and may not be replaced. Worth knowing before long work.
+
+    option: the option that named the file, for the message ("--html").
+    """
+    if file is None or not os.path.lexists(file):
+        return
+    if file.is_dir():
+        raise LaptimeError(f"{option} {file}: is a folder; name a file")
+    if not force:
+        raise LaptimeError(f"{option} {file}: is already there; name another file, or add --force to replace it")
+
+
+def write_new_file(file: Path, content: bytes, option: str, *, force: bool) -> None:
+    """Write a file that a user named by `option`. Raises LaptimeError when it may not or can't be written."""
+    check_new_file(file, option, force=force)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(file, content)
+    except OSError as error:
+        raise LaptimeError(f"{option} {file}: {error.strerror}; name another file") from error
+
+
+def check_new_folder(folder: Path, marks: tuple[str, ...], *, force: bool) -> None:
+    """Raise LaptimeError if the folder holds something that may not be replaced.
+
+    marks: names of files of which a folder of the same kind holds one, itself or in a folder of it ("estimator.json").
+    Anything else is never replaced, not even with `force`.
+    """
+    if not os.path.lexists(folder):
+        return
+    if not folder.is_dir():
+        raise LaptimeError(f"--out {folder}: is a file; name a folder")
+    if not any(folder.iterdir()):
+        return
+    if not any((folder / mark).exists() or any(folder.glob(f"*/{mark}")) for mark in marks):
+        raise LaptimeError(f"--out {folder}: holds something else (no {' or '.join(marks)}); choose another --out")
+    if not force:
+        raise LaptimeError(f"--out {folder}: is already there; choose another --out, or add --force to replace it")
+
+
+@contextmanager
+def whole_folder(folder: Path, marks: tuple[str, ...], *, force: bool) -> Iterator[Path]:
+    """A new folder to write into. It takes the place of `folder` when the block ends without an error.
+
+    An error or a kill inside the block leaves what was there before. Raises LaptimeError as `check_new_folder` does,
+    and when the folder can't be written.
+    """
+    check_new_folder(folder, marks, force=force)
+    temporary = _beside(folder)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary.mkdir()
+        yield temporary
+        sync_tree(temporary)
+        _put(temporary, folder)
+        sync_folder(folder.parent)
+    except OSError as error:
+        raise LaptimeError(f"--out {folder}: {error.strerror or error}; what was there before is kept") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make names in this folder last through a power cut. A file system that can't is left as it is."""
+    with suppress(OSError):
+        opened = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(opened)
+        finally:
+            os.close(opened)
+
+
+def sync_tree(folder: Path) -> None:
+    """Make all files below this folder, and their names, last through a power cut. Raises OSError."""
+    for place, _, names in os.walk(folder):
+        for name in names:
+            opened = os.open(Path(place) / name, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                os.fsync(opened)
+            finally:
+                os.close(opened)
+        sync_folder(Path(place))
+
+
+def _put(new: Path, place: Path) -> None:
+    """Rename `new` to `place`. A folder that is there is exchanged with it in one step where the system can."""
+    if not place.exists():
+        new.rename(place)
+    elif not _exchanged(new, place):  # an old file system: for an instant there is neither
+        old = place.with_name(f".{place.name}.{os.getpid()}.old")
+        place.rename(old)
+        new.rename(place)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _exchanged(one: Path, other: Path) -> bool:
+    renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if renameat2 is None:
+        return False
+    return bool(renameat2(_HERE, os.fsencode(one), _HERE, os.fsencode(other), _EXCHANGE) == 0)
+
+
+def _beside(place: Path) -> Path:
+    return place.with_name(f".{place.name}.{os.getpid()}.tmp")
