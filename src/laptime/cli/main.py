@@ -5,17 +5,97 @@ from __future__ import annotations
 import os
 import sys
 from functools import cache
-from pathlib import Path
-from typing import TYPE_CHECKING
+from importlib import import_module
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
 
 from laptime import __version__
 from laptime.errors import LaptimeError
 
-if TYPE_CHECKING:
-    from typer import Typer
+CONTEXT = {"help_option_names": ["-h", "--help"]}
+SETTINGS: dict[str, Any] = {"rich_markup_mode": "rich", "pretty_exceptions_enable": False, "context_settings": CONTEXT}
+"""What all verbs share; brackets in a help text that are no style are printed as they are."""
 
 STOPPED = 130
 """What a shell calls a command that Ctrl-C ended; newer versions of typer return it instead of raising."""
+
+VERBS: dict[str, dict[str, str]] = {
+    "Measure": {
+        "profile": "laptime.cli.profile:profile",
+        "sweep": "laptime.cli.sweep:sweep",
+        "merge": "laptime.cli.merge:merge",
+        "env": "laptime.cli.env:env",
+    },
+    "Judge": {
+        "audit": "laptime.cli.audit:audit",
+        "compare": "laptime.cli.compare:compare",
+        "report": "laptime.cli.report:report",
+        "export": "laptime.cli.export:export",
+    },
+    "Find and mend what is slow": {
+        "trace": "laptime.cli.trace:trace",
+        "remedy": "laptime.cli.remedy:remedy",
+    },
+    "Predict and choose": {
+        "fit": "laptime.cli.fit:fit",
+        "evaluate": "laptime.cli.evaluate:evaluate",
+        "predict": "laptime.cli.predict:predict",
+        "budget": "laptime.cli.budget:budget",
+        "control": "laptime.cli.control:CONTROL",
+    },
+}
+"""Each verb's place, by the panel of `laptime --help` that it stands in. A verb is imported when it is asked for."""
+
+
+class Verbs(TyperGroup):
+    """The verbs by name: only the one that runs is imported, since imports are most of what a short verb takes."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return [verb for verbs in VERBS.values() for verb in verbs]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        for panel, verbs in VERBS.items():
+            if cmd_name in verbs:
+                module, _, name = verbs[cmd_name].partition(":")
+                return command(getattr(import_module(module), name), cmd_name, panel)
+        return None
+
+
+def command(verb: Any, name: str, panel: str) -> Any:
+    """One verb as typer's command: a function with its options, or a Typer of several."""
+    app = verb if isinstance(verb, typer.Typer) else typer.Typer(add_completion=False, **SETTINGS)
+    if app is not verb:
+        app.command(name, rich_help_panel=panel, context_settings=CONTEXT)(verb)
+    made = typer.main.get_command(app)
+    made.name = name
+    made.rich_help_panel = panel  # type: ignore[attr-defined]
+    return made
+
+
+@cache
+def application() -> Any:
+    """The whole command as typer's group."""
+    app = typer.Typer(
+        name="laptime",
+        cls=Verbs,
+        help="Where do the milliseconds of generate() go? One run, one clock, every millisecond accounted for.",
+        invoke_without_command=True,
+        **SETTINGS,
+    )
+
+    @app.callback()
+    def root(
+        ctx: typer.Context,
+        version: bool = typer.Option(False, "--version", help="Print the version and leave."),
+    ) -> None:
+        if version:
+            typer.echo(__version__)
+        elif ctx.invoked_subcommand is None:
+            typer.echo(ctx.get_help())
+
+    return typer.main.get_command(app)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -23,67 +103,8 @@ def main(arguments: list[str] | None = None) -> None:
     sys.exit(_run(sys.argv[1:] if arguments is None else arguments))
 
 
-@cache
-def application() -> Typer:
-    """The verbs. Built when they are needed: typer takes longer to import than a small trace to read."""
-    import typer
-
-    from laptime.cli.audit import audit
-    from laptime.cli.budget import budget
-    from laptime.cli.compare import compare
-    from laptime.cli.control import control_verbs
-    from laptime.cli.env import env
-    from laptime.cli.evaluate import evaluate
-    from laptime.cli.export import export
-    from laptime.cli.fit import fit
-    from laptime.cli.merge import merge
-    from laptime.cli.predict import predict
-    from laptime.cli.profile import profile
-    from laptime.cli.remedy import remedy
-    from laptime.cli.report import report
-    from laptime.cli.sweep import sweep
-    from laptime.cli.trace import trace
-
-    app = typer.Typer(
-        name="laptime",
-        help="Where do the milliseconds of generate() go? One run, one clock, every millisecond accounted for.",
-        no_args_is_help=True,
-        add_completion=False,
-        pretty_exceptions_enable=False,
-        rich_markup_mode=None,
-    )
-    app.command("profile")(profile)
-    app.command("sweep")(sweep)
-    app.command("merge")(merge)
-    app.command("report")(report)
-    app.command("audit")(audit)
-    app.command("compare")(compare)
-    app.command("trace")(trace)
-    app.command("remedy")(remedy)
-    app.command("fit")(fit)
-    app.command("evaluate")(evaluate)
-    app.command("predict")(predict)
-    app.command("budget")(budget)
-    app.add_typer(control_verbs(), name="control")
-    app.command("export")(export)
-    app.command("env")(env)
-
-    @app.callback(invoke_without_command=True)
-    def _version(version: bool = typer.Option(False, "--version", help="Print the version and leave.")) -> None:
-        if version:
-            typer.echo(__version__)
-            raise typer.Exit
-
-    return app
-
-
 def _run(words: list[str]) -> int:
     try:
-        if len(words) == 3 and words[0] == "trace" and words[2] == "--json" and not words[1].startswith("-"):
-            # What programs ask for needs none of typer's parsing, and answers a tenth of a second sooner without it.
-            from laptime.trace.command import print_json
-
-            return print_json(Path(words[1]))
         return _run_typed(words)
     except LaptimeError as error:
         return _fail(str(error))
@@ -99,8 +120,6 @@ def _run(words: list[str]) -> int:
 
 
 def _run_typed(words: list[str]) -> int:
-    import typer
-
     usage_error: type[Exception] = typer.BadParameter.__mro__[1]  # click's, or typer's own copy of it, by its version
     try:
         code = application()(args=words, standalone_mode=False, prog_name="laptime")

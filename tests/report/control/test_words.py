@@ -265,7 +265,7 @@ def test_the_sample_is_worth_drawing() -> None:
 
 
 def test_the_faces_of_control_import_no_torch() -> None:
-    parts = ", ".join(f"laptime.report.{name}" for name in ("control_page", "control_terminal"))
+    parts = ", ".join(f"laptime.report.{name}" for name in ("control.page", "control.terminal"))
     code = f"import sys, {parts}; print([n for n in ('torch', 'transformers', 'polars', 'scipy') if n in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

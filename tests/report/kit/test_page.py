@@ -109,7 +109,9 @@ def test_the_policy_blocks_what_the_page_did_not_bring(
 
 
 def test_the_report_imports_nothing_heavy() -> None:
-    parts = ", ".join(f"laptime.report.{name}" for name in ("page", "profile_page", "terminal", "perfetto"))
+    parts = ", ".join(
+        f"laptime.report.{name}" for name in ("kit.page", "profile.page", "profile.terminal", "profile.perfetto")
+    )
     heavy = "('torch', 'transformers', 'pandas', 'polars', 'selenium')"
     code = f"import sys, {parts}; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

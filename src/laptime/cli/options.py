@@ -1,0 +1,128 @@
+"""Options that several verbs have: the same thing has the same name, help and panel in each.
+
+A verb writes `as_json: Json = False`. What only one verb has stands in that verb's file, under one of these panels.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from laptime.errors import LaptimeError
+
+MODEL = "Model"
+INPUT = "Input"
+MEASURING = "Measuring"
+LEARNING = "Learning"
+QUESTION = "Question"
+OUTPUT = "Output"
+
+
+class Dtype(str, Enum):
+    """Precisions that a model can be loaded in."""
+
+    auto = "auto"
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+    float16 = "float16"
+
+
+class Stage(str, Enum):
+    """What a verdict can be about."""
+
+    vision = "vision"
+    prefill = "prefill"
+    decode = "decode"
+    other = "other"
+    total = "total"
+    decode_per_token = "decode_per_token"  # noqa: S105
+
+
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.", rich_help_panel=OUTPUT)]
+Html = Annotated[
+    Path | None, typer.Option("--html", metavar="FILE", help="Write one self-contained page.", rich_help_panel=OUTPUT)
+]
+Force = Annotated[
+    bool, typer.Option("--force", help="Replace what an earlier run of this verb wrote.", rich_help_panel=OUTPUT)
+]
+OutFolder = Annotated[
+    Path, typer.Option("--out", metavar="FOLDER", help="The folder to write.", rich_help_panel=OUTPUT)
+]
+
+ModelName = Annotated[
+    str, typer.Argument(metavar="MODEL", help="A hub id, a local path, or preset:NAME (random weights, no download).")
+]
+DtypeOption = Annotated[
+    Dtype, typer.Option("--dtype", help="Precision; auto is the checkpoint's.", rich_help_panel=MODEL)
+]
+Device = Annotated[
+    str, typer.Option("--device", metavar="DEVICE", help="auto, cpu, cuda, cuda:1, ...", rich_help_panel=MODEL)
+]
+TrustRemoteCode = Annotated[
+    bool, typer.Option("--trust-remote-code", help="Run code that comes with the model.", rich_help_panel=MODEL)
+]
+
+Seed = Annotated[int, typer.Option("--seed", metavar="N", help="The same seed and input give the same result.")]
+Keep = Annotated[
+    str,
+    typer.Option(
+        "--keep", metavar="FLAGS", help="Use samples with these flags all the same: cold,foreign-process.",
+        rich_help_panel=INPUT,
+    ),
+]  # fmt: skip
+Confidence = Annotated[
+    str,
+    typer.Option(
+        "--confidence", metavar="SHARE", help="How sure the answer must be: 0.95 or 95%.", rich_help_panel=QUESTION
+    ),
+]
+BudgetMs = Annotated[
+    str | None,
+    typer.Option(
+        "--budget-ms", metavar="MS", help="The time that an answer may take: 170, 170ms or 0.17s.",
+        rich_help_panel=QUESTION,
+    ),
+]  # fmt: skip
+Tokens = Annotated[
+    str | None,
+    typer.Option(
+        "--tokens", metavar="N,N,...", help="Output tokens, equally likely: 4,8,16 (estimators of stages only).",
+        rich_help_panel=QUESTION,
+    ),
+]  # fmt: skip
+
+
+def names(words: str) -> list[str]:
+    """Names written as a,b,c."""
+    return [name for name in (word.strip() for word in words.split(",")) if name]
+
+
+def share(option: str, words: str) -> float:
+    """A share written as 2% or 0.02. Raises LaptimeError for anything else, a bare 2 included."""
+    bare = words.strip()
+    try:
+        value = float(bare.removesuffix("%")) / (100 if bare.endswith("%") else 1)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < 1:
+        raise LaptimeError(f"{option} {words}: write a share from 0 to below 1, as 2% or 0.02")
+    return value
+
+
+def milliseconds(option: str, words: str) -> float:
+    """A time written as 170, 170ms or 0.17s, in ms. Raises LaptimeError for anything else, or nothing above 0."""
+    parts = re.fullmatch(r"\s*([0-9.eE+-]+)\s*(ms|s)?\s*", words)
+    try:
+        value = float(parts[1]) if parts else math.nan
+    except ValueError:
+        value = math.nan
+    if parts and parts[2] == "s":
+        value *= 1000
+    if not 0 < value < math.inf:
+        raise LaptimeError(f"{option} {words}: write a time above 0, as 170 or 170ms or 0.17s")
+    return value
