@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from laptime.cli.main import _run as laptime
+from laptime.cli.main import run as laptime
 
 COLUMNS = ["--target", "step_ms", "--features", "batch,prompt", "--group", "config"]
 

@@ -10,7 +10,7 @@ import msgspec
 import polars
 import pytest
 
-from laptime.cli.main import _run as laptime
+from laptime.cli.main import run as laptime
 from laptime.data.record import Failure, StageTimes, WorkerStart
 from laptime.data.run_folder import RunFolder, RunInfo, new_info
 from tests.samples import environment, sample
@@ -153,8 +153,8 @@ def test_an_empty_run_says_so(tmp_path, capsys):
 
 def test_no_torch_is_imported(tmp_path):
     run = write(tmp_path / "run", samples())
-    call = f"_run(['audit', {str(run)!r}])"
-    code = f"import sys; from laptime.cli.main import _run; {call}; sys.exit('torch' in sys.modules)"
+    call = f"laptime(['audit', {str(run)!r}])"
+    code = f"import sys; from laptime.cli.main import run as laptime; {call}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], stdout=subprocess.DEVNULL).returncode == 0
 
 

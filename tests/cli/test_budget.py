@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from laptime.cli.columns import milliseconds
-from laptime.cli.main import _run as laptime
+from laptime.cli.main import run as laptime
 from laptime.errors import LaptimeError
 from tests.cli.estimates import COLUMNS, ask, write_table
 

@@ -14,7 +14,7 @@ from benchmarks.compare_power import lognormal, runs
 from rich.console import Console
 
 from laptime.cli.compare import parse_share
-from laptime.cli.main import _run as laptime
+from laptime.cli.main import run as laptime
 from laptime.comparisons import compare_samples
 from laptime.data.record import Sample
 from laptime.data.run_folder import RunFolder, new_info
@@ -140,8 +140,8 @@ def test_the_table_fits_and_nothing_from_outside_acts(width):
 
 def test_no_torch_is_imported(folders):
     code = (
-        "import sys; from laptime.cli.main import _run; "
-        f"_run(['compare', {str(folders['a'])!r}, {str(folders['same'])!r}]); "
+        "import sys; from laptime.cli.main import run; "
+        f"run(['compare', {str(folders['a'])!r}, {str(folders['same'])!r}]); "
         "sys.exit('torch' in sys.modules or 'polars' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], stdout=subprocess.DEVNULL).returncode == 0

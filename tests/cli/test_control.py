@@ -10,7 +10,7 @@ import torch
 from examples.glyphs.model import make_model, save
 from examples.glyphs.write_questions import write_questions
 
-from laptime.cli.main import _run as laptime
+from laptime.cli.main import run as laptime
 from laptime.control.adaptive_model import AdaptiveModel
 from laptime.control.judge.result import ControlEvaluation
 from laptime.control.tables.files import read_policy

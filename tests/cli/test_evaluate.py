@@ -7,7 +7,7 @@ import json
 import polars as pl
 import pytest
 
-from laptime.cli.main import _run as laptime
+from laptime.cli.main import run as laptime
 from tests.cli.estimates import COLUMNS, ask, write_table
 
 

@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from laptime.cli.main import _run as laptime
+from laptime.cli.main import run as laptime
 from laptime.data.csv_cells import to_csv
 from laptime.data.frame import read_frame
 from tests.data.test_frame import samples, write

@@ -9,7 +9,7 @@ import sys
 import polars as pl
 import pytest
 
-from laptime.cli.main import _run as laptime
+from laptime.cli.main import run as laptime
 from tests.cli.estimates import COLUMNS, ask, write_table
 
 
@@ -84,8 +84,8 @@ def test_what_is_no_estimator_is_named(tmp_path, capsys):
 
 def test_no_torch_is_imported(made):
     code = (
-        "import sys; from laptime.cli.main import _run; "
-        f"rc = _run(['predict', {str(made / 'est')!r}, 'batch=4', 'prompt=64']); "
+        "import sys; from laptime.cli.main import run; "
+        f"rc = run(['predict', {str(made / 'est')!r}, 'batch=4', 'prompt=64']); "
         "sys.exit(rc or 'torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], stdout=subprocess.DEVNULL).returncode == 0

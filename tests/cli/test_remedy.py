@@ -7,7 +7,7 @@ import sys
 import msgspec
 import pytest
 
-from laptime.cli.main import _run
+from laptime.cli.main import run
 from laptime.remedy.result import RemedyReport
 
 CALL = ["remedy", "preset:tiny-llm", "--device", "cpu", "--prompt-tokens", "16", "--new-tokens", "8", "--rounds", "1"]
@@ -15,7 +15,7 @@ CALL = ["remedy", "preset:tiny-llm", "--device", "cpu", "--prompt-tokens", "16",
 
 def test_table_json_and_page(tmp_path, capsys):
     out = tmp_path / "remedies"
-    assert _run([*CALL, "--only", "buffers,graph,fast", "--out", str(out), "--json"]) == 0
+    assert run([*CALL, "--only", "buffers,graph,fast", "--out", str(out), "--json"]) == 0
     said = capsys.readouterr()
     report = msgspec.json.decode(said.out, type=RemedyReport)
     assert report.schema == "laptime.remedy/1"
@@ -27,7 +27,7 @@ def test_table_json_and_page(tmp_path, capsys):
 
 
 def test_the_table_names_what_needs_a_gpu(capsys, tmp_path):
-    assert _run([*CALL, "--only", "graph", "--html", str(tmp_path / "a" / "page.html")]) == 0
+    assert run([*CALL, "--only", "graph", "--html", str(tmp_path / "a" / "page.html")]) == 0
     shown = " ".join(capsys.readouterr().out.split())
     assert "needs a CUDA GPU" in shown
     assert (tmp_path / "a" / "page.html").exists()
@@ -43,14 +43,14 @@ def test_the_table_names_what_needs_a_gpu(capsys, tmp_path):
     ],
 )
 def test_usage_errors_are_one_line(words, reason, capsys):
-    assert _run([*CALL, *words]) == 2
+    assert run([*CALL, *words]) == 2
     said = capsys.readouterr().err.strip().splitlines()
     assert reason in said[-1]
     assert "Traceback" not in "".join(said)
 
 
 def test_a_page_can_t_replace_a_folder(tmp_path, capsys):
-    assert _run([*CALL, "--html", str(tmp_path)]) == 2
+    assert run([*CALL, "--html", str(tmp_path)]) == 2
     assert "a folder" in capsys.readouterr().err
 
 

@@ -4,74 +4,116 @@ from __future__ import annotations
 
 import os
 import sys
+from difflib import get_close_matches
 from functools import cache
 from importlib import import_module
-from typing import Any
+from typing import Any, NamedTuple
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from laptime import __version__
 from laptime.errors import LaptimeError
 
 CONTEXT = {"help_option_names": ["-h", "--help"]}
 SETTINGS: dict[str, Any] = {"rich_markup_mode": "rich", "pretty_exceptions_enable": False, "context_settings": CONTEXT}
-"""What all verbs share; brackets in a help text that are no style are printed as they are."""
+"""What all verbs share."""
+
+USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]
+"""What a wrong option raises: click's class, or typer's own copy of it in newer versions."""
 
 STOPPED = 130
 """What a shell calls a command that Ctrl-C ended; newer versions of typer return it instead of raising."""
 
-VERBS: dict[str, dict[str, str]] = {
+
+class Verb(NamedTuple):
+    """One line of `laptime --help`: where the verb's function is ("module:name"), and what it does."""
+
+    place: str
+    summary: str  # the first paragraph of the function's docstring; a test holds both equal
+
+
+VERBS: dict[str, dict[str, Verb]] = {
     "Measure": {
-        "profile": "laptime.cli.profile:profile",
-        "sweep": "laptime.cli.sweep:sweep",
-        "merge": "laptime.cli.merge:merge",
-        "env": "laptime.cli.env:env",
+        "profile": Verb(
+            "laptime.cli.profile:profile",
+            "Where does generate() spend its time? Vision, prefill, decode, other: one call, one clock, the sum closed.",
+        ),
+        "sweep": Verb(
+            "laptime.cli.sweep:sweep",
+            "Where does generate() spend its time, over a grid of knobs? In interleaved rounds, resumable at any instant.",
+        ),
+        "merge": Verb(
+            "laptime.cli.merge:merge",
+            "One run from the shards of many workers, by key. Samples are taken over byte for byte; the order doesn't matter.",
+        ),
+        "env": Verb("laptime.cli.env:env", "Show the environment that measurements on this machine belong to."),
     },
     "Judge": {
-        "audit": "laptime.cli.audit:audit",
-        "compare": "laptime.cli.compare:compare",
-        "report": "laptime.cli.report:report",
-        "export": "laptime.cli.export:export",
+        "audit": Verb("laptime.cli.audit:audit", "Which of these measurements are not valid, and why?"),
+        "compare": Verb(
+            "laptime.cli.compare:compare", "Is run B faster than run A, by how much, and how sure is that?"
+        ),
+        "report": Verb("laptime.cli.report:report", "Write one self-contained HTML page of a run or a sweep."),
+        "export": Verb("laptime.cli.export:export", "Write samples as a table, or a timeline for Perfetto."),
     },
     "Find and mend what is slow": {
-        "trace": "laptime.cli.trace:trace",
-        "remedy": "laptime.cli.remedy:remedy",
+        "trace": Verb("laptime.cli.trace:trace", "What did the GPU wait for?"),
+        "remedy": Verb(
+            "laptime.cli.remedy:remedy",
+            "What makes decoding faster? Each remedy promised from a trace, applied, measured beside the baseline.",
+        ),
     },
     "Predict and choose": {
-        "fit": "laptime.cli.fit:fit",
-        "evaluate": "laptime.cli.evaluate:evaluate",
-        "predict": "laptime.cli.predict:predict",
-        "budget": "laptime.cli.budget:budget",
-        "control": "laptime.cli.control:CONTROL",
+        "fit": Verb("laptime.cli.fit:fit", "Learn a latency estimator."),
+        "evaluate": Verb("laptime.cli.evaluate:evaluate", "How good is an estimator, and how good could any be?"),
+        "predict": Verb("laptime.cli.predict:predict", "How long will a configuration take?"),
+        "budget": Verb("laptime.cli.budget:budget", "Which configurations keep a budget, how surely?"),
+        "control": Verb(
+            "laptime.cli.control:CONTROL",
+            "Choose image tier, experts and blocks for each input, so that its answer is in time.",
+        ),
     },
 }
-"""Each verb's place, by the panel of `laptime --help` that it stands in. A verb is imported when it is asked for."""
+"""The verbs by the panel of `laptime --help` that they stand in. A verb is imported when it runs."""
 
 
 class Verbs(TyperGroup):
-    """The verbs by name: only the one that runs is imported, since imports are most of what a short verb takes."""
+    """The verbs by name. Only the one that runs is imported, since imports are most of what a short verb takes."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        return [verb for verbs in VERBS.values() for verb in verbs]
+        return [name for verbs in VERBS.values() for name in verbs]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """What help and completion show of a verb: its name and its line, without its options."""
         for panel, verbs in VERBS.items():
             if cmd_name in verbs:
-                module, _, name = verbs[cmd_name].partition(":")
-                return command(getattr(import_module(module), name), cmd_name, panel)
+                return TyperCommand(cmd_name, help=verbs[cmd_name].summary, rich_help_panel=panel)
         return None
 
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The verb that runs, with its options. Offers near names for one that doesn't exist."""
+        try:
+            name, listed, rest = super().resolve_command(ctx, args)
+        except USAGE_ERROR as error:
+            near = get_close_matches(args[0], self.list_commands(ctx))
+            if near:
+                error.message += f" Did you mean {' or '.join(near)}?"  # type: ignore[attr-defined]
+            raise
+        return name, None if listed is None else imported_verb(str(name)), rest
 
-def command(verb: Any, name: str, panel: str) -> Any:
-    """One verb as typer's command: a function with its options, or a Typer of several."""
-    app = verb if isinstance(verb, typer.Typer) else typer.Typer(add_completion=False, **SETTINGS)
-    if app is not verb:
-        app.command(name, rich_help_panel=panel, context_settings=CONTEXT)(verb)
-    made = typer.main.get_command(app)
-    made.name = name
-    made.rich_help_panel = panel  # type: ignore[attr-defined]
-    return made
+
+def imported_verb(name: str) -> Any:
+    """One verb as typer's command: a function with its options, or a group of several."""
+    verb = next(verbs[name] for verbs in VERBS.values() if name in verbs)
+    module, _, attribute = verb.place.partition(":")
+    function = getattr(import_module(module), attribute)
+    app = function if isinstance(function, typer.Typer) else typer.Typer(add_completion=False, **SETTINGS)
+    if app is not function:
+        app.command(name, context_settings=CONTEXT)(function)
+    command = typer.main.get_command(app)
+    command.name = name
+    return command
 
 
 @cache
@@ -100,12 +142,13 @@ def application() -> Any:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line. Exit codes: 0 done, 1 the answer is no, 2 usage or unreadable input, 130 Ctrl-C."""
-    sys.exit(_run(sys.argv[1:] if arguments is None else arguments))
+    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
 
 
-def _run(words: list[str]) -> int:
+def run(arguments: list[str]) -> int:
+    """Run the command line and return its exit code; whatever a user can mend becomes one line on stderr."""
     try:
-        return _run_typed(words)
+        return _run_typer(arguments)
     except LaptimeError as error:
         return _fail(str(error))
     except KeyboardInterrupt:
@@ -113,17 +156,16 @@ def _run(words: list[str]) -> int:
     except BrokenPipeError:  # `laptime ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except OSError as error:  # a disk that fills, a folder that goes: nobody's mistake in the code
+    except OSError as error:  # the disk is full, a folder went away
         if error.strerror is None:
             raise
         return _fail(f"{error.filename or 'writing'}: {error.strerror}")
 
 
-def _run_typed(words: list[str]) -> int:
-    usage_error: type[Exception] = typer.BadParameter.__mro__[1]  # click's, or typer's own copy of it, by its version
+def _run_typer(arguments: list[str]) -> int:
     try:
-        code = application()(args=words, standalone_mode=False, prog_name="laptime")
-    except usage_error as error:
+        code = application()(args=arguments, standalone_mode=False, prog_name="laptime")
+    except USAGE_ERROR as error:
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "laptime"
         return _fail(f"{error.format_message()} (see {command} --help)")  # type: ignore[attr-defined]

@@ -1,0 +1,110 @@
+"""`laptime`: help that is complete and imports no verb, near names for typing mistakes, completion of a shell's words."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import subprocess
+import sys
+
+import pytest
+from typer import Typer
+
+from laptime.cli.main import VERBS, imported_verb
+from laptime.cli.main import run as laptime
+
+NAMES = [name for verbs in VERBS.values() for name in verbs]
+CONTROL_NAMES = ["features", "ask", "train", "evaluate", "run"]
+
+
+def first_paragraph(text: str) -> str:
+    return " ".join(inspect.cleandoc(text).split("\n\n")[0].split())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_line_in_the_root_help_is_that_of_the_verb(name):
+    verb = next(verbs[name] for verbs in VERBS.values() if name in verbs)
+    module, _, attribute = verb.place.partition(":")
+    function = getattr(__import__(module, fromlist=[attribute]), attribute)
+    line = function.info.help if isinstance(function, Typer) else first_paragraph(function.__doc__)
+    assert verb.summary == line
+    assert "Example" not in line
+
+
+@pytest.mark.parametrize("words", [[], ["--help"], ["-h"]])
+def test_help_is_on_stdout_and_names_every_verb(capsys, words):
+    assert laptime(words) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    for verbs in VERBS.values():
+        for name, verb in verbs.items():
+            assert f"│ {name} " in out
+            assert verb.summary.split()[0] in out
+
+
+def test_the_root_help_imports_no_verb():
+    program = (
+        "import sys; from laptime.cli.main import run; run(['--help'])\n"
+        "print(sorted(name for name in sys.modules if name.startswith('laptime.')), file=sys.stderr)"
+    )
+    shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert "budget" in shown.stdout
+    assert shown.stderr.strip() == "['laptime.cli', 'laptime.cli.main', 'laptime.errors']"
+
+
+@pytest.mark.parametrize("words", [[name] for name in NAMES] + [["control", name] for name in CONTROL_NAMES])
+def test_every_verb_has_the_short_help_with_an_example(capsys, words):
+    assert laptime([*words, "-h"]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert f"Usage: laptime {' '.join(words)} " in out
+    if words != ["control"]:
+        assert f"Example: laptime {' '.join(words)}" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "near"), [(["comparr"], "compare"), (["compare", "--stge", "decode", "a", "b"], "--stage")]
+)
+def test_a_near_name_is_offered(capsys, words, near):
+    assert laptime(words) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert near in err
+
+
+def complete(words: str) -> list[str]:
+    """What bash would offer after these words."""
+    variables = {"_LAPTIME_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+    command = [sys.executable, "-c", "from laptime.cli.main import main; main()"]
+    return subprocess.run(
+        command, capture_output=True, text=True, env={**os.environ, **variables}, check=False
+    ).stdout.split()
+
+
+def test_a_shell_completes_verbs_options_and_choices():
+    assert complete("laptime co") == ["compare", "control"]
+    assert complete("laptime compare --st") == ["--stage"]
+    assert complete("laptime control tr") == ["train"]
+    assert "--budget-ms" in complete("laptime control run --")
+
+
+def test_a_shell_completes_the_choices_of_an_option():
+    assert complete("laptime sweep --executor t") == ["torchrun"]
+
+
+def test_the_completion_script_is_shown():
+    variables = {"_LAPTIME_COMPLETE": "source_bash"}
+    command = [sys.executable, "-c", "from laptime.cli.main import main; main()"]
+    shown = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **variables}, check=False)
+    assert "complete -o default -F _laptime_completion laptime" in shown.stdout
+
+
+def test_the_version_is_printed(capsys):
+    from laptime import __version__
+
+    assert laptime(["--version"]) == 0
+    assert capsys.readouterr().out.strip() == __version__
+
+
+def test_a_verb_is_imported_with_its_options():
+    assert {"--stage", "--json"} <= {option for one in imported_verb("compare").params for option in one.opts}
