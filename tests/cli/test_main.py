@@ -1,4 +1,4 @@
-"""`laptime`: help that is complete and imports no verb, near names for typing mistakes, completion of a shell's words."""
+"""`laptime`: help that imports no verb, near names for typing mistakes, completion in a shell."""
 
 from __future__ import annotations
 

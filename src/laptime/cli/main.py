@@ -37,23 +37,21 @@ VERBS: dict[str, dict[str, Verb]] = {
     "Measure": {
         "profile": Verb(
             "laptime.cli.profile:profile",
-            "Where does generate() spend its time? Vision, prefill, decode, other: one call, one clock, the sum closed.",
+            "Where does generate() spend its time? Vision, prefill, decode, other, on one clock.",
         ),
         "sweep": Verb(
             "laptime.cli.sweep:sweep",
-            "Where does generate() spend its time, over a grid of knobs? In interleaved rounds, resumable at any instant.",
+            "Where does generate() spend its time, over a grid of knobs?",
         ),
         "merge": Verb(
             "laptime.cli.merge:merge",
-            "One run from the shards of many workers, by key. Samples are taken over byte for byte; the order doesn't matter.",
+            "Make one run of the parts that several workers wrote.",
         ),
         "env": Verb("laptime.cli.env:env", "Show the environment that measurements on this machine belong to."),
     },
     "Judge": {
         "audit": Verb("laptime.cli.audit:audit", "Which of these measurements are not valid, and why?"),
-        "compare": Verb(
-            "laptime.cli.compare:compare", "Is run B faster than run A, by how much, and how sure is that?"
-        ),
+        "compare": Verb("laptime.cli.compare:compare", "Is run B faster than run A, by how much, how sure?"),
         "report": Verb("laptime.cli.report:report", "Write one self-contained HTML page of a run or a sweep."),
         "export": Verb("laptime.cli.export:export", "Write samples as a table, or a timeline for Perfetto."),
     },
