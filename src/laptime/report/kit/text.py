@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from laptime.report.kit.numbers import count
+
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
@@ -22,6 +24,6 @@ def one_line(text: str, limit: int) -> str:
     return shortened(" ".join(printable(text).split()), limit)
 
 
-def counted(count: int, one: str, many: str | None = None) -> str:
-    """A count with its noun: 1 sample, 2 samples, 3 passes."""
-    return f"{count} {one if count == 1 else many or one + 's'}"
+def counted(how_many: int, one: str, many: str | None = None) -> str:
+    """A count with its noun: `counted(1, "sample")` is 1 sample, `counted(3, "pass", "passes")` 3 passes."""
+    return f"{count(how_many)} {one if how_many == 1 else many or one + 's'}"

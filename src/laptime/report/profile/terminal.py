@@ -8,22 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from rich import box
 from rich.console import Group, RenderableType
-from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
-from laptime.data.record import FLAG_REASONS, STOP_REASONS, Environment, Interval, Overhead, SessionEnd, StrategyCost
+from laptime.data.record import FLAG_REASONS, STOP_REASONS, Environment, Overhead, SessionEnd, StrategyCost
 from laptime.data.run_folder import Run
 from laptime.data.summary import StageSummary, Summary, summarise_subtraction
 from laptime.report.kit.environment import environment_pairs
 from laptime.report.kit.numbers import NOTHING, interval_ends, number, percent, text
+from laptime.report.kit.terminal import BAR_CELLS, Column, bar, columns_table, facts_table, with_remarks
 from laptime.report.kit.text import counted, one_line
 
 STAGE_STYLES = {"vision": "green", "prefill": "yellow", "decode": "blue", "other": "bright_black", "total": ""}
-BAR_CELLS = 12
-_EIGHTHS = " ▏▎▍▌▋▊▉"
 
 
 def profile_report(run: Run) -> RenderableType:
@@ -39,31 +35,28 @@ def profile_report(run: Run) -> RenderableType:
             + ("." if error is None else f"; off by {percent(error)} of the direct decode on average.")
         )
     table = profile_table(run.summary, title=str(run.info.config.get("model", run.path)))
-    return Group(table, *(Padding(Text(one_line(line, 600)), (0, 0, 0, 1)) for line in lines))
+    return with_remarks(table, [one_line(line, 600) for line in lines])
 
 
 def profile_table(summary: Summary, *, title: str | None = None) -> RenderableType:
     """The summary of a run: a row for each stage, then the figures that people compare, then what was left out."""
     if not summary.samples:
         return Text("No sample was measured.")
-    table = _table(title)
-    table.add_column("", no_wrap=True, min_width=20)
-    for head in ("median", "95 % interval", "p95", "share"):
-        table.add_column(head, justify="right", no_wrap=True)
-    table.add_column("", no_wrap=True, min_width=BAR_CELLS)
+    figures = (Column(head, numeric=True) for head in ("median", "95 % interval", "p95", "share"))
+    table = columns_table(
+        Column(narrow="keep", min_width=20), *figures, Column(narrow="keep", min_width=BAR_CELLS), title=title
+    )
     for name, stage in summary.stages.items():
         if stage.mean > 0:  # a text-only model has no vision to show
             table.add_row(*_stage_cells(name, stage), end_section=name == "total")
     for row in _figure_rows(summary):
         table.add_row(*row)
-    return Group(table, *(Padding(line, (0, 0, 0, 1)) for line in _remarks(summary)))
+    return with_remarks(table, list(_remarks(summary)))
 
 
 def overhead_table(overhead: Overhead) -> RenderableType:
     """What looking costs on this machine: unit costs, and what each way of measuring adds to one generate()."""
-    units = _table("Cost of one")
-    for head in ("", "median", "95 % interval"):
-        units.add_column(head, justify="right" if head else "left", no_wrap=True)
+    units = columns_table("", "median", "95 % interval", title="Cost of one", numeric=(1, 2))
     for name, interval in (
         ("read of the host's clock", overhead.host_clock_us),
         ("step's call that takes no mark", overhead.idle_probe_us),
@@ -72,39 +65,26 @@ def overhead_table(overhead: Overhead) -> RenderableType:
         ("synchronize, work queued", overhead.synchronize_drain_us),
     ):
         if interval is not None:
-            units.add_row(name, _microseconds(interval.value), _microsecond_ends(interval))
+            units.add_row(name, text(interval.value, "µs"), interval_ends(interval, "µs"))
     tokens = sorted({cost.tokens for cost in overhead.strategies})
-    added = _table("Added to one generate()")
-    added.add_column("", no_wrap=True)
-    for count in tokens:
-        added.add_column(f"{count} tokens", justify="right", no_wrap=True)
+    added = columns_table(
+        Column(narrow="keep"),
+        *(Column(counted(tokens_of_call, "token"), numeric=True) for tokens_of_call in tokens),
+        title="Added to one generate()",
+    )
     for strategy in dict.fromkeys(cost.strategy for cost in overhead.strategies):
         costs = {cost.tokens: cost for cost in overhead.strategies if cost.strategy == strategy}
-        added.add_row(Text(one_line(strategy, 60)), *(_added(costs.get(count)) for count in tokens))
-    drain = (
-        ""
-        if overhead.drained_step_us is None
-        else f"; the drain on a step of {_microseconds(overhead.drained_step_us)}"
-    )
-    return Group(units, added, Padding(Text(f"On {one_line(overhead.device, 80)}{drain}.", style="dim"), (0, 0, 0, 1)))
+        added.add_row(Text(one_line(strategy, 60)), *(_added(costs.get(of_call)) for of_call in tokens))
+    step = overhead.drained_step_us
+    drain = "" if step is None else f"; the drain on a step of {text(step, 'µs')}"
+    return Group(units, with_remarks(added, [Text(f"On {one_line(overhead.device, 80)}{drain}.", style="dim")]))
 
 
 def environment_table(environment: Environment) -> RenderableType:
     """Every known fact of the environment, and the fingerprint under which measurements may be compared."""
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column(overflow="fold")
-    for name, value in environment_pairs(environment):
-        if value is not None:
-            table.add_row(Text(one_line(name, 60)), Text(one_line(value, 400)))
+    table = facts_table(environment_pairs(environment))
     table.add_row("fingerprint", Text(environment.fingerprint(), style="bold"))
     return table
-
-
-def bar(share: float, cells: int = BAR_CELLS) -> str:
-    """A bar that fills its share of the cells, to an eighth of a cell."""
-    eighths = round(max(0.0, min(1.0, share)) * cells * 8)
-    return "█" * (eighths // 8) + (_EIGHTHS[eighths % 8] if eighths % 8 else "")
 
 
 def _stage_cells(name: str, stage: StageSummary) -> list[Text]:
@@ -146,23 +126,6 @@ def _remarks(summary: Summary) -> Iterable[Text]:
         yield Text("No sample was clean: these numbers are from flagged ones.", style="bold yellow")
     if 0 < summary.used < 6:
         yield Text(f"{NOTHING} too few samples for a 95 % interval: six usable ones are needed.", style="dim")
-
-
-def _table(title: str | None) -> Table:
-    shown = None if title is None else Text(one_line(title, 200))
-    return Table(
-        box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), title=shown, title_justify="left", title_style="bold"
-    )
-
-
-def _microseconds(value: float) -> str:
-    return text(value / 1e3, "ms") if value >= 1000 else f"{number(value)}\xa0µs"
-
-
-def _microsecond_ends(interval: Interval) -> str:
-    if interval.low is None or interval.high is None:
-        return NOTHING
-    return f"{number(interval.low)}–{number(interval.high)}\xa0µs"
 
 
 def _added(cost: StrategyCost | None) -> str:

@@ -1,0 +1,98 @@
+"""Tables for the terminal: one look in every verb, figures to the right, no string that acts as markup.
+
+    table = columns_table("stage", Column("median", numeric=True), title="Stages")
+    table.add_row("Vision", text(62.1, "ms"))
+    console.print(table)
+
+On a narrow terminal the words of a column wrap or are cut; figures never are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from laptime.report.kit.text import one_line
+
+_EIGHTHS = " ▏▎▍▌▋▊▉"
+BAR_CELLS = 12
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: its head, and how its cells stand.
+
+    numeric: to the right, never cut.
+    narrow: what happens to words that don't fit: "wrap" at spaces, "cut" with an ellipsis, "fold" anywhere, or "keep".
+    min_width, max_width: in character cells.
+    """
+
+    head: str = ""
+    numeric: bool = False
+    narrow: Literal["wrap", "cut", "fold", "keep"] = "wrap"
+    min_width: int | None = None
+    max_width: int | None = None
+
+
+def columns_table(*columns: str | Column, title: str | None = None, numeric: Iterable[int] = ()) -> Table:
+    """An empty table with these columns; `add_row` fills it.
+
+    A column is a head or a `Column`. numeric: places (from 0) of heads whose column holds figures.
+    Example: columns_table("policy", "right", "late", title="Policies", numeric=(1, 2))
+    """
+    right = frozenset(numeric)
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+        title=None if title is None else Text(one_line(title, 200)),
+        title_justify="left",
+        title_style="bold",
+    )
+    for place, given in enumerate(columns):
+        column = Column(given, numeric=place in right) if isinstance(given, str) else given
+        table.add_column(
+            Text(column.head),
+            justify="right" if column.numeric else "left",
+            no_wrap=column.numeric or column.narrow in ("cut", "keep"),
+            overflow="fold" if column.narrow == "fold" else "ellipsis",
+            min_width=column.min_width,
+            max_width=column.max_width,
+        )
+    return table
+
+
+def facts_table(pairs: Iterable[tuple[str, str | None]]) -> Table:
+    """Names and values in two columns without a head, such as an environment. A value that is None is left out.
+
+    Example: facts_table([("device", "cuda:0"), ("gpu", None)]) has one row.
+    """
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in pairs:
+        if value is not None:
+            table.add_row(Text(one_line(name, 60)), Text(one_line(value, 400)))
+    return table
+
+
+def with_remarks(table: RenderableType, remarks: Sequence[str | Text]) -> RenderableType:
+    """A table and the lines below it, each indented by one space.
+
+    Example: with_remarks(table, ["6 of 6 samples, none left out."])
+    """
+    lines = (Text(remark) if isinstance(remark, str) else remark for remark in remarks)
+    return Group(table, *(Padding(line, (0, 0, 0, 1)) for line in lines))
+
+
+def bar(share: float, cells: int = BAR_CELLS) -> str:
+    """A bar that fills its share (0 to 1) of the cells, to an eighth of a cell: bar(0.5, 4) is "██"."""
+    eighths = round(max(0.0, min(1.0, share)) * cells * 8)
+    return "█" * (eighths // 8) + (_EIGHTHS[eighths % 8] if eighths % 8 else "")
