@@ -172,7 +172,7 @@ def judge(names: Sequence[str], requests: int, keep: str, result_name: str, unti
     held_out = one.table.half("held-out")
     mine = features.of(held_out.sample_ids, held_out.space)
     budgets = spread_budgets(held_out, bounds, mine.language, static_policy(known, bounds))
-    loaded = load_model("examples/glyphs/model", dtype=one.campaign.knobs.dtype[0])
+    loaded = load_model("examples/glyphs/model", dtype=one.config.knobs.dtype[0])
     count = None
     if until is not None:
         calls_s = (len(saved) + PEERS) * len(budgets) * float(np.median(held_out.total_ms)) / 1e3 * CALLS_TAKE

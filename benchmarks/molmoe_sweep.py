@@ -14,7 +14,7 @@ import sys
 import time
 from pathlib import Path
 
-from laptime.sweeps.config import read_campaign
+from laptime.sweeps.config_reading import read_sweep_config
 from laptime.sweeps.run import Execution, Reporting, sweep
 
 HERE = Path(__file__).parent
@@ -23,7 +23,7 @@ HERE = Path(__file__).parent
 def main() -> None:
     """Run what is missing, telling every half minute how far it is."""
     folder = Path(os.environ.get("OUT") or HERE / "sweeps") / "molmoe-1b"
-    campaign = read_campaign(HERE / "sweeps" / "molmoe-1b.yaml")
+    sweep_config = read_sweep_config(HERE / "sweeps" / "molmoe-1b.yaml")
     said = [0.0]
 
     def show(standing: object) -> None:
@@ -32,7 +32,7 @@ def main() -> None:
             print(standing, flush=True)
 
     resume = (folder / "run.json").exists()
-    outcome = sweep(campaign, folder, Execution(resume=resume), Reporting(show=show), argv=sys.argv)
+    outcome = sweep(sweep_config, folder, Execution(resume=resume), Reporting(show=show), argv=sys.argv)
     print(outcome)
 
 

@@ -3,7 +3,7 @@
 A run folder or a table of samples will do, too: `laptime report` makes its page first.
 
 python docs/make_screenshot.py page.html picture.png --width 1280 --height 900 --dark
-python docs/make_screenshot.py runs/sweep docs/campaign.png --width 1100 --height 1430
+python docs/make_screenshot.py runs/sweep docs/sweep.png --width 1100 --height 1430
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Campaigns and plans for tests, without a model."""
+"""Sweep configurations and plans for tests, without a model."""
 
 from __future__ import annotations
 
@@ -6,28 +6,28 @@ from pathlib import Path
 from typing import Any
 
 from laptime.data.record import TIERS
-from laptime.sweeps.config import Campaign
-from laptime.sweeps.config_reading import read_campaign
-from laptime.sweeps.plan import ModelFacts, SweepPlan, configurations
+from laptime.sweeps.config import SweepConfig
+from laptime.sweeps.config_reading import read_sweep_config
+from laptime.sweeps.plan import PlannedModel, SweepPlan, configurations
 
-FACTS = ModelFacts(is_vlm=True, dtype="float32", attention="sdpa", top_k=4, blocks=8, compiles=False)
+FACTS = PlannedModel(is_vlm=True, dtype="float32", attention="sdpa", top_k=4, blocks=8, compiles=False)
 
 
-def campaign_of(folder: Path, text: str) -> Campaign:
+def sweep_config_of(folder: Path, text: str) -> SweepConfig:
     """A configuration file of this text, read."""
     file = folder / "sweep.yaml"
     file.write_text(text)
-    return read_campaign(file)
+    return read_sweep_config(file)
 
 
-def plan_of(campaign: Campaign, *, samples: int = 3, **changes: Any) -> SweepPlan:
-    """The plan of a campaign on a model of FACTS."""
+def plan_of(sweep_config: SweepConfig, *, samples: int = 3, **changes: Any) -> SweepPlan:
+    """The plan of a sweep on a model of FACTS."""
     values: dict[str, Any] = {
-        "configs": configurations(campaign, FACTS, TIERS),
+        "configs": configurations(sweep_config, FACTS, TIERS),
         "samples": [f"{number:04d}" for number in range(samples)],
-        "repeats": campaign.measure.repeats,
-        "rounds": campaign.measure.rounds or 3,
-        "seed": campaign.seed,
-        "campaign": campaign,
+        "repeats": sweep_config.measure.repeats,
+        "rounds": sweep_config.measure.rounds or 3,
+        "seed": sweep_config.seed,
+        "sweep_config": sweep_config,
     }
     return SweepPlan(**{**values, **changes})

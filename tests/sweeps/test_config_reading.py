@@ -6,13 +6,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from laptime.errors import LaptimeError
-from laptime.sweeps.config import Campaign, changes
-from laptime.sweeps.config_reading import read_campaign
-from tests.sweeps.plans import campaign_of
+from laptime.sweeps.config import SweepConfig, changes
+from laptime.sweeps.config_reading import read_sweep_config
+from tests.sweeps.plans import sweep_config_of
 
 
 def test_a_knob_is_a_value_or_a_list_and_the_rest_has_defaults(tmp_path):
-    read = campaign_of(tmp_path, "model: preset:tiny-vlm\nknobs: {top_k: [1, null], batch: 2, image_size: 336x336}\n")
+    read = sweep_config_of(
+        tmp_path, "model: preset:tiny-vlm\nknobs: {top_k: [1, null], batch: 2, image_size: 336x336}\n"
+    )
     assert read.knobs.top_k == [1, None]
     assert read.knobs.batch == [2]
     assert read.knobs.new_tokens == [32]
@@ -59,7 +61,7 @@ def test_a_knob_is_a_value_or_a_list_and_the_rest_has_defaults(tmp_path):
 )
 def test_a_mistake_is_one_line_with_file_line_and_path(tmp_path, text, line, said):
     with pytest.raises(LaptimeError, match=said) as caught:
-        campaign_of(tmp_path, text)
+        sweep_config_of(tmp_path, text)
     assert str(caught.value).startswith(f"{tmp_path / 'sweep.yaml'}:{line}: ")
     assert "\n" not in str(caught.value)
 
@@ -68,8 +70,8 @@ def test_questions_from_files_bring_their_own_prompts_and_images(tmp_path):
     (tmp_path / "q.jsonl").write_text("{}\n")
     for knob in ("prompt_tokens: 3", "image_size: 3x3", "batch: [1, 2]"):
         with pytest.raises(LaptimeError, match=knob.partition(":")[0]):
-            campaign_of(tmp_path, f"model: m\nworkload: {{data: q.jsonl}}\nknobs: {{{knob}}}\n")
-    assert campaign_of(tmp_path, "model: m\nworkload: {data: q.jsonl}\n").workload.data == str(tmp_path / "q.jsonl")
+            sweep_config_of(tmp_path, f"model: m\nworkload: {{data: q.jsonl}}\nknobs: {{{knob}}}\n")
+    assert sweep_config_of(tmp_path, "model: m\nworkload: {data: q.jsonl}\n").workload.data == str(tmp_path / "q.jsonl")
 
 
 def test_a_small_file_that_blows_up_is_refused(tmp_path):
@@ -77,19 +79,19 @@ def test_a_small_file_that_blows_up_is_refused(tmp_path):
         f"{chr(98 + n)}: &{chr(98 + n)} [{', '.join([f'*{chr(97 + n)}'] * 9)}]\n" for n in range(9)
     )
     with pytest.raises(LaptimeError, match="alias"):
-        campaign_of(tmp_path, bomb)
+        sweep_config_of(tmp_path, bomb)
     with pytest.raises(LaptimeError, match="nested deeper"):
-        campaign_of(tmp_path, "model: " + "[" * 5000)
+        sweep_config_of(tmp_path, "model: " + "[" * 5000)
     with pytest.raises(LaptimeError, match="larger than 1 MiB"):
-        campaign_of(tmp_path, "#" * (1 << 21))
+        sweep_config_of(tmp_path, "#" * (1 << 21))
 
 
 def test_files_that_cannot_be_read(tmp_path):
     with pytest.raises(LaptimeError, match="can't be read"):
-        read_campaign(tmp_path / "none.yaml")
+        read_sweep_config(tmp_path / "none.yaml")
     (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(LaptimeError, match=r"binary\.yaml: not UTF-8"):
-        read_campaign(tmp_path / "binary.yaml")
+        read_sweep_config(tmp_path / "binary.yaml")
 
 
 @settings(max_examples=300, deadline=None)
@@ -109,16 +111,16 @@ def test_files_that_cannot_be_read(tmp_path):
 )
 def test_whatever_the_file_says_it_is_read_or_refused_in_one_line(tmp_path_factory, text):
     try:
-        read = campaign_of(tmp_path_factory.getbasetemp(), text)
+        read = sweep_config_of(tmp_path_factory.getbasetemp(), text)
     except LaptimeError as error:
         assert "\n" not in str(error)
     else:
-        assert isinstance(read, Campaign)
+        assert isinstance(read, SweepConfig)
 
 
 def test_what_changed_is_named_unless_it_is_only_where_or_how_long(tmp_path):
-    before = campaign_of(tmp_path, "model: m\nknobs: {top_k: [1]}\n")
-    after = campaign_of(
+    before = sweep_config_of(tmp_path, "model: m\nknobs: {top_k: [1]}\n")
+    after = sweep_config_of(
         tmp_path, "model: m\nknobs: {top_k: [1, 2]}\nmeasure: {repeats: 4, time_limit_s: 5}\ndevice: cpu\nout: x\n"
     )
     assert changes(before, after) == ["knobs.top_k: [1] became [1,2]", "measure.repeats: 3 became 4"]

@@ -8,7 +8,7 @@ import pytest
 
 from laptime.data.run_folder import load_run
 from laptime.errors import LaptimeError
-from laptime.sweeps.config_reading import read_campaign
+from laptime.sweeps.config_reading import read_sweep_config
 from laptime.sweeps.executors.ray_actors import NICENESS, Actors
 from laptime.sweeps.executors.ray_actors import cluster as ray_cluster
 from laptime.sweeps.executors.torchrun import this_rank
@@ -106,7 +106,7 @@ def test_a_ray_cluster_that_loses_a_node_loses_nothing_else(tmp_path, cluster):
             made.remove_node(killed[0], allow_graceful=False)
 
     outcome = sweep(
-        read_campaign(config(tmp_path, repeats=60, rounds=20)),  # visits enough for a worker that starts late
+        read_sweep_config(config(tmp_path, repeats=60, rounds=20)),  # visits enough for a worker that starts late
         out,
         Execution(executor="ray", workers=3, ray_address=made.address),
         Reporting(show=show, say=said.append),
@@ -133,7 +133,7 @@ def test_more_workers_than_the_cluster_has_room_for_is_said(tmp_path, cluster):
     made, _ = cluster
     with pytest.raises(LaptimeError, match=r"--workers 9: the cluster has \d cores"):
         sweep(
-            read_campaign(config(tmp_path)),
+            read_sweep_config(config(tmp_path)),
             tmp_path / "run",
             Execution(executor="ray", workers=9, ray_address=made.address),
             Reporting(),
@@ -145,7 +145,7 @@ def test_no_cluster_at_the_address_is_said(tmp_path):
     pytest.importorskip("ray")
     with pytest.raises(LaptimeError, match="no Ray cluster there"):
         sweep(
-            read_campaign(config(tmp_path)),
+            read_sweep_config(config(tmp_path)),
             tmp_path / "run",
             Execution(executor="ray", workers=1, ray_address="127.0.0.1:1"),
             Reporting(),

@@ -15,7 +15,7 @@ from laptime.errors import LaptimeError
 from laptime.sweeps.merge import merge
 from laptime.sweeps.plan import write_plan
 from tests.samples import environment, sample
-from tests.sweeps.plans import campaign_of, plan_of
+from tests.sweeps.plans import plan_of, sweep_config_of
 
 CONFIG = {"model": "m"}
 
@@ -119,13 +119,13 @@ def test_runs_that_are_no_shards_of_one_sweep_are_refused_and_nothing_is_written
     (old / "run.json").write_text(json.dumps({**described, "schema_version": 0}))
     with pytest.raises(LaptimeError, match="schema version 0"):
         merge([a, old], tmp_path / "out")
-    campaign = campaign_of(tmp_path, "model: m\nknobs: {top_k: [1, 2]}\n")
+    sweep_config = sweep_config_of(tmp_path, "model: m\nknobs: {top_k: [1, 2]}\n")
     sweep = shard(tmp_path / "sweep", sample(0))
-    write_plan(sweep, plan_of(campaign))
+    write_plan(sweep, plan_of(sweep_config))
     with pytest.raises(LaptimeError, match="is no sweep"):
         merge([a, sweep], tmp_path / "out")
     larger = shard(tmp_path / "larger", sample(0))
-    write_plan(larger, plan_of(campaign_of(tmp_path, "model: m\nknobs: {top_k: [1, 4]}\n")))
+    write_plan(larger, plan_of(sweep_config_of(tmp_path, "model: m\nknobs: {top_k: [1, 4]}\n")))
     with pytest.raises(LaptimeError, match=r"knobs\.top_k: \[1,2\] became \[1,4\]"):
         merge([sweep, larger], tmp_path / "out")
     with pytest.raises(LaptimeError, match="already holds a run"):
@@ -137,8 +137,8 @@ def test_runs_that_are_no_shards_of_one_sweep_are_refused_and_nothing_is_written
 
 
 def test_what_the_plan_still_misses_is_counted(tmp_path):
-    campaign = campaign_of(tmp_path, "model: m\n")
-    plan = plan_of(campaign, samples=2, repeats=2)
+    sweep_config = sweep_config_of(tmp_path, "model: m\n")
+    plan = plan_of(sweep_config, samples=2, repeats=2)
     first = plan.configs[0]
     a = shard(tmp_path / "a", sample(0, config=first.config))
     write_plan(a, plan)

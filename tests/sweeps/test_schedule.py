@@ -9,28 +9,28 @@ from hypothesis import strategies as st
 
 from laptime.data.record import TIERS
 from laptime.errors import LaptimeError
-from laptime.sweeps.config import Campaign, Knobs, Measure
+from laptime.sweeps.config import KnobGrid, Measure, SweepConfig
 from laptime.sweeps.executors.torchrun import part_of
 from laptime.sweeps.plan import combinations, configurations, settings_of
 from laptime.sweeps.schedule import remaining, visits
-from tests.sweeps.plans import FACTS, campaign_of, plan_of
+from tests.sweeps.plans import FACTS, plan_of, sweep_config_of
 
 GRID = "model: m\nknobs: {top_k: [1, 2, 4], blocks: [4, 8], dtype: [float32, bfloat16]}\nmeasure: {repeats: 4}\n"
 
 
 def test_the_grid_is_every_combination_less_exclude_with_include(tmp_path):
-    campaign = campaign_of(
+    sweep_config = sweep_config_of(
         tmp_path,
         "model: m\nknobs: {top_k: [1, 2], blocks: [4, 8]}\n"
         "exclude: [{top_k: 1, blocks: 4}, {top_k: [1, 2], blocks: 8}]\ninclude: [{top_k: 8}]\n",
     )
-    assert [(c["top_k"], c["blocks"]) for c in combinations(campaign)] == [(2, 4), (8, 4)]
+    assert [(c["top_k"], c["blocks"]) for c in combinations(sweep_config)] == [(2, 4), (8, 4)]
 
 
 def test_equal_knobs_have_equal_ids_however_they_are_written(tmp_path):
     def ids(knobs):
-        campaign = campaign_of(tmp_path, f"model: m\nknobs: {knobs}\n")
-        return [c.config_id for c in configurations(campaign, FACTS, TIERS)]
+        sweep_config = sweep_config_of(tmp_path, f"model: m\nknobs: {knobs}\n")
+        return [c.config_id for c in configurations(sweep_config, FACTS, TIERS)]
 
     assert ids("{top_k: null, blocks: null}") == ids("{top_k: 4, blocks: 8, dtype: float32, attention: sdpa}")
     assert ids("{tier: low}") == ids("{crops: 1-3}") != ids("{crops: 1-4}")
@@ -39,11 +39,11 @@ def test_equal_knobs_have_equal_ids_however_they_are_written(tmp_path):
 
 
 def test_a_configuration_says_everything_that_its_settings_need(tmp_path):
-    campaign = campaign_of(
+    sweep_config = sweep_config_of(
         tmp_path,
         "model: m\nknobs: {tier: [low], image_size: 40x30, cache: static, batch: 2}\nmeasure: {autocast: bfloat16}\n",
     )
-    config = configurations(campaign, FACTS, TIERS)[0].config
+    config = configurations(sweep_config, FACTS, TIERS)[0].config
     assert config["tier"] == "low"
     assert config["crops"] == "1-3"
     read = settings_of(config)
@@ -52,20 +52,20 @@ def test_a_configuration_says_everything_that_its_settings_need(tmp_path):
 
 
 def test_an_importance_matters_only_where_blocks_are_left_out(tmp_path):
-    campaign = campaign_of(tmp_path, "model: m\nknobs: {blocks: [4, 8]}\n")
-    with_, without = (configurations(campaign, FACTS, TIERS, name) for name in ("abc", None))
+    sweep_config = sweep_config_of(tmp_path, "model: m\nknobs: {blocks: [4, 8]}\n")
+    with_, without = (configurations(sweep_config, FACTS, TIERS, name) for name in ("abc", None))
     assert with_[0].config_id != without[0].config_id
     assert with_[1].config_id == without[1].config_id
 
 
 def test_a_grid_without_a_combination_is_said(tmp_path):
-    campaign = campaign_of(tmp_path, "model: m\nknobs: {top_k: [1]}\nexclude: [{top_k: 1}]\n")
+    sweep_config = sweep_config_of(tmp_path, "model: m\nknobs: {top_k: [1]}\nexclude: [{top_k: 1}]\n")
     with pytest.raises(LaptimeError, match="empty"):
-        configurations(campaign, FACTS, TIERS)
+        configurations(sweep_config, FACTS, TIERS)
 
 
 def test_each_round_visits_every_configuration_once_with_the_same_share_in_an_order_of_its_own(tmp_path):
-    plan = plan_of(campaign_of(tmp_path, GRID + "seed: 7\n"), rounds=4)
+    plan = plan_of(sweep_config_of(tmp_path, GRID + "seed: 7\n"), rounds=4)
     order = visits(plan)
     rounds = [[visit for visit in order if visit.round == number] for number in range(4)]
     assert order == [visit for visits_ in rounds for visit in visits_]
@@ -87,8 +87,10 @@ counts = st.integers(1, 5)
 @settings(max_examples=200, deadline=None)
 @given(st.data(), counts, counts, counts, st.integers(1, 30), counts)
 def test_every_key_is_measured_once_whatever_is_done_already(data, levels, samples, repeats, rounds, world):
-    campaign = Campaign(model="m", knobs=Knobs(batch=list(range(1, levels + 1))), measure=Measure(repeats=repeats))
-    plan = plan_of(campaign, samples=samples, rounds=rounds)
+    sweep_config = SweepConfig(
+        model="m", knobs=KnobGrid(batch=list(range(1, levels + 1))), measure=Measure(repeats=repeats)
+    )
+    plan = plan_of(sweep_config, samples=samples, rounds=rounds)
     order = visits(plan)
     keys = [key for visit in order for key in visit.keys]
     assert len(keys) == len(set(keys))
@@ -109,8 +111,8 @@ def test_every_key_is_measured_once_whatever_is_done_already(data, levels, sampl
 @given(st.data(), st.integers(1, 6), st.integers(1, 4))
 def test_warm_ups_never_share_a_key(data, rounds, levels):
     """Visits are cut off after any number of warm-up calls, again and again; no number is used twice."""
-    campaign = Campaign(model="m", knobs=Knobs(batch=list(range(1, levels + 1))), measure=Measure(repeats=6))
-    plan = plan_of(campaign, samples=1, rounds=rounds)
+    sweep_config = SweepConfig(model="m", knobs=KnobGrid(batch=list(range(1, levels + 1))), measure=Measure(repeats=6))
+    plan = plan_of(sweep_config, samples=1, rounds=rounds)
     seen = set()
     for _ in range(data.draw(st.integers(1, 5))):
         for visit in remaining(visits(plan), set(), seen):
@@ -122,7 +124,7 @@ def test_warm_ups_never_share_a_key(data, rounds, levels):
 
 
 def test_ranks_take_turns_at_a_configuration(tmp_path):
-    plan = plan_of(campaign_of(tmp_path, GRID), rounds=4)
+    plan = plan_of(sweep_config_of(tmp_path, GRID), rounds=4)
     first = plan.configs[0].config_id
     ranks = [
         rank

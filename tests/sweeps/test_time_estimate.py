@@ -6,7 +6,7 @@ from laptime.sweeps.dry_run import estimate_time
 from laptime.sweeps.plan import ModelSize
 from laptime.sweeps.schedule import visits
 from tests.samples import sample
-from tests.sweeps.plans import campaign_of, plan_of
+from tests.sweeps.plans import plan_of, sweep_config_of
 
 SIZE = ModelSize(
     dense_weights=10**8, expert_weights=0, vision_weights=0, experts=0, blocks=8, prompt_widths={}
@@ -19,7 +19,7 @@ def estimate(plan, **changes):
 
 
 def test_what_was_measured_decides_and_is_said(tmp_path):
-    plan = plan_of(campaign_of(tmp_path, "model: m\nknobs: {blocks: [4, 8]}\n"), samples=5)
+    plan = plan_of(sweep_config_of(tmp_path, "model: m\nknobs: {blocks: [4, 8]}\n"), samples=5)
     measured = [sample(n, config=c.config) for n, c in enumerate(plan.configs)]  # 100 and 101 ms
     learned = estimate(plan, samples=measured)
     calls = 2 * 5 * 3 + 6 * 4  # pairs, and six visits of four warm-up calls
@@ -30,7 +30,7 @@ def test_what_was_measured_decides_and_is_said(tmp_path):
 
 def test_a_rough_guess_grows_with_the_work_and_says_that_it_is_one(tmp_path):
     def seconds(knobs, **changes):
-        return estimate(plan_of(campaign_of(tmp_path, f"model: m\nknobs: {{{knobs}}}\n")), **changes)
+        return estimate(plan_of(sweep_config_of(tmp_path, f"model: m\nknobs: {{{knobs}}}\n")), **changes)
 
     short, long = seconds("new_tokens: 4"), seconds("new_tokens: 400")
     assert short.low_s < short.seconds < short.high_s

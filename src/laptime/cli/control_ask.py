@@ -42,7 +42,7 @@ def ask(
     from laptime.workload.reading import read_examples
 
     sweep = scored_sweep(run, keep=keep)
-    examples = read_examples(data, annotations=annotations, images=images, samples=samples, seed=sweep.campaign.seed)
+    examples = read_examples(data, annotations=annotations, images=images, samples=samples, seed=sweep.config.seed)
     loaded = model_of(sweep, model, dtype, device)
     with progress() as report:
         table, features = collect_answers(

@@ -11,14 +11,14 @@ if TYPE_CHECKING:
     from laptime.control.tables.decision_table import DecisionTable, ModelFacts
     from laptime.control.tables.feature_table import FeatureTable
     from laptime.models.loading import Loaded
-    from laptime.sweeps.config import Campaign
+    from laptime.sweeps.config import SweepConfig
     from laptime.workload.example import Example
 
 
 class ScoredSweep(NamedTuple):
     """A sweep of scored questions."""
 
-    campaign: Campaign
+    config: SweepConfig
     table: DecisionTable
 
 
@@ -37,7 +37,7 @@ def scored_sweep(run: Path, facts: ModelFacts | None = None, keep: str = "") -> 
     if plan is None:
         raise LaptimeError(f"{run}: no sweep's folder (no plan.json there); laptime sweep CONFIG.yaml makes one")
     try:
-        return ScoredSweep(plan.campaign, decision_table(frame, facts, kept))
+        return ScoredSweep(plan.sweep_config, decision_table(frame, facts, kept))
     except LaptimeError as error:
         raise LaptimeError(f"{run}: {error}") from error
 
@@ -46,7 +46,7 @@ def questions_of(sweep: ScoredSweep, wanted: tuple[str, ...]) -> list[Example]:
     """The sweep's questions of these ids, in this order. Raises LaptimeError for one that its data doesn't hold."""
     from laptime.workload.reading import read_examples
 
-    workload = sweep.campaign.workload
+    workload = sweep.config.workload
     if workload.data is None:
         raise LaptimeError(
             "this sweep asked no questions (workload.data is not set): there is nothing to be right about"
@@ -65,13 +65,13 @@ def model_of(sweep: ScoredSweep, model: str | None, dtype: str, device: str) -> 
     """The sweep's model as it was measured: `model` where it lies elsewhere now, `dtype` auto for the sweep's."""
     from laptime.models.loading import load_model
 
-    campaign = sweep.campaign
+    config = sweep.config
     return load_model(
-        model or campaign.model,
-        dtype=campaign.knobs.dtype[0] if dtype == "auto" else dtype,
+        model or config.model,
+        dtype=config.knobs.dtype[0] if dtype == "auto" else dtype,
         device=device,
-        trust_remote_code=campaign.trust_remote_code,
-        seed=campaign.seed,
+        trust_remote_code=config.trust_remote_code,
+        seed=config.seed,
     )
 
 
@@ -90,7 +90,7 @@ def with_answers(
 
 def score_kind(sweep: ScoredSweep) -> str:
     """How the sweep's answers were scored."""
-    kind = sweep.campaign.workload.score
+    kind = sweep.config.workload.score
     if kind is None:
         raise LaptimeError("this sweep's answers were not scored; set workload.score")
     return str(kind)

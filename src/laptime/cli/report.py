@@ -24,20 +24,20 @@ def report(
     Example: laptime report runs/demo
     """
     from laptime.audits import read_measurements
-    from laptime.report.sweep.view import campaign_view, failures_of, several_configs
+    from laptime.report.sweep.view import failures_of, several_configs, sweep_view
 
     measured, failures = read_measurements(path), failures_of(path)
     if measured.info is not None and not several_configs(measured, failures):
         return _profile(path, out, as_json=as_json)
 
-    from laptime.report.sweep.page import campaign_page
+    from laptime.report.sweep.page import sweep_page
     from laptime.report.sweep.view import sweep_json
 
-    view = campaign_view(measured, failures)
+    view = sweep_view(measured, failures)
     if as_json:
         typer.echo(sweep_json(view).decode())
         return 0
-    return _write(_target(path, out), campaign_page(view))
+    return _write(_target(path, out), sweep_page(view))
 
 
 def _profile(path: Path, out: Path | None, *, as_json: bool) -> int:

@@ -12,7 +12,7 @@ import typer
 from laptime.errors import LaptimeError, require_torch
 
 if TYPE_CHECKING:
-    from laptime.sweeps.config import Campaign
+    from laptime.sweeps.config import SweepConfig
     from laptime.sweeps.run import Execution
 
 
@@ -42,12 +42,12 @@ def sweep(
     """
     import msgspec
 
-    from laptime.sweeps.config_reading import read_campaign
+    from laptime.sweeps.config_reading import read_sweep_config
 
-    campaign = read_campaign(config)
+    sweep_config = read_sweep_config(config)
     if device is not None:
-        campaign = msgspec.structs.replace(campaign, device=device)
-    folder = out or (Path(campaign.out) if campaign.out else Path("runs") / config.stem)
+        sweep_config = msgspec.structs.replace(sweep_config, device=device)
+    folder = out or (Path(sweep_config.out) if sweep_config.out else Path("runs") / config.stem)
     require_torch()
     from laptime.sweeps.run import Execution
 
@@ -59,15 +59,15 @@ def sweep(
         retry_failures=retry_failures,
     )
     if dry_run:
-        return _plan(campaign, folder, execution, as_json=as_json)
-    return _run(campaign, folder, execution, as_json=as_json)
+        return _plan(sweep_config, folder, execution, as_json=as_json)
+    return _run(sweep_config, folder, execution, as_json=as_json)
 
 
-def _plan(campaign: Campaign, folder: Path, execution: Execution, *, as_json: bool) -> int:
+def _plan(sweep_config: SweepConfig, folder: Path, execution: Execution, *, as_json: bool) -> int:
     from laptime.data.run_folder import readable_json
     from laptime.sweeps.dry_run import dry_run
 
-    planned = dry_run(campaign, folder, execution)
+    planned = dry_run(sweep_config, folder, execution)
     if as_json:
         typer.echo(readable_json(planned).decode().rstrip())
     else:
@@ -79,12 +79,12 @@ def _plan(campaign: Campaign, folder: Path, execution: Execution, *, as_json: bo
     return 0
 
 
-def _run(campaign: Campaign, folder: Path, execution: Execution, *, as_json: bool) -> int:
+def _run(sweep_config: SweepConfig, folder: Path, execution: Execution, *, as_json: bool) -> int:
     from laptime.cli.sweep_progress import sweep_progress
     from laptime.sweeps.run import Reporting, sweep
 
     with sweep_progress() as (show, say):
-        outcome = sweep(campaign, folder, execution, Reporting(show=show, say=say), sys.argv)
+        outcome = sweep(sweep_config, folder, execution, Reporting(show=show, say=say), sys.argv)
     if execution.executor != "torchrun" or _complete(folder):  # of several ranks the last one shows the whole
         _faces(folder, as_json=as_json)
     if outcome.missing:
@@ -105,13 +105,13 @@ def _complete(folder: Path) -> bool:
 def _faces(folder: Path, *, as_json: bool) -> None:
     """summary.json, report.html, and what the user reads now."""
     from laptime.data.run_folder import write_atomically
-    from laptime.report.sweep.page import campaign_page
-    from laptime.report.sweep.view import read_campaign_view, sweep_json
+    from laptime.report.sweep.page import sweep_page
+    from laptime.report.sweep.view import read_sweep_view, sweep_json
 
-    view = read_campaign_view(folder)
+    view = read_sweep_view(folder)
     try:
         write_atomically(folder / "summary.json", sweep_json(view) + b"\n")
-        write_atomically(folder / "report.html", campaign_page(view).encode())
+        write_atomically(folder / "report.html", sweep_page(view).encode())
     except OSError as error:
         raise LaptimeError(
             f"{folder}: {error.strerror}; every sample is kept: mend that, then laptime report {folder}"
@@ -121,7 +121,7 @@ def _faces(folder: Path, *, as_json: bool) -> None:
         return
     from rich.console import Console
 
-    from laptime.report.sweep.terminal import campaign_report
+    from laptime.report.sweep.terminal import sweep_report
 
-    Console().print(campaign_report(view))
+    Console().print(sweep_report(view))
     typer.echo(f"page: {folder / 'report.html'}")

@@ -26,7 +26,7 @@ def _levels(value: Any) -> Any:
     return msgspec.field(default_factory=lambda: [value])
 
 
-class Knobs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class KnobGrid(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The grid: each knob one value or a list of them. null is the model's own."""
 
     tier: list[Literal["low", "medium", "high"] | None] = _levels(None)
@@ -43,7 +43,7 @@ class Knobs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     image_size: list[str | None] = _levels(None)  # "672x672"
 
 
-KNOBS = Knobs.__struct_fields__
+KNOBS = KnobGrid.__struct_fields__
 
 
 class Measure(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -61,7 +61,7 @@ class Measure(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     tf32: bool = False
 
 
-class Campaign(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class SweepConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A sweep as its author wrote it: checked by itself, not yet against a model."""
 
     model: Annotated[str, Meta(min_length=1)]
@@ -69,7 +69,7 @@ class Campaign(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     seed: Annotated[int, Meta(ge=0, le=2**31)] = 0
     trust_remote_code: bool = False
     workload: Workload = Workload()
-    knobs: Knobs = Knobs()
+    knobs: KnobGrid = KnobGrid()
     exclude: list[dict[str, Any]] = []  # a combination that has all these values is left out
     include: list[dict[str, Any]] = []  # combinations beside the grid; what they don't name is the grid's first value
     importance: str | None = None  # JSON list of numbers, one for each block
@@ -81,7 +81,7 @@ EXECUTION = ("device", "out", "measure.warmups", "measure.warmup_limit_s", "meas
 """Settings that change where or how long, not what is measured: a resumed sweep may differ in them."""
 
 
-def changes(before: Campaign, after: Campaign) -> list[str]:
+def changes(before: SweepConfig, after: SweepConfig) -> list[str]:
     """What differs between two configurations in what they measure, as `knobs.top_k: [1] became [1, 2]`."""
     old, new = _flat(before), _flat(after)
     return [
@@ -91,9 +91,9 @@ def changes(before: Campaign, after: Campaign) -> list[str]:
     ]
 
 
-def _flat(campaign: Campaign) -> dict[str, Any]:
+def _flat(sweep_config: SweepConfig) -> dict[str, Any]:
     flat: dict[str, Any] = {}
-    for name, value in msgspec.to_builtins(campaign).items():
+    for name, value in msgspec.to_builtins(sweep_config).items():
         if isinstance(value, dict):
             flat.update({f"{name}.{inner}": v for inner, v in value.items()})
         else:

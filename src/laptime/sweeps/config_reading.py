@@ -11,11 +11,11 @@ import msgspec
 import yaml
 
 from laptime.errors import LaptimeError
-from laptime.sweeps.config import KNOBS, Campaign, Knobs
+from laptime.sweeps.config import KNOBS, KnobGrid, SweepConfig
 from laptime.workload.images import parse_size
 
 
-def read_campaign(file: Path) -> Campaign:
+def read_sweep_config(file: Path) -> SweepConfig:
     """Read and check a configuration file; paths in it are relative to it.
 
     Raises LaptimeError: file:line: path: what is wrong, and near names for an unknown key.
@@ -24,12 +24,12 @@ def read_campaign(file: Path) -> Campaign:
     if not isinstance(value, dict):
         raise LaptimeError(f"{file}:1: a sweep's configuration is a list of `key: value`; at least `model: NAME`")
     try:
-        campaign = msgspec.convert(_listed(value), Campaign)
+        sweep_config = msgspec.convert(_listed(value), SweepConfig)
     except msgspec.ValidationError as error:
         raise LaptimeError(_complaint(str(error), value, lines, file)) from None
-    check_combinations(campaign, lines, file)
-    check_workload(campaign, value, lines, file)
-    return with_absolute_paths(campaign, file.parent, lines, file)
+    check_combinations(sweep_config, lines, file)
+    check_workload(sweep_config, value, lines, file)
+    return with_absolute_paths(sweep_config, file.parent, lines, file)
 
 
 def _listed(value: dict[str, Any]) -> dict[str, Any]:
@@ -73,7 +73,7 @@ def _path(dollar: str) -> tuple[str | int, ...]:
 
 
 def _type_at(path: tuple[str | int, ...]) -> Any:
-    kind: Any = Campaign
+    kind: Any = SweepConfig
     for step in path:
         if isinstance(step, str) and isinstance(kind, type) and issubclass(kind, msgspec.Struct):
             kind = {f.name: f.type for f in msgspec.structs.fields(kind)}.get(step)
@@ -99,9 +99,9 @@ def _choices_at(path: tuple[str | int, ...]) -> list[str]:
     return found
 
 
-def check_combinations(campaign: Campaign, lines: Lines, file: Path) -> None:
+def check_combinations(sweep_config: SweepConfig, lines: Lines, file: Path) -> None:
     for section in ("exclude", "include"):
-        for number, combination in enumerate(getattr(campaign, section)):
+        for number, combination in enumerate(getattr(sweep_config, section)):
             if not combination:
                 raise LaptimeError(f"{place(file, lines, section, number)}: names no knob")
             for name, value in combination.items():
@@ -114,17 +114,17 @@ def check_combinations(campaign: Campaign, lines: Lines, file: Path) -> None:
                 if section == "include" and isinstance(value, list):
                     raise LaptimeError(f"{where}: one value, not a list; write one combination for each")
                 try:
-                    msgspec.convert({name: values}, Knobs)
+                    msgspec.convert({name: values}, KnobGrid)
                 except msgspec.ValidationError as error:
                     what = str(error).partition(" - at ")[0].replace("`", "").replace("Expected", "must be")
                     raise LaptimeError(f"{where}: {what} (found {str(value)[:40]!r})") from None
-                grid = getattr(campaign.knobs, name)
+                grid = getattr(sweep_config.knobs, name)
                 if section == "exclude" and not any(v in grid for v in values):
                     raise LaptimeError(f"{where}: {value!r} is not in the grid (knobs.{name} is {grid})")
 
 
-def check_workload(campaign: Campaign, value: dict[str, Any], lines: Lines, file: Path) -> None:
-    workload = campaign.workload
+def check_workload(sweep_config: SweepConfig, value: dict[str, Any], lines: Lines, file: Path) -> None:
+    workload = sweep_config.workload
     if workload.data is None:
         for name in ("annotations", "images", "score"):
             if getattr(workload, name) is not None:
@@ -133,16 +133,16 @@ def check_workload(campaign: Campaign, value: dict[str, Any], lines: Lines, file
         for name in ("prompt_tokens", "image_size"):
             if name in value.get("knobs", {}):
                 raise LaptimeError(f"{place(file, lines, 'knobs', name)}: comes from the data; leave it out")
-        if campaign.knobs.batch != [1]:
+        if sweep_config.knobs.batch != [1]:
             raise LaptimeError(f"{place(file, lines, 'knobs', 'batch')}: questions from files are asked one at a time")
-    for number, crops in enumerate(campaign.knobs.crops):
+    for number, crops in enumerate(sweep_config.knobs.crops):
         if isinstance(crops, str) and not _is_crop_range(crops):
             raise LaptimeError(
                 f"{place(file, lines, 'knobs', 'crops', number)}: a number, or a range as in 4-8 (found {crops[:40]!r})"
             )
-    if campaign.knobs.tier != [None] and campaign.knobs.crops != [None]:
+    if sweep_config.knobs.tier != [None] and sweep_config.knobs.crops != [None]:
         raise LaptimeError(f"{place(file, lines, 'knobs', 'crops')}: tier says the same; give one of both")
-    for number, size in enumerate(campaign.knobs.image_size):
+    for number, size in enumerate(sweep_config.knobs.image_size):
         try:
             size is None or parse_size(size)
         except LaptimeError as error:  # noqa: PERF203 - a few values
@@ -154,7 +154,7 @@ def _is_crop_range(text: str) -> bool:
     return match is not None and 1 <= int(match[1]) <= int(match[2]) <= 64
 
 
-def with_absolute_paths(campaign: Campaign, folder: Path, lines: Lines, file: Path) -> Campaign:
+def with_absolute_paths(sweep_config: SweepConfig, folder: Path, lines: Lines, file: Path) -> SweepConfig:
     def found(path: str | None, *at: str) -> str | None:
         if path is None:
             return None
@@ -164,17 +164,17 @@ def with_absolute_paths(campaign: Campaign, folder: Path, lines: Lines, file: Pa
         return str(whole)
 
     workload = msgspec.structs.replace(
-        campaign.workload,
+        sweep_config.workload,
         **{
-            name: found(getattr(campaign.workload, name), "workload", name)
+            name: found(getattr(sweep_config.workload, name), "workload", name)
             for name in ("data", "annotations", "images")
         },
     )
-    model = campaign.model
+    model = sweep_config.model
     if not model.startswith("preset:") and (folder / model).is_dir():
         model = str((folder / model).resolve())
     return msgspec.structs.replace(
-        campaign, model=model, workload=workload, importance=found(campaign.importance, "importance")
+        sweep_config, model=model, workload=workload, importance=found(sweep_config.importance, "importance")
     )
 
 

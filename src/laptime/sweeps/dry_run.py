@@ -12,7 +12,7 @@ import msgspec
 from laptime.data.record import Sample, Scalar
 from laptime.data.run_folder import check_free, load_run
 from laptime.measure.session import STEADY_WINDOW
-from laptime.sweeps.config import Campaign
+from laptime.sweeps.config import SweepConfig
 from laptime.sweeps.ledger import read_keys
 from laptime.sweeps.plan import Configuration, ModelSize, check_same, combinations, read_plan, settings_of
 from laptime.sweeps.run import Execution, prepared
@@ -44,27 +44,27 @@ class DryRun(msgspec.Struct, frozen=True, kw_only=True):
     time: TimeEstimate
 
 
-def dry_run(campaign: Campaign, folder: Path, execution: Execution) -> DryRun:
+def dry_run(sweep_config: SweepConfig, folder: Path, execution: Execution) -> DryRun:
     """Plan the sweep as `sweep` would. Raises what `sweep` would raise before its first sample."""
     check_free(folder, resume=execution.resume)
-    ready = prepared(campaign)
+    ready = prepared(sweep_config)
     plan = (read_plan(folder) if execution.resume else None) or ready.plan
-    check_same(folder, plan, campaign)
+    check_same(folder, plan, sweep_config)
     seen, failed = read_keys(folder)
     done = seen if execution.retry_failures else seen | failed
     left = remaining(visits(plan), done, seen)
-    fewest = min(STEADY_WINDOW, campaign.measure.warmups)
+    fewest = min(STEADY_WINDOW, sweep_config.measure.warmups)
     return DryRun(
         folder=str(folder),
         device=ready.device,
         gpus=ready.gpus,
         executor=execution.executor,
         workers=execution.workers,
-        model=campaign.model,
+        model=sweep_config.model,
         knobs=plan.varying,
         common=plan.common,
         configs=plan.configs,
-        written=len(combinations(campaign)),
+        written=len(combinations(sweep_config)),
         samples=len(plan.samples),
         repeats=plan.repeats,
         rounds=plan.rounds,
@@ -72,10 +72,10 @@ def dry_run(campaign: Campaign, folder: Path, execution: Execution) -> DryRun:
         done=sum(repeat >= 0 for _, _, repeat in seen),
         failed=len(failed - seen),
         visits=len(left),
-        warmup_calls=(len(left) * fewest, len(left) * campaign.measure.warmups),
+        warmup_calls=(len(left) * fewest, len(left) * sweep_config.measure.warmups),
         time=estimate_time(
             left,
-            warmups=campaign.measure.warmups,
+            warmups=sweep_config.measure.warmups,
             workers=execution.workers,
             size=ready.size,
             on_gpu=ready.gpus > 0,

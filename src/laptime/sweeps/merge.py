@@ -60,7 +60,7 @@ class _Line(msgspec.Struct, frozen=True, gc=False):
     end: int
 
 
-class _Head(msgspec.Struct, gc=False):
+class _LineKey(msgspec.Struct, gc=False):
     """What a merge needs to know of any record."""
 
     config_id: str = ""
@@ -133,7 +133,7 @@ def _check_alike(sources: Sequence[Path], infos: Sequence[RunInfo], plans: Seque
         if plan is None or other_plan is None:
             changed = [k for k in sorted({*info.config, *other.config}) if info.config.get(k) != other.config.get(k)]
         else:
-            changed = changes(plan.campaign, other_plan.campaign)
+            changed = changes(plan.sweep_config, other_plan.sweep_config)
             if not changed and [c.config_id for c in plan.configs] != [c.config_id for c in other_plan.configs]:
                 changed = ["configurations (another model or device default)"]
         if changed:
@@ -144,7 +144,7 @@ def _check_alike(sources: Sequence[Path], infos: Sequence[RunInfo], plans: Seque
 
 def _lines(number: int, source: Path) -> Iterator[_Line]:
     """Every finished line of a run."""
-    decoder = msgspec.json.Decoder(_Head)
+    decoder = msgspec.json.Decoder(_LineKey)
     for kind in FILES.values():
         for file in sorted(source.glob(f"{kind}-*.jsonl")):
             content = file.read_bytes()

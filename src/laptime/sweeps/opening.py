@@ -16,9 +16,9 @@ from typing import Any
 from laptime.data.record import Scalar
 from laptime.data.run_folder import RunFolder, check_free, new_info, read_info
 from laptime.errors import LaptimeError
-from laptime.sweeps.config import Campaign
+from laptime.sweeps.config import SweepConfig
 from laptime.sweeps.ledger import Ledger, Standing
-from laptime.sweeps.plan import Prepared, SweepPlan, check_same, read_plan, write_plan
+from laptime.sweeps.plan import PreparedSweep, SweepPlan, check_same, read_plan, write_plan
 from laptime.sweeps.schedule import Visit, visits
 
 LOCK_PATIENCE_S = 5.0
@@ -27,8 +27,8 @@ LOCK_PATIENCE_S = 5.0
 @contextmanager
 def opened(
     folder: Path,
-    campaign: Campaign,
-    prepare: Callable[[], Prepared],
+    sweep_config: SweepConfig,
+    prepare: Callable[[], PreparedSweep],
     *,
     resume: bool,
     retry_failures: bool,
@@ -53,7 +53,7 @@ def opened(
         plan = ready.plan
         info = new_info(argv, plan.common, ready.environment, {**session, **_settings(plan)})
     else:
-        check_same(folder, plan, campaign)
+        check_same(folder, plan, sweep_config)
         info = read_info(folder)
     with Interrupts() as interrupts, _locked(folder, shared=shared) as lock:
         check_free(folder, resume=resume)
@@ -68,7 +68,7 @@ def opened(
             part(visits(plan), plan),
             lock=lock,
             retry_failures=retry_failures,
-            time_limit_s=campaign.measure.time_limit_s,
+            time_limit_s=sweep_config.measure.time_limit_s,
             shield=interrupts.shield,
             show=show,
         )
@@ -104,7 +104,7 @@ def _locked(folder: Path, *, shared: bool) -> Iterator[int]:
 def _settings(plan: SweepPlan) -> dict[str, Scalar]:
     return {
         "method": "direct",
-        "per_token": plan.campaign.measure.per_token,
+        "per_token": plan.sweep_config.measure.per_token,
         "repeats": plan.repeats,
         "rounds": plan.rounds,
         "seed": plan.seed,

@@ -15,7 +15,7 @@ import msgspec
 from laptime.data.record import Environment, Scalar, config_id
 from laptime.data.run_folder import readable_json, write_atomically
 from laptime.errors import LaptimeError
-from laptime.sweeps.config import KNOBS, Campaign, changes
+from laptime.sweeps.config import KNOBS, SweepConfig, changes
 from laptime.workload.images import parse_size
 
 Key = tuple[str, str, int]
@@ -30,7 +30,7 @@ class SweepPlan(msgspec.Struct, frozen=True, kw_only=True):
     repeats: int
     rounds: int
     seed: int
-    campaign: Campaign
+    sweep_config: SweepConfig = msgspec.field(name="campaign")  # its name in plan.json
 
     def keys(self) -> set[Key]:
         """The keys of a complete run."""
@@ -81,9 +81,9 @@ def write_plan(folder: Path, plan: SweepPlan) -> None:
     write_atomically(folder / "plan.json", readable_json(plan))
 
 
-def check_same(folder: Path, before: SweepPlan, campaign: Campaign) -> None:
-    """Raise LaptimeError when `campaign` would measure something else than the run's plan."""
-    changed = changes(before.campaign, campaign)
+def check_same(folder: Path, before: SweepPlan, sweep_config: SweepConfig) -> None:
+    """Raise LaptimeError when `sweep_config` would measure something else than the run's plan."""
+    changed = changes(before.sweep_config, sweep_config)
     if changed:
         more = f" (and {len(changed) - 3} more)" if len(changed) > 3 else ""
         raise LaptimeError(
@@ -92,8 +92,8 @@ def check_same(folder: Path, before: SweepPlan, campaign: Campaign) -> None:
         )
 
 
-class ModelFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """What the model and the device say where the campaign says nothing."""
+class PlannedModel(msgspec.Struct, frozen=True, kw_only=True):
+    """What the model and the device say where the sweep's configuration says nothing."""
 
     is_vlm: bool
     dtype: str  # what `auto` becomes
@@ -110,7 +110,7 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
     config: dict[str, Scalar]
 
 
-class Settings(msgspec.Struct, frozen=True, kw_only=True):
+class SweepSettings(msgspec.Struct, frozen=True, kw_only=True):
     """A configuration's values as the code that applies them wants them."""
 
     model: str
@@ -133,42 +133,45 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 DEFAULT_IMAGE_SIZE = "672x672"
 
 
-def combinations(campaign: Campaign) -> list[dict[str, Any]]:
+def combinations(sweep_config: SweepConfig) -> list[dict[str, Any]]:
     """Every combination of knob values as written: the grid, less `exclude`, with `include`."""
-    values = {name: getattr(campaign.knobs, name) for name in KNOBS}
+    values = {name: getattr(sweep_config.knobs, name) for name in KNOBS}
     grid = [dict(zip(KNOBS, point, strict=True)) for point in itertools.product(*values.values())]
-    kept = [point for point in grid if not any(_matches(point, rule) for rule in campaign.exclude)]
+    kept = [point for point in grid if not any(_matches(point, rule) for rule in sweep_config.exclude)]
     first = {name: levels[0] for name, levels in values.items()}
-    return [*kept, *({**first, **extra} for extra in campaign.include)]
+    return [*kept, *({**first, **extra} for extra in sweep_config.include)]
 
 
 def configurations(
-    campaign: Campaign, facts: ModelFacts, tiers: Mapping[str, tuple[int, int]], importance_id: str | None = None
+    sweep_config: SweepConfig,
+    facts: PlannedModel,
+    tiers: Mapping[str, tuple[int, int]],
+    importance_id: str | None = None,
 ) -> list[Configuration]:
-    """The campaign's configurations, canonical and each once, in the grid's order.
+    """The sweep's configurations, canonical and each once, in the grid's order.
 
     importance_id: what the file of block importances is known by; it matters where blocks are left out.
     Raises LaptimeError when none is left.
     """
     found: dict[str, Configuration] = {}
-    for point in combinations(campaign):
-        config = _canonical(point, campaign, facts, tiers, importance_id)
+    for point in combinations(sweep_config):
+        config = _canonical(point, sweep_config, facts, tiers, importance_id)
         found.setdefault(config_id(config), Configuration(config_id=config_id(config), config=config))
     if not found:
         raise LaptimeError("the grid is empty: exclude leaves no combination of knobs")
     return list(found.values())
 
 
-def settings_of(config: Mapping[str, Scalar]) -> Settings:
-    """A canonical configuration as Settings."""
-    values: dict[str, Any] = {name: config[name] for name in Settings.__struct_fields__ if name in config}
+def settings_of(config: Mapping[str, Scalar]) -> SweepSettings:
+    """A canonical configuration as SweepSettings."""
+    values: dict[str, Any] = {name: config[name] for name in SweepSettings.__struct_fields__ if name in config}
     if values.get("cache") == "dynamic":
         values["cache"] = None
     if "image_size" in values:
         values["image_size"] = parse_size(str(values["image_size"]))
     if "crops" in values:
         values["crops"] = crop_range(values["crops"])
-    return msgspec.convert(values, Settings)
+    return msgspec.convert(values, SweepSettings)
 
 
 def crop_range(crops: Scalar) -> tuple[int, int]:
@@ -183,12 +186,12 @@ def _matches(point: Mapping[str, Any], rule: Mapping[str, Any]) -> bool:
 
 def _canonical(
     point: Mapping[str, Any],
-    campaign: Campaign,
-    facts: ModelFacts,
+    sweep_config: SweepConfig,
+    facts: PlannedModel,
     tiers: Mapping[str, tuple[int, int]],
     importance_id: str | None,
 ) -> dict[str, Scalar]:
-    measure, data = campaign.measure, campaign.workload.data
+    measure, data = sweep_config.measure, sweep_config.workload.data
     blocks = point["blocks"] or facts.blocks
     crops = point["crops"]
     if point["tier"] is not None:
@@ -198,7 +201,7 @@ def _canonical(
     tier = next((name for name, ends in tiers.items() if crops == _written(ends)), None)
     size = point["image_size"] or (DEFAULT_IMAGE_SIZE if facts.is_vlm else None)
     config: dict[str, Scalar] = {
-        "model": campaign.model,
+        "model": sweep_config.model,
         "dtype": facts.dtype if point["dtype"] == "auto" else point["dtype"],
         "attention": point["attention"] or facts.attention,
         "cache": point["cache"] or "dynamic",
@@ -235,7 +238,7 @@ class ModelSize(msgspec.Struct, frozen=True, kw_only=True):
     prompt_widths: dict[str, int]  # config_id -> tokens of its prompt, the image's included
 
 
-class Prepared(msgspec.Struct, frozen=True, kw_only=True):
+class PreparedSweep(msgspec.Struct, frozen=True, kw_only=True):
     """What must be known before the first worker starts."""
 
     plan: SweepPlan
@@ -245,11 +248,11 @@ class Prepared(msgspec.Struct, frozen=True, kw_only=True):
     size: ModelSize
 
 
-def encode_prepared(prepared: Prepared) -> bytes:
+def encode_prepared(prepared: PreparedSweep) -> bytes:
     """As bytes, to come from another process."""
     return msgspec.msgpack.encode(prepared)
 
 
-def decode_prepared(raw: bytes) -> Prepared:
+def decode_prepared(raw: bytes) -> PreparedSweep:
     """From bytes."""
-    return msgspec.msgpack.decode(raw, type=Prepared)
+    return msgspec.msgpack.decode(raw, type=PreparedSweep)

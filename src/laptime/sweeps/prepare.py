@@ -1,5 +1,7 @@
-"""From a campaign to its plan: the model's own values are asked of it, and every knob checked on it, before anything
-is measured. The model is made without weights (device meta), so this takes seconds and no GPU.
+"""From a sweep's configuration to its plan, before anything is measured.
+
+A model without weights (device meta) says what `auto` and `null` mean and which knobs it has. That takes seconds and
+no GPU.
 """
 
 from __future__ import annotations
@@ -17,28 +19,38 @@ from laptime.models.anatomy import find_anatomy
 from laptime.models.block_importance import read_importance
 from laptime.models.knobs import ModelKnobs, applied, check_knobs
 from laptime.models.loading import PRESET_PREFIX, Loaded, load_model, resolve_device
-from laptime.sweeps.config import Campaign
-from laptime.sweeps.plan import ModelFacts, ModelSize, Prepared, Settings, SweepPlan, configurations, settings_of
-from laptime.sweeps.questions import Questions, questions_for
+from laptime.sweeps.config import SweepConfig
+from laptime.sweeps.plan import (
+    ModelSize,
+    PlannedModel,
+    PreparedSweep,
+    SweepPlan,
+    SweepSettings,
+    configurations,
+    settings_of,
+)
+from laptime.sweeps.questions import SweepQuestions, questions_for
 
 DEFAULT_ROUNDS = 3
 QUESTIONS_TRIED = 4
 
 
-def prepare(campaign: Campaign) -> Prepared:
-    """Resolve and check a campaign. Raises LaptimeError for whatever can't be measured."""
-    device = resolve_device(campaign.device)
+def prepare(sweep_config: SweepConfig) -> PreparedSweep:
+    """Resolve and check a sweep's configuration. Raises LaptimeError for whatever can't be measured."""
+    device = resolve_device(sweep_config.device)
     loaded = load_model(
-        campaign.model,
+        sweep_config.model,
         device="meta",
-        trust_remote_code=campaign.trust_remote_code,
-        seed=campaign.seed,
+        trust_remote_code=sweep_config.trust_remote_code,
+        seed=sweep_config.seed,
     )
     importance = None
-    if campaign.importance is not None:
-        importance = read_importance(campaign.importance, blocks=len(find_anatomy(loaded.model).layers))
-    grid = configurations(campaign, _facts(campaign, loaded, device), TIERS, _importance_id(campaign.importance))
-    questions = questions_for(campaign)
+    if sweep_config.importance is not None:
+        importance = read_importance(sweep_config.importance, blocks=len(find_anatomy(loaded.model).layers))
+    grid = configurations(
+        sweep_config, _facts(sweep_config, loaded, device), TIERS, _importance_id(sweep_config.importance)
+    )
+    questions = questions_for(sweep_config)
     widths: dict[tuple[object, ...], int] = {}
     prompt_widths: dict[str, int] = {}
     checked: set[ModelKnobs] = set()
@@ -51,16 +63,16 @@ def prepare(campaign: Campaign) -> Prepared:
             check_knobs(loaded.model, knobs, importance)
             checked.add(knobs)
         prompt_widths[configuration.config_id] = _width(loaded, settings, questions, widths)
-    repeats = campaign.measure.repeats
+    repeats = sweep_config.measure.repeats
     plan = SweepPlan(
         configs=grid,
         samples=questions.ids,
         repeats=repeats,
-        rounds=min(campaign.measure.rounds or DEFAULT_ROUNDS, repeats * len(questions.ids)),
-        seed=campaign.seed,
-        campaign=campaign,
+        rounds=min(sweep_config.measure.rounds or DEFAULT_ROUNDS, repeats * len(questions.ids)),
+        seed=sweep_config.seed,
+        sweep_config=sweep_config,
     )
-    return Prepared(
+    return PreparedSweep(
         plan=plan,
         device=str(device),
         gpus=torch.cuda.device_count() if device.type == "cuda" else 0,
@@ -84,7 +96,9 @@ def _size(loaded: Loaded, prompt_widths: dict[str, int]) -> ModelSize:
     )
 
 
-def _width(loaded: Loaded, settings: Settings, questions: Questions, widths: dict[tuple[object, ...], int]) -> int:
+def _width(
+    loaded: Loaded, settings: SweepSettings, questions: SweepQuestions, widths: dict[tuple[object, ...], int]
+) -> int:
     """Tokens of a prompt, by making one: whatever the processor or the context refuses is refused here."""
     what = (settings.image_size, settings.crops, settings.prompt_tokens, settings.new_tokens)
     if what not in widths:
@@ -94,7 +108,7 @@ def _width(loaded: Loaded, settings: Settings, questions: Questions, widths: dic
     return widths[what]
 
 
-def _first_width(loaded: Loaded, settings: Settings, questions: Questions) -> int:
+def _first_width(loaded: Loaded, settings: SweepSettings, questions: SweepQuestions) -> int:
     """Of the first question that this model can be asked: one that is too long is no reason to ask none."""
     refused: list[LaptimeError] = []
     for sample_id in questions.ids[:QUESTIONS_TRIED]:
@@ -105,13 +119,13 @@ def _first_width(loaded: Loaded, settings: Settings, questions: Questions) -> in
     raise refused[0]
 
 
-def _facts(campaign: Campaign, loaded: Loaded, device: torch.device) -> ModelFacts:
+def _facts(sweep_config: SweepConfig, loaded: Loaded, device: torch.device) -> PlannedModel:
     dtype = loaded.dtype
-    if campaign.model.startswith(PRESET_PREFIX) and device.type == "cpu":
+    if sweep_config.model.startswith(PRESET_PREFIX) and device.type == "cpu":
         dtype = torch.float32
     config = loaded.model.config
     anatomy = find_anatomy(loaded.model)
-    return ModelFacts(
+    return PlannedModel(
         is_vlm=loaded.is_vlm,
         dtype=str(dtype).removeprefix("torch."),
         attention=getattr(config, "_attn_implementation", None),

@@ -10,8 +10,8 @@ import torch
 
 from laptime.data.record import Sample
 from laptime.models.loading import Loaded
-from laptime.sweeps.config import Campaign
-from laptime.sweeps.plan import Settings
+from laptime.sweeps.config import SweepConfig
+from laptime.sweeps.plan import SweepSettings
 from laptime.workload.datasets import answer_text, inputs_from_example
 from laptime.workload.example import Example
 from laptime.workload.inputs import Inputs, check_context, make_inputs
@@ -22,12 +22,12 @@ SYNTHETIC_SAMPLES = 8
 CACHE_BYTES = 1 << 30
 
 
-class Questions(Protocol):
+class SweepQuestions(Protocol):
     """The samples of a sweep."""
 
     ids: list[str]
 
-    def inputs(self, loaded: Loaded, settings: Settings, sample_id: str) -> Inputs:
+    def inputs(self, loaded: Loaded, settings: SweepSettings, sample_id: str) -> Inputs:
         """generate()'s inputs, in ordinary memory: `on_device` brings them to the model.
 
         Raises LaptimeError when this sample can't be given to this model.
@@ -39,17 +39,17 @@ class Questions(Protocol):
         ...
 
 
-def questions_for(campaign: Campaign) -> Questions:
-    """The campaign's samples. Raises LaptimeError when its data can't be read."""
-    workload = campaign.workload
+def questions_for(sweep_config: SweepConfig) -> SweepQuestions:
+    """The sweep's samples. Raises LaptimeError when its data can't be read."""
+    workload = sweep_config.workload
     if workload.data is None:
-        return _Synthetic(workload.samples or SYNTHETIC_SAMPLES, campaign.seed)
+        return _Synthetic(workload.samples or SYNTHETIC_SAMPLES, sweep_config.seed)
     examples = read_examples(
         workload.data,
         annotations=workload.annotations,
         images=workload.images,
         samples=workload.samples,
-        seed=campaign.seed,
+        seed=sweep_config.seed,
     )
     if workload.score is not None:
         check_scorable(workload.score, examples)
@@ -64,7 +64,7 @@ class _Synthetic:
         self._seed = seed
         self._made = _InputCache()
 
-    def inputs(self, loaded: Loaded, settings: Settings, sample_id: str) -> Inputs:
+    def inputs(self, loaded: Loaded, settings: SweepSettings, sample_id: str) -> Inputs:
         what = (settings.dtype, settings.image_size, settings.crops, settings.prompt_tokens, settings.batch, sample_id)
 
         def make() -> Inputs:
@@ -93,7 +93,7 @@ class _FromFiles:
         self._kind = kind
         self._made = _InputCache()
 
-    def inputs(self, loaded: Loaded, settings: Settings, sample_id: str) -> Inputs:
+    def inputs(self, loaded: Loaded, settings: SweepSettings, sample_id: str) -> Inputs:
         return self._made.get(
             (settings.dtype, settings.crops, sample_id),
             loaded,

@@ -12,11 +12,11 @@ import msgspec
 
 from laptime.data.run_folder import check_free
 from laptime.errors import LaptimeError
-from laptime.sweeps.config import Campaign
+from laptime.sweeps.config import SweepConfig
 from laptime.sweeps.executors import processes, ray_actors, torchrun
 from laptime.sweeps.ledger import Ledger, Standing
 from laptime.sweeps.opening import opened
-from laptime.sweeps.plan import Prepared, decode_prepared, encode_prepared
+from laptime.sweeps.plan import PreparedSweep, decode_prepared, encode_prepared
 from laptime.sweeps.schedule import Hire, VisitEnd
 
 
@@ -37,7 +37,7 @@ class Reporting(msgspec.Struct, frozen=True, kw_only=True):
     say: Callable[[str], None] = lambda line: None
 
 
-class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+class SweepOutcome(msgspec.Struct, frozen=True, kw_only=True):
     """How a sweep ended, or this rank's part of it: `missing` keys are neither measured nor failed."""
 
     measured: int
@@ -47,9 +47,9 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def sweep(
-    campaign: Campaign, folder: Path, execution: Execution, reporting: Reporting, argv: Sequence[str] = ()
-) -> Outcome:
-    """Measure what is missing of `campaign` in `folder`.
+    sweep_config: SweepConfig, folder: Path, execution: Execution, reporting: Reporting, argv: Sequence[str] = ()
+) -> SweepOutcome:
+    """Measure what is missing of `sweep_config` in `folder`.
 
     Raises LaptimeError: a folder that holds something else, a configuration that was changed since, another sweep
     writing there, no worker that can be kept alive. KeyboardInterrupt on Ctrl-C or SIGTERM, with all finished kept.
@@ -57,51 +57,54 @@ def sweep(
     open_ = partial(
         opened,
         folder,
-        campaign,
+        sweep_config,
         retry_failures=execution.retry_failures,
         argv=argv,
         session={"executor": execution.executor, "workers": execution.workers},
         show=reporting.show,
     )
     if execution.executor == "torchrun":
-        return _rank(campaign, folder, execution, open_)
+        return _rank(sweep_config, folder, execution, open_)
     check_free(folder, resume=execution.resume)
     if execution.executor == "ray":
         with ray_actors.cluster(execution.ray_address):
-            actors = ray_actors.Actors(campaign.device, execution.workers)
-            with open_(lambda: ray_actors.prepared_there(actors, campaign), resume=execution.resume) as ledger:
+            actors = ray_actors.Actors(sweep_config.device, execution.workers)
+            with open_(lambda: ray_actors.prepared_there(actors, sweep_config), resume=execution.resume) as ledger:
                 if ledger.waiting:
-                    ray_actors.run(ledger, campaign, actors, execution.workers, reporting.say)
+                    ray_actors.run(ledger, sweep_config, actors, execution.workers, reporting.say)
         return _outcome(ledger)
     if execution.workers == 1:
-        with open_(lambda: prepared(campaign), resume=execution.resume) as ledger:
+        with open_(lambda: prepared(sweep_config), resume=execution.resume) as ledger:
             if ledger.waiting:
-                run_here(ledger, Hire(worker="0", campaign=campaign, device=campaign.device))
+                run_here(ledger, Hire(worker="0", sweep_config=sweep_config, device=sweep_config.device))
         return _outcome(ledger)
-    hires = processes.hires(campaign, execution.workers)
-    with open_(lambda: prepared(campaign, in_a_copy=True), resume=execution.resume) as ledger:
+    hires = processes.hires(sweep_config, execution.workers)
+    with open_(lambda: prepared(sweep_config, in_a_copy=True), resume=execution.resume) as ledger:
         if ledger.waiting:
             processes.run(ledger, hires, reporting.say)
     return _outcome(ledger)
 
 
-def prepared(campaign: Campaign, *, in_a_copy: bool = False) -> Prepared:
-    """The campaign resolved and checked. in_a_copy: so that this process never uses a device, and can be copied."""
+def prepared(sweep_config: SweepConfig, *, in_a_copy: bool = False) -> PreparedSweep:
+    """The sweep's plan, checked on the model.
+
+    in_a_copy: ask the model in a copy of this process. This one then never uses a device, and can be copied again.
+    """
 
     def work() -> bytes:
         from laptime.sweeps.prepare import prepare
 
-        return encode_prepared(prepare(campaign))
+        return encode_prepared(prepare(sweep_config))
 
     return decode_prepared(processes.in_a_copy(work) if in_a_copy else work())
 
 
 def _rank(
-    campaign: Campaign,
+    sweep_config: SweepConfig,
     folder: Path,
     execution: Execution,
     open_: Callable[..., AbstractContextManager[Ledger]],
-) -> Outcome:
+) -> SweepOutcome:
     """This process's part of a sweep that torchrun started. The first rank makes the folder; the others wait for it."""
     rank = torchrun.this_rank()
     processes.die_with_parent()
@@ -110,9 +113,9 @@ def _rank(
         check_free(folder, resume=resume)
     else:
         torchrun.wait_for_plan(folder, rank, resume=resume)
-    hire = torchrun.hire(rank, campaign)
+    hire = torchrun.hire(rank, sweep_config)
     with open_(
-        lambda: prepared(campaign),
+        lambda: prepared(sweep_config),
         resume=resume or rank.rank > 0,
         session={"executor": "torchrun", "workers": rank.world, "launch": rank.launch},
         part=partial(torchrun.part_of, rank=rank.rank, world=rank.world),
@@ -123,9 +126,9 @@ def _rank(
     return _outcome(ledger)
 
 
-def _outcome(ledger: Ledger) -> Outcome:
+def _outcome(ledger: Ledger) -> SweepOutcome:
     standing = ledger.standing
-    return Outcome(
+    return SweepOutcome(
         measured=standing.measured,
         failed=standing.failed,
         missing=standing.of - standing.measured - standing.failed,

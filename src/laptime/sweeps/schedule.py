@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterable, Sequence
 import msgspec
 
 from laptime.data.record import Failure, Sample, Scalar, WorkerStart
-from laptime.sweeps.config import Campaign
+from laptime.sweeps.config import SweepConfig
 from laptime.sweeps.plan import Key, SweepPlan
 
 Pair = tuple[str, int]
@@ -104,7 +104,7 @@ class Hire(msgspec.Struct, frozen=True, kw_only=True, tag="hire"):
     """What a worker needs to know to begin."""
 
     worker: str
-    campaign: Campaign
+    sweep_config: SweepConfig
     device: str
     share: int = 0  # this worker's place among `shares` on its machine, which share the processor's cores
     shares: int = 1

@@ -22,7 +22,7 @@ from laptime.models.block_importance import read_importance
 from laptime.models.knobs import ModelKnobs, applied
 from laptime.models.loading import Loaded, load_model, resolve_device
 from laptime.sweeps.plan import settings_of
-from laptime.sweeps.questions import Questions, on_device, questions_for
+from laptime.sweeps.questions import SweepQuestions, on_device, questions_for
 from laptime.sweeps.schedule import Failed, Hire, Measured, Message, Pair, Started, Visit, VisitEnd
 from laptime.workload.inputs import Inputs, generation_arguments
 
@@ -35,27 +35,27 @@ class Worker:
     def __init__(self, hire: Hire) -> None:
         """Take up work. Raises LaptimeError for a device that isn't there or data that can't be read."""
         _settle(hire)
-        campaign = hire.campaign
+        sweep_config = hire.sweep_config
         self.name = hire.worker
-        self._campaign = campaign
+        self._sweep_config = sweep_config
         self._device = resolve_device(hire.device)
         if self._device.type == "cuda":
             torch.cuda.set_device(self._device)
-            torch.backends.cuda.matmul.allow_tf32 = campaign.measure.tf32
-            torch.backends.cudnn.allow_tf32 = campaign.measure.tf32
+            torch.backends.cuda.matmul.allow_tf32 = sweep_config.measure.tf32
+            torch.backends.cudnn.allow_tf32 = sweep_config.measure.tf32
         self._plan = Plan(
-            max_warmups=campaign.measure.warmups,
-            cache_policy=campaign.measure.cache_policy,
-            autocast=campaign.measure.autocast,
+            max_warmups=sweep_config.measure.warmups,
+            cache_policy=sweep_config.measure.cache_policy,
+            autocast=sweep_config.measure.autocast,
         )
-        self._questions: Questions = questions_for(campaign)
-        self._importance = None if campaign.importance is None else read_importance(campaign.importance)
+        self._questions: SweepQuestions = questions_for(sweep_config)
+        self._importance = None if sweep_config.importance is None else read_importance(sweep_config.importance)
         self._shelf = ModelShelf(
-            campaign.model,
+            sweep_config.model,
             device=self._device,
-            seed=campaign.seed,
-            trust_remote_code=campaign.trust_remote_code,
-            endless=campaign.workload.data is None,
+            seed=sweep_config.seed,
+            trust_remote_code=sweep_config.trust_remote_code,
+            endless=sweep_config.workload.data is None,
         )
 
     def started(self) -> Started:
@@ -99,7 +99,7 @@ class Worker:
 
     def _measured(self, visit: Visit) -> Iterator[Measured | Failed]:
         settings = settings_of(visit.config)
-        measure = self._campaign.measure
+        measure = self._sweep_config.measure
         loaded = self._shelf.take(settings.dtype)
         model = loaded.model
         knobs = ModelKnobs(

@@ -10,20 +10,20 @@ from laptime.audits import Measurements
 from laptime.audits.result import AuditFinding, AuditReport, RuleRun, Severity
 from laptime.data.record import Failure, Sample, Scalar
 from laptime.data.run_folder import Run
-from laptime.report.sweep.view import CampaignView, campaign_view
+from laptime.report.sweep.view import SweepView, sweep_view
 from tests.report.sample_runs import environment
 from tests.report.sweep.sample_sweeps import GRID, failure, grid, start, sweep_run, sweep_samples
 
 SMALL: dict[str, list[Scalar]] = {"tier": ["low", "high"], "top_k": [2, 8]}
 
 
-def view_of(run: Run, audit: AuditReport | None = None) -> CampaignView:
+def view_of(run: Run, audit: AuditReport | None = None) -> SweepView:
     frame = run.frame().with_row_index("row")
-    made = campaign_view(Measurements(run.path, frame, info=run.info, workers=run.workers), run.failures)
+    made = sweep_view(Measurements(run.path, frame, info=run.info, workers=run.workers), run.failures)
     return made if audit is None else msgspec.structs.replace(made, audit=audit)
 
 
-def view(knobs: dict[str, list[Scalar]] | None = None, items: int = 8, **options: Any) -> CampaignView:
+def view(knobs: dict[str, list[Scalar]] | None = None, items: int = 8, **options: Any) -> SweepView:
     return view_of(sweep_run(*sweep_samples(knobs or GRID, items, **options)))
 
 
@@ -38,7 +38,7 @@ def report_of(*severities: Severity, text: str = "words") -> AuditReport:
     return AuditReport(source=text, samples=12, configs=3, findings=findings, rules=rules, clean=clean)
 
 
-def hostile_view(words: str) -> CampaignView:
+def hostile_view(words: str) -> SweepView:
     told = words.replace("\ud800", "?")  # what comes from a JSON file holds no lone surrogate
     samples, failures = sweep_samples({told: [told, told + "2"], "tier": ["low", "high"], "top_k": [2, 8]}, 7)
     samples = [msgspec.structs.replace(one, sample_id=f"{told}{one.sample_id}", worker=told) for one in samples]

@@ -15,8 +15,8 @@ import pytest
 from laptime.audits import Measurements
 from laptime.data.record import Failure, Interval, Sample, Scalar
 from laptime.report.kit.numbers import interval_ends, text
-from laptime.report.sweep.page import campaign_page
-from laptime.report.sweep.view import campaign_view, environments_of, gpu_over_time, still_failed
+from laptime.report.sweep.page import sweep_page
+from laptime.report.sweep.view import environments_of, gpu_over_time, still_failed, sweep_view
 from laptime.report.sweep.words import headline, level_text, ratio_ends, ratio_text
 from laptime.sweeps.summary.result import ConfigRow, SweepSummary, VisitNoise
 from tests.report.hostile import HOSTILE
@@ -103,7 +103,7 @@ def test_the_headline_claims_no_more_than_there_is(
 
 
 def test_the_page_does_not_grow_with_the_samples() -> None:
-    few, many = (len(campaign_page(view(SMALL, items))) for items in (10, 160))
+    few, many = (len(sweep_page(view(SMALL, items))) for items in (10, 160))
     assert many < few * 1.1
 
 
@@ -126,14 +126,14 @@ def test_the_page_says_what_its_intervals_know_of_visits() -> None:
         effects = [msgspec.structs.replace(effect, visit_noise=kind) for effect in sweep.summary.effects]
         noise = [VisitNoise(stage="total", known=kind, sd=0.031)]
         summary = msgspec.structs.replace(sweep.summary, effects=effects, visit_noise=noise)
-        page = campaign_page(msgspec.structs.replace(sweep, summary=summary))
+        page = sweep_page(msgspec.structs.replace(sweep, summary=summary))
         assert [said for said in known.values() if said in page] == [words]
 
 
 def test_the_rounds_are_told() -> None:
     run = sweep_run(*sweep_samples(SMALL))
     info = msgspec.structs.replace(run.info, session={"rounds": 3})
-    assert "measured in 3 rounds" in campaign_page(view_of(msgspec.structs.replace(run, info=info)))
+    assert "measured in 3 rounds" in sweep_page(view_of(msgspec.structs.replace(run, info=info)))
 
 
 def test_environments_are_told_apart() -> None:
@@ -141,7 +141,7 @@ def test_environments_are_told_apart() -> None:
     found, workers = environments_of(None, [start("0", one), start("1", other), start("0", one)])
     assert list(found.values()) == [one, other]
     assert list(workers.values()) == [["0 on node-1"], ["1 on node-1"]]
-    page = campaign_page(msgspec.structs.replace(view(SMALL), environments=found, workers=workers))
+    page = sweep_page(msgspec.structs.replace(view(SMALL), environments=found, workers=workers))
     assert "2 different environments" in page
     assert "590.10" in page
 
@@ -151,7 +151,7 @@ def test_the_gpus_state_is_that_of_each_stretch() -> None:
     samples = sorted(samples, key=lambda one: one.started_unix_ms)
     warm_up = msgspec.structs.replace(samples[0], repeat=-1, started_unix_ms=samples[0].started_unix_ms - 60_000)
     frame = sweep_run([warm_up, *samples]).frame()
-    drift = campaign_view(Measurements("run", frame.with_row_index("row"))).summary.drift
+    drift = sweep_view(Measurements("run", frame.with_row_index("row"))).summary.drift
     gpu = gpu_over_time(frame, drift)
     assert drift is not None
     assert gpu is not None
@@ -166,7 +166,7 @@ def test_the_gpus_state_is_that_of_each_stretch() -> None:
 @pytest.mark.chromium
 def test_it_renders_without_a_word_on_the_console(open_page: Open, console_lines: Console) -> None:
     made = view()
-    browser = open_page(campaign_page(made))
+    browser = open_page(sweep_page(made))
     titles = browser.execute_script("return [...document.querySelectorAll('main h2')].map((h) => h.textContent)")
     assert titles == ["Two knobs at a time", "Ranges by image tier", "Accuracy against latency", "Over the run",
                       "Every configuration", "Failures", "Sweep and environment"]  # fmt: skip
@@ -188,7 +188,7 @@ def test_it_renders_without_a_word_on_the_console(open_page: Open, console_lines
 @pytest.mark.chromium
 def test_the_heat_map_prints_the_summarys_numbers(open_page: Open, console_lines: Console) -> None:
     summary = view().summary
-    browser = open_page(campaign_page(view()))
+    browser = open_page(sweep_page(view()))
     places = list(summary.knobs)
     choose(browser, "#heat-x", places.index("tier"))
     choose(browser, "#heat-y", places.index("top_k"))
@@ -211,7 +211,7 @@ def test_the_heat_map_prints_the_summarys_numbers(open_page: Open, console_lines
 @pytest.mark.chromium
 def test_the_other_knobs_stand_side_by_side_or_in_the_median(open_page: Open) -> None:
     summary = view(SMALL | {"blocks": [8, 16]}).summary
-    browser = open_page(campaign_page(view(SMALL | {"blocks": [8, 16]})))
+    browser = open_page(sweep_page(view(SMALL | {"blocks": [8, 16]})))
     panels = "return document.querySelectorAll('#heat-map [data-panel]').length"
     assert browser.execute_script(panels) == 2
     assert len(browser.execute_script(CELLS)) == 8
@@ -232,7 +232,7 @@ def test_the_other_knobs_stand_side_by_side_or_in_the_median(open_page: Open) ->
 @pytest.mark.chromium
 def test_a_cell_that_failed_gives_its_reason(open_page: Open) -> None:
 
-    browser = open_page(campaign_page(view()))
+    browser = open_page(sweep_page(view()))
     places = list(view().summary.knobs)
     choose(browser, "#heat-x", places.index("tier"))
     choose(browser, "#heat-y", places.index("top_k"))
@@ -246,7 +246,7 @@ def test_a_cell_that_failed_gives_its_reason(open_page: Open) -> None:
 @pytest.mark.chromium
 def test_effects_are_the_summarys_and_follow_the_stage(open_page: Open, console_lines: Console) -> None:
     summary = view().summary
-    browser = open_page(campaign_page(view()))
+    browser = open_page(sweep_page(view()))
     for stage in ("total", "prefill", "vision"):
         choose(browser, "#effect-stage", stage)
         expected = {
@@ -267,7 +267,7 @@ def test_effects_are_the_summarys_and_follow_the_stage(open_page: Open, console_
 def test_the_table_sorts_filters_and_shows_all(open_page: Open, console_lines: Console) -> None:
     knobs: dict[str, list[Scalar]] = {**GRID, "batch": [1, 2]}
     summary = view(knobs).summary
-    browser = open_page(campaign_page(view(knobs)))
+    browser = open_page(sweep_page(view(knobs)))
     totals = [row.stages["total"].value if row.samples else float("inf") for row in summary.rows]
     by_total = sorted(range(len(totals)), key=lambda i: (totals[i], i))
     assert browser.execute_script(TABLE) == by_total[:60]
@@ -304,7 +304,7 @@ def test_the_front_is_drawn_and_a_point_finds_its_row(open_page: Open, console_l
     from selenium.webdriver import ActionChains
 
     summary = view().summary
-    browser = open_page(campaign_page(view()))
+    browser = open_page(sweep_page(view()))
     points = browser.find_elements("css selector", "#pareto .point")
     assert len(points) == sum(row.accuracy is not None for row in summary.rows)
     front = browser.execute_script(
@@ -333,7 +333,7 @@ def test_the_front_is_drawn_and_a_point_finds_its_row(open_page: Open, console_l
 def test_hostile_strings_stay_strings(words: str, open_page: Open, console_lines: Console) -> None:
     from selenium.webdriver import ActionChains
 
-    page = campaign_page(hostile_view(words))
+    page = sweep_page(hostile_view(words))
     browser = open_page(page)
     for select in ("#heat-x", "#heat-y", "#heat-measure"):
         choose(browser, select, 1)
@@ -375,7 +375,7 @@ def test_thin_sweeps_still_make_a_page(
     open_page: Open,
     console_lines: Console,
 ) -> None:
-    browser = open_page(campaign_page(view_of(sweep_run(*made))))
+    browser = open_page(sweep_page(view_of(sweep_run(*made))))
     words = browser.execute_script("return document.body.innerText").replace("\xa0", " ")
     for one in expected:
         assert one in words, name
@@ -397,7 +397,7 @@ def test_a_stage_without_time_at_the_base_has_no_ratio(open_page: Open, console_
         for one, ratio in zip(made.summary.effects, bad * len(made.summary.effects), strict=False)
     ]
     summary = msgspec.structs.replace(made.summary, effects=effects)
-    browser = open_page(campaign_page(msgspec.structs.replace(made, summary=summary)))
+    browser = open_page(sweep_page(msgspec.structs.replace(made, summary=summary)))
     for stage in ("total", "vision", "prefill", "decode", "other"):
         choose(browser, "#effect-stage", stage)
     assert "NaN" not in browser.execute_script("return document.getElementById('effects').innerHTML")
@@ -406,9 +406,7 @@ def test_a_stage_without_time_at_the_base_has_no_ratio(open_page: Open, console_
 
 @pytest.mark.chromium
 def test_the_audit_stands_on_top_worst_first(open_page: Open, console_lines: Console) -> None:
-    browser = open_page(
-        campaign_page(msgspec.structs.replace(view(SMALL), audit=report_of("info", "warning", "severe")))
-    )
+    browser = open_page(sweep_page(msgspec.structs.replace(view(SMALL), audit=report_of("info", "warning", "severe"))))
     lines = browser.find_elements("css selector", "header .audit summary")
     assert [line.text.split(":")[0] for line in lines] == ["severe", "warning", "info"]
     assert "3 of 12 samples (25.0 %)" in lines[0].text.replace("\xa0", " ")
@@ -418,7 +416,7 @@ def test_the_audit_stands_on_top_worst_first(open_page: Open, console_lines: Con
         browser.find_element("css selector", ".audit").location["y"]
         < browser.find_element("id", "effects").location["y"]
     )
-    quiet = open_page(campaign_page(msgspec.structs.replace(view(SMALL), audit=report_of())))
+    quiet = open_page(sweep_page(msgspec.structs.replace(view(SMALL), audit=report_of())))
     assert quiet.find_element("css selector", "header .note.good").text == "✓ Audit clean: 1 rule found nothing."
     assert console_lines() == []
 
@@ -429,7 +427,7 @@ def test_two_thousand_configurations_make_one_page(open_page: Open, console_line
         "top_k": list(range(1, 9)), "blocks": list(range(1, 26)), "prompt_tokens": [64 * i for i in range(1, 11)],
     }  # fmt: skip
     samples = [call(config, item, 0, 1) for config in grid(knobs) for item in range(1)]
-    page = campaign_page(view_of(sweep_run(samples)))
+    page = sweep_page(view_of(sweep_run(samples)))
     assert len(page) < 1_200_000
     browser = open_page(page)
     assert len(browser.execute_script(TABLE)) == 60
@@ -446,7 +444,7 @@ def test_two_thousand_configurations_make_one_page(open_page: Open, console_line
 
 
 def test_the_page_allows_its_own_scripts_only() -> None:
-    page = campaign_page(hostile_view(HOSTILE[0]))
+    page = sweep_page(hostile_view(HOSTILE[0]))
     (policy,) = re.findall(r'http-equiv="Content-Security-Policy" content="([^"]*)"', page)
     assert policy.startswith("default-src 'none'; script-src 'sha256-")
     assert "unsafe" not in policy
@@ -458,4 +456,4 @@ def test_the_page_allows_its_own_scripts_only() -> None:
 def test_levels_read_as_people_say_them() -> None:
     levels: list[Scalar] = [None, True, 4, 0.5, "sdpa"]
     assert [level_text(level) for level in levels] == ["default", "yes", "4", "0.5", "sdpa"]
-    assert HELD["model"] in campaign_page(view(SMALL))  # type: ignore[operator]
+    assert HELD["model"] in sweep_page(view(SMALL))  # type: ignore[operator]

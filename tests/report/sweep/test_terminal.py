@@ -10,17 +10,17 @@ import pytest
 from rich.console import Console
 
 from laptime.report.kit.numbers import text
-from laptime.report.sweep.terminal import campaign_report
-from laptime.report.sweep.view import CampaignView
+from laptime.report.sweep.terminal import sweep_report
+from laptime.report.sweep.view import SweepView
 from laptime.report.sweep.words import by_strength, headline, ratio_text
 from tests.report.hostile import HOSTILE
 from tests.report.sweep.sample_sweeps import GRID, sweep_run, sweep_samples
 from tests.report.sweep.sweep_views import SMALL, all_failed, hostile_view, report_of, view, view_of
 
 
-def printed(shown: CampaignView, width: int = 100) -> str:
+def printed(shown: SweepView, width: int = 100) -> str:
     console = Console(width=width, record=True, file=io.StringIO(), force_terminal=False)
-    console.print(campaign_report(shown))
+    console.print(sweep_report(shown))
     return console.export_text()
 
 

@@ -1,4 +1,4 @@
-"""What the scripts of a campaign page need: knobs and figures as columns over configurations, effects, drift."""
+"""What the scripts of a sweep's page need: knobs and figures as columns over configurations, effects, drift."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from laptime.data.record import STAGES, Interval, Scalar
 from laptime.report.kit.text import one_line
-from laptime.report.sweep.view import CampaignView, GpuOverTime
+from laptime.report.sweep.view import GpuOverTime, SweepView
 from laptime.report.sweep.words import (
     by_strength,
     is_ratio,
@@ -24,7 +24,7 @@ SIDE_BY_SIDE_UP_TO = 4
 """So many levels of a third knob stand side by side at first."""
 
 
-def campaign_data(view: CampaignView) -> dict[str, Any]:
+def sweep_data(view: SweepView) -> dict[str, Any]:
     """The embedded value. Its size grows with the configurations, not with the samples."""
     summary = view.summary
     rows = summary.rows

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from laptime.report.kit.environment import command_line, environment_pairs, shown
 from laptime.report.kit.html import Html, definitions, note, section, table, tag
 from laptime.report.kit.text import counted, shortened
-from laptime.report.sweep.view import CampaignView
+from laptime.report.sweep.view import SweepView
 from laptime.report.sweep.words import knob_title, level_text
 
 SHOWN = 12
 """So many different environments get a column of their own."""
 
 
-def campaign_environment(view: CampaignView) -> Html:
+def sweep_environment(view: SweepView) -> Html:
     """Command, what was swept and what was held, machines."""
     info, summary = view.info, view.summary
     swept = [(knob_title(knob), ", ".join(map(level_text, levels[:40]))) for knob, levels in summary.knobs.items()]
@@ -41,7 +41,7 @@ def campaign_environment(view: CampaignView) -> Html:
     )
 
 
-def _machines(view: CampaignView) -> Sequence[Html]:
+def _machines(view: SweepView) -> Sequence[Html]:
     facts = {key: dict(environment_pairs(one)) for key, one in list(view.environments.items())[:SHOWN]}
     if not facts:
         return [note("The samples came without their environment.", kind="warning")]

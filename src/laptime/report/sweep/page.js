@@ -1,5 +1,5 @@
 "use strict";
-// The campaign page: which stage the effects show, which two knobs span the heat map and what becomes of the others, which
+// The page of a sweep: which stage the effects show, which two knobs span the heat map and what becomes of the others, which
 // configurations are chosen in the picture of accuracy and marked in the table.
 
 const sweep = pageData();

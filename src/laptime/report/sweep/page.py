@@ -11,9 +11,9 @@ from laptime.report.kit.html import Html, chart, details, join, note, section, t
 from laptime.report.kit.numbers import NOTHING, interval_ends, percent, text
 from laptime.report.kit.page import asset, document
 from laptime.report.kit.text import counted, one_line, shortened
-from laptime.report.sweep.data import by_tier, campaign_data, effect_stages, range_panels
-from laptime.report.sweep.environment import campaign_environment
-from laptime.report.sweep.view import CampaignView, FailedConfig
+from laptime.report.sweep.data import by_tier, effect_stages, range_panels, sweep_data
+from laptime.report.sweep.environment import sweep_environment
+from laptime.report.sweep.view import FailedConfig, SweepView
 from laptime.report.sweep.words import (
     config_text,
     drift_words,
@@ -40,9 +40,9 @@ SCRIPTS = (
 FAILED_SHOWN = 200
 
 
-def campaign_page(view: CampaignView) -> str:
+def sweep_page(view: SweepView) -> str:
     """The whole page as one HTML document."""
-    summary, data = view.summary, campaign_data(view)
+    summary, data = view.summary, sweep_data(view)
     sections = [
         _heat_section(data),
         _range_section(summary),
@@ -50,13 +50,13 @@ def campaign_page(view: CampaignView) -> str:
         _drift_section(view),
         _table_section(summary),
         _failure_section(view),
-        campaign_environment(view),
+        sweep_environment(view),
     ]
     return document(
         title=one_line(_model(view), 200),
         headline=headline(summary),
         meta=_facts(view),
-        lead=join(audit_notes(view.audit) if view.audit else None, campaign_lead(view)),
+        lead=join(audit_notes(view.audit) if view.audit else None, sweep_lead(view)),
         sections=[part for part in sections if part is not None],
         data=data,
         scripts=[asset(name) for name in SCRIPTS],
@@ -69,13 +69,13 @@ def campaign_page(view: CampaignView) -> str:
     )
 
 
-def _model(view: CampaignView) -> str:
+def _model(view: SweepView) -> str:
     rows = view.summary.rows
     model = (rows[0].config if rows else view.info.config if view.info else {}).get("model")
     return str(model or view.path)
 
 
-def _facts(view: CampaignView) -> list[str]:
+def _facts(view: SweepView) -> list[str]:
     rows = view.summary.rows
     left, failures = sum(row.left_out for row in rows), sum(row.failures for row in rows)
     machines = dict.fromkeys(
@@ -147,7 +147,7 @@ def _range_section(summary: SweepSummary) -> Html | None:
     )
 
 
-def _drift_section(view: CampaignView) -> Html | None:
+def _drift_section(view: SweepView) -> Html | None:
     drift = view.summary.drift
     if drift is None or not drift.points:
         return None
@@ -191,7 +191,7 @@ def _table_section(summary: SweepSummary) -> Html | None:
     )  # fmt: skip
 
 
-def _failure_section(view: CampaignView) -> Html | None:
+def _failure_section(view: SweepView) -> Html | None:
     if not view.failed:
         return None
     rows = [
@@ -231,7 +231,7 @@ LEVELS_AT_FIRST = 8
 """Of a knob with more levels the page shows some until asked for all (assets/effect_rows.js)."""
 
 
-def campaign_lead(view: CampaignView) -> Html:
+def sweep_lead(view: SweepView) -> Html:
     """What each knob buys: the picture under the headline."""
     summary = view.summary
     if not any(row.samples for row in summary.rows):

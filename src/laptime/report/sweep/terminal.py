@@ -15,7 +15,7 @@ from laptime.audits.result import AuditReport
 from laptime.report.audit.terminal import audit_line
 from laptime.report.kit.numbers import KEEP_TOGETHER, NOTHING, interval_ends, percent, text
 from laptime.report.kit.text import counted, one_line, shortened
-from laptime.report.sweep.view import CampaignView, FailedConfig
+from laptime.report.sweep.view import FailedConfig, SweepView
 from laptime.report.sweep.words import (
     by_strength,
     config_text,
@@ -42,7 +42,7 @@ LEVEL_LIMIT = 16
 KNOB_COLUMNS = 6
 
 
-def campaign_report(view: CampaignView, *, configs: int = CONFIGS_SHOWN) -> RenderableType:
+def sweep_report(view: SweepView, *, configs: int = CONFIGS_SHOWN) -> RenderableType:
     """The end of a sweep. `configs`: so many rows of the table, the fastest and the front of accuracy first."""
     summary = view.summary
     parts: list[RenderableType] = [Text(headline(summary), style="bold")]
@@ -128,7 +128,7 @@ def _accuracy(row: ConfigRow, *, on_front: bool) -> Text:
     return Text(f"{percent(row.accuracy.value)} {'●' if on_front else ' '}", style="green" if on_front else "")
 
 
-def _remarks(view: CampaignView) -> Iterable[Text]:
+def _remarks(view: SweepView) -> Iterable[Text]:
     rows = view.summary.rows
     used, left = sum(row.samples for row in rows), sum(row.left_out for row in rows)
     yield Text(

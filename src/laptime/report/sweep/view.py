@@ -47,7 +47,7 @@ class GpuOverTime(msgspec.Struct, frozen=True, kw_only=True):
     throttled: list[float | None]
 
 
-class CampaignView(msgspec.Struct, frozen=True, kw_only=True):
+class SweepView(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that is shown of a sweep. `info` is None for a table that came without a run folder."""
 
     path: str
@@ -141,7 +141,7 @@ def gpu_over_time(frame: polars.DataFrame, drift: Drift | None) -> GpuOverTime |
     return made if any(value is not None for value in told) else None
 
 
-def sweep_json(view: CampaignView) -> bytes:
+def sweep_json(view: SweepView) -> bytes:
     """What `sweep --json` and `report --json` print of a sweep: schema laptime.sweep/1."""
     info = view.info
     return readable_json(
@@ -159,13 +159,13 @@ def sweep_json(view: CampaignView) -> bytes:
     ).rstrip()
 
 
-def read_campaign_view(path: str | Path) -> CampaignView:
+def read_sweep_view(path: str | Path) -> SweepView:
     """Everything that is shown of a sweep.
 
     `path`: a run folder, or a table of samples that laptime.data.frame.read_frame reads. Raises LaptimeError for
     others.
     """
-    return campaign_view(read_measurements(path), failures_of(path))
+    return sweep_view(read_measurements(path), failures_of(path))
 
 
 def failures_of(path: str | Path) -> list[Failure]:
@@ -179,14 +179,14 @@ def several_configs(measured: Measurements, failures: Sequence[Failure]) -> bool
     return len(planned | {one.config_id for one in failures} | set(measured.frame["config_id"].unique())) > 1
 
 
-def campaign_view(measured: Measurements, failures: Sequence[Failure] = ()) -> CampaignView:
+def sweep_view(measured: Measurements, failures: Sequence[Failure] = ()) -> SweepView:
     """The same from what was read."""
     failed = failed_configs(still_failed(measured.frame, failures))
     planned = {one.config_id: one.config for one in failed}
     planned |= {one.config_id: one.config for one in measured.plan.configs} if measured.plan else {}
     summary = summarise_sweep(measured.frame, {one.config_id: one.failures for one in failed}, planned)
     environments, workers = environments_of(measured.info, measured.workers)
-    return CampaignView(
+    return SweepView(
         path=measured.source,
         info=measured.info,
         summary=summary,

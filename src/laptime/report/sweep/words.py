@@ -8,7 +8,7 @@ from math import inf, log
 from laptime.data.record import Interval, Scalar
 from laptime.report.kit.numbers import KEEP_TOGETHER, NOTHING, number, text, whole_percent
 from laptime.report.kit.text import one_line
-from laptime.sweeps.summary.result import Interaction, KnobEffect, Level, SweepSummary
+from laptime.sweeps.summary.result import Interaction, KnobEffect, KnobLevel, SweepSummary
 
 NAME_LIMIT = 80
 """Characters of a knob's or a level's name that a page or a table carries."""
@@ -79,7 +79,7 @@ def surely_differs(ratio: Interval) -> bool:
     return ratio.low is not None and ratio.high is not None and (ratio.low > 1 or ratio.high < 1)
 
 
-def strongest(effect: KnobEffect) -> Level | None:
+def strongest(effect: KnobEffect) -> KnobLevel | None:
     """The level that moves the stage most among those that surely do; None when none does."""
     sure = [level for level in effect.levels if is_ratio(level.ratio.value) and surely_differs(level.ratio)]
     return max(sure, key=lambda level: abs(log(level.ratio.value)), default=None)

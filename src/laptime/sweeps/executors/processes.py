@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 import msgspec
 
 from laptime.errors import LaptimeError
-from laptime.sweeps.config import Campaign
+from laptime.sweeps.config import SweepConfig
 from laptime.sweeps.ledger import Ledger
 from laptime.sweeps.schedule import Hire, Visit, VisitEnd, decode_message, decode_order, encode
 
@@ -53,7 +53,7 @@ def in_a_copy(work: Callable[[], bytes]) -> bytes:
     return answer[1:]
 
 
-def hires(campaign: Campaign, workers: int) -> list[Hire]:
+def hires(sweep_config: SweepConfig, workers: int) -> list[Hire]:
     """One Hire for each worker on this machine: a GPU each, or a share of the cores.
 
     Raises LaptimeError for a device that isn't there, and when there are fewer GPUs than workers.
@@ -64,9 +64,9 @@ def hires(campaign: Campaign, workers: int) -> list[Hire]:
     os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
     import laptime.sweeps.worker  # noqa: F401 - imported once, here: copies have it from the start
 
-    device, gpus = campaign.device, 0
+    device, gpus = sweep_config.device, 0
     if device != "cpu":
-        device, gpus = msgspec.msgpack.decode(in_a_copy(lambda: _device(campaign.device)), type=tuple[str, int])
+        device, gpus = msgspec.msgpack.decode(in_a_copy(lambda: _device(sweep_config.device)), type=tuple[str, int])
     visible: list[str | None] = [None] * workers
     if gpus:
         if workers > gpus:
@@ -76,7 +76,7 @@ def hires(campaign: Campaign, workers: int) -> list[Hire]:
     return [
         Hire(
             worker=str(number),
-            campaign=campaign,
+            sweep_config=sweep_config,
             device=device,
             share=number,
             shares=workers,
@@ -101,7 +101,7 @@ def run(ledger: Ledger, hires: Sequence[Hire], say: Callable[[str], None]) -> No
 
     Raises LaptimeError when no worker can be kept alive, or when none can do the work.
     """
-    crew = _Crew(ledger, say)
+    crew = _ForkedWorkers(ledger, say)
     try:
         crew.work(hires)
     finally:
@@ -117,7 +117,7 @@ class _Copy:
         self.started = False
 
 
-class _Crew:
+class _ForkedWorkers:
     def __init__(self, ledger: Ledger, say: Callable[[str], None]) -> None:
         self._ledger = ledger
         self._patience = Patience(ledger, say)

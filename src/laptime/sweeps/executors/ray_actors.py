@@ -16,10 +16,10 @@ from typing import Any
 import msgspec
 
 from laptime.errors import LaptimeError
-from laptime.sweeps.config import Campaign
+from laptime.sweeps.config import SweepConfig
 from laptime.sweeps.executors.processes import Patience
 from laptime.sweeps.ledger import Ledger
-from laptime.sweeps.plan import Prepared, decode_prepared, encode_prepared
+from laptime.sweeps.plan import PreparedSweep, decode_prepared, encode_prepared
 from laptime.sweeps.schedule import Hire, Visit, VisitEnd, decode_message, decode_order, encode
 
 REACH_S = 5.0
@@ -83,13 +83,13 @@ class Seat:
 
         return str(ray.get_runtime_context().get_node_id()), os.nice(0) if hasattr(os, "nice") else 0
 
-    def prepare(self, campaign: bytes) -> bytes:
-        """The campaign resolved on this node's device."""
+    def prepare(self, sweep_config: bytes) -> bytes:
+        """The sweep's configuration resolved on this node's device."""
 
         def work() -> bytes:
             from laptime.sweeps.prepare import prepare
 
-            return encode_prepared(prepare(msgspec.msgpack.decode(campaign, type=Campaign)))
+            return encode_prepared(prepare(msgspec.msgpack.decode(sweep_config, type=SweepConfig)))
 
         return _answered(work)
 
@@ -163,13 +163,13 @@ class _Post:
         self.visit: Visit | None = None
 
 
-def prepared_there(actors: Actors, campaign: Campaign) -> Prepared:
-    """The campaign resolved and checked by an actor: the devices are there, and perhaps not here."""
+def prepared_there(actors: Actors, sweep_config: SweepConfig) -> PreparedSweep:
+    """The sweep's configuration resolved and checked by an actor: the devices are there, and perhaps not here."""
     import ray
 
     actor = actors.new()
     try:
-        answer = ray.get(actor.prepare.remote(msgspec.msgpack.encode(campaign)))
+        answer = ray.get(actor.prepare.remote(msgspec.msgpack.encode(sweep_config)))
     except ray.exceptions.RayError as error:
         raise LaptimeError(f"a Ray worker could not prepare the sweep: {_first_line(error)}") from None
     finally:
@@ -177,18 +177,18 @@ def prepared_there(actors: Actors, campaign: Campaign) -> Prepared:
     return decode_prepared(_checked(answer))
 
 
-def run(ledger: Ledger, campaign: Campaign, actors: Actors, workers: int, say: Callable[[str], None]) -> None:
+def run(ledger: Ledger, sweep_config: SweepConfig, actors: Actors, workers: int, say: Callable[[str], None]) -> None:
     """Work until nothing is left. Raises LaptimeError when no worker can be kept alive, or none can do the work."""
-    crew = _Crew(ledger, campaign, actors, say)
+    crew = _RayWorkers(ledger, sweep_config, actors, say)
     try:
         crew.work(min(workers, max(1, ledger.waiting)))
     finally:
         crew.dismiss()
 
 
-class _Crew:
-    def __init__(self, ledger: Ledger, campaign: Campaign, actors: Actors, say: Callable[[str], None]) -> None:
-        self._ledger, self._campaign, self._actors, self._say = ledger, campaign, actors, say
+class _RayWorkers:
+    def __init__(self, ledger: Ledger, sweep_config: SweepConfig, actors: Actors, say: Callable[[str], None]) -> None:
+        self._ledger, self._sweep_config, self._actors, self._say = ledger, sweep_config, actors, say
         self._patience = Patience(ledger, say)
         self._posts: list[_Post] = []
         self._polite = False  # whether it has been said that workers give way
@@ -252,7 +252,7 @@ class _Crew:
         post.node, post.slot = node, next(n for n in range(len(taken) + 1) if n not in taken)
         hire = Hire(
             worker=post.worker,
-            campaign=self._campaign,
+            sweep_config=self._sweep_config,
             device=self._actors.device,
             share=post.slot,
             shares=self._actors.per_node,

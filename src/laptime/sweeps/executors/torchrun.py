@@ -15,7 +15,7 @@ import msgspec
 
 from laptime.data.run_folder import read_info
 from laptime.errors import LaptimeError
-from laptime.sweeps.config import Campaign
+from laptime.sweeps.config import SweepConfig
 from laptime.sweeps.plan import SweepPlan, read_plan
 from laptime.sweeps.schedule import Hire, Visit
 
@@ -65,18 +65,22 @@ def part_of(order: Sequence[Visit], plan: SweepPlan, rank: int, world: int) -> l
     return [visit for visit in order if (index[visit.config_id] + visit.round) % world == rank]
 
 
-def hire(rank: Rank, campaign: Campaign) -> Hire:
+def hire(rank: Rank, sweep_config: SweepConfig) -> Hire:
     """This rank's worker: its own GPU where there are any, else its share of the cores."""
     import torch
 
-    device = campaign.device
+    device = sweep_config.device
     gpus = 0 if device == "cpu" else torch.cuda.device_count()
     if device in ("auto", "cuda") and gpus:
         device = f"cuda:{rank.local_rank % gpus}"
     elif device == "auto":
         device = "cpu"
     return Hire(
-        worker=f"rank-{rank.rank}", campaign=campaign, device=device, share=rank.local_rank, shares=rank.local_world
+        worker=f"rank-{rank.rank}",
+        sweep_config=sweep_config,
+        device=device,
+        share=rank.local_rank,
+        shares=rank.local_world,
     )
 
 

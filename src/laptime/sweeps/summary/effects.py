@@ -11,9 +11,9 @@ import numpy as np
 from laptime.data.record import Interval, Scalar
 from laptime.data.stats import CONFIDENCE, Floats, factor_interval
 from laptime.sweeps.summary.calls import JUDGED, Codes
-from laptime.sweeps.summary.knobs import Knobs
+from laptime.sweeps.summary.knobs import VaryingKnobs
 from laptime.sweeps.summary.matched import Grid, Pairs, levels_against_base, pairs_of, unit_values
-from laptime.sweeps.summary.result import Interaction, KnobEffect, Level, RatioAt, VisitNoiseKnown
+from laptime.sweeps.summary.result import Interaction, KnobEffect, KnobLevel, RatioAt, VisitNoiseKnown
 from laptime.sweeps.summary.visit_noise import Noise
 from laptime.sweeps.summary.visits import Shared
 
@@ -45,7 +45,7 @@ def visit_shares(
     return found
 
 
-def knob_effects(grid: Grid, knobs: Knobs, shares: Mapping[str, VisitShare]) -> list[KnobEffect]:
+def knob_effects(grid: Grid, knobs: VaryingKnobs, shares: Mapping[str, VisitShare]) -> list[KnobEffect]:
     """For each knob and stage every level against the base, the knob's first value.
 
     Matched: a pair shares the input and the value of every other knob. The logarithms of the pairs' ratios are
@@ -78,7 +78,7 @@ def knob_effects(grid: Grid, knobs: Knobs, shares: Mapping[str, VisitShare]) -> 
     return found
 
 
-def interactions(grid: Grid, knobs: Knobs, shares: Mapping[str, VisitShare]) -> list[Interaction]:
+def interactions(grid: Grid, knobs: VaryingKnobs, shares: Mapping[str, VisitShare]) -> list[Interaction]:
     """The ratios that differ by more than WORTH_SAYING between two values of another knob, surely, strongest first.
 
     Surely: the interval of the change, matched as the ratio is, leaves out 1. It is at 1 - 5 % / m, for the m pairs of
@@ -101,7 +101,7 @@ def interactions(grid: Grid, knobs: Knobs, shares: Mapping[str, VisitShare]) -> 
     return sorted(strongest.values(), key=lambda i: -i.change.value)
 
 
-def _level(grid: Grid, stage: str, value: Scalar, pairs: Pairs, share: VisitShare) -> Level | None:
+def _level(grid: Grid, stage: str, value: Scalar, pairs: Pairs, share: VisitShare) -> KnobLevel | None:
     differences = _differences(grid, stage, pairs)
     ratio = _factor(differences, _rows(grid, pairs), share)
     if ratio is None:
@@ -109,7 +109,7 @@ def _level(grid: Grid, stage: str, value: Scalar, pairs: Pairs, share: VisitShar
     present = ~np.isnan(differences)
     some = present.any(axis=1)
     settings = np.where(present, differences, 0).sum(axis=1)[some] / present.sum(axis=1)[some]
-    return Level(
+    return KnobLevel(
         value=value,
         ratio=ratio,
         pairs=int(present.sum()),

@@ -29,7 +29,7 @@ ORDER = (
 _TIERS = tuple(TIERS)  # text values with an order of their own; others go by the alphabet
 
 
-class Knobs(msgspec.Struct, frozen=True, kw_only=True):
+class VaryingKnobs(msgspec.Struct, frozen=True, kw_only=True):
     """The knobs that vary. `levels`: name -> its values in order. `tied`: name -> the knob that determines it."""
 
     levels: dict[str, list[Scalar]]
@@ -40,7 +40,7 @@ class Knobs(msgspec.Struct, frozen=True, kw_only=True):
         return tuple([_key(v) for v in values].index(_key(config.get(name))) for name, values in self.levels.items())
 
 
-def varying(configs: Sequence[Mapping[str, Scalar]]) -> Knobs:
+def varying(configs: Sequence[Mapping[str, Scalar]]) -> VaryingKnobs:
     """The knobs among the configurations' settings. A setting that is absent has the value None.
 
     A knob is tied to another one when that one's value determines its own in every configuration (a tier and its
@@ -59,7 +59,7 @@ def varying(configs: Sequence[Mapping[str, Scalar]]) -> Knobs:
                 tied[name] = other
                 break
     tied = {name: _root(name, tied) for name in tied}
-    return Knobs(levels={name: ordered(v) for name, v in columns.items() if name not in tied}, tied=tied)
+    return VaryingKnobs(levels={name: ordered(v) for name, v in columns.items() if name not in tied}, tied=tied)
 
 
 def ordered(values: Iterable[Scalar]) -> list[Scalar]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from laptime.data.stats import FEWEST_FOR_MEAN, Floats
 from laptime.sweeps.summary.calls import JUDGED, Calls, Codes
-from laptime.sweeps.summary.knobs import Knobs
+from laptime.sweeps.summary.knobs import VaryingKnobs
 from laptime.sweeps.summary.result import Over
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Pairs:
     others: Codes
 
 
-def make_grid(calls: Calls, cells: pl.DataFrame, knobs: Knobs, settings: Codes) -> Grid:
+def make_grid(calls: Calls, cells: pl.DataFrame, knobs: VaryingKnobs, settings: Codes) -> Grid:
     """The grid of a sweep. The unit is an input; of fewer than FEWEST_FOR_MEAN inputs with enough repeats, a repeat.
 
     Repeats of one input are not independent news about what a knob does to inputs in general, nor are one input's
@@ -79,7 +79,7 @@ def make_grid(calls: Calls, cells: pl.DataFrame, knobs: Knobs, settings: Codes) 
     return Grid(knobs=list(knobs.levels), settings=settings, configs=configs, over=over, units=units, logs=logs)
 
 
-def knob_codes(calls: Calls, knobs: Knobs) -> Codes:
+def knob_codes(calls: Calls, knobs: VaryingKnobs) -> Codes:
     """The places of each configuration's values among the knobs' levels, (configurations, knobs)."""
     return np.array([knobs.codes(config) for config in calls.configs], dtype=np.int64).reshape(
         len(calls.configs), len(knobs.levels)

@@ -50,7 +50,7 @@ class ConfigRow(msgspec.Struct, frozen=True, kw_only=True):
     accuracy_method: AccuracyMethod | None = None
 
 
-class Level(msgspec.Struct, frozen=True, kw_only=True):
+class KnobLevel(msgspec.Struct, frozen=True, kw_only=True):
     """One value of a knob against the base: the same samples, and the same values of every other knob."""
 
     value: Scalar
@@ -66,7 +66,7 @@ class KnobEffect(msgspec.Struct, frozen=True, kw_only=True):
     knob: str
     stage: str
     base: Scalar
-    levels: list[Level]  # without the base
+    levels: list[KnobLevel]  # without the base
     over: Over = "samples"
     visit_noise: VisitNoiseKnown = "unknown"
 
