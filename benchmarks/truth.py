@@ -23,8 +23,9 @@ from laptime.data.record import Mark, Sample, StageTimes
 from laptime.measure.environment import describe
 from laptime.measure.timeline import partition
 from laptime.models.loading import load_model
+from laptime.trace.read.launch_links import launches
 from laptime.trace.read.reading import read_timeline
-from laptime.trace.read.timeline import GpuTimeline, launches
+from laptime.trace.read.timeline import GpuTimeline
 from laptime.workload.inputs import make_inputs
 from recorded import record
 

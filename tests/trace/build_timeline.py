@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from laptime.trace.read.timeline import Activities, Activity, Calls, GpuTimeline, RangeKind, Ranges, Source
+from laptime.trace.read.timeline import Activities, Activity, ApiCalls, GpuTimeline, RangeKind, Ranges, Source
 from tests.trace.write_traces import ActivityRow, CallRow, RangeRow
 
 KINDS = {kind.name.lower(): kind for kind in RangeKind}
@@ -44,7 +44,7 @@ def build(
     return GpuTimeline(
         Source(format, "built", None),
         Activities(*columns(work, (i64, i64, i32, i32, i32, i32, i8, i64, i64))),
-        Calls(*columns(api, (i64, i64, i32, i64, i32, i64))),
+        ApiCalls(*columns(api, (i64, i64, i32, i64, i32, i64))),
         Ranges(*columns(host, (i64, i64, i32, i64, i32, i8))),
         tuple(names),
         (),

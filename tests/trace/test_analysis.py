@@ -212,7 +212,8 @@ def independent(path: Path) -> dict[int, list[tuple[int, int, str]]]:
                         devices.setdefault(device, []).append((start, end, kind.lower()))
         return devices
     with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-        events = json.load(file, parse_float=Decimal)["traceEvents"]
+        content = json.load(file, parse_float=Decimal)
+    events = content if isinstance(content, list) else content["traceEvents"]
     kinds = {"kernel": "kernel", "gpu_memcpy": "memcpy", "gpu_memset": "memset", "memcpy": "memcpy", "memset": "memset"}
     for event in events:
         kind = kinds.get(str(event.get("cat", "")).lower())
@@ -229,6 +230,7 @@ def test_real_files_are_exact_to_the_nanosecond(path: Path) -> None:
     analysis = read_trace(path)
     expected = independent(path)
     assert {d.device for d in analysis.devices} == set(expected)
+    assert expected or analysis.integrity.verdict == "unsupported"
     for device in analysis.devices:
         rows = sorted(expected[device.device])
         reach, idle, gaps = rows[0][1], 0, 0
@@ -246,6 +248,13 @@ def test_real_files_are_exact_to_the_nanosecond(path: Path) -> None:
         assert device.kernel_sum_ns == (None if hidden else total)
         assert device.memcpy_ns == sum(end - start for start, end, kind in rows if kind == "memcpy")
         assert sum(row.total_ns for row in device.gaps.causes) == device.idle_ns
+
+
+@needs_traces
+def test_a_real_file_of_another_device_is_named_as_that() -> None:
+    analysis = read_trace(TRACES / "mstt@2026__ascend_trace_view.json")
+    assert [finding.code for finding in analysis.integrity.findings][:2] == ["unread-device", "no-device-activity"]
+    assert "Ascend" in analysis.headline
 
 
 @needs_traces

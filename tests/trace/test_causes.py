@@ -11,7 +11,8 @@ from laptime.trace.api import CAUSES, api_calls, plain_name, purpose
 from laptime.trace.causes import UNNAMED, GapCauses, cause_times, gap_causes, host_times, large_gaps
 from laptime.trace.gaps import device_gaps
 from laptime.trace.host_segments import flatten, overlay, owner_at
-from laptime.trace.read.timeline import GpuTimeline, launches
+from laptime.trace.read.launch_links import launches
+from laptime.trace.read.timeline import GpuTimeline
 from tests.trace.build_timeline import build
 from tests.trace.write_traces import ActivityRow, CallRow, RangeRow
 

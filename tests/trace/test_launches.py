@@ -7,8 +7,8 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from laptime.trace.read.launch_links import launches
 from laptime.trace.read.reading import read_timeline
-from laptime.trace.read.timeline import launches
 from tests.trace.read.rows_back import activity_rows, call_rows
 from tests.trace.write_traces import ActivityRow, CallRow, write_nsys
 

@@ -7,7 +7,7 @@ import re
 import numpy as np
 import numpy.typing as npt
 
-from laptime.trace.read.timeline import Calls
+from laptime.trace.read.timeline import ApiCalls
 from laptime.trace.result import ApiCall
 
 CAUSES: tuple[str, ...] = (
@@ -72,7 +72,7 @@ def purposes(names: npt.NDArray[np.int32], strings: tuple[str, ...]) -> npt.NDAr
     return known[names]
 
 
-def api_calls(calls: Calls, strings: tuple[str, ...]) -> list[ApiCall]:
+def api_calls(calls: ApiCalls, strings: tuple[str, ...]) -> list[ApiCall]:
     """Count and time of each API function over all threads, longest first."""
     counts = np.bincount(calls.name, minlength=len(strings))
     duration = np.maximum(calls.end_ns - calls.start_ns, 0)

@@ -64,7 +64,7 @@ def compare(a: TraceAnalysis, b: TraceAnalysis) -> TraceComparison:
     kernels = _kernels(a, b, per_step=steps)
     da, db = _device(a), _device(b)
     families = sorted(
-        {k.family for k in kernels}, key=lambda f: -sum(k.a_ns + k.b_ns for k in kernels if k.family == f)
+        {k.family for k in kernels}, key=lambda f: (-sum(k.a_ns + k.b_ns for k in kernels if k.family == f), f)
     )
     sums = [
         Pair("all kernels", sum(k.a_ns for k in kernels), sum(k.b_ns for k in kernels), "ns"),
@@ -100,7 +100,7 @@ def compare(a: TraceAnalysis, b: TraceAnalysis) -> TraceComparison:
         ]
         causes = (da.gaps.causes if da else [], db.gaps.causes if db else [])
     by_cause = [{row.cause: row.total_ns for row in rows} for rows in causes]
-    for cause in sorted({*by_cause[0], *by_cause[1]}, key=lambda c: -max(t.get(c, 0) for t in by_cause)):
+    for cause in sorted({*by_cause[0], *by_cause[1]}, key=lambda c: (-max(t.get(c, 0) for t in by_cause), c)):
         gaps.append(Pair(f"gaps: {cause}", by_cause[0].get(cause, 0), by_cause[1].get(cause, 0), "ns"))
     per = "step" if steps else "trace"
     return TraceComparison(

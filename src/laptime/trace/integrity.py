@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from laptime.data.record import Finding
-from laptime.trace.read.timeline import Activities, Activity, GpuTimeline, Int64, launches
+from laptime.trace.read.launch_links import launches
+from laptime.trace.read.timeline import Activities, Activity, GpuTimeline, Int64
 from laptime.trace.result import Integrity
 
 TICKS_NS = (1000, 500, 250, 125, 100)

@@ -13,9 +13,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from laptime.trace.kernel_names import family
-from laptime.trace.result import Layers
-
 Tokens = npt.NDArray[np.int64]
 
 MATCH = 0.9
@@ -35,7 +32,7 @@ _CANDIDATES = 14
 
 
 @dataclass(frozen=True, slots=True)
-class Level:
+class RepeatLevel:
     """One period and where it holds: `intervals` are [start, stop) in the sequence, each at least three units."""
 
     period: int
@@ -51,7 +48,7 @@ class Level:
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class RepeatRun:
     """A unit of `period` kernels repeated `count` times without a break, from `start` on."""
 
     period: int
@@ -59,15 +56,15 @@ class Run:
     start: int
 
 
-def levels(tokens: Tokens) -> list[Level]:
+def levels(tokens: Tokens) -> list[RepeatLevel]:
     """The periods of a sequence, shortest first, without multiples of one another that say nothing new."""
     if len(tokens) > _WINDOW:
         first = (len(tokens) - _WINDOW) // 2
         tokens = tokens[first : first + _WINDOW]
-    tried = [Level(period, intervals(tokens, period, repeats=3)) for period in sorted(_candidates(tokens))]
+    tried = [RepeatLevel(period, intervals(tokens, period, repeats=3)) for period in sorted(_candidates(tokens))]
     likely = [(level, _likeness(tokens, level)) for level in tried if level.intervals]
     likely = [(level, likeness) for level, likeness in likely if likeness >= LIKELY]
-    found: list[Level] = []
+    found: list[RepeatLevel] = []
     for level, likeness in likely:
         # A step's length less some layers nearly fits too: of periods about as long, the better one counts. A
         # multiple fits better when a detail alternates from step to step, which makes no step of two.
@@ -83,7 +80,7 @@ def levels(tokens: Tokens) -> list[Level]:
     return found
 
 
-def _likeness(tokens: Tokens, level: Level) -> float:
+def _likeness(tokens: Tokens, level: RepeatLevel) -> float:
     """Where the period holds: the share of each kernel name that equals the kernel a period later, mean of names.
 
     By name, so that the many kernels of layers don't outvote the few outside, which tell a step from its parts.
@@ -99,7 +96,7 @@ def _likeness(tokens: Tokens, level: Level) -> float:
     return float(np.mean(equal[counts > 0] / counts[counts > 0]))
 
 
-def _says_as_much(known: Level, level: Level) -> bool:
+def _says_as_much(known: RepeatLevel, level: RepeatLevel) -> bool:
     """Whether each interval of a longer period lies in one unbroken interval of a shorter one."""
     return all(
         any(min(stop, b) - max(start, a) >= 0.9 * (stop - start) for a, b in known.intervals)
@@ -151,18 +148,18 @@ def _candidates(tokens: Tokens) -> set[int]:
     return {lag for lag in result if 2 <= lag <= n // 3}
 
 
-def cyclic_run(unit: Tokens) -> Run | None:
+def cyclic_run(unit: Tokens) -> RepeatRun | None:
     """The same as `longest_run` for a step whose beginning is not known: a run may go over its end."""
     return longest_run(np.concatenate([unit, unit]), of=len(unit))
 
 
-def longest_run(step: Tokens, *, of: int | None = None) -> Run | None:
+def longest_run(step: Tokens, *, of: int | None = None) -> RepeatRun | None:
     """The repeated unit that covers most of a step, None when nothing covers half of it.
 
     Every lag up to a third of the step is tried; among lags that cover the same, the shortest is the unit.
     """
     n = len(step) if of is None else of
-    best: Run | None = None
+    best: RepeatRun | None = None
     _, dense = np.unique(step, return_inverse=True)
     small = dense.astype(np.int32)
     lags = np.arange(LEAST_PERIOD, n // LEAST_COUNT + 1)
@@ -182,7 +179,7 @@ def longest_run(step: Tokens, *, of: int | None = None) -> Run | None:
     return best
 
 
-def _better(run: Run, best: Run) -> bool:
+def _better(run: RepeatRun, best: RepeatRun) -> bool:
     size, known = run.period * run.count, best.period * best.count
     if run.period < best.period:
         return size >= known - best.period  # a whole number of units may leave up to a unit uncovered
@@ -207,7 +204,7 @@ def _matches(tokens: npt.NDArray[np.int32], lags: npt.NDArray[np.intp]) -> npt.N
     return np.rint(total[lags] / rounds).astype(np.int64)
 
 
-def _run_at(tokens: npt.NDArray[np.int32], period: int) -> Run | None:
+def _run_at(tokens: npt.NDArray[np.int32], period: int) -> RepeatRun | None:
     """The longest run at one period: whole units only, counted from the first kernel that matches."""
     equal = tokens[:-period] == tokens[period:]
     cumulated = np.concatenate([[0], np.cumsum(equal)])
@@ -224,76 +221,4 @@ def _run_at(tokens: npt.NDArray[np.int32], period: int) -> Run | None:
     while last - 1 - period > first and not equal[last - 1 - period]:
         last -= 1
     count = (last - first) // period
-    return Run(period, count, first) if count >= 2 else None
-
-
-def find_layers(step: Tokens, strings: tuple[str, ...]) -> tuple[Layers, Run] | None:
-    """The layers of one step's kernel names (ids into strings), or None when they can't be proven."""
-    run = longest_run(step)
-    if run is None:
-        return None
-    run = _aligned(step, run)
-    units = step[run.start : run.start + run.period * run.count].reshape(run.count, run.period)
-    identical = _identical_units(units)
-    if identical < 0.8 * run.count:
-        return None
-    outside = len(step) - run.period * run.count
-    per_unit = layers_per_unit(units[run.count // 2], strings)
-    count = run.count * per_unit
-    layers = Layers(
-        count=count,
-        kernels_per_layer=run.period / per_unit,
-        outside=outside,
-        period_kernels=run.period,
-        period_layers=per_unit,
-        identical=identical,
-    )
-    return layers, run
-
-
-def _aligned(step: Tokens, run: Run) -> Run:
-    """The same run shifted so that most of its units have the same counts of each kernel.
-
-    Any shift of a periodic run fits about as well, except at its ends, where a kernel outside may look like the
-    unit's own. The shift with the most identical units, the earliest on a tie, is taken.
-    """
-    slack = min(len(step) - (run.start + run.period * run.count), run.period - 1)
-    best, best_identical = run, -1
-    for shift in range(-min(run.start, 2), min(slack, 2) + 1):
-        start = run.start + shift
-        units = step[start : start + run.period * run.count].reshape(run.count, run.period)
-        identical = _identical_units(units)
-        if identical > best_identical or (identical == best_identical and shift == 0):
-            best, best_identical = Run(run.period, run.count, start), identical
-    return best
-
-
-def _identical_units(units: Tokens) -> int:
-    """How many units have the same count of every kernel as the usual unit."""
-    ordered = np.sort(units, axis=1)
-    _, counts = np.unique(ordered, axis=0, return_counts=True)
-    return int(counts.max())
-
-
-def layers_per_unit(unit: Tokens, strings: tuple[str, ...]) -> int:
-    """How many layers one repeated unit holds: more than one where neighbouring layers differ in a kernel.
-
-    A unit of k layers holds nearly every kernel a multiple of k times, has nearly every kernel again about a k-th
-    of its length later, and its attention kernels in multiples of k. The largest k up to 8 for which all hold.
-    """
-    size = len(unit)
-    names, dense, counts = np.unique(unit, return_inverse=True, return_counts=True)
-    attention = sum(
-        c for t, c in zip(names.tolist(), counts.tolist(), strict=True) if family(strings[t]) == "attention"
-    )
-    for k in range(8, 1, -1):
-        if size < 3 * k or attention % k:
-            continue
-        if float((counts % k).sum()) > 0.2 * size:
-            continue
-        # Layers of one unit differ in few places: nearly every kernel comes again about size / k later.
-        lags = range(max(size // k - 2, 1), -(-size // k) + 3)
-        again = np.any([dense == np.roll(dense, -lag) for lag in lags], axis=0)
-        if float(np.mean(again)) >= 0.75:
-            return k
-    return 1
+    return RepeatRun(period, count, first) if count >= 2 else None

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from laptime.trace.read.timeline import GpuTimeline, Int64, RangeKind
-from laptime.trace.repeats import Level, Tokens, cyclic_run, intervals, levels, longest_run
+from laptime.trace.repeats import RepeatLevel, Tokens, cyclic_run, intervals, levels, longest_run
 
 ALIKE = 0.95
 """Share of a step's kernels that must stand where the usual step has them."""
@@ -83,7 +83,7 @@ def _step_level(tokens: Tokens, strings: tuple[str, ...]) -> tuple[int, bool, bo
     """(period, layered, marked) of the step level, None when no level can be one."""
     found = levels(tokens)
     marks = np.array([bool(_TOKEN_WORDS.search(name)) for name in strings]) if found else np.zeros(0, dtype=bool)
-    judged: list[tuple[Level, bool, bool]] = []
+    judged: list[tuple[RepeatLevel, bool, bool]] = []
     for level in found:
         start, stop = max(level.intervals, key=lambda span: span[1] - span[0])
         unit = _unit(tokens, start, stop, level.period)

@@ -13,8 +13,9 @@ import numpy as np
 
 from laptime.trace.causes import GapCauses, cause_times
 from laptime.trace.gaps import DeviceGaps, union_ns
+from laptime.trace.layers import find_layers
 from laptime.trace.read.timeline import Activities, Activity, GpuTimeline, Int32, Int64
-from laptime.trace.repeats import Run, find_layers
+from laptime.trace.repeats import RepeatRun
 from laptime.trace.result import Steps
 from laptime.trace.step_cuts import Cuts, by_graph, by_period, by_ranges
 
@@ -34,7 +35,7 @@ class StepFrame:
     start_ns: Int64
     end_ns: Int64
     modal_rows: Int32  # indices into Activities: everything that began in the modal step
-    layer_run: Run | None  # over the modal step's kernels
+    layer_run: RepeatRun | None  # over the modal step's kernels
 
 
 NONE = StepFrame(

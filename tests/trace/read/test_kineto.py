@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from laptime.errors import LaptimeError
 from laptime.trace.integrity import check
 from laptime.trace.read import kineto_bytes
 from laptime.trace.read import kineto_stream as events_module
-from laptime.trace.read.kineto_columns import to_ns
+from laptime.trace.read.kineto_times import to_ns
 from laptime.trace.read.reading import read_timeline
 from tests.trace.read.rows_back import activity_rows, call_rows, range_rows
 from tests.trace.write_traces import ActivityRow, CallRow, RangeRow, kineto_events, write_kineto
@@ -98,12 +99,65 @@ def test_microseconds_are_read_exactly(texts: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "null", '"5"', "[1]", "{}", "true", "1e999999999", "9" * 400, "-" + "9" * 30, "NaN", "1\n2"]
+    "text",
+    [
+        "",
+        "null",
+        '"',
+        '""',
+        '"5',
+        '"five"',
+        "[1]",
+        "{}",
+        "true",
+        "1e999999999",
+        "9" * 400,
+        "-" + "9" * 30,
+        "NaN",
+        "1\n2",
+    ],
 )
 def test_what_is_no_time_is_said_to_be_none(text: str) -> None:
     values, good = to_ns([b"1.5", text.encode(), b"2"])
     assert good.tolist() == [True, False, True]
     assert values.tolist() == [1500, 0, 2000]
+
+
+def test_a_bare_list_with_times_between_quotes_is_read_alike(tmp_path: Path) -> None:
+    plain = write_kineto(tmp_path / "plain.json", [KERNEL, ActivityRow(T + 50, T + 81)], [LAUNCH])
+    events = json.loads(plain.read_text(encoding="utf-8"), parse_float=str)["traceEvents"]
+    for event in events:
+        event |= {key: str(event[key]) for key in ("ts", "dur") if key in event}
+    quoted = read_bytes(tmp_path / "quoted.json", json.dumps(events).encode())
+    assert activity_rows(quoted) == activity_rows(read_timeline(plain))
+    assert call_rows(quoted) == call_rows(read_timeline(plain))
+    assert quoted.findings == ()
+
+
+@pytest.mark.parametrize(
+    ("event", "code", "word"),
+    [
+        ({"ph": "M", "name": "process_name", "pid": 8, "args": {"name": "Ascend Hardware"}}, "unread-device", "Ascend"),
+        ({"ph": "X", "cat": "mtia_ccp_events", "name": "wait", "ts": 1, "dur": 2}, "unread-device", "MTIA"),
+        ({"ph": "X", "name": "mm", "ts": 1, "dur": 2, "pid": "CUDA functions"}, "legacy-autograd", "old format"),
+    ],
+)
+def test_a_file_whose_device_work_is_not_read_is_named_as_that(tmp_path: Path, event, code: str, word: str) -> None:
+    other = {"ph": "X", "cat": "cpu_op", "name": "x" * 500, "pid": 1, "tid": 1, "ts": 1, "dur": 2}
+    events = [other] * 50 + [event] + [other] * 10
+    path = tmp_path / "t.json"
+    integrity = check(read_bytes(path, json.dumps(events, separators=(",", ":")).encode()))
+    assert integrity.verdict == "unsupported"
+    assert integrity.findings[0].code == code
+    assert word in integrity.findings[0].message
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kineto_bytes, "BLOCK_BYTES", 37)  # a sign may lie across two blocks
+        assert check(read_timeline(path)).findings[0].code == code
+
+
+def test_a_word_about_other_devices_is_no_finding_where_there_is_work(tmp_path: Path) -> None:
+    path = write_kineto(tmp_path / "t.json", [replace(KERNEL, name="Ascend Hardware")], [LAUNCH])
+    assert read_timeline(path).findings == ()
 
 
 names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40)
@@ -186,7 +240,7 @@ def test_impossible_times_are_left_out_and_counted(tmp_path: Path) -> None:
         '{"ph": "X", "cat": "kernel", "name": "k", "pid": 0, "tid": 7, "ts": NaN, "dur": 1}',
         '{"ph": "X", "cat": "kernel", "name": "k", "pid": 0, "tid": 7, "dur": 1}',
         '{"ph": "X", "cat": "kernel", "name": "k", "pid": 0, "tid": 7, "ts": 5}',
-        '{"ph": "X", "cat": "kernel", "name": "k", "pid": 0, "tid": 7, "ts": "5", "dur": 1}',
+        '{"ph": "X", "cat": "kernel", "name": "k", "pid": 0, "tid": 7, "ts": "five", "dur": 1}',
         '{"ph": "X", "cat": "kernel", "name": "k", "pid": 0, "tid": 7, "ts": 1e300, "dur": 1}',
         '{"ph": "X", "cat": "kernel", "name": 5, "pid": 0, "tid": 7, "ts": 5, "dur": 1}',
     ]

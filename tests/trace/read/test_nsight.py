@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from laptime.errors import LaptimeError
 from laptime.trace.integrity import check
 from laptime.trace.read import sqlite_columns
+from laptime.trace.read.launch_links import launches
 from laptime.trace.read.reading import read_timeline
-from laptime.trace.read.timeline import GpuTimeline, launches
+from laptime.trace.read.timeline import GpuTimeline
 from tests.trace.read.rows_back import activity_rows, by_time, call_rows, range_rows
 from tests.trace.write_traces import (
     COPY_NAMES,

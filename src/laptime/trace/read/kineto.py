@@ -7,14 +7,40 @@ launched it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
+from contextlib import closing
 from pathlib import Path
 
 from laptime.data.record import Finding
 from laptime.trace.read import tables
-from laptime.trace.read.kineto_columns import claim, joined
+from laptime.trace.read.kineto_bytes import blocks
+from laptime.trace.read.kineto_columns import joined
 from laptime.trace.read.kineto_stream import Ending, read_batches
+from laptime.trace.read.launch_links import claim
 from laptime.trace.read.timeline import GpuTimeline, Source
+
+UNREAD: tuple[tuple[str, re.Pattern[bytes], str], ...] = (
+    (
+        "unread-device",
+        re.compile(rb'"Ascend Hardware"'),
+        "the device in this file is an Ascend NPU, and laptime reads device work of CUDA and HIP only",
+    ),
+    (
+        "unread-device",
+        re.compile(rb'"mtia_ccp_events"'),
+        "the device in this file is an MTIA accelerator, and laptime reads device work of CUDA and HIP only",
+    ),
+    (
+        "legacy-autograd",
+        re.compile(rb'"pid":\s{0,9}"(?:CPU|CUDA) functions"'),
+        "torch.autograd.profiler wrote this file in its old format, without streams and launches; capture the trace"
+        " again with torch.profiler.profile",
+    ),
+)
+"""Files that hold device work which is not read: finding code, what shows it, and the message."""
+
+_LONGEST_SIGN = 64
 
 
 def read(path: Path) -> GpuTimeline:
@@ -29,14 +55,30 @@ def read(path: Path) -> GpuTimeline:
     batches, ending = read_batches(path)
     untimed, negative = sum(batch.untimed for batch in batches), sum(batch.negative for batch in batches)
     names, activities, calls, ranges = joined(batches)
+    findings = [*_unread(path, activities), *_findings(ending, untimed, negative)]
     return GpuTimeline(
         source=Source("kineto", str(path), ending.schema_version),
         activities=tables.activities(claim(tables.in_one(activities), calls, names)),
         calls=tables.calls(calls),
         ranges=tables.ranges(ranges),
         strings=names,
-        findings=tuple(_findings(ending, untimed, negative)),
+        findings=tuple(findings),
     )
+
+
+def _unread(path: Path, activities: list[tables.Table]) -> Iterable[Finding]:
+    """Why a file without any activity has none, where the file itself shows it."""
+    if activities:
+        return
+    behind = b""
+    with closing(blocks(path)) as content:
+        for block in content:
+            text = behind + block
+            for code, sign, message in UNREAD:
+                if sign.search(text):
+                    yield Finding(code=code, severity="severe", message=message)
+                    return
+            behind = text[-_LONGEST_SIGN:]
 
 
 def _findings(ending: Ending, untimed: int, negative: int) -> Iterable[Finding]:

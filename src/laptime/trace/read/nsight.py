@@ -16,13 +16,13 @@ import numpy as np
 from laptime.data.record import Finding
 from laptime.errors import LaptimeError
 from laptime.trace.read import tables
-from laptime.trace.read.kineto_columns import claim
+from laptime.trace.read.launch_links import claim
 from laptime.trace.read.nsight_tables import (
     CALL_TABLES,
     DEVICE_TABLES,
     RANGE_TABLES,
     STRINGS,
-    Export,
+    NsightExport,
     Rows,
     gpu_of,
     open_export,
@@ -90,7 +90,7 @@ def read(path: Path) -> GpuTimeline:
     )
 
 
-def _strings(export: Export, ids: Int64) -> dict[int, str]:
+def _strings(export: NsightExport, ids: Int64) -> dict[int, str]:
     if not {"id", "value"} <= set(export.columns.get(STRINGS, ())):
         return {}
     return read_strings(export.path, STRINGS, "id", "value", ids)
@@ -161,7 +161,7 @@ def _calls(rows: Rows, texts: Mapping[int, str], names: Ids) -> Table:
     }
 
 
-def _ranges(export: Export, table: str, rows: Rows, texts: Mapping[int, str], names: Ids) -> Table:
+def _ranges(export: NsightExport, table: str, rows: Rows, texts: Mapping[int, str], names: Ids) -> Table:
     columns = rows.columns
     ids, called = columns["name"], dict(texts)
     if table == "NVTX_EVENTS":
@@ -180,7 +180,9 @@ def _ranges(export: Export, table: str, rows: Rows, texts: Mapping[int, str], na
     }
 
 
-def _inline_texts(export: Export, columns: Mapping[str, Int64], texts: dict[int, str]) -> tuple[Int64, dict[int, str]]:
+def _inline_texts(
+    export: NsightExport, columns: Mapping[str, Int64], texts: dict[int, str]
+) -> tuple[Int64, dict[int, str]]:
     """Names of NVTX ranges, which are in StringIds or in the row itself: the latter get negative ids of their own."""
     ids = columns["name"].copy()
     inline = ids == MISSING
@@ -196,7 +198,7 @@ def _inline_texts(export: Export, columns: Mapping[str, Int64], texts: dict[int,
     return ids, texts | {-2 - number: text for text, number in own.items()}
 
 
-def _findings(export: Export, rows: Mapping[str, Rows]) -> Iterable[Finding]:
+def _findings(export: NsightExport, rows: Mapping[str, Rows]) -> Iterable[Finding]:
     """What is missing or had to be left out."""
     missing = [table for table in ("KERNEL", "RUNTIME", STRINGS) if table not in export.names]
     if "RUNTIME" in missing and "DRIVER" in rows:

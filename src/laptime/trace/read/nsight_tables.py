@@ -39,7 +39,7 @@ LARGE_BYTES = 16 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Export:
+class NsightExport:
     """An export's tables by their plain names ("KERNEL"), with their columns."""
 
     path: Path
@@ -62,7 +62,7 @@ class Rows:
     damage: str | None = None
 
 
-def open_export(path: Path) -> Export:
+def open_export(path: Path) -> NsightExport:
     """Look at an export's schema.
 
     Raises:
@@ -86,10 +86,10 @@ def open_export(path: Path) -> Export:
             f"{path}: an SQLite file, but not one of Nsight Systems; export one with nsys export --type sqlite"
         )
     names |= {name: name for name in (STRINGS, CUDA_DEVICES) if name in columns}
-    return Export(path, names, {plain: columns[name] for plain, name in names.items()}, schema)
+    return NsightExport(path, names, {plain: columns[name] for plain, name in names.items()}, schema)
 
 
-def read_rows(export: Export) -> dict[str, Rows]:
+def read_rows(export: NsightExport) -> dict[str, Rows]:
     """Read every table of activities, calls and ranges that has times; of a large file the calls in a second process.
 
     Not in a second thread: the two would wait for each other in SQLite's allocator (measured: no faster).
@@ -108,7 +108,7 @@ def read_rows(export: Export) -> dict[str, Rows]:
     return {table: read[table] if table in read else _read_table(export, table) for table in timed}
 
 
-def _read_table(export: Export, table: str) -> Rows:
+def _read_table(export: NsightExport, table: str) -> Rows:
     where = "1"
     if table == "NVTX_EVENTS":
         where = '"end" IS NOT NULL'  # marks, and ranges that never ended, have none
@@ -129,7 +129,7 @@ def _read_table(export: Export, table: str) -> Rows:
     return Rows(columns, unreadable + int((~possible).sum()), int((possible & ~forward).sum()))
 
 
-def _wanted(export: Export, table: str) -> dict[str, str | None]:
+def _wanted(export: NsightExport, table: str) -> dict[str, str | None]:
     """What is read of a table: result name -> SQL, None where the table lacks the column."""
 
     def column(*names: str) -> str | None:
@@ -152,7 +152,7 @@ def _wanted(export: Export, table: str) -> dict[str, str | None]:
     return wanted | {"row": "rowid"} if table == "NVTX_EVENTS" else wanted
 
 
-def gpu_of(export: Export) -> dict[tuple[int, int], int]:
+def gpu_of(export: NsightExport) -> dict[tuple[int, int], int]:
     """(process, CUDA ordinal) -> GPU, if one ordinal means different GPUs in different processes; else empty."""
     if not {"gpuId", "cudaId", "pid"} <= set(export.columns.get(CUDA_DEVICES, ())):
         return {}

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from laptime.trace.read.timeline import Activities, Calls, Int32, Int64, Ranges
+from laptime.trace.read.timeline import Activities, ApiCalls, Int32, Int64, Ranges
 
 Column = npt.NDArray[np.signedinteger]
 Columns = Mapping[str, Column]
@@ -100,9 +100,9 @@ def activities(pieces: Sequence[Table]) -> Activities:
     return Activities(**in_time_order(pieces, ACTIVITY_DTYPES))
 
 
-def calls(pieces: Sequence[Table]) -> Calls:
+def calls(pieces: Sequence[Table]) -> ApiCalls:
     """Pieces with the columns of CALL_DTYPES, used up, as one table in time order."""
-    return Calls(**in_time_order(pieces, CALL_DTYPES))
+    return ApiCalls(**in_time_order(pieces, CALL_DTYPES))
 
 
 def ranges(pieces: Sequence[Table]) -> Ranges:

@@ -19,9 +19,6 @@ Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
 
 
-_BLOCK = 131_072
-
-
 class Activity(IntEnum):
     """What a device was doing."""
 
@@ -56,7 +53,7 @@ class Activities:
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Calls:
+class ApiCalls:
     """API calls on the host (runtime and driver), one row each."""
 
     start_ns: Int64
@@ -94,36 +91,7 @@ class GpuTimeline:
 
     source: Source
     activities: Activities
-    calls: Calls
+    calls: ApiCalls
     ranges: Ranges
     strings: tuple[str, ...]
     findings: tuple[Finding, ...]
-
-
-def launches(timeline: GpuTimeline) -> Int64:
-    """For each activity the index of the call that launched it, by (process, correlation); -1 without one.
-
-    Correlation ids repeat across processes, never within one: where calls share one (a driver call inside a runtime
-    call), the first to start is taken.
-    """
-    activities, calls = timeline.activities, timeline.calls
-    result = np.full(len(activities.start_ns), -1, dtype=np.int64)
-    processes = np.flatnonzero(np.diff(np.sort(activities.process), prepend=-(2**40)))
-    for process in np.sort(activities.process)[processes].tolist():
-        of_process = calls.process == process
-        theirs = slice(None) if of_process.all() else np.flatnonzero(of_process)
-        known = calls.correlation[theirs]
-        if len(known) == 0:
-            continue
-        order = None
-        if np.any(known[1:] < known[:-1]):
-            order = np.argsort(known, kind="stable")
-            known = known[order]
-        for first in range(0, len(result), _BLOCK):
-            block = slice(first, first + _BLOCK)
-            wanted = activities.correlation[block]
-            at = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
-            found = (known[at] == wanted) & (wanted >= 0) & (activities.process[block] == process)
-            at = at if order is None else order[at]
-            result[block][found] = (at if isinstance(theirs, slice) else theirs[at])[found]
-    return result
