@@ -210,51 +210,11 @@ def test_a_categorical_table_needs_no_numbers() -> None:
     assert np.abs(estimator.predict(table) / ms - 1).max() < 0.05
 
 
-def test_one_row_says_the_same_as_a_frame(fitted: laptime.Estimator) -> None:
-    rows = pl.concat(
-        [latency_table(configs=20, seed=6), latency_table(configs=3).with_columns(batch=pl.lit(900, pl.Int64))]
-    )
-    rows = rows.with_columns(gpu=pl.when(pl.int_range(len(rows)) % 5 == 0).then(pl.lit("new")).otherwise("gpu"))
-    ask = fitted.one_row()
-    bounds, median = fitted.quantile(rows, 0.9), fitted.predict(rows)
-    shares = fitted.probability_within(rows, 12.0)
-    questions = [one.question for one in fitted.support(rows)]
-    assert set(questions) == {"inside", "beyond", "level"}
-    for place, row in enumerate(rows.select(fitted.card.features).rows()):
-        reply = ask(row, budget_ms=12.0, q=0.9)
-        assert reply.median == pytest.approx(median[place], rel=1e-9)
-        assert reply.bound == pytest.approx(bounds[place], rel=1e-9)
-        assert reply.probability == pytest.approx(shares[place], abs=1e-12)
-        assert reply.question == questions[place]
-    with pytest.raises(LaptimeError, match="one row needs 3 values"):
-        ask([1, 2], budget_ms=1.0)
-
-
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), "many", None])
 def test_a_value_that_is_no_number_is_one_line(fitted: laptime.Estimator, value: object) -> None:
-    ask = fitted.one_row()
-    for _ in range(2):
-        with pytest.raises(LaptimeError, match="one row: "):
-            ask([value, 1024, "fast"], budget_ms=12.0)  # type: ignore[list-item]
-    assert ask([4, 1024, "fast"], budget_ms=12.0).median > 0
-
-
-def test_one_row_says_the_same_however_many_values_came_before() -> None:
-    """More values than are kept of a knob, and a column that has more of them in training than are kept at all."""
-    rng = np.random.default_rng(0)
-    size, depth = rng.uniform(1, 100, 700), rng.integers(1, 9, 700).astype(float)
-    law = 3 + 0.1 * size * depth + 0.5 * np.sin(size / 10)
-    table = pl.DataFrame({"size": size, "depth": depth, "ms": law * np.exp(0.01 * rng.standard_normal(700))})
-    made = laptime.Estimator(target="ms", features=["size", "depth"], threads=1).fit(table)
-    assert any(choice.candidate.endswith("process") for choice in made.card.choices)
-    asked = pl.DataFrame({"size": rng.uniform(1, 100, 1200), "depth": rng.uniform(1, 9, 1200)})
-    swapped = pl.DataFrame(
-        {"size": rng.integers(1, 9, 90).astype(float), "depth": rng.integers(1, 9, 90).astype(float)}
-    )
-    ask = made.one_row()
-    for rows in (asked, swapped, asked, swapped):
-        found = [ask(row, budget_ms=12.0).median for row in rows.rows()]
-        assert found == pytest.approx(made.predict(rows), rel=1e-9)
+    asked = pl.DataFrame({"batch": [value], "context": [1024], "gpu": ["fast"]}, strict=False)
+    with pytest.raises(LaptimeError, match="feature 'batch'"):
+        fitted.predict(asked)
 
 
 def test_many_rows_of_few_values_are_predicted_as_each_alone(fitted: laptime.Estimator) -> None:

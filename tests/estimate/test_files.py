@@ -57,6 +57,20 @@ def test_what_is_loaded_answers_to_the_last_bit(
         assert file.read_bytes() == (tmp_path / "again" / file.name).read_bytes()
 
 
+BEFORE = Path(__file__).parent / "saved_before"
+"""What laptime 0.1.0 saved at commit de50371, rows to ask, and what `laptime predict` printed of them then."""
+
+
+def test_a_folder_that_was_saved_before_answers_as_it_did() -> None:
+    loaded = laptime.Estimator.load(BEFORE)
+    asked, then = pl.read_csv(BEFORE / "asked.csv"), json.loads((BEFORE / "predicted.json").read_bytes())
+    rows = pl.DataFrame(then["rows"])
+    assert loaded.predict(asked) == pytest.approx(rows["median_ms"].to_numpy(), rel=1e-9)
+    assert loaded.quantile(asked, then["quantile"]) == pytest.approx(rows["bound_ms"].to_numpy(), rel=1e-9)
+    assert loaded.probability_within(asked, then["budget_ms"]).tolist() == rows["probability_within"].to_list()
+    assert [one.where for one in loaded.support(asked)] == rows["support"].to_list()
+
+
 def test_groups_keep_their_own_residuals(tmp_path: Path) -> None:
     table = latency_table(configs=240, repeats=1)
     noisy = table.with_columns(

@@ -22,7 +22,6 @@ from laptime.estimate.table.table import Encoded, as_polars, encode, group_codes
 
 if TYPE_CHECKING:
     from laptime.estimate.judge.evaluation import Evaluation
-    from laptime.estimate.one_row import OneRow
 
 
 class Support(msgspec.Struct, frozen=True):
@@ -136,12 +135,6 @@ class Estimator:
             Support(_where(question, distance), question, float(distance), group)
             for question, distance, group in zip(asked.questions, asked.distances, asked.groups, strict=True)
         ]
-
-    def one_row(self) -> OneRow:
-        """A callable for single rows, without frames: median, bound and probability in microseconds."""
-        from laptime.estimate.one_row import OneRow
-
-        return OneRow(self._parts())
 
     def evaluate(self, frame: Any) -> Evaluation:
         """Errors, bounds and their coverage on a table that has the target."""

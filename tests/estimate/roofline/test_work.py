@@ -1,4 +1,4 @@
-"""Columns of work in an estimator of laptime's own runs: used where they help, saved, and the same for one row."""
+"""Columns of work in an estimator of laptime's own runs: used where they help, and saved with it."""
 
 from __future__ import annotations
 
@@ -90,15 +90,6 @@ def test_what_was_saved_answers_the_same(of_three: Estimator, tmp_path: Path) ->
     asked = run_frame(noise=0.0)
     assert (again.predict(asked) == of_three.predict(asked)).all()
     assert (again.quantile(asked, 0.9) == of_three.quantile(asked, 0.9)).all()
-
-
-def test_one_row_says_the_same_as_a_frame(of_three: Estimator) -> None:
-    ask = of_three.one_row()
-    asked = run_frame(noise=0.0)
-    names = of_three.card.features
-    for _ in range(2):  # as a new value, and as one that was kept
-        for row, median in zip(asked.rows(named=True), of_three.predict(asked), strict=True):
-            assert ask([row[name] for name in names], budget_ms=30.0).median == pytest.approx(median, rel=1e-9)
 
 
 def test_a_model_of_which_nothing_is_known_is_named(of_three: Estimator) -> None:
