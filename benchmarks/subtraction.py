@@ -1,9 +1,9 @@
-"""How wrong is subtraction? The seeds' way and the direct one on the same inputs, side by side.
+"""How wrong is subtraction? Each input is timed directly and by subtraction, side by side.
 
     python benchmarks/subtraction.py --samples 200
 
-The model's shapes are MolmoE-1B's, its weights float32 as the seeds loaded them, generate() under bf16 autocast,
-answers short as in VQA. Each input is timed directly, then the seeds' way (see laptime.measure.subtract).
+The model has MolmoE-1B's shapes. Its weights are float32 with generate() under bf16 autocast, then bfloat16 throughout.
+Answers are short, as in visual question answering. laptime.measure.subtraction says what "by subtraction" means.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ import torch
 
 from laptime import StageTimer
 from laptime.data.record import Subtraction
-from laptime.data.summary import summarise_subtraction
+from laptime.data.subtraction import summarise_subtraction
 from laptime.measure.environment import describe
 from laptime.measure.session import Input
-from laptime.measure.subtract import subtract
+from laptime.measure.subtraction import subtract
 from laptime.models.loading import load_model
 from laptime.workload.inputs import make_inputs
 from recorded import record

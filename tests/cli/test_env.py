@@ -33,7 +33,7 @@ def test_overhead_is_measured_on_this_machine(capsys):
     }
     code, out, _ = laptime(capsys, "env", "--overhead", "--device", "cpu")
     assert code == 0
-    assert "1024 tokens" in out
+    assert "1\u202f024 tokens" in out
 
 
 def test_reading_and_helping_never_import_torch():

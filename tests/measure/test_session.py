@@ -7,10 +7,10 @@ import laptime
 from laptime.data.record import config_id
 from laptime.data.summary import summarise
 from laptime.errors import LaptimeError
-from laptime.measure.session import Input, Plan, measure
+from laptime.measure.session import Input, MeasuringPlan, measure
 from tests.models.tiny import build, tiny_inputs
 
-LOOSE = Plan(precision=0.9, max_warmups=20)
+LOOSE = MeasuringPlan(precision=0.9, max_warmups=20)
 
 
 @pytest.fixture(scope="module")
@@ -54,13 +54,13 @@ def test_it_stops_when_precise_and_says_so(llama):
 
 
 def test_it_stops_at_the_limit_of_repeats(llama):
-    end, sink, _ = run(llama, 2, Plan(precision=1e-9, max_repeats=3, max_warmups=3))
+    end, sink, _ = run(llama, 2, MeasuringPlan(precision=1e-9, max_repeats=3, max_warmups=3))
     assert (end.stopped, end.repeats) == ("max-repeats", 3)
     assert sorted({s.repeat for s in sink if s.repeat >= 0}) == [0, 1, 2]
 
 
 def test_it_stops_at_the_limit_of_time_with_what_it_has(llama):
-    end, sink, _ = run(llama, 4, Plan(precision=1e-9, max_repeats=1000, max_warmups=3, time_limit_s=0.0))
+    end, sink, _ = run(llama, 4, MeasuringPlan(precision=1e-9, max_repeats=1000, max_warmups=3, time_limit_s=0.0))
     assert end.stopped == "time-limit"
     assert len([s for s in sink if s.repeat >= 0]) == 1
     assert end.repeats == 0
@@ -77,14 +77,16 @@ def test_without_a_warm_up_that_was_steady_samples_stay_cold():
         time.sleep(max(0.0, 0.2 - 0.02 * len(calls)))
 
     model.model.layers[0].register_forward_pre_hook(slower_each_time)
-    end, sink, _ = run(model, 1, Plan(max_warmups=3, max_repeats=1))
+    end, sink, _ = run(model, 1, MeasuringPlan(max_warmups=3, max_repeats=1))
     assert not end.steady
     assert "cold" in sink[-1].flags
 
 
 def test_something_else_may_run_beside_every_sample(llama):
     beside = []
-    run(llama, 3, Plan(max_repeats=1, max_warmups=3), beside=lambda item, sample: beside.append((item, sample)))
+    run(
+        llama, 3, MeasuringPlan(max_repeats=1, max_warmups=3), beside=lambda item, sample: beside.append((item, sample))
+    )
     assert [(item.sample_id, sample.sample_id) for item, sample in beside] == [(f"{n:04d}",) * 2 for n in range(3)]
 
 
@@ -96,14 +98,14 @@ def test_out_of_memory_and_no_inputs_are_one_clear_line():
 
     model.model.layers[0].register_forward_pre_hook(full)
     with pytest.raises(LaptimeError, match=r"out of memory on cpu at sample 0000: use a smaller"):
-        run(model, 1, Plan())
+        run(model, 1, MeasuringPlan())
     with pytest.raises(LaptimeError, match="no inputs"):
-        run(model, 0, Plan())
+        run(model, 0, MeasuringPlan())
 
 
 def test_autocast_is_applied(llama):
     dtypes = []
     handle = llama.lm_head.register_forward_hook(lambda module, args, output: dtypes.append(output.dtype))
-    run(llama, 1, Plan(max_repeats=1, max_warmups=3, autocast="bfloat16"))
+    run(llama, 1, MeasuringPlan(max_repeats=1, max_warmups=3, autocast="bfloat16"))
     handle.remove()
     assert set(dtypes) == {torch.bfloat16}

@@ -154,7 +154,7 @@ def run_of(samples_: Sequence[Sample], **changes: Any) -> Run:
 
 
 def subtractions(samples_: Sequence[Sample], seed: int = 3) -> list[Subtraction]:
-    """The seeds' way on the same inputs, with the noise of three separate calls."""
+    """The same inputs measured by subtraction, with the noise of three separate calls."""
     random_ = random.Random(seed)
     made = []
     for one in samples_:

@@ -86,12 +86,12 @@ def profile(
 
     require_torch()
     from laptime.data.run_folder import RunFolder, check_free, load_run, new_info
-    from laptime.measure.profile import Request, prepare, run
-    from laptime.measure.session import Plan
+    from laptime.measure.profile import ProfileRequest, prepare, run
+    from laptime.measure.session import MeasuringPlan
     from laptime.workload.images import parse_size
 
     check_free(folder)
-    request = Request(
+    request = ProfileRequest(
         model=model,
         samples=samples,
         prompt_tokens=prompt_tokens,
@@ -114,7 +114,7 @@ def profile(
         per_token=per_token,
         verify=verify,
         method=method.value,
-        plan=Plan(
+        plan=MeasuringPlan(
             max_warmups=max_warmups,
             max_repeats=repeats,
             min_repeats=1,

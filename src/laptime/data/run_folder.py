@@ -35,7 +35,8 @@ from laptime.data.record import (
     Subtraction,
     WorkerStart,
 )
-from laptime.data.summary import Summary, summarise, summarise_subtraction
+from laptime.data.subtraction import summarise_subtraction
+from laptime.data.summary import Summary, summarise
 from laptime.errors import LaptimeError
 
 if TYPE_CHECKING:

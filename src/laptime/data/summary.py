@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from laptime.data.columns import has_flag
-from laptime.data.record import LEFT_OUT, STAGES, Interval, Sample, Subtraction
+from laptime.data.record import LEFT_OUT, STAGES, Interval, Sample
 from laptime.data.stats import median_interval, quantile
 
 if TYPE_CHECKING:
@@ -96,37 +96,6 @@ def summarise(samples: Sequence[Sample]) -> Summary:
         memory_peak_bytes=max(peaks) if peaks else None,
         energy_j=_median([joules for joules, _ in energies]),
         energy_per_token_j=sum(j for j, _ in energies) / energy_tokens if energy_tokens else None,
-    )
-
-
-class SubtractionSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """The seeds' way against the direct figures of the same inputs. Errors are subtracted decode - direct decode."""
-
-    samples: int
-    clamped: int  # vision + prefill came out longer than the total: decode would be negative, 0 is stored
-    residual_low_ms: float
-    residual_high_ms: float
-    error_mean_ms: float | None
-    error_abs_mean_ms: float | None
-    error_relative_mean: float | None  # of the direct decode, absolute
-
-
-def summarise_subtraction(subtractions: Sequence[Subtraction]) -> SubtractionSummary | None:
-    """How wrong subtraction was; None when nothing was measured that way."""
-    if not subtractions:
-        return None
-    pairs = [(s.decode_ms, s.direct.decode_ms) for s in subtractions if s.direct and s.direct.decode_ms is not None]
-    errors = [subtracted - direct for subtracted, direct in pairs]
-    residuals = [s.residual_ms for s in subtractions]
-    n = len(errors)
-    return SubtractionSummary(
-        samples=len(subtractions),
-        clamped=sum(r < 0 for r in residuals),
-        residual_low_ms=min(residuals),
-        residual_high_ms=max(residuals),
-        error_mean_ms=sum(errors) / n if n else None,
-        error_abs_mean_ms=sum(map(abs, errors)) / n if n else None,
-        error_relative_mean=sum(abs(e) / d for e, (_, d) in zip(errors, pairs, strict=True)) / n if n else None,
     )
 
 

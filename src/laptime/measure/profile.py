@@ -13,9 +13,9 @@ import torch
 from laptime.data.record import Environment, Sample, Scalar, SessionEnd, Subtraction
 from laptime.errors import LaptimeError
 from laptime.measure.environment import describe
-from laptime.measure.session import Input, Plan, Progress, measure
+from laptime.measure.session import Input, MeasuringPlan, Progress, measure
 from laptime.measure.stage_timer import StageTimer
-from laptime.measure.subtract import subtract
+from laptime.measure.subtraction import subtract
 from laptime.models.loading import Loaded, load_model
 from laptime.workload.datasets import inputs_from_example, read_jsonl
 from laptime.workload.inputs import compiles, generation_arguments, make_inputs
@@ -23,7 +23,7 @@ from laptime.workload.inputs import compiles, generation_arguments, make_inputs
 Method = Literal["direct", "subtract", "both"]
 
 
-class Request(msgspec.Struct, frozen=True, kw_only=True):
+class ProfileRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What to profile: a model, a workload, the knobs and how to measure."""
 
     model: str
@@ -48,13 +48,13 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     per_token: bool = False
     verify: bool = False
     method: Method = "direct"
-    plan: Plan = Plan()
+    plan: MeasuringPlan = MeasuringPlan()
 
 
 DEFAULT_IMAGE_SIZE = (672, 672)
 
 
-class Prepared(msgspec.Struct, frozen=True, kw_only=True):
+class PreparedProfile(msgspec.Struct, frozen=True, kw_only=True):
     """A loaded model with its inputs, ready to be timed."""
 
     loaded: Any  # models.loading.Loaded
@@ -63,7 +63,7 @@ class Prepared(msgspec.Struct, frozen=True, kw_only=True):
     environment: Environment
 
 
-def prepare(request: Request) -> Prepared:
+def prepare(request: ProfileRequest) -> PreparedProfile:
     """Load the model and make the inputs. Raises LaptimeError for whatever can't be measured, before measuring."""
     _check(request)
     loaded = load_model(
@@ -111,11 +111,11 @@ def prepare(request: Request) -> Prepared:
         "tf32": request.tf32 if device.type == "cuda" else None,
     }
     config = {name: value for name, value in config.items() if value is not None}
-    return Prepared(loaded=loaded, inputs=inputs, config=config, environment=describe(device))
+    return PreparedProfile(loaded=loaded, inputs=inputs, config=config, environment=describe(device))
 
 
 def run(
-    prepared: Prepared, request: Request, sink: Callable[[Sample | Subtraction], None], progress: Progress
+    prepared: PreparedProfile, request: ProfileRequest, sink: Callable[[Sample | Subtraction], None], progress: Progress
 ) -> SessionEnd:
     """Measure what was prepared. The sink gets each finished record at once."""
     model = prepared.loaded.model
@@ -180,7 +180,7 @@ def _untimed(timer: StageTimer) -> Iterator[None]:
 
 
 def _workload(
-    request: Request, loaded: Loaded, image_size: tuple[int, int] | None
+    request: ProfileRequest, loaded: Loaded, image_size: tuple[int, int] | None
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     if request.data is not None:
         for example in read_jsonl(request.data)[: request.samples]:
@@ -198,7 +198,7 @@ def _workload(
         yield f"{number:04d}", dict(made.kwargs)
 
 
-def _check(request: Request) -> None:
+def _check(request: ProfileRequest) -> None:
     for name, value in (
         ("--samples", request.samples),
         ("--prompt-tokens", request.prompt_tokens),

@@ -26,7 +26,7 @@ STEADY_WINDOW = 3
 STEADY_SPREAD = 0.10
 
 
-class Plan(msgspec.Struct, frozen=True, kw_only=True):
+class MeasuringPlan(msgspec.Struct, frozen=True, kw_only=True):
     """How to measure. Repeats count passes over all inputs."""
 
     max_warmups: int = 10
@@ -53,7 +53,7 @@ Progress = Callable[[str, int, int], None]
 def measure(
     timer: StageTimer,
     inputs: Sequence[Input],
-    plan: Plan,
+    plan: MeasuringPlan,
     sink: Sink,
     progress: Progress = lambda phase, done, of: None,
     beside: Callable[[Input, Sample], None] | None = None,
@@ -72,7 +72,7 @@ def measure(
 def _measure(
     timer: StageTimer,
     inputs: Sequence[Input],
-    plan: Plan,
+    plan: MeasuringPlan,
     sink: Sink,
     progress: Progress,
     beside: Callable[[Input, Sample], None] | None,
@@ -127,7 +127,7 @@ def quiet_collector() -> Iterator[None]:
         gc.unfreeze()
 
 
-def warm_up(timer: StageTimer, item: Input, plan: Plan, first: int = -1, step: int = 1) -> Iterator[Sample]:
+def warm_up(timer: StageTimer, item: Input, plan: MeasuringPlan, first: int = -1, step: int = 1) -> Iterator[Sample]:
     """Call, flagged `cold`, until the last calls agree; at most `max_warmups` times.
 
     Repeats are numbered `first`, `first - step`, ...: negative, so that no measured sample has one of them.
@@ -141,7 +141,7 @@ def warm_up(timer: StageTimer, item: Input, plan: Plan, first: int = -1, step: i
             return
 
 
-def is_steady(warm: Sequence[Sample], plan: Plan) -> bool:
+def is_steady(warm: Sequence[Sample], plan: MeasuringPlan) -> bool:
     """Whether a warm-up of these calls is over: the last ones agree, or there is noise but no trend."""
     return plan.max_warmups == 0 or _agree(warm) or _no_trend(warm)
 
@@ -167,7 +167,7 @@ def _no_trend(warm: Sequence[Sample]) -> bool:
     return min(s.stages.total_ms for s in early) <= floor * (1 + STEADY_SPREAD)
 
 
-def call(timer: StageTimer, item: Input, plan: Plan) -> Sample:
+def call(timer: StageTimer, item: Input, plan: MeasuringPlan) -> Sample:
     """One timed generate() of this input. Raises LaptimeError when the device runs out of memory."""
     if plan.cache_policy == "empty":
         gc.collect()
@@ -188,7 +188,7 @@ def call(timer: StageTimer, item: Input, plan: Plan) -> Sample:
     return timer.last
 
 
-def _enough(samples: Sequence[Sample], plan: Plan) -> StopReason | None:
+def _enough(samples: Sequence[Sample], plan: MeasuringPlan) -> StopReason | None:
     totals = [s.stages.total_ms for s in usable(samples)[0]]
     width = relative_half_width(median_interval(totals))
     if width is not None and width <= plan.precision:

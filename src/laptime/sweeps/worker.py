@@ -16,7 +16,7 @@ import torch
 from laptime.data.record import Failure, Flag, Sample, WorkerStart
 from laptime.errors import LaptimeError
 from laptime.measure.environment import describe
-from laptime.measure.session import Input, Plan, call, is_steady, quiet_collector, warm_up
+from laptime.measure.session import Input, MeasuringPlan, call, is_steady, quiet_collector, warm_up
 from laptime.measure.stage_timer import StageTimer
 from laptime.models.block_importance import read_importance
 from laptime.models.knobs import ModelKnobs, applied
@@ -43,7 +43,7 @@ class Worker:
             torch.cuda.set_device(self._device)
             torch.backends.cuda.matmul.allow_tf32 = sweep_config.measure.tf32
             torch.backends.cudnn.allow_tf32 = sweep_config.measure.tf32
-        self._plan = Plan(
+        self._plan = MeasuringPlan(
             max_warmups=sweep_config.measure.warmups,
             cache_policy=sweep_config.measure.cache_policy,
             autocast=sweep_config.measure.autocast,

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from laptime.data.record import STAGES, GpuState, Sample, StageTimes, Subtraction
+from laptime.data.record import STAGES, GpuState, Sample, StageTimes
 from laptime.data.run_folder import Run
 from laptime.data.summary import Summary, itl_band, usable
 from laptime.report.kit.html import Html, tag
 from laptime.report.kit.numbers import percent, text
 from laptime.report.kit.text import shortened
+from laptime.report.profile.subtraction import subtraction_pairs
 
 NAME_LIMIT = 120
 TEXT_LIMIT = 200
@@ -50,7 +51,7 @@ def profile_data(run: Run, summary: Summary) -> dict[str, Any]:
             if any(value is not None for value in columns[key])
         ],
         "itl": itl_band(kept),
-        "subtraction": _subtraction_pairs(run.subtractions),
+        "subtraction": subtraction_pairs(run.subtractions),
     }
 
 
@@ -98,20 +99,6 @@ def _marks(summary: Summary, key: str) -> dict[str, float | None] | None:
         "high": interval.high,
         "p95": stage.p95 if stage else None,
     }
-
-
-def _subtraction_pairs(subtractions: Sequence[Subtraction]) -> list[dict[str, Any]]:
-    """The inputs whose decode was measured both ways."""
-    return [
-        {
-            "name": shortened(one.sample_id, NAME_LIMIT),
-            "direct": _rounded(one.direct.decode_ms),
-            "subtracted": _rounded(one.decode_ms),
-            "clamped": one.residual_ms < 0,
-        }
-        for one in subtractions
-        if one.direct is not None and one.direct.decode_ms is not None
-    ]
 
 
 WIDE_ENOUGH, TIGHT = 0.085, 0.14

@@ -9,14 +9,16 @@ import msgspec
 
 from laptime.data.record import Interval, Sample, StageTimes
 from laptime.data.run_folder import Run
-from laptime.data.summary import SubtractionSummary, Summary, summarise, summarise_subtraction
+from laptime.data.subtraction import summarise_subtraction
+from laptime.data.summary import Summary, summarise
 from laptime.report.kit.environment import environment_section
 from laptime.report.kit.html import Html, card, cards, chart, join, note, section, table, tag
-from laptime.report.kit.numbers import NOTHING, interval_ends, number, percent, quantity, text, whole_percent
+from laptime.report.kit.numbers import NOTHING, interval_ends, number, quantity, text, whole_percent
 from laptime.report.kit.page import asset, chart_scripts, document
 from laptime.report.kit.text import counted, shortened
 from laptime.report.profile.data import in_order, median_sample, profile_data, shown_stages, stage_bar, stage_legend
 from laptime.report.profile.how_taken import flags_section, how_taken, spread_note, total_text
+from laptime.report.profile.subtraction import subtraction_section
 
 
 def profile_page(run: Run) -> str:
@@ -253,28 +255,3 @@ def _two_bars(device: StageTimes, host: StageTimes) -> Html:
         for name, times in (("Device", device), ("Host", host))
     ]
     return tag("div", [[a, b, tag("span", c)] for a, b, c in cells], class_="two-bars")
-
-
-def subtraction_section(error: SubtractionSummary) -> Html:
-    """The old way beside the direct one."""
-    clamped = percent(error.clamped / error.samples)
-    relative = f" ({percent(error.error_relative_mean)} of decode)" if error.error_relative_mean is not None else ""
-    rows = [
-        ["Inputs timed in three separate calls", str(error.samples)],
-        ["Decode came out negative and was clamped to 0", f"{error.clamped} ({clamped})"],
-        ["What was left for decode", f"{text(error.residual_low_ms, 'ms')} to {text(error.residual_high_ms, 'ms')}"],
-        ["Mean error against the direct decode", text(error.error_mean_ms, "ms")],
-        ["Mean absolute error", text(error.error_abs_mean_ms, "ms") + relative],
-    ]
-    return section(
-        "What subtraction would have said",
-        tag(
-            "div",
-            chart("subtraction-chart", "Decode by subtraction against decode measured directly, a dot for each input"),
-            table([], rows, numeric=[1]),
-            class_="columns",
-        ),
-        id="subtraction",
-        lead="Vision, prefill and total timed in calls of their own, decode as what is left, clamped at zero. No other "
-        "figure of this page is made this way.",
-    )

@@ -13,11 +13,13 @@ from rich.text import Text
 
 from laptime.data.record import FLAG_REASONS, STOP_REASONS, Environment, Overhead, SessionEnd, StrategyCost
 from laptime.data.run_folder import Run
-from laptime.data.summary import StageSummary, Summary, summarise_subtraction
+from laptime.data.subtraction import summarise_subtraction
+from laptime.data.summary import StageSummary, Summary
 from laptime.report.kit.environment import environment_pairs
 from laptime.report.kit.numbers import NOTHING, interval_ends, number, percent, text
 from laptime.report.kit.terminal import BAR_CELLS, Column, bar, columns_table, facts_table, with_remarks
 from laptime.report.kit.text import counted, one_line
+from laptime.report.profile.subtraction import subtraction_sentence
 
 STAGE_STYLES = {"vision": "green", "prefill": "yellow", "decode": "blue", "other": "bright_black", "total": ""}
 
@@ -27,13 +29,8 @@ def profile_report(run: Run) -> RenderableType:
     closing = sum(sample.stages.closes() for sample in run.samples)
     lines = [f"Closure: {closing} of {len(run.samples)} samples sum to their total to the nanosecond."]
     lines += [session_sentence(end) for end in run.sessions]
-    subtracted = summarise_subtraction(run.subtractions)
-    if subtracted is not None:
-        error = subtracted.error_relative_mean
-        lines.append(
-            f"Subtraction: {subtracted.clamped} of {subtracted.samples} decode times clamped at 0"
-            + ("." if error is None else f"; off by {percent(error)} of the direct decode on average.")
-        )
+    if (subtracted := summarise_subtraction(run.subtractions)) is not None:
+        lines.append(subtraction_sentence(subtracted))
     table = profile_table(run.summary, title=str(run.info.config.get("model", run.path)))
     return with_remarks(table, [one_line(line, 600) for line in lines])
 

@@ -1,8 +1,9 @@
-"""The seeds' way, kept as a peer: vision, prefill and total timed in calls of their own, decode by subtraction.
+"""Stages by subtraction, to show how wrong it is: three separate calls, decode is what is left.
 
-Each flaw is theirs and on purpose: three calls instead of one, vision outside autocast, no warm-up of the parts,
-the allocator's cache emptied before the total only, a synchronize at every border, and the remainder clamped at 0.
-No number of laptime's own is made here.
+Vision, prefill and the total are timed in three separate calls. Decode is the total minus the other two, and a negative
+rest is stored as 0. This is what programs without marks do, with all its flaws: vision runs outside autocast, no part
+is warmed up, the allocator's cache is emptied before the total only, and every border waits for the device.
+No other number of laptime is obtained this way.
 """
 
 from __future__ import annotations
@@ -26,8 +27,9 @@ GENERATION_ONLY = {"max_new_tokens", "min_new_tokens", "do_sample", "cache_imple
 def subtract(
     model: Any, anatomy: Anatomy, item: Input, *, repeat: int, autocast: str | None, direct: Sample | None
 ) -> Subtraction:
-    """Time one input the seeds' way. `model.generate` must be the model's own, not a timed one.
+    """Time one input by subtraction. `model.generate` must be the model's own, not one that a StageTimer times.
 
+    direct: the same input measured directly, to be stored beside it.
     Raises LaptimeError for a vision model without get_image_features().
     """
     device = next(model.parameters()).device

@@ -1,4 +1,4 @@
-"""The seeds' way, with its flaws: what it stores when its parts come out longer than the whole."""
+"""Stages by subtraction, with its flaws: what is stored when its parts come out longer than the whole."""
 
 import time
 
@@ -6,7 +6,7 @@ import pytest
 
 import laptime
 from laptime.measure.session import Input
-from laptime.measure.subtract import subtract
+from laptime.measure.subtraction import subtract
 from tests.models.tiny import VLM_FAMILIES, build, tiny_inputs
 
 
