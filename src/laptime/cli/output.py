@@ -1,4 +1,4 @@
-"""What a verb gives back: JSON or a table on stdout, a page in a file."""
+"""What a verb gives back: JSON or a report on stdout, a page in a file."""
 
 from __future__ import annotations
 
@@ -9,8 +9,24 @@ from typing import Any
 from laptime.data.files import write_new_file
 
 
+def give(result: Any, *, as_json: bool, html: Path | None = None, force: bool = False) -> None:
+    """Print a result of laptime (its JSON, or its report) and write its page where `--html FILE` asked for one.
+
+    Raises LaptimeError when the page can't be written. Check that before long work with
+    laptime.data.files.check_new_file(html, "--html", force=force).
+    """
+    from laptime.report.results import page, report, to_json
+
+    if html is not None:
+        write_page(html, page(result), force=force)
+    if as_json:
+        print_json(to_json(result))
+    else:
+        print_report(report(result))
+
+
 def print_json(value: Any) -> None:
-    """Print a result on stdout as indented JSON. Bytes are taken for JSON that is already written."""
+    """Print a value on stdout as indented JSON. Bytes are taken for JSON that is already written."""
     from laptime.data.run_folder import readable_json
 
     encoded = value if isinstance(value, bytes) else readable_json(value)
@@ -28,10 +44,9 @@ def print_report(*reports: Any) -> None:
 
 
 def write_page(file: Path | None, page: str, *, force: bool) -> None:
-    """Write the page that `--html FILE` asked for and name it on stderr. Nothing without a file.
+    """Write a page that `--html FILE` asked for and name it on stderr. Nothing happens without a file.
 
-    Raises LaptimeError when the file is there and `force` isn't given, or can't be written. Check that before long work
-    with laptime.data.files.check_new_file(file, "--html", force=force).
+    Raises LaptimeError when the file is there and `force` isn't given, or can't be written.
     """
     if file is None:
         return
