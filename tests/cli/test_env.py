@@ -7,7 +7,7 @@ import sys
 from tests.cli.test_profile import laptime
 
 
-def test_the_environment_is_told_and_secrets_are_not(capsys, monkeypatch):
+def test_the_environment_is_shown_and_secrets_are_not(capsys, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_secret_token")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     code, out, _ = laptime(capsys, "env", "--json")
@@ -42,8 +42,8 @@ def test_reading_and_helping_never_import_torch():
         "from laptime.cli.main import application; application()\n"
         "print(sorted({'torch', 'transformers', 'polars'} & set(sys.modules)))"
     )
-    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert said.stdout.strip() == "[]"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def test_without_torch_measuring_says_what_to_install():
@@ -55,6 +55,6 @@ def test_without_torch_measuring_says_what_to_install():
         "from laptime.cli.main import main\n"
         "main(['profile', 'preset:tiny-llm'])"
     )
-    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    assert said.returncode == 2
-    assert said.stderr.strip() == "laptime: torch not installed, needed to measure; pip install 'laptime[torch]'"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.strip() == "laptime: torch not installed, needed to measure; pip install 'laptime[torch]'"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import json
+from pathlib import Path
 
 import polars
 import pytest
@@ -50,8 +52,8 @@ def run(tmp_path):
 @pytest.mark.parametrize("format_", ["csv", "parquet", "legacy-json"])
 def test_an_export_reads_back_the_same(run, tmp_path, capsys, format_):
     out = tmp_path / ("legacy" if format_ == "legacy-json" else f"table.{format_}")
-    code, said, _ = ask(capsys, "export", run, "--format", format_, "--out", out)
-    assert (code, said.strip()) == (0, str(out))
+    code, printed, _ = ask(capsys, "export", run, "--format", format_, "--to", out)
+    assert (code, printed.strip()) == (0, str(out))
     again = read_frame(out, bulky=True)
     expected = read_frame(run, bulky=True)
     assert_frame_equal(again.sort("sample_id"), expected.sort("sample_id"))
@@ -74,7 +76,7 @@ def test_any_text_survives_a_csv(tmp_path_factory, rows, texts):
 
 
 def test_no_cell_of_text_is_a_formula(run, tmp_path, capsys):
-    ask(capsys, "export", run, "--format", "csv", "--out", tmp_path / "t.csv")
+    ask(capsys, "export", run, "--format", "csv", "--to", tmp_path / "t.csv")
     with (tmp_path / "t.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     for row in rows:
@@ -87,23 +89,24 @@ def test_no_cell_of_text_is_a_formula(run, tmp_path, capsys):
 
 def test_the_default_place_is_beside_the_run_and_nothing_is_written_over(run, capsys):
     assert ask(capsys, "export", run)[1].strip() == str(run.parent / "run.parquet")
-    code, _, said = ask(capsys, "export", run)
-    assert (code, "already there" in said, said.count("\n")) == (2, True, 1)
+    code, _, error = ask(capsys, "export", run)
+    assert (code, "already there" in error, error.count("\n")) == (2, True, 1)
+    assert ask(capsys, "export", run, "--force")[0] == 0
     assert ask(capsys, "export", run, "--format", "legacy-json")[1].strip() == str(run.parent / "run-legacy")
     assert ask(capsys, "export", run.parent / "run.parquet", "--format", "csv")[0] == 0
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
-        (["--format", "xlsx"], "one of parquet, csv, legacy-json"),
-        (["--out", "/proc/no/such.csv"], "choose another --out"),
+        (["--format", "xlsx"], "'parquet', 'csv', 'legacy-json', 'perfetto'"),
+        (["--to", "/proc/no/such.csv"], "name another file"),
     ],
 )
-def test_what_can_not_be_written_is_one_line(run, capsys, words, said):
+def test_what_can_not_be_written_is_one_line(run, capsys, words, message):
     code, out, err = ask(capsys, "export", run, *words)
     assert (code, out, err.count("\n")) == (2, "", 1)
-    assert said in err
+    assert message in err
 
 
 def test_an_empty_run_has_nothing_to_export_as_files(tmp_path, capsys):
@@ -114,6 +117,56 @@ def test_an_empty_run_has_nothing_to_export_as_files(tmp_path, capsys):
 
 
 def test_parquet_types_are_those_of_the_frame(run, tmp_path, capsys):
-    ask(capsys, "export", run, "--out", tmp_path / "t.parquet")
+    ask(capsys, "export", run, "--to", tmp_path / "t.parquet")
     schema = polars.read_parquet_schema(tmp_path / "t.parquet")
     assert (schema["itl_ms"], schema["crops"]) == (polars.List(polars.Float64), polars.Int64)
+
+
+def test_json_says_what_was_written(run, tmp_path, capsys):
+    file = tmp_path / "t.csv"
+    code, out, _ = ask(capsys, "export", run, "--format", "csv", "--to", file, "--json")
+    written = json.loads(out)
+    frame = read_frame(run, bulky=True)
+    assert code == 0
+    assert written == {
+        "schema": "laptime.export/1",
+        "format": "csv",
+        "file": str(file),
+        "rows": frame.height,
+        "columns": frame.width,
+    }
+
+
+def test_a_folder_of_the_older_files_is_replaced_whole_and_no_other_is(run, tmp_path, capsys):
+    out = tmp_path / "legacy"
+    assert ask(capsys, "export", run, "--format", "legacy-json", "--to", out)[0] == 0
+    (out / "old_imgsizetier-none_crops9_topk0_blocks0.json").write_text("{}")
+    assert ask(capsys, "export", run, "--format", "legacy-json", "--to", out)[0] == 2
+    assert ask(capsys, "export", run, "--format", "legacy-json", "--to", out, "--force")[0] == 0
+    assert not (out / "old_imgsizetier-none_crops9_topk0_blocks0.json").exists()
+    other = tmp_path / "letters"
+    other.mkdir()
+    (other / "letter.txt").write_text("dear")
+    code, _, error = ask(capsys, "export", run, "--format", "legacy-json", "--to", other, "--force")
+    assert (code, "--to" in error) == (2, True)
+    assert [file.name for file in other.iterdir()] == ["letter.txt"]
+
+
+def test_a_run_becomes_a_timeline(run, capsys):
+    code, out, _ = ask(capsys, "export", run, "--format", "perfetto")
+    assert (code, out.strip()) == (0, str(run.parent / "run.perfetto.json"))
+    events = json.loads((run.parent / "run.perfetto.json").read_bytes())["traceEvents"]
+    assert len([event for event in events if event["ph"] == "X"]) >= len(HOSTILE)
+
+
+def test_a_trace_becomes_a_timeline_with_its_gaps(tmp_path, capsys):
+    file = tmp_path / "gaps.json"
+    trace = Path(__file__).parents[1] / "trace" / "data" / "decode-eager.json.gz"
+    code, out, _ = ask(capsys, "export", trace, "--format", "perfetto", "--to", file, "--json")
+    assert (code, json.loads(out)["rows"]) == (0, None)
+    names = {
+        event["args"]["name"]
+        for event in json.loads(file.read_bytes())["traceEvents"]
+        if event["ph"] == "M" and event["name"] == "thread_name"
+    }
+    assert "laptime: gaps by cause" in names

@@ -37,14 +37,14 @@ def test_a_sweep_becomes_a_page_of_its_configurations(sweep: Path, capsys: pytes
 
 def test_one_configuration_becomes_a_page_of_its_samples(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "one", run_of(samples(8)))
-    assert run("report", str(folder), "--out", str(tmp_path / "page.html")) == 0
+    assert run("report", str(folder), "--html", str(tmp_path / "page.html")) == 0
     assert "Every sample" in (tmp_path / "page.html").read_text(encoding="utf-8")
 
 
 def test_configurations_that_all_failed_count(tmp_path: Path) -> None:
-    made, failures = sweep_samples({"tier": ["low", "high"], "top_k": [8], "prompt_tokens": [1024]})
-    folder = write_run(tmp_path / "run", sweep_run(made, failures))
-    assert len({one.config_id for one in made}) == 1
+    measured, failures = sweep_samples({"tier": ["low", "high"], "top_k": [8], "prompt_tokens": [1024]})
+    folder = write_run(tmp_path / "run", sweep_run(measured, failures))
+    assert len({one.config_id for one in measured}) == 1
     assert run("report", str(folder)) == 0
     assert "CUDA out of memory" in (folder / "report.html").read_text(encoding="utf-8")
 
@@ -59,11 +59,11 @@ def test_a_table_of_samples_becomes_a_page(tmp_path: Path, capsys: pytest.Captur
 
 def test_json_has_summary_audit_and_failures(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("report", str(sweep), "--json") == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["schema"] == "laptime.sweep/1"
-    assert list(told["summary"]["knobs"]) == ["tier", "top_k"]
-    assert len(told["summary"]["rows"]) == 4
-    assert {rule["code"] for rule in told["audit"]["rules"]} >= {"zero-decode", "missing-samples"}
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["schema"] == "laptime.sweep/1"
+    assert list(printed["summary"]["knobs"]) == ["tier", "top_k"]
+    assert len(printed["summary"]["rows"]) == 4
+    assert {rule["code"] for rule in printed["audit"]["rules"]} >= {"zero-decode", "missing-samples"}
     assert not (sweep / "report.html").exists()
 
 
@@ -99,5 +99,40 @@ def test_damaged_files_end_with_one_line(
 
 
 def test_a_place_that_can_not_be_written_is_named(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("report", str(sweep), "--out", str(sweep / "no" / "page.html")) == 2
-    assert "choose another --out" in capsys.readouterr().err
+    assert run("report", str(sweep), "--html", "/proc/no/page.html") == 2
+    assert "--html /proc/no/page.html: " in capsys.readouterr().err
+
+
+def test_a_page_of_laptime_is_replaced_and_anything_else_is_not(
+    sweep: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = sweep / "report.html"
+    assert run("report", str(sweep)) == 0
+    first = own.read_bytes()
+    assert run("report", str(sweep)) == 0
+    own.write_bytes(b"<html>my notes</html>")
+    capsys.readouterr()
+    assert run("report", str(sweep)) == 2
+    assert "already there" in capsys.readouterr().err
+    assert own.read_bytes() == b"<html>my notes</html>"
+    assert run("report", str(sweep), "--force") == 0
+    assert own.read_bytes()[:200] == first[:200]
+
+
+def test_a_named_page_is_replaced_only_with_force(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page = sweep.parent / "page.html"
+    assert run("report", str(sweep), "--html", str(page)) == 0
+    capsys.readouterr()
+    assert run("report", str(sweep), "--html", str(page)) == 2
+    assert "--force" in capsys.readouterr().err
+    assert run("report", str(sweep), "--html", str(page), "--force", "--json") == 0
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["schema"] == "laptime.sweep/1"
+    assert captured.err.strip() == str(page)
+
+
+def test_help_on_a_place_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("report", str(tmp_path / "nowhere")) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert not (tmp_path / "nowhere.html").exists()

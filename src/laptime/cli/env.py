@@ -1,4 +1,4 @@
-"""`laptime env`: the environment fingerprint, and what looking costs here."""
+"""`laptime env`: what measurements on this machine belong to, and what looking costs here."""
 
 from __future__ import annotations
 
@@ -6,23 +6,30 @@ from typing import Annotated
 
 import typer
 
+from laptime.cli.options import MEASURING, Device, Json
+from laptime.cli.output import print_json, print_report
 from laptime.errors import require_torch
 
 
 def env(
     overhead: Annotated[
-        bool, typer.Option("--overhead", help="Measure what a mark, a synchronize and each strategy cost here.")
+        bool,
+        typer.Option(
+            "--overhead",
+            help="Measure what a mark, a synchronize and each way of marking cost here.",
+            rich_help_panel=MEASURING,
+        ),
     ] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON on stdout.")] = False,
+    device: Device = "auto",
+    as_json: Json = False,
 ) -> int:
-    """The environment that measurements here belong to.
+    """Show the environment that measurements on this machine belong to.
 
     Example: laptime env --overhead
+
+    Exit codes: 0 done, 2 usage, or torch is not installed.
     """
     require_torch()
-    import msgspec
-
     from laptime.measure.environment import describe
     from laptime.measure.overhead import measure_overhead
     from laptime.models.loading import resolve_device
@@ -31,20 +38,16 @@ def env(
     environment = describe(where)
     costs = measure_overhead(where) if overhead else None
     if as_json:
-        value = {
-            "schema": "laptime.env/1",
-            "fingerprint": environment.fingerprint(),
-            "environment": environment,
-            "overhead": costs,
-        }
-        typer.echo(msgspec.json.format(msgspec.json.encode(value), indent=1).decode())
+        print_json(
+            {
+                "schema": "laptime.env/1",
+                "fingerprint": environment.fingerprint(),
+                "environment": environment,
+                "overhead": costs,
+            }
+        )
         return 0
-    from rich.console import Console
-
     from laptime.report.profile.terminal import environment_table, overhead_table
 
-    console = Console()
-    console.print(environment_table(environment))
-    if costs is not None:
-        console.print(overhead_table(costs))
+    print_report(environment_table(environment), *([] if costs is None else [overhead_table(costs)]))
     return 0

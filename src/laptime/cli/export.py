@@ -1,72 +1,129 @@
-"""`laptime export RUN`: the samples as a table, or as the older JSON files."""
+"""`laptime export PATH`: samples as a table or as the older JSON files, a run or a trace as a timeline for Perfetto."""
 
 from __future__ import annotations
 
 import io
+from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, NamedTuple
 
 import typer
 
-from laptime.errors import LaptimeError
+from laptime.cli.options import OUTPUT, Force, Json
+from laptime.cli.output import print_json
+from laptime.data.files import check_new_file, check_new_folder, whole_folder, write_new_file
 
-if TYPE_CHECKING:
-    import polars
+LEGACY_FILES = ("*_imgsizetier-*.json",)
+"""What a folder of the older JSON files holds: only such a folder is ever replaced."""
 
-FORMATS = ("parquet", "csv", "legacy-json")
+
+class Format(str, Enum):
+    """What an export can be."""
+
+    parquet = "parquet"
+    csv = "csv"
+    legacy_json = "legacy-json"
+    perfetto = "perfetto"
+
+
+class Exported(NamedTuple):
+    """What is to be written: one file, or several with their names. A timeline has no rows and columns."""
+
+    content: bytes | dict[str, bytes]
+    rows: int | None = None
+    columns: int | None = None
 
 
 def export(
-    path: Annotated[Path, typer.Argument(help="A run folder, or anything else that `laptime audit` reads.")],
-    format_: Annotated[str, typer.Option("--format", help="parquet, csv or legacy-json.")] = "parquet",
-    out: Annotated[
+    path: Annotated[
+        Path, typer.Argument(help="A run folder or a table of samples; for perfetto a run folder or a trace file.")
+    ],
+    format_: Annotated[
+        Format, typer.Option("--format", help="What to write.", rich_help_panel=OUTPUT)
+    ] = Format.parquet,
+    to: Annotated[
         Path | None,
-        typer.Option(help="The file to write (for legacy-json the folder). Default: the run's name beside it."),
+        typer.Option(
+            metavar="FILE",
+            help="The file to write, for legacy-json a folder. Default: beside PATH, with its name.",
+            rich_help_panel=OUTPUT,
+        ),
     ] = None,
+    force: Force = False,
+    as_json: Json = False,
 ) -> int:
-    """The samples as a table, knobs as columns. Example: laptime export runs/demo --format csv --out demo.csv"""
-    if format_ not in FORMATS:
-        raise LaptimeError(f"--format {format_}: one of {', '.join(FORMATS)}")
-    from laptime.data.frame import read_frame
+    """Write samples as a table, or a timeline for Perfetto.
 
-    frame = read_frame(path, bulky=True)
-    target = out or _beside(path, format_)
-    if format_ == "legacy-json":
-        from laptime.data.legacy import legacy_files
+    A table has one row for each sample and a column for each knob. It reads back as it was written, and no cell of a
+    CSV file is taken for a formula. Open a timeline at https://ui.perfetto.dev.
 
-        for name, content in legacy_files(frame).items():
-            _write(target / name, content)
+    Example: laptime export runs/demo --format csv --to demo.csv
+
+    Exit codes: 0 done, 2 usage or unreadable input.
+    """
+    target = to or _beside(path, format_)
+    if format_ is Format.legacy_json:
+        check_new_folder(target, LEGACY_FILES, force=force, option="--to")
     else:
-        _write(target, _table(frame, format_))
-    typer.echo(str(target))
+        check_new_file(target, "--to", force=force)
+    exported = _timeline(path) if format_ is Format.perfetto else _samples(path, format_)
+    if isinstance(exported.content, dict):
+        with whole_folder(target, LEGACY_FILES, force=force, option="--to") as folder:
+            for name, content in exported.content.items():
+                (folder / name).write_bytes(content)
+    else:
+        write_new_file(target, exported.content, "--to", force=force)
+    if as_json:
+        print_json(
+            {
+                "schema": "laptime.export/1",
+                "format": format_.value,
+                "file": str(target),
+                "rows": exported.rows,
+                "columns": exported.columns,
+            }
+        )
+    else:
+        typer.echo(str(target))
     return 0
 
 
-def _beside(path: Path, format_: str) -> Path:
+def _beside(path: Path, format_: Format) -> Path:
     whole = path.resolve()
-    name = whole.name if whole.is_dir() else whole.stem
-    return path.parent / (f"{name}-legacy" if format_ == "legacy-json" else f"{name}.{format_}")
+    name = whole.name if whole.is_dir() else whole.name.partition(".")[0]
+    endings = {Format.legacy_json: "-legacy", Format.perfetto: ".perfetto.json"}
+    return path.parent / f"{name}{endings.get(format_, f'.{format_.value}')}"
 
 
-def _table(frame: polars.DataFrame, format_: str) -> bytes:
-    from laptime.data.csv_cells import to_csv
+def _samples(path: Path, format_: Format) -> Exported:
+    from laptime.data.frame import read_frame
 
-    written = io.BytesIO()
-    if format_ == "csv":
-        to_csv(frame).write_csv(written)
+    frame = read_frame(path, bulky=True)
+    if format_ is Format.legacy_json:
+        from laptime.data.legacy import legacy_files
+
+        return Exported(legacy_files(frame), frame.height, frame.width)
+    buffer = io.BytesIO()
+    if format_ is Format.csv:
+        from laptime.data.csv_cells import to_csv
+
+        to_csv(frame).write_csv(buffer)
     else:
-        frame.write_parquet(written)
-    return written.getvalue()
+        frame.write_parquet(buffer)
+    return Exported(buffer.getvalue(), frame.height, frame.width)
 
 
-def _write(file: Path, content: bytes) -> None:
-    """Write a new file whole; never over something else."""
-    from laptime.data.run_folder import write_atomically
+def _timeline(path: Path) -> Exported:
+    if path.is_dir():
+        from laptime.data.run_folder import load_run
+        from laptime.report.profile.perfetto import profile_to_perfetto
 
-    if file.exists():
-        raise LaptimeError(f"{file} is already there; choose another --out or remove it")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(file, content)
-    except OSError as error:
-        raise LaptimeError(f"{file}: {error.strerror}; choose another --out") from error
+        return Exported(profile_to_perfetto(load_run(path)))
+    from laptime.report.trace.perfetto import write_perfetto
+    from laptime.trace.analysis import views
+    from laptime.trace.read.reading import read_timeline
+
+    timeline = read_timeline(path)
+    buffer = io.BytesIO()
+    write_perfetto(timeline, views(timeline), buffer)
+    return Exported(buffer.getvalue())

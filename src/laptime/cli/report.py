@@ -1,4 +1,4 @@
-"""`laptime report PATH`: one self-contained HTML file of a run."""
+"""`laptime report PATH`: one self-contained HTML page of a run or a sweep."""
 
 from __future__ import annotations
 
@@ -7,63 +7,50 @@ from typing import Annotated
 
 import typer
 
-from laptime.errors import LaptimeError
+from laptime.cli.options import Force, Html, Json
+from laptime.cli.output import print_json
+from laptime.data.files import check_new_file, write_new_file
+
+WRITTEN_BY_LAPTIME = b'<meta name="generator" content="laptime">'
+"""What a page of laptime has in its head."""
+HEAD_BYTES = 16_384
 
 
 def report(
     path: Annotated[Path, typer.Argument(help="A run folder, or a .parquet or .csv table of samples.")],
-    out: Annotated[
-        Path | None, typer.Option(help="Where to write; default PATH/report.html, for a table its name with .html.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="The run's summary as JSON on stdout; no page.")] = False,
+    html: Html = None,
+    force: Force = False,
+    as_json: Json = False,
 ) -> int:
-    """One self-contained HTML file of a run; works offline.
+    """Write one self-contained HTML page of a run or a sweep.
 
-    A run of one configuration becomes a page of its samples, a sweep one of its configurations.
+    A run of one configuration becomes a page of its samples, a sweep a page of its configurations. The default is
+    PATH/report.html, for a table the table's name with .html. With --json alone no page is written.
 
     Example: laptime report runs/demo
+
+    Exit codes: 0 done, 2 usage or unreadable input.
     """
-    from laptime.audits import read_measurements
-    from laptime.report.sweep.view import failures_of, several_configs, sweep_view
+    from laptime.report.results import page, read_run_or_sweep, to_json
 
-    measured, failures = read_measurements(path), failures_of(path)
-    if measured.info is not None and not several_configs(measured, failures):
-        return _profile(path, out, as_json=as_json)
-
-    from laptime.report.sweep.page import sweep_page
-    from laptime.report.sweep.view import sweep_json
-
-    view = sweep_view(measured, failures)
+    own = html is None
+    target = html or (path / "report.html" if path.is_dir() else path.with_suffix(".html"))
+    replace = force or (own and _is_own_page(target))
+    if not (own and as_json):
+        check_new_file(target, "--html", force=replace)
+    result = read_run_or_sweep(path)
     if as_json:
-        typer.echo(sweep_json(view).decode())
-        return 0
-    return _write(_target(path, out), sweep_page(view))
-
-
-def _profile(path: Path, out: Path | None, *, as_json: bool) -> int:
-    from laptime.data.run_folder import load_run, profile_json
-
-    run = load_run(path)
-    if as_json:
-        typer.echo(profile_json(run).decode())
-        return 0
-    from laptime.report.profile.page import profile_page
-
-    return _write(_target(path, out), profile_page(run))
-
-
-def _target(path: Path, out: Path | None) -> Path:
-    if out is not None:
-        return out
-    return path / "report.html" if path.is_dir() else path.with_suffix(".html")
-
-
-def _write(target: Path, page: str) -> int:
-    from laptime.data.run_folder import write_atomically
-
-    try:
-        write_atomically(target, page.encode())
-    except OSError as error:
-        raise LaptimeError(f"{target}: {error.strerror}; choose another --out") from error
-    typer.echo(str(target))
+        print_json(to_json(result))
+    if not (own and as_json):
+        write_new_file(target, page(result).encode(), "--html", force=replace)
+        typer.echo(str(target), err=as_json)
     return 0
+
+
+def _is_own_page(file: Path) -> bool:
+    """Whether laptime wrote this page: a newer one may take its place."""
+    try:
+        with file.open("rb") as opened:
+            return WRITTEN_BY_LAPTIME in opened.read(HEAD_BYTES)
+    except OSError:
+        return False

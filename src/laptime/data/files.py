@@ -58,32 +58,37 @@ def write_new_file(file: Path, content: bytes, option: str, *, force: bool) -> N
         raise LaptimeError(f"{option} {file}: {error.strerror}; name another file") from error
 
 
-def check_new_folder(folder: Path, marks: tuple[str, ...], *, force: bool) -> None:
+def check_new_folder(folder: Path, marks: tuple[str, ...], *, force: bool, option: str = "--out") -> None:
     """Raise LaptimeError if the folder holds something that may not be replaced.
 
-    marks: names of files of which a folder of the same kind holds one, itself or in a folder of it ("estimator.json").
-    Anything else is never replaced, not even with `force`.
+    marks: names of files of which a folder of the same kind holds one, itself or in a folder of it ("estimator.json",
+    or a pattern: "*_rank0.json"). Anything else is never replaced, not even with `force`.
+    option: the option that named the folder, for the message.
     """
     if not os.path.lexists(folder):
         return
     if not folder.is_dir():
-        raise LaptimeError(f"--out {folder}: is a file; name a folder")
+        raise LaptimeError(f"{option} {folder}: is a file; name a folder")
     if not any(folder.iterdir()):
         return
-    if not any((folder / mark).exists() or any(folder.glob(f"*/{mark}")) for mark in marks):
-        raise LaptimeError(f"--out {folder}: holds something else (no {' or '.join(marks)}); choose another --out")
+    if not any(any(folder.glob(mark)) or any(folder.glob(f"*/{mark}")) for mark in marks):
+        raise LaptimeError(
+            f"{option} {folder}: holds something else (no {' or '.join(marks)}); choose another {option}"
+        )
     if not force:
-        raise LaptimeError(f"--out {folder}: is already there; choose another --out, or add --force to replace it")
+        raise LaptimeError(
+            f"{option} {folder}: is already there; choose another {option}, or add --force to replace it"
+        )
 
 
 @contextmanager
-def whole_folder(folder: Path, marks: tuple[str, ...], *, force: bool) -> Iterator[Path]:
+def whole_folder(folder: Path, marks: tuple[str, ...], *, force: bool, option: str = "--out") -> Iterator[Path]:
     """A new folder to write into. It takes the place of `folder` when the block ends without an error.
 
     An error or a kill inside the block leaves what was there before. Raises LaptimeError as `check_new_folder` does,
     and when the folder can't be written.
     """
-    check_new_folder(folder, marks, force=force)
+    check_new_folder(folder, marks, force=force, option=option)
     temporary = _beside(folder)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -93,7 +98,7 @@ def whole_folder(folder: Path, marks: tuple[str, ...], *, force: bool) -> Iterat
         _put(temporary, folder)
         sync_folder(folder.parent)
     except OSError as error:
-        raise LaptimeError(f"--out {folder}: {error.strerror or error}; what was there before is kept") from error
+        raise LaptimeError(f"{option} {folder}: {error.strerror or error}; what was there before is kept") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

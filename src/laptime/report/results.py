@@ -10,10 +10,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rich.console import RenderableType
 
     from laptime.data.run_folder import Run
     from laptime.estimate.estimator import Estimator
+    from laptime.report.sweep.view import CampaignView
 
 
 class Faces(NamedTuple):
@@ -98,6 +101,21 @@ def to_json(result: Any) -> bytes:
     return encoded.rstrip(b"\n")
 
 
+def read_run_or_sweep(path: str | Path) -> Run | CampaignView:
+    """A folder or a table as what `laptime report` shows of it: a run of one configuration, or a sweep.
+
+    path: a run folder, or a table of samples that laptime.read_frame reads. Raises LaptimeError for others.
+    """
+    from laptime.audits import read_measurements
+    from laptime.data.run_folder import load_run
+    from laptime.report.sweep.view import campaign_view, failures_of, several_configs
+
+    measured, failures = read_measurements(path), failures_of(path)
+    if measured.info is not None and not several_configs(measured, failures):
+        return load_run(path)
+    return campaign_view(measured, failures)
+
+
 def _faces(result: Any) -> Faces:
     for kind in type(result).__mro__:
         faces = FACES.get(f"{kind.__module__}.{kind.__qualname__}")
@@ -135,7 +153,8 @@ def _run_json(run: Run) -> bytes:
 
 def _sweep_of(run: Run) -> Any:
     """A run of several configurations as the sweep that it is, else None."""
-    if len({one.config_id for one in (*run.samples, *run.failures)}) < 2:
+    configs = {sample.config_id for sample in run.samples} | {failure.config_id for failure in run.failures}
+    if len(configs) < 2:
         return None
     from laptime.report.sweep.view import read_campaign_view
 
