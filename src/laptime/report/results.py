@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from laptime.data.run_folder import Run
     from laptime.estimate.estimator import Estimator
-    from laptime.report.sweep.view import CampaignView
+    from laptime.report.sweep.view import SweepView
 
 
 class Faces(NamedTuple):
@@ -31,9 +31,9 @@ _HERE = "laptime.report.results"
 
 FACES: dict[str, Faces] = {
     "laptime.data.run_folder.Run": Faces(f"{_HERE}:_run_report", f"{_HERE}:_run_page", f"{_HERE}:_run_json"),
-    "laptime.report.sweep.view.CampaignView": Faces(
-        "laptime.report.sweep.terminal:campaign_report",
-        "laptime.report.sweep.page:campaign_page",
+    "laptime.report.sweep.view.SweepView": Faces(
+        "laptime.report.sweep.terminal:sweep_report",
+        "laptime.report.sweep.page:sweep_page",
         "laptime.report.sweep.view:sweep_json",
     ),
     "laptime.sweeps.dry_run.DryRun": Faces("laptime.report.sweep.terminal:sweep_plan_report"),
@@ -101,19 +101,19 @@ def to_json(result: Any) -> bytes:
     return encoded.rstrip(b"\n")
 
 
-def read_run_or_sweep(path: str | Path) -> Run | CampaignView:
+def read_run_or_sweep(path: str | Path) -> Run | SweepView:
     """A folder or a table as what `laptime report` shows of it: a run of one configuration, or a sweep.
 
     path: a run folder, or a table of samples that laptime.read_frame reads. Raises LaptimeError for others.
     """
     from laptime.audits import read_measurements
     from laptime.data.run_folder import load_run
-    from laptime.report.sweep.view import campaign_view, failures_of, several_configs
+    from laptime.report.sweep.view import sweep_view, failures_of, several_configs
 
     measured, failures = read_measurements(path), failures_of(path)
     if measured.info is not None and not several_configs(measured, failures):
         return load_run(path)
-    return campaign_view(measured, failures)
+    return sweep_view(measured, failures)
 
 
 def _faces(result: Any) -> Faces:
@@ -156,9 +156,9 @@ def _sweep_of(run: Run) -> Any:
     configs = {sample.config_id for sample in run.samples} | {failure.config_id for failure in run.failures}
     if len(configs) < 2:
         return None
-    from laptime.report.sweep.view import read_campaign_view
+    from laptime.report.sweep.view import read_sweep_view
 
-    return read_campaign_view(run.path)
+    return read_sweep_view(run.path)
 
 
 def _estimator_report(estimator: Estimator) -> RenderableType:
