@@ -108,7 +108,7 @@ def read_run_or_sweep(path: str | Path) -> Run | SweepView:
     """
     from laptime.audits import read_measurements
     from laptime.data.run_folder import load_run
-    from laptime.report.sweep.view import sweep_view, failures_of, several_configs
+    from laptime.report.sweep.view import failures_of, several_configs, sweep_view
 
     measured, failures = read_measurements(path), failures_of(path)
     if measured.info is not None and not several_configs(measured, failures):
