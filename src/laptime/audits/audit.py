@@ -31,8 +31,9 @@ def audit_measurements(measurements: Measurements) -> AuditReport:
     """Ask every rule. Findings come worst first; a rule that lacks what it needs says so in `rules`."""
     findings: list[AuditFinding] = []
     runs: list[RuleRun] = []
+    nothing = _nothing_to_judge(measurements)
     for rule in RULES:
-        outcome = rule.look(measurements) if measurements.frame.height else NotJudged("no samples")
+        outcome = rule.look(measurements) if nothing is None else NotJudged(nothing)
         if isinstance(outcome, NotJudged):
             runs.append(RuleRun(code=rule.code, checks=rule.checks, could_not_judge=outcome.why))
             continue
@@ -48,3 +49,10 @@ def audit_measurements(measurements: Measurements) -> AuditReport:
         rules=runs,
         clean=all(finding.severity == "info" for finding in findings),
     )
+
+
+def _nothing_to_judge(measurements: Measurements) -> str | None:
+    """Why no rule can judge; None if rules can."""
+    if not measurements.frame.height:
+        return "no samples"
+    return None if measurements.measured.height else "only warm-up calls (repeat below 0)"

@@ -13,7 +13,7 @@ from laptime.data.columns import KEY, KNOB, STAGE_COLUMNS
 from laptime.data.frame import read_frame
 from laptime.data.record import Scalar, WorkerStart
 from laptime.data.run_folder import RunInfo, read_failures, read_info, read_workers
-from laptime.data.summary import used_rows
+from laptime.data.usable import usable_rows
 from laptime.errors import LaptimeError
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class Measurements:
         """
         from polars import String, col, concat_str
 
-        mask = used_rows(self.frame) & (self.frame["total_ms"] > 0).fill_null(value=False)
+        mask = usable_rows(self.frame)[0] & (self.frame["total_ms"] > 0).fill_null(value=False)
         rows = self.frame.select(USED_COLUMNS).filter(mask)
         if self.timed:
             rows = rows.with_columns(at=col("started_unix_ms") - col("started_unix_ms").min()).sort("at", "row")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from math import exp
 
@@ -16,7 +15,7 @@ from laptime.comparisons.result import Comparison, Side, StageComparison
 from laptime.comparisons.verdict import more_samples, overall, verdict
 from laptime.data.record import STAGES, Finding, Sample
 from laptime.data.run_folder import Run
-from laptime.data.summary import usable
+from laptime.data.usable import left_out_reasons, usable
 from laptime.errors import LaptimeError
 
 JUDGED = (*STAGES, "total")
@@ -97,7 +96,8 @@ def _each(together: float, stages: int) -> float:
 def _usable(samples: Sequence[Sample], name: str) -> list[Sample]:
     used = usable(samples)[0]
     if not used:
-        raise LaptimeError(f"{name}: no sample was measured, so there is nothing to compare")
+        what = "only warm-up calls were measured" if samples else "no sample was measured"
+        raise LaptimeError(f"{name}: {what}, so there is nothing to compare")
     return used
 
 
@@ -167,7 +167,7 @@ def _side(run: Sequence[Sample], used: Sequence[Sample], matched: Sequence[Sampl
         run=name,
         samples=len(run),
         used=len(matched),
-        left_out=dict(sorted(Counter(flag for s in run if id(s) not in kept for flag in s.flags).items())),
+        left_out=left_out_reasons(sample for sample in run if id(sample) not in kept),
         unpaired=len(used) - len(matched),
     )
 

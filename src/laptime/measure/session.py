@@ -17,7 +17,7 @@ import torch
 
 from laptime.data.record import Sample, SessionEnd, StopReason
 from laptime.data.stats import median_interval, noise_is_stable, relative_half_width
-from laptime.data.summary import usable
+from laptime.data.usable import usable
 from laptime.errors import LaptimeError
 from laptime.measure.stage_timer import StageTimer
 

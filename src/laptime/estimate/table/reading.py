@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from laptime.data.record import LEFT_OUT
+from laptime.data.usable import Grade, row_grades
 from laptime.errors import LaptimeError
 
 if TYPE_CHECKING:
@@ -70,26 +71,23 @@ def kept_flags(words: str) -> list[str]:
 
 
 def clean(frame: polars.DataFrame, keep: Sequence[str] = ()) -> polars.DataFrame:
-    """The samples that statistics use: no warm-up (repeat below 0), no flag of laptime.data.record.LEFT_OUT but
-    `keep`."""
-    import polars
-
-    left_out = sorted(LEFT_OUT.difference(keep))
-    flagged = polars.col("flags").fill_null("").str.split(",").list.set_intersection(left_out).list.len() > 0
-    return frame.filter((polars.col("repeat").fill_null(0) >= 0) & ~flagged)
+    """The clean samples (laptime.data.usable). keep: flags that don't matter."""
+    return frame.filter(row_grades(frame, keep) == Grade.CLEAN)
 
 
 def _clean_run(frame: polars.DataFrame, place: Path, keep: Sequence[str]) -> polars.DataFrame:
-    found = clean(frame, keep)
-    measured = frame.filter(frame["repeat"].fill_null(0) >= 0)
-    if found.is_empty() and not measured.is_empty():
+    cleaned = clean(frame, keep)
+    measured = frame.filter(row_grades(frame) != Grade.WARM_UP)
+    if measured.is_empty() and not frame.is_empty():
+        raise LaptimeError(f"{place}: holds only warm-up calls (repeat below 0), no samples; measure again")
+    if cleaned.is_empty() and not measured.is_empty():
         flags = measured["flags"].fill_null("").str.split(",").explode()
         every = ",".join(sorted(set(flags.to_list()) & LEFT_OUT))
         raise LaptimeError(
             f"{place}: every one of {measured.height} samples is flagged ({every}); measure again undisturbed, or use "
             f"them all the same with --keep {every}"
         )
-    return found
+    return cleaned
 
 
 def is_run_frame(frame: polars.DataFrame) -> bool:

@@ -33,6 +33,8 @@ def headline(report: AuditReport) -> str:
     if not report.samples:
         return "There are no samples to judge."
     judged = sum(rule.could_not_judge is None for rule in report.rules)
+    if not judged:
+        return f"Nothing could be judged: {report.rules[0].could_not_judge}."
     if not report.findings:
         return f"No rule of {judged} found anything wrong with these measurements."
     counts = ((name, sum(f.severity == name for f in report.findings)) for name in SEVERITIES)

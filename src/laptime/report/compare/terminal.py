@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from laptime.comparisons.result import Comparison, Side, StageComparison, Verdict
-from laptime.data.record import FLAG_REASONS
+from laptime.data.usable import LEFT_OUT_REASONS
 from laptime.report.kit.numbers import KEEP_TOGETHER, NOTHING, percent, text
 from laptime.report.kit.text import counted, one_line
 
@@ -91,7 +91,7 @@ def _needed(stage: StageComparison) -> str:
 def _side(letter: str, side: Side) -> str:
     line = f"{letter}: {one_line(side.run, 200)}, {side.used} of {counted(side.samples, 'sample')}"
     if side.left_out:
-        reasons = (f"{count} {flag} ({FLAG_REASONS.get(flag, 'flagged')})" for flag, count in side.left_out.items())
+        reasons = (f"{count} {flag} ({LEFT_OUT_REASONS.get(flag, 'flagged')})" for flag, count in side.left_out.items())
         line += f"; left out: {', '.join(reasons)}"
     return line + (f"; {side.unpaired} without a partner" if side.unpaired else "")
 

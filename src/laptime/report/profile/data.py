@@ -7,7 +7,8 @@ from typing import Any
 
 from laptime.data.record import STAGES, GpuState, Sample, StageTimes
 from laptime.data.run_folder import Run
-from laptime.data.summary import Summary, itl_band, usable
+from laptime.data.summary import Summary, itl_band
+from laptime.data.usable import usable
 from laptime.report.kit.html import Html, tag
 from laptime.report.kit.numbers import percent, text
 from laptime.report.kit.text import shortened

@@ -11,10 +11,11 @@ from collections.abc import Iterable
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from laptime.data.record import FLAG_REASONS, STOP_REASONS, Environment, Overhead, SessionEnd, StrategyCost
+from laptime.data.record import STOP_REASONS, Environment, Overhead, SessionEnd, StrategyCost
 from laptime.data.run_folder import Run
 from laptime.data.subtraction import summarise_subtraction
 from laptime.data.summary import StageSummary, Summary
+from laptime.data.usable import LEFT_OUT_REASONS
 from laptime.report.kit.environment import environment_pairs
 from laptime.report.kit.numbers import NOTHING, interval_ends, number, percent, text
 from laptime.report.kit.terminal import BAR_CELLS, Column, bar, columns_table, facts_table, with_remarks
@@ -39,6 +40,8 @@ def profile_table(summary: Summary, *, title: str | None = None) -> RenderableTy
     """The summary of a run: a row for each stage, then the figures that people compare, then what was left out."""
     if not summary.samples:
         return Text("No sample was measured.")
+    if not summary.used:
+        return Text(f"Only warm-up calls were measured ({summary.samples}): there is nothing to summarise.")
     figures = (Column(head, numeric=True) for head in ("median", "95 % interval", "p95", "share"))
     table = columns_table(
         Column(narrow="keep", min_width=20), *figures, Column(narrow="keep", min_width=BAR_CELLS), title=title
@@ -118,7 +121,7 @@ def _remarks(summary: Summary) -> Iterable[Text]:
     line = f"{summary.used} of {summary.samples} samples" + (f"; {left} left out:" if left else ", none left out.")
     yield Text(line)
     for flag, count in summary.left_out.items():
-        yield Text(f"  {count} {flag}: {FLAG_REASONS.get(flag, 'flagged')}", style="yellow")
+        yield Text(f"  {count} {flag}: {LEFT_OUT_REASONS.get(flag, 'flagged')}", style="yellow")
     if summary.all_flagged:
         yield Text("No sample was clean: these numbers are from flagged ones.", style="bold yellow")
     if 0 < summary.used < 6:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from laptime.data.record import LEFT_OUT, STAGES, Scalar
+from laptime.data.record import STAGES, Scalar
+from laptime.data.usable import Grade, row_grades
 from laptime.errors import LaptimeError
 
 if TYPE_CHECKING:
@@ -47,11 +48,10 @@ class Calls:
 
 
 def usable_calls(frame: pl.DataFrame) -> Calls:
-    """The calls to summarise, per configuration as laptime.data.summary.usable chooses them.
+    """The calls to summarise, chosen within each configuration as laptime.data.usable says.
 
-    Clean ones; where a configuration has none, those that are not cold, else all but the warm-up's, else all. Rows
-    without a total are no calls that can be used. Without config_id a configuration is what its `config.*` columns
-    say; without sample_id every row is an input of its own, and nothing can be matched.
+    Rows without a total are no calls that can be used. Without config_id a configuration is what its `config.*`
+    columns say; without sample_id every row is an input of its own, and nothing can be matched.
     Raises LaptimeError when there is no total_ms, or a column holds no numbers.
     """
     import polars as pl
@@ -63,28 +63,23 @@ def usable_calls(frame: pl.DataFrame) -> Calls:
         )
     settings = [name for name in frame.columns if name.startswith("config.")]
     frame = frame.with_columns(_names(frame, settings))
-    flags = pl.col("flags").fill_null("") if "flags" in frame.columns else pl.lit("")
-    repeat = pl.col("repeat").fill_null(0) if "repeat" in frame.columns else pl.lit(0)
-    warm_up = repeat < 0
-    cold = flags.str.contains("cold", literal=True) | warm_up
-    clean = ~flags.str.contains("|".join(sorted(LEFT_OUT))) & ~warm_up
-    level = pl.when(clean).then(0).when(~cold).then(1).when(~warm_up).then(2).otherwise(3)
     try:
+        grades = row_grades(frame)
         coded = frame.select(
             _code("config_id", frame).alias("config"),
             _code("sample_id", frame).alias("input"),
-            level.cast(pl.Int8).alias("level"),
+            grades,
             *(_real(name, frame) for name in (*FIGURES, *PLAIN)),
         )
-        coded = coded.with_columns(_visits(coded, frame, warm_up).alias("visit"))
+        coded = coded.with_columns(_visits(coded, frame, grades == Grade.WARM_UP).alias("visit"))
     except pl.exceptions.PolarsError as error:
         raise LaptimeError(f"the samples' columns are not as expected: {str(error).splitlines()[0]}") from error
     first = frame.unique("config_id", keep="first", maintain_order=True)
     config_ids = first["config_id"].to_list()
     calls = np.bincount(coded["config"].to_numpy(), minlength=len(config_ids))
-    coded = coded.filter(pl.col("total_ms").is_not_null())
-    best_of = coded.group_by("config").agg(pl.col("level").min().alias("best"))
-    used = coded.join(best_of, on="config", maintain_order="left").filter(pl.col("level") == pl.col("best"))
+    coded = coded.filter(pl.col("total_ms").is_not_null(), pl.col("grade") != Grade.WARM_UP)
+    best_of = coded.group_by("config").agg(pl.col("grade").min().alias("best"))
+    used = coded.join(best_of, on="config", maintain_order="left").filter(pl.col("grade") == pl.col("best"))
     best = np.zeros(len(config_ids), dtype=np.int64)
     best[best_of["config"].to_numpy()] = best_of["best"].to_numpy()
     kept = np.bincount(used["config"].to_numpy(), minlength=len(config_ids))
@@ -93,12 +88,12 @@ def usable_calls(frame: pl.DataFrame) -> Calls:
         for row in first.select(settings).to_dicts()
     ] or [{} for _ in config_ids]
     return Calls(
-        frame=used.drop("level", "best"),
+        frame=used.drop("grade", "best"),
         inputs=frame["sample_id"].n_unique(),
         config_ids=config_ids,
         configs=configs,
         left_out=(calls - kept).tolist(),
-        all_flagged=(best > 0).tolist(),
+        all_flagged=(best != Grade.CLEAN).tolist(),
         tiers=[None if (tier := config.get("tier")) is None else str(tier) for config in configs],
     )
 
@@ -120,7 +115,7 @@ def _names(frame: pl.DataFrame, settings: list[str]) -> list[pl.Expr]:
     ]
 
 
-def _visits(coded: pl.DataFrame, frame: pl.DataFrame, warm_up: pl.Expr) -> pl.Series:
+def _visits(coded: pl.DataFrame, frame: pl.DataFrame, warm_up: pl.Series) -> pl.Series:
     """Each row's visit. Without a column `worker` one worker measured all."""
     import polars as pl
 
