@@ -11,15 +11,15 @@ import sys
 import time
 
 STAGES = {
-    "kineto_stream": {
+    "read.kineto_stream": {
         "_next": "read: file",
         "cut": "read: split",
         "decode": "read: decode",
         "columns_of": "read: columns",
     },
-    "kineto": {"joined": "read: join, sort", "claim": "read: join, sort"},
-    "nsight": {"read_rows": "read: SQLite", "claim": "read: join, sort"},
-    "tables": {"activities": "read: join, sort", "calls": "read: join, sort", "ranges": "read: join, sort"},
+    "read.kineto": {"joined": "read: join, sort", "claim": "read: join, sort"},
+    "read.nsight": {"read_rows": "read: SQLite", "claim": "read: join, sort"},
+    "read.tables": {"activities": "read: join, sort", "calls": "read: join, sort", "ranges": "read: join, sort"},
     "analysis": {
         "device_gaps": "gaps",
         "launches": "launches",
@@ -92,7 +92,7 @@ def clock_stages(seconds: dict[str, float], peak: dict[str, float]) -> None:
         module = import_module(f"laptime.trace.{name}")
         for function, stage in stages.items():
             setattr(module, function, clocked(getattr(module, function), stage))
-    for name in ("kineto_halves", "nsight_tables"):
+    for name in ("read.kineto_stream", "read.nsight_tables"):
         import_module(f"laptime.trace.{name}").available = lambda: False
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import re
 from pathlib import Path
@@ -65,33 +64,24 @@ def test_two_traces_are_compared(kineto: Path, tmp_path: Path) -> None:
     assert "Kernel sums" in (tmp_path / "c.html").read_text(encoding="utf-8")
 
 
-def test_perfetto_gets_gap_and_step_tracks(kineto: Path, tmp_path: Path) -> None:
-    out = tmp_path / "perfetto.json"
-    assert run(kineto, "--export", "perfetto", "--out", out)[0] == 0
-    events = json.loads(out.read_text(encoding="utf-8"))["traceEvents"]
-    tracks = {e["args"]["name"] for e in events if e["name"] == "thread_name"}
-    assert tracks == {"laptime: steps", "laptime: gaps by cause", "stream 7"}
-    spans = [e for e in events if e["ph"] == "X"]
-    steps = [e for e in spans if e["cat"] == "laptime.step"]
-    gaps = [e for e in spans if e["cat"] == "laptime.gap"]
-    work = [e for e in spans if e["cat"] == "gpu"]
-    assert (len(steps), len(work)) == (6, 2_400)
-    assert sum("modal" in e["name"] for e in steps) == 1
-    end = max(e["ts"] + e["dur"] for e in work)
-    assert sum(e["dur"] for e in gaps) + sum(e["dur"] for e in work) == pytest.approx(end, abs=0.01)
-    for first, second in itertools.pairwise(gaps):
-        assert first["ts"] + first["dur"] <= second["ts"] + 1e-6
+def test_a_page_is_not_overwritten_unasked(kineto: Path, tmp_path: Path) -> None:
+    page = tmp_path / "p.html"
+    page.write_text("mine", encoding="utf-8")
+    with pytest.raises(LaptimeError, match="--force"):
+        run(kineto, "--html", page)
+    assert page.read_text(encoding="utf-8") == "mine"
+    code, out = run(kineto, "--html", page, "--force")
+    assert (code, "GPU idle 21 %" in out) == (0, True)
+    assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--export", "chrome", "--out", "x"], "--export chrome: not known; perfetto is"),
-        (["--export", "perfetto"], "--export perfetto and --out FILE go together"),
-        (["--tpot", "0"], "--tpot 0: a time per token is above 0 ms"),
+        (["--tpot", "0"], "--tpot 0: write a time above 0"),
         (["--tpot", "1"], "--tpot 1 ms is shorter than"),
         (["--device", "5"], "no activity on device 5"),
-        (["--html", "/nowhere/x.html"], "/nowhere/x.html: No such file or directory; choose another --html"),
+        (["--html", "/dev/null/x.html"], "--html /dev/null/x.html: File exists; name another file"),
     ],
 )
 def test_what_can_not_be_done_is_one_line(kineto: Path, arguments: list[str], message: str) -> None:

@@ -119,11 +119,7 @@ def _timeline(path: Path) -> Exported:
         from laptime.report.profile.perfetto import profile_to_perfetto
 
         return Exported(profile_to_perfetto(load_run(path)))
-    from laptime.report.trace.perfetto import write_perfetto
-    from laptime.trace.analysis import views
+    from laptime.report.trace.perfetto import trace_to_perfetto
     from laptime.trace.read.reading import read_timeline
 
-    timeline = read_timeline(path)
-    buffer = io.BytesIO()
-    write_perfetto(timeline, views(timeline), buffer)
-    return Exported(buffer.getvalue())
+    return Exported(trace_to_perfetto(read_timeline(path)))

@@ -27,10 +27,11 @@ def give(result: Any, *, as_json: bool, html: Path | None = None, force: bool = 
 
 def print_json(value: Any) -> None:
     """Print a value on stdout as indented JSON. Bytes are taken for JSON that is already written."""
-    from laptime.data.run_folder import readable_json
+    if not isinstance(value, bytes):
+        from laptime.data.run_folder import readable_json
 
-    encoded = value if isinstance(value, bytes) else readable_json(value)
-    sys.stdout.buffer.write(encoded.rstrip(b"\n") + b"\n")
+        value = readable_json(value)
+    sys.stdout.buffer.write(value.rstrip(b"\n") + b"\n")
     sys.stdout.buffer.flush()
 
 

@@ -2,85 +2,66 @@
 
 from __future__ import annotations
 
-import sys
+import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from laptime.errors import LaptimeError
+from laptime.cli.options import INPUT, QUESTION, Force, Html, Json, milliseconds
+from laptime.cli.output import give
+from laptime.data.files import check_new_file
 
 
 def trace(
-    file: Annotated[Path, typer.Argument(help="PyTorch profiler .json/.json.gz or Nsight Systems .sqlite.")],
-    as_json: Annotated[bool, typer.Option("--json", help="The answer as JSON (laptime.trace/1) on stdout.")] = False,
-    html: Annotated[Path | None, typer.Option(help="Write one self-contained page here.")] = None,
-    compare: Annotated[Path | None, typer.Option(help="A second trace, set beside the first.")] = None,
-    tpot: Annotated[
-        float | None,
-        typer.Option(help="Time per token in ms without the profiler: takes its tax out of what-if.", min=0.0),
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE", help="A PyTorch profiler file (.json, .json.gz) or an Nsight Systems export (.sqlite)."
+        ),
+    ],
+    compare: Annotated[
+        Path | None,
+        typer.Option("--compare", metavar="FILE", help="Set this trace beside the first.", rich_help_panel=INPUT),
     ] = None,
-    export: Annotated[str | None, typer.Option(help="perfetto: a trace with gap and step tracks.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Where --export writes.")] = None,
-    device: Annotated[int | None, typer.Option(help="Look at this GPU only.")] = None,
+    device: Annotated[
+        int | None, typer.Option("--device", metavar="N", help="Look at this GPU only.", rich_help_panel=INPUT)
+    ] = None,
+    tpot: Annotated[
+        str | None,
+        typer.Option(
+            "--tpot",
+            metavar="MS",
+            help="The time per token without the profiler: what-if then starts from it.",
+            rich_help_panel=QUESTION,
+        ),
+    ] = None,
+    html: Html = None,
+    force: Force = False,
+    as_json: Json = False,
 ) -> int:
-    """What did the GPU wait for? Example: laptime trace decode.json.gz --html decode.html --tpot 14.6
+    """What did the GPU wait for?
+
+    The answer names the causes of idle time, shows one step to scale, and says what each remedy would leave of it.
+    To see the trace itself with its gaps, use laptime export FILE --format perfetto.
+
+    Example: laptime trace decode.json.gz --html decode.html --tpot 14.6
 
     Exit codes: 0 done, 1 the file can't support an answer, 2 usage or unreadable input.
     """
-    from laptime.trace.command import one_thread
+    # No trace needs threads for products of matrices. They cost start-up time, and a reader uses a second process
+    # only while this one has a single thread. It works because numpy isn't imported yet.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    from laptime.trace.analysis import read_trace
 
-    one_thread()
-    from laptime.trace.analysis import answer, read_trace, views
-    from laptime.trace.read.reading import read_timeline
-
-    if export is not None and export != "perfetto":
-        raise LaptimeError(f"--export {export}: not known; perfetto is")
-    if (export is None) != (out is None):
-        raise LaptimeError("--export perfetto and --out FILE go together")
-    if tpot is not None and not tpot > 0:
-        raise LaptimeError(f"--tpot {tpot:g}: a time per token is above 0 ms")
-
-    timeline = read_timeline(file)
-    seen = views(timeline, device=device)
-    analysis = answer(timeline, seen, tpot_ms=tpot)
-    code = 1 if analysis.integrity.verdict == "unsupported" else 0
-    written: list[Path] = []
-    if export is not None and out is not None:
-        from laptime.report.trace.perfetto import write_perfetto
-
-        try:
-            with out.open("wb") as target:
-                write_perfetto(timeline, seen, target)
-        except OSError as error:
-            raise LaptimeError(f"{out}: {error.strerror}; choose another --out") from error
-        written.append(out)
-    comparison = None
-    if compare is not None:
+    tpot_ms = None if tpot is None else milliseconds("--tpot", tpot)
+    check_new_file(html, "--html", force=force)
+    analysis = read_trace(file, tpot_ms=tpot_ms, device=device)
+    if compare is None:
+        give(analysis, as_json=as_json, html=html, force=force)
+    else:
         from laptime.trace.comparison import compare as compare_traces
 
         comparison = compare_traces(analysis, read_trace(compare, device=device))
-    if html is not None:
-        from laptime.report.trace.page import comparison_page, trace_page
-
-        page = trace_page(analysis) if comparison is None else comparison_page(comparison)
-        try:
-            html.write_text(page, encoding="utf-8")
-        except OSError as error:
-            raise LaptimeError(f"{html}: {error.strerror}; choose another --html") from error
-        written.append(html)
-    if as_json:
-        import msgspec
-
-        value = analysis if comparison is None else comparison
-        sys.stdout.buffer.write(msgspec.json.encode(value) + b"\n")
-        sys.stdout.buffer.flush()
-    elif not written:
-        from rich.console import Console
-
-        from laptime.report.trace.terminal import comparison_report, trace_report
-
-        Console().print(trace_report(analysis) if comparison is None else comparison_report(comparison))
-    for path in written:
-        typer.echo(str(path), err=as_json)
-    return code
+        give(comparison, as_json=as_json, html=html, force=force)
+    return 1 if analysis.integrity.verdict == "unsupported" else 0

@@ -68,10 +68,10 @@ function whatIf(container, width) {
   const left = 120;
   container.replaceChildren(svg("svg", { height: rows.length * 32 + 4, role: "img" }, rows.map((row, i) => {
     const y = i * 32 + 4;
-    const range = row.step_ns_low === row.step_ns_high;
-    const text = range ? inMs(row.step_ns_low) : `${inMs(row.step_ns_low)} – ${inMs(row.step_ns_high)}`;
+    const exact = row.step_ns_low === row.step_ns_high;
+    const text = exact ? inMs(row.step_ns_low) : `${inMs(row.step_ns_low)} to ${inMs(row.step_ns_high)}`;
     const times = row.speedup_low === undefined || (row.speedup_low === 1 && row.speedup_high === 1) ? ""
-      : `  ${row.speedup_low.toFixed(2)}× – ${row.speedup_high.toFixed(2)}×`;
+      : `  ${formatNumber(row.speedup_low)}–${formatNumber(row.speedup_high)}×`;
     return [
       svg("text", { class: "bar-value", x: 0, y: y + 17 }, row.remedy),
       svg("rect", { class: i === 0 ? "bar-base" : "bar-solid", x: left, y, width: scale(row.step_ns_low), height: 24 }),

@@ -5,36 +5,32 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from laptime import __version__
-from laptime.data.record import Finding
 from laptime.report.kit.html import Child, Html, chart, definitions, note, section, table, tag
+from laptime.report.kit.numbers import KEEP_TOGETHER, NOTHING, count, percent, text
 from laptime.report.kit.page import asset, document
-from laptime.report.kit.text import one_line, shortened
+from laptime.report.kit.text import counted, one_line, shortened
+from laptime.report.trace import words
 from laptime.trace.comparison import Pair, TraceComparison
 from laptime.trace.result import DeviceTimes, Steps, TraceAnalysis, WhatIf
 
 NAME_LIMIT = 2_000
 """Characters of a kernel's full name that a page carries."""
 
-CAUSE_WORDS: dict[str, str] = {
-    "host-not-launching": "host not launching",
-    "launch-overhead": "launching",
-    "graph-launch": "launching a graph",
-    "memcpy": "copying",
-    "synchronize": "synchronising",
-    "allocation": "allocating",
-    "free": "freeing",
-    "module-load": "loading kernels",
-    "graph-capture": "capturing a graph",
-    "other-api": "other API calls",
-    "profiler-overhead": "the profiler",
-    "queued": "already queued",
-    "unknown": "unknown",
-}
+KERNELS = 5_000
+"""Kernels that the table holds."""
+
+SCRIPTS = (
+    "kit/charts/scale.js",
+    "kit/charts/tooltip.js",
+    "trace/step_drawing.js",
+    "trace/table.js",
+    "trace/page.js",
+)
 
 
 def trace_page(analysis: TraceAnalysis) -> str:
     """The whole page as one HTML document."""
-    device = max(analysis.devices, key=lambda d: d.busy_ns, default=None)
+    device = words.main_device(analysis)
     sections: list[Html | None] = [
         _step_section(analysis) if analysis.modal_step else None,
         _whatif_section(analysis.whatif) if analysis.whatif else None,
@@ -55,68 +51,35 @@ def trace_page(analysis: TraceAnalysis) -> str:
         ),
         sections=[part for part in sections if part is not None],
         data=_data(analysis, device),
-        scripts=_SCRIPTS(),
+        scripts=[asset(name) for name in SCRIPTS],
         styles=[asset("trace/page.css")],
         footer=[f"laptime {__version__}", analysis.schema],
     )
 
 
-def _SCRIPTS() -> list[str]:  # noqa: N802
-    return [
-        asset(name)
-        for name in (
-            "kit/charts/scale.js",
-            "kit/charts/tooltip.js",
-            "trace/step_drawing.js",
-            "trace/table.js",
-            "trace/page.js",
-        )
-    ]
-
-
-def _ms(ns: float | None, digits: int = 3) -> str:
-    return "–" if ns is None else f"{ns / 1e6:,.{digits}f}"
-
-
-def _count(value: float | None) -> str:
-    return "–" if value is None else f"{value:,.0f}"
-
-
-def _percent(part: float, whole: float) -> str:
-    return f"{part / whole:.1%}" if whole else "–"
-
-
 def _facts(analysis: TraceAnalysis, device: DeviceTimes | None) -> list[str]:
     facts = [analysis.source.format]
     if device is not None:
-        facts.append(f"{_ms(device.span_ns, 1)} ms on GPU {device.device}")
-        facts += [f"{device.kernels:,} kernels"] if device.kernels is not None else []
-        facts += [f"{device.launches:,} launches"] if device.launches is not None else []
+        facts.append(f"{text(device.span_ns, 'ns')} on GPU {device.device}")
+        facts += [counted(device.kernels, "kernel")] if device.kernels is not None else []
+        facts += [counted(device.launches, "launch", "launches")] if device.launches is not None else []
     if analysis.steps.method != "none":
-        facts.append(f"{analysis.steps.count} steps")
+        facts.append(counted(analysis.steps.count, "step"))
     return facts
 
 
 def _verdict(analysis: TraceAnalysis) -> Html:
     """One line on top: whether the numbers below can be believed."""
     verdict = analysis.integrity.verdict
-    words = {
-        "ok": "Integrity ok: the figures on this page can be relied on.",
-        "partial": "Integrity partial: some figures are not supported by this file.",
-        "unsupported": "Integrity: this file can't support an answer.",
-    }
     kind = {"ok": "good", "partial": "warning"}.get(verdict, "severe")
     worst = [f for f in analysis.integrity.findings if f.severity == "severe"][:3]
-    return note(words.get(verdict, verdict), *(tag("span", " ", one_line(_finding(f), 300)) for f in worst), kind=kind)
-
-
-def _finding(finding: Finding) -> str:
-    return f"{finding.message}{f' (×{finding.count:,})' if finding.count > 1 else ''}"
+    lines = [tag("span", " ", words.finding_text(finding, 300)) for finding in worst]
+    return note(words.VERDICTS.get(verdict, verdict), *lines, kind=kind)
 
 
 def _integrity_section(analysis: TraceAnalysis) -> Html:
     findings = analysis.integrity.findings
-    pairs = [(f"{f.severity}: {f.code}", one_line(_finding(f), 600)) for f in findings]
+    pairs = [(f"{f.severity}: {f.code}", words.finding_text(f)) for f in findings]
     body: Child = definitions(pairs) if pairs else tag("p", "Nothing was noticed.")
     return section("Integrity", body, id="integrity", lead=f"Verdict: {analysis.integrity.verdict}.")
 
@@ -134,10 +97,11 @@ def _step_section(analysis: TraceAnalysis) -> Html:
             tag("span", "", class_="count", id="step-window"),
             class_="toolbar",
         ),
-        chart("step", "The modal step: kernels per stream, gaps coloured by cause"),
+        chart("step", "One step: kernels by stream, gaps coloured by cause"),
         tag("ul", id="step-legend", class_="legend"),
         id="step-section",
-        lead="The modal step of the steady ones. Wheel or buttons zoom, dragging moves, pointing names.",
+        lead="A real step: the one with the median time among the steady steps. Zoom with the mouse wheel or the "
+        "buttons. Drag to move. Point at a kernel to see its name.",
     )
 
 
@@ -145,19 +109,15 @@ def _step_facts(steps: Steps) -> Html:
     layers = steps.layers
     shape = None
     if layers is not None:
-        shape = f"{layers.count} × {layers.kernels_per_layer:g} kernels + {layers.outside} outside"
+        shape = f"{words.layer_shape(steps)} (layers × kernels + kernels outside)"
         if layers.period_layers > 1:
-            shape += f" (repeats every {layers.period_layers} layers, {layers.period_kernels} kernels)"
-    name = f" ({one_line(steps.name, 60)})" if steps.name else ""
+            shape += f"; {layers.period_layers} layers of {layers.period_kernels} kernels repeat together"
     return definitions(
         [
-            ("found by", f"{steps.method}{name}, confidence {steps.confidence:.0%}"),
-            (
-                "wall",
-                f"{_ms(steps.wall_ns)} ms; 10 % to 90 % of steps {_ms(steps.wall_p10_ns)} to {_ms(steps.wall_p90_ns)}",
-            ),
-            ("GPU works", f"{_ms(steps.busy_ns)} ms ({_percent(steps.busy_ns or 0, steps.wall_ns or 0)})"),
-            ("kernels", f"{_count(steps.kernels_per_step)} from {_count(steps.launches_per_step)} launches"),
+            ("cut by", words.step_origin(steps)),
+            ("wall", f"{words.ms_column(steps.wall_ns)}{KEEP_TOGETHER}ms; {words.step_spread(steps)}"),
+            ("GPU works", f"{words.ms_column(steps.busy_ns)}{KEEP_TOGETHER}ms ({percent(steps.utilisation)})"),
+            ("kernels", f"{count(steps.kernels_per_step)} from {count(steps.launches_per_step)} launches"),
             ("layers", shape),
         ]
     )
@@ -173,7 +133,7 @@ def _whatif_section(rows: Sequence[WhatIf]) -> Html:
             class_="assumptions",
         ),
         id="whatif-section",
-        lead="What the step would take under each remedy: the pale part of a bar is the range.",
+        lead="How long the step would take with each remedy. The pale part of a bar is the range.",
     )
 
 
@@ -181,25 +141,27 @@ def _gap_section(device: DeviceTimes, *, several: bool) -> Html:
     gaps = device.gaps
     causes = [
         [
-            tag("span", tag("span", class_=f"swatch cause-{row.cause}"), CAUSE_WORDS.get(row.cause, row.cause)),
-            _count(row.gaps),
-            _ms(row.total_ns),
-            _percent(row.total_ns, device.idle_ns),
+            tag("span", tag("span", class_=f"swatch cause-{row.cause}"), words.CAUSES.get(row.cause, row.cause)),
+            count(row.gaps),
+            words.ms_column(row.total_ns),
+            words.share(row.total_ns, device.idle_ns),
         ]
         for row in gaps.causes
     ]
-    host = [[one_line(row.name, 90), _ms(row.total_ns), _percent(row.total_ns, device.idle_ns)] for row in gaps.host]
+    host = [
+        [one_line(row.name, 90), words.ms_column(row.total_ns), words.share(row.total_ns, device.idle_ns)]
+        for row in gaps.host
+    ]
     large = [
         [
-            _ms(gap.duration_ns),
+            words.ms_column(gap.duration_ns),
             f"{one_line(gap.before_short, 40)} → {one_line(gap.after_short, 40)}",
-            tag("span", tag("span", class_=f"swatch cause-{gap.cause}"), CAUSE_WORDS.get(gap.cause, gap.cause)),
-            one_line(gap.api or "–", 40),
-            one_line(gap.host or "–", 60),
+            tag("span", tag("span", class_=f"swatch cause-{gap.cause}"), words.CAUSES.get(gap.cause, gap.cause)),
+            one_line(gap.api or NOTHING, 40),
+            one_line(gap.host or NOTHING, 60),
         ]
         for gap in gaps.large
     ]
-    median = "–" if gaps.median_ns is None else f"{gaps.median_ns / 1e3:,.2f} µs"
     return section(
         f"Gaps of GPU {device.device}" if several else "Gaps",
         chart(f"gaps-{device.device}", "How long the gaps are: count and total time"),
@@ -222,8 +184,8 @@ def _gap_section(device: DeviceTimes, *, several: bool) -> Html:
         tag("h3", "Longest gaps"),
         table(["ms", "between", "cause", "API call", "operator or frame"], large, numeric=[0]),
         id=f"gaps-section-{device.device}",
-        lead=f"{gaps.count:,} gaps, median {median}: {_ms(device.idle_ns)} of {_ms(device.span_ns)} ms "
-        f"({_percent(device.idle_ns, device.span_ns)}).",
+        lead=f"{counted(gaps.count, 'gap')}, median {text(gaps.median_ns, 'ns')}: {words.ms_column(device.idle_ns)} of "
+        f"{words.ms_column(device.span_ns)} ms ({words.share(device.idle_ns, device.span_ns)}).",
     )
 
 
@@ -240,20 +202,20 @@ def _kernel_section(analysis: TraceAnalysis) -> Html:
         ),
         tag("div", id="kernel-table", class_="table-box"),
         id="kernels-section",
-        lead="A click on a column sorts; share is of the device's busy time.",
+        lead="Click a column to sort by it, a row to see the kernel's whole name. Share is of the device's busy time.",
     )
 
 
 def _api_section(analysis: TraceAnalysis) -> Html:
     rows = [
-        [one_line(row.name, 80), _count(row.count), _ms(row.total_ns), f"{row.total_ns / row.count / 1e3:,.2f}"]
+        [one_line(row.name, 80), count(row.count), words.ms_column(row.total_ns), text(row.total_ns / row.count, "ns")]
         for row in analysis.api[:25]
     ]
     return section(
         "API calls",
-        table(["call", "count", "ms", "mean µs"], rows, numeric=[1, 2, 3]),
+        table(["call", "count", "ms", "mean"], rows, numeric=[1, 2, 3]),
         id="api-section",
-        lead="On all host threads, over the whole trace.",
+        lead="Calls of all host threads over the whole trace.",
     )
 
 
@@ -262,7 +224,7 @@ def _data(analysis: TraceAnalysis, device: DeviceTimes | None) -> dict[str, obje
     return {
         "device": device and {"busy_ns": device.busy_ns, "idle_ns": device.idle_ns, "causes": device.gaps.causes},
         "histograms": [{"id": f"gaps-{d.device}", "bins": d.gaps.histogram} for d in analysis.devices],
-        "causeWords": CAUSE_WORDS,
+        "causeWords": words.CAUSES,
         "step": analysis.modal_step,
         "stepCauses": analysis.steps.causes,
         "stepWallNs": analysis.steps.wall_ns,
@@ -279,7 +241,7 @@ def _data(analysis: TraceAnalysis, device: DeviceTimes | None) -> dict[str, obje
                 "total_ms": k.total_ns / 1e6,
                 "share": k.share,
             }
-            for k in analysis.kernels[:5_000]
+            for k in analysis.kernels[:KERNELS]
         ],
     }
 
@@ -291,11 +253,11 @@ def comparison_page(comparison: TraceComparison) -> str:
         [
             one_line(row.short_name, 64),
             row.family,
-            _ms(row.a_ns),
-            _ms(row.b_ns),
-            f"{(row.b_ns - row.a_ns) / 1e6:+,.3f}",
-            f"{row.a_count:g}",
-            f"{row.b_count:g}",
+            words.ms_column(row.a_ns),
+            words.ms_column(row.b_ns),
+            words.ms_column(row.b_ns - row.a_ns),
+            count(row.a_count),
+            count(row.b_count),
         ]
         for row in comparison.kernels[:100]
     ]
@@ -322,16 +284,11 @@ def comparison_page(comparison: TraceComparison) -> str:
 
 
 def _pairs(title: str, pairs: Sequence[Pair], id: str) -> Html:
-    def shown(pair: Pair, value: float | None) -> str:
-        if value is None:
-            return "–"
-        return {"ns": f"{_ms(value)} ms", "share": f"{value:.1%}"}.get(pair.unit, _count(value))
-
     rows = [
         [
-            one_line(pair.name, 60),
-            *(shown(pair, value) for value in (pair.a, pair.b, pair.delta)),
-            "–" if pair.ratio is None else f"{pair.ratio:.3f}",
+            one_line(words.pair_name(pair), 60),
+            *(words.pair_figure(pair, value) for value in (pair.a, pair.b, pair.delta)),
+            words.pair_ratio(pair),
         ]
         for pair in pairs
     ]

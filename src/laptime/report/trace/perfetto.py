@@ -7,44 +7,31 @@ Needs the timeline, since the analysis keeps the longest gaps and one step only.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import BinaryIO
 
 import msgspec
 
-from laptime.trace.analysis import DeviceView
+from laptime.trace.analysis import DeviceView, views
 from laptime.trace.api import CAUSES
 from laptime.trace.kernel_names import short_name
 from laptime.trace.read.timeline import GpuTimeline
 
 _GAP_TRACK, _STEP_TRACK = 1_000_001, 1_000_002
-_CHUNK = 20_000
 
 
-def write_perfetto(timeline: GpuTimeline, views: list[DeviceView], out: BinaryIO) -> int:
-    """Write the trace JSON and return the number of events.
+def trace_to_perfetto(timeline: GpuTimeline, *, device: int | None = None) -> bytes:
+    """The trace as one JSON document for Perfetto.
 
-    Args:
-        timeline: the trace.
-        views: each device's gaps, causes and steps (`analysis.views`).
-        out: a binary file open for writing.
+    device: this device only. Raises LaptimeError when it has no activity.
     """
-    origin = min((view.gaps.start_ns for view in views), default=0)
-    out.write(b'{"displayTimeUnit":"ns","traceEvents":[\n')
-    written, pending = 0, []
-    for event in _events(timeline, views, origin):
-        pending.append(event)
-        if len(pending) >= _CHUNK:
-            out.write((b",\n" if written else b"") + b",\n".join(pending))
-            written, pending = written + len(pending), []
-    if pending:
-        out.write((b",\n" if written else b"") + b",\n".join(pending))
-    out.write(b"\n]}\n")
-    return written + len(pending)
+    shown = views(timeline, device=device)
+    origin = min((view.gaps.start_ns for view in shown), default=0)
+    events = b",\n".join(_events(timeline, shown, origin))
+    return b'{"displayTimeUnit":"ns","traceEvents":[\n' + events + b"\n]}\n"
 
 
-def _events(timeline: GpuTimeline, views: list[DeviceView], origin: int) -> Iterator[bytes]:
+def _events(timeline: GpuTimeline, shown: list[DeviceView], origin: int) -> Iterator[bytes]:
     activities = timeline.activities
-    for view in views:
+    for view in shown:
         pid = view.gaps.device
         yield _name("process_name", pid, 0, f"GPU {pid}")
         yield _name("thread_name", pid, _STEP_TRACK, "laptime: steps")

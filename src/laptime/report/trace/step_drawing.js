@@ -1,5 +1,5 @@
 "use strict";
-// The modal step to scale on a canvas: one lane of gaps coloured by cause, one lane of layers, one lane per stream.
+// One step to scale on a canvas: a lane of gaps coloured by cause, a lane of layers, a lane for each stream.
 // Wheel and buttons zoom, dragging moves. What is narrower than a pixel is summed per pixel: such a column is as high as the
 // share of its time that is covered, so a mostly idle GPU looks mostly idle at every zoom.
 
@@ -22,7 +22,7 @@ function causeColour(styles, cause) {
 
 /** Draw `step` into `container`; `words` names causes. Returns {zoom(factor), all(), window()}. */
 function stepDrawing(container, step, words, onWindow) {
-  const canvas = node("canvas", { role: "img", tabindex: "0", "aria-label": "The modal step to scale" });
+  const canvas = node("canvas", { role: "img", tabindex: "0", "aria-label": "One step to scale" });
   container.replaceChildren(canvas);
   const streams = [...new Set(step.stream)].sort((a, b) => a - b);
   const wall = Math.max(step.wall_ns, 1);

@@ -1,0 +1,119 @@
+"""What a trace's answer is called in words, the same in the terminal and on the page.
+
+The headline and the advice are sentences of the JSON: laptime.trace.headline writes them.
+"""
+
+from __future__ import annotations
+
+from laptime.data.record import Finding
+from laptime.report.kit.numbers import KEEP_TOGETHER, NOTHING, count, decimals, percent, ratio, whole_percent
+from laptime.report.kit.text import one_line
+from laptime.trace.comparison import Pair
+from laptime.trace.result import DeviceTimes, LargeGap, Steps, TraceAnalysis, WhatIf
+
+CAUSES: dict[str, str] = {
+    "host-not-launching": "host not launching",
+    "launch-overhead": "launching",
+    "graph-launch": "launching a graph",
+    "memcpy": "copying",
+    "synchronize": "synchronising",
+    "allocation": "allocating",
+    "free": "freeing",
+    "module-load": "loading kernels",
+    "graph-capture": "capturing a graph",
+    "other-api": "other API calls",
+    "profiler-overhead": "the profiler",
+    "queued": "already queued",
+    "unknown": "unknown",
+}
+"""What the launching thread was doing, for each code of laptime.trace.api.CAUSES."""
+
+VERDICTS: dict[str, str] = {
+    "ok": "Integrity ok: the file supports every figure.",
+    "partial": "Integrity partial: the file does not support some figures.",
+    "unsupported": "Integrity unsupported: the file can't support an answer.",
+}
+
+METHODS: dict[str, str] = {
+    "nvtx": "NVTX ranges",
+    "annotation": "profiler ranges",
+    "graph": "graph launches",
+    "period": "the period of the kernel sequence",
+}
+"""What the steps were cut by, for each `Steps.method`."""
+
+
+def main_device(analysis: TraceAnalysis) -> DeviceTimes | None:
+    """The device that worked most: the headline speaks of it."""
+    return max(analysis.devices, key=lambda device: device.busy_ns, default=None)
+
+
+def ms_column(ns: float | None) -> str:
+    """Nanoseconds as a number of ms for a column whose points stand below each other."""
+    return decimals(None if ns is None else ns / 1e6, 3)
+
+
+def share(part: float, whole: float) -> str:
+    """A part of a whole as per cent; a dash where there is no whole."""
+    return percent(part / whole) if whole else NOTHING
+
+
+def finding_text(finding: Finding, limit: int = 600) -> str:
+    """A finding's message and how often it was noticed."""
+    times = f" ({count(finding.count)}×)" if finding.count > 1 else ""
+    return one_line(finding.message, limit) + times
+
+
+def step_origin(steps: Steps) -> str:
+    """What the steps were cut by and how regular they are: graph launches, confidence 98 %."""
+    name = f" ({one_line(steps.name, 60)})" if steps.name else ""
+    return f"{METHODS.get(steps.method, steps.method)}{name}, confidence {whole_percent(steps.confidence)}"
+
+
+def layer_shape(steps: Steps) -> str:
+    """Layers of one step: 36 × 11 + 4 is 36 layers of 11 kernels and 4 kernels outside."""
+    layers = steps.layers
+    return NOTHING if layers is None else f"{layers.count} × {layers.kernels_per_layer:g} + {layers.outside}"
+
+
+def step_spread(steps: Steps) -> str:
+    """The range that holds four of five steps."""
+    low, high = ms_column(steps.wall_p10_ns), ms_column(steps.wall_p90_ns)
+    return f"four of five steps take {low} to {high}{KEEP_TOGETHER}ms"
+
+
+def inside(gap: LargeGap) -> str:
+    """Where the launching thread was for longest during a gap: an operator, or an API call."""
+    return (gap.host if gap.cause == "host-not-launching" else gap.api) or NOTHING
+
+
+def step_range(row: WhatIf) -> str:
+    """The step under a remedy, in ms: 5.60–6.24, or one number where both ends are equal."""
+    low, high = decimals(row.step_ns_low / 1e6, 2), decimals(row.step_ns_high / 1e6, 2)
+    return low if low == high else f"{low}–{high}"
+
+
+def speedup_range(row: WhatIf) -> str:
+    """How many times as fast the step would be: 1.35–1.50×."""
+    low, high = ratio(row.speedup_low), ratio(row.speedup_high)
+    return low if low == high else f"{low.removesuffix('×')}–{high}"
+
+
+def pair_name(pair: Pair) -> str:
+    """What a figure of a comparison is called; "gaps: CODE" gets the cause's words."""
+    name, colon, cause = pair.name.partition(": ")
+    return f"{name}: {CAUSES.get(cause, cause)}" if colon else pair.name
+
+
+def pair_figure(pair: Pair, value: float | None) -> str:
+    """One figure of a comparison in its unit."""
+    if value is None:
+        return NOTHING
+    if pair.unit == "ns":
+        return f"{ms_column(value)}{KEEP_TOGETHER}ms"
+    return percent(value) if pair.unit == "share" else count(value)
+
+
+def pair_ratio(pair: Pair) -> str:
+    """B over A, with three decimals; a dash where A is 0 or missing."""
+    return decimals(pair.ratio, 3)
