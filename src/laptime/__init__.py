@@ -1,34 +1,83 @@
-"""laptime: where do the milliseconds of generate() go? One run, one clock, every millisecond accounted for."""
+"""laptime: where do the milliseconds of generate() go? One run, one clock, every millisecond accounted for.
+
+The public names stand here. Each is imported when it is first used, so `import laptime` takes milliseconds and imports
+neither torch nor numpy. Type checkers and editors see all of them, and know that there are no others.
+"""
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
 
+__all__ = [
+    "AdaptiveModel",
+    "Estimator",
+    "FastDecoder",
+    "LaptimeError",
+    "Run",
+    "Sample",
+    "StageTimer",
+    "__version__",
+    "audit",
+    "compare",
+    "load_run",
+    "merge",
+    "page",
+    "read_frame",
+    "read_trace",
+    "show",
+    "to_json",
+]
+
 if TYPE_CHECKING:
+    from laptime.api import audit as audit
+    from laptime.api import compare as compare
+    from laptime.api import merge as merge
+    from laptime.control.adaptive_model import AdaptiveModel as AdaptiveModel
+    from laptime.data.frame import read_frame as read_frame
+    from laptime.data.record import Sample as Sample
+    from laptime.data.run_folder import Run as Run
     from laptime.data.run_folder import load_run as load_run
+    from laptime.decoder.decoder import FastDecoder as FastDecoder
+    from laptime.errors import LaptimeError as LaptimeError
     from laptime.estimate.estimator import Estimator as Estimator
     from laptime.measure.stage_timer import StageTimer as StageTimer
+    from laptime.report.results import page as page
+    from laptime.report.results import show as show
+    from laptime.report.results import to_json as to_json
     from laptime.trace.analysis import read_trace as read_trace
+else:
+    _PLACES = {
+        "AdaptiveModel": "laptime.control.adaptive_model",
+        "Estimator": "laptime.estimate.estimator",
+        "FastDecoder": "laptime.decoder.decoder",
+        "LaptimeError": "laptime.errors",
+        "Run": "laptime.data.run_folder",
+        "Sample": "laptime.data.record",
+        "StageTimer": "laptime.measure.stage_timer",
+        "load_run": "laptime.data.run_folder",
+        "page": "laptime.report.results",
+        "read_frame": "laptime.data.frame",
+        "read_trace": "laptime.trace.analysis",
+        "show": "laptime.report.results",
+        "to_json": "laptime.report.results",
+    }
+    _NEED_TORCH = {"AdaptiveModel", "FastDecoder", "StageTimer"}
 
-# Public names, imported on first use: `import laptime` must stay fast and must not import torch.
-_HOMES = {
-    "Estimator": "laptime.estimate.estimator",
-    "StageTimer": "laptime.measure.stage_timer",
-    "load_run": "laptime.data.run_folder",
-    "read_trace": "laptime.trace.analysis",
-}
+    def __getattr__(name):
+        """Import a public name. Raises LaptimeError where it needs torch and torch is not installed."""
+        from importlib import import_module
 
-__all__ = ["Estimator", "StageTimer", "__version__", "load_run", "read_trace"]
+        if name not in __all__:
+            raise AttributeError(f"module 'laptime' has no attribute {name!r}")
+        if name in _NEED_TORCH:
+            from laptime.errors import require_torch
 
+            require_torch()
+        value = getattr(import_module(_PLACES.get(name, "laptime.api")), name)
+        globals()[name] = value
+        return value
 
-def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(import_module(_HOMES[name]), name)
-    raise AttributeError(f"module 'laptime' has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+    def __dir__():
+        return sorted(__all__)
