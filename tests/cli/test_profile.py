@@ -6,7 +6,9 @@ import os
 import pytest
 
 from laptime.cli.main import main
+from laptime.cli.profile import Attention
 from laptime.data.run_folder import load_run
+from laptime.models.loading import ATTENTIONS
 
 QUICK = ["--samples", "2", "--repeats", "1", "--max-warmups", "3", "--new-tokens", "4", "--prompt-tokens", "16"]
 
@@ -23,11 +25,12 @@ def test_a_vision_model_is_measured_and_everything_is_written(capsys, tmp_path):
     out = tmp_path / "run"
     code, said, progress = laptime(
         capsys, "profile", "preset:tiny-vlm", *QUICK, "--per-token", "--verify", "--image-size", "400x300",
-        "--method", "both", "--export", "perfetto", "--out", out
+        "--method", "both", "--out", out
     )  # fmt: skip
     assert code == 0
-    for word in ("Vision", "Prefill", "Decode", "Other", "TTFT", str(out / "report.html")):
+    for word in ("Vision", "Prefill", "Decode", "Other", "TTFT"):
         assert word in said
+    assert f"page: {out / 'report.html'}" in progress
     assert "warm-up" in progress
     assert {path.name for path in out.iterdir()} == {
         "run.json",
@@ -36,7 +39,6 @@ def test_a_vision_model_is_measured_and_everything_is_written(capsys, tmp_path):
         "session-0.jsonl",
         "summary.json",
         "report.html",
-        "perfetto.json",
     }
     run = load_run(out)
     measured = [s for s in run.samples if s.repeat >= 0]
@@ -94,7 +96,10 @@ def test_questions_from_a_file_are_asked(capsys, tmp_path):
         (["preset:tiny-llm", "--prompt-tokens", "10000000"], "context"),
         (["preset:tiny-llm", "--dtype", "float7"], "float7"),
         (["preset:tiny-llm", "--device", "cuda:9"], "cuda"),
-        (["preset:tiny-llm", "--autocast", "int8"], "--autocast int8"),
+        (["preset:tiny-llm", "--autocast", "int8"], "int8"),
+        (["preset:tiny-llm", "--attention", "none"], "eager"),
+        (["preset:tiny-llm", "--cache", "fast"], "static"),
+        (["preset:tiny-llm", "--html", __file__], "--force"),
         (["preset:tiny-llm", "--precision", "7"], "--precision 7"),
         (["preset:tiny-llm", "--data", "/no/such.jsonl"], "/no/such.jsonl"),
         (["preset:tiny-llm", "--language-module", "model.layerz"], "model.layers"),
@@ -122,6 +127,21 @@ def test_a_folder_that_holds_a_run_is_left_alone(capsys, tmp_path):
     assert code == 2
     assert "already holds a run" in err
     assert {path: path.read_bytes() for path in out.iterdir()} == before
+
+
+def test_the_page_goes_where_html_says(capsys, tmp_path):
+    page = tmp_path / "pages" / "tiny.html"
+    code, _, said = laptime(
+        capsys, "profile", "preset:tiny-llm", *QUICK, "--html", page, "--out", tmp_path / "run"
+    )  # fmt: skip
+    assert code == 0
+    assert f"page: {page}" in said
+    assert "preset:tiny-llm" in page.read_text()
+    assert not (tmp_path / "run" / "report.html").exists()
+
+
+def test_the_attentions_are_those_that_a_model_can_be_loaded_with():
+    assert tuple(attention.value for attention in Attention) == ATTENTIONS
 
 
 def test_a_folder_that_cannot_be_written_is_said_before_the_model_is_loaded(capsys, tmp_path):

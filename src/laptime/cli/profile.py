@@ -3,22 +3,35 @@
 from __future__ import annotations
 
 import re
-import sys
 import time
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from laptime.errors import LaptimeError, require_torch
-
-if TYPE_CHECKING:
-    from laptime.data.run_folder import Run
+from laptime.cli.options import (
+    INPUT,
+    MEASURING,
+    MODEL,
+    OUTPUT,
+    Device,
+    Dtype,
+    DtypeOption,
+    Force,
+    Html,
+    Json,
+    ModelName,
+    TrustRemoteCode,
+)
+from laptime.cli.output import give
+from laptime.cli.progress import progress
+from laptime.data.files import check_new_file
+from laptime.errors import require_torch
 
 
 class Method(str, Enum):
-    """How stages are taken: laptime's way, the seeds' way, or both side by side."""
+    """How stages are measured."""
 
     direct = "direct"
     subtract = "subtract"
@@ -32,65 +45,140 @@ class CachePolicy(str, Enum):
     empty = "empty"
 
 
-class Export(str, Enum):
-    """Other tools' formats."""
+class Attention(str, Enum):
+    """transformers' attention implementations."""
 
-    perfetto = "perfetto"
+    eager = "eager"
+    sdpa = "sdpa"
+    flash_attention_2 = "flash_attention_2"
+    flash_attention_3 = "flash_attention_3"
+    flex_attention = "flex_attention"
+
+
+class Cache(str, Enum):
+    """transformers' KV caches (`cache_implementation`)."""
+
+    dynamic = "dynamic"
+    static = "static"
+    offloaded = "offloaded"
+    offloaded_static = "offloaded_static"
+    quantized = "quantized"
+
+
+class Autocast(str, Enum):
+    """Precisions of torch.autocast."""
+
+    bfloat16 = "bfloat16"
+    float16 = "float16"
 
 
 def profile(
-    model: Annotated[str, typer.Argument(help="A hub id, a local path, or preset:NAME (random weights, no download).")],
-    samples: Annotated[int, typer.Option(help="Different inputs.")] = 20,
-    prompt_tokens: Annotated[int, typer.Option(help="Text tokens of a prompt; image tokens come on top.")] = 64,
-    new_tokens: Annotated[int, typer.Option(help="Tokens to generate.")] = 32,
-    image_size: Annotated[str | None, typer.Option(help="WIDTHxHEIGHT of the image.")] = None,
-    batch: Annotated[int, typer.Option(help="Rows per call.")] = 1,
-    data: Annotated[Path | None, typer.Option(help="JSON lines of {image, question}; EOS then ends a row.")] = None,
-    per_token: Annotated[bool, typer.Option("--per-token", help="Also mark every step: ITL.")] = False,
-    out: Annotated[Path | None, typer.Option(help="Folder of the run.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="The result as JSON on stdout.")] = False,
-    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16, float16.")] = "auto",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
-    attention: Annotated[str | None, typer.Option(help="sdpa, eager, flash_attention_2, ...")] = None,
-    cache: Annotated[str | None, typer.Option(help="transformers' cache_implementation, e.g. static.")] = None,
-    compile_: Annotated[bool, typer.Option("--compile/--no-compile", help="Let a static cache compile decode.")] = True,
-    prefill_chunk: Annotated[int | None, typer.Option(help="Prefill in chunks of so many tokens.")] = None,
-    autocast: Annotated[str | None, typer.Option(help="bfloat16 or float16.")] = None,
-    tf32: Annotated[bool, typer.Option("--tf32", help="TF32 in float32 matrix products.")] = False,
+    model: ModelName,
+    dtype: DtypeOption = Dtype.auto,
+    device: Device = "auto",
+    attention: Annotated[
+        Attention | None,
+        typer.Option(metavar="NAME", help=f"{', '.join(one.value for one in Attention)}.", rich_help_panel=MODEL),
+    ] = None,
+    cache: Annotated[
+        Cache, typer.Option(metavar="NAME", help=f"{', '.join(one.value for one in Cache)}.", rich_help_panel=MODEL)
+    ] = Cache.dynamic,
+    compile_: Annotated[
+        bool,
+        typer.Option("--compile/--no-compile", help="Let a static cache compile decode.", rich_help_panel=MODEL),
+    ] = True,
+    prefill_chunk: Annotated[
+        int | None, typer.Option(metavar="N", help="Prefill in chunks of N tokens.", rich_help_panel=MODEL)
+    ] = None,
+    autocast: Annotated[Autocast | None, typer.Option(help="Run under torch.autocast.", rich_help_panel=MODEL)] = None,
+    tf32: Annotated[
+        bool, typer.Option("--tf32", help="TF32 in float32 matrix products.", rich_help_panel=MODEL)
+    ] = False,
+    vision_module: Annotated[
+        str | None, typer.Option(metavar="PATH", help="Where the vision tower is in the model.", rich_help_panel=MODEL)
+    ] = None,
+    projector_module: Annotated[
+        str | None, typer.Option(metavar="PATH", help="Where the projector is.", rich_help_panel=MODEL)
+    ] = None,
+    language_module: Annotated[
+        str | None, typer.Option(metavar="PATH", help="Where the language model is.", rich_help_panel=MODEL)
+    ] = None,
+    trust_remote_code: TrustRemoteCode = False,
+    samples: Annotated[int, typer.Option(metavar="N", help="Different inputs.", rich_help_panel=INPUT)] = 20,
+    prompt_tokens: Annotated[
+        int, typer.Option(metavar="N", help="Text tokens of a prompt, besides image tokens.", rich_help_panel=INPUT)
+    ] = 64,
+    new_tokens: Annotated[int, typer.Option(metavar="N", help="Tokens to generate.", rich_help_panel=INPUT)] = 32,
+    image_size: Annotated[
+        str | None, typer.Option(metavar="WIDTHxHEIGHT", help="Size of the image.", rich_help_panel=INPUT)
+    ] = None,
+    batch: Annotated[int, typer.Option(metavar="N", help="Rows per call.", rich_help_panel=INPUT)] = 1,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="JSON lines of {image, question}; the EOS token then ends a row.",
+            rich_help_panel=INPUT,
+        ),
+    ] = None,
+    seed: Annotated[
+        int, typer.Option(metavar="N", help="Seed of inputs and random weights.", rich_help_panel=INPUT)
+    ] = 0,
+    repeats: Annotated[
+        int, typer.Option(metavar="N", help="At most N passes over the inputs.", rich_help_panel=MEASURING)
+    ] = 5,
+    precision: Annotated[
+        float,
+        typer.Option(
+            metavar="SHARE",
+            help="Stop when the median's interval is this narrow (relative half-width).",
+            rich_help_panel=MEASURING,
+        ),
+    ] = 0.01,
+    time_limit: Annotated[
+        float, typer.Option(metavar="SECONDS", help="Stop after this time.", rich_help_panel=MEASURING)
+    ] = 600.0,
+    max_warmups: Annotated[
+        int, typer.Option(metavar="N", help="At most N warm-up calls.", rich_help_panel=MEASURING)
+    ] = 10,
     cache_policy: Annotated[
-        CachePolicy, typer.Option(help="The allocator's cache before a sample.")
+        CachePolicy, typer.Option(help="The allocator's cache before each sample.", rich_help_panel=MEASURING)
     ] = CachePolicy.keep,
-    repeats: Annotated[int, typer.Option(help="At most so many passes over the inputs.")] = 5,
-    precision: Annotated[float, typer.Option(help="Stop at this relative half-width of the median's interval.")] = 0.01,
-    time_limit: Annotated[float, typer.Option(help="Stop after so many seconds of measuring.")] = 600.0,
-    max_warmups: Annotated[int, typer.Option(help="Give up waiting for steadiness after so many calls.")] = 10,
-    method: Annotated[Method, typer.Option(help="subtract: the seeds' way, to see its error.")] = Method.direct,
-    verify: Annotated[bool, typer.Option("--verify", help="Check that tokens are the same without the timer.")] = False,
-    vision_module: Annotated[str | None, typer.Option(help="Path of the vision tower in the model.")] = None,
-    projector_module: Annotated[str | None, typer.Option(help="Path of the projector.")] = None,
-    language_module: Annotated[str | None, typer.Option(help="Path of the language model.")] = None,
-    trust_remote_code: Annotated[bool, typer.Option("--trust-remote-code", help="Run the model's own code.")] = False,
-    export: Annotated[Export | None, typer.Option(help="Also write the timeline for this tool.")] = None,
-    seed: Annotated[int, typer.Option(help="Of the inputs and the random weights.")] = 0,
+    per_token: Annotated[
+        bool, typer.Option("--per-token", help="Mark every step too: ITL.", rich_help_panel=MEASURING)
+    ] = False,
+    method: Annotated[
+        Method, typer.Option(help="subtract or both: show the error of subtraction.", rich_help_panel=MEASURING)
+    ] = Method.direct,
+    verify: Annotated[
+        bool,
+        typer.Option("--verify", help="Compare the tokens with those without the timer.", rich_help_panel=MEASURING),
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER", help="The run folder to write \\[default: runs/MODEL-TIME].", rich_help_panel=OUTPUT
+        ),
+    ] = None,
+    html: Html = None,
+    force: Force = False,
+    as_json: Json = False,
 ) -> int:
-    """Where does generate() spend its time? Vision, prefill, decode, other: one call, one clock, the sum closed.
+    """Where does generate() spend its time? Vision, prefill, decode, other, on one clock.
 
-    Example: laptime profile preset:tiny-vlm --samples 20 --prompt-tokens 64 --new-tokens 32 --image-size 672x672
-    --per-token --out runs/demo
-    """
-    folder = out if out is not None else Path("runs") / _default_name(model)
-    if autocast not in (None, "bfloat16", "float16"):
-        raise LaptimeError(f"--autocast {autocast}: bfloat16 or float16")
-    if not 0 < precision < 1:
-        raise LaptimeError(f"--precision {precision}: a share between 0 and 1, e.g. 0.01")
+    The page is written to --html, else to report.html in the run folder.
 
+    Example: laptime profile preset:tiny-vlm --samples 20 --image-size 672x672 --per-token --out runs/demo
+
+    Exit codes: 0 measured, 1 --verify found different tokens, 2 wrong usage or something that can't be measured.
+    """  # fmt: skip
     require_torch()
-    from laptime.data.run_folder import RunFolder, check_free, load_run, new_info
-    from laptime.measure.profile import ProfileRequest, prepare, run
+    check_new_file(html, "--html", force=force)
+    from laptime.measure.profile import ProfileRequest
+    from laptime.measure.profile import profile as measured
     from laptime.measure.session import MeasuringPlan
     from laptime.workload.images import parse_size
 
-    check_free(folder)
     request = ProfileRequest(
         model=model,
         samples=samples,
@@ -99,10 +187,10 @@ def profile(
         image_size=None if image_size is None else parse_size(image_size),
         batch=batch,
         data=data,
-        dtype=dtype,
+        dtype=dtype.value,
         device=device,
-        attention=attention,
-        cache=cache,
+        attention=None if attention is None else attention.value,
+        cache=None if cache is Cache.dynamic else cache.value,
         compile=compile_,
         prefill_chunk=prefill_chunk,
         tf32=tf32,
@@ -117,52 +205,20 @@ def profile(
         plan=MeasuringPlan(
             max_warmups=max_warmups,
             max_repeats=repeats,
-            min_repeats=1,
             precision=precision,
             time_limit_s=time_limit,
             cache_policy=cache_policy.value,
-            autocast=autocast,
+            autocast=None if autocast is None else autocast.value,
         ),
     )
-    prepared = prepare(request)
-    info = new_info(
-        sys.argv,
-        prepared.config,
-        prepared.environment,
-        {"method": method.value, "per_token": per_token, "precision": precision, "max_repeats": repeats},
-    )
-    from laptime.cli.progress import progress
-
-    with RunFolder(folder, info) as run_folder:
-        with progress() as report:
-            end = run(prepared, request, run_folder.append, report)
-        run_folder.append(end)
-        run_folder.write_summary()
-    return _show(load_run(folder), as_json=as_json, export=export)
-
-
-def _show(run: Run, *, as_json: bool, export: Export | None) -> int:
-    from laptime.data.run_folder import profile_json, write_atomically
-    from laptime.report.profile.page import profile_page
-
-    folder = Path(run.path)
-    write_atomically(folder / "report.html", profile_page(run).encode())
-    if export is Export.perfetto:
-        from laptime.report.profile.perfetto import profile_to_perfetto
-
-        write_atomically(folder / "perfetto.json", profile_to_perfetto(run))
-    if as_json:
-        sys.stdout.write(profile_json(run).decode() + "\n")
-    else:
-        from rich.console import Console
-
-        from laptime.report.profile.terminal import profile_report
-
-        Console().print(profile_report(run))
-        typer.echo(f"page: {folder / 'report.html'}")
+    folder = out if out is not None else _new_folder(model)
+    with progress() as report:
+        run = measured(request, folder, report)
+    give(run, as_json=as_json, html=html or folder / "report.html", force=force)
     return 1 if any(end.tokens == "different" for end in run.sessions) else 0
 
 
-def _default_name(model: str) -> str:
+def _new_folder(model: str) -> Path:
+    """runs/MODEL-TIME."""
     name = re.sub(r"[^A-Za-z0-9.]+", "-", model.removeprefix("preset:")).strip("-")[-48:] or "run"
-    return f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    return Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"

@@ -1,7 +1,8 @@
-"""`laptime profile` without its clothes: a request in, samples out to a sink, one SessionEnd back."""
+"""A profile: a request goes in, the model is loaded and measured, a run comes out."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,7 @@ import msgspec
 import torch
 
 from laptime.data.record import Environment, Sample, Scalar, SessionEnd, Subtraction
+from laptime.data.run_folder import Run, RunFolder, RunInfo, check_free, load_run, new_info
 from laptime.errors import LaptimeError
 from laptime.measure.environment import describe
 from laptime.measure.session import Input, MeasuringPlan, Progress, measure
@@ -64,8 +66,7 @@ class PreparedProfile(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def prepare(request: ProfileRequest) -> PreparedProfile:
-    """Load the model and make the inputs. Raises LaptimeError for whatever can't be measured, before measuring."""
-    _check(request)
+    """Load the model and prepare its inputs. Raises LaptimeError for what can't be measured."""
     loaded = load_model(
         request.model,
         dtype=request.dtype,
@@ -114,8 +115,54 @@ def prepare(request: ProfileRequest) -> PreparedProfile:
     return PreparedProfile(loaded=loaded, inputs=inputs, config=config, environment=describe(device))
 
 
-def run(
-    prepared: PreparedProfile, request: ProfileRequest, sink: Callable[[Sample | Subtraction], None], progress: Progress
+def profile(
+    request: ProfileRequest, folder: str | Path | None = None, progress: Progress = lambda phase, done, of: None
+) -> Run:
+    """Load the model, measure it, and return the run. Nothing is printed.
+
+    folder: where the run is written, sample by sample, while it is measured; None keeps it in memory only.
+    progress: called after each finished call with (phase, done, of).
+    Raises LaptimeError for what can't be measured, and for a folder that isn't free, before the model is loaded.
+    """
+    _check(request)
+    if folder is not None:
+        check_free(folder)
+    prepared = prepare(request)
+    session = {
+        "method": request.method,
+        "per_token": request.per_token,
+        "precision": request.plan.precision,
+        "max_repeats": request.plan.max_repeats,
+    }
+    info = new_info(sys.argv, prepared.config, prepared.environment, session)
+    if folder is None:
+        return _in_memory(prepared, request, info, progress)
+    with RunFolder(folder, info) as run_folder:
+        run_folder.append(_measured(prepared, request, run_folder.append, progress))
+        run_folder.write_summary()
+    return load_run(folder)
+
+
+def _in_memory(prepared: PreparedProfile, request: ProfileRequest, info: RunInfo, progress: Progress) -> Run:
+    records: list[Sample | Subtraction] = []
+    end = _measured(prepared, request, records.append, progress)
+    return Run(
+        path="",
+        info=info,
+        samples=[record for record in records if isinstance(record, Sample)],
+        failures=[],
+        subtractions=[record for record in records if isinstance(record, Subtraction)],
+        sessions=[end],
+        workers=[],
+        dropped_tails=[],
+    )
+
+
+def _measured(
+    prepared: PreparedProfile,
+    request: ProfileRequest,
+    sink: Callable[[Sample | Subtraction], None],
+    progress: Progress,
 ) -> SessionEnd:
     """Measure what was prepared. The sink gets each finished record at once."""
     model = prepared.loaded.model
@@ -208,5 +255,9 @@ def _check(request: ProfileRequest) -> None:
     ):
         if value < 1:
             raise LaptimeError(f"{name} {value}: must be at least 1")
+    if not 0 < request.plan.precision < 1:
+        raise LaptimeError(f"--precision {request.plan.precision}: write a share between 0 and 1, such as 0.01")
+    if request.plan.autocast not in (None, "bfloat16", "float16"):
+        raise LaptimeError(f"--autocast {request.plan.autocast}: bfloat16 or float16")
     if request.data is not None and not request.data.is_file():
         raise LaptimeError(f"{request.data}: no such file; --data takes JSON lines of {{image, question}}")
