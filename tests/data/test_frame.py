@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import msgspec
@@ -14,7 +13,7 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from laptime.data import frame as sample_lines
-from laptime.data.columns import BULKY_COLUMNS, ORDER
+from laptime.data.columns import ON_REQUEST, ORDER
 from laptime.data.frame import complete, read_frame
 from laptime.data.record import FLAG_REASONS, SCHEMA_VERSION, GpuState, Sample, StageTimes, config_id
 from laptime.data.run_folder import RunFolder, load_run, new_info
@@ -78,7 +77,7 @@ def test_a_folder_read_fast_is_the_run_loaded_and_sums_up_the_same(tmp_path_fact
     run = load_run(folder)
     assert_frame_equal(read, run.frame())
     assert summarise_frame(read) == summarise(run.samples)
-    assert_frame_equal(read_frame(folder), read.drop(BULKY_COLUMNS))
+    assert_frame_equal(read_frame(folder), read.drop(ON_REQUEST))
     for name in ("vision_ms", "decode_ms", "total_ms"):
         assert read[name].to_list() == [getattr(s.stages, name) for s in run.samples]
     for name in ("crops", "memory_peak_bytes", "energy_j", "text", "score", "itl_ms", "worker"):
@@ -103,42 +102,6 @@ def test_blocks_cut_lines_nowhere(tmp_path, monkeypatch, block):
     (folder / "samples-1.jsonl").open("ab").write(b'{"config_id":"half')
     monkeypatch.setattr(sample_lines, "BLOCK_BYTES", block)
     assert read_frame(folder, bulky=True)["sample_id"].to_list() == [f"{n:04d}" for n in range(50)]
-
-
-def many(tmp_path, workers=3):
-    for worker in range(workers):
-        rows = [sample(n, worker=str(worker), crops=n if n % 3 else None, config={"c": n % 4}) for n in range(30)]
-        write(tmp_path / "run", *rows, worker=str(worker), resume=worker > 0)
-    return tmp_path / "run"
-
-
-def test_two_processes_read_what_one_reads(tmp_path, monkeypatch):
-    folder = many(tmp_path)
-    alone = read_frame(folder, bulky=True)
-    (folder / "samples-2.jsonl").open("ab").write(b'{"half')
-    monkeypatch.setattr(sample_lines, "WORTH_SHARING", 0)
-    monkeypatch.setattr(sample_lines, "_processors", lambda: {0, 1})
-    mine, others = sample_lines.halves(sample_lines.whole_parts(sorted(folder.glob("samples-*"))))
-    sizes = [sum(part.end - part.begin for part in half) for half in (mine, others)]
-    assert min(sizes) > 0.45 * sum(sizes)
-    assert_frame_equal(read_frame(folder, bulky=True), alone)
-    with sample_lines.reading_elsewhere(others, bulky=True) as received:
-        assert received()  # it was the second process that read them
-
-
-def test_a_second_process_that_dies_or_finds_damage_leaves_the_work_here(tmp_path, monkeypatch):
-    folder = many(tmp_path)
-    monkeypatch.setattr(sample_lines, "WORTH_SHARING", 0)
-    monkeypatch.setattr(sample_lines, "_processors", lambda: {0, 1})
-    with monkeypatch.context() as patch:
-        patch.setattr(sys, "executable", "/bin/false")
-        assert read_frame(folder).height == 90
-        patch.setattr(sys, "executable", str(tmp_path / "nothing"))
-        assert read_frame(folder).height == 90
-    with (folder / "samples-2.jsonl").open("ab") as file:
-        file.write(b"damage\n")
-    with pytest.raises(LaptimeError, match=r"samples-2\.jsonl, line 31"):
-        read_frame(folder)
 
 
 @pytest.mark.parametrize(
@@ -189,7 +152,7 @@ def test_a_table_with_few_columns_is_completed(tmp_path):
     frame = read_frame(tmp_path / "t.csv")
     assert frame["decode_per_token_ms"].to_list() == [10.0, None]
     assert frame["mine"].to_list() == ["x", "y"]
-    assert [n for n in frame.columns if n != "mine"] == [n for n in ORDER if n not in BULKY_COLUMNS]
+    assert [n for n in frame.columns if n != "mine"] == [n for n in ORDER if n not in ON_REQUEST]
     given_as = complete(
         polars.DataFrame({"decode_ms": [30.0], "output_tokens": [4], "decode_per_token_ms": [7.5]}), "t"
     )

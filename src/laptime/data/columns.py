@@ -1,202 +1,222 @@
-"""Samples into flat columns, block by block, without a million samples ever being objects at once.
+"""The columns of a frame of samples, derived from the fields of Sample, and how samples become columns.
 
-What a block's samples occupy is free again before the next one is read. Texts that repeat (configurations, ids, flags)
-are kept once, as codes. Columns that another process built can be taken over whole.
+A new field of Sample is a new column, by the rules of `columns_of`. Only what can't be derived is written down here:
+which fields have no column, what the columns of a nested struct begin with, and which columns are read on request.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
+from msgspec import inspect
 
-from laptime.data.record import Flag, GpuState, Sample, Scalar, StageTimes
+from laptime.data.record import Sample, Scalar
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # polars takes a tenth of a second to import: only who makes a frame pays for it
     import polars
 
+PREFIXES = {"stages": "", "host_stages": "host_", "gpu": "gpu_"}
+"""A field of Sample that is a struct -> what the columns of its fields begin with."""
 
-class SlimSample(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """A line of samples-*.jsonl without its marks and output ids; the configuration as it stands there.
+NO_COLUMN = ("config", "marks", "output_ids", "decision")
+"""Fields of Sample without a column. The knobs of `config` have columns of their own."""
 
-    The same fields as laptime.data.record.Sample, which says what they mean.
+ON_REQUEST = ("itl_ms", "text")
+"""Columns that are read only when asked for (`bulky`): a list or a long text for each sample."""
+
+KEY = ("config_id", "sample_id", "repeat")
+"""What a sample is unique by."""
+
+KNOB = "config."
+"""What a knob's column begins with."""
+
+Kind = Literal["text", "words", "float", "int", "floats"]
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column and the field that it is made from.
+
+    kind: words are a list of words, written as one text with commas. struct: the field of Sample whose field `field`
+    is; None for a field of Sample itself. optional: a sample may have no such struct.
     """
 
-    config_id: str
-    sample_id: str
-    repeat: int
-    worker: str
-    config: msgspec.Raw
-    stages: StageTimes
-    host_stages: StageTimes
-    ttft_ms: float
-    tpot_ms: float | None
-    output_tokens: int
-    decode_forwards: int
-    prompt_tokens: int
-    image_tokens: int
-    crops: int | None = None
-    batch: int = 1
-    generated_tokens: int = 0
-    started_unix_ms: float = 0.0
-    memory_peak_bytes: int | None = None
-    energy_j: float | None = None
-    gpu: GpuState | None = None
-    gc_pause_ms: float = 0.0
-    flags: list[Flag] = []
-    score: float | None = None
-    schema_version: int = 0  # no line has one yet: a newer laptime's might
+    name: str
+    kind: Kind
+    field: str
+    struct: str | None = None
+    optional: bool = False
 
 
-class BulkySample(SlimSample, frozen=True, kw_only=True, gc=False):
-    """The same with the gaps between tokens and the text."""
+def columns_of(record: type[msgspec.Struct]) -> list[Column]:
+    """The columns of a record such as Sample, in the order of its fields.
 
-    itl_ms: list[float] | None = None
-    text: str | None = None
+    Raises TypeError for a field of a type that has no kind of column: add the kind, or name the field in NO_COLUMN.
+    """
+    columns: list[Column] = []
+    for field in _fields(inspect.type_info(record)):
+        if field.name in NO_COLUMN:
+            continue
+        type_ = _without_none(field.type)
+        if isinstance(type_, inspect.StructType):
+            optional = type_ is not field.type
+            prefix = PREFIXES.get(field.name, f"{field.name}_")
+            columns += [
+                Column(f"{prefix}{inner.name}", _kind(inner), inner.name, field.name, optional)
+                for inner in type_.fields
+            ]
+        else:
+            columns.append(Column(field.name, _kind(field), field.name))
+    return columns
 
 
-class _Packed(msgspec.Struct):
-    """What `SampleColumns.packed` sends."""
-
-    numbers: dict[str, tuple[str, bytes]]
-    masks: dict[str, bytes]
-    tables: dict[str, list[str]]
-    configs: list[bytes]
-    lists: dict[str, list[Any]]
+def _fields(type_: inspect.Type) -> Sequence[inspect.Field]:
+    assert isinstance(type_, inspect.StructType)
+    return type_.fields
 
 
-AnySample = Sample | SlimSample
+def _without_none(type_: inspect.Type) -> inspect.Type:
+    if isinstance(type_, inspect.UnionType):
+        kinds = [kind for kind in type_.types if not isinstance(kind, inspect.NoneType)]
+        return kinds[0] if len(kinds) == 1 else type_
+    return type_
+
+
+def _kind(field: inspect.Field) -> Kind:
+    type_ = _without_none(field.type)
+    if isinstance(type_, inspect.StrType):
+        return "text"
+    if isinstance(type_, inspect.FloatType):
+        return "float"
+    if isinstance(type_, inspect.IntType):
+        return "int"
+    if isinstance(type_, inspect.ListType):
+        if isinstance(type_.item_type, inspect.FloatType):
+            return "floats"
+        if isinstance(type_.item_type, (inspect.StrType, inspect.LiteralType)):
+            return "words"
+    raise TypeError(f"field {field.name}: no kind of column for {field.type}")
+
+
+COLUMNS = columns_of(Sample)
+STAGE_COLUMNS = tuple(column.name for column in COLUMNS if column.struct == "stages")
+DECODE_PER_TOKEN = "decode_per_token_ms"  # noqa: S105 - a column's name
+
+
+def _ordered_names() -> tuple[str, ...]:
+    names = [column.name for column in COLUMNS]
+    names.insert(names.index("tpot_ms") + 1, DECODE_PER_TOKEN)
+    return tuple(names)
+
+
+ORDER = _ordered_names()
+"""All columns of a frame but the knobs, in their order. Knobs follow as `config.NAME`."""
+
+
+def frame_types() -> dict[str, polars.DataType | type[polars.DataType]]:
+    """Column -> its type, for all of ORDER."""
+    import polars
+
+    of_kind: dict[Kind, polars.DataType | type[polars.DataType]] = {
+        "text": polars.String,
+        "words": polars.String,
+        "float": polars.Float64,
+        "int": polars.Int64,
+        "floats": polars.List(polars.Float64),
+    }
+    types = {column.name: of_kind[column.kind] for column in COLUMNS} | {DECODE_PER_TOKEN: polars.Float64}
+    return {name: types[name] for name in ORDER}
+
+
+def line_type(*, bulky: bool) -> type[msgspec.Struct]:
+    """What of a line of samples-*.jsonl becomes columns: Sample's fields of the same names.
+
+    `config` stays as it is written, to be decoded once for all samples that have the same. schema_version: no line has
+    one yet, one of a newer laptime might.
+    """
+    left_out = {*NO_COLUMN, *(() if bulky else ON_REQUEST)} - {"config"}
+    fields = [
+        (field.name, msgspec.Raw if field.name == "config" else field.type, _default(field))
+        for field in msgspec.structs.fields(Sample)
+        if field.name not in left_out
+    ]
+    return msgspec.defstruct(
+        "SampleLine", [*fields, ("schema_version", int, 0)], frozen=True, kw_only=True, gc=False, module=__name__
+    )
+
+
+def _default(field: msgspec.structs.FieldInfo) -> Any:
+    if field.default_factory is not msgspec.NODEFAULT:
+        return msgspec.field(default_factory=field.default_factory)
+    return msgspec.field() if field.default is msgspec.NODEFAULT else msgspec.field(default=field.default)
 
 
 class SampleColumns:
-    """Columns that grow by blocks of samples. Raises OverflowError for a whole number beyond 64 bits."""
+    """Columns that grow by blocks of samples, so that a million samples are never objects at once.
+
+    Texts that repeat (configurations, ids, flags) are kept once, as codes. Raises OverflowError for a whole number
+    beyond 64 bits.
+    """
 
     def __init__(self, *, bulky: bool) -> None:
-        self._bulky = bulky
+        self._columns = [column for column in COLUMNS if bulky or column.name not in ON_REQUEST]
         self._blocks: dict[str, list[npt.NDArray[Any]]] = {}
-        self._masks: dict[str, list[npt.NDArray[np.bool_]]] = {}
-        self._codes: dict[str, _Codes] = {name: _Codes() for name in TEXT_COLUMNS}
+        self._absent: dict[str, list[npt.NDArray[np.bool_] | None]] = {}
+        self._codes = {column.name: _Codes() for column in self._columns if _is_coded(column)}
         self._configs = _Codes()
-        self._lists: dict[str, list[Any]] = {name: [] for name in BULKY_COLUMNS}
+        self._lists: dict[str, list[Any]] = {column.name: [] for column in self._columns if _is_list(column)}
 
-    def add(self, samples: Sequence[AnySample]) -> None:
-        """Append the rows of these samples."""
-        for prefix, stages in (("", [s.stages for s in samples]), ("host_", [s.host_stages for s in samples])):
-            self._floats(f"{prefix}vision_ms", [t.vision_ms for t in stages])
-            self._floats(f"{prefix}prefill_ms", [t.prefill_ms for t in stages])
-            self._floats(f"{prefix}decode_ms", [t.decode_ms for t in stages])
-            self._floats(f"{prefix}other_ms", [t.other_ms for t in stages])
-            self._floats(f"{prefix}total_ms", [t.total_ms for t in stages])
-        self._floats("ttft_ms", [s.ttft_ms for s in samples])
-        self._floats("tpot_ms", [s.tpot_ms for s in samples])
-        self._floats("started_unix_ms", [s.started_unix_ms for s in samples])
-        self._floats("energy_j", [s.energy_j for s in samples])
-        self._floats("gc_pause_ms", [s.gc_pause_ms for s in samples])
-        self._floats("score", [s.score for s in samples])
-        self._ints("repeat", [s.repeat for s in samples])
-        self._ints("output_tokens", [s.output_tokens for s in samples])
-        self._ints("decode_forwards", [s.decode_forwards for s in samples])
-        self._ints("prompt_tokens", [s.prompt_tokens for s in samples])
-        self._ints("image_tokens", [s.image_tokens for s in samples])
-        self._ints("crops", [s.crops for s in samples])
-        self._ints("batch", [s.batch for s in samples])
-        self._ints("generated_tokens", [s.generated_tokens for s in samples])
-        self._ints("memory_peak_bytes", [s.memory_peak_bytes for s in samples])
-        gpus = [s.gpu or _NO_GPU for s in samples]
-        self._ints("gpu_sm_mhz", [g.sm_mhz for g in gpus])
-        self._ints("gpu_temperature_c", [g.temperature_c for g in gpus])
-        self._floats("gpu_power_w", [g.power_w for g in gpus])
-        self._texts("gpu_throttle", [",".join(g.throttle) for g in gpus])
-        self._texts("flags", [",".join(s.flags) for s in samples])
-        self._texts("config_id", [s.config_id for s in samples])
-        self._texts("sample_id", [s.sample_id for s in samples])
-        self._texts("worker", [s.worker for s in samples])
-        codes = self._configs
-        self._put("config", np.array([codes[_raw(s.config)] for s in samples], dtype=np.int32))
-        if self._bulky:
-            for name in BULKY_COLUMNS:
-                self._lists[name] += [getattr(s, name) for s in samples]
-
-    def packed(self) -> bytes:
-        """All rows as bytes (MessagePack: values only), for `absorb` in another process. They are gone from here."""
-        numbers = {name: self._joined(name, np.float64) for name in list(self._blocks)}
-        return msgspec.msgpack.encode(
-            {
-                "numbers": {name: (array.dtype.char, array.tobytes()) for name, array in numbers.items()},
-                "masks": {name: np.concatenate(masks).tobytes() for name, masks in self._masks.items()},
-                "tables": {name: list(codes) for name, codes in self._codes.items()},
-                "configs": list(self._configs),
-                "lists": self._lists,
-            }
-        )
-
-    def absorb(self, packed: bytes) -> None:
-        """Append the rows that another process packed. Raises msgspec.DecodeError for anything else."""
-        other = msgspec.msgpack.decode(packed, type=_Packed)
-        tables = {name: (self._codes[name], table) for name, table in other.tables.items()}
-        for name, (kind, content) in other.numbers.items():
-            array = np.frombuffer(content, dtype=np.dtype(kind))
-            if name in tables:
-                codes, table = tables[name]
-                array = _recoded(array, codes, table)
-            elif name == "config":
-                array = _recoded(array, self._configs, other.configs)
-            if name in other.masks:
-                self._mask(name, np.frombuffer(other.masks[name], dtype=np.bool_))
-            self._put(name, array)
-        for name, values in other.lists.items():
-            self._lists[name] += values
+    def add(self, samples: Sequence[msgspec.Struct]) -> None:
+        """Append the rows of these samples: Sample, or a `line_type`."""
+        structs: dict[str | None, Sequence[Any]] = {None: samples}
+        for column in self._columns:
+            if column.struct is not None and column.struct not in structs:
+                structs[column.struct] = list(map(attrgetter(column.struct), samples))
+            self._put(column, _values(structs[column.struct], column))
+        codes = [self._configs[_raw(sample.config)] for sample in samples]  # type: ignore[attr-defined]
+        self._blocks.setdefault("config", []).append(np.array(codes, dtype=np.int32))
 
     def frame(self) -> polars.DataFrame:
         """All rows as one frame. Raises msgspec.DecodeError for a configuration that is none."""
         import polars
 
+        types = frame_types()
         columns: dict[str, polars.Series] = {}
-        for name in ORDER:
-            if name in TEXT_COLUMNS:
+        for column in self._columns:
+            name = column.name
+            if _is_list(column):
+                columns[name] = polars.Series(self._lists[name], dtype=types[name])
+            elif _is_coded(column):
                 table = polars.Series(list(self._codes[name]), dtype=polars.String)
                 columns[name] = table.gather(self._joined(name, np.int32))
-            elif name in FLOAT_COLUMNS:
+            elif column.kind == "float":
                 columns[name] = polars.Series(name, self._joined(name, np.float64)).fill_nan(None)
-            elif name in INT_COLUMNS:
+            else:
                 columns[name] = self._integers(name)
-            elif name in BULKY_COLUMNS and self._bulky:
-                columns[name] = polars.Series(self._lists[name], dtype=frame_types()[name])
-        columns |= self._knobs()
-        frame = polars.DataFrame(columns)
-        return ordered(frame.with_columns(decode_per_token().alias("decode_per_token_ms")))
+        frame = polars.DataFrame(columns | self._knobs())
+        return ordered(frame.with_columns(decode_per_token().alias(DECODE_PER_TOKEN)))
 
-    def _floats(self, name: str, values: list[float] | list[float | None]) -> None:
-        self._put(name, np.array(values, dtype=np.float64))  # None becomes NaN, which no line can hold
-
-    def _ints(self, name: str, values: list[int] | list[int | None]) -> None:
-        try:
-            array = np.array(values, dtype=np.int64)
-        except TypeError:
-            self._masked(name, values)
+    def _put(self, column: Column, values: list[Any]) -> None:
+        if _is_list(column):
+            self._lists[column.name] += values
+            return
+        block: npt.NDArray[Any]
+        if column.kind == "float":
+            block = np.array(values, dtype=np.float64)  # None becomes NaN, which no line can hold
+        elif column.kind == "int":
+            block, absent = _whole_numbers(values)
+            self._absent.setdefault(column.name, []).append(absent)
         else:
-            self._put(name, array)
-
-    def _masked(self, name: str, values: Sequence[int | None]) -> None:
-        """Values of which some are None. Later blocks without any need no mask."""
-        self._mask(name, np.array([value is None for value in values]))
-        self._put(name, np.array([0 if value is None else value for value in values], dtype=np.int64))
-
-    def _mask(self, name: str, absent: npt.NDArray[np.bool_]) -> None:
-        """Note which values of the next block are none; blocks before it that had no mask get one."""
-        masks = self._masks.setdefault(name, [])
-        before = sum(map(len, self._blocks.get(name, []))) - sum(map(len, masks))
-        masks += [np.zeros(before, dtype=np.bool_), absent]
-
-    def _texts(self, name: str, values: list[str]) -> None:
-        codes = self._codes[name]
-        self._put(name, np.array([codes[value] for value in values], dtype=np.int32))
-
-    def _put(self, name: str, array: npt.NDArray[Any]) -> None:
-        self._blocks.setdefault(name, []).append(array)
+            texts = [",".join(words) if words else "" for words in values] if column.kind == "words" else values
+            codes = self._codes[column.name]
+            block = np.array([codes[text] for text in texts], dtype=np.int32)
+        self._blocks.setdefault(column.name, []).append(block)
 
     def _joined(self, name: str, dtype: type) -> npt.NDArray[Any]:
         blocks = self._blocks.pop(name, [])
@@ -205,13 +225,14 @@ class SampleColumns:
     def _integers(self, name: str) -> polars.Series:
         import polars
 
+        lengths = [len(block) for block in self._blocks.get(name, [])]
         series = polars.Series(name, self._joined(name, np.int64))
-        if name not in self._masks:
+        masks = self._absent.get(name, [])
+        if all(mask is None for mask in masks):
             return series
-        masks = np.concatenate(self._masks[name])
-        present = np.ones(len(series), dtype=np.bool_)
-        present[: len(masks)] = ~masks
-        return polars.select(polars.when(polars.Series(present)).then(series).alias(name)).to_series()
+        absent = [np.zeros(n, np.bool_) if mask is None else mask for n, mask in zip(lengths, masks, strict=True)]
+        present = polars.Series(~np.concatenate(absent))
+        return polars.select(polars.when(present).then(series).alias(name)).to_series()
 
     def _knobs(self) -> dict[str, polars.Series]:
         configs = [_CONFIG.decode(raw) for raw in self._configs]
@@ -223,81 +244,43 @@ class SampleColumns:
 
 
 class _Codes(dict[Any, int]):
-    """A number for each different key, counted from 0 in the order in which they were met."""
+    """A number for each different key, counted from 0 in the order in which the keys come."""
 
     def __missing__(self, key: Any) -> int:
         code = self[key] = len(self)
         return code
 
 
-def _recoded(array: npt.NDArray[Any], codes: _Codes, table: Sequence[str | bytes]) -> npt.NDArray[Any]:
-    """Another table's codes as one's own."""
-    own: npt.NDArray[Any] = np.array([codes[key] for key in table], dtype=np.int32)
-    return own.take(array)
+def _is_list(column: Column) -> bool:
+    """Whether its values are kept one by one: they are lists, or texts that hardly repeat."""
+    return column.kind == "floats" or column.name in ON_REQUEST
+
+
+def _is_coded(column: Column) -> bool:
+    return column.kind in ("text", "words") and not _is_list(column)
+
+
+def _values(structs: Sequence[Any], column: Column) -> list[Any]:
+    read = attrgetter(column.field)
+    if column.optional:
+        return [None if struct is None else read(struct) for struct in structs]
+    return list(map(read, structs))
+
+
+def _whole_numbers(values: Sequence[int | None]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_] | None]:
+    """The values, 0 for None, and which of them are None (no mask if none of them is)."""
+    try:
+        return np.array(values, dtype=np.int64), None
+    except TypeError:
+        absent = np.array([value is None for value in values])
+        return np.array([0 if value is None else value for value in values], dtype=np.int64), absent
 
 
 def _raw(config: msgspec.Raw | dict[str, Scalar]) -> bytes:
     return bytes(config) if isinstance(config, msgspec.Raw) else msgspec.json.encode(config)
 
 
-_NO_GPU = GpuState()
 _CONFIG = msgspec.json.Decoder(dict[str, Scalar])
-
-
-KEY = ("config_id", "sample_id", "repeat")
-"""What a sample is unique by."""
-
-STAGE_COLUMNS = ("vision_ms", "prefill_ms", "decode_ms", "other_ms", "total_ms")
-HOST_COLUMNS = tuple(f"host_{name}" for name in STAGE_COLUMNS)
-TEXT_COLUMNS = ("config_id", "sample_id", "worker", "gpu_throttle", "flags")
-FLOAT_COLUMNS = (*STAGE_COLUMNS, *HOST_COLUMNS, "ttft_ms", "tpot_ms", "started_unix_ms", "energy_j", "gpu_power_w",
-                 "gc_pause_ms", "score")  # fmt: skip
-INT_COLUMNS = ("repeat", "output_tokens", "decode_forwards", "prompt_tokens", "image_tokens", "crops", "batch",
-               "generated_tokens", "memory_peak_bytes", "gpu_sm_mhz", "gpu_temperature_c")  # fmt: skip
-BULKY_COLUMNS = ("itl_ms", "text")
-"""Read only when asked for: a list a sample, a text a sample."""
-
-ORDER = (
-    "config_id", "sample_id", "repeat", "worker", *STAGE_COLUMNS, *HOST_COLUMNS, "ttft_ms", "tpot_ms",
-    "decode_per_token_ms", "itl_ms", "output_tokens", "decode_forwards", "prompt_tokens", "image_tokens", "crops",
-    "batch", "generated_tokens", "started_unix_ms", "memory_peak_bytes", "energy_j", "gpu_sm_mhz",
-    "gpu_temperature_c", "gpu_power_w", "gpu_throttle", "gc_pause_ms", "flags", "text", "score",
-)  # fmt: skip
-"""All columns of a frame but the knobs, in their order. Knobs follow as `config.NAME`."""
-
-KNOB = "config."
-"""What a knob's column begins with."""
-
-
-def frame_of_rows(rows: Sequence[Mapping[str, Any]], *, bulky: bool = False) -> polars.DataFrame:
-    """Rows of column -> value as a whole frame: what a row doesn't have is null; knobs are `config.NAME`.
-
-    Values that are not of their column's type become null.
-    """
-    import polars
-
-    types = frame_types()
-    columns = [
-        polars.Series(name, [_fitting(row.get(name), types[name]) for row in rows], dtype=types[name])
-        for name in ORDER
-        if bulky or name not in BULKY_COLUMNS
-    ]
-    names = dict.fromkeys(name for row in rows for name in row if name.startswith(KNOB))
-    return ordered(polars.DataFrame([*columns, *(knob_series([row.get(n) for row in rows]).alias(n) for n in names)]))
-
-
-def _fitting(value: Any, type_: Any) -> Any:
-    import polars
-
-    if value is None or isinstance(value, bool):
-        return None
-    if type_ == polars.Int64:
-        return int(value) if isinstance(value, (int, float)) and value == int(value) and abs(value) < 2**63 else None
-    if type_ == polars.Float64:
-        return float(value) if isinstance(value, (int, float)) else None
-    if type_ == polars.String:
-        return value if isinstance(value, str) else None
-    return value if isinstance(value, list) and all(isinstance(v, (int, float)) for v in value) else None
 
 
 def knob_series(values: Sequence[Scalar]) -> polars.Series:
@@ -335,17 +318,6 @@ def ordered(frame: polars.DataFrame) -> polars.DataFrame:
     known = [name for name in ORDER if name in frame.columns]
     knobs = sorted(name for name in frame.columns if name.startswith(KNOB))
     return frame.select(*known, *(n for n in frame.columns if n not in {*known, *knobs}), *knobs)
-
-
-def frame_types() -> dict[str, polars.DataType | type[polars.DataType]]:
-    """Column -> its type, for all of ORDER."""
-    import polars
-
-    types: dict[str, polars.DataType | type[polars.DataType]] = dict.fromkeys(ORDER, polars.Float64)
-    types.update(dict.fromkeys((*TEXT_COLUMNS, "text"), polars.String))
-    types.update(dict.fromkeys(INT_COLUMNS, polars.Int64))
-    types["itl_ms"] = polars.List(polars.Float64)
-    return types
 
 
 def _written(value: Scalar) -> str:

@@ -7,27 +7,24 @@ where something wasn't recorded. So what is written over a frame works on all of
 from __future__ import annotations
 
 import gc
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from laptime.data.columns import (
-    BULKY_COLUMNS,
+    DECODE_PER_TOKEN,
     KNOB,
+    ON_REQUEST,
     ORDER,
     STAGE_COLUMNS,
-    BulkySample,
     SampleColumns,
-    SlimSample,
     decode_per_token,
     frame_types,
+    line_type,
     ordered,
 )
 from laptime.data.csv_cells import read_csv
@@ -62,26 +59,21 @@ def read_frame(path: str | Path, *, bulky: bool = False) -> polars.DataFrame:
         return read_legacy(place, bulky=bulky)
     if suffix == ".json" and not place.is_dir():
         return read_legacy(place, bulky=bulky)
-    return read_run_frame(place, bulky=bulky)
+    return _read_run(place, bulky=bulky)
 
 
-def read_run_frame(folder: Path, *, bulky: bool = False) -> polars.DataFrame:
+def _read_run(folder: Path, *, bulky: bool) -> polars.DataFrame:
     """The samples of a run folder. A half-written last line is left out, as laptime.data.run_folder.load_run does."""
     read_info(folder)
-    parts = whole_parts(sorted(folder.glob(f"{FILES[Sample]}-*.jsonl")))
+    files = sorted(folder.glob(f"{FILES[Sample]}-*.jsonl"))
     columns = SampleColumns(bulky=bulky)
-    mine, others = halves(parts)
-    with reading_elsewhere(others, bulky=bulky) as received:
-        read_parts(mine, columns, bulky=bulky)
-        packed = received()
-    if packed is None:
-        read_parts(others, columns, bulky=bulky)
-    else:
-        columns.absorb(packed)
+    with _collector_off():
+        for file in files:
+            _read_lines(file, columns, msgspec.json.Decoder(line_type(bulky=bulky)))
     try:
         return columns.frame()
-    except msgspec.DecodeError as error:  # a configuration that is none: only now are they looked into
-        raise damage(parts, msgspec.json.Decoder(Sample)) or LaptimeError(f"{folder}: {error}") from error
+    except msgspec.DecodeError as error:  # in a configuration: only now are they looked into
+        raise _damage(files, msgspec.json.Decoder(Sample)) or LaptimeError(f"{folder}: {error}") from error
 
 
 def _read_table(file: Path, kind: str, *, bulky: bool) -> polars.DataFrame:
@@ -113,7 +105,7 @@ def complete(frame: polars.DataFrame, source: str, *, bulky: bool = False) -> po
     if not any(name in frame.columns for name in STAGE_COLUMNS):
         raise LaptimeError(f"{source}: {_no_times(frame.columns)}")
     types = frame_types()
-    wanted = [name for name in ORDER if bulky or name not in BULKY_COLUMNS]
+    wanted = [name for name in ORDER if bulky or name not in ON_REQUEST]
     columns: list[polars.Series] = []
     for name in wanted:
         if name not in frame.columns:
@@ -127,10 +119,10 @@ def complete(frame: polars.DataFrame, source: str, *, bulky: bool = False) -> po
     for column in others:
         if column.name.startswith(KNOB) and column.dtype.is_nested():
             raise LaptimeError(f"{source}, column {column.name}: a knob is one value, not {column.dtype}; leave it out")
-    made = polars.DataFrame([*columns, *others])
-    if "decode_per_token_ms" not in frame.columns:
-        made = made.with_columns(decode_per_token().alias("decode_per_token_ms"))
-    return ordered(_with_config_ids(made))
+    completed = polars.DataFrame([*columns, *others])
+    if DECODE_PER_TOKEN not in frame.columns:
+        completed = completed.with_columns(decode_per_token().alias(DECODE_PER_TOKEN))
+    return ordered(_with_config_ids(completed))
 
 
 def _with_config_ids(frame: polars.DataFrame) -> polars.DataFrame:
@@ -157,8 +149,8 @@ def _finite(column: polars.Series) -> polars.Series:
 
 def _no_times(columns: list[str]) -> str:
     near = {name: get_close_matches(name, columns, n=1, cutoff=0.6) for name in STAGE_COLUMNS}
-    said = [f"{found[0]!r} should perhaps be {name}" for name, found in near.items() if found]
-    hint = f" ({'; '.join(said)})" if said else ""
+    guesses = [f"{names[0]!r} should perhaps be {name}" for name, names in near.items() if names]
+    hint = f" ({'; '.join(guesses)})" if guesses else ""
     return f"no column {', '.join(STAGE_COLUMNS[:-1])} or total_ms{hint}; rename the columns that hold stage times"
 
 
@@ -170,108 +162,30 @@ def knobs(frame: polars.DataFrame) -> list[str]:
 BLOCK_BYTES = 1 << 20
 """Lines are decoded in blocks of this size: their objects stay in the processor's cache until they are columns."""
 
-WORTH_SHARING = 64 << 20
-"""Fewer bytes are read here alone: the second process takes a fifth of a second to start."""
-
-Decoder = msgspec.json.Decoder[SlimSample] | msgspec.json.Decoder[Sample]
+Decoder = msgspec.json.Decoder[Any]
 
 
-class Part(NamedTuple):
-    """Whole lines of one file: the bytes from `begin` to `end`."""
-
-    file: str
-    begin: int
-    end: int
-
-
-def whole_parts(files: Sequence[Path]) -> list[Part]:
-    """Each file up to its last newline: a half-written line after it is left out."""
-    return [Part(str(file), 0, _line_end(file, file.stat().st_size)) for file in files]
-
-
-def halves(parts: Sequence[Part]) -> tuple[list[Part], list[Part]]:
-    """The parts for this process and for a second one, which gets none unless it is worth it."""
-    size = sum(part.end - part.begin for part in parts)
-    if size < WORTH_SHARING or len(_processors()) < 2 or not sys.executable:
-        return list(parts), []
-    mine: list[Part] = []
-    others: list[Part] = []
-    left = size // 2
-    for part in parts:
-        cut = part.begin if left <= 0 else min(part.end, part.begin + left)
-        if part.begin < cut < part.end:
-            cut = _line_end(Path(part.file), cut)
-        left -= part.end - part.begin
-        mine += [part._replace(end=cut)] if cut > part.begin else []
-        others += [part._replace(begin=cut)] if cut < part.end else []
-    return mine, others
+def _read_lines(file: Path, columns: SampleColumns, decoder: Decoder) -> None:
+    """Append a file's lines to the columns. Raises LaptimeError for a damaged one, with its number."""
+    for block in _blocks(file):
+        try:
+            samples = decoder.decode_lines(block)
+            if max((sample.schema_version for sample in samples), default=0) > SCHEMA_VERSION:
+                raise OverflowError("lines of a newer schema")
+            columns.add(samples)
+        except (msgspec.DecodeError, UnicodeDecodeError, OverflowError) as error:  # noqa: PERF203 - once a block
+            raise _damage([file], decoder) or LaptimeError(f"{file}: {error}; upgrade laptime") from error
 
 
-def read_parts(parts: Sequence[Part], columns: SampleColumns, *, bulky: bool) -> None:
-    """Append these lines to the columns. Raises LaptimeError for a damaged one, by its file and number."""
-    decoder = msgspec.json.Decoder(BulkySample if bulky else SlimSample)
-    with _collector_off():
-        for part in parts:
-            for block in _blocks(part):
-                try:
-                    samples = decoder.decode_lines(block)
-                    if max([s.schema_version for s in samples], default=0) > SCHEMA_VERSION:
-                        raise OverflowError("lines of a newer schema")
-                    columns.add(samples)
-                except (msgspec.DecodeError, UnicodeDecodeError, OverflowError) as error:  # noqa: PERF203 - a block at a time
-                    raise damage([part], decoder) or LaptimeError(f"{part.file}: {error}; upgrade laptime") from error
-
-
-@contextmanager
-def reading_elsewhere(parts: Sequence[Part], *, bulky: bool) -> Iterator[Callable[[], bytes | None]]:
-    """Have a second process read these parts. Yields a function that waits for its columns; None when it failed."""
-    if not parts:
-        yield lambda: None
-        return
-    job = msgspec.json.encode((bulky, [tuple(part) for part in parts])).decode()
-    # Its modules come from where this process has its own, never from the folder it happens to be started in.
-    program = f"import sys; sys.path[:] = {sys.path!r}; from laptime.data.frame import main; main()"
-    try:
-        process = subprocess.Popen(  # noqa: S603 - this interpreter, this module
-            [sys.executable, "-c", program, job], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL, env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
-        )  # fmt: skip
-    except OSError:
-        yield lambda: None
-        return
-
-    output = process.stdout
-    assert output is not None
-
-    def received() -> bytes | None:
-        packed = output.read()
-        return packed if process.wait() == 0 else None
-
-    try:
-        yield received
-    finally:
-        process.kill()
-        output.close()
-        process.wait()
-
-
-def main() -> None:
-    """The second process's whole life."""
-    bulky, parts = msgspec.json.decode(sys.argv[1], type=tuple[bool, list[tuple[str, int, int]]])
-    columns = SampleColumns(bulky=bulky)
-    read_parts([Part(*part) for part in parts], columns, bulky=bulky)
-    sys.stdout.buffer.write(columns.packed())
-
-
-def damage(parts: Sequence[Part], decoder: Decoder) -> LaptimeError | None:
-    """What to say of files that can't be read: the first bad line, by its number. None when there is none."""
-    for part in parts:
+def _damage(files: Sequence[Path], decoder: Decoder) -> LaptimeError | None:
+    """What is wrong with files that can't be read: the first bad line, by its number. None if no line is bad."""
+    for file in files:
         number = 0
-        for block in _blocks(part._replace(begin=0)):
+        for block in _blocks(file):
             for line in bytes(block).split(b"\n")[:-1]:
                 number += 1
-                if (said := _complaint(line, decoder)) is not None:
-                    return LaptimeError(f"{part.file}, line {number}: {said}")
+                if (complaint := _complaint(line, decoder)) is not None:
+                    return LaptimeError(f"{file}, line {number}: {complaint}")
     return None
 
 
@@ -291,13 +205,11 @@ def _complaint(line: bytes, decoder: Decoder) -> str | None:
     return None
 
 
-def _blocks(part: Part) -> Iterator[memoryview]:
-    """The part in blocks of whole lines, each good until the next is asked for."""
-    buffer, held, left = bytearray(BLOCK_BYTES), 0, part.end - part.begin
-    with Path(part.file).open("rb") as opened:
-        opened.seek(part.begin)
-        while read := opened.readinto(memoryview(buffer)[held : held + left]):
-            left -= read
+def _blocks(file: Path) -> Iterator[memoryview]:
+    """A file in blocks of whole lines, each good until the next is asked for. A half-written last line is left out."""
+    buffer, held = bytearray(BLOCK_BYTES), 0
+    with file.open("rb") as opened:
+        while read := opened.readinto(memoryview(buffer)[held:]):
             filled = held + read
             end = buffer.rfind(b"\n", 0, filled) + 1
             if end:
@@ -309,29 +221,9 @@ def _blocks(part: Part) -> Iterator[memoryview]:
                 buffer[:held] = buffer[end:filled]
 
 
-def _line_end(file: Path, place: int) -> int:
-    """Where the last line that ends at or before this place ends; 0 when none does."""
-    with file.open("rb") as opened:
-        while place > 0:
-            begin = max(0, place - BLOCK_BYTES)
-            opened.seek(begin)
-            newline = opened.read(place - begin).rfind(b"\n")
-            if newline >= 0:
-                return begin + newline + 1
-            place = begin
-    return 0
-
-
-def _processors() -> set[int]:
-    try:
-        return os.sched_getaffinity(0)
-    except AttributeError:  # not Linux
-        return set(range(os.cpu_count() or 1))
-
-
 @contextmanager
 def _collector_off() -> Iterator[None]:
-    """No garbage collection meanwhile: millions of short-lived objects in no cycle would be searched for some."""
+    """No garbage collection in this block: it would search millions of short-lived objects that are in no cycle."""
     was_on = gc.isenabled()
     gc.disable()
     try:

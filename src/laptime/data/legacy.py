@@ -20,7 +20,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
-from laptime.data.columns import KNOB, ORDER, frame_of_rows
+from laptime.data.columns import KNOB, ON_REQUEST, ORDER, frame_types, knob_series, ordered
 from laptime.data.record import Scalar, config_id
 from laptime.errors import LaptimeError
 
@@ -87,7 +87,38 @@ def read_legacy(place: Path, *, bulky: bool = False) -> polars.DataFrame:
             f"{place}: none of its {len(files)} JSON files holds measurements ({RESULTS} with T_total, ...), and there "
             "is no run.json; name a run folder, a table, or a file of the older format"
         )
-    return frame_of_rows(rows, bulky=bulky)
+    return _frame(rows, bulky=bulky)
+
+
+def _frame(rows: Sequence[Mapping[str, Any]], *, bulky: bool) -> polars.DataFrame:
+    """Rows of column -> value as a whole frame: what a row doesn't have is null; knobs are `config.NAME`.
+
+    Values that are not of their column's type become null.
+    """
+    import polars
+
+    types = frame_types()
+    columns = [
+        polars.Series(name, [_fitting(row.get(name), types[name]) for row in rows], dtype=types[name])
+        for name in ORDER
+        if bulky or name not in ON_REQUEST
+    ]
+    names = dict.fromkeys(name for row in rows for name in row if name.startswith(KNOB))
+    return ordered(polars.DataFrame([*columns, *(knob_series([row.get(n) for row in rows]).alias(n) for n in names)]))
+
+
+def _fitting(value: Any, type_: Any) -> Any:
+    import polars
+
+    if value is None or isinstance(value, bool):
+        return None
+    if type_ == polars.Int64:
+        return int(value) if isinstance(value, (int, float)) and value == int(value) and abs(value) < 2**63 else None
+    if type_ == polars.Float64:
+        return float(value) if isinstance(value, (int, float)) else None
+    if type_ == polars.String:
+        return value if isinstance(value, str) else None
+    return value if isinstance(value, list) and all(isinstance(v, (int, float)) for v in value) else None
 
 
 def decoded(content: bytes) -> str:
