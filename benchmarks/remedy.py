@@ -33,7 +33,7 @@ from remedy_tables import into_docs, kept
 
 from laptime.measure.environment import describe
 from laptime.models.loading import load_model
-from laptime.remedy.prove import prove
+from laptime.remedy import RemedyOptions, prove_remedies
 from laptime.workload.inputs import make_inputs
 from recorded import record
 
@@ -138,19 +138,21 @@ def proof(part: str) -> dict[str, Any]:
     if "top_k" in spec:
         for layer in loaded.model.model.layers:
             layer.mlp.gate.top_k = spec["top_k"]
-    made = make_inputs(loaded, prompt_tokens=spec["prompt"], image_size=spec.get("image"), new_tokens=spec["new"])
-    report = prove(
+    inputs = make_inputs(loaded, prompt_tokens=spec["prompt"], image_size=spec.get("image"), new_tokens=spec["new"])
+    report = prove_remedies(
         loaded.model,
-        dict(made.kwargs),
+        inputs.kwargs,
+        RemedyOptions(new_tokens=spec["new"], rounds=ROUNDS, only=spec["only"]),
         name=spec["model"],
-        new_tokens=spec["new"],
-        rounds=ROUNDS,
-        config={"prompt_tokens": made.prompt_tokens, "image_tokens": made.image_tokens, "top_k": spec.get("top_k")},
-        only=spec["only"],
+        config={
+            "prompt_tokens": inputs.prompt_tokens,
+            "image_tokens": inputs.image_tokens,
+            "top_k": spec.get("top_k"),
+        },
         progress=lambda what: print(what, flush=True),
     )
-    value: dict[str, Any] = json.loads(report.to_json())
-    return value
+    figures: dict[str, Any] = json.loads(report.to_json())
+    return figures
 
 
 def show(part: str, found: dict[str, Any]) -> None:

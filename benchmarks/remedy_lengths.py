@@ -21,13 +21,13 @@ import torch
 from transformers import DynamicCache
 
 import laptime
-from laptime.decoder.decoder import FastDecoder
+from laptime.decoder import FastDecoder
 from laptime.decoder.state import Sampling
 from laptime.decoder.triton_step import kernels_of
 from laptime.errors import LaptimeError
 from laptime.models.loading import load_model
+from laptime.remedy.floor import copy_gb_per_s
 from laptime.remedy.promise import fast_range
-from laptime.remedy.trial import copy_gb_per_s
 
 CELLS = tuple((batch, positions) for positions in (128, 2048, 8192) for batch in (1, 8, 32))
 COMPILED = ((8, 2048),)
@@ -141,7 +141,7 @@ def fast_ms(decoder: FastDecoder, batch: int, positions: int, row: dict[str, Any
             row["experts"] = used  # of the last block, whose shares are still there, in the last steps
         return min(times)
     finally:
-        decoder._sessions.clear()
+        decoder.drop_sessions()
 
 
 def replays_ms(replay: Any, state: Any, positions: int, steps: int = 30) -> float:

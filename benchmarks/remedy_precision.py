@@ -16,7 +16,7 @@ import torch
 from remedy_lengths import Flush
 from transformers import DynamicCache, StaticCache
 
-from laptime.decoder.decoder import FastDecoder
+from laptime.decoder import FastDecoder
 from laptime.decoder.kernels.shapes import SHAPES
 from laptime.decoder.plain_step import decode_one_token
 from laptime.decoder.plan import DecodePlan, read_plan

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from remedy_lengths import Flush, guarded, replays_ms
 
-from laptime.decoder.decoder import FastDecoder
+from laptime.decoder import FastDecoder
 from laptime.decoder.graph import capture
 from laptime.decoder.kernels.shapes import SHAPES, RowsShape, Shapes
 from laptime.decoder.plain_step import decode_one_token
@@ -22,7 +22,7 @@ from laptime.decoder.plan import DecodePlan, Dense
 from laptime.decoder.state import Sampling, new_state
 from laptime.decoder.triton_step import RowsStep, kernels_of, triton_step
 from laptime.models.loading import load_model
-from laptime.remedy.trial import copy_gb_per_s
+from laptime.remedy.floor import copy_gb_per_s
 
 SECONDS = 25.0
 PRODUCTS: dict[str, tuple[RowsShape, ...]] = {
@@ -124,28 +124,19 @@ def _product_ms(plan: DecodePlan, batch: int, role: str, shape: RowsShape | None
     def run() -> None:
         for layer in plan.layers[:1] if role == "head" else plan.layers:
             if role == "qkv":
-                step._times("qkv", step.normed, layer.qkv, None, step.qkv)
+                step.multiply("qkv", step.normed, layer.qkv, None, step.qkv)
             elif role == "o":
-                step._times("o", step.attended, layer.o, None, step.added["o"])
+                step.multiply("o", step.attended, layer.o, None, step.added["o"])
             elif role == "head":
-                step._logits()
+                step.compute_logits()
             elif isinstance(layer.mlp, Dense) and role == "swiglu":
-                _only_swiglu(step, layer.mlp)
+                step.swiglu(layer.mlp)
             elif isinstance(layer.mlp, Dense):
                 inner = step.inner[: batch * layer.mlp.down.shape[1]].view(batch, -1)
-                step._times("down", inner, layer.mlp.down, None, step.added["down"])
+                step.multiply("down", inner, layer.mlp.down, None, step.added["down"])
 
     captured = capture(run)
     return min(replays_ms(captured, state, 0, steps=10) for _ in range(3))
-
-
-def _only_swiglu(step: RowsStep, mlp: Dense) -> None:
-    """The block's way up without its way down."""
-    times, step._times = step._times, lambda *_: None  # type: ignore[method-assign]
-    try:
-        step._dense(mlp)
-    finally:
-        step._times = times  # type: ignore[method-assign]
 
 
 def _step(
@@ -208,22 +199,15 @@ def _costs(found: dict[str, Any], failed: dict[str, str], plan: DecodePlan, batc
 
 def _leave_out(step: Any, kind: str) -> None:
     """Make this step skip one kind of kernel."""
-    times = step._times
+    multiply = step.multiply
     if kind == "attention":
-        step._attend = lambda *_: None
+        step.attend = lambda *_: None
     elif kind == "head":
-        step._logits = lambda: None
+        step.compute_logits = lambda: None
     elif kind == "norms":
-        step._add_and_norm = lambda *_: None
-    elif kind != "swiglu":
-        step._times = lambda role, *given, **named: None if role == kind else times(role, *given, **named)
-    elif isinstance(step, RowsStep):
+        step.add_and_norm = lambda *_: None
+    elif kind == "swiglu":
         rows = step.state.batch
-
-        def down(mlp: Dense) -> torch.Tensor:
-            times("down", step.inner[: rows * mlp.down.shape[1]].view(rows, -1), mlp.down, None, step.added["down"])
-            return step.added["down"]
-
-        step._dense = down
+        step.swiglu = lambda *given: step.inner[: rows * given[-1].down.shape[1]].view(rows, -1)
     else:
-        step._feed_forward = lambda _, mlp: times("down", step.inner, mlp.down, step.x, residual=step.x)
+        step.multiply = lambda role, *given, **named: None if role == kind else multiply(role, *given, **named)

@@ -3,8 +3,8 @@
 python examples/fast_decoder.py
 """
 
+from laptime.decoder import FastDecoder, timed_generate
 from laptime.models.loading import load_model
-from laptime.remedy import FastDecoder, timed_generate
 from laptime.workload.inputs import make_inputs
 
 loaded = load_model("preset:tiny-llm")  # yours: AutoModelForCausalLM.from_pretrained(...)

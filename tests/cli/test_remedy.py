@@ -51,7 +51,30 @@ def test_usage_errors_are_one_line(words, reason, capsys):
 
 def test_a_page_can_t_replace_a_folder(tmp_path, capsys):
     assert run([*CALL, "--html", str(tmp_path)]) == 2
-    assert "a folder" in capsys.readouterr().err
+    assert "is a folder" in capsys.readouterr().err
+
+
+def test_nothing_is_replaced_without_force_and_that_is_known_before_the_model_is_loaded(tmp_path, capsys):
+    out, page = tmp_path / "out", tmp_path / "page.html"
+    call = [*CALL, "--only", "buffers"]
+    assert run([*call, "--out", str(out), "--html", str(page)]) == 0
+    first = (out / "remedy.json").read_bytes()
+    capsys.readouterr()
+    for words in (["--out", str(out)], ["--html", str(page)]):
+        assert run([*call, *words]) == 2
+        said = capsys.readouterr().err
+        assert "--force" in said
+        assert "baseline" not in said, "work had begun"
+    assert (out / "remedy.json").read_bytes() == first
+    assert run([*call, "--out", str(out), "--html", str(page), "--force"]) == 0
+    assert (out / "remedy.json").read_bytes() != first
+
+
+def test_a_folder_of_something_else_is_never_replaced(tmp_path, capsys):
+    (tmp_path / "thesis.tex").write_text("x")
+    assert run([*CALL, "--out", str(tmp_path), "--force"]) == 2
+    assert "holds something else" in capsys.readouterr().err
+    assert (tmp_path / "thesis.tex").exists()
 
 
 def test_reading_a_report_imports_no_torch():

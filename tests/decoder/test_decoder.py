@@ -4,9 +4,9 @@ import pytest
 import torch
 from transformers import LlamaConfig, MistralConfig, OlmoeConfig, Qwen2Config
 
+from laptime.decoder import FastDecoder
 from laptime.decoder.state import Sampling
 from laptime.errors import LaptimeError
-from laptime.remedy import FastDecoder
 from tests.models.tiny import FAMILIES, OLMOE, TEXT, TEXT_CONFIGS, build, tiny_inputs
 
 REFUSED = {"gemma3": "Gemma3DecoderLayer", "paligemma": "GemmaDecoderLayer", "aria": "AriaTextDecoderLayer"}
@@ -155,7 +155,7 @@ def test_weights_that_were_moved_are_noticed():
     with FastDecoder(model) as decoder:
         decoder.generate(**inputs, max_new_tokens=2)
         model.to(torch.float64)
-        with pytest.raises(LaptimeError, match="weights are elsewhere"):
+        with pytest.raises(LaptimeError, match="weights have moved"):
             decoder.generate(**inputs, max_new_tokens=2)
 
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 import laptime
+from laptime.decoder import FastDecoder, timed_generate
 from laptime.decoder.timed import CallTimer
-from laptime.remedy import FastDecoder, timed_generate
 from tests.models.tiny import build, tiny_inputs
 
 

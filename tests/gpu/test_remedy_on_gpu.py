@@ -7,15 +7,14 @@ import pytest
 import torch
 from torch.autograd import DeviceType
 
+from laptime.decoder import FastDecoder, timed_generate
 from laptime.decoder.kernels.shapes import SHAPES
 from laptime.decoder.plain_step import decode_one_token
 from laptime.decoder.plan import Routed, read_plan
 from laptime.decoder.state import Sampling, new_state
-from laptime.decoder.timed import timed_generate
 from laptime.decoder.triton_step import kernels_of, triton_step
 from laptime.models.loading import load_model
-from laptime.remedy import FastDecoder
-from laptime.remedy.prove import prove
+from laptime.remedy import RemedyOptions, prove_remedies
 from laptime.workload.inputs import make_inputs
 
 PRESETS = ("preset:tiny-llm", "preset:tiny-vlm")
@@ -25,8 +24,8 @@ def prepared(name, *, batch=1, dtype="bfloat16", prompt=48):
     loaded = load_model(name, device="cuda", dtype=dtype)
     loaded.model.generation_config.eos_token_id = None
     size = (336, 336) if loaded.is_vlm else None
-    made = make_inputs(loaded, prompt_tokens=prompt, image_size=size, batch=batch, new_tokens=32)
-    return loaded.model, dict(made.kwargs)
+    inputs = make_inputs(loaded, prompt_tokens=prompt, image_size=size, batch=batch, new_tokens=32)
+    return loaded.model, dict(inputs.kwargs)
 
 
 @pytest.mark.parametrize("batch", [1, 3, 8, 20])
@@ -129,11 +128,11 @@ def test_kernels_are_as_near_to_float32_as_the_model_s_own_bfloat16(cuda, batch)
     truth = exact(ids).logits[:, -1]
     own = model(ids).logits[:, -1].float()
     with FastDecoder(model) as decoder:
-        made = decoder.generate(ids[:, :-1], max_new_tokens=2)
-        state = decoder.session(batch, made.shape[1], Sampling()).state
+        generated = decoder.generate(ids[:, :-1], max_new_tokens=2)
+        state = decoder.session(batch, generated.shape[1], Sampling()).state
         state.position.copy_(state.begin)
         state.token.copy_(ids[:, -1])
-        session = decoder.session(batch, made.shape[1], Sampling())
+        session = decoder.session(batch, generated.shape[1], Sampling())
         session.begin()
         session.captured()
         ours = state.logits.clone()
@@ -197,7 +196,7 @@ def test_the_stages_of_a_call_close(cuda):
 def test_every_remedy_is_proven_or_says_why_not(cuda):
     model, inputs = prepared("preset:tiny-llm")
     before = {name: p.clone() for name, p in model.named_parameters()}
-    report = prove(model, inputs, name="preset:tiny-llm", new_tokens=16, rounds=1)
+    report = prove_remedies(model, inputs, RemedyOptions(new_tokens=16, rounds=1))
     rows = {row.name: row for row in report.rows}
     assert all(row.failed is None for row in report.rows), [row.failed for row in report.rows]
     assert rows["fast"].allocations_per_step == 0

@@ -16,14 +16,14 @@ def eager():
 
 
 def test_every_remedy_but_the_eager_static_cache_is_promised_something(eager):
-    made = promises(eager, 4.0, floor_ms=0.05, our_kernels=42)
-    assert set(made) == {"buffers", "fusion", "graph", "compiled", "kernels", "fast"}
-    for name, promise in made.items():
+    ranges = promises(eager, 4.0, floor_ms=0.05, our_kernels=42)
+    assert set(ranges) == {"buffers", "fusion", "graph", "compiled", "kernels", "fast"}
+    for name, promise in ranges.items():
         assert 0 < promise.low_ms <= promise.high_ms, name
         assert promise.assumptions
-    assert made["fast"].low_ms < made["kernels"].high_ms
-    assert made["compiled"].low_ms <= made["graph"].low_ms
-    assert made["fusion"].high_ms <= 4.0
+    assert ranges["fast"].low_ms < ranges["kernels"].high_ms
+    assert ranges["compiled"].low_ms <= ranges["graph"].low_ms
+    assert ranges["fusion"].high_ms <= 4.0
 
 
 def test_the_fast_promise_is_bytes_plus_kernels_and_scales_with_both(eager):
@@ -52,8 +52,8 @@ def test_a_preallocated_cache_is_not_concatenated_at_best(eager):
 
 
 def test_without_a_plan_nothing_is_promised_of_our_kernels(eager):
-    made = promises(eager, 4.0, floor_ms=None, our_kernels=None)
-    assert not {"fast", "kernels"} & set(made)
+    ranges = promises(eager, 4.0, floor_ms=None, our_kernels=None)
+    assert not {"fast", "kernels"} & set(ranges)
 
 
 def test_merged_runs_leave_fewer_kernels_and_less_work(eager):

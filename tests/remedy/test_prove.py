@@ -4,11 +4,10 @@ import msgspec
 import pytest
 import torch
 
-from laptime.data.record import Interval
 from laptime.errors import LaptimeError
 from laptime.remedy import remedies
-from laptime.remedy.prove import prove
-from laptime.remedy.result import RemedyReport, RemedyRow, headline, recommend
+from laptime.remedy.prove import RemedyInput, RemedyOptions, prove_by_name, prove_remedies
+from laptime.remedy.result import NAMES, RemedyReport
 from tests.models.tiny import build, tiny_inputs
 
 CHEAP = ("buffers", "static", "graph", "fast")
@@ -17,7 +16,7 @@ CHEAP = ("buffers", "static", "graph", "fast")
 def proven(family, only=CHEAP, batch=1, **changes):
     model = build(family).requires_grad_(False)
     inputs = tiny_inputs(family, text=11, batch=batch)
-    return model, prove(model, inputs, name=family, new_tokens=8, rounds=6, only=only, **changes)
+    return model, prove_remedies(model, inputs, RemedyOptions(new_tokens=8, rounds=6, only=only), **changes)
 
 
 @pytest.mark.parametrize("family", ["qwen3", "olmoe", "qwen2_5_vl"])
@@ -53,7 +52,8 @@ def test_it_is_json_and_back():
 def test_eos_is_ignored_meanwhile_and_there_again_afterwards():
     model = build("llama").requires_grad_(False)
     model.generation_config.eos_token_id = list(range(2, 300))
-    report = prove(model, tiny_inputs("llama", text=11), name="x", new_tokens=8, rounds=1, only=("buffers", "fast"))
+    options = RemedyOptions(new_tokens=8, rounds=1, only=("buffers", "fast"))
+    report = prove_remedies(model, tiny_inputs("llama", text=11), options)
     assert all(row.tpot_ms is not None for row in report.rows)
     assert model.generation_config.eos_token_id == list(range(2, 300))
 
@@ -78,7 +78,7 @@ def test_a_remedy_that_raises_is_a_row_with_its_reason(monkeypatch, error, reaso
     def broken(layers, capacity):
         raise error
 
-    monkeypatch.setattr(remedies, "roomy_cache", broken)
+    monkeypatch.setattr(remedies, "preallocated_cache", broken)
     _, report = proven("llama", only=("buffers", "fast"))
     rows = {row.name: row for row in report.rows}
     assert rows["buffers"].failed == reason
@@ -102,29 +102,28 @@ def test_a_remedy_that_changes_tokens_says_where_and_by_how_much(monkeypatch):
     assert row.bf16_steps > 0
 
 
-def test_too_little_to_measure_is_refused():
-    model = build("llama")
-    with pytest.raises(LaptimeError, match="--new-tokens 4"):
-        prove(model, tiny_inputs("llama"), name="x", new_tokens=4)
-    with pytest.raises(LaptimeError, match="--rounds 0"):
-        prove(model, tiny_inputs("llama"), name="x", new_tokens=8, rounds=0)
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ({"new_tokens": 4}, "--new-tokens 4"),
+        ({"rounds": 0}, "--rounds 0"),
+        ({"only": ("fast", "magic")}, "--only magic: no such remedy; there are eager, buffers"),
+    ],
+)
+def test_options_that_can_t_be_used_are_refused_before_anything_runs(given, reason):
+    with pytest.raises(LaptimeError, match=reason):
+        RemedyOptions(**given)
 
 
-def row(name, ms, prepare_s=None, speedup=None):
-    return RemedyRow(
-        name=name,
-        title=name,
-        parts=[],
-        tpot_ms=Interval(ms, ms, ms, 6),
-        prepare_s=prepare_s,
-        speedup=None if speedup is None else Interval(speedup, speedup, speedup, 6),
-    )
+def test_the_names_are_those_of_the_remedies():
+    assert tuple(remedy.name for remedy in remedies.REMEDIES) == NAMES
 
 
-def test_what_to_use_depends_on_how_many_tokens_a_process_makes():
-    rows = [row("eager", 20.0), row("compiled", 5.0, 30.0, 4.0), row("fast", 10.0, 1.0, 2.0)]
-    best = {made.tokens: made.remedy for made in recommend(rows, 64)}
-    assert (best[32], best[128], best[512], best[32768]) == ("eager", "fast", "fast", "compiled")
-    assert 64 in best
-    assert "4 times as fast" in headline(rows)
-    assert "No remedy is known to be faster" in headline([rows[0], row("fast", 20.5, 1.0, 0.98)])
+def test_python_can_do_what_the_command_does(capsys):
+    heard = []
+    options = RemedyOptions(new_tokens=8, rounds=1, only=("fast",))
+    report = prove_by_name("preset:tiny-llm", RemedyInput(prompt_tokens=16), options, progress=heard.append)
+    assert report.model == "preset:tiny-llm"
+    assert (report.config["prompt_tokens"], report.config["new_tokens"]) == (16, 8)
+    assert heard == ["baseline", "preparing fast", "round 1 of 1"]
+    assert capsys.readouterr().out == ""

@@ -8,84 +8,110 @@ from typing import Annotated
 
 import typer
 
-from laptime.errors import LaptimeError, require_torch
+from laptime.cli import options
+from laptime.cli.output import print_json, print_report, write_page
+from laptime.data.files import check_new_file, check_new_folder, whole_folder, write_whole
+from laptime.errors import require_torch
+from laptime.remedy.result import NAMES, RemedyReport
+
+MARKS = ("remedy.json",)
+"""What a folder of this verb holds: only such a folder is replaced by --force."""
 
 
 def remedy(
-    model: Annotated[str, typer.Argument(help="A hub id, a local path, or preset:NAME (random weights, no download).")],
-    prompt_tokens: Annotated[int, typer.Option(help="Text tokens of the prompt; image tokens come on top.")] = 64,
-    new_tokens: Annotated[int, typer.Option(help="Tokens to generate: your usual output length.")] = 64,
-    batch: Annotated[int, typer.Option(help="Rows per call.")] = 1,
+    model: options.ModelName,
+    dtype: options.DtypeOption = options.Dtype.auto,
+    device: options.Device = "auto",
+    trust_remote_code: options.TrustRemoteCode = False,
+    prompt_tokens: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="Text tokens of the prompt; image tokens come on top.",
+            rich_help_panel=options.INPUT,
+        ),
+    ] = 64,
+    new_tokens: Annotated[
+        int,
+        typer.Option(
+            metavar="N", help="Tokens to generate, at least 8: your usual output.", rich_help_panel=options.INPUT
+        ),
+    ] = 64,
+    batch: Annotated[int, typer.Option(metavar="N", min=1, help="Rows per call.", rich_help_panel=options.INPUT)] = 1,
     image_size: Annotated[
-        str | None, typer.Option(help="WIDTHxHEIGHT of the image; for a model that takes one.")
+        str | None,
+        typer.Option(
+            metavar="WIDTHxHEIGHT", help="Image size, for a model that takes images.", rich_help_panel=options.INPUT
+        ),
     ] = None,
-    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16, float16.")] = "auto",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
-    only: Annotated[str | None, typer.Option(help="Only these, with commas: buffers,static,fusion,graph,...")] = None,
-    rounds: Annotated[int, typer.Option(help="Calls of every remedy; six make an interval.")] = 6,
-    out: Annotated[Path | None, typer.Option(help="Folder for remedy.json and remedy.html.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="The result as JSON (laptime.remedy/1) on stdout.")] = False,
-    html: Annotated[Path | None, typer.Option(help="Write the page here.")] = None,
-    trust_remote_code: Annotated[bool, typer.Option("--trust-remote-code", help="Run the model's own code.")] = False,
-    seed: Annotated[int, typer.Option(help="Of the inputs and the random weights.")] = 0,
+    seed: options.Seed = 0,
+    only: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME,...",
+            help=f"Try these remedies only: {', '.join(NAMES[1:])}.",
+            rich_help_panel=options.MEASURING,
+        ),
+    ] = None,
+    rounds: Annotated[
+        int,
+        typer.Option(
+            metavar="N", help="Calls of every remedy; six make a 95 % interval.", rich_help_panel=options.MEASURING
+        ),
+    ] = 6,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Write remedy.json and remedy.html there.", rich_help_panel=options.OUTPUT),
+    ] = None,
+    html: options.Html = None,
+    force: options.Force = False,
+    as_json: options.Json = False,
 ) -> int:
-    """What makes decoding faster? Each remedy promised from a trace, applied, measured beside the baseline.
+    """Find what makes decoding faster: each remedy is promised from a trace, applied, and measured.
 
     Example: laptime remedy preset:tiny-llm --new-tokens 32 --only buffers,fast --html remedy.html
-    """
-    require_torch()
-    from laptime.models.loading import load_model
-    from laptime.remedy.prove import prove
-    from laptime.remedy.remedies import REMEDIES
-    from laptime.workload.images import parse_size
-    from laptime.workload.inputs import make_inputs
 
-    names = tuple(part.strip() for part in only.split(",")) if only else ()
-    known = [each.name for each in REMEDIES]
-    if unknown := [name for name in names if name not in known]:
-        raise LaptimeError(f"--only {', '.join(unknown)}: no such remedy; there are {', '.join(known)}")
-    for path in (out, html):
-        if path is not None and path.exists() and path.is_dir() is (path is html):
-            raise LaptimeError(
-                f"{path}: exists already and is {'a folder' if path.is_dir() else 'a file'}; name another"
-            )
-    loaded = load_model(model, dtype=dtype, device=device, trust_remote_code=trust_remote_code, seed=seed)
-    size = parse_size(image_size) if image_size else ((672, 672) if loaded.is_vlm else None)
-    made = make_inputs(
-        loaded, prompt_tokens=prompt_tokens, image_size=size, batch=batch, new_tokens=new_tokens, seed=seed
-    )
-    report = prove(
-        loaded.model,
-        dict(made.kwargs),
-        name=model,
-        new_tokens=new_tokens,
-        rounds=rounds,
-        config={
-            "prompt_tokens": made.prompt_tokens,
-            "image_tokens": made.image_tokens,
-            "dtype": str(loaded.dtype).removeprefix("torch."),
-            "seed": seed,
-        },
-        only=names,
+    Exit codes: 0 measured, 2 the model or an option can't be used.
+    """
+    check_new_file(html, "--html", force=force)
+    if out is not None:
+        check_new_folder(out, MARKS, force=force)
+    require_torch()
+    from laptime.remedy.prove import RemedyInput, RemedyOptions, prove_by_name
+    from laptime.workload.images import parse_size
+
+    report = prove_by_name(
+        model,
+        RemedyInput(
+            prompt_tokens=prompt_tokens,
+            batch=batch,
+            image_size=parse_size(image_size) if image_size else None,
+            seed=seed,
+        ),
+        RemedyOptions(new_tokens=new_tokens, rounds=rounds, only=tuple(options.names(only or ""))),
+        loading={"dtype": dtype.value, "device": device, "trust_remote_code": trust_remote_code},
         progress=lambda what: print(what, file=sys.stderr, flush=True),  # noqa: T201
     )
-    from laptime.data.run_folder import readable_json, write_atomically
-    from laptime.report.remedy.page import remedy_page
-
-    page = remedy_page(report).encode() if out is not None or html is not None else b""
-    if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
-        write_atomically(out / "remedy.json", readable_json(report))
-        write_atomically(out / "remedy.html", page)
-    if html is not None:
-        html.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(html, page)
+    _write(report, out, html, force=force)
     if as_json:
-        sys.stdout.write(readable_json(report).decode().rstrip() + "\n")
+        print_json(report)
     else:
-        from rich.console import Console
-
         from laptime.report.remedy.terminal import remedy_report
 
-        Console().print(remedy_report(report))
+        print_report(remedy_report(report))
     return 0
+
+
+def _write(report: RemedyReport, out: Path | None, html: Path | None, *, force: bool) -> None:
+    if out is None and html is None:
+        return
+    from laptime.data.run_folder import readable_json
+    from laptime.report.remedy.page import remedy_page
+
+    page = remedy_page(report)
+    if out is not None:
+        with whole_folder(out, MARKS, force=force) as folder:
+            write_whole(folder / "remedy.json", readable_json(report))
+            write_whole(folder / "remedy.html", page.encode())
+    write_page(html, page, force=force)

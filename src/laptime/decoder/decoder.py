@@ -1,6 +1,6 @@
 """FastDecoder: a transformers model's generate(), decoded by merged weights, fused kernels and one CUDA graph.
 
-with laptime.remedy.FastDecoder(model) as decoder:
+with laptime.FastDecoder(model) as decoder:
     ids = decoder.generate(**inputs, max_new_tokens=256)
 """
 
@@ -15,19 +15,21 @@ import torch
 from transformers import LogitsProcessor
 
 from laptime.decoder.graph import CapturedStep, capture
+from laptime.decoder.merged_weights import merge, separate
 from laptime.decoder.plain_step import decode_one_token
-from laptime.decoder.plan import DecodePlan, merge, read_plan, separate
+from laptime.decoder.plan import DecodePlan, read_plan
 from laptime.decoder.prefill import prefill
-from laptime.decoder.settings import Settings, read_settings
+from laptime.decoder.settings import GenerationSettings, read_settings
 from laptime.decoder.state import DecodeState, Sampling, advance, choose, new_state, take
+from laptime.decoder.triton_step import triton_step, why_not
 from laptime.errors import LaptimeError
 
 SMALLEST_BUCKET = 1024
-"""Capacities are this, one and a half times it, twice it, three times it, ...: at most a third is room to spare."""
+"""Positions of the smallest cache. Larger ones have 1.5, 2, 3, 4, 6, ... times as many: at most a third is unused."""
 LARGEST_BATCH = 32
-"""Rows for which there are kernels; above, the plain step is used."""
+"""The most rows that the kernels take. With more rows the plain step runs."""
 LOOK_EVERY = 4
-"""Where EOS may end a call, replays between two looks; a look is taken while the next ones run."""
+"""Replays between two looks at whether all rows have ended. The next replays run while the host looks."""
 
 Kernels = Literal["auto", "plain", "triton"]
 Mark = Callable[[str], None]
@@ -35,7 +37,7 @@ Mark = Callable[[str], None]
 
 @dataclass(frozen=True, eq=False)
 class Session:
-    """A step for one batch size, one capacity and one way of choosing: its buffers and, on a GPU, its graph."""
+    """A step for one batch size, one capacity and one way of choosing tokens: its buffers and, on a GPU, its graph."""
 
     state: DecodeState
     step: Callable[[], None]
@@ -46,15 +48,16 @@ class Session:
 
 
 class FastDecoder:
-    """Decodes for a transformers model; guards the merged weights and the sessions captured so far.
+    """Decodes for a transformers model, with merged weights and a captured step for each shape of call.
 
-    The model stays usable meanwhile and computes the same bits (its q, k, v and gate, up weights become views into
-    merged matrices; no second copy is kept). `close()`, or leaving the `with` block, undoes that.
+    The model stays usable and computes the same bits: its q, k, v and gate, up weights become views into merged
+    matrices, without a second copy. `close()`, or leaving the `with` block, undoes that.
 
-    kernels: "triton" (a GPU, float16 or bfloat16), "plain" (torch operations), or "auto": triton where it can.
+    kernels: "triton" (needs a GPU, and float16 or bfloat16), "plain" (torch operations), or "auto": triton if it can.
     graph: capture the step in a CUDA graph on a GPU.
+    language: path of the language model's module, for a model in which it is not found.
 
-    Raises LaptimeError for a model that can't be decoded so, with the reason; the model is as before then.
+    Raises LaptimeError, with the reason, for a model that it can't decode. The model is then as it was before.
     """
 
     def __init__(
@@ -72,7 +75,6 @@ class FastDecoder:
             raise
         self._places = [(parameter, parameter.data_ptr()) for parameter in model.parameters()]
         self.graph = graph and self.plan.device.type == "cuda"
-        self.capture_seconds = 0.0
         self._closed = False
         self._sessions: dict[Any, Session] = {}
 
@@ -85,19 +87,23 @@ class FastDecoder:
         self.close()
 
     def close(self) -> None:
-        """Give the model its separate weights back and let go of caches and graphs."""
-        self._sessions.clear()
+        """Give the model its separate weights back and free caches and graphs."""
+        self.drop_sessions()
         separate(self._moved)
         self._moved, self._closed = [], True
+
+    def drop_sessions(self) -> None:
+        """Free caches and graphs. The next call allocates and captures anew."""
+        self._sessions.clear()
 
     @torch.no_grad()
     def generate(self, input_ids: torch.Tensor, **call: Any) -> torch.Tensor:
         """The prompt's ids and the new ones, (B, S + N), as model.generate() returns them.
 
-        Takes attention_mask and the model's image inputs, max_new_tokens, do_sample, temperature, top_k, top_p, seed,
-        eos_token_id, pad_token_id, suppress_tokens; what is not given comes from the model's generation_config.
+        It takes attention_mask and the model's image inputs, max_new_tokens, do_sample, temperature, top_k, top_p,
+        seed, eos_token_id, pad_token_id, suppress_tokens. The model's generation_config gives what the call doesn't.
 
-        Raises LaptimeError, naming it, for anything that it can't do as generate() does it.
+        Raises LaptimeError for a setting with which it can't do what generate() does, and names the setting.
         """
         return self.run(input_ids, call)[0]
 
@@ -112,7 +118,7 @@ class FastDecoder:
     ) -> tuple[torch.Tensor, int]:
         """generate() with marks at its stages ("first-token", "decode-begin", "logits"): (ids, decode steps run).
 
-        A mark is taken between replays, never inside a capture. per_token: after every step, else after the last.
+        Marks lie between replays, never inside a capture. per_token: mark every step, not only the last.
         """
         self._check_usable()
         settings, inputs = read_settings(self.model, call, input_ids.shape[1])
@@ -128,32 +134,32 @@ class FastDecoder:
         steps = _decode(session, settings, mark, per_token)
         if steps and not per_token:
             mark("logits")
-        return torch.cat([input_ids, _kept(session.state, settings, steps + 1)], dim=1), steps
+        return torch.cat([input_ids, _new_ids(session.state, settings, steps + 1)], dim=1), steps
 
     def _check_usable(self) -> None:
         if self._closed:
             raise LaptimeError("this FastDecoder is closed; make a new one")
         if any(parameter.data_ptr() != at for parameter, at in self._places):
             raise LaptimeError(
-                "the model's weights are elsewhere than when this FastDecoder was made (by .to(), say); close it "
+                "the model's weights have moved since this FastDecoder was made (by .to(), for example); close it "
                 "and make a new one"
             )
 
     @torch.no_grad()
     @torch.inference_mode(False)
     def session(self, batch: int, length: int, sampling: Sampling) -> Session:
-        """The session for so many rows of so many positions, made (and captured) when there is none yet."""
+        """The session for `batch` rows of `length` positions. It is made and captured if there is none yet."""
         plan = self.plan
         if plan.window is not None and length > plan.window:
             raise LaptimeError(
-                f"{length} positions don't fit the model's sliding window of {plan.window}, beyond which the fast step "
-                "would attend to more than the model does; use model.generate()"
+                f"{length} positions don't fit into the sliding window of {plan.window}: beyond it the fast step "
+                "attends to more than the model does; use model.generate()"
             )
         capacity = _capacity(length)
         drawn = Sampling(sampling.draw, sampling.temperature, sampling.top_k, sampling.top_p)
         key = (batch, capacity, drawn, plan.top_k)
-        found = self._sessions.get(key)
-        if found is None:
+        session = self._sessions.get(key)
+        if session is None:
             shared = next((s.state for k, s in self._sessions.items() if k[:2] == key[:2]), None)
             try:
                 state = shared or new_state(plan, batch, capacity)
@@ -163,8 +169,8 @@ class FastDecoder:
                     f"no room for a cache of {capacity} positions for {batch} rows ({gib:.1f} GiB); use fewer rows, a "
                     "shorter prompt, or close other decoders"
                 ) from None
-            found = self._sessions[key] = self._make(state, drawn)
-        return found
+            session = self._sessions[key] = self._make(state, drawn)
+        return session
 
     def _make(self, state: DecodeState, sampling: Sampling) -> Session:
         device = self.plan.device
@@ -176,12 +182,11 @@ class FastDecoder:
             for buffer in (state.position, state.begin, state.shift, state.token, state.ended):
                 buffer.zero_()
             captured = capture(step, noise)
-            self.capture_seconds += captured.seconds
         return Session(state, step, getattr(step, "begin", _nothing), captured, noise, kernels)
 
 
 def _capacity(length: int) -> int:
-    """The smallest bucket with room for so many positions."""
+    """The smallest capacity with room for `length` positions."""
     capacity = SMALLEST_BUCKET
     while capacity < length:
         capacity = capacity * 3 // 2 if capacity & (capacity - 1) == 0 else capacity * 4 // 3
@@ -189,14 +194,12 @@ def _capacity(length: int) -> int:
 
 
 def _nothing() -> None:
-    """A plain step starts from the state's token itself."""
+    """A plain step starts from the state's token and needs no preparation."""
 
 
 def _choose_kernels(plan: DecodePlan, asked: Kernels) -> str:
     if asked == "plain":
         return "plain"
-    from laptime.decoder.triton_step import why_not
-
     reason = why_not(plan)
     if reason is None:
         return "triton"
@@ -208,27 +211,25 @@ def _choose_kernels(plan: DecodePlan, asked: Kernels) -> str:
 def _step(
     plan: DecodePlan, state: DecodeState, sampling: Sampling, noise: torch.Generator | None, kernels: str
 ) -> Callable[[], None]:
-    """One step on the state's buffers as a function without arguments: what is captured, or called."""
+    """One step on the state's buffers as a function without arguments, to capture or to call."""
     if kernels == "triton":
-        from laptime.decoder.triton_step import triton_step
-
         return triton_step(plan, state, sampling, noise)
 
     on_host = state.position.device.type == "cpu"
 
     def plain() -> None:
-        reach = int(state.position.max()) + 1 if on_host else None  # elsewhere to know it is to wait for it
+        reach = int(state.position.max()) + 1 if on_host else None  # a GPU would have to wait for it
         state.logits.copy_(decode_one_token(plan, state, reach))
         advance(state, state.logits, sampling, noise)
 
     return plain
 
 
-def _decode(session: Session, settings: Settings, mark: Mark, per_token: bool) -> int:
-    """Run the steps after the first token; how many were run. With EOS the call may end sooner, a look late."""
+def _decode(session: Session, settings: GenerationSettings, mark: Mark, per_token: bool) -> int:
+    """Run the steps after the first token and return how many. With EOS it may stop early, after at most two looks."""
     wanted = settings.new_tokens - 1
     if session.state.ended.device.type != "cuda":
-        return _decode_here(session, settings, mark, per_token)
+        return _decode_on_host(session, settings, mark, per_token)
     replay = session.captured or session.step
     if not settings.eos:
         for _ in range(wanted):
@@ -249,14 +250,14 @@ def _decode(session: Session, settings: Settings, mark: Mark, per_token: bool) -
             done += 1
             if per_token:
                 mark("logits")
-        event.synchronize()  # the look before these replays, which run meanwhile
+        event.synchronize()  # waits for the copy before these replays; they run meanwhile
         if done == wanted or bool(seen.all()):
             return done
         turn += 1
 
 
-def _decode_here(session: Session, settings: Settings, mark: Mark, per_token: bool) -> int:
-    """On a device that computes while the host waits."""
+def _decode_on_host(session: Session, settings: GenerationSettings, mark: Mark, per_token: bool) -> int:
+    """The same on a device without streams: every step is done when its call returns."""
     for done in range(settings.new_tokens - 1):
         if settings.eos and bool(session.state.ended.all()):
             return done
@@ -266,8 +267,8 @@ def _decode_here(session: Session, settings: Settings, mark: Mark, per_token: bo
     return settings.new_tokens - 1
 
 
-def _kept(state: DecodeState, settings: Settings, tokens: int) -> torch.Tensor:
-    """The new ids up to the token with which the last row ended, (B, N) int64."""
+def _new_ids(state: DecodeState, settings: GenerationSettings, tokens: int) -> torch.Tensor:
+    """The new ids up to the last row's end, (B, N) int64."""
     ids = state.ids[:, :tokens].long()
     if not settings.eos:
         return ids

@@ -1,10 +1,9 @@
-"""A step captured once and replayed: one launch for all of its kernels, no Python between them."""
+"""A step that is captured once and replayed: one launch for all its kernels, no Python between them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from time import perf_counter
 from typing import Any
 
 import torch
@@ -12,15 +11,14 @@ import torch
 from laptime.errors import LaptimeError
 
 WARM_UPS = 2
-"""Runs before a capture: they compile kernels and make what libraries allocate at first use."""
+"""Runs before a capture. They compile kernels and let libraries allocate what they need at their first use."""
 
 
 @dataclass(frozen=True, eq=False)
 class CapturedStep:
-    """A step ready for replay, and the seconds that warm-up and capture took."""
+    """A step ready for replay: calling it launches the whole graph."""
 
     graph: Any
-    seconds: float
 
     def __call__(self) -> None:
         self.graph.replay()
@@ -29,12 +27,13 @@ class CapturedStep:
 def capture(step: Callable[[], None], noise: torch.Generator | None = None) -> CapturedStep:
     """Run `step` until it is warm, then capture it. It must work on buffers that stay where they are.
 
+    cuBLAS gets its workspace inside the capture, from the graph's own memory. Graphs of others (Inductor's) free the
+    shared workspaces, and a replay would then write to freed memory.
+
     noise: the generator that the step draws from, so that every replay draws anew.
-    cuBLAS gets its workspace inside the capture, from the graph's own memory: another's graphs (Inductor's) free the
-    shared workspaces, and a replay would then write to memory that is no longer there.
+
     Raises LaptimeError with the reason when the device refuses the capture.
     """
-    began = perf_counter()
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
@@ -56,7 +55,7 @@ def capture(step: Callable[[], None], noise: torch.Generator | None = None) -> C
     finally:
         _forget_cublas_workspaces()
     torch.cuda.synchronize()
-    return CapturedStep(graph, perf_counter() - began)
+    return CapturedStep(graph)
 
 
 def _forget_cublas_workspaces() -> None:

@@ -1,4 +1,4 @@
-"""One decode step in plain torch: read it aloud, it is the model. Any device and dtype; the reference of the others."""
+"""One decode step in plain torch, for any device and dtype. The Triton steps are tested against it."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from laptime.decoder.state import DecodeState
 
 
 def decode_one_token(plan: DecodePlan, state: DecodeState, reach: int | None = None) -> torch.Tensor:
-    """The logits, (B, V), that follow `state.token`; its keys and values are in the cache afterwards.
+    """The logits (B, V) that follow `state.token`. Its keys and values are in the cache afterwards.
 
-    reach: look at so many cache positions only (at least every row's length with this token); all without it.
+    reach: attend to this many cache positions only; at least each row's length with this token. None: to all.
     """
     rows = torch.arange(state.batch, device=plan.device)
     slot = state.position.long()
@@ -50,7 +50,7 @@ def rotated(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tens
 
 
 def _project(plan: DecodePlan, layer: Layer, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """q, k and v as (B, heads, D), q and k normed where the block norms them (over a head, or over all at once)."""
+    """q, k and v as (B, heads, D). q and k are normed if the block norms them, over a head or over all heads."""
     d = plan.head_dim
     q, k, v = linear(x, layer.qkv, layer.qkv_bias).split([plan.heads * d, plan.kv_heads * d, plan.kv_heads * d], dim=-1)
     q, k = (
@@ -76,7 +76,6 @@ def _feed_forward(mlp: Dense | Routed, x: torch.Tensor) -> torch.Tensor:
 
 
 def _all_experts(mlp: Routed, x: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
-    """Every expert on every row, by its share (B, E): for batches that reach most experts anyway, and without copies
-    of their weights."""
+    """Every expert on every row, times its share (B, E). For batches that reach most experts: no weights are copied."""
     gate, up = torch.matmul(x, mlp.gate_up.transpose(1, 2)).chunk(2, dim=-1)  # (E, B, I)
     return torch.matmul(silu(gate) * up * shares.T[..., None], mlp.down.transpose(1, 2)).sum(dim=0)

@@ -1,7 +1,7 @@
-"""What a decode step of a language model is, as a plain frozen value: weights, norms, rope, head, experts.
+"""The decode step of a language model as a frozen value: weights, norms, rope, output head, experts.
 
-Read once from the model's own modules, for the decoder blocks named in FAMILIES. Everything that a step here would
-not do as the model does is refused with a line that names it; a model is never half understood.
+`read_plan` takes it from the model's own modules, for the decoder blocks in FAMILIES. It refuses a model when the step
+here would compute something else than the model does, and names the reason.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from laptime.decoder.merged_weights import joined
 from laptime.errors import LaptimeError
 from laptime.models.anatomy import find_anatomy
 
@@ -27,7 +28,7 @@ FAMILIES = {
     "Qwen3VLTextDecoderLayer": "Qwen3-VL",
     "Qwen3VLMoeTextDecoderLayer": "Qwen3-VL-MoE",
 }
-"""Decoder blocks of transformers that are known, and what they are called."""
+"""Decoder blocks of transformers that have a fast step, and the names of their families."""
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 SCALED_LOGITS = ("final_logit_softcapping", "logit_scale", "logits_scaling", "attn_logit_softcapping")
@@ -46,8 +47,8 @@ class Dense:
 class Routed:
     """Each token goes to `gate.top_k` of E experts. router: (E, H); gate_up: (E, 2 I, H); down: (E, H, I).
 
-    normalised: the chosen experts' weights are made to sum to one. `gate` is the model's own module, so that a top-k
-    changed between two calls is honoured.
+    normalised: the shares of the chosen experts are scaled to sum to one.
+    gate: the model's own module, so that a top-k changed between two calls takes effect.
     """
 
     router: torch.Tensor
@@ -84,7 +85,7 @@ class Layer:
 class DecodePlan:
     """A language model's decode step. Weights are the model's own tensors, never copies.
 
-    window: positions that a sliding-window model looks back (a sequence must fit it), None without one.
+    window: positions that a sliding-window model looks back; a sequence must fit into it. None without one.
     rotary: the model's own module, which gives the rope table. streams: 3 for Qwen's position triples, else 1.
     """
 
@@ -117,7 +118,7 @@ class DecodePlan:
         return tuple(layer.mlp.top_k for layer in self.layers if isinstance(layer.mlp, Routed))
 
     def weight_bytes(self, batch: int = 1) -> int:
-        """Bytes that one step of `batch` rows must read of the weights; of experts, at most those that are chosen."""
+        """Bytes of weights that one step of `batch` rows must read. Of the experts only those that are chosen count."""
         total = self.head.nbytes + self.final_norm.nbytes
         for layer in self.layers:
             total += layer.qkv.nbytes + layer.o.nbytes + layer.input_norm.nbytes + layer.post_norm.nbytes
@@ -136,7 +137,7 @@ class DecodePlan:
 
 
 def read_plan(model: Any, *, language: str | None = None) -> DecodePlan:
-    """The decode step of a transformers model. Reads only; merging weights is merged_weights' work.
+    """The decode step of a transformers model. It only reads: `merged_weights.merge` joins matrices beforehand.
 
     Raises LaptimeError, naming the reason, for a model or a block that is not understood completely.
     """
@@ -184,15 +185,6 @@ def read_plan(model: Any, *, language: str | None = None) -> DecodePlan:
     )
 
 
-def rotary_of(model: Any) -> Any:
-    """The rotary module beside the decoder blocks. Raises LaptimeError without one."""
-    parent = model.get_submodule(find_anatomy(model).layers_path.rpartition(".")[0])
-    rotary = getattr(parent, "rotary_emb", None)
-    if rotary is None:
-        raise LaptimeError(f"{type(model).__name__}: it has no rotary embedding of its own")
-    return rotary
-
-
 def _refuse_settings(name: str, model: Any, config: Any) -> None:
     for key in SCALED_LOGITS:
         if getattr(config, key, None) not in (None, 1.0):
@@ -232,8 +224,8 @@ def _read_layer(name: str, layer: Any) -> Layer:
         raise LaptimeError(f"{name}: only some of q, k and v have a bias; no fast step can be made of it")
     q_norm, k_norm = getattr(attention, "q_norm", None), getattr(attention, "k_norm", None)
     return Layer(
-        qkv=_joined([linear.weight for linear in qkv]),
-        qkv_bias=None if biases[0] is None else _joined(biases),
+        qkv=joined([linear.weight for linear in qkv]),
+        qkv_bias=None if biases[0] is None else joined(biases),
         o=o.weight.data,
         o_bias=None if o.bias is None else o.bias.data,
         input_norm=layer.input_layernorm.weight.data,
@@ -259,7 +251,7 @@ def _read_mlp(name: str, mlp: Any) -> Dense | Routed:
     gate, up, down = (_linear(name, key, getattr(mlp, key)) for key in ("gate_proj", "up_proj", "down_proj"))
     if any(linear.bias is not None for linear in (gate, up, down)):
         raise LaptimeError(f"{name}: biases in the MLP are not part of the fast step; use generate()")
-    return Dense(gate_up=_joined([gate.weight, up.weight]), down=down.weight.data)
+    return Dense(gate_up=joined([gate.weight, up.weight]), down=down.weight.data)
 
 
 def _linear(name: str, what: str, module: Any) -> Any:
@@ -273,19 +265,6 @@ def _linear(name: str, what: str, module: Any) -> Any:
     return module
 
 
-def _joined(parts: list[Any]) -> torch.Tensor:
-    """The parts as rows of one matrix where they lie one behind the other in memory (merged_weights puts them so);
-    else a view can't be had and they are joined on the way (a copy)."""
-    first = parts[0].data
-    storage, at = first.untyped_storage().data_ptr(), first.data_ptr()
-    for part in parts:
-        if part.data_ptr() != at or part.untyped_storage().data_ptr() != storage:
-            return torch.cat([part.data for part in parts])
-        at += part.nbytes
-    rows = sum(part.shape[0] for part in parts)
-    return first.as_strided((rows, *first.shape[1:]), first.stride())
-
-
 def _window(layers: Any, config: Any) -> int | None:
     windows = [
         window
@@ -293,52 +272,3 @@ def _window(layers: Any, config: Any) -> int | None:
         if (window := getattr(layer.self_attn, "sliding_window", getattr(config, "sliding_window", None)))
     ]
     return min(windows) if windows else None
-
-
-GROUPS = (("self_attn", ("q_proj", "k_proj", "v_proj")), ("mlp", ("gate_proj", "up_proj")))
-
-
-@torch.inference_mode(False)
-def merge(model: Any, *, language: str | None = None) -> list[nn.Parameter]:
-    """Lay each group's weights (and biases) one behind the other; the parameters that were moved."""
-    moved: list[nn.Parameter] = []
-    for parameters in _groups(model, language):
-        if _adjacent(parameters):
-            continue
-        whole = torch.cat([parameter.data for parameter in parameters])
-        at = 0
-        for parameter in parameters:
-            parameter.data = whole[at : at + parameter.shape[0]]
-            at += parameter.shape[0]
-        moved += parameters
-    return moved
-
-
-@torch.inference_mode(False)
-def separate(moved: list[nn.Parameter]) -> None:
-    """Give every parameter memory of its own again."""
-    for parameter in moved:
-        parameter.data = parameter.data.clone()
-
-
-def _groups(model: Any, language: str | None) -> list[list[nn.Parameter]]:
-    found: list[list[nn.Parameter]] = []
-    for layer in find_anatomy(model, language=language).layers:
-        for holder, names in GROUPS:
-            linears = [getattr(getattr(layer, holder, None), name, None) for name in names]
-            if any(type(linear) is not nn.Linear for linear in linears):
-                continue
-            for kind in ("weight", "bias"):
-                parameters = [getattr(linear, kind) for linear in linears]
-                if all(isinstance(parameter, nn.Parameter) for parameter in parameters):
-                    found.append(parameters)
-    return found
-
-
-def _adjacent(parameters: list[nn.Parameter]) -> bool:
-    at = parameters[0].data_ptr()
-    for parameter in parameters:
-        if parameter.data_ptr() != at:
-            return False
-        at += parameter.nbytes
-    return True

@@ -1,4 +1,4 @@
-"""Prefill by the model itself: its own generate() for one token, images and all; its cache is copied into ours."""
+"""Prefill by the model itself: its own generate() for one token. The state gets a copy of the cache."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from laptime.decoder.plan import DecodePlan
-from laptime.decoder.settings import Settings
+from laptime.decoder.settings import GenerationSettings
 from laptime.decoder.state import DecodeState
 from laptime.errors import LaptimeError
 
@@ -19,14 +19,17 @@ def prefill(
     plan: DecodePlan,
     state: DecodeState,
     inputs: Mapping[str, Any],
-    settings: Settings,
+    settings: GenerationSettings,
     processors: list[LogitsProcessor],
 ) -> torch.Tensor:
     """Fill the state for a prompt and return its last logits, (B, V) in float32.
 
-    processors: hung on the model's generate() (marks). Positions are those that the model itself came to.
+    The rope positions are those that the model itself computed.
 
-    Raises LaptimeError when the model's cache is not one entry a prompt token, or its positions are not simple.
+    processors: logits processors for the model's generate(); they set the marks.
+
+    Raises LaptimeError when the model's cache doesn't hold one entry for each prompt token, and when positions don't
+    advance by one for each token.
     """
     places: list[torch.Tensor] = []
 
@@ -80,7 +83,7 @@ def _copy_cache(cache: Any, state: DecodeState, mask: torch.Tensor | None, shape
             for row, kept in enumerate(mask.bool()):  # type: ignore[union-attr]
                 only = theirs[row][:, kept]
                 ours[row, :, : only.shape[1]] = only
-        layer.keys = layer.values = None  # copied: let go of it
+        layer.keys = layer.values = None  # copied: free it
 
 
 def _place(state: DecodeState, last: torch.Tensor, mask: torch.Tensor | None, shape: torch.Size) -> None:

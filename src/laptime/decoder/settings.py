@@ -1,4 +1,4 @@
-"""What a call asks for, read as generate() reads it; what the fast step can't honour is refused by name."""
+"""The settings of one generate() call. A setting that the fast step can't follow is refused by its name."""
 
 from __future__ import annotations
 
@@ -11,20 +11,6 @@ from transformers import GenerationConfig
 from laptime.decoder.state import MOST_EOS, Sampling
 from laptime.errors import LaptimeError
 
-HONOURED = {
-    "max_new_tokens",
-    "max_length",
-    "do_sample",
-    "temperature",
-    "top_k",
-    "top_p",
-    "eos_token_id",
-    "pad_token_id",
-    "bos_token_id",
-    "suppress_tokens",
-    "prefill_chunk_size",
-    "use_cache",
-}
 WITHOUT_EFFECT = {
     "num_beams": (1,),
     "num_return_sequences": (1,),
@@ -42,7 +28,7 @@ WITHOUT_EFFECT = {
     "diversity_penalty": (0.0,),
     "num_beam_groups": (1,),
 }
-"""Settings that change tokens, and the values at which they do nothing."""
+"""Settings that change tokens, and the values at which they have no effect."""
 CHANGES_TOKENS = {
     *WITHOUT_EFFECT,
     "stop_strings",
@@ -88,8 +74,8 @@ REFUSED_ARGUMENTS = (
 
 
 @dataclass(frozen=True)
-class Settings:
-    """One call: at most `new_tokens`, ended by any id of `eos`, `pad` after it, `suppressed` ids never chosen."""
+class GenerationSettings:
+    """One call: at most `new_tokens`; any id of `eos` ends a row, `pad` follows; `suppressed` ids are never chosen."""
 
     new_tokens: int
     sampling: Sampling
@@ -99,10 +85,10 @@ class Settings:
     prefill_chunk: int | None
 
 
-def read_settings(model: Any, call: Mapping[str, Any], prompt_tokens: int) -> tuple[Settings, dict[str, Any]]:
-    """The settings of a call, and its other arguments: the model's inputs.
+def read_settings(model: Any, call: Mapping[str, Any], prompt_tokens: int) -> tuple[GenerationSettings, dict[str, Any]]:
+    """The settings of a call, and its other arguments, which are the model's inputs.
 
-    Raises LaptimeError, naming it, for a setting that the fast step can't honour or a value out of range.
+    Raises LaptimeError for a setting that the fast step can't follow and for a value out of range.
     """
     known = GenerationConfig()
     given = {key: value for key, value in call.items() if hasattr(known, key) and key not in REFUSED_ARGUMENTS}
@@ -134,7 +120,7 @@ def read_settings(model: Any, call: Mapping[str, Any], prompt_tokens: int) -> tu
         raise LaptimeError(f"eos_token_id names {len(eos)} ids; the fast decoder takes up to {MOST_EOS}")
     pad = setting("pad_token_id")
     return (
-        Settings(
+        GenerationSettings(
             new_tokens=int(new_tokens),
             sampling=_sampling(setting, call.get("seed")),
             eos=eos,

@@ -1,7 +1,8 @@
-"""Everything a decode step reads and writes, allocated once: token, position, cache, ids, the rows that have ended.
+"""The buffers of a decode step, allocated once, and the choice of the next token in them.
 
-A step finds its place in these buffers on the device and moves it on itself, so that the same step, captured once,
-can be replayed for every token. Each row has a length of its own: padding is left out of the cache.
+The position lies on the device and the step itself moves it on. So one captured step can be replayed for every token.
+Each row has its own length: padding is left out of the cache. All functions are torch operations on these buffers that
+never wait for the device, so they may be captured with the step.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ MOST_EOS = 8
 class DecodeState:
     """Buffers of a batch of B rows and a capacity of T positions.
 
-    token (B,): the newest token. position (B,): the cache slot that it goes to, its row's length so far.
+    token (B,): the newest token. position (B,): the cache slot that it goes to, which is its row's length so far.
     begin (B,): the slot of the first new token. shift (B,): rope position minus slot. ended (B,): 1 after EOS.
     ids (B, T): the new tokens. keys and values: one (B, kv_heads, T, D) a layer. cos and sin: (T, D / 2), float32.
     bias (V,): added to the logits, minus infinity where a token is suppressed. eos (MOST_EOS,): -1 where free.
@@ -48,12 +49,6 @@ class DecodeState:
     @property
     def capacity(self) -> int:
         return self.ids.shape[1]
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all buffers."""
-        rest = (self.token, self.ids, self.cos, self.sin, self.logits, self.bias)
-        return sum(t.nbytes for t in (*self.keys, *self.values, *rest))
 
 
 def new_state(plan: DecodePlan, batch: int, capacity: int) -> DecodeState:
@@ -133,7 +128,7 @@ def choose(logits: torch.Tensor, sampling: Sampling, noise: torch.Generator | No
 
 
 def take(state: DecodeState, token: torch.Tensor) -> None:
-    """Make `token` (B,) each row's newest at its present position: pad where the row has ended; EOS ends it."""
+    """Make `token` (B,) the newest of each row. A row that has ended gets pad instead; EOS ends a row."""
     token = torch.where(state.ended > 0, state.pad, token.to(torch.int32))
     state.ids.scatter_(1, (state.position - state.begin).long()[:, None], token[:, None])
     state.ended.copy_(state.ended | (token[:, None] == state.eos).any(dim=1))
@@ -141,6 +136,6 @@ def take(state: DecodeState, token: torch.Tensor) -> None:
 
 
 def advance(state: DecodeState, logits: torch.Tensor, sampling: Sampling, noise: torch.Generator | None) -> None:
-    """The end of a step: the token that its logits give is the newest, one position further."""
+    """End a step: move each row one position on and take the token that its logits give."""
     state.position.add_(1)
     take(state, choose(logits.float() + state.bias, sampling, noise))

@@ -1,4 +1,4 @@
-"""A Sample of a call that isn't the model's own generate(): marks between replays, the usual stages."""
+"""The stages of a call that isn't the model's own generate(): marks between replays give a Sample."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from laptime.measure.watch import Watch
 from laptime.models.anatomy import find_anatomy
 
 Run = Callable[[Callable[[str], None], list[LogitsProcessor]], tuple[torch.Tensor, int]]
-"""Takes mark and the processors to hang on the model's prefill; gives (prompt and new ids, decode steps run)."""
+"""Takes the function that marks and the logits processors for prefill. Returns (prompt and new ids, decode steps)."""
 
 
 class CallTimer:
-    """Times calls on one model, one Sample a call; guards the clock's slots."""
+    """Times calls on one model and gives one Sample a call. It keeps the clock's events for all of them."""
 
     def __init__(self, model: Any) -> None:
         self._model = model
@@ -33,7 +33,7 @@ class CallTimer:
         self._taken = 0
 
     def __call__(self, run: Run, prompt: torch.Tensor, *, per_token: bool = False) -> Sample:
-        """Run once and return its sample, the ids in `output_ids`."""
+        """Run once and return the sample, with the ids in `output_ids`."""
         watch = Watch(self._device, self._monitor)
         probes = Probes(self._model, self._anatomy, self._clock, per_token=per_token, last_step=None)
         with watch, probes:
@@ -87,16 +87,17 @@ def timed_generate(
     timer: CallTimer | None = None,
     **call: Any,
 ) -> tuple[torch.Tensor, Sample]:
-    """decoder.generate() with the stages of the call: (ids, Sample). Marks lie between replays, none in a capture.
+    """decoder.generate() with the stages of the call: (ids, Sample). Marks lie between replays, never in a capture.
 
-    per_token: also mark every step (ITL). timer: keep one for many calls, it holds the clock's events.
+    per_token: also mark every step, for the time between tokens (ITL).
+    timer: one timer for many calls saves making the clock's events again.
     """
-    made: list[torch.Tensor] = []
+    outputs: list[torch.Tensor] = []
 
     def run(mark: Callable[[str], None], processors: list[LogitsProcessor]) -> tuple[torch.Tensor, int]:
         ids, steps = decoder.run(input_ids, call, mark=mark, per_token=per_token, processors=processors)
-        made.append(ids)
+        outputs.append(ids)
         return ids, steps
 
     sample = (timer or CallTimer(decoder.model))(run, input_ids, per_token=per_token)
-    return made[0], sample
+    return outputs[0], sample

@@ -1,24 +1,22 @@
-"""Remedies for slow decoding, predicted from a trace and then measured: buffers, fusion, CUDA graphs."""
+"""Remedies for slow decoding: each is predicted from a trace, applied to the model, and measured beside the baseline.
+
+from laptime.remedy import RemedyOptions, prove_remedies
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from laptime.decoder.decoder import FastDecoder
-    from laptime.decoder.timed import timed_generate
+    from laptime.remedy.prove import RemedyOptions, prove_remedies
 
-__all__ = ["FastDecoder", "timed_generate"]
+__all__ = ["RemedyOptions", "prove_remedies"]
 
 
 def __getattr__(name: str) -> Any:
-    """The two names that need torch, imported when they are asked for: a page reads results without it."""
-    if name == "FastDecoder":
-        from laptime.decoder.decoder import FastDecoder
+    """Import a name when somebody asks for it: proving needs torch, reading a result doesn't."""
+    if name in __all__:
+        from laptime.remedy import prove
 
-        return FastDecoder
-    if name == "timed_generate":
-        from laptime.decoder.timed import timed_generate
-
-        return timed_generate
+        return getattr(prove, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,7 +1,7 @@
-"""What each remedy should bring, said before it is applied: from the baseline's trace, and from bytes and bandwidth.
+"""The promise of each remedy before it is applied: from the baseline's trace, and from bytes and bandwidth.
 
-Three remedies are the trace's own what-if rows (laptime.trace.whatif). A compiled step without graphs and the kernels
-of this package are not in a trace; their ranges are made here, and say of what.
+Three remedies are the what-if rows of the trace (laptime.trace.whatif). A trace says nothing of a compiled step without
+graphs and of FastDecoder's kernels: their ranges are computed here, and each names its assumptions.
 """
 
 from __future__ import annotations
@@ -13,51 +13,47 @@ from laptime.trace.result import TraceAnalysis
 from laptime.trace.step_costs import FUSABLE
 
 PER_KERNEL_US = (1.5, 5.0)
-"""What a kernel of ours costs in a graph beyond its bytes' time: filling and draining the GPU. H200, by leaving each
-kind of kernel out of a step in turn: 1.3 µs for the widest to 7 µs for attention."""
+"""What a kernel of FastDecoder costs in a graph beyond its bytes' time: filling and draining the GPU. Measured on an
+H200 by leaving out each kind of kernel in turn: from 1.3 µs (the widest) to 7 µs (attention)."""
 ROWS_BANDWIDTH = (1.0, 0.8)
-"""From two rows on the products are on the tensor cores: the share of copy bandwidth at which a step's bytes are read,
-high and low, its kernels' cost apart. Set on three models at 8 and 32 rows, 128 to 8,192 positions, on an H100
-(`benchmarks/remedy.py lengths-MODEL`): 18 steps, each inside with 7 % to spare."""
+"""The share of copy bandwidth, high and low, at which a step of several rows reads its bytes. Its kernels' cost comes
+on top. Fitted on an H100 to three models at 8 and 32 rows, 128 to 8,192 positions: all 18 steps lie inside, at least
+7 % from both ends (`benchmarks/remedy.py lengths-MODEL`)."""
 COMPILED_LAUNCH = (0.35, 1.0)
-"""What launching a kernel costs from compiled code, in multiples of the eager step's mean gap a kernel."""
+"""What a launch from compiled code costs, in multiples of the eager step's mean gap between kernels."""
 COMPILED_LOOP_MS = (0.5, 4.0)
-"""What generate() does between two compiled steps."""
+"""What generate() itself takes between two compiled steps."""
 TRITON_LAUNCH = (1.0, 4.0)
-"""What launching one of our kernels without a graph costs, in multiples of the same gap."""
+"""What a launch of FastDecoder's kernels without a graph costs, in multiples of the same gap."""
 GROWING = "CatArray"
-"""What torch.cat's kernels are called: with one a dynamic cache copies itself for every new token."""
+"""The name of torch.cat's kernels begins so. With them a dynamic cache copies itself for every new token."""
 ALLOCATOR_NOISE = (0.93, 1.05)
-"""A step whose gaps hold no allocation: what a preallocated cache can change at most, as shares of the step."""
+"""What a preallocated cache can reach, as shares of the step, when no gap of the step is spent in allocation."""
 
 
 def promises(
     analysis: TraceAnalysis, base_ms: float, *, floor_ms: float | None, our_kernels: int | None, batch: int = 1
 ) -> dict[str, Promise]:
-    """Ranges for the remedies by name, for those of which something can be said.
+    """Promises by the remedy's name. A remedy that nothing is known about has none.
 
-    Args:
-        analysis: of the baseline's trace, read with its untraced time per token.
-        base_ms: that time.
-        floor_ms: the bytes of a step over the copy bandwidth.
-        our_kernels: launches of our step.
-        batch: rows.
+    analysis: of the baseline's trace, read with its untraced time per token. base_ms: that time.
+    floor_ms: the bytes of a step over the copy bandwidth. our_kernels: launches of FastDecoder's step.
     """
-    made: dict[str, Promise] = {}
+    ranges: dict[str, Promise] = {}
     growing = growing_ms(analysis)
     by_name = {row.remedy: row for row in analysis.whatif}
     for name, whatif in (("buffers", "buffers"), ("graph", "graph"), ("compiled", "graph+fusion")):
         row = by_name.get(whatif)
         if row is not None:
-            assumptions = [*row.assumptions, f"at best the {growing:.2f} ms in which the cache is concatenated go, too"]
+            assumptions = [*row.assumptions, f"at best also the {growing:.2f} ms go in which the cache is concatenated"]
             low, high = max(row.step_ns_low / 1e6 - growing, 0.0), row.step_ns_high / 1e6
-            made[name] = _promise(low, high, f"trace, {whatif}", assumptions)
+            ranges[name] = _promise(low, high, f"trace, {whatif}", assumptions)
     steps = analysis.steps
     if steps.kernels_per_step is None or steps.busy_ns is None:
-        return made
-    if "buffers" not in made:
+        return ranges
+    if "buffers" not in ranges:
         low, high = (share * base_ms for share in ALLOCATOR_NOISE)
-        made["buffers"] = _promise(low, high, "trace, buffers", ["no gap of a step is spent in allocation or free"])
+        ranges["buffers"] = _promise(low, high, "trace, buffers", ["no gap of a step is spent in allocation or free"])
     gap_ms = max(base_ms - steps.busy_ns / 1e6, 0.0) / steps.kernels_per_step
     fused = fused_kernels(analysis)
     if fused is not None:
@@ -66,13 +62,13 @@ def promises(
             max(busy_ms - goes, kernels * gap_ms * launch + loop)
             for goes, launch, loop in zip((growing, 0.0), COMPILED_LAUNCH, COMPILED_LOOP_MS, strict=True)
         )
-        made["fusion"] = _promise(
+        ranges["fusion"] = _promise(
             low,
             min(high, base_ms),
             "trace, runs of small kernels merged",
             [
-                f"{kernels} kernels stay of {steps.kernels_per_step}, launched by compiled code at "
-                f"{COMPILED_LAUNCH[0]:g} to {COMPILED_LAUNCH[1]:g} of the eager {gap_ms * 1e3:.1f} µs each",
+                f"{kernels} of {steps.kernels_per_step} kernels stay; a launch by compiled code takes "
+                f"{COMPILED_LAUNCH[0]:g} to {COMPILED_LAUNCH[1]:g} of the eager {gap_ms * 1e3:.1f} µs",
                 f"generate() itself takes {COMPILED_LOOP_MS[0]:g} to {COMPILED_LOOP_MS[1]:g} ms between steps",
             ],
         )
@@ -83,15 +79,15 @@ def promises(
             reached = f"{ROWS_BANDWIDTH[1]:.0%} to {ROWS_BANDWIDTH[0]:.0%}"
             bytes_note += f", products of several rows reach {reached} of it"
         each = f"each of {our_kernels} kernels adds {PER_KERNEL_US[0]:g} to {PER_KERNEL_US[1]:g} µs"
-        made["fast"] = _promise(low, high, "bytes over bandwidth", [bytes_note, each])
+        ranges["fast"] = _promise(low, high, "bytes over bandwidth", [bytes_note, each])
         bound = [our_kernels * gap_ms * launch for launch in TRITON_LAUNCH]
         note = f"{our_kernels} launches at {TRITON_LAUNCH[0]:g} to {TRITON_LAUNCH[1]:g} of the eager gap"
-        made["kernels"] = _promise(max(bound[0], low), max(bound[1], high), "launches, or bytes", [note, bytes_note])
-    return made
+        ranges["kernels"] = _promise(max(bound[0], low), max(bound[1], high), "launches, or bytes", [note, bytes_note])
+    return ranges
 
 
 def fast_range(floor_ms: float, our_kernels: int, batch: int) -> tuple[float, float]:
-    """FastDecoder's step in ms, low and high: its bytes at the bandwidth that products reach, and its kernels' cost."""
+    """FastDecoder's step in ms, low and high: its bytes at the bandwidth that it reaches, plus its kernels' cost."""
     reached = ROWS_BANDWIDTH if batch > 1 else (1.0, 1.0)
     low, high = (
         floor_ms / share + our_kernels * cost / 1e3 for share, cost in zip(reached, PER_KERNEL_US, strict=True)
@@ -100,8 +96,7 @@ def fast_range(floor_ms: float, our_kernels: int, batch: int) -> tuple[float, fl
 
 
 def growing_ms(analysis: TraceAnalysis) -> float:
-    """Time of the modal step in concatenations: those of a dynamic cache, which a preallocated one doesn't make, and
-    the few bytes of rope's."""
+    """Time of the modal step in concatenations, in ms: a dynamic cache makes them, a preallocated one doesn't."""
     picture = analysis.modal_step
     if picture is None or picture.truncated:
         return 0.0
@@ -110,7 +105,7 @@ def growing_ms(analysis: TraceAnalysis) -> float:
 
 
 def fused_kernels(analysis: TraceAnalysis) -> tuple[int, float] | None:
-    """Kernels of the modal step if every run of small ones were one kernel, and their busy time in ms.
+    """Kernels of the modal step if every run of small kernels were merged into one, and their busy time in ms.
 
     A merged run takes as long as its longest kernel.
     """

@@ -1,135 +1,189 @@
-"""Promise and delivery: every remedy predicted from the baseline's trace, applied, and measured beside the baseline.
+"""The proof: every remedy is promised from the baseline's trace, applied, and measured beside the baseline.
 
-Rounds visit all remedies in turn, so that each call has a baseline call of the same minute. Traces are taken after
-them: once the profiler has run, every launch of the process costs more. A promise sees the baseline's trace and its
-time per token, and nothing of the remedy. A remedy that fails leaves a row with the reason; the others go on.
+Each round calls every remedy once, in rotating order, so each call has a baseline call from the same minute. Traces are
+taken after all rounds: once the profiler has run in a process, every launch costs more. A promise is computed from the
+baseline's trace and time per token alone.
 """
 
 from __future__ import annotations
 
-import gc
-import tempfile
-from collections.abc import Callable
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from time import perf_counter
 from typing import Any
 
-import torch
-
 from laptime.data.record import Scalar
-from laptime.decoder.plan import DecodePlan, merge, read_plan, separate
+from laptime.decoder.merged_weights import merge, separate
+from laptime.decoder.plan import DecodePlan, read_plan
 from laptime.decoder.triton_step import kernels_of
 from laptime.errors import LaptimeError
 from laptime.measure.environment import describe
+from laptime.models.loading import load_model
+from laptime.remedy.conclusion import headline, recommend
+from laptime.remedy.floor import StepFloor, copy_gb_per_s, step_floor
 from laptime.remedy.promise import promises
-from laptime.remedy.remedies import BASELINE, REMEDIES, Call, Subject
-from laptime.remedy.result import Promise, RemedyReport, headline, recommend
-from laptime.remedy.trial import (
-    Trial,
-    copy_gb_per_s,
-    first_difference,
-    floor_ms,
-    median_ms,
-    middle,
-    notes_on,
-    remedy_row,
-)
-from laptime.trace.analysis import read_trace
-from laptime.trace.result import TraceAnalysis
+from laptime.remedy.remedies import REMEDIES, Subject
+from laptime.remedy.result import BASELINE, NAMES, Promise, RemedyReport, RemedyRow
+from laptime.remedy.trial import Trial, prepare, row_of, trace_of
+from laptime.workload.inputs import make_inputs
 
-STEADY = 1.25
-"""Preparation is over when a call takes at most so many times the quickest so far."""
-MOST_PREPARATIONS = 4
-TRACED_TOKENS, REPLAYED_TOKENS = 12, 64
-"""Tokens of a traced call. A fused step in a graph has few kernels: more of them, so that they outweigh the prefill's,
-or a long prompt's blocks are taken for the steps."""
+DRIFT = 0.1
+"""A larger change of the baseline, between its preparation and the rounds, becomes a note."""
+DEFAULT_IMAGE_SIZE = (672, 672)
 
 Progress = Callable[[str], None]
 
 
-def prove(
-    model: Any,
-    inputs: dict[str, Any],
-    *,
-    name: str,
-    new_tokens: int,
-    rounds: int = 6,
-    config: dict[str, Scalar] | None = None,
-    only: tuple[str, ...] = (),
-    progress: Progress = lambda what: None,
-) -> RemedyReport:
-    """Measure every remedy (or those in `only`, and the baseline) on this model and these inputs.
+def _say_nothing(what: str) -> None:
+    """The default progress: a library prints nothing."""
 
-    The model is as before afterwards; its EOS is ignored meanwhile, so that every call makes `new_tokens` tokens.
 
-    Raises LaptimeError when the baseline itself can't run, or there are fewer than 8 tokens to time.
+@dataclass(frozen=True, kw_only=True)
+class RemedyOptions:
+    """What to try and how long.
+
+    new_tokens: tokens of every call, at least 8; your usual output length.
+    rounds: calls of every remedy; six make a 95 % interval.
+    only: names of remedies to try beside the baseline (laptime.remedy.result.NAMES); () for all.
+
+    Raises LaptimeError for a value out of range and for an unknown name.
     """
-    if new_tokens < 8:
-        raise LaptimeError(f"--new-tokens {new_tokens}: time per token needs at least 8")
-    if rounds < 1:
-        raise LaptimeError(f"--rounds {rounds}: at least 1")
-    subject = Subject(model, inputs, new_tokens)
+
+    new_tokens: int = 64
+    rounds: int = 6
+    only: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.new_tokens < 8:
+            raise LaptimeError(f"--new-tokens {self.new_tokens}: a time per token needs at least 8")
+        if self.rounds < 1:
+            raise LaptimeError(f"--rounds {self.rounds}: at least 1")
+        if unknown := [name for name in self.only if name not in NAMES]:
+            raise LaptimeError(f"--only {', '.join(unknown)}: no such remedy; there are {', '.join(NAMES)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RemedyInput:
+    """What the calls are given: a synthetic prompt, and an image for a model that takes one.
+
+    prompt_tokens: text tokens; image tokens come on top. batch: rows of a call. image_size: width, height.
+    """
+
+    prompt_tokens: int = 64
+    batch: int = 1
+    image_size: tuple[int, int] | None = None
+    seed: int = 0
+
+
+def prove_remedies(
+    model: Any,
+    inputs: Mapping[str, Any],
+    options: RemedyOptions = RemedyOptions(),
+    *,
+    name: str | None = None,
+    config: Mapping[str, Scalar] | None = None,
+    progress: Progress = _say_nothing,
+) -> RemedyReport:
+    """Measure every remedy on this model and these inputs.
+
+    The model is as before afterwards. Its EOS ends no call meanwhile, so that every call has `new_tokens` tokens.
+
+    model: a loaded transformers model. inputs: the arguments of its generate(), input_ids among them.
+    name: of the model in the result; its class without one. config: more facts for the result.
+    progress: gets a line of text before each part of the work.
+
+    Raises LaptimeError when the baseline itself can't run.
+    """
+    name = name or type(model).__name__
+    subject = Subject(model, dict(inputs), options.new_tokens)
     device = next(model.parameters()).device
     with ExitStack() as stack:
         stack.enter_context(_fixed_length(model))
         plan, refused = _plan(model, stack)
-        bandwidth = copy_gb_per_s(device)
-        trials = [Trial(r) for r in REMEDIES if not only or r.name in only or r.name == BASELINE]
+        floor = step_floor(plan, subject, copy_gb_per_s(device))
+        trials = [Trial(r) for r in REMEDIES if not options.only or r.name in (*options.only, BASELINE)]
         base = trials[0]
         progress("baseline")
-        _prepare(base, subject, stack, None)
-        if base.failed is not None:
-            raise LaptimeError(f"{name}: the baseline can't run: {base.failed}")
-        for trial in sorted(trials[1:], key=lambda t: t.remedy.name == "kernels"):  # last: fast pays for its kernels
+        prepare(base, subject, stack, None)
+        _check_baseline(base, name)
+        for trial in sorted(trials[1:], key=lambda t: t.remedy.name == "kernels"):  # after fast, which compiles them
             progress(f"preparing {trial.remedy.name}")
             if refused is not None and trial.remedy.name in ("fast", "kernels"):
                 trial.failed = refused
                 continue
-            _prepare(trial, subject, stack, base)
+            prepare(trial, subject, stack, base)
         _share_compiling({trial.remedy.name: trial for trial in trials})
-        for number in range(rounds):
-            progress(f"round {number + 1} of {rounds}")
+        for number in range(options.rounds):
+            progress(f"round {number + 1} of {options.rounds}")
             for trial in [*trials[number % len(trials) :], *trials[: number % len(trials)]]:
-                _guarded(trial, partial(_measure, trial, number, new_tokens))
-        if base.failed is not None:
-            raise LaptimeError(f"{name}: the baseline can't run: {base.failed}")
-        base_ms = median_ms(base)
+                trial.attempt(partial(trial.measure, number, options.new_tokens))
+        _check_baseline(base, name)
         for trial in trials if subject.on_gpu else []:
             if trial.failed is None:
                 progress(f"trace of {trial.remedy.name}")
-                trial.traced = _traced(trial, subject, base_ms if trial is base else None)
-        predicted = {} if base.traced is None else _promises(base.traced, base_ms, plan, subject, bandwidth)
-        rows = [remedy_row(trial, base, predicted.get(trial.remedy.name), plan, subject, bandwidth) for trial in trials]
+                trial.traced = trace_of(trial, subject, base.tpot_ms if trial is base else None)
+        promised = _promises(base, plan, floor, subject.batch)
+        rows = [row_of(trial, base, promised.get(trial.remedy.name), floor) for trial in trials]
         environment = describe(device)
-    weight_bytes = None if plan is None else plan.weight_bytes(subject.batch)
-    cache_bytes = None if plan is None else plan.cache_bytes(middle(subject), subject.batch)
     return RemedyReport(
         model=name,
         headline=headline(rows),
-        config={**(config or {}), "new_tokens": new_tokens, "batch": subject.batch},
+        config={**(config or {}), "new_tokens": options.new_tokens, "batch": subject.batch},
         environment=environment,
-        copy_gb_per_s=bandwidth,
-        weight_bytes=weight_bytes,
-        cache_bytes=cache_bytes,
-        floor_ms=floor_ms(plan, subject, bandwidth),
-        rounds=rounds,
+        copy_gb_per_s=floor.copy_gb_per_s,
+        weight_bytes=floor.weight_bytes,
+        cache_bytes=floor.cache_bytes,
+        floor_ms=floor.ms,
+        rounds=options.rounds,
         rows=rows,
-        recommendations=recommend(rows, new_tokens),
-        notes=notes_on(rows, subject, base),
+        recommendations=recommend(rows, options.new_tokens),
+        notes=_notes(rows, subject, base),
     )
 
 
+def prove_by_name(
+    model: str,
+    given: RemedyInput = RemedyInput(),
+    options: RemedyOptions = RemedyOptions(),
+    *,
+    loading: Mapping[str, Any] | None = None,
+    progress: Progress = _say_nothing,
+) -> RemedyReport:
+    """Load a model, make its inputs, and prove the remedies: what `laptime remedy MODEL` does.
+
+    model: a hub id, a local path, or preset:NAME. loading: arguments of laptime.models.loading.load_model, as dtype,
+    device, trust_remote_code.
+
+    Raises LaptimeError as `prove_remedies`, and when the model can't be loaded or the inputs don't fit it.
+    """
+    loaded = load_model(model, **{"seed": given.seed, **(loading or {})})
+    size = given.image_size or (DEFAULT_IMAGE_SIZE if loaded.is_vlm else None)
+    inputs = make_inputs(
+        loaded,
+        prompt_tokens=given.prompt_tokens,
+        image_size=size,
+        batch=given.batch,
+        new_tokens=options.new_tokens,
+        seed=given.seed,
+    )
+    config: dict[str, Scalar] = {
+        "prompt_tokens": inputs.prompt_tokens,
+        "image_tokens": inputs.image_tokens,
+        "dtype": str(loaded.dtype).removeprefix("torch."),
+        "seed": given.seed,
+    }
+    return prove_remedies(loaded.model, inputs.kwargs, options, name=model, config=config, progress=progress)
+
+
 @contextmanager
-def _fixed_length(model: Any) -> Any:
-    """EOS ends no call meanwhile."""
+def _fixed_length(model: Any) -> Iterator[None]:
+    """EOS ends no call inside the block."""
     settings = model.generation_config
     eos, settings.eos_token_id = settings.eos_token_id, None
-    if settings.pad_token_id is None and eos is not None:
-        settings.pad_token_id, unset = (eos[0] if isinstance(eos, list) else eos), True
-    else:
-        unset = False
+    unset = settings.pad_token_id is None and eos is not None
+    if unset:
+        settings.pad_token_id = eos[0] if isinstance(eos, list) else eos
     try:
         yield
     finally:
@@ -139,9 +193,9 @@ def _fixed_length(model: Any) -> Any:
 
 
 def _plan(model: Any, stack: ExitStack) -> tuple[DecodePlan | None, str | None]:
-    """The model's step with its weights merged for the whole proof, or why there is none.
+    """The model's decode step with its weights merged until the stack ends, or the reason why there is none.
 
-    Merged before anything is compiled or captured: captured steps hold addresses.
+    Weights are merged before anything is compiled or captured, because captured steps hold addresses.
     """
     moved = merge(model)
     stack.callback(separate, moved)
@@ -151,106 +205,41 @@ def _plan(model: Any, stack: ExitStack) -> tuple[DecodePlan | None, str | None]:
         return None, str(error)
 
 
-def _promises(
-    traced: TraceAnalysis, base_ms: float, plan: DecodePlan | None, subject: Subject, bandwidth: float | None
-) -> dict[str, Promise]:
-    kernels = None if plan is None else kernels_of(plan, subject.batch)
-    return promises(
-        traced, base_ms, floor_ms=floor_ms(plan, subject, bandwidth), our_kernels=kernels, batch=subject.batch
-    )
-
-
-def _prepare(trial: Trial, subject: Subject, stack: ExitStack, base: Trial | None) -> None:
-    """Apply the remedy, call it until it is steady, look at its tokens, allocations and trace."""
-    if trial.remedy.needs_gpu and not subject.on_gpu:
-        trial.failed = "needs a CUDA GPU"
-        return
-
-    def first() -> None:
-        before = torch.cuda.memory_allocated() if subject.on_gpu else 0
-        if subject.on_gpu:
-            torch.cuda.reset_peak_memory_stats()
-        began = perf_counter()
-        trial.call = stack.enter_context(trial.remedy.open(subject))
-        opened = perf_counter() - began
-        times: list[float] = []
-        for _ in range(MOST_PREPARATIONS):
-            began = perf_counter()
-            sample = trial.call(subject.most_tokens)
-            times.append(perf_counter() - began)
-            if len(times) == 1 and subject.on_gpu:  # watch resets the peak at each call: the first holds what was made
-                trial.memory_bytes = max(sample.memory_peak_bytes or 0, torch.cuda.max_memory_allocated()) - before
-            if len(times) > 1 and times[-1] <= STEADY * min(times):
-                break
-        trial.prepare_s = opened + sum(times) - len(times) * min(times)
-        trial.allocations = _allocations(trial.call, subject)
-        trial.alone = sample
-        if base is not None and base.alone is not None:
-            trial.difference = first_difference(subject, base.alone, sample)
-
-    _guarded(trial, first)
+def _check_baseline(base: Trial, name: str) -> None:
+    if base.failed is not None:
+        raise LaptimeError(f"{name}: the baseline can't run: {base.failed}")
 
 
 def _share_compiling(trials: dict[str, Trial]) -> None:
-    """Kernels launched one by one are compiled for `fast` already here; who uses them alone pays for that too."""
+    """`kernels` uses what `fast` has compiled. Alone it would compile the same, so it counts at least that."""
     fast, kernels = trials.get("fast"), trials.get("kernels")
     if fast is not None and kernels is not None and fast.prepare_s is not None and kernels.prepare_s is not None:
         kernels.prepare_s = max(kernels.prepare_s, fast.prepare_s)
 
 
-def _measure(trial: Trial, number: int, new_tokens: int) -> None:
-    """One call of one round; nothing for a remedy that has failed before."""
-    if trial.call is not None:
-        trial.samples[number] = trial.call(new_tokens)
+def _promises(base: Trial, plan: DecodePlan | None, floor: StepFloor, batch: int) -> dict[str, Promise]:
+    if base.traced is None:
+        return {}
+    kernels = None if plan is None else kernels_of(plan, batch)
+    return promises(base.traced, base.tpot_ms, floor_ms=floor.ms, our_kernels=kernels, batch=batch)
 
 
-def _guarded(trial: Trial, work: Callable[[], object]) -> None:
-    """Do it; what goes wrong is the row's reason, not the end of the proof."""
-    try:
-        work()
-        return
-    except torch.OutOfMemoryError:
-        trial.failed = "out of memory"
-    except LaptimeError as error:
-        trial.failed = str(error)
-    except Exception as error:  # whatever a compiler or driver throws
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        trial.failed = f"{type(error).__name__}: {lines[0][:300] if lines else 'no message'}"
-    trial.call = None
-    gc.collect()
-    if torch.cuda.is_available():
-        with suppress(RuntimeError):
-            torch.cuda.empty_cache()
-
-
-def _allocations(call: Call, subject: Subject) -> float | None:
-    """Device allocations a step: what more tokens allocate more."""
+def _notes(rows: list[RemedyRow], subject: Subject, base: Trial) -> list[str]:
+    """What a reader must know before trusting the rows."""
+    notes = []
     if not subject.on_gpu:
-        return None
-    counts = []
-    short = max(subject.most_tokens // 2, 2)
-    for tokens in (short, subject.most_tokens):
-        before = torch.cuda.memory_stats()["allocation.all.allocated"]
-        call(tokens)
-        counts.append(torch.cuda.memory_stats()["allocation.all.allocated"] - before)
-    return float((counts[1] - counts[0]) / (subject.most_tokens - short))
-
-
-def _traced(trial: Trial, subject: Subject, untraced_ms: float | None) -> TraceAnalysis | None:
-    """The trace of a short call, read as `laptime trace` reads it; None without a GPU or where it says nothing."""
-    call = trial.call
-    if not subject.on_gpu or call is None:
-        return None
-    tokens = REPLAYED_TOKENS if {"fusion", "graph"} <= set(trial.remedy.parts) else TRACED_TOKENS
-    activities = [torch.profiler.ProfilerActivity.CPU, torch.profiler.ProfilerActivity.CUDA]
-    with tempfile.TemporaryDirectory() as folder, suppress(LaptimeError, RuntimeError):
-        with torch.profiler.profile(activities=activities) as profiler:
-            call(min(tokens, subject.most_tokens))
-            torch.cuda.synchronize()
-        file = Path(folder) / "trace.json"
-        profiler.export_chrome_trace(str(file))
-        try:
-            return read_trace(file, tpot_ms=untraced_ms)
-        except LaptimeError:  # a step that was quicker than what the GPU works in a traced one
-            return read_trace(file)
-    return None
+        notes.append("without a CUDA GPU there are no traces of kernels, so no promises; graphs and kernels need one")
+    alone, among = None if base.alone is None else base.alone.tpot_ms, base.tpot_ms
+    if alone is not None and abs(among / alone - 1) > DRIFT:
+        notes.append(f"the baseline took {alone:.3g} ms a token alone and {among:.3g} between the other remedies")
+    if base.alone is not None and any(s.output_ids != base.alone.output_ids for s in base.samples.values()):
+        notes.append("the baseline itself gives other tokens from call to call")
+    if any(row.tokens_same is False for row in rows):
+        notes.append(
+            "only the first different token says something, because after it two calls answer different prompts: "
+            "a gap of a few bfloat16 steps is rounding"
+        )
+    missed = [row.name for row in rows if row.kept is False]
+    if missed:
+        notes.append(f"outside the promise: {', '.join(missed)}")
+    return notes

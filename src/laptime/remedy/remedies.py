@@ -1,4 +1,7 @@
-"""The remedies as they are applied to a model: each gives a call of so many tokens, and undoes itself at the end."""
+"""The remedies as they are applied to a model. Each gives a function that makes one call, and undoes itself.
+
+The cache of `buffers` stands here too: the model's own eager decode over keys and values that are allocated once.
+"""
 
 from __future__ import annotations
 
@@ -12,21 +15,23 @@ from transformers import Cache, CompileConfig, LogitsProcessor
 from transformers.cache_utils import DynamicLayer
 
 from laptime.data.record import Sample
-from laptime.decoder.captured_forward import CapturedForward
 from laptime.decoder.decoder import FastDecoder
 from laptime.decoder.timed import CallTimer, timed_generate
 from laptime.measure.stage_timer import StageTimer
+from laptime.models.anatomy import find_anatomy
+from laptime.remedy.captured_forward import CapturedForward
+from laptime.remedy.result import BASELINE
 
 Call = Callable[[int], Sample]
-"""Generate so many tokens; the sample holds the ids."""
+"""Generates this many tokens. The sample holds the ids."""
 
-BASELINE = "eager"
 COMPILED_STATE = ("_compiled_call", "_last_compile_config")
+"""Where transformers keeps a model's compiled forward and its settings."""
 
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """What is remedied: a model with its inputs, no call longer than `most_tokens` new tokens."""
+    """What the remedies are applied to: a model and its inputs. No call has more than `most_tokens` new tokens."""
 
     model: Any
     inputs: dict[str, Any]
@@ -47,7 +52,7 @@ class Subject:
 
 @dataclass(frozen=True)
 class Remedy:
-    """parts: which of buffers, fusion and graph it is made of. open: apply it, for a with block."""
+    """One remedy. parts: which of buffers, fusion and graph it consists of. open: applies it, for a `with` block."""
 
     name: str
     title: str
@@ -57,7 +62,7 @@ class Remedy:
 
 
 def _transformers(subject: Subject, **extra: Any) -> Call:
-    """The model's own generate() with these arguments more."""
+    """The model's own generate() with these additional arguments."""
     timer = StageTimer(subject.model)
 
     def call(tokens: int) -> Sample:
@@ -70,16 +75,14 @@ def _transformers(subject: Subject, **extra: Any) -> Call:
 
 @contextmanager
 def eager(subject: Subject) -> Iterator[Call]:
-    """As it comes: dynamic cache, every kernel launched by the host."""
+    """The baseline: dynamic cache, every kernel launched by the host."""
     yield _transformers(subject)
 
 
 @contextmanager
 def buffers(subject: Subject) -> Iterator[Call]:
-    """The same over a cache that is allocated once."""
-    from laptime.models.anatomy import find_anatomy
-
-    cache = roomy_cache(len(find_anatomy(subject.model).layers), subject.capacity)
+    """The baseline over a cache that is allocated once."""
+    cache = preallocated_cache(len(find_anatomy(subject.model).layers), subject.capacity)
     timer = StageTimer(subject.model)
 
     def call(tokens: int) -> Sample:
@@ -93,7 +96,7 @@ def buffers(subject: Subject) -> Iterator[Call]:
 
 @contextmanager
 def static(subject: Subject) -> Iterator[Call]:
-    """transformers' static cache without compiling."""
+    """transformers' static cache, not compiled."""
     yield _transformers(subject, cache_implementation="static", disable_compile=True)
 
 
@@ -102,22 +105,22 @@ def fusion(subject: Subject) -> Iterator[Call]:
     """transformers' static cache, the step compiled by Inductor without CUDA graphs."""
     config = CompileConfig(mode="default")
     config._compile_all_devices = True
-    yield _apart(subject.model, _transformers(subject, cache_implementation="static", compile_config=config))
+    yield _with_own_compilation(
+        subject.model, _transformers(subject, cache_implementation="static", compile_config=config)
+    )
 
 
 @contextmanager
 def compiled(subject: Subject) -> Iterator[Call]:
-    """What cache_implementation="static" does by itself on a GPU: compiled, with CUDA graphs."""
-    yield _apart(subject.model, _transformers(subject, cache_implementation="static"))
+    """What transformers does on a GPU with cache_implementation="static": compiled, with CUDA graphs."""
+    yield _with_own_compilation(subject.model, _transformers(subject, cache_implementation="static"))
 
 
 @contextmanager
 def graph(subject: Subject) -> Iterator[Call]:
     """The model's own forward over a static cache, captured once and replayed."""
-    from laptime.decoder.plan import rotary_of
-
     timer = CallTimer(subject.model)
-    forward = CapturedForward(subject.model, rotary_of(subject.model), subject.batch, subject.capacity)
+    forward = CapturedForward(subject.model, subject.batch, subject.capacity)
 
     def call(tokens: int) -> Sample:
         def run(mark: Callable[[str], None], processors: list[LogitsProcessor]) -> tuple[torch.Tensor, int]:
@@ -153,11 +156,11 @@ def _decoded(subject: Subject, decoder: FastDecoder) -> Call:
     return call
 
 
-def _apart(model: Any, call: Call) -> Call:
-    """The call with a compiled forward of its own: transformers keeps one, and compiles anew for other settings."""
+def _with_own_compilation(model: Any, call: Call) -> Call:
+    """The call with a compiled forward of its own. transformers keeps only one and compiles anew for other settings."""
     kept: dict[str, Any] = {}
 
-    def apart(tokens: int) -> Sample:
+    def separate(tokens: int) -> Sample:
         before = {key: model.__dict__.pop(key) for key in COMPILED_STATE if key in model.__dict__}
         model.__dict__.update(kept)
         try:
@@ -166,7 +169,7 @@ def _apart(model: Any, call: Call) -> Call:
             kept.update({key: model.__dict__.pop(key) for key in COMPILED_STATE if key in model.__dict__})
             model.__dict__.update(before)
 
-    return apart
+    return separate
 
 
 REMEDIES = (
@@ -179,11 +182,11 @@ REMEDIES = (
     Remedy("kernels", "laptime's kernels, no graph", ("buffers", "fusion"), kernels, needs_gpu=True),
     Remedy("fast", "laptime's FastDecoder", ("buffers", "fusion", "graph"), fast),
 )
-"""In the order in which they are shown; the first is what all others are compared with."""
+"""In the order in which they are shown. All others are compared with the first."""
 
 
-class RoomyLayer(DynamicLayer):
-    """As DynamicLayer, without a new tensor every step: keys and values are views of buffers with room for all."""
+class PreallocatedLayer(DynamicLayer):
+    """A DynamicLayer that makes no new tensor in a step: keys and values are views of buffers with room for all."""
 
     def __init__(self, capacity: int) -> None:
         super().__init__()
@@ -207,13 +210,13 @@ class RoomyLayer(DynamicLayer):
         return self.length
 
     def empty(self) -> None:
-        """Forget what is in it, keep the buffers."""
+        """Forget the content and keep the buffers."""
         self.length = 0
 
 
-def roomy_cache(layers: int, capacity: int) -> Cache:
+def preallocated_cache(layers: int, capacity: int) -> Cache:
     """A cache for generate(past_key_values=...) with room for `capacity` positions."""
-    return Cache(layers=[RoomyLayer(capacity) for _ in range(layers)])
+    return Cache(layers=[PreallocatedLayer(capacity) for _ in range(layers)])
 
 
 def empty(cache: Any) -> Any:

@@ -1,22 +1,36 @@
-"""What was measured of one remedy, and the row that it makes in the report."""
+"""One remedy applied to the model and measured: preparation, calls, trace, and the row that they make in the result.
+
+Whatever goes wrong in a remedy becomes the reason in its row. The other remedies go on.
+"""
 
 from __future__ import annotations
 
-import math
+import gc
+import tempfile
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from time import perf_counter
 
 import torch
 
 from laptime.data.record import Sample
 from laptime.data.stats import median_interval
-from laptime.decoder.plan import DecodePlan
+from laptime.errors import LaptimeError
+from laptime.remedy.floor import StepFloor
+from laptime.remedy.output_difference import OutputDifference, first_difference
 from laptime.remedy.remedies import Call, Remedy, Subject
 from laptime.remedy.result import Promise, RemedyRow
+from laptime.trace.analysis import read_trace
 from laptime.trace.result import TraceAnalysis
 
-DRIFT = 0.1
-"""A larger change of the baseline, between a call alone and the rounds, is said."""
+STEADY = 1.25
+"""Preparation is over when a call takes at most this many times the quickest so far."""
+MOST_PREPARATIONS = 4
+TRACED_TOKENS, REPLAYED_TOKENS = 12, 64
+"""Tokens of a traced call. A fused step in a graph has few kernels, so it needs more steps: else the repeated blocks of
+a long prompt would be taken for the steps."""
 
 
 @dataclass
@@ -30,38 +44,98 @@ class Trial:
     memory_bytes: int | None = None
     allocations: float | None = None
     traced: TraceAnalysis | None = None
-    difference: Difference | None = None
+    difference: OutputDifference | None = None
     alone: Sample | None = None  # the last call of its preparation
     samples: dict[int, Sample] = field(default_factory=dict)  # by round
 
+    @property
+    def tpot_ms(self) -> float:
+        """The median time per token over the rounds."""
+        return median_interval([s.tpot_ms for s in self.samples.values() if s.tpot_ms is not None]).value
 
-def middle(subject: Subject) -> int:
-    """Positions that a step looks at, on average over the call."""
-    return int(subject.inputs["input_ids"].shape[1]) + subject.most_tokens // 2
+    def attempt(self, work: Callable[[], object]) -> None:
+        """Do the work. What goes wrong becomes the reason in this remedy's row."""
+        try:
+            work()
+            return
+        except torch.OutOfMemoryError:
+            self.failed = "out of memory"
+        except LaptimeError as error:
+            self.failed = str(error)
+        except Exception as error:  # a compiler or a driver can raise anything
+            lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+            self.failed = f"{type(error).__name__}: {lines[0][:300] if lines else 'no message'}"
+        self.call = None
+        gc.collect()
+        if torch.cuda.is_available():
+            with suppress(RuntimeError):
+                torch.cuda.empty_cache()
+
+    def measure(self, number: int, new_tokens: int) -> None:
+        """Make the call of one round. A remedy that has failed before is left alone."""
+        if self.call is not None:
+            self.samples[number] = self.call(new_tokens)
 
 
-def floor_ms(plan: DecodePlan | None, subject: Subject, bandwidth: float | None) -> float | None:
-    """The bytes of a step over the copy bandwidth; None where either is not known."""
-    if plan is None or bandwidth is None:
+def prepare(trial: Trial, subject: Subject, stack: ExitStack, base: Trial | None) -> None:
+    """Apply the remedy and call it until its times are steady; note its tokens and allocations.
+
+    stack: undoes the remedy at its end. base: the baseline's trial, whose tokens are compared; None for the baseline.
+    """
+    if trial.remedy.needs_gpu and not subject.on_gpu:
+        trial.failed = "needs a CUDA GPU"
+        return
+
+    def apply() -> None:
+        before = torch.cuda.memory_allocated() if subject.on_gpu else 0
+        if subject.on_gpu:
+            torch.cuda.reset_peak_memory_stats()
+        began = perf_counter()
+        trial.call = stack.enter_context(trial.remedy.open(subject))
+        opened = perf_counter() - began
+        times: list[float] = []
+        for _ in range(MOST_PREPARATIONS):
+            began = perf_counter()
+            sample = trial.call(subject.most_tokens)
+            times.append(perf_counter() - began)
+            if len(times) == 1 and subject.on_gpu:  # every call resets the peak; the first one allocates the most
+                trial.memory_bytes = max(sample.memory_peak_bytes or 0, torch.cuda.max_memory_allocated()) - before
+            if len(times) > 1 and times[-1] <= STEADY * min(times):
+                break
+        trial.prepare_s = opened + sum(times) - len(times) * min(times)
+        trial.allocations = _allocations(trial.call, subject)
+        trial.alone = sample
+        if base is not None and base.alone is not None:
+            trial.difference = first_difference(subject, base.alone, sample)
+
+    trial.attempt(apply)
+
+
+def trace_of(trial: Trial, subject: Subject, untraced_ms: float | None) -> TraceAnalysis | None:
+    """The trace of a short call, read as `laptime trace` reads it. None if there is no GPU, or nothing can be read.
+
+    untraced_ms: time per token without the profiler, for the baseline's what-if rows.
+    """
+    call = trial.call
+    if not subject.on_gpu or call is None:
         return None
-    read = plan.weight_bytes(subject.batch) + plan.cache_bytes(middle(subject), subject.batch)
-    return round(read / bandwidth / 1e6, 4)
+    tokens = REPLAYED_TOKENS if {"fusion", "graph"} <= set(trial.remedy.parts) else TRACED_TOKENS
+    activities = [torch.profiler.ProfilerActivity.CPU, torch.profiler.ProfilerActivity.CUDA]
+    with tempfile.TemporaryDirectory() as folder, suppress(LaptimeError, RuntimeError):
+        with torch.profiler.profile(activities=activities) as profiler:
+            call(min(tokens, subject.most_tokens))
+            torch.cuda.synchronize()
+        file = Path(folder) / "trace.json"
+        profiler.export_chrome_trace(str(file))
+        try:
+            return read_trace(file, tpot_ms=untraced_ms)
+        except LaptimeError:  # the untraced step is shorter than the GPU's work in a traced one
+            return read_trace(file)
+    return None
 
 
-def median_ms(trial: Trial) -> float:
-    """Time per token over the rounds."""
-    return median_interval([s.tpot_ms for s in trial.samples.values() if s.tpot_ms is not None]).value
-
-
-def remedy_row(
-    trial: Trial,
-    base: Trial,
-    promise: Promise | None,
-    plan: DecodePlan | None,
-    subject: Subject,
-    bandwidth: float | None,
-) -> RemedyRow:
-    """The remedy's line: its figures, or why there are none."""
+def row_of(trial: Trial, base: Trial, promise: Promise | None, floor: StepFloor) -> RemedyRow:
+    """The remedy's row: its figures, or the reason why there are none."""
     remedy = trial.remedy
     taken = {n: s.tpot_ms for n, s in trial.samples.items() if s.tpot_ms is not None}
     if trial.failed is not None or not taken:
@@ -69,11 +143,10 @@ def remedy_row(
         return RemedyRow(name=remedy.name, title=remedy.title, parts=list(remedy.parts), promise=promise, failed=reason)
     tpot = median_interval(list(taken.values()))
     pairs = [b / taken[n] for n, s in base.samples.items() if n in taken and (b := s.tpot_ms) is not None]
-    ours, theirs = trial.memory_bytes, base.memory_bytes
-    read = None if plan is None else plan.weight_bytes(subject.batch) + plan.cache_bytes(middle(subject), subject.batch)
-    rate = None if read is None else read / tpot.value / 1e6
+    memory, base_memory = trial.memory_bytes, base.memory_bytes
+    rate = None if floor.read_bytes is None else floor.read_bytes / tpot.value / 1e6
     steps = None if trial.traced is None else trial.traced.steps
-    gain_ms = median_ms(base) - tpot.value
+    gain_ms = base.tpot_ms - tpot.value
     difference = trial.difference
     is_base = trial is base
     return RemedyRow(
@@ -90,12 +163,12 @@ def remedy_row(
         gap_share=None if steps is None or steps.utilisation is None else 1 - steps.utilisation,
         allocations_per_step=trial.allocations,
         gb_per_s=rate,
-        bandwidth_share=None if rate is None or bandwidth is None else rate / bandwidth,
+        bandwidth_share=None if rate is None or floor.copy_gb_per_s is None else rate / floor.copy_gb_per_s,
         prepare_s=None if is_base else trial.prepare_s,
         pays_after_tokens=None
         if is_base or gain_ms <= 0 or trial.prepare_s is None
         else max(0, round(trial.prepare_s * 1e3 / gain_ms)),
-        memory_bytes=None if ours is None or theirs is None else ours - theirs,
+        memory_bytes=None if memory is None or base_memory is None else memory - base_memory,
         tokens_same=None if is_base or difference is None else difference.position is None,
         first_difference=None if difference is None else difference.position,
         logit_gap=None if difference is None else difference.logit_gap,
@@ -103,96 +176,14 @@ def remedy_row(
     )
 
 
-def notes_on(rows: list[RemedyRow], subject: Subject, base: Trial) -> list[str]:
-    """What a reader must know before trusting the lines."""
-    notes = []
+def _allocations(call: Call, subject: Subject) -> float | None:
+    """Device allocations in a step, from the difference between a short and a long call."""
     if not subject.on_gpu:
-        notes.append("without a CUDA GPU: no trace of kernels, so no promises; graphs and kernels need one")
-    alone, among = None if base.alone is None else base.alone.tpot_ms, median_ms(base)
-    if alone is not None and abs(among / alone - 1) > DRIFT:
-        notes.append(f"the baseline took {alone:.3g} ms a token alone and {among:.3g} between the others")
-    if base.alone is not None and any(s.output_ids != base.alone.output_ids for s in base.samples.values()):
-        notes.append("the baseline itself doesn't repeat its tokens from call to call")
-    if any(row.tokens_same is False for row in rows):
-        notes.append(
-            "after the first different token two calls answer different prompts, so only that place says something: "
-            "a gap of a few bfloat16 steps is rounding"
-        )
-    missed = [row.name for row in rows if row.kept is False]
-    if missed:
-        notes.append(f"outside what was promised: {', '.join(missed)}")
-    return notes
-
-
-GPU_BYTES, CPU_BYTES = 1 << 30, 1 << 27
-REPEATS = 5
-
-
-def copy_gb_per_s(device: torch.device) -> float | None:
-    """Bytes read and written a second by a large copy, in GB/s: the best of a few. None when there is no room."""
-    size = GPU_BYTES if device.type == "cuda" else CPU_BYTES
-    try:
-        source = torch.zeros(size, dtype=torch.uint8, device=device)
-        target = torch.zeros_like(source)
-    except RuntimeError:  # out of memory, by whatever name
         return None
-    best = 0.0
-    for _ in range(REPEATS):
-        seconds = _copy_seconds(source, target, device)
-        best = max(best, 2 * size / seconds / 1e9)
-    return round(best, 1)
-
-
-def _copy_seconds(source: torch.Tensor, target: torch.Tensor, device: torch.device) -> float:
-    if device.type != "cuda":
-        began = perf_counter()
-        target.copy_(source)
-        return perf_counter() - began
-    begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-    begin.record()
-    target.copy_(source)
-    end.record()
-    end.synchronize()
-    return float(begin.elapsed_time(end)) / 1e3
-
-
-BF16_FRACTION_BITS = 8
-
-
-@dataclass(frozen=True)
-class Difference:
-    """position among the new tokens, None when all are the same. logit_gap: by the model's own logits at that place,
-    the baseline's token minus the other's; bf16_steps: the gap in steps of bfloat16 at the size of the logit. The two
-    are None where the model, asked again, doesn't come to the same place."""
-
-    position: int | None = None
-    logit_gap: float | None = None
-    bf16_steps: float | None = None
-
-
-@torch.no_grad()
-def first_difference(subject: Subject, baseline: Sample, other: Sample) -> Difference:
-    """Compare the ids of two samples of the same call; the model is asked once more where they differ."""
-    places = [
-        (i, row, a, b)
-        for row, (ours, theirs) in enumerate(zip(baseline.output_ids or [], other.output_ids or [], strict=True))
-        for i, (a, b) in enumerate(zip(ours, theirs, strict=True))
-        if a != b
-    ]
-    if not places:
-        return Difference()
-    position, row, own, chosen = min(places)
-    made = subject.model.generate(
-        **subject.inputs,
-        max_new_tokens=position + 1,
-        do_sample=False,
-        return_dict_in_generate=True,
-        output_logits=True,
-    )
-    if made.sequences[row, -position - 1 : -1].tolist() != (baseline.output_ids or [])[row][:position]:
-        return Difference(position)
-    logits = made.logits[position][row].float()
-    gap = float(logits[own] - logits[chosen])
-    size = max(abs(float(logits[own])), 1e-30)
-    step = 2.0 ** (math.floor(math.log2(size)) + 1 - BF16_FRACTION_BITS)
-    return Difference(position, gap, gap / step)
+    counts = []
+    short = max(subject.most_tokens // 2, 2)
+    for tokens in (short, subject.most_tokens):
+        before = torch.cuda.memory_stats()["allocation.all.allocated"]
+        call(tokens)
+        counts.append(torch.cuda.memory_stats()["allocation.all.allocated"] - before)
+    return float((counts[1] - counts[0]) / (subject.most_tokens - short))

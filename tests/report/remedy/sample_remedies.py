@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 
 from laptime.data.record import Environment, Interval
-from laptime.remedy.result import Promise, RemedyReport, RemedyRow, headline, recommend
+from laptime.remedy.conclusion import headline, recommend
+from laptime.remedy.result import Promise, RemedyReport, RemedyRow
 
 
 def interval(value: float, spread: float = 0.02) -> Interval:
@@ -78,7 +79,7 @@ def a_report(**changes: Any) -> RemedyReport:
         a_row("compiled", "static cache, auto-compiled", None, 5.2, 8.9, failed="RuntimeError: it did not compile"),
         different,
     ]
-    made = RemedyReport(
+    report = RemedyReport(
         model="preset:qwen3-4b",
         headline=headline(rows),
         config={"prompt_tokens": 512, "new_tokens": 64, "batch": 1},
@@ -92,4 +93,4 @@ def a_report(**changes: Any) -> RemedyReport:
         recommendations=recommend(rows, 64),
         notes=["outside what was promised: graph"],
     )
-    return msgspec.structs.replace(made, **changes)
+    return msgspec.structs.replace(report, **changes)

@@ -1,11 +1,11 @@
 # mypy: ignore-errors
 # ruff: noqa: E741, N803, N806, RUF005
-"""Triton kernels of a decode step of one row: matrix times vector, each weight read once and little else.
+"""Triton kernels of a decode step of one row: matrix times vector, each weight read once.
 
-Conventions: residual stream and logits float32, other activations in the weights' dtype, sums in float32. Weights are
-(N, K), row-major. Where launches may overlap (PDL: programmatic dependent launch), a kernel reads its first weight or
-cache tiles before it waits for the kernel in front of it; it lets the next one start only after that wait, so that all
-kernels but the one in front are complete while tiles are read.
+Conventions of all kernels here. The residual stream and the logits are float32, other activations have the weights'
+dtype, sums are float32. Weights are (N, K), row-major. PDL (programmatic dependent launch) lets launches overlap: a
+kernel reads its first tiles of weights or cache before it waits for the kernel before it. It lets the next kernel start
+only after that wait. So while tiles are read, all kernels but the one before it are complete.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import triton.language as tl
 
 try:
     from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
-except ImportError:  # another backend: PDL is never asked for there
+except ImportError:  # on another backend nobody asks for PDL
     gdc_launch_dependents = gdc_wait = None
 
 
@@ -28,14 +28,14 @@ def row_times_matrix(
     """out[n] = sum_k w[n, k] x[k], x RMS-normed, + bias[n], + residual[n]. The norm's factor is taken after the sum."""
     rows = tl.program_id(0) * BN + tl.arange(0, BN)
     ks = tl.arange(0, BK)
-    mine = rows[:, None] < N
+    inside = rows[:, None] < N
     at = w + tl.where(rows < N, rows, 0)[:, None].to(tl.int64) * K
     TILES: tl.constexpr = (K + BK - 1) // BK
     ahead = ()
     for t in tl.static_range(AHEAD):
         k = t * BK + ks
         ahead = ahead + (
-            tl.load(at + k[None, :], mask=mine & (k[None, :] < K), other=0.0, eviction_policy="evict_first"),
+            tl.load(at + k[None, :], mask=inside & (k[None, :] < K), other=0.0, eviction_policy="evict_first"),
         )
     norms = ()
     if NORM:
@@ -56,7 +56,7 @@ def row_times_matrix(
         if t < AHEAD:
             wt = ahead[t]
         else:
-            wt = tl.load(at + k[None, :], mask=mine & (k[None, :] < K), other=0.0, eviction_policy="evict_first")
+            wt = tl.load(at + k[None, :], mask=inside & (k[None, :] < K), other=0.0, eviction_policy="evict_first")
         total += wt.to(tl.float32) * xt[None, :]
     y = tl.sum(total, 1)
     if NORM:
@@ -76,7 +76,7 @@ def row_swiglu(
     """out[i] = silu(g) u; g and u are rows i and I + i of w times x, RMS-normed."""
     rows = tl.program_id(0) * BN + tl.arange(0, BN)
     ks = tl.arange(0, BK)
-    mine = rows[:, None] < I
+    inside = rows[:, None] < I
     gate_at = w + rows[:, None].to(tl.int64) * K
     up_at = w + (rows + I)[:, None].to(tl.int64) * K
     TILES: tl.constexpr = (K + BK - 1) // BK
@@ -84,8 +84,8 @@ def row_swiglu(
     ups = ()
     for t in tl.static_range(AHEAD):
         k = (t * BK + ks)[None, :]
-        gates = gates + (tl.load(gate_at + k, mask=mine & (k < K), other=0.0, eviction_policy="evict_first"),)
-        ups = ups + (tl.load(up_at + k, mask=mine & (k < K), other=0.0, eviction_policy="evict_first"),)
+        gates = gates + (tl.load(gate_at + k, mask=inside & (k < K), other=0.0, eviction_policy="evict_first"),)
+        ups = ups + (tl.load(up_at + k, mask=inside & (k < K), other=0.0, eviction_policy="evict_first"),)
     if PDL:
         gdc_wait()
         gdc_launch_dependents()
@@ -101,8 +101,8 @@ def row_swiglu(
             gt = gates[t]
             ut = ups[t]
         else:
-            gt = tl.load(gate_at + k[None, :], mask=mine & (k[None, :] < K), other=0.0, eviction_policy="evict_first")
-            ut = tl.load(up_at + k[None, :], mask=mine & (k[None, :] < K), other=0.0, eviction_policy="evict_first")
+            gt = tl.load(gate_at + k[None, :], mask=inside & (k[None, :] < K), other=0.0, eviction_policy="evict_first")
+            ut = tl.load(up_at + k[None, :], mask=inside & (k[None, :] < K), other=0.0, eviction_policy="evict_first")
         g += gt.to(tl.float32) * xt[None, :]
         u += ut.to(tl.float32) * xt[None, :]
     factor = tl.rsqrt(tl.sum(squares, 0) / K + eps)
@@ -119,13 +119,13 @@ def row_head(
     """logits[n] and, for each program, its best logit (biased) and where that is: best[program] = (value, n)."""
     rows = tl.program_id(0) * BN + tl.arange(0, BN)
     ks = tl.arange(0, BK)
-    mine = rows[:, None] < N
+    inside = rows[:, None] < N
     at = w + rows[:, None].to(tl.int64) * K
     TILES: tl.constexpr = (K + BK - 1) // BK
     ahead = ()
     for t in tl.static_range(AHEAD):
         k = (t * BK + ks)[None, :]
-        ahead = ahead + (tl.load(at + k, mask=mine & (k < K), other=0.0, eviction_policy="evict_first"),)
+        ahead = ahead + (tl.load(at + k, mask=inside & (k < K), other=0.0, eviction_policy="evict_first"),)
     if PDL:
         gdc_wait()
         gdc_launch_dependents()
@@ -139,7 +139,7 @@ def row_head(
         if t < AHEAD:
             wt = ahead[t]
         else:
-            wt = tl.load(at + k[None, :], mask=mine & (k[None, :] < K), other=0.0, eviction_policy="evict_first")
+            wt = tl.load(at + k[None, :], mask=inside & (k[None, :] < K), other=0.0, eviction_policy="evict_first")
         total += wt.to(tl.float32) * xt[None, :]
     y = tl.sum(total, 1) * tl.rsqrt(tl.sum(squares, 0) / K + eps)
     tl.store(logits + rows, y, mask=rows < N)
@@ -159,7 +159,7 @@ def expert_swiglu(
     rows = tl.program_id(0) * BN + tl.arange(0, BN)
     pair = tl.program_id(1)
     ks = tl.arange(0, BK)
-    mine = rows[:, None] < I
+    inside = rows[:, None] < I
     row = x + (pair // TOP_K) * K
     if PDL:
         gdc_wait()
@@ -172,7 +172,7 @@ def expert_swiglu(
     squares = tl.zeros((BK,), tl.float32)
     for t in tl.static_range((K + BK - 1) // BK):
         k = t * BK + ks
-        keep = mine & (k[None, :] < K)
+        keep = inside & (k[None, :] < K)
         gt = tl.load(gate_at + k[None, :], mask=keep, other=0.0)
         ut = tl.load(up_at + k[None, :], mask=keep, other=0.0)
         xt = tl.load(row + k, mask=k < K, other=0.0).to(tl.float32)
@@ -198,7 +198,7 @@ def expert_down(
     rows = tl.program_id(0) * BN + tl.arange(0, BN)
     b = tl.program_id(1)
     ks = tl.arange(0, BK)
-    mine = rows[:, None] < N
+    inside = rows[:, None] < N
     if PDL:
         gdc_wait()
         gdc_launch_dependents()
@@ -210,7 +210,7 @@ def expert_down(
         share = tl.load(shares + b * E + which)
         for t in tl.static_range((I + BK - 1) // BK):
             k = t * BK + ks
-            keep = mine & (k[None, :] < I)
+            keep = inside & (k[None, :] < I)
             wt = tl.load(expert + rows[:, None].to(tl.int64) * I + k[None, :], mask=keep, other=0.0)
             xt = tl.load(x + pair * I + k, mask=k < I, other=0.0).to(tl.float32)
             total += wt.to(tl.float32) * (xt * share)[None, :]

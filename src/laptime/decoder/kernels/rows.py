@@ -1,8 +1,10 @@
 # mypy: ignore-errors
 # ruff: noqa: E741, N803, N806
-"""Triton kernels of a decode step of several rows: what lies between the products, and the experts.
+"""Triton kernels of a decode step of several rows: products on the tensor cores, norms between them, experts.
 
-Conventions as in one_row.
+A product of few rows takes as long as its weights' bytes. A matrix that has too few rows for all processors (the output
+of attention, the way down) is also divided by columns: each part is stored by itself, in float32, and the norm that
+follows adds the parts up in a fixed order, so that a step gives the same bits again. Conventions as in one_row.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ import triton.language as tl
 
 try:
     from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
-except ImportError:  # another backend: PDL is never asked for there
+except ImportError:  # on another backend nobody asks for PDL
     gdc_launch_dependents = gdc_wait = None
 
 
@@ -79,7 +81,7 @@ def experts_swiglu(
     e = tl.program_id(1)
     b = tl.arange(0, M)
     ks = tl.arange(0, BK)
-    mine = rows[:, None] < I
+    inside = rows[:, None] < I
     if PDL:
         gdc_wait()
         gdc_launch_dependents()
@@ -91,14 +93,14 @@ def experts_swiglu(
         u = tl.zeros((BN, M), tl.float32)
         for t in tl.range(0, (K + BK - 1) // BK, num_stages=STAGES):
             k = t * BK + ks
-            keep = mine & (k[None, :] < K)
+            keep = inside & (k[None, :] < K)
             gt = tl.load(gate_at + k[None, :], mask=keep, other=0.0)
             ut = tl.load(up_at + k[None, :], mask=keep, other=0.0)
             xt = tl.load(x + b[None, :] * K + k[:, None], mask=(b[None, :] < B) & (k[:, None] < K), other=0.0)
             g = tl.dot(gt, xt, g, input_precision="ieee")
             u = tl.dot(ut, xt, u, input_precision="ieee")
         y = g * tl.sigmoid(g) * u * share[None, :]
-        tl.store(out + (e.to(tl.int64) * B + b[None, :]) * I + rows[:, None], y, mask=mine & (b[None, :] < B))
+        tl.store(out + (e.to(tl.int64) * B + b[None, :]) * I + rows[:, None], y, mask=inside & (b[None, :] < B))
 
 
 @triton.jit
@@ -115,7 +117,7 @@ def experts_down(
     part = tl.program_id(1)
     b = tl.arange(0, M)
     ks = tl.arange(0, BK)
-    mine = rows[:, None] < N
+    inside = rows[:, None] < N
     if PDL:
         gdc_wait()
         gdc_launch_dependents()
@@ -128,16 +130,10 @@ def experts_down(
             from_ = x + (e.to(tl.int64) * B + b[None, :]) * I
             for t in tl.range(0, (I + BK - 1) // BK, num_stages=STAGES):
                 k = t * BK + ks
-                wt = tl.load(at + k[None, :], mask=mine & (k[None, :] < I), other=0.0)
+                wt = tl.load(at + k[None, :], mask=inside & (k[None, :] < I), other=0.0)
                 xt = tl.load(from_ + k[:, None], mask=(b[None, :] < B) & (k[:, None] < I), other=0.0)
                 total = tl.dot(wt, xt, total, input_precision="ieee")
-    tl.store(out + (part * B + b[None, :]) * N + rows[:, None], total, mask=mine & (b[None, :] < B))
-
-
-try:
-    from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
-except ImportError:  # another backend: PDL is never asked for there
-    gdc_launch_dependents = gdc_wait = None
+    tl.store(out + (part * B + b[None, :]) * N + rows[:, None], total, mask=inside & (b[None, :] < B))
 
 
 @triton.jit
@@ -151,7 +147,7 @@ def rows_times_matrix(
     part = tl.program_id(1)
     b = tl.arange(0, M)
     ks = tl.arange(0, BK)
-    mine = (rows < N)[:, None]
+    inside = (rows < N)[:, None]
     at = w + tl.where(rows < N, rows, 0)[:, None].to(tl.int64) * K
     EACH: tl.constexpr = ((K + BK - 1) // BK + PARTS - 1) // PARTS
     if PDL:
@@ -160,12 +156,12 @@ def rows_times_matrix(
     total = tl.zeros((BN, M), tl.float32)
     for t in tl.range(0, EACH, num_stages=STAGES):
         k = (part * EACH + t) * BK + ks
-        wt = tl.load(at + k[None, :], mask=mine & (k[None, :] < K), other=0.0, eviction_policy="evict_first")
+        wt = tl.load(at + k[None, :], mask=inside & (k[None, :] < K), other=0.0, eviction_policy="evict_first")
         xt = tl.load(x + b[None, :] * K + k[:, None], mask=(b[None, :] < B) & (k[:, None] < K), other=0.0)
         total = tl.dot(wt, xt, total, input_precision="ieee")
     if BIAS:
         total += tl.load(bias + rows, mask=(rows < N) & (part == 0), other=0.0).to(tl.float32)[:, None]
-    tl.store(out + (part * B + b[None, :]) * N + rows[:, None], total, mask=mine & (b[None, :] < B))
+    tl.store(out + (part * B + b[None, :]) * N + rows[:, None], total, mask=inside & (b[None, :] < B))
 
 
 @triton.jit
@@ -177,7 +173,7 @@ def rows_swiglu(
     rows = tl.program_id(0) * BN + tl.arange(0, BN)
     b = tl.arange(0, M)
     ks = tl.arange(0, BK)
-    mine = (rows < I)[:, None]
+    inside = (rows < I)[:, None]
     gate_at = w + tl.where(rows < I, rows, 0)[:, None].to(tl.int64) * K
     up_at = gate_at + I.to(tl.int64) * K
     if PDL:
@@ -187,14 +183,14 @@ def rows_swiglu(
     u = tl.zeros((BN, M), tl.float32)
     for t in tl.range(0, (K + BK - 1) // BK, num_stages=STAGES):
         k = t * BK + ks
-        keep = mine & (k[None, :] < K)
+        keep = inside & (k[None, :] < K)
         gt = tl.load(gate_at + k[None, :], mask=keep, other=0.0, eviction_policy="evict_first")
         ut = tl.load(up_at + k[None, :], mask=keep, other=0.0, eviction_policy="evict_first")
         xt = tl.load(x + b[None, :] * K + k[:, None], mask=(b[None, :] < B) & (k[:, None] < K), other=0.0)
         g = tl.dot(gt, xt, g, input_precision="ieee")
         u = tl.dot(ut, xt, u, input_precision="ieee")
     y = g * tl.sigmoid(g) * u
-    tl.store(out + b[None, :] * I + rows[:, None], y, mask=mine & (b[None, :] < B))
+    tl.store(out + b[None, :] * I + rows[:, None], y, mask=inside & (b[None, :] < B))
 
 
 @triton.jit
@@ -206,7 +202,7 @@ def rows_head(
     rows = tl.program_id(0) * BN + tl.arange(0, BN)
     b = tl.arange(0, M)
     ks = tl.arange(0, BK)
-    mine = (rows < N)[:, None]
+    inside = (rows < N)[:, None]
     at = w + tl.where(rows < N, rows, 0)[:, None].to(tl.int64) * K
     if PDL:
         gdc_wait()
@@ -214,12 +210,12 @@ def rows_head(
     total = tl.zeros((BN, M), tl.float32)
     for t in tl.range(0, (K + BK - 1) // BK, num_stages=STAGES):
         k = t * BK + ks
-        wt = tl.load(at + k[None, :], mask=mine & (k[None, :] < K), other=0.0, eviction_policy="evict_first")
+        wt = tl.load(at + k[None, :], mask=inside & (k[None, :] < K), other=0.0, eviction_policy="evict_first")
         xt = tl.load(x + b[None, :] * K + k[:, None], mask=(b[None, :] < B) & (k[:, None] < K), other=0.0)
         total = tl.dot(wt, xt, total, input_precision="ieee")
-    tl.store(logits + b[None, :].to(tl.int64) * N + rows[:, None], total, mask=mine & (b[None, :] < B))
+    tl.store(logits + b[None, :].to(tl.int64) * N + rows[:, None], total, mask=inside & (b[None, :] < B))
     y = total + tl.load(bias + rows, mask=rows < N, other=0.0)[:, None]
-    y = tl.where(mine, y, float("-inf"))
+    y = tl.where(inside, y, float("-inf"))
     top = tl.max(y, 0)
     which = tl.min(tl.where(y == top[None, :], rows[:, None], N), 0)
     to = best + (b * tl.num_programs(0) + tl.program_id(0)) * 2

@@ -1,7 +1,7 @@
-"""Block shapes of the kernels, by the matrix's role: what was fastest for Qwen3-4B.
+"""Block shapes of the kernels, by the role of the matrix.
 
-Of one row on an H200; of several rows at 8 and 32 rows together on an H100, where each beat cuBLAS
-(`benchmarks/remedy.py shapes`).
+They are the fastest measured for Qwen3-4B: for one row on an H200; for several rows on an H100, at 8 and 32 rows
+together, where each was faster than cuBLAS (`benchmarks/remedy.py shapes`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 
 class Shape(NamedTuple):
-    """rows: of the weight a program takes. width: elements of a row at once. ahead: tiles read before the wait."""
+    """rows: of the weight, for one program. width: elements of a row at once. ahead: tiles read before the wait."""
 
     rows: int
     width: int
@@ -21,9 +21,9 @@ class Shape(NamedTuple):
 
 
 class RowsShape(NamedTuple):
-    """rows: of the weight a program takes. width: elements of a row at once. stages: depth of the pipeline.
+    """rows: of the weight, for one program. width: elements of a row at once. stages: depth of the pipeline.
 
-    parts: into how many the columns are divided.
+    parts: how many parts the columns are divided into.
     """
 
     rows: int
@@ -35,12 +35,13 @@ class RowsShape(NamedTuple):
 
 @dataclass(frozen=True)
 class Shapes:
-    """All that a step's kernels are launched with.
+    """The shapes of all kernels of a step.
 
-    row: one row of activations; small programs, many of them. rows: 2 to 32 rows; a role that is not in it goes to
-    cuBLAS. experts: of 2 to 32 rows, `ahead` is the depth of the pipeline; experts_each: whose results one program of
-    the way down adds up. tile: cache positions that a split of attention reads at once, for heads up to 128 wide;
-    programs: of the attention kernel that are enough (about two for each of an H200's 132 processors).
+    row: for one row of activations. rows: for 2 to 32 rows; a role that is not in it goes to cuBLAS.
+    experts: for 2 to 32 rows; here `ahead` is the depth of the pipeline.
+    experts_each: experts whose results one program of the way down adds up.
+    tile: cache positions that a split of attention reads at once, for heads up to 128 wide.
+    programs: how many programs of attention are enough: about two for each of an H200's 132 processors.
     """
 
     row: Mapping[str, Shape]
@@ -51,11 +52,11 @@ class Shapes:
     programs: int = 256
 
     def tile_of(self, head_dim: int) -> int:
-        """Cache positions read at once for heads so wide."""
+        """Cache positions that a split reads at once, for heads of this width."""
         return self.tile if head_dim <= 128 else self.tile // 2
 
     def splits(self, capacity: int, tile: int, batch: int, kv_heads: int) -> int:
-        """Into how many parts attention over the cache is divided: a power of two, each with a tile of the cache."""
+        """How many parts attention over the cache has: a power of two, each part with at least a tile of the cache."""
         s = 1
         while s * batch * kv_heads < self.programs and 2 * s * tile <= capacity:
             s *= 2

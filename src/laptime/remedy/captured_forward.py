@@ -1,4 +1,4 @@
-"""The graph remedy alone: the model's own forward over a static cache, captured once and replayed. No fusion."""
+"""The remedy `graph`: the model's own forward over a static cache, captured once and replayed. No fusion."""
 
 from __future__ import annotations
 
@@ -10,15 +10,19 @@ from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList,
 
 from laptime.decoder.graph import CapturedStep, capture
 from laptime.errors import LaptimeError
+from laptime.models.anatomy import find_anatomy
 
 
 class CapturedForward:
-    """Greedy decoding of one batch shape without padding; guards the static cache, the step's buffers, the graph."""
+    """Greedy decoding of one batch shape without padding. It keeps the static cache, the step's buffers, the graph.
 
-    def __init__(self, model: Any, rotary: Any, batch: int, capacity: int) -> None:
+    Raises LaptimeError for a model without a rotary embedding of its own.
+    """
+
+    def __init__(self, model: Any, batch: int, capacity: int) -> None:
         device = next(model.parameters()).device
         config = model.config.get_text_config()
-        self._model, self._rotary, self._capacity = model, rotary, capacity
+        self._model, self._rotary = model, _rotary_of(model)
         self._cache = StaticCache(config=config, max_cache_len=capacity)
         self._token = torch.zeros(batch, 1, dtype=torch.long, device=device)
         self._place: torch.Tensor | None = None
@@ -31,7 +35,7 @@ class CapturedForward:
     def run(
         self, inputs: dict[str, Any], new_tokens: int, mark: Callable[[str], None], processors: list[LogitsProcessor]
     ) -> tuple[torch.Tensor, int]:
-        """Prompt and new ids, and the steps run. Raises LaptimeError when the forward can't be captured."""
+        """Prompt and new ids, and the number of steps. Raises LaptimeError when the forward can't be captured."""
         if not bool(inputs["attention_mask"].all()):
             raise LaptimeError("padding: the captured forward attends to every position")
         self._prefill(inputs, processors)
@@ -81,7 +85,7 @@ class CapturedForward:
         self._ids[:, :1] = self._token
 
     def _capture(self, inputs: dict[str, Any]) -> CapturedStep:
-        """Warm-up and capture move the step's state on; what they touched is put back by running prefill again."""
+        """Capture the step. Warm-up and capture move its buffers on, so prefill runs again afterwards."""
         try:
             captured = capture(self._step)
         except torch.OutOfMemoryError:
@@ -100,3 +104,12 @@ class CapturedForward:
         self._place.add_(1)
         self._ids.index_copy_(1, self._at, self._token)
         self._at.add_(1)
+
+
+def _rotary_of(model: Any) -> Any:
+    """The rotary module beside the decoder blocks."""
+    parent = model.get_submodule(find_anatomy(model).layers_path.rpartition(".")[0])
+    rotary = getattr(parent, "rotary_emb", None)
+    if rotary is None:
+        raise LaptimeError(f"{type(model).__name__}: it has no rotary embedding of its own")
+    return rotary
