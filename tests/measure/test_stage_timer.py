@@ -451,3 +451,60 @@ def test_what_is_no_model_to_time_is_said(llama):
         laptime.StageTimer(empty)
     with pytest.raises(LaptimeError, match=r"call was timed"), laptime.StageTimer(llama) as timer:
         _ = timer.last
+
+
+def test_a_timer_says_in_a_line_what_it_holds(llama):
+    with laptime.StageTimer(llama) as timer:
+        assert repr(timer) == "<StageTimer: no samples yet>"
+        llama.generate(**tiny_inputs("llama"), **GREEDY)
+        assert repr(timer) == f"<StageTimer: 1 sample, {timer.last.stages.total_ms:.1f} ms median>"
+        for _ in range(2):
+            llama.generate(**tiny_inputs("llama"), **GREEDY)
+    median = sorted(sample.stages.total_ms for sample in timer.samples)[1]
+    assert timer.summary().stages["total"].median.value == median
+    assert repr(timer) == f"<StageTimer: 3 samples, {median:.1f} ms median>"
+
+
+def test_no_two_samples_of_a_timer_share_their_name_and_repeat(llama):
+    inputs = tiny_inputs("llama")
+    with laptime.StageTimer(llama) as timer:
+        timer.label("question", -1, ("cold",))
+        for _ in range(2):
+            llama.generate(**inputs, **GREEDY)
+        for name in ("question", "other", "question"):
+            timer.label(name)
+            llama.generate(**inputs, **GREEDY)
+    assert [(sample.sample_id, sample.repeat) for sample in timer.samples] == [
+        ("question", -1), ("question", -2), ("question", 0), ("other", 0), ("question", 1)
+    ]  # fmt: skip
+
+
+def test_a_saved_timer_is_a_run_that_the_verbs_read(vlm, tmp_path, capsys):
+    from laptime.cli.main import run as command
+
+    folder = tmp_path / "mine"
+    timer = laptime.StageTimer(vlm)
+    with pytest.raises(LaptimeError, match="nothing to save"):
+        timer.save(folder)
+    assert not folder.exists()
+    with timer:
+        for _ in range(6):
+            vlm.generate(**tiny_inputs("llava_next"), **GREEDY)
+    timer.save(folder)
+    run = laptime.load_run(folder)
+    assert run.samples == timer.samples
+    assert run.summary == timer.summary()
+    assert run.info.config == run.samples[0].config
+    assert run.info.config["dtype"] == "float32"
+    assert run.info.environment.torch == str(torch.__version__)
+    with pytest.raises(LaptimeError, match="already holds a run"):
+        timer.save(folder)
+    for verb, *options in (
+        ["report"],
+        ["audit"],
+        ["compare", folder],
+        ["export", "--format", "csv", "--to", tmp_path / "table.csv"],
+        ["export", "--format", "perfetto", "--to", tmp_path / "timeline.json"],
+    ):
+        assert command([str(word) for word in (verb, folder, *options)]) in (0, 1), capsys.readouterr().err
+    assert "LlavaNextForConditionalGeneration" in (folder / "report.html").read_text()

@@ -90,7 +90,10 @@ def profile(
     prefill_chunk: Annotated[
         int | None, typer.Option(metavar="N", help="Prefill in chunks of N tokens.", rich_help_panel=MODEL)
     ] = None,
-    autocast: Annotated[Autocast | None, typer.Option(help="Run under torch.autocast.", rich_help_panel=MODEL)] = None,
+    autocast: Annotated[
+        Autocast | None,
+        typer.Option(metavar="DTYPE", help="Run under autocast: bfloat16 or float16.", rich_help_panel=MODEL),
+    ] = None,
     tf32: Annotated[
         bool, typer.Option("--tf32", help="TF32 in float32 matrix products.", rich_help_panel=MODEL)
     ] = False,

@@ -2,7 +2,10 @@
 
 with laptime.StageTimer(model) as timer:
     model.generate(**inputs, max_new_tokens=32)
-print(timer.last.stages)
+print(timer)                # <StageTimer: 1 sample, 42.1 ms median>
+timer.last.stages           # the stages of the newest call
+timer.summary()             # medians and intervals of all calls
+timer.save("runs/mine")     # a run folder for report, audit, compare, fit, ...
 """
 
 from __future__ import annotations
@@ -10,7 +13,9 @@ from __future__ import annotations
 import copy
 import functools
 import inspect
+import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -20,8 +25,11 @@ from transformers import GenerationConfig, LogitsProcessorList
 from transformers.generation import GenerationMode
 
 from laptime.data.record import Flag, Mark, Sample, Scalar, config_id
+from laptime.data.run_folder import RunFolder, new_info
+from laptime.data.summary import Summary, summarise
 from laptime.errors import LaptimeError
 from laptime.measure.clock import clock_for
+from laptime.measure.environment import describe
 from laptime.measure.gpu_monitor import GpuMonitor
 from laptime.measure.probes import Probes
 from laptime.measure.timeline import inter_token, partition
@@ -42,11 +50,14 @@ ATTACHED = "_laptime_timer"
 class StageTimer:
     """Times every generate() call on `model` between enter and exit, one Sample a call in `samples`.
 
-    On entry the instance gets a `generate` of its own that hangs marks on the call and takes them off again; on
-    exit it is as it was, also after an exception. A call that raises makes no sample.
+    On entry the model gets a `generate` that takes marks during each call. On exit the model is as it was, also after
+    an exception. A call that raises gives no sample.
 
-    per_token: mark every step (ITL). energy: joules of each call; reading the counter takes milliseconds, before and
-    after it. config and worker are written into the samples.
+    per_token: mark every step, for ITL.
+    energy: measure the joules of each call. Reading the counter takes milliseconds, before the call and after it.
+    vision, projector, language: paths of these parts in the model, where they can't be found by themselves.
+    config: the knobs that the samples are recorded under. By default the model's name, dtype and attention.
+    worker: the name that the samples are recorded under, where several processes measure.
 
     Raises LaptimeError when the model's parts can't be found (name them: `vision`, `projector`, `language`), when
     it is spread over several devices, timed already, or asked to generate in a way that has no such stages.
@@ -77,13 +88,14 @@ class StageTimer:
         self.anatomy: Anatomy = find_anatomy(model, vision=vision, projector=projector, language=language)
         self.device = _only_device(model)
         self.samples: list[Sample] = []
-        self._config = dict(config or {})
+        self._config = _config_of(model) if config is None else dict(config)
         self._config_id = config_id(self._config)
         self._worker = worker
         self._clock = clock_for(self.device)
         self._monitor = GpuMonitor.open(self.device)
         self._sample_id: str | None = None
         self._repeat = 0
+        self._keys: set[tuple[str, int]] = set()
         self._extra_flags: list[Flag] = []
         self._busy = False
         self._own_generate: Any = None
@@ -96,8 +108,38 @@ class StageTimer:
         return self.samples[-1]
 
     def label(self, sample_id: str, repeat: int = 0, flags: tuple[Flag, ...] = ()) -> None:
-        """Name the calls that follow. Without it calls are numbered "0", "1", ... as they come."""
+        """Name the calls that follow. Without it they are named "0", "1", ... in their order.
+
+        repeat: of the next call with this name; further calls with it get the next free numbers. A negative one is a
+        warm-up.
+        flags: what is known about these calls, such as "cold".
+        """
         self._sample_id, self._repeat, self._extra_flags = sample_id, repeat, list(flags)
+
+    def summary(self) -> Summary:
+        """Medians, intervals and shares of all samples so far; which ones are left out, and why."""
+        return summarise(self.samples)
+
+    def save(self, folder: str | Path) -> None:
+        """Write the samples as a run folder, with the environment and the config, for every verb that reads a run.
+
+        Raises LaptimeError when there is no sample yet, or the folder holds something already.
+        """
+        if not self.samples:
+            raise LaptimeError("no generate() call was timed yet, so there is nothing to save")
+        session: dict[str, Scalar] = {"method": "direct", "per_token": self.per_token}
+        info = new_info(sys.argv, self._config, describe(self.device), session)
+        with RunFolder(folder, info, self._worker) as run_folder:
+            for sample in self.samples:
+                run_folder.append(sample)
+            run_folder.write_summary()
+
+    def __repr__(self) -> str:
+        if not self.samples:
+            return "<StageTimer: no samples yet>"
+        count = len(self.samples)
+        median_ms = self.summary().stages["total"].median.value
+        return f"<StageTimer: {count} {'sample' if count == 1 else 'samples'}, {median_ms:.1f} ms median>"
 
     def __enter__(self) -> StageTimer:
         if ATTACHED in self.model.__dict__:
@@ -173,10 +215,11 @@ class StageTimer:
             flags.append("forwards-mismatch")
         beyond_first_ms = times.stages.total_ms - times.ttft_ms
         width = prompt if prompt is not None else call["inputs_embeds"]
+        sample_id, repeat = self._next_key()
         return Sample(
             config_id=self._config_id,
-            sample_id=self._sample_id if self._sample_id is not None else str(len(self.samples)),
-            repeat=self._repeat,
+            sample_id=sample_id,
+            repeat=repeat,
             worker=self._worker,
             config=self._config,
             stages=times.stages,
@@ -199,6 +242,25 @@ class StageTimer:
             marks=marks,
             output_ids=rows,
         )
+
+    def _next_key(self) -> tuple[str, int]:
+        """The sample's name and its repeat: no two samples of a run may have both in common."""
+        name, repeat = self._sample_id, self._repeat
+        if name is None:
+            name, repeat = str(len(self.samples)), 0
+        while (name, repeat) in self._keys:
+            repeat += -1 if repeat < 0 else 1
+        self._keys.add((name, repeat))
+        return name, repeat
+
+
+def _config_of(model: Any) -> dict[str, Scalar]:
+    """What a model tells of itself: its name, precision and attention."""
+    return {
+        "model": getattr(model.config, "name_or_path", None) or type(model).__name__,
+        "dtype": str(next(model.parameters()).dtype).removeprefix("torch."),
+        "attention": getattr(model.config, "_attn_implementation", None),
+    }
 
 
 def _only_device(model: Any) -> torch.device:
