@@ -24,6 +24,8 @@ __all__ = [
     "load_run",
     "merge",
     "page",
+    "profile",
+    "prove_remedies",
     "read_frame",
     "read_trace",
     "show",
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
     from laptime.api import audit as audit
     from laptime.api import compare as compare
     from laptime.api import merge as merge
+    from laptime.api import profile as profile
+    from laptime.api import prove_remedies as prove_remedies
     from laptime.control.adaptive_model import AdaptiveModel as AdaptiveModel
     from laptime.data.frame import read_frame as read_frame
     from laptime.data.record import Sample as Sample

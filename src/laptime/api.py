@@ -6,9 +6,9 @@ the functions, so that `import laptime` stays fast and what reads needs no torch
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     import polars
@@ -16,7 +16,103 @@ if TYPE_CHECKING:
     from laptime.audits.result import AuditReport
     from laptime.comparisons.result import Comparison
     from laptime.data.run_folder import Run
+    from laptime.remedy.result import RemedyReport
     from laptime.sweeps.merge import MergeReport
+
+
+ImageSize = str | tuple[int, int] | None
+"""Width and height of an image, as "672x336" or (672, 336). None: the default of the kind of model."""
+
+
+def profile(
+    model: str,
+    *,
+    out: str | Path | None = None,
+    samples: int = 20,
+    prompt_tokens: int = 64,
+    new_tokens: int = 32,
+    image_size: ImageSize = None,
+    batch: int = 1,
+    data: str | Path | None = None,
+    dtype: str = "auto",
+    device: str = "auto",
+    attention: str | None = None,
+    cache: str | None = None,
+    compile: bool = True,
+    prefill_chunk: int | None = None,
+    autocast: Literal["bfloat16", "float16"] | None = None,
+    tf32: bool = False,
+    vision_module: str | None = None,
+    projector_module: str | None = None,
+    language_module: str | None = None,
+    trust_remote_code: bool = False,
+    seed: int = 0,
+    repeats: int = 5,
+    precision: float = 0.01,
+    time_limit: float = 600.0,
+    max_warmups: int = 10,
+    cache_policy: Literal["keep", "empty"] = "keep",
+    per_token: bool = False,
+    method: Literal["direct", "subtract", "both"] = "direct",
+    verify: bool = False,
+    progress: Callable[[str, int, int], None] = lambda phase, done, of: None,
+) -> Run:
+    """Measure where generate() spends its time on made-up or given inputs. Your own calls: laptime.StageTimer.
+
+    model: a hub id, a local path, or "preset:NAME" (random weights, no download).
+    out: the run folder to write while measuring; None keeps the run in memory.
+    samples: different inputs. prompt_tokens: text tokens of each; image tokens come on top. batch: rows of a call.
+    data: JSON lines of {image, question} instead of made-up inputs.
+    vision_module, projector_module, language_module: where the parts are in the model, when they are not recognised.
+    precision: stop when the 95 % interval of the median total is this narrow (relative half-width), or after
+    `repeats` passes over the inputs, or after `time_limit` seconds.
+    per_token: mark every step, for ITL. verify: compare the tokens with those of the model without marks.
+    progress: called after each call with (phase, done, of).
+    Raises LaptimeError for what can't be measured, before anything runs where that can be known.
+
+    Example: laptime.profile("preset:tiny-vlm", samples=8, per_token=True).summary
+    """
+    from laptime.errors import require_torch
+
+    require_torch()
+    from laptime.measure.profile import ProfileRequest
+    from laptime.measure.profile import profile as measured
+    from laptime.measure.session import MeasuringPlan
+
+    plan = MeasuringPlan(
+        max_warmups=max_warmups,
+        max_repeats=repeats,
+        precision=precision,
+        time_limit_s=time_limit,
+        cache_policy=cache_policy,
+        autocast=autocast,
+    )
+    request = ProfileRequest(
+        model=model,
+        samples=samples,
+        prompt_tokens=prompt_tokens,
+        new_tokens=new_tokens,
+        image_size=_size(image_size),
+        batch=batch,
+        data=None if data is None else Path(data),
+        dtype=dtype,
+        device=device,
+        attention=attention,
+        cache=cache,
+        compile=compile,
+        prefill_chunk=prefill_chunk,
+        tf32=tf32,
+        trust_remote_code=trust_remote_code,
+        vision_module=vision_module,
+        projector_module=projector_module,
+        language_module=language_module,
+        seed=seed,
+        per_token=per_token,
+        verify=verify,
+        method=method,
+        plan=plan,
+    )
+    return measured(request, out, progress)
 
 
 def audit(source: str | Path | polars.DataFrame) -> AuditReport:
@@ -70,3 +166,54 @@ def merge(runs: Sequence[str | Path], out: str | Path) -> MergeReport:
     from laptime.sweeps.merge import merge as merge_runs
 
     return merge_runs([Path(run) for run in runs], Path(out))
+
+
+def prove_remedies(
+    model: Any,
+    inputs: Mapping[str, Any] | None = None,
+    *,
+    new_tokens: int = 64,
+    rounds: int = 6,
+    only: Sequence[str] = (),
+    prompt_tokens: int = 64,
+    batch: int = 1,
+    image_size: ImageSize = None,
+    dtype: str = "auto",
+    device: str = "auto",
+    trust_remote_code: bool = False,
+    seed: int = 0,
+) -> RemedyReport:
+    """Find what makes a model's decoding faster: each remedy is promised from a trace, applied, and measured.
+
+    model: a loaded transformers model with the `inputs` of its generate() (input_ids among them), which is as before
+    afterwards; or a hub id, a local path, or "preset:NAME", for which inputs are made up.
+    new_tokens: tokens of every call, at least 8; your usual output length.
+    rounds: calls of every remedy; six make a 95 % interval.
+    only: names of remedies ("buffers", "static", "fusion", "graph", "fast", ...); () tries all.
+    prompt_tokens, batch, image_size, dtype, device, trust_remote_code, seed: for a model that is loaded by its name.
+    Raises LaptimeError when the model or an option can't be used.
+
+    Example: laptime.prove_remedies(model, tokenizer("Hello", return_tensors="pt"), new_tokens=128).headline
+    """
+    from laptime.errors import LaptimeError, require_torch
+
+    require_torch()
+    from laptime.remedy.prove import RemedyInput, RemedyOptions, prove_by_name
+    from laptime.remedy.prove import prove_remedies as prove
+
+    options = RemedyOptions(new_tokens=new_tokens, rounds=rounds, only=tuple(only))
+    if not isinstance(model, str):
+        if inputs is None:
+            raise LaptimeError("prove_remedies(model): a loaded model needs its inputs, e.g. tokenizer(...)")
+        return prove(model, inputs, options)
+    if inputs is not None:
+        raise LaptimeError(f"prove_remedies({model!r}, inputs): inputs go with a loaded model; leave them out")
+    made_up = RemedyInput(prompt_tokens=prompt_tokens, batch=batch, image_size=_size(image_size), seed=seed)
+    loading = {"dtype": dtype, "device": device, "trust_remote_code": trust_remote_code}
+    return prove_by_name(model, made_up, options, loading=loading)
+
+
+def _size(size: ImageSize) -> tuple[int, int] | None:
+    from laptime.workload.images import parse_size
+
+    return parse_size(size) if isinstance(size, str) else size
