@@ -46,6 +46,11 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     energy_j: Interval | None
     energy_per_token_j: float | None
 
+    @property
+    def mean_stages_ms(self) -> dict[str, float]:
+        """The mean time of a call in each stage; together they are the mean total."""
+        return {name: stage.share * self.stages["total"].mean for name, stage in self.stages.items() if name in STAGES}
+
 
 def summarise(samples: Sequence[Sample]) -> Summary:
     """Summarise samples of one configuration. Works on none: everything is then empty or None."""

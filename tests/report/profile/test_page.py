@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import time
@@ -10,11 +11,16 @@ from typing import Any
 
 import msgspec
 import pytest
+from rich.console import Console as TextConsole
 
-from laptime.data.record import Failure, Sample, StageTimes
+from laptime.data.record import STAGES, Failure, Sample, StageTimes
+from laptime.data.usable import usable
 from laptime.report.kit.environment import command_line
-from laptime.report.profile.data import median_sample, profile_data
-from laptime.report.profile.page import headline, profile_page
+from laptime.report.kit.numbers import percent, whole_percent
+from laptime.report.profile.data import profile_data
+from laptime.report.profile.page import profile_page
+from laptime.report.profile.terminal import profile_report
+from laptime.report.profile.words import headline
 from tests.report.hostile import HOSTILE
 from tests.report.sample_runs import CONFIG, environment, run_of, sample, samples, subtractions
 
@@ -38,11 +44,16 @@ def type_filter(browser: Any, words: str) -> None:
     )
 
 
+def mixed_inputs() -> list[Sample]:
+    """Inputs of very different lengths: the median call's shares are far from those of all calls together."""
+    return [sample(number, tokens=tokens) for number, tokens in enumerate([1, 2, 2, 3, 4, 200, 400])]
+
+
 @pytest.mark.parametrize(
     ("run_samples", "expected"),
     [
-        (samples(20), r"Decode takes 73\xa0% of 422\xa0ms; first token after 111\xa0ms"),
-        ([sample(1, tokens=1)], r"Prefill takes \d\d\xa0% of \d+\xa0ms"),
+        (samples(20), r"Decode takes 73\xa0% of the time; the median call takes 422\xa0ms, its first token 111\xa0ms"),
+        ([sample(1, tokens=1)], r"Prefill takes \d\d\xa0% of the time; the median call takes \d+\xa0ms"),
         ([], "No sample was measured"),
     ],
 )
@@ -50,13 +61,37 @@ def test_the_headline_makes_the_point(run_samples: list[Sample], expected: str) 
     assert re.fullmatch(expected, headline(run_of(run_samples).summary))
 
 
-def test_the_big_bar_is_a_real_sample_that_adds_up() -> None:
-    middle = median_sample(samples(20))
-    assert middle is not None
-    assert not middle.flags
-    assert middle.stages.closes()
-    totals = sorted(s.stages.total_ms for s in samples(20) if not s.flags)
-    assert middle.stages.total_ms == totals[(len(totals) - 1) // 2]
+@pytest.mark.parametrize("run_samples", [samples(20), samples(7, tokens=2), mixed_inputs()])
+def test_headline_bar_and_table_tell_the_same_shares(run_samples: list[Sample]) -> None:
+    run = run_of(run_samples)
+    summary = run.summary
+    used, _ = usable(run_samples)
+    largest = max(STAGES, key=lambda name: sum(one.stages.stage(name) or 0 for one in used))
+    share = sum(one.stages.stage(largest) or 0 for one in used) / sum(one.stages.total_ms for one in used)
+    page = profile_page(run)
+    bar = re.search(r'<svg class="stage-bar hero".*?</svg></svg>', page, re.DOTALL)
+    legend = re.search(r'<ul class="legend">.*?</ul>', page, re.DOTALL)
+    assert bar
+    assert legend
+    assert f"{largest.capitalize()} takes {whole_percent(share)} of the time" in headline(summary)
+    assert re.search(rf"<title>{largest}: [^<]*, {percent(share)} of the total</title>", bar[0])
+    width = re.search(rf'width="([0-9.]+)%" height="84"><title>{largest}:', bar[0])
+    assert width
+    assert float(width[1]) == pytest.approx(share * 100, abs=0.01)
+    assert percent(share) in legend[0]
+    out = io.StringIO()
+    TextConsole(file=out, width=100).print(profile_report(run))
+    first, *lines = out.getvalue().splitlines()
+    assert first == headline(summary)
+    assert percent(share) in next(line for line in lines if line.split()[:1] == [largest.capitalize()])
+
+
+def test_the_parts_of_the_big_bar_add_up_to_the_mean_total() -> None:
+    summary = run_of(mixed_inputs()).summary
+    used, _ = usable(mixed_inputs())
+    means = summary.mean_stages_ms
+    assert sum(means.values()) == pytest.approx(sum(one.stages.total_ms for one in used) / len(used), rel=1e-12)
+    assert means["decode"] == pytest.approx(sum(one.stages.decode_ms or 0 for one in used) / len(used), rel=1e-12)
 
 
 def test_the_page_is_small() -> None:
@@ -93,7 +128,12 @@ def test_it_renders_without_a_word_on_the_console(open_page: Open, console_lines
         for name, width in bar:
             assert width == pytest.approx((one.stages.stage(name) or 0) / longest * full, abs=0.6)
     text = browser.execute_script("return document.body.innerText")
-    for words in ("on 20 of 20 samples", "17 of 20 samples are in the summary", "NVIDIA H200", "cold 1"):
+    for words in (
+        "the stages of all 20 samples add up",
+        "17 of 20 samples are in the summary",
+        "NVIDIA H200",
+        "cold 1",
+    ):
         assert words in text, words
     assert "NaN" not in text
     assert "undefined" not in text
@@ -200,7 +240,7 @@ def with_stages(stages: StageTimes) -> Sample:
     ("name", "run_samples", "words"),
     [
         ("none", [], ["No sample was measured", "no finished sample"]),
-        ("one", [sample(1)], ["too few for a 95 % interval", "on 1 of 1 sample "]),
+        ("one", [sample(1)], ["too few for a 95 % interval", "the stages of all 1 sample "]),
         ("all cold", [sample(i, flags=["cold"]) for i in range(4)], ["No sample was clean"]),
         ("one token", [no_decode(sample(i)) for i in range(8)], ["no second token", "Prefill takes", "NVIDIA"]),
         ("text only", [sample(i, vision=False) for i in range(8)], ["Decode takes"]),

@@ -10,7 +10,8 @@ from rich.console import Console, RenderableType
 
 from laptime.data.record import Interval, Overhead, StrategyCost
 from laptime.report.kit.numbers import interval_ends, number, percent, text, whole_percent
-from laptime.report.profile.terminal import bar, environment_table, overhead_table, profile_table
+from laptime.report.kit.terminal import bar
+from laptime.report.profile.terminal import environment_table, overhead_table, profile_table
 from tests.report.sample_runs import environment, run_of, sample, samples
 
 
@@ -97,7 +98,7 @@ def test_it_fits_the_width(width: int) -> None:
 
 def test_too_few_samples_are_said_so() -> None:
     shown = printed(profile_table(run_of([sample(1), sample(2)]).summary))
-    assert "too few samples for a 95 % interval" in shown
+    assert "Only 2 usable samples: too few for a 95 % interval" in shown
     assert "2 of 2 samples, none left out." in shown
 
 

@@ -1,17 +1,16 @@
-"""What the scripts of a profile page need of a run: its samples as columns, in the order in which they were taken."""
+"""What the scripts of a profile page get: the samples as columns, in the order in which they were measured."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from laptime.data.record import STAGES, GpuState, Sample, StageTimes
+from laptime.data.record import GpuState, Sample
 from laptime.data.run_folder import Run
 from laptime.data.summary import Summary, itl_band
 from laptime.data.usable import usable
-from laptime.report.kit.html import Html, tag
-from laptime.report.kit.numbers import percent, text
 from laptime.report.kit.text import shortened
+from laptime.report.profile.stage_bar import shown_stages
 from laptime.report.profile.subtraction import subtraction_pairs
 
 NAME_LIMIT = 120
@@ -57,15 +56,8 @@ def profile_data(run: Run, summary: Summary) -> dict[str, Any]:
 
 
 def in_order(samples: Sequence[Sample]) -> list[Sample]:
-    """Samples by the time at which they began, as all workers' clocks told it."""
+    """The samples by the time at which they began, by their workers' clocks."""
     return sorted(samples, key=lambda sample: sample.started_unix_ms)
-
-
-def median_sample(samples: Sequence[Sample]) -> Sample | None:
-    """The usable sample whose total is the median one (the lower of two in the middle): its stages add up."""
-    kept, _ = usable(samples)
-    by_total = sorted(kept, key=lambda sample: sample.stages.total_ms)
-    return by_total[(len(by_total) - 1) // 2] if by_total else None
 
 
 _GPU_COLUMNS: tuple[tuple[str, Callable[[GpuState], float | None]], ...] = (
@@ -100,71 +92,3 @@ def _marks(summary: Summary, key: str) -> dict[str, float | None] | None:
         "high": interval.high,
         "p95": stage.p95 if stage else None,
     }
-
-
-WIDE_ENOUGH, TIGHT = 0.085, 0.14
-"""A part narrower than the first share of the bar carries no label, one narrower than the second only on a wide page;
-the legend below names every part."""
-
-
-def shown_stages(times: Sequence[StageTimes]) -> list[str]:
-    """The stages that took any time in any of these, in order: a text-only model has no vision to show."""
-    return [name for name in STAGES if any(one.stage(name) for one in times)]
-
-
-def stage_bar(times: StageTimes, *, height: int = 84, scale_ms: float | None = None, labels: bool = True) -> Html:
-    """The stages of one call as parts of one bar. `scale_ms` is the time of the full width (default: the total)."""
-    full = scale_ms or times.total_ms or 1.0
-    parts: list[Html] = []
-    at = 0.0
-    for name in STAGES:
-        ms = times.stage(name) or 0.0
-        if ms <= 0:
-            continue
-        parts.append(_part(name, ms, at / full, ms / full, ms / (times.total_ms or ms), height, labels))
-        at += ms
-    words = ", ".join(f"{name} {text(times.stage(name), 'ms')}" for name in STAGES if times.stage(name))
-    return tag("svg", *parts, class_="stage-bar hero" if labels else "stage-bar", height=height, role="img",
-               aria_label=f"{words}; total {text(times.total_ms, 'ms')}")  # fmt: skip
-
-
-def stage_legend(times: StageTimes) -> Html:
-    """Every stage that ran, with its colour, milliseconds and share of the total; other always, even at 0."""
-    total = times.total_ms
-    items = []
-    for name in STAGES:
-        ms = times.stage(name)
-        if not ms and name != "other":
-            continue
-        share = percent(ms / total) if ms is not None and total else percent(None)
-        items.append(
-            tag(
-                "li",
-                tag("span", class_=f"swatch {name}"),
-                name.capitalize(),
-                " ",
-                tag("b", text(ms, "ms")),
-                " ",
-                tag("span", share, class_="share"),
-            )
-        )
-    return tag("ul", items, class_="legend")
-
-
-def _part(name: str, ms: float, start: float, width: float, share: float, height: int, labels: bool) -> Html:
-    label = None
-    if labels and width >= WIDE_ENOUGH:
-        label = [
-            tag("text", name.capitalize(), x=14, y="36%", class_=f"in-{name} name"),
-            tag("text", f"{text(ms, 'ms')}" + (f" · {percent(share)}" if width > 0.17 else ""), x=14, y="66%",
-                class_=f"in-{name}"),
-        ]  # fmt: skip
-    return tag(
-        "svg",
-        tag("title", f"{name}: {ms:.6f} ms, {percent(share)} of the total"),
-        tag("rect", width="100%", height="100%", class_=name),
-        tag("g", label, class_="tight" if width < TIGHT else None) if label else None,
-        x=f"{start:.4%}",
-        width=f"{width:.4%}",
-        height=height,
-    )

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timezone
 
 import msgspec
 
-from laptime.data.record import Interval, Sample, StageTimes
+from laptime.data.record import Interval, Sample
 from laptime.data.run_folder import Run
 from laptime.data.subtraction import summarise_subtraction
 from laptime.data.summary import Summary, summarise
 from laptime.report.kit.environment import environment_section
 from laptime.report.kit.html import Html, card, cards, chart, join, note, section, table, tag
-from laptime.report.kit.numbers import NOTHING, interval_ends, number, quantity, text, whole_percent
+from laptime.report.kit.numbers import NOTHING, interval_ends, number, quantity, text
 from laptime.report.kit.page import asset, chart_scripts, document
 from laptime.report.kit.text import counted, shortened
-from laptime.report.profile.data import in_order, median_sample, profile_data, shown_stages, stage_bar, stage_legend
-from laptime.report.profile.how_taken import flags_section, how_taken, spread_note, total_text
+from laptime.report.profile.data import in_order, profile_data
+from laptime.report.profile.how_taken import flags_section, how_taken
+from laptime.report.profile.stage_bar import shown_stages, stage_bar, stage_legend, stage_swatches
 from laptime.report.profile.subtraction import subtraction_section
+from laptime.report.profile.words import created, facts, few_samples_sentence, headline, model_name
 
 
 def profile_page(run: Run) -> str:
@@ -31,7 +32,7 @@ def profile_page(run: Run) -> str:
         title=shortened(model_name(run), 200),
         headline=headline(summary),
         meta=facts(run, summary),
-        lead=lead_picture(samples, summary),
+        lead=lead_picture(summary),
         sections=[
             *(samples_sections(samples) if samples else []),
             *([host_section(samples, environment.device)] if samples else []),
@@ -54,52 +55,20 @@ def profile_page(run: Run) -> str:
     )
 
 
-def headline(summary: Summary) -> str:
-    """The point in one sentence: the largest stage, the total, the first token."""
-    parts = {name: stage for name, stage in summary.stages.items() if name != "total"}
-    if not parts or not summary.stages["total"].median.value:
-        return "No sample was measured"
-    name = max(parts, key=lambda part: parts[part].share)
-    subject = "What no stage covers" if name == "other" else name.capitalize()
-    sentence = f"{subject} takes {whole_percent(parts[name].share)} of {total_text(summary)}"
-    if summary.ttft_ms is not None and "decode" in parts:
-        sentence += f"; first token after {text(summary.ttft_ms.value, 'ms')}"
-    return sentence
-
-
-def facts(run: Run, summary: Summary) -> list[str]:
-    """One line of facts: machine, software, how many samples."""
-    environment = run.info.environment
-    machine = environment.gpu if environment.gpu and environment.device != "cpu" else environment.cpu
-    left = summary.samples - summary.used
-    knobs = [f"{key.replace('_', ' ')} {value}" for key, value in run.info.config.items()
-             if key in {"dtype", "batch", "new_tokens"} and value is not None]  # fmt: skip
-    return [
-        machine,
-        *knobs,
-        *([f"torch {environment.torch}"] if environment.torch else []),
-        counted(summary.used, "sample") + (f", {left} left out" if left else ""),
-        created(run),
-    ]
-
-
-def lead_picture(samples: Sequence[Sample], summary: Summary) -> Html | None:
+def lead_picture(summary: Summary) -> Html:
     """The one big bar, its legend, and the cards."""
-    middle = median_sample(samples)
-    if middle is None:
-        return note("The run holds no finished sample; what failed, and why, stands under Flags.", kind="warning")
+    if not summary.used:
+        return note("The run holds no finished sample. The section Flags says what failed, and why.", kind="warning")
+    mean = text(summary.stages["total"].mean, "ms")
+    few = few_samples_sentence(summary)
     return join(
-        stage_bar(middle.stages),
-        stage_legend(middle.stages),
-        tag(
-            "p",
-            f"One real call: sample {shortened(middle.sample_id, 60)}, {text(middle.stages.total_ms, 'ms', 4)}"
-            + (f", whose total is the median of {summary.used}." if summary.used > 1 else "."),
-            class_="hero-note",
-        ),
+        stage_bar(summary.mean_stages_ms),
+        stage_legend(summary.mean_stages_ms),
+        tag("p", f"The mean of {counted(summary.used, 'sample')}: {mean}. Every share is of their summed time.",
+            class_="hero-note"),
         summary_cards(summary),
-        spread_note(summary),
-    )
+        note(few) if few else None,
+    )  # fmt: skip
 
 
 def summary_cards(summary: Summary) -> Html:
@@ -131,7 +100,7 @@ def samples_sections(samples: Sequence[Sample]) -> list[Html]:
         section(
             "Every sample",
             toolbar(samples),
-            stage_swatches(samples),
+            stage_swatches(shown_stages([sample.stages for sample in samples])),
             chart("stage-rows", "A bar for each sample, divided by stage"),
             id="samples",
             lead="A row is one generate() call. Point at it for every figure; pale rows are left out of the summary.",
@@ -188,28 +157,6 @@ def toolbar(samples: Sequence[Sample]) -> Html:
     )  # fmt: skip
 
 
-def stage_swatches(samples: Sequence[Sample]) -> Html:
-    """The colours of the stages."""
-    names = shown_stages([sample.stages for sample in samples])
-    return tag(
-        "ul", [tag("li", tag("span", class_=f"swatch {n}"), n.capitalize()) for n in names], class_="legend small"
-    )
-
-
-def model_name(run: Run) -> str:
-    """The model as the configuration names it."""
-    return str(run.info.config.get("model") or "profile")
-
-
-def created(run: Run) -> str:
-    """When the run began, in UTC."""
-    try:
-        moment = datetime.fromtimestamp(run.info.created_unix_ms / 1e3, tz=timezone.utc)
-    except (OverflowError, ValueError, OSError):
-        return NOTHING
-    return f"{moment:%Y-%m-%d %H:%M} UTC"
-
-
 def _interval_card(label: str, interval: Interval | None, unit: str, hint: str) -> Html:
     value, shown = quantity(interval.value if interval else None, unit)
     if interval is None:
@@ -225,33 +172,37 @@ def host_section(samples: Sequence[Sample], device: str | None) -> Html:
     title, id_ = "Host and device", "host"
     if device is None or device == "cpu":
         return section(title, id=id_, lead="This run was on a CPU: the host is the device, and there is one timeline.")
-    middle = median_sample(samples)
-    seen = summarise([msgspec.structs.replace(sample, stages=sample.host_stages) for sample in samples])
-    done = summarise(samples)
+    on_device = summarise(samples)
+    on_host = summarise([msgspec.structs.replace(sample, stages=sample.host_stages) for sample in samples])
     rows = [
         [
             tag("span", tag("span", class_=f"swatch {name}"), name.capitalize()),
             text(stage.median.value, "ms"),
-            text(seen.stages[name].median.value if name in seen.stages else None, "ms"),
+            text(on_host.stages[name].median.value if name in on_host.stages else None, "ms"),
         ]
-        for name, stage in done.stages.items()
+        for name, stage in on_device.stages.items()
         if stage.mean > 0
     ]
     return section(
         title,
-        _two_bars(middle.stages, middle.host_stages) if middle else None,
+        _two_bars(on_device, on_host) if rows else None,
         table(["median", "device", "host"], rows, numeric=[1, 2]),
         id=id_,
-        lead="The device reaches a mark when it has done the work before it; the host passes it when it has asked for "
-        "that work. A stage that is much shorter on the host was only queued there; where both agree, the device waits "
-        "for the host.",
+        lead="The device reaches a mark when it has done the work before it. The host passes the mark when it has "
+        "asked for that work. A stage that is much shorter on the host was only queued there. Where both agree, the "
+        "device waits for the host.",
     )
 
 
-def _two_bars(device: StageTimes, host: StageTimes) -> Html:
-    longest = max(device.total_ms, host.total_ms)
+def _two_bars(device: Summary, host: Summary) -> Html:
+    means = [("Device", device), ("Host", host)]
+    longest = max(seen.stages["total"].mean for _, seen in means)
     cells = [
-        [tag("span", name), stage_bar(times, height=22, scale_ms=longest, labels=False), text(times.total_ms, "ms")]
-        for name, times in (("Device", device), ("Host", host))
+        [
+            tag("span", name),
+            stage_bar(seen.mean_stages_ms, height=22, scale_ms=longest, labels=False),
+            tag("span", text(seen.stages["total"].mean, "ms")),
+        ]
+        for name, seen in means
     ]
-    return tag("div", [[a, b, tag("span", c)] for a, b, c in cells], class_="two-bars")
+    return tag("div", cells, class_="two-bars")

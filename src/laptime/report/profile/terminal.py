@@ -11,29 +11,37 @@ from collections.abc import Iterable
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from laptime.data.record import STOP_REASONS, Environment, Overhead, SessionEnd, StrategyCost
+from laptime.data.record import Environment, Overhead, StrategyCost
 from laptime.data.run_folder import Run
 from laptime.data.subtraction import summarise_subtraction
 from laptime.data.summary import StageSummary, Summary
 from laptime.data.usable import LEFT_OUT_REASONS
 from laptime.report.kit.environment import environment_pairs
-from laptime.report.kit.numbers import NOTHING, interval_ends, number, percent, text
+from laptime.report.kit.numbers import NOTHING, count, interval_ends, number, percent, text
 from laptime.report.kit.terminal import BAR_CELLS, Column, bar, columns_table, facts_table, with_remarks
 from laptime.report.kit.text import counted, one_line
 from laptime.report.profile.subtraction import subtraction_sentence
+from laptime.report.profile.words import (
+    closure_sentence,
+    few_samples_sentence,
+    headline,
+    model_name,
+    session_sentence,
+)
 
 STAGE_STYLES = {"vision": "green", "prefill": "yellow", "decode": "blue", "other": "bright_black", "total": ""}
 
 
 def profile_report(run: Run) -> RenderableType:
-    """A run: its table, whether its samples close, how the session ended, and subtraction's error if it was asked."""
-    closing = sum(sample.stages.closes() for sample in run.samples)
-    lines = [f"Closure: {closing} of {len(run.samples)} samples sum to their total to the nanosecond."]
+    """A run: its point, its table, whether its samples close, how the session ended, and the error of subtraction."""
+    lines = [closure_sentence(run.samples)] if run.samples else []
     lines += [session_sentence(end) for end in run.sessions]
     if (subtracted := summarise_subtraction(run.subtractions)) is not None:
         lines.append(subtraction_sentence(subtracted))
-    table = profile_table(run.summary, title=str(run.info.config.get("model", run.path)))
-    return with_remarks(table, [one_line(line, 600) for line in lines])
+    summary = run.summary
+    table = profile_table(summary, title=model_name(run))
+    report = with_remarks(table, [one_line(line, 600) for line in lines])
+    return Group(Text(headline(summary), style="bold"), report) if summary.used else report
 
 
 def profile_table(summary: Summary, *, title: str | None = None) -> RenderableType:
@@ -118,32 +126,15 @@ def _figure_rows(summary: Summary) -> Iterable[tuple[str, str, str, str]]:
 
 def _remarks(summary: Summary) -> Iterable[Text]:
     left = summary.samples - summary.used
-    line = f"{summary.used} of {summary.samples} samples" + (f"; {left} left out:" if left else ", none left out.")
-    yield Text(line)
-    for flag, count in summary.left_out.items():
-        yield Text(f"  {count} {flag}: {LEFT_OUT_REASONS.get(flag, 'flagged')}", style="yellow")
+    line = f"{count(summary.used)} of {counted(summary.samples, 'sample')}"
+    yield Text(line + (f"; {count(left)} left out:" if left else ", none left out."))
+    for reason, samples in summary.left_out.items():
+        yield Text(f"  {count(samples)} {reason}: {LEFT_OUT_REASONS.get(reason, 'flagged')}", style="yellow")
     if summary.all_flagged:
         yield Text("No sample was clean: these numbers are from flagged ones.", style="bold yellow")
-    if 0 < summary.used < 6:
-        yield Text(f"{NOTHING} too few samples for a 95 % interval: six usable ones are needed.", style="dim")
+    if few := few_samples_sentence(summary):
+        yield Text(few, style="dim")
 
 
 def _added(cost: StrategyCost | None) -> str:
     return text(cost.added_ms, "ms") if cost else NOTHING
-
-
-TOKENS = {
-    "identical": "Greedy tokens with and without the timer are identical.",
-    "different": "Greedy tokens with and without the timer DIFFER.",
-    "unstable": "Greedy tokens can't be compared: this model differs from itself without the timer too.",
-}
-
-
-def session_sentence(end: SessionEnd) -> str:
-    """Warm-up, repeats, why it stopped, and whether the tokens were checked."""
-    steady = "until they were steady" if end.steady else "without becoming steady, so its samples are flagged cold"
-    sentence = f"Warm-up: {counted(end.warmups, 'call')}, {steady}. Then {counted(end.repeats, 'pass', 'passes')} "
-    sentence += f"over the inputs; it stopped because {STOP_REASONS[end.stopped]}"
-    if end.half_width is not None:
-        sentence += f" (half-width {percent(end.half_width)} of the median)"
-    return f"{sentence}. {TOKENS[end.tokens]}" if end.tokens else f"{sentence}."

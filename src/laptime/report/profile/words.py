@@ -1,0 +1,114 @@
+"""A profile in sentences: the page and the terminal say the same."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timezone
+
+from laptime.data.record import STOP_REASONS, Sample, SessionEnd
+from laptime.data.run_folder import Run
+from laptime.data.summary import Summary
+from laptime.report.kit.numbers import NOTHING, count, percent, text, whole_percent
+from laptime.report.kit.text import counted
+
+FEWEST_FOR_INTERVAL = 6
+"""Below this many values the sign test gives no 95 % interval of a median (laptime.data.stats)."""
+
+TOKENS = {
+    "identical": "Greedy tokens with and without the timer are identical.",
+    "different": "Greedy tokens with and without the timer DIFFER.",
+    "unstable": "Greedy tokens can't be compared: also without the timer this model doesn't repeat its own tokens.",
+}
+
+MEANINGS: tuple[tuple[str, str], ...] = (
+    ("Vision", "from the vision tower's entry to the projector's exit, all crops and calls summed"),
+    ("Prefill", "from the language model's entry in the first forward to the first token's logits, all chunks"),
+    ("Decode", "from the first decode forward's entry to the last decode step's logits"),
+    ("Other", "what no stage covers: set-up, merging embeddings, sampling, stopping checks. Never hidden or negative"),
+    ("Total (E2E)", "from the entry of generate() to its return"),
+    ("TTFT", "from the start to the first token chosen"),
+    ("TPOT", "(total − TTFT) / (N − 1), with N output tokens counted from the returned ids"),
+    ("Decode per token", "decode / (N − 1): N tokens need N − 1 decode forwards. With one token there is none, not 0"),
+    ("ITL", "one value for each gap between tokens; only with --per-token"),
+    ("95 % interval", "of the median, from order statistics (sign test): no distribution is assumed. Below six "
+                      "samples there is none, and a dash says so"),
+    ("Share", "of the summed totals of the samples in the summary; the shares add up to 100 %"),
+)  # fmt: skip
+"""What each number of a profile means."""
+
+
+def headline(summary: Summary) -> str:
+    """The point in one sentence: which stage takes the largest share, and how long the median call takes."""
+    shares = {name: stage.share for name, stage in summary.stages.items() if name != "total"}
+    if not shares or not summary.stages["total"].median.value:
+        return "No sample was measured"
+    largest = max(shares, key=lambda name: shares[name])
+    subject = "What no stage covers" if largest == "other" else largest.capitalize()
+    sentence = (
+        f"{subject} takes {whole_percent(shares[largest])} of the time; the median call takes {total_text(summary)}"
+    )
+    if summary.ttft_ms is not None and "decode" in shares:
+        sentence += f", its first token {text(summary.ttft_ms.value, 'ms')}"
+    return sentence
+
+
+def total_text(summary: Summary) -> str:
+    """The median total for a sentence."""
+    total = summary.stages.get("total")
+    return text(total.median.value if total else None, "ms")
+
+
+def facts(run: Run, summary: Summary) -> list[str]:
+    """The facts under the headline: machine, software, how many samples, when."""
+    environment = run.info.environment
+    machine = environment.gpu if environment.gpu and environment.device != "cpu" else environment.cpu
+    left_out = summary.samples - summary.used
+    knobs = [f"{key.replace('_', ' ')} {value}" for key, value in run.info.config.items()
+             if key in {"dtype", "batch", "new_tokens"} and value is not None]  # fmt: skip
+    return [
+        machine,
+        *knobs,
+        *([f"torch {environment.torch}"] if environment.torch else []),
+        counted(summary.used, "sample") + (f", {count(left_out)} left out" if left_out else ""),
+        created(run),
+    ]
+
+
+def model_name(run: Run) -> str:
+    """The model as the configuration names it."""
+    return str(run.info.config.get("model") or "profile")
+
+
+def created(run: Run) -> str:
+    """When the run began, in UTC."""
+    try:
+        moment = datetime.fromtimestamp(run.info.created_unix_ms / 1e3, tz=timezone.utc)
+    except (OverflowError, ValueError, OSError):
+        return NOTHING
+    return f"{moment:%Y-%m-%d %H:%M} UTC"
+
+
+def closure_sentence(samples: Sequence[Sample]) -> str:
+    """Whether the stages of every sample add up to its total, to the nanosecond."""
+    closing = sum(sample.stages.closes() for sample in samples)
+    if closing == len(samples):
+        return f"Closure: the stages of all {counted(closing, 'sample')} add up to the total, to the nanosecond."
+    return f"Closure fails: the stages add up to the total in only {closing} of {counted(len(samples), 'sample')}."
+
+
+def session_sentence(end: SessionEnd) -> str:
+    """Warm-up, repeats, why measuring stopped, and whether the tokens were checked."""
+    steady = "until they were steady" if end.steady else "but they did not become steady, so samples are flagged cold"
+    sentence = f"Warm-up: {counted(end.warmups, 'call')}, {steady}. Then {counted(end.repeats, 'pass', 'passes')} "
+    sentence += f"over the inputs; it stopped because {STOP_REASONS[end.stopped]}"
+    if end.half_width is not None:
+        sentence += f" (half-width {percent(end.half_width)} of the median)"
+    return f"{sentence}. {TOKENS[end.tokens]}" if end.tokens else f"{sentence}."
+
+
+def few_samples_sentence(summary: Summary) -> str | None:
+    """That there are too few samples for intervals; None when there are enough, or none at all."""
+    if not 0 < summary.used < FEWEST_FOR_INTERVAL:
+        return None
+    samples = counted(summary.used, "usable sample")
+    return f"Only {samples}: too few for a 95 % interval ({FEWEST_FOR_INTERVAL} are needed)."
