@@ -22,7 +22,7 @@ def test_table_json_and_page(tmp_path, capsys):
     assert [row.name for row in report.rows] == ["eager", "buffers", "graph", "fast"]
     assert report.rows[3].tokens_same is True
     assert json.loads((out / "remedy.json").read_text()) == json.loads(said.out)
-    assert "Promise and delivery" in (out / "remedy.html").read_text()
+    assert "Promised and measured" in (out / "remedy.html").read_text()
     assert "round 1 of 1" in said.err
 
 

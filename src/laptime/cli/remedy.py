@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from laptime.cli import options
-from laptime.cli.output import print_json, print_report, write_page
+from laptime.cli.output import give
 from laptime.data.files import check_new_file, check_new_folder, whole_folder, write_whole
 from laptime.errors import require_torch
 from laptime.remedy.result import NAMES, RemedyReport
@@ -93,25 +93,16 @@ def remedy(
         loading={"dtype": dtype.value, "device": device, "trust_remote_code": trust_remote_code},
         progress=lambda what: print(what, file=sys.stderr, flush=True),  # noqa: T201
     )
-    _write(report, out, html, force=force)
-    if as_json:
-        print_json(report)
-    else:
-        from laptime.report.remedy.terminal import remedy_report
-
-        print_report(remedy_report(report))
+    if out is not None:
+        _write_folder(report, out, force=force)
+    give(report, as_json=as_json, html=html, force=force)
     return 0
 
 
-def _write(report: RemedyReport, out: Path | None, html: Path | None, *, force: bool) -> None:
-    if out is None and html is None:
-        return
+def _write_folder(report: RemedyReport, out: Path, *, force: bool) -> None:
     from laptime.data.run_folder import readable_json
-    from laptime.report.remedy.page import remedy_page
+    from laptime.report.results import page
 
-    page = remedy_page(report)
-    if out is not None:
-        with whole_folder(out, MARKS, force=force) as folder:
-            write_whole(folder / "remedy.json", readable_json(report))
-            write_whole(folder / "remedy.html", page.encode())
-    write_page(html, page, force=force)
+    with whole_folder(out, MARKS, force=force) as folder:
+        write_whole(folder / "remedy.json", readable_json(report))
+        write_whole(folder / "remedy.html", page(report).encode())

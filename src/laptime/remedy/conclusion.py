@@ -6,7 +6,7 @@ each other.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from laptime.remedy.result import Recommendation, RemedyRow
 
@@ -38,27 +38,36 @@ def leader(rows: Sequence[RemedyRow]) -> RemedyRow:
     return min(faster or hopeful or rows[:1], key=_ms)
 
 
-def headline(rows: Sequence[RemedyRow]) -> str:
-    """The result in one sentence, about `leader(rows)`."""
-    row, base_ms = leader(rows), _short(_ms(rows[0]))
+def plain_number(value: float) -> str:
+    """Three significant digits without an exponent: 2.37, 27.4, 1235."""
+    return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
+
+
+def headline(
+    rows: Sequence[RemedyRow],
+    number: Callable[[float], str] = plain_number,
+    count: Callable[[int], str] = str,
+) -> str:
+    """The result in one sentence, about `leader(rows)`. number, count: write the measured numbers and the counts."""
+    row, base_ms = leader(rows), number(_ms(rows[0]))
     if not any(other.speedup is not None for other in rows[1:]):
         return "No remedy could be measured"
     if row.speedup is None:
         return f"No remedy was faster than the baseline: {base_ms} ms a token"
     if not is_faster(row):
-        low, high = (_short(end or 0.0) for end in (row.speedup.low, row.speedup.high))
+        low, high = (number(end or 0.0) for end in (row.speedup.low, row.speedup.high))
         return (
             f"No remedy is proven faster than the baseline's {base_ms} ms a token. {row.title} comes nearest: "
-            f"{_short(row.speedup.value)} times as fast, 95 % interval {low} to {high}"
+            f"{number(row.speedup.value)} times as fast, 95 % interval {low} to {high}"
         )
     sentence = (
-        f"{row.title}: {_short(_ms(row))} ms a token instead of {base_ms}, {_short(row.speedup.value)} times as fast"
+        f"{row.title}: {number(_ms(row))} ms a token instead of {base_ms}, {number(row.speedup.value)} times as fast"
     )
     if row.speedup.low is None:
         rounds = f"{row.speedup.n} round{'' if row.speedup.n == 1 else 's'}"
         return f"{sentence} in {rounds}; {ROUNDS_FOR_AN_INTERVAL} rounds would show how sure that is"
     if row.pays_after_tokens and row.pays_after_tokens > 1:
-        sentence += f"; it has paid for itself after {row.pays_after_tokens} tokens"
+        sentence += f"; its preparation pays after {count(row.pays_after_tokens)} tokens"
     return sentence
 
 
@@ -82,7 +91,3 @@ def recommend(rows: Sequence[RemedyRow], new_tokens: int) -> list[Recommendation
 def _ms(row: RemedyRow) -> float:
     assert row.tpot_ms is not None
     return row.tpot_ms.value
-
-
-def _short(value: float) -> str:
-    return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"

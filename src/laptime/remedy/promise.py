@@ -1,4 +1,4 @@
-"""The promise of each remedy before it is applied: from the baseline's trace, and from bytes and bandwidth.
+"""The promise of each remedy, without having seen it: from the baseline's trace, and from bytes and bandwidth.
 
 Three remedies are the what-if rows of the trace (laptime.trace.whatif). A trace says nothing of a compiled step without
 graphs and of FastDecoder's kernels: their ranges are computed here, and each names its assumptions.

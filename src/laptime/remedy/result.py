@@ -17,7 +17,7 @@ NAMES = (BASELINE, "buffers", "static", "fusion", "graph", "compiled", "kernels"
 
 
 class Promise(msgspec.Struct, frozen=True, kw_only=True):
-    """The time per token that the baseline's trace predicts for a remedy before it is applied, as a range."""
+    """The time per token that the baseline's trace and time alone predict for a remedy, as a range."""
 
     low_ms: float
     high_ms: float

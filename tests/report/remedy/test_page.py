@@ -1,9 +1,11 @@
-"""The page and the table of remedies: promise beside delivery, to scale, hostile words as text."""
+"""The page and the table of remedies: promise beside measurement, to scale, hostile words as text."""
 
 import msgspec
 import pytest
 from rich.console import Console
 
+from laptime.data.record import Interval
+from laptime.remedy.conclusion import headline
 from laptime.report.remedy.page import remedy_page
 from laptime.report.remedy.terminal import remedy_report
 from tests.report.remedy.sample_remedies import a_report, a_row
@@ -18,11 +20,11 @@ def shown_in_terminal(report, width=140):
 
 
 @pytest.mark.chromium
-def test_promise_and_delivery_are_drawn_to_scale(open_page, console_lines):
+def test_promise_and_measurement_are_drawn_to_scale(open_page, console_lines):
     browser = open_page(remedy_page(a_report()))
     assert console_lines() == []
-    picture = browser.find_element("css selector", "#promise-and-delivery svg")
-    dots = picture.find_elements("css selector", "circle.delivered")
+    picture = browser.find_element("css selector", "#promised-and-measured svg")
+    dots = picture.find_elements("css selector", "circle.measured")
     bars = picture.find_elements("css selector", "rect.promise")
     assert (len(dots), len(bars)) == (5, 3)
     assert len(picture.find_elements("css selector", "circle.missed")) == 1
@@ -53,7 +55,7 @@ def test_hostile_words_stay_text(open_page, console_lines):
 def test_a_report_without_promises_has_a_page():
     rows = [msgspec.structs.replace(row, promise=None, kept=None) for row in a_report().rows if row.failed is None]
     page = remedy_page(a_report(rows=rows, floor_ms=None, copy_gb_per_s=None, notes=[]))
-    assert "No promises" in page
+    assert "There are no promises" in page
     assert 'id="failed"' not in page
 
 
@@ -70,3 +72,50 @@ def test_the_terminal_says_the_same():
     ):
         assert words in " ".join(shown.replace("\xa0", " ").split()), words
     assert all(len(line) <= 140 for line in shown.splitlines())
+
+
+def unproven(**changes):
+    """A report in which the quickest remedy may as well be slower than the baseline."""
+    rows = [row for row in a_report().rows if row.name in ("eager", "buffers", "fast")]
+    rows[2] = msgspec.structs.replace(
+        rows[2], tpot_ms=Interval(18.0, 12.0, 30.0, 6), speedup=Interval(1.52, 0.9, 2.1, 6)
+    )
+    return a_report(rows=rows, headline=headline(rows), **changes)
+
+
+def test_headline_and_tiles_speak_of_the_same_remedy():
+    page = remedy_page(a_report())
+    head, tiles = page.split("<h1>")[1].split("</h1>")[0], page.split('class="cards"')[1].split("</header>")[0]
+    assert head.startswith("laptime&#39;s FastDecoder: 2.37 ms a token instead of 27.4")
+    assert "laptime&#39;s FastDecoder" in tiles
+    assert "11.6×" in tiles
+    assert "measured outside the promise" in page
+
+
+def test_an_unproven_speed_up_is_called_so_in_headline_tiles_and_advice():
+    page = remedy_page(unproven())
+    head, tiles = page.split("<h1>")[1].split("</h1>")[0], page.split('class="cards"')[1].split("</header>")[0]
+    assert head.startswith("No remedy is proven faster than the baseline&#39;s 27.4 ms a token.")
+    assert "laptime&#39;s FastDecoder comes nearest: 1.52 times as fast, 95 % interval 0.900 to 2.10" in head
+    assert "not proven: 95 % interval 0.900–2.10" in tiles
+    assert "Fastest" not in tiles
+    shown = shown_in_terminal(unproven())
+    assert "No remedy is proven faster" in shown
+
+
+def test_when_no_remedy_is_faster_the_tiles_show_the_baseline():
+    rows = a_report().rows[:3]
+    page = remedy_page(a_report(rows=rows))
+    tiles = page.split('class="cards"')[1].split("</header>")[0]
+    assert "No remedy was faster than the baseline: 27.4 ms a token" in page
+    assert "transformers, eager, dynamic cache" in tiles
+    assert "no remedy was measured to be faster" in tiles
+    assert "outside the promise" not in page
+
+
+def test_thousands_are_written_alike_everywhere():
+    rows = a_report().rows
+    rows[-1] = msgspec.structs.replace(rows[-1], pays_after_tokens=1537)
+    page = remedy_page(a_report(rows=rows))
+    assert "its preparation pays after 1\u202f537 tokens" in page.split("</h1>")[0]
+    assert page.count("1\u202f537") == 2, "headline and table"

@@ -1,4 +1,4 @@
-"""The page of remedies: what each promised and what it delivered, in one picture, and what it costs."""
+"""The page of remedies: the promised and the measured time of each in one picture, and what each costs."""
 
 from __future__ import annotations
 
@@ -7,13 +7,26 @@ from math import ceil, floor, log10
 from laptime.remedy.result import RemedyReport, RemedyRow
 from laptime.report.kit.environment import environment_pairs, shown
 from laptime.report.kit.html import Html, card, cards, definitions, note, section, table, tag
-from laptime.report.kit.numbers import NOTHING, interval_ends, number, quantity, text
+from laptime.report.kit.numbers import NOTHING, count, interval_ends, number, quantity, ratio_ends, text
 from laptime.report.kit.page import asset, document
 from laptime.report.kit.text import one_line
-from laptime.report.remedy.words import facts, pays, prepared, promised, share, times, title, tokens, verdict
+from laptime.report.remedy.words import (
+    facts,
+    headline,
+    how_sure,
+    leading,
+    pays,
+    prepared,
+    promised,
+    share,
+    times,
+    title,
+    tokens,
+    verdict,
+)
 
 ROW, LEFT, RIGHT, WIDTH, TOP = 34, 270, 110, 1080, 26
-"""The picture's measures in its own units."""
+"""The picture's sizes in its own units."""
 
 
 def remedy_page(report: RemedyReport) -> str:
@@ -25,7 +38,7 @@ def remedy_page(report: RemedyReport) -> str:
         sections.append(section("Not measured", table(["remedy", "why"], rows), id="failed"))
     return document(
         title=one_line(report.model, 200),
-        headline=one_line(report.headline, 300),
+        headline=headline(report),
         meta=facts(report),
         lead=_lead(report),
         sections=[*sections, _promise_section(report), _environment_section(report)],
@@ -36,36 +49,38 @@ def remedy_page(report: RemedyReport) -> str:
 
 
 def _lead(report: RemedyReport) -> Html:
-    measured = [row for row in report.rows if row.tpot_ms is not None]
-    best = min(measured, key=lambda row: row.tpot_ms.value if row.tpot_ms else 0.0)
+    """The tiles. They speak of the same remedy as the headline."""
+    best = leading(report)
     promises = [row for row in report.rows if row.kept is not None]
     rate, unit = quantity(best.tpot_ms.value if best.tpot_ms else None, "ms")
     floor_value, floor_unit = quantity(report.floor_ms, "ms")
     kept = f"{sum(bool(row.kept) for row in promises)} of {len(promises)}" if promises else NOTHING
     return cards(
-        card("Fastest, a token", rate, unit, one_line(best.title, 60)),
-        card("Speed-up", times(best.speedup), "", "pair by pair of neighbouring calls"),
-        card("Floor, a token", floor_value, floor_unit, "weights and cache read once at copy bandwidth"),
-        card("Bandwidth reached", share(best.bandwidth_share), "", "of what a copy reaches here"),
-        card("Promises kept", kept, "", "measured time within the promised range"),
+        card("Time per token", rate, unit, title(best)),
+        card("Speed-up", times(best.speedup), "", how_sure(best), hint="Baseline over remedy, in neighbouring calls."),
+        card("Floor per token", floor_value, floor_unit, "weights and cache, read once at copy bandwidth"),
+        card("Bandwidth reached", share(best.bandwidth_share), "", "of what a copy reaches on this machine"),
+        card("Promises kept", kept, "", "measured times within the promised range"),
     )
 
 
 def _picture_section(report: RemedyReport) -> Html:
     rows = [row for row in report.rows if row.tpot_ms is not None]
+    missed = any(row.kept is False for row in rows)
     return section(
-        "Promise and delivery",
+        "Promised and measured",
         _picture(rows, report.floor_ms),
         tag(
             "ul",
             tag("li", tag("span", class_="swatch promise-swatch"), "promised"),
-            tag("li", tag("span", class_="swatch delivered-swatch"), "delivered, with its 95 % interval"),
+            tag("li", tag("span", class_="swatch measured-swatch"), "measured, with its 95 % interval"),
+            tag("li", tag("span", class_="swatch missed-swatch"), "measured outside the promise") if missed else None,
             tag("li", tag("span", class_="swatch floor-swatch"), "floor") if report.floor_ms else None,
             class_="legend small",
         ),
-        id="promise-and-delivery",
-        lead="Time per token; each step to the right is the same factor. The bar was promised from the baseline's "
-        "trace without having seen the remedy; the dot is what came.",
+        id="promised-and-measured",
+        lead="Time per token on a logarithmic scale. The bar is the promise, computed from the baseline's trace and "
+        "time alone. The dot is the measured time.",
     )
 
 
@@ -96,17 +111,17 @@ def _picture(rows: list[RemedyRow], floor_ms: float | None) -> Html:
             if row.tpot_ms.low is not None and row.tpot_ms.high is not None:
                 marks.append(tag("line", x1=x(row.tpot_ms.low), x2=x(row.tpot_ms.high), y1=y, y2=y, class_="interval"))
             missed = " missed" if row.kept is False else ""
-            marks.append(tag("circle", cx=at, cy=y, r=5, class_=f"delivered{missed}"))
+            marks.append(tag("circle", cx=at, cy=y, r=5, class_=f"measured{missed}"))
             marks.append(tag("text", text(row.tpot_ms.value, "ms"), x=WIDTH, y=y, class_="value"))
     label = "Promised range and measured time per token of each remedy"
     return tag("svg", *marks, viewBox=f"0 0 {WIDTH} {height}", class_="promises", role="img", aria_label=label)
 
 
 def _values(row: RemedyRow) -> list[float]:
-    found = [row.tpot_ms.value, row.tpot_ms.low, row.tpot_ms.high] if row.tpot_ms else []
+    values = [row.tpot_ms.value, row.tpot_ms.low, row.tpot_ms.high] if row.tpot_ms else []
     if row.promise is not None:
-        found += [row.promise.low_ms, row.promise.high_ms]
-    return [value for value in found if value]
+        values += [row.promise.low_ms, row.promise.high_ms]
+    return [value for value in values if value]
 
 
 def _ticks(low: float, high: float) -> list[float]:
@@ -116,7 +131,20 @@ def _ticks(low: float, high: float) -> list[float]:
 
 
 def _measures_section(report: RemedyReport) -> Html:
-    head = ["", "a token", "95 %", "promised", "", "speed-up", "95 %", "GB/s", "of copy", "gaps", "kernels", "launches"]
+    head = [
+        "",
+        "per token",
+        "95 %",
+        "promised",
+        "kept?",
+        "speed-up",
+        "95 %",
+        "GB/s",
+        "of copy",
+        "gaps",
+        "kernels",
+        "launches",
+    ]
     rows = [
         [
             title(row),
@@ -125,12 +153,12 @@ def _measures_section(report: RemedyReport) -> Html:
             promised(row),
             verdict(row),
             times(row.speedup),
-            interval_ends(row.speedup, "×"),
+            ratio_ends(row.speedup),
             number(row.gb_per_s),
             share(row.bandwidth_share),
             share(row.gap_share),
-            _count(row.kernels_per_step),
-            _count(row.launches_per_step),
+            count(row.kernels_per_step),
+            count(row.launches_per_step),
         ]
         for row in report.rows
         if row.failed is None
@@ -139,7 +167,7 @@ def _measures_section(report: RemedyReport) -> Html:
         "Measured",
         table(head, rows, numeric=range(1, 12)),
         id="measured",
-        lead="Gaps, kernels and launches are those of a traced step; times are without the profiler.",
+        lead="Gaps, kernels and launches come from a traced step; times were taken without the profiler.",
     )
 
 
@@ -151,20 +179,21 @@ def _cost_section(report: RemedyReport) -> Html:
             prepared(row),
             pays(row),
             NOTHING if row.memory_bytes is None else text(float(row.memory_bytes), "bytes"),
-            NOTHING if row.allocations_per_step is None else number(row.allocations_per_step),
+            count(row.allocations_per_step),
             text(row.call_ms.value, "ms") if row.call_ms else NOTHING,
             tokens(row),
         ]
         for row in report.rows
         if row.failed is None
     ]
-    head = ["", "made of", "prepared", "paid back after", "memory", "allocations a step", "generate()", "tokens"]
+    head = ["", "consists of", "preparation", "pays after", "memory", "allocations per step", "generate()", "tokens"]
     return section(
         "What it costs",
         table(head, rows, numeric=range(2, 7)),
         *(note(one_line(line, 400)) for line in report.notes),
         id="costs",
-        lead="Preparation is compiling and capturing, once a process and shape. Memory: peak above the baseline's.",
+        lead="Preparation is compiling and capturing, once in a process for each shape of call. It pays after this "
+        "many tokens. Memory is the peak above the baseline's.",
     )
 
 
@@ -173,18 +202,19 @@ def _choice_section(report: RemedyReport) -> Html:
     asked = report.config.get("new_tokens")
     rows = [
         [
-            tag("strong", str(made.tokens)) if made.tokens == asked else str(made.tokens),
-            names.get(made.remedy, one_line(made.remedy, 60)),
-            f"{number(made.seconds)} s",
-            f"{number(made.baseline_seconds)} s",
+            tag("strong", count(advice.tokens)) if advice.tokens == asked else count(advice.tokens),
+            names.get(advice.remedy, one_line(advice.remedy, 60)),
+            text(advice.seconds, "s"),
+            text(advice.baseline_seconds, "s"),
         ]
-        for made in report.recommendations
+        for advice in report.recommendations
     ]
     return section(
         "What to use",
-        table(["tokens in a process", "fastest", "decoding with preparation", "baseline"], rows, numeric=(0, 2, 3)),
+        table(["tokens in a process", "use", "its time", "the baseline's time"], rows, numeric=(0, 2, 3)),
         id="choice",
-        lead="The remedy with the least time for so many tokens made in one process, its preparation included.",
+        lead="The remedy that decodes this many tokens in one process in the least time, its preparation included. "
+        "Only remedies that are faster than the baseline count.",
     )
 
 
@@ -199,7 +229,11 @@ def _promise_section(report: RemedyReport) -> Html:
         for row in report.rows
         if row.promise is not None
     ]
-    body = table(["", "promised", "from", "assuming"], rows) if rows else note("No promises: they need a GPU's trace.")
+    body = (
+        table(["", "promised", "from", "assuming"], rows)
+        if rows
+        else note("There are no promises: they need a GPU's trace.")
+    )
     return section("What the promises assume", body, id="assumptions")
 
 
@@ -210,7 +244,3 @@ def _environment_section(report: RemedyReport) -> Html:
         definitions([*pairs, *environment_pairs(report.environment)]),
         id="environment",
     )
-
-
-def _count(value: int | None) -> str:
-    return NOTHING if value is None else str(value)

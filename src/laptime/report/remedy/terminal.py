@@ -1,20 +1,20 @@
-"""Remedies in a terminal: the point, a row for each, what failed and why, what to use for how many tokens."""
+"""Remedies in a terminal: the headline, a row for each, what failed and why, what to use for how many tokens."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from rich import box
 from rich.console import Group, RenderableType
-from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from laptime.remedy.result import RemedyReport, RemedyRow
-from laptime.report.kit.numbers import NOTHING, interval_ends, number, text
+from laptime.report.kit.numbers import NOTHING, count, interval_ends, text
+from laptime.report.kit.terminal import Column, columns_table, with_remarks
 from laptime.report.kit.text import one_line
 from laptime.report.remedy.words import (
     facts,
+    headline,
     pays,
     prepared,
     promised,
@@ -26,30 +26,27 @@ from laptime.report.remedy.words import (
 )
 
 STYLES = {"kept": "green", "faster": "yellow", "slower": "yellow"}
-TIMES = ("ms a token", "95 % interval", "promised", "", "speed-up", "of copy")
-COSTS = ("launches", "gaps", "allocs", "memory", "prepared", "pays after", "tokens")
+TIMES = ("per token", "95 % interval", "promised", "kept?", "speed-up", "of copy")
+COSTS = ("launches", "gaps", "allocs", "memory", "preparation", "pays after", "tokens")
 
 
 def remedy_report(report: RemedyReport) -> RenderableType:
-    """The whole answer. Columns of which nothing is known are left out."""
+    """The whole result. A column in which no row has a value is left out."""
     shown = [row for row in report.rows if row.failed is None]
     names = "; ".join(f"{one_line(row.name, 20)}: {title(row)}" for row in shown)
     return Group(
-        Text(one_line(report.headline, 300), style="bold"),
+        Text(headline(report), style="bold"),
         Text(" · ".join([one_line(report.model, 120), *facts(report)]), style="dim"),
         _table(TIMES, shown, _times),
-        _table(COSTS, shown, _costs),
-        *(Padding(line, (0, 0, 0, 1)) for line in [Text(names, style="dim"), *_remarks(report)]),
+        with_remarks(_table(COSTS, shown, _costs), [Text(names, style="dim"), *_remarks(report)]),
     )
 
 
 def _table(heads: Sequence[str], rows: Sequence[RemedyRow], cells: Callable[[RemedyRow], list[Text]]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("", no_wrap=True)
     columns = list(zip(*(cells(row) for row in rows), strict=True))
     known = [i for i, column in enumerate(columns) if any(cell.plain != NOTHING for cell in column)]
-    for i in known:
-        table.add_column(heads[i], justify="left" if heads[i] == "" else "right", no_wrap=True)
+    shown = [Column(heads[i], numeric=heads[i] != "kept?", narrow="keep") for i in known]
+    table = columns_table(Column(narrow="keep"), *shown)
     for n, row in enumerate(rows):
         table.add_row(Text(one_line(row.name, 20)), *(columns[i][n] for i in known))
     return table
@@ -70,9 +67,9 @@ def _times(row: RemedyRow) -> list[Text]:
 def _costs(row: RemedyRow) -> list[Text]:
     """Of a step: launches, share of gaps, allocations; then memory, preparation, tokens."""
     return [
-        Text(NOTHING if row.launches_per_step is None else str(row.launches_per_step)),
+        Text(NOTHING if row.launches_per_step is None else count(row.launches_per_step)),
         Text(share(row.gap_share)),
-        Text(NOTHING if row.allocations_per_step is None else f"{row.allocations_per_step:.0f}"),
+        Text(NOTHING if row.allocations_per_step is None else count(row.allocations_per_step)),
         Text(NOTHING if row.memory_bytes is None else text(float(row.memory_bytes), "bytes", 2)),
         Text(prepared(row)),
         Text(pays(row)),
@@ -84,9 +81,10 @@ def _remarks(report: RemedyReport) -> Iterable[Text]:
     for row in report.rows:
         if row.failed is not None:
             yield Text(one_line(f"{row.name} ({title(row)}): {row.failed}", 400), style="yellow")
-    for made in report.recommendations:
-        asked = made.tokens == report.config.get("new_tokens")
-        saved = f"{number(made.seconds)} s, the baseline {number(made.baseline_seconds)} s"
-        yield Text(f"{made.tokens} tokens in a process: {made.remedy} ({saved})", style="bold" if asked else "")
+    for advice in report.recommendations:
+        asked = advice.tokens == report.config.get("new_tokens")
+        seconds = f"{text(advice.seconds, 's')}, the baseline {text(advice.baseline_seconds, 's')}"
+        line = f"{count(advice.tokens)} tokens in a process: {one_line(advice.remedy, 20)} ({seconds})"
+        yield Text(line, style="bold" if asked else "")
     for line in report.notes:
         yield Text(one_line(line, 400), style="dim")

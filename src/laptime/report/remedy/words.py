@@ -1,18 +1,38 @@
-"""The words of remedies, the same in a terminal and on a page."""
+"""The words of remedies: the headline and the cells, the same in a terminal and on a page."""
 
 from __future__ import annotations
 
 from laptime.data.record import Interval
+from laptime.remedy import conclusion
 from laptime.remedy.result import RemedyReport, RemedyRow
-from laptime.report.kit.numbers import KEEP_TOGETHER, NOTHING, THIN, number, percent, text
-from laptime.report.kit.text import one_line
+from laptime.report.kit.numbers import NOTHING, count, interval_ends, number, percent, ratio, ratio_ends, text
+from laptime.report.kit.text import counted, one_line, printable, shortened
+
+
+def headline(report: RemedyReport) -> str:
+    """The result in one sentence. It is about `leading(report)`, as the page's tiles are."""
+    return shortened(printable(conclusion.headline(report.rows, number, count)), 300)
+
+
+def leading(report: RemedyReport) -> RemedyRow:
+    """The row that the headline and the tiles speak of."""
+    return conclusion.leader(report.rows)
+
+
+def how_sure(row: RemedyRow) -> str:
+    """What a speed-up rests on: 95 % interval 10.9–12.1, not proven: 95 % interval 0.9–2.1."""
+    if row.speedup is None:
+        return "no remedy was measured to be faster"
+    if row.speedup.low is None:
+        return f"median of {counted(row.speedup.n, 'round')}; {conclusion.ROUNDS_FOR_AN_INTERVAL} give an interval"
+    return f"{'' if conclusion.is_faster(row) else 'not proven: '}95 % interval {ratio_ends(row.speedup)}"
 
 
 def promised(row: RemedyRow) -> str:
     """The promise as a range: 2.20–2.84 ms."""
     if row.promise is None:
         return NOTHING
-    return f"{number(row.promise.low_ms)}–{number(row.promise.high_ms)}{KEEP_TOGETHER}ms"
+    return interval_ends(Interval(row.promise.low_ms, row.promise.low_ms, row.promise.high_ms, 0), "ms")
 
 
 def verdict(row: RemedyRow) -> str:
@@ -26,27 +46,27 @@ def verdict(row: RemedyRow) -> str:
 
 def times(speedup: Interval | None) -> str:
     """A speed-up: 11.5×."""
-    return NOTHING if speedup is None else f"{number(speedup.value)}×"
+    return NOTHING if speedup is None else ratio(speedup.value)
 
 
 def prepared(row: RemedyRow) -> str:
     """What preparation takes: 23.2 s, 91 ms."""
     if row.prepare_s is None:
         return NOTHING
-    return text(row.prepare_s * 1e3, "ms", 2) if row.prepare_s < 1 else f"{number(row.prepare_s)}{KEEP_TOGETHER}s"
+    return text(row.prepare_s, "s", 2 if row.prepare_s < 1 else 3)
 
 
 def pays(row: RemedyRow) -> str:
-    """After how many tokens the preparation has come back: 1 333, never."""
+    """After how many tokens the remedy has made up for its preparation: 1 333, never."""
     if row.prepare_s is None:
         return NOTHING
     if row.speedup is None or row.speedup.value <= 1 or row.pays_after_tokens is None:
         return "never"
-    return f"{row.pays_after_tokens:,}".replace(",", THIN)
+    return count(row.pays_after_tokens)
 
 
 def tokens(row: RemedyRow) -> str:
-    """Whether the greedy tokens are the baseline's."""
+    """Whether the greedy tokens equal the baseline's: same, differ at 3 (2.0 bf16 steps)."""
     if row.tokens_same is None:
         return NOTHING
     if row.tokens_same:
@@ -63,7 +83,7 @@ def tokens_short(row: RemedyRow) -> str:
 
 
 def share(value: float | None) -> str:
-    """A share of one, in per cent."""
+    """A share of 1 in per cent; what rounds to nothing is 0 %."""
     return NOTHING if value is None else percent(round(value, 3))
 
 
@@ -73,10 +93,10 @@ def title(row: RemedyRow) -> str:
 
 
 def facts(report: RemedyReport) -> list[str]:
-    """One line of facts: machine, shape, floor."""
+    """Facts for one line: machine, shape of the call, floor."""
     environment = report.environment
     machine = environment.gpu if environment.gpu and environment.device != "cpu" else environment.cpu
     shape = [f"{key.replace('_', ' ')} {value}" for key, value in report.config.items() if value not in (None, 0)]
     floor = [] if report.floor_ms is None else [f"floor {text(report.floor_ms, 'ms')} a token"]
     copy = [] if report.copy_gb_per_s is None else [f"copies {number(report.copy_gb_per_s, 4)} GB/s"]
-    return [one_line(fact, 120) for fact in [machine, *shape, *copy, *floor, f"{report.rounds} rounds"]]
+    return [one_line(fact, 120) for fact in [machine, *shape, *copy, *floor, counted(report.rounds, "round")]]
