@@ -163,7 +163,7 @@ def test_resume_does_what_is_missing_and_nothing_twice(capsys, tmp_path, config)
     kept = b"".join(lines[: len(lines) // 2]) + lines[len(lines) // 2][:40]
     samples.write_bytes(kept)
     code, _, err = laptime(capsys, "sweep", file, "--out", out)
-    assert (code, "already holds a run" in err) == (2, True)
+    assert (code, "already holds a sweep; add --resume" in err) == (2, True)
     assert samples.read_bytes() == kept
     code, said, _ = laptime(capsys, "sweep", file, "--out", out, "--resume", "--dry-run")
     assert "from the" in said, "the estimate uses what was measured"

@@ -8,7 +8,8 @@ from typing import Any
 from laptime.data.record import TIERS
 from laptime.sweeps.config import SweepConfig
 from laptime.sweeps.config_reading import read_sweep_config
-from laptime.sweeps.plan import PlannedModel, SweepPlan, configurations
+from laptime.sweeps.grid import PlannedModel, configurations
+from laptime.sweeps.plan import SweepPlan
 
 FACTS = PlannedModel(is_vlm=True, dtype="float32", attention="sdpa", top_k=4, blocks=8, compiles=False)
 

@@ -11,7 +11,7 @@ from laptime.data.record import TIERS
 from laptime.errors import LaptimeError
 from laptime.sweeps.config import KnobGrid, Measure, SweepConfig
 from laptime.sweeps.executors.torchrun import part_of
-from laptime.sweeps.plan import combinations, configurations, settings_of
+from laptime.sweeps.grid import combinations, configurations, settings_of
 from laptime.sweeps.schedule import remaining, visits
 from tests.sweeps.plans import FACTS, plan_of, sweep_config_of
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from laptime.sweeps.dry_run import estimate_time
 from laptime.sweeps.plan import ModelSize
 from laptime.sweeps.schedule import visits
+from laptime.sweeps.time_estimate import estimate_time
 from tests.samples import sample
 from tests.sweeps.plans import plan_of, sweep_config_of
 
@@ -14,7 +14,7 @@ SIZE = ModelSize(
 
 
 def estimate(plan, **changes):
-    values = {"warmups": 10, "workers": 1, "size": SIZE, "on_gpu": False, "cores": 2, "samples": ()}
+    values = {"warmups": 10, "workers": 1, "size": SIZE, "cores": 2, "samples": ()}
     return estimate_time(visits(plan), **{**values, **changes})
 
 
@@ -36,6 +36,6 @@ def test_a_rough_guess_grows_with_the_work_and_says_that_it_is_one(tmp_path):
     assert short.low_s < short.seconds < short.high_s
     assert long.seconds > 10 * short.seconds / 8
     assert "rough" in short.basis
-    assert seconds("new_tokens: 400", on_gpu=True).seconds < long.seconds
+    assert seconds("new_tokens: 400", cores=None).seconds < long.seconds
     assert seconds("blocks: 4").seconds < seconds("blocks: 8").seconds
-    assert estimate_time([], warmups=1, workers=4, size=SIZE, on_gpu=False, cores=2, samples=()).seconds == 0
+    assert estimate_time([], warmups=1, workers=4, size=SIZE, cores=2, samples=()).seconds == 0

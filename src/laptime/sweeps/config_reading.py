@@ -1,18 +1,40 @@
-"""A sweep's configuration file: strict, and every complaint names file, line and the path of the key."""
+"""Reads a sweep's configuration and checks it before any model is asked.
+
+Every error names the file, the line and the path of the key. A key that doesn't exist is refused, and the nearest one
+is named. From Python a mapping with the same fields does as well as a file.
+"""
 
 from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
-import yaml
 
 from laptime.errors import LaptimeError
 from laptime.sweeps.config import KNOBS, KnobGrid, SweepConfig
+from laptime.sweeps.located_yaml import Places, read_yaml
 from laptime.workload.images import parse_size
+
+Step = str | int
+"""One step of a value's path: a key, or a place in a list."""
+
+
+def as_sweep_config(config: str | Path | Mapping[str, Any] | SweepConfig) -> SweepConfig:
+    """A sweep's configuration, checked.
+
+    config: a YAML file (paths in it are relative to it), or a mapping with the same fields (paths are relative to the
+    current folder). A SweepConfig is returned as it is.
+    Raises LaptimeError: where, the path of the key, what is wrong.
+    """
+    if isinstance(config, SweepConfig):
+        return config
+    if isinstance(config, Mapping):
+        return _checked(dict(config), Places(None, {}), Path())
+    return read_sweep_config(Path(config))
 
 
 def read_sweep_config(file: Path) -> SweepConfig:
@@ -23,56 +45,66 @@ def read_sweep_config(file: Path) -> SweepConfig:
     value, lines = read_yaml(file)
     if not isinstance(value, dict):
         raise LaptimeError(f"{file}:1: a sweep's configuration is a list of `key: value`; at least `model: NAME`")
+    return _checked(value, Places(file, lines), file.parent)
+
+
+def _checked(value: dict[str, Any], places: Places, folder: Path) -> SweepConfig:
     try:
-        sweep_config = msgspec.convert(_listed(value), SweepConfig)
+        config = msgspec.convert(_with_lists(value), SweepConfig)
     except msgspec.ValidationError as error:
-        raise LaptimeError(_complaint(str(error), value, lines, file)) from None
-    check_combinations(sweep_config, lines, file)
-    check_workload(sweep_config, value, lines, file)
-    return with_absolute_paths(sweep_config, file.parent, lines, file)
+        raise LaptimeError(_complaint(str(error), value, places)) from None
+    _check_combinations(config, places)
+    _check_workload(config, value, places)
+    _check_images(config, places)
+    return _with_absolute_paths(config, folder, places)
 
 
-def _listed(value: dict[str, Any]) -> dict[str, Any]:
+def _with_lists(value: dict[str, Any]) -> dict[str, Any]:
     """The configuration with every knob as a list."""
     knobs = value.get("knobs")
     if not isinstance(knobs, dict):
         return value
-    return {**value, "knobs": {name: v if isinstance(v, list) else [v] for name, v in knobs.items()}}
+    return {
+        **value,
+        "knobs": {name: list(v) if isinstance(v, list | tuple | range) else [v] for name, v in knobs.items()},
+    }
 
 
-def _complaint(error: str, value: dict[str, Any], lines: Lines, file: Path) -> str:
+def _complaint(error: str, value: dict[str, Any], places: Places) -> str:
+    """msgspec's message as one line of laptime's."""
     what, _, where = error.partition(" - at ")
     path = _path(where.strip().strip("`"))
     unknown = re.search(r"unknown field `(.*)`", what)
     if unknown:
-        name = unknown[1]
-        fields = _fields_at(path)
-        near = difflib.get_close_matches(name, fields, n=2, cutoff=0.5)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(fields)}"
-        return f"{place(file, lines, *path, name)}: unknown key; {hint}"
+        return f"{places.of(*path, unknown[1])}: unknown key; {_hint(unknown[1], _fields_at(path))}"
     missing = re.search(r"missing required field `(.*)`", what)
     if missing:
-        return f"{place(file, lines, *path, missing[1])}: missing; add it, e.g. model: preset:tiny-vlm"
-    found: Any = value
+        return f"{places.of(*path, missing[1])}: missing; add it, e.g. model: preset:tiny-vlm"
+    written: Any = value
     for step in path:
-        found = found[step] if isinstance(found, dict | list) else found  # type: ignore[index]
-    said = " ".join(
+        written = written[step] if isinstance(written, dict | list) else written  # type: ignore[index]
+    wrong = " ".join(
         what.replace("`", "").replace("Expected", "must be").replace("Invalid enum value", "no choice:").split()
     )
     choices = _choices_at(path)
     if choices:
-        near = difflib.get_close_matches(str(found), choices, n=1, cutoff=0.5)
-        said = f"must be one of {', '.join(choices)}" + (f"; did you mean {near[0]}?" if near else "")
-    shown = str(found)[:40]
-    return f"{place(file, lines, *path)}: {said.replace('array', 'list')} (found {shown!r})"
+        near = difflib.get_close_matches(str(written), choices, n=1, cutoff=0.5)
+        wrong = f"must be one of {', '.join(choices)}" + (f"; did you mean {near[0]}?" if near else "")
+    return f"{places.of(*path)}: {wrong.replace('array', 'list')} (found {str(written)[:40]!r})"
 
 
-def _path(dollar: str) -> tuple[str | int, ...]:
+def _hint(name: str, names: Sequence[str]) -> str:
+    """What may have been meant by a name that doesn't exist."""
+    near = difflib.get_close_matches(name, names, n=2, cutoff=0.5)
+    return f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(names)}"
+
+
+def _path(dollar: str) -> tuple[Step, ...]:
     """msgspec's `$.knobs.top_k[2]` as a path."""
     return tuple(int(n) if n else name for name, n in re.findall(r"\.([^.\[\]]+)|\[(\d+)\]", dollar))
 
 
-def _type_at(path: tuple[str | int, ...]) -> Any:
+def _type_at(path: tuple[Step, ...]) -> Any:
     kind: Any = SweepConfig
     for step in path:
         if isinstance(step, str) and isinstance(kind, type) and issubclass(kind, msgspec.Struct):
@@ -82,34 +114,33 @@ def _type_at(path: tuple[str | int, ...]) -> Any:
     return kind
 
 
-def _fields_at(path: tuple[str | int, ...]) -> list[str]:
+def _fields_at(path: tuple[Step, ...]) -> list[str]:
     kind = _type_at(path)
     return list(kind.__struct_fields__) if isinstance(kind, type) and issubclass(kind, msgspec.Struct) else []
 
 
-def _choices_at(path: tuple[str | int, ...]) -> list[str]:
-    found: list[str] = []
+def _choices_at(path: tuple[Step, ...]) -> list[str]:
+    choices: list[str] = []
     waiting = [_type_at(path)]
     while waiting:
         kind = waiting.pop()
         if getattr(kind, "__origin__", None) is Literal:
-            found += [str(choice) for choice in kind.__args__]
+            choices += [str(choice) for choice in kind.__args__]
         else:
             waiting += list(getattr(kind, "__args__", ()))
-    return found
+    return choices
 
 
-def check_combinations(sweep_config: SweepConfig, lines: Lines, file: Path) -> None:
+def _check_combinations(config: SweepConfig, places: Places) -> None:
+    """`exclude` and `include` name knobs and values that there are."""
     for section in ("exclude", "include"):
-        for number, combination in enumerate(getattr(sweep_config, section)):
+        for number, combination in enumerate(getattr(config, section)):
             if not combination:
-                raise LaptimeError(f"{place(file, lines, section, number)}: names no knob")
+                raise LaptimeError(f"{places.of(section, number)}: names no knob")
             for name, value in combination.items():
-                where = place(file, lines, section, number, name)
+                where = places.of(section, number, name)
                 if name not in KNOBS:
-                    near = difflib.get_close_matches(name, KNOBS, n=2, cutoff=0.5)
-                    hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(KNOBS)}"
-                    raise LaptimeError(f"{where}: unknown knob; {hint}")
+                    raise LaptimeError(f"{where}: unknown knob; {_hint(name, KNOBS)}")
                 values = value if isinstance(value, list) else [value]
                 if section == "include" and isinstance(value, list):
                     raise LaptimeError(f"{where}: one value, not a list; write one combination for each")
@@ -118,35 +149,40 @@ def check_combinations(sweep_config: SweepConfig, lines: Lines, file: Path) -> N
                 except msgspec.ValidationError as error:
                     what = str(error).partition(" - at ")[0].replace("`", "").replace("Expected", "must be")
                     raise LaptimeError(f"{where}: {what} (found {str(value)[:40]!r})") from None
-                grid = getattr(sweep_config.knobs, name)
+                grid = getattr(config.knobs, name)
                 if section == "exclude" and not any(v in grid for v in values):
                     raise LaptimeError(f"{where}: {value!r} is not in the grid (knobs.{name} is {grid})")
 
 
-def check_workload(sweep_config: SweepConfig, value: dict[str, Any], lines: Lines, file: Path) -> None:
-    workload = sweep_config.workload
+def _check_workload(config: SweepConfig, value: dict[str, Any], places: Places) -> None:
+    """What comes from data files isn't set by knobs, and what belongs to them isn't given without them."""
+    workload = config.workload
     if workload.data is None:
         for name in ("annotations", "images", "score"):
             if getattr(workload, name) is not None:
-                raise LaptimeError(f"{place(file, lines, 'workload', name)}: needs workload.data")
+                raise LaptimeError(f"{places.of('workload', name)}: needs workload.data")
     else:
         for name in ("prompt_tokens", "image_size"):
             if name in value.get("knobs", {}):
-                raise LaptimeError(f"{place(file, lines, 'knobs', name)}: comes from the data; leave it out")
-        if sweep_config.knobs.batch != [1]:
-            raise LaptimeError(f"{place(file, lines, 'knobs', 'batch')}: questions from files are asked one at a time")
-    for number, crops in enumerate(sweep_config.knobs.crops):
+                raise LaptimeError(f"{places.of('knobs', name)}: comes from the data; leave it out")
+        if config.knobs.batch != [1]:
+            raise LaptimeError(f"{places.of('knobs', 'batch')}: questions from files are asked one at a time")
+
+
+def _check_images(config: SweepConfig, places: Places) -> None:
+    """Crops and image sizes can be read."""
+    for number, crops in enumerate(config.knobs.crops):
         if isinstance(crops, str) and not _is_crop_range(crops):
             raise LaptimeError(
-                f"{place(file, lines, 'knobs', 'crops', number)}: a number, or a range as in 4-8 (found {crops[:40]!r})"
+                f"{places.of('knobs', 'crops', number)}: a number, or a range as in 4-8 (found {crops[:40]!r})"
             )
-    if sweep_config.knobs.tier != [None] and sweep_config.knobs.crops != [None]:
-        raise LaptimeError(f"{place(file, lines, 'knobs', 'crops')}: tier says the same; give one of both")
-    for number, size in enumerate(sweep_config.knobs.image_size):
+    if config.knobs.tier != [None] and config.knobs.crops != [None]:
+        raise LaptimeError(f"{places.of('knobs', 'crops')}: tier says the same; give one of both")
+    for number, size in enumerate(config.knobs.image_size):
         try:
             size is None or parse_size(size)
         except LaptimeError as error:  # noqa: PERF203 - a few values
-            raise LaptimeError(f"{place(file, lines, 'knobs', 'image_size', number)}: {error}") from None
+            raise LaptimeError(f"{places.of('knobs', 'image_size', number)}: {error}") from None
 
 
 def _is_crop_range(text: str) -> bool:
@@ -154,130 +190,25 @@ def _is_crop_range(text: str) -> bool:
     return match is not None and 1 <= int(match[1]) <= int(match[2]) <= 64
 
 
-def with_absolute_paths(sweep_config: SweepConfig, folder: Path, lines: Lines, file: Path) -> SweepConfig:
-    def found(path: str | None, *at: str) -> str | None:
+def _with_absolute_paths(config: SweepConfig, folder: Path, places: Places) -> SweepConfig:
+    def absolute(path: str | None, *at: str) -> str | None:
         if path is None:
             return None
         whole = (folder / path).resolve()
         if not whole.exists():
-            raise LaptimeError(f"{place(file, lines, *at)}: no such file: {whole}")
+            raise LaptimeError(f"{places.of(*at)}: no such file: {whole}")
         return str(whole)
 
     workload = msgspec.structs.replace(
-        sweep_config.workload,
+        config.workload,
         **{
-            name: found(getattr(sweep_config.workload, name), "workload", name)
+            name: absolute(getattr(config.workload, name), "workload", name)
             for name in ("data", "annotations", "images")
         },
     )
-    model = sweep_config.model
+    model = config.model
     if not model.startswith("preset:") and (folder / model).is_dir():
         model = str((folder / model).resolve())
     return msgspec.structs.replace(
-        sweep_config, model=model, workload=workload, importance=found(sweep_config.importance, "importance")
+        config, model=model, workload=workload, importance=absolute(config.importance, "importance")
     )
-
-
-MAX_BYTES = 1 << 20
-MAX_DEPTH = 16
-
-Lines = dict[tuple[str | int, ...], int]
-"""The line of each value by its path: ("knobs", "top_k", 2)."""
-
-
-def read_yaml(file: Path) -> tuple[Any, Lines]:
-    """A YAML file's value and the lines of its parts.
-
-    Raises LaptimeError with file and line: unreadable, no YAML, too large or deep, an alias, a tag, a key twice.
-    """
-    try:
-        if file.stat().st_size > MAX_BYTES:
-            raise LaptimeError(f"{file}: larger than {MAX_BYTES >> 20} MiB; this is no sweep's configuration")
-        text = file.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise LaptimeError(f"{file}: not UTF-8 text (byte {error.start})") from None
-    except OSError as error:
-        raise LaptimeError(f"{file}: can't be read: {error.strerror}") from None
-    try:
-        loader = _Loader(text)
-        node = loader.get_single_node()
-        lines: Lines = {}
-        value = None if node is None else _value(loader, node, (), lines)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        what = " ".join(str(error.problem or error.context).split())
-        raise LaptimeError(f"{file}:{mark.line + 1 if mark else 1}: not YAML: {what}") from None
-    except yaml.YAMLError as error:
-        raise LaptimeError(f"{file}: not YAML: {' '.join(str(error).split())}") from None
-    except _RefusedError as error:
-        raise LaptimeError(f"{file}:{error.line}: {error.what}") from None
-    return value, lines
-
-
-def place(file: Path, lines: Lines, *path: str | int) -> str:
-    """`file:line: path` of a value, as messages begin."""
-    if path and isinstance(path[-1], int) and path not in lines:
-        path = path[:-1]  # a knob's one value, written without a list
-    known = path
-    while known and known not in lines:
-        known = known[:-1]
-    return f"{file}:{lines.get(known, 1)}: {_dotted(path)}"
-
-
-def _dotted(path: tuple[str | int, ...]) -> str:
-    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path).lstrip(".")
-
-
-class _RefusedError(Exception):
-    def __init__(self, node: Any, what: str) -> None:
-        super().__init__(what)
-        self.line, self.what = node.start_mark.line + 1, what
-
-
-class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader, up to the node graph; no aliases, no deep nesting."""
-
-    _depth = 0
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        event = self.peek_event()  # type: ignore[no-untyped-call]
-        if isinstance(event, yaml.AliasEvent):
-            raise _RefusedError(event, f"alias *{event.anchor}: not used here; write the value itself")
-        self._depth += 1
-        if self._depth > MAX_DEPTH:
-            raise _RefusedError(event, f"nested deeper than {MAX_DEPTH} levels")
-        try:
-            return super().compose_node(parent, index)
-        finally:
-            self._depth -= 1
-
-
-_PLAIN = tuple(f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "float", "bool", "null"))
-
-
-def _value(loader: _Loader, node: Any, path: tuple[str | int, ...], lines: Lines) -> Any:
-    lines[path] = node.start_mark.line + 1
-    if isinstance(node, yaml.MappingNode) and node.tag == "tag:yaml.org,2002:map":
-        found: dict[str, Any] = {}
-        for key_node, value_node in node.value:
-            key = _scalar(loader, key_node)
-            if not isinstance(key, str):
-                raise _RefusedError(key_node, f"key {key!r}: keys are words")
-            at = (*path, key)
-            if key in found:
-                raise _RefusedError(key_node, f"key {key!r} stands here twice (first in line {lines[at]})")
-            found[key] = _value(loader, value_node, at, lines)
-            lines[at] = key_node.start_mark.line + 1
-        return found
-    if isinstance(node, yaml.SequenceNode) and node.tag == "tag:yaml.org,2002:seq":
-        return [_value(loader, item, (*path, number), lines) for number, item in enumerate(node.value)]
-    return _scalar(loader, node)
-
-
-def _scalar(loader: _Loader, node: Any) -> Any:
-    if not isinstance(node, yaml.ScalarNode) or node.tag not in _PLAIN:
-        raise _RefusedError(node, f"{node.tag.removeprefix('tag:yaml.org,2002:')} is not used here; write plain values")
-    try:
-        return loader.construct_object(node)
-    except (ValueError, OverflowError):
-        raise _RefusedError(node, f"{node.value[:40]!r} can't be read") from None

@@ -1,22 +1,25 @@
-"""`laptime sweep --dry-run`: everything a sweep would do, without doing it."""
+"""What a sweep would do, without doing it: its plan, what of it is done, and how long the rest may take."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from statistics import median
+from typing import Any
 
 import msgspec
 
-from laptime.data.record import Sample, Scalar
-from laptime.data.run_folder import check_free, load_run
-from laptime.measure.session import STEADY_WINDOW
+from laptime.data.record import Scalar
+from laptime.data.run_folder import load_run
+from laptime.errors import require_torch
 from laptime.sweeps.config import SweepConfig
+from laptime.sweeps.config_reading import as_sweep_config
+from laptime.sweeps.grid import Configuration, combinations
 from laptime.sweeps.ledger import read_keys
-from laptime.sweeps.plan import Configuration, ModelSize, check_same, combinations, read_plan, settings_of
+from laptime.sweeps.opening import check_free_for_sweep
+from laptime.sweeps.plan import check_same, read_plan
 from laptime.sweeps.run import Execution, prepared
-from laptime.sweeps.schedule import Visit, remaining, visits
+from laptime.sweeps.schedule import remaining, visits
+from laptime.sweeps.time_estimate import TimeEstimate, estimate_time
 
 
 class DryRun(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,16 +47,23 @@ class DryRun(msgspec.Struct, frozen=True, kw_only=True):
     time: TimeEstimate
 
 
-def dry_run(sweep_config: SweepConfig, folder: Path, execution: Execution) -> DryRun:
-    """Plan the sweep as `sweep` would. Raises what `sweep` would raise before its first sample."""
-    check_free(folder, resume=execution.resume)
+def dry_run(config: str | Path | Mapping[str, Any] | SweepConfig, folder: Path, execution: Execution) -> DryRun:
+    """Plan a sweep as `laptime.sweeps.run.sweep` would, and raise what it would raise before its first sample.
+
+    The model is asked without its weights, so torch is needed all the same.
+    """
+    require_torch()
+    from laptime.measure.session import STEADY_WINDOW  # needs torch
+
+    sweep_config = as_sweep_config(config)
+    check_free_for_sweep(folder, resume=execution.resume)
     ready = prepared(sweep_config)
     plan = (read_plan(folder) if execution.resume else None) or ready.plan
     check_same(folder, plan, sweep_config)
     seen, failed = read_keys(folder)
     done = seen if execution.retry_failures else seen | failed
     left = remaining(visits(plan), done, seen)
-    fewest = min(STEADY_WINDOW, sweep_config.measure.warmups)
+    warmups = sweep_config.measure.warmups
     return DryRun(
         folder=str(folder),
         device=ready.device,
@@ -72,97 +82,13 @@ def dry_run(sweep_config: SweepConfig, folder: Path, execution: Execution) -> Dr
         done=sum(repeat >= 0 for _, _, repeat in seen),
         failed=len(failed - seen),
         visits=len(left),
-        warmup_calls=(len(left) * fewest, len(left) * sweep_config.measure.warmups),
+        warmup_calls=(len(left) * min(STEADY_WINDOW, warmups), len(left) * warmups),
         time=estimate_time(
             left,
-            warmups=sweep_config.measure.warmups,
+            warmups=warmups,
             workers=execution.workers,
             size=ready.size,
-            on_gpu=ready.gpus > 0,
-            cores=ready.environment.cpu_count,
+            cores=None if ready.gpus > 0 else ready.environment.cpu_count,
             samples=load_run(folder).samples if seen else (),
         ),
     )
-
-
-START_S = 8.0
-"""A worker's start: imports and the model's load."""
-WARMUPS = 4
-"""Calls of an ordinary warm-up; three is the fewest."""
-ROUGH_FACTOR = 4.0
-"""How far off the rough model may be, either way."""
-LEARNED_FACTOR = 1.3
-
-
-class Machine(msgspec.Struct, frozen=True):
-    """What one device does in a second, roughly, and what one layer costs the host in every forward."""
-
-    flops: float
-    bytes_per_s: float
-    layer_s: float
-
-
-GPU = Machine(150e12, 2e12, 0.8e-3)
-CPU_CORE = Machine(20e9, 5e9, 0.4e-3)
-
-
-class TimeEstimate(msgspec.Struct, frozen=True, kw_only=True):
-    """Seconds of a sweep, between `low_s` and `high_s`; `basis` says from what."""
-
-    seconds: float
-    low_s: float
-    high_s: float
-    basis: str
-
-
-def estimate_time(
-    left: Sequence[Visit],
-    *,
-    warmups: int,
-    workers: int,
-    size: ModelSize | None,
-    on_gpu: bool,
-    cores: int,
-    samples: Iterable[Sample],
-) -> TimeEstimate:
-    """Seconds to measure the visits that are left.
-
-    samples: what the run holds. size: for the rough model; None when samples will do.
-    """
-    measured: dict[str, list[float]] = defaultdict(list)
-    for sample in samples:
-        if sample.repeat >= 0:
-            measured[sample.config_id].append(sample.stages.total_ms / 1e3)
-    calls = [(visit, len(visit.pairs) + min(WARMUPS, warmups)) for visit in left]
-    if measured:
-        known = {config: median(values) for config, values in measured.items()}
-        typical = median(known.values())
-        seconds = sum(known.get(visit.config_id, typical) * count for visit, count in calls)
-        basis = f"from the {sum(map(len, measured.values()))} samples that the run holds"
-        factor = LEARNED_FACTOR
-    else:
-        assert size is not None
-        machine = GPU if on_gpu else CPU_CORE
-        scale = 1.0 if on_gpu else max(1, cores // workers)
-        seconds = sum(_rough_s(visit, size, machine, scale) * count for visit, count in calls)
-        basis = (
-            "a rough guess from the model's size and what such a device usually does, not from this machine; "
-            "the first round will know better"
-        )
-        factor = ROUGH_FACTOR
-    seconds = seconds / max(1, min(workers, len(left))) + (START_S if left else 0.0)
-    return TimeEstimate(seconds=seconds, low_s=seconds / factor, high_s=seconds * factor, basis=basis)
-
-
-def _rough_s(visit: Visit, size: ModelSize, machine: Machine, scale: float) -> float:
-    """One call: the prompt's multiplications, then for every token the larger of reading weights and launching."""
-    settings = settings_of(visit.config)
-    blocks = settings.blocks or size.blocks
-    share = blocks / size.blocks
-    experts = size.expert_weights * (settings.top_k or 1) / max(1, size.experts)
-    active = (size.dense_weights + experts) * share
-    width = size.prompt_widths.get(visit.config_id, settings.prompt_tokens or 1)
-    item_bytes = 4 if settings.dtype == "float32" else 2
-    compute_s = 2 * (active + size.vision_weights) * width * settings.batch / (machine.flops * scale)
-    read_s = active * item_bytes / (machine.bytes_per_s * scale)
-    return compute_s + settings.new_tokens * max(read_s, blocks * machine.layer_s)

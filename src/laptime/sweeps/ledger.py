@@ -1,6 +1,7 @@
-"""What a sweep has and what it still has to do. One process keeps it, and writes every line of the run folder.
+"""What a sweep has measured and what it still has to do.
 
-That is why every key is in it once, whatever happens to the workers: a record counts when the ledger wrote it.
+One process keeps the ledger and writes every line of the run folder. A record counts once the ledger has written it,
+so every key is there once, whatever happens to the workers.
 """
 
 from __future__ import annotations
@@ -9,23 +10,41 @@ import os
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
 from laptime.data.record import Failure, Sample
 from laptime.data.run_folder import FILES, RunFolder, RunInfo, load_run
+from laptime.sweeps.messages import Failed, Measured, Message, Started
 from laptime.sweeps.plan import Key, SweepPlan
-from laptime.sweeps.schedule import Failed, Measured, Message, Started, Visit, remaining
+from laptime.sweeps.schedule import Visit, remaining
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
-    """How far a sweep is. `seconds_left` is learned from finished visits; None before the first."""
+    """How far a sweep is. `seconds_left` comes from the visits that are over; None before the first."""
 
     measured: int
     failed: int
     of: int
     seconds_left: float | None
+
+
+@dataclass(frozen=True)
+class LedgerOptions:
+    """How a ledger works.
+
+    lock: the file descriptor that keeps other sweeps out of the folder. retry_failures: hand out failed keys again.
+    time_limit_s: no visit is handed out after it. shield: runs a write so that no signal interrupts it.
+    show: called after every record with how far the sweep is.
+    """
+
+    lock: int | None = None
+    retry_failures: bool = False
+    time_limit_s: float | None = None
+    shield: Callable[[Callable[[], None]], None] = lambda write: write()
+    show: Callable[[Standing], None] = lambda standing: None
 
 
 class Ledger:
@@ -37,38 +56,30 @@ class Ledger:
         info: RunInfo,
         plan: SweepPlan,
         order: Iterable[Visit],
-        *,
-        lock: int | None = None,
-        retry_failures: bool = False,
-        time_limit_s: float | None = None,
-        shield: Callable[[Callable[[], None]], None] = lambda write: write(),
-        show: Callable[[Standing], None] = lambda standing: None,
+        options: LedgerOptions = LedgerOptions(),
     ) -> None:
-        """Read what is there.
-
-        order: the visits that this ledger is for. lock: what keeps others out of the folder. shield: runs a write
-        undisturbed. show: told after every record.
-        """
+        """Read what the folder holds. order: the visits that this ledger hands out."""
         self.folder, self.plan = folder, plan
-        self._lock = lock
-        self._info, self._shield, self._show = info, shield, show
+        self._lock = options.lock
+        self._info, self._shield, self._show = info, options.shield, options.show
+        time_limit_s = options.time_limit_s
         self._files: dict[str, RunFolder] = {}
         self._until = None if time_limit_s is None else time.monotonic() + time_limit_s
         order = list(order)
-        self._mine = {key for visit in order for key in visit.keys}
+        self._part = {key for visit in order for key in visit.keys}
         self._seen, failed = read_keys(folder)
-        self._failed: set[Key] = set() if retry_failures else failed - self._seen
+        self._failed: set[Key] = set() if options.retry_failures else failed - self._seen
         self._broken: dict[str, tuple[str, str]] = {}  # configuration -> (worker that found out, why)
         self._queue = deque(remaining(order, self._seen | self._failed, self._seen))
         self._out: list[Visit] = []
         self._workers: set[str] = set()
-        self._measured_here = len(self._mine & self._seen)
-        self._failed_here = len(self._mine & self._failed)
+        self._measured_here = len(self._part & self._seen)
+        self._failed_here = len(self._part & self._failed)
         self._seconds: dict[str, list[float]] = defaultdict(list)
         self._seconds_left: float | None = None
 
     def take(self) -> Visit | None:
-        """The next visit, handed out; None when there is none (now) or the time is up."""
+        """Hand out the next visit. None when no visit is waiting or the time is up."""
         if not self._queue or (self._until is not None and time.monotonic() > self._until):
             return None
         visit = self._queue.popleft()
@@ -76,7 +87,7 @@ class Ledger:
         return visit
 
     def write(self, worker: str, message: Message) -> None:
-        """Put a worker's message on the disk. A key that is there already is not written again."""
+        """Write a worker's message to the disk. A key that is there already is not written again."""
         if isinstance(message, Started):
             self._workers.add(worker)
             self._append(worker, message.start)
@@ -85,15 +96,15 @@ class Ledger:
             if key not in self._seen:
                 self._append(worker, message.sample)
                 self._seen.add(key)
-                self._measured_here += key in self._mine
-                self._failed_here -= key in self._mine and key in self._failed
+                self._measured_here += key in self._part
+                self._failed_here -= key in self._part and key in self._failed
                 self._failed.discard(key)
         elif isinstance(message, Failed):
             key = _key(message.failure)
             if key not in self._seen and key not in self._failed:
                 self._append(worker, message.failure)
                 self._failed.add(key)
-                self._failed_here += key in self._mine
+                self._failed_here += key in self._part
             if message.config_failed:
                 self._broken.setdefault(message.failure.config_id, (worker, message.failure.error))
         else:
@@ -101,20 +112,20 @@ class Ledger:
         self._show(self.standing)
 
     def finished(self, visit: Visit) -> None:
-        """This visit is over. If its configuration can't be measured, no later round tries it."""
+        """Mark a visit as over. A configuration that can't be measured is not tried in later rounds."""
         self._out.remove(visit)
         self._drop_broken()
         self._expect()
         self._show(self.standing)
 
     def give_back(self, visit: Visit) -> None:
-        """The worker of this visit is gone: what it had not measured goes to the next."""
+        """Put a visit back because its worker died. What it had not measured goes to the next worker."""
         self._out.remove(visit)
         self._queue.extendleft(reversed(remaining([visit], self._seen | self._failed, self._seen)))
         self._drop_broken()
 
     def give_up(self, visit: Visit, worker: str, why: str) -> None:
-        """Record what is left of a visit as failed, and its configuration as one that can't be measured."""
+        """Record the rest of a visit as failed, and its configuration as one that can't be measured."""
         self._out.remove(visit)
         for left in remaining([visit], self._seen | self._failed, self._seen):
             self._fail(left, why, worker)
@@ -131,7 +142,7 @@ class Ledger:
         return Standing(
             measured=self._measured_here,
             failed=self._failed_here,
-            of=len(self._mine),
+            of=len(self._part),
             seconds_left=self._seconds_left,
         )
 
@@ -152,13 +163,13 @@ class Ledger:
         self._files.clear()
 
     def forget(self) -> None:
-        """In a copy of this process: let go of files and lock, which are the original's."""
+        """Close files and lock in a forked process; they belong to its parent."""
         self.close()
         if self._lock is not None:
             os.close(self._lock)
 
     def _drop_broken(self) -> None:
-        """Write down as failed what waits of configurations that can't be measured: a resumed sweep knows it then."""
+        """Record all waiting visits of configurations that can't be measured as failed, so that --resume skips them."""
         if not self._broken:
             return
         for visit in [visit for visit in self._queue if visit.config_id in self._broken]:
@@ -186,7 +197,7 @@ class Ledger:
         self._shield(lambda: file.append(line))  # type: ignore[arg-type]
 
     def _expect(self) -> None:
-        """How long what is left will take, by the visits that are over: a configuration's own, else all of them."""
+        """Estimate the time left from finished visits: those of the same configuration, else the mean of all."""
         known = [second for seconds in self._seconds.values() for second in seconds]
         if known:
             mean = sum(known) / len(known)
@@ -196,11 +207,11 @@ class Ledger:
 
 
 def read_keys(folder: Path) -> tuple[set[Key], set[Key]]:
-    """The keys of all samples and of all failures in a run folder; none where there is no folder yet.
+    """The keys of all samples and of all failures in a run folder. Both are empty if there is no folder yet.
 
-    Only keys are decoded: a million samples take seconds. Raises LaptimeError for a damaged line.
+    Only the keys are decoded, so a million samples take seconds. Raises LaptimeError for a damaged line.
     """
-    found: list[set[Key]] = []
+    keys_of_kind: list[set[Key]] = []
     decoder = msgspec.json.Decoder(_KeyLine)
     for kind in (Sample, Failure):
         keys: set[Key] = set()
@@ -212,8 +223,8 @@ def read_keys(folder: Path) -> tuple[set[Key], set[Key]]:
                 load_run(folder)  # says file and line
                 raise
             keys.update((line.config_id, line.sample_id, line.repeat) for line in lines)
-        found.append(keys)
-    return found[0], found[1]
+        keys_of_kind.append(keys)
+    return keys_of_kind[0], keys_of_kind[1]
 
 
 class _KeyLine(msgspec.Struct, gc=False):

@@ -20,15 +20,8 @@ from laptime.models.block_importance import read_importance
 from laptime.models.knobs import ModelKnobs, applied, check_knobs
 from laptime.models.loading import PRESET_PREFIX, Loaded, load_model, resolve_device
 from laptime.sweeps.config import SweepConfig
-from laptime.sweeps.plan import (
-    ModelSize,
-    PlannedModel,
-    PreparedSweep,
-    SweepPlan,
-    SweepSettings,
-    configurations,
-    settings_of,
-)
+from laptime.sweeps.grid import PlannedModel, SweepSettings, configurations, settings_of
+from laptime.sweeps.plan import ModelSize, PreparedSweep, SweepPlan
 from laptime.sweeps.questions import SweepQuestions, questions_for
 
 DEFAULT_ROUNDS = 3

@@ -11,7 +11,7 @@ import torch
 from laptime.data.record import Sample
 from laptime.models.loading import Loaded
 from laptime.sweeps.config import SweepConfig
-from laptime.sweeps.plan import SweepSettings
+from laptime.sweeps.grid import SweepSettings
 from laptime.workload.datasets import answer_text, inputs_from_example
 from laptime.workload.example import Example
 from laptime.workload.inputs import Inputs, check_context, make_inputs

@@ -1,14 +1,11 @@
-"""A sweep's worker: one visit in, its records out as they are finished. The same code under every executor."""
+"""A sweep's worker: it takes a visit and gives back its records as they are finished, under every executor."""
 
 from __future__ import annotations
 
-import gc
 import os
 import platform
 import time
 from collections.abc import Iterator
-from contextlib import suppress
-from pathlib import Path
 
 import msgspec
 import torch
@@ -20,25 +17,27 @@ from laptime.measure.session import Input, MeasuringPlan, call, is_steady, quiet
 from laptime.measure.stage_timer import StageTimer
 from laptime.models.block_importance import read_importance
 from laptime.models.knobs import ModelKnobs, applied
-from laptime.models.loading import Loaded, load_model, resolve_device
-from laptime.sweeps.plan import settings_of
+from laptime.models.loading import resolve_device
+from laptime.sweeps.grid import settings_of
+from laptime.sweeps.messages import Failed, Measured, Message, Started, VisitEnd, WorkerSetup
+from laptime.sweeps.model_shelf import ModelShelf, free
 from laptime.sweeps.questions import SweepQuestions, on_device, questions_for
-from laptime.sweeps.schedule import Failed, Hire, Measured, Message, Pair, Started, Visit, VisitEnd
+from laptime.sweeps.schedule import Pair, Visit
 from laptime.workload.inputs import Inputs, generation_arguments
 
 ERROR_CHARACTERS = 500
 
 
 class Worker:
-    """Holds one device, its loaded models and the workload; visits configurations one after the other."""
+    """Holds one device, its loaded models and the workload, and visits configurations one after the other."""
 
-    def __init__(self, hire: Hire) -> None:
-        """Take up work. Raises LaptimeError for a device that isn't there or data that can't be read."""
-        _settle(hire)
-        sweep_config = hire.sweep_config
-        self.name = hire.worker
+    def __init__(self, setup: WorkerSetup) -> None:
+        """Open the device and read the workload. Raises LaptimeError when either can't be done."""
+        _take_share(setup)
+        sweep_config = setup.sweep_config
+        self.name = setup.worker
         self._sweep_config = sweep_config
-        self._device = resolve_device(hire.device)
+        self._device = resolve_device(setup.device)
         if self._device.type == "cuda":
             torch.cuda.set_device(self._device)
             torch.backends.cuda.matmul.allow_tf32 = sweep_config.measure.tf32
@@ -69,7 +68,7 @@ class Worker:
         return Started(start)
 
     def visit(self, visit: Visit) -> Iterator[Message]:
-        """Apply the knobs, warm up, measure the pairs. Ends with a VisitEnd, whatever went wrong before it."""
+        """Set the knobs, warm up, measure the pairs. The last message is a VisitEnd, whatever went wrong."""
         began = time.monotonic()
         left = list(visit.pairs)
         warm: list[Sample] = []
@@ -168,86 +167,21 @@ def _pair(message: Measured | Failed) -> Pair:
 
 
 def _is_broken(error: Exception) -> bool:
-    """Whether a CUDA error that no later call recovers from (an illegal access, an assert) was raised."""
+    """Whether this is a CUDA error that no later call recovers from (an illegal access, an assert)."""
     if isinstance(error, torch.OutOfMemoryError):
         return False
     kind = getattr(torch, "AcceleratorError", None)
     return (kind is not None and isinstance(error, kind)) or "CUDA error" in str(error)
 
 
-def _settle(hire: Hire) -> None:
-    """Take this worker's part of the machine: a GPU of its own, or its share of the cores, so none fights another."""
-    if hire.visible_devices is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = hire.visible_devices
-    if hire.shares < 2 or not hasattr(os, "sched_setaffinity"):
+def _take_share(setup: WorkerSetup) -> None:
+    """Keep to this worker's part of the machine: a GPU of its own, or a share of the cores."""
+    if setup.visible_devices is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = setup.visible_devices
+    if setup.shares < 2 or not hasattr(os, "sched_setaffinity"):
         return
     cores = sorted(os.sched_getaffinity(0))
-    mine = cores[hire.share % len(cores) :: hire.shares]
-    if hire.device == "cpu":
-        os.sched_setaffinity(0, mine)
-    torch.set_num_threads(max(1, min(len(mine), torch.get_num_threads())))
-
-
-class ModelShelf:
-    """Loads each dtype's model once where memory allows.
-
-    On a GPU only the model in use is on the device, so that the memory peak of a sample is its configuration's own.
-    """
-
-    def __init__(self, name: str, *, device: torch.device, seed: int, trust_remote_code: bool, endless: bool) -> None:
-        """endless: generate() ignores EOS, so that every call makes the number of tokens asked for."""
-        self._name, self._device, self._seed = name, device, seed
-        self._trust, self._endless = trust_remote_code, endless
-        self._models: dict[str, Loaded] = {}
-        self._active: str | None = None
-
-    def take(self, dtype: str) -> Loaded:
-        """The model in that dtype, on the device. Raises LaptimeError when it can't be loaded."""
-        if self._active != dtype:
-            self._put_away()
-        loaded = self._models.get(dtype)
-        if loaded is None:
-            loaded = load_model(
-                self._name,
-                dtype=dtype,
-                device=str(self._device),
-                trust_remote_code=self._trust,
-                seed=self._seed,
-            )
-            if self._endless:
-                loaded.model.generation_config.eos_token_id = None
-            self._models[dtype] = loaded
-        else:
-            loaded.model.to(self._device)
-        self._active = dtype
-        return loaded
-
-    def _put_away(self) -> None:
-        """Make room on the device: the active model goes to memory where that has room for two of it, else away."""
-        if self._active is None:
-            return
-        model = self._models[self._active].model
-        size = sum(p.numel() * p.element_size() for p in model.parameters())
-        if _available_bytes() > 2 * size:
-            if self._device.type != "cpu":
-                model.to("cpu")
-        else:
-            del self._models[self._active]
-        self._active = None
-        del model
-        free(self._device)
-
-
-def free(device: torch.device) -> None:
-    """Give memory back that nothing holds any more."""
-    gc.collect()
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
-
-
-def _available_bytes() -> int:
-    with suppress(OSError, ValueError, IndexError):
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    return 0
+    own = cores[setup.share % len(cores) :: setup.shares]
+    if setup.device == "cpu":
+        os.sched_setaffinity(0, own)
+    torch.set_num_threads(max(1, min(len(own), torch.get_num_threads())))

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
 
 from laptime.errors import LaptimeError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+# PIL comes with the torch extra and is imported where an image is made: sizes are read without it.
 
 MAX_SIDE = 16384
 """The longest side accepted, in pixels: beyond it an image no longer fits in memory on an ordinary machine."""
@@ -36,6 +41,8 @@ def synthetic_image(width: int, height: int, seed: int) -> Image.Image:
 
     Raises LaptimeError for a size out of range.
     """
+    from PIL import Image
+
     check_size(width, height)
     random = np.random.default_rng([seed, width, height])
     coarse = Image.fromarray(random.integers(0, 256, (12, 12, 3), dtype=np.uint8)).resize(

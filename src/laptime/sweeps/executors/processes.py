@@ -1,7 +1,7 @@
-"""Several workers on this machine, each a copy of this process, with a GPU or a share of the cores of its own.
+"""Several workers on this machine: forked processes, each with a GPU or a share of the cores of its own.
 
-A copy starts at once, as torch is imported already. The parent must not have used a GPU itself: whatever asks a
-device goes through `in_a_copy`. A copy that dies is replaced; its visit goes to whoever is free.
+A forked process starts at once, since torch is imported already. The parent must never open a GPU, so whatever asks a
+device runs in `in_child_process`. A worker that dies is replaced, and its visit goes to the next free one.
 """
 
 from __future__ import annotations
@@ -21,12 +21,14 @@ import msgspec
 
 from laptime.errors import LaptimeError
 from laptime.sweeps.config import SweepConfig
+from laptime.sweeps.executors.worker_deaths import WorkerDeaths
 from laptime.sweeps.ledger import Ledger
-from laptime.sweeps.schedule import Hire, Visit, VisitEnd, decode_message, decode_order, encode
+from laptime.sweeps.messages import VisitEnd, WorkerSetup, decode_message, decode_order, encode
+from laptime.sweeps.schedule import Visit
 
 
-def in_a_copy(work: Callable[[], bytes]) -> bytes:
-    """Do some work in a copy of this process and return its bytes, so that this one never uses a device.
+def in_child_process(work: Callable[[], bytes]) -> bytes:
+    """Do some work in a forked process and return its bytes, so that this process never opens a device.
 
     Raises LaptimeError as the work does.
     """
@@ -53,20 +55,22 @@ def in_a_copy(work: Callable[[], bytes]) -> bytes:
     return answer[1:]
 
 
-def hires(sweep_config: SweepConfig, workers: int) -> list[Hire]:
-    """One Hire for each worker on this machine: a GPU each, or a share of the cores.
+def worker_setups(sweep_config: SweepConfig, workers: int) -> list[WorkerSetup]:
+    """The setup of each worker on this machine: a GPU each, or a share of the cores.
 
     Raises LaptimeError for a device that isn't there, and when there are fewer GPUs than workers.
     """
     if not hasattr(os, "fork"):
-        raise LaptimeError(f"--workers {workers}: this system can't copy a process; use --executor ray")
-    # A library that asks on import whether there is a GPU must not open it here: a copy could not use it then.
+        raise LaptimeError(f"--workers {workers}: this system can't fork a process; use --executor ray")
+    # A library that asks on import whether there is a GPU must not open it here: a forked process could not use it.
     os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
-    import laptime.sweeps.worker  # noqa: F401 - imported once, here: copies have it from the start
+    import laptime.sweeps.worker  # noqa: F401 - imported once, before the fork
 
     device, gpus = sweep_config.device, 0
     if device != "cpu":
-        device, gpus = msgspec.msgpack.decode(in_a_copy(lambda: _device(sweep_config.device)), type=tuple[str, int])
+        device, gpus = msgspec.msgpack.decode(
+            in_child_process(lambda: _device(sweep_config.device)), type=tuple[str, int]
+        )
     visible: list[str | None] = [None] * workers
     if gpus:
         if workers > gpus:
@@ -74,7 +78,7 @@ def hires(sweep_config: SweepConfig, workers: int) -> list[Hire]:
         named = os.environ.get("CUDA_VISIBLE_DEVICES")
         visible = list((named.split(",") if named else [str(number) for number in range(gpus)])[:workers])
     return [
-        Hire(
+        WorkerSetup(
             worker=str(number),
             sweep_config=sweep_config,
             device=device,
@@ -87,7 +91,7 @@ def hires(sweep_config: SweepConfig, workers: int) -> list[Hire]:
 
 
 def _device(asked: str) -> bytes:
-    """The kind of device, and how many GPUs there are to share out."""
+    """The kind of device, and the number of GPUs, encoded."""
     import torch
 
     from laptime.models.loading import resolve_device
@@ -96,124 +100,124 @@ def _device(asked: str) -> bytes:
     return msgspec.msgpack.encode((kind, torch.cuda.device_count() if kind == "cuda" else 0))
 
 
-def run(ledger: Ledger, hires: Sequence[Hire], say: Callable[[str], None]) -> None:
-    """Work until nothing is left, with one worker for each of `hires`.
+def run(ledger: Ledger, setups: Sequence[WorkerSetup], say: Callable[[str], None]) -> None:
+    """Work until nothing is left, with one worker for each of `setups`.
 
     Raises LaptimeError when no worker can be kept alive, or when none can do the work.
     """
-    crew = _ForkedWorkers(ledger, say)
+    workers = _ForkedWorkers(ledger, say)
     try:
-        crew.work(hires)
+        workers.work(setups)
     finally:
-        crew.dismiss()
+        workers.stop()
 
 
-class _Copy:
+class _ForkedWorker:
     """A worker as its parent sees it."""
 
-    def __init__(self, hire: Hire, pid: int, connection: Connection) -> None:
-        self.hire, self.pid, self.connection = hire, pid, connection
+    def __init__(self, setup: WorkerSetup, pid: int, connection: Connection) -> None:
+        self.setup, self.pid, self.connection = setup, pid, connection
         self.visit: Visit | None = None
         self.started = False
 
 
 class _ForkedWorkers:
+    """All workers of a sweep, and what to do with each of their messages."""
+
     def __init__(self, ledger: Ledger, say: Callable[[str], None]) -> None:
         self._ledger = ledger
-        self._patience = Patience(ledger, say)
-        self._copies: list[_Copy] = []
+        self._deaths = WorkerDeaths(ledger, say)
+        self._workers: list[_ForkedWorker] = []
 
-    def work(self, hires: Sequence[Hire]) -> None:
-        for hire in hires[: max(1, self._ledger.waiting)]:
-            self._start(hire)
-        while self._copies:
-            for connection in wait([copy.connection for copy in self._copies]):
-                copy = next(c for c in self._copies if c.connection is connection)
+    def work(self, setups: Sequence[WorkerSetup]) -> None:
+        for setup in setups[: max(1, self._ledger.waiting)]:
+            self._start(setup)
+        while self._workers:
+            for connection in wait([worker.connection for worker in self._workers]):
+                worker = next(w for w in self._workers if w.connection is connection)
                 try:
-                    answer = copy.connection.recv_bytes()
+                    answer = worker.connection.recv_bytes()
                 except (EOFError, OSError):
-                    self._buried(copy)
+                    self._on_death(worker)
                     continue
-                self._heard(copy, answer)
+                self._on_answer(worker, answer)
 
-    def dismiss(self) -> None:
-        """End all that are left, and write down what they had sent before."""
-        for copy in self._copies:
-            os.kill(copy.pid, signal.SIGKILL)
-            os.waitpid(copy.pid, 0)
-        while self._copies:
-            copy = self._copies.pop()
+    def stop(self) -> None:
+        """Kill the workers that are left, and write down what they had sent before."""
+        for worker in self._workers:
+            os.kill(worker.pid, signal.SIGKILL)
+            os.waitpid(worker.pid, 0)
+        while self._workers:
+            worker = self._workers.pop()
             with suppress(EOFError, OSError, LaptimeError):
-                while (answer := copy.connection.recv_bytes())[:1] == b"+":
-                    self._ledger.write(copy.hire.worker, decode_message(answer[1:]))
-            copy.connection.close()
+                while (answer := worker.connection.recv_bytes())[:1] == b"+":
+                    self._ledger.write(worker.setup.worker, decode_message(answer[1:]))
+            worker.connection.close()
 
-    def _start(self, hire: Hire) -> None:
+    def _start(self, setup: WorkerSetup) -> None:
         here, there = Pipe()
         pid = os.fork()
         if pid == 0:
             here.close()
-            for sibling in self._copies:
+            for sibling in self._workers:
                 sibling.connection.close()
             self._ledger.forget()
             _become_child()
             _end(there, lambda: _serve(there))
         there.close()
-        copy = _Copy(hire, pid, here)
-        self._copies.append(copy)
+        self._workers.append(_ForkedWorker(setup, pid, here))
         with suppress(OSError):  # it died at once: the next wait() says so
-            here.send_bytes(encode(hire))
+            here.send_bytes(encode(setup))
 
-    def _heard(self, copy: _Copy, answer: bytes) -> None:
+    def _on_answer(self, worker: _ForkedWorker, answer: bytes) -> None:
         if answer[:1] == b"-":
             raise LaptimeError(answer[1:].decode())
         message = decode_message(answer[1:])
-        self._ledger.write(copy.hire.worker, message)
-        if not copy.started:
-            copy.started = True
-            self._next(copy)
-        elif isinstance(message, VisitEnd) and copy.visit is not None:
-            self._ledger.finished(copy.visit)
-            copy.visit = None
-            self._patience.lived(copy.hire.worker)
+        self._ledger.write(worker.setup.worker, message)
+        if not worker.started:
+            worker.started = True
+            self._send_next(worker)
+        elif isinstance(message, VisitEnd) and worker.visit is not None:
+            self._ledger.finished(worker.visit)
+            worker.visit = None
+            self._deaths.forget(worker.setup.worker)
             if message.broken:
-                os.kill(copy.pid, signal.SIGKILL)  # it is buried and replaced like any other
+                os.kill(worker.pid, signal.SIGKILL)  # it is replaced like any worker that dies
             else:
-                self._next(copy)
+                self._send_next(worker)
 
-    def _next(self, copy: _Copy) -> None:
-        copy.visit = self._ledger.take()
-        if copy.visit is None:
-            self._dismissed(copy)
+    def _send_next(self, worker: _ForkedWorker) -> None:
+        """Send the next visit; without one let the worker end."""
+        worker.visit = self._ledger.take()
+        if worker.visit is None:
+            self._workers.remove(worker)
+            worker.connection.close()  # it ends when nothing more can come
+            os.waitpid(worker.pid, 0)
             return
         with suppress(OSError):
-            copy.connection.send_bytes(encode(copy.visit))
+            worker.connection.send_bytes(encode(worker.visit))
 
-    def _dismissed(self, copy: _Copy) -> None:
-        self._copies.remove(copy)
-        copy.connection.close()  # it leaves when nothing can come any more
-        os.waitpid(copy.pid, 0)
-
-    def _buried(self, copy: _Copy) -> None:
-        self._copies.remove(copy)
-        copy.connection.close()
-        how = _how_it_ended(os.waitpid(copy.pid, 0)[1])
-        again = self._patience.may_start_again(copy.hire.worker, copy.visit, how)
+    def _on_death(self, worker: _ForkedWorker) -> None:
+        """Replace a dead worker while that makes sense."""
+        self._workers.remove(worker)
+        worker.connection.close()
+        name, how = worker.setup.worker, _how_it_ended(os.waitpid(worker.pid, 0)[1])
+        again = self._deaths.may_replace(name, worker.visit, how)
         if again and self._ledger.waiting:
-            self._start(copy.hire)
-        elif not self._copies and self._ledger.waiting:
+            self._start(worker.setup)
+        elif not self._workers and self._ledger.waiting:
             raise LaptimeError(
-                f"no worker is left (worker {copy.hire.worker} {how}); what was finished is kept: go on with --resume"
+                f"no worker is left (worker {name} {how}); what was finished is kept: go on with --resume"
             )
 
 
 def _serve(connection: Connection) -> None:
-    """A copy's life: one Hire, then visits until the parent hangs up."""
+    """Run a forked worker: one WorkerSetup, then visits until the parent closes the connection."""
     from laptime.sweeps.worker import Worker
 
-    hire = decode_order(connection.recv_bytes())
-    assert isinstance(hire, Hire)
-    worker = Worker(hire)
+    setup = decode_order(connection.recv_bytes())
+    assert isinstance(setup, WorkerSetup)
+    worker = Worker(setup)
     connection.send_bytes(b"+" + encode(worker.started()))
     while True:
         try:
@@ -226,7 +230,7 @@ def _serve(connection: Connection) -> None:
 
 
 def _become_child() -> None:
-    """Ctrl-C is the parent's to answer; a parent that dies takes its copies along; stdout is the parent's."""
+    """Leave Ctrl-C and stdout to the parent, and end when the parent ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     die_with_parent()
@@ -242,11 +246,11 @@ def die_with_parent() -> None:
             os._exit(1)
 
 
-def _end(connection: Connection, life: Callable[[], Any]) -> NoReturn:
-    """Live, say why if it can't, and leave without the parent's cleaning up."""
+def _end(connection: Connection, work: Callable[[], Any]) -> NoReturn:
+    """Do a forked process's work, report an error to the parent, and leave without the parent's cleaning up."""
     code = 1
     try:
-        life()
+        work()
         code = 0
     except LaptimeError as error:
         connection.send_bytes(b"-" + str(error).encode())
@@ -264,41 +268,3 @@ def _how_it_ended(status: int) -> str:
         number = os.WTERMSIG(status)
         return f"was killed by {signal.Signals(number).name}"
     return f"ended with code {os.waitstatus_to_exitcode(status)}"
-
-
-DEATHS = 3
-"""So often in a row may a worker die before it has measured anything, at its start or within one visit."""
-
-
-class Patience:
-    """Counts deaths without progress."""
-
-    def __init__(self, ledger: Ledger, say: Callable[[str], None]) -> None:
-        self._ledger, self._say = ledger, say
-        self._starts: dict[str, int] = {}
-        self._visits: dict[tuple[str, int], int] = {}
-
-    def lived(self, worker: str) -> None:
-        """This worker ended a visit."""
-        self._starts.pop(worker, None)
-
-    def may_start_again(self, worker: str, visit: Visit | None, how: str) -> bool:
-        """After a death: what it was visiting is passed on or given up. Whether the worker should be replaced."""
-        if visit is not None:
-            self._pass_on(visit, worker, how)
-            return True
-        self._starts[worker] = self._starts.get(worker, 0) + 1
-        if self._starts[worker] < DEATHS:
-            return True
-        self._say(f"worker {worker} {how}, {DEATHS} times before it measured anything: given up")
-        return False
-
-    def _pass_on(self, visit: Visit, worker: str, how: str) -> None:
-        at = (visit.config_id, visit.round)
-        deaths = self._visits[at] = 1 if self._ledger.measured_of(visit) else self._visits.get(at, 0) + 1
-        if deaths < DEATHS:
-            self._say(f"worker {worker} {how}; what is left of its visit goes to another")
-            self._ledger.give_back(visit)
-        else:
-            self._say(f"worker {worker} {how}, the {DEATHS}rd time at configuration {visit.config_id}: given up")
-            self._ledger.give_up(visit, worker, f"the worker {how}, {DEATHS} times at this configuration")

@@ -1,7 +1,7 @@
-"""Workers as Ray actors, with a GPU or a share of the cores each: on a cluster of this machine's own, or a real one.
+"""Workers as Ray actors, each with a GPU or a share of the cores, on this machine or on a cluster.
 
-Every finished sample comes to the driver at once, which alone writes. An actor that dies, or whose node does, is
-replaced where there is room; what it had not measured goes to another.
+Every finished sample goes to the driver at once, and only the driver writes. An actor that dies, or whose node dies, is
+replaced if the cluster has room. What it had not measured goes to another actor.
 """
 
 from __future__ import annotations
@@ -17,21 +17,22 @@ import msgspec
 
 from laptime.errors import LaptimeError
 from laptime.sweeps.config import SweepConfig
-from laptime.sweeps.executors.processes import Patience
+from laptime.sweeps.executors.worker_deaths import WorkerDeaths
 from laptime.sweeps.ledger import Ledger
+from laptime.sweeps.messages import VisitEnd, WorkerSetup, decode_message, decode_order, encode
 from laptime.sweeps.plan import PreparedSweep, decode_prepared, encode_prepared
-from laptime.sweeps.schedule import Hire, Visit, VisitEnd, decode_message, decode_order, encode
+from laptime.sweeps.schedule import Visit
 
 REACH_S = 5.0
 NICENESS = "RAY_worker_niceness"
-"""What Ray starts workers with: 15 unless told otherwise, so that everything else on the machine goes before them."""
+"""The niceness that Ray starts workers with. Its default is 15: everything else on the machine goes first."""
 ROOM_PATIENCE_S = 120.0
-"""So long is room for a worker waited for when none is working."""
+"""How long the sweep waits for room when no worker is working."""
 
 
 @contextmanager
 def cluster(address: str | None) -> Iterator[None]:
-    """Connected to the cluster at `address`, or to one of this machine's own, on the loopback, without dashboard.
+    """A connection to the cluster at `address`; None: to a new one on this machine, on the loopback, no dashboard.
 
     Raises LaptimeError when Ray isn't installed or the cluster can't be reached.
     """
@@ -71,14 +72,14 @@ def _check_reachable(address: str | None) -> None:
         raise LaptimeError(f"--ray-address {address}: no Ray cluster there ({error})") from None
 
 
-class Seat:
-    """An actor's body: one worker. Values cross as MessagePack, errors for the user as a line."""
+class WorkerActor:
+    """One worker in an actor. Values travel as MessagePack, errors for the user as one line."""
 
     def __init__(self) -> None:
         self._worker: Any = None
 
     def place(self) -> tuple[str, int]:
-        """The node that it is on, and how far other processes there go before it (0: not at all, 19: always)."""
+        """The node that it is on, and its niceness (0: as others; 19: all others go first)."""
         import ray
 
         return str(ray.get_runtime_context().get_node_id()), os.nice(0) if hasattr(os, "nice") else 0
@@ -93,21 +94,21 @@ class Seat:
 
         return _answered(work)
 
-    def hire(self, hire: bytes) -> bytes:
-        """Become this worker."""
+    def set_up(self, setup: bytes) -> bytes:
+        """Become the worker that the WorkerSetup describes."""
 
         def work() -> bytes:
             from laptime.sweeps.worker import Worker
 
-            order = decode_order(hire)
-            assert isinstance(order, Hire)
+            order = decode_order(setup)
+            assert isinstance(order, WorkerSetup)
             self._worker = Worker(order)
             return encode(self._worker.started())
 
         return _answered(work)
 
     def visit(self, visit: bytes) -> Iterator[bytes]:
-        """A visit's messages, each as soon as there is one."""
+        """The messages of a visit, each as soon as there is one."""
         order = decode_order(visit)
         assert isinstance(order, Visit)
         for message in self._worker.visit(order):
@@ -122,10 +123,10 @@ def _answered(work: Callable[[], bytes]) -> bytes:
 
 
 class Actors:
-    """The actors of a sweep, as many as asked for, wherever the cluster has room."""
+    """How the actors of a sweep are made: with a GPU each, or with a share of a node's cores."""
 
     def __init__(self, device: str, workers: int) -> None:
-        """Ask the cluster for room. Raises LaptimeError when it has not enough."""
+        """Look at the cluster. Raises LaptimeError when it is too small for these workers."""
         import ray
 
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
@@ -143,23 +144,22 @@ class Actors:
                 raise LaptimeError(f"--workers {workers}: the cluster has {sum(cores)} cores, and a worker takes one")
             options = {"num_cpus": share}
             self.per_node = max(1, max(cores) // share)
-        self._class = ray.remote(**options, max_restarts=0)(Seat)
+        self._class = ray.remote(**options, max_restarts=0)(WorkerActor)
         self.device = "cuda" if self.on_gpu else "cpu"
 
     def new(self) -> Any:
-        """A new actor; it starts when there is room."""
+        """Ask for a new actor. It starts when the cluster has room."""
         return self._class.remote()
 
 
-class _Post:
-    """One worker's place: its actor, and the answer that is waited for."""
+class _RayWorker:
+    """A worker as the driver sees it: its actor, and the answer that the driver waits for."""
 
-    def __init__(self, worker: str, actor: Any) -> None:
-        self.worker, self.actor = worker, actor
+    def __init__(self, name: str, actor: Any) -> None:
+        self.name, self.actor = name, actor
         self.answer: Any = actor.place.remote()
         self.node: str | None = None
-        self.slot = 0
-        self.hired = False
+        self.share = 0  # its place among the workers of its node
         self.visit: Visit | None = None
 
 
@@ -178,32 +178,34 @@ def prepared_there(actors: Actors, sweep_config: SweepConfig) -> PreparedSweep:
 
 
 def run(ledger: Ledger, sweep_config: SweepConfig, actors: Actors, workers: int, say: Callable[[str], None]) -> None:
-    """Work until nothing is left. Raises LaptimeError when no worker can be kept alive, or none can do the work."""
-    crew = _RayWorkers(ledger, sweep_config, actors, say)
+    """Work until nothing is left. Raises LaptimeError when no worker stays alive, or none can do the work."""
+    ray_workers = _RayWorkers(ledger, sweep_config, actors, say)
     try:
-        crew.work(min(workers, max(1, ledger.waiting)))
+        ray_workers.work(min(workers, max(1, ledger.waiting)))
     finally:
-        crew.dismiss()
+        ray_workers.stop()
 
 
 class _RayWorkers:
+    """All workers of a sweep, and what to do with each of their messages."""
+
     def __init__(self, ledger: Ledger, sweep_config: SweepConfig, actors: Actors, say: Callable[[str], None]) -> None:
         self._ledger, self._sweep_config, self._actors, self._say = ledger, sweep_config, actors, say
-        self._patience = Patience(ledger, say)
-        self._posts: list[_Post] = []
-        self._polite = False  # whether it has been said that workers give way
+        self._deaths = WorkerDeaths(ledger, say)
+        self._workers: list[_RayWorker] = []
+        self._niceness_said = False
 
     def work(self, workers: int) -> None:
         import ray
 
         for number in range(workers):
-            self._posts.append(_Post(f"ray-{number}", self._actors.new()))
+            self._workers.append(_RayWorker(f"ray-{number}", self._actors.new()))
         last = time.monotonic()
-        while self._posts:
-            if not self._ledger.waiting and not any(post.visit for post in self._posts):
+        while self._workers:
+            if not self._ledger.waiting and not any(worker.visit for worker in self._workers):
                 return  # those that still wait for room are not needed
-            ready, _ = ray.wait([post.answer for post in self._posts], num_returns=1, timeout=1.0)
-            if ready or any(post.visit for post in self._posts):
+            ready, _ = ray.wait([worker.answer for worker in self._workers], num_returns=1, timeout=1.0)
+            if ready or any(worker.visit for worker in self._workers):
                 last = time.monotonic()
             elif time.monotonic() - last > ROOM_PATIENCE_S:
                 raise LaptimeError(
@@ -211,91 +213,92 @@ class _RayWorkers:
                     "kept: go on with --resume"
                 )
             for answer in ready:
-                post = next(p for p in self._posts if p.answer is answer or p.answer == answer)
-                self._hear(post)
+                self._receive(next(w for w in self._workers if w.answer is answer or w.answer == answer))
 
-    def dismiss(self) -> None:
+    def stop(self) -> None:
         import ray
 
-        for post in self._posts:
+        for worker in self._workers:
             with suppress(Exception):
-                ray.kill(post.actor)
-        self._posts.clear()
+                ray.kill(worker.actor)
+        self._workers.clear()
 
-    def _hear(self, post: _Post) -> None:
+    def _receive(self, worker: _RayWorker) -> None:
         import ray
 
         try:
-            message = ray.get(post.answer if post.visit is None else next(post.answer))
+            message = ray.get(worker.answer if worker.visit is None else next(worker.answer))
         except (ray.exceptions.RayActorError, ray.exceptions.ObjectLostError, ray.exceptions.NodeDiedError) as error:
-            self._bury(post, _how(error))
+            self._on_death(worker, _how(error))
             return
         except StopIteration:
-            self._bury(post, "ended its visit too early")
+            self._on_death(worker, "ended its visit too early")
             return
         except ray.exceptions.RayTaskError as error:
-            raise LaptimeError(f"worker {post.worker} failed: {_first_line(error.cause)}") from error
-        if post.node is None:
-            self._seat(post, *message)
+            raise LaptimeError(f"worker {worker.name} failed: {_first_line(error.cause)}") from error
+        if worker.node is None:
+            self._set_up(worker, *message)
         else:
-            self._read(post, _checked(message))
+            self._on_answer(worker, _checked(message))
 
-    def _seat(self, post: _Post, node: str, niceness: int) -> None:
-        """Its node is known: give it cores that no other worker there has."""
-        if niceness > 0 and not self._polite:
-            self._polite = True
+    def _set_up(self, worker: _RayWorker, node: str, niceness: int) -> None:
+        """Give a worker, once its node is known, cores there that no other worker has."""
+        if niceness > 0 and not self._niceness_said:
+            self._niceness_said = True
             self._say(
                 f"this Ray cluster's workers run at niceness {niceness}: all else on their machines goes first, so "
                 f"they look slower than they are; start its nodes with {NICENESS}=0"
             )
-        taken = {other.slot for other in self._posts if other.node == node}
-        post.node, post.slot = node, next(n for n in range(len(taken) + 1) if n not in taken)
-        hire = Hire(
-            worker=post.worker,
+        taken = {other.share for other in self._workers if other.node == node}
+        worker.node, worker.share = node, next(n for n in range(len(taken) + 1) if n not in taken)
+        setup = WorkerSetup(
+            worker=worker.name,
             sweep_config=self._sweep_config,
             device=self._actors.device,
-            share=post.slot,
+            share=worker.share,
             shares=self._actors.per_node,
         )
-        post.answer = post.actor.hire.remote(encode(hire))
+        worker.answer = worker.actor.set_up.remote(encode(setup))
 
-    def _read(self, post: _Post, raw: bytes) -> None:
+    def _on_answer(self, worker: _RayWorker, raw: bytes) -> None:
         message = decode_message(raw)
-        self._ledger.write(post.worker, message)
-        if post.visit is None:
-            self._next(post)
+        self._ledger.write(worker.name, message)
+        if worker.visit is None:
+            self._send_next(worker)
         elif isinstance(message, VisitEnd):
-            self._ledger.finished(post.visit)
-            post.visit = None
-            self._patience.lived(post.worker)
+            self._ledger.finished(worker.visit)
+            worker.visit = None
+            self._deaths.forget(worker.name)
             if message.broken:
-                self._bury(post, "lost its GPU to an error")
+                self._on_death(worker, "lost its GPU to an error")
             else:
-                self._next(post)
+                self._send_next(worker)
 
-    def _next(self, post: _Post) -> None:
+    def _send_next(self, worker: _RayWorker) -> None:
+        """Send the next visit; without one end the worker."""
         import ray
 
-        post.visit = self._ledger.take()
-        if post.visit is None:
-            self._posts.remove(post)
-            ray.kill(post.actor)
+        worker.visit = self._ledger.take()
+        if worker.visit is None:
+            self._workers.remove(worker)
+            ray.kill(worker.actor)
             return
-        method = post.actor.visit.options(num_returns="streaming")
-        post.answer = method.remote(encode(post.visit))
+        method = worker.actor.visit.options(num_returns="streaming")
+        worker.answer = method.remote(encode(worker.visit))
 
-    def _bury(self, post: _Post, how: str) -> None:
+    def _on_death(self, worker: _RayWorker, how: str) -> None:
+        """Replace a dead worker while that makes sense."""
         import ray
 
-        self._posts.remove(post)
+        self._workers.remove(worker)
         with suppress(Exception):
-            ray.kill(post.actor)
-        again = self._patience.may_start_again(post.worker, post.visit, how)
+            ray.kill(worker.actor)
+        again = self._deaths.may_replace(worker.name, worker.visit, how)
         if again and self._ledger.waiting:
-            self._posts.append(_Post(post.worker, self._actors.new()))
-        elif not self._posts and self._ledger.waiting:
+            self._workers.append(_RayWorker(worker.name, self._actors.new()))
+        elif not self._workers and self._ledger.waiting:
             raise LaptimeError(
-                f"no worker is left (worker {post.worker} {how}); what was finished is kept: go on with --resume"
+                f"no worker is left (worker {worker.name} {how}); what was finished is kept: go on with --resume"
             )
 
 

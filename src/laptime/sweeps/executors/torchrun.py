@@ -1,7 +1,7 @@
-"""One worker in each process that torchrun starts. Nobody hands out work: each rank's part is fixed beforehand.
+"""One worker in each process that torchrun starts. Each rank's part of the work is fixed before it begins.
 
-Visits are dealt out so that a configuration's rank changes from round to round: a slow GPU can't pass for a slow
-configuration. Ranks don't talk to each other; each writes its own files in one folder.
+A configuration moves to another rank from round to round, so that a slow GPU can't look like a slow configuration.
+Ranks don't talk to each other; each writes its own files in one folder.
 """
 
 from __future__ import annotations
@@ -16,14 +16,15 @@ import msgspec
 from laptime.data.run_folder import read_info
 from laptime.errors import LaptimeError
 from laptime.sweeps.config import SweepConfig
+from laptime.sweeps.messages import WorkerSetup
 from laptime.sweeps.plan import SweepPlan, read_plan
-from laptime.sweeps.schedule import Hire, Visit
+from laptime.sweeps.schedule import Visit
 
 FIRST_RANK_PATIENCE_S = 300.0
 
 
 class Rank(msgspec.Struct, frozen=True, kw_only=True):
-    """This process among those that torchrun started."""
+    """Which of the processes this one is that torchrun started."""
 
     rank: int
     world: int
@@ -60,13 +61,13 @@ def this_rank() -> Rank:
 
 
 def part_of(order: Sequence[Visit], plan: SweepPlan, rank: int, world: int) -> list[Visit]:
-    """The visits of one rank: in every round nearly as many as any other's, a configuration's rank moving on."""
+    """The visits of one rank. Each rank gets nearly as many in every round, and other configurations than before."""
     index = {configuration.config_id: number for number, configuration in enumerate(plan.configs)}
     return [visit for visit in order if (index[visit.config_id] + visit.round) % world == rank]
 
 
-def hire(rank: Rank, sweep_config: SweepConfig) -> Hire:
-    """This rank's worker: its own GPU where there are any, else its share of the cores."""
+def worker_setup(rank: Rank, sweep_config: SweepConfig) -> WorkerSetup:
+    """The setup of this rank's worker: a GPU of its own if there are any, else a share of the cores."""
     import torch
 
     device = sweep_config.device
@@ -75,7 +76,7 @@ def hire(rank: Rank, sweep_config: SweepConfig) -> Hire:
         device = f"cuda:{rank.local_rank % gpus}"
     elif device == "auto":
         device = "cpu"
-    return Hire(
+    return WorkerSetup(
         worker=f"rank-{rank.rank}",
         sweep_config=sweep_config,
         device=device,
@@ -85,7 +86,7 @@ def hire(rank: Rank, sweep_config: SweepConfig) -> Hire:
 
 
 def wait_for_plan(folder: Path, rank: Rank, *, resume: bool) -> SweepPlan:
-    """The plan that the first rank of this launch writes. Raises LaptimeError when it doesn't come."""
+    """Wait for the plan that rank 0 of this launch writes. Raises LaptimeError when it doesn't come."""
     until = time.monotonic() + FIRST_RANK_PATIENCE_S
     while time.monotonic() < until:
         plan = read_plan(folder)

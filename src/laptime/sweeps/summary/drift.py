@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import combinations, pairwise
+from itertools import pairwise
 from math import exp
 from typing import TYPE_CHECKING
 
@@ -180,45 +180,3 @@ def _groups(visit: Codes, unit: Codes) -> Codes:
     edges = coo_array((np.ones(len(visit)), (visit, visits + unit)), shape=(visits + units, visits + units))
     _, labels = connected_components(edges, directed=False)
     return np.asarray(np.unique(labels[visits + unit], return_inverse=True)[1], dtype=np.int64)
-
-
-MOST_COLUMNS = 250
-"""Of a model; one with more would fit a sweep's accidents, and take its time over it."""
-
-
-def knob_basis(settings: Codes, *, two_way: bool) -> Floats | None:
-    """An orthonormal basis (configurations, rank) of what the knobs' values explain; with `two_way` each two of them.
-
-    settings: (configurations, knobs) codes. None when the model has more than MOST_COLUMNS columns.
-    """
-    columns = [settings[:, knob] for knob in range(settings.shape[1])]
-    if two_way:
-        widths = settings.max(axis=0, initial=0) + 1
-        columns += [a * widths[j] + b for (_, a), (j, b) in combinations(list(enumerate(columns)), 2)]
-    blocks = [np.ones((len(settings), 1))]
-    for column in columns:
-        values, codes = np.unique(column, return_inverse=True)
-        if len(values) + sum(block.shape[1] for block in blocks) > MOST_COLUMNS:
-            return None
-        blocks.append(np.eye(len(values))[codes][:, 1:])
-    design = np.hstack(blocks)
-    sizes, vectors = np.linalg.eigh(design.T @ design)
-    kept = sizes > 1e-9 * sizes[-1]
-    return np.asarray(design @ (vectors[:, kept] / np.sqrt(sizes[kept])))
-
-
-def mean_basis(configurations: int) -> Floats:
-    """The basis of what all configurations have in common, and no more."""
-    return np.full((configurations, 1), configurations**-0.5)
-
-
-def fitted(values: Floats, basis: Floats) -> Floats:
-    """What `basis` explains of `values` (configurations, units), unit by unit; NaN counts as what row and unit say."""
-    gaps = np.isnan(values)
-    if gaps.any():
-        here = ~gaps
-        counts = np.maximum(here.sum(axis=1, keepdims=True), 1)
-        rows = np.where(gaps, 0, values).sum(axis=1, keepdims=True) / counts
-        units = np.where(gaps, 0, values - rows).sum(axis=0, keepdims=True) / np.maximum(here.sum(axis=0), 1)
-        values = np.where(gaps, rows + units, values)
-    return np.asarray(basis @ (basis.T @ values))

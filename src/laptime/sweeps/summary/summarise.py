@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 from laptime.data.record import Scalar
 from laptime.sweeps.summary.calls import Calls, usable_calls
-from laptime.sweeps.summary.config_rows import config_rows, crop_ranges, input_cells, pareto_front, tier_ranges
+from laptime.sweeps.summary.config_rows import config_rows, input_cells, pareto_front
 from laptime.sweeps.summary.drift import drift
 from laptime.sweeps.summary.effects import interactions, knob_effects, visit_shares
 from laptime.sweeps.summary.knobs import varying
 from laptime.sweeps.summary.matched import knob_codes, make_grid
 from laptime.sweeps.summary.result import SweepSummary, VisitNoise
+from laptime.sweeps.summary.stage_ranges import crop_ranges, tier_ranges
 from laptime.sweeps.summary.visit_noise import Noise, visit_noises
 from laptime.sweeps.summary.visits import shared_visits
 

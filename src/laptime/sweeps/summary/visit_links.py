@@ -9,7 +9,7 @@ import numpy as np
 
 from laptime.data.stats import Floats
 from laptime.sweeps.summary.calls import JUDGED, Codes
-from laptime.sweeps.summary.drift import fitted, knob_basis, mean_basis
+from laptime.sweeps.summary.knob_fit import fitted, knob_basis, mean_basis
 from laptime.sweeps.summary.visits import Cells
 
 if TYPE_CHECKING:
