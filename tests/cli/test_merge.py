@@ -22,7 +22,7 @@ def test_shards_are_merged_and_counted(capsys, tmp_path):
     b = shard(tmp_path / "b", sample(1), sample(2))
     code, said, _ = laptime(capsys, "merge", a, b, "--out", tmp_path / "all")
     assert code == 0
-    assert "3 samples and 0 failures from 2 runs, 1 in several of them" in said
+    assert "3 samples and 0 failures from 2 runs, 1 in several of them" in " ".join(said.split())
     code, said, _ = laptime(capsys, "merge", b, a, "--out", tmp_path / "json", "--json")
     assert json.loads(said)["overlap"] == 1
     assert laptime(capsys, "report", tmp_path / "all")[0] == 0
@@ -33,6 +33,7 @@ def test_a_conflict_is_reported_and_exits_with_1(capsys, tmp_path):
     b = shard(tmp_path / "b", sample(0, text="y"))
     code, said, _ = laptime(capsys, "merge", a, b, "--out", tmp_path / "all")
     assert code == 1
+    said = " ".join(said.split())
     assert "1 key with different samples" in said
     assert "sample 0000, repeat 0" in said
 

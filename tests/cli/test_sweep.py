@@ -104,7 +104,7 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(capsys, tmp_path, co
     said = " ".join(said.split())
     assert code == 0
     assert "2 configurations × 2 samples × 2 repeats = 8 calls, in 2 rounds" in said
-    assert "2 combinations of the file come out equal to others" in said
+    assert "2 combinations of the file are equal to another one and measured once with it" in said
     assert "a rough guess" in said
     assert not out.exists()
     code, said, _ = laptime(capsys, "sweep", file, "--out", out, "--dry-run", "--json")

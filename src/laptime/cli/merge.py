@@ -1,43 +1,34 @@
-"""`laptime merge RUN…`: one run from the shards of many workers."""
+"""`laptime merge RUN…`: one run of the parts that several workers wrote."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from laptime.cli.options import Json, OutFolder
+from laptime.cli.output import give
+
 
 def merge(
-    runs: Annotated[list[Path], typer.Argument(help="Run folders of one sweep (or of one profile).")],
-    out: Annotated[Path, typer.Option(help="Folder of the merged run; must be free.")],
-    as_json: Annotated[bool, typer.Option("--json", help="The report as JSON (laptime.merge/1) on stdout.")] = False,
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders of one sweep, or of one profile.")],
+    out: OutFolder,
+    as_json: Json = False,
 ) -> int:
-    """One run from the shards of many workers, by key. Samples are taken over byte for byte; the order doesn't matter.
+    """Make one run of the parts that several workers wrote.
+
+    Samples are copied byte for byte. The order of the folders doesn't matter.
+    Of two different samples with one key the one that was measured first is
+    kept. This verb needs no torch.
 
     Example: laptime merge runs/node0 runs/node1 --out runs/all
 
-    Exit codes: 0 done, 1 merged, but runs disagree about some samples, 2 not shards of one sweep (nothing is written).
+    Exit codes: 0 done, 1 merged, but the runs disagree about some samples, 2
+    not parts of one sweep (nothing is written).
     """
-    from laptime.data.run_folder import readable_json
-    from laptime.report.kit.text import counted
     from laptime.sweeps.merge import merge as merge_runs
 
-    report = merge_runs(runs, out)
-    if as_json:
-        sys.stdout.write(readable_json(report).decode())
-    else:
-        missing = f", {report.missing} of the plan missing" if report.missing else ""
-        typer.echo(
-            f"{report.out}: {counted(report.samples, 'sample')} and {counted(report.failures, 'failure')} "
-            f"from {counted(len(runs), 'run')}, {report.overlap} in several of them{missing}"
-        )
-        if report.conflicts:
-            one = report.examples[0]
-            typer.echo(
-                f"{counted(report.conflicts, 'key')} with different samples, the one measured first was kept: e.g. "
-                f"configuration {one.config_id}, sample {one.sample_id}, repeat {one.repeat} "
-                f"(kept from {one.kept}, not {one.left})"
-            )
-    return 1 if report.conflicts else 0
+    merged = merge_runs(runs, out)
+    give(merged, as_json=as_json)
+    return 1 if merged.conflicts else 0

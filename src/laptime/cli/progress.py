@@ -1,4 +1,4 @@
-"""Progress of long work on stderr: a bar on a terminal, plain lines elsewhere, nothing on stdout."""
+"""The progress of long work on stderr: a bar on a terminal, elsewhere a line every few seconds."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 Report = Callable[[str, int, int], None]
-"""(phase, done, of)."""
+"""Called with the phase of the work, how much of it is done, and how much there is."""
 
 LINE_EVERY_S = 5.0
 
 
 @contextmanager
 def progress() -> Iterator[Report]:
-    """A function that shows how far the work is."""
+    """A function to call as the work goes on; it shows how far it is."""
     with _bar() if sys.stderr.isatty() else _lines() as report:
         yield report
 

@@ -9,11 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from laptime.errors import LaptimeError, require_torch
+from laptime.cli.options import MEASURING, MODEL, OUTPUT, Force, Html, Json
+from laptime.cli.output import give
+from laptime.data.files import check_new_file
 
 if TYPE_CHECKING:
     from laptime.sweeps.config import SweepConfig
     from laptime.sweeps.run import Execution
+
+WORKERS = "Workers"
 
 
 class Executor(str, Enum):
@@ -25,32 +29,76 @@ class Executor(str, Enum):
 
 
 def sweep(
-    config: Annotated[Path, typer.Argument(help="The sweep's configuration, YAML.")],
-    out: Annotated[Path | None, typer.Option(help="Folder of the run; default runs/NAME.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and an estimate of its time.")] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Measure what is missing, nothing twice.")] = False,
-    retry_failures: Annotated[bool, typer.Option("--retry-failures", help="Also try what failed again.")] = False,
-    executor: Annotated[Executor, typer.Option(help="Who runs the workers.")] = Executor.local,
-    workers: Annotated[int, typer.Option(min=1, help="Workers: a GPU each, or a share of the cores.")] = 1,
-    ray_address: Annotated[str | None, typer.Option(help="A Ray cluster; default one of its own.")] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda; instead of the configuration's.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="The result as JSON (laptime.sweep/1) on stdout.")] = False,
+    config: Annotated[Path, typer.Argument(help="The sweep's configuration, YAML.", metavar="CONFIG.yaml")],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="The folder to write; default runs/CONFIG.",
+            rich_help_panel=OUTPUT,
+            show_default=False,
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the plan and how long it takes.", rich_help_panel=MEASURING)
+    ] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on: measure only what is missing.", rich_help_panel=MEASURING)
+    ] = False,
+    retry_failures: Annotated[
+        bool,
+        typer.Option("--retry-failures", help="With --resume: try again what failed.", rich_help_panel=MEASURING),
+    ] = False,
+    device: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DEVICE",
+            help="auto, cpu or cuda; default the configuration's.",
+            rich_help_panel=MODEL,
+            show_default=False,
+        ),
+    ] = None,
+    executor: Annotated[
+        Executor, typer.Option(help="Who starts the workers.", rich_help_panel=WORKERS)
+    ] = Executor.local,
+    workers: Annotated[
+        int,
+        typer.Option(min=1, metavar="N", help="Workers: a GPU each, or a share of the cores.", rich_help_panel=WORKERS),
+    ] = 1,
+    ray_address: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT",
+            help="A Ray cluster; default: one on this machine.",
+            rich_help_panel=WORKERS,
+            show_default=False,
+        ),
+    ] = None,
+    html: Html = None,
+    force: Force = False,
+    as_json: Json = False,
 ) -> int:
-    """Where does generate() spend its time, over a grid of knobs? In interleaved rounds, resumable at any instant.
+    """Where does generate() spend its time, over a grid of knobs?
+
+    All configurations are measured in interleaved rounds, so that a machine
+    that becomes slower can't look like a slow configuration. Ctrl-C or a crash
+    loses no finished sample; --resume goes on. The folder gets the samples,
+    summary.json and report.html.
 
     Example: laptime sweep examples/sweep.yaml --out runs/sweep
-    """
+
+    Exit codes: 0 done, 1 samples are missing or none could be measured, 2 usage
+    or unreadable input.
+    """  # fmt: skip
     import msgspec
 
     from laptime.sweeps.config_reading import read_sweep_config
+    from laptime.sweeps.run import Execution
 
     sweep_config = read_sweep_config(config)
     if device is not None:
         sweep_config = msgspec.structs.replace(sweep_config, device=device)
     folder = out or (Path(sweep_config.out) if sweep_config.out else Path("runs") / config.stem)
-    require_torch()
-    from laptime.sweeps.run import Execution
-
     execution = Execution(
         executor=executor.value,
         workers=workers,
@@ -59,69 +107,36 @@ def sweep(
         retry_failures=retry_failures,
     )
     if dry_run:
-        return _plan(sweep_config, folder, execution, as_json=as_json)
-    return _run(sweep_config, folder, execution, as_json=as_json)
+        from laptime.sweeps.dry_run import dry_run as plan_sweep
+
+        give(plan_sweep(sweep_config, folder, execution), as_json=as_json)
+        return 0
+    check_new_file(html, "--html", force=force)
+    return _run(sweep_config, folder, execution, html=html, force=force, as_json=as_json)
 
 
-def _plan(sweep_config: SweepConfig, folder: Path, execution: Execution, *, as_json: bool) -> int:
-    from laptime.data.run_folder import readable_json
-    from laptime.sweeps.dry_run import dry_run
-
-    planned = dry_run(sweep_config, folder, execution)
-    if as_json:
-        typer.echo(readable_json(planned).decode().rstrip())
-    else:
-        from rich.console import Console
-
-        from laptime.report.sweep.terminal import sweep_plan_report
-
-        Console().print(sweep_plan_report(planned))
-    return 0
-
-
-def _run(sweep_config: SweepConfig, folder: Path, execution: Execution, *, as_json: bool) -> int:
+def _run(
+    sweep_config: SweepConfig, folder: Path, execution: Execution, *, html: Path | None, force: bool, as_json: bool
+) -> int:
     from laptime.cli.sweep_progress import sweep_progress
+    from laptime.sweeps.ledger import is_complete
     from laptime.sweeps.run import Reporting, sweep
 
     with sweep_progress() as (show, say):
         outcome = sweep(sweep_config, folder, execution, Reporting(show=show, say=say), sys.argv)
-    if execution.executor != "torchrun" or _complete(folder):  # of several ranks the last one shows the whole
-        _faces(folder, as_json=as_json)
+    if execution.executor != "torchrun" or is_complete(folder):  # of several ranks the last one shows the whole
+        _give(folder, html=html, force=force, as_json=as_json)
     if outcome.missing:
-        again = "the time limit was reached" if outcome.timed_out else "workers were given up"
-        print(f"laptime: {outcome.missing} samples are missing ({again}): go on with --resume", file=sys.stderr)  # noqa: T201
+        why = "the time limit was reached" if outcome.timed_out else "workers were given up"
+        print(f"laptime: {outcome.missing} samples are missing ({why}): go on with --resume", file=sys.stderr)  # noqa: T201
     return 1 if outcome.missing or not outcome.measured else 0
 
 
-def _complete(folder: Path) -> bool:
-    from laptime.sweeps.ledger import read_keys
-    from laptime.sweeps.plan import read_plan
+def _give(folder: Path, *, html: Path | None, force: bool, as_json: bool) -> None:
+    """Write the folder's summary.json and report.html, then show the sweep."""
+    from laptime.report.sweep.page import write_sweep_report
 
-    plan = read_plan(folder)
-    measured, failed = read_keys(folder)
-    return plan is not None and plan.keys() <= measured | failed
-
-
-def _faces(folder: Path, *, as_json: bool) -> None:
-    """summary.json, report.html, and what the user reads now."""
-    from laptime.data.run_folder import write_atomically
-    from laptime.report.sweep.page import sweep_page
-    from laptime.report.sweep.view import read_sweep_view, sweep_json
-
-    view = read_sweep_view(folder)
-    try:
-        write_atomically(folder / "summary.json", sweep_json(view) + b"\n")
-        write_atomically(folder / "report.html", sweep_page(view).encode())
-    except OSError as error:
-        raise LaptimeError(
-            f"{folder}: {error.strerror}; every sample is kept: mend that, then laptime report {folder}"
-        ) from error
-    if as_json:
-        sys.stdout.write(sweep_json(view).decode() + "\n")
-        return
-    from rich.console import Console
-
-    from laptime.report.sweep.terminal import sweep_report
-
-    Console().print(sweep_report(view))
-    typer.echo(f"page: {folder / 'report.html'}")
+    view = write_sweep_report(folder)
+    give(view, as_json=as_json, html=html, force=force)
+    if not as_json:
+        typer.echo(f"page: {folder / 'report.html'}")

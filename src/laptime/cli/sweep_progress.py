@@ -1,5 +1,6 @@
-"""A sweep's progress on stderr: a bar on a terminal, a line now and then elsewhere. No thread of its own, since
-workers are copies of this process.
+"""A sweep's progress on stderr: a bar on a terminal, elsewhere a line every few seconds.
+
+It starts no thread, since workers are forked from this process.
 """
 
 from __future__ import annotations
@@ -22,18 +23,18 @@ Say = Callable[[str], None]
 
 @contextmanager
 def sweep_progress() -> Iterator[tuple[Show, Say]]:
-    """Two functions: one shows how far the sweep is, one says a line beside that."""
+    """Two functions: the first shows how far the sweep is, the second prints a line for the user."""
     with _bar() if sys.stderr.isatty() else _lines() as both:
         yield both
 
 
 def words(standing: Standing) -> str:
-    """How far, and how long still, as a line."""
-    from laptime.report.sweep.terminal import duration
+    """How far the sweep is, and how long it still takes, as a line."""
+    from laptime.report.kit.numbers import count, duration
 
-    failed = f", {standing.failed} failed" if standing.failed else ""
+    failed = f", {count(standing.failed)} failed" if standing.failed else ""
     left = f", {duration(standing.seconds_left)} left" if standing.seconds_left else ""
-    return f"{standing.measured}/{standing.of} measured{failed}{left}"
+    return f"{count(standing.measured)}/{count(standing.of)} measured{failed}{left}"
 
 
 @contextmanager

@@ -36,7 +36,8 @@ FACES: dict[str, Faces] = {
         "laptime.report.sweep.page:sweep_page",
         "laptime.report.sweep.view:sweep_json",
     ),
-    "laptime.sweeps.dry_run.DryRun": Faces("laptime.report.sweep.terminal:sweep_plan_report"),
+    "laptime.sweeps.dry_run.DryRun": Faces("laptime.report.sweep.plan:sweep_plan_report"),
+    "laptime.sweeps.merge.MergeReport": Faces("laptime.report.sweep.plan:merge_report"),
     "laptime.audits.result.AuditReport": Faces(
         "laptime.report.audit.terminal:audit_report", "laptime.report.audit.page:audit_page"
     ),

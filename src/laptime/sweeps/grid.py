@@ -19,7 +19,7 @@ from laptime.workload.images import parse_size
 
 
 class PlannedModel(msgspec.Struct, frozen=True, kw_only=True):
-    """What the model and the device say where the sweep's configuration says nothing."""
+    """What a model and its device decide when the sweep's configuration leaves it open."""
 
     is_vlm: bool
     dtype: str  # what `auto` becomes
@@ -37,7 +37,7 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SweepSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """A configuration's values as the code that applies them wants them."""
+    """The values of one configuration, typed for the code that applies them."""
 
     model: str
     dtype: str
@@ -76,16 +76,16 @@ def configurations(
 ) -> list[Configuration]:
     """The sweep's configurations, canonical and each once, in the grid's order.
 
-    importance_id: what the file of block importances is known by; it matters where blocks are left out.
+    importance_id: identifies the file of block importances. It is recorded where blocks are left out.
     Raises LaptimeError when none is left.
     """
-    found: dict[str, Configuration] = {}
+    grid: dict[str, Configuration] = {}
     for point in combinations(sweep_config):
         config = _canonical(point, sweep_config, facts, tiers, importance_id)
-        found.setdefault(config_id(config), Configuration(config_id=config_id(config), config=config))
-    if not found:
+        grid.setdefault(config_id(config), Configuration(config_id=config_id(config), config=config))
+    if not grid:
         raise LaptimeError("the grid is empty: exclude leaves no combination of knobs")
-    return list(found.values())
+    return list(grid.values())
 
 
 def settings_of(config: Mapping[str, Scalar]) -> SweepSettings:

@@ -18,7 +18,7 @@ import msgspec
 from laptime.data.record import Failure, Sample
 from laptime.data.run_folder import FILES, RunFolder, RunInfo, load_run
 from laptime.sweeps.messages import Failed, Measured, Message, Started
-from laptime.sweeps.plan import Key, SweepPlan
+from laptime.sweeps.plan import Key, SweepPlan, read_plan
 from laptime.sweeps.schedule import Visit, remaining
 
 
@@ -225,6 +225,13 @@ def read_keys(folder: Path) -> tuple[set[Key], set[Key]]:
             keys.update((line.config_id, line.sample_id, line.repeat) for line in lines)
         keys_of_kind.append(keys)
     return keys_of_kind[0], keys_of_kind[1]
+
+
+def is_complete(folder: Path) -> bool:
+    """Whether a sweep's folder holds every key of its plan, measured or failed."""
+    plan = read_plan(folder)
+    measured, failed = read_keys(folder)
+    return plan is not None and plan.keys() <= measured | failed
 
 
 class _KeyLine(msgspec.Struct, gc=False):

@@ -1,21 +1,20 @@
-"""One run from the shards of many workers, by key. The order of the shards doesn't matter, nor does merging twice.
+"""Makes one run of the parts that several workers wrote. A part is a run folder; a merged run can be merged again.
 
-A line is taken over byte for byte. Of two different samples with one key the one measured first is kept.
+Lines are copied byte for byte, and the order of the parts doesn't matter. Of two different samples with one key the one
+that was measured first is kept. Nothing here needs torch.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
-import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
+from laptime.data.files import whole_folder, write_whole
 from laptime.data.record import Failure, Sample
-from laptime.data.run_folder import FILES, RunInfo, check_free, load_run, read_info, readable_json, write_atomically
+from laptime.data.run_folder import FILES, RunInfo, check_free, load_run, read_info, readable_json
 from laptime.errors import LaptimeError
 from laptime.sweeps.config import changes
 from laptime.sweeps.plan import Key, SweepPlan, read_plan, write_plan
@@ -34,7 +33,7 @@ class Conflict(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MergeReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What a merge made of its shards."""
+    """What came of a merge."""
 
     schema: str = "laptime.merge/1"
     out: str
@@ -48,7 +47,7 @@ class MergeReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Line(msgspec.Struct, frozen=True, gc=False):
-    """Where a line stands, and what decides between two."""
+    """Where a line stands, and what decides between two lines of one key."""
 
     key: Key
     started_unix_ms: float
@@ -61,7 +60,7 @@ class _Line(msgspec.Struct, frozen=True, gc=False):
 
 
 class _LineKey(msgspec.Struct, gc=False):
-    """What a merge needs to know of any record."""
+    """The fields of a record that a merge looks at."""
 
     config_id: str = ""
     sample_id: str = ""
@@ -69,22 +68,24 @@ class _LineKey(msgspec.Struct, gc=False):
     started_unix_ms: float = 0.0
 
 
-def merge(sources: Sequence[Path], out: Path) -> MergeReport:
-    """Merge run folders into a new one.
+def merge(sources: Sequence[str | Path], out: str | Path) -> MergeReport:
+    """Merge run folders into a new folder.
 
-    Raises LaptimeError, with nothing written: no run, different schema versions, plans or models, a damaged line, an
-    `out` that isn't free.
+    sources: run folders of one sweep, or of one profile. out: a folder that is new or empty.
+    Raises LaptimeError and writes nothing: a source is no run, the schema versions, plans or models differ, a line is
+    damaged, or `out` isn't free.
     """
-    if not sources:
+    folders, target = [Path(source) for source in sources], Path(out)
+    if not folders:
         raise LaptimeError("nothing to merge: name the run folders")
-    check_free(out)
-    infos = [read_info(source) for source in sources]
-    plans = [read_plan(source) for source in sources]
-    _check_alike(sources, infos, plans)
+    check_free(target)
+    infos = [read_info(source) for source in folders]
+    plans = [read_plan(source) for source in folders]
+    _check_alike(folders, infos, plans)
     chosen: dict[object, _Line] = {}
     overlap = 0
     conflicts: list[tuple[Key, int, int]] = []
-    for number, source in enumerate(sources):
+    for number, source in enumerate(folders):
         for line in _lines(number, source):
             identity = line.key if line.kind == FILES[Sample] else (line.kind, line.digest)
             kept = chosen.setdefault(identity, line)
@@ -97,8 +98,8 @@ def merge(sources: Sequence[Path], out: Path) -> MergeReport:
             else:
                 conflicts.append((line.key, first.source, second.source))
     report = MergeReport(
-        out=str(out),
-        runs=[str(source) for source in sources],
+        out=str(target),
+        runs=[str(source) for source in folders],
         samples=sum(line.kind == FILES[Sample] for line in chosen.values()),
         failures=sum(line.kind == FILES[Failure] for line in chosen.values()),
         overlap=overlap,
@@ -106,13 +107,13 @@ def merge(sources: Sequence[Path], out: Path) -> MergeReport:
         missing=_missing(plans[0], chosen),
         examples=[
             Conflict(
-                config_id=key[0], sample_id=key[1], repeat=key[2], kept=str(sources[kept]), left=str(sources[left])
+                config_id=key[0], sample_id=key[1], repeat=key[2], kept=str(folders[kept]), left=str(folders[left])
             )
             for key, kept, left in sorted(conflicts)[:CONFLICTS_LISTED]
         ],
     )
     earliest = min(infos, key=lambda info: (info.created_unix_ms, msgspec.json.encode(info)))
-    _write(out, earliest, plans[infos.index(earliest)], sources, list(chosen.values()))
+    _write(target, earliest, plans[infos.index(earliest)], folders, list(chosen.values()))
     return report
 
 
@@ -138,7 +139,7 @@ def _check_alike(sources: Sequence[Path], infos: Sequence[RunInfo], plans: Seque
                 changed = ["configurations (another model or device default)"]
         if changed:
             raise LaptimeError(
-                f"{source} and {first} are runs of different plans: {'; '.join(changed[:3])}; merge shards of one sweep"
+                f"{source} and {first} are runs of different plans: {'; '.join(changed[:3])}; merge parts of one sweep"
             )
 
 
@@ -170,26 +171,15 @@ def _missing(plan: SweepPlan | None, chosen: dict[object, _Line]) -> int | None:
 
 
 def _write(out: Path, info: RunInfo, plan: SweepPlan | None, sources: Sequence[Path], chosen: Sequence[_Line]) -> None:
-    """The whole folder under another name first: `out` is there complete, or not at all."""
-    temporary = out.with_name(f".{out.name}.{os.getpid()}.merging")
+    """Write the merged run, whole or not at all."""
     files: dict[str, list[_Line]] = {}
     for line in sorted(chosen, key=_age):
         files.setdefault(f"{line.kind}-{line.worker}.jsonl", []).append(line)
-    try:
-        temporary.mkdir(parents=True)
+    with whole_folder(out, ("run.json",), force=False) as folder:
         for name, lines in files.items():
             contents = {n: (sources[n] / name).read_bytes() for n in sorted({line.source for line in lines})}
-            with (temporary / name).open("wb") as file:
+            with (folder / name).open("wb") as file:
                 file.writelines(contents[line.source][line.begin : line.end] for line in lines)
-                file.flush()
-                os.fsync(file.fileno())
-        write_atomically(temporary / "run.json", readable_json(info))
+        write_whole(folder / "run.json", readable_json(info))
         if plan is not None:
-            write_plan(temporary, plan)
-        with suppress(OSError):
-            out.rmdir()  # an empty folder may stand there
-        temporary.rename(out)
-    except OSError as error:
-        raise LaptimeError(f"{out}: {error.strerror}; nothing was written, choose another --out") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+            write_plan(folder, plan)

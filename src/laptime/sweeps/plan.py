@@ -1,4 +1,4 @@
-"""plan.json: what a sweep will measure, written before its first sample and never changed.
+"""plan.json: what a sweep will measure. It is written before the first sample and never changes.
 
 The keys of a complete run are the product of configurations, samples and repeats.
 """
@@ -10,8 +10,9 @@ from typing import Literal
 
 import msgspec
 
+from laptime.data.files import write_whole
 from laptime.data.record import Environment, Scalar
-from laptime.data.run_folder import readable_json, write_atomically
+from laptime.data.run_folder import readable_json
 from laptime.errors import LaptimeError
 from laptime.sweeps.config import KNOBS, SweepConfig, changes
 from laptime.sweeps.grid import Configuration
@@ -76,7 +77,7 @@ def read_plan(folder: Path) -> SweepPlan | None:
 
 def write_plan(folder: Path, plan: SweepPlan) -> None:
     """Write plan.json, whole or not at all."""
-    write_atomically(folder / "plan.json", readable_json(plan))
+    write_whole(folder / "plan.json", readable_json(plan))
 
 
 def check_same(folder: Path, before: SweepPlan, sweep_config: SweepConfig) -> None:
@@ -91,7 +92,7 @@ def check_same(folder: Path, before: SweepPlan, sweep_config: SweepConfig) -> No
 
 
 class ModelSize(msgspec.Struct, frozen=True, kw_only=True):
-    """Numbers of weights, and the work a prompt is: what a first guess at a sweep's time is made from."""
+    """Numbers of weights, and the lengths of the prompts. A rough estimate of a sweep's time is made from them."""
 
     dense_weights: int
     expert_weights: int
@@ -112,10 +113,10 @@ class PreparedSweep(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def encode_prepared(prepared: PreparedSweep) -> bytes:
-    """As bytes, to come from another process."""
+    """A prepared sweep as bytes, to send it from another process."""
     return msgspec.msgpack.encode(prepared)
 
 
 def decode_prepared(raw: bytes) -> PreparedSweep:
-    """From bytes."""
+    """A prepared sweep from these bytes."""
     return msgspec.msgpack.decode(raw, type=PreparedSweep)

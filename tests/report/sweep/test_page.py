@@ -14,10 +14,10 @@ import pytest
 
 from laptime.audits import Measurements
 from laptime.data.record import Failure, Interval, Sample, Scalar
-from laptime.report.kit.numbers import interval_ends, text
+from laptime.report.kit.numbers import interval_ends, ratio, ratio_ends, text
 from laptime.report.sweep.page import sweep_page
 from laptime.report.sweep.view import environments_of, gpu_over_time, still_failed, sweep_view
-from laptime.report.sweep.words import headline, level_text, ratio_ends, ratio_text
+from laptime.report.sweep.words import headline, level_text
 from laptime.sweeps.summary.result import ConfigRow, SweepSummary, VisitNoise
 from tests.report.hostile import HOSTILE
 from tests.report.sample_runs import environment
@@ -117,7 +117,7 @@ def test_a_failure_that_was_measured_later_is_none() -> None:
 
 def test_the_page_says_what_its_intervals_know_of_visits() -> None:
     known = {
-        "unknown": "the intervals don&#39;t know of it",
+        "unknown": "the intervals don&#39;t hold it",
         "bounded by settings": "bounded by what the other knobs leave unexplained",
         "estimated": "Visits to one configuration differ by 3.1",
     }
@@ -249,9 +249,7 @@ def test_effects_are_the_summarys_and_follow_the_stage(open_page: Open, console_
     browser = open_page(sweep_page(view()))
     for stage in ("total", "prefill", "vision"):
         choose(browser, "#effect-stage", stage)
-        expected = {
-            ratio_text(level.ratio.value) for one in summary.effects if one.stage == stage for level in one.levels
-        }
+        expected = {ratio(level.ratio.value) for one in summary.effects if one.stage == stage for level in one.levels}
         values = "return [...document.querySelectorAll('#effects .effect-value')].map((value) => value.textContent)"
         assert set(browser.execute_script(values)) == expected
         bases = browser.execute_script("return document.querySelectorAll('#effects .effect-base').length")

@@ -9,10 +9,10 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from laptime.report.kit.numbers import text
+from laptime.report.kit.numbers import ratio, text
 from laptime.report.sweep.terminal import sweep_report
 from laptime.report.sweep.view import SweepView
-from laptime.report.sweep.words import by_strength, headline, ratio_text
+from laptime.report.sweep.words import by_strength, headline
 from tests.report.hostile import HOSTILE
 from tests.report.sweep.sample_sweeps import GRID, sweep_run, sweep_samples
 from tests.report.sweep.sweep_views import SMALL, all_failed, hostile_view, report_of, view, view_of
@@ -31,7 +31,7 @@ def test_it_says_what_each_knob_buys_and_which_configurations_there_are() -> Non
     assert headline(summary) in shown
     for effect in by_strength(summary):
         for level in effect.levels:
-            assert ratio_text(level.ratio.value) in shown
+            assert ratio(level.ratio.value) in shown
     for row in summary.rows:
         if row.config_id in summary.pareto:
             assert text(row.stages["total"].value, "ms") in shown

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any
 
 from laptime import __version__
+from laptime.data.files import write_whole
+from laptime.errors import LaptimeError
 from laptime.report.audit.terminal import audit_notes
 from laptime.report.kit.html import Html, chart, details, join, note, section, table, tag
 from laptime.report.kit.numbers import NOTHING, interval_ends, percent, text
@@ -13,7 +16,7 @@ from laptime.report.kit.page import asset, document
 from laptime.report.kit.text import counted, one_line, shortened
 from laptime.report.sweep.data import by_tier, effect_stages, range_panels, sweep_data
 from laptime.report.sweep.environment import sweep_environment
-from laptime.report.sweep.view import FailedConfig, SweepView
+from laptime.report.sweep.view import FailedConfig, SweepView, read_sweep_view, sweep_json
 from laptime.report.sweep.words import (
     config_text,
     drift_words,
@@ -67,6 +70,22 @@ def sweep_page(view: SweepView) -> str:
             summary.schema,
         ],
     )
+
+
+def write_sweep_report(folder: Path) -> SweepView:
+    """Write summary.json and report.html of a sweep's folder, and return what they show.
+
+    Raises LaptimeError when they can't be written.
+    """
+    view = read_sweep_view(folder)
+    try:
+        write_whole(folder / "summary.json", sweep_json(view) + b"\n")
+        write_whole(folder / "report.html", sweep_page(view).encode())
+    except OSError as error:
+        raise LaptimeError(
+            f"{folder}: {error.strerror}; every sample is kept: mend that, then laptime report {folder}"
+        ) from error
+    return view
 
 
 def _model(view: SweepView) -> str:

@@ -1,11 +1,9 @@
-"""A sweep in a terminal: what each knob buys, the configurations in a compact table, failures, the audit in a line."""
+"""A sweep in a terminal: what each knob buys, a table of the configurations, failures, one line of the audit."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
 
-from rich import box
 from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
@@ -13,7 +11,8 @@ from rich.text import Text
 
 from laptime.audits.result import AuditReport
 from laptime.report.audit.terminal import audit_line
-from laptime.report.kit.numbers import KEEP_TOGETHER, NOTHING, interval_ends, percent, text
+from laptime.report.kit.numbers import KEEP_TOGETHER, NOTHING, count, interval_ends, percent, ratio, ratio_ends, text
+from laptime.report.kit.terminal import Column, columns_table, with_remarks
 from laptime.report.kit.text import counted, one_line, shortened
 from laptime.report.sweep.view import FailedConfig, SweepView
 from laptime.report.sweep.words import (
@@ -24,16 +23,10 @@ from laptime.report.sweep.words import (
     interaction_words,
     knob_title,
     level_text,
-    ratio_ends,
-    ratio_text,
     surely_differs,
     visit_words,
 )
 from laptime.sweeps.summary.result import ConfigRow, SweepSummary
-
-if TYPE_CHECKING:
-    from laptime.sweeps.dry_run import DryRun
-
 
 CONFIGS_SHOWN = 12
 EFFECTS_SHOWN = 6
@@ -43,7 +36,7 @@ KNOB_COLUMNS = 6
 
 
 def sweep_report(view: SweepView, *, configs: int = CONFIGS_SHOWN) -> RenderableType:
-    """The end of a sweep. `configs`: so many rows of the table, the fastest and the front of accuracy first."""
+    """The end of a sweep. `configs`: most rows of the table; the fastest and the accuracy front come first."""
     summary = view.summary
     parts: list[RenderableType] = [Text(headline(summary), style="bold")]
     effects = effect_table(summary)
@@ -56,16 +49,17 @@ def sweep_report(view: SweepView, *, configs: int = CONFIGS_SHOWN) -> Renderable
 
 
 def effect_table(summary: SweepSummary) -> Table | None:
-    """A row a level: its ratio of the total against the base, with the interval; the strongest knobs first."""
+    """One row for each level: its ratio of the total against the base, with the interval. Strong knobs come first."""
     effects = by_strength(summary)[:EFFECTS_SHOWN]
     if not effects:
         return None
-    table = _table()
-    table.add_column("knob", no_wrap=True, overflow="ellipsis", max_width=22)
-    table.add_column("value", no_wrap=True, overflow="ellipsis", max_width=LEVEL_LIMIT)
-    table.add_column("total", justify="right", no_wrap=True)
-    table.add_column("95 % interval", justify="right", no_wrap=True)
-    table.add_column("against", no_wrap=True, overflow="ellipsis", max_width=LEVEL_LIMIT)
+    table = columns_table(
+        Column("knob", narrow="cut", max_width=22),
+        Column("value", narrow="cut", max_width=LEVEL_LIMIT),
+        Column("total", numeric=True),
+        Column(f"95{KEEP_TOGETHER}% interval", numeric=True),
+        Column("against", narrow="cut", max_width=LEVEL_LIMIT),
+    )
     for effect in effects:
         for i, level in enumerate(effect.levels):
             sure = surely_differs(level.ratio)
@@ -73,7 +67,7 @@ def effect_table(summary: SweepSummary) -> Table | None:
             table.add_row(
                 Text(knob_title(effect.knob) if i == 0 else ""),
                 Text(level_text(level.value)),
-                Text(ratio_text(level.ratio.value), style=f"bold {style}".strip()),
+                Text(ratio(level.ratio.value), style=f"bold {style}".strip()),
                 Text(ratio_ends(level.ratio), style="" if sure else "dim"),
                 Text(level_text(effect.base), style="dim"),
                 end_section=i == len(effect.levels) - 1,
@@ -82,20 +76,16 @@ def effect_table(summary: SweepSummary) -> Table | None:
 
 
 def config_table(summary: SweepSummary, limit: int) -> RenderableType:
-    """Configurations by their total: all when they are few, else the front (or the fastest) and the slowest."""
+    """Configurations by their total: all of a few, else the front (or the fastest) and the slowest."""
     shown, left = _chosen_rows(summary, limit)
     front = set(summary.pareto)
     scored = any(row.accuracy for row in summary.rows)
     knobs = list(summary.knobs) if len(summary.knobs) <= KNOB_COLUMNS else []
-    table = _table()
-    for knob in knobs:
-        title = one_line(knob_title(knob), 20)
-        words = [*title.split(), *(level_text(value)[:LEVEL_LIMIT] for value in summary.knobs[knob])]
-        table.add_column(Text(title), overflow="fold", min_width=max(map(len, words)), max_width=LEVEL_LIMIT)
-    if not knobs:
-        table.add_column("configuration", overflow="fold", min_width=20)
-    for head in ("total", f"95{KEEP_TOGETHER}%\ninterval", *(["accuracy"] if scored else [])):
-        table.add_column(head, justify="right", no_wrap=True)
+    table = columns_table(
+        *([_knob_column(knob, summary) for knob in knobs] or [Column("configuration", narrow="fold", min_width=20)]),
+        *(Column(head, numeric=True) for head in ("total", f"95{KEEP_TOGETHER}%\ninterval")),
+        *([Column("accuracy", numeric=True)] if scored else []),
+    )
     for row in shown:
         total = row.stages.get("total")
         named = [level_text(row.config.get(knob)) for knob in knobs] or [config_text(row.config, summary)]
@@ -107,7 +97,14 @@ def config_table(summary: SweepSummary, limit: int) -> RenderableType:
         )
     notes = [f"{counted(left, 'more configuration')}: `laptime report` shows them all."] if left else []
     notes += ["● on the front: nothing else is faster and at least as accurate."] if scored else []
-    return Group(table, *(Padding(Text(line, style="dim"), (0, 0, 0, 1)) for line in notes))
+    return with_remarks(table, [Text(line, style="dim") for line in notes])
+
+
+def _knob_column(knob: str, summary: SweepSummary) -> Column:
+    """A column as wide as its longest word."""
+    title = one_line(knob_title(knob), 20)
+    words = [*title.split(), *(level_text(value)[:LEVEL_LIMIT] for value in summary.knobs[knob])]
+    return Column(title, narrow="fold", min_width=max(map(len, words)), max_width=LEVEL_LIMIT)
 
 
 def _chosen_rows(summary: SweepSummary, limit: int) -> tuple[list[ConfigRow], int]:
@@ -132,7 +129,8 @@ def _remarks(view: SweepView) -> Iterable[Text]:
     rows = view.summary.rows
     used, left = sum(row.samples for row in rows), sum(row.left_out for row in rows)
     yield Text(
-        f"{counted(len(rows), 'configuration')}, {counted(used, 'sample')}" + (f", {left} left out." if left else ".")
+        f"{counted(len(rows), 'configuration')}, {counted(used, 'sample')}"
+        + (f", {count(left)} left out." if left else ".")
     )
     for interaction in [one for one in view.summary.interactions if one.stage == "total"][:2]:
         yield Text(f"{interaction_words(interaction)}.")
@@ -146,17 +144,17 @@ def _remarks(view: SweepView) -> Iterable[Text]:
 
 
 def _failures(failed: Sequence[FailedConfig], summary: SweepSummary) -> Iterable[Text]:
-    """Each error once, with how many samples and which configurations it took."""
+    """Each error once, with the number of samples that failed by it and their configurations."""
     took: dict[str, list[tuple[int, str]]] = {}
     for one in failed:
-        for error, count in one.errors.items():
-            took.setdefault(error, []).append((count, config_text(one.config, summary)))
+        for error, times in one.errors.items():
+            took.setdefault(error, []).append((times, config_text(one.config, summary)))
     if took:
-        count = sum(one.failures for one in failed)
-        yield Text(f"{counted(count, 'sample')} failed, in {counted(len(failed), 'configuration')}:", style="red")
+        total = sum(one.failures for one in failed)
+        yield Text(f"{counted(total, 'sample')} failed, in {counted(len(failed), 'configuration')}:", style="red")
     for error, places in list(took.items())[:FAILED_SHOWN]:
         more = f" and {len(places) - 1} more" if len(places) > 1 else ""
-        yield Text(f"  {sum(n for n, _ in places)} × {one_line(error, 140)}")
+        yield Text(f"  {count(sum(n for n, _ in places))} × {one_line(error, 140)}")
         yield Text(f"    {places[0][1]}{more}", style="dim")
     if len(took) > FAILED_SHOWN:
         yield Text(f"  and {counted(len(took) - FAILED_SHOWN, 'other reason')}")
@@ -164,59 +162,3 @@ def _failures(failed: Sequence[FailedConfig], summary: SweepSummary) -> Iterable
 
 def _audit_style(report: AuditReport) -> str:
     return "green" if report.clean else "bold red" if report.severe else "yellow"
-
-
-def _table() -> Table:
-    return Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-
-
-PLANNED_SHOWN = 30
-
-
-def sweep_plan_report(plan: DryRun) -> RenderableType:
-    """The plan: knobs, numbers of calls, time; then the configurations, as many as one screen takes."""
-    varying = " · ".join(
-        f"{knob_title(name)} {', '.join(level_text(value) for value in values)}" for name, values in plan.knobs.items()
-    )
-    equal = plan.written - len(plan.configs)
-    lines = [
-        Text(one_line(f"{plan.model} on {plan.device}", 200), style="bold"),
-        Text(f"knobs: {varying or 'none varies'}"),
-        Text(
-            f"{counted(len(plan.configs), 'configuration')} × {counted(plan.samples, 'sample')} × "
-            f"{counted(plan.repeats, 'repeat')} = {counted(plan.calls, 'call')}, in {counted(plan.rounds, 'round')}"
-        ),
-    ]
-    if equal > 0:
-        lines.append(
-            Text(f"{counted(equal, 'combination')} of the file come out equal to others, and are measured once")
-        )
-    if plan.done or plan.failed:
-        lines.append(Text(f"{plan.folder} holds {plan.done} of them, {plan.failed} failed"))
-    low, high = plan.warmup_calls
-    lines += [
-        Text(f"{counted(plan.visits, 'visit')} to make, with {low} to {high} warm-up calls"),
-        Text(
-            f"about {duration(plan.time.seconds)} with {counted(plan.workers, 'worker')}, between "
-            f"{duration(plan.time.low_s)} and {duration(plan.time.high_s)}: {plan.time.basis}"
-        ),
-    ]
-    return Group(*lines, _configs(plan))
-
-
-def duration(seconds: float) -> str:
-    """Seconds as a person says them: 40 s, 12 min, 3.5 h."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
-
-
-def _configs(plan: DryRun) -> RenderableType:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("configuration", no_wrap=True)
-    for name in plan.knobs:
-        table.add_column(knob_title(name), justify="right")
-    for one in plan.configs[:PLANNED_SHOWN]:
-        table.add_row(one.config_id, *(level_text(one.config.get(name)) for name in plan.knobs))
-    more = len(plan.configs) - PLANNED_SHOWN
-    return Group(table, Text(f"and {counted(more, 'more configuration')}")) if more > 0 else table

@@ -1,4 +1,4 @@
-"""Knobs, their levels and their effects as words: the page, the terminal and the headline say them alike."""
+"""The words of a sweep: its headline, its knobs and levels, and every sentence that page and terminal share."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from math import inf, log
 
 from laptime.data.record import Interval, Scalar
-from laptime.report.kit.numbers import KEEP_TOGETHER, NOTHING, number, text, whole_percent
+from laptime.report.kit.numbers import count, number, percent, ratio, ratio_ends, text, whole_percent
 from laptime.report.kit.text import one_line
 from laptime.sweeps.summary.result import Interaction, KnobEffect, KnobLevel, SweepSummary
 
 NAME_LIMIT = 80
-"""Characters of a knob's or a level's name that a page or a table carries."""
+"""The most characters of a knob's or a level's name that a page or a table shows."""
 
 _TITLES = {"top_k": "top-k", "tier": "image tier", "blocks": "blocks"}
 
@@ -28,7 +28,7 @@ STAGE_TITLES: dict[str, str] = {
 
 
 def knob_title(knob: str) -> str:
-    """A knob as people say it: `new_tokens` is new tokens, `top_k` is top-k."""
+    """A knob's name for readers: `new_tokens` is new tokens, `top_k` is top-k."""
     return one_line(_TITLES.get(knob, knob.replace("_", " ")), NAME_LIMIT) or "(no name)"
 
 
@@ -39,7 +39,7 @@ def stage_title(stage: str) -> str:
 
 
 def level_text(value: Scalar) -> str:
-    """A knob's value as text; a knob that is not set is the model's own, the default."""
+    """A knob's value as text. A knob that isn't set is “default”: the model's own value."""
     if value is None:
         return "default"
     if isinstance(value, bool):
@@ -48,25 +48,9 @@ def level_text(value: Scalar) -> str:
 
 
 def config_text(config: Mapping[str, Scalar], summary: SweepSummary) -> str:
-    """A configuration by the knobs that vary."""
+    """A configuration, named by the knobs that vary."""
     words = [f"{knob_title(knob)} {level_text(config.get(knob))}" for knob in summary.knobs]
     return " · ".join(words) or "the one configuration"
-
-
-def ratio_text(ratio: float | None) -> str:
-    """A factor: 2.14×, 0.978×; with three decimals near 1."""
-    if ratio is None:
-        return NOTHING
-    return f"{ratio:.3f}×" if abs(ratio - 1) < 0.0995 else f"{number(ratio)}×"
-
-
-def ratio_ends(ratio: Interval) -> str:
-    """The interval of a factor: 2.05–2.16; with three decimals where two would not tell the ends apart."""
-    if ratio.low is None or ratio.high is None:
-        return NOTHING
-    if abs(ratio.value - 1) < 0.0995 or number(ratio.low) == number(ratio.high):
-        return f"{ratio.low:.3f}–{ratio.high:.3f}"
-    return f"{number(ratio.low)}–{number(ratio.high)}"
 
 
 def is_ratio(value: float | None) -> bool:
@@ -75,18 +59,18 @@ def is_ratio(value: float | None) -> bool:
 
 
 def surely_differs(ratio: Interval) -> bool:
-    """Whether the interval leaves 1× out."""
+    """Whether the interval doesn't hold 1×."""
     return ratio.low is not None and ratio.high is not None and (ratio.low > 1 or ratio.high < 1)
 
 
 def strongest(effect: KnobEffect) -> KnobLevel | None:
-    """The level that moves the stage most among those that surely do; None when none does."""
+    """The level that changes the stage most, of those whose interval doesn't hold 1×; None when there is none."""
     sure = [level for level in effect.levels if is_ratio(level.ratio.value) and surely_differs(level.ratio)]
     return max(sure, key=lambda level: abs(log(level.ratio.value)), default=None)
 
 
 def by_strength(summary: SweepSummary, stage: str = "total") -> list[KnobEffect]:
-    """The stage's effects, the strongest knob first; knobs without a sure effect last."""
+    """The stage's effects, the strongest knob first, knobs without a sure effect last."""
 
     def strength(effect: KnobEffect) -> tuple[float, float]:
         sure = strongest(effect)
@@ -97,7 +81,7 @@ def by_strength(summary: SweepSummary, stage: str = "total") -> list[KnobEffect]
 
 
 def cost_words(level: str, base: str, ratio: float) -> str:
-    """What taking `level` instead of `base` does: costs 2.1× as much, costs 12 % more than ..., ... saves 12 %."""
+    """What `level` costs against `base`: 2.1× as much, 12 % more, or it saves 12 %."""
     if ratio >= 1.5:
         return f"{level} costs {number(ratio, 2)}× as much as {base}"
     if ratio > 1:
@@ -106,7 +90,7 @@ def cost_words(level: str, base: str, ratio: float) -> str:
 
 
 def headline(summary: SweepSummary) -> str:
-    """What the knobs buy, the strongest first, in one sentence."""
+    """The headline: what the three strongest knobs do to the total."""
     totals = [row.stages["total"].value for row in summary.rows if row.samples and "total" in row.stages]
     if not totals:
         return "No configuration was measured"
@@ -124,57 +108,52 @@ def headline(summary: SweepSummary) -> str:
 
 
 def interaction_words(interaction: Interaction) -> str:
-    """Where one figure for a knob would mislead: its ratio at the ends of another knob."""
+    """A knob whose ratio depends on another knob: the smallest and the largest ratio."""
     low, high = (pick(interaction.at, key=lambda at: at.ratio.value) for pick in (min, max))
     other, knob = knob_title(interaction.other), knob_title(interaction.knob)
     return (
         f"{stage_title(interaction.stage)}: {knob} {level_text(interaction.level)} against "
-        f"{level_text(interaction.base)} is {ratio_text(low.ratio.value)} at {other} {level_text(low.value)}, "
-        f"{ratio_text(high.ratio.value)} at {other} {level_text(high.value)}"
+        f"{level_text(interaction.base)} is {ratio(low.ratio.value)} at {other} {level_text(low.value)}, "
+        f"{ratio(high.ratio.value)} at {other} {level_text(high.value)}"
     )
 
 
 def visit_words(summary: SweepSummary) -> tuple[str, bool] | None:
-    """What the intervals know of the noise that all calls of one visit share, and whether that is a warning."""
+    """What the intervals hold of the noise that all calls of one visit share, and whether that is a warning."""
     known = {effect.visit_noise for effect in summary.effects}
     if "unknown" in known:
         return (
-            "Each configuration was measured in one stretch of time (one round), so what changed meanwhile can pass "
-            "for a knob's effect, and the intervals don't know of it: measure in two rounds or more.",
+            "Each configuration was measured in one round only. What changed on the machine between them can look like "
+            "an effect of a knob, and the intervals don't hold it. Measure in two rounds or more.",
             True,
         )
     if "bounded by settings" in known:
         return (
-            "One round: visits can't be told from configurations, so the intervals are bounded by what the other knobs "
-            "leave unexplained; measure in two rounds or more for narrower ones.",
+            "There was one round, so the noise of visits can only be bounded, by what the knobs leave unexplained. "
+            "Measure in two rounds or more for narrower intervals.",
             True,
         )
     total = next((one.sd for one in summary.visit_noise if one.stage == "total" and one.known == "estimated"), None)
     if total is None:
         return None
-    share = number(total * 100, 2)
-    return (
-        f"Visits to one configuration differ by {share}{KEEP_TOGETHER}% in the total; the intervals hold that.",
-        False,
-    )
+    return (f"Visits to one configuration differ by {percent(total)} in the total; the intervals hold that.", False)
 
 
 def drift_words(summary: SweepSummary) -> str | None:
-    """How much slower or faster the same work became from the run's start to its end; None without a trend."""
+    """How much slower or faster the same work became during the run; None without a trend."""
     if summary.drift is None or summary.drift.trend is None:
         return None
     trend = summary.drift.trend
     if not surely_differs(trend):
-        return f"No drift shown: the trend from start to end is {ratio_text(trend.value)} (95 %: {ratio_ends(trend)})"
+        return f"No drift shown: the trend from start to end is {ratio(trend.value)} (95 %: {ratio_ends(trend)})"
     way = "slower" if trend.value > 1 else "faster"
-    change = f"{number(abs(trend.value - 1) * 100, 2)}{KEEP_TOGETHER}%"
-    return f"The same work became {change} {way} from start to end (95 %: {ratio_ends(trend)})"
+    return f"The same work became {percent(abs(trend.value - 1))} {way} from start to end (95 %: {ratio_ends(trend)})"
 
 
 def _without_effects(totals: list[float], ratios: list[Interval]) -> str:
     if len(totals) == 1:
         return f"One configuration: {text(totals[0], 'ms')}"
-    spread = f"{len(totals)} configurations, from {text(min(totals), 'ms')} to {text(max(totals), 'ms')}"
+    spread = f"{count(len(totals))} configurations, from {text(min(totals), 'ms')} to {text(max(totals), 'ms')}"
     if not ratios:
         return spread
     known = any(ratio.low is not None for ratio in ratios)
