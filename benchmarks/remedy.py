@@ -1,15 +1,15 @@
-"""Promise and delivery of every remedy, on several models. Needs a GPU; each part runs in a process of its own.
+"""The promised and the measured time of every remedy, on several models. Needs a GPU; each part is its own process.
 
     python benchmarks/remedy.py                                    # all parts, as many as fit into --seconds
     python benchmarks/remedy.py olmoe molmoe --seconds 240 --name remedy-moe
-    python benchmarks/remedy.py --docs                             # write what was recorded into docs/remedy.md
+    python benchmarks/remedy.py --docs                             # write the recorded figures into the docs
 
-Parts: `shapes` tries block shapes, `precision` holds bfloat16 steps against float32, `lengths-MODEL` is the step over
-batch and cache length beside eager's, `compiled-MODEL` transformers' compiled step of several rows, `long` is Qwen3-4B
-with 256 new tokens (end to end), the others one model each with several remedies. A part that fails or takes too long
-is recorded as that, with the rows that it had.
-Results go to benchmarks/results/NAME.json. One name is one run on one card; where two hold the same part, --docs takes
-the one whose name sorts last.
+Parts: `shapes` tries block shapes, `precision` compares bfloat16 steps with float32, `lengths-MODEL` measures the step
+over batch and cache length beside eager's, `compiled-MODEL` transformers' compiled step of several rows, `long` is
+Qwen3-4B with 256 new tokens (end to end). The others are one model each with several remedies. A part that fails or
+takes too long is recorded as failed, with the rows that it has until then.
+Results go to benchmarks/results/NAME.json. One name is one run on one card. When two files hold the same part, --docs
+takes the file whose name sorts last.
 """
 
 from __future__ import annotations
@@ -63,16 +63,18 @@ PARTS: dict[str, dict[str, Any]] = {
     **{f"compiled-{name}": {"model": f"preset:{name}"} for name in LENGTHS},
 }
 GUARD = 110.0
-"""Seconds of a part that names none: one slow compiler doesn't cost the parts behind it."""
+"""Seconds for a part that names none, so that one slow compiler doesn't cost the parts after it."""
 
 
 def main() -> None:
-    """Run the parts and write what they found after each of them."""
+    """Run the parts and record the figures after each of them."""
     parser = argparse.ArgumentParser()
     parser.add_argument("parts", nargs="*", default=list(PARTS))
     parser.add_argument("--seconds", type=float, default=3600.0)
     parser.add_argument("--name", default="remedy", help="of the file in benchmarks/results")
-    parser.add_argument("--docs", action="store_true", help="write the recorded figures into docs/remedy.md")
+    parser.add_argument(
+        "--docs", action="store_true", help="write the recorded figures into docs/appendix/remedy-figures.md"
+    )
     parser.add_argument("--write", type=Path, help="(for a part's own process)")
     given = parser.parse_args()
     if given.docs:
@@ -84,22 +86,22 @@ def main() -> None:
         given.write.write_text(json.dumps(part_of(given.parts[0], given.write)))
         return
     began = time.monotonic()
-    found: dict[str, Any] = {}
+    figures: dict[str, Any] = {}
     for part in given.parts:
         left = min(given.seconds - (time.monotonic() - began), PARTS[part].get("guard", GUARD))
         started = time.monotonic()
-        found[part] = in_process(part, left) if left > 20 else {"failed": "no time left"}
-        record(given.name, {"parts": found, "promises": kept(found)}, json.loads(environment()))
-        show(part, found[part])
+        figures[part] = in_process(part, left) if left > 20 else {"failed": "no time left"}
+        record(given.name, {"parts": figures, "promises": kept(figures)}, json.loads(environment()))
+        show(part, figures[part])
         print(f"({part}: {time.monotonic() - started:.0f} s)", flush=True)
     print("\n" + "=" * 40, flush=True)
-    for part, value in found.items():
+    for part, value in figures.items():
         show(part, value)
-    print(json.dumps(kept(found)), flush=True)
+    print(json.dumps(kept(figures)), flush=True)
 
 
 def part_of(part: str, target: Path) -> dict[str, Any]:
-    """One part's figures; what there is after each row goes to `target`."""
+    """One part's figures. After each row, the rows so far go to `target`."""
 
     def flush(so_far: dict[str, Any]) -> None:
         target.write_text(json.dumps(so_far))
@@ -111,9 +113,9 @@ def part_of(part: str, target: Path) -> dict[str, Any]:
 
 
 def in_process(part: str, seconds: float) -> dict[str, Any]:
-    """The part's figures from a process of its own: one that dies takes no other with it."""
+    """The part's figures from a process of its own, so that a crash ends one part only."""
     with tempfile.TemporaryDirectory() as folder:
-        target = Path(folder) / "found.json"
+        target = Path(folder) / "figures.json"
         command = [sys.executable, __file__, part, "--write", str(target)]
         errors, reason = Path(folder) / "errors.txt", None
         with errors.open("w") as stderr:
@@ -125,10 +127,10 @@ def in_process(part: str, seconds: float) -> dict[str, Any]:
             lines = [line for line in errors.read_text(errors="replace").splitlines() if line.strip()]
             print("\n".join(lines[-12:]), flush=True)
             reason = lines[-1][:300] if lines else f"exit code {code}"
-        found: dict[str, Any] = json.loads(target.read_text()) if target.exists() else {}
-        if reason is not None or not found:
-            found["failed"] = reason or "nothing was written"
-        return found
+        figures: dict[str, Any] = json.loads(target.read_text()) if target.exists() else {}
+        if reason is not None or not figures:
+            figures["failed"] = reason or "nothing was written"
+        return figures
 
 
 def proof(part: str) -> dict[str, Any]:
@@ -155,19 +157,19 @@ def proof(part: str) -> dict[str, Any]:
     return figures
 
 
-def show(part: str, found: dict[str, Any]) -> None:
+def show(part: str, figures: dict[str, Any]) -> None:
     """A short table of one part."""
-    if found.get("failed"):
-        print(f"{part}: {found['failed']}", flush=True)
-    if set(found) == {"failed"}:
+    if figures.get("failed"):
+        print(f"{part}: {figures['failed']}", flush=True)
+    if set(figures) == {"failed"}:
         return
-    if "headline" not in found:
-        print(f"{part}: copy {found.get('copy_gb_per_s')} GB/s", flush=True)
-        for row in found.get("rows", found.get("steps", [])):
+    if "headline" not in figures:
+        print(f"{part}: copy {figures.get('copy_gb_per_s')} GB/s", flush=True)
+        for row in figures.get("rows", figures.get("steps", [])):
             print("  " + ", ".join(f"{key} {_short(value)}" for key, value in row.items()), flush=True)
         return
-    print(f"{part}: {found['headline']} (floor {found['floor_ms']} ms)", flush=True)
-    for row in found["rows"]:
+    print(f"{part}: {figures['headline']} (floor {figures['floor_ms']} ms)", flush=True)
+    for row in figures["rows"]:
         if row["failed"]:
             print(f"  {row['name']:9} failed: {row['failed'][:150]}", flush=True)
             continue
@@ -202,7 +204,7 @@ def share(value: float | None) -> str:
 
 
 def environment() -> str:
-    """The machine's description, made without holding its GPU."""
+    """The machine's description."""
     import msgspec
 
     return msgspec.json.encode(describe(torch.device("cuda" if torch.cuda.is_available() else "cpu"))).decode()

@@ -43,12 +43,16 @@ def lengths(model_name: str, flush: Flush, *, cells: tuple[tuple[int, int], ...]
     """Rows of (batch, positions); `flush` gets what there is after each."""
     loaded = load_model(model_name, device="cuda")
     loaded.model.generation_config.eos_token_id = None
-    found: dict[str, Any] = {"model": model_name, "copy_gb_per_s": copy_gb_per_s(loaded.device) or math.nan, "rows": []}
+    figures: dict[str, Any] = {
+        "model": model_name,
+        "copy_gb_per_s": copy_gb_per_s(loaded.device) or math.nan,
+        "rows": [],
+    }
     with FastDecoder(loaded.model) as decoder:
         for batch, positions in cells:
             row: dict[str, Any] = {"batch": batch, "positions": positions, "failed": {}}
             read = decoder.plan.weight_bytes(batch) + decoder.plan.cache_bytes(positions, batch)
-            row["floor_ms"] = read / found["copy_gb_per_s"] / 1e6
+            row["floor_ms"] = read / figures["copy_gb_per_s"] / 1e6
             row["kernels"] = kernels_of(decoder.plan, batch)
             row["promised_ms"] = fast_range(row["floor_ms"], row["kernels"], batch)
             ways = {
@@ -60,10 +64,10 @@ def lengths(model_name: str, flush: Flush, *, cells: tuple[tuple[int, int], ...]
             fast = row["fast"]
             row["share"] = None if fast is None else row["floor_ms"] / fast
             row["speedup"] = None if fast is None or row["eager"] is None else row["eager"] / fast
-            found["rows"].append(row)
+            figures["rows"].append(row)
             show(row)
-            flush(found)
-    return found
+            flush(figures)
+    return figures
 
 
 def compiled(model_name: str, flush: Flush) -> dict[str, Any]:
@@ -75,20 +79,20 @@ def compiled(model_name: str, flush: Flush) -> dict[str, Any]:
     model = load_model(model_name, device="cuda").model
     model.generation_config.eos_token_id = None
     timer = laptime.StageTimer(model, per_token=True)
-    found: dict[str, Any] = {"model": model_name, "rows": []}
+    figures: dict[str, Any] = {"model": model_name, "rows": []}
     for batch, positions in COMPILED:
         ids = torch.randint(10, 1000, (batch, positions), device=next(model.parameters()).device)
         call = {"attention_mask": torch.ones_like(ids), "cache_implementation": "static", "do_sample": False}
         row: dict[str, Any] = {"batch": batch, "positions": positions, "calls_ms": []}
-        found["rows"].append(row)
+        figures["rows"].append(row)
         for _ in range(COMPILED_CALLS):
             with timer:
                 model.generate(ids, **call, max_new_tokens=TOKENS)
             row["calls_ms"].append(timer.last.tpot_ms)
             row["steps_ms"] = timer.last.itl_ms
             row["compiled"] = median(timer.last.itl_ms or [math.nan])
-            flush(found)
-    return found
+            flush(figures)
+    return figures
 
 
 def guarded(way: str, seconds: float, measure: Callable[[], float], failed: dict[str, str]) -> float | None:

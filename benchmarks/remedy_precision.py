@@ -36,38 +36,42 @@ def precision(model_name: str, flush: Flush, *, device: str = "cuda") -> dict[st
     vocabulary = model.get_input_embeddings().weight.shape[0]
     distances: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS}
     agreed: dict[str, list[bool]] = {way: [] for way in WAYS}
-    found: dict[str, Any] = {"model": model_name, "prompts": PROMPTS, "positions": POSITIONS}
+    figures: dict[str, Any] = {"model": model_name, "prompts": PROMPTS, "positions": POSITIONS}
     with FastDecoder(model, graph=False, kernels="auto" if device == "cuda" else "plain") as decoder:
         exact_plan = read_plan(exact)
         for seed in range(PROMPTS):
             noise = torch.Generator().manual_seed(seed)
             ids = torch.randint(10, min(vocabulary, 50000), (1, PROMPT), generator=noise).to(device)
-            made = _one_prompt(model, exact, decoder.plan, exact_plan, ids, decoder.kernels)
+            logits_by_way = _one_prompt(model, exact, decoder.plan, exact_plan, ids, decoder.kernels)
             for way in WAYS:
                 for logits, step, whole, own in zip(
-                    made.get(way, ()), made["step"], made["whole"], made["eager"], strict=False
+                    logits_by_way.get(way, ()),
+                    logits_by_way["step"],
+                    logits_by_way["whole"],
+                    logits_by_way["eager"],
+                    strict=False,
                 ):
                     distances[way].append(
                         {"step": _apart(logits, step), "whole": _apart(logits, whole), "eager": _apart(logits, own)}
                     )
                     agreed[way].append(bool(logits.argmax() == whole.argmax()))
-            found["rows"] = [_row(way, distances[way], agreed[way]) for way in WAYS if distances[way]]
-            flush(found)
-    for row in found["rows"]:
+            figures["rows"] = [_row(way, distances[way], agreed[way]) for way in WAYS if distances[way]]
+            flush(figures)
+    for row in figures["rows"]:
         print(
             f"{model_name} {row['way']:16} |- float32 step|: {row['step']:.4f} (most {row['step_most']:.4f}), "
             f"|- float32 model|: {row['whole']:.4f} (most {row['whole_most']:.4f}), |- eager|: {row['eager']:.4f}, "
             f"same choice as float32 {row['same_choice']:.0%}",
             flush=True,
         )
-    return found
+    return figures
 
 
 def _one_prompt(
     model: Any, exact: Any, plan: DecodePlan, exact_plan: DecodePlan, ids: torch.Tensor, kernels: str
 ) -> dict[str, list[torch.Tensor]]:
     """Logits (V,) by way and position; `step` and `whole` are the float32 references."""
-    made: dict[str, list[torch.Tensor]] = {}
+    logits_by_way: dict[str, list[torch.Tensor]] = {}
     prompts = {"eager": DynamicCache(), "eager again": DynamicCache(), "whole": DynamicCache()}
     first = model(ids, past_key_values=prompts["eager"], use_cache=True, logits_to_keep=1).logits[0, -1]
     model(ids, past_key_values=prompts["eager again"], use_cache=True, logits_to_keep=1)
@@ -81,40 +85,40 @@ def _one_prompt(
         prompts["eager again"].layers[i].keys = keys.clone()
         prompts["eager again"].layers[i].values = values.clone()
     tokens = [first.argmax()]
-    made["eager"] = []
+    logits_by_way["eager"] = []
     for _ in range(POSITIONS):
         logits = model(tokens[-1].view(1, 1), past_key_values=prompts["eager"], use_cache=True).logits[0, -1]
-        made["eager"].append(logits.float())
+        logits_by_way["eager"].append(logits.float())
         tokens.append(logits.argmax())
     for way, with_model, cache in (
         ("eager again", model, prompts["eager again"]),
         ("static", model, static),
         ("whole", exact, prompts["whole"]),
     ):
-        made[way] = [
+        logits_by_way[way] = [
             with_model(token.view(1, 1), past_key_values=cache, use_cache=True).logits[0, -1].float()
             for token in tokens[:POSITIONS]
         ]
     for way, with_plan, rows in (("step", exact_plan, 1), ("plain step", plan, 1)):
         state = _filled(with_plan, base, rows)
-        made[way] = []
+        logits_by_way[way] = []
         for n, token in enumerate(tokens[:POSITIONS]):
             state.token.copy_(token)
             state.position.fill_(PROMPT + n)
-            made[way].append(decode_one_token(with_plan, state)[0].float())
+            logits_by_way[way].append(decode_one_token(with_plan, state)[0].float())
     if kernels == "triton":
         for way, rows in (("kernels", 1), ("kernels, 3 rows", ROWS)):
             state = _filled(plan, base, rows)
             step = triton_step(plan, state, Sampling(), None, SHAPES)
-            made[way] = []
+            logits_by_way[way] = []
             for n, token in enumerate(tokens[:POSITIONS]):
                 state.token.copy_(token.expand(rows))
                 state.position.fill_(PROMPT + n)
                 state.begin.copy_(state.position)
                 step.begin()
                 step()
-                made[way].append(state.logits[-1].clone())
-    return made
+                logits_by_way[way].append(state.logits[-1].clone())
+    return logits_by_way
 
 
 def _filled(plan: DecodePlan, base: list[tuple[torch.Tensor, torch.Tensor]], rows: int) -> DecodeState:

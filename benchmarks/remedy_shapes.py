@@ -58,34 +58,34 @@ PRODUCTS: dict[str, tuple[RowsShape, ...]] = {
 def shapes(model_name: str, flush: Flush) -> dict[str, Any]:
     """Times of every candidate; the fastest by role go into a step of their own at the end."""
     loaded = load_model(model_name, device="cuda")
-    found: dict[str, Any] = {"model": model_name, "copy_gb_per_s": copy_gb_per_s(loaded.device) or math.nan}
-    found["products"], found["steps"], found["costs"], failed = [], [], [], {}
+    figures: dict[str, Any] = {"model": model_name, "copy_gb_per_s": copy_gb_per_s(loaded.device) or math.nan}
+    figures["products"], figures["steps"], figures["costs"], failed = [], [], [], {}
     with FastDecoder(loaded.model) as decoder:
         plan = decoder.plan
         all_ahead = {**SHAPES.row, "o": SHAPES.row["o"]._replace(ahead=8)}
         one = {"as it is": SHAPES, "o all ahead": replace(SHAPES, row=all_ahead)}
         one |= {f"tile {tile}": replace(SHAPES, tile=tile) for tile in (64, 32)}
         for name, given in one.items():
-            _step(found, failed, plan, 1, name, given)
-            flush(found)
+            _step(figures, failed, plan, 1, name, given)
+            flush(figures)
         for batch in (1, 8):
-            _costs(found, failed, plan, batch)
-            flush(found)
+            _costs(figures, failed, plan, batch)
+            flush(figures)
         for batch in (8, 32):
-            best = {role: _product(found, failed, plan, batch, role) for role in PRODUCTS}
-            flush(found)
+            best = {role: _product(figures, failed, plan, batch, role) for role in PRODUCTS}
+            flush(figures)
             own = {role: shape for role, shape in best.items() if shape is not None}
             many = {"as it is": SHAPES, "cuBLAS": replace(SHAPES, rows={}), "best of each": replace(SHAPES, rows=own)}
             many |= {"best, tile 64": replace(SHAPES, rows=own, tile=64)}
             many |= {"best, 512 programs": replace(SHAPES, rows=own, programs=512)}
             for name, given in many.items():
-                _step(found, failed, plan, batch, name, given)
-                flush(found)
-    found["failed"] = failed
-    return found
+                _step(figures, failed, plan, batch, name, given)
+                flush(figures)
+    figures["failed"] = failed
+    return figures
 
 
-def _product(found: dict[str, Any], failed: dict[str, str], plan: DecodePlan, batch: int, role: str) -> Any:
+def _product(figures: dict[str, Any], failed: dict[str, str], plan: DecodePlan, batch: int, role: str) -> Any:
     """The fastest shape of one role; None when cuBLAS is."""
     times: list[tuple[float, RowsShape | None]] = []
     for shape in (None, *PRODUCTS[role]):
@@ -95,9 +95,9 @@ def _product(found: dict[str, Any], failed: dict[str, str], plan: DecodePlan, ba
             print(f"{name}: {failed.get(name)}", flush=True)
             continue
         nbytes = _matrices(plan, role)[0].nbytes * len(_matrices(plan, role))
-        share = nbytes / ms / 1e6 / found["copy_gb_per_s"]
+        share = nbytes / ms / 1e6 / figures["copy_gb_per_s"]
         print(f"{name}: {ms:.3f} ms, {share:.0%} of copy", flush=True)
-        found["products"].append(
+        figures["products"].append(
             {"rows": batch, "role": role, "shape": None if shape is None else list(shape), "ms": ms, "share": share}
         )
         times.append((ms, shape))
@@ -140,7 +140,7 @@ def _product_ms(plan: DecodePlan, batch: int, role: str, shape: RowsShape | None
 
 
 def _step(
-    found: dict[str, Any], failed: dict[str, str], plan: DecodePlan, batch: int, name: str, given: Shapes
+    figures: dict[str, Any], failed: dict[str, str], plan: DecodePlan, batch: int, name: str, given: Shapes
 ) -> None:
     """A whole captured step at 512 positions, and how far its logits lie from the plain step's."""
     state = new_state(plan, batch, 1024)
@@ -165,13 +165,13 @@ def _step(
     if ms is None:
         print(f"{key}: {failed.get(key)}", flush=True)
         return
-    floor = (plan.weight_bytes(batch) + plan.cache_bytes(512, batch)) / found["copy_gb_per_s"] / 1e6
+    floor = (plan.weight_bytes(batch) + plan.cache_bytes(512, batch)) / figures["copy_gb_per_s"] / 1e6
     row = {"rows": batch, "name": name, "ms": ms, "share": floor / ms, "apart": apart[0]}
-    found["steps"].append({**row, "kernels": kernels_of(plan, batch, given)})
+    figures["steps"].append({**row, "kernels": kernels_of(plan, batch, given)})
     print(f"{key}: {ms:.3f} ms, {floor / ms:.0%} of copy, logits {apart[0]:.4f} from the plain step's", flush=True)
 
 
-def _costs(found: dict[str, Any], failed: dict[str, str], plan: DecodePlan, batch: int) -> None:
+def _costs(figures: dict[str, Any], failed: dict[str, str], plan: DecodePlan, batch: int) -> None:
     """What each kind of kernel costs a block (the head: the step), beside the time of its bytes."""
     state = new_state(plan, batch, 1024)
 
@@ -192,8 +192,8 @@ def _costs(found: dict[str, Any], failed: dict[str, str], plan: DecodePlan, batc
         else:
             nbytes = 0 if kind == "norms" else sum(matrix.nbytes for matrix in _matrices(plan, kind))
         row = {"rows": batch, "kind": kind, "us": (whole - less) / each * 1e3}
-        row["bytes_us"] = nbytes / each / found["copy_gb_per_s"] / 1e3
-        found["costs"].append(row)
+        row["bytes_us"] = nbytes / each / figures["copy_gb_per_s"] / 1e3
+        figures["costs"].append(row)
         print(f"{batch} rows, {kind}: {row['us']:.1f} us each, its bytes {row['bytes_us']:.1f}", flush=True)
 
 
