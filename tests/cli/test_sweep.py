@@ -253,7 +253,7 @@ def test_a_folder_that_another_sweep_is_writing_is_left_alone(capsys, tmp_path, 
     code, _, err = laptime(capsys, "sweep", config(LLM), "--out", tmp_path / "run")
     os.close(lock)
     assert code == 2
-    assert "another sweep is writing it" in err
+    assert "another run is being written there" in err
 
 
 def test_a_time_limit_ends_the_sweep_between_visits_and_resume_goes_on(capsys, tmp_path, config):

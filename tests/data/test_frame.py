@@ -192,7 +192,7 @@ def test_configurations_of_a_table_are_told_apart_by_their_knobs():
 
 def test_what_is_not_there_and_what_is_something_else(tmp_path):
     for name in ("no.csv", "no.parquet", "no.json", "no"):
-        with pytest.raises(LaptimeError, match=r"no such file|holds no run"):
+        with pytest.raises(LaptimeError, match="no such file"):
             read_frame(tmp_path / name)
     (tmp_path / "package.json").write_text('{"name": "left-pad"}')
     (tmp_path / "list.json").write_text("[1, 2]")

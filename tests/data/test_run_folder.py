@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from laptime.data.files import FolderLock
 from laptime.data.record import SCHEMA_VERSION, Failure
 from laptime.data.run_folder import RunFolder, load_run, new_info, profile_json
 from laptime.errors import LaptimeError
@@ -136,21 +137,92 @@ def test_a_run_is_never_written_over(tmp_path):
         RunFolder(tmp_path / "other" / "thesis.tex", info())
 
 
-def test_two_writers_of_one_file_are_kept_apart(tmp_path):
+def test_one_run_at_a_time_is_written_to_a_folder(tmp_path):
     with RunFolder(tmp_path / "run", info()) as first:
+        for resume in (False, True):
+            with pytest.raises(LaptimeError, match="another run is being written there"):
+                RunFolder(tmp_path / "run", info(), resume=resume)
         first.append(sample(0))
+        with pytest.raises(LaptimeError, match="another run is being written there"):
+            RunFolder(tmp_path / "run", info(), "1", resume=True)
+    write(tmp_path / "run", 1, resume=True)
+    assert len(load_run(tmp_path / "run").samples) == 2
+
+
+def test_workers_that_share_a_lock_write_beside_each_other_but_not_the_same_file(tmp_path):
+    with (
+        FolderLock(tmp_path / "run", shared=True) as lock,
+        FolderLock(tmp_path / "run", shared=True) as other,
+        RunFolder(tmp_path / "run", info(), "0", lock=lock) as first,
+    ):
+        first.append(sample(0))
+        with RunFolder(tmp_path / "run", info(), "1", resume=True, lock=other) as second:
+            second.append(sample(1, worker="1"))
         with (
-            RunFolder(tmp_path / "run", info(), resume=True) as second,
-            pytest.raises(LaptimeError, match="another process is writing"),
+            RunFolder(tmp_path / "run", info(), "0", resume=True, lock=other) as third,
+            pytest.raises(LaptimeError, match="another process is writing it; give each worker a name"),
         ):
-            second.append(sample(1))
+            third.append(sample(2))
+        with pytest.raises(LaptimeError, match="another run is being written there"):
+            FolderLock(tmp_path / "run")
+    assert len(load_run(tmp_path / "run").samples) == 2
+
+
+def test_two_processes_started_at_once_never_write_one_folder(tmp_path):
+    """Many races of two processes with different models: one run is whole, the other process leaves nothing."""
+    program = textwrap.dedent(f"""
+        import sys
+        sys.path.insert(0, {str(Path(__file__).parents[2])!r})
+        from tests.samples import environment, sample
+        from laptime.data.run_folder import RunFolder, new_info
+        from laptime.errors import LaptimeError
+        model = sys.argv[1]
+        for line in sys.stdin:
+            try:
+                with RunFolder(line.strip(), new_info([], {{"model": model}}, environment())) as folder:
+                    for number in range(3):
+                        folder.append(sample(number, config={{"model": model}}))
+                print("written", flush=True)
+            except LaptimeError as error:
+                print(error, flush=True)
+    """)
+    writers = [
+        subprocess.Popen(
+            [sys.executable, "-c", program, model], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        for model in ("one", "other")
+    ]
+    for number in range(25):
+        folder = tmp_path / f"parent{number}" / "run"
+        for writer in writers:
+            writer.stdin.write(f"{folder}\n")
+            writer.stdin.flush()
+        answers = sorted(writer.stdout.readline().strip() for writer in writers)
+        assert answers[-1] == "written"
+        assert "another run is being written there" in answers[0] or "already holds a run" in answers[0]
+        run = load_run(folder)
+        assert [s.config for s in run.samples] == [run.info.config] * 3
+        assert sorted(file.name for file in folder.iterdir()) == ["run.json", "samples-0.jsonl"]
+    for writer in writers:
+        writer.stdin.close()
+        assert writer.wait() == 0
+        writer.stdout.close()
 
 
 def test_a_run_that_measured_nothing_leaves_nothing(tmp_path):
-    with RunFolder(tmp_path / "run", info()):
+    with RunFolder(tmp_path / "new" / "run", info()):
         pass
-    assert not (tmp_path / "run").exists()
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "empty").mkdir()
+    with RunFolder(tmp_path / "empty", info()):
+        pass
+    assert list(tmp_path.iterdir()) == [tmp_path / "empty"]  # it was there before
     with pytest.raises(LaptimeError, match="holds no run"):
+        load_run(tmp_path / "empty")
+
+
+def test_a_folder_that_is_not_there_is_called_that(tmp_path):
+    with pytest.raises(LaptimeError, match=r"run: no such file or folder$"):
         load_run(tmp_path / "run")
 
 

@@ -28,11 +28,11 @@ def audit(
 
     report = judge(path)
     if html is not None:
-        from laptime.data.run_folder import write_atomically
+        from laptime.data.files import write_whole
         from laptime.report.audit.page import audit_page
 
         try:
-            write_atomically(html, audit_page(report).encode())
+            write_whole(html, audit_page(report).encode())
         except OSError as error:
             raise LaptimeError(f"{html}: {error.strerror}; choose another --html") from error
     if as_json:

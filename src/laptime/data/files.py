@@ -1,4 +1,4 @@
-"""Files and folders that are written whole or not at all.
+"""Files and folders on the disk: replaced whole or not at all, appended to line by line, by one writer at a time.
 
 Whoever reads a place sees what was there before or what is there afterwards, never half of either, also when the writer
 is killed or the disk is full. Nothing is overwritten unless that was asked for (`--force`).
@@ -7,8 +7,10 @@ is killed or the disk is full. Nothing is overwritten unless that was asked for 
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -101,6 +103,142 @@ def whole_folder(folder: Path, marks: tuple[str, ...], *, force: bool, option: s
         raise LaptimeError(f"{option} {folder}: {error.strerror or error}; what was there before is kept") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+class FolderLock:
+    """Keeps other writers out of a folder until it is closed. Use it as a context manager.
+
+    The folder is made when it isn't there. If it is still empty at the end, it is taken away again.
+    """
+
+    def __init__(self, folder: Path, *, shared: bool = False, patience_s: float = 0.0) -> None:
+        """Take the lock.
+
+        shared: those who share it don't keep each other out. patience_s: how long to wait for another writer to end.
+        Raises LaptimeError when another process writes there, or when the folder can't be made.
+        """
+        self._made: list[Path] = []
+        self._descriptor: int | None = None
+        try:
+            self._descriptor = self._taken(folder, fcntl.LOCK_SH if shared else fcntl.LOCK_EX, patience_s)
+        except OSError as error:
+            raise LaptimeError(f"{folder}: {error.strerror}; choose another --out") from error
+        finally:
+            if self._descriptor is None:
+                self._remove_what_is_empty()
+
+    def __enter__(self) -> FolderLock:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let other writers in. May be called twice."""
+        if self._descriptor is not None:
+            self._remove_what_is_empty()
+            self.let_go()
+
+    def let_go(self) -> None:
+        """In a forked copy of the process that took the lock: leave it to that process alone."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def _taken(self, folder: Path, kind: int, patience_s: float) -> int:
+        until = time.monotonic() + patience_s
+        while (descriptor := self._tried(folder, kind)) is None:
+            if time.monotonic() >= until:
+                raise LaptimeError(
+                    f"{folder}: another run is being written there; wait for it, stop it, or choose another --out"
+                )
+            time.sleep(0.05)
+        return descriptor
+
+    def _tried(self, folder: Path, kind: int) -> int | None:
+        """The folder, opened and locked; None when another writer has it."""
+        self._make(folder)
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        taken = False
+        try:
+            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+            # A writer that ended just now may have taken this folder away, or put another in its place.
+            taken = os.path.samestat(os.fstat(descriptor), folder.stat())
+        except (BlockingIOError, FileNotFoundError):
+            return None
+        finally:
+            if not taken:
+                os.close(descriptor)
+        return descriptor if taken else None
+
+    def _make(self, folder: Path) -> None:
+        missing = [place for place in (folder, *folder.parents) if not place.exists()]
+        for place in reversed(missing):
+            with suppress(FileExistsError):
+                place.mkdir()
+                self._made.append(place)
+
+    def _remove_what_is_empty(self) -> None:
+        for place in reversed(self._made):
+            with suppress(OSError):
+                place.rmdir()
+        self._made.clear()
+
+
+class LineFile:
+    """A file that one process appends lines to. A line counts once its newline is on the disk."""
+
+    def __init__(self, file: Path) -> None:
+        """Open the file, cutting off a half-written last line.
+
+        Raises LaptimeError when it can't be opened or another process has it open.
+        """
+        self.file = file
+        try:
+            self._descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise LaptimeError(f"{file}: {error.strerror}") from error
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self.close()
+            raise LaptimeError(f"{file}: another process is writing it; give each worker a name of its own") from None
+        os.ftruncate(self._descriptor, _end_of_last_line(self._descriptor))
+
+    def append(self, line: bytes) -> None:
+        """Put a line on the disk. When this returns, a power cut can't take it back.
+
+        Raises LaptimeError when it can't be written whole. Nothing of it is then left in the file.
+        """
+        start = os.lseek(self._descriptor, 0, os.SEEK_END)
+        try:
+            _write_all(self._descriptor, line + b"\n")
+            os.fsync(self._descriptor)
+        except OSError as error:
+            os.ftruncate(self._descriptor, start)  # the disk is full
+            raise LaptimeError(f"{self.file.parent}: {error.strerror}; what was finished before is kept") from error
+
+    def close(self) -> None:
+        """Let the file go."""
+        os.close(self._descriptor)
+
+
+def _end_of_last_line(descriptor: int) -> int:
+    end = os.lseek(descriptor, 0, os.SEEK_END)
+    step = 1 << 16
+    while end > 0:
+        begin = max(0, end - step)
+        newline = os.pread(descriptor, end - begin, begin).rfind(b"\n")
+        if newline >= 0:
+            return begin + newline + 1
+        end = begin
+    return 0
+
+
+def _write_all(descriptor: int, content: bytes) -> None:
+    view = memoryview(content)
+    while view:
+        view = view[os.write(descriptor, view) :]
 
 
 def sync_folder(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""A run folder as its reader sees it: what was finished, whatever happened to the process that wrote it.
+"""A run folder: what was finished, whatever happened to the process that wrote it.
 
     run.json                  schema version, argv, config, environment: written once, atomically
     samples-<worker>.jsonl    append-only, one line a sample, flushed and fsynced, never rewritten
@@ -9,12 +9,11 @@
     summary.json              derived; deleting it loses nothing
 
 A line counts once its newline is on the disk. A process killed in the middle of a write leaves a tail without
-one: it is dropped here and named in `Run.dropped_tails`. laptime.data.run_folder writes.
+one: readers leave it out and name the file in `Run.dropped_tails`. One run at a time is written to a folder.
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import time
@@ -25,6 +24,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
+from laptime.data.files import FolderLock, LineFile, write_whole
 from laptime.data.record import (
     SCHEMA_VERSION,
     Environment,
@@ -98,6 +98,8 @@ def read_info(path: str | Path) -> RunInfo:
     try:
         raw = file.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
+        if not Path(path).exists():
+            raise LaptimeError(f"{path}: no such file or folder") from None
         raise LaptimeError(f"{path} holds no run (no run.json there); name a folder that laptime wrote") from None
     except OSError as error:
         raise LaptimeError(f"{file}: {error.strerror}") from error
@@ -165,18 +167,18 @@ class _Version(msgspec.Struct):
 
 def _read_lines(folder: Path, type_: type[Line], dropped: list[str]) -> list[Line]:
     decoder = msgspec.json.Decoder(type_)
-    found: list[Line] = []
+    lines: list[Line] = []
     for file in sorted(folder.glob(f"{FILES[type_]}-*.jsonl")):
         content = file.read_bytes()
         finished = content.rfind(b"\n") + 1
         if finished < len(content):
             dropped.append(file.name)
         try:
-            found += decoder.decode_lines(content[:finished])
+            lines += decoder.decode_lines(content[:finished])
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             number = _first_bad_line(decoder, content[:finished])
             raise LaptimeError(f"{file}, line {number}: not a record of laptime ({error}); remove that line") from error
-    return found
+    return lines
 
 
 def _first_bad_line(decoder: msgspec.json.Decoder[Line], content: bytes) -> int:
@@ -196,29 +198,40 @@ def readable_json(value: Any) -> bytes:
 
 WORKER = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 LEFTOVER = re.compile(r"\..+\.\d+\.tmp")
-"""What a process killed within write_atomically leaves behind."""
+"""What a process killed within write_whole leaves behind."""
 
 
 class RunFolder:
-    """The writing end of a run: opened for one worker, appends, never rewrites.
+    """The writing end of a run: opened for one worker, appends, never rewrites. Use it as a context manager.
 
-    Use as a context manager. The folder and run.json are made by the first append (or by `begin`), so a run
-    that measured nothing leaves nothing that could be taken for a run.
+    run.json is written by the first append (or by `begin`). A run that measured nothing leaves nothing behind.
     """
 
-    def __init__(self, path: str | Path, info: RunInfo, worker: str = "0", *, resume: bool = False) -> None:
-        """Check that `path` can hold this run, without writing yet.
+    def __init__(
+        self,
+        path: str | Path,
+        info: RunInfo,
+        worker: str = "0",
+        *,
+        resume: bool = False,
+        lock: FolderLock | None = None,
+    ) -> None:
+        """Check that `path` can hold this run, and keep other writers out of it.
 
-        Raises LaptimeError when it is not writable, holds another run (unless `resume`), or is no folder.
+        lock: the lock of this folder, if the caller holds it already.
+        Raises LaptimeError when it is not writable, holds another run (unless `resume`), is no folder, or when another
+        process writes there.
         """
         if not WORKER.fullmatch(worker):
             raise LaptimeError(f"worker name {worker!r}: use letters, digits, '.', '_' and '-', at most 64")
         self.path = Path(path)
         self.info = info
         self.worker = worker
-        self._files: dict[str, int] = {}
+        self._files: dict[str, LineFile] = {}
         self._begun = False
-        check_free(self.path, resume=resume)
+        self._lock = None if lock else locked_for_run(self.path, resume=resume)
+        if lock:
+            check_free(self.path, resume=resume)
 
     def __enter__(self) -> RunFolder:
         return self
@@ -235,7 +248,7 @@ class RunFolder:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             if not (self.path / "run.json").exists():
-                write_atomically(self.path / "run.json", readable_json(self.info))
+                write_whole(self.path / "run.json", readable_json(self.info))
         except OSError as error:
             raise LaptimeError(f"{self.path}: {error.strerror}; choose another --out") from error
         self._begun = True
@@ -246,32 +259,42 @@ class RunFolder:
         kind = FILES[type(line)]
         file = self._files.get(kind)
         if file is None:
-            file = self._files[kind] = _open_for_append(self.path / f"{kind}-{self.worker}.jsonl")
-        encoded = msgspec.json.encode(line) + b"\n"
-        start = os.lseek(file, 0, os.SEEK_END)
-        try:
-            _write_all(file, encoded)
-            os.fsync(file)
-        except OSError as error:
-            os.ftruncate(file, start)  # disk full: leave no tail behind
-            raise LaptimeError(f"{self.path}: {error.strerror}; what was finished before is kept") from error
+            file = self._files[kind] = LineFile(self.path / f"{kind}-{self.worker}.jsonl")
+        file.append(msgspec.json.encode(line))
 
     def write_summary(self) -> Summary:
         """(Re)build summary.json from all workers' samples."""
         run = load_run(self.path)
         summary = run.summary
-        write_atomically(self.path / "summary.json", readable_json(summary))
+        write_whole(self.path / "summary.json", readable_json(summary))
         return summary
 
     def close(self) -> None:
-        """Close the files; may be called twice."""
+        """Close the files and let other writers in. May be called twice."""
         for file in self._files.values():
-            os.close(file)
+            file.close()
         self._files.clear()
+        if self._lock is not None:
+            self._lock.close()
+
+
+def locked_for_run(path: str | Path, *, resume: bool = False) -> FolderLock:
+    """Keep other writers out of a folder that a run can be written to: worth it before a model is loaded.
+
+    Raises LaptimeError as `check_free` does, and when another process writes there.
+    """
+    check_free(path, resume=resume)
+    lock = FolderLock(Path(path))
+    try:
+        check_free(path, resume=resume)  # another run may have been written until the lock was there
+    except LaptimeError:
+        lock.close()
+        raise
+    return lock
 
 
 def check_free(path: str | Path, *, resume: bool = False) -> None:
-    """Raise LaptimeError unless a run can be written to `path`: worth knowing before a model is loaded."""
+    """Raise LaptimeError unless a run can be written to `path`."""
     folder = Path(path)
     if folder.exists() and not folder.is_dir():
         raise LaptimeError(f"{folder} is a file; name a folder for the run with --out")
@@ -304,49 +327,3 @@ def new_info(
         environment=environment,
         session=dict(session or {}),
     )
-
-
-def write_atomically(file: Path, content: bytes) -> None:
-    """Write a whole file so that a reader sees the old one or the new one, nothing between."""
-    temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as out:
-            out.write(content)
-            out.flush()
-            os.fsync(out.fileno())
-        temporary.replace(file)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _open_for_append(file: Path) -> int:
-    """Open one worker's file, alone, its half-written tail cut off."""
-    try:
-        descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
-    except OSError as error:
-        raise LaptimeError(f"{file}: {error.strerror}") from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(descriptor)
-        raise LaptimeError(f"{file}: another process is writing it; give each worker a name of its own") from None
-    os.ftruncate(descriptor, _end_of_last_line(descriptor))
-    return descriptor
-
-
-def _end_of_last_line(descriptor: int) -> int:
-    end = os.lseek(descriptor, 0, os.SEEK_END)
-    step = 1 << 16
-    while end > 0:
-        begin = max(0, end - step)
-        newline = os.pread(descriptor, end - begin, begin).rfind(b"\n")
-        if newline >= 0:
-            return begin + newline + 1
-        end = begin
-    return 0
-
-
-def _write_all(descriptor: int, content: bytes) -> None:
-    view = memoryview(content)
-    while view:
-        view = view[os.write(descriptor, view) :]

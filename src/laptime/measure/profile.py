@@ -12,7 +12,7 @@ import msgspec
 import torch
 
 from laptime.data.record import Environment, Sample, Scalar, SessionEnd, Subtraction
-from laptime.data.run_folder import Run, RunFolder, RunInfo, check_free, load_run, new_info
+from laptime.data.run_folder import Run, RunFolder, RunInfo, load_run, locked_for_run, new_info
 from laptime.errors import LaptimeError
 from laptime.measure.environment import describe
 from laptime.measure.session import Input, MeasuringPlan, Progress, measure
@@ -122,25 +122,29 @@ def profile(
 
     folder: where the run is written, sample by sample, while it is measured; None keeps it in memory only.
     progress: called after each finished call with (phase, done, of).
-    Raises LaptimeError for what can't be measured, and for a folder that isn't free, before the model is loaded.
+    Raises LaptimeError for what can't be measured. A folder that isn't free, or that another process writes, is refused
+    before the model is loaded.
     """
     _check(request)
-    if folder is not None:
-        check_free(folder)
-    prepared = prepare(request)
+    if folder is None:
+        prepared = prepare(request)
+        return _in_memory(prepared, request, _info(prepared, request), progress)
+    with locked_for_run(folder) as lock:
+        prepared = prepare(request)
+        with RunFolder(folder, _info(prepared, request), lock=lock) as run_folder:
+            run_folder.append(_measured(prepared, request, run_folder.append, progress))
+            run_folder.write_summary()
+    return load_run(folder)
+
+
+def _info(prepared: PreparedProfile, request: ProfileRequest) -> RunInfo:
     session = {
         "method": request.method,
         "per_token": request.per_token,
         "precision": request.plan.precision,
         "max_repeats": request.plan.max_repeats,
     }
-    info = new_info(sys.argv, prepared.config, prepared.environment, session)
-    if folder is None:
-        return _in_memory(prepared, request, info, progress)
-    with RunFolder(folder, info) as run_folder:
-        run_folder.append(_measured(prepared, request, run_folder.append, progress))
-        run_folder.write_summary()
-    return load_run(folder)
+    return new_info(sys.argv, prepared.config, prepared.environment, session)
 
 
 def _in_memory(prepared: PreparedProfile, request: ProfileRequest, info: RunInfo, progress: Progress) -> Run:

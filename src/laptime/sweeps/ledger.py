@@ -6,7 +6,6 @@ so every key is there once, whatever happens to the workers.
 
 from __future__ import annotations
 
-import os
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable
@@ -15,6 +14,7 @@ from pathlib import Path
 
 import msgspec
 
+from laptime.data.files import FolderLock
 from laptime.data.record import Failure, Sample
 from laptime.data.run_folder import FILES, RunFolder, RunInfo, load_run
 from laptime.sweeps.messages import Failed, Measured, Message, Started
@@ -35,12 +35,12 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
 class LedgerOptions:
     """How a ledger works.
 
-    lock: the file descriptor that keeps other sweeps out of the folder. retry_failures: hand out failed keys again.
+    lock: keeps other writers out of the folder. retry_failures: hand out failed keys again.
     time_limit_s: no visit is handed out after it. shield: runs a write so that no signal interrupts it.
     show: called after every record with how far the sweep is.
     """
 
-    lock: int | None = None
+    lock: FolderLock
     retry_failures: bool = False
     time_limit_s: float | None = None
     shield: Callable[[Callable[[], None]], None] = lambda write: write()
@@ -56,7 +56,7 @@ class Ledger:
         info: RunInfo,
         plan: SweepPlan,
         order: Iterable[Visit],
-        options: LedgerOptions = LedgerOptions(),
+        options: LedgerOptions,
     ) -> None:
         """Read what the folder holds. order: the visits that this ledger hands out."""
         self.folder, self.plan = folder, plan
@@ -165,8 +165,7 @@ class Ledger:
     def forget(self) -> None:
         """Close files and lock in a forked process; they belong to its parent."""
         self.close()
-        if self._lock is not None:
-            os.close(self._lock)
+        self._lock.let_go()
 
     def _drop_broken(self) -> None:
         """Record all waiting visits of configurations that can't be measured as failed, so that --resume skips them."""
@@ -193,7 +192,7 @@ class Ledger:
     def _append(self, worker: str, line: object) -> None:
         file = self._files.get(worker)
         if file is None:
-            file = self._files[worker] = RunFolder(self.folder, self._info, worker, resume=True)
+            file = self._files[worker] = RunFolder(self.folder, self._info, worker, resume=True, lock=self._lock)
         self._shield(lambda: file.append(line))  # type: ignore[arg-type]
 
     def _expect(self) -> None:

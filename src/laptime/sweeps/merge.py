@@ -14,7 +14,7 @@ import msgspec
 
 from laptime.data.files import whole_folder, write_whole
 from laptime.data.record import Failure, Sample
-from laptime.data.run_folder import FILES, RunInfo, check_free, load_run, read_info, readable_json
+from laptime.data.run_folder import FILES, RunInfo, load_run, locked_for_run, read_info, readable_json
 from laptime.errors import LaptimeError
 from laptime.sweeps.config import changes
 from laptime.sweeps.plan import Key, SweepPlan, read_plan, write_plan
@@ -78,7 +78,11 @@ def merge(sources: Sequence[str | Path], out: str | Path) -> MergeReport:
     folders, target = [Path(source) for source in sources], Path(out)
     if not folders:
         raise LaptimeError("nothing to merge: name the run folders")
-    check_free(target)
+    with locked_for_run(target):
+        return _merge(folders, target)
+
+
+def _merge(folders: Sequence[Path], target: Path) -> MergeReport:
     infos = [read_info(source) for source in folders]
     plans = [read_plan(source) for source in folders]
     _check_alike(folders, infos, plans)

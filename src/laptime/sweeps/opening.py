@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from laptime.data.files import FolderLock
 from laptime.data.record import Scalar
 from laptime.data.run_folder import RunFolder, check_free, new_info, read_info
 from laptime.errors import LaptimeError
@@ -20,6 +18,7 @@ from laptime.sweeps.plan import PreparedSweep, SweepPlan, check_same, read_plan,
 from laptime.sweeps.schedule import Visit, visits
 
 LOCK_PATIENCE_S = 5.0
+"""How long to wait for another writer: the copies of a sweep that was killed a moment ago may not have ended yet."""
 
 
 @dataclass(frozen=True)
@@ -45,11 +44,11 @@ class Opening:
 def opened(
     folder: Path, sweep_config: SweepConfig, prepare: Callable[[], PreparedSweep], how: Opening
 ) -> Iterator[Ledger]:
-    """The ledger of a sweep in `folder`. While it is open no other sweep can write there.
+    """The ledger of a sweep in `folder`. While it is open nobody else can write there.
 
     prepare: makes the plan, if the folder has none. A plan that is there stays as it is.
     Inside, Ctrl-C and SIGTERM raise KeyboardInterrupt, never in the middle of a line.
-    Raises LaptimeError: the folder holds something else, or another configuration's run, or another sweep is writing.
+    Raises LaptimeError: the folder holds something else or another configuration's run, or another process writes it.
     """
     plan = read_plan(folder) if how.resume else None
     if plan is None:
@@ -61,9 +60,9 @@ def opened(
     else:
         check_same(folder, plan, sweep_config)
         info = read_info(folder)
-    with Interrupts() as interrupts, _locked(folder, shared=how.shared) as lock:
+    with Interrupts() as interrupts, FolderLock(folder, shared=how.shared, patience_s=LOCK_PATIENCE_S) as lock:
         check_free_for_sweep(folder, resume=how.resume)
-        with RunFolder(folder, info, resume=how.resume) as run_folder:
+        with RunFolder(folder, info, resume=how.resume, lock=lock) as run_folder:
             run_folder.begin()
         if read_plan(folder) is None:
             write_plan(folder, plan)
@@ -90,29 +89,6 @@ def check_free_for_sweep(folder: Path, *, resume: bool) -> None:
 
 def _holds_sweep(folder: Path) -> bool:
     return "rounds" in read_info(folder).session
-
-
-@contextmanager
-def _locked(folder: Path, *, shared: bool) -> Iterator[int]:
-    """Keep other sweeps out of the folder. A sweep killed a moment ago is waited for, as its copies may still end."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError as error:
-        raise LaptimeError(f"{folder}: {error.strerror}; choose another --out") from error
-    try:
-        until = time.monotonic() + LOCK_PATIENCE_S
-        while True:
-            try:
-                fcntl.flock(lock, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > until:
-                    raise LaptimeError(f"{folder}: another sweep is writing it; wait for it or stop it") from None
-                time.sleep(0.05)
-        yield lock
-    finally:
-        os.close(lock)
 
 
 def _settings(plan: SweepPlan) -> dict[str, Scalar]:
