@@ -103,7 +103,7 @@ def test_bad_options_are_one_line(folders, capsys, words, message):
 
 def test_what_is_no_run_or_an_empty_one_is_named(folders, tmp_path, capsys):
     code, _, err = ask(capsys, folders["a"], tmp_path / "nowhere")
-    assert (code, "nowhere holds no run" in err) == (2, True)
+    assert (code, "nowhere: no such file or folder" in err) == (2, True)
     code, _, err = ask(capsys, write(tmp_path / "empty", []), folders["a"])
     assert (code, "empty: no sample was measured" in err) == (2, True)
 

@@ -130,7 +130,7 @@ def test_runs_that_are_no_shards_of_one_sweep_are_refused_and_nothing_is_written
         merge([sweep, larger], tmp_path / "out")
     with pytest.raises(LaptimeError, match="already holds a run"):
         merge([a], a)
-    with pytest.raises(LaptimeError, match="holds no run"):
+    with pytest.raises(LaptimeError, match="no such file or folder"):
         merge([a, tmp_path / "nothing"], tmp_path / "out")
     assert not (tmp_path / "out").exists()
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
