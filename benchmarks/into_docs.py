@@ -14,7 +14,7 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
-PAGES = ("README.md", "docs/method.md", "docs/what-knobs-buy.md")
+PAGES = ("README.md", "docs/method.md", "docs/appendix/accuracy.md", "docs/what-knobs-buy.md")
 DATA = ROOT / "benchmarks" / "data"
 LONG_RUNS = ("qwen3-4b-long", "qwen3-4b-static-long", "molmoe-1b", "qwen2.5-vl-3b")
 RUNS = (*LONG_RUNS, "qwen3-4b", "qwen3-4b-static")
@@ -28,7 +28,7 @@ def main() -> None:
         for name, block in BLOCKS.items():
             content = re.sub(
                 rf"(<!-- {name}:begin -->\n).*?(<!-- {name}:end -->)",
-                lambda found, block=block: found[1] + block() + found[2],
+                lambda marked, block=block: marked[1] + block() + marked[2],
                 content,
                 flags=re.DOTALL,
             )
@@ -41,9 +41,9 @@ def result(name: str) -> dict[str, Any]:
     return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
 
 
-def machine(made: dict[str, Any]) -> str:
+def machine(recorded: dict[str, Any]) -> str:
     """The environment in a few words."""
-    where = made["environment"]
+    where = recorded["environment"]
     return f"{where['gpu']}, driver {where['driver']}, torch {where['torch']}, transformers {where['transformers']}"
 
 
@@ -57,40 +57,40 @@ def observer() -> str:
     """What looking costs, for each model and way."""
     lines = ["| call | way of looking | wall clock | the call itself | pairs |", "|---|---|---|---|---|"]
     for run in RUNS:
-        made = result(f"observer_effect-{run}")
-        figures = made["figures"]
+        recorded = result(f"observer_effect-{run}")
+        figures = recorded["figures"]
         for way, row in figures["ways"].items():
             model, tokens = figures["model"].removeprefix("preset:"), figures["new_tokens"]
             call = f"{model}, {figures['cache']} cache, {tokens} tokens, {row['bare_ms']['value']:.0f} ms"
             own = row.get("ratio_of_the_call_itself")
             cells = (call, way, times(row["ratio"]), times(own) if own else "", str(row["ratio"]["n"]))
             lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines) + f"\n\n{machine(made)}. Median of pairs, 95 % bootstrap interval.\n"
+    return "\n".join(lines) + f"\n\n{machine(recorded)}. Median of pairs, 95 % bootstrap interval.\n"
 
 
 def observer_short() -> str:
     """The same in one line a model, for the README."""
     lines = []
     for run in LONG_RUNS:
-        made = result(f"observer_effect-{run}")
-        figures = made["figures"]
+        recorded = result(f"observer_effect-{run}")
+        figures = recorded["figures"]
         ways = figures["ways"]
         total, every = (times(ways[f"laptime {way}"]["ratio"]) for way in ("total", "per token"))
         model = f"{figures['model'].removeprefix('preset:')}, {figures['cache']} cache"
         lines.append(f"  - {model}, {figures['new_tokens']} tokens: {total}; with every token marked {every}")
-    note = f"wall clock against bare generate(), interleaved pairs, 95 % interval; {machine(made)}"
+    note = f"wall clock against bare generate(), interleaved pairs, 95 % interval; {machine(recorded)}"
     return "\n".join(lines) + f"\n\n  ({note})\n"
 
 
 def truth() -> str:
     """The largest difference of each stage, for each model."""
-    made = result("truth")
+    recorded = result("truth")
     lines = [
         "| model | cache | stage | laptime | trace | largest difference of its calls |",
         "|---|---|---|---|---|---|",
     ]
     groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for call in made["figures"]["calls"]:
+    for call in recorded["figures"]["calls"]:
         groups.setdefault((call["model"].removeprefix("preset:"), call["cache"]), []).append(call)
     for (model, cache), calls in groups.items():
         for stage in calls[0]["relative_difference"]:
@@ -100,42 +100,43 @@ def truth() -> str:
                 f"| {model} | {cache} | {stage} | {one['laptime'][stage + '_ms']:.3f} ms | "
                 f"{one['trace'][stage + '_ms']:.3f} ms | {100 * worst:.4f} % |"
             )
-    return "\n".join(lines) + f"\n\n{machine(made)}.\n"
+    return "\n".join(lines) + f"\n\n{machine(recorded)}.\n"
 
 
 def truth_short() -> str:
     """The largest of all differences."""
-    made = result("truth")
-    calls = made["figures"]["calls"]
+    recorded = result("truth")
+    calls = recorded["figures"]["calls"]
     models = ", ".join(dict.fromkeys(call["model"].removeprefix("preset:") for call in calls))
-    worst = made["figures"]["largest_relative_difference"]
-    at_most = math.ceil(worst * 1e6) / 1e4  # percent, rounded up: it is said as a bound
+    worst = recorded["figures"]["largest_relative_difference"]
+    at_most = math.ceil(worst * 1e6) / 1e4  # percent, rounded up, since the sentence says "at most"
     return f"  no stage of {len(calls)} calls ({models}) differs by more than {at_most:.4f} %.\n"
 
 
 def subtraction() -> str:
     """How often subtraction was clamped, and how wrong it was."""
-    made = result("subtraction")
+    recorded = result("subtraction")
     lines = [
         "| case | samples with decode steps | clamped to 0 | residual | mean error | mean error, absolute |",
         "|---|---|---|---|---|---|",
     ]
-    for case in ("as the seeds", "same precision"):
-        figures = made["figures"][case]
-        found = figures["summary"]
+    for case in ("mixed precision", "same precision"):
+        figures = recorded["figures"][case]
+        errors = figures["summary"]
         how = f"{case}: {figures['dtype']}" + (f", autocast {figures['autocast']}" if figures["autocast"] else "")
+        clamped = 100 * errors["clamped"] / errors["samples"]
         lines.append(
-            f"| {how} | {found['samples']} | {found['clamped']} ({100 * found['clamped'] / found['samples']:.1f} %) | "
-            f"{found['residual_low_ms']:.1f} to {found['residual_high_ms']:.1f} ms | "
-            f"{found['error_mean_ms']:+.1f} ms | {100 * found['error_relative_mean']:.0f} % of the direct decode |"
+            f"| {how} | {errors['samples']} | {errors['clamped']} ({clamped:.1f} %) | "
+            f"{errors['residual_low_ms']:.1f} to {errors['residual_high_ms']:.1f} ms | "
+            f"{errors['error_mean_ms']:+.1f} ms | {100 * errors['error_relative_mean']:.0f} % of the direct decode |"
         )
-    return "\n".join(lines) + f"\n\n{machine(made)}.\n"
+    return "\n".join(lines) + f"\n\n{machine(recorded)}.\n"
 
 
 def overhead() -> str:
     """Unit costs and what each strategy adds."""
-    made = json.loads((RESULTS / "overhead-h200.json").read_text(encoding="utf-8"))
-    costs = made["overhead"]
+    recorded = json.loads((RESULTS / "overhead-h200.json").read_text(encoding="utf-8"))
+    costs = recorded["overhead"]
     units = (
         ("read of the host's clock", "host_clock_us"),
         ("a step's call that takes no mark", "idle_probe_us"),
@@ -153,7 +154,7 @@ def overhead() -> str:
     for strategy in dict.fromkeys(row["strategy"] for row in costs["strategies"]):
         cells = [f"{row['added_ms']:.3g} ms" for row in costs["strategies"] if row["strategy"] == strategy]
         lines.append(f"| {strategy} | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + f"\n\n{machine(made)}.\n"
+    return "\n".join(lines) + f"\n\n{machine(recorded)}.\n"
 
 
 def knobs() -> str:
@@ -173,9 +174,9 @@ def knobs() -> str:
                 cells.append(f"{ratio.value:.3f}× ({ratio.low:.3f}–{ratio.high:.3f})")
             base = effects[knob, "total"].base
             lines.append(f"| {knob.replace('_', ' ')} | {base} | {level.value} | " + " | ".join(cells) + " |")
-    made = json.loads((DATA / "molmoe-1b-h200.run.json").read_text(encoding="utf-8"))
+    recorded = json.loads((DATA / "molmoe-1b-h200.run.json").read_text(encoding="utf-8"))
     samples = sum(row.samples for row in summary.rows)
-    note = f"{len(summary.rows)} configurations, {samples} samples; {machine(made)}"
+    note = f"{len(summary.rows)} configurations, {samples} samples; {machine(recorded)}"
     return "\n".join(lines) + f"\n\n{note}. 95 % intervals over inputs.\n"
 
 

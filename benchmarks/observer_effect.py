@@ -1,14 +1,14 @@
-"""What does looking cost? Instrumented generate() against bare generate(), interleaved, on a GPU.
+"""What does measuring cost? Measured generate() against bare generate(), in turns, on a GPU.
 
     python benchmarks/observer_effect.py preset:qwen3-4b --tokens 8 --pairs 200 --peers
     python benchmarks/observer_effect.py preset:qwen3-4b --cache static --tokens 32 --pairs 200 --peers
 
-A pair is a bare call and an instrumented one back to back, in random order, on the same input; the ways take turns
-pair by pair. A call's time is the host's wall clock from an idle device to an idle device. The figure is the median
-of the pairs' ratios with a bootstrap interval. Short calls show most of what a way costs once per call, and leave
-drift no time; longer ones show what it costs in use. What a way does when it is entered and left (a timer, a
-tracker's session) lies outside the clock. For laptime's ways a second ratio takes laptime's own total instead of the
-wall clock: what looking does to the call that is measured, without what it does before and after.
+A pair is a bare call and a measured call on the same input, one after the other, in random order. The ways of
+measuring take turns, pair by pair. A call's time is the host's wall clock from an idle device to an idle device. The
+result is the median of the pairs' ratios with a bootstrap interval. Short calls show best what a way costs once per
+call; longer calls show what it costs in use. Entering and leaving a way (a timer, a tracker's session) is not part of
+the time. For laptime there is a second ratio, with laptime's own total in place of the wall clock: what measuring
+does to the span that it reports, without what it does before and after.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ def main() -> None:
     loaded = load_model(arguments.model)
     model, device = loaded.model, loaded.device
     model.generation_config.eos_token_id = None
-    made = make_inputs(
+    inputs = make_inputs(
         loaded,
         prompt_tokens=arguments.prompt,
         image_size=(arguments.image, arguments.image) if loaded.is_vlm else None,
         new_tokens=arguments.tokens,
     )
-    call = {**made.kwargs, "max_new_tokens": arguments.tokens, "do_sample": False}
+    call = {**inputs.kwargs, "max_new_tokens": arguments.tokens, "do_sample": False}
     if arguments.cache:
         call["cache_implementation"] = arguments.cache
     total, every = StageTimer(model), StageTimer(model, per_token=True)
@@ -105,8 +105,8 @@ def main() -> None:
     figures = {
         "model": arguments.model,
         "cache": arguments.cache or "dynamic",
-        "prompt_tokens": made.prompt_tokens,
-        "image_tokens": made.image_tokens,
+        "prompt_tokens": inputs.prompt_tokens,
+        "image_tokens": inputs.image_tokens,
         "new_tokens": arguments.tokens,
         "ways": rows,
         "samples": len(samples),

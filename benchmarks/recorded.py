@@ -1,4 +1,4 @@
-"""Write a benchmark's figures beside the environment and the command that made them."""
+"""Write a benchmark's figures with the environment and the command that they came from."""
 
 from __future__ import annotations
 

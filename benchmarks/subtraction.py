@@ -36,14 +36,14 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=200)
     arguments = parser.parse_args()
     figures: dict[str, Any] = {"model": arguments.model}
-    for case, dtype, autocast in (("as the seeds", "float32", "bfloat16"), ("same precision", "bfloat16", None)):
+    for case, dtype, autocast in (("mixed precision", "float32", "bfloat16"), ("same precision", "bfloat16", None)):
         rows, device = measure(arguments.model, arguments.samples, dtype, autocast)
         with_decode = [row for row in rows if row.direct is not None and row.direct.decode_ms is not None]
         summary = summarise_subtraction(with_decode)
         assert summary is not None
         figures[case] = {"dtype": dtype, "autocast": autocast, "summary": summary, "rows": rows}
         print(
-            f"{case:16} {len(rows)} samples, {summary.samples} of them with decode steps: {summary.clamped} clamped "
+            f"{case:15} {len(rows)} samples, {summary.samples} of them with decode steps: {summary.clamped} clamped "
             f"({100 * summary.clamped / summary.samples:.1f} %), residual {summary.residual_low_ms:.1f} to "
             f"{summary.residual_high_ms:.1f} ms, mean error {summary.error_mean_ms:+.1f} ms, "
             f"mean |error| {100 * (summary.error_relative_mean or 0):.0f} % of the direct decode"
@@ -59,8 +59,8 @@ def measure(name: str, samples: int, dtype: str, autocast: str | None) -> tuple[
     timer = StageTimer(loaded.model)
     rows: list[Subtraction] = []
     for number in range(-5, samples):
-        made = make_inputs(loaded, prompt_tokens=32, image_size=shuffle.choice(SIZES), seed=number + 5)
-        call = {**made.kwargs, "max_new_tokens": shuffle.choice(ANSWERS), "do_sample": False}
+        inputs = make_inputs(loaded, prompt_tokens=32, image_size=shuffle.choice(SIZES), seed=number + 5)
+        call = {**inputs.kwargs, "max_new_tokens": shuffle.choice(ANSWERS), "do_sample": False}
         precision = torch.autocast(loaded.device.type, torch.bfloat16) if autocast else nullcontext()
         with timer, precision:
             loaded.model.generate(**call)

@@ -1,10 +1,10 @@
-"""Are the stages true? One call timed by laptime and traced by torch.profiler; both tell the spans.
+"""Are the stages true? laptime measures a call while torch.profiler traces it, and their spans are compared.
 
     python benchmarks/truth.py preset:qwen3-4b preset:molmoe-1b preset:qwen2.5-vl-3b
 
-The trace knows nothing of laptime's event times: it has the host's calls that recorded the events, and every
-kernel with its launch. An event is reached by its stream when the last kernel launched before its record has
-ended, and not before the record itself: the later of the two is the mark's instant on the trace's clock.
+The trace knows every kernel with its launch, and the host calls that recorded the events, but not the events' times.
+The stream reaches an event when the last kernel launched before the record has ended, and not before the record
+itself. The later of the two is the instant of the mark on the trace's clock.
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ def compare(name: str, cache: str | None, calls: int, tokens: int) -> list[dict[
     """Rows of one model: laptime's spans, the trace's, the relative difference."""
     loaded = load_model(name)
     loaded.model.generation_config.eos_token_id = None
-    made = make_inputs(loaded, prompt_tokens=256, image_size=(672, 672) if loaded.is_vlm else None, new_tokens=tokens)
-    call = {**made.kwargs, "max_new_tokens": tokens, "do_sample": False}
+    inputs = make_inputs(loaded, prompt_tokens=256, image_size=(672, 672) if loaded.is_vlm else None, new_tokens=tokens)
+    call = {**inputs.kwargs, "max_new_tokens": tokens, "do_sample": False}
     if cache:
         call["cache_implementation"] = cache
     for _ in range(4):
@@ -83,7 +83,7 @@ def compare(name: str, cache: str | None, calls: int, tokens: int) -> list[dict[
                 },
             }
         )
-    del loaded, made, call
+    del loaded, inputs, call
     torch.cuda.empty_cache()
     return rows
 

@@ -1,6 +1,6 @@
-"""Open a page in headless Chromium and write what it looks like as PNG: the pictures of the README are made by it.
+"""Write a picture (PNG) of a page, as headless Chromium shows it, for the README and the docs.
 
-A run folder or a table of samples will do, too: `laptime report` makes its page first.
+The page can be an HTML file, or a run folder or table of samples whose page `laptime report` writes.
 
 python docs/make_screenshot.py page.html picture.png --width 1280 --height 900 --dark
 python docs/make_screenshot.py runs/sweep docs/sweep.png --width 1100 --height 1430
@@ -9,7 +9,6 @@ python docs/make_screenshot.py runs/sweep docs/sweep.png --width 1100 --height 1
 from __future__ import annotations
 
 import argparse
-import contextlib
 import tempfile
 from pathlib import Path
 
@@ -40,18 +39,14 @@ def main() -> None:
 
 
 def page_of(place: Path, scratch: Path) -> Path:
-    """The HTML file itself, or the page that `laptime report` makes of a run."""
+    """The HTML file itself, or the page that `laptime report` writes of a run."""
     if place.suffix == ".html":
         return place
-    from laptime.cli.main import main as laptime
+    from laptime.report.results import page, read_run_or_sweep
 
-    with contextlib.redirect_stdout(None):
-        try:
-            laptime(["report", str(place), "--out", str(scratch / "report.html")])
-        except SystemExit as ended:
-            if ended.code:
-                raise
-    return scratch / "report.html"
+    file = scratch / "report.html"
+    file.write_text(page(read_run_or_sweep(place)), encoding="utf-8")
+    return file
 
 
 def start(chromium: str, chromedriver: str, profile: str) -> webdriver.Chrome:

@@ -190,9 +190,9 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Subtraction(msgspec.Struct, frozen=True, kw_only=True):
-    """The seeds' way on one input: three calls timed apart, decode as what is left, clamped at zero.
+    """One input measured by subtraction: three separate calls, decode is what is left, a negative rest is 0.
 
-    Kept to show its error beside the direct figures; no stage of laptime's own is made this way.
+    It shows the error of subtraction beside the direct figures. No other number of laptime is obtained this way.
     """
 
     sample_id: str

@@ -1,8 +1,8 @@
-"""Clocks: take marks on the device's stream and on the host, resolve them all at once after the call.
+"""Clocks: they take marks on the device's stream and on the host, and resolve them all after the call.
 
-A mark on a device is an event, recorded without waiting for anything; its time is read after one synchronize
-at the end. Events are made before the call, since the first record of an event also creates it (FACTS: 7.9
-instead of 7.2 us). On a CPU the program itself is the timeline and both readings are perf_counter_ns.
+A mark on a device is an event. Recording it waits for nothing; its time is read after one synchronize at the end.
+Events are created and recorded once before the call, because the first record of an event also creates it, which
+takes longer. On a CPU the program itself is the timeline, and both readings are perf_counter_ns.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ import torch
 from laptime.data.record import Mark
 
 REANCHOR_MS = 500.0
-"""elapsed_time is a float32 of milliseconds: below 512 ms its steps are at most 31 ns. Further on, a later event
-becomes the anchor, so that no mark of a long call is coarser than one of a short call."""
+"""elapsed_time is a float32 of milliseconds, and below 512 ms its steps are at most 31 ns. In a longer call a later
+event becomes the anchor, so that its marks are as fine as those of a short call."""
 
 
 class Clock(Protocol):
-    """Takes marks; guards the slots they are kept in. One call at a time."""
+    """Takes the marks of one call at a time."""
 
     def start(self) -> None:
         """Forget earlier marks, wait until the device is idle, take the mark "start"."""
@@ -29,13 +29,13 @@ class Clock(Protocol):
         """Take a mark."""
 
     def remark(self, kind: str) -> None:
-        """Move the newest mark here if it is of this kind, else take one: the last of many, in one slot."""
+        """Move the newest mark to now if it is of this kind, else take one: only the last of many is kept."""
 
     def resolve(self) -> list[Mark]:
-        """Wait for the last mark and return all, in nanoseconds after the first. The only wait of a call."""
+        """Wait for the last mark and return all marks, in ns after the first. This is the only wait of a call."""
 
     def reserve(self, count: int) -> None:
-        """Have at least `count` slots ready, so that none is made during a call."""
+        """Prepare at least `count` marks, so that no event is created during a call."""
 
 
 def clock_for(device: torch.device, capacity: int = 64) -> Clock:
@@ -70,7 +70,7 @@ class HostClock:
         return [Mark(kind, ns - origin, ns - origin) for kind, ns in zip(self._kinds, self._host_ns, strict=True)]
 
     def reserve(self, count: int) -> None:
-        """Nothing to prepare: a slot is two list entries."""
+        """There is nothing to prepare: a mark is two list entries."""
 
 
 class EventClock:
@@ -123,7 +123,7 @@ class EventClock:
             self._grow(count - len(self._events))
 
     def _grow(self, count: int) -> None:
-        made = [torch.Event(self._device, enable_timing=True) for _ in range(max(count, 1))]
-        for event in made:
+        events = [torch.Event(self._device, enable_timing=True) for _ in range(max(count, 1))]
+        for event in events:
             event.record(self._stream)
-        self._events += made
+        self._events += events

@@ -30,7 +30,7 @@ VARIABLES = (
     "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE",
     "TOKENIZERS_PARALLELISM",
 )
-"""The variables that change speed. No other is ever copied: an environment holds secrets."""
+"""The variables that change speed. No other variable is copied, because an environment can hold secrets."""
 
 
 def describe(device: torch.device) -> Environment:
@@ -76,7 +76,7 @@ def _tf32() -> bool:
 
 
 def _git_facts() -> dict[str, Any]:
-    """Commit and state of the checkout that the command is run in; nothing outside one."""
+    """Commit and state of the git checkout that the command runs in; empty outside one."""
 
     def git(*arguments: str) -> str:
         command = ["git", *arguments]
@@ -96,7 +96,7 @@ def _cpu_name() -> str:
 
 
 def _cpu_count() -> int:
-    """Cores this process may use, which is what threads are made for; not what the machine has."""
+    """The cores that this process may use; the machine can have more."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

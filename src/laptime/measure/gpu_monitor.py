@@ -1,4 +1,4 @@
-"""What the GPU says of itself through NVML: clocks, temperature, power, throttling, energy, who else uses it."""
+"""What NVML knows about the GPU: clocks, temperature, power, throttling, energy, other processes."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import torch
 from laptime.data.record import GpuState
 
 ENERGY_REFRESH_S = 0.01
-"""NVML's energy counter moves about every 10 ms (FACTS): its error on a call is up to two such steps."""
+"""NVML's energy counter changes about every 10 ms, so its error on a call is up to two such steps."""
 
 FOREIGN_EVERY_S = 1.0
 
 ENERGY_MIN_S = 0.5
-"""Shorter calls get no energy: at 0.5 s the refresh is at most 4 % of it."""
+"""Shorter calls have no energy. At 0.5 s the counter's error is at most 4 %."""
 
 THROTTLE_REASONS = {
     0x04: "sw-power-cap",
@@ -26,11 +26,11 @@ THROTTLE_REASONS = {
     0x40: "hw-thermal",
     0x80: "hw-power-brake",
 }
-"""NVML clock event reasons that lower the clocks under load (idle, user settings and sync boost are no throttling)."""
+"""NVML's reasons for lower clocks under load. Idling, user settings and sync boost are no throttling."""
 
 
 class GpuMonitor:
-    """NVML's handle of one torch device. Every reading takes tens of microseconds: read around calls, not in them."""
+    """Reads NVML for one torch device. Each reading takes tens of microseconds: read before and after calls."""
 
     def __init__(self, nvml: Any, handle: Any) -> None:
         self._nvml = nvml
@@ -40,7 +40,7 @@ class GpuMonitor:
 
     @classmethod
     def open(cls, device: torch.device) -> GpuMonitor | None:
-        """The monitor of a CUDA device; None for other devices and where NVML can't be had."""
+        """The monitor of a CUDA device; None for other devices and where there is no NVML."""
         if device.type != "cuda":
             return None
         try:
@@ -55,12 +55,12 @@ class GpuMonitor:
             return None
 
     def throttle(self) -> list[str]:
-        """Why the clocks are lowered now; empty when they aren't."""
+        """Why the clocks are lower now; empty when they are not."""
         reasons = self._ask("nvmlDeviceGetCurrentClocksThrottleReasons", self._handle) or 0
         return [name for bit, name in THROTTLE_REASONS.items() if reasons & bit]
 
     def state(self) -> GpuState:
-        """Clocks, temperature, power and throttle reasons now; None for what this GPU doesn't tell."""
+        """Clocks, temperature, power and throttle reasons now; None for what this GPU does not report."""
         nvml, handle = self._nvml, self._handle
         watts = self._ask("nvmlDeviceGetPowerUsage", handle)
         return GpuState(
@@ -90,7 +90,7 @@ class GpuMonitor:
         return len(pids - {os.getpid()}) if os.getpid() in pids else max(0, len(pids) - 1)
 
     def facts(self) -> dict[str, Any]:
-        """What doesn't change during a run: driver, power limit, highest clock, persistence mode."""
+        """What stays the same during a run: driver, power limit, highest clock, persistence mode."""
         nvml, handle = self._nvml, self._handle
         limit_mw = self._ask("nvmlDeviceGetEnforcedPowerLimit", handle)
         persistence = self._ask("nvmlDeviceGetPersistenceMode", handle)

@@ -1,4 +1,4 @@
-"""What looking costs on this machine: seed 000's table, measured instead of assumed."""
+"""What measuring costs on this machine: the unit costs, and what each strategy adds to a call."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ MARKS_OF_A_CALL = 8
 """start, vision-begin, vision-end, prefill-begin, first-logits, first-token, decode-begin, end."""
 
 STEP_LAUNCHES = 300
-"""Launches in the step that a synchronize is made to drain: a small model's decode step."""
+"""Kernel launches in the step whose drain is measured: as many as in a small model's decode step."""
 
 
 def measure_overhead(device: torch.device, *, batches: int = 40, calls: int = 200) -> Overhead:
     """Unit costs (median of `batches` batches of `calls`, with interval) and what each strategy adds.
 
-    A strategy's cost is its count of marks and synchronizes times their unit costs. The drain is measured: a step
-    of queued kernels with a synchronize at its end against the same step without, interleaved.
+    The cost of a strategy is its number of marks and synchronizes times their unit costs. The drain is measured: steps
+    of queued kernels with a synchronize at their end, and the same steps without one, in turns.
     """
     clock = clock_for(device)
     clock.start()
@@ -76,14 +76,14 @@ def _strategies(mark: Interval, probe: Interval, idle: Interval | None, drain: I
             StrategyCost("per token, events", tokens, MARKS_OF_A_CALL + steps, 1, every_us / 1e3),
         ]
         if idle is not None and drain is not None:
-            # Two a step, as the seeds do: the first drains what the step before queued, the second this step.
+            # Two a step, as timing by hand does: before the step, to drain what is queued, and after it.
             waits_us = steps * (drain.value + idle.value)
             rows.append(StrategyCost("per token, synchronize", tokens, 0, 2 * steps, waits_us / 1e3))
     return rows
 
 
 def _unit_us(call: Callable[[], Any], batches: int, calls: int) -> Interval:
-    """Median cost of one call in microseconds, the empty loop taken off."""
+    """Median cost of one call in microseconds, without the loop around it."""
     for _ in range(calls):
         call()
     costs = []

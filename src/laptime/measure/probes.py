@@ -1,8 +1,9 @@
-"""What is hung on a model for one call, and taken off again: public hooks, a LogitsProcessor, one short-lived wrapper.
+"""What takes the marks of one call: public hooks, a LogitsProcessor and one short-lived wrapper, removed afterwards.
 
-Nothing of ours runs inside a compiled forward: the hooks go when the first logits arrive, before transformers
-compiles or replays its decode step. What stays in a decode step is one call of a LogitsProcessor that compares two
-integers where the last step is known beforehand, and moves one event where EOS may make any step the last.
+Nothing of laptime runs inside a compiled forward: the hooks are removed when the first logits arrive, before
+transformers compiles or replays its decode step. In a decode step there is only one call of a LogitsProcessor. It
+compares two integers where the last step is known beforehand; where EOS can make any step the last one, it moves one
+event.
 """
 
 from __future__ import annotations
@@ -27,20 +28,20 @@ STEP_SIGNATURE = inspect.Signature(
 
 
 class Probes(LogitsProcessor):
-    """Marks one generate() call. A context manager: whatever happens inside, the model leaves it as it came."""
+    """Takes the marks of one generate() call. On exit the model is as it was, whatever happened inside."""
 
     def __init__(
         self, model: nn.Module, anatomy: Anatomy, clock: Clock, *, per_token: bool, last_step: int | None
     ) -> None:
-        """`last_step`: the number of tokens where the call can't end before it, else None (EOS may come)."""
+        """last_step: the number of tokens when the call can't end earlier, else None (EOS can come)."""
         self._model = model
         self._anatomy = anatomy
         self._clock = clock
         self._take = clock.mark if per_token else clock.remark
         self._only_step = None if per_token else last_step
         self._handles: list[Any] = []
-        self._own_prepare = model.__dict__.get(PREPARE)  # the instance's own, where somebody has set one
-        self.logits = 0  # how often logits came: forwards, a chunked prefill counted once
+        self._own_prepare = model.__dict__.get(PREPARE)  # the instance's own, if somebody has set one
+        self.logits = 0  # the number of forwards with logits; a chunked prefill counts once
         self._sign()
 
     def __enter__(self) -> Probes:
@@ -58,10 +59,10 @@ class Probes(LogitsProcessor):
     ) -> None:
         self._remove_hooks()
         self._restore_prepare()
-        self.__dict__.pop("__call__", None)  # it refers to us: no cycle is left for the collector
+        self.__dict__.pop("__call__", None)  # it refers to self: leave the garbage collector no cycle
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        """Called by generate() with each step's logits; returns them as they are."""
+        """generate() calls this with each step's logits. They are returned unchanged."""
         self.logits += 1
         if self.logits > 1:
             if self._only_step is None or self.logits == self._only_step:
@@ -73,9 +74,9 @@ class Probes(LogitsProcessor):
         return scores
 
     def _sign(self) -> None:
-        """Let transformers read our signature quickly: it asks for processor.__call__'s at every step.
+        """Let transformers read the signature of __call__ quickly, as it does at every step.
 
-        Taking it from a method costs 9 us a step, from an attribute that brings its own 1 us.
+        Reading it from a method takes 9 µs a step; from an attribute with a signature of its own, 1 µs.
         """
 
         def step(input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
@@ -86,7 +87,7 @@ class Probes(LogitsProcessor):
 
     def _on_language_model(self, *_: Any) -> None:
         self._clock.mark("prefill-begin")
-        self._handles.pop().remove()  # itself, the last one: the chunks of a chunked prefill need no mark
+        self._handles.pop().remove()  # this hook, the last one: later chunks of a prefill need no mark
 
     def _remove_hooks(self) -> None:
         for handle in self._handles:
@@ -96,8 +97,8 @@ class Probes(LogitsProcessor):
     def _watch_first_decode(self) -> None:
         """Mark the first decode forward's entry, which no hook can see once that forward is compiled.
 
-        generate() asks the model's public prepare_inputs_for_generation for the step's inputs and calls the
-        forward with them at once. The instance's attribute shadows the method for that one call, then it is gone.
+        generate() asks the model's public prepare_inputs_for_generation for the step's inputs, and then calls the
+        forward with them. For that one call an attribute of the instance stands before the method.
         """
         model, mark = self._model, self._clock.mark
         prepare: Callable[..., Any] = model.prepare_inputs_for_generation

@@ -90,7 +90,7 @@ def prepare(request: ProfileRequest) -> PreparedProfile:
         prefill_chunk=request.prefill_chunk,
     )
     if request.data is None:
-        # A fixed number of tokens per call, whatever a random or a talkative model would say: EOS is ignored.
+        # Each call generates the same number of tokens: EOS is ignored, which a random model could say at any step.
         model.generation_config.eos_token_id = None
     inputs = [
         Input(sample_id, {**kwargs, **generation}) for sample_id, kwargs in _workload(request, loaded, image_size)
@@ -210,7 +210,8 @@ def _measured(
 def verify_tokens(timer: StageTimer, item: Input) -> Literal["identical", "different", "unstable"]:
     """Whether greedy generate() gives the same ids with the timer on as with it off.
 
-    "unstable" when it can't be told, as the bare model differs from itself (kernels that sum in no fixed order).
+    "unstable" when this can't be decided, because without the timer the model does not repeat its own ids either
+    (kernels that sum in no fixed order).
     """
     timed = timer.model.generate(**item.kwargs)
     with _untimed(timer):
@@ -222,7 +223,7 @@ def verify_tokens(timer: StageTimer, item: Input) -> Literal["identical", "diffe
 
 @contextmanager
 def _untimed(timer: StageTimer) -> Iterator[None]:
-    """The model as its user has it, for a moment inside a timed session."""
+    """The model without the timer, for a moment inside a timed session."""
     timer.__exit__(None, None, None)
     try:
         yield
@@ -238,7 +239,7 @@ def _workload(
             yield example.id, dict(inputs_from_example(loaded, example, new_tokens=request.new_tokens).kwargs)
         return
     for number in range(request.samples):
-        made = make_inputs(
+        synthetic = make_inputs(
             loaded,
             prompt_tokens=request.prompt_tokens,
             image_size=image_size,
@@ -246,7 +247,7 @@ def _workload(
             seed=request.seed + number,
             new_tokens=request.new_tokens,
         )
-        yield f"{number:04d}", dict(made.kwargs)
+        yield f"{number:04d}", dict(synthetic.kwargs)
 
 
 def _check(request: ProfileRequest) -> None:

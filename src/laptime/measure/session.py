@@ -1,7 +1,7 @@
-"""A session: warm up until steady, measure every input, repeat until more repeats would tell nothing new.
+"""A session: warm up until the times are steady, measure every input, repeat until more repeats add nothing.
 
-The sink gets every sample the moment it is finished, the warm-up's too (flagged `cold`), so that a run stopped
-at any instant keeps what it measured.
+The sink gets every sample as soon as it is finished, also those of the warm-up (flagged `cold`). So a run that is
+stopped at any instant keeps what it measured.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from laptime.errors import LaptimeError
 from laptime.measure.stage_timer import StageTimer
 
 STEADY_WINDOW = 3
-"""Warm-up is over when this many calls in a row agree within STEADY_SPREAD and compiled nothing."""
+"""The warm-up ends when this many calls in a row agree within STEADY_SPREAD and compiled nothing."""
 STEADY_SPREAD = 0.10
 
 
@@ -39,7 +39,7 @@ class MeasuringPlan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Input(msgspec.Struct, frozen=True):
-    """One input: an id that doesn't depend on who measures it, and what generate() is called with."""
+    """One input: its id, the same whoever measures it, and the arguments of generate()."""
 
     sample_id: str
     kwargs: Mapping[str, Any]
@@ -60,7 +60,8 @@ def measure(
 ) -> SessionEnd:
     """Measure `inputs` on an entered StageTimer, sample by sample.
 
-    `beside` is called after each measured sample with its input: the place for a second method on the same input.
+    sink: gets each finished sample. progress: called after each finished call.
+    beside: called after each measured sample with its input, to measure the same input by a second method.
     Raises LaptimeError without inputs, and when the device runs out of memory.
     """
     if not inputs:
@@ -118,7 +119,7 @@ def _measure(
 
 @contextmanager
 def quiet_collector() -> Iterator[None]:
-    """Collect now and freeze what lives, so that the collector finds little to do during the calls."""
+    """Run the garbage collector now and freeze what lives, so that it has little to do during the calls."""
     gc.collect()
     gc.freeze()
     try:
@@ -128,7 +129,7 @@ def quiet_collector() -> Iterator[None]:
 
 
 def warm_up(timer: StageTimer, item: Input, plan: MeasuringPlan, first: int = -1, step: int = 1) -> Iterator[Sample]:
-    """Call, flagged `cold`, until the last calls agree; at most `max_warmups` times.
+    """Measure calls flagged `cold` until the last ones agree; at most `max_warmups` of them.
 
     Repeats are numbered `first`, `first - step`, ...: negative, so that no measured sample has one of them.
     """
@@ -142,7 +143,7 @@ def warm_up(timer: StageTimer, item: Input, plan: MeasuringPlan, first: int = -1
 
 
 def is_steady(warm: Sequence[Sample], plan: MeasuringPlan) -> bool:
-    """Whether a warm-up of these calls is over: the last ones agree, or there is noise but no trend."""
+    """Whether the warm-up is over after these calls: the last ones agree, or there is noise but no trend."""
     return plan.max_warmups == 0 or _agree(warm) or _no_trend(warm)
 
 
@@ -156,7 +157,7 @@ def _agree(warm: Sequence[Sample]) -> bool:
 
 
 def _no_trend(warm: Sequence[Sample]) -> bool:
-    """Noise rather than warming up: the second half of the calls isn't faster than the first, and compiled nothing."""
+    """Noise without warming up: the second half of the calls is not faster than the first and compiled nothing."""
     half = len(warm) // 2
     if half < STEADY_WINDOW:
         return False
@@ -181,7 +182,7 @@ def call(timer: StageTimer, item: Input, plan: MeasuringPlan) -> Sample:
             timer.model.generate(**item.kwargs)
     except (RuntimeError, MemoryError) as error:
         if not isinstance(error, torch.OutOfMemoryError | MemoryError) and "allocate memory" not in str(error):
-            raise  # on a CPU torch says it in words only
+            raise  # on a CPU torch has no class for it, only words
         raise LaptimeError(
             f"out of memory on {timer.device} at sample {item.sample_id}: use a smaller batch, image or prompt"
         ) from error

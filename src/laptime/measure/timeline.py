@@ -1,4 +1,4 @@
-"""Marks to stages: the partition of a call is made here and nowhere else.
+"""From marks to stages: how a call is divided is decided here and nowhere else.
 
 The marks of one call, in the order in which the program passed them:
 
@@ -11,8 +11,8 @@ The marks of one call, in the order in which the program passed them:
     logits                       a decode step's logits (the last one only, or every one)
     end                          generate() returned
 
-Between them the call is laid out in spans that follow one another without hole or overlap, `other` being what no
-stage covers. A stage's time is the sum of its spans, so no stage is negative and the sum closes by construction.
+They divide the call into spans that follow each other without gap or overlap; `other` is what no stage covers. A
+stage's time is the sum of its spans. So no stage is negative, and the stages always add up to the total.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def partition(marks: Sequence[Mark]) -> Partition:
 
 
 def spans(marks: Sequence[Mark], *, host: bool = False) -> list[Span]:
-    """The call from start to end as spans in order, on the device's timeline or the host's.
+    """The spans of a call from start to end, in order, on the device's timeline or the host's.
 
     Raises LaptimeError when a mark that must be there is missing.
     """
@@ -62,7 +62,7 @@ def spans(marks: Sequence[Mark], *, host: bool = False) -> list[Span]:
     first: dict[str, int] = {}
     last: dict[str, int] = {}
     for kind, ns in instants:
-        first.setdefault(kind, ns)  # a chunked prefill enters the language model often
+        first.setdefault(kind, ns)  # a chunked prefill enters the language model several times
         last[kind] = ns
     _check(first)
     parts = _vision_spans(instants)
@@ -70,7 +70,7 @@ def spans(marks: Sequence[Mark], *, host: bool = False) -> list[Span]:
     parts += _without(Span("prefill", first["prefill-begin"], first["first-logits"]), parts)
     if "logits" in last:
         parts.append(Span("decode", first["decode-begin"], last["logits"]))
-    return _holes_filled(sorted(parts, key=lambda part: part[1:]), first["start"], last["end"])
+    return _with_other(sorted(parts, key=lambda part: part[1:]), first["start"], last["end"])
 
 
 def inter_token(marks: Sequence[Mark]) -> list[float]:
@@ -102,28 +102,28 @@ def _check(first: dict[str, int]) -> None:
 
 
 def _vision_spans(instants: Sequence[tuple[str, int]]) -> list[Span]:
-    """Tower's entry to projector's exit, disjoint. A projector that runs again lengthens the span it belongs to."""
-    found: list[Span] = []
+    """From the tower's entry to the projector's exit. A projector that runs again lengthens the span before it."""
+    visions: list[Span] = []
     begin: int | None = None
     for kind, ns in instants:
         if kind == "vision-begin" and begin is None:
             begin = ns
         elif kind == "vision-end":
             if begin is not None:
-                found.append(Span("vision", begin, ns))
+                visions.append(Span("vision", begin, ns))
                 begin = None
-            elif found:
-                found[-1] = Span("vision", found[-1].begin_ns, ns)
+            elif visions:
+                visions[-1] = Span("vision", visions[-1].begin_ns, ns)
     if begin is not None:
         raise LaptimeError(
             "the vision tower was entered but the projector's exit was never seen; name it with --projector-module "
             "(projector=... in Python)"
         )
-    return found
+    return visions
 
 
 def _without(whole: Span, parts: Sequence[Span]) -> list[Span]:
-    """What the parts leave of the whole: at least one span, an empty one if need be."""
+    """What is left of the whole without the parts: at least one span, which can be empty."""
     left: list[Span] = []
     at = whole.begin_ns
     for part in parts:
@@ -137,7 +137,7 @@ def _without(whole: Span, parts: Sequence[Span]) -> list[Span]:
     return left
 
 
-def _holes_filled(parts: Sequence[Span], start: int, end: int) -> list[Span]:
+def _with_other(parts: Sequence[Span], start: int, end: int) -> list[Span]:
     filled: list[Span] = []
     at = start
     for part in parts:

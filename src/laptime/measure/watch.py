@@ -1,4 +1,4 @@
-"""What happened around a call that a reader of its time must know: collections, compiles, retries, memory, energy."""
+"""What happened around a call and could change its time: collections, compiles, retries, memory, energy."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from laptime.data.record import Flag, GpuState
 from laptime.measure.gpu_monitor import GpuMonitor
 
 GC_PAUSE_SHARE = 0.01
-"""A collector's pause that took more than this share of a call is flagged."""
+"""A call is flagged when the garbage collector took more than this share of it."""
 
 FOREIGN_CORES = 0.5
-"""On a CPU: other processes' average use of it, in cores, above which a sample is flagged."""
+"""On a CPU a sample is flagged when other processes used more than this many cores on average."""
 
 
 class Circumstances(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,9 +37,9 @@ class Circumstances(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Watch:
-    """Looks before a call and after it, never during it. A context manager; `circumstances` is there afterwards.
+    """Looks at the machine before and after a call, never during it. `circumstances` is set on exit.
 
-    `energy`: also read the energy counter, which takes NVML milliseconds where all else takes it microseconds.
+    energy: read the energy counter too. NVML takes milliseconds for it and microseconds for everything else.
     """
 
     def __init__(self, device: torch.device, monitor: GpuMonitor | None = None, *, energy: bool = False) -> None:
@@ -135,7 +135,7 @@ def _reset_memory_peak(device: torch.device) -> None:
 
 
 def compiled_graphs() -> int:
-    """How many graphs torch.compile has made in this process: the only counter of it that torch keeps."""
+    """How many graphs torch.compile has built in this process; torch keeps no other counter of it."""
     dynamo = sys.modules.get("torch._dynamo.utils")
     if dynamo is None:
         return 0
@@ -143,20 +143,20 @@ def compiled_graphs() -> int:
 
 
 def _foreign_cpu_s() -> float | None:
-    """Seconds of processor time that others than this process have used since boot; None where it can't be read.
+    """Seconds of CPU time that other processes have used since boot; None where it can't be read.
 
-    Only the cores that this process may run on count: who works beside it on others, pinned there, is no disturbance.
+    Only the cores that this process may use count. Work on other cores does not disturb it.
     """
     with suppress(OSError, ValueError, IndexError):
         lines = [line.split() for line in Path("/proc/stat").read_text().split("\n") if line.startswith("cpu")]
-        mine = {f"cpu{core}" for core in os.sched_getaffinity(0)}
-        busy = sum(_busy_ticks(fields) for name, *fields in lines if name in mine) / os.sysconf("SC_CLK_TCK")
+        own_cores = {f"cpu{core}" for core in os.sched_getaffinity(0)}
+        busy = sum(_busy_ticks(fields) for name, *fields in lines if name in own_cores) / os.sysconf("SC_CLK_TCK")
         own = os.times()
         return busy - own.user - own.system - own.children_user - own.children_system
     return None
 
 
 def _busy_ticks(fields: list[str]) -> int:
-    """Of one core's line in /proc/stat: user, nice, system, irq and softirq."""
+    """The busy time in one core's line of /proc/stat: user, nice, system, irq and softirq."""
     user, nice, system, _idle, _iowait, irq, softirq = (int(field) for field in fields[:7])
     return user + nice + system + irq + softirq

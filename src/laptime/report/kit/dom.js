@@ -1,5 +1,5 @@
 "use strict";
-// What every script of a page builds on: the page's data, elements with text that stays text, numbers as people read them.
+// What every script of a page uses: the page's data, elements whose text stays text, numbers as kit/numbers.py writes them.
 
 /** The value that Python embedded in the page. */
 function pageData() {
@@ -44,8 +44,9 @@ function drawInto(container, draw) {
 function formatNumber(value, digits = 3) {
   if (value === null || value === undefined || !Number.isFinite(value)) return "–";
   if (value === 0) return "0";
-  const places = Math.max(0, digits - 1 - Math.floor(Math.log10(Math.abs(value))));
-  return value.toFixed(Math.min(places, 6)).replace(/\B(?=(\d{3})+(?!\d)(?=\.|$))/g, "\u202f");
+  const rounded = Number(Math.abs(value).toPrecision(digits)); // 9.996 becomes 10.0, so it gets the decimals of 10
+  const places = Math.max(0, digits - 1 - Math.floor(Math.log10(rounded)));
+  return value.toFixed(Math.min(places, 6)).replace("-", "−").replace(/\B(?=(\d{3})+(?!\d)(?=\.|$))/g, "\u202f");
 }
 
 /** Milliseconds with the unit that suits them. */

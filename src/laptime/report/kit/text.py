@@ -1,4 +1,4 @@
-"""Text from outside made fit to show: nothing that a terminal or a browser would take for an instruction."""
+"""Text from outside, safe to show: nothing in it acts as an instruction to a terminal or a browser."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ def printable(text: str) -> str:
 
 
 def shortened(text: str, limit: int) -> str:
-    """The text, cut with an ellipsis when it is longer than `limit` characters."""
+    """The text, cut with an ellipsis if it is longer than `limit` characters."""
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def one_line(text: str, limit: int) -> str:
-    """The text printable, its runs of white space made one space, shortened."""
+    """The text on one line: printable, white space reduced to single spaces, cut after `limit` characters."""
     return shortened(" ".join(printable(text).split()), limit)
 
 

@@ -57,7 +57,7 @@ function share(value, total) {
   return value === null || !total ? "–" : formatPercent(value / total);
 }
 
-/** Say in every chart which samples are chosen. Each entry is a function that draws again. */
+/** Functions that draw a chart again, for the samples that are chosen now. */
 const redraws = [];
 
 function drawAll() {

@@ -1,6 +1,6 @@
 "use strict";
-// A row for each sample with its stages as one bar. Only the rows in view are in the document, so a run of many
-// thousand samples scrolls as easily as one of twenty.
+// A row for each sample, with its stages as one bar. Only the rows in view are in the document, so a run of many
+// thousand samples scrolls as fast as one of twenty.
 
 const ROW_HEIGHT = 25;
 const ROWS_IN_VIEW = 20;
@@ -8,7 +8,7 @@ const ROWS_ON_PAPER = 60;
 const CUT_BEYOND = 1.6; // times the longest sample of the summary: a cold first call must not squeeze all others
 
 /** Prepare the list in `container`; returns show(order), which shows these samples in this order.
- *  samples: columns (see profile_data.py); stages: names; describe(i): tooltip content. */
+ *  samples: columns (see report/profile/data.py); stages: names; describe(i): tooltip content. */
 function stageRows(container, { samples, stages, describe }) {
   const axis = node("div", { class: "rows-axis", "aria-hidden": "true" });
   const inner = node("div", { class: "rows-inner" });
@@ -49,7 +49,7 @@ function stageRows(container, { samples, stages, describe }) {
 
   function show(wanted) {
     order = wanted;
-    const most = (indices) => indices.reduce((found, i) => Math.max(found, samples.total[i]), 0);
+    const most = (indices) => indices.reduce((longest, i) => Math.max(longest, samples.total[i]), 0);
     longest = Math.min(most(order), CUT_BEYOND * most(order.filter((i) => samples.used[i])) || Infinity) || 1;
     inner.style.height = `${order.length * ROW_HEIGHT}px`;
     scroller.style.height = `${Math.max(1, Math.min(order.length, ROWS_IN_VIEW + 0.5)) * ROW_HEIGHT + 2}px`; // half a row says that there are more

@@ -110,7 +110,7 @@ function hatching() {
     svg("rect", { class: "hatch-ground", width: 7, height: 7 }), svg("rect", { class: "hatch-line", width: 2, height: 7 })));
 }
 
-/** A label cut to about so many characters. */
+/** A label cut to about `most` characters. */
 function shortLabel(text, most) {
   const limit = Math.max(3, Math.floor(most));
   return text.length <= limit ? text : `${text.slice(0, limit - 1)}…`;
