@@ -29,9 +29,9 @@ def main() -> None:
     folder = Path(os.environ.get("OUT") or Path(__file__).parents[1] / "tests" / "trace" / "data")
     folder.mkdir(parents=True, exist_ok=True)
     loaded = load_model("preset:tiny-llm", device="cuda")
-    made = make_inputs(loaded, prompt_tokens=64)
+    inputs = make_inputs(loaded, prompt_tokens=64)
     for name, cache in (("decode-eager", None), ("decode-graph", "static")):
-        call: dict[str, Any] = {**made.kwargs, "max_new_tokens": TOKENS, "do_sample": False}
+        call: dict[str, Any] = {**inputs.kwargs, "max_new_tokens": TOKENS, "do_sample": False}
         if cache:
             call["cache_implementation"] = cache
         for _ in range(4):

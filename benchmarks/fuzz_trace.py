@@ -6,7 +6,7 @@ Two ways: plain mutation (files cut, bits flipped, bytes moved and replaced by w
 of whole real files and of written ones; and coverage-guided mutation by atheris. An input is broken when the reader
 raises anything but LaptimeError, when its line is not one line, when the timeline is not in order, when reading takes
 over ten seconds, or when a file that was merely cut yields a row that the whole file does not have.
-What breaks is kept in tests/trace/corpus, unless it is made of a real file. Counts go to
+What breaks is kept in tests/trace/read/corpus, unless it is made of a real file. Counts go to
 benchmarks/results/fuzz_trace.json.
 """
 
@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-CORPUS = HERE.parent / "tests" / "trace" / "corpus"
+CORPUS = HERE.parent / "tests" / "trace" / "read" / "corpus"
 RESULT = HERE / "results" / "fuzz_trace.json"
 LIMIT_S = 10.0
 NASTY = (
@@ -151,17 +151,17 @@ def seeds(traces: Path | None, folder: Path) -> list[tuple[str, bytes]]:
     activities = [ActivityRow(at + 90 * i, at + 90 * i + 61, f"k{i % 5}", correlation=i + 1) for i in range(12)]
     calls = [CallRow(at + 90 * i - 5_000, at + 90 * i - 4_000, correlation=i + 1) for i in range(12)]
     ranges = [RangeRow(at - 9_000, at + 9_000)]
-    found = [
+    contents = [
         ("kineto", write_kineto(folder / name, activities, calls, ranges, style=style).read_bytes())
         for style in ("2025", "2021")
         for name in ("t.json", "t.json.gz")
     ]
-    found.append(("nsight", write_nsys(folder / "t.sqlite", activities, calls, ranges).read_bytes()))
+    contents.append(("nsight", write_nsys(folder / "t.sqlite", activities, calls, ranges).read_bytes()))
     if traces is not None:
         for path in sorted(traces.glob("*.json.gz")):
-            found += [("kineto", content) for content in small_kineto(path)]
-        found += [("nsight", small_nsys(path, folder)) for path in sorted(traces.glob("*.sqlite"))]
-    return found
+            contents += [("kineto", content) for content in small_kineto(path)]
+        contents += [("nsight", small_nsys(path, folder)) for path in sorted(traces.glob("*.sqlite"))]
+    return contents
 
 
 def mutated(chance: random.Random, data: bytes, others: list[bytes]) -> tuple[bytes, bool]:

@@ -35,11 +35,11 @@ def main() -> None:
     left = visits(patch("laptime.models.knobs.without_compiled_calls", lambda model: contextlib.nullcontext()))
     print("blocks top-k   clean slate   caches left alone   ratio (ms a token, second visit)")
     rows = []
-    for knobs, ours, theirs in zip(SETTINGS, clean, left, strict=True):
+    for knobs, fresh, dirty in zip(SETTINGS, clean, left, strict=True):
         print(
-            f"{knobs.blocks:6} {knobs.top_k:5} {ours['ms']:13.3f} {theirs['ms']:19.3f} {theirs['ms'] / ours['ms']:7.2f}"
+            f"{knobs.blocks:6} {knobs.top_k:5} {fresh['ms']:13.3f} {dirty['ms']:19.3f} {dirty['ms'] / fresh['ms']:7.2f}"
         )
-        rows.append({"blocks": knobs.blocks, "top_k": knobs.top_k, "clean": ours, "left_alone": theirs})
+        rows.append({"blocks": knobs.blocks, "top_k": knobs.top_k, "clean": fresh, "left_alone": dirty})
     slower = sum(row["left_alone"]["ms"] > 1.5 * row["clean"]["ms"] for row in rows)
     print(f"{slower} of {len(rows)} settings decode more than 1.5 times as slowly with the caches left alone")
     print(f"seconds for a visit, median: {seconds(clean):.1f} against {seconds(left):.1f}")
@@ -58,24 +58,24 @@ def visits(way: contextlib.AbstractContextManager[Any]) -> list[dict[str, float]
     loaded = load_model(PRESET, device="cuda")
     with way:
         for _ in range(2):
-            found = [visit(loaded, knobs) for knobs in SETTINGS]
-    return found
+            measured = [visit(loaded, knobs) for knobs in SETTINGS]
+    return measured
 
 
 def visit(loaded: Any, knobs: ModelKnobs) -> dict[str, float]:
     """Decode milliseconds a token (the difference of a long and a one-token call, medians), and the visit's seconds."""
     entered = time.perf_counter()
-    made = make_inputs(loaded, prompt_tokens=32, image_size=(336, 336), new_tokens=NEW)
+    inputs = make_inputs(loaded, prompt_tokens=32, image_size=(336, 336), new_tokens=NEW)
     took: dict[int, list[float]] = {NEW: [], 1: []}
     with applied(loaded.model, knobs):
         for _ in range(CALLS):
-            for new, found in took.items():
+            for new, measured in took.items():
                 torch.cuda.synchronize()
                 began = time.perf_counter()
-                loaded.model.generate(**made.kwargs, max_new_tokens=new, cache_implementation="static")
+                loaded.model.generate(**inputs.kwargs, max_new_tokens=new, cache_implementation="static")
                 torch.cuda.synchronize()
-                found.append((time.perf_counter() - began) * 1e3)
-    long, short = (statistics.median(found[WARM:]) for found in took.values())
+                measured.append((time.perf_counter() - began) * 1e3)
+    long, short = (statistics.median(measured[WARM:]) for measured in took.values())
     return {"ms": (long - short) / (NEW - 1), "seconds": time.perf_counter() - entered}
 
 

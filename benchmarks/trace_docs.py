@@ -31,14 +31,14 @@ def main() -> None:
     page = PAGE.read_text(encoding="utf-8")
     speed, profile = result("trace_speed"), result("trace_profile")
     blocks = {
-        "speed": made_by(speed) + seconds_and_memory(speed["figures"]),
+        "speed": origin(speed) + seconds_and_memory(speed["figures"]),
         "ratios": ratios(speed["figures"]),
-        "profile": made_by(profile) + stages(profile["figures"]),
+        "profile": origin(profile) + stages(profile["figures"]),
     }
     for name, block in blocks.items():
         page = re.sub(
             rf"(<!-- {name}:begin -->\n).*?(<!-- {name}:end -->)",
-            lambda found, block=block: found[1] + block + found[2],
+            lambda markers, block=block: markers[1] + block + markers[2],
             page,
             flags=re.DOTALL,
         )
@@ -46,14 +46,14 @@ def main() -> None:
     print(PAGE.relative_to(ROOT))
 
 
-def made_by(made: dict[str, Any]) -> str:
+def origin(recorded: dict[str, Any]) -> str:
     """The command and the environment, in a line."""
-    where = made["environment"]
+    where = recorded["environment"]
     peer = where.get("HolisticTraceAnalysis")
     return (
-        f"`{made['command']}`: {where['cpu_count']} processors, Python {where['python']}, msgspec {where['msgspec']}, "
-        f"numpy {where['numpy']}{f', HolisticTraceAnalysis {peer}' if peer else ''}, load average "
-        f"{where['load_average']:.1f}, files made of {where['made_of']}.\n\n"
+        f"`{recorded['command']}`: {where['cpu_count']} processors, Python {where['python']}, "
+        f"msgspec {where['msgspec']}, numpy {where['numpy']}{f', HolisticTraceAnalysis {peer}' if peer else ''}, "
+        f"load average {where['load_average']:.1f}, files made of {where['made_of']}.\n\n"
     )
 
 
@@ -62,10 +62,10 @@ def seconds_and_memory(figures: dict[str, Any]) -> str:
     lines = [f"| | {' | '.join(FILES[name] for name in figures)} |", "|---|" + "---|" * len(figures)]
     for program, title in PROGRAMS.items():
         cells = [
-            f"{found['seconds'][program]['value']:.2f} s, {found['peak_mb'][program]:.0f} MB"
-            if program in found["seconds"]
+            f"{figure['seconds'][program]['value']:.2f} s, {figure['peak_mb'][program]:.0f} MB"
+            if program in figure["seconds"]
             else ""
-            for found in figures.values()
+            for figure in figures.values()
         ]
         lines.append(f"| {title} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
@@ -74,24 +74,25 @@ def seconds_and_memory(figures: dict[str, Any]) -> str:
 def ratios(figures: dict[str, Any]) -> str:
     """How many times longer and larger the peers are."""
     lines = ["| | time (interval) | peak memory |", "|---|---|---|"]
-    for name, found in figures.items():
+    for name, figure in figures.items():
         for peer in ("holistic", "json_loads"):
-            time = found.get(f"{peer}_over_laptime_seconds")
+            time = figure.get(f"{peer}_over_laptime_seconds")
             if time is not None:
                 interval = f" ({time['low']:.1f} to {time['high']:.1f})" if time["low"] is not None else ""
-                memory = found[f"{peer}_over_laptime_peak"]
+                memory = figure[f"{peer}_over_laptime_peak"]
                 lines.append(f"| {PROGRAMS[peer]}, {FILES[name]} | {time['value']:.1f}×{interval} | {memory:.1f}× |")
     return "\n".join(lines) + "\n"
 
 
 def stages(figures: dict[str, Any]) -> str:
     """A table of milliseconds: rows are stages, columns files; below, the whole."""
-    names = list(dict.fromkeys(stage for found in figures.values() for stage in found["seconds"]))
+    names = list(dict.fromkeys(stage for figure in figures.values() for stage in figure["seconds"]))
     names.sort(key=lambda stage: {"start": 0, "read": 1}.get(stage.split(":")[0], 3 if stage == "output" else 2))
     lines = [f"| ms | {' | '.join(FILES[name] for name in figures)} |", "|---|" + "---:|" * len(figures)]
     for stage in names:
         cells = [
-            f"{1000 * found['seconds'][stage]:.0f}" if stage in found["seconds"] else "" for found in figures.values()
+            f"{1000 * figure['seconds'][stage]:.0f}" if stage in figure["seconds"] else ""
+            for figure in figures.values()
         ]
         lines.append(f"| {stage} | {' | '.join(cells)} |")
     for total, title in {
@@ -100,11 +101,11 @@ def stages(figures: dict[str, Any]) -> str:
         "read_two_processes": "reading, in two processes",
         "total_two_processes": "all, in two processes",
     }.items():
-        lines.append(f"| **{title}** | {' | '.join(f'{1000 * found[total]:.0f}' for found in figures.values())} |")
-    peaks = {name: max(found["peak_mb"].values()) for name, found in figures.items()}
+        lines.append(f"| **{title}** | {' | '.join(f'{1000 * figure[total]:.0f}' for figure in figures.values())} |")
+    peaks = {name: max(figure["peak_mb"].values()) for name, figure in figures.items()}
     read = {
-        name: max(mb for stage, mb in found["peak_mb"].items() if stage.startswith("read"))
-        for name, found in figures.items()
+        name: max(mb for stage, mb in figure["peak_mb"].items() if stage.startswith("read"))
+        for name, figure in figures.items()
     }
     lines.append(f"| peak memory after reading, MB | {' | '.join(f'{read[name]:.0f}' for name in figures)} |")
     lines.append(f"| peak memory in the end, MB | {' | '.join(f'{peaks[name]:.0f}' for name in figures)} |")

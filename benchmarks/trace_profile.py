@@ -68,12 +68,12 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     traces = Path(options.traces) if options.traces else None
-    found = {}
+    profiles = {}
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         made_of, files = kineto_files(traces, folder, ("kineto_55mb", "kineto_300mb"))
         for name, path in {**files, "nsys_million": nsys_file(traces, folder)}.items():
-            figures = found[name] = profile(path, options.rounds)
+            figures = profiles[name] = profile(path, options.rounds)
             print(name, f"{figures['file_mb']} MB", flush=True)
             for stage, seconds in figures["seconds"].items():
                 print(f"  {stage:20} {seconds:7.3f} s {figures['peak_mb'].get(stage, '')!s:>7}")
@@ -87,7 +87,7 @@ def main() -> None:
         **{name: version(name) for name in ("msgspec", "numpy", "isal")},
         "made_of": made_of,
     }
-    print(record("trace_profile", found, environment))
+    print(record("trace_profile", profiles, environment))
 
 
 if __name__ == "__main__":

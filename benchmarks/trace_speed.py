@@ -110,8 +110,8 @@ def memory_kb(pid: int) -> dict[str, int] | None:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:
         return None
-    found = {line.split(":")[0]: int(line.split()[1]) for line in lines if line.startswith(("VmRSS", "VmHWM"))}
-    return found if len(found) == 2 else None
+    sizes = {line.split(":")[0]: int(line.split()[1]) for line in lines if line.startswith(("VmRSS", "VmHWM"))}
+    return sizes if len(sizes) == 2 else None
 
 
 def in_turns(commands: dict[str, list[str]], path: Path, rounds: int) -> dict[str, list[Run]]:
@@ -185,9 +185,9 @@ def kineto_files(traces: Path | None, folder: Path, wanted: tuple[str, ...] = SI
     first = sorted(int(match[1]) for event in events if (match := re.search(rb'"ts": (\d+)', event)))
     middle = first[int(len(first) * 55 * MB / len(text))]
     half = [event for event in events if not (match := re.search(rb'"ts": (\d+)', event)) or int(match[1]) < middle]
-    made = {"kineto_55mb": (half, 50), "kineto_300mb": (events, 250), "kineto_1gb": (events, 1000)}
+    sources = {"kineto_55mb": (half, 50), "kineto_300mb": (events, 250), "kineto_1gb": (events, 1000)}
     return real[0].name, {
-        name: repeated(head, made[name][0], tail, made[name][1] * MB, folder / f"{name}.json") for name in wanted
+        name: repeated(head, sources[name][0], tail, sources[name][1] * MB, folder / f"{name}.json") for name in wanted
     }
 
 
@@ -241,7 +241,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, help="keep the made files here")
     options = parser.parse_args()
     traces = Path(options.traces) if options.traces else None
-    found: dict[str, object] = {}
+    results: dict[str, object] = {}
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.work or Path(temporary)
         folder.mkdir(exist_ok=True)
@@ -255,15 +255,15 @@ def main() -> None:
             peers.append("holistic")
         for name in ("kineto_55mb", "kineto_300mb"):
             print(name, flush=True)
-            found[name] = figures(in_turns(commands, files[name], options.rounds), files[name], peers)
+            results[name] = figures(in_turns(commands, files[name], options.rounds), files[name], peers)
         ours = {name: commands[name] for name in ("laptime", "library", "reader_only")}
         print("kineto_1gb", flush=True)
-        found["kineto_1gb"] = figures(
+        results["kineto_1gb"] = figures(
             in_turns(ours, files["kineto_1gb"], min(3, options.rounds)), files["kineto_1gb"], []
         )
         print("nsys", flush=True)
         nsys = nsys_file(traces, folder)
-        found["nsys_million"] = figures(in_turns(ours, nsys, options.rounds), nsys, [])
+        results["nsys_million"] = figures(in_turns(ours, nsys, options.rounds), nsys, [])
     peer_version = None
     if options.peer:
         asked = "import importlib.metadata as m; print(m.version('HolisticTraceAnalysis'))"
@@ -279,7 +279,7 @@ def main() -> None:
         "HolisticTraceAnalysis": peer_version,
         "made_of": made_of,
     }
-    print(record("trace_speed", found, environment))
+    print(record("trace_speed", results, environment))
 
 
 if __name__ == "__main__":

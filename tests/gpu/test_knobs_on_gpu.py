@@ -21,9 +21,9 @@ KNOBS = (
 
 def logits(loaded, cache, crops=None):
     size = (672, 448) if loaded.is_vlm else None
-    made = make_inputs(loaded, prompt_tokens=32, image_size=size, new_tokens=NEW, crops=crops)
+    inputs = make_inputs(loaded, prompt_tokens=32, image_size=size, new_tokens=NEW, crops=crops)
     made_logits = loaded.model.generate(
-        **made.kwargs,
+        **inputs.kwargs,
         max_new_tokens=NEW,
         do_sample=False,
         cache_implementation=cache,

@@ -89,10 +89,10 @@ def test_it_is_the_model_made_with_those_blocks_alone(family: str) -> None:
     count = len(find_anatomy(model).layers)
     blocks = max(3, len(always_active(model, count)))
     with applied(model, ModelKnobs(blocks=blocks)):
-        made = build_text(family, copy.deepcopy(model.config), seed=9)
-        made.load_state_dict(model.state_dict())
+        rebuilt = build_text(family, copy.deepcopy(model.config), seed=9)
+        rebuilt.load_state_dict(model.state_dict())
         for cache in CACHES:
-            assert torch.equal(generated(model, inputs, cache)[1], generated(made, inputs, cache)[1])
+            assert torch.equal(generated(model, inputs, cache)[1], generated(rebuilt, inputs, cache)[1])
 
 
 class Through(nn.Module):

@@ -1,4 +1,4 @@
-"""The parts found are the parts that run: checked by hooks on a real, tiny generate() of every family."""
+"""What find_anatomy names is what runs: checked by hooks on a real, tiny generate() of every family."""
 
 from __future__ import annotations
 
@@ -329,9 +329,9 @@ def test_a_config_with_vision_and_no_tower_is_not_a_text_model() -> None:
     model.model.vision_backbone = nn.Sequential(nn.Linear(12, 16))
     with pytest.raises(LaptimeError, match=r"vision tower.*--vision-module"):
         find_anatomy(model)
-    found = find_anatomy(model, vision="model.vision_backbone")
-    assert found.vision_path == "model.vision_backbone"
-    assert found.layers_path == "model.transformer.blocks"
+    anatomy = find_anatomy(model, vision="model.vision_backbone")
+    assert anatomy.vision_path == "model.vision_backbone"
+    assert anatomy.layers_path == "model.transformer.blocks"
 
 
 def test_skipped_blocks_do_not_hide_the_layers() -> None:

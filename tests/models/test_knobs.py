@@ -122,10 +122,10 @@ def test_top_k_is_what_a_model_made_with_it_does(family: str) -> None:
     for top_k in (1, 3):
         config = tiny_config(family)
         config.num_experts_per_tok = top_k
-        made = build_text(family, config)
-        made.load_state_dict(model.state_dict())
+        rebuilt = build_text(family, config)
+        rebuilt.load_state_dict(model.state_dict())
         with applied(model, ModelKnobs(top_k=top_k)):
-            assert torch.equal(generated(model, inputs)[1], generated(made, inputs)[1])
+            assert torch.equal(generated(model, inputs)[1], generated(rebuilt, inputs)[1])
 
 
 def test_all_knobs_together_and_nested() -> None:
@@ -202,10 +202,10 @@ def test_attention_reaches_every_part(family: str, attention: str) -> None:
 def test_stages_are_measured_with_knobs_on() -> None:
     loaded = load_model("preset:tiny-vlm", device="cpu")
     with applied(loaded.model, ModelKnobs(crops=(2, 2), top_k=1, blocks=3)):
-        made = make_inputs(loaded, prompt_tokens=8, image_size=(400, 300), crops=(2, 2))
+        inputs = make_inputs(loaded, prompt_tokens=8, image_size=(400, 300), crops=(2, 2))
         with laptime.StageTimer(loaded.model) as timer:
-            loaded.model.generate(**made.kwargs, max_new_tokens=3)
-            loaded.model.generate(**made.kwargs, max_new_tokens=3)
+            loaded.model.generate(**inputs.kwargs, max_new_tokens=3)
+            loaded.model.generate(**inputs.kwargs, max_new_tokens=3)
         assert len(timer.anatomy.layers) == 3
         assert timer.anatomy.experts is not None
         assert timer.anatomy.experts.top_k == 1

@@ -107,12 +107,12 @@ def test_a_vision_language_model_from_a_folder(tmp_path: Path) -> None:
     loaded = load_model(str(tmp_path), device="cpu")
     assert (loaded.source, loaded.is_vlm) == ("local", True)
     ours = make_inputs(preset, prompt_tokens=16, image_size=(500, 300), seed=4)
-    theirs = make_inputs(loaded, prompt_tokens=16, image_size=(500, 300), seed=4)
-    assert ours.kwargs.keys() == theirs.kwargs.keys()
-    assert torch.equal(ours.kwargs["input_ids"], theirs.kwargs["input_ids"])
+    of_checkpoint = make_inputs(loaded, prompt_tokens=16, image_size=(500, 300), seed=4)
+    assert ours.kwargs.keys() == of_checkpoint.kwargs.keys()
+    assert torch.equal(ours.kwargs["input_ids"], of_checkpoint.kwargs["input_ids"])
     # torchvision resizes a little differently from Pillow; without it both are Pillow's.
     tolerance = 0.2 if is_torchvision_available() else 0
-    assert torch.allclose(ours.kwargs["pixel_values"], theirs.kwargs["pixel_values"], atol=tolerance, rtol=0)
+    assert torch.allclose(ours.kwargs["pixel_values"], of_checkpoint.kwargs["pixel_values"], atol=tolerance, rtol=0)
 
 
 @pytest.mark.parametrize(
@@ -250,7 +250,7 @@ def test_out_of_memory_while_loading_is_one_line(monkeypatch: pytest.MonkeyPatch
     """A preset of 10^18 weights: its first large allocation itself fails, no memory is touched."""
     from laptime.models import presets
 
-    made = recipe("tiny-llm")
-    made.config.intermediate_size = 2**50
-    monkeypatch.setitem(presets._RECIPES, "huge", lambda: made)
+    preset = recipe("tiny-llm")
+    preset.config.intermediate_size = 2**50
+    monkeypatch.setitem(presets._RECIPES, "huge", lambda: preset)
     assert "out of memory on cpu" in says("preset:huge", device="cpu")

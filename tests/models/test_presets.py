@@ -28,7 +28,7 @@ VLMS = ("tiny-vlm", "molmoe-1b", "qwen2.5-vl-3b")
 
 
 @pytest.fixture(scope="module", params=NAMES)
-def made(request: pytest.FixtureRequest) -> tuple[str, Any, Any]:
+def preset(request: pytest.FixtureRequest) -> tuple[str, Any, Any]:
     """(name, recipe, model without memory)."""
     built = recipe(request.param)
     auto = AutoModelForCausalLM if built.processor is None else AutoModelForImageTextToText
@@ -46,8 +46,8 @@ def test_every_preset_has_one_line() -> None:
     assert all(line and "\n" not in line and len(line) <= 100 for line in SUMMARIES.values())
 
 
-def test_shapes(made: tuple[str, Any, Any]) -> None:
-    name, built, model = made
+def test_shapes(preset: tuple[str, Any, Any]) -> None:
+    name, built, model = preset
     weights = sum(p.numel() for p in model.parameters())
     assert weights == pytest.approx(WEIGHTS[name], rel=0.005)
     anatomy = find_anatomy(model)
@@ -68,8 +68,8 @@ def test_molmoe_is_molmoe() -> None:
     assert (list(config.vision_config.image_size), config.image_seq_length) == ([336, 336], 144)
 
 
-def test_special_tokens_are_the_configs(made: tuple[str, Any, Any]) -> None:
-    _, built, _ = made
+def test_special_tokens_are_the_configs(preset: tuple[str, Any, Any]) -> None:
+    _, built, _ = preset
     text = built.config.get_text_config()
     assert len(built.tokenizer) == text.vocab_size
     assert built.tokenizer.pad_token_id == built.pad == text.pad_token_id
@@ -80,8 +80,8 @@ def test_special_tokens_are_the_configs(made: tuple[str, Any, Any]) -> None:
         assert built.tokenizer(built.processor.image_token)["input_ids"] == [image]
 
 
-def test_any_text_goes_through_the_tokenizer_and_back(made: tuple[str, Any, Any]) -> None:
-    _, built, _ = made
+def test_any_text_goes_through_the_tokenizer_and_back(preset: tuple[str, Any, Any]) -> None:
+    _, built, _ = preset
     text = "What's in the picture?\n“Ünïcode” 猫 <b>"
     ids = built.tokenizer(text)["input_ids"]
     assert len(ids) == len(text.encode())  # one token a byte

@@ -80,7 +80,7 @@ def host_bound(
 
 
 def decoder(layers: int, layer: Kernels, before: Kernels = (), after: Kernels = ()) -> list[tuple[str, int]]:
-    """One forward: `before`, then the layer so many times, then `after`."""
+    """One forward: `before`, then the layer `layers` times, then `after`."""
     return [*before, *(kernel for _ in range(layers) for kernel in layer), *after]
 
 

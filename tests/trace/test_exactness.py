@@ -67,7 +67,7 @@ def figures(rows: list[Row]) -> dict[int, Device]:
     by_device = defaultdict(list)
     for row in rows:
         by_device[row[3]].append(row)
-    found = {}
+    devices = {}
     for device, own in by_device.items():
         own.sort()
         busy, gaps, reached = 0, 0, own[0][0]
@@ -76,8 +76,8 @@ def figures(rows: list[Row]) -> dict[int, Device]:
             busy += max(0, end - max(start, reached))
             reached = max(reached, end)
         kernel_sum = sum(end - start for start, end, kind, *_ in own if kind == "kernel")
-        found[device] = Device(reached - own[0][0], busy, gaps, kernel_sum)
-    return found
+        devices[device] = Device(reached - own[0][0], busy, gaps, kernel_sum)
+    return devices
 
 
 @pytest.mark.skipif(not FILES, reason="LAPTIME_TRACES names no folder of real traces")

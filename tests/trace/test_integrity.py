@@ -33,7 +33,7 @@ def nsys(folder: Path, activities: list[ActivityRow], launches: list[CallRow], *
     return check(read_timeline(path))
 
 
-def found(integrity: Integrity) -> dict[str, tuple[str, int]]:
+def codes(integrity: Integrity) -> dict[str, tuple[str, int]]:
     return {finding.code: (finding.severity, finding.count) for finding in integrity.findings}
 
 
@@ -45,33 +45,33 @@ def test_a_whole_trace_is_ok(tmp_path: Path, write) -> None:
 def test_nothing_on_a_device_is_unsupported(tmp_path: Path) -> None:
     integrity = kineto(tmp_path, [], calls(3))
     assert integrity.verdict == "unsupported"
-    assert "no-device-activity" in found(integrity)
+    assert "no-device-activity" in codes(integrity)
 
 
 @pytest.mark.parametrize("write", [kineto, nsys])
 @pytest.mark.parametrize(("launched", "severity", "verdict"), [(39, "warning", "ok"), (20, "severe", "partial")])
 def test_activities_without_a_launch_record_are_counted(tmp_path: Path, write, launched, severity, verdict) -> None:
     integrity = write(tmp_path, kernels(40), calls(launched))
-    assert found(integrity) == {"no-launch-record": (severity, 40 - launched)}
+    assert codes(integrity) == {"no-launch-record": (severity, 40 - launched)}
     assert integrity.verdict == verdict
 
 
 def test_a_trace_without_any_api_call_says_so_once(tmp_path: Path) -> None:
-    assert found(kineto(tmp_path, kernels(4), [])) == {"no-api-calls": ("severe", 1)}
-    assert found(nsys(tmp_path, kernels(4), [])) == {"missing-table": ("severe", 1)}
+    assert codes(kineto(tmp_path, kernels(4), [])) == {"no-api-calls": ("severe", 1)}
+    assert codes(nsys(tmp_path, kernels(4), [])) == {"missing-table": ("severe", 1)}
 
 
 def test_kernels_before_their_launch_are_counted(tmp_path: Path) -> None:
     late = [CallRow(c.start_ns + 60_000, c.end_ns + 60_000, c.name, c.correlation) for c in calls(3)]
     integrity = kineto(tmp_path, kernels(40), [*late, *calls(40)[3:]])
-    assert found(integrity) == {"before-launch": ("severe", 3)}
+    assert codes(integrity) == {"before-launch": ("severe", 3)}
     assert "50997 ns" in integrity.findings[0].message
 
 
 def test_whole_graph_replays_hide_their_kernels(tmp_path: Path) -> None:
     graph = ActivityRow(T + 10**9, T + 10**9 + 5_001, "CUDA graph 1", "graph", correlation=41)
     integrity = nsys(tmp_path, [*kernels(40), graph], [*calls(40), CallRow(T, T + 1, "cudaGraphLaunch_v10000", 41)])
-    assert found(integrity) == {"graph-granularity": ("severe", 1)}
+    assert codes(integrity) == {"graph-granularity": ("severe", 1)}
     assert integrity.verdict == "partial"
 
 
@@ -90,10 +90,10 @@ def test_replays_that_lack_kernels_are_counted(tmp_path: Path, write) -> None:
     launches = [CallRow(T + i, T + i + 1, "cudaGraphLaunch", i) for i in range(1, 7)]
     whole = [row for c in (1, 2) for row in replay(c, range(1, 9))]
     other_graph = replay(3, range(1, 4), graph=5)
-    assert found(write(tmp_path, whole + other_graph, launches[:3])) == {}
+    assert codes(write(tmp_path, whole + other_graph, launches[:3])) == {}
     short = replay(4, range(1, 8)) + replay(5, range(3, 9))
     integrity = write(tmp_path, whole + other_graph + short, launches)
-    assert found(integrity) == {"under-recorded-replays": ("severe", 3)}
+    assert codes(integrity) == {"under-recorded-replays": ("severe", 3)}
     assert "1 have none, 2 fewer" in integrity.findings[0].message
 
 
@@ -103,7 +103,7 @@ def test_coarse_clocks_are_told(tmp_path: Path, tick: int) -> None:
         ActivityRow(r.start_ns // tick * tick, r.end_ns // tick * tick, correlation=r.correlation) for r in kernels(40)
     ]
     integrity = kineto(tmp_path, rows, calls(40))
-    assert found(integrity) == {"quantised-timestamps": ("warning", 40)}
+    assert codes(integrity) == {"quantised-timestamps": ("warning", 40)}
     assert f"multiples of {tick} ns" in integrity.findings[0].message
 
 
@@ -113,13 +113,13 @@ def test_rounding_through_float64_is_told_though_it_leaves_odd_nanoseconds(tmp_p
     start = [round(us * 1000) if us < 2**43 else int(us) * 1000 + round(us % 1 * 1000) for us in times]
     rows = [ActivityRow(s, s + 3_001 + i, correlation=i + 1) for i, s in enumerate(start)]
     launched = [CallRow(s - 9_000, s - 5_000, correlation=i + 1) for i, s in enumerate(start)]
-    assert found(kineto(tmp_path, rows, launched)) == {"quantised-timestamps": ("warning", 1200)}
+    assert codes(kineto(tmp_path, rows, launched)) == {"quantised-timestamps": ("warning", 1200)}
 
 
 def test_times_that_were_never_taken_are_told(tmp_path: Path) -> None:
     lost = [ActivityRow(0, 0, correlation=1), ActivityRow(0, 0, correlation=2)]
     integrity = nsys(tmp_path, [*lost, *kernels(40)[2:]], calls(40))
-    assert found(integrity)["zero-timestamps"] == ("severe", 2)
+    assert codes(integrity)["zero-timestamps"] == ("severe", 2)
 
 
 @pytest.mark.parametrize(("overlap", "severity"), [(600, "info"), (9_000, "warning")])
@@ -128,7 +128,7 @@ def test_overlap_on_one_stream_is_told_with_its_size(tmp_path: Path, overlap: in
     rows[7] = ActivityRow(rows[7].start_ns, rows[8].start_ns + overlap, correlation=8)
     beside = [ActivityRow(r.start_ns + 7, r.end_ns + 7, stream=9, correlation=r.correlation) for r in rows[:3]]
     integrity = kineto(tmp_path, rows + beside, calls(40))
-    assert found(integrity) == {"overlapping-kernels": (severity, 1)}
+    assert codes(integrity) == {"overlapping-kernels": (severity, 1)}
     assert f"{overlap} ns" in integrity.findings[0].message
 
 

@@ -21,9 +21,9 @@ def test_launches_are_the_first_call_of_the_same_process_and_correlation(tmp_pat
     activities = [ActivityRow(1_000 + i, 2_000 + i, correlation=c, process=p) for i, (p, c) in enumerate(ran)]
     calls = [CallRow(i, i + 1, correlation=c, process=p, thread=p) for i, (p, c) in enumerate(called)]
     timeline = read_timeline(write_nsys(tmp_path_factory.mktemp("launch") / "t.sqlite", activities, calls))
-    rows, made = activity_rows(timeline), call_rows(timeline)
+    rows, calls = activity_rows(timeline), call_rows(timeline)
     expected = [
-        next((i for i, c in enumerate(made) if (c.process, c.correlation) == (a.process, a.correlation)), -1)
+        next((i for i, c in enumerate(calls) if (c.process, c.correlation) == (a.process, a.correlation)), -1)
         for a in rows
     ]
     assert launches(timeline).tolist() == expected

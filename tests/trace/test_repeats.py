@@ -1,4 +1,4 @@
-"""Repeats of short and damaged sequences: no level where nothing repeats, and no figure made of nothing."""
+"""Repeats of short and damaged sequences: no level where nothing repeats, and no figure from nothing."""
 
 import warnings
 

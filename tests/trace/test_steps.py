@@ -180,10 +180,10 @@ def test_any_engine_of_layers_is_recognised(
     before = data.draw(st.integers(0, outside))
     others = [(f"o{i}", 1_500) for i in range(outside)]
     step = decoder(layers, [(f"k{i}", 2_000) for i in range(size)], others[:before], others[before:])
-    found = steps_of(host_bound([step] * repeats, between_ns=30_000))
-    assert (found.count, found.kernels_per_step) == (repeats, len(step))
-    assert found.layers is not None
-    assert (found.layers.count, found.layers.kernels_per_layer, found.layers.outside) == (layers, size, outside)
+    result = steps_of(host_bound([step] * repeats, between_ns=30_000))
+    assert (result.count, result.kernels_per_step) == (repeats, len(step))
+    assert result.layers is not None
+    assert (result.layers.count, result.layers.kernels_per_layer, result.layers.outside) == (layers, size, outside)
 
 
 @pytest.mark.parametrize(("layers", "size", "outside"), [(13, 6, 1), (15, 5, 5), (21, 5, 5), (19, 8, 8), (45, 6, 6)])
@@ -192,8 +192,8 @@ def test_a_step_less_some_layers_is_no_period(layers: int, size: int, outside: i
     step = decoder(layers, [(f"k{i}", 2_000) for i in range(size)], [], [(f"o{i}", 1_500) for i in range(outside)])
     tokens = np.array([hash(name) % 1_000_003 for name, _ in step] * 5)
     assert [level.period for level in levels(tokens)] == [size, len(step)]
-    found = steps_of(host_bound([step] * 5, between_ns=30_000))
-    assert (found.count, found.kernels_per_step) == (5, len(step))
+    result = steps_of(host_bound([step] * 5, between_ns=30_000))
+    assert (result.count, result.kernels_per_step) == (5, len(step))
 
 
 def test_units_that_all_differ_are_no_layers() -> None:
@@ -206,9 +206,9 @@ def test_counts_prove_layers_or_there_are_none() -> None:
     strings = tuple("abcdefgh")
     rng = np.random.default_rng(0)
     good = np.array([7, *[0, 1, 2, 3, 4] * 10, 6])
-    found = find_layers(good, strings)
-    assert found is not None
-    assert (found[0].count, found[0].outside, found[0].identical) == (10, 2, 10)
+    result = find_layers(good, strings)
+    assert result is not None
+    assert (result[0].count, result[0].outside, result[0].identical) == (10, 2, 10)
     shuffled = rng.permutation(good)
     assert find_layers(shuffled, strings) is None
 

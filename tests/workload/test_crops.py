@@ -17,7 +17,8 @@ from laptime.models.image_tiles import tilings
 from laptime.models.knobs import ModelKnobs, applied
 from laptime.models.loading import Loaded, load_model
 from laptime.workload.crops import choose_tiling, processor_cutting
-from laptime.workload.datasets import Example, inputs_from_example
+from laptime.workload.datasets import inputs_from_example
+from laptime.workload.example import Example
 from laptime.workload.images import synthetic_image
 from laptime.workload.inputs import Inputs, image_token_id, make_inputs
 from tests.workload.families import loaded
@@ -38,13 +39,13 @@ def tiny_vlm() -> Loaded:
     return load_model("preset:tiny-vlm", device="cpu")
 
 
-def assert_taken(model: Loaded, made: Inputs, crops: tuple[int, int]) -> None:
+def assert_taken(model: Loaded, inputs: Inputs, crops: tuple[int, int]) -> None:
     """The model makes exactly as many image features as there are placeholders, or it refuses."""
-    rows = (made.kwargs["input_ids"] == image_token_id(model)).sum(1)
-    assert rows.tolist() == [made.image_tokens] * made.batch
+    rows = (inputs.kwargs["input_ids"] == image_token_id(model)).sum(1)
+    assert rows.tolist() == [inputs.image_tokens] * inputs.batch
     with applied(model.model, ModelKnobs(crops=crops)):
-        out = model.model.generate(**made.kwargs, max_new_tokens=2, do_sample=False)
-    assert out.shape == (made.batch, made.prompt_tokens + 2)
+        out = model.model.generate(**inputs.kwargs, max_new_tokens=2, do_sample=False)
+    assert out.shape == (inputs.batch, inputs.prompt_tokens + 2)
 
 
 @pytest.mark.parametrize(
@@ -56,9 +57,9 @@ def test_exactly_so_many(family: str, crops: int) -> None:
     size = SIZES[crops % len(SIZES)]
     asked = (crops, crops)
     with applied(model.model, ModelKnobs(crops=asked)):
-        made = make_inputs(model, prompt_tokens=4, image_size=size, batch=2, crops=asked)
-    assert made.crops == crops
-    assert_taken(model, made, asked)
+        inputs = make_inputs(model, prompt_tokens=4, image_size=size, batch=2, crops=asked)
+    assert inputs.crops == crops
+    assert_taken(model, inputs, asked)
 
 
 @pytest.mark.parametrize("family", CUTTING)
@@ -68,10 +69,10 @@ def test_a_tier_is_a_range(family: str) -> None:
     for low, high in ((1, 2), (3, 4)):
         for size in SIZES:
             with applied(model.model, ModelKnobs(crops=(low, high))):
-                made = make_inputs(model, prompt_tokens=4, image_size=size, crops=(low, high))
-            assert low <= made.crops <= high
-            counts.append(made.crops)
-            assert_taken(model, made, (low, high))
+                inputs = make_inputs(model, prompt_tokens=4, image_size=size, crops=(low, high))
+            assert low <= inputs.crops <= high
+            counts.append(inputs.crops)
+            assert_taken(model, inputs, (low, high))
     assert len(set(counts)) > 1
 
 
@@ -94,12 +95,12 @@ def test_processor_and_config_are_left_as_they_were(family: str) -> None:
 def test_any_image_in_any_tier_fits_the_model(width: int, height: int, tier: str) -> None:
     model, crops = tiny_vlm(), TIERS[tier]
     with applied(model.model, ModelKnobs(crops=crops)), torch.no_grad():
-        made = make_inputs(model, prompt_tokens=4, image_size=(width, height), crops=crops)
+        inputs = make_inputs(model, prompt_tokens=4, image_size=(width, height), crops=crops)
         features = model.model.get_image_features(
-            made.kwargs["pixel_values"], image_sizes=made.kwargs["image_sizes"]
+            inputs.kwargs["pixel_values"], image_sizes=inputs.kwargs["image_sizes"]
         ).pooler_output
-    assert crops[0] <= made.crops <= crops[1]
-    assert sum(len(f) for f in features) == made.image_tokens
+    assert crops[0] <= inputs.crops <= crops[1]
+    assert sum(len(f) for f in features) == inputs.image_tokens
 
 
 @pytest.mark.parametrize("family", CUTTING)
@@ -108,9 +109,9 @@ def test_a_picture_from_a_file(family: str, tmp_path: Path) -> None:
     synthetic_image(90, 40, seed=1).save(tmp_path / "a.png")
     example = Example("a", "What is it?", tmp_path / "a.png", (), "a.jsonl:1")
     with applied(model.model, ModelKnobs(crops=(4, 4))):
-        made = inputs_from_example(model, example, crops=(4, 4))
-    assert made.crops == 4
-    assert_taken(model, made, (4, 4))
+        inputs = inputs_from_example(model, example, crops=(4, 4))
+    assert inputs.crops == 4
+    assert_taken(model, inputs, (4, 4))
 
 
 def test_molmoe_has_144_tokens_a_crop_and_an_overview() -> None:
@@ -122,10 +123,10 @@ def test_molmoe_has_144_tokens_a_crop_and_an_overview() -> None:
         for size in ((640, 480), (336, 336), (1000, 200)):
             columns, rows = choose_tiling(*size, low, high)
             call, given = processor_cutting(model, [synthetic_image(*size, seed=0)], (low, high))
-            made = call(images=[given], text=[processor.image_token], return_tensors="pt")
-            count = int((made["input_ids"] == config.image_token_id).sum())
+            inputs = call(images=[given], text=[processor.image_token], return_tensors="pt")
+            count = int((inputs["input_ids"] == config.image_token_id).sum())
             assert count == (columns * rows + 1) * 144
-            assert len(made["pixel_values"]) == columns * rows + 1
+            assert len(inputs["pixel_values"]) == columns * rows + 1
 
 
 def test_the_model_has_to_be_told_too() -> None:

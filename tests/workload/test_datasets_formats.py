@@ -101,13 +101,13 @@ def test_vqav2_as_it_is_downloaded(vqa: Path) -> None:
 def test_vqav2_files_in_other_places(vqa: Path, tmp_path: Path) -> None:
     answers = (vqa / ANNOTATIONS).rename(write(tmp_path / "elsewhere" / "x", "").with_name("a.json"))
     pictures = (vqa / "val2014").rename(tmp_path / "pictures")
-    assert "none of its images found in" in refused(vqa / QUESTIONS)
+    assert "none of its images is in" in refused(vqa / QUESTIONS)
     without = read_examples(vqa / QUESTIONS, images=pictures)
     assert [example.answers for example in without] == [(), (), ()]
     with pytest.raises(LaptimeError, match=r"question_id 262148000: score 'vqa' needs an answer"):
         check_scorable("vqa", without)
-    found = read_examples(vqa / QUESTIONS, images=pictures, annotations=answers)
-    assert [len(example.answers) for example in found] == [10, 10, 10]
+    examples = read_examples(vqa / QUESTIONS, images=pictures, annotations=answers)
+    assert [len(example.answers) for example in examples] == [10, 10, 10]
 
 
 def test_vqav2_becomes_inputs(vqa: Path) -> None:

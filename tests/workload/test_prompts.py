@@ -43,10 +43,10 @@ def test_impossible_prompts_are_refused() -> None:
 
 @pytest.mark.parametrize("name", ["tiny-vlm", "qwen2.5-vl-3b", "molmoe-1b", "llama-3-8b"])
 def test_special_ids_of_presets(name: str) -> None:
-    made = recipe(name)
-    special = special_ids(made.config, made.tokenizer)
-    assert {made.pad, *made.suppress} <= special
-    assert special == set(made.tokenizer.added_tokens_decoder)  # and nothing else is banned
+    preset = recipe(name)
+    special = special_ids(preset.config, preset.tokenizer)
+    assert {preset.pad, *preset.suppress} <= special
+    assert special == set(preset.tokenizer.added_tokens_decoder)  # and nothing else is banned
 
 
 def test_special_ids_come_from_the_config_alone_too() -> None:

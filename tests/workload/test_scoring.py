@@ -10,11 +10,10 @@ from hypothesis import strategies as st
 
 from laptime.errors import LaptimeError
 from laptime.workload.example import Example
-from laptime.workload.scoring import KINDS, check_scorable, score
+from laptime.workload.scoring import KINDS, check_scorable, match, score
 from laptime.workload.scoring import vqa as vqa_text
 from laptime.workload.scoring.anls import edit_distance
 from laptime.workload.scoring.choice import chosen
-from laptime.workload.scoring.match import normalised
 
 
 def example(*answers: str, choices: tuple[str, ...] = (), right: int | None = None) -> Example:
@@ -251,11 +250,11 @@ def test_an_options_letter_and_its_text_are_right(count: int, data: st.DataObjec
 
 @given(WORDS)
 def test_normalising_twice_changes_no_comparison_by_case_space_or_article(text: str) -> None:
-    for expected in (normalised, vqa_text.normalised):
-        assert expected(text.upper()) == normalised(text)
-        assert expected(f"  {text}\n") == normalised(text)
-        assert expected(f"the {text.strip()}") == normalised(f"a {text.strip()}")
-    assert expected(normalised(text)) == normalised(text)
+    for normal in (match.normalised, vqa_text.normalised):
+        assert normal(text.upper()) == normal(text)
+        assert normal(f"  {text}\n") == normal(text)
+        assert normal(f"the {text.strip()}") == normal(f"a {text.strip()}")
+    assert match.normalised(match.normalised(text)) == match.normalised(text)
 
 
 @pytest.mark.parametrize(

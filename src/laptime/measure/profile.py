@@ -19,8 +19,9 @@ from laptime.measure.session import Input, MeasuringPlan, Progress, measure
 from laptime.measure.stage_timer import StageTimer
 from laptime.measure.subtraction import subtract
 from laptime.models.loading import Loaded, load_model
-from laptime.workload.datasets import inputs_from_example, read_jsonl
+from laptime.workload.datasets import inputs_from_example
 from laptime.workload.inputs import compiles, generation_arguments, make_inputs
+from laptime.workload.jsonl import read_jsonl
 
 Method = Literal["direct", "subtract", "both"]
 

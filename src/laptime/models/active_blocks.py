@@ -1,7 +1,7 @@
 """Active blocks: the language model as if it had fewer decoder blocks.
 
-The blocks left out are taken off the model's list and the others are numbered anew, in the modules and in the config,
-so that every cache and mask is made for exactly the blocks that run. A block that only lets its input through would
+The other blocks are taken off the model's list. Those that stay are numbered anew, in the modules and in the config.
+So every cache and mask has room for exactly the blocks that run. A block that only lets its input through would
 leave a hole in the cache: a static cache asks its first layer how long it is, and a hole at layer 0 says 0 for ever.
 """
 
@@ -99,7 +99,7 @@ def new_numbers(layers: Sequence[nn.Module], active: Sequence[int]) -> list[tupl
 
 
 def cut_values(config: Any, count: int, active: Sequence[int]) -> Iterator[tuple[str, Any]]:
-    """What of the config speaks of every block, with the `active` ones alone: the count, lists of one value each."""
+    """The config's values about all blocks, cut down to the `active` ones: the count, lists of one value a block."""
     for key, value in list(vars(config).items()):
         if key in _LAYER_COUNTS and value == count:
             yield key, len(active)
@@ -117,4 +117,4 @@ _NAMES = """
     vaultgemma youtu
 """
 PROVED: tuple[str, ...] = tuple(_NAMES.split())
-"""By the model_type of their text config."""
+"""Families for which a test proves the result right, by the model_type of their text config."""

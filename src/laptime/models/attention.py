@@ -12,14 +12,17 @@ from laptime.models.loading import ATTENTIONS
 
 
 def check_attention(name: str, model: Any, attention: str) -> None:
-    """Raise LaptimeError unless the model can attend so here (its class has it, its package is installed)."""
+    """Raise LaptimeError unless the model can use this implementation here.
+
+    Its class must have it, and its package must be installed.
+    """
     with attending(name, model, attention):
         pass
 
 
 @contextlib.contextmanager
 def attending(name: str, model: Any, attention: str) -> Iterator[None]:
-    """All parts of the model attend by this implementation inside the block.
+    """All parts of the model use this attention implementation inside the block.
 
     Raises LaptimeError for a name that isn't one, and for one that this model, or this machine, doesn't have.
     """

@@ -1,4 +1,7 @@
-"""The config objects that a language model reads: transformers may have copied one for each part of the model."""
+"""A model's config objects, and changes of an attribute that are undone.
+
+transformers may have copied a config for each part of the model, so a change must reach every copy.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +14,11 @@ from torch import nn
 
 def all_configs(model: nn.Module) -> list[Any]:
     """Every distinct config object that the model or a part of it holds, sub-configs included."""
-    found: dict[int, Any] = {}
+    configs: dict[int, Any] = {}
     for module in model.modules():
         for config in _with_parts(getattr(module, "config", None)):
-            found.setdefault(id(config), config)
-    return list(found.values())
+            configs.setdefault(id(config), config)
+    return list(configs.values())
 
 
 def text_configs(model: nn.Module) -> list[Any]:

@@ -13,7 +13,7 @@ MOST_CROPS = 64
 PINPOINTS = ("llava_next", "llava_onevision")
 """Families whose model and processor choose a tiling each, from one list of sizes: image_grid_pinpoints."""
 PATCH_COUNTS = ("internvl",)
-"""Families whose processor is told a lowest and a highest number of tiles: min_patches, max_patches."""
+"""Families whose processor takes a lowest and a highest number of tiles: min_patches, max_patches."""
 SPLIT_SIZES = ("aria",)
 """Families whose processor chooses a tiling from a list of sizes; crops only, no overview."""
 MULTIPLES = ("idefics3", "smolvlm")

@@ -1,13 +1,13 @@
 """Knobs of one model, prepared once and then set within microseconds: before a call, or in the middle of its prefill.
 
-`models.knobs.applied` looks a model through and empties compilers' caches each time, milliseconds that nobody notices
-between configurations. Here a choice is made for every call, and part of it after an early block of the prefill. So
-what each value means is worked out once, and set as a list of attributes.
+`models.knobs.applied` searches the model and empties compilers' caches each time. Between configurations nobody notices
+those milliseconds. Here a choice is made for every call, and part of it after an early block of the prefill. So what
+each value means is worked out once, and set as a list of attributes.
 
-In the middle of a prefill the model's loop over its blocks has begun. Blocks that are not to run let their input
-through until the prefill is over; those that run are numbered as if the others did not exist, so the cache holds
-exactly them. After the prefill the others are taken off, as `applied` does it, and decoding runs as if the model had
-never had more: nothing of ours is left in its loop.
+In the middle of a prefill the model's loop over its blocks has begun. Until the prefill is over, blocks that shall not
+run pass their input on. The blocks that run are numbered as if the others did not exist, so the cache holds exactly
+them. After the prefill the others are taken off, as `applied` does it. Decoding then runs as in a model that never had
+more blocks, with no code of laptime in its loop.
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ from laptime.models.image_tiles import PINPOINTS, pinpoints
 from laptime.models.knobs import ModelKnobs, check_knobs
 from laptime.models.top_k import places_of_top_k
 
-Place = tuple[Any, str]
 _ABSENT = object()
 
 
@@ -99,26 +98,26 @@ class KnobSwitch:
         return len(self._layers)
 
     def active(self, blocks: int | None) -> tuple[int, ...]:
-        """Which blocks run, ascending, when so many are asked for."""
+        """Which blocks run, ascending, when `blocks` of them are asked for."""
         return tuple(range(self.block_count)) if blocks is None else self._blocks[blocks].active
 
     @contextlib.contextmanager
     def crops(self, crops: tuple[int, int] | None) -> Iterator[None]:
         """The model expects images cut so inside the block."""
-        with _Kept() as kept:
+        with _SetAttributes() as attributes:
             if crops is not None and self._pinpoints:
                 side = self.model.config.vision_config.image_size
-                kept.set(self.model.config, "image_grid_pinpoints", pinpoints(crops, side))
+                attributes.set(self.model.config, "image_grid_pinpoints", pinpoints(crops, side))
             yield
 
     @contextlib.contextmanager
     def fixed(self, knobs: LateKnobs) -> Iterator[None]:
         """The model with these knobs from its first block on: what `applied` does, in microseconds."""
-        with _Kept() as kept:
-            self._set_top_k(kept, knobs.top_k)
+        with _SetAttributes() as attributes:
+            self._set_top_k(attributes, knobs.top_k)
             if knobs.blocks is not None:
-                self._renumber(kept, self._blocks[knobs.blocks])
-                self._take_off(kept, self._blocks[knobs.blocks])
+                self._renumber(attributes, self._blocks[knobs.blocks])
+                self._take_off(attributes, self._blocks[knobs.blocks])
             yield
 
     @contextlib.contextmanager
@@ -129,16 +128,16 @@ class KnobSwitch:
         """
         chosen: list[LateKnobs] = []
         handles: list[Any] = []
-        with _Kept() as passing, _Kept() as kept:
+        with _SetAttributes() as passing, _SetAttributes() as attributes:
 
             def after_early(module: nn.Module, arguments: Any, output: Any) -> None:
                 handles[0].remove()
                 hidden = output if isinstance(output, torch.Tensor) else output[0]
                 knobs = choose(hidden)
                 chosen.append(knobs)
-                self._set_top_k(kept, knobs.top_k)
+                self._set_top_k(attributes, knobs.top_k)
                 if knobs.blocks is not None:
-                    self._renumber(kept, self._blocks[knobs.blocks])
+                    self._renumber(attributes, self._blocks[knobs.blocks])
                     through = _through if isinstance(output, torch.Tensor) else _through_tuple
                     for block in self._blocks[knobs.blocks].passed:
                         passing.set(block, "forward", through)
@@ -147,9 +146,9 @@ class KnobSwitch:
                 handles[1].remove()
                 passing.put_back()
                 if chosen and chosen[0].blocks is not None:
-                    self._take_off(kept, self._blocks[chosen[0].blocks])
+                    self._take_off(attributes, self._blocks[chosen[0].blocks])
 
-            self._set_top_k(kept, self.early_top_k)
+            self._set_top_k(attributes, self.early_top_k)
             handles.append(self._layers[self.early].register_forward_hook(after_early))
             handles.append(self._parent.register_forward_hook(after_prefill))
             try:
@@ -194,19 +193,19 @@ class KnobSwitch:
                 "is was settled before a late choice; leave blocks out of the choices"
             )
 
-    def _set_top_k(self, kept: _Kept, top_k: int | None) -> None:
+    def _set_top_k(self, attributes: _SetAttributes, top_k: int | None) -> None:
         if top_k is not None:
             for holder, name in self._top_k_places:
-                kept.set(holder, name, top_k)
+                attributes.set(holder, name, top_k)
 
-    def _renumber(self, kept: _Kept, blocks: _Blocks) -> None:
+    def _renumber(self, attributes: _SetAttributes, blocks: _Blocks) -> None:
         for module, number in blocks.numbers:
-            kept.set(module, "layer_idx", number)
+            attributes.set(module, "layer_idx", number)
 
-    def _take_off(self, kept: _Kept, blocks: _Blocks) -> None:
+    def _take_off(self, attributes: _SetAttributes, blocks: _Blocks) -> None:
         for config, key, value in blocks.config:
-            kept.set(config, key, value)
-        kept.set(self._parent, self._name, blocks.layers)
+            attributes.set(config, key, value)
+        attributes.set(self._parent, self._name, blocks.layers)
 
 
 def _through(hidden_states: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
@@ -217,13 +216,13 @@ def _through_tuple(hidden_states: torch.Tensor, *_: Any, **__: Any) -> tuple[tor
     return (hidden_states,)
 
 
-class _Kept:
+class _SetAttributes:
     """Attributes that were set, with what was there before; all put back at the end, the newest first."""
 
     def __init__(self) -> None:
         self._before: list[tuple[Any, str, Any]] = []
 
-    def __enter__(self) -> _Kept:
+    def __enter__(self) -> _SetAttributes:
         return self
 
     def __exit__(self, *_: object) -> None:

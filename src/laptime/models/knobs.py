@@ -1,7 +1,7 @@
 """Knobs of a loaded model, set for a while and undone: crops, top-k, active blocks, attention implementation.
 
-They are attributes of the model and its config, set at the boundary of a configuration. Nothing of ours runs inside a
-forward: no hook, no wrapper.
+A knob is an attribute of the model and its config, set before a configuration runs. No code of laptime runs inside a
+forward: no hook, no wrapper. Compiled graphs are thrown away at both ends, since they hold the old settings.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def applied(model: Any, knobs: ModelKnobs, *, importance: Sequence[float] | None
     """The model with the knobs set, inside the block; afterwards, whatever happened, the model as it was.
 
     importance: one number for each decoder block, for which of them stay active. Blocks inside blocks work: the inner
-    ones speak of the model as the outer ones left it.
+    ones start from the model as the outer ones left it.
     Raises LaptimeError, before anything is changed, for a knob that the model can't take.
     """
     check_knobs(model, knobs, importance)

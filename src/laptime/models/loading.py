@@ -112,22 +112,22 @@ def _check_attention(implementation: str | None) -> None:
 def _load_preset(
     name: str, dtype: torch.dtype | None, device: torch.device, attention: str | None, seed: int
 ) -> Loaded:
-    made = recipe(name.removeprefix(PRESET_PREFIX))
+    preset = recipe(name.removeprefix(PRESET_PREFIX))
     if dtype is None:
         dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
-    auto = AutoModelForCausalLM if made.processor is None else AutoModelForImageTextToText
+    auto = AutoModelForCausalLM if preset.processor is None else AutoModelForImageTextToText
     options = {} if attention is None else {"attn_implementation": attention}
     forked = [] if device.type in ("cpu", "meta") else [device]
     with torch.random.fork_rng(forked, device_type="cuda" if not forked else device.type), torch.device(device):
         torch.manual_seed(seed)
-        model = auto.from_config(made.config, dtype=dtype, **options)
+        model = auto.from_config(preset.config, dtype=dtype, **options)
     model.eval().requires_grad_(False)
     generation = model.generation_config
     generation.do_sample = False
-    generation.eos_token_id = None  # random weights must not stop early: a length asked for is a length made
-    generation.pad_token_id = made.pad
-    generation.suppress_tokens = list(made.suppress) or None
-    return Loaded(name, model, made.processor, made.tokenizer, "preset", made.processor is not None)
+    generation.eos_token_id = None  # random weights must not stop early: every answer has the length that was asked for
+    generation.pad_token_id = preset.pad
+    generation.suppress_tokens = list(preset.suppress) or None
+    return Loaded(name, model, preset.processor, preset.tokenizer, "preset", preset.processor is not None)
 
 
 def _load_pretrained(

@@ -32,7 +32,7 @@ _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model"
 
 
 @dataclass(frozen=True)
-class Place:
+class ModelPlace:
     """Where a model is. files_only: nothing may be asked of the hub (a folder, or the hub is out of reach)."""
 
     name: str
@@ -42,11 +42,11 @@ class Place:
 
     @property
     def options(self) -> dict[str, Any]:
-        """What every from_pretrained() of this model is told."""
+        """Keyword arguments of every from_pretrained() of this model."""
         return {"trust_remote_code": self.trust_remote_code, "local_files_only": self.files_only}
 
 
-def locate(name: str, *, trust_remote_code: bool) -> Place:
+def locate(name: str, *, trust_remote_code: bool) -> ModelPlace:
     """Find out where the model is. The hub is asked once, and left alone when it does not answer (its client would
     retry every file for half a minute); what was downloaded before still loads then.
 
@@ -55,7 +55,7 @@ def locate(name: str, *, trust_remote_code: bool) -> Place:
     if name and Path(name).is_dir():
         if not (Path(name) / "config.json").is_file():
             raise LaptimeError(f"{name}: no config.json in this folder, so it holds no model")
-        return Place(name, folder=True, files_only=True, trust_remote_code=trust_remote_code)
+        return ModelPlace(name, folder=True, files_only=True, trust_remote_code=trust_remote_code)
     if name.startswith((".", "/", "~")) or name.count("/") > 1 or not name:
         raise LaptimeError(f"{name!r}: no such folder (a model is preset:NAME, a folder, or a hub id OWNER/NAME)")
     reachable = True
@@ -67,10 +67,10 @@ def locate(name: str, *, trust_remote_code: bool) -> Place:
         raise LaptimeError(f"{name}: no such folder, and no such model on the hub (presets are preset:NAME)") from None
     except Exception:  # offline by choice, no network, or a hub in trouble: the files may be here all the same
         reachable = False
-    return Place(name, folder=False, files_only=not reachable, trust_remote_code=trust_remote_code)
+    return ModelPlace(name, folder=False, files_only=not reachable, trust_remote_code=trust_remote_code)
 
 
-def load_config(place: Place) -> Any:
+def load_config(place: ModelPlace) -> Any:
     """The model's config. Raises LaptimeError: hub out of reach, own code without permission, unreadable."""
     try:
         return AutoConfig.from_pretrained(place.name, **place.options)
@@ -104,7 +104,7 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def load_processor(place: Place, *, is_vlm: bool) -> tuple[Any | None, Any | None]:
+def load_processor(place: ModelPlace, *, is_vlm: bool) -> tuple[Any | None, Any | None]:
     """(processor, tokenizer) of the model. A text model has no processor; its tokenizer may be missing (None).
 
     Raises LaptimeError when a vision-language model's processor can't be had.
@@ -125,7 +125,7 @@ def load_processor(place: Place, *, is_vlm: bool) -> tuple[Any | None, Any | Non
     return processor, getattr(processor, "tokenizer", None)
 
 
-def _still_processor(place: Place) -> Any | None:
+def _still_processor(place: ModelPlace) -> Any | None:
     """The model's processor without its video part, for where there is no torchvision. None if that isn't it.
 
     Raises LaptimeError when the images themselves need torchvision.
@@ -146,22 +146,22 @@ def _still_processor(place: Place) -> Any | None:
     return without_video(family)(images, tokenizer, chat_template=template, **known)
 
 
-def _settings(place: Place) -> dict[str, Any]:
+def _settings(place: ModelPlace) -> dict[str, Any]:
     """What the processor's files say: its class, and the few settings that are neither image's nor tokenizer's."""
     settings: dict[str, Any] = {}
     for file in ("tokenizer_config.json", "preprocessor_config.json", "processor_config.json"):  # the last word counts
-        found = _file(place, file)
-        if found is not None:
-            settings.update(json.loads(found.read_text(encoding="utf-8")))
+        file_path = _file(place, file)
+        if file_path is not None:
+            settings.update(json.loads(file_path.read_text(encoding="utf-8")))
     template = _file(place, "chat_template.jinja")
     if template is not None:
         settings["chat_template"] = template.read_text(encoding="utf-8")
     return settings
 
 
-def _file(place: Place, file: str) -> Path | None:
+def _file(place: ModelPlace, file: str) -> Path | None:
     try:
-        found = cached_file(place.name, file, local_files_only=place.files_only)
+        cached = cached_file(place.name, file, local_files_only=place.files_only)
     except OSError:
         return None
-    return None if found is None else Path(found)
+    return None if cached is None else Path(cached)

@@ -35,8 +35,8 @@ def check_top_k(name: str, anatomy: Anatomy, top_k: int) -> None:
 def routed_to(model: nn.Module, anatomy: Anatomy, top_k: int) -> Iterator[None]:
     """Every gate picks `top_k` experts inside the block. Check it before (check_top_k).
 
-    Gates are told by their own attribute; where the model reads the number from its config, by that. Both are set,
-    so that the model says the same wherever it is asked. Whether the weights of the chosen experts are made to sum to
+    A gate reads the number from its own attribute, or the model reads it from its config. Both are set, so that
+    they agree. Whether the weights of the chosen experts are made to sum to
     one (norm_topk_prob) stays as the model has it.
     """
     with contextlib.ExitStack() as stack:

@@ -148,17 +148,17 @@ def _step_findings(frame: StepFrame, tpot_ms: float | None) -> list[Finding]:
     steps = frame.steps
     if steps.method == "none":
         message = "no steady steps were recognised: no step ranges, no whole-step graphs, no repeated kernel sequence"
-        found = [Finding(code="no-steps", severity="info", message=message)]
+        findings = [Finding(code="no-steps", severity="info", message=message)]
         if tpot_ms is not None:
-            found.append(
+            findings.append(
                 Finding(code="tpot-unused", severity="warning", message="--tpot has no step to be compared with")
             )
-        return found
-    found = []
+        return findings
+    findings = []
     if steps.confidence < 0.7:
-        message = f"the steps' regularity is only {steps.confidence:.0%}: judge them by the picture"
-        found.append(Finding(code="steps-unsure", severity="warning", message=message))
+        message = f"the steps' regularity is only {steps.confidence * 100:.0f} %: judge them by the picture"
+        findings.append(Finding(code="steps-unsure", severity="warning", message=message))
     if steps.kernels_per_step is None:
         message = "graphs were recorded whole: what is in a step is not known (nsys: --cuda-graph-trace=node)"
-        found.append(Finding(code="step-hidden-in-graph", severity="warning", message=message))
-    return found
+        findings.append(Finding(code="step-hidden-in-graph", severity="warning", message=message))
+    return findings

@@ -32,7 +32,7 @@ MODULE_LOAD, GRAPH_CAPTURE, OTHER_API, PROFILER, QUEUED, UNKNOWN = range(7, 13)
 
 _SUFFIX = re.compile(r"(_v\d+|_ptsz|_ptds|_spt)+$")
 
-# In this order: the first that is found in the name decides.
+# In this order: the first pattern in a name decides.
 _PURPOSES: tuple[tuple[int, re.Pattern[str]], ...] = tuple(
     (purpose, re.compile(pattern, re.IGNORECASE))
     for purpose, pattern in (

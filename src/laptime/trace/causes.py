@@ -28,7 +28,7 @@ _PROFILER_OWNER = -2
 
 
 _BLOCK = 65_536
-"""Gaps are looked at so many at a time: a trace has millions, and what a block needs stays in the cache."""
+"""Gaps in one block. A trace has millions of gaps, and what a block needs stays in the processor's cache."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -48,6 +48,16 @@ class _Thread:
     segments: Segments
     name: Int32
     purpose: Int8
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Filled:
+    """GapCauses while its arrays are being filled; `is_long` marks the gaps whose call and range are named."""
+
+    time_ns: Int32 | Int64
+    by_name: Int64
+    longest: dict[int, tuple[int, int]]
+    is_long: npt.NDArray[np.bool_]
 
 
 def gap_causes(timeline: GpuTimeline, gaps: DeviceGaps, launched: Int64, *, detailed: int = 20) -> GapCauses:
@@ -71,11 +81,11 @@ def gap_causes(timeline: GpuTimeline, gaps: DeviceGaps, launched: Int64, *, deta
     is_long = np.zeros(len(length), dtype=bool)
     is_long[largest(length, detailed)] = True
     del length
-    for (process, thread), mine in _launching_threads(timeline, gaps, launched):
+    filled = _Filled(time_ns, by_name, longest, is_long)
+    for (process, thread), rows in _launching_threads(timeline, gaps, launched):
         host = _flattened(timeline, process, thread)
-        for first in range(0, len(mine), _BLOCK):
-            block = mine[first : first + _BLOCK]
-            _add_block(timeline, gaps, launched, host, block, time_ns, by_name, longest, is_long)
+        for first in range(0, len(rows), _BLOCK):
+            _add_block(timeline, gaps, launched, host, rows[first : first + _BLOCK], filled)
     return GapCauses(time_ns, _main(time_ns), longest, by_name)
 
 
@@ -85,12 +95,10 @@ def _add_block(
     launched: Int64,
     host: _Thread,
     block: npt.NDArray[np.intp],
-    time_ns: Int32 | Int64,
-    by_name: Int64,
-    longest: dict[int, tuple[int, int]],
-    is_long: npt.NDArray[np.bool_],
+    filled: _Filled,
 ) -> None:
-    """Fill in the last four for a block of gaps, in order of time, that one host thread ended."""
+    """Add to `filled` a block of gaps, in order of time, that one host thread ended."""
+    time_ns = filled.time_ns
     begin, gap_end = gaps.gap_start_ns[block], gaps.gap_end_ns[block]
     call = launched[gaps.after[block]]
     linked = call >= 0
@@ -121,9 +129,9 @@ def _add_block(
         time_ns[block, cause] += spent.astype(time_ns.dtype)
         uncovered -= spent
     time_ns[block, HOST] = uncovered
-    _add_named(by_name, segments, label, host.name, begin, end)
-    for i in np.flatnonzero(is_long[block]).tolist():
-        longest[int(block[i])] = _longest_in(segments, label, host.name, int(begin[i]), int(end[i]))
+    _add_named(filled.by_name, segments, label, host.name, begin, end)
+    for i in np.flatnonzero(filled.is_long[block]).tolist():
+        filled.longest[int(block[i])] = _longest_in(segments, label, host.name, int(begin[i]), int(end[i]))
 
 
 def _main(time_ns: Int32 | Int64) -> Int8:
@@ -168,12 +176,11 @@ def _launching_threads(
 def _flattened(timeline: GpuTimeline, process: int, thread: int) -> _Thread:
     """The thread's calls and ranges; the profiler's own work on top."""
     calls, ranges = timeline.calls, timeline.ranges
-    mine = _rows((calls.process == process) & (calls.thread == thread))
+    own_calls = _rows((calls.process == process) & (calls.thread == thread))
     named = _rows((ranges.process == process) & (ranges.thread == thread) & (ranges.kind != RangeKind.PROFILER))
-    segments = flatten(
-        _together(calls.start_ns[mine], ranges.start_ns[named]), _together(calls.end_ns[mine], ranges.end_ns[named])
-    )
-    called = calls.name[mine]
+    start = _together(calls.start_ns[own_calls], ranges.start_ns[named])
+    segments = flatten(start, _together(calls.end_ns[own_calls], ranges.end_ns[named]))
+    called = calls.name[own_calls]
     purpose = purposes(called, timeline.strings)
     name, purpose = (
         _together(called, ranges.name[named]),

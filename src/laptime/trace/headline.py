@@ -19,7 +19,7 @@ REASONS: dict[str, str] = {
     "graph-capture": "the host is capturing graphs",
     "other-api": "the host is in other API calls",
     "profiler-overhead": "the profiler itself holds the host up",
-    "queued": "the work was there, the GPU took the time between its own kernels",
+    "queued": "the work was queued already, and the GPU took the time between its own kernels",
     "unknown": "the trace doesn't show what the host did",
 }
 
@@ -72,7 +72,7 @@ def _where_busy(device: DeviceTimes, kernels: list[Kernel]) -> str:
     if not families:
         return ""
     top = sorted(families, key=families.__getitem__, reverse=True)[:2]
-    return "; its time goes to " + " and ".join(f"{name} ({families[name]:.0%})" for name in top)
+    return "; its time goes to " + " and ".join(f"{name} ({_percent(families[name])})" for name in top)
 
 
 def advice(steps: Steps, whatif: list[WhatIf]) -> str:

@@ -106,7 +106,7 @@ def owner_at(segments: Segments, time_ns: Int64) -> Int32:
 def time_within(
     segments: Segments, label: npt.NDArray[np.int8], begin_ns: Int64, end_ns: Int64, *, but: int = -1
 ) -> Iterator[tuple[int, Int64]]:
-    """For each label of segments: how much of each window [begin, end) lies in segments so labelled.
+    """For each label of segments: how much of each window [begin, end) lies in segments with that label.
 
     Args:
         segments: the segments.

@@ -39,16 +39,16 @@ def check(timeline: GpuTimeline, launched: Int64 | None = None) -> Integrity:
         the verdict and what was noticed, the reader's findings first. `unsupported`: there is nothing on a device to
         measure. `partial`: some figures are not supported. `ok`: all are.
     """
-    found = list(timeline.findings)
+    findings = list(timeline.findings)
     if len(timeline.activities.start_ns) == 0:
         message = "no kernel, copy or memset was recorded on any device; was the device traced while it worked?"
         return Integrity(
-            "unsupported", [*found, Finding(code="no-device-activity", severity="severe", message=message)]
+            "unsupported", [*findings, Finding(code="no-device-activity", severity="severe", message=message)]
         )
-    found += _launch_findings(timeline, launches(timeline) if launched is None else launched)
+    findings += _launch_findings(timeline, launches(timeline) if launched is None else launched)
     for look in _LOOKS:
-        found += look(timeline)
-    return Integrity("partial" if any(finding.severity == "severe" for finding in found) else "ok", found)
+        findings += look(timeline)
+    return Integrity("partial" if any(finding.severity == "severe" for finding in findings) else "ok", findings)
 
 
 def _launch_findings(timeline: GpuTimeline, launch: Int64) -> Iterator[Finding]:
@@ -64,8 +64,8 @@ def _launch_findings(timeline: GpuTimeline, launch: Int64) -> Iterator[Finding]:
         yield Finding(
             code="no-launch-record",
             severity="severe" if alone > _FEW * total else "warning",
-            message=f"of {total} device activities, so many have no API call that launched them (launched before the"
-            " capture, or the call was not traced)",
+            message=f"{alone} of {total} device activities have no API call that launched them (it came before the"
+            " capture, or was not traced)",
             count=alone,
         )
     early = timeline.calls.start_ns[launch[launch >= 0]] - timeline.activities.start_ns[launch >= 0]

@@ -29,7 +29,7 @@ _LIMIT = 64
 _LOOKED_AT = 4_000
 """Characters of a name that are read: longer ones repeat their template arguments."""
 
-# In this order: the first that is found decides.
+# In this order: the first pattern in a name decides.
 _FAMILY_PATTERNS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
     (family, re.compile(pattern, re.IGNORECASE))
     for family, pattern in (

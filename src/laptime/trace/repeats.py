@@ -18,14 +18,14 @@ Tokens = npt.NDArray[np.int64]
 MATCH = 0.9
 """Share of a window that must equal the next window."""
 
-_WINDOW = 262_144
+WINDOW = 262_144
 """Kernels from the middle of the trace that candidates are taken from: enough for dozens of steps."""
 
 LIKELY = 0.75
 """Share of a period's kernels, name by name, that must come again."""
 
 LEAST_PERIOD, LEAST_COUNT = 4, 3
-"""A layer has at least so many kernels, and a step so many layers."""
+"""The fewest kernels of a layer, and the fewest layers of a step."""
 
 _GRAMS = (1, 8, 64)
 _CANDIDATES = 14
@@ -58,13 +58,13 @@ class RepeatRun:
 
 def levels(tokens: Tokens) -> list[RepeatLevel]:
     """The periods of a sequence, shortest first, without multiples of one another that say nothing new."""
-    if len(tokens) > _WINDOW:
-        first = (len(tokens) - _WINDOW) // 2
-        tokens = tokens[first : first + _WINDOW]
+    if len(tokens) > WINDOW:
+        first = (len(tokens) - WINDOW) // 2
+        tokens = tokens[first : first + WINDOW]
     tried = [RepeatLevel(period, intervals(tokens, period, repeats=3)) for period in sorted(_candidates(tokens))]
     likely = [(level, _likeness(tokens, level)) for level in tried if level.intervals]
     likely = [(level, likeness) for level, likeness in likely if likeness >= LIKELY]
-    found: list[RepeatLevel] = []
+    result: list[RepeatLevel] = []
     for level, likeness in likely:
         # A step's length less some layers nearly fits too: of periods about as long, the better one counts. A
         # multiple fits better when a detail alternates from step to step, which makes no step of two.
@@ -75,9 +75,9 @@ def levels(tokens: Tokens) -> list[RepeatLevel]:
             and other.covered >= 0.8 * level.covered
             for other, better in likely
         )
-        if not outdone and not any(_says_as_much(known, level) for known in found):
-            found.append(level)
-    return found
+        if not outdone and not any(_says_as_much(known, level) for known in result):
+            result.append(level)
+    return result
 
 
 def _likeness(tokens: Tokens, level: RepeatLevel) -> float:

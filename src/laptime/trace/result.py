@@ -116,7 +116,7 @@ class Layers(msgspec.Struct, frozen=True, kw_only=True):
     count: int
     kernels_per_layer: float  # a whole number unless a period of several unlike layers divides unevenly
     outside: int
-    period_kernels: int  # the repeated unit as found in the kernel sequence
+    period_kernels: int  # the repeated unit of the kernel sequence
     period_layers: int  # layers in that unit (2 where even and odd layers differ)
     identical: int  # units whose kernel counts equal the usual unit's
 

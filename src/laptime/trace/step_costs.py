@@ -18,7 +18,7 @@ FUSABLE = frozenset({"elementwise", "norm", "copy", "rope"})
 """Families whose kernels move memory and little else: neighbours of these can be one kernel."""
 
 SMALL_NS = 20_000
-"""Longer kernels are not bound by launches: what fusing them saves can't be told from a trace."""
+"""Longer kernels are not bound by launches: what fusing them saves can't be read from a trace."""
 
 DRAWN = 20_000
 """Activities of a step that are drawn at most."""

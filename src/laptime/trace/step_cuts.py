@@ -12,14 +12,14 @@ import numpy as np
 import numpy.typing as npt
 
 from laptime.trace.read.timeline import GpuTimeline, Int64, RangeKind
-from laptime.trace.repeats import RepeatLevel, Tokens, cyclic_run, intervals, levels, longest_run
+from laptime.trace.repeats import WINDOW, RepeatLevel, Tokens, cyclic_run, intervals, levels, longest_run
 
 ALIKE = 0.95
 """Share of a step's kernels that must stand where the usual step has them."""
 
 _STEP_WORDS = re.compile(r"step|decode|token(?!i)|iteration|iter(?![a-z])|generation|forward|execute", re.IGNORECASE)
 _PART_WORDS = re.compile(r"layer|block|attention|attn|mlp|expert|norm|optimizer|backward", re.IGNORECASE)
-"""A range so named is a part of a step, whatever else its name says."""
+"""A range with such a word in its name is a part of a step, whatever else the name says."""
 
 _TOKEN_WORDS = re.compile(
     r"arg_?max|sampl|multinomial|embedding|index_?select|vectorized_gather|top_?[kp](?!_?gating)|logits|lm_head",
@@ -81,10 +81,10 @@ def by_period(tokens: Tokens, strings: tuple[str, ...], before_ns: Int64) -> Cut
 
 def _step_level(tokens: Tokens, strings: tuple[str, ...]) -> tuple[int, bool, bool] | None:
     """(period, layered, marked) of the step level, None when no level can be one."""
-    found = levels(tokens)
-    marks = np.array([bool(_TOKEN_WORDS.search(name)) for name in strings]) if found else np.zeros(0, dtype=bool)
+    candidates = levels(tokens)
+    marks = np.array([bool(_TOKEN_WORDS.search(name)) for name in strings]) if candidates else np.zeros(0, dtype=bool)
     judged: list[tuple[RepeatLevel, bool, bool]] = []
-    for level in found:
+    for level in candidates:
         start, stop = max(level.intervals, key=lambda span: span[1] - span[0])
         unit = _unit(tokens, start, stop, level.period)
         run = cyclic_run(unit) if level.period >= 12 else None
@@ -98,8 +98,8 @@ def _step_level(tokens: Tokens, strings: tuple[str, ...]) -> tuple[int, bool, bo
 
 
 def _unit(tokens: Tokens, start: int, stop: int, period: int) -> Tokens:
-    if len(tokens) > 262_144:  # levels were found in the middle of the sequence
-        shift = (len(tokens) - 262_144) // 2
+    if len(tokens) > WINDOW:  # levels are those of the middle of the sequence
+        shift = (len(tokens) - WINDOW) // 2
         start, stop = start + shift, stop + shift
     middle = start + ((stop - start) // period // 2) * period
     return tokens[middle : middle + period]
@@ -201,14 +201,14 @@ def by_ranges(timeline: GpuTimeline, rows: Int64, launched: Int64, *, strict: bo
         step_like = bool(_STEP_WORDS.search(label)) and not _PART_WORDS.search(label)
         if strict and not step_like:
             continue
-        mine = named[group == number]
-        threads, counts = np.unique(ranges.thread[mine], return_counts=True)
-        if len(mine) < 3:
+        own_ranges = named[group == number]
+        threads, counts = np.unique(ranges.thread[own_ranges], return_counts=True)
+        if len(own_ranges) < 3:
             continue
         owner = threads[int(np.argmax(counts))]
-        mine = mine[ranges.thread[mine] == owner]
-        start, end = ranges.start_ns[mine], ranges.end_ns[mine]
-        if len(mine) < 3 or np.any(start[1:] < end[:-1]):
+        own_ranges = own_ranges[ranges.thread[own_ranges] == owner]
+        start, end = ranges.start_ns[own_ranges], ranges.end_ns[own_ranges]
+        if len(own_ranges) < 3 or np.any(start[1:] < end[:-1]):
             continue
         at = np.searchsorted(start, called_at, side="right") - 1
         inside = (at >= 0) & (called_at < end[np.maximum(at, 0)]) & (thread == owner)

@@ -84,7 +84,7 @@ def what_if(costs: StepCosts, untraced_ns: int | None = None) -> list[WhatIf]:
     if costs.allocation_ns > 0:
         low, high = buffers(costs, base)
         spent = f"the {costs.allocation_ns / 1e6:.2f} ms of gap time in allocation and free"
-        share = f"{POOL_SAVES[0]:.0%} to {POOL_SAVES[1]:.0%} of {spent} goes"
+        share = f"{POOL_SAVES[0] * 100:.0f} to {POOL_SAVES[1] * 100:.0f} % of {spent} goes"
         rows.append(_row("buffers", base, low, high, [share, taxed]))
     if costs.fusable:
         low, high = fusion(costs, base)

@@ -17,25 +17,25 @@ from laptime.workload.image_folder import coco_names, image_folder
 QUESTION = "Describe this image in one sentence."
 
 
-class CocoImage(msgspec.Struct, frozen=True, gc=False):
+class _ImageEntry(msgspec.Struct, frozen=True, gc=False):
     """One image of the list."""
 
     id: int
     file_name: str | None = None
 
 
-class Caption(msgspec.Struct, frozen=True, gc=False):
+class _CaptionEntry(msgspec.Struct, frozen=True, gc=False):
     """One annotation; those of other files than captions (boxes, key points) have none."""
 
     image_id: int
     caption: str | None = None
 
 
-class Captions(msgspec.Struct, frozen=True):
+class _CaptionFile(msgspec.Struct, frozen=True):
     """A file of cocodataset.org."""
 
-    images: list[CocoImage]
-    annotations: list[Caption] = []
+    images: list[_ImageEntry]
+    annotations: list[_CaptionEntry] = []
 
 
 def read_coco(
@@ -49,7 +49,7 @@ def read_coco(
     Raises LaptimeError that names file and image: not this format, an id used twice, a caption of an unknown image, an
     image that isn't there.
     """
-    listed = decode(read_bytes(file), Captions, str(file), "a COCO file of images and captions")
+    listed = decode(read_bytes(file), _CaptionFile, str(file), "a COCO file of images and captions")
     if not listed.images:
         raise LaptimeError(f"{file}: lists no image; name a file with an entry in 'images'")
     captions: dict[int, list[str]] = {}
@@ -69,14 +69,14 @@ def read_coco(
     examples = []
     for image in pick(listed.images, [str(image.id) for image in listed.images], samples, seed):
         place, names = f"{file}: image id {image.id}", _names(image, subset)
-        found = folder.find(names)
-        if found is None:
+        path = folder.find(names)
+        if path is None:
             raise LaptimeError(
                 f"{place}: no image {names[0]!r} in {folder.folder}; add it, or name the folder that holds it"
             )
-        examples.append(Example(str(image.id), question, found, tuple(captions[image.id]), place))
+        examples.append(Example(str(image.id), question, path, tuple(captions[image.id]), place))
     return examples
 
 
-def _names(image: CocoImage, subset: str) -> list[str]:
+def _names(image: _ImageEntry, subset: str) -> list[str]:
     return [image.file_name] if image.file_name else coco_names(image.id, subset)

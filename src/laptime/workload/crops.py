@@ -38,11 +38,11 @@ def choose_tiling(width: int, height: int, low: int, high: int, side: int = 336)
 def processor_cutting(
     loaded: Loaded, images: list[Image.Image], crops: tuple[int, int]
 ) -> tuple[Callable[..., Any], list[Image.Image]]:
-    """The model's processor told to cut every image into so many crops, and the images to give it.
+    """The model's processor, set to cut every image into `crops` pieces (lowest, highest), and the images to give it.
 
     The processor in `loaded` stays as it is. Every family cuts by its own rule among the tilings in the range
     (docs/knobs.md); where it has none, by choose_tiling.
-    Raises LaptimeError for a family that doesn't cut, and for one whose model has to be told too and wasn't.
+    Raises LaptimeError for a family that doesn't cut, and for one whose model isn't set to the same crops.
     """
     config = loaded.model.config
     check_crops(config.model_type, config, crops)

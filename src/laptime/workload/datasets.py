@@ -1,4 +1,4 @@
-"""Questions about images as inputs for generate(), by the model's own processor."""
+"""Questions as inputs for generate(), and generated ids as the text of an answer, by the model's own processor."""
 
 from __future__ import annotations
 
@@ -13,9 +13,6 @@ from laptime.models.loading import Loaded
 from laptime.workload.crops import has_overview, processor_cutting
 from laptime.workload.example import Example
 from laptime.workload.inputs import Inputs, check_context, crop_count, image_placeholder, image_token_id, on_model
-from laptime.workload.jsonl import read_jsonl
-
-__all__ = ["Example", "inputs_from_example", "read_jsonl"]
 
 
 def inputs_from_example(
@@ -47,22 +44,22 @@ def inputs_from_question(
     text = _prompt(loaded, question, with_image=image is not None)
     if image is None:
         tokens = loaded.tokenizer([text], return_tensors="pt", add_special_tokens=not _has_template(loaded))
-        made = {name: tokens[name] for name in ("input_ids", "attention_mask")}
+        processed = {name: tokens[name] for name in ("input_ids", "attention_mask")}
     else:
         options = {"add_special_tokens": False} if _has_template(loaded) else {}  # the template has set them already
         processor: Any = loaded.processor
         if crops is not None:
             processor, (image,) = processor_cutting(loaded, [image], crops)
         try:
-            made = processor(images=[[image]], text=[text], return_tensors="pt", **options)
+            processed = processor(images=[[image]], text=[text], return_tensors="pt", **options)
         except (ValueError, TypeError) as error:
             first = (str(error).splitlines() or [type(error).__name__])[0]
             raise LaptimeError(f"{place}: {loaded.name}'s processor refused it: {first}") from error
-    kwargs = on_model(loaded, dict(made))
+    kwargs = on_model(loaded, dict(processed))
     width = kwargs["input_ids"].shape[1]
     image_tokens = 0
     if image is not None:
-        image_tokens = int((made["input_ids"][0] == image_token_id(loaded)).sum())
+        image_tokens = int((processed["input_ids"][0] == image_token_id(loaded)).sum())
     check_context(loaded, width, new_tokens, image_tokens)
     return Inputs(
         kwargs=kwargs,

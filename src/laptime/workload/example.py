@@ -1,4 +1,4 @@
-"""One question of a data set, as the readers give it. No torch."""
+"""One question of a data set, and what all readers of data sets do alike: pick, read a file, decode it. No torch."""
 
 from __future__ import annotations
 

@@ -40,10 +40,10 @@ def image_folder(file: Path, given: Path | None, candidates: Sequence[str], any_
         return ImageFolder(given)
     tried = list(dict.fromkeys(file.parent / name for name in candidates))
     for folder in tried:
-        if folder.is_dir() and (found := ImageFolder(folder)).find(any_names) is not None:
-            return found
+        if folder.is_dir() and (holder := ImageFolder(folder)).find(any_names) is not None:
+            return holder
     places = ", ".join(str(folder) for folder in tried)
-    raise LaptimeError(f"{file}: none of its images found in {places}; name the folder that holds {any_names[0]!r}")
+    raise LaptimeError(f"{file}: none of its images is in {places}; name the folder that holds {any_names[0]!r}")
 
 
 def coco_names(image_id: int, subset: str | None) -> list[str]:

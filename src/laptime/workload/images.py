@@ -1,4 +1,8 @@
-"""Synthetic images: any size, every one different, textured so that no processor finds them trivial."""
+"""Synthetic images: any size, every one different, textured so that no processor finds them trivial.
+
+Sizes are read and checked without Pillow, so that a sweep can be planned and merged where it isn't installed: only
+`synthetic_image` imports it.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +15,6 @@ from laptime.errors import LaptimeError
 
 if TYPE_CHECKING:
     from PIL import Image
-
-# PIL comes with the torch extra and is imported where an image is made: sizes are read without it.
 
 MAX_SIDE = 16384
 """The longest side accepted, in pixels: beyond it an image no longer fits in memory on an ordinary machine."""

@@ -1,4 +1,7 @@
-"""Inputs for generate(): so many text tokens, an image of such a size, so many rows, through the model's processor."""
+"""What generate() gets: synthetic inputs of a given size through the model's processor, and the arguments of the call.
+
+The questions of a data set become inputs in laptime.workload.datasets, by the same rules.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +52,7 @@ def make_inputs(
 
     Image tokens come on top. image_size: (width, height) in pixels. Every (seed, row) has its own text and image.
     new_tokens: what generate() will add, for the context check. crops: (lowest, highest) number of crops to cut an
-    image into (laptime.workload.crops); the model has to be told too, by `applied`, for LLaVA-NeXT and OneVision.
+    image into (laptime.workload.crops); LLaVA-NeXT and OneVision need `applied` around it.
 
     Raises LaptimeError: fewer than one token or row, an image for a text-only model, more than the context holds.
     """
@@ -61,7 +64,7 @@ def make_inputs(
         raise LaptimeError(f"new tokens can't be negative: {new_tokens}")
     if seed < 0:
         raise LaptimeError(f"the seed can't be negative: {seed}")
-    check_context(loaded, prompt_tokens, new_tokens)  # before any image is made: it may be all wrong already
+    check_context(loaded, prompt_tokens, new_tokens)  # before any image is drawn: the text alone may be too long
     if image_size is None:
         base, fixed = _text_base(loaded, prompt_tokens, batch)
     else:
@@ -139,9 +142,9 @@ def crop_count(kwargs: dict[str, torch.Tensor], images: int, *, overview: bool =
     return max(1, tiles - overview)
 
 
-def on_model(loaded: Loaded, made: dict[str, Any]) -> dict[str, torch.Tensor]:
-    """The tensors among `made` but the labels (PaliGemma adds them), on the model's device and in its dtype."""
-    tensors = {name: value for name, value in made.items() if isinstance(value, torch.Tensor) and name != "labels"}
+def on_model(loaded: Loaded, processed: dict[str, Any]) -> dict[str, torch.Tensor]:
+    """The tensors among `processed` but the labels (PaliGemma adds them), on the model's device and in its dtype."""
+    tensors = {name: value for name, value in processed.items() if isinstance(value, torch.Tensor) and name != "labels"}
     return {
         name: value.to(loaded.device, loaded.dtype if value.is_floating_point() else None)
         for name, value in tensors.items()
@@ -167,13 +170,13 @@ def _image_base(
     if crops is not None:
         processor, images = processor_cutting(loaded, images, crops)
     try:
-        made = processor(images=[[image] for image in images], text=texts, return_tensors="pt", padding=True)
+        processed = processor(images=[[image] for image in images], text=texts, return_tensors="pt", padding=True)
     except (ValueError, TypeError) as error:
         raise LaptimeError(
             f"{loaded.name}: its processor refused an image of {image_size[0]}x{image_size[1]}: "
             f"{str(error).splitlines()[0]}"
         ) from error
-    return dict(made), len(_opening_ids(loaded))
+    return dict(processed), len(_opening_ids(loaded))
 
 
 def _opening_ids(loaded: Loaded) -> list[int]:
@@ -212,7 +215,10 @@ def _append_text(base: dict[str, torch.Tensor], text: torch.Tensor) -> dict[str,
 def generation_arguments(
     *, new_tokens: int, cache: str | None, compile: bool, prefill_chunk: int | None = None
 ) -> dict[str, Any]:
-    """Greedy, so many tokens; `cache` is transformers' cache_implementation, None its dynamic one."""
+    """The arguments of generate() for a greedy answer.
+
+    cache: transformers' cache_implementation; None is its dynamic cache.
+    """
     arguments: dict[str, Any] = {"max_new_tokens": new_tokens, "do_sample": False}
     if cache is not None:
         arguments["cache_implementation"] = cache

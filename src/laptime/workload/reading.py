@@ -1,4 +1,4 @@
-"""One door to every data set: JSONL, VQAv2, COCO, told apart by what they hold. Local files only; no torch."""
+"""Any data set by its path: JSON lines, VQAv2 or COCO, recognised by its content. Local files only; no torch."""
 
 from __future__ import annotations
 
@@ -95,6 +95,6 @@ def _file(data: Path) -> Path:
     names = [file for file in sorted(data.iterdir()) if file.suffix.lower() in (".json", ".jsonl", ".ndjson")]
     likely = [file for file in names if file.suffix != ".json" or "questions" in file.name] or names
     if len(likely) != 1:
-        found = f"{len(likely)} files it may be ({', '.join(f.name for f in likely[:4])})" if likely else "none"
-        raise LaptimeError(f"{data}: which file holds the questions? {found}; name the file")
+        files = f"{len(likely)} files it may be ({', '.join(f.name for f in likely[:4])})" if likely else "none"
+        raise LaptimeError(f"{data}: which file holds the questions? {files}; name the file")
     return likely[0]

@@ -15,7 +15,7 @@ from laptime.workload.example import Example, decode, pick, read_bytes
 from laptime.workload.image_folder import ImageFolder, coco_names, image_folder
 
 
-class Question(msgspec.Struct, frozen=True, gc=False):
+class _QuestionEntry(msgspec.Struct, frozen=True, gc=False):
     """One question about one image."""
 
     question_id: int
@@ -23,20 +23,20 @@ class Question(msgspec.Struct, frozen=True, gc=False):
     question: str
 
 
-class Questions(msgspec.Struct, frozen=True):
+class _QuestionFile(msgspec.Struct, frozen=True):
     """The file of questions."""
 
-    questions: list[Question]
+    questions: list[_QuestionEntry]
     data_subtype: str | None = None
 
 
-class Answer(msgspec.Struct, frozen=True, gc=False):
+class _AnswerEntry(msgspec.Struct, frozen=True, gc=False):
     """What one person said."""
 
     answer: str
 
 
-class Annotation(msgspec.Struct, frozen=True, gc=False):
+class _AnnotationEntry(msgspec.Struct, frozen=True, gc=False):
     """All answers to one question. They stay undecoded: of 2 million only the picked questions' are needed."""
 
     question_id: int
@@ -44,10 +44,10 @@ class Annotation(msgspec.Struct, frozen=True, gc=False):
     answers: msgspec.Raw
 
 
-class Annotations(msgspec.Struct, frozen=True):
+class _AnnotationFile(msgspec.Struct, frozen=True):
     """The file of answers."""
 
-    annotations: list[Annotation]
+    annotations: list[_AnnotationEntry]
 
 
 def read_vqav2(
@@ -68,7 +68,7 @@ def read_vqav2(
     Raises LaptimeError that names file and question: not these formats, a question_id used twice, a question without
     an annotation or an annotation without a question, another image in the two, an image that isn't there.
     """
-    asked = decode(read_bytes(questions), Questions, str(questions), "VQA questions")
+    asked = decode(read_bytes(questions), _QuestionFile, str(questions), "VQA questions")
     if not asked.questions:
         raise LaptimeError(f"{questions}: holds no question; name the file of questions")
     _check_ids(questions, asked.questions)
@@ -88,7 +88,7 @@ def read_vqav2(
     ]
 
 
-def _check_ids(file: Path, questions: list[Question]) -> None:
+def _check_ids(file: Path, questions: list[_QuestionEntry]) -> None:
     seen: set[int] = set()
     for q in questions:
         if q.question_id in seen:
@@ -106,12 +106,12 @@ def _beside(questions: Path) -> Path | None:
 
 
 def _answers(
-    file: Path, questions_file: Path, questions: list[Question], picked: list[Question]
+    file: Path, questions_file: Path, questions: list[_QuestionEntry], picked: list[_QuestionEntry]
 ) -> dict[int, tuple[str, ...]]:
-    found = decode(read_bytes(file), Annotations, str(file), "VQA annotations").annotations
+    entries = decode(read_bytes(file), _AnnotationFile, str(file), "VQA annotations").annotations
     asked = {q.question_id: q.image_id for q in questions}
-    by_id: dict[int, Annotation] = {}
-    for a in found:
+    by_id: dict[int, _AnnotationEntry] = {}
+    for a in entries:
         if a.question_id not in asked:
             place = _place(file, a.question_id)
             raise LaptimeError(f"{place}: no such question in {questions_file}; name the annotations of that file")
@@ -129,13 +129,15 @@ def _answers(
     return {
         q.question_id: tuple(
             answer.answer
-            for answer in decode(by_id[q.question_id].answers, list[Answer], _place(file, q.question_id), "answers")
+            for answer in decode(
+                by_id[q.question_id].answers, list[_AnswerEntry], _place(file, q.question_id), "answers"
+            )
         )
         for q in picked
     }
 
 
-def _folder(questions: Path, given: Path | None, asked: Questions) -> ImageFolder:
+def _folder(questions: Path, given: Path | None, asked: _QuestionFile) -> ImageFolder:
     subset = asked.data_subtype
     named = [name for name in (subset, f"images/{subset}" if subset else None, "images", ".") if name]
     first = asked.questions[: 1 if given else 100]  # of a few images kept on this machine, one may be among these
@@ -143,15 +145,15 @@ def _folder(questions: Path, given: Path | None, asked: Questions) -> ImageFolde
     return image_folder(questions, given, [*named, *(f"../{name}" for name in named)], names)
 
 
-def _image(folder: ImageFolder, q: Question, subset: str | None, questions: Path) -> Path:
+def _image(folder: ImageFolder, q: _QuestionEntry, subset: str | None, questions: Path) -> Path:
     names = coco_names(q.image_id, subset)
-    found = folder.find(names)
-    if found is None:
+    image = folder.find(names)
+    if image is None:
         raise LaptimeError(
             f"{_place(questions, q.question_id)}: no image {names[0]} in {folder.folder}; add it, or name the folder "
             "that holds it"
         )
-    return found
+    return image
 
 
 def _place(file: Path, question_id: int) -> str:

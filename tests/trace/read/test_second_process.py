@@ -44,7 +44,9 @@ def everything(path: Path) -> tuple:
         return ("refused", str(error))
     rows = activity_rows(timeline), call_rows(timeline), range_rows(timeline)
     # Whether the comma behind the last event counts as read depends on where a block of the file ends.
-    findings = [(found.code, found.count, re.sub(r"byte \d+", "", found.message)) for found in timeline.findings]
+    findings = [
+        (finding.code, finding.count, re.sub(r"byte \d+", "", finding.message)) for finding in timeline.findings
+    ]
     return (*rows, timeline.source, findings, timeline.strings)
 
 
@@ -133,11 +135,11 @@ def test_a_second_process_that_dies_costs_nothing_but_time(tmp_path: Path, monke
 
 
 def test_work_elsewhere_comes_back_or_does_not() -> None:
-    made = [Rows({"start_ns": np.arange(3)}, damage="none"), Rows({}, unreadable=2)]
-    with elsewhere(lambda: made, Rows) as fetch:
+    sent = [Rows({"start_ns": np.arange(3)}, damage="none"), Rows({}, unreadable=2)]
+    with elsewhere(lambda: sent, Rows) as fetch:
         first, second = fetch() or ()
     assert first.columns["start_ns"].tolist() == [0, 1, 2]
-    assert (first.damage, second) == ("none", made[1])
+    assert (first.damage, second) == ("none", sent[1])
     with elsewhere(lambda: [1 / 0], Rows) as fetch:
         assert fetch() is None
     with elsewhere(lambda: [os.kill(os.getpid(), 9)], Rows) as fetch:

@@ -1,4 +1,7 @@
-"""A Kineto file from end to end, in memory that does not grow with it: blocks in, batches of columns out."""
+"""A Kineto file from end to end, in memory that does not grow with it: blocks in, batches of columns out.
+
+A large plain file is read in two halves, each by a process of its own.
+"""
 
 from __future__ import annotations
 
@@ -118,7 +121,7 @@ def _rest(source: Iterator[bytes], pending: bytes, gone: int, more: bool) -> tup
 
 
 def _next(source: Iterator[bytes], least: int = 0) -> tuple[bytes, bool]:
-    """The next block, or blocks of so many bytes, and whether more may come."""
+    """The next block, or blocks of at least `least` bytes, and whether more may come."""
     parts: list[bytes] = []
     size = 0
     try:
@@ -141,12 +144,12 @@ def _open_list(path: Path, source: Iterator[bytes]) -> tuple[bytes, str | None, 
             return start[1:].lstrip(), None, len(head) - len(start) + 1, more
         if start and not start.startswith(b"{"):
             break
-        for found in LIST_KEY.finditer(head, searched):
-            header = header_of(head[: found.end()])
+        for key in LIST_KEY.finditer(head, searched):
+            header = header_of(head[: key.end()])
             if header is not None:
                 schema = None if header.schema is None else str(header.schema)
-                return head[found.end() :].lstrip(), schema, found.end(), more
-            searched = found.end()
+                return head[key.end() :].lstrip(), schema, key.end(), more
+            searched = key.end()
             tries += 1
             if tries == HEADER_TRIES:
                 more = False
@@ -178,5 +181,5 @@ def meeting(path: Path) -> Meeting | None:
         return None
     with path.open("rb") as file:
         file.seek(size // 2)
-        found = BETWEEN.search(file.read(_WINDOW_BYTES))
-    return None if found is None else Meeting(size // 2 + found.start() + 1, size // 2 + found.end())
+        between = BETWEEN.search(file.read(_WINDOW_BYTES))
+    return None if between is None else Meeting(size // 2 + between.start() + 1, size // 2 + between.end())

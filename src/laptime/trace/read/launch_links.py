@@ -66,9 +66,9 @@ def _owners(piece: Columns, process: Column, correlation: Column, processes: Col
     elif len(processes) > 1:
         first = np.searchsorted(correlation, wanted, side="left")
         behind = np.searchsorted(correlation, wanted, side="right")
-        found = unknown & (behind > first) & (wanted >= 0)
-        first, last = np.where(found, first, 0), np.where(found, behind - 1, 0)
-        only = found & (process[first] == process[last])
+        called = unknown & (behind > first) & (wanted >= 0)
+        first, last = np.where(called, first, 0), np.where(called, behind - 1, 0)
+        only = called & (process[first] == process[last])
         owner[only] = process[first[only]]
     return owner
 
@@ -92,8 +92,8 @@ def launches(timeline: GpuTimeline) -> Int64:
     processes = np.flatnonzero(np.diff(np.sort(activities.process), prepend=-(2**40)))
     for process in np.sort(activities.process)[processes].tolist():
         of_process = calls.process == process
-        theirs = slice(None) if of_process.all() else np.flatnonzero(of_process)
-        known = calls.correlation[theirs]
+        own_calls = slice(None) if of_process.all() else np.flatnonzero(of_process)
+        known = calls.correlation[own_calls]
         if len(known) == 0:
             continue
         order = None
@@ -104,7 +104,7 @@ def launches(timeline: GpuTimeline) -> Int64:
             block = slice(first, first + _BLOCK)
             wanted = activities.correlation[block]
             at = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
-            found = (known[at] == wanted) & (wanted >= 0) & (activities.process[block] == process)
+            linked = (known[at] == wanted) & (wanted >= 0) & (activities.process[block] == process)
             at = at if order is None else order[at]
-            result[block][found] = (at if isinstance(theirs, slice) else theirs[at])[found]
+            result[block][linked] = (at if isinstance(own_calls, slice) else own_calls[at])[linked]
     return result

@@ -190,11 +190,11 @@ def _inline_texts(
         return ids, texts
     rows = columns["row"][inline]
     try:
-        found = read_strings(export.path, export.names["NVTX_EVENTS"], "rowid", "text", rows)
+        row_texts = read_strings(export.path, export.names["NVTX_EVENTS"], "rowid", "text", rows)
     except LaptimeError:
         return ids, texts
     own = Ids()
-    ids[inline] = [MISSING if (text := found.get(row)) is None else -2 - own[text] for row in rows.tolist()]
+    ids[inline] = [MISSING if (text := row_texts.get(row)) is None else -2 - own[text] for row in rows.tolist()]
     return ids, texts | {-2 - number: text for text, number in own.items()}
 
 

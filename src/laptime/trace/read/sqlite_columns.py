@@ -150,9 +150,9 @@ def _row_by_row(rows: list[tuple[object, ...]], names: list[str]) -> list[Int64]
 def read_strings(path: Path, table: str, key: str, text: str, wanted: Int64) -> dict[int, str]:
     """Some texts of a table by their integer keys; keys that it lacks, or has no text for, are left out."""
     keys = set(wanted.tolist())
-    found: dict[int, str] = {}
+    texts: dict[int, str] = {}
     with database(path) as db:
         cursor = db.execute(f"SELECT {key}, {quoted(text)} FROM {quoted(table)}")  # noqa: S608
         while rows := cursor.fetchmany(4096):
-            found |= {i: value for i, value in rows if i in keys and isinstance(value, str)}
-    return found
+            texts |= {i: value for i, value in rows if i in keys and isinstance(value, str)}
+    return texts

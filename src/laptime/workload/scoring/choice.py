@@ -35,7 +35,7 @@ def chosen(prediction: str, choices: Sequence[str]) -> int | None:
     4. A capital letter followed by a bracket, full stop or colon: "(B)", "B)", "B.", "B:".
     5. A capital letter that stands alone.
     6. An option's text inside the answer, as whole words, by the same normalisation; one that is part of another
-       option found at the same place gives way to it.
+       option at the same place gives way to it.
 
     In 3 and 5, A or I before a word in lower case is an article or a pronoun, not an option ("A dog", "I see").
     """
@@ -63,5 +63,5 @@ def _an_article(letter: re.Match[str]) -> bool:
 def _last_text(said: str, options: Sequence[str]) -> int | None:
     """The option whose text ends last in `said`; of two that end together the longer, of equal ones the first."""
     ends = [(said.rfind(f" {option} ") + len(option), len(option), -place) for place, option in enumerate(options)]
-    found = [end for end, option in zip(ends, options, strict=True) if option and f" {option} " in said]
-    return -max(found)[2] if found else None
+    named = [end for end, option in zip(ends, options, strict=True) if option and f" {option} " in said]
+    return -max(named)[2] if named else None

@@ -1,6 +1,7 @@
-"""Relaxed accuracy: a number may be off by 5 %, anything else must be the same.
+"""Scores of 0 or 1 by comparing the answer with the right ones: exact match and relaxed accuracy.
 
-Methani et al., "PlotQA", WACV 2020; Masry et al., "ChartQA", ACL Findings 2022, section 5.1.
+Exact match compares the normalised texts: Rajpurkar et al., "SQuAD", EMNLP 2016. In relaxed accuracy a number may also
+be off by 5 %: Methani et al., "PlotQA", WACV 2020; Masry et al., "ChartQA", ACL Findings 2022, section 5.1.
 """
 
 from __future__ import annotations
@@ -14,6 +15,20 @@ from math import isfinite
 TOLERANCE = 0.05
 
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
+_ARTICLES = re.compile(r"\b(?:a|an|the)\b")
+_PUNCTUATION = str.maketrans("", "", string.punctuation)
+
+
+def exact_match(prediction: str, answers: Sequence[str]) -> float:
+    """1 when the normalised prediction is one of the normalised answers, else 0."""
+    said = normalised(prediction)
+    return float(any(normalised(answer) == said for answer in answers))
+
+
+@lru_cache(maxsize=65536)
+def normalised(text: str) -> str:
+    """Lower case, without ASCII punctuation, then without a, an and the, with single spaces: in SQuAD's order."""
+    return " ".join(_ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split())
 
 
 def relaxed_accuracy(prediction: str, answers: Sequence[str]) -> float:
@@ -40,19 +55,3 @@ def _number(text: str) -> float | None:
     match = _NUMBER.fullmatch(text.rstrip("%").rstrip() if percent else text)
     value = float(match[0]) if match else float("nan")
     return (value / 100 if percent else value) if isfinite(value) else None
-
-
-_ARTICLES = re.compile(r"\b(?:a|an|the)\b")
-_PUNCTUATION = str.maketrans("", "", string.punctuation)
-
-
-def exact_match(prediction: str, answers: Sequence[str]) -> float:
-    """1 when the normalised prediction is one of the normalised answers, else 0."""
-    said = normalised(prediction)
-    return float(any(normalised(answer) == said for answer in answers))
-
-
-@lru_cache(maxsize=65536)
-def normalised(text: str) -> str:
-    """Lower case, without ASCII punctuation, then without a, an and the, with single spaces: in SQuAD's order."""
-    return " ".join(_ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split())

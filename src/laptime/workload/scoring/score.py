@@ -1,4 +1,4 @@
-"""One door to every score: its kind by name, an answer, and the question it was given to."""
+"""Any score by its name: how right an answer to a question is."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def score(kind: str, prediction: str, example: Example) -> float:
     """How right `prediction` is as the answer to `example`, from 0 (wrong) to 1.
 
     The same prediction always gets the same score: nothing is drawn. Raises LaptimeError when the kind is unknown or
-    the example lacks what it needs (check_scorable tells so for a whole data set before anything is measured).
+    the example lacks what it needs (check_scorable finds that for a whole data set, before anything is measured).
     """
     check_scorable(kind, (example,))
     if kind == "vqa":
