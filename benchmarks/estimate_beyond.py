@@ -31,7 +31,7 @@ from latency_tables import splits
 
 import laptime
 from laptime.estimate.judge.splits import largest
-from laptime.estimate.learn.answers import make_answer
+from laptime.estimate.learn.conformal import calibrate
 from laptime.estimate.learn.fitting import collapse
 from laptime.estimate.learn.regressors import Training, described
 from laptime.estimate.learn.selection import FEWEST_LEFT, FEWEST_SIZES, MOST_BEYOND, MOST_HELD, Fold, cross_fit
@@ -72,24 +72,24 @@ def folds(training: Training, shares: tuple[float, ...]) -> list[Fold]:
 
 def judge(train: pl.DataFrame, test: pl.DataFrame, **arguments: Any) -> tuple[dict[str, Any], pl.DataFrame]:
     """Coverage and width of each way on the rows beyond, and these rows with measured over predicted."""
-    made = laptime.Estimator(threads=2, **arguments).fit(train)
-    fitted = made._parts()
+    made = laptime.Estimator(**arguments).fit(train, threads=2)
+    fitted = made.fitted
     rows, logs = encode(train, fitted.schema), np.log(train[made.target].to_numpy())
     configuration, training, _, _ = collapse(rows, logs, np.zeros(len(train), dtype=np.int64))
-    answer = fitted.answers["beyond"]
+    calibrated = fitted.by_question["beyond"]
     asked = encode(test, fitted.schema)
     far = fitted.domain.distances(asked.numeric)
     beyond = far > 0
-    median, truth = answer.regressor.log_ms(asked), np.log(test[made.target].to_numpy())
+    median, truth = calibrated.regressor.log_ms(asked), np.log(test[made.target].to_numpy())
     told = {}
     for way, (shares, both) in WAYS.items():
         held = cross_fit(
-            training, folds(training, shares), answer.regressor.candidate, seed=made.seed, parameters={}, workers=2
+            training, folds(training, shares), calibrated.regressor.candidate, seed=made.seed, parameters={}, workers=2
         )
         ratios, distances = _rows_of(held.configurations, held.log_ms, held.distances, configuration, logs)
         if both:
             ratios, distances = np.concatenate([ratios, -ratios]), np.concatenate([distances, distances])
-        other = msgspec.structs.replace(make_answer(answer.regressor, ratios, distances, []), floor=answer.floor)
+        other = msgspec.structs.replace(calibrate(calibrated.regressor, ratios, distances, []), floor=calibrated.floor)
         bound = other.log_bounds(median, far, np.array([0.95]))[:, 0]
         told[way] = {
             "coverage": float(np.mean(truth[beyond] <= bound[beyond])),

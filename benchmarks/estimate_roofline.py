@@ -59,8 +59,7 @@ def judged(table: pl.DataFrame, columns: Columns, planned: list[splits.Split], o
             group=columns.group,
             work=work,
             seed=seed,
-            threads=2,
-        ).fit(rows)
+        ).fit(rows, threads=2)
         chosen.extend(f"{one.question}: {one.candidate}" for one in made.card.choices)
         return made
 

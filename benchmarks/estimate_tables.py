@@ -51,8 +51,7 @@ def judge(split: Split) -> dict[str, Any]:
         categorical=split.categorical,
         group=split.group,
         seed=split.seed,
-        threads=2,
-    ).fit(train)
+    ).fit(train, threads=2)
     took_s = time.perf_counter() - began
     x_train, x_test = _matrix(split, train), _matrix(split, test)
     y_train = train[split.target].to_numpy()

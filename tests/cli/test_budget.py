@@ -7,8 +7,8 @@ import json
 import polars as pl
 import pytest
 
-from laptime.cli.columns import milliseconds
 from laptime.cli.main import run as laptime
+from laptime.cli.options import milliseconds
 from laptime.errors import LaptimeError
 from tests.cli.estimates import COLUMNS, ask, write_table
 
@@ -24,32 +24,34 @@ def made(tmp_path_factory):
 
 def test_one_configuration_is_answered_by_the_exit_code(made, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "120")
-    code, out, _ = ask(capsys, "budget", made / "est", "--ms", "170", "--config", "batch=4,prompt=256")
+    code, out, _ = ask(capsys, "budget", made / "est", "--budget-ms", "170", "--config", "batch=4,prompt=256")
     assert code == 0
     assert out.startswith("Yes: within 170\xa0ms with probability")
-    code, out, _ = ask(capsys, "budget", made / "est", "--ms", "6.5", "--config", "batch=4", "--config", "prompt=256")
+    code, out, _ = ask(
+        capsys, "budget", made / "est", "--budget-ms", "6.5", "--config", "batch=4", "--config", "prompt=256"
+    )
     assert code == 1
-    assert out.startswith("No: within 6.50\xa0ms with probability")
+    assert out.startswith("No: within 6.5\xa0ms with probability")
     assert "prediction + 2 sd" in out
     assert out.count("no\n") + out.count("no \n") >= 1
 
 
 def test_a_grid_gives_the_feasible_set(made, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "110")
-    code, out, _ = ask(capsys, "budget", made / "est", "--ms", "6", "--grid", made / "grid.yaml", "--json")
+    code, out, _ = ask(capsys, "budget", made / "est", "--budget-ms", "6", "--grid", made / "grid.yaml", "--json")
     told = json.loads(out)
     assert (code, told["schema"], told["asked"]) == (0, "laptime.budget/1", 16)
     assert 0 < told["feasible"] < 16
     assert all((a["bound_ms"] <= 6) == a["within"] == (a["probability"] >= 0.95 - 1e-9) for a in told["answers"])
     assert told["best"]["bound_ms"] == max(a["bound_ms"] for a in told["answers"] if a["within"])
-    assert ask(capsys, "budget", made / "est", "--ms", "1", "--grid", made / "grid.yaml")[0] == 1
-    _, out, _ = ask(capsys, "budget", made / "est", "--ms", "6ms", "--grid", made / "grid.yaml")
-    assert f"{told['feasible']} of 16 configurations keep 6.00\xa0ms with 95\xa0% confidence" in out
+    assert ask(capsys, "budget", made / "est", "--budget-ms", "1", "--grid", made / "grid.yaml")[0] == 1
+    _, out, _ = ask(capsys, "budget", made / "est", "--budget-ms", "6ms", "--grid", made / "grid.yaml")
+    assert f"{told['feasible']} of 16 configurations keep 6\xa0ms with 95\xa0% confidence" in out
 
 
 def test_a_measured_table_brings_accuracies_and_judges_the_rules(made, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "130")
-    words = ["budget", made / "est", "--ms", "0.0065s", "--grid", made / "steps.csv", "--accuracy", "accuracy"]
+    words = ["budget", made / "est", "--budget-ms", "0.0065s", "--grid", made / "steps.csv", "--accuracy", "accuracy"]
     _, out, _ = ask(capsys, *words, "--json")
     told = json.loads(out)
     assert (told["asked"], told["measured_rows"], told["budget_ms"]) == (16, 160, pytest.approx(6.5))
@@ -67,16 +69,16 @@ def test_a_measured_table_brings_accuracies_and_judges_the_rules(made, capsys, m
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--ms", "0", "--config", "batch=1"], "--ms 0"),
-        (["--ms", "fast", "--config", "batch=1"], "--ms fast"),
-        (["--ms", "10"], "--config batch=4"),
-        (["--ms", "10", "--config", "batch=1,prompt=1", "--grid", "GRID"], "one configuration"),
-        (["--ms", "10", "--config", "batch=1,prompt=1", "--confidence", "1"], "--confidence 1"),
-        (["--ms", "10", "--config", "batch=1,prompt=1", "--confidence", "0"], "confidence 0"),
-        (["--ms", "10", "--grid", "nowhere.yaml"], "nowhere.yaml: no such file"),
-        (["--ms", "10", "--grid", "GRID", "--accuracy", "score"], "--accuracy score"),
-        (["--ms", "10", "--grid", "TABLE", "--accuracy", "scor"], "scor"),
-        (["--ms", "10", "--grid", "TABLE", "--accuracy", "config"], "holds text"),
+        (["--budget-ms", "0", "--config", "batch=1"], "--budget-ms 0"),
+        (["--budget-ms", "fast", "--config", "batch=1"], "--budget-ms fast"),
+        (["--budget-ms", "10"], "--config batch=4"),
+        (["--budget-ms", "10", "--config", "batch=1,prompt=1", "--grid", "GRID"], "one configuration"),
+        (["--budget-ms", "10", "--config", "batch=1,prompt=1", "--confidence", "1"], "--confidence 1"),
+        (["--budget-ms", "10", "--config", "batch=1,prompt=1", "--confidence", "0"], "confidence 0"),
+        (["--budget-ms", "10", "--grid", "nowhere.yaml"], "nowhere.yaml: no such file"),
+        (["--budget-ms", "10", "--grid", "GRID", "--accuracy", "score"], "--accuracy score"),
+        (["--budget-ms", "10", "--grid", "TABLE", "--accuracy", "scor"], "scor"),
+        (["--budget-ms", "10", "--grid", "TABLE", "--accuracy", "config"], "holds text"),
     ],
 )
 def test_bad_words_are_one_line(made, capsys, words, message):
@@ -101,7 +103,7 @@ def test_bad_words_are_one_line(made, capsys, words, message):
 def test_a_bad_grid_is_one_line(made, capsys, tmp_path, text, message):
     file = tmp_path / "grid.yaml"
     file.write_text(text)
-    code, _, err = ask(capsys, "budget", made / "est", "--ms", "10", "--grid", file)
+    code, _, err = ask(capsys, "budget", made / "est", "--budget-ms", "10", "--grid", file)
     assert (code, err.count("\n")) == (2, 1)
     assert message in err
 
@@ -109,13 +111,13 @@ def test_a_bad_grid_is_one_line(made, capsys, tmp_path, text, message):
 def test_an_empty_table_is_one_line(made, capsys, tmp_path):
     file = tmp_path / "none.csv"
     pl.read_csv(made / "steps.csv").head(0).write_csv(file)
-    code, _, err = ask(capsys, "budget", made / "est", "--ms", "10", "--grid", file)
+    code, _, err = ask(capsys, "budget", made / "est", "--budget-ms", "10", "--grid", file)
     assert (code, err.count("\n")) == (2, 1)
 
 
 @pytest.mark.parametrize(("words", "ms"), [("170", 170), ("170ms", 170), ("0.17 s", 170), ("1e2", 100)])
 def test_times_are_read_in_their_spellings(words, ms):
-    assert milliseconds("--ms", words) == pytest.approx(ms)
+    assert milliseconds("--budget-ms", words) == pytest.approx(ms)
     for bad in ("nan", "inf", "-1", "1h", ""):
         with pytest.raises(LaptimeError):
-            milliseconds("--ms", bad)
+            milliseconds("--budget-ms", bad)

@@ -60,7 +60,7 @@ def test_a_table_is_held_out_in_turns(made, capsys, monkeypatch):
         (["TABLE"], "--target COL is needed"),
         (["TABLE", *COLUMNS, "--splits", "all"], "--splits all"),
         (["TABLE", *COLUMNS, "--size", "volume", "--splits", "largest"], "volume"),
-        (["TABLE", *COLUMNS, "--quantile", "x"], "--quantile x"),
+        (["TABLE", *COLUMNS, "--confidence", "x"], "--confidence x"),
         (["TABLE", *COLUMNS, "--splits", "held-out"], "nothing to hold out"),
         (["EST", "nowhere.csv"], "no such file"),
     ],

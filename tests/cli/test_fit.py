@@ -16,7 +16,8 @@ def test_a_table_becomes_an_estimator_that_says_what_it_is(tmp_path, capsys, mon
     table = write_table(tmp_path / "steps.csv")
     code, out, err = ask(capsys, "fit", table, *COLUMNS, "--out", tmp_path / "est")
     assert (code, err) == (0, "")
-    assert out.startswith("step_ms: 64 rows of 16 configurations in 16 groups, fitted in ")
+    assert out.startswith("step_ms: 64 rows of 16 configurations in 16 groups\n")
+    assert "fitted in " in out
     assert "within what was measured" in out
     assert (tmp_path / "est" / "estimator.json").exists()
     code, out, _ = ask(capsys, "predict", tmp_path / "est", "batch=4", "prompt=256", "--json")
@@ -222,7 +223,7 @@ def test_a_run_of_a_known_model_is_learnt_from_its_work(tmp_path, capsys):
     assert code == 0
     for words, message in (
         (["--bandwidth-gb-s", "4250"], "go together"),
-        ([*rates[:2], "--tflop-s", "0"], "--tflop-s 0: a rate above 0"),
+        ([*rates[:2], "--tflop-s", "0"], "--tflop-s 0: write a rate above 0"),
         ([*rates, "--target", "total_ms", "--features", "config.top_k"], "features are not named"),
     ):
         code, _, err = ask(capsys, "fit", table, *words, "--out", tmp_path / "no")

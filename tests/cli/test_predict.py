@@ -25,7 +25,7 @@ def test_one_configuration_is_a_sentence(made, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "120")
     code, out, _ = ask(capsys, "predict", made / "est", "batch=4", "prompt=256", "--budget-ms", "20")
     assert code == 0
-    for words in ("step_ms: 6.", "in 95\xa0% of cases", "within 20.0\xa0ms: probability", "inside what the estimator"):
+    for words in ("step_ms: 6.", "in 95\xa0% of cases", "within 20\xa0ms: probability", "inside what the estimator"):
         assert words in out, words
     code, out, _ = ask(capsys, "predict", made / "est", "batch=4,prompt=90000")
     assert "outside what the estimator was fitted on" in out
@@ -34,8 +34,8 @@ def test_one_configuration_is_a_sentence(made, capsys, monkeypatch):
 def test_a_table_keeps_its_rows_and_gets_columns(made, capsys, tmp_path):
     out_file = tmp_path / "out.parquet"
     code, out, err = ask(
-        capsys, "predict", made / "est", made / "steps.csv", "--budget-ms", "8ms", "--quantile", "90%", "--json",
-        "--out", out_file,
+        capsys, "predict", made / "est", made / "steps.csv", "--budget-ms", "8ms", "--confidence", "90%", "--json",
+        "--to", out_file,
     )  # fmt: skip
     told = json.loads(out)
     assert (code, told["schema"], told["quantile"], told["budget_ms"]) == (0, "laptime.predict/1", 0.9, 8.0)
@@ -51,7 +51,7 @@ def test_a_table_keeps_its_rows_and_gets_columns(made, capsys, tmp_path):
 def test_more_bounds_are_higher(made, capsys):
     bounds = []
     for level in ("50%", "0.9", "0.95"):
-        _, out, _ = ask(capsys, "predict", made / "est", "batch=2", "prompt=128", "--quantile", level, "--json")
+        _, out, _ = ask(capsys, "predict", made / "est", "batch=2", "prompt=128", "--confidence", level, "--json")
         bounds.append(json.loads(out)["rows"][0]["bound_ms"])
     assert bounds == sorted(bounds)
 
@@ -64,11 +64,11 @@ def test_more_bounds_are_higher(made, capsys):
         (["batch=4", "batch=5", "prompt=1"], "batch is given twice"),
         (["batch=4", "prompt"], "not of the form NAME=VALUE"),
         (["nowhere.csv"], "no such file"),
-        (["batch=4", "prompt=64", "--quantile", "2"], "--quantile 2"),
-        (["batch=4", "prompt=64", "--quantile", "0"], "0"),
+        (["batch=4", "prompt=64", "--confidence", "2"], "--confidence 2"),
+        (["batch=4", "prompt=64", "--confidence", "0"], "0"),
         (["batch=4", "prompt=64", "--budget-ms", "soon"], "--budget-ms soon"),
         (["batch=4", "prompt=64", "--budget-ms", "0"], "--budget-ms 0"),
-        (["batch=4", "prompt=64", "--out", "x.txt"], ".csv or .parquet"),
+        (["batch=4", "prompt=64", "--to", "x.txt"], ".csv or .parquet"),
     ],
 )
 def test_bad_words_are_one_line(made, capsys, words, message):

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
-from laptime.estimate.learn.answers import bound, share_below
+from laptime.estimate.learn.conformal import bound, share_below
 
 
 class Where(NamedTuple):

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from laptime.errors import LaptimeError
-from laptime.estimate.budget import judge_budget, seed_rules
+from laptime.estimate.budget import judge_budget, rules_of_thumb
 from tests.estimate.log_linear import LogLinear, step_table
 
 TABLE = step_table(repeats=20, noise=0.1)
@@ -47,7 +47,7 @@ def test_the_best_is_the_most_accurate_feasible_and_the_faster_of_equals():
 def test_rules_of_thumb_are_judged_by_what_was_measured():
     found = judge_budget(MADE, CONFIGS, budget_ms=30.0, measured=MEASURED)
     rules = {rule.rule: rule for rule in found.rules}
-    assert set(rules) == {"calibrated bound", *seed_rules(np.ones(1), 1.0)}
+    assert set(rules) == {"calibrated bound", *rules_of_thumb(np.ones(1), 1.0)}
     truly = [float((times <= 30.0).mean()) >= 0.95 for times in MEASURED]
     plain = rules["prediction"]
     admitted = MADE.predict(CONFIGS) <= 30.0

@@ -20,7 +20,7 @@ def fitted() -> laptime.Estimator:
 
 
 def made(**changes: object) -> laptime.Estimator:
-    arguments = {"target": "ms", "features": FEATURES, "categorical": ["gpu"], "group": ["config"], "threads": 1}
+    arguments = {"target": "ms", "features": FEATURES, "categorical": ["gpu"], "group": ["config"]}
     return laptime.Estimator(**(arguments | changes))  # type: ignore[arg-type]
 
 
@@ -124,7 +124,7 @@ def test_the_card_says_what_was_compared_and_chosen(fitted: laptime.Estimator) -
 
 
 def test_the_same_seed_gives_the_same_estimator(fitted: laptime.Estimator, tmp_path: Path) -> None:
-    again = made(threads=2).fit(pd.DataFrame(latency_table().to_dict(as_series=False)))
+    again = made().fit(pd.DataFrame(latency_table().to_dict(as_series=False)), threads=2)
     again.save(tmp_path / "again")
     fitted.save(tmp_path / "first")
     for file in sorted((tmp_path / "first").iterdir()):
@@ -206,7 +206,7 @@ def test_a_categorical_table_needs_no_numbers() -> None:
     kinds, sides = rng.choice(["a", "b", "c", "d"], 400), rng.choice(["x", "y"], 400)
     ms = np.array([{"a": 1, "b": 2, "c": 4, "d": 8}[k] for k in kinds]) * np.where(sides == "x", 1, 3)
     table = pl.DataFrame({"kind": kinds, "side": sides, "ms": ms * np.exp(0.01 * rng.standard_normal(400))})
-    estimator = laptime.Estimator(target="ms", features=["kind", "side"], threads=1).fit(table)
+    estimator = laptime.Estimator(target="ms", features=["kind", "side"]).fit(table, threads=1)
     assert np.abs(estimator.predict(table) / ms - 1).max() < 0.05
 
 

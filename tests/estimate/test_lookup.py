@@ -71,7 +71,7 @@ def test_what_it_does_not_know_is_one_line():
         build(MADE, {"batch": [1]})
     with pytest.raises(LaptimeError, match="no values of batch"):
         build(MADE, {"batch": [], "prompt": [1], "model": ["a"]})
-    with pytest.raises(LaptimeError, match="more than 20,000,000"):
+    with pytest.raises(LaptimeError, match="more than 20000000"):
         build(MADE, {"batch": range(5000), "prompt": range(5000), "model": ["a"]})
     with pytest.raises(LaptimeError, match="one for each"):
         TABLE.best(10.0, np.ones(3))

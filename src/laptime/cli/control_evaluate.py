@@ -94,11 +94,10 @@ def evaluate(
     curves = [one.curve for one in saved if one.curve is not None]
     found = msgspec.structs.replace(found, training=curves, slow_downs=slow)
     if html is not None:
-        from laptime.cli.columns import write_page
+        from laptime.cli.output import write_page
         from laptime.report.control.page import control_page
 
-        write_page(html, control_page(found))
-        typer.echo(str(html), err=True)
+        write_page(html, control_page(found), force=True)
     if as_json:
         sys.stdout.write(readable_json(found).decode())
     else:
@@ -207,7 +206,7 @@ def _slow(
 
 
 def _budgets(words: str) -> list[float]:
-    from laptime.cli.columns import milliseconds, names
+    from laptime.cli.options import milliseconds, names
 
     return [milliseconds("--budgets", word) for word in names(words)]
 

@@ -31,7 +31,7 @@ def run(
     Exit codes: 0 done and in time, 1 late, or no setting of the knobs is known to keep the budget, 2 usage.
     """
     require_torch()
-    from laptime.cli.columns import milliseconds
+    from laptime.cli.options import milliseconds
     from laptime.control.adaptive_model import AdaptiveModel
     from laptime.control.question import Question
     from laptime.control.tables.files import read_policy

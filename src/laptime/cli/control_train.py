@@ -46,7 +46,6 @@ def train(
 
     Exit codes: 0 done, 2 usage, unreadable input or a sweep that can't be learnt from.
     """
-    from laptime.cli.columns import load_estimator
     from laptime.cli.compare import parse_share
     from laptime.cli.control_sweep import scored_sweep, with_answers
     from laptime.control.bounds.bounds import write_bounds
@@ -54,13 +53,14 @@ def train(
     from laptime.control.tables.feature_table import read_features
     from laptime.control.tables.files import write_policy
     from laptime.data.run_folder import readable_json
+    from laptime.estimate.total import load_predictor
 
     share = parse_share("--confidence", confidence)
     wanted, limits = _needs(sees), _budgets(budgets)
     collected = read_features(features)
     sweep = scored_sweep(run, collected.model, keep)
     half, mine = with_answers(sweep.table.half("train"), collected, answers)
-    bounds = make_bounds(load_estimator(estimator, None), half, mine.language, confidence=share)
+    bounds = make_bounds(load_predictor(estimator, None), half, mine.language, confidence=share)
     from laptime.control.training.kinds import train_kind
 
     saved: SavedPolicy = train_kind(
@@ -99,7 +99,7 @@ def _promised(saved: SavedPolicy, promise: Promise) -> str:
 
 def _needs(sees: str) -> Needs | None:
     """What --sees names; None is all that was collected."""
-    from laptime.cli.columns import names
+    from laptime.cli.options import names
     from laptime.control.policies.policy import Needs
 
     words = names(sees)
@@ -113,7 +113,7 @@ def _needs(sees: str) -> Needs | None:
 
 
 def _budgets(words: str | None) -> tuple[float, float] | None:
-    from laptime.cli.columns import milliseconds
+    from laptime.cli.options import milliseconds
 
     if words is None:
         return None

@@ -63,10 +63,13 @@ VERBS: dict[str, dict[str, Verb]] = {
         ),
     },
     "Predict and choose": {
-        "fit": Verb("laptime.cli.fit:fit", "Learn a latency estimator."),
-        "evaluate": Verb("laptime.cli.evaluate:evaluate", "How good is an estimator, and how good could any be?"),
-        "predict": Verb("laptime.cli.predict:predict", "How long will a configuration take?"),
-        "budget": Verb("laptime.cli.budget:budget", "Which configurations keep a budget, how surely?"),
+        "fit": Verb("laptime.cli.fit:fit", "Learn how long a configuration takes, with a bound."),
+        "evaluate": Verb(
+            "laptime.cli.evaluate:evaluate",
+            "Judge an estimator on measured times, beside the best that any could reach.",
+        ),
+        "predict": Verb("laptime.cli.predict:predict", "Predict how long configurations take, with an upper bound."),
+        "budget": Verb("laptime.cli.budget:budget", "Say which configurations keep a time budget, and how surely."),
         "control": Verb(
             "laptime.cli.control:CONTROL",
             "Choose image tier, experts and blocks for each input, so that its answer is in time.",

@@ -1,4 +1,4 @@
-"""`laptime predict EST TABLE|k=v…`: how long will it take, at most, and with what probability within a budget?"""
+"""`laptime predict EST TABLE|NAME=VALUE…`: how long will it take, at most, and how surely within a budget?"""
 
 from __future__ import annotations
 
@@ -7,53 +7,59 @@ from typing import Annotated
 
 import typer
 
+from laptime.cli.estimator_options import EstimatorFolder
+from laptime.cli.options import OUTPUT, BudgetMs, Confidence, Force, Json, Tokens
 from laptime.errors import LaptimeError
-
-SHOWN = 50
 
 
 def predict(
-    estimator: Annotated[
-        Path, typer.Argument(help="The folder that fit wrote; a run's folder of stages answers for the total.")
+    estimator: EstimatorFolder,
+    asked: Annotated[
+        list[str],
+        typer.Argument(metavar="TABLE|NAME=VALUE...", help="A table with the features' columns, or one row in words."),
     ],
-    asked: Annotated[list[str], typer.Argument(help="A table with the features' columns, or one row as NAME=VALUE …")],
-    quantile: Annotated[str, typer.Option(help="Coverage of the upper bound: 0.95 or 95%.")] = "0.95",
-    budget_ms: Annotated[str | None, typer.Option(help="Also the probability of taking no longer: 170.")] = None,
-    tokens: Annotated[
-        str | None, typer.Option(help="(a run's stages) Output tokens, equally likely: 4,8,16. Else output_tokens=N.")
+    confidence: Confidence = "0.95",
+    budget_ms: BudgetMs = None,
+    tokens: Tokens = None,
+    to: Annotated[
+        Path | None,
+        typer.Option(
+            "--to", metavar="FILE", help="Write the table with its predictions: .csv or .parquet.",
+            rich_help_panel=OUTPUT,
+        ),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Write the table with its predictions: .csv or .parquet.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="The answers as JSON (laptime.predict/1) on stdout.")] = False,
-) -> int:
-    """How long will a configuration take? Example: laptime predict est/ batch=4 prompt=512 --budget-ms 170
+    force: Force = False,
+    as_json: Json = False,
+) -> int:  # fmt: skip
+    """Predict how long configurations take, with an upper bound.
+
+    Example: laptime predict est/ batch=4 prompt=512 --budget-ms 170
 
     Exit codes: 0 done, 2 usage or unreadable input.
     """
-    import polars
+    from laptime.cli.estimator_options import assignments, token_counts
+    from laptime.cli.options import milliseconds, share
+    from laptime.cli.output import give
+    from laptime.data.files import check_new_file, write_new_file
+    from laptime.estimate.prediction import predict as predict_rows
 
-    from laptime.cli.columns import assignments, load_estimator, milliseconds
-    from laptime.cli.compare import parse_share
-    from laptime.estimate.budget import predictions, predictions_json, write_predictions
-    from laptime.estimate.table.reading import read_table
-
-    level = parse_share("--quantile", quantile)
-    budget = None if budget_ms is None else milliseconds("--budget-ms", budget_ms)
-    made = load_estimator(estimator, tokens)
-    one_row = "=" in asked[0] and not Path(asked[0]).exists()
-    if not one_row and len(asked) > 1:
-        raise LaptimeError(f"{asked[1]}: one table, or NAME=VALUE words, not both")
-    frame = polars.DataFrame([assignments(asked)]) if one_row else read_table(asked[0])
-    found = predictions(made, frame, level, budget)
-    if out is not None:
-        write_predictions(out, frame, found)
-    if as_json:
-        typer.echo(predictions_json(made, found, level, budget).decode().rstrip())
-    else:
-        from rich.console import Console
-
-        from laptime.report.estimate.terminal import predict_report
-
-        Console().print(predict_report(made, frame, found, level, budget, shown=SHOWN))
-    if out is not None:
-        typer.echo(str(out), err=as_json)
+    sure = share("--confidence", confidence)
+    limit = None if budget_ms is None else milliseconds("--budget-ms", budget_ms)
+    if to is not None and to.suffix.lower() not in {".csv", ".parquet", ".pq"}:
+        raise LaptimeError(f"--to {to}: name a .csv or .parquet file")
+    check_new_file(to, "--to", force=force)
+    in_words = "=" in asked[0] and not Path(asked[0]).exists()
+    if not in_words and len(asked) > 1:
+        raise LaptimeError(f"{asked[1]}: give one table, or NAME=VALUE words, not both")
+    prediction = predict_rows(
+        estimator,
+        assignments(asked) if in_words else asked[0],
+        confidence=sure,
+        budget_ms=limit,
+        tokens=token_counts(tokens),
+    )
+    give(prediction, as_json=as_json)
+    if to is not None:
+        write_new_file(to, prediction.encoded_table(to.suffix), "--to", force=force)
+        typer.echo(f"table: {to}", err=True)
     return 0

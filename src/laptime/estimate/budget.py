@@ -1,33 +1,32 @@
 """Is a configuration within a budget, how surely, and what would rules of thumb have said?
 
-The calibrated rule admits a configuration when its upper bound for the asked confidence keeps the budget. The rules of
-seed 003's kind (prediction + 1 or 2 standard deviations of the error, or + 20 or 25 %) stand beside it. Where measured
-times are known, each is judged by them: admitted though the configuration is late too often, refused though it isn't.
+The calibrated rule admits a configuration when its upper bound for the asked confidence keeps the budget. Rules of
+thumb stand beside it: prediction + 1 or 2 standard deviations of the error, or + 20 or 25 %. Where measured times are
+known, they judge each rule: how often it admits a configuration that is late too often, or refuses one that isn't.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
+import polars
 
 from laptime.data.record import Scalar
 from laptime.data.stats import Floats
 from laptime.errors import LaptimeError
+from laptime.estimate.grid import grid_of, read_grid
 from laptime.estimate.predictor import Predictor
-
-if TYPE_CHECKING:
-    import polars
-
-    from laptime.estimate.predictor import Predictor
-
+from laptime.estimate.table.reading import read_table
+from laptime.estimate.table.table import as_polars, require_columns
+from laptime.estimate.total import load_predictor
 
 LISTED = 200
-"""So many answers are listed in a report, nearest below the budget first; counts are over all."""
+"""A report lists at most this number of answers, nearest below the budget first. Counts are over all."""
 ONE_SIGMA = 0.8413447460685429
 """The normal distribution's share below one standard deviation above its middle."""
 
@@ -76,6 +75,46 @@ class BudgetReport(msgspec.Struct, frozen=True, kw_only=True):
     measured_rows: int
 
 
+class Configurations(NamedTuple):
+    """What is asked about: a row for each configuration, with its accuracy and its measured times where known."""
+
+    frame: polars.DataFrame
+    accuracy: Sequence[float] | None = None
+    measured: Sequence[Floats] | None = None
+
+
+def budget(
+    estimator: Predictor | str | Path,
+    configurations: Any,
+    budget_ms: float,
+    *,
+    confidence: float = 0.95,
+    accuracy: str | None = None,
+    tokens: Sequence[int] | None = None,
+) -> BudgetReport:
+    """Which configurations keep a budget, and how surely.
+
+    estimator: one that is fitted, or the folder that `laptime fit` wrote.
+    configurations: a mapping of names to values or lists of values (every combination is asked), a YAML file of one, or
+    a table (frame or path) with the features' columns.
+    budget_ms: the time that an answer may take, ms.
+    accuracy: the table's column of accuracies, the larger the better.
+    tokens: equally likely counts of output tokens, for the stages of a run.
+    Raises LaptimeError for input that can't be read or asked.
+    """
+    check_budget(budget_ms, confidence)
+    predictor = load_predictor(estimator, tokens) if isinstance(estimator, (str, Path)) else estimator
+    asked = _configurations(predictor, configurations, accuracy)
+    return judge_budget(
+        predictor,
+        asked.frame,
+        budget_ms=budget_ms,
+        confidence=confidence,
+        accuracy=asked.accuracy,
+        measured=asked.measured,
+    )
+
+
 def judge_budget(
     estimator: Predictor,
     frame: Any,
@@ -113,7 +152,8 @@ def judge_budget(
         )
 
     order = np.lexsort((np.where(within, -bound, bound), ~within))
-    rules = {"calibrated bound": bound} | seed_rules(median, sigma)
+    rules = {"calibrated bound": bound} | rules_of_thumb(median, sigma)
+    judged = _Judged(within, budget_ms, confidence, known, measured)
     return BudgetReport(
         target=estimator.target,
         budget_ms=budget_ms,
@@ -123,7 +163,7 @@ def judge_budget(
         abstained=int((~np.isfinite(bound)).sum()),
         best=None if (row := _best(within, bound, known)) is None else answer(row),
         answers=[answer(int(row)) for row in order[:LISTED]],
-        rules=[_cost(name, limit, within, budget_ms, confidence, known, measured) for name, limit in rules.items()],
+        rules=[judged.cost(name, limit) for name, limit in rules.items()],
         sigma_ms=sigma,
         measured_rows=sum(len(times) for times in measured or []),
     )
@@ -132,12 +172,12 @@ def judge_budget(
 def check_budget(budget_ms: float, confidence: float) -> None:
     """Raise LaptimeError for a budget that is not above 0 and finite, or a confidence outside (0, 1)."""
     if not (np.isfinite(budget_ms) and budget_ms > 0):
-        raise LaptimeError(f"a budget of {budget_ms:g} ms: it must be above 0, in milliseconds")
+        raise LaptimeError(f"a budget of {budget_ms:g} ms: give a time above 0, in milliseconds")
     if not 0 < confidence < 1:
         raise LaptimeError(f"confidence {confidence:g}: a share between 0 and 1, written as 0.95 or 95%")
 
 
-def seed_rules(median_ms: Floats, sigma_ms: float) -> dict[str, Floats]:
+def rules_of_thumb(median_ms: Floats, sigma_ms: float) -> dict[str, Floats]:
     """The limits that rules of thumb compare with the budget."""
     return {
         "prediction": median_ms,
@@ -162,43 +202,90 @@ def standard_error(estimator: Predictor, frame: Any, median: Floats, measured: S
     return float(np.sqrt(np.mean(reach**2))) if len(reach) else 0.0
 
 
-def _cost(
-    rule: str,
-    limit: Floats,
-    calibrated: npt.NDArray[np.bool_],
-    budget_ms: float,
-    confidence: float,
-    accuracy: Floats | None,
-    measured: Sequence[Floats] | None,
-) -> RuleCost:
-    admitted = limit <= budget_ms
-    kept = np.flatnonzero(admitted)
-    judged = [row for row, times in enumerate(measured or []) if len(times)]
-    late: float | None = None
-    unused: float | None = None
-    wrong: tuple[int | None, int | None] = (None, None)
-    if measured is not None and judged:
-        in_time = {row: float((measured[row] <= budget_ms).mean()) >= confidence for row in judged}
-        wrong = (
-            sum(bool(admitted[row]) and not good for row, good in in_time.items()),
-            sum(not admitted[row] and good for row, good in in_time.items()),
+class _Judged(NamedTuple):
+    """What a rule is judged by. Arrays have one value for each configuration."""
+
+    calibrated: npt.NDArray[np.bool_]
+    budget_ms: float
+    confidence: float
+    accuracy: Floats | None
+    measured: Sequence[Floats] | None
+
+    def cost(self, rule: str, limit: Floats) -> RuleCost:
+        """What the rule admits that compares `limit` (ms) with the budget, and what that costs."""
+        admitted = limit <= self.budget_ms
+        rows = np.flatnonzero(admitted)
+        accuracy = np.empty(0) if self.accuracy is None else self.accuracy[rows][~np.isnan(self.accuracy[rows])]
+        late, unused = self._late_and_unused(admitted)
+        wrongly_admitted, wrongly_refused = self._wrong(admitted)
+        return RuleCost(
+            rule=rule,
+            admitted=len(rows),
+            of=len(limit),
+            also_calibrated=int((admitted & self.calibrated).sum()),
+            wrongly_admitted=wrongly_admitted,
+            wrongly_refused=wrongly_refused,
+            late=late,
+            unused=unused,
+            best_accuracy=float(accuracy.max()) if len(accuracy) else None,
+            limit_ms=float(limit[0]) if len(limit) == 1 and np.isfinite(limit[0]) else None,
         )
-        mine = [measured[row] for row in judged if admitted[row]]
-        if mine:
-            late = float(np.mean(np.concatenate(mine) > budget_ms))
-            unused = float(np.mean([1 - np.quantile(times, confidence) / budget_ms for times in mine]))
-    scores = np.empty(0) if accuracy is None else accuracy[kept][~np.isnan(accuracy[kept])]
-    return RuleCost(
-        rule=rule,
-        admitted=len(kept),
-        of=len(limit),
-        also_calibrated=int((admitted & calibrated).sum()),
-        wrongly_admitted=wrong[0],
-        wrongly_refused=wrong[1],
-        late=late,
-        unused=unused,
-        best_accuracy=float(scores.max()) if len(scores) else None,
-        limit_ms=float(limit[0]) if len(limit) == 1 and np.isfinite(limit[0]) else None,
+
+    def _times(self) -> dict[int, Floats]:
+        """The measured times of each configuration that has some."""
+        return {row: times for row, times in enumerate(self.measured or []) if len(times)}
+
+    def _wrong(self, admitted: npt.NDArray[np.bool_]) -> tuple[int | None, int | None]:
+        in_time = {row: (times <= self.budget_ms).mean() >= self.confidence for row, times in self._times().items()}
+        if not in_time:
+            return None, None
+        return (
+            sum(bool(admitted[row]) and not good for row, good in in_time.items()),
+            sum(not admitted[row] and bool(good) for row, good in in_time.items()),
+        )
+
+    def _late_and_unused(self, admitted: npt.NDArray[np.bool_]) -> tuple[float | None, float | None]:
+        times = [some for row, some in self._times().items() if admitted[row]]
+        if not times:
+            return None, None
+        left = [1 - np.quantile(some, self.confidence) / self.budget_ms for some in times]
+        return float(np.mean(np.concatenate(times) > self.budget_ms)), float(np.mean(left))
+
+
+def _configurations(predictor: Predictor, asked: Any, accuracy: str | None) -> Configurations:
+    """The configurations of a mapping, a YAML file, a table or its path."""
+    place = Path(asked) if isinstance(asked, (str, Path)) else None
+    is_yaml = place is not None and place.suffix.lower() in {".yaml", ".yml"}
+    if isinstance(asked, Mapping) or is_yaml:
+        if accuracy is not None:
+            raise LaptimeError(f"--accuracy {accuracy}: needs a table (--grid FILE) that has this column")
+        grid = read_grid(place) if place is not None else grid_of(asked, "the configurations")
+        return Configurations(grid)
+    table = read_table(place) if place is not None else as_polars(asked)
+    try:
+        return _of_table(predictor, table, accuracy)
+    except LaptimeError as error:
+        raise LaptimeError(f"{place}: {error}" if place is not None else str(error)) from error
+
+
+def _of_table(predictor: Predictor, table: polars.DataFrame, accuracy: str | None) -> Configurations:
+    """A row for each combination of features, with its mean accuracy and its measured times, where there are some."""
+    features = list(dict.fromkeys([*predictor.features, *predictor.categorical]))
+    require_columns(table, [*features, *([accuracy] if accuracy else [])])
+    if accuracy and not table[accuracy].dtype.is_numeric():
+        raise LaptimeError(f"column {accuracy} holds text; an accuracy is a number")
+    wanted = []
+    if accuracy:
+        wanted.append(polars.col(accuracy).cast(polars.Float64).mean().alias("\x00accuracy"))
+    if predictor.target in table.columns:
+        wanted.append(polars.col(predictor.target).drop_nulls().cast(polars.Float64).alias("\x00measured"))
+    if not wanted:
+        return Configurations(table.select(features).unique(maintain_order=True))
+    rows = table.group_by(features, maintain_order=True).agg(wanted)
+    return Configurations(
+        rows.select(features),
+        rows["\x00accuracy"].fill_null(float("nan")).to_list() if accuracy else None,
+        [times.to_numpy() for times in rows["\x00measured"]] if predictor.target in table.columns else None,
     )
 
 
@@ -215,48 +302,3 @@ def _best(within: npt.NDArray[np.bool_], bound: Floats, accuracy: Floats | None)
 
 def _config(frame: Any, row: int, names: Sequence[str]) -> dict[str, Scalar]:
     return {name: frame[name][row] for name in dict.fromkeys(names)}
-
-
-def predictions(
-    estimator: Predictor, frame: polars.DataFrame, q: float, budget_ms: float | None = None
-) -> polars.DataFrame:
-    """median_ms, bound_ms (null where none can be promised), probability_within (with a budget), support."""
-    import polars
-
-    if len(frame) == 0:
-        raise LaptimeError("the table has no row to predict")
-    bound = estimator.quantile(frame, q)
-    columns: dict[str, Any] = {
-        "median_ms": estimator.predict(frame),
-        "bound_ms": [float(b) if np.isfinite(b) else None for b in bound],
-    }
-    if budget_ms is not None:
-        columns["probability_within"] = estimator.probability_within(frame, budget_ms)
-    columns["support"] = [one.where for one in estimator.support(frame)]
-    return polars.DataFrame(columns, schema_overrides={"bound_ms": polars.Float64})
-
-
-def predictions_json(estimator: Predictor, found: polars.DataFrame, q: float, budget_ms: float | None) -> bytes:
-    """Schema laptime.predict/1: one object a row, in the table's order."""
-    told = {
-        "schema": "laptime.predict/1",
-        "target": estimator.target,
-        "quantile": q,
-        "budget_ms": budget_ms,
-        "rows": found.to_dicts(),
-    }
-    return msgspec.json.format(msgspec.json.encode(told), indent=1)
-
-
-def write_predictions(file: Path, frame: polars.DataFrame, found: polars.DataFrame) -> None:
-    """The table with its predictions beside it, as .csv or .parquet. Columns of the same names are replaced."""
-    both = frame.with_columns(found)
-    try:
-        if file.suffix.lower() == ".csv":
-            both.write_csv(file)
-        elif file.suffix.lower() in {".parquet", ".pq"}:
-            both.write_parquet(file)
-        else:
-            raise LaptimeError(f"{file}: --out writes .csv or .parquet")
-    except OSError as error:
-        raise LaptimeError(f"{file}: {error.strerror or error}; choose another --out") from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -13,15 +13,16 @@ import polars as pl
 
 from laptime.data.stats import Floats
 from laptime.errors import LaptimeError
-from laptime.estimate.learn.answers import NEAR, Answer, check_level, unseen_levels
+from laptime.estimate.files import estimator_folder, load_estimator, save_estimator
+from laptime.estimate.judge.evaluation import evaluate
+from laptime.estimate.judge.evaluation_result import Evaluation
 from laptime.estimate.learn.card import ModelCard
-from laptime.estimate.learn.fitting import Fitted, fit_table, one_thread
+from laptime.estimate.learn.conformal import CalibratedRegressor, check_level
+from laptime.estimate.learn.domain import NEAR, unseen_levels
+from laptime.estimate.learn.fitting import FitSettings, Fitted, fit_table, one_thread
 from laptime.estimate.learn.selection import Question
 from laptime.estimate.roofline.work import Work
 from laptime.estimate.table.table import Encoded, as_polars, encode, group_codes, other_constants
-
-if TYPE_CHECKING:
-    from laptime.estimate.judge.evaluation import Evaluation
 
 
 class Support(msgspec.Struct, frozen=True):
@@ -61,7 +62,6 @@ class Estimator:
         group: Sequence[str] = (),
         work: Work | None = None,
         seed: int = 0,
-        threads: int = 0,
     ) -> None:
         self.target = target
         self.features = list(features)
@@ -69,32 +69,29 @@ class Estimator:
         self.group = list(group)
         self.work = work
         self.seed = seed
-        self.threads = threads
         self._fitted: Fitted | None = None
 
-    def fit(self, frame: Any) -> Estimator:
-        """Choose, fit and calibrate on a table; returns itself.
+    def fit(self, frame: Any, *, threads: int = 0) -> Estimator:
+        """Choose, fit and calibrate on a table; returns itself. `threads`: 0 for as many as help.
 
         Raises LaptimeError for a table that can't be learnt from: missing columns, text, missing or non-positive
         targets, constant features only, fewer than 20 rows, one group only, seconds beside milliseconds.
         """
         with one_thread():
-            self._fitted = fit_table(
-                as_polars(frame),
-                target=self.target,
-                features=self.features,
-                categorical=self.categorical,
-                group=self.group,
-                work=self.work,
-                seed=self.seed,
-                threads=self.threads,
-            )
+            self._fitted = fit_table(as_polars(frame), self._settings(), threads=threads)
         return self
 
     @property
     def card(self) -> ModelCard:
         """What it was made from, and every candidate's score."""
-        return self._parts().card
+        return self.fitted.card
+
+    @property
+    def fitted(self) -> Fitted:
+        """The parts that predictions are made of. Raises LaptimeError before `fit`."""
+        if self._fitted is None:
+            raise LaptimeError("this estimator is not fitted yet; call fit(table) or Estimator.load(folder)")
+        return self._fitted
 
     def predict(self, frame: Any) -> Floats:
         """The median time of each row, (n,)."""
@@ -111,8 +108,8 @@ class Estimator:
         check_level(levels)
         asked = self._ask(frame)
         log_bounds = np.empty((len(asked.log_ms), len(levels)))
-        for answer, rows in asked.by_answer:
-            log_bounds[rows] = answer.log_bounds(asked.log_ms[rows], asked.distances[rows], levels)
+        for calibrated, rows in asked.calibrated_rows:
+            log_bounds[rows] = calibrated.log_bounds(asked.log_ms[rows], asked.distances[rows], levels)
         bounds: Floats = np.exp(log_bounds)
         return bounds[:, 0] if np.ndim(q) == 0 else bounds
 
@@ -124,8 +121,8 @@ class Estimator:
             raise LaptimeError("a budget is above 0")
         log_budget = np.log(budget)
         share = np.empty(len(log_budget))
-        for answer, rows in asked.by_answer:
-            share[rows] = answer.within(asked.log_ms[rows], asked.distances[rows], log_budget[rows])
+        for calibrated, rows in asked.calibrated_rows:
+            share[rows] = calibrated.within(asked.log_ms[rows], asked.distances[rows], log_budget[rows])
         return share
 
     def support(self, frame: Any) -> list[Support]:
@@ -138,30 +135,50 @@ class Estimator:
 
     def evaluate(self, frame: Any) -> Evaluation:
         """Errors, bounds and their coverage on a table that has the target."""
-        from laptime.estimate.judge.evaluation import evaluate
-
         return evaluate(self, as_polars(frame))
 
-    def save(self, folder: str | Path) -> None:
-        """Write estimator.json, residuals.parquet and one LightGBM text for each regressor with trees."""
-        from laptime.estimate.files import save
+    def save(self, folder: str | Path, *, force: bool = False) -> None:
+        """Write estimator.json, residuals.parquet and one LightGBM text for each regressor with trees.
 
-        save(self, Path(folder))
+        The folder is written whole or not at all: after an error or a kill it is what it was before.
+        Raises LaptimeError when an estimator is there and `force` isn't given, when the folder holds anything else, or
+        when it can't be written.
+        """
+        self.fitted  # noqa: B018  raises before anything is written
+        with estimator_folder(Path(folder), force=force) as new:
+            self.write_files(new)
+
+    def write_files(self, folder: Path) -> None:
+        """Write the estimator's files into a folder that is there. Raises OSError."""
+        save_estimator(self.fitted, self._settings(), folder)
 
     @classmethod
     def load(cls, folder: str | Path) -> Estimator:
         """Read what `save` wrote. Raises LaptimeError for a folder that is damaged, foreign or from a newer laptime."""
-        from laptime.estimate.files import load
+        settings, fitted = load_estimator(Path(folder))
+        estimator = cls(
+            target=settings.target,
+            features=settings.features,
+            categorical=settings.categorical,
+            group=settings.group,
+            work=settings.work,
+            seed=settings.seed,
+        )
+        estimator._fitted = fitted
+        return estimator
 
-        return load(Path(folder))
-
-    def _parts(self) -> Fitted:
-        if self._fitted is None:
-            raise LaptimeError("this estimator is not fitted yet; call fit(table) or Estimator.load(folder)")
-        return self._fitted
+    def _settings(self) -> FitSettings:
+        return FitSettings(
+            target=self.target,
+            features=self.features,
+            categorical=self.categorical,
+            group=self.group,
+            work=self.work,
+            seed=self.seed,
+        )
 
     def _ask(self, frame: Any, *, only_support: bool = False) -> _Asked:
-        fitted = self._parts()
+        fitted = self.fitted
         table = as_polars(frame)
         rows = encode(table, fitted.schema)
         distances = fitted.domain.distances(rows.numeric)
@@ -175,20 +192,20 @@ class Estimator:
             default="inside",
         ).tolist()
         log_ms = np.empty(len(rows))
-        by_answer = []
+        calibrated_rows = []
         kinds = np.array(questions, dtype=object)
-        for question, answer in fitted.answers.items():
+        for question, calibrated in fitted.by_question.items():
             places = np.flatnonzero(kinds == question)
             if len(places) and not only_support:
-                log_ms[places] = answer.regressor.log_ms(rows.take(places))
-            for name in answer.groups if not only_support else ():
+                log_ms[places] = calibrated.regressor.log_ms(rows.take(places))
+            for name in calibrated.groups if not only_support else ():
                 own = np.array([groups[place] == name for place in places], dtype=np.bool_)
                 if own.any():
-                    by_answer.append((answer.of_group(name), places[own]))
+                    calibrated_rows.append((calibrated.of_group(name), places[own]))
                     places = places[~own]
             if len(places):
-                by_answer.append((answer, places))
-        return _Asked(rows, log_ms, distances, questions, groups, by_answer)
+                calibrated_rows.append((calibrated, places))
+        return _Asked(rows, log_ms, distances, questions, groups, calibrated_rows)
 
 
 class _Asked(msgspec.Struct, frozen=True):
@@ -197,7 +214,7 @@ class _Asked(msgspec.Struct, frozen=True):
     distances: Floats
     questions: list[Question]
     groups: list[str | None]
-    by_answer: list[tuple[Answer, npt.NDArray[np.intp]]]
+    calibrated_rows: list[tuple[CalibratedRegressor, npt.NDArray[np.intp]]]
 
 
 def _where(question: Question, distance: float) -> str:

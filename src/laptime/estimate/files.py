@@ -4,33 +4,37 @@
     residuals.parquet  question, residual: the scaled log ratios of held-out rows
     trees-*.txt        one LightGBM text for each regressor that has trees
 
-The same estimator always gives the same bytes. A damaged, foreign or hostile folder is a LaptimeError that names the
-file: hashes are compared first, then every number, length and index is checked before it is used.
+The same estimator always gives the same bytes, and a folder is replaced whole or not at all. A damaged, foreign or
+hostile folder is a LaptimeError that names the file: hashes are compared first, then every number, length and index is
+checked before it is used.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
 import polars as pl
 
+from laptime.data.files import check_new_folder, whole_folder
 from laptime.data.stats import Floats
 from laptime.errors import LaptimeError
-from laptime.estimate.learn.answers import Answer, Domain
 from laptime.estimate.learn.card import ModelCard
-from laptime.estimate.learn.fitting import Fitted, Known
+from laptime.estimate.learn.conformal import CalibratedRegressor
+from laptime.estimate.learn.domain import Domain
+from laptime.estimate.learn.fitting import FitSettings, Fitted, Known
 from laptime.estimate.learn.process import Process
 from laptime.estimate.learn.regressors import Candidate, Clamp, Regressor
 from laptime.estimate.learn.selection import QUESTIONS, Question
+from laptime.estimate.learn.terms import Terms
 from laptime.estimate.learn.trees import Trees, parse, write
-from laptime.estimate.roofline.terms import Terms
-from laptime.estimate.saved_shapes import (
+from laptime.estimate.saved_checks import (
     check_clamps,
     check_domain,
     check_known,
@@ -39,9 +43,6 @@ from laptime.estimate.saved_shapes import (
     check_work,
 )
 from laptime.estimate.table.table import Schema
-
-if TYPE_CHECKING:
-    from laptime.estimate.estimator import Estimator
 
 FORMAT = "laptime.estimator/1"
 MANIFEST = "estimator.json"
@@ -59,7 +60,7 @@ class _Settings(msgspec.Struct, frozen=True):
     seed: int
 
 
-class _SavedAnswer(msgspec.Struct, frozen=True):
+class _SavedRegressor(msgspec.Struct, frozen=True):
     question: Question
     candidate: Candidate
     middle: float
@@ -78,7 +79,7 @@ class _Manifest(msgspec.Struct, frozen=True):
     domain: Domain
     group_names: list[str]
     known: Known
-    answers: list[_SavedAnswer]
+    answers: list[_SavedRegressor]
     card: ModelCard
     files: dict[str, str]
     """sha256 of each other file."""
@@ -88,19 +89,18 @@ class _SchemaOnly(msgspec.Struct):
     schema: str = ""
 
 
-def save(estimator: Estimator, folder: Path) -> None:
-    """Write an estimator's folder; files of the same names are replaced."""
-    fitted = estimator._parts()
+def save_estimator(fitted: Fitted, settings: FitSettings, folder: Path) -> None:
+    """Write an estimator's files into an empty folder. Raises OSError."""
     contents: dict[str, bytes] = {RESIDUALS: _residual_bytes(fitted)}
     answers = []
-    for question, answer in fitted.answers.items():
-        regressor, name = answer.regressor, None
+    for question, calibrated in fitted.by_question.items():
+        regressor, name = calibrated.regressor, None
         if regressor.trees is not None:
             content = regressor.trees.text.encode()
             name = f"trees-{hashlib.sha256(content).hexdigest()[:16]}.txt"
             contents[name] = content
         answers.append(
-            _SavedAnswer(
+            _SavedRegressor(
                 question,
                 regressor.candidate,
                 regressor.middle,
@@ -108,13 +108,13 @@ def save(estimator: Estimator, folder: Path) -> None:
                 regressor.process,
                 name,
                 regressor.clamps,
-                answer.spread,
-                len(answer.residuals),
+                calibrated.spread,
+                len(calibrated.residuals),
             )
         )
     manifest = _Manifest(
         FORMAT,
-        _Settings(estimator.target, estimator.features, estimator.categorical, estimator.group, estimator.seed),
+        _Settings(settings.target, settings.features, settings.categorical, settings.group, settings.seed),
         fitted.schema,
         fitted.domain,
         fitted.group_names,
@@ -123,25 +123,39 @@ def save(estimator: Estimator, folder: Path) -> None:
         fitted.card,
         {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()},
     )
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, content in contents.items():
-            (folder / name).write_bytes(content)
-        (folder / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=1) + b"\n")
-    except OSError as error:
-        raise LaptimeError(f"{folder}: can't be written ({error.strerror}); name another folder") from error
+    for name, content in contents.items():
+        (folder / name).write_bytes(content)
+    (folder / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=1) + b"\n")
 
 
-def load(folder: Path) -> Estimator:
-    """Read an estimator's folder. Raises LaptimeError as the module says."""
-    from laptime.estimate.estimator import Estimator
+def check_estimator_folder(folder: Path, *, force: bool) -> None:
+    """Raise LaptimeError if this folder may not be written: it is there without `force`, or holds something else.
 
+    Even with `force` only what `fit` writes is replaced: an estimator, or a folder of estimators and nothing else.
+    """
+    check_new_folder(folder, (MANIFEST,), force=force)
+    for entry in folder.iterdir() if folder.exists() else ():
+        own = entry.name in (MANIFEST, RESIDUALS) or (entry.name.startswith("trees-") and entry.suffix == ".txt")
+        if not own and not (entry / MANIFEST).exists():
+            raise LaptimeError(f"--out {folder}: holds {entry.name} too, which is no estimator; choose another --out")
+
+
+@contextmanager
+def estimator_folder(folder: Path, *, force: bool) -> Iterator[Path]:
+    """A new folder to save into; it takes the place of `folder` when the block ends without an error."""
+    check_estimator_folder(folder, force=force)
+    with whole_folder(folder, (MANIFEST,), force=force) as new:
+        yield new
+
+
+def load_estimator(folder: Path) -> tuple[FitSettings, Fitted]:
+    """Read an estimator's folder. Raises LaptimeError as this file's docstring says."""
     file = folder / MANIFEST
     raw = _read(folder, MANIFEST)
     try:
-        found = msgspec.json.decode(raw, type=_SchemaOnly).schema
-        if found != FORMAT:
-            raise LaptimeError(f"{file}: schema {found[:60]!r}, this laptime reads {FORMAT}; fit the estimator again")
+        schema = msgspec.json.decode(raw, type=_SchemaOnly).schema
+        if schema != FORMAT:
+            raise LaptimeError(f"{file}: schema {schema[:60]!r}, this laptime reads {FORMAT}; fit the estimator again")
         manifest = msgspec.json.decode(raw, type=_Manifest)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise LaptimeError(f"{file}: not an estimator's description ({error}); fit it again") from error
@@ -153,36 +167,34 @@ def load(folder: Path) -> Estimator:
     check_known(manifest.known, manifest.columns, str(file))
     if manifest.columns.work is not None:
         check_work(manifest.columns.work, manifest.columns, str(file))
-    answers: dict[Question, Answer] = {}
+    by_question: dict[Question, CalibratedRegressor] = {}
     for saved in manifest.answers:
-        answers[saved.question] = _answer(saved, manifest, contents, residuals, folder)
-    if set(answers) != set(QUESTIONS):
-        raise LaptimeError(
-            f"{file}: has no answer for {', '.join(sorted(set(QUESTIONS) - set(answers)))}; fit it again"
-        )
-    settings = manifest.settings
-    estimator = Estimator(
-        target=settings.target,
-        features=settings.features,
-        categorical=settings.categorical,
-        group=settings.group,
+        by_question[saved.question] = _calibrated(saved, manifest, contents, residuals, folder)
+    if missing := sorted(set(QUESTIONS) - set(by_question)):
+        raise LaptimeError(f"{file}: has no answer for {', '.join(missing)}; fit it again")
+    saved_settings = manifest.settings
+    settings = FitSettings(
+        target=saved_settings.target,
+        features=saved_settings.features,
+        categorical=saved_settings.categorical,
+        group=saved_settings.group,
         work=manifest.columns.work,
-        seed=settings.seed,
+        seed=saved_settings.seed,
     )
-    estimator._fitted = Fitted(
+    fitted = Fitted(
         schema=manifest.columns,
         domain=manifest.domain,
         group_names=manifest.group_names,
         known=manifest.known,
-        answers=answers,
+        by_question=by_question,
         card=manifest.card,
     )
-    return estimator
+    return settings, fitted
 
 
-def _answer(
-    saved: _SavedAnswer, manifest: _Manifest, contents: dict[str, bytes], residuals: Residuals, folder: Path
-) -> Answer:
+def _calibrated(
+    saved: _SavedRegressor, manifest: _Manifest, contents: dict[str, bytes], residuals: Residuals, folder: Path
+) -> CalibratedRegressor:
     file = str(folder / MANIFEST)
     numeric = len(manifest.columns.numeric)
     categories = len(manifest.columns.categorical) if saved.candidate.categories else 0
@@ -205,9 +217,9 @@ def _answer(
             raise LaptimeError(f"{where}: has {forest.features} features, not {wanted}; fit the estimator again")
         trees = Trees.from_text(write(forest))
     check_clamps(saved.clamps, numeric, file)
-    mine = residuals.get((saved.question, None), np.empty(0))
-    if len(mine) != saved.residuals:
-        raise LaptimeError(f"{folder / RESIDUALS}: {len(mine)} residuals of {saved.question}, not {saved.residuals}")
+    own = residuals.get((saved.question, None), np.empty(0))
+    if len(own) != saved.residuals:
+        raise LaptimeError(f"{folder / RESIDUALS}: {len(own)} residuals of {saved.question}, not {saved.residuals}")
     if not (math.isfinite(saved.spread) and saved.spread > 0 and math.isfinite(saved.middle)):
         raise LaptimeError(f"{file}: {saved.question} has a spread or a middle out of range; fit the estimator again")
     regressor = Regressor(
@@ -222,7 +234,7 @@ def _answer(
     groups = {
         name: values for (asked, name), values in residuals.items() if asked == saved.question and name is not None
     }
-    return Answer(regressor, mine, saved.spread, floor, groups)
+    return CalibratedRegressor(regressor, own, saved.spread, floor, groups)
 
 
 Residuals = dict[tuple[str, str | None], Floats]
@@ -235,8 +247,8 @@ def _residual_bytes(fitted: Fitted) -> bytes:
         pl.DataFrame(
             {"question": [question] * len(values), "group": [group] * len(values), "residual": values}, _COLUMNS
         )
-        for question, answer in fitted.answers.items()
-        for group, values in [(None, answer.residuals), *answer.groups.items()]
+        for question, calibrated in fitted.by_question.items()
+        for group, values in [(None, calibrated.residuals), *calibrated.groups.items()]
     ]
     out = BytesIO()
     pl.concat(parts).write_parquet(out, compression="zstd")
@@ -250,13 +262,13 @@ def _read_residuals(content: bytes, file: Path) -> Residuals:
         raise LaptimeError(f"{file}: not a Parquet file ({type(error).__name__}); fit the estimator again") from error
     if dict(frame.schema) != _COLUMNS:
         raise LaptimeError(f"{file}: its columns are not {', '.join(_COLUMNS)}; fit the estimator again")
-    found: Residuals = {}
+    by_group: Residuals = {}
     for key, part in frame.partition_by("question", "group", as_dict=True, maintain_order=True).items():
         values: Floats = part["residual"].to_numpy()
         if not np.isfinite(values).all() or (np.diff(values) < 0).any():
             raise LaptimeError(f"{file}: residuals of {key[0]} are not finite and ascending; fit the estimator again")
-        found[str(key[0]), None if key[1] is None else str(key[1])] = values
-    return found
+        by_group[str(key[0]), None if key[1] is None else str(key[1])] = values
+    return by_group
 
 
 def _checked_content(folder: Path, name: str, digest: str) -> bytes:

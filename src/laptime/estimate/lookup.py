@@ -1,4 +1,4 @@
-"""Every answer for discrete knobs, computed once: a question is then an index.
+"""A table of an estimator's answers for all combinations of discrete knobs: asking it is indexing.
 
 A table holds, for each combination of the knobs' values (a cell), the median, the bound for one coverage, how it is
 supported, and the shape of its residuals. Cells are numbered in C order of the knobs, so a choice is
@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from laptime.errors import LaptimeError
+from laptime.estimate.grid import grid_frame
 from laptime.estimate.predictor import Predictor
 
 MOST_CELLS = 20_000_000
@@ -58,13 +59,13 @@ class LookupTable(msgspec.Struct, frozen=True):
 
     def cell(self, choice: Mapping[str, Any]) -> int:
         """The cell of one combination. Raises LaptimeError for a knob or a value that the table does not have."""
-        found = 0
+        cell = 0
         for (name, values), stride in zip(self.knobs.items(), self.strides, strict=True):
             if name not in choice or choice[name] not in values:
                 wanted = ", ".join(map(str, values[:12]))
                 raise LaptimeError(f"{name} = {choice.get(name)}: the table knows {name} = {wanted}")
-            found += values.index(choice[name]) * stride
-        return found
+            cell += values.index(choice[name]) * stride
+        return cell
 
     def choice(self, cell: int) -> dict[str, Any]:
         """The knobs' values of one cell."""
@@ -89,8 +90,8 @@ class LookupTable(msgspec.Struct, frozen=True):
         share = np.empty(at.shape)
         curves = self.curve[at]
         for number in np.flatnonzero(np.bincount(curves.ravel())):
-            mine = curves == number
-            share[mine] = levels.take(np.searchsorted(self.curves[number], margin[mine], side="right"))
+            own = curves == number
+            share[own] = levels.take(np.searchsorted(self.curves[number], margin[own], side="right"))
         return share
 
     def feasible(self, budget_ms: float) -> npt.NDArray[np.bool_]:
@@ -126,20 +127,20 @@ def steps_reached(steps: npt.NDArray[np.float64], values: npt.NDArray[np.float64
     searched = np.zeros(GRID + 2, dtype=np.bool_)
     for rounding in (-1e-3, 0.0, 1e-3):
         searched[np.clip(np.floor((finite - low) * per_cell + rounding).astype(np.int64) + 1, 0, GRID + 1)] = True
-    found = np.empty(values.shape, dtype=np.int64)
-    flat, out = values.ravel(), found.ravel()
+    counts = np.empty(values.shape, dtype=np.int64)
+    flat, out = values.ravel(), counts.ravel()
     for start in range(0, flat.size, BLOCK):
         some = flat[start : start + BLOCK]
         with np.errstate(over="ignore"):
             cell = np.clip((some - low) * per_cell, -1.0, GRID).astype(np.int64)
         cell += 1
-        mine = reached.take(cell)
+        below = reached.take(cell)
         doubtful = np.flatnonzero(searched.take(cell))
-        mine[doubtful] = np.searchsorted(steps, some[doubtful], side="right")
-        out[start : start + BLOCK] = mine
+        below[doubtful] = np.searchsorted(steps, some[doubtful], side="right")
+        out[start : start + BLOCK] = below
     if len(finite) < len(steps):
-        found[values == np.inf] = len(steps)
-    return found
+        counts[values == np.inf] = len(steps)
+    return counts
 
 
 def build(estimator: Predictor, knobs: Mapping[str, Sequence[Any]], *, q: float = 0.95) -> LookupTable:
@@ -157,7 +158,7 @@ def build(estimator: Predictor, knobs: Mapping[str, Sequence[Any]], *, q: float 
     sizes = [len(some) for some in values.values()]
     count = prod(sizes)
     if count > MOST_CELLS:
-        raise LaptimeError(f"{count:,} combinations are more than {MOST_CELLS:,}; give fewer values of some knobs")
+        raise LaptimeError(f"{count} combinations are more than {MOST_CELLS}; give fewer values of some knobs")
     parts = [_ask(estimator, values, sizes, at, min(at + CHUNK, count), q) for at in range(0, count, CHUNK)]
     median, bound, where, shapes = (np.concatenate(part) for part in zip(*parts, strict=True))
     curves, curve = _distinct(shapes)
@@ -166,16 +167,6 @@ def build(estimator: Predictor, knobs: Mapping[str, Sequence[Any]], *, q: float 
     strides = tuple(prod(sizes[i + 1 :]) for i in range(len(sizes)))
     single = median.astype(np.float32)
     return LookupTable(values, q, strides, single, upward, np.log(single.astype(np.float64)), where, curve, curves)
-
-
-def grid_frame(values: Mapping[str, Sequence[Any]], start: int = 0, stop: int | None = None) -> Any:
-    """The combinations numbered start to stop (all), in C order, as a polars frame."""
-    import polars
-
-    sizes = [len(some) for some in values.values()]
-    places = np.unravel_index(np.arange(start, prod(sizes) if stop is None else stop), sizes)
-    columns = zip(values.items(), places, strict=True)
-    return polars.DataFrame([polars.Series(name, some, strict=False).gather(i) for (name, some), i in columns])
 
 
 def _ask(

@@ -54,6 +54,17 @@ FACES: dict[str, Faces] = {
     "laptime.estimate.judge.evaluation_result.Evaluation": Faces(
         "laptime.report.estimate.terminal:evaluation_report", "laptime.report.estimate.page:estimate_page"
     ),
+    "laptime.estimate.run_fit.FittedRun": Faces(
+        "laptime.report.estimate.terminal:fit_report", json="laptime.report.estimate.data:fit_json"
+    ),
+    "laptime.estimate.run_evaluation.JudgedEstimator": Faces(
+        "laptime.report.estimate.terminal:judged_report",
+        "laptime.report.estimate.page:judged_page",
+        "laptime.report.estimate.data:judged_json",
+    ),
+    "laptime.estimate.prediction.Prediction": Faces(
+        "laptime.report.estimate.terminal:prediction_report", json="laptime.estimate.prediction:prediction_json"
+    ),
     "laptime.estimate.budget.BudgetReport": Faces("laptime.report.estimate.budget_terminal:budget_report"),
     "laptime.remedy.result.RemedyReport": Faces(
         "laptime.report.remedy.terminal:remedy_report", "laptime.report.remedy.page:remedy_page"
@@ -163,9 +174,9 @@ def _sweep_of(run: Run) -> Any:
 
 
 def _estimator_report(estimator: Estimator) -> RenderableType:
-    from laptime.report.estimate.terminal import fit_report
+    from laptime.report.estimate.terminal import card_report
 
-    return fit_report(estimator.card, "not saved", 0.0)
+    return card_report(estimator.card)
 
 
 def _estimator_json(estimator: Estimator) -> bytes:

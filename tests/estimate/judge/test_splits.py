@@ -8,16 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from laptime.errors import LaptimeError
+from laptime.estimate.judge.outliers import outlier_filter, within_quartiles
 from laptime.estimate.judge.splits import (
     by_group,
-    filtered,
     growing,
     held_out,
     largest,
     product,
     row_labels,
     where,
-    within_quartiles,
 )
 
 
@@ -86,7 +85,7 @@ def test_a_filter_works_within_a_configuration_and_says_what_it_took():
     values = np.concatenate([np.full(20, 10.0) + np.arange(20) * 0.01, np.full(20, 1000.0) + np.arange(20)])
     values[3], values[7] = 30.0, 2.0
     groups = np.repeat(["small", "large"], 20)
-    keep, said = filtered(values, groups)
+    keep, said = outlier_filter(values, groups)
     assert list(np.flatnonzero(~keep)) == [3, 7]
     assert (said.removed, said.rows, said.slower, said.groups_touched) == (2, 40, 1, 1)
     assert said.ceiling_before < said.ceiling_after

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from laptime.errors import LaptimeError
-from laptime.estimate.learn.answers import bound, check_level, share_below
+from laptime.estimate.learn.conformal import bound, check_level, share_below
 
 RESIDUALS = st.lists(st.floats(-5, 5), min_size=1, max_size=60).map(lambda values: np.sort(np.array(values)))
 LEVELS = st.floats(0.001, 0.999)

@@ -11,7 +11,7 @@ import pytest
 
 from laptime import Estimator
 from laptime.errors import LaptimeError
-from laptime.estimate.roofline.roofline import Call, Rates, floor_ms, work
+from laptime.estimate.roofline.roofline import CallSizes, Rates, floor_ms, work
 from laptime.estimate.roofline.work import Work, known_shape, work_of_run
 from laptime.estimate.table.reading import run_columns
 
@@ -23,7 +23,7 @@ def step_ms(model: str, prompt: float, batch: float) -> float:
     """The law: 1.3 times the floor of a decode step, and 2 ms."""
     shape = known_shape(model)
     assert shape is not None
-    done = work(shape, Call(prompt, 16.0, batch, 0.0, float(shape.blocks), float(shape.top_k)))
+    done = work(shape, CallSizes(prompt, 16.0, batch, 0.0, float(shape.blocks), float(shape.top_k)))
     return 2.0 + 1.3 * float(floor_ms(done["decode_gflop"], done["decode_gb"], done["launches"], GPU))
 
 
@@ -48,9 +48,9 @@ def run_frame(models: tuple[str, ...] = MODELS, *, noise: float = 0.02, prompts:
 def fitted(frame: pl.DataFrame, *, offered: bool = True) -> Estimator:
     columns = run_columns(frame, "decode_per_token_ms")
     found = work_of_run(frame, columns.target, columns.features, columns.categorical) if offered else None
-    return Estimator(
-        target=columns.target, features=columns.features, categorical=columns.categorical, work=found, threads=1
-    ).fit(frame)
+    return Estimator(target=columns.target, features=columns.features, categorical=columns.categorical, work=found).fit(
+        frame, threads=1
+    )
 
 
 @pytest.fixture(scope="module")
@@ -132,9 +132,9 @@ def test_floors_need_rates_and_the_total_has_every_stages_work() -> None:
 
 
 def damaged(folder: Path, change: dict[str, object]) -> None:
-    told = json.loads((folder / "estimator.json").read_text())
-    told["columns"]["work"].update(change)
-    (folder / "estimator.json").write_text(json.dumps(told))
+    content = json.loads((folder / "estimator.json").read_text())
+    content["columns"]["work"].update(change)
+    (folder / "estimator.json").write_text(json.dumps(content))
 
 
 @pytest.mark.parametrize(
@@ -159,9 +159,9 @@ def test_damaged_work_is_one_line(of_three: Estimator, tmp_path: Path, change: d
 
 def test_a_shape_out_of_range_is_one_line(of_three: Estimator, tmp_path: Path) -> None:
     for key, value in (("hidden", 10**30), ("blocks", -1), ("weight_bytes", 1e300)):
-        of_three.save(tmp_path)
-        told = json.loads((tmp_path / "estimator.json").read_text())
-        told["columns"]["work"]["shapes"][MODELS[0]][key] = value
-        (tmp_path / "estimator.json").write_text(json.dumps(told))
+        of_three.save(tmp_path, force=True)
+        content = json.loads((tmp_path / "estimator.json").read_text())
+        content["columns"]["work"]["shapes"][MODELS[0]][key] = value
+        (tmp_path / "estimator.json").write_text(json.dumps(content))
         with pytest.raises(LaptimeError):
             Estimator.load(tmp_path)

@@ -10,8 +10,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from laptime.estimate.composition import TotalEstimator
 from laptime.estimate.table.positions import CONTEXT, SEGMENTS, TARGET, DecodeByPosition, by_position
+from laptime.estimate.total import TotalEstimator
 from tests.cli.estimates import ask
 from tests.estimate.log_linear import LogLinear
 

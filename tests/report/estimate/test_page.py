@@ -12,11 +12,12 @@ import polars as pl
 import pytest
 from msgspec.structs import replace
 
+from laptime.data.stats import wilson
 from laptime.estimate.judge.evaluation import cross_evaluate, evaluate
 from laptime.estimate.judge.evaluation_result import Evaluation
 from laptime.estimate.judge.splits import by_group, held_out
-from laptime.estimate.learn.card import Choice, ModelCard, Range
-from laptime.report.estimate.page import coverage_interval, estimate_page
+from laptime.estimate.learn.card import ChosenRegressor, ModelCard, Range
+from laptime.report.estimate.page import estimate_page
 from tests.estimate.log_linear import LogLinear, step_table
 from tests.report.hostile import HOSTILE
 
@@ -40,7 +41,7 @@ def a_card(name: str = "trees") -> ModelCard:
 
     made = Estimator(target="step_ms", features=["batch", "prompt"], group=["config"])
     card = made.fit(step_table(models=("a",), repeats=2)).card
-    named = Choice(question=name, candidate=name, error=None, folds=[], residuals=0, spread=1, terms=[name])
+    named = ChosenRegressor(question=name, candidate=name, error=None, folds=[], residuals=0, spread=1, terms=[name])
     scores = [replace(score, name=f"{name} {i}") for i, score in enumerate(card.scores)]
     return replace(
         card,
@@ -180,5 +181,6 @@ def test_the_page_is_small_however_large_the_table() -> None:
 
 
 def test_the_interval_of_a_share_is_wilsons() -> None:
-    assert coverage_interval(0.95, 100) == pytest.approx((0.8882, 0.9785), abs=2e-4)
-    assert coverage_interval(1.0, 10)[1] == 1.0
+    interval = wilson(0.95, 100)
+    assert (interval.low, interval.high) == pytest.approx((0.8882, 0.9785), abs=2e-4)
+    assert wilson(1.0, 10).high == 1.0

@@ -47,7 +47,7 @@ def make_bounds(estimator: Predictor, table: DecisionTable, language: Floats32, 
 
     Questions that were not timed tell of lengths only.
 
-    `estimator`: laptime.cli.columns.load_estimator's, a TotalEstimator or an Estimator of total_ms that has
+    `estimator`: laptime.estimate.total.load_predictor's, a TotalEstimator or an Estimator of total_ms that has
     output_tokens among its features. Raises LaptimeError for an estimator of another target, of another model or
     machine, or one that needs to know what a choice doesn't say.
     """

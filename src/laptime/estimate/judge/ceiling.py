@@ -152,7 +152,7 @@ def _interval(
 
 def _f_interval(sizes: Floats, sums: Floats, within_squares: Floats) -> tuple[float, float]:
     """Exact for equal sizes and normal noise: F = MSB / MSW follows (1 + n between / within) F(k - 1, N - k)."""
-    from scipy.stats import f
+    from scipy.stats import f  # takes as long to import as a prediction takes
 
     k, n = len(sizes), sizes.sum()
     harmonic = k / (1 / sizes).sum()

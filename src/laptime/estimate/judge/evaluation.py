@@ -7,17 +7,19 @@ R2 stands beside the ceiling of exactly the rows that it was computed on (laptim
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
+import polars
 
 from laptime.data.stats import Floats
 from laptime.errors import LaptimeError
 from laptime.estimate.judge.ceiling import ceiling, noise_variance, reachable_r2
 from laptime.estimate.judge.evaluation_result import (
     METRICS,
+    Evaluation,
     GroupScores,
     Points,
     SplitScores,
@@ -25,13 +27,10 @@ from laptime.estimate.judge.evaluation_result import (
     bound_scores,
     point_scores,
 )
-from laptime.estimate.judge.evaluation_result import Evaluation as Evaluation
-from laptime.estimate.judge.splits import Filtered, Split, row_labels
+from laptime.estimate.judge.outliers import OutlierFilter
+from laptime.estimate.judge.splits import Split, row_labels
 from laptime.estimate.predictor import Predictor
-
-if TYPE_CHECKING:
-    import polars
-
+from laptime.estimate.table.table import require_columns, target_values
 
 POINTS_KEPT = 3000
 FEATURE_GROUPS = 30
@@ -58,39 +57,34 @@ def cross_evaluate(
     *,
     q: float = 0.95,
     source: str = "",
-    keep: npt.NDArray[np.bool_] | None = None,
-    filtered: Filtered | None = None,
-    progress: Callable[[Split], None] = lambda split: None,
+    outliers: OutlierFilter | None = None,
 ) -> Evaluation:
     """Fit anew on each split's training rows, judge on its held-out rows.
 
-    `fit(rows, seed)` returns a fitted estimator. With `keep` (rows,), training rows outside it are left out while every
-    held-out row is judged; each split is then also fitted on all of its rows, so that what the filter does can be seen.
+    `fit(rows, seed)` returns a fitted estimator. With `outliers`, training rows that it doesn't keep are left out, and
+    every held-out row is judged all the same. Each split is then fitted on all of its rows too, to show what that does.
     Raises LaptimeError as fitting and judging do, and when there is no split.
     """
     judge: _Judge | None = None
     plain: _Judge | None = None
     for split in splits:
-        train = split.train if keep is None else split.train[keep[split.train]]
+        train = split.train if outliers is None else split.train[outliers.keep[split.train]]
         fitted = fit(frame[train], split.seed)
         judge = judge or _Judge(fitted, frame, q)
         judge.add(split.kind, split.detail, len(train), split.test, fitted)
-        if keep is not None:
+        if outliers is not None:
             plain = plain or _Judge(fitted, frame, q)
             plain.add(split.kind, split.detail, len(split.train), split.test, fit(frame[split.train], split.seed))
-        progress(split)
     if judge is None:
         raise LaptimeError("there is nothing to hold out: the table has one configuration only")
-    found = judge.result(source)
-    if plain is None:
-        return found
-    return msgspec.structs.replace(found, filtered=filtered, unfiltered=plain.result(source).splits)
+    evaluation = judge.result(source)
+    if plain is None or outliers is None:
+        return evaluation
+    return msgspec.structs.replace(evaluation, filtered=outliers.removed, unfiltered=plain.result(source).splits)
 
 
 def target_of(frame: polars.DataFrame, name: str) -> Floats:
     """The target column as numbers above 0. Raises LaptimeError as fitting does."""
-    from laptime.estimate.table.table import require_columns, target_values
-
     require_columns(frame, [name])
     return target_values(frame, name)
 
@@ -158,7 +152,7 @@ class _Judge:
         kinds = list(dict.fromkeys(part.kind for part in self.parts))
         notes = []
         if self.noise is None:
-            notes.append("no configuration was measured twice: nobody can say how much of the variance is noise")
+            notes.append("no configuration was measured twice, so the share of noise in the variance is unknown")
         return Evaluation(
             source=source,
             target=self.target,
@@ -179,11 +173,11 @@ class _Judge:
         reachable: list[float] = []
         for part in parts:
             actual = self.actual[part.rows]
-            found = msgspec.structs.asdict(point_scores(actual, part.median))
-            found |= msgspec.structs.asdict(bound_scores(actual, part.bound, self.q))
+            scores = msgspec.structs.asdict(point_scores(actual, part.median))
+            scores |= msgspec.structs.asdict(bound_scores(actual, part.bound, self.q))
             for name in METRICS:
-                if found[name] is not None:
-                    figures[name].append(found[name])
+                if scores[name] is not None:
+                    figures[name].append(scores[name])
             if self.noise is not None:
                 best = reachable_r2(actual, self.labels[part.rows], self.noise_of(part.rows))
                 reachable += [] if best is None else [best]
@@ -211,29 +205,29 @@ class _Judge:
         actual, groups = self.actual[rows], self.groups[rows]
         median = np.concatenate([part.median for part in parts])
         bound = np.concatenate([part.bound for part in parts])
-        found = []
+        by_group = []
         for name in sorted(set(groups)):
-            mine = groups == name
-            bounds = bound_scores(actual[mine], bound[mine], self.q)
-            found.append(
+            own = groups == name
+            bounds = bound_scores(actual[own], bound[own], self.q)
+            by_group.append(
                 GroupScores(
                     group=str(name),
-                    rows=int(mine.sum()),
-                    mape=point_scores(actual[mine], median[mine]).mape,
+                    rows=int(own.sum()),
+                    mape=point_scores(actual[own], median[own]).mape,
                     coverage=bounds.coverage,
                     width=bounds.width,
                     abstained=bounds.abstained,
                 )
             )
-        return found
+        return by_group
 
     def _points(self) -> Points:
         share = max(1, len({part.kind for part in self.parts}))
         taken: list[tuple[_Part, npt.NDArray[np.int64]]] = []
         for kind in dict.fromkeys(part.kind for part in self.parts):
-            mine = [part for part in self.parts if part.kind == kind]
-            each = max(1, POINTS_KEPT // share // len(mine))
-            taken += [(part, _evenly(len(part.rows), each)) for part in mine]
+            of_kind = [part for part in self.parts if part.kind == kind]
+            each = max(1, POINTS_KEPT // share // len(of_kind))
+            taken += [(part, _evenly(len(part.rows), each)) for part in of_kind]
         rows = np.concatenate([part.rows[some] for part, some in taken])
         bound = np.concatenate([part.bound[some] for part, some in taken])
         return Points(

@@ -1,4 +1,8 @@
-"""An evaluation as a value: scores for each way of holding out, beside the ceiling. JSON: laptime.evaluation/1."""
+"""An evaluation as a value, and the scores that it is made of. JSON: laptime.evaluation/1.
+
+Scores say how far off the median is, whether the bound holds and how wide it is. Arrays are one-dimensional, of one
+length, in the target's own unit (ms).
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ import numpy as np
 from laptime.data.stats import Floats
 from laptime.errors import LaptimeError
 from laptime.estimate.judge.ceiling import Ceiling
-from laptime.estimate.judge.splits import Filtered
+from laptime.estimate.judge.outliers import Filtered
 
 METRICS = ("mae_ms", "rmse_ms", "mape", "relative_error", "r2", "bias", "coverage", "width", "width_median",
            "pinball_ms")  # fmt: skip
@@ -87,7 +91,7 @@ class PointScores(msgspec.Struct, frozen=True, kw_only=True):
     mae_ms: float
     rmse_ms: float
     mape: float | None  # mean of |error| / actual; None when an actual is not above 0
-    relative_error: float | None  # MAE / mean of the actuals: the seeds' measure
+    relative_error: float | None  # MAE / mean of the actuals
     r2: float | None  # 1 - SSE / SST; None when all actuals are equal
     bias: float | None  # median of predicted / actual, less 1
 

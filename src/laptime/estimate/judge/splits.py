@@ -15,11 +15,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from laptime.data.stats import Floats
 from laptime.errors import LaptimeError
 
 Rows = npt.NDArray[np.int64]
@@ -76,14 +74,14 @@ def largest(
 
 def growing(columns: Mapping[str, npt.ArrayLike], target: npt.ArrayLike) -> list[str]:
     """The columns that the target grows with (rank correlation GROWS or more): their product is a row's size."""
-    from scipy.stats import spearmanr
+    from scipy.stats import spearmanr  # takes as long to import as a prediction takes
 
-    found = []
+    names = []
     for name, values in columns.items():
         array = np.asarray(values, dtype=np.float64)
         if np.ptp(array) > 0 and array.min() >= 0 and float(spearmanr(array, target).statistic) >= GROWS:
-            found.append(name)
-    return found
+            names.append(name)
+    return names
 
 
 def product(columns: Sequence[npt.ArrayLike]) -> npt.NDArray[np.float64]:
@@ -128,56 +126,3 @@ def row_labels(columns: Sequence[Sequence[object] | npt.NDArray[np.generic]], ro
 
 def _parts(out: npt.NDArray[np.bool_]) -> tuple[Rows, Rows]:
     return np.flatnonzero(~out), np.flatnonzero(out)
-
-
-FEWEST = 4
-"""Quartiles of fewer repeats say nothing: such groups are kept whole."""
-
-
-class Filtered(msgspec.Struct, frozen=True, kw_only=True):
-    """What an outlier filter removed."""
-
-    factor: float  # of the interquartile range
-    rows: int
-    removed: int
-    share: float
-    groups_touched: int
-    slower: int  # of the removed, those above the median of their group: the tail that a bound is for
-    ceiling_before: float | None
-    ceiling_after: float | None
-
-
-def within_quartiles(values: Floats, groups: npt.ArrayLike, factor: float = 1.5) -> npt.NDArray[np.bool_]:
-    """Which rows lie within [Q1 - factor IQR, Q3 + factor IQR] of their group's logarithms (Tukey 1977)."""
-    _, codes = np.unique(np.asarray(groups), return_inverse=True)
-    logs = np.log(np.asarray(values, dtype=np.float64))
-    order = np.argsort(codes, kind="stable")
-    keep = np.ones(len(logs), dtype=bool)
-    for rows in np.split(order, np.cumsum(np.bincount(codes))[:-1]):
-        if len(rows) >= FEWEST:
-            low, high = np.quantile(logs[rows], [0.25, 0.75])
-            air = factor * (high - low)
-            keep[rows] = (logs[rows] >= low - air) & (logs[rows] <= high + air)
-    return keep
-
-
-def filtered(values: Floats, groups: npt.ArrayLike, factor: float = 1.5) -> tuple[npt.NDArray[np.bool_], Filtered]:
-    """The rows to keep, and what leaving out the others does to the ceiling."""
-    from laptime.estimate.judge.ceiling import ceiling
-
-    labels = np.unique(np.asarray(groups), return_inverse=True)[1]
-    keep = within_quartiles(values, labels, factor)
-    before, after = ceiling(values, labels), ceiling(values[keep], labels[keep])
-    removed = np.flatnonzero(~keep)
-    medians = {group: float(np.median(values[labels == group])) for group in np.unique(labels[removed])}
-    slower = sum(values[row] > medians[labels[row]] for row in removed)
-    return keep, Filtered(
-        factor=factor,
-        rows=len(values),
-        removed=len(removed),
-        share=len(removed) / len(values) if len(values) else 0.0,
-        groups_touched=len(np.unique(labels[removed])),
-        slower=int(slower),
-        ceiling_before=before.value if before else None,
-        ceiling_after=after.value if after else None,
-    )

@@ -16,8 +16,8 @@ class Range(msgspec.Struct, frozen=True, kw_only=True):
     distinct: int
 
 
-class Choice(msgspec.Struct, frozen=True, kw_only=True):
-    """What answers one question: the regressor, its error on that question's folds, its residuals."""
+class ChosenRegressor(msgspec.Struct, frozen=True, kw_only=True):
+    """The regressor that answers one question, with its error and its residuals on that question's folds."""
 
     question: str
     candidate: str
@@ -45,6 +45,6 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
     laptime: str
     ranges: list[Range]
     levels: dict[str, list[str]]
-    choices: list[Choice]
+    choices: list[ChosenRegressor]
     scores: list[Score]
     notes: list[str]

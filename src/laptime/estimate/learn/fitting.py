@@ -1,4 +1,9 @@
-"""From a table to the parts of an estimator: encode, check, hold out, compare, choose, calibrate, fit."""
+"""From a table to the parts of an estimator: encode, check, hold out, compare, choose, calibrate, fit.
+
+All of it runs with one BLAS thread for each worker: matrices of some hundred rows are too small to share. Two workers
+that each ask a pool of two threads for every factorisation wait for each other, and a fit takes nearly twice as long.
+Without threadpoolctl it does, with the same result to rounding.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +17,10 @@ import polars as pl
 
 from laptime import __version__
 from laptime.data.stats import Floats, Ints
-from laptime.estimate.learn.answers import NEAR, Answer, Domain, domain_of, make_answer
-from laptime.estimate.learn.card import Choice, ModelCard, Range
+from laptime.errors import LaptimeError
+from laptime.estimate.learn.card import ChosenRegressor, ModelCard, Range
+from laptime.estimate.learn.conformal import CalibratedRegressor, calibrate
+from laptime.estimate.learn.domain import NEAR, Domain, domain_of
 from laptime.estimate.learn.regressors import Regressor, Training, fit_regressor
 from laptime.estimate.learn.selection import (
     CALIBRATION_FOLDS,
@@ -52,6 +59,17 @@ class Known(msgspec.Struct, frozen=True):
     values: list[list[float]]
 
 
+class FitSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Which columns an estimator is fitted on, and how."""
+
+    target: str
+    features: list[str]
+    categorical: list[str]
+    group: list[str]
+    work: Work | None = None
+    seed: int = 0
+
+
 class Fitted(msgspec.Struct, frozen=True, kw_only=True):
     """An estimator's parts, as they are saved."""
 
@@ -59,7 +77,7 @@ class Fitted(msgspec.Struct, frozen=True, kw_only=True):
     domain: Domain
     group_names: list[str]
     known: Known
-    answers: dict[Question, Answer]
+    by_question: dict[Question, CalibratedRegressor]
     card: ModelCard
 
     @property
@@ -72,26 +90,24 @@ class Fitted(msgspec.Struct, frozen=True, kw_only=True):
         return bool(self.schema.group) and set(self.schema.group) <= set(table.columns)
 
 
-def fit_table(
-    frame: pl.DataFrame,
-    *,
-    target: str,
-    features: Sequence[str],
-    categorical: Sequence[str],
-    group: Sequence[str],
-    seed: int,
-    work: Work | None = None,
-    threads: int = 0,
-) -> Fitted:
+def fit_table(frame: pl.DataFrame, settings: FitSettings, *, threads: int = 0) -> Fitted:
     """Everything that `Estimator.fit` does. Raises LaptimeError as it says."""
-    schema = make_schema(frame, target=target, features=features, categorical=categorical, group=group, work=work)
+    target, group, seed = settings.target, settings.group, settings.seed
+    schema = make_schema(
+        frame,
+        target=target,
+        features=settings.features,
+        categorical=settings.categorical,
+        group=group,
+        work=settings.work,
+    )
     check_rows(len(frame))
     check_stage_units(frame)
     times = target_values(frame, target)
     schema, notes = varying(schema, encode(frame, schema), frame)
     rows = encode(frame, schema)
     groups, group_names = group_codes(frame, group) if group else (np.zeros(len(frame), dtype=np.int64), [])
-    check_groups(group_names, list(group))
+    check_groups(group_names, group)
     configuration, training, group_of, units = collapse(rows, np.log(times), groups)
     check_unit(times, configuration, target)
     workers = threads or 2
@@ -105,31 +121,34 @@ def fit_table(
     some_grouping = grouping if sample is None else grouping.take(sample)
     some_folds = make_folds(some, names, some_grouping, inside=COMPARING_FOLDS, seed=seed)
     scores, parameters = compare_candidates(some, some_folds, seed=seed, workers=workers)
-    answers: dict[Question, Answer] = {}
-    choices: list[Choice] = []
+    by_question: dict[Question, CalibratedRegressor] = {}
+    choices: list[ChosenRegressor] = []
     for question in QUESTIONS:
-        mine = [fold for fold in folds if fold.question == question]
+        own_folds = [fold for fold in folds if fold.question == question]
         best = next((s for s in scores if s.question == question and s.chosen), None)
-        if best is None or not mine:
+        if best is None or not own_folds:
             continue
-        held = cross_fit(training, mine, best.candidate, seed=seed, parameters=parameters, workers=workers)
+        held = cross_fit(training, own_folds, best.candidate, seed=seed, parameters=parameters, workers=workers)
         regressor = settled(fit_regressor(training, best.candidate, seed=seed, threads=threads, parameters=parameters))
         measured, place = _rows_of(held.configurations, configuration)
         ratios = np.log(times)[measured] - held.log_ms[place]
-        few = question == "inside" and 1 < len(group_names) < FEW_GROUPS
-        names_of = [group_names[code] for code in groups[measured]] if few else []
-        answers[question] = make_answer(regressor, ratios, held.distances[place], names_of)
-        choices.append(_choice(question, best, mine, answers[question], schema.sizes))
-    if "inside" not in answers:
-        raise_no_fold(len(training))
-    if not any(answer.regressor.needs_work for answer in answers.values()):
+        by_group = question == "inside" and 1 < len(group_names) < FEW_GROUPS
+        names_of = [group_names[code] for code in groups[measured]] if by_group else []
+        by_question[question] = calibrate(regressor, ratios, held.distances[place], names_of)
+        choices.append(_choice(question, best, own_folds, by_question[question], schema.sizes))
+    if "inside" not in by_question:
+        raise LaptimeError(
+            f"{len(training)} different configurations are too few to hold any out; measure more of them"
+        )
+    if not any(one.regressor.needs_work for one in by_question.values()):
         schema = msgspec.structs.replace(schema, work=None)
-    _fill_questions(answers, notes)
+    few_groups = 1 < len(group_names) < FEW_GROUPS
+    notes += _fill_questions(by_question, [*schema.categorical, *(group if few_groups else [])])
     card = ModelCard(
         target=target,
         features=names,
         categorical=schema.categorical,
-        group=list(group),
+        group=group,
         rows=len(frame),
         configurations=len(training),
         groups=len(group_names),
@@ -145,7 +164,12 @@ def fit_table(
         notes=notes,
     )
     return Fitted(
-        schema=schema, domain=domain_of(rows), group_names=group_names, known=known, answers=answers, card=card
+        schema=schema,
+        domain=domain_of(rows),
+        group_names=group_names,
+        known=known,
+        by_question=by_question,
+        card=card,
     )
 
 
@@ -207,40 +231,50 @@ def _rows_of(held: Ints, configuration: Ints) -> tuple[Ints, Ints]:
     return order[start[held[place]] + inner].astype(np.int64), place.astype(np.int64)
 
 
-def _fill_questions(answers: dict[Question, Answer], notes: list[str]) -> None:
-    """Where nothing could be held out for a question, say so: larger sizes borrow and widen, new levels abstain."""
-    inside = answers["inside"]
-    if "beyond" not in answers:
-        answers["beyond"] = Answer(inside.regressor, inside.residuals, NEAR)
-        notes.append("no size could be held out: bounds beyond the training sizes are widened, but were not verified")
-    if "group" not in answers:
-        answers["group"] = Answer(answers["beyond"].regressor, np.empty(0), NEAR)
-    group = answers["group"]
-    answers["sibling"] = Answer(inside.regressor, group.residuals, group.spread)
-    if "level" not in answers:
-        answers["level"] = group
-    answers["unknown"] = Answer(answers["level"].regressor, np.empty(0), NEAR)
-    if not len(answers["level"].residuals):
-        notes.append("no group or level could be held out: for an unseen one no bound is given (it is infinite)")
+def _fill_questions(by_question: dict[Question, CalibratedRegressor], names: Sequence[str]) -> list[str]:
+    """Fill the questions for which no row could be held out, and return notes that say so.
+
+    Sizes beyond the table get wider bounds, unseen levels none. `names`: the columns that can have unseen levels.
+    """
+    notes = []
+    inside = by_question["inside"]
+    if "beyond" not in by_question:
+        by_question["beyond"] = CalibratedRegressor(inside.regressor, inside.residuals, NEAR)
+        notes.append("beyond the measured sizes bounds are wider, but this table has too few sizes to check them")
+    if "group" not in by_question:
+        by_question["group"] = CalibratedRegressor(by_question["beyond"].regressor, np.empty(0), NEAR)
+    group = by_question["group"]
+    by_question["sibling"] = CalibratedRegressor(inside.regressor, group.residuals, group.spread)
+    if "level" not in by_question:
+        by_question["level"] = group
+    by_question["unknown"] = CalibratedRegressor(by_question["level"].regressor, np.empty(0), NEAR)
+    if names and not len(by_question["level"].residuals):
+        notes.append(
+            f"a value of {' or '.join(dict.fromkeys(names))} that is not in this table gets no bound: "
+            "too few values were measured to check one"
+        )
     for question in QUESTIONS:
         if question != "inside":
-            answers[question] = msgspec.structs.replace(answers[question], floor=inside.residuals)
+            by_question[question] = msgspec.structs.replace(by_question[question], floor=inside.residuals)
+    return notes
 
 
-def _choice(question: Question, best: Score, folds: Sequence[Fold], answer: Answer, names: list[str]) -> Choice:
-    terms = answer.regressor.terms
+def _choice(
+    question: Question, best: Score, folds: Sequence[Fold], chosen: CalibratedRegressor, names: list[str]
+) -> ChosenRegressor:
+    terms = chosen.regressor.terms
     written = (
         []
         if terms is None
         else [f"{rate:.4g} * {name}" for rate, name in zip(terms.rates, terms.terms.names(names), strict=True)]
     )
-    return Choice(
+    return ChosenRegressor(
         question=question,
         candidate=best.name,
         error=best.error,
         folds=[fold.what for fold in folds],
-        residuals=len(answer.residuals),
-        spread=answer.spread,
+        residuals=len(chosen.residuals),
+        spread=chosen.spread,
         terms=written,
     )
 
@@ -249,13 +283,6 @@ def _sample(count: int, seed: int) -> Ints | None:
     if count <= SELECTION_ROWS:
         return None
     return np.sort(np.random.default_rng(seed).permutation(count)[:SELECTION_ROWS]).astype(np.int64)
-
-
-def raise_no_fold(count: int) -> None:
-    """Raise LaptimeError: with so few configurations none can be held out."""
-    from laptime.errors import LaptimeError
-
-    raise LaptimeError(f"{count} different configurations are too few to hold any out; measure more of them")
 
 
 def one_thread() -> AbstractContextManager[Any]:

@@ -24,7 +24,7 @@ from laptime.errors import LaptimeError
 from laptime.estimate.table.table import Encoded
 
 FIT_ROWS = 300
-"""Rows on which the parameters are found: each step costs their cube."""
+"""Rows on which the parameters are chosen: each step costs their cube."""
 CENTRES = 400
 """Rows that carry the weights: a prediction costs them times the columns."""
 STEPS = 60
@@ -145,8 +145,8 @@ def choose_parameters(
         return float(value + (((theta - start) / 2) ** 2).sum() / 2), gradient + (theta - start) / 4
 
     bounds = [(-4.0, 8.0)] * p + [(-8.0, 6.0)] * (p + c) + [(-8.0, 4.0), (-7.0, 1.0)]
-    found = minimize(negative, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": steps})
-    return Parameters(values=[float(value) for value in found.x])
+    optimum = minimize(negative, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": steps})
+    return Parameters(values=[float(value) for value in optimum.x])
 
 
 def fit_process(

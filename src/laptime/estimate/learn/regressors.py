@@ -15,8 +15,8 @@ import numpy.typing as npt
 
 from laptime.data.stats import Floats
 from laptime.estimate.learn.process import Parameters, Process, choose_parameters, fit_process
+from laptime.estimate.learn.terms import Basis, Terms, fit_terms
 from laptime.estimate.learn.trees import Trees, fit_trees, tree_size
-from laptime.estimate.roofline.terms import Basis, Terms, fit_terms
 from laptime.estimate.table.table import Encoded
 
 Residual = str
@@ -118,19 +118,19 @@ def simple_candidates(*, has_numeric: bool, has_categories: bool, has_work: bool
 def neighbours(kind: Candidate, has_numeric: bool, has_categories: bool, has_work: bool = False) -> list[Candidate]:
     """What differs from a candidate in one way: categories seen or not; guided trees; a process and trees together;
     the other terms beside its own."""
-    found = []
+    near = []
     if has_work and kind.power is not None and kind.basis != "both":
-        found.append(msgspec.structs.replace(kind, basis="both"))
+        near.append(msgspec.structs.replace(kind, basis="both"))
     if kind.residual == "large" and kind.power is not None:
-        found.append(msgspec.structs.replace(kind, residual="guided"))
+        near.append(msgspec.structs.replace(kind, residual="guided"))
     if has_numeric and has_categories:
-        found.append(msgspec.structs.replace(kind, categories=not kind.categories))
+        near.append(msgspec.structs.replace(kind, categories=not kind.categories))
     if kind.residual in ("process", "large"):
         both = msgspec.structs.replace(kind, residual="process+large")
-        found.append(both)
+        near.append(both)
         if has_numeric and has_categories:
-            found.append(msgspec.structs.replace(both, categories=not kind.categories))
-    return found
+            near.append(msgspec.structs.replace(both, categories=not kind.categories))
+    return near
 
 
 def fit_regressor(

@@ -6,11 +6,11 @@ and their own residuals:
 
 - inside: configurations that were not measured, among those that were. Folds hold out whole groups.
 - beyond: larger than anything measured. Folds hold out the largest fifth by a size column, and by their product.
-- group: a group (a model, a GPU) that was never seen, of a kind that was not either. Folds hold out one kind each.
-- sibling: a group that was never seen, of a kind that was (of a second model of a shape all that is known was seen).
-  Answered as inside, bounded as group.
+- group: a group (a model, a GPU) that was never seen, of a kind that was never seen. Folds hold out one kind each.
+- sibling: a group that was never seen, of a kind that was: a second model of the same shape, for instance. It is
+  predicted as inside and bounded as group.
 - level: a value of a categorical column that was never seen. Folds hold out one each.
-- unknown: a feature that had a single value in training has another. Nothing can be held out: no bound is given.
+- unknown: a feature that had a single value in training has another one. Nothing can be held out: no bound is given.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from laptime.data.stats import Floats, Ints
-from laptime.estimate.learn.answers import domain_of
+from laptime.estimate.learn.domain import domain_of
 from laptime.estimate.learn.process import Parameters, choose_parameters
 from laptime.estimate.learn.regressors import (
     POWERS,
@@ -36,7 +36,8 @@ from laptime.estimate.learn.regressors import (
     neighbours,
     simple_candidates,
 )
-from laptime.estimate.roofline.terms import BASES, Basis, TermSet, fit_terms, screen_terms
+from laptime.estimate.learn.term_set import TermSet
+from laptime.estimate.learn.terms import BASES, Basis, fit_terms, screen_terms
 from laptime.estimate.table.table import UNSEEN, Encoded
 
 Question = Literal["inside", "beyond", "sibling", "group", "level", "unknown"]
@@ -55,7 +56,6 @@ LARGEST_SHARE = 0.2
 MOST_HELD = 0.45
 FEWEST_LEFT = 15
 SELECTION_ROWS = 1200
-
 """Configurations that candidates are compared on; the winners' residuals come from all of them."""
 
 REFINEMENTS = 1
@@ -139,7 +139,7 @@ def _beyond_folds(training: Training, names: Sequence[str]) -> Iterable[Fold]:
 
 
 def _left_out(question: Question, name: str, of: Ints, most: int, rng: np.random.Generator) -> Iterable[Fold]:
-    """Hold out each value (at most so many, by lot) of which enough configurations are left."""
+    """Hold out each value (at most `most` of them, drawn at random) where enough configurations are left."""
     values = np.unique(of)
     if len(values) < 2:
         return
@@ -178,21 +178,21 @@ def compare_candidates(
     terms = {basis: screen_terms(rows, training.log_ms, POWERS, basis) for basis in bases}
     errors: dict[Question, dict[Candidate, list[float]]] = {}
     for question in QUESTIONS:
-        mine = [fold for fold in folds if fold.question == question]
-        if not mine:
+        own_folds = [fold for fold in folds if fold.question == question]
+        if not own_folds:
             continue
-        found: dict[Candidate, list[float]] = {}
+        tried: dict[Candidate, list[float]] = {}
         wanted = simple_candidates(has_numeric=has_numeric, has_categories=has_categories, has_work=has_work)
-        if question == "beyond":  # alone, trees and a process return to what they saw, whatever the folds say
+        if question == "beyond":  # trees and a process alone return to the training times there, whatever the folds say
             wanted = [kind for kind in wanted if kind.power is not None]
         for _ in range(1 + REFINEMENTS):
-            wanted = [kind for kind in wanted if kind not in found]
+            wanted = [kind for kind in wanted if kind not in tried]
             _add_parameters(parameters, training, wanted, seed=seed, workers=workers)
-            table = _each(lambda fold: _errors(training, fold, wanted, parameters, terms, seed), mine, workers)  # noqa: B023
-            found |= {kind: [row[i] for row in table] for i, kind in enumerate(wanted)}
-            best = sorted(found, key=lambda kind: overall(found[kind]))[:2]
+            table = _each(lambda fold: _errors(training, fold, wanted, parameters, terms, seed), own_folds, workers)  # noqa: B023
+            tried |= {kind: [row[i] for row in table] for i, kind in enumerate(wanted)}
+            best = sorted(tried, key=lambda kind: overall(tried[kind]))[:2]
             wanted = [near for kind in best for near in neighbours(kind, has_numeric, has_categories, has_work)]
-        errors[question] = found
+        errors[question] = tried
     return [score for question in errors for score in _scores(question, errors[question])], parameters
 
 
@@ -216,12 +216,12 @@ def _errors(
         for power, basis in {(kind.power, kind.basis) for kind in kinds}
         if power is not None
     }
-    found = []
+    errors = []
     for kind in kinds:
         roof = None if kind.power is None else roofs[kind.power, kind.basis]
         fitted = fit_regressor(kept, kind, seed=seed, threads=1, parameters=parameters, terms=roof)
-        found.append(float(np.mean(np.abs(fitted.log_ms(held, threads=1) - truth))))
-    return found
+        errors.append(float(np.mean(np.abs(fitted.log_ms(held, threads=1) - truth))))
+    return errors
 
 
 def _add_parameters(

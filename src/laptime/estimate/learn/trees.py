@@ -1,4 +1,11 @@
-"""Boosted trees (LightGBM) on the log residual: what is jagged, as tiles and waves of blocks make it."""
+"""Boosted trees (LightGBM) on the log residual, and a strict reader and writer of LightGBM's text format.
+
+Trees learn what is jagged: tiles and waves of thread blocks make times jump from one size to the next.
+
+LightGBM's own reader trusts its input: a child index out of range or a cycle reads foreign memory or never ends. So a
+text from a folder is parsed here first, and every index, length and number is checked. Only what was understood is
+written out again for LightGBM to read. Whole trees only: numeric splits, one output, no linear leaves.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +44,7 @@ def tree_size(residual: str, rows: int) -> TreeSize | None:
 
 
 class Trees:
-    """A LightGBM model; its text is made when it is asked for."""
+    """A LightGBM model. Its text is written when it is asked for."""
 
     __slots__ = ("_booster", "_text")
 

@@ -55,7 +55,7 @@ class VisionShape(msgspec.Struct, frozen=True, kw_only=True):
         return self.blocks * (4 * self.hidden**2 + (3 if self.gated else 2) * self.hidden * self.inner)
 
     def flops(self, tiles: Number) -> Number:
-        """Of so many tiles; attention is within a tile and not causal."""
+        """FLOPs of this number of tiles. Attention is within a tile and not causal."""
         pairs = self.patches**2
         return tiles * (2.0 * self.patches * self.weights + 4.0 * self.hidden * self.blocks * pairs)
 
@@ -98,7 +98,7 @@ class Rates(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def touched_experts(experts: int, top_k: Number, tokens: Number) -> Number:
-    """Expected number of distinct experts that so many tokens are sent to: E (1 - (1 - k / E)^tokens)."""
+    """Expected number of distinct experts that these tokens are sent to: E (1 - (1 - k / E)^tokens)."""
     touched: Number = experts * (1.0 - (1.0 - top_k / experts) ** tokens)
     return touched
 
@@ -123,12 +123,12 @@ def attention_flops(shape: ModelShape, pairs: Number, blocks: Number) -> Number:
 
 
 def cache_bytes(shape: ModelShape, tokens: Number, blocks: Number) -> Number:
-    """Keys and values of so many cached tokens."""
+    """Bytes of the keys and values of this number of cached tokens."""
     return 2.0 * shape.kv_heads * shape.head_size * shape.cache_bytes * blocks * tokens
 
 
-class Call(NamedTuple):
-    """One call's sizes, as numbers or columns: tokens of each row, rows, tiles of all images, active blocks, top-k."""
+class CallSizes(NamedTuple):
+    """Sizes of one call (numbers) or of many (columns): tokens of a row, rows, tiles of all images, blocks, top-k."""
 
     prompt: Number
     output: Number
@@ -155,7 +155,7 @@ UNITS = {
 """What `work` counts: of a decode step, except where the name says vision or prefill."""
 
 
-def work(shape: ModelShape, call: Call, launches_per_block: float = 14.0) -> dict[str, Number]:
+def work(shape: ModelShape, call: CallSizes, launches_per_block: float = 14.0) -> dict[str, Number]:
     """The work of a call, by the names of UNITS. Plain arithmetic: floats give floats, columns columns.
 
     A decode step is the middle one of the call's: its cache holds the prompt and half of the output.
@@ -202,9 +202,9 @@ def roofline_columns(frame: pl.DataFrame, shape: ModelShape, rates: Rates) -> pl
     if "prompt_tokens" not in frame.columns:
         raise LaptimeError("the table has no column 'prompt_tokens'; roofline terms need it")
     batch, crops = _column(frame, "batch", 1.0), _column(frame, "crops", 0.0)
-    found = work(
+    done = work(
         shape,
-        Call(
+        CallSizes(
             prompt=_column(frame, "prompt_tokens", 0.0),
             output=np.maximum(_column(frame, "output_tokens", 1.0), 1.0),
             batch=batch,
@@ -214,11 +214,11 @@ def roofline_columns(frame: pl.DataFrame, shape: ModelShape, rates: Rates) -> pl
         ),
         rates.launches_per_block,
     )
-    found["vision_ms"] = floor_ms(found["vision_gflop"], found["vision_gb"], 0.0, rates)
-    found["prefill_ms"] = floor_ms(found["prefill_gflop"], found["prefill_gb"], found["launches"], rates)
-    found["decode_per_token_ms"] = floor_ms(found["decode_gflop"], found["decode_gb"], found["launches"], rates)
+    done["vision_ms"] = floor_ms(done["vision_gflop"], done["vision_gb"], 0.0, rates)
+    done["prefill_ms"] = floor_ms(done["prefill_gflop"], done["prefill_gb"], done["launches"], rates)
+    done["decode_per_token_ms"] = floor_ms(done["decode_gflop"], done["decode_gb"], done["launches"], rates)
     return frame.with_columns(
-        pl.Series(f"roofline.{name}", np.asarray(value, dtype=np.float64)) for name, value in found.items()
+        pl.Series(f"roofline.{name}", np.asarray(value, dtype=np.float64)) for name, value in done.items()
     )
 
 

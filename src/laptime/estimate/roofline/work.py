@@ -1,4 +1,4 @@
-"""The work of a row, for an estimator of laptime's own runs: which columns of `roofline` a stage's time is made of.
+"""The work of a row, for an estimator of laptime's own runs: which columns of `roofline` explain a stage's time.
 
 The user names sizes and knobs (prompt_tokens, config.top_k); FLOPs, bytes and launches are computed from them and the
 model's configuration, in fitting and in answering alike. Non-negative least squares on these columns then *is* the
@@ -12,6 +12,10 @@ launch. Where the device's rates are known, the floor max(FLOPs / rate, bytes / 
 | a decode step | decode_gflop, decode_gb, decode_kv_gb, kv_tokens, expert_visits, launches; decode_per_token_ms |
 | decode | the same, times the steps |
 | first token, total | vision and prefill; all of it |
+
+A model's sizes are known by the name that a run gives it: a preset, a folder, or what the hub's cache holds. They are
+read as JSON: torch and transformers are not imported, and nothing is downloaded. The presets' sizes are written here (a
+test holds them equal to the configurations that the models are built from).
 """
 
 from __future__ import annotations
@@ -25,7 +29,16 @@ import numpy as np
 
 from laptime.data.stats import Floats
 from laptime.errors import LaptimeError
-from laptime.estimate.roofline.roofline import Call, ModelShape, Number, Rates, VisionShape, floor_ms, shape_of, work
+from laptime.estimate.roofline.roofline import (
+    CallSizes,
+    ModelShape,
+    Number,
+    Rates,
+    VisionShape,
+    floor_ms,
+    shape_of,
+    work,
+)
 
 if TYPE_CHECKING:
     import polars as pl
@@ -64,13 +77,13 @@ class Work(msgspec.Struct, frozen=True, kw_only=True):
 
     def shape(self, model: str) -> ModelShape:
         """Of a model of the training table, or of another that is known. Raises LaptimeError for one that isn't."""
-        found = self.shapes.get(model) or known_shape(model)
-        if found is None:
+        shape = self.shapes.get(model) or known_shape(model)
+        if shape is None:
             raise LaptimeError(
                 f"nothing is known of the model {model!r}: name a preset (preset:qwen3-4b) or a folder with its "
                 "config.json"
             )
-        return found
+        return shape
 
     def without(self, sizes: Mapping[str, float], levels: Mapping[str, str]) -> Work:
         """The same work once these features are none any more: they had one value only."""
@@ -84,7 +97,7 @@ class Work(msgspec.Struct, frozen=True, kw_only=True):
         vision = shape.vision
         tiles = given.get("image_tokens", 0.0) * (vision.patches_per_token / vision.patches if vision else 0.0) * batch
         here = given.get(CONTEXT)  # of a step at a known place in its answer
-        call = Call(
+        call = CallSizes(
             prompt=given.get("prompt_tokens", 0.0) if here is None else here,
             output=given.get("output_tokens", 2.0) if here is None else 1.0,
             batch=batch,
@@ -93,14 +106,14 @@ class Work(msgspec.Struct, frozen=True, kw_only=True):
             top_k=given.get("config.top_k", float(shape.top_k)),
         )
         rates = self.rates
-        found = work(shape, call) if rates is None else work(shape, call, rates.launches_per_block)
+        done = work(shape, call) if rates is None else work(shape, call, rates.launches_per_block)
         if rates is not None:
-            launches = found["launches"]
-            found["vision_ms"] = floor_ms(found["vision_gflop"], found["vision_gb"], 0.0, rates)
-            found["prefill_ms"] = floor_ms(found["prefill_gflop"], found["prefill_gb"], launches, rates)
-            found["decode_per_token_ms"] = floor_ms(found["decode_gflop"], found["decode_gb"], launches, rates)
+            launches = done["launches"]
+            done["vision_ms"] = floor_ms(done["vision_gflop"], done["vision_gb"], 0.0, rates)
+            done["prefill_ms"] = floor_ms(done["prefill_gflop"], done["prefill_gb"], launches, rates)
+            done["decode_per_token_ms"] = floor_ms(done["decode_gflop"], done["decode_gb"], launches, rates)
         steps = call.output - 1
-        return [found[name] if name in found else steps * found[name.removeprefix("steps*")] for name in self.columns]
+        return [done[name] if name in done else steps * done[name.removeprefix("steps*")] for name in self.columns]
 
     def values(self, frame: pl.DataFrame, numeric: Mapping[str, Floats]) -> Floats:
         """(rows, columns): each row's work by its own model's shape."""
@@ -112,10 +125,10 @@ class Work(msgspec.Struct, frozen=True, kw_only=True):
             return out
         models = frame[MODEL].to_numpy()
         for model in frame[MODEL].unique().to_list():
-            mine = models == model
-            some = {name: values[mine] for name, values in sizes.items()}
+            of_model = models == model
+            some = {name: values[of_model] for name, values in sizes.items()}
             for place, column in enumerate(self.of(some, self.shape(str(model)))):
-                out[mine, place] = column
+                out[of_model, place] = column
         return out
 
 
@@ -143,7 +156,7 @@ def work_of_run(
         and frame[name].drop_nulls().len()
         and not (name.startswith("config.") and (frame[name].null_count() or frame[name].n_unique() > 1))
     }
-    made = Work(
+    of_stage = Work(
         columns=names,
         constants=constants,
         model=models[0] if len(models) == 1 else None,
@@ -151,9 +164,9 @@ def work_of_run(
         rates=rates,
     )
     numeric = {name: frame[name].cast(float).to_numpy() for name in features if name in INPUTS}
-    values = made.values(frame, numeric)
+    values = of_stage.values(frame, numeric)
     varying = [name for name, column in zip(names, values.T, strict=True) if np.ptp(column) > 0]
-    return msgspec.structs.replace(made, columns=varying) if varying else None
+    return msgspec.structs.replace(of_stage, columns=varying) if varying else None
 
 
 MOST_BYTES = 4 * 1024 * 1024
@@ -214,5 +227,5 @@ def _from_cache(model: str) -> Path | None:
         from huggingface_hub import try_to_load_from_cache
     except ImportError:
         return None
-    found = try_to_load_from_cache(model, "config.json")
-    return Path(found) if isinstance(found, str) else None
+    file = try_to_load_from_cache(model, "config.json")
+    return Path(file) if isinstance(file, str) else None

@@ -9,18 +9,15 @@ sampling too; they are scaled so that they sum to the sample's decode.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import polars
 
 from laptime.data.stats import Floats
-
-if TYPE_CHECKING:
-    import polars
-
-    from laptime.estimate.predictor import Predictor
-    from laptime.estimate.table.reading import Columns
+from laptime.estimate.predictor import Predictor
+from laptime.estimate.table.reading import Columns, run_columns
 
 SEGMENTS = 4
 CONTEXT = "context_tokens"
@@ -33,8 +30,6 @@ LEVELS = np.array([*np.arange(1, 100) / 100, 0.995, 0.999])
 
 def by_position(frame: polars.DataFrame) -> polars.DataFrame | None:
     """A run's rows once for each stretch, with CONTEXT and TARGET; None where no sample was measured by token."""
-    import polars
-
     if "itl_ms" not in frame.columns or PROMPT not in frame.columns:
         return None
     known = frame.filter(
@@ -55,8 +50,6 @@ def by_position(frame: polars.DataFrame) -> polars.DataFrame | None:
 
 def position_columns(frame: polars.DataFrame) -> Columns:
     """The parts of such a table: as for decode per token, with the length of the cache in the prompt's place."""
-    from laptime.estimate.table.reading import Columns, run_columns
-
     decode = run_columns(frame, "decode_per_token_ms")
     others = [name for name in decode.features if name not in SAID_BY_CONTEXT]
     return Columns(TARGET, [CONTEXT, *others], decode.categorical, decode.group)
@@ -99,8 +92,6 @@ class DecodeByPosition:
 
     def _stretches(self, frame: Any) -> list[Any]:
         """The frame once for each stretch, with the length of the cache in its middle."""
-        import polars
-
         steps = np.maximum(frame[TOKENS].cast(float).to_numpy() - 1, 1)
         prompt = frame[PROMPT].cast(float).to_numpy()
         count = np.minimum(SEGMENTS, steps)  # an answer of three tokens has two steps, in the places of four

@@ -20,6 +20,7 @@ import polars as pl
 from laptime.data.stats import Floats, Ints
 from laptime.errors import LaptimeError
 from laptime.estimate.roofline.work import Work
+from laptime.estimate.table.reading import read_table
 
 UNSEEN = -1
 LARGEST_FEATURE = 1e30
@@ -89,8 +90,6 @@ def as_polars(frame: Any) -> pl.DataFrame:
     if isinstance(frame, pl.LazyFrame):
         return frame.collect()
     if isinstance(frame, (str, Path)):
-        from laptime.estimate.table.reading import read_table
-
         return read_table(frame)
     if type(frame).__module__.partition(".")[0] == "pandas":
         return _from_pandas(frame)

@@ -1,4 +1,4 @@
-"""Whether the parts of a saved estimator fit together: lengths, indices and numbers, before any of them is used."""
+"""Checks of a saved estimator before any part is used: lengths, indices and numbers must fit together."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from collections.abc import Iterable
 import msgspec
 
 from laptime.errors import LaptimeError
-from laptime.estimate.learn.answers import Domain
+from laptime.estimate.learn.domain import Domain
 from laptime.estimate.learn.fitting import Known
 from laptime.estimate.learn.process import Process, Scaling
 from laptime.estimate.learn.regressors import Clamp
+from laptime.estimate.learn.term_set import TermSet
+from laptime.estimate.learn.terms import Terms
 from laptime.estimate.roofline.roofline import ModelShape, VisionShape
-from laptime.estimate.roofline.terms import Terms, TermSet
 from laptime.estimate.roofline.work import INPUTS, MODEL, NAMES, Work
 from laptime.estimate.table.table import Schema
 
@@ -23,17 +24,17 @@ MOST_SIZE = 1e9
 
 def check_terms(terms: Terms, numeric: int, where: str) -> None:
     """Raise LaptimeError unless every term is a product of columns that there are, at a finite rate of at least 0."""
-    found: TermSet = terms.terms
-    count, columns = len(found.exponents), len(found.columns)
+    products: TermSet = terms.terms
+    count, columns = len(products.exponents), len(products.columns)
     ok = (
-        len(terms.rates) == len(found.tiled) == len(found.tiles) == count
-        and len(found.offsets) == columns
-        and all(0 <= column < numeric for column in found.columns)
-        and all(len(powers) == columns for powers in found.exponents)
-        and all(abs(power) <= MOST_POWER for powers in found.exponents for power in powers)
-        and all(-1 <= place < columns for place in found.tiled)
-        and all(tile >= 1 for tile in found.tiles)
-        and _finite([*terms.rates, *found.offsets, terms.floor])
+        len(terms.rates) == len(products.tiled) == len(products.tiles) == count
+        and len(products.offsets) == columns
+        and all(0 <= column < numeric for column in products.columns)
+        and all(len(powers) == columns for powers in products.exponents)
+        and all(abs(power) <= MOST_POWER for powers in products.exponents for power in powers)
+        and all(-1 <= place < columns for place in products.tiled)
+        and all(tile >= 1 for tile in products.tiles)
+        and _finite([*terms.rates, *products.offsets, terms.floor])
         and all(rate >= 0 for rate in terms.rates)
         and terms.floor > 0
     )
@@ -108,13 +109,13 @@ def check_work(work: Work, schema: Schema, where: str) -> None:
 
 
 def _numbers(shape: ModelShape | VisionShape) -> list[float]:
-    found: list[float] = []
+    numbers: list[float] = []
     for part in msgspec.structs.asdict(shape).values():
         if isinstance(part, VisionShape):
-            found += _numbers(part)
+            numbers += _numbers(part)
         elif isinstance(part, (int, float)):  # a whole number may be too large for a float
-            found.append(part)
-    return found
+            numbers.append(part)
+    return numbers
 
 
 def _scaling_fits(scaling: Scaling, count: int) -> bool:

@@ -1,105 +1,24 @@
-"""Non-negative least squares on roofline terms: a sum of costs, none of which can be negative.
+"""Candidate roofline terms of any table: products and quotients of its numeric columns, and their tiled versions.
 
-A sum of non-negative terms keeps growing with the sizes as it did within them, which no tree does. `power` says whose
-errors count: 0 weighs milliseconds (large rows rule, best beyond the largest sizes), 1 weighs relative errors, 0.5 is
-between. Which one is right is found out by cross-validation, not here.
+A roofline is a sum of work divided by rate: FLOPs over FLOP/s, bytes over bandwidth, launches over launches a second.
+Work and rates are products and quotients of sizes (tokens * width * inner width / GPUs), so every product of up to
+three columns, with or without one column as divisor, is a candidate. Matrix kernels work in tiles: for a column with
+many whole values the same products are offered with it rounded up to 64, 128 and 256. Non-negative least squares then
+keeps the few that explain the times (laptime.estimate.learn.terms).
+
+One procedure serves all tables; no setting here is for one of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import combinations_with_replacement
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
-from scipy.optimize import nnls
 
 from laptime.data.stats import Floats
-from laptime.estimate.table.table import Encoded
 
-Basis = str
-BASES: tuple[Basis, ...] = ("sizes", "work", "both")
-"""What terms are offered: products of the numeric columns, the work computed of a row, or both."""
-
-SCREENING_ROWS = 1000
-
-
-class Terms(msgspec.Struct, frozen=True, kw_only=True):
-    """time = sum of rates[i] * term[i], at least `floor` (a thousandth of the least time seen)."""
-
-    terms: TermSet
-    rates: list[float]
-    floor: float
-
-    def log_ms(self, rows: Encoded) -> Floats:
-        """log of the time, (n,)."""
-        value = self.terms.values(rows.sizes) @ np.array(self.rates)
-        return np.asarray(np.log(np.maximum(value, self.floor)), dtype=np.float64)
-
-
-def fit_terms(
-    rows: Encoded, log_ms: Floats, *, power: float, of: TermSet | None = None, basis: Basis = "sizes"
-) -> Terms:
-    """Fit by non-negative least squares, reweighted once by the fitted times; `of` these terms, or of all of a basis.
-
-    Of all terms, those are taken that a fit to at most SCREENING_ROWS of the rows uses.
-    """
-    if of is None:
-        few = _spread_rows(log_ms)
-        of = _solve(all_terms(rows, basis), rows.take(few), log_ms[few], power).terms
-    return _solve(of, rows, log_ms, power)
-
-
-def all_terms(rows: Encoded, basis: Basis) -> TermSet:
-    """Every term that a basis offers for these rows."""
-    if basis == "sizes":
-        return derive_terms(rows.numeric)
-    work = work_terms(rows.numeric.shape[1], rows.work)
-    return work if basis == "work" else joined(derive_terms(rows.numeric), work)
-
-
-def _solve(terms: TermSet, rows: Encoded, log_ms: Floats, power: float) -> Terms:
-    values = terms.values(rows.sizes)
-    target = np.exp(log_ms)
-    expected = target
-    rates = np.zeros(values.shape[1])
-    for _ in range(2 if power else 1):
-        weight = expected**-power
-        weighted = np.column_stack([values * weight[:, None], target * weight])
-        reduced: Floats = np.asarray(np.linalg.qr(weighted, mode="r"), dtype=np.float64)
-        matrix, right = reduced[:, :-1], reduced[:, -1]
-        scale = np.sqrt((matrix * matrix).sum(axis=0))
-        scale[scale == 0] = 1.0
-        solution, _ = nnls(matrix / scale, right, maxiter=50 * values.shape[1])
-        rates = solution / scale
-        expected = np.maximum(values @ rates, 0.2 * target)
-    used = [int(i) for i in np.flatnonzero(rates > 0)]
-    return Terms(terms=terms.take(used), rates=[float(rates[i]) for i in used], floor=float(target.min() / 1000))
-
-
-def _spread_rows(log_ms: Floats) -> npt.NDArray[np.intp]:
-    """At most SCREENING_ROWS rows, evenly over the sorted times: the smallest and the largest are among them."""
-    if len(log_ms) <= SCREENING_ROWS:
-        return np.arange(len(log_ms))
-    places = np.linspace(0, len(log_ms) - 1, SCREENING_ROWS).round().astype(np.intp)
-    return np.sort(np.argsort(log_ms, kind="stable")[places])
-
-
-def screen_terms(rows: Encoded, log_ms: Floats, powers: Sequence[float], basis: Basis = "sizes") -> TermSet:
-    """The terms that any of the powers uses on these rows: a short list, for comparing many fits."""
-    fitted = [fit_terms(rows, log_ms, power=power, basis=basis).terms for power in powers]
-    found = {row for terms in fitted for row in zip(map(tuple, terms.exponents), terms.tiled, terms.tiles, strict=True)}
-    order = sorted(found)
-    return TermSet(
-        columns=fitted[0].columns,
-        offsets=fitted[0].offsets,
-        exponents=[list(powers) for powers, _, _ in order],
-        tiled=[tiled for _, tiled, _ in order],
-        tiles=[tile for _, _, tile in order],
-    )
-
-
+TINY = 1e-12
 MOST_TERMS = 260
 """Before tiling. Wider tables get products of fewer columns."""
 TILES = (64, 128, 256)
@@ -167,9 +86,6 @@ class TermSet(msgspec.Struct, frozen=True, kw_only=True):
         return "*".join(above or ["1"]) + "".join(f"/{name}" for name in below)
 
 
-TINY = 1e-12
-
-
 def work_terms(first: int, work: Floats) -> TermSet:
     """A constant and each column of work as it is; they follow `first` numeric columns. Its rates are a device's."""
     columns = [first + place for place, column in enumerate(work.T) if np.ptp(column) > 0 and column.min() >= 0]
@@ -184,20 +100,20 @@ def joined(one: TermSet, other: TermSet) -> TermSet:
     """All terms of both; a term that both have is there once."""
     columns = [*one.columns, *(column for column in other.columns if column not in one.columns)]
     offsets = dict(zip([*other.columns, *one.columns], [*other.offsets, *one.offsets], strict=True))
-    found: dict[tuple[tuple[int, ...], int, int], None] = {}
+    distinct: dict[tuple[tuple[int, ...], int, int], None] = {}
     for terms in (one, other):
         place = [columns.index(column) for column in terms.columns]
         for powers, tiled, tile in zip(terms.exponents, terms.tiled, terms.tiles, strict=True):
             spread = [0] * len(columns)
             for at, power in zip(place, powers, strict=True):
                 spread[at] = power
-            found[tuple(spread), -1 if tiled < 0 else place[tiled], tile] = None
+            distinct[tuple(spread), -1 if tiled < 0 else place[tiled], tile] = None
     return TermSet(
         columns=columns,
         offsets=[offsets[column] for column in columns],
-        exponents=[list(powers) for powers, _, _ in found],
-        tiled=[tiled for _, tiled, _ in found],
-        tiles=[tile for _, _, tile in found],
+        exponents=[list(powers) for powers, _, _ in distinct],
+        tiled=[tiled for _, tiled, _ in distinct],
+        tiles=[tile for _, _, tile in distinct],
     )
 
 
@@ -229,20 +145,20 @@ def derive_terms(numeric: Floats) -> TermSet:
 def _exponents(count: int) -> list[list[int]]:
     """All products that fit under MOST_TERMS: degree 3 with divisors, else degree 2 with, else 2 and 1 without."""
     for degree, divisors in ((3, True), (2, True), (2, False), (1, False)):
-        found = _products(count, degree, divisors)
-        if len(found) <= MOST_TERMS:
-            return found
-    return found
+        products = _products(count, degree, divisors)
+        if len(products) <= MOST_TERMS:
+            break
+    return products
 
 
 def _products(count: int, degree: int, divisors: bool) -> list[list[int]]:
-    found = []
+    products = []
     for size in range(degree + 1):
         for chosen in combinations_with_replacement(range(count), size):
             powers = [chosen.count(place) for place in range(count)]
             if max(powers, default=0) > 2:
                 continue
-            found.append(powers)
+            products.append(powers)
             if divisors:
-                found += [[p - (i == j) for i, p in enumerate(powers)] for j in range(count) if powers[j] == 0]
-    return [list(powers) for powers in sorted(set(map(tuple, found)))]
+                products += [[p - (i == j) for i, p in enumerate(powers)] for j in range(count) if powers[j] == 0]
+    return [list(powers) for powers in sorted(set(map(tuple, products)))]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from laptime.estimate.learn.answers import domain_of, unseen_levels
+from laptime.estimate.learn.domain import domain_of, unseen_levels
 from laptime.estimate.table.table import UNSEEN, Encoded
 
 

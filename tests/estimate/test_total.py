@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from laptime.errors import LaptimeError
-from laptime.estimate.composition import TotalEstimator
+from laptime.estimate.total import TotalEstimator
 from tests.estimate.log_linear import LogLinear
 
 

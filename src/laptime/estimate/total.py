@@ -16,15 +16,18 @@ the asked level. Levels are those of LEVELS; in between, the higher quantile cou
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import polars
 
 from laptime.data.stats import Floats
 from laptime.errors import LaptimeError
+from laptime.estimate.estimator import Estimator
+from laptime.estimate.files import MANIFEST
 from laptime.estimate.predictor import Predictor
 from laptime.estimate.table.positions import FOLDER, DecodeByPosition
 
@@ -35,7 +38,7 @@ TOKENS = "output_tokens"
 WORST = ("inside", "near", "outside")
 
 
-class Place(NamedTuple):
+class TotalSupport(NamedTuple):
     """How the stages' training tables support a row: the worst of them."""
 
     where: str
@@ -61,15 +64,16 @@ class TotalEstimator:
     @classmethod
     def load(cls, folder: str | Path, tokens: Sequence[int] | None = None) -> TotalEstimator:
         """Read the stages' estimators that `laptime fit RUN` wrote. Raises LaptimeError when they are not there."""
-        from laptime.estimate.estimator import Estimator
+        names = [name for name in (*STAGES, FOLDER) if (Path(folder) / name / MANIFEST).exists()]
+        return cls.of({name: Estimator.load(Path(folder) / name) for name in names}, tokens)
 
-        place = Path(folder)
-        found: dict[str, Predictor] = {
-            name: Estimator.load(place / name) for name in STAGES if (place / name / "estimator.json").exists()
-        }
-        if (place / FOLDER / "estimator.json").exists():
-            found["decode_per_token"] = DecodeByPosition(Estimator.load(place / FOLDER))
-        return cls(found, tokens)
+    @classmethod
+    def of(cls, estimators: Mapping[str, Estimator], tokens: Sequence[int] | None = None) -> TotalEstimator:
+        """The sum of these stages, by the names of their folders. Decode by position stands for decode per token."""
+        stages: dict[str, Predictor] = {name: estimators[name] for name in STAGES if name in estimators}
+        if FOLDER in estimators:
+            stages["decode_per_token"] = DecodeByPosition(estimators[FOLDER])
+        return cls(stages, tokens)
 
     def predict(self, frame: Any) -> Floats:
         """The median of the total, (n,)."""
@@ -107,11 +111,11 @@ class TotalEstimator:
         share: Floats = ((values <= budget[:, None] * (1 + 1e-12)) * mass).sum(axis=1)
         return share
 
-    def support(self, frame: Any) -> list[Place]:
+    def support(self, frame: Any) -> list[TotalSupport]:
         """The worst support of any stage, for each row."""
         longest = frame if self.tokens is None else _with_tokens(frame, max(self.tokens))
         by_stage = [[WORST.index(one.where) for one in stage.support(longest)] for stage in self.stages.values()]
-        return [Place(WORST[max(row)]) for row in zip(*by_stage, strict=True)]
+        return [TotalSupport(WORST[max(row)]) for row in zip(*by_stage, strict=True)]
 
     def _atoms(self, frame: Any) -> tuple[Floats, Floats]:
         """Each row's distribution: values (n, counts * levels) and their masses (counts * levels,)."""
@@ -149,6 +153,26 @@ class TotalEstimator:
         return counts[:, None] - 1
 
 
+def is_estimator(folder: Path) -> bool:
+    """Whether `laptime fit` wrote this folder: an estimator, or the stages of a run."""
+    return (folder / MANIFEST).exists() or all((folder / name / MANIFEST).exists() for name in NEEDED)
+
+
+def load_predictor(folder: str | Path, tokens: Sequence[int] | None = None) -> Estimator | TotalEstimator:
+    """The estimator of a folder; of a folder of stages (`fit RUN`) the total that they add up to.
+
+    `tokens`: equally likely counts of output tokens, for a total only. Raises LaptimeError for a folder that holds no
+    estimator, and for `tokens` beside an estimator of one column.
+    """
+    place = Path(folder)
+    if (place / MANIFEST).exists() or not is_estimator(place):
+        if tokens is not None:
+            words = ",".join(map(str, tokens))
+            raise LaptimeError(f"--tokens {words}: {folder} is no folder of stages, as fit writes of a run")
+        return Estimator.load(place)
+    return TotalEstimator.load(place, tokens)
+
+
 def _times(curve: Floats, steps: Floats) -> Floats:
     """No step takes no time, even where a step's bound is infinite."""
     product: Floats = np.where(steps == 0, 0.0, np.where(steps == 0, 0.0, curve) * steps)
@@ -156,8 +180,6 @@ def _times(curve: Floats, steps: Floats) -> Floats:
 
 
 def _with_tokens(frame: Any, count: int) -> Any:
-    import polars
-
     return frame.with_columns(polars.lit(count).alias(TOKENS))
 
 

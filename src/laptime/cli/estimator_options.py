@@ -1,0 +1,112 @@
+"""What the estimator's verbs share: options that name columns and rates, NAME=VALUE words, counts of tokens."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from laptime.cli.options import LEARNING, names
+from laptime.errors import LaptimeError
+
+if TYPE_CHECKING:
+    from laptime.estimate.roofline.roofline import Rates
+
+MOST_TOKENS = 10**7
+
+EstimatorFolder = Annotated[
+    Path, typer.Argument(metavar="EST", help="The folder that fit wrote. A run's folder of stages answers the total.")
+]
+Target = Annotated[
+    str | None,
+    typer.Option("--target", metavar="COL", help="The column to predict, in ms.", rich_help_panel=LEARNING),
+]
+Features = Annotated[
+    str, typer.Option("--features", metavar="A,B", help="Columns that it depends on.", rich_help_panel=LEARNING)
+]
+Categorical = Annotated[
+    str,
+    typer.Option("--categorical", metavar="A,B", help="Features that are names, not sizes.", rich_help_panel=LEARNING),
+]
+Group = Annotated[
+    str,
+    typer.Option(
+        "--group", metavar="A,B", help="Columns whose rows belong together and are held out together.",
+        rich_help_panel=LEARNING,
+    ),
+]  # fmt: skip
+Iqr = Annotated[
+    float | None,
+    typer.Option(
+        "--iqr", metavar="N",
+        help="Fit without times beyond N interquartile ranges of their configuration; the result says what was left "
+        "out.",
+        rich_help_panel=LEARNING,
+    ),
+]  # fmt: skip
+BandwidthGbS = Annotated[
+    float | None,
+    typer.Option(
+        "--bandwidth-gb-s", metavar="X", help="(a run) The device's measured bandwidth; laptime remedy prints it.",
+        rich_help_panel=LEARNING,
+    ),
+]  # fmt: skip
+TflopS = Annotated[
+    float | None,
+    typer.Option(
+        "--tflop-s", metavar="X", help="(a run) Its measured dense rate at the run's precision.",
+        rich_help_panel=LEARNING,
+    ),
+]  # fmt: skip
+
+
+def device_rates(bandwidth_gb_s: float | None, tflop_s: float | None) -> Rates | None:
+    """What was measured of the device, both or neither. Raises LaptimeError for one alone, or nothing above 0."""
+    from laptime.estimate.roofline.roofline import Rates
+
+    if bandwidth_gb_s is None and tflop_s is None:
+        return None
+    if bandwidth_gb_s is None or tflop_s is None:
+        raise LaptimeError("--bandwidth-gb-s and --tflop-s go together: a roofline has both")
+    for name, value in (("--bandwidth-gb-s", bandwidth_gb_s), ("--tflop-s", tflop_s)):
+        if not 0 < value < float("inf"):
+            raise LaptimeError(f"{name} {value:g}: write a rate above 0")
+    return Rates(bandwidth_gb_s=bandwidth_gb_s, tflop_s=tflop_s)
+
+
+def assignments(words: Sequence[str]) -> dict[str, Any]:
+    """NAME=VALUE words (several in one with commas or spaces between) as values: numbers where they are some.
+
+    Raises LaptimeError for a word that is no assignment, or a name that is given twice.
+    """
+    values: dict[str, Any] = {}
+    for word in (part for line in words for part in re.split(r"[,\s]+", line) if part):
+        name, equals, value = word.partition("=")
+        if not equals or not name or not value:
+            raise LaptimeError(f"{word}: not of the form NAME=VALUE, such as batch=4")
+        if name in values:
+            raise LaptimeError(f"{name} is given twice ({values[name]}, {value})")
+        values[name] = _value(value)
+    return values
+
+
+def token_counts(words: str | None) -> list[int] | None:
+    """The counts of --tokens 4,8,16. Raises LaptimeError for anything but whole numbers from 1 on."""
+    if words is None:
+        return None
+    counts = names(words)
+    if not counts or not all(word.isdigit() and 0 < int(word) < MOST_TOKENS for word in counts):
+        raise LaptimeError(f"--tokens {words}: write counts of 1 or more, equally likely, such as 4,8,16")
+    return [int(word) for word in counts]
+
+
+def _value(word: str) -> Any:
+    if re.fullmatch(r"[+-]?\d{1,18}", word):
+        return int(word)
+    try:
+        return float(word)
+    except ValueError:
+        return {"true": True, "false": False}.get(word.lower(), word)

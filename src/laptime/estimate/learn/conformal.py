@@ -1,0 +1,108 @@
+"""One-sided split conformal bounds from log ratios of held-out rows, and a regressor that is calibrated by them.
+
+Residual = log(measured / predicted) of a row that its predictor had not seen. With n of them and exchangeable rows,
+T <= predicted * exp(r(k)) with k = ceil((n + 1) q) holds with probability at least q (Vovk et al. 2005; Lei et al.
+2018): no distribution is assumed. A level above n / (n + 1) can't be promised and the bound is infinite. The
+probability of staying within a budget is the same rule read backwards, so that
+`quantile(q) <= budget` exactly when `probability(budget) >= q`.
+
+Residuals are divided by a scale before they are sorted (1 inside the training domain, growing with the distance
+outside it), and a bound multiplies its own row's scale back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+import numpy as np
+
+from laptime.data.stats import Floats
+from laptime.errors import LaptimeError
+from laptime.estimate.learn.domain import NEAR
+from laptime.estimate.learn.regressors import Regressor
+
+SLACK = 1e-12
+"""A budget that equals a bound counts as kept, whatever the last bit of a logarithm says."""
+
+
+FEWEST_OF_A_GROUP = 100
+"""A group with at least this many held-out rows has bounds of its own (Mondrian; Vovk et al. 2005, 4.5)."""
+
+
+class CalibratedRegressor(msgspec.Struct, frozen=True):
+    """A regressor and the residuals that it left on held-out rows of one question."""
+
+    regressor: Regressor
+    residuals: Floats
+    """Scaled log ratios, ascending. Empty where nothing was held out: then no bound is promised."""
+    spread: float
+    """The distance outside the domain at which a residual counts double."""
+    floor: Floats = np.empty(0)
+    """Residuals of configurations inside the domain: no bound outside it is narrower than theirs."""
+    groups: dict[str, Floats] = {}
+    """The residuals of each group that was seen and has enough of them."""
+
+    def of_group(self, name: str) -> CalibratedRegressor:
+        """The same regressor, calibrated on one group alone."""
+        return CalibratedRegressor(self.regressor, self.groups[name], self.spread)
+
+    def scale(self, distances: Floats) -> Floats:
+        """What a residual is multiplied by at each distance outside the domain: 1 inside, 2 at `spread`."""
+        return 1.0 + distances / self.spread
+
+    def log_bounds(self, log_ms: Floats, distances: Floats, levels: Floats) -> Floats:
+        """log of the upper bound at each level, (n, levels)."""
+        reach = bound(self.residuals, levels)
+        if len(self.floor):
+            reach = np.maximum(reach, bound(self.floor, levels))
+        return np.asarray(log_ms[:, None] + self.scale(distances)[:, None] * reach[None, :], dtype=np.float64)
+
+    def within(self, log_ms: Floats, distances: Floats, log_budget: Floats) -> Floats:
+        """P(time <= budget), (n,): the level of the bound that the budget is."""
+        reach = (log_budget - log_ms + SLACK) / self.scale(distances)
+        share = share_below(self.residuals, reach)
+        return np.minimum(share, share_below(self.floor, reach)) if len(self.floor) else share
+
+
+def calibrate(
+    regressor: Regressor, log_ratios: Floats, distances: Floats, groups: Sequence[str]
+) -> CalibratedRegressor:
+    """Scale and sort the held-out residuals. Their spread is their median distance, at least NEAR.
+
+    `groups` names each residual's group, or is empty.
+    """
+    outside = distances[distances > 0]
+    spread = max(float(np.median(outside)), NEAR) if len(outside) else NEAR
+    scaled = log_ratios / (1.0 + distances / spread)
+    of = np.array(groups, dtype=object)
+    enough = [name for name in sorted(set(groups)) if (of == name).sum() >= FEWEST_OF_A_GROUP]
+    by_group = {name: np.sort(scaled[of == name]) for name in enough}
+    return CalibratedRegressor(regressor, np.sort(scaled), spread, groups=by_group)
+
+
+ROUNDING = 1e-9
+"""(n + 1) q is compared with whole numbers: 0.95 * 100 must be 95."""
+
+
+def rank(count: int, q: Floats) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
+    """k of the bound r(k) for each level, from 1 to count + 1 (which stands for infinity)."""
+    return np.maximum(np.ceil((count + 1) * q - ROUNDING), 1).astype(np.int64)
+
+
+def bound(ordered: Floats, q: Floats) -> Floats:
+    """The upper bound on a scaled residual at each level: r(ceil((n + 1) q)), infinite beyond n."""
+    with_infinity = np.append(ordered, np.inf)
+    return np.asarray(with_infinity[rank(len(ordered), q) - 1], dtype=np.float64)
+
+
+def share_below(ordered: Floats, values: Floats) -> Floats:
+    """The probability that a scaled residual is at most each value: #{r <= value} / (n + 1)."""
+    below = np.searchsorted(ordered, values, side="right")
+    return np.asarray(below / (len(ordered) + 1), dtype=np.float64)
+
+
+def check_level(q: Floats) -> None:
+    """Raise LaptimeError for a level that is no share strictly between 0 and 1."""
+    if not ((q > 0) & (q < 1)).all():
+        raise LaptimeError(f"a quantile's level is above 0 and below 1, not {q[~((q > 0) & (q < 1))].flat[0]:g}")

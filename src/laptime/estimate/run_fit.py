@@ -1,0 +1,138 @@
+"""Fit what a table teaches: one column of any table, or each stage and the total of a run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars
+
+from laptime.errors import LaptimeError
+from laptime.estimate.estimator import Estimator
+from laptime.estimate.files import check_estimator_folder, estimator_folder
+from laptime.estimate.fit_options import FitOptions, chosen_columns, make_estimator, outliers_of
+from laptime.estimate.judge.outliers import Filtered
+from laptime.estimate.table.positions import TARGET as BY_POSITION
+from laptime.estimate.table.positions import by_position
+from laptime.estimate.table.reading import STAGE_TARGETS, is_run_frame, read_table, usable_rows
+from laptime.estimate.table.table import as_polars
+from laptime.estimate.total import TotalEstimator
+
+
+@dataclass(frozen=True)
+class FittedTarget:
+    """One fitted column.
+
+    folder: where it was saved, relative to what `out` named; None where nothing was saved.
+    removed: what the outlier filter left out of fitting.
+    """
+
+    estimator: Estimator
+    folder: Path | None
+    took_s: float
+    removed: Filtered | None
+
+
+@dataclass(frozen=True)
+class FittedRun:
+    """What `fit_run` learnt: an estimator for each target column, and why others were left out."""
+
+    targets: dict[str, FittedTarget]
+    skipped: dict[str, str]
+
+    def predictor(self, tokens: list[int] | None = None) -> Estimator | TotalEstimator:
+        """The total of the stages, or the only estimator. tokens: equally likely counts of output tokens."""
+        estimators = {name: one.estimator for name, one in self.targets.items()}
+        if len(estimators) == 1:
+            return next(iter(estimators.values()))
+        return TotalEstimator.of({name.removesuffix("_ms"): one for name, one in estimators.items()}, tokens)
+
+
+def fit_run(
+    table: Any,
+    out: str | Path | None = None,
+    options: FitOptions | None = None,
+    *,
+    force: bool = False,
+    progress: Callable[[str, int, int], None] = lambda target, done, of: None,
+) -> FittedRun:
+    """Learn how long a configuration takes, and save it.
+
+    table: a run folder, a Parquet or CSV file, or a frame.
+    out: the folder to write; for a run without a target it holds a folder for each stage. None: nothing is saved.
+    force: replace an estimator that is there. It is replaced whole, or not at all.
+    progress: called with the target, and how many of them are done.
+    Raises LaptimeError for a table that can't be read or learnt from, and a folder that may not or can't be written.
+    """
+    options = options or FitOptions()
+    place = None if out is None else Path(out)
+    if place is not None:
+        check_estimator_folder(place, force=force)
+    source = f"{table}: " if isinstance(table, (str, Path)) else ""
+    frame = _frame(table, options)
+    whole_run = options.target is None and is_run_frame(frame)
+    tables = _tables_of_run(frame, options) if whole_run else {options.target: frame}
+    targets: dict[str, FittedTarget] = {}
+    skipped: dict[str, str] = {}
+    for done, (target, measured) in enumerate(tables.items()):
+        progress(str(target), done, len(tables))
+        try:
+            fitted = _fit_target(measured, target, options, place, whole_run=whole_run)
+        except LaptimeError as error:
+            if not whole_run:
+                raise LaptimeError(f"{source}{error}") from error
+            skipped[str(target)] = str(error)  # a text-only run has no vision to learn
+            continue
+        targets[fitted.estimator.target] = fitted
+    progress("done", len(tables), len(tables))
+    if not targets:
+        why = "; ".join(f"{name}: {reason}" for name, reason in skipped.items())
+        raise LaptimeError(f"{source}no stage can be learnt ({why})")
+    if place is not None:
+        _save(targets, place, force=force)
+    return FittedRun(targets, skipped)
+
+
+def _frame(table: Any, options: FitOptions) -> polars.DataFrame:
+    if isinstance(table, (str, Path)):
+        return read_table(table, options.keep, by_token=options.target is None)
+    return as_polars(table)
+
+
+def _tables_of_run(frame: polars.DataFrame, options: FitOptions) -> dict[str | None, polars.DataFrame]:
+    """The rows to learn each stage and the total from; decode by position where tokens were marked."""
+    tables: dict[str | None, polars.DataFrame] = {
+        name: frame for name in STAGE_TARGETS if frame[name].drop_nulls().len()
+    }
+    if not (options.features or options.categorical) and (stretches := by_position(frame)) is not None:
+        tables[BY_POSITION] = stretches
+    return tables
+
+
+def _fit_target(
+    measured: polars.DataFrame, target: str | None, options: FitOptions, out: Path | None, *, whole_run: bool
+) -> FittedTarget:
+    began = time.perf_counter()
+    columns = chosen_columns(measured, target, options)
+    needed = [columns.target, *columns.features, *columns.categorical, *columns.group]
+    rows = usable_rows(measured, needed) if whole_run else measured
+    outliers = outliers_of(rows, columns, options.iqr)
+    if outliers is not None:
+        rows = rows.filter(outliers.keep)
+    estimator = make_estimator(rows, columns, options, seed=options.seed).fit(rows)
+    folder = out if out is None or not whole_run else out / columns.target.removesuffix("_ms")
+    removed = None if outliers is None else outliers.removed
+    return FittedTarget(estimator, folder, time.perf_counter() - began, removed)
+
+
+def _save(targets: dict[str, FittedTarget], out: Path, *, force: bool) -> None:
+    """All of them at once: whoever reads `out` finds what was there before, or all that is new."""
+    with estimator_folder(out, force=force) as new:
+        for one in targets.values():
+            assert one.folder is not None
+            part = new / one.folder.relative_to(out)
+            part.mkdir(exist_ok=True)
+            one.estimator.write_files(part)

@@ -1,0 +1,117 @@
+"""The sentences and names that the terminal and the page of an estimator share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from laptime.estimate.budget import BudgetReport
+from laptime.estimate.judge.ceiling import Ceiling
+from laptime.estimate.judge.evaluation_result import Evaluation
+from laptime.estimate.judge.outliers import Filtered
+from laptime.report.kit.numbers import decimals, number, percent, plain, plain_percent, plain_text, text
+from laptime.report.kit.text import counted, one_line
+
+QUESTIONS = {
+    "inside": "within what was measured",
+    "beyond": "larger or smaller",
+    "group": "groups never seen",
+    "level": "levels never seen",
+}
+SPLITS = {
+    "given": "the table as it is",
+    "random": "rows at random",
+    "new-config": "new configurations",
+    "largest": "the largest sizes",
+    "held-out": "a level never seen",
+}
+SUPPORT = {
+    "inside": "inside what the estimator was fitted on",
+    "near": "near what the estimator was fitted on (up to a quarter beyond): the bound is widened",
+    "outside": "outside what the estimator was fitted on: the bound is widened, measure before relying on it",
+}
+
+
+def evaluation_headline(evaluation: Evaluation) -> str:
+    """The point of an evaluation in one sentence."""
+    if not evaluation.splits:
+        return "Nothing was judged"
+    split = next((s for s in evaluation.splits if s.kind == "new-config"), evaluation.splits[0])
+    mape, coverage = split.metrics.get("mape"), split.metrics.get("coverage")
+    words = f"{one_line(evaluation.target, 80)}, {SPLITS[split.kind]}: "
+    words += f"predictions are off by {percent(mape.mean)} on average" if mape else "judged"
+    if coverage:
+        words += f"; the {plain_percent(evaluation.q)} bound holds for {percent(coverage.mean)} of the rows"
+    return words
+
+
+def ceiling_lines(evaluation: Evaluation) -> Iterator[str]:
+    """What the repeats say: the ceiling, and the two spreads that it comes from."""
+    top = evaluation.ceiling
+    rows = f"{counted(evaluation.rows, 'row')} of {counted(evaluation.configurations, 'configuration')}"
+    if top is None:
+        yield f"{rows}. No configuration was repeated, so there is no ceiling of R²"
+        return
+    yield (
+        f"{rows}. Repeats of a configuration differ by {percent(top.cv_within)}, all rows by {percent(top.cv_overall)} "
+        "(standard deviation over mean)"
+    )
+    yield f"so no predictor can exceed an R² of {ceiling_text(top)}"
+
+
+def ceiling_text(top: Ceiling) -> str:
+    """The ceiling with its interval."""
+    if top.low is None or top.high is None:
+        return decimals(top.value, 3)
+    return f"{decimals(top.value, 3)} ({decimals(top.low, 3)} to {decimals(top.high, 3)})"
+
+
+def filter_lines(removed: Filtered | None) -> Iterator[str]:
+    """What an outlier filter left out."""
+    if removed is None:
+        return
+    yield (
+        f"{counted(removed.removed, 'outlier')} of {counted(removed.rows, 'row')} ({percent(removed.share)}) left out "
+        f"of fitting: further than {plain(removed.factor)} interquartile ranges from the quartiles. {removed.slower} "
+        "of these were slower than their configuration's median; the ceiling of R² goes from "
+        f"{decimals(removed.ceiling_before, 3)} to {decimals(removed.ceiling_after, 3)}"
+    )
+
+
+def budget_headline(report: BudgetReport) -> str:
+    """The answer to a budget in one sentence."""
+    limit, sure = plain_text(report.budget_ms, "ms"), plain_percent(report.confidence)
+    if report.asked == 1:
+        one = report.answers[0]
+        word = "Yes" if one.within else "No"
+        bound = "no bound can be promised" if one.bound_ms is None else f"the bound is {text(one.bound_ms, 'ms')}"
+        return f"{word}: within {limit} with probability {percent(one.probability)} ({sure} asked); {bound}"
+    words = f"{report.feasible} of {counted(report.asked, 'configuration')} keep {limit} with {sure} confidence"
+    if report.best is not None:
+        what = "most accurate" if report.best.accuracy is not None else "slowest"
+        words += f"; the {what}: {config_text(report.best.config)}"
+        words += f" ({number(report.best.accuracy)})" if report.best.accuracy is not None else ""
+    return words
+
+
+def rules_lines(report: BudgetReport) -> Iterator[str]:
+    """How the rules were judged."""
+    yield (
+        f"sd: one standard deviation of the prediction's error, {text(report.sigma_ms, 'ms')} for every configuration"
+    )
+    if report.measured_rows:
+        yield (
+            f"judged by {counted(report.measured_rows, 'measured time')}: a configuration is wrongly admitted when "
+            f"more than {plain_percent(1 - report.confidence)} of its own times are late"
+        )
+    if report.abstained:
+        yield f"{counted(report.abstained, 'configuration')} refused because no bound can be promised"
+
+
+def config_text(config: dict[str, object] | dict[str, str | int | float | bool | None]) -> str:
+    """A configuration in one line."""
+    return one_line(", ".join(f"{k.removeprefix('config.')} {value_text(v)}" for k, v in config.items()), 200)
+
+
+def value_text(value: object) -> str:
+    """A knob's value as it was chosen."""
+    return f"{value:g}" if isinstance(value, float) else str(value)
