@@ -137,6 +137,37 @@ def test_a_merge_is_that_of_the_command_line(run, tmp_path, capsys):
     assert {**msgspec.to_builtins(report), "out": ""} == {**again, "out": ""}
 
 
+SWEEP = {
+    "model": "preset:tiny-llm",
+    "workload": {"samples": 2},
+    "knobs": {"new_tokens": [2, 4], "prompt_tokens": 8},
+    "measure": {"repeats": 1, "rounds": 1},
+}
+
+
+def test_a_sweep_from_a_mapping_is_planned_measured_and_shown(tmp_path, capsys):
+    folder = tmp_path / "sweep"
+    plan = laptime.sweep(SWEEP, out=folder, dry_run=True)
+    assert (len(plan.configs), plan.done, folder.exists()) == (2, 0, False)
+    view = laptime.sweep(SWEEP, out=folder)
+    assert [row.config["new_tokens"] for row in view.summary.rows] == [2, 4]
+    assert capsys.readouterr().out == ""
+    assert laptime.to_json(view).decode() == printed(capsys, "report", folder, "--json").rstrip("\n")
+    with pytest.raises(laptime.LaptimeError, match="resume"):
+        laptime.sweep(SWEEP, out=folder)
+
+
+def test_a_profile_is_kept_in_memory_or_written(tmp_path, capsys):
+    run = laptime.profile("preset:tiny-llm", samples=2, prompt_tokens=8, new_tokens=4, repeats=1, max_warmups=3)
+    assert {sample.output_tokens for sample in run.samples} == {4}
+    assert capsys.readouterr().out == ""
+    assert json.loads(laptime.to_json(run))["schema"] == "laptime.profile/1"
+    written = laptime.profile(
+        "preset:tiny-llm", samples=2, prompt_tokens=8, new_tokens=4, repeats=1, max_warmups=3, out=tmp_path / "run"
+    )
+    assert written == laptime.load_run(tmp_path / "run")
+
+
 def check_types(*files: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "mypy", "--strict", *map(str, files)]
     return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)

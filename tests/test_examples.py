@@ -13,6 +13,7 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 PRINTED = {
     "fast_decoder": "closes to the nanosecond: True",
     "time_my_model": "the stages sum to the total, to the nanosecond: True",
+    "sweep_from_python": "findings: [",
     "load_a_run_into_polars": "Closure: ",
     "read_a_trace": "of idle time",
 }

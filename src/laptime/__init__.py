@@ -29,6 +29,7 @@ __all__ = [
     "read_frame",
     "read_trace",
     "show",
+    "sweep",
     "to_json",
 ]
 
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from laptime.api import merge as merge
     from laptime.api import profile as profile
     from laptime.api import prove_remedies as prove_remedies
+    from laptime.api import sweep as sweep
     from laptime.control.adaptive_model import AdaptiveModel as AdaptiveModel
     from laptime.data.frame import read_frame as read_frame
     from laptime.data.record import Sample as Sample

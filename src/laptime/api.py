@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 if TYPE_CHECKING:
     import polars
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from laptime.comparisons.result import Comparison
     from laptime.data.run_folder import Run
     from laptime.remedy.result import RemedyReport
+    from laptime.report.sweep.view import SweepView
+    from laptime.sweeps.dry_run import DryRun
     from laptime.sweeps.merge import MergeReport
 
 
@@ -115,6 +117,81 @@ def profile(
     return measured(request, out, progress)
 
 
+@overload
+def sweep(
+    config: str | Path | Mapping[str, Any],
+    *,
+    out: str | Path,
+    dry_run: Literal[False] = False,
+    resume: bool = False,
+    retry_failures: bool = False,
+    executor: Literal["local", "torchrun", "ray"] = "local",
+    workers: int = 1,
+    ray_address: str | None = None,
+) -> SweepView: ...
+
+
+@overload
+def sweep(
+    config: str | Path | Mapping[str, Any],
+    *,
+    out: str | Path,
+    dry_run: Literal[True],
+    resume: bool = False,
+    retry_failures: bool = False,
+    executor: Literal["local", "torchrun", "ray"] = "local",
+    workers: int = 1,
+    ray_address: str | None = None,
+) -> DryRun: ...
+
+
+def sweep(
+    config: str | Path | Mapping[str, Any],
+    *,
+    out: str | Path,
+    dry_run: bool = False,
+    resume: bool = False,
+    retry_failures: bool = False,
+    executor: Literal["local", "torchrun", "ray"] = "local",
+    workers: int = 1,
+    ray_address: str | None = None,
+) -> SweepView | DryRun:
+    """Measure a grid of knobs in interleaved rounds, and say what each knob buys.
+
+    config: a YAML file, or a mapping with the same fields (docs/sweep.md). out: the run folder to write.
+    dry_run: return the plan and an estimate of its time; nothing is measured.
+    resume: measure what the folder lacks. retry_failures: with resume, also what failed before.
+    workers: a GPU each, or a share of the cores. executor: who starts them.
+    What a time limit left out is a finding of the result's audit ("missing-samples").
+    Raises LaptimeError when the configuration, the model or the folder can't be used. KeyboardInterrupt keeps every
+    finished sample.
+
+    Example: laptime.sweep({"model": "preset:tiny-vlm", "knobs": {"top_k": [1, 4]}}, out="runs/sweep").summary.rows
+    """
+    import sys
+
+    from laptime.report.sweep.page import write_sweep_report
+    from laptime.report.sweep.view import read_sweep_view
+    from laptime.sweeps.dry_run import dry_run as plan_sweep
+    from laptime.sweeps.ledger import is_complete
+    from laptime.sweeps.run import Execution
+    from laptime.sweeps.run import sweep as measure
+
+    folder = Path(out)
+    execution = Execution(
+        executor=executor,
+        workers=workers,
+        ray_address=ray_address,
+        resume=resume,
+        retry_failures=retry_failures,
+    )
+    if dry_run:
+        return plan_sweep(config, folder, execution)
+    measure(config, folder, execution, argv=sys.argv)
+    whole = executor != "torchrun" or is_complete(folder)  # of several ranks the last one sees everything
+    return write_sweep_report(folder) if whole else read_sweep_view(folder)
+
+
 def audit(source: str | Path | polars.DataFrame) -> AuditReport:
     """Find which measurements are not valid, and why.
 
@@ -165,7 +242,7 @@ def merge(runs: Sequence[str | Path], out: str | Path) -> MergeReport:
     """
     from laptime.sweeps.merge import merge as merge_runs
 
-    return merge_runs([Path(run) for run in runs], Path(out))
+    return merge_runs(runs, out)
 
 
 def prove_remedies(
