@@ -1,4 +1,4 @@
-"""What a sweep's configuration may say (laptime.sweeps.config_reading reads and checks the file)."""
+"""The fields of a sweep's configuration. laptime.sweeps.config_reading reads and checks a file of them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Score = Literal["vqa", "exact", "choice", "anls", "relaxed"]
 class Workload(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What generate() is called with: synthetic inputs, or questions from local files."""
 
-    samples: Count | None = None  # different inputs; synthetic: 8 unless told, data: all
+    samples: Count | None = None  # different inputs; default: 8 synthetic ones, or all of the data
     data: str | None = None  # JSONL of {image, question, answer}, or VQAv2's / COCO's questions
     annotations: str | None = None  # VQAv2: the answers
     images: str | None = None  # folder of the images
@@ -27,7 +27,7 @@ def _levels(value: Any) -> Any:
 
 
 class KnobGrid(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The grid: each knob one value or a list of them. null is the model's own."""
+    """The grid. Each knob has one value or a list of values; null is the model's own value."""
 
     tier: list[Literal["low", "medium", "high"] | None] = _levels(None)
     crops: list[Annotated[int, Meta(ge=1, le=64)] | str | None] = _levels(None)  # 6, or "4-8"
@@ -47,10 +47,12 @@ KNOBS = KnobGrid.__struct_fields__
 
 
 class Measure(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How often and how carefully."""
+    """How often and how carefully to measure."""
 
     repeats: Annotated[int, Meta(ge=1, le=100_000)] = 3  # of every input, under every configuration
-    rounds: Annotated[int, Meta(ge=1, le=100_000)] | None = None  # each visits every configuration once
+    rounds: Annotated[int, Meta(ge=1, le=100_000)] | None = (
+        None  # each round visits every configuration once; default 3
+    )
     warmups: Annotated[int, Meta(ge=0, le=1000)] = 10  # calls of a visit's warm-up, at most
     warmup_limit_s: Seconds = 120.0  # a visit's warm-up ends after it
     time_limit_s: Seconds | None = None  # no visit begins after it; --resume goes on
@@ -62,7 +64,7 @@ class Measure(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class SweepConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A sweep as its author wrote it: checked by itself, not yet against a model."""
+    """A sweep as its author wrote it. It is checked by itself, not yet on a model."""
 
     model: Annotated[str, Meta(min_length=1)]
     device: str = "auto"
@@ -70,19 +72,19 @@ class SweepConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     trust_remote_code: bool = False
     workload: Workload = Workload()
     knobs: KnobGrid = KnobGrid()
-    exclude: list[dict[str, Any]] = []  # a combination that has all these values is left out
-    include: list[dict[str, Any]] = []  # combinations beside the grid; what they don't name is the grid's first value
+    exclude: list[dict[str, Any]] = []  # combinations with all these values are left out
+    include: list[dict[str, Any]] = []  # more combinations; knobs that aren't named have their first value
     importance: str | None = None  # JSON list of numbers, one for each block
     measure: Measure = Measure()
     out: str | None = None
 
 
 EXECUTION = ("device", "out", "measure.warmups", "measure.warmup_limit_s", "measure.time_limit_s")
-"""Settings that change where or how long, not what is measured: a resumed sweep may differ in them."""
+"""Settings that don't change what is measured, only where or for how long. A resumed sweep may differ in them."""
 
 
 def changes(before: SweepConfig, after: SweepConfig) -> list[str]:
-    """What differs between two configurations in what they measure, as `knobs.top_k: [1] became [1, 2]`."""
+    """The differences between two configurations in what they measure, as `knobs.top_k: [1] became [1, 2]`."""
     old, new = _flat(before), _flat(after)
     return [
         f"{name}: {_shown(old.get(name))} became {_shown(new.get(name))}"

@@ -92,7 +92,7 @@ def _size(loaded: Loaded, prompt_widths: dict[str, int]) -> ModelSize:
 def _width(
     loaded: Loaded, settings: SweepSettings, questions: SweepQuestions, widths: dict[tuple[object, ...], int]
 ) -> int:
-    """Tokens of a prompt, by making one: whatever the processor or the context refuses is refused here."""
+    """The tokens of a prompt. It is really made, so what the processor or the context refuses is refused here."""
     what = (settings.image_size, settings.crops, settings.prompt_tokens, settings.new_tokens)
     if what not in widths:
         one_row = msgspec.structs.replace(settings, batch=1)
@@ -102,7 +102,7 @@ def _width(
 
 
 def _first_width(loaded: Loaded, settings: SweepSettings, questions: SweepQuestions) -> int:
-    """Of the first question that this model can be asked: one that is too long is no reason to ask none."""
+    """The prompt's tokens of the first question that the model can take; a few questions may be too long."""
     refused: list[LaptimeError] = []
     for sample_id in questions.ids[:QUESTIONS_TRIED]:
         try:

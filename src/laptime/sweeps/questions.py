@@ -1,4 +1,4 @@
-"""What a sweep's samples are, by their ids: the same image and text for a sample under every configuration."""
+"""The samples of a sweep by their ids. A sample has the same image and text under every configuration."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ class SweepQuestions(Protocol):
     ids: list[str]
 
     def inputs(self, loaded: Loaded, settings: SweepSettings, sample_id: str) -> Inputs:
-        """generate()'s inputs, in ordinary memory: `on_device` brings them to the model.
+        """The inputs of generate(), in main memory; `on_device` brings them to the model.
 
-        Raises LaptimeError when this sample can't be given to this model.
+        Raises LaptimeError when this model can't take this sample.
         """
         ...
 
     def judged(self, loaded: Loaded, sample: Sample) -> dict[str, Any]:
-        """What is added to a finished sample: text and score."""
+        """The fields that a finished sample gets: text and score."""
         ...
 
 
@@ -57,12 +57,12 @@ def questions_for(sweep_config: SweepConfig) -> SweepQuestions:
 
 
 class _Synthetic:
-    """Random text and images, by number."""
+    """Random text and images, numbered."""
 
     def __init__(self, count: int, seed: int) -> None:
         self.ids = [f"{number:04d}" for number in range(count)]
         self._seed = seed
-        self._made = _InputCache()
+        self._cache = _InputCache()
 
     def inputs(self, loaded: Loaded, settings: SweepSettings, sample_id: str) -> Inputs:
         what = (settings.dtype, settings.image_size, settings.crops, settings.prompt_tokens, settings.batch, sample_id)
@@ -78,23 +78,23 @@ class _Synthetic:
                 crops=settings.crops,
             )
 
-        return self._made.get(what, loaded, settings.new_tokens, make)
+        return self._cache.get(what, loaded, settings.new_tokens, make)
 
     def judged(self, loaded: Loaded, sample: Sample) -> dict[str, Any]:
         return {}
 
 
 class _FromFiles:
-    """Questions from files, by their own ids."""
+    """Questions from files, under the ids that they have there."""
 
     def __init__(self, examples: list[Example], kind: str | None) -> None:
         self._examples = {example.id: example for example in examples}
         self.ids = list(self._examples)
         self._kind = kind
-        self._made = _InputCache()
+        self._cache = _InputCache()
 
     def inputs(self, loaded: Loaded, settings: SweepSettings, sample_id: str) -> Inputs:
-        return self._made.get(
+        return self._cache.get(
             (settings.dtype, settings.crops, sample_id),
             loaded,
             settings.new_tokens,
@@ -112,31 +112,31 @@ class _FromFiles:
 
 
 class _InputCache:
-    """Inputs once made: making an image's takes longer than measuring a small model with it.
+    """Keeps inputs, since preparing an image takes longer than measuring a small model with it.
 
-    They are kept off the GPU, so that no sample's memory peak holds another's inputs.
+    They are kept off the GPU, so that a sample's memory peak never holds the inputs of another one.
     """
 
     def __init__(self) -> None:
-        self._made: dict[Any, Inputs] = {}
+        self._inputs: dict[Any, Inputs] = {}
         self._bytes = 0
 
     def get(self, what: Any, loaded: Loaded, new_tokens: int, make: Callable[[], Inputs]) -> Inputs:
-        found = self._made.get(what)
-        if found is not None:
-            check_context(loaded, found.prompt_tokens, new_tokens, found.image_tokens)
-        else:
-            made = make()
-            if loaded.device.type == "meta":  # only its size is asked for
-                return made
-            found = replace(made, kwargs={name: value.cpu() for name, value in made.kwargs.items()})
-            size = sum(value.numel() * value.element_size() for value in found.kwargs.values())
-            if self._bytes + size <= CACHE_BYTES:
-                self._made[what] = found
-                self._bytes += size
-        return found
+        cached = self._inputs.get(what)
+        if cached is not None:
+            check_context(loaded, cached.prompt_tokens, new_tokens, cached.image_tokens)
+            return cached
+        inputs = make()
+        if loaded.device.type == "meta":  # only its size is asked for
+            return inputs
+        inputs = replace(inputs, kwargs={name: value.cpu() for name, value in inputs.kwargs.items()})
+        size = sum(value.numel() * value.element_size() for value in inputs.kwargs.values())
+        if self._bytes + size <= CACHE_BYTES:
+            self._inputs[what] = inputs
+            self._bytes += size
+        return inputs
 
 
 def on_device(loaded: Loaded, inputs: Inputs) -> dict[str, torch.Tensor]:
-    """The tensors that generate() is called with, where the model is."""
+    """The tensors that generate() is called with, on the model's device."""
     return {name: value.to(loaded.device) for name, value in inputs.kwargs.items()}

@@ -1,9 +1,10 @@
-"""In which order a sweep measures: interleaved rounds, each a fresh random order of all configurations.
+"""The order in which a sweep measures: interleaved rounds, each with all configurations in a new random order.
 
-A round visits every configuration once and measures there the same share of (sample, repeat) pairs. So whatever
-drifts while the sweep runs (heat, clocks) meets every configuration alike and can't pass for a knob's effect.
-Configurations that need another load of the model (dtype) stand together within a round, in random order both.
-The order follows from the plan and its seed alone: a resumed sweep goes on in it.
+A round visits every configuration once and measures the same share of (sample, repeat) pairs there. So whatever drifts
+while the sweep runs (heat, clocks) meets every configuration alike and can't look like an effect of a knob.
+Configurations of one dtype stand together within a round, because another dtype loads the model again; both their
+groups and the configurations in a group are in random order. The order depends only on the plan and its seed, so a
+resumed sweep goes on in the same order.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ Pair = tuple[str, int]
 class Visit(msgspec.Struct, frozen=True, kw_only=True, tag="visit"):
     """One configuration's turn in one round.
 
-    Warm-up calls are numbered `cold_repeat`, `cold_repeat - cold_step`, ...: rounds and resumed sweeps never meet.
+    The repeats of its warm-up calls are `cold_repeat`, `cold_repeat - cold_step`, ... No other round has the same ones.
     """
 
     round: int
@@ -71,9 +72,9 @@ def visits(plan: SweepPlan) -> list[Visit]:
 
 
 def remaining(order: Sequence[Visit], done: Collection[Key], seen: Iterable[Key]) -> list[Visit]:
-    """The visits with what is still to do.
+    """The visits that are left, with the pairs that each still has to measure.
 
-    done: keys not to be measured (again). seen: keys of all samples there are, the warm-ups' too.
+    done: keys that are not measured again. seen: keys of all samples in the folder, warm-ups included.
     """
     lowest: dict[tuple[str, int], int] = {}
     step = order[0].cold_step if order else 1
@@ -92,7 +93,7 @@ def remaining(order: Sequence[Visit], done: Collection[Key], seen: Iterable[Key]
 
 
 def _shares(plan: SweepPlan) -> list[list[Pair]]:
-    """All (sample, repeat) pairs, repeat by repeat, cut into rounds of nearly equal size."""
+    """All (sample, repeat) pairs, repeat by repeat, divided into rounds of nearly equal size."""
     pairs = [(sample_id, repeat) for repeat in range(plan.repeats) for sample_id in plan.samples]
     rounds = min(plan.rounds, len(pairs))
     cuts = [len(pairs) * number // rounds for number in range(rounds + 1)]

@@ -16,8 +16,9 @@ from laptime.audits import Measurements
 from laptime.data.record import Failure, Interval, Sample, Scalar
 from laptime.report.kit.numbers import interval_ends, ratio, ratio_ends, text
 from laptime.report.sweep.page import sweep_page
-from laptime.report.sweep.view import environments_of, gpu_over_time, still_failed, sweep_view
+from laptime.report.sweep.view import environments_of, still_failed, sweep_view
 from laptime.report.sweep.words import headline, level_text
+from laptime.sweeps.summary.gpu_over_time import gpu_over_time
 from laptime.sweeps.summary.result import ConfigRow, SweepSummary, VisitNoise
 from tests.report.hostile import HOSTILE
 from tests.report.sample_runs import environment
@@ -118,7 +119,7 @@ def test_a_failure_that_was_measured_later_is_none() -> None:
 def test_the_page_says_what_its_intervals_know_of_visits() -> None:
     known = {
         "unknown": "the intervals don&#39;t hold it",
-        "bounded by settings": "bounded by what the other knobs leave unexplained",
+        "bounded by settings": "the noise of visits can only be bounded",
         "estimated": "Visits to one configuration differ by 3.1",
     }
     sweep = view(SMALL)

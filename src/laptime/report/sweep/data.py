@@ -7,7 +7,7 @@ from typing import Any
 
 from laptime.data.record import STAGES, Interval, Scalar
 from laptime.report.kit.text import one_line
-from laptime.report.sweep.view import GpuOverTime, SweepView
+from laptime.report.sweep.view import SweepView
 from laptime.report.sweep.words import (
     by_strength,
     is_ratio,
@@ -15,13 +15,14 @@ from laptime.report.sweep.words import (
     level_text,
     stage_title,
 )
+from laptime.sweeps.summary.gpu_over_time import GpuOverTime
 from laptime.sweeps.summary.result import ConfigRow, Drift, KnobEffect, StageRange, SweepSummary
 
 PARTS = ("total", *STAGES)
 ACROSS_UP_TO = 12
-"""A knob with more levels goes down, where a page has room."""
+"""A knob with more levels is drawn downwards, where a page has room."""
 SIDE_BY_SIDE_UP_TO = 4
-"""So many levels of a third knob stand side by side at first."""
+"""A third knob is drawn side by side at first if it has at most this many levels."""
 
 
 def sweep_data(view: SweepView) -> dict[str, Any]:
@@ -52,10 +53,10 @@ def sweep_data(view: SweepView) -> dict[str, Any]:
 
 
 def heat_axes(summary: SweepSummary) -> tuple[int | None, int | None, int | None]:
-    """The knobs of the heat map at first, by their place in `summary.knobs`: the strongest across, the second down (or
-    the other way round when the strongest has too many levels).
+    """The knobs that the heat map shows first, by their place in `summary.knobs`.
 
-    The third is the strongest of the rest with few levels, to stand side by side; None where there is none.
+    The strongest knob is drawn across and the second down, or the reverse if the strongest has too many levels. The
+    third is the strongest of the others with few levels, drawn side by side; None where there is none.
     """
     places = {knob: i for i, knob in enumerate(summary.knobs)}
     order = [effect.knob for effect in by_strength(summary) if effect.knob in places]
@@ -69,10 +70,10 @@ def heat_axes(summary: SweepSummary) -> tuple[int | None, int | None, int | None
 
 def measures(rows: list[ConfigRow]) -> list[dict[str, Any]]:
     """Every figure that some configuration has, with its interval's ends, as columns over the configurations."""
-    found = [
+    columns = [
         _measure(key, title, unit, swatch, [read(row) for row in rows]) for key, title, unit, swatch, read in _READ
     ]
-    return [one for one in found if any(one["mid"])]
+    return [one for one in columns if any(one["mid"])]
 
 
 def effect_stages(summary: SweepSummary) -> list[str]:
@@ -153,20 +154,20 @@ def _effect(effect: KnobEffect, summary: SweepSummary) -> dict[str, Any]:
     order = [level for level in summary.knobs.get(effect.knob, []) if _key(level) in of or level == effect.base]
     rows: list[Mapping[str, Any]] = []
     for value in order or [effect.base, *(level.value for level in of.values())]:
-        found = of.get(_key(value))
-        if found is None:
+        level = of.get(_key(value))
+        if level is None:
             rows.append({"label": level_text(value), "isBase": True, "ratio": 1, "low": None, "high": None, "pairs": 0})
             continue
-        known = is_ratio(found.ratio.low) and is_ratio(found.ratio.high)
+        known = is_ratio(level.ratio.low) and is_ratio(level.ratio.high)
         rows.append({
             "label": level_text(value),
             "isBase": False,
-            "ratio": _short(found.ratio.value),
-            "low": _short(found.ratio.low) if known else None,
-            "high": _short(found.ratio.high) if known else None,
-            "pairs": found.pairs,
-            "lowest": _short(found.lowest),
-            "highest": _short(found.highest),
+            "ratio": _short(level.ratio.value),
+            "low": _short(level.ratio.low) if known else None,
+            "high": _short(level.ratio.high) if known else None,
+            "pairs": level.pairs,
+            "lowest": _short(level.lowest),
+            "highest": _short(level.highest),
         })  # fmt: skip
     return {"stage": effect.stage, "title": knob_title(effect.knob), "base": level_text(effect.base), "levels": rows}
 

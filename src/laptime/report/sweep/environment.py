@@ -1,4 +1,4 @@
-"""The part of a sweep's page that says what was swept, and on which machines: what they share, what differs."""
+"""The part of a sweep's page about the command, the knobs and the machines, with what differs between them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from laptime.report.sweep.view import SweepView
 from laptime.report.sweep.words import knob_title, level_text
 
 SHOWN = 12
-"""So many different environments get a column of their own."""
+"""At most this many different environments get a column of their own."""
 
 
 def sweep_environment(view: SweepView) -> Html:

@@ -1,4 +1,4 @@
-"""The page of a sweep: what each knob buys in one picture, then every configuration behind it."""
+"""The page of a sweep: one picture of what each knob buys, then every configuration behind it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from laptime.data.files import write_whole
 from laptime.errors import LaptimeError
 from laptime.report.audit.terminal import audit_notes
 from laptime.report.kit.html import Html, chart, details, join, note, section, table, tag
-from laptime.report.kit.numbers import NOTHING, interval_ends, percent, text
+from laptime.report.kit.numbers import NOTHING, count, interval_ends, percent, text
 from laptime.report.kit.page import asset, document
 from laptime.report.kit.text import counted, one_line, shortened
 from laptime.report.sweep.data import by_tier, effect_stages, range_panels, sweep_data
@@ -105,14 +105,14 @@ def _facts(view: SweepView) -> list[str]:
         *(one_line(machine, 80) for machine in list(machines)[:3]),
         *(f"torch {one_line(torch, 40)}" for torch in list(torches)[:3]),
         counted(len(rows), "configuration"),
-        counted(sum(row.samples for row in rows), "sample") + (f", {left} left out" if left else ""),
-        *([f"{failures} failed"] if failures else []),
+        counted(sum(row.samples for row in rows), "sample") + (f", {count(left)} left out" if left else ""),
+        *([f"{count(failures)} failed"] if failures else []),
         *([_created(view.info.created_unix_ms)] if view.info else []),
     ]  # fmt: skip
 
 
 def _heat_section(data: dict[str, Any]) -> Html | None:
-    """A figure over two knobs, with choices for the figure, the axes and the other knobs."""
+    """The heat map of a figure over two knobs, and the menus for the figure, the axes and the other knobs."""
     knobs, measures, heat = data["knobs"], data["measures"], data["heat"]
     if not knobs or not measures:
         return None
@@ -134,8 +134,8 @@ def _heat_section(data: dict[str, Any]) -> Html | None:
         ),
         chart("heat-map", "Heat map of the chosen figure over two knobs", class_="heat-scroll"),
         id="heat",
-        lead="A cell is the median of its configurations. Hatched: nothing could be measured there; a red corner: some "
-        "of it failed. Empty: not in the sweep. Point at a cell for its interval and the reason.",
+        lead="A cell is the median of its configurations. A hatched cell could not be measured. A red corner says that "
+        "part of it failed. An empty cell is not in the sweep. Point at a cell to see its interval, or why it failed.",
     )  # fmt: skip
 
 
@@ -149,7 +149,7 @@ def _range_section(summary: SweepSummary) -> Html | None:
         return f"{text(one[low], 'ms')} to {text(one[high], 'ms')}"
 
     rows = [
-        [panel["name"], one["tier"], str(one["n"]), text(one["median"], "ms"), span(one, "low", "high"),
+        [panel["name"], one["tier"], count(one["n"]), text(one["median"], "ms"), span(one, "low", "high"),
          span(one, "min", "max")]
         for panel in panels
         for one in panel["rows"]
@@ -162,7 +162,8 @@ def _range_section(summary: SweepSummary) -> Html | None:
             table(["stage", what, "calls", "median", "5–95 %", "least to most"], rows, numeric=[2, 3, 4, 5]),
         ),
         id="range-section",
-        lead="Over all configurations and calls. Line: least to most; bar: 5th to 95th percentile; mark: median.",
+        lead="These are all calls of all configurations. The line goes from the least to the most, the bar from the "
+        "5th to the 95th percentile; the mark is the median.",
     )
 
 
@@ -176,14 +177,14 @@ def _drift_section(view: SweepView) -> Html | None:
         note(f"{words}.") if words else None,
         chart("drift", "Total over the run, once configuration and input are taken out"),
         id="drift-section",
-        lead="How long calls took against the median of their own configuration, by stretches; band: 95 % interval"
-        + ("; dashes: trend." if drift.trend else ".")
+        lead="How long calls took, as a ratio to the median of their own configuration. The band is the 95 % interval"
+        + (", the dashes are the trend." if drift.trend else ".")
         + (
-            f" Each configuration was measured in {view.rounds} rounds, so drift can't pass for a knob's effect."
+            f" Each configuration was measured in {view.rounds} rounds, so drift can't look like an effect of a knob."
             if (view.rounds or 0) > 1
             else ""
         )
-        + (" With one round, drift hides in the medians." if view.rounds == 1 else ""),
+        + (" There was one round, so drift is hidden in the medians." if view.rounds == 1 else ""),
     )
 
 
@@ -193,7 +194,7 @@ def _table_section(summary: SweepSummary) -> Html | None:
     flagged = sum(row.all_flagged for row in summary.rows)
     return section(
         "Every configuration",
-        note(f"{counted(flagged, 'configuration')} had no clean sample: flagged ones are used there.", kind="warning")
+        note(f"{counted(flagged, 'configuration')} had no clean sample; flagged ones are used there.", kind="warning")
         if flagged
         else None,
         tag(
@@ -206,7 +207,8 @@ def _table_section(summary: SweepSummary) -> Html | None:
         ),
         tag("div", id="config-table"),
         id="configs",
-        lead="Medians over the samples with their 95 % intervals (none below six). A heading sorts.",
+        lead="Medians over the samples with their 95 % intervals (with fewer than six samples there is none). Click a "
+        "heading to sort.",
     )  # fmt: skip
 
 
@@ -214,17 +216,17 @@ def _failure_section(view: SweepView) -> Html | None:
     if not view.failed:
         return None
     rows = [
-        [_failed_name(one, view.summary), str(one.failures), [tag("div", line) for line in _errors(one)]]
+        [_failed_name(one, view.summary), count(one.failures), [tag("div", line) for line in _errors(one)]]
         for one in view.failed[:FAILED_SHOWN]
     ]
-    count = sum(one.failures for one in view.failed)
+    failures = sum(one.failures for one in view.failed)
     more = len(view.failed) - FAILED_SHOWN
     return section(
         "Failures",
         table(["configuration", "samples", "reason"], rows, numeric=[1]),
         note(f"{counted(more, 'more configuration')} in the run folder.") if more > 0 else None,
         id="failures",
-        lead=f"{counted(count, 'sample')} could not be measured, in {counted(len(view.failed), 'configuration')}.",
+        lead=f"{counted(failures, 'sample')} could not be measured, in {counted(len(view.failed), 'configuration')}.",
     )
 
 
@@ -233,7 +235,7 @@ def _failed_name(one: FailedConfig, summary: SweepSummary) -> str:
 
 
 def _errors(one: FailedConfig) -> list[str]:
-    lines = [f"{error} (×{count})" if count < one.failures else error for error, count in one.errors.items()]
+    lines = [f"{error} (×{times})" if times < one.failures else error for error, times in one.errors.items()]
     return [*lines[:3], *([f"and {len(lines) - 3} other reasons"] if len(lines) > 3 else [])]
 
 
@@ -247,19 +249,19 @@ def _created(unix_ms: float) -> str:
 
 INTERACTIONS_SHOWN = 3
 LEVELS_AT_FIRST = 8
-"""Of a knob with more levels the page shows some until asked for all (assets/effect_rows.js)."""
+"""The page first shows this many levels of a knob, and all of them on demand (sweep/effect_rows.js)."""
 
 
 def sweep_lead(view: SweepView) -> Html:
-    """What each knob buys: the picture under the headline."""
+    """The picture under the headline: what each knob buys."""
     summary = view.summary
     if not any(row.samples for row in summary.rows):
-        return note("The run holds no finished sample; what failed, and why, stands under Failures.", kind="warning")
+        return note("The run holds no finished sample. See Failures for the reasons.", kind="warning")
     stages = effect_stages(summary)
     if not stages:
         return note(
-            "No knob has two levels that were measured on the same samples with the other knobs held, so there is "
-            "no effect to show. Sweep at least two values of a knob."
+            "No knob has two levels that were measured on the same samples with the same values of the other knobs, so "
+            "there is no effect to show. Sweep at least two values of a knob."
         )
     by_repeats = any(effect.over == "repeats" for effect in summary.effects)
     visits = visit_words(summary)
@@ -275,17 +277,17 @@ def sweep_lead(view: SweepView) -> Html:
             else None,
             class_="toolbar",
         ),
-        note("Too few inputs for intervals (six are needed): these ratios may be chance.", kind="warning")
+        note("There are too few inputs for intervals (six are needed), so these ratios may be chance.", kind="warning")
         if not any(level.ratio.low is not None for effect in summary.effects for level in effect.levels)
         else None,
         note(visits[0], kind="warning") if visits and visits[1] else None,
         chart("effects", "For each knob and level the ratio against the base level, with its 95 % interval"),
         tag(
             "p",
-            "Ratio against the base level, matched: the same samples under the same values of every other knob. "
-            "Line: 95 % interval; grey: no difference shown."
+            "A bar is the ratio to the base level, on the same samples and with the same values of all other knobs. "
+            "The line is the 95 % interval; a grey bar shows no difference."
             + (f" {visits[0]}" if visits and not visits[1] else "")
-            + (" Few inputs: the intervals come from repeats and speak of these inputs only." * by_repeats),
+            + (" There are few inputs, so the intervals come from repeats and hold for these only." * by_repeats),
             class_="hero-note",
         ),
         _interactions(summary),
@@ -294,7 +296,7 @@ def sweep_lead(view: SweepView) -> Html:
 
 
 def _interactions(summary: SweepSummary) -> Html | None:
-    """Where one figure for a knob misleads, because it depends on another knob."""
+    """The knobs whose effect depends on another knob, so that one figure would mislead."""
     ordered = sorted(summary.interactions, key=lambda one: one.stage != "total")  # the total's first, strongest first
     lines = [tag("li", interaction_words(one)) for one in ordered[:100]]
     if not lines:
@@ -312,13 +314,13 @@ FRONT_SHOWN = 40
 
 
 def accuracy_section(summary: SweepSummary) -> Html:
-    """The picture with the front and what it means; without scores, how to get them."""
+    """The picture of the front and its table; without scores, how to get them."""
     scored = [row for row in summary.rows if row.accuracy is not None and "total" in row.stages]
     if not scored:
         return section(
             "Accuracy against latency",
-            note("No sample has a score. Give the sweep questions with answers (workload: data) and a metric "
-                 "(workload: score): then each configuration's accuracy stands here against its latency."),
+            note("No sample has a score. With questions and answers (workload: data) and a metric (workload: score) "
+                 "each configuration's accuracy is shown here against its latency."),
             id="accuracy",
         )  # fmt: skip
     rows = {row.config_id: row for row in scored}
@@ -329,9 +331,9 @@ def accuracy_section(summary: SweepSummary) -> Html:
         chart("pareto", "Accuracy against total latency, a point for each configuration, and the Pareto front"),
         _front_table(front[:FRONT_SHOWN], summary) if front else None,
         id="accuracy",
-        lead=f"{counted(len(front), 'configuration')} of {len(scored)}: nothing else is faster and at least as "
-        "accurate (the line). Lines at a point: 95 % intervals. Click a point to find its row in the table."
-        + (f" Of the others, {near} could be on the front as far as the intervals tell (darker)." if near else ""),
+        lead=f"The line joins {counted(len(front), 'configuration')} of {count(len(scored))}: no other one is faster "
+        "and at least as accurate. The lines at a point are 95 % intervals. Click a point to find its row in the table."
+        + (f" By their intervals {count(near)} of the others could be on the front as well (darker)." if near else ""),
     )
 
 

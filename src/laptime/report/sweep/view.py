@@ -1,13 +1,13 @@
-"""A sweep as its faces read it: the run's description, its summary, its audit, what failed and where it was measured.
+"""Everything that is shown of a sweep: run, summary, audit, failures and environments, in one value.
 
-The terminal, the page and `--json` show this value and compute nothing. It holds a row a configuration, never the
-samples: the page of a million samples is as small as that of a thousand.
+The terminal, the page and `--json` show this value and compute nothing. It holds one row for each configuration and no
+samples, so the page of a million samples is as small as that of a thousand.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,14 +19,15 @@ from laptime.data.record import Environment, Failure, Scalar, WorkerStart
 from laptime.data.run_folder import RunInfo, read_failures, readable_json
 from laptime.report.kit.text import one_line
 from laptime.sweeps.summary import summarise_sweep
-from laptime.sweeps.summary.result import Drift, SweepSummary
+from laptime.sweeps.summary.gpu_over_time import GpuOverTime, gpu_over_time
+from laptime.sweeps.summary.result import SweepSummary
 
 if TYPE_CHECKING:
     import polars
 
 
 ERROR_LIMIT = 300
-"""Characters of a failure's text that are kept; the run folder has all of it."""
+"""The most characters that are shown of a failure's text; the run folder has all of it."""
 
 
 class FailedConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,15 +37,6 @@ class FailedConfig(msgspec.Struct, frozen=True, kw_only=True):
     config: dict[str, Scalar]
     failures: int
     errors: dict[str, int]
-
-
-class GpuOverTime(msgspec.Struct, frozen=True, kw_only=True):
-    """What the GPU said of itself in each stretch of the drift: medians, and the share of calls that were throttled."""
-
-    sm_mhz: list[float | None]
-    temperature_c: list[float | None]
-    power_w: list[float | None]
-    throttled: list[float | None]
 
 
 class SweepView(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,29 +53,29 @@ class SweepView(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def rounds(self) -> int | None:
-        """How often the sweep came back to each configuration; None where that is not known."""
+        """The number of rounds of the sweep; None where it is not known."""
         rounds = self.info.session.get("rounds") if self.info else None
         return rounds if isinstance(rounds, int) else None
 
 
 def failed_configs(failures: Iterable[Failure]) -> list[FailedConfig]:
-    """Failures gathered by configuration, those with most first."""
+    """The failures of each configuration; the configuration with most of them comes first."""
     errors: dict[str, Counter[str]] = {}
     configs: dict[str, dict[str, Scalar]] = {}
     for failure in failures:
         errors.setdefault(failure.config_id, Counter())[one_line(failure.error, ERROR_LIMIT)] += 1
         configs.setdefault(failure.config_id, failure.config)
-    found = [
+    configs_failed = [
         FailedConfig(config_id=key, config=configs[key], failures=counts.total(), errors=dict(counts.most_common()))
         for key, counts in errors.items()
     ]
-    return sorted(found, key=lambda one: -one.failures)
+    return sorted(configs_failed, key=lambda one: -one.failures)
 
 
 def environments_of(
     info: RunInfo | None, starts: Sequence[WorkerStart]
 ) -> tuple[dict[str, Environment], dict[str, list[str]]]:
-    """The different environments by fingerprint, and which workers had each of them."""
+    """The different environments by fingerprint, and the workers that had each of them."""
     environments: dict[str, Environment] = {}
     workers: dict[str, list[str]] = {}
     if info is not None and not starts:
@@ -96,49 +88,6 @@ def environments_of(
         if name not in names:
             names.append(name)
     return environments, workers
-
-
-def gpu_over_time(frame: polars.DataFrame, drift: Drift | None) -> GpuOverTime | None:
-    """The GPU's state in each stretch of the drift; None when the frame has none.
-
-    `frame`: one row a sample, `started_unix_ms` and `gpu_*` columns. Stretches count from the first call that is no
-    warm-up.
-    """
-    import polars as pl
-
-    columns = {"gpu_sm_mhz", "gpu_temperature_c", "gpu_power_w", "gpu_throttle"} & set(frame.columns)
-    if drift is None or not drift.points or not columns or "started_unix_ms" not in frame.columns:
-        return None
-    if "repeat" in frame.columns:
-        frame = frame.filter(pl.col("repeat").fill_null(0) >= 0)
-    starts = pl.Series([point.start_s for point in drift.points], dtype=pl.Float64)
-    seconds = (frame["started_unix_ms"] - frame["started_unix_ms"].min()) / 1e3
-    stretch = starts.search_sorted(seconds, side="right").cast(pl.Int64) - 1
-    asked: dict[str, pl.Expr] = {
-        "gpu_sm_mhz": pl.col("gpu_sm_mhz").median(),
-        "gpu_temperature_c": pl.col("gpu_temperature_c").median(),
-        "gpu_power_w": pl.col("gpu_power_w").median(),
-        "gpu_throttle": (pl.col("gpu_throttle").fill_null("") != "").mean(),
-    }
-    found = (
-        frame.select(sorted(columns))
-        .with_columns(stretch.alias("stretch"))
-        .group_by("stretch")
-        .agg([asked[name] for name in sorted(columns)])
-    )
-    at: Mapping[int, dict[str, float | None]] = {row["stretch"]: row for row in found.iter_rows(named=True)}
-
-    def column(name: str) -> list[float | None]:
-        return [at.get(i, {}).get(name) for i in range(len(drift.points))]
-
-    made = GpuOverTime(
-        sm_mhz=column("gpu_sm_mhz"),
-        temperature_c=column("gpu_temperature_c"),
-        power_w=column("gpu_power_w"),
-        throttled=column("gpu_throttle"),
-    )
-    told = [*made.sm_mhz, *made.temperature_c, *made.power_w]
-    return made if any(value is not None for value in told) else None
 
 
 def sweep_json(view: SweepView) -> bytes:
@@ -180,7 +129,7 @@ def several_configs(measured: Measurements, failures: Sequence[Failure]) -> bool
 
 
 def sweep_view(measured: Measurements, failures: Sequence[Failure] = ()) -> SweepView:
-    """The same from what was read."""
+    """The view of measurements that are already read, and their failures."""
     failed = failed_configs(still_failed(measured.frame, failures))
     planned = {one.config_id: one.config for one in failed}
     planned |= {one.config_id: one.config for one in measured.plan.configs} if measured.plan else {}
@@ -199,7 +148,7 @@ def sweep_view(measured: Measurements, failures: Sequence[Failure] = ()) -> Swee
 
 
 def still_failed(frame: polars.DataFrame, failures: Sequence[Failure]) -> list[Failure]:
-    """The last failure of each key that has no sample: what a later attempt measured did not fail."""
+    """The last failure of each key without a sample. A key that a later attempt measured counts as measured."""
     import polars as pl
 
     last = {(one.config_id, one.sample_id, one.repeat): one for one in failures}

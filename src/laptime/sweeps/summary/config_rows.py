@@ -1,4 +1,4 @@
-"""One row a configuration: medians with their intervals, percentiles, means and the accuracy."""
+"""One row for each configuration, and the rows that no other one beats in both accuracy and latency."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MEDIANS = FIGURES[:-1]
 
 
 def input_cells(calls: Calls) -> pl.DataFrame:
-    """One row for each (configuration, input), by configuration: the medians of its repeats, of scores the mean."""
+    """One row for each (configuration, input), by configuration: the medians of the repeats; of scores the mean."""
     import polars as pl
 
     most = pl.lit(calls.inputs)
@@ -37,11 +37,12 @@ def input_cells(calls: Calls) -> pl.DataFrame:
 def config_rows(
     calls: Calls, cells: pl.DataFrame, failures: Mapping[str, int], planned: Mapping[str, Mapping[str, Scalar]]
 ) -> list[ConfigRow]:
-    """A row for each configuration measured, and for each that only failed or is only planned (no stages then).
+    """A row for each measured configuration, and one without stages for each that only failed or is only planned.
 
-    Medians are over one value an input. With fewer than FEWEST_FOR_MEDIAN inputs and several repeats they are over all
-    calls, and the row says `repeats`: order statistics of repeats of a few fixed inputs keep their coverage (Hoeffding
-    1956: a mixture in fixed shares varies less than independent draws from it), but speak of these inputs only.
+    Medians are over one value for each input. With fewer than FEWEST_FOR_MEDIAN inputs and several repeats they are
+    over all calls, and the row says `repeats`. Order statistics of repeats of a few fixed inputs keep their coverage
+    (Hoeffding 1956: a mixture in fixed shares varies less than independent draws from it), but hold for these inputs
+    only.
     """
     import polars as pl
 
@@ -77,7 +78,7 @@ def config_rows(
                 inputs=len(per_input),
                 visits=side["visit"] or 0,
                 over="repeats" if repeats else "samples",
-                stages={name: found for name in JUDGED if (found := named[f"{name}_ms"]) is not None},
+                stages={name: median for name in JUDGED if (median := named[f"{name}_ms"]) is not None},
                 p95_ms={name: value for name in JUDGED if (value := side[f"{name}_ms"]) is not None},
                 ttft_ms=named["ttft_ms"],
                 tpot_ms=named["tpot_ms"],
@@ -97,7 +98,7 @@ def config_rows(
 
 
 def _edges(codes: pl.Series, configs: int) -> list[int]:
-    """Where each configuration's rows begin in sorted codes, and the end."""
+    """The places in sorted codes where each configuration's rows begin, and the end."""
     edges: list[int] = np.searchsorted(codes.to_numpy(), np.arange(configs + 1)).tolist()
     return edges
 
@@ -126,10 +127,10 @@ def _unmeasured(config_id: str, config: Mapping[str, Scalar], failures: int) -> 
 def pareto_front(rows: Sequence[ConfigRow]) -> tuple[list[str], list[str]]:
     """The config_ids on the front, fastest first, and those near it, in the same order.
 
-    A configuration is on the front when no other one is at least as accurate and at least as fast, and better in one
-    of the two; equal points are both on it. Near it: not on it, but no other one is surely as accurate and surely as
-    fast, going by the intervals. These are each configuration's own, although all of them answered the same
-    questions, so `near` is on the cautious side.
+    A configuration is on the front if no other one is at least as accurate and at least as fast, and better in one of
+    the two; equal points are both on it. It is near the front if it isn't on it, but no other one is surely as accurate
+    and surely as fast by their intervals. All configurations answered the same questions, yet the intervals treat them
+    as independent, so `near` names rather too many.
     """
     points = [(row.config_id, row.accuracy, row.stages["total"]) for row in rows if row.accuracy and row.samples]
     points.sort(key=lambda point: (point[2].value, -point[1].value))

@@ -1,4 +1,4 @@
-"""How times moved over the run: heat and clocks, once what configurations and inputs differ by is taken out."""
+"""How times moved during the run (heat, clocks), without the differences between configurations and inputs."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ if TYPE_CHECKING:
 
 MOST_POINTS = 40
 FEWEST_CALLS = 8
-"""In one point."""
+"""The fewest calls of one point."""
 FEWEST_POINTS = 5
-"""For a line."""
+"""The fewest points of a line."""
 
 
 def drift(calls: Calls) -> Drift | None:
-    """Total, less what its configuration and its input make of it, over time, in stretches of equally many calls.
+    """How the total moved over time; None without start times or with too few calls.
 
-    Logarithms: what is left of them by laptime.sweeps.summary.drift. The trend is Theil and Sen's line through the
-    points' logarithms (the median of all slopes between two), as the factor from the first point's middle to the last
-    one's. Its interval is Sen's (1968), from Kendall's statistic. It takes the points as independent of each other but
-    for the line. Where rounds measured inputs of their own, what lies between such rounds is the inputs' and the
-    drift's alike; then only slopes within a group of rounds count (Hirsch, Slack and Smith 1982), and the points of the
-    groups are shown along the line. None without start times, or with too few calls.
+    A point is a stretch of equally many calls: the median of the total's logarithm, without the parts of configuration
+    and input (`left_over`). The trend is Theil and Sen's line through the points (the median of the slopes between any
+    two), as the factor from the middle of the first point to that of the last. Its interval is Sen's (1968), from
+    Kendall's statistic; it assumes that the points are independent but for the line. If rounds measured inputs of their
+    own, a difference between such rounds may be the inputs' or the drift's. Then only slopes within a group of rounds
+    count (Hirsch, Slack and Smith 1982), and each group's points are moved onto the line.
 
-    It can see drift only where each configuration was measured throughout the run, as in an interleaved sweep: what
-    is measured one configuration after the other has its drift in their medians.
+    Drift can be seen only if each configuration was measured throughout the run, as in interleaved rounds. Otherwise
+    the drift is in the medians of the configurations.
     """
     import polars as pl
 
@@ -66,7 +66,7 @@ def drift(calls: Calls) -> Drift | None:
 
 @dataclass(frozen=True)
 class Stretch:
-    """Some calls in a row. `log`: the median of what is left of those of `group`, the one with most calls in it."""
+    """Some calls in a row. `log`: the median of `left_over` over the calls of `group`, which has most of the calls."""
 
     start_s: float
     end_s: float
@@ -77,15 +77,15 @@ class Stretch:
     @classmethod
     def of(cls, seconds: Floats, logs: Floats, group: Codes, start: int, end: int) -> Stretch:
         mostly = int(np.bincount(group[start:end]).argmax())
-        mine = group[start:end] == mostly
-        (found,) = column_medians(logs[start:end][mine][:, None])
-        assert found is not None
-        middle = float(np.median(seconds[start:end][mine]))
-        return cls(float(seconds[start]), float(seconds[end - 1]), middle, mostly, found)
+        chosen = group[start:end] == mostly
+        (log,) = column_medians(logs[start:end][chosen][:, None])
+        assert log is not None
+        middle = float(np.median(seconds[start:end][chosen]))
+        return cls(float(seconds[start]), float(seconds[end - 1]), middle, mostly, log)
 
 
 def _trend(stretches: list[Stretch]) -> Interval | None:
-    """Theil and Sen's slope within groups with Sen's interval, as the logarithm over the whole span."""
+    """Theil and Sen's slope within groups, with Sen's interval: the change of the logarithm over the whole span."""
     x, y, group = (np.array(v) for v in zip(*((s.middle_s, s.log.value, s.group) for s in stretches), strict=True))
     n = len(x)
     _, sizes = np.unique(group, return_counts=True)
@@ -105,7 +105,7 @@ def _trend(stretches: list[Stretch]) -> Interval | None:
 
 
 def _shifts(stretches: list[Stretch], trend: Interval | None) -> dict[int, float]:
-    """What to add to each group's points so that they lie along the trend; 0 for one group."""
+    """What to add to the points of each group so that they lie along the trend; 0 if there is one group."""
     groups = {one.group for one in stretches}
     if len(groups) < 2:
         return dict.fromkeys(groups, 0.0)
@@ -113,16 +113,16 @@ def _shifts(stretches: list[Stretch], trend: Interval | None) -> dict[int, float
     slope = 0.0 if trend is None else trend.value / np.ptp(middles)
     shifts = {}
     for group in groups:
-        mine = [one for one in stretches if one.group == group]
-        above = np.median([one.log.value - slope * (one.middle_s - middles.mean()) for one in mine])
+        own = [one for one in stretches if one.group == group]
+        above = np.median([one.log.value - slope * (one.middle_s - middles.mean()) for one in own])
         shifts[group] = -float(above)
     return shifts
 
 
 def _kendall_depth(sizes: tuple[int, ...]) -> int:
-    """Largest k with P(D <= k - 1) <= 2.5 %, D the discordant pairs within groups of values in random order.
+    """The largest k with P(D <= k - 1) <= 2.5 %, where D counts discordant pairs within groups in random order.
 
-    Mahonian numbers; of several groups their convolution.
+    D has Mahonian numbers as its distribution, and for several groups their convolution.
     """
     ways = np.ones(1)
     for n in sizes:
@@ -137,19 +137,19 @@ def _as_factor(log: Interval, shift: float = 0.0) -> Interval:
 
 
 FEWEST_CALLS_AN_INPUT = 6
-"""With fewer an input's median would be its calls themselves, and nothing would be left."""
+"""With fewer calls an input's median is nearly the calls themselves, and nothing would be left of them."""
 CONFOUNDED = 0.1
-"""Share of the variance of time that the inputs explain from which on rounds have inputs of their own."""
+"""If inputs explain more than this share of the variance of time, rounds count as having inputs of their own."""
 PASSES = 8
 
 
 def left_over(table: pl.DataFrame, stretch: Codes) -> tuple[Floats, Codes]:
-    """What is left of `log` without its configuration's and its input's part, and each call's group.
+    """`log` without the parts of its configuration and its input, and the group of each call.
 
-    table: config, input, visit (codes) and log, in time. stretch: each row's stretch of the run. Medians of
-    configurations, inputs and stretches, in turns (Tukey's polish), so that none takes another's part. Where rounds
-    have inputs of their own that takes more turns, and inputs that no visit has in common are groups of their own: how
-    two groups lie to each other can't be told from their calls. Inputs with few calls keep their part.
+    table: config, input, visit (codes) and log, in order of time. stretch: the stretch of the run that a row is in.
+    The medians of configurations, inputs and stretches are taken out in turns (Tukey's polish), so that none takes
+    another's part. If rounds have inputs of their own that takes more turns. Inputs that share no visit are then
+    separate groups, since calls don't show how two such groups compare. Inputs with few calls keep their part.
     """
     import polars as pl
 
@@ -172,7 +172,7 @@ def left_over(table: pl.DataFrame, stretch: Codes) -> tuple[Floats, Codes]:
 
 
 def _groups(visit: Codes, unit: Codes) -> Codes:
-    """Each row's group: inputs that are together in a visit, and all that they are together with, are one."""
+    """The group of each row: inputs that share a visit are in one group, and so are all that these share one with."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 

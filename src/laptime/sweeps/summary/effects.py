@@ -1,4 +1,4 @@
-"""What each knob does to each stage, and where one figure for it would mislead."""
+"""What each knob does to each stage, and where the ratio depends on another knob."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ WORTH_SAYING = 1.10
 
 @dataclass(frozen=True)
 class VisitShare:
-    """What visits add to a stage's intervals. `variance`: per configuration, of its mean over units (Shared, Noise)."""
+    """What visits add to a stage's intervals. `variance`: for each configuration, of its mean over units."""
 
     known: VisitNoiseKnown
     variance: Floats
@@ -33,39 +33,41 @@ class VisitShare:
 def visit_shares(
     shared: Shared, noises: Mapping[str, Noise], *, of_interactions: bool = False
 ) -> dict[str, VisitShare]:
-    """Each stage's share of visits in a configuration's mean over units.
+    """What visits add to each stage's intervals.
 
-    of_interactions: a bound that holds the interactions themselves can't judge them, so it is unknown to them.
+    of_interactions: for judging interactions. A bound that holds the interactions themselves can't judge them, so the
+    noise counts as unknown then.
     """
-    found = {}
+    shares = {}
     for stage, noise in noises.items():
         blind = of_interactions and noise.holds_interactions
         variance = shared.covariance * (0.0 if blind else noise.variance)
-        found[stage] = VisitShare(known="unknown" if blind else noise.known, variance=variance, freedom=noise.freedom)
-    return found
+        shares[stage] = VisitShare(known="unknown" if blind else noise.known, variance=variance, freedom=noise.freedom)
+    return shares
 
 
 def knob_effects(grid: Grid, knobs: VaryingKnobs, shares: Mapping[str, VisitShare]) -> list[KnobEffect]:
-    """For each knob and stage every level against the base, the knob's first value.
+    """For each knob and stage the ratio of every level to the base, which is the knob's first value.
 
-    Matched: a pair shares the input and the value of every other knob. The logarithms of the pairs' ratios are
-    averaged evenly over the settings of the other knobs, which gives one value for each input; the ratio is the
-    geometric mean of these, with its t interval. So the interval is about inputs and visits: how far the figure would
-    move with other inputs of this kind, measured in other visits. The settings are taken as they are; how much the
-    ratio differs among them is `lowest` and `highest`, and interactions().
+    The ratio is matched: the two calls of a pair share the input and the values of all other knobs. The logarithms of
+    the pairs' ratios are averaged evenly over the settings of the other knobs. That gives one value for each input. The
+    ratio is the geometric mean of these values, with its t interval. So the interval says how far the ratio would move
+    with other inputs of this kind, measured in other visits. It says nothing of other settings; `lowest`, `highest` and
+    interactions() show how much the ratio differs among them.
 
-    Why a mean: it is one figure for any number of inputs and settings, and a knob's steps multiply to its whole. Why
-    t: it holds for inputs that react differently, where an interval over all pairs does not, and for eight inputs,
-    where a bootstrap does not (benchmarks/sweep_intervals.py).
+    Why a mean: it is one figure for any number of inputs and settings, and the steps of a knob multiply to the whole.
+    Why t: it keeps its coverage when inputs react differently, where an interval over all pairs does not, and for eight
+    inputs, where a bootstrap does not (benchmarks/sweep_intervals.py).
     """
-    found = []
+    effects = []
     for knob, values in knobs.levels.items():
         pairs = [(level, pairs_of(grid, knob, base, level)) for base, level in levels_against_base(values)]
         for stage in JUDGED:
             share = shares[stage]
-            levels = [made for code, p in pairs if (made := _level(grid, stage, values[code], p, share)) is not None]
+            of_stage = [_level(grid, stage, values[code], p, share) for code, p in pairs]
+            levels = [level for level in of_stage if level is not None]
             if levels:
-                found.append(
+                effects.append(
                     KnobEffect(
                         knob=knob,
                         stage=stage,
@@ -75,15 +77,16 @@ def knob_effects(grid: Grid, knobs: VaryingKnobs, shares: Mapping[str, VisitShar
                         visit_noise=share.known,
                     )
                 )
-    return found
+    return effects
 
 
 def interactions(grid: Grid, knobs: VaryingKnobs, shares: Mapping[str, VisitShare]) -> list[Interaction]:
     """The ratios that differ by more than WORTH_SAYING between two values of another knob, surely, strongest first.
 
-    Surely: the interval of the change, matched as the ratio is, leaves out 1. It is at 1 - 5 % / m, for the m pairs of
-    values that the largest change is chosen from (Bonferroni). Of the two ways to tell it (A at each B, B at each A)
-    and of a knob's levels only the strongest is told for each stage.
+    A change is sure when its interval doesn't hold 1. The change is matched like a ratio. Its interval is at
+    1 - 5 % / m, for the m pairs of values that the largest change is chosen from (Bonferroni). An interaction of A and
+    B can be stated as A at each value of B, or the reverse, and for each level: only the strongest is returned for each
+    stage.
     """
     strongest: dict[tuple[str, frozenset[str]], Interaction] = {}
     for knob, values in knobs.levels.items():
@@ -94,10 +97,12 @@ def interactions(grid: Grid, knobs: VaryingKnobs, shares: Mapping[str, VisitShar
                     continue
                 for stage in JUDGED:
                     asked = (knob, values[level], values[base])
-                    found = _interaction(grid, stage, asked, pairs, other, its, shares[stage])
+                    interaction = _interaction(grid, stage, asked, pairs, (other, its), shares[stage])
                     key = (stage, frozenset((knob, other)))
-                    if found and (key not in strongest or found.change.value > strongest[key].change.value):
-                        strongest[key] = found
+                    if interaction is None:
+                        continue
+                    if key not in strongest or interaction.change.value > strongest[key].change.value:
+                        strongest[key] = interaction
     return sorted(strongest.values(), key=lambda i: -i.change.value)
 
 
@@ -123,13 +128,15 @@ def _interaction(
     stage: str,
     asked: tuple[str, Scalar, Scalar],
     pairs: Pairs,
-    other: str,
-    its: list[Scalar],
+    other: tuple[str, list[Scalar]],
     share: VisitShare,
 ) -> Interaction | None:
-    """The ratio at each value of `other`, if it surely changes."""
-    knob, level, base = asked
-    kept = [name for name in grid.knobs if name != knob].index(other)
+    """The ratio at each value of another knob; None unless it surely changes.
+
+    asked: the knob, its level and its base. other: the other knob and its levels.
+    """
+    (knob, level, base), (name, its) = asked, other
+    kept = [one for one in grid.knobs if one != knob].index(name)
     codes = pairs.others[:, kept]
     differences = _differences(grid, stage, pairs)
     centres = _centres(differences, codes, len(its))
@@ -161,7 +168,7 @@ def _interaction(
         knob=knob,
         level=level,
         base=base,
-        other=other,
+        other=name,
         at=at,
         change=change,
         visit_noise=share.known,
@@ -190,8 +197,8 @@ def _rows(grid: Grid, pairs: Pairs) -> Codes:
 def _factor(differences: Floats, configs: Codes, share: VisitShare, confidence: float = CONFIDENCE) -> Interval | None:
     """The ratio of these differences, (settings, units), with what visits add; None when there are none.
 
-    configs: the configurations that each setting's differences are made of, (settings, some). Visits belong to one
-    configuration, so each adds its own; one that stands in several rows carries their weights together.
+    configs: the codes of the configurations behind each setting's differences, (settings, 2 or 4). Each configuration
+    has visits of its own, so each adds its own noise. One that stands in several rows carries their weights together.
     """
     values = unit_values(differences)
     if len(values) == 0:

@@ -10,11 +10,11 @@ from laptime.data.stats import Floats
 from laptime.sweeps.summary.calls import Codes
 
 MOST_COLUMNS = 250
-"""Of a model; one with more would fit a sweep's accidents, and take its time over it."""
+"""A model with more columns would fit chance, and would take long."""
 
 
 def knob_basis(settings: Codes, *, two_way: bool) -> Floats | None:
-    """An orthonormal basis (configurations, rank) of what the knobs' values explain; with `two_way` each two of them.
+    """An orthonormal basis (configurations, rank) of what the knobs explain; with `two_way` also what pairs of them do.
 
     settings: (configurations, knobs) codes. None when the model has more than MOST_COLUMNS columns.
     """
@@ -35,12 +35,12 @@ def knob_basis(settings: Codes, *, two_way: bool) -> Floats | None:
 
 
 def mean_basis(configurations: int) -> Floats:
-    """The basis of what all configurations have in common, and no more."""
+    """The basis of what all configurations have in common alone."""
     return np.full((configurations, 1), configurations**-0.5)
 
 
 def fitted(values: Floats, basis: Floats) -> Floats:
-    """What `basis` explains of `values` (configurations, units), unit by unit; NaN counts as what row and unit say."""
+    """What `basis` explains of `values` (configurations, units). NaN is first replaced by row and unit means."""
     gaps = np.isnan(values)
     if gaps.any():
         here = ~gaps

@@ -1,4 +1,4 @@
-"""Which knobs vary in a sweep, in what order their values are shown, and which move only together with another."""
+"""The knobs that vary in a sweep, the order of their values, and knobs that only move together with another one."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ORDER = (
     "cache",
     "compile",
 )
-"""The knobs in the order of a call's way through the model; any other setting follows by its name."""
+"""The knobs in the order in which a call meets them. Other settings follow by name."""
 
 _TIERS = tuple(TIERS)  # text values with an order of their own; others go by the alphabet
 
@@ -43,9 +43,9 @@ class VaryingKnobs(msgspec.Struct, frozen=True, kw_only=True):
 def varying(configs: Sequence[Mapping[str, Scalar]]) -> VaryingKnobs:
     """The knobs among the configurations' settings. A setting that is absent has the value None.
 
-    A knob is tied to another one when that one's value determines its own in every configuration (a tier and its
-    crops): the two can't be told apart, so it has no effect of its own. Of two that determine each other the first in
-    ORDER stays.
+    A knob is tied to another one if the other's value determines its own in every configuration (a tier and its crops).
+    Their effects can't be separated, so a tied knob has none of its own. Of two knobs that determine each other the
+    first in ORDER stays.
     """
     names = sorted({name for config in configs for name in config}, key=_place)
     columns = {name: [config.get(name) for config in configs] for name in names}
@@ -63,7 +63,7 @@ def varying(configs: Sequence[Mapping[str, Scalar]]) -> VaryingKnobs:
 
 
 def ordered(values: Iterable[Scalar]) -> list[Scalar]:
-    """Different values in order: None (as the model has it), no and yes, numbers, tiers, other text."""
+    """The different values in order: None (the model's own), no and yes, numbers, tiers, other text."""
     return sorted({_key(value): value for value in values}.values(), key=_rank)
 
 

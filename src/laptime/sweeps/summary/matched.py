@@ -1,4 +1,4 @@
-"""Calls set beside each other: the same input, and the same value of every knob but one."""
+"""Matched calls: they share the input and the values of all knobs but one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 MOST_CELLS = 20_000_000
-"""Of one stage's grid; of more inputs than fit, as many are taken, evenly."""
+"""The most cells of one stage's grid. If there are more inputs, some are taken, evenly spread."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Grid:
 
 @dataclass(frozen=True)
 class Pairs:
-    """Rows of a grid beside each other: `base` and `level` are row numbers, `others` the settings they share."""
+    """Matched rows of a grid: `base` and `level` are row numbers, `others` the settings that they share."""
 
     base: Codes
     level: Codes
@@ -47,10 +47,10 @@ class Pairs:
 
 
 def make_grid(calls: Calls, cells: pl.DataFrame, knobs: VaryingKnobs, settings: Codes) -> Grid:
-    """The grid of a sweep. The unit is an input; of fewer than FEWEST_FOR_MEAN inputs with enough repeats, a repeat.
+    """The grid of a sweep. Its unit is an input, or a repeat if there are fewer than FEWEST_FOR_MEAN inputs.
 
-    Repeats of one input are not independent news about what a knob does to inputs in general, nor are one input's
-    calls under several settings: each unit will give one value. With repeats as units the values speak of these
+    Each unit will give one value, because neither repeats of one input nor its calls under several settings are
+    independent evidence of what a knob does to inputs in general. With repeats as units the values hold for these
     inputs only. settings: knob_codes(calls, knobs).
     """
     import polars as pl
@@ -92,17 +92,17 @@ def pairs_of(grid: Grid, knob: str, base: int, level: int) -> Pairs:
     others = np.delete(grid.settings, place, axis=1)
     sides = [np.flatnonzero(grid.settings[:, place] == code) for code in (base, level)]
     where = {tuple(others[row].tolist()): row for row in sides[0]}
-    found = [(where[key], row) for row in sides[1] if (key := tuple(others[row].tolist())) in where]
-    rows = np.array(found, dtype=np.int64).reshape(-1, 2)
+    matched = [(where[key], row) for row in sides[1] if (key := tuple(others[row].tolist())) in where]
+    rows = np.array(matched, dtype=np.int64).reshape(-1, 2)
     return Pairs(base=rows[:, 0], level=rows[:, 1], others=others[rows[:, 1]])
 
 
 def unit_values(differences: Floats) -> Floats:
-    """One value a unit from `differences` (settings, units): its mean over the settings, NaN being no value.
+    """One value for each unit from `differences` (settings, units): its mean over the settings. NaN is no value.
 
-    Where every setting has every unit that is all. Where some are missing a plain mean would take one setting's effect
-    for a unit's, so a unit's value is Tukey's pseudo-value of the mean of the settings' means: n times that mean less
-    n - 1 times the one without this unit. Without gaps the two are the same.
+    If some are missing, a plain mean would take the effect of a setting for that of a unit. So a unit's value is
+    Tukey's pseudo-value of the mean of the settings' means: n times that mean, less n - 1 times the mean without this
+    unit. Without gaps both are the same.
     """
     present = ~np.isnan(differences)
     if present.all():
@@ -124,14 +124,14 @@ def unit_values(differences: Floats) -> Floats:
 
 
 def levels_against_base(values: Sequence[object]) -> Iterator[tuple[int, int]]:
-    """(base, level) places: every value of a knob against its first."""
+    """The places (base, level): every value of a knob against its first one."""
     return ((0, level) for level in range(1, len(values)))
 
 
 def _shared_units(row: Codes, unit: Codes, rows: int) -> tuple[Codes, Codes]:
-    """The places of the values whose unit was seen in two rows at least, and their units counted anew from 0.
+    """The places of the values whose unit is in at least two rows, and their units numbered anew from 0.
 
-    Others can't be matched. Of more than fit into MOST_CELLS every so-manieth is taken.
+    Others can't be matched. If more units than fit into MOST_CELLS are left, some are taken, evenly spread.
     """
     times = np.bincount(unit)
     shared = np.flatnonzero(times >= 2)

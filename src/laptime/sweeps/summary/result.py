@@ -1,4 +1,4 @@
-"""A sweep as a value: each configuration's figures, what each knob does, ranges, the front, the drift.
+"""The summary of a sweep: figures of each configuration, effects of the knobs, ranges, the front, the drift.
 
 All times are milliseconds. A ratio is a factor against a base: 1.2 takes 20 % longer, 0.5 half as long.
 """
@@ -13,14 +13,14 @@ from laptime.data.record import Interval, Scalar
 from laptime.data.stats import AccuracyMethod
 
 Over = Literal["samples", "repeats"]
-"""What the values of an interval came from: inputs (it speaks of all such inputs), or repeats of these few inputs."""
+"""What an interval rests on: inputs (it holds for inputs of this kind), or repeats of these few inputs (for them)."""
 
 VisitNoiseKnown = Literal["estimated", "bounded by settings", "not shared", "unknown"]
 """Where the noise of visits in an interval comes from (laptime.sweeps.summary.visit_noise).
 
-estimated: from several visits to the same configurations. bounded by settings: one visit each, so it is no larger than
-what the knobs leave unexplained. not shared: no two inputs were measured in one visit, so their spread shows it.
-unknown: it can't be told and the interval does not hold it.
+estimated: from several visits to the same configurations. bounded by settings: there was one visit to each, so the
+noise is at most what the knobs leave unexplained. not shared: no two inputs were measured in one visit, so their spread
+shows it. unknown: nothing shows it, and the interval does not hold it.
 """
 
 
@@ -51,7 +51,7 @@ class ConfigRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class KnobLevel(msgspec.Struct, frozen=True, kw_only=True):
-    """One value of a knob against the base: the same samples, and the same values of every other knob."""
+    """One value of a knob against the base, with the same samples and the same values of all other knobs."""
 
     value: Scalar
     ratio: Interval  # n: the samples (or repeats) it rests on
@@ -79,7 +79,7 @@ class RatioAt(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Interaction(msgspec.Struct, frozen=True, kw_only=True):
-    """A ratio that is not the same at every value of another knob: one figure for the knob would mislead."""
+    """A ratio that depends on the value of another knob, so that one figure for the knob would mislead."""
 
     stage: str
     knob: str
@@ -92,13 +92,13 @@ class Interaction(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class VisitNoise(msgspec.Struct, frozen=True, kw_only=True):
-    """How much visits to one configuration differ in a stage beyond what their calls do: one visit's relative sd."""
+    """How much visits to one configuration differ in a stage, beyond the noise of their calls: a relative sd."""
 
     stage: str
     known: VisitNoiseKnown
     sd: float | None  # of the logarithm, 0.01 is 1 %; of a bound the bound; None where nothing is known
     pairs: int = 0  # of visits to one configuration that it rests on
-    outlying: list[str] = []  # config_ids with a visit that went quite another way
+    outlying: list[str] = []  # config_ids with a visit that differs far more than the others
 
 
 class StageRange(msgspec.Struct, frozen=True, kw_only=True):
@@ -131,7 +131,7 @@ class Drift(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SweepSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """A sweep in one value. Lists are empty and values None where there is nothing to say."""
+    """The whole summary. Lists are empty and values None where nothing is known."""
 
     schema: str = "laptime.sweep/1"
     knobs: dict[str, list[Scalar]]  # the knobs that vary, with their values in order (None, numbers, then text)

@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     import polars as pl
 
 MOST_CROPS = 64
-"""More different numbers of crops than this are no list to read."""
+"""With more different numbers of crops than this there are no ranges by crops."""
 
 
 def tier_ranges(calls: Calls) -> list[StageRange]:
-    """Ranges by the configuration's tier, or by the crops counted where it names none. Empty without images."""
+    """Ranges by the configuration's tier, or by the crops counted if it names none. Empty without images."""
     import polars as pl
 
     named = pl.DataFrame(
@@ -28,8 +28,7 @@ def tier_ranges(calls: Calls) -> list[StageRange]:
     ]
     labelled = calls.frame.join(named, on="config").with_columns(pl.coalesce("named", *by_crops).alias("by"))
     order = {name: place for place, name in enumerate(TIERS)}
-    found = _ranges(labelled)
-    return sorted(found, key=lambda r: (order.get(r.tier, len(order)), r.tier, JUDGED.index(r.stage)))
+    return sorted(_ranges(labelled), key=lambda r: (order.get(r.tier, len(order)), r.tier, JUDGED.index(r.stage)))
 
 
 def crop_ranges(calls: Calls) -> list[StageRange]:
@@ -39,8 +38,8 @@ def crop_ranges(calls: Calls) -> list[StageRange]:
     crops = calls.frame.filter(pl.col("crops") > 0)
     if crops.is_empty() or crops["crops"].n_unique() > MOST_CROPS:
         return []
-    found = _ranges(crops.with_columns(pl.col("crops").round(0).cast(pl.Int64).cast(pl.String).alias("by")))
-    return sorted(found, key=lambda r: (int(r.tier), JUDGED.index(r.stage)))
+    labelled = crops.with_columns(pl.col("crops").round(0).cast(pl.Int64).cast(pl.String).alias("by"))
+    return sorted(_ranges(labelled), key=lambda r: (int(r.tier), JUDGED.index(r.stage)))
 
 
 def _ranges(labelled: pl.DataFrame) -> list[StageRange]:

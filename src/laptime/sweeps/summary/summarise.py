@@ -1,4 +1,4 @@
-"""A frame of samples in, a SweepSummary out."""
+"""From a frame of samples to a SweepSummary: the steps in their order."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ def summarise_sweep(
     failures: Mapping[str, int] = NOTHING,
     configs: Mapping[str, Mapping[str, Scalar]] = NO_PLAN,
 ) -> SweepSummary:
-    """Summarise the samples of a sweep, one row a sample with the columns of laptime.data.run_folder.Run.frame().
+    """Summarise the samples of a sweep.
 
-    Only config_id, sample_id and total_ms are needed; what other columns would say is left out with them. failures:
-    config_id -> calls that failed. configs: config_id -> the configuration as planned, so that one that never yielded
-    a sample has a row with its knobs, too. Works on a frame without rows.
+    frame: one row for each sample, with the columns of laptime.data.run_folder.Run.frame(); it may have no rows. Only
+    config_id, sample_id and total_ms are needed. failures: config_id -> calls that failed. configs: config_id -> the
+    configuration as planned, so that one without any sample gets a row with its knobs, too.
 
     Raises LaptimeError when a column that is needed is missing.
     """
     calls = usable_calls(frame)
     cells = input_cells(calls)
     rows = config_rows(calls, cells, failures, configs)
-    known = [row for row in rows if row.config or row.samples]  # of a failed one that is not planned nothing is known
+    known = [row for row in rows if row.config or row.samples]  # nothing is known of one that failed and is in no plan
     knobs = varying([row.config for row in known])
     known.sort(key=lambda row: (knobs.codes(row.config), row.config_id))
     rows = known + [row for row in rows if not (row.config or row.samples)]
@@ -61,11 +61,11 @@ def summarise_sweep(
         pareto=front,
         near_pareto=near,
         drift=drift(calls),
-        visit_noise=_told(noises, calls),
+        visit_noise=_noise_by_stage(noises, calls),
     )
 
 
-def _told(noises: Mapping[str, Noise], calls: Calls) -> list[VisitNoise]:
+def _noise_by_stage(noises: Mapping[str, Noise], calls: Calls) -> list[VisitNoise]:
     if calls.frame.is_empty():
         return []
     return [

@@ -1,4 +1,4 @@
-"""Two visits to one configuration set beside each other: how far apart their calls are."""
+"""Pairs of visits to one configuration, and how far apart their calls are."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
     import polars as pl
 
 MOST_CELLS = 2_000_000
-"""Of the table of residuals; of more inputs than fit, as many are taken, evenly."""
+"""The most cells of the table of residuals. If there are more inputs, some are taken, evenly spread."""
 FEWEST_TO_CENTRE = 5
-"""Links between the same two rounds, so that what moved from one to the other for all can be told."""
+"""The fewest links between the same two rounds from which the movement of all configurations is known."""
 
 
 @dataclass(frozen=True)
 class Links:
-    """Pairs of visits, one row each; columns are the stages, NaN where there is none.
+    """Pairs of visits, one row for each pair; columns are the stages, NaN where there is none.
 
     config: its code. apart: the mean difference of the logarithms. sampling: its variance from the calls' own noise.
-    freedom: the degrees of freedom of one link, those of a configuration being shared by its links.
+    freedom: the degrees of freedom of one link; the links of a configuration share its own.
     """
 
     config: Codes
@@ -50,7 +50,7 @@ class Units:
     logs: Floats
 
     def table(self, stage: int) -> Floats:
-        """One stage as (configurations, units), NaN where there is none; of several visits to a cell the last."""
+        """One stage as (configurations, units), NaN where there is none. The last visit to a cell counts."""
         table = np.full((len(self.codes), int(self.unit.max()) + 1), np.nan)
         table[self.config, self.unit] = self.logs[:, stage]
         return table
@@ -58,10 +58,10 @@ class Units:
 
 @dataclass(frozen=True)
 class Left:
-    """What is left of each cell once the knobs' ways with its unit are taken out, scaled to its variance before.
+    """Each cell without the effects of the knobs on its unit, scaled back to the variance before.
 
-    config, visit: codes, one for each row of `values` (cells, stages). spare: of each configuration's variance the
-    share that the fit left, by its code.
+    config, visit: codes, one for each row of `values` (cells, stages). spare: by the configuration's code, the share of
+    its variance that the fit left.
     """
 
     config: Codes
@@ -71,10 +71,10 @@ class Left:
 
 
 def paired_links(cells: Cells) -> Links:
-    """Visits that measured two units at least in common, each with the next one to do so.
+    """Pairs of visits with at least two units in common, each visit with the next such one.
 
-    Their difference has neither the units' sizes nor their ways with the knobs in it. What moved for all
-    configurations from one round to the next is taken out, as it meets all alike.
+    The difference holds neither the sizes of the units nor the knobs' effects on them. What moved for all
+    configurations from one round to the next is taken out, because it meets all alike.
     """
     import polars as pl
 
@@ -105,7 +105,7 @@ def paired_links(cells: Cells) -> Links:
 
 
 def unit_values_of(cells: Cells) -> Units:
-    """The cells, of rows of one configuration (its inputs, when the units are repeats) the mean without their sizes."""
+    """The cells as arrays. Rows of one configuration (inputs, if units are repeats) are averaged without sizes."""
     import polars as pl
 
     config, unit, visit, logs = cells.config, cells.unit, cells.visit, cells.logs
@@ -129,9 +129,9 @@ def unit_values_of(cells: Cells) -> Units:
 
 
 def left_by_knobs(units: Units, settings: Codes) -> Left:
-    """The cells' logarithms less what each knob's value does to their unit, by least squares over the configurations.
+    """The cells' logarithms without the knobs' effects on their unit, by least squares over the configurations.
 
-    Two by two where that leaves half the degrees of freedom, else each knob by itself, else the units' sizes alone.
+    Knobs are fitted two by two if that leaves half the degrees of freedom, else one by one, else not at all.
     """
     basis = _basis(settings[units.codes])
     spare = 1 - (basis**2).sum(axis=1)
@@ -140,14 +140,14 @@ def left_by_knobs(units: Units, settings: Codes) -> Left:
         explained = fitted(units.table(stage), basis)[units.config, units.unit]
         with np.errstate(invalid="ignore", divide="ignore"):
             values[:, stage] = (units.logs[:, stage] - explained) / np.sqrt(spare[units.config])
-    values[spare[units.config] < 0.05] = np.nan  # the fit left nothing of it
+    values[spare[units.config] < 0.05] = np.nan  # the fit left nothing
     by_code = np.zeros(len(settings))
     by_code[units.codes] = spare
     return Left(config=units.codes[units.config], visit=units.visit, values=values, spare=by_code)
 
 
 def nested_links(left: Left) -> Links:
-    """Visits that measured different units: each against the configuration's next, by what is left of their cells."""
+    """Pairs of visits that measured different units: each with the next one, by what is left of the cells."""
     import polars as pl
 
     table = pl.DataFrame(
@@ -170,7 +170,7 @@ WHATS = ("mean", "variance", "count")
 
 
 def _means(table: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
-    """Each group's mean, variance and count of each stage, in the keys' order; groups of two values at least."""
+    """Mean, variance and count of each stage in each group of at least two values, in the keys' order."""
     import polars as pl
 
     return (
@@ -187,19 +187,19 @@ def _means(table: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
 
 
 def _pooled(variance: Floats, counts: Floats) -> Floats:
-    """The variance within groups, of all of them together; one for each stage."""
+    """The variance within groups, pooled over all groups; one for each stage."""
     weights = np.where(np.isnan(variance), 0, counts - 1)
     return np.asarray(np.where(weights > 0, variance * weights, 0).sum(axis=0) / weights.sum(axis=0))
 
 
 def _freedom(config: Codes) -> Floats:
-    """Of each link: n differences of n + 1 visits in a row have n^2 / (1.5 n - 0.5) of them (von Neumann 1941)."""
+    """The degrees of freedom of each link: n links of n + 1 visits have n^2 / (1.5 n - 0.5) (von Neumann 1941)."""
     links = np.bincount(config)[config]
     return np.asarray(links / (1.5 * links - 0.5))
 
 
 def _places(config: Codes, visit: Codes) -> Codes:
-    """Each visit's place among its configuration's, by the visit's number; visits are numbered in time."""
+    """The place of each visit among those of its configuration; visits are numbered in order of time."""
     owner = np.full(int(visit.max()) + 1, -1)
     owner[visit] = config
     order = np.argsort(owner, kind="stable")
@@ -210,19 +210,19 @@ def _places(config: Codes, visit: Codes) -> Codes:
 
 
 def _centred(apart: Floats, rounds: Codes) -> tuple[Floats, Floats]:
-    """Links less the median of those between the same two rounds, scaled up for it, and the share of freedom kept."""
+    """Links less the median of all links between the same two rounds, scaled up for that, and the freedom kept."""
     _, group = np.unique(rounds, axis=0, return_inverse=True)
     group = group.reshape(-1)
     out, kept = apart.copy(), np.ones_like(apart)
     for place in range(group.max() + 1):
-        mine = group == place
-        size = int(mine.sum())
+        between = group == place
+        size = int(between.sum())
         if size >= FEWEST_TO_CENTRE:
-            known = ~np.isnan(apart[mine]).all(axis=0)
+            known = ~np.isnan(apart[between]).all(axis=0)
             middle = np.zeros(apart.shape[1])
-            middle[known] = np.nanmedian(apart[mine][:, known], axis=0)
-            out[mine] = (apart[mine] - middle) * np.sqrt(size / (size - 1))
-            kept[mine] = (size - 1) / size
+            middle[known] = np.nanmedian(apart[between][:, known], axis=0)
+            out[between] = (apart[between] - middle) * np.sqrt(size / (size - 1))
+            kept[between] = (size - 1) / size
     return out, kept
 
 

@@ -1,4 +1,4 @@
-"""How much the visits to one configuration differ from each other, beyond what their calls do."""
+"""The noise of visits: how much visits to one configuration differ, beyond the noise of their calls."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ from laptime.sweeps.summary.visit_links import (
 from laptime.sweeps.summary.visits import Shared
 
 CUT = 2.5
-"""Standard deviations beyond which two visits' difference counts as an outlier."""
+"""A difference of two visits beyond this number of standard deviations counts as an outlier."""
 ASTRAY = 4.0
-"""And beyond which it is told."""
+"""Beyond this number the summary names the configuration."""
 FEWEST_FREEDOM = 2.0 - 1e-9
-"""Degrees of freedom below which a variance says nothing: with one, t is 12.7 on each side."""
+"""With fewer degrees of freedom a variance says nothing: with one, t is 12.7 on each side."""
 ENOUGH_FREEDOM = 10.0
-"""With so many, the visits that were repeated speak for all; with fewer, half the configurations must have some."""
+"""From this number on repeated visits count for all configurations; below, half of them must have some."""
 FEWEST_LEFT_BY_TWO = 4
-"""Degrees of freedom that the knobs two by two must leave; else the bound is what each knob by itself leaves."""
+"""Pairs of knobs must leave this many degrees of freedom; else the bound is what single knobs leave."""
 
 
 @dataclass(frozen=True)
 class Noise:
-    """One stage's visit noise. `variance`: of a visit's logarithm, per configuration by its code; `pooled`: of most.
+    """One stage's visit noise. `variance`: of a visit's logarithm, by the configuration's code; `pooled`: of most.
 
-    freedom: degrees of freedom of it. outlying: codes of the configurations whose visits differ more than the others'.
-    pairs: of visits that it rests on, 0 where it is only bounded. holds_interactions: whether a bound also holds how
-    two knobs act together.
+    freedom: its degrees of freedom. outlying: codes of the configurations whose visits differ far more than others do.
+    pairs: the number of pairs of visits behind it, 0 if it is only bounded. holds_interactions: whether a bound also
+    holds what two knobs do together.
     """
 
     known: VisitNoiseKnown
@@ -56,10 +56,10 @@ class Noise:
 def visit_noises(shared: Shared, settings: Codes) -> dict[str, Noise]:
     """Each stage's visit noise. settings: (configurations, knobs) codes of the knobs' values.
 
-    With several visits to a configuration: from their differences, on the same inputs where they share any, else (each
-    round has inputs of its own) on what is left of the logarithms once each input's way with each knob is taken out.
-    With one visit each it can't be told from the configuration itself; then what the knobs, and each two of them where
-    there are settings enough, don't explain of the configurations' means is a bound: it holds the visit noise and
+    With several visits to a configuration it comes from their differences: on the same inputs if they share any. Else
+    each round has inputs of its own, and the differences are of logarithms without the knobs' effects on each input.
+    With one visit to each configuration, visit and configuration can't be separated. Then what the knobs (and pairs of
+    them, with enough settings) don't explain of the configurations' means is a bound: it holds the visit noise, and
     whatever more knobs do together.
     """
     configs = len(settings)
@@ -68,7 +68,7 @@ def visit_noises(shared: Shared, settings: Codes) -> dict[str, Noise]:
         return {stage: Noise(known="not shared", variance=none, pooled=0.0) for stage in JUDGED}
     several = bool((shared.visits > 1).any())
     paired = paired_links(shared.cells) if several else NO_LINKS
-    found: dict[str, Noise] = {}
+    noises: dict[str, Noise] = {}
     units: Units | None = None
     nested: Links | None = None
     bases: dict[bytes, tuple[Floats, bool] | None] = {}
@@ -78,15 +78,15 @@ def visit_noises(shared: Shared, settings: Codes) -> dict[str, Noise]:
             units = units or unit_values_of(shared.cells)
             nested = nested or (nested_links(left_by_knobs(units, settings)) if several else NO_LINKS)
             noise = _estimated(nested, place, shared) or _bounded(units, settings, place, bases)
-        found[stage] = noise or Noise(known="unknown", variance=none, pooled=0.0)
-    return found
+        noises[stage] = noise or Noise(known="unknown", variance=none, pooled=0.0)
+    return noises
 
 
 def robust_variance(apart: Floats, sampling: Floats) -> float:
-    """The v >= 0 for which apart^2 / (2 v + sampling) is 1 in the mean, values beyond CUT^2 counting as CUT^2.
+    """The v >= 0 for which the mean of apart^2 / (2 v + sampling) is 1, where values beyond CUT^2 count as CUT^2.
 
-    Huber's second proposal (1964): an M-estimate of scale, consistent for normal values; one visit that went wrong
-    moves it by a bounded amount.
+    Source: Huber's second proposal (1964), an M-estimate of scale that is consistent for normal values. One visit that
+    went wrong moves it by a bounded amount.
     """
     expected = _mean_of_cut_square()
     squares = apart**2
@@ -106,7 +106,7 @@ def robust_variance(apart: Floats, sampling: Floats) -> float:
 
 
 def _estimated(links: Links, place: int, shared: Shared) -> Noise | None:
-    """From pairs of visits; None when there are too few of them to speak for the sweep."""
+    """The noise from pairs of visits; None when there are too few of them for the whole sweep."""
     known = ~np.isnan(links.apart[:, place]) & ~np.isnan(links.sampling[:, place])
     config, apart, sampling = links.config[known], links.apart[known, place], links.sampling[known, place]
     freedom = float(links.freedom[known, place].sum())
@@ -117,8 +117,8 @@ def _estimated(links: Links, place: int, shared: Shared) -> Noise | None:
     variance = np.full(len(shared.covariance), pooled)
     far = np.unique(config[apart**2 > CUT**2 * (2 * pooled + sampling)])
     for code in far:  # a visit that went wrong counts in full where it is, and nowhere else
-        mine = config == code
-        variance[code] = max(pooled, float((apart[mine] ** 2 - sampling[mine]).mean()) / 2)
+        own = config == code
+        variance[code] = max(pooled, float((apart[own] ** 2 - sampling[own]).mean()) / 2)
     astray = np.unique(config[apart**2 > ASTRAY**2 * (2 * pooled + sampling)])
     return Noise(
         known="estimated",
@@ -131,19 +131,19 @@ def _estimated(links: Links, place: int, shared: Shared) -> Noise | None:
 
 
 def _bounded(units: Units, settings: Codes, place: int, bases: dict[bytes, tuple[Floats, bool] | None]) -> Noise | None:
-    """From what the knobs leave of the configurations' means; None when they leave too little.
+    """The noise bounded by what the knobs leave of the configurations' means; None when they leave too little.
 
-    bases: what was made for other stages, by the configurations that have them.
+    bases: a cache for the next stages, by the configurations that have the stage.
     """
     table = units.table(place)
     known = ~np.isnan(table).all(axis=1)
     key = known.tobytes()
     if key not in bases:
         bases[key] = _spare_basis(settings[units.codes[known]])
-    found = bases[key]
-    if found is None:
+    spare = bases[key]
+    if spare is None:
         return None
-    basis, two_way = found
+    basis, two_way = spare
     table = table[known]
     freedom = len(table) - basis.shape[1]
     left = table - fitted(table, basis)
@@ -163,7 +163,7 @@ def _bounded(units: Units, settings: Codes, place: int, bases: dict[bytes, tuple
 
 
 def _spare_basis(settings: Codes) -> tuple[Floats, bool] | None:
-    """What the knobs explain, two by two or each by itself, where that leaves enough; and whether two by two."""
+    """The basis of pairs of knobs, or of single knobs if pairs leave too little; and whether it is of pairs."""
     for two_way, fewest in ((True, FEWEST_LEFT_BY_TWO), (False, FEWEST_FREEDOM)):
         basis = knob_basis(settings, two_way=two_way) if len(settings) else None
         if basis is not None and len(settings) - basis.shape[1] >= fewest:

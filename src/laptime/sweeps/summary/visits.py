@@ -1,6 +1,6 @@
-"""Visits: the stays of a worker at a configuration. Calls of one visit share its state: clocks, allocator, host load.
+"""Visits: the stays of a worker at a configuration. All calls of a visit share its state: clocks, allocator, host load.
 
-What a visit adds to all its calls is no news that more inputs bring. `shared_visits` says how much of it stays in a
+What a visit adds to all its calls does not average out over more inputs. `shared_visits` says how much of it stays in a
 configuration's mean over inputs; laptime.sweeps.summary.visit_noise says how large it is.
 """
 
@@ -16,14 +16,14 @@ from laptime.data.stats import Floats
 from laptime.sweeps.summary.calls import JUDGED, Calls, Codes
 
 FEW = 0.05
-"""What is shared of less than this share of what the units' own spread shows of visits is not worth counting."""
+"""What visits share counts only above this share of what the units' own spread shows of them."""
 
 
 @dataclass(frozen=True)
 class Cells:
-    """One row for each (config, row, unit, visit), in that order: the visits that measured two units at least.
+    """One row for each (config, row, unit, visit), in that order, of the visits that measured at least two units.
 
-    calls: how many. logs: (cells, stages) of the median of each stage, NaN where there is none.
+    calls: their number. logs: (cells, stages), the logarithm of each stage's median; NaN where there is none.
     """
 
     config: Codes
@@ -38,9 +38,10 @@ class Cells:
 class Shared:
     """What the calls of a sweep share by their visits.
 
-    covariance: per configuration, by its code, how much of one visit's variance stays in its mean over units beyond
-    what the units' own spread shows: 0 when each unit has a visit of its own, 1 when all share one, 1 / R when each was
-    measured in R. visits: per configuration the number of visits. cells: None when nothing is shared.
+    covariance: for each configuration, by its code: how much of one visit's variance stays in its mean over units,
+    beyond what the units' own spread shows. It is 0 if each unit has a visit of its own, 1 if all share one, and 1 / R
+    if each was measured in R visits. visits: the number of visits of each configuration. cells: None if nothing is
+    shared.
     """
 
     cells: Cells | None
@@ -49,7 +50,7 @@ class Shared:
 
 
 def shared_visits(calls: Calls, *, by_repeat: bool) -> Shared:
-    """How units share visits. A unit is an input; `by_repeat` a repeat, and then each (config, input) is a row."""
+    """How units share visits. A unit is an input, or with `by_repeat` a repeat; then each (config, input) is a row."""
     configs = len(calls.config_ids)
     config, visit, unit = (calls.frame[name].to_numpy() for name in ("config", "visit", "input"))
     row = np.zeros_like(unit)
@@ -82,7 +83,7 @@ def shared_visits(calls: Calls, *, by_repeat: bool) -> Shared:
 
 
 def _order(config: Codes, row: Codes, unit: Codes, visit: Codes) -> Codes:
-    """The order by all four, the first foremost; by one number where they fit into it."""
+    """The order by all four keys, the first one foremost. They are packed into one number if they fit."""
     keys = (config, row, unit, visit)
     widths = [int(key.max()) + 1 for key in keys]
     if prod(widths) >= 2**62:
@@ -94,7 +95,7 @@ def _order(config: Codes, row: Codes, unit: Codes, visit: Codes) -> Codes:
 
 
 def _logs(calls: Calls, order: Codes, new: npt.NDArray[np.bool_]) -> Floats:
-    """The logarithms of the stages of the calls in `order`; of those up to the next `new` one the median."""
+    """The logarithms of the stages of the calls in `order`: the median of the calls from one `new` to the next."""
     import polars as pl
 
     table = calls.frame.select(f"{stage}_ms" for stage in JUDGED)
@@ -114,9 +115,9 @@ def _logs(calls: Calls, order: Codes, new: npt.NDArray[np.bool_]) -> Floats:
 def _covariance(calls: Calls, cells: Cells, *, by_repeat: bool) -> Floats:
     """Sum over visits k and units i != j of share(i, k) share(j, k), divided by n (n - 1); per configuration.
 
-    A unit's value takes `share` of its calls from visit k, so it carries share x that visit's deviation. A mean over n
-    units has the variance (sum_k (sum_i share)^2) / n^2 from visits; their spread over units already shows all of it
-    but the products of different units. Of several rows a unit's share is their mean.
+    `share` of a unit's calls are from visit k, so the unit's value carries share times that visit's deviation. From
+    visits a mean over n units has the variance (sum_k (sum_i share)^2) / n^2. The spread over units already shows all
+    of it but the products of different units. With several rows a unit's share is their mean.
     """
     import polars as pl
 
@@ -149,12 +150,12 @@ def _covariance(calls: Calls, cells: Cells, *, by_repeat: bool) -> Floats:
     owner[visit] = config
     products = np.bincount(visit, weights=share) ** 2 - np.bincount(visit, weights=share**2)
     sums = np.bincount(owner, weights=products, minlength=configs)
-    found = sums / np.maximum(n * (n - 1), 1) * _of_a_median(visits_of_unit)
-    return np.asarray(np.where(found * n < FEW, 0.0, found))
+    shared = sums / np.maximum(n * (n - 1), 1) * _of_a_median(visits_of_unit)
+    return np.asarray(np.where(shared * n < FEW, 0.0, shared))
 
 
 def _of_a_median(visits: Floats) -> Floats:
-    """How much more a median of so many normal values varies than their mean does: none of up to two, pi / 2 of many.
+    """How much more the median of this number of normal values varies than their mean: 1 up to two, pi / 2 for many.
 
     An input's value is the median of its repeats, so with three visits or more it may follow one of them.
     """
