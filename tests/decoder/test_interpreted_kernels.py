@@ -35,11 +35,11 @@ pytestmark = pytest.mark.skipif(
 )
 def test_they_compute_what_the_plain_step_computes(family, rows, kernels):
     command = [sys.executable, str(PROGRAM), family, str(rows)]
-    said = subprocess.run(command, cwd=ROOT, env=_here(), capture_output=True, text=True, check=True)
-    found = json.loads(said.stdout.splitlines()[-1])
-    assert found["apart"] < 0.005
-    assert found["chosen"] is True
-    assert found["kernels"] == kernels
+    process = subprocess.run(command, cwd=ROOT, env=_here(), capture_output=True, text=True, check=True)
+    result = json.loads(process.stdout.splitlines()[-1])
+    assert result["apart"] < 0.005
+    assert result["chosen"] is True
+    assert result["kernels"] == kernels
 
 
 def _here():

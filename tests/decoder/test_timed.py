@@ -20,8 +20,8 @@ def prepared(family, **more):
 def test_stages_close_and_every_token_is_counted(family, per_token):
     model, ids, inputs = prepared(family, batch=2)
     with FastDecoder(model) as decoder:
-        made, sample = timed_generate(decoder, ids, per_token=per_token, max_new_tokens=6, do_sample=False, **inputs)
-        assert torch.equal(made, decoder.generate(ids, max_new_tokens=6, do_sample=False, **inputs))
+        output, sample = timed_generate(decoder, ids, per_token=per_token, max_new_tokens=6, do_sample=False, **inputs)
+        assert torch.equal(output, decoder.generate(ids, max_new_tokens=6, do_sample=False, **inputs))
     assert sample.stages.closes()
     assert sample.host_stages.closes()
     assert (sample.stages.vision_ms > 0) is (family != "llama")
@@ -29,7 +29,7 @@ def test_stages_close_and_every_token_is_counted(family, per_token):
     assert sample.stages.decode_ms > 0
     assert (sample.output_tokens, sample.decode_forwards, sample.batch) == (6, 5, 2)
     assert (sample.itl_ms is None) is not per_token
-    assert sample.output_ids == made[:, ids.shape[1] :].tolist()
+    assert sample.output_ids == output[:, ids.shape[1] :].tolist()
     if per_token:
         assert len(sample.itl_ms) == 5
 

@@ -36,11 +36,11 @@ def test_kernels_compute_what_the_plain_step_computes(cuda, name, batch):
         assert decoder.kernels == "triton"
         ids = decoder.generate(**inputs, max_new_tokens=2)
         state = decoder.session(batch, ids.shape[1], Sampling()).state
-        ours = state.logits.clone()
+        by_kernels = state.logits.clone()
         state.position.copy_(state.begin)
         state.token.copy_(ids[:, -2])
         plain = decode_one_token(decoder.plan, state).float()
-    assert ((ours - plain).norm() / plain.norm()).item() < 0.05
+    assert ((by_kernels - plain).norm() / plain.norm()).item() < 0.05
 
 
 def filled(plan, batch):
@@ -97,9 +97,9 @@ def test_block_shapes_change_the_time_and_not_the_logits(cuda, name, batch, shap
     exact = exact_plan(model)
     truth = decode_one_token(exact, filled(exact, batch))
     with FastDecoder(model) as decoder:
-        ours, _ = a_step(decoder.plan, batch, shapes)
+        by_kernels, _ = a_step(decoder.plan, batch, shapes)
         plain = decode_one_token(decoder.plan, filled(decoder.plan, batch)).float()
-    assert (ours - truth).norm().item() < 2 * (plain - truth).norm().item() < 0.5 * truth.norm().item()
+    assert (by_kernels - truth).norm().item() < 2 * (plain - truth).norm().item() < 0.5 * truth.norm().item()
 
 
 @pytest.mark.parametrize("batch", [1, 3])
@@ -135,8 +135,8 @@ def test_kernels_are_as_near_to_float32_as_the_model_s_own_bfloat16(cuda, batch)
         session = decoder.session(batch, generated.shape[1], Sampling())
         session.begin()
         session.captured()
-        ours = state.logits.clone()
-    assert ((ours - truth).norm() / (own - truth).norm()).item() < 1.25
+        by_kernels = state.logits.clone()
+    assert ((by_kernels - truth).norm() / (own - truth).norm()).item() < 1.25
 
 
 @pytest.mark.parametrize("name", PRESETS)

@@ -89,10 +89,10 @@ def test_a_remedy_that_changes_tokens_says_where_and_by_how_much(monkeypatch):
     real = remedies.timed_generate
 
     def liar(decoder, ids, **call):
-        made, sample = real(decoder, ids, **call)
+        output, sample = real(decoder, ids, **call)
         own = [row[:] for row in sample.output_ids]
         own[0][3] = (own[0][3] + 1) % 300
-        return made, msgspec.structs.replace(sample, output_ids=own)
+        return output, msgspec.structs.replace(sample, output_ids=own)
 
     monkeypatch.setattr(remedies, "timed_generate", liar)
     _, report = proven("llama", only=("fast",))

@@ -55,7 +55,7 @@ class FastDecoder:
 
     kernels: "triton" (needs a GPU, and float16 or bfloat16), "plain" (torch operations), or "auto": triton if it can.
     graph: capture the step in a CUDA graph on a GPU.
-    language: path of the language model's module, for a model in which it is not found.
+    language: path of the language model's module, for a model in which laptime can't find it.
 
     Raises LaptimeError, with the reason, for a model that it can't decode. The model is then as it was before.
     """
@@ -93,7 +93,7 @@ class FastDecoder:
         self._moved, self._closed = [], True
 
     def drop_sessions(self) -> None:
-        """Free caches and graphs. The next call allocates and captures anew."""
+        """Free caches and graphs. The next call allocates and captures again."""
         self._sessions.clear()
 
     @torch.no_grad()

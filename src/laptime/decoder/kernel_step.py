@@ -1,4 +1,4 @@
-"""What the steps of one row and of several rows share: attention, the choice of experts and of the token, buffers."""
+"""The base of the steps in Triton kernels: attention, the choice of experts and of the token, and their buffers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,13 @@ from laptime.decoder.state import MOST_EOS, DecodeState, Sampling, advance
 
 
 class KernelStep:
-    """What both steps share: attention, the choice of experts and of the token, the buffers between kernels."""
+    """What the step of one row and the step of several rows share.
+
+    x (B, hidden): the residual stream, float32. attended (B, heads D): what attention gives.
+    part, part_weight: softmax sums of attention's splits. arrived: how many splits of a head have finished.
+    scores, shares (B, experts), chosen (B top-k): the router's results. routers: how many of its blocks have finished.
+    launch: arguments of every kernel's launch.
+    """
 
     def __init__(
         self,

@@ -76,13 +76,13 @@ def _copy_cache(cache: Any, state: DecodeState, mask: torch.Tensor | None, shape
         )
     full = mask is None or bool(mask.all())
     for layer, keys, values in zip(cache.layers, state.keys, state.values, strict=True):
-        for ours, theirs in ((keys, layer.keys), (values, layer.values)):
+        for target, source in ((keys, layer.keys), (values, layer.values)):
             if full:
-                ours[:, :, : shape[1]] = theirs
+                target[:, :, : shape[1]] = source
                 continue
             for row, kept in enumerate(mask.bool()):  # type: ignore[union-attr]
-                only = theirs[row][:, kept]
-                ours[row, :, : only.shape[1]] = only
+                only = source[row][:, kept]
+                target[row, :, : only.shape[1]] = only
         layer.keys = layer.values = None  # copied: free it
 
 

@@ -38,8 +38,8 @@ def first_difference(subject: Subject, baseline: Sample, other: Sample) -> Outpu
     """Compare the ids of two samples of the same call. Where they differ the model computes its logits once more."""
     differences = [
         (i, row, a, b)
-        for row, (ours, theirs) in enumerate(zip(baseline.output_ids or [], other.output_ids or [], strict=True))
-        for i, (a, b) in enumerate(zip(ours, theirs, strict=True))
+        for row, (own_ids, other_ids) in enumerate(zip(baseline.output_ids or [], other.output_ids or [], strict=True))
+        for i, (a, b) in enumerate(zip(own_ids, other_ids, strict=True))
         if a != b
     ]
     if not differences:
