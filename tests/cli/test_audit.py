@@ -145,6 +145,23 @@ def test_what_is_no_measurements_is_one_line(tmp_path, capsys):
     assert ask(capsys, write(tmp_path / "ok", samples()), "--html", "/proc/x/y.html")[0] == 2
 
 
+def test_a_page_is_replaced_only_when_asked(tmp_path, capsys):
+    run, page = write(tmp_path / "run", samples()), tmp_path / "audit.html"
+    page.write_text("mine")
+    code, out, err = ask(capsys, run, "--html", page)
+    assert (code, out, err.count("\n"), page.read_text()) == (2, "", 1, "mine")
+    assert "--force" in err
+    code, _, err = ask(capsys, run, "--html", page, "--force")
+    assert (code, err) == (0, f"page: {page}\n")
+    assert "No rule of" in page.read_text()
+
+
+def test_warm_up_calls_alone_are_nothing_to_judge(tmp_path, capsys):
+    code, out, _ = ask(capsys, write(tmp_path / "run", samples(2, repeat=-1)))
+    assert code == 0
+    assert out.startswith("Nothing could be judged: only warm-up calls (repeat below 0).")
+
+
 def test_an_empty_run_says_so(tmp_path, capsys):
     code, out, _ = ask(capsys, write(tmp_path / "run", []))
     assert code == 0

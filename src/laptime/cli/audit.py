@@ -8,41 +8,31 @@ from typing import Annotated
 
 import typer
 
-from laptime.errors import LaptimeError
+from laptime.cli.options import Force, Html, Json
+from laptime.cli.output import give
+from laptime.data.files import check_new_file
 
 
 def audit(
     path: Annotated[
         Path, typer.Argument(help="A run folder, a .parquet or .csv table of samples, or the older JSON files.")
     ],
-    html: Annotated[Path | None, typer.Option("--html", help="Write the findings as one self-contained page.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="The audit as JSON (laptime.audit/1) on stdout.")] = False,
+    html: Html = None,
+    force: Force = False,
+    as_json: Json = False,
 ) -> int:
-    """Which of these measurements are not valid, and why? Example: laptime audit runs/demo --html audit.html
+    """Which of these measurements are not valid, and why?
 
-    Exit codes: 0 no severe finding, 1 a severe one, 2 usage or unreadable input.
+    Each finding names samples that show it, says why they can't be right, and what to do about it.
+
+    Example: laptime audit runs/demo --html audit.html
+
+    Exit codes: 0 no severe finding, 1 a severe finding, 2 usage or unreadable input.
     """
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # nothing here multiplies matrices
-    from laptime.audits import audit as judge
-    from laptime.data.run_folder import readable_json
+    from laptime.audits import audit as audit_path
 
-    report = judge(path)
-    if html is not None:
-        from laptime.data.files import write_whole
-        from laptime.report.audit.page import audit_page
-
-        try:
-            write_whole(html, audit_page(report).encode())
-        except OSError as error:
-            raise LaptimeError(f"{html}: {error.strerror}; choose another --html") from error
-    if as_json:
-        typer.echo(readable_json(report).decode().rstrip())
-    else:
-        from rich.console import Console
-
-        from laptime.report.audit.terminal import audit_report
-
-        Console().print(audit_report(report))
-        if html is not None:
-            typer.echo(str(html), err=True)
+    check_new_file(html, "--html", force=force)
+    report = audit_path(path)
+    give(report, as_json=as_json, html=html, force=force)
     return 1 if report.severe else 0

@@ -2,55 +2,54 @@
 
 from __future__ import annotations
 
-import math
 import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from laptime.errors import LaptimeError
+from laptime.cli.options import QUESTION, Confidence, Json, Stage, share
+from laptime.cli.output import give
+
+parse_share = share
 
 
 def compare(
     a: Annotated[Path, typer.Argument(help="The run folder to compare with: the baseline.")],
     b: Annotated[Path, typer.Argument(help="The run folder in question.")],
     stage: Annotated[
-        str | None,
-        typer.Option(help="Decide by one alone: vision, prefill, decode, other, total, decode_per_token."),
+        Stage | None,
+        typer.Option(
+            metavar="STAGE",
+            help="Judge one alone: vision, prefill, decode, other, total or decode_per_token.",
+            rich_help_panel=QUESTION,
+        ),
     ] = None,
-    min_effect: Annotated[str, typer.Option(help="A smaller change is none: 2% or 0.02.")] = "2%",
-    confidence: Annotated[str, typer.Option(help="Of all verdicts together: 0.95 or 95%.")] = "0.95",
-    as_json: Annotated[bool, typer.Option("--json", help="The answer as JSON (laptime.compare/1) on stdout.")] = False,
+    min_effect: Annotated[
+        str,
+        typer.Option(metavar="SHARE", help="A smaller change counts as none: 2% or 0.02.", rich_help_panel=QUESTION),
+    ] = "2%",
+    confidence: Confidence = "0.95",
+    as_json: Json = False,
 ) -> int:
-    """Is B faster than A, by how much, how sure? Example: laptime compare runs/main runs/branch --stage decode
+    """Is run B faster than run A, by how much, how sure?
+
+    The confidence is that of all verdicts together.
+
+    Example: laptime compare runs/main runs/branch --stage decode
 
     Exit codes: 0 not slower, 1 slower, 2 usage, unreadable input or nothing comparable.
     """
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # nothing here multiplies matrices
     from laptime.comparisons import compare_runs
-    from laptime.data.run_folder import load_run, readable_json
+    from laptime.data.run_folder import load_run
 
-    effect, sure = parse_share("--min-effect", min_effect), parse_share("--confidence", confidence)
-    compared = compare_runs(load_run(a), load_run(b), stage=stage, min_effect=effect, confidence=sure)
-    if as_json:
-        typer.echo(readable_json(compared).decode().rstrip())
-    else:
-        from rich.console import Console
-
-        from laptime.report.compare.terminal import compare_report
-
-        Console().print(compare_report(compared))
-    return 1 if compared.verdict == "slower" else 0
-
-
-def parse_share(option: str, words: str) -> float:
-    """A share written as 2% or 0.02. Raises LaptimeError for anything else, a bare 2 included."""
-    bare = words.strip()
-    try:
-        share = float(bare.removesuffix("%")) / (100 if bare.endswith("%") else 1)
-    except ValueError:
-        share = math.nan
-    if not 0 <= share < 1:
-        raise LaptimeError(f"{option} {words}: a share from 0 to below 1, written as 2% or 0.02")
-    return share
+    comparison = compare_runs(
+        load_run(a),
+        load_run(b),
+        stage=None if stage is None else stage.value,
+        min_effect=share("--min-effect", min_effect),
+        confidence=share("--confidence", confidence),
+    )
+    give(comparison, as_json=as_json)
+    return 1 if comparison.verdict == "slower" else 0
