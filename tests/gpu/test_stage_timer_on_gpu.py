@@ -21,8 +21,8 @@ CACHES = (None, "static")
 def prepared(name):
     loaded = load_model(name, device="cuda")
     loaded.model.generation_config.eos_token_id = None
-    made = make_inputs(loaded, prompt_tokens=32, image_size=(672, 672) if loaded.is_vlm else None, new_tokens=16)
-    return loaded.model, dict(made.kwargs)
+    inputs = make_inputs(loaded, prompt_tokens=32, image_size=(672, 672) if loaded.is_vlm else None, new_tokens=16)
+    return loaded.model, dict(inputs.kwargs)
 
 
 @pytest.mark.parametrize("cache", CACHES)

@@ -10,7 +10,7 @@ from laptime.measure.gpu_monitor import GpuMonitor
 
 
 class Driver:
-    """The few calls of NVML that are asked here, answering as told."""
+    """The few functions of NVML that the monitor calls, with given answers."""
 
     NVMLError = RuntimeError
     NVML_CLOCK_SM, NVML_CLOCK_MEM, NVML_TEMPERATURE_GPU = range(3)

@@ -1,4 +1,4 @@
-"""Runs made by hand, the same on every machine: what a profile of a small vision-language model looks like."""
+"""Runs subtracted by hand, the same on every machine: what a profile of a small vision-language model looks like."""
 
 from __future__ import annotations
 
@@ -156,12 +156,12 @@ def run_of(samples_: Sequence[Sample], **changes: Any) -> Run:
 def subtractions(samples_: Sequence[Sample], seed: int = 3) -> list[Subtraction]:
     """The same inputs measured by subtraction, with the noise of three separate calls."""
     random_ = random.Random(seed)
-    made = []
+    subtracted = []
     for one in samples_:
         vision = one.stages.vision_ms * random_.uniform(1.2, 5.5)
         prefill = one.stages.prefill_ms * random_.uniform(1.0, 4.8)
         residual = one.stages.total_ms - vision - prefill
-        made.append(
+        subtracted.append(
             Subtraction(
                 sample_id=one.sample_id,
                 repeat=one.repeat,
@@ -173,4 +173,4 @@ def subtractions(samples_: Sequence[Sample], seed: int = 3) -> list[Subtraction]
                 direct=one.stages,
             )
         )
-    return made
+    return subtracted

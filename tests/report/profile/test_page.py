@@ -31,9 +31,9 @@ ROWS = "return [...document.querySelectorAll('.row')].map(row => row.querySelect
 
 
 def data_of(page: str) -> dict[str, Any]:
-    found = re.search(r'<script type="application/json" id="page-data">(.*?)</script>', page, re.DOTALL)
-    assert found
-    decoded: dict[str, Any] = json.loads(found[1])
+    script = re.search(r'<script type="application/json" id="page-data">(.*?)</script>', page, re.DOTALL)
+    assert script
+    decoded: dict[str, Any] = json.loads(script[1])
     return decoded
 
 
@@ -109,8 +109,8 @@ def test_the_data_keeps_absent_values_absent() -> None:
 
 @pytest.mark.chromium
 def test_it_renders_without_a_word_on_the_console(open_page: Open, console_lines: Console) -> None:
-    made = samples(20)
-    browser = open_page(profile_page(run_of(made, subtractions=subtractions(made))))
+    run_samples = samples(20)
+    browser = open_page(profile_page(run_of(run_samples, subtractions=subtractions(run_samples))))
     assert browser.execute_script(ROWS) == [f"synthetic-{i:04d}" for i in range(20)]
     for chart in ("#distributions", "#token-gaps", "#run-order", "#subtraction-chart"):
         marks = browser.execute_script(
@@ -122,9 +122,9 @@ def test_it_renders_without_a_word_on_the_console(open_page: Open, console_lines
         "return [...document.querySelectorAll('.row')].map("
         "(row) => parts(row).map((part) => [part.className, part.getBoundingClientRect().width]))"
     )
-    longest = max(one.stages.total_ms for one in made)
-    full = sum(width for _, width in bars[0]) / (made[0].stages.total_ms / longest)
-    for one, bar in zip(made, bars, strict=True):
+    longest = max(one.stages.total_ms for one in run_samples)
+    full = sum(width for _, width in bars[0]) / (run_samples[0].stages.total_ms / longest)
+    for one, bar in zip(run_samples, bars, strict=True):
         for name, width in bar:
             assert width == pytest.approx((one.stages.stage(name) or 0) / longest * full, abs=0.6)
     text = browser.execute_script("return document.body.innerText")
@@ -142,8 +142,8 @@ def test_it_renders_without_a_word_on_the_console(open_page: Open, console_lines
 
 @pytest.mark.chromium
 def test_the_filter_and_the_order_work(open_page: Open, console_lines: Console) -> None:
-    made = samples(20)
-    browser = open_page(profile_page(run_of(made)))
+    run_samples = samples(20)
+    browser = open_page(profile_page(run_of(run_samples)))
 
     def full_bars() -> int:
         count: int = browser.execute_script(
@@ -175,7 +175,7 @@ def test_the_filter_and_the_order_work(open_page: Open, console_lines: Console) 
     browser.execute_script(
         "const s = document.getElementById('sort'); s.value = 'total'; s.dispatchEvent(new Event('change'))"
     )
-    by_total = [one.sample_id for one in sorted(made, key=lambda one: -one.stages.total_ms)]
+    by_total = [one.sample_id for one in sorted(run_samples, key=lambda one: -one.stages.total_ms)]
     assert browser.execute_script(ROWS) == by_total
     assert console_lines() == []
 
@@ -184,11 +184,16 @@ def test_the_filter_and_the_order_work(open_page: Open, console_lines: Console) 
 def test_pointing_at_a_row_shows_every_figure(open_page: Open) -> None:
     from selenium.webdriver import ActionChains
 
-    made = samples(20)
-    browser = open_page(profile_page(run_of(made)))
+    run_samples = samples(20)
+    browser = open_page(profile_page(run_of(run_samples)))
     ActionChains(browser).move_to_element(browser.find_element("css selector", ".row[data-i='3']")).perform()
     shown = browser.find_element("id", "tooltip").text
-    for ms in (made[3].stages.vision_ms, made[3].stages.prefill_ms, made[3].stages.total_ms, made[3].ttft_ms):
+    for ms in (
+        run_samples[3].stages.vision_ms,
+        run_samples[3].stages.prefill_ms,
+        run_samples[3].stages.total_ms,
+        run_samples[3].ttft_ms,
+    ):
         assert f"{ms:.3f} ms" in shown
     assert "synthetic-0003" in shown
     assert "MHz" in shown
@@ -200,20 +205,22 @@ def test_hostile_strings_stay_strings(text: str, open_page: Open, console_lines:
     from selenium.webdriver import ActionChains
 
     hostile: dict[str, Any] = {"sample_id": text, "text": text, "worker": text, "flags": [text]}
-    made = [msgspec.structs.replace(one, **hostile) for one in samples(6)]
-    told = text.replace("\ud800", "?")  # an environment comes from a JSON file, which can't hold a lone surrogate
+    run_samples = [msgspec.structs.replace(one, **hostile) for one in samples(6)]
+    printable = text.replace("\ud800", "?")  # an environment comes from a JSON file, which can't hold a lone surrogate
     failure = Failure(config_id="c", sample_id=text, repeat=0, worker="0", config={}, error=text)
     run = run_of(
-        made,
+        run_samples,
         failures=[failure],
         dropped_tails=[text],
-        subtractions=[msgspec.structs.replace(one, sample_id=text) for one in subtractions(made)],
+        subtractions=[msgspec.structs.replace(one, sample_id=text) for one in subtractions(run_samples)],
         config=CONFIG | {"model": text, text: text},
-        environment=environment(gpu=told, cpu=told, torch=told, variables={told: told}, driver=told),
+        environment=environment(
+            gpu=printable, cpu=printable, torch=printable, variables={printable: printable}, driver=printable
+        ),
         argv=[text],
     )
     browser = open_page(profile_page(run))
-    type_filter(browser, told[:20])
+    type_filter(browser, printable[:20])
     type_filter(browser, "")
     ActionChains(browser).move_to_element(browser.find_element("css selector", ".row")).perform()
     assert browser.execute_script("return window.pwned ?? null") is None
@@ -264,8 +271,8 @@ def test_thin_runs_still_make_a_page(
 
 @pytest.mark.chromium
 def test_on_a_cpu_there_is_one_timeline(open_page: Open, console_lines: Console) -> None:
-    made = [msgspec.structs.replace(one, gpu=None, energy_j=None, memory_peak_bytes=None) for one in samples(8)]
-    browser = open_page(profile_page(run_of(made, environment=environment(device="cpu", gpu=None))))
+    run_samples = [msgspec.structs.replace(one, gpu=None, energy_j=None, memory_peak_bytes=None) for one in samples(8)]
+    browser = open_page(profile_page(run_of(run_samples, environment=environment(device="cpu", gpu=None))))
     text = browser.execute_script("return document.body.innerText")
     assert "the host is the device" in text
     assert "Intel Xeon" in text
@@ -298,8 +305,8 @@ def test_two_thousand_samples_stay_quick(open_page: Open, console_lines: Console
 
 @pytest.mark.chromium
 def test_one_very_long_call_does_not_squeeze_the_others(open_page: Open) -> None:
-    made = [sample(0, flags=["cold"], slow=12.0), *(sample(i) for i in range(1, 6))]
-    browser = open_page(profile_page(run_of([msgspec.structs.replace(made[0], repeat=-1), *made[1:]])))
+    run_samples = [sample(0, flags=["cold"], slow=12.0), *(sample(i) for i in range(1, 6))]
+    browser = open_page(profile_page(run_of([msgspec.structs.replace(run_samples[0], repeat=-1), *run_samples[1:]])))
     assert browser.execute_script(ROWS)[:2] == ["synthetic-0000 warm-up 1", "synthetic-0001"]
     share = browser.execute_script(
         "const bar = document.querySelectorAll('.rows-bar')[3];"

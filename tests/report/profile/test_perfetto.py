@@ -64,9 +64,9 @@ def test_every_mark_is_an_instant_on_both_tracks() -> None:
 
 
 def test_counters_follow_the_gpu() -> None:
-    made = samples(5)
-    clocks = [e["args"]["MHz"] for e in events_of(made) if e["ph"] == "C" and e["name"] == "SM clock"]
-    assert clocks == [one.gpu.sm_mhz for one in made if one.gpu]
+    run_samples = samples(5)
+    clocks = [e["args"]["MHz"] for e in events_of(run_samples) if e["ph"] == "C" and e["name"] == "SM clock"]
+    assert clocks == [one.gpu.sm_mhz for one in run_samples if one.gpu]
     assert not [e for e in events_of([msgspec.structs.replace(sample(1), gpu=None)]) if e["ph"] == "C"]
 
 
@@ -82,8 +82,8 @@ def test_every_event_is_well_formed() -> None:
 
 
 def test_each_worker_is_a_process_and_samples_without_marks_are_kept() -> None:
-    made = [msgspec.structs.replace(one, worker=f"w{i % 2}", marks=[]) for i, one in enumerate(samples(4))]
-    calls = [e for e in events_of(made) if e["ph"] == "X"]
+    run_samples = [msgspec.structs.replace(one, worker=f"w{i % 2}", marks=[]) for i, one in enumerate(samples(4))]
+    calls = [e for e in events_of(run_samples) if e["ph"] == "X"]
     assert [call["pid"] for call in calls] == [1, 1, 2, 2, 1, 1, 2, 2]
 
 
