@@ -9,6 +9,7 @@ from importlib import import_module
 from pathlib import Path
 
 import msgspec
+import polars
 import pytest
 
 import laptime
@@ -135,6 +136,30 @@ def test_a_merge_is_that_of_the_command_line(run, tmp_path, capsys):
     report = laptime.merge([run], out=tmp_path / "all")
     again = json.loads(printed(capsys, "merge", run, "--out", tmp_path / "again", "--json"))
     assert {**msgspec.to_builtins(report), "out": ""} == {**again, "out": ""}
+
+
+def test_an_estimator_is_fitted_and_asked_for_a_budget(tmp_path, capsys):
+    rows = [
+        {"batch": batch, "prompt": prompt, "ms": (5 + batch + prompt / 100) * (1 + 0.01 * repeat)}
+        for batch in (1, 2, 4, 8)
+        for prompt in (100, 200, 400)
+        for repeat in range(5)
+    ]
+    table = tmp_path / "table.csv"
+    polars.DataFrame(rows).write_csv(table)
+    fitted = laptime.fit_run(table, tmp_path / "est", target="ms", features=["batch", "prompt"])
+    words = ["fit", table, "--target", "ms", "--features", "batch,prompt", "--out", tmp_path / "again", "--json"]
+    again = printed(capsys, *words).replace(str(tmp_path / "again"), str(tmp_path / "est"))
+    assert json.loads(laptime.to_json(fitted)) == json.loads(again)
+    answer = laptime.budget(fitted, {"batch": [1, 8], "prompt": 200}, 12)
+    assert answer == laptime.budget(tmp_path / "est", {"batch": [1, 8], "prompt": 200}, 12)
+    assert [(one.config["batch"], one.within) for one in answer.answers] == [(1, True), (8, False)]
+    asked = ["budget", tmp_path / "est", "--budget-ms", 12, "--config", "batch=1,prompt=200", "--json"]
+    one = laptime.budget(laptime.Estimator.load(tmp_path / "est"), {"batch": 1, "prompt": 200}, 12)
+    assert laptime.to_json(one).decode() == printed(capsys, *asked).rstrip("\n")
+    for value in (fitted, answer, laptime.Estimator.load(tmp_path / "est")):
+        laptime.show(value)
+    assert "batch" in capsys.readouterr().out
 
 
 SWEEP = {

@@ -14,6 +14,7 @@ PRINTED = {
     "fast_decoder": "closes to the nanosecond: True",
     "time_my_model": "the stages sum to the total, to the nanosecond: True",
     "sweep_from_python": "findings: [",
+    "fit_and_ask_a_budget": "one request of 200 tokens takes at most",
     "load_a_run_into_polars": "Closure: ",
     "read_a_trace": "of idle time",
 }

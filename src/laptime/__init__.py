@@ -20,7 +20,9 @@ __all__ = [
     "StageTimer",
     "__version__",
     "audit",
+    "budget",
     "compare",
+    "fit_run",
     "load_run",
     "merge",
     "page",
@@ -35,7 +37,9 @@ __all__ = [
 
 if TYPE_CHECKING:
     from laptime.api import audit as audit
+    from laptime.api import budget as budget
     from laptime.api import compare as compare
+    from laptime.api import fit_run as fit_run
     from laptime.api import merge as merge
     from laptime.api import profile as profile
     from laptime.api import prove_remedies as prove_remedies

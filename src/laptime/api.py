@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from laptime.audits.result import AuditReport
     from laptime.comparisons.result import Comparison
     from laptime.data.run_folder import Run
+    from laptime.estimate.budget import BudgetReport
+    from laptime.estimate.predictor import Predictor
+    from laptime.estimate.run_fit import FittedRun
     from laptime.remedy.result import RemedyReport
     from laptime.report.sweep.view import SweepView
     from laptime.sweeps.dry_run import DryRun
@@ -243,6 +246,81 @@ def merge(runs: Sequence[str | Path], out: str | Path) -> MergeReport:
     from laptime.sweeps.merge import merge as merge_runs
 
     return merge_runs(runs, out)
+
+
+def fit_run(
+    table: str | Path | polars.DataFrame,
+    out: str | Path | None = None,
+    *,
+    target: str | None = None,
+    features: Sequence[str] = (),
+    categorical: Sequence[str] = (),
+    group: Sequence[str] = (),
+    iqr: float | None = None,
+    bandwidth_gb_s: float | None = None,
+    tflop_s: float | None = None,
+    keep: Sequence[str] = (),
+    seed: int = 0,
+    force: bool = False,
+) -> FittedRun:
+    """Learn how long a configuration takes, with a bound: each stage and the total of a run, or one column of a table.
+
+    table: a run folder, a Parquet or CSV file, or a frame with one row for each measurement.
+    out: the folder to write; None keeps the estimators in memory. force: replace an estimator that is there.
+    target: the column to predict, in ms. features: the columns that it depends on; those of them that are names and not
+    sizes are in categorical. A run needs none of these.
+    group: columns whose rows belong together (a model, a GPU, an input) and are held out together.
+    iqr: fit without times beyond this number of interquartile ranges of their configuration.
+    bandwidth_gb_s, tflop_s: the device's measured rates, for a run; laptime remedy prints them.
+    keep: flags whose samples are used all the same, such as "foreign-process".
+    Raises LaptimeError for a table that can't be learnt from, and a folder that may not be written.
+
+    Example: laptime.fit_run("runs/sweep", out="est").predictor().quantile(frame, 0.95)
+    """
+    from laptime.estimate.fit_options import FitOptions, device_rates
+    from laptime.estimate.run_fit import fit_run as fit
+    from laptime.estimate.table.reading import kept_flags
+
+    options = FitOptions(
+        target=target,
+        features=list(features),
+        categorical=list(categorical),
+        group=list(group),
+        iqr=iqr,
+        rates=device_rates(bandwidth_gb_s, tflop_s),
+        keep=kept_flags(",".join(keep)),
+        seed=seed,
+    )
+    return fit(table, out, options, force=force)
+
+
+def budget(
+    estimator: str | Path | Predictor | FittedRun,
+    configurations: str | Path | Mapping[str, Any] | polars.DataFrame,
+    budget_ms: float,
+    *,
+    confidence: float = 0.95,
+    accuracy: str | None = None,
+    tokens: Sequence[int] | None = None,
+) -> BudgetReport:
+    """Say which configurations keep a time budget, and how surely.
+
+    estimator: what laptime.fit_run returned or wrote, or a laptime.Estimator.
+    configurations: a mapping of names to values or lists of values (every combination is asked), a YAML file of one, or
+    a table with the features' columns.
+    budget_ms: the time that an answer may take. confidence: how surely it must be kept, between 0 and 1.
+    accuracy: the table's column of accuracies; the larger the better.
+    tokens: equally likely counts of output tokens, for the stages of a run.
+    Raises LaptimeError for what can't be read or asked.
+
+    Example: laptime.budget("est", {"batch": [1, 2, 4], "prompt": 512}, budget_ms=170).best
+    """
+    from laptime.estimate.budget import budget as judge
+    from laptime.estimate.run_fit import FittedRun
+
+    if isinstance(estimator, FittedRun):
+        estimator, tokens = estimator.predictor(None if tokens is None else list(tokens)), None
+    return judge(estimator, configurations, float(budget_ms), confidence=confidence, accuracy=accuracy, tokens=tokens)
 
 
 def prove_remedies(

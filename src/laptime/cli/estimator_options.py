@@ -5,15 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from laptime.cli.options import LEARNING, names
 from laptime.errors import LaptimeError
-
-if TYPE_CHECKING:
-    from laptime.estimate.roofline.roofline import Rates
 
 MOST_TOKENS = 10**7
 
@@ -61,20 +58,6 @@ TflopS = Annotated[
         rich_help_panel=LEARNING,
     ),
 ]  # fmt: skip
-
-
-def device_rates(bandwidth_gb_s: float | None, tflop_s: float | None) -> Rates | None:
-    """What was measured of the device, both or neither. Raises LaptimeError for one alone, or nothing above 0."""
-    from laptime.estimate.roofline.roofline import Rates
-
-    if bandwidth_gb_s is None and tflop_s is None:
-        return None
-    if bandwidth_gb_s is None or tflop_s is None:
-        raise LaptimeError("--bandwidth-gb-s and --tflop-s go together: a roofline has both")
-    for name, value in (("--bandwidth-gb-s", bandwidth_gb_s), ("--tflop-s", tflop_s)):
-        if not 0 < value < float("inf"):
-            raise LaptimeError(f"{name} {value:g}: write a rate above 0")
-    return Rates(bandwidth_gb_s=bandwidth_gb_s, tflop_s=tflop_s)
 
 
 def assignments(words: Sequence[str]) -> dict[str, Any]:

@@ -72,12 +72,11 @@ def evaluate(
     Exit codes: 0 done, 2 usage or unreadable input.
     """
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    from laptime.cli.estimator_options import device_rates
     from laptime.cli.options import names, share
     from laptime.cli.output import give
     from laptime.cli.progress import progress
     from laptime.data.files import check_new_file
-    from laptime.estimate.fit_options import FitOptions
+    from laptime.estimate.fit_options import FitOptions, device_rates
     from laptime.estimate.run_evaluation import KINDS, SplitOptions, evaluate_saved, evaluate_table
     from laptime.estimate.table.reading import kept_flags
     from laptime.estimate.total import is_estimator

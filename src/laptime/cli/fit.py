@@ -36,10 +36,9 @@ def fit(
     """
     import sys
 
-    from laptime.cli.estimator_options import device_rates
     from laptime.cli.output import give
     from laptime.cli.progress import progress
-    from laptime.estimate.fit_options import FitOptions
+    from laptime.estimate.fit_options import FitOptions, device_rates
     from laptime.estimate.run_fit import fit_run
     from laptime.estimate.table.reading import kept_flags
 

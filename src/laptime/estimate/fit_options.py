@@ -41,6 +41,18 @@ class FitOptions(msgspec.Struct, frozen=True, kw_only=True):
     seed: int = 0
 
 
+def device_rates(bandwidth_gb_s: float | None, tflop_s: float | None) -> Rates | None:
+    """What was measured of the device, both or neither. Raises LaptimeError for one alone, or nothing above 0."""
+    if bandwidth_gb_s is None and tflop_s is None:
+        return None
+    if bandwidth_gb_s is None or tflop_s is None:
+        raise LaptimeError("--bandwidth-gb-s and --tflop-s go together: a roofline has both")
+    for name, value in (("--bandwidth-gb-s", bandwidth_gb_s), ("--tflop-s", tflop_s)):
+        if not 0 < value < float("inf"):
+            raise LaptimeError(f"{name} {value:g}: write a rate above 0")
+    return Rates(bandwidth_gb_s=bandwidth_gb_s, tflop_s=tflop_s)
+
+
 def chosen_columns(frame: polars.DataFrame, target: str | None, options: FitOptions) -> Columns:
     """Which column plays which part. Raises LaptimeError for a name that is missing or needed."""
     if target is None:
