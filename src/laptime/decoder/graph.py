@@ -30,7 +30,7 @@ def capture(step: Callable[[], None], noise: torch.Generator | None = None) -> C
     cuBLAS gets its workspace inside the capture, from the graph's own memory. Graphs of others (Inductor's) free the
     shared workspaces, and a replay would then write to freed memory.
 
-    noise: the generator that the step draws from, so that every replay draws anew.
+    noise: the generator that the step draws from, so that every replay draws new numbers.
 
     Raises LaptimeError with the reason when the device refuses the capture.
     """

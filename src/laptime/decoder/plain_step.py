@@ -44,7 +44,7 @@ def normed(x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
 
 
 def rotated(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
-    """Rotary position embedding of (B, heads, D) by (B, 1, D / 2): first half against second."""
+    """Rotary position embedding of (B, heads, D) by (B, 1, D / 2); the first half is paired with the second."""
     a, b = x.chunk(2, dim=-1)
     return torch.cat([a * cos - b * sin, b * cos + a * sin], dim=-1)
 

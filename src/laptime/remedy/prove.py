@@ -211,7 +211,7 @@ def _check_baseline(base: Trial, name: str) -> None:
 
 
 def _share_compiling(trials: dict[str, Trial]) -> None:
-    """`kernels` uses what `fast` has compiled. Alone it would compile the same, so it counts at least that."""
+    """Count what `fast` compiled for `kernels` too: alone it would have to compile the same."""
     fast, kernels = trials.get("fast"), trials.get("kernels")
     if fast is not None and kernels is not None and fast.prepare_s is not None and kernels.prepare_s is not None:
         kernels.prepare_s = max(kernels.prepare_s, fast.prepare_s)

@@ -157,7 +157,7 @@ def _decoded(subject: Subject, decoder: FastDecoder) -> Call:
 
 
 def _with_own_compilation(model: Any, call: Call) -> Call:
-    """The call with a compiled forward of its own. transformers keeps only one and compiles anew for other settings."""
+    """The call with a compiled forward of its own. transformers keeps one and compiles again for other settings."""
     kept: dict[str, Any] = {}
 
     def separate(tokens: int) -> Sample:

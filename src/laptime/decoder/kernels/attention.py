@@ -34,10 +34,11 @@ def attend(
 ):  # fmt: skip
     """Norm and rotate q and k, write k and v to the cache, attend over it. Grid: (kv head, split, row).
 
-    Split s reads tiles s, s + S, ... of BT positions, its first before the wait: which tile that is depends on nothing.
-    The last split of a head to arrive puts the parts together. QK_NORM: 0 none, 1 over a head, 2 over all heads;
-    WIDE: a power of two not below HEADS D. MORE: a split may have more than one tile. The rows of a group of query
-    heads are padded to GP for the tensor cores.
+    Split s reads the tiles s, s + S, ... of BT positions. It reads its first tile before the wait, because which tile
+    that is doesn't depend on the kernel before. The last split of a head to arrive adds up the parts.
+
+    QK_NORM: 0 none, 1 over a head, 2 over all heads. WIDE: a power of two not below HEADS D.
+    MORE: a split may have more than one tile. GP: rows of a group of query heads, padded for the tensor cores.
     """
     h = tl.program_id(0)
     s = tl.program_id(1)

@@ -21,7 +21,7 @@ def route(
 ):  # fmt: skip
     """Each row's TOP_K experts, best first, and shares[b, e]: the expert's share, 0 if it is not among them.
 
-    Grid: (block of BE experts, row). The last block of a row to arrive chooses.
+    Grid: (block of BE experts, row). The last block of a row to finish chooses.
     """
     rows = tl.program_id(0) * BE + tl.arange(0, BE)
     b = tl.program_id(1)
@@ -67,7 +67,7 @@ def take_best(
     best, embedding, x, token, position, begin, ended, ids, eos, pad, PROGRAMS, K, T,
     BB: tl.constexpr, BK: tl.constexpr, EOS: tl.constexpr, PDL: tl.constexpr,
 ):  # fmt: skip
-    """The best of all programs is each row's newest token: written, checked for EOS, embedded. One program a row."""
+    """Take each row's best token of all programs: write it, check it for EOS, embed it. One program for each row."""
     b = tl.program_id(0)
     if PDL:
         gdc_wait()

@@ -4,7 +4,7 @@
 
 A product of few rows takes as long as its weights' bytes. A matrix that has too few rows for all processors (the output
 of attention, the way down) is also divided by columns: each part is stored by itself, in float32, and the norm that
-follows adds the parts up in a fixed order, so that a step gives the same bits again. Conventions as in one_row.
+follows adds the parts up in a fixed order, so a step gives the same bits every time. Conventions as in one_row.
 """
 
 from __future__ import annotations
@@ -109,9 +109,9 @@ def experts_down(
     I: tl.constexpr, M: tl.constexpr, EACH: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr, STAGES: tl.constexpr,
     PDL: tl.constexpr,
 ):  # fmt: skip
-    """out[part, b, n] = sum over EACH experts of w[e, n] . x[e, b], experts that no row goes to left out.
+    """out[part, b, n] = sum over EACH experts of w[e, n] . x[e, b], without experts that no row goes to.
 
-    Grid: (block of n, part). Parts are added up later in a fixed order, so that a step gives the same bits again.
+    Grid: (block of n, part). Parts are added up later in a fixed order, so a step gives the same bits every time.
     """
     rows = tl.program_id(0) * BN + tl.arange(0, BN)
     part = tl.program_id(1)
