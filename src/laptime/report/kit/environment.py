@@ -1,4 +1,4 @@
-"""The environment as names and texts: the terminal's table and the page's list read the same."""
+"""What a run was: its command, settings and environment, as names and texts and as a section of a page."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from laptime.data.record import Environment
 from laptime.data.run_folder import Run
 from laptime.report.kit.html import Html, definitions, details, section, tag
 from laptime.report.kit.numbers import text
-from laptime.report.kit.text import shortened
+from laptime.report.kit.text import setting_text, shortened
 
 
 def environment_pairs(environment: Environment) -> list[tuple[str, str | None]]:
-    """Every known fact of the environment as a name and a text."""
+    """The facts of the environment as names and texts; None for an unknown one."""
     units = {"memory_bytes": "bytes", "gpu_memory_bytes": "bytes", "gpu_power_limit_w": "W", "gpu_max_sm_mhz": "MHz"}
     pairs: list[tuple[str, str | None]] = []
     for field, value in msgspec.structs.asdict(environment).items():
@@ -25,24 +25,15 @@ def environment_pairs(environment: Environment) -> list[tuple[str, str | None]]:
             continue
         unit = units.get(field)
         name = field.removesuffix("_bytes").removesuffix("_w").removesuffix("_mhz").replace("_", " ")
-        pairs.append((name, text(value, unit, 4) if unit and value is not None else shown(value)))
+        pairs.append((name, text(value, unit, 4) if unit and value is not None else setting_text(value)))
     return pairs
 
 
-def shown(value: object) -> str | None:
-    """A value of a configuration as text; None for what is not there."""
-    if value is None or value == [] or value == {}:
-        return None
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return shortened(f"{value:g}" if isinstance(value, float) else str(value), 300)
-
-
 def environment_section(run: Run) -> Html:
-    """Command, knobs, machine."""
+    """The section of a page: command, settings, machine."""
     info = run.info
-    pairs = [(key.replace("_", " "), shown(value)) for key, value in info.config.items()]
-    measured = [(key.replace("_", " "), shown(value)) for key, value in info.session.items()]
+    pairs = [(key.replace("_", " "), setting_text(value)) for key, value in info.config.items()]
+    measured = [(key.replace("_", " "), setting_text(value)) for key, value in info.session.items()]
     return section(
         "Run and environment",
         tag("pre", shortened(command_line(info.argv), 4000)) if info.argv else None,
@@ -53,7 +44,7 @@ def environment_section(run: Run) -> Html:
             tag("div", tag("h3", "Machine"), definitions(environment_pairs(info.environment))),
             class_="columns",
         ),
-        details("Half-written last lines were left out of", tag("pre", "\n".join(run.dropped_tails)))
+        details("The half-written last lines of these files are left out", tag("pre", "\n".join(run.dropped_tails)))
         if run.dropped_tails
         else None,
         id="environment",
@@ -61,7 +52,7 @@ def environment_section(run: Run) -> Html:
 
 
 def command_line(argv: Sequence[str]) -> str:
-    """The command as one would type it, without the folder that laptime was started from."""
+    """The command as one types it, without the folder that the program is in."""
     program = PurePath(argv[0]).name
     return (
         shlex.join(["python", "-m", "laptime"] if program == "__main__.py" else [program]) + " " + shlex.join(argv[1:])

@@ -5,11 +5,11 @@ from __future__ import annotations
 from math import ceil, floor, log10
 
 from laptime.remedy.result import RemedyReport, RemedyRow
-from laptime.report.kit.environment import environment_pairs, shown
+from laptime.report.kit.environment import environment_pairs
 from laptime.report.kit.html import Html, card, cards, definitions, note, section, table, tag
 from laptime.report.kit.numbers import NOTHING, count, interval_ends, number, quantity, ratio_ends, text
 from laptime.report.kit.page import asset, document
-from laptime.report.kit.text import one_line
+from laptime.report.kit.text import one_line, setting_text
 from laptime.report.remedy.words import (
     facts,
     headline,
@@ -238,7 +238,7 @@ def _promise_section(report: RemedyReport) -> Html:
 
 
 def _environment_section(report: RemedyReport) -> Html:
-    pairs = [(key.replace("_", " "), shown(value)) for key, value in report.config.items()]
+    pairs = [(key.replace("_", " "), setting_text(value)) for key, value in report.config.items()]
     return section(
         "Machine",
         definitions([*pairs, *environment_pairs(report.environment)]),

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from laptime.report.kit.environment import command_line, environment_pairs, shown
+from laptime.report.kit.environment import command_line, environment_pairs
 from laptime.report.kit.html import Html, definitions, note, section, table, tag
-from laptime.report.kit.text import counted, shortened
+from laptime.report.kit.text import counted, setting_text, shortened
 from laptime.report.sweep.view import SweepView
 from laptime.report.sweep.words import knob_title, level_text
 
@@ -21,8 +21,8 @@ def sweep_environment(view: SweepView) -> Html:
     first = summary.rows[0].config if summary.rows else {}
     swept += [(knob_title(knob), f"moves with {knob_title(other)}") for knob, other in summary.tied.items()]
     varying = {*summary.knobs, *summary.tied}
-    held = [(knob_title(key), shown(value)) for key, value in first.items() if key not in varying]
-    measured = [(key.replace("_", " "), shown(value)) for key, value in info.session.items()] if info else []
+    held = [(knob_title(key), setting_text(value)) for key, value in first.items() if key not in varying]
+    measured = [(key.replace("_", " "), setting_text(value)) for key, value in info.session.items()] if info else []
     return section(
         "Sweep and environment",
         tag("pre", shortened(command_line(info.argv), 4000)) if info and info.argv else None,
