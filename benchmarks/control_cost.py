@@ -23,8 +23,8 @@ from laptime.control.adaptive_model import AdaptiveModel, Answer
 from laptime.control.bounds.bounds import GRID, Bounds
 from laptime.control.bounds.lengths import LengthModel
 from laptime.control.choices import ChoiceSpace, Tier
-from laptime.control.policies.grpo import GrpoPolicy
-from laptime.control.policies.inputs import Network, early_sizes, late_sizes
+from laptime.control.policies.learned import GrpoPolicy
+from laptime.control.policies.network import Network, early_sizes, late_sizes
 from laptime.control.policies.policy import Needs
 from laptime.control.question import Question
 from laptime.control.seen import Budget, Seen

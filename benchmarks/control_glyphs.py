@@ -43,7 +43,7 @@ from laptime.control.judge.slow_stream import online_baseline, slow_down
 from laptime.control.policies.static import static_policy
 from laptime.control.question import Asked, asked
 from laptime.control.tables.feature_table import FeatureTable, read_features
-from laptime.control.tables.files import SavedPolicy, read_policy
+from laptime.control.policies.saved_policy import SavedPolicy, read_policy
 from laptime.data.run_folder import read_info
 from laptime.estimate import online as streams
 from laptime.models.loading import Loaded, load_model

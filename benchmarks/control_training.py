@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 import laptime  # noqa: E402
-from laptime.control.policies.grpo import GrpoPolicy  # noqa: E402
+from laptime.control.policies.learned import GrpoPolicy  # noqa: E402
 from laptime.control.policies.oracle import decided  # noqa: E402
 from laptime.control.policies.policy import Needs  # noqa: E402
 from laptime.control.tables.features import language_features, pixel_features  # noqa: E402

@@ -13,7 +13,7 @@ from examples.glyphs.write_questions import write_questions
 from laptime.cli.main import run as laptime
 from laptime.control.adaptive_model import AdaptiveModel
 from laptime.control.judge.result import ControlEvaluation
-from laptime.control.tables.files import read_policy
+from laptime.control.policies.saved_policy import read_policy
 from laptime.data.run_folder import load_run
 from laptime.errors import LaptimeError
 from laptime.report.control.page import control_page

@@ -16,7 +16,7 @@ from laptime.control.judge.contest import contestant
 from laptime.control.judge.live import evaluate_live
 from laptime.control.seen import Budget, Seen
 from laptime.control.tables.decision_table import ModelFacts
-from laptime.control.tables.hidden import collect_features, hidden_features
+from laptime.control.tables.collection import collect_features, hidden_features
 from laptime.errors import LaptimeError
 from laptime.estimate import online as streams
 from laptime.models.anatomy import find_anatomy

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from laptime.control.adaptive_model import AdaptiveModel
-from laptime.control.policies.grpo import GrpoPolicy
-from laptime.control.policies.inputs import Network, early_sizes, late_sizes
+from laptime.control.policies.learned import GrpoPolicy
+from laptime.control.policies.network import Network, early_sizes, late_sizes
 from laptime.control.policies.policy import Needs
 from laptime.control.policies.ready import ReadyGrpo, ready
 from tests.control.adaptive import SPACE, Told, bounds_of, question

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from laptime.control.judge.result import ControlEvaluation, SlowDown
     from laptime.control.tables.decision_table import DecisionTable
     from laptime.control.tables.feature_table import FeatureTable
-    from laptime.control.tables.files import SavedPolicy
+    from laptime.control.policies.saved_policy import SavedPolicy
 
 
 def evaluate(
@@ -60,7 +60,7 @@ def evaluate(
     from laptime.control.judge.replay import spread_budgets
     from laptime.control.policies.static import static_policy
     from laptime.control.tables.feature_table import read_features
-    from laptime.control.tables.files import read_policy
+    from laptime.control.policies.saved_policy import read_policy
     from laptime.data.run_folder import readable_json
     from laptime.workload.example import pick
 

@@ -33,7 +33,7 @@ def features(
     from laptime.cli.control_sweep import model_of, questions_of, scored_sweep
     from laptime.cli.progress import progress
     from laptime.control.tables.feature_table import write_features
-    from laptime.control.tables.hidden import collect_features
+    from laptime.control.tables.collection import collect_features
 
     sweep = scored_sweep(run, keep=keep)
     examples = questions_of(sweep, sweep.table.sample_ids)

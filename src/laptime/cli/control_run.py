@@ -34,7 +34,7 @@ def run(
     from laptime.cli.options import milliseconds
     from laptime.control.adaptive_model import AdaptiveModel
     from laptime.control.question import Question
-    from laptime.control.tables.files import read_policy
+    from laptime.control.policies.saved_policy import read_policy
     from laptime.data.run_folder import readable_json
     from laptime.models.loading import load_model
     from laptime.workload.datasets import open_image

@@ -12,7 +12,7 @@ from laptime.errors import LaptimeError
 
 if TYPE_CHECKING:
     from laptime.control.policies.policy import Needs
-    from laptime.control.tables.files import SavedPolicy
+    from laptime.control.policies.saved_policy import SavedPolicy
 
 Kind = Literal["grpo", "supervised", "static", "lookup"]
 Promise = Literal["overall", "each"]
@@ -51,7 +51,7 @@ def train(
     from laptime.control.bounds.bounds import write_bounds
     from laptime.control.bounds.calibrated_bounds import make_bounds
     from laptime.control.tables.feature_table import read_features
-    from laptime.control.tables.files import write_policy
+    from laptime.control.policies.saved_policy import write_policy
     from laptime.data.run_folder import readable_json
     from laptime.estimate.total import load_predictor
 

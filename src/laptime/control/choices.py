@@ -1,10 +1,12 @@
-"""What can be chosen: image tier, experts a token, active blocks. No torch.
+"""What can be chosen: the image tier, experts per token and active blocks; and of which model. No torch.
 
-Choices are numbered in C order (tier, top_k, blocks). The tier is chosen before the vision tower runs; top_k and
-blocks, together one of `late`, after an early block: so a choice's number is `tier * late + late choice`.
+Choices are numbered in C order (tier, top_k, blocks). The tier is chosen before the vision tower runs. top_k and blocks
+are chosen together after an early block, as one late choice. A choice's number is `tier * late + late choice`.
 """
 
 from __future__ import annotations
+
+from pathlib import PurePath
 
 import msgspec
 
@@ -20,7 +22,7 @@ class Tier(msgspec.Struct, frozen=True):
 
 
 class Choice(msgspec.Struct, frozen=True, kw_only=True):
-    """One setting of the knobs. None: the model doesn't have this knob, or it is left alone."""
+    """One setting of the knobs. None: the model doesn't have this knob, or the knob is left alone."""
 
     tier: Tier | None
     top_k: int | None
@@ -36,7 +38,7 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ChoiceSpace(msgspec.Struct, frozen=True, kw_only=True):
-    """The values that each knob may take, ascending in cost; an empty tuple is a knob that is left alone."""
+    """The values that each knob may take, ascending in cost. An empty tuple is a knob that is left alone."""
 
     tiers: tuple[Tier, ...] = ()
     top_ks: tuple[int, ...] = ()
@@ -49,12 +51,12 @@ class ChoiceSpace(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def first(self) -> int:
-        """How many choices there are before the vision tower: the tiers."""
+        """The number of choices before the vision tower: the tiers."""
         return max(1, len(self.tiers))
 
     @property
     def late(self) -> int:
-        """How many choices there are after the early block: top_k times blocks."""
+        """The number of choices after the early block: top_k times blocks."""
         return max(1, len(self.top_ks)) * max(1, len(self.blocks))
 
     def __len__(self) -> int:
@@ -74,7 +76,33 @@ class ChoiceSpace(msgspec.Struct, frozen=True, kw_only=True):
 
     def number(self, choice: Choice) -> int:
         """The number of a choice. Raises LaptimeError for one that is not in this space."""
-        for place in range(len(self)):
-            if self.choice(place) == choice:
-                return place
+        for number in range(len(self)):
+            if self.choice(number) == choice:
+                return number
         raise LaptimeError(f"choice ({choice}): not among the {len(self)} choices of this space")
+
+
+class ModelFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """The model that policies and bounds belong to. A field that is empty or None is not known, and is not compared.
+
+    name: as the sweep's file wrote it; only its last part is compared, so that a folder may move. kind: transformers'
+    model_type. blocks, top_k: the model's own. experts: how many there are to choose from.
+    """
+
+    name: str = ""
+    kind: str = ""
+    blocks: int | None = None
+    experts: int | None = None
+    top_k: int | None = None
+
+    def differences(self, other: ModelFacts) -> list[str]:
+        """What both know and don't agree on, in words: "blocks 6 instead of 8" (self's value first)."""
+        different = []
+        for field, label in (("kind", "kind"), ("blocks", "blocks"), ("experts", "experts"), ("top_k", "top-k")):
+            own, others = getattr(self, field), getattr(other, field)
+            if own and others and own != others:
+                different.append(f"{label} {own} instead of {others}")
+        own, others = PurePath(self.name).name, PurePath(other.name).name
+        if own and others and own != others:
+            different.append(f"name {own} instead of {others}")
+        return different

@@ -1,4 +1,4 @@
-"""What is asked of an adaptive model: a text, with or without an image, not cut into crops yet."""
+"""What is asked of an adaptive model: a text, with or without an image that is not cut into crops yet."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from laptime.workload.inputs import Inputs
 
 @dataclass(frozen=True)
 class Question:
-    """A question at hand. `id` names it in samples and messages."""
+    """A question. `id` names it in samples and messages."""
 
     text: str
     image: Image.Image | None = None
@@ -22,29 +22,36 @@ class Question:
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A question with its image opened."""
+class OpenedQuestion:
+    """A question whose image has been read."""
 
     id: str
     text: str
     image: Image.Image | None
 
 
-def asked(question: Question | Example | Asked | str) -> Asked:
-    """Any way to put a question, as one. Raises LaptimeError for an image that can't be read."""
-    if isinstance(question, Asked):
+AnyQuestion = Question | Example | OpenedQuestion | str
+"""Every form in which a question may be given."""
+
+
+def opened(question: AnyQuestion) -> OpenedQuestion:
+    """The question with its image read. Raises LaptimeError for an image that can't be read."""
+    if isinstance(question, OpenedQuestion):
         return question
     if isinstance(question, str):
-        return Asked("question", question, None)
+        return OpenedQuestion("question", question, None)
     if isinstance(question, Question):
         image = None if question.image is None else question.image.convert("RGB")
-        return Asked(question.id, question.text, image)
+        return OpenedQuestion(question.id, question.text, image)
     image = None if question.image is None else open_image(question.image, question.place)
-    return Asked(question.id, question.prompt, image)
+    return OpenedQuestion(question.id, question.prompt, image)
 
 
-def inputs_for(loaded: Loaded, question: Asked, crops: tuple[int, int] | None, new_tokens: int = 0) -> Inputs:
-    """generate()'s inputs, the image cut into so many crops; the model must expect them already (KnobSwitch.crops)."""
+def inputs_for(loaded: Loaded, question: OpenedQuestion, crops: tuple[int, int] | None, new_tokens: int = 0) -> Inputs:
+    """The arguments of generate() for a question.
+
+    crops: least and most crops of the image; the model must already expect them (KnobSwitch.crops).
+    """
     cut = crops if question.image is not None else None
     return inputs_from_question(
         loaded, question.text, question.image, f"question {question.id}", new_tokens=new_tokens, crops=cut

@@ -1,4 +1,4 @@
-"""What a policy sees when it decides, and the budget it decides under. No torch."""
+"""What a policy sees when it decides, and the budget that it decides under. No torch."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from laptime.data.stats import Floats
 from laptime.estimate.online import Correction
 
 Floats32 = npt.NDArray[np.float32]
@@ -17,9 +18,9 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of one input so far.
 
     language: features of the question's text, (L,). pixels: the image made small, (P,); None without an image, or when
-    no policy asks for it. Before the vision tower `tier` and `hidden` are None. After the early block `tier` is the
-    number of the tier that was chosen, and `hidden`, (H,), what that block gave: the last position, then the mean over
-    all positions.
+    no policy looks at it. Before the vision tower `tier` and `hidden` are None. After the early block `tier` is the
+    number of the chosen tier, and `hidden`, (H,), is that block's output: its last position, then its mean over all
+    positions.
     """
 
     language: Floats32
@@ -29,10 +30,10 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Room(NamedTuple):
-    """How much of what is promised over all questions a choice may use up under a budget
-    (laptime.control.bounds.leeway).
+    """How often a choice may be late under one budget, as far as the promise over all questions allows it.
 
-    times: so many times the promised share of misses. stretch: the budget over the one that this was proven at.
+    times: the promised share of late answers is multiplied by this. stretch: this budget over the budget at which
+    `times` was proven. See laptime.control.bounds.leeway.
     """
 
     times: float
@@ -44,39 +45,37 @@ NO_ROOM = Room(1.0, 1.0)
 
 
 class Budget(msgspec.Struct, frozen=True, kw_only=True):
-    """The time one answer may take, and what each choice of the space is known to take for this input.
+    """The time that one answer may take, and the time that each choice is known to take for this input.
 
-    bound_ms, (choices,): what the total stays below with the promised confidence, for as many tokens as such a
-    question's answer needs, corrected by what was measured lately; infinite where nothing is promised.
-    median_ms, (choices,): the middle of the same. Both are what the policy may rely on, whichever policy it is.
-    factor: what bound_ms was multiplied by for what was measured lately; policies that keep times of their own divide
-    the budget by it.
+    bound_ms (choices,): the total stays below it with the promised confidence, for as many tokens as the answer to such
+    a question needs, corrected by recent calls; infinite where nothing is promised. median_ms (choices,): the median of
+    the same distribution. Every policy may rely on both. factor: what bound_ms was multiplied by for recent calls. A
+    policy that has times of its own divides the budget by it.
     """
 
     ms: float
-    bound_ms: npt.NDArray[np.float64]
-    median_ms: npt.NDArray[np.float64]
+    bound_ms: Floats
+    median_ms: Floats
     factor: float = 1.0
 
     @property
     def fits(self) -> npt.NDArray[np.bool_]:
         """Which choices keep the budget by their bound, (choices,)."""
-        kept: npt.NDArray[np.bool_] = self.bound_ms <= self.ms
-        return kept
+        within: npt.NDArray[np.bool_] = self.bound_ms <= self.ms
+        return within
 
     @property
     def fastest(self) -> int:
-        """The choice of the lowest bound; of equals (all infinite, say) the lowest median."""
+        """The choice of the lowest bound. Among equal bounds (all infinite, say) it is the one of the lowest median."""
         return int(np.lexsort((self.median_ms, self.bound_ms))[0])
 
 
-def corrected(now: Correction, leeway: bool = False) -> tuple[float, float]:
-    """What bounds and medians are multiplied by for what was measured lately.
+def correction_factors(correction: Correction, *, leeway: bool = False) -> tuple[float, float]:
+    """The factors on bounds and on medians for what was measured in recent calls.
 
-    leeway: what bounds had to spare when they were calibrated has been given away; then all that the machine has become
-    slower by counts, not only what bounds no longer hold.
+    leeway: the policy has leeway, so its bounds have no reserve left. They are then multiplied by the whole slow-down
+    of the machine. Without leeway they grow only as far as recent calls broke them.
 
-    Bounds are never lowered: they were made to hold with the promised confidence on this machine as it was, and a
-    stretch of good luck is no reason to promise more.
+    Bounds never become lower than they were calibrated: a series of fast calls is no reason to promise more.
     """
-    return max(1.0, now.bound_factor, now.slower if leeway else 1.0), now.median_factor
+    return max(1.0, correction.bound_factor, correction.slower if leeway else 1.0), correction.median_factor

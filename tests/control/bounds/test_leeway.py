@@ -20,7 +20,7 @@ from laptime.control.policies.oracle import Oracle
 from laptime.control.policies.policy import Needs
 from laptime.control.policies.static import static_policy
 from laptime.control.seen import NO_ROOM, Budget, Room, Seen
-from laptime.control.tables.files import SavedPolicy
+from laptime.control.policies.saved_policy import SavedPolicy
 from laptime.control.training.kinds import train_kind
 from tests.control.worlds import FACTS, SPACE, WorldEstimator, world
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from laptime.control.bounds.bounds import most_late
-from laptime.control.policies.grpo import GrpoPolicy, SupervisedPolicy
-from laptime.control.policies.inputs import Network, early_sizes, late_sizes, network_input
+from laptime.control.policies.learned import GrpoPolicy, SupervisedPolicy
+from laptime.control.policies.network import Network, early_sizes, late_sizes, network_input
 from laptime.control.policies.oracle import AnalyticBudgets, MeanBudgets, Oracle
 from laptime.control.policies.policy import Needs, Policy, allowed
 from laptime.control.policies.ready import ReadyGrpo, ready

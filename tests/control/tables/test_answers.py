@@ -14,7 +14,7 @@ from laptime.control.bounds.calibrated_bounds import make_bounds
 from laptime.control.choices import ChoiceSpace
 from laptime.control.policies.static import lookup_policy, static_policy
 from laptime.control.tables.answers import collect_answers, joined, joined_features, read_answers, write_answers
-from laptime.control.tables.hidden import collect_features, equal_batches
+from laptime.control.tables.collection import collect_features, equal_batches
 from laptime.errors import LaptimeError
 from laptime.workload.example import Example
 from laptime.workload.scoring import score

@@ -1,21 +1,21 @@
-"""What each choice takes for a question, known before it runs: a bound and a median of the TOTAL, in microseconds.
+"""What each choice takes for a question, known before it runs: a bound and a median of the TOTAL, in ms.
 
-Neither an answer's length nor a call's time is known beforehand. Both together are one distribution: with p(N) of
-laptime.control.bounds.lengths and G_N, the estimator's, of the time of a call that makes N tokens under a choice,
+Before a call neither its time nor its answer's length is known. Both together are one distribution. With p(N), how
+probable an answer of N tokens is (laptime.control.bounds.lengths), and G_N, the estimator's distribution of the time of
+a call that makes N tokens under a choice,
 
     P(T <= t) = sum over N of p(N) G_N(t)
 
-worked out at GRID times of each choice. The bound is the first of them where it exceeds the choice's level, which is
-calibrated: how high it would have to be for the training questions' own times under that choice, with p(N) from folds
-that don't hold the question (distributional conformal prediction, Chernozhukov, Wuethrich and Zhu 2021). Each choice
-has a level of its own, since a tight budget leaves one or two of them, and what holds over all says little there. It is
-over all questions alike; so that no kind of question is left behind it is never below the confidence itself. How bounds
-are made from an estimator is laptime.control.bounds.calibrated_bounds.
+It is computed at GRID times of each choice. The bound is the first of these times at which P exceeds the choice's
+level. The level is calibrated: it is as high as it has to be for the training questions' own times under that choice,
+with p(N) from folds that don't hold the question (distributional conformal prediction, Chernozhukov, Wuethrich and Zhu
+2021). Each choice has its own level, since under a tight budget only one or two choices are left, and a level over all
+choices says little of those. A level holds over all questions together. So that no kind of question is left behind, it
+is never below the confidence itself. laptime.control.bounds.calibrated_bounds makes bounds from an estimator.
 """
 
 from __future__ import annotations
 
-from math import ceil
 from pathlib import Path
 
 import msgspec
@@ -23,25 +23,24 @@ import numpy as np
 import numpy.typing as npt
 
 from laptime.control.bounds.lengths import LengthModel, read_lengths
-from laptime.control.choices import ChoiceSpace
+from laptime.control.choices import ChoiceSpace, ModelFacts
 from laptime.control.seen import NO_ROOM, Budget, Floats32, Room
-from laptime.control.tables.decision_table import ModelFacts
-from laptime.control.tables.tensor_files import read_value, take_array, write_value
+from laptime.control.tables.tensor_files import Arrays, read_value, take_array, write_value
 from laptime.data.stats import Floats
 from laptime.errors import LaptimeError
 
 SCHEMA = "laptime.bounds/3"
 GRID = 128
-"""Times of each choice at which its distribution is known, in equal ratios (about 1.5 %)."""
+"""The number of times at which each choice's distribution is known; neighbours are about 1.5 % apart."""
 
 
 class Bounds(msgspec.Struct, frozen=True, kw_only=True):
     """What each choice takes on one machine.
 
-    known_ms, median_ms (tokens, choices): bound and median of the time alone, row N - 1 for an answer of N tokens.
-    Infinite: nothing is promised. grid_ms (choices, GRID), ascending; within (choices, k, GRID) float32: P(T <= grid)
-    of an answer of lengths.counts[k] tokens. level (choices,): what the share must exceed, so that the promise is kept:
-    the confidence or more; 1 where it can't be. confidence: of the promise.
+    known_ms, median_ms (tokens, choices): bound and median of the time of an answer of known length, row N - 1 for N
+    tokens; infinite where nothing is promised. grid_ms (choices, GRID): times, ascending. within (choices, k, GRID)
+    float32: P(T <= grid_ms) of an answer of lengths.counts[k] tokens. level (choices,): what P must exceed so that the
+    promise is kept, at least the confidence; 1 where no level is enough. confidence: that of the promise.
     """
 
     space: ChoiceSpace
@@ -64,30 +63,30 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
         return self.share_within(self.lengths.mass(language)[self.lengths.group])
 
     def bound_of(self, share: Floats32, room: Room = NO_ROOM, level: Floats | None = None) -> Floats:
-        """(choices,): where the share exceeds each choice's level; where it never does, the longest answer's own bound.
+        """The bound of each choice, (choices,): the first time at which the share exceeds the choice's level.
 
-        With few questions the calibration may ask for more than a distribution holds; no answer is longer than that.
-        room: a choice may be late more often by itself; then the lower one of both bounds. level: other ones than the
-        calibrated.
+        Calibrated on few questions, a level may be higher than any share. Then the bound is that of the longest answer.
+        room: how often a choice may be late by itself; the bound is the lower one of those with and without it. level:
+        used instead of the calibrated one.
         """
         needed = self.level if level is None else level
-        found = self.first_above(share, needed)
-        bound = np.where(np.isinf(found), self.known_ms[-1], found)
+        first = self.first_above(share, needed)
+        bound = np.where(np.isinf(first), self.known_ms[-1], first)
         if room.times == 1:
             return bound
         return np.minimum(bound, self.first_above(share, 1 - (1 - needed) * room.times) * room.stretch)
 
     def median_of(self, share: Floats32) -> Floats:
-        """(choices,): the middle of the same distribution."""
+        """The median of each choice's time, (choices,)."""
         return self.first_above(share, 0.5)
 
     def share_within(self, mass: Floats32) -> Floats32:
         """P(T <= grid_ms), (choices, GRID), from P(N = counts), (choices, k)."""
-        found: Floats32 = (mass[:, None, :] @ self.within)[:, 0]
-        return found
+        share: Floats32 = (mass[:, None, :] @ self.within)[:, 0]
+        return share
 
     def first_above(self, share: Floats32, level: Floats | float) -> Floats:
-        """(choices,): the first time at which the share exceeds the level; infinite where it never does.
+        """The first time at which the share exceeds the level, (choices,); infinite where it never does.
 
         level: one for each choice, or one for all.
         """
@@ -99,7 +98,7 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
     def budget(
         self, ms: float, language: Floats32, factor: float = 1.0, median_factor: float = 1.0, *, room: Room = NO_ROOM
     ) -> Budget:
-        """The budget of one question; `factor` and `median_factor` are laptime.estimate.online's correction.
+        """The budget of one question. factor, median_factor: laptime.control.seen.correction_factors.
 
         Raises LaptimeError for a budget that is not a number above 0.
         """
@@ -115,72 +114,82 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
     def at_tokens(self, output_tokens: npt.NDArray[np.int32], *, median: bool = False) -> Floats:
         """The bound (or median) of answers of known length: counts (..., choices) -> ms (..., choices).
 
-        A count above the longest that the table knows takes the longest's.
+        An answer longer than the longest known one gets the longest one's.
         """
         rows = np.clip(output_tokens, 1, len(self.known_ms)) - 1
         return (self.median_ms if median else self.known_ms)[rows, np.arange(len(self.space))]
 
     def for_questions(self, language: Floats32) -> tuple[Floats, Floats]:
-        """`for_question` of many, (n, choices) each."""
-        found = [self.for_question(one) for one in language]
-        return np.array([bound for bound, _ in found]), np.array([median for _, median in found])
+        """`for_question` of many questions, (n, choices) each."""
+        pairs = [self.for_question(one) for one in language]
+        return np.array([bound for bound, _ in pairs]), np.array([median for _, median in pairs])
 
 
-class _Told(msgspec.Struct, frozen=True, kw_only=True):
+class _BoundsFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     space: ChoiceSpace
     model: ModelFacts
     confidence: float
     questions: int
     most: int
+    pair_sha256: str | None = None
 
 
-def level_rank(confidence: float, questions: int) -> float:
-    """The quantile to take of `questions` calibration values, so that the next one is below it with the confidence.
+def bounds_arrays(bounds: Bounds) -> Arrays:
+    """The arrays of bounds by name, as they are written."""
+    own = {name: getattr(bounds, name) for name in ("known_ms", "median_ms", "grid_ms", "within", "level")}
+    return own | bounds.lengths.arrays()
 
-    Above 1: there are too few of them.
+
+def write_bounds(bounds: Bounds, folder: str | Path, *, pair_sha256: str | None = None) -> None:
+    """Write bounds.json and bounds.safetensors.
+
+    pair_sha256: names the policy that the bounds belong to (laptime.control.policies.saved_policy).
     """
-    return ceil((questions + 1) * confidence - 1e-9) / questions
-
-
-def write_bounds(bounds: Bounds, folder: str | Path) -> None:
-    """Write bounds.json and bounds.safetensors."""
-    told = _Told(
+    facts = _BoundsFacts(
         space=bounds.space,
         model=bounds.model,
         confidence=bounds.confidence,
         questions=bounds.lengths.questions,
         most=bounds.lengths.most,
+        pair_sha256=pair_sha256,
     )
-    own = {name: getattr(bounds, name) for name in ("known_ms", "median_ms", "grid_ms", "within", "level")}
-    write_value(Path(folder), "bounds", SCHEMA, told, own | bounds.lengths.arrays())
+    write_value(Path(folder), "bounds", SCHEMA, facts, bounds_arrays(bounds))
 
 
 def read_bounds(folder: str | Path) -> Bounds:
     """Read what `write_bounds` wrote. Raises LaptimeError for a folder that is damaged or foreign."""
+    return read_paired_bounds(folder)[0]
+
+
+def read_paired_bounds(folder: str | Path) -> tuple[Bounds, str | None]:
+    """The bounds of a folder, and the pair_sha256 that they were written with; None for an older folder.
+
+    Raises LaptimeError for a folder that is damaged or foreign.
+    """
     place = Path(folder)
-    told, arrays = read_value(place, "bounds", SCHEMA, _Told, "bounds")
+    facts, arrays = read_value(place, "bounds", SCHEMA, _BoundsFacts, "bounds")
     file = place / "bounds.safetensors"
-    choices = len(told.space)
-    if not 0 < told.confidence < 1:
-        raise LaptimeError(f"{file}: bounds of a confidence that is no share; make it anew")
-    lengths = read_lengths(arrays, told.questions, told.most, choices, file)
-    times = (told.most, choices)
+    choices = len(facts.space)
+    if not 0 < facts.confidence < 1:
+        raise LaptimeError(f"{file}: a confidence that is not between 0 and 1; train anew")
+    lengths = read_lengths(arrays, facts.questions, facts.most, choices, file)
+    by_tokens = (facts.most, choices)
     known, median = (
-        take_array(arrays, name, times, file, finite=False).astype(np.float64) for name in ("known_ms", "median_ms")
+        take_array(arrays, name, by_tokens, file, finite=False).astype(np.float64) for name in ("known_ms", "median_ms")
     )
     grid = take_array(arrays, "grid_ms", (choices, GRID), file).astype(np.float64)
     within = take_array(arrays, "within", (choices, len(lengths.counts), GRID), file).astype(np.float32)
     level = take_array(arrays, "level", (choices,), file).astype(np.float64)
     falls = any((times_ms[1:] < times_ms[:-1]).any() for times_ms in (known, median))
     if falls or min(known.min(), median.min(), grid.min()) <= 0 or (np.diff(grid) < 0).any():
-        raise LaptimeError(f"{file}: bounds that fall with longer answers, or times that are none; make it anew")
+        raise LaptimeError(f"{file}: bounds that fall with longer answers, or times not above 0; train anew")
     rises = (np.diff(within) >= 0).all() and within.min() >= 0 and within.max() <= 1
-    if not rises or level.min() < told.confidence or level.max() > 1:
-        raise LaptimeError(f"{file}: shares that are none, or fall with time; make it anew")
-    return Bounds(
-        space=told.space,
-        model=told.model,
-        confidence=told.confidence,
+    if not rises or level.min() < facts.confidence or level.max() > 1:
+        raise LaptimeError(f"{file}: shares outside 0 to 1, or that fall with time; train anew")
+    bounds = Bounds(
+        space=facts.space,
+        model=facts.model,
+        confidence=facts.confidence,
         lengths=lengths,
         known_ms=known,
         median_ms=median,
@@ -188,19 +197,4 @@ def read_bounds(folder: str | Path) -> Bounds:
         within=within,
         level=level,
     )
-
-
-SURE = 0.95
-"""How sure it must be that the promise is kept, whichever questions it was tested on."""
-
-
-def most_late(questions: int, confidence: float, sure: float = SURE) -> int:
-    """The most late answers of so many that prove (binomial test) that the share in time is the confidence; -1: none.
-
-    `questions` answers, independent, each late with the probability 1 - confidence, have no more of them late with a
-    probability of at most 1 - sure.
-    """
-    from scipy.special import bdtr
-
-    counts = np.arange(questions + 1)
-    return int((bdtr(counts, questions, 1 - confidence) <= 1 - sure).sum()) - 1
+    return bounds, facts.pair_sha256

@@ -1,8 +1,8 @@
-"""Bounds of a sweep's choices from an estimator of its totals (laptime fit RUN). No torch.
+"""Bounds of a sweep's choices, from an estimator of its totals (laptime fit RUN). No torch.
 
-The estimator is asked once for every choice and every number of output tokens. An input's own sizes (prompt tokens,
-image tokens, crops) are those of its tier at the 95th percentile over the table's questions: a question longer than
-that may take a little more than its bound says.
+The estimator is asked once for every choice and every number of output tokens. The sizes of an input (prompt tokens,
+image tokens, crops) are those of its tier at the 95th percentile over the table's questions. A longer question may
+therefore take a little more than its bound says.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from laptime.control.bounds.bounds import GRID, Bounds, level_rank
+from laptime.control.bounds.bounds import GRID, Bounds
+from laptime.control.bounds.coverage import level_rank
 from laptime.control.bounds.lengths import fit_lengths
 from laptime.control.choices import Tier
 from laptime.control.seen import Floats32
@@ -28,14 +29,14 @@ from laptime.estimate.predictor import Predictor
 SIZE_LEVEL = 0.95
 """An input's sizes are those of its tier at this quantile."""
 OTHER_MACHINE = 3.0
-"""Measured times so many times the estimator's, or that small a part of them, are of another model or machine."""
+"""An estimator that is off by this factor, up or down, belongs to another model or machine."""
 TOKENS = "output_tokens"
 SIZES = ("prompt_tokens", "image_tokens", "crops")
 LATE = ("config.top_k", "config.blocks")
 
 
 class _Times(NamedTuple):
-    """Of an answer of N tokens, row N - 1: bound and median (tokens, choices), quantiles (STEPS, tokens, choices)."""
+    """Bound and median (tokens, choices), quantiles (STEPS, tokens, choices); row N - 1 is an answer of N tokens."""
 
     bound_ms: Floats
     median_ms: Floats
@@ -43,13 +44,13 @@ class _Times(NamedTuple):
 
 
 def make_bounds(estimator: Predictor, table: DecisionTable, language: Floats32, *, confidence: float = 0.95) -> Bounds:
-    """From an estimator of the total and a table's questions (the training half), language (n, L).
+    """Bounds from an estimator of the total and the training half of a table, with its language features (n, L).
 
-    Questions that were not timed tell of lengths only.
+    estimator: a TotalEstimator, or an Estimator of total_ms that has output_tokens among its features. table: questions
+    without a time teach lengths only.
 
-    `estimator`: laptime.estimate.total.load_predictor's, a TotalEstimator or an Estimator of total_ms that has
-    output_tokens among its features. Raises LaptimeError for an estimator of another target, of another model or
-    machine, or one that needs to know what a choice doesn't say.
+    Raises LaptimeError for an estimator of another target, model or machine, or one that needs a feature that a choice
+    doesn't fix.
     """
     if not 0 < confidence < 1:
         raise LaptimeError(f"confidence {confidence:g}: a share between 0 and 1, written as 0.95")
@@ -68,7 +69,7 @@ def make_bounds(estimator: Predictor, table: DecisionTable, language: Floats32, 
         )
     times = _times(estimator, table, needed, lengths.most, confidence)
     grid_ms, within = _distributions(times.quantiles_ms[:, lengths.counts - 1])
-    made = Bounds(
+    uncalibrated = Bounds(
         space=table.space,
         model=table.model,
         confidence=confidence,
@@ -79,14 +80,14 @@ def make_bounds(estimator: Predictor, table: DecisionTable, language: Floats32, 
         within=within,
         level=np.ones(len(table.space)),
     )
-    _refuse_other_times(made, table)
-    return msgspec.structs.replace(made, level=_levels(made, mass, table.total_ms))
+    _refuse_other_times(uncalibrated, table)
+    return msgspec.structs.replace(uncalibrated, level=_levels(uncalibrated, mass, table.total_ms))
 
 
 def _levels(bounds: Bounds, mass: Floats32, total_ms: Floats) -> Floats:
-    """(choices,): how high each level must be so that the next question's time is below its bound, with the confidence.
+    """The level of each choice, (choices,), at which the next question's time is below its bound with the confidence.
 
-    mass (n, choices, k): P(N = counts) of the table's questions; total_ms (n, choices), NaN where none was measured.
+    mass (n, choices, k): P(N = counts) of the table's questions. total_ms (n, choices): NaN where none was measured.
     """
     needed = np.full(total_ms.shape, np.nan)
     for row in np.flatnonzero(np.isfinite(total_ms).any(axis=1)):
@@ -98,7 +99,7 @@ def _levels(bounds: Bounds, mass: Floats32, total_ms: Floats) -> Floats:
 
 
 def _level(values: Floats, confidence: float) -> float:
-    """The quantile of the calibration's values, but no less than the confidence; 1 where they are too few for it."""
+    """The quantile of the calibration values, at least the confidence; 1 if there are too few values for it."""
     if len(values) == 0 or (rank := level_rank(confidence, len(values))) > 1:
         return 1.0
     return max(confidence, float(np.sort(values)[round(rank * len(values)) - 1]))
@@ -110,7 +111,8 @@ def _times(estimator: Predictor, table: DecisionTable, needed: list[str], most: 
     whole = []
     for times in zip(*by_tier, strict=True):
         joined = np.concatenate(times, axis=-1)
-        never_seen = joined[..., :shortest, :]  # nothing is known of them; they take no longer than the shortest seen
+        # Nothing is known of answers shorter than any seen one; they take no longer than the shortest seen one.
+        never_seen = joined[..., :shortest, :]
         never_seen[...] = np.where(np.isinf(never_seen), joined[..., [shortest], :], never_seen)
         whole.append(np.maximum.accumulate(joined, axis=-2))  # longer answers never take less
     return _Times(*whole)
@@ -123,11 +125,11 @@ def _distributions(quantiles_ms: Floats) -> tuple[Floats, Floats32]:
     grid = np.empty((count, GRID))
     within = np.zeros((count, quantiles_ms.shape[1], GRID), dtype=np.float32)
     for choice in range(count):
-        mine = quantiles_ms[:, :, choice]
-        finite = mine[np.isfinite(mine)]
+        quantiles = quantiles_ms[:, :, choice]
+        finite = quantiles[np.isfinite(quantiles)]
         lowest, highest = (finite.min(), finite.max()) if len(finite) else (1.0, 2.0)
         grid[choice] = np.geomspace(lowest * (1 - 1e-6), highest * (1 + 1e-6), GRID)
-        for row, ascending in enumerate(mine.T):
+        for row, ascending in enumerate(quantiles.T):
             within[choice, row] = steps[np.searchsorted(ascending, grid[choice], side="right")]
     return grid, within
 
@@ -135,7 +137,7 @@ def _distributions(quantiles_ms: Floats) -> tuple[Floats, Floats32]:
 def _tier_times(
     estimator: Predictor, table: DecisionTable, tier: int, needed: list[str], most: int, confidence: float
 ) -> _Times:
-    """Of one tier's choices."""
+    """The times of one tier's choices."""
     space = table.space
     sizes = _sizes(table, tier)
     knobs: dict[str, list[Any]] = {"config.top_k": list(space.top_ks) or [table.model.top_k]}
@@ -146,7 +148,7 @@ def _tier_times(
     knobs[TOKENS] = list(range(1, most + 1))
     if unknown := [name for name in needed if knobs.get(name, [None])[0] is None]:
         raise LaptimeError(
-            f"the estimator needs {', '.join(unknown)}, which no choice says; fit it on the sweep that the choices "
+            f"the estimator needs {', '.join(unknown)}, which no choice fixes; fit it on the sweep that the choices "
             "come from"
         )
     asked: dict[str, list[Any]] = {name: knobs[name] for name in LATE if name in needed}
@@ -184,7 +186,7 @@ def _tier_values(tier: Tier, numeric: list[str]) -> dict[str, list[Any]]:
 
 
 def _refuse_other_model(estimator: Predictor, table: DecisionTable) -> None:
-    """By what its cards say of the knobs that it was fitted on."""
+    """Raise LaptimeError if the estimator's cards name other knobs or another model."""
     stages: Mapping[str, Any] = getattr(estimator, "stages", {"total": estimator})
     for stage in stages.values():
         card = getattr(stage, "card", None)
@@ -206,7 +208,7 @@ def _refuse_other_model(estimator: Predictor, table: DecisionTable) -> None:
 
 
 def _refuse_other_times(bounds: Bounds, table: DecisionTable) -> None:
-    """By what was measured: an estimator of another model or machine is off by much, for every choice."""
+    """Raise LaptimeError if measured times are far from the estimator's: it is of another model or machine."""
     ratios = table.total_ms / bounds.at_tokens(table.output_tokens, median=True)
     ratios = ratios[np.isfinite(ratios)]
     middle = float(np.median(ratios)) if len(ratios) else 1.0

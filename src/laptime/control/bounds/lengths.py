@@ -1,10 +1,10 @@
-"""How many tokens will a question's answer need? Its words say: "how many" is short, "read the line" is long. No torch.
+"""How many tokens a question's answer needs, from its words: "how many" is short, "read the line" is long. No torch.
 
     P(N = n | words, choice) = softmax regression on the language features, over the counts that were seen
 
-A model with too few blocks may babble where the whole one says a digit, so choices may have regressions of their own:
-by tier, by top-k, by blocks, or one for all, whichever tells other folds' lengths best. Each is trained on the answers
-of its choices to each question (a question weighs one).
+A model with too few blocks may write nonsense where the whole model writes a digit. So groups of choices may have their
+own regressions: by tier, by top-k, by blocks, or one for all, whichever predicts the lengths in other folds best. Each
+regression is trained on the answers of its choices to each question; each question has the same weight.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ Counts = npt.NDArray[np.int32]
 
 FOLDS = 5
 SHRINKS = (0.1, 0.01, 0.001)
-"""Ridge penalties of the regression, in units of the mean log likelihood; the one that predicts other folds best."""
+"""Ridge penalties to try, in units of the mean log likelihood. The one that predicts other folds best is taken."""
 
 
 class LengthModel(msgspec.Struct, frozen=True, kw_only=True):
-    """counts (k,) int32 ascending; weights (L, g, k), bias (g, k) float32, of g groups of choices; group (choices,)
-    int32, each choice's.
+    """A regression for each of g groups of choices: weights (L, g, k) and bias (g, k), float32.
 
-    questions: how many the bounds that it belongs to were calibrated on. most: the longest answer that is allowed.
+    counts (k,): token counts, ascending. group (choices,): the group of each choice. questions: how many questions the
+    bounds were calibrated on. most: the longest answer that is allowed.
     """
 
     counts: Counts
@@ -47,12 +47,12 @@ class LengthModel(msgspec.Struct, frozen=True, kw_only=True):
 
     def mass(self, language: Floats32) -> Floats32:
         """P(N = counts) of each group for a question with these words, (g, k)."""
-        found: Floats32 = (language @ self.weights.reshape(len(language), -1)).reshape(self.bias.shape)
-        found += self.bias
-        found -= found.max(axis=1, keepdims=True)
-        np.exp(found, out=found)
-        found /= found.sum(axis=1, keepdims=True)
-        return found
+        mass: Floats32 = (language @ self.weights.reshape(len(language), -1)).reshape(self.bias.shape)
+        mass += self.bias
+        mass -= mass.max(axis=1, keepdims=True)
+        np.exp(mass, out=mass)
+        mass /= mass.sum(axis=1, keepdims=True)
+        return mass
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Its arrays by name, for a file."""
@@ -67,10 +67,10 @@ class LengthModel(msgspec.Struct, frozen=True, kw_only=True):
 def fit_lengths(
     language: Floats32, output_tokens: Counts, most: int, space: ChoiceSpace
 ) -> tuple[LengthModel, npt.NDArray[np.float32]]:
-    """From language features (n, L) and counts (n, choices): a model, and P(N = counts), (n, choices, k), of each
-    question by models that were fitted without it. The same table gives the same.
+    """A length model from language features (n, L) and token counts (n, choices).
 
-    Raises LaptimeError with fewer than 20 questions.
+    Returned beside it: P(N = counts), (n, choices, k), of each question by models that were fitted without it. The same
+    table gives the same model. Raises LaptimeError with fewer than 20 questions.
     """
     n = len(language)
     if n < 20:
@@ -103,13 +103,13 @@ def fit_lengths(
 def read_lengths(
     arrays: Mapping[str, npt.NDArray[Any]], questions: int, most: int, choices: int, place: Path
 ) -> LengthModel:
-    """From a file's arrays. Raises LaptimeError for arrays that are no such model."""
+    """A length model from a file's arrays. Raises LaptimeError for arrays that don't form one."""
     k = len(arrays["lengths.counts"]) if "lengths.counts" in arrays and arrays["lengths.counts"].ndim == 1 else 1
     group = take_array(arrays, "lengths.group", (choices,), place).astype(np.int32)
     groups = int(group.max()) + 1
     if group.min() < 0 or groups > choices:
         raise LaptimeError(f"{place}: lengths of answers by groups that don't exist; make it anew")
-    made = LengthModel(
+    model = LengthModel(
         counts=take_array(arrays, "lengths.counts", (k,), place).astype(np.int32),
         weights=take_array(arrays, "lengths.weights", (LANGUAGE, groups, k), place).astype(np.float32),
         bias=take_array(arrays, "lengths.bias", (groups, k), place).astype(np.float32),
@@ -117,13 +117,19 @@ def read_lengths(
         questions=questions,
         most=most,
     )
-    if k < 1 or not (np.diff(made.counts) > 0).all() or made.counts[0] < 1 or made.counts[-1] > most or questions < 1:
+    if (
+        k < 1
+        or not (np.diff(model.counts) > 0).all()
+        or model.counts[0] < 1
+        or model.counts[-1] > most
+        or questions < 1
+    ):
         raise LaptimeError(f"{place}: lengths of answers that are out of order; make it anew")
-    return made
+    return model
 
 
 def _groupings(space: ChoiceSpace) -> list[npt.NDArray[np.intp]]:
-    """Each choice's group, (choices,): all alike, then by each knob that has several values."""
+    """The groupings to try, (choices,) each: one group for all, then one by each knob that has several values."""
     shape = (space.first, max(1, len(space.top_ks)), max(1, len(space.blocks)))
     alike = np.zeros(len(space), dtype=np.intp)
     return [alike, *(axis.ravel() for axis in np.indices(shape) if axis.max() > 0)]
@@ -137,20 +143,20 @@ def _by_group(seen: Floats, group: npt.NDArray[np.intp]) -> Floats:
 def _held_out(x: Floats32, shares: Floats, shrink: float) -> Floats:
     """P(count | words) of each question and group from the other folds, (n, g, k)."""
     fold = np.random.default_rng(0).permutation(len(x)) % FOLDS
-    found = np.empty_like(shares)
+    held_out = np.empty_like(shares)
     for part in range(FOLDS):
         out = fold == part
         for place in range(shares.shape[1]):
             weights, bias = _regress(x[~out], shares[~out, place], shrink)
             scores = x[out] @ weights + bias
             mass = np.exp(scores - scores.max(axis=1, keepdims=True))
-            found[out, place] = mass / mass.sum(axis=1, keepdims=True)
-    return found
+            held_out[out, place] = mass / mass.sum(axis=1, keepdims=True)
+    return held_out
 
 
 def _regress(x: Floats32, shares: Floats, shrink: float) -> tuple[Floats, Floats]:
     """Softmax regression by L-BFGS: weights (L, k) and bias (k,) that maximise the penalised likelihood of shares."""
-    from scipy.optimize import minimize
+    from scipy.optimize import minimize  # slow to import, and only training needs it
 
     inputs, k = x.astype(np.float64), shares.shape[1]
     if k == 1:
@@ -166,5 +172,5 @@ def _regress(x: Floats32, shares: Floats, shrink: float) -> tuple[Floats, Floats
         return float(value), np.concatenate([(inputs.T @ slope + shrink * weights / k).ravel(), slope.sum(axis=0)])
 
     start = np.concatenate([np.zeros(inputs.shape[1] * k), np.log(shares.mean(axis=0) + 1e-3)])
-    found = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 300}).x
-    return found[:-k].reshape(-1, k), found[-k:]
+    flat = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 300}).x
+    return flat[:-k].reshape(-1, k), flat[-k:]

@@ -1,1 +1,1 @@
-"""Judging a controller: its answers and times, measured or looked up."""
+"""Judging policies: their answers and times, measured or looked up."""

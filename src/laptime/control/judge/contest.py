@@ -1,69 +1,95 @@
-"""A measured evaluation: everybody answers the held-out questions on this machine, side by side."""
+"""A measured evaluation: all policies answer the held-out questions on this machine, side by side."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from laptime.control.adaptive_model import AdaptiveModel
 from laptime.control.bounds.bounds import Bounds
-from laptime.control.bounds.leeway import Leeway
+from laptime.control.judge.analytic import analytic_ms, nominal_rates, relative_ms
+from laptime.control.judge.equal_attainment import equal_attainment_difference, smaller_budget
+from laptime.control.judge.lineup import Comparison, leeways_of, lineup
 from laptime.control.judge.live import Contestant, Progress, evaluate_live
-from laptime.control.judge.outcomes import (
-    Outcome,
-    attainment,
-    equal_attainment_difference,
-    policy_points,
-    same_budget_differences,
-)
-from laptime.control.judge.replay import analytic_ms, at_equal_attainment, nominal_rates, relative_ms, replay
-from laptime.control.judge.result import BOUNDED, ControlEvaluation, Difference
+from laptime.control.judge.outcomes import Outcome, policy_points, same_budget_differences
+from laptime.control.judge.result import SMALLER_BUDGET, ControlEvaluation, Difference
 from laptime.control.judge.slow_stream import online_baseline
-from laptime.control.policies.oracle import AnalyticBudgets, Judged, MeanBudgets, Oracle
-from laptime.control.policies.policy import Policy
-from laptime.control.policies.static import LookupPolicy, lookup_policy, static_policy
+from laptime.control.policies.oracle import Judged, policy_for
+from laptime.control.policies.saved_policy import SavedPolicy, check_model
+from laptime.control.policies.static import LookupPolicy
+from laptime.control.tables.collection import facts_of
 from laptime.control.tables.decision_table import DecisionTable
 from laptime.control.tables.feature_table import FeatureTable
-from laptime.control.tables.files import SavedPolicy, check_model
-from laptime.control.tables.hidden import facts_of
+from laptime.data.stats import Floats
 from laptime.errors import LaptimeError
 from laptime.estimate import online as streams
 from laptime.measure.environment import describe
 from laptime.models.loading import Loaded
 from laptime.workload.example import Example
 
-LESS = ", told less"
-"""Added to the name of a policy that is told a smaller budget."""
+
+@dataclass(frozen=True, kw_only=True)
+class JudgedSweep:
+    """The sweep that policies were trained on.
+
+    table, features: of all its questions. bounds: those of the first policy. known: what the policies learned from, and
+    so what their peers know; None: the table's training half.
+    """
+
+    table: DecisionTable
+    features: FeatureTable
+    bounds: Bounds
+    known: DecisionTable | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Examination:
+    """What is asked, under which budgets.
+
+    kind: the score, as laptime.workload.scoring names it. online: whether earlier calls correct the bounds, for all
+    policies alike. On a machine that has become slower since the sweep, all policies would be late without it.
+    """
+
+    examples: Sequence[Example]
+    budgets_ms: Sequence[float]
+    kind: str
+    online: bool = True
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contest(Comparison):
+    """How policies are compared by calls.
+
+    kind: the score. early_block: as AdaptiveModel takes it. smaller_budgets: by policy and budget; such a policy takes
+    part once more under these budgets. online: the state that all calls learn from, and are corrected by.
+    """
+
+    kind: str
+    early_block: int = 1
+    smaller_budgets: Mapping[str, Mapping[float, float]] = field(default_factory=dict)
+    online: streams.Online | None = None
+    seed: int = 0
 
 
 def measured_evaluation(
     loaded: Loaded,
     saved: Sequence[SavedPolicy],
-    bounds: Bounds,
-    table: DecisionTable,
-    features: FeatureTable,
-    examples: Sequence[Example],
-    budgets_ms: Sequence[float],
-    *,
-    kind: str,
-    known: DecisionTable | None = None,
-    online: bool = True,
-    seed: int = 0,
+    sweep: JudgedSweep,
+    examination: Examination,
     progress: Progress = lambda done, of: None,
 ) -> tuple[ControlEvaluation, list[Outcome]]:
-    """The saved policies, and the peers that their sweep's `table` gives, on held-out `examples` of it.
+    """The saved policies and their peers, on held-out questions of their sweep.
 
-    known: what the policies learnt from, and so what peers know, if that is more than the table's training half.
-    online: the calls before correct the bounds, for all policies alike; on a machine that has become slower since the
-    sweep all of them would be late. The lookup table takes part once more, told as much less as keeps the budgets on
+    The lookup table takes part once more, under budgets that are as much smaller as it needs to keep the given ones on
     the training half.
 
     Raises LaptimeError for a policy of another model, or policies that choose after different blocks.
     """
-    facts = facts_of(loaded)
+    facts, bounds, table = facts_of(loaded), sweep.bounds, sweep.table
     for one in saved:
         check_model(one, facts)
     early = {one.early_block for one in saved if one.early_block}
@@ -72,41 +98,36 @@ def measured_evaluation(
             f"policies that choose after blocks {sorted(early)}: judge those of one early block together"
         )
     train = table.half("train")
-    asked = {example.id for example in examples}
+    asked = {example.id for example in examination.examples}
     rows = np.array([row for row, name in enumerate(table.sample_ids) if name in asked], dtype=np.intp)
-    learnt = train if known is None else known
-    policies = lineup([one.policy for one in saved], learnt, table.take(rows), bounds, _arithmetic(loaded, train))
-    told = {
-        policy.name: {ms: told_for(policy, train, features, bounds, ms, bounds.confidence) for ms in budgets_ms}
+    known = train if sweep.known is None else sweep.known
+    policies = lineup([one.policy for one in saved], known, table.take(rows), bounds, _arithmetic(loaded, train))
+    smaller = {
+        policy.name: {ms: smaller_budget(policy, train, sweep.features, bounds, ms) for ms in examination.budgets_ms}
         for policy in policies
         if isinstance(policy, LookupPolicy)
     }
-    language = features.of(train.sample_ids, train.space).language
-    stream = streams.begin(online_baseline(train, bounds, language), q=bounds.confidence) if online else None
+    online = None
+    if examination.online:
+        language = sweep.features.of(train.sample_ids, train.space).language
+        online = streams.begin(online_baseline(train, bounds, language), q=bounds.confidence)
     return contest(
         loaded,
         policies,
         bounds,
-        examples,
-        budgets_ms,
-        kind=kind,
-        online=stream,
-        early_block=early.pop() if early else 1,
-        compared=[saved[0].policy.name],
-        told=told,
-        leeways=leeways_of(saved),
-        seed=seed,
-        progress=progress,
+        examination.examples,
+        Contest(
+            budgets_ms=examination.budgets_ms,
+            compared=[saved[0].policy.name],
+            leeways=leeways_of(saved),
+            kind=examination.kind,
+            early_block=early.pop() if early else 1,
+            smaller_budgets=smaller,
+            online=online,
+            seed=examination.seed,
+        ),
+        progress,
     )
-
-
-def _arithmetic(loaded: Loaded, train: DecisionTable) -> npt.NDArray[np.float64]:
-    """Each choice's time by FLOPs and bytes, as a share of the whole model's measured time."""
-    config = loaded.model.config.to_dict()
-    gpu = describe(loaded.device).gpu
-    bytes_each = float(torch.finfo(loaded.dtype).bits // 8)
-    alone = analytic_ms(train, config, nominal_rates(gpu), weight_bytes=bytes_each)
-    return relative_ms(alone, float(np.median(train.total_ms, axis=0).max()))
 
 
 def contest(
@@ -114,135 +135,62 @@ def contest(
     policies: Sequence[Judged],
     bounds: Bounds,
     examples: Sequence[Example],
-    budgets_ms: Sequence[float],
-    *,
-    kind: str,
-    early_block: int = 1,
-    compared: Sequence[str] = (),
-    told: Mapping[str, Mapping[float, float]] | None = None,
-    leeways: Mapping[str, Leeway | None] | None = None,
-    online: streams.Online | None = None,
-    seed: int = 0,
+    settings: Contest,
     progress: Progress = lambda done, of: None,
 ) -> tuple[ControlEvaluation, list[Outcome]]:
-    """Every policy's calls, and what they say together.
-
-    kind: the score (laptime.workload.scoring). compared: policies whose accuracy is set against the others'. told:
-    smaller budgets by policy and budget; such a policy takes part once more, told less. leeways: by policy. online:
-    the state that all calls learn from, and are corrected by.
-    """
-    adaptive = AdaptiveModel(loaded, _first(policies, examples), bounds, online=online, early_block=early_block)
-    room = leeways or {}
-    contestants = [contestant(policy, adaptive, leeway=room.get(policy.name)) for policy in policies]
-    less = {name: dict(by_budget) for name, by_budget in (told or {}).items()}
-    again = [policy for policy in policies if policy.name in less]
-    contestants += [contestant(one, adaptive, name=one.name + LESS, told=less[one.name]) for one in again]
-    found = evaluate_live(contestants, examples, budgets_ms, kind=kind, seed=seed, progress=progress)
+    """Every policy's calls, and what they say together."""
+    first = policy_for(policies[0], examples[0].id)
+    adaptive = AdaptiveModel(loaded, first, bounds, online=settings.online, early_block=settings.early_block)
+    contestants = [
+        Contestant(policy=policy, adaptive=adaptive, leeway=settings.leeways.get(policy.name)) for policy in policies
+    ]
+    contestants += [
+        Contestant(
+            policy=policy,
+            adaptive=adaptive,
+            name=policy.name + SMALLER_BUDGET,
+            smaller_budgets=dict(settings.smaller_budgets[policy.name]),
+        )
+        for policy in policies
+        if policy.name in settings.smaller_budgets
+    ]
+    budgets, kind = settings.budgets_ms, settings.kind
+    outcomes = evaluate_live(contestants, examples, budgets, kind=kind, seed=settings.seed, progress=progress)
     evaluation = ControlEvaluation(
         model=loaded.name,
         way="measured",
         confidence=bounds.confidence,
         questions=len(examples),
-        budgets_ms=list(budgets_ms),
-        points=policy_points(found, bounds.space),
-        differences=differences(found, compared, bounds.confidence),
+        budgets_ms=list(budgets),
+        points=policy_points(outcomes, bounds.space),
+        differences=differences(outcomes, settings.compared, bounds.confidence),
         environment=describe(loaded.device),
-        online=online is not None,
+        online=settings.online is not None,
     )
-    return evaluation, found
-
-
-def contestant(
-    policy: Judged,
-    adaptive: AdaptiveModel,
-    *,
-    name: str | None = None,
-    told: dict[float, float] | None = None,
-    leeway: Leeway | None = None,
-) -> Contestant:
-    """A policy as one that takes part; the oracle has a policy for each question."""
-    if isinstance(policy, Oracle):
-        policy_for: Callable[[str], Policy] = policy.of
-    else:
-        one: Policy = policy
-        policy_for = lambda _: one  # noqa: E731 - as short as it is
-    return Contestant(
-        name=name or policy.name, policy_for=policy_for, adaptive=adaptive, told=told or {}, leeway=leeway
-    )
+    return evaluation, outcomes
 
 
 def differences(outcomes: Sequence[Outcome], compared: Sequence[str], level: float) -> list[Difference]:
     """Each compared policy's accuracy less every other's, at the same budget and at equal attainment."""
     names = list(dict.fromkeys(one.policy for one in outcomes))
-    whole = [name for name in names if not name.endswith(LESS)]
-    found = same_budget_differences(outcomes, compared, whole, level)
+    whole = [name for name in names if not name.endswith(SMALLER_BUDGET)]
+    pairs = same_budget_differences(outcomes, compared, whole, level)
     for name in names:
-        if not name.endswith(LESS):
+        if not name.endswith(SMALLER_BUDGET):
             continue
         for budget in dict.fromkeys(one.budget_ms for one in outcomes):
-            theirs = [one for one in outcomes if one.policy == name and one.budget_ms == budget]
-            for mine in compared:
-                own = [one for one in outcomes if one.policy == mine and one.budget_ms == budget]
-                pair = equal_attainment_difference(own, theirs, level)
-                found += [] if pair is None else [pair]
-    return found
+            others = [one for one in outcomes if one.policy == name and one.budget_ms == budget]
+            for policy in compared:
+                own = [one for one in outcomes if one.policy == policy and one.budget_ms == budget]
+                pair = equal_attainment_difference(own, others, level)
+                pairs += [] if pair is None else [pair]
+    return pairs
 
 
-def _first(policies: Sequence[Judged], examples: Sequence[Example]) -> Policy:
-    one = policies[0]
-    return one.of(examples[0].id) if isinstance(one, Oracle) else one
-
-
-MARGIN = 0.6
-"""A peer that is told less has to attain the level on other questions too: this part of what was left to miss."""
-
-
-def lineup(
-    trained: Sequence[Policy],
-    train: DecisionTable,
-    held_out: DecisionTable,
-    bounds: Bounds,
-    analytic_ms: npt.NDArray[np.float64] | None = None,
-) -> list[Judged]:
-    """The trained policies, static, lookup, the first trained one by means and by arithmetic, and the oracle,
-    also within the same bounds.
-
-    analytic_ms: (choices,), laptime.control.judge.replay's; without it nobody goes by arithmetic. Raises
-    LaptimeError for two policies of one name, or one made for other choices than the sweep's.
-    """
-    for policy in trained:
-        if policy.space != train.space:
-            raise LaptimeError(
-                f"policy {policy.name}: made for other choices than this sweep's; train it on this sweep"
-            )
-    peers: list[Judged] = [static_policy(train, bounds), lookup_policy(train)]
-    if trained:
-        peers.append(MeanBudgets(policy=trained[0]))
-        if analytic_ms is not None:
-            peers.append(AnalyticBudgets(policy=trained[0], analytic_ms=analytic_ms))
-    oracles = [Oracle(table=held_out), Oracle(table=held_out, name=BOUNDED, bounded=True)]
-    found: list[Judged] = [*trained, *peers, *oracles]
-    names = [policy.name for policy in found]
-    if len(set(names)) < len(names):
-        raise LaptimeError(f"two policies have one name ({', '.join(names)}); train one under another --name")
-    return found
-
-
-def leeways_of(saved: Sequence[SavedPolicy]) -> dict[str, Leeway | None]:
-    """The trained policies' leeways by name; the oracle within the same bounds has the first one's, whose they are."""
-    found = {one.policy.name: one.leeway for one in saved}
-    return found | ({BOUNDED: saved[0].leeway} if saved else {})
-
-
-def told_for(
-    policy: Judged, train: DecisionTable, features: FeatureTable, bounds: Bounds, budget_ms: float, level: float
-) -> float:
-    """The largest budget (ms) that a policy may be told to keep `budget_ms` on the training questions."""
-    mine = features.of(train.sample_ids, train.space)
-    wanted = 1 - (1 - level) * MARGIN
-
-    def run(ms: float) -> list[Outcome]:
-        return replay(policy, train, mine, bounds, ms)
-
-    kept = at_equal_attainment(run, budget_ms, wanted)
-    return kept[0].decided_ms or budget_ms if attainment(kept) >= wanted else budget_ms
+def _arithmetic(loaded: Loaded, train: DecisionTable) -> Floats:
+    """Each choice's time by FLOPs and bytes, scaled to the whole model's measured time."""
+    config = loaded.model.config.to_dict()
+    gpu = describe(loaded.device).gpu
+    weight_bytes = float(torch.finfo(loaded.dtype).bits // 8)
+    analytic = analytic_ms(train, config, nominal_rates(gpu), weight_bytes=weight_bytes)
+    return relative_ms(analytic, float(np.median(train.total_ms, axis=0).max()))

@@ -1,6 +1,6 @@
-"""Policies judged by calls that are made: every question under every policy and budget, side by side.
+"""Policies judged by measured calls: every question under every policy and budget, side by side.
 
-All calls of one question follow each other in a random order, so a machine that drifts drifts for all of them.
+All calls of one question follow each other in a random order. So a machine that drifts drifts for all of them.
 """
 
 from __future__ import annotations
@@ -9,14 +9,13 @@ import contextlib
 import random
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 
-import msgspec
-
-from laptime.control.adaptive_model import AdaptiveModel, Answer
+from laptime.control.adaptive_model import AdaptiveAnswer, AdaptiveModel
 from laptime.control.bounds.leeway import Leeway
 from laptime.control.judge.outcomes import Outcome
-from laptime.control.policies.policy import Policy
-from laptime.control.question import Asked, asked
+from laptime.control.policies.oracle import Judged, policy_for
+from laptime.control.question import OpenedQuestion, opened
 from laptime.control.tables.decision_table import question_type
 from laptime.errors import LaptimeError
 from laptime.measure.session import quiet_collector
@@ -29,17 +28,18 @@ WARM_UPS = 3
 Progress = Callable[[int, int], None]
 
 
-class Contestant(msgspec.Struct, frozen=True, kw_only=True):
-    """A policy that takes part, with what it believes of latency. `name` is what tables call it.
+@dataclass(frozen=True, kw_only=True)
+class Contestant:
+    """A policy that takes part, with the model that it runs.
 
-    policy_for: the policy for a question's id (the oracle has one for each). told: a smaller budget that it is told
-    instead of one that it is judged by, where it would be late too often. leeway: what it may use up of the promise.
+    name: what tables call it; empty: the policy's own name. smaller_budgets: by the budget that answers are judged by,
+    the budget that the policy decides under instead. leeway: of this policy.
     """
 
-    name: str
-    policy_for: Callable[[str], Policy]
+    policy: Judged
     adaptive: AdaptiveModel
-    told: dict[float, float] = {}
+    name: str = ""
+    smaller_budgets: dict[float, float] = field(default_factory=dict)
     leeway: Leeway | None = None
 
 
@@ -52,24 +52,24 @@ def evaluate_live(
     seed: int = 0,
     progress: Progress = lambda done, of: None,
 ) -> list[Outcome]:
-    """One call for each (question, policy, budget). kind: the score, as laptime.workload.scoring names it.
+    """One call for each question, policy and budget. kind: the score, as laptime.workload.scoring names it.
 
     Raises LaptimeError without questions, policies or budgets, and when a call fails.
     """
     if not (contestants and examples and budgets_ms):
-        raise LaptimeError("an evaluation needs a policy, a question and a budget at least")
+        raise LaptimeError("an evaluation needs at least one policy, one question and one budget")
     order = random.Random(seed)  # noqa: S311 - an order, no secret
     questions = order.sample(list(examples), len(examples))
-    found: list[Outcome] = []
+    outcomes: list[Outcome] = []
     with quiet_collector():
-        _warm_up(contestants, asked(questions[0]), budgets_ms)
+        _warm_up(contestants, opened(questions[0]), budgets_ms)
         for number, example in enumerate(questions):
-            one = asked(example)
-            calls = [(c, budget) for c in contestants for budget in budgets_ms]
+            question = opened(example)
+            calls = [(contestant, budget) for contestant in contestants for budget in budgets_ms]
             for contestant, budget in order.sample(calls, len(calls)):
-                found.append(_outcome(contestant, example, one, budget, kind))
+                outcomes.append(_outcome(contestant, example, question, budget, kind))
             progress(number + 1, len(questions))
-    return found
+    return outcomes
 
 
 def stream(
@@ -80,26 +80,26 @@ def stream(
     kind: str,
     slow_from: int,
     slowing: AbstractContextManager[object],
-    progress: Progress = lambda done, of: None,
 ) -> list[Outcome]:
-    """Requests one after the other; from number `slow_from` on inside `slowing`, which makes the machine slower."""
-    found: list[Outcome] = []
+    """Requests one after the other. From number `slow_from` on they run inside `slowing`, which slows the machine."""
+    outcomes: list[Outcome] = []
     with contextlib.ExitStack() as stack, quiet_collector():
         for number, example in enumerate(examples):
             if number == slow_from:
                 stack.enter_context(slowing)
-            found.append(_outcome(contestant, example, asked(example), budget_ms, kind))
-            progress(number + 1, len(examples))
-    return found
+            outcomes.append(_outcome(contestant, example, opened(example), budget_ms, kind))
+    return outcomes
 
 
-def _outcome(contestant: Contestant, example: Example, question: Asked, budget_ms: float, kind: str) -> Outcome:
-    told = contestant.told.get(budget_ms)
-    answer = _answered(contestant, question, budget_ms if told is None else told)
+def _outcome(
+    contestant: Contestant, example: Example, question: OpenedQuestion, budget_ms: float, kind: str
+) -> Outcome:
+    smaller = contestant.smaller_budgets.get(budget_ms)
+    answer = _answered(contestant, question, budget_ms if smaller is None else smaller)
     decision = answer.sample.decision
     assert decision is not None
     return Outcome(
-        policy=contestant.name,
+        policy=contestant.name or contestant.policy.name,
         budget_ms=budget_ms,
         sample_id=example.id,
         question_type=question_type(example.id),
@@ -110,17 +110,18 @@ def _outcome(contestant: Contestant, example: Example, question: Asked, budget_m
         deciding_ms=decision.deciding_ms,
         unfit="no-choice-fits" in answer.sample.flags,
         factor=decision.factor,
-        decided_ms=told,
+        decided_ms=smaller,
     )
 
 
-def _answered(contestant: Contestant, question: Asked, budget_ms: float) -> Answer:
-    contestant.adaptive.policy, contestant.adaptive.leeway = contestant.policy_for(question.id), contestant.leeway
-    return contestant.adaptive.generate(question, budget_ms=budget_ms)
+def _answered(contestant: Contestant, question: OpenedQuestion, budget_ms: float) -> AdaptiveAnswer:
+    adaptive = contestant.adaptive
+    adaptive.policy, adaptive.leeway = policy_for(contestant.policy, question.id), contestant.leeway
+    return adaptive.generate(question, budget_ms=budget_ms)
 
 
-def _warm_up(contestants: Sequence[Contestant], question: Asked, budgets_ms: Sequence[float]) -> None:
-    for adaptive in {id(c.adaptive): c.adaptive for c in contestants}.values():
+def _warm_up(contestants: Sequence[Contestant], question: OpenedQuestion, budgets_ms: Sequence[float]) -> None:
+    for adaptive in {id(one.adaptive): one.adaptive for one in contestants}.values():
         adaptive.warm_up(question, WARM_UPS)
     for contestant in contestants:
         for budget in budgets_ms:

@@ -1,6 +1,6 @@
-"""What came of decisions, one record each, and what they say together: points, differences, shares. No torch.
+"""The outcome of each decision, and what outcomes say together: points, differences, shares. No torch.
 
-Records are the same whether the calls were measured or looked up in a table, and so is everything made of them.
+Outcomes are the same whether calls were measured or looked up in a table, and so is everything that is computed here.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from laptime.errors import LaptimeError
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """One answer: what was decided, and what came of it.
+    """One answer: what was decided, its score and its time.
 
-    budget_ms: what the answer is judged by. decided_ms: the budget that the policy was told; None: the same.
-    bound_ms: what was promised for the choice, in the end; infinite: nothing. deciding_ms: host time of deciding, None
-    when replayed. unfit: no choice fitted the budget. factor: the online correction at that time.
+    budget_ms: the budget that the answer is judged by. decided_ms: the budget that the policy decided under; None: the
+    same one. bound_ms: of the final choice; infinite if nothing was promised. deciding_ms: the host's time for
+    deciding; None when replayed. unfit: no choice fitted the budget. factor: the online correction at that time.
     """
 
     policy: str
@@ -47,11 +47,11 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def policy_points(outcomes: Iterable[Outcome], space: ChoiceSpace, oracle: str = "oracle") -> list[PolicyPoint]:
-    """One point for each policy and budget, in the order in which they first come.
+    """One point for each policy and budget, in the order in which they first occur.
 
-    Accuracy: as a sweep's (Wilson, or t for fractional scores). Attainment: Wilson. total_ms: the median. regret: the
-    oracle's score less the policy's on the same questions, paired t interval; None without an oracle's outcomes.
-    Raises LaptimeError for an outcome without a time.
+    The interval of accuracy is that of a sweep (Wilson, or t for fractional scores), that of attainment is Wilson's.
+    total_ms is the median. regret is the oracle's score less the policy's on the same questions, with a paired t
+    interval; None without an oracle's outcomes. Raises LaptimeError for an outcome without a time.
     """
     groups = _groups(outcomes)
     return [
@@ -63,7 +63,7 @@ def policy_points(outcomes: Iterable[Outcome], space: ChoiceSpace, oracle: str =
 def same_budget_differences(
     outcomes: Iterable[Outcome], policies: Sequence[str], than: Sequence[str], level: float = 0.95
 ) -> list[Difference]:
-    """At each budget where both attained the level: accuracy of each policy less that of each other, paired."""
+    """Accuracy of each policy less that of each other one, paired, at each budget where both attained the level."""
     groups = _groups(outcomes)
     return [
         Difference(budget_ms=budget, policy=one, than=other, accuracy=paired_difference(some, groups[other, budget]))
@@ -75,49 +75,22 @@ def same_budget_differences(
     ]
 
 
-def equal_attainment_difference(
-    mine: Sequence[Outcome], other: Sequence[Outcome], level: float = 0.95
-) -> Difference | None:
-    """The same for another policy that was told a smaller budget until it attained the level (see `told_less`).
-
-    None where one of the two doesn't attain it.
-    """
-    if not mine or not other or attainment(mine) < level or attainment(other) < level:
-        return None
-    return Difference(
-        budget_ms=mine[0].budget_ms,
-        policy=mine[0].policy,
-        than=other[0].policy,
-        accuracy=paired_difference(mine, other),
-        at="equal attainment",
-        than_budget_ms=other[0].decided_ms or other[0].budget_ms,
-    )
-
-
-def told_less(outcomes: Sequence[Outcome], budget_ms: float) -> list[Outcome]:
-    """Outcomes under a smaller budget, judged by a larger one: late is later than `budget_ms`."""
-    return [
-        msgspec.structs.replace(one, budget_ms=budget_ms, decided_ms=one.decided_ms or one.budget_ms)
-        for one in outcomes
-    ]
-
-
 def attainment(outcomes: Sequence[Outcome]) -> float:
     """The share of answers within their budgets."""
     return sum(one.kept for one in outcomes) / len(outcomes) if outcomes else 0.0
 
 
-def paired_difference(mine: Sequence[Outcome], other: Sequence[Outcome]) -> Interval:
-    """Mean score of `mine` less that of `other` on the questions that both answered, with Student's t interval at 95 %.
+def paired_difference(first: Sequence[Outcome], second: Sequence[Outcome]) -> Interval:
+    """The first policy's mean score less the second's, on the questions that both answered: Student's t interval, 95 %.
 
-    Several outcomes of one question count as their mean. The ends are None below three questions. Where no question
-    differs, nothing says how often one would: the interval then is Wilson's upper end for none of n, on both sides.
+    Several outcomes of one question count as their mean. The ends are None below three questions. If no question
+    differs, the interval is Wilson's upper end for none of n, on both sides.
     """
-    first, second = _by_question(mine), _by_question(other)
-    both = [name for name in first if name in second]
+    scores, others = _by_question(first), _by_question(second)
+    both = [name for name in scores if name in others]
     if not both:
         raise LaptimeError("two policies without a question in common can't be compared")
-    gaps = np.array([first[name] - second[name] for name in both])
+    gaps = np.array([scores[name] - others[name] for name in both])
     n, mean = len(gaps), float(gaps.mean())
     if n < 3:
         return Interval(mean, None, None, n)
@@ -127,10 +100,10 @@ def paired_difference(mine: Sequence[Outcome], other: Sequence[Outcome]) -> Inte
 
 
 def _groups(outcomes: Iterable[Outcome]) -> dict[tuple[str, float], list[Outcome]]:
-    found: dict[tuple[str, float], list[Outcome]] = {}
+    groups: dict[tuple[str, float], list[Outcome]] = {}
     for one in outcomes:
-        found.setdefault((one.policy, one.budget_ms), []).append(one)
-    return found
+        groups.setdefault((one.policy, one.budget_ms), []).append(one)
+    return groups
 
 
 def _by_question(outcomes: Sequence[Outcome]) -> dict[str, float]:
@@ -171,9 +144,9 @@ def _point(
 
 def _shares(outcomes: list[Outcome], space: ChoiceSpace) -> list[ChoiceShare]:
     counts = Counter((one.question_type, one.choice) for one in outcomes)
-    found = []
+    shares = []
     for (kind, number), count in sorted(counts.items()):
         choice = space.choice(number)
         tier = choice.tier.name if choice.tier else None
-        found.append(ChoiceShare(question_type=kind, tier=tier, top_k=choice.top_k, blocks=choice.blocks, count=count))
-    return found
+        shares.append(ChoiceShare(question_type=kind, tier=tier, top_k=choice.top_k, blocks=choice.blocks, count=count))
+    return shares

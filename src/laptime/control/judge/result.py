@@ -1,7 +1,7 @@
-"""What an evaluation of policies says: `laptime.control/1`. No torch.
+"""The result of an evaluation of policies: `laptime.control/1`. No torch.
 
-Accuracy and latency are those of calls that were made, one for each question, policy and budget, unless `way` says
-that they were looked up in a sweep's table (replayed).
+Accuracy and latency are those of measured calls, one for each question, policy and budget. If `way` is "replayed" they
+were looked up in a sweep's table.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from typing import Literal
 
 import msgspec
 
+from laptime.control.policies.saved_policy import TrainingCurve
 from laptime.data.record import Environment, Finding, Interval
 
 
@@ -24,15 +25,17 @@ class ChoiceShare(msgspec.Struct, frozen=True, kw_only=True):
 
 
 BOUNDED = "oracle, same bounds"
-"""The name of the oracle that knows what is right, and has to keep the bounds: what choosing could gain at most."""
+"""The name of the oracle that knows what is right and has to keep the bounds: the most that choosing could gain."""
+SMALLER_BUDGET = ", told less"
+"""Ends the name of a policy that decides under a smaller budget than the one that it is judged by."""
 
 
 class PolicyPoint(msgspec.Struct, frozen=True, kw_only=True):
     """One policy at one budget over all questions.
 
-    accuracy, attainment in 0..1 with 95 % intervals; attainment: the share of answers within the budget. regret: the
-    oracle's accuracy less this policy's, paired by question. deciding_ms: host time of features, policy and switching
-    knobs in one call; None when replayed. unfit: answers for which no choice fitted the budget.
+    accuracy: 0 to 1, with its 95 % interval. attainment: the share of answers within the budget, likewise. regret: the
+    oracle's accuracy less this policy's, paired by question. deciding_ms: the host's time for features and policy in
+    one call; None when replayed. unfit: answers for which no choice fitted the budget.
     """
 
     policy: str
@@ -50,10 +53,10 @@ class PolicyPoint(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Difference(msgspec.Struct, frozen=True, kw_only=True):
-    """Accuracy of `policy` less that of `than`, paired by question, where both kept the budget often enough.
+    """Accuracy of `policy` less that of `than`, paired by question. Both kept the budget often enough.
 
-    `at`: "same budget", or "equal attainment" when `than` was given a smaller budget until its attainment reached the
-    level (that budget is `than_budget_ms`).
+    at: "same budget", or "equal attainment" if `than` decided under a smaller budget, so that its attainment reached
+    the level (that budget is than_budget_ms).
     """
 
     budget_ms: float
@@ -64,11 +67,11 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
     than_budget_ms: float | None = None
 
 
-class Request(msgspec.Struct, frozen=True, array_like=True):
-    """One request of a stream: its place, what it took, and what was promised.
+class StreamRequest(msgspec.Struct, frozen=True, array_like=True):
+    """One request of a stream: its place, its time, and its bound.
 
-    bound_ms: None where nothing was. factor: on the bounds, from what was measured lately; None where that was so far
-    off that nothing could be promised.
+    bound_ms: None if nothing was promised. factor: on the bounds, from recent requests; None if these were so far off
+    that nothing could be promised.
     """
 
     number: int
@@ -81,8 +84,8 @@ class Request(msgspec.Struct, frozen=True, array_like=True):
 class SlowDown(msgspec.Struct, frozen=True, kw_only=True):
     """A stream of requests while the machine becomes slower at request `at`, with and without online correction.
 
-    factor: median time after over median time before, at equal choices. how: what made it slower.
-    before/after: attainment before `at`, and after it without the first `settling` requests.
+    factor: median time after over median time before, at equal choices. how: what made the machine slower. before,
+    after: attainment before `at`, and after it without the first `settling` requests.
     """
 
     budget_ms: float
@@ -94,34 +97,13 @@ class SlowDown(msgspec.Struct, frozen=True, kw_only=True):
     online: bool
     before: Interval
     after: Interval
-    requests: list[Request]
-
-
-class CurvePoint(msgspec.Struct, frozen=True, array_like=True):
-    """One step of training: mean reward, accuracy and share within budget of what was drawn; KL; entropy (nats)."""
-
-    step: int
-    decisions: int
-    reward: float
-    accuracy: float
-    within: float
-    kl: float
-    entropy: float
-
-
-class TrainingCurve(msgspec.Struct, frozen=True, kw_only=True):
-    """How one policy was trained."""
-
-    policy: str
-    seconds: float
-    decisions: int
-    points: list[CurvePoint]
+    requests: list[StreamRequest]
 
 
 class ControlEvaluation(msgspec.Struct, frozen=True, kw_only=True):
     """Every policy at every budget, on one model and machine.
 
-    online: whether the calls before corrected the bounds (laptime.estimate.online), for all policies alike.
+    online: whether earlier calls corrected the bounds (laptime.estimate.online), for all policies alike.
     """
 
     schema: str = "laptime.control/1"

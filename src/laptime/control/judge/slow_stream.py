@@ -1,8 +1,8 @@
 """A stream of requests while the machine becomes slower, with and without online correction, from a table. No torch.
 
-Requests arrive evenly spaced; each is decided when it arrives, takes what was measured under its choice, times `factor`
-from request `at` on, and is learnt from when it ends: answers of earlier requests are still out while later ones are
-decided, as they are at a server.
+Requests arrive evenly spaced. Each is decided when it arrives. It takes what was measured under its choice, multiplied
+by `factor` from request `at` on. The stream learns from it when it ends: as at a server, earlier requests still run
+while later ones are decided.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from collections.abc import Sequence
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 
 from laptime.control.bounds.bounds import Bounds
 from laptime.control.bounds.leeway import Leeway, room_at
 from laptime.control.judge.outcomes import Outcome, attainment
-from laptime.control.judge.result import Request, SlowDown
-from laptime.control.policies.oracle import Judged, decided
-from laptime.control.seen import corrected
+from laptime.control.judge.result import SlowDown, StreamRequest
+from laptime.control.policies.oracle import Judged, policy_for
+from laptime.control.policies.policy import decide_twice
+from laptime.control.seen import Floats32, correction_factors
 from laptime.control.tables.decision_table import DecisionTable
 from laptime.control.tables.feature_table import FeatureTable
 from laptime.data.stats import Floats, wilson
@@ -27,17 +27,22 @@ from laptime.estimate import online as streams
 
 
 class StreamSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """requests, of which the machine is slower from number `at` on, by `factor`; settling: left out of `after`.
+    """A stream of requests under one budget.
 
-    in_flight: how many requests are out at a time, about: they arrive `budget / in_flight` apart.
+    at: from this request on the machine is slower by `factor`. settling: requests after `at` that don't count.
+    in_flight: about how many requests run at a time; they arrive `budget / in_flight` apart. online: whether ended
+    requests correct the bounds. leeway: that of the policy.
     """
 
+    budget_ms: float
     requests: int = 600
     at: int = 300
     factor: float = 1.5
     settling: int = 40
     in_flight: float = 2.0
     seed: int = 0
+    online: bool = True
+    leeway: Leeway | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.at < self.at + self.settling < self.requests:
@@ -49,15 +54,15 @@ class StreamSettings(msgspec.Struct, frozen=True, kw_only=True):
             raise LaptimeError("a stream's factor and in_flight are above 0")
 
 
-def online_baseline(table: DecisionTable, bounds: Bounds, language: npt.NDArray[np.float32]) -> Floats:
+def online_baseline(table: DecisionTable, bounds: Bounds, language: Floats32) -> Floats:
     """log(total / bound) of the training half's answers, for laptime.estimate.online.begin: (questions * choices,).
 
-    The bound is the one that is told before the answer's length is known. Unpromised choices are left out.
+    The bound is the one that is known before the answer's length is. Choices without a bound are left out.
     """
-    told, _ = bounds.for_questions(language)
-    ratios = np.log(table.total_ms) - np.log(told)
-    found: Floats = ratios[np.isfinite(ratios)]
-    return found
+    bound_ms, _ = bounds.for_questions(language)
+    ratios = np.log(table.total_ms) - np.log(bound_ms)
+    finite: Floats = ratios[np.isfinite(ratios)]
+    return finite
 
 
 def slow_stream(
@@ -65,40 +70,37 @@ def slow_stream(
     table: DecisionTable,
     features: FeatureTable,
     bounds: Bounds,
-    budget_ms: float,
     baseline: Floats,
-    settings: StreamSettings | None = None,
-    *,
-    online: bool = True,
-    leeway: Leeway | None = None,
+    settings: StreamSettings,
 ) -> list[Outcome]:
-    """One outcome a request; questions are drawn from the table with repetition, the same ones for the same seed.
+    """One outcome a request. Questions are drawn from the table with repetition; the same seed draws the same ones.
 
-    `features` are those of the table's questions, in its order.
+    features: those of the table's questions, in its order. baseline: of the training half (`online_baseline`).
     """
-    given = settings or StreamSettings()
-    rows = np.random.default_rng(given.seed).integers(0, len(table), given.requests)
+    budget_ms = settings.budget_ms
+    rows = np.random.default_rng(settings.seed).integers(0, len(table), settings.requests)
     state = streams.begin(baseline, q=bounds.confidence)
     running: list[tuple[float, str, float]] = []  # ends at, key, took
-    found = []
+    outcomes = []
     for number, row in enumerate(rows.tolist()):
-        now = number * budget_ms / given.in_flight
+        now = number * budget_ms / settings.in_flight
         factors, plain = (1.0, 1.0), 1.0
-        if online:
+        if settings.online:
             for _, key, took in sorted(one for one in running if one[0] <= now):
                 state = streams.finished(state, key, took)
             running = [one for one in running if one[0] > now]
             correction = streams.correction(state, now)
-            factors, plain = corrected(correction, leeway is not None), corrected(correction)[0]
-        room = room_at(leeway, budget_ms / factors[0])
+            factors = correction_factors(correction, leeway=settings.leeway is not None)
+            plain = correction_factors(correction)[0]
+        room = room_at(settings.leeway, budget_ms / factors[0])
         budget = bounds.budget(budget_ms, features.language[row], *factors, room=room)
-        choice = decided(policy, features, row, budget)
-        took = float(table.total_ms[row, choice]) * (given.factor if number >= given.at else 1.0)
-        own = float(bounds.for_question(features.language[row])[0][choice])  # the stream's ratios are of these
-        if online and np.isfinite(own):
+        choice = decide_twice(policy_for(policy, table.sample_ids[row]), features, row, budget)
+        took = float(table.total_ms[row, choice]) * (settings.factor if number >= settings.at else 1.0)
+        own = float(bounds.for_question(features.language[row])[0][choice])  # the baseline's ratios are of these
+        if settings.online and np.isfinite(own):
             state = streams.issued(state, str(number), own, own * plain, now)
             running.append((now + took, str(number), took))
-        found.append(
+        outcomes.append(
             Outcome(
                 policy=policy.name,
                 budget_ms=budget_ms,
@@ -112,15 +114,15 @@ def slow_stream(
                 factor=factors[0],
             )
         )
-    return found
+    return outcomes
 
 
 def slow_down(
     outcomes: Sequence[Outcome], *, at: int, settling: int, factor: float, how: str, online: bool
 ) -> SlowDown:
-    """What a stream's outcomes, in their order, say of attainment before and after request `at`.
+    """The attainment of a stream's outcomes, in their order, before and after request `at`.
 
-    factor: how much slower the machine became (median over equal choices, or as it was set); how: what made it so.
+    factor: how much slower the machine became (median over equal choices, or as it was set). how: what made it slower.
     Raises LaptimeError when nothing is left before or after.
     """
     before, after = outcomes[:at], outcomes[at + settling :]
@@ -137,7 +139,7 @@ def slow_down(
         before=wilson(attainment(before), len(before)),
         after=wilson(attainment(after), len(after)),
         requests=[
-            Request(number, one.total_ms, one.budget_ms, _known(one.bound_ms), _known(one.factor))
+            StreamRequest(number, one.total_ms, one.budget_ms, _known(one.bound_ms), _known(one.factor))
             for number, one in enumerate(outcomes)
         ],
     )

@@ -1,1 +1,1 @@
-"""Policies: which choice for this input under this budget? One interface (policy.Policy), a file each. No torch."""
+"""Policies: which choice for this input under this budget? All have one interface, policy.Policy. No torch."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Protocol
 
 import msgspec
@@ -11,10 +10,15 @@ import numpy.typing as npt
 
 from laptime.control.choices import ChoiceSpace
 from laptime.control.seen import Budget, Seen
+from laptime.control.tables.feature_table import FeatureTable
+from laptime.data.stats import Floats
+from laptime.errors import LaptimeError
+
+Mask = npt.NDArray[np.bool_]
 
 
 class Needs(msgspec.Struct, frozen=True, kw_only=True):
-    """What a policy looks at besides the budget; what isn't needed need not be made."""
+    """What a policy looks at besides the budget. The rest need not be computed."""
 
     language: bool = False
     pixels: bool = False
@@ -24,9 +28,9 @@ class Needs(msgspec.Struct, frozen=True, kw_only=True):
 class Policy(Protocol):
     """Decides twice for each input, by the same function.
 
-    Before the vision tower (seen.tier is None) only the tier of the choice returned binds. After the early block the
-    choice returned has that tier. Where nothing fits the budget it is the fastest choice that is left; the caller sees
-    that from the budget and says so.
+    Before the vision tower (seen.tier is None) only the tier of the returned choice counts. After the early block the
+    returned choice has that tier. If nothing fits the budget it is the fastest choice that is left; the caller sees
+    from the budget that nothing fits, and flags the sample.
     """
 
     @property
@@ -38,39 +42,54 @@ class Policy(Protocol):
     def decide(self, seen: Seen, budget: Budget) -> int: ...
 
 
-def allowed(space: ChoiceSpace, budget: Budget, tier: int | None) -> list[bool]:
-    """Which choices may be made: of the tier if one is set, within the budget; else the fastest alone.
+def decide_twice(policy: Policy, features: FeatureTable, row: int, budget: Budget) -> int:
+    """Both decisions of one question of a table, in the order of a call: first the tier, then the rest."""
+    tier = policy.decide(features.seen(row), budget) // policy.space.late
+    number = policy.decide(features.seen(row, tier), budget)
+    if number // policy.space.late != tier:
+        raise LaptimeError(f"policy {policy.name} chose another tier after the vision tower than before it")
+    return number
 
-    In plain numbers: they are few, and in a call numpy's own code isn't in any cache.
-    """
-    ms, bounds = budget.ms, budget.bound_ms.tolist()
+
+def of_tier(space: ChoiceSpace, tier: int | None) -> Mask:
+    """Which choices have this tier, (choices,). All of them if no tier is chosen yet."""
     if tier is None:
-        fits = [bound <= ms for bound in bounds]
-    else:
-        first, end = tier * space.late, (tier + 1) * space.late
-        fits = [first <= number < end and bound <= ms for number, bound in enumerate(bounds)]
-    if True not in fits:
-        fits[fastest(space, budget, tier)] = True
-    return fits
+        return np.ones(len(space), dtype=np.bool_)
+    has: Mask = np.arange(len(space)) // space.late == tier
+    return has
 
 
-def likeliest(logits: npt.NDArray[np.floating], kept: Sequence[bool]) -> int:
-    """The place of the highest logit among those kept, the first of equals. One must be kept."""
-    return max((place for place, one in enumerate(kept) if one), key=logits.tolist().__getitem__)
+def allowed(space: ChoiceSpace, budget: Budget, tier: int | None) -> Mask:
+    """Which choices may be taken, (choices,): those of the tier, if one is chosen, that fit the budget.
+
+    If none fits, the fastest of the tier alone.
+    """
+    mask: Mask = budget.fits & of_tier(space, tier)
+    if not mask.any():
+        mask[fastest(space, budget, tier)] = True
+    return mask
 
 
 def fastest(space: ChoiceSpace, budget: Budget, tier: int | None) -> int:
-    """The choice of the lowest bound, of equals the lowest median; within the tier if it is set."""
+    """The choice of the lowest bound, among equal bounds of the lowest median; within the tier if one is chosen."""
     if tier is None:
         return budget.fastest
     first = tier * space.late
-    mine = slice(first, first + space.late)
-    return first + int(np.lexsort((budget.median_ms[mine], budget.bound_ms[mine]))[0])
+    late = slice(first, first + space.late)
+    return first + int(np.lexsort((budget.median_ms[late], budget.bound_ms[late]))[0])
 
 
-def best(values: npt.NDArray[np.floating], kept: npt.NDArray[np.bool_], cost_ms: npt.NDArray[np.float64]) -> int:
-    """The choice of the highest value among those kept, of equals the cheapest. At least one must be kept."""
-    masked = np.where(kept, values, -np.inf)
+def highest(values: npt.NDArray[np.floating], mask: Mask) -> int:
+    """The place of the highest value in the mask, the first one among equals. The mask must not be empty.
+
+    A value that is no number (hidden states that overflowed) is never the highest.
+    """
+    return int(np.argmax(np.where(mask, np.nan_to_num(values, nan=-1e30), -np.inf)))
+
+
+def best(values: npt.NDArray[np.floating], mask: Mask, cost_ms: Floats) -> int:
+    """The choice of the highest value in the mask, among equals the cheapest. The mask must not be empty."""
+    masked = np.where(mask, values, -np.inf)
     top = masked.max()
-    equals = np.flatnonzero(kept & (masked == top)) if top > -np.inf else np.flatnonzero(kept)
+    equals = np.flatnonzero(mask & (masked == top)) if top > -np.inf else np.flatnonzero(mask)
     return int(equals[0]) if len(equals) == 1 else int(equals[np.argmin(cost_ms[equals])])

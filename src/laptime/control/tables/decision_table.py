@@ -1,20 +1,19 @@
-"""Every question under every choice: what it scored, how many tokens it answered with, how long it took. No torch.
+"""Every question under every choice: its score, its answer's length and its time. No torch.
 
-Made once from a sweep in which every question was asked under every choice; policies are trained and replayed on it.
+The table comes from a sweep that asked every question under every choice. Policies are trained and judged on it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from hashlib import blake2b
-from pathlib import PurePath
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from laptime.control.choices import ChoiceSpace, Tier
+from laptime.control.choices import ChoiceSpace, ModelFacts, Tier
 from laptime.errors import LaptimeError
 
 if TYPE_CHECKING:
@@ -24,38 +23,12 @@ Half = Literal["train", "held-out"]
 KNOB_COLUMNS = ("config.tier", "config.crops", "config.top_k", "config.blocks")
 
 
-class ModelFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """What policies and bounds were made for. Empty or None: not known, and then not compared.
-
-    name: as the sweep's file wrote it; only its last part is compared, so that a folder may move. kind: transformers'
-    model_type. blocks, top_k: the model's own; experts: how many there are to choose from.
-    """
-
-    name: str = ""
-    kind: str = ""
-    blocks: int | None = None
-    experts: int | None = None
-    top_k: int | None = None
-
-    def differences(self, other: ModelFacts) -> list[str]:
-        """What both know and don't agree on, in words: "blocks 6 instead of 8" (self's value first)."""
-        found = []
-        for field, label in (("kind", "kind"), ("blocks", "blocks"), ("experts", "experts"), ("top_k", "top-k")):
-            mine, its = getattr(self, field), getattr(other, field)
-            if mine and its and mine != its:
-                found.append(f"{label} {mine} instead of {its}")
-        mine, its = PurePath(self.name).name, PurePath(other.name).name
-        if mine and its and mine != its:
-            found.append(f"name {mine} instead of {its}")
-        return found
-
-
 class DecisionTable(msgspec.Struct, frozen=True, kw_only=True):
     """What was measured of every question (rows) under every choice of the space (columns).
 
-    score: in 0..1, the mean over repeats. output_tokens, total_ms (ms): the median over repeats; NaN where no time was
-    measured. prompt_tokens, image_tokens, crops: what the model was given, zero where not recorded. left_out: questions
-    of the sweep that lacked a choice. most_tokens: the longest answer that the sweep allowed.
+    score: 0 to 1, the mean over repeats. output_tokens, total_ms (ms): the median over repeats; total_ms is NaN where
+    no time was measured. prompt_tokens, image_tokens, crops: of the model's input, 0 where not recorded. left_out: the
+    number of questions of the sweep that lacked a choice. most_tokens: the longest answer that the sweep allowed.
     """
 
     space: ChoiceSpace
@@ -85,7 +58,7 @@ class DecisionTable(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def half(self, which: Half) -> DecisionTable:
-        """One of two halves, told apart by a hash of the question's id alone: the same on every machine."""
+        """One half of the questions. A hash of a question's id decides its half, so it is the same on every machine."""
         rows = np.array([i for i, name in enumerate(self.sample_ids) if half_of(name) == which], dtype=np.intp)
         if len(rows) == 0:
             raise LaptimeError(f"none of the table's {len(self)} questions falls into the {which} half; measure more")
@@ -111,12 +84,14 @@ def question_type(sample_id: str) -> str:
 
 
 def decision_table(frame: polars.DataFrame, model: ModelFacts | None = None, keep: Sequence[str] = ()) -> DecisionTable:
-    """From the frame of a sweep's run (laptime.data.frame.read_frame, or laptime.estimate.table.reading.read_table).
+    """The table of a sweep's run, from its frame (laptime.estimate.table.reading.read_table).
 
-    Warm-ups and flagged samples are left out, but for the flags in `keep`; repeats are one cell (mean score, median
-    time). Questions that lack a choice are left out and counted. `model` adds what a sweep doesn't record (kind,
-    experts). Raises LaptimeError when no question has every choice, nothing was scored, or something that is no choice
-    (dtype, cache, batch) varies.
+    Warm-ups and flagged samples are left out, but for the flags in `keep`. Repeats become one cell (mean score, median
+    time). Questions that lack a choice are left out and counted. model: adds what a sweep doesn't record (kind,
+    experts).
+
+    Raises LaptimeError when no question has every choice, nothing was scored, or a setting that is no choice (dtype,
+    cache, batch) varies.
     """
     import polars
     from polars import col
@@ -142,11 +117,11 @@ def decision_table(frame: polars.DataFrame, model: ModelFacts | None = None, kee
     if len(space) < 2:
         raise LaptimeError("this sweep has one configuration: there is nothing to choose; sweep tier, top_k or blocks")
     ids = sorted(set(cells["sample_id"].to_list()))
-    place = {name: row for row, name in enumerate(ids)}
-    at = np.array([place[name] for name in cells["sample_id"].to_list()])
+    row_of = {name: row for row, name in enumerate(ids)}
+    rows_of_cells = np.array([row_of[name] for name in cells["sample_id"].to_list()])
     number = _numbers(cells, space, knobs)
     filled = np.zeros((len(ids), len(space)), dtype=np.bool_)
-    filled[at, number] = True
+    filled[rows_of_cells, number] = True
     whole = np.flatnonzero(filled.all(axis=1))
     if len(whole) == 0:
         raise LaptimeError(
@@ -158,7 +133,7 @@ def decision_table(frame: polars.DataFrame, model: ModelFacts | None = None, kee
     def matrix(name: str, kind: type[np.generic]) -> npt.NDArray[np.generic]:
         values = np.zeros(filled.shape)
         if name in cells.columns:
-            values[at, number] = cells[name].cast(polars.Float64).fill_null(0.0).to_numpy()
+            values[rows_of_cells, number] = cells[name].cast(polars.Float64).fill_null(0.0).to_numpy()
         return values[whole].astype(kind)
 
     facts = _facts(rows, space)
@@ -179,14 +154,14 @@ def decision_table(frame: polars.DataFrame, model: ModelFacts | None = None, kee
 
 
 def _refuse_other_knobs(rows: polars.DataFrame) -> None:
-    """What varies besides the choices would be mixed into one cell."""
+    """Raise LaptimeError if another setting than the choices varies: its values would be mixed into one cell."""
     for name in rows.columns:
         if not name.startswith("config.") or name in (*KNOB_COLUMNS, "config.importance"):
             continue
         values = rows[name].unique().to_list()
         if len(values) > 1:
-            told = ", ".join(sorted(map(str, values))[:4])
-            raise LaptimeError(f"{name.removeprefix('config.')} varies in this sweep ({told}): keep one value of it")
+            some = ", ".join(sorted(map(str, values))[:4])
+            raise LaptimeError(f"{name.removeprefix('config.')} varies in this sweep ({some}): keep one value of it")
 
 
 def _space(cells: polars.DataFrame, knobs: list[str]) -> ChoiceSpace:
@@ -223,8 +198,8 @@ def _numbers(cells: polars.DataFrame, space: ChoiceSpace, knobs: list[str]) -> n
     """The choice number of each row."""
     number = np.zeros(cells.height, dtype=np.int64)
     if space.tiers:
-        place = {tier: i for i, tier in enumerate(space.tiers)}
-        number += np.array([place[tier] for tier in _tiers(cells)])
+        number_of = {tier: i for i, tier in enumerate(space.tiers)}
+        number += np.array([number_of[tier] for tier in _tiers(cells)])
     for name, values in (("config.top_k", space.top_ks), ("config.blocks", space.blocks)):
         number *= max(1, len(values))
         if name in knobs:
@@ -239,16 +214,18 @@ def _facts(rows: polars.DataFrame, space: ChoiceSpace) -> ModelFacts:
     )
 
 
-def _merged(told: ModelFacts, found: ModelFacts) -> ModelFacts:
-    """What was told counts, the rest is as it was found. Raises LaptimeError when the sweep can't be of that model."""
-    if told.blocks and found.blocks and found.blocks > told.blocks:
-        raise LaptimeError(f"the sweep ran {found.blocks} blocks, the model {told.name} has {told.blocks}: not its own")
+def _merged(known: ModelFacts, swept: ModelFacts) -> ModelFacts:
+    """What is known of the model, completed by the sweep. Raises LaptimeError when the sweep is of another model."""
+    if known.blocks and swept.blocks and swept.blocks > known.blocks:
+        raise LaptimeError(
+            f"the sweep ran {swept.blocks} blocks, the model {known.name} has {known.blocks}: not its own"
+        )
     return ModelFacts(
-        name=told.name or found.name,
-        kind=told.kind,
-        blocks=told.blocks or found.blocks,
-        experts=told.experts,
-        top_k=told.top_k or found.top_k,
+        name=known.name or swept.name,
+        kind=known.kind,
+        blocks=known.blocks or swept.blocks,
+        experts=known.experts,
+        top_k=known.top_k or swept.top_k,
     )
 
 

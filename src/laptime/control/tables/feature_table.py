@@ -1,19 +1,19 @@
 """The features of a decision table's questions, collected once: words, pixels, and hidden states under each tier.
 
-A folder features.json, features.safetensors. No torch.
+On disk they are features.json and features.safetensors. No torch.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from laptime.control.choices import ChoiceSpace, Tier
+from laptime.control.choices import ChoiceSpace, ModelFacts, Tier
 from laptime.control.seen import Floats32, Seen
-from laptime.control.tables.decision_table import ModelFacts
 from laptime.control.tables.features import LANGUAGE, PIXELS
 from laptime.control.tables.tensor_files import read_value, take_array, write_value
 from laptime.errors import LaptimeError
@@ -22,10 +22,10 @@ SCHEMA = "laptime.features/1"
 
 
 class FeatureTable(msgspec.Struct, frozen=True, kw_only=True):
-    """language (n, L), pixels (n, P), hidden (n, tiers, H) float32, by question; hidden is what the early block gave.
+    """What policies see of each question: language (n, L), pixels (n, P), hidden (n, tiers, H), all float32.
 
-    tiers: those that hidden was collected under, in the space's order. early_block: how many blocks had run. pixels and
-    hidden have width 0 where they were not collected.
+    hidden: the early block's output under each of `tiers`, which are in the space's order. early_block: how many blocks
+    had run. pixels and hidden have width 0 where they were not collected.
     """
 
     sample_ids: tuple[str, ...]
@@ -45,15 +45,15 @@ class FeatureTable(msgspec.Struct, frozen=True, kw_only=True):
         Raises LaptimeError when a question is missing, or hidden states belong to other tiers than the space's.
         """
         if self.hidden.shape[2] and self.tiers != space.tiers:
-            told = [", ".join(tier.name for tier in tiers) or "none" for tiers in (self.tiers, space.tiers)]
-            raise LaptimeError(f"features were collected for tiers {told[0]}, the choices have {told[1]}: collect anew")
-        place = {name: row for row, name in enumerate(self.sample_ids)}
-        if missing := [name for name in sample_ids if name not in place]:
+            own, wanted = (", ".join(tier.name for tier in tiers) or "none" for tiers in (self.tiers, space.tiers))
+            raise LaptimeError(f"features were collected for tiers {own}, the choices have {wanted}: collect anew")
+        row_of = {name: row for row, name in enumerate(self.sample_ids)}
+        if missing := [name for name in sample_ids if name not in row_of]:
             raise LaptimeError(
                 f"no features of question {missing[0]} ({len(missing)} of {len(sample_ids)} questions lack them); "
                 "collect them for this sweep's questions"
             )
-        rows = np.array([place[name] for name in sample_ids], dtype=np.intp)
+        rows = np.array([row_of[name] for name in sample_ids], dtype=np.intp)
         return msgspec.structs.replace(
             self,
             sample_ids=tuple(sample_ids),
@@ -72,7 +72,15 @@ class FeatureTable(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-class _Told(msgspec.Struct, frozen=True, kw_only=True):
+class FeatureArrays(NamedTuple):
+    """language (n, L), pixels (n, P), hidden (n, tiers, H). None: not collected."""
+
+    language: Floats32
+    pixels: Floats32 | None = None
+    hidden: Floats32 | None = None
+
+
+class _FeatureFacts(msgspec.Struct, frozen=True, kw_only=True):
     sample_ids: tuple[str, ...]
     model: ModelFacts
     tiers: tuple[Tier, ...]
@@ -82,25 +90,20 @@ class _Told(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def feature_table(
-    sample_ids: tuple[str, ...],
-    model: ModelFacts,
-    space: ChoiceSpace,
-    language: Floats32,
-    pixels: Floats32 | None = None,
-    hidden: npt.NDArray[np.float32] | None = None,
-    early_block: int = 0,
+    sample_ids: tuple[str, ...], model: ModelFacts, space: ChoiceSpace, arrays: FeatureArrays, early_block: int = 0
 ) -> FeatureTable:
-    """A FeatureTable from arrays as they were collected. Raises LaptimeError for shapes that don't belong together."""
+    """A FeatureTable of collected arrays. Raises LaptimeError for shapes that don't belong together."""
     n = len(sample_ids)
-    given = np.zeros((n, 0), dtype=np.float32) if pixels is None else pixels
-    states = np.zeros((n, space.first, 0), dtype=np.float32) if hidden is None else hidden
-    if language.shape != (n, LANGUAGE) or given.shape[0] != n or states.shape[:2] != (n, space.first):
+    language = arrays.language
+    pixels = np.zeros((n, 0), dtype=np.float32) if arrays.pixels is None else arrays.pixels
+    hidden = np.zeros((n, space.first, 0), dtype=np.float32) if arrays.hidden is None else arrays.hidden
+    if language.shape != (n, LANGUAGE) or pixels.shape[0] != n or hidden.shape[:2] != (n, space.first):
         raise LaptimeError(
-            f"features of {n} questions: language {language.shape}, pixels {given.shape}, hidden {states.shape}; "
+            f"features of {n} questions: language {language.shape}, pixels {pixels.shape}, hidden {hidden.shape}; "
             f"({n}, {LANGUAGE}), ({n}, {PIXELS}) and ({n}, {space.first}, H) belong together"
         )
-    arrays = [np.asarray(array, dtype=np.float32) for array in (language, given, states)]
-    if not all(np.isfinite(array).all() for array in arrays):
+    language, pixels, hidden = (np.asarray(array, dtype=np.float32) for array in (language, pixels, hidden))
+    if not all(np.isfinite(array).all() for array in (language, pixels, hidden)):
         raise LaptimeError(
             "features: a value is no number; the model's hidden states overflow, collect them in float32"
         )
@@ -109,15 +112,15 @@ def feature_table(
         model=model,
         tiers=space.tiers,
         early_block=early_block,
-        language=arrays[0],
-        pixels=arrays[1],
-        hidden=arrays[2],
+        language=language,
+        pixels=pixels,
+        hidden=hidden,
     )
 
 
 def write_features(table: FeatureTable, folder: str | Path) -> None:
     """Write features.json and features.safetensors."""
-    told = _Told(
+    facts = _FeatureFacts(
         sample_ids=table.sample_ids,
         model=table.model,
         tiers=table.tiers,
@@ -126,24 +129,24 @@ def write_features(table: FeatureTable, folder: str | Path) -> None:
         hidden=table.hidden.shape[2],
     )
     arrays = {"language": table.language, "pixels": table.pixels, "hidden": table.hidden}
-    write_value(Path(folder), "features", SCHEMA, told, arrays)
+    write_value(Path(folder), "features", SCHEMA, facts, arrays)
 
 
 def read_features(folder: str | Path) -> FeatureTable:
     """Read what `write_features` wrote. Raises LaptimeError for a folder that is damaged or foreign."""
     place = Path(folder)
-    told, arrays = read_value(place, "features", SCHEMA, _Told, "a table of features")
-    n, file = len(told.sample_ids), place / "features.safetensors"
-    if len(set(told.sample_ids)) != n:
+    facts, arrays = read_value(place, "features", SCHEMA, _FeatureFacts, "a table of features")
+    n, file = len(facts.sample_ids), place / "features.safetensors"
+    if len(set(facts.sample_ids)) != n:
         raise LaptimeError(f"{place / 'features.json'}: a question is there twice; collect the features anew")
     return FeatureTable(
-        sample_ids=told.sample_ids,
-        model=told.model,
-        tiers=told.tiers,
-        early_block=told.early_block,
+        sample_ids=facts.sample_ids,
+        model=facts.model,
+        tiers=facts.tiers,
+        early_block=facts.early_block,
         language=_float32(take_array(arrays, "language", (n, LANGUAGE), file)),
-        pixels=_float32(take_array(arrays, "pixels", (n, told.pixels), file)),
-        hidden=_float32(take_array(arrays, "hidden", (n, max(1, len(told.tiers)), told.hidden), file)),
+        pixels=_float32(take_array(arrays, "pixels", (n, facts.pixels), file)),
+        hidden=_float32(take_array(arrays, "hidden", (n, max(1, len(facts.tiers)), facts.hidden), file)),
     )
 
 

@@ -1,10 +1,10 @@
-"""A value as a folder: one JSON file for what is told, one safetensors file for arrays. No torch, nothing is unpickled.
+"""A value on disk: a JSON file for its fields, a safetensors file for its arrays. No torch, nothing is unpickled.
 
-    NAME.json          schema, the value's own fields, and a hash of the arrays' file
+    NAME.json          the schema, the value's fields, and a hash of NAME.safetensors
     NAME.safetensors   arrays of float32, float64 or int32
 
-What is read is not trusted: sizes are limited, the hash is compared, every array's type and shape is checked, and a
-number that is not finite is refused.
+A file is not trusted when it is read: its size is limited, the hash is compared, every array's type and shape is
+checked, and a number that is not finite is refused.
 """
 
 from __future__ import annotations
@@ -31,16 +31,21 @@ Arrays = Mapping[str, npt.NDArray[Any]]
 class _Envelope(msgspec.Struct, frozen=True):
     schema: str
     arrays_sha256: str
-    told: msgspec.Raw
+    fields: msgspec.Raw = msgspec.field(name="told")
 
 
-def write_value(folder: Path, name: str, schema: str, told: msgspec.Struct, arrays: Arrays) -> None:
-    """Write both files. Raises LaptimeError when the folder can't be written."""
+def packed_arrays(arrays: Arrays) -> bytes:
+    """The arrays as the content of a safetensors file. The same arrays give the same bytes."""
     from safetensors.numpy import save
 
-    packed = save({key: np.ascontiguousarray(array) for key, array in arrays.items()})
-    whole = _Envelope(schema, hashlib.sha256(packed).hexdigest(), msgspec.Raw(msgspec.json.encode(told)))
-    text = msgspec.json.format(msgspec.json.encode(whole), indent=1)
+    return save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
+
+
+def write_value(folder: Path, name: str, schema: str, fields: msgspec.Struct, arrays: Arrays) -> None:
+    """Write both files. Raises LaptimeError when the folder can't be written."""
+    packed = packed_arrays(arrays)
+    envelope = _Envelope(schema, hashlib.sha256(packed).hexdigest(), msgspec.Raw(msgspec.json.encode(fields)))
+    text = msgspec.json.format(msgspec.json.encode(envelope), indent=1)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f"{name}.safetensors").write_bytes(packed)
@@ -50,26 +55,26 @@ def write_value(folder: Path, name: str, schema: str, told: msgspec.Struct, arra
 
 
 def read_value(folder: Path, name: str, schema: str, kind: type[T], what: str) -> tuple[T, dict[str, npt.NDArray[Any]]]:
-    """What `write_value` wrote. Raises LaptimeError for a folder that is damaged, foreign or from a newer laptime.
+    """The fields and arrays that `write_value` wrote. `what` names the value in errors: "a policy".
 
-    `what` names the thing in errors: "a policy".
+    Raises LaptimeError for a folder that is damaged, foreign or from a newer laptime.
     """
     raw = _read(folder, f"{name}.json", MOST_JSON, what)
     file = folder / f"{name}.json"
     try:
-        whole = msgspec.json.decode(raw, type=_Envelope)
+        envelope = msgspec.json.decode(raw, type=_Envelope)
     except (msgspec.DecodeError, RecursionError) as error:
         raise LaptimeError(f"{file}: not {what} ({error}); name a folder that laptime wrote") from error
-    if whole.schema != schema:
-        raise LaptimeError(f"{file}: schema {whole.schema[:60]!r}, this laptime reads {schema}; make it anew")
+    if envelope.schema != schema:
+        raise LaptimeError(f"{file}: schema {envelope.schema[:60]!r}, this laptime reads {schema}; make it anew")
     try:
-        told = msgspec.json.decode(whole.told, type=kind)
+        fields = msgspec.json.decode(envelope.fields, type=kind)
     except (msgspec.DecodeError, RecursionError) as error:
         raise LaptimeError(f"{file}: {what} that is damaged ({error}); make it anew") from error
     packed = _read(folder, f"{name}.safetensors", MOST_ARRAYS, what)
-    if hashlib.sha256(packed).hexdigest() != whole.arrays_sha256:
+    if hashlib.sha256(packed).hexdigest() != envelope.arrays_sha256:
         raise LaptimeError(f"{folder / name}.safetensors: not the file that was written with {name}.json; make it anew")
-    return told, _arrays(folder / f"{name}.safetensors", packed)
+    return fields, _arrays(folder / f"{name}.safetensors", packed)
 
 
 def take_array(
@@ -77,7 +82,7 @@ def take_array(
 ) -> npt.NDArray[Any]:
     """One array of this shape. Raises LaptimeError when it is missing, of another shape, or not finite.
 
-    With finite=False infinities pass (no promise), NaN never does.
+    finite: False lets infinite values pass, which promise nothing. NaN never passes.
     """
     if name not in arrays:
         raise LaptimeError(f"{place}: array {name!r} is missing; make it anew")
@@ -94,13 +99,13 @@ def _arrays(file: Path, packed: bytes) -> dict[str, npt.NDArray[Any]]:
     from safetensors.numpy import load
 
     try:
-        found = load(packed)
+        arrays = load(packed)
     except (SafetensorError, ValueError, KeyError, TypeError, OverflowError) as error:
         raise LaptimeError(f"{file}: not safetensors ({' '.join(str(error).split())[:120]}); make it anew") from error
-    for name, array in found.items():
+    for name, array in arrays.items():
         if array.dtype.name not in KINDS:
             raise LaptimeError(f"{file}: array {name[:60]!r} is {array.dtype}; {', '.join(KINDS)} are read")
-    return dict(found)
+    return dict(arrays)
 
 
 def _read(folder: Path, name: str, most: int, what: str) -> bytes:
@@ -110,6 +115,6 @@ def _read(folder: Path, name: str, most: int, what: str) -> bytes:
             raise LaptimeError(f"{file}: larger than any that laptime writes; name a folder that laptime wrote")
         return file.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
-        raise LaptimeError(f"{folder} holds not {what} (no {name} there); name a folder that laptime wrote") from None
+        raise LaptimeError(f"{folder} doesn't hold {what} (no {name} there); name one that laptime wrote") from None
     except (OSError, ValueError) as error:
         raise LaptimeError(f"{file}: can't be read ({error})") from error

@@ -1,1 +1,1 @@
-"""Training of policies on a decision table. Everything here imports torch; what it makes runs without."""
+"""Training of policies on a decision table, with torch. Trained policies run without it."""

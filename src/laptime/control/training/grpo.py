@@ -1,34 +1,36 @@
 """Group relative policy optimisation over two decisions, from a table (Shao et al. 2024, DeepSeekMath, 2402.03300).
 
-A draw is a question and a budget, log-uniform over a range. G trajectories of it, each a tier from the first network
-and a late choice from the second, are drawn from the policy as it is (old). With rewards r of the group:
+A draw is a question and a budget; budgets are log-uniform over a range. For each draw a group of G trajectories is
+drawn from the policy as it is (old): a tier from the first network, then a late choice from the second. With the
+rewards r of the group:
 
     A_i   = (r_i - mean(r)) / (std(r) + 1e-6)                              the same for both decisions (4.1.2)
     J     = mean_i,t min(rho A_i, clip(rho, 1 - e, 1 + e) A_i) - beta KL   rho = pi / pi_old of decision t (eq. 3)
     KL    = pi_ref / pi - log(pi_ref / pi) - 1                             never negative (eq. 4; Schulman's k3)
 
 with an entropy bonus. The reference is the policy after a short imitation of the table's best choices, or the uniform
-one. The reward is laptime.estimate.reward's: the worth (lessons.SHARED, EXPECTED) if the bound of the TOTAL at the
-answer's own number of tokens keeps the budget, else less than nothing. Choices that don't fit as they will be told are
-masked as when running.
+policy. The reward is laptime.estimate.reward's: the worth (lessons.SHARED, EXPECTED) if the bound of the TOTAL at the
+answer's own number of tokens keeps the budget, else less than 0. Choices that don't fit by the bound that is known
+before the call are masked, as they are in a call.
 
-Few hundred questions are soon known by heart: features are projected onto few components and dropped out, weights
-decay, and the weights kept are those that earned most on questions kept aside.
+A network soon knows a few hundred questions by heart. So features are projected onto few components and dropped out,
+weights decay, and the final weights are those with the highest reward on questions that are not trained on.
 """
 
 from __future__ import annotations
 
 from time import perf_counter
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 import numpy as np
 import torch
 
 from laptime.control.bounds.bounds import Bounds
-from laptime.control.judge.result import CurvePoint, TrainingCurve
-from laptime.control.policies.grpo import GrpoPolicy
+from laptime.control.policies.learned import GrpoPolicy
 from laptime.control.policies.policy import Needs
+from laptime.control.policies.saved_policy import CurvePoint, TrainingCurve
+from laptime.control.seen import Floats32
 from laptime.control.tables.decision_table import DecisionTable
 from laptime.control.tables.feature_table import FeatureTable
 from laptime.control.training.layers import Layers, copied, dropped, exported, log_policy, new_layers, run
@@ -36,19 +38,19 @@ from laptime.control.training.lessons import Lessons, Rows, budget_range, make_l
 from laptime.control.training.supervised import collected, expected_scores
 from laptime.data.stats import Floats
 from laptime.errors import LaptimeError
-from laptime.estimate.reward import DEFAULT, RewardSettings, rewards
+from laptime.estimate.reward import rewards
 
 CHECK_BUDGETS = 16
 EXPECTED = 0.3
-"""How much of a choice's worth for one question is what its words say of it: an answer that was right by chance, and is
-the only one of its kind, is otherwise learnt by heart."""
+"""The part of a choice's worth for one question that its words predict. Without it an answer that was right by chance
+would be learned by heart."""
 
 
 class GrpoSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """draws: questions with a budget a step; group: trajectories of each. updates: steps of the optimiser a draw.
+    """draws: questions with a budget, for each step. group: trajectories of each draw. updates: optimiser steps a draw.
 
-    imitation: steps before, towards the table's best choices. budgets: (lowest, highest) ms; None: from where anything
-    fits to where everything does. patience: checks without a better held-out reward until training stops.
+    imitation: steps before that, towards the table's best choices. budgets: (lowest, highest) ms; None: from where a
+    choice fits to where every choice does. patience: checks without a better held-out reward until training stops.
     """
 
     seed: int = 0
@@ -72,7 +74,7 @@ class GrpoSettings(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         counts = (self.hidden, self.steps, self.draws, self.updates, self.check_every, self.patience)
         if min(counts) < 1 or self.group < 2 or self.imitation < 0:
-            raise LaptimeError("grpo: hidden, steps, draws, updates, patience are 1 or more, a group has 2 or more")
+            raise LaptimeError("grpo: hidden, steps, draws, updates and patience are at least 1, a group is at least 2")
         if not (0 < self.clip < 1 and self.rate > 0 and 0 <= self.dropout < 1 and min(self.kl, self.entropy) >= 0):
             raise LaptimeError(
                 "grpo: clip lies between 0 and 1, rate above 0, dropout from 0 to below 1, kl, entropy >= 0"
@@ -82,26 +84,36 @@ class GrpoSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Draws(msgspec.Struct, frozen=True):
-    """Questions with budgets, as the networks see them. early (n, in), late (n, tiers, in); kept_* the same masks."""
+    """Questions with budgets, as the networks see them: early (n, in), late (n, tiers, in).
+
+    tier_mask (n, tiers), late_mask (n, tiers, late): which choices may be taken.
+    """
 
     rows: Rows
     budget_ms: Floats
     early: Any
     late: Any
-    kept_tiers: Any
-    kept_late: Any
+    tier_mask: Any
+    late_mask: Any
     reward: Any  # (n, choices)
     within: Any  # (n, choices) 0 or 1
 
 
 class _Chosen(msgspec.Struct, frozen=True):
-    """Trajectories (n, group): tier and late choice, their log probabilities when drawn, and by the reference."""
+    """Trajectories (n, group): tier and late choice, their log probabilities when drawn, and those of the reference."""
 
     tier: Any
     late: Any
     old: Any  # (n, group, 2)
     reference: Any  # (n, group, 2)
     advantage: Any  # (n, group)
+
+
+class _Terms(NamedTuple):
+    """Means of KL and entropy, in nats, of both decisions together."""
+
+    kl: float
+    entropy: float
 
 
 def train_grpo(
@@ -111,10 +123,9 @@ def train_grpo(
     *,
     needs: Needs | None = None,
     settings: GrpoSettings | None = None,
-    reward: RewardSettings = DEFAULT,
     name: str = "grpo",
 ) -> tuple[GrpoPolicy, TrainingCurve]:
-    """From the training half. needs: what the policy looks at besides the budget, by default all that was collected.
+    """A policy of the training half. needs: what it looks at besides the budget; None: all that was collected.
 
     The same seed, table and number of threads give the same weights. A decision of the curve is a trajectory: a tier
     and a late choice. Raises LaptimeError for tables that don't fit.
@@ -130,11 +141,11 @@ def train_grpo(
     rng = np.random.default_rng(given.seed)
     early, late = _new(lessons, given, generator)
     optimiser = torch.optim.AdamW([*early, *late], lr=given.rate, weight_decay=given.weight_decay)
-    check = _check_draws(lessons, budgets, reward)
+    check = _check_draws(lessons, budgets)
     best, best_reward, unimproved = (copied(early), copied(late)), -np.inf, 0
     for step in range(given.imitation):
         optimiser.zero_grad()
-        _imitation_loss(early, late, _draw(lessons, given, budgets, reward, rng, generator)).backward()
+        _imitation_loss(early, late, _draw(lessons, given, budgets, rng, generator)).backward()
         optimiser.step()
         if step % given.check_every == given.check_every - 1:
             earned = _greedy_reward(early, late, check, lessons)
@@ -147,18 +158,18 @@ def train_grpo(
     decisions = 0
     optimiser = torch.optim.AdamW([*early, *late], lr=given.rate, weight_decay=given.weight_decay)
     for step in range(1, given.steps + 1):
-        draws = _draw(lessons, given, budgets, reward, rng, generator)
+        draws = _draw(lessons, given, budgets, rng, generator)
         chosen = _choose(early, late, draws, reference, given.group, generator)
         for _ in range(given.updates):
             optimiser.zero_grad()
-            loss, kl, entropy = _loss(early, late, draws, chosen, given)
+            loss, terms = _loss(early, late, draws, chosen, given)
             loss.backward()
             torch.nn.utils.clip_grad_norm_([*early, *late], 1.0)
             optimiser.step()
         decisions += given.draws * given.group
         if step % given.check_every and step != given.steps:
             continue
-        points.append(_point(step, decisions, draws, chosen, lessons, kl, entropy))
+        points.append(_point(step, decisions, draws, chosen, lessons.score, terms))
         earned = _greedy_reward(early, late, check, lessons)
         if earned > best_reward:
             best, best_reward, unimproved = (copied(early), copied(late)), earned, 0
@@ -188,13 +199,12 @@ def _draw(
     lessons: Lessons,
     given: GrpoSettings,
     budgets: tuple[float, float],
-    reward: RewardSettings,
     rng: np.random.Generator,
     generator: torch.Generator,
 ) -> _Draws:
     rows = lessons.fitted[rng.integers(0, len(lessons.fitted), given.draws)]
     budget_ms = np.exp(rng.uniform(np.log(budgets[0]), np.log(budgets[1]), given.draws))
-    draws = _drawn(lessons, rows, budget_ms, reward)
+    draws = _drawn(lessons, rows, budget_ms)
     clear = lessons.early[0].matrix.shape[1]  # the budget and the tier are never dropped
     return msgspec.structs.replace(
         draws,
@@ -203,40 +213,40 @@ def _draw(
     )
 
 
-def _drawn(lessons: Lessons, rows: Rows, budget_ms: Floats, reward: RewardSettings) -> _Draws:
+def _drawn(lessons: Lessons, rows: Rows, budget_ms: Floats) -> _Draws:
     room = lessons.room(rows, budget_ms)
-    kept = lessons.kept(rows, budget_ms)
-    any_late = np.asarray(kept.any(axis=2))
+    mask = lessons.mask(rows, budget_ms)
+    any_late = np.asarray(mask.any(axis=2))
     own = lessons.own_bound_ms[rows]
-    earned = rewards(lessons.worth[rows], own, budget_ms[:, None], settings=reward)
+    earned = rewards(lessons.worth[rows], own, budget_ms[:, None])
     return _Draws(
         rows,
         budget_ms,
         torch.from_numpy(lessons.early_input(rows, room)),
         torch.from_numpy(lessons.late_input(rows, room)),
         torch.from_numpy(any_late),
-        torch.from_numpy(kept | ~any_late[:, :, None]),  # a tier without any is never chosen
+        torch.from_numpy(mask | ~any_late[:, :, None]),  # a tier without any is never chosen
         torch.from_numpy(earned.astype(np.float32)),
         torch.from_numpy((own <= budget_ms[:, None]).astype(np.float32)),
     )
 
 
-def _check_draws(lessons: Lessons, budgets: tuple[float, float], reward: RewardSettings) -> _Draws:
+def _check_draws(lessons: Lessons, budgets: tuple[float, float]) -> _Draws:
     grid = np.geomspace(*budgets, CHECK_BUDGETS)
     rows = lessons.checked if len(lessons.checked) else lessons.fitted
-    return _drawn(lessons, np.repeat(rows, CHECK_BUDGETS), np.tile(grid, len(rows)), reward)
+    return _drawn(lessons, np.repeat(rows, CHECK_BUDGETS), np.tile(grid, len(rows)))
 
 
 def _log_policies(early: Layers, late: Layers, draws: _Draws) -> tuple[Any, Any]:
-    """log pi of every tier (n, tiers), and of every late choice under each tier (n, tiers, late)."""
+    """log pi of every tier, (n, tiers), and of every late choice under each tier, (n, tiers, late)."""
     return (
-        log_policy(run(early, draws.early), draws.kept_tiers),
-        log_policy(run(late, draws.late), draws.kept_late),
+        log_policy(run(early, draws.early), draws.tier_mask),
+        log_policy(run(late, draws.late), draws.late_mask),
     )
 
 
 def _of_chosen(first: Any, second: Any, tier: Any, late: Any) -> Any:
-    """(n, group, 2): log probabilities of both decisions of each trajectory."""
+    """Log probabilities of both decisions of each trajectory, (n, group, 2)."""
     flat = tier * second.shape[2] + late
     return torch.stack([first.gather(1, tier), second.flatten(1).gather(1, flat)], dim=2)
 
@@ -256,8 +266,8 @@ def _choose(
         choice = torch.multinomial(each.exp().flatten(0, 1), 1, generator=generator).view(tier.shape)
         if reference is None:
             known = (
-                log_policy(draws.kept_tiers * 0.0, draws.kept_tiers),
-                log_policy(draws.kept_late * 0.0, draws.kept_late),
+                log_policy(draws.tier_mask * 0.0, draws.tier_mask),
+                log_policy(draws.late_mask * 0.0, draws.late_mask),
             )
         else:
             known = _log_policies(reference[0], reference[1], draws)
@@ -273,8 +283,8 @@ def _choose(
         )
 
 
-def _loss(early: Layers, late: Layers, draws: _Draws, chosen: _Chosen, given: GrpoSettings) -> tuple[Any, float, float]:
-    """The loss, and the mean KL and entropy (nats, of both decisions together)."""
+def _loss(early: Layers, late: Layers, draws: _Draws, chosen: _Chosen, given: GrpoSettings) -> tuple[Any, _Terms]:
+    """The loss, and its KL and entropy."""
     first, second = _log_policies(early, late, draws)
     now = _of_chosen(first, second, chosen.tier, chosen.late)
     ratio = (now - chosen.old).exp()
@@ -284,13 +294,14 @@ def _loss(early: Layers, late: Layers, draws: _Draws, chosen: _Chosen, given: Gr
     kl = (apart.exp() - apart - 1).mean()
     tiers = first.exp()
     entropy = -(tiers * first).sum(1).mean() - (tiers[:, :, None] * second.exp() * second).sum((1, 2)).mean()
-    return -(surrogate - given.kl * kl + given.entropy * entropy), float(kl.detach()), float(entropy.detach())
+    loss = -(surrogate - given.kl * kl + given.entropy * entropy)
+    return loss, _Terms(float(kl.detach()), float(entropy.detach()))
 
 
 def _imitation_loss(early: Layers, late: Layers, draws: _Draws) -> Any:
-    """Cross-entropy to the choices that earn the most, all of equals alike."""
-    n, tiers, late_count = draws.kept_late.shape
-    may = (draws.kept_late & draws.kept_tiers[:, :, None]).flatten(1)
+    """Cross-entropy to the choices of the highest reward, shared evenly among equals."""
+    n, tiers, late_count = draws.late_mask.shape
+    may = (draws.late_mask & draws.tier_mask[:, :, None]).flatten(1)
     earned = draws.reward.masked_fill(~may, -1e9)
     wanted = (earned >= earned.max(dim=1, keepdim=True).values - 1e-6).float()
     wanted = (wanted / wanted.sum(dim=1, keepdim=True)).view(n, tiers, late_count)
@@ -299,7 +310,7 @@ def _imitation_loss(early: Layers, late: Layers, draws: _Draws) -> Any:
 
 
 def _greedy_reward(early: Layers, late: Layers, check: _Draws, lessons: Lessons) -> float:
-    """What the policy as it would run earns on the questions kept aside, over all budgets."""
+    """The mean reward of the policy, as it would run, on the questions that are not trained on, over all budgets."""
     with torch.no_grad():
         first, second = _log_policies(early, late, check)
         tier = first.argmax(dim=1)
@@ -313,17 +324,16 @@ def _put_back(early: Layers, late: Layers, values: tuple[Layers, Layers]) -> Non
             layer.copy_(value)
 
 
-def _point(
-    step: int, decisions: int, draws: _Draws, chosen: _Chosen, lessons: Lessons, kl: float, entropy: float
-) -> CurvePoint:
-    flat = chosen.tier * lessons.space.late + chosen.late
-    scores = torch.from_numpy(lessons.score[draws.rows]).gather(1, flat)
+def _point(step: int, decisions: int, draws: _Draws, chosen: _Chosen, score: Floats32, terms: _Terms) -> CurvePoint:
+    """A point of the training curve. score (n, choices): of all questions."""
+    flat = chosen.tier * draws.late_mask.shape[2] + chosen.late
+    scores = torch.from_numpy(score[draws.rows]).gather(1, flat)
     return CurvePoint(
         step,
         decisions,
         float(draws.reward.gather(1, flat).mean()),
         float(scores.mean()),
         float(draws.within.gather(1, flat).mean()),
-        kl,
-        entropy,
+        terms.kl,
+        terms.entropy,
     )

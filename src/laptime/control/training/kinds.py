@@ -1,86 +1,91 @@
-"""One way to train a policy of any kind, as it is saved."""
+"""Training a policy of any kind, as it is saved."""
 
 from __future__ import annotations
-
-from typing import Literal
 
 import msgspec
 
 from laptime.control.bounds.bounds import Bounds
-from laptime.control.bounds.leeway import find_leeway
 from laptime.control.policies.policy import Needs
+from laptime.control.policies.saved_policy import Kind, SavedPolicy
 from laptime.control.policies.static import lookup_policy, static_policy
 from laptime.control.tables.decision_table import DecisionTable
 from laptime.control.tables.feature_table import FeatureTable
-from laptime.control.tables.files import SavedPolicy
 from laptime.control.training.grpo import GrpoSettings, train_grpo
+from laptime.control.training.leeway_search import find_leeway
 from laptime.control.training.supervised import SupervisedSettings, train_supervised
 from laptime.data.record import Scalar
 
-Kind = Literal["grpo", "supervised", "static", "lookup"]
-Promise = Literal["overall", "each"]
-"""Whether the promised share is of all answers, or of each question's: "each" leaves out what questions could share."""
+
+class PolicySpec(msgspec.Struct, frozen=True, kw_only=True):
+    """Which policy to train. A field that is None has the kind's own default.
+
+    needs: what the policy looks at besides the budget. budgets: (lowest, highest) ms to train on; grpo only. name: what
+    tables call it. overall: the promised share is of all answers, so the policy may have leeway; False: each question
+    keeps the promise by itself.
+    """
+
+    kind: Kind = "grpo"
+    needs: Needs | None = None
+    budgets: tuple[float, float] | None = None
+    steps: int | None = None
+    name: str | None = None
+    overall: bool = True
+    seed: int = 0
 
 
-def train_kind(
-    kind: Kind,
-    table: DecisionTable,
-    features: FeatureTable,
-    bounds: Bounds,
-    *,
-    needs: Needs | None = None,
-    budgets: tuple[float, float] | None = None,
-    steps: int | None = None,
-    name: str | None = None,
-    promise: Promise = "overall",
-    seed: int = 0,
-) -> SavedPolicy:
-    """A policy of the training half, and what it was made with. None: the kind's own default.
+def train_policy(table: DecisionTable, features: FeatureTable, bounds: Bounds, spec: PolicySpec) -> SavedPolicy:
+    """A policy of the training half, with what it was made for.
 
     Raises LaptimeError for tables that don't fit, or settings that can't work.
     """
-    saved = _trained(kind, table, features, bounds, needs, budgets, steps, name, seed)
-    if promise == "each" or kind in ("static", "lookup"):  # these don't look at the question: nothing to share
+    saved = _TRAINERS[spec.kind](table, features, bounds, spec)
+    if not spec.overall or spec.kind in ("static", "lookup"):  # those don't look at the question: nothing to share
         return saved
     return msgspec.structs.replace(saved, leeway=find_leeway(saved.policy, table, features, bounds))
 
 
-def _trained(
-    kind: Kind,
-    table: DecisionTable,
-    features: FeatureTable,
-    bounds: Bounds,
-    needs: Needs | None,
-    budgets: tuple[float, float] | None,
-    steps: int | None,
-    name: str | None,
-    seed: int,
-) -> SavedPolicy:
-    called = name or kind
-    if kind == "static":
-        return SavedPolicy(policy=msgspec.structs.replace(static_policy(table, bounds), name=called), model=table.model)
-    if kind == "lookup":
-        return SavedPolicy(policy=msgspec.structs.replace(lookup_policy(table), name=called), model=table.model)
-    if kind == "supervised":
-        lessons = SupervisedSettings(seed=seed)
-        if steps is not None:
-            lessons = msgspec.structs.replace(lessons, steps=steps)
-        policy, curve = train_supervised(table, features, bounds, needs=needs, settings=lessons, name=called)
-        told = msgspec.to_builtins(lessons)
-        looks = policy.needs.hidden
-        return SavedPolicy(
-            policy=policy, model=table.model, early_block=features.early_block * looks, settings=told, curve=curve
-        )
-    settings = GrpoSettings(seed=seed, budgets=budgets)
-    if steps is not None:
-        settings = msgspec.structs.replace(settings, steps=steps)
-    made, curve = train_grpo(table, features, bounds, needs=needs, settings=settings, name=called)
+def _static(table: DecisionTable, features: FeatureTable, bounds: Bounds, spec: PolicySpec) -> SavedPolicy:
+    policy = msgspec.structs.replace(static_policy(table, bounds), name=spec.name or spec.kind)
+    return SavedPolicy(policy=policy, model=table.model)
+
+
+def _lookup(table: DecisionTable, features: FeatureTable, bounds: Bounds, spec: PolicySpec) -> SavedPolicy:
+    policy = msgspec.structs.replace(lookup_policy(table), name=spec.name or spec.kind)
+    return SavedPolicy(policy=policy, model=table.model)
+
+
+def _supervised(table: DecisionTable, features: FeatureTable, bounds: Bounds, spec: PolicySpec) -> SavedPolicy:
+    settings = SupervisedSettings(seed=spec.seed)
+    if spec.steps is not None:
+        settings = msgspec.structs.replace(settings, steps=spec.steps)
+    policy, curve = train_supervised(
+        table, features, bounds, needs=spec.needs, settings=settings, name=spec.name or spec.kind
+    )
+    return SavedPolicy(
+        policy=policy,
+        model=table.model,
+        early_block=features.early_block * policy.needs.hidden,
+        settings=msgspec.to_builtins(settings),
+        curve=curve,
+    )
+
+
+def _grpo(table: DecisionTable, features: FeatureTable, bounds: Bounds, spec: PolicySpec) -> SavedPolicy:
+    settings = GrpoSettings(seed=spec.seed, budgets=spec.budgets)
+    if spec.steps is not None:
+        settings = msgspec.structs.replace(settings, steps=spec.steps)
+    policy, curve = train_grpo(
+        table, features, bounds, needs=spec.needs, settings=settings, name=spec.name or spec.kind
+    )
     plain: dict[str, Scalar] = {k: v for k, v in msgspec.to_builtins(settings).items() if k != "budgets"}
     return SavedPolicy(
-        policy=made,
+        policy=policy,
         model=table.model,
-        early_block=features.early_block * made.needs.hidden,
-        budgets=budgets,
+        early_block=features.early_block * policy.needs.hidden,
+        budgets=spec.budgets,
         settings=plain,
         curve=curve,
     )
+
+
+_TRAINERS = {"static": _static, "lookup": _lookup, "supervised": _supervised, "grpo": _grpo}

@@ -1,4 +1,4 @@
-"""What training draws from: the table's scores and bounds, and the features as a network gets them."""
+"""What training draws from: the table's scores and bounds, and the features as the networks get them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from laptime.control.bounds.bounds import Bounds
 from laptime.control.choices import ChoiceSpace
-from laptime.control.policies.inputs import early_sizes, late_sizes
+from laptime.control.policies.network import early_sizes, late_sizes
 from laptime.control.policies.policy import Needs
 from laptime.control.seen import Floats32
 from laptime.control.tables.decision_table import DecisionTable
@@ -23,21 +23,21 @@ from laptime.errors import LaptimeError
 Rows = npt.NDArray[np.intp]
 
 WORDS, PIXELS, STATES = 24, 12, 24
-"""The most components that are kept of each."""
+"""The most components of each that are used."""
 CHECKED = 5
-"""One question of so many is kept from training, to stop it in time."""
+"""One question in this many is not trained on. It shows when to stop."""
 SHARED = 0.15
-"""How much of a choice's worth for one question is how often it is right for all. A question that every choice gets
-right says nothing of which to take, and for one of which nothing was learnt the best choice is the usual one."""
+"""The part of a choice's worth for one question that is its accuracy over all questions. It decides where a question
+alone says nothing: every choice answers it, or nothing was learned of it, so the usually best choice is best."""
 
 
 class Lessons(msgspec.Struct, frozen=True, kw_only=True):
     """n questions of a training half, under every choice.
 
-    score (n, choices): as measured; worth: what is learnt from, the score with a part of the choice's mean.
-    own_bound_ms (n, choices): of the answer's own number of tokens, which the reward is made of; told_bound_ms: what is
-    known when it is decided, which masks. words (n, k), pixels (n, k), states (n, tiers, k) are projected; a part that
-    the policy doesn't look at has width 0. fitted, checked: places of questions.
+    score (n, choices): as measured. worth (n, choices): what is learned from, the score with a part of the choice's
+    mean. own_bound_ms (n, choices): for the answer's own number of tokens; the reward goes by it. bound_ms (n,
+    choices): as it is known when the policy decides; it masks. words (n, k), pixels (n, k), states (n, tiers, k): the
+    projected features; a part that the policy doesn't look at has width 0. fitted, checked: places of questions.
     """
 
     space: ChoiceSpace
@@ -45,7 +45,7 @@ class Lessons(msgspec.Struct, frozen=True, kw_only=True):
     score: Floats32
     worth: Floats32
     own_bound_ms: Floats
-    told_bound_ms: Floats
+    bound_ms: Floats
     median_ms: Floats
     words: Floats32
     pixels: Floats32
@@ -57,12 +57,12 @@ class Lessons(msgspec.Struct, frozen=True, kw_only=True):
     checked: Rows
 
     def early_input(self, rows: Rows, room: Floats32 | None) -> Floats32:
-        """(n, in) of the first network; `room` are budget features (n, b), None for a network without a budget."""
+        """The first network's inputs, (n, in). room: budget features (n, b); None for a network without a budget."""
         parts = [self.words[rows], self.pixels[rows]]
         return np.concatenate(parts if room is None else [room, *parts], axis=1)
 
     def late_input(self, rows: Rows, room: Floats32 | None) -> Floats32:
-        """(n, tiers, in) of the second network, under each tier."""
+        """The second network's inputs under each tier, (n, tiers, in)."""
         n, tiers = len(rows), self.space.first
         tier = np.broadcast_to(np.eye(tiers, dtype=np.float32), (n, tiers, tiers))
         parts = [tier, np.broadcast_to(self.words[rows][:, None], (n, tiers, self.words.shape[1])), self.states[rows]]
@@ -72,15 +72,15 @@ class Lessons(msgspec.Struct, frozen=True, kw_only=True):
 
     def room(self, rows: Rows, budget_ms: Floats) -> Floats32:
         """The budget's features, (n, b)."""
-        return budget_features(budget_ms, self.told_bound_ms[rows], self.space)
+        return budget_features(budget_ms, self.bound_ms[rows], self.space)
 
-    def kept(self, rows: Rows, budget_ms: Floats) -> npt.NDArray[np.bool_]:
-        """Which choices may be made, (n, tiers, late): those that fit, else the fastest alone."""
-        told = self.told_bound_ms[rows]
-        fits = told <= budget_ms[:, None]
+    def mask(self, rows: Rows, budget_ms: Floats) -> npt.NDArray[np.bool_]:
+        """Which choices may be taken, (n, tiers, late): those that fit, else the fastest alone."""
+        bound = self.bound_ms[rows]
+        fits = bound <= budget_ms[:, None]
         none = np.flatnonzero(~fits.any(axis=1))
         if len(none):
-            order = np.lexsort((self.median_ms[rows[none]], told[none]), axis=1)
+            order = np.lexsort((self.median_ms[rows[none]], bound[none]), axis=1)
             fits[none, order[:, 0]] = True
         return fits.reshape(len(rows), self.space.first, self.space.late)
 
@@ -88,66 +88,66 @@ class Lessons(msgspec.Struct, frozen=True, kw_only=True):
 def make_lessons(
     table: DecisionTable, features: FeatureTable, bounds: Bounds, needs: Needs, *, budget: bool
 ) -> Lessons:
-    """From the training half. budget: whether the networks see the budget.
+    """The lessons of a training half. budget: whether the networks see the budget.
 
-    Raises LaptimeError with fewer than 20 questions, bounds or features of another space, or features that the policy
-    is to look at but that were not collected.
+    Raises LaptimeError with fewer than 20 questions, for bounds or features of another space, and for features that the
+    policy needs but that were not collected.
     """
     if bounds.space != table.space:
         raise LaptimeError("bounds and table have other choices; make the bounds from this sweep")
-    mine = features.of(table.sample_ids, table.space)
+    aligned = features.of(table.sample_ids, table.space)
     n = len(table)
     if n < 20:
         raise LaptimeError(f"{n} questions to train on: too few, 20 or more are needed")
-    for name, array in (("pixels", mine.pixels), ("hidden", mine.hidden)):
+    for name, array in (("pixels", aligned.pixels), ("hidden", aligned.hidden)):
         if getattr(needs, name) and array.shape[-1] == 0:
             raise LaptimeError(f"a policy that looks at {name}: they were not collected; collect features with them")
     keys = [
-        blake2b(f"check:{name}".encode("utf-8", "surrogatepass"), digest_size=8).digest() for name in mine.sample_ids
+        blake2b(f"check:{name}".encode("utf-8", "surrogatepass"), digest_size=8).digest() for name in aligned.sample_ids
     ]
     order = np.array(sorted(range(n), key=keys.__getitem__), dtype=np.intp)
     checked, fitted = np.sort(order[: n // CHECKED]), np.sort(order[n // CHECKED :])
-    words = _part(mine.language, fitted, WORDS, needs.language)
-    pixels = _part(mine.pixels, fitted, PIXELS, needs.pixels)
-    width = mine.hidden.shape[2]
-    states = _part(mine.hidden, fitted, STATES, needs.hidden, standardised=True)
-    told, median = bounds.for_questions(mine.language)
+    words = _part(aligned.language, fitted, WORDS, needs.language)
+    pixels = _part(aligned.pixels, fitted, PIXELS, needs.pixels)
+    width = aligned.hidden.shape[2]
+    states = _part(aligned.hidden, fitted, STATES, needs.hidden, standardised=True)
+    bound, median = bounds.for_questions(aligned.language)
     sizes = early_sizes(table.space, needs, budget=budget), late_sizes(table.space, needs, width, budget=budget)
     room = [unchanged(budget_size(table.space))] if budget else []
-    made = Lessons(
+    lessons = Lessons(
         space=table.space,
         needs=needs,
         score=table.score,
         worth=((1 - SHARED) * table.score + SHARED * table.score[fitted].mean(axis=0)).astype(np.float32),
         own_bound_ms=bounds.at_tokens(table.output_tokens),
-        told_bound_ms=told,
+        bound_ms=bound,
         median_ms=median,
-        words=words.apply(mine.language) if needs.language else np.zeros((n, 0), dtype=np.float32),
-        pixels=pixels.apply(mine.pixels) if needs.pixels else np.zeros((n, 0), dtype=np.float32),
-        states=states.apply(mine.hidden) if needs.hidden else np.zeros((n, table.space.first, 0), dtype=np.float32),
+        words=words.apply(aligned.language) if needs.language else np.zeros((n, 0), dtype=np.float32),
+        pixels=pixels.apply(aligned.pixels) if needs.pixels else np.zeros((n, 0), dtype=np.float32),
+        states=states.apply(aligned.hidden) if needs.hidden else np.zeros((n, table.space.first, 0), dtype=np.float32),
         early=[*room, words, pixels],
         late=[*room, unchanged(table.space.first), words, states],
         hidden=width if needs.hidden else 0,
         fitted=fitted,
         checked=checked,
     )
-    for projections, wanted in zip((made.early, made.late), sizes, strict=True):
+    for projections, wanted in zip((lessons.early, lessons.late), sizes, strict=True):
         assert sum(len(one.centre) for one in projections) == wanted.total, "folded in the order of InputSizes"
-    return made
+    return lessons
 
 
 def budget_range(lessons: Lessons) -> tuple[float, float]:
-    """From a tenth below where anything fits to a tenth above where everything does, in ms.
+    """The budgets (ms) to train on: from a tenth below where a choice fits to a tenth above where every choice does.
 
     Raises LaptimeError when nothing is promised.
     """
-    told = lessons.told_bound_ms
-    finite = told[np.isfinite(told)]
+    bound = lessons.bound_ms
+    finite = bound[np.isfinite(bound)]
     if len(finite) == 0:
         raise LaptimeError(
             "no choice has a bound: the estimator promises nothing for these knobs; fit it on this sweep"
         )
-    return float(np.quantile(told.min(axis=1), 0.02)) * 0.9, float(finite.max()) * 1.1
+    return float(np.quantile(bound.min(axis=1), 0.02)) * 0.9, float(finite.max()) * 1.1
 
 
 def _part(

@@ -1,7 +1,7 @@
-"""Few numbers out of many: what a few hundred questions can teach a network about.
+"""Fewer inputs for a network: with a few hundred questions it can't learn from thousands of features.
 
 Words, pixels and hidden states are centred, scaled and projected onto their first principal components, each of unit
-variance. Being linear this costs nothing when the policy runs: it is folded into the network's first layer.
+variance. A projection is linear, so it becomes part of the network's first layer and takes no time of its own.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from laptime.control.policies.inputs import Network
+from laptime.control.policies.network import Network
 from laptime.control.seen import Floats32
 from laptime.data.stats import Floats
 
 FAINT = 1e-3
-"""Components whose variance is less than this part of the first one's are noise."""
+"""Components whose variance is below this part of the first one's are left out as noise."""
 
 
 class Projection(msgspec.Struct, frozen=True):
@@ -30,14 +30,14 @@ class Projection(msgspec.Struct, frozen=True):
 
 
 def unchanged(size: int) -> Projection:
-    """For features that are few and scaled already."""
+    """The projection that changes nothing, for features that are few and already scaled."""
     return Projection(np.zeros(size), np.eye(size))
 
 
 def project(rows: npt.NDArray[np.floating], most: int, *, standardised: bool = False) -> Projection:
-    """Onto at most `most` components of rows (n, d), fewer where n is small or the rest is noise.
+    """The projection onto at most `most` components of rows (n, d), fewer if n is small or the rest is noise.
 
-    standardised: each feature is first scaled to unit variance, for features of different kinds.
+    standardised: each feature is first scaled to unit variance. This suits features of different kinds.
     """
     values = rows.astype(np.float64)
     n, d = values.shape
@@ -52,7 +52,7 @@ def project(rows: npt.NDArray[np.floating], most: int, *, standardised: bool = F
 
 
 def folded(projections: list[Projection], weights: list[Floats], biases: list[Floats]) -> Network:
-    """The network on the features themselves, from one trained on their joined projections."""
+    """The network on the features themselves, from a network that was trained on their joined projections."""
     first, at = [], 0
     for projection in projections:
         k = projection.matrix.shape[1]

@@ -1,7 +1,7 @@
-"""P(right | choice, what is seen) from a table: cross-entropy on every question under every choice.
+"""Supervised training of P(right | choice, what is seen): cross-entropy on every question under every choice.
 
-Two networks: before the vision tower (words, pixels), after the early block (words, tier, hidden states). Both see
-every choice of every question, so nothing has to be explored.
+There are two networks: one for before the vision tower (words, pixels), one for after the early block (words, tier,
+hidden states). Both are trained on every choice of every question, so nothing has to be explored.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import numpy as np
 import torch
 
 from laptime.control.bounds.bounds import Bounds
-from laptime.control.judge.result import CurvePoint, TrainingCurve
-from laptime.control.policies.grpo import SupervisedPolicy
+from laptime.control.policies.learned import SupervisedPolicy
 from laptime.control.policies.policy import Needs
+from laptime.control.policies.saved_policy import CurvePoint, TrainingCurve
 from laptime.control.seen import Floats32
 from laptime.control.tables.decision_table import DecisionTable
 from laptime.control.tables.feature_table import FeatureTable
@@ -26,7 +26,7 @@ from laptime.errors import LaptimeError
 
 
 class SupervisedSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """steps: of the whole table each. patience: steps without a better held-out loss until training stops."""
+    """steps: passes over the whole table. patience: steps without a better held-out loss until training stops."""
 
     seed: int = 0
     hidden: int = 48
@@ -50,7 +50,7 @@ def train_supervised(
     settings: SupervisedSettings | None = None,
     name: str = "supervised",
 ) -> tuple[SupervisedPolicy, TrainingCurve]:
-    """From the training half. needs: what the policy looks at, by default all that was collected.
+    """A policy of the training half. needs: what the policy looks at; None: all that was collected.
 
     The same seed, table and number of threads give the same weights. Raises LaptimeError for tables that don't fit.
     """
@@ -81,29 +81,32 @@ def train_supervised(
 
 
 def expected_scores(table: DecisionTable, features: FeatureTable, bounds: Bounds, *, seed: int = 0) -> Floats32:
-    """(n, choices): P(right) of each choice by what the question's words say, learnt from the same table."""
+    """P(right) of each choice by the question's words, (n, choices), learned from the same table."""
     lessons = make_lessons(table, features, bounds, Needs(language=True), budget=False)
     x = torch.from_numpy(lessons.early_input(np.arange(len(table)), None))
     generator = torch.Generator().manual_seed(seed)
     layers, _ = _fit(x, torch.from_numpy(lessons.worth), lessons, SupervisedSettings(seed=seed), generator)
     with torch.no_grad():
-        found: Floats32 = torch.sigmoid(run(layers, x)).numpy()
-    return found
+        right: Floats32 = torch.sigmoid(run(layers, x)).numpy()
+    return right
 
 
 def collected(features: FeatureTable) -> Needs:
-    """To look at everything that a table of features has."""
+    """The needs of a policy that looks at everything that a table of features has."""
     return Needs(language=True, pixels=features.pixels.shape[1] > 0, hidden=features.hidden.shape[2] > 0)
 
 
 def _fit(
     x: Any, score: Any, lessons: Lessons, given: SupervisedSettings, generator: torch.Generator
 ) -> tuple[Layers, list[tuple[int, float, float]]]:
-    """x (n, in), or (n, tiers, in) of which each tier predicts its own. Every tenth step: (step, loss, right)."""
+    """A network on x (n, in), or (n, tiers, in), where each tier predicts its own choices.
+
+    Returned beside it, for every tenth step: (step, loss, right), on the questions that are not trained on.
+    """
     layers = new_layers([x.shape[-1], given.hidden, score.shape[1]], generator)
     optimiser = torch.optim.AdamW(layers, lr=given.rate, weight_decay=given.weight_decay)
     fitted, checked = torch.from_numpy(lessons.fitted), torch.from_numpy(lessons.checked)
-    best, kept, kept_at = float("inf"), copied(layers), 0
+    best_loss, best, best_at = float("inf"), copied(layers), 0
     points = []
     for step in range(given.steps):
         optimiser.zero_grad()
@@ -112,15 +115,15 @@ def _fit(
         optimiser.step()
         if step % 10 == 9:
             with torch.no_grad():
-                told = run(layers, x[checked])
-                loss = float(_loss(told, score[checked], lessons))
-                right = float(((_own(told, lessons) > 0).float() == score[checked].round()).float().mean())
+                logits = run(layers, x[checked])
+                loss = float(_loss(logits, score[checked], lessons))
+                right = float(((_own(logits, lessons) > 0).float() == score[checked].round()).float().mean())
             points.append((step + 1, loss, right))
-            if loss < best - 1e-5:
-                best, kept, kept_at = loss, copied(layers), step
-            elif step - kept_at > given.patience:
+            if loss < best_loss - 1e-5:
+                best_loss, best, best_at = loss, copied(layers), step
+            elif step - best_at > given.patience:
                 break
-    return kept, points
+    return best, points
 
 
 def _loss(logits: Any, score: Any, lessons: Lessons) -> Any:
@@ -128,7 +131,7 @@ def _loss(logits: Any, score: Any, lessons: Lessons) -> Any:
 
 
 def _own(logits: Any, lessons: Lessons) -> Any:
-    """(n, choices) of (n, choices), or of (n, tiers, choices): what each tier says of its own choices."""
+    """What each tier says of its own choices, (n, choices), from (n, tiers, choices). (n, choices) stays as it is."""
     if logits.ndim == 2:
         return logits
     n, tiers, late = len(logits), lessons.space.first, lessons.space.late

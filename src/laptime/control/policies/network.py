@@ -1,6 +1,6 @@
-"""What a policy's network is given, in one order for training and running: budget, tier, words, pixels, hidden states.
+"""A policy's network: its inputs, in one order for training and running, and how it is evaluated. No torch.
 
-No torch.
+The order of the inputs is budget, tier, words, pixels, hidden states.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ import numpy.typing as npt
 from laptime.control.choices import ChoiceSpace
 from laptime.control.policies.policy import Needs
 from laptime.control.seen import Budget, Floats32, Seen
-from laptime.control.tables.features import LANGUAGE, PIXELS, budget_size, one_budget_features
+from laptime.control.tables.features import LANGUAGE, PIXELS, budget_features, budget_size
 from laptime.control.tables.tensor_files import take_array
 from laptime.errors import LaptimeError
 
 
 class InputSizes(msgspec.Struct, frozen=True, kw_only=True):
-    """The width of each part, 0 where the policy doesn't look at it, in the order in which they are joined."""
+    """The width of each part, in the order in which the parts are joined; 0 for a part that isn't looked at."""
 
     budget: int = 0
     tier: int = 0
@@ -36,7 +36,7 @@ class InputSizes(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def early_sizes(space: ChoiceSpace, needs: Needs, *, budget: bool) -> InputSizes:
-    """Before the vision tower."""
+    """The inputs before the vision tower."""
     return InputSizes(
         budget=budget_size(space) if budget else 0,
         language=LANGUAGE if needs.language else 0,
@@ -45,7 +45,7 @@ def early_sizes(space: ChoiceSpace, needs: Needs, *, budget: bool) -> InputSizes
 
 
 def late_sizes(space: ChoiceSpace, needs: Needs, hidden: int, *, budget: bool) -> InputSizes:
-    """After the early block: the tier that was chosen, and the hidden states instead of the pixels."""
+    """The inputs after the early block: with the chosen tier, and hidden states instead of pixels."""
     return InputSizes(
         budget=budget_size(space) if budget else 0,
         tier=space.first,
@@ -55,10 +55,10 @@ def late_sizes(space: ChoiceSpace, needs: Needs, hidden: int, *, budget: bool) -
 
 
 def network_input(sizes: InputSizes, space: ChoiceSpace, seen: Seen, budget: Budget) -> Floats32:
-    """One input as (total,) float32. Raises LaptimeError when something that the policy looks at was not made."""
+    """One input, (total,) float32. Raises LaptimeError when a part that the policy looks at is missing."""
     parts: list[Any] = []
     if sizes.budget:
-        parts.append(one_budget_features(budget.ms, budget.bound_ms.tolist(), space))
+        parts.append(budget_features(budget.ms, budget.bound_ms, space))
     if sizes.tier:
         parts.append([float(tier == (seen.tier or 0)) for tier in range(sizes.tier)])
     for name in ("language", "pixels", "hidden"):
@@ -66,16 +66,16 @@ def network_input(sizes: InputSizes, space: ChoiceSpace, seen: Seen, budget: Bud
         if size:
             value = getattr(seen, name)
             if value is None or len(value) != size:
-                told = "none" if value is None else len(value)
+                given = "none" if value is None else len(value)
                 raise LaptimeError(
-                    f"this policy looks at {size} {name} features, given are {told}; it is another model's"
+                    f"this policy looks at {size} {name} features, given are {given}; it is another model's"
                 )
             parts.append(value)
     return np.concatenate(parts, dtype=np.float32) if parts else np.zeros(0, dtype=np.float32)
 
 
 class Network(msgspec.Struct, frozen=True):
-    """centre (in,); weights, each (in, out); biases, each (out,); all float32."""
+    """centre (in,), weights, each (in, out), and biases, each (out,), all float32; tanh between layers."""
 
     centre: Floats32
     weights: tuple[Floats32, ...]
@@ -94,9 +94,9 @@ class Network(msgspec.Struct, frozen=True):
             x = x @ self.weights[place]
             x += self.biases[place]
             np.tanh(x, out=x)
-        found: Floats32 = x @ self.weights[last]
-        found += self.biases[last]
-        return found
+        outputs: Floats32 = x @ self.weights[last]
+        outputs += self.biases[last]
+        return outputs
 
     def arrays(self, prefix: str) -> dict[str, npt.NDArray[Any]]:
         """Its arrays by name, for a file."""

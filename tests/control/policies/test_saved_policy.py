@@ -18,7 +18,7 @@ from laptime.control.judge.result import CurvePoint, TrainingCurve
 from laptime.control.policies.policy import Needs
 from laptime.control.policies.static import lookup_policy, static_policy
 from laptime.control.tables.decision_table import ModelFacts
-from laptime.control.tables.files import (
+from laptime.control.policies.saved_policy import (
     SavablePolicy,
     SavedPolicy,
     check_model,

@@ -1,0 +1,97 @@
+"""One call's decisions: made before the vision tower and after the early block, and recorded in the call's sample."""
+
+from __future__ import annotations
+
+from time import perf_counter_ns
+from typing import NamedTuple
+
+import msgspec
+import torch
+
+from laptime.control.choices import Choice
+from laptime.control.policies.policy import Policy
+from laptime.control.seen import Budget, Seen
+from laptime.control.tables.collection import hidden_features
+from laptime.data.record import Decision
+from laptime.data.stats import Floats
+from laptime.models.knob_switch import LateKnobs
+
+
+class Sight(NamedTuple):
+    """What a policy is given before a call.
+
+    own_bound_ms (choices,): each choice's bound without correction and leeway, from which a stream of requests learns.
+    times: the leeway (Room.times) that `budget` was made with.
+    """
+
+    seen: Seen
+    budget: Budget
+    own_bound_ms: Floats
+    times: float
+
+
+class Call:
+    """The decisions of one call.
+
+    number: the choice so far. before_ms: deciding before the call. waited_ms: until the early block's output was on the
+    host. inside_ms: deciding after that.
+    """
+
+    def __init__(self, policy: Policy, sight: Sight, began_ns: int) -> None:
+        self.policy = policy
+        self.sight = sight
+        self.waited_ms = 0.0
+        self.inside_ms = 0.0
+        self.number = policy.decide(sight.seen, sight.budget)
+        if not policy.needs.hidden:  # nothing more will be known later
+            self.number = policy.decide(msgspec.structs.replace(sight.seen, tier=self._tier), sight.budget)
+        self.before_ms = (perf_counter_ns() - began_ns) / 1e6
+
+    @property
+    def _tier(self) -> int:
+        return self.number // self.policy.space.late
+
+    @property
+    def choice(self) -> Choice:
+        """The setting of the knobs so far."""
+        return self.policy.space.choice(self.number)
+
+    @property
+    def knobs(self) -> LateKnobs:
+        """Top-k and blocks of the choice so far."""
+        choice = self.choice
+        return LateKnobs(choice.top_k, choice.blocks)
+
+    @property
+    def deciding_ms(self) -> float:
+        """The host's time for deciding, without the wait for the early block."""
+        return self.before_ms + self.inside_ms
+
+    def decide_late(self, hidden: torch.Tensor) -> LateKnobs:
+        """Top-k and blocks, from the early block's output (rows, positions, width)."""
+        entered = perf_counter_ns()
+        features = hidden_features(hidden)[0]
+        arrived = perf_counter_ns()
+        seen = msgspec.structs.replace(self.sight.seen, tier=self._tier, hidden=features)
+        self.number = self.policy.decide(seen, self.sight.budget)
+        self.waited_ms = (arrived - entered) / 1e6
+        knobs = self.knobs
+        self.inside_ms = (perf_counter_ns() - arrived) / 1e6
+        return knobs
+
+    def decision(self, budget_ms: float, confidence: float) -> Decision:
+        """The record of this call. budget_ms: as the user gave it. confidence: of the bounds without leeway."""
+        choice, bound = self.choice, float(self.sight.budget.bound_ms[self.number])
+        return Decision(
+            policy=self.policy.name,
+            budget_ms=budget_ms,
+            bound_ms=bound if bound < float("inf") else None,
+            factor=self.sight.budget.factor,
+            tier=None if choice.tier is None else choice.tier.name,
+            top_k=choice.top_k,
+            blocks=choice.blocks,
+            before_ms=self.before_ms,
+            waited_ms=self.waited_ms,
+            inside_ms=self.inside_ms,
+            confidence=1 - (1 - confidence) * self.sight.times,
+        )

@@ -1,0 +1,117 @@
+"""Who takes part in an evaluation, and a replayed evaluation of all of them. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from laptime.control.bounds.bounds import Bounds
+from laptime.control.bounds.leeway import Leeway, room_at
+from laptime.control.judge.equal_attainment import at_equal_attainment, equal_attainment_difference
+from laptime.control.judge.outcomes import Outcome, attainment, policy_points, same_budget_differences
+from laptime.control.judge.replay import replay
+from laptime.control.judge.result import BOUNDED, ControlEvaluation, Difference
+from laptime.control.policies.oracle import Judged, Oracle
+from laptime.control.policies.other_budgets import AnalyticBudgets, MeanBudgets
+from laptime.control.policies.policy import Policy
+from laptime.control.policies.saved_policy import SavedPolicy
+from laptime.control.policies.static import lookup_policy, static_policy
+from laptime.control.tables.decision_table import DecisionTable
+from laptime.control.tables.feature_table import FeatureTable
+from laptime.data.stats import Floats
+from laptime.errors import LaptimeError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """What an evaluation is about.
+
+    compared: the policies whose accuracy is set against that of the others. leeways: by policy, of those that have one.
+    """
+
+    budgets_ms: Sequence[float]
+    compared: Sequence[str] = ()
+    leeways: Mapping[str, Leeway | None] = field(default_factory=dict)
+
+
+def lineup(
+    trained: Sequence[Policy],
+    train: DecisionTable,
+    held_out: DecisionTable,
+    bounds: Bounds,
+    analytic_ms: Floats | None = None,
+) -> list[Judged]:
+    """The trained policies and their peers: static, lookup, mean and analytic budgets, the oracle with both budgets.
+
+    The first trained policy also decides by means and by arithmetic. analytic_ms (choices,):
+    laptime.control.judge.analytic; None: no policy decides by arithmetic.
+
+    Raises LaptimeError for two policies of one name, or one that was made for other choices than the sweep's.
+    """
+    for policy in trained:
+        if policy.space != train.space:
+            raise LaptimeError(
+                f"policy {policy.name}: made for other choices than this sweep's; train it on this sweep"
+            )
+    peers: list[Judged] = [static_policy(train, bounds), lookup_policy(train)]
+    if trained:
+        peers.append(MeanBudgets(policy=trained[0]))
+        if analytic_ms is not None:
+            peers.append(AnalyticBudgets(policy=trained[0], analytic_ms=analytic_ms))
+    oracles = [Oracle(table=held_out), Oracle(table=held_out, name=BOUNDED, bounded=True)]
+    everyone: list[Judged] = [*trained, *peers, *oracles]
+    names = [policy.name for policy in everyone]
+    if len(set(names)) < len(names):
+        raise LaptimeError(f"two policies have one name ({', '.join(names)}); train one under another --name")
+    return everyone
+
+
+def leeways_of(saved: Sequence[SavedPolicy]) -> dict[str, Leeway | None]:
+    """The trained policies' leeways by name. The oracle within the same bounds has that of the first policy."""
+    leeways = {one.policy.name: one.leeway for one in saved}
+    return leeways | ({BOUNDED: saved[0].leeway} if saved else {})
+
+
+def replayed_evaluation(
+    policies: Sequence[Judged], table: DecisionTable, features: FeatureTable, bounds: Bounds, comparison: Comparison
+) -> ControlEvaluation:
+    """Every policy at every budget on held-out questions, looked up in their table.
+
+    Differences are taken at the same budget, and at equal attainment for a peer that is late too often.
+    """
+    level, compared = bounds.confidence, comparison.compared
+    aligned = features.of(table.sample_ids, table.space)
+    outcomes: list[Outcome] = []
+    differences: list[Difference] = []
+    for budget_ms in comparison.budgets_ms:
+        by_name = {
+            policy.name: replay(
+                policy, table, aligned, bounds, budget_ms, room_at(comparison.leeways.get(policy.name), budget_ms)
+            )
+            for policy in policies
+        }
+        if len(by_name) < len(policies):
+            raise LaptimeError("two policies have the same name; an evaluation tells them apart by it")
+        outcomes += [one for some in by_name.values() for one in some]
+        for peer in policies:
+            if attainment(by_name[peer.name]) >= level:
+                continue
+            if not any(one in by_name and one != peer.name for one in compared):
+                continue
+
+            def run(ms: float, peer: Judged = peer) -> list[Outcome]:
+                return replay(peer, table, aligned, bounds, ms)
+
+            attained = at_equal_attainment(run, budget_ms, level)
+            pairs = (equal_attainment_difference(by_name[one], attained, level) for one in compared if one in by_name)
+            differences += [pair for pair in pairs if pair is not None and pair.policy != pair.than]
+    names = [policy.name for policy in policies]
+    return ControlEvaluation(
+        model=table.model.name,
+        way="replayed",
+        confidence=level,
+        questions=len(table),
+        budgets_ms=list(comparison.budgets_ms),
+        points=policy_points(outcomes, table.space),
+        differences=same_budget_differences(outcomes, compared, names, level) + differences,
+    )
