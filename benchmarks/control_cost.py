@@ -1,13 +1,13 @@
-"""What deciding costs: the same calls with knobs chosen by a two-stage policy, and with the same knobs set beforehand.
+"""What deciding costs: the same calls, once with the knobs chosen by a policy, once with the same knobs set before.
 
     python benchmarks/control_cost.py --model preset:molmoe-1b --image-size 1344x1008 --pairs 30    # on a GPU
     python benchmarks/control_cost.py --model preset:tiny-vlm --pairs 30                            # on a CPU
 
-Only tiers and blocks are chosen: chosen late, top-k would not hold in the early block, and the calls would not do the
-same work. The policy's networks are random: their size is a trained policy's, and it is their time that counts. Pairs
-follow each other in a random order; the difference of totals holds everything: features, both decisions, the wait for
-the early block's output and what the device's queue lost by it. Beside it: deciding for a text that is new (features of
-its words, its bounds), and for a policy that looks at pixels too.
+Only tiers and blocks are chosen. A late choice of top-k would not hold in the early block, so the calls would not do
+the same work. The policy's networks are random, but as large as a trained policy's: what counts is their time. The two
+calls of a pair follow each other in a random order. Their difference holds everything: features, both decisions, the
+wait for the early block's output, and what the device's queue lost by that. Two more figures are for a text that is new
+(features of its words, its bounds), and for a policy that also looks at pixels.
 """
 
 from __future__ import annotations
@@ -19,16 +19,15 @@ from pathlib import Path
 
 import numpy as np
 
-from laptime.control.adaptive_model import AdaptiveModel, Answer
+from laptime.control.adaptive_model import AdaptiveAnswer, AdaptiveModel
 from laptime.control.bounds.bounds import GRID, Bounds
 from laptime.control.bounds.lengths import LengthModel
-from laptime.control.choices import ChoiceSpace, Tier
+from laptime.control.choices import ChoiceSpace, ModelFacts, Tier
 from laptime.control.policies.learned import GrpoPolicy
 from laptime.control.policies.network import Network, early_sizes, late_sizes
 from laptime.control.policies.policy import Needs
 from laptime.control.question import Question
 from laptime.control.seen import Budget, Seen
-from laptime.control.tables.decision_table import ModelFacts
 from laptime.control.tables.features import LANGUAGE
 from laptime.data.record import TIERS
 from laptime.data.stats import median_interval
@@ -43,8 +42,8 @@ WIDTH = 48
 """Of the networks' hidden layer."""
 
 
-class Set:
-    """One choice, made before the call: what a person would set by hand."""
+class SetBefore:
+    """One choice, known before the call: what a person would set by hand."""
 
     name = "set beforehand"
     needs = Needs()
@@ -79,7 +78,7 @@ def random_policy(space: ChoiceSpace, hidden: int, seed: int, *, pixels: bool = 
 
 
 def wide_bounds(space: ChoiceSpace, tokens: int) -> Bounds:
-    """Every choice fits: choices are the networks' alone. As large as bounds learnt from answers of many lengths."""
+    """Bounds that every choice fits, as large as bounds that were learned from answers of many lengths."""
     groups = len(space.blocks)
     lengths = LengthModel(
         counts=np.arange(1, tokens + 1, dtype=np.int32),
@@ -102,7 +101,7 @@ def wide_bounds(space: ChoiceSpace, tokens: int) -> Bounds:
     )
 
 
-def _deciding_ms(answer: Answer) -> float:
+def _deciding_ms(answer: AdaptiveAnswer) -> float:
     assert answer.sample.decision is not None
     return answer.sample.decision.deciding_ms
 
@@ -126,7 +125,7 @@ def main() -> None:
     width = loaded.model.config.get_text_config().hidden_size
     chooser = random_policy(space, 2 * width, seed=0)
     with_pixels = random_policy(space, 2 * width, seed=0, pixels=True)
-    set_before = Set(space)
+    set_before = SetBefore(space)
     adaptive = AdaptiveModel(loaded, chooser, wide_bounds(space, asked.tokens))
     images = [synthetic_image(*parse_size(asked.image_size), seed=i) for i in range(6)]
     order = random.Random(0)
@@ -146,12 +145,12 @@ def main() -> None:
                 answers[policy.name] = adaptive.generate(question, budget_ms=1e4)
             if number < 0:
                 continue
-            mine, other = answers["grpo"], answers["set beforehand"]
-            assert mine.choice == other.choice
-            decision = mine.sample.decision
+            chosen, fixed = answers["grpo"], answers["set beforehand"]
+            assert chosen.choice == fixed.choice
+            decision = chosen.sample.decision
             assert decision is not None
-            extra.append(mine.spent_ms - other.sample.stages.total_ms)
-            totals.append(mine.spent_ms)
+            extra.append(chosen.spent_ms - fixed.sample.stages.total_ms)
+            totals.append(chosen.spent_ms)
             before.append(decision.before_ms)
             inside.append(decision.inside_ms)
             waited.append(decision.waited_ms)

@@ -1,18 +1,18 @@
-"""A controller on a GPU, end to end: sweep, estimator, policies, and everybody judged by calls that are made.
+"""A controller on a GPU, end to end: a sweep, an estimator, policies, and all of them judged by measured calls.
 
     python benchmarks/control_glyphs.py sweep judge --config benchmarks/sweeps/glyphs-gpu.yaml --questions 200 \\
         --seconds 540
     python benchmarks/control_docs.py                             # the figures into docs/control.md
 
-sweep: questions, sweep, audit, estimator, features. ask: further questions, scored and not timed, which belong to the
-model and to no machine (runs/control-glyphs-answers); with them there, policies and peers learn from them too. judge:
-policies trained, measured evaluation, slow-down; with --seconds, of all parts together, on as many held-out questions
-as there is time for. Sweep and judge belong to one machine, one after the other: bounds are of the machine that they
-were measured on. What is kept between them lies in runs/control-glyphs.
-On a CPU: --config examples/glyphs/demo.yaml --name control_glyphs-cpu. replay: what each decision would have scored and
-taken, looked up in such a sweep (sweep, estimator, features in runs/control-glyphs), on any machine.
-The slow-down is real: another process computes on the same device, as often as makes calls about 1.5 times slower, from
-the middle of the stream on.
+sweep: questions, sweep, audit, estimator, features. ask: further questions, scored and not timed, into
+runs/control-glyphs-answers; they belong to the model, not to a machine, and policies and peers learn from them too.
+judge: trained policies, measured evaluation, slow-down; with --seconds for all parts together, on as many held-out
+questions as that time allows. Run sweep and judge on one machine, one after the other, since bounds are of the machine
+that they were measured on. Files between them are in runs/control-glyphs.
+On a CPU: --config examples/glyphs/demo.yaml --name control_glyphs-cpu. replay: the score and time that each decision
+would have had, looked up in such a sweep (sweep, estimator, features in runs/control-glyphs), on any machine.
+The slow-down is real: from the middle of the stream on, another process computes on the same device, as often as makes
+calls about 1.5 times slower.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ import yaml
 
 from laptime.cli.control_sweep import ScoredSweep, questions_of, score_kind, scored_sweep, with_answers
 from laptime.control.adaptive_model import AdaptiveModel
-from laptime.control.bounds.bounds import Bounds, read_bounds
-from laptime.control.judge.contest import contestant, measured_evaluation
-from laptime.control.judge.live import stream
+from laptime.control.bounds.bounds import Bounds
+from laptime.control.judge.contest import Examination, JudgedSweep, measured_evaluation
+from laptime.control.judge.live import Contestant, stream
 from laptime.control.judge.replay import spread_budgets
 from laptime.control.judge.result import ControlEvaluation, SlowDown
 from laptime.control.judge.slow_stream import online_baseline, slow_down
-from laptime.control.policies.static import static_policy
-from laptime.control.question import Asked, asked
-from laptime.control.tables.feature_table import FeatureTable, read_features
 from laptime.control.policies.saved_policy import SavedPolicy, read_policy
+from laptime.control.policies.static import static_policy
+from laptime.control.question import OpenedQuestion, opened
+from laptime.control.tables.feature_table import FeatureTable, read_features
 from laptime.data.run_folder import read_info
 from laptime.estimate import online as streams
 from laptime.models.loading import Loaded, load_model
@@ -100,8 +100,8 @@ Pauses = Callable[[float], None]
 """Sets how long the other process sleeps between bursts, in s; below 0 it rests."""
 
 
-def told(*words: str | Path) -> None:
-    """Run a command of laptime's, and say how long it took."""
+def laptime(*words: str | Path) -> None:
+    """Run a verb of laptime, and say how long it took."""
     began = time.monotonic()
     print("$ laptime", *words, flush=True)
     done = subprocess.run([sys.executable, "-m", "laptime", *map(str, words)], cwd=REPO, check=False)
@@ -122,12 +122,11 @@ def sweep(config: Path, questions: int, keep: str) -> None:
     words += ["--out", str(data.parent.resolve())]
     subprocess.run([sys.executable, *words], cwd=REPO, check=True)
     shutil.rmtree(WORK / "sweep", ignore_errors=True)
-    told("sweep", config, "--out", WORK / "sweep")
-    told("audit", WORK / "sweep")
-    told(
-        "fit", WORK / "sweep", "--target", "total_ms", "--group", "sample_id", "--out", WORK / "estimator", *kept(keep)
-    )
-    told("control", "features", WORK / "sweep", "--out", WORK / "features", *kept(keep))
+    laptime("sweep", config, "--out", WORK / "sweep")
+    laptime("audit", WORK / "sweep")
+    fit = ("--target", "total_ms", "--group", "sample_id", "--force")
+    laptime("fit", WORK / "sweep", *fit, "--out", WORK / "estimator", *kept(keep))
+    laptime("control", "features", WORK / "sweep", "--out", WORK / "features", "--force", *kept(keep))
 
 
 def ask(questions: int, keep: str) -> None:
@@ -136,8 +135,10 @@ def ask(questions: int, keep: str) -> None:
     words = ["-m", "examples.glyphs.write_questions", "--split", FURTHER, "--samples", str(questions)]
     words += ["--first", "100000", "--out", str(data)]
     subprocess.run([sys.executable, *words], cwd=REPO, check=True)
-    words = ["--data", data / "questions.jsonl", "--model", REPO / "examples" / "glyphs" / "model", "--batch", 128]
-    told("control", "ask", WORK / "sweep", *map(str, words), "--out", ANSWERS, *kept(keep))
+    data_and_model = ("--data", data / "questions.jsonl", "--model", REPO / "examples" / "glyphs" / "model")
+    laptime(
+        "control", "ask", WORK / "sweep", *data_and_model, "--batch", "128", "--out", ANSWERS, "--force", *kept(keep)
+    )
 
 
 def answers() -> list[str | Path]:
@@ -145,14 +146,14 @@ def answers() -> list[str | Path]:
     return ["--answers", ANSWERS] if (ANSWERS / "answers.json").exists() else []
 
 
-def trained(names: Sequence[str], keep: str) -> list[SavedPolicy]:
-    """The policies, all learnt at the same time."""
+def trained(names: Sequence[str], keep: str) -> list[tuple[SavedPolicy, Bounds]]:
+    """The policies with their bounds, all trained at the same time."""
     began = time.monotonic()
     common = ["control", "train", WORK / "sweep", "--estimator", WORK / "estimator", "--features", WORK / "features"]
     common += answers()
     running = []
     for name in names:
-        words = [*common, "--out", WORK / name, "--name", name, *POLICIES[name], *kept(keep)]
+        words = [*common, "--out", WORK / name, "--force", "--name", name, *POLICIES[name], *kept(keep)]
         print("$ laptime", *words, flush=True)
         running.append(subprocess.Popen([sys.executable, "-m", "laptime", *map(str, words)], cwd=REPO, env=THREADS))
     codes = [process.wait() for process in running]
@@ -164,14 +165,14 @@ def trained(names: Sequence[str], keep: str) -> list[SavedPolicy]:
 
 def judge(names: Sequence[str], requests: int, keep: str, result_name: str, until: float | None) -> None:
     """Train, judge, slow down; writes the result and its page. until: time.monotonic() at the end."""
-    saved = trained(names, keep)
-    bounds = read_bounds(WORK / names[0])
+    pairs = trained(names, keep)
+    saved, bounds = [policy for policy, _ in pairs], pairs[0][1]
     features = read_features(WORK / "features")
     one = scored_sweep(WORK / "sweep", features.model, keep)
     known, _ = with_answers(one.table.half("train"), features, ANSWERS if answers() else None)
     held_out = one.table.half("held-out")
-    mine = features.of(held_out.sample_ids, held_out.space)
-    budgets = spread_budgets(held_out, bounds, mine.language, static_policy(known, bounds))
+    language = features.of(held_out.sample_ids, held_out.space).language
+    budgets = spread_budgets(held_out, bounds, language, static_policy(known, bounds))
     loaded = load_model("examples/glyphs/model", dtype=one.config.knobs.dtype[0])
     count = None
     if until is not None:
@@ -179,16 +180,16 @@ def judge(names: Sequence[str], requests: int, keep: str, result_name: str, unti
         count = max(20, int((until - time.monotonic() - SLOW_DOWN_S) / calls_s))
         print(f"  time for {min(count, len(held_out))} of {len(held_out)} held-out questions", flush=True)
     examples = questions_of(one, tuple(pick(held_out.sample_ids, held_out.sample_ids, count, seed=0)))
-    said = [time.monotonic()]
+    shown = [time.monotonic()]
 
     def show(done: int, of: int) -> None:
-        if time.monotonic() - said[0] > 20:
-            said[0] = time.monotonic()
+        if time.monotonic() - shown[0] > 20:
+            shown[0] = time.monotonic()
             print(f"  {done}/{of} questions", flush=True)
 
-    found, _ = measured_evaluation(
-        loaded, saved, bounds, one.table, features, examples, budgets, kind=score_kind(one), known=known, progress=show
-    )
+    judged = JudgedSweep(table=one.table, features=features, bounds=bounds, known=known)
+    examination = Examination(examples=examples, budgets_ms=budgets, kind=score_kind(one))
+    found, _ = measured_evaluation(loaded, saved, judged, examination, show)
     found = msgspec.structs.replace(found, training=[p.curve for p in saved if p.curve is not None])
     _write(found, result_name)
     slow: list[SlowDown] = []
@@ -257,14 +258,14 @@ def _slow_downs(
     found = []
     with _burner() as set_pause:
         adaptive = AdaptiveModel(loaded, saved.policy, bounds, early_block=max(1, saved.early_block))
-        pause, factor = _calibrated(adaptive, asked(wanted[0]), set_pause)
+        pause, factor = _calibrated(adaptive, opened(wanted[0]), set_pause)
         print(f"  pause {pause:.4f} s: calls take {factor:.2f} times as long", flush=True)
         for online in (False, True):
             state = streams.begin(baseline, q=bounds.confidence) if online else None
             adaptive = AdaptiveModel(loaded, saved.policy, bounds, online=state, early_block=max(1, saved.early_block))
-            adaptive.warm_up(asked(wanted[0]))
+            adaptive.warm_up(opened(wanted[0]))
             outcomes = stream(
-                contestant(saved.policy, adaptive, leeway=saved.leeway),
+                Contestant(policy=saved.policy, adaptive=adaptive, leeway=saved.leeway),
                 wanted,
                 budget_ms * SLOWER,
                 kind=score_kind(one),
@@ -313,8 +314,8 @@ def _slower(set_pause: Pauses, pause: float) -> Iterator[None]:
         set_pause(-1.0)
 
 
-def _calibrated(adaptive: AdaptiveModel, question: Asked, set_pause: Pauses) -> tuple[float, float]:
-    """The pause between the other process's bursts at which a call takes SLOWER times as long, and what it takes."""
+def _calibrated(adaptive: AdaptiveModel, question: OpenedQuestion, set_pause: Pauses) -> tuple[float, float]:
+    """The pause between bursts of the other process at which calls are about SLOWER times as long, and that factor."""
 
     def took() -> float:
         return median(adaptive.generate(question, budget_ms=1e4).spent_ms for _ in range(15))

@@ -1,10 +1,10 @@
-"""How many decisions a minute does training take on two cores, and how long does one decision take when it runs?
+"""How many decisions a minute training learns from, and how long one decision takes.
 
     python benchmarks/control_training.py [--questions 400] [--steps 200] [--out]
 
-A table of made-up questions (tests/control/worlds.py), 18 choices. A decision of training is a trajectory: a tier, and
-after it top-k and blocks, drawn, rewarded and learnt from. The peer draws and rewards the same decisions one at a time,
-as a loop over questions does, and learns nothing. --out writes benchmarks/results/control_training.json.
+The table is of synthetic questions (tests/control/worlds.py) with 18 choices. A decision of training is a trajectory (a
+tier, then top-k and blocks) that is drawn, rewarded and learned from. The peer draws and rewards the same decisions one
+at a time, as a loop over questions does, and learns nothing. --out writes benchmarks/results/control_training.json.
 """
 
 from __future__ import annotations
@@ -28,8 +28,7 @@ sys.path.insert(0, str(ROOT))
 
 import laptime  # noqa: E402
 from laptime.control.policies.learned import GrpoPolicy  # noqa: E402
-from laptime.control.policies.oracle import decided  # noqa: E402
-from laptime.control.policies.policy import Needs  # noqa: E402
+from laptime.control.policies.policy import Needs, decide_twice  # noqa: E402
 from laptime.control.tables.features import language_features, pixel_features  # noqa: E402
 from laptime.control.training.grpo import GrpoSettings, train_grpo  # noqa: E402
 from laptime.control.training.supervised import train_supervised  # noqa: E402
@@ -49,24 +48,24 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--out", action="store_true", help="write benchmarks/results/control_training.json")
     asked = parser.parse_args()
-    made = world(asked.questions)
-    one_by_one = decisions_one_by_one(made)
+    data = world(asked.questions)
+    one_by_one = decisions_one_by_one(data)
     print(f"one at a time{'':34s} {one_by_one / 1e6:8.2f} M decisions/min (nothing learnt)")
     per_minute: dict[str, float] = {}
     policy: GrpoPolicy | None = None
     for name, needs in VARIANTS.items():
         settings = GrpoSettings(steps=asked.steps, patience=asked.steps, imitation=0, reference="uniform")
-        policy, curve = train_grpo(made.train, made.features, made.bounds, needs=needs, settings=settings, name=name)
+        policy, curve = train_grpo(data.train, data.features, data.bounds, needs=needs, settings=settings, name=name)
         per_minute[name] = curve.decisions / curve.seconds * 60
         print(
             f"{name:47s} {per_minute[name] / 1e6:8.2f} M decisions/min, {per_minute[name] / one_by_one:.0f} times that"
         )
     began = time.perf_counter()
-    train_supervised(made.train, made.features, made.bounds)
+    train_supervised(data.train, data.features, data.bounds)
     supervised_s = time.perf_counter() - began
     print(f"supervised, the whole training{'':18s} {supervised_s:7.2f} s")
     assert policy is not None
-    deciding = deciding_us(made, policy)
+    deciding = deciding_us(data, policy)
     for part, microseconds in deciding.items():
         print(f"{part:47s} {microseconds:8.1f} us")
     if not asked.out:
@@ -76,7 +75,7 @@ def main() -> None:
         "one_at_a_time_per_minute": one_by_one,
         "supervised_s": supervised_s,
         "deciding_us": deciding,
-        "questions": len(made.train),
+        "questions": len(data.train),
         "choices": len(SPACE),
     }
     environment = {
@@ -97,7 +96,7 @@ def decisions_one_by_one(made: World, count: int = 3000) -> float:
     began = time.perf_counter()
     for _ in range(count):
         row, ms = int(rng.integers(len(made.train))), float(rng.uniform(10, 40))
-        number = decided(policy, features, row, made.bounds.budget(ms, features.language[row]))
+        number = decide_twice(policy, features, row, made.bounds.budget(ms, features.language[row]))
         rewards(made.train.score[row, number], own[row, number], ms)
     return count / (time.perf_counter() - began) * 60
 
@@ -114,12 +113,12 @@ def deciding_us(made: World, policy: GrpoPolicy) -> dict[str, float]:
         "decision before the vision tower": lambda: policy.decide(before, budget),
         "decision after the early block": lambda: policy.decide(after, budget),
     }
-    found = {name: microseconds(part) for name, part in parts.items()}
-    return found | {"all of it": sum(found.values())}
+    by_part = {name: microseconds(part) for name, part in parts.items()}
+    return by_part | {"all of it": sum(by_part.values())}
 
 
 def microseconds(part: Callable[[], object], rounds: int = 15, calls: int = 200) -> float:
-    """The median over rounds of the mean of so many calls."""
+    """The median over rounds of the mean time of a call."""
     taken = []
     for _ in range(rounds):
         began = time.perf_counter()

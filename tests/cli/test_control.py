@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -55,50 +58,52 @@ def train(folder, name, *more):
 
 
 def test_every_choice_of_the_sweep_is_the_policys(made):
-    policy = read_policy(made / "policy").policy
+    policy = read_policy(made / "policy")[0].policy
     assert [tier.name for tier in policy.space.tiers] == ["low", "medium"]
     assert (policy.space.top_ks, policy.space.blocks) == ((1, 4), (2, 8))
     assert policy.needs.hidden
-    assert read_policy(made / "policy").early_block == 1
+    assert read_policy(made / "policy")[0].early_block == 1
 
 
 def test_the_same_seed_gives_the_same_policy(made):
     assert laptime(train(made, "again", "--steps", "20")) == 0
-    one, other = (read_policy(made / name).policy for name in ("policy", "again"))
+    one, other = (read_policy(made / name)[0].policy for name in ("policy", "again"))
     assert all((a == b).all() for a, b in zip(one.late.weights, other.late.weights, strict=True))
 
 
 def test_a_promise_is_over_all_questions_where_that_can_be_proven(made, tmp_path, capsys):
     """Not by thirty; with a weaker promise thirty are enough."""
     for more, said in (
-        ([], "95 % in time are promised for each question by itself: too few were timed"),
-        (["--confidence", "0.8"], "80 % in time are promised over all questions: a choice may be late up to"),
-        (["--confidence", "0.8", "--promise", "each"], "80 % in time are promised for each question by itself"),
+        ([], "95\xa0% in time are promised for each question by itself: too few were timed"),
+        (["--confidence", "0.8"], "80\xa0% in time are promised over all questions: a choice may be late up to"),
+        (["--confidence", "0.8", "--promise", "each"], "80\xa0% in time are promised for each question by itself"),
     ):
-        code, _, err = ask(capsys, *train(made, tmp_path / "p", "--policy", "supervised", "--steps", "3", *more))
+        code, _, err = ask(
+            capsys, *train(made, tmp_path / "p", "--policy", "supervised", "--steps", "3", "--force", *more)
+        )
         assert code == 0
         assert said in err
-        assert (read_policy(tmp_path / "p").leeway is not None) == ("over all" in said)
+        assert (read_policy(tmp_path / "p")[0].leeway is not None) == ("over all" in said)
 
 
 def test_what_is_judged_and_run_has_the_leeway_that_was_saved(made, tmp_path, capsys, monkeypatch):
     words = train(made, tmp_path / "p", "--policy", "supervised", "--steps", "3", "--confidence", "0.8")
     assert ask(capsys, *words)[0] == 0
-    leeway = read_policy(tmp_path / "p").leeway
+    leeway = read_policy(tmp_path / "p")[0].leeway
     assert leeway is not None
     assert AdaptiveModel.load(str(made / "model"), tmp_path / "p").leeway == leeway
     seen = {}
 
     def calls(contestants, *_, **__):
-        seen.update({one.name: one.leeway for one in contestants})
+        seen.update({one.name or one.policy.name: one.leeway for one in contestants})
         raise LaptimeError("enough")
 
-    def looked_up(*_, leeways, **__):
-        seen.update(leeways)
+    def looked_up(policies, table, features, bounds, comparison):
+        seen.update(comparison.leeways)
         raise LaptimeError("enough")
 
     monkeypatch.setattr("laptime.control.judge.contest.evaluate_live", calls)
-    monkeypatch.setattr("laptime.control.judge.replay.replayed_evaluation", looked_up)
+    monkeypatch.setattr("laptime.control.judge.lineup.replayed_evaluation", looked_up)
     asked = ("control", "evaluate", made / "run", tmp_path / "p", "--features", made / "features", *KEEP)
     for way in (["--replay"], []):
         seen.clear()
@@ -166,8 +171,8 @@ def test_further_questions_are_learnt_from(made, tmp_path, capsys):
     words = ("control", "ask", made / "run", "--data", more, "--out", made / "answers", "--batch", "4")
     code, out, _ = ask(capsys, *words, "--device", "cpu", "--json", *KEEP)
     assert code == 0
-    told = json.loads(out)
-    assert (told["questions"], told["choices"]) == (12, 8)
+    result = json.loads(out)
+    assert (result["questions"], result["choices"]) == (12, 8)
     answers = ("--answers", made / "answers")
     code, out, _ = ask(capsys, *train(made, "more-policy", "--steps", "20"), *answers)
     assert code == 0
@@ -175,7 +180,8 @@ def test_further_questions_are_learnt_from(made, tmp_path, capsys):
     assert f"grpo of {timed + 12} questions" in out
     asked = ("control", "evaluate", made / "run", made / "more-policy", "--features", made / "features", *KEEP)
     assert ask(capsys, *asked, *answers, "--replay")[0] in (0, 1)
-    code, _, err = ask(capsys, *words[:4], made / "questions" / "questions.jsonl", *words[5:], "--device", "cpu", *KEEP)
+    own = (*words[:4], made / "questions" / "questions.jsonl", *words[5:], "--device", "cpu", "--force", *KEEP)
+    code, _, err = ask(capsys, *own)
     assert code == 0  # the sweep's own questions may be asked, but not be learnt from twice
     code, _, err = ask(capsys, *train(made, "twice", "--steps", "20"), *answers)
     assert code == 2
@@ -203,12 +209,12 @@ def test_one_answer_says_whether_it_was_in_time(made, capsys):
     )
     code, out, _ = ask(capsys, *asked, "--budget-ms", "1e6", "--json")
     assert code == 0
-    told = json.loads(out)
-    decision = told["sample"]["decision"]
+    result = json.loads(out)
+    decision = result["sample"]["decision"]
     assert decision["policy"] == "grpo"
     assert decision["budget_ms"] == 1e6
-    assert told["sample"]["config"]["blocks"] == decision["blocks"]
-    assert told["spent_ms"] <= 1e6
+    assert result["sample"]["config"]["blocks"] == decision["blocks"]
+    assert result["spent_ms"] <= 1e6
     code, _, err = ask(capsys, *asked, "--budget-ms", "0.01")
     assert code == 1
     assert "no choice was known to fit: the fastest was taken" in err
@@ -224,17 +230,20 @@ TRAIN = ("train", "run", "--estimator", "est", "--features", "features", "--out"
         ([*ASK, "0"], "--budget-ms 0: a time above 0"),
         ([*ASK, "soon"], "--budget-ms soon: a time above 0"),
         (["run", "policy", "--question", " ", "--budget-ms", "9"], "--question is empty"),
-        (["run", "est", "--question", "What?", "--budget-ms", "9"], "holds not a policy"),
+        (["run", "est", "--question", "What?", "--budget-ms", "9"], "doesn't hold a policy"),
         ([*ASK, "9", "--image", "sweep.yaml"], "no readable image"),
         ([*ASK, "9", "--model", "preset:tiny-llm"], "of kind llava_next instead of qwen3"),
         (["features", "questions", "--out", "x"], "holds no run"),
-        (["train", "run", "--estimator", "est", "--features", "policy", "--out", "x"], "holds not a table of features"),
+        (
+            ["train", "run", "--estimator", "est", "--features", "policy", "--out", "x"],
+            "doesn't hold a table of features",
+        ),
         (["train", "run", "--estimator", "policy", "--features", "features", "--out", "x", *KEEP], "no estimator"),
         ([*TRAIN, *KEEP, "--sees", "smell"], "--sees smell"),
-        ([*TRAIN, *KEEP, "--budgets", "9:3"], "lower one first"),
-        ([*TRAIN, *KEEP, "--budgets", "ten"], "LOW:HIGH"),
+        ([*TRAIN, *KEEP, "--budget-range", "9:3"], "lower one first"),
+        ([*TRAIN, *KEEP, "--budget-range", "ten"], "LOW:HIGH"),
         ([*TRAIN, "--keep", "dust"], "--keep dust: no such flag"),
-        ([*TRAIN, *KEEP, "--answers", "policy"], "holds not a table of answers"),
+        ([*TRAIN, *KEEP, "--answers", "policy"], "doesn't hold a table of answers"),
         (["ask", "run", "--data", "nowhere.jsonl", "--out", "x", *KEEP], "nowhere.jsonl"),
         (
             ["evaluate", "run", "policy", "--features", "features", "--budgets", "0", *KEEP],
@@ -247,9 +256,9 @@ def test_bad_input_is_one_line(made, capsys, monkeypatch, words, line):
     code, out, err = ask(capsys, "control", *words)
     assert code == 2
     assert out == ""
-    told = [one for one in err.splitlines() if one.startswith("laptime: ")]
-    assert len(told) == 1
-    assert line in told[0]
+    lines = [one for one in err.splitlines() if one.startswith("laptime: ")]
+    assert len(lines) == 1
+    assert line in lines[0]
     assert "Traceback" not in err
 
 
@@ -270,3 +279,71 @@ def test_an_estimator_of_another_model_is_refused(made, tmp_path, capsys):
     code, _, err = ask(capsys, *words, "--out", tmp_path / "policy", *KEEP)
     assert code == 2
     assert "an estimator of another model or machine" in err
+
+
+def contents(folder):
+    return {file.name: file.read_bytes() for file in sorted(folder.iterdir())}
+
+
+def test_nothing_is_overwritten_without_force_and_nothing_else_even_with_it(made, tmp_path, capsys):
+    policy = contents(made / "policy")
+    static = train(made, made / "policy", "--policy", "static")
+    code, _, err = ask(capsys, *static)
+    assert code == 2
+    assert "is already there" in err
+    words = ("control", "features", made / "run", *KEEP, "--out")
+    code, _, err = ask(capsys, *words, made / "features")
+    assert code == 2
+    assert "is already there" in err
+    code, _, err = ask(capsys, *words, made / "policy", "--force")
+    assert code == 2
+    assert "holds something else" in err
+    assert contents(made / "policy") == policy
+    page = tmp_path / "page.html"
+    page.write_text("mine")
+    judge = ("control", "evaluate", made / "run", made / "policy", "--features", made / "features", "--replay", *KEEP)
+    code, _, err = ask(capsys, *judge, "--html", page)
+    assert code == 2
+    assert "is already there" in err
+    assert page.read_text() == "mine"
+    assert ask(capsys, *judge, "--html", page, "--force")[0] in (0, 1)
+    assert page.read_text().startswith("<!doctype html>")
+
+
+KILLED = """
+import os, signal, sys
+
+def kill(event, given):
+    if event == "open" and str(given[0]).endswith("bounds.safetensors") and "w" in (given[1] or ""):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+sys.addaudithook(kill)
+from laptime.cli.main import main
+sys.exit(main())
+"""
+"""laptime, killed when it has written policy.json and is about to write the bounds."""
+
+
+def test_a_kill_in_the_middle_of_saving_leaves_the_old_policy_with_its_own_bounds(made, tmp_path):
+    shutil.copytree(made / "policy", tmp_path / "policy")
+    before = contents(tmp_path / "policy")
+    words = train(made, tmp_path / "policy", "--policy", "static", "--confidence", "0.8", "--force")
+    ended = subprocess.run([sys.executable, "-c", KILLED, *words], check=False, capture_output=True, text=True)
+    assert ended.returncode == -signal.SIGKILL, ended.stderr
+    halves = [folder for folder in tmp_path.iterdir() if folder.name != "policy"]
+    assert [sorted(file.name for file in folder.iterdir()) for folder in halves] == [
+        ["policy.json", "policy.safetensors"]
+    ]
+    assert contents(tmp_path / "policy") == before
+    assert laptime(words) == 0
+    saved, bounds = read_policy(tmp_path / "policy")
+    assert (saved.policy.name, bounds.confidence) == ("static", 0.8)
+
+
+def test_policies_of_different_bounds_are_not_judged_together(made, tmp_path, capsys):
+    words = train(made, tmp_path / "other", "--policy", "static", "--confidence", "0.8")
+    assert ask(capsys, *words)[0] == 0
+    both = (made / "policy", tmp_path / "other")
+    code, _, err = ask(capsys, "control", "evaluate", made / "run", *both, "--features", made / "features", *KEEP)
+    assert code == 2
+    assert "has other bounds than" in err

@@ -1,4 +1,4 @@
-"""A tiny LLaVA-NeXT with experts, bounds made up for it, and policies that do as they are told."""
+"""A tiny LLaVA-NeXT with experts, bounds made up for it, and policies that return what a test wants."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ from PIL import Image
 from laptime.control.adaptive_model import AdaptiveModel
 from laptime.control.bounds.bounds import GRID, Bounds
 from laptime.control.bounds.lengths import LengthModel
-from laptime.control.choices import ChoiceSpace, Tier
+from laptime.control.choices import ChoiceSpace, ModelFacts, Tier
 from laptime.control.policies.policy import Needs
 from laptime.control.question import Question
 from laptime.control.seen import Budget, Seen
-from laptime.control.tables.decision_table import ModelFacts
 from laptime.control.tables.features import LANGUAGE
 from laptime.estimate.online import Online
 from laptime.workload.datasets import inputs_from_question
@@ -24,10 +23,10 @@ SPACE = ChoiceSpace(tiers=(Tier("one", 1, 1), Tier("four", 4, 4)), top_ks=(1, 3)
 TOKENS = 4
 
 
-class Told:
+class Scripted:
     """Returns what `choose` says of what is seen."""
 
-    name = "told"
+    name = "scripted"
     space = SPACE
 
     def __init__(self, choose: Callable[[Seen, Budget], int], *, hidden: bool) -> None:
@@ -42,9 +41,9 @@ class Told:
         return self.choose(seen, budget)
 
 
-def fixed(number: int, *, hidden: bool) -> Told:
+def fixed(number: int, *, hidden: bool) -> Scripted:
     """Always the same choice."""
-    return Told(lambda seen, budget: number, hidden=hidden)
+    return Scripted(lambda seen, budget: number, hidden=hidden)
 
 
 def bounds_of(bound_ms: list[float], *, facts: ModelFacts | None = None) -> Bounds:
@@ -75,7 +74,7 @@ def bounds_of(bound_ms: list[float], *, facts: ModelFacts | None = None) -> Boun
 
 
 def adaptive(
-    policy: Told, bound_ms: list[float] | None = None, online: Online | None = None, facts: ModelFacts | None = None
+    policy: Scripted, bound_ms: list[float] | None = None, online: Online | None = None, facts: ModelFacts | None = None
 ) -> AdaptiveModel:
     """The tiny model with the policy; without bounds every choice is known to take a minute at most."""
     bounds = bounds_of(bound_ms if bound_ms is not None else [60_000.0] * len(SPACE), facts=facts)

@@ -12,10 +12,9 @@ import torch
 
 from laptime.control.adaptive_model import AdaptiveModel
 from laptime.control.bounds.leeway import STEPS, Leeway
-from laptime.control.judge.contest import contestant
-from laptime.control.judge.live import evaluate_live
+from laptime.control.choices import ModelFacts
+from laptime.control.judge.live import Contestant, evaluate_live
 from laptime.control.seen import Budget, Seen
-from laptime.control.tables.decision_table import ModelFacts
 from laptime.control.tables.collection import collect_features, hidden_features
 from laptime.errors import LaptimeError
 from laptime.estimate import online as streams
@@ -23,7 +22,7 @@ from laptime.models.anatomy import find_anatomy
 from laptime.models.knobs import ModelKnobs, applied
 from laptime.workload.datasets import inputs_from_question
 from laptime.workload.example import Example
-from tests.control.adaptive import SPACE, TOKENS, Told, adaptive, fixed, question
+from tests.control.adaptive import SPACE, TOKENS, Scripted, adaptive, fixed, question
 from tests.models.test_knobs import assert_same
 
 
@@ -128,7 +127,7 @@ def test_an_early_choice_answers_as_the_model_set_so_does() -> None:
 
 def test_the_second_choice_sees_what_the_early_block_gave() -> None:
     """The tier is fixed then, and the hidden states are those that features are collected from."""
-    policy = Told(lambda seen, budget: SPACE.late + (0 if seen.tier is None else 3), hidden=True)
+    policy = Scripted(lambda seen, budget: SPACE.late + (0 if seen.tier is None else 3), hidden=True)
     made = adaptive(policy)
     answer = made.generate(question(), budget_ms=60_000)
     first, second = policy.seen
@@ -145,7 +144,7 @@ def test_the_second_choice_sees_what_the_early_block_gave() -> None:
 
 def test_a_policy_that_looks_at_no_hidden_states_still_decides_twice() -> None:
     """Of its first answer only the tier binds; the second is asked for before the call."""
-    policy = Told(lambda seen, budget: SPACE.late + (0 if seen.tier is None else 3), hidden=False)
+    policy = Scripted(lambda seen, budget: SPACE.late + (0 if seen.tier is None else 3), hidden=False)
     made = adaptive(policy)
     answer = made.generate(question(), budget_ms=60_000)
     assert [seen.tier for seen in policy.seen] == [None, 1]
@@ -155,7 +154,7 @@ def test_a_policy_that_looks_at_no_hidden_states_still_decides_twice() -> None:
 
 def test_where_nothing_fits_the_fastest_runs_and_a_flag_says_so() -> None:
     bounds = [50.0, 40.0, 30.0, 20.0, 25.0, 60.0, 70.0, 80.0]
-    policy = Told(lambda seen, budget: budget.fastest, hidden=False)
+    policy = Scripted(lambda seen, budget: budget.fastest, hidden=False)
     made = adaptive(policy, bounds)
     answer = made.generate(question(), budget_ms=19.9)
     assert answer.choice == 3
@@ -164,7 +163,7 @@ def test_where_nothing_fits_the_fastest_runs_and_a_flag_says_so() -> None:
 
 
 def test_what_deciding_takes_is_taken_off_the_budget() -> None:
-    """The bounds are of calls that decide nothing. The budget that is told is the caller's all the same."""
+    """The bounds are of calls that decide nothing. The recorded budget is the caller's all the same."""
     budgets: list[Budget] = []
 
     def choose(seen: Seen, budget: Budget) -> int:
@@ -172,7 +171,7 @@ def test_what_deciding_takes_is_taken_off_the_budget() -> None:
         time.sleep(0.003)
         return 0
 
-    made = adaptive(Told(choose, hidden=True))
+    made = adaptive(Scripted(choose, hidden=True))
     answers = [made.generate(question(), budget_ms=100.0) for _ in range(3)]
     assert [budget.ms for budget in budgets[:2]] == [100.0, 100.0]  # nothing is known yet
     assert all(budget.ms < 94.0 for budget in budgets[2:])  # two decisions of 3 ms
@@ -235,7 +234,7 @@ def test_what_is_measured_corrects_the_bounds_of_the_next_calls() -> None:
 def test_with_leeway_a_choice_fits_that_its_own_bound_forbids() -> None:
     """The sample says with which confidence; what is learnt is of the bounds as they were calibrated."""
     stream = streams.begin(np.linspace(-0.2, -0.01, 40), q=0.95, window=40)
-    policy = Told(lambda seen, budget: 1 if budget.fits[1] else 0, hidden=False)
+    policy = Scripted(lambda seen, budget: 1 if budget.fits[1] else 0, hidden=False)
     made = adaptive(policy, [20_000.0, 60_000.0] + [90_000.0] * (len(SPACE) - 2), online=stream)
     assert made.generate(question(), budget_ms=50_000).choice == 0
     made.leeway = Leeway(budgets_ms=[40_000.0, 49_000.0, 70_000.0], times=[1.0, STEPS[-1], 1.0])
@@ -262,7 +261,7 @@ def test_a_slower_machine_leaves_less_leeway() -> None:
     for number in range(40):
         state = streams.issued(state, str(number), 100.0, 100.0, 0.0)
         state = streams.finished(state, str(number), 2 * 100.0 * float(np.exp(-2.5 + 0.3 * (number % 10) / 9)))
-    policy = Told(lambda seen, budget: 1 if budget.fits[1] else 0, hidden=False)
+    policy = Scripted(lambda seen, budget: 1 if budget.fits[1] else 0, hidden=False)
     made = adaptive(policy, [20_000.0, 60_000.0] + [90_000.0] * (len(SPACE) - 2), online=state)
     plain = made.generate(question(), budget_ms=100_000).sample.decision
     assert plain is not None
@@ -279,13 +278,15 @@ def test_each_contestant_has_its_own_leeway(tmp_path: Path) -> None:
     """They take turns with one model."""
     made = adaptive(fixed(0, hidden=False), [20_000.0, 60_000.0] + [90_000.0] * (len(SPACE) - 2))
     loose = Leeway(budgets_ms=[49_000.0, 70_000.0], times=[STEPS[-1], 1.0])
-    policies = [Told(lambda seen, budget: 1 if budget.fits[1] else 0, hidden=False) for _ in range(2)]
+    policies = [Scripted(lambda seen, budget: 1 if budget.fits[1] else 0, hidden=False) for _ in range(2)]
     policies[1].name = "strict"
-    both = [contestant(one, made, leeway=room) for one, room in zip(policies, (loose, None), strict=True)]
+    both = [
+        Contestant(policy=one, adaptive=made, leeway=room) for one, room in zip(policies, (loose, None), strict=True)
+    ]
     question().image.save(tmp_path / "page.png")
     examples = [Example(str(n), "what is it?", tmp_path / "page.png", ("x",), "here") for n in range(3)]
     found = evaluate_live(both, examples, [50_000.0], kind="exact")
-    assert {(one.policy, one.choice) for one in found} == {("told", 1), ("strict", 0)}
+    assert {(one.policy, one.choice) for one in found} == {("scripted", 1), ("strict", 0)}
 
 
 @pytest.mark.parametrize(

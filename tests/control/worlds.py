@@ -14,9 +14,9 @@ import polars as pl
 
 from laptime.control.bounds.bounds import Bounds
 from laptime.control.bounds.calibrated_bounds import make_bounds
-from laptime.control.choices import ChoiceSpace, Tier
-from laptime.control.tables.decision_table import DecisionTable, ModelFacts, decision_table
-from laptime.control.tables.feature_table import FeatureTable, feature_table
+from laptime.control.choices import ChoiceSpace, ModelFacts, Tier
+from laptime.control.tables.decision_table import DecisionTable, decision_table
+from laptime.control.tables.feature_table import FeatureArrays, FeatureTable, feature_table
 from laptime.control.tables.features import language_features
 
 TIERS = (Tier("low", 1, 3), Tier("medium", 4, 8), Tier("high", 9, 15))
@@ -139,7 +139,7 @@ def world_features(ids: Sequence[str], seed: int = 0) -> FeatureTable:
     pixels = rng.normal(size=(len(ids), 192)).astype(np.float32) * 0.1
     pixels[:, :96] += side[:, None] * 0.5
     language = np.array([language_features(WORDS[name.rpartition("-")[0]]) for name in ids])
-    return feature_table(tuple(ids), FACTS, SPACE, language, pixels, hidden, early_block=2)
+    return feature_table(tuple(ids), FACTS, SPACE, FeatureArrays(language, pixels, hidden), early_block=2)
 
 
 def world(

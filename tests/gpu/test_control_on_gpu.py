@@ -1,4 +1,4 @@
-"""A policy's look at hidden states, taken on the device: what it decides is what it would decide on the host."""
+"""A policy that looks at hidden states of a model on a GPU decides on what the early block gave there."""
 
 from itertools import pairwise
 
@@ -9,8 +9,8 @@ from laptime.control.adaptive_model import AdaptiveModel
 from laptime.control.policies.learned import GrpoPolicy
 from laptime.control.policies.network import Network, early_sizes, late_sizes
 from laptime.control.policies.policy import Needs
-from laptime.control.policies.ready import ReadyGrpo, ready
-from tests.control.adaptive import SPACE, Told, bounds_of, question
+from laptime.control.tables.collection import collect_features
+from tests.control.adaptive import SPACE, Scripted, bounds_of, question
 from tests.workload.families import loaded
 
 NEEDS = Needs(language=True, hidden=True)
@@ -35,26 +35,25 @@ def a_policy(hidden, seed):
 
 @pytest.fixture(scope="module")
 def tiny():
-    made = loaded("llava_next")
-    made.model.to("cuda")
-    return made
+    model = loaded("llava_next")
+    model.model.to("cuda")
+    return model
 
 
-def test_a_decision_from_products_on_the_device_is_the_policys_own(tiny):
+def test_a_late_decision_is_the_policys_own_on_the_devices_hidden_states(tiny):
     hidden = 2 * tiny.model.config.get_text_config().hidden_size
     bounds = bounds_of([60_000.0] * len(SPACE))
     chosen = []
     for seed in range(12):
         policy = a_policy(hidden, seed)
-        assert isinstance(ready(policy), ReadyGrpo)
-        raw = Told(policy.decide, hidden=True)
-        adaptive = AdaptiveModel(tiny, policy, bounds)
-        assert adaptive.policy is policy
-        mine = adaptive.generate(question(seed), budget_ms=60_000)
-        adaptive.policy = raw
-        other = adaptive.generate(question(seed), budget_ms=60_000)
-        assert raw.seen[-1].hidden.shape == (hidden,)
-        assert mine.choice == other.choice
-        assert mine.text == other.text
-        chosen.append(mine.choice)
+        recorded = Scripted(policy.decide, hidden=True)
+        answer = AdaptiveModel(tiny, policy, bounds).generate(question(seed), budget_ms=60_000)
+        again = AdaptiveModel(tiny, recorded, bounds).generate(question(seed), budget_ms=60_000)
+        late = recorded.seen[-1]
+        assert late.hidden.shape == (hidden,)
+        collected = collect_features(tiny, [question(seed)], SPACE).hidden[0, late.tier]
+        np.testing.assert_allclose(late.hidden, collected, atol=1e-3)
+        assert answer.choice == again.choice == policy.decide(late, recorded.budgets[-1])
+        assert answer.text == again.text
+        chosen.append(answer.choice)
     assert len(set(chosen)) > 2  # hidden states and questions make a difference

@@ -2,29 +2,64 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from laptime.cli import options
+from laptime.cli.control_features import EarlyBlock, Sweep, SweepModel
+from laptime.cli.output import print_json
+from laptime.data.files import check_new_folder, whole_folder
 from laptime.errors import require_torch
+
+MARKS = ("answers.json",)
+"""What a folder of this verb holds: only such a folder is replaced by --force."""
 
 
 def ask(
-    run: Annotated[Path, typer.Argument(help="A sweep's folder, of scored questions: its model, choices and score.")],
-    data: Annotated[Path, typer.Option(help="Further questions, other ones than the sweep's.")],
-    out: Annotated[Path, typer.Option(help="Folder for the answers and their features.")],
-    annotations: Annotated[Path | None, typer.Option(help="The questions' answers, where they lie apart.")] = None,
-    images: Annotated[Path | None, typer.Option(help="The questions' images, where they lie apart.")] = None,
-    samples: Annotated[int | None, typer.Option(help="So many of the questions. Default: all.", min=1)] = None,
-    batch: Annotated[int, typer.Option(help="Questions of equal shapes that are answered together.", min=1)] = 64,
-    model: Annotated[str | None, typer.Option(help="The sweep's model, where it lies elsewhere now.")] = None,
-    early_block: Annotated[int, typer.Option(help="Blocks that run before experts and blocks are chosen.", min=1)] = 1,
-    dtype: Annotated[str, typer.Option(help="auto (the sweep's), float32, bfloat16, float16.")] = "auto",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
-    keep: Annotated[str, typer.Option(help="Flags whose samples are used all the same: foreign-process.")] = "",
-    as_json: Annotated[bool, typer.Option("--json", help="What was asked, as JSON on stdout.")] = False,
+    run: Sweep,
+    data: Annotated[
+        Path,
+        typer.Option(metavar="FILE", help="Questions that the sweep didn't ask.", rich_help_panel=options.INPUT),
+    ],
+    out: options.OutFolder,
+    force: options.Force = False,
+    annotations: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="The questions' answers, if they are in a file of their own.",
+            rich_help_panel=options.INPUT,
+        ),
+    ] = None,
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="The questions' images, if they are in a folder of their own.",
+            rich_help_panel=options.INPUT,
+        ),
+    ] = None,
+    samples: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="Ask N of the questions instead of all.", rich_help_panel=options.INPUT),
+    ] = None,
+    keep: options.Keep = "",
+    model: SweepModel = None,
+    dtype: options.DtypeOption = options.Dtype.auto,
+    device: options.Device = "auto",
+    batch: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="The most questions of equal shapes in one call.",
+            rich_help_panel=options.MEASURING,
+        ),
+    ] = 64,
+    early_block: EarlyBlock = 1,
+    as_json: options.Json = False,
 ) -> int:
     """Ask further questions under every choice of a sweep, for policies to learn from (control train --answers).
 
@@ -32,42 +67,35 @@ def ask(
 
     Exit codes: 0 done, 2 usage or unreadable input.
     """
+    check_new_folder(out, MARKS, force=force)
     require_torch()
-    import json
-
     from laptime.cli.control_sweep import model_of, score_kind, scored_sweep
     from laptime.cli.progress import progress
-    from laptime.control.tables.answers import collect_answers, write_answers
+    from laptime.control.tables.answers import write_answers
+    from laptime.control.tables.collection import AskSettings, collect_answers
     from laptime.control.tables.feature_table import write_features
+    from laptime.report.kit.numbers import percent
     from laptime.workload.reading import read_examples
 
     sweep = scored_sweep(run, keep=keep)
     examples = read_examples(data, annotations=annotations, images=images, samples=samples, seed=sweep.config.seed)
-    loaded = model_of(sweep, model, dtype, device)
+    loaded = model_of(sweep, model, dtype.value, device)
+    settings = AskSettings(
+        kind=score_kind(sweep), new_tokens=sweep.table.most_tokens, batch=batch, early_block=early_block
+    )
     with progress() as report:
         table, features = collect_answers(
-            loaded,
-            examples,
-            sweep.table.space,
-            kind=score_kind(sweep),
-            new_tokens=sweep.table.most_tokens,
-            batch=batch,
-            early_block=early_block,
-            progress=lambda done, of: report("answers", done, of),
+            loaded, examples, sweep.table.space, settings, lambda done, of: report("answers", done, of)
         )
-    write_answers(table, out)
-    write_features(features, out)
-    told = {
-        "schema": "laptime.answers/1",
-        "folder": str(out),
-        "questions": len(table),
-        "choices": len(table.space),
-        "right": float(table.score.mean()),
-    }
+    with whole_folder(out, MARKS, force=force) as folder:
+        write_answers(table, folder)
+        write_features(features, folder)
+    right = float(table.score.mean())
     if as_json:
-        sys.stdout.write(json.dumps(told) + "\n")
+        print_json({
+            "schema": "laptime.answers/1", "folder": str(out), "questions": len(table), "choices": len(table.space),
+            "right": right,
+        })  # fmt: skip
     else:
-        typer.echo(
-            f"{out}: {len(table)} questions under {len(table.space)} choices, {table.score.mean():.1%} of them right"
-        )
+        typer.echo(f"{out}: {len(table)} questions under {len(table.space)} choices, {percent(right)} of them right")
     return 0

@@ -2,42 +2,65 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from laptime.errors import require_torch
+from laptime.cli import options
+from laptime.cli.output import print_json
+from laptime.data.files import check_new_folder, whole_folder
+from laptime.errors import LaptimeError, require_torch
+
+MARKS = ("features.json",)
+"""What a folder of this verb holds: only such a folder is replaced by --force."""
+
+Sweep = Annotated[Path, typer.Argument(metavar="RUN", help="A sweep's folder, of scored questions.")]
+SweepModel = Annotated[
+    str | None,
+    typer.Option(
+        "--model", metavar="MODEL", help="The sweep's model, if it is in another place now.",
+        rich_help_panel=options.MODEL,
+    ),
+]  # fmt: skip
+EarlyBlock = Annotated[
+    int,
+    typer.Option(
+        "--early-block", metavar="N", min=1, help="Blocks that run before experts and blocks are chosen.",
+        rich_help_panel=options.LEARNING,
+    ),
+]  # fmt: skip
 
 
 def features(
-    run: Annotated[Path, typer.Argument(help="A sweep's folder, of scored questions.")],
-    out: Annotated[Path, typer.Option(help="Folder for the features.")],
-    model: Annotated[str | None, typer.Option(help="The sweep's model, where it lies elsewhere now.")] = None,
-    early_block: Annotated[int, typer.Option(help="Blocks that run before experts and blocks are chosen.", min=1)] = 1,
-    dtype: Annotated[str, typer.Option(help="auto (the sweep's), float32, bfloat16, float16.")] = "auto",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
-    keep: Annotated[str, typer.Option(help="Flags whose samples are used all the same: foreign-process.")] = "",
-    as_json: Annotated[bool, typer.Option("--json", help="What was collected, as JSON on stdout.")] = False,
+    run: Sweep,
+    out: options.OutFolder,
+    force: options.Force = False,
+    model: SweepModel = None,
+    dtype: options.DtypeOption = options.Dtype.auto,
+    device: options.Device = "auto",
+    early_block: EarlyBlock = 1,
+    keep: options.Keep = "",
+    as_json: options.Json = False,
 ) -> int:
-    """Collect words, small images and the early block's hidden states of a sweep's questions.
+    """Collect what policies look at: words, small images and early hidden states of a sweep's questions.
 
     Example: laptime control features runs/glyphs --out runs/glyphs-features
 
     Exit codes: 0 done, 2 usage or unreadable input.
     """
+    check_new_folder(out, MARKS, force=force)
+    if (out / "answers.json").exists():
+        raise LaptimeError(f"--out {out}: holds answers of `laptime control ask`; choose another --out")
     require_torch()
-    import json
-
     from laptime.cli.control_sweep import model_of, questions_of, scored_sweep
     from laptime.cli.progress import progress
-    from laptime.control.tables.feature_table import write_features
     from laptime.control.tables.collection import collect_features
+    from laptime.control.tables.feature_table import write_features
 
     sweep = scored_sweep(run, keep=keep)
     examples = questions_of(sweep, sweep.table.sample_ids)
-    loaded = model_of(sweep, model, dtype, device)
+    loaded = model_of(sweep, model, dtype.value, device)
     with progress() as report:
         table = collect_features(
             loaded,
@@ -46,15 +69,11 @@ def features(
             early_block=early_block,
             progress=lambda done, of: report("features", done, of),
         )
-    write_features(table, out)
-    told = {
-        "schema": "laptime.features/1",
-        "folder": str(out),
-        "questions": len(table),
-        "hidden": table.hidden.shape[2],
-    }
+    with whole_folder(out, MARKS, force=force) as folder:
+        write_features(table, folder)
+    hidden = table.hidden.shape[2]
     if as_json:
-        sys.stdout.write(json.dumps(told) + "\n")
+        print_json({"schema": "laptime.features/1", "folder": str(out), "questions": len(table), "hidden": hidden})
     else:
-        typer.echo(f"{out}: words, pixels and {told['hidden']} hidden values of {len(table)} questions under each tier")
+        typer.echo(f"{out}: words, pixels and {hidden} hidden values of {len(table)} questions under each tier")
     return 0

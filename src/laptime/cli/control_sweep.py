@@ -1,4 +1,4 @@
-"""What `laptime control`'s verbs take from a sweep's folder: its questions, its model, its table of decisions."""
+"""What the verbs of `laptime control` read from a sweep's folder: its questions, its model, its decision table."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from laptime.errors import LaptimeError
 
 if TYPE_CHECKING:
-    from laptime.control.tables.decision_table import DecisionTable, ModelFacts
+    from laptime.control.choices import ModelFacts
+    from laptime.control.tables.decision_table import DecisionTable
     from laptime.control.tables.feature_table import FeatureTable
     from laptime.models.loading import Loaded
     from laptime.sweeps.config import SweepConfig
@@ -23,9 +24,9 @@ class ScoredSweep(NamedTuple):
 
 
 def scored_sweep(run: Path, facts: ModelFacts | None = None, keep: str = "") -> ScoredSweep:
-    """Read a sweep's folder; `keep` names flags whose samples are used all the same.
+    """Read a sweep's folder. keep: flags whose samples are used all the same.
 
-    Raises LaptimeError when it is none, or its questions were not scored.
+    Raises LaptimeError when it is not a sweep's folder, or its questions were not scored.
     """
     from laptime.control.tables.decision_table import decision_table
     from laptime.estimate.table.reading import kept_flags, read_table
@@ -35,7 +36,7 @@ def scored_sweep(run: Path, facts: ModelFacts | None = None, keep: str = "") -> 
     frame = read_table(run, kept)
     plan = read_plan(run)
     if plan is None:
-        raise LaptimeError(f"{run}: no sweep's folder (no plan.json there); laptime sweep CONFIG.yaml makes one")
+        raise LaptimeError(f"{run}: is not a sweep's folder (no plan.json there); laptime sweep CONFIG.yaml makes one")
     try:
         return ScoredSweep(plan.sweep_config, decision_table(frame, facts, kept))
     except LaptimeError as error:
@@ -51,18 +52,18 @@ def questions_of(sweep: ScoredSweep, wanted: tuple[str, ...]) -> list[Example]:
         raise LaptimeError(
             "this sweep asked no questions (workload.data is not set): there is nothing to be right about"
         )
-    found = {
+    by_id = {
         one.id: one for one in read_examples(workload.data, annotations=workload.annotations, images=workload.images)
     }
-    if missing := [name for name in wanted if name not in found]:
+    if missing := [name for name in wanted if name not in by_id]:
         raise LaptimeError(
             f"{workload.data}: question {missing[0]} of the sweep is not in it; use the file it was run on"
         )
-    return [found[name] for name in wanted]
+    return [by_id[name] for name in wanted]
 
 
 def model_of(sweep: ScoredSweep, model: str | None, dtype: str, device: str) -> Loaded:
-    """The sweep's model as it was measured: `model` where it lies elsewhere now, `dtype` auto for the sweep's."""
+    """The sweep's model as it was measured. model: if it is in another place now. dtype: auto is the sweep's."""
     from laptime.models.loading import load_model
 
     config = sweep.config
@@ -78,14 +79,14 @@ def model_of(sweep: ScoredSweep, model: str | None, dtype: str, device: str) -> 
 def with_answers(
     timed: DecisionTable, features: FeatureTable, answers: Path | None
 ) -> tuple[DecisionTable, FeatureTable]:
-    """A sweep's training half and its features, with what `laptime control ask` wrote, if there is any."""
+    """A sweep's training half and its features, continued by what `laptime control ask` wrote, if there is any."""
     from laptime.control.tables.answers import joined, joined_features, read_answers
     from laptime.control.tables.feature_table import read_features
 
-    mine = features.of(timed.sample_ids, timed.space)
+    aligned = features.of(timed.sample_ids, timed.space)
     if answers is None:
-        return timed, mine
-    return joined(timed, read_answers(answers)), joined_features(mine, read_features(answers))
+        return timed, aligned
+    return joined(timed, read_answers(answers)), joined_features(aligned, read_features(answers))
 
 
 def score_kind(sweep: ScoredSweep) -> str:

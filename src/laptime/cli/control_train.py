@@ -1,126 +1,189 @@
-"""`laptime control train RUN`: a policy from a sweep's table, with the bounds that it is to keep."""
+"""`laptime control train RUN`: a policy from a sweep's table, with the bounds that it has to keep."""
 
 from __future__ import annotations
 
-import sys
+from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from laptime.cli import options
+from laptime.cli.control_features import Sweep
+from laptime.cli.output import print_json
+from laptime.data.files import check_new_folder, whole_folder
 from laptime.errors import LaptimeError
 
 if TYPE_CHECKING:
     from laptime.control.policies.policy import Needs
     from laptime.control.policies.saved_policy import SavedPolicy
 
-Kind = Literal["grpo", "supervised", "static", "lookup"]
-Promise = Literal["overall", "each"]
 SEEN = ("language", "pixels", "hidden")
 
 
+class PolicyKind(str, Enum):
+    """Policies that can be trained."""
+
+    grpo = "grpo"
+    supervised = "supervised"
+    static = "static"
+    lookup = "lookup"
+
+
+class Promise(str, Enum):
+    """What the promised share is a share of."""
+
+    overall = "overall"
+    each = "each"
+
+
+Features = Annotated[
+    Path,
+    typer.Option("--features", metavar="FOLDER", help="What control features wrote.", rich_help_panel=options.INPUT),
+]
+Answers = Annotated[
+    Path | None,
+    typer.Option(
+        "--answers", metavar="FOLDER", help="What control ask wrote: further questions to learn from.",
+        rich_help_panel=options.INPUT,
+    ),
+]  # fmt: skip
+
+
 def train(
-    run: Annotated[Path, typer.Argument(help="A sweep's folder, of scored questions.")],
-    estimator: Annotated[Path, typer.Option(help="What `laptime fit RUN` wrote of that sweep.")],
-    features: Annotated[Path, typer.Option(help="What `laptime control features RUN` wrote.")],
-    out: Annotated[Path, typer.Option(help="Folder for the policy and its bounds.")],
-    answers: Annotated[Path | None, typer.Option(help="What `laptime control ask RUN` wrote, to learn from.")] = None,
-    kind: Annotated[Kind, typer.Option("--policy", help="grpo, supervised, static or lookup.")] = "grpo",
+    run: Sweep,
+    estimator: Annotated[
+        Path,
+        typer.Option(metavar="FOLDER", help="What laptime fit wrote of this sweep.", rich_help_panel=options.INPUT),
+    ],
+    features: Features,
+    out: options.OutFolder,
+    force: options.Force = False,
+    answers: Answers = None,
+    keep: options.Keep = "",
+    kind: Annotated[
+        PolicyKind, typer.Option("--policy", help="Which policy.", rich_help_panel=options.LEARNING)
+    ] = PolicyKind.grpo,
     sees: Annotated[
-        str, typer.Option(help="What it looks at besides the budget: language,pixels,hidden; none; or all.")
+        str,
+        typer.Option(
+            metavar="NAME,...",
+            help="What it looks at besides the budget: language,pixels,hidden; none; or all.",
+            rich_help_panel=options.LEARNING,
+        ),
     ] = "all",
-    budgets: Annotated[str | None, typer.Option(help="LOW:HIGH ms to train on. Default: where choices differ.")] = None,
-    confidence: Annotated[str, typer.Option(help="Share of answers that must be in time: 0.95 or 95%.")] = "0.95",
+    budget_range: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LOW:HIGH",
+            help="Budgets in ms to train on. Without it: all where choices differ.",
+            rich_help_panel=options.LEARNING,
+        ),
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Steps of training.", rich_help_panel=options.LEARNING)
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="What tables call it. Without it: its kind.", rich_help_panel=options.LEARNING
+        ),
+    ] = None,
+    seed: options.Seed = 0,
+    confidence: options.Confidence = "0.95",
     promise: Annotated[
-        Promise, typer.Option(help="overall: that share of all answers; each: of every question's by itself.")
-    ] = "overall",
-    steps: Annotated[int | None, typer.Option(help="Steps of training.", min=1)] = None,
-    name: Annotated[str | None, typer.Option(help="What tables call it. Default: its kind.")] = None,
-    seed: Annotated[int, typer.Option(help="The same seed and sweep give the same policy.")] = 0,
-    keep: Annotated[str, typer.Option(help="Flags whose samples are used all the same: foreign-process.")] = "",
-    as_json: Annotated[bool, typer.Option("--json", help="The training curve as JSON on stdout.")] = False,
+        Promise,
+        typer.Option(
+            help="overall: that share of all answers is in time; each: every question keeps it by itself.",
+            rich_help_panel=options.QUESTION,
+        ),
+    ] = Promise.overall,
+    as_json: options.Json = False,
 ) -> int:
     """Train a policy on the training half of a sweep's questions.
 
     Example: laptime control train runs/glyphs --estimator est --features runs/glyphs-features --out policy
 
-    Exit codes: 0 done, 2 usage, unreadable input or a sweep that can't be learnt from.
+    Exit codes: 0 done, 2 usage, unreadable input or a sweep that can't be learned from.
     """
-    from laptime.cli.compare import parse_share
+    share = options.share("--confidence", confidence)
+    needs, budgets = _needs(sees), _budget_range(budget_range)
     from laptime.cli.control_sweep import scored_sweep, with_answers
-    from laptime.control.bounds.bounds import write_bounds
     from laptime.control.bounds.calibrated_bounds import make_bounds
+    from laptime.control.policies.saved_policy import MARKS, write_policy
     from laptime.control.tables.feature_table import read_features
-    from laptime.control.policies.saved_policy import write_policy
-    from laptime.data.run_folder import readable_json
     from laptime.estimate.total import load_predictor
 
-    share = parse_share("--confidence", confidence)
-    wanted, limits = _needs(sees), _budgets(budgets)
+    check_new_folder(out, MARKS, force=force)
     collected = read_features(features)
     sweep = scored_sweep(run, collected.model, keep)
-    half, mine = with_answers(sweep.table.half("train"), collected, answers)
-    bounds = make_bounds(load_predictor(estimator, None), half, mine.language, confidence=share)
-    from laptime.control.training.kinds import train_kind
+    half, seen = with_answers(sweep.table.half("train"), collected, answers)
+    bounds = make_bounds(load_predictor(estimator, None), half, seen.language, confidence=share)
+    from laptime.control.training.kinds import PolicySpec, train_policy
 
-    saved: SavedPolicy = train_kind(
-        kind,
-        half,
-        mine,
-        bounds,
-        needs=wanted,
-        budgets=limits,
+    spec = PolicySpec(
+        kind=kind.value,
+        needs=needs,
+        budgets=budgets,
         steps=steps,
-        name=name or kind,
-        promise=promise,
+        name=name,
+        overall=promise is Promise.overall,
         seed=seed,
     )
-    write_policy(saved, out)
-    write_bounds(bounds, out)
+    saved = train_policy(half, seen, bounds, spec)
+    with whole_folder(out, MARKS, force=force) as folder:
+        write_policy(saved, bounds, folder)
     if as_json:
-        sys.stdout.write(readable_json(saved.curve).decode() if saved.curve else "null\n")
-    else:
-        trained = ""
-        if saved.curve is not None:
-            rate = saved.curve.decisions / max(saved.curve.seconds, 1e-9) * 60
-            trained = f", {saved.curve.decisions:,} decisions in {saved.curve.seconds:.1f} s ({rate:,.0f} a minute)"
-        typer.echo(f"{out}: {saved.policy.name} of {len(half)} questions, {len(half.space)} choices{trained}")
-        typer.echo(f"{100 * share:g} % in time are promised {_promised(saved, promise)}", err=True)
+        print_json(saved.curve)
+        return 0
+    from laptime.report.kit.numbers import plain_percent
+
+    typer.echo(f"{out}: {saved.policy.name} of {len(half)} questions, {len(half.space)} choices{_trained(saved)}")
+    typer.echo(f"{plain_percent(share)} in time are promised {_promised(saved, promise)}", err=True)
     return 0
 
 
+def _trained(saved: SavedPolicy) -> str:
+    """How fast it learned; nothing for a policy that doesn't learn."""
+    from laptime.report.kit.numbers import count, duration, number
+
+    if saved.curve is None:
+        return ""
+    rate = saved.curve.decisions / max(saved.curve.seconds, 1e-9) * 60
+    return f", {count(saved.curve.decisions)} decisions in {duration(saved.curve.seconds)} ({number(rate)} a minute)"
+
+
 def _promised(saved: SavedPolicy, promise: Promise) -> str:
+    from laptime.report.kit.numbers import number
+
     if saved.leeway is None:
-        few = promise == "overall" and saved.curve is not None  # a policy that learns
+        few = promise is Promise.overall and saved.curve is not None  # a policy that learns
         return "for each question by itself" + (": too few were timed to prove more over all" if few else "")
-    times = saved.leeway.times
-    return f"over all questions: a choice may be late up to {max(times):.3g} times as often, by budget"
+    most = number(max(saved.leeway.times))
+    return f"over all questions: a choice may be late up to {most} times as often, by budget"
 
 
 def _needs(sees: str) -> Needs | None:
-    """What --sees names; None is all that was collected."""
-    from laptime.cli.options import names
+    """What --sees names. None is all that was collected."""
     from laptime.control.policies.policy import Needs
 
-    words = names(sees)
+    words = options.names(sees)
     if words == ["all"]:
         return None
     if words == ["none"]:
         return Needs()
     if not words or any(word not in SEEN for word in words):
-        raise LaptimeError(f"--sees {sees}: {', '.join(SEEN)} with commas between, none, or all")
+        raise LaptimeError(f"--sees {sees}: write {', '.join(SEEN)} with commas between, or none, or all")
     return Needs(**dict.fromkeys(words, True))
 
 
-def _budgets(words: str | None) -> tuple[float, float] | None:
-    from laptime.cli.options import milliseconds
-
+def _budget_range(words: str | None) -> tuple[float, float] | None:
     if words is None:
         return None
     low, colon, high = words.partition(":")
     if not colon:
-        raise LaptimeError(f"--budgets {words}: LOW:HIGH in ms, such as 20:80")
-    ends = (milliseconds("--budgets", low), milliseconds("--budgets", high))
+        raise LaptimeError(f"--budget-range {words}: write LOW:HIGH in ms, such as 20:80")
+    ends = (options.milliseconds("--budget-range", low), options.milliseconds("--budget-range", high))
     if not ends[0] < ends[1]:
-        raise LaptimeError(f"--budgets {words}: the lower one first, such as 20:80")
+        raise LaptimeError(f"--budget-range {words}: write the lower one first, such as 20:80")
     return ends

@@ -8,20 +8,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from laptime.control.bounds.bounds import most_late
 from laptime.control.bounds.calibrated_bounds import make_bounds
-from laptime.control.bounds.leeway import STEPS, Leeway, find_leeway, room_at
-from laptime.control.judge.contest import leeways_of
+from laptime.control.bounds.coverage import most_late
+from laptime.control.bounds.leeway import STEPS, Leeway, room_at
+from laptime.control.judge.lineup import Comparison, leeways_of, replayed_evaluation
 from laptime.control.judge.outcomes import attainment
-from laptime.control.judge.replay import replay, replayed_evaluation
+from laptime.control.judge.replay import replay
 from laptime.control.judge.result import BOUNDED
 from laptime.control.judge.slow_stream import StreamSettings, online_baseline, slow_stream
 from laptime.control.policies.oracle import Oracle
 from laptime.control.policies.policy import Needs
+from laptime.control.policies.saved_policy import SavedPolicy
 from laptime.control.policies.static import static_policy
 from laptime.control.seen import NO_ROOM, Budget, Room, Seen
-from laptime.control.policies.saved_policy import SavedPolicy
-from laptime.control.training.kinds import train_kind
+from laptime.control.training.kinds import PolicySpec, train_policy
+from laptime.control.training.leeway_search import find_leeway
 from tests.control.worlds import FACTS, SPACE, WorldEstimator, world
 
 MADE = world(320, noise=0.1)
@@ -32,7 +33,9 @@ WORLD = MADE._replace(
 TRAIN = WORLD.features.of(WORLD.train.sample_ids, SPACE)
 HELD_OUT = WORLD.features.of(WORLD.held_out.sample_ids, SPACE)
 LANGUAGE = Needs(language=True)
-SAVED = train_kind("supervised", WORLD.train, WORLD.features, WORLD.bounds, needs=LANGUAGE, steps=100)
+SAVED = train_policy(
+    WORLD.train, WORLD.features, WORLD.bounds, PolicySpec(kind="supervised", needs=LANGUAGE, steps=100)
+)
 POLICY = SAVED.policy
 assert SAVED.leeway is not None
 LEEWAY = SAVED.leeway
@@ -142,10 +145,11 @@ def test_where_nothing_is_promised_there_is_none() -> None:
 
 
 def test_a_promise_for_each_question_leaves_none() -> None:
-    kept = train_kind("supervised", WORLD.train, WORLD.features, WORLD.bounds, needs=LANGUAGE, steps=1, promise="each")
+    each = PolicySpec(kind="supervised", needs=LANGUAGE, steps=1, overall=False)
+    kept = train_policy(WORLD.train, WORLD.features, WORLD.bounds, each)
     assert kept.leeway is None
     assert room_at(None, 20.0) == NO_ROOM
-    assert train_kind("static", WORLD.train, WORLD.features, WORLD.bounds).leeway is None
+    assert train_policy(WORLD.train, WORLD.features, WORLD.bounds, PolicySpec(kind="static")).leeway is None
 
 
 @pytest.mark.parametrize(
@@ -164,8 +168,10 @@ def test_everybody_is_judged_with_the_leeway_that_is_theirs() -> None:
     everyone = [POLICY, plain.policy, Oracle(table=WORLD.held_out, name=BOUNDED, bounded=True)]
     budget_ms = float(np.quantile(LEEWAY.budgets_ms, 0.5))
     found, without = (
-        replayed_evaluation(everyone, WORLD.held_out, WORLD.features, WORLD.bounds, [budget_ms], leeways=some)
-        for some in (leeways, None)
+        replayed_evaluation(
+            everyone, WORLD.held_out, WORLD.features, WORLD.bounds, Comparison(budgets_ms=[budget_ms], leeways=some)
+        )
+        for some in (leeways, {})
     )
     room = LEEWAY.at(budget_ms)
     assert room.times > 1
@@ -177,10 +183,10 @@ def test_everybody_is_judged_with_the_leeway_that_is_theirs() -> None:
 
 def test_a_slower_machine_leaves_the_leeway_of_a_smaller_budget() -> None:
     """With bounds corrected by a factor, a budget is as one that much smaller was when leeway was found."""
-    settings = StreamSettings(requests=200, at=100, factor=2.0, settling=40)
-    baseline = online_baseline(WORLD.train, WORLD.bounds, TRAIN.language)
     budget_ms = 2 * float(np.quantile(LEEWAY.budgets_ms, 0.5))
-    found = slow_stream(POLICY, WORLD.held_out, HELD_OUT, WORLD.bounds, budget_ms, baseline, settings, leeway=LEEWAY)
+    settings = StreamSettings(budget_ms=budget_ms, requests=200, at=100, factor=2.0, settling=40, leeway=LEEWAY)
+    baseline = online_baseline(WORLD.train, WORLD.bounds, TRAIN.language)
+    found = slow_stream(POLICY, WORLD.held_out, HELD_OUT, WORLD.bounds, baseline, settings)
     slowed = [one for one in found[140:] if np.isfinite(one.bound_ms)]
     assert np.median([one.factor for one in slowed]) > 1.3
     assert attainment(slowed) >= 0.9

@@ -8,16 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from laptime.control.judge.equal_attainment import at_equal_attainment, equal_attainment_difference, judged_by
+from laptime.control.judge.lineup import Comparison, replayed_evaluation
 from laptime.control.judge.outcomes import (
     Outcome,
     attainment,
-    equal_attainment_difference,
     paired_difference,
     policy_points,
     same_budget_differences,
-    told_less,
 )
-from laptime.control.judge.replay import at_equal_attainment, replay, replayed_evaluation, spread_budgets
+from laptime.control.judge.replay import replay, spread_budgets
+from laptime.control.judge.result import ControlEvaluation
 from laptime.control.judge.slow_stream import StreamSettings, online_baseline, slow_down, slow_stream
 from laptime.control.policies.oracle import Oracle
 from laptime.control.policies.static import lookup_policy, static_policy
@@ -96,14 +97,14 @@ def test_no_difference_among_few_is_not_certainty() -> None:
         paired_difference([outcome(1)], [outcome(2)])
 
 
-def test_differences_are_told_only_where_both_kept_the_budget() -> None:
+def test_differences_are_given_only_where_both_kept_the_budget() -> None:
     mine = [outcome(i) for i in range(40)]
     late = [outcome(i, policy="late", total_ms=30.0 if i < 4 else 10.0) for i in range(40)]
     good = [outcome(i, policy="good", score=0.0) for i in range(40)]
     found = same_budget_differences([*mine, *late, *good], ["p"], ["late", "good", "p"])
     assert [(one.policy, one.than, one.accuracy.value) for one in found] == [("p", "good", 1.0)]
     assert equal_attainment_difference(mine, late) is None
-    less = told_less([msgspec.structs.replace(one, budget_ms=15.0, total_ms=14.0) for one in late], 20.0)
+    less = judged_by([msgspec.structs.replace(one, budget_ms=15.0, total_ms=14.0) for one in late], 20.0)
     pair = equal_attainment_difference(mine, less)
     assert pair is not None
     assert (pair.at, pair.budget_ms, pair.than_budget_ms) == ("equal attainment", 20.0, 15.0)
@@ -135,39 +136,39 @@ def test_a_budget_that_nothing_fits_takes_the_fastest_and_says_so() -> None:
     assert {one.choice for one in found} == {0}
 
 
-def test_a_peer_is_told_the_most_that_keeps_the_level() -> None:
+def test_a_peer_gets_the_largest_budget_that_keeps_the_level() -> None:
     def run(ms: float) -> list[Outcome]:
         return replay(LOOKUP, WORLD.held_out, HELD_OUT, WORLD.bounds, ms)
 
     assert attainment(run(22.0)) < 0.95
     found = at_equal_attainment(run, 22.0)
     assert attainment(found) >= 0.95
-    told = found[0].decided_ms
-    assert told is not None
-    assert told < 22.0
+    smaller = found[0].decided_ms
+    assert smaller is not None
+    assert smaller < 22.0
     assert {one.budget_ms for one in found} == {22.0}
-    assert attainment(told_less(run(told + 0.3), 22.0)) < 0.95
+    assert attainment(judged_by(run(smaller + 0.3), 22.0)) < 0.95
     assert at_equal_attainment(run, 60.0)[0].decided_ms is None
 
 
 def test_an_evaluation_names_everything_once_and_survives_json() -> None:
-    from laptime.control.judge.result import ControlEvaluation
-
     policies = [STATIC, LOOKUP, Oracle(table=WORLD.held_out)]
     budgets = spread_budgets(WORLD.train, WORLD.bounds, TRAIN.language, STATIC)
     assert budgets == sorted(budgets)
     assert len(budgets) == 5
-    told, _ = WORLD.bounds.for_questions(TRAIN.language)
-    everyone = (told <= 1.02 * np.quantile(told.min(axis=1), 0.95)).mean()
+    bound, _ = WORLD.bounds.for_questions(TRAIN.language)
+    everyone = (bound <= 1.02 * np.quantile(bound.min(axis=1), 0.95)).mean()
     enough = STATIC.bound_ms[STATIC.accuracy >= STATIC.accuracy.max() - 0.01].min()
-    most = (told <= enough).mean()
+    most = (bound <= enough).mean()
     assert everyone < most < 1
     for ms, way in zip(budgets, (0.05, 0.275, 0.5, 0.725, 0.95), strict=True):
         share = everyone + (most - everyone) * way
-        assert (told < ms - 0.1).mean() <= share <= (told <= ms + 0.1).mean()
+        assert (bound < ms - 0.1).mean() <= share <= (bound <= ms + 0.1).mean()
     assert budgets[-1] < enough  # there one setting does all, and nothing is left to gain
-    assert ((told <= budgets[0]).any(axis=1)).mean() >= 0.95
-    found = replayed_evaluation(policies, WORLD.held_out, WORLD.features, WORLD.bounds, budgets, compared=["static"])
+    assert ((bound <= budgets[0]).any(axis=1)).mean() >= 0.95
+    found = replayed_evaluation(
+        policies, WORLD.held_out, WORLD.features, WORLD.bounds, Comparison(budgets_ms=budgets, compared=["static"])
+    )
     assert [(point.policy, point.budget_ms) for point in found.points] == [
         (policy.name, ms) for ms in budgets for policy in policies
     ]
@@ -179,38 +180,40 @@ def test_an_evaluation_names_everything_once_and_survives_json() -> None:
     assert all(p.accuracy.value <= best[p.budget_ms] for p in in_time)
     assert msgspec.json.decode(msgspec.json.encode(found), type=ControlEvaluation) == found
     with pytest.raises(LaptimeError, match="same name"):
-        replayed_evaluation([STATIC, STATIC], WORLD.held_out, WORLD.features, WORLD.bounds, budgets)
+        replayed_evaluation(
+            [STATIC, STATIC], WORLD.held_out, WORLD.features, WORLD.bounds, Comparison(budgets_ms=budgets)
+        )
 
 
 @pytest.fixture(scope="module")
 def streams() -> dict[bool, list[Outcome]]:
     baseline = online_baseline(WORLD.train, WORLD.bounds, TRAIN.language)
-    given = StreamSettings(requests=300, at=120, factor=1.6, settling=40)
-    return {
-        online: slow_stream(STATIC, WORLD.held_out, HELD_OUT, WORLD.bounds, 26.0, baseline, given, online=online)
-        for online in (True, False)
-    }
+    streams = {}
+    for online in (True, False):
+        settings = StreamSettings(budget_ms=26.0, requests=300, at=120, factor=1.6, settling=40, online=online)
+        streams[online] = slow_stream(STATIC, WORLD.held_out, HELD_OUT, WORLD.bounds, baseline, settings)
+    return streams
 
 
 def test_a_slow_machine_breaks_promises_unless_it_is_noticed(streams: dict[bool, list[Outcome]]) -> None:
-    told = {
+    result = {
         online: slow_down(some, at=120, settling=40, factor=1.6, how="set", online=online)
         for online, some in streams.items()
     }
-    assert told[False].before.value >= 0.95
-    assert told[True].before.value >= 0.93
-    assert told[False].after.value < 0.8
-    assert told[True].after.value >= 0.93
-    assert len(told[True].requests) == 300
-    assert told[True].requests[-1].factor > told[True].requests[100].factor * 1.3
-    assert {request.factor for request in told[False].requests} == {1.0}
+    assert result[False].before.value >= 0.95
+    assert result[True].before.value >= 0.93
+    assert result[False].after.value < 0.8
+    assert result[True].after.value >= 0.93
+    assert len(result[True].requests) == 300
+    assert result[True].requests[-1].factor > result[True].requests[100].factor * 1.3
+    assert {request.factor for request in result[False].requests} == {1.0}
 
 
 def test_nothing_is_learnt_before_an_answer_ends() -> None:
     """Requests that arrive before the first answer is there are all decided by what was known at first."""
     baseline = online_baseline(WORLD.train, WORLD.bounds, TRAIN.language)
-    given = StreamSettings(requests=100, at=50, settling=10, in_flight=50)
-    found = slow_stream(STATIC, WORLD.held_out, HELD_OUT, WORLD.bounds, 26.0, baseline, given)
+    given = StreamSettings(budget_ms=26.0, requests=100, at=50, settling=10, in_flight=50)
+    found = slow_stream(STATIC, WORLD.held_out, HELD_OUT, WORLD.bounds, baseline, given)
     first = min(number * 26.0 / 50 + one.total_ms for number, one in enumerate(found))
     early = [one.factor for number, one in enumerate(found) if number * 26.0 / 50 < first]
     assert len(early) > 5
@@ -220,6 +223,6 @@ def test_nothing_is_learnt_before_an_answer_ends() -> None:
 
 def test_a_stream_that_is_cut_nowhere_is_one_line() -> None:
     with pytest.raises(LaptimeError, match="some must be left"):
-        StreamSettings(requests=100, at=90, settling=20)
+        StreamSettings(budget_ms=26.0, requests=100, at=90, settling=20)
     with pytest.raises(LaptimeError, match="none is left"):
         slow_down([outcome(0)], at=1, settling=0, factor=1.5, how="set", online=False)

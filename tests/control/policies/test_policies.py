@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from laptime.control.bounds.bounds import most_late
+from laptime.control.bounds.coverage import most_late
 from laptime.control.policies.learned import GrpoPolicy, SupervisedPolicy
-from laptime.control.policies.network import Network, early_sizes, late_sizes, network_input
-from laptime.control.policies.oracle import AnalyticBudgets, MeanBudgets, Oracle
+from laptime.control.policies.network import Network, early_sizes, late_sizes
+from laptime.control.policies.oracle import Oracle
+from laptime.control.policies.other_budgets import AnalyticBudgets, MeanBudgets
 from laptime.control.policies.policy import Needs, Policy, allowed
-from laptime.control.policies.ready import ReadyGrpo, ready
 from laptime.control.policies.static import LookupPolicy, StaticPolicy, lookup_policy, static_policy
 from laptime.control.seen import Budget, Seen
 from laptime.errors import LaptimeError
@@ -104,7 +104,7 @@ def test_every_policy_keeps_a_tier_that_was_set(budget: Budget, tier: int) -> No
 
 @given(BUDGETS, st.none() | st.integers(0, SPACE.first - 1))
 def test_something_is_always_allowed(budget: Budget, tier: int | None) -> None:
-    kept = np.array(allowed(SPACE, budget, tier))
+    kept = allowed(SPACE, budget, tier)
     mine = np.ones(COUNT, bool) if tier is None else np.arange(COUNT) // SPACE.late == tier
     fits = (budget.bound_ms <= budget.ms) & mine
     assert (kept == fits).all() if fits.any() else (kept.sum() == 1 and (kept <= mine).all())
@@ -178,21 +178,21 @@ def test_nobody_is_right_more_often_than_the_oracle(row: int, ms: float) -> None
 
 
 def test_mean_budgets_rely_on_the_median_and_analytic_ones_on_arithmetic() -> None:
-    told: list[Budget] = []
+    budgets: list[Budget] = []
 
     class Listening:
         name, needs, space = "listening", Needs(), SPACE
 
         def decide(self, seen: Seen, budget: Budget) -> int:
-            told.append(budget)
+            budgets.append(budget)
             return 0
 
     budget = WORLD.bounds.budget(20, FEATURES.language[0], 1.3)
     MeanBudgets(Listening()).decide(FEATURES.seen(0), budget)
     own = np.linspace(1, 5, COUNT)
     AnalyticBudgets(Listening(), own).decide(FEATURES.seen(0), budget)
-    assert (told[0].bound_ms == budget.median_ms).all()
-    assert (told[1].bound_ms == own).all()
+    assert (budgets[0].bound_ms == budget.median_ms).all()
+    assert (budgets[1].bound_ms == own).all()
     assert MeanBudgets(Listening()).name == "listening, mean budgets"
 
 
@@ -214,79 +214,9 @@ def test_an_oracle_within_bounds_knows_what_is_right_but_not_how_long_it_takes(
 ) -> None:
     one = Oracle(table=WORLD.train, bounded=True).of(WORLD.train.sample_ids[row])
     number = one.decide(FEATURES.seen(row, tier), budget)
-    kept = np.array(allowed(SPACE, budget, tier))
+    kept = allowed(SPACE, budget, tier)
     assert kept[number]
     assert WORLD.train.score[row, number] == WORLD.train.score[row, kept].max()
     slower = msgspec.structs.replace(WORLD.train, total_ms=WORLD.train.total_ms[:, ::-1] * 7)
     again = Oracle(table=slower, bounded=True).of(WORLD.train.sample_ids[row])
     assert again.decide(FEATURES.seen(row, tier), budget) == number
-
-
-SEES = st.builds(Needs, language=st.booleans(), pixels=st.booleans(), hidden=st.booleans())
-
-
-@given(BUDGETS, st.integers(0, 1000), st.integers(0, 19), SEES)
-def test_ready_for_calls_a_policy_decides_the_same(budget: Budget, seed: int, row: int, needs: Needs) -> None:
-    """To the rounding: where it chose otherwise, both logits were equal to that."""
-    policy = centred(random_grpo(seed, needs), seed)
-    runs = ready(policy)
-    assert isinstance(runs, ReadyGrpo)
-    assert (runs.matrix is not None) == needs.hidden
-    before = FEATURES.seen(row)
-    opened = runs.open(before, budget)
-    number = policy.decide(before, budget)
-    tier = opened.number // SPACE.late
-    assert equal(policy, before, budget, [number // SPACE.late, tier], early=True)
-    assert opened.number == policy.decide(before, budget) or tier != number // SPACE.late
-    after = FEATURES.seen(row, tier)
-    brought = None
-    if needs.hidden:
-        assert after.hidden is not None and runs.matrix is not None
-        brought = after.hidden @ runs.matrix
-    chosen = opened.close(brought)
-    wanted = policy.decide(after, budget)
-    assert chosen // SPACE.late == wanted // SPACE.late == tier
-    assert allowed(SPACE, budget, tier)[chosen]
-    assert equal(policy, after, budget, [chosen % SPACE.late, wanted % SPACE.late], early=False)
-
-
-def centred(policy: GrpoPolicy, seed: int) -> GrpoPolicy:
-    """With centres of its own, as training makes them."""
-    rng = np.random.default_rng(seed)
-    moved = [
-        Network(rng.normal(size=len(one.centre)).astype(np.float32), one.weights, one.biases)
-        for one in (policy.early, policy.late)
-    ]
-    return msgspec.structs.replace(policy, early=moved[0], late=moved[1])
-
-
-def equal(policy: GrpoPolicy, seen: Seen, budget: Budget, places: list[int], *, early: bool) -> bool:
-    """Whether these outputs of one of its networks are the same, to the rounding."""
-    make = early_sizes(SPACE, policy.needs, budget=True)
-    if not early:
-        make = late_sizes(SPACE, policy.needs, policy.hidden, budget=True)
-    network = policy.early if early else policy.late
-    logits = network.forward(network_input(make, SPACE, seen, budget))[places]
-    return float(np.ptp(logits)) < 1e-3
-
-
-def test_what_a_ready_policy_looks_at_has_to_be_given() -> None:
-    runs, budget = ready(random_grpo()), WORLD.bounds.budget(50.0, FEATURES.language[0])
-    with pytest.raises(LaptimeError, match="pixels features, given are none"):
-        runs.open(Seen(language=FEATURES.language[0]), budget)
-    opened = runs.open(FEATURES.seen(0), budget)
-    with pytest.raises(LaptimeError, match="hidden states and was given none"):
-        opened.close(None)
-
-
-def test_policies_without_networks_of_that_shape_are_asked_twice() -> None:
-    static = static_policy(WORLD.train, WORLD.bounds)
-    budget = WORLD.bounds.budget(50.0, FEATURES.language[0])
-    for policy in (static, random_supervised(), MeanBudgets(random_grpo())):
-        runs = ready(policy)
-        assert runs.matrix is None
-        opened = runs.open(FEATURES.seen(0), budget)
-        assert opened.number == policy.decide(FEATURES.seen(0), budget)
-        tier = opened.number // SPACE.late
-        after = FEATURES.seen(0, tier)
-        assert opened.close(after.hidden) == policy.decide(after, budget)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -13,19 +14,22 @@ import msgspec
 import numpy as np
 import pytest
 
+from laptime.control.bounds.bounds import same_bounds
 from laptime.control.bounds.leeway import Leeway
-from laptime.control.judge.result import CurvePoint, TrainingCurve
+from laptime.control.choices import ModelFacts
 from laptime.control.policies.policy import Needs
-from laptime.control.policies.static import lookup_policy, static_policy
-from laptime.control.tables.decision_table import ModelFacts
 from laptime.control.policies.saved_policy import (
+    CurvePoint,
     SavablePolicy,
     SavedPolicy,
+    TrainingCurve,
     check_model,
     read_policy,
-    told_settings,
     write_policy,
 )
+from laptime.control.policies.static import lookup_policy, static_policy
+from laptime.control.seen import Seen
+from laptime.control.tables.features import language_features
 from laptime.errors import LaptimeError
 from tests.control.policies.test_policies import FEATURES, WORLD, random_grpo, random_supervised
 from tests.control.worlds import FACTS
@@ -44,6 +48,7 @@ POLICIES: list[SavablePolicy] = [
 def saved(policy: SavablePolicy, folder: Path) -> Path:
     write_policy(
         SavedPolicy(policy=policy, model=FACTS, early_block=2, budgets=(5.0, 50.0), settings={"seed": 1}, curve=CURVE),
+        WORLD.bounds,
         folder,
     )
     return folder
@@ -51,7 +56,8 @@ def saved(policy: SavablePolicy, folder: Path) -> Path:
 
 @pytest.mark.parametrize("policy", POLICIES, ids=lambda policy: policy.name)
 def test_it_decides_as_before(policy: SavablePolicy, tmp_path: Path) -> None:
-    again = read_policy(saved(policy, tmp_path / "p"))
+    again, bounds = read_policy(saved(policy, tmp_path / "p"))
+    assert same_bounds(bounds, WORLD.bounds)
     assert (again.model, again.early_block, again.budgets, again.curve) == (FACTS, 2, (5.0, 50.0), CURVE)
     assert again.settings == {"seed": 1}
     assert type(again.policy) is type(policy)
@@ -67,23 +73,23 @@ def test_it_decides_as_before(policy: SavablePolicy, tmp_path: Path) -> None:
 
 def test_leeway_comes_back_and_older_folders_have_none(tmp_path: Path) -> None:
     leeway = Leeway(budgets_ms=[10.0, 20.0], times=[1.0, 2.44140625])
-    write_policy(SavedPolicy(policy=random_grpo(), model=FACTS, leeway=leeway), tmp_path / "p")
-    assert read_policy(tmp_path / "p").leeway == leeway
-    edited(tmp_path / "p", lambda told: told["told"].pop("leeway"))
-    assert read_policy(tmp_path / "p").leeway is None
+    write_policy(SavedPolicy(policy=random_grpo(), model=FACTS, leeway=leeway), WORLD.bounds, tmp_path / "p")
+    assert read_policy(tmp_path / "p")[0].leeway == leeway
+    edited(tmp_path / "p", lambda content: content["told"].pop("leeway"))
+    assert read_policy(tmp_path / "p")[0].leeway is None
 
 
 def test_the_same_policy_is_the_same_bytes(tmp_path: Path) -> None:
     one, two = saved(random_grpo(), tmp_path / "a"), saved(random_grpo(), tmp_path / "b")
-    for name in ("policy.json", "policy.safetensors"):
+    for name in ("policy.json", "policy.safetensors", "bounds.json", "bounds.safetensors"):
         assert (one / name).read_bytes() == (two / name).read_bytes()
 
 
 def edited(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
     file = folder / "policy.json"
-    told = json.loads(file.read_text())
-    change(told)
-    file.write_text(json.dumps(told))
+    content = json.loads(file.read_text())
+    change(content)
+    file.write_text(json.dumps(content))
 
 
 def packed(arrays: dict[str, np.ndarray]) -> bytes:
@@ -94,7 +100,7 @@ def packed(arrays: dict[str, np.ndarray]) -> bytes:
 
 def replaced(folder: Path, content: bytes) -> None:
     (folder / "policy.safetensors").write_bytes(content)
-    edited(folder, lambda told: told.update(arrays_sha256=hashlib.sha256(content).hexdigest()))
+    edited(folder, lambda value: value.update(arrays_sha256=hashlib.sha256(content).hexdigest()))
 
 
 def with_array(folder: Path, change: Callable[[dict[str, np.ndarray]], None]) -> None:
@@ -112,8 +118,9 @@ def spoilt(arrays: dict[str, np.ndarray]) -> None:
 DEEP = '{"schema": "laptime.policy/1", "arrays_sha256": "", "told": '
 HUGE_HEADER = struct.pack("<Q", 2**62) + b"{}"
 DAMAGE: list[tuple[str, Callable[[Path], Any], str]] = [
-    ("no folder", lambda p: [file.unlink() for file in p.iterdir()], "holds not a policy"),
+    ("no folder", lambda p: [file.unlink() for file in p.iterdir()], "doesn't hold a policy"),
     ("weights gone", lambda p: (p / "policy.safetensors").unlink(), "no policy.safetensors there"),
+    ("bounds gone", lambda p: (p / "bounds.json").unlink(), "doesn't hold bounds"),
     ("weights cut", lambda p: (p / "policy.safetensors").write_bytes(b"\x00" * 20), "not the file that was written"),
     ("empty json", lambda p: (p / "policy.json").write_bytes(b""), "not a policy"),
     ("no json", lambda p: (p / "policy.json").write_bytes(b"\x80\x04pickle"), "not a policy"),
@@ -126,7 +133,11 @@ DAMAGE: list[tuple[str, Callable[[Path], Any], str]] = [
     ),
     ("other kind", lambda p: edited(p, lambda t: t["told"].update(kind="magic")), "damaged"),
     ("field gone", lambda p: edited(p, lambda t: t["told"].pop("space")), "damaged"),
-    ("budgets", lambda p: edited(p, lambda t: t["told"].update(budgets=[50.0, 5.0])), "budgets from 50 to 5"),
+    (
+        "budgets",
+        lambda p: edited(p, lambda t: t["told"].update(budgets=[50.0, 5.0])),
+        "budgets from 50 to 5 ms, which can't be",
+    ),
     (
         "leeway",
         lambda p: edited(p, lambda t: t["told"].update(leeway={"budgets_ms": [5.0, 2.0], "times": [1.0, 2.0]})),
@@ -177,10 +188,54 @@ def test_its_own_model_may_lie_elsewhere_and_tell_less() -> None:
     check_model(one, ModelFacts())
 
 
-def test_settings_are_told_as_plain_values() -> None:
-    class Settings(msgspec.Struct):
-        seed: int = 3
-        budgets: tuple[float, float] = (1.0, 2.0)
-        limit: float | None = None
+BEFORE = Path(__file__).parent / "written_before"
+"""A policy's folder as laptime wrote it before pair_sha256 was there, and what it decided then (decisions.json)."""
 
-    assert told_settings(Settings()) == {"seed": 3, "budgets": "(1.0, 2.0)", "limit": None}
+
+def test_a_folder_that_was_written_before_is_read_and_decides_as_it_did() -> None:
+    one, bounds = read_policy(BEFORE)
+    assert (one.policy.name, one.early_block, one.budgets) == ("grpo", 1, (8.0, 40.0))
+    assert one.leeway is not None
+    assert one.curve is not None
+    assert len(one.curve.points) == 2
+    late = one.policy.space.late
+    for row in json.loads((BEFORE / "decisions.json").read_text()):
+        language = language_features(row["text"])
+        budget = bounds.budget(row["budget_ms"], language, room=one.leeway.at(row["budget_ms"]))
+        np.testing.assert_allclose(budget.bound_ms, row["bound_ms"], atol=1e-6)
+        tier = one.policy.decide(Seen(language=language), budget) // late
+        hidden = np.array(row["hidden"], dtype=np.float32)
+        assert one.policy.decide(Seen(language=language, tier=tier, hidden=hidden), budget) == row["choice"]
+
+
+def without_pair(folder: Path, *names: str) -> None:
+    """As an older laptime wrote these files."""
+    for name in names:
+        content = json.loads((folder / name).read_text())
+        content["told"].pop("pair_sha256")
+        (folder / name).write_text(json.dumps(content))
+
+
+def test_without_a_hash_both_are_read(tmp_path: Path) -> None:
+    folder = saved(random_grpo(), tmp_path / "p")
+    without_pair(folder, "policy.json", "bounds.json")
+    assert read_policy(folder)[0].policy.name == "grpo"
+
+
+OTHER = msgspec.structs.replace(WORLD.bounds, known_ms=WORLD.bounds.known_ms * 1.5)
+
+
+@pytest.mark.parametrize("older", [(), ("policy.json",), ("bounds.json",)])
+@pytest.mark.parametrize("names", [("policy.json", "policy.safetensors"), ("bounds.json", "bounds.safetensors")])
+def test_a_policy_beside_bounds_of_another_training_is_one_line(
+    names: tuple[str, ...], older: tuple[str, ...], tmp_path: Path
+) -> None:
+    """Whichever of the two is the new one, and also if one of them is so old that it names no hash."""
+    folder = saved(random_grpo(), tmp_path / "p")
+    write_policy(SavedPolicy(policy=random_grpo(3), model=FACTS), OTHER, tmp_path / "other")
+    for name in names:
+        shutil.copyfile(tmp_path / "other" / name, folder / name)
+    without_pair(folder, *older)
+    with pytest.raises(LaptimeError, match="is not of the training that wrote") as caught:
+        read_policy(folder)
+    assert "\n" not in str(caught.value)

@@ -13,8 +13,8 @@ from PIL import Image
 from laptime.control.bounds.calibrated_bounds import make_bounds
 from laptime.control.choices import ChoiceSpace
 from laptime.control.policies.static import lookup_policy, static_policy
-from laptime.control.tables.answers import collect_answers, joined, joined_features, read_answers, write_answers
-from laptime.control.tables.collection import collect_features, equal_batches
+from laptime.control.tables.answers import joined, joined_features, read_answers, write_answers
+from laptime.control.tables.collection import AskSettings, collect_answers, collect_features, equal_batches
 from laptime.errors import LaptimeError
 from laptime.workload.example import Example
 from laptime.workload.scoring import score
@@ -46,7 +46,7 @@ def test_a_batch_answers_as_each_question_would_alone(examples: list[Example]) -
         for row, example in enumerate(examples):
             said[row, number] = made.generate(example, budget_ms=60_000)
     asked = [replace(example, answers=(said[row, 2].text,)) for row, example in enumerate(examples)]
-    table, features = collect_answers(made.loaded, asked, SPACE, kind="exact", new_tokens=TOKENS, batch=2)
+    table, features = collect_answers(made.loaded, asked, SPACE, AskSettings(kind="exact", new_tokens=TOKENS, batch=2))
     assert table.sample_ids == tuple(example.id for example in asked)
     assert table.question_types == ("kind",) * len(asked)
     for (row, number), answer in said.items():
@@ -96,7 +96,7 @@ def test_answers_come_back_from_their_folder(tmp_path: Path) -> None:
     ("change", "said"),
     [
         ({"score": WORLD.train.score + 1}, "scores outside 0 to 1"),
-        ({"most_tokens": 1}, "longer than told"),
+        ({"most_tokens": 1}, "longer than the limit"),
         ({"output_tokens": WORLD.train.output_tokens * 0}, "answers of no tokens"),
         ({"sample_ids": ("same",) * len(WORLD.train)}, "of their own"),
         ({"question_types": ()}, "of their own"),

@@ -12,14 +12,13 @@ from hypothesis.extra import numpy as arrays
 from PIL import Image
 
 from laptime.control.choices import ChoiceSpace
-from laptime.control.tables.feature_table import feature_table, read_features, write_features
+from laptime.control.tables.feature_table import FeatureArrays, feature_table, read_features, write_features
 from laptime.control.tables.features import (
     LANGUAGE,
     PIXELS,
     budget_features,
     budget_size,
     language_features,
-    one_budget_features,
     pixel_features,
 )
 from laptime.errors import LaptimeError
@@ -94,12 +93,6 @@ def test_many_budgets_at_once_are_each_alone(bounds: np.ndarray, budget: float) 
     assert np.array_equal(together, np.array([budget_features(budget, one, SPACE) for one in bounds]))
 
 
-@given(arrays.arrays(np.float64, len(SPACE), elements=st.floats(1.0, 1e4) | st.just(np.inf)), st.floats(1.0, 1e5))
-def test_one_budget_in_plain_numbers_is_the_same(bounds: np.ndarray, budget: float) -> None:
-    found = one_budget_features(budget, bounds.tolist(), SPACE)
-    np.testing.assert_allclose(found, budget_features(budget, bounds, SPACE), atol=1e-6)
-
-
 def test_without_a_promise_there_is_no_room() -> None:
     found = budget_features(50.0, np.full(len(SPACE), np.inf), SPACE)
     assert np.isfinite(found).all()
@@ -130,6 +123,6 @@ def test_features_of_other_questions_or_tiers_are_one_line() -> None:
     with pytest.raises(LaptimeError, match="collected for tiers low, medium, high, the choices have low"):
         table.of(IDS, ChoiceSpace(tiers=SPACE.tiers[:1]))
     with pytest.raises(LaptimeError, match="belong together"):
-        feature_table(IDS, FACTS, SPACE, table.language[:3])
+        feature_table(IDS, FACTS, SPACE, FeatureArrays(table.language[:3]))
     with pytest.raises(LaptimeError, match="no number"):
-        feature_table(IDS, FACTS, SPACE, np.full((len(IDS), LANGUAGE), np.nan, np.float32))
+        feature_table(IDS, FACTS, SPACE, FeatureArrays(np.full((len(IDS), LANGUAGE), np.nan, np.float32)))

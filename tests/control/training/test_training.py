@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from laptime.control.judge.outcomes import Outcome
 from laptime.control.judge.replay import replay
-from laptime.control.policies.oracle import Judged, Oracle, decided
-from laptime.control.policies.policy import Needs
+from laptime.control.policies.oracle import Judged, Oracle
+from laptime.control.policies.policy import Needs, decide_twice
 from laptime.control.policies.static import static_policy
 from laptime.control.training import grpo
 from laptime.control.training.grpo import GrpoSettings, train_grpo
@@ -40,9 +40,9 @@ def accuracy(policy: Judged, made: World = WORLD) -> np.ndarray:
 
 
 def best_in_bounds() -> np.ndarray:
-    """What a policy could reach that knows each answer, but has to keep the bounds that are told."""
-    told, _ = WORLD.bounds.for_questions(HELD_OUT.language)
-    scores = np.where(told[:, :, None] <= np.array(BUDGETS), WORLD.held_out.score[:, :, None], 0.0)
+    """What a policy could reach that knows each answer, but has to keep the bounds."""
+    bound, _ = WORLD.bounds.for_questions(HELD_OUT.language)
+    scores = np.where(bound[:, :, None] <= np.array(BUDGETS), WORLD.held_out.score[:, :, None], 0.0)
     found: np.ndarray = scores.max(axis=1).mean(axis=0)
     return found
 
@@ -113,10 +113,10 @@ def test_what_runs_is_what_was_trained() -> None:
     lessons = make_lessons(WORLD.train, WORLD.features, WORLD.bounds, ALL, budget=True)
     rows = np.arange(len(WORLD.train))
     for ms in BUDGETS:
-        room, kept = lessons.room(rows, np.full(len(rows), ms)), lessons.kept(rows, np.full(len(rows), ms))
+        room, kept = lessons.room(rows, np.full(len(rows), ms)), lessons.mask(rows, np.full(len(rows), ms))
         for row in rows[:10]:
             budget = WORLD.bounds.budget(ms, TRAIN.language[row])
-            number = decided(policy, TRAIN, row, budget)
+            number = decide_twice(policy, TRAIN, row, budget)
             tier, late = divmod(number, SPACE.late)
             assert kept[row, tier, late]
             raw = np.concatenate([room[row], TRAIN.language[row], TRAIN.pixels[row]]).astype(np.float32)
@@ -156,17 +156,17 @@ def test_training_masks_what_running_masks(ms: float) -> None:
 
     lessons = make_lessons(WORLD.train, WORLD.features, WORLD.bounds, Needs(), budget=True)
     rows = np.arange(0, len(WORLD.train), 17)
-    kept = lessons.kept(rows, np.full(len(rows), ms)).reshape(len(rows), -1)
+    kept = lessons.mask(rows, np.full(len(rows), ms)).reshape(len(rows), -1)
     for mask, row in zip(kept, rows, strict=True):
         assert (mask == allowed(SPACE, WORLD.bounds.budget(ms, TRAIN.language[row]), None)).all()
 
 
 def test_the_fastest_choice_is_kept_wherever_it_stands() -> None:
     lessons = make_lessons(WORLD.train, WORLD.features, WORLD.bounds, Needs(), budget=True)
-    turned = msgspec.structs.replace(lessons, told_bound_ms=lessons.told_bound_ms[:, ::-1].copy())
-    kept = turned.kept(np.arange(3), np.full(3, 0.1)).reshape(3, -1)
+    turned = msgspec.structs.replace(lessons, bound_ms=lessons.bound_ms[:, ::-1].copy())
+    kept = turned.mask(np.arange(3), np.full(3, 0.1)).reshape(3, -1)
     assert (kept.sum(axis=1) == 1).all()
-    assert (kept.argmax(axis=1) == turned.told_bound_ms[:3].argmin(axis=1)).all()
+    assert (kept.argmax(axis=1) == turned.bound_ms[:3].argmin(axis=1)).all()
 
 
 def test_a_trajectory_is_as_likely_as_its_two_decisions() -> None:

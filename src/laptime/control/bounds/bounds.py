@@ -140,6 +140,14 @@ def bounds_arrays(bounds: Bounds) -> Arrays:
     return own | bounds.lengths.arrays()
 
 
+def same_bounds(first: Bounds, second: Bounds) -> bool:
+    """Whether two bounds are equal, as those of two policies are that were trained on the same sweep."""
+    if (first.space, first.confidence) != (second.space, second.confidence):
+        return False
+    arrays, others = bounds_arrays(first), bounds_arrays(second)
+    return all(np.array_equal(arrays[name], others[name]) for name in arrays)
+
+
 def write_bounds(bounds: Bounds, folder: str | Path, *, pair_sha256: str | None = None) -> None:
     """Write bounds.json and bounds.safetensors.
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from math import isfinite
 from typing import Any
 
-from laptime.control.judge.result import ControlEvaluation, CurvePoint, PolicyPoint, SlowDown
+from laptime.control.judge.result import ControlEvaluation, PolicyPoint, SlowDown
+from laptime.control.policies.saved_policy import CurvePoint
 from laptime.data.record import TIERS, Interval
 from laptime.report.control.policies import (
     LESS,

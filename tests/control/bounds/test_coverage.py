@@ -7,7 +7,7 @@ from math import comb
 from hypothesis import given
 from hypothesis import strategies as st
 
-from laptime.control.bounds.bounds import SURE, most_late
+from laptime.control.bounds.coverage import SURE, most_late
 
 
 @given(st.integers(1, 400), st.floats(0.5, 0.99))
