@@ -227,8 +227,8 @@ TRAIN = ("train", "run", "--estimator", "est", "--features", "features", "--out"
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        ([*ASK, "0"], "--budget-ms 0: a time above 0"),
-        ([*ASK, "soon"], "--budget-ms soon: a time above 0"),
+        ([*ASK, "0"], "--budget-ms 0: write a time above 0"),
+        ([*ASK, "soon"], "--budget-ms soon: write a time above 0"),
         (["run", "policy", "--question", " ", "--budget-ms", "9"], "--question is empty"),
         (["run", "est", "--question", "What?", "--budget-ms", "9"], "doesn't hold a policy"),
         ([*ASK, "9", "--image", "sweep.yaml"], "no readable image"),
@@ -247,7 +247,7 @@ TRAIN = ("train", "run", "--estimator", "est", "--features", "features", "--out"
         (["ask", "run", "--data", "nowhere.jsonl", "--out", "x", *KEEP], "nowhere.jsonl"),
         (
             ["evaluate", "run", "policy", "--features", "features", "--budgets", "0", *KEEP],
-            "--budgets 0: a time above 0",
+            "--budgets 0: write a time above 0",
         ),
     ],
 )

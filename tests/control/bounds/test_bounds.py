@@ -16,7 +16,7 @@ from laptime.control.bounds.bounds import Bounds, read_bounds, write_bounds
 from laptime.control.bounds.calibrated_bounds import make_bounds
 from laptime.control.bounds.lengths import fit_lengths
 from laptime.control.choices import ChoiceSpace
-from laptime.control.judge.replay import NOMINAL, analytic_ms, nominal_rates, relative_ms
+from laptime.control.judge.analytic import NOMINAL, analytic_ms, nominal_rates, relative_ms
 from laptime.control.seen import NO_ROOM, Room
 from laptime.control.tables.decision_table import decision_table
 from laptime.control.tables.features import LANGUAGE, language_features
@@ -164,9 +164,9 @@ def test_the_promise_is_kept_and_not_by_far(noise: float) -> None:
     kept = []
     for seed in range(6):
         made = world(160, seed=seed, noise=noise)
-        told, _ = made.bounds.for_questions(made.features.of(made.held_out.sample_ids, SPACE).language)
-        kept.append((made.held_out.total_ms <= told).mean())
-        assert told.mean() < made.bounds.at_tokens(np.full((1, len(SPACE)), 8, np.int32)).mean()
+        bound, _ = made.bounds.for_questions(made.features.of(made.held_out.sample_ids, SPACE).language)
+        kept.append((made.held_out.total_ms <= bound).mean())
+        assert bound.mean() < made.bounds.at_tokens(np.full((1, len(SPACE)), 8, np.int32)).mean()
     assert 0.94 <= np.mean(kept) <= 0.99
 
 
@@ -174,9 +174,9 @@ def test_an_estimator_that_is_too_sure_of_itself_is_corrected_by_the_questions_o
     for seed in range(3):
         made = world(320, seed=seed, noise=0.3)
         sure = make_bounds(WorldEstimator(0.22), made.train, made.features.of(made.train.sample_ids, SPACE).language)
-        told, _ = sure.for_questions(made.features.of(made.held_out.sample_ids, SPACE).language)
+        bound, _ = sure.for_questions(made.features.of(made.held_out.sample_ids, SPACE).language)
         assert np.median(sure.level) > 0.975
-        assert (made.held_out.total_ms <= told).mean() >= 0.95
+        assert (made.held_out.total_ms <= bound).mean() >= 0.95
 
 
 def test_each_choice_is_calibrated_by_itself() -> None:
@@ -187,8 +187,8 @@ def test_each_choice_is_calibrated_by_itself() -> None:
         total_ms[:, 1] *= 1.06
     table = msgspec.structs.replace(made.train, total_ms=train[1])
     bounds = make_bounds(WorldEstimator(0.03), table, made.features.of(made.train.sample_ids, SPACE).language)
-    told, _ = bounds.for_questions(made.features.of(made.held_out.sample_ids, SPACE).language)
-    kept = (held_out[1] <= told).mean(axis=0)
+    bound, _ = bounds.for_questions(made.features.of(made.held_out.sample_ids, SPACE).language)
+    kept = (held_out[1] <= bound).mean(axis=0)
     assert kept[1] >= 0.92
     assert bounds.level[1] > np.delete(bounds.level, 1).max()
 

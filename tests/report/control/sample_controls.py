@@ -18,13 +18,12 @@ import numpy.typing as npt
 from laptime.control.judge.result import (
     ChoiceShare,
     ControlEvaluation,
-    CurvePoint,
     Difference,
     PolicyPoint,
-    Request,
     SlowDown,
-    TrainingCurve,
+    StreamRequest,
 )
+from laptime.control.policies.saved_policy import CurvePoint, TrainingCurve
 from laptime.data.record import Environment, Finding, Interval
 from laptime.data.stats import wilson
 from tests.report.sample_runs import environment
@@ -156,7 +155,7 @@ def slow_down(
         wanted = budget * min(1.0, dice.normal(0.93, 0.05))
         bound = min(wanted, budget) if known > 1.05 or number < at else wanted
         total = bound / known / np.exp(1.65 * SIGMA) * slower * np.exp(dice.normal(0, SIGMA))
-        stream.append(Request(number, float(total), budget, float(bound), float(known)))
+        stream.append(StreamRequest(number, float(total), budget, float(bound), float(known)))
         late.append(total > budget)
         if online:
             known += 0.12 * (slower - known)

@@ -12,11 +12,12 @@ import pytest
 from msgspec.structs import replace
 
 from laptime.control.judge.result import ControlEvaluation, PolicyPoint
+from laptime.control.judge.verdict import baselines, differences_to, policy_names
 from laptime.data.record import Interval
 from laptime.report.control.data import knob_levels, ordered_types
 from laptime.report.control.page import control_page
-from laptime.report.control.policies import baselines, names, title
-from laptime.report.control.words import headline, told_differences
+from laptime.report.control.policies import title
+from laptime.report.control.words import headline
 from laptime.report.kit.numbers import text
 from tests.report.control.sample_controls import BUDGETS, NEEDS, an_evaluation, changed, hostile, large, slow_down
 from tests.report.hostile import HOSTILE
@@ -24,7 +25,7 @@ from tests.report.hostile import HOSTILE
 Open = Callable[[str], Any]
 Console = Callable[[], list[str]]
 
-SECTIONS = ["In time as often as asked", "How much better", "What is chosen for which question",
+SECTIONS = ["In time as often as promised", "How much better", "What is chosen for which question",
             "When the machine becomes slower", "Training", "Every policy at every budget", "Findings",
             "Machine"]  # fmt: skip
 
@@ -35,10 +36,10 @@ def count(browser: Any, selector: str) -> int:
 
 
 def texts(browser: Any, selector: str) -> list[str]:
-    told = browser.execute_script(
+    words = browser.execute_script(
         "return [...document.querySelectorAll(arguments[0])].map((one) => one.textContent)", selector
     )
-    return [one.replace("\xa0", " ") for one in told]
+    return [one.replace("\xa0", " ") for one in words]
 
 
 def choose(browser: Any, place: str, value: object) -> None:
@@ -66,7 +67,7 @@ def point_of(found: ControlEvaluation, policy: str, budget: float) -> PolicyPoin
 
 def drawn_shares(browser: Any) -> dict[str, list[list[float]]]:
     """The widths of each knob's bars, in shares of the whole bar, top to bottom."""
-    told: dict[str, list[list[float]]] = browser.execute_script(
+    widths: dict[str, list[list[float]]] = browser.execute_script(
         "return Object.fromEntries([...document.querySelectorAll('#decisions g[data-knob]')].map((panel) => {"
         "  const rows = new Map();"
         "  for (const bar of panel.querySelectorAll('rect.decision-bar[height=\"24\"]')) {"
@@ -77,7 +78,7 @@ def drawn_shares(browser: Any) -> dict[str, list[list[float]]]:
         "  return [panel.dataset.knob, lines.map((widths) => widths.map((w) => w / widths.reduce((a, b) => a + b)))];"
         "}))"
     )
-    return told
+    return widths
 
 
 def valued_shares(found: ControlEvaluation, policy: str, budget: float) -> dict[str, list[list[float]]]:
@@ -109,7 +110,7 @@ def test_it_draws_every_part_without_a_word_on_the_console(open_page: Open, cons
         assert count(browser, f"{chart} svg :is(rect, circle, path)") > 0, chart
     assert count(browser, "#front .front-point") == len(found.points)
     assert count(browser, "#attainment .spot") == len(found.points)
-    assert count(browser, "#differences .spot") == sum(len(told_differences(found, name)) for name in baselines(found))
+    assert count(browser, "#differences .spot") == sum(len(differences_to(found, name)) for name in baselines(found))
     words = browser.execute_script("return document.body.innerText")
     for expected in ("best static", "lookup table", "NVIDIA H200", "clocks locked at 990 MHz", "infeasible:"):
         assert expected in words, expected
@@ -126,8 +127,8 @@ def test_the_table_has_the_values_numbers(open_page: Open, console_lines: Consol
         "return [...document.querySelectorAll('#points tbody tr')].map((row) =>"
         " [...row.children].map((cell) => cell.textContent.replaceAll('\\u00a0', ' ')))"
     )
-    assert [row[:2] for row in rows] == [[f"{b:g} ms", title(name)] for b in BUDGETS for name in names(found)]
-    for row, (budget, name) in zip(rows, [(b, name) for b in BUDGETS for name in names(found)], strict=True):
+    assert [row[:2] for row in rows] == [[f"{b:g} ms", title(name)] for b in BUDGETS for name in policy_names(found)]
+    for row, (budget, name) in zip(rows, [(b, name) for b in BUDGETS for name in policy_names(found)], strict=True):
         point = point_of(found, name, budget)
         for cell, interval in ((2, point.accuracy), (4, point.attainment)):
             assert float(row[cell].removesuffix(" %")) == pytest.approx(interval.value * 100, abs=0.051)
@@ -150,12 +151,12 @@ def test_the_front_is_to_scale_and_its_axis_can_be_chosen(open_page: Open, conso
     browser = open_page(control_page(found))
 
     def places(policy: str) -> list[tuple[float, float]]:
-        told = browser.execute_script(
+        places = browser.execute_script(
             'return [...document.querySelectorAll(`#front g[data-policy="${arguments[0]}"] circle`)]'
             ".map((dot) => [Number(dot.getAttribute('cx')), Number(dot.getAttribute('cy'))])",
             title(policy),
         )
-        return [(x, y) for x, y in told]
+        return [(x, y) for x, y in places]
 
     def line(policy: str) -> list[PolicyPoint]:
         return [point_of(found, policy, budget) for budget in BUDGETS]
@@ -176,7 +177,7 @@ def test_the_front_is_to_scale_and_its_axis_can_be_chosen(open_page: Open, conso
     browser.find_element("id", "front-log").click()
     assert places("grpo") != before
     names_drawn = texts(browser, "#front .front-title")
-    assert sorted(names_drawn) == sorted(title(name) for name in names(found))
+    assert sorted(names_drawn) == sorted(title(name) for name in policy_names(found))
     assert texts(browser, "#front .gain-words") == ["+8.8 points at 30 ms"]
     late = [point for point in found.points if (point.attainment.high or 1) < 0.95]
     assert count(browser, "#front .hollow") == count(browser, "#attainment .spot.missed") == len(late) > 0
@@ -214,7 +215,7 @@ def test_the_budget_and_the_policy_change_what_is_drawn(open_page: Open, console
     radios[2].send_keys(Keys.ARROW_RIGHT)  # the keyboard reaches the next budget
     assert same(drawn_shares(browser), valued_shares(found, "grpo", BUDGETS[3]))
     assert not same(drawn_shares(browser), valued_shares(found, "grpo", BUDGETS[2]))
-    choose(browser, "#decision-policy", names(found).index("static"))
+    choose(browser, "#decision-policy", policy_names(found).index("static"))
     assert same(drawn_shares(browser), valued_shares(found, "static", BUDGETS[3]))
     assert console_lines() == []
 

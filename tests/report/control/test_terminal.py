@@ -10,9 +10,10 @@ from msgspec.structs import replace
 from rich.console import Console
 
 from laptime.control.judge.result import ControlEvaluation
-from laptime.report.control.policies import names, title
+from laptime.control.judge.verdict import differences_to, policy_names
+from laptime.report.control.policies import title
 from laptime.report.control.terminal import control_report
-from laptime.report.control.words import headline, told_differences
+from laptime.report.control.words import headline
 from laptime.report.kit.numbers import number
 from tests.report.control.sample_controls import BUDGETS, an_evaluation, changed, hostile
 from tests.report.hostile import HOSTILE
@@ -34,8 +35,8 @@ def test_every_policy_stands_at_every_budget_with_the_values_numbers() -> None:
     for i, budget in enumerate(BUDGETS):
         group = table[i * 8 : i * 8 + 8]
         assert group[0].pop(0) == f"{budget:g}"
-        assert [row[0] for row in group] == [title(name) for name in names(found)]
-        for row, name in zip(group, names(found), strict=True):
+        assert [row[0] for row in group] == [title(name) for name in policy_names(found)]
+        for row, name in zip(group, policy_names(found), strict=True):
             point = at[name, budget]
             assert row[1] == f"{point.accuracy.value * 100:.1f}"
             assert row[3] == f"{point.attainment.value * 100:.1f}"
@@ -66,9 +67,9 @@ def test_a_missed_promise_is_marked() -> None:
 def test_differences_stand_in_points_with_their_intervals() -> None:
     found = an_evaluation()
     words = shown(found)
-    told = [one for name in ("static", "lookup", "supervised") for one in told_differences(found, name)]
-    assert len(told) == 14  # the lookup table misses its budget once even when told less
-    for one in told:
+    compared = [one for name in ("static", "lookup", "supervised") for one in differences_to(found, name)]
+    assert len(compared) == 14  # the lookup table misses its budget once even with a smaller one
+    for one in compared:
         low, high = one.accuracy.low, one.accuracy.high
         assert low is not None
         assert high is not None

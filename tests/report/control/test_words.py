@@ -10,9 +10,17 @@ import pytest
 from msgspec.structs import replace
 
 from laptime.control.judge.result import ControlEvaluation, Difference, PolicyPoint
+from laptime.control.judge.verdict import (
+    baselines,
+    differences_to,
+    headline_budget,
+    kept,
+    main_policy,
+    paired_slow_downs,
+    policy_names,
+)
 from laptime.data.record import Interval
 from laptime.data.stats import wilson
-from laptime.report.control.policies import baselines, kept, main_policy, names, told_budget
 from laptime.report.control.words import (
     answer_lines,
     at_words,
@@ -21,10 +29,8 @@ from laptime.report.control.words import (
     facts,
     gain_words,
     headline,
-    paired_slow_downs,
     promise_lines,
     slow_down_words,
-    told_differences,
 )
 from tests.report.control.sample_controls import BUDGETS, an_evaluation, changed, slow_down
 
@@ -74,9 +80,9 @@ def test_an_answer_that_was_late_too_often_is_not_called_within() -> None:
 
 def test_the_headline_speaks_of_the_middle_feasible_budget() -> None:
     points = [a_point("grpo", budget) for budget in (10.0, 20.0, 30.0, 40.0, 50.0)]
-    assert told_budget(an_evaluation_of(*points)) == 30.0
+    assert headline_budget(an_evaluation_of(*points)) == 30.0
     unfit = [replace(point, unfit=300 if point.budget_ms < 25 else 0) for point in points]
-    assert told_budget(an_evaluation_of(*unfit)) == 40.0
+    assert headline_budget(an_evaluation_of(*unfit)) == 40.0
 
 
 def test_the_policy_in_question_is_the_one_that_differences_are_about() -> None:
@@ -85,8 +91,8 @@ def test_the_policy_in_question_is_the_one_that_differences_are_about() -> None:
     about = replace(an_evaluation_of(*points), differences=[a_difference("static", 0.1, 0.0, 0.2, policy="other")])
     assert main_policy(about) == "other"
     assert baselines(about) == ["static"]
-    assert names(about)[0] == "other"
-    assert names(about)[-1] == "oracle"
+    assert policy_names(about)[0] == "other"
+    assert policy_names(about)[-1] == "oracle"
     without = an_evaluation_of(a_point("oracle", right=0.99), a_point("analytic", right=0.98), a_point("static"))
     assert main_policy(without) == "static"
     assert main_policy(an_evaluation_of()) is None
@@ -121,8 +127,8 @@ def test_kept_promises_are_one_sentence_and_peers_stand_beside() -> None:
         a_point("mean-based", 40.0, in_time=0.55), a_point("analytic", in_time=0.23),
     )  # fmt: skip
     assert [plain(line) for line in promise_lines(found)] == [
-        "95 % in time was promised, and kept at every feasible budget by the 2 policies with a bound.",
-        "In time without a bound: analytic 23 %; mean-based 55 to 61 %.",
+        "95 % in time was promised. The 2 policies with a bound kept it at every feasible budget.",
+        "Without a bound the share in time was: analytic 23 %; mean-based 55 to 61 %.",
     ]
 
 
@@ -132,15 +138,15 @@ def test_missed_promises_are_named_and_chance_is_told_apart() -> None:
         a_point("supervised", 30.0, in_time=0.8),
     )  # fmt: skip
     assert [plain(line) for line in promise_lines(found)] == [
-        "95 % in time was promised, and missed by the best static configuration (90.0 % at 30 ms), supervised at "
-        "2 budgets (least: 80.0 % at 30 ms); GRPO (94.0 % at 30 ms) short by no more than chance explains."
+        "95 % in time was promised. It was missed by the best static configuration (90.0 % at 30 ms), supervised at "
+        "2 budgets (least: 80.0 % at 30 ms). Below it by no more than chance: GRPO (94.0 % at 30 ms)."
     ]
 
 
 def test_an_infeasible_budget_is_said() -> None:
     found = an_evaluation_of(a_point("grpo", 10.0, in_time=0.2, unfit=390), a_point("grpo", 30.0))
     lines = [plain(line) for line in promise_lines(found)]
-    assert lines[0].endswith("kept at every feasible budget by the one policy with a bound.")
+    assert lines[0].endswith("The one policy with a bound kept it at every feasible budget.")
     assert lines[1] == "At 10 ms too few questions have a choice that fits, so GRPO promises nothing there."
 
 
@@ -150,9 +156,9 @@ def test_a_replay_is_called_one() -> None:
 
 
 def test_bounds_that_were_corrected_are_said_to_be() -> None:
-    told = "bounds corrected by the calls before"
-    assert told in facts(changed(online=True))
-    assert told not in facts(changed(online=False))
+    words = "bounds corrected by earlier calls"
+    assert words in facts(changed(online=True))
+    assert words not in facts(changed(online=False))
 
 
 def test_how_far_an_oracle_within_the_same_bounds_is_ahead_is_said() -> None:
@@ -161,7 +167,7 @@ def test_how_far_an_oracle_within_the_same_bounds_is_ahead_is_said() -> None:
     points += [a_point("oracle, same bounds", ms, right=right) for ms, right in ((20.0, 0.91), (30.0, 0.94))]
     found = an_evaluation_of(*points)
     assert plain(gain_words(found)) == (
-        "GRPO stays 5.0 points below the oracle on average, 2.5 below an oracle within the same bounds."
+        "On average GRPO is 5.0 points below the oracle, and 2.5 points below an oracle within the same bounds."
     )
 
 
@@ -176,12 +182,12 @@ def test_gains_count_only_what_is_more_than_chance() -> None:
     found = replace(an_evaluation_of(*points), differences=differences)
     assert plain(gain_words(found)) == (
         "GRPO is surely better than the best static configuration at 1 of 3 budgets (−5.0 to +11.2 points), "
-        "worse at 1; 1.0 points below the oracle on average."
+        "worse at 1. On average it is 1.0 points below the oracle."
     )
 
 
 def test_a_baseline_that_was_late_is_compared_at_equal_attainment() -> None:
-    """Both where it was in time (the same budget) and where it was told less, a lookup table is one policy."""
+    """A lookup table is one policy, in time as it is or under a smaller budget."""
     points = [
         a_point(name, budget) for name in ("grpo", "lookup", "lookup, told less") for budget in (30.0, 40.0, 50.0)
     ]
@@ -191,19 +197,19 @@ def test_a_baseline_that_was_late_is_compared_at_equal_attainment() -> None:
     for order in ([same, both, equal], [equal, both, same]):
         found = replace(an_evaluation_of(*points), differences=order)
         assert baselines(found) == ["lookup"]
-        assert told_differences(found, "lookup") == [equal, same]
+        assert differences_to(found, "lookup") == [equal, same]
     assert plain(gain_words(found)) == (
         "GRPO is surely better than a lookup table at 2 of 3 budgets (+10.0 to +20.0 points, some at equal "
-        "attainment), not comparable at 1, where one of both is late too often."
+        "attainment), not comparable at 1 (one of the two is late too often)."
     )
-    assert plain(at_words(equal)) == "equal attainment (lookup table, told less with 27.5 ms)"
+    assert plain(at_words(equal)) == "equal attainment (lookup table at 27.5 ms)"
     assert at_words(same) == "same budget"
 
 
 def test_a_baseline_that_is_late_says_so_in_the_headline() -> None:
     late = a_point("lookup", right=0.9, in_time=0.5)
     less = a_point("lookup, told less", right=0.66)
-    assert "a lookup table 90 % but in time only 50 %" in plain(headline(an_evaluation_of(a_point("grpo"), late)))
+    assert "a lookup table 90 % (but in time only 50 %)" in plain(headline(an_evaluation_of(a_point("grpo"), late)))
     assert plain(headline(an_evaluation_of(a_point("grpo"), late, less))).endswith(
         "a lookup table with a smaller budget 66 %"
     )
@@ -222,7 +228,7 @@ def test_the_same_policy_on_other_budgets_is_no_baseline() -> None:
     differences = [a_difference(point.policy, 0.1, 0.05, 0.15) for point in reversed(points[1:])]
     found = replace(an_evaluation_of(*points), differences=differences)
     assert baselines(found) == ["static", "supervised"]
-    assert names(found) == ["grpo", "static", "supervised", "grpo, mean budgets", "oracle"]
+    assert policy_names(found) == ["grpo", "static", "supervised", "grpo, mean budgets", "oracle"]
     assert "GRPO on mean budgets 98 %" in plain(" ".join(promise_lines(found)))
 
 
@@ -247,7 +253,7 @@ def test_a_slow_down_in_words() -> None:
     assert pair == [without, with_]
     before, after = (plain(f"{100 * one.value:.1f} %") for one in (without.before, without.after))
     assert plain(slow_down_words(pair)) == (
-        f"GRPO at 45 ms, 1.5× slower from request 200 on (clocks locked at 990 MHz): {before} in time before; after it "
+        f"GRPO at 45 ms, 1.50× slower from request 200 on (clocks locked at 990 MHz): {before} in time before, then "
         f"{after} without online correction, {100 * with_.after.value:.1f} % with online correction"
     )
     assert lone[0].policy == "static"

@@ -1,4 +1,4 @@
-"""What the page of policies draws, small: names once and by number, shares in few digits, long streams as integers."""
+"""What the page of policies draws, kept small: numbered names, shares of few digits, long streams as integers."""
 
 from __future__ import annotations
 
@@ -7,34 +7,32 @@ from collections.abc import Sequence
 from math import isfinite
 from typing import Any
 
-from laptime.control.judge.result import ControlEvaluation, PolicyPoint, SlowDown
-from laptime.control.policies.saved_policy import CurvePoint
-from laptime.data.record import TIERS, Interval
-from laptime.report.control.policies import (
-    LESS,
+from laptime.control.judge.result import SMALLER_BUDGET, ControlEvaluation, PolicyPoint, SlowDown
+from laptime.control.judge.verdict import (
     baselines,
     budgets,
+    differences_to,
+    headline_budget,
     kept,
     main_policy,
-    names,
-    role,
-    surely_late,
-    title,
-    told_budget,
-)
-from laptime.report.control.words import (
-    BASELINES_TOLD,
-    at_words,
-    budget_text,
     paired_slow_downs,
+    policy_names,
+    role,
+    surely,
+    surely_late,
+)
+from laptime.control.policies.saved_policy import CurvePoint
+from laptime.data.record import TIERS, Interval
+from laptime.report.control.policies import title
+from laptime.report.control.words import (
+    BASELINES_NAMED,
+    at_words,
     points_ends,
     points_number,
     share_ends,
     slow_down_words,
-    surely,
-    told_differences,
 )
-from laptime.report.kit.numbers import NOTHING, percent, text
+from laptime.report.kit.numbers import NOTHING, percent, plain_text, ratio, text
 from laptime.report.kit.text import one_line
 
 HUES = 9
@@ -49,47 +47,47 @@ LEVEL_LIMIT = 24
 Level = str | int | None
 
 
-def control_data(found: ControlEvaluation) -> dict[str, Any]:
+def control_data(evaluation: ControlEvaluation) -> dict[str, Any]:
     """The page's data. Policies, budgets, question types and levels of knobs are numbered by their place in a list."""
-    order, limits, main = names(found), budgets(found), main_policy(found)
-    knobs = knob_levels(found)
-    types = ordered_types(found, knobs)
-    told = told_budget(found)
+    order, limits, main = policy_names(evaluation), budgets(evaluation), main_policy(evaluation)
+    knobs = knob_levels(evaluation)
+    types = ordered_types(evaluation, knobs)
+    middle = headline_budget(evaluation)
     hues = _hues(order, main)
     loud = {name for name in order if role(name, main) in {"main", "oracle"}}
-    loud |= {name for base in baselines(found)[:BASELINES_TOLD] for name in (base, base + LESS)}
+    loud |= {name for base in baselines(evaluation)[:BASELINES_NAMED] for name in (base, base + SMALLER_BUDGET)}
     return {
-        "confidence": found.confidence,
-        "told": limits.index(told) if told is not None else 0,
+        "confidence": evaluation.confidence,
+        "headline": limits.index(middle) if middle is not None else 0,
         "budgets": limits,
-        "budget_words": [budget_text(limit) for limit in limits],
+        "budget_words": [plain_text(limit, "ms") for limit in limits],
         "policies": [
             {"title": title(name), "hue": hues[name], "role": role(name, main), "faint": name not in loud}
             for name in order
         ],
-        "points": [_point(point, found, order, limits, main) for point in found.points],
+        "points": [_point(point, evaluation, order, limits, main) for point in evaluation.points],
         "types": [one_line(name, TYPE_LIMIT) or "(no name)" for name in types],
         "knobs": [{"title": knob, "levels": [level_text(level) for level in levels]} for knob, levels in knobs.items()],
-        "choices": [_choices(point, types, knobs) for point in found.points],
-        "right": [[_few(point.accuracy_by_type.get(name)) for name in types] for point in found.points],
+        "choices": [_choices(point, types, knobs) for point in evaluation.points],
+        "right": [[_few(point.accuracy_by_type.get(name)) for name in types] for point in evaluation.points],
         "differences": [
-            {"title": title(than), "at": _differences(found, than, order, limits)}
-            for than in baselines(found)[:BASELINES_DRAWN]
-            if told_differences(found, than)
+            {"title": title(than), "at": _differences(evaluation, than, order, limits)}
+            for than in baselines(evaluation)[:BASELINES_DRAWN]
+            if differences_to(evaluation, than)
         ],
-        "streams": [[_stream(one) for one in pair] for pair in paired_slow_downs(found)[:PAIRS_DRAWN]],
-        "slow": [one_line(slow_down_words(pair), 400) for pair in paired_slow_downs(found)[:PAIRS_DRAWN]],
+        "streams": [[_stream(one) for one in pair] for pair in paired_slow_downs(evaluation)[:PAIRS_DRAWN]],
+        "slow": [one_line(slow_down_words(pair), 400) for pair in paired_slow_downs(evaluation)[:PAIRS_DRAWN]],
         "curves": [
             {"title": title(one.policy), "hue": hues.get(one.policy, f"hue-{i % HUES + 1}"), **_curve(one.points)}
-            for i, one in enumerate(found.training)
+            for i, one in enumerate(evaluation.training)
             if one.points
         ],
     }
 
 
-def knob_levels(found: ControlEvaluation) -> dict[str, list[Level]]:
+def knob_levels(evaluation: ControlEvaluation) -> dict[str, list[Level]]:
     """The knobs that were chosen, each with the levels that occur, the cheapest first. None everywhere: no knob."""
-    shares = [share for point in found.points for share in point.choices]
+    shares = [share for point in evaluation.points for share in point.choices]
     levels: dict[str, list[Level]] = {
         "image tier": [*sorted({share.tier for share in shares}, key=_tier_place)],
         "top-k": [*sorted({share.top_k for share in shares}, key=lambda value: value or 0)],
@@ -98,14 +96,14 @@ def knob_levels(found: ControlEvaluation) -> dict[str, list[Level]]:
     return {knob: values for knob, values in levels.items() if set(values) - {None}}
 
 
-def ordered_types(found: ControlEvaluation, knobs: dict[str, list[Level]]) -> list[str]:
-    """The question types, those first that the policy in question gives the cheapest levels."""
-    main = main_policy(found)
-    known = dict.fromkeys(share.question_type for point in found.points for share in point.choices)
-    known |= dict.fromkeys(name for point in found.points for name in point.accuracy_by_type)
+def ordered_types(evaluation: ControlEvaluation, knobs: dict[str, list[Level]]) -> list[str]:
+    """The question types. Those that get the cheapest levels from the policy in question come first."""
+    main = main_policy(evaluation)
+    known = dict.fromkeys(share.question_type for point in evaluation.points for share in point.choices)
+    known |= dict.fromkeys(name for point in evaluation.points for name in point.accuracy_by_type)
     spent: dict[str, float] = dict.fromkeys(known, 0.0)
     calls: dict[str, int] = dict.fromkeys(known, 0)
-    for share in (share for point in found.points if point.policy == main for share in point.choices):
+    for share in (share for point in evaluation.points if point.policy == main for share in point.choices):
         levels = {"image tier": share.tier, "top-k": share.top_k, "blocks": share.blocks}
         places = [knobs[knob].index(levels[knob]) / max(1, len(knobs[knob]) - 1) for knob in knobs]
         spent[share.question_type] += share.count * sum(places)
@@ -127,7 +125,7 @@ def _tier_place(tier: str | None) -> tuple[int, int, str]:
 
 
 def _hues(order: Sequence[str], main: str | None) -> dict[str, str]:
-    """A colour for each policy: one of its own for the one in question and for the oracle."""
+    """A colour for each policy. The one in question and the oracle have colours of their own."""
     hues, others = {}, 0
     for name in order:
         kind = role(name, main)
@@ -140,7 +138,7 @@ def _hues(order: Sequence[str], main: str | None) -> dict[str, str]:
 
 
 def _point(
-    point: PolicyPoint, found: ControlEvaluation, order: Sequence[str], limits: Sequence[float], main: str | None
+    point: PolicyPoint, evaluation: ControlEvaluation, order: Sequence[str], limits: Sequence[float], main: str | None
 ) -> dict[str, Any]:
     return {
         "policy": order.index(point.policy),
@@ -149,14 +147,14 @@ def _point(
         "attainment": _interval(point.attainment),
         "median": _interval(point.total_ms),
         "p95": _few(point.total_p95_ms),
-        "late": surely_late(point, found.confidence),
-        "kept": kept(point, found.confidence, main),
+        "late": surely_late(point, evaluation.confidence),
+        "kept": kept(point, evaluation.confidence, main),
         "words": point_words(point),
     }
 
 
 def point_words(point: PolicyPoint) -> dict[str, str]:
-    """A point's numbers as they are shown: the table, the drawing and what a pointer is told read the same."""
+    """A point's numbers as they are shown, the same in the table, in the drawing and in what a pointer shows."""
     words = {
         "right": percent(point.accuracy.value),
         "right_ends": share_ends(point.accuracy),
@@ -170,7 +168,7 @@ def point_words(point: PolicyPoint) -> dict[str, str]:
 
 
 def _choices(point: PolicyPoint, types: Sequence[str], knobs: dict[str, list[Level]]) -> list[int]:
-    """For each choice that was made: its question type, the place of each knob's level, how often. All in one list."""
+    """For each choice that was taken: its question type, the place of each knob's level, how often; all in one list."""
     flat = []
     for share in point.choices:
         levels = {"image tier": share.tier, "top-k": share.top_k, "blocks": share.blocks}
@@ -179,7 +177,7 @@ def _choices(point: PolicyPoint, types: Sequence[str], knobs: dict[str, list[Lev
 
 
 def _differences(
-    found: ControlEvaluation, than: str, order: Sequence[str], limits: Sequence[float]
+    evaluation: ControlEvaluation, than: str, order: Sequence[str], limits: Sequence[float]
 ) -> list[dict[str, Any]]:
     """`than`: the number of the other policy, whose point at this budget the difference is to; None without one."""
     return [
@@ -192,13 +190,13 @@ def _differences(
             "ends": points_ends(one.accuracy),
             "at": at_words(one),
         }
-        for one in told_differences(found, than)
+        for one in differences_to(evaluation, than)
         if one.budget_ms in limits
     ]
 
 
 def _stream(one: SlowDown) -> dict[str, Any]:
-    """A stream with thousandths of the budget as integers; every so-manieth request of a very long one."""
+    """A stream, with thousandths of the budget as integers. Of a very long one, only one request in `step`."""
     step = max(1, -(-len(one.requests) // REQUESTS_DRAWN))
     drawn = one.requests[::step]
     sparse = max(1, len(drawn) // FACTORS_DRAWN)
@@ -209,7 +207,7 @@ def _stream(one: SlowDown) -> dict[str, Any]:
         "at": one.at,
         "settling": one.settling,
         "factor": _few(one.factor),
-        "slower": f"{one.factor:.3g}×",
+        "slower": ratio(one.factor),
         "how": one_line(one.how, 60),
         "after": percent(one.after.value),
         "step": step,
@@ -222,7 +220,7 @@ def _stream(one: SlowDown) -> dict[str, Any]:
 
 
 def _curve(points: Sequence[CurvePoint]) -> dict[str, Any]:
-    """Means over so many neighbouring steps that few points are left."""
+    """The curve as at most CURVE_POINTS points, each the mean of neighbouring steps."""
     size = max(1, -(-len(points) // CURVE_POINTS))
     parts = [points[start : start + size] for start in range(0, len(points), size)]
     return {

@@ -1,10 +1,10 @@
 "use strict";
 // The page of policies: which latency the front shows, whose choices are drawn at which budget, which stream.
 
-const found = pageData();
+const evaluation = pageData();
 const byId = (id) => document.getElementById(id);
-const { policies, budgets, budget_words: budgetWords, confidence, knobs, types } = found;
-const pointAt = (policy, budget) => found.points.findIndex((p) => p.policy === policy && p.budget === budget);
+const { policies, budgets, budget_words: budgetWords, confidence, knobs, types } = evaluation;
+const pointAt = (policy, budget) => evaluation.points.findIndex((p) => p.policy === policy && p.budget === budget);
 const KEPT = {
   kept: "kept", short: "short by no more than chance", missed: "missed",
   unfit: "none: nothing fits too often", "no promise": "none: no bound", "upper limit": "none: an upper limit",
@@ -43,11 +43,11 @@ function drawFront(place) {
       const [[x, xLow, xHigh], [y, yLow, yHigh]] = [latency(p), p.accuracy];
       return { x, xLow, xHigh, y, yLow, yHigh, hollow: p.late, describe: () => describePoint(p) };
     };
-    const line = (i) => found.points.filter((p) => p.policy === i && p.accuracy[0] !== null && latency(p)[0] > 0)
+    const line = (i) => evaluation.points.filter((p) => p.policy === i && p.accuracy[0] !== null && latency(p)[0] > 0)
       .toSorted((a, b) => a.budget - b.budget);
-    const gain = found.differences[0]?.at.find(({ budget }) => budget === found.told);
+    const gain = evaluation.differences[0]?.at.find(({ budget }) => budget === evaluation.headline);
     const main = policies.findIndex(({ role }) => role === "main");
-    const [to, from] = [main, gain?.than].map((i) => line(i).find((p) => p.budget === found.told));
+    const [to, from] = [main, gain?.than].map((i) => line(i).find((p) => p.budget === evaluation.headline));
     const words = gain && `${gain.words} points at ${budgetWords[gain.budget]}`;
     controlFront(place, width, {
       lines: policies.map((policy, i) => ({ ...policy, points: line(i).map(drawn) })),
@@ -66,7 +66,7 @@ function drawFront(place) {
 // Promises and differences
 
 function drawAttainment(place) {
-  const promised = found.points.filter(({ kept }) => ["kept", "short", "missed"].includes(kept));
+  const promised = evaluation.points.filter(({ kept }) => ["kept", "short", "missed"].includes(kept));
   const least = Math.min(...promised.map(({ attainment }) => attainment[1] ?? 1));
   const tone = ({ kept, late, attainment: [share] }) => {
     if (kept === "unfit") return "none";
@@ -80,7 +80,7 @@ function drawAttainment(place) {
     panels: budgetWords.map((title, b) => ({
       title,
       cells: policies.map((_, i) => {
-        const p = found.points[pointAt(i, b)];
+        const p = evaluation.points[pointAt(i, b)];
         if (!p || p.attainment[0] === null) return null;
         const [value, low, high] = p.attainment;
         const words = p.words.in_time.split("\u00a0")[0];
@@ -94,13 +94,13 @@ function drawAttainment(place) {
 }
 
 function drawDifferences(place) {
-  const every = [...new Set(found.differences.flatMap(({ at }) => at.map(({ budget }) => budget)))].sort((a, b) => a - b);
-  const all = found.differences.flatMap(({ at }) => at.flatMap(({ points }) => points));
+  const every = [...new Set(evaluation.differences.flatMap(({ at }) => at.map(({ budget }) => budget)))].sort((a, b) => a - b);
+  const all = evaluation.differences.flatMap(({ at }) => at.flatMap(({ points }) => points));
   const [low, high] = extent([...all, 0]);
   const main = policies.find(({ role }) => role === "main");
   drawInto(place, (width) => intervalGrid(place, width, {
     rows: every.map((budget) => ({ title: budgetWords[budget], head: null })),
-    panels: found.differences.map(({ title, at }) => ({
+    panels: evaluation.differences.map(({ title, at }) => ({
       title: `${main.title} less ${title}`,
       cells: every.map((budget) => {
         const one = at.find((given) => given.budget === budget);
@@ -126,13 +126,13 @@ function drawDifferences(place) {
 function drawDecisions(place) {
   const [whose, whole] = [byId("decision-policy"), byId("decision-whole")];
   const radios = [...document.querySelectorAll("#decision-budget input")];
-  radios[found.told].checked = true;
+  radios[evaluation.headline].checked = true;
   const redraw = drawInto(place, (width) => {
     const i = pointAt(Number(whose.value), radios.findIndex(({ checked }) => checked));
-    const made = i < 0 ? [] : madeAt(i);
+    const taken = i < 0 ? [] : choicesAt(i);
     const rows = types.map((title, t) => {
-      const count = counted(made.filter(({ type }) => type === t));
-      return { title, t, count, right: i < 0 ? null : found.right[i][t] };
+      const count = counted(taken.filter(({ type }) => type === t));
+      return { title, t, count, right: i < 0 ? null : evaluation.right[i][t] };
     }).filter(({ count }) => count > 0);
     if (!rows.length) place.replaceChildren(node("p", { class: "empty" }, "No choices of this policy at this budget."));
     else if (whole.getAttribute("aria-pressed") === "true") {
@@ -140,13 +140,13 @@ function drawDecisions(place) {
       choiceCells(place, width, {
         rows, knobs, columns,
         counts: rows.map(({ t }) => columns.map((levels) =>
-          made.find((one) => one.type === t && one.levels.join() === levels.join())?.count ?? 0)),
+          taken.find((one) => one.type === t && one.levels.join() === levels.join())?.count ?? 0)),
       });
     } else {
       decisionBars(place, width, {
         rows, knobs,
         shares: rows.map(({ t, count }) => knobs.map(({ levels }, k) => levels.map((_, level) =>
-          counted(made.filter((one) => one.type === t && one.levels[k] === level)) / count))),
+          counted(taken.filter((one) => one.type === t && one.levels[k] === level)) / count))),
       });
     }
   });
@@ -162,8 +162,8 @@ function counted(choices) {
 }
 
 /** The choices of one point: [{type, levels, count}], unfolded from one list. */
-function madeAt(i) {
-  const [flat, size] = [found.choices[i], knobs.length + 2];
+function choicesAt(i) {
+  const [flat, size] = [evaluation.choices[i], knobs.length + 2];
   return Array.from({ length: flat.length / size }, (_, n) => {
     const [type, ...rest] = flat.slice(n * size, (n + 1) * size);
     return { type, levels: rest.slice(0, -1), count: rest.at(-1) };
@@ -172,7 +172,7 @@ function madeAt(i) {
 
 /** Every combination of levels that a policy chose at any budget, the cheapest levels first. */
 function columnsOf(policy) {
-  const every = found.points.flatMap((p, i) => (p.policy === policy ? madeAt(i) : [])).map(({ levels }) => levels);
+  const every = evaluation.points.flatMap((p, i) => (p.policy === policy ? choicesAt(i) : [])).map(({ levels }) => levels);
   const different = new Map(every.map((levels) => [levels.join(), levels]));
   return [...different.values()].sort((a, b) => a.map((level, k) => level - b[k]).find(Boolean) ?? 0);
 }
@@ -182,9 +182,9 @@ function columnsOf(policy) {
 function drawSlowDown(place) {
   const which = byId("slow-which");
   const redraw = drawInto(place, (width) =>
-    slowDown(place, width, { streams: found.streams[Number(which?.value ?? 0)], confidence }));
+    slowDown(place, width, { streams: evaluation.streams[Number(which?.value ?? 0)], confidence }));
   which?.addEventListener("change", () => {
-    byId("slow-words").textContent = `${found.slow[Number(which.value)]}.`;
+    byId("slow-words").textContent = `${evaluation.slow[Number(which.value)]}.`;
     redraw();
   });
 }
@@ -193,15 +193,15 @@ function drawTraining(place) {
   const figures = {
     reward: "Reward", accuracy: "Right", within: "In time", kl: "KL to the reference", entropy: "Entropy, nats",
   };
-  if (found.curves.length > 1) {
-    place.before(node("ul", { class: "legend" }, found.curves.map(({ title, hue }) =>
+  if (evaluation.curves.length > 1) {
+    place.before(node("ul", { class: "legend" }, evaluation.curves.map(({ title, hue }) =>
       node("li", {}, node("span", { class: `swatch ${hue}` }), title))));
   }
   for (const [key, name] of Object.entries(figures)) {
     const label = `${name} over decisions`;
     const box = node("div", { class: "chart", role: "group", "aria-label": label, "data-figure": key });
     place.append(box);
-    const curves = found.curves.map((curve) => ({ ...curve, values: curve[key] }));
+    const curves = evaluation.curves.map((curve) => ({ ...curve, values: curve[key] }));
     drawInto(box, (width) => trainingCurve(box, width, { name, curves, share: key === "accuracy" || key === "within" }));
   }
 }

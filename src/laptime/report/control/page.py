@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 from laptime import __version__
-from laptime.control.judge.result import ControlEvaluation, PolicyPoint
+from laptime.control.judge.result import SMALLER_BUDGET, ControlEvaluation, PolicyPoint
+from laptime.control.judge.verdict import (
+    Kept,
+    at,
+    budgets,
+    kept,
+    main_policy,
+    paired_slow_downs,
+    policy_names,
+    role,
+    surely_late,
+)
 from laptime.report.control.data import PAIRS_DRAWN, control_data, knob_levels, point_words
-from laptime.report.control.policies import LESS, Kept, at, budgets, kept, main_policy, names, role, surely_late, title
+from laptime.report.control.policies import title
 from laptime.report.control.words import (
     answer_lines,
     at_words,
-    budget_text,
     difference_words,
     facts,
     headline,
-    paired_slow_downs,
     slow_down_words,
-    whole_share,
 )
 from laptime.report.kit.environment import environment_pairs
 from laptime.report.kit.html import Child, Html, chart, definitions, details, note, section, table, tag
-from laptime.report.kit.numbers import NOTHING, number, text
+from laptime.report.kit.numbers import NOTHING, count, duration, plain_percent, plain_text, text
 from laptime.report.kit.page import asset, document
 from laptime.report.kit.text import counted, one_line
 
@@ -52,39 +60,42 @@ POINTS_SHOWN = 400
 
 def control_page(evaluation: ControlEvaluation) -> str:
     """The whole page as one HTML document."""
-    found = evaluation
     sections = [
-        _attainment_section(found),
-        _difference_section(found),
-        _decision_section(found),
-        _slow_down_section(found),
-        _training_section(found),
-        _points_section(found),
-        _findings_section(found),
-        _environment_section(found),
+        _attainment_section(evaluation),
+        _difference_section(evaluation),
+        _decision_section(evaluation),
+        _slow_down_section(evaluation),
+        _training_section(evaluation),
+        _points_section(evaluation),
+        _findings_section(evaluation),
+        _environment_section(evaluation),
     ]
     return document(
-        title=one_line(found.model, 200),
-        headline=headline(found),
-        meta=facts(found),
-        lead=_lead(found),
+        title=one_line(evaluation.model, 200),
+        headline=headline(evaluation),
+        meta=facts(evaluation),
+        lead=_lead(evaluation),
         sections=[part for part in sections if part is not None],
-        data=control_data(found),
+        data=control_data(evaluation),
         scripts=[asset(name) for name in SCRIPTS],
         styles=[asset("sweep/page.css"), asset("control/page.css")],
-        footer=[f"laptime {found.environment.laptime if found.environment else __version__}", found.schema],
+        footer=[
+            f"laptime {evaluation.environment.laptime if evaluation.environment else __version__}",
+            evaluation.schema,
+        ],
     )
 
 
-def _lead(found: ControlEvaluation) -> Html:
+def _lead(evaluation: ControlEvaluation) -> Html:
     """What holds over all budgets in words, then the picture: accuracy against measured latency."""
-    if not found.points:
+    if not evaluation.points:
         return note("The evaluation holds no policy at any budget.", kind="warning")
-    late = any(surely_late(point, found.confidence) for point in found.points)
-    roles = {role(name, main_policy(found)) for name in names(found)}
+    late = any(surely_late(point, evaluation.confidence) for point in evaluation.points)
+    promised = plain_percent(evaluation.confidence)
+    roles = {role(name, main_policy(evaluation)) for name in policy_names(evaluation)}
     return tag(
         "div",
-        [tag("p", line, class_="lead") for line in answer_lines(found)],
+        [tag("p", line, class_="lead") for line in answer_lines(evaluation)],
         tag(
             "div",
             tag(
@@ -104,14 +115,10 @@ def _lead(found: ControlEvaluation) -> Html:
             chart("front", "Accuracy of each policy against its latency, a line for each policy over the budgets"),
             tag(
                 "p",
-                "A line for each policy, a point for each budget, with its 95 % interval. "
-                + (
-                    f"Hollow: surely in time less often than the {whole_share(found.confidence)} asked. "
-                    if late
-                    else ""
-                )
-                + ("Dotted: by a mean or arithmetic instead of a bound. " if "no bound" in roles else "")
-                + ("Dashed: the oracle, which knows the answers; an upper limit." if "oracle" in roles else ""),
+                "Each policy is a line with a point for each budget and its 95 % interval. ",
+                f"Hollow points were surely in time less often than the promised {promised}. " if late else None,
+                "Dotted lines rely on a mean or on arithmetic instead of a bound. " if "no bound" in roles else None,
+                "The dashed line is the oracle. It knows the answers: an upper limit." if "oracle" in roles else None,
                 class_="hero-note",
             ),
             class_="effects",
@@ -120,47 +127,49 @@ def _lead(found: ControlEvaluation) -> Html:
     )
 
 
-def _attainment_section(found: ControlEvaluation) -> Html | None:
-    if not found.points:
+def _attainment_section(evaluation: ControlEvaluation) -> Html | None:
+    if not evaluation.points:
         return None
-    told_less = any(point.policy.endswith(LESS) for point in found.points)
+    smaller = any(point.policy.endswith(SMALLER_BUDGET) for point in evaluation.points)
     return section(
-        "In time as often as asked",
+        "In time as often as promised",
         chart("attainment", "Share of answers within the budget for each policy and budget, with Wilson's interval"),
         id="attainment-section",
-        lead=f"Share of answers within the budget, with its 95 % interval; the line is the "
-        f"{whole_share(found.confidence)} asked. Red: the whole interval lies below it. Grey: for too many "
-        "questions nothing fits, so nothing is promised. An arrow: left of the scale."
-        + (" Told less: given a smaller budget than it is judged by." if told_less else ""),
+        lead=f"The share of answers within the budget, with its 95 % interval. The line marks the promised "
+        f"{plain_percent(evaluation.confidence)}. Red: the whole interval is below it. Grey: for too many questions "
+        "nothing fits, so nothing is promised. An arrow points to a value left of the scale."
+        + (" Less budget: the policy decides under a smaller budget than it is judged by." if smaller else ""),
     )
 
 
-def _difference_section(found: ControlEvaluation) -> Html | None:
-    if not found.differences:
+def _difference_section(evaluation: ControlEvaluation) -> Html | None:
+    if not evaluation.differences:
         return None
     rows = [
-        [budget_text(one.budget_ms), difference_words(one), at_words(one)]
-        for one in sorted(found.differences, key=lambda one: one.budget_ms)[:DIFFERENCES_SHOWN]
+        [plain_text(one.budget_ms, "ms"), difference_words(one), at_words(one)]
+        for one in sorted(evaluation.differences, key=lambda one: one.budget_ms)[:DIFFERENCES_SHOWN]
     ]
     return section(
         "How much better",
         chart("differences", "Difference in accuracy to each baseline at each budget, with its interval"),
         details("The figures", table(["budget", "accuracy, less that of the other", "taken at"], rows, numeric=[0])),
         id="difference-section",
-        lead="Accuracy less that of another policy on the same questions, in points, with its 95 % interval. "
-        "An interval that leaves out zero is more than chance.",
+        lead="The policy's accuracy less that of another policy on the same questions, in points, with its 95 % "
+        "interval. A difference whose interval leaves out zero is more than chance.",
     )
 
 
-def _decision_section(found: ControlEvaluation) -> Html | None:
+def _decision_section(evaluation: ControlEvaluation) -> Html | None:
     """What a policy chose for which type of question, at one budget: both can be changed."""
-    if not knob_levels(found):
+    if not knob_levels(evaluation):
         return None
-    chosen = [name for name in names(found) if any(p.choices for p in found.points if p.policy == name)]
-    order = names(found)
+    chosen = [
+        name for name in policy_names(evaluation) if any(p.choices for p in evaluation.points if p.policy == name)
+    ]
+    order = policy_names(evaluation)
     radios = [
-        tag("label", tag("input", type="radio", name="budget", value=i), tag("span", budget_text(budget)))
-        for i, budget in enumerate(budgets(found))
+        tag("label", tag("input", type="radio", name="budget", value=i), tag("span", plain_text(budget, "ms")))
+        for i, budget in enumerate(budgets(evaluation))
     ]
     return section(
         "What is chosen for which question",
@@ -175,18 +184,18 @@ def _decision_section(found: ControlEvaluation) -> Html | None:
         chart("decisions", "Share of each knob's levels that the policy chose, by type of question",
               class_="heat-scroll"),
         id="decision-section",
-        lead="Of the questions of a type, how many got which level of each knob; the stronger the colour, the "
-        "costlier. Whole choices: per cent of the type's questions. The policy in question spends least on the types "
-        "that stand first.",
+        lead="For each type of question: the share that got each level of a knob. A stronger colour is a costlier "
+        "level. Whole choices shows whole settings instead, in per cent of the type's questions. The types at the top "
+        "get the cheapest levels from the policy in question.",
     )  # fmt: skip
 
 
-def _slow_down_section(found: ControlEvaluation) -> Html | None:
-    pairs = paired_slow_downs(found)
+def _slow_down_section(evaluation: ControlEvaluation) -> Html | None:
+    pairs = paired_slow_downs(evaluation)
     if not pairs:
         return None
     options = [
-        tag("option", f"{title(pair[0].policy)}, {budget_text(pair[0].budget_ms)}", value=i)
+        tag("option", f"{title(pair[0].policy)}, {plain_text(pair[0].budget_ms, 'ms')}", value=i)
         for i, pair in enumerate(pairs[:PAIRS_DRAWN])
     ]
     more = len(pairs) - PAIRS_DRAWN
@@ -197,55 +206,54 @@ def _slow_down_section(found: ControlEvaluation) -> Html | None:
         else None,
         tag("p", f"{slow_down_words(pairs[0])}.", id="slow-words", class_="lead", aria_live="polite"),
         chart("slow-down", "Share within the budget, time over budget and correction, request by request"),
-        tag("p", "Shaded: requests while the correction settles, left out of “after”.", class_="hero-note"),
-        note(f"{counted(more, 'more stream')}: in the JSON.") if more > 0 else None,
+        tag("p", "The shaded requests, while the correction settles, don't count.", class_="hero-note"),
+        note(f"{counted(more, 'more stream')} in the JSON.") if more > 0 else None,
         id="slow-section",
     )
 
 
-def _training_section(found: ControlEvaluation) -> Html | None:
-    if not any(one.points for one in found.training):
+def _training_section(evaluation: ControlEvaluation) -> Html | None:
+    if not any(one.points for one in evaluation.training):
         return None
     rows = [
-        f"{title(one.policy)}: {number(float(one.decisions))} decisions in {number(one.seconds)} s"
-        for one in found.training
+        f"{title(one.policy)}: {count(one.decisions)} decisions in {duration(one.seconds)}"
+        for one in evaluation.training
     ]
     return section(
         "Training",
         tag("div", id="training", class_="panels"),
         id="training-section",
-        lead=f"{'; '.join(rows)}. Means of what was drawn, over neighbouring steps.",
+        lead=f"{'; '.join(rows)}. Each point is a mean over neighbouring steps.",
     )
 
 
-def _points_section(found: ControlEvaluation) -> Html | None:
-    if not found.points:
+def _points_section(evaluation: ControlEvaluation) -> Html | None:
+    if not evaluation.points:
         return None
     rows = [
-        _point_cells(point, found)
-        for budget in budgets(found)
-        for name in names(found)
-        if (point := at(found, name, budget)) is not None
+        _point_cells(point, evaluation)
+        for budget in budgets(evaluation)
+        for name in policy_names(evaluation)
+        if (point := at(evaluation, name, budget)) is not None
     ]
     head = ["budget", "policy", "right", "95 %", "in time", "95 %", "promise", "median", "p95", "regret, points",
             "deciding", "unfit"]  # fmt: skip
     return section(
         "Every policy at every budget",
         table(head, rows[:POINTS_SHOWN], numeric=[0, 2, 3, 4, 5, 7, 8, 9, 10, 11]),
-        note(f"{counted(len(rows) - POINTS_SHOWN, 'more row')}: in the JSON.") if len(rows) > POINTS_SHOWN else None,
+        note(f"{counted(len(rows) - POINTS_SHOWN, 'more row')} in the JSON.") if len(rows) > POINTS_SHOWN else None,
         id="points",
-        lead="Regret: the oracle's accuracy less the policy's, on the same questions. Deciding: the host's time for "
-        "features, policy and switching knobs in one call. Unfit: questions for which no choice fits; they "
-        "got the fastest.",
+        lead="Regret is the oracle's accuracy less the policy's, on the same questions. Deciding is the host's time "
+        "for features and policy in one call. Unfit counts questions for which no choice fits; they get the fastest.",
     )
 
 
-def _point_cells(point: PolicyPoint, found: ControlEvaluation) -> list[Child]:
-    main = main_policy(found)
-    how = kept(point, found.confidence, main)
+def _point_cells(point: PolicyPoint, evaluation: ControlEvaluation) -> list[Child]:
+    main = main_policy(evaluation)
+    how = kept(point, evaluation.confidence, main)
     name, words = title(point.policy), point_words(point)
     return [
-        budget_text(point.budget_ms),
+        plain_text(point.budget_ms, "ms"),
         tag("strong", name) if point.policy == main else name,
         words["right"],
         words["right_ends"],
@@ -260,8 +268,8 @@ def _point_cells(point: PolicyPoint, found: ControlEvaluation) -> list[Child]:
     ]
 
 
-def _findings_section(found: ControlEvaluation) -> Html | None:
-    if not found.findings:
+def _findings_section(evaluation: ControlEvaluation) -> Html | None:
+    if not evaluation.findings:
         return None
     return section(
         "Findings",
@@ -272,15 +280,15 @@ def _findings_section(found: ControlEvaluation) -> Html | None:
                 f" (×{one.count})" if one.count > 1 else None,
                 kind=one.severity,
             )
-            for one in found.findings[:FINDINGS_SHOWN]
+            for one in evaluation.findings[:FINDINGS_SHOWN]
         ],
         id="findings",
     )
 
 
-def _environment_section(found: ControlEvaluation) -> Html | None:
-    if found.environment is None:
+def _environment_section(evaluation: ControlEvaluation) -> Html | None:
+    if evaluation.environment is None:
         return section(
             "Machine", note("The evaluation came without its environment.", kind="warning"), id="environment"
         )
-    return section("Machine", definitions(environment_pairs(found.environment)), id="environment")
+    return section("Machine", definitions(environment_pairs(evaluation.environment)), id="environment")

@@ -1,299 +1,268 @@
-"""What an evaluation of policies says, in words: the page's headline and the terminal's last sentence are the same."""
+"""What an evaluation of policies says, in words. The page's headline is the terminal's last sentence."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from math import isfinite
 
-from laptime.control.judge.result import BOUNDED, ControlEvaluation, Difference, PolicyPoint, SlowDown
-from laptime.data.record import Interval
-from laptime.report.control.policies import (
-    LESS,
+from laptime.control.judge.result import BOUNDED, SMALLER_BUDGET, ControlEvaluation, Difference, PolicyPoint, SlowDown
+from laptime.control.judge.verdict import (
     at,
     baselines,
     budgets,
+    differences_to,
+    headline_budget,
     kept,
     main_policy,
-    names,
+    mean_gain_left,
+    mean_regret,
+    policy_names,
     role,
-    spoken,
+    surely,
     surely_late,
-    title,
-    told_budget,
 )
-from laptime.report.kit.numbers import KEEP_TOGETHER, NOTHING, number, percent, text
+from laptime.data.record import Interval
+from laptime.report.control.policies import in_sentence, sentence, title
+from laptime.report.kit.numbers import (
+    KEEP_TOGETHER,
+    NOTHING,
+    decimals,
+    percent,
+    plain_percent,
+    plain_text,
+    ratio,
+    text,
+    whole_percent,
+)
 from laptime.report.kit.text import counted, one_line
 
-BASELINES_TOLD = 2
-MISSES_TOLD = 4
+BASELINES_NAMED = 2
+MISSES_NAMED = 4
 
 
-def headline(found: ControlEvaluation) -> str:
-    """The answer at the middle budget: how often the policy in question is right, and what stands beside it."""
-    budget = told_budget(found)
-    main = main_policy(found)
-    point = at(found, main, budget) if budget is not None else None
+def headline(evaluation: ControlEvaluation) -> str:
+    """The answer at the middle budget: how often the policy in question is right, and its peers beside it."""
+    budget = headline_budget(evaluation)
+    main = main_policy(evaluation)
+    point = at(evaluation, main, budget) if budget is not None else None
     if point is None or main is None or budget is None:
         return "No policy was judged"
-    surely_late = kept(point, found.confidence, main) in {"missed", "unfit"}
-    words = f"{'With a budget of' if surely_late else 'Within'} {budget_text(budget)}, {spoken(main)} answers "
-    words += f"{_whole(point.accuracy.value)} right{_whole_ends(point.accuracy)}"
-    words += "".join(f", {_beside(one, found.confidence)}" for one in _told_beside(found, budget))
-    oracles = [name for name in names(found) if role(name, main) == "oracle"]
-    limit = at(found, oracles[0], budget) if oracles else None
-    return words + (f"; {spoken(oracles[0])} {_whole(limit.accuracy.value)}" if limit is not None else "")
+    late = kept(point, evaluation.confidence, main) in {"missed", "unfit"}
+    words = f"{'With a budget of' if late else 'Within'} {plain_text(budget, 'ms')}, {in_sentence(main)} answers "
+    words += f"{whole_percent(point.accuracy.value)} right{_whole_ends(point.accuracy)}"
+    words += "".join(f", {_beside(one, evaluation.confidence)}" for one in _peers(evaluation, budget))
+    oracles = [name for name in policy_names(evaluation) if role(name, main) == "oracle"]
+    limit = at(evaluation, oracles[0], budget) if oracles else None
+    if limit is None:
+        return words
+    return f"{words}; {in_sentence(oracles[0])} {whole_percent(limit.accuracy.value)}"
 
 
-def answer_lines(found: ControlEvaluation) -> Iterator[str]:
-    """What holds over all budgets: gains, distance to the oracle, the promise, what deciding costs. Whole sentences."""
-    if gains := gain_words(found):
+def answer_lines(evaluation: ControlEvaluation) -> Iterator[str]:
+    """What holds over all budgets: gains, distance to the oracle, the promise, the cost of deciding."""
+    if gains := gain_words(evaluation):
         yield gains
-    yield from promise_lines(found)
-    if costs := deciding_words(found):
+    yield from promise_lines(evaluation)
+    if costs := deciding_words(evaluation):
         yield costs
-    if found.way == "replayed":
-        yield "Replayed: accuracy and times were looked up in a sweep's table; no call was made for this."
+    if evaluation.way == "replayed":
+        yield "Replayed: accuracy and times were looked up in a sweep's table. No call was measured for this."
 
 
-def gain_words(found: ControlEvaluation) -> str:
-    """At how many budgets the policy in question is surely better, and how far from the oracle it stays."""
-    main = main_policy(found)
-    parts = []
-    for than in baselines(found)[:BASELINES_TOLD]:
-        told = told_differences(found, than)
-        if not told:
-            continue
-        sure = [one for one in told if surely(one.accuracy) == "better"]
-        worse = [one for one in told if surely(one.accuracy) == "worse"]
-        of = f"{len(sure)} of {counted(len(budgets(found)), 'budget')}"
-        words = f"than {spoken(than)} at {of}"
-        least, most = (pick(one.accuracy.value for one in told) for pick in (min, max))
-        same = points_number(least) == points_number(most)
-        span = points_text(most) if same else f"{points_number(least)} to {points_text(most)}"
-        words += f" ({span}{_at_equal(told)})"
-        words += f", worse at {len(worse)}" if worse else ""
-        apart = len(budgets(found)) - len(told)
-        parts.append(words + (f", not comparable at {apart}, where one of both is late too often" if apart > 0 else ""))
-    sentence = f"{_capital(spoken(main))} is surely better {', '.join(parts)}" if parts and main else ""
-    regrets = [one.regret.value for one in found.points if one.policy == main and one.regret is not None]
-    if regrets:
-        mean = sum(regrets) / len(regrets)
-        way = f"{abs(mean) * 100:.1f} points {'above' if mean < -5e-4 else 'below'} the oracle on average"
-        way += _below_bounded(found, main)
-        sentence += f"; {way}" if sentence else f"{_capital(spoken(main or ''))} stays {way}"
-    return f"{sentence}." if sentence else ""
-
-
-def _below_bounded(found: ControlEvaluation, main: str | None) -> str:
-    """How far below what choosing could gain within the same bounds."""
-    pairs = [(at(found, BOUNDED, ms), at(found, main, ms)) for ms in budgets(found)]
-    gaps = [most.accuracy.value - mine.accuracy.value for most, mine in pairs if most is not None and mine is not None]
-    if not gaps:
+def gain_words(evaluation: ControlEvaluation) -> str:
+    """At how many budgets the policy in question is surely better, and how far it is from the oracle."""
+    main = main_policy(evaluation)
+    if main is None:
         return ""
-    mean = sum(gaps) / len(gaps)
-    return f", {abs(mean) * 100:.1f} {'above' if mean < -5e-4 else 'below'} {spoken(BOUNDED)}"
+    parts = [part for than in baselines(evaluation)[:BASELINES_NAMED] if (part := _better_words(evaluation, than))]
+    sentences = [f"{sentence(in_sentence(main))} is surely better {', '.join(parts)}."] if parts else []
+    if (regret := mean_regret(evaluation)) is not None:
+        who = "it" if parts else in_sentence(main)
+        words = f"On average {who} is {_points_apart(regret)} the oracle"
+        if (gap := mean_gain_left(evaluation)) is not None:
+            words += f", and {_points_apart(gap)} {in_sentence(BOUNDED)}"
+        sentences.append(f"{words}.")
+    return " ".join(sentences)
 
 
-def promise_lines(found: ControlEvaluation) -> Iterator[str]:
-    """Whether the bounds kept what they promise, and what those without a bound reach."""
-    main, sure = main_policy(found), whole_share(found.confidence)
-    state = [(point, kept(point, found.confidence, main)) for point in found.points]
+def _better_words(evaluation: ControlEvaluation, than: str) -> str:
+    """than the best static configuration at 3 of 5 budgets (+6.0 to +8.0 points)."""
+    compared = differences_to(evaluation, than)
+    if not compared:
+        return ""
+    every = len(budgets(evaluation))
+    verdicts = [surely(one.accuracy) for one in compared]
+    least, most = (pick(one.accuracy.value for one in compared) for pick in (min, max))
+    same = points_number(least) == points_number(most)
+    span = points_text(most) if same else f"{points_number(least)} to {points_text(most)}"
+    words = f"than {in_sentence(than)} at {verdicts.count('better')} of {counted(every, 'budget')}"
+    words += f" ({span}{_at_equal(compared)})"
+    words += f", worse at {verdicts.count('worse')}" if "worse" in verdicts else ""
+    apart = every - len(compared)
+    return words + (f", not comparable at {apart} (one of the two is late too often)" if apart > 0 else "")
+
+
+def _points_apart(gap: float) -> str:
+    return f"{decimals(abs(gap) * 100, 1)} points {'above' if gap < -5e-4 else 'below'}"
+
+
+def promise_lines(evaluation: ControlEvaluation) -> Iterator[str]:
+    """Whether policies with a bound kept the promise, and how often the others were in time."""
+    main, confidence = main_policy(evaluation), evaluation.confidence
+    state = [(point, kept(point, confidence, main)) for point in evaluation.points]
     judged = [point for point, how in state if how in {"kept", "short", "missed"}]
     missed = [point for point, how in state if how == "missed"]
     short = [point for point, how in state if how == "short"]
-    if judged and not missed:
-        count = len({point.policy for point in judged})
-        who = "the one policy" if count == 1 else f"the {count} policies"
-        held = f"{sure} in time was promised, and kept at every feasible budget by {who} with a bound"
-        yield held + (f" ({_misses(short)}: short by no more than chance explains)." if short else ".")
-    elif missed:
-        held = f"{sure} in time was promised, and missed by {_misses(missed)}"
-        yield held + (f"; {_misses(short)} short by no more than chance explains." if short else ".")
+    if judged:
+        words = f"{plain_percent(confidence)} in time was promised."
+        if missed:
+            words += f" It was missed by {_misses(missed)}."
+        else:
+            count = len({point.policy for point in judged})
+            who = "The one policy" if count == 1 else f"The {count} policies"
+            words += f" {who} with a bound kept it at every feasible budget."
+        yield words + (f" Below it by no more than chance: {_misses(short)}." if short else "")
     if unfit := [point for point, how in state if how == "unfit" and point.policy == main]:
-        listed = ", ".join(budget_text(point.budget_ms) for point in unfit)
-        yield f"At {listed} too few questions have a choice that fits, so {spoken(main or '')} promises nothing there."
-    loose = [name for name in names(found) if role(name, main) == "no bound"]
+        listed = ", ".join(plain_text(point.budget_ms, "ms") for point in unfit)
+        who = in_sentence(main or "")
+        yield f"At {listed} too few questions have a choice that fits, so {who} promises nothing there."
+    loose = [name for name in policy_names(evaluation) if role(name, main) == "no bound"]
     if loose:
-        reached = [f"{spoken(name)} {_span([p for p in found.points if p.policy == name])}" for name in loose]
-        yield f"In time without a bound: {'; '.join(reached)}."
+        reached = [f"{in_sentence(name)} {_span([p for p in evaluation.points if p.policy == name])}" for name in loose]
+        yield f"Without a bound the share in time was: {'; '.join(reached)}."
 
 
-def deciding_words(found: ControlEvaluation) -> str:
+def deciding_words(evaluation: ControlEvaluation) -> str:
     """What deciding costs the policy in question at the headline's budget."""
-    budget, main = told_budget(found), main_policy(found)
-    point = at(found, main, budget) if budget is not None else None
+    budget, main = headline_budget(evaluation), main_policy(evaluation)
+    point = at(evaluation, main, budget) if budget is not None else None
     if point is None or point.deciding_ms is None or budget is None or not point.total_ms.value > 0:
         return ""
     share = percent(point.deciding_ms.value / point.total_ms.value)
-    return (
-        f"Deciding takes {text(point.deciding_ms.value, 'ms')} a call, {share} of the median at {budget_text(budget)}."
-    )
-
-
-def told_differences(found: ControlEvaluation, than: str) -> list[Difference]:
-    """The differences of the policy in question to another, one for each budget.
-
-    At the same budget where both were in time often enough; else at equal attainment, the other having been told less.
-    """
-    main = main_policy(found)
-    told: dict[float, Difference] = {}
-    for one in found.differences:
-        mine = one.policy == main and one.than.removesuffix(LESS) == than
-        if mine and (one.at == "same budget" or one.budget_ms not in told):
-            told[one.budget_ms] = one
-    return [told[budget] for budget in sorted(told)]
+    took, limit = text(point.deciding_ms.value, "ms"), plain_text(budget, "ms")
+    return f"Deciding takes {took} a call, {share} of the median at {limit}."
 
 
 def slow_down_words(pair: list[SlowDown]) -> str:
-    """What a slow-down did to the share in time, without and with online correction, in one sentence."""
+    """What a slow-down did to the share in time, without and with online correction."""
     first = pair[0]
     how = one_line(first.how, 80)
     words = (
-        f"{_capital(spoken(first.policy))} at {budget_text(first.budget_ms)}, {first.factor:.3g}× slower from request "
+        f"{sentence(in_sentence(first.policy))} at {plain_text(first.budget_ms, 'ms')}, {ratio(first.factor)} slower "
     )
-    words += f"{first.at} on{f' ({how})' if how else ''}: {percent(first.before.value)} in time before; after it "
-    return words + ", ".join(f"{percent(one.after.value)} {correction_words(one)}" for one in pair)
+    words += f"from request {first.at} on{f' ({how})' if how else ''}: {percent(first.before.value)} in time before, "
+    return words + "then " + ", ".join(f"{percent(one.after.value)} {correction_words(one)}" for one in pair)
 
 
 def correction_words(one: SlowDown) -> str:
-    """Whether the stream was corrected by what was measured."""
+    """Whether measured calls corrected the bounds in this stream."""
     return "with online correction" if one.online else "without online correction"
-
-
-def paired_slow_downs(found: ControlEvaluation) -> list[list[SlowDown]]:
-    """Streams of one policy and budget together, the one without correction first; the policy in question first."""
-    order = names(found)
-    groups: dict[tuple[str, float, str], list[SlowDown]] = {}
-    for one in found.slow_downs:
-        groups.setdefault((one.policy, one.budget_ms, one.how), []).append(one)
-    pairs = [sorted(group, key=lambda one: one.online) for group in groups.values()]
-    return sorted(pairs, key=lambda pair: order.index(pair[0].policy) if pair[0].policy in order else len(order))
-
-
-def surely(difference: Interval) -> str:
-    """better, worse, or unsure when the interval holds zero or there is none."""
-    if difference.low is not None and difference.low > 0:
-        return "better"
-    return "worse" if difference.high is not None and difference.high < 0 else "unsure"
 
 
 def difference_words(one: Difference) -> str:
     """GRPO − best static: +11.2 points (+7.9 to +14.5)."""
-    said = f"{title(one.policy)} − {title(one.than)}: {points_text(one.accuracy.value)}"
-    return said if one.accuracy.low is None else f"{said} ({points_ends(one.accuracy)})"
+    words = f"{title(one.policy)} − {title(one.than)}: {points_text(one.accuracy.value)}"
+    return words if one.accuracy.low is None else f"{words} ({points_ends(one.accuracy)})"
 
 
 def at_words(one: Difference) -> str:
-    """Under which condition a difference was taken."""
+    """Whether both policies had the same budget: same budget, or equal attainment (lookup table at 27.5 ms)."""
     if one.at == "same budget":
         return "same budget"
-    given = f" ({title(one.than)} with {budget_text(one.than_budget_ms)})" if one.than_budget_ms is not None else ""
-    return f"equal attainment{given}"
+    if one.than_budget_ms is None:
+        return "equal attainment"
+    than = title(one.than.removesuffix(SMALLER_BUDGET))
+    return f"equal attainment ({than} at {plain_text(one.than_budget_ms, 'ms')})"
 
 
-def facts(found: ControlEvaluation) -> list[str]:
-    """What was judged: questions, budgets, how, on what."""
-    limits = budgets(found)
-    span = f", {budget_text(limits[0])} to {budget_text(limits[-1])}" if len(limits) > 1 else ""
-    machine = found.environment
+def facts(evaluation: ControlEvaluation) -> list[str]:
+    """What was judged: questions, policies, budgets, how, on which machine."""
+    limits = budgets(evaluation)
+    span = f", {plain_text(limits[0], 'ms')} to {plain_text(limits[-1], 'ms')}" if len(limits) > 1 else ""
+    machine = evaluation.environment
     return [
-        counted(found.questions, "question"),
-        counted(len({point.policy for point in found.points}), "policy", "policies"),
+        counted(evaluation.questions, "question"),
+        counted(len({point.policy for point in evaluation.points}), "policy", "policies"),
         counted(len(limits), "budget") + span,
-        "measured calls" if found.way == "measured" else "replayed from a sweep",
-        *(["bounds corrected by the calls before"] if found.online else []),
+        "measured calls" if evaluation.way == "measured" else "replayed from a sweep",
+        *(["bounds corrected by earlier calls"] if evaluation.online else []),
         *([one_line(machine.gpu if machine.gpu and machine.device != "cpu" else machine.cpu, 80)] if machine else []),
     ]
 
 
-def _told_beside(found: ControlEvaluation, budget: float) -> Iterator[PolicyPoint]:
-    """The first baselines' points; told less where the whole policy is late too often and there is such a point."""
-    for name in baselines(found)[:BASELINES_TOLD]:
-        whole, less = at(found, name, budget), at(found, name + LESS, budget)
-        if whole is not None and less is not None and surely_late(whole, found.confidence):
-            yield less
-        elif one := whole or less:
+def _peers(evaluation: ControlEvaluation, budget: float) -> Iterator[PolicyPoint]:
+    """The first baselines' points; on a smaller budget if there is such a point and the policy is late without it."""
+    for name in baselines(evaluation)[:BASELINES_NAMED]:
+        whole, smaller = at(evaluation, name, budget), at(evaluation, name + SMALLER_BUDGET, budget)
+        if whole is not None and smaller is not None and surely_late(whole, evaluation.confidence):
+            yield smaller
+        elif one := whole or smaller:
             yield one
 
 
 def _beside(point: PolicyPoint, confidence: float) -> str:
-    words = f"{spoken(point.policy)} {_whole(point.accuracy.value)}"
+    words = f"{in_sentence(point.policy)} {whole_percent(point.accuracy.value)}"
     late = surely_late(point, confidence)
-    return words + (f" but in time only {_whole(point.attainment.value)}" if late else "")
+    return words + (f" (but in time only {whole_percent(point.attainment.value)})" if late else "")
 
 
 def _misses(points: list[PolicyPoint]) -> str:
-    """Which policies were late, at which budget or at how many."""
-    told = []
+    """Which policies were late, and at which budget or at how many."""
+    misses = []
     for name in dict.fromkeys(point.policy for point in points):
         own = [point for point in points if point.policy == name]
         worst = min(own, key=lambda point: point.attainment.value)
-        where = f"{percent(worst.attainment.value)} at {budget_text(worst.budget_ms)}"
-        told.append(
-            f"{spoken(name)} ({where})" if len(own) == 1 else f"{spoken(name)} at {len(own)} budgets (least: {where})"
-        )
-    more = len(told) - MISSES_TOLD
-    return ", ".join(told[:MISSES_TOLD]) + (
-        f" and {counted(more, 'other policy', 'other policies')}" if more > 0 else ""
-    )
+        where = f"{percent(worst.attainment.value)} at {plain_text(worst.budget_ms, 'ms')}"
+        if len(own) == 1:
+            misses.append(f"{in_sentence(name)} ({where})")
+        else:
+            misses.append(f"{in_sentence(name)} at {len(own)} budgets (least: {where})")
+    more = len(misses) - MISSES_NAMED
+    rest = f" and {counted(more, 'other policy', 'other policies')}" if more > 0 else ""
+    return ", ".join(misses[:MISSES_NAMED]) + rest
 
 
 def _span(points: list[PolicyPoint]) -> str:
     shares = [point.attainment.value for point in points if isfinite(point.attainment.value)]
     if not shares:
         return NOTHING
-    low, high = f"{min(shares) * 100:.0f}", f"{max(shares) * 100:.0f}"
+    low, high = decimals(min(shares) * 100, 0), decimals(max(shares) * 100, 0)
     return f"{low if low == high else f'{low} to {high}'}{KEEP_TOGETHER}%"
 
 
-def _at_equal(told: list[Difference]) -> str:
-    ways = {one.at for one in told}
+def _at_equal(compared: list[Difference]) -> str:
+    ways = {one.at for one in compared}
     return "" if ways == {"same budget"} else " at equal attainment" if len(ways) == 1 else ", some at equal attainment"
 
 
-def _whole(share: float) -> str:
-    return f"{share * 100:.0f}{KEEP_TOGETHER}%" if isfinite(share) else NOTHING
-
-
 def _whole_ends(interval: Interval) -> str:
-    if interval.low is None or interval.high is None or not isfinite(interval.high - interval.low):
+    if not _has_ends(interval):
         return ""
-    return f" ({interval.low * 100:.0f} to {interval.high * 100:.0f})"
+    return f" ({decimals((interval.low or 0) * 100, 0)} to {decimals((interval.high or 0) * 100, 0)})"
 
 
-def _capital(words: str) -> str:
-    return words[:1].upper() + words[1:]
+def _has_ends(interval: Interval) -> bool:
+    return interval.low is not None and interval.high is not None and isfinite(interval.high - interval.low)
 
 
-def budget_text(budget_ms: float) -> str:
-    """A budget in four digits at most: 30 ms, 12.5 ms, 23.84 ms."""
-    return f"{budget_number(budget_ms)}{KEEP_TOGETHER}ms"
-
-
-def budget_number(budget_ms: float) -> str:
-    """The same without its unit."""
-    written = number(budget_ms, 4)
-    return written.rstrip("0").rstrip(".") if "." in written else written
-
-
-def whole_share(share: float) -> str:
-    """A round share as it was asked for: 95 %."""
-    return f"{100 * share:g}{KEEP_TOGETHER}%"
+def share_number(share: float) -> str:
+    """A share in per cent with one decimal, for a column whose head has the sign: 81.3."""
+    return decimals(share * 100, 1)
 
 
 def share_ends(interval: Interval) -> str:
     """The interval of a share in per cent, without the sign: 78.1–84.2."""
-    if interval.low is None or interval.high is None or not isfinite(interval.high - interval.low):
+    if not _has_ends(interval):
         return NOTHING
-    return f"{interval.low * 100:.1f}–{interval.high * 100:.1f}"
+    return f"{share_number(interval.low or 0)}–{share_number(interval.high or 0)}"
 
 
 def points_number(difference: float) -> str:
-    """A difference of shares in points with its sign: +11.2, −0.3."""
-    if not isfinite(difference):
-        return NOTHING
-    written = f"{abs(difference) * 100:.1f}"
-    return written if written == "0.0" else f"{'−' if difference < 0 else '+'}{written}"
+    """A difference of shares in points with its sign: +11.2, −0.3, 0.0."""
+    written = decimals(difference * 100, 1)
+    if written.strip("−") in ("0.0", NOTHING):
+        return written.strip("−")
+    return f"+{written}" if difference > 0 else written
 
 
 def points_text(difference: float) -> str:
@@ -303,6 +272,6 @@ def points_text(difference: float) -> str:
 
 def points_ends(difference: Interval) -> str:
     """The interval of a difference: +7.9 to +14.5."""
-    if difference.low is None or difference.high is None or not isfinite(difference.high - difference.low):
+    if not _has_ends(difference):
         return NOTHING
-    return f"{points_number(difference.low)} to {points_number(difference.high)}"
+    return f"{points_number(difference.low or 0)} to {points_number(difference.high or 0)}"
