@@ -1,4 +1,4 @@
-"""Write the figures of the controller's benchmarks into docs/control.md, between its markers.
+"""Write the figures of the controller's benchmarks into docs/appendix/control-figures.md, between its markers.
 
 python benchmarks/control_docs.py       (after control_glyphs.py, control_cost.py and control_training.py)
 """
@@ -13,12 +13,14 @@ from into_docs import RESULTS, ROOT, result
 BEGIN, END = "<!-- control:begin -->\n", "<!-- control:end -->"
 SHOWN = ("grpo", "grpo-pixels", "grpo-language", "grpo-budget", "supervised", "static", "lookup", "lookup, told less",
          "grpo, mean budgets", "grpo, analytic budgets", "oracle, same bounds", "oracle")  # fmt: skip
+LABELS = {"lookup, told less": "lookup, less budget"}
+"""What readers see instead of a policy's name in the results."""
 HOW = {"measured": "measured calls", "replayed": "looked up in the sweep, where each was measured once"}
 
 
 def main() -> None:
     """Fill the marked block."""
-    file = ROOT / "docs" / "control.md"
+    file = ROOT / "docs" / "appendix" / "control-figures.md"
     before, _, rest = file.read_text(encoding="utf-8").partition(BEGIN)
     _, _, after = rest.partition(END)
     parts = [evaluation(name.stem) for name in sorted(RESULTS.glob("control_glyphs*.json"))]
@@ -31,15 +33,20 @@ def main() -> None:
 
 def evaluation(name: str) -> str:
     """Accuracy and attainment of every policy at every budget, differences, and the slower machine."""
-    made = result(name)
-    found = made["figures"]
+    record = result(name)
+    found = record["figures"]
     points = {(p["policy"], p["budget_ms"]): p for p in found["points"]}
     policies = [policy for policy in SHOWN if any(policy == one for one, _ in points)]
     budgets = found["budgets_ms"]
-    lines = [f"`{made['command']}`: {place(made)}, {found['questions']} held-out questions, {HOW[found['way']]}.", ""]
+    lines = [
+        f"`{record['command']}`: {place(record)}, {found['questions']} held-out questions, {HOW[found['way']]}.",
+        "",
+    ]
     lines += ["Right, % (in time, %):", "", f"| policy | {' | '.join(f'{ms:.1f} ms' for ms in budgets)} |"]
     lines.append("|---|" + "---|" * len(budgets))
-    lines += [f"| {one} | " + " | ".join(cell(points[one, ms]) for ms in budgets) + " |" for one in policies]
+    lines += [
+        f"| {LABELS.get(one, one)} | " + " | ".join(cell(points[one, ms]) for ms in budgets) + " |" for one in policies
+    ]
     lines += ["", *differences(found), *slower(found)]
     return "\n".join(lines) + "\n"
 
@@ -52,11 +59,11 @@ def cell(point: dict[str, Any]) -> str:
 def differences(found: dict[str, Any]) -> Iterator[str]:
     """GRPO against static and lookup, in points, at the same budget or at equal attainment."""
     for than in ("static", "lookup", "lookup, told less", "oracle, same bounds", "oracle"):
-        mine = [one for one in found["differences"] if one["policy"] == "grpo" and one["than"] == than]
-        mine.sort(key=lambda one: one["budget_ms"])
-        told = [f"{one['budget_ms']:.1f} ms {gap(one['accuracy'])}" for one in mine]
-        if told:
-            yield f"- GRPO less {than}, points: {'; '.join(told)}."
+        compared = [one for one in found["differences"] if one["policy"] == "grpo" and one["than"] == than]
+        compared.sort(key=lambda one: one["budget_ms"])
+        gaps = [f"{one['budget_ms']:.1f} ms {gap(one['accuracy'])}" for one in compared]
+        if gaps:
+            yield f"- GRPO less {LABELS.get(than, than)}, points: {'; '.join(gaps)}."
 
 
 def gap(interval: dict[str, Any]) -> str:
@@ -79,11 +86,11 @@ def slower(found: dict[str, Any]) -> Iterator[str]:
 
 def cost(name: str) -> str:
     """What deciding takes."""
-    made = result(name)
-    figures = made["figures"]
+    record = result(name)
+    figures = record["figures"]
     deciding, more = figures["deciding_ms"], figures["more_than_set_beforehand_ms"]
     return (
-        f"`{made['command']}`: {place(made)}. Deciding takes {deciding['value']:.3f} ms of host time a call "
+        f"`{record['command']}`: {place(record)}. Deciding takes {deciding['value']:.3f} ms of host time a call "
         f"({deciding['low']:.3f} to {deciding['high']:.3f}; {figures['before_ms']['value']:.3f} before the call, "
         f"{figures['inside_ms']['value']:.3f} inside it), {figures['deciding_new_text_ms']['value']:.3f} ms for a text "
         f"that is new, {figures['deciding_with_pixels_ms']['value']:.3f} ms for a policy that looks at pixels too; "
@@ -95,21 +102,21 @@ def cost(name: str) -> str:
 
 def training() -> str:
     """How fast policies learn, and how long a decision takes with everything in the caches."""
-    made = result("control_training")
-    figures, where = made["figures"], made["environment"]
+    record = result("control_training")
+    figures, where = record["figures"], record["environment"]
     rates = [rate / 1e6 for rate in figures["decisions_per_minute"].values()]
     alone, deciding = figures["one_at_a_time_per_minute"] / 1e6, figures["deciding_us"]["all of it"]
     return (
-        f"`{made['command']}`: {where['processors']} processors, torch {where['torch']}, numpy {where['numpy']}. GRPO "
+        f"`{record['command']}`: {where['processors']} processors, torch {where['torch']}, numpy {where['numpy']}. GRPO "
         f"learns from {min(rates):.0f} to {max(rates):.0f} million decisions a minute (drawn and rewarded one at a "
         f"time: {alone:.2f} million). All deciding, in a loop of nothing else: {deciding:.0f} "
         "us; in a call, before which the model's own work has emptied the caches, it takes what is said above.\n"
     )
 
 
-def place(made: dict[str, Any]) -> str:
+def place(record: dict[str, Any]) -> str:
     """The machine in a few words."""
-    where = made["environment"]
+    where = record["environment"]
     device = where["gpu"] or f"{where['cpu_count']} CPU cores ({where['cpu']})"
     return f"{device}, torch {where['torch']}, transformers {where['transformers']}"
 

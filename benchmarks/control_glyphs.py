@@ -2,7 +2,7 @@
 
     python benchmarks/control_glyphs.py sweep judge --config benchmarks/sweeps/glyphs-gpu.yaml --questions 200 \\
         --seconds 540
-    python benchmarks/control_docs.py                             # the figures into docs/control.md
+    python benchmarks/control_docs.py                             # the figures into docs/appendix/control-figures.md
 
 sweep: questions, sweep, audit, estimator, features. ask: further questions, scored and not timed, into
 runs/control-glyphs-answers; they belong to the model, not to a machine, and policies and peers learn from them too.

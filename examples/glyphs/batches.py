@@ -21,7 +21,7 @@ ROWS = {"low": 3.0, "medium": 1.75, "high": 1.0}
 
 TOP_K_SHARES = {4: 0.5, 2: 0.35, 1: 0.15}
 DEPTH_SHARES = {8: 0.42, 6: 0.2, 4: 0.14, 3: 0.1, 2: 0.14}
-"""How often a step has so many blocks."""
+"""The share of steps with each number of blocks."""
 
 TRAINED_FROM = {"digit": 4, "count": 4, "chase": 6, "compare": 6, "add": 8}
 """With fewer blocks than that a type isn't trained; reading (all others) is trained at every depth. What takes several
@@ -67,7 +67,7 @@ def make_batch(split: str, first: int, pages: int) -> dict[str, torch.Tensor]:
 
 
 def trained_at(batch: dict[str, torch.Tensor], blocks: int) -> dict[str, torch.Tensor]:
-    """The batch with the answers that a step of so many blocks is trained on."""
+    """The batch with the answers that a step with this number of blocks is trained on."""
     taught = [place for place, kind in enumerate(TYPES) if TRAINED_FROM.get(kind, 0) <= blocks]
     if len(taught) == len(TYPES):
         return batch

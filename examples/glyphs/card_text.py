@@ -17,7 +17,7 @@ def card(result: Mapping[str, Any], trainings: Mapping[str, Mapping[str, Any]], 
 
 A LLaVA-NeXT with a CLIP vision tower (6 layers, 96-pixel crops of 144 tokens) and an OLMoE text model (8 blocks, 8
 experts, top-4): {weights / 1e6:.1f} M weights, bfloat16. It answers {len(TYPES)} types of questions about the
-synthetic pages of examples/glyphs and nothing else. It was made so that laptime's knobs cost accuracy: image tier
+synthetic pages of examples/glyphs and nothing else. It is trained so that laptime's knobs cost accuracy: image tier
 (crops), top-k and active blocks were drawn at random in training.
 
 ## How it was trained

@@ -67,18 +67,20 @@ def image_features(inner: Any, pixels: torch.Tensor, tiling: int) -> tuple[torch
     return tiles[:, 0], grid.flatten(3, 4).flatten(1, 2)
 
 
-def answer_loss(made: Forward, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+def answer_loss(output: Forward, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
     """Cross-entropy of the answers' tokens and their ends."""
-    return cross_entropy(made.logits.float(), batch["labels"][made.where])
+    return cross_entropy(output.logits.float(), batch["labels"][output.where])
 
 
-def right_by_type(made: Forward, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+def right_by_type(output: Forward, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
     """(types, 2): questions answered right in every token, and questions asked."""
-    owners, kinds, labels = (batch[name][made.where] for name in ("owners", "kinds", "labels"))
+    owners, kinds, labels = (batch[name][output.where] for name in ("owners", "kinds", "labels"))
     most = int(batch["owners"].max()) + 1
-    question = made.where[0] * most + owners
+    question = output.where[0] * most + owners
     count = len(batch["owners"]) * most
-    wrong = torch.zeros(count, device=owners.device).index_add_(0, question, (made.logits.argmax(-1) != labels).float())
+    wrong = torch.zeros(count, device=owners.device).index_add_(
+        0, question, (output.logits.argmax(-1) != labels).float()
+    )
     kind = torch.zeros(count, dtype=torch.int64, device=owners.device).index_copy_(0, question, kinds)
     asked = torch.zeros(count, device=owners.device).index_fill_(0, question, 1.0)
     table = torch.zeros(len(TYPES), 2, device=owners.device)
@@ -121,17 +123,17 @@ def _truths(shown: torch.Tensor, side: int) -> Iterator[torch.Tensor]:
 @contextlib.contextmanager
 def router_balance(layers: Any) -> Iterator[list[torch.Tensor]]:
     """Fills the list with one number for each block that runs: 0 when its experts are used alike, up to experts - 1."""
-    found: list[torch.Tensor] = []
+    losses: list[torch.Tensor] = []
 
     def note(_gate: Any, _inputs: Any, output: Any) -> None:
         logits, _, chosen = output
         experts = logits.shape[-1]
         share = torch.histc(chosen.float(), bins=experts, min=0, max=experts - 1) / chosen.numel()
-        found.append(experts * (share * logits.float().softmax(-1).mean(0)).sum() - 1)
+        losses.append(experts * (share * logits.float().softmax(-1).mean(0)).sum() - 1)
 
     hooks = [layer.mlp.gate.register_forward_hook(note) for layer in layers]
     try:
-        yield found
+        yield losses
     finally:
         for hook in hooks:
             hook.remove()

@@ -24,7 +24,7 @@ VOCABULARY = BYTES + -(-len(WORDS) // 8) * 8
 TILE, PATCH = 96, 8
 """Side of a crop and of a patch in pixels: 144 tokens a crop."""
 TILINGS = {"low": 1, "medium": 2, "high": 3}
-"""A page is square, so a tier cuts it into so many columns and rows (docs/knobs.md)."""
+"""Columns and rows that a tier cuts a page into. A page is square (docs/knobs.md)."""
 CROPS = {"low": (1, 3), "medium": (4, 8), "high": (9, 15)}
 TOP_KS, DEPTHS = (1, 2, 4), (2, 3, 4, 6, 8)
 LONGEST_ANSWER = 6

@@ -50,15 +50,15 @@ def measure(
 ) -> Iterator[tuple[Knobs, dict[str, float]]]:
     """For each setting the share of right answers by type."""
     for tier in TILINGS:
-        mine = [knobs for knobs in settings if knobs.tier == tier]
-        inputs = list(_inputs(loaded, asked, tier, batch)) if mine else []
-        for knobs in mine:
+        of_tier = [knobs for knobs in settings if knobs.tier == tier]
+        inputs = list(_inputs(loaded, asked, tier, batch)) if of_tier else []
+        for knobs in of_tier:
             changes = ModelKnobs(crops=CROPS[tier], top_k=knobs.top_k, blocks=knobs.blocks)
             said: list[str] = []
             with applied(loaded.model, changes):
-                for made in inputs:
-                    ids = loaded.model.generate(**made, max_new_tokens=LONGEST_ANSWER)
-                    new = ids[:, made["input_ids"].shape[1] :]
+                for batch_inputs in inputs:
+                    ids = loaded.model.generate(**batch_inputs, max_new_tokens=LONGEST_ANSWER)
+                    new = ids[:, batch_inputs["input_ids"].shape[1] :]
                     said += loaded.processor.batch_decode(new, skip_special_tokens=True)  # type: ignore[union-attr]
             yield knobs, _shares(said, [question for _, question in asked])
 
@@ -71,10 +71,10 @@ def _inputs(
         with applied(loaded.model, ModelKnobs(crops=CROPS[tier])):
             processor, images = processor_cutting(loaded, [image for image, _ in some], CROPS[tier])
             texts = [f"<image>{prompt(question.text)}" for _, question in some]
-            made = processor(images=[[image] for image in images], text=texts, padding=True, return_tensors="pt")
+            encoded = processor(images=[[image] for image in images], text=texts, padding=True, return_tensors="pt")
         yield {
             name: value.to(loaded.device, loaded.dtype if value.is_floating_point() else None)
-            for name, value in made.items()
+            for name, value in encoded.items()
         }
 
 
@@ -86,23 +86,25 @@ def _shares(said: Sequence[str], questions: Sequence[Question]) -> dict[str, flo
 
 
 def main() -> None:
-    made = argparse.ArgumentParser(description="Measure the model of examples/glyphs and write its card.")
-    made.add_argument("model", type=Path, help="the folder that train.py wrote")
-    made.add_argument("--out", type=Path, help="where accuracy.json and README.md go; the model's folder unless given")
-    made.add_argument("--split", default="card", help="the pages: a name that training hasn't used")
-    made.add_argument("--per-type", type=int, default=200, help="questions of each type")
-    made.add_argument("--batch", type=int, default=128, help="questions a generate() call")
-    made.add_argument("--device", default="auto")
-    made.add_argument("--dtype", default="auto")
-    args = made.parse_args()
+    parser = argparse.ArgumentParser(description="Measure the model of examples/glyphs and write its card.")
+    parser.add_argument("model", type=Path, help="the folder that train.py wrote")
+    parser.add_argument(
+        "--out", type=Path, help="where accuracy.json and README.md go; the model's folder unless given"
+    )
+    parser.add_argument("--split", default="card", help="the pages: a name that training hasn't used")
+    parser.add_argument("--per-type", type=int, default=200, help="questions of each type")
+    parser.add_argument("--batch", type=int, default=128, help="questions a generate() call")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--dtype", default="auto")
+    args = parser.parse_args()
     loaded = load_model(str(args.model), device=args.device, dtype=args.dtype)
     begun = time.monotonic()
     rows = []
     for knobs, shares in measure(loaded, questions_of(args.split, args.per_type), grid(), args.batch):
         rows.append({"tier": knobs.tier, "top_k": knobs.top_k, "blocks": knobs.blocks, "accuracy": shares})
-        told = " ".join(f"{kind} {share * 100:.0f}" for kind, share in shares.items())
+        words = " ".join(f"{kind} {share * 100:.0f}" for kind, share in shares.items())
         print(
-            f"{time.monotonic() - begun:5.0f} s  {knobs.tier} top-{knobs.top_k} blocks {knobs.blocks}: {told}",
+            f"{time.monotonic() - begun:5.0f} s  {knobs.tier} top-{knobs.top_k} blocks {knobs.blocks}: {words}",
             flush=True,
         )
     trainings = {file.name: json.loads(file.read_text()) for file in sorted(args.model.glob("training*.json"))}

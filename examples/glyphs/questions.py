@@ -37,7 +37,7 @@ class Question:
 
 
 def words() -> tuple[str, ...]:
-    """Every word that a question is made of, and the names that answer one, in a fixed order."""
+    """Every word of the questions, and the names that answer one, in a fixed order."""
     asked = {word for phrases in PHRASES.values() for phrase in phrases for word in re.findall(r"[A-Za-z]{2,}", phrase)}
     capitals = {name.capitalize() for name in NAMES}  # a question may begin with one
     return tuple(sorted(asked | capitals | set(NAMES) | set(KINDS)))

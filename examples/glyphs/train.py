@@ -86,9 +86,9 @@ class Trainer:
         """One update; the parts of its loss. reading: the weight of the patch reader's part."""
         batch = trained_at(self.on_device(batch), knobs.blocks)
         with knobs_set(self.model, self.anatomy, knobs), router_balance(self.anatomy.layers) as balance:
-            made = forward(self.model, batch, TILINGS[knobs.tier])
-        answers = answer_loss(made, batch)
-        seen = made.features if reading > 0 else ()
+            output = forward(self.model, batch, TILINGS[knobs.tier])
+        answers = answer_loss(output, batch)
+        seen = output.features if reading > 0 else ()
         read = sum((self.reader.loss(features, batch["shown"]) for features in seen), answers.new_zeros(()))
         balanced = torch.stack(balance).mean()
         (answers + reading * read + BALANCE * balanced).backward()
@@ -126,20 +126,20 @@ def rate_at(share: float, peak: float, warm_up: float = 0.04) -> float:
 
 
 @contextlib.contextmanager
-def told_to_stop() -> Iterator[list[int]]:
+def stop_signals() -> Iterator[list[int]]:
     """Inside the block a SIGTERM only fills the list."""
-    told: list[int] = []
-    before = signal.signal(signal.SIGTERM, lambda number, _: told.append(number))
+    signals: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, _: signals.append(number))
     try:
-        yield told
+        yield signals
     finally:
         signal.signal(signal.SIGTERM, before)
 
 
 def train(args: argparse.Namespace) -> Progress:
-    """Train as the command line says, and save, also when told to stop. Returns what the curve holds."""
-    with told_to_stop() as told:
-        return _train(args, told)
+    """Train as the command line says, and save, also after SIGTERM. Returns what the curve holds."""
+    with stop_signals() as signals:
+        return _train(args, signals)
 
 
 def _train(args: argparse.Namespace, stopped: list[int]) -> Progress:
@@ -225,10 +225,10 @@ def _show(
 def _save(trainer: Trainer, progress: Progress, args: argparse.Namespace) -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     save(trainer.model, args.out)
-    told = {name: str(value) if isinstance(value, Path) else value for name, value in vars(args).items()}
-    told.pop("out")
-    told.pop("resume")
-    curve = {"arguments": told, "resumed": args.resume is not None, "torch": torch.__version__, "curve": []}
+    arguments = {name: str(value) if isinstance(value, Path) else value for name, value in vars(args).items()}
+    arguments.pop("out")
+    arguments.pop("resume")
+    curve = {"arguments": arguments, "resumed": args.resume is not None, "torch": torch.__version__, "curve": []}
     curve["device"] = torch.cuda.get_device_name() if args.device == "cuda" else "cpu"
     curve["curve"] = progress.entries
     (args.out / "training.json").write_text(json.dumps(curve, indent=1) + "\n")
@@ -240,28 +240,34 @@ def _resumed(folder: Path) -> Any:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    made = argparse.ArgumentParser(description="Train the model of examples/glyphs.")
-    made.add_argument("--out", type=Path, required=True, help="the folder for weights, processor and training.json")
-    made.add_argument("--minutes", type=float, default=8.0, help="wall-clock minutes, start and saving included")
-    made.add_argument("--steps", type=int, help="so many steps instead")
-    made.add_argument("--batch", type=int, default=24, help="pages a step at the high tier; 1.75 and 3 times at others")
-    made.add_argument("--rate", type=float, default=1.5e-3, help="the highest learning rate")
-    made.add_argument("--reading", type=float, default=0.5, help="the patch reader's weight at first")
-    made.add_argument("--read-until", type=float, default=0.2, help="share of the time for the vision tower alone")
-    made.add_argument("--full-until", type=float, default=0.45, help="share of the time with all blocks and full top-k")
-    made.add_argument(
+    parser = argparse.ArgumentParser(description="Train the model of examples/glyphs.")
+    parser.add_argument("--out", type=Path, required=True, help="the folder for weights, processor and training.json")
+    parser.add_argument("--minutes", type=float, default=8.0, help="wall-clock minutes, start and saving included")
+    parser.add_argument("--steps", type=int, help="train for this many steps instead")
+    parser.add_argument(
+        "--batch", type=int, default=24, help="pages a step at the high tier; 1.75 and 3 times at others"
+    )
+    parser.add_argument("--rate", type=float, default=1.5e-3, help="the highest learning rate")
+    parser.add_argument("--reading", type=float, default=0.5, help="the patch reader's weight at first")
+    parser.add_argument("--read-until", type=float, default=0.2, help="share of the time for the vision tower alone")
+    parser.add_argument(
+        "--full-until", type=float, default=0.45, help="share of the time with all blocks and full top-k"
+    )
+    parser.add_argument(
         "--frozen-vision", action="store_true", help="leave the vision tower and the projector as they are"
     )
-    made.add_argument("--resume", type=Path, help="a folder saved before; the optimiser starts afresh")
-    made.add_argument("--first-step", type=int, default=0, help="with --resume: the step to go on from, for new pages")
-    made.add_argument("--experts", default="grouped_mm", choices=("grouped_mm", "batched_mm", "eager"))
-    made.add_argument("--size", default="full", choices=("full", "tiny"))
-    made.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    made.add_argument("--workers", type=int, default=12, help="processes that draw pages")
-    made.add_argument("--watched", type=int, default=96, help="pages that the accuracies on the way are taken on")
-    made.add_argument("--every", type=float, default=20.0, help="seconds between two lines of progress")
-    made.add_argument("--seed", type=int, default=0)
-    return made
+    parser.add_argument("--resume", type=Path, help="a folder saved before; the optimiser starts afresh")
+    parser.add_argument(
+        "--first-step", type=int, default=0, help="with --resume: the step to go on from, for new pages"
+    )
+    parser.add_argument("--experts", default="grouped_mm", choices=("grouped_mm", "batched_mm", "eager"))
+    parser.add_argument("--size", default="full", choices=("full", "tiny"))
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--workers", type=int, default=12, help="processes that draw pages")
+    parser.add_argument("--watched", type=int, default=96, help="pages that the accuracies on the way are taken on")
+    parser.add_argument("--every", type=float, default=20.0, help="seconds between two lines of progress")
+    parser.add_argument("--seed", type=int, default=0)
+    return parser
 
 
 if __name__ == "__main__":
