@@ -1,7 +1,7 @@
 """Train the model in a given time: python -m examples.glyphs.train --minutes 8 --out model
 
 Every step draws an image tier, a top-k and a number of active blocks and sets them as laptime's knobs do, so that the
-model works under each. Needs a GPU to come to anything; `--device cpu --size tiny --steps 20` shows that it runs.
+model works under each. It needs a GPU to learn enough; `--device cpu --size tiny --steps 20` shows that it runs.
 """
 
 from __future__ import annotations
@@ -256,7 +256,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--frozen-vision", action="store_true", help="leave the vision tower and the projector as they are"
     )
-    parser.add_argument("--resume", type=Path, help="a folder saved before; the optimiser starts afresh")
+    parser.add_argument("--resume", type=Path, help="a folder that was saved; the optimiser starts fresh")
     parser.add_argument(
         "--first-step", type=int, default=0, help="with --resume: the step to go on from, for new pages"
     )
