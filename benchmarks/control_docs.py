@@ -108,8 +108,8 @@ def training() -> str:
     alone, deciding = figures["one_at_a_time_per_minute"] / 1e6, figures["deciding_us"]["all of it"]
     return (
         f"`{record['command']}`: {where['processors']} processors, torch {where['torch']}, numpy {where['numpy']}. "
-        f"GRPO learns from {min(rates):.0f} to {max(rates):.0f} million decisions a minute (drawn and rewarded one at a "
-        f"time: {alone:.2f} million). All deciding, in a loop of nothing else: {deciding:.0f} "
+        f"GRPO learns from {min(rates):.0f} to {max(rates):.0f} million decisions a minute (drawn and rewarded "
+        f"one at a time: {alone:.2f} million). All deciding, in a loop of nothing else: {deciding:.0f} "
         "us; in a call, before which the model's own work has emptied the caches, it takes what is said above.\n"
     )
 
