@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from laptime.cli import options
-from laptime.cli.control_features import EarlyBlock, Sweep, SweepModel
+from laptime.cli.control_features import EarlyBlock, Sweep, SweepDtype, SweepModel
 from laptime.cli.output import print_json
 from laptime.data.files import check_new_folder, whole_folder
 from laptime.errors import require_torch
@@ -47,7 +47,7 @@ def ask(
     ] = None,
     keep: options.Keep = "",
     model: SweepModel = None,
-    dtype: options.DtypeOption = options.Dtype.auto,
+    dtype: SweepDtype = options.Dtype.auto,
     device: options.Device = "auto",
     batch: Annotated[
         int,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 
 from laptime.cli import options
-from laptime.cli.control_features import SweepModel
+from laptime.cli.control_features import SweepDtype, SweepModel
 from laptime.cli.control_train import Answers, Features
 from laptime.cli.output import give
 from laptime.data.files import check_new_file
@@ -40,7 +40,7 @@ def evaluate(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="The sweep's folder that the policies were trained on.")],
     policies: Annotated[
         list[Path],
-        typer.Argument(metavar="POLICY...", help="What laptime control train wrote; the first is the one in question."),
+        typer.Argument(metavar="POLICY", help="What laptime control train wrote; the first is the one in question."),
     ],
     features: Features,
     answers: Answers = None,
@@ -84,7 +84,7 @@ def evaluate(
         ),
     ] = None,
     model: SweepModel = None,
-    dtype: options.DtypeOption = options.Dtype.auto,
+    dtype: SweepDtype = options.Dtype.auto,
     device: options.Device = "auto",
     seed: options.Seed = 0,
     html: options.Html = None,

@@ -23,6 +23,9 @@ SweepModel = Annotated[
         rich_help_panel=options.MODEL,
     ),
 ]  # fmt: skip
+SweepDtype = Annotated[
+    options.Dtype, typer.Option("--dtype", help="Precision; auto is the sweep's.", rich_help_panel=options.MODEL)
+]
 EarlyBlock = Annotated[
     int,
     typer.Option(
@@ -37,7 +40,7 @@ def features(
     out: options.OutFolder,
     force: options.Force = False,
     model: SweepModel = None,
-    dtype: options.DtypeOption = options.Dtype.auto,
+    dtype: SweepDtype = options.Dtype.auto,
     device: options.Device = "auto",
     early_block: EarlyBlock = 1,
     keep: options.Keep = "",

@@ -235,11 +235,11 @@ def test_they_come_back_as_they_were(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "place", "value", "line"),
     [
-        ("within", (0, 0, -1), 2.0, "shares that are none"),
-        ("within", (0, 0, 5), 0.9, "shares that are none, or fall"),
-        ("level", 3, 7.0, "shares that are none"),
-        ("level", 3, 0.5, "shares that are none"),
-        ("grid_ms", (0, 5), 1e9, "times that are none"),
+        ("within", (0, 0, -1), 2.0, "shares outside 0 to 1"),
+        ("within", (0, 0, 5), 0.9, "or that fall with time"),
+        ("level", 3, 7.0, "shares outside 0 to 1"),
+        ("level", 3, 0.5, "shares outside 0 to 1"),
+        ("grid_ms", (0, 5), 1e9, "times not above 0"),
         ("known_ms", (0, 0), 1e9, "fall with longer answers"),
         ("known_ms", (0, 0), float("nan"), "no number"),
         ("group", 0, -1, "groups that don't exist"),

@@ -258,7 +258,7 @@ def test_the_moment_of_slowing_and_what_correction_does(open_page: Open, console
         "return [...document.querySelectorAll('#slow-down .request.with')].map((dot) => Number(dot.getAttribute('cx')))"
     )
     assert dots[199] < float(line.get_attribute("x1")) <= dots[200] + 0.06
-    assert texts(browser, "#slow-down .slower-words") == ["from here 1.5× slower"]
+    assert texts(browser, "#slow-down .slower-words") == ["from here 1.50× slower"]
     assert "98.3 % with online correction" in texts(browser, "#slow-words")[0]
     choose(browser, "#slow-which", 1)
     assert late() == pytest.approx(asked(other), abs=1)

@@ -7,7 +7,7 @@ const NAME_HEIGHT = 17;
 /** What to draw: {lines: [{title, hue, role, faint, points}], xName, logarithmic, gain}; a line's points are {x, xLow,
  *  xHigh, y, yLow, yHigh, hollow, describe()}, ascending by budget. gain: {from, to, words}, two such points, or null. */
 function controlFront(container, width, { lines, xName, logarithmic, gain }) {
-  const letters = width < 640 ? 12 : 24;
+  const letters = width < 640 ? 12 : 26;
   const longest = Math.max(...lines.map(({ title }) => Math.min(letters, title.length)));
   const margin = Math.min(width * 0.3, 30 + 7.1 * longest);
   const [left, right, top, bottom] = [46, width - margin, 26, Math.max(300, Math.min(440, width * 0.44))];
