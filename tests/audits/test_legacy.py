@@ -1,4 +1,4 @@
-"""The older JSON files: read as they come, written so that nothing is lost, and their great defect found."""
+"""The older JSON files: read as they come, written so that nothing is lost, and their great defect named."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ def test_the_seeds_table_is_found_and_explained(tmp_path):
     (tmp_path / NAME).write_text(json.dumps(subtracted()))
     report = audit(tmp_path / NAME)
     assert (report.samples, report.configs) == (2000, 1)
-    found = {finding.code: finding for finding in report.findings}
-    zero = found["zero-decode"]
+    findings = {finding.code: finding for finding in report.findings}
+    zero = findings["zero-decode"]
     assert (zero.severity, zero.count, zero.of, zero.share) == ("severe", 457, 2000, 0.2285)
     for words in (
         "22.85 %",
@@ -67,9 +67,9 @@ def test_the_seeds_table_is_found_and_explained(tmp_path):
     ):
         assert words in zero.reason
     assert "vision 181.28 + prefill 207.17 = 388.45, total 335.32" in zero.examples[0]
-    assert found["stage-sum-exceeds-total"].count == 457
-    assert found["decode-per-token-by-N"].severity == "severe"
-    assert found["subtracted-decode"].count == 1543
+    assert findings["stage-sum-exceeds-total"].count == 457
+    assert findings["decode-per-token-by-N"].severity == "severe"
+    assert findings["subtracted-decode"].count == 1543
     assert report.severe
 
 

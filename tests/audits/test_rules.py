@@ -1,4 +1,4 @@
-"""Each rule: measurements that break it and are found, by the right samples; sound ones that are not."""
+"""Each rule: measurements that break it and are finding, by the right samples; sound ones that are not."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def report_of(frame):
     return audit_measurements(measurements_of(frame))
 
 
-def finding(frame, code):
-    """The finding of this rule; None when it judged and found nothing."""
+def finding_of(frame, code):
+    """The finding of this rule; None when it judged and finding nothing."""
     report = report_of(frame)
     (rule,) = [rule for rule in report.rules if rule.code == code]
     assert rule.could_not_judge is None, rule.could_not_judge
@@ -47,9 +47,9 @@ def key(frame, row):
     return "/".join(str(value) for value in frame.select("config_id", "sample_id", "repeat").row(row))
 
 
-def names(found, frame, *rows):
+def names(finding, frame, *rows):
     """Whether the examples name exactly these rows first."""
-    return [example.split(":")[0] for example in found.examples[: len(rows)]] == [key(frame, row) for row in rows]
+    return [example.split(":")[0] for example in finding.examples[: len(rows)]] == [key(frame, row) for row in rows]
 
 
 def test_sound_measurements_raise_nothing():
@@ -62,48 +62,48 @@ def test_sound_measurements_raise_nothing():
 
 def test_zero_decode_and_how_it_came_about():
     frame = put(clean(), 7, decode_ms=0.0)
-    found = finding(frame, "zero-decode")
-    assert (found.severity, found.count, found.of) == ("severe", 1, frame.height)
-    assert names(found, frame, 7)
-    assert "subtraction" not in found.reason  # vision + prefill is shorter than this total: something else made the 0
+    finding = finding_of(frame, "zero-decode")
+    assert (finding.severity, finding.count, finding.of) == ("severe", 1, frame.height)
+    assert names(finding, frame, 7)
+    assert "subtraction" not in finding.reason  # vision + prefill is shorter than this total: something else made the 0
 
 
 def test_a_zero_decode_of_one_token_is_no_zero_decode():
-    assert finding(put(clean(), 7, decode_ms=0.0, output_tokens=1, decode_forwards=0), "zero-decode") is None
+    assert finding_of(put(clean(), 7, decode_ms=0.0, output_tokens=1, decode_forwards=0), "zero-decode") is None
 
 
 def test_subtracted_decode_is_known_by_its_exactness():
     frame = clean().with_columns(decode_ms=col("total_ms") - col("vision_ms") - col("prefill_ms"), other_ms=None)
-    found = finding(frame, "subtracted-decode")
-    assert (found.severity, found.count) == ("warning", frame.height)
-    assert finding(clean(), "subtracted-decode") is None
+    finding = finding_of(frame, "subtracted-decode")
+    assert (finding.severity, finding.count) == ("warning", frame.height)
+    assert finding_of(clean(), "subtracted-decode") is None
 
 
 def test_stages_that_sum_to_more_than_their_call():
     frame = put(put(clean(), 3, total_ms=50.0), 9, prefill_ms=5000.0)
-    found = finding(frame, "stage-sum-exceeds-total")
-    assert (found.severity, found.count) == ("severe", 2)
-    assert names(found, frame, 9, 3)  # the worst first
+    finding = finding_of(frame, "stage-sum-exceeds-total")
+    assert (finding.severity, finding.count) == ("severe", 2)
+    assert names(finding, frame, 9, 3)  # the worst first
     rounded = clean().with_columns(col("^(vision|prefill|decode|other|total)_ms$").round(2))
-    assert finding(rounded, "stage-sum-exceeds-total") is None
+    assert finding_of(rounded, "stage-sum-exceeds-total") is None
 
 
 @pytest.mark.parametrize("stage", ["vision_ms", "prefill_ms", "decode_ms", "other_ms", "total_ms"])
 def test_a_negative_stage(stage):
     frame = put(clean(), 5, **{stage: -3.25})
-    found = finding(frame, "negative-stage")
-    assert (found.severity, found.count) == ("severe", 1)
-    assert names(found, frame, 5)
-    assert f"{stage.removesuffix('_ms')} −3.25 ms" in found.examples[0]
+    finding = finding_of(frame, "negative-stage")
+    assert (finding.severity, finding.count) == ("severe", 1)
+    assert names(finding, frame, 5)
+    assert f"{stage.removesuffix('_ms')} −3.25 ms" in finding.examples[0]
 
 
 def test_a_call_mostly_outside_its_stages():
     frame = put(clean(), 5, other_ms=400.0, total_ms=900.0)
-    found = finding(frame, "residual-too-large")
-    assert (found.severity, found.count) == ("info", 1)
-    assert names(found, frame, 5)
+    finding = finding_of(frame, "residual-too-large")
+    assert (finding.severity, finding.count) == ("info", 1)
+    assert names(finding, frame, 5)
     everywhere = clean().with_columns(total_ms=col("total_ms") * 2, other_ms=None)
-    assert finding(everywhere, "residual-too-large").severity == "warning"
+    assert finding_of(everywhere, "residual-too-large").severity == "warning"
 
 
 TOKENS = Shape(3, 40, tokens=(1, 40))
@@ -111,27 +111,27 @@ TOKENS = Shape(3, 40, tokens=(1, 40))
 
 def test_per_token_divided_by_n_is_known_by_decode_itself():
     frame = clean(shape=TOKENS).with_columns(decode_per_token_ms=(col("decode_ms") / col("output_tokens")).round(2))
-    found = finding(frame, "decode-per-token-by-N")
-    assert found.severity == "severe"
-    assert found.count == frame.filter(col("output_tokens") >= 2).height
-    assert [point.x for point in found.picture.points] == ["2", "3–5", "6–10", "11–20", "21+"]
-    ends = [point.y for point in found.picture.points]
-    flat = [point.y for point in found.picture.expected]
+    finding = finding_of(frame, "decode-per-token-by-N")
+    assert finding.severity == "severe"
+    assert finding.count == frame.filter(col("output_tokens") >= 2).height
+    assert [point.x for point in finding.picture.points] == ["2", "3–5", "6–10", "11–20", "21+"]
+    ends = [point.y for point in finding.picture.points]
+    flat = [point.y for point in finding.picture.expected]
     assert ends[0] < 0.6 * ends[-1]
     assert max(flat) < 1.02 * min(flat)
-    assert "N = 2: 6.0 → 12." in found.reason
+    assert "N = 2: 6.0 → 12." in finding.reason
 
 
 def test_per_token_divided_by_n_is_known_by_its_growth_alone():
     frame = clean(shape=TOKENS, sd=0.05)
     wrong = frame.with_columns(decode_per_token_ms=col("decode_ms") / col("output_tokens"), decode_ms=None)
-    found = finding(wrong, "decode-per-token-by-N")
-    assert found.severity == "severe"
-    assert "power 1.0" in found.reason or "power 0.9" in found.reason
+    finding = finding_of(wrong, "decode-per-token-by-N")
+    assert finding.severity == "severe"
+    assert "power 1.0" in finding.reason or "power 0.9" in finding.reason
     right = frame.with_columns(decode_ms=None)
-    assert finding(right, "decode-per-token-by-N") is None
+    assert finding_of(right, "decode-per-token-by-N") is None
     growing = right.with_columns(decode_per_token_ms=col("decode_per_token_ms") * (1 + 0.004 * col("output_tokens")))
-    assert finding(growing, "decode-per-token-by-N") is None  # a growing cache is no off-by-one
+    assert finding_of(growing, "decode-per-token-by-N") is None  # a growing cache is no off-by-one
 
 
 def test_the_notes_own_table_becomes_flat():
@@ -141,60 +141,60 @@ def test_the_notes_own_table_becomes_flat():
     frame = polars.DataFrame(
         {"decode_per_token_ms": as_stored, "output_tokens": tokens, "total_ms": 200 + as_stored * tokens}
     )
-    found = finding(frame, "decode-per-token-by-N")
-    flat = [point.y for point in found.picture.expected]
+    finding = finding_of(frame, "decode-per-token-by-N")
+    flat = [point.y for point in finding.picture.expected]
     assert 43 < min(flat) < max(flat) < 51
-    assert [point.y for point in found.picture.points] == pytest.approx([24.6, 34.4, 41.1, 45.2], rel=0.03)
+    assert [point.y for point in finding.picture.points] == pytest.approx([24.6, 34.4, 41.1, 45.2], rel=0.03)
 
 
 def test_forwards_that_do_not_match_the_tokens():
     frame = put(clean(), 4, decode_forwards=40)
-    found = finding(frame, "forwards-mismatch")
-    assert found.count == 1
-    assert names(found, frame, 4)
+    finding = finding_of(frame, "forwards-mismatch")
+    assert finding.count == 1
+    assert names(finding, frame, 4)
 
 
 def test_a_cold_first_call_of_a_worker():
     frame = clean()
     first = frame["worker"].to_list().index("0")
     slow = put(frame, first, total_ms=frame["total_ms"][first] * 3)
-    found = finding(slow, "cold-start")
-    assert (found.severity, found.count) == ("warning", 1)
-    assert names(found, frame, first)
+    finding = finding_of(slow, "cold-start")
+    assert (finding.severity, finding.count) == ("warning", 1)
+    assert names(finding, frame, first)
     later = frame["worker"].to_list().index("0", 40)
-    assert finding(put(frame, later, total_ms=frame["total_ms"][later] * 3), "cold-start") is None
+    assert finding_of(put(frame, later, total_ms=frame["total_ms"][later] * 3), "cold-start") is None
 
 
 def test_a_cold_first_call_of_every_configuration():
     code, change = WRONG["first calls 50 % slower"]
-    found = finding(change(clean()), code)
-    assert found.count >= 4
-    assert "above the other" in found.examples[0]
+    finding = finding_of(change(clean()), code)
+    assert finding.count >= 4
+    assert "above the other" in finding.examples[0]
 
 
 def test_a_sample_with_the_flag_cold():
     frame = put(put(clean(), 4, flags="cold"), 5, flags="cold", repeat=-1)
-    found = finding(frame, "cold-start")
-    assert found.count == 1  # a warm-up call may be cold
-    assert names(found, frame, 4)
+    finding = finding_of(frame, "cold-start")
+    assert finding.count == 1  # a warm-up call may be cold
+    assert names(finding, frame, 4)
 
 
 def test_a_drift_over_the_run():
     code, change = WRONG["a drift of 5 %"]
-    found = finding(change(clean()), code)
-    assert found.severity == "warning"
-    assert "rose by 4" in found.reason or "rose by 5" in found.reason
-    assert found.picture.line[-1].y - found.picture.line[0].y == pytest.approx(5, abs=1)
+    finding = finding_of(change(clean()), code)
+    assert finding.severity == "warning"
+    assert "rose by 4" in finding.reason or "rose by 5" in finding.reason
+    assert finding.picture.line[-1].y - finding.picture.line[0].y == pytest.approx(5, abs=1)
 
 
 def test_a_falling_clock_is_a_drift_though_configurations_differ():
     n = clean().height
     frame = clean().with_columns(gpu_sm_mhz=polars.Series(np.linspace(1980, 1700, n).astype(int)))
-    found = finding(frame, "clock-drift")
-    assert found.severity == "severe"
-    assert "SM clock fell by 1" in found.reason
+    finding = finding_of(frame, "clock-drift")
+    assert finding.severity == "severe"
+    assert "SM clock fell by 1" in finding.reason
     by_config = clean().with_columns(gpu_sm_mhz=1500 + 100 * col("crops"))
-    assert finding(by_config, "clock-drift") is None
+    assert finding_of(by_config, "clock-drift") is None
 
 
 def test_cache_policies_mixed_among_configurations():
@@ -204,46 +204,46 @@ def test_cache_policies_mixed_among_configurations():
         .otherwise("config.cache_policy")
         .alias("config.cache_policy")
     )
-    found = finding(mixed, "mixed-cache-policy")
-    assert found.severity == "severe"
-    assert found.count == mixed.filter(col("config_id") == "c02").height
-    assert any(example.startswith("c02") and "empty" in example for example in found.examples)
+    finding = finding_of(mixed, "mixed-cache-policy")
+    assert finding.severity == "severe"
+    assert finding.count == mixed.filter(col("config_id") == "c02").height
+    assert any(example.startswith("c02") and "empty" in example for example in finding.examples)
     crossed = polars.concat([clean(), clean().with_columns(polars.lit("empty").alias("config.cache_policy"))])
-    assert finding(crossed, "mixed-cache-policy").severity == "info"
+    assert finding_of(crossed, "mixed-cache-policy").severity == "info"
 
 
 @pytest.mark.parametrize("flag", ["recompiled", "allocator-retry", "foreign-process", "gc-pause", "throttled"])
 def test_what_a_sample_was_flagged_with(flag):
     frame = put(clean(), 6, flags=f"{flag},forwards-mismatch")
-    found = finding(frame, flag)
-    assert (found.severity, found.count, found.of) == ("warning", 1, frame.height)
-    assert names(found, frame, 6)
+    finding = finding_of(frame, flag)
+    assert (finding.severity, finding.count, finding.of) == ("warning", 1, frame.height)
+    assert names(finding, frame, 6)
     others = {"recompiled", "allocator-retry", "foreign-process", "gc-pause", "throttled"} - {flag}
     assert others.isdisjoint({f.code for f in report_of(frame).findings})
-    assert finding(frame.with_columns(flags=polars.lit(flag)), flag).severity == "severe"
+    assert finding_of(frame.with_columns(flags=polars.lit(flag)), flag).severity == "severe"
 
 
 def test_throttling_and_collections_are_seen_without_flags():
     frame = put(clean(), 6, gpu_throttle="hw-thermal", gc_pause_ms=100.0)
-    assert names(finding(frame, "throttled"), frame, 6)
-    assert "hw-thermal" in finding(frame, "throttled").examples[0]
-    assert names(finding(frame, "gc-pause"), frame, 6)
+    assert names(finding_of(frame, "throttled"), frame, 6)
+    assert "hw-thermal" in finding_of(frame, "throttled").examples[0]
+    assert names(finding_of(frame, "gc-pause"), frame, 6)
 
 
 def test_a_key_that_stands_for_two_samples():
     frame = polars.concat([clean(), clean()[3:5]])
-    found = finding(frame, "duplicate-sample")
-    assert (found.severity, found.count) == ("severe", 2)
-    assert {example.split(":")[0] for example in found.examples} == {key(frame, 3), key(frame, 4)}
+    finding = finding_of(frame, "duplicate-sample")
+    assert (finding.severity, finding.count) == ("severe", 2)
+    assert {example.split(":")[0] for example in finding.examples} == {key(frame, 3), key(frame, 4)}
 
 
 def test_holes_in_the_grid():
     frame = clean()
-    found = finding(frame.filter(~at(10)), "missing-samples")
-    assert (found.severity, found.count, found.of) == ("warning", 1, frame.height)
+    finding = finding_of(frame.filter(~at(10)), "missing-samples")
+    assert (finding.severity, finding.count, finding.of) == ("warning", 1, frame.height)
     lost = frame.row(10, named=True)
-    assert found.examples[0].startswith(lost["config_id"])
-    assert found.examples[0].endswith(f"{lost['sample_id']}/{lost['repeat']}")
+    assert finding.examples[0].startswith(lost["config_id"])
+    assert finding.examples[0].endswith(f"{lost['sample_id']}/{lost['repeat']}")
     unlike = frame.with_columns(sample_id=polars.int_range(polars.len()).cast(str))
     (rule,) = [rule for rule in report_of(unlike).rules if rule.code == "missing-samples"]
     assert "no grid" in rule.could_not_judge
@@ -252,35 +252,35 @@ def test_holes_in_the_grid():
 def test_a_slow_worker():
     code, change = WRONG["one worker 5 % slower"]
     slow = change(clean())
-    found = finding(slow, code)
-    assert found.severity == "warning"
-    assert found.count == slow.filter(col("worker") == "0").height
-    assert all(example.startswith("worker 0, ") for example in found.examples)
+    finding = finding_of(slow, code)
+    assert finding.severity == "warning"
+    assert finding.count == slow.filter(col("worker") == "0").height
+    assert all(example.startswith("worker 0, ") for example in finding.examples)
 
 
 def test_configurations_that_are_one_workers_alone():
-    found = finding(clean().with_columns(worker=(col("crops") // 2 % 2).cast(str)), "rank-skew")
-    assert "4 configurations were measured by one worker alone" in found.reason
-    assert finding(clean(), "rank-skew") is None
+    finding = finding_of(clean().with_columns(worker=(col("crops") // 2 % 2).cast(str)), "rank-skew")
+    assert "4 configurations were measured by one worker alone" in finding.reason
+    assert finding_of(clean(), "rank-skew") is None
 
 
 def test_too_few_of_a_configuration():
     frame = clean().filter((col("config_id") != "c01") | (col("sample_id") < "0002"))
-    found = finding(frame, "too-few-repeats")
-    assert (found.severity, found.count, found.of, found.unit) == ("warning", 1, 4, "configuration")
-    assert found.examples[0].startswith("c01")
-    assert "4 usable" in found.examples[0]
+    finding = finding_of(frame, "too-few-repeats")
+    assert (finding.severity, finding.count, finding.of, finding.unit) == ("warning", 1, 4, "configuration")
+    assert finding.examples[0].startswith("c01")
+    assert "4 usable" in finding.examples[0]
 
 
 def test_two_modes():
     frame = clean(shape=Shape(1, 100)).with_columns(
         total_ms=col("total_ms") * polars.when(col("sample_id").cast(int) % 3 == 0).then(1.2).otherwise(1.0)
     )
-    found = finding(frame, "bimodal")
-    assert (found.severity, found.count, found.unit) == ("warning", 1, "group")
-    assert "34 % of 100 samples lie 20" in found.examples[0] or "34 % of 100 samples lie 19" in found.examples[0]
+    finding = finding_of(frame, "bimodal")
+    assert (finding.severity, finding.count, finding.unit) == ("warning", 1, "group")
+    assert "34 % of 100 samples lie 20" in finding.examples[0] or "34 % of 100 samples lie 19" in finding.examples[0]
     rounded = clean(shape=Shape(1, 300)).with_columns(col("total_ms").round(0))
-    assert finding(rounded, "bimodal") is None  # steps of a ruler are no modes
+    assert finding_of(rounded, "bimodal") is None  # steps of a ruler are no modes
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.code)

@@ -44,7 +44,7 @@ def start(worker, **facts):
     return WorkerStart(worker=worker, started_unix_ms=1.8e12, host="h", environment=around)
 
 
-def finding(out, code):
+def finding_of(out, code):
     return next((f for f in json.loads(out)["findings"] if f["code"] == code), None)
 
 
@@ -87,7 +87,9 @@ def test_workers_in_unlike_environments(tmp_path, capsys):
     run = tmp_path / "run"
     write(run, samples(10), starts=[start("0", gpu="H200", device="cuda:0")])
     write(run, samples(10, repeat=1, worker="1"), worker="1", starts=[start("1", gpu="H200", device="cuda:1")])
-    assert finding(ask(capsys, run, "--json")[1], "mixed-environment") is None  # another of equal GPUs is no difference
+    assert (
+        finding_of(ask(capsys, run, "--json")[1], "mixed-environment") is None
+    )  # another of equal GPUs is no difference
     write(
         run,
         samples(10, repeat=2, worker="2"),
@@ -95,10 +97,10 @@ def test_workers_in_unlike_environments(tmp_path, capsys):
         starts=[start("2", gpu="A100", driver="570", device="cuda:0")],
     )
     code, out, _ = ask(capsys, run, "--json")
-    found = finding(out, "mixed-environment")
-    assert (code, found["severity"], found["count"], found["of"]) == (1, "severe", 1, 3)
-    assert "driver, gpu differ" in found["reason"]
-    assert found["examples"] == ["workers 0, 1: driver None, gpu H200", "worker 2: driver 570, gpu A100"]
+    finding = finding_of(out, "mixed-environment")
+    assert (code, finding["severity"], finding["count"], finding["of"]) == (1, "severe", 1, 3)
+    assert "driver, gpu differ" in finding["reason"]
+    assert finding["examples"] == ["workers 0, 1: driver None, gpu H200", "worker 2: driver 570, gpu A100"]
 
 
 def test_a_resumed_worker_with_newer_software(tmp_path, capsys):
@@ -115,11 +117,11 @@ def test_missing_samples_are_told_from_failed_ones_by_the_plan(tmp_path, capsys)
     plan = {"schema": "laptime.plan/1", "configs": [{"config_id": name, "config": {"model": "m"}}],
             "samples": [f"{n:04d}" for n in range(20)], "repeats": 2}  # fmt: skip
     (run / "plan.json").write_text(json.dumps(plan))
-    found = finding(ask(capsys, run, "--json")[1], "missing-samples")
-    assert (found["count"], found["of"], found["severity"]) == (2, 40, "warning")
-    assert "planned" in found["reason"]
-    assert "1 of them failed" in found["reason"]
-    assert found["examples"] == [f"{name}: 2 missing, first 0003/1"]
+    finding = finding_of(ask(capsys, run, "--json")[1], "missing-samples")
+    assert (finding["count"], finding["of"], finding["severity"]) == (2, 40, "warning")
+    assert "planned" in finding["reason"]
+    assert "1 of them failed" in finding["reason"]
+    assert finding["examples"] == [f"{name}: 2 missing, first 0003/1"]
     (run / "plan.json").write_text("{")
     assert "not a sweep's plan" in ask(capsys, run)[2]
 

@@ -135,7 +135,7 @@ def test_the_table_fits_and_nothing_from_outside_acts(width):
     assert "\x1b" not in shown
     assert "[bold]a" in shown
     assert all(len(line) <= width for line in shown.splitlines())
-    assert "that would decide, about: " in " ".join(shown.split())
+    assert "each run needs about this many more samples: " in " ".join(shown.split())
 
 
 def test_no_torch_is_imported(folders):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from laptime.audits.measurements import Measurements
-from laptime.audits.result import AuditPicture, AuditPoint
-from laptime.audits.rule import Judged, NotJudged, Outcome, Rule, counted, found, key_of, percent, worst_rows
+from laptime.audits.result import AuditFinding, AuditPicture, AuditPoint
+from laptime.audits.rule import Judged, NotJudged, Rule, RuleOutcome, counted, key_of, percent, worst_rows
 from laptime.data.columns import STAGE_COLUMNS
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ ROUNDING_MS = 0.03
 """A sum may differ by this much: four stages and a total, each rounded to a hundredth of a millisecond."""
 
 SUBTRACTED_SHARE = 0.95
-"""Where decode is the exact remainder in so many samples, it was not measured but left over."""
+"""When decode is the exact remainder in this share of the samples, it was not measured but left over."""
 
 RESIDUAL_SHARE = 0.25
 """Real models spend a few per cent of a call outside their stages (`other` in any profile)."""
@@ -27,7 +27,7 @@ RESIDUAL_SAMPLES = 0.05
 BARS = 20
 
 
-def zero_decode(measurements: Measurements) -> Outcome:
+def zero_decode(measurements: Measurements) -> RuleOutcome:
     """A decode of exactly 0 with two or more tokens: N tokens need N - 1 forwards, and those take time."""
     from polars import col
 
@@ -61,11 +61,11 @@ def zero_decode(measurements: Measurements) -> Outcome:
     shown = worst_rows(zeros.with_columns(error=-remainder), col("error").fill_null(0.0))
     return Judged(
         rows.height,
-        found(
-            "zero-decode",
-            "severe",
-            zeros.height,
-            rows.height,
+        AuditFinding(
+            code="zero-decode",
+            severity="severe",
+            count=zeros.height,
+            of=rows.height,
             examples=[
                 f"{key_of(row)}: decode 0 ms with {row['output_tokens']} tokens{_sum_words(row)}" for row in shown
             ],
@@ -76,7 +76,7 @@ def zero_decode(measurements: Measurements) -> Outcome:
     )
 
 
-def subtracted_decode(measurements: Measurements) -> Outcome:
+def subtracted_decode(measurements: Measurements) -> RuleOutcome:
     """Decode that equals total - vision - prefill to the last digit everywhere: left over, not measured."""
     from polars import col
 
@@ -88,11 +88,11 @@ def subtracted_decode(measurements: Measurements) -> Outcome:
         return Judged(rows.height)
     return Judged(
         rows.height,
-        found(
-            "subtracted-decode",
-            "warning",
-            exact.height,
-            rows.height,
+        AuditFinding(
+            code="subtracted-decode",
+            severity="warning",
+            count=exact.height,
+            of=rows.height,
             examples=[
                 f"{key_of(row)}: decode {_ms(row['decode_ms'])} = total {_ms(row['total_ms'])}{_less(row)} ms"
                 for row in exact.head(5).to_dicts()
@@ -107,7 +107,7 @@ def subtracted_decode(measurements: Measurements) -> Outcome:
     )
 
 
-def stage_sum_exceeds_total(measurements: Measurements) -> Outcome:
+def stage_sum_exceeds_total(measurements: Measurements) -> RuleOutcome:
     """Stages of one call partition it: their sum can't be longer than the call."""
     from polars import col
 
@@ -120,11 +120,11 @@ def stage_sum_exceeds_total(measurements: Measurements) -> Outcome:
     mean, most = bad.select(excess.mean().alias("mean"), excess.max().alias("max")).row(0)
     return Judged(
         rows.height,
-        found(
-            "stage-sum-exceeds-total",
-            "severe",
-            bad.height,
-            rows.height,
+        AuditFinding(
+            code="stage-sum-exceeds-total",
+            severity="severe",
+            count=bad.height,
+            of=rows.height,
             examples=[
                 f"{key_of(row)}: stages sum to {_ms(row['sum'])}, total {_ms(row['total_ms'])} ms" for row in shown
             ],
@@ -137,7 +137,7 @@ def stage_sum_exceeds_total(measurements: Measurements) -> Outcome:
     )
 
 
-def negative_stage(measurements: Measurements) -> Outcome:
+def negative_stage(measurements: Measurements) -> RuleOutcome:
     """No time is negative, and no call takes none."""
     from polars import any_horizontal, col
 
@@ -148,11 +148,11 @@ def negative_stage(measurements: Measurements) -> Outcome:
         return Judged(rows.height)
     return Judged(
         rows.height,
-        found(
-            "negative-stage",
-            "severe",
-            bad.height,
-            rows.height,
+        AuditFinding(
+            code="negative-stage",
+            severity="severe",
+            count=bad.height,
+            of=rows.height,
             examples=[f"{key_of(row)}: {_negatives(row, names)}" for row in bad.head(5).to_dicts()],
             reason=f"{counted(bad.height, 'sample')} with a time below 0, or a total of 0: a difference of two "
             "measurements that don't belong together, or a clock that was set back.",
@@ -161,7 +161,7 @@ def negative_stage(measurements: Measurements) -> Outcome:
     )
 
 
-def residual_too_large(measurements: Measurements) -> Outcome:
+def residual_too_large(measurements: Measurements) -> RuleOutcome:
     """What no stage explains (`other`, or the total less the stages) as a share of the total."""
     from polars import col, when
 
@@ -178,11 +178,11 @@ def residual_too_large(measurements: Measurements) -> Outcome:
     many = bad.height / rows.height >= RESIDUAL_SAMPLES
     return Judged(
         rows.height,
-        found(
-            "residual-too-large",
-            "warning" if many else "info",
-            bad.height,
-            rows.height,
+        AuditFinding(
+            code="residual-too-large",
+            severity="warning" if many else "info",
+            count=bad.height,
+            of=rows.height,
             examples=[
                 f"{key_of(row)}: {percent(row['share'])} of {_ms(row['total_ms'])} ms is in no stage" for row in shown
             ],

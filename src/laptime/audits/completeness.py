@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from laptime.audits.measurements import Measurements
-from laptime.audits.result import EXAMPLES, AuditPicture, AuditPoint, Severity
-from laptime.audits.rule import Judged, NotJudged, Outcome, Rule, counted, found, key_of, percent
+from laptime.audits.result import EXAMPLES, AuditFinding, AuditPicture, AuditPoint, Severity
+from laptime.audits.rule import Judged, NotJudged, Rule, RuleOutcome, counted, key_of, percent
 from laptime.data.columns import KEY
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ GRID_FILL = 0.5
 SEVERE_MISSING = 0.1
 
 
-def duplicate_sample(measurements: Measurements) -> Outcome:
+def duplicate_sample(measurements: Measurements) -> RuleOutcome:
     """One key (configuration, sample, repeat), one sample."""
     from polars import col
 
@@ -38,11 +38,11 @@ def duplicate_sample(measurements: Measurements) -> Outcome:
     shown = groups.sort("n", "row", descending=[True, False]).head(EXAMPLES).to_dicts()
     return Judged(
         rows.height,
-        found(
-            "duplicate-sample",
-            "severe",
-            surplus,
-            rows.height,
+        AuditFinding(
+            code="duplicate-sample",
+            severity="severe",
+            count=surplus,
+            of=rows.height,
             examples=[f"{key_of(row)}: {row['n']} times, totals {_totals(row['totals'])} ms" for row in shown],
             reason=f"{counted(groups.height, 'key')} (configuration, sample, repeat) "
             f"{'stands' if groups.height == 1 else 'stand'} for more than one sample: {counted(surplus, 'sample')} too "
@@ -52,7 +52,7 @@ def duplicate_sample(measurements: Measurements) -> Outcome:
     )
 
 
-def missing_samples(measurements: Measurements) -> Outcome:
+def missing_samples(measurements: Measurements) -> RuleOutcome:
     """Every planned key measured; without a plan, every combination of what was seen."""
     import polars
     from polars import col
@@ -95,11 +95,11 @@ def missing_samples(measurements: Measurements) -> Outcome:
     ]
     return Judged(
         expected,
-        found(
-            "missing-samples",
-            severity,
-            missing,
-            expected,
+        AuditFinding(
+            code="missing-samples",
+            severity=severity,
+            count=missing,
+            of=expected,
             examples=examples,
             reason=f"{missing:,} of {expected:,} {'planned' if plan else 'expected'} samples "
             f"({percent(share)}) are not there, in {counted(by_config.height, 'configuration')}"
@@ -110,7 +110,7 @@ def missing_samples(measurements: Measurements) -> Outcome:
     )
 
 
-def too_few_repeats(measurements: Measurements) -> Outcome:
+def too_few_repeats(measurements: Measurements) -> RuleOutcome:
     """Enough usable samples in each configuration for an interval of its median."""
     from polars import col
 
@@ -126,11 +126,11 @@ def too_few_repeats(measurements: Measurements) -> Outcome:
     by_count = counts.group_by("len").agg(n=col("config_id").len()).sort("len")
     return Judged(
         counts.height,
-        found(
-            "too-few-repeats",
-            "warning",
-            bad.height,
-            counts.height,
+        AuditFinding(
+            code="too-few-repeats",
+            severity="warning",
+            count=bad.height,
+            of=counts.height,
             unit="configuration",
             examples=[
                 f"{measurements.shown_config(name)}: {counted(n, 'usable sample')}"

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from laptime.audits.measurements import Measurements
-from laptime.audits.rule import Judged, NotJudged, Outcome, Rule, counted, found
+from laptime.audits.result import AuditFinding
+from laptime.audits.rule import Judged, NotJudged, Rule, RuleOutcome, counted
 from laptime.data.columns import KNOB
 from laptime.data.record import Environment, WorkerStart
 
@@ -21,7 +22,7 @@ HARMLESS = frozenset({"laptime", "python", "platform", "memory_bytes", "git_comm
 """Facts of an environment that seldom change a time on the device."""
 
 
-def mixed_cache_policy(measurements: Measurements) -> Outcome:
+def mixed_cache_policy(measurements: Measurements) -> RuleOutcome:
     """Emptying the allocator's cache before some calls only: their allocations are slower, their neighbours' aren't.
 
     Where every configuration was measured under every policy it is a knob like any other.
@@ -43,19 +44,19 @@ def mixed_cache_policy(measurements: Measurements) -> Outcome:
         f"{measurements.shown_config(row['config_id'])}: {row['policy']} in {counted(row['n'], 'sample')}"
         for row in policy_of.group_by("config_id", "policy", maintain_order=True).agg(n=col("row").len()).to_dicts()
     ]
-    said = ", ".join(f"{name} in {n:,}" for name, n in counts.sort("count", descending=True).iter_rows())
-    reason = f"Samples were measured under {len(kinds)} cache policies: {said}. "
+    counts_by_policy = ", ".join(f"{name} in {n:,}" for name, n in counts.sort("count", descending=True).iter_rows())
+    reason = f"Samples were measured under {len(kinds)} cache policies: {counts_by_policy}. "
     if crossed:
-        reason += "Every configuration was measured under each, so they can be told apart: compare within a policy."
+        reason += "Every configuration was measured under each, so compare within a policy."
     else:
         reason += "Which configuration had which differs, so part of any difference between them is the allocator's."
     return Judged(
         rows.height,
-        found(
-            "mixed-cache-policy",
-            "info" if crossed else "severe",
-            int((policies == rarest).sum()),
-            rows.height,
+        AuditFinding(
+            code="mixed-cache-policy",
+            severity="info" if crossed else "severe",
+            count=int((policies == rarest).sum()),
+            of=rows.height,
             examples=shown,
             reason=reason,
             mend="Measure everything under one --cache-policy, keep or empty",
@@ -63,7 +64,7 @@ def mixed_cache_policy(measurements: Measurements) -> Outcome:
     )
 
 
-def mixed_environment(measurements: Measurements) -> Outcome:
+def mixed_environment(measurements: Measurements) -> RuleOutcome:
     """One run, one environment: GPU, driver, torch, threads, whatever else changes times."""
     known = _environments(measurements)
     if known is None:
@@ -83,11 +84,11 @@ def mixed_environment(measurements: Measurements) -> Outcome:
     names = ", ".join(matter or differing)
     return Judged(
         len(starts),
-        found(
-            "mixed-environment",
-            "severe" if matter else "info",
-            len(starts) - largest,
-            len(starts),
+        AuditFinding(
+            code="mixed-environment",
+            severity="severe" if matter else "info",
+            count=len(starts) - largest,
+            of=len(starts),
             unit="worker start",
             examples=[
                 f"{'worker' if len(set(w)) == 1 else 'workers'} {', '.join(dict.fromkeys(w))}: {k}"

@@ -13,7 +13,7 @@ import numpy as np
 from laptime.data.stats import Floats
 
 MOST = 1000
-"""More values than this are thinned to so many before the dip is taken: it is sure long before."""
+"""More values than this are thinned to this many: a dip is certain long before."""
 
 
 def dip(values: Floats) -> float:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import partial
 
 from laptime.audits.measurements import Measurements
-from laptime.audits.result import Severity
-from laptime.audits.rule import Judged, NotJudged, Outcome, Rule, found, key_of, percent
+from laptime.audits.result import AuditFinding, Severity
+from laptime.audits.rule import Judged, NotJudged, Rule, RuleOutcome, key_of, percent
 from laptime.data.columns import has_flag
 
 SEVERE_SHARE = 0.2
@@ -34,7 +34,7 @@ MENDS: dict[str, str] = {
 }
 
 
-def flagged(flag: str, measurements: Measurements) -> Outcome:
+def flagged(flag: str, measurements: Measurements) -> RuleOutcome:
     """Samples that carry this flag, warm-up calls apart."""
     from polars import col
 
@@ -57,11 +57,11 @@ def flagged(flag: str, measurements: Measurements) -> Outcome:
     severity: Severity = "severe" if share >= SEVERE_SHARE else "warning" if share >= WARNING_SHARE else "info"
     return Judged(
         rows.height,
-        found(
-            flag,
-            severity,
-            hit.height,
-            rows.height,
+        AuditFinding(
+            code=flag,
+            severity=severity,
+            count=hit.height,
+            of=rows.height,
             examples=[f"{key_of(row)}: {_figures(flag, row)}" for row in hit.head(5).to_dicts()],
             reason=f"In {percent(share)} of the samples {REASONS[flag]}. Summaries leave them out"
             + (", but what remains is a selection." if severity == "severe" else "."),

@@ -1,4 +1,4 @@
-"""What is audited: a frame of samples and, where there is a run folder, what it says of its circumstances."""
+"""What is audited: a frame of samples, and for a run folder its environment, plan and failures."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ USED_COLUMNS = (
     "row", *KEY, "worker", *STAGE_COLUMNS, "output_tokens", "prompt_tokens", "image_tokens", "crops", "batch",
     "started_unix_ms", "gpu_sm_mhz", "flags",
 )  # fmt: skip
-"""What is kept of the samples that are judged by their times: a million rows of everything would be copied else."""
+"""The columns by which rules judge times. Copying all columns of a million rows would take longer than reading them."""
 
 LIKE = 3
-"""So many samples of the same work, at the median, make a group whose median is worth comparing with."""
+"""A group of the same work needs this many samples, at the median over groups, to be compared with its median."""
 
 
 class PlannedConfig(msgspec.Struct, frozen=True):
@@ -36,8 +36,8 @@ class PlannedConfig(msgspec.Struct, frozen=True):
     config: dict[str, Scalar] = {}
 
 
-class Plan(msgspec.Struct, frozen=True):
-    """What a sweep meant to measure (plan.json): every configuration with every sample so many times."""
+class PlannedSamples(msgspec.Struct, frozen=True):
+    """What a sweep is to measure (plan.json): every configuration with every sample, `repeats` times."""
 
     schema: Literal["laptime.plan/1"]
     configs: list[PlannedConfig]
@@ -47,13 +47,13 @@ class Plan(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Measurements:
-    """Samples in the order in which they lie in their files (column `row`), and what is known around them."""
+    """Samples in the order of their files (column `row`), and what is known of how they were measured."""
 
     source: str
     frame: polars.DataFrame
     info: RunInfo | None = None
     workers: list[WorkerStart] = field(default_factory=list)
-    plan: Plan | None = None
+    plan: PlannedSamples | None = None
     failed: frozenset[tuple[str, str, int]] = frozenset()
 
     def has(self, column: str) -> bool:
@@ -75,9 +75,9 @@ class Measurements:
 
     @cached_property
     def used(self) -> polars.DataFrame:
-        """The samples that a summary uses, with a total, in the order in which they were measured.
+        """The samples that a summary uses and that have a total, in the order in which they were measured.
 
-        Columns more: `at` (milliseconds since the first one; without start times the position within its worker),
+        Further columns: `at` (milliseconds since the first one; without start times the position within its worker),
         `work` (which samples are of the same work), `deviation` (log of the total over the median total of the same
         work) and `within` (`at` less the median of the same work).
         """
@@ -169,9 +169,9 @@ def _numbered(frame: polars.DataFrame) -> polars.DataFrame:
     return frame.drop("row", strict=False).with_row_index("row")
 
 
-def _plan(file: Path) -> Plan | None:
+def _plan(file: Path) -> PlannedSamples | None:
     try:
-        return msgspec.json.decode(file.read_bytes(), type=Plan)
+        return msgspec.json.decode(file.read_bytes(), type=PlannedSamples)
     except FileNotFoundError:
         return None
     except OSError as error:

@@ -11,12 +11,12 @@ import numpy as np
 from laptime.audits.dip import MOST, dip, p_value
 from laptime.audits.measurements import Measurements
 from laptime.audits.ranks import ERROR, poisson_tail
-from laptime.audits.result import EXAMPLES, AuditPicture, AuditPoint
-from laptime.audits.rule import Judged, NotJudged, Outcome, Rule, counted, found, key_of, percent
+from laptime.audits.result import EXAMPLES, AuditFinding, AuditPicture, AuditPoint
+from laptime.audits.rule import Judged, NotJudged, Rule, RuleOutcome, counted, key_of, percent
 from laptime.data.stats import Floats
 
 FEWEST = 20
-"""Samples of the same work below which two heaps can't be told from one."""
+"""With fewer samples of the same work, two heaps can't be distinguished from one."""
 
 APART = 0.03
 """Two heaps nearer than this make no difference that matters."""
@@ -40,7 +40,7 @@ class Heaps:
     cut_ms: float
 
 
-def bimodal(measurements: Measurements) -> Outcome:
+def bimodal(measurements: Measurements) -> RuleOutcome:
     """Two modes within a configuration's samples of the same size of work, by Hartigan's dip."""
     from polars import col
 
@@ -69,11 +69,11 @@ def bimodal(measurements: Measurements) -> Outcome:
     examples += [f"{key_of(row)}: {row['total_ms']:.2f} ms, {name}" for name, row in _one_each(upper, lower)]
     return Judged(
         len(judged),
-        found(
-            "bimodal",
-            "warning",
-            len(two),
-            len(judged),
+        AuditFinding(
+            code="bimodal",
+            severity="warning",
+            count=len(two),
+            of=len(judged),
             unit="group",
             examples=examples,
             reason=f"In {len(two):,} of {counted(len(judged), 'group')} of the same work (configuration and tokens) "

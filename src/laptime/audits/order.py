@@ -10,7 +10,7 @@ import numpy as np
 from laptime.audits.measurements import Measurements
 from laptime.audits.ranks import ERROR, Trend, poisson_tail, trend
 from laptime.audits.result import EXAMPLES, AuditFinding, AuditPicture, AuditPoint
-from laptime.audits.rule import Judged, NotJudged, Outcome, Rule, counted, found, key_of, percent
+from laptime.audits.rule import Judged, NotJudged, Rule, RuleOutcome, counted, key_of, percent
 from laptime.data.columns import has_flag
 from laptime.data.stats import Floats
 
@@ -21,10 +21,10 @@ COLD_GROUP = 5
 """Samples of one configuration on one worker below which its first can't be set against the rest."""
 
 COLD_EXCESS = 0.05
-"""A first call that is slower by less changes no median that matters."""
+"""A first call that is slower by less than this changes no median that matters."""
 
 COLD_DEVIATIONS = 6
-"""The first call of a worker counts as cold by itself when it is so many robust standard deviations above the rest."""
+"""A worker's first call is cold by itself when it is this many robust standard deviations above the rest."""
 
 DRIFT = 0.02
 """From here on a drift is as large as the effects that a comparison looks for (its --min-effect)."""
@@ -34,7 +34,7 @@ SEVERE_DRIFT = 0.1
 SHOWN_POINTS = 60
 
 
-def cold_start(measurements: Measurements) -> Outcome:
+def cold_start(measurements: Measurements) -> RuleOutcome:
     """First calls slower than the rest: of a worker, of each configuration, or by their own flag."""
     from polars import col
 
@@ -78,11 +78,11 @@ def cold_start(measurements: Measurements) -> Outcome:
         parts.append(f"{counted(flagged.height, 'sample')} carry the flag cold: the warm-up had not become steady")
     return Judged(
         rows.height,
-        found(
-            "cold-start",
-            "warning",
-            count,
-            rows.height,
+        AuditFinding(
+            code="cold-start",
+            severity="warning",
+            count=count,
+            of=rows.height,
             examples=examples,
             reason=f"{'. '.join(parts)}. Such calls hold compilation, autotuning or cache misses.",
             mend="Warm up with the same shapes before timing, and again after each change of configuration",
@@ -93,9 +93,9 @@ def cold_start(measurements: Measurements) -> Outcome:
 def _cold_groups(groups: polars.DataFrame, used: polars.DataFrame) -> polars.DataFrame:
     """The groups whose first call is cold, when there are more of them than chance gives.
 
-    Among n alike samples the first is the slowest with a chance of 1/n. So many are expected; more, and by enough, is
-    a finding. The very first call of a worker counts alone when it is that worker's slowest, relative to its like, and
-    stands out by COLD_DEVIATIONS.
+    Among n samples of the same work the first is the slowest with a chance of 1/n. The sum of these chances is the
+    expected number of such groups; significantly more are a finding. The very first call of a worker counts alone when
+    it is that worker's slowest relative to the same work, and stands out by COLD_DEVIATIONS.
     """
     from polars import col
 
@@ -115,7 +115,7 @@ def _cold_groups(groups: polars.DataFrame, used: polars.DataFrame) -> polars.Dat
     )
 
 
-def clock_drift(measurements: Measurements) -> Outcome:
+def clock_drift(measurements: Measurements) -> RuleOutcome:
     """A trend over the run: of totals relative to samples of the same work, and of the GPU's clock."""
     used = measurements.used
     if used.height < 8:
@@ -163,11 +163,11 @@ def _drift_finding(
     main = next(iter(drifting.values()))
     picture_of = drifting.get("total", main)
     ends_of_run = [used.head(1).to_dicts()[0], used.tail(1).to_dicts()[0]]
-    return found(
-        "clock-drift",
-        "severe" if largest >= log(1 + SEVERE_DRIFT) else "warning",
-        used.height,
-        used.height,
+    return AuditFinding(
+        code="clock-drift",
+        severity="severe" if largest >= log(1 + SEVERE_DRIFT) else "warning",
+        count=used.height,
+        of=used.height,
         examples=[f"{key_of(row)}: {_relative(row)}" for row in ends_of_run],
         reason=f"Over {_duration(measurements, span)}, relative to the median of the same work, {' and '.join(words)}. "
         "Configurations measured early and late differ by that alone.",

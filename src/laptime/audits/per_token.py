@@ -9,7 +9,7 @@ import numpy as np
 from laptime.audits.measurements import Measurements
 from laptime.audits.ranks import ERROR, trend
 from laptime.audits.result import AuditFinding, AuditPicture, AuditPoint
-from laptime.audits.rule import Judged, NotJudged, Outcome, Rule, counted, found, key_of, percent, worst_rows
+from laptime.audits.rule import Judged, NotJudged, Rule, RuleOutcome, counted, key_of, percent, worst_rows
 from laptime.data.stats import Floats
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ GROWTH = 0.5
 """Per-token times grow as ((N - 1)/N) to this power: 1 when divided by N, 0 when divided by N - 1. Half-way decides."""
 
 
-def decode_per_token_by_n(measurements: Measurements) -> Outcome:
+def decode_per_token_by_n(measurements: Measurements) -> RuleOutcome:
     """Per-token times that are decode / N, or grow with N as (N - 1)/N does: N tokens need N - 1 forwards."""
     from polars import col
 
@@ -41,7 +41,7 @@ def decode_per_token_by_n(measurements: Measurements) -> Outcome:
     return Judged(rows.height, _grows_with_n(rows))
 
 
-def forwards_mismatch(measurements: Measurements) -> Outcome:
+def forwards_mismatch(measurements: Measurements) -> RuleOutcome:
     """N tokens need N - 1 decode forwards, counted as they ran."""
     from polars import col
 
@@ -52,11 +52,11 @@ def forwards_mismatch(measurements: Measurements) -> Outcome:
     shown = worst_rows(bad, (col("decode_forwards") - col("output_tokens") + 1).abs())
     return Judged(
         rows.height,
-        found(
-            "forwards-mismatch",
-            "warning",
-            bad.height,
-            rows.height,
+        AuditFinding(
+            code="forwards-mismatch",
+            severity="warning",
+            count=bad.height,
+            of=rows.height,
             examples=[
                 f"{key_of(row)}: {row['decode_forwards']} decode forwards for {row['output_tokens']} tokens"
                 for row in shown
@@ -81,11 +81,11 @@ def _divided_by_n(rows: polars.DataFrame) -> AuditFinding | None:
         return None
     table, picture = _by_bucket(bad["output_tokens"].to_numpy(), bad["decode_per_token_ms"].to_numpy())
     shown = worst_rows(bad, -col("output_tokens"))
-    return found(
-        "decode-per-token-by-N",
-        "severe",
-        bad.height,
-        compared.height,
+    return AuditFinding(
+        code="decode-per-token-by-N",
+        severity="severe",
+        count=bad.height,
+        of=compared.height,
         examples=[
             f"{key_of(row)}: {row['decode_per_token_ms']:.2f} ms = {row['decode_ms']:.2f} / {row['output_tokens']}; "
             f"{row['output_tokens'] - 1} forwards take {row['decode_ms'] / (row['output_tokens'] - 1):.2f} ms each"
@@ -110,11 +110,11 @@ def _grows_with_n(rows: polars.DataFrame) -> AuditFinding | None:
         return None
     table, picture = _by_bucket(tokens, values)
     short = rows.sort("output_tokens", "row").head(5).to_dicts()
-    return found(
-        "decode-per-token-by-N",
-        "severe",
-        rows.height,
-        rows.height,
+    return AuditFinding(
+        code="decode-per-token-by-N",
+        severity="severe",
+        count=rows.height,
+        of=rows.height,
         examples=[
             f"{key_of(row)}: {row['decode_per_token_ms']:.2f} ms with {row['output_tokens']} tokens, "
             f"{row['decode_per_token_ms'] * row['output_tokens'] / (row['output_tokens'] - 1):.2f} by N − 1"

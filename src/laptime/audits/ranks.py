@@ -20,7 +20,7 @@ ERROR = 0.01
 """How often one rule may be wrong about sound measurements."""
 
 BINS = 200
-"""A long run is cut into so many pieces, each the median of its samples, before all pairs of them are compared."""
+"""A long run is cut into this many pieces, each the median of its samples, before all pairs of pieces are compared."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def trend(x: Floats, y: Floats, confidence: float) -> Trend | None:
 
 
 def binned(x: Floats, y: Floats, bins: int = BINS) -> tuple[Floats, Floats]:
-    """Values in the order of x, in at most so many pieces of equal count: the medians of each."""
+    """Values in the order of x, in at most `bins` pieces of equal count: the medians of each."""
     order = np.argsort(x, kind="stable")
     x, y = x[order], y[order]
     if len(x) <= bins:
@@ -111,7 +111,7 @@ def midranks(values: Floats) -> Floats:
 
 
 def poisson_tail(count: int, expected: float) -> float:
-    """How likely at least so many rare, independent things happen when so many are expected."""
+    """How likely at least `count` rare, independent events are when `expected` are expected."""
     if count <= 0:
         return 1.0
     term = below = exp(-expected)

@@ -1,4 +1,4 @@
-"""An audit as a value: what was found, what each rule looked at, and what could not be judged. JSON laptime.audit/1."""
+"""An audit as a value: its findings, what each rule looked at, and what could not be judged. JSON laptime.audit/1."""
 
 from __future__ import annotations
 
@@ -41,16 +41,21 @@ class AuditFinding(msgspec.Struct, frozen=True, kw_only=True):
     severity: Severity
     count: int
     of: int
-    share: float  # count / of; 0 when of is 0
+    share: float = 0.0  # count / of, always computed from them; 0 when of is 0
     examples: list[str]  # the units by name with the figures that show it, at most EXAMPLES
     reason: str  # what is wrong and how it shows, in a sentence or two
     mend: str  # what to do about it
     unit: str = "sample"  # what count counts
     picture: AuditPicture | None = None
 
+    def __post_init__(self) -> None:
+        """Work out the share and keep EXAMPLES of the examples."""
+        msgspec.structs.force_setattr(self, "share", self.count / self.of if self.of else 0.0)
+        msgspec.structs.force_setattr(self, "examples", self.examples[:EXAMPLES])
+
 
 class RuleRun(msgspec.Struct, frozen=True, kw_only=True):
-    """One rule: it looked at `of` units and found something or not; or it could not judge, and why."""
+    """One rule: how many units it looked at and whether it has a finding; or why it could not judge."""
 
     code: str
     checks: str  # the question, in a few words

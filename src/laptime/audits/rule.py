@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from laptime.audits.measurements import Measurements
-from laptime.audits.result import EXAMPLES, AuditFinding, AuditPicture, Severity
+from laptime.audits.result import EXAMPLES, AuditFinding
 
 if TYPE_CHECKING:
     import polars
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Judged:
-    """The rule looked at `of` units and found something, or nothing."""
+    """The rule looked at `of` units. finding: what is wrong with them, None if nothing is."""
 
     of: int
     finding: AuditFinding | None = None
@@ -28,7 +28,7 @@ class NotJudged:
     why: str
 
 
-Outcome = Judged | NotJudged
+RuleOutcome = Judged | NotJudged
 
 
 @dataclass(frozen=True)
@@ -38,41 +38,14 @@ class Rule:
     code: str
     checks: str
     needs: tuple[str, ...]
-    judge: Callable[[Measurements], Outcome]
+    judge: Callable[[Measurements], RuleOutcome]
 
-    def look(self, measurements: Measurements) -> Outcome:
+    def look(self, measurements: Measurements) -> RuleOutcome:
         """The rule's answer for these measurements."""
         missing = [name for name in self.needs if not measurements.has(name)]
         if missing:
             return NotJudged(f"no column {', '.join(missing)}")
         return self.judge(measurements)
-
-
-def found(
-    code: str,
-    severity: Severity,
-    count: int,
-    of: int,
-    *,
-    examples: Sequence[str],
-    reason: str,
-    mend: str,
-    unit: str = "sample",
-    picture: AuditPicture | None = None,
-) -> AuditFinding:
-    """A finding with its share worked out and its examples cut to EXAMPLES."""
-    return AuditFinding(
-        code=code,
-        severity=severity,
-        count=count,
-        of=of,
-        share=count / of if of else 0.0,
-        examples=list(examples[:EXAMPLES]),
-        reason=reason,
-        mend=mend,
-        unit=unit,
-        picture=picture,
-    )
 
 
 def worst_rows(rows: polars.DataFrame, by: polars.Expr) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from laptime.audits.measurements import Measurements
 from laptime.audits.ranks import ERROR, poisson_tail, shift, signed_shift
 from laptime.audits.result import EXAMPLES, AuditFinding, AuditPicture, AuditPoint
-from laptime.audits.rule import Judged, Outcome, Rule, counted, found, key_of, percent
+from laptime.audits.rule import Judged, Rule, RuleOutcome, counted, key_of, percent
 
 if TYPE_CHECKING:
     import polars
@@ -22,13 +22,13 @@ FEWEST = 6
 """Samples of work that others did too, below which a worker is not judged."""
 
 MANY_WORKS = 20
-"""From so many works on, each of which a worker shares with others, their differences are a sample of their own."""
+"""With this many works that a worker shares with others, the differences work by work are tested as a sample."""
 
 ALONE = 4
 """Samples of a configuration from which it is worth asking why one worker did them all."""
 
 
-def rank_skew(measurements: Measurements) -> Outcome:
+def rank_skew(measurements: Measurements) -> RuleOutcome:
     """A worker that is slower than the others on the same work, or configurations that are one worker's alone."""
     from polars import col
 
@@ -58,7 +58,7 @@ def _skewed(shared: polars.DataFrame, workers: list[str]) -> dict[str, float]:
     """Worker -> how much slower (log) it is on the work that others did too; only what chance seldom gives."""
     from polars import col
 
-    found_: dict[str, float] = {}
+    skewed: dict[str, float] = {}
     shared = shared.select("worker", "work", "deviation")
     for worker in workers:
         own, others = shared.filter(col("worker") == worker), shared.filter(col("worker") != worker)
@@ -66,8 +66,8 @@ def _skewed(shared: polars.DataFrame, workers: list[str]) -> dict[str, float]:
             continue
         slower, p = _slower(own, others)
         if p <= ERROR / len(workers) and abs(slower) >= log(1 + SKEW):
-            found_[worker] = slower
-    return found_
+            skewed[worker] = slower
+    return skewed
 
 
 def _slower(own: polars.DataFrame, others: polars.DataFrame) -> tuple[float, float]:
@@ -96,9 +96,13 @@ def _finding(
     parts, examples, count = [], [], 0
     slow = {worker: by for worker, by in skewed.items() if by > 0} or skewed
     if skewed:
-        said = ", ".join(f"worker {w} is {percent(abs(exp(by) - 1))} {'slower' if by > 0 else 'faster'}"
-                         for w, by in sorted(skewed.items(), key=lambda pair: -pair[1])[:EXAMPLES])  # fmt: skip
-        parts.append(f"On the same work {said} than the others (medians; chance does as much in less than 1 % of runs)")
+        by_skew = sorted(skewed.items(), key=lambda pair: -pair[1])[:EXAMPLES]
+        listed = ", ".join(
+            f"worker {w} is {percent(abs(exp(by) - 1))} {'slower' if by > 0 else 'faster'}" for w, by in by_skew
+        )
+        parts.append(
+            f"On the same work {listed} than the others (medians; chance does as much in less than 1 % of runs)"
+        )
         hit = shared.filter(col("worker").is_in(list(slow)))
         count = hit.height
         usual = (col("deviation") - col("deviation").median().over("worker")).abs()
@@ -119,11 +123,11 @@ def _finding(
             for row in alone.head(2).to_dicts()
         ]
     largest = max((abs(by) for by in skewed.values()), default=0.0)
-    return found(
-        "rank-skew",
-        "severe" if largest >= log(1 + SEVERE_SKEW) else "warning",
-        count,
-        rows.height,
+    return AuditFinding(
+        code="rank-skew",
+        severity="severe" if largest >= log(1 + SEVERE_SKEW) else "warning",
+        count=count,
+        of=rows.height,
         examples=examples,
         reason=f"{'. '.join(parts)}.",
         mend="Spread every configuration over all workers (laptime sweep does), lock their clocks, check their GPUs",

@@ -89,7 +89,7 @@ def compare_samples(
 
 
 def _each(together: float, stages: int) -> float:
-    """The confidence of one interval so that so many hold together, with a share in reserve."""
+    """The confidence of one interval so that those of all `stages` hold together, with one share in reserve."""
     return 1 - (1 - together) / (stages + 1)
 
 

@@ -24,17 +24,17 @@ HARMLESS = frozenset({"laptime", "python", "platform", "memory_bytes", "git_comm
 """Facts of an environment that seldom change a time on the device. Code under test differs by its commit."""
 
 METHOD = ("method", "per_token")
-"""How a session looked at the calls, where that costs time."""
+"""How a session measured the calls, as far as that costs time."""
 
 
 def not_comparable(a: Mapping[str, Scalar], b: Mapping[str, Scalar]) -> dict[str, list[str]]:
-    """Stage -> the knobs because of which it measures another work in B than in A."""
-    found: dict[str, list[str]] = {}
+    """Stage -> the knobs that make its work in B different from its work in A."""
+    reasons: dict[str, list[str]] = {}
     for knob, stages in WORKLOAD.items():
         if a.get(knob) != b.get(knob):
             for stage in stages:
-                found.setdefault(stage, []).append(f"{knob} ({_change(a.get(knob), b.get(knob))})")
-    return found
+                reasons.setdefault(stage, []).append(f"{knob} ({_change(a.get(knob), b.get(knob))})")
+    return reasons
 
 
 def config_findings(a: Mapping[str, Scalar], b: Mapping[str, Scalar]) -> list[Finding]:
@@ -55,7 +55,7 @@ def environment_findings(a: Environment, b: Environment) -> list[Finding]:
 
 
 def session_findings(a: Mapping[str, Scalar], b: Mapping[str, Scalar]) -> list[Finding]:
-    """A warning when the two runs were looked at in different ways."""
+    """A warning when the two runs were measured in different ways."""
     return _differing("method-differs", "The runs were measured in different ways", a, b, METHOD)
 
 

@@ -1,4 +1,4 @@
-"""Which samples of two runs are set beside each other, and the values of a stage that come of it."""
+"""Which samples of two runs are compared with each other, and the values of a stage that this gives."""
 
 from __future__ import annotations
 
@@ -70,11 +70,11 @@ def stage_logs(matched: Matched, stage: str) -> StageLogs:
 
 
 def merged_until_independent(values: Floats, fewest: int) -> tuple[Floats, int]:
-    """Means of neighbours, so long as neighbours resemble each other; and how many values went into one.
+    """Batch means of the values, and how many values went into one.
 
-    Drift that does not cancel makes an interval too narrow, since it counts values as news that repeat the one
-    before. Batch means mend that: neighbours are averaged two by two while the lag-1 correlation of the ranks is
-    above 2/sqrt(n), two standard errors, and at least `fewest` values are left.
+    Drift that doesn't cancel makes an interval too narrow: a value that repeats the one before is counted as new.
+    Therefore neighbours are averaged two by two while the lag-1 correlation of the ranks is above 2/sqrt(n), two
+    standard errors, and at least `fewest` values are left.
     """
     block = 1
     while len(values) // 2 >= fewest and _lag_one(values) > 2 / np.sqrt(len(values)):

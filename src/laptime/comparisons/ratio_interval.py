@@ -26,13 +26,13 @@ from laptime.data.record import Interval
 from laptime.data.stats import Floats
 
 EXACT_PAIRS = 50
-"""Up to here the signed-rank distribution is counted out (2^50 is exact in a float64); above it is normal."""
+"""Up to this many pairs the signed-rank distribution is exact (2^50 fits a float64); above, it is normal."""
 EXACT_PRODUCT = 2500
-"""Up to this product of sizes the Mann-Whitney distribution is counted out."""
+"""Up to this product of sizes the Mann-Whitney distribution is exact; above, it is normal."""
 MATERIALISED = 2_000_000
-"""Up to so many averages or differences are sorted; above, their order statistics are found by counting."""
+"""At most this many averages or differences are sorted. Order statistics of more are computed by counting."""
 RESOLUTION = 1e-9
-"""Of an order statistic found by counting, in logarithms."""
+"""How exactly an order statistic is computed by counting, in logarithms."""
 
 
 def paired_interval(log_ratios: Floats, confidence: float) -> Interval:
@@ -91,7 +91,7 @@ def _interval(kth: Callable[[int], float], size: int, depth: int, n: int) -> Int
 
 
 def _by_counting(not_above: Callable[[float], int], low: float, high: float) -> Callable[[int], float]:
-    """Order statistics of values that are never written down: bisection on how many are not above t."""
+    """Order statistics of values that are never all computed: bisection on how many are not above t."""
 
     def kth(index: int) -> float:
         under, over = low - RESOLUTION, high

@@ -24,7 +24,7 @@ class StageComparison(msgspec.Struct, frozen=True, kw_only=True):
     block: int  # neighbouring values that were merged into one, as they were not independent; 1 when they were
     a_median_ms: float
     b_median_ms: float
-    more_samples: int | None  # inconclusive: about so many more in each run would decide; None when no number would
+    more_samples: int | None  # inconclusive: about how many more in each run would decide; None when no number would
 
 
 class Side(msgspec.Struct, frozen=True, kw_only=True):

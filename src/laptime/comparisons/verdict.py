@@ -9,7 +9,7 @@ from laptime.comparisons.result import Verdict
 from laptime.data.record import Interval
 
 MOST_SAMPLES = 1_000_000
-"""Above so many, more samples are no advice."""
+"""More samples than this are no advice."""
 
 
 def verdict(ratio: Interval, min_effect: float) -> Verdict:

@@ -31,18 +31,18 @@ def to_csv(frame: polars.DataFrame) -> polars.DataFrame:
     import polars
     from polars import col, concat_str, lit, when
 
-    made = []
+    columns = []
     for name, type_ in frame.schema.items():
         if isinstance(type_, polars.List):
-            made.append(col(name).cast(polars.List(polars.String)).list.join(LIST_SEPARATOR).alias(name))
+            columns.append(col(name).cast(polars.List(polars.String)).list.join(LIST_SEPARATOR).alias(name))
         elif type_ == polars.String:
             active = col(name).str.contains(ACTIVE)
             if name not in frame_types():
                 active = active | col(name).str.contains(NUMBER)
-            made.append(when(active).then(concat_str(lit("'"), col(name))).otherwise(col(name)).alias(name))
+            columns.append(when(active).then(concat_str(lit("'"), col(name))).otherwise(col(name)).alias(name))
         else:
-            made.append(col(name))
-    return frame.select(made)
+            columns.append(col(name))
+    return frame.select(columns)
 
 
 def read_csv(file: Path) -> polars.DataFrame:

@@ -126,7 +126,7 @@ def complete(frame: polars.DataFrame, source: str, *, bulky: bool = False) -> po
 
 
 def _with_config_ids(frame: polars.DataFrame) -> polars.DataFrame:
-    """Configurations told apart by their knobs where no id was recorded."""
+    """The frame with an id for each configuration, by its knobs, if no id was recorded."""
     import polars
 
     names = knobs(frame)

@@ -4,9 +4,8 @@
     {"per_sample_results": [{"T_vision_total": 181.28, "T_LLM_prefill": 207.17, "T_LLM_decode": 0.0, "T_total": 335.32,
                              "T_decode_per_token": 0.0, "output_tokens": 9, ...}, ...], "T_total_mean": ..., ...}
 
-Files of an older version still have T_vision_encoder and T_projector; their sum is the vision stage. Such files were
-written by many hands: text in any encoding, NaN and missing fields are taken as they come, and only what can't be
-read as measurements at all is refused. laptime.data.legacy writes them.
+Older files have T_vision_encoder and T_projector instead; their sum is the vision stage. Many programs wrote such
+files, so reading takes any text encoding, NaN and missing fields. It refuses only what can't be read as measurements.
 """
 
 from __future__ import annotations
@@ -154,13 +153,13 @@ def _parsed(file: Path) -> Any:
 
 
 def _samples(content: Any, file: Path) -> list[Mapping[str, Any]]:
-    found = content.get(RESULTS) if isinstance(content, dict) else content
-    if isinstance(found, dict):  # keyed by sample
-        found = [{"sample_id": key, **value} for key, value in found.items() if isinstance(value, dict)]
+    results = content.get(RESULTS) if isinstance(content, dict) else content
+    if isinstance(results, dict):  # keyed by sample
+        results = [{"sample_id": key, **value} for key, value in results.items() if isinstance(value, dict)]
     samples: list[Mapping[str, Any]] = (
-        [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+        [one for one in results if isinstance(one, dict)] if isinstance(results, list) else []
     )
-    if any(_is_sample(one) for one in samples) or (found == [] and isinstance(content, dict)):
+    if any(_is_sample(one) for one in samples) or (results == [] and isinstance(content, dict)):
         return samples
     if isinstance(content, dict) and any(str(key).startswith("T_") for key in content):
         raise LaptimeError(f"{file}: only means, no {RESULTS}; export the file with its samples")
@@ -223,8 +222,8 @@ def _knobs(content: Any, named: re.Match[str] | None) -> dict[str, Scalar]:
         "top_k": ("top_k", "topk"),
         "blocks": ("blocks", "num_active_blocks", "num_blocks"),
     }
-    found = {knob: next((content[n] for n in known if n in content), None) for knob, known in names.items()}
-    return {knob: value for knob, value in found.items() if value is not None and isinstance(value, Scalar)}
+    values = {knob: next((content[n] for n in known if n in content), None) for knob, known in names.items()}
+    return {knob: value for knob, value in values.items() if value is not None and isinstance(value, Scalar)}
 
 
 def _number(value: Any) -> float | int | None:

@@ -1,6 +1,6 @@
 """The vocabulary as typed values: what was measured, under what, and what was noticed.
 
-All times are milliseconds (`*_ms`, float). They are made from integer nanoseconds, so a sum over the
+All times are milliseconds (`*_ms`, float). They are converted from integer nanoseconds, so a sum over the
 stages of a sample closes to the nanosecond; `StageTimes.closes` checks it.
 """
 
@@ -96,7 +96,7 @@ class Mark(msgspec.Struct, frozen=True, array_like=True):
 
 
 class GpuState(msgspec.Struct, frozen=True):
-    """What the GPU said of itself right after a sample."""
+    """What the GPU reported right after a sample."""
 
     sm_mhz: int | None = None
     temperature_c: int | None = None
@@ -105,13 +105,13 @@ class GpuState(msgspec.Struct, frozen=True):
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
-    """How a policy set the knobs for one call, and what it went by.
+    """How a policy set the knobs for one call, and why.
 
-    bound_ms: what the call was expected to stay below, None without such a bound. confidence: with which; lower than
-    what is promised over all questions where they leave room (laptime.control.bounds.leeway), None in older samples.
-    factor: what measurements of earlier calls had the bound multiplied by. Times are the host's: before_ms of
-    features and first choice, before the call; inside it waited_ms until the early block's output had arrived, then
-    inside_ms of the second choice (setting it is part of the call).
+    bound_ms: what the call should stay below; None without a bound. confidence: of that bound; None in older samples.
+    It can be lower than the promise over all questions (laptime.control.bounds.leeway). factor: the correction of the
+    bound by measurements of earlier calls. The times are the host's. before_ms: features and first choice, before the
+    call. waited_ms: inside the call, until the early block's output arrived. inside_ms: the second choice; setting it
+    is part of the call.
     """
 
     policy: str
@@ -128,12 +128,12 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def deciding_ms(self) -> float:
-        """The host's work; waiting is not its own: the device was computing what it would have computed anyway."""
+        """The host's work. Waiting is not part of it: meanwhile the device computes what it has to compute anyway."""
         return self.before_ms + self.inside_ms
 
 
 class Sample(msgspec.Struct, frozen=True, kw_only=True):
-    """One measured generate() call: one input, one configuration, one repeat. Never changed once made."""
+    """One measured generate() call: one input, one configuration, one repeat. Never changed afterwards."""
 
     config_id: str
     sample_id: str
@@ -281,7 +281,7 @@ class Interval(msgspec.Struct, frozen=True):
 
 
 class StrategyCost(msgspec.Struct, frozen=True):
-    """What one way of measuring adds to one generate() of so many tokens."""
+    """What one way of measuring adds to one generate() of `tokens` tokens."""
 
     strategy: str  # total | total, EOS possible | per token, events | per token, synchronize
     tokens: int

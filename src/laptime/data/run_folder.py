@@ -69,7 +69,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def summary(self) -> Summary:
-        """The summary of all samples, made anew."""
+        """The summary of all samples, computed at each access."""
         return summarise(self.samples)
 
     def frame(self) -> polars.DataFrame:

@@ -131,16 +131,16 @@ def column_medians(values: Floats) -> list[Interval | None]:
     """
     ordered = np.sort(values, axis=0)  # NaN goes last
     counts = (len(values) - np.isnan(values).sum(axis=0)).tolist()
-    found: list[Interval | None] = []
+    medians: list[Interval | None] = []
     for column, n in zip(ordered.T, counts, strict=True):
         if n == 0:
-            found.append(None)
+            medians.append(None)
             continue
         middle = float(column[(n - 1) // 2] + column[n // 2]) / 2
         ends = _median_ranks(n)
         low, high = (None, None) if ends is None else (float(column[ends[0]]), float(column[ends[1]]))
-        found.append(Interval(middle, low, high, n))
-    return found
+        medians.append(Interval(middle, low, high, n))
+    return medians
 
 
 def factor_interval(
@@ -179,18 +179,18 @@ def _median_ranks(n: int) -> tuple[int, int] | None:
 
 
 AccuracyMethod = Literal["wilson", "t"]
-"""How an accuracy's interval was made."""
+"""How an accuracy's interval was computed."""
 
 ENOUGH = 30
 """Fractional scores for a t interval: with fewer, their skew is not averaged out."""
 ENOUGH_SPREAD = 10
-"""And so many of them must differ from the commonest score, or their spread isn't known either."""
+"""At least this many of them must differ from the commonest score, or their spread isn't known either."""
 
 Z = NormalDist().inv_cdf(0.975)
 
 
 def accuracy(scores: Floats) -> tuple[Interval, AccuracyMethod] | tuple[None, None]:
-    """The mean of one score a sample, each from 0 to 1, with its 95 % interval and how that was made.
+    """The mean of one score a sample, each from 0 to 1, with its 95 % interval and how that was computed.
 
     Scores of 0 and 1: Wilson's interval (1927), which holds for few samples and for none or all of them right, where
     the usual one is empty. Fractional scores (VQA accuracy, ANLS): Student's t interval of the mean, within 0..1, when

@@ -6,6 +6,7 @@ from laptime import __version__
 from laptime.audits.result import AuditFinding, AuditReport, RuleRun
 from laptime.report.audit.terminal import facts, headline, share_of
 from laptime.report.kit.html import Html, chart, note, section, table, tag
+from laptime.report.kit.numbers import count
 from laptime.report.kit.page import asset, document
 from laptime.report.kit.text import counted, one_line
 
@@ -61,10 +62,10 @@ def _unjudged(rules: list[RuleRun]) -> Html:
         "Could not judge",
         table(["rule", "looks for", "why not"], rows),
         id="unjudged",
-        lead="Silence of these rules means nothing: what they need was not recorded.",
+        lead="These rules need something that was not recorded, so their silence means nothing.",
     )
 
 
 def _judged(rules: list[RuleRun]) -> Html:
-    rows = [[rule.code, rule.checks, f"{rule.of:,}", "found" if rule.fired else "fine"] for rule in rules]
+    rows = [[rule.code, rule.checks, count(rule.of), "finding" if rule.fired else "fine"] for rule in rules]
     return section("Every rule", table(["rule", "looks for", "looked at", ""], rows, numeric=[2]), id="rules")

@@ -1,5 +1,5 @@
 "use strict";
-// A finding's small picture: bars or points with an axis each, a trend through them, and how it should be beside it.
+// A finding's small picture: bars, or points with their trend; beside them the values as they should be.
 
 const PICTURE_HEIGHT = 190;
 
@@ -23,7 +23,7 @@ function auditPicture(container, width, picture) {
     parts.labels,
     svg("text", { class: "aside", x: right, y: PICTURE_HEIGHT - 6, "text-anchor": "end" }, picture.x),
   );
-  tooltipOver(drawing, parts.told);
+  tooltipOver(drawing, parts.describe);
   container.replaceChildren(drawing);
 
   function bars() {
@@ -42,7 +42,7 @@ function auditPicture(container, width, picture) {
           ? svg("text", { x: left + (i + 0.5) * slot, y: bottom + 15, "text-anchor": "middle" }, label(point.x))
           : null,
       ),
-      told: (px) => {
+      describe: (px) => {
         const i = Math.floor((px - left) / slot);
         if (i < 0 || i >= picture.points.length) return null;
         const rows = [[picture.y, formatNumber(picture.points[i].y)]];
@@ -61,7 +61,7 @@ function auditPicture(container, width, picture) {
         picture.line.length ? svg("polyline", { class: "trend", points: path }) : null,
       ],
       labels: xAxis(roundTicks(...extent(picture.points.map((point) => point.x)), width / 110), x, bottom),
-      told: (px) => {
+      describe: (px) => {
         const i = nearest(picture.points.map((point) => x(point.x)), px);
         const point = picture.points[i];
         return point ? { title: `${formatNumber(point.x)} ${picture.x}`, rows: [[picture.y, formatNumber(point.y)]] } : null;

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from laptime.audits.result import SEVERITIES, AuditFinding, AuditReport, Severity
 from laptime.report.kit.html import Html, note, tag
-from laptime.report.kit.numbers import percent
+from laptime.report.kit.numbers import count, percent
 from laptime.report.kit.text import counted, one_line
 
 STYLES: dict[Severity, str] = {"info": "dim", "warning": "yellow", "severe": "bold red"}
@@ -23,8 +23,8 @@ def audit_report(report: AuditReport) -> RenderableType:
         lines += ["", *_finding(finding)]
     if unjudged := [rule for rule in report.rules if rule.could_not_judge]:
         lines += ["", Text("Could not judge:", style="bold")]
-        told = ((one_line(rule.code, 60), one_line(rule.could_not_judge or "", 200)) for rule in unjudged)
-        lines += [Text(f"  {code}: {why}") for code, why in told]
+        reasons = ((one_line(rule.code, 60), one_line(rule.could_not_judge or "", 200)) for rule in unjudged)
+        lines += [Text(f"  {code}: {why}") for code, why in reasons]
     return Group(*lines)
 
 
@@ -38,10 +38,12 @@ def headline(report: AuditReport) -> str:
     if not report.findings:
         return f"No rule of {judged} found anything wrong with these measurements."
     counts = ((name, sum(f.severity == name for f in report.findings)) for name in SEVERITIES)
-    said = ", ".join(f"{count} {name}" for name, count in counts if count)
+    by_severity = ", ".join(f"{count} {name}" for name, count in counts if count)
     if report.severe:
-        return f"These measurements can't be used as they are: {said}."
-    return f"These measurements can be used, with care: {said}." if not report.clean else f"Nothing to mend: {said}."
+        return f"These measurements can't be used as they are: {by_severity}."
+    if report.clean:
+        return f"Nothing to mend: {by_severity}."
+    return f"These measurements can be used, with care: {by_severity}."
 
 
 def facts(report: AuditReport) -> str:
@@ -55,7 +57,7 @@ def facts(report: AuditReport) -> str:
 
 def share_of(finding: AuditFinding) -> str:
     """How many of how many: 457 of 2000 samples (22.9 %)."""
-    return f"{finding.count} of {counted(finding.of, one_line(finding.unit, 60))} ({percent(finding.share)})"
+    return f"{count(finding.count)} of {counted(finding.of, one_line(finding.unit, 60))} ({percent(finding.share)})"
 
 
 def _style(report: AuditReport) -> str:
@@ -77,13 +79,13 @@ EXAMPLES_SHOWN = 3
 
 
 def audit_notes(report: AuditReport) -> Html:
-    """One quiet line when nothing is to mend; a line a finding, to be opened. Severe ones are open."""
+    """One line if nothing is to mend; else a line for each finding, which opens. Severe ones are open already."""
     judged = sum(rule.could_not_judge is None for rule in report.rules)
     findings = sorted(report.findings, key=lambda finding: SEVERITIES.index(finding.severity))
-    found = "remarks only" if findings else "found nothing"
+    outcome = "remarks only" if findings else "found nothing"
     return tag(
         "div",
-        note(f"✓ Audit clean: {counted(judged, 'rule')} {found}.", kind="good") if report.clean else None,
+        note(f"✓ Audit clean: {counted(judged, 'rule')} {outcome}.", kind="good") if report.clean else None,
         [_finding_audit_notes(finding) for finding in findings],
         class_="audit",
     )
@@ -95,9 +97,9 @@ def audit_line(report: AuditReport) -> str:
     if report.clean:
         return f"Audit clean: {counted(judged, 'rule')} found nothing to mend."
     counts = {name: sum(finding.severity == name for finding in report.findings) for name in SEVERITIES}
-    told = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+    by_severity = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
     worst = min(report.findings, key=lambda finding: SEVERITIES.index(finding.severity))
-    return f"Audit: {told}. {finding_line(worst)}. {one_line(worst.mend, 200)}"
+    return f"Audit: {by_severity}. {finding_line(worst)}. {one_line(worst.mend, 200)}"
 
 
 def finding_line(finding: AuditFinding) -> str:

@@ -1,18 +1,16 @@
-"""A comparison in a terminal: the answer in one line, a row for each stage, then what a reader must know."""
+"""A comparison in a terminal: the answer in one line, a row for each stage, then the findings."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from rich import box
 from rich.console import Group, RenderableType
-from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
 from laptime.comparisons.result import Comparison, Side, StageComparison, Verdict
 from laptime.data.usable import LEFT_OUT_REASONS
-from laptime.report.kit.numbers import KEEP_TOGETHER, NOTHING, percent, text
+from laptime.report.kit.numbers import KEEP_TOGETHER, NOTHING, count, percent, text
+from laptime.report.kit.terminal import Column, columns_table, with_remarks
 from laptime.report.kit.text import counted, one_line
 
 STYLES: dict[Verdict, str] = {"faster": "green", "slower": "bold red", "same": "", "inconclusive": "yellow"}
@@ -21,15 +19,12 @@ SEVERITIES = {"info": "dim", "warning": "yellow", "severe": "bold red"}
 
 def compare_report(comparison: Comparison) -> RenderableType:
     """The whole comparison; B against A."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("", no_wrap=True)
-    for head in ("A", "B", "change", _interval_head(comparison)):
-        table.add_column(head, justify="right", no_wrap=True)
-    table.add_column("", no_wrap=True)
+    figures = (Column(head, numeric=True) for head in ("A", "B", "change", _interval_head(comparison)))
+    table = columns_table(Column(narrow="keep"), *figures, Column(narrow="keep"))
     for stage in comparison.stages:
         table.add_row(*_cells(stage))
-    remarks = [Padding(line, (0, 0, 0, 1)) for line in _remarks(comparison)]
-    return Group(Text(headline(comparison), style=STYLES[comparison.verdict] or "bold"), table, *remarks)
+    answer = Text(headline(comparison), style=STYLES[comparison.verdict] or "bold")
+    return Group(answer, with_remarks(table, list(_remarks(comparison))))
 
 
 def headline(comparison: Comparison) -> str:
@@ -75,25 +70,25 @@ def _remarks(comparison: Comparison) -> Iterable[Text]:
         yield Text(_side(letter, side))
     yield Text(
         f"{'Paired by sample and repeat' if paired else 'Not paired: the runs share too few samples'}; "
-        f"an effect below {percent(comparison.min_effect)} is none."
+        f"a change below {percent(comparison.min_effect)} counts as none."
     )
     if undecided := [stage for stage in comparison.stages if stage.verdict == "inconclusive"]:
         needs = ", ".join(f"{_name(stage.stage)} {_needed(stage)}" for stage in undecided)
-        yield Text(f"More samples in each run that would decide, about: {needs}.", style="yellow")
+        yield Text(f"To decide, each run needs about this many more samples: {needs}.", style="yellow")
     for finding in comparison.findings:
         yield Text(one_line(f"{finding.severity}: {finding.message}", 600), style=SEVERITIES[finding.severity])
 
 
 def _needed(stage: StageComparison) -> str:
-    return f"{NOTHING} (too close to the smallest effect)" if stage.more_samples is None else f"{stage.more_samples}"
+    return f"{NOTHING} (too close to the smallest effect)" if stage.more_samples is None else count(stage.more_samples)
 
 
 def _side(letter: str, side: Side) -> str:
-    line = f"{letter}: {one_line(side.run, 200)}, {side.used} of {counted(side.samples, 'sample')}"
+    line = f"{letter}: {one_line(side.run, 200)}, {count(side.used)} of {counted(side.samples, 'sample')}"
     if side.left_out:
-        reasons = (f"{count} {flag} ({LEFT_OUT_REASONS.get(flag, 'flagged')})" for flag, count in side.left_out.items())
+        reasons = (f"{count(n)} {flag} ({LEFT_OUT_REASONS.get(flag, 'flagged')})" for flag, n in side.left_out.items())
         line += f"; left out: {', '.join(reasons)}"
-    return line + (f"; {side.unpaired} without a partner" if side.unpaired else "")
+    return line + (f"; {count(side.unpaired)} without a partner" if side.unpaired else "")
 
 
 def _name(stage: str) -> str:
