@@ -62,6 +62,13 @@ def test_every_verb_has_the_short_help_with_an_example(capsys, words):
         assert f"Example: laptime {' '.join(words)}" in out
 
 
+def test_a_paragraph_of_help_has_no_line_breaks_of_its_source(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "400")
+    assert laptime(["report", "-h"]) == 0
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    assert any(line.startswith("A run of one") and line.endswith("no page is written.") for line in lines)
+
+
 @pytest.mark.parametrize(
     ("words", "near"), [(["comparr"], "compare"), (["compare", "--stge", "decode", "a", "b"], "--stage")]
 )

@@ -15,7 +15,10 @@ from laptime.data.files import check_new_file
 
 def audit(
     path: Annotated[
-        Path, typer.Argument(help="A run folder, a .parquet or .csv table of samples, or the older JSON files.")
+        Path,
+        typer.Argument(
+            metavar="PATH", help="A run folder, a .parquet or .csv table of samples, or the older JSON files."
+        ),
     ],
     html: Html = None,
     force: Force = False,

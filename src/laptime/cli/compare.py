@@ -15,8 +15,8 @@ parse_share = share
 
 
 def compare(
-    a: Annotated[Path, typer.Argument(help="The run folder to compare with: the baseline.")],
-    b: Annotated[Path, typer.Argument(help="The run folder in question.")],
+    a: Annotated[Path, typer.Argument(metavar="A", help="The run folder to compare with: the baseline.")],
+    b: Annotated[Path, typer.Argument(metavar="B", help="The run folder in question.")],
     stage: Annotated[
         Stage | None,
         typer.Option(

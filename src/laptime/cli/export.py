@@ -36,10 +36,14 @@ class Exported(NamedTuple):
 
 def export(
     path: Annotated[
-        Path, typer.Argument(help="A run folder or a table of samples; for perfetto a run folder or a trace file.")
+        Path,
+        typer.Argument(
+            metavar="PATH", help="A run folder or a table of samples; for perfetto a run folder or a trace file."
+        ),
     ],
     format_: Annotated[
-        Format, typer.Option("--format", help="What to write.", rich_help_panel=OUTPUT)
+        Format,
+        typer.Option("--format", metavar="NAME", help="parquet, csv, legacy-json or perfetto.", rich_help_panel=OUTPUT),
     ] = Format.parquet,
     to: Annotated[
         Path | None,

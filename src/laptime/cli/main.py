@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import sys
 from difflib import get_close_matches
@@ -59,7 +60,7 @@ VERBS: dict[str, dict[str, Verb]] = {
         "trace": Verb("laptime.cli.trace:trace", "What did the GPU wait for?"),
         "remedy": Verb(
             "laptime.cli.remedy:remedy",
-            "What makes decoding faster? Each remedy promised from a trace, applied, measured beside the baseline.",
+            "Find what makes decoding faster: each remedy is promised from a trace, applied, and measured.",
         ),
     },
     "Predict and choose": {
@@ -112,6 +113,9 @@ def imported_verb(name: str) -> Any:
     app = function if isinstance(function, typer.Typer) else typer.Typer(add_completion=False, **SETTINGS)
     if app is not function:
         app.command(name, context_settings=CONTEXT)(function)
+    for registered in app.registered_commands:  # rich keeps the line breaks of a paragraph, at whatever width
+        paragraphs = inspect.cleandoc(str(getattr(registered.callback, "__doc__", ""))).split("\n\n")
+        registered.help = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
     command = typer.main.get_command(app)
     command.name = name
     return command

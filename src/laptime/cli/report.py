@@ -17,7 +17,7 @@ HEAD_BYTES = 16_384
 
 
 def report(
-    path: Annotated[Path, typer.Argument(help="A run folder, or a .parquet or .csv table of samples.")],
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="A run folder, or a .parquet or .csv table of samples.")],
     html: Html = None,
     force: Force = False,
     as_json: Json = False,
