@@ -2,10 +2,10 @@
 
 python benchmarks/sweep_faults.py --kills 100
 
-A sweep of preset:tiny-vlm with 3 workers is killed with SIGKILL (a worker, the driver, the driver in the instant in
-which a file grows), its disk made full, its last line torn, and each time resumed. Between the faults every finished
-line must keep its bytes; at the end every key must be there once, and the same keys as in a run that nobody disturbed.
-One process imports torch and makes each driver as a copy of itself, so that a hundred starts don't take an hour.
+A sweep of preset:tiny-vlm with 3 workers gets faults: SIGKILL (to a worker, to the driver, to the driver in the instant
+in which a file grows), a full disk, a torn last line. It is resumed each time. Between the faults every finished line
+must keep its bytes. At the end every key must be there once, and the same keys as in an undisturbed run. One process
+imports torch and forks each driver, so that a hundred starts don't take an hour.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ VLM = {"model": "preset:tiny-vlm", "knobs": "top_k: [1, 4], blocks: [2, 4], imag
 LLM = {"model": "preset:tiny-llm", "knobs": "blocks: [2, 4], batch: [1, 2]"}
 
 
-class Nursery:
-    """A process that has torch imported and lets `laptime` run in copies of itself."""
+class ForkServer:
+    """A process that has imported torch and runs `laptime` in forked processes."""
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, __file__, "--nursery"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, __file__, "--fork-server"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         assert self._line()["ready"]
 
@@ -66,8 +66,8 @@ class Nursery:
         return json.loads(self._process.stdout.readline())
 
 
-def nursery() -> None:
-    """The life of a nursery: for each line a copy, and how it ended."""
+def serve_forks() -> None:
+    """Fork a process for each line of stdin, and print how it ended."""
     for module in ("sweeps.worker", "sweeps.prepare", "report.sweep.page", "report.sweep.terminal"):
         importlib.import_module(f"laptime.{module}")  # once, not in every driver
     from laptime.cli.main import main
@@ -96,11 +96,11 @@ def nursery() -> None:
         print(json.dumps({"code": code}), flush=True)
 
 
-class Torment:
-    """One sweep and what is done to it."""
+class FaultySweep:
+    """A sweep, the faults that it gets, and the checks after each."""
 
-    def __init__(self, nursery: Nursery, folder: Path, config: Path, rng: random.Random, *, workers: int = 3) -> None:
-        self.nursery, self.folder, self.rng = nursery, folder, rng
+    def __init__(self, server: ForkServer, folder: Path, config: Path, rng: random.Random, *, workers: int = 3) -> None:
+        self.server, self.folder, self.rng = server, folder, rng
         self.said = folder.with_name(folder.name + ".said")
         self.arguments = ["sweep", str(config), "--out", str(folder), "--resume", "--workers", str(workers)]
         self.faults: Counter[str] = Counter()
@@ -108,7 +108,7 @@ class Torment:
         self._prefixes: dict[str, tuple[int, str]] = {}
 
     def begin(self, *more: str) -> None:
-        self.pid = self.nursery.start([*self.arguments, *more], self.said)
+        self.pid = self.server.start([*self.arguments, *more], self.said)
 
     def alive(self) -> bool:
         try:
@@ -121,7 +121,7 @@ class Torment:
         return sum(file.stat().st_size for file in self.folder.glob("samples-*.jsonl"))
 
     def wait_for_growth(self, since: int, limit_s: float = 60.0) -> bool:
-        """Until there are more samples; False when the sweep ended first."""
+        """Wait until there are more samples; False when the sweep ended first."""
         until = time.monotonic() + limit_s
         while self.alive() and time.monotonic() < until:
             if self.size() > since:
@@ -145,12 +145,12 @@ class Torment:
 
     def kill_the_driver(self, what: str = "driver killed") -> None:
         os.kill(self.pid, signal.SIGKILL)
-        self.nursery.wait()
+        self.server.wait()
         self.faults[what] += 1
         self.check()
 
     def tear_a_line(self) -> None:
-        """What a kill within write() leaves: the first bytes of a line, without an end."""
+        """Leave the first bytes of a line without an end, as a kill within write() does."""
         files = [file for file in self.folder.glob("samples-*.jsonl") if file.stat().st_size]
         if files:
             file = self.rng.choice(files)
@@ -160,7 +160,7 @@ class Torment:
             self.faults["line torn"] += 1
 
     def check(self) -> None:
-        """Every line that was finished before is there, byte for byte."""
+        """Assert that every line that was finished before is there, byte for byte."""
         for file in self.folder.glob("*.jsonl"):
             content = file.read_bytes()
             size, digest = self._prefixes.get(file.name, (0, _digest(b"")))
@@ -173,7 +173,7 @@ class Torment:
         """Resume until all is measured."""
         for _ in range(5):
             self.begin("--retry-failures")
-            code = self.nursery.wait()
+            code = self.server.wait()
             self.check()
             if code == 0:
                 return
@@ -185,14 +185,14 @@ def _digest(content: bytes) -> str:
 
 
 def keys_of(folder: Path) -> list[tuple[str, str, int]]:
-    """Every key of a run, as often as it is there."""
+    """The keys of all samples of a run."""
     from laptime.data.run_folder import load_run
 
     return [sample.key for sample in load_run(folder).samples]
 
 
 def judge(folder: Path) -> dict[str, int]:
-    """Assert that a finished run has every key of its plan once; what it has."""
+    """Assert that a finished run has every key of its plan once, and count what it has."""
     from laptime.data.run_folder import load_run
     from laptime.sweeps.plan import read_plan
 
@@ -209,8 +209,8 @@ def judge(folder: Path) -> dict[str, int]:
     }
 
 
-def torment(sweep: Torment, kills: int, disk: Path | None, pause_s: float = 0.5) -> None:
-    """Faults at random instants until the sweep is done or has had `kills` of them."""
+def inject_faults(sweep: FaultySweep, kills: int, disk: Path | None, pause_s: float = 0.5) -> None:
+    """Inject faults at random instants until the sweep is done or has had `kills` of them."""
     sweep.begin()
     sweep.wait_for_growth(0)
     while sweep.alive() and sweep.faults.total() < kills:
@@ -238,21 +238,24 @@ def torment(sweep: Torment, kills: int, disk: Path | None, pause_s: float = 0.5)
     if sweep.alive():
         sweep.kill_the_driver()
     else:
-        sweep.nursery.wait()
+        sweep.server.wait()
 
 
-def _fill(sweep: Torment, disk: Path) -> bool:
-    """Leave the disk a few hundred bytes; the sweep must end with one line. Then give the room back."""
-    hog = disk / "hog"
+def _fill(sweep: FaultySweep, disk: Path) -> bool:
+    """Fill the disk. The sweep must end with one line; then the disk is emptied again."""
+    filler = disk / "filler"
     room = os.statvfs(disk)
-    with suppress(OSError), hog.open("wb") as file:  # the sweep writes meanwhile: there may be less room than there was
+    with (
+        suppress(OSError),
+        filler.open("wb") as file,
+    ):  # the sweep writes meanwhile, too
         file.write(b"\0" * max(0, room.f_bavail * room.f_frsize - 4096))
     until = time.monotonic() + 60
     while sweep.alive() and time.monotonic() < until:
         time.sleep(0.01)
     assert not sweep.alive(), "a full disk did not end the sweep"
-    code = sweep.nursery.wait()
-    hog.unlink()
+    code = sweep.server.wait()
+    filler.unlink()
     sweep.check()
     if code == 0:  # it was just finished
         sweep.begin()
@@ -267,35 +270,35 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--nursery", action="store_true")
+    parser.add_argument("--fork-server", action="store_true")
     asked = parser.parse_args()
-    if asked.nursery:
-        nursery()
+    if asked.fork_server:
+        serve_forks()
         return
     from recorded import record
 
     rng = random.Random(asked.seed)
     rows: list[dict[str, Any]] = []
     faults: Counter[str] = Counter()
-    house = Nursery()
+    server = ForkServer()
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as base, SmallDisk(Path(base) / "disk") as disk:
         while faults.total() < asked.kills:
             number = len(rows)
             config = Path(base) / f"{number}.yaml"
             config.write_text(CONFIG.format(**VLM, seed=number, samples=5, repeats=6, rounds=6))
-            calm = Torment(house, Path(base) / f"calm-{number}", config, rng)
+            calm = FaultySweep(server, Path(base) / f"calm-{number}", config, rng)
             calm.finish()
             folder = (disk or Path(base)) / f"sweep-{number}"
-            sweep = Torment(house, folder, config, rng)
-            torment(sweep, asked.kills - faults.total(), disk)
+            sweep = FaultySweep(server, folder, config, rng)
+            inject_faults(sweep, asked.kills - faults.total(), disk)
             sweep.finish()
             rows.append({**judge(folder), "faults": dict(sweep.faults)})
             measured = {key for key in keys_of(folder) if key[2] >= 0}
             assert measured == {key for key in keys_of(calm.folder) if key[2] >= 0}, "not the keys of a calm run"
             faults.update(sweep.faults)
             print(f"sweep {number}: {rows[-1]}", flush=True)
-    house.close()
+    server.close()
     import torch
 
     from laptime.measure.environment import describe
@@ -309,7 +312,7 @@ def main() -> None:
 
 
 class SmallDisk:
-    """A tmpfs of 16 MiB, where one may be mounted; else None: then no disk gets full."""
+    """A tmpfs of 16 MiB; None where mounting is not allowed, and then no disk becomes full."""
 
     def __init__(self, place: Path) -> None:
         self._place = place

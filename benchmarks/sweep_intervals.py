@@ -59,17 +59,17 @@ CASES = (
 
 
 def by_input(values: Floats, draw: np.random.Generator) -> tuple[float, float]:
-    found = factor_interval(unit_values(values))
-    assert found.low is not None
-    assert found.high is not None
-    return np.log(found.low), np.log(found.high)
+    interval = factor_interval(unit_values(values))
+    assert interval.low is not None
+    assert interval.high is not None
+    return np.log(interval.low), np.log(interval.high)
 
 
 def every_pair(values: Floats, draw: np.random.Generator) -> tuple[float, float]:
-    found = factor_interval(values[~np.isnan(values)])
-    assert found.low is not None
-    assert found.high is not None
-    return np.log(found.low), np.log(found.high)
+    interval = factor_interval(values[~np.isnan(values)])
+    assert interval.low is not None
+    assert interval.high is not None
+    return np.log(interval.low), np.log(interval.high)
 
 
 def bootstrap(values: Floats, draw: np.random.Generator) -> tuple[float, float]:
@@ -90,13 +90,13 @@ def ratios(draw: np.random.Generator, simulations: int) -> list[dict[str, object
     for case in CASES:
         for inputs in (8, 20, 200):
             row: dict[str, object] = {"case": case, "inputs": inputs}
-            found: dict[str, list[tuple[bool, float]]] = {way: [] for way in WAYS}
+            seen_by_way: dict[str, list[tuple[bool, float]]] = {way: [] for way in WAYS}
             for _ in range(simulations):
                 values = pairs(draw, case, inputs)
                 for way, interval in WAYS.items():
                     low, high = interval(values, draw)
-                    found[way].append((low <= TRUTH <= high, high - low))
-            for way, seen in found.items():
+                    seen_by_way[way].append((low <= TRUTH <= high, high - low))
+            for way, seen in seen_by_way.items():
                 holds, widths = np.array(seen).T
                 row[way] = {"coverage": round(float(holds.mean()), 4), "width": round(float(np.median(widths)), 4)}
             rows.append(row)
@@ -119,11 +119,11 @@ def scores(draw: np.random.Generator, simulations: int) -> list[dict[str, object
         for inputs in (8, 30, 200):
             seen = {"laptime": 0, "bootstrap": 0}
             for values in make((simulations, inputs)):
-                mine, _ = accuracy(values)
-                assert mine is not None
-                assert mine.low is not None
-                assert mine.high is not None
-                seen["laptime"] += mine.low <= truth <= mine.high
+                interval, _ = accuracy(values)
+                assert interval is not None
+                assert interval.low is not None
+                assert interval.high is not None
+                seen["laptime"] += interval.low <= truth <= interval.high
                 drawn = values[draw.integers(0, inputs, (400, inputs))].mean(axis=1)
                 low, high = np.quantile(drawn, [0.025, 0.975])
                 seen["bootstrap"] += bool(low <= truth <= high)
@@ -135,8 +135,8 @@ def scores(draw: np.random.Generator, simulations: int) -> list[dict[str, object
 
 
 def false_interactions(draw: np.random.Generator, simulations: int) -> dict[str, float]:
-    """How often an interaction is told where there is none: the extremes of three settings, nothing but noise."""
-    told = {}
+    """How often an interaction is reported where there is none: the extremes of three settings of pure noise."""
+    shares = {}
     for noise in (0.02, 0.05, 0.10):
         count = 0
         for _ in range(simulations):
@@ -145,9 +145,9 @@ def false_interactions(draw: np.random.Generator, simulations: int) -> dict[str,
             differences = values[centres.argmax()] - values[centres.argmin()]
             change = factor_interval(differences, 1 - (1 - CONFIDENCE) / comb(OTHERS, 2))
             count += change.low is not None and change.low > 1 and change.value >= WORTH_SAYING
-        told[f"noise {noise:.0%}"] = round(count / simulations, 4)
-    print("\nfalse interactions, 8 inputs: " + ", ".join(f"{name}: {share:.1%}" for name, share in told.items()))
-    return told
+        shares[f"noise {noise:.0%}"] = round(count / simulations, 4)
+    print("\nfalse interactions, 8 inputs: " + ", ".join(f"{name}: {share:.1%}" for name, share in shares.items()))
+    return shares
 
 
 def main() -> None:

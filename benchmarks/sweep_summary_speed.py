@@ -53,7 +53,7 @@ SHAPES: dict[str, tuple[dict[str, Sequence[Any]], int, int]] = {
 }
 
 
-def made(grid: dict[str, Sequence[Any]], inputs: int, repeats: int) -> pl.DataFrame:
+def sweep_frame(grid: dict[str, Sequence[Any]], inputs: int, repeats: int) -> pl.DataFrame:
     """A full grid's frame in random order."""
     draw = np.random.default_rng(0)
     combinations = list(itertools.product(*grid.values()))
@@ -100,10 +100,10 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
     figures: dict[str, Any] = {}
-    summarise_sweep(made({"batch": [1, 2]}, 8, 1))  # imports
+    summarise_sweep(sweep_frame({"batch": [1, 2]}, 8, 1))  # imports
     print(f"{'':44} {'samples':>9} {'summary':>9} {'group_by':>9} {'ratio':>6}")
     for name, (grid, inputs, repeats) in SHAPES.items():
-        frame = made(grid, inputs, repeats)
+        frame = sweep_frame(grid, inputs, repeats)
         seconds: dict[str, list[float]] = {"summary": [], "group_by": []}
         for _ in range(options.repeats):
             for way, what in (("summary", summarise_sweep), ("group_by", least)):

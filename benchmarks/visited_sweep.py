@@ -122,8 +122,8 @@ def visited(simulations: int, seed: int) -> list[dict[str, object]]:
                 known += [effect.visit_noise for effect in effects] if way == "laptime" else []
         row: dict[str, object] = msgspec.structs.asdict(case) | {"visit_noise": max(set(known), key=known.count)}
         shown = ""
-        for way, found in seen.items():
-            holds, halves = np.array(found, dtype=np.float64).T
+        for way, pairs in seen.items():
+            holds, halves = np.array(pairs, dtype=np.float64).T
             row[way] = {"coverage": round(float(holds.mean()), 4), "half_width": round(float(np.median(halves)), 4)}
             shown += f"{holds.mean():11.1%} ±{np.median(halves):6.2%}"
         rows.append(row)
@@ -134,7 +134,7 @@ def visited(simulations: int, seed: int) -> list[dict[str, object]]:
 
 def held(effects: list[KnobEffect], truth: Mapping[tuple[str, int], float]) -> list[tuple[bool, float]]:
     """Of each level whether its interval holds the truth, and half its width."""
-    found: list[tuple[bool, float]] = []
+    covered: list[tuple[bool, float]] = []
     reals: npt.NDArray[np.float64]
     for effect in effects:
         for level in effect.levels:
@@ -143,5 +143,5 @@ def held(effects: list[KnobEffect], truth: Mapping[tuple[str, int], float]) -> l
             assert level.ratio.high is not None
             reals = np.log([level.ratio.low, level.ratio.high])
             right = truth[(effect.knob, level.value)]
-            found.append((bool(reals[0] <= right <= reals[1]), float(np.diff(reals)[0]) / 2))
-    return found
+            covered.append((bool(reals[0] <= right <= reals[1]), float(np.diff(reals)[0]) / 2))
+    return covered

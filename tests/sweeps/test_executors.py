@@ -85,14 +85,14 @@ def cluster():
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     from ray.cluster_utils import Cluster
 
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-    nodes = [made.add_node(num_cpus=1) for _ in range(3)]
-    yield made, nodes
-    made.shutdown()
+    ray_nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    nodes = [ray_nodes.add_node(num_cpus=1) for _ in range(3)]
+    yield ray_nodes, nodes
+    ray_nodes.shutdown()
 
 
 def test_a_ray_cluster_that_loses_a_node_loses_nothing_else(tmp_path, cluster):
-    made, nodes = cluster
+    ray_nodes, nodes = cluster
     out = tmp_path / "run"
     said, killed = [], []
 
@@ -103,12 +103,12 @@ def test_a_ray_cluster_that_loses_a_node_loses_nothing_else(tmp_path, cluster):
 
             own = ray.get_runtime_context().get_node_id()  # the driver's: losing that is losing the driver
             killed.append(next(node for node in nodes if node.node_id != own))
-            made.remove_node(killed[0], allow_graceful=False)
+            ray_nodes.remove_node(killed[0], allow_graceful=False)
 
     outcome = sweep(
         read_sweep_config(config(tmp_path, repeats=60, rounds=20)),  # visits enough for a worker that starts late
         out,
-        Execution(executor="ray", workers=3, ray_address=made.address),
+        Execution(executor="ray", workers=3, ray_address=ray_nodes.address),
         Reporting(show=show, say=said.append),
     )
     assert killed
@@ -130,12 +130,12 @@ def test_a_cluster_of_laptimes_own_lets_nobody_go_first(monkeypatch):
 
 
 def test_more_workers_than_the_cluster_has_room_for_is_said(tmp_path, cluster):
-    made, _ = cluster
+    ray_nodes, _ = cluster
     with pytest.raises(LaptimeError, match=r"--workers 9: the cluster has \d cores"):
         sweep(
             read_sweep_config(config(tmp_path)),
             tmp_path / "run",
-            Execution(executor="ray", workers=9, ray_address=made.address),
+            Execution(executor="ray", workers=9, ray_address=ray_nodes.address),
             Reporting(),
         )
     assert not (tmp_path / "run").exists()

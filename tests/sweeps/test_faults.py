@@ -3,21 +3,21 @@
 import random
 
 import pytest
-from benchmarks.sweep_faults import CONFIG, LLM, Nursery, Torment, judge
+from benchmarks.sweep_faults import CONFIG, LLM, FaultySweep, ForkServer, judge
 
 
 @pytest.fixture(scope="module")
-def nursery():
-    house = Nursery()
-    yield house
-    house.close()
+def server():
+    server = ForkServer()
+    yield server
+    server.close()
 
 
 @pytest.fixture
-def sweep(tmp_path, nursery):
+def sweep(tmp_path, server):
     config = tmp_path / "sweep.yaml"
     config.write_text(CONFIG.format(**LLM, seed=0, samples=5, repeats=8, rounds=8))
-    return Torment(nursery, tmp_path / "run", config, random.Random(0))
+    return FaultySweep(server, tmp_path / "run", config, random.Random(0))
 
 
 def test_kills_of_workers_and_driver_in_any_instant_lose_and_repeat_nothing(sweep):
@@ -45,7 +45,7 @@ def test_a_worker_that_always_dies_is_given_up_and_the_rest_goes_on(sweep):
         assert sweep.alive()
     while sweep.alive():
         sweep.kill_a_worker()
-    assert sweep.nursery.wait() == 2
+    assert sweep.server.wait() == 2
     last = sweep.said.read_text().splitlines()[-1]
     assert "no worker is left" in last
     assert "was killed by SIGKILL" in last

@@ -1,4 +1,4 @@
-"""Sweeps made by hand, the same on every machine: tiers x top-k x blocks x prompts, with scores, failures, drift."""
+"""Sweeps written by hand, the same on every machine: tiers x top-k x blocks x prompts, with scores, failures, drift."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is shown of a sweep, made from the sweeps of sample_sweeps.py: for the page's and the terminal's tests."""
+"""What is shown of a sweep, built from the sweeps of sample_sweeps.py: for the page's and the terminal's tests."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ SMALL: dict[str, list[Scalar]] = {"tier": ["low", "high"], "top_k": [2, 8]}
 
 def view_of(run: Run, audit: AuditReport | None = None) -> SweepView:
     frame = run.frame().with_row_index("row")
-    made = sweep_view(Measurements(run.path, frame, info=run.info, workers=run.workers), run.failures)
-    return made if audit is None else msgspec.structs.replace(made, audit=audit)
+    shown = sweep_view(Measurements(run.path, frame, info=run.info, workers=run.workers), run.failures)
+    return shown if audit is None else msgspec.structs.replace(shown, audit=audit)
 
 
 def view(knobs: dict[str, list[Scalar]] | None = None, items: int = 8, **options: Any) -> SweepView:
@@ -39,13 +39,13 @@ def report_of(*severities: Severity, text: str = "words") -> AuditReport:
 
 
 def hostile_view(words: str) -> SweepView:
-    told = words.replace("\ud800", "?")  # what comes from a JSON file holds no lone surrogate
-    samples, failures = sweep_samples({told: [told, told + "2"], "tier": ["low", "high"], "top_k": [2, 8]}, 7)
-    samples = [msgspec.structs.replace(one, sample_id=f"{told}{one.sample_id}", worker=told) for one in samples]
-    failed = [failure(one, 0, 0, told) for one in grid({told: [told, told + "2"], "tier": [told], "top_k": [2, 8]})]
-    hostile = environment(gpu=told, cpu=told, torch=told, variables={told: told}, driver=told)
-    run = sweep_run(samples, [*failures, *failed], argv=[told], environment=hostile,
-                    workers=[start(told, hostile), start("1", environment())], path=told)  # fmt: skip
+    text = words.replace("\ud800", "?")  # what comes from a JSON file holds no lone surrogate
+    samples, failures = sweep_samples({text: [text, text + "2"], "tier": ["low", "high"], "top_k": [2, 8]}, 7)
+    samples = [msgspec.structs.replace(one, sample_id=f"{text}{one.sample_id}", worker=text) for one in samples]
+    failed = [failure(one, 0, 0, text) for one in grid({text: [text, text + "2"], "tier": [text], "top_k": [2, 8]})]
+    hostile = environment(gpu=text, cpu=text, torch=text, variables={text: text}, driver=text)
+    run = sweep_run(samples, [*failures, *failed], argv=[text], environment=hostile,
+                    workers=[start(text, hostile), start("1", environment())], path=text)  # fmt: skip
     return view_of(run, report_of("severe", "warning", text=words))
 
 

@@ -55,8 +55,8 @@ def point_at(browser: Any, element: Any) -> None:
 
 
 def row_of(summary: SweepSummary, **config: Scalar) -> ConfigRow:
-    (found,) = [row for row in summary.rows if config.items() <= row.config.items()]
-    return found
+    (row,) = [row for row in summary.rows if config.items() <= row.config.items()]
+    return row
 
 
 def shown(interval: Interval | None) -> str:
@@ -131,7 +131,7 @@ def test_the_page_says_what_its_intervals_know_of_visits() -> None:
         assert [said for said in known.values() if said in page] == [words]
 
 
-def test_the_rounds_are_told() -> None:
+def test_the_rounds_are_shown() -> None:
     run = sweep_run(*sweep_samples(SMALL))
     info = msgspec.structs.replace(run.info, session={"rounds": 3})
     assert "measured in 3 rounds" in sweep_page(view_of(msgspec.structs.replace(run, info=info)))
@@ -139,10 +139,10 @@ def test_the_rounds_are_told() -> None:
 
 def test_environments_are_told_apart() -> None:
     one, other = environment(), environment(driver="590.10")
-    found, workers = environments_of(None, [start("0", one), start("1", other), start("0", one)])
-    assert list(found.values()) == [one, other]
+    environments, workers = environments_of(None, [start("0", one), start("1", other), start("0", one)])
+    assert list(environments.values()) == [one, other]
     assert list(workers.values()) == [["0 on node-1"], ["1 on node-1"]]
-    page = sweep_page(msgspec.structs.replace(view(SMALL), environments=found, workers=workers))
+    page = sweep_page(msgspec.structs.replace(view(SMALL), environments=environments, workers=workers))
     assert "2 different environments" in page
     assert "590.10" in page
 
@@ -166,8 +166,8 @@ def test_the_gpus_state_is_that_of_each_stretch() -> None:
 
 @pytest.mark.chromium
 def test_it_renders_without_a_word_on_the_console(open_page: Open, console_lines: Console) -> None:
-    made = view()
-    browser = open_page(sweep_page(made))
+    shown = view()
+    browser = open_page(sweep_page(shown))
     titles = browser.execute_script("return [...document.querySelectorAll('main h2')].map((h) => h.textContent)")
     assert titles == ["Two knobs at a time", "Ranges by image tier", "Accuracy against latency", "Over the run",
                       "Every configuration", "Failures", "Sweep and environment"]  # fmt: skip
@@ -176,9 +176,9 @@ def test_it_renders_without_a_word_on_the_console(open_page: Open, console_lines
             f"return document.querySelectorAll('{chart} svg :is(rect, circle, path)').length"
         )
         assert marks > 0, chart
-    assert made.summary.drift is not None
+    assert shown.summary.drift is not None
     dots = browser.execute_script("return document.querySelectorAll('#drift .dot').length")
-    assert dots == len(made.summary.drift.points)
+    assert dots == len(shown.summary.drift.points)
     words = browser.execute_script("return document.body.innerText")
     for expected in ("54 configurations", "NVIDIA H200", "CUDA out of memory", "laptime sweep examples/sweep.yaml"):
         assert expected in words, expected
@@ -349,13 +349,13 @@ def test_hostile_strings_stay_strings(words: str, open_page: Open, console_lines
     assert console_lines() == []
 
 
-def without_images(made: tuple[list[Sample], list[Failure]]) -> tuple[list[Sample], list[Failure]]:
-    return [msgspec.structs.replace(one, crops=0, image_tokens=0) for one in made[0]], made[1]
+def without_images(shown: tuple[list[Sample], list[Failure]]) -> tuple[list[Sample], list[Failure]]:
+    return [msgspec.structs.replace(one, crops=0, image_tokens=0) for one in shown[0]], shown[1]
 
 
 @pytest.mark.chromium
 @pytest.mark.parametrize(
-    ("name", "made", "expected"),
+    ("name", "shown", "expected"),
     [
         ("nothing", ([], []), ["No configuration was measured", "no finished sample"]),
         ("all failed", all_failed(), ["No configuration was measured", "CUDA out of memory", "4 configurations"]),
@@ -369,12 +369,12 @@ def without_images(made: tuple[list[Sample], list[Failure]]) -> tuple[list[Sampl
 )  # fmt: skip
 def test_thin_sweeps_still_make_a_page(
     name: str,
-    made: tuple[Sequence[Sample], Sequence[Failure]],
+    shown: tuple[Sequence[Sample], Sequence[Failure]],
     expected: list[str],
     open_page: Open,
     console_lines: Console,
 ) -> None:
-    browser = open_page(sweep_page(view_of(sweep_run(*made))))
+    browser = open_page(sweep_page(view_of(sweep_run(*shown))))
     words = browser.execute_script("return document.body.innerText").replace("\xa0", " ")
     for one in expected:
         assert one in words, name
@@ -389,14 +389,14 @@ def test_thin_sweeps_still_make_a_page(
 
 @pytest.mark.chromium
 def test_a_stage_without_time_at_the_base_has_no_ratio(open_page: Open, console_lines: Console) -> None:
-    made = view(SMALL)
+    shown = view(SMALL)
     bad = [Interval(float("inf"), 1.0, float("inf"), 8), Interval(0.0, 0.0, 0.1, 8), Interval(2.0, 0.0, 3.0, 8)]
     effects = [
         msgspec.structs.replace(one, levels=[msgspec.structs.replace(one.levels[0], ratio=ratio)])
-        for one, ratio in zip(made.summary.effects, bad * len(made.summary.effects), strict=False)
+        for one, ratio in zip(shown.summary.effects, bad * len(shown.summary.effects), strict=False)
     ]
-    summary = msgspec.structs.replace(made.summary, effects=effects)
-    browser = open_page(sweep_page(msgspec.structs.replace(made, summary=summary)))
+    summary = msgspec.structs.replace(shown.summary, effects=effects)
+    browser = open_page(sweep_page(msgspec.structs.replace(shown, summary=summary)))
     for stage in ("total", "vision", "prefill", "decode", "other"):
         choose(browser, "#effect-stage", stage)
     assert "NaN" not in browser.execute_script("return document.getElementById('effects').innerHTML")

@@ -25,9 +25,9 @@ def printed(shown: SweepView, width: int = 100) -> str:
 
 
 def test_it_says_what_each_knob_buys_and_which_configurations_there_are() -> None:
-    made = msgspec.structs.replace(view(), audit=report_of("severe", "warning", text="zero-decode"))
-    shown = printed(made, 160)
-    summary = made.summary
+    sweep = msgspec.structs.replace(view(), audit=report_of("severe", "warning", text="zero-decode"))
+    shown = printed(sweep, 160)
+    summary = sweep.summary
     assert headline(summary) in shown
     for effect in by_strength(summary):
         for level in effect.levels:
@@ -49,17 +49,17 @@ def test_it_fits(width: int) -> None:
 
 
 def test_a_small_sweep_is_shown_whole() -> None:
-    made = view(SMALL, scored=False)
-    shown = printed(made)
+    sweep = view(SMALL, scored=False)
+    shown = printed(sweep)
     assert "more configuration" not in shown
     assert "accuracy" not in shown
-    assert all(text(row.stages["total"].value, "ms") in shown for row in made.summary.rows)
+    assert all(text(row.stages["total"].value, "ms") in shown for row in sweep.summary.rows)
 
 
 def test_many_configurations_are_cut_to_the_front_the_fastest_and_the_slowest() -> None:
-    made = view(GRID, scored=False)
-    shown = printed(made)
-    totals = sorted(row.stages["total"].value for row in made.summary.rows if row.samples)
+    sweep = view(GRID, scored=False)
+    shown = printed(sweep)
+    totals = sorted(row.stages["total"].value for row in sweep.summary.rows if row.samples)
     assert f"{len(totals) - 12} more configurations" in shown
     for total in (*totals[:11], totals[-1]):
         assert text(total, "ms") in shown

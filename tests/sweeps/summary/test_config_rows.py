@@ -24,10 +24,10 @@ def test_a_median_is_over_one_value_an_input() -> None:
     summary = summarise_sweep(frame)
     assert [row.config["batch"] for row in summary.rows] == [1, 2]
     for row in summary.rows:
-        mine = frame.filter(pl.col("config_id") == row.config_id)
-        values = [group["decode_ms"].median() for _, group in mine.group_by("sample_id")]
+        of_config = frame.filter(pl.col("config_id") == row.config_id)
+        values = [group["decode_ms"].median() for _, group in of_config.group_by("sample_id")]
         assert row.stages["decode"] == median_interval([float(v) for v in values if isinstance(v, float)])
-        assert row.p95_ms["decode"] == pytest.approx(quantile(mine["decode_ms"].to_list(), 0.95))
+        assert row.p95_ms["decode"] == pytest.approx(quantile(of_config["decode_ms"].to_list(), 0.95))
         assert (row.samples, row.inputs, row.left_out, row.over) == (27, 9, 0, "samples")
         assert row.decode_per_token_ms is not None
         assert row.decode_per_token_ms.value == pytest.approx(row.stages["decode"].value / 4)
@@ -45,9 +45,9 @@ def test_of_one_input_the_repeats_are_summarised() -> None:
 @given(st.lists(st.lists(st.floats(0, 9) | st.just(math.nan), min_size=3, max_size=3), min_size=1, max_size=40))
 def test_medians_by_column_are_those_of_stats(rows: list[list[float]]) -> None:
     values = np.array(rows)
-    for found, column in zip(column_medians(values), values.T, strict=True):
+    for interval, column in zip(column_medians(values), values.T, strict=True):
         known = column[~np.isnan(column)]
-        assert found == (median_interval(known) if len(known) else None)
+        assert interval == (median_interval(known) if len(known) else None)
 
 
 @settings(max_examples=60, deadline=None)

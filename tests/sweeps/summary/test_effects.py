@@ -31,8 +31,8 @@ def by_rule(config: Mapping[str, Any], stage: str) -> float:
 
 
 def effect(summary: SweepSummary, knob: str, stage: str) -> KnobEffect:
-    (found,) = [e for e in summary.effects if (e.knob, e.stage) == (knob, stage)]
-    return found
+    (effect_,) = [e for e in summary.effects if (e.knob, e.stage) == (knob, stage)]
+    return effect_
 
 
 def test_the_rule_comes_back_exactly_without_noise() -> None:
@@ -45,9 +45,9 @@ def test_the_rule_comes_back_exactly_without_noise() -> None:
         ("blocks", "prefill", 2.0),
         ("blocks", "other", 1.0),
     ):
-        found = effect(summary, knob, stage)
-        (level,) = found.levels
-        assert found.base == summary.knobs[knob][0]
+        effect_ = effect(summary, knob, stage)
+        (level,) = effect_.levels
+        assert effect_.base == summary.knobs[knob][0]
         assert level.value == summary.knobs[knob][1]
         assert level.ratio.value == pytest.approx(ratio)
         assert (level.ratio.n, level.pairs) == (8, 4 * 8)
@@ -58,10 +58,10 @@ def test_the_rule_comes_back_exactly_without_noise() -> None:
 
 def test_several_levels_are_each_set_against_the_first() -> None:
     summary = summarise_sweep(sweep({"batch": [4, 1, 2]}, lambda c, s: PARTS[s] * c["batch"]))
-    found = effect(summary, "batch", "total")
-    assert found.base == 1
-    assert [(level.value, pytest.approx(level.ratio.value)) for level in found.levels] == [(2, 2.0), (4, 4.0)]
-    assert found.levels[0].lowest is None  # there is no other knob to differ by
+    effect_ = effect(summary, "batch", "total")
+    assert effect_.base == 1
+    assert [(level.value, pytest.approx(level.ratio.value)) for level in effect_.levels] == [(2, 2.0), (4, 4.0)]
+    assert effect_.levels[0].lowest is None  # there is no other knob to differ by
 
 
 def test_only_the_same_input_and_settings_are_compared() -> None:
@@ -99,9 +99,9 @@ def test_repeats_of_an_input_make_one_value() -> None:
 
 def test_few_inputs_with_many_repeats_speak_of_these_inputs() -> None:
     frame = sweep({"batch": [1, 2]}, lambda c, s: PARTS[s] * c["batch"], inputs=2, repeats=9, noise=0.02, seed=1)
-    found = effect(summarise_sweep(frame), "batch", "total")
-    assert found.over == "repeats"
-    (level,) = found.levels
+    effect_ = effect(summarise_sweep(frame), "batch", "total")
+    assert effect_.over == "repeats"
+    (level,) = effect_.levels
     assert level.ratio.n == 9
     assert level.ratio.low is not None
     assert level.ratio.low < 2 < level.ratio.high
@@ -129,8 +129,8 @@ def test_a_call_that_is_missing_changes_little() -> None:
     assert (whole.ratio.n, whole.pairs) == (120, 480)
     assert (gaps.ratio.n, gaps.pairs) == (120, 478)
     assert gaps.ratio != whole.ratio
-    for mine, its in zip(msgspec.structs.astuple(gaps.ratio), msgspec.structs.astuple(whole.ratio), strict=True):
-        assert mine == pytest.approx(its, rel=0.005)
+    for with_gaps, its in zip(msgspec.structs.astuple(gaps.ratio), msgspec.structs.astuple(whole.ratio), strict=True):
+        assert with_gaps == pytest.approx(its, rel=0.005)
 
 
 @given(
@@ -158,14 +158,14 @@ def test_a_units_value_is_its_mean_and_with_gaps_its_pseudo_value(whole: Any, dr
 @given(st.lists(st.floats(-2, 2), min_size=1, max_size=120), st.floats(-1, 1))
 def test_a_factor_moves_with_its_values_and_turns_with_their_sign(logs: list[float], shift: float) -> None:
     values = np.array(logs)
-    found, moved, turned = (factor_interval(v) for v in (values, values + shift, -values))
-    assert moved.value == pytest.approx(found.value * np.exp(shift))
-    assert turned.value == pytest.approx(1 / found.value)
-    if found.low is None or found.high is None:
+    plain, moved, turned = (factor_interval(v) for v in (values, values + shift, -values))
+    assert moved.value == pytest.approx(plain.value * np.exp(shift))
+    assert turned.value == pytest.approx(1 / plain.value)
+    if plain.low is None or plain.high is None:
         assert len(logs) < 3
         return
-    assert found.low <= found.value <= found.high
-    assert turned.low == pytest.approx(1 / found.high)
+    assert plain.low <= plain.value <= plain.high
+    assert turned.low == pytest.approx(1 / plain.high)
 
 
 def test_an_interaction_is_said_with_the_ratio_at_each_value() -> None:
@@ -182,15 +182,15 @@ def test_an_interaction_is_said_with_the_ratio_at_each_value() -> None:
     assert strongest.change.value == pytest.approx(4, rel=0.02)
     assert strongest.change.low is not None
     assert strongest.change.low > 3.8
-    assert len(summary.interactions) == 2  # told once for each stage, not from both sides
+    assert len(summary.interactions) == 2  # reported once for each stage, not from both sides
     if strongest.knob == "top_k":
         assert (strongest.base, strongest.level) == (2, 4)
         assert [(at.value, pytest.approx(at.ratio.value, rel=0.02)) for at in strongest.at] == [(1, 1), (8, 4), (16, 2)]
 
 
 def test_noise_is_no_interaction() -> None:
-    told = [summarise_sweep(sweep(GRID, noise=0.15, inputs=4, seed=seed)).interactions for seed in range(12)]
-    assert sum(map(len, told)) <= 0.05 * 12 * 15  # of three pairs of knobs and five stages each
+    reported = [summarise_sweep(sweep(GRID, noise=0.15, inputs=4, seed=seed)).interactions for seed in range(12)]
+    assert sum(map(len, reported)) <= 0.05 * 12 * 15  # of three pairs of knobs and five stages each
 
 
 def test_factors_that_multiply_are_no_interaction() -> None:
@@ -213,8 +213,8 @@ def test_the_intervals_hold_the_truth_as_often_as_they_say() -> None:
         draw = np.random.default_rng(seed)
         reaction = dict(zip((f"{n:04d}" for n in range(8)), np.exp(draw.normal(0, 0.1, 8)), strict=True))
         frame = sweep({"batch": [1, 2], "top_k": [1, 2, 4]}, noise=0.02, between_inputs=0.3, seed=seed)
-        mine = pl.col("sample_id").replace_strict(reaction, return_dtype=pl.Float64)
-        factor = pl.when(pl.col("config.batch") == 2).then(1.2 * mine).otherwise(1.0)
+        own = pl.col("sample_id").replace_strict(reaction, return_dtype=pl.Float64)
+        factor = pl.when(pl.col("config.batch") == 2).then(1.2 * own).otherwise(1.0)
         frame = frame.select("config_id", "sample_id", pl.col("total_ms") * factor, "^config\\..*$")
         ratio = effect(summarise_sweep(frame), "batch", "total").levels[0].ratio
         assert ratio.low is not None

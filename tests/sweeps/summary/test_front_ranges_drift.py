@@ -99,11 +99,11 @@ def test_ranges_by_tier_are_over_all_configurations_calls() -> None:
     frame = sweep(grid, lambda c, s: PARTS[s] * c["top_k"], noise=0.2, repeats=3)
     summary = summarise_sweep(frame)
     assert [r.tier for r in summary.ranges] == ["low"] * 5 + ["high"] * 5
-    (found,) = [r for r in summary.ranges if (r.tier, r.stage) == ("high", "prefill")]
+    (range_,) = [r for r in summary.ranges if (r.tier, r.stage) == ("high", "prefill")]
     values = frame.filter(pl.col("config.tier") == "high")["prefill_ms"].to_list()
-    assert found.n == len(values) == 2 * 8 * 3
+    assert range_.n == len(values) == 2 * 8 * 3
     expected = [quantile(values, q) for q in (0.05, 0.5, 0.95, 0, 1)]
-    assert [found.low_ms, found.median_ms, found.high_ms, found.min_ms, found.max_ms] == pytest.approx(expected)
+    assert [range_.low_ms, range_.median_ms, range_.high_ms, range_.min_ms, range_.max_ms] == pytest.approx(expected)
 
 
 def test_without_a_tier_the_crops_tell_it() -> None:

@@ -1,4 +1,4 @@
-"""Which knobs vary, in what order, and which can't be told apart."""
+"""Which knobs vary, in what order, and which can't be separated."""
 
 from __future__ import annotations
 

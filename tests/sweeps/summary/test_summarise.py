@@ -23,7 +23,7 @@ def test_a_run_folder_is_summarised(tmp_path: Path) -> None:
             for number in range(6):
                 for top_k in (None, 2):
                     config = {"model": "m", "top_k": top_k, "batch": 1}
-                    made = sample(
+                    measured = sample(
                         number,
                         config={k: v for k, v in config.items() if v is not None},
                         stages=stages((10 + number) * (1 if top_k else 2)),
@@ -33,7 +33,7 @@ def test_a_run_folder_is_summarised(tmp_path: Path) -> None:
                         score=float(number < 3) if top_k else 1.0,
                         crops=4,
                     )
-                    writer.append(made)
+                    writer.append(measured)
     summary = summarise_sweep(load_run(tmp_path / "run").frame())
     assert summary.knobs == {"top_k": [None, 2]}
     own, two = summary.rows

@@ -1,4 +1,4 @@
-"""Visits: recognised, their noise found, and held by the knobs' intervals."""
+"""Visits: recognised, their noise estimated, and held by the knobs' intervals."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ SMALL = {"top_k": [2, 4], "blocks": [8, 16]}
 
 
 def effect(summary: SweepSummary, knob: str) -> KnobEffect:
-    (found,) = [e for e in summary.effects if (e.knob, e.stage) == (knob, "total")]
-    return found
+    (effect_,) = [e for e in summary.effects if (e.knob, e.stage) == (knob, "total")]
+    return effect_
 
 
 def noise_of(summary: SweepSummary) -> VisitNoise:
-    (found,) = [one for one in summary.visit_noise if one.stage == "total"]
-    return found
+    (noise,) = [one for one in summary.visit_noise if one.stage == "total"]
+    return noise
 
 
 def spread(level: Any) -> float:
@@ -48,15 +48,15 @@ def test_visits_are_what_a_worker_measured_in_a_row(rows: list[tuple[int, int, i
     config, worker, started, warm = (
         np.array(column, dtype=np.int64) for column in (zip(*rows, strict=True) if rows else [[]] * 4)
     )
-    found = visit_codes(config, worker, started.astype(np.float64), warm.astype(bool))
+    codes = visit_codes(config, worker, started.astype(np.float64), warm.astype(bool))
     number, expected = -1, {}
     for each in (0, 1):
-        mine = sorted((i for i in range(len(rows)) if rows[i][1] == each), key=lambda i: rows[i][2])
-        for before, i in zip([None, *mine], mine, strict=False):
+        own = sorted((i for i in range(len(rows)) if rows[i][1] == each), key=lambda i: rows[i][2])
+        for before, i in zip([None, *own], own, strict=False):
             began = before is None or rows[before][0] != rows[i][0] or (rows[i][3] and not rows[before][3])
             number += began
             expected[i] = number
-    assert found.tolist() == [expected[i] for i in range(len(rows))]
+    assert codes.tolist() == [expected[i] for i in range(len(rows))]
 
 
 def test_visits_of_a_frame() -> None:
@@ -83,15 +83,15 @@ def test_what_stays_of_a_visit_is_counted_exactly(calls: list[tuple[int, int]]) 
     ]
     for step, row in enumerate(rows):
         row["started_unix_ms"] = 10.0 + step
-    made = usable_calls(pl.DataFrame(rows))
-    shared = shared_visits(made, by_repeat=False)
-    table = made.frame
-    for config in range(len(made.config_ids)):
-        mine = table.filter(pl.col("config") == config)
-        units, visits = mine["input"].unique().to_list(), mine["visit"].unique().to_list()
+    calls = usable_calls(pl.DataFrame(rows))
+    shared = shared_visits(calls, by_repeat=False)
+    table = calls.frame
+    for config in range(len(calls.config_ids)):
+        own = table.filter(pl.col("config") == config)
+        units, visits = own["input"].unique().to_list(), own["visit"].unique().to_list()
         share = {
-            (u, v): mine.filter((pl.col("input") == u) & (pl.col("visit") == v)).height
-            / mine.filter(pl.col("input") == u).height
+            (u, v): own.filter((pl.col("input") == u) & (pl.col("visit") == v)).height
+            / own.filter(pl.col("input") == u).height
             for u, v in itertools.product(units, visits)
         }
         pairs = sum(share[i, v] * share[j, v] for v in visits for i, j in itertools.permutations(units, 2))
@@ -106,9 +106,9 @@ def test_what_stays_of_a_visit_is_counted_exactly(calls: list[tuple[int, int]]) 
 @pytest.mark.parametrize(("rounds", "repeats"), [(2, 1), (4, 1), (3, 3), (4, 2), (3, 2)])
 def test_the_noise_of_visits_is_found(rounds: int, repeats: int) -> None:
     frames = [visited_sweep(GRID, rounds=rounds, repeats=repeats, visit_noise=0.02, seed=s) for s in range(6)]
-    found = [noise_of(summarise_sweep(frame)) for frame in frames]
-    assert {one.known for one in found} == {"estimated"}
-    sds = [one.sd for one in found if one.sd is not None]
+    noises = [noise_of(summarise_sweep(frame)) for frame in frames]
+    assert {one.known for one in noises} == {"estimated"}
+    sds = [one.sd for one in noises if one.sd is not None]
     assert np.sqrt(np.mean(np.square(sds))) == pytest.approx(0.02, rel=0.2)
     still = noise_of(summarise_sweep(visited_sweep(GRID, rounds=rounds, repeats=repeats, seed=9)))
     assert still.sd is not None
@@ -173,9 +173,9 @@ def test_the_intervals_hold_when_visits_have_noise(rounds: int, repeats: int, kn
     held = []
     for seed in range(40):
         frame = visited_sweep(GRID, rounds=rounds, repeats=repeats, visit_noise=0.03, noise=0.01, seed=seed)
-        for found in summarise_sweep(frame).effects:
-            assert found.visit_noise == known
-            for level in found.levels:
+        for one in summarise_sweep(frame).effects:
+            assert one.visit_noise == known
+            for level in one.levels:
                 assert level.ratio.low is not None
                 assert level.ratio.high is not None
                 held.append(level.ratio.low <= 1 <= level.ratio.high)
@@ -205,26 +205,26 @@ def test_an_interaction_is_not_bounded_by_itself() -> None:
     grid = {"top_k": [2, 4, 8], "blocks": [8, 12, 16]}
     summary = summarise_sweep(visited_sweep(grid, grows, rounds=1))
     assert effect(summary, "top_k").visit_noise == "bounded by settings"
-    (told,) = summary.interactions
-    assert (told.stage, told.visit_noise) == ("total", "unknown")
+    (reported,) = summary.interactions
+    assert (reported.stage, reported.visit_noise) == ("total", "unknown")
     again = summarise_sweep(visited_sweep(GRID | grid, grows, rounds=1))
     sd = noise_of(again).sd
     assert sd is not None
-    assert sd < 0.01  # with a third knob it is told apart
+    assert sd < 0.01  # with a third knob it can be separated
     assert again.interactions[0].visit_noise == "bounded by settings"
 
 
 def test_noise_of_visits_is_no_interaction() -> None:
     frames = [visited_sweep(GRID, rounds=2, repeats=2, visit_noise=0.15, seed=seed) for seed in range(12)]
-    told = [summarise_sweep(frame).interactions for frame in frames]
-    assert sum(map(len, told)) <= 5
+    reported = [summarise_sweep(frame).interactions for frame in frames]
+    assert sum(map(len, reported)) <= 5
 
 
 def test_repeats_as_units_share_visits_too() -> None:
     frame = visited_sweep({"top_k": [2, 4, 8], "blocks": [8, 16]}, rounds=3, repeats=9, inputs=2, visit_noise=0.03)
-    found = effect(summarise_sweep(frame), "top_k")
-    assert (found.over, found.visit_noise) == ("repeats", "estimated")
-    assert spread(found.levels[0]) > 0.05
+    of_top_k = effect(summarise_sweep(frame), "top_k")
+    assert (of_top_k.over, of_top_k.visit_noise) == ("repeats", "estimated")
+    assert spread(of_top_k.levels[0]) > 0.05
 
 
 @given(st.floats(1e-6, 1e-2), st.floats(2, 100))

@@ -1,6 +1,6 @@
 "use strict";
 // What each knob buys: a row for each level, its ratio against the knob's base level with its interval, all on one
-// axis of ratios. Left of 1× is faster than the base, right is slower; grey can't be told from 1×.
+// axis of ratios. Left of 1× is faster than the base, right is slower; grey shows no difference.
 
 const EFFECT_ROW = 27;
 const EFFECT_HEAD = 30;
