@@ -1,7 +1,7 @@
-"""Write what the estimator's commands print, and its benchmarks' figures, into docs/fit.md and docs/budget.md.
+"""Write what the estimator's commands print, and its benchmarks' figures, into docs.
 
-python benchmarks/estimate_docs.py       (after seed_003.py, estimate_online.py, estimate_speed.py, recalibration.py,
-                                         estimate_roofline.py and estimate_beyond.py)
+python benchmarks/estimate_docs.py       (after decode_division.py, estimate_online.py, estimate_speed.py,
+                                         estimate_recalibration.py, estimate_roofline.py and estimate_beyond.py)
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ from into_docs import ROOT, result
 
 TABLE = "benchmarks/data/molmoe-1b-h200.parquet"
 ASKED = "prompt_tokens=1506 image_tokens=1440 config.blocks=12 config.top_k=4"
+PAGES = ("fit.md", "estimate.md", "budget.md", "appendix/fit.md", "appendix/estimate.md")
 COMMANDS = {
     "fit": f"laptime fit {TABLE} --out est/",
     "predict": f"laptime predict est/ {ASKED} output_tokens=16 --budget-ms 250",
     "tokens": f"laptime predict est/ {ASKED} --tokens 4,8,16,32 --budget-ms 250",
     "evaluate": f"laptime evaluate {TABLE} --target decode_per_token_ms --splits new-config,largest",
-    "yes": f"laptime budget est/ --ms 210 --config '{ASKED.replace(' ', ',')},output_tokens=16'",
-    "grid": f"laptime budget est/ --ms 215 --grid {TABLE}",
+    "yes": f"laptime budget est/ --budget-ms 210 --config '{ASKED.replace(' ', ',')},output_tokens=16'",
+    "grid": f"laptime budget est/ --budget-ms 215 --grid {TABLE}",
 }
 
 
@@ -32,9 +33,9 @@ def main() -> None:
     """Fill every marked block of both pages."""
     with tempfile.TemporaryDirectory() as folder:
         blocks = {name: printed(command, Path(folder)) for name, command in COMMANDS.items()}
-    blocks |= {"seed": seed(), "online": online(), "recalibration": recalibration(), "speed": speed()}
+    blocks |= {"division": division(), "online": online(), "recalibration": recalibration(), "speed": speed()}
     blocks |= {"roofline": roofline(), "beyond": beyond()}
-    for page in (ROOT / "docs" / name for name in ("fit.md", "estimate.md", "budget.md")):
+    for page in (ROOT / "docs" / name for name in PAGES):
         text = page.read_text(encoding="utf-8")
         for name, block in blocks.items():
             text = re.sub(
@@ -48,7 +49,7 @@ def main() -> None:
 
 
 def printed(command: str, folder: Path) -> str:
-    """A command with what it prints, as a block; `est/` is a folder of ours."""
+    """A command with what it prints, as a block; `est/` stands for a folder of this program."""
     words = command.replace("est/", f"{folder}/est/").replace("laptime ", f"{sys.executable} -m laptime ", 1)
     environment = {**os.environ, "COLUMNS": "96"}
     done = subprocess.run(words, shell=True, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
@@ -64,9 +65,9 @@ def share(value: float | None, digits: int = 1) -> str:
     return "–" if value is None else f"{100 * value:.{digits}f} %"
 
 
-def seed() -> str:
+def division() -> str:
     """Decode by N beside by N - 1, and R2 beside its ceiling."""
-    found = result("seed_003")["figures"]
+    found = result("decode_division")["figures"]
     names = {
         "by_n_ms": "decode / N",
         "decode_per_token_ms": "decode / (N − 1)",
@@ -108,7 +109,7 @@ def online() -> str:
 
 def recalibration() -> str:
     """MAPE, coverage and width by N."""
-    found = result("recalibration")["figures"]
+    found = result("estimate_recalibration")["figures"]
     lines = ["| target | samples, way | MAPE | P95 holds | bound / actual |", "|---|---|---|---|---|"]
     for target, rows in found["targets"].items():
         for name, row in rows.items():
@@ -160,9 +161,9 @@ def speed() -> str:
     """Times beside the peers'."""
     made: dict[str, Any] = result("estimate_speed")
     found, where = made["figures"], made["environment"]
-    ours = next(iter(found["one_row_us"].values()))
+    first = next(iter(found["one_row_us"].values()))
     lines = ["| one row | µs | |", "|---|---|---|"]
-    lines += [f"| {name} | {took:.1f} | {took / ours:.1f} × |" for name, took in found["one_row_us"].items()]
+    lines += [f"| {name} | {took:.1f} | {took / first:.1f} × |" for name, took in found["one_row_us"].items()]
     lines += ["", "| 10 000 rows at once | µs a row |", "|---|---|"]
     lines += [f"| {name} | {took:.2f} |" for name, took in found["row_of_10k_us"].items()]
     lines += ["", "| many at once, and online | ms |", "|---|---|"]

@@ -1,4 +1,4 @@
-"""Write the figures of estimate_tables.py into docs/estimate.md, between its markers.
+"""Write the figures of estimate_tables.py into docs/appendix/estimate.md, between its markers.
 
 python benchmarks/estimate_tables_docs.py       (after estimate_tables.py)
 """
@@ -14,7 +14,7 @@ BEGIN, END = "<!-- tables:begin -->\n", "<!-- tables:end -->"
 
 def main() -> None:
     """Fill the marked block."""
-    file = ROOT / "docs" / "estimate.md"
+    file = ROOT / "docs" / "appendix" / "estimate.md"
     before, _, rest = file.read_text(encoding="utf-8").partition(BEGIN)
     _, _, after = rest.partition(END)
     file.write_text(before + BEGIN + block(result("estimate_tables")["figures"]) + END + after, encoding="utf-8")

@@ -83,7 +83,7 @@ class Estimator:
 
     @property
     def card(self) -> ModelCard:
-        """What it was made from, and every candidate's score."""
+        """What the estimator learnt from, and every candidate's score."""
         return self.fitted.card
 
     @property
@@ -101,7 +101,7 @@ class Estimator:
     def quantile(self, frame: Any, q: float | Sequence[float]) -> Floats:
         """An upper bound that holds with probability q: (n,) for one level, (n, levels) for several.
 
-        Infinite where no promise can be made: a level above n / (n + 1) of the n held-out residuals, or an unseen
+        Infinite where nothing can be promised: a level above n / (n + 1) of the n held-out residuals, or an unseen
         level of a column none of whose levels could be held out.
         """
         levels = np.atleast_1d(np.asarray(q, dtype=np.float64))

@@ -2,10 +2,10 @@
 
 A GPU that throttles makes every request slower than the estimator knows. What can be learnt, and when:
 
-- A label arrives when its request ends, out of order, and slow requests last. Learning as if labels came at once
-  (most published experiments do) looks better than any server can be.
-- A request still running after 300 ms says already that it takes more than 300 ms. So does one that timed out.
-  Both are right-censored observations, and the first is the earliest sign of a slow-down.
+- A time is known when its request ends. Times arrive out of order, those of slow requests last. Learning as if they
+  came at once (most published experiments do) looks better than any server can be.
+- A request that still runs after 300 ms takes more than 300 ms, and so does one that timed out at 300 ms. Both are
+  right-censored observations, and a running request is the earliest sign of a slow-down.
 
 State: for the last `window` ended requests, in the order in which they were issued, log(time / bound), and for each
 running one its age. From these a Correction, as a pure function of state and clock:
@@ -15,11 +15,11 @@ running one its age. From these a Correction, as a pure function of state and cl
 2. Quantile: the product-limit estimator (Kaplan and Meier 1958) of these values, censored ones included, with one
    more at infinity: split conformal's (n + 1). With nothing censored it is the ceil((n + 1) q)-th smallest value.
 3. Level: adaptive conformal inference (Gibbs and Candes 2021), alpha = alpha_0 + step * sum(alpha_0 - missed) over the
-   window's requests, each judged by the bound that it was issued with. The sum over a window, instead of over all
-   time, forgets, and doesn't depend on the order of arrival.
+   window's requests, each judged by the bound that it was issued with. A sum over a window instead of over all
+   time forgets, and does not depend on the order of arrival.
 
-The correction is one factor, bounded: within [1 / limit, limit]. Beyond it the bound is infinite (abstain) and
-`saturated` says that the estimator should be fitted anew.
+The correction is one factor within [1 / limit, limit]. Beyond that the bound is infinite (no promise), and `saturated`
+says that the estimator should be fitted anew.
 
 Values are frozen: every step returns a new state, and a state saved and loaded continues as if nothing had happened.
 """
@@ -33,11 +33,12 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from laptime.data.files import write_whole
 from laptime.data.stats import Floats
 from laptime.errors import LaptimeError
 
 LOST_AFTER = 20
-"""A running request so many windows behind the newest is taken for lost, and forgotten."""
+"""A running request this number of windows behind the newest is taken for lost, and forgotten."""
 LEVEL_ROOM = 0.6
 """How far the level may move, as a share of 1 - q."""
 FEWEST_FOR_TREND = 12
@@ -47,7 +48,7 @@ class Running(msgspec.Struct, frozen=True, array_like=True):
     """A request that has not ended."""
 
     key: str
-    number: int  # the how-manieth request issued
+    number: int  # of the request, in the order of issue; the first is 0
     bound_ms: float  # the estimator's own bound
     given_ms: float  # the corrected bound that it was issued with
     issued_ms: float  # on the caller's clock
@@ -63,7 +64,7 @@ class Ended(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Online(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """All that is known of a stream of requests."""
+    """The state of a stream of requests: what ended, what runs, and the settings. JSON: laptime.online/1."""
 
     schema: str = "laptime.online/1"
     q: float
@@ -80,7 +81,7 @@ class Correction(msgspec.Struct, frozen=True, kw_only=True):
     """What to multiply an estimator's answers by, now."""
 
     bound_factor: float  # infinite when saturated
-    slower: float  # bound_factor over the baseline's own: what bounds had to spare at first is spared still
+    slower: float  # bound_factor over the baseline's own: what bounds had in reserve at first stays in reserve
     median_factor: float
     saturated: bool
     level: float  # the quantile level in use, moved from q by what was missed
@@ -162,7 +163,7 @@ def issued(online: Online, key: str, bound_ms: float, given_ms: float, now_ms: f
     Raises LaptimeError for a bound that is not above 0 and finite, or a key that is running already.
     """
     if not (np.isfinite(bound_ms) and bound_ms > 0):
-        raise LaptimeError(f"online: request {key}: a bound of {bound_ms} ms teaches nothing; it must be above 0")
+        raise LaptimeError(f"online: request {key}: a bound of {bound_ms} ms; it must be above 0 and finite")
     if any(request.key == key for request in online.running):
         raise LaptimeError(f"online: request {key} is running already; give every request a key of its own")
     one = Running(key, online.issued, bound_ms, given_ms, now_ms)
@@ -177,18 +178,18 @@ def finished(online: Online, key: str, took_ms: float) -> Online:
 
 
 def timed_out(online: Online, key: str, after_ms: float) -> Online:
-    """A request was given up after `after_ms`: it would have taken longer, nobody knows how much."""
+    """A request was given up after `after_ms`: it would have taken longer."""
     return _ended(online, key, after_ms, censored=True)
 
 
 def cancelled(online: Online, key: str) -> Online:
-    """A request ended for reasons of its own (a client went away): it says nothing of the machine."""
+    """A request ended for reasons of its own (a client went away), which say nothing about the machine."""
     return msgspec.structs.replace(online, running=tuple(r for r in online.running if r.key != key))
 
 
 def save(online: Online, file: str | Path) -> None:
-    """Write the state as JSON."""
-    Path(file).write_bytes(msgspec.json.encode(online))
+    """Write the state as JSON, whole or not at all. Raises OSError."""
+    write_whole(Path(file), msgspec.json.encode(online))
 
 
 def load(file: str | Path) -> Online:
@@ -206,7 +207,7 @@ def load(file: str | Path) -> Online:
 
 def _ended(online: Online, key: str, took_ms: float, *, censored: bool) -> Online:
     if not (np.isfinite(took_ms) and took_ms > 0):
-        raise LaptimeError(f"online: request {key}: a time of {took_ms} ms is none; it must be above 0")
+        raise LaptimeError(f"online: request {key}: a time of {took_ms} ms; it must be above 0 and finite")
     request = next((r for r in online.running if r.key == key), None)
     if request is None:
         return online

@@ -1,4 +1,4 @@
-"""What is judged, asked and rewarded here: anything with an estimator's columns and answers."""
+"""The protocol that budgets, lookup tables, rewards and evaluations need of an estimator."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from laptime.data.stats import Floats
 
 
 class Predictor(Protocol):
-    """An Estimator, or anything that answers as it does; frames are polars frames, answers have one value a row."""
+    """An Estimator, or anything that answers as it does. Frames are polars frames, answers have one value a row."""
 
     target: str
     features: list[str]

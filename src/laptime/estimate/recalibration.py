@@ -1,20 +1,19 @@
-"""Carry an estimator over to a new GPU with a handful of samples: a line in logarithms, and a bound that admits how
-little is known.
+"""Recalibration: carry an estimator over to a new GPU with few samples, by a line in logarithms.
 
     ln T_new = shift + slope * ln m(x) + e          m: the old estimator's median
 
-Least squares with the slope drawn to 1 as if PRIOR samples said so (ten samples of similar size can't tell a slope).
-The bound takes each sample's residual as it would be without that sample (closed form from the leverages), so it
-contains the error of shift and slope too:
+Least squares, with the slope pulled towards 1 as by PRIOR further samples (ten samples of similar size can't determine
+a slope). The bound uses each sample's residual as it would be without that sample (in closed form, from the leverages),
+so it contains the errors of shift and slope too:
 
 - From ceil(q / (1 - q)) samples on (19 for 95 %), split conformal's rank on these leave-one-out residuals: the
   one-sided jackknife (Barber, Candes, Ramdas and Tibshirani 2021, section 1.2). No distribution is assumed; coverage is
   close to q, not guaranteed.
-- With fewer, no such bound exists at q. Then Student's t prediction bound of the regression, which assumes normal
-  residuals and says so (`assumes_normal`).
+- With fewer samples no such bound exists at q. Then Student's t prediction bound of the regression is used. It assumes
+  normal residuals, and `assumes_normal` says so.
 
-Samples must be spread over the sizes that will be asked: a slope from one corner says little of the other, and rows
-further out than the samples are said to be outside.
+Samples must be spread over the sizes that will be asked about: a slope from small sizes says little about large ones.
+Rows beyond the samples' sizes are reported as outside.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ NEAR = float(np.log(1.25))
 
 
 class Recalibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A frozen correction of one estimator; JSON by msgspec."""
+    """The correction of one estimator for another machine. JSON: laptime.recalibration/1."""
 
     schema: str = "laptime.recalibration/1"
     samples: int

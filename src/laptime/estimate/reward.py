@@ -1,17 +1,17 @@
-"""A reward for training policies that choose knobs under a budget: accuracy in time, by the bound and not the mean.
+"""A reward for training policies that choose knobs under a budget: accuracy counts where the bound keeps the budget.
 
     b <= B                      r = accuracy_weight * accuracy
     b >  B                      r = -late_weight * min(ln(b / B), ln(most_late))
     no bound, or not supported  r = -late_weight * ln(most_late)
 
-b is the estimator's upper bound of the TOTAL time (vision, prefill, and decode for the expected number of tokens: a
-reward from prefill alone lets every choice pass), B the budget. Why it is so:
+b is the estimator's upper bound of the total time (vision, prefill, and decode for the expected number of tokens), B
+the budget. A reward from prefill alone would let every choice pass. The reasons for this form:
 
-- The bound, not the mean: a mean is exceeded half of the time, and a policy finds the half.
-- An answer that is late earns nothing for its accuracy, and less the later it is: so where nothing fits, the fastest
-  choice is still the best one.
-- Where the estimator was never fitted a predicted time is a guess, and a policy that searches for high rewards finds
-  the guesses that err in its favour. There the reward is the worst there is.
+- The bound and not the mean: times exceed the mean about half of the time, and a policy would settle on these cases.
+- A late answer earns nothing for its accuracy, and less the later it is. So where no choice fits the budget, the
+  fastest is still the best one.
+- Outside the training domain a predicted time is a guess, and a policy that searches for high rewards finds the guesses
+  that err in its favour. There the reward is the lowest of all.
 
 Rewards lie in [-late_weight ln(most_late), accuracy_weight]. They never rise with the bound, never fall with the budget
 or the accuracy.
@@ -31,7 +31,7 @@ from laptime.estimate.predictor import Predictor
 
 
 class RewardSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Weights of the reward; the formula is in this module's text."""
+    """Weights of the reward; the formula stands at the top of this file."""
 
     accuracy_weight: float = 1.0
     late_weight: float = 1.0

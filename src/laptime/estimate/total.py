@@ -146,7 +146,9 @@ class TotalEstimator:
         if self.tokens is not None:
             return np.tile(np.array(self.tokens, dtype=np.float64) - 1, (len(frame), 1))
         if TOKENS not in frame.columns:
-            raise LaptimeError(f"how many tokens will be made? Give {TOKENS}=N, or a distribution with --tokens 4,8,16")
+            raise LaptimeError(
+                f"how many tokens will the answer have? Give {TOKENS}=N, or a distribution with --tokens 4,8,16"
+            )
         counts = np.asarray(frame[TOKENS].cast(float).to_numpy(), dtype=np.float64)
         if not (np.isfinite(counts) & (counts >= 1)).all():
             raise LaptimeError(f"{TOKENS}: every count is 1 or more")

@@ -286,8 +286,8 @@ def test_an_estimator_of_another_target_or_with_other_columns_is_refused() -> No
 
 def fitted(frame: pl.DataFrame) -> Estimator:
     return Estimator(
-        target="total_ms", features=["image_tokens", "output_tokens", "config.top_k", "config.blocks"], threads=1
-    ).fit(frame)
+        target="total_ms", features=["image_tokens", "output_tokens", "config.top_k", "config.blocks"]
+    ).fit(frame, threads=1)
 
 
 def test_a_real_estimator_gives_bounds_that_hold_and_refuses_a_deeper_model() -> None:

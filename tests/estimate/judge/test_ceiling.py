@@ -1,4 +1,4 @@
-"""The ceiling: seed 003's numbers, known variances, unbalanced groups, and intervals that cover."""
+"""The ceiling: an example in numbers, known variances, unbalanced groups, and intervals that cover."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def simulated(rng, groups, repeats, *, between=1.0, within=1.0, unbalanced=False
     return values, labels
 
 
-def test_seed_003_could_not_have_been_predicted_better_than_057():
+def test_a_spread_of_195_within_299_allows_an_r2_of_057():
     assert ceiling_from_cv(0.299, 0.195) == pytest.approx(0.575, abs=0.001)
     for overall, within in ((0.1, 0.2), (0.0, 0.0), (0.3, -0.1)):
         with pytest.raises(LaptimeError, match="between 0 and the second"):

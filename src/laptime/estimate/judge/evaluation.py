@@ -35,7 +35,7 @@ from laptime.estimate.table.table import require_columns, target_values
 POINTS_KEPT = 3000
 FEATURE_GROUPS = 30
 MOST_GROUPS = 60
-"""A column with more levels than this is no way to group scores."""
+"""Scores are not grouped by columns with more levels than this."""
 
 
 def evaluate(estimator: Predictor, frame: polars.DataFrame, *, q: float = 0.95, source: str = "") -> Evaluation:
@@ -94,8 +94,8 @@ def configuration_labels(
 ) -> tuple[npt.NDArray[np.int64], list[str]]:
     """What counts as a repeat: rows with equal features; where no two are equal, rows of one group.
 
-    Returns a label for each row and the columns that made it. By groups, a predictor that sees more of a row than its
-    group may pass the ceiling.
+    Returns a label for each row, and the columns that it stands for. With labels by group, a predictor that sees more
+    of a row than its group may exceed the ceiling.
     """
     for columns in (list(features), list(group)):
         labels = row_labels([frame[name].to_numpy() for name in columns], len(frame))
@@ -107,8 +107,10 @@ def configuration_labels(
 def grouping(
     frame: polars.DataFrame, features: Sequence[str], categorical: Sequence[str], group: Sequence[str]
 ) -> list[str]:
-    """The columns to report scores by: categorical ones, else the groups, where there are 2 to MOST_GROUPS of them;
-    else the features with the fewest values, as many as make FEATURE_GROUPS combinations at most."""
+    """The columns to report scores by: categorical ones, or the groups, if there are 2 to MOST_GROUPS of them.
+
+    Otherwise the features with the fewest values, as long as they have at most FEATURE_GROUPS combinations.
+    """
     for columns in (list(categorical), list(group)):
         if columns and 2 <= frame.select(columns).n_unique() <= MOST_GROUPS:
             return columns

@@ -1,4 +1,4 @@
-"""An evaluation as a value, and the scores that it is made of. JSON: laptime.evaluation/1.
+"""An evaluation as a value, and the scores in it. JSON: laptime.evaluation/1.
 
 Scores say how far off the median is, whether the bound holds and how wide it is. Arrays are one-dimensional, of one
 length, in the target's own unit (ms).

@@ -1,4 +1,4 @@
-"""The model card: what an estimator was made from, what was compared, what was chosen and why."""
+"""The model card: what an estimator learnt from, what was compared and what was chosen."""
 
 from __future__ import annotations
 

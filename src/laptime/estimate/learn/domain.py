@@ -27,7 +27,7 @@ class Domain(msgspec.Struct, frozen=True, kw_only=True):
     kinds: list[str]
     least: list[float]
     scale: list[float]
-    """What a column is divided by before pairs are made: 1 for logarithms, its spread for plain columns."""
+    """What a column is divided by before pairs are formed: 1 for logarithms, its spread for plain columns."""
     directions: list[list[float]]
     low: list[float]
     high: list[float]

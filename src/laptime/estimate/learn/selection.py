@@ -227,7 +227,7 @@ def _errors(
 def _add_parameters(
     known: dict[Roof, Parameters], training: Training, kinds: Sequence[Candidate], *, seed: int, workers: int
 ) -> None:
-    """The process' parameters for each roofline below it, found once on the training table."""
+    """The process' parameters for each roofline below it, chosen once on the training table."""
     wanted = {(kind.power, kind.categories, kind.basis) for kind in kinds if "process" in kind.residual} - set(known)
 
     def one(roof: Roof) -> Parameters:

@@ -54,7 +54,7 @@ class Trees:
 
     @classmethod
     def from_text(cls, text: str) -> Trees:
-        """From a text that `write` made: LightGBM reads no other."""
+        """From a text that `write` wrote: LightGBM reads no other."""
         import lightgbm
 
         return cls(lightgbm.Booster(model_str=text), text)

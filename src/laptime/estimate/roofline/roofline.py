@@ -111,7 +111,7 @@ def weight_flops(shape: ModelShape, tokens: Number, blocks: Number, top_k: Numbe
 
 
 def weight_bytes(shape: ModelShape, tokens: Number, blocks: Number, top_k: Number) -> Number:
-    """Every weight that a forward over so many tokens needs, read once; of experts those that are touched."""
+    """Bytes of every weight that a forward over these tokens needs, read once; of experts only those touched."""
     mlps = touched_experts(shape.experts, top_k, tokens) if shape.experts else 1.0
     a_block = shape.attention_weights + shape.mlp_weights * mlps
     return shape.weight_bytes * (blocks * a_block + shape.hidden * shape.vocabulary)
@@ -196,7 +196,7 @@ def roofline_columns(frame: pl.DataFrame, shape: ModelShape, rates: Rates) -> pl
     """A run's frame with columns `roofline.*`: features for an estimator, and floors for a reader.
 
     `roofline.vision_ms`, `roofline.prefill_ms` and `roofline.decode_per_token_ms` in milliseconds, and the work they
-    are made of, by the names of UNITS. From the columns prompt_tokens, output_tokens, batch and crops, and the knobs
+    consist of, by the names of UNITS. From the columns prompt_tokens, output_tokens, batch and crops, and the knobs
     config.blocks and config.top_k where there are any. Raises LaptimeError without prompt_tokens.
     """
     if "prompt_tokens" not in frame.columns:

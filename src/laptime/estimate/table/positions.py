@@ -58,7 +58,7 @@ def position_columns(frame: polars.DataFrame) -> Columns:
 class DecodeByPosition:
     """Decode per token of an answer of `output_tokens`: the mean of its steps, by an estimator of one step.
 
-    Levels are taken to rise together in all stretches, as the total takes them of all stages: the bound errs to safety.
+    Levels are assumed to rise together in all stretches, as the total assumes for all stages: the bound errs to safety.
     """
 
     target = "decode_per_token_ms"

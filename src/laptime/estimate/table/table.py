@@ -49,7 +49,7 @@ class Schema(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def sizes(self) -> list[str]:
-        """What roofline terms are made of: numeric features, then the columns of work."""
+        """What roofline terms are built from: numeric features, then the columns of work."""
         return [*self.numeric, *(f"roofline.{name}" for name in (self.work.columns if self.work else ()))]
 
 
@@ -76,7 +76,7 @@ class Encoded:
 
     @property
     def sizes(self) -> Floats:
-        """(n, p + w): what roofline terms are made of."""
+        """(n, p + w): what roofline terms are built from."""
         return np.column_stack([self.numeric, self.work]) if self.work.shape[1] else self.numeric
 
 

@@ -1,6 +1,6 @@
 """From one GPU to the next with N samples: Splitwise's A100 estimator on its H100 rows.
 
-python benchmarks/recalibration.py --tables FOLDER     (or LAPTIME_TABLES; the public table is splitwise_perf_model.csv
+python benchmarks/estimate_recalibration.py --tables FOLDER (or LAPTIME_TABLES; the table is splitwise_perf_model.csv
 of Mutinifni/splitwise-sim, MIT)
 
 An estimator is fitted on the A100 rows alone. Then N rows of N H100 configurations recalibrate it (of at most 70 % of
@@ -20,6 +20,7 @@ import numpy as np
 import polars as pl
 
 import laptime
+from laptime.estimate.estimator import Estimator
 from laptime.estimate.judge.evaluation_result import bound_scores, point_scores
 from laptime.estimate.recalibration import recalibrate
 from recorded import record
@@ -31,12 +32,10 @@ DRAWS = 100
 
 
 def main() -> None:
-    """Print MAPE, coverage and width for each N and way, and write benchmarks/results/recalibration.json."""
+    """Print MAPE, coverage and width for each N and way, and write benchmarks/results/estimate_recalibration.json."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tables", type=Path, default=Path(os.environ.get("LAPTIME_TABLES", "tables")))
     asked = parser.parse_args()
-    from laptime.estimate.estimator import Estimator
-
     table = pl.read_csv(asked.tables / "splitwise_perf_model.csv")
     figures: dict[str, Any] = {"draws": DRAWS, "q": 0.95, "targets": {}}
     for target in ("token_time", "prompt_time"):
@@ -56,7 +55,7 @@ def main() -> None:
                 print(target, n, way, {k: round(v, 4) for k, v in rows[f"{n}, {way}"].items()})
         figures["targets"][target] = rows
     environment = {"python": platform.python_version(), "numpy": np.__version__, "laptime": laptime.__version__}
-    print(record("recalibration", figures, environment).name)
+    print(record("estimate_recalibration", figures, environment).name)
 
 
 def _draw(rng: np.random.Generator, n: int, way: str, median: Any, truth: Any, configs: Any) -> dict[str, float]:
@@ -66,8 +65,8 @@ def _draw(rng: np.random.Generator, n: int, way: str, median: Any, truth: Any, c
     test = ~np.isin(configs, chosen)
     x, y, asked = np.log(median[sample]), np.log(truth[sample]), np.log(median[test])
     if way == "laptime":
-        made = recalibrate(median[sample], truth[sample])
-        return _scores(truth[test], made.median_ms(median[test]), made.bound_ms(median[test], 0.95))
+        correction = recalibrate(median[sample], truth[sample])
+        return _scores(truth[test], correction.median_ms(median[test]), correction.bound_ms(median[test], 0.95))
     slope, shift = (1.0, float(np.median(y - x))) if way == "shift alone" else np.polyfit(x, y, 1)
     left = y - slope * x - shift
     centre = slope * asked + shift

@@ -1,6 +1,6 @@
-"""Why decode "could not be predicted" (R2 0.25): divided by N, and read without its ceiling.
+"""What dividing decode by N instead of N - 1 does to its R2, beside the largest R2 that can be reached.
 
-python benchmarks/seed_003.py [--table benchmarks/data/molmoe-1b-h200.parquet]
+python benchmarks/decode_division.py [--table benchmarks/data/molmoe-1b-h200.parquet]
 
 1. A simulation. Configurations (crops x top-k x blocks) with their own step time, answers of 2 to 40 tokens as visual
    questions get them, 3 % noise. N tokens need N - 1 decode steps. Decode / N makes short answers look fast by up to a
@@ -54,26 +54,26 @@ def judged(table: pl.DataFrame, columns: Columns, seeds: int) -> Evaluation:
     """The estimator on configurations it has not seen, 20 % of them, once for each seed."""
 
     def fit(rows: pl.DataFrame, seed: int) -> Estimator:
-        made = Estimator(
+        estimator = Estimator(
             target=columns.target,
             features=columns.features,
             categorical=columns.categorical,
             group=columns.group,
             seed=seed,
         )
-        return made.fit(rows)
+        return estimator.fit(rows)
 
     return cross_evaluate(fit, table, by_group("new-config", table["config_id"].to_numpy(), seeds=range(seeds)))
 
 
-def figures_of(found: Evaluation) -> dict[str, Any]:
-    """What is told of one target."""
-    split = found.splits[0]
+def figures_of(evaluation: Evaluation) -> dict[str, Any]:
+    """The scores of one target."""
+    split = evaluation.splits[0]
     r2, most = split.metrics["r2"], split.reachable_r2
     return {
-        "cv_overall": found.ceiling.cv_overall if found.ceiling else None,
-        "cv_within": found.ceiling.cv_within if found.ceiling else None,
-        "ceiling": found.ceiling,
+        "cv_overall": evaluation.ceiling.cv_overall if evaluation.ceiling else None,
+        "cv_within": evaluation.ceiling.cv_within if evaluation.ceiling else None,
+        "ceiling": evaluation.ceiling,
         "r2": r2,
         "reachable_r2": most,
         "share_of_reachable": r2.mean / most.mean if most else None,
@@ -83,14 +83,14 @@ def figures_of(found: Evaluation) -> dict[str, Any]:
     }
 
 
-def show(name: str, told: dict[str, Any]) -> None:
+def show(name: str, scores: dict[str, Any]) -> None:
     """One line."""
-    within, overall = told["cv_within"] or 0, told["cv_overall"] or 0
-    reach = told["reachable_r2"].mean if told["reachable_r2"] else float("nan")
+    within, overall = scores["cv_within"] or 0, scores["cv_overall"] or 0
+    reach = scores["reachable_r2"].mean if scores["reachable_r2"] else float("nan")
     print(
-        f"{name:24s} CV {overall:6.1%} within {within:6.1%} | R2 {told['r2'].mean:6.3f} of at most {reach:.3f} "
-        f"({told['share_of_reachable'] or float('nan'):.1%}) | MAPE {told['mape'].mean:.1%} | "
-        f"P95 holds {told['p95_coverage'].mean:.1%}, {told['bound_over_actual'].mean:.2f} wide",
+        f"{name:24s} CV {overall:6.1%} within {within:6.1%} | R2 {scores['r2'].mean:6.3f} of at most {reach:.3f} "
+        f"({scores['share_of_reachable'] or float('nan'):.1%}) | MAPE {scores['mape'].mean:.1%} | "
+        f"P95 holds {scores['p95_coverage'].mean:.1%}, {scores['bound_over_actual'].mean:.2f} wide",
         flush=True,
     )
 
@@ -112,15 +112,15 @@ def by_tokens(table: pl.DataFrame, by_n: str) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    """Print both parts and write benchmarks/results/seed_003.json."""
+    """Print both parts and write benchmarks/results/decode_division.json."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--table", type=Path, default=SWEEP)
     parser.add_argument("--seeds", type=int, default=SEEDS)
     asked = parser.parse_args()
     most = ceiling_from_cv(0.299, 0.195)
-    print(f"seed 003: CV 29.9 %, within 19.5 %: an R2 of {most:.2f} at most; its 0.25 was {0.2483 / most:.0%} of that")
+    print(f"a CV of 29.9 % and 19.5 % within: an R2 of {most:.2f} at most; 0.25 is {0.2483 / most:.0%} of that")
     table = simulated()
-    figures: dict[str, Any] = {"seed": {"ceiling": ceiling_from_cv(0.299, 0.195)}, "simulated": {}, "measured": {}}
+    figures: dict[str, Any] = {"example": {"ceiling": ceiling_from_cv(0.299, 0.195)}, "simulated": {}, "measured": {}}
     for target in ("by_n_ms", "decode_per_token_ms"):
         columns = Columns(target, ["crops", "config.top_k", "config.blocks"], [], ["config_id"])
         figures["simulated"][target] = figures_of(judged(table, columns, asked.seeds))
@@ -140,7 +140,7 @@ def main() -> None:
     else:
         print(f"no measured sweep at {asked.table.name}: the second part is left out")
     environment = {"python": platform.python_version(), "numpy": np.__version__, "laptime": laptime.__version__}
-    print(record("seed_003", figures, environment).name)
+    print(record("decode_division", figures, environment).name)
 
 
 def _print_bins(bins: list[dict[str, Any]]) -> None:
