@@ -1,4 +1,4 @@
-"""The page of a trace: what may be believed, what the GPU waited for, the modal step to scale, and the evidence."""
+"""The page of a trace: what may be believed, what the GPU waited for, one step to scale, and the evidence."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 "use strict";
 // One step to scale on a canvas: a lane of gaps coloured by cause, a lane of layers, a lane for each stream.
-// Wheel and buttons zoom, dragging moves. What is narrower than a pixel is summed per pixel: such a column is as high as the
-// share of its time that is covered, so a mostly idle GPU looks mostly idle at every zoom.
+// The wheel and the buttons zoom; a drag moves. Activities narrower than a pixel are summed per pixel column. The column is
+// as high as the share of its time that they cover, so a mostly idle GPU looks mostly idle at every zoom.
 
 const FAMILY_CLASS = {
   GEMM: "gemm", GEMV: "gemm", convolution: "gemm", attention: "attention", softmax: "attention",
@@ -134,7 +134,7 @@ function stepDrawing(container, step, words, onWindow) {
     draw();
   }
 
-  function found(starts, durations, at, also = () => true) {
+  function indexAt(starts, durations, at, also = () => true) {
     let best = -1;
     const tolerance = (high - low) / width();
     for (let i = 0; i < starts.length; i += 1) {
@@ -178,12 +178,12 @@ function stepDrawing(container, step, words, onWindow) {
     }
     const [at, y] = [ns(event.clientX - box.left), event.clientY - box.top];
     if (y >= 20 && y < 20 + gapHeight) {
-      const i = found(step.gap_start_ns, step.gap_duration_ns, at);
+      const i = indexAt(step.gap_start_ns, step.gap_duration_ns, at);
       if (i < 0) return hideTooltip();
       return showTooltip(event, { title: `gap of ${formatMs(step.gap_duration_ns[i] / 1e6)}`, rows: [["cause", words[step.gap_cause[i]] || step.gap_cause[i]]] });
     }
     const stream = streams.find((s) => y >= laneTop(s) && y < laneTop(s) + laneHeight);
-    const i = stream === undefined ? -1 : found(step.start_ns, step.duration_ns, at, (k) => step.stream[k] === stream);
+    const i = stream === undefined ? -1 : indexAt(step.start_ns, step.duration_ns, at, (k) => step.stream[k] === stream);
     if (i < 0) return hideTooltip();
     const rows = [["duration", formatMs(step.duration_ns[i] / 1e6)], ["family", step.families[step.name[i]]]];
     if (step.layer[i] >= 0) rows.push(["layer", String(step.layer[i])]);
