@@ -13,11 +13,10 @@ model = LlamaForCausalLM(LlamaConfig(hidden_size=256, intermediate_size=512, num
 prompt = torch.randint(1000, (1, 64))
 
 with laptime.StageTimer(model, per_token=True) as timer:
-    for _ in range(4):  # the first calls are slower than the rest
+    for _ in range(6):  # the first calls are slower than the rest
         model.generate(prompt, max_new_tokens=16, do_sample=False)
 
+laptime.show(timer.summary())
 last = timer.last
-for stage in ("prefill", "decode", "other", "total"):
-    print(f"{stage:8} {last.stages.stage(stage):8.2f} ms")
-print(f"first token after {last.ttft_ms:.2f} ms, then {last.tpot_ms:.2f} ms per token")
-print("the stages sum to the total, to the nanosecond:", last.stages.closes())
+print(f"the last call: first token after {last.ttft_ms:.2f} ms, then {last.tpot_ms:.2f} ms per token")
+print("its stages sum to its total, to the nanosecond:", last.stages.closes())

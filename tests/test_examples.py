@@ -12,7 +12,7 @@ import pytest
 EXAMPLES = Path(__file__).parents[1] / "examples"
 PRINTED = {
     "fast_decoder": "closes to the nanosecond: True",
-    "time_my_model": "the stages sum to the total, to the nanosecond: True",
+    "time_my_model": "its stages sum to its total, to the nanosecond: True",
     "sweep_from_python": "findings: [",
     "fit_and_ask_a_budget": "one request of 200 tokens takes at most",
     "load_a_run_into_polars": "Closure: ",

@@ -31,6 +31,7 @@ _HERE = "laptime.report.results"
 
 FACES: dict[str, Faces] = {
     "laptime.data.run_folder.Run": Faces(f"{_HERE}:_run_report", f"{_HERE}:_run_page", f"{_HERE}:_run_json"),
+    "laptime.data.summary.Summary": Faces("laptime.report.profile.terminal:profile_table"),
     "laptime.report.sweep.view.SweepView": Faces(
         "laptime.report.sweep.terminal:sweep_report",
         "laptime.report.sweep.page:sweep_page",
@@ -105,7 +106,7 @@ def page(result: Any) -> str:
 def to_json(result: Any) -> bytes:
     """The JSON that the command line prints of a result with --json. Raises TypeError for what is no result.
 
-    Its field `schema` names the format and its version ("laptime.audit/1").
+    Its field `schema` names the format and its version ("laptime.audit/1"); a Summary is written as in summary.json.
 
     Example: json.loads(laptime.to_json(laptime.audit("runs/demo")))["findings"]
     """
