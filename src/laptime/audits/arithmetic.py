@@ -9,7 +9,7 @@ from laptime.audits.result import AuditFinding, AuditPicture, AuditPoint
 from laptime.audits.rule import Judged, NotJudged, Rule, RuleOutcome, counted, key_of, percent, worst_rows
 from laptime.data.columns import STAGE_COLUMNS
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # polars takes 0.2 s to import, so the functions that need it import it
     import polars
 
 ROUNDING_MS = 0.03

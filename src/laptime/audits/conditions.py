@@ -13,7 +13,7 @@ from laptime.audits.rule import Judged, NotJudged, Rule, RuleOutcome, counted
 from laptime.data.columns import KNOB
 from laptime.data.record import Environment, WorkerStart
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # polars takes 0.2 s to import, so the functions that need it import it
     import polars
 
 CACHE_POLICY = f"{KNOB}cache_policy"

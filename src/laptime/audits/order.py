@@ -14,7 +14,7 @@ from laptime.audits.rule import Judged, NotJudged, Rule, RuleOutcome, counted, k
 from laptime.data.columns import has_flag
 from laptime.data.stats import Floats
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # polars takes 0.2 s to import, so the functions that need it import it
     import polars
 
 COLD_GROUP = 5

@@ -10,7 +10,7 @@ from laptime.audits.ranks import ERROR, poisson_tail, shift, signed_shift
 from laptime.audits.result import EXAMPLES, AuditFinding, AuditPicture, AuditPoint
 from laptime.audits.rule import Judged, Rule, RuleOutcome, counted, key_of, percent
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # polars takes 0.2 s to import, so the functions that need it import it
     import polars
 
 SKEW = 0.02

@@ -11,8 +11,6 @@ import typer
 from laptime.cli.options import QUESTION, Confidence, Json, Stage, share
 from laptime.cli.output import give
 
-parse_share = share
-
 
 def compare(
     a: Annotated[Path, typer.Argument(metavar="A", help="The run folder to compare with: the baseline.")],

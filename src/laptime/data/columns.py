@@ -18,7 +18,7 @@ from msgspec import inspect
 
 from laptime.data.record import Sample, Scalar
 
-if TYPE_CHECKING:  # polars takes a tenth of a second to import: only who makes a frame pays for it
+if TYPE_CHECKING:  # polars takes 0.2 s to import, so the functions that need it import it
     import polars
 
 PREFIXES = {"stages": "", "host_stages": "host_", "gpu": "gpu_"}
@@ -40,7 +40,7 @@ Kind = Literal["text", "words", "float", "int", "floats"]
 
 
 @dataclass(frozen=True)
-class Column:
+class FrameColumn:
     """A column and the field that it is made from.
 
     kind: words are a list of words, written as one text with commas. struct: the field of Sample whose field `field`
@@ -54,12 +54,12 @@ class Column:
     optional: bool = False
 
 
-def columns_of(record: type[msgspec.Struct]) -> list[Column]:
+def columns_of(record: type[msgspec.Struct]) -> list[FrameColumn]:
     """The columns of a record such as Sample, in the order of its fields.
 
     Raises TypeError for a field of a type that has no kind of column: add the kind, or name the field in NO_COLUMN.
     """
-    columns: list[Column] = []
+    columns: list[FrameColumn] = []
     for field in _fields(inspect.type_info(record)):
         if field.name in NO_COLUMN:
             continue
@@ -68,11 +68,11 @@ def columns_of(record: type[msgspec.Struct]) -> list[Column]:
             optional = type_ is not field.type
             prefix = PREFIXES.get(field.name, f"{field.name}_")
             columns += [
-                Column(f"{prefix}{inner.name}", _kind(inner), inner.name, field.name, optional)
+                FrameColumn(f"{prefix}{inner.name}", _kind(inner), inner.name, field.name, optional)
                 for inner in type_.fields
             ]
         else:
-            columns.append(Column(field.name, _kind(field), field.name))
+            columns.append(FrameColumn(field.name, _kind(field), field.name))
     return columns
 
 
@@ -120,7 +120,7 @@ ORDER = _ordered_names()
 
 
 def frame_types() -> dict[str, polars.DataType | type[polars.DataType]]:
-    """Column -> its type, for all of ORDER."""
+    """FrameColumn -> its type, for all of ORDER."""
     import polars
 
     of_kind: dict[Kind, polars.DataType | type[polars.DataType]] = {
@@ -202,7 +202,7 @@ class SampleColumns:
         frame = polars.DataFrame(columns | self._knobs())
         return ordered(frame.with_columns(decode_per_token().alias(DECODE_PER_TOKEN)))
 
-    def _put(self, column: Column, values: list[Any]) -> None:
+    def _put(self, column: FrameColumn, values: list[Any]) -> None:
         if _is_list(column):
             self._lists[column.name] += values
             return
@@ -251,16 +251,16 @@ class _Codes(dict[Any, int]):
         return code
 
 
-def _is_list(column: Column) -> bool:
+def _is_list(column: FrameColumn) -> bool:
     """Whether its values are kept one by one: they are lists, or texts that hardly repeat."""
     return column.kind == "floats" or column.name in ON_REQUEST
 
 
-def _is_coded(column: Column) -> bool:
+def _is_coded(column: FrameColumn) -> bool:
     return column.kind in ("text", "words") and not _is_list(column)
 
 
-def _values(structs: Sequence[Any], column: Column) -> list[Any]:
+def _values(structs: Sequence[Any], column: FrameColumn) -> list[Any]:
     read = attrgetter(column.field)
     if column.optional:
         return [None if struct is None else read(struct) for struct in structs]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from laptime.data.columns import KNOB, frame_types
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # polars takes 0.2 s to import, so the functions that need it import it
     import polars
 
 ACTIVE = r"^[=+\-@\t\r\n']"

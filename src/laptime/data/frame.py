@@ -33,7 +33,7 @@ from laptime.data.record import SCHEMA_VERSION, Sample, config_id
 from laptime.data.run_folder import FILES, read_info
 from laptime.errors import LaptimeError
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # polars takes 0.2 s to import, so the functions that need it import it
     import polars
 
 

@@ -23,7 +23,7 @@ from laptime.data.columns import KNOB, ON_REQUEST, ORDER, frame_types, knob_seri
 from laptime.data.record import Scalar, config_id
 from laptime.errors import LaptimeError
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # polars takes 0.2 s to import, so the functions that need it import it
     import polars
 
 

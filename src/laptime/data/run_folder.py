@@ -39,7 +39,7 @@ from laptime.data.subtraction import summarise_subtraction
 from laptime.data.summary import Summary, summarise
 from laptime.errors import LaptimeError
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # polars takes 0.2 s to import, so the functions that need it import it
     import polars
 
 

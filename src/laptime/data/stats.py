@@ -1,4 +1,4 @@
-"""Honest statistics of timings: quantiles, distribution-free intervals, ratios, and when to stop repeating."""
+"""Statistics of timings and scores: quantiles, intervals of medians, means, ratios and shares, and when to stop."""
 
 from __future__ import annotations
 
@@ -13,9 +13,24 @@ import numpy.typing as npt
 
 from laptime.data.record import Interval
 
-Values = Sequence[float] | npt.NDArray[np.float64]
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+Values = Sequence[float] | Floats
 
+CONFIDENCE = 0.95
 BOOTSTRAP_DRAWS = 4000
+FEWEST_FOR_MEDIAN = 6
+"""With fewer values a median has no 95 % interval from order statistics."""
+FEWEST_FOR_MEAN = 3
+"""With fewer values a t interval says nothing: with two it is 12.7 standard errors wide on each side."""
+ENOUGH = 30
+"""Fractional scores for a t interval: with fewer, their skew does not average out."""
+ENOUGH_SPREAD = 10
+"""At least this many of them must differ from the commonest score, or their spread isn't known either."""
+Z = NormalDist().inv_cdf(0.975)
+
+AccuracyMethod = Literal["wilson", "t"]
+"""How an accuracy's interval was computed."""
 
 
 def quantile(values: Values, q: float) -> float:
@@ -88,10 +103,10 @@ def relative_spread(values: Values) -> float:
 
 
 def noise_is_stable(values: Values, *, window: int = 8, tolerance: float = 0.05) -> bool:
-    """Whether more repeats would still tell more about the noise (nvbench's second stopping rule).
+    """Whether the noise is known, so that more repeats narrow an interval by sqrt(n) only.
 
-    The relative spread after each of the last `window` values is looked at: once these spreads differ by
-    less than `tolerance` of their mean, the noise is known and repeating only buys sqrt(n).
+    It is when the relative spreads after each of the last `window` values differ by less than `tolerance` of their
+    mean. Source: nvbench's second stopping rule.
     """
     if len(values) < 2 * window:
         return False
@@ -104,8 +119,6 @@ def noise_is_stable(values: Values, *, window: int = 8, tolerance: float = 0.05)
 def _sign_test_rank(n: int, confidence: float) -> int:
     """Largest k with P(Bin(n, 1/2) < k) <= (1 - confidence) / 2; 0 when there is none."""
     if n > 1000:  # the normal approximation is exact to a rank here, and big integers get slow
-        from statistics import NormalDist
-
         z = NormalDist().inv_cdf((1 + confidence) / 2)
         return max(0, int(np.floor(n / 2 - z * np.sqrt(n) / 2)))
     tail = (1 - confidence) / 2 * 2**n
@@ -115,13 +128,6 @@ def _sign_test_rank(n: int, confidence: float) -> int:
         if below > tail:
             return k
     return n // 2
-
-
-CONFIDENCE = 0.95
-FEWEST_FOR_MEDIAN = 6
-"""Values below which a median has no 95 % interval from order statistics."""
-FEWEST_FOR_MEAN = 3
-"""Values below which a t interval says nothing: with two it is 12.7 standard errors wide on each side."""
 
 
 def column_medians(values: Floats) -> list[Interval | None]:
@@ -178,17 +184,6 @@ def _median_ranks(n: int) -> tuple[int, int] | None:
     return None if places.low is None or places.high is None else (int(places.low), int(places.high))
 
 
-AccuracyMethod = Literal["wilson", "t"]
-"""How an accuracy's interval was computed."""
-
-ENOUGH = 30
-"""Fractional scores for a t interval: with fewer, their skew is not averaged out."""
-ENOUGH_SPREAD = 10
-"""At least this many of them must differ from the commonest score, or their spread isn't known either."""
-
-Z = NormalDist().inv_cdf(0.975)
-
-
 def accuracy(scores: Floats) -> tuple[Interval, AccuracyMethod] | tuple[None, None]:
     """The mean of one score a sample, each from 0 to 1, with its 95 % interval and how that was computed.
 
@@ -217,7 +212,3 @@ def wilson(share: float, n: int) -> Interval:
     half = Z * sqrt(share * (1 - share) / n + Z * Z / (4 * n * n))
     scale = 1 + Z * Z / n
     return Interval(share, max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale), n)
-
-
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]

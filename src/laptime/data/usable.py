@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from laptime.data.record import FLAG_REASONS, LEFT_OUT, Sample
 
-if TYPE_CHECKING:  # polars takes a tenth of a second to import, and a profile doesn't need it
+if TYPE_CHECKING:  # polars takes 0.2 s to import, so the functions that need it import it
     import polars
 
 WARM_UP = "warm-up"
