@@ -172,7 +172,7 @@ def test_coverage_returns_within_a_hundred_completed_requests(name):
         (lambda s: online.begin([np.nan] * 50), "20 finite values"),
         (lambda s: online.begin(BASELINE, limit=1.0), "limit 1 above 1"),
         (lambda s: online.begin(BASELINE, q=1.0), "q 1 must lie"),
-        (lambda s: online.issued(s, "a", float("inf"), 1.0, 0.0), "teaches nothing"),
+        (lambda s: online.issued(s, "a", float("inf"), 1.0, 0.0), "above 0 and finite"),
         (lambda s: online.issued(online.issued(s, "a", 1.0, 1.0, 0.0), "a", 1.0, 1.0, 0.0), "running already"),
         (lambda s: online.finished(online.issued(s, "a", 1.0, 1.0, 0.0), "a", 0.0), "must be above 0"),
         (lambda s: online.load("/nowhere/state.json"), "No such file"),

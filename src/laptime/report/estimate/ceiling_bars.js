@@ -1,5 +1,5 @@
 "use strict";
-// R2 beside the best that any predictor could reach: for each way of holding out a bar, with the ceiling as its frame.
+// R2 beside the best that any predictor could reach: a bar for each way of holding out; its frame is the ceiling.
 
 /** What to draw: {splits: [{name, r2, r2_low, r2_high, reachable}], ceiling: {value, low, high} | null}. */
 function ceilingBars(container, width, { splits, ceiling }) {

@@ -1,5 +1,5 @@
 "use strict";
-// How often the bound held, for each group, with the interval that so few rows leave; the line is what was asked for.
+// How often the bound held in each group, with its 95 % interval. The dashed line is the share that was asked for.
 
 /** groups: [{group, rows, coverage, low, high, width}], q: the coverage that was asked for. */
 function coverageDots(container, width, { groups, q }) {

@@ -1,6 +1,6 @@
 "use strict";
-// Predicted against measured: a dot for each held-out row, a hair from the prediction up to its bound, and the line on
-// which both would agree. A row above its bound is a miss and stands out.
+// Predicted against measured: a dot for each held-out row, a thin line from the prediction up to its bound, and the
+// dashed line on which both would agree. A row above its bound is drawn in another colour.
 
 /** rows: [{actual, median, bound, group, support, kind}]; both axes logarithmic, one scale. */
 function predictionScatter(container, width, { rows, target, q, describe }) {
@@ -27,7 +27,7 @@ function predictionScatter(container, width, { rows, target, q, describe }) {
     svg("line", { class: "axis", x1: left, x2: right, y1: bottom, y2: bottom }),
     xAxis(ticks, x, bottom),
     svg("text", { x: (left + right) / 2, y: bottom + 33, "text-anchor": "middle" }, `measured ${target}`),
-    svg("text", { x: left + 6, y: top + 4 }, `predicted (hair: up to its ${formatTick(q * 100)} % bound)`),
+    svg("text", { x: left + 6, y: top + 4 }, `predicted (thin line: up to the ${formatTick(q * 100)} % bound)`),
   );
   tooltipOver(drawing, (px, py) => {
     const distance = (row) => Math.hypot(x(row.actual) - px, y(row.median) - py);

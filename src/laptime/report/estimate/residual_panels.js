@@ -1,5 +1,5 @@
 "use strict";
-// Measured over predicted, against one feature: a pattern here is something that the estimator has not learnt.
+// Measured over predicted, against one feature: a pattern shows that the estimator has not learnt something.
 
 /** rows: [{actual, median, bound, ...}], values: the feature of each row. */
 function residualPanel(container, width, { name, rows, values, describe }) {

@@ -1,7 +1,7 @@
 "use strict";
-// What was tried and what was chosen: each candidate's error on rows that were held out, smallest first.
+// Each candidate's error on rows that were held out, smallest first; the chosen one is dark.
 
-/** scores: [{name, error, chosen, folds}]. Errors are mean |log ratio|; long bars end at the edge and fade. */
+/** scores: [{name, error, chosen, folds}]. Errors are mean |log ratio|. Long bars end at the edge. */
 function scoreBars(container, width, { scores }) {
   const [left, right, height] = [Math.min(300, width * 0.42), width - 70, 19];
   const best = scores[0]?.error ?? 1;
