@@ -1,4 +1,4 @@
-"""Every example runs as its first lines say, and type checkers have nothing against it."""
+"""Every example runs as its first lines say."""
 
 from __future__ import annotations
 
@@ -32,10 +32,3 @@ def test_an_example_runs(name, tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, check=False)
     assert done.returncode == 0, done.stderr
     assert PRINTED[name] in done.stdout
-
-
-def test_the_examples_are_typed():
-    files = [str(EXAMPLES / f"{name}.py") for name in PRINTED]
-    command = [sys.executable, "-m", "mypy", "--strict", *files]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=EXAMPLES.parent, check=False)
-    assert done.returncode == 0, done.stdout
