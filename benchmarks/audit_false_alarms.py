@@ -4,7 +4,7 @@ Five rules judge by chance: decode-per-token-by-N (where decode itself isn't the
 bimodal. Simulated runs with nothing wrong, of several shapes and kinds of noise, must raise any of them in at most 5 %.
 
     python benchmarks/audit_false_alarms.py [--runs 400]
-    python benchmarks/audit_false_alarms.py --dip-table     # the quantiles in src/laptime/audit/dip.py
+    python benchmarks/audit_false_alarms.py --dip-table     # the quantiles in src/laptime/audits/dip.py
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ BY_CHANCE = ("decode-per-token-by-N", "cold-start", "clock-drift", "rank-skew", 
 
 
 class Shape(NamedTuple):
-    """How a run is laid out: every configuration with every sample, so many times, over workers at random."""
+    """How a run is laid out: every configuration with every sample, `repeats` times, over workers at random."""
 
     configs: int
     samples: int

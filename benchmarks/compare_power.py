@@ -96,8 +96,8 @@ def runs(
 def false_alarm_rate(shape: Shape, *, simulations: int, seed: int, **options: Any) -> float:
     """The share of comparisons of identical code that call any stage slower or faster."""
     rng = np.random.default_rng(seed)
-    found = (compare_samples(*runs(rng, shape, **options)).verdict for _ in range(simulations))
-    return sum(word in ("slower", "faster") for word in found) / simulations
+    verdicts = (compare_samples(*runs(rng, shape, **options)).verdict for _ in range(simulations))
+    return sum(word in ("slower", "faster") for word in verdicts) / simulations
 
 
 def found_rate(shape: Shape, *, decode_factor: float, simulations: int, seed: int, **options: Any) -> float:
@@ -116,13 +116,13 @@ def measured_spreads() -> dict[str, float]:
 
     A 95 % interval of a median of n normal values is 2 * 1.96 * 1.2533 / sqrt(n) standard deviations wide.
     """
-    found: dict[str, float] = {}
+    spread_of: dict[str, float] = {}
     for file in sorted(RESULTS.glob("observer_effect-*.json")):
         ways = json.loads(file.read_bytes())["figures"]["ways"]
         bare = [way["bare_ms"] for way in ways.values() if way["bare_ms"]["n"] >= 20]
         spreads = [(x["high"] - x["low"]) / x["value"] * np.sqrt(x["n"]) / (2 * 1.96 * 1.2533) for x in bare]
-        found[file.stem.removeprefix("observer_effect-")] = float(np.median(spreads))
-    return found
+        spread_of[file.stem.removeprefix("observer_effect-")] = float(np.median(spreads))
+    return spread_of
 
 
 def _samples(times_ms: Noise, name: str) -> list[Sample]:

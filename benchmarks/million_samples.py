@@ -28,11 +28,11 @@ from laptime.data.run_folder import new_info, readable_json
 TASKS = {
     "load + summary": "from laptime.data.frame import read_frame; "
     "from laptime.data.summary import summarise_frame; "
-    "said = summarise_frame(read_frame(folder)).used",
-    "audit": "from laptime.audits import audit; said = [(f.code, f.severity) for f in audit(folder).findings]",
+    "answer = summarise_frame(read_frame(folder)).used",
+    "audit": "from laptime.audits import audit; answer = [(f.code, f.severity) for f in audit(folder).findings]",
     "peer: json.loads + pandas": "import json, pathlib, pandas; "
     "lines = [json.loads(l) for f in sorted(pathlib.Path(folder).glob('samples-*')) for l in open(f, 'rb')]; "
-    "said = len(pandas.json_normalize(lines).groupby('config_id')['stages.total_ms'].median())",
+    "answer = len(pandas.json_normalize(lines).groupby('config_id')['stages.total_ms'].median())",
 }
 
 PROGRAM = """
@@ -44,7 +44,7 @@ wall = time.perf_counter() - begin
 own, others = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
 processor = own.ru_utime + own.ru_stime + others.ru_utime + others.ru_stime
 import json
-print(json.dumps([wall, processor, own.ru_maxrss / 1024, str(said)]))
+print(json.dumps([wall, processor, own.ru_maxrss / 1024, str(answer)]))
 """
 
 
@@ -151,8 +151,8 @@ def timed(task: str, folder: Path) -> dict[str, object]:
         time.sleep(0.02)
     output = process.stdout
     assert output is not None
-    wall, processor, own, said = msgspec.json.decode(output.read())
-    return {"wall_s": wall, "processor_s": processor, "rss_mib": max(peak, own), "said": said}
+    wall, processor, own, answer = msgspec.json.decode(output.read())
+    return {"wall_s": wall, "processor_s": processor, "rss_mib": max(peak, own), "answer": answer}
 
 
 def _resident_mib(process: int) -> float:
@@ -181,10 +181,10 @@ def main() -> None:
         figures: dict[str, object] = {"samples": asked.samples, "mib": size, "load": os.getloadavg()[0]}
         for task in TASKS:
             peer = task.startswith("peer")
-            figures[task] = found = timed(task, part if peer else folder)
+            figures[task] = measured = timed(task, part if peer else folder)
             name = f"{task} (a tenth)" if peer else task
-            seconds = f"{found['wall_s']:.2f} s | {found['processor_s']:.2f} s on the processors"
-            print(f"| {name} | {seconds} | {found['rss_mib']:,.0f} MiB |", flush=True)
+            seconds = f"{measured['wall_s']:.2f} s | {measured['processor_s']:.2f} s on the processors"
+            print(f"| {name} | {seconds} | {measured['rss_mib']:,.0f} MiB |", flush=True)
         tenth = timed("load + summary", part)
         ratio = figures["peer: json.loads + pandas"]["processor_s"] / tenth["processor_s"]  # type: ignore[index]
         figures["load + summary of a tenth"], figures["peer_ratio"] = tenth, ratio

@@ -22,7 +22,7 @@ NAME = "coco-2014-vqa_imgsizetier-high_crops12_topk8_blocks16.json"
 
 
 def subtracted(zeros: int = 457, of: int = 2000, mean: float = 21.73, low: float = -53.13, high: float = -0.04):
-    """Samples timed as the notes describe: three calls, decode what is left and clamped, so many of them at 0."""
+    """Samples of a program that times three calls and stores what is left as decode, `zeros` of them clamped at 0."""
     rng = np.random.default_rng(2)
     errors = rng.uniform(0.1, 1.0, zeros - 2)
     below, above = -high, -low

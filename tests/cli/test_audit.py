@@ -149,9 +149,9 @@ def test_what_is_no_measurements_is_one_line(tmp_path, capsys):
 
 def test_a_page_is_replaced_only_when_asked(tmp_path, capsys):
     run, page = write(tmp_path / "run", samples()), tmp_path / "audit.html"
-    page.write_text("mine")
+    page.write_text("notes")
     code, out, err = ask(capsys, run, "--html", page)
-    assert (code, out, err.count("\n"), page.read_text()) == (2, "", 1, "mine")
+    assert (code, out, err.count("\n"), page.read_text()) == (2, "", 1, "notes")
     assert "--force" in err
     code, _, err = ask(capsys, run, "--html", page, "--force")
     assert (code, err) == (0, f"page: {page}\n")

@@ -64,11 +64,11 @@ def test_finished_samples_are_kept_and_reported(tmp_path, capsys, how, code):
     out = tmp_path / "run"
     process = started(out)
     process.send_signal(how)
-    _, said = process.communicate(timeout=30)
+    _, printed = process.communicate(timeout=30)
     assert process.returncode == code
-    assert "Traceback" not in said
+    assert "Traceback" not in printed
     if how == signal.SIGINT:
-        assert said.splitlines()[-1] == "laptime: stopped; what was finished is kept"
+        assert printed.splitlines()[-1] == "laptime: stopped; what was finished is kept"
     run = load_run(out)
     assert len(run.samples) > 8
     assert all(sample.stages.closes() for sample in run.samples)

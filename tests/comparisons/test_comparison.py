@@ -74,13 +74,13 @@ def test_intervals_hold_the_true_factor_as_often_as_they_say():
         a, b = rng.gamma(2, size=(2, 12))  # far from normal, far from symmetric
         logs_a, logs_b = np.log(a), np.log(1.3 * b)
         for paired in held:
-            found = (
+            interval = (
                 intervals.paired_interval(logs_b - logs_a, 0.9)
                 if paired
                 else intervals.unpaired_interval(logs_a, logs_b, 0.9)
             )
-            assert found.low is not None and found.high is not None
-            held[paired] += found.low <= 1.3 <= found.high
+            assert interval.low is not None and interval.high is not None
+            held[paired] += interval.low <= 1.3 <= interval.high
     assert all(0.88 <= count / 1000 <= 0.95 for count in held.values())
 
 
@@ -104,17 +104,17 @@ def test_the_published_example_comes_out():
     """Depression scores before and after: estimate and 96 % interval of Hollander, Wolfe and Chicken's 3.1 to 3.4."""
     before = np.array([1.83, 0.50, 1.62, 2.48, 1.68, 1.88, 1.55, 3.06, 1.30])
     after = np.array([0.878, 0.647, 0.598, 2.05, 1.06, 1.29, 1.06, 3.14, 1.29])
-    found = intervals.paired_interval(after - before, 0.96)
-    assert [float(np.log(x or 0)) for x in (found.value, found.low, found.high)] == pytest.approx(
+    interval = intervals.paired_interval(after - before, 0.96)
+    assert [float(np.log(x or 0)) for x in (interval.value, interval.low, interval.high)] == pytest.approx(
         [-0.46, -0.786, -0.010], abs=1e-9
     )
 
 
 def test_unpaired_ends_are_the_differences_that_the_tables_name():
     a, b = np.array([1.0, 2.0, 4.0, 7.0]), np.array([3.0, 8.0, 9.0, 12.0])
-    found = intervals.unpaired_interval(a, b, 0.95)  # critical U is 0: the smallest and the largest difference
-    assert (np.log(found.low or 0), np.log(found.high or 0)) == pytest.approx((3 - 7, 12 - 1))
-    assert np.log(found.value) == pytest.approx(np.median(np.subtract.outer(b, a)))
+    interval = intervals.unpaired_interval(a, b, 0.95)  # critical U is 0: the smallest and the largest difference
+    assert (np.log(interval.low or 0), np.log(interval.high or 0)) == pytest.approx((3 - 7, 12 - 1))
+    assert np.log(interval.value) == pytest.approx(np.median(np.subtract.outer(b, a)))
 
 
 def test_normal_tails_take_over_where_counting_ends():

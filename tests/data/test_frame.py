@@ -105,7 +105,7 @@ def test_blocks_cut_lines_nowhere(tmp_path, monkeypatch, block):
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "message"),
     [
         (b"not json", "not a record of laptime"),
         (b'{"config_id": "c"}', "not a record of laptime"),
@@ -115,14 +115,14 @@ def test_blocks_cut_lines_nowhere(tmp_path, monkeypatch, block):
         (msgspec.json.encode(sample(0))[:-1] + b',"schema_version":%d}' % (SCHEMA_VERSION + 1), "upgrade laptime"),
     ],
 )
-def test_a_damaged_line_is_named_by_file_and_number(tmp_path, line, said):
+def test_a_damaged_line_is_named_by_file_and_number(tmp_path, line, message):
     folder = write(tmp_path / "run", sample(0), sample(1))
     file = folder / "samples-0.jsonl"
     first, second = file.read_bytes().splitlines()
     file.write_bytes(b"\n".join([first, line, second, b""]))
     with pytest.raises(LaptimeError, match=r"samples-0\.jsonl, line 2: ") as caught:
         read_frame(folder)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
@@ -146,13 +146,13 @@ def test_a_knob_of_mixed_kinds_is_text_one_of_whole_and_real_is_real(tmp_path):
 
 
 def test_a_table_with_few_columns_is_completed(tmp_path):
-    polars.DataFrame({"decode_ms": [30.0, 0.0], "output_tokens": [4, 1], "mine": ["x", "y"]}).write_csv(
+    polars.DataFrame({"decode_ms": [30.0, 0.0], "output_tokens": [4, 1], "note": ["x", "y"]}).write_csv(
         tmp_path / "t.csv"
     )
     frame = read_frame(tmp_path / "t.csv")
     assert frame["decode_per_token_ms"].to_list() == [10.0, None]
-    assert frame["mine"].to_list() == ["x", "y"]
-    assert [n for n in frame.columns if n != "mine"] == [n for n in ORDER if n not in ON_REQUEST]
+    assert frame["note"].to_list() == ["x", "y"]
+    assert [n for n in frame.columns if n != "note"] == [n for n in ORDER if n not in ON_REQUEST]
     given_as = complete(
         polars.DataFrame({"decode_ms": [30.0], "output_tokens": [4], "decode_per_token_ms": [7.5]}), "t"
     )
@@ -160,7 +160,7 @@ def test_a_table_with_few_columns_is_completed(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "said"),
+    ("name", "content", "message"),
     [
         ("t.csv", b"", "t.csv: empty"),
         ("t.csv", b"total,decode_time\n1,2\n", "'total' should perhaps be total_ms"),
@@ -176,11 +176,11 @@ def test_a_table_with_few_columns_is_completed(tmp_path):
         ("t.txt", b"x", "holds no run"),
     ],
 )
-def test_what_is_no_measurements_is_one_line(tmp_path, name, content, said):
+def test_what_is_no_measurements_is_one_line(tmp_path, name, content, message):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(LaptimeError) as caught:
         read_frame(tmp_path / name)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 

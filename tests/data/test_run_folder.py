@@ -74,14 +74,14 @@ def test_kill_9_in_the_middle_of_writing_keeps_every_finished_sample(tmp_path):
     """)
     for round_ in range(3):
         process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
-        said = []
-        while len(said) < 3 + 5 * round_:
-            said.append(process.stdout.readline())
+        printed = []
+        while len(printed) < 3 + 5 * round_:
+            printed.append(process.stdout.readline())
         time.sleep(0.002 * round_)
         process.send_signal(signal.SIGKILL)
-        said += process.stdout.read().splitlines()
+        printed += process.stdout.read().splitlines()
         process.wait()
-        acknowledged = int(said[-1].strip() or said[-2])
+        acknowledged = int(printed[-1].strip() or printed[-2])
         ids = [s.sample_id for s in load_run(run).samples]
         last_start = len(ids) - 1 - ids[::-1].index("0000")
         assert len(ids) - last_start >= acknowledged + 1

@@ -35,7 +35,8 @@ def headline(comparison: Comparison) -> str:
         return f"B takes the same time as A: every stage within ±{percent(comparison.min_effect)}."
     if word == "inconclusive":
         known = {c.verdict for c in comparison.stages} - {"inconclusive"}
-        return "B and A: these samples can't tell" + (" for every stage." if known else ".")
+        what = "for every stage whether" if known else "whether"
+        return f"These samples can't decide {what} B is faster or slower than A."
     return f"B is {word} than A: {', '.join(deciding)}."
 
 
