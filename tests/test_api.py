@@ -67,7 +67,9 @@ def test_names_that_need_torch_say_what_to_install():
         "        print(error)\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines() == ["torch not installed, needed to measure; pip install 'laptime[torch]'"] * 3
+    assert (
+        done.stdout.splitlines() == ["torch is not installed, and measuring needs it: pip install 'laptime[torch]'"] * 3
+    )
 
 
 @pytest.mark.parametrize("name", FACES)

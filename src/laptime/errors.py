@@ -16,4 +16,7 @@ def require_torch() -> None:
     """Raise LaptimeError unless torch and transformers are installed (without importing them)."""
     missing = [name for name in ("torch", "transformers") if find_spec(name) is None]
     if missing:
-        raise LaptimeError(f"{' and '.join(missing)} not installed, needed to measure; pip install 'laptime[torch]'")
+        words = "is not installed, and measuring needs it"
+        if len(missing) > 1:
+            words = "are not installed, and measuring needs them"
+        raise LaptimeError(f"{' and '.join(missing)} {words}: pip install 'laptime[torch]'")
