@@ -68,7 +68,7 @@ def test_names_that_need_torch_say_what_to_install():
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert (
-        done.stdout.splitlines() == ["torch is not installed, and measuring needs it: pip install 'laptime[torch]'"] * 3
+        done.stdout.splitlines() == ["torch is not installed but needed to measure: pip install 'laptime[torch]'"] * 3
     )
 
 

@@ -16,7 +16,6 @@ def require_torch() -> None:
     """Raise LaptimeError unless torch and transformers are installed (without importing them)."""
     missing = [name for name in ("torch", "transformers") if find_spec(name) is None]
     if missing:
-        words = "is not installed, and measuring needs it"
-        if len(missing) > 1:
-            words = "are not installed, and measuring needs them"
-        raise LaptimeError(f"{' and '.join(missing)} {words}: pip install 'laptime[torch]'")
+        are = "is" if len(missing) == 1 else "are"
+        names = " and ".join(missing)
+        raise LaptimeError(f"{names} {are} not installed but needed to measure: pip install 'laptime[torch]'")

@@ -57,6 +57,4 @@ def test_without_torch_measuring_says_what_to_install():
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert (
-        done.stderr.strip() == "laptime: torch is not installed, and measuring needs it: pip install 'laptime[torch]'"
-    )
+    assert done.stderr.strip() == "laptime: torch is not installed but needed to measure: pip install 'laptime[torch]'"

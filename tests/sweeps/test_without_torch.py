@@ -39,7 +39,7 @@ def test_a_sweep_and_its_dry_run_are_refused_in_one_line(tmp_path):
         ended = laptime("sweep", config, "--out", tmp_path / "run", *more)
         assert (ended.returncode, ended.stdout) == (2, "")
         assert ended.stderr == (
-            "laptime: torch and transformers are not installed, and measuring needs them: pip install 'laptime[torch]'\n"
+            "laptime: torch and transformers are not installed but needed to measure: pip install 'laptime[torch]'\n"
         )
         assert not (tmp_path / "run").exists()
 
