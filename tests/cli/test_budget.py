@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 
+import msgspec
 import polars as pl
 import pytest
 
 from laptime.cli.main import run as laptime
 from laptime.cli.options import milliseconds
 from laptime.errors import LaptimeError
+from laptime.estimate.budget import budget
 from tests.cli.estimates import COLUMNS, ask, write_table
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("budget")
     table = write_table(folder / "steps.csv", noise=0.1, repeats=10)
     assert laptime(["fit", str(table), *COLUMNS, "--out", str(folder / "est")]) == 0
@@ -22,13 +24,13 @@ def made(tmp_path_factory):
     return folder
 
 
-def test_one_configuration_is_answered_by_the_exit_code(made, capsys, monkeypatch):
+def test_one_configuration_is_answered_by_the_exit_code(folder, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "120")
-    code, out, _ = ask(capsys, "budget", made / "est", "--budget-ms", "170", "--config", "batch=4,prompt=256")
+    code, out, _ = ask(capsys, "budget", folder / "est", "--budget-ms", "170", "--config", "batch=4,prompt=256")
     assert code == 0
     assert out.startswith("Yes: within 170\xa0ms with probability")
     code, out, _ = ask(
-        capsys, "budget", made / "est", "--budget-ms", "6.5", "--config", "batch=4", "--config", "prompt=256"
+        capsys, "budget", folder / "est", "--budget-ms", "6.5", "--config", "batch=4", "--config", "prompt=256"
     )
     assert code == 1
     assert out.startswith("No: within 6.5\xa0ms with probability")
@@ -36,28 +38,37 @@ def test_one_configuration_is_answered_by_the_exit_code(made, capsys, monkeypatc
     assert out.count("no\n") + out.count("no \n") >= 1
 
 
-def test_a_grid_gives_the_feasible_set(made, capsys, monkeypatch):
+def test_a_grid_gives_the_feasible_set(folder, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "110")
-    code, out, _ = ask(capsys, "budget", made / "est", "--budget-ms", "6", "--grid", made / "grid.yaml", "--json")
-    told = json.loads(out)
-    assert (code, told["schema"], told["asked"]) == (0, "laptime.budget/1", 16)
-    assert 0 < told["feasible"] < 16
-    assert all((a["bound_ms"] <= 6) == a["within"] == (a["probability"] >= 0.95 - 1e-9) for a in told["answers"])
-    assert told["best"]["bound_ms"] == max(a["bound_ms"] for a in told["answers"] if a["within"])
-    assert ask(capsys, "budget", made / "est", "--budget-ms", "1", "--grid", made / "grid.yaml")[0] == 1
-    _, out, _ = ask(capsys, "budget", made / "est", "--budget-ms", "6ms", "--grid", made / "grid.yaml")
-    assert f"{told['feasible']} of 16 configurations keep 6\xa0ms with 95\xa0% confidence" in out
+    code, out, _ = ask(capsys, "budget", folder / "est", "--budget-ms", "6", "--grid", folder / "grid.yaml", "--json")
+    answer = json.loads(out)
+    assert (code, answer["schema"], answer["asked"]) == (0, "laptime.budget/1", 16)
+    assert 0 < answer["feasible"] < 16
+    assert all((a["bound_ms"] <= 6) == a["within"] == (a["probability"] >= 0.95 - 1e-9) for a in answer["answers"])
+    assert answer["best"]["bound_ms"] == max(a["bound_ms"] for a in answer["answers"] if a["within"])
+    assert ask(capsys, "budget", folder / "est", "--budget-ms", "1", "--grid", folder / "grid.yaml")[0] == 1
+    _, out, _ = ask(capsys, "budget", folder / "est", "--budget-ms", "6ms", "--grid", folder / "grid.yaml")
+    assert f"{answer['feasible']} of 16 configurations keep 6\xa0ms with 95\xa0% confidence" in out
 
 
-def test_a_measured_table_brings_accuracies_and_judges_the_rules(made, capsys, monkeypatch):
+def test_a_measured_table_brings_accuracies_and_judges_the_rules(folder, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "130")
-    words = ["budget", made / "est", "--budget-ms", "0.0065s", "--grid", made / "steps.csv", "--accuracy", "accuracy"]
+    words = [
+        "budget",
+        folder / "est",
+        "--budget-ms",
+        "0.0065s",
+        "--grid",
+        folder / "steps.csv",
+        "--accuracy",
+        "accuracy",
+    ]
     _, out, _ = ask(capsys, *words, "--json")
-    told = json.loads(out)
-    assert (told["asked"], told["measured_rows"], told["budget_ms"]) == (16, 160, pytest.approx(6.5))
-    feasible = [a for a in told["answers"] if a["within"]]
-    assert told["best"]["accuracy"] == pytest.approx(max(a["accuracy"] for a in feasible))
-    rules = {rule["rule"]: rule for rule in told["rules"]}
+    answer = json.loads(out)
+    assert (answer["asked"], answer["measured_rows"], answer["budget_ms"]) == (16, 160, pytest.approx(6.5))
+    feasible = [a for a in answer["answers"] if a["within"]]
+    assert answer["best"]["accuracy"] == pytest.approx(max(a["accuracy"] for a in feasible))
+    rules = {rule["rule"]: rule for rule in answer["rules"]}
     assert rules["prediction"]["late"] > rules["calibrated bound"]["late"]
     assert rules["prediction"]["wrongly_admitted"] >= rules["calibrated bound"]["wrongly_admitted"]
     assert rules["prediction + 25 %"]["unused"] > rules["prediction"]["unused"]
@@ -81,9 +92,9 @@ def test_a_measured_table_brings_accuracies_and_judges_the_rules(made, capsys, m
         (["--budget-ms", "10", "--grid", "TABLE", "--accuracy", "config"], "holds text"),
     ],
 )
-def test_bad_words_are_one_line(made, capsys, words, message):
-    places = {"GRID": made / "grid.yaml", "TABLE": made / "steps.csv"}
-    code, out, err = ask(capsys, "budget", made / "est", *(places.get(word, word) for word in words))
+def test_bad_words_are_one_line(folder, capsys, words, message):
+    places = {"GRID": folder / "grid.yaml", "TABLE": folder / "steps.csv"}
+    code, out, err = ask(capsys, "budget", folder / "est", *(places.get(word, word) for word in words))
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert message in err
 
@@ -100,18 +111,18 @@ def test_bad_words_are_one_line(made, capsys, words, message):
         ("\n".join(f"k{i}: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]" for i in range(8)), "combinations are more"),
     ],
 )
-def test_a_bad_grid_is_one_line(made, capsys, tmp_path, text, message):
+def test_a_bad_grid_is_one_line(folder, capsys, tmp_path, text, message):
     file = tmp_path / "grid.yaml"
     file.write_text(text)
-    code, _, err = ask(capsys, "budget", made / "est", "--budget-ms", "10", "--grid", file)
+    code, _, err = ask(capsys, "budget", folder / "est", "--budget-ms", "10", "--grid", file)
     assert (code, err.count("\n")) == (2, 1)
     assert message in err
 
 
-def test_an_empty_table_is_one_line(made, capsys, tmp_path):
+def test_an_empty_table_is_one_line(folder, capsys, tmp_path):
     file = tmp_path / "none.csv"
-    pl.read_csv(made / "steps.csv").head(0).write_csv(file)
-    code, _, err = ask(capsys, "budget", made / "est", "--budget-ms", "10", "--grid", file)
+    pl.read_csv(folder / "steps.csv").head(0).write_csv(file)
+    code, _, err = ask(capsys, "budget", folder / "est", "--budget-ms", "10", "--grid", file)
     assert (code, err.count("\n")) == (2, 1)
 
 
@@ -121,3 +132,16 @@ def test_times_are_read_in_their_spellings(words, ms):
     for bad in ("nan", "inf", "-1", "1h", ""):
         with pytest.raises(LaptimeError):
             milliseconds("--budget-ms", bad)
+
+
+def test_python_and_the_command_line_answer_the_same(folder, capsys):
+    _, out, _ = ask(capsys, "budget", folder / "est", "--budget-ms", "6", "--grid", folder / "grid.yaml", "--json")
+    grid = {"batch": [1, 2, 4, 8], "prompt": [64, 128, 256, 512]}
+    assert json.loads(msgspec.json.encode(budget(folder / "est", grid, 6.0))) == json.loads(out)
+    _, out, _ = ask(capsys, "budget", folder / "est", "--budget-ms", "6", "--grid", folder / "steps.csv", "--json")
+    frame = pl.read_csv(folder / "steps.csv")
+    assert json.loads(msgspec.json.encode(budget(folder / "est", frame, 6.0))) == json.loads(out)
+    with pytest.raises(LaptimeError, match="needs a table"):
+        budget(folder / "est", grid, 6.0, accuracy="accuracy")
+    code, _, err = ask(capsys, "budget", folder / "est", "--config", "batch=1")
+    assert (code, err.count("\n"), "--budget-ms is needed" in err) == (2, 1, True)

@@ -12,7 +12,7 @@ from tests.cli.estimates import COLUMNS, ask, write_table
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("evaluate")
     table = write_table(folder / "steps.csv")
     assert laptime(["fit", str(table), *COLUMNS, "--out", str(folder / "est")]) == 0
@@ -20,12 +20,12 @@ def made(tmp_path_factory):
     return folder
 
 
-def test_an_estimator_is_judged_on_another_day(made, capsys, tmp_path):
+def test_an_estimator_is_judged_on_another_day(folder, capsys, tmp_path):
     page = tmp_path / "page.html"
-    code, out, err = ask(capsys, "evaluate", made / "est", made / "tomorrow.csv", "--json", "--html", page)
-    told = json.loads(out)
-    assert (code, told["schema"], told["rows"], told["configurations"]) == (0, "laptime.evaluation/1", 64, 16)
-    (split,) = told["splits"]
+    code, out, err = ask(capsys, "evaluate", folder / "est", folder / "tomorrow.csv", "--json", "--html", page)
+    answer = json.loads(out)
+    assert (code, answer["schema"], answer["rows"], answer["configurations"]) == (0, "laptime.evaluation/1", 64, 16)
+    (split,) = answer["splits"]
     assert split["metrics"]["mape"]["mean"] < 0.08
     assert split["metrics"]["r2"]["mean"] <= split["reachable_r2"]["mean"] + 0.02
     assert 0.85 <= split["metrics"]["coverage"]["mean"] <= 1
@@ -33,15 +33,15 @@ def test_an_estimator_is_judged_on_another_day(made, capsys, tmp_path):
     assert str(page) in err
 
 
-def test_a_table_is_held_out_in_turns(made, capsys, monkeypatch):
+def test_a_table_is_held_out_in_turns(folder, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "100")
-    words = ["evaluate", made / "steps.csv", *COLUMNS, "--seeds", "2", "--splits", "new-config,largest"]
+    words = ["evaluate", folder / "steps.csv", *COLUMNS, "--seeds", "2", "--splits", "new-config,largest"]
     code, out, err = ask(capsys, *words, "--json", "--iqr", "1.5")
-    told = json.loads(out)
-    assert (code, [split["kind"] for split in told["splits"]]) == (0, ["new-config", "largest"])
-    assert told["splits"][0]["metrics"]["mape"]["n"] == 2
-    assert told["splits"][1]["details"][0].startswith("batch × prompt above ")
-    assert told["filtered"]["rows"] == 64
+    answer = json.loads(out)
+    assert (code, [split["kind"] for split in answer["splits"]]) == (0, ["new-config", "largest"])
+    assert answer["splits"][0]["metrics"]["mape"]["n"] == 2
+    assert answer["splits"][1]["details"][0].startswith("batch × prompt above ")
+    assert answer["filtered"]["rows"] == 64
     assert "splits 3/3" in err
     code, out, _ = ask(capsys, *words[:-1], "new-config")
     assert code == 0
@@ -65,8 +65,8 @@ def test_a_table_is_held_out_in_turns(made, capsys, monkeypatch):
         (["EST", "nowhere.csv"], "no such file"),
     ],
 )
-def test_bad_words_are_one_line(made, capsys, words, message):
-    places = {"EST": made / "est", "TABLE": made / "steps.csv"}
+def test_bad_words_are_one_line(folder, capsys, words, message):
+    places = {"EST": folder / "est", "TABLE": folder / "steps.csv"}
     code, out, err = ask(capsys, "evaluate", *(places.get(word, word) for word in words))
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert message in err
@@ -84,22 +84,32 @@ def test_bad_words_are_one_line(made, capsys, words, message):
         (pl.when(pl.int_range(pl.len()) == 5).then(None).otherwise("batch").alias("batch"), "(first: row 5)"),
     ],
 )
-def test_a_table_that_can_not_be_judged_by_is_one_line_that_names_it(made, capsys, tmp_path, change, message):
+def test_a_table_that_can_not_be_judged_by_is_one_line_that_names_it(folder, capsys, tmp_path, change, message):
     bad = tmp_path / "bad.csv"
-    pl.read_csv(made / "tomorrow.csv").with_columns(change).write_csv(bad)
-    for words in ([made / "est", bad], [bad, *COLUMNS]):
+    pl.read_csv(folder / "tomorrow.csv").with_columns(change).write_csv(bad)
+    for words in ([folder / "est", bad], [bad, *COLUMNS]):
         code, out, err = ask(capsys, "evaluate", *words)
         assert (code, out, err.splitlines()[-1].startswith(f"laptime: {bad}: ")) == (2, "", True)
         assert message in err
 
 
-def test_a_table_without_rows_and_one_of_a_single_configuration_are_one_line(made, capsys, tmp_path):
+def test_a_table_without_rows_and_one_of_a_single_configuration_are_one_line(folder, capsys, tmp_path):
     bad = tmp_path / "bad.csv"
-    table = pl.read_csv(made / "tomorrow.csv")
+    table = pl.read_csv(folder / "tomorrow.csv")
     table.head(0).write_csv(bad)
-    code, _, err = ask(capsys, "evaluate", made / "est", bad)
+    code, _, err = ask(capsys, "evaluate", folder / "est", bad)
     assert (code, err) == (2, f"laptime: {bad}: the table has no row to judge by\n")
     table.with_columns(pl.lit(1).alias("batch"), pl.lit(64).alias("prompt"), pl.lit("a").alias("config")).write_csv(bad)
     code, _, err = ask(capsys, "evaluate", bad, *COLUMNS)
     assert (code, err.count("\n")) == (2, 1)
     assert "one group" in err
+
+
+def test_a_page_is_replaced_only_when_that_is_asked(folder, capsys, tmp_path):
+    page = tmp_path / "page.html"
+    page.write_text("old")
+    words = ["evaluate", folder / "est", folder / "tomorrow.csv", "--html", page]
+    code, out, err = ask(capsys, *words)
+    assert (code, out, "is already there" in err, page.read_text()) == (2, "", True, "old")
+    assert ask(capsys, *words, "--force")[0] == 0
+    assert "Model card" in page.read_text()

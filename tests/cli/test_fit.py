@@ -29,9 +29,9 @@ def test_a_table_becomes_an_estimator_that_says_what_it_is(tmp_path, capsys, mon
 def test_json_is_alone_on_stdout(tmp_path, capsys):
     table = write_table(tmp_path / "steps.csv")
     code, out, _ = ask(capsys, "fit", table, *COLUMNS, "--out", tmp_path / "est", "--json")
-    told = json.loads(out)
-    assert (code, told["schema"]) == (0, "laptime.fit/1")
-    assert told["estimators"][str(tmp_path / "est")]["target"] == "step_ms"
+    answer = json.loads(out)
+    assert (code, answer["schema"]) == (0, "laptime.fit/1")
+    assert answer["estimators"][str(tmp_path / "est")]["target"] == "step_ms"
 
 
 def run_table(file, *, vision=True):

@@ -10,48 +10,49 @@ import polars as pl
 import pytest
 
 from laptime.cli.main import run as laptime
+from laptime.estimate.prediction import predict
 from tests.cli.estimates import COLUMNS, ask, write_table
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("predict")
     table = write_table(folder / "steps.csv")
     assert laptime(["fit", str(table), *COLUMNS, "--out", str(folder / "est")]) == 0
     return folder
 
 
-def test_one_configuration_is_a_sentence(made, capsys, monkeypatch):
+def test_one_configuration_is_a_sentence(folder, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "120")
-    code, out, _ = ask(capsys, "predict", made / "est", "batch=4", "prompt=256", "--budget-ms", "20")
+    code, out, _ = ask(capsys, "predict", folder / "est", "batch=4", "prompt=256", "--budget-ms", "20")
     assert code == 0
     for words in ("step_ms: 6.", "in 95\xa0% of cases", "within 20\xa0ms: probability", "inside what the estimator"):
         assert words in out, words
-    code, out, _ = ask(capsys, "predict", made / "est", "batch=4,prompt=90000")
+    code, out, _ = ask(capsys, "predict", folder / "est", "batch=4,prompt=90000")
     assert "outside what the estimator was fitted on" in out
 
 
-def test_a_table_keeps_its_rows_and_gets_columns(made, capsys, tmp_path):
+def test_a_table_keeps_its_rows_and_gets_columns(folder, capsys, tmp_path):
     out_file = tmp_path / "out.parquet"
     code, out, err = ask(
-        capsys, "predict", made / "est", made / "steps.csv", "--budget-ms", "8ms", "--confidence", "90%", "--json",
+        capsys, "predict", folder / "est", folder / "steps.csv", "--budget-ms", "8ms", "--confidence", "90%", "--json",
         "--to", out_file,
     )  # fmt: skip
-    told = json.loads(out)
-    assert (code, told["schema"], told["quantile"], told["budget_ms"]) == (0, "laptime.predict/1", 0.9, 8.0)
+    answer = json.loads(out)
+    assert (code, answer["schema"], answer["quantile"], answer["budget_ms"]) == (0, "laptime.predict/1", 0.9, 8.0)
     both = pl.read_parquet(out_file)
-    assert len(both) == len(told["rows"]) == 64
-    assert both["bound_ms"].to_list() == [row["bound_ms"] for row in told["rows"]]
+    assert len(both) == len(answer["rows"]) == 64
+    assert both["bound_ms"].to_list() == [row["bound_ms"] for row in answer["rows"]]
     assert ((both["bound_ms"] <= 8.0) == (both["probability_within"] >= 0.9 - 1e-9)).all()
     assert str(out_file) in err
     ordered = both.sort("batch", "prompt")
     assert ordered["median_ms"].to_list()[0] == ordered["median_ms"].min()
 
 
-def test_more_bounds_are_higher(made, capsys):
+def test_more_bounds_are_higher(folder, capsys):
     bounds = []
     for level in ("50%", "0.9", "0.95"):
-        _, out, _ = ask(capsys, "predict", made / "est", "batch=2", "prompt=128", "--confidence", level, "--json")
+        _, out, _ = ask(capsys, "predict", folder / "est", "batch=2", "prompt=128", "--confidence", level, "--json")
         bounds.append(json.loads(out)["rows"][0]["bound_ms"])
     assert bounds == sorted(bounds)
 
@@ -71,8 +72,8 @@ def test_more_bounds_are_higher(made, capsys):
         (["batch=4", "prompt=64", "--to", "x.txt"], ".csv or .parquet"),
     ],
 )
-def test_bad_words_are_one_line(made, capsys, words, message):
-    code, out, err = ask(capsys, "predict", made / "est", *words)
+def test_bad_words_are_one_line(folder, capsys, words, message):
+    code, out, err = ask(capsys, "predict", folder / "est", *words)
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert message in err
 
@@ -82,10 +83,30 @@ def test_what_is_no_estimator_is_named(tmp_path, capsys):
     assert (code, err.count("\n"), str(tmp_path) in err) == (2, 1, True)
 
 
-def test_no_torch_is_imported(made):
+def test_no_torch_is_imported(folder):
     code = (
         "import sys; from laptime.cli.main import run; "
-        f"rc = run(['predict', {str(made / 'est')!r}, 'batch=4', 'prompt=64']); "
+        f"rc = run(['predict', {str(folder / 'est')!r}, 'batch=4', 'prompt=64']); "
         "sys.exit(rc or 'torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], stdout=subprocess.DEVNULL).returncode == 0
+
+
+def test_a_table_is_replaced_only_when_that_is_asked(folder, capsys, tmp_path):
+    words = ["predict", folder / "est", "batch=4", "prompt=64", "--to", tmp_path / "out.csv"]
+    assert ask(capsys, *words)[0] == 0
+    before = (tmp_path / "out.csv").read_bytes()
+    code, out, err = ask(capsys, *words, "--budget-ms", "9")
+    assert (code, out, err.count("\n"), "is already there" in err) == (2, "", 1, True)
+    assert (tmp_path / "out.csv").read_bytes() == before
+    assert ask(capsys, *words, "--budget-ms", "9", "--force")[0] == 0
+    assert "probability_within" in pl.read_csv(tmp_path / "out.csv").columns
+
+
+def test_python_and_the_command_line_answer_the_same(folder, capsys):
+    for batch in (1, 4):
+        prediction = predict(folder / "est", {"batch": batch, "prompt": 256}, confidence=0.9, budget_ms=6)
+        words = [f"batch={batch}", "prompt=256", "--confidence", "0.9", "--budget-ms", "6", "--json"]
+        _, out, _ = ask(capsys, "predict", folder / "est", *words)
+        assert json.loads(out)["rows"] == prediction.answers.to_dicts()
+    assert predict(folder / "est", {"batch": [1, 4], "prompt": 256}).table()["batch"].to_list() == [1, 4]

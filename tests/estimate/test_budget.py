@@ -24,29 +24,29 @@ MEASURED = [
 @settings(deadline=None)
 @given(st.floats(1.0, 400.0), st.sampled_from([0.5, 0.9, 0.95, 0.99]))
 def test_within_is_exactly_the_probability_that_was_asked(budget, confidence):
-    found = judge_budget(MADE, CONFIGS, budget_ms=budget, confidence=confidence)
-    assert found.feasible == sum(answer.within for answer in found.answers)
-    for answer in found.answers:
+    report = judge_budget(MADE, CONFIGS, budget_ms=budget, confidence=confidence)
+    assert report.feasible == sum(answer.within for answer in report.answers)
+    for answer in report.answers:
         assert answer.within == (answer.bound_ms <= budget)
         assert answer.within == (answer.probability >= confidence - 1e-9)
-    assert [answer.within for answer in found.answers] == sorted((a.within for a in found.answers), reverse=True)
+    assert [answer.within for answer in report.answers] == sorted((a.within for a in report.answers), reverse=True)
 
 
 def test_the_best_is_the_most_accurate_feasible_and_the_faster_of_equals():
     accuracy = np.where(CONFIGS["prompt"] == 256, 0.9, 0.5)
     accuracy[CONFIGS["prompt"].to_numpy() == 128] = np.nan
-    found = judge_budget(MADE, CONFIGS, budget_ms=40.0, accuracy=accuracy)
-    assert (found.best.config["prompt"], found.best.accuracy) == (256, 0.9)
-    feasible = [a for a in found.answers if a.within and a.accuracy == 0.9]
-    assert found.best.bound_ms == min(a.bound_ms for a in feasible)
+    report = judge_budget(MADE, CONFIGS, budget_ms=40.0, accuracy=accuracy)
+    assert (report.best.config["prompt"], report.best.accuracy) == (256, 0.9)
+    feasible = [a for a in report.answers if a.within and a.accuracy == 0.9]
+    assert report.best.bound_ms == min(a.bound_ms for a in feasible)
     assert judge_budget(MADE, CONFIGS, budget_ms=0.1).best is None
     slowest = judge_budget(MADE, CONFIGS, budget_ms=40.0).best
-    assert slowest.bound_ms == max(a.bound_ms for a in found.answers if a.within)
+    assert slowest.bound_ms == max(a.bound_ms for a in report.answers if a.within)
 
 
 def test_rules_of_thumb_are_judged_by_what_was_measured():
-    found = judge_budget(MADE, CONFIGS, budget_ms=30.0, measured=MEASURED)
-    rules = {rule.rule: rule for rule in found.rules}
+    report = judge_budget(MADE, CONFIGS, budget_ms=30.0, measured=MEASURED)
+    rules = {rule.rule: rule for rule in report.rules}
     assert set(rules) == {"calibrated bound", *rules_of_thumb(np.ones(1), 1.0)}
     truly = [float((times <= 30.0).mean()) >= 0.95 for times in MEASURED]
     plain = rules["prediction"]
@@ -58,16 +58,16 @@ def test_rules_of_thumb_are_judged_by_what_was_measured():
     assert rules["calibrated bound"].late < 0.05
     assert rules["prediction + 25 %"].admitted <= rules["prediction + 20 %"].admitted <= plain.admitted
     assert rules["prediction + 25 %"].unused > plain.unused
-    assert found.measured_rows == len(TABLE)
-    assert found.sigma_ms == pytest.approx(
+    assert report.measured_rows == len(TABLE)
+    assert report.sigma_ms == pytest.approx(
         float(np.std(np.concatenate([t - m for t, m in zip(MEASURED, MADE.predict(CONFIGS), strict=True)]))), rel=0.1
     )
 
 
 def test_without_measurements_rules_are_counted_only():
-    found = judge_budget(MADE, CONFIGS, budget_ms=30.0)
-    assert {(rule.wrongly_admitted, rule.late) for rule in found.rules} == {(None, None)}
-    assert found.sigma_ms > 0
+    report = judge_budget(MADE, CONFIGS, budget_ms=30.0)
+    assert {(rule.wrongly_admitted, rule.late) for rule in report.rules} == {(None, None)}
+    assert report.sigma_ms > 0
 
 
 def test_no_bound_is_a_no():
@@ -78,10 +78,10 @@ def test_no_bound_is_a_no():
         def probability_within(self, frame, budget_ms):
             return np.zeros(len(frame))
 
-    made = Abstains("step_ms", ["batch", "prompt"]).fit(TABLE)
-    found = judge_budget(made, CONFIGS.head(1), budget_ms=1e9)
-    assert (found.feasible, found.abstained, found.best) == (0, 1, None)
-    assert (found.answers[0].bound_ms, found.answers[0].within, found.sigma_ms) == (None, False, 0.0)
+    estimator = Abstains("step_ms", ["batch", "prompt"]).fit(TABLE)
+    report = judge_budget(estimator, CONFIGS.head(1), budget_ms=1e9)
+    assert (report.feasible, report.abstained, report.best) == (0, 1, None)
+    assert (report.answers[0].bound_ms, report.answers[0].within, report.sigma_ms) == (None, False, 0.0)
 
 
 @pytest.mark.parametrize(

@@ -39,8 +39,8 @@ def judged(models: tuple[str, ...] = ("a", "b"), **how: Any) -> Evaluation:
 def a_card(name: str = "trees") -> ModelCard:
     from laptime.estimate.estimator import Estimator
 
-    made = Estimator(target="step_ms", features=["batch", "prompt"], group=["config"])
-    card = made.fit(step_table(models=("a",), repeats=2)).card
+    estimator = Estimator(target="step_ms", features=["batch", "prompt"], group=["config"])
+    card = estimator.fit(step_table(models=("a",), repeats=2)).card
     named = ChosenRegressor(question=name, candidate=name, error=None, folds=[], residuals=0, spread=1, terms=[name])
     scores = [replace(score, name=f"{name} {i}") for i, score in enumerate(card.scores)]
     return replace(
@@ -55,9 +55,9 @@ def a_card(name: str = "trees") -> ModelCard:
 
 @pytest.mark.chromium
 def test_it_draws_what_was_judged_without_a_word_on_the_console(open_page: Open, console_lines: Console) -> None:
-    found = judged()
-    browser = open_page(estimate_page(found, a_card()))
-    first = found.points.kind.count("new-config")
+    evaluation = judged()
+    browser = open_page(estimate_page(evaluation, a_card()))
+    first = evaluation.points.kind.count("new-config")
 
     def dots(place: str) -> int:
         count: int = browser.execute_script(f"return document.querySelectorAll('{place} circle').length")
@@ -68,7 +68,9 @@ def test_it_draws_what_was_judged_without_a_word_on_the_console(open_page: Open,
     assert dots("#coverage-new-config") == dots("#coverage-held-out") == 2
     missed = sum(
         b is not None and t > b
-        for t, b, kind in zip(found.points.actual_ms, found.points.bound_ms, found.points.kind, strict=True)
+        for t, b, kind in zip(
+            evaluation.points.actual_ms, evaluation.points.bound_ms, evaluation.points.kind, strict=True
+        )
         if kind == "new-config"
     )
     assert browser.execute_script("return document.querySelectorAll('#scatter .missed').length") == missed > 0
@@ -78,7 +80,7 @@ def test_it_draws_what_was_judged_without_a_word_on_the_console(open_page: Open,
     frames = browser.execute_script(
         "return [...document.querySelectorAll('#ceiling .bar-frame')].map((bar) => bar.getBoundingClientRect().width)"
     )
-    for split, bar, frame in zip(found.splits, bars, frames, strict=True):
+    for split, bar, frame in zip(evaluation.splits, bars, frames, strict=True):
         assert split.reachable_r2 is not None
         assert bar / frame == pytest.approx(split.metrics["r2"].mean / split.reachable_r2.mean, abs=0.02)
     text = browser.execute_script("return document.body.innerText")
@@ -112,13 +114,13 @@ def pointed_at(browser: Any) -> str:
 
 @pytest.mark.chromium
 def test_another_split_can_be_chosen_and_a_dot_asked(open_page: Open, console_lines: Console) -> None:
-    found = judged()
-    browser = open_page(estimate_page(found))
+    evaluation = judged()
+    browser = open_page(estimate_page(evaluation))
     browser.execute_script(
         "const s = document.getElementById('split'); s.value = 'held-out'; s.dispatchEvent(new Event('change'))"
     )
     count = browser.execute_script("return document.querySelectorAll('#scatter circle').length")
-    assert count == found.points.kind.count("held-out") != found.points.kind.count("new-config")
+    assert count == evaluation.points.kind.count("held-out") != evaluation.points.kind.count("new-config")
     shown = pointed_at(browser)
     for words in ("measured", "predicted", "bound", "training domain", "batch"):
         assert words in shown, words
@@ -128,16 +130,17 @@ def test_another_split_can_be_chosen_and_a_dot_asked(open_page: Open, console_li
 @pytest.mark.chromium
 @pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
 def test_hostile_names_stay_names(text: str, open_page: Open, console_lines: Console) -> None:
-    found = judged()
-    points = found.points
+    evaluation = judged()
+    points = evaluation.points
     named = replace(
-        found,
+        evaluation,
         source=text,
         target=text,
         grouped_by=[text],
         notes=[text],
         splits=[
-            replace(s, groups=[replace(group, group=text) for group in s.groups], details=[text]) for s in found.splits
+            replace(s, groups=[replace(group, group=text) for group in s.groups], details=[text])
+            for s in evaluation.splits
         ],
         points=replace(points, group=[text] * len(points.group), features={text: points.features["batch"]}),
     )
@@ -161,11 +164,11 @@ def test_little_data_makes_a_whole_page(kind: str, open_page: Open, console_line
 
     table = step_table(repeats=1 if kind == "no repeats" else 3)
     way = Abstains if kind == "no bound" else LogLinear
-    made = way("step_ms", ["batch", "prompt"], ["model"]).fit(table)
-    found = evaluate(made, table.head(1) if kind == "one row each" else table)
+    estimator = way("step_ms", ["batch", "prompt"], ["model"]).fit(table)
+    evaluation = evaluate(estimator, table.head(1) if kind == "one row each" else table)
     if kind == "text only":
-        found = replace(found, points=replace(found.points, features={}))
-    browser = open_page(estimate_page(found))
+        evaluation = replace(evaluation, points=replace(evaluation.points, features={}))
+    browser = open_page(estimate_page(evaluation))
     text = browser.execute_script("return document.body.innerText")
     assert ("no ceiling of R²" in text) == (kind in {"no repeats", "one row each"})
     assert ("no bound given" in text) == (kind == "no bound")
@@ -175,9 +178,9 @@ def test_little_data_makes_a_whole_page(kind: str, open_page: Open, console_line
 
 def test_the_page_is_small_however_large_the_table() -> None:
     table = step_table(repeats=400)
-    found = evaluate(LogLinear("step_ms", ["batch", "prompt"], ["model"]).fit(table), table)
-    assert len(found.points.actual_ms) <= 3000 < len(table)
-    assert len(estimate_page(found)) < 700_000
+    evaluation = evaluate(LogLinear("step_ms", ["batch", "prompt"], ["model"]).fit(table), table)
+    assert len(evaluation.points.actual_ms) <= 3000 < len(table)
+    assert len(estimate_page(evaluation)) < 700_000
 
 
 def test_the_interval_of_a_share_is_wilsons() -> None:
