@@ -42,6 +42,13 @@ def test_help_is_on_stdout_and_names_every_verb(capsys, words):
             assert verb.summary.split()[0] in out
 
 
+def test_a_group_of_verbs_alone_prints_its_help(capsys):
+    assert laptime(["control"]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert all(f"│ {name} " in out for name in CONTROL_NAMES)
+
+
 def test_the_root_help_imports_no_verb():
     program = (
         "import sys; from laptime.cli.main import run; run(['--help'])\n"

@@ -171,6 +171,8 @@ def _run_typer(arguments: list[str]) -> int:
     try:
         code = application()(args=arguments, standalone_mode=False, prog_name="laptime")
     except USAGE_ERROR as error:
+        if type(error).__name__ == "NoArgsIsHelpError":  # `laptime control`: its help is on stdout already
+            return 0
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "laptime"
         return _fail(f"{error.format_message()} (see {command} --help)")  # type: ignore[attr-defined]

@@ -18,7 +18,8 @@ def give(result: Any, *, as_json: bool, html: Path | None = None, force: bool = 
     from laptime.report.results import page, report, to_json
 
     if html is not None:
-        write_page(html, page(result), force=force)
+        write_new_file(html, page(result).encode(), "--html", force=force)
+        print(f"page: {html}", file=sys.stderr)  # noqa: T201
     if as_json:
         print_json(to_json(result))
     else:
@@ -42,14 +43,3 @@ def print_report(*reports: Any) -> None:
     console = Console()
     for report in reports:
         console.print(report)
-
-
-def write_page(file: Path | None, page: str, *, force: bool) -> None:
-    """Write a page that `--html FILE` asked for and name it on stderr. Nothing happens without a file.
-
-    Raises LaptimeError when the file is there and `force` isn't given, or can't be written.
-    """
-    if file is None:
-        return
-    write_new_file(file, page.encode(), "--html", force=force)
-    print(f"page: {file}", file=sys.stderr)  # noqa: T201
