@@ -13,7 +13,7 @@ from laptime.data.columns import KEY, KNOB, STAGE_COLUMNS
 from laptime.data.frame import read_frame
 from laptime.data.record import Scalar, WorkerStart
 from laptime.data.run_folder import RunInfo, read_failures, read_info, read_workers
-from laptime.data.usable import usable_rows
+from laptime.data.usable import usable_rows, warm_up_rows
 from laptime.errors import LaptimeError
 
 if TYPE_CHECKING:  # polars takes 0.2 s to import, so the functions that need it import it
@@ -67,11 +67,9 @@ class Measurements:
 
     @cached_property
     def measured(self) -> polars.DataFrame:
-        """All but the warm-up calls (repeats below 0)."""
-        from polars import col
-
-        warm_up = col("repeat").fill_null(0) < 0
-        return self.frame.filter(~warm_up) if self.frame.select(warm_up.any()).item() else self.frame
+        """All but the warm-up calls."""
+        warm_up = warm_up_rows(self.frame)
+        return self.frame.filter(~warm_up) if warm_up.any() else self.frame
 
     @cached_property
     def used(self) -> polars.DataFrame:

@@ -108,7 +108,7 @@ def whole_folder(folder: Path, marks: tuple[str, ...], *, force: bool, option: s
 class FolderLock:
     """Keeps other writers out of a folder until it is closed. Use it as a context manager.
 
-    The folder is made when it isn't there. If it is still empty at the end, it is taken away again.
+    The folder is made when it isn't there. If it is still empty at the end, it is removed.
     """
 
     def __init__(self, folder: Path, *, shared: bool = False, patience_s: float = 0.0) -> None:
@@ -162,7 +162,7 @@ class FolderLock:
         taken = False
         try:
             fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
-            # A writer that ended just now may have taken this folder away, or put another in its place.
+            # A writer that ended just now may have removed this folder, or put another one in its place.
             taken = os.path.samestat(os.fstat(descriptor), folder.stat())
         except (BlockingIOError, FileNotFoundError):
             return None
@@ -219,7 +219,7 @@ class LineFile:
             raise LaptimeError(f"{self.file.parent}: {error.strerror}; what was finished before is kept") from error
 
     def close(self) -> None:
-        """Let the file go."""
+        """Close the file, so that another process may open it."""
         os.close(self._descriptor)
 
 

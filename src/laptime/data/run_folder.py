@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
+from laptime.data.columns import SampleColumns
 from laptime.data.files import FolderLock, LineFile, write_whole
 from laptime.data.record import (
     SCHEMA_VERSION,
@@ -74,8 +75,6 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
 
     def frame(self) -> polars.DataFrame:
         """One row a sample, texts and gaps between tokens too: laptime.data.columns.ORDER, then `config.*`."""
-        from laptime.data.columns import SampleColumns
-
         columns = SampleColumns(bulky=True)
         columns.add(self.samples)
         return columns.frame()

@@ -71,7 +71,7 @@ def row_grades(frame: polars.DataFrame, keep: Collection[str] = ()) -> polars.Se
     flags = _flags(frame)
     grades = {text: int(grade(0, text, keep)) for text in flags.unique().to_list()}
     by_flags = flags.replace_strict(grades, return_dtype=polars.Int8) if grades else flags.cast(polars.Int8)
-    by_repeat = polars.when(_is_warm_up(frame)).then(polars.lit(int(Grade.WARM_UP), polars.Int8))
+    by_repeat = polars.when(warm_up_rows(frame)).then(polars.lit(int(Grade.WARM_UP), polars.Int8))
     return polars.select(by_repeat.otherwise(by_flags).alias("grade")).to_series()
 
 
@@ -84,7 +84,7 @@ def left_out_rows_reasons(frame: polars.DataFrame) -> dict[str, int]:
     """The same for the rows of a frame."""
     import polars
 
-    kinds = polars.DataFrame([_is_warm_up(frame).alias("warm_up"), _flags(frame)]).group_by("warm_up", "flags").len()
+    kinds = polars.DataFrame([warm_up_rows(frame).alias("warm_up"), _flags(frame)]).group_by("warm_up", "flags").len()
     return _counted({(warm_up, flags): count for warm_up, flags, count in kinds.iter_rows()})
 
 
@@ -107,7 +107,8 @@ def _flags(frame: polars.DataFrame) -> polars.Series:
     return flags
 
 
-def _is_warm_up(frame: polars.DataFrame) -> polars.Series:
+def warm_up_rows(frame: polars.DataFrame) -> polars.Series:
+    """A mask of the warm-up calls of a frame."""
     import polars
 
     if "repeat" not in frame.columns:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from laptime.data.record import LEFT_OUT
-from laptime.data.usable import Grade, row_grades
+from laptime.data.usable import Grade, row_grades, warm_up_rows
 from laptime.errors import LaptimeError
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def clean(frame: polars.DataFrame, keep: Sequence[str] = ()) -> polars.DataFrame
 
 def _clean_run(frame: polars.DataFrame, place: Path, keep: Sequence[str]) -> polars.DataFrame:
     cleaned = clean(frame, keep)
-    measured = frame.filter(row_grades(frame) != Grade.WARM_UP)
+    measured = frame.filter(~warm_up_rows(frame))
     if measured.is_empty() and not frame.is_empty():
         raise LaptimeError(f"{place}: holds only warm-up calls (repeat below 0), no samples; measure again")
     if cleaned.is_empty() and not measured.is_empty():

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from laptime.data.usable import warm_up_rows
 from laptime.sweeps.summary.result import Drift
 
 if TYPE_CHECKING:
@@ -33,8 +34,7 @@ def gpu_over_time(frame: polars.DataFrame, drift: Drift | None) -> GpuOverTime |
     columns = {"gpu_sm_mhz", "gpu_temperature_c", "gpu_power_w", "gpu_throttle"} & set(frame.columns)
     if drift is None or not drift.points or not columns or "started_unix_ms" not in frame.columns:
         return None
-    if "repeat" in frame.columns:
-        frame = frame.filter(pl.col("repeat").fill_null(0) >= 0)
+    frame = frame.filter(~warm_up_rows(frame))
     starts = pl.Series([point.start_s for point in drift.points], dtype=pl.Float64)
     seconds = (frame["started_unix_ms"] - frame["started_unix_ms"].min()) / 1e3
     stretch = starts.search_sorted(seconds, side="right").cast(pl.Int64) - 1
