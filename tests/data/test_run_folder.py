@@ -135,6 +135,8 @@ def test_a_run_is_never_written_over(tmp_path):
         RunFolder(tmp_path / "other", info())
     with pytest.raises(LaptimeError, match="is a file"):
         RunFolder(tmp_path / "other" / "thesis.tex", info())
+    with pytest.raises(LaptimeError, match="not writable"):
+        RunFolder(tmp_path / "other" / "thesis.tex" / "run", info())
 
 
 def test_one_run_at_a_time_is_written_to_a_folder(tmp_path):

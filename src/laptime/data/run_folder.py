@@ -297,17 +297,26 @@ def check_free(path: str | Path, *, resume: bool = False) -> None:
     folder = Path(path)
     if folder.exists() and not folder.is_dir():
         raise LaptimeError(f"{folder} is a file; name a folder for the run with --out")
-    if (folder / "run.json").exists():
+    names = _names(folder)
+    if "run.json" in names:
         if not resume:
             raise LaptimeError(f"{folder} already holds a run; choose another --out or remove it")
         read_info(folder)
-    elif folder.is_dir() and not all(LEFTOVER.fullmatch(entry.name) for entry in folder.iterdir()):
+    elif not all(LEFTOVER.fullmatch(name) for name in names):
         raise LaptimeError(f"{folder} is not empty and holds no run; choose another --out")
     probe = folder
     while not probe.exists():
         probe = probe.parent
     if not probe.is_dir() or not os.access(probe, os.W_OK | os.X_OK):
         raise LaptimeError(f"{folder}: not writable; choose another --out")
+
+
+def _names(folder: Path) -> set[str]:
+    """What is in the folder at one moment: another process may be writing it."""
+    try:
+        return {entry.name for entry in folder.iterdir()}
+    except (FileNotFoundError, NotADirectoryError):
+        return set()
 
 
 def new_info(
