@@ -22,7 +22,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from laptime.data.stats import Floats
+from laptime.data.stats import Floats, t_quantile
 from laptime.errors import LaptimeError
 
 FEWEST = 5
@@ -59,7 +59,7 @@ class Recalibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         old = np.log(np.asarray(old_median_ms, dtype=np.float64))
         reach = (np.log(budget_ms) - self._log(old)) / self._spread(old)
         if self.assumes_normal(0.95):
-            from scipy.stats import t
+            from scipy.stats import t  # takes longer to import than all of this
 
             return np.asarray(t.cdf(reach / max(self.sigma, 1e-12), self.samples - 2), dtype=np.float64)
         below: Floats = np.searchsorted(self.left_out, reach + 1e-12, side="right") / (self.samples + 1)
@@ -85,9 +85,7 @@ class Recalibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     def _reach(self, q: float) -> float:
         if not self.assumes_normal(q):
             return self.left_out[_rank(self.samples, q) - 1]
-        from scipy.stats import t
-
-        return float(t.ppf(q, self.samples - 2) * self.sigma)
+        return t_quantile(self.samples - 2, q) * self.sigma
 
 
 def recalibrate(old_median_ms: npt.ArrayLike, measured_ms: npt.ArrayLike) -> Recalibration:

@@ -22,10 +22,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
+import polars as pl
 
 from laptime.data.stats import Floats
 from laptime.errors import LaptimeError
@@ -39,10 +39,6 @@ from laptime.estimate.roofline.roofline import (
     shape_of,
     work,
 )
-
-if TYPE_CHECKING:
-    import polars as pl
-
 
 MODEL = "config.model"
 CONTEXT = "context_tokens"

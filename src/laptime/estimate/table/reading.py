@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import msgspec
+import polars
 
+from laptime.data.columns import STAGE_COLUMNS
+from laptime.data.frame import read_frame
 from laptime.data.record import LEFT_OUT
 from laptime.data.usable import Grade, row_grades, warm_up_rows
 from laptime.errors import LaptimeError
-
-if TYPE_CHECKING:
-    import polars
 
 STAGE_TARGETS = ("vision_ms", "prefill_ms", "decode_per_token_ms", "other_ms", "total_ms")
 """What is learnt of a run when no target is named. The total is learnt for a given number of output tokens."""
@@ -38,11 +37,6 @@ def read_table(path: str | Path, keep: Sequence[str] = (), *, by_token: bool = F
     `by_token`: with the gaps between tokens (and the texts), where a run has them.
     Raises LaptimeError for anything that can't be read, and for a run whose samples are all flagged.
     """
-    import polars
-
-    from laptime.data.columns import STAGE_COLUMNS
-    from laptime.data.frame import read_frame
-
     place = Path(path)
     if place.suffix.lower() not in {".csv", ".parquet", ".pq"} or place.is_dir():
         return _clean_run(read_frame(place, bulky=by_token), place, keep)
@@ -118,8 +112,6 @@ def run_columns(frame: polars.DataFrame, target: str) -> Columns:
 
 def usable_rows(frame: polars.DataFrame, columns: Sequence[str]) -> polars.DataFrame:
     """The rows in which none of these columns is missing: a sample of one token has no time per token."""
-    import polars
-
     return frame.filter(polars.all_horizontal(polars.col(name).is_not_null() for name in columns))
 
 
