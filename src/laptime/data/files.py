@@ -117,7 +117,7 @@ class FolderLock:
         shared: those who share it don't keep each other out. patience_s: how long to wait for another writer to end.
         Raises LaptimeError when another process writes there, or when the folder can't be made.
         """
-        self._made: list[Path] = []
+        self._created: list[Path] = []
         self._descriptor: int | None = None
         try:
             self._descriptor = self._taken(folder, fcntl.LOCK_SH if shared else fcntl.LOCK_EX, patience_s)
@@ -176,13 +176,13 @@ class FolderLock:
         for place in reversed(missing):
             with suppress(FileExistsError):
                 place.mkdir()
-                self._made.append(place)
+                self._created.append(place)
 
     def _remove_what_is_empty(self) -> None:
-        for place in reversed(self._made):
+        for place in reversed(self._created):
             with suppress(OSError):
                 place.rmdir()
-        self._made.clear()
+        self._created.clear()
 
 
 class LineFile:
