@@ -24,7 +24,7 @@ from transformers import LlavaNextForConditionalGeneration
 
 from laptime.models.active_blocks import always_active, choose_blocks, only_blocks
 from laptime.models.anatomy import Anatomy, find_anatomy
-from laptime.models.top_k import routed_to
+from laptime.models.knobs import routed_to
 
 from .batches import FULL, LOWEST, Knobs, Steps, make_batch, trained_at
 from .images import pixel_values

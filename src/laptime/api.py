@@ -277,7 +277,7 @@ def fit_run(
 
     Example: laptime.fit_run("runs/sweep", out="est").predictor().quantile(frame, 0.95)
     """
-    from laptime.estimate.fit_options import FitOptions, device_rates
+    from laptime.estimate.run_fit import FitOptions, device_rates
     from laptime.estimate.run_fit import fit_run as fit
     from laptime.estimate.table.reading import kept_flags
 

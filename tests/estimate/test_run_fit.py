@@ -12,8 +12,7 @@ import pytest
 
 import laptime
 from laptime.errors import LaptimeError
-from laptime.estimate.fit_options import FitOptions
-from laptime.estimate.run_fit import fit_run
+from laptime.estimate.run_fit import FitOptions, fit_run
 from laptime.estimate.total import TotalEstimator
 from tests.cli.estimates import write_table
 from tests.cli.test_fit import run_table

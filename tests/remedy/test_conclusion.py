@@ -3,8 +3,7 @@
 import pytest
 
 from laptime.data.record import Interval
-from laptime.remedy.conclusion import headline, is_faster, leader, recommend
-from laptime.remedy.result import RemedyRow
+from laptime.remedy.result import RemedyRow, headline, is_faster, leader, recommend
 
 
 def row(name, ms, prepare_s=None, speedup=None):

@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from laptime.sweeps.interrupts import Interrupts
+from laptime.sweeps.opening import Interrupts
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -2,9 +2,9 @@
 
 import pytest
 
+from laptime.sweeps.dry_run import estimate_time
 from laptime.sweeps.plan import ModelSize
 from laptime.sweeps.schedule import visits
-from laptime.sweeps.time_estimate import estimate_time
 from tests.samples import sample
 from tests.sweeps.plans import plan_of, sweep_config_of
 

@@ -11,8 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from laptime.trace.analysis import analyse
-from laptime.trace.layers import find_layers
-from laptime.trace.repeats import intervals, levels, longest_run
+from laptime.trace.repeats import find_layers, intervals, levels, longest_run
 from laptime.trace.result import Steps
 from tests.trace.build_timeline import build
 from tests.trace.engines import LAYER, Kernels, Rows, decoder, host_bound, published_step

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from laptime.errors import LaptimeError
 from laptime.models.presets import recipe
-from laptime.workload.prompts import random_ids, special_ids
+from laptime.workload.inputs import random_ids, special_ids
 
 
 @given(

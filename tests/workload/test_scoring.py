@@ -12,8 +12,8 @@ from laptime.errors import LaptimeError
 from laptime.workload.example import Example
 from laptime.workload.scoring import KINDS, check_scorable, match, score
 from laptime.workload.scoring import vqa as vqa_text
-from laptime.workload.scoring.anls import edit_distance
 from laptime.workload.scoring.choice import chosen
+from laptime.workload.scoring.match import edit_distance
 
 
 def example(*answers: str, choices: tuple[str, ...] = (), right: int | None = None) -> Example:

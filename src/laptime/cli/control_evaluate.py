@@ -146,11 +146,13 @@ def _read(
 
 
 def _replayed(judgement: Judgement) -> ControlEvaluation:
-    from laptime.control.judge.lineup import Comparison, leeways_of, lineup, replayed_evaluation
+    from laptime.control.judge.lineup import EvaluationScope, leeways_of, lineup, replayed_evaluation
 
     saved, bounds, held_out = judgement.saved, judgement.bounds, judgement.held_out
     everyone = lineup([one.policy for one in saved], judgement.known, held_out, bounds)
-    comparison = Comparison(budgets_ms=judgement.budgets, compared=[saved[0].policy.name], leeways=leeways_of(saved))
+    comparison = EvaluationScope(
+        budgets_ms=judgement.budgets, compared=[saved[0].policy.name], leeways=leeways_of(saved)
+    )
     return replayed_evaluation(everyone, held_out, judgement.features, bounds, comparison)
 
 

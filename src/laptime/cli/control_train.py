@@ -30,7 +30,7 @@ class PolicyKind(str, Enum):
     lookup = "lookup"
 
 
-class Promise(str, Enum):
+class PromiseScope(str, Enum):
     """What the promised share is a share of."""
 
     overall = "overall"
@@ -92,12 +92,12 @@ def train(
     seed: options.Seed = 0,
     confidence: options.Confidence = "0.95",
     promise: Annotated[
-        Promise,
+        PromiseScope,
         typer.Option(
             help="overall: that share of all answers is in time; each: every question keeps it by itself.",
             rich_help_panel=options.QUESTION,
         ),
-    ] = Promise.overall,
+    ] = PromiseScope.overall,
     as_json: options.Json = False,
 ) -> int:
     """Train a policy on the training half of a sweep's questions.
@@ -127,7 +127,7 @@ def train(
         budgets=budgets,
         steps=steps,
         name=name,
-        overall=promise is Promise.overall,
+        overall=promise is PromiseScope.overall,
         seed=seed,
     )
     saved = train_policy(half, seen, bounds, spec)
@@ -153,11 +153,11 @@ def _trained(saved: SavedPolicy) -> str:
     return f", {count(saved.curve.decisions)} decisions in {duration(saved.curve.seconds)} ({number(rate)} a minute)"
 
 
-def _promised(saved: SavedPolicy, promise: Promise) -> str:
+def _promised(saved: SavedPolicy, promise: PromiseScope) -> str:
     from laptime.report.kit.numbers import number
 
     if saved.leeway is None:
-        few = promise is Promise.overall and saved.curve is not None  # a policy that learns
+        few = promise is PromiseScope.overall and saved.curve is not None  # a policy that learns
         return "for each question by itself" + (": too few were timed to prove more over all" if few else "")
     most = number(max(saved.leeway.times))
     return f"over all questions: a choice may be late up to {most} times as often, by budget"

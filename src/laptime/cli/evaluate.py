@@ -76,8 +76,8 @@ def evaluate(
     from laptime.cli.output import give
     from laptime.cli.progress import progress
     from laptime.data.files import check_new_file
-    from laptime.estimate.fit_options import FitOptions, device_rates
     from laptime.estimate.run_evaluation import KINDS, SplitOptions, evaluate_saved, evaluate_table
+    from laptime.estimate.run_fit import FitOptions, device_rates
     from laptime.estimate.table.reading import kept_flags
     from laptime.estimate.total import is_estimator
 

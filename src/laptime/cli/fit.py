@@ -38,8 +38,7 @@ def fit(
 
     from laptime.cli.output import give
     from laptime.cli.progress import progress
-    from laptime.estimate.fit_options import FitOptions, device_rates
-    from laptime.estimate.run_fit import fit_run
+    from laptime.estimate.run_fit import FitOptions, device_rates, fit_run
     from laptime.estimate.table.reading import kept_flags
 
     options = FitOptions(

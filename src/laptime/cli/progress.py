@@ -6,6 +6,11 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from laptime.sweeps.ledger import Standing
+
 
 Report = Callable[[str, int, int], None]
 """Called with the phase of the work, how much of it is done, and how much there is."""
@@ -48,3 +53,64 @@ def _lines() -> Iterator[Report]:
             print(f"{phase} {done}/{of}", file=sys.stderr, flush=True)  # noqa: T201
 
     yield report
+
+
+BAR_EVERY_S = 0.1
+
+Show = Callable[["Standing"], None]
+Say = Callable[[str], None]
+
+
+@contextmanager
+def sweep_progress() -> Iterator[tuple[Show, Say]]:
+    """Two functions: the first shows how far the sweep is, the second prints a line for the user."""
+    with _sweep_bar() if sys.stderr.isatty() else _sweep_lines() as both:
+        yield both
+
+
+def sweep_words(standing: Standing) -> str:
+    """How far the sweep is, and how long it still takes, as a line."""
+    from laptime.report.kit.numbers import count, duration
+
+    failed = f", {count(standing.failed)} failed" if standing.failed else ""
+    left = f", {duration(standing.seconds_left)} left" if standing.seconds_left else ""
+    return f"{count(standing.measured)}/{count(standing.of)} measured{failed}{left}"
+
+
+@contextmanager
+def _sweep_bar() -> Iterator[tuple[Show, Say]]:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    console = Console(stderr=True)
+    with Progress(BarColumn(), TextColumn("{task.description}"), console=console, auto_refresh=False) as bars:
+        task = bars.add_task("starting", total=None)
+        last = 0.0
+
+        def show(standing: Standing) -> None:
+            nonlocal last
+            done = standing.measured + standing.failed
+            if done == standing.of or time.monotonic() - last > BAR_EVERY_S:
+                last = time.monotonic()
+                bars.update(task, description=sweep_words(standing), completed=done, total=standing.of, refresh=True)
+
+        yield show, lambda line: console.print(line, markup=False, highlight=False)
+
+
+@contextmanager
+def _sweep_lines() -> Iterator[tuple[Show, Say]]:
+    last = 0.0
+    shown = ""
+
+    def show(standing: Standing) -> None:
+        nonlocal last, shown
+        complete = standing.measured + standing.failed == standing.of
+        line = sweep_words(standing)
+        if line != shown and (complete or time.monotonic() - last > LINE_EVERY_S):
+            last, shown = time.monotonic(), line
+            say(line)
+
+    def say(line: str) -> None:
+        print(line, file=sys.stderr, flush=True)  # noqa: T201
+
+    yield show, say

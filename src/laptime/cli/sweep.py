@@ -118,7 +118,7 @@ def sweep(
 def _run(
     sweep_config: SweepConfig, folder: Path, execution: Execution, *, html: Path | None, force: bool, as_json: bool
 ) -> int:
-    from laptime.cli.sweep_progress import sweep_progress
+    from laptime.cli.progress import sweep_progress
     from laptime.sweeps.ledger import is_complete
     from laptime.sweeps.run import Reporting, sweep
 

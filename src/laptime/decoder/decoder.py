@@ -15,9 +15,8 @@ import torch
 from transformers import LogitsProcessor
 
 from laptime.decoder.graph import CapturedStep, capture
-from laptime.decoder.merged_weights import merge, separate
 from laptime.decoder.plain_step import decode_one_token
-from laptime.decoder.plan import DecodePlan, read_plan
+from laptime.decoder.plan import DecodePlan, merge, read_plan, separate
 from laptime.decoder.prefill import prefill
 from laptime.decoder.settings import GenerationSettings, read_settings
 from laptime.decoder.state import DecodeState, Sampling, advance, choose, new_state, take

@@ -11,12 +11,12 @@ import polars
 
 from laptime.errors import LaptimeError
 from laptime.estimate.estimator import Estimator
-from laptime.estimate.fit_options import FitOptions, chosen_columns, make_estimator, outliers_of
 from laptime.estimate.judge import splits
 from laptime.estimate.judge.evaluation import cross_evaluate, evaluate, target_of
 from laptime.estimate.judge.evaluation_result import Evaluation
 from laptime.estimate.judge.splits import Split
 from laptime.estimate.learn.card import ModelCard
+from laptime.estimate.run_fit import FitOptions, chosen_columns, make_estimator, outliers_of
 from laptime.estimate.table.reading import Columns, is_run_frame, read_table, usable_rows
 from laptime.estimate.table.table import require_columns
 from laptime.estimate.total import load_predictor

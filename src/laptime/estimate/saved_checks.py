@@ -12,8 +12,7 @@ from laptime.estimate.learn.domain import Domain
 from laptime.estimate.learn.fitting import Known
 from laptime.estimate.learn.process import Process, Scaling
 from laptime.estimate.learn.regressors import Clamp
-from laptime.estimate.learn.term_set import TermSet
-from laptime.estimate.learn.terms import Terms
+from laptime.estimate.learn.terms import Terms, TermSet
 from laptime.estimate.roofline.roofline import ModelShape, VisionShape
 from laptime.estimate.roofline.work import INPUTS, MODEL, NAMES, Work
 from laptime.estimate.table.table import Schema

@@ -24,8 +24,7 @@ from laptime.models.active_blocks import always_active, choose_blocks, cut_value
 from laptime.models.anatomy import find_anatomy
 from laptime.models.config_changes import text_configs
 from laptime.models.image_tiles import PINPOINTS, pinpoints
-from laptime.models.knobs import ModelKnobs, check_knobs
-from laptime.models.top_k import places_of_top_k
+from laptime.models.knobs import ModelKnobs, check_knobs, places_of_top_k
 
 _ABSENT = object()
 

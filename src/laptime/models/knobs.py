@@ -12,13 +12,14 @@ from typing import Any
 
 import msgspec
 import torch
+from torch import nn
 
+from laptime.errors import LaptimeError
 from laptime.models.active_blocks import always_active, check_blocks, choose_blocks, only_blocks
-from laptime.models.anatomy import find_anatomy
-from laptime.models.attention import attending, check_attention
-from laptime.models.config_changes import text_configs
+from laptime.models.anatomy import Anatomy, find_anatomy
+from laptime.models.config_changes import all_configs, changed, text_configs
 from laptime.models.image_tiles import check_crops, cutting
-from laptime.models.top_k import check_top_k, routed_to
+from laptime.models.loading import ATTENTIONS
 
 
 class ModelKnobs(msgspec.Struct, frozen=True, kw_only=True):
@@ -124,3 +125,77 @@ def _forget(model: Any) -> None:
     for name in _COMPILED:
         vars(model).pop(name, None)
     torch.compiler.reset()
+
+
+def check_attention(name: str, model: Any, attention: str) -> None:
+    """Raise LaptimeError unless the model can use this implementation here.
+
+    Its class must have it, and its package must be installed.
+    """
+    with attending(name, model, attention):
+        pass
+
+
+@contextlib.contextmanager
+def attending(name: str, model: Any, attention: str) -> Iterator[None]:
+    """All parts of the model use this attention implementation inside the block.
+
+    Raises LaptimeError for a name that isn't one, and for one that this model, or this machine, doesn't have.
+    """
+    if attention not in ATTENTIONS:
+        raise LaptimeError(f"attention {attention!r} is unknown: use {', '.join(ATTENTIONS)}")
+    with contextlib.ExitStack() as stack:
+        for config in all_configs(model):
+            before = getattr(config, "_attn_implementation_internal", None)
+            stack.enter_context(changed(config, "_attn_implementation_internal", before))
+        try:
+            model.set_attn_implementation(attention)
+        except (ValueError, ImportError) as error:
+            reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+            raise LaptimeError(f"attention {attention!r}: {name} can't use it here: {reason}") from None
+        if model.config._attn_implementation != attention:
+            raise LaptimeError(f"attention {attention!r}: {name} can't change it once loaded; load it with it instead")
+        yield
+
+
+FIXED = ("phimoe", "jetmoe")
+"""Families whose top-k can't be changed: PhiMoE's mixer always takes two, JetMoE's also sets its attention heads."""
+_CONFIG_KEYS = ("num_experts_per_tok", "moe_topk", "moe_top_k", "moe_k", "top_k_experts")
+_MODULE_NAMES = ("top_k", *_CONFIG_KEYS)
+
+
+def check_top_k(name: str, anatomy: Anatomy, top_k: int) -> None:
+    """Raise LaptimeError unless the model routes and `top_k` is within 1 and its number of experts."""
+    experts = anatomy.experts
+    if name in FIXED:
+        raise LaptimeError(f"top_k {top_k}: {name}'s routing is fixed by its code; leave top_k out")
+    if experts is None:
+        raise LaptimeError(f"top_k {top_k}: {name} has no experts to route to; leave top_k out")
+    if experts.count is None:
+        raise LaptimeError(f"top_k {top_k}: can't tell how many experts {name} has; leave top_k out")
+    if not 1 <= top_k <= experts.count:
+        raise LaptimeError(f"top_k {top_k}: the model has {experts.count} experts; use 1 to {experts.count}")
+
+
+@contextlib.contextmanager
+def routed_to(model: nn.Module, anatomy: Anatomy, top_k: int) -> Iterator[None]:
+    """Every gate picks `top_k` experts inside the block. Check it before (check_top_k).
+
+    A gate reads the number from its own attribute, or the model reads it from its config. Both are set, so that
+    they agree. Whether the weights of the chosen experts are made to sum to
+    one (norm_topk_prob) stays as the model has it.
+    """
+    with contextlib.ExitStack() as stack:
+        for holder, name in places_of_top_k(model, anatomy):
+            stack.enter_context(changed(holder, name, top_k))
+        yield
+
+
+def places_of_top_k(model: nn.Module, anatomy: Anatomy) -> list[tuple[Any, str]]:
+    """Every (holder, attribute) that says how many experts a token is sent to: modules, then configs."""
+    experts = anatomy.experts
+    assert experts is not None
+    before = experts.top_k
+    holders = [(module, name) for module in model.modules() for name in _MODULE_NAMES]
+    configs = [(config, name) for config in text_configs(model) for name in _CONFIG_KEYS]
+    return [(h, n) for h, n in [*holders, *configs] if type(vars(h).get(n)) is int and vars(h)[n] == before]

@@ -14,17 +14,15 @@ from functools import partial
 from typing import Any
 
 from laptime.data.record import Scalar
-from laptime.decoder.merged_weights import merge, separate
-from laptime.decoder.plan import DecodePlan, read_plan
+from laptime.decoder.plan import DecodePlan, merge, read_plan, separate
 from laptime.decoder.triton_step import kernels_of
 from laptime.errors import LaptimeError
 from laptime.measure.environment import describe
 from laptime.models.loading import load_model
-from laptime.remedy.conclusion import headline, recommend
 from laptime.remedy.floor import StepFloor, copy_gb_per_s, step_floor
 from laptime.remedy.promise import promises
 from laptime.remedy.remedies import REMEDIES, Subject
-from laptime.remedy.result import BASELINE, NAMES, Promise, RemedyReport, RemedyRow
+from laptime.remedy.result import BASELINE, NAMES, Promise, RemedyReport, RemedyRow, headline, recommend
 from laptime.remedy.trial import Trial, prepare, row_of, trace_of
 from laptime.workload.inputs import make_inputs
 

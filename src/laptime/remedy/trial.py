@@ -6,6 +6,7 @@ Whatever goes wrong in a remedy becomes the reason in its row. The other remedie
 from __future__ import annotations
 
 import gc
+import math
 import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
@@ -19,7 +20,6 @@ from laptime.data.record import Sample
 from laptime.data.stats import median_interval
 from laptime.errors import LaptimeError
 from laptime.remedy.floor import StepFloor
-from laptime.remedy.output_difference import OutputDifference, first_difference
 from laptime.remedy.remedies import Call, Remedy, Subject
 from laptime.remedy.result import Promise, RemedyRow
 from laptime.trace.analysis import read_trace
@@ -187,3 +187,49 @@ def _allocations(call: Call, subject: Subject) -> float | None:
         call(tokens)
         counts.append(torch.cuda.memory_stats()["allocation.all.allocated"] - before)
     return float((counts[1] - counts[0]) / (subject.most_tokens - short))
+
+
+BF16_FRACTION_BITS = 8
+
+
+@dataclass(frozen=True)
+class OutputDifference:
+    """The first difference of two calls' tokens.
+
+    position: among the new tokens; None when all are the same.
+    logit_gap: by the model's logits at that position, the baseline's token minus the other's.
+    bf16_steps: the gap in steps of bfloat16 at the size of the logit.
+    The last two are None when the model, asked again, doesn't come to the same place.
+    """
+
+    position: int | None = None
+    logit_gap: float | None = None
+    bf16_steps: float | None = None
+
+
+@torch.no_grad()
+def first_difference(subject: Subject, baseline: Sample, other: Sample) -> OutputDifference:
+    """Compare the ids of two samples of the same call. Where they differ the model computes its logits once more."""
+    differences = [
+        (i, row, a, b)
+        for row, (own_ids, other_ids) in enumerate(zip(baseline.output_ids or [], other.output_ids or [], strict=True))
+        for i, (a, b) in enumerate(zip(own_ids, other_ids, strict=True))
+        if a != b
+    ]
+    if not differences:
+        return OutputDifference()
+    position, row, own, chosen = min(differences)
+    again = subject.model.generate(
+        **subject.inputs,
+        max_new_tokens=position + 1,
+        do_sample=False,
+        return_dict_in_generate=True,
+        output_logits=True,
+    )
+    if again.sequences[row, -position - 1 : -1].tolist() != (baseline.output_ids or [])[row][:position]:
+        return OutputDifference(position)
+    logits = again.logits[position][row].float()
+    gap = float(logits[own] - logits[chosen])
+    size = max(abs(float(logits[own])), 1e-30)
+    step = 2.0 ** (math.floor(math.log2(size)) + 1 - BF16_FRACTION_BITS)
+    return OutputDifference(position, gap, gap / step)

@@ -17,9 +17,8 @@ import msgspec
 from laptime.data.files import FolderLock
 from laptime.data.record import Failure, Sample
 from laptime.data.run_folder import FILES, RunFolder, RunInfo, load_run
-from laptime.sweeps.messages import Failed, Measured, Message, Started
 from laptime.sweeps.plan import Key, SweepPlan, read_plan
-from laptime.sweeps.schedule import Visit, remaining
+from laptime.sweeps.schedule import Failed, Measured, Message, Started, Visit, remaining
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):

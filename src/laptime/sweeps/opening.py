@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any
 
 from laptime.data.files import FolderLock
 from laptime.data.record import Scalar
 from laptime.data.run_folder import RunFolder, check_free, new_info, read_info
 from laptime.errors import LaptimeError
 from laptime.sweeps.config import SweepConfig
-from laptime.sweeps.interrupts import Interrupts
 from laptime.sweeps.ledger import Ledger, LedgerOptions, Standing
 from laptime.sweeps.plan import PreparedSweep, SweepPlan, check_same, read_plan, write_plan
 from laptime.sweeps.schedule import Visit, visits
@@ -100,3 +103,42 @@ def _settings(plan: SweepPlan) -> dict[str, Scalar]:
         "seed": plan.seed,
         "configurations": len(plan.configs),
     }
+
+
+class Interrupts:
+    """While entered, SIGINT and SIGTERM raise KeyboardInterrupt; during `shield` only once that is over."""
+
+    def __init__(self) -> None:
+        self._shielded = False
+        self._pending = False
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Interrupts:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._on_signal)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before.clear()
+
+    def shield(self, work: Callable[[], None]) -> None:
+        """Do `work` undisturbed, then let a signal that came meanwhile through."""
+        self._shielded = True
+        try:
+            work()
+        finally:
+            self._shielded = False
+        if self._pending:
+            self._pending = False
+            raise KeyboardInterrupt
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if self._shielded:
+            self._pending = True
+        else:
+            raise KeyboardInterrupt

@@ -16,9 +16,9 @@ from laptime.sweeps.config import SweepConfig
 from laptime.sweeps.config_reading import as_sweep_config
 from laptime.sweeps.executors import processes, ray_actors, torchrun
 from laptime.sweeps.ledger import Ledger, Standing
-from laptime.sweeps.messages import VisitEnd, WorkerSetup
 from laptime.sweeps.opening import Opening, check_free_for_sweep, opened
 from laptime.sweeps.plan import PreparedSweep, decode_prepared, encode_prepared
+from laptime.sweeps.schedule import VisitEnd, WorkerSetup
 
 # Whatever imports torch is imported in functions: the driver of several workers must not open a device, and reading
 # a configuration or refusing a folder works without torch.

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import platform
 import time
 from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
 
 import msgspec
 import torch
@@ -17,12 +20,10 @@ from laptime.measure.session import Input, MeasuringPlan, call, is_steady, quiet
 from laptime.measure.stage_timer import StageTimer
 from laptime.models.block_importance import read_importance
 from laptime.models.knobs import ModelKnobs, applied
-from laptime.models.loading import resolve_device
+from laptime.models.loading import Loaded, load_model, resolve_device
 from laptime.sweeps.grid import settings_of
-from laptime.sweeps.messages import Failed, Measured, Message, Started, VisitEnd, WorkerSetup
-from laptime.sweeps.model_shelf import ModelShelf, free
 from laptime.sweeps.questions import SweepQuestions, on_device, questions_for
-from laptime.sweeps.schedule import Pair, Visit
+from laptime.sweeps.schedule import Failed, Measured, Message, Pair, Started, Visit, VisitEnd, WorkerSetup
 from laptime.workload.inputs import Inputs, generation_arguments
 
 ERROR_CHARACTERS = 500
@@ -185,3 +186,68 @@ def _take_share(setup: WorkerSetup) -> None:
     if setup.device == "cpu":
         os.sched_setaffinity(0, own)
     torch.set_num_threads(max(1, min(len(own), torch.get_num_threads())))
+
+
+class ModelShelf:
+    """Loads each dtype's model once where memory allows.
+
+    On a GPU only the model in use is on the device, so that the memory peak of a sample is its configuration's own.
+    """
+
+    def __init__(self, name: str, *, device: torch.device, seed: int, trust_remote_code: bool, endless: bool) -> None:
+        """endless: ignore EOS, so that every call generates exactly the tokens that were asked for."""
+        self._name, self._device, self._seed = name, device, seed
+        self._trust, self._endless = trust_remote_code, endless
+        self._models: dict[str, Loaded] = {}
+        self._active: str | None = None
+
+    def take(self, dtype: str) -> Loaded:
+        """Bring the model of this dtype to the device. Raises LaptimeError when it can't be loaded."""
+        if self._active != dtype:
+            self._put_away()
+        loaded = self._models.get(dtype)
+        if loaded is None:
+            loaded = load_model(
+                self._name,
+                dtype=dtype,
+                device=str(self._device),
+                trust_remote_code=self._trust,
+                seed=self._seed,
+            )
+            if self._endless:
+                loaded.model.generation_config.eos_token_id = None
+            self._models[dtype] = loaded
+        else:
+            loaded.model.to(self._device)
+        self._active = dtype
+        return loaded
+
+    def _put_away(self) -> None:
+        """Take the active model off the device: into memory if there is room for two of it, else drop it."""
+        if self._active is None:
+            return
+        model = self._models[self._active].model
+        size = sum(p.numel() * p.element_size() for p in model.parameters())
+        if _available_bytes() > 2 * size:
+            if self._device.type != "cpu":
+                model.to("cpu")
+        else:
+            del self._models[self._active]
+        self._active = None
+        del model
+        free(self._device)
+
+
+def free(device: torch.device) -> None:
+    """Return unused memory to the device."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+
+
+def _available_bytes() -> int:
+    with suppress(OSError, ValueError, IndexError):
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    return 0

@@ -14,7 +14,7 @@ from laptime.trace.causes import GapCauses, cause_times, gap_causes, host_times,
 from laptime.trace.gaps import DeviceGaps, device_gaps, histogram, median_ns, sum_ns, union_ns
 from laptime.trace.headline import advice, headline
 from laptime.trace.integrity import check
-from laptime.trace.kernels import rank
+from laptime.trace.kernel_names import rank
 from laptime.trace.read.launch_links import launches
 from laptime.trace.read.reading import read_timeline
 from laptime.trace.read.timeline import Activity, GpuTimeline, Int64

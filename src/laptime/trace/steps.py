@@ -13,9 +13,8 @@ import numpy as np
 
 from laptime.trace.causes import GapCauses, cause_times
 from laptime.trace.gaps import DeviceGaps, union_ns
-from laptime.trace.layers import find_layers
 from laptime.trace.read.timeline import Activities, Activity, GpuTimeline, Int32, Int64
-from laptime.trace.repeats import RepeatRun
+from laptime.trace.repeats import RepeatRun, find_layers
 from laptime.trace.result import Steps
 from laptime.trace.step_cuts import Cuts, by_graph, by_period, by_ranges
 

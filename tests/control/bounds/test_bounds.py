@@ -16,7 +16,7 @@ from laptime.control.bounds.bounds import Bounds, read_bounds, write_bounds
 from laptime.control.bounds.calibrated_bounds import make_bounds
 from laptime.control.bounds.lengths import fit_lengths
 from laptime.control.choices import ChoiceSpace
-from laptime.control.judge.analytic import NOMINAL, analytic_ms, nominal_rates, relative_ms
+from laptime.control.judge.lineup import NOMINAL, analytic_ms, nominal_rates, relative_ms
 from laptime.control.seen import NO_ROOM, Room
 from laptime.control.tables.decision_table import decision_table
 from laptime.control.tables.features import LANGUAGE, language_features

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from laptime.control.bounds.calibrated_bounds import make_bounds
 from laptime.control.bounds.coverage import most_late
 from laptime.control.bounds.leeway import STEPS, Leeway, room_at
-from laptime.control.judge.lineup import Comparison, leeways_of, replayed_evaluation
+from laptime.control.judge.lineup import EvaluationScope, leeways_of, replayed_evaluation
 from laptime.control.judge.outcomes import attainment
 from laptime.control.judge.replay import replay
 from laptime.control.judge.result import BOUNDED
@@ -169,7 +169,11 @@ def test_everybody_is_judged_with_the_leeway_that_is_theirs() -> None:
     budget_ms = float(np.quantile(LEEWAY.budgets_ms, 0.5))
     found, without = (
         replayed_evaluation(
-            everyone, WORLD.held_out, WORLD.features, WORLD.bounds, Comparison(budgets_ms=[budget_ms], leeways=some)
+            everyone,
+            WORLD.held_out,
+            WORLD.features,
+            WORLD.bounds,
+            EvaluationScope(budgets_ms=[budget_ms], leeways=some),
         )
         for some in (leeways, {})
     )

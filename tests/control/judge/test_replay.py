@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from laptime.control.judge.equal_attainment import at_equal_attainment, equal_attainment_difference, judged_by
-from laptime.control.judge.lineup import Comparison, replayed_evaluation
+from laptime.control.judge.lineup import EvaluationScope, replayed_evaluation
 from laptime.control.judge.outcomes import (
     Outcome,
     attainment,
@@ -167,7 +167,7 @@ def test_an_evaluation_names_everything_once_and_survives_json() -> None:
     assert budgets[-1] < enough  # there one setting does all, and nothing is left to gain
     assert ((bound <= budgets[0]).any(axis=1)).mean() >= 0.95
     found = replayed_evaluation(
-        policies, WORLD.held_out, WORLD.features, WORLD.bounds, Comparison(budgets_ms=budgets, compared=["static"])
+        policies, WORLD.held_out, WORLD.features, WORLD.bounds, EvaluationScope(budgets_ms=budgets, compared=["static"])
     )
     assert [(point.policy, point.budget_ms) for point in found.points] == [
         (policy.name, ms) for ms in budgets for policy in policies
@@ -181,7 +181,7 @@ def test_an_evaluation_names_everything_once_and_survives_json() -> None:
     assert msgspec.json.decode(msgspec.json.encode(found), type=ControlEvaluation) == found
     with pytest.raises(LaptimeError, match="same name"):
         replayed_evaluation(
-            [STATIC, STATIC], WORLD.held_out, WORLD.features, WORLD.bounds, Comparison(budgets_ms=budgets)
+            [STATIC, STATIC], WORLD.held_out, WORLD.features, WORLD.bounds, EvaluationScope(budgets_ms=budgets)
         )
 
 

@@ -15,8 +15,7 @@ from hypothesis.extra import numpy as arrays
 from laptime.control.bounds.coverage import most_late
 from laptime.control.policies.learned import GrpoPolicy, SupervisedPolicy
 from laptime.control.policies.network import Network, early_sizes, late_sizes
-from laptime.control.policies.oracle import Oracle
-from laptime.control.policies.other_budgets import AnalyticBudgets, MeanBudgets
+from laptime.control.policies.oracle import AnalyticBudgets, MeanBudgets, Oracle
 from laptime.control.policies.policy import Needs, Policy, allowed
 from laptime.control.policies.static import LookupPolicy, StaticPolicy, lookup_policy, static_policy
 from laptime.control.seen import Budget, Seen

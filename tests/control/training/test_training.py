@@ -16,9 +16,8 @@ from laptime.control.policies.policy import Needs, decide_twice
 from laptime.control.policies.static import static_policy
 from laptime.control.training import grpo
 from laptime.control.training.grpo import GrpoSettings, train_grpo
-from laptime.control.training.layers import dropped
+from laptime.control.training.layers import dropped, folded, project, unchanged
 from laptime.control.training.lessons import budget_range, make_lessons
-from laptime.control.training.projections import folded, project, unchanged
 from laptime.control.training.supervised import SupervisedSettings, expected_scores, train_supervised
 from laptime.errors import LaptimeError
 from laptime.estimate.reward import rewards

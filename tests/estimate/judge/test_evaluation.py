@@ -14,8 +14,7 @@ from rich.console import Console
 from laptime.errors import LaptimeError
 from laptime.estimate.judge.evaluation import cross_evaluate, evaluate
 from laptime.estimate.judge.evaluation_result import METRICS, Evaluation
-from laptime.estimate.judge.outliers import outlier_filter
-from laptime.estimate.judge.splits import by_group, held_out, largest, product, row_labels
+from laptime.estimate.judge.splits import by_group, held_out, largest, outlier_filter, product, row_labels
 from laptime.report.estimate.terminal import evaluation_report
 from tests.estimate.log_linear import LogLinear, step_table
 

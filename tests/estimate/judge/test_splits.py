@@ -8,15 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from laptime.errors import LaptimeError
-from laptime.estimate.judge.outliers import outlier_filter, within_quartiles
 from laptime.estimate.judge.splits import (
     by_group,
     growing,
     held_out,
     largest,
+    outlier_filter,
     product,
     row_labels,
     where,
+    within_quartiles,
 )
 
 

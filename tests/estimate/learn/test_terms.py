@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from laptime.estimate.learn.term_set import MOST_TERMS, derive_terms
+from laptime.estimate.learn.terms import MOST_TERMS, derive_terms
 
 
 def test_products_and_quotients_of_columns_are_offered() -> None:

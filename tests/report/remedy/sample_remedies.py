@@ -7,8 +7,7 @@ from typing import Any
 import msgspec
 
 from laptime.data.record import Environment, Interval
-from laptime.remedy.conclusion import headline, recommend
-from laptime.remedy.result import Promise, RemedyReport, RemedyRow
+from laptime.remedy.result import Promise, RemedyReport, RemedyRow, headline, recommend
 
 
 def interval(value: float, spread: float = 0.02) -> Interval:

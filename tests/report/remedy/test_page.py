@@ -5,7 +5,7 @@ import pytest
 from rich.console import Console
 
 from laptime.data.record import Interval
-from laptime.remedy.conclusion import headline
+from laptime.remedy.result import headline
 from laptime.report.remedy.page import remedy_page
 from laptime.report.remedy.terminal import remedy_report
 from tests.report.remedy.sample_remedies import a_report, a_row

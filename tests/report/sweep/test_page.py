@@ -18,7 +18,7 @@ from laptime.report.kit.numbers import interval_ends, ratio, ratio_ends, text
 from laptime.report.sweep.page import sweep_page
 from laptime.report.sweep.view import environments_of, still_failed, sweep_view
 from laptime.report.sweep.words import headline, level_text
-from laptime.sweeps.summary.gpu_over_time import gpu_over_time
+from laptime.sweeps.summary.drift import gpu_over_time
 from laptime.sweeps.summary.result import ConfigRow, SweepSummary, VisitNoise
 from tests.report.hostile import HOSTILE
 from tests.report.sample_runs import environment

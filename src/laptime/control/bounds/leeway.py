@@ -3,7 +3,7 @@
 A bound without leeway keeps each choice's own share of late answers at the promised one. Most calls then end long
 before the budget: a cheap choice was right, or the next dearer one didn't fit. Over all questions more answers are in
 time than was promised, and this cost accuracy. With leeway each choice may be late `times` as often by itself.
-laptime.control.training.leeway_search proves how often, for one policy.
+laptime.control.training.kinds proves how often, for one policy.
 """
 
 from __future__ import annotations

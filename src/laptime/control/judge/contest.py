@@ -10,9 +10,8 @@ import torch
 
 from laptime.control.adaptive_model import AdaptiveModel
 from laptime.control.bounds.bounds import Bounds
-from laptime.control.judge.analytic import analytic_ms, nominal_rates, relative_ms
 from laptime.control.judge.equal_attainment import equal_attainment_difference, smaller_budget
-from laptime.control.judge.lineup import Comparison, leeways_of, lineup
+from laptime.control.judge.lineup import EvaluationScope, analytic_ms, leeways_of, lineup, nominal_rates, relative_ms
 from laptime.control.judge.live import Contestant, Progress, evaluate_live
 from laptime.control.judge.outcomes import Outcome, policy_points, same_budget_differences
 from laptime.control.judge.result import SMALLER_BUDGET, ControlEvaluation, Difference
@@ -61,7 +60,7 @@ class Examination:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Contest(Comparison):
+class Contest(EvaluationScope):
     """How policies are compared by calls.
 
     kind: the score. early_block: as AdaptiveModel takes it. smaller_budgets: by policy and budget; such a policy takes

@@ -12,6 +12,7 @@ from laptime.control.choices import ChoiceSpace
 from laptime.control.policies.policy import Needs, Policy, allowed, best, of_tier
 from laptime.control.seen import Budget, Seen
 from laptime.control.tables.decision_table import DecisionTable
+from laptime.data.stats import Floats
 
 
 class OneOracle(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,3 +72,50 @@ Judged = Policy | Oracle
 def policy_for(judged: Judged, sample_id: str) -> Policy:
     """The policy that decides one question. The oracle has another one for each question."""
     return judged.of(sample_id) if isinstance(judged, Oracle) else judged
+
+
+class MeanBudgets(msgspec.Struct, frozen=True):
+    """The policy relies on the median instead of the bound. About half of such answers are late where it matters."""
+
+    policy: Policy
+
+    @property
+    def name(self) -> str:
+        return f"{self.policy.name}, mean budgets"
+
+    @property
+    def needs(self) -> Needs:
+        return self.policy.needs
+
+    @property
+    def space(self) -> ChoiceSpace:
+        return self.policy.space
+
+    def decide(self, seen: Seen, budget: Budget) -> int:
+        return self.policy.decide(seen, msgspec.structs.replace(budget, bound_ms=budget.median_ms, factor=1.0))
+
+
+class AnalyticBudgets(msgspec.Struct, frozen=True):
+    """The policy relies on times by arithmetic, (choices,), that are the same for every question.
+
+    Source: laptime.control.judge.lineup.
+    """
+
+    policy: Policy
+    analytic_ms: Floats
+
+    @property
+    def name(self) -> str:
+        return f"{self.policy.name}, analytic budgets"
+
+    @property
+    def needs(self) -> Needs:
+        return self.policy.needs
+
+    @property
+    def space(self) -> ChoiceSpace:
+        return self.policy.space
+
+    def decide(self, seen: Seen, budget: Budget) -> int:
+        analytic = Budget(ms=budget.ms, bound_ms=self.analytic_ms, median_ms=self.analytic_ms)
+        return self.policy.decide(seen, analytic)

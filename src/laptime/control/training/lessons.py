@@ -16,7 +16,7 @@ from laptime.control.seen import Floats32
 from laptime.control.tables.decision_table import DecisionTable
 from laptime.control.tables.feature_table import FeatureTable
 from laptime.control.tables.features import budget_features, budget_size
-from laptime.control.training.projections import Projection, project, unchanged
+from laptime.control.training.layers import Projection, project, unchanged
 from laptime.data.stats import Floats
 from laptime.errors import LaptimeError
 

@@ -27,8 +27,7 @@ from laptime.estimate.judge.evaluation_result import (
     bound_scores,
     point_scores,
 )
-from laptime.estimate.judge.outliers import OutlierFilter
-from laptime.estimate.judge.splits import Split, row_labels
+from laptime.estimate.judge.splits import OutlierFilter, Split, row_labels
 from laptime.estimate.predictor import Predictor
 from laptime.estimate.table.table import require_columns, target_values
 

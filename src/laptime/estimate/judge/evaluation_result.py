@@ -12,7 +12,7 @@ import numpy as np
 from laptime.data.stats import Floats
 from laptime.errors import LaptimeError
 from laptime.estimate.judge.ceiling import Ceiling
-from laptime.estimate.judge.outliers import Filtered
+from laptime.estimate.judge.splits import Filtered
 
 METRICS = ("mae_ms", "rmse_ms", "mape", "relative_error", "r2", "bias", "coverage", "width", "width_median",
            "pinball_ms")  # fmt: skip

@@ -36,8 +36,7 @@ from laptime.estimate.learn.regressors import (
     neighbours,
     simple_candidates,
 )
-from laptime.estimate.learn.term_set import TermSet
-from laptime.estimate.learn.terms import BASES, Basis, fit_terms, screen_terms
+from laptime.estimate.learn.terms import BASES, Basis, TermSet, fit_terms, screen_terms
 from laptime.estimate.table.table import UNSEEN, Encoded
 
 Question = Literal["inside", "beyond", "sibling", "group", "level", "unknown"]

@@ -8,6 +8,7 @@ between. Cross-validation chooses one of them, not this file.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import combinations_with_replacement
 
 import msgspec
 import numpy as np
@@ -15,7 +16,6 @@ import numpy.typing as npt
 from scipy.optimize import nnls
 
 from laptime.data.stats import Floats
-from laptime.estimate.learn.term_set import TermSet, derive_terms, joined, work_terms
 from laptime.estimate.table.table import Encoded
 
 Basis = str
@@ -98,3 +98,149 @@ def screen_terms(rows: Encoded, log_ms: Floats, powers: Sequence[float], basis: 
         tiled=[tiled for _, tiled, _ in order],
         tiles=[tile for _, _, tile in order],
     )
+
+
+TINY = 1e-12
+MOST_TERMS = 260
+"""Before tiling. Wider tables get products of fewer columns."""
+TILES = (64, 128, 256)
+TILED_FROM = 20
+"""A column is tiled when it has more distinct whole values than this."""
+
+
+class TermSet(msgspec.Struct, frozen=True, kw_only=True):
+    """Terms over `columns` (places among the numeric features): term = product of (tile(x) + offset) ** exponent."""
+
+    columns: list[int]
+    offsets: list[float]
+    """Added to a column: 1 where it holds zeros (a switch then doubles the work), else 0."""
+    exponents: list[list[int]]
+    tiled: list[int]
+    """Per term the place in `columns` that is rounded up, or -1."""
+    tiles: list[int]
+    """Per term the tile's size; 1 where nothing is rounded."""
+
+    def values(self, numeric: Floats) -> Floats:
+        """(n, terms) in the product of the columns' units."""
+        if not self.exponents:
+            return np.empty((len(numeric), 0))
+        powers = np.array(self.exponents, dtype=np.float64).T
+        shifted = np.maximum(numeric[:, self.columns] + np.array(self.offsets), TINY)
+        logs = np.log(shifted)
+        total = logs @ powers
+        tiled = np.array(self.tiled)
+        for place in set(self.tiled) - {-1}:
+            for tile in set(self.tiles) - {1}:
+                which = (tiled == place) & (np.array(self.tiles) == tile)
+                if which.any():
+                    raised = np.log(np.ceil(shifted[:, place] / tile) * tile) - logs[:, place]
+                    total[:, which] += raised[:, None] * powers[place, which]
+        return np.asarray(np.exp(total), dtype=np.float64)
+
+    def take(self, which: list[int]) -> TermSet:
+        """Only these terms."""
+        return TermSet(
+            columns=self.columns,
+            offsets=self.offsets,
+            exponents=[self.exponents[i] for i in which],
+            tiled=[self.tiled[i] for i in which],
+            tiles=[self.tiles[i] for i in which],
+        )
+
+    def names(self, features: list[str]) -> list[str]:
+        """What each term is: "num_tokens*n_embd/num_tensor_parallel_workers", "ceil128(num_tokens)*n_embd", "1"."""
+        return [self._name(i, features) for i in range(len(self.exponents))]
+
+    def _name(self, term: int, features: list[str]) -> str:
+        above: list[str] = []
+        below: list[str] = []
+        for place, power in enumerate(self.exponents[term]):
+            if power == 0:
+                continue
+            name = features[self.columns[place]]
+            if self.offsets[place]:
+                name = f"({name}+{self.offsets[place]:g})"
+            if self.tiled[term] == place:
+                name = f"ceil{self.tiles[term]}({name})"
+            if abs(power) > 1:
+                name = f"{name}^{abs(power)}"
+            (above if power > 0 else below).append(name)
+        return "*".join(above or ["1"]) + "".join(f"/{name}" for name in below)
+
+
+def work_terms(first: int, work: Floats) -> TermSet:
+    """A constant and each column of work as it is; they follow `first` numeric columns. Its rates are a device's."""
+    columns = [first + place for place, column in enumerate(work.T) if np.ptp(column) > 0 and column.min() >= 0]
+    exponents = [[0] * len(columns), *np.eye(len(columns), dtype=int).tolist()]
+    count = len(exponents)
+    return TermSet(
+        columns=columns, offsets=[0.0] * len(columns), exponents=exponents, tiled=[-1] * count, tiles=[1] * count
+    )
+
+
+def joined(one: TermSet, other: TermSet) -> TermSet:
+    """All terms of both; a term that both have is there once."""
+    columns = [*one.columns, *(column for column in other.columns if column not in one.columns)]
+    offsets = dict(zip([*other.columns, *one.columns], [*other.offsets, *one.offsets], strict=True))
+    distinct: dict[tuple[tuple[int, ...], int, int], None] = {}
+    for terms in (one, other):
+        place = [columns.index(column) for column in terms.columns]
+        for powers, tiled, tile in zip(terms.exponents, terms.tiled, terms.tiles, strict=True):
+            spread = [0] * len(columns)
+            for at, power in zip(place, powers, strict=True):
+                spread[at] = power
+            distinct[tuple(spread), -1 if tiled < 0 else place[tiled], tile] = None
+    return TermSet(
+        columns=columns,
+        offsets=[offsets[column] for column in columns],
+        exponents=[list(powers) for powers, _, _ in distinct],
+        tiled=[tiled for _, tiled, _ in distinct],
+        tiles=[tile for _, _, tile in distinct],
+    )
+
+
+def derive_terms(numeric: Floats) -> TermSet:
+    """The candidate terms of a training table, (n, p) of numeric features. Columns with negative values give none."""
+    columns, offsets, whole = [], [], []
+    for place in range(numeric.shape[1]):
+        column = numeric[:, place]
+        if column.min() < 0 or np.ptp(column) == 0:
+            continue
+        columns.append(place)
+        offsets.append(1.0 if column.min() == 0 else 0.0)
+        distinct = np.unique(column)
+        whole.append(len(distinct) > TILED_FROM and bool((distinct == np.round(distinct)).all()))
+    exponents = _exponents(len(columns))
+    tiled, tiles = [-1] * len(exponents), [1] * len(exponents)
+    for place, is_whole in enumerate(whole):
+        if not is_whole or sum(whole) > 3:
+            continue
+        for tile in TILES:
+            again = [powers for powers in exponents[: len(tiled)] if powers[place] == 1 and min(powers) >= -1]
+            again = [p for p in again if p in exponents]
+            exponents = exponents + again
+            tiled += [place] * len(again)
+            tiles += [tile] * len(again)
+    return TermSet(columns=columns, offsets=offsets, exponents=exponents, tiled=tiled, tiles=tiles)
+
+
+def _exponents(count: int) -> list[list[int]]:
+    """All products that fit under MOST_TERMS: degree 3 with divisors, else degree 2 with, else 2 and 1 without."""
+    for degree, divisors in ((3, True), (2, True), (2, False), (1, False)):
+        products = _products(count, degree, divisors)
+        if len(products) <= MOST_TERMS:
+            break
+    return products
+
+
+def _products(count: int, degree: int, divisors: bool) -> list[list[int]]:
+    products = []
+    for size in range(degree + 1):
+        for chosen in combinations_with_replacement(range(count), size):
+            powers = [chosen.count(place) for place in range(count)]
+            if max(powers, default=0) > 2:
+                continue
+            products.append(powers)
+            if divisors:
+                products += [[p - (i == j) for i, p in enumerate(powers)] for j in range(count) if powers[j] == 0]
+    return [list(powers) for powers in sorted(set(map(tuple, products)))]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from laptime.estimate.budget import BudgetReport
 from laptime.estimate.judge.ceiling import Ceiling
 from laptime.estimate.judge.evaluation_result import Evaluation
-from laptime.estimate.judge.outliers import Filtered
+from laptime.estimate.judge.splits import Filtered
 from laptime.report.kit.numbers import decimals, number, percent, plain, plain_percent, plain_text, text
 from laptime.report.kit.text import counted, one_line
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from laptime.data.record import Interval
-from laptime.remedy import conclusion
+from laptime.remedy import result as conclusion
 from laptime.remedy.result import RemedyReport, RemedyRow
 from laptime.report.kit.numbers import NOTHING, count, interval_ends, number, percent, ratio, ratio_ends, text
 from laptime.report.kit.text import counted, one_line, printable, shortened

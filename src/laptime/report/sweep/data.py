@@ -15,7 +15,7 @@ from laptime.report.sweep.words import (
     level_text,
     stage_title,
 )
-from laptime.sweeps.summary.gpu_over_time import GpuOverTime
+from laptime.sweeps.summary.drift import GpuOverTime
 from laptime.sweeps.summary.result import ConfigRow, Drift, KnobEffect, StageRange, SweepSummary
 
 PARTS = ("total", *STAGES)

@@ -19,7 +19,7 @@ from laptime.data.record import Environment, Failure, Scalar, WorkerStart
 from laptime.data.run_folder import RunInfo, read_failures, readable_json
 from laptime.report.kit.text import one_line
 from laptime.sweeps.summary import summarise_sweep
-from laptime.sweeps.summary.gpu_over_time import GpuOverTime, gpu_over_time
+from laptime.sweeps.summary.drift import GpuOverTime, gpu_over_time
 from laptime.sweeps.summary.result import SweepSummary
 
 if TYPE_CHECKING:

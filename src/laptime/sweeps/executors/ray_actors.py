@@ -17,11 +17,10 @@ import msgspec
 
 from laptime.errors import LaptimeError
 from laptime.sweeps.config import SweepConfig
-from laptime.sweeps.executors.worker_deaths import WorkerDeaths
+from laptime.sweeps.executors.processes import WorkerDeaths
 from laptime.sweeps.ledger import Ledger
-from laptime.sweeps.messages import VisitEnd, WorkerSetup, decode_message, decode_order, encode
 from laptime.sweeps.plan import PreparedSweep, decode_prepared, encode_prepared
-from laptime.sweeps.schedule import Visit
+from laptime.sweeps.schedule import Visit, VisitEnd, WorkerSetup, decode_message, decode_order, encode
 
 REACH_S = 5.0
 NICENESS = "RAY_worker_niceness"

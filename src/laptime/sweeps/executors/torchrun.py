@@ -16,9 +16,8 @@ import msgspec
 from laptime.data.run_folder import read_info
 from laptime.errors import LaptimeError
 from laptime.sweeps.config import SweepConfig
-from laptime.sweeps.messages import WorkerSetup
 from laptime.sweeps.plan import SweepPlan, read_plan
-from laptime.sweeps.schedule import Visit
+from laptime.sweeps.schedule import Visit, WorkerSetup
 
 FIRST_RANK_PATIENCE_S = 300.0
 

@@ -10,12 +10,13 @@ import numpy as np
 
 from laptime.data.stats import Floats
 from laptime.sweeps.summary.calls import JUDGED, Codes
-from laptime.sweeps.summary.knob_fit import fitted, knob_basis
 from laptime.sweeps.summary.result import VisitNoiseKnown
 from laptime.sweeps.summary.visit_links import (
     NO_LINKS,
     Links,
     Units,
+    fitted,
+    knob_basis,
     left_by_knobs,
     nested_links,
     paired_links,

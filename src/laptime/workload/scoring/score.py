@@ -7,9 +7,8 @@ from typing import Literal, get_args
 
 from laptime.errors import LaptimeError
 from laptime.workload.example import Example
-from laptime.workload.scoring.anls import anls
 from laptime.workload.scoring.choice import choice_score
-from laptime.workload.scoring.match import exact_match, relaxed_accuracy
+from laptime.workload.scoring.match import anls, exact_match, relaxed_accuracy
 from laptime.workload.scoring.vqa import FEWEST_ANSWERS, vqa_accuracy
 
 Kind = Literal["vqa", "exact", "choice", "anls", "relaxed"]
