@@ -101,16 +101,15 @@ def cost(name: str) -> str:
 
 
 def training() -> str:
-    """How fast policies learn, and how long a decision takes with everything in the caches."""
+    """How fast policies learn."""
     record = result("control_training")
     figures, where = record["figures"], record["environment"]
     rates = [rate / 1e6 for rate in figures["decisions_per_minute"].values()]
-    alone, deciding = figures["one_at_a_time_per_minute"] / 1e6, figures["deciding_us"]["all of it"]
+    alone = figures["one_at_a_time_per_minute"] / 1e6
     return (
         f"`{record['command']}`: {where['processors']} processors, torch {where['torch']}, numpy {where['numpy']}. "
-        f"GRPO learns from {min(rates):.0f} to {max(rates):.0f} million decisions a minute (drawn and rewarded "
-        f"one at a time: {alone:.2f} million). All deciding, in a loop of nothing else: {deciding:.0f} "
-        "us; in a call, before which the model's own work has emptied the caches, it takes what is said above.\n"
+        f"GRPO learns from {min(rates):.0f} to {max(rates):.0f} million decisions a minute (drawn and rewarded one at "
+        f"a time: {alone:.2f} million).\n"
     )
 
 
