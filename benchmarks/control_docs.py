@@ -34,12 +34,12 @@ def main() -> None:
 def evaluation(name: str) -> str:
     """Accuracy and attainment of every policy at every budget, differences, and the slower machine."""
     record = result(name)
-    found = record["figures"]
-    points = {(p["policy"], p["budget_ms"]): p for p in found["points"]}
+    evaluation = record["figures"]
+    points = {(p["policy"], p["budget_ms"]): p for p in evaluation["points"]}
     policies = [policy for policy in SHOWN if any(policy == one for one, _ in points)]
-    budgets = found["budgets_ms"]
+    budgets = evaluation["budgets_ms"]
     lines = [
-        f"`{record['command']}`: {place(record)}, {found['questions']} held-out questions, {HOW[found['way']]}.",
+        f"`{record['command']}`: {place(record)}, {evaluation['questions']} held-out questions, {HOW[evaluation['way']]}.",
         "",
     ]
     lines += ["Right, % (in time, %):", "", f"| policy | {' | '.join(f'{ms:.1f} ms' for ms in budgets)} |"]
@@ -47,7 +47,7 @@ def evaluation(name: str) -> str:
     lines += [
         f"| {LABELS.get(one, one)} | " + " | ".join(cell(points[one, ms]) for ms in budgets) + " |" for one in policies
     ]
-    lines += ["", *differences(found), *slower(found)]
+    lines += ["", *differences(evaluation), *slower(evaluation)]
     return "\n".join(lines) + "\n"
 
 
@@ -56,10 +56,10 @@ def cell(point: dict[str, Any]) -> str:
     return f"{100 * point['accuracy']['value']:.1f} ({100 * point['attainment']['value']:.1f})"
 
 
-def differences(found: dict[str, Any]) -> Iterator[str]:
+def differences(evaluation: dict[str, Any]) -> Iterator[str]:
     """GRPO against static and lookup, in points, at the same budget or at equal attainment."""
     for than in ("static", "lookup", "lookup, told less", "oracle, same bounds", "oracle"):
-        compared = [one for one in found["differences"] if one["policy"] == "grpo" and one["than"] == than]
+        compared = [one for one in evaluation["differences"] if one["policy"] == "grpo" and one["than"] == than]
         compared.sort(key=lambda one: one["budget_ms"])
         gaps = [f"{one['budget_ms']:.1f} ms {gap(one['accuracy'])}" for one in compared]
         if gaps:
@@ -73,9 +73,9 @@ def gap(interval: dict[str, Any]) -> str:
     return f"{100 * interval['value']:+.1f}{ends}"
 
 
-def slower(found: dict[str, Any]) -> Iterator[str]:
+def slower(evaluation: dict[str, Any]) -> Iterator[str]:
     """Attainment before and after the machine became slower."""
-    for one in found["slow_downs"]:
+    for one in evaluation["slow_downs"]:
         way = "with" if one["online"] else "without"
         yield (
             f"- {one['how'].capitalize()}, calls {one['factor']:.2f} times as long, {way} online correction: in time "

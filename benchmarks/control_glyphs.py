@@ -189,20 +189,20 @@ def judge(names: Sequence[str], requests: int, keep: str, result_name: str, unti
 
     judged = JudgedSweep(table=one.table, features=features, bounds=bounds, known=known)
     examination = Examination(examples=examples, budgets_ms=budgets, kind=score_kind(one))
-    found, _ = measured_evaluation(loaded, saved, judged, examination, show)
-    found = msgspec.structs.replace(found, training=[p.curve for p in saved if p.curve is not None])
-    _write(found, result_name)
+    evaluation, _ = measured_evaluation(loaded, saved, judged, examination, show)
+    evaluation = msgspec.structs.replace(evaluation, training=[p.curve for p in saved if p.curve is not None])
+    _write(evaluation, result_name)
     slow: list[SlowDown] = []
     if requests:
         slow = _slow_downs(loaded, saved[0], bounds, one, features, budgets[len(budgets) // 2], requests)
-        _write(msgspec.structs.replace(found, slow_downs=slow), result_name)
-    for point in found.points:
+        _write(msgspec.structs.replace(evaluation, slow_downs=slow), result_name)
+    for point in evaluation.points:
         print(
             f"{point.budget_ms:7.1f} ms  {point.policy:28} right {point.accuracy.value:.3f} "
             f"in time {point.attainment.value:.3f}  median {point.total_ms.value:.1f} ms  "
             f"deciding {point.deciding_ms.value if point.deciding_ms else 0:.3f} ms"
         )
-    for pair in found.differences:
+    for pair in evaluation.differences:
         ends = f"{pair.accuracy.low:+.3f} to {pair.accuracy.high:+.3f}" if pair.accuracy.low is not None else "?"
         print(f"{pair.budget_ms:7.1f} ms  {pair.policy} - {pair.than} ({pair.at}): {pair.accuracy.value:+.3f} ({ends})")
     for stream_ in slow:
@@ -221,18 +221,20 @@ def replay(names: Sequence[str], keep: str, result_name: str) -> None:
     done = subprocess.run(command, cwd=REPO, capture_output=True, check=False, text=True)
     if done.returncode not in (0, 1):
         raise SystemExit(done.stderr)
-    found = msgspec.json.decode(done.stdout)
+    evaluation = msgspec.json.decode(done.stdout)
     environment = read_info(WORK / "sweep").environment
     print(
-        record(result_name, {**found, "model": "examples/glyphs/model", "environment": environment}, environment).name
+        record(
+            result_name, {**evaluation, "model": "examples/glyphs/model", "environment": environment}, environment
+        ).name
     )
 
 
-def _write(found: ControlEvaluation, name: str) -> None:
+def _write(evaluation: ControlEvaluation, name: str) -> None:
     from laptime.report.control.page import control_page
 
-    target = record(name, found, found.environment)
-    target.with_suffix(".html").write_text(control_page(found), encoding="utf-8")
+    target = record(name, evaluation, evaluation.environment)
+    target.with_suffix(".html").write_text(control_page(evaluation), encoding="utf-8")
 
 
 def _slow_downs(
@@ -255,7 +257,7 @@ def _slow_downs(
     examples = questions_of(one, tuple(dict.fromkeys(held_out)))
     by_id = {example.id: example for example in examples}
     wanted = [by_id[held_out[i]] for i in drawn]
-    found = []
+    evaluation = []
     with _burner() as set_pause:
         adaptive = AdaptiveModel(loaded, saved.policy, bounds, early_block=max(1, saved.early_block))
         pause, factor = _calibrated(adaptive, opened(wanted[0]), set_pause)
@@ -272,7 +274,7 @@ def _slow_downs(
                 slow_from=requests // 2,
                 slowing=_slower(set_pause, pause),
             )
-            found.append(
+            evaluation.append(
                 slow_down(
                     outcomes,
                     at=requests // 2,
@@ -282,7 +284,7 @@ def _slow_downs(
                     online=online,
                 )
             )
-    return found
+    return evaluation
 
 
 @contextmanager

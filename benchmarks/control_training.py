@@ -50,7 +50,7 @@ def main() -> None:
     asked = parser.parse_args()
     data = world(asked.questions)
     one_by_one = decisions_one_by_one(data)
-    print(f"one at a time{'':34s} {one_by_one / 1e6:8.2f} M decisions/min (nothing learnt)")
+    print(f"one at a time{'':34s} {one_by_one / 1e6:8.2f} M decisions/min (nothing learned)")
     per_minute: dict[str, float] = {}
     policy: GrpoPolicy | None = None
     for name, needs in VARIANTS.items():
@@ -86,30 +86,30 @@ def main() -> None:
     print(record("control_training", figures, environment).name)
 
 
-def decisions_one_by_one(made: World, count: int = 3000) -> float:
+def decisions_one_by_one(data: World, count: int = 3000) -> float:
     """Decisions a minute of a loop: a question and a budget, features, two networks, a reward."""
     needs = VARIANTS["grpo, budget, words, pixels, hidden"]
-    policy, _ = train_grpo(made.train, made.features, made.bounds, needs=needs, settings=GrpoSettings(steps=1))
-    features = made.features.of(made.train.sample_ids, SPACE)
-    own = made.bounds.at_tokens(made.train.output_tokens)
+    policy, _ = train_grpo(data.train, data.features, data.bounds, needs=needs, settings=GrpoSettings(steps=1))
+    features = data.features.of(data.train.sample_ids, SPACE)
+    own = data.bounds.at_tokens(data.train.output_tokens)
     rng = np.random.default_rng(0)
     began = time.perf_counter()
     for _ in range(count):
-        row, ms = int(rng.integers(len(made.train))), float(rng.uniform(10, 40))
-        number = decide_twice(policy, features, row, made.bounds.budget(ms, features.language[row]))
-        rewards(made.train.score[row, number], own[row, number], ms)
+        row, ms = int(rng.integers(len(data.train))), float(rng.uniform(10, 40))
+        number = decide_twice(policy, features, row, data.bounds.budget(ms, features.language[row]))
+        rewards(data.train.score[row, number], own[row, number], ms)
     return count / (time.perf_counter() - began) * 60
 
 
-def deciding_us(made: World, policy: GrpoPolicy) -> dict[str, float]:
+def deciding_us(data: World, policy: GrpoPolicy) -> dict[str, float]:
     """Medians of what is done on the host for one answer, without a device."""
-    before, after = made.features.seen(0), made.features.seen(0, 1)
+    before, after = data.features.seen(0), data.features.seen(0, 1)
     image = np.random.default_rng(0).integers(0, 256, (672, 672, 3), dtype=np.uint8)
-    budget = made.bounds.budget(20.0, before.language)
+    budget = data.bounds.budget(20.0, before.language)
     parts: dict[str, Callable[[], object]] = {
         "features of the words": lambda: language_features(WORDS["read"]),
         "features of a 672 x 672 image": lambda: pixel_features(image),
-        "tokens, bounds and budget": lambda: made.bounds.budget(20.0, before.language, 1.1, 1.05),
+        "tokens, bounds and budget": lambda: data.bounds.budget(20.0, before.language, 1.1, 1.05),
         "decision before the vision tower": lambda: policy.decide(before, budget),
         "decision after the early block": lambda: policy.decide(after, budget),
     }

@@ -46,14 +46,16 @@ def type_of(sample_id: str) -> str:
 
 
 def main() -> None:
-    made = argparse.ArgumentParser(description="Write questions about pages of glyphs, and the pages.")
-    made.add_argument("--out", type=Path, required=True, help="the folder to write")
-    made.add_argument("--split", default="test", help="any name but train and watched: pages that training hasn't seen")
-    made.add_argument("--samples", type=int, default=900, help="questions in all")
-    made.add_argument("--first", type=int, default=0, help="number of the first page")
-    made.add_argument("--per-page", type=int, default=1, help="questions about each page")
-    made.add_argument("--types", nargs="+", default=list(TYPES), choices=TYPES, help="types of questions")
-    args = made.parse_args()
+    parser = argparse.ArgumentParser(description="Write questions about pages of glyphs, and the pages.")
+    parser.add_argument("--out", type=Path, required=True, help="the folder to write")
+    parser.add_argument(
+        "--split", default="test", help="any name but train and watched: pages that training hasn't seen"
+    )
+    parser.add_argument("--samples", type=int, default=900, help="questions in all")
+    parser.add_argument("--first", type=int, default=0, help="number of the first page")
+    parser.add_argument("--per-page", type=int, default=1, help="questions about each page")
+    parser.add_argument("--types", nargs="+", default=list(TYPES), choices=TYPES, help="types of questions")
+    args = parser.parse_args()
     file = write_questions(
         args.out,
         split=args.split,

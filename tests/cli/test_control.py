@@ -35,7 +35,7 @@ QUESTIONS = 60
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def workspace(tmp_path_factory):
     """A swept model, an estimator, features and a policy, as the verbs make them."""
     folder = tmp_path_factory.mktemp("control")
     torch.manual_seed(0)
@@ -57,21 +57,21 @@ def train(folder, name, *more):
     return [str(word) for word in (*words, "--out", folder / name, *KEEP, *more)]
 
 
-def test_every_choice_of_the_sweep_is_the_policys(made):
-    policy = read_policy(made / "policy")[0].policy
+def test_every_choice_of_the_sweep_is_the_policys(workspace):
+    policy = read_policy(workspace / "policy")[0].policy
     assert [tier.name for tier in policy.space.tiers] == ["low", "medium"]
     assert (policy.space.top_ks, policy.space.blocks) == ((1, 4), (2, 8))
     assert policy.needs.hidden
-    assert read_policy(made / "policy")[0].early_block == 1
+    assert read_policy(workspace / "policy")[0].early_block == 1
 
 
-def test_the_same_seed_gives_the_same_policy(made):
-    assert laptime(train(made, "again", "--steps", "20")) == 0
-    one, other = (read_policy(made / name)[0].policy for name in ("policy", "again"))
+def test_the_same_seed_gives_the_same_policy(workspace):
+    assert laptime(train(workspace, "again", "--steps", "20")) == 0
+    one, other = (read_policy(workspace / name)[0].policy for name in ("policy", "again"))
     assert all((a == b).all() for a, b in zip(one.late.weights, other.late.weights, strict=True))
 
 
-def test_a_promise_is_over_all_questions_where_that_can_be_proven(made, tmp_path, capsys):
+def test_a_promise_is_over_all_questions_where_that_can_be_proven(workspace, tmp_path, capsys):
     """Not by thirty; with a weaker promise thirty are enough."""
     for more, said in (
         ([], "95\xa0% in time are promised for each question by itself: too few were timed"),
@@ -79,19 +79,19 @@ def test_a_promise_is_over_all_questions_where_that_can_be_proven(made, tmp_path
         (["--confidence", "0.8", "--promise", "each"], "80\xa0% in time are promised for each question by itself"),
     ):
         code, _, err = ask(
-            capsys, *train(made, tmp_path / "p", "--policy", "supervised", "--steps", "3", "--force", *more)
+            capsys, *train(workspace, tmp_path / "p", "--policy", "supervised", "--steps", "3", "--force", *more)
         )
         assert code == 0
         assert said in err
         assert (read_policy(tmp_path / "p")[0].leeway is not None) == ("over all" in said)
 
 
-def test_what_is_judged_and_run_has_the_leeway_that_was_saved(made, tmp_path, capsys, monkeypatch):
-    words = train(made, tmp_path / "p", "--policy", "supervised", "--steps", "3", "--confidence", "0.8")
+def test_what_is_judged_and_run_has_the_leeway_that_was_saved(workspace, tmp_path, capsys, monkeypatch):
+    words = train(workspace, tmp_path / "p", "--policy", "supervised", "--steps", "3", "--confidence", "0.8")
     assert ask(capsys, *words)[0] == 0
     leeway = read_policy(tmp_path / "p")[0].leeway
     assert leeway is not None
-    assert AdaptiveModel.load(str(made / "model"), tmp_path / "p").leeway == leeway
+    assert AdaptiveModel.load(str(workspace / "model"), tmp_path / "p").leeway == leeway
     seen = {}
 
     def calls(contestants, *_, **__):
@@ -104,7 +104,7 @@ def test_what_is_judged_and_run_has_the_leeway_that_was_saved(made, tmp_path, ca
 
     monkeypatch.setattr("laptime.control.judge.contest.evaluate_live", calls)
     monkeypatch.setattr("laptime.control.judge.lineup.replayed_evaluation", looked_up)
-    asked = ("control", "evaluate", made / "run", tmp_path / "p", "--features", made / "features", *KEEP)
+    asked = ("control", "evaluate", workspace / "run", tmp_path / "p", "--features", workspace / "features", *KEEP)
     for way in (["--replay"], []):
         seen.clear()
         assert ask(capsys, *asked, "--budgets", "100", *way)[0] == 2
@@ -112,94 +112,134 @@ def test_what_is_judged_and_run_has_the_leeway_that_was_saved(made, tmp_path, ca
         assert seen.get("static") is None
 
 
-def test_policies_are_judged_by_calls_that_are_made(made, capsys):
-    asked = ("control", "evaluate", made / "run", made / "policy", "--features", made / "features", *KEEP)
-    page = made / "page.html"
+def test_policies_are_judged_by_calls_that_are_made(workspace, capsys):
+    asked = (
+        "control",
+        "evaluate",
+        workspace / "run",
+        workspace / "policy",
+        "--features",
+        workspace / "features",
+        *KEEP,
+    )
+    page = workspace / "page.html"
     code, out, _ = ask(capsys, *asked, "--questions", "3", "--budgets", "1,100000", "--json", "--html", page)
     assert code in (0, 1)
-    found = json.loads(out)
-    assert found["schema"] == "laptime.control/1"
-    assert (found["way"], found["online"]) == ("measured", True)
-    names = {point["policy"] for point in found["points"]}
+    evaluation = json.loads(out)
+    assert evaluation["schema"] == "laptime.control/1"
+    assert (evaluation["way"], evaluation["online"]) == ("measured", True)
+    names = {point["policy"] for point in evaluation["points"]}
     assert {"grpo", "static", "lookup", "oracle", "grpo, mean budgets", "grpo, analytic budgets"} <= names
-    for point in found["points"]:
+    for point in evaluation["points"]:
         assert point["questions"] == 3
         assert point["attainment"]["value"] == (1.0 if point["budget_ms"] == 100000 else 0.0)
         assert sum(share["count"] for share in point["choices"]) == 3
         assert point["deciding_ms"]["value"] > 0
-    late = [p for p in found["points"] if p["policy"] == "grpo" and p["budget_ms"] == 1]
+    late = [p for p in evaluation["points"] if p["policy"] == "grpo" and p["budget_ms"] == 1]
     assert late[0]["unfit"] == 3  # nothing fits a millisecond: the fastest choice, flagged
-    assert page.read_text() == control_page(_typed(found))
+    assert page.read_text() == control_page(_typed(evaluation))
 
 
-def test_some_questions_are_taken_from_all_types(made, capsys):
+def test_some_questions_are_taken_from_all_types(workspace, capsys):
     """Not the first ones by name: those would be all of one type."""
-    asked = ("control", "evaluate", made / "run", made / "policy", "--features", made / "features", *KEEP)
+    asked = (
+        "control",
+        "evaluate",
+        workspace / "run",
+        workspace / "policy",
+        "--features",
+        workspace / "features",
+        *KEEP,
+    )
     _, out, _ = ask(capsys, *asked, "--questions", "6", "--budgets", "100000", "--json")
     point = json.loads(out)["points"][0]
     assert sum(share["count"] for share in point["choices"]) == 6
     assert {share["question_type"] for share in point["choices"]} == {"add", "code", "colour"}
 
 
-def test_bounds_may_stay_as_they_were_calibrated(made, capsys):
-    asked = ("control", "evaluate", made / "run", made / "policy", "--features", made / "features", *KEEP)
+def test_bounds_may_stay_as_they_were_calibrated(workspace, capsys):
+    asked = (
+        "control",
+        "evaluate",
+        workspace / "run",
+        workspace / "policy",
+        "--features",
+        workspace / "features",
+        *KEEP,
+    )
     code, out, _ = ask(capsys, *asked, "--questions", "1", "--budgets", "100000", "--as-calibrated", "--json")
     assert code in (0, 1)
     assert json.loads(out)["online"] is False
 
 
-def _typed(found):
+def _typed(evaluation):
     import msgspec
 
-    return msgspec.convert(found, ControlEvaluation)
+    return msgspec.convert(evaluation, ControlEvaluation)
 
 
-def test_a_replay_makes_no_call_and_a_slower_machine_is_noticed(made, capsys, monkeypatch):
+def test_a_replay_makes_no_call_and_a_slower_machine_is_noticed(workspace, capsys, monkeypatch):
     monkeypatch.setattr("laptime.models.loading.load_model", lambda *_, **__: pytest.fail("a model was loaded"))
-    asked = ("control", "evaluate", made / "run", made / "policy", "--features", made / "features", *KEEP)
+    asked = (
+        "control",
+        "evaluate",
+        workspace / "run",
+        workspace / "policy",
+        "--features",
+        workspace / "features",
+        *KEEP,
+    )
     code, out, _ = ask(capsys, *asked, "--replay", "--slow-down", "8", "--json")
     assert code in (0, 1)
-    found = json.loads(out)
-    assert found["way"] == "replayed"
-    assert [stream["online"] for stream in found["slow_downs"]] == [False, True]
-    later = found["slow_downs"][1]["requests"][-1]
+    evaluation = json.loads(out)
+    assert evaluation["way"] == "replayed"
+    assert [stream["online"] for stream in evaluation["slow_downs"]] == [False, True]
+    later = evaluation["slow_downs"][1]["requests"][-1]
     assert later[4] is None or later[4] > 1.1  # the factor on the bounds, or nothing is promised any more
 
 
-def test_further_questions_are_learnt_from(made, tmp_path, capsys):
-    more = write_questions(made / "more", split="more", samples=12, first=500, types=("colour", "code"))
-    words = ("control", "ask", made / "run", "--data", more, "--out", made / "answers", "--batch", "4")
+def test_further_questions_are_learnt_from(workspace, tmp_path, capsys):
+    more = write_questions(workspace / "more", split="more", samples=12, first=500, types=("colour", "code"))
+    words = ("control", "ask", workspace / "run", "--data", more, "--out", workspace / "answers", "--batch", "4")
     code, out, _ = ask(capsys, *words, "--device", "cpu", "--json", *KEEP)
     assert code == 0
     result = json.loads(out)
     assert (result["questions"], result["choices"]) == (12, 8)
-    answers = ("--answers", made / "answers")
-    code, out, _ = ask(capsys, *train(made, "more-policy", "--steps", "20"), *answers)
+    answers = ("--answers", workspace / "answers")
+    code, out, _ = ask(capsys, *train(workspace, "more-policy", "--steps", "20"), *answers)
     assert code == 0
-    timed = len(read_run_half(made))
+    timed = len(read_run_half(workspace))
     assert f"grpo of {timed + 12} questions" in out
-    asked = ("control", "evaluate", made / "run", made / "more-policy", "--features", made / "features", *KEEP)
+    asked = (
+        "control",
+        "evaluate",
+        workspace / "run",
+        workspace / "more-policy",
+        "--features",
+        workspace / "features",
+        *KEEP,
+    )
     assert ask(capsys, *asked, *answers, "--replay")[0] in (0, 1)
-    own = (*words[:4], made / "questions" / "questions.jsonl", *words[5:], "--device", "cpu", "--force", *KEEP)
+    own = (*words[:4], workspace / "questions" / "questions.jsonl", *words[5:], "--device", "cpu", "--force", *KEEP)
     code, _, err = ask(capsys, *own)
     assert code == 0  # the sweep's own questions may be asked, but not be learnt from twice
-    code, _, err = ask(capsys, *train(made, "twice", "--steps", "20"), *answers)
+    code, _, err = ask(capsys, *train(workspace, "twice", "--steps", "20"), *answers)
     assert code == 2
     assert "ids of their own" in err
 
 
-def read_run_half(made):
+def read_run_half(workspace):
     from laptime.cli.control_sweep import scored_sweep
 
-    return scored_sweep(made / "run", keep=KEEP[1]).table.half("train")
+    return scored_sweep(workspace / "run", keep=KEEP[1]).table.half("train")
 
 
-def test_one_answer_says_whether_it_was_in_time(made, capsys):
-    image = next((made / "questions" / "images").iterdir())
+def test_one_answer_says_whether_it_was_in_time(workspace, capsys):
+    image = next((workspace / "questions" / "images").iterdir())
     asked = (
         "control",
         "run",
-        made / "policy",
+        workspace / "policy",
         "--question",
         "Read the small code?",
         "--image",
@@ -251,8 +291,8 @@ TRAIN = ("train", "run", "--estimator", "est", "--features", "features", "--out"
         ),
     ],
 )
-def test_bad_input_is_one_line(made, capsys, monkeypatch, words, line):
-    monkeypatch.chdir(made)
+def test_bad_input_is_one_line(workspace, capsys, monkeypatch, words, line):
+    monkeypatch.chdir(workspace)
     code, out, err = ask(capsys, "control", *words)
     assert code == 2
     assert out == ""
@@ -262,10 +302,10 @@ def test_bad_input_is_one_line(made, capsys, monkeypatch, words, line):
     assert "Traceback" not in err
 
 
-def test_an_estimator_of_another_model_is_refused(made, tmp_path, capsys):
+def test_an_estimator_of_another_model_is_refused(workspace, tmp_path, capsys):
     """Fitted on a sweep whose calls took ten times as long."""
     slower = tmp_path / "slower"
-    shutil.copytree(made / "run", slower)
+    shutil.copytree(workspace / "run", slower)
     for file in slower.glob("samples-*.jsonl"):
         lines = [json.loads(line) for line in file.read_text().splitlines()]
         for one in lines:
@@ -275,7 +315,15 @@ def test_an_estimator_of_another_model_is_refused(made, tmp_path, capsys):
     assert len(load_run(slower).samples) > QUESTIONS
     fit = ("fit", slower, "--target", "total_ms", "--group", "sample_id", "--out", tmp_path / "est", *KEEP)
     assert ask(capsys, *fit)[0] == 0
-    words = ("control", "train", made / "run", "--estimator", tmp_path / "est", "--features", made / "features")
+    words = (
+        "control",
+        "train",
+        workspace / "run",
+        "--estimator",
+        tmp_path / "est",
+        "--features",
+        workspace / "features",
+    )
     code, _, err = ask(capsys, *words, "--out", tmp_path / "policy", *KEEP)
     assert code == 2
     assert "an estimator of another model or machine" in err
@@ -285,27 +333,36 @@ def contents(folder):
     return {file.name: file.read_bytes() for file in sorted(folder.iterdir())}
 
 
-def test_nothing_is_overwritten_without_force_and_nothing_else_even_with_it(made, tmp_path, capsys):
-    policy = contents(made / "policy")
-    static = train(made, made / "policy", "--policy", "static")
+def test_nothing_is_overwritten_without_force_and_nothing_else_even_with_it(workspace, tmp_path, capsys):
+    policy = contents(workspace / "policy")
+    static = train(workspace, workspace / "policy", "--policy", "static")
     code, _, err = ask(capsys, *static)
     assert code == 2
     assert "is already there" in err
-    words = ("control", "features", made / "run", *KEEP, "--out")
-    code, _, err = ask(capsys, *words, made / "features")
+    words = ("control", "features", workspace / "run", *KEEP, "--out")
+    code, _, err = ask(capsys, *words, workspace / "features")
     assert code == 2
     assert "is already there" in err
-    code, _, err = ask(capsys, *words, made / "policy", "--force")
+    code, _, err = ask(capsys, *words, workspace / "policy", "--force")
     assert code == 2
     assert "holds something else" in err
-    assert contents(made / "policy") == policy
+    assert contents(workspace / "policy") == policy
     page = tmp_path / "page.html"
-    page.write_text("mine")
-    judge = ("control", "evaluate", made / "run", made / "policy", "--features", made / "features", "--replay", *KEEP)
+    page.write_text("a page")
+    judge = (
+        "control",
+        "evaluate",
+        workspace / "run",
+        workspace / "policy",
+        "--features",
+        workspace / "features",
+        "--replay",
+        *KEEP,
+    )
     code, _, err = ask(capsys, *judge, "--html", page)
     assert code == 2
     assert "is already there" in err
-    assert page.read_text() == "mine"
+    assert page.read_text() == "a page"
     assert ask(capsys, *judge, "--html", page, "--force")[0] in (0, 1)
     assert page.read_text().startswith("<!doctype html>")
 
@@ -324,10 +381,10 @@ sys.exit(main())
 """laptime, killed when it has written policy.json and is about to write the bounds."""
 
 
-def test_a_kill_in_the_middle_of_saving_leaves_the_old_policy_with_its_own_bounds(made, tmp_path):
-    shutil.copytree(made / "policy", tmp_path / "policy")
+def test_a_kill_in_the_middle_of_saving_leaves_the_old_policy_with_its_own_bounds(workspace, tmp_path):
+    shutil.copytree(workspace / "policy", tmp_path / "policy")
     before = contents(tmp_path / "policy")
-    words = train(made, tmp_path / "policy", "--policy", "static", "--confidence", "0.8", "--force")
+    words = train(workspace, tmp_path / "policy", "--policy", "static", "--confidence", "0.8", "--force")
     ended = subprocess.run([sys.executable, "-c", KILLED, *words], check=False, capture_output=True, text=True)
     assert ended.returncode == -signal.SIGKILL, ended.stderr
     halves = [folder for folder in tmp_path.iterdir() if folder.name != "policy"]
@@ -340,10 +397,12 @@ def test_a_kill_in_the_middle_of_saving_leaves_the_old_policy_with_its_own_bound
     assert (saved.policy.name, bounds.confidence) == ("static", 0.8)
 
 
-def test_policies_of_different_bounds_are_not_judged_together(made, tmp_path, capsys):
-    words = train(made, tmp_path / "other", "--policy", "static", "--confidence", "0.8")
+def test_policies_of_different_bounds_are_not_judged_together(workspace, tmp_path, capsys):
+    words = train(workspace, tmp_path / "other", "--policy", "static", "--confidence", "0.8")
     assert ask(capsys, *words)[0] == 0
-    both = (made / "policy", tmp_path / "other")
-    code, _, err = ask(capsys, "control", "evaluate", made / "run", *both, "--features", made / "features", *KEEP)
+    both = (workspace / "policy", tmp_path / "other")
+    code, _, err = ask(
+        capsys, "control", "evaluate", workspace / "run", *both, "--features", workspace / "features", *KEEP
+    )
     assert code == 2
     assert "has other bounds than" in err

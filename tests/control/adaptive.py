@@ -78,11 +78,11 @@ def adaptive(
 ) -> AdaptiveModel:
     """The tiny model with the policy; without bounds every choice is known to take a minute at most."""
     bounds = bounds_of(bound_ms if bound_ms is not None else [60_000.0] * len(SPACE), facts=facts)
-    made = loaded("llava_next")
+    tiny = loaded("llava_next")
     one = question()
-    inputs = inputs_from_question(made, one.text, one.image, "here")
-    made.model.generate(**inputs.kwargs, max_new_tokens=2)  # a model's first call leaves things of transformers' on it
-    return AdaptiveModel(made, policy, bounds, online=online)
+    inputs = inputs_from_question(tiny, one.text, one.image, "here")
+    tiny.model.generate(**inputs.kwargs, max_new_tokens=2)  # a model's first call leaves things of transformers' on it
+    return AdaptiveModel(tiny, policy, bounds, online=online)
 
 
 def question(seed: int = 0) -> Question:

@@ -82,13 +82,13 @@ def state(model: Any) -> list[Any]:
 @pytest.mark.parametrize("number", range(len(SPACE)))
 def test_the_model_runs_with_exactly_what_was_decided(number: int, hidden: bool) -> None:
     """Experts of every token, blocks, image tokens, in prefill and in each decode step; afterwards it is as before."""
-    made = adaptive(fixed(number, hidden=hidden))
-    model = made.loaded.model
+    adapted = adaptive(fixed(number, hidden=hidden))
+    model = adapted.loaded.model
     choice = SPACE.choice(number)
-    active = made.switch.active(choice.blocks)
+    active = adapted.switch.active(choice.blocks)
     before = state(model)
     inside = Inside(model)
-    answer = made.generate(question(), budget_ms=60_000)
+    answer = adapted.generate(question(), budget_ms=60_000)
     inside.gone()
     early = min(SPACE.top_ks) if hidden else choice.top_k  # the choice is made after it
     assert inside.steps[0] == [(0, early), *((index, choice.top_k) for index in active[1:])]
@@ -113,30 +113,30 @@ def test_the_model_runs_with_exactly_what_was_decided(number: int, hidden: bool)
 def test_an_early_choice_answers_as_the_model_set_so_does() -> None:
     """The ids of `applied` with the same knobs, the tier included."""
     for number in (0, len(SPACE) - 1):
-        made = adaptive(fixed(number, hidden=False))
+        adapted = adaptive(fixed(number, hidden=False))
         choice = SPACE.choice(number)
         assert choice.tier is not None
         crops = (choice.tier.low, choice.tier.high)
-        answer = made.generate(question(), budget_ms=60_000)
-        with applied(made.loaded.model, ModelKnobs(crops=crops, top_k=choice.top_k, blocks=choice.blocks)):
+        answer = adapted.generate(question(), budget_ms=60_000)
+        with applied(adapted.loaded.model, ModelKnobs(crops=crops, top_k=choice.top_k, blocks=choice.blocks)):
             one = question()
-            inputs = inputs_from_question(made.loaded, one.text, one.image, "here", crops=crops)
-            out = made.loaded.model.generate(**inputs.kwargs, max_new_tokens=TOKENS, do_sample=False)
+            inputs = inputs_from_question(adapted.loaded, one.text, one.image, "here", crops=crops)
+            out = adapted.loaded.model.generate(**inputs.kwargs, max_new_tokens=TOKENS, do_sample=False)
         assert answer.sample.output_ids == out[:, inputs.kwargs["input_ids"].shape[1] :].tolist()
 
 
 def test_the_second_choice_sees_what_the_early_block_gave() -> None:
     """The tier is fixed then, and the hidden states are those that features are collected from."""
     policy = Scripted(lambda seen, budget: SPACE.late + (0 if seen.tier is None else 3), hidden=True)
-    made = adaptive(policy)
-    answer = made.generate(question(), budget_ms=60_000)
+    adapted = adaptive(policy)
+    answer = adapted.generate(question(), budget_ms=60_000)
     first, second = policy.seen
     assert first.tier is None
     assert first.hidden is None
     assert second.tier == 1
     assert second.hidden is not None
     assert answer.choice == SPACE.late + 3
-    collected = collect_features(made.loaded, [question()], SPACE).hidden[0]
+    collected = collect_features(adapted.loaded, [question()], SPACE).hidden[0]
     assert collected.shape == (2, len(second.hidden))
     np.testing.assert_allclose(collected[1], second.hidden, atol=1e-5)
     assert not np.allclose(collected[0], second.hidden, atol=1e-3)
@@ -145,8 +145,8 @@ def test_the_second_choice_sees_what_the_early_block_gave() -> None:
 def test_a_policy_that_looks_at_no_hidden_states_still_decides_twice() -> None:
     """Of its first answer only the tier binds; the second is asked for before the call."""
     policy = Scripted(lambda seen, budget: SPACE.late + (0 if seen.tier is None else 3), hidden=False)
-    made = adaptive(policy)
-    answer = made.generate(question(), budget_ms=60_000)
+    adapted = adaptive(policy)
+    answer = adapted.generate(question(), budget_ms=60_000)
     assert [seen.tier for seen in policy.seen] == [None, 1]
     assert all(seen.hidden is None for seen in policy.seen)
     assert answer.choice == SPACE.late + 3
@@ -155,11 +155,11 @@ def test_a_policy_that_looks_at_no_hidden_states_still_decides_twice() -> None:
 def test_where_nothing_fits_the_fastest_runs_and_a_flag_says_so() -> None:
     bounds = [50.0, 40.0, 30.0, 20.0, 25.0, 60.0, 70.0, 80.0]
     policy = Scripted(lambda seen, budget: budget.fastest, hidden=False)
-    made = adaptive(policy, bounds)
-    answer = made.generate(question(), budget_ms=19.9)
+    adapted = adaptive(policy, bounds)
+    answer = adapted.generate(question(), budget_ms=19.9)
     assert answer.choice == 3
     assert answer.sample.flags.count("no-choice-fits") == 1
-    assert made.generate(question(), budget_ms=30.0).sample.flags.count("no-choice-fits") == 0
+    assert adapted.generate(question(), budget_ms=30.0).sample.flags.count("no-choice-fits") == 0
 
 
 def test_what_deciding_takes_is_taken_off_the_budget() -> None:
@@ -171,16 +171,16 @@ def test_what_deciding_takes_is_taken_off_the_budget() -> None:
         time.sleep(0.003)
         return 0
 
-    made = adaptive(Scripted(choose, hidden=True))
-    answers = [made.generate(question(), budget_ms=100.0) for _ in range(3)]
+    adapted = adaptive(Scripted(choose, hidden=True))
+    answers = [adapted.generate(question(), budget_ms=100.0) for _ in range(3)]
     assert [budget.ms for budget in budgets[:2]] == [100.0, 100.0]  # nothing is known yet
     assert all(budget.ms < 94.0 for budget in budgets[2:])  # two decisions of 3 ms
     assert all(answer.sample.decision is not None for answer in answers)
     quick = fixed(0, hidden=True)
     quick.name = "quick"
-    made.policy = quick
-    made.generate(question(), budget_ms=100.0)
-    assert made.generate(question(), budget_ms=100.0).sample.decision is not None
+    adapted.policy = quick
+    adapted.generate(question(), budget_ms=100.0)
+    assert adapted.generate(question(), budget_ms=100.0).sample.decision is not None
     assert quick.budgets[0].ms == 100.0  # another policy's time is not its own
     assert quick.budgets[-1].ms > 96.0
     assert {answer.sample.decision.budget_ms for answer in answers if answer.sample.decision} == {100.0}
@@ -193,82 +193,82 @@ def test_what_a_late_choice_takes_besides_is_measured_and_taken_off(monkeypatch:
 
     monkeypatch.setattr("laptime.control.adaptive_model.hidden_features", slow)
     late, early = fixed(0, hidden=True), fixed(0, hidden=False)
-    made = adaptive(late)
-    before = state(made.loaded.model)
-    made.warm_up(question(), rounds=2)
-    assert_same(before, state(made.loaded.model))
-    made.generate(question(), budget_ms=100.0)
-    early.name, made.policy = "early", early
-    made.generate(question(), budget_ms=100.0)
+    adapted = adaptive(late)
+    before = state(adapted.loaded.model)
+    adapted.warm_up(question(), rounds=2)
+    assert_same(before, state(adapted.loaded.model))
+    adapted.generate(question(), budget_ms=100.0)
+    early.name, adapted.policy = "early", early
+    adapted.generate(question(), budget_ms=100.0)
     assert 50.0 < late.budgets[0].ms < 90.0
     assert early.budgets[0].ms == 100.0
 
 
 def test_a_call_that_raises_leaves_the_model_as_it_was() -> None:
-    made = adaptive(fixed(0, hidden=True))
-    before = state(made.loaded.model)
+    adapted = adaptive(fixed(0, hidden=True))
+    before = state(adapted.loaded.model)
     with pytest.raises(LaptimeError, match="context"):
-        made.generate("x" * 400, budget_ms=100)
-    hook = find_anatomy(made.loaded.model).layers[2].register_forward_pre_hook(lambda *_: 1 / 0)
+        adapted.generate("x" * 400, budget_ms=100)
+    hook = find_anatomy(adapted.loaded.model).layers[2].register_forward_pre_hook(lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        made.generate(question(), budget_ms=100)
+        adapted.generate(question(), budget_ms=100)
     hook.remove()
-    assert_same(before, state(made.loaded.model))
+    assert_same(before, state(adapted.loaded.model))
 
 
 def test_what_is_measured_corrects_the_bounds_of_the_next_calls() -> None:
     """Bounds a hundred times too low: the factor rises until nothing is promised any more."""
     stream = streams.begin(np.linspace(-0.2, -0.01, 40), q=0.95, window=40)
-    made = adaptive(fixed(0, hidden=False), [0.01] * len(SPACE), online=stream)
-    factors = [made.generate(question(), budget_ms=1000).sample.decision.factor for _ in range(30)]  # type: ignore[union-attr]
+    adapted = adaptive(fixed(0, hidden=False), [0.01] * len(SPACE), online=stream)
+    factors = [adapted.generate(question(), budget_ms=1000).sample.decision.factor for _ in range(30)]  # type: ignore[union-attr]
     assert factors[0] <= 1.0
     assert factors[-1] == float("inf")
-    assert made.online is not None
-    assert made.online.issued == 30
-    last = made.generate(question(), budget_ms=1000).sample
+    assert adapted.online is not None
+    assert adapted.online.issued == 30
+    last = adapted.generate(question(), budget_ms=1000).sample
     assert "no-choice-fits" in last.flags
     assert last.decision is not None
     assert last.decision.bound_ms is None
 
 
 def test_with_leeway_a_choice_fits_that_its_own_bound_forbids() -> None:
-    """The sample says with which confidence; what is learnt is of the bounds as they were calibrated."""
+    """The sample says with which confidence; what is learned is from the bounds as they were calibrated."""
     stream = streams.begin(np.linspace(-0.2, -0.01, 40), q=0.95, window=40)
     policy = Scripted(lambda seen, budget: 1 if budget.fits[1] else 0, hidden=False)
-    made = adaptive(policy, [20_000.0, 60_000.0] + [90_000.0] * (len(SPACE) - 2), online=stream)
-    assert made.generate(question(), budget_ms=50_000).choice == 0
-    made.leeway = Leeway(budgets_ms=[40_000.0, 49_000.0, 70_000.0], times=[1.0, STEPS[-1], 1.0])
-    answer = made.generate(question(), budget_ms=50_000)  # its median, 48 s, is in time
+    adapted = adaptive(policy, [20_000.0, 60_000.0] + [90_000.0] * (len(SPACE) - 2), online=stream)
+    assert adapted.generate(question(), budget_ms=50_000).choice == 0
+    adapted.leeway = Leeway(budgets_ms=[40_000.0, 49_000.0, 70_000.0], times=[1.0, STEPS[-1], 1.0])
+    answer = adapted.generate(question(), budget_ms=50_000)  # its median, 48 s, is in time
     decision = answer.sample.decision
     assert decision is not None
     assert answer.choice == 1
     assert decision.confidence == pytest.approx(1 - 0.05 * STEPS[-1])
     assert decision.bound_ms is not None
     assert 48_000 <= decision.bound_ms <= 50_000
-    assert made.online is not None
-    assert made.online.ended[-1].log_ratio == pytest.approx(np.log(answer.sample.stages.total_ms / 60_000))
-    assert made.generate(question(), budget_ms=45_000).choice == 0  # the leeway of 40 s: none
-    made.leeway = None
-    plain = made.generate(question(), budget_ms=50_000)
+    assert adapted.online is not None
+    assert adapted.online.ended[-1].log_ratio == pytest.approx(np.log(answer.sample.stages.total_ms / 60_000))
+    assert adapted.generate(question(), budget_ms=45_000).choice == 0  # the leeway of 40 s: none
+    adapted.leeway = None
+    plain = adapted.generate(question(), budget_ms=50_000)
     assert plain.choice == 0
     assert plain.sample.decision is not None
     assert plain.sample.decision.confidence == 0.95
 
 
 def test_a_slower_machine_leaves_less_leeway() -> None:
-    """Calls twice as long as when it was found, within bounds that had ten times as much: all of that counts."""
+    """Calls twice as long as when it was proven, within bounds that had ten times as much: all of that counts."""
     state = streams.begin(np.linspace(-2.5, -2.2, 40), q=0.95, window=40, step=0.0)
     for number in range(40):
         state = streams.issued(state, str(number), 100.0, 100.0, 0.0)
         state = streams.finished(state, str(number), 2 * 100.0 * float(np.exp(-2.5 + 0.3 * (number % 10) / 9)))
     policy = Scripted(lambda seen, budget: 1 if budget.fits[1] else 0, hidden=False)
-    made = adaptive(policy, [20_000.0, 60_000.0] + [90_000.0] * (len(SPACE) - 2), online=state)
-    plain = made.generate(question(), budget_ms=100_000).sample.decision
+    adapted = adaptive(policy, [20_000.0, 60_000.0] + [90_000.0] * (len(SPACE) - 2), online=state)
+    plain = adapted.generate(question(), budget_ms=100_000).sample.decision
     assert plain is not None
     assert plain.factor == 1.0  # the bounds hold as they are
-    made = adaptive(policy, [20_000.0, 60_000.0] + [90_000.0] * (len(SPACE) - 2), online=state)
-    made.leeway = Leeway(budgets_ms=[40_000.0, 60_000.0], times=[STEPS[-1], 1.0])
-    shared = made.generate(question(), budget_ms=100_000).sample.decision
+    adapted = adaptive(policy, [20_000.0, 60_000.0] + [90_000.0] * (len(SPACE) - 2), online=state)
+    adapted.leeway = Leeway(budgets_ms=[40_000.0, 60_000.0], times=[STEPS[-1], 1.0])
+    shared = adapted.generate(question(), budget_ms=100_000).sample.decision
     assert shared is not None
     assert shared.factor == pytest.approx(2.0, rel=0.1)
     assert shared.confidence == pytest.approx(1 - 0.05 * STEPS[-1])  # that of 50 s, not of 100 s
@@ -276,17 +276,17 @@ def test_a_slower_machine_leaves_less_leeway() -> None:
 
 def test_each_contestant_has_its_own_leeway(tmp_path: Path) -> None:
     """They take turns with one model."""
-    made = adaptive(fixed(0, hidden=False), [20_000.0, 60_000.0] + [90_000.0] * (len(SPACE) - 2))
+    adapted = adaptive(fixed(0, hidden=False), [20_000.0, 60_000.0] + [90_000.0] * (len(SPACE) - 2))
     loose = Leeway(budgets_ms=[49_000.0, 70_000.0], times=[STEPS[-1], 1.0])
     policies = [Scripted(lambda seen, budget: 1 if budget.fits[1] else 0, hidden=False) for _ in range(2)]
     policies[1].name = "strict"
     both = [
-        Contestant(policy=one, adaptive=made, leeway=room) for one, room in zip(policies, (loose, None), strict=True)
+        Contestant(policy=one, adaptive=adapted, leeway=room) for one, room in zip(policies, (loose, None), strict=True)
     ]
     question().image.save(tmp_path / "page.png")
     examples = [Example(str(n), "what is it?", tmp_path / "page.png", ("x",), "here") for n in range(3)]
-    found = evaluate_live(both, examples, [50_000.0], kind="exact")
-    assert {(one.policy, one.choice) for one in found} == {("scripted", 1), ("strict", 0)}
+    outcomes = evaluate_live(both, examples, [50_000.0], kind="exact")
+    assert {(one.policy, one.choice) for one in outcomes} == {("scripted", 1), ("strict", 0)}
 
 
 @pytest.mark.parametrize(
@@ -303,9 +303,9 @@ def test_each_contestant_has_its_own_leeway(tmp_path: Path) -> None:
     ],
 )
 def test_what_no_bound_knows_is_refused(budget: Any, options: dict[str, Any], line: str) -> None:
-    made = adaptive(fixed(0, hidden=False))
+    adapted = adaptive(fixed(0, hidden=False))
     with pytest.raises(LaptimeError, match=line):
-        made.generate(question(), budget_ms=budget, **options)
+        adapted.generate(question(), budget_ms=budget, **options)
 
 
 def test_a_policy_for_other_knobs_than_the_model_has_is_one_clear_line() -> None:

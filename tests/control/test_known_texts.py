@@ -19,14 +19,14 @@ TEXTS = KnownTexts(BOUNDS)
 @given(st.sampled_from([*WORDS.values(), "other words", ""]), st.sampled_from(STEPS), st.floats(1.0, 1.5))
 def test_it_is_what_the_words_say(text: str, times: float, stretch: float) -> None:
     """However often it was asked before, and with whatever room."""
-    found, language = TEXTS.of(text), language_features(text)
-    assert (found.language == language).all()
+    known, language = TEXTS.of(text), language_features(text)
+    assert (known.language == language).all()
     bound, median = BOUNDS.for_question(language)
-    assert (found.median_ms == median).all()
-    assert (found.with_room(NO_ROOM) == bound).all()
+    assert (known.median_ms == median).all()
+    assert (known.with_room(NO_ROOM) == bound).all()
     room = Room(times, stretch)
-    assert np.allclose(found.with_room(room), BOUNDS.bound_of(found.share, room))
-    assert TEXTS.of(text) is found
+    assert np.allclose(known.with_room(room), BOUNDS.bound_of(known.share, room))
+    assert TEXTS.of(text) is known
 
 
 def test_the_oldest_text_is_forgotten() -> None:

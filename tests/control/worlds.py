@@ -55,8 +55,8 @@ class WorldEstimator:
     def quantile(self, frame: pl.DataFrame, q: Any) -> Any:
         from scipy.special import ndtri
 
-        made = self.predict(frame)[:, None] * np.exp(self.noise * ndtri(np.atleast_1d(q)))[None, :]
-        return made[:, 0] if np.ndim(q) == 0 else made
+        length = self.predict(frame)[:, None] * np.exp(self.noise * ndtri(np.atleast_1d(q)))[None, :]
+        return length[:, 0] if np.ndim(q) == 0 else length
 
     def probability_within(self, frame: pl.DataFrame, budget_ms: Any) -> Any:
         from scipy.special import ndtr
@@ -103,12 +103,12 @@ def world_frame(
         for choice in (SPACE.choice(place) for place in range(len(SPACE))):
             assert choice.tier is not None and choice.blocks is not None and choice.top_k is not None
             image = (CROPS[choice.tier.name] + 1) * 36
-            made = tokens[kind] + int(rng.random() < 0.1)
-            took = time_ms(image, made, choice.top_k, choice.blocks) * np.exp(noise * rng.normal())
+            length = tokens[kind] + int(rng.random() < 0.1)
+            took = time_ms(image, length, choice.top_k, choice.blocks) * np.exp(noise * rng.normal())
             rows.append({
                 "sample_id": f"{kind}-{number:05d}", "repeat": 0, "flags": "", "config_id": str(choice),
                 "score": float(right(kind, fine, choice.tier.name, choice.blocks) != (rng.random() < wrong)),
-                "output_tokens": made, "total_ms": float(took), "prompt_tokens": image + 12, "image_tokens": image,
+                "output_tokens": length, "total_ms": float(took), "prompt_tokens": image + 12, "image_tokens": image,
                 "crops": CROPS[choice.tier.name], "config.model": "world", "config.tier": choice.tier.name,
                 "config.crops": f"{choice.tier.low}-{choice.tier.high}", "config.top_k": choice.top_k,
                 "config.blocks": choice.blocks,

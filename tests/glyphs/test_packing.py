@@ -63,10 +63,10 @@ def test_packed_logits_are_those_of_single_questions(loaded, knobs):
                 inputs = processor(images=[images], text=[text], return_tensors="pt")
                 inputs["pixel_values"] = pixel_values(torch.from_numpy(page.image[None]), TILINGS[knobs.tier])
                 single = model(**inputs).logits[0, -len(token_ids(asked.answer)) - 1 :]
-            mine = packed.logits[(rows == row) & (batch["owners"][rows, positions] == owner)]
-            torch.testing.assert_close(mine, single, rtol=1e-4, atol=2e-4)
+            own = packed.logits[(rows == row) & (batch["owners"][rows, positions] == owner)]
+            torch.testing.assert_close(own, single, rtol=1e-4, atol=2e-4)
             assert single.std(-1).min() > 0.05
-            seen += len(mine)
+            seen += len(own)
     assert seen == len(packed.logits)
 
 
@@ -74,8 +74,8 @@ def test_labels_are_the_answer_and_the_end():
     batch = make_batch("test", 0, 1)
     tokenizer = make_processor().tokenizer
     for owner, kind in enumerate(ASKED, 1):
-        mine = (batch["owners"][0] == owner) & (batch["labels"][0] != NO_LABEL)
-        said = batch["labels"][0][mine].tolist()
+        own = (batch["owners"][0] == owner) & (batch["labels"][0] != NO_LABEL)
+        said = batch["labels"][0][own].tolist()
         asked = ask(kind, draw_page("test", 0).truth, "test", 0, owner - 1)
         assert tokenizer.decode(said[:-1]) == asked.answer
         assert said[-1] == 0
@@ -84,11 +84,11 @@ def test_labels_are_the_answer_and_the_end():
 
 def test_a_question_counts_as_right_only_if_every_token_is(loaded):
     batch = make_batch("test", 0, 2)
-    made = forward(loaded.model, batch, 1)
-    made.logits.data.zero_()
-    labels = batch["labels"][made.where]
-    made.logits.data[torch.arange(len(labels)), labels] = 1.0
-    assert right_by_type(made, batch)[:, 0].equal(right_by_type(made, batch)[:, 1])
-    made.logits.data[0, labels[0]] = -1.0  # the first row's first question: a colour
-    right, asked = right_by_type(made, batch).T.tolist()
+    output = forward(loaded.model, batch, 1)
+    output.logits.data.zero_()
+    labels = batch["labels"][output.where]
+    output.logits.data[torch.arange(len(labels)), labels] = 1.0
+    assert right_by_type(output, batch)[:, 0].equal(right_by_type(output, batch)[:, 1])
+    output.logits.data[0, labels[0]] = -1.0  # the first row's first question: a colour
+    right, asked = right_by_type(output, batch).T.tolist()
     assert np.subtract(asked, right).tolist() == [1, *[0] * (len(TYPES) - 1)]

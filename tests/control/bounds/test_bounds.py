@@ -46,14 +46,14 @@ CONFIG = {
 
 
 def random_words(seed: int) -> np.ndarray:
-    found = np.random.default_rng(seed).normal(size=LANGUAGE).astype(np.float32)
-    return found / np.linalg.norm(found)
+    result = np.random.default_rng(seed).normal(size=LANGUAGE).astype(np.float32)
+    return result / np.linalg.norm(result)
 
 
 def bound_at(level: float, words: np.ndarray) -> np.ndarray:
     """(choices,): the bounds of a question if this were the level."""
-    made = WORLD.bounds
-    return made.first_above(made.share_within(made.lengths.mass(words)[made.lengths.group]), level)
+    data = WORLD.bounds
+    return data.first_above(data.share_within(data.lengths.mass(words)[data.lengths.group]), level)
 
 
 @given(st.integers(0, 10_000), st.floats(0.1, 0.98), st.floats(0.1, 0.98))
@@ -72,9 +72,9 @@ def test_a_bound_lies_between_those_of_the_shortest_and_the_longest_answer(seed:
         bounds.first_above(bounds.share_within(np.tile(np.eye(len(counts), dtype=np.float32)[k], (len(SPACE), 1))), 0.9)
         for k in (0, -1)
     ]
-    found = bound_at(0.9, words)
-    assert (ends[0] <= found).all()
-    assert (found <= ends[1]).all()
+    result = bound_at(0.9, words)
+    assert (ends[0] <= result).all()
+    assert (result <= ends[1]).all()
 
 
 def test_lengths_are_probabilities_that_follow_the_words() -> None:
@@ -88,7 +88,7 @@ def test_lengths_are_probabilities_that_follow_the_words() -> None:
 
 
 def test_what_is_said_of_a_question_is_by_models_that_have_not_seen_it() -> None:
-    """Nothing is to be learnt from noise: the probabilities are those of a coin, not of the question's own answer."""
+    """Nothing is to be learned from noise: the probabilities are those of a coin, not of the question's own answer."""
     rng = np.random.default_rng(3)
     language = rng.normal(size=(60, LANGUAGE)).astype(np.float32)
     counts = rng.integers(2, 4, (60, 1)).astype(np.int32)
@@ -163,31 +163,31 @@ def test_the_promise_is_kept_and_not_by_far(noise: float) -> None:
     """Of many worlds, quiet and loud: the bound holds for about 95 % and is not that of the longest answer."""
     kept = []
     for seed in range(6):
-        made = world(160, seed=seed, noise=noise)
-        bound, _ = made.bounds.for_questions(made.features.of(made.held_out.sample_ids, SPACE).language)
-        kept.append((made.held_out.total_ms <= bound).mean())
-        assert bound.mean() < made.bounds.at_tokens(np.full((1, len(SPACE)), 8, np.int32)).mean()
+        data = world(160, seed=seed, noise=noise)
+        bound, _ = data.bounds.for_questions(data.features.of(data.held_out.sample_ids, SPACE).language)
+        kept.append((data.held_out.total_ms <= bound).mean())
+        assert bound.mean() < data.bounds.at_tokens(np.full((1, len(SPACE)), 8, np.int32)).mean()
     assert 0.94 <= np.mean(kept) <= 0.99
 
 
 def test_an_estimator_that_is_too_sure_of_itself_is_corrected_by_the_questions_own_times() -> None:
     for seed in range(3):
-        made = world(320, seed=seed, noise=0.3)
-        sure = make_bounds(WorldEstimator(0.22), made.train, made.features.of(made.train.sample_ids, SPACE).language)
-        bound, _ = sure.for_questions(made.features.of(made.held_out.sample_ids, SPACE).language)
+        data = world(320, seed=seed, noise=0.3)
+        sure = make_bounds(WorldEstimator(0.22), data.train, data.features.of(data.train.sample_ids, SPACE).language)
+        bound, _ = sure.for_questions(data.features.of(data.held_out.sample_ids, SPACE).language)
         assert np.median(sure.level) > 0.975
-        assert (made.held_out.total_ms <= bound).mean() >= 0.95
+        assert (data.held_out.total_ms <= bound).mean() >= 0.95
 
 
 def test_each_choice_is_calibrated_by_itself() -> None:
     """One that takes longer than the estimator believes: a tight budget would leave just that one."""
-    made = world(400, seed=1)
-    train, held_out = ((half, half.total_ms.copy()) for half in (made.train, made.held_out))
+    data = world(400, seed=1)
+    train, held_out = ((half, half.total_ms.copy()) for half in (data.train, data.held_out))
     for _, total_ms in (train, held_out):
         total_ms[:, 1] *= 1.06
-    table = msgspec.structs.replace(made.train, total_ms=train[1])
-    bounds = make_bounds(WorldEstimator(0.03), table, made.features.of(made.train.sample_ids, SPACE).language)
-    bound, _ = bounds.for_questions(made.features.of(made.held_out.sample_ids, SPACE).language)
+    table = msgspec.structs.replace(data.train, total_ms=train[1])
+    bounds = make_bounds(WorldEstimator(0.03), table, data.features.of(data.train.sample_ids, SPACE).language)
+    bound, _ = bounds.for_questions(data.features.of(data.held_out.sample_ids, SPACE).language)
     kept = (held_out[1] <= bound).mean(axis=0)
     assert kept[1] >= 0.92
     assert bounds.level[1] > np.delete(bounds.level, 1).max()
@@ -314,17 +314,17 @@ def test_answers_shorter_than_any_that_was_seen_take_no_longer_than_the_shortest
 
 def test_arithmetic_knows_more_work_but_not_the_time() -> None:
     table = WORLD.train
-    found = analytic_ms(table, CONFIG, NOMINAL["H200"])
-    grid = found.reshape(3, 2, 3)
-    assert (found > 0).all()
+    result = analytic_ms(table, CONFIG, NOMINAL["H200"])
+    grid = result.reshape(3, 2, 3)
+    assert (result > 0).all()
     assert (np.diff(grid, axis=0) > 0).all()
     assert (np.diff(grid, axis=2) > 0).all()
-    assert found.max() < table.total_ms.min()  # no launches, no decode: far below what it takes
+    assert result.max() < table.total_ms.min()  # no launches, no decode: far below what it takes
     blind = analytic_ms(table, {"text_config": CONFIG["text_config"]}, NOMINAL["H200"])
-    assert (found > blind).all()
-    scaled = relative_ms(found, 40.0)
+    assert (result > blind).all()
+    scaled = relative_ms(result, 40.0)
     assert scaled.max() == 40.0
-    assert np.allclose(scaled / scaled.min(), found / found.min())
+    assert np.allclose(scaled / scaled.min(), result / result.min())
     assert nominal_rates("NVIDIA H200") == NOMINAL["H200"]
     with pytest.raises(LaptimeError, match="no nominal rates of 'GTX'"):
         nominal_rates("GTX")

@@ -43,8 +43,8 @@ ALLOWED = most_late(len(WORLD.train), WORLD.bounds.confidence)
 
 
 def late(budget_ms: float, times: float) -> int:
-    found = replay(POLICY, WORLD.train, TRAIN, WORLD.bounds, budget_ms, Room(times, 1.0))
-    return sum(not one.kept for one in found)
+    outcome = replay(POLICY, WORLD.train, TRAIN, WORLD.bounds, budget_ms, Room(times, 1.0))
+    return sum(not one.kept for one in outcome)
 
 
 def test_leeway_is_the_last_step_before_too_many_are_late() -> None:
@@ -74,11 +74,11 @@ class Fickle:
 
 
 def test_what_was_not_proven_ends_the_search() -> None:
-    """Leeway beyond it might look proven again by chance: so many tests would be too many."""
-    found = find_leeway(Fickle(), WORLD.train, WORLD.features, WORLD.bounds)
-    assert found is not None
+    """Leeway beyond it might look proven again by chance: then there would be too many tests."""
+    outcome = find_leeway(Fickle(), WORLD.train, WORLD.features, WORLD.bounds)
+    assert outcome is not None
     skipped = 0
-    for budget_ms, times in list(zip(found.budgets_ms, found.times, strict=True))[::8]:
+    for budget_ms, times in list(zip(outcome.budgets_ms, outcome.times, strict=True))[::8]:
         counts = [
             sum(not o.kept for o in replay(Fickle(), WORLD.train, TRAIN, WORLD.bounds, budget_ms, Room(step, 1.0)))
             for step in STEPS
@@ -90,7 +90,7 @@ def test_what_was_not_proven_ends_the_search() -> None:
 
 
 def test_other_questions_are_in_time_and_more_are_right() -> None:
-    """What leeway is for: on questions that it was not found with."""
+    """What leeway is for: on questions that it was not proven on."""
     with_it, without = [], []
     for budget_ms in np.quantile(LEEWAY.budgets_ms, [0.2, 0.35, 0.5, 0.65]):
         room = LEEWAY.at(float(budget_ms))
@@ -167,7 +167,7 @@ def test_everybody_is_judged_with_the_leeway_that_is_theirs() -> None:
     assert leeways == {POLICY.name: LEEWAY, "static": None, BOUNDED: LEEWAY}
     everyone = [POLICY, plain.policy, Oracle(table=WORLD.held_out, name=BOUNDED, bounded=True)]
     budget_ms = float(np.quantile(LEEWAY.budgets_ms, 0.5))
-    found, without = (
+    outcome, without = (
         replayed_evaluation(
             everyone,
             WORLD.held_out,
@@ -180,18 +180,18 @@ def test_everybody_is_judged_with_the_leeway_that_is_theirs() -> None:
     room = LEEWAY.at(budget_ms)
     assert room.times > 1
     outcomes = replay(POLICY, WORLD.held_out, HELD_OUT, WORLD.bounds, budget_ms, room)
-    assert found.points[0].attainment.value == attainment(outcomes)
-    assert found.points[1] == without.points[1]
-    assert found.points[2].accuracy.value > without.points[2].accuracy.value
+    assert outcome.points[0].attainment.value == attainment(outcomes)
+    assert outcome.points[1] == without.points[1]
+    assert outcome.points[2].accuracy.value > without.points[2].accuracy.value
 
 
 def test_a_slower_machine_leaves_the_leeway_of_a_smaller_budget() -> None:
-    """With bounds corrected by a factor, a budget is as one that much smaller was when leeway was found."""
+    """With bounds corrected by a factor, a budget is as one that much smaller was when leeway was proven."""
     budget_ms = 2 * float(np.quantile(LEEWAY.budgets_ms, 0.5))
     settings = StreamSettings(budget_ms=budget_ms, requests=200, at=100, factor=2.0, settling=40, leeway=LEEWAY)
     baseline = online_baseline(WORLD.train, WORLD.bounds, TRAIN.language)
-    found = slow_stream(POLICY, WORLD.held_out, HELD_OUT, WORLD.bounds, baseline, settings)
-    slowed = [one for one in found[140:] if np.isfinite(one.bound_ms)]
+    outcome = slow_stream(POLICY, WORLD.held_out, HELD_OUT, WORLD.bounds, baseline, settings)
+    slowed = [one for one in outcome[140:] if np.isfinite(one.bound_ms)]
     assert np.median([one.factor for one in slowed]) > 1.3
     assert attainment(slowed) >= 0.9
     rows = {name: row for row, name in enumerate(WORLD.held_out.sample_ids)}

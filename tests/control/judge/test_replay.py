@@ -64,9 +64,9 @@ def test_an_answer_that_takes_just_the_budget_is_in_time() -> None:
 
 
 def test_regret_is_paired_with_the_oracle() -> None:
-    mine = [outcome(i, score=float(i % 2)) for i in range(40)]
+    own = [outcome(i, score=float(i % 2)) for i in range(40)]
     best = [outcome(i, policy="oracle", score=1.0) for i in range(40)]
-    points = {point.policy: point for point in policy_points([*mine, *best], SPACE)}
+    points = {point.policy: point for point in policy_points([*own, *best], SPACE)}
     regret = points["p"].regret
     assert regret is not None
     assert regret.value == 0.5
@@ -78,34 +78,34 @@ def test_a_paired_difference_covers_the_truth() -> None:
     covered = 0
     for _ in range(400):
         hard = rng.random(120)
-        mine = [outcome(i, score=float(rng.random() < h)) for i, h in enumerate(hard)]
+        own = [outcome(i, score=float(rng.random() < h)) for i, h in enumerate(hard)]
         other = [outcome(i, score=float(rng.random() < h * 0.8)) for i, h in enumerate(hard)]
-        found = paired_difference(mine, other)
-        assert found.low is not None
-        assert found.high is not None
-        covered += found.low <= 0.1 <= found.high
+        difference = paired_difference(own, other)
+        assert difference.low is not None
+        assert difference.high is not None
+        covered += difference.low <= 0.1 <= difference.high
     assert 0.92 <= covered / 400 <= 0.985
 
 
 def test_no_difference_among_few_is_not_certainty() -> None:
     same = [outcome(i) for i in range(20)]
-    found = paired_difference(same, same)
-    assert found.value == 0
-    assert found.high is not None
-    assert found.high > 0.1
+    difference = paired_difference(same, same)
+    assert difference.value == 0
+    assert difference.high is not None
+    assert difference.high > 0.1
     with pytest.raises(LaptimeError, match="without a question in common"):
         paired_difference([outcome(1)], [outcome(2)])
 
 
 def test_differences_are_given_only_where_both_kept_the_budget() -> None:
-    mine = [outcome(i) for i in range(40)]
+    own = [outcome(i) for i in range(40)]
     late = [outcome(i, policy="late", total_ms=30.0 if i < 4 else 10.0) for i in range(40)]
     good = [outcome(i, policy="good", score=0.0) for i in range(40)]
-    found = same_budget_differences([*mine, *late, *good], ["p"], ["late", "good", "p"])
-    assert [(one.policy, one.than, one.accuracy.value) for one in found] == [("p", "good", 1.0)]
-    assert equal_attainment_difference(mine, late) is None
+    differences = same_budget_differences([*own, *late, *good], ["p"], ["late", "good", "p"])
+    assert [(one.policy, one.than, one.accuracy.value) for one in differences] == [("p", "good", 1.0)]
+    assert equal_attainment_difference(own, late) is None
     less = judged_by([msgspec.structs.replace(one, budget_ms=15.0, total_ms=14.0) for one in late], 20.0)
-    pair = equal_attainment_difference(mine, less)
+    pair = equal_attainment_difference(own, less)
     assert pair is not None
     assert (pair.at, pair.budget_ms, pair.than_budget_ms) == ("equal attainment", 20.0, 15.0)
 
@@ -118,9 +118,9 @@ def test_an_answer_without_a_time_or_a_score_is_no_outcome() -> None:
 
 
 def test_a_replay_looks_up_what_was_measured() -> None:
-    found = replay(STATIC, WORLD.held_out, HELD_OUT, WORLD.bounds, 20.0)
-    assert [one.sample_id for one in found] == list(WORLD.held_out.sample_ids)
-    for row, one in enumerate(found):
+    answered = replay(STATIC, WORLD.held_out, HELD_OUT, WORLD.bounds, 20.0)
+    assert [one.sample_id for one in answered] == list(WORLD.held_out.sample_ids)
+    for row, one in enumerate(answered):
         assert one.total_ms == WORLD.held_out.total_ms[row, one.choice]
         assert one.score == WORLD.held_out.score[row, one.choice]
     with pytest.raises(LaptimeError, match="hold other questions"):
@@ -131,9 +131,9 @@ def test_a_replay_looks_up_what_was_measured() -> None:
 
 
 def test_a_budget_that_nothing_fits_takes_the_fastest_and_says_so() -> None:
-    found = replay(STATIC, WORLD.held_out, HELD_OUT, WORLD.bounds, 1.0)
-    assert all(one.unfit and not one.kept for one in found)
-    assert {one.choice for one in found} == {0}
+    answered = replay(STATIC, WORLD.held_out, HELD_OUT, WORLD.bounds, 1.0)
+    assert all(one.unfit and not one.kept for one in answered)
+    assert {one.choice for one in answered} == {0}
 
 
 def test_a_peer_gets_the_largest_budget_that_keeps_the_level() -> None:
@@ -141,12 +141,12 @@ def test_a_peer_gets_the_largest_budget_that_keeps_the_level() -> None:
         return replay(LOOKUP, WORLD.held_out, HELD_OUT, WORLD.bounds, ms)
 
     assert attainment(run(22.0)) < 0.95
-    found = at_equal_attainment(run, 22.0)
-    assert attainment(found) >= 0.95
-    smaller = found[0].decided_ms
+    answered = at_equal_attainment(run, 22.0)
+    assert attainment(answered) >= 0.95
+    smaller = answered[0].decided_ms
     assert smaller is not None
     assert smaller < 22.0
-    assert {one.budget_ms for one in found} == {22.0}
+    assert {one.budget_ms for one in answered} == {22.0}
     assert attainment(judged_by(run(smaller + 0.3), 22.0)) < 0.95
     assert at_equal_attainment(run, 60.0)[0].decided_ms is None
 
@@ -166,19 +166,19 @@ def test_an_evaluation_names_everything_once_and_survives_json() -> None:
         assert (bound < ms - 0.1).mean() <= share <= (bound <= ms + 0.1).mean()
     assert budgets[-1] < enough  # there one setting does all, and nothing is left to gain
     assert ((bound <= budgets[0]).any(axis=1)).mean() >= 0.95
-    found = replayed_evaluation(
+    evaluation = replayed_evaluation(
         policies, WORLD.held_out, WORLD.features, WORLD.bounds, EvaluationScope(budgets_ms=budgets, compared=["static"])
     )
-    assert [(point.policy, point.budget_ms) for point in found.points] == [
+    assert [(point.policy, point.budget_ms) for point in evaluation.points] == [
         (policy.name, ms) for ms in budgets for policy in policies
     ]
-    assert (found.way, found.questions, found.confidence) == ("replayed", len(WORLD.held_out), 0.95)
-    assert {one.at for one in found.differences} == {"same budget", "equal attainment"}
-    assert all(point.attainment.value >= 0.95 for point in found.points if point.policy == "static")
-    best = {p.budget_ms: p.accuracy.value for p in found.points if p.policy == "oracle"}
-    in_time = [p for p in found.points if p.attainment.value == 1.0]
+    assert (evaluation.way, evaluation.questions, evaluation.confidence) == ("replayed", len(WORLD.held_out), 0.95)
+    assert {one.at for one in evaluation.differences} == {"same budget", "equal attainment"}
+    assert all(point.attainment.value >= 0.95 for point in evaluation.points if point.policy == "static")
+    best = {p.budget_ms: p.accuracy.value for p in evaluation.points if p.policy == "oracle"}
+    in_time = [p for p in evaluation.points if p.attainment.value == 1.0]
     assert all(p.accuracy.value <= best[p.budget_ms] for p in in_time)
-    assert msgspec.json.decode(msgspec.json.encode(found), type=ControlEvaluation) == found
+    assert msgspec.json.decode(msgspec.json.encode(evaluation), type=ControlEvaluation) == evaluation
     with pytest.raises(LaptimeError, match="same name"):
         replayed_evaluation(
             [STATIC, STATIC], WORLD.held_out, WORLD.features, WORLD.bounds, EvaluationScope(budgets_ms=budgets)
@@ -213,12 +213,12 @@ def test_nothing_is_learnt_before_an_answer_ends() -> None:
     """Requests that arrive before the first answer is there are all decided by what was known at first."""
     baseline = online_baseline(WORLD.train, WORLD.bounds, TRAIN.language)
     given = StreamSettings(budget_ms=26.0, requests=100, at=50, settling=10, in_flight=50)
-    found = slow_stream(STATIC, WORLD.held_out, HELD_OUT, WORLD.bounds, baseline, given)
-    first = min(number * 26.0 / 50 + one.total_ms for number, one in enumerate(found))
-    early = [one.factor for number, one in enumerate(found) if number * 26.0 / 50 < first]
+    answered = slow_stream(STATIC, WORLD.held_out, HELD_OUT, WORLD.bounds, baseline, given)
+    first = min(number * 26.0 / 50 + one.total_ms for number, one in enumerate(answered))
+    early = [one.factor for number, one in enumerate(answered) if number * 26.0 / 50 < first]
     assert len(early) > 5
     assert len(set(early)) == 1
-    assert len({one.factor for one in found}) > 5
+    assert len({one.factor for one in answered}) > 5
 
 
 def test_a_stream_that_is_cut_nowhere_is_one_line() -> None:

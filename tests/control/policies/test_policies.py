@@ -104,9 +104,9 @@ def test_every_policy_keeps_a_tier_that_was_set(budget: Budget, tier: int) -> No
 @given(BUDGETS, st.none() | st.integers(0, SPACE.first - 1))
 def test_something_is_always_allowed(budget: Budget, tier: int | None) -> None:
     kept = allowed(SPACE, budget, tier)
-    mine = np.ones(COUNT, bool) if tier is None else np.arange(COUNT) // SPACE.late == tier
-    fits = (budget.bound_ms <= budget.ms) & mine
-    assert (kept == fits).all() if fits.any() else (kept.sum() == 1 and (kept <= mine).all())
+    of_that_tier = np.ones(COUNT, bool) if tier is None else np.arange(COUNT) // SPACE.late == tier
+    fits = (budget.bound_ms <= budget.ms) & of_that_tier
+    assert (kept == fits).all() if fits.any() else (kept.sum() == 1 and (kept <= of_that_tier).all())
 
 
 @given(st.floats(0.5, 60))
@@ -154,8 +154,8 @@ def test_lookup_takes_means_and_five_per_cent_more() -> None:
     policy = LookupPolicy(space=SPACE, accuracy=np.linspace(0, 1, COUNT), mean_ms=mean)
     budget = Budget(ms=20, bound_ms=mean * 2, median_ms=mean)
     assert policy.decide(FEATURES.seen(0), budget) == 1
-    made = lookup_policy(WORLD.train)
-    assert np.allclose(made.mean_ms, WORLD.train.total_ms.mean(axis=0))
+    built = lookup_policy(WORLD.train)
+    assert np.allclose(built.mean_ms, WORLD.train.total_ms.mean(axis=0))
 
 
 @given(st.integers(0, 30), st.floats(1, 60))
@@ -202,9 +202,9 @@ def test_what_is_needed_but_was_not_made_is_one_line() -> None:
 
 
 def test_a_network_of_one_row_is_one_of_many() -> None:
-    made = network(9, 4, 3)
+    built = network(9, 4, 3)
     rows = np.random.default_rng(0).normal(size=(5, 9)).astype(np.float32)
-    assert np.allclose(made.forward(rows), [made.forward(row) for row in rows], atol=1e-5)
+    assert np.allclose(built.forward(rows), [built.forward(row) for row in rows], atol=1e-5)
 
 
 @given(BUDGETS, st.integers(0, 19), st.none() | st.integers(0, SPACE.first - 1))

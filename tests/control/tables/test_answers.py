@@ -28,25 +28,27 @@ TEXTS = ("what is it?", "how many are there in all?", "which?", "what is it?", "
 def examples(tmp_path_factory: pytest.TempPathFactory) -> list[Example]:
     """Five questions of three lengths, each about a picture of its own."""
     folder = tmp_path_factory.mktemp("pictures")
-    made = []
+    adapted = []
     for number, text in enumerate(TEXTS):
         pixels = np.random.default_rng(number).integers(0, 256, (56, 56, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(folder / f"{number}.png")
-        made.append(Example(f"kind-{number}", text, folder / f"{number}.png", ("a",), f"line {number}"))
-    return made
+        adapted.append(Example(f"kind-{number}", text, folder / f"{number}.png", ("a",), f"line {number}"))
+    return adapted
 
 
 def test_a_batch_answers_as_each_question_would_alone(examples: list[Example]) -> None:
     """Scored by what one of them says, so that some are right and some are not."""
     policy = fixed(0, hidden=False)
-    made = adaptive(policy)
+    adapted = adaptive(policy)
     said = {}
     for number in range(len(SPACE)):
-        made.policy = fixed(number, hidden=False)
+        adapted.policy = fixed(number, hidden=False)
         for row, example in enumerate(examples):
-            said[row, number] = made.generate(example, budget_ms=60_000)
+            said[row, number] = adapted.generate(example, budget_ms=60_000)
     asked = [replace(example, answers=(said[row, 2].text,)) for row, example in enumerate(examples)]
-    table, features = collect_answers(made.loaded, asked, SPACE, AskSettings(kind="exact", new_tokens=TOKENS, batch=2))
+    table, features = collect_answers(
+        adapted.loaded, asked, SPACE, AskSettings(kind="exact", new_tokens=TOKENS, batch=2)
+    )
     assert table.sample_ids == tuple(example.id for example in asked)
     assert table.question_types == ("kind",) * len(asked)
     for (row, number), answer in said.items():
@@ -57,15 +59,15 @@ def test_a_batch_answers_as_each_question_would_alone(examples: list[Example]) -
         assert table.crops[row, number] == answer.sample.crops
     assert (table.score[:, 2] == 1).all()
     assert np.isnan(table.total_ms).all()
-    alone = collect_features(made.loaded, asked, SPACE)
+    alone = collect_features(adapted.loaded, asked, SPACE)
     np.testing.assert_allclose(features.hidden, alone.hidden, atol=1e-5)
     np.testing.assert_array_equal(features.language, alone.language)
     np.testing.assert_array_equal(features.pixels, alone.pixels)
 
 
 def test_every_question_comes_once_and_only_equal_shapes_together(examples: list[Example]) -> None:
-    made = adaptive(fixed(0, hidden=False))
-    batches = list(equal_batches(made.loaded, examples, None, 2))
+    adapted = adaptive(fixed(0, hidden=False))
+    batches = list(equal_batches(adapted.loaded, examples, None, 2))
     assert sorted(row for some in batches for row in some.rows) == list(range(len(examples)))
     assert sorted(len(some.rows) for some in batches) == [1, 1, 1, 2]
     for some in batches:
@@ -83,13 +85,17 @@ FEATURES = WORLD.features.of(WORLD.train.sample_ids, WORLD.train.space)
 
 def test_answers_come_back_from_their_folder(tmp_path: Path) -> None:
     write_answers(WORLD.train, tmp_path)
-    found = read_answers(tmp_path)
-    assert found.sample_ids == WORLD.train.sample_ids
-    assert found.question_types == WORLD.train.question_types
-    assert (found.space, found.model, found.most_tokens) == (WORLD.train.space, WORLD.train.model, found.most_tokens)
+    answers_read = read_answers(tmp_path)
+    assert answers_read.sample_ids == WORLD.train.sample_ids
+    assert answers_read.question_types == WORLD.train.question_types
+    assert (answers_read.space, answers_read.model, answers_read.most_tokens) == (
+        WORLD.train.space,
+        WORLD.train.model,
+        answers_read.most_tokens,
+    )
     for name in ("score", "output_tokens", "prompt_tokens", "image_tokens", "crops"):
-        np.testing.assert_array_equal(getattr(found, name), getattr(WORLD.train, name))
-    assert np.isnan(found.total_ms).all()
+        np.testing.assert_array_equal(getattr(answers_read, name), getattr(WORLD.train, name))
+    assert np.isnan(answers_read.total_ms).all()
 
 
 @pytest.mark.parametrize(

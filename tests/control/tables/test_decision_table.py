@@ -130,9 +130,9 @@ def test_knobs_that_are_left_alone_are_none_of_the_space() -> None:
 
 
 def test_facts_that_are_not_known_are_not_compared() -> None:
-    mine = ModelFacts(name="/here/model", blocks=8)
-    assert mine.differences(ModelFacts(name="there/model", kind="llava", experts=16)) == []
-    assert mine.differences(ModelFacts(name="there/other", blocks=6)) == [
+    facts = ModelFacts(name="/here/model", blocks=8)
+    assert facts.differences(ModelFacts(name="there/model", kind="llava", experts=16)) == []
+    assert facts.differences(ModelFacts(name="there/other", blocks=6)) == [
         "blocks 8 instead of 6",
         "name model instead of other",
     ]

@@ -29,33 +29,33 @@ IDS = tuple(f"mixed-{number:05d}" for number in range(12))
 
 @given(st.text())
 def test_words_become_a_direction(text: str) -> None:
-    found = language_features(text)
-    assert found.shape == (LANGUAGE,)
-    assert found.dtype == np.float32
-    assert np.isclose(np.linalg.norm(found), 1, atol=1e-5) or not found.any()
+    values = language_features(text)
+    assert values.shape == (LANGUAGE,)
+    assert values.dtype == np.float32
+    assert np.isclose(np.linalg.norm(values), 1, atol=1e-5) or not values.any()
 
 
 def test_words_are_what_they_were_when_policies_were_trained() -> None:
-    found = language_features("How many red circles?")
-    assert np.flatnonzero(found).tolist() == [15, 28, 36, 37, 46, 54, 61]
-    assert np.flatnonzero(found < 0).tolist() == [15, 28, 46]
-    assert (found == language_features("how many RED circles!")).all()
-    assert (found != language_features("circles red many how")).any()
+    values = language_features("How many red circles?")
+    assert np.flatnonzero(values).tolist() == [15, 28, 36, 37, 46, 54, 61]
+    assert np.flatnonzero(values < 0).tolist() == [15, 28, 46]
+    assert (values == language_features("how many RED circles!")).all()
+    assert (values != language_features("circles red many how")).any()
 
 
 @given(st.integers(1, 90), st.integers(1, 90), st.integers(0, 255))
 def test_an_image_of_one_colour_is_that_colour_everywhere(height: int, width: int, grey: int) -> None:
-    found = pixel_features(np.full((height, width, 3), grey, dtype=np.uint8))
-    assert found.shape == (PIXELS,)
-    assert np.allclose(found, grey / 127.5 - 1, atol=1e-6)
+    values = pixel_features(np.full((height, width, 3), grey, dtype=np.uint8))
+    assert values.shape == (PIXELS,)
+    assert np.allclose(values, grey / 127.5 - 1, atol=1e-6)
 
 
 def test_a_picture_and_its_array_are_alike_and_places_are_kept() -> None:
     image = np.zeros((160, 240, 3), dtype=np.uint8)
     image[:80, :, 0] = 255
-    found = pixel_features(image)
-    assert (found == pixel_features(Image.fromarray(image))).all()
-    by_place = found.reshape(8, 8, 3)
+    values = pixel_features(image)
+    assert (values == pixel_features(Image.fromarray(image))).all()
+    by_place = values.reshape(8, 8, 3)
     assert (by_place[:4, :, 0] == 1).all()
     assert (by_place[4:, :, 0] == -1).all()
     assert (by_place[:, :, 1:] == -1).all()
@@ -74,12 +74,12 @@ BOUNDS = arrays.arrays(np.float64, len(SPACE), elements=st.floats(1.0, 1e4))
 def test_a_machine_twice_as_slow_at_twice_the_budget_looks_the_same(
     bounds: np.ndarray, budget: float, times: float
 ) -> None:
-    found = budget_features(budget, bounds, SPACE)
-    assert found.shape == (budget_size(SPACE),)
-    assert np.isfinite(found).all()
-    assert np.abs(found).max() <= 2
+    values = budget_features(budget, bounds, SPACE)
+    assert values.shape == (budget_size(SPACE),)
+    assert np.isfinite(values).all()
+    assert np.abs(values).max() <= 2
     exact = np.float64(2.0) ** np.round(np.log2(times))  # powers of two, so that nothing is rounded
-    assert np.allclose(found, budget_features(budget * exact, bounds * exact, SPACE))
+    assert np.allclose(values, budget_features(budget * exact, bounds * exact, SPACE))
 
 
 @given(BOUNDS, st.floats(1.0, 1e5), st.floats(1.0, 3.0))
@@ -94,10 +94,10 @@ def test_many_budgets_at_once_are_each_alone(bounds: np.ndarray, budget: float) 
 
 
 def test_without_a_promise_there_is_no_room() -> None:
-    found = budget_features(50.0, np.full(len(SPACE), np.inf), SPACE)
-    assert np.isfinite(found).all()
-    assert found[0] == -1
-    assert (found[-SPACE.first :] == 0).all()
+    values = budget_features(50.0, np.full(len(SPACE), np.inf), SPACE)
+    assert np.isfinite(values).all()
+    assert values[0] == -1
+    assert (values[-SPACE.first :] == 0).all()
 
 
 def test_a_table_of_features_comes_back_as_it_was(tmp_path: Path) -> None:

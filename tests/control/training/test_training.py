@@ -31,10 +31,10 @@ BUDGETS = np.geomspace(10.0, 26.0, 8).tolist()
 SHORT = GrpoSettings(steps=12, imitation=10, draws=64, check_every=4)
 
 
-def accuracy(policy: Judged, made: World = WORLD) -> np.ndarray:
+def accuracy(policy: Judged, data: World = WORLD) -> np.ndarray:
     """Mean score at each budget, late answers counting as wrong."""
-    features = made.features.of(made.held_out.sample_ids, SPACE)
-    runs = (replay(policy, made.held_out, features, made.bounds, ms) for ms in BUDGETS)
+    features = data.features.of(data.held_out.sample_ids, SPACE)
+    runs = (replay(policy, data.held_out, features, data.bounds, ms) for ms in BUDGETS)
     return np.array([np.mean([one.score if one.kept else 0.0 for one in run]) for run in runs])
 
 
@@ -42,38 +42,38 @@ def best_in_bounds() -> np.ndarray:
     """What a policy could reach that knows each answer, but has to keep the bounds."""
     bound, _ = WORLD.bounds.for_questions(HELD_OUT.language)
     scores = np.where(bound[:, :, None] <= np.array(BUDGETS), WORLD.held_out.score[:, :, None], 0.0)
-    found: np.ndarray = scores.max(axis=1).mean(axis=0)
-    return found
+    result: np.ndarray = scores.max(axis=1).mean(axis=0)
+    return result
 
 
 def test_grpo_comes_within_two_points_of_the_best_and_beats_static() -> None:
     policy, curve = train_grpo(WORLD.train, WORLD.features, WORLD.bounds)
-    mine, static = accuracy(policy), accuracy(static_policy(WORLD.train, WORLD.bounds))
-    assert (best_in_bounds() - mine).mean() <= 0.02
-    assert (mine - static).mean() >= 0.1
-    assert (mine >= static - 1e-9).all()
-    assert (accuracy(Oracle(table=WORLD.held_out)) >= mine - 1e-9).all()
+    learned, static = accuracy(policy), accuracy(static_policy(WORLD.train, WORLD.bounds))
+    assert (best_in_bounds() - learned).mean() <= 0.02
+    assert (learned - static).mean() >= 0.1
+    assert (learned >= static - 1e-9).all()
+    assert (accuracy(Oracle(table=WORLD.held_out)) >= learned - 1e-9).all()
     assert curve.decisions >= 100_000
 
 
 def test_words_are_worth_something() -> None:
     """Where all answers are of one length: else the bounds, and so what fits the budget, tell of the words."""
-    made = world(320, noise=0.01, tokens=dict.fromkeys(TOKENS, 3))
+    data = world(320, noise=0.01, tokens=dict.fromkeys(TOKENS, 3))
     by_budget, by_words = (
-        train_grpo(made.train, made.features, made.bounds, needs=needs, settings=GrpoSettings(steps=150))[0]
+        train_grpo(data.train, data.features, data.bounds, needs=needs, settings=GrpoSettings(steps=150))[0]
         for needs in (Needs(), Needs(language=True))
     )
-    assert accuracy(by_words, made).mean() > accuracy(by_budget, made).mean() + 0.02
-    assert accuracy(by_budget, made).mean() >= accuracy(static_policy(made.train, made.bounds), made).mean() - 0.01
+    assert accuracy(by_words, data).mean() > accuracy(by_budget, data).mean() + 0.02
+    assert accuracy(by_budget, data).mean() >= accuracy(static_policy(data.train, data.bounds), data).mean() - 0.01
 
 
 def test_words_say_which_choices_are_right() -> None:
-    """Also of questions whose own scores were turned round: what is alike is learnt together."""
-    made = world(320, noise=0.01, wrong=0.1)
-    said = expected_scores(made.train, made.features, made.bounds)
-    kinds = np.array(made.train.question_types)
+    """Also of questions whose own scores were turned round: similar questions are learned together."""
+    data = world(320, noise=0.01, wrong=0.1)
+    said = expected_scores(data.train, data.features, data.bounds)
+    kinds = np.array(data.train.question_types)
     blocks = np.array([SPACE.choice(number).blocks for number in range(len(SPACE))])
-    assert said.shape == made.train.score.shape
+    assert said.shape == data.train.score.shape
     assert (said[kinds == "count"][:, blocks == 8] > 0.7).all()
     assert (said[kinds == "count"][:, blocks == 4] < 0.3).all()
     assert (said[kinds == "colour"] > 0.5).all()
@@ -91,9 +91,9 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others() -> None:
         for seed in (1, 1, 2)
     )
     for network in ("early", "late"):
-        for mine, again, else_ in zip(*(getattr(x[0], network).weights for x in (one, two, other)), strict=True):
-            assert np.array_equal(mine, again)
-            assert not np.array_equal(mine, else_)
+        for learned, again, else_ in zip(*(getattr(x[0], network).weights for x in (one, two, other)), strict=True):
+            assert np.array_equal(learned, again)
+            assert not np.array_equal(learned, else_)
     assert one[1].points == two[1].points
     short = SupervisedSettings(steps=20)
     first, second = (train_supervised(WORLD.train, WORLD.features, WORLD.bounds, settings=short)[0] for _ in range(2))
@@ -132,8 +132,8 @@ def test_folding_projections_changes_nothing() -> None:
     biases = [rng.normal(size=6), rng.normal(size=2)]
     projected = np.concatenate([part.apply(one) for part, one in zip(parts, x, strict=True)])
     wanted = np.tanh(projected @ weights[0] + biases[0]) @ weights[1] + biases[1]
-    found = folded(parts, weights, biases).forward(np.concatenate(x).astype(np.float32))
-    assert np.allclose(found, wanted, atol=1e-3)
+    result = folded(parts, weights, biases).forward(np.concatenate(x).astype(np.float32))
+    assert np.allclose(result, wanted, atol=1e-3)
     assert np.allclose(parts[1].apply(states).std(axis=0), 1, atol=0.02)
 
 
@@ -173,18 +173,18 @@ def test_a_trajectory_is_as_likely_as_its_two_decisions() -> None:
     first = torch.log_softmax(torch.randn(4, 3, generator=generator), dim=1)
     second = torch.log_softmax(torch.randn(4, 3, 5, generator=generator), dim=2)
     tier, late = (torch.randint(0, most, (4, 7), generator=generator) for most in (3, 5))
-    found = grpo._of_chosen(first, second, tier, late)
+    result = grpo._of_chosen(first, second, tier, late)
     for n in range(4):
         for g in range(7):
-            assert found[n, g, 0] == first[n, tier[n, g]]
-            assert found[n, g, 1] == second[n, tier[n, g], late[n, g]]
+            assert result[n, g, 0] == first[n, tier[n, g]]
+            assert result[n, g, 1] == second[n, tier[n, g], late[n, g]]
 
 
 def test_budgets_and_tiers_are_never_dropped_out_and_the_mean_stays() -> None:
-    found = dropped(torch.ones(4000, 10), 0.3, 4, torch.Generator().manual_seed(0))
-    assert (found[:, :4] == 1).all()
-    assert 0.25 < float((found[:, 4:] == 0).float().mean()) < 0.35
-    assert abs(float(found[:, 4:].mean()) - 1) < 0.03
+    result = dropped(torch.ones(4000, 10), 0.3, 4, torch.Generator().manual_seed(0))
+    assert (result[:, :4] == 1).all()
+    assert 0.25 < float((result[:, 4:] == 0).float().mean()) < 0.35
+    assert abs(float(result[:, 4:].mean()) - 1) < 0.03
 
 
 def test_seeds_begin_at_other_weights() -> None:
@@ -226,5 +226,5 @@ def test_the_uniform_reference_works_too() -> None:
     given = GrpoSettings(steps=60, imitation=0, reference="uniform")
     policy, curve = train_grpo(WORLD.train, WORLD.features, WORLD.bounds, settings=given)
     assert curve.points[-1].reward > curve.points[0].reward + 0.05
-    found: list[Outcome] = replay(policy, WORLD.held_out, HELD_OUT, WORLD.bounds, BUDGETS[2])
-    assert np.mean([one.kept for one in found]) >= 0.95
+    result: list[Outcome] = replay(policy, WORLD.held_out, HELD_OUT, WORLD.bounds, BUDGETS[2])
+    assert np.mean([one.kept for one in result]) >= 0.95

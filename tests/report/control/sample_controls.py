@@ -83,7 +83,7 @@ def policies(seen: Questions) -> dict[str, Callable[[float], tuple[Array, int]]]
     by_type = np.array([seen.chance[seen.kind == kind].mean(0) for kind in range(len(seen.types))])[seen.kind]
     frugal = 0.0015 * cost  # of equally good choices the cheaper one
     guess = 0.3 * seen.chance + 0.7 * by_type
-    learnt = guess + seen.dice.normal(0, 0.07, size=guess.shape) - frugal
+    learned = guess + seen.dice.normal(0, 0.07, size=guess.shape) - frugal
     noisy = by_type + seen.dice.normal(0, 0.13, size=by_type.shape) - frugal
     everyone = np.broadcast_to(mean, seen.chance.shape)
     one_bound = np.broadcast_to(np.quantile(seen.bound_ms, 0.9, axis=0), seen.chance.shape)
@@ -93,9 +93,9 @@ def policies(seen: Questions) -> dict[str, Callable[[float], tuple[Array, int]]]
         "lookup": lambda ms: _best(everyone, one_mean / 1.05, ms),
         "lookup, told less": lambda ms: _best(everyone, one_mean / 1.05, 0.86 * ms),
         "supervised": lambda ms: _best(noisy, seen.bound_ms, ms),
-        "grpo": lambda ms: _best(learnt, seen.bound_ms, ms),
-        "grpo, mean budgets": lambda ms: _best(learnt + 2 * frugal, seen.median_ms, ms),
-        "grpo, analytic budgets": lambda ms: _best(learnt + 2 * frugal, seen.median_ms * 0.82, ms),
+        "grpo": lambda ms: _best(learned, seen.bound_ms, ms),
+        "grpo, mean budgets": lambda ms: _best(learned + 2 * frugal, seen.median_ms, ms),
+        "grpo, analytic budgets": lambda ms: _best(learned + 2 * frugal, seen.median_ms * 0.82, ms),
         "oracle": lambda ms: _best(seen.right - frugal, seen.bound_ms, ms),
     }
 
@@ -236,9 +236,9 @@ def an_evaluation(questions: int = 800, seed: int = 7) -> ControlEvaluation:
     )
 
 
-def changed(found: ControlEvaluation | None = None, **changes: Any) -> ControlEvaluation:
+def changed(evaluation: ControlEvaluation | None = None, **changes: Any) -> ControlEvaluation:
     """The evaluation with some of its parts replaced."""
-    return msgspec.structs.replace(found or an_evaluation(), **changes)
+    return msgspec.structs.replace(evaluation or an_evaluation(), **changes)
 
 
 def large(policies_: int = 10, budgets: int = 8, requests: int = 400) -> ControlEvaluation:

@@ -31,8 +31,8 @@ SECTIONS = ["In time as often as promised", "How much better", "What is chosen f
 
 
 def count(browser: Any, selector: str) -> int:
-    found: int = browser.execute_script("return document.querySelectorAll(arguments[0]).length", selector)
-    return found
+    evaluation: int = browser.execute_script("return document.querySelectorAll(arguments[0]).length", selector)
+    return evaluation
 
 
 def texts(browser: Any, selector: str) -> list[str]:
@@ -60,8 +60,8 @@ def assert_drawn_whole(browser: Any) -> None:
     assert re.findall(r".{40}(?:NaN|undefined|Infinity|null|\bnan\b).{20}", drawn) == []
 
 
-def point_of(found: ControlEvaluation, policy: str, budget: float) -> PolicyPoint:
-    (one,) = [point for point in found.points if (point.policy, point.budget_ms) == (policy, budget)]
+def point_of(evaluation: ControlEvaluation, policy: str, budget: float) -> PolicyPoint:
+    (one,) = [point for point in evaluation.points if (point.policy, point.budget_ms) == (policy, budget)]
     return one
 
 
@@ -81,16 +81,16 @@ def drawn_shares(browser: Any) -> dict[str, list[list[float]]]:
     return widths
 
 
-def valued_shares(found: ControlEvaluation, policy: str, budget: float) -> dict[str, list[list[float]]]:
+def valued_shares(evaluation: ControlEvaluation, policy: str, budget: float) -> dict[str, list[list[float]]]:
     """The same from the evaluation: levels that were not chosen have no bar."""
-    point, knobs = point_of(found, policy, budget), knob_levels(found)
+    point, knobs = point_of(evaluation, policy, budget), knob_levels(evaluation)
     fields = {"image tier": "tier", "top-k": "top_k", "blocks": "blocks"}
     shares: dict[str, list[list[float]]] = {}
     for knob, levels in knobs.items():
         shares[knob] = []
-        for kind in ordered_types(found, knobs):
-            made = [share for share in point.choices if share.question_type == kind]
-            parts = [sum(s.count for s in made if getattr(s, fields[knob]) == level) for level in levels]
+        for kind in ordered_types(evaluation, knobs):
+            built = [share for share in point.choices if share.question_type == kind]
+            parts = [sum(s.count for s in built if getattr(s, fields[knob]) == level) for level in levels]
             shares[knob].append([part / sum(parts) for part in parts if part])
     return shares
 
@@ -102,15 +102,17 @@ def same(drawn: dict[str, list[list[float]]], valued: dict[str, list[list[float]
 
 @pytest.mark.chromium
 def test_it_draws_every_part_without_a_word_on_the_console(open_page: Open, console_lines: Console) -> None:
-    found = an_evaluation()
-    browser = open_page(control_page(found))
+    evaluation = an_evaluation()
+    browser = open_page(control_page(evaluation))
     assert texts(browser, "main h2") == SECTIONS
-    assert texts(browser, "h1") == [headline(found).replace("\xa0", " ")]
+    assert texts(browser, "h1") == [headline(evaluation).replace("\xa0", " ")]
     for chart in ("#front", "#attainment", "#differences", "#decisions", "#slow-down", "#training"):
         assert count(browser, f"{chart} svg :is(rect, circle, path)") > 0, chart
-    assert count(browser, "#front .front-point") == len(found.points)
-    assert count(browser, "#attainment .spot") == len(found.points)
-    assert count(browser, "#differences .spot") == sum(len(differences_to(found, name)) for name in baselines(found))
+    assert count(browser, "#front .front-point") == len(evaluation.points)
+    assert count(browser, "#attainment .spot") == len(evaluation.points)
+    assert count(browser, "#differences .spot") == sum(
+        len(differences_to(evaluation, name)) for name in baselines(evaluation)
+    )
     words = browser.execute_script("return document.body.innerText")
     for expected in ("best static", "lookup table", "NVIDIA H200", "clocks locked at 990 MHz", "infeasible:"):
         assert expected in words, expected
@@ -121,15 +123,19 @@ def test_it_draws_every_part_without_a_word_on_the_console(open_page: Open, cons
 
 @pytest.mark.chromium
 def test_the_table_has_the_values_numbers(open_page: Open, console_lines: Console) -> None:
-    found = an_evaluation()
-    browser = open_page(control_page(found))
+    evaluation = an_evaluation()
+    browser = open_page(control_page(evaluation))
     rows = browser.execute_script(
         "return [...document.querySelectorAll('#points tbody tr')].map((row) =>"
         " [...row.children].map((cell) => cell.textContent.replaceAll('\\u00a0', ' ')))"
     )
-    assert [row[:2] for row in rows] == [[f"{b:g} ms", title(name)] for b in BUDGETS for name in policy_names(found)]
-    for row, (budget, name) in zip(rows, [(b, name) for b in BUDGETS for name in policy_names(found)], strict=True):
-        point = point_of(found, name, budget)
+    assert [row[:2] for row in rows] == [
+        [f"{b:g} ms", title(name)] for b in BUDGETS for name in policy_names(evaluation)
+    ]
+    for row, (budget, name) in zip(
+        rows, [(b, name) for b in BUDGETS for name in policy_names(evaluation)], strict=True
+    ):
+        point = point_of(evaluation, name, budget)
         for cell, interval in ((2, point.accuracy), (4, point.attainment)):
             assert float(row[cell].removesuffix(" %")) == pytest.approx(interval.value * 100, abs=0.051)
             ends = [float(end) for end in row[cell + 1].split("–")]
@@ -147,8 +153,8 @@ def test_the_table_has_the_values_numbers(open_page: Open, console_lines: Consol
 
 @pytest.mark.chromium
 def test_the_front_is_to_scale_and_its_axis_can_be_chosen(open_page: Open, console_lines: Console) -> None:
-    found = an_evaluation()
-    browser = open_page(control_page(found))
+    evaluation = an_evaluation()
+    browser = open_page(control_page(evaluation))
 
     def places(policy: str) -> list[tuple[float, float]]:
         places = browser.execute_script(
@@ -159,7 +165,7 @@ def test_the_front_is_to_scale_and_its_axis_can_be_chosen(open_page: Open, conso
         return [(x, y) for x, y in places]
 
     def line(policy: str) -> list[PolicyPoint]:
-        return [point_of(found, policy, budget) for budget in BUDGETS]
+        return [point_of(evaluation, policy, budget) for budget in BUDGETS]
 
     def straight(pixels: list[float], values: list[float]) -> None:
         """Pixels are a linear function of values: one slope for all pairs of neighbours."""
@@ -177,17 +183,17 @@ def test_the_front_is_to_scale_and_its_axis_can_be_chosen(open_page: Open, conso
     browser.find_element("id", "front-log").click()
     assert places("grpo") != before
     names_drawn = texts(browser, "#front .front-title")
-    assert sorted(names_drawn) == sorted(title(name) for name in policy_names(found))
+    assert sorted(names_drawn) == sorted(title(name) for name in policy_names(evaluation))
     assert texts(browser, "#front .gain-words") == ["+8.8 points at 30 ms"]
-    late = [point for point in found.points if (point.attainment.high or 1) < 0.95]
+    late = [point for point in evaluation.points if (point.attainment.high or 1) < 0.95]
     assert count(browser, "#front .hollow") == count(browser, "#attainment .spot.missed") == len(late) > 0
     assert console_lines() == []
 
 
 @pytest.mark.chromium
 def test_names_in_the_front_do_not_cover_each_other(open_page: Open, console_lines: Console) -> None:
-    for found in (an_evaluation(), large()):
-        browser = open_page(control_page(found))
+    for evaluation in (an_evaluation(), large()):
+        browser = open_page(control_page(evaluation))
         for axis in ("p95", "median", "budget"):
             choose(browser, "#front-x", axis)
             boxes = browser.execute_script(
@@ -206,29 +212,32 @@ def test_names_in_the_front_do_not_cover_each_other(open_page: Open, console_lin
 def test_the_budget_and_the_policy_change_what_is_drawn(open_page: Open, console_lines: Console) -> None:
     from selenium.webdriver.common.keys import Keys
 
-    found = an_evaluation()
-    browser = open_page(control_page(found))
+    evaluation = an_evaluation()
+    browser = open_page(control_page(evaluation))
     assert set(texts(browser, "#decisions .level")) == set(NEEDS)
-    assert same(drawn_shares(browser), valued_shares(found, "grpo", BUDGETS[2]))
+    assert same(drawn_shares(browser), valued_shares(evaluation, "grpo", BUDGETS[2]))
     radios = browser.find_elements("css selector", "#decision-budget input")
     assert [radio.is_selected() for radio in radios] == [False, False, True, False, False]
     radios[2].send_keys(Keys.ARROW_RIGHT)  # the keyboard reaches the next budget
-    assert same(drawn_shares(browser), valued_shares(found, "grpo", BUDGETS[3]))
-    assert not same(drawn_shares(browser), valued_shares(found, "grpo", BUDGETS[2]))
-    choose(browser, "#decision-policy", policy_names(found).index("static"))
-    assert same(drawn_shares(browser), valued_shares(found, "static", BUDGETS[3]))
+    assert same(drawn_shares(browser), valued_shares(evaluation, "grpo", BUDGETS[3]))
+    assert not same(drawn_shares(browser), valued_shares(evaluation, "grpo", BUDGETS[2]))
+    choose(browser, "#decision-policy", policy_names(evaluation).index("static"))
+    assert same(drawn_shares(browser), valued_shares(evaluation, "static", BUDGETS[3]))
     assert console_lines() == []
 
 
 @pytest.mark.chromium
 def test_whole_choices_are_cells(open_page: Open, console_lines: Console) -> None:
-    found = an_evaluation()
-    browser = open_page(control_page(found))
+    evaluation = an_evaluation()
+    browser = open_page(control_page(evaluation))
     browser.find_element("id", "decision-whole").click()
-    point = point_of(found, "grpo", BUDGETS[2])
+    point = point_of(evaluation, "grpo", BUDGETS[2])
     assert count(browser, "#decisions .cell") == len(point.choices)
     asked = {
-        (share.tier, share.top_k, share.blocks) for one in found.points if one.policy == "grpo" for share in one.choices
+        (share.tier, share.top_k, share.blocks)
+        for one in evaluation.points
+        if one.policy == "grpo"
+        for share in one.choices
     }
     assert count(browser, "#decisions .cell, #decisions .cell-none") == len(asked) * len(NEEDS)
     totals = {kind: sum(s.count for s in point.choices if s.question_type == kind) for kind in NEEDS}
@@ -242,8 +251,8 @@ def test_whole_choices_are_cells(open_page: Open, console_lines: Console) -> Non
 def test_the_moment_of_slowing_and_what_correction_does(open_page: Open, console_lines: Console) -> None:
     streams = [slow_down(online=online) for online in (False, True)]
     other = [slow_down(online=online, policy="static", seed=9) for online in (False, True)]
-    found = changed(slow_downs=[*streams, *other])
-    browser = open_page(control_page(found))
+    evaluation = changed(slow_downs=[*streams, *other])
+    browser = open_page(control_page(evaluation))
 
     def late() -> list[int]:
         return [count(browser, f"#slow-down .request.{kind}.late") for kind in ("without", "with")]
@@ -282,8 +291,8 @@ def test_training_has_a_line_for_each_policy_and_figure(open_page: Open, console
 def test_a_point_can_be_asked(open_page: Open, console_lines: Console) -> None:
     from selenium.webdriver import ActionChains
 
-    found = an_evaluation()
-    browser = open_page(control_page(found))
+    evaluation = an_evaluation()
+    browser = open_page(control_page(evaluation))
     dot = browser.find_element("css selector", "#front .main circle:last-of-type")
     browser.execute_async_script(
         "arguments[0].scrollIntoView({ block: 'center' });"
@@ -292,7 +301,7 @@ def test_a_point_can_be_asked(open_page: Open, console_lines: Console) -> None:
     )
     ActionChains(browser).move_to_element(dot).perform()
     shown = browser.find_element("id", "tooltip").text.replace("\xa0", " ")
-    point = point_of(found, "grpo", BUDGETS[-1])
+    point = point_of(evaluation, "grpo", BUDGETS[-1])
     for words in ("GRPO at 48 ms", f"{point.accuracy.value * 100:.1f} %", text(point.total_p95_ms, "ms"), "kept"):
         assert words.replace("\xa0", " ") in shown, (words, shown)
     assert console_lines() == []
@@ -358,36 +367,36 @@ def bare(point: PolicyPoint) -> PolicyPoint:
 
 
 def little(kind: str) -> ControlEvaluation:
-    found = an_evaluation()
+    evaluation = an_evaluation()
     alone = {"differences": [], "slow_downs": [], "training": [], "findings": []}
     match kind:
         case "nothing":
             return changed(points=[], environment=None, **alone)
         case "one point":
-            return changed(points=[bare(found.points[0])], environment=None, **alone)
+            return changed(points=[bare(evaluation.points[0])], environment=None, **alone)
         case "no intervals":
-            return changed(points=[bare(point) for point in found.points], differences=[
-                replace(one, accuracy=replace(one.accuracy, low=None, high=None)) for one in found.differences
+            return changed(points=[bare(point) for point in evaluation.points], differences=[
+                replace(one, accuracy=replace(one.accuracy, low=None, high=None)) for one in evaluation.differences
             ])  # fmt: skip
         case "not a number":
             none = Interval(nan, nan, nan, 0)
             unknown: dict[str, dict[str, Any]] = {
                 "static": {"accuracy": none}, "supervised": {"total_p95_ms": nan}, "lookup": {"attainment": none},
             }  # fmt: skip
-            return changed(points=[replace(p, **unknown.get(p.policy, {})) for p in found.points])
+            return changed(points=[replace(p, **unknown.get(p.policy, {})) for p in evaluation.points])
         case "a hole":
-            return changed(points=[p for p in found.points if (p.policy, p.budget_ms) != ("static", BUDGETS[2])])
+            return changed(points=[p for p in evaluation.points if (p.policy, p.budget_ms) != ("static", BUDGETS[2])])
         case "one knob":
             return changed(points=[
                 replace(p, choices=[replace(share, top_k=None, blocks=None) for share in p.choices])
-                for p in found.points
+                for p in evaluation.points
             ])  # fmt: skip
         case "oracle alone":
-            return changed(points=[p for p in found.points if p.policy == "oracle"], **alone)
+            return changed(points=[p for p in evaluation.points if p.policy == "oracle"], **alone)
         case "unfinished streams":
-            return changed(slow_downs=[replace(found.slow_downs[0], requests=[]), found.slow_downs[1]])
+            return changed(slow_downs=[replace(evaluation.slow_downs[0], requests=[]), evaluation.slow_downs[1]])
         case _:
-            return changed(way="replayed", slow_downs=found.slow_downs[:1], training=found.training[:1])
+            return changed(way="replayed", slow_downs=evaluation.slow_downs[:1], training=evaluation.training[:1])
 
 
 @pytest.mark.chromium
@@ -406,18 +415,18 @@ def test_little_data_makes_a_whole_page(kind: str, open_page: Open, console_line
 
 @pytest.mark.chromium
 def test_a_point_without_a_number_is_not_drawn(open_page: Open) -> None:
-    found = little("not a number")
-    browser = open_page(control_page(found))
-    drawn = [p for p in found.points if p.policy not in {"static", "supervised"}]
+    evaluation = little("not a number")
+    browser = open_page(control_page(evaluation))
+    drawn = [p for p in evaluation.points if p.policy not in {"static", "supervised"}]
     assert count(browser, "#front .front-point") == len(drawn)
-    assert count(browser, "#attainment .spot") == len([p for p in found.points if p.policy != "lookup"])
+    assert count(browser, "#attainment .spot") == len([p for p in evaluation.points if p.policy != "lookup"])
 
 
 @pytest.mark.chromium
 def test_short_by_chance_is_not_missed(open_page: Open) -> None:
-    found = an_evaluation()
+    evaluation = an_evaluation()
     short = Interval(0.94, 0.92, 0.955, 800)
-    points = [replace(p, attainment=short) if p.policy == "static" else p for p in found.points]
+    points = [replace(p, attainment=short) if p.policy == "static" else p for p in evaluation.points]
     browser = open_page(control_page(changed(points=points)))
     assert count(browser, "#attainment .spot.short") == len(BUDGETS)
     assert count(browser, '#front g[data-policy="best static"] .hollow') == 0

@@ -19,24 +19,24 @@ from tests.report.control.sample_controls import BUDGETS, an_evaluation, changed
 from tests.report.hostile import HOSTILE
 
 
-def shown(found: ControlEvaluation, width: int = 100) -> str:
+def shown(evaluation: ControlEvaluation, width: int = 100) -> str:
     console = Console(width=width, file=io.StringIO(), record=True)
-    console.print(control_report(found))
+    console.print(control_report(evaluation))
     return console.export_text(styles=False).replace("\xa0", " ")
 
 
 def test_every_policy_stands_at_every_budget_with_the_values_numbers() -> None:
-    found = an_evaluation()
-    rows = [line.split("  ") for line in shown(found).splitlines()]
+    evaluation = an_evaluation()
+    rows = [line.split("  ") for line in shown(evaluation).splitlines()]
     cells = [[cell.strip() for cell in row if cell.strip()] for row in rows]
-    at = {(point.policy, point.budget_ms): point for point in found.points}
+    at = {(point.policy, point.budget_ms): point for point in evaluation.points}
     start = next(i for i, row in enumerate(cells) if row[:2] == ["16", "GRPO"])
     table = [row for row in cells[start:] if row][: len(BUDGETS) * 8]
     for i, budget in enumerate(BUDGETS):
         group = table[i * 8 : i * 8 + 8]
         assert group[0].pop(0) == f"{budget:g}"
-        assert [row[0] for row in group] == [title(name) for name in policy_names(found)]
-        for row, name in zip(group, policy_names(found), strict=True):
+        assert [row[0] for row in group] == [title(name) for name in policy_names(evaluation)]
+        for row, name in zip(group, policy_names(evaluation), strict=True):
             point = at[name, budget]
             assert row[1] == f"{point.accuracy.value * 100:.1f}"
             assert row[3] == f"{point.attainment.value * 100:.1f}"
@@ -44,19 +44,19 @@ def test_every_policy_stands_at_every_budget_with_the_values_numbers() -> None:
 
 
 def test_the_answer_is_the_last_sentence() -> None:
-    found = an_evaluation()
-    lines = shown(found, 200).splitlines()
-    assert lines[-1].strip() == headline(found).replace("\xa0", " ") + "."
+    evaluation = an_evaluation()
+    lines = shown(evaluation, 200).splitlines()
+    assert lines[-1].strip() == headline(evaluation).replace("\xa0", " ") + "."
 
 
 def test_a_missed_promise_is_marked() -> None:
-    found = an_evaluation()
-    assert "✗" not in shown(found)
+    evaluation = an_evaluation()
+    assert "✗" not in shown(evaluation)
     late = [
         replace(point, attainment=replace(point.attainment, value=0.9, low=0.88, high=0.92))
         if (point.policy, point.budget_ms) == ("static", BUDGETS[2])
         else point
-        for point in found.points
+        for point in evaluation.points
     ]
     words = shown(changed(points=late), 140)
     (line,) = [line for line in words.splitlines() if "90.0 ✗" in line]
@@ -65,9 +65,9 @@ def test_a_missed_promise_is_marked() -> None:
 
 
 def test_differences_stand_in_points_with_their_intervals() -> None:
-    found = an_evaluation()
-    words = shown(found)
-    compared = [one for name in ("static", "lookup", "supervised") for one in differences_to(found, name)]
+    evaluation = an_evaluation()
+    words = shown(evaluation)
+    compared = [one for name in ("static", "lookup", "supervised") for one in differences_to(evaluation, name)]
     assert len(compared) == 14  # the lookup table misses its budget once even with a smaller one
     for one in compared:
         low, high = one.accuracy.low, one.accuracy.high

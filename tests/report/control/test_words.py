@@ -62,11 +62,11 @@ def a_difference(than: str, value: float, low: float | None, high: float | None,
 
 
 def test_the_headline_answers_in_one_sentence() -> None:
-    found = an_evaluation_of(
+    evaluation = an_evaluation_of(
         a_point("grpo", right=0.81), a_point("static", right=0.69), a_point("lookup", right=0.66),
         a_point("oracle", right=0.84), a_point("mean-based", right=0.9, in_time=0.6),
     )  # fmt: skip
-    assert plain(headline(found)) == (
+    assert plain(headline(evaluation)) == (
         "Within 30 ms, GRPO answers 81 % right (77 to 85), the best static configuration 69 %, a lookup table 66 %; "
         "the oracle 84 %"
     )
@@ -122,30 +122,30 @@ def test_a_promise_is_kept_short_or_missed(policy: str, in_time: float, unfit: i
 
 
 def test_kept_promises_are_one_sentence_and_peers_stand_beside() -> None:
-    found = an_evaluation_of(
+    evaluation = an_evaluation_of(
         a_point("grpo"), a_point("static"), a_point("mean-based", in_time=0.61),
         a_point("mean-based", 40.0, in_time=0.55), a_point("analytic", in_time=0.23),
     )  # fmt: skip
-    assert [plain(line) for line in promise_lines(found)] == [
+    assert [plain(line) for line in promise_lines(evaluation)] == [
         "95 % in time was promised. The 2 policies with a bound kept it at every feasible budget.",
         "Without a bound the share in time was: analytic 23 %; mean-based 55 to 61 %.",
     ]
 
 
 def test_missed_promises_are_named_and_chance_is_told_apart() -> None:
-    found = an_evaluation_of(
+    evaluation = an_evaluation_of(
         a_point("grpo", in_time=0.94), a_point("static", in_time=0.9), a_point("supervised", 20.0, in_time=0.85),
         a_point("supervised", 30.0, in_time=0.8),
     )  # fmt: skip
-    assert [plain(line) for line in promise_lines(found)] == [
+    assert [plain(line) for line in promise_lines(evaluation)] == [
         "95 % in time was promised. It was missed by the best static configuration (90.0 % at 30 ms), supervised at "
         "2 budgets (least: 80.0 % at 30 ms). Below it by no more than chance: GRPO (94.0 % at 30 ms)."
     ]
 
 
 def test_an_infeasible_budget_is_said() -> None:
-    found = an_evaluation_of(a_point("grpo", 10.0, in_time=0.2, unfit=390), a_point("grpo", 30.0))
-    lines = [plain(line) for line in promise_lines(found)]
+    evaluation = an_evaluation_of(a_point("grpo", 10.0, in_time=0.2, unfit=390), a_point("grpo", 30.0))
+    lines = [plain(line) for line in promise_lines(evaluation)]
     assert lines[0].endswith("The one policy with a bound kept it at every feasible budget.")
     assert lines[1] == "At 10 ms too few questions have a choice that fits, so GRPO promises nothing there."
 
@@ -165,8 +165,8 @@ def test_how_far_an_oracle_within_the_same_bounds_is_ahead_is_said() -> None:
     points = [a_point("grpo", ms, right=0.9, regret=Interval(0.05, 0.0, 0.1, 400)) for ms in (20.0, 30.0)]
     points += [a_point("oracle", ms, right=0.95) for ms in (20.0, 30.0)]
     points += [a_point("oracle, same bounds", ms, right=right) for ms, right in ((20.0, 0.91), (30.0, 0.94))]
-    found = an_evaluation_of(*points)
-    assert plain(gain_words(found)) == (
+    evaluation = an_evaluation_of(*points)
+    assert plain(gain_words(evaluation)) == (
         "On average GRPO is 5.0 points below the oracle, and 2.5 points below an oracle within the same bounds."
     )
 
@@ -179,8 +179,8 @@ def test_gains_count_only_what_is_more_than_chance() -> None:
         a_difference("static", 0.01, -0.01, 0.03, budget_ms=30.0),
         a_difference("static", -0.05, -0.08, -0.02, budget_ms=40.0),
     ]
-    found = replace(an_evaluation_of(*points), differences=differences)
-    assert plain(gain_words(found)) == (
+    evaluation = replace(an_evaluation_of(*points), differences=differences)
+    assert plain(gain_words(evaluation)) == (
         "GRPO is surely better than the best static configuration at 1 of 3 budgets (−5.0 to +11.2 points), "
         "worse at 1. On average it is 1.0 points below the oracle."
     )
@@ -195,10 +195,10 @@ def test_a_baseline_that_was_late_is_compared_at_equal_attainment() -> None:
     same = a_difference("lookup", 0.2, 0.1, 0.3, budget_ms=40.0)
     both = replace(equal, budget_ms=40.0)
     for order in ([same, both, equal], [equal, both, same]):
-        found = replace(an_evaluation_of(*points), differences=order)
-        assert baselines(found) == ["lookup"]
-        assert differences_to(found, "lookup") == [equal, same]
-    assert plain(gain_words(found)) == (
+        evaluation = replace(an_evaluation_of(*points), differences=order)
+        assert baselines(evaluation) == ["lookup"]
+        assert differences_to(evaluation, "lookup") == [equal, same]
+    assert plain(gain_words(evaluation)) == (
         "GRPO is surely better than a lookup table at 2 of 3 budgets (+10.0 to +20.0 points, some at equal "
         "attainment), not comparable at 1 (one of the two is late too often)."
     )
@@ -226,10 +226,10 @@ def test_the_same_policy_on_other_budgets_is_no_baseline() -> None:
         a_point("oracle"),
     ]
     differences = [a_difference(point.policy, 0.1, 0.05, 0.15) for point in reversed(points[1:])]
-    found = replace(an_evaluation_of(*points), differences=differences)
-    assert baselines(found) == ["static", "supervised"]
-    assert policy_names(found) == ["grpo", "static", "supervised", "grpo, mean budgets", "oracle"]
-    assert "GRPO on mean budgets 98 %" in plain(" ".join(promise_lines(found)))
+    evaluation = replace(an_evaluation_of(*points), differences=differences)
+    assert baselines(evaluation) == ["static", "supervised"]
+    assert policy_names(evaluation) == ["grpo", "static", "supervised", "grpo, mean budgets", "oracle"]
+    assert "GRPO on mean budgets 98 %" in plain(" ".join(promise_lines(evaluation)))
 
 
 def test_what_deciding_costs() -> None:
@@ -248,8 +248,8 @@ def test_a_difference_in_words() -> None:
 
 def test_a_slow_down_in_words() -> None:
     with_, without = slow_down(online=True), slow_down(online=False)
-    found = changed(slow_downs=[with_, without, replace(with_, policy="static")])
-    (pair, lone) = paired_slow_downs(found)
+    evaluation = changed(slow_downs=[with_, without, replace(with_, policy="static")])
+    (pair, lone) = paired_slow_downs(evaluation)
     assert pair == [without, with_]
     before, after = (plain(f"{100 * one.value:.1f} %") for one in (without.before, without.after))
     assert plain(slow_down_words(pair)) == (
@@ -260,13 +260,13 @@ def test_a_slow_down_in_words() -> None:
 
 
 def test_the_sample_is_worth_drawing() -> None:
-    found = an_evaluation()
-    at = {(point.policy, point.budget_ms): point for point in found.points}
+    evaluation = an_evaluation()
+    at = {(point.policy, point.budget_ms): point for point in evaluation.points}
     for budget in BUDGETS:
         assert at["static", budget].accuracy.value < at["grpo", budget].accuracy.value
         assert at["grpo", budget].accuracy.value <= at["oracle", budget].accuracy.value
         assert at["grpo", budget].attainment.value > 0.95
-        assert sum(share.count for share in at["grpo", budget].choices) == found.questions
+        assert sum(share.count for share in at["grpo", budget].choices) == evaluation.questions
     assert at["grpo, analytic budgets", BUDGETS[2]].attainment.value < 0.6
 
 

@@ -21,7 +21,7 @@ from laptime.control.tables.feature_table import FeatureTable
 SMALLEST = 0.4
 """The smallest part of a budget that is tried."""
 HALVINGS = 7
-"""Halvings of the search for the largest budget: it is found to a hundredth of the budget."""
+"""Halvings of the search for the largest budget: exact to a hundredth of the budget."""
 MARGIN = 0.6
 """A budget is searched on training questions and has to be kept on others: only this part of lateness is allowed."""
 
