@@ -38,10 +38,8 @@ def evaluation(name: str) -> str:
     points = {(p["policy"], p["budget_ms"]): p for p in evaluation["points"]}
     policies = [policy for policy in SHOWN if any(policy == one for one, _ in points)]
     budgets = evaluation["budgets_ms"]
-    lines = [
-        f"`{record['command']}`: {place(record)}, {evaluation['questions']} held-out questions, {HOW[evaluation['way']]}.",
-        "",
-    ]
+    asked = f"{evaluation['questions']} held-out questions, {HOW[evaluation['way']]}"
+    lines = [f"`{record['command']}`: {place(record)}, {asked}.", ""]
     lines += ["Right, % (in time, %):", "", f"| policy | {' | '.join(f'{ms:.1f} ms' for ms in budgets)} |"]
     lines.append("|---|" + "---|" * len(budgets))
     lines += [
