@@ -192,7 +192,7 @@ def test_eos_before_the_limit_is_counted_from_the_ids(llama):
     assert (sample.output_tokens, sample.decode_forwards) == (first, first - 1)
     assert sample.output_ids == [free[:first]]
     if first > 1:
-        assert sample.tpot_ms * (first - 1) == pytest.approx(sample.stages.total_ms - sample.ttft_ms)
+        assert 0 < sample.tpot_ms * (first - 1) <= sample.stages.total_ms - sample.ttft_ms
 
 
 def test_a_left_padded_batch_counts_each_row_to_its_end(llama):

@@ -35,18 +35,21 @@ def test_each_stage_runs_between_its_own_marks():
     result = partition(WHOLE)
     assert ns(result.stages) == (30, 30, 30, 40, 130)
     assert result.ttft_ms == 85e-6
+    assert result.last_token_ms == 120e-6
+    assert result.tpot_ms(2) == pytest.approx(35e-6)
 
 
 def test_marking_every_step_changes_no_stage():
     every = [*WHOLE[:7], *marks(("logits", 100), ("logits", 110)), *WHOLE[7:]]
     assert partition(every) == partition(WHOLE)
-    assert inter_token(every) == pytest.approx([20e-6, 10e-6, 10e-6])
+    assert inter_token(every) == pytest.approx([15e-6, 10e-6, 10e-6])
 
 
 def test_one_token_has_no_decode_and_its_time_to_first_token_is_the_total():
     result = partition(marks(("start", 0), ("prefill-begin", 5), ("first-logits", 20), ("end", 25)))
     assert ns(result.stages) == (0, 15, None, 10, 25)
     assert result.ttft_ms == 25e-6
+    assert (result.last_token_ms, result.tpot_ms(1)) == (25e-6, None)
 
 
 def test_a_vision_tower_inside_the_language_model_is_vision_not_prefill():
@@ -122,3 +125,20 @@ def test_whatever_the_instants_the_partition_closes_and_nothing_is_negative(gaps
     assert (laid_out[0].begin_ns, laid_out[-1].end_ns) == (0, now)
     assert result.stages.closes()
     assert 0 <= result.ttft_ms <= result.stages.total_ms
+
+
+@given(gaps=st.lists(st.integers(min_value=0, max_value=10**10), min_size=5, max_size=24))
+def test_each_instant_of_a_call_is_in_the_first_token_or_in_one_gap(gaps):
+    """TTFT + the sum of the gaps is the last token's instant, wherever the marks lie."""
+    kinds = ["prefill-begin", "first-logits", "first-token", "decode-begin", *["logits"] * (len(gaps) - 5), "end"]
+    now, instants = 0, [("start", 0)]
+    for kind, gap in zip(kinds, gaps, strict=True):
+        now += gap
+        instants.append((kind, now))
+    taken = marks(*instants)
+    result, between = partition(taken), inter_token(taken)
+    assert len(between) == len(gaps) - 5
+    assert all(gap >= 0 for gap in between)
+    assert result.ttft_ms + sum(between) == pytest.approx(result.last_token_ms)
+    assert result.ttft_ms <= result.last_token_ms <= result.stages.total_ms
+    assert result.tpot_ms(len(between) + 1) == (pytest.approx(sum(between) / len(between)) if between else None)

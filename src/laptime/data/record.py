@@ -143,8 +143,8 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
     stages: StageTimes  # on the device's timeline
     host_stages: StageTimes  # the same marks as the host saw them pass
     ttft_ms: float
-    tpot_ms: float | None  # (total - ttft) / (N - 1); None with one token
-    itl_ms: list[float] | None  # N - 1 gaps between tokens; None unless measured per token
+    tpot_ms: float | None  # (last token - ttft) / (N - 1), the mean of the gaps; None with one token
+    itl_ms: list[float] | None  # N - 1 gaps between tokens, the first from ttft on; None unless measured per token
     output_tokens: int  # N, the longest row, counted from the returned ids
     decode_forwards: int
     prompt_tokens: int  # a row's width, image tokens included

@@ -59,7 +59,7 @@ class CallTimer:
             stages=times.stages,
             host_stages=times.host_stages,
             ttft_ms=times.ttft_ms,
-            tpot_ms=(times.stages.total_ms - times.ttft_ms) / (tokens - 1) if tokens > 1 else None,
+            tpot_ms=times.tpot_ms(tokens),
             itl_ms=inter_token(marks) if per_token else None,
             output_tokens=tokens,
             decode_forwards=steps,

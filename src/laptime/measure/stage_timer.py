@@ -213,7 +213,6 @@ class StageTimer:
         flags = [*around.flags, *self._extra_flags]
         if forwards != tokens - 1:
             flags.append("forwards-mismatch")
-        beyond_first_ms = times.stages.total_ms - times.ttft_ms
         width = prompt if prompt is not None else call["inputs_embeds"]
         sample_id, repeat = self._next_key()
         return Sample(
@@ -225,7 +224,7 @@ class StageTimer:
             stages=times.stages,
             host_stages=times.host_stages,
             ttft_ms=times.ttft_ms,
-            tpot_ms=beyond_first_ms / (tokens - 1) if tokens > 1 else None,
+            tpot_ms=times.tpot_ms(tokens),
             itl_ms=inter_token(marks) if self.per_token else None,
             output_tokens=tokens,
             decode_forwards=forwards,

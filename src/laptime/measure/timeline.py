@@ -41,15 +41,21 @@ class Partition(msgspec.Struct, frozen=True):
     stages: StageTimes
     host_stages: StageTimes
     ttft_ms: float
+    last_token_ms: float  # the instant that the last token counts from; the TTFT where there is one token
+
+    def tpot_ms(self, tokens: int) -> float | None:
+        """(last token - TTFT) / (N - 1), the mean of the gaps between N tokens; None where there is no gap."""
+        return (self.last_token_ms - self.ttft_ms) / (tokens - 1) if tokens > 1 else None
 
 
 def partition(marks: Sequence[Mark]) -> Partition:
     """The stages of one call. Raises LaptimeError when a mark that must be there is missing."""
-    first_token = next((mark for mark in marks if mark.kind == "first-token"), marks[-1])
+    tokens = _tokens(marks)
     return Partition(
         stages=_stage_times(spans(marks)),
         host_stages=_stage_times(spans(marks, host=True)),
-        ttft_ms=(first_token.device_ns - marks[0].device_ns) / 1e6,
+        ttft_ms=(tokens[0].device_ns - marks[0].device_ns) / 1e6,
+        last_token_ms=(tokens[-1].device_ns - marks[0].device_ns) / 1e6,
     )
 
 
@@ -74,9 +80,20 @@ def spans(marks: Sequence[Mark], *, host: bool = False) -> list[Span]:
 
 
 def inter_token(marks: Sequence[Mark]) -> list[float]:
-    """ITL in ms where every step was marked: the gaps between the logits of N tokens, N - 1 of them."""
-    logits = [mark.device_ns for mark in marks if mark.kind in ("first-logits", "logits")]
-    return [(later - earlier) / 1e6 for earlier, later in pairwise(logits)]
+    """ITL in ms where every step was marked: the gaps between N tokens, N - 1 of them.
+
+    The first begins where the TTFT ends, so TTFT + the sum of the gaps is the instant of the last token.
+    """
+    return [(later.device_ns - earlier.device_ns) / 1e6 for earlier, later in pairwise(_tokens(marks))]
+
+
+def _tokens(marks: Sequence[Mark]) -> list[Mark]:
+    """The instants of the tokens: the first when it is chosen, a later one when its logits are there.
+
+    A single token is chosen by the end of the call.
+    """
+    tokens = [mark for mark in marks if mark.kind in ("first-token", "logits")]
+    return tokens if tokens and tokens[0].kind == "first-token" else [marks[-1]]
 
 
 def _stage_times(parts: Sequence[Span]) -> StageTimes:

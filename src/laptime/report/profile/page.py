@@ -93,7 +93,7 @@ def summary_cards(summary: Summary) -> Html:
         energy_note = f"{text(summary.energy_per_token_j, 'J')} a token"
     return cards(
         _interval_card("First token (TTFT)", summary.ttft_ms, "ms", "start to the first token chosen"),
-        _interval_card("Per token (TPOT)", summary.tpot_ms, "ms", "(total − TTFT) / (N − 1)"),
+        _interval_card("Per token (TPOT)", summary.tpot_ms, "ms", "(last token − TTFT) / (N − 1)"),
         gaps,
         rate,
         card("Peak memory", memory, memory_unit, "highest during a call" if memory_unit else "not known"),

@@ -27,9 +27,9 @@ MEANINGS: tuple[tuple[str, str], ...] = (
     ("Other", "what no stage covers: set-up, merging embeddings, sampling, stopping checks. Never hidden or negative"),
     ("Total (E2E)", "from the entry of generate() to its return"),
     ("TTFT", "from the start to the first token chosen"),
-    ("TPOT", "(total − TTFT) / (N − 1), with N output tokens counted from the returned ids"),
+    ("TPOT", "(last token − TTFT) / (N − 1), the mean of the gaps, with N output tokens counted from the returned ids"),
     ("Decode per token", "decode / (N − 1): N tokens need N − 1 decode forwards. With one token there is none, not 0"),
-    ("ITL", "one value for each gap between tokens; only with --per-token"),
+    ("ITL", "one value for each gap between tokens, from the TTFT to the last token; only with --per-token"),
     ("95 % interval", "of the median, from order statistics (sign test): no distribution is assumed. Below six "
                       "samples there is none, and a dash says so"),
     ("Share", "of the summed totals of the samples in the summary; the shares add up to 100 %"),
