@@ -63,7 +63,7 @@ def test_a_folder_that_is_there_needs_force_and_goes_whole(tmp_path: Path) -> No
     place = tmp_path / "est"
     with whole_folder(place, MARKS, force=False) as new:
         (new / "estimator.json").write_text("one")
-        (new / "older.txt").write_text("gone later")
+        (new / "older.json").write_text("gone later")
     with pytest.raises(LaptimeError, match=r"is already there; .* --force"), whole_folder(place, MARKS, force=False):
         pass
     with whole_folder(place, MARKS, force=True) as new:
@@ -80,6 +80,20 @@ def test_something_else_is_never_replaced(tmp_path: Path) -> None:
     with pytest.raises(LaptimeError, match="is a file"):
         check_new_folder(tmp_path / "file", MARKS, force=True)
     check_new_folder(tmp_path / "new", MARKS, force=False)
+
+
+def test_what_lies_beside_is_never_replaced(tmp_path: Path) -> None:
+    place = tmp_path / "work"
+    (place / "est").mkdir(parents=True)
+    (place / "est" / "estimator.json").touch()
+    check_new_folder(place, MARKS, force=True)
+    (place / "thesis").mkdir()
+    (place / "thesis" / "chapter-1.tex").touch()
+    with pytest.raises(LaptimeError, match="holds thesis too"), whole_folder(place, MARKS, force=True):
+        pass
+    (place / "est" / "notes.md").touch()
+    with pytest.raises(LaptimeError, match=r"holds notes\.md too"):
+        check_new_folder(place / "est", MARKS, force=True)
 
 
 def test_a_folder_of_stages_is_known_by_what_its_folders_hold(tmp_path: Path) -> None:

@@ -13,9 +13,13 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from fnmatch import fnmatch
 from pathlib import Path
 
 from laptime.errors import LaptimeError
+
+WRITTEN = ("*.json", "*.safetensors", "*.parquet", "trees-*.txt", "*.html", ".*.tmp")
+"""What verbs write into the folders that `--force` may replace."""
 
 _EXCHANGE = 2  # renameat2's RENAME_EXCHANGE (linux/fs.h)
 _HERE = -100  # AT_FDCWD
@@ -64,7 +68,8 @@ def check_new_folder(folder: Path, marks: tuple[str, ...], *, force: bool, optio
     """Raise LaptimeError if the folder holds something that may not be replaced.
 
     marks: names of files of which a folder of the same kind holds one, itself or in a folder of it ("estimator.json",
-    or a pattern: "*_rank0.json"). Anything else is never replaced, not even with `force`.
+    or a pattern: "*_rank0.json"). A folder without one, or with something else beside, is never replaced, not even
+    with `force`.
     option: the option that named the folder, for the message.
     """
     if not os.path.lexists(folder):
@@ -81,6 +86,22 @@ def check_new_folder(folder: Path, marks: tuple[str, ...], *, force: bool, optio
         raise LaptimeError(
             f"{option} {folder}: is already there; choose another {option}, or add --force to replace it"
         )
+    if (foreign := _foreign_entry(folder, marks)) is not None:
+        raise LaptimeError(
+            f"{option} {folder}: holds {foreign} too, which laptime didn't write; choose another {option}"
+        )
+
+
+def _foreign_entry(folder: Path, marks: tuple[str, ...]) -> str | None:
+    """The name of something in the folder that no verb writes there, if there is any."""
+    for entry in sorted(folder.iterdir()):
+        if entry.is_dir() and not entry.is_symlink():
+            own = any(any(entry.glob(mark)) for mark in marks) and _foreign_entry(entry, marks) is None
+        else:
+            own = any(fnmatch(entry.name, pattern) for pattern in (*marks, *WRITTEN))
+        if not own:
+            return entry.name
+    return None
 
 
 @contextmanager
