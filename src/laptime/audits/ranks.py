@@ -119,8 +119,3 @@ def poisson_tail(count: int, expected: float) -> float:
         term *= expected / k
         below += term
     return max(0.0, 1.0 - below)
-
-
-def robust_sd(values: Floats) -> float:
-    """1.4826 times the median absolute deviation: the standard deviation of what isn't an outlier."""
-    return float(1.4826 * np.median(np.abs(values - np.median(values)))) if len(values) else 0.0

@@ -59,8 +59,6 @@ OTHER_NAMES: dict[str, tuple[str, ...]] = {
 }
 """Further fields that such files have, under the names by which they are known."""
 
-KNOB_NAMES = ("task", "tier", "crops", "top_k", "blocks")
-
 
 def read_legacy(place: Path, *, bulky: bool = False) -> polars.DataFrame:
     """A file, or all files of a folder, as a frame (laptime.data.frame.read_frame). A file of a rank is a worker's.

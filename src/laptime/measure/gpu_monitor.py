@@ -11,9 +11,6 @@ import torch
 
 from laptime.data.record import GpuState
 
-ENERGY_REFRESH_S = 0.01
-"""NVML's energy counter changes about every 10 ms, so its error on a call is up to two such steps."""
-
 FOREIGN_EVERY_S = 1.0
 
 ENERGY_MIN_S = 0.5

@@ -83,7 +83,6 @@ class KnobSwitch:
         self._layers = list(anatomy.layers)
         parent, _, self._name = anatomy.layers_path.rpartition(".")
         self._parent: nn.Module = model.get_submodule(parent)
-        self._full: nn.ModuleList = anatomy.layers
         self._top_k_places = places_of_top_k(model, anatomy) if top_ks else []
         self.own_top_k = anatomy.experts.top_k if anatomy.experts is not None else None
         self.early_top_k = min(top_ks, default=None)

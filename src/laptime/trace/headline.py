@@ -5,8 +5,6 @@ from __future__ import annotations
 from laptime.trace.causes import UNNAMED
 from laptime.trace.result import CauseTime, DeviceTimes, HostTime, Integrity, Kernel, Steps, WhatIf
 
-HOST_BOUND = frozenset({"host-not-launching", "launch-overhead"})
-
 REASONS: dict[str, str] = {
     "host-not-launching": "the host can't launch fast enough",
     "launch-overhead": "the host can't launch fast enough",

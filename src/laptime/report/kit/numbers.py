@@ -52,11 +52,6 @@ def plain(value: float | None, digits: int = 4) -> str:
     return written.rstrip("0").rstrip(".") if "." in written else written
 
 
-def signed(value: float | None, digits: int = 3) -> str:
-    """A difference with its sign: +11.2, −0.321, 0."""
-    return f"+{number(value, digits)}" if value is not None and value > 0 else number(value, digits)
-
-
 def quantity(value: float | None, unit: str, digits: int = 3) -> tuple[str, str]:
     """A number and its unit, apart: `quantity(12_300, "ms")` is ("12.3", "s").
 
@@ -126,13 +121,6 @@ def ratio_ends(interval: Interval | None) -> str:
     return f"{number(interval.low)}–{number(interval.high)}"
 
 
-def percent_ends(interval: Interval | None) -> str:
-    """The two ends of a share's interval: 78.1–84.2 %."""
-    if interval is None or interval.low is None or interval.high is None or not isfinite(interval.high - interval.low):
-        return NOTHING
-    return f"{decimals(interval.low * 100, 1)}–{decimals(interval.high * 100, 1)}{KEEP_TOGETHER}%"
-
-
 def interval_ends(interval: Interval | None, unit: str) -> str:
     """The two ends of an interval with one unit: 118–124 ms; a dash where too few values gave no interval."""
     if interval is None or interval.low is None or interval.high is None:
@@ -142,14 +130,6 @@ def interval_ends(interval: Interval | None, unit: str) -> str:
     # Both ends get as many digits as tell them apart.
     digits = next((d for d in (3, 4, 5) if number(low, d) != number(high, d)), 3)
     return _together(f"{number(low, digits)}–{number(high, digits)}", shown_unit)
-
-
-def with_interval(interval: Interval | None, unit: str) -> str:
-    """A value and its interval for a sentence: 121 ms (118–124 ms); the value alone where there is no interval."""
-    if interval is None:
-        return NOTHING
-    ends = interval_ends(interval, unit)
-    return text(interval.value, unit) + (f" ({ends})" if ends != NOTHING else "")
 
 
 _STEPS: dict[str, tuple[tuple[float, str, float], ...]] = {

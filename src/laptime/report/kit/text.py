@@ -29,11 +29,6 @@ def counted(how_many: int, one: str, many: str | None = None) -> str:
     return f"{count(how_many)} {one if how_many == 1 else many or one + 's'}"
 
 
-def capitalised(words: str) -> str:
-    """The words with a capital at their start, the rest unchanged: `capitalised("top-k 8")` is Top-k 8."""
-    return words[:1].upper() + words[1:]
-
-
 def setting_text(value: object) -> str | None:
     """A setting of a configuration: `setting_text(True)` is yes, `setting_text(0.5)` 0.5; None if it is not set."""
     if value is None or value == [] or value == {}:
