@@ -36,6 +36,7 @@ def build(
             *(a.start_ns, a.end_ns, a.device, a.stream, a.process, name(a.name), Activity[a.kind.upper()]),
             -1 if a.correlation is None else a.correlation,
             -1 if a.graph_node is None else a.graph_node,
+            -1 if a.bytes is None else a.bytes,
         )
         for a in activities
     ]
@@ -43,7 +44,7 @@ def build(
     host = [(r.start_ns, r.end_ns, r.process, r.thread, name(r.name), KINDS[r.kind]) for r in ranges]
     return GpuTimeline(
         Source(format, "built", None),
-        Activities(*columns(work, (i64, i64, i32, i32, i32, i32, i8, i64, i64))),
+        Activities(*columns(work, (i64, i64, i32, i32, i32, i32, i8, i64, i64, i64))),
         ApiCalls(*columns(api, (i64, i64, i32, i64, i32, i64))),
         Ranges(*columns(host, (i64, i64, i32, i64, i32, i8))),
         tuple(names),

@@ -30,6 +30,7 @@ class ActivityRow:
     correlation: int | None = None
     process: int = 100
     graph_node: int | None = None
+    bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -119,6 +120,8 @@ def kineto_events(
             args["correlation"] = a.correlation
         if a.graph_node is not None:
             args["graph node id"] = a.graph_node
+        if a.bytes is not None:
+            args["bytes"] = a.bytes
         tid = f"stream {a.stream}" if style == "2021" else a.stream
         event(category[a.kind], a.name, a.device, tid, a.start_ns, a.end_ns, args)
     return events
@@ -150,7 +153,7 @@ NSYS_TABLES: Mapping[str, tuple[str, ...]] = {
     ),
     "CUPTI_ACTIVITY_KIND_MEMCPY": (
         *("start", "end", "deviceId", "contextId", "streamId", "correlationId", "globalPid"),
-        *("bytes", "copyKind", "graphNodeId"),
+        *("bytes", "copyKind", "srcKind", "dstKind", "graphNodeId"),
     ),
     "CUPTI_ACTIVITY_KIND_MEMSET": (
         *("start", "end", "deviceId", "contextId", "streamId", "correlationId", "globalPid"),
@@ -172,7 +175,10 @@ COPY_NAMES: Mapping[str, int] = {
     "Memcpy HtoH": 9,
     "Memcpy PtoP": 10,
 }
-"""Nsight Systems keeps a copy's direction, not its name: a memcpy row must bear one of these."""
+"""Nsight Systems keeps a copy's direction, not its name: a memcpy row must bear one of these. Behind it may stand
+what memory it read and wrote: "Memcpy HtoD (Pageable -> Device)"."""
+
+MEMORY: Mapping[str, int] = {"Pageable": 0, "Pinned": 1, "Device": 2, "Managed": 4}
 
 MEMSET_NAME = "Memset"
 
@@ -222,11 +228,17 @@ def write_nsys(
         if a.kind == "kernel":
             row |= {"demangledName": text(a.name), "shortName": text(a.name[:12]), "mangledName": text("_Z" + a.name)}
         elif a.kind == "memcpy":
-            row |= {"bytes": 4096, "copyKind": COPY_NAMES[a.name]}
+            direction, _, memory = a.name.partition(" (")
+            row |= {"bytes": a.bytes, "copyKind": COPY_NAMES[direction]}
+            if memory:
+                source, target = memory.rstrip(")").split(" -> ")
+                row |= {"srcKind": MEMORY[source], "dstKind": MEMORY[target]}
         elif a.kind == "graph":
             row |= {"graphId": int(a.name.removeprefix("CUDA graph ")), "graphExecId": 1}
         elif a.name != MEMSET_NAME:
             raise ValueError(f"nsys calls every memset {MEMSET_NAME!r}")
+        else:
+            row |= {"bytes": a.bytes}
         table = {"graph": "GRAPH_TRACE"}.get(a.kind, a.kind.upper())
         rows[f"CUPTI_ACTIVITY_KIND_{table}"].append(row)
     for c in calls:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from laptime.data.record import Finding
 from laptime.errors import LaptimeError
 from laptime.trace.api import api_calls
 from laptime.trace.causes import GapCauses, cause_times, gap_causes, host_times, large_gaps
+from laptime.trace.device_time import busy_times, copy_times, process_times
 from laptime.trace.gaps import DeviceGaps, device_gaps, histogram, median_ns, sum_ns, union_ns
 from laptime.trace.headline import advice, headline
 from laptime.trace.integrity import check
-from laptime.trace.kernel_names import rank
+from laptime.trace.kernels import rank
 from laptime.trace.read.launch_links import launches
 from laptime.trace.read.reading import read_timeline
 from laptime.trace.read.timeline import Activity, GpuTimeline, Int64
@@ -85,6 +87,7 @@ def answer(timeline: GpuTimeline, of: list[DeviceView], *, tpot_ms: float | None
     picture = None
     if main is not None:
         frame = main.frame
+        frame = _with_busy_times(timeline, main.gaps, frame)
         picture = drawing(timeline, main.gaps, main.causes, frame)
         costs = step_costs(timeline, main.gaps, main.causes, main.launched, frame)
         if costs is not None:
@@ -97,7 +100,12 @@ def answer(timeline: GpuTimeline, of: list[DeviceView], *, tpot_ms: float | None
     return TraceAnalysis(
         headline=headline(integrity, devices, kernels),
         advice=advice(frame.steps, whatif),
-        source=TraceSource(timeline.source.format, Path(timeline.source.file).name, timeline.source.schema_version),
+        source=TraceSource(
+            timeline.source.format,
+            Path(timeline.source.file).name,
+            timeline.source.schema_version,
+            timeline.source.rank,
+        ),
         integrity=integrity,
         devices=devices,
         kernels=kernels,
@@ -106,6 +114,15 @@ def answer(timeline: GpuTimeline, of: list[DeviceView], *, tpot_ms: float | None
         whatif=whatif,
         modal_step=picture,
     )
+
+
+def _with_busy_times(timeline: GpuTimeline, gaps: DeviceGaps, frame: StepFrame) -> StepFrame:
+    """The frame with what the busy time of its modal step went to."""
+    steps = frame.steps
+    if steps.start_ns is None or steps.wall_ns is None:
+        return frame
+    busy = busy_times(timeline, gaps, (steps.start_ns, steps.start_ns + steps.wall_ns))
+    return replace(frame, steps=msgspec.structs.replace(steps, busy=busy))
 
 
 def _device(timeline: GpuTimeline, gaps: DeviceGaps, causes: GapCauses, launched: Int64) -> DeviceTimes:
@@ -136,6 +153,9 @@ def _device(timeline: GpuTimeline, gaps: DeviceGaps, causes: GapCauses, launched
             causes=cause_times(causes),
             host=host_times(causes, timeline.strings),
         ),
+        busy=busy_times(timeline, gaps),
+        copies=copy_times(timeline, gaps),
+        processes=process_times(timeline, gaps),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from laptime.trace.causes import UNNAMED
-from laptime.trace.result import CauseTime, DeviceTimes, HostTime, Integrity, Kernel, Steps, WhatIf
+from laptime.trace.result import CauseTime, CopyTime, DeviceTimes, HostTime, Integrity, Kernel, Steps, WhatIf
 
 REASONS: dict[str, str] = {
     "host-not-launching": "the host can't launch fast enough",
@@ -30,9 +30,49 @@ def headline(integrity: Integrity, devices: list[DeviceTimes], kernels: list[Ker
     device = max(devices, key=lambda d: d.busy_ns)
     idle = device.idle_ns / device.span_ns if device.span_ns else 0.0
     which = f"GPU {device.device}" if len(devices) > 1 else "GPU"
-    if idle < 0.1:
-        return f"{which} busy {_percent(1 - idle)}: it hardly waits{_where_busy(device, kernels)}"
-    return f"{which} idle {_percent(idle)}: {reason(device.gaps.causes, device.gaps.host)}"
+    exposed = _exposed(device)
+    largest = max(exposed, key=exposed.__getitem__, default="")
+    if largest and exposed[largest] > max(idle, _LEADS):
+        said = f"{which} busy {_percent(1 - idle)}: {_exposed_words(device, largest, exposed[largest])}"
+        others = [kind for kind in exposed if kind != largest]
+    elif idle < 0.1:
+        said = f"{which} busy {_percent(1 - idle)}: it hardly waits{_where_busy(device, kernels)}"
+        others = []
+    else:
+        said = f"{which} idle {_percent(idle)}: {reason(device.gaps.causes, device.gaps.host)}"
+        others = list(exposed)
+    also = [f"; {_exposed_words(device, kind, exposed[kind])}" for kind in others if exposed[kind] >= _NAMED]
+    shared = f"; {len(device.processes)} processes share it" if device.processes else ""
+    return said + "".join(also) + shared
+
+
+_LEADS, _NAMED = 0.25, 0.1
+"""From which share of the span on exposed copies or communication lead the headline, and are named in it."""
+
+
+def _exposed(device: DeviceTimes) -> dict[str, float]:
+    """The share of the span in which only communication ran, and in which only copies ran."""
+    return {
+        row.kind: row.share_ns / device.span_ns
+        for row in device.busy
+        if row.kind in ("communication", "copy") and device.span_ns
+    }
+
+
+def _exposed_words(device: DeviceTimes, kind: str, share: float) -> str:
+    if kind == "communication":
+        return f"exposed communication {_percent(share)} (no compute beside it; waiting for other ranks is in it)"
+    copies = [row for row in device.copies if row.direction not in ("memset", "peer to peer")]
+    total = sum(row.sum_ns for row in copies)
+    named = [copy_words(row) for row in copies if row.sum_ns >= 0.2 * total][:2]
+    return f"its time goes to copies ({_percent(share)}), {' and '.join(named)}"
+
+
+def copy_words(row: CopyTime) -> str:
+    """A direction of copies in a sentence: `host to device (pageable, 3.83 GB/s)`."""
+    rate = None if row.bytes_per_second is None else f"{row.bytes_per_second / 1e9:.3g} GB/s"
+    details = [word for word in (row.memory, rate) if word]
+    return row.direction + (f" ({', '.join(details)})" if details else "")
 
 
 def _percent(share: float) -> str:
@@ -67,6 +107,9 @@ def _where_busy(device: DeviceTimes, kernels: list[Kernel]) -> str:
     for kernel in kernels:
         if kernel.device == device.device:
             families[kernel.family] = families.get(kernel.family, 0.0) + kernel.share
+    for row in device.busy:
+        if row.kind == "copy" and device.busy_ns:
+            families["copies"] = row.share_ns / device.busy_ns
     if not families:
         return ""
     top = sorted(families, key=families.__getitem__, reverse=True)[:2]

@@ -5,12 +5,6 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-import numpy as np
-
-from laptime.trace.gaps import DeviceGaps
-from laptime.trace.read.timeline import Activity, GpuTimeline, Int32
-from laptime.trace.result import Kernel
-
 FAMILIES: tuple[str, ...] = (
     "GEMM",
     "GEMV",
@@ -210,40 +204,3 @@ def _tile(word: str) -> str:
 def _shorten(text: str) -> str:
     text = " ".join(text.split())
     return text if len(text) <= _LIMIT else text[: _LIMIT - 1] + "…"
-
-
-def rank(timeline: GpuTimeline, gaps: DeviceGaps, step_rows: Int32 | None) -> list[Kernel]:
-    """The kernels of one device, most time first.
-
-    Args:
-        timeline: the trace.
-        gaps: the device's gaps; share is of its busy time.
-        step_rows: indices into Activities of the modal step, None when this device has no steps.
-    """
-    activities, strings = timeline.activities, timeline.strings
-    rows = gaps.rows[activities.kind[gaps.rows] == Activity.KERNEL]
-    name = activities.name[rows]
-    duration = np.maximum(activities.end_ns[rows] - activities.start_ns[rows], 0)
-    counts = np.bincount(name, minlength=len(strings))
-    order = np.argsort(name, kind="stable")
-    totals = np.diff(np.concatenate([[0], np.cumsum(duration[order])])[np.concatenate([[0], np.cumsum(counts)])])
-    in_step = None
-    if step_rows is not None:
-        own = step_rows[activities.kind[step_rows] == Activity.KERNEL]
-        in_step = np.bincount(activities.name[own], minlength=len(strings))
-    used = np.flatnonzero(counts)
-    used = used[np.argsort(-totals[used], kind="stable")]
-    return [
-        Kernel(
-            device=gaps.device,
-            name=strings[i],
-            short_name=short_name(strings[i]),
-            family=family(strings[i]),
-            count=int(counts[i]),
-            total_ns=int(totals[i]),
-            mean_ns=int(totals[i] // counts[i]),
-            share=round(float(totals[i] / gaps.busy_ns), 6) if gaps.busy_ns else 0.0,
-            per_step=int(in_step[i]) if in_step is not None else None,
-        )
-        for i in used.tolist()
-    ]

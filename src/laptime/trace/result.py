@@ -18,6 +18,7 @@ class TraceSource(msgspec.Struct, frozen=True):
     format: str  # kineto | nsys-sqlite
     file: str
     schema_version: str | None
+    rank: int | None = None  # of a distributed run, where the file says it
 
 
 class Integrity(msgspec.Struct, frozen=True):
@@ -78,6 +79,37 @@ class Gaps(msgspec.Struct, frozen=True, kw_only=True):
     host: list[HostTime]
 
 
+class BusyTime(msgspec.Struct, frozen=True, kw_only=True):
+    """What one kind of work took of a device's busy time. Over all kinds share_ns sums to busy_ns exactly."""
+
+    kind: str  # compute | communication | copy | memset
+    count: int
+    sum_ns: int  # plain sum of durations
+    busy_ns: int  # union
+    exposed_ns: int  # of the union: with no compute beside it; of compute: with nothing else beside it
+    share_ns: int  # of the union: not under a kind that stands before it in this list
+
+
+class CopyTime(msgspec.Struct, frozen=True, kw_only=True):
+    """Copies of one direction, or memsets."""
+
+    direction: str  # host to device | device to host | device to device | peer to peer | … | memset | unknown
+    memory: str | None  # of the host: pageable | pinned | managed; None where the file does not say
+    count: int
+    sum_ns: int
+    busy_ns: int
+    bytes: int | None  # None unless the file has the size of each
+    bytes_per_second: float | None  # over sum_ns
+
+
+class ProcessTime(msgspec.Struct, frozen=True, kw_only=True):
+    """One of several processes that worked on the same device."""
+
+    process: int
+    busy_ns: int  # union
+    alone_ns: int  # of it: with no other process beside it
+
+
 class DeviceTimes(msgspec.Struct, frozen=True, kw_only=True):
     """One device over all its streams: span = busy + idle."""
 
@@ -94,6 +126,9 @@ class DeviceTimes(msgspec.Struct, frozen=True, kw_only=True):
     kernels: int | None
     launches: int | None  # API calls that made this device work; None when calls or links are missing
     gaps: Gaps
+    busy: list[BusyTime] = []
+    copies: list[CopyTime] = []
+    processes: list[ProcessTime] = []  # empty where one process worked on the device
 
 
 class Kernel(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,7 +141,7 @@ class Kernel(msgspec.Struct, frozen=True, kw_only=True):
     count: int
     total_ns: int
     mean_ns: int
-    share: float  # of the device's busy time
+    share: float  # of the device's busy time; kernels that run together part each instant evenly
     per_step: int | None  # launches of it in the modal step
 
 
@@ -142,6 +177,7 @@ class Steps(msgspec.Struct, frozen=True, kw_only=True):
     wall_p10_ns: int | None = None
     wall_p90_ns: int | None = None
     causes: list[CauseTime] = []  # of the modal step's gaps
+    busy: list[BusyTime] = []  # of the modal step
     layers: Layers | None = None
 
 

@@ -16,7 +16,18 @@ RANGE_NAMES = {
 def activity_rows(timeline: GpuTimeline) -> list[ActivityRow]:
     """The activities, in the timeline's order."""
     a = timeline.activities
-    columns = (a.start_ns, a.end_ns, a.name, a.kind, a.device, a.stream, a.correlation, a.process, a.graph_node)
+    columns = (
+        a.start_ns,
+        a.end_ns,
+        a.name,
+        a.kind,
+        a.device,
+        a.stream,
+        a.correlation,
+        a.process,
+        a.graph_node,
+        a.bytes,
+    )
     return [
         ActivityRow(
             start_ns=start,
@@ -28,8 +39,9 @@ def activity_rows(timeline: GpuTimeline) -> list[ActivityRow]:
             correlation=None if correlation < 0 else correlation,
             process=process,
             graph_node=None if node < 0 else node,
+            bytes=None if moved < 0 else moved,
         )
-        for start, end, name, kind, device, stream, correlation, process, node in zip(
+        for start, end, name, kind, device, stream, correlation, process, node, moved in zip(
             *(column.tolist() for column in columns), strict=True
         )
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -225,7 +226,9 @@ def traces(draw: st.DrawFn) -> tuple[list[ActivityRow], list[CallRow], list[Rang
         )
 
     kernels = activity("kernel", name)
-    copies = activity("memcpy", st.sampled_from(sorted(COPY_NAMES)))
+    memory = st.sampled_from(["", " (Pageable -> Device)", " (Device -> Pinned)"])
+    copied = st.builds(str.__add__, st.sampled_from(sorted(COPY_NAMES)), memory)
+    copies = activity("memcpy", copied)
     sets = activity("memset", st.just(MEMSET_NAME))
     called = st.builds(lambda at, ns, *rest: CallRow(at, at + ns, *rest), start, length, api, correlation)
     ranged = st.builds(
@@ -247,12 +250,7 @@ def test_both_formats_read_back_as_the_same_timeline(tmp_path_factory, trace, te
     kineto = read_timeline(write_kineto(folder / "t.json", activities, calls, ranges))
     nsys = read_timeline(write_nsys(folder / "t.sqlite", activities, calls, ranges, text_ids=text_ids))
     of_graphs = {call.correlation for call in calls if call.name == "cudaGraphLaunch"}
-    expected = [
-        ActivityRow(*(getattr(a, f) for f in a.__dataclass_fields__ if f != "graph_node"), graph_node=0)
-        if a.correlation in of_graphs
-        else a
-        for a in activities
-    ]
+    expected = [replace(a, graph_node=0) if a.correlation in of_graphs else a for a in activities]
     for timeline in (kineto, nsys):
         assert by_time(activity_rows(timeline)) == by_time(expected)
         assert by_time(call_rows(timeline)) == by_time(calls)

@@ -5,10 +5,13 @@ const trace = pageData();
 const byId = (id) => document.getElementById(id);
 const inMs = (ns) => formatMs(ns / 1e6);
 
-/** The one picture: busy, then idle by cause, all to one scale. */
+/** The one picture: work by kind, then idle by cause, all to one scale. */
 function timeBar(container, width) {
-  const { busy_ns: busy, idle_ns: idle, causes } = trace.device;
-  const parts = [{ name: "GPU busy", swatch: "busy", ns: busy }, ...causes.map((row) => ({
+  const { busy_ns: busy, idle_ns: idle, work, causes } = trace.device;
+  const names = { compute: "compute", communication: "only communication", copy: "only copies", memset: "only memsets" };
+  const parts = [...work.map((row) => ({
+    name: names[row.kind], swatch: `work-${row.kind}`, ns: row.share_ns,
+  })), ...causes.map((row) => ({
     name: trace.causeWords[row.cause] || row.cause, swatch: `cause-${row.cause}`, ns: row.total_ns,
   }))];
   const scale = linearScale([0, busy + idle], [0, width]);

@@ -10,6 +10,7 @@ from laptime.report.kit.numbers import KEEP_TOGETHER, NOTHING, count, percent, t
 from laptime.report.kit.page import asset, document
 from laptime.report.kit.text import counted, one_line, shortened
 from laptime.report.trace import words
+from laptime.report.trace.device_time import device_time_section
 from laptime.trace.comparison import Pair, TraceComparison
 from laptime.trace.result import DeviceTimes, Steps, TraceAnalysis, WhatIf
 
@@ -34,6 +35,7 @@ def trace_page(analysis: TraceAnalysis) -> str:
     sections: list[Html | None] = [
         _step_section(analysis) if analysis.modal_step else None,
         _whatif_section(analysis.whatif) if analysis.whatif else None,
+        *(device_time_section(d, several=len(analysis.devices) > 1) for d in analysis.devices),
         *(_gap_section(d, several=len(analysis.devices) > 1) for d in analysis.devices),
         _kernel_section(analysis) if analysis.kernels else None,
         _api_section(analysis) if analysis.api else None,
@@ -47,7 +49,7 @@ def trace_page(analysis: TraceAnalysis) -> str:
             "div",
             _verdict(analysis),
             tag("p", one_line(analysis.advice, 400), class_="advice") if device else None,
-            chart("time-bar", "Device time: busy, and idle by cause") if device else None,
+            chart("time-bar", "Device time: work by kind, and idle by cause") if device else None,
         ),
         sections=[part for part in sections if part is not None],
         data=_data(analysis, device),
@@ -222,7 +224,13 @@ def _api_section(analysis: TraceAnalysis) -> Html:
 def _data(analysis: TraceAnalysis, device: DeviceTimes | None) -> dict[str, object]:
     """What the scripts draw; long names are cut so that a page stays small."""
     return {
-        "device": device and {"busy_ns": device.busy_ns, "idle_ns": device.idle_ns, "causes": device.gaps.causes},
+        "device": device
+        and {
+            "busy_ns": device.busy_ns,
+            "idle_ns": device.idle_ns,
+            "work": device.busy,
+            "causes": device.gaps.causes,
+        },
         "histograms": [{"id": f"gaps-{d.device}", "bins": d.gaps.histogram} for d in analysis.devices],
         "causeWords": words.CAUSES,
         "step": analysis.modal_step,

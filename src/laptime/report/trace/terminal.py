@@ -11,6 +11,7 @@ from laptime.report.kit.numbers import KEEP_TOGETHER, NOTHING, count, percent, p
 from laptime.report.kit.terminal import BAR_CELLS, Column, bar, columns_table, with_remarks
 from laptime.report.kit.text import counted, one_line
 from laptime.report.trace import words
+from laptime.report.trace.device_time import device_time_report
 from laptime.trace.comparison import Pair, TraceComparison
 from laptime.trace.result import DeviceTimes, Kernel, LargeGap, Steps, TraceAnalysis, WhatIf
 
@@ -26,7 +27,7 @@ def trace_report(analysis: TraceAnalysis, *, kernels: int = 12, large: int = 8) 
     parts: list[RenderableType] = [*_integrity(analysis), Text(""), _bold(analysis.headline)]
     parts += [Text(one_line(analysis.advice, 400)), Text("")]
     for device in analysis.devices:
-        parts += [_gap_lengths(device), _causes(device)]
+        parts += [*device_time_report(device), _gap_lengths(device), _causes(device)]
         if device.gaps.large:
             parts.append(_large(device.gaps.large[:large]))
     if analysis.steps.method != "none":

@@ -57,7 +57,7 @@ def read(path: Path) -> GpuTimeline:
     names, activities, calls, ranges = joined(batches)
     findings = [*_unread(path, activities), *_findings(ending, untimed, negative)]
     return GpuTimeline(
-        source=Source("kineto", str(path), ending.schema_version),
+        source=Source("kineto", str(path), ending.schema_version, ending.rank),
         activities=tables.activities(claim(tables.in_one(activities), calls, names)),
         calls=tables.calls(calls),
         ranges=tables.ranges(ranges),

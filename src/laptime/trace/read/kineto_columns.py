@@ -102,6 +102,7 @@ def _activity_columns(rows: list[Event], code: Int64) -> Table:
         "correlation": _ids("correlation", args),
         "process": np.full(len(rows), UNKNOWN, dtype=np.int64),
         "graph_node": np.where(node > 0, node, -1),
+        "bytes": _ids("bytes", args) if (code != _ACTIVITY + Activity.KERNEL).any() else _all(-1, args),
     }
 
 

@@ -22,6 +22,7 @@ class Args(msgspec.Struct, gc=False):
     device: Number = None
     stream: Number = None
     graph_node: Number = msgspec.field(default=None, name="graph node id")
+    bytes: Number = None
 
 
 class Event(msgspec.Struct, gc=False):
@@ -37,7 +38,14 @@ class Event(msgspec.Struct, gc=False):
     args: Args | None = None
 
 
+class Distributed(msgspec.Struct):
+    """What is used of a header's `distributedInfo`."""
+
+    rank: Number = None
+
+
 class Header(msgspec.Struct):
+    distributed: Distributed | None = msgspec.field(default=None, name="distributedInfo")
     schema: int | float | str | None = msgspec.field(default=None, name="schemaVersion")
     events: list[int] | None = msgspec.field(default=None, name="traceEvents")
 

@@ -14,8 +14,9 @@ from typing import Literal
 from laptime.errors import LaptimeError
 from laptime.trace.read.kineto_bytes import blocks, is_gzip, stretch
 from laptime.trace.read.kineto_columns import Batch, columns_of
-from laptime.trace.read.kineto_events import BETWEEN, LIST_KEY, cut, decode, header_of, take_apart
+from laptime.trace.read.kineto_events import BETWEEN, LIST_KEY, Header, cut, decode, header_of, take_apart
 from laptime.trace.read.second_process import available, elsewhere
+from laptime.trace.read.tables import whole_number
 
 LARGEST_EVENT_BYTES = 32 << 20
 LARGEST_HEADER_BYTES = 64 << 20
@@ -35,6 +36,7 @@ class Ending:
     at_byte: int
     unreadable: int
     schema_version: str | None = None
+    rank: int | None = None
 
 
 def read_batches(path: Path) -> tuple[list[Batch], Ending]:
@@ -48,9 +50,9 @@ def read_batches(path: Path) -> tuple[list[Batch], Ending]:
     if read is not None:
         return read
     with closing(blocks(path)) as source:
-        pending, schema, gone, more = _open_list(path, source)
+        pending, header, gone, more = _open_list(path, source)
         batches, ending = _rest(source, pending, gone, more)
-    return batches, replace(ending, schema_version=schema)
+    return batches, _with_header(ending, header)
 
 
 def _in_halves(path: Path, where: Meeting) -> tuple[list[Batch], Ending] | None:
@@ -62,7 +64,7 @@ def _in_halves(path: Path, where: Meeting) -> tuple[list[Batch], Ending] | None:
 
     with elsewhere(second, Batch, Ending) as fetch, closing(stretch(path, 0, where.stop)) as source:
         try:
-            pending, schema, _, more = _open_list(path, source)
+            pending, header, _, more = _open_list(path, source)
         except LaptimeError:
             return None
         first = _whole_events(source, pending, more)
@@ -73,7 +75,14 @@ def _in_halves(path: Path, where: Meeting) -> tuple[list[Batch], Ending] | None:
     ending = results.pop()
     assert isinstance(ending, Ending)
     batches += [batch for batch in results if isinstance(batch, Batch)]
-    return batches, replace(ending, unreadable=ending.unreadable + unreadable, schema_version=schema)
+    return batches, _with_header(replace(ending, unreadable=ending.unreadable + unreadable), header)
+
+
+def _with_header(ending: Ending, header: Header | None) -> Ending:
+    if header is None:
+        return ending
+    rank = None if header.distributed is None else whole_number(header.distributed.rank)
+    return replace(ending, schema_version=None if header.schema is None else str(header.schema), rank=rank)
 
 
 def _whole_events(source: Iterator[bytes], pending: bytes, more: bool) -> tuple[list[Batch], int] | None:
@@ -133,8 +142,8 @@ def _next(source: Iterator[bytes], least: int = 0) -> tuple[bytes, bool]:
     return b"".join(parts), True
 
 
-def _open_list(path: Path, source: Iterator[bytes]) -> tuple[bytes, str | None, int, bool]:
-    """Read up to the first event: (what follows, schema version, bytes gone by, whether more may come)."""
+def _open_list(path: Path, source: Iterator[bytes]) -> tuple[bytes, Header | None, int, bool]:
+    """Read up to the first event: (what follows, header, bytes gone by, whether more may come)."""
     head, more, searched, tries = b"", True, 0, 0
     while more and len(head) < LARGEST_HEADER_BYTES:
         block, more = _next(source, len(head))
@@ -147,8 +156,7 @@ def _open_list(path: Path, source: Iterator[bytes]) -> tuple[bytes, str | None, 
         for key in LIST_KEY.finditer(head, searched):
             header = header_of(head[: key.end()])
             if header is not None:
-                schema = None if header.schema is None else str(header.schema)
-                return head[key.end() :].lstrip(), schema, key.end(), more
+                return head[key.end() :].lstrip(), header, key.end(), more
             searched = key.end()
             tries += 1
             if tries == HEADER_TRIES:

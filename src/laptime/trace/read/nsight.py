@@ -19,6 +19,7 @@ from laptime.trace.read import tables
 from laptime.trace.read.launch_links import claim
 from laptime.trace.read.nsight_tables import (
     CALL_TABLES,
+    COPY_BASE,
     DEVICE_TABLES,
     RANGE_TABLES,
     STRINGS,
@@ -48,6 +49,15 @@ COPY_KINDS: Mapping[int, str] = {
     11: "Memcpy unified HtoD",
     12: "Memcpy unified DtoH",
     13: "Memcpy unified DtoD",
+}
+MEMORY_KINDS: Mapping[int, str] = {
+    0: "Pageable",
+    1: "Pinned",
+    2: "Device",
+    3: "Array",
+    4: "Managed",
+    5: "Device",
+    6: "Managed",
 }
 _KINDS = {
     "KERNEL": Activity.KERNEL,
@@ -132,11 +142,22 @@ def _activities(
         "device": _gpus(process, columns["device"], gpus),
         "stream": narrow(columns["stream"]),
         "process": narrow(process),
-        "name": _named(columns["name"], called.get(table, lambda kind: COPY_KINDS.get(kind, "Memcpy")), names),
+        "name": _named(columns["name"], called.get(table, _copy_name), names),
         "kind": np.full(count, _KINDS[table], dtype=np.int8),
         "correlation": columns["correlation"],
         "graph_node": np.full(count, 0) if table == "GRAPH_TRACE" else np.where(node > 0, node, -1),
+        "bytes": columns["bytes"],
     }
+
+
+def _copy_name(code: int) -> str:
+    """A copy's direction and memory, from nsight_tables.copy_code: `Memcpy HtoD (Pageable -> Device)`."""
+    if code == MISSING:
+        return "Memcpy"
+    kind, source, target = code % COPY_BASE, code // COPY_BASE % COPY_BASE - 1, code // COPY_BASE**2 - 1
+    name = COPY_KINDS.get(kind, "Memcpy")
+    ends = (MEMORY_KINDS.get(source), MEMORY_KINDS.get(target))
+    return name if None in ends else f"{name} ({ends[0]} -> {ends[1]})"
 
 
 def _gpus(process: Int64, device: Int64, gpus: Mapping[tuple[int, int], int]) -> Int32:

@@ -25,12 +25,14 @@ _NAME = re.compile(
 )
 _NAME_COLUMNS: Mapping[str, tuple[str, ...]] = {
     "KERNEL": ("demangledName", "shortName", "mangledName"),
-    "MEMCPY": ("copyKind",),
-    "MEMCPY2": ("copyKind",),
     "MEMSET": (),
     "GRAPH_TRACE": ("graphId",),
     "NVTX_EVENTS": ("textId",),
 }
+COPY_BASE = 256
+"""A copy's code is its kind, and above it what memory it read and wrote (each one more than in the file, or 0)."""
+
+_BETWEEN_DEVICES, _PEER = 8, 10
 _NVTX_RANGES = (59, 60, 70, 71)  # push/pop and start/end ranges, of NVTX and of its text form
 _LATEST_NS = 2**62
 
@@ -140,7 +142,9 @@ def _wanted(export: NsightExport, table: str) -> dict[str, str | None]:
         "start_ns": column("start"),
         "end_ns": column("end"),
         "correlation": column("correlationId"),
-        "name": column(*_NAME_COLUMNS.get(table, ("nameId",))),
+        "name": _copy_code(export.columns[table])
+        if table in ("MEMCPY", "MEMCPY2")
+        else column(*_NAME_COLUMNS.get(table, ("nameId",))),
         "global": column("globalPid" if table in DEVICE_TABLES else "globalTid"),
     }
     if table in DEVICE_TABLES:
@@ -148,8 +152,22 @@ def _wanted(export: NsightExport, table: str) -> dict[str, str | None]:
             "device": column("deviceId"),
             "stream": column("streamId"),
             "graph_node": column("graphNodeId"),
+            "bytes": column("bytes") if table != "KERNEL" else None,
         }
     return wanted | {"row": "rowid"} if table == "NVTX_EVENTS" else wanted
+
+
+def _copy_code(columns: tuple[str, ...]) -> str | None:
+    """SQL of a copy's code. A copy from one device to another is a peer copy, whatever its kind says."""
+    if "copyKind" not in columns:
+        return None
+    kind = "copyKind"
+    if {"srcDeviceId", "dstDeviceId"} <= set(columns):
+        kind = f"CASE WHEN copyKind = {_BETWEEN_DEVICES} AND srcDeviceId <> dstDeviceId THEN {_PEER} ELSE copyKind END"
+    if {"srcKind", "dstKind"} <= set(columns):
+        kind += f" + {COPY_BASE} * (ifnull(srcKind, -1) + 1) + {COPY_BASE**2} * (ifnull(dstKind, -1) + 1)"
+        kind = kind.replace("CASE", "(CASE").replace("END", "END)")
+    return kind
 
 
 def gpu_of(export: NsightExport) -> dict[tuple[int, int], int]:

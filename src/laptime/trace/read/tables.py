@@ -24,6 +24,7 @@ ACTIVITY_DTYPES: Dtypes = {
     "kind": np.int8,
     "correlation": np.int64,
     "graph_node": np.int64,
+    "bytes": np.int64,
 }
 CALL_DTYPES: Dtypes = {
     "start_ns": np.int64,

@@ -50,6 +50,7 @@ class Activities:
     kind: Int8  # Activity
     correlation: Int64  # joins to a call of the same process; -1 when the trace gives none
     graph_node: Int64  # >= 0 when it ran as part of a graph replay (node id or 0); else -1
+    bytes: Int64  # what a copy or memset moved; -1 where the file does not say
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -83,6 +84,7 @@ class Source:
     format: str  # "kineto" | "nsys-sqlite"
     file: str
     schema_version: str | None
+    rank: int | None = None  # of a distributed run, where the file says it
 
 
 @dataclass(frozen=True, eq=False, slots=True)

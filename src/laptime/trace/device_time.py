@@ -1,0 +1,172 @@
+"""What a device's busy time went to: compute, communication, copies, memsets; each of them overlapped or exposed.
+
+Compute are all kernels but those that communicate, and graphs recorded whole. Communication are collectives and copies
+between devices. A part of an operation is exposed while no compute runs beside it. All sums are exact integers.
+"""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import numpy.typing as npt
+
+from laptime.trace.gaps import DeviceGaps, union_ns
+from laptime.trace.kernel_names import family
+from laptime.trace.read.timeline import Activity, GpuTimeline, Int8, Int32, Int64
+from laptime.trace.result import BusyTime, CopyTime, ProcessTime
+
+KINDS: tuple[str, ...] = ("compute", "communication", "copy", "memset")
+COMPUTE, COMMUNICATION, COPY, MEMSET = range(4)
+
+_COPY = re.compile(r"Mem(?:cpy|copy) (?:unified )?(?P<way>[A-Z]to[A-Z])(?: \((?P<memory>[^)]*)\))?", re.IGNORECASE)
+_PEER = "PtoP"
+
+
+def kinds(timeline: GpuTimeline, rows: Int32) -> Int8:
+    """For each of some activities its index into KINDS."""
+    activities, strings = timeline.activities, timeline.strings
+    kind, name = activities.kind[rows], activities.name[rows]
+    communicates = np.zeros(len(strings), dtype=np.bool_)
+    for i in np.flatnonzero(np.bincount(name, minlength=len(strings))).tolist():
+        communicates[i] = family(strings[i]) == "collective" or _way(strings[i]) == _PEER
+    result = np.zeros(len(rows), dtype=np.int8)
+    result[kind == Activity.MEMCPY] = COPY
+    result[kind == Activity.MEMSET] = MEMSET
+    result[communicates[name] & np.isin(kind, (Activity.KERNEL, Activity.MEMCPY))] = COMMUNICATION
+    return result
+
+
+def busy_times(timeline: GpuTimeline, gaps: DeviceGaps, within_ns: tuple[int, int] | None = None) -> list[BusyTime]:
+    """The busy time of a device by kind, in the order of KINDS; kinds that did not occur are left out.
+
+    `share_ns` parts the busy time: an instant belongs to the first kind in this order that ran, so that they sum to it.
+
+    Args:
+        timeline: the trace.
+        gaps: the device's gaps.
+        within_ns: only between these two times; an activity that reaches over an end is cut there.
+    """
+    start, end = _times(timeline, gaps.rows)
+    kind = kinds(timeline, gaps.rows)
+    if within_ns is not None:
+        start, end = np.maximum(start, within_ns[0]), np.minimum(end, within_ns[1])
+        inside = end > start
+        start, end, kind = start[inside], end[inside], kind[inside]
+    busy = union_ns(start, end)
+    result = []
+    covered = 0
+    alone = union_ns(start[kind == COMPUTE], end[kind == COMPUTE])
+    for i, name in enumerate(KINDS):
+        own = kind == i
+        others = (kind != i) if i == COMPUTE else own | (kind == COMPUTE)
+        up_to = kind <= i
+        reached = union_ns(start[up_to], end[up_to])
+        if own.any():
+            together = union_ns(start[others], end[others])
+            result.append(
+                BusyTime(
+                    kind=name,
+                    count=int(own.sum()),
+                    sum_ns=int((end[own] - start[own]).sum()),
+                    busy_ns=union_ns(start[own], end[own]),
+                    exposed_ns=busy - together if i == COMPUTE else together - alone,
+                    share_ns=reached - covered,
+                )
+            )
+        covered = reached
+    return result
+
+
+def copy_times(timeline: GpuTimeline, gaps: DeviceGaps) -> list[CopyTime]:
+    """Copies and memsets by direction and memory, most time first. A rate is bytes over the sum of durations."""
+    activities, strings = timeline.activities, timeline.strings
+    rows = gaps.rows[np.isin(activities.kind[gaps.rows], (Activity.MEMCPY, Activity.MEMSET))]
+    start, end = _times(timeline, rows)
+    moved, name, kind = activities.bytes[rows], activities.name[rows], activities.kind[rows]
+    labels: dict[tuple[str, str | None], npt.NDArray[np.bool_]] = {}
+    for i in np.flatnonzero(np.bincount(name, minlength=len(strings))).tolist() if len(rows) else []:
+        for copies in (Activity.MEMCPY, Activity.MEMSET):
+            own = (name == i) & (kind == copies)
+            if own.any():
+                label = ("memset", None) if copies == Activity.MEMSET else _direction(strings[i])
+                labels[label] = labels[label] | own if label in labels else own
+    result = []
+    for (direction, memory), own in labels.items():
+        total = int((end[own] - start[own]).sum())
+        known = bool((moved[own] >= 0).all())
+        size = int(moved[own].sum()) if known else None
+        result.append(
+            CopyTime(
+                direction=direction,
+                memory=memory,
+                count=int(own.sum()),
+                sum_ns=total,
+                busy_ns=union_ns(start[own], end[own]),
+                bytes=size,
+                bytes_per_second=size * 1e9 / total if size is not None and total else None,
+            )
+        )
+    return sorted(result, key=lambda row: (-row.sum_ns, row.direction, row.memory or ""))
+
+
+def process_times(timeline: GpuTimeline, gaps: DeviceGaps) -> list[ProcessTime]:
+    """Each process that worked on a device, most busy first; empty where there is one only."""
+    process = timeline.activities.process[gaps.rows]
+    known = np.unique(process[process >= 0])
+    if len(known) < 2:
+        return []
+    start, end = _times(timeline, gaps.rows)
+    result = []
+    for one in known.tolist():
+        own, other = process == one, process != one
+        result.append(
+            ProcessTime(
+                process=one,
+                busy_ns=union_ns(start[own], end[own]),
+                alone_ns=gaps.busy_ns - union_ns(start[other], end[other]),
+            )
+        )
+    return sorted(result, key=lambda row: (-row.busy_ns, row.process))
+
+
+def occupied_ns(timeline: GpuTimeline, gaps: DeviceGaps) -> npt.NDArray[np.float64]:
+    """For each row of a device the busy time that is its own: activities that run together part each instant evenly.
+
+    These sum to the device's busy time, so no share of it exceeds 100 %.
+    """
+    start, end = _times(timeline, gaps.rows)
+    duration = (end - start).astype(np.float64)
+    if int((end - start).sum()) == gaps.busy_ns:
+        return duration
+    at = np.concatenate([start, end])
+    order = np.argsort(at, kind="stable")
+    at = at[order]
+    running = np.cumsum(np.where(order < len(start), 1, -1))
+    length = np.diff(at, append=at[-1:]).astype(np.float64)
+    elapsed = np.concatenate([[0.0], np.cumsum(length / np.maximum(running, 1))])
+    part: npt.NDArray[np.float64] = elapsed[np.searchsorted(at, end)] - elapsed[np.searchsorted(at, start)]
+    return part
+
+
+def _times(timeline: GpuTimeline, rows: Int32) -> tuple[Int64, Int64]:
+    start = timeline.activities.start_ns[rows]
+    return start, np.maximum(timeline.activities.end_ns[rows], start)
+
+
+def _way(name: str) -> str | None:
+    match = _COPY.match(name)
+    return match["way"] if match else None
+
+
+def _direction(name: str) -> tuple[str, str | None]:
+    """A copy's direction in words, and the host memory's kind where the file says it."""
+    match = _COPY.match(name)
+    if match is None:
+        return "unknown", None
+    words = {"H": "host", "D": "device", "P": "peer", "A": "array"}
+    one, other = match["way"].split("to")
+    direction = f"{words.get(one, one)} to {words.get(other, other)}"
+    memory = (match["memory"] or "").lower().split(" -> ")
+    host = [kind for kind in memory if kind not in ("", "device", "host", "array", "unknown")]
+    return direction, host[0] if host else None
