@@ -198,6 +198,33 @@ def nested(draw: st.DrawFn) -> list[tuple[int, int]]:
     return result
 
 
+@given(spans())
+def test_flatten_names_what_opened_last_also_where_intervals_cross(intervals: list[tuple[int, int]]) -> None:
+    start = np.array([s for s, _ in intervals], dtype=np.int64)
+    end = np.array([s + d for s, d in intervals], dtype=np.int64)
+    owners = owner_at(flatten(start, end), np.arange(-2, 470))
+    for instant, owner in zip(range(-2, 470), owners, strict=True):
+        open_now = [(s, -d) for s, d in intervals if s <= instant < s + d]
+        if not open_now:
+            assert owner == -1
+        else:
+            assert (start[owner], start[owner] - end[owner]) == max(open_now)
+
+
+def test_a_range_gets_nothing_beyond_its_end() -> None:
+    """A range of 80 µs that ends inside a launch call of 950 µs."""
+    work = [ActivityRow(5_000, 40_000, "a", correlation=1), ActivityRow(1_005_000, 1_105_000, "b", correlation=2)]
+    calls = [CallRow(0, 5_000, correlation=1), CallRow(50_000, 1_000_000, correlation=2)]
+    timeline = build(work, calls, [RangeRow(20_000, 100_000, "load_batch")])
+    result = causes_of(timeline)
+    named = {row.name: row.total_ns for row in host_times(result, timeline.strings)}
+    assert named == {"load_batch": 10_000}
+    assert {row.cause: row.total_ns for row in cause_times(result)} == {
+        "host-not-launching": 10_000,
+        "launch-overhead": 955_000,
+    }
+
+
 @given(nested())
 def test_flatten_names_the_innermost_interval_at_each_instant(intervals: list[tuple[int, int]]) -> None:
     start = np.array([s for s, _ in intervals], dtype=np.int64)

@@ -26,9 +26,10 @@ class Segments:
 
 
 def flatten(start_ns: Int64, end_ns: Int64) -> Segments:
-    """The innermost interval at each instant. Intervals must nest; where they only overlap, one of the two wins.
+    """The innermost interval at each instant: of those open, the one that opened last.
 
-    The innermost open interval after an event at nesting depth d is the one that opened last at depth d. So the
+    An interval that ends inside one that opened later owns nothing from there on, so it is cut where the other opens;
+    what is left nests. The innermost open interval after an event at nesting depth d is the one that opened last at depth d. So the
     events are grouped by depth and the last opening carried forward within each group.
     """
     lasting = np.flatnonzero(end_ns > start_ns)  # an empty interval owns no time
@@ -41,7 +42,7 @@ def flatten(start_ns: Int64, end_ns: Int64) -> Segments:
         owners[0::2] = lasting
         return Segments(edges, owners)
     order = _outer_first(start, end)
-    start, end = start[order], np.sort(end)
+    start, end = start[order], np.sort(_without_crossings(start[order], end[order]))
     # Where each opening stands among all events. At one instant, what ends does so before anything opens.
     at = np.arange(len(start)) + np.searchsorted(end, start, side="right")
     opens = np.zeros(2 * len(start), dtype=np.bool_)
@@ -69,6 +70,46 @@ def _outer_first(start: Int64, end: Int64) -> npt.NDArray[np.intp]:
     if np.any((first[1:] == first[:-1]) & (last[1:] > last[:-1])):
         return np.lexsort((-end, start))
     return order
+
+
+def _without_crossings(start: Int64, end: Int64) -> Int64:
+    """The ends of intervals (outer ones first), cut where an interval opens that outlasts this one."""
+    crossing = _crossing(start, end)
+    if not crossing.any():
+        return end
+    # Only groups of intervals that share instants with a crossing one are looked at one by one.
+    fresh = np.r_[True, start[1:] >= np.maximum.accumulate(end)[:-1]]
+    bounds = np.append(np.flatnonzero(fresh), len(start))
+    cut = end.copy()
+    for group in np.unique(np.cumsum(fresh)[crossing] - 1).tolist():
+        first, last = int(bounds[group]), int(bounds[group + 1])
+        opened, closes = start[first:last].tolist(), end[first:last].tolist()
+        waiting: list[int] = []  # intervals that none has outlasted yet, the innermost last
+        for i, close in enumerate(closes):
+            while waiting and closes[waiting[-1]] < close:
+                outlasted = waiting.pop()
+                cut[first + outlasted] = min(opened[i], closes[outlasted])
+            waiting.append(i)
+    return cut
+
+
+def _crossing(start: Int64, end: Int64) -> npt.NDArray[np.bool_]:
+    """Which intervals do not close in the reverse order of their opening: none where all nest.
+
+    At each depth openings and closings take turns; where intervals nest, a closing belongs to the opening before it.
+    """
+    closed = np.sort(end)
+    at = np.arange(len(start)) + np.searchsorted(closed, start, side="right")
+    opens = np.zeros(2 * len(start), dtype=np.bool_)
+    opens[at] = True
+    level = np.cumsum(np.where(opens, np.int8(1), np.int8(-1)), dtype=np.int32) + ~opens
+    order = np.argsort(level.astype(np.int16) if level.max() < 2**15 else level, kind="stable")
+    interval = np.empty(2 * len(start), dtype=np.int64)  # of an opening which interval, of a closing which of `closed`
+    interval[at], interval[~opens] = np.arange(len(start)), np.arange(len(start))
+    opening, closing = interval[order[0::2]], interval[order[1::2]]
+    result = np.zeros(len(start), dtype=np.bool_)
+    result[opening] = end[opening] != closed[closing]
+    return result
 
 
 def overlay(under: Segments, start_ns: Int64, end_ns: Int64, value: int) -> Segments:
