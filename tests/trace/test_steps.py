@@ -149,20 +149,122 @@ def abstains(rows: Rows) -> bool:
     return silent
 
 
-def test_one_forward_is_not_a_step_series() -> None:
-    assert abstains(host_bound([decoder(24, LAYER, HEAD[:1], HEAD[1:])]))
+def test_one_forward_is_one_step() -> None:
+    step = decoder(24, LAYER, HEAD[:1], HEAD[1:])
+    steps = steps_of(host_bound([step]))
+    assert (steps.method, steps.count, steps.kernels_per_step) == ("forward", 1, len(step))
+    assert steps.layers is not None
+    assert (steps.layers.count, steps.layers.outside) == (24, len(HEAD))
+    assert steps.confidence < 0.7  # what stands around the layers is counted in on trust
+
+
+def test_what_a_long_wait_parts_from_the_only_step_is_not_its_idle_time() -> None:
+    """A serving trace with one step: hundreds of milliseconds lie between the profiler's start and the step."""
+    step = decoder(24, LAYER, HEAD[:1], HEAD[1:])
+    rows = host_bound([step], start_ns=1_000_000_000)
+    alone = steps_of(rows)
+    rows.activities[:0] = [ActivityRow(0, 2_000, "fill", correlation=99_999)]
+    rows.activities.append(ActivityRow(2_000_000_000, 2_000_002_000, "copy_back", correlation=99_998))
+    analysis = analyse(build(*rows.all))
+    assert (analysis.steps.wall_ns, analysis.steps.busy_ns) == (alone.wall_ns, alone.busy_ns)
+    assert analysis.devices[0].idle_ns > 1_900_000_000
 
 
 def test_layers_inside_one_graph_are_not_steps() -> None:
     layer = named("index_select norm gemm attention gemm2 act gemm3")
-    assert abstains(host_bound([decoder(30, layer)], graph=True))
+    steps = steps_of(host_bound([decoder(30, layer)], graph=True))
+    assert (steps.method, steps.count, steps.kernels_per_step) == ("graph", 1, 30 * len(layer))
+    assert steps.layers is not None
+    assert steps.layers.count == 30
 
 
 def test_layers_inside_one_replay_that_marks_no_nodes_are_not_steps() -> None:
     """HIP's graph launches: the kernels share their launch's correlation and nothing else."""
     rows = host_bound([decoder(30, named("index_select norm gemm attention gemm2 act gemm3"))], graph=True)
     rows.activities = [replace(row, graph_node=None) for row in rows.activities]
-    assert abstains(rows)
+    assert steps_of(rows).count == 1
+
+
+def test_programs_that_repeat_something_else_are_not_one_forward() -> None:
+    """A simulation's loop: nothing in it multiplies matrices, and a setup stands before it."""
+    assert abstains(host_bound([[("setup", 9_000), *named("spread random_state reduce copy") * 22, ("sum", 1_000)]]))
+
+
+TRAINING = named("conv relu pool conv2 relu2 linear loss loss_back linear_back relu2_back conv2_back conv_back sgd")
+
+
+def test_an_exact_period_without_layers_or_tokens_is_a_training_step() -> None:
+    rows = host_bound([TRAINING * 2] * 12, between_ns=50_000)
+    analysis = analyse(build(*rows.all))
+    assert (analysis.steps.method, analysis.steps.count, analysis.steps.kernels_per_step) == ("period", 24, 13)
+    uneven = named("a b c d e f g h i j k l m n o p q r s t u v w x y z")
+    analysis = analyse(build(*host_bound([uneven] * 12, between_ns=50_000).all))
+    assert (analysis.steps.count, analysis.steps.kernels_per_step) == (12, 26)
+    # Nothing but the period says so: it is hedged.
+    assert analysis.steps.confidence < 0.7
+    (finding,) = [finding for finding in analysis.integrity.findings if finding.code == "steps-unsure"]
+    assert "may be a part of a step" in finding.message
+
+
+def test_an_optimizers_step_in_each_repetition_makes_it_sure() -> None:
+    rows = host_bound([TRAINING] * 5, between_ns=50_000)
+    ends = [row.start_ns for row in rows.calls[len(TRAINING) - 1 :: len(TRAINING)]]
+    rows.ranges = [RangeRow(end - 500, end + 5_500, "Optimizer.step#SGD.step") for end in ends]
+    steps = steps_of(rows)
+    assert (steps.count, steps.kernels_per_step) == (5, len(TRAINING))
+    assert steps.confidence > 0.7
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_one_or_two_profiler_steps_are_steps(count: int) -> None:
+    """`active=1` is the commonest schedule of all."""
+    kernels = named("gemm relu") * 10
+    steps = steps_of(host_bound([kernels] * count, annotate="ProfilerStep#{}", between_ns=9_000))
+    assert (steps.method, steps.count, steps.kernels_per_step) == ("annotation", count, len(kernels))
+
+
+def test_one_profiler_step_around_many_steps_is_not_the_step() -> None:
+    step = decoder(12, LAYER, HEAD[:1], HEAD[1:])
+    rows = host_bound([step] * 6, between_ns=30_000)
+    rows.ranges = [RangeRow(0, rows.activities[-1].end_ns, "ProfilerStep#7")]
+    assert (steps_of(rows).method, steps_of(rows).count) == ("period", 6)
+
+
+def test_profiler_steps_that_mix_with_a_prefetch_and_a_backward_thread() -> None:
+    """The next batch's copy runs on a stream of its own while the step before is still busy; the backward pass is
+    launched by autograd's thread."""
+    rows = host_bound(
+        [[(f"k{i}", 2_000 + 100 * step) for i in range(40)] for step in range(4)], annotate="ProfilerStep#{}"
+    )
+    for step in range(4):
+        for i in range(step * 40 + 20, step * 40 + 40):
+            rows.calls[i] = replace(rows.calls[i], thread=777)
+    for step in range(3):  # launched in this step, runs in the middle of the next one
+        late = rows.activities[(step + 1) * 40 + 10].start_ns
+        launch = rows.calls[step * 40 + 5]
+        rows.calls.append(CallRow(launch.end_ns, launch.end_ns + 10, "cudaLaunchKernel", 90_000 + step))
+        rows.activities.append(ActivityRow(late, late + 500, "unpack", stream=14, correlation=90_000 + step))
+    steps = steps_of(rows)
+    assert (steps.method, steps.count) == ("annotation", 4)
+    assert steps.kernels_per_step in (40, 41)
+
+
+def test_edge_layers_that_differ_are_counted_by_their_attention() -> None:
+    first = named("norm qkv rope2 store2 attention merge o other_norm gate up act down extra quant2 copy2 sum2")
+    step = [*HEAD[:1], *first, *QWEN3_8B * 36, *first, *HEAD[1:]]
+    layers = steps_of(host_bound([step] * 5, between_ns=30_000)).layers
+    assert layers is not None
+    assert (layers.count, layers.identical) == (38, 36)
+    assert layers.count * layers.kernels_per_layer + layers.outside == len(step)
+
+
+def test_layers_of_two_kinds_are_not_counted_by_the_longest_run() -> None:
+    """A diffusion transformer: 19 double blocks and 38 single ones; 57 attention kernels a step."""
+    double = named("norm qkv rope add_norm fmha_fwd out1 out2 mlp1 gelu mlp2 gate")
+    single = named("norm2 linear1 fmha_fwd gelu2 linear2 gate2")
+    step = [*HEAD[:1], *double * 19, *single * 38, *HEAD[1:]]
+    steps = steps_of(host_bound([step] * 4, between_ns=30_000))
+    assert (steps.count, steps.kernels_per_step, steps.layers, steps.attention_kernels) == (4, len(step), None, 57)
 
 
 def test_noise_has_no_steps() -> None:

@@ -20,9 +20,9 @@ from laptime.trace.kernels import rank
 from laptime.trace.read.launch_links import launches
 from laptime.trace.read.reading import read_timeline
 from laptime.trace.read.timeline import Activity, GpuTimeline, Int64
-from laptime.trace.result import DeviceTimes, Gaps, Integrity, TraceAnalysis, TraceSource, WhatIf
+from laptime.trace.result import DeviceTimes, Gaps, Integrity, Steps, TraceAnalysis, TraceSource, WhatIf
 from laptime.trace.step_costs import drawing, step_costs
-from laptime.trace.steps import NONE, StepFrame, find_steps
+from laptime.trace.steps import NONE, SURE, StepFrame, find_steps
 from laptime.trace.whatif import what_if
 
 
@@ -164,10 +164,18 @@ def _count_distinct(calls: Int64) -> int:
     return int((ordered[1:] != ordered[:-1]).sum()) + 1 if len(ordered) else 0
 
 
+def _unsure(steps: Steps) -> str:
+    if steps.method == "forward":
+        return "the only step is known by its layers alone: what ran right before and after them is counted as its own"
+    if steps.method == "period" and steps.layers is None:
+        return "the repeated kernels have no layers and no mark of a token: they may be a part of a step, or several"
+    return f"the steps' regularity is only {steps.confidence * 100:.0f} %: judge them by the picture"
+
+
 def _step_findings(frame: StepFrame, tpot_ms: float | None) -> list[Finding]:
     steps = frame.steps
     if steps.method == "none":
-        message = "no steady steps were recognised: no step ranges, no whole-step graphs, no repeated kernel sequence"
+        message = f"no steady steps were recognised: {steps.reason or 'nothing ran'}"
         findings = [Finding(code="no-steps", severity="info", message=message)]
         if tpot_ms is not None:
             findings.append(
@@ -175,8 +183,8 @@ def _step_findings(frame: StepFrame, tpot_ms: float | None) -> list[Finding]:
             )
         return findings
     findings = []
-    if steps.confidence < 0.7:
-        message = f"the steps' regularity is only {steps.confidence * 100:.0f} %: judge them by the picture"
+    if steps.confidence < SURE:
+        message = _unsure(steps)
         findings.append(Finding(code="steps-unsure", severity="warning", message=message))
     if steps.kernels_per_step is None:
         message = "graphs were recorded whole: what is in a step is not known (nsys: --cuda-graph-trace=node)"

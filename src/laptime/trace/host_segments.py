@@ -29,8 +29,8 @@ def flatten(start_ns: Int64, end_ns: Int64) -> Segments:
     """The innermost interval at each instant: of those open, the one that opened last.
 
     An interval that ends inside one that opened later owns nothing from there on, so it is cut where the other opens;
-    what is left nests. The innermost open interval after an event at nesting depth d is the one that opened last at depth d. So the
-    events are grouped by depth and the last opening carried forward within each group.
+    what is left nests. The innermost open interval after an event at nesting depth d is then the one that opened last
+    at depth d. So the events are grouped by depth and the last opening carried forward within each group.
     """
     lasting = np.flatnonzero(end_ns > start_ns)  # an empty interval owns no time
     if len(lasting) == 0:

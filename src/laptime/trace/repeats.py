@@ -30,6 +30,9 @@ LIKELY = 0.75
 LEAST_PERIOD, LEAST_COUNT = 4, 3
 """The fewest kernels of a layer, and the fewest layers of a step."""
 
+EDGE_LAYERS = 2
+"""Repeated units at a step's ends that may differ from the others and are layers all the same."""
+
 _GRAMS = (1, 8, 64)
 _CANDIDATES = 14
 
@@ -227,8 +230,12 @@ def _run_at(tokens: npt.NDArray[np.int32], period: int) -> RepeatRun | None:
     return RepeatRun(period, count, first) if count >= 2 else None
 
 
-def find_layers(step: Tokens, strings: tuple[str, ...]) -> tuple[Layers, RepeatRun] | None:
-    """The layers of one step's kernel names (ids into strings), or None when they can't be proven."""
+def find_layers(step: Tokens, strings: tuple[str, ...]) -> tuple[Layers | None, RepeatRun] | None:
+    """The layers of one step's kernel names (ids into strings), or None when nothing in it repeats.
+
+    Layers are None beside their run when the step's attention kernels say that it has layers of several kinds: the
+    longest run of equal ones is not their number.
+    """
     run = longest_run(step)
     if run is None:
         return None
@@ -237,18 +244,34 @@ def find_layers(step: Tokens, strings: tuple[str, ...]) -> tuple[Layers, RepeatR
     identical = _identical_units(units)
     if identical < 0.8 * run.count:
         return None
-    outside = len(step) - run.period * run.count
-    per_unit = layers_per_unit(units[run.count // 2], strings)
+    unit = units[run.count // 2]
+    per_unit = layers_per_unit(unit, strings)
     count = run.count * per_unit
+    by_attention = _layers_by_attention(step, unit, per_unit, strings)
+    if by_attention > count:
+        # The first and the last layers may differ in a kernel or two; more of them are layers of another kind.
+        if by_attention - count > EDGE_LAYERS * per_unit or by_attention * run.period > per_unit * len(step):
+            return None, run
+        count = by_attention
+    kernels_per_layer = run.period / per_unit
     layers = Layers(
         count=count,
-        kernels_per_layer=run.period / per_unit,
-        outside=outside,
+        kernels_per_layer=kernels_per_layer,
+        outside=len(step) - round(count * kernels_per_layer),
         period_kernels=run.period,
         period_layers=per_unit,
         identical=identical,
     )
     return layers, run
+
+
+def _layers_by_attention(step: Tokens, unit: Tokens, per_unit: int, strings: tuple[str, ...]) -> int:
+    """How many layers the step has by the attention kernels of its usual layer; 0 when it has none."""
+    result = 0
+    for name, in_unit in zip(*np.unique(unit, return_counts=True), strict=True):
+        if family(strings[name]) == "attention":
+            result = max(result, int(np.count_nonzero(step == name)) * per_unit // int(in_unit))
+    return result
 
 
 def _aligned(step: Tokens, run: RepeatRun) -> RepeatRun:

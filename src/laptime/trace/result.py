@@ -157,9 +157,10 @@ class Layers(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Steps(msgspec.Struct, frozen=True, kw_only=True):
-    """Steady decode steps. wall_ns … utilisation are those of one real step, the modal one."""
+    """Steady steps: decode, training, diffusion, serving. wall_ns … utilisation are those of one real step, the modal
+    one."""
 
-    method: str  # nvtx | annotation | graph | period | none
+    method: str  # nvtx | annotation | graph | period | forward (the only step, known by its layers) | none
     confidence: float  # 0..1
     device: int | None = None
     name: str | None = None  # of the range, when ranges cut the steps
@@ -179,6 +180,8 @@ class Steps(msgspec.Struct, frozen=True, kw_only=True):
     causes: list[CauseTime] = []  # of the modal step's gaps
     busy: list[BusyTime] = []  # of the modal step
     layers: Layers | None = None
+    attention_kernels: int | None = None  # how often a step runs its most frequent attention kernel
+    reason: str | None = None  # why there are no steps
 
 
 class ApiCall(msgspec.Struct, frozen=True):

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from laptime.trace.kernel_names import family
 from laptime.trace.read.timeline import GpuTimeline, Int64, RangeKind
 from laptime.trace.repeats import WINDOW, RepeatLevel, Tokens, cyclic_run, intervals, levels, longest_run
 
@@ -26,6 +27,37 @@ _TOKEN_WORDS = re.compile(
     re.IGNORECASE,
 )
 _NUMBER = re.compile(r"\d+")
+PROFILER_STEP = "ProfilerStep"
+
+LEAST_STEPS = 3
+"""Fewer repetitions than this need a better reason to be called steps."""
+
+MOST = 0.8
+"""Share of a device's kernels that one or two steps must hold, when only their name or their graph speaks for them."""
+
+TOUCHING_NS = 20_000
+"""Ranges that overlap by less follow one another: times of the file are rounded."""
+
+_OWN_SHARE = 0.1
+"""Share of the launches in a range that must come from the range's own thread."""
+
+LEAST_FLAT = 8
+"""The fewest kernels of a step that has no layers and no mark of a token."""
+
+FORWARD = 50_000
+"""A single step of more kernels than this is not looked for."""
+
+FORWARD_CONFIDENCE = 0.6
+"""That all kernels around the layers of the only step are its own is a guess."""
+
+LEAST_LAYERS = 8
+"""The fewest repeated units that make a trace's kernels one forward pass."""
+
+PARTING_NS = 1_000_000
+"""A wait longer than this parts a single step from what ran before and after it."""
+
+EXACT = 0.99
+"""Share of all kernels that equal the one a period earlier, where nothing but the period speaks for steps."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -70,6 +102,8 @@ def by_period(tokens: Tokens, strings: tuple[str, ...], before_ns: Int64) -> Cut
         if len(np.unique(inside)) < period:
             waits[inside] = -1.0
     phase = int(np.argmax(waits))
+    if not layered and len(tokens) % period == 0 and _holds_throughout(tokens, period):
+        phase = (-middle) % period  # the capture holds whole steps and nothing else
     template = np.roll(unit, -phase)
     starts = _where_alike(tokens, template, spans, (middle - a + phase) % period)
     if len(starts) < 3:
@@ -94,7 +128,21 @@ def _step_level(tokens: Tokens, strings: tuple[str, ...]) -> tuple[int, bool, bo
             if layered and (marked or not want_mark):
                 return level.period, True, marked
     flat = [(level, marked) for level, layered, marked in judged if marked and level.covered >= 0.3 * len(tokens)]
-    return (flat[0][0].period, False, True) if flat else None
+    if flat:
+        return flat[0][0].period, False, True
+    exact = [
+        level.period for level in candidates if level.period >= LEAST_FLAT and _holds_throughout(tokens, level.period)
+    ]
+    return (exact[0], False, False) if exact else None
+
+
+def _holds_throughout(tokens: Tokens, period: int) -> bool:
+    """Whether the whole trace, to both ends, is one sequence that comes again and again.
+
+    A forward pass of many layers is not: an embedding or a head stands outside its layers.
+    """
+    same = tokens[:-period] == tokens[period:]
+    return bool(same.mean() >= EXACT and same[:3].all() and same[-3:].all())
 
 
 def _unit(tokens: Tokens, start: int, stop: int, period: int) -> Tokens:
@@ -149,8 +197,10 @@ def by_graph(graph: Int64, tokens: Tokens) -> Cuts | None:
     change = np.flatnonzero(np.r_[True, graph[inside[1:]] != graph[inside[:-1]]])
     starts = inside[change]
     sizes = np.diff(np.r_[change, len(inside)])
-    if len(starts) < 3:
-        return None
+    if len(starts) < LEAST_STEPS:
+        whole = len(inside) >= MOST * len(tokens) and sizes.min() >= 0.98 * sizes.max()
+        if not whole or longest_run(tokens[starts[0] : starts[0] + sizes[0]]) is None:
+            return None
     # One whole-step graph per step: the launches' sizes agree. Many small graphs per step do not make steps.
     usual = int(np.bincount(sizes).argmax())
     alike = np.abs(sizes - usual) <= 0.02 * usual
@@ -164,6 +214,33 @@ def by_graph(graph: Int64, tokens: Tokens) -> Cuts | None:
     return Cuts("graph", round(float(alike.mean()), 3), starts[chosen].astype(np.int64), stops[chosen].astype(np.int64))
 
 
+def by_forward(tokens: Tokens, strings: tuple[str, ...], before_ns: Int64) -> Cuts | None:
+    """The only step of a trace: one forward pass, known by its layers. What long waits part from it is left out.
+
+    Args:
+        tokens: name id of each kernel in start order.
+        strings: the names.
+        before_ns: idle time right before each kernel.
+    """
+    if len(tokens) > FORWARD:
+        return None
+    run = longest_run(tokens)
+    if run is None or run.count < LEAST_LAYERS:
+        return None
+    unit = np.unique(tokens[run.start : run.start + run.period]).tolist()
+    if not any(family(strings[name]) in ("GEMM", "attention", "convolution") for name in unit):
+        return None  # many programs repeat something; a layer multiplies matrices
+    first, last = run.start, run.start + run.period * run.count
+    waits = before_ns[first + 1 : last]
+    long = max(PARTING_NS, 20 * int(waits.max(initial=0)))
+    earlier, later = np.flatnonzero(before_ns[: first + 1] > long), np.flatnonzero(before_ns[last:] > long)
+    start = int(earlier[-1]) if len(earlier) else 0
+    stop = last + int(later[0]) if len(later) else len(tokens)
+    if run.period * run.count < 0.5 * (stop - start):
+        return None
+    return Cuts("forward", FORWARD_CONFIDENCE, np.array([start], dtype=np.int64), np.array([stop], dtype=np.int64))
+
+
 def _one_of_several(tokens: Tokens, starts: npt.NDArray[np.intp], sizes: npt.NDArray[np.intp], usual: int) -> bool:
     """Whether the graph is a piece of a step, as with one graph per layer: it holds no repeated layer itself."""
     at = starts[int(np.flatnonzero(sizes == usual)[0])]
@@ -175,6 +252,7 @@ def by_ranges(timeline: GpuTimeline, rows: Int64, launched: Int64, *, strict: bo
 
     Names are compared without their numbers. Ranges of one name must follow one another on a thread, launch
     kernels, and cover at least half of the device's. Among several, the longest with a step-like name is taken.
+    `ProfilerStep` ranges are what the profiler's user called a step: they win, and one of them is enough.
 
     Args:
         timeline: the trace.
@@ -183,60 +261,88 @@ def by_ranges(timeline: GpuTimeline, rows: Int64, launched: Int64, *, strict: bo
         strict: whether only step-like names count (step, decode, token, iteration, forward, …).
     """
     ranges, strings = timeline.ranges, timeline.strings
-    profiler_steps = np.array([name.startswith("ProfilerStep") for name in strings])  # an operator in 2021's format
+    profiler_steps = np.array([name.startswith(PROFILER_STEP) for name in strings])  # an operator in 2021's format
     marked = (ranges.kind == RangeKind.NVTX) | profiler_steps[ranges.name]
     named = np.flatnonzero(marked & (ranges.end_ns > ranges.start_ns))
-    linked = np.flatnonzero(launched >= 0)
-    if len(named) < 3 or len(linked) < 0.5 * len(rows) or len(rows) == 0:
+    if len(named) == 0 or np.count_nonzero(launched >= 0) < 0.5 * len(rows) or len(rows) == 0:
         return None
     plain: dict[str, int] = {}
     group_of = {
         int(i): plain.setdefault(_NUMBER.sub("N", strings[i]), len(plain)) for i in np.unique(ranges.name[named])
     }
     group = np.array([group_of[int(i)] for i in ranges.name[named]])
-    call = launched[linked]
-    called_at, thread = timeline.calls.start_ns[call], timeline.calls.thread[call]
+    method = "annotation" if timeline.source.format == "kineto" else "nvtx"
     best: tuple[float, Cuts] | None = None
     for label, number in plain.items():
-        step_like = bool(_STEP_WORDS.search(label)) and not _PART_WORDS.search(label)
-        if strict and not step_like:
+        certain = label.startswith(PROFILER_STEP)
+        if strict and not certain and (not _STEP_WORDS.search(label) or _PART_WORDS.search(label)):
             continue
-        own_ranges = named[group == number]
-        threads, counts = np.unique(ranges.thread[own_ranges], return_counts=True)
-        if len(own_ranges) < 3:
+        own = _one_after_another(timeline, named[group == number])
+        if own is None or (len(own) < LEAST_STEPS and not strict):
             continue
-        owner = threads[int(np.argmax(counts))]
-        own_ranges = own_ranges[ranges.thread[own_ranges] == owner]
-        start, end = ranges.start_ns[own_ranges], ranges.end_ns[own_ranges]
-        if len(own_ranges) < 3 or np.any(start[1:] < end[:-1]):
+        cuts = _cuts_of(timeline, rows, launched, own, any_thread=certain)
+        if cuts is None:
             continue
-        at = np.searchsorted(start, called_at, side="right") - 1
-        inside = (at >= 0) & (called_at < end[np.maximum(at, 0)]) & (thread == owner)
-        cuts = _cuts_of(linked[inside], at[inside], label)
-        if cuts is None or int((cuts.stop - cuts.start).sum()) < 0.5 * len(rows):
+        inside = int((cuts.stop - cuts.start).sum())
+        if inside < (0.5 if certain or len(own) >= LEAST_STEPS else MOST) * len(rows):
             continue
+        if certain:
+            return Cuts(method, cuts.confidence, cuts.start, cuts.stop, label)
         score = float(np.median(cuts.stop - cuts.start)) * cuts.confidence
         if best is None or score > best[0]:
-            best = (score, cuts)
+            best = (score, Cuts(method, cuts.confidence, cuts.start, cuts.stop, label))
     if best is None:
         return None
-    method = "annotation" if timeline.source.format == "kineto" else "nvtx"
     cuts = best[1]
-    return Cuts(method, cuts.confidence if strict else cuts.confidence / 2, cuts.start, cuts.stop, cuts.name)
+    return cuts if strict else Cuts(method, cuts.confidence / 2, cuts.start, cuts.stop, cuts.name)
 
 
-def _cuts_of(position: npt.NDArray[np.intp], owner: npt.NDArray[np.intp], label: str) -> Cuts | None:
-    """The kernels of each range as one stretch of the sequence; None when ranges' kernels interleave."""
+def _one_after_another(timeline: GpuTimeline, chosen: npt.NDArray[np.intp]) -> npt.NDArray[np.intp] | None:
+    """The ranges on the thread that has most of them; None where they overlap."""
+    ranges = timeline.ranges
+    threads, counts = np.unique(ranges.thread[chosen], return_counts=True)
+    own = chosen[ranges.thread[chosen] == threads[int(np.argmax(counts))]]
+    # Written in whole microseconds, one may seem to begin a little before the last one ends.
+    overlap = ranges.end_ns[own][:-1] - ranges.start_ns[own][1:]
+    return None if np.any(overlap > TOUCHING_NS) else own
+
+
+def _cuts_of(
+    timeline: GpuTimeline, rows: Int64, launched: Int64, own: npt.NDArray[np.intp], *, any_thread: bool
+) -> Cuts | None:
+    """The kernels of each range as one stretch of the sequence.
+
+    A stream runs its work in the order of its launches, so steps do not mix on the stream with the most kernels: its
+    first kernel of a range begins the step. Prefetched copies and collectives of other streams lie where they ran.
+    """
+    ranges, calls, activities = timeline.ranges, timeline.calls, timeline.activities
+    start, end = ranges.start_ns[own], ranges.end_ns[own]
+    end[:-1] = np.minimum(end[:-1], start[1:])
+    linked = np.flatnonzero(launched >= 0)
+    streams, counts = np.unique(activities.stream[rows[linked]], return_counts=True)
+    position = linked[activities.stream[rows[linked]] == streams[int(np.argmax(counts))]]
+    call = launched[position]
+    at = np.searchsorted(start, calls.start_ns[call], side="right") - 1
+    inside = (at >= 0) & (calls.start_ns[call] < end[np.maximum(at, 0)])
+    inside &= calls.process[call] == ranges.process[own[0]]
+    by_owner = calls.thread[call] == ranges.thread[own[0]]
+    # A backward pass is launched by a thread of its own, while the thread of the ranges waits for it.
+    if not any_thread and np.count_nonzero(inside & by_owner) < _OWN_SHARE * len(position):
+        return None
+    position, owner = position[inside], at[inside]
     if len(position) == 0:
         return None
-    order = np.argsort(owner, kind="stable")
-    position, owner = position[order], owner[order]
+    owner = np.maximum.accumulate(owner)  # two threads' launches may swap by a little
     first = np.flatnonzero(np.r_[True, owner[1:] != owner[:-1]])
-    start = np.minimum.reduceat(position, first)
-    stop = np.maximum.reduceat(position, first) + 1
-    if len(start) < 3 or np.any(start[1:] < stop[:-1]):
-        return None
-    sizes = stop - start
+    begin, last = position[first], position[np.r_[first[1:] - 1, len(position) - 1]]
+    stop = last + 1
+    # What other streams run between two steps belongs to the earlier one, unless the main stream ran other work there.
+    between = np.searchsorted(position, begin[1:]) - np.searchsorted(position, stop[:-1])
+    stray = np.isin(np.arange(len(rows)), position, invert=True) & (activities.stream[rows] == streams[counts.argmax()])
+    strays = np.concatenate([[0], np.cumsum(stray)])
+    follows = (between == 0) & (strays[begin[1:]] == strays[stop[:-1]])
+    stop[:-1][follows] = begin[1:][follows]
+    sizes = stop - begin
     usual = int(np.median(sizes))
     regular = float(np.mean(np.abs(sizes - usual) <= 0.02 * usual))
-    return Cuts("range", round(regular, 3), start.astype(np.int64), stop.astype(np.int64), label)
+    return Cuts("range", round(regular, 3), begin.astype(np.int64), stop.astype(np.int64))

@@ -7,16 +7,18 @@ such edge steps are counted but never chosen as the modal one while there are ot
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from laptime.trace.causes import GapCauses, cause_times
 from laptime.trace.gaps import DeviceGaps, union_ns
+from laptime.trace.kernel_names import family
 from laptime.trace.read.timeline import Activities, Activity, GpuTimeline, Int32, Int64
-from laptime.trace.repeats import RepeatRun, find_layers
+from laptime.trace.repeats import WINDOW, RepeatRun, find_layers, levels
 from laptime.trace.result import Steps
-from laptime.trace.step_cuts import Cuts, by_graph, by_period, by_ranges
+from laptime.trace.step_cuts import LEAST_STEPS, PROFILER_STEP, Cuts, by_forward, by_graph, by_period, by_ranges
 
 WARM_UP = 1.5
 """Leading steps that last longer than this multiple of the median are warm-up."""
@@ -24,6 +26,10 @@ WARM_UP = 1.5
 
 LEAST_SHARE = 0.2
 """Steps that hold less of the device's kernels than this are an episode of the trace, not its steady state."""
+
+
+SURE = 0.7
+"""Steps of less confidence are said to be unsure."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -59,29 +65,83 @@ def find_steps(timeline: GpuTimeline, gaps: DeviceGaps, launched: Int64, causes:
     kind = activities.kind[gaps.rows]
     kernels = gaps.rows[(kind == Activity.KERNEL) | (kind == Activity.GRAPH)]
     if len(kernels) < 3:
-        return NONE
+        return _none(f"only {len(kernels)} kernel{'' if len(kernels) == 1 else 's'} ran{_captured(timeline)}")
     cuts = _cuts(timeline, kernels, launched)
-    if cuts is None or len(cuts.start) < 3 or int((cuts.stop - cuts.start).sum()) < LEAST_SHARE * len(kernels):
-        return NONE
+    if cuts is None:
+        return _none(_why_none(activities.name[kernels].astype(np.int64)))
+    inside = int((cuts.stop - cuts.start).sum())
+    if inside < LEAST_SHARE * len(kernels):
+        return _none(f"what looks like steps holds only {inside / len(kernels) * 100:.0f} % of the kernels")
     return _measured(timeline, gaps, launched, causes, kernels, cuts)
+
+
+def _none(reason: str) -> StepFrame:
+    return replace(NONE, steps=Steps(method="none", confidence=0.0, reason=reason))
+
+
+def _captured(timeline: GpuTimeline) -> str:
+    """What a trace with hardly any kernels shows instead, where that is a capture of graphs."""
+    capturing = np.array([bool(_CAPTURE.search(name)) for name in timeline.strings], dtype=bool)
+    names = timeline.calls.name
+    return "; the host captured graphs, which runs no kernel" if len(names) and capturing[names].any() else ""
+
+
+_CAPTURE = re.compile(r"BeginCapture|EndCapture|GraphInstantiate|StreamIsCapturing|GetCaptureInfo", re.IGNORECASE)
+
+
+def _why_none(tokens: Int64) -> str:
+    """What stands against steps in a sequence of kernels."""
+    known = levels(tokens)
+    if not known:
+        return "no range names a step, no graph holds one, and no sequence of kernels comes three times in a row"
+    most = max(known, key=lambda level: level.covered)
+    share = most.covered / min(len(tokens), WINDOW)
+    return (
+        f"the longest repetition is of {most.period} kernels, holds {share * 100:.0f} % of them, and has"
+        " neither layers nor an embedding or a sampled token: it may be a part of a step"
+    )
+
+
+def _attention_kernels(names: Int32, strings: tuple[str, ...]) -> int | None:
+    """How often the most frequent attention kernel runs; None where none is known by its name."""
+    used, counts = np.unique(names, return_counts=True)
+    attention = [int(n) for i, n in zip(used, counts, strict=True) if family(strings[i]) == "attention"]
+    return max(attention, default=None)
 
 
 def _cuts(timeline: GpuTimeline, kernels: Int64, launched: Int64) -> Cuts | None:
     activities = timeline.activities
     tokens = activities.name[kernels].astype(np.int64)
     named = by_ranges(timeline, kernels, launched[kernels], strict=True)
-    if named is not None and named.confidence >= 0.5:
+    certain = named is not None and (named.confidence >= 0.5 or (named.name or "").startswith(PROFILER_STEP))
+    if certain and named is not None and len(named.start) >= LEAST_STEPS:
         return named
+    # One or two ranges may each hold many steps: what repeats inside them says it better.
     replay = _replays(activities, kernels)
     graphed = by_graph(replay, tokens)
-    if graphed is not None:
+    if graphed is not None and not (certain and len(graphed.start) < LEAST_STEPS):
         return graphed
     reach = np.maximum.accumulate(activities.end_ns[kernels])
     before = np.concatenate([[0], np.maximum(activities.start_ns[kernels][1:] - reach[:-1], 0)])
     periodic = by_period(tokens, timeline.strings, before)
     if periodic is not None and np.any(np.diff(replay[periodic.start]) == 0) and replay[periodic.start].max() >= 0:
         periodic = None  # what repeats inside one graph replay is a layer, not a step
-    return periodic or by_ranges(timeline, kernels, launched[kernels], strict=False)
+    if certain:
+        return periodic if periodic is not None and periodic.confidence >= SURE else named
+    if periodic is not None:
+        return _corroborated(timeline, periodic)
+    return by_ranges(timeline, kernels, launched[kernels], strict=False) or by_forward(tokens, timeline.strings, before)
+
+
+def _corroborated(timeline: GpuTimeline, cuts: Cuts) -> Cuts:
+    """An optimizer's step in each repetition makes it a training step, whatever its kernels are."""
+    if cuts.confidence >= SURE:
+        return cuts
+    optimizer = np.array([name.startswith("Optimizer.step") for name in timeline.strings])
+    counted = int(np.count_nonzero(optimizer[timeline.ranges.name])) if len(optimizer) else 0
+    if abs(counted - len(cuts.start)) > 1:
+        return cuts
+    return Cuts(cuts.method, round(1 - 1 / (2 + len(cuts.start)), 3), cuts.start, cuts.stop, cuts.name)
 
 
 def _replays(activities: Activities, kernels: Int64) -> Int64:
@@ -162,5 +222,6 @@ def _measured(
         wall_p90_ns=int(p90),
         causes=cause_times(causes, in_step),
         layers=layers[0] if layers else None,
+        attention_kernels=None if hidden else _attention_kernels(activities.name[pure], timeline.strings),
     )
     return StepFrame(steps, start, end, rows, layers[1] if layers else None)
