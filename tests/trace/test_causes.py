@@ -253,3 +253,58 @@ def test_api_calls_fold_versions() -> None:
     rows = api_calls(timeline.calls, timeline.strings)
     assert [(r.name, r.count, r.total_ns) for r in rows] == [("cudaLaunchKernel", 2, 15), ("cuInit", 1, 1)]
     assert plain_name("cuMemAlloc_v2_ptsz") == "cuMemAlloc"
+
+
+def start_up_of(calls: list[CallRow], work: list[ActivityRow]) -> dict[str, int]:
+    return {row.cause: row.total_ns for row in cause_times(causes_of(build(work, calls)))}
+
+
+def test_a_slow_first_launch_is_start_up() -> None:
+    """15.9 ms in the first launch of a kernel, 5 µs in each later one."""
+    calls = [CallRow(0, 4_000, "cudaMemcpyAsync", 1), CallRow(10_000, 15_910_000, "cudaLaunchKernel", 2)]
+    work = [
+        ActivityRow(5_000, 6_000, "copy", "memcpy", correlation=1),
+        ActivityRow(15_911_000, 15_920_000, correlation=2),
+    ]
+    for i in range(5):
+        start = 15_930_000 + i * 20_000
+        calls.append(CallRow(start, start + 5_000, "cudaLaunchKernel", 10 + i))
+        work.append(ActivityRow(start + 6_000, start + 12_000, correlation=10 + i))
+    spent = start_up_of(calls, work)
+    assert spent["start-up"] == 15_900_000
+    assert spent["launch-overhead"] < 100_000
+    # The same wait in every launch of the kernel is no start-up.
+    slow = [CallRow(i * 20_000_000, i * 20_000_000 + 15_900_000, "cudaLaunchKernel", i) for i in range(6)]
+    work = [ActivityRow(call.end_ns, call.end_ns + 9_000, correlation=call.correlation) for call in slow]
+    assert "start-up" not in start_up_of(slow, work)
+
+
+def test_a_library_that_frees_on_its_first_call_is_starting_up() -> None:
+    """6 s of cudaFree before the first convolution; later ones take 1 ms."""
+    calls, work = [CallRow(0, 5_000, correlation=1)], [ActivityRow(5_000, 6_000, "fill", correlation=1)]
+    calls += [CallRow(10_000, 6_000_010_000, "cudaFree", 2), CallRow(6_000_020_000, 6_000_025_000, correlation=3)]
+    work.append(ActivityRow(6_000_026_000, 6_000_036_000, "conv", correlation=3))
+    for i in range(5):
+        start = 6_000_040_000 + i * 2_000_000
+        calls.append(CallRow(start, start + 1_000_000, "cudaFree", 100 + i))
+        calls.append(CallRow(start + 1_010_000, start + 1_015_000, correlation=10 + i))
+        work.append(ActivityRow(start + 1_016_000, start + 1_020_000, "conv", correlation=10 + i))
+    spent = start_up_of(calls, work)
+    assert spent["start-up"] == 6_000_000_000
+    assert spent["free"] == 5_000_000
+
+
+def test_freeing_in_every_step_is_not_start_up() -> None:
+    """An allocator that is off: the first step's long frees come again in each later one."""
+    calls, work = [CallRow(0, 5_000, correlation=1)], [ActivityRow(5_000, 6_000, "first", correlation=1)]
+    for i in range(5):
+        start = 1_000_000 + i * 100_000_000
+        calls += [CallRow(start, start + 70_000_000, "hipFree", 100 + i)]
+        calls += [
+            CallRow(start + 71_000_000 + j * 9_000, start + 71_000_500 + j * 9_000, "hipFree", 0) for j in range(9)
+        ]
+        calls.append(CallRow(start + 80_000_000, start + 80_005_000, "hipLaunchKernel", 10 + i))
+        work.append(ActivityRow(start + 80_006_000, start + 80_020_000, "conv", correlation=10 + i))
+    spent = start_up_of(calls, work)
+    assert "start-up" not in spent
+    assert spent["free"] >= 350_000_000

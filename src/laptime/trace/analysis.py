@@ -22,7 +22,7 @@ from laptime.trace.read.reading import read_timeline
 from laptime.trace.read.timeline import Activity, GpuTimeline, Int64
 from laptime.trace.result import DeviceTimes, Gaps, Integrity, Steps, TraceAnalysis, TraceSource, WhatIf
 from laptime.trace.step_costs import drawing, step_costs
-from laptime.trace.steps import NONE, SURE, StepFrame, find_steps
+from laptime.trace.steps import NONE, SURE, UNEVEN, StepFrame, find_steps
 from laptime.trace.whatif import what_if
 
 
@@ -98,8 +98,8 @@ def answer(timeline: GpuTimeline, of: list[DeviceView], *, tpot_ms: float | None
     kernels.sort(key=lambda kernel: -kernel.total_ns)
     integrity = Integrity(checked.verdict, [*checked.findings, *_step_findings(frame, tpot_ms)])
     return TraceAnalysis(
-        headline=headline(integrity, devices, kernels),
-        advice=advice(frame.steps, whatif),
+        headline=headline(integrity, devices, kernels, frame.steps),
+        advice=advice(frame.steps, whatif, devices),
         source=TraceSource(
             timeline.source.format,
             Path(timeline.source.file).name,
@@ -186,6 +186,12 @@ def _step_findings(frame: StepFrame, tpot_ms: float | None) -> list[Finding]:
     if steps.confidence < SURE:
         message = _unsure(steps)
         findings.append(Finding(code="steps-unsure", severity="warning", message=message))
+    low, high = steps.wall_p10_ns, steps.wall_p90_ns
+    if steps.count > 1 and low and high and high > UNEVEN * low:
+        message = (
+            f"four of five steps last {low / 1e6:.1f} to {high / 1e6:.1f} ms: the one shown does not stand for all"
+        )
+        findings.append(Finding(code="steps-uneven", severity="warning", message=message))
     if steps.kernels_per_step is None:
         message = "graphs were recorded whole: what is in a step is not known (nsys: --cuda-graph-trace=node)"
         findings.append(Finding(code="step-hidden-in-graph", severity="warning", message=message))

@@ -24,11 +24,12 @@ CAUSES: tuple[str, ...] = (
     "profiler-overhead",
     "queued",
     "unknown",
+    "start-up",
 )
 """What the launching thread can have been doing during a gap; docs/trace.md says what each means."""
 
 HOST, LAUNCH, GRAPH_LAUNCH, MEMCPY, SYNCHRONIZE, ALLOCATION, FREE = range(7)
-MODULE_LOAD, GRAPH_CAPTURE, OTHER_API, PROFILER, QUEUED, UNKNOWN = range(7, 13)
+MODULE_LOAD, GRAPH_CAPTURE, OTHER_API, PROFILER, QUEUED, UNKNOWN, START_UP = range(7, 14)
 
 _SUFFIX = re.compile(r"(_v\d+|_ptsz|_ptds|_spt)+$")
 

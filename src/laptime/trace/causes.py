@@ -16,13 +16,25 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from laptime.trace.api import CAUSES, HOST, LAUNCH, PROFILER, QUEUED, SYNCHRONIZE, UNKNOWN, plain_name, purposes
+from laptime.trace.api import (
+    CAUSES,
+    HOST,
+    LAUNCH,
+    PROFILER,
+    QUEUED,
+    START_UP,
+    SYNCHRONIZE,
+    UNKNOWN,
+    plain_name,
+    purposes,
+)
 from laptime.trace.gaps import DeviceGaps, largest
 from laptime.trace.host_segments import Segments, flatten, overlay, owner_at, stretch, time_within
 from laptime.trace.kernel_names import short_name
 from laptime.trace.read.tables import Column
 from laptime.trace.read.timeline import GpuTimeline, Int8, Int32, Int64, RangeKind
 from laptime.trace.result import CauseTime, HostTime, LargeGap
+from laptime.trace.start_up import start_up_calls
 
 _PROFILER_OWNER = -2
 
@@ -82,8 +94,9 @@ def gap_causes(timeline: GpuTimeline, gaps: DeviceGaps, launched: Int64, *, deta
     is_long[largest(length, detailed)] = True
     del length
     filled = _Filled(time_ns, by_name, longest, is_long)
+    start_up = start_up_calls(timeline, launched)
     for (process, thread), rows in _launching_threads(timeline, gaps, launched):
-        host = _flattened(timeline, process, thread)
+        host = _flattened(timeline, process, thread, start_up)
         for first in range(0, len(rows), _BLOCK):
             _add_block(timeline, gaps, launched, host, rows[first : first + _BLOCK], filled)
     return GapCauses(time_ns, _main(time_ns), longest, by_name)
@@ -173,8 +186,9 @@ def _launching_threads(
         yield (int(threads[i, 0]), int(threads[i, 1])), np.flatnonzero(gap_thread == i)
 
 
-def _flattened(timeline: GpuTimeline, process: int, thread: int) -> _Thread:
-    """The thread's calls and ranges; the profiler's own work on top."""
+def _flattened(timeline: GpuTimeline, process: int, thread: int, start_up: npt.NDArray[np.bool_]) -> _Thread:
+    """The thread's calls and ranges; the profiler's own work on top. `start_up`: for each call whether it is a slow
+    first one."""
     calls, ranges = timeline.calls, timeline.ranges
     own_calls = _rows((calls.process == process) & (calls.thread == thread))
     named = _rows((ranges.process == process) & (ranges.thread == thread) & (ranges.kind != RangeKind.PROFILER))
@@ -182,6 +196,7 @@ def _flattened(timeline: GpuTimeline, process: int, thread: int) -> _Thread:
     segments = flatten(start, _together(calls.end_ns[own_calls], ranges.end_ns[named]))
     called = calls.name[own_calls]
     purpose = purposes(called, timeline.strings)
+    purpose[start_up[own_calls]] = START_UP
     name, purpose = (
         _together(called, ranges.name[named]),
         np.append(purpose, np.int8(HOST).repeat(len(ranges.name[named]))),

@@ -1,4 +1,8 @@
-"""One sentence that says what the GPU waited for, and one that says what to do about it."""
+"""One sentence that says what the GPU waited for, and one that says what to do about it.
+
+Where the trace has steps, the sentences are theirs: what lies before, between and after them, and what a program does
+only once, is not what a steady state waits for.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +18,7 @@ REASONS: dict[str, str] = {
     "allocation": "the host is allocating memory",
     "free": "the host is freeing memory",
     "module-load": "the host is loading or compiling kernels",
+    "start-up": "the program starts up",
     "graph-capture": "the host is capturing graphs",
     "other-api": "the host is in other API calls",
     "profiler-overhead": "the profiler itself holds the host up",
@@ -22,7 +27,28 @@ REASONS: dict[str, str] = {
 }
 
 
-def headline(integrity: Integrity, devices: list[DeviceTimes], kernels: list[Kernel]) -> str:
+START_UP = frozenset({"start-up", "module-load"})
+"""Causes of what a program does once."""
+
+OTHER_WORK = "the host does other work than launching"
+
+LONG_NS = 1_000_000
+"""A host that launches nothing for longer than this is doing something else than launching."""
+
+APART = 0.05
+"""A step's idle share that is further than this from the whole trace's is the one to speak of."""
+
+OUTSIDE = 0.1
+"""Where more of the trace than this lies outside the steps, the whole trace's idle share may not be theirs."""
+
+SURE = 0.7
+"""Steps of less confidence are spoken of with a hedge."""
+
+WORTH = 0.97
+"""A remedy that may leave more of the step than this is none to recommend."""
+
+
+def headline(integrity: Integrity, devices: list[DeviceTimes], kernels: list[Kernel], steps: Steps) -> str:
     """The point of the whole analysis in one sentence."""
     if integrity.verdict == "unsupported" or not devices:
         why = integrity.findings[0].message if integrity.findings else "it holds no GPU activity"
@@ -32,18 +58,32 @@ def headline(integrity: Integrity, devices: list[DeviceTimes], kernels: list[Ker
     which = f"GPU {device.device}" if len(devices) > 1 else "GPU"
     exposed = _exposed(device)
     largest = max(exposed, key=exposed.__getitem__, default="")
-    if largest and exposed[largest] > max(idle, _LEADS):
+    of_step = _idle_of_step(device, steps)
+    out_ns = steps.outside_ns or 0
+    others = list(exposed)
+    if of_step is not None and abs(of_step - idle) >= APART and out_ns >= OUTSIDE * device.span_ns:
+        said, others = (
+            f"{which} {_step_words(of_step, steps)}; {out_ns / 1e6:.1f} ms of the trace lie outside the steps",
+            [],
+        )
+    elif largest and exposed[largest] > max(idle, _LEADS):
         said = f"{which} busy {_percent(1 - idle)}: {_exposed_words(device, largest, exposed[largest])}"
         others = [kind for kind in exposed if kind != largest]
     elif idle < 0.1:
-        said = f"{which} busy {_percent(1 - idle)}: it hardly waits{_where_busy(device, kernels)}"
-        others = []
+        said, others = f"{which} busy {_percent(1 - idle)}: it hardly waits{_where_busy(device, kernels)}", []
+    elif of_step is None and start_up_ns(device) >= 0.5 * device.idle_ns:
+        said = f"{which} idle {_percent(idle)} while the program starts up: {_start_up(device)}"
     else:
-        said = f"{which} idle {_percent(idle)}: {reason(device.gaps.causes, device.gaps.host)}"
-        others = list(exposed)
+        said = f"{which} idle {_percent(idle)}: {_reason_of(device, steps)}"
     also = [f"; {_exposed_words(device, kind, exposed[kind])}" for kind in others if exposed[kind] >= _NAMED]
     shared = f"; {len(device.processes)} processes share it" if device.processes else ""
     return said + "".join(also) + shared
+
+
+def _step_words(idle: float, steps: Steps) -> str:
+    if idle < 0.1:
+        return f"busy {_percent(1 - idle)} of a step: it hardly waits"
+    return f"idle {_percent(idle)} of a step: {reason(steps.causes, [])}"
 
 
 _LEADS, _NAMED = 0.25, 0.1
@@ -75,6 +115,44 @@ def copy_words(row: CopyTime) -> str:
     return row.direction + (f" ({', '.join(details)})" if details else "")
 
 
+def _idle_of_step(device: DeviceTimes, steps: Steps) -> float | None:
+    """The step's idle share, None where no step can be spoken of."""
+    if steps.device != device.device or not steps.wall_ns or steps.gap_ns is None or steps.confidence < SURE:
+        return None
+    return steps.gap_ns / steps.wall_ns
+
+
+def start_up_ns(device: DeviceTimes) -> int:
+    """Idle time in what a program does once."""
+    return sum(row.total_ns for row in device.gaps.causes if row.cause in START_UP)
+
+
+def _start_up(device: DeviceTimes) -> str:
+    spent = f"{start_up_ns(device) / 1e6:.1f} of the {device.idle_ns / 1e6:.1f} ms idle are first calls"
+    longest = next((gap for gap in device.gaps.large if gap.cause in START_UP and gap.api), None)
+    return spent if longest is None else f"{spent}, most of one gap in {longest.api}"
+
+
+def _reason_of(device: DeviceTimes, steps: Steps) -> str:
+    """Why a device waited, over the whole trace; without what the program does once, which is not why it waits now."""
+    causes = [row for row in device.gaps.causes if row.cause not in START_UP] or device.gaps.causes
+    host = [row for row in device.gaps.host if not (row.name.startswith("ProfilerStep") or row.name == steps.name)]
+    words = reason(causes, host)
+    return words.replace(REASONS["host-not-launching"], OTHER_WORK) if _works_on_else(device) else words
+
+
+def _works_on_else(device: DeviceTimes) -> bool:
+    """Whether the host's time between launches lies in few long stretches, not before each kernel."""
+    time = {row.cause: row.total_ns for row in device.gaps.causes}
+    away = sum(
+        share.total_ns
+        for gap in device.gaps.large
+        for share in gap.shares
+        if share.cause == "host-not-launching" and share.total_ns >= LONG_NS
+    )
+    return away > 0.5 * (time.get("host-not-launching", 0) + time.get("launch-overhead", 0))
+
+
 def _percent(share: float) -> str:
     return f"{share * 100:.0f} %" if share < 0.995 or share == 1 else f"{share * 100:.1f} %"
 
@@ -90,7 +168,7 @@ def reason(causes: list[CauseTime], host: list[HostTime]) -> str:
     words = max(groups, key=groups.__getitem__)
     if words != REASONS["host-not-launching"]:
         return words
-    named = [row.name for row in host if row.name != UNNAMED][:3]
+    named = [row.name for row in host if row.name != UNNAMED and row.total_ns >= 0.05 * groups[words]][:3]
     if not named:
         return words
     return f"{words}; it was in {', '.join(plain(name) for name in named)}"
@@ -116,19 +194,37 @@ def _where_busy(device: DeviceTimes, kernels: list[Kernel]) -> str:
     return "; its time goes to " + " and ".join(f"{name} ({_percent(families[name])})" for name in top)
 
 
-def advice(steps: Steps, whatif: list[WhatIf]) -> str:
+def advice(steps: Steps, whatif: list[WhatIf], devices: list[DeviceTimes]) -> str:
     """The steady step in numbers and the remedy that leaves the least."""
     if steps.method == "none" or steps.wall_ns is None or steps.busy_ns is None:
+        device = max(devices, key=lambda d: d.busy_ns, default=None)
+        if device is not None and device.idle_ns and start_up_ns(device) >= 0.5 * device.idle_ns:
+            return "No steady steps were found. Warm up first and trace what comes then: start-up says nothing of it."
         return "No steady steps were found, so nothing is said per step."
+    subject = "A step takes" if steps.count > 1 else "The only step takes"
+    if steps.confidence < SURE and steps.method == "period":
+        subject = "If what repeats is a step, it takes"
+    elif steps.method == "forward":
+        subject = "The one forward pass in it takes"
     text = (
-        f"A step takes {steps.wall_ns / 1e6:.2f} ms, the GPU works {steps.busy_ns / 1e6:.2f} ms of it"
-        f"{f' in {steps.kernels_per_step} kernels' if steps.kernels_per_step else ''}"
-        f"{f' ({steps.layers.count} layers)' if steps.layers else ''}."
+        f"{subject} {steps.wall_ns / 1e6:.2f} ms, the GPU works {steps.busy_ns / 1e6:.2f} ms of it"
+        f"{f' in {steps.kernels_per_step} kernels' if steps.kernels_per_step else ''}{_layers(steps)}."
     )
     remedies = [row for row in whatif if row.remedy != "untraced"]
-    if remedies:
-        best = min(remedies, key=lambda row: row.step_ns_high)
-        words = {"buffers": "A buffer pool", "fusion": "Fusion", "graph": "A CUDA graph"}
-        name = words.get(best.remedy, "A CUDA graph with fusion")
-        text += f" {name} would leave {best.step_ns_low / 1e6:.2f} to {best.step_ns_high / 1e6:.2f} ms."
-    return text
+    if not remedies or steps.confidence < SURE:
+        return text
+    best = min(remedies, key=lambda row: row.step_ns_high)
+    words = {"buffers": "A buffer pool", "fusion": "Fusion", "graph": "A CUDA graph"}
+    name = words.get(best.remedy, "A CUDA graph with fusion")
+    if best.step_ns_high > WORTH * max(row.step_ns_high * row.speedup_low for row in remedies):
+        return f"{text} No remedy that laptime knows is sure to win 3 % of it."
+    return f"{text} {name} would leave {best.step_ns_low / 1e6:.2f} to {best.step_ns_high / 1e6:.2f} ms."
+
+
+def _layers(steps: Steps) -> str:
+    if steps.layers is not None:
+        most = steps.layers.outside < 0.25 * (steps.kernels_per_step or 0)
+        return f" ({steps.layers.count} {'layers' if most else 'equal layers'})"
+    if steps.attention_kernels is not None and steps.attention_kernels > 1:
+        return f" ({steps.attention_kernels} of them the same attention)"
+    return ""

@@ -80,7 +80,7 @@ def _without_crossings(start: Int64, end: Int64) -> Int64:
     # Only groups of intervals that share instants with a crossing one are looked at one by one.
     fresh = np.r_[True, start[1:] >= np.maximum.accumulate(end)[:-1]]
     bounds = np.append(np.flatnonzero(fresh), len(start))
-    cut = end.copy()
+    cut: Int64 = end.copy()
     for group in np.unique(np.cumsum(fresh)[crossing] - 1).tolist():
         first, last = int(bounds[group]), int(bounds[group + 1])
         opened, closes = start[first:last].tolist(), end[first:last].tolist()

@@ -180,6 +180,7 @@ class Steps(msgspec.Struct, frozen=True, kw_only=True):
     causes: list[CauseTime] = []  # of the modal step's gaps
     busy: list[BusyTime] = []  # of the modal step
     layers: Layers | None = None
+    outside_ns: int | None = None  # the device's span before, between and after the steps, and its warm-up steps
     attention_kernels: int | None = None  # how often a step runs its most frequent attention kernel
     reason: str | None = None  # why there are no steps
 

@@ -24,6 +24,10 @@ WARM_UP = 1.5
 """Leading steps that last longer than this multiple of the median are warm-up."""
 
 
+UNEVEN = 1.5
+"""Where long steps last longer than this multiple of short ones, no single step stands for all."""
+
+
 LEAST_SHARE = 0.2
 """Steps that hold less of the device's kernels than this are an episode of the trace, not its steady state."""
 
@@ -95,9 +99,10 @@ def _why_none(tokens: Int64) -> str:
     if not known:
         return "no range names a step, no graph holds one, and no sequence of kernels comes three times in a row"
     most = max(known, key=lambda level: level.covered)
+    unit = "one kernel" if most.period == 1 else f"{most.period} kernels"
     share = most.covered / min(len(tokens), WINDOW)
     return (
-        f"the longest repetition is of {most.period} kernels, holds {share * 100:.0f} % of them, and has"
+        f"the longest repetition is of {unit}, holds {share * 100:.0f} % of all, and has"
         " neither layers nor an embedding or a sampled token: it may be a part of a step"
     )
 
@@ -176,15 +181,19 @@ def _measured(
 
     median = float(np.median(wall))
     steady = followed.copy()
-    for i in range(len(wall)):  # leading steps only
-        if wall[i] <= WARM_UP * median:
-            break
-        steady[i] = False
+    warm_up = 0  # leading steps only
+    while warm_up < len(wall) and wall[warm_up] > WARM_UP * median:
+        warm_up += 1
+    steady[:warm_up] = False
     if not steady.any():
-        steady[:] = True
+        steady[:], warm_up = True, 0
     usual = int(np.bincount(size[steady]).argmax())
     eligible = np.flatnonzero(steady & (size == usual))
     modal = int(eligible[np.argsort(wall[eligible], kind="stable")[(len(eligible) - 1) // 2]])
+    p10, p90 = np.quantile(wall[steady], [0.1, 0.9], method="nearest")
+    if p90 > UNEVEN * p10:  # the middle of few unlike steps depends on which are left out: the last one counts too
+        middle = np.median(wall[size == usual])
+        modal = int(eligible[np.argmin(np.abs(wall[eligible] - middle))])
 
     low, high = int(start[modal]), int(end[modal])
     if high <= low:
@@ -201,7 +210,6 @@ def _measured(
     linked = call >= 0
     launches = len(np.unique(call[linked])) if linked.mean() >= 0.95 else None
     wall_ns = high - low
-    p10, p90 = np.quantile(wall[steady], [0.1, 0.9], method="nearest")
     steps = Steps(
         method=cuts.method,
         confidence=cuts.confidence,
@@ -222,6 +230,7 @@ def _measured(
         wall_p90_ns=int(p90),
         causes=cause_times(causes, in_step),
         layers=layers[0] if layers else None,
+        outside_ns=gaps.span_ns - int(wall[warm_up:].sum()),
         attention_kernels=None if hidden else _attention_kernels(activities.name[pure], timeline.strings),
     )
     return StepFrame(steps, start, end, rows, layers[1] if layers else None)

@@ -15,7 +15,7 @@ function familyClass(family) {
 
 function causeColour(styles, cause) {
   const probe = { "host-not-launching": "host", "launch-overhead": "launch", "graph-launch": "graph", memcpy: "copy",
-    synchronize: "sync", allocation: "alloc", free: "free", "module-load": "load", "graph-capture": "load",
+    synchronize: "sync", allocation: "alloc", free: "free", "module-load": "load", "graph-capture": "load", "start-up": "load",
     "profiler-overhead": "profiler", queued: "queued" };
   return styles.getPropertyValue(`--c-${probe[cause] || "else"}`).trim();
 }

@@ -20,6 +20,7 @@ CAUSES: dict[str, str] = {
     "allocation": "allocating",
     "free": "freeing",
     "module-load": "loading kernels",
+    "start-up": "starting up",
     "graph-capture": "capturing a graph",
     "other-api": "other API calls",
     "profiler-overhead": "the profiler",
@@ -39,6 +40,7 @@ METHODS: dict[str, str] = {
     "annotation": "profiler ranges",
     "graph": "graph launches",
     "period": "the period of the kernel sequence",
+    "forward": "its layers",
 }
 """What the steps were cut by, for each `Steps.method`."""
 
@@ -78,6 +80,8 @@ def layer_shape(steps: Steps) -> str:
 
 def step_spread(steps: Steps) -> str:
     """The range that holds four of five steps."""
+    if steps.count < 2:
+        return "there is one step only"
     low, high = ms_column(steps.wall_p10_ns), ms_column(steps.wall_p90_ns)
     return f"four of five steps take {low} to {high}{KEEP_TOGETHER}ms"
 
