@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import re
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -371,3 +372,53 @@ def test_what_once_broke_a_reader(path: Path) -> None:
         assert "\n" not in str(error)
     else:
         assert verdict in ("ok", "partial", "unsupported")
+
+
+DAMAGES = [
+    '"',
+    '""',
+    '""doc [ { string\n(1)',
+    'a"b',
+    "a\nb",
+    "]",
+    "}",
+    '"]',
+    '"}',
+    "[{",
+    '"[{',
+    '"}, {',
+    "\\",
+    'x"}],"',
+]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("compact", [False, True])
+@pytest.mark.parametrize("place", [0, 1, 20, 39])
+def test_one_damaged_name_costs_one_event(tmp_path: Path, damage: str, compact: bool, place: int) -> None:
+    """Every other event is read, and the file is said to hold events that are not valid."""
+    rows = [ActivityRow(1_000 + 10 * i, 1_004 + 10 * i, f"kernel {i}") for i in range(40)]
+    events = kineto_events(rows)
+    if compact:
+        events = [" ".join(event.split()) for event in events]
+    events[place] = events[place].replace(f'"kernel {place}"', f'"kernel {damage}"')
+    path = tmp_path / "t.json"
+    path.write_text(f'{{"schemaVersion": 1, "traceEvents": [{", ".join(events)}], "traceName": "x.json"}}')
+    timeline = read_timeline(path)
+    read = {timeline.strings[name] for name in timeline.activities.name.tolist()}
+    assert {row.name for row in rows} - read <= {f"kernel {place}"}
+    whole = damage in ("]", "}", "[{")  # brackets inside a string that is whole are just text
+    assert len(timeline.activities.start_ns) == 40 - (not whole)
+    codes = {finding.code for finding in timeline.findings}
+    assert whole == (not codes)
+    assert "truncated-capture" not in codes
+
+
+def test_times_may_be_strings(tmp_path: Path) -> None:
+    rows = [ActivityRow(1_000_001 + 20_000 * i, 1_010_003 + 20_000 * i, f"kernel {i}") for i in range(5)]
+    plain = write_kineto(tmp_path / "plain.json", rows)
+    text = re.sub(r'"(ts|dur)": ([\d.]+)', r'"\1": "\2"', plain.read_text())
+    quoted = tmp_path / "quoted.json"
+    quoted.write_text(text)
+    assert activity_rows(read_timeline(quoted)) == activity_rows(read_timeline(plain))
+    assert read_timeline(quoted).findings == ()

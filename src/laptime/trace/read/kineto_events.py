@@ -65,9 +65,23 @@ BETWEEN = re.compile(rb'\}\s{0,64},\s{0,64}(?=\{\s{0,64}(?:"(?:ph|name|cat|args|
 # A string ends at its quote or, damaged, at the line's end: JSON has no raw line breaks in strings, so the next line
 # is read right again.
 _TOKEN = re.compile(rb'"[^"\\\n]*(?:\\.[^"\\\n]*)*"?|[{}\[\]]')
+_LAST = re.compile(rb'\}\s{0,64}(?=\]\s{0,64}(?:\}\s{0,64}\Z|,\s{0,64}"[^"\n]{1,200}"\s{0,64}:))')
+"""The end of the list's last event, by what follows."""
+
+_BEHIND = re.compile(rb"\s{0,64}(?:[,\]}\s]|\Z)")
+"""What follows a whole event."""
+
+_LIST_END = re.compile(rb'\s{0,64}(?:\Z|\}|,\s{0,64}(?:\Z|"(?:[^"\n]{1,200}(?:\Z|"\s{0,64}(?::|\Z))|\Z)))')
+"""What can follow the list's bracket, as far as it is there."""
+
 _COMMA = re.compile(rb"\s{0,64},\s{0,64}")
 _NOT_JSON = re.compile(rb'(?<=":)(\s{0,64})-?(?:nan|inf(?:inity)?)(?=\s{0,64}[,}])', re.IGNORECASE)
 _NEAR_BYTES = 1 << 15
+_LOOK_BEHIND = 512
+"""Characters behind an event's last bracket that are looked at for the start of the next one."""
+
+_CUT = "Input data was truncated"
+"""What msgspec says of text that is JSON as far as it goes."""
 
 
 def header_of(prefix: bytes) -> Header | None:
@@ -125,33 +139,64 @@ def take_apart(pending: bytes) -> tuple[list[Event], int, int, bool]:
     Returns:
         the events; how many whole ones were unreadable; how many bytes they all took; whether the list was closed.
     """
-    texts: list[bytes] = []
-    used = depth = start = stray = judged = 0
+    events: list[Event] = []
+    used = unreadable = position = 0
     closed, sound = False, True
-    for token in _TOKEN.finditer(pending):
-        byte = token.group()
-        if byte == b"{" or byte == b"[":
-            if depth == 0:
-                start = token.start()
-            depth += 1
-        elif byte == b"}" or byte == b"]":
-            if depth == 0:
-                # The list's own bracket, if the event before it is whole; else damage, as a brace here is.
-                if len(texts) > judged:
-                    judged, sound = len(texts), _is_json(texts[-1])
-                closed = byte == b"]" and sound
-                used = token.end()
-                if closed:
-                    break
-                stray += 1
-                continue
-            depth -= 1
-            if depth == 0:
-                used = token.end()
-                texts.append(pending[start:used])
-    events, unreadable = _readable(texts)
+    while True:
+        depth = start = 0
+        again: int | None = None
+        for token in _TOKEN.finditer(pending, position):
+            byte = token.group()
+            if byte == b"{" or byte == b"[":
+                if depth == 0:
+                    start = token.start()
+                depth += 1
+            elif byte == b"}" or byte == b"]":
+                if depth == 0:
+                    # The list's own bracket, if the event before it is whole; else damage, as a brace here is.
+                    closed = byte == b"]" and sound and _LIST_END.match(pending, token.end()) is not None
+                    used = token.end()
+                    if closed:
+                        break
+                    unreadable += 1
+                    continue
+                depth -= 1
+                if depth == 0:
+                    text = pending[start : token.end()]
+                    event = _decode_one(text)
+                    if event is None:
+                        again = _behind_damage(pending, start, token.end())
+                    elif _BEHIND.match(pending, token.end()) is None:  # a name's own bracket seemed to end it
+                        text, event = b"{", None
+                        again = _behind_damage(pending, start, token.end())
+                    if again is not None:
+                        break
+                    used = token.end()
+                    sound = event is not None or _is_json(text)
+                    if event is not None:
+                        events.append(event)
+                    elif _is_span(text):
+                        unreadable += 1
+        if again is None and depth > 0:
+            again = _behind_damage(pending, start, len(pending))
+        if again is None:
+            break
+        # One event is damaged so that its brackets don't pair: it alone is lost, and the next one starts anew.
+        unreadable, used, position, sound = unreadable + 1, again, again, True
     behind = None if closed else _COMMA.match(pending, used)
-    return events, unreadable + stray, behind.end() if behind else used, closed
+    return events, unreadable, behind.end() if behind else used, closed
+
+
+def _behind_damage(pending: bytes, start: int, end: int) -> int | None:
+    """Where the next event begins, if the one at `start` is no JSON even before that; else None."""
+    behind = BETWEEN.search(pending, start, end + _LOOK_BEHIND) or _LAST.search(pending, start, end + _LOOK_BEHIND)
+    if behind is None:
+        return None
+    try:
+        _PHASE.decode(_mended(pending[start : behind.start() + 1]))
+    except (msgspec.DecodeError, RecursionError) as error:
+        return None if str(error) == _CUT else behind.end()
+    return None
 
 
 def _decode_one(text: bytes | msgspec.Raw) -> Event | None:
