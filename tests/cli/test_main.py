@@ -122,3 +122,20 @@ def test_the_version_is_printed(capsys):
 
 def test_a_verb_is_imported_with_its_options():
     assert {"--stage", "--json"} <= {option for one in imported_verb("compare").params for option in one.opts}
+
+
+@pytest.mark.parametrize("debug", [False, True])
+def test_an_error_inside_laptime_is_no_answer(capsys, monkeypatch, tmp_path, debug):
+    (tmp_path / "broken_verb.py").write_text('def env() -> None:\n    """Break."""\n    [].index("x\\ny")\n')
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(VERBS["Measure"], "env", VERBS["Measure"]["env"]._replace(place="broken_verb:env"))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    assert laptime([*(["--debug"] if debug else []), "env"]) == 70
+    out, err = capsys.readouterr()
+    *traceback, line = err.splitlines()
+    assert out == ""
+    assert bool(traceback) is debug
+    assert line.startswith("laptime: an error inside laptime: ValueError: ")
+    (kept,) = tmp_path.glob("laptime-error-*.txt")
+    assert str(kept) in line
+    assert "broken_verb.py" in kept.read_text()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import inspect
 import os
 import sys
+import tempfile
+import traceback
 from difflib import get_close_matches
 from functools import cache
 from importlib import import_module
@@ -33,6 +35,9 @@ class Verb(NamedTuple):
     place: str
     summary: str  # the first paragraph of the function's docstring; a test holds both equal
 
+
+CRASHED = 70
+"""An error inside laptime (sysexits.h: EX_SOFTWARE). It is no answer, so a gate must not read it as one."""
 
 VERBS: dict[str, dict[str, Verb]] = {
     "Measure": {
@@ -118,6 +123,10 @@ def imported_verb(name: str) -> Any:
         registered.help = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
     command = typer.main.get_command(app)
     command.name = name
+    for one in (command, *getattr(command, "commands", {}).values()):
+        for parameter in one.params:
+            if getattr(parameter, "is_flag", False):  # a flag takes no value: "<bool>" would only take room
+                parameter.metavar = ""
     return command
 
 
@@ -135,7 +144,8 @@ def application() -> Any:
     @app.callback()
     def root(
         ctx: typer.Context,
-        version: bool = typer.Option(False, "--version", help="Print the version and leave."),
+        version: bool = typer.Option(False, "--version", metavar="", help="Print the version and leave."),
+        debug: bool = typer.Option(False, "--debug", metavar="", help="Show the traceback of an internal error."),
     ) -> None:
         if version:
             typer.echo(__version__)
@@ -146,7 +156,10 @@ def application() -> Any:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line. Exit codes: 0 done, 1 the answer is no, 2 usage or unreadable input, 130 Ctrl-C."""
+    """Run the command line.
+
+    Exit codes: 0 done, 1 the answer is no, 2 usage or unreadable input, 70 an error inside laptime, 130 Ctrl-C.
+    """
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
 
 
@@ -161,10 +174,12 @@ def run(arguments: list[str]) -> int:
     except BrokenPipeError:  # `laptime ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except OSError as error:  # the disk is full, a folder went away
-        if error.strerror is None:
-            raise
-        return _fail(f"{error.filename or 'writing'}: {error.strerror}")
+    except (SystemExit, GeneratorExit):
+        raise
+    except BaseException as error:  # a panic in a library written in Rust is no Exception
+        if isinstance(error, OSError) and error.strerror is not None:  # the disk is full, a folder went away
+            return _fail(f"{error.filename or 'writing'}: {error.strerror}")
+        return _crashed(error, debug=arguments[:1] == ["--debug"])
 
 
 def _run_typer(arguments: list[str]) -> int:
@@ -186,6 +201,23 @@ def _run_typer(arguments: list[str]) -> int:
 def _stopped() -> int:
     print("laptime: stopped; what was finished is kept", file=sys.stderr)  # noqa: T201
     return STOPPED
+
+
+def _crashed(error: BaseException, *, debug: bool) -> int:
+    """Say on one line that laptime is at fault, and keep the traceback for a report."""
+    trace = "".join(traceback.format_exception(error))
+    what = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+    if debug:
+        print(trace, file=sys.stderr)  # noqa: T201
+    try:
+        descriptor, name = tempfile.mkstemp(prefix="laptime-error-", suffix=".txt")
+        with os.fdopen(descriptor, "w", encoding="utf-8", errors="replace") as file:
+            file.write(f"laptime {__version__}, Python {sys.version}\n\n{trace}")
+        where = f"the traceback is in {name}"
+    except OSError:
+        where = "laptime --debug VERB shows the traceback"
+    print(f"laptime: an error inside laptime: {what}; {where}, please report it", file=sys.stderr)  # noqa: T201
+    return CRASHED
 
 
 def _fail(message: str) -> int:

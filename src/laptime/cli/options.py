@@ -58,7 +58,10 @@ ModelName = Annotated[
     str, typer.Argument(metavar="MODEL", help="A hub id, a local path, or preset:NAME (random weights, no download).")
 ]
 DtypeOption = Annotated[
-    Dtype, typer.Option("--dtype", help="Precision; auto is the checkpoint's.", rich_help_panel=MODEL)
+    Dtype,
+    typer.Option(
+        "--dtype", metavar="DTYPE", help="auto (the checkpoint's), float32, bfloat16, float16.", rich_help_panel=MODEL
+    ),
 ]
 Device = Annotated[
     str, typer.Option("--device", metavar="DEVICE", help="auto, cpu, cuda, cuda:1, ...", rich_help_panel=MODEL)
