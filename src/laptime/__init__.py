@@ -29,6 +29,7 @@ __all__ = [
     "profile",
     "prove_remedies",
     "read_frame",
+    "read_ranks",
     "read_trace",
     "show",
     "sweep",
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
     from laptime.report.results import show as show
     from laptime.report.results import to_json as to_json
     from laptime.trace.analysis import read_trace as read_trace
+    from laptime.trace.ranks import read_ranks as read_ranks
 else:
     _PLACES = {
         "AdaptiveModel": "laptime.control.adaptive_model",
@@ -69,6 +71,7 @@ else:
         "load_run": "laptime.data.run_folder",
         "page": "laptime.report.results",
         "read_frame": "laptime.data.frame",
+        "read_ranks": "laptime.trace.ranks",
         "read_trace": "laptime.trace.analysis",
         "show": "laptime.report.results",
         "to_json": "laptime.report.results",

@@ -11,13 +11,16 @@ import typer
 from laptime.cli.options import INPUT, QUESTION, Force, Html, Json, milliseconds
 from laptime.cli.output import give
 from laptime.data.files import check_new_file
+from laptime.errors import LaptimeError
 
 
 def trace(
-    file: Annotated[
-        Path,
+    files: Annotated[
+        list[Path],
         typer.Argument(
-            metavar="FILE", help="A PyTorch profiler file (.json, .json.gz) or an Nsight Systems export (.sqlite)."
+            metavar="FILE...",
+            help="A PyTorch profiler file (.json, .json.gz) or an Nsight Systems export (.sqlite). Several of them, a"
+            " folder, or a .tar or .zip of them: the ranks of one run, side by side.",
         ),
     ],
     compare: Annotated[
@@ -46,6 +49,7 @@ def trace(
     To see the trace itself with its gaps, use laptime export FILE --format perfetto.
 
     Example: laptime trace decode.json.gz --html decode.html --tpot 14.6
+    Example: laptime trace ranks/ --html ranks.html
 
     Exit codes: 0 done, 1 the file can't support an answer, 2 usage or unreadable input.
     """
@@ -53,10 +57,21 @@ def trace(
     # only while this one has a single thread. It works because numpy isn't imported yet.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from laptime.trace.analysis import read_trace
+    from laptime.trace.read.rank_files import trace_files
 
     tpot_ms = None if tpot is None else milliseconds("--tpot", tpot)
     check_new_file(html, "--html", force=force)
-    analysis = read_trace(file, tpot_ms=tpot_ms, device=device)
+    with trace_files(files) as found:
+        if len(found) > 1:
+            from laptime.trace.ranks import ranks_of
+
+            for option, value in (("--compare", compare), ("--device", device), ("--tpot", tpot)):
+                if value is not None:
+                    raise LaptimeError(f"{option} is for one trace, and these are {len(found)} ranks; name one file")
+            source = files[0].name if len(files) == 1 else f"{len(found)} files"
+            give(ranks_of(source, found), as_json=as_json, html=html, force=force)
+            return 0
+        analysis = read_trace(found[0], tpot_ms=tpot_ms, device=device)
     if compare is None:
         give(analysis, as_json=as_json, html=html, force=force)
     else:

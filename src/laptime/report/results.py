@@ -46,6 +46,9 @@ FACES: dict[str, Faces] = {
     "laptime.trace.result.TraceAnalysis": Faces(
         "laptime.report.trace.terminal:trace_report", "laptime.report.trace.page:trace_page", "msgspec.json:encode"
     ),
+    "laptime.trace.ranks_result.RankAnalysis": Faces(
+        "laptime.report.trace.ranks:ranks_report", "laptime.report.trace.ranks:ranks_page", "msgspec.json:encode"
+    ),
     "laptime.trace.comparison.TraceComparison": Faces(
         "laptime.report.trace.terminal:comparison_report",
         "laptime.report.trace.page:comparison_page",

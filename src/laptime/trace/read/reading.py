@@ -21,7 +21,9 @@ def read_timeline(path: str | Path) -> GpuTimeline:
     path = Path(path)
     try:
         if path.is_dir():
-            raise LaptimeError(f"{path}: a folder; name one .json, .json.gz or .sqlite file")
+            raise LaptimeError(
+                f"{path}: a folder; name one .json, .json.gz or .sqlite file, or read all ranks with laptime.read_ranks"
+            )
         if path.exists() and not path.is_file():
             raise LaptimeError(f"{path}: not a regular file; save the trace to one first")
         with path.open("rb") as file:

@@ -30,6 +30,14 @@ def available() -> bool:
         return False
 
 
+def processors() -> int:
+    """How many processors this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:
+        return os.cpu_count() or 1
+
+
 @contextmanager
 def elsewhere(work: Callable[[], Sequence[Any]], *kinds: type) -> Iterator[Callable[[], list[Any] | None]]:
     """Do some work in a copy of this process.

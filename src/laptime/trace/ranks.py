@@ -1,0 +1,280 @@
+"""Several ranks of one run: what each computed, how long it communicated, and who waited for whom.
+
+Clocks of different machines differ. They are aligned by the ends of collectives, which all ranks reach together; where
+the ends don't coincide after that, nothing is said about who waited.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from laptime.data.record import Finding
+from laptime.errors import LaptimeError
+from laptime.trace.device_time import COMMUNICATION, busy_times, kinds
+from laptime.trace.gaps import device_gaps
+from laptime.trace.integrity import check
+from laptime.trace.kernel_names import short_name
+from laptime.trace.ranks_result import Clocks, RankAnalysis, RankTimes, Waiting
+from laptime.trace.read.rank_files import rank_in_name, trace_files
+from laptime.trace.read.reading import read_timeline
+from laptime.trace.read.second_process import available, elsewhere, processors
+from laptime.trace.read.timeline import Activity, GpuTimeline, Int64
+
+TOLERANCE_NS = 20_000
+"""Ends of one collective that lie no further apart than this are taken for one instant; or a tenth of its time."""
+
+LEAST_COLLECTIVES = 3
+_MOST = 0.4
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class RankWork:
+    """One rank's device: its times, and its collectives in the order in which they started."""
+
+    file: str
+    rank: int  # -1 where neither the file nor its name says it
+    device: int
+    verdict: str
+    refused: str  # why the file could not be read; empty when it was
+    start_ns: int
+    span_ns: int
+    busy_ns: int
+    compute_ns: int
+    communication_ns: int
+    exposed_communication_ns: int
+    copy_ns: int
+    collective_start_ns: Int64
+    collective_end_ns: Int64
+    collectives: list[str]
+
+
+def read_ranks(*paths: str | Path) -> RankAnalysis:
+    """Read the traces of several ranks and set them side by side; the files are shared among the processors.
+
+    paths: a folder, several files, or a .tar or .zip of them.
+
+    Raises:
+        LaptimeError: no trace was found, or one of them can't be read.
+
+    Example: laptime.show(laptime.read_ranks("traces/"))
+    """
+    with trace_files([Path(path) for path in paths]) as files:
+        return ranks_of(Path(paths[0]).name if len(paths) == 1 else f"{len(files)} files", files)
+
+
+def ranks_of(source: str, files: Sequence[Path]) -> RankAnalysis:
+    """The same of files that are found already. Raises LaptimeError when one of them can't be read."""
+    works = _read_all(files)
+    refused = next((work for work in works if work.refused), None)
+    if refused is not None:
+        raise LaptimeError(refused.refused)
+    return compare_ranks(source, works)
+
+
+def _read_all(files: Sequence[Path]) -> list[RankWork]:
+    """Every file's work, in the order of the files; each further process takes its share of them."""
+    processes = min(processors(), len(files)) if available() else 1
+    works: list[RankWork] = []
+    with ExitStack() as running:
+        fetches = [
+            running.enter_context(elsewhere(partial(_read_some, files[i::processes]), RankWork))
+            for i in range(1, processes)
+        ]
+        parts = [_read_some(files[::processes])]
+        for i, fetch in enumerate(fetches, start=1):
+            fetched = fetch()
+            parts.append(_read_some(files[i::processes]) if fetched is None else fetched)
+    for part in parts:
+        works += part
+    order = {str(file): place for place, file in enumerate(files)}
+    return sorted(works, key=lambda work: (order[work.file], work.device))
+
+
+def _read_some(files: Sequence[Path]) -> list[RankWork]:
+    return [work for file in files for work in _read_one(file)]
+
+
+def _read_one(file: Path) -> list[RankWork]:
+    try:
+        return rank_works(read_timeline(file))
+    except LaptimeError as error:
+        return [_nothing(str(file), str(error))]
+
+
+def rank_works(timeline: GpuTimeline) -> list[RankWork]:
+    """The work of each device of a timeline; one without times where the trace has no device work."""
+    file = timeline.source.file
+    checked = check(timeline)
+    if checked.verdict == "unsupported":
+        return [_nothing(file, f"{file}: {checked.findings[0].message}")]
+    rank = timeline.source.rank
+    if rank is None:
+        rank = rank_in_name(Path(file).name)
+    all_gaps = device_gaps(timeline.activities)
+    works = []
+    for gaps in all_gaps:
+        busy = {row.kind: row for row in busy_times(timeline, gaps)}
+        activities = timeline.activities
+        own = gaps.rows[(kinds(timeline, gaps.rows) == COMMUNICATION)]
+        own = own[activities.kind[own] == Activity.KERNEL]
+        communication = busy.get("communication")
+        works.append(
+            RankWork(
+                file=file,
+                rank=-1 if rank is None or len(all_gaps) > 1 else rank,
+                device=gaps.device,
+                verdict=checked.verdict,
+                refused="",
+                start_ns=gaps.start_ns,
+                span_ns=gaps.span_ns,
+                busy_ns=gaps.busy_ns,
+                compute_ns=busy["compute"].busy_ns if "compute" in busy else 0,
+                communication_ns=communication.busy_ns if communication else 0,
+                exposed_communication_ns=communication.exposed_ns if communication else 0,
+                copy_ns=busy["copy"].share_ns if "copy" in busy else 0,
+                collective_start_ns=activities.start_ns[own],
+                collective_end_ns=activities.end_ns[own],
+                collectives=[short_name(timeline.strings[i]) for i in activities.name[own].tolist()],
+            )
+        )
+    return works
+
+
+def _nothing(file: str, refused: str) -> RankWork:
+    empty = np.zeros(0, dtype=np.int64)
+    return RankWork(file, -1, -1, "unsupported", refused, 0, 0, 0, 0, 0, 0, 0, empty, empty, [])
+
+
+def compare_ranks(source: str, works: Sequence[RankWork]) -> RankAnalysis:
+    """The ranks of one run side by side."""
+    findings = []
+    numbers = [work.rank for work in works]
+    if -1 in numbers or len(set(numbers)) < len(numbers):
+        if any(number >= 0 for number in numbers):
+            message = (
+                "the files don't state a rank each, or state one twice: they are numbered in the order of their names"
+            )
+            findings.append(Finding(code="ranks-numbered", severity="warning", message=message))
+        numbers = list(range(len(works)))
+    unsupported = [number for number, work in zip(numbers, works, strict=True) if work.verdict != "ok"]
+    if unsupported:
+        message = f"the files of ranks {_listed(unsupported)} don't support every figure; look at each by itself"
+        findings.append(Finding(code="partial-ranks", severity="warning", message=message, count=len(unsupported)))
+    pairs = sorted(zip(numbers, works, strict=True), key=lambda pair: pair[0])
+    numbers, works = [number for number, _ in pairs], [work for _, work in pairs]
+    clocks, offsets = align(works)
+    waits, last = _waits(works, offsets) if clocks.aligned else (None, None)
+    ranks = []
+    for i, (number, work) in enumerate(pairs):
+        waited = None
+        if waits is not None:
+            waited = [Waiting(rank=numbers[j], total_ns=int(waits[i, j])) for j in np.argsort(-waits[i], kind="stable")]
+            waited = [row for row in waited if row.total_ns > 0]
+        ranks.append(
+            RankTimes(
+                rank=number,
+                file=Path(work.file).name,
+                device=work.device,
+                verdict=work.verdict,
+                start_ns=work.start_ns,
+                span_ns=work.span_ns,
+                busy_ns=work.busy_ns,
+                idle_ns=work.span_ns - work.busy_ns,
+                compute_ns=work.compute_ns,
+                communication_ns=work.communication_ns,
+                exposed_communication_ns=work.exposed_communication_ns,
+                copy_ns=work.copy_ns,
+                collectives=len(work.collectives),
+                waited_ns=None if waited is None else sum(row.total_ns for row in waited),
+                waited_for=waited,
+                last_in=None if last is None else int(np.count_nonzero(last == i)),
+            )
+        )
+    straggler = None
+    if waits is not None and waits.sum() > 0:
+        caused = waits.sum(axis=0)
+        first = int(np.argmax(caused))
+        straggler = numbers[first] if caused[first] >= _MOST * caused.sum() else None
+    return RankAnalysis(
+        headline=_headline(ranks, clocks, straggler),
+        source=source,
+        ranks=ranks,
+        straggler=straggler,
+        clocks=clocks,
+        findings=findings,
+    )
+
+
+def align(works: Sequence[RankWork]) -> tuple[Clocks, Int64]:
+    """Align the ranks' clocks by the ends of collectives: whether that holds, and each clock's lead over the first.
+
+    The n-th collective of one rank is the n-th of every rank, if all ranks ran the same ones in the same order.
+    """
+    nothing = np.zeros(len(works), dtype=np.int64)
+
+    def refused(why: str) -> tuple[Clocks, Int64]:
+        return Clocks(aligned=False, why=why, spread_ns=None, offsets_ns=[]), nothing
+
+    if len(works) < 2:
+        return refused("there is one rank only")
+    sequence = works[0].collectives
+    if len(sequence) < LEAST_COLLECTIVES:
+        return refused("there are too few collectives to align the clocks by")
+    if any(work.collectives != sequence for work in works):
+        return refused("the ranks did not run the same collectives in the same order")
+    ends = np.stack([work.collective_end_ns for work in works])
+    offsets = np.median(ends - ends[0], axis=1).astype(np.int64)
+    aligned = ends - offsets[:, None]
+    spread = aligned.max(axis=0) - aligned.min(axis=0)
+    usual = int(np.percentile(spread, 75))
+    longest = np.stack([work.collective_end_ns - work.collective_start_ns for work in works]).max(axis=0)
+    if usual > max(TOLERANCE_NS, int(np.median(longest)) // 10):
+        return refused("collectives don't end together on all ranks")
+    return Clocks(aligned=True, why="", spread_ns=usual, offsets_ns=offsets.tolist()), offsets
+
+
+def _waits(works: Sequence[RankWork], offsets: Int64) -> tuple[Int64, Int64]:
+    """How long each rank (row) waited in collectives for each that came last (column), and who came last to each."""
+    start = np.stack([work.collective_start_ns for work in works]) - offsets[:, None]
+    end = np.stack([work.collective_end_ns for work in works]) - offsets[:, None]
+    last = np.argmax(start, axis=0)
+    waited = np.maximum(np.minimum(start.max(axis=0), end) - start, 0)
+    result = np.zeros((len(works), len(works)), dtype=np.int64)
+    for collective, rank in enumerate(last.tolist()):
+        result[:, rank] += waited[:, collective]
+    return result, last
+
+
+def _headline(ranks: Sequence[RankTimes], clocks: Clocks, straggler: int | None) -> str:
+    low, high = min(r.compute_ns for r in ranks), max(r.compute_ns for r in ranks)
+    text = f"{len(ranks)} ranks: they compute {_ms(low)} to {_ms(high)} ms each"
+    least = min(ranks, key=lambda rank: rank.exposed_communication_ns)
+    most = max(ranks, key=lambda rank: rank.exposed_communication_ns)
+    if most.exposed_communication_ns == 0:
+        return f"{text}; none has exposed communication"
+    text += (
+        f"; exposed communication is {_ms(least.exposed_communication_ns)} ms (rank {least.rank}) to"
+        f" {_ms(most.exposed_communication_ns)} ms (rank {most.rank})"
+    )
+    if not clocks.aligned:
+        return f"{text}. Who waits for whom is not known: {clocks.why}"
+    total = ranks[0].collectives
+    slow = next((rank for rank in ranks if rank.rank == straggler), None)
+    if slow is None:
+        return f"{text}. No single rank holds the others up"
+    return f"{text}. Most waiting is for rank {slow.rank}, which comes last to {slow.last_in} of {total} collectives"
+
+
+def _ms(ns: int) -> str:
+    return f"{ns / 1e6:.3g}" if ns < 1e9 else f"{ns / 1e6:.0f}"
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    shown = ", ".join(map(str, numbers[:8]))
+    return shown if len(numbers) <= 8 else f"{shown}, …"

@@ -1,0 +1,61 @@
+"""RankAnalysis: what the traces of several ranks say together. Its JSON is the contract `laptime.trace-ranks/1`.
+
+All `*_ns` are integer nanoseconds on each rank's own clock.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from laptime.data.record import Finding
+
+SCHEMA = "laptime.trace-ranks/1"
+
+
+class Waiting(msgspec.Struct, frozen=True):
+    """Time inside collectives before a rank that came last had started them too."""
+
+    rank: int  # that came last
+    total_ns: int
+
+
+class RankTimes(msgspec.Struct, frozen=True, kw_only=True):
+    """One rank's device: span = compute + exposed communication + exposed copies and memsets + idle."""
+
+    rank: int
+    file: str
+    device: int
+    verdict: str  # of its file: ok | partial
+    start_ns: int
+    span_ns: int
+    busy_ns: int
+    idle_ns: int
+    compute_ns: int  # union of compute
+    communication_ns: int  # union of communication
+    exposed_communication_ns: int  # of it: with no compute beside it
+    copy_ns: int  # only copies ran
+    collectives: int  # communication kernels
+    waited_ns: int | None  # None when the clocks could not be aligned
+    waited_for: list[Waiting] | None  # most first
+    last_in: int | None  # collectives to which it came last
+
+
+class Clocks(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether the ranks' clocks could be aligned by the ends of collectives."""
+
+    aligned: bool
+    why: str  # not
+    spread_ns: int | None  # three of four collectives end within this on all ranks, once aligned
+    offsets_ns: list[int]  # each rank's clock less the first one's
+
+
+class RankAnalysis(msgspec.Struct, frozen=True, kw_only=True):
+    """Several ranks side by side."""
+
+    schema: str = SCHEMA
+    headline: str
+    source: str
+    ranks: list[RankTimes]
+    straggler: int | None  # for whom most of the waiting was; None where that is no single rank, or not known
+    clocks: Clocks
+    findings: list[Finding]

@@ -1,0 +1,102 @@
+"""The trace files of several ranks: in a folder, given one by one, or in a .tar or .zip."""
+
+from __future__ import annotations
+
+import re
+import tarfile
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+from laptime.errors import LaptimeError
+
+SUFFIXES = (".json", ".json.gz", ".sqlite")
+FILES = 4_096
+"""Files that one analysis may have."""
+
+BOMB_BYTES, BOMB_RATIO = 64 << 20, 300  # real traces pack to a tenth or a twentieth
+
+_RANK = re.compile(r"(?:rank|worker|gpu)[-_]?(\d{1,6})(?!\d)", re.IGNORECASE)
+
+
+@contextmanager
+def trace_files(paths: Sequence[Path]) -> Iterator[list[Path]]:
+    """The trace files that paths stand for, by name; an archive is unpacked for as long as this is open.
+
+    Raises:
+        LaptimeError: a path holds no trace, or an archive is damaged or unpacks to far more than it should.
+    """
+    with ExitStack() as open_folders:
+        files: list[Path] = []
+        for path in paths:
+            if path.is_dir():
+                found = sorted(file for file in path.rglob("*") if file.is_file() and file.name.endswith(SUFFIXES))
+            elif _is_archive(path):
+                folder = open_folders.enter_context(tempfile.TemporaryDirectory(prefix="laptime-"))
+                found = sorted(_unpacked(path, Path(folder)), key=lambda file: file.name)
+            else:
+                found = [path]
+            if not found:
+                raise LaptimeError(f"{path}: no trace in it; name files that end in {', '.join(SUFFIXES)}")
+            files += found
+        if len(files) > FILES:
+            raise LaptimeError(f"{paths[0]}: {len(files)} files are too many; at most {FILES} ranks are read at once")
+        yield files
+
+
+def rank_in_name(name: str) -> int | None:
+    """The rank that a file's name states (`rank3`, `worker0_step_12`), or None."""
+    match = _RANK.search(name)
+    return None if match is None else int(match[1])
+
+
+def _is_archive(path: Path) -> bool:
+    """Whether the content is a .zip or a .tar (packed or not). A gzipped trace is none."""
+    try:
+        if not path.is_file() or path.name.endswith(SUFFIXES):
+            return False
+        return zipfile.is_zipfile(path) or tarfile.is_tarfile(path)
+    except (OSError, EOFError):
+        return False
+
+
+def _unpacked(path: Path, folder: Path) -> Iterator[Path]:
+    """Write an archive's traces below a folder, each under its own name and nothing but its name."""
+    room = max(BOMB_BYTES, BOMB_RATIO * path.stat().st_size)
+    try:
+        for number, (name, content) in enumerate(_members(path)):
+            if number >= FILES:
+                raise LaptimeError(f"{path}: more than {FILES} files in it; unpack it and name those to read")
+            target = folder / str(number) / PurePosixPath(name.replace("\\", "/")).name
+            target.parent.mkdir()
+            with content, target.open("wb") as file:
+                while block := content.read(1 << 20):
+                    room -= len(block)
+                    if room < 0:
+                        raise LaptimeError(
+                            f"{path}: unpacks to over {BOMB_RATIO} times its size, as no trace does; check its origin"
+                        )
+                    file.write(block)
+            yield target
+    except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError, zlib.error, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise LaptimeError(f"{path}: the archive is damaged or can't be unpacked ({reason}); pack it again") from None
+
+
+def _members(path: Path) -> Iterator[tuple[str, IO[bytes]]]:
+    """Name and content of each regular file in an archive that a trace can be in."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as packed:
+            for info in packed.infolist():
+                if not info.is_dir() and info.filename.endswith(SUFFIXES):
+                    yield info.filename, packed.open(info)
+        return
+    with tarfile.open(path) as archive:
+        for member in archive:
+            content = archive.extractfile(member) if member.isreg() and member.name.endswith(SUFFIXES) else None
+            if content is not None:
+                yield member.name, content

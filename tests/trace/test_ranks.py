@@ -1,0 +1,159 @@
+"""Several ranks as one analysis: exact times, who waits for whom, and nothing claimed where clocks don't align."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner
+
+from laptime.errors import LaptimeError
+from laptime.report.results import report
+from laptime.report.trace.ranks import ranks_page
+from laptime.trace.ranks import read_ranks
+from laptime.trace.ranks_result import RankAnalysis
+from tests.cli.test_trace import app
+from tests.trace.write_traces import ActivityRow, CallRow, write_kineto
+
+GEMM, NCCL = "ampere_sgemm_128x64_tn", "ncclDevKernel_AllReduce_Sum_f32_RING_LL(ncclDevKernelArgsStorage<4096ul>)"
+US = 1_000
+T = 40_000_000_000
+
+
+def a_rank(compute_us: int, *, steps: int = 6, clock_ns: int = 0, slowest_us: int = 300) -> tuple[list, list]:
+    """Each step: compute, then an all-reduce that ends for all ranks 20 µs after the slowest rank's compute."""
+    activities, calls = [], []
+    for step in range(steps):
+        at = T + clock_ns + step * 1_000 * US
+        end = at + (slowest_us + 20) * US
+        rows = [
+            ActivityRow(at, at + compute_us * US, GEMM, correlation=2 * step + 1),
+            ActivityRow(at + compute_us * US, end, NCCL, stream=20, correlation=2 * step + 2),
+        ]
+        activities += rows
+        calls += [CallRow(row.start_ns - 9_001, row.start_ns - 4_001, correlation=row.correlation) for row in rows]
+    return activities, calls
+
+
+COMPUTE_US = (100, 120, 300, 80)
+
+
+def write_ranks(folder: Path, clocks_ns: tuple[int, ...] = (0, 5_000_000_000, -77, 123_456)) -> list[Path]:
+    folder.mkdir(exist_ok=True)
+    paths = []
+    for rank, (compute, clock) in enumerate(zip(COMPUTE_US, clocks_ns, strict=True)):
+        path = write_kineto(folder / f"host_{9 - rank}.json", *a_rank(compute, clock_ns=clock))
+        path.write_text(
+            path.read_text().replace("{", f'{{"distributedInfo": {{"backend": "nccl", "rank": {rank}}},', 1)
+        )
+        paths.append(path)
+    return paths
+
+
+def test_who_waits_for_whom_whatever_the_clocks_say(tmp_path: Path) -> None:
+    write_ranks(tmp_path / "ranks")
+    analysis = read_ranks(tmp_path / "ranks")
+    assert [rank.rank for rank in analysis.ranks] == [0, 1, 2, 3]
+    assert [rank.compute_ns for rank in analysis.ranks] == [6 * us * US for us in COMPUTE_US]
+    assert [rank.exposed_communication_ns for rank in analysis.ranks] == [6 * (320 - us) * US for us in COMPUTE_US]
+    assert [rank.waited_ns for rank in analysis.ranks] == [6 * (300 - us) * US for us in COMPUTE_US]
+    assert [rank.last_in for rank in analysis.ranks] == [0, 0, 6, 0]
+    assert analysis.straggler == 2
+    assert {row.rank for rank in analysis.ranks for row in rank.waited_for or []} == {2}
+    assert "Most waiting is for rank 2, which comes last to 6 of 6 collectives" in analysis.headline
+    assert analysis.clocks.offsets_ns == [0, 5_000_000_000, -77, 123_456]
+    for rank in analysis.ranks:
+        assert rank.span_ns == rank.busy_ns + rank.idle_ns
+
+
+def test_ranks_that_do_not_fit_together_are_not_aligned(tmp_path: Path) -> None:
+    write_kineto(tmp_path / "rank0.json", *a_rank(100))
+    write_kineto(tmp_path / "rank1.json", *a_rank(100, steps=5))
+    analysis = read_ranks(tmp_path)
+    assert analysis.ranks[0].waited_ns is None
+    assert analysis.straggler is None
+    assert "not known" in analysis.headline
+    # The same collectives, which end together in no way: the pairs are not pairs.
+    activities, calls = a_rank(100)
+    moved = [
+        ActivityRow(a.start_ns, a.end_ns + i * 90_000, a.name, correlation=a.correlation)
+        for i, a in enumerate(activities)
+    ]
+    write_kineto(tmp_path / "rank1.json", moved, calls)
+    assert not read_ranks(tmp_path).clocks.aligned
+
+
+def same(one: RankAnalysis, other: RankAnalysis) -> bool:
+    return (one.ranks, one.straggler, one.clocks) == (other.ranks, other.straggler, other.clocks)
+
+
+def test_files_folders_and_archives_say_the_same(tmp_path: Path) -> None:
+    paths = write_ranks(tmp_path / "ranks")
+    by_folder = read_ranks(tmp_path / "ranks")
+    assert same(read_ranks(*reversed(paths)), by_folder)
+    for name, mode in (("r.tar", "w"), ("r.tar.gz", "w:gz"), ("r.tgz", "w:gz")):
+        with tarfile.open(tmp_path / name, mode) as archive:
+            for path in paths:
+                archive.add(path, f"../../deep/{path.name}")
+        assert same(read_ranks(tmp_path / name), by_folder)
+    with zipfile.ZipFile(tmp_path / "r.zip", "w", zipfile.ZIP_DEFLATED) as packed:
+        for path in paths:
+            packed.write(path, f"deep/{path.name}")
+        packed.writestr("readme.txt", "no trace")
+    assert same(read_ranks(tmp_path / "r.zip"), by_folder)
+
+
+def test_an_archive_can_not_write_elsewhere_or_fill_the_disk(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as packed:
+        packed.writestr("rank0.json", b" " * (200 << 20))
+    with pytest.raises(LaptimeError, match="300 times its size"):
+        read_ranks(tmp_path / "bomb.zip")
+    with tarfile.open(tmp_path / "link.tar", "w") as archive:
+        link = tarfile.TarInfo("rank0.json")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/hostname"
+        archive.addfile(link)
+    with pytest.raises(LaptimeError, match="no trace in it"):
+        read_ranks(tmp_path / "link.tar")
+    whole = io.BytesIO()
+    with zipfile.ZipFile(whole, "w", zipfile.ZIP_DEFLATED) as packed:
+        packed.writestr("rank0.json", "x" * 5_000)
+    damaged = bytearray(whole.getvalue())
+    damaged[40:60] = bytes(20)
+    (tmp_path / "damaged.zip").write_bytes(damaged)
+    with pytest.raises(LaptimeError, match="archive is damaged"):
+        read_ranks(tmp_path / "damaged.zip")
+
+
+def test_the_command_line_shows_all_faces(tmp_path: Path) -> None:
+    write_ranks(tmp_path / "ranks")
+    runner = CliRunner()
+    page = tmp_path / "ranks.html"
+    arguments = ["trace", str(tmp_path / "ranks"), "--json", "--html", str(page)]
+    value = json.loads(runner.invoke(app, arguments).stdout)
+    assert (value["schema"], value["straggler"]) == ("laptime.trace-ranks/1", 2)
+    assert "rank-bars" in page.read_text()
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(report(read_ranks(tmp_path / "ranks")))
+    assert "2 (1.20 ms)" in console.export_text().replace("\xa0", " ")
+    result = runner.invoke(app, ["trace", str(tmp_path / "ranks"), "--tpot", "3"], standalone_mode=False)
+    assert isinstance(result.exception, LaptimeError)
+    assert "4 ranks" in str(result.exception)
+
+
+@pytest.mark.chromium
+@pytest.mark.parametrize("width", [390, 1400])
+def test_the_page_draws_every_rank(tmp_path: Path, width: int, open_page, console_lines, browser) -> None:
+    write_ranks(tmp_path / "ranks")
+    browser.set_window_size(width, 1200)
+    try:
+        opened = open_page(ranks_page(read_ranks(tmp_path / "ranks")))
+        assert len(opened.find_elements("css selector", "#rank-bars rect.work-communication")) == 4
+        assert opened.execute_script("return document.documentElement.scrollWidth <= innerWidth")
+        assert console_lines() == []
+    finally:
+        browser.set_window_size(1280, 2000)
