@@ -102,7 +102,7 @@ def test_a_graphed_step_gets_no_graph_advice() -> None:
 
 
 COSTS = st.builds(
-    lambda busy, gap, kernels, share, outside, fused, length: StepCosts(
+    lambda busy, gap, kernels, share, outside, fused, length, kept: StepCosts(
         wall_ns=busy + gap,
         busy_ns=busy,
         kernels=kernels,
@@ -110,6 +110,9 @@ COSTS = st.builds(
         outside_ns=int(gap * outside),
         fusable=int(kernels * fused / 2),
         fusable_ns=int(min(busy * 0.2, kernels * fused / 2 * length)),
+        fusable_gap_ns=int(gap * fused / 2),
+        kept_ns=int(gap * kept / 2),
+        launch_ns=int(gap * kept / 100),
     ),
     st.integers(1_000, 10**8),
     st.integers(0, 10**8),
@@ -118,6 +121,7 @@ COSTS = st.builds(
     st.floats(0, 1),
     st.floats(0, 1),
     st.floats(500, 5_000),
+    st.floats(0, 1),
 )
 
 
@@ -128,6 +132,8 @@ def test_no_remedy_slows_a_step_or_saves_what_is_not_there(costs: StepCosts, sha
     for row in rows.values():
         assert 0 < row.step_ns_low <= row.step_ns_high <= base
         assert 1 <= row.speedup_low <= row.speedup_high
+        assert row.floor_ns is not None
+        assert row.floor_ns <= row.step_ns_low
     if "buffers" in rows:  # a pool takes nothing but gaps
         assert rows["buffers"].step_ns_low >= costs.busy_ns
     if "graph+fusion" in rows:  # not more than the two apart

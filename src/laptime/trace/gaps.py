@@ -82,6 +82,24 @@ def union_ns(start_ns: Int64, end_ns: Int64) -> int:
     return int(reach[-1] - start_ns[0] - idle)
 
 
+def covered_ns(start_ns: Int64, end_ns: Int64, begin_ns: Int64, stop_ns: Int64) -> Int64:
+    """How much of each window [begin, stop) the union of intervals covers; `start_ns` ascending, no end before its
+    start."""
+    reach = np.maximum.accumulate(end_ns)
+    fresh = np.r_[True, start_ns[1:] > reach[:-1]]
+    first, last = start_ns[fresh], reach[np.r_[np.flatnonzero(fresh)[1:] - 1, len(reach) - 1]]
+    before = np.concatenate([[0], np.cumsum(last - first)])
+
+    def until(time_ns: Int64) -> Int64:
+        at = np.searchsorted(first, time_ns, side="right") - 1
+        inside = np.minimum(time_ns, last[at]) - first[at]
+        result: Int64 = np.where(at >= 0, before[at] + inside, 0)
+        return result
+
+    spent: Int64 = until(stop_ns) - until(begin_ns)
+    return spent
+
+
 def sum_ns(activities: Activities, rows: Int32, kind: Activity) -> int:
     """Plain sum of the durations of one kind of activity."""
     chosen = rows[activities.kind[rows] == kind]

@@ -203,6 +203,7 @@ class WhatIf(msgspec.Struct, frozen=True, kw_only=True):
     speedup_low: float
     speedup_high: float
     assumptions: list[str]
+    floor_ns: int | None = None  # what no remedy of this kind goes below
 
 
 class StepDrawing(msgspec.Struct, frozen=True, kw_only=True):

@@ -5,17 +5,23 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from laptime.trace.api import ALLOCATION, CAUSES, FREE, MEMCPY, SYNCHRONIZE
+from laptime.trace.api import ALLOCATION, CAUSES, FREE, HOST, LAUNCH, MEMCPY, SYNCHRONIZE
 from laptime.trace.causes import GapCauses
-from laptime.trace.gaps import DeviceGaps
+from laptime.trace.gaps import DeviceGaps, covered_ns
 from laptime.trace.kernel_names import family, short_name
-from laptime.trace.read.timeline import Activity, GpuTimeline, Int64
+from laptime.trace.read.timeline import Activity, GpuTimeline, Int32, Int64
 from laptime.trace.result import StepDrawing
 from laptime.trace.steps import StepFrame
 from laptime.trace.whatif import RESIDUAL_NS, StepCosts
 
 FUSABLE = frozenset({"elementwise", "norm", "copy", "rope"})
 """Families whose kernels move memory and little else: neighbours of these can be one kernel."""
+
+AWAY_NS = 1_000_000
+"""A host that launches nothing for longer than this does something else."""
+
+TIMES_USUAL = 20
+"""What is usual before a launch is at most this part of such a stretch."""
 
 SMALL_NS = 20_000
 """Longer kernels are not bound by launches: what fusing them saves can't be read from a trace."""
@@ -43,7 +49,8 @@ def step_costs(
     else:
         around = length == length.max(initial=-1)
     waiting = spent[:, SYNCHRONIZE] + spent[:, MEMCPY]
-    outside = np.where(around, length, waiting)
+    away = _away(spent[:, HOST])
+    outside = np.where(around, length, np.maximum(waiting, away))
 
     call = launched[kernels]
     same = (call[1:] == call[:-1]) & (call[1:] >= 0)
@@ -54,7 +61,11 @@ def step_costs(
         typical = int(np.median(np.maximum(kernel_gap[same], 0)))
         residual = (round(typical * 0.7), round(typical * 1.3))
     duration = activities.end_ns[kernels] - activities.start_ns[kernels]
-    merged = _fusable([timeline.strings[i] for i in activities.name[kernels].tolist()], duration < SMALL_NS)
+    alone = duration - _beside(timeline, frame.modal_rows, kernels)
+    exposed = alone > 0.5 * duration
+    names = [timeline.strings[i] for i in activities.name[kernels].tolist()]
+    merged = _fusable(names, (duration < SMALL_NS) & exposed)
+    launching = spent[:, LAUNCH][spent[:, LAUNCH] > 0]
     return StepCosts(
         wall_ns=steps.wall_ns,
         busy_ns=steps.busy_ns,
@@ -62,10 +73,42 @@ def step_costs(
         allocation_ns=int(spent[:, ALLOCATION].sum() + spent[:, FREE].sum()),
         outside_ns=int(outside.sum()),
         fusable=int(merged.sum()),
-        fusable_ns=int(np.minimum(duration, np.roll(duration, 1))[merged].sum()),
+        fusable_ns=int(np.minimum(alone, np.roll(alone, 1))[merged].sum()),
+        fusable_gap_ns=int((length - away)[np.isin(gaps.after[inside], kernels[merged])].sum()),
+        kept_ns=int(away.sum()),
+        launch_ns=int(launching.min(initial=steps.wall_ns)) if len(launching) else 0,
+        hidden=int(np.count_nonzero(~exposed)),
         graphed=graphed,
         residual_ns=residual,
     )
+
+
+def _away(host_ns: Int64) -> Int64:
+    """Of each gap the host's time that is not spent on the way to a launch: long stretches among short ones.
+
+    A host that launches eagerly needs about as long before each kernel. What is many times as long, and long in
+    itself, is other work: it reads a batch, makes an image smaller, samples in Python.
+    """
+    usual = int(np.median(host_ns[host_ns > 0])) if (host_ns > 0).any() else 0
+    # Where hardly a gap is the host's, the long stretch itself would be the median.
+    usual = min(usual, AWAY_NS // TIMES_USUAL)
+    return np.where(host_ns >= AWAY_NS, host_ns - usual, 0)
+
+
+def _beside(timeline: GpuTimeline, rows: Int32, kernels: Int32) -> Int64:
+    """For each kernel how much of it activities of other streams cover. `rows`: all activities of the step."""
+    activities = timeline.activities
+    result = np.zeros(len(kernels), dtype=np.int64)
+    if (activities.stream[rows] == activities.stream[rows[:1]]).all():
+        return result
+    start, end = activities.start_ns[kernels], activities.end_ns[kernels]
+    for stream in np.unique(activities.stream[kernels]).tolist():
+        own = activities.stream[kernels] == stream
+        others = rows[activities.stream[rows] != stream]
+        if len(others):
+            other_end = np.maximum(activities.end_ns[others], activities.start_ns[others])
+            result[own] = covered_ns(activities.start_ns[others], other_end, start[own], end[own])
+    return result
 
 
 def _fusable(names: list[str], small: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:

@@ -1,6 +1,8 @@
-"""What a remedy would make of the modal step: ranges that say what they assume.
+"""What a remedy would make of the modal step: ranges that say what they assume, each with its floor.
 
-The model has four parts. Busy time stays (fusion alone shortens it). Gap time spent in allocation and free goes
+The model has five parts. Busy time stays (fusion alone shortens it, and only where nothing else runs beside the
+kernels). Long host work between launches stays whatever it is called: a graph launches for the host, it does not read
+images for it. Gap time spent in allocation and free goes
 with a buffer pool. Gap time of launching goes with a CUDA graph, but a residual between its kernels stays; gaps
 around kernels that a graph of the model's forward doesn't hold stay too, at worst. Tracing itself stretches the
 gaps: with the step's untraced time given, all gaps are scaled to it. A combination is computed from what its
@@ -45,13 +47,22 @@ class StepCosts:
     allocation_ns: int  # gap time in allocation and free
     outside_ns: int  # gap time around kernels outside the layers, and in synchronize and copies
     fusable: int  # kernels that could be merged into the one before
-    fusable_ns: int  # durations of the shorter of each pair
+    fusable_ns: int  # durations of the shorter of each pair, as far as nothing runs beside them
+    fusable_gap_ns: int  # idle time right before the merged kernels
+    kept_ns: int = 0  # gap time in which the host works on something else than launching
+    launch_ns: int = 0  # the least time from a launch to its work that the step shows, 0 where launches run ahead
+    hidden: int = 0  # kernels that run beside those of other streams
     graphed: bool = False  # graph replays already launch most kernels
     residual_ns: tuple[int, int] = RESIDUAL_NS
 
     @property
     def gap_ns(self) -> int:
         return self.wall_ns - self.busy_ns
+
+    @property
+    def in_turn(self) -> int:
+        """Kernels that run one after another, so that a residual before each of them lengthens the step."""
+        return self.kernels - self.hidden
 
 
 def what_if(costs: StepCosts, untraced_ns: int | None = None) -> list[WhatIf]:
@@ -75,7 +86,7 @@ def what_if(costs: StepCosts, untraced_ns: int | None = None) -> list[WhatIf]:
         note = (
             f"measured without the profiler; tracing adds {(costs.wall_ns - base) / 1e6:.2f} ms a step, all of it gaps"
         )
-        rows.append(_row("untraced", base, base, base, [note]))
+        rows.append(_row("untraced", base, (base, base), base, [note]))
     taxed = (
         "the profiler's own time is left out of the gaps in proportion"
         if untraced_ns is not None
@@ -85,33 +96,54 @@ def what_if(costs: StepCosts, untraced_ns: int | None = None) -> list[WhatIf]:
         low, high = buffers(costs, base)
         spent = f"the {costs.allocation_ns / 1e6:.2f} ms of gap time in allocation and free"
         share = f"{POOL_SAVES[0] * 100:.0f} to {POOL_SAVES[1] * 100:.0f} % of {spent} goes"
-        rows.append(_row("buffers", base, low, high, [share, taxed]))
+        rows.append(_row("buffers", base, (low, high), floor(costs, base), [share, taxed]))
     if costs.fusable:
         low, high = fusion(costs, base)
         note = f"{costs.fusable} elementwise, norm or copy kernels are merged into the neighbour before them"
-        rows.append(_row("fusion", base, low, high, [note, taxed]))
+        rows.append(_row("fusion", base, (low, high), floor(costs, base, fused=True), [note, taxed]))
     if not costs.graphed:
         low, high = graph(costs, base)
         residual = f"{costs.residual_ns[0] / 1e3:g} to {costs.residual_ns[1] / 1e3:g} µs stay between two kernels"
         outside = "static shapes and preallocated buffers; at worst the gaps around kernels outside the layers stay"
         notes = [residual, outside]
-        rows.append(_row("graph", base, low, high, notes))
+        if costs.kept_ns:
+            notes.append(f"the {costs.kept_ns / 1e6:.2f} ms in which the host works on something else stay")
+        rows.append(_row("graph", base, (low, high), floor(costs, base), notes))
         if costs.fusable:
             low, high = graph_and_fusion(costs, base)
             note = "launch gaps are gone with the graph already: fusion adds its kernels' time and residuals only"
-            rows.append(_row("graph+fusion", base, low, high, [note]))
+            rows.append(_row("graph+fusion", base, (low, high), floor(costs, base, fused=True), [note]))
     return rows
 
 
-def _row(remedy: str, base: int, low: int, high: int, assumptions: list[str]) -> WhatIf:
+def _row(remedy: str, base: int, ends: tuple[int, int], floor_ns: int, assumptions: list[str]) -> WhatIf:
+    low, high = ends
     return WhatIf(
         remedy=remedy,
         step_ns_low=low,
         step_ns_high=high,
         speedup_low=round(base / high, 4),
         speedup_high=round(base / low, 4),
+        floor_ns=floor_ns,
         assumptions=assumptions,
     )
+
+
+def floor(costs: StepCosts, base_ns: int, *, fused: bool = False) -> int:
+    """What no remedy of this kind goes below: the device's own work, the host's other work and one launch.
+
+    Args:
+        costs: the modal step.
+        base_ns: the step as it is.
+        fused: whether the remedy merges kernels.
+    """
+    busy = _least_busy(costs) if fused else costs.busy_ns
+    return min(busy + _kept(costs, base_ns) + costs.launch_ns, base_ns)
+
+
+def _kept(costs: StepCosts, base_ns: int) -> int:
+    """The host's other work, without the profiler's share when the untraced time is known."""
+    return round(costs.kept_ns * _scale(costs, base_ns))
 
 
 def _scale(costs: StepCosts, base_ns: int) -> float:
@@ -123,7 +155,7 @@ def buffers(costs: StepCosts, base_ns: int) -> tuple[int, int]:
     """The step with preallocated buffers: (low, high) ns. How the tax falls on allocation calls is not known, so
     at best they kept their traced time and all of it goes."""
     gap = base_ns - costs.busy_ns
-    most = min(costs.allocation_ns * POOL_SAVES[1], gap)
+    most = min(costs.allocation_ns * POOL_SAVES[1], max(gap - _kept(costs, base_ns) - costs.launch_ns, 0))
     least = costs.allocation_ns * _scale(costs, base_ns) * POOL_SAVES[0]
     return round(base_ns - most), round(base_ns - min(least, most))
 
@@ -131,18 +163,20 @@ def buffers(costs: StepCosts, base_ns: int) -> tuple[int, int]:
 def graph(costs: StepCosts, base_ns: int) -> tuple[int, int]:
     """The step as one graph replay: (low, high) ns; never above the step as it is. It holds no allocations, so a
     buffer pool is part of it."""
-    low = costs.busy_ns + costs.kernels * costs.residual_ns[0] + GRAPH_LAUNCH_NS[0]
-    stays = costs.outside_ns * _scale(costs, base_ns)
-    high = costs.busy_ns + costs.kernels * costs.residual_ns[1] + GRAPH_LAUNCH_NS[1] + stays
-    return round(min(low, base_ns)), round(min(high, base_ns))
+    kept = _kept(costs, base_ns)
+    least_launch = max(GRAPH_LAUNCH_NS[0], costs.launch_ns)
+    low = costs.busy_ns + costs.in_turn * costs.residual_ns[0] + least_launch + kept
+    stays = max(costs.outside_ns, costs.kept_ns) * _scale(costs, base_ns)
+    high = costs.busy_ns + costs.in_turn * costs.residual_ns[1] + max(GRAPH_LAUNCH_NS[1], least_launch) + stays
+    return round(min(low, base_ns)), round(min(max(high, low), base_ns))
 
 
 def fusion(costs: StepCosts, base_ns: int) -> tuple[int, int]:
     """The step with fewer launches, everything else as it is: (low, high) ns."""
-    gap = (base_ns - costs.busy_ns) / max(costs.kernels, 1)
-    most = costs.fusable * gap * FUSION_GAP[1] + costs.fusable_ns * FUSION_KERNEL[1]
-    least = costs.fusable * gap * FUSION_GAP[0] + costs.fusable_ns * FUSION_KERNEL[0]
-    low = round(max(base_ns - most, _least_busy(costs)))
+    gap = costs.fusable_gap_ns * _scale(costs, base_ns)
+    most = gap * FUSION_GAP[1] + costs.fusable_ns * FUSION_KERNEL[1]
+    least = gap * FUSION_GAP[0] + costs.fusable_ns * FUSION_KERNEL[0]
+    low = round(max(base_ns - most, floor(costs, base_ns, fused=True)))
     return low, max(round(base_ns - least), low)
 
 
@@ -161,7 +195,7 @@ def graph_and_fusion(costs: StepCosts, base_ns: int) -> tuple[int, int]:
     low, high = graph(costs, base_ns)
     best = costs.fusable * costs.residual_ns[0] + costs.fusable_ns * FUSION_KERNEL[1]
     worst = costs.fusable * costs.residual_ns[1] + costs.fusable_ns * FUSION_KERNEL[0]
-    low = round(max(low - best, _least_busy(costs)))
+    low = round(max(low - best, floor(costs, base_ns, fused=True)))
     return low, max(round(high - worst), low)
 
 
