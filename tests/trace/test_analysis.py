@@ -133,6 +133,8 @@ def test_two_traces_are_compared_kernels_first() -> None:
     assert gaps["gaps"].delta == b.steps.gap_ns - a.steps.gap_ns
     assert gaps["gaps: allocation"].b == 0
     assert [pair.name for pair in result.counts] == ["kernels", "launches", "layers", "steps"]
+    before, after = a.steps.wall_ns, b.steps.wall_ns
+    assert result.headline.startswith(f"A step goes from {before / 1e6:.2f} to {after / 1e6:.2f} ms (-")
     same = compare(a, a)
     assert {pair.delta for pair in [*same.kernel_sums, *same.gaps, *same.counts]} <= {0}
 

@@ -15,6 +15,7 @@ from laptime.trace.step_costs import step_costs
 from laptime.trace.whatif import StepCosts, fusion_saving_in_graph, graph, what_if
 from tests.trace import engines
 from tests.trace.build_timeline import build
+from tests.trace.write_traces import ActivityRow, CallRow, RangeRow
 
 MS = 1_000_000
 
@@ -99,6 +100,62 @@ def test_a_graphed_step_gets_no_graph_advice() -> None:
     remedies = {row.remedy for row in analyse(build(*rows.all)).whatif}
     assert "graph" not in remedies
     assert "fusion" in remedies
+
+
+def test_host_work_between_copies_stays_under_a_graph() -> None:
+    """Images are prepared on the CPU for 200 ms between the copy back of one request and the copy of the next."""
+    activities, calls, now = [], [], 0
+    for request in range(6):
+        rows = engines.host_bound([engines.decoder(24, engines.LAYER, [("embedding", 9_000)])], start_ns=now)
+        last = rows.activities[-1].end_ns
+        for i, at in enumerate((last + 10_000, last + 200_030_000)):
+            rows.calls.append(CallRow(at, at + 5_000, "cudaMemcpyAsync", 5_000 + i))
+            rows.activities.append(ActivityRow(at + 6_000, at + 20_000, "Memcpy", "memcpy", correlation=5_000 + i))
+        now = last + 200_060_000
+        shift = request * 10_000
+        calls += [replace(call, correlation=call.correlation + shift) for call in rows.calls]
+        activities += [replace(row, correlation=row.correlation + shift) for row in rows.activities]
+    analysis = analyse(build(activities, calls))
+    assert analysis.steps.count >= 5
+    for row in analysis.whatif:
+        assert row.step_ns_low >= 200_000_000
+        assert row.floor_ns is not None
+        assert row.floor_ns >= 200_000_000
+    assert "the host does other work than launching" in analysis.headline
+    assert "no remedy here ends it" in analysis.advice
+
+
+def test_kernels_hidden_under_communication_are_not_saved() -> None:
+    """100 small kernels run under a collective of 5 ms, behind a GEMM of 0.5 ms."""
+    activities, calls, ranges, number = [], [], [], 0
+    for step in range(5):
+        start = step * 5_526_000
+        ranges.append(RangeRow(start, start + 5_500_000, f"ProfilerStep#{step}"))
+        at = start + 1_000
+        layer = [(f"elementwise_{name}", 4_000) for name in "abcd"] * 25
+        work = [("gemm", 500_000, 7), ("ncclDevKernel_AllReduce", 5_000_000, 20), *((n, d, 7) for n, d in layer)]
+        end = {7: start + 7_000, 20: start + 507_000}
+        for name, duration, stream in work:
+            number += 1
+            calls.append(CallRow(at, at + 5_000, correlation=number))
+            activities.append(ActivityRow(end[stream], end[stream] + duration, name, stream=stream, correlation=number))
+            end[stream] += duration
+            at += 5_000
+    analysis = analyse(build(activities, calls, ranges))
+    assert (analysis.steps.wall_ns, analysis.steps.busy_ns) == (5_526_000, 5_500_000)
+    rows = {row.remedy: row for row in analysis.whatif}
+    assert "fusion" not in rows
+    for row in rows.values():
+        assert row.floor_ns == 5_506_000  # the work itself, and the way of one launch
+        assert row.step_ns_low >= row.floor_ns
+
+
+def test_low_confidence_is_said_with_the_range() -> None:
+    uneven = [(f"k{i}", 3_000) for i in range(26)]
+    analysis = analyse(build(*engines.host_bound([uneven] * 12, between_ns=50_000).all))
+    assert analysis.whatif
+    assert all("the step itself is a guess" in row.assumptions for row in analysis.whatif)
+    assert "would leave" not in analysis.advice
 
 
 COSTS = st.builds(

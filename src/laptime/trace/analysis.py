@@ -20,9 +20,9 @@ from laptime.trace.kernels import rank
 from laptime.trace.read.launch_links import launches
 from laptime.trace.read.reading import read_timeline
 from laptime.trace.read.timeline import Activity, GpuTimeline, Int64
-from laptime.trace.result import DeviceTimes, Gaps, Integrity, Steps, TraceAnalysis, TraceSource, WhatIf
+from laptime.trace.result import SURE, DeviceTimes, Gaps, Integrity, Steps, TraceAnalysis, TraceSource, WhatIf
 from laptime.trace.step_costs import drawing, step_costs
-from laptime.trace.steps import NONE, SURE, UNEVEN, StepFrame, find_steps
+from laptime.trace.steps import NONE, StepFrame, find_steps
 from laptime.trace.whatif import what_if
 
 
@@ -91,7 +91,8 @@ def answer(timeline: GpuTimeline, of: list[DeviceView], *, tpot_ms: float | None
         picture = drawing(timeline, main.gaps, main.causes, frame)
         costs = step_costs(timeline, main.gaps, main.causes, main.launched, frame)
         if costs is not None:
-            whatif = what_if(costs, None if tpot_ms is None else round(tpot_ms * 1e6))
+            frame = replace(frame, steps=msgspec.structs.replace(frame.steps, host_work_ns=costs.kept_ns))
+            whatif = _hedged(what_if(costs, None if tpot_ms is None else round(tpot_ms * 1e6)), frame.steps)
     kernels = []
     for view in of:
         kernels += rank(timeline, view.gaps, frame.modal_rows if view.gaps.device == frame.steps.device else None)
@@ -114,6 +115,17 @@ def answer(timeline: GpuTimeline, of: list[DeviceView], *, tpot_ms: float | None
         whatif=whatif,
         modal_step=picture,
     )
+
+
+def _hedged(rows: list[WhatIf], steps: Steps) -> list[WhatIf]:
+    """The rows with what must be said of the step that they start from."""
+    if steps.confidence < SURE:
+        note = "the step itself is a guess"
+    elif steps.uneven:
+        note = "steps differ: this is said of the one that is shown"
+    else:
+        return rows
+    return [msgspec.structs.replace(row, assumptions=[*row.assumptions, note]) for row in rows]
 
 
 def _with_busy_times(timeline: GpuTimeline, gaps: DeviceGaps, frame: StepFrame) -> StepFrame:
@@ -187,7 +199,7 @@ def _step_findings(frame: StepFrame, tpot_ms: float | None) -> list[Finding]:
         message = _unsure(steps)
         findings.append(Finding(code="steps-unsure", severity="warning", message=message))
     low, high = steps.wall_p10_ns, steps.wall_p90_ns
-    if steps.count > 1 and low and high and high > UNEVEN * low:
+    if steps.uneven and low and high:
         message = (
             f"four of five steps last {low / 1e6:.1f} to {high / 1e6:.1f} ms: the one shown does not stand for all"
         )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
-from laptime.trace.result import DeviceTimes, Kernel, Steps, TraceAnalysis
+from laptime.trace.result import SURE, DeviceTimes, Kernel, Steps, TraceAnalysis
 
 SCHEMA = "laptime.trace-compare/1"
 
@@ -102,12 +102,11 @@ def compare(a: TraceAnalysis, b: TraceAnalysis) -> TraceComparison:
     by_cause = [{row.cause: row.total_ns for row in rows} for rows in causes]
     for cause in sorted({*by_cause[0], *by_cause[1]}, key=lambda c: (-max(t.get(c, 0) for t in by_cause), c)):
         gaps.append(Pair(f"gaps: {cause}", by_cause[0].get(cause, 0), by_cause[1].get(cause, 0), "ns"))
-    per = "step" if steps else "trace"
     return TraceComparison(
         a=a.source.file,
         b=b.source.file,
-        per=per,
-        headline=_headline(sums[0], next(pair for pair in gaps if pair.name == "gaps"), per),
+        per="step" if steps else "trace",
+        headline=_headline(a, b, sums[0], next(pair for pair in gaps if pair.name == "gaps")),
         kernel_sums=sums,
         gaps=gaps,
         counts=counts,
@@ -115,15 +114,29 @@ def compare(a: TraceAnalysis, b: TraceAnalysis) -> TraceComparison:
     )
 
 
-def _headline(kernels: Pair, gaps: Pair, per: str) -> str:
-    def change(pair: Pair) -> str:
-        delta = pair.delta
-        if delta is None:
-            return f"{pair.name} not comparable"
-        ratio = f" ({(pair.ratio - 1) * 100:+.1f} %)" if pair.ratio is not None else ""
-        return f"{pair.name} {delta / 1e6:+.3f} ms{ratio}"
+def _headline(a: TraceAnalysis, b: TraceAnalysis, kernels: Pair, gaps: Pair) -> str:
+    """What became of a step; of the whole traces where one of them has no steps."""
+    changes = f"{_change(kernels)}, {_change(gaps)}"
+    before, after = a.steps.wall_ns, b.steps.wall_ns
+    if before is None or after is None:
+        return f"Per trace, from A to B: {changes}"
+    text = (
+        f"A step goes from {before / 1e6:.2f} to {after / 1e6:.2f} ms ({(after / before - 1) * 100:+.1f} %): {changes}"
+    )
+    layers = (_layers(a.steps), _layers(b.steps))
+    if None not in layers and layers[0] != layers[1]:
+        return f"{text}; but a step of A has {layers[0]} layers and one of B {layers[1]}"
+    if min(a.steps.confidence, b.steps.confidence) < SURE:
+        return f"{text}, if both are steps of the same work"
+    return text
 
-    return f"Per {per}, from A to B: {change(kernels)}, {change(gaps)}"
+
+def _change(pair: Pair) -> str:
+    delta = pair.delta
+    if delta is None:
+        return f"{pair.name} not comparable"
+    ratio = f" ({(pair.ratio - 1) * 100:+.1f} %)" if pair.ratio is not None else ""
+    return f"{pair.name} {delta / 1e6:+.3f} ms{ratio}"
 
 
 def _layers(steps: Steps) -> int | None:

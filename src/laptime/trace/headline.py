@@ -7,7 +7,7 @@ only once, is not what a steady state waits for.
 from __future__ import annotations
 
 from laptime.trace.causes import UNNAMED
-from laptime.trace.result import CauseTime, CopyTime, DeviceTimes, HostTime, Integrity, Kernel, Steps, WhatIf
+from laptime.trace.result import SURE, CauseTime, CopyTime, DeviceTimes, HostTime, Integrity, Kernel, Steps, WhatIf
 
 REASONS: dict[str, str] = {
     "host-not-launching": "the host can't launch fast enough",
@@ -40,9 +40,6 @@ APART = 0.05
 
 OUTSIDE = 0.1
 """Where more of the trace than this lies outside the steps, the whole trace's idle share may not be theirs."""
-
-SURE = 0.7
-"""Steps of less confidence are spoken of with a hedge."""
 
 WORTH = 0.97
 """A remedy that may leave more of the step than this is none to recommend."""
@@ -210,6 +207,13 @@ def advice(steps: Steps, whatif: list[WhatIf], devices: list[DeviceTimes]) -> st
         f"{subject} {steps.wall_ns / 1e6:.2f} ms, the GPU works {steps.busy_ns / 1e6:.2f} ms of it"
         f"{f' in {steps.kernels_per_step} kernels' if steps.kernels_per_step else ''}{_layers(steps)}."
     )
+    if steps.host_work_ns and steps.host_work_ns > 0.1 * steps.wall_ns:
+        text += (
+            f" For {steps.host_work_ns / 1e6:.2f} ms the host does other work than launching: no remedy here ends it."
+        )
+    if steps.uneven and steps.wall_p10_ns and steps.wall_p90_ns:
+        spread = f"{steps.wall_p10_ns / 1e6:.2f} to {steps.wall_p90_ns / 1e6:.2f} ms"
+        return f"{text} Steps differ, from {spread}: what remedies would leave of this one says little of the others."
     remedies = [row for row in whatif if row.remedy != "untraced"]
     if not remedies or steps.confidence < SURE:
         return text

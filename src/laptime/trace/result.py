@@ -11,6 +11,12 @@ from laptime.data.record import Finding
 
 SCHEMA = "laptime.trace/1"
 
+SURE = 0.7
+"""Steps of less confidence are spoken of with a hedge."""
+
+UNEVEN = 1.5
+"""Where long steps last longer than this multiple of short ones, no single step stands for all."""
+
 
 class TraceSource(msgspec.Struct, frozen=True):
     """The file that was read."""
@@ -181,8 +187,15 @@ class Steps(msgspec.Struct, frozen=True, kw_only=True):
     busy: list[BusyTime] = []  # of the modal step
     layers: Layers | None = None
     outside_ns: int | None = None  # the device's span before, between and after the steps, and its warm-up steps
+    host_work_ns: int | None = None  # gap time in which the host worked on something else than launching
     attention_kernels: int | None = None  # how often a step runs its most frequent attention kernel
     reason: str | None = None  # why there are no steps
+
+    @property
+    def uneven(self) -> bool:
+        """Whether the steps last so differently that none stands for all."""
+        low, high = self.wall_p10_ns, self.wall_p90_ns
+        return self.count > 1 and low is not None and high is not None and high > UNEVEN * low
 
 
 class ApiCall(msgspec.Struct, frozen=True):

@@ -17,23 +17,15 @@ from laptime.trace.gaps import DeviceGaps, union_ns
 from laptime.trace.kernel_names import family
 from laptime.trace.read.timeline import Activities, Activity, GpuTimeline, Int32, Int64
 from laptime.trace.repeats import WINDOW, RepeatRun, find_layers, levels
-from laptime.trace.result import Steps
+from laptime.trace.result import SURE, UNEVEN, Steps
 from laptime.trace.step_cuts import LEAST_STEPS, PROFILER_STEP, Cuts, by_forward, by_graph, by_period, by_ranges
 
 WARM_UP = 1.5
 """Leading steps that last longer than this multiple of the median are warm-up."""
 
 
-UNEVEN = 1.5
-"""Where long steps last longer than this multiple of short ones, no single step stands for all."""
-
-
 LEAST_SHARE = 0.2
 """Steps that hold less of the device's kernels than this are an episode of the trace, not its steady state."""
-
-
-SURE = 0.7
-"""Steps of less confidence are said to be unsure."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -125,13 +125,17 @@ def _step_facts(steps: Steps) -> Html:
     )
 
 
+def _floor(row: WhatIf) -> list[str]:
+    return [] if row.floor_ns is None else [f"never below {words.floor_ms(row)}{KEEP_TOGETHER}ms"]
+
+
 def _whatif_section(rows: Sequence[WhatIf]) -> Html:
     return section(
         "What if",
         chart("whatif", "The step under each remedy, as a range"),
         tag(
             "ul",
-            [tag("li", tag("b", row.remedy), ": ", "; ".join(row.assumptions)) for row in rows],
+            [tag("li", tag("b", row.remedy), ": ", "; ".join([*row.assumptions, *_floor(row)])) for row in rows],
             class_="assumptions",
         ),
         id="whatif-section",

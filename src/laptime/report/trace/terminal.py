@@ -130,9 +130,9 @@ def _step(steps: Steps) -> RenderableType:
 
 
 def _whatif(rows: Sequence[WhatIf]) -> RenderableType:
-    table = columns_table("remedy", "step ms", "speed-up", title="What if", numeric=(1, 2))
+    table = columns_table("remedy", "step ms", "speed-up", "floor ms", title="What if", numeric=(1, 2, 3))
     for row in rows:
-        table.add_row(row.remedy, words.step_range(row), words.speedup_range(row))
+        table.add_row(row.remedy, words.step_range(row), words.speedup_range(row), words.floor_ms(row))
     assumed = [Text(f"{row.remedy}: {'; '.join(row.assumptions)}", style="dim") for row in rows]
     return with_remarks(table, [*assumed, ""])
 

@@ -97,6 +97,11 @@ def step_range(row: WhatIf) -> str:
     return low if low == high else f"{low}–{high}"
 
 
+def floor_ms(row: WhatIf) -> str:
+    """What no remedy of this kind goes below, in ms."""
+    return decimals(None if row.floor_ns is None else row.floor_ns / 1e6, 2)
+
+
 def speedup_range(row: WhatIf) -> str:
     """How many times as fast the step would be: 1.35–1.50×."""
     low, high = ratio(row.speedup_low), ratio(row.speedup_high)
