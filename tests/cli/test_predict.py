@@ -61,6 +61,7 @@ def test_more_bounds_are_higher(folder, capsys):
     ("words", "message"),
     [
         (["batch=4"], "prompt"),
+        (["batch=4", "promt=64"], "did you mean prompt"),
         (["batch=4", "prompt=many"], "prompt"),
         (["batch=4", "batch=5", "prompt=1"], "batch is given twice"),
         (["batch=4", "prompt"], "not of the form NAME=VALUE"),
@@ -110,3 +111,35 @@ def test_python_and_the_command_line_answer_the_same(folder, capsys):
         _, out, _ = ask(capsys, "predict", folder / "est", *words)
         assert json.loads(out)["rows"] == prediction.answers.to_dicts()
     assert predict(folder / "est", {"batch": [1, 4], "prompt": 256}).table()["batch"].to_list() == [1, 4]
+
+
+def test_names_and_values_with_spaces_can_be_asked(capsys, tmp_path):
+    devices, sizes = ("NVIDIA H200", "AMD MI300X"), (1, 2, 4, 8, 16, 32)
+    rows = [
+        (device, batch, "2 GB", (2 + 0.1 * batch) * (1 + number) * (1 + 0.01 * repeat))
+        for number, device in enumerate(devices)
+        for batch in sizes
+        for repeat in range(4)
+    ]
+    file = tmp_path / "t.csv"
+    pl.DataFrame(rows, schema=["device", "Batch Size", "cache", "ms"], orient="row").write_csv(file)
+    words = ["--target", "ms", "--features", "Batch Size,cache", "--categorical", "device"]
+    assert ask(capsys, "fit", file, *words, "--out", tmp_path / "est")[0] == 0
+    asked = ["predict", tmp_path / "est", "device=NVIDIA H200", "Batch Size=8"]
+    code, out, _ = ask(capsys, *asked, "cache=2 GB")
+    assert (code, "inside" in out) == (0, True)
+    code, again, _ = ask(capsys, "predict", tmp_path / "est", "cache=2 GB device=NVIDIA H200,Batch Size=8")
+    assert (code, again) == (0, out)
+    code, out, _ = ask(capsys, *asked, "cache=4 GB")
+    assert code == 1
+    assert out.startswith("ms: unknown. cache is 4 GB, but was always 2 GB in training")
+    code, out, _ = ask(
+        capsys,
+        "budget",
+        tmp_path / "est",
+        "--budget-ms",
+        "1e6",
+        "--config",
+        "device=NVIDIA H200,Batch Size=8,cache=4 GB",
+    )
+    assert (code, out.startswith("Unknown: cache is 4 GB")) == (1, True)

@@ -23,6 +23,7 @@ class LogLinear:
     ) -> None:
         self.target, self.features = target, list(features)
         self.categorical, self.group = list(categorical), list(group)
+        self.constants: dict[str, str] = {}
 
     def fit(self, frame: pl.DataFrame) -> LogLinear:
         logs = np.log(frame[self.target].to_numpy())

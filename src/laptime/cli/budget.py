@@ -44,7 +44,7 @@ def budget(
 
     Example: laptime budget est/ --budget-ms 170 --config batch=4,top_k=8
 
-    Exit codes: 0 yes (of a grid: at least one), 1 no, 2 usage or unreadable input.
+    Exit codes: 0 yes (of a grid: at least one), 1 no or unknown, 2 usage or unreadable input.
     """
     from laptime.cli.estimator_options import assignments, token_counts
     from laptime.cli.options import milliseconds, share

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -63,17 +63,24 @@ TflopS = Annotated[
 def assignments(words: Sequence[str]) -> dict[str, Any]:
     """NAME=VALUE words (several in one with commas or spaces between) as values: numbers where they are some.
 
-    Raises LaptimeError for a word that is no assignment, or a name that is given twice.
+    A name or a value may hold spaces: `device=NVIDIA H200`. Raises LaptimeError for a word that is no assignment, or a
+    name that is given twice.
     """
     values: dict[str, Any] = {}
-    for word in (part for line in words for part in re.split(r"[,\s]+", line) if part):
-        name, equals, value = word.partition("=")
+    for word in (part for line in words for part in _assignments_of(line)):
+        name, equals, value = (part.strip() for part in word.partition("="))
         if not equals or not name or not value:
             raise LaptimeError(f"{word}: not of the form NAME=VALUE, such as batch=4")
         if name in values:
             raise LaptimeError(f"{name} is given twice ({values[name]}, {value})")
         values[name] = _value(value)
     return values
+
+
+def _assignments_of(line: str) -> Iterator[str]:
+    """The parts at commas; a part of several assignments also at the spaces before each NAME=."""
+    for part in filter(str.strip, line.split(",")):
+        yield from re.split(r"\s+(?=[^\s=]+=)", part.strip()) if part.count("=") > 1 else [part.strip()]
 
 
 def token_counts(words: str | None) -> list[int] | None:

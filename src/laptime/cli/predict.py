@@ -35,7 +35,8 @@ def predict(
 
     Example: laptime predict est/ batch=4 prompt=512 --budget-ms 170
 
-    Exit codes: 0 done, 2 usage or unreadable input.
+    Exit codes: 0 done, 1 nothing is known of any row (a feature differs that never varied in training), 2 usage or
+    unreadable input.
     """
     from laptime.cli.estimator_options import assignments, token_counts
     from laptime.cli.options import milliseconds, share
@@ -62,4 +63,4 @@ def predict(
     if to is not None:
         write_new_file(to, prediction.encoded_table(to.suffix), "--to", force=force)
         typer.echo(f"table: {to}", err=True)
-    return 0
+    return 1 if prediction.nothing_known else 0

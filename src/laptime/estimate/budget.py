@@ -20,9 +20,10 @@ from laptime.data.record import Scalar
 from laptime.data.stats import Floats
 from laptime.errors import LaptimeError
 from laptime.estimate.grid import grid_of, read_grid
+from laptime.estimate.known import check_names, unknown_reasons
 from laptime.estimate.predictor import Predictor
 from laptime.estimate.table.reading import read_table
-from laptime.estimate.table.table import as_polars, require_columns
+from laptime.estimate.table.table import as_polars, other_value_rows, require_columns
 from laptime.estimate.total import load_predictor
 
 LISTED = 200
@@ -39,8 +40,9 @@ class BudgetAnswer(msgspec.Struct, frozen=True, kw_only=True):
     probability: float  # that one request takes no longer than the budget
     median_ms: float
     bound_ms: float | None  # for the confidence; None when none can be promised
-    support: str  # inside, near, outside
+    support: str  # inside, near, outside; unknown where a feature differs that never varied in training
     accuracy: float | None = None
+    unknown: str | None = None  # why nothing is known of it
 
 
 class RuleCost(msgspec.Struct, frozen=True, kw_only=True):
@@ -136,18 +138,22 @@ def judge_budget(
     bound = estimator.quantile(frame, confidence)
     probability = estimator.probability_within(frame, budget_ms)
     where = [one.where for one in estimator.support(frame)]
+    unknown = unknown_reasons(estimator, frame)
+    strange = np.array([reason is not None for reason in unknown], dtype=np.bool_)
+    bound, probability = np.where(strange, np.inf, bound), np.where(strange, 0.0, probability)
     within = bound <= budget_ms
     known = None if accuracy is None else np.asarray(accuracy, dtype=np.float64)
     sigma = standard_error(estimator, frame, median, measured)
 
     def answer(row: int) -> BudgetAnswer:
         return BudgetAnswer(
-            config=_config(frame, row, [*estimator.features, *estimator.categorical]),
+            config=_config(frame, row, _names_of(estimator, frame)),
             within=bool(within[row]),
             probability=float(probability[row]),
             median_ms=float(median[row]),
             bound_ms=float(bound[row]) if np.isfinite(bound[row]) else None,
-            support=where[row],
+            support=where[row] if unknown[row] is None else "unknown",
+            unknown=unknown[row],
             accuracy=None if known is None or np.isnan(known[row]) else float(known[row]),
         )
 
@@ -260,6 +266,7 @@ def _configurations(predictor: Predictor, asked: Any, accuracy: str | None) -> C
         if accuracy is not None:
             raise LaptimeError(f"--accuracy {accuracy}: needs a table (--grid FILE) that has this column")
         grid = read_grid(place) if place is not None else grid_of(asked, "the configurations")
+        check_names(predictor, grid.columns, str(place) if place is not None else "the configurations")
         return Configurations(grid)
     table = read_table(place) if place is not None else as_polars(asked)
     try:
@@ -270,8 +277,8 @@ def _configurations(predictor: Predictor, asked: Any, accuracy: str | None) -> C
 
 def _of_table(predictor: Predictor, table: polars.DataFrame, accuracy: str | None) -> Configurations:
     """A row for each combination of features, with its mean accuracy and its measured times, where there are some."""
-    features = list(dict.fromkeys([*predictor.features, *predictor.categorical]))
-    require_columns(table, [*features, *([accuracy] if accuracy else [])])
+    require_columns(table, [*predictor.features, *predictor.categorical, *([accuracy] if accuracy else [])])
+    features = _names_of(predictor, table)
     if accuracy and not table[accuracy].dtype.is_numeric():
         raise LaptimeError(f"column {accuracy} holds text; an accuracy is a number")
     wanted = []
@@ -298,6 +305,16 @@ def _best(within: npt.NDArray[np.bool_], bound: Floats, accuracy: Floats | None)
     if accuracy is None:
         return int(rows[np.argmax(bound[rows])])
     return int(rows[np.lexsort((bound[rows], -accuracy[rows]))[0]])
+
+
+def _names_of(predictor: Predictor, table: polars.DataFrame) -> list[str]:
+    """The columns that tell configurations apart: the features, and of what never varied in training what does here."""
+    differ = [
+        name
+        for name, always in predictor.constants.items()
+        if name in table.columns and other_value_rows(table[name], always).any()
+    ]
+    return list(dict.fromkeys([*predictor.features, *predictor.categorical, *differ]))
 
 
 def _config(frame: Any, row: int, names: Sequence[str]) -> dict[str, Scalar]:

@@ -87,6 +87,11 @@ class Estimator:
         return self.fitted.card
 
     @property
+    def constants(self) -> dict[str, str]:
+        """What had one value only in training, as text: nothing is known of any other."""
+        return self.fitted.schema.constants
+
+    @property
     def fitted(self) -> Fitted:
         """The parts that predictions are made of. Raises LaptimeError before `fit`."""
         if self._fitted is None:

@@ -6,7 +6,7 @@ JSON: laptime.predict/1. As a table: the rows that were asked with the answers b
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,10 @@ import msgspec
 import numpy as np
 import polars
 
+from laptime.data.stats import Floats
 from laptime.errors import LaptimeError
 from laptime.estimate.grid import grid_of
+from laptime.estimate.known import check_names, unknown_reasons
 from laptime.estimate.learn.conformal import check_level
 from laptime.estimate.predictor import Predictor
 from laptime.estimate.table.table import as_polars
@@ -37,6 +39,13 @@ class Prediction:
     budget_ms: float | None
     asked: polars.DataFrame
     answers: polars.DataFrame
+    unknown: list[str | None] = field(default_factory=list)
+    """For each row why nothing is known of it; its figures are null and its support is "unknown"."""
+
+    @property
+    def nothing_known(self) -> bool:
+        """Whether no row has an answer."""
+        return bool(self.unknown) and all(self.unknown)
 
     def table(self) -> polars.DataFrame:
         """The rows with their answers. Columns of the same names are replaced."""
@@ -71,25 +80,44 @@ def predict(
     """
     check_level(np.atleast_1d(confidence))
     predictor = load_predictor(estimator, tokens) if isinstance(estimator, (str, Path)) else estimator
+    if isinstance(rows, Mapping):
+        check_names(predictor, [str(name) for name in rows], "the rows")
     asked = grid_of(rows, "the rows") if isinstance(rows, Mapping) else as_polars(rows)
     if asked.is_empty():
         raise LaptimeError("the table has no row to predict")
     bound = predictor.quantile(asked, confidence)
+    unknown = unknown_reasons(predictor, asked)
+    known = [reason is None for reason in unknown]
     columns: dict[str, Any] = {
-        "median_ms": predictor.predict(asked),
-        "bound_ms": [float(b) if np.isfinite(b) else None for b in bound],
+        "median_ms": _where(known, predictor.predict(asked)),
+        "bound_ms": [float(b) if np.isfinite(b) and sure else None for b, sure in zip(bound, known, strict=True)],
     }
     if budget_ms is not None:
-        columns["probability_within"] = predictor.probability_within(asked, budget_ms)
-    columns["support"] = [one.where for one in predictor.support(asked)]
+        columns["probability_within"] = _where(known, predictor.probability_within(asked, budget_ms))
+    support = [one.where for one in predictor.support(asked)]
+    columns["support"] = [where if sure else "unknown" for where, sure in zip(support, known, strict=True)]
+    columns["unknown"] = unknown
     return Prediction(
         target=predictor.target,
         features=list(dict.fromkeys([*predictor.features, *predictor.categorical])),
         confidence=confidence,
         budget_ms=budget_ms,
         asked=asked,
-        answers=polars.DataFrame(columns, schema_overrides={"bound_ms": polars.Float64}),
+        answers=polars.DataFrame(columns, schema_overrides=_TYPES),
+        unknown=unknown,
     )
+
+
+_TYPES = {
+    "median_ms": polars.Float64,
+    "bound_ms": polars.Float64,
+    "probability_within": polars.Float64,
+    "unknown": polars.String,
+}
+
+
+def _where(known: Sequence[bool], values: Floats) -> list[float | None]:
+    return [float(value) if sure else None for value, sure in zip(values, known, strict=True)]
 
 
 def prediction_json(prediction: Prediction) -> bytes:

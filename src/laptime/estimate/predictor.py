@@ -16,6 +16,10 @@ class Predictor(Protocol):
     categorical: list[str]
     group: list[str]
 
+    @property
+    def constants(self) -> dict[str, str]:
+        """What had one value only in training, as text."""
+
     def predict(self, frame: Any) -> Floats: ...
     def quantile(self, frame: Any, q: Any) -> Floats: ...
     def probability_within(self, frame: Any, budget_ms: Any) -> Floats: ...

@@ -28,6 +28,7 @@ from laptime.data.stats import Floats
 from laptime.errors import LaptimeError
 from laptime.estimate.estimator import Estimator
 from laptime.estimate.files import MANIFEST
+from laptime.estimate.known import union_of_constants
 from laptime.estimate.predictor import Predictor
 from laptime.estimate.table.positions import FOLDER, DecodeByPosition
 
@@ -60,6 +61,7 @@ class TotalEstimator:
         known = [[name for name in stage.features if name != TOKENS] for stage in stages.values()]
         self.features = _union([*known, own])
         self.group = _union(stage.group for stage in stages.values())
+        self.constants = union_of_constants(list(stages.values()))
 
     @classmethod
     def load(cls, folder: str | Path, tokens: Sequence[int] | None = None) -> TotalEstimator:

@@ -22,7 +22,8 @@ class ChosenRegressor(msgspec.Struct, frozen=True, kw_only=True):
     question: str
     candidate: str
     error: float | None
-    """Mean absolute log ratio on held-out rows; None when nothing could be held out for this question."""
+    """Mean absolute log ratio of single held-out calls, the folds that its bounds come from (more than those that
+    chose it). None when nothing could be held out for this question."""
     folds: list[str]
     residuals: int
     spread: float

@@ -135,7 +135,8 @@ def fit_table(frame: pl.DataFrame, settings: FitSettings, *, threads: int = 0) -
         by_group = question == "inside" and 1 < len(group_names) < FEW_GROUPS
         names_of = [group_names[code] for code in groups[measured]] if by_group else []
         by_question[question] = calibrate(regressor, ratios, held.distances[place], names_of)
-        choices.append(_choice(question, best, own_folds, by_question[question], schema.sizes))
+        off = float(np.mean(np.abs(ratios)))
+        choices.append(_choice(question, best, off, own_folds, by_question[question], schema.sizes))
     if "inside" not in by_question:
         raise LaptimeError(
             f"{len(training)} different configurations are too few to hold any out; measure more of them"
@@ -260,8 +261,9 @@ def _fill_questions(by_question: dict[Question, CalibratedRegressor], names: Seq
 
 
 def _choice(
-    question: Question, best: Score, folds: Sequence[Fold], chosen: CalibratedRegressor, names: list[str]
+    question: Question, best: Score, error: float, folds: Sequence[Fold], chosen: CalibratedRegressor, names: list[str]
 ) -> ChosenRegressor:
+    """error: mean |log(measured / predicted)| of the single calls that were held out, by the winner alone."""
     terms = chosen.regressor.terms
     written = (
         []
@@ -271,7 +273,7 @@ def _choice(
     return ChosenRegressor(
         question=question,
         candidate=best.name,
-        error=best.error,
+        error=error,
         folds=[fold.what for fold in folds],
         residuals=len(chosen.residuals),
         spread=chosen.spread,

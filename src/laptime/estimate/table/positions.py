@@ -68,6 +68,7 @@ class DecodeByPosition:
         self.features = [PROMPT, TOKENS, *(name for name in step.features if name != CONTEXT)]
         self.categorical = list(step.categorical)
         self.group = list(step.group)
+        self.constants = dict(step.constants)
 
     def predict(self, frame: Any) -> Floats:
         """The mean step's median, (n,)."""

@@ -173,8 +173,39 @@ def other_constants(frame: pl.DataFrame, schema: Schema) -> npt.NDArray[np.bool_
     other = np.zeros(len(frame), dtype=np.bool_)
     for name, value in schema.constants.items():
         if name in frame.columns:
-            other |= np.array([text != value for text in level_texts(frame[name])], dtype=np.bool_)
+            other |= other_value_rows(frame[name], value)
     return other
+
+
+def other_value_rows(column: pl.Series, value: str) -> npt.NDArray[np.bool_]:
+    """Rows of a column that differ from a value written as text, (n,); 2 and 2.0 are the same."""
+    number = _number_of(value)
+    if number is not None and column.dtype.is_numeric():
+        values = column.cast(pl.Float64).fill_null(float("nan")).to_numpy()
+        return np.asarray(~np.isclose(values, number, rtol=1e-5, atol=0.0))  # level_texts keeps six digits
+    return np.array([text != value for text in level_texts(column)], dtype=np.bool_)
+
+
+def _number_of(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+SAID_BETTER = ("config.prompt_tokens", "config.image_size", "config.crops", "config.tier", "config.new_tokens")
+"""Settings of a run that its own sizes say better, or that a total answers for any value."""
+RUN_SIZES = ("prompt_tokens", "image_tokens", "crops", "batch")
+
+
+def settings_that_never_varied(frame: pl.DataFrame, schema: Schema) -> dict[str, str]:
+    """The settings and sizes of a run that had one value in all its rows, as text; empty for any other table."""
+    if "config_id" not in frame.columns:
+        return {}
+    names = [name for name in frame.columns if name.startswith("config.") and name not in SAID_BETTER]
+    names += [name for name in RUN_SIZES if name in frame.columns]
+    alike = [name for name in names if name not in schema.features and frame[name].n_unique() == 1]
+    return {name: level_texts(frame[name].head(1))[0] for name in alike if frame[name][0] is not None}
 
 
 def group_codes(frame: pl.DataFrame, columns: Sequence[str]) -> tuple[Ints, list[str]]:
@@ -266,7 +297,8 @@ def varying(schema: Schema, rows: Encoded, frame: pl.DataFrame) -> tuple[Schema,
         categorical=[name for name in schema.categorical if name not in flat],
         group=schema.group,
         levels={name: levels for name, levels in schema.levels.items() if name not in flat},
-        constants={name: level_texts(frame[name].head(1))[0] for name in flat},
+        constants=settings_that_never_varied(frame, schema)
+        | {name: level_texts(frame[name].head(1))[0] for name in flat},
         work=schema.work and schema.work.without(numbers, words),
     )
     return kept, [f"feature {name!r} is constant in the training table and was left out" for name in flat]

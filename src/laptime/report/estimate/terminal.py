@@ -40,7 +40,7 @@ from laptime.report.kit.text import counted, one_line
 
 GROUPS_SHOWN = 20
 ROWS_SHOWN = 50
-SUPPORT_STYLE = {"inside": "", "near": "yellow", "outside": "bold yellow"}
+SUPPORT_STYLE = {"inside": "", "near": "yellow", "outside": "bold yellow", "unknown": "bold red"}
 
 
 def fit_report(fitted: FittedRun) -> RenderableType:
@@ -116,6 +116,10 @@ def prediction_report(prediction: Prediction) -> RenderableType:
 def _one_prediction(prediction: Prediction) -> Iterator[RenderableType]:
     answer = prediction.answers.row(0, named=True)
     sure = plain_percent(prediction.confidence)
+    if answer["unknown"] is not None:
+        yield Text(f"{one_line(prediction.target, 60)}: unknown. {one_line(answer['unknown'], 300)}", style="bold red")
+        yield Text(f"  {SUPPORT['unknown']}", style=SUPPORT_STYLE["unknown"])
+        return
     line = f"{one_line(prediction.target, 60)}: {text(answer['median_ms'], 'ms')}, "
     if answer["bound_ms"] is None:
         line += f"no bound can be promised for {sure}"

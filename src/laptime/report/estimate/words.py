@@ -28,6 +28,7 @@ SUPPORT = {
     "inside": "inside what the estimator was fitted on",
     "near": "near what the estimator was fitted on (up to a quarter beyond): the bound is widened",
     "outside": "outside what the estimator was fitted on: the bound is widened, measure before relying on it",
+    "unknown": "no row like it was measured: measure some before relying on any time",
 }
 
 
@@ -82,8 +83,12 @@ def budget_headline(report: BudgetReport) -> str:
     limit, sure = plain_text(report.budget_ms, "ms"), plain_percent(report.confidence)
     if report.asked == 1:
         one = report.answers[0]
+        if one.unknown is not None:
+            return f"Unknown: {one_line(one.unknown, 300)}"
+        if one.bound_ms is None:
+            return f"Unknown: whether it stays within {limit} can't be said; no bound can be promised for {sure}"
         word = "Yes" if one.within else "No"
-        bound = "no bound can be promised" if one.bound_ms is None else f"the bound is {text(one.bound_ms, 'ms')}"
+        bound = f"the bound is {text(one.bound_ms, 'ms')}"
         return f"{word}: within {limit} with probability {percent(one.probability)} ({sure} asked); {bound}"
     words = f"{report.feasible} of {counted(report.asked, 'configuration')} keep {limit} with {sure} confidence"
     if report.best is not None:

@@ -1,0 +1,160 @@
+"""Does P95 hold on every table and every way of holding rows out, how wide is it, and how often is there none?
+
+python benchmarks/estimate_splits.py --tables FOLDER [--rows 600] [--only gemm] [--kind largest] [--quick]
+
+Beside laptime.Estimator, on the same rows: LightGBM with split conformal (a fifth of the training rows calibrates),
+and CQR of scikit-learn's forest (quantiles of its trees, conformalised on the same fifth). Choice and calibration see
+training rows only, and nothing is set for one table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+import lightgbm
+import numpy as np
+import sklearn
+from further_tables import latency_tables, table_splits
+from latency_tables import Split
+from sklearn.ensemble import RandomForestRegressor
+
+import laptime
+from recorded import record
+
+FIT_LIMIT_S = 240
+LEVEL = 0.95
+
+
+def judge(split: Split) -> dict[str, Any]:
+    """Error, coverage, width and the share without a bound of one split, ours and the peers'."""
+    truth = split.test[split.target].to_numpy()
+    began = time.perf_counter()
+    estimator = laptime.Estimator(
+        target=split.target, features=split.features, categorical=split.categorical, group=split.group, seed=0
+    ).fit(split.train, threads=2)
+    took_s = time.perf_counter() - began
+    asked = [one.question for one in estimator.support(split.test)]
+    return {
+        "laptime": _figures(estimator.predict(split.test), estimator.quantile(split.test, LEVEL), truth)
+        | {"fit_s": took_s, "questions": {name: asked.count(name) for name in sorted(set(asked))}},
+        **_peers(split, truth),
+        "train_rows": len(split.train),
+        "test_rows": len(truth),
+    }
+
+
+def _peers(split: Split, truth: np.ndarray) -> dict[str, dict[str, Any]]:
+    x, x_test = _matrix(split, split.train), _matrix(split, split.test)
+    y = np.log(split.train[split.target].to_numpy())
+    out = np.random.default_rng(0).random(len(y)) < 0.2
+    boosted = lightgbm.LGBMRegressor(n_estimators=300, random_state=0, n_jobs=2, verbose=-1).fit(x[~out], y[~out])
+    log_ms = boosted.predict(x_test)
+    reach = _conformal(y[out] - boosted.predict(x[out]))
+    forest = RandomForestRegressor(n_estimators=100, min_samples_leaf=2, random_state=0, n_jobs=2).fit(x[~out], y[~out])
+    high = _tree_quantile(forest, x_test) + _conformal(y[out] - _tree_quantile(forest, x[out]))
+    return {
+        "lightgbm_split": _figures(np.exp(log_ms), np.exp(log_ms + reach), truth),
+        "forest_cqr": _figures(np.exp(forest.predict(x_test)), np.exp(high), truth),
+    }
+
+
+def _tree_quantile(forest: RandomForestRegressor, x: np.ndarray) -> np.ndarray:
+    return np.quantile([tree.predict(x) for tree in forest.estimators_], LEVEL, axis=0)
+
+
+def _conformal(residuals: np.ndarray) -> float:
+    return float(np.append(np.sort(residuals), np.inf)[int(np.ceil((len(residuals) + 1) * LEVEL)) - 1])
+
+
+def _matrix(split: Split, frame: Any) -> np.ndarray:
+    columns = [frame[name].cast(float).to_numpy() for name in split.features]
+    for name in split.categorical:
+        known = sorted(split.train[name].unique())
+        columns.append(np.array([known.index(v) if v in known else -1 for v in frame[name]], dtype=np.float64))
+    return np.column_stack(columns)
+
+
+def _figures(median: np.ndarray, bound: np.ndarray, truth: np.ndarray) -> dict[str, Any]:
+    """An infinite bound is none: it is counted as abstained, never as covered."""
+    given = np.isfinite(bound)
+    return {
+        "mape": float(np.mean(np.abs(median / truth - 1))),
+        "coverage": float(np.mean(truth[given] <= bound[given])) if given.any() else None,
+        "width": float(np.mean(bound[given] / truth[given])) if given.any() else None,
+        "abstained": float(1 - np.mean(given)),
+    }
+
+
+def _is_quick(split: Split, seen: list[str]) -> bool:
+    by_size = split.kind == "largest fifth" and " x " not in split.name
+    return split.kind not in seen and not by_size
+
+
+def _stop(*_: object) -> None:
+    raise TimeoutError
+
+
+def main() -> None:
+    """Print a row for each split and write benchmarks/results/NAME.json."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tables", type=Path, default=os.environ.get("LAPTIME_TABLES"))
+    parser.add_argument("--only", default="", help="part of a table's name")
+    parser.add_argument("--kind", default="", help="part of a way of holding out")
+    parser.add_argument("--rows", type=int, default=600, help="rows that a table is drawn down to")
+    parser.add_argument("--quick", action="store_true", help="by work instead of by each size, one split of a kind")
+    parser.add_argument("--name", default="estimate_splits")
+    asked = parser.parse_args()
+    if asked.tables is None:
+        parser.error("name the folder of the tables with --tables or LAPTIME_TABLES")
+    signal.signal(signal.SIGALRM, _stop)
+    rows = []
+    for table in latency_tables(asked.tables, most_rows=asked.rows):
+        seen: list[str] = []
+        for split in table_splits(table) if asked.only in table.name else ():
+            if asked.kind not in split.kind or (asked.quick and not _is_quick(split, seen)):
+                continue
+            seen.append(split.kind)
+            row: dict[str, Any] = {"table": table.name, "kind": split.kind, "split": split.name}
+            signal.alarm(FIT_LIMIT_S)
+            try:
+                row |= judge(split)
+            except TimeoutError:
+                row |= {"stopped": f"after {FIT_LIMIT_S} s"}
+            except laptime.LaptimeError as error:
+                row |= {"refused": str(error)}
+            signal.alarm(0)
+            rows.append(row)
+            print(_line(row), flush=True)
+    environment = {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "lightgbm": lightgbm.__version__,
+        "scikit_learn": sklearn.__version__,
+        "laptime": laptime.__version__,
+        "cpus": os.cpu_count(),
+    }
+    print(record(asked.name, rows, environment).name)
+
+
+def _line(row: dict[str, Any]) -> str:
+    words = f"{row['table']} | {row['kind']} | {row['split']}: "
+    if "laptime" not in row:
+        return words + str(row.get("stopped") or row.get("refused"))
+    for name in ("laptime", "lightgbm_split", "forest_cqr"):
+        one = row[name]
+        bound = "none" if one["coverage"] is None else f"{one['coverage']:.1%} at {one['width']:.2f}"
+        words += f"{name} {bound}, none for {one['abstained']:.0%}, off by {one['mape']:.1%}; "
+    return words + f"{row['laptime']['questions']}, {row['laptime']['fit_s']:.0f} s"
+
+
+if __name__ == "__main__":
+    main()
