@@ -12,8 +12,9 @@ from tests.samples import sample
 TODAY = {
     "config_id": "String", "sample_id": "String", "repeat": "Int64", "worker": "String",
     "vision_ms": "Float64", "prefill_ms": "Float64", "decode_ms": "Float64", "other_ms": "Float64",
-    "total_ms": "Float64", "host_vision_ms": "Float64", "host_prefill_ms": "Float64", "host_decode_ms": "Float64",
-    "host_other_ms": "Float64", "host_total_ms": "Float64", "ttft_ms": "Float64", "tpot_ms": "Float64",
+    "total_ms": "Float64", "audio_ms": "Float64", "encode_ms": "Float64", "host_vision_ms": "Float64", "host_prefill_ms": "Float64", "host_decode_ms": "Float64",
+    "host_other_ms": "Float64", "host_total_ms": "Float64",
+    "host_audio_ms": "Float64", "host_encode_ms": "Float64", "ttft_ms": "Float64", "tpot_ms": "Float64",
     "decode_per_token_ms": "Float64", "itl_ms": "List(Float64)", "output_tokens": "Int64", "decode_forwards": "Int64",
     "prompt_tokens": "Int64", "image_tokens": "Int64", "crops": "Int64", "batch": "Int64", "generated_tokens": "Int64",
     "started_unix_ms": "Float64", "memory_peak_bytes": "Int64", "energy_j": "Float64", "gpu_sm_mhz": "Int64",
@@ -37,13 +38,19 @@ class Longer(Sample, frozen=True, kw_only=True):
 def test_the_columns_are_todays():
     assert {name: str(type_) for name, type_ in frame_types().items()} == TODAY
     assert list(frame_types()) == list(TODAY) == list(ORDER)
-    assert STAGE_COLUMNS == ("vision_ms", "prefill_ms", "decode_ms", "other_ms", "total_ms")
+    assert STAGE_COLUMNS == ("vision_ms", "prefill_ms", "decode_ms", "other_ms", "total_ms", "audio_ms", "encode_ms")
 
 
 def test_every_field_of_a_sample_is_a_column_but_the_named_exceptions():
     fields = {field.name for field in msgspec.structs.fields(Sample)}
     assert {column.struct or column.field for column in COLUMNS} == fields - set(NO_COLUMN)
-    assert set(NO_COLUMN) == {"config", "marks", "output_ids", "decision"}  # a new exception is a decision
+    assert set(NO_COLUMN) == {
+        "config",
+        "unassigned_ms",
+        "marks",
+        "output_ids",
+        "decision",
+    }  # a new exception is a decision
     for name, record in (("stages", StageTimes), ("host_stages", StageTimes), ("gpu", GpuState)):
         inner = [column.field for column in COLUMNS if column.struct == name]
         assert inner == [field.name for field in msgspec.structs.fields(record)]

@@ -15,6 +15,9 @@ if TYPE_CHECKING:  # polars takes 0.2 s to import, so the functions that need it
 ROUNDING_MS = 0.03
 """A sum may differ by this much: four stages and a total, each rounded to a hundredth of a millisecond."""
 
+BEFORE_DECODE = ("vision_ms", "audio_ms", "encode_ms", "prefill_ms")
+"""The stages that decode is left over from, where it is obtained by subtraction."""
+
 SUBTRACTED_SHARE = 0.95
 """When decode is the exact remainder in this share of the samples, it was not measured but left over."""
 
@@ -188,7 +191,7 @@ def residual_too_large(measurements: Measurements) -> RuleOutcome:
             ],
             reason=(
                 f"In {counted(bad.height, 'sample')} more than {percent(RESIDUAL_SHARE)} of the call is in none of "
-                "vision, prefill and decode: a stage is missed or cut short, or the host does something else there."
+                "the stages: a stage is missed or cut short, or the host does something else there."
             ),
             mend="Look at these calls with laptime trace; check that every chunk and block is inside its stage",
         ),
@@ -196,15 +199,16 @@ def residual_too_large(measurements: Measurements) -> RuleOutcome:
 
 
 def _remainder() -> polars.Expr:
-    from polars import col
+    from polars import col, sum_horizontal
 
-    return col("total_ms") - col("vision_ms").fill_null(0.0) - col("prefill_ms").fill_null(0.0)
+    before = [col(name).fill_null(0.0) for name in BEFORE_DECODE]
+    return col("total_ms") - sum_horizontal(before)
 
 
 def _stage_sum() -> polars.Expr:
     from polars import sum_horizontal
 
-    return sum_horizontal("vision_ms", "prefill_ms", "decode_ms", "other_ms")
+    return sum_horizontal(*BEFORE_DECODE, "decode_ms", "other_ms")
 
 
 def _ms(value: float | None) -> str:
@@ -218,13 +222,14 @@ def _all_or(part: int, whole: int) -> str:
 def _sum_words(row: dict[str, float | None]) -> str:
     if row.get("total_ms") is None or row.get("prefill_ms") is None:
         return ""
-    both = (row["vision_ms"] or 0.0) + (row["prefill_ms"] or 0.0)
-    parts = f"vision {_ms(row['vision_ms'])} + prefill {_ms(row['prefill_ms'])} = {_ms(both)}"
-    return f"; {parts}, total {_ms(row['total_ms'])}"
+    parts = {name: row[name] or 0.0 for name in BEFORE_DECODE if row[name] is not None}
+    words = " + ".join(f"{name.removesuffix('_ms')} {_ms(ms)}" for name, ms in parts.items())
+    added = f"{words} = {_ms(sum(parts.values()))}"
+    return f"; {added}, total {_ms(row['total_ms'])}"
 
 
 def _less(row: dict[str, float | None]) -> str:
-    return "".join(f" − {name} {_ms(row[f'{name}_ms'])}" for name in ("vision", "prefill") if row[f"{name}_ms"])
+    return "".join(f" − {name.removesuffix('_ms')} {_ms(row[name])}" for name in BEFORE_DECODE if row[name])
 
 
 def _negatives(row: dict[str, float | None], names: list[str]) -> str:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:  # polars takes 0.2 s to import, so the functions that need it
 PREFIXES = {"stages": "", "host_stages": "host_", "gpu": "gpu_"}
 """A field of Sample that is a struct -> what the columns of its fields begin with."""
 
-NO_COLUMN = ("config", "marks", "output_ids", "decision")
+NO_COLUMN = ("config", "unassigned_ms", "marks", "output_ids", "decision")
 """Fields of Sample without a column. The knobs of `config` have columns of their own."""
 
 ON_REQUEST = ("itl_ms", "text")

@@ -17,7 +17,7 @@ SCHEMA_VERSION = 1
 
 Scalar = str | int | float | bool | None
 
-STAGES = ("vision", "prefill", "decode", "other")
+STAGES = ("vision", "audio", "encode", "prefill", "decode", "other")
 """The partition of a sample, in the order in which generate() enters them."""
 
 Flag = Literal[
@@ -29,6 +29,7 @@ Flag = Literal[
     "foreign-process",
     "forwards-mismatch",
     "no-choice-fits",
+    "unassigned-encoder",
 ]
 
 FLAG_REASONS: dict[str, str] = {
@@ -39,6 +40,7 @@ FLAG_REASONS: dict[str, str] = {
     "throttled": "the GPU lowered its clocks (power or heat)",
     "foreign-process": "another process used the same device during the call",
     "forwards-mismatch": "the number of decode forwards is not output tokens - 1",
+    "unassigned-encoder": "a module that looks like an encoder ran in no stage: its time is in other",
     "no-choice-fits": "no setting of the knobs was known to keep the budget: the fastest was taken",
 }
 
@@ -62,27 +64,46 @@ STOP_REASONS: dict[StopReason, str] = {
 
 
 class StageTimes(msgspec.Struct, frozen=True):
-    """One sample's partition of its total, in milliseconds. vision + prefill + decode + other == total."""
+    """One sample's partition of its total, in milliseconds: the stages of STAGES add up to the total."""
 
     vision_ms: float
     prefill_ms: float
     decode_ms: float | None  # None when no decode step ran
     other_ms: float
     total_ms: float
+    audio_ms: float | None = None  # None when no audio encoder ran
+    encode_ms: float | None = None  # None but for an encoder-decoder
 
     @classmethod
-    def from_ns(cls, *, vision: int, prefill: int, decode: int | None, total: int) -> StageTimes:
-        """Build from integer nanoseconds; `other` is what the three leave of the total."""
-        other = total - vision - prefill - (decode or 0)
-        return cls(vision / 1e6, prefill / 1e6, None if decode is None else decode / 1e6, other / 1e6, total / 1e6)
+    def from_ns(
+        cls,
+        *,
+        vision: int,
+        prefill: int,
+        decode: int | None,
+        total: int,
+        audio: int | None = None,
+        encode: int | None = None,
+    ) -> StageTimes:
+        """Build from integer nanoseconds; `other` is what the others leave of the total."""
+        other = total - vision - (audio or 0) - (encode or 0) - prefill - (decode or 0)
+        return cls(
+            vision_ms=vision / 1e6,
+            audio_ms=None if audio is None else audio / 1e6,
+            encode_ms=None if encode is None else encode / 1e6,
+            prefill_ms=prefill / 1e6,
+            decode_ms=None if decode is None else decode / 1e6,
+            other_ms=other / 1e6,
+            total_ms=total / 1e6,
+        )
 
     def closes(self) -> bool:
         """Whether the stages sum to the total to the nanosecond and none of them is negative."""
-        parts = [round((ms or 0.0) * 1e6) for ms in (self.vision_ms, self.prefill_ms, self.decode_ms, self.other_ms)]
+        parts = [round((self.stage(name) or 0.0) * 1e6) for name in STAGES]
         return sum(parts) == round(self.total_ms * 1e6) and min(parts) >= 0
 
     def stage(self, name: str) -> float | None:
-        """The time of one stage by its name (`vision`, `prefill`, `decode`, `other`, `total`), in ms."""
+        """The time of one stage by its name (one of STAGES, or `total`), in ms."""
         value: float | None = getattr(self, f"{name}_ms")
         return value
 
@@ -158,6 +179,7 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
     gpu: GpuState | None = None
     gc_pause_ms: float = 0.0
     flags: list[Flag] = []
+    unassigned_ms: dict[str, float] = {}  # modules that look like encoders and ran in no stage: path -> time
     marks: list[Mark] = []
     output_ids: list[list[int]] = []
     text: str | None = None

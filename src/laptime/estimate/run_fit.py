@@ -108,7 +108,7 @@ def _frame(table: Any, options: FitOptions) -> polars.DataFrame:
 def _tables_of_run(frame: polars.DataFrame, options: FitOptions) -> dict[str | None, polars.DataFrame]:
     """The rows to learn each stage and the total from; decode by position where tokens were marked."""
     tables: dict[str | None, polars.DataFrame] = {
-        name: frame for name in STAGE_TARGETS if frame[name].drop_nulls().len()
+        name: frame for name in STAGE_TARGETS if name in frame.columns and frame[name].drop_nulls().len()
     }
     if not (options.features or options.categorical) and (stretches := by_position(frame)) is not None:
         tables[BY_POSITION] = stretches

@@ -19,6 +19,7 @@ from transformers import LogitsProcessor
 
 from laptime.measure.clock import Clock
 from laptime.models.anatomy import Anatomy
+from laptime.models.encoders import EncoderWatch
 
 PREPARE = "prepare_inputs_for_generation"
 
@@ -39,18 +40,14 @@ class Probes(LogitsProcessor):
         self._clock = clock
         self._take = clock.mark if per_token else clock.remark
         self._only_step = None if per_token else last_step
+        self._encoders = EncoderWatch(anatomy.encoders, clock.mark, clock.remark)
         self._handles: list[Any] = []
         self._own_prepare = model.__dict__.get(PREPARE)  # the instance's own, if somebody has set one
         self.logits = 0  # the number of forwards with logits; a chunked prefill counts once
         self._sign()
 
     def __enter__(self) -> Probes:
-        mark = self._clock.mark
-        vision, projector = self._anatomy.vision, self._anatomy.projector
-        if vision is not None:
-            last = projector if projector is not None else vision
-            self._handles.append(vision.register_forward_pre_hook(lambda *_: mark("vision-begin")))
-            self._handles.append(last.register_forward_hook(lambda *_: mark("vision-end")))
+        self._encoders.start()
         self._handles.append(self._anatomy.language.register_forward_pre_hook(self._on_language_model))
         return self
 
@@ -93,6 +90,7 @@ class Probes(LogitsProcessor):
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
+        self._encoders.stop()
 
     def _watch_first_decode(self) -> None:
         """Mark the first decode forward's entry, which no hook can see once that forward is compiled.

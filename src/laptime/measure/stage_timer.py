@@ -32,7 +32,7 @@ from laptime.measure.clock import clock_for
 from laptime.measure.environment import describe
 from laptime.measure.gpu_monitor import GpuMonitor
 from laptime.measure.probes import Probes
-from laptime.measure.timeline import inter_token, partition
+from laptime.measure.timeline import inter_token, partition, unassigned_ms
 from laptime.measure.watch import Circumstances, Watch
 from laptime.models.anatomy import Anatomy, find_anatomy
 
@@ -213,6 +213,9 @@ class StageTimer:
         flags = [*around.flags, *self._extra_flags]
         if forwards != tokens - 1:
             flags.append("forwards-mismatch")
+        unassigned = unassigned_ms(marks)
+        if unassigned:
+            flags.append("unassigned-encoder")
         width = prompt if prompt is not None else call["inputs_embeds"]
         sample_id, repeat = self._next_key()
         return Sample(
@@ -238,6 +241,7 @@ class StageTimer:
             gpu=around.gpu,
             gc_pause_ms=around.gc_pause_ms,
             flags=flags,
+            unassigned_ms=unassigned,
             marks=marks,
             output_ids=rows,
         )

@@ -4,6 +4,9 @@ The marks of one call, in the order in which the program passed them:
 
     start                        generate() entered
     vision-begin  vision-end     the vision tower's entry, the projector's exit (any number of times)
+    audio-begin  audio-end       likewise, of the audio encoder
+    encode-begin  encode-end     the encoder of an encoder-decoder
+    unassigned-begin:PATH  unassigned-end:PATH   a module that looks like an encoder and belongs to no stage
     prefill-begin                the language model's entry in the first forward
     first-logits                 the first token's logits are there: prefill ends
     first-token                  the first token is chosen and generate() goes on
@@ -71,9 +74,14 @@ def spans(marks: Sequence[Mark], *, host: bool = False) -> list[Span]:
         first.setdefault(kind, ns)  # a chunked prefill enters the language model several times
         last[kind] = ns
     _check(first)
-    parts = _vision_spans(instants)
-    # A vision tower that runs inside the language model (Molmo) is vision, not prefill.
-    parts += _without(Span("prefill", first["prefill-begin"], first["first-logits"]), parts)
+    parts = [*_encoder_spans(instants, "vision"), *_encoder_spans(instants, "audio")]
+    parts.sort(key=lambda part: part[1:])
+    # An encoder that runs inside another one, or inside the language model (Molmo), is that stage and no other.
+    for whole in _encoder_spans(instants, "encode"):
+        parts += [part for part in _without(whole, parts) if part.begin_ns < part.end_ns]
+    parts.sort(key=lambda part: part[1:])
+    beside = sorted([*parts, *_unassigned(instants)], key=lambda part: part[1:])
+    parts += _without(Span("prefill", first["prefill-begin"], first["first-logits"]), beside)
     if "logits" in last:
         parts.append(Span("decode", first["decode-begin"], last["logits"]))
     return _with_other(sorted(parts, key=lambda part: part[1:]), first["start"], last["end"])
@@ -102,6 +110,8 @@ def _stage_times(parts: Sequence[Span]) -> StageTimes:
         sums[part.stage] = sums.get(part.stage, 0) + part.end_ns - part.begin_ns
     return StageTimes.from_ns(
         vision=sums.get("vision", 0),
+        audio=sums.get("audio"),
+        encode=sums.get("encode"),
         prefill=sums["prefill"],
         decode=sums.get("decode"),
         total=parts[-1].end_ns - parts[0].begin_ns,
@@ -118,25 +128,46 @@ def _check(first: dict[str, int]) -> None:
         raise LaptimeError("generate() returned without logits: nothing was generated, so nothing can be timed")
 
 
-def _vision_spans(instants: Sequence[tuple[str, int]]) -> list[Span]:
+def _encoder_spans(instants: Sequence[tuple[str, int]], stage: str) -> list[Span]:
     """From the tower's entry to the projector's exit. A projector that runs again lengthens the span before it."""
-    visions: list[Span] = []
+    found: list[Span] = []
     begin: int | None = None
     for kind, ns in instants:
-        if kind == "vision-begin" and begin is None:
+        if kind == f"{stage}-begin" and begin is None:
             begin = ns
-        elif kind == "vision-end":
+        elif kind == f"{stage}-end":
             if begin is not None:
-                visions.append(Span("vision", begin, ns))
+                found.append(Span(stage, begin, ns))
                 begin = None
-            elif visions:
-                visions[-1] = Span("vision", visions[-1].begin_ns, ns)
+            elif found:
+                found[-1] = Span(stage, found[-1].begin_ns, ns)
     if begin is not None:
         raise LaptimeError(
-            "the vision tower was entered but the projector's exit was never seen; name it with --projector-module "
-            "(projector=... in Python)"
+            f"the {stage} encoder was entered but its projector's exit was never seen; name it with "
+            "--projector-module (projector=... in Python)"
         )
-    return visions
+    return found
+
+
+def unassigned_ms(marks: Sequence[Mark]) -> dict[str, float]:
+    """How long each module ran that looks like an encoder and belongs to no stage. Its time is in other."""
+    times: dict[str, int] = {}
+    for span in _unassigned([(mark.kind, mark.device_ns) for mark in marks]):
+        times[span.stage] = times.get(span.stage, 0) + span.end_ns - span.begin_ns
+    return {path: ns / 1e6 for path, ns in times.items()}
+
+
+def _unassigned(instants: Sequence[tuple[str, int]]) -> list[Span]:
+    """Their spans, each under the module's path."""
+    found: list[Span] = []
+    begun: dict[str, int] = {}
+    for kind, ns in instants:
+        what, _, path = kind.partition(":")
+        if what == "unassigned-begin":
+            begun[path] = ns
+        elif what == "unassigned-end" and path in begun:
+            found.append(Span(path, begun.pop(path), ns))
+    return found
 
 
 def _without(whole: Span, parts: Sequence[Span]) -> list[Span]:

@@ -7,19 +7,20 @@ language model what holds the token embedding and the decoder layers, the projec
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
 
 from laptime.errors import LaptimeError
+from laptime.models.encoders import Bracket, Encoders, feature_functions, looks_like_encoder
 
 _CONTAINERS = (nn.ModuleList, nn.ModuleDict)  # they hold modules but are never called, so no hook on them fires
 _PATCH_CONVOLUTIONS = (nn.Conv2d, nn.Conv3d)
 _LAYER_COUNTS = ("num_hidden_layers", "n_layers", "n_layer", "num_layers")
 _EXPERT_COUNTS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
-_TOP_KS = ("top_k", "num_experts_per_tok", "moe_topk", "moe_top_k")
+_TOP_KS = ("top_k", "num_experts_per_tok", "moe_topk", "moe_top_k", "top_k_experts")
 _HOW_TO_NAME = "name its modules with --vision-module, --projector-module and --language-module"
 
 
@@ -42,10 +43,11 @@ class Experts:
 class Anatomy:
     """The parts of a model that stages are measured on, each with its dotted path ("" is the model itself).
 
-    vision: the vision tower, entered first for images; None in a text-only model.
+    vision: the vision tower, entered first for images (the largest of several); None in a text-only model.
     projector: the last vision module left; the tower itself when the merger is inside it.
     language: its forward is entered once for each forward of the model. It may contain the vision tower (Molmo).
     layers: the decoder layers, first to last.
+    encoders: how the stages vision, audio and encode are seen, and what looks like an encoder but is in no stage.
     """
 
     vision: nn.Module | None
@@ -57,45 +59,65 @@ class Anatomy:
     language_path: str
     layers_path: str
     experts: Experts | None
+    encoders: Encoders
 
 
 def find_anatomy(
-    model: nn.Module, *, vision: str | None = None, projector: str | None = None, language: str | None = None
+    model: nn.Module,
+    *,
+    vision: str | Sequence[str] | None = None,
+    projector: str | Sequence[str] | None = None,
+    language: str | None = None,
 ) -> Anatomy:
-    """Find the parts of `model`; a dotted path given by the caller is taken as it is.
+    """Find the parts of `model`; a dotted path given by the caller is taken as it is. Several towers are a list.
 
     Raises LaptimeError when a given path does not exist (with near names) or when a part can't be found
     (with the options that name it and candidates).
     """
     tree = _Tree(model)
-    for option, path in (("vision", vision), ("projector", projector), ("language", language)):
-        if path is not None:
+    towers, projectors = _listed(vision), _listed(projector)
+    for option, paths in (("vision", towers), ("projector", projectors), ("language", _listed(language))):
+        for path in paths:
             tree.check(path, f"--{option}-module")
     embedding = tree.token_embedding()
-    vision_path = vision if vision is not None else _vision_tower(tree, embedding, language)
+    two_sided = bool(getattr(tree.config, "is_encoder_decoder", False))
+    if two_sided and language is None:
+        language = tree.path_of("get_decoder")
+    vision_path: str | None = None
+    if towers:
+        vision_path = towers[0]
+    elif not two_sided:
+        vision_path = _vision_tower(tree, embedding, language)
     layers_path = _decoder_layers(tree, vision_path, language)
+    audio_path = None if two_sided else _audio_tower(tree, layers_path)
+    beside = vision_path if vision_path is not None else audio_path
     if language is not None:
         language_path = language
-    elif vision_path is None:
+    elif beside is None:
         language_path = ""  # the top level: hooks there still fire when the model's forward is compiled
     else:
-        language_path = _language_model(tree, layers_path, embedding, vision_path)
-    projector_path = projector
-    if projector_path is None and vision_path is not None:
-        projector_path = _projector(tree, vision_path, language_path, layers_path)
+        language_path = _language_model(tree, layers_path, embedding, beside)
+    if not projectors and vision_path is not None:
+        projectors = [_projector(tree, vision_path, language_path, layers_path)]
+    brackets = _brackets(tree, towers, projectors, {"vision": vision_path, "audio": audio_path}, language_path)
     layers = tree.modules[layers_path]
     assert isinstance(layers, nn.ModuleList)
     return Anatomy(
         vision=None if vision_path is None else tree.modules[vision_path],
-        projector=None if projector_path is None else tree.modules[projector_path],
+        projector=tree.modules[projectors[-1]] if projectors else None,
         language=tree.modules[language_path],
         layers=layers,
         vision_path=vision_path,
-        projector_path=projector_path,
+        projector_path=projectors[-1] if projectors else None,
         language_path=language_path,
         layers_path=layers_path,
         experts=_experts(tree, layers_path),
+        encoders=_encoders(tree, layers_path, brackets, named=bool(towers or projector)),
     )
+
+
+def _listed(paths: str | Sequence[str] | None) -> list[str]:
+    return [] if paths is None else [paths] if isinstance(paths, str) else list(paths)
 
 
 class _Tree:
@@ -107,6 +129,27 @@ class _Tree:
         self.config: Any = getattr(model, "config", None)
         get_text_config = getattr(self.config, "get_text_config", None)
         self.text_config: Any = get_text_config() if callable(get_text_config) else self.config
+        self.coders = [
+            path for path, module in self.modules.items() if path and callable(getattr(module, "encode", None))
+        ]
+        self.makes_image_features = any(
+            callable(getattr(module, name, None))
+            for module in self.modules.values()
+            for name in ("get_image_features", "get_video_features")
+        )
+
+    def path_of(self, getter: str) -> str | None:
+        """The path of what the model's own `get_encoder` or `get_decoder` returns; None where there is none."""
+        get = getattr(self.model, getter, None)
+        try:
+            module = get() if callable(get) else None
+        except (AttributeError, NotImplementedError, TypeError):
+            return None
+        return next((path for path, m in self.modules.items() if m is module and path), None)
+
+    def largest(self, paths: Sequence[str]) -> str:
+        """The path with the most weights below it."""
+        return max(paths, key=lambda path: sum(p.numel() for p in self.modules[path].parameters()))
 
     def check(self, path: str, option: str) -> None:
         """Raise LaptimeError, with near names, unless there is a module at `path` that is called in a forward."""
@@ -187,7 +230,7 @@ def _vision_tower(tree: _Tree, embedding: str | None, language: str | None) -> s
     head = _output_head(tree)
     towers: list[str] = []
     for path, module in tree.modules.items():
-        if not _is_patch_embedding(path, module) or any(_holds(tower, path) for tower in towers):
+        if not _is_patch_embedding(path, module) or any(_holds(tower, path) for tower in towers) or _of_sound(path):
             continue
         tower = path
         while True:
@@ -199,11 +242,94 @@ def _vision_tower(tree: _Tree, embedding: str | None, language: str | None) -> s
             towers.append(tower)
     if len(towers) == 1:
         return towers[0]
+    if towers and tree.makes_image_features:  # what runs in that function is vision, whichever is the largest
+        return tree.largest(towers)
     if towers:
         raise tree.unknown(f"which of {', '.join(towers)} is the vision tower")
+    if tree.makes_image_features:
+        parts = _feature_parts(tree, embedding, head)
+        return tree.largest(parts) if parts else None
     if getattr(tree.config, "vision_config", None) is not None:
         raise tree.unknown("which module is the vision tower")
     return None
+
+
+def _feature_parts(tree: _Tree, embedding: str | None, head: str | None) -> list[str]:
+    """What lies beside the decoder layers in the model whose function makes image features."""
+    layers = _decoder_layers(tree, None, None)
+    holders = [path for path, module in tree.modules.items() if callable(getattr(module, "get_image_features", None))]
+    parts = [part for path in holders[-1:] for part in tree.children(path)]
+    return [
+        part
+        for part in parts
+        if not _holds(part, layers)
+        and part not in (embedding, head)
+        and any(True for _ in tree.modules[part].parameters())
+    ]
+
+
+def _of_sound(path: str) -> bool:
+    return any(word in path.lower() for word in ("audio", "speech"))
+
+
+def _audio_tower(tree: _Tree, layers: str) -> str | None:
+    """The largest module beside the decoder layers that is named for sound and looks like an encoder."""
+    towers = [
+        path
+        for path, module in tree.modules.items()
+        if _of_sound(path.rpartition(".")[2]) and not _holds(path, layers) and looks_like_encoder(module)
+    ]
+    towers = [path for path in towers if not isinstance(tree.modules[path], _CONTAINERS)]
+    return tree.largest(towers) if towers else None
+
+
+def _brackets(
+    tree: _Tree, towers: list[str], projectors: list[str], found: dict[str, str | None], language: str
+) -> list[Bracket]:
+    """The encoders that are watched by their modules: those named by the user, and those without a function."""
+    brackets: list[Bracket] = []
+    modules = tree.modules
+    entries = towers or _listed(found["vision"])
+    if entries:
+        brackets.append(
+            Bracket("vision", tuple(modules[p] for p in entries), tuple(modules[p] for p in projectors or entries))
+        )
+    if (audio := found["audio"]) is not None:
+        beside = [p for p in tree.children(_parent(audio)) if "project" in p.rpartition(".")[2]]
+        beside = [p for p in beside if p not in projectors and not _holds(p, language)]
+        brackets.append(Bracket("audio", (modules[audio],), tuple(modules[p] for p in beside[:1] or [audio])))
+    if getattr(tree.config, "is_encoder_decoder", False) and (encoder := tree.path_of("get_encoder")) is not None:
+        brackets.append(Bracket("encode", (modules[encoder],), (modules[encoder],)))
+    return brackets
+
+
+def _encoders(tree: _Tree, layers: str, brackets: list[Bracket], *, named: bool) -> Encoders:
+    """Feature functions first; a bracket only for a stage that has none, or whose modules the user has named."""
+    head, embedding = _output_head(tree), tree.token_embedding()
+
+    def is_language(path: str) -> bool:
+        return _holds(path, layers) or path in (head, embedding)
+
+    functions = feature_functions(tree.modules, is_language, lambda path: list(tree.children(path)))
+    if named:
+        functions = tuple(one for one in functions if one.stage != "vision")
+    seen = {one.stage for one in functions}
+    brackets = [one for one in brackets if one.stage not in seen]
+    bracketed = [module for one in brackets for module in (*one.entries, *one.exits)]
+    unassigned: dict[str, nn.Module] = {}
+    around = tree.callable_ancestor(layers)
+    while True:
+        for path in tree.children(around):
+            module = tree.modules[path]
+            inside = {id(m) for m in module.modules()}
+            if is_language(path) or _holds(layers, path) or any(id(b) in inside for b in bracketed):
+                continue
+            if looks_like_encoder(module) and not isinstance(module, _CONTAINERS):
+                unassigned[path] = module
+        if not around:
+            break
+        around = tree.callable_ancestor(around)
+    return Encoders(functions, tuple(brackets), unassigned)
 
 
 def _output_head(tree: _Tree) -> str | None:
@@ -221,6 +347,8 @@ def _decoder_layers(tree: _Tree, vision: str | None, language: str | None) -> st
     best: tuple[tuple[bool, bool, int], str] | None = None
     for path, module in tree.modules.items():
         if not isinstance(module, nn.ModuleList) or len(module) == 0:
+            continue
+        if any(_holds(coder, path) for coder in tree.coders):  # a VQ-VAE has layers that attend, too
             continue
         if (vision is not None and _holds(vision, path)) or (language is not None and not _holds(language, path)):
             continue
@@ -263,6 +391,7 @@ def _projector(tree: _Tree, vision: str, language: str, layers: str) -> str:
         and not _holds(path, layers)
         and path not in (language, head)
         and not _is_embedding_like(tree, path)
+        and not _of_sound(path)
         and any(width is None or width in p.shape for p in tree.modules[path].parameters())
         and not (_holds(language, path) and language not in ("", around))
     ]
@@ -272,6 +401,8 @@ def _projector(tree: _Tree, vision: str, language: str, layers: str) -> str:
         telling = [
             p for p in beside if any(word in p.rpartition(".")[2] for word in ("proj", "connect", "merge", "align"))
         ]
+        if len(telling) != 1 and tree.makes_image_features:
+            return vision
         if len(telling) != 1:
             raise tree.unknown(f"which of {', '.join(beside)} is the projector")
         beside = telling

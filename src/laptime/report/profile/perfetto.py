@@ -20,7 +20,14 @@ Event = dict[str, Any]
 
 DEVICE_TRACK, HOST_TRACK = 1, 2
 
-_COLOURS = {"vision": "good", "prefill": "bad", "decode": "thread_state_running", "other": "grey"}
+_COLOURS = {
+    "vision": "good",
+    "audio": "terrible",
+    "encode": "rail_load",
+    "prefill": "bad",
+    "decode": "thread_state_running",
+    "other": "grey",
+}
 _COUNTERS = (("SM clock", "MHz", "sm_mhz"),
              ("Temperature", "°C", "temperature_c"), ("Power", "W", "power_w"))  # fmt: skip
 

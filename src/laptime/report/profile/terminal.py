@@ -29,7 +29,15 @@ from laptime.report.profile.words import (
     session_sentence,
 )
 
-STAGE_STYLES = {"vision": "green", "prefill": "yellow", "decode": "blue", "other": "bright_black", "total": ""}
+STAGE_STYLES = {
+    "vision": "green",
+    "audio": "magenta",
+    "encode": "red",
+    "prefill": "yellow",
+    "decode": "blue",
+    "other": "bright_black",
+    "total": "",
+}
 
 
 def profile_report(run: Run) -> RenderableType:

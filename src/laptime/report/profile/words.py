@@ -22,6 +22,9 @@ TOKENS = {
 
 MEANINGS: tuple[tuple[str, str], ...] = (
     ("Vision", "from the vision tower's entry to the projector's exit, all crops and calls summed"),
+    ("Audio", "the same for sound: from the audio encoder's entry to its projector's exit"),
+    ("Encode", "the encoder of an encoder-decoder; what it does with images or sound by a function of its own is not "
+               "counted here"),
     ("Prefill", "from the language model's entry in the first forward to the first token's logits, all chunks"),
     ("Decode", "from the first decode forward's entry to the last decode step's logits"),
     ("Other", "what no stage covers: set-up, merging embeddings, sampling, stopping checks. Never hidden or negative"),

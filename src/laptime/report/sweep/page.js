@@ -10,7 +10,7 @@ const chosenConfigs = new Set();
 const levelOf = (knob, i) => knobs[knob].of[i];
 const MEDIAN = "median";
 const SIDE_BY_SIDE = "side";
-const MAIN_FIGURES = ["total", "accuracy", "vision", "prefill", "decode", "decode_per_token", "ttft"];
+const MAIN_FIGURES = ["total", "accuracy", "vision", "audio", "encode", "prefill", "decode", "decode_per_token", "ttft"];
 
 function formatMeasure({ unit }, value) {
   if (value === null || value === undefined) return "–";

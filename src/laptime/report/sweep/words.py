@@ -18,6 +18,8 @@ _TITLES = {"top_k": "top-k", "tier": "image tier", "blocks": "blocks"}
 STAGE_TITLES: dict[str, str] = {
     "total": "Total",
     "vision": "Vision",
+    "audio": "Audio",
+    "encode": "Encode",
     "prefill": "Prefill",
     "decode": "Decode",
     "other": "Other",

@@ -1,0 +1,153 @@
+"""Which model types does laptime measure right? Every generative type of transformers, tiny and random, by own clocks.
+
+    python benchmarks/families.py            # all types that have no row yet
+    python benchmarks/families.py t5 whisper # these, again
+
+Each type runs in a process of its own with a time limit. Rows are kept in benchmarks/results/families.json, so that a
+run can be stopped and taken up again; docs/families.md is written from it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import multiprocessing
+import os
+import signal
+import warnings
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from family_clocks import OwnClocks, same_tokens
+from family_inputs import inputs
+from family_models import build, types
+
+import laptime
+from laptime.errors import LaptimeError
+from laptime.measure.environment import describe
+from recorded import record
+
+TOKENS = 5
+LIMIT_S = 60
+KINDS = {"text": "text", "image": "image or video", "any": "any-to-any", "audio": "audio"}
+STAGES = ("vision", "audio", "encode", "prefill")
+WITHIN = 0.02
+WITHIN_MS = 0.6
+"""Below 30 ms a stage may differ by this: two perf_counter calls with hooks between them."""
+
+
+def main() -> None:
+    """Measure, write the rows and the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("types", nargs="*")
+    parser.add_argument("--kind", choices=["text", "image", "any", "audio", "encoder-decoder"])
+    parser.add_argument("--again", action="store_true", help="measure types that have a row, too")
+    parser.add_argument("--processes", type=int, default=1)
+    arguments = parser.parse_args()
+    rows = {row["type"]: row for row in _kept()}
+    wanted = arguments.types or [
+        key
+        for key, (kind, _) in types().items()
+        if (arguments.again or key not in rows) and arguments.kind in (None, kind)
+    ]
+    context = multiprocessing.get_context("fork")
+    with context.Pool(arguments.processes, maxtasksperchild=1) as pool:
+        pending = [(key, pool.apply_async(measured, (key,))) for key in wanted]
+        for key, answer in pending:
+            try:
+                row = answer.get(LIMIT_S + 60)
+            except multiprocessing.TimeoutError:
+                row = {
+                    "type": key,
+                    "class": types()[key][1],
+                    "kind": types()[key][0],
+                    "result": "not run",
+                    "why": "time",
+                }
+            rows[key] = row
+            print(f"{row['kind']:16} {key:28} {row['result']:8} {row.get('why', '')}", flush=True)
+            if len(rows) % 10 == 0:
+                record("families", list(rows.values()), describe(torch.device("cpu")))
+    record("families", list(rows.values()), describe(torch.device("cpu")))
+    write_page(list(rows.values()))
+    for kind, count in sorted(Counter((row["kind"], row["result"]) for row in rows.values()).items()):
+        print(*kind, count)
+
+
+def measured(key: str) -> dict[str, Any]:
+    """One type's row: result is right, wrong, lost, refused, or not run (with why)."""
+    signal.signal(signal.SIGALRM, _too_long)
+    signal.alarm(LIMIT_S)
+    torch.set_num_threads(1)
+    warnings.filterwarnings("ignore")
+    logging.disable(logging.WARNING)
+    transformers.logging.set_verbosity_error()
+    kind, name = types()[key]
+    row: dict[str, Any] = {"type": key, "class": name, "kind": kind}
+    try:
+        model = build(key)
+        if getattr(model.config, "is_encoder_decoder", False):
+            row["kind"] = "encoder-decoder"
+        made = inputs(model, kind)
+        call = {**made, "max_new_tokens": TOKENS, "do_sample": False, "suppress_tokens": list(range(290, 320))}
+        bare = model.generate(**call)
+        model.generate(**call)
+    except Exception as error:
+        return {**row, "result": "not run", "why": f"{type(error).__name__}: {error}".replace("\n", " ")[:200]}
+    return {**row, **compared(model, call, bare, key.partition(":")[0])}
+
+
+def _too_long(*_: Any) -> None:
+    raise TimeoutError(f"not done within {LIMIT_S} s")
+
+
+def compared(model: Any, call: dict[str, Any], bare: Any, model_type: str) -> dict[str, Any]:
+    """laptime's sample of one call against the own clocks of the same call."""
+    own = OwnClocks(model, model_type)
+    try:
+        with own, laptime.StageTimer(model) as timer:
+            timed = model.generate(**call)
+    except LaptimeError as error:
+        return {"result": "lost" if own.generated else "refused", "why": str(error)[:200]}
+    except Exception as error:
+        why = f"{type(error).__name__}: {error}"
+        return {"result": "lost" if own.generated else "wrong", "why": why.replace("\n", " ")[:200]}
+    if not timer.samples:
+        reasons = [failure.error for failure in getattr(timer, "failures", [])]
+        return {"result": "failed", "why": "; ".join(reasons)[:200]}
+    sample = timer.last
+    stages = {name: getattr(sample.stages, f"{name}_ms", 0.0) or 0.0 for name in (*STAGES, "decode", "other", "total")}
+    faults = [] if sample.stages.closes() else ["does not close"]
+    for stage in (*STAGES, "total"):
+        right = own.ms.get(stage, 0.0)
+        if abs(stages[stage] - right) > max(WITHIN * right, WITHIN_MS):
+            faults.append(f"{stage} {stages[stage]:.1f} ms, by own clock {right:.1f}")
+    if not same_tokens(bare, timed):
+        faults.append("other tokens")
+    if own.forwards != sample.decode_forwards + 1 or sample.decode_forwards != sample.output_tokens - 1:
+        faults.append(f"{sample.output_tokens} tokens, {sample.decode_forwards} decode forwards, own {own.forwards}")
+    return {
+        "result": "wrong" if faults else "right",
+        "why": "; ".join(faults),
+        "flags": list(sample.flags),
+        "stages_ms": {name: round(ms, 3) for name, ms in stages.items()},
+        "own_ms": {name: round(ms, 3) for name, ms in own.ms.items()},
+    }
+
+
+def _kept() -> list[dict[str, Any]]:
+    folder = Path(os.environ.get("OUT") or Path(__file__).parent / "results")
+    file = folder / "families.json"
+    return json.loads(file.read_bytes())["figures"] if file.exists() else []
+
+
+def write_page(rows: list[dict[str, Any]]) -> None:
+    """docs/families.md: how many of each kind are right, and each type's result."""
+
+
+if __name__ == "__main__":
+    main()
