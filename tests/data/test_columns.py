@@ -12,7 +12,8 @@ from tests.samples import sample
 TODAY = {
     "config_id": "String", "sample_id": "String", "repeat": "Int64", "worker": "String",
     "vision_ms": "Float64", "prefill_ms": "Float64", "decode_ms": "Float64", "other_ms": "Float64",
-    "total_ms": "Float64", "audio_ms": "Float64", "encode_ms": "Float64", "host_vision_ms": "Float64", "host_prefill_ms": "Float64", "host_decode_ms": "Float64",
+    "total_ms": "Float64", "audio_ms": "Float64", "encode_ms": "Float64", "host_vision_ms": "Float64",
+    "host_prefill_ms": "Float64", "host_decode_ms": "Float64",
     "host_other_ms": "Float64", "host_total_ms": "Float64",
     "host_audio_ms": "Float64", "host_encode_ms": "Float64", "ttft_ms": "Float64", "tpot_ms": "Float64",
     "decode_per_token_ms": "Float64", "itl_ms": "List(Float64)", "output_tokens": "Int64", "decode_forwards": "Int64",

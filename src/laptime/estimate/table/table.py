@@ -357,6 +357,7 @@ def _check_parts(frame: pl.DataFrame, names: list[str]) -> None:
         for name in ("vision_ms", "audio_ms", "encode_ms", "prefill_ms", "decode_ms", "other_ms")
         if name in names
     }
+    whole = {"vision_ms", "prefill_ms", "decode_ms", "other_ms"} <= set(parts)
     for name, part in parts.items():
         with np.errstate(invalid="ignore", divide="ignore"):
             larger = part > 20 * total
@@ -366,7 +367,7 @@ def _check_parts(frame: pl.DataFrame, names: list[str]) -> None:
             )
         left = total - sum(other for kind, other in parts.items() if kind != name)
         some = part > 0
-        if len(parts) == 4 and some.any() and bool((np.abs(left[some] / part[some] - 1000) < 50).mean() > 0.9):
+        if whole and some.any() and bool((np.abs(left[some] / part[some] - 1000) < 50).mean() > 0.9):
             raise LaptimeError(
                 f"{name} is a thousandth of what the other stages leave of total_ms: is it in seconds? Convert it to "
                 "milliseconds"
