@@ -127,7 +127,7 @@ def start_up_ns(device: DeviceTimes) -> int:
 def _start_up(device: DeviceTimes) -> str:
     spent = f"{start_up_ns(device) / 1e6:.1f} of the {device.idle_ns / 1e6:.1f} ms idle are first calls"
     longest = next((gap for gap in device.gaps.large if gap.cause in START_UP and gap.api), None)
-    return spent if longest is None else f"{spent}, most of one gap in {longest.api}"
+    return spent if longest is None else f"{spent}; the longest is in {longest.api}"
 
 
 def _reason_of(device: DeviceTimes, steps: Steps) -> str:

@@ -145,6 +145,31 @@ def test_integrity_and_the_point_stand_on_top(open_page: Callable[[str], Any]) -
 
 
 @pytest.mark.chromium
+@pytest.mark.parametrize("width", [390, 1400])
+def test_every_bar_is_there_on_a_narrow_page_too(
+    width: int, open_page: Callable[[str], Any], console_lines: Callable[[], list[str]]
+) -> None:
+    analysis = an_analysis()
+    browser = open_page("<p>")
+    size = {"width": width, "height": 1500, "deviceScaleFactor": 1, "mobile": width < 500}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    try:
+        open_page(trace_page(analysis))
+        bars = browser.find_elements("css selector", "#whatif svg rect.bar-solid, #time-bar svg rect")
+        widths = [float(bar.get_attribute("width")) for bar in bars]
+        assert len(widths) > len(analysis.whatif)
+        assert min(widths) > 0
+        longest = browser.execute_script("return document.querySelector('#whatif rect.bar-base').getBBox().width")
+        assert longest > 0.5 * min(width, 400)
+        assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+        cells = browser.find_elements("css selector", "main td:first-child")
+        assert all(cell.size["width"] > 60 for cell in cells if len(cell.text) > 4)
+        assert console_lines() == []
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+@pytest.mark.chromium
 @pytest.mark.parametrize("rows", [[], [ActivityRow(0, 5)], [ActivityRow(0, 5, device=d) for d in range(3)]])
 def test_little_data_makes_a_whole_page(
     rows: list[ActivityRow], open_page: Callable[[str], Any], console_lines: Callable[[], list[str]]

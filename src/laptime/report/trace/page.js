@@ -63,23 +63,25 @@ function gapBins(container, width, bins) {
   container.replaceChildren(drawing, legend);
 }
 
-/** One bar per remedy from 0 to the step's time; the range is pale. */
+/** One bar per remedy from 0 to the step's time; the range is pale. On a narrow page the words stand above their bar. */
 function whatIf(container, width) {
   const base = trace.stepWallNs;
   const rows = [{ remedy: "step as traced", step_ns_low: base, step_ns_high: base }, ...trace.whatif];
-  const scale = linearScale([0, Math.max(...rows.map((row) => row.step_ns_high))], [0, width - 330]);
-  const left = 120;
-  container.replaceChildren(svg("svg", { height: rows.length * 32 + 4, role: "img" }, rows.map((row, i) => {
-    const y = i * 32 + 4;
+  const narrow = width < 600;
+  const [left, above, right, high] = narrow ? [0, 20, 0, 54] : [120, 0, 210, 32];
+  const scale = linearScale([0, Math.max(...rows.map((row) => row.step_ns_high))], [0, width - left - right]);
+  container.replaceChildren(svg("svg", { height: rows.length * high + 4, role: "img" }, rows.map((row, i) => {
+    const y = i * high + 4 + above;
     const exact = row.step_ns_low === row.step_ns_high;
     const text = exact ? inMs(row.step_ns_low) : `${inMs(row.step_ns_low)} to ${inMs(row.step_ns_high)}`;
     const times = row.speedup_low === undefined || (row.speedup_low === 1 && row.speedup_high === 1) ? ""
       : `  ${formatNumber(row.speedup_low)}–${formatNumber(row.speedup_high)}×`;
+    const [low, until] = [scale(row.step_ns_low), scale(row.step_ns_high)];
     return [
-      svg("text", { class: "bar-value", x: 0, y: y + 17 }, row.remedy),
-      svg("rect", { class: i === 0 ? "bar-base" : "bar-solid", x: left, y, width: scale(row.step_ns_low), height: 24 }),
-      svg("rect", { class: "bar-range", x: left + scale(row.step_ns_low), y, width: scale(row.step_ns_high - row.step_ns_low), height: 24 }),
-      svg("text", { class: "bar-value", x: left + scale(row.step_ns_high) + 8, y: y + 17 }, text + times),
+      svg("text", { class: "bar-value", x: 0, y: narrow ? y - 6 : y + 17 }, narrow ? `${row.remedy}: ${text}${times}` : row.remedy),
+      svg("rect", { class: i === 0 ? "bar-base" : "bar-solid", x: left, y, width: Math.max(low, 1), height: 24 }),
+      exact ? null : svg("rect", { class: "bar-range", x: left + low, y, width: Math.max(until - low, 1), height: 24 }),
+      narrow ? null : svg("text", { class: "bar-value", x: left + until + 8, y: y + 17 }, text + times),
     ];
   })));
 }
