@@ -33,7 +33,6 @@ from recorded import record
 
 TOKENS = 5
 LIMIT_S = 60
-KINDS = {"text": "text", "image": "image or video", "any": "any-to-any", "audio": "audio"}
 STAGES = ("vision", "audio", "encode", "prefill")
 WITHIN = 0.02
 WITHIN_MS = 0.6
@@ -44,7 +43,7 @@ def main() -> None:
     """Measure, write the rows and the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("types", nargs="*")
-    parser.add_argument("--kind", choices=["text", "image", "any", "audio", "encoder-decoder"])
+    parser.add_argument("--kind", choices=["text", "image", "any", "audio", "seq2seq"])
     parser.add_argument("--again", action="store_true", help="measure types that have a row, too")
     parser.add_argument("--processes", type=int, default=1)
     arguments = parser.parse_args()
@@ -90,15 +89,25 @@ def measured(key: str) -> dict[str, Any]:
     row: dict[str, Any] = {"type": key, "class": name, "kind": kind}
     try:
         model = build(key)
-        if getattr(model.config, "is_encoder_decoder", False):
-            row["kind"] = "encoder-decoder"
         made = inputs(model, kind)
+        row["kind"] = kind_of(model, made)
         call = {**made, "max_new_tokens": TOKENS, "do_sample": False, "suppress_tokens": list(range(290, 320))}
         bare = model.generate(**call)
         model.generate(**call)
     except Exception as error:
         return {**row, "result": "not run", "why": f"{type(error).__name__}: {error}".replace("\n", " ")[:200]}
     return {**row, **compared(model, call, bare, key.partition(":")[0])}
+
+
+def kind_of(model: Any, made: dict[str, Any]) -> str:
+    """What the call is: an encoder-decoder's, or by what stands beside the text."""
+    if getattr(model.config, "is_encoder_decoder", False):
+        return "encoder-decoder"
+    if any("pixel" in name for name in made):
+        return "image or video"
+    return (
+        "audio" if len(made) > 2 and any(name.startswith("input_") and name != "input_ids" for name in made) else "text"
+    )
 
 
 def _too_long(*_: Any) -> None:

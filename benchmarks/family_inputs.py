@@ -21,6 +21,8 @@ def inputs(model: nn.Module, kind: str) -> dict[str, torch.Tensor]:
     if kind == "text":
         return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
     names = FEATURES["audio"] if kind == "audio" or owner(model, FEATURES["image"]) is None else FEATURES["image"]
+    if hasattr(getattr(model, "model", None), "audio_tower") and owner(model, names) is None:
+        return _qwen2_audio(model)
     feature = owner(model, names)
     if feature is None:
         return {**_blind(model), "input_ids": ids, "attention_mask": torch.ones_like(ids)}
@@ -73,7 +75,7 @@ def placeholder(model: nn.Module, word: str) -> int:
 def _first_that_works(holder: nn.Module, name: str, given: list[dict[str, Any]]) -> tuple[Any, dict[str, Any]]:
     function = getattr(holder, name)
     known = inspect.signature(inspect.unwrap(function)).parameters
-    outer = _parameters(holder)
+    asked = {k: getattr(holder.config, k) for k in known if k == "vision_feature_select_strategy"}
     errors: list[str] = []
     for candidate in given:
         fitting = {key: value for key, value in candidate.items() if key in known}
@@ -81,8 +83,8 @@ def _first_that_works(holder: nn.Module, name: str, given: list[dict[str, Any]])
             continue
         try:
             with torch.no_grad():
-                features = function(**fitting)
-            return features, {k: v for k, v in candidate.items() if k in outer or k in fitting}
+                features = function(**fitting, **asked)
+            return features, fitting
         except Exception as error:
             errors.append(f"{type(error).__name__}: {str(error)[:150]}")
     raise ValueError(f"no input fits {name}{list(known)}: {errors[:3]}")
@@ -131,8 +133,8 @@ def _candidates(model: nn.Module, word: str) -> Iterator[dict[str, Any]]:
         }
         whole = {k: v for k, v in whole.items() if v is not None}
         for shaped in (image, image[None], image[None].repeat(1, 2, 1, 1, 1), image[None].repeat(1, 4, 1, 1, 1)):
-            yield {pixels: shaped, **whole}
             yield {pixels: shaped}
+            yield {pixels: shaped, **whole}
     positions = torch.stack(torch.meshgrid(torch.arange(6), torch.arange(6), indexing="ij"), -1).reshape(1, 36, 2)
     yield {pixels: torch.rand(1, 36, 3 * patch * patch), "image_position_ids": positions}
     yield {pixels: torch.rand(1, 36, 3 * patch * patch), "pixel_position_ids": positions}
@@ -165,6 +167,14 @@ def _sounds(model: nn.Module) -> Iterator[dict[str, Any]]:
                 yield {"input_features": features}
     yield {"input_values": torch.randn(1, 1, 6400)}
     yield {"input_values": torch.randn(1, 6400), "padding_mask": torch.ones(1, 6400, dtype=torch.bool)}
+
+
+def _qwen2_audio(model: nn.Module) -> dict[str, torch.Tensor]:
+    mask = torch.ones(1, 100, dtype=torch.long)
+    count = int(model.model.audio_tower._get_feat_extract_output_lengths(mask.sum(-1))[1])
+    ids = torch.tensor([[5, *[model.config.audio_token_index] * count, 6, 7]])
+    sound = {"input_features": torch.randn(1, 16, 100), "feature_attention_mask": mask}
+    return {**sound, "input_ids": ids, "attention_mask": torch.ones_like(ids)}
 
 
 def _encoder_inputs(model: nn.Module) -> dict[str, torch.Tensor]:
@@ -217,10 +227,6 @@ def _blind(model: nn.Module) -> dict[str, torch.Tensor]:
         made["aspect_ratio_ids"] = torch.ones(1, 1, dtype=torch.long)
         made["aspect_ratio_mask"] = torch.ones(1, 1, 4, dtype=torch.long)
         made["cross_attention_mask"] = torch.ones(1, 6, 1, 4, dtype=torch.long)
-    if "feature_attention_mask" in known:
-        mel = getattr(_part(model, ("audio",)), "num_mel_bins", 16)
-        made["input_features"] = torch.randn(1, mel, 100)
-        made["feature_attention_mask"] = torch.ones(1, 100, dtype=torch.long)
     return made
 
 

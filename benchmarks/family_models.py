@@ -16,12 +16,14 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from tests.models.many_families import SMALL, build_text
 
 VOCAB = SMALL["vocab_size"]
-WIDTH = 32
+WIDTH = 64
 SPECIAL = {"image": 300, "video": 301, "audio": 302}
 """Which id stands for what; every tiny vocabulary is larger."""
 
 TEXT: dict[str, Any] = {
     **SMALL,
+    **dict.fromkeys(("hidden_size", "d_model", "n_embd"), WIDTH),
+    **dict.fromkeys(("head_dim", "global_head_dim"), 16),
     **dict.fromkeys(("num_hidden_layers", "n_layer", "n_layers", "num_layers", "num_decoder_layers"), 2),
     **dict.fromkeys(("encoder_layers", "decoder_layers"), 2),
     **dict.fromkeys(("encoder_attention_heads", "decoder_attention_heads", "num_heads"), 4),
@@ -35,7 +37,6 @@ TEXT: dict[str, Any] = {
     "num_kv_shared_layers": 0,
     "hidden_size_per_layer_input": 8,
     "vocab_size_per_layer_input": VOCAB,
-    "global_head_dim": 8,
     "num_global_key_value_heads": 2,
 }
 VISION: dict[str, Any] = {
@@ -46,7 +47,7 @@ VISION: dict[str, Any] = {
     **dict.fromkeys(("out_hidden_size", "vision_output_dim", "projection_dim", "output_hidden_size"), WIDTH),
     "image_size": 32,
     "patch_size": 8,
-    "head_dim": 8,
+    "head_dim": 16,
     "num_global_layers": 1,
     "num_position_embeddings": 64,
     "fullatt_block_indexes": [1],
@@ -55,11 +56,11 @@ VISION: dict[str, Any] = {
 }
 AUDIO: dict[str, Any] = {
     **dict.fromkeys(("hidden_size", "d_model", "hidden_dim", "output_dim", "encoder_hidden_size"), WIDTH),
-    **dict.fromkeys(("intermediate_size", "encoder_ffn_dim", "feedforward_dim"), 48),
+    **dict.fromkeys(("intermediate_size", "encoder_ffn_dim", "feedforward_dim"), 4 * WIDTH),
     **dict.fromkeys(("num_hidden_layers", "encoder_layers", "num_layers", "num_blocks", "conf_num_hidden_layers"), 2),
     **dict.fromkeys(("num_attention_heads", "encoder_attention_heads", "num_heads", "num_key_value_heads"), 4),
-    "head_dim": 8,
-    "dim_head": 8,
+    "head_dim": 16,
+    "dim_head": 16,
     "num_mel_bins": 16,
     "max_source_positions": 50,
 }
@@ -75,27 +76,34 @@ MAY_BE_NONE = ("q_lora_rank", "num_key_value_heads", "eos_token_id", "pad_token_
 ROLES = {"vision": VISION, "image": VISION, "audio": AUDIO, "encoder": AUDIO, "text": TEXT}
 
 
+SOUND_TOO = (
+    "gemma3n",
+    "gemma4",
+    "gemma4_unified",
+    "inkling_mm_model",
+    "qwen2_5_omni_thinker",
+    "qwen3_omni_moe_thinker",
+)
+"""Types that take images and sound: measured once with each."""
+
+
 def types() -> dict[str, tuple[str, str]]:
-    """Every generative model type -> (kind, class name), a type of several mappings under its most special kind."""
+    """Every generative model type -> (what it takes, class name): text, image or audio. A second class is TYPE:KIND."""
     found: dict[str, tuple[str, str]] = {}
     for kind, mapping in (
         ("text", modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES),
-        ("any", modeling_auto.MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES),
         ("image", modeling_auto.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES),
-        ("encoder-decoder", modeling_auto.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES),
+        ("any", modeling_auto.MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES),
         ("audio", modeling_auto.MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING_NAMES),
+        ("seq2seq", modeling_auto.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES),
     ):
         for model_type, name in mapping.items():
             name = name if isinstance(name, str) else name[0]
-            key = (
-                model_type
-                if kind == "text" or model_type not in modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
-                else f"{model_type}:{kind}"
-            )
-            if key != model_type and found[model_type][1] == name:
+            if any(key.partition(":")[0] == model_type and known == name for key, (_, known) in found.items()):
                 continue
-            found[key] = (kind, name)
-    return found
+            found[model_type if model_type not in found else f"{model_type}:{kind}"] = (kind, name)
+    sound = {f"{key}:sound": ("audio", name) for key, (_, name) in found.items() if key in SOUND_TOO}
+    return found | sound
 
 
 def shrink(config_class: Any, table: dict[str, Any], more: dict[str, Any] | None = None) -> Any:
@@ -120,10 +128,21 @@ def shrink(config_class: Any, table: dict[str, Any], more: dict[str, Any] | None
         for word, index in SPECIAL.items():
             if name in (f"{word}_token_id", f"{word}_token_index"):
                 small[name] = index
+    for name in ("rope_parameters", "rope_scaling"):
+        rope = known.get(name)
+        if isinstance(rope, dict) and "mrope_section" in rope:
+            small[name] = {**rope, "mrope_section": _sections(rope["mrope_section"], known)}
     if "layer_types" in known:
         small["layer_types"] = None
     small.update(more or {})
     return config_class(**small)
+
+
+def _sections(sections: list[int], known: dict[str, Any]) -> list[int]:
+    """The parts of a rotary embedding for time, height and width, for a head of 16."""
+    head = known.get("head_dim") or known["hidden_size"] // known["num_attention_heads"]
+    half = max(3, sum(sections) * 16 // head)
+    return [half - 2 * (half // 3), half // 3, half // 3]
 
 
 def _like(known: Any, value: Any) -> Any:

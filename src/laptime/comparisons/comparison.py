@@ -67,7 +67,7 @@ def compare_samples(
     if not 0.5 <= confidence < 1:
         raise LaptimeError(f"the confidence is a share from 0.5 to below 1, not {confidence:g}")
     used_a, used_b = _usable(a, names[0]), _usable(b, names[1])
-    most = len(JUDGED) if stage is None else 1
+    most = len([name for name in JUDGED if _ever(used_a, used_b, name)]) if stage is None else 1
     matched = match(used_a, used_b, fewest_pairs(_each(confidence, most)))
     stages, findings = _comparable(matched, stage)
     each = _each(confidence, len(stages))
@@ -132,7 +132,11 @@ def _in_both(matched: Matched, stage: str) -> bool:
 
 
 def _in_either(matched: Matched, stage: str) -> bool:
-    return any(time_ms(s, stage) is not None for side in (matched.a, matched.b) for s in side)
+    return _ever(matched.a, matched.b, stage)
+
+
+def _ever(a: Sequence[Sample], b: Sequence[Sample], stage: str) -> bool:
+    return any(time_ms(s, stage) is not None for side in (a, b) for s in side)
 
 
 def _compare_stage(matched: Matched, stage: str, min_effect: float, confidence: float) -> StageComparison:
