@@ -50,6 +50,11 @@ def headline(integrity: Integrity, devices: list[DeviceTimes], kernels: list[Ker
     if integrity.verdict == "unsupported" or not devices:
         why = integrity.findings[0].message if integrity.findings else "it holds no GPU activity"
         return f"This trace can't say what the GPU waited for: {why}"
+    short = next((finding for finding in integrity.findings if finding.code == "short-device-span"), None)
+    if short is not None and not steps.count:
+        captured = any(finding.code == "captured-launches" for finding in integrity.findings)
+        why = "; the host captured a graph meanwhile, which runs no kernel" if captured else ""
+        return short.message.partition(":")[0].replace("the GPU", "The GPU", 1) + why
     device = max(devices, key=lambda d: d.busy_ns)
     idle = device.idle_ns / device.span_ns if device.span_ns else 0.0
     which = f"GPU {device.device}" if len(devices) > 1 else "GPU"

@@ -11,6 +11,14 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from laptime.data.record import Finding
+from laptime.trace.completeness import (
+    captured_launches,
+    kernel_launches,
+    launches_without_kernels,
+    overlong_kernels,
+    several_processes,
+    short_device_span,
+)
 from laptime.trace.read.launch_links import launches
 from laptime.trace.read.timeline import Activities, Activity, GpuTimeline, Int64
 from laptime.trace.result import Integrity
@@ -41,14 +49,30 @@ def check(timeline: GpuTimeline, launched: Int64 | None = None) -> Integrity:
     """
     findings = list(timeline.findings)
     if len(timeline.activities.start_ns) == 0:
-        message = "no kernel, copy or memset was recorded on any device; was the device traced while it worked?"
-        return Integrity(
-            "unsupported", [*findings, Finding(code="no-device-activity", severity="severe", message=message)]
-        )
+        return Integrity("unsupported", _no_activity(timeline))
     findings += _launch_findings(timeline, launches(timeline) if launched is None else launched)
     for look in _LOOKS:
         findings += look(timeline)
     return Integrity("partial" if any(finding.severity == "severe" for finding in findings) else "ok", findings)
+
+
+_REASONS = ("unread-device", "legacy-autograd", "driver-not-supported", "cuda-not-collected", "no-device-activity")
+"""What explains best that a trace has no device activity, in this order."""
+
+
+def _no_activity(timeline: GpuTimeline) -> list[Finding]:
+    """The findings of a trace without device activity, the reason for that first."""
+    launched = len(kernel_launches(timeline))
+    message = "no kernel, copy or memset was recorded on any device; was the device traced while it worked?"
+    if launched:
+        traced = "1 kernel launch was" if launched == 1 else f"{launched} kernel launches were"
+        message = (
+            f"{traced} traced, but no work of a GPU: the profiler got no records from the device (it needs permission"
+            " to trace it, and a run that ends before it does)"
+        )
+    findings = [*timeline.findings, Finding(code="no-device-activity", severity="severe", message=message)]
+    place = {code: i for i, code in enumerate(_REASONS)}
+    return sorted(findings, key=lambda finding: place.get(finding.code, len(_REASONS)))
 
 
 def _launch_findings(timeline: GpuTimeline, launch: Int64) -> Iterator[Finding]:
@@ -198,6 +222,11 @@ def _overlaps(timeline: GpuTimeline) -> Iterator[Finding]:
 
 
 _LOOKS: tuple[Callable[[GpuTimeline], Iterator[Finding]], ...] = (
+    launches_without_kernels,
+    captured_launches,
+    overlong_kernels,
+    short_device_span,
+    several_processes,
     _graph_granularity,
     _under_recorded_replays,
     _quantised,

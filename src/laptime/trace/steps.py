@@ -11,8 +11,10 @@ import re
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 
 from laptime.trace.causes import GapCauses, cause_times
+from laptime.trace.completeness import overlong
 from laptime.trace.gaps import DeviceGaps, union_ns
 from laptime.trace.kernel_names import family
 from laptime.trace.read.timeline import Activities, Activity, GpuTimeline, Int32, Int64
@@ -156,6 +158,15 @@ def _replays(activities: Activities, kernels: Int64) -> Int64:
     return np.where(known & (marked | shared), key, -1)
 
 
+def _spoiled(timeline: GpuTimeline, start: Int64, end: Int64) -> npt.NDArray[np.bool_]:
+    """Which steps a kernel of impossible duration reaches into: none of them is the one to show."""
+    activities = timeline.activities
+    spoiled = np.zeros(len(start), dtype=np.bool_)
+    for row in overlong(timeline).tolist():
+        spoiled |= (start < activities.end_ns[row]) & (end > activities.start_ns[row])
+    return spoiled
+
+
 def _measured(
     timeline: GpuTimeline, gaps: DeviceGaps, launched: Int64, causes: GapCauses, kernels: Int64, cuts: Cuts
 ) -> StepFrame:
@@ -177,8 +188,12 @@ def _measured(
     while warm_up < len(wall) and wall[warm_up] > WARM_UP * median:
         warm_up += 1
     steady[:warm_up] = False
+    spoiled = _spoiled(timeline, start, end)
+    if spoiled.all():
+        return _none("every step has a kernel whose recorded duration can't be")
+    steady &= ~spoiled
     if not steady.any():
-        steady[:], warm_up = True, 0
+        steady[:], warm_up = ~spoiled, 0
     usual = int(np.bincount(size[steady]).argmax())
     eligible = np.flatnonzero(steady & (size == usual))
     modal = int(eligible[np.argsort(wall[eligible], kind="stable")[(len(eligible) - 1) // 2]])

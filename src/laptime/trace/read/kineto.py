@@ -18,6 +18,7 @@ from laptime.trace.read.kineto_bytes import blocks
 from laptime.trace.read.kineto_columns import joined
 from laptime.trace.read.kineto_stream import Ending, read_batches
 from laptime.trace.read.launch_links import claim
+from laptime.trace.read.merged_ranks import split_merged
 from laptime.trace.read.timeline import GpuTimeline, Source
 
 UNREAD: tuple[tuple[str, re.Pattern[bytes], str], ...] = (
@@ -56,9 +57,17 @@ def read(path: Path) -> GpuTimeline:
     untimed, negative = sum(batch.untimed for batch in batches), sum(batch.negative for batch in batches)
     names, activities, calls, ranges = joined(batches)
     findings = [*_unread(path, activities), *_findings(ending, untimed, negative)]
+    activities = tables.in_one(activities)
+    merged = split_merged(activities, calls, ranges)
+    if merged > 1:
+        message = (
+            f"{merged} ranks were merged into this file under one process id and device number: they are shown as"
+            " GPUs of their own. Which host range is whose is a guess; better read the ranks' own files together"
+        )
+        findings.append(Finding(code="merged-ranks", severity="warning", message=message, count=merged))
     return GpuTimeline(
         source=Source("kineto", str(path), ending.schema_version, ending.rank),
-        activities=tables.activities(claim(tables.in_one(activities), calls, names)),
+        activities=tables.activities(claim(activities, calls, names)),
         calls=tables.calls(calls),
         ranges=tables.ranges(ranges),
         strings=names,

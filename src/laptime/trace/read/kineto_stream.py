@@ -149,6 +149,11 @@ def _open_list(path: Path, source: Iterator[bytes]) -> tuple[bytes, Header | Non
         block, more = _next(source, len(head))
         head += block
         start = head.lstrip(b"\xef\xbb\xbf \t\r\n")
+        if start.startswith(b"[") and start[1:].lstrip().startswith(b"["):
+            raise LaptimeError(
+                f"{path}: a list of lists, such as a memory timeline of torch.profiler, and no list of events; "
+                "export the trace with prof.export_chrome_trace()"
+            )
         if start.startswith(b"["):
             return start[1:].lstrip(), None, len(head) - len(start) + 1, more
         if start and not start.startswith(b"{"):

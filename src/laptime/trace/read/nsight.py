@@ -17,6 +17,7 @@ from laptime.data.record import Finding
 from laptime.errors import LaptimeError
 from laptime.trace.read import tables
 from laptime.trace.read.launch_links import claim
+from laptime.trace.read.nsight_diagnostics import diagnostics
 from laptime.trace.read.nsight_tables import (
     CALL_TABLES,
     COPY_BASE,
@@ -221,6 +222,7 @@ def _inline_texts(
 
 def _findings(export: NsightExport, rows: Mapping[str, Rows]) -> Iterable[Finding]:
     """What is missing or had to be left out."""
+    yield from diagnostics(export)
     missing = [table for table in ("KERNEL", "RUNTIME", STRINGS) if table not in export.names]
     if "RUNTIME" in missing and "DRIVER" in rows:
         missing.remove("RUNTIME")

@@ -19,6 +19,7 @@ CALL_TABLES = ("RUNTIME", "DRIVER")
 RANGE_TABLES = ("NVTX_EVENTS", "PROFILER_OVERHEAD", "OVERHEAD")
 STRINGS = "StringIds"
 CUDA_DEVICES = "TARGET_INFO_CUDA_DEVICE"
+DIAGNOSTICS = "DIAGNOSTIC_EVENT"
 
 _NAME = re.compile(
     rf"(?:CUPTI_ACTIVITY_KIND_(?:CONCURRENT_)?)?({'|'.join(DEVICE_TABLES + CALL_TABLES + RANGE_TABLES)})(?:_V(\d+))?"
@@ -64,6 +65,12 @@ class Rows:
     damage: str | None = None
 
 
+def is_read(table: str) -> bool:
+    """Whether a table of this name is one that is read."""
+    others = (STRINGS, CUDA_DEVICES, DIAGNOSTICS, "META_DATA_EXPORT", "EXPORT_META_DATA")
+    return table in others or _NAME.fullmatch(table) is not None
+
+
 def open_export(path: Path) -> NsightExport:
     """Look at an export's schema.
 
@@ -87,7 +94,7 @@ def open_export(path: Path) -> NsightExport:
         raise LaptimeError(
             f"{path}: an SQLite file, but not one of Nsight Systems; export one with nsys export --type sqlite"
         )
-    names |= {name: name for name in (STRINGS, CUDA_DEVICES) if name in columns}
+    names |= {name: name for name in (STRINGS, CUDA_DEVICES, DIAGNOSTICS) if name in columns}
     return NsightExport(path, names, {plain: columns[name] for plain, name in names.items()}, schema)
 
 

@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from laptime.errors import LaptimeError
+from laptime.trace.read.nsight_other import is_parquet_export
 
 SUFFIXES = (".json", ".json.gz", ".sqlite")
 FILES = 4_096
@@ -33,7 +34,9 @@ def trace_files(paths: Sequence[Path]) -> Iterator[list[Path]]:
     with ExitStack() as open_folders:
         files: list[Path] = []
         for path in paths:
-            if path.is_dir():
+            if is_parquet_export(path):
+                found = [path]
+            elif path.is_dir():
                 found = sorted(file for file in path.rglob("*") if file.is_file() and file.name.endswith(SUFFIXES))
             elif _is_archive(path):
                 folder = open_folders.enter_context(tempfile.TemporaryDirectory(prefix="laptime-"))

@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from laptime.errors import LaptimeError
+from laptime.trace.read.nsight_other import exported, from_parquet, is_parquet_export
 from laptime.trace.read.timeline import GpuTimeline
 
 _SQLITE_MAGIC = b"SQLite format 3\0"
 _GZIP_MAGIC = b"\x1f\x8b"
-_NSYS_REPORT_MAGICS = (b"QDSTRM", b"\x1aQDREP")
+_NSYS_REPORT_MARKS = (b"QDSTRM", b"QDREP", b"QuadD", b"Nsight Systems")
+_HEAD_BYTES = 1 << 16
+_OTHERS = (
+    (b"\x80", "a pickle, such as a memory snapshot of torch: it has no device work, and a pickle is never loaded"),
+    (b"<!doctype html", "a web page, such as a memory timeline of torch.profiler: it has no device work"),
+    (b"<html", "a web page, such as a memory timeline of torch.profiler: it has no device work"),
+    (b"par1", "one Parquet table; name the folder that nsys export --type parquetdir wrote"),
+)
+"""What other files begin with, and what they are."""
 
 
 def read_timeline(path: str | Path) -> GpuTimeline:
-    """Read a trace: a PyTorch profiler .json or .json.gz, an Nsight Systems .sqlite.
+    """Read a trace: a PyTorch profiler .json or .json.gz, an Nsight Systems .sqlite, Parquet folder or report.
 
     Raises:
         LaptimeError: one line saying what is wrong with the file and how to mend it.
     """
     path = Path(path)
+    if is_parquet_export(path):
+        with from_parquet(path) as sqlite:
+            return _nsight(sqlite, path)
     try:
         if path.is_dir():
             raise LaptimeError(
@@ -27,21 +40,32 @@ def read_timeline(path: str | Path) -> GpuTimeline:
         if path.exists() and not path.is_file():
             raise LaptimeError(f"{path}: not a regular file; save the trace to one first")
         with path.open("rb") as file:
-            head = file.read(64)
+            head = file.read(_HEAD_BYTES)
     except OSError as error:
         raise LaptimeError(f"{path}: can't be opened ({error.strerror or error})") from None
     if head.startswith(_SQLITE_MAGIC):
-        from laptime.trace.read import nsight  # each reader is imported for its own files only: start-up counts
-
-        return nsight.read(path)
-    if path.suffix in (".nsys-rep", ".qdrep") or head.startswith(_NSYS_REPORT_MAGICS):
-        raise LaptimeError(f"{path}: an Nsight Systems report; export it first: nsys export --type sqlite {path.name}")
+        return _nsight(path, path)
+    text = head.startswith(_GZIP_MAGIC) or head.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"[", b"")
+    if path.suffix in (".nsys-rep", ".qdrep") or (not text and any(mark in head for mark in _NSYS_REPORT_MARKS)):
+        with exported(path) as sqlite:
+            return _nsight(sqlite, path)
     if not head:
         raise LaptimeError(f"{path}: empty; capture the trace again")
-    if head.startswith(_GZIP_MAGIC) or head.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"[", b""):
+    if text:
         from laptime.trace.read import kineto
 
         return kineto.read(path)
+    for mark, what in _OTHERS:
+        if head.lower().startswith(mark):
+            raise LaptimeError(f"{path}: {what}; name a PyTorch profiler .json/.json.gz or Nsight Systems .sqlite")
     raise LaptimeError(
         f"{path}: not a trace that is known here: PyTorch profiler .json/.json.gz or Nsight Systems .sqlite"
     )
+
+
+def _nsight(sqlite: Path, path: Path) -> GpuTimeline:
+    """What an export holds, under the name of the file that the user named."""
+    from laptime.trace.read import nsight  # each reader is imported for its own files only: start-up counts
+
+    timeline = nsight.read(sqlite)
+    return timeline if sqlite is path else replace(timeline, source=replace(timeline.source, file=str(path)))

@@ -1,0 +1,167 @@
+"""Whether a trace holds all that happened: launches against kernels, durations that can't be, ranks in one, processes.
+
+Like integrity's own checks, each is one function from a timeline to findings.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from laptime.data.record import Finding
+from laptime.trace.read.timeline import Activity, GpuTimeline, Int64, RangeKind
+
+FEW = 0.05
+"""Up to this share of launches may lack a kernel before figures are called unsupported."""
+
+SWALLOWED = 8
+"""A kernel that holds so many later kernels of its own stream from start to end has a duration that can't be."""
+
+SHORT_SPAN = 0.05
+"""A device that worked within so small a share of the traced time is said to."""
+
+_KERNEL_LAUNCH = re.compile(r"launch(?!hostfunc)", re.IGNORECASE)
+_NO_KERNEL = re.compile(r"hostfunc|graph", re.IGNORECASE)
+_BEGIN, _END = re.compile(r"begincapture", re.IGNORECASE), re.compile(r"endcapture", re.IGNORECASE)
+
+
+def kernel_launches(timeline: GpuTimeline) -> Int64:
+    """Indices of the calls that launch one kernel each, those that a graph capture recorded instead left out."""
+    return _launches(timeline)[0]
+
+
+def captured_launches(timeline: GpuTimeline) -> Iterator[Finding]:
+    """Launch calls that ran nothing, because a capture recorded them into a graph."""
+    count = len(_launches(timeline)[1])
+    if count:
+        yield Finding(
+            code="captured-launches",
+            severity="info",
+            message="kernel launches were recorded into a CUDA graph by a capture: they ran no kernel by themselves",
+            count=count,
+        )
+
+
+def _launches(timeline: GpuTimeline) -> tuple[Int64, Int64]:
+    """Indices of the calls that launch one kernel each: those that run it, and those that a capture records."""
+    calls = timeline.calls
+    if len(calls.start_ns) == 0:
+        return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
+    names = timeline.strings
+    launching = _named(names, lambda name: bool(_KERNEL_LAUNCH.search(name)) and not _NO_KERNEL.search(name))
+    found = np.flatnonzero(launching[calls.name])
+    begins = np.flatnonzero(_named(names, lambda name: bool(_BEGIN.search(name)))[calls.name])
+    ends = np.flatnonzero(_named(names, lambda name: bool(_END.search(name)))[calls.name])
+    if len(begins) == 0 and len(ends) == 0:
+        return found, found[:0]
+    captured = np.zeros(len(found), dtype=np.bool_)
+    for process in np.unique(calls.process[np.concatenate([begins, ends])]).tolist():
+        own = calls.process[found] == process
+        at = calls.start_ns[found]
+        opened = np.searchsorted(calls.start_ns[begins[calls.process[begins] == process]], at, side="right")
+        closed = np.searchsorted(calls.start_ns[ends[calls.process[ends] == process]], at, side="right")
+        late = max(0, int((calls.process[ends] == process).sum()) - int((calls.process[begins] == process).sum()))
+        captured |= own & (opened + late > closed)
+    return found[~captured], found[captured]
+
+
+def _named(names: tuple[str, ...], wanted: Callable[[str], bool]) -> npt.NDArray[np.bool_]:
+    return np.fromiter((wanted(name) for name in names), np.bool_, len(names))
+
+
+def launches_without_kernels(timeline: GpuTimeline) -> Iterator[Finding]:
+    """Launch calls that no device activity answers."""
+    calls, activities = timeline.calls, timeline.activities
+    found = kernel_launches(timeline)
+    if len(found) == 0:
+        return
+    known = _keys(activities.process, activities.correlation)
+    unknown = activities.correlation[activities.process < 0]
+    answered = np.isin(_keys(calls.process[found], calls.correlation[found]), known)
+    if len(unknown):
+        answered |= np.isin(calls.correlation[found], unknown)
+    count = int(np.count_nonzero(~answered & (calls.correlation[found] >= 0)))
+    if count:
+        yield Finding(
+            code="launches-without-kernels",
+            severity="severe" if count > FEW * len(found) else "warning",
+            message=f"{count} of {len(found)} kernel launches have no kernel: the profiler lost records, or the capture"
+            " ended before they ran. Busy time, kernels and gaps are those of the kernels that are there",
+            count=count,
+        )
+
+
+def _keys(process: npt.NDArray[np.int32], correlation: Int64) -> Int64:
+    return (process.astype(np.int64) << 40) ^ correlation
+
+
+def overlong(timeline: GpuTimeline) -> Int64:
+    """Indices of kernels whose duration runs over SWALLOWED or more later kernels of their own stream."""
+    a = timeline.activities
+    kernels = np.flatnonzero((a.kind == Activity.KERNEL) & (a.graph_node < 0))
+    order = kernels[np.lexsort((a.start_ns[kernels], a.process[kernels], a.stream[kernels], a.device[kernels]))]
+    if len(order) <= SWALLOWED:
+        return np.zeros(0, dtype=np.int64)
+    ahead, behind = order[:-SWALLOWED], order[SWALLOWED:]
+    same = np.ones(len(ahead), dtype=np.bool_)
+    for column in (a.device, a.stream, a.process):
+        same &= column[ahead] == column[behind]
+    return ahead[same & (a.end_ns[ahead] >= a.end_ns[behind]) & (a.start_ns[behind] > a.start_ns[ahead])]
+
+
+def overlong_kernels(timeline: GpuTimeline) -> Iterator[Finding]:
+    """Durations that can't be: a stream runs one kernel after the other."""
+    rows = overlong(timeline)
+    if len(rows):
+        longest = int((timeline.activities.end_ns - timeline.activities.start_ns)[rows].max())
+        yield Finding(
+            code="overlong-kernels",
+            severity="severe",
+            message=f"kernels last over {SWALLOWED} or more later kernels of their own stream, which can't be (up to"
+            f" {longest} ns): their durations are wrong, and so is the busy time around them",
+            count=len(rows),
+        )
+
+
+def short_device_span(timeline: GpuTimeline) -> Iterator[Finding]:
+    """A device that worked within a small part of what was traced."""
+    traced, device = traced_span_ns(timeline), device_span_ns(timeline)
+    if device < SHORT_SPAN * traced:
+        yield Finding(
+            code="short-device-span",
+            severity="warning",
+            message=f"the GPU's work lies within {device / 1e6:.3g} ms of the {traced / 1e6:.3g} ms that were traced"
+            f" ({device / traced * 100:.2g} %): idle time and gaps are those within its work",
+        )
+
+
+def traced_span_ns(timeline: GpuTimeline) -> int:
+    """From the first to the last time in the trace, host and device, the profiler's own ranges left out."""
+    ranges = timeline.ranges
+    own = ranges.kind != RangeKind.PROFILER
+    starts = (timeline.activities.start_ns, timeline.calls.start_ns, ranges.start_ns[own])
+    ends = (timeline.activities.end_ns, timeline.calls.end_ns, ranges.end_ns[own])
+    return max(int(end.max()) for end in ends if len(end)) - min(int(start.min()) for start in starts if len(start))
+
+
+def device_span_ns(timeline: GpuTimeline) -> int:
+    """From the first start to the last end of device work."""
+    return int(timeline.activities.end_ns.max() - timeline.activities.start_ns.min())
+
+
+def several_processes(timeline: GpuTimeline) -> Iterator[Finding]:
+    """Processes that work on one device at the same time."""
+    a = timeline.activities
+    for device in np.unique(a.device).tolist():
+        process = np.unique(a.process[(a.device == device) & (a.process >= 0)])
+        if len(process) > 1:
+            yield Finding(
+                code="several-processes",
+                severity="info",
+                message=f"{len(process)} processes worked on GPU {device} (MPS, or taking turns): busy and idle time"
+                " are those of all of them together",
+                count=len(process),
+            )

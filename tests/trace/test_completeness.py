@@ -1,0 +1,183 @@
+"""Whether a trace holds all that happened: each case is written here, in the formats that can have it."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from itertools import pairwise
+from pathlib import Path
+
+import polars
+import pytest
+
+from laptime.errors import LaptimeError
+from laptime.trace.analysis import analyse, read_trace
+from laptime.trace.read.reading import read_timeline
+from tests.trace.build_timeline import build
+from tests.trace.read.rows_back import activity_rows, call_rows
+from tests.trace.write_traces import ActivityRow, CallRow, RangeRow, kineto_events, write_nsys
+
+GEMM, ADD = "ampere_sgemm_128x64_tn", "void at::native::vectorized_elementwise_kernel<4, CUDAFunctor_add<float>>(int)"
+T = 1_000_000
+
+
+def a_run(count: int = 100, *, shift: int = 0, step: int = 15_007) -> tuple[list[ActivityRow], list[CallRow]]:
+    activities, calls = [], []
+    for i in range(count):
+        at = T + shift + i * step
+        calls.append(CallRow(at, at + 5_000, correlation=i + 1))
+        activities.append(ActivityRow(at + 6_001, at + 16_003, (GEMM, ADD)[i % 2], correlation=i + 1))
+    return activities, calls
+
+
+def codes(analysis) -> dict[str, tuple[str, int]]:
+    return {finding.code: (finding.severity, finding.count) for finding in analysis.integrity.findings}
+
+
+def test_launches_without_kernels_make_it_partial() -> None:
+    activities, calls = a_run(step=20_000)
+    assert "launches-without-kernels" not in codes(analyse(build(activities, calls)))
+    analysis = analyse(build(activities[60:], calls))
+    assert codes(analysis)["launches-without-kernels"] == ("severe", 60)
+    assert analysis.integrity.verdict == "partial"
+    few = analyse(build(activities[:-2], calls))
+    assert (few.integrity.verdict, codes(few)["launches-without-kernels"]) == ("ok", ("warning", 2))
+
+
+def test_launches_into_a_graph_and_host_functions_lack_no_kernel() -> None:
+    activities, calls = a_run(20, step=20_000)
+    begin = CallRow(T + 9 * 20_000 - 3_000, T + 9 * 20_000 - 2_000, "cudaStreamBeginCapture")
+    end = CallRow(T + 15 * 20_000 - 3_000, T + 15 * 20_000 - 2_000, "cudaStreamEndCapture")
+    host = CallRow(T + 17 * 20_000 + 8_000, T + 17 * 20_000 + 9_000, "cudaLaunchHostFunc", 900)
+    found = codes(analyse(build(activities[:9] + activities[15:], [*calls, begin, end, host])))
+    assert "launches-without-kernels" not in found
+    assert found["captured-launches"] == ("info", 6)
+
+
+def test_a_duration_over_its_stream_is_no_truth_and_no_step() -> None:
+    activities, calls = a_run(160, step=20_000)
+    assert "overlong-kernels" not in codes(analyse(build(activities, calls)))
+    long = activities[40]
+    activities[40] = ActivityRow(long.start_ns, long.start_ns + 2_000_000, long.name, correlation=long.correlation)
+    at = [T + 400_000 * step - 1_000 for step in range(9)]
+    steps = [RangeRow(start, end, f"ProfilerStep#{i}") for i, (start, end) in enumerate(pairwise(at))]
+    analysis = analyse(build(activities, calls, steps))
+    assert (analysis.integrity.verdict, codes(analysis)["overlong-kernels"]) == ("partial", ("severe", 1))
+    assert analysis.steps.start_ns is not None
+    assert analysis.steps.wall_ns is not None
+    end = analysis.steps.start_ns + analysis.steps.wall_ns
+    assert not (analysis.steps.start_ns < long.start_ns + 2_000_000 and end > long.start_ns)
+    assert analyse(build(activities, calls, steps[2:3])).steps.method == "none"  # the only one is spoiled
+
+
+def test_a_gpu_that_hardly_worked_is_said_to() -> None:
+    activities, calls = a_run(4)
+    calls.append(CallRow(T + 50_000_000, T + 60_000_000, "cudaDeviceSynchronize", 99))
+    analysis = analyse(build(activities, calls))
+    assert analysis.headline.startswith("The GPU's work lies within 0.055 ms of the 60 ms that were traced")
+    assert codes(analysis)["short-device-span"] == ("warning", 1)
+
+
+@pytest.mark.parametrize("ranks", [2, 3])
+@pytest.mark.parametrize("sort", [False, True])
+def test_ranks_merged_under_one_id_are_taken_apart(tmp_path: Path, ranks: int, sort: bool) -> None:
+    """Each rank is 33 % idle; one GPU with the work of all of them would be less."""
+    alone = analyse(build(*a_run(24))).devices[0]
+    events: list[str] = []
+    for rank in range(ranks):
+        events += kineto_events(*a_run(24, shift=3_000 * rank))
+    if sort:
+        events.sort(key=lambda event: json.loads(event)["ts"])
+    path = tmp_path / "merged.json"
+    path.write_text(f'{{"schemaVersion": 1, "traceEvents": [{",".join(events)}]}}')
+    analysis = read_trace(path)
+    assert codes(analysis)["merged-ranks"] == ("warning", ranks)
+    figures = [(device.span_ns, device.idle_ns, device.kernels, device.launches) for device in analysis.devices]
+    assert figures == [(alone.span_ns, alone.idle_ns, 24, 24)] * ranks
+
+
+def noted(path: Path, *texts: str) -> Path:
+    with sqlite3.connect(path) as db:
+        db.execute("CREATE TABLE DIAGNOSTIC_EVENT (timestamp, timestampType, source, severity, text, globalPid)")
+        db.executemany("INSERT INTO DIAGNOSTIC_EVENT (severity, text) VALUES (2, ?)", [(text,) for text in texts])
+    db.close()
+    return path
+
+
+def test_what_nsight_noted_is_said_in_our_words(tmp_path: Path) -> None:
+    path = noted(
+        write_nsys(tmp_path / "t.sqlite", *a_run(20)),
+        "Process was launched by the profiler, see /home/secret/stdout.log",
+        "Not all CUDA events might have been collected.",
+        "Number of CUPTI events produced: 90112, CUPTI buffers: 49 of 50. Some CUPTI events might be missing.",
+        "Installed CUDA driver version (99.7) is not supported by this build of Nsight Systems.",
+    )
+    analysis = read_trace(path)
+    assert analysis.integrity.verdict == "partial"
+    assert codes(analysis)["lost-records"] == ("severe", 2)
+    assert codes(analysis)["driver-not-supported"] == ("warning", 1)
+    assert "99.7" in str(analysis.integrity.findings)
+    assert b"secret" not in analysis.to_json()
+
+
+def test_a_refusal_names_its_reason(tmp_path: Path) -> None:
+    _, calls = a_run(3)
+    path = write_nsys(tmp_path / "launched.sqlite", [], calls)
+    assert "3 kernel launches were traced, but no work of a GPU" in read_trace(path).headline
+    noted(path, "Installed CUDA driver version (99.7) is not supported by this build of Nsight Systems.")
+    assert "does not support the installed CUDA driver (99.7)" in read_trace(path).headline
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"[[1, 2, 3], [[4, 5]]]", "memory timeline"),
+        (b"\x80\x04\x95 snapshot", "a pickle"),
+        (b"<!DOCTYPE html><html></html>", "a web page"),
+        (b"PAR1" + bytes(20), "Parquet"),
+        (b"\x01\x00QuadDCommon" + bytes(40), "nsys export --type sqlite"),
+    ],
+)
+def test_other_files_are_called_by_their_name(
+    tmp_path: Path, content: bytes, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    path = tmp_path / "renamed.bin"
+    path.write_bytes(content)
+    with pytest.raises(LaptimeError, match=reason):
+        read_timeline(path)
+
+
+def test_a_report_is_exported_where_nsys_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = write_nsys(tmp_path / "whole.sqlite", *a_run(5))
+    nsys = tmp_path / "nsys"
+    nsys.write_text(f'#!/bin/sh\n[ "$2 $3" = "--type sqlite" ] && cp {whole} "$5"\n')
+    nsys.chmod(0o755)
+    report = tmp_path / "decode.nsys-rep"
+    report.write_bytes(b"\x00\x01")
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    timeline = read_timeline(report)
+    assert activity_rows(timeline) == activity_rows(read_timeline(whole))
+    assert timeline.source.file == str(report)
+    nsys.write_text("#!/bin/sh\nexit 3\n")
+    with pytest.raises(LaptimeError, match="exit code 3"):
+        read_timeline(report)
+
+
+def test_a_folder_of_parquet_tables_is_read(tmp_path: Path) -> None:
+    whole = write_nsys(tmp_path / "whole.sqlite", *a_run(5))
+    folder = tmp_path / "decode_pqtdir"
+    folder.mkdir()
+    with sqlite3.connect(whole) as db:
+        for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
+            cursor = db.execute(f'SELECT * FROM "{name}"')
+            heads = [column[0] for column in cursor.description]
+            rows = cursor.fetchall()
+            polars.DataFrame(rows, schema=heads, orient="row", infer_schema_length=None).write_parquet(
+                folder / f"{name}.parquet"
+            )
+    db.close()
+    read, expected = read_timeline(folder), read_timeline(whole)
+    assert activity_rows(read) == activity_rows(expected)
+    assert call_rows(read) == call_rows(expected)
+    assert read_trace(folder).source.file == "decode_pqtdir"
