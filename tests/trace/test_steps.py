@@ -263,8 +263,12 @@ def test_layers_of_two_kinds_are_not_counted_by_the_longest_run() -> None:
     double = named("norm qkv rope add_norm fmha_fwd out1 out2 mlp1 gelu mlp2 gate")
     single = named("norm2 linear1 fmha_fwd gelu2 linear2 gate2")
     step = [*HEAD[:1], *double * 19, *single * 38, *HEAD[1:]]
-    steps = steps_of(host_bound([step] * 4, between_ns=30_000))
+    analysis = analyse(build(*host_bound([step] * 4, between_ns=30_000).all))
+    steps = analysis.steps
     assert (steps.count, steps.kernels_per_step, steps.layers, steps.attention_kernels) == (4, len(step), None, 57)
+    assert analysis.modal_step is not None
+    assert set(analysis.modal_step.layer) == {-1}
+    assert "57 of them the same attention" in analysis.advice
 
 
 def test_noise_has_no_steps() -> None:

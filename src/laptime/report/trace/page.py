@@ -120,7 +120,7 @@ def _step_facts(steps: Steps) -> Html:
             ("wall", f"{words.ms_column(steps.wall_ns)}{KEEP_TOGETHER}ms; {words.step_spread(steps)}"),
             ("GPU works", f"{words.ms_column(steps.busy_ns)}{KEEP_TOGETHER}ms ({percent(steps.utilisation)})"),
             ("kernels", f"{count(steps.kernels_per_step)} from {count(steps.launches_per_step)} launches"),
-            ("layers", shape),
+            ("layers", shape or words.uncounted_layers(steps)),
         ]
     )
 

@@ -78,6 +78,13 @@ def layer_shape(steps: Steps) -> str:
     return NOTHING if layers is None else f"{layers.count} × {layers.kernels_per_layer:g} + {layers.outside}"
 
 
+def uncounted_layers(steps: Steps) -> str | None:
+    """What is known of layers that were not counted; None where nothing is."""
+    if steps.attention_kernels is None or steps.attention_kernels < 2:
+        return None
+    return f"not counted, they differ; {count(steps.attention_kernels)} kernels are the same attention"
+
+
 def step_spread(steps: Steps) -> str:
     """The range that holds four of five steps."""
     if steps.count < 2:
