@@ -26,7 +26,7 @@ CAUSES: tuple[str, ...] = (
     "unknown",
     "start-up",
 )
-"""What the launching thread can have been doing during a gap; docs/trace.md says what each means."""
+"""What the launching thread can have been doing during a gap; docs/trace-causes.md says what each means."""
 
 HOST, LAUNCH, GRAPH_LAUNCH, MEMCPY, SYNCHRONIZE, ALLOCATION, FREE = range(7)
 MODULE_LOAD, GRAPH_CAPTURE, OTHER_API, PROFILER, QUEUED, UNKNOWN, START_UP = range(7, 14)
