@@ -14,7 +14,7 @@ CPU = torch.device("cpu")
 
 
 def watched(work):
-    with Watch(CPU) as watch:
+    with Watch(CPU, memory=True) as watch:
         work()
     return watch.circumstances
 

@@ -30,6 +30,7 @@ Flag = Literal[
     "forwards-mismatch",
     "no-choice-fits",
     "unassigned-encoder",
+    "overlapped",
 ]
 
 FLAG_REASONS: dict[str, str] = {
@@ -42,6 +43,7 @@ FLAG_REASONS: dict[str, str] = {
     "forwards-mismatch": "the number of decode forwards is not output tokens - 1",
     "unassigned-encoder": "a module that looks like an encoder ran in no stage: its time is in other",
     "no-choice-fits": "no setting of the knobs was known to keep the budget: the fastest was taken",
+    "overlapped": "another generate() call ran on the same model at the same time, in another thread",
 }
 
 

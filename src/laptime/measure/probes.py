@@ -3,13 +3,14 @@
 Nothing of laptime runs inside a compiled forward: the hooks are removed when the first logits arrive, before
 transformers compiles or replays its decode step. In a decode step there is only one call of a LogitsProcessor. It
 compares two integers where the last step is known beforehand; where EOS can make any step the last one, it moves one
-event.
+event. A mark that can't be taken never ends the call: the first error is kept in `error`.
 """
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from threading import get_ident
 from types import TracebackType
 from typing import Any
 
@@ -19,6 +20,7 @@ from transformers import LogitsProcessor
 
 from laptime.measure.clock import Clock
 from laptime.models.anatomy import Anatomy
+from laptime.models.before_method import before
 from laptime.models.encoders import EncoderWatch
 
 PREPARE = "prepare_inputs_for_generation"
@@ -29,24 +31,36 @@ STEP_SIGNATURE = inspect.Signature(
 
 
 class Probes(LogitsProcessor):
-    """Takes the marks of one generate() call. On exit the model is as it was, whatever happened inside."""
+    """Takes the marks of one generate() call. On exit the model is as it was, whatever happened inside.
+
+    The marks are those of the thread that entered: what other threads do on the same model meanwhile takes none.
+    """
 
     def __init__(
         self, model: nn.Module, anatomy: Anatomy, clock: Clock, *, per_token: bool, last_step: int | None
     ) -> None:
-        """last_step: the number of tokens when the call can't end earlier, else None (EOS can come)."""
+        """model: whose steps are marked. last_step: the number of tokens when the call can't end earlier, else None."""
         self._model = model
         self._anatomy = anatomy
         self._clock = clock
-        self._take = clock.mark if per_token else clock.remark
+        self._per_token = per_token
+        self._step_mark = clock.mark if per_token else clock.remark
         self._only_step = None if per_token else last_step
-        self._encoders = EncoderWatch(anatomy.encoders, clock.mark, clock.remark)
+        self._encoders = EncoderWatch(anatomy.encoders, self.take, self._move)
         self._handles: list[Any] = []
-        self._own_prepare = model.__dict__.get(PREPARE)  # the instance's own, if somebody has set one
+        self._stop_waiting: Callable[[], None] = _nothing
+        self._thread = get_ident()
         self.logits = 0  # the number of forwards with logits; a chunked prefill counts once
+        self.error: Exception | None = None
         self._sign()
 
+    def follow(self, model: nn.Module, last_step: int | None) -> None:
+        """Mark the steps of this model instead: the one whose generate() the outer generate() has called."""
+        self._model = model
+        self._only_step = None if self._per_token else last_step
+
     def __enter__(self) -> Probes:
+        self._thread = get_ident()
         self._encoders.start()
         self._handles.append(self._anatomy.language.register_forward_pre_hook(self._on_language_model))
         return self
@@ -55,7 +69,7 @@ class Probes(LogitsProcessor):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._remove_hooks()
-        self._restore_prepare()
+        self._stop_waiting()
         self.__dict__.pop("__call__", None)  # it refers to self: leave the garbage collector no cycle
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
@@ -63,12 +77,41 @@ class Probes(LogitsProcessor):
         self.logits += 1
         if self.logits > 1:
             if self._only_step is None or self.logits == self._only_step:
-                self._take("logits")
+                self._guarded(self._step_mark, "logits")
         else:
-            self._clock.mark("first-logits")
+            self.take("first-logits")
             self._remove_hooks()
-            self._watch_first_decode()
+            self._stop_waiting = before(self._model, PREPARE, self._first_decode)
         return scores
+
+    def start(self) -> None:
+        """Wait until the device is idle and take the mark "start"."""
+        self._guarded(lambda _: self._clock.start(), "start")
+
+    def take(self, kind: str) -> None:
+        """Take a mark."""
+        self._guarded(self._clock.mark, kind)
+
+    def _move(self, kind: str) -> None:
+        self._guarded(self._clock.remark, kind)
+
+    def _guarded(self, take: Callable[[str], None], kind: str) -> None:
+        try:
+            take(kind)
+        except Exception as error:  # the call goes on without its sample
+            self.error = self.error or error
+
+    def _first_decode(self, prepare: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Mark the first decode forward's entry, which no hook can see once that forward is compiled.
+
+        generate() asks the model's public prepare_inputs_for_generation for the step's inputs, and then calls the
+        forward with them. For that one call an attribute of the instance stands before the method.
+        """
+        self.take("first-token")
+        self._stop_waiting()
+        inputs = prepare(*args, **kwargs)
+        self.take("decode-begin")
+        return inputs
 
     def _sign(self) -> None:
         """Let transformers read the signature of __call__ quickly, as it does at every step.
@@ -83,8 +126,9 @@ class Probes(LogitsProcessor):
         self.__dict__["__call__"] = step
 
     def _on_language_model(self, *_: Any) -> None:
-        self._clock.mark("prefill-begin")
-        self._handles.pop().remove()  # this hook, the last one: later chunks of a prefill need no mark
+        if get_ident() == self._thread:
+            self.take("prefill-begin")
+            self._handles.pop().remove()  # this hook, the last one: later chunks of a prefill need no mark
 
     def _remove_hooks(self) -> None:
         for handle in self._handles:
@@ -92,26 +136,6 @@ class Probes(LogitsProcessor):
         self._handles.clear()
         self._encoders.stop()
 
-    def _watch_first_decode(self) -> None:
-        """Mark the first decode forward's entry, which no hook can see once that forward is compiled.
 
-        generate() asks the model's public prepare_inputs_for_generation for the step's inputs, and then calls the
-        forward with them. For that one call an attribute of the instance stands before the method.
-        """
-        model, mark = self._model, self._clock.mark
-        prepare: Callable[..., Any] = model.prepare_inputs_for_generation
-
-        def prepare_first_decode(*args: Any, **kwargs: Any) -> Any:
-            mark("first-token")
-            self._restore_prepare()
-            inputs = prepare(*args, **kwargs)
-            mark("decode-begin")
-            return inputs
-
-        model.__dict__[PREPARE] = prepare_first_decode
-
-    def _restore_prepare(self) -> None:
-        if self._own_prepare is None:
-            self._model.__dict__.pop(PREPARE, None)
-        else:
-            self._model.__dict__[PREPARE] = self._own_prepare
+def _nothing() -> None:
+    """What undoes nothing."""

@@ -175,6 +175,7 @@ def _measured(
         model,
         per_token=request.per_token,
         energy=True,
+        memory=True,
         vision=request.vision_module,
         projector=request.projector_module,
         language=request.language_module,

@@ -126,6 +126,8 @@ def _check(first: dict[str, int]) -> None:
         )
     if "first-logits" not in first or "end" not in first:
         raise LaptimeError("generate() returned without logits: nothing was generated, so nothing can be timed")
+    if "logits" in first and "decode-begin" not in first:
+        raise LaptimeError("the first decode forward's entry was never seen, so decode can't be told from prefill")
 
 
 def _encoder_spans(instants: Sequence[tuple[str, int]], stage: str) -> list[Span]:

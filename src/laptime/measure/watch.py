@@ -10,7 +10,6 @@ from contextlib import suppress
 from pathlib import Path
 from time import perf_counter_ns
 from types import TracebackType
-from typing import NamedTuple
 
 import msgspec
 import torch
@@ -40,12 +39,17 @@ class Watch:
     """Looks at the machine before and after a call, never during it. `circumstances` is set on exit.
 
     energy: read the energy counter too. NVML takes milliseconds for it and microseconds for everything else.
+    memory: read the peak memory too. It resets the process's own counter of peak memory.
+    Where something can't be read, the call's result goes first: `circumstances` stays None.
     """
 
-    def __init__(self, device: torch.device, monitor: GpuMonitor | None = None, *, energy: bool = False) -> None:
+    def __init__(
+        self, device: torch.device, monitor: GpuMonitor | None = None, *, energy: bool = False, memory: bool = False
+    ) -> None:
         self._device = device
         self._monitor = monitor
         self._energy = energy
+        self._peak = memory
         self.circumstances: Circumstances | None = None
 
     def __enter__(self) -> Watch:
@@ -54,8 +58,9 @@ class Watch:
         self._gc_began = 0
         self._throttle = set(self._monitor.throttle()) if self._monitor else set()
         self._compiled = compiled_graphs()
-        self._retries = _memory(self._device).retries
-        _reset_memory_peak(self._device)
+        self._retries = _retries(self._device)
+        if self._peak:
+            _reset_memory_peak(self._device)
         self._cpu = _foreign_cpu_s() if self._device.type == "cpu" else None
         self._energy_mj = self._monitor.energy_mj() if self._monitor and self._energy else None
         gc.callbacks.append(self._on_gc)
@@ -67,16 +72,18 @@ class Watch:
     ) -> None:
         elapsed_s = (perf_counter_ns() - self._begin_ns) / 1e9
         gc.callbacks.remove(self._on_gc)
-        if error is not None:
-            return
+        if error is None:
+            with suppress(Exception):
+                self.circumstances = self._look(elapsed_s)
+
+    def _look(self, elapsed_s: float) -> Circumstances:
         # The GPU first: its clocks fall once it idles.
         gpu = self._monitor.state() if self._monitor else None
         energy_mj = self._monitor.energy_mj() if self._monitor and self._energy else None
-        memory = _memory(self._device)
         flags: list[Flag] = []
         if compiled_graphs() > self._compiled:
             flags.append("recompiled")
-        if memory.retries > self._retries:
+        if _retries(self._device) > self._retries:
             flags.append("allocator-retry")
         if self._gc_ns / 1e9 > GC_PAUSE_SHARE * elapsed_s:
             flags.append("gc-pause")
@@ -84,9 +91,9 @@ class Watch:
             flags.append("throttled")
         if self._foreign(elapsed_s):
             flags.append("foreign-process")
-        self.circumstances = Circumstances(
+        return Circumstances(
             started_unix_ms=self._started_unix_ms,
-            memory_peak_bytes=memory.peak_bytes,
+            memory_peak_bytes=_memory_peak_bytes(self._device) if self._peak else None,
             energy_j=GpuMonitor.meaningful_energy_j(self._energy_mj, energy_mj, elapsed_s),
             gpu=gpu,
             gc_pause_ms=self._gc_ns / 1e6,
@@ -109,21 +116,24 @@ class Watch:
         return (after - self._cpu) / elapsed_s > FOREIGN_CORES
 
 
-class _Memory(NamedTuple):
-    peak_bytes: int | None  # since the last reset: the allocator's on a GPU, the process's resident one on a Linux CPU
-    retries: int  # of the device allocator, since the process began
+def _retries(device: torch.device) -> int:
+    """How often the device's allocator has freed its cache and tried again, since the process began."""
+    if device.type != "cuda":
+        return 0
+    # memory_stats() flattens and sorts this: 0.1 ms more
+    return int(torch.cuda.memory_stats_as_nested_dict(device)["num_alloc_retries"])
 
 
-def _memory(device: torch.device) -> _Memory:
+def _memory_peak_bytes(device: torch.device) -> int | None:
+    """The peak since the last reset: the allocator's on a GPU, the process's resident one on a Linux CPU."""
     if device.type == "cuda":
-        stats = torch.cuda.memory_stats_as_nested_dict(device)  # memory_stats() flattens and sorts this: 0.1 ms more
-        return _Memory(int(stats["allocated_bytes"]["all"]["peak"]), int(stats["num_alloc_retries"]))
+        return int(torch.cuda.memory_stats_as_nested_dict(device)["allocated_bytes"]["all"]["peak"])
     if device.type == "cpu":
         with suppress(OSError, ValueError, IndexError):
             for line in Path("/proc/self/status").read_text().splitlines():
                 if line.startswith("VmHWM:"):
-                    return _Memory(int(line.split()[1]) * 1024, 0)
-    return _Memory(None, 0)
+                    return int(line.split()[1]) * 1024
+    return None
 
 
 def _reset_memory_peak(device: torch.device) -> None:

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import wraps
+from threading import get_ident
 from typing import Any, Literal
 
 from torch import nn
+
+from laptime.models.before_method import before
 
 EncoderStage = Literal["vision", "audio", "encode"]
 
@@ -56,7 +58,8 @@ class EncoderWatch:
     """Tells when an encoder begins and ends, between enter and exit. On exit the model is as it was.
 
     Two kinds of marks: "STAGE-begin" and "STAGE-end", and of modules in no stage "unassigned-begin:PATH" and
-    "unassigned-end:PATH". take: takes a mark. move: takes a mark, or moves the newest one if it is of the same kind.
+    "unassigned-end:PATH". Only what the thread does that called start() is told. take: takes a mark. move: takes a
+    mark, or moves the newest one if it is of the same kind.
     """
 
     def __init__(self, encoders: Encoders, take: Callable[[str], None], move: Callable[[str], None]) -> None:
@@ -64,16 +67,18 @@ class EncoderWatch:
         self._stage: EncoderStage | None = None  # of the feature function that is running
         self._begun = False
         self._undo: list[Callable[[], None]] = []
+        self._thread = get_ident()
 
     def start(self) -> None:
         """Hang the hooks."""
+        self._thread = get_ident()
         for function in self._encoders.functions:
-            self._replace(function.holder, function.name, self._within(function))
+            self._undo.append(before(function.holder, function.name, self._within(function)))
         for part in {id(p): p for f in self._encoders.functions for p in f.parts}.values():
             self._hook(part.register_forward_pre_hook(self._enter))
             self._hook(part.register_forward_hook(self._leave))
             if callable(getattr(part, "encode", None)):  # a VQ-VAE: its forward is never called
-                self._replace(part, "encode", self._encode(part))
+                self._undo.append(before(part, "encode", self._encode))
         for bracket in self._encoders.brackets:
             for module in bracket.entries:
                 self._hook(module.register_forward_pre_hook(self._outside(self._take, f"{bracket.stage}-begin")))
@@ -89,10 +94,7 @@ class EncoderWatch:
             self._undo.pop()()
 
     def _within(self, function: FeatureFunction) -> Callable[..., Any]:
-        original = getattr(function.holder, function.name)
-
-        @wraps(original)
-        def features(*args: Any, **kwargs: Any) -> Any:
+        def features(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
             if self._stage is not None:  # one feature function inside another: the outer one is the stage
                 return original(*args, **kwargs)
             self._stage, self._begun = function.stage, False
@@ -103,50 +105,30 @@ class EncoderWatch:
 
         return features
 
-    def _encode(self, part: nn.Module) -> Callable[..., Any]:
-        original = part.encode
-        assert callable(original)
-
-        @wraps(original)
-        def encode(*args: Any, **kwargs: Any) -> Any:
-            self._enter()
-            result = original(*args, **kwargs)
-            self._leave()
-            return result
-
-        return encode
+    def _encode(self, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        self._enter()
+        result = original(*args, **kwargs)
+        self._leave()
+        return result
 
     def _enter(self, *_: Any) -> None:
-        if self._stage is not None and not self._begun:
+        if self._stage is not None and not self._begun and get_ident() == self._thread:
             self._begun = True
             self._take(f"{self._stage}-begin")
 
     def _leave(self, *_: Any) -> None:
-        if self._stage is not None and self._begun:
+        if self._stage is not None and self._begun and get_ident() == self._thread:
             self._move(f"{self._stage}-end")
 
     def _outside(self, take: Callable[[str], None], kind: str) -> Callable[..., None]:
         def hook(*_: Any) -> None:
-            if self._stage is None:
+            if self._stage is None and get_ident() == self._thread:
                 take(kind)
 
         return hook
 
     def _hook(self, handle: Any) -> None:
         self._undo.append(handle.remove)
-
-    def _replace(self, holder: nn.Module, name: str, value: Any) -> None:
-        """Put `value` before the method until stop; another's attribute of that name is put back."""
-        own = holder.__dict__.get(name)
-        holder.__dict__[name] = value
-
-        def undo() -> None:
-            if own is None:
-                holder.__dict__.pop(name, None)
-            else:
-                holder.__dict__[name] = own
-
-        self._undo.append(undo)
 
 
 def feature_functions(

@@ -98,7 +98,7 @@ def prepare(trial: Trial, subject: Subject, stack: ExitStack, base: Trial | None
             began = perf_counter()
             sample = trial.call(subject.most_tokens)
             times.append(perf_counter() - began)
-            if len(times) == 1 and subject.on_gpu:  # every call resets the peak; the first one allocates the most
+            if len(times) == 1 and subject.on_gpu:  # the first call allocates the most
                 trial.memory_bytes = max(sample.memory_peak_bytes or 0, torch.cuda.max_memory_allocated()) - before
             if len(times) > 1 and times[-1] <= STEADY * min(times):
                 break

@@ -121,6 +121,7 @@ class Worker:
                 model,
                 per_token=measure.per_token,
                 energy=measure.energy,
+                memory=True,
                 config=visit.config,
                 worker=self.name,
             )

@@ -1,0 +1,195 @@
+"""What one generate() call was asked for, and what it returned: read as transformers itself reads it."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from transformers import GenerationConfig
+from transformers.generation import GenerationMixin, GenerationMode
+
+from laptime.data.record import Scalar
+from laptime.errors import LaptimeError
+
+MEASURABLE = {
+    GenerationMode.GREEDY_SEARCH,
+    GenerationMode.SAMPLE,
+    GenerationMode.BEAM_SEARCH,
+    GenerationMode.BEAM_SAMPLE,
+}
+"""Modes with one forward a token. Others verify or try several tokens a forward: their stages mean something else."""
+
+_UNSET = GenerationConfig()
+"""What generate() begins with when a call brings no GenerationConfig: nearly everything in it is None."""
+_DEFAULTS: dict[str, Any] = getattr(GenerationConfig, "_get_default_generation_params", dict)()
+
+
+def bind(original: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """The call's arguments by name, so that a LogitsProcessor can be added wherever the user's stand."""
+    if not args:
+        return dict(kwargs)
+    signature = inspect.signature(original)
+    named = dict(signature.bind(*args, **kwargs).arguments)
+    for name, parameter in signature.parameters.items():
+        if parameter.kind is inspect.Parameter.VAR_KEYWORD:
+            named.update(named.pop(name, {}))
+        elif parameter.kind is inspect.Parameter.VAR_POSITIONAL and named.pop(name, ()):
+            raise LaptimeError("generate() was called with more positional arguments than it names; name them")
+    return named
+
+
+def takes_processors(original: Callable[..., Any]) -> bool:
+    """Whether a generate() can be handed logits processors."""
+    parameters = inspect.signature(original).parameters
+    return "logits_processor" in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+
+
+def resolve(model: Any, call: Mapping[str, Any]) -> GenerationConfig:
+    """What generate() will go by, at a hundredth of the time that transformers takes to work it out.
+
+    An argument of the call comes first, then what the call's GenerationConfig has, then the model's, then the default.
+    Source: GenerationMixin._prepare_generation_config of transformers 5.17; a test compares the two.
+    """
+    given = call.get("generation_config")
+    settings = copy.copy(model.generation_config)
+    for name, value in vars(_UNSET if given is None else given).items():
+        if value is not None or not hasattr(settings, name):
+            setattr(settings, name, value)
+    for name, value in _DEFAULTS.items():
+        if getattr(settings, name, None) is None:
+            setattr(settings, name, value)
+    for name, value in call.items():
+        if hasattr(settings, name):
+            setattr(settings, name, value)
+    if settings.cache_implementation == "hybrid":  # an old checkpoint's name for what is now the dynamic cache
+        settings.cache_implementation = None
+    return settings
+
+
+def refuse_unmeasurable(settings: GenerationConfig, call: Mapping[str, Any], device: torch.device) -> None:
+    """Raise LaptimeError, before anything runs, for a way of generating that has no such stages."""
+    if call.get("custom_generate") is not None:
+        raise LaptimeError("generate(custom_generate=...) has no known stages; leave it out to measure")
+    if call.get("cache_implementation") == "paged":
+        raise LaptimeError(
+            "cache_implementation='paged' is continuous batching, where several requests share a forward; a call has "
+            "no stages of its own there; use another cache to measure"
+        )
+    mode = settings.get_generation_mode(call.get("assistant_model"))
+    if mode not in MEASURABLE:
+        raise LaptimeError(
+            f"{_mode_words(settings, mode)} runs no single forward per token, so prefill and decode have no meaning "
+            "there; measure greedy, sampling or beam search"
+        )
+    compiles = settings.cache_implementation and device.type != "cpu" and not settings.disable_compile
+    if settings.prefill_chunk_size and compiles:
+        raise LaptimeError(
+            "chunked prefill with an auto-compiled cache compiles the prefill itself, where no mark can be taken; "
+            "pass disable_compile=True or leave out prefill_chunk_size"
+        )
+
+
+def _mode_words(settings: GenerationConfig, mode: GenerationMode) -> str:
+    if mode is GenerationMode.ASSISTED_GENERATION and settings.prompt_lookup_num_tokens is not None:
+        return "assisted generation by prompt lookup (prompt_lookup_num_tokens, of the call or of the model's config)"
+    return mode.value.replace("_", " ")
+
+
+def certain_length(model: Any, settings: GenerationConfig, call: Mapping[str, Any]) -> int | None:
+    """The number of tokens the call will make, where nothing can end it sooner."""
+    may_stop = (
+        settings.eos_token_id is not None
+        or settings.stop_strings
+        or settings.max_time
+        or call.get("stopping_criteria")
+        or (settings.num_beams or 1) > 1
+        or getattr(type(model), "generate", None) is not GenerationMixin.generate  # it may add criteria of its own
+    )
+    return None if may_stop else settings.max_new_tokens
+
+
+def ran(settings: GenerationConfig) -> dict[str, Scalar]:
+    """What a call ran with, where that isn't greedy search with the dynamic cache; a checkpoint may have decided it."""
+    stops = settings.stop_strings
+    facts: dict[str, Scalar] = {
+        "cache": settings.cache_implementation,
+        "num_beams": settings.num_beams if (settings.num_beams or 1) > 1 else None,
+        "do_sample": settings.do_sample or None,
+        "prefill_chunk": settings.prefill_chunk_size,
+        "stop_strings": stops if stops is None or isinstance(stops, str) else ", ".join(map(str, stops)),
+    }
+    return {name: value for name, value in facts.items() if value is not None}
+
+
+def prompt_ids(call: Mapping[str, Any]) -> torch.Tensor | None:
+    """The ids that the call brings; None where it brings embeddings, or nothing at all."""
+    ids = call.get("input_ids")
+    ids = call.get("inputs") if ids is None else ids
+    if isinstance(ids, torch.Tensor) and ids.ndim == 2 and not ids.is_floating_point():
+        return ids
+    return None
+
+
+def prompt_width(call: Mapping[str, Any]) -> int:
+    """The tokens of a row before the first new one. A call without a prompt begins with the BOS token."""
+    prompt, embeddings = prompt_ids(call), call.get("inputs_embeds")
+    if prompt is None:
+        return 1 if embeddings is None else int(embeddings.shape[1])
+    return int(prompt.shape[1])
+
+
+def generated_rows(result: Any, call: Mapping[str, Any], settings: GenerationConfig) -> list[list[int]]:
+    """The new ids of each row, from what generate() returned, padding after a row's end cut off.
+
+    Raises LaptimeError when there are no ids in the result.
+    """
+    sequences = _sequences(result)
+    start = 0 if prompt_ids(call) is None and call.get("inputs_embeds") is not None else prompt_width(call)
+    eos = settings.eos_token_id
+    ends = set(torch.as_tensor(eos).flatten().tolist()) if eos is not None else set()
+    rows: list[list[int]] = []
+    for ids in sequences[:, start:].tolist():
+        stop = next((i for i, token in enumerate(ids) if token in ends), len(ids) - 1)
+        rows.append(ids[: stop + 1])
+    return _without_padding(rows, settings, call, ends)
+
+
+def _sequences(result: Any) -> torch.Tensor:
+    """The ids in what generate() returned: a tensor, an output with `sequences`, or a tuple that begins with one."""
+    first = result[0] if type(result) in (tuple, list) and result else result
+    sequences = getattr(first, "sequences", first)
+    if not isinstance(sequences, torch.Tensor) or sequences.ndim != 2 or sequences.is_floating_point():
+        raise LaptimeError(
+            f"generate() returned a {type(result).__name__} without token ids, so the tokens can't be counted"
+        )
+    return sequences
+
+
+def _without_padding(
+    rows: list[list[int]], settings: GenerationConfig, call: Mapping[str, Any], ends: set[int]
+) -> list[list[int]]:
+    """Cut what follows the end of rows that a criterion other than EOS has ended.
+
+    The last row to end has no padding, so where every row seems to have some, nothing is cut from the longest.
+    """
+    beams = (settings.num_beams or 1) > 1
+    by_criteria = (call.get("stopping_criteria") or settings.stop_strings) and ends  # without an EOS nothing is padded
+    if len(rows) < 2 or not (by_criteria or beams):
+        return rows
+    pad = settings.pad_token_id if settings.pad_token_id is not None else min(ends, default=-1)
+    padding = {-1, *torch.as_tensor(pad).flatten().tolist()} - ends
+    lengths = [max((i + 1 for i, token in enumerate(row) if token not in padding), default=1) for row in rows]
+    longest = max(lengths)
+    return [row if length == longest else row[:length] for row, length in zip(rows, lengths, strict=True)]
+
+
+def image_tokens(model: Any, call: Mapping[str, Any]) -> int:
+    """How many of the first row's ids stand for image features."""
+    prompt = prompt_ids(call)
+    image_id = getattr(model.config, "image_token_id", None) or getattr(model.config, "image_token_index", None)
+    if image_id is None or prompt is None:
+        return 0
+    return int((prompt[0] == image_id).sum())

@@ -1,0 +1,63 @@
+"""What can be known of a model before it is timed: its device, its own configuration, and what can't be measured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import nn
+
+from laptime.data.record import Scalar
+from laptime.errors import LaptimeError
+from laptime.measure.stand_in import core_of
+
+_MOVING_HOOKS = ("CpuOffload", "UserCpuOffloadHook")
+
+
+def check_timeable(model: Any) -> None:
+    """Raise LaptimeError for what has no generate() with the stages of a decoder."""
+    if not isinstance(model, nn.Module) or not callable(getattr(model, "generate", None)):
+        raise LaptimeError(f"{type(model).__name__} has no generate(); StageTimer times a transformers model's own")
+    core, _ = core_of(model)
+    if getattr(getattr(core, "config", None), "is_encoder_decoder", False):
+        raise LaptimeError(f"{type(core).__name__} is an encoder-decoder; its stages are not vision/prefill/decode")
+
+
+def config_of(model: Any) -> dict[str, Scalar]:
+    """What a model tells of itself: its name, precision and attention."""
+    core, _ = core_of(model)
+    return {
+        "model": getattr(core.config, "name_or_path", None) or type(core).__name__,
+        "dtype": str(next(core.parameters()).dtype).removeprefix("torch."),
+        "attention": getattr(core.config, "_attn_implementation", None),
+    }
+
+
+def only_device(model: nn.Module) -> torch.device:
+    """The device that holds the whole model. Raises LaptimeError when there are several, or weights that move."""
+    devices = {parameter.device for parameter in model.parameters()}
+    if any(_moves(hook) for hook in _accelerate_hooks(model)):
+        raise LaptimeError(
+            "the model is offloaded (accelerate moves its weights to the device during the call); laptime times a "
+            "model that stays on one device"
+        )
+    if len(devices) != 1:
+        names = ", ".join(sorted(str(device) for device in devices))
+        raise LaptimeError(f"the model is spread over {names}; laptime times a model on one device")
+    device = devices.pop()
+    if device.type == "meta":
+        raise LaptimeError("the model has no weights (device meta); load it on a real device")
+    return device
+
+
+def _accelerate_hooks(model: nn.Module) -> Iterator[Any]:
+    """accelerate puts one hook, or a sequence of them, on a module it moves."""
+    for module in model.modules():
+        hook = getattr(module, "_hf_hook", None)
+        if hook is not None:
+            yield from getattr(hook, "hooks", (hook,))
+
+
+def _moves(hook: Any) -> bool:
+    return bool(getattr(hook, "offload", False)) or type(hook).__name__ in _MOVING_HOOKS

@@ -1,0 +1,128 @@
+"""What stands in the place of a model's generate() while a timer is entered, and which modules have one to stand for.
+
+A wrapper's generate() calls the model's own (PEFT), and some models' generate() calls that of a part (BLIP-2 its
+language model). So every part with a generate() of its own gets a stand-in, and the innermost one is measured.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from torch import nn
+from transformers.generation import GenerationMixin
+
+from laptime.errors import LaptimeError
+from laptime.models.anatomy import Anatomy, find_anatomy
+
+GENERATE = "generate"
+
+Timed = Callable[[nn.Module, Callable[..., Any], tuple[Any, ...], dict[str, Any]], Any]
+"""Takes (module, its own generate, arguments) and calls it."""
+
+
+class StandIn:
+    """Hands each generate() call of one module to the timer. A copy of the module has its own generate()."""
+
+    def __init__(self, module: nn.Module, timed: Timed) -> None:
+        self.own = module.__dict__.get(GENERATE)  # the instance's own, if somebody has set one
+        self._module = module
+        self._original: Callable[..., Any] = getattr(module, GENERATE)
+        self._timed = timed
+        functools.update_wrapper(self, self._original)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._timed(self._module, self._original, args, kwargs)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_itself, (self.own,)) if self.own is not None else (getattr, (self._module, GENERATE))
+
+
+def _itself(value: Any) -> Any:
+    return value
+
+
+def stand_in(model: nn.Module, timed: Timed) -> None:
+    """Put a stand-in at the model and at each part with a generate() of its own.
+
+    Raises LaptimeError when one of them is timed already.
+    """
+    modules = list(_generating(model))
+    if any(isinstance(module.__dict__.get(GENERATE), StandIn) for module in modules):
+        raise LaptimeError("this model is being timed already; leave the first StageTimer before entering another")
+    for module in modules:
+        module.__dict__[GENERATE] = StandIn(module, timed)
+
+
+def step_aside(model: nn.Module) -> None:
+    """Undo stand_in."""
+    for module in _generating(model):
+        standing = module.__dict__.get(GENERATE)
+        if not isinstance(standing, StandIn):
+            continue
+        if standing.own is None:
+            del module.__dict__[GENERATE]
+        else:
+            module.__dict__[GENERATE] = standing.own
+
+
+def _generating(model: nn.Module) -> Iterator[nn.Module]:
+    yield model
+    for module in model.modules():
+        if module is not model and isinstance(module, GenerationMixin):
+            yield module
+
+
+def decoding_part(model: nn.Module) -> tuple[nn.Module, str]:
+    """The module whose own generate() runs the decode loop, as far as can be known before a call, and its path.
+
+    It is the model itself, unless it is a wrapper (PEFT) or its class has another generate() and a part that has
+    transformers' own.
+    """
+    if _plain(model):
+        return model, ""
+    for path, module in model.named_modules():
+        if path and isinstance(module, GenerationMixin) and _plain(module):
+            return module, path
+    return model, ""
+
+
+def _plain(module: nn.Module) -> bool:
+    return getattr(type(module), GENERATE, None) is GenerationMixin.generate
+
+
+def core_of(model: nn.Module) -> tuple[nn.Module, str]:
+    """The transformers model in a wrapper such as PEFT's, and its path; the model itself where there is none."""
+    for path, module in model.named_modules():
+        if isinstance(module, GenerationMixin):
+            return module, path
+    return model, ""
+
+
+def anatomy_of(
+    model: nn.Module,
+    *,
+    vision: str | Sequence[str] | None,
+    projector: str | Sequence[str] | None,
+    language: str | None,
+) -> Anatomy:
+    """The parts of the model to take marks on, looked for in what a wrapper wraps. Paths are those in the whole model.
+
+    Raises LaptimeError for a path that isn't there, and when a part can't be found.
+    """
+    core, outer = core_of(model)
+    part, inner = decoding_part(core)
+    if inner and language is None:
+        if getattr(getattr(part, "config", None), "vision_config", None) is None:
+            language = f"{outer}.{inner}" if outer else inner
+        else:  # a whole model in a larger one
+            core, outer = part, f"{outer}.{inner}" if outer else inner
+    named = {"vision": _below(outer, vision), "projector": _below(outer, projector)}
+    return find_anatomy(core, **named, language=next(iter(_below(outer, language)), None))
+
+
+def _below(outer: str, paths: str | Sequence[str] | None) -> list[str]:
+    """Paths in the whole model as paths in the module at `outer`."""
+    listed = [paths] if isinstance(paths, str) else paths or []
+    return [path.removeprefix(outer + ".") if outer else path for path in listed]
