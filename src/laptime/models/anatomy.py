@@ -314,8 +314,11 @@ def _encoders(tree: _Tree, layers: str, brackets: list[Bracket], *, named: bool)
     if named:
         functions = tuple(one for one in functions if one.stage != "vision")
     seen = {one.stage for one in functions}
-    brackets = [one for one in brackets if one.stage not in seen]
-    bracketed = [module for one in brackets for module in (*one.entries, *one.exits)]
+    bracketed = [module for one in brackets if one.stage not in seen for module in (*one.entries, *one.exits)]
+    if type(tree.model).__dict__.get("generate") is None:
+        brackets = [one for one in brackets if one.stage not in seen]
+    else:  # a generate() of the class's own can call the tower past the function (BLIP-2): then the bracket counts
+        bracketed += [part for one in functions for part in one.parts]
     unassigned: dict[str, nn.Module] = {}
     around = tree.callable_ancestor(layers)
     while True:
