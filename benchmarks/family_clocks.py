@@ -98,12 +98,13 @@ class OwnClocks:
 
         def enter(*_: Any) -> None:
             at.append(time.perf_counter())
-            self._delay(stage)
 
         def leave(*_: Any) -> None:
             self.ms[stage] += (time.perf_counter() - at[-1]) * 1e3
 
         self._hook(begin.register_forward_pre_hook(enter))
+        for inside in list(begin.modules())[1:]:
+            self._hook(inside.register_forward_pre_hook(lambda *_: self._delay(stage)))
         self._hook(end.register_forward_hook(leave))
 
     def _wrap(self, holder: nn.Module, name: str, stage: str) -> None:
@@ -115,9 +116,10 @@ class OwnClocks:
             times: list[float] = []
 
             def enter(*_: Any) -> None:
-                if not times:
-                    times.append(time.perf_counter())
+                if times:  # within the tower, where nobody's clock has yet to be started
                     self._delay(stage)
+                else:
+                    times.append(time.perf_counter())
 
             def leave(*_: Any) -> None:
                 times[1:] = [time.perf_counter()]

@@ -75,7 +75,7 @@ def placeholder(model: nn.Module, word: str) -> int:
 def _first_that_works(holder: nn.Module, name: str, given: list[dict[str, Any]]) -> tuple[Any, dict[str, Any]]:
     function = getattr(holder, name)
     known = inspect.signature(inspect.unwrap(function)).parameters
-    asked = {k: getattr(holder.config, k) for k in known if k == "vision_feature_select_strategy"}
+    asked = {k: "default" for k in known if k == "vision_feature_select_strategy"}
     errors: list[str] = []
     for candidate in given:
         fitting = {key: value for key, value in candidate.items() if key in known}
@@ -151,7 +151,7 @@ def _sounds(model: nn.Module) -> Iterator[dict[str, Any]]:
     config = _part(model, ("audio", "encoder"))
     bins = {getattr(config, n, None) for n in ("num_mel_bins", "input_dim", "input_feat_size", "mel_bins")} | {128, 80}
     for mel in sorted(b for b in bins if isinstance(b, int)):
-        for steps in (100, 96, 200, 3000):
+        for steps in (96, 100, 200, 3000):
             sound = torch.randn(1, mel, steps)
             mask = torch.ones(1, steps, dtype=torch.long)
             for features in (sound, sound.transpose(1, 2).contiguous()):
@@ -170,10 +170,10 @@ def _sounds(model: nn.Module) -> Iterator[dict[str, Any]]:
 
 
 def _qwen2_audio(model: nn.Module) -> dict[str, torch.Tensor]:
-    mask = torch.ones(1, 100, dtype=torch.long)
+    mask = torch.ones(1, 96, dtype=torch.long)
     count = int(model.model.audio_tower._get_feat_extract_output_lengths(mask.sum(-1))[1])
     ids = torch.tensor([[5, *[model.config.audio_token_index] * count, 6, 7]])
-    sound = {"input_features": torch.randn(1, 16, 100), "feature_attention_mask": mask}
+    sound = {"input_features": torch.randn(1, 16, 96), "feature_attention_mask": mask}
     return {**sound, "input_ids": ids, "attention_mask": torch.ones_like(ids)}
 
 

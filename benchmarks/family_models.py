@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,8 @@ from transformers.models.auto import modeling_auto
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+from family_fixes import FIXES
+
 from tests.models.many_families import SMALL, build_text
 
 VOCAB = SMALL["vocab_size"]
@@ -62,7 +66,7 @@ AUDIO: dict[str, Any] = {
     "head_dim": 16,
     "dim_head": 16,
     "num_mel_bins": 16,
-    "max_source_positions": 50,
+    "max_source_positions": 48,
 }
 AS_PARTS = (
     *("whisper", "bart", "mbart", "mvp", "pegasus", "plbart", "prophetnet", "blenderbot", "blenderbot-small"),
@@ -77,12 +81,8 @@ ROLES = {"vision": VISION, "image": VISION, "audio": AUDIO, "encoder": AUDIO, "t
 
 
 SOUND_TOO = (
-    "gemma3n",
-    "gemma4",
-    "gemma4_unified",
-    "inkling_mm_model",
-    "qwen2_5_omni_thinker",
-    "qwen3_omni_moe_thinker",
+    *("gemma3n", "gemma4", "gemma4_unified", "inkling_mm_model"),
+    *("qwen2_5_omni_thinker", "qwen3_omni_moe_thinker"),
 )
 """Types that take images and sound: measured once with each."""
 
@@ -91,11 +91,11 @@ def types() -> dict[str, tuple[str, str]]:
     """Every generative model type -> (what it takes, class name): text, image or audio. A second class is TYPE:KIND."""
     found: dict[str, tuple[str, str]] = {}
     for kind, mapping in (
-        ("text", modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES),
         ("image", modeling_auto.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES),
         ("any", modeling_auto.MODEL_FOR_MULTIMODAL_LM_MAPPING_NAMES),
         ("audio", modeling_auto.MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING_NAMES),
         ("seq2seq", modeling_auto.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES),
+        ("text", modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES),
     ):
         for model_type, name in mapping.items():
             name = name if isinstance(name, str) else name[0]
@@ -120,22 +120,35 @@ def shrink(config_class: Any, table: dict[str, Any], more: dict[str, Any] | None
     parts = getattr(config_class, "sub_configs", {})
     for part in parts:
         made = getattr(default, part, None)
-        if made is None:
+        if made is None and parts[part].__name__ == "AutoConfig":
             continue
         role = next((ROLES[word] for word in ROLES if word in part), TEXT)
-        small[part] = shrink(type(made), role)
+        small[part] = shrink(parts[part] if made is None else type(made), role)
     for name in known:
         for word, index in SPECIAL.items():
             if name in (f"{word}_token_id", f"{word}_token_index"):
                 small[name] = index
-    for name in ("rope_parameters", "rope_scaling"):
-        rope = known.get(name)
-        if isinstance(rope, dict) and "mrope_section" in rope:
-            small[name] = {**rope, "mrope_section": _sections(rope["mrope_section"], known)}
+    rope = known.get("rope_parameters") or {}
+    sections = rope.get("mrope_section") or _sections_in_code(config_class)
+    if sections and "rope_parameters" in known:
+        small["rope_parameters"] = {
+            "rope_type": "default",
+            "rope_theta": 10000.0,
+            **rope,
+            "mrope_section": _sections(sections, known),
+        }
     if "layer_types" in known:
         small["layer_types"] = None
     small.update(more or {})
     return config_class(**small)
+
+
+def _sections_in_code(config_class: Any) -> list[int] | None:
+    """The default that the type's own code has where its config names no sections."""
+    path = Path(inspect.getfile(config_class))
+    code = path.with_name(path.name.replace("configuration_", "modeling_"))
+    found = re.search(r"mrope_section\", \[(\d+), (\d+), (\d+)\]", code.read_text()) if code.exists() else None
+    return [int(number) for number in found.groups()] if found and "text" in config_class.__name__.lower() else None
 
 
 def _sections(sections: list[int], known: dict[str, Any]) -> list[int]:
@@ -159,9 +172,8 @@ def build(key: str, seed: int = 0) -> nn.Module:
     if kind == "text" and not getattr(CONFIG_MAPPING[model_type], "sub_configs", {}) and model_type not in AS_PARTS:
         return build_text(model_type, seed=seed)
     torch.manual_seed(seed)
-    from family_fixes import FIXES
-
-    config = shrink(CONFIG_MAPPING[model_type], TEXT, FIXES.get(key, {}))
+    config_class = getattr(transformers, name).config_class or CONFIG_MAPPING[model_type]
+    config = shrink(config_class, TEXT, FIXES.get(key, {}))
     model = getattr(transformers, name)(config).eval()
     model.generation_config.eos_token_id = None
     model.generation_config.pad_token_id = 0
