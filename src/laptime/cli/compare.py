@@ -18,6 +18,7 @@ def compare(
     stage: Annotated[
         Stage | None,
         typer.Option(
+            "--stage",
             metavar="STAGE",
             help="Judge one alone: vision, prefill, decode, other, total or decode_per_token.",
             rich_help_panel=QUESTION,
@@ -25,7 +26,12 @@ def compare(
     ] = None,
     min_effect: Annotated[
         str,
-        typer.Option(metavar="SHARE", help="A smaller change counts as none: 2% or 0.02.", rich_help_panel=QUESTION),
+        typer.Option(
+            "--min-effect",
+            metavar="SHARE",
+            help="A smaller change counts as none: 2% or 0.02.",
+            rich_help_panel=QUESTION,
+        ),
     ] = "2%",
     confidence: Confidence = "0.95",
     as_json: Json = False,

@@ -21,13 +21,16 @@ def ask(
     run: Sweep,
     data: Annotated[
         Path,
-        typer.Option(metavar="FILE", help="Questions that the sweep didn't ask.", rich_help_panel=options.INPUT),
+        typer.Option(
+            "--data", metavar="FILE", help="Questions that the sweep didn't ask.", rich_help_panel=options.INPUT
+        ),
     ],
     out: options.OutFolder,
     force: options.Force = False,
     annotations: Annotated[
         Path | None,
         typer.Option(
+            "--annotations",
             metavar="FILE",
             help="The questions' answers, if they are in a file of their own.",
             rich_help_panel=options.INPUT,
@@ -36,6 +39,7 @@ def ask(
     images: Annotated[
         Path | None,
         typer.Option(
+            "--images",
             metavar="FOLDER",
             help="The questions' images, if they are in a folder of their own.",
             rich_help_panel=options.INPUT,
@@ -43,7 +47,13 @@ def ask(
     ] = None,
     samples: Annotated[
         int | None,
-        typer.Option(metavar="N", min=1, help="Ask N of the questions instead of all.", rich_help_panel=options.INPUT),
+        typer.Option(
+            "--samples",
+            metavar="N",
+            min=1,
+            help="Ask N of the questions instead of all.",
+            rich_help_panel=options.INPUT,
+        ),
     ] = None,
     keep: options.Keep = "",
     model: SweepModel = None,
@@ -52,6 +62,7 @@ def ask(
     batch: Annotated[
         int,
         typer.Option(
+            "--batch",
             metavar="N",
             min=1,
             help="The most questions of equal shapes in one call.",

@@ -48,6 +48,7 @@ def evaluate(
     budgets: Annotated[
         str,
         typer.Option(
+            "--budgets",
             metavar="MS,...",
             help="Budgets: 20,30,40. Without it: five, spread over where choosing can gain.",
             rich_help_panel=options.QUESTION,
@@ -56,7 +57,11 @@ def evaluate(
     questions: Annotated[
         int | None,
         typer.Option(
-            metavar="N", min=1, help="Ask N held-out questions instead of all.", rich_help_panel=options.QUESTION
+            "--questions",
+            metavar="N",
+            min=1,
+            help="Ask N held-out questions instead of all.",
+            rich_help_panel=options.QUESTION,
         ),
     ] = None,
     replay: Annotated[
@@ -78,6 +83,7 @@ def evaluate(
     slow_down: Annotated[
         float | None,
         typer.Option(
+            "--slow-down",
             metavar="FACTOR",
             help="Also replay a stream on a machine that becomes slower by this factor.",
             rich_help_panel=options.MEASURING,

@@ -14,19 +14,26 @@ from laptime.errors import LaptimeError, require_torch
 
 def run(
     policy: Annotated[Path, typer.Argument(metavar="POLICY", help="What laptime control train wrote.")],
-    question: Annotated[str, typer.Option(metavar="TEXT", help="What is asked.", rich_help_panel=options.QUESTION)],
+    question: Annotated[
+        str, typer.Option("--question", metavar="TEXT", help="What is asked.", rich_help_panel=options.QUESTION)
+    ],
     budget_ms: options.BudgetMs,
     image: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="The image that is asked about.", rich_help_panel=options.QUESTION),
+        typer.Option(
+            "--image", metavar="FILE", help="The image that is asked about.", rich_help_panel=options.QUESTION
+        ),
     ] = None,
     new_tokens: Annotated[
         int | None,
-        typer.Option(metavar="N", min=1, help="The most tokens of the answer.", rich_help_panel=options.QUESTION),
+        typer.Option(
+            "--new-tokens", metavar="N", min=1, help="The most tokens of the answer.", rich_help_panel=options.QUESTION
+        ),
     ] = None,
     model: Annotated[
         str | None,
         typer.Option(
+            "--model",
             metavar="MODEL",
             help="Without it: the model that the policy was trained for.",
             rich_help_panel=options.MODEL,
@@ -38,7 +45,11 @@ def run(
     repeats: Annotated[
         int,
         typer.Option(
-            metavar="N", min=1, help="Ask N times and show the last answer.", rich_help_panel=options.MEASURING
+            "--repeats",
+            metavar="N",
+            min=1,
+            help="Ask N times and show the last answer.",
+            rich_help_panel=options.MEASURING,
         ),
     ] = 2,
     as_json: options.Json = False,

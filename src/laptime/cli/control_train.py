@@ -54,7 +54,9 @@ def train(
     run: Sweep,
     estimator: Annotated[
         Path,
-        typer.Option(metavar="FOLDER", help="What laptime fit wrote of this sweep.", rich_help_panel=options.INPUT),
+        typer.Option(
+            "--estimator", metavar="FOLDER", help="What laptime fit wrote of this sweep.", rich_help_panel=options.INPUT
+        ),
     ],
     features: Features,
     out: options.OutFolder,
@@ -67,6 +69,7 @@ def train(
     sees: Annotated[
         str,
         typer.Option(
+            "--sees",
             metavar="NAME,...",
             help="What it looks at besides the budget: language,pixels,hidden; none; or all.",
             rich_help_panel=options.LEARNING,
@@ -75,18 +78,23 @@ def train(
     budget_range: Annotated[
         str | None,
         typer.Option(
+            "--budget-range",
             metavar="LOW:HIGH",
             help="Budgets in ms to train on. Without it: all where choices differ.",
             rich_help_panel=options.LEARNING,
         ),
     ] = None,
     steps: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Steps of training.", rich_help_panel=options.LEARNING)
+        int | None,
+        typer.Option("--steps", metavar="N", min=1, help="Steps of training.", rich_help_panel=options.LEARNING),
     ] = None,
     name: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME", help="What tables call it. Without it: its kind.", rich_help_panel=options.LEARNING
+            "--name",
+            metavar="NAME",
+            help="What tables call it. Without it: its kind.",
+            rich_help_panel=options.LEARNING,
         ),
     ] = None,
     seed: options.Seed = 0,
@@ -94,6 +102,7 @@ def train(
     promise: Annotated[
         PromiseScope,
         typer.Option(
+            "--promise",
             help="overall: that share of all answers is in time; each: every question keeps it by itself.",
             rich_help_panel=options.QUESTION,
         ),

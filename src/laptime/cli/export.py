@@ -48,6 +48,7 @@ def export(
     to: Annotated[
         Path | None,
         typer.Option(
+            "--to",
             metavar="FILE",
             help="The file to write, for legacy-json a folder. Default: beside PATH, with its name.",
             rich_help_panel=OUTPUT,

@@ -78,80 +78,105 @@ def profile(
     device: Device = "auto",
     attention: Annotated[
         Attention | None,
-        typer.Option(metavar="NAME", help=f"{', '.join(one.value for one in Attention)}.", rich_help_panel=MODEL),
+        typer.Option(
+            "--attention", metavar="NAME", help=f"{', '.join(one.value for one in Attention)}.", rich_help_panel=MODEL
+        ),
     ] = None,
     cache: Annotated[
-        Cache, typer.Option(metavar="NAME", help=f"{', '.join(one.value for one in Cache)}.", rich_help_panel=MODEL)
+        Cache,
+        typer.Option(
+            "--cache", metavar="NAME", help=f"{', '.join(one.value for one in Cache)}.", rich_help_panel=MODEL
+        ),
     ] = Cache.dynamic,
     compile_: Annotated[
         bool,
         typer.Option("--compile/--no-compile", help="Let a static cache compile decode.", rich_help_panel=MODEL),
     ] = True,
     prefill_chunk: Annotated[
-        int | None, typer.Option(metavar="N", help="Prefill in chunks of N tokens.", rich_help_panel=MODEL)
+        int | None,
+        typer.Option("--prefill-chunk", metavar="N", help="Prefill in chunks of N tokens.", rich_help_panel=MODEL),
     ] = None,
     autocast: Annotated[
         Autocast | None,
-        typer.Option(metavar="DTYPE", help="Run under autocast: bfloat16 or float16.", rich_help_panel=MODEL),
+        typer.Option(
+            "--autocast", metavar="DTYPE", help="Run under autocast: bfloat16 or float16.", rich_help_panel=MODEL
+        ),
     ] = None,
     tf32: Annotated[
         bool, typer.Option("--tf32", help="TF32 in float32 matrix products.", rich_help_panel=MODEL)
     ] = False,
     vision_module: Annotated[
-        str | None, typer.Option(metavar="PATH", help="Where the vision tower is in the model.", rich_help_panel=MODEL)
+        str | None,
+        typer.Option(
+            "--vision-module", metavar="PATH", help="Where the vision tower is in the model.", rich_help_panel=MODEL
+        ),
     ] = None,
     projector_module: Annotated[
-        str | None, typer.Option(metavar="PATH", help="Where the projector is.", rich_help_panel=MODEL)
+        str | None,
+        typer.Option("--projector-module", metavar="PATH", help="Where the projector is.", rich_help_panel=MODEL),
     ] = None,
     language_module: Annotated[
-        str | None, typer.Option(metavar="PATH", help="Where the language model is.", rich_help_panel=MODEL)
+        str | None,
+        typer.Option("--language-module", metavar="PATH", help="Where the language model is.", rich_help_panel=MODEL),
     ] = None,
     trust_remote_code: TrustRemoteCode = False,
-    samples: Annotated[int, typer.Option(metavar="N", help="Different inputs.", rich_help_panel=INPUT)] = 20,
+    samples: Annotated[
+        int, typer.Option("--samples", metavar="N", help="Different inputs.", rich_help_panel=INPUT)
+    ] = 20,
     prompt_tokens: Annotated[
-        int, typer.Option(metavar="N", help="Text tokens of a prompt, besides image tokens.", rich_help_panel=INPUT)
+        int,
+        typer.Option(
+            "--prompt-tokens", metavar="N", help="Text tokens of a prompt, besides image tokens.", rich_help_panel=INPUT
+        ),
     ] = 64,
-    new_tokens: Annotated[int, typer.Option(metavar="N", help="Tokens to generate.", rich_help_panel=INPUT)] = 32,
+    new_tokens: Annotated[
+        int, typer.Option("--new-tokens", metavar="N", help="Tokens to generate.", rich_help_panel=INPUT)
+    ] = 32,
     image_size: Annotated[
-        str | None, typer.Option(metavar="WIDTHxHEIGHT", help="Size of the image.", rich_help_panel=INPUT)
+        str | None,
+        typer.Option("--image-size", metavar="WIDTHxHEIGHT", help="Size of the image.", rich_help_panel=INPUT),
     ] = None,
-    batch: Annotated[int, typer.Option(metavar="N", help="Rows per call.", rich_help_panel=INPUT)] = 1,
+    batch: Annotated[int, typer.Option("--batch", metavar="N", help="Rows per call.", rich_help_panel=INPUT)] = 1,
     data: Annotated[
         Path | None,
         typer.Option(
+            "--data",
             metavar="FILE",
             help="JSON lines of {image, question}; the EOS token then ends a row.",
             rich_help_panel=INPUT,
         ),
     ] = None,
     seed: Annotated[
-        int, typer.Option(metavar="N", help="Seed of inputs and random weights.", rich_help_panel=INPUT)
+        int, typer.Option("--seed", metavar="N", help="Seed of inputs and random weights.", rich_help_panel=INPUT)
     ] = 0,
     repeats: Annotated[
-        int, typer.Option(metavar="N", help="At most N passes over the inputs.", rich_help_panel=MEASURING)
+        int, typer.Option("--repeats", metavar="N", help="At most N passes over the inputs.", rich_help_panel=MEASURING)
     ] = 5,
     precision: Annotated[
         float,
         typer.Option(
+            "--precision",
             metavar="SHARE",
             help="Stop when the median's interval is this narrow (relative half-width).",
             rich_help_panel=MEASURING,
         ),
     ] = 0.01,
     time_limit: Annotated[
-        float, typer.Option(metavar="SECONDS", help="Stop after this time.", rich_help_panel=MEASURING)
+        float, typer.Option("--time-limit", metavar="SECONDS", help="Stop after this time.", rich_help_panel=MEASURING)
     ] = 600.0,
     max_warmups: Annotated[
-        int, typer.Option(metavar="N", help="At most N warm-up calls.", rich_help_panel=MEASURING)
+        int, typer.Option("--max-warmups", metavar="N", help="At most N warm-up calls.", rich_help_panel=MEASURING)
     ] = 10,
     cache_policy: Annotated[
-        CachePolicy, typer.Option(help="The allocator's cache before each sample.", rich_help_panel=MEASURING)
+        CachePolicy,
+        typer.Option("--cache-policy", help="The allocator's cache before each sample.", rich_help_panel=MEASURING),
     ] = CachePolicy.keep,
     per_token: Annotated[
         bool, typer.Option("--per-token", help="Mark every step too: ITL.", rich_help_panel=MEASURING)
     ] = False,
     method: Annotated[
-        Method, typer.Option(help="subtract or both: show the error of subtraction.", rich_help_panel=MEASURING)
+        Method,
+        typer.Option("--method", help="subtract or both: show the error of subtraction.", rich_help_panel=MEASURING),
     ] = Method.direct,
     verify: Annotated[
         bool,
@@ -160,7 +185,10 @@ def profile(
     out: Annotated[
         Path | None,
         typer.Option(
-            metavar="FOLDER", help="The run folder to write \\[default: runs/MODEL-TIME].", rich_help_panel=OUTPUT
+            "--out",
+            metavar="FOLDER",
+            help="The run folder to write \\[default: runs/MODEL-TIME].",
+            rich_help_panel=OUTPUT,
         ),
     ] = None,
     html: Html = None,

@@ -26,6 +26,7 @@ def remedy(
     prompt_tokens: Annotated[
         int,
         typer.Option(
+            "--prompt-tokens",
             metavar="N",
             min=1,
             help="Text tokens of the prompt; image tokens come on top.",
@@ -35,20 +36,29 @@ def remedy(
     new_tokens: Annotated[
         int,
         typer.Option(
-            metavar="N", help="Tokens to generate, at least 8: your usual output.", rich_help_panel=options.INPUT
+            "--new-tokens",
+            metavar="N",
+            help="Tokens to generate, at least 8: your usual output.",
+            rich_help_panel=options.INPUT,
         ),
     ] = 64,
-    batch: Annotated[int, typer.Option(metavar="N", min=1, help="Rows per call.", rich_help_panel=options.INPUT)] = 1,
+    batch: Annotated[
+        int, typer.Option("--batch", metavar="N", min=1, help="Rows per call.", rich_help_panel=options.INPUT)
+    ] = 1,
     image_size: Annotated[
         str | None,
         typer.Option(
-            metavar="WIDTHxHEIGHT", help="Image size, for a model that takes images.", rich_help_panel=options.INPUT
+            "--image-size",
+            metavar="WIDTHxHEIGHT",
+            help="Image size, for a model that takes images.",
+            rich_help_panel=options.INPUT,
         ),
     ] = None,
     seed: options.Seed = 0,
     only: Annotated[
         str | None,
         typer.Option(
+            "--only",
             metavar="NAME,...",
             help=f"Try these remedies only: {', '.join(NAMES[1:])}.",
             rich_help_panel=options.MEASURING,
@@ -57,12 +67,17 @@ def remedy(
     rounds: Annotated[
         int,
         typer.Option(
-            metavar="N", help="Calls of every remedy; six make a 95 % interval.", rich_help_panel=options.MEASURING
+            "--rounds",
+            metavar="N",
+            help="Calls of every remedy; six make a 95 % interval.",
+            rich_help_panel=options.MEASURING,
         ),
     ] = 6,
     out: Annotated[
         Path | None,
-        typer.Option(metavar="FOLDER", help="Write remedy.json and remedy.html there.", rich_help_panel=options.OUTPUT),
+        typer.Option(
+            "--out", metavar="FOLDER", help="Write remedy.json and remedy.html there.", rich_help_panel=options.OUTPUT
+        ),
     ] = None,
     html: options.Html = None,
     force: options.Force = False,

@@ -33,6 +33,7 @@ def sweep(
     out: Annotated[
         Path | None,
         typer.Option(
+            "--out",
             metavar="FOLDER",
             help="The folder to write; default runs/CONFIG.",
             rich_help_panel=OUTPUT,
@@ -52,6 +53,7 @@ def sweep(
     device: Annotated[
         str | None,
         typer.Option(
+            "--device",
             metavar="DEVICE",
             help="auto, cpu or cuda; default the configuration's.",
             rich_help_panel=MODEL,
@@ -59,15 +61,22 @@ def sweep(
         ),
     ] = None,
     executor: Annotated[
-        Executor, typer.Option(help="Who starts the workers.", rich_help_panel=WORKERS)
+        Executor, typer.Option("--executor", help="Who starts the workers.", rich_help_panel=WORKERS)
     ] = Executor.local,
     workers: Annotated[
         int,
-        typer.Option(min=1, metavar="N", help="Workers: a GPU each, or a share of the cores.", rich_help_panel=WORKERS),
+        typer.Option(
+            "--workers",
+            min=1,
+            metavar="N",
+            help="Workers: a GPU each, or a share of the cores.",
+            rich_help_panel=WORKERS,
+        ),
     ] = 1,
     ray_address: Annotated[
         str | None,
         typer.Option(
+            "--ray-address",
             metavar="HOST:PORT",
             help="A Ray cluster; default: one on this machine.",
             rich_help_panel=WORKERS,
