@@ -22,6 +22,7 @@ __all__ = [
     "audit",
     "budget",
     "compare",
+    "compare_runs",
     "fit_run",
     "load_run",
     "merge",
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from laptime.api import audit as audit
     from laptime.api import budget as budget
     from laptime.api import compare as compare
+    from laptime.api import compare_runs as compare_runs
     from laptime.api import fit_run as fit_run
     from laptime.api import merge as merge
     from laptime.api import profile as profile

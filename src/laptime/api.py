@@ -214,6 +214,7 @@ def compare(
     a: str | Path | Run,
     b: str | Path | Run,
     *,
+    baselines: Sequence[str | Path | Run] = (),
     stage: str | None = None,
     min_effect: float = 0.02,
     confidence: float = 0.95,
@@ -221,18 +222,67 @@ def compare(
     """Say whether run B is faster or slower than run A, by how much, and how sure that is.
 
     a, b: run folders, or what laptime.load_run read of them.
+    baselines: three or more further runs of A on this machine, which show how much its runs differ. Without them the
+    verdict is inconclusive; laptime.compare_runs measures A and B in turns.
     stage: judge this one alone: a stage's name, "total" or "decode_per_token".
     min_effect: a smaller relative change counts as none (0.02 is 2 %).
     confidence: that all verdicts hold together, from 0.5 to below 1.
     Raises LaptimeError when the runs are not comparable.
 
-    Example: laptime.compare("runs/main", "runs/branch").verdict
+    Example: laptime.compare("runs/main", "runs/branch", baselines=["runs/main2", "runs/main3", "runs/main4"]).verdict
     """
-    from laptime.comparisons import compare_runs
+    from laptime.comparisons import compare_two_runs
     from laptime.data.run_folder import load_run
 
-    first, second = (load_run(run) if isinstance(run, (str, Path)) else run for run in (a, b))
-    return compare_runs(first, second, stage=stage, min_effect=min_effect, confidence=confidence)
+    first, second, *repeats = (load_run(r) if isinstance(r, (str, Path)) else r for r in (a, b, *baselines))
+    return compare_two_runs(first, second, baselines=repeats, stage=stage, min_effect=min_effect, confidence=confidence)
+
+
+def compare_runs(
+    a: Callable[..., Any],
+    b: Callable[..., Any],
+    *,
+    out: str | Path,
+    processes: int = 40,
+    stage: str | None = None,
+    min_effect: float = 0.02,
+    confidence: float = 0.95,
+    keep: Sequence[str] = (),
+    progress: Callable[[Comparison, int], None] = lambda so_far, most: None,
+) -> Comparison:
+    """Measure A and B in turns, each time in a new process, until it is known whether B is faster or slower.
+
+    a, b: called as a(out=FOLDER) in the new process, and write a run there; laptime.profile does. Functions of a
+    module, or functools.partial of one.
+    out: the folder to write; it gets a run folder for each process. processes: start at most this many.
+    stage, min_effect, confidence: as for laptime.compare.
+    keep: flags whose samples are used all the same ("foreign-process"); in turns they hit both sides alike.
+    progress: called after each pair of processes with the comparison so far, and with how many processes there are at
+    most.
+    Raises LaptimeError when a process fails or an option makes no sense. KeyboardInterrupt ends it early: the
+    comparison of what is finished comes back.
+
+    Example: laptime.compare_runs(partial(laptime.profile, "m"), partial(laptime.profile, "m", tf32=True), out="runs/c")
+    """
+    from laptime.comparisons.launches import TurnsPlan, callable_launch, measure_turns, turn_order
+    from laptime.estimate.table.reading import kept_flags
+
+    plan = TurnsPlan(
+        a=_call_name(a),
+        b=_call_name(b),
+        order=turn_order(processes),
+        stage=stage,
+        min_effect=min_effect,
+        confidence=confidence,
+        keep=sorted(kept_flags(",".join(keep))),
+    )
+    launch = {"A": callable_launch(a, "a"), "B": callable_launch(b, "b")}
+    return measure_turns(plan, Path(out), launch, progress)
+
+
+def _call_name(function: Callable[..., Any]) -> str:
+    name = getattr(function, "__qualname__", None)
+    return name if isinstance(name, str) else str(function)[:200]
 
 
 def merge(runs: Sequence[str | Path], out: str | Path) -> MergeReport:

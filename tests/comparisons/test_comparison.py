@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from benchmarks.compare_power import SHAPES, STAGE_MS, false_alarm_rate, found_rate, lognormal, measured_spreads, runs
 
-from laptime.comparisons import Comparison, StageComparison, compare_runs, compare_samples
+from laptime.comparisons import Comparison, StageComparison, compare_two_runs, compare_samples
 from laptime.comparisons import ratio_interval as intervals
 from laptime.comparisons.verdict import more_samples, overall, verdict
 from laptime.data.record import Environment, Interval, Sample, Scalar, StageTimes
@@ -355,7 +355,7 @@ def test_a_knob_that_differs_is_named_and_compared():
 )
 def test_environments_that_differ_are_named(changed, code):
     a, b = two_runs()
-    compared = compare_runs(a_run(a), a_run(b, **changed))
+    compared = compare_two_runs(a_run(a), a_run(b, **changed))
     assert codes(compared) == ([code] if code else [])
     if code:
         field = next(iter(changed.get("variables", changed)))
@@ -365,7 +365,7 @@ def test_environments_that_differ_are_named(changed, code):
 
 def test_runs_looked_at_in_different_ways_are_warned_of():
     a, b = two_runs()
-    compared = compare_runs(a_run(a, session={"per_token": False}), a_run(b, session={"per_token": True}))
+    compared = compare_two_runs(a_run(a, session={"per_token": False}), a_run(b, session={"per_token": True}))
     assert codes(compared) == ["method-differs"]
 
 
@@ -405,7 +405,7 @@ def test_empty_runs_are_refused_by_name():
     for left, right in product(([], a), repeat=2):
         if not left or not right:
             with pytest.raises(LaptimeError, match=f"{'a' if not left else 'b'}: no sample was measured"):
-                compare_runs(a_run(left, "a"), a_run(right, "b"))
+                compare_two_runs(a_run(left, "a"), a_run(right, "b"))
 
 
 def test_one_stage_alone_is_not_corrected_for_five():

@@ -3,18 +3,54 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from laptime.cli.options import QUESTION, Confidence, Json, Stage, share
+from laptime.cli.options import INPUT, MEASURING, QUESTION, Confidence, Json, Keep, OutFolder, Stage, share
 from laptime.cli.output import give
+from laptime.errors import LaptimeError
+
+if TYPE_CHECKING:
+    from laptime.comparisons.launches import TurnsPlan
+    from laptime.comparisons.result import Comparison
 
 
 def compare(
-    a: Annotated[Path, typer.Argument(metavar="A", help="The run folder to compare with: the baseline.")],
-    b: Annotated[Path, typer.Argument(metavar="B", help="The run folder in question.")],
+    a: Annotated[
+        Path | None, typer.Argument(metavar="A", help="The run folder to compare with; or a folder of --run, again.")
+    ] = None,
+    b: Annotated[Path | None, typer.Argument(metavar="B", help="The run folder in question.")] = None,
+    run: Annotated[
+        str | None,
+        typer.Option(
+            "--run",
+            metavar="COMMAND",
+            help="A: a laptime profile line, or any command with {out}.",
+            rich_help_panel=MEASURING,
+        ),
+    ] = None,
+    against: Annotated[
+        str | None,
+        typer.Option("--against", metavar="COMMAND", help="B: likewise.", rich_help_panel=MEASURING),
+    ] = None,
+    out: OutFolder = Path("runs/compare"),
+    processes: Annotated[
+        int,
+        typer.Option(metavar="N", help="Start at most this many processes.", min=4, rich_help_panel=MEASURING),
+    ] = 40,
+    baseline: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--baseline",
+            metavar="FOLDER",
+            help="A further run of A on this machine; give three or more.",
+            rich_help_panel=INPUT,
+        ),
+    ] = None,
+    keep: Keep = "",
     stage: Annotated[
         Stage | None,
         typer.Option(
@@ -38,22 +74,61 @@ def compare(
 ) -> int:
     """Is run B faster than run A, by how much, how sure?
 
+    With --run and --against both are measured in turns, each time in a new process, until the answer is known. Two
+    single runs can't say how much runs differ by themselves: their answer is inconclusive without --baseline.
     The confidence is that of all verdicts together.
 
-    Example: laptime compare runs/main runs/branch --stage decode
+    Example: laptime compare --run "laptime profile MODEL" --against "laptime profile MODEL --attention eager"
 
-    Exit codes: 0 not slower, 1 slower, 2 usage, unreadable input or nothing comparable.
+    Exit codes: 0 not slower, or not known; 1 slower; 2 usage, unreadable input or nothing comparable; 130 Ctrl-C.
     """
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # nothing here multiplies matrices
-    from laptime.comparisons import compare_runs
-    from laptime.data.run_folder import load_run
+    asked = None if stage is None else stage.value
+    effect, sure = share("--min-effect", min_effect), share("--confidence", confidence)
+    if run is not None or against is not None:
+        if run is None or against is None or a is not None or baseline:
+            raise LaptimeError("--run COMMAND and --against COMMAND belong together, and no run folder beside them")
+        from laptime.comparisons.launches import TurnsPlan, turn_order
+        from laptime.estimate.table.reading import kept_flags
 
-    comparison = compare_runs(
-        load_run(a),
-        load_run(b),
-        stage=None if stage is None else stage.value,
-        min_effect=share("--min-effect", min_effect),
-        confidence=share("--confidence", confidence),
-    )
+        plan = TurnsPlan(
+            a=run,
+            b=against,
+            order=turn_order(processes),
+            stage=asked,
+            min_effect=effect,
+            confidence=sure,
+            keep=sorted(kept_flags(keep)),
+        )
+        comparison = _in_turns(plan, out)
+    elif keep:
+        raise LaptimeError("--keep goes with --run and --against: there the flags hit both sides alike")
+    elif a is None:
+        raise LaptimeError("compare what? Name two run folders, or write --run COMMAND --against COMMAND")
+    elif b is None:
+        from laptime.comparisons.launches import read_turns
+
+        if baseline:
+            raise LaptimeError("--baseline goes with two run folders")
+        comparison = read_turns(a)
+    else:
+        from laptime.api import compare as compare_folders
+
+        comparison = compare_folders(a, b, baselines=baseline or (), stage=asked, min_effect=effect, confidence=sure)
     give(comparison, as_json=as_json)
+    if comparison.reason == "interrupted":
+        return 130
     return 1 if comparison.verdict == "slower" else 0
+
+
+def _in_turns(plan: TurnsPlan, out: Path) -> Comparison:
+    from laptime.comparisons.launches import command_launch, measure_turns
+    from laptime.comparisons.turns import standing
+
+    launch = {"A": command_launch(plan.a, "--run"), "B": command_launch(plan.b, "--against")}
+    return measure_turns(
+        plan,
+        out,
+        launch,
+        lambda so_far, most: print(standing(so_far, most), file=sys.stderr, flush=True),  # noqa: T201
+    )

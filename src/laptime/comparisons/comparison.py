@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from math import exp
 
 import msgspec
 import numpy as np
 
 from laptime.comparisons import differences
+from laptime.comparisons.between_runs import with_noise_between_runs
 from laptime.comparisons.matching import DECODE_PER_TOKEN, Matched, match, merged_until_independent, stage_logs, time_ms
 from laptime.comparisons.ratio_interval import fewest_pairs, fewest_unpaired, paired_interval, unpaired_interval
-from laptime.comparisons.result import Comparison, Side, StageComparison
+from laptime.comparisons.result import NOT_CLEAN, Comparison, Side, StageComparison
 from laptime.comparisons.verdict import more_samples, overall, verdict
 from laptime.data.record import STAGES, Finding, Sample
 from laptime.data.run_folder import Run
@@ -22,10 +23,20 @@ JUDGED = (*STAGES, "total")
 CHOICES = (*JUDGED, DECODE_PER_TOKEN)
 
 
-def compare_runs(
-    a: Run, b: Run, *, stage: str | None = None, min_effect: float = 0.02, confidence: float = 0.95
+def compare_two_runs(
+    a: Run,
+    b: Run,
+    *,
+    baselines: Sequence[Run] = (),
+    stage: str | None = None,
+    min_effect: float = 0.02,
+    confidence: float = 0.95,
 ) -> Comparison:
-    """Is B slower or faster than A? `compare_samples`, and a finding for whatever differs in the environments.
+    """Is B slower or faster than A? `compare_samples`, and what the noise between runs leaves of its words.
+
+    Two processes of the same code differ by more than their samples show (laptime.comparisons.between_runs), so
+    without `baselines`, further runs of A, the verdict is inconclusive. A finding names whatever differs in the
+    environments.
 
     Raises LaptimeError when nothing is comparable.
     """
@@ -36,7 +47,11 @@ def compare_runs(
         *differences.environment_findings(a.info.environment, b.info.environment),
         *differences.session_findings(a.info.session, b.info.session),
     ]
-    return msgspec.structs.replace(compared, findings=[*around, *compared.findings])
+    for repeat in baselines:
+        around += differences.environment_findings(a.info.environment, repeat.info.environment)
+        around += differences.config_findings(a.info.config, repeat.info.config)
+    compared = msgspec.structs.replace(compared, findings=[*around, *compared.findings])
+    return with_noise_between_runs(compared, a, b, baselines)
 
 
 def compare_samples(
@@ -60,31 +75,65 @@ def compare_samples(
 
     Raises LaptimeError when a run has no samples, when no stage is comparable, or when `stage` is not.
     """
-    if stage is not None and stage not in CHOICES:
-        raise LaptimeError(f"stage {stage!r}: one of {', '.join(CHOICES)}")
-    if not 0 <= min_effect < 1:
-        raise LaptimeError(f"the smallest effect of interest is a share from 0 to below 1, not {min_effect:g}")
-    if not 0.5 <= confidence < 1:
-        raise LaptimeError(f"the confidence is a share from 0.5 to below 1, not {confidence:g}")
+    check_question(stage, min_effect, confidence)
     used_a, used_b = _usable(a, names[0]), _usable(b, names[1])
     most = len([name for name in JUDGED if _ever(used_a, used_b, name)]) if stage is None else 1
     matched = match(used_a, used_b, fewest_pairs(_each(confidence, most)))
-    stages, findings = _comparable(matched, stage)
+    stages, findings = comparable_stages(matched, stage)
     each = _each(confidence, len(stages))
     compared = [_compare_stage(matched, name, min_effect, each) for name in stages]
     sides = [
         _side(run, used, side, name)
         for run, used, side, name in ((a, used_a, matched.a, names[0]), (b, used_b, matched.b, names[1]))
     ]
-    findings += [*_flagged(a, b, names), *differences.sample_findings(matched), *_serial(compared)]
+    small = small_stages(matched, stages)
+    flagged = flagged_findings(a, b, names)
+    compared = [undecided(c, small=c.stage in small) if flagged or c.stage in small else c for c in compared]
+    findings += [*flagged, *small_findings(small), *differences.sample_findings(matched), *_serial(compared)]
     return Comparison(
-        verdict=overall(c.verdict for c in compared),
+        verdict=overall(c.verdict for c in compared if c.decides),
+        reason=NOT_CLEAN if flagged else None,
         a=sides[0],
         b=sides[1],
         min_effect=min_effect,
         confidence=confidence,
         stages=compared,
         findings=findings,
+    )
+
+
+def check_question(stage: str | None, min_effect: float, confidence: float) -> None:
+    """Raise LaptimeError for a question that makes no sense."""
+    if stage is not None and stage not in CHOICES:
+        raise LaptimeError(f"stage {stage!r}: one of {', '.join(CHOICES)}")
+    if not 0 <= min_effect < 1:
+        raise LaptimeError(f"the smallest effect of interest is a share from 0 to below 1, not {min_effect:g}")
+    if not 0.5 <= confidence < 1:
+        raise LaptimeError(f"the confidence is a share from 0.5 to below 1, not {confidence:g}")
+
+
+SMALL = 0.01
+"""A stage that takes a smaller share of the call than this never decides: nobody waits for it."""
+
+
+def small_stages(matched: Matched, stages: Sequence[str]) -> set[str]:
+    """The stages that take less than SMALL of the total in both runs, by the sums over their samples."""
+    totals = [sum(s.stages.total_ms for s in side) for side in (matched.a, matched.b)]
+    shares = {
+        name: max(
+            sum(s.stages.stage(name) or 0.0 for s in side) / total if total > 0 else 1.0
+            for side, total in zip((matched.a, matched.b), totals, strict=True)
+        )
+        for name in stages
+        if name in STAGES
+    }
+    return {name for name, share in shares.items() if share < SMALL}
+
+
+def undecided(stage: StageComparison, *, small: bool = False) -> StageComparison:
+    """The same stage without a word on it; `within_run` keeps what its interval alone would say."""
+    return msgspec.structs.replace(
+        stage, verdict="inconclusive", within_run=stage.verdict, decides=not small, more_samples=None
     )
 
 
@@ -101,7 +150,7 @@ def _usable(samples: Sequence[Sample], name: str) -> list[Sample]:
     return used
 
 
-def _comparable(matched: Matched, asked: str | None) -> tuple[list[str], list[Finding]]:
+def comparable_stages(matched: Matched, asked: str | None) -> tuple[list[str], list[Finding]]:
     """The stages to judge, and findings for what else differs; LaptimeError when none is left."""
     config_a, config_b = (side[0].config if side else {} for side in (matched.a, matched.b))
     paired_by_config = len({s.config_id for s in matched.a}) > 1
@@ -176,11 +225,22 @@ def _side(run: Sequence[Sample], used: Sequence[Sample], matched: Sequence[Sampl
     )
 
 
-def _flagged(a: Sequence[Sample], b: Sequence[Sample], names: tuple[str, str]) -> list[Finding]:
-    """A finding for each run without one clean sample: its flagged ones are compared."""
+def small_findings(small: Iterable[str]) -> list[Finding]:
+    """A finding that names the stages that are too small to decide."""
+    names = sorted(small)
+    if not names:
+        return []
+    message = f"Below 1 % of the call, so it decides nothing: {', '.join(names)}"
+    return [Finding(code="small-stage", severity="info", message=message, count=len(names))]
+
+
+def flagged_findings(a: Sequence[Sample], b: Sequence[Sample], names: tuple[str, str]) -> list[Finding]:
+    """A finding for each run without one clean sample: it is shown, and not judged."""
     return [
         Finding(
-            code="all-flagged", severity="severe", message=f"{name}: no sample was clean; flagged ones are compared"
+            code="all-flagged",
+            severity="severe",
+            message=f"{name}: no sample was clean; the figures are those of flagged ones, and nothing is judged",
         )
         for run, name in zip((a, b), names, strict=True)
         if usable(run)[1]

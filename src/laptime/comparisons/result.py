@@ -12,6 +12,10 @@ SCHEMA = "laptime.compare/1"
 
 Verdict = Literal["faster", "slower", "same", "inconclusive"]
 
+UNKNOWN_NOISE = "between-run noise unknown"
+NOT_CLEAN = "a run has no clean sample"
+INTERRUPTED = "interrupted"
+
 
 class StageComparison(msgspec.Struct, frozen=True, kw_only=True):
     """One stage of B over the same stage of A. Ratios above 1 mean that B takes longer."""
@@ -25,6 +29,10 @@ class StageComparison(msgspec.Struct, frozen=True, kw_only=True):
     a_median_ms: float
     b_median_ms: float
     more_samples: int | None  # inconclusive: about how many more in each run would decide; None when no number would
+    within_run: Verdict | None = None  # what the interval `ratio` alone would say; None where `verdict` says it
+    decides: bool = True  # False: below 1 % of the call in both runs, so it never decides
+    between: Interval | None = None  # B / A with the noise between runs in it, n runs of A; `verdict` is its word
+    odds: float | None = None  # measured in turns: the odds against "B takes as long as A" (laptime.comparisons.odds)
 
 
 class Side(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,8 +45,20 @@ class Side(msgspec.Struct, frozen=True, kw_only=True):
     unpaired: int  # usable, but without a partner in the other run, so not used
 
 
+class Turn(msgspec.Struct, frozen=True, kw_only=True):
+    """One process of a comparison in turns."""
+
+    number: int
+    side: Literal["A", "B"]
+    folder: str
+    used: int  # samples that were judged; 0 when none was clean
+
+
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):
-    """B against A. `verdict` is slower when any stage is, else faster when any is, else same when all are."""
+    """B against A. `verdict` is slower when any stage is, else faster when any is, else same when all are.
+
+    Stages that don't decide have no part in it.
+    """
 
     schema: str = SCHEMA
     verdict: Verdict
@@ -48,3 +68,5 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     confidence: float  # that none of the verdicts faster and slower is wrong, taken together
     stages: list[StageComparison]
     findings: list[Finding]
+    reason: str | None = None  # inconclusive: why, where it isn't that the interval is too wide
+    turns: list[Turn] = []  # measured in turns: every process, in the order in which they ran

@@ -7,13 +7,17 @@ from collections.abc import Iterable
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from laptime.comparisons.result import Comparison, Side, StageComparison, Verdict
+from laptime.comparisons.result import UNKNOWN_NOISE, Comparison, Side, StageComparison, Verdict
+from laptime.data.record import Interval
 from laptime.data.usable import LEFT_OUT_REASONS
-from laptime.report.kit.numbers import KEEP_TOGETHER, NOTHING, count, percent, text
+from laptime.report.kit.numbers import KEEP_TOGETHER, NOTHING, count, number, percent, text
 from laptime.report.kit.terminal import Column, columns_table, with_remarks
 from laptime.report.kit.text import counted, one_line
 
 STYLES: dict[Verdict, str] = {"faster": "green", "slower": "bold red", "same": "", "inconclusive": "yellow"}
+MANY = 1e6
+"""Larger odds than this say no more."""
+
 SEVERITIES = {"info": "dim", "warning": "yellow", "severe": "bold red"}
 
 
@@ -30,14 +34,35 @@ def compare_report(comparison: Comparison) -> RenderableType:
 def headline(comparison: Comparison) -> str:
     """The answer in one sentence."""
     word = comparison.verdict
-    deciding = [f"{_name(c.stage)} {change(c.ratio.value)}" for c in comparison.stages if c.verdict == word]
+    deciding = [
+        f"{_name(c.stage)} {change(_judged_ratio(c).value)}"
+        for c in comparison.stages
+        if c.verdict == word and c.decides
+    ]
     if word == "same":
         return f"B takes the same time as A: every stage within ±{percent(comparison.min_effect)}."
+    if word == "inconclusive" and comparison.reason == UNKNOWN_NOISE:
+        within = [f"{_name(c.stage)} {change(c.ratio.value)}" for c in comparison.stages if _differs_within(c)]
+        seen = f"Between these two runs lie {', '.join(within)}" if within else "These two runs hardly differ"
+        return f"Inconclusive: {UNKNOWN_NOISE}. {seen}, and two runs of the same code can differ as much."
+    if word == "inconclusive" and comparison.reason is not None:
+        return f"Inconclusive: {comparison.reason}."
     if word == "inconclusive":
+        if comparison.turns:
+            these = counted(len(comparison.turns), "process", "processes")
+            return f"{these} can't decide whether B is faster or slower than A."
         known = {c.verdict for c in comparison.stages} - {"inconclusive"}
         what = "for every stage whether" if known else "whether"
         return f"These samples can't decide {what} B is faster or slower than A."
     return f"B is {word} than A: {', '.join(deciding)}."
+
+
+def _differs_within(stage: StageComparison) -> bool:
+    return stage.decides and stage.within_run in ("slower", "faster")
+
+
+def _judged_ratio(stage: StageComparison) -> Interval:
+    return stage.between or stage.ratio
 
 
 def change(ratio: float) -> str:
@@ -49,35 +74,58 @@ def change(ratio: float) -> str:
 
 def _interval_head(comparison: Comparison) -> str:
     together = " together" if len(comparison.stages) > 1 else ""
-    return f"interval ({comparison.confidence * 100:g}{KEEP_TOGETHER}%{together})"
+    what = "within the runs" if comparison.reason == UNKNOWN_NOISE else "interval"
+    return f"{what} ({comparison.confidence * 100:g}{KEEP_TOGETHER}%{together})"
 
 
 def _cells(stage: StageComparison) -> list[Text]:
-    low, high = stage.ratio.low, stage.ratio.high
+    shown = _judged_ratio(stage)
+    low, high = shown.low, shown.high
     ends = NOTHING if low is None or high is None else f"{change(low)} to {change(high)}"
     return [
         Text(_name(stage.stage).capitalize()),
         Text(text(stage.a_median_ms, "ms")),
         Text(text(stage.b_median_ms, "ms")),
-        Text(change(stage.ratio.value), style="bold"),
+        Text(change(shown.value), style="bold"),
         Text(ends),
-        Text(stage.verdict, style=STYLES[stage.verdict]),
+        Text(stage.verdict if stage.decides else "too small", style=STYLES[stage.verdict] if stage.decides else "dim"),
     ]
 
 
 def _remarks(comparison: Comparison) -> Iterable[Text]:
-    paired = any(stage.paired for stage in comparison.stages)
     for letter, side in (("A", comparison.a), ("B", comparison.b)):
         yield Text(_side(letter, side))
-    yield Text(
-        f"{'Paired by sample and repeat' if paired else 'Not paired: the runs share too few samples'}; "
-        f"a change below {percent(comparison.min_effect)} counts as none."
-    )
-    if undecided := [stage for stage in comparison.stages if stage.verdict == "inconclusive"]:
-        needs = ", ".join(f"{_name(stage.stage)} {_needed(stage)}" for stage in undecided)
-        yield Text(f"To decide, each run needs about this many more samples: {needs}.", style="yellow")
+    yield Text(f"{_units(comparison)}; a change below {percent(comparison.min_effect)} counts as none.")
+    if comparison.turns:
+        odds = ", ".join(f"{_name(s.stage)} {_odds(s.odds)}" for s in comparison.stages if s.decides and s.odds)
+        if odds:
+            yield Text(f"Odds that B differs, to 1: {odds}.")
+    elif comparison.reason == UNKNOWN_NOISE:
+        yield Text(
+            "To decide: laptime compare --run COMMAND_A --against COMMAND_B measures both in turns; or name three or "
+            "more further runs of A with --baseline.",
+            style="yellow",
+        )
+    elif comparison.reason is None and not any(s.between for s in comparison.stages):
+        undecided = [s for s in comparison.stages if s.verdict == "inconclusive" and s.decides]
+        if undecided:
+            needs = ", ".join(f"{_name(stage.stage)} {_needed(stage)}" for stage in undecided)
+            yield Text(f"To decide, each run needs about this many more samples: {needs}.", style="yellow")
     for finding in comparison.findings:
         yield Text(one_line(f"{finding.severity}: {finding.message}", 600), style=SEVERITIES[finding.severity])
+
+
+def _units(comparison: Comparison) -> str:
+    if comparison.turns:
+        pairs = max((stage.ratio.n for stage in comparison.stages), default=0)
+        return f"Measured in turns: {counted(pairs, 'pair')} of processes"
+    if any(stage.paired for stage in comparison.stages):
+        return "Paired by sample and repeat"
+    return "Not paired: the runs share too few samples"
+
+
+def _odds(odds: float) -> str:
+    return "over a million" if odds > MANY else number(odds, 2)
 
 
 def _needed(stage: StageComparison) -> str:
