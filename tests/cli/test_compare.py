@@ -34,11 +34,17 @@ def write(path: Path, samples: list[Sample], **facts: object) -> Path:
 
 @pytest.fixture
 def folders(tmp_path: Path) -> dict[str, Path]:
-    """A run, one of the same code, one 10 % slower in decode."""
+    """A run, one of the same code, one 10 % slower in decode, and five repeats of A."""
     a, same = runs(np.random.default_rng(1), lognormal(0.005))
     _, slower = runs(np.random.default_rng(1), lognormal(0.005), decode_factor=1.10)
     named = {"a": a, "same": same, "slower": slower}
+    for number in range(1, 6):
+        named[f"a{number}"] = runs(np.random.default_rng(1), lognormal(0.005 + number * 1e-5))[0]
     return {name: write(tmp_path / name, samples) for name, samples in named.items()}
+
+
+def repeats(folders: dict[str, Path]) -> list[object]:
+    return [word for number in range(1, 6) for word in ("--baseline", folders[f"a{number}"])]
 
 
 def ask(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, str]:
@@ -48,31 +54,51 @@ def ask(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, s
 
 
 def test_exit_codes_gate_a_regression(folders, capsys):
-    assert ask(capsys, folders["a"], folders["same"])[0] == 0
-    assert ask(capsys, folders["a"], folders["slower"])[0] == 1
-    assert ask(capsys, folders["slower"], folders["a"])[0] == 0
-    assert ask(capsys, folders["a"], folders["slower"], "--stage", "prefill")[0] == 0
-    assert ask(capsys, folders["a"], folders["slower"], "--stage", "decode")[0] == 1
-    assert ask(capsys, folders["a"], folders["slower"], "--min-effect", "20%")[0] == 0
+    known = repeats(folders)
+    assert ask(capsys, folders["a"], folders["same"], *known)[0] == 0
+    assert ask(capsys, folders["a"], folders["slower"], *known)[0] == 1
+    assert ask(capsys, folders["slower"], folders["a"], *known)[0] == 0
+    assert ask(capsys, folders["a"], folders["slower"], "--stage", "prefill", *known)[0] == 0
+    assert ask(capsys, folders["a"], folders["slower"], "--stage", "decode", *known)[0] == 1
+    assert ask(capsys, folders["a"], folders["slower"], "--min-effect", "20%", *known)[0] == 0
+
+
+def test_two_single_runs_are_never_called_slower(folders, capsys):
+    code, out, _ = ask(capsys, folders["a"], folders["slower"], "--json")
+    value = json.loads(out)
+    assert (code, value["verdict"], value["reason"]) == (0, "inconclusive", "between-run noise unknown")
+    assert {stage["verdict"] for stage in value["stages"]} == {"inconclusive"}
+    assert "slower" in {stage["within_run"] for stage in value["stages"]}
+    words = " ".join(ask(capsys, folders["a"], folders["slower"])[1].split())
+    assert words.startswith("Inconclusive: between-run noise unknown. Between these two runs lie decode +")
+    assert "--against" in words
+    assert "more samples" not in words
+
+
+def test_fewer_than_three_baselines_are_refused(folders, capsys):
+    code, _, err = ask(capsys, folders["a"], folders["slower"], *repeats(folders)[:4])
+    assert (code, "2 baselines" in err) == (2, True)
 
 
 def test_the_terminal_says_what_and_how_sure(folders, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "100")
-    _, out, _ = ask(capsys, folders["a"], folders["slower"])
+    _, out, _ = ask(capsys, folders["a"], folders["slower"], *repeats(folders))
     assert out.startswith("B is slower than A: decode +")
     for words in ("Prefill", "interval (95\xa0% together)", "same", "20 of 20 samples", "Paired by sample"):
         assert words in out
-    assert ask(capsys, folders["a"], folders["same"])[1].startswith("B takes the same time as A")
+    assert ask(capsys, folders["a"], folders["same"], *repeats(folders))[1].startswith("B takes the same time as A")
 
 
 def test_json_is_alone_on_stdout_and_versioned(folders, capsys):
-    code, out, err = ask(capsys, folders["a"], folders["slower"], "--json", "--stage", "decode", "--confidence", "99%")
+    asked = ("--json", "--stage", "decode", "--confidence", "99%")
+    code, out, err = ask(capsys, folders["a"], folders["slower"], *asked, *repeats(folders))
     value = json.loads(out)
     assert (code, err) == (1, "")
     assert (value["schema"], value["verdict"], value["confidence"]) == ("laptime.compare/1", "slower", 0.99)
     (decode,) = value["stages"]
     assert (decode["stage"], decode["paired"], decode["ratio"]["n"]) == ("decode", True, 20)
     assert decode["ratio"]["low"] < 1.10 < decode["ratio"]["high"] + 0.01
+    assert decode["between"]["n"] == 6
     assert value["a"]["run"] == str(folders["a"])
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from benchmarks.compare_power import SHAPES, STAGE_MS, false_alarm_rate, found_rate, lognormal, measured_spreads, runs
 
-from laptime.comparisons import Comparison, StageComparison, compare_two_runs, compare_samples
+from laptime.comparisons import Comparison, StageComparison, compare_samples, compare_two_runs
 from laptime.comparisons import ratio_interval as intervals
 from laptime.comparisons.verdict import more_samples, overall, verdict
 from laptime.data.record import Environment, Interval, Sample, Scalar, StageTimes
@@ -266,13 +266,38 @@ def test_flagged_samples_are_left_out_and_counted():
     assert stage(compared, "decode").ratio.value == pytest.approx(1, abs=0.02)
 
 
+def with_other(sample: Sample, other_ms: float) -> Sample:
+    """The sample with this much time outside its other stages."""
+    ns = {name: round((sample.stages.stage(name) or 0.0) * 1e6) for name in ("vision", "prefill", "decode")}
+    stages = StageTimes.from_ns(**ns, total=sum(ns.values()) + round(other_ms * 1e6))
+    return msgspec.structs.replace(sample, stages=stages)
+
+
 def test_a_run_without_a_clean_sample_says_so():
     a, b = two_runs()
     flagged = [msgspec.structs.replace(s, flags=["foreign-process"]) for s in b]
     compared = compare_samples(a, flagged, names=("a", "runs/b"))
     assert [f.message for f in compared.findings if f.severity == "severe"] == [
-        "runs/b: no sample was clean; flagged ones are compared"
+        "runs/b: no sample was clean; the figures are those of flagged ones, and nothing is judged"
     ]
+    slow, flagged_slow = two_runs(decode_factor=1.5)
+    flagged_slow = [msgspec.structs.replace(s, flags=["foreign-process"]) for s in flagged_slow]
+    compared = compare_samples(slow, flagged_slow)
+    assert (compared.verdict, compared.reason) == ("inconclusive", "a run has no clean sample")
+    assert {c.verdict for c in compared.stages} == {"inconclusive"}
+    assert "slower" in {c.within_run for c in compared.stages}
+
+
+def test_a_stage_below_one_per_cent_of_the_call_never_decides():
+    a, b = two_runs()
+    small = [with_other(s, 0.8) for s in a]
+    three_times = [with_other(s, 2.4) for s in b]
+    compared = compare_samples(small, [with_other(s, 0.9) for s in b])
+    other = next(c for c in compared.stages if c.stage == "other")
+    assert (other.decides, other.verdict, other.within_run) == (False, "inconclusive", "slower")
+    assert compared.verdict == "same"
+    assert "small-stage" in {f.code for f in compared.findings}
+    assert compare_samples(small, three_times).verdict == "slower"  # above 1 % of B: it counts
 
 
 def test_grids_are_paired_within_their_configurations():

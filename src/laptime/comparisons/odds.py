@@ -5,8 +5,8 @@ below by the same amount, whatever the machine does: a coin decides which of the
 exp(k (d_i - c)) / cosh(k (d_i - c)) has a mean of 1 for every k, and so has its product over the pairs, and the average
 of such products over a set of k. By Ville's inequality that average ever exceeds 1/error with a probability of at most
 `error`, however often one looks and whenever one stops. It needs no variance, no normal noise and no number of pairs
-that was fixed beforehand. One coin orders two pairs (ABBA or BAAB), so that a drift cancels. Noise that takes both pairs
-of a block the same way makes it less than exact; benchmarks/compare_worlds.py shows how often it errs then.
+that was fixed beforehand. One coin orders two pairs (ABBA or BAAB), so that a drift cancels. Noise that takes both
+pairs of a block the same way makes it less than exact; benchmarks/compare_worlds.py shows how often it errs then.
 
 Source: B. Efron, Student's t-test under symmetry conditions, JASA 64 (1969); V. de la Peña, A general class of
 exponential inequalities for martingales and ratios, Annals of Probability 27 (1999); A. Ramdas, J. Ruf, M. Larsson and
@@ -25,7 +25,7 @@ from laptime.data.stats import Floats
 RATES = np.array([15.0, 30.0, 60.0, 120.0, 240.0, 480.0])
 """The k that are averaged: they look for differences of about 1/k, 0.2 to 7 %, in steps of two."""
 
-GRID = 400
+GRID = 100
 """Candidates of the factor that an interval tries at first; its ends are then halved to RESOLUTION."""
 
 RESOLUTION = 1e-5
@@ -33,13 +33,17 @@ RESOLUTION = 1e-5
 
 def log_odds(log_ratios: Floats, factor_log: float = 0.0) -> float:
     """The logarithm of the odds against one factor, in favour of any other; 0 at the beginning."""
-    if not len(log_ratios):
-        return 0.0
-    x = np.multiply.outer(RATES, np.asarray(log_ratios) - factor_log)
-    # exp(x) / cosh(x) = 2 / (1 + exp(-2 x)); both directions, each half of the stake
-    up, down = (log(2) * x.shape[1] - np.logaddexp(0.0, -2 * s * x).sum(axis=1) for s in (1, -1))
-    both = np.concatenate([up, down])
-    return float(np.logaddexp.reduce(both) - log(len(both)))
+    return float(_log_odds(np.asarray(log_ratios, dtype=np.float64), np.array([factor_log]))[0])
+
+
+def _log_odds(log_ratios: Floats, factor_logs: Floats) -> Floats:
+    """The same for many factors at once."""
+    n = len(log_ratios)
+    away = np.subtract.outer(-factor_logs, -log_ratios)  # (factors, pairs)
+    x = 2 * np.multiply.outer(np.concatenate([RATES, -RATES]), away)  # both directions, each half of the stake
+    # exp(x/2) / cosh(x/2) = 2 / (1 + exp(-x))
+    products = n * log(2) - np.logaddexp(0.0, -x).sum(axis=2)
+    return np.asarray(np.logaddexp.reduce(products, axis=0) - log(len(products)))
 
 
 def turns_interval(log_ratios: Floats, confidence: float) -> Interval:
@@ -59,11 +63,11 @@ def turns_interval(log_ratios: Floats, confidence: float) -> Interval:
 
 def _end(d: Floats, inside: float, far: float, limit: float) -> float | None:
     """The last factor towards `far` that isn't excluded; None if even `far` is not."""
-    if log_odds(d, far) < limit:
-        return None
     steps = np.linspace(inside, far, GRID)
-    kept = [c for c in steps if log_odds(d, float(c)) < limit]
-    under = float(kept[-1]) if kept else inside
+    kept = np.flatnonzero(_log_odds(d, steps) < limit)
+    if len(kept) and kept[-1] == GRID - 1:
+        return None
+    under = float(steps[kept[-1]]) if len(kept) else inside
     over = under + (far - inside) / (GRID - 1)
     while abs(over - under) > RESOLUTION:
         t = (under + over) / 2
