@@ -112,9 +112,11 @@ def compare(
             raise LaptimeError("--baseline goes with two run folders")
         comparison = read_turns(a)
     else:
-        from laptime.api import compare as compare_folders
+        from laptime.comparisons import compare_two_runs
+        from laptime.data.run_folder import load_run
 
-        comparison = compare_folders(a, b, baselines=baseline or (), stage=asked, min_effect=effect, confidence=sure)
+        first, second, *repeats = (load_run(folder) for folder in (a, b, *(baseline or ())))
+        comparison = compare_two_runs(first, second, baselines=repeats, stage=asked, min_effect=effect, confidence=sure)
     give(comparison, as_json=as_json)
     if comparison.reason == "interrupted":
         return 130
