@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -121,3 +123,40 @@ def test_ranking_counts_time_share_and_step() -> None:
 def test_each_device_has_its_own_rows() -> None:
     rows = [ActivityRow(0, 10, "k", device=0), ActivityRow(20, 40, "k", device=0), ActivityRow(0, 5, "k", device=1)]
     assert [(k.device, k.count, k.total_ns) for k in analyse(build(rows)).kernels] == [(0, 2, 30), (1, 1, 5)]
+
+
+COMMONEST = Path(__file__).parent / "data" / "kernel_families.tsv"
+"""The 400 commonest kernel names of 35 public traces (some cut), each with the family that a reader gave it."""
+
+
+def test_the_commonest_kernels_have_their_family() -> None:
+    rows = [line.split("\t", 1) for line in COMMONEST.read_text(encoding="utf-8").splitlines()]
+    assert len(rows) == 400
+    wrong = {name: (family(name), expected) for expected, name in rows if family(name) != expected}
+    assert wrong == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("void qk_int_sv_f8_attn_kernel<128u, 64u, 32u, 64u, 128u, (DataType)0>(signed char*)", "attention"),
+        ("void cross_device_reduce_1stage<__nv_bfloat16, 8>(RankData*, RankSignals, Signal*)", "collective"),
+        ("void flashinfer::trtllm_allreduce_fusion::allreduce_fusion_kernel_oneshot_lamport<8>(int)", "collective"),
+        ("void tensorrt_llm::kernels::twoShotAllReduceKernel<float, 8>(AllReduceParams)", "collective"),
+        ("multimem_all_reduce_kernel<c10::BFloat16, 16>(float*)", "collective"),
+        ("void small_reduce_kernel<float>(float*)", "reduce"),
+        ("void regular_fft<256u, 4u, 16u, (padding_t)1>(kernel_arguments_t)", "fft"),
+        ("void at::native::avg_pool2d_out_cuda_frame<float, float>(int)", "pooling"),
+        ("triton_poi_fused__to_copy_cat_clone_3", "copy"),
+        ("triton_red_fused__to_copy_add_mean_mul_pow_rsqrt_5", "norm"),
+        ("triton_per_fused__softmax_2", "softmax"),
+        ("triton_poi_fused_addmm_fmha_fwd_gelu_7", "elementwise"),
+        ("triton_tem_fused_mm_12", "GEMM"),
+        ("triton_tem_fused_flex_attention_0", "attention"),
+        ("void causal_conv1d_fwd_kernel<Causal_conv1d_fwd_kernel_traits<128, 4>>(ConvParamsBase)", "convolution"),
+        ("void vllm::reshape_and_cache_flash_kernel<__nv_bfloat16>(long const*)", "copy"),
+        ("void cutlass::Kernel2<cutlass_80_tensorop_bf16_s16816gemm_relu_bf16_64x64_32x6_tn_align8>(Params)", "GEMM"),
+    ],
+)
+def test_families_beyond_the_commonest(name: str, expected: str) -> None:
+    assert family(name) == expected

@@ -19,6 +19,9 @@ FAMILIES: tuple[str, ...] = (
     "softmax",
     "sort",
     "convolution",
+    "pooling",
+    "resize",
+    "fft",
     "collective",
     "random",
     "graph",
@@ -33,28 +36,51 @@ _LOOKED_AT = 4_000
 _FAMILY_PATTERNS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
     (family, re.compile(pattern, re.IGNORECASE))
     for family, pattern in (
-        ("collective", r"nccl|all_?reduce|all_?gather|reduce_?scatter|cross_device"),
-        ("moe", r"moe(?![a-z])|fused_moe|moe_|expert|topk_?gating"),
+        (
+            "collective",
+            r"nccl|rccl|(?<![a-z])all_?(?:reduce|gather|to_?all)|(?-i:All(?:Reduce|Gather|ToAll))|reduce_?scatter"
+            r"|cross_device|send_?recv|nvshmem|deep_?ep::|multimem|quick_?reduce|mscclpp",
+        ),
+        ("copy", r"reshape_and_cache|concat_and_cache|nchw_?to_?nhwc|nhwc_?to_?nchw|nchw2|2nchw"),
+        ("moe", r"moe(?![a-z])|fused_moe|moe_|expert|topk_?gating|_routing_"),
         ("attention", r"flash|fmha|attention|attn|sdpa|(?<![a-z])mha|paged|(?<![a-z])mla_|decode_?softmax_?reducev"),
         ("GEMV", r"gemv|dot_kernel|gemvx"),
-        ("norm", r"rms_?norm|layer_?norm|group_?norm|batch_?norm|bn_fw|bn_bw|norm_kernel|add_?norm|(?<![a-z])norm"),
-        ("convolution", r"convolve|scudnn|conv2d|conv_|_conv|winograd|implicit_con|dgrad|wgrad|fprop(?!.*gemm)|im2col"),
+        (
+            "norm",
+            r"rms_?norm|layer_?norm|group_?norm|batch_?norm|bn_fw|bn_bw|norm_kernel|add_?norm|(?<![a-z])norm"
+            r"|gamma_?beta_?backward|instance_?norm",
+        ),
+        (
+            "convolution",
+            r"convol|scudnn|conv[123]d|conv_|_conv|depthwise|winograd|implicit_con|dgrad|wgrad|fprop|im2d?2?col|col2im"
+            r"|(?<![a-z])igemm|bwd_weight|bwd_data|cask_cudnn|miopen.*conv",
+        ),
+        ("fft", r"fft(?![a-z])|fft\dd|dft_"),
+        (
+            "pooling",
+            r"max_?pool|avg_?pool|average_?pool|pooling_(?:fw|bw|forward|backward)|pool2d|pool3d|adaptive_\w*pool",
+        ),
+        ("resize", r"upsample|interpol|grid_sampl|resize|(?<![a-z])affine_grid|roi_align"),
         (
             "GEMM",
-            r"gemm|nvjet|cutlass|cublas|cijk_|matmul|xmma|_mm_|splitkreduce|triton_tem|tensorop|mlp|linear"
-            r"|wvsplitk|llmm|marlin",
+            r"gemm|nvjet|cutlass|cublas|cijk_|matmul|xmma|_mm_|splitkreduce|triton_tem|(?<!sub)tensorop|mlp"
+            r"|linear(?!ize)|wvsplitk|llmm|marlin|epilogue::",
         ),
         ("softmax", r"soft_?max"),
         ("sort", r"sort|radix|top_?k|bitonic"),
         ("rope", r"rope|rotary"),
-        ("random", r"philox|distribution_|random|dropout|curand"),
-        ("gather", r"index_?select|embedding|gather|scatter|index_elementwise|index_put|indexing|indexfunc|take_"),
-        ("copy", r"copy|catarray|concat|transpose|memcpy|reshape_and_cache|permute|kv_?cache|contiguous|pad_"),
-        ("reduce", r"reduce|reduction|argmax|argmin|triton_red|triton_per|scan|sum_|mean_"),
+        ("random", r"philox|distribution_|random|dropout|curand|rand_state"),
+        (
+            "gather",
+            r"index_?select|embedding|gather|scatter|index_elementwise|index_put|indexing|indexfunc|take_|indices"
+            r"|linearize_index|offsets_range|bounds_check|nonzero|masked_select|permute_2d|permute_pooled",
+        ),
+        ("copy", r"copy|catarray|concat|transpose|memcpy|permute|kv_?cache|contiguous|pad_"),
+        ("reduce", r"reduce|reduction|argmax|argmin|scan|sum_|mean_|criterion|_loss|var_core"),
         (
             "elementwise",
-            r"elementwise|triton_poi|pointwise|functor|act_and_mul|silu|gelu|swiglu|relu|add|mul|fill|cast|quant"
-            r"|foreach|multi_tensor|sigmoid|pow|arange",
+            r"elementwise|pointwise|functor|act_and_mul|silu|gelu|swiglu|relu|add|mul|fill|cast|quant|scale"
+            r"|foreach|multi_tensor|sigmoid|pow|arange|subtensorop|divide|subtract|absolute|sqrt|_transform",
         ),
     )
 )
@@ -84,16 +110,46 @@ def short_name(name: str) -> str:
     return _shorten(_readable(text.strip()) or name.strip() or "?")
 
 
+_INDUCTOR = re.compile(r"triton_(?P<kind>poi|red|per|tem|for|mm)_fused_(?P<operators>\w*?)_*\d*$")
+_ONLY_MOVES = re.compile(
+    r"(?:_?to_copy|cat|clone|copy|view|permute|transpose|constant_pad_nd|stack|slice|split|squeeze|unsqueeze|expand"
+    r"|as_strided|select|t|unsafe|with|sizes|_|\d)+"
+)
+_FUSED: tuple[tuple[str, re.Pattern[str]], ...] = (
+    ("norm", re.compile(r"norm|mean.*rsqrt|rsqrt.*mean")),
+    ("softmax", re.compile(r"soft_?max|logsumexp")),
+)
+
+
+def _inductor(kind: str, operators: str) -> str:
+    """A kernel that Inductor fused. Its name lists what it stands next to as well, so its kind counts first."""
+    if kind in ("tem", "mm"):
+        return "attention" if "attention" in operators else "convolution" if "convolution" in operators else "GEMM"
+    if kind in ("red", "per"):
+        return next((family for family, pattern in _FUSED if pattern.search(operators)), "reduce")
+    if _ONLY_MOVES.fullmatch(operators):
+        return "copy"
+    return "gather" if re.match(r"(?:embedding|index|gather)", operators) else "elementwise"
+
+
 @lru_cache(maxsize=65_536)
 def family(name: str) -> str:
     """One of FAMILIES."""
+    fused = _INDUCTOR.match(name)
+    if fused is not None:
+        return _inductor(fused["kind"], fused["operators"])
     text = _flat_mangled(name[:_LOOKED_AT]) if name.startswith("_Z") else name[:_LOOKED_AT]
     base, inner = _split(text)
+    base = base.removeprefix("fbgemm_gpu::")
     for part in (base, inner):  # what the kernel is called counts before what it is called with
         for kind, pattern in _FAMILY_PATTERNS:
             if pattern.search(part) and not (part is base and kind == "elementwise" and _native_copy(inner)):
-                return kind
+                return "convolution" if kind == "GEMM" and part is base and _CONVOLVES.search(inner) else kind
     return "other"
+
+
+_CONVOLVES = re.compile(r"dgrad|wgrad|fprop|ImplicitGemmConv|conv[23]d")
+"""What a GEMM template's arguments hold when it computes a convolution."""
 
 
 def _native_copy(inner: str) -> bool:
