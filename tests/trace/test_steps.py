@@ -151,11 +151,13 @@ def abstains(rows: Rows) -> bool:
 
 def test_one_forward_is_one_step() -> None:
     step = decoder(24, LAYER, HEAD[:1], HEAD[1:])
-    steps = steps_of(host_bound([step]))
+    analysis = analyse(build(*host_bound([step]).all))
+    steps = analysis.steps
     assert (steps.method, steps.count, steps.kernels_per_step) == ("forward", 1, len(step))
     assert steps.layers is not None
     assert (steps.layers.count, steps.layers.outside) == (24, len(HEAD))
-    assert steps.confidence < 0.7  # what stands around the layers is counted in on trust
+    # What stands around the layers is counted in on trust, and this is said.
+    assert "one-forward" in {finding.code for finding in analysis.integrity.findings}
 
 
 def test_what_a_long_wait_parts_from_the_only_step_is_not_its_idle_time() -> None:
@@ -168,6 +170,23 @@ def test_what_a_long_wait_parts_from_the_only_step_is_not_its_idle_time() -> Non
     analysis = analyse(build(*rows.all))
     assert (analysis.steps.wall_ns, analysis.steps.busy_ns) == (alone.wall_ns, alone.busy_ns)
     assert analysis.devices[0].idle_ns > 1_900_000_000
+    assert " of a step: the host can't launch fast enough" in analysis.headline
+    assert "ms of the trace lie outside the steps" in analysis.headline
+
+
+def test_two_forwards_are_two_steps() -> None:
+    step = decoder(24, LAYER, HEAD[:1], HEAD[1:])
+    steps = steps_of(host_bound([step, step], between_ns=30_000))
+    assert (steps.method, steps.count, steps.kernels_per_step) == ("period", 2, len(step))
+    assert steps.layers is not None
+    assert steps.layers.count == 24
+
+
+def test_a_loss_or_an_optimizer_makes_repetitions_steps_also_behind_a_setup() -> None:
+    kernels = [*named(" ".join(f"k{i}" for i in range(20))), ("multi_tensor_apply_adam", 3_000)]
+    setup = named("init0 init1 init2 init0 init3 init4 init1 init5")
+    steps = steps_of(host_bound([setup, *[kernels] * 6], between_ns=50_000))
+    assert (steps.method, steps.count, steps.kernels_per_step) == ("period", 6, len(kernels))
 
 
 def test_layers_inside_one_graph_are_not_steps() -> None:

@@ -177,8 +177,6 @@ def _count_distinct(calls: Int64) -> int:
 
 
 def _unsure(steps: Steps) -> str:
-    if steps.method == "forward":
-        return "the only step is known by its layers alone: what ran right before and after them is counted as its own"
     if steps.method == "period" and steps.layers is None:
         return "the repeated kernels have no layers and no mark of a token: they may be a part of a step, or several"
     return f"the steps' regularity is only {steps.confidence * 100:.0f} %: judge them by the picture"
@@ -195,6 +193,11 @@ def _step_findings(frame: StepFrame, tpot_ms: float | None) -> list[Finding]:
             )
         return findings
     findings = []
+    if steps.method == "forward":
+        message = (
+            "the only step is known by its layers alone: what ran right before and after them is counted as its own"
+        )
+        findings.append(Finding(code="one-forward", severity="info", message=message))
     if steps.confidence < SURE:
         message = _unsure(steps)
         findings.append(Finding(code="steps-unsure", severity="warning", message=message))

@@ -17,11 +17,15 @@ from laptime.trace.whatif import RESIDUAL_NS, StepCosts
 FUSABLE = frozenset({"elementwise", "norm", "copy", "rope"})
 """Families whose kernels move memory and little else: neighbours of these can be one kernel."""
 
-AWAY_NS = 1_000_000
-"""A host that launches nothing for longer than this does something else."""
+AWAY_NS = (200_000, 1_000_000)
+"""A host that launches nothing for longer does something else: from the first where that is many times as long as
+usual, from the second in any case."""
 
 TIMES_USUAL = 20
-"""What is usual before a launch is at most this part of such a stretch."""
+"""How many times the usual time before a launch is too long for launching."""
+
+OFTEN = 20
+"""Gaps with host time that a step must have to say what is usual."""
 
 SMALL_NS = 20_000
 """Longer kernels are not bound by launches: what fusing them saves can't be read from a trace."""
@@ -49,7 +53,7 @@ def step_costs(
     else:
         around = length == length.max(initial=-1)
     waiting = spent[:, SYNCHRONIZE] + spent[:, MEMCPY]
-    away = _away(spent[:, HOST])
+    away = _away(spent[:, HOST], around if frame.layer_run is not None else np.ones(len(length), dtype=bool))
     outside = np.where(around, length, np.maximum(waiting, away))
 
     call = launched[kernels]
@@ -83,16 +87,23 @@ def step_costs(
     )
 
 
-def _away(host_ns: Int64) -> Int64:
+def _away(host_ns: Int64, outside: npt.NDArray[np.bool_]) -> Int64:
     """Of each gap the host's time that is not spent on the way to a launch: long stretches among short ones.
 
     A host that launches eagerly needs about as long before each kernel. What is many times as long, and long in
-    itself, is other work: it reads a batch, makes an image smaller, samples in Python.
+    itself, is other work: it reads a batch, makes an image smaller, samples in Python. Between kernels of layers it
+    must be longer to be more than a hiccup.
+
+    Args:
+        host_ns: of each gap the time in which the host was in no API call.
+        outside: of each gap whether it lies outside the layers.
     """
-    usual = int(np.median(host_ns[host_ns > 0])) if (host_ns > 0).any() else 0
-    # Where hardly a gap is the host's, the long stretch itself would be the median.
-    usual = min(usual, AWAY_NS // TIMES_USUAL)
-    return np.where(host_ns >= AWAY_NS, host_ns - usual, 0)
+    often = host_ns[host_ns > 0]
+    usual = int(np.median(often)) if len(often) >= OFTEN else 0
+    least = min(max(TIMES_USUAL * usual, AWAY_NS[0]), AWAY_NS[1]) if usual else AWAY_NS[1]
+    # A host that needs a millisecond before every kernel is slow at launching.
+    long = np.maximum(np.where(outside, least, AWAY_NS[1]), 2 * usual)
+    return np.where(host_ns >= long, host_ns - usual, 0)
 
 
 def _beside(timeline: GpuTimeline, rows: Int32, kernels: Int32) -> Int64:

@@ -1,4 +1,4 @@
-"""Where steps begin and end in a device's kernel sequence: by named ranges, by graph launches, by its period.
+"""Where steps begin and end in a device's kernel sequence: by graph launches, by its period, by one forward's layers.
 
 A cut is a half-open range of kernel positions. Nothing here measures time; `steps` does.
 """
@@ -12,22 +12,18 @@ import numpy as np
 import numpy.typing as npt
 
 from laptime.trace.kernel_names import family
-from laptime.trace.read.timeline import GpuTimeline, Int64, RangeKind
+from laptime.trace.read.timeline import Int64
 from laptime.trace.repeats import WINDOW, RepeatLevel, Tokens, cyclic_run, intervals, levels, longest_run
 
 ALIKE = 0.95
 """Share of a step's kernels that must stand where the usual step has them."""
 
-_STEP_WORDS = re.compile(r"step|decode|token(?!i)|iteration|iter(?![a-z])|generation|forward|execute", re.IGNORECASE)
-_PART_WORDS = re.compile(r"layer|block|attention|attn|mlp|expert|norm|optimizer|backward", re.IGNORECASE)
-"""A range with such a word in its name is a part of a step, whatever else the name says."""
-
 _TOKEN_WORDS = re.compile(
     r"arg_?max|sampl|multinomial|embedding|index_?select|vectorized_gather|top_?[kp](?!_?gating)|logits|lm_head",
     re.IGNORECASE,
 )
-_NUMBER = re.compile(r"\d+")
-PROFILER_STEP = "ProfilerStep"
+_ONCE_A_STEP = re.compile(r"multi_?tensor|adam|adagrad|sgd|lamb(?!da)|nll_loss|cross_?entropy|mse_?loss", re.IGNORECASE)
+"""An optimizer's kernel or a loss: a training step runs it, and a layer doesn't."""
 
 LEAST_STEPS = 3
 """Fewer repetitions than this need a better reason to be called steps."""
@@ -35,20 +31,11 @@ LEAST_STEPS = 3
 MOST = 0.8
 """Share of a device's kernels that one or two steps must hold, when only their name or their graph speaks for them."""
 
-TOUCHING_NS = 20_000
-"""Ranges that overlap by less follow one another: times of the file are rounded."""
-
-_OWN_SHARE = 0.1
-"""Share of the launches in a range that must come from the range's own thread."""
-
 LEAST_FLAT = 8
 """The fewest kernels of a step that has no layers and no mark of a token."""
 
 FORWARD = 50_000
 """A single step of more kernels than this is not looked for."""
-
-FORWARD_CONFIDENCE = 0.6
-"""That all kernels around the layers of the only step are its own is a guess."""
 
 LEAST_LAYERS = 8
 """The fewest repeated units that make a trace's kernels one forward pass."""
@@ -130,6 +117,11 @@ def _step_level(tokens: Tokens, strings: tuple[str, ...]) -> tuple[int, bool, bo
     flat = [(level, marked) for level, layered, marked in judged if marked and level.covered >= 0.3 * len(tokens)]
     if flat:
         return flat[0][0].period, False, True
+    once = np.array([bool(_ONCE_A_STEP.search(name)) for name in strings]) if candidates else marks
+    for level in candidates:
+        start, stop = max(level.intervals, key=lambda span: span[1] - span[0])
+        if level.covered >= MOST * min(len(tokens), WINDOW) and once[_unit(tokens, start, stop, level.period)].any():
+            return level.period, False, True
     exact = [
         level.period for level in candidates if level.period >= LEAST_FLAT and _holds_throughout(tokens, level.period)
     ]
@@ -238,111 +230,32 @@ def by_forward(tokens: Tokens, strings: tuple[str, ...], before_ns: Int64) -> Cu
     stop = last + int(later[0]) if len(later) else len(tokens)
     if run.period * run.count < 0.5 * (stop - start):
         return None
-    return Cuts("forward", FORWARD_CONFIDENCE, np.array([start], dtype=np.int64), np.array([stop], dtype=np.int64))
+    confidence = 0.5 + 0.4 * run.period * run.count / (stop - start)
+    return Cuts("forward", round(confidence, 3), np.array([start], dtype=np.int64), np.array([stop], dtype=np.int64))
+
+
+def by_two(tokens: Tokens) -> Cuts | None:
+    """The two steps of a trace that holds one after the other: what runs once in each says how long they are."""
+    names, first, counts = np.unique(tokens, return_index=True, return_counts=True)
+    twice = names[counts == 2]
+    if len(twice) == 0 or len(tokens) > FORWARD:
+        return None
+    last = len(tokens) - 1 - np.unique(tokens[::-1], return_index=True)[1]
+    lags, how_many = np.unique((last - first)[counts == 2], return_counts=True)
+    period = int(lags[np.argmax(how_many)])
+    same = tokens[:-period] == tokens[period:]
+    if len(same) < period or 2 * period < MOST * len(tokens):
+        return None
+    alike = np.concatenate([[0], np.cumsum(same)])
+    score = alike[period:] - alike[:-period]
+    start = int(np.argmax(score))
+    if score[start] < EXACT * period or cyclic_run(tokens[start : start + period]) is None:
+        return None
+    starts = np.array([start, start + period], dtype=np.int64)
+    return Cuts("period", round(float(score[start]) / period * 2 / 3, 3), starts, starts + period)
 
 
 def _one_of_several(tokens: Tokens, starts: npt.NDArray[np.intp], sizes: npt.NDArray[np.intp], usual: int) -> bool:
     """Whether the graph is a piece of a step, as with one graph per layer: it holds no repeated layer itself."""
     at = starts[int(np.flatnonzero(sizes == usual)[0])]
     return usual < 100 and longest_run(tokens[at : at + usual]) is None
-
-
-def by_ranges(timeline: GpuTimeline, rows: Int64, launched: Int64, *, strict: bool) -> Cuts | None:
-    """Steps by named host ranges: kernels belong to the range that their launch lies in.
-
-    Names are compared without their numbers. Ranges of one name must follow one another on a thread, launch
-    kernels, and cover at least half of the device's. Among several, the longest with a step-like name is taken.
-    `ProfilerStep` ranges are what the profiler's user called a step: they win, and one of them is enough.
-
-    Args:
-        timeline: the trace.
-        rows: the device's kernels, in start order.
-        launched: for each of them the index of its call, -1 without one.
-        strict: whether only step-like names count (step, decode, token, iteration, forward, …).
-    """
-    ranges, strings = timeline.ranges, timeline.strings
-    profiler_steps = np.array([name.startswith(PROFILER_STEP) for name in strings])  # an operator in 2021's format
-    marked = (ranges.kind == RangeKind.NVTX) | profiler_steps[ranges.name]
-    named = np.flatnonzero(marked & (ranges.end_ns > ranges.start_ns))
-    if len(named) == 0 or np.count_nonzero(launched >= 0) < 0.5 * len(rows) or len(rows) == 0:
-        return None
-    plain: dict[str, int] = {}
-    group_of = {
-        int(i): plain.setdefault(_NUMBER.sub("N", strings[i]), len(plain)) for i in np.unique(ranges.name[named])
-    }
-    group = np.array([group_of[int(i)] for i in ranges.name[named]])
-    method = "annotation" if timeline.source.format == "kineto" else "nvtx"
-    best: tuple[float, Cuts] | None = None
-    for label, number in plain.items():
-        certain = label.startswith(PROFILER_STEP)
-        if strict and not certain and (not _STEP_WORDS.search(label) or _PART_WORDS.search(label)):
-            continue
-        own = _one_after_another(timeline, named[group == number])
-        if own is None or (len(own) < LEAST_STEPS and not strict):
-            continue
-        cuts = _cuts_of(timeline, rows, launched, own, any_thread=certain)
-        if cuts is None:
-            continue
-        inside = int((cuts.stop - cuts.start).sum())
-        if inside < (0.5 if certain or len(own) >= LEAST_STEPS else MOST) * len(rows):
-            continue
-        if certain:
-            return Cuts(method, cuts.confidence, cuts.start, cuts.stop, label)
-        score = float(np.median(cuts.stop - cuts.start)) * cuts.confidence
-        if best is None or score > best[0]:
-            best = (score, Cuts(method, cuts.confidence, cuts.start, cuts.stop, label))
-    if best is None:
-        return None
-    cuts = best[1]
-    return cuts if strict else Cuts(method, cuts.confidence / 2, cuts.start, cuts.stop, cuts.name)
-
-
-def _one_after_another(timeline: GpuTimeline, chosen: npt.NDArray[np.intp]) -> npt.NDArray[np.intp] | None:
-    """The ranges on the thread that has most of them; None where they overlap."""
-    ranges = timeline.ranges
-    threads, counts = np.unique(ranges.thread[chosen], return_counts=True)
-    own = chosen[ranges.thread[chosen] == threads[int(np.argmax(counts))]]
-    # Written in whole microseconds, one may seem to begin a little before the last one ends.
-    overlap = ranges.end_ns[own][:-1] - ranges.start_ns[own][1:]
-    return None if np.any(overlap > TOUCHING_NS) else own
-
-
-def _cuts_of(
-    timeline: GpuTimeline, rows: Int64, launched: Int64, own: npt.NDArray[np.intp], *, any_thread: bool
-) -> Cuts | None:
-    """The kernels of each range as one stretch of the sequence.
-
-    A stream runs its work in the order of its launches, so steps do not mix on the stream with the most kernels: its
-    first kernel of a range begins the step. Prefetched copies and collectives of other streams lie where they ran.
-    """
-    ranges, calls, activities = timeline.ranges, timeline.calls, timeline.activities
-    start, end = ranges.start_ns[own], ranges.end_ns[own]
-    end[:-1] = np.minimum(end[:-1], start[1:])
-    linked = np.flatnonzero(launched >= 0)
-    streams, counts = np.unique(activities.stream[rows[linked]], return_counts=True)
-    position = linked[activities.stream[rows[linked]] == streams[int(np.argmax(counts))]]
-    call = launched[position]
-    at = np.searchsorted(start, calls.start_ns[call], side="right") - 1
-    inside = (at >= 0) & (calls.start_ns[call] < end[np.maximum(at, 0)])
-    inside &= calls.process[call] == ranges.process[own[0]]
-    by_owner = calls.thread[call] == ranges.thread[own[0]]
-    # A backward pass is launched by a thread of its own, while the thread of the ranges waits for it.
-    if not any_thread and np.count_nonzero(inside & by_owner) < _OWN_SHARE * len(position):
-        return None
-    position, owner = position[inside], at[inside]
-    if len(position) == 0:
-        return None
-    owner = np.maximum.accumulate(owner)  # two threads' launches may swap by a little
-    first = np.flatnonzero(np.r_[True, owner[1:] != owner[:-1]])
-    begin, last = position[first], position[np.r_[first[1:] - 1, len(position) - 1]]
-    stop = last + 1
-    # What other streams run between two steps belongs to the earlier one, unless the main stream ran other work there.
-    between = np.searchsorted(position, begin[1:]) - np.searchsorted(position, stop[:-1])
-    stray = np.isin(np.arange(len(rows)), position, invert=True) & (activities.stream[rows] == streams[counts.argmax()])
-    strays = np.concatenate([[0], np.cumsum(stray)])
-    follows = (between == 0) & (strays[begin[1:]] == strays[stop[:-1]])
-    stop[:-1][follows] = begin[1:][follows]
-    sizes = stop - begin
-    usual = int(np.median(sizes))
-    regular = float(np.mean(np.abs(sizes - usual) <= 0.02 * usual))
-    return Cuts("range", round(regular, 3), begin.astype(np.int64), stop.astype(np.int64))

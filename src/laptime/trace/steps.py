@@ -20,7 +20,8 @@ from laptime.trace.kernel_names import family
 from laptime.trace.read.timeline import Activities, Activity, GpuTimeline, Int32, Int64
 from laptime.trace.repeats import WINDOW, RepeatRun, find_layers, levels
 from laptime.trace.result import SURE, UNEVEN, Steps
-from laptime.trace.step_cuts import LEAST_STEPS, PROFILER_STEP, Cuts, by_forward, by_graph, by_period, by_ranges
+from laptime.trace.step_cuts import LEAST_STEPS, Cuts, by_forward, by_graph, by_period, by_two
+from laptime.trace.step_ranges import PROFILER_STEP, by_ranges
 
 WARM_UP = 1.5
 """Leading steps that last longer than this multiple of the median are warm-up."""
@@ -129,7 +130,13 @@ def _cuts(timeline: GpuTimeline, kernels: Int64, launched: Int64) -> Cuts | None
         return periodic if periodic is not None and periodic.confidence >= SURE else named
     if periodic is not None:
         return _corroborated(timeline, periodic)
-    return by_ranges(timeline, kernels, launched[kernels], strict=False) or by_forward(tokens, timeline.strings, before)
+    if replay.max() >= 0:  # what a graph's replay holds more of is not known
+        return by_ranges(timeline, kernels, launched[kernels], strict=False)
+    return (
+        by_ranges(timeline, kernels, launched[kernels], strict=False)
+        or by_two(tokens)
+        or by_forward(tokens, timeline.strings, before)
+    )
 
 
 def _corroborated(timeline: GpuTimeline, cuts: Cuts) -> Cuts:
