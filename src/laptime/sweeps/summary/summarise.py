@@ -77,6 +77,8 @@ def _noise_by_stage(noises: Mapping[str, Noise], calls: Calls) -> list[VisitNois
             outlying=[calls.config_ids[code] for code in noise.outlying],
         )
         for stage, noise in noises.items()
+        # Readers know the list without the stages that few models have.
+        if stage not in ("audio", "encode") or calls.frame[f"{stage}_ms"].drop_nulls().len()
     ]
 
 
