@@ -1,5 +1,6 @@
 """An observer never costs the result: whatever goes wrong in measuring, generate() returns what it made."""
 
+import asyncio
 import copy
 import io
 import threading
@@ -269,3 +270,69 @@ def test_calls_of_four_threads_are_timed_each_with_its_own_marks(family):
         assert [later > 100 * number for number, later in enumerate(visions)] == [True] * 4
     assert not any("generate" in m.__dict__ or "prepare_inputs_for_generation" in m.__dict__ for m in model.modules())
     assert not any(m._forward_pre_hooks for name, m in model.named_modules() if "layers.0" in name)
+
+
+def test_calls_awaited_in_threads_are_all_samples(llama):
+    inputs = tiny_inputs("llama")
+
+    async def serve():
+        calls = (asyncio.to_thread(llama.generate, **inputs, do_sample=False, max_new_tokens=n) for n in (2, 3, 4, 5))
+        return await asyncio.gather(*calls)
+
+    with laptime.StageTimer(llama) as timer:
+        outputs = asyncio.run(serve())
+    assert sorted(sample.output_tokens for sample in timer.samples) == [2, 3, 4, 5]
+    assert sorted(output.shape[1] for output in outputs) == [10, 11, 12, 13]
+    assert timer.failures == []
+
+
+def test_a_call_that_raises_in_one_thread_leaves_the_others_measured(llama):
+    inputs = tiny_inputs("llama")
+    problems = []
+
+    def refused():
+        try:
+            llama.generate(**inputs, **GREEDY, prompt_lookup_num_tokens=3)
+        except LaptimeError as error:
+            problems.append(str(error))
+
+    with laptime.StageTimer(llama) as timer:
+        threads = [
+            threading.Thread(target=llama.generate, kwargs={**inputs, **GREEDY}),
+            threading.Thread(target=refused),
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert len(timer.samples) == len(problems) == 1
+    assert set(llama.__dict__) == set(build("llama").__dict__)
+
+
+def test_a_criterion_inside_a_generate_of_the_users_own_is_seen(llama):
+    own = llama.generate
+    llama.generate = lambda **call: own(**call, stopping_criteria=[lambda ids, scores, **_: ids[:, -1] >= 0])
+    with laptime.StageTimer(llama) as timer:
+        llama.generate(**tiny_inputs("llama"), **GREEDY)
+    assert (timer.last.output_tokens, timer.failures) == (1, [])
+
+
+@pytest.mark.parametrize("kind", ["lora", "prompt tuning", "prefix tuning"])
+def test_an_adapter_is_seen_through(llama, kind):
+    peft = pytest.importorskip("peft", reason="peft is not installed")
+    virtual = {"task_type": "CAUSAL_LM", "num_virtual_tokens": 4}
+    config = {
+        "lora": peft.LoraConfig(target_modules=["q_proj"], task_type="CAUSAL_LM"),
+        "prompt tuning": peft.PromptTuningConfig(**virtual),
+        "prefix tuning": peft.PrefixTuningConfig(**virtual),
+    }[kind]
+    model = peft.get_peft_model(llama, config).eval()
+    bare = model.generate(**tiny_inputs("llama"), **GREEDY)
+    language = None if kind == "lora" else "base_model.model"
+    for named in (None, language):
+        with laptime.StageTimer(model, language=named) as timer:
+            output = model.generate(**tiny_inputs("llama"), **GREEDY)
+        assert torch.equal(output, bare)
+        assert (timer.last.output_tokens, timer.last.decode_forwards) == (5, 4)
+        assert timer.last.stages.decode_ms > 0
+    assert not any("generate" in module.__dict__ for module in model.modules())

@@ -36,14 +36,13 @@ from laptime.measure.call_settings import (
     ran,
     refuse_unmeasurable,
     resolve,
-    takes_processors,
 )
 from laptime.measure.clock import Clock, clock_for
 from laptime.measure.environment import describe
 from laptime.measure.gpu_monitor import GpuMonitor
 from laptime.measure.model_facts import check_timeable, config_of, only_device
 from laptime.measure.probes import Probes
-from laptime.measure.stand_in import anatomy_of, core_of, decoding_part, stand_in, step_aside
+from laptime.measure.stand_in import StandIn, anatomy_of, core_of, decoding_part, stand_in, step_aside
 from laptime.measure.timeline import inter_token, partition, unassigned_ms
 from laptime.measure.watch import Watch
 from laptime.models.anatomy import Anatomy
@@ -51,15 +50,14 @@ from laptime.models.anatomy import Anatomy
 
 @dataclass
 class _Running:
-    """One generate() call while it runs. An inner generate() replaces module, arguments and settings by its own."""
+    """One generate() call while it runs. An inner generate() puts its own arguments and settings here."""
 
-    module: Any
+    at: StandIn
     arguments: dict[str, Any]
     settings: GenerationConfig
     probes: Probes
     clock: Clock
     watch: Watch
-    handed: bool  # the outer generate() was handed the probes, to pass on
     overlapped: bool = False
     inner: bool = False  # an inner generate() was entered: its result is what is counted
     result: Any = None
@@ -181,22 +179,22 @@ class StageTimer:
     ) -> None:
         step_aside(self.model)
 
-    def _timed(self, module: Any, original: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _timed(self, at: StandIn, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """One generate() call of the model or of a part of it."""
         outer = self._running.get(get_ident())
         if outer is not None:
-            return self._inside(outer, module, original, args, kwargs)
+            return self._inside(outer, at, args, kwargs)
         started_unix_ms = time.time() * 1e3
         try:
-            running = self._prepared(module, original, args, kwargs)
+            running = self._prepared(at, args, kwargs)
         except LaptimeError:
             raise
         except Exception as error:  # perhaps generate() takes what we don't understand, or says what is wrong with it
-            result = original(*args, **kwargs)
+            result = at.original(*args, **kwargs)
             self._failed(error, started_unix_ms)
             return result
         try:
-            self._run(running, original)
+            self._run(running, at.original)
         finally:
             self._clocks.append(running.clock)
         try:
@@ -205,12 +203,11 @@ class StageTimer:
             self._failed(error, started_unix_ms)
         return running.returned
 
-    def _prepared(
-        self, module: Any, original: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> _Running:
+    def _prepared(self, at: StandIn, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Running:
         """What is needed to time this call. Raises LaptimeError for what can't be measured."""
-        call = bind(original, args, kwargs)
-        settings = resolve(self._core if module is self.model else module, call)
+        call = bind(at.original, args, kwargs)
+        module = self._core if at.module is self.model else at.module
+        settings = resolve(module, call)
         refuse_unmeasurable(settings, call, self.device)
         if self._decoding is not self._core:
             refuse_unmeasurable(resolve(self._decoding, call), call, self.device)
@@ -218,15 +215,15 @@ class StageTimer:
             clock = self._clocks.pop()
         except IndexError:  # another thread's call has it
             clock = clock_for(self.device)
-        last_step = certain_length(module, settings, call)
+        # A generate() that the user has put there may stop the model's own earlier.
+        last_step = certain_length(module, settings, call) if at.own is None else None
         probes = Probes(module, self.anatomy, clock, per_token=self.per_token, last_step=last_step)
-        handed = takes_processors(original)
-        if handed:
+        if at.takes_processors:
             call["logits_processor"] = LogitsProcessorList([*(call.get("logits_processor") or ()), probes])
         if self.per_token:
             clock.reserve((settings.max_new_tokens or 0) + 64)
         watch = Watch(self.device, self._monitor, energy=self.energy, memory=self.memory)
-        return _Running(module, call, settings, probes, clock, watch, handed)
+        return _Running(at, call, settings, probes, clock, watch)
 
     def _run(self, running: _Running, original: Callable[..., Any]) -> None:
         """Call generate() between the first mark and the last."""
@@ -246,34 +243,26 @@ class StageTimer:
         if not running.inner:
             running.result = running.returned
 
-    def _inside(
-        self,
-        outer: _Running,
-        module: Any,
-        original: Callable[..., Any],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-    ) -> Any:
+    def _inside(self, outer: _Running, at: StandIn, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """A generate() that the timed generate() has called. The first one is where the tokens are made."""
         probes = outer.probes
         given = list(kwargs.get("logits_processor") or ())
         carried = any(processor is probes for processor in given)
-        if probes.logits or (outer.handed and not carried):  # a second one, or one that isn't for the text
+        if probes.logits or (outer.at.takes_processors and not carried):  # a second one, or not for the text
             if carried:
                 kwargs = {**kwargs, "logits_processor": LogitsProcessorList([p for p in given if p is not probes])}
-            return original(*args, **kwargs)
+            return at.original(*args, **kwargs)
         try:
-            call = bind(original, args, kwargs)
-            settings = resolve(module, call)
-            probes.follow(module, certain_length(module, settings, call))
+            call = bind(at.original, args, kwargs)
+            settings = resolve(at.module, call)
+            probes.follow(at.module, certain_length(at.module, settings, call))
             if not carried:
                 call["logits_processor"] = LogitsProcessorList([*given, probes])
         except Exception as error:  # the call goes on without its sample
             probes.error = probes.error or error
-            return original(*args, **kwargs)
-        outer.module, outer.settings, outer.inner = module, settings, True
-        outer.arguments = call
-        outer.result = original(**call)
+            return at.original(*args, **kwargs)
+        outer.arguments, outer.settings, outer.inner = call, settings, True
+        outer.result = at.original(**call)
         return outer.result
 
     def _record(self, running: _Running) -> None:

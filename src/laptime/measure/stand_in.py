@@ -14,29 +14,35 @@ from torch import nn
 from transformers.generation import GenerationMixin
 
 from laptime.errors import LaptimeError
+from laptime.measure.call_settings import takes_processors
 from laptime.models.anatomy import Anatomy, find_anatomy
 
 GENERATE = "generate"
 
-Timed = Callable[[nn.Module, Callable[..., Any], tuple[Any, ...], dict[str, Any]], Any]
-"""Takes (module, its own generate, arguments) and calls it."""
-
 
 class StandIn:
-    """Hands each generate() call of one module to the timer. A copy of the module has its own generate()."""
+    """Hands each generate() call of one module to the timer. A copy of the module has its own generate().
+
+    original: the module's own generate(). takes_processors: whether it can be handed logits processors.
+    """
 
     def __init__(self, module: nn.Module, timed: Timed) -> None:
         self.own = module.__dict__.get(GENERATE)  # the instance's own, if somebody has set one
-        self._module = module
-        self._original: Callable[..., Any] = getattr(module, GENERATE)
+        self.module = module
+        self.original: Callable[..., Any] = getattr(module, GENERATE)
+        self.takes_processors = takes_processors(self.original)
         self._timed = timed
-        functools.update_wrapper(self, self._original)
+        functools.update_wrapper(self, self.original)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self._timed(self._module, self._original, args, kwargs)
+        return self._timed(self, args, kwargs)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (_itself, (self.own,)) if self.own is not None else (getattr, (self._module, GENERATE))
+        return (_itself, (self.own,)) if self.own is not None else (getattr, (self.module, GENERATE))
+
+
+Timed = Callable[[StandIn, tuple[Any, ...], dict[str, Any]], Any]
+"""Takes a stand-in and the arguments that it was called with, and calls its original."""
 
 
 def _itself(value: Any) -> Any:

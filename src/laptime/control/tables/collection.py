@@ -75,7 +75,9 @@ def collect_answers(
         knobs = space.choice(choice)
         with switch.fixed(LateKnobs(knobs.top_k, knobs.blocks)), timer:
             timer.model.generate(**some.kwargs, **arguments)
-        for row, ids in zip(some.rows, timer.samples.pop().output_ids, strict=True):
+        rows_ids = timer.last.output_ids
+        timer.samples.clear()
+        for row, ids in zip(some.rows, rows_ids, strict=True):
             scores[row, choice] = score(settings.kind, answer_text(loaded, ids), examples[row])
             counts["output"][row, choice] = len(ids)
         counts["prompt"][some.rows, choice] = some.one.prompt_tokens
