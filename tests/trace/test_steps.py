@@ -182,6 +182,16 @@ def test_two_forwards_are_two_steps() -> None:
     assert steps.layers.count == 24
 
 
+def test_steps_of_many_unlike_kernels_are_steps_between_other_work() -> None:
+    """A U-Net: no layer repeats in a denoising step, and an encoder and a decoder run around the steps."""
+    generator = random.Random(3)
+    unet = [(f"k{generator.randrange(60)}", 4_000) for _ in range(700)]
+    around = [[(f"{part}{generator.randrange(60)}", 4_000) for _ in range(300)] for part in ("text", "vae")]
+    steps = steps_of(host_bound([around[0], *[unet] * 8, around[1]], between_ns=60_000))
+    assert (steps.method, steps.count, steps.kernels_per_step, steps.layers) == ("period", 8, 700, None)
+    assert steps.confidence > 0.7
+
+
 def test_a_loss_or_an_optimizer_makes_repetitions_steps_also_behind_a_setup() -> None:
     kernels = [*named(" ".join(f"k{i}" for i in range(20))), ("multi_tensor_apply_adam", 3_000)]
     setup = named("init0 init1 init2 init0 init3 init4 init1 init5")
@@ -384,6 +394,21 @@ def test_one_graph_per_layer_is_not_one_step_per_graph() -> None:
     assert steps.launches_per_step == 14 + len(HEAD)
     assert steps.layers is not None
     assert steps.layers.count == 14
+
+
+def test_one_step_of_one_graph_per_layer_is_one_step() -> None:
+    pieces: list[Rows] = []
+    now = 1_000_000
+    for part in (HEAD[:1], *[LAYER] * 14, HEAD[1:]):
+        rows = host_bound([part], graph=part is LAYER, start_ns=now)
+        shift = 100_000 * len(pieces)
+        rows.calls = [replace(call, correlation=call.correlation + shift) for call in rows.calls]
+        rows.activities = [replace(work, correlation=work.correlation + shift) for work in rows.activities]
+        now = rows.activities[-1].end_ns + 4_000
+        pieces.append(rows)
+    both = Rows([row for rows in pieces for row in rows.activities], [row for rows in pieces for row in rows.calls])
+    steps = steps_of(both)
+    assert (steps.method, steps.count, steps.kernels_per_step) == ("forward", 1, 14 * len(LAYER) + len(HEAD))
 
 
 def test_sampling_after_a_graph_belongs_to_its_step() -> None:

@@ -76,7 +76,7 @@ def headline(integrity: Integrity, devices: list[DeviceTimes], kernels: list[Ker
     elif of_step is None and start_up_ns(device) >= 0.5 * device.idle_ns:
         said = f"{which} idle {_percent(idle)} while the program starts up: {_start_up(device)}"
     else:
-        said = f"{which} idle {_percent(idle)}: {_reason_of(device, steps)}"
+        said = f"{which} idle {_percent(idle)}: {_reason_of(device, steps)}{_some_start_up(device)}"
     also = [f"; {_exposed_words(device, kind, exposed[kind])}" for kind in others if exposed[kind] >= _NAMED]
     shared = f"; {len(device.processes)} processes share it" if device.processes else ""
     return said + "".join(also) + shared
@@ -127,6 +127,14 @@ def _idle_of_step(device: DeviceTimes, steps: Steps) -> float | None:
 def start_up_ns(device: DeviceTimes) -> int:
     """Idle time in what a program does once."""
     return sum(row.total_ns for row in device.gaps.causes if row.cause in START_UP)
+
+
+def _some_start_up(device: DeviceTimes) -> str:
+    """What of the idle time is start-up, where it is not most of it and not little."""
+    spent = start_up_ns(device)
+    if spent < 0.1 * device.idle_ns:
+        return ""
+    return f"; {spent / 1e6:.1f} of the {device.idle_ns / 1e6:.1f} ms idle are start-up"
 
 
 def _start_up(device: DeviceTimes) -> str:

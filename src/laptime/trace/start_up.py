@@ -16,7 +16,7 @@ LEAST_NS = 1_000_000
 """Shorter calls are not worth a cause of their own."""
 
 TIMES_USUAL = 20
-"""A first call counts when it lasts this many times the median of the calls of its name."""
+"""A first call counts when it lasts this many times as long as the middle call of its name."""
 
 
 def start_up_calls(timeline: GpuTimeline, launched: Int64) -> npt.NDArray[np.bool_]:
@@ -29,7 +29,7 @@ def start_up_calls(timeline: GpuTimeline, launched: Int64) -> npt.NDArray[np.boo
         timeline: the trace.
         launched: for each activity the index of its call, -1 without one.
     """
-    calls, activities = timeline.calls, timeline.activities
+    calls = timeline.calls
     duration = calls.end_ns - calls.start_ns
     chosen = np.zeros(len(duration), dtype=np.bool_)
     purpose = purposes(calls.name, timeline.strings)
@@ -38,24 +38,39 @@ def start_up_calls(timeline: GpuTimeline, launched: Int64) -> npt.NDArray[np.boo
     )
     if len(slow) == 0:
         return chosen
+    before_first = _before_first_launch(timeline, launched, slow)
+    for process in np.unique(calls.process[slow]).tolist():
+        of_process = calls.process == process
+        for name in np.unique(calls.name[slow[of_process[slow]]]).tolist():
+            alike = np.flatnonzero(of_process & (calls.name == name))
+            if len(alike) == 1:
+                chosen[alike] = True
+                continue
+            usual = int(np.sort(duration[alike])[(len(alike) - 1) // 2])  # of two, the shorter one
+            candidates = slow[of_process[slow] & (calls.name[slow] == name)]
+            once = before_first[np.searchsorted(slow, candidates)] | (candidates == alike[0])
+            candidates = candidates[once & (duration[candidates] >= TIMES_USUAL * usual)]
+            chosen[candidates] = True
+            for call in candidates.tolist():
+                again = (alike > call) & (duration[alike] >= duration[call] // 2) & ~np.isin(alike, candidates)
+                if np.count_nonzero(again) > 1:  # that is how the program runs
+                    chosen[call] = False
+    return chosen
+
+
+def _before_first_launch(timeline: GpuTimeline, launched: Int64, slow: npt.NDArray[np.intp]) -> npt.NDArray[np.bool_]:
+    """For each slow call whether the next launch on its thread, or it itself, is the first of a kernel."""
+    calls, activities = timeline.calls, timeline.activities
     linked = np.flatnonzero(launched >= 0)
     _, first = np.unique(activities.name[linked], return_index=True)  # activities are in the order of their start
-    first_launch = np.zeros(len(duration), dtype=np.bool_)
-    first_launch[launched[linked[first]]] = True
-    launching = np.zeros(len(duration), dtype=np.bool_)
+    launching, first_launch = np.zeros((2, len(calls.start_ns)), dtype=np.bool_)
     launching[launched[linked]] = True
-    for call in slow.tolist():
-        alike = np.flatnonzero((calls.name == calls.name[call]) & (calls.process == calls.process[call]))
-        is_first = alike[0] == call
-        others = duration[alike[alike != call]]
-        usual = float(np.median(others)) if len(others) else 0.0
-        if duration[call] < TIMES_USUAL * usual:
-            continue
-        same_thread = (calls.thread[call:] == calls.thread[call]) & (calls.process[call:] == calls.process[call])
-        following = call + np.flatnonzero(launching[call:] & same_thread)
-        chosen[call] = is_first or (len(following) > 0 and first_launch[following[0]])
-    for call in np.flatnonzero(chosen).tolist():
-        alike = np.flatnonzero((calls.name == calls.name[call]) & (duration >= duration[call] // 2))
-        if np.count_nonzero(~chosen[alike] & (alike > call)) > 1:  # it comes again: that is how the program runs
-            chosen[call] = False
-    return chosen
+    first_launch[launched[linked[first]]] = True
+    result = np.zeros(len(slow), dtype=np.bool_)
+    for thread in np.unique(calls.thread[slow]).tolist():
+        own = np.flatnonzero(launching & (calls.thread == thread))
+        of_thread = np.flatnonzero(calls.thread[slow] == thread)
+        following = np.searchsorted(own, slow[of_thread])
+        known = following < len(own)
+        result[of_thread[known]] = first_launch[own[following[known]]]
+    return result

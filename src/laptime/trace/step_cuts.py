@@ -34,6 +34,9 @@ MOST = 0.8
 LEAST_FLAT = 8
 """The fewest kernels of a step that has no layers and no mark of a token."""
 
+LONG_UNIT = 400
+"""A repeated unit of so many kernels is no layer: a denoising step of a U-Net, a training step."""
+
 FORWARD = 50_000
 """A single step of more kernels than this is not looked for."""
 
@@ -96,7 +99,8 @@ def by_period(tokens: Tokens, strings: tuple[str, ...], before_ns: Int64) -> Cut
     if len(starts) < 3:
         return None
     same = float(np.mean([np.mean(tokens[s : s + period] == template) for s in starts[:50].tolist()]))
-    confidence = same * (1 - 1 / (1 + len(starts))) * (1.0 if layered else 0.6) * (1.0 if marked else 0.9)
+    whole = layered or period >= LONG_UNIT
+    confidence = same * (1 - 1 / (1 + len(starts))) * (1.0 if whole else 0.6) * (1.0 if marked else 0.9)
     return Cuts("period", round(confidence, 3), starts, starts + period)
 
 
@@ -122,6 +126,13 @@ def _step_level(tokens: Tokens, strings: tuple[str, ...]) -> tuple[int, bool, bo
         start, stop = max(level.intervals, key=lambda span: span[1] - span[0])
         if level.covered >= MOST * min(len(tokens), WINDOW) and once[_unit(tokens, start, stop, level.period)].any():
             return level.period, False, True
+    for level in candidates:
+        if (
+            level.period >= LONG_UNIT
+            and level.repeats >= LEAST_STEPS
+            and level.covered >= 0.5 * min(len(tokens), WINDOW)
+        ):
+            return level.period, False, False
     exact = [
         level.period for level in candidates if level.period >= LEAST_FLAT and _holds_throughout(tokens, level.period)
     ]

@@ -130,8 +130,6 @@ def _cuts(timeline: GpuTimeline, kernels: Int64, launched: Int64) -> Cuts | None
         return periodic if periodic is not None and periodic.confidence >= SURE else named
     if periodic is not None:
         return _corroborated(timeline, periodic)
-    if replay.max() >= 0:  # what a graph's replay holds more of is not known
-        return by_ranges(timeline, kernels, launched[kernels], strict=False)
     return (
         by_ranges(timeline, kernels, launched[kernels], strict=False)
         or by_two(tokens)
