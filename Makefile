@@ -62,7 +62,7 @@ browser:
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -q -c constraints.txt torch==2.13.0
-	$(BIN)/pip install -q -c constraints.txt -e '.[torch,ray,dev]'
+	$(BIN)/pip install -q -c constraints.txt -e '.[torch,ray,serve,dev]'
 	touch $@
 
 clean:

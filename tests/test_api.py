@@ -206,7 +206,7 @@ def test_an_unknown_name_is_a_type_error_and_known_ones_are_typed(tmp_path):
         "import laptime\n"
         "laptime.bogus\n"
         "reveal_type(laptime.audit('runs/demo').clean)\n"
-        "reveal_type(laptime.load_run('runs/demo').samples[0].output_tokens)\n"
+        "reveal_type(laptime.load_run('runs/demo').samples[0].repeat)\n"
         "laptime.audit(3)\n"
     )
     done = check_types(file)

@@ -32,6 +32,7 @@ __all__ = [
     "read_frame",
     "read_ranks",
     "read_trace",
+    "serve_bench",
     "show",
     "sweep",
     "to_json",
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from laptime.api import merge as merge
     from laptime.api import profile as profile
     from laptime.api import prove_remedies as prove_remedies
+    from laptime.api import serve_bench as serve_bench
     from laptime.api import sweep as sweep
     from laptime.control.adaptive_model import AdaptiveModel as AdaptiveModel
     from laptime.data.frame import read_frame as read_frame

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from laptime.audits.result import AuditReport
     from laptime.comparisons.result import Comparison
     from laptime.data.run_folder import Run
+    from laptime.engines.result import ServeReport
     from laptime.estimate.budget import BudgetReport
     from laptime.estimate.predictor import Predictor
     from laptime.estimate.run_fit import FittedRun
@@ -416,6 +417,72 @@ def prove_remedies(
     made_up = RemedyInput(prompt_tokens=prompt_tokens, batch=batch, image_size=_size(image_size), seed=seed)
     loading = {"dtype": dtype, "device": device, "trust_remote_code": trust_remote_code}
     return prove_by_name(model, made_up, options, loading=loading)
+
+
+def serve_bench(
+    url: str,
+    *,
+    concurrency: Sequence[int] = (),
+    rate: Sequence[float] = (),
+    arrivals: Literal["poisson", "constant"] = "poisson",
+    requests: int = 100,
+    slo: Mapping[str, float] | None = None,
+    find_load: float | None = None,
+    api: Literal["chat", "completions"] = "chat",
+    model: str | None = None,
+    prompt_tokens: int = 128,
+    new_tokens: int = 64,
+    data: str | Path | None = None,
+    body: Mapping[str, Any] | None = None,
+    headers: Mapping[str, str] | None = None,
+    fixed_prompt: bool = False,
+    warmup: int = 2,
+    timeout: float = 120.0,
+    seed: int = 0,
+    out: str | Path | None = None,
+    progress: Callable[[str, int, int], None] = lambda phase, done, of: None,
+) -> ServeReport:
+    """Say how fast an endpoint that speaks OpenAI's protocol answers, under which load.
+
+    concurrency: levels of so many requests at once. rate: levels of so many arrivals a second. Neither: one at once.
+    requests: of each level. slo: limits, as {"ttft_ms": 200, "tpot_ms": 30, "total_ms": 2000, "share": 0.95}.
+    find_load: search the largest rate within the slo, from this rate on.
+    data: questions instead of made-up prompts. body: more fields of each request. headers: never written anywhere.
+    timeout: seconds after which a request is given up. out: the run folder to write; None keeps nothing.
+    Raises LaptimeError for what can't be sent, and for an endpoint that can't be reached.
+
+    Example: laptime.serve_bench("http://localhost:8000", concurrency=[1, 4]).levels[0].ttft_ms.median
+    """
+    from laptime.engines import loads
+    from laptime.engines.bench import ServeRequest
+    from laptime.engines.bench import serve_bench as bench
+    from laptime.engines.questions import Asking, of_examples
+    from laptime.engines.result import Slo
+    from laptime.workload.reading import read_examples
+
+    levels = [loads.concurrency(users, requests) for users in concurrency]
+    for place, per_s in enumerate(rate):
+        even = arrivals == "constant"
+        levels.append(loads.constant(per_s, requests) if even else loads.poisson(per_s, requests, seed + place))
+    if not levels and find_load is None:
+        levels = [loads.concurrency(1, requests)]
+    extra = dict(body or {})
+    asking = Asking(api=api, model=model, prompt_tokens=prompt_tokens, new_tokens=new_tokens, extra=extra)
+    request = ServeRequest(
+        url=url,
+        asking=asking,
+        loads=levels,
+        questions=[] if data is None else of_examples(asking, read_examples(data)),
+        headers=dict(headers or {}),
+        timeout_s=timeout,
+        warmup=warmup,
+        slo=None if slo is None else Slo(**slo),
+        first_per_s=find_load,
+        search_requests=requests,
+        fixed_prompt=fixed_prompt,
+        seed=seed,
+    )
+    return bench(request, None if out is None else Path(out), progress)
 
 
 def _size(size: ImageSize) -> tuple[int, int] | None:

@@ -53,6 +53,9 @@ VERBS: dict[str, dict[str, Verb]] = {
             "laptime.cli.merge:merge",
             "Make one run of the parts that several workers wrote.",
         ),
+        "serve-bench": Verb(
+            "laptime.cli.serve_bench:serve_bench", "How fast does an endpoint answer, under which load?"
+        ),
         "env": Verb("laptime.cli.env:env", "Show the environment that measurements on this machine belong to."),
     },
     "Judge": {

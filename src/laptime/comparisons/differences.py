@@ -77,7 +77,7 @@ def sample_findings(matched: Matched) -> list[Finding]:
     return findings
 
 
-def _input_shape(sample: Sample) -> tuple[int, int, int]:
+def _input_shape(sample: Sample) -> tuple[int | None, int | None, int]:
     return (sample.prompt_tokens, sample.image_tokens, sample.batch)
 
 

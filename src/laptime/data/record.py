@@ -66,10 +66,13 @@ STOP_REASONS: dict[StopReason, str] = {
 
 
 class StageTimes(msgspec.Struct, frozen=True):
-    """One sample's partition of its total, in milliseconds: the stages of STAGES add up to the total."""
+    """One sample's partition of its total, in milliseconds: the stages of STAGES add up to the total.
 
-    vision_ms: float
-    prefill_ms: float
+    A stage that nothing could measure is None: a client of a serving engine knows no stage, so all is other.
+    """
+
+    vision_ms: float | None
+    prefill_ms: float | None
     decode_ms: float | None  # None when no decode step ran
     other_ms: float
     total_ms: float
@@ -156,7 +159,10 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Sample(msgspec.Struct, frozen=True, kw_only=True):
-    """One measured generate() call: one input, one configuration, one repeat. Never changed afterwards."""
+    """One measured generate() call: one input, one configuration, one repeat. Never changed afterwards.
+
+    One request to a serving engine too (laptime.engines): what its client can't know is None.
+    """
 
     config_id: str
     sample_id: str
@@ -165,13 +171,13 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
     config: dict[str, Scalar]
     stages: StageTimes  # on the device's timeline
     host_stages: StageTimes  # the same marks as the host saw them pass
-    ttft_ms: float
+    ttft_ms: float | None
     tpot_ms: float | None  # (last token - ttft) / (N - 1), the mean of the gaps; None with one token
     itl_ms: list[float] | None  # N - 1 gaps between tokens, the first from ttft on; None unless measured per token
-    output_tokens: int  # N, the longest row, counted from the returned ids
-    decode_forwards: int
-    prompt_tokens: int  # a row's width, image tokens included
-    image_tokens: int  # of the first row
+    output_tokens: int | None  # N, the longest row, counted from the returned ids
+    decode_forwards: int | None
+    prompt_tokens: int | None  # a row's width, image tokens included
+    image_tokens: int | None  # of the first row
     crops: int | None = None  # the tiles that one image was cut into, its overview not counted; 0 without an image
     batch: int = 1
     generated_tokens: int = 0  # over all rows, padding after EOS left out
@@ -196,9 +202,10 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def decode_per_token_ms(self) -> float | None:
         """decode / (N - 1): N tokens need N - 1 decode forwards. None when N = 1 or the forwards don't match."""
-        if self.stages.decode_ms is None or self.output_tokens < 2 or "forwards-mismatch" in self.flags:
+        decode_ms, tokens = self.stages.decode_ms, self.output_tokens
+        if decode_ms is None or tokens is None or tokens < 2 or "forwards-mismatch" in self.flags:
             return None
-        return self.stages.decode_ms / (self.output_tokens - 1)
+        return decode_ms / (tokens - 1)
 
 
 class Failure(msgspec.Struct, frozen=True, kw_only=True):

@@ -254,12 +254,19 @@ class RunFolder:
 
     def append(self, line: Sample | Failure | Subtraction | SessionEnd | WorkerStart) -> None:
         """Put one finished record on the disk. When this returns, a power cut can't take it back."""
+        self.append_all([line])
+
+    def append_all(self, lines: Sequence[Sample | Failure | Subtraction | SessionEnd | WorkerStart]) -> None:
+        """Put several finished records on the disk: one write for those of a kind."""
         self.begin()
-        kind = FILES[type(line)]
-        file = self._files.get(kind)
-        if file is None:
-            file = self._files[kind] = LineFile(self.path / f"{kind}-{self.worker}.jsonl")
-        file.append(msgspec.json.encode(line))
+        kinds: dict[str, list[bytes]] = {}
+        for line in lines:
+            kinds.setdefault(FILES[type(line)], []).append(msgspec.json.encode(line))
+        for kind, encoded in kinds.items():
+            file = self._files.get(kind)
+            if file is None:
+                file = self._files[kind] = LineFile(self.path / f"{kind}-{self.worker}.jsonl")
+            file.append(b"\n".join(encoded))
 
     def write_summary(self) -> Summary:
         """(Re)build summary.json from all workers' samples."""

@@ -6,7 +6,6 @@ import os
 import platform
 import subprocess
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,6 +14,7 @@ import transformers
 import laptime
 from laptime.data.record import Environment
 from laptime.measure.gpu_monitor import GpuMonitor
+from laptime.measure.host import cpu_count, cpu_name, memory_bytes, platform_name
 
 VARIABLES = (
     "CUDA_VISIBLE_DEVICES",
@@ -38,10 +38,10 @@ def describe(device: torch.device) -> Environment:
     return Environment(
         laptime=laptime.__version__,
         python=platform.python_version(),
-        platform=f"{platform.system()} {platform.release()} {platform.machine()}",
-        cpu=_cpu_name(),
-        cpu_count=_cpu_count(),
-        memory_bytes=_memory_bytes(),
+        platform=platform_name(),
+        cpu=cpu_name(),
+        cpu_count=cpu_count(),
+        memory_bytes=memory_bytes(),
         torch=str(torch.__version__),
         torch_threads=torch.get_num_threads(),
         transformers=transformers.__version__,
@@ -85,22 +85,3 @@ def _git_facts() -> dict[str, Any]:
     with suppress(OSError, subprocess.SubprocessError):
         return {"git_commit": git("rev-parse", "HEAD"), "git_dirty": bool(git("status", "--porcelain", "-uno"))}
     return {}
-
-
-def _cpu_name() -> str:
-    with suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
-
-
-def _cpu_count() -> int:
-    """The cores that this process may use; the machine can have more."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _memory_bytes() -> int | None:
-    with suppress(OSError, ValueError, AttributeError):
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return None

@@ -73,6 +73,9 @@ FACES: dict[str, Faces] = {
     "laptime.remedy.result.RemedyReport": Faces(
         "laptime.report.remedy.terminal:remedy_report", "laptime.report.remedy.page:remedy_page"
     ),
+    "laptime.engines.result.ServeReport": Faces(
+        "laptime.report.serve.terminal:serve_report", "laptime.report.serve.page:serve_page"
+    ),
     "laptime.control.judge.result.ControlEvaluation": Faces(
         "laptime.report.control.terminal:control_report", "laptime.report.control.page:control_page"
     ),

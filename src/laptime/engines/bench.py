@@ -1,0 +1,291 @@
+"""`laptime serve-bench` from its request to its report: warm-up, then each load, every finished request on the disk."""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import secrets
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+from urllib.parse import urlsplit
+
+import aiohttp
+import msgspec
+
+from laptime.data.files import LineFile
+from laptime.data.record import Interval, Scalar
+from laptime.data.run_folder import RunFolder, new_info
+from laptime.engines.client import Endpoint, LoadRun, run_load, session
+from laptime.engines.figures import level_of
+from laptime.engines.findings import findings_of, is_bottleneck
+from laptime.engines.loads import Load, concurrency, poisson
+from laptime.engines.questions import Asking, Question, synthetic
+from laptime.engines.request import RequestSample, record_of
+from laptime.engines.result import SCHEMA, LargestLoad, Level, ServeReport, Slo
+from laptime.engines.search import largest_load
+from laptime.errors import LaptimeError
+from laptime.measure.host import describe_host
+
+Progress = Callable[[str, int, int], None]
+WORKER = "client"
+
+
+class ServeRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """What to send where. questions: of a data set; none are made up.
+
+    fixed_prompt: one made-up prompt for all requests, so that a prefix cache can work. first_per_s: where the search
+    for the largest load within the SLO begins; None searches nothing.
+    """
+
+    url: str
+    asking: Asking
+    loads: list[Load]
+    questions: list[Question] = []
+    headers: dict[str, str] = {}
+    timeout_s: float = 120.0
+    warmup: int = 2
+    slo: Slo | None = None
+    first_per_s: float | None = None
+    search_requests: int = 100
+    fixed_prompt: bool = False
+    seed: int = 0
+
+
+def serve_bench(
+    request: ServeRequest, out: Path | None, progress: Progress = lambda phase, done, of: None
+) -> ServeReport:
+    """Send the loads one after the other and say what came of each.
+
+    out: the run folder; every request is on the disk soon after it ends, so that a kill loses only what was open. None
+    keeps nothing. Raises LaptimeError for an address that can't be one, and for an endpoint that can't be reached or
+    answers no warm-up request.
+    """
+    url = endpoint_url(request.url, request.asking.api)
+    if request.first_per_s is not None and request.slo is None:
+        raise LaptimeError("--find-load: needs --slo, as in --slo ttft=200ms,tpot=30ms")
+    return asyncio.run(_Bench(request, url, out, progress).run())
+
+
+def endpoint_url(url: str, api: str) -> str:
+    """The address of an API from the server's: http://host:8000, .../v1 or the whole address.
+
+    Raises LaptimeError for anything but http and https with a host.
+    """
+    parts = urlsplit(url)
+    try:
+        known = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        known = False
+    if not known or parts.username or parts.query or parts.fragment:
+        raise LaptimeError(f"{url}: no address of a server; write it as http://localhost:8000")
+    path = parts.path.rstrip("/")
+    ending = "/chat/completions" if api == "chat" else "/completions"
+    if not path.endswith("/completions"):
+        path = (path or "/v1") + ending
+    return f"{parts.scheme}://{parts.netloc}{path}"
+
+
+class _Bench:
+    """One run: the session, the folder, and the numbers of prompts that were used."""
+
+    def __init__(self, request: ServeRequest, url: str, out: Path | None, progress: Progress) -> None:
+        self.request = request
+        self.endpoint = Endpoint(url, request.headers, request.timeout_s)
+        self.out = out
+        self.progress = progress
+        self.nonce = "" if request.fixed_prompt else secrets.token_hex(4)
+        self.asked = 0
+        self.repeats: Counter[tuple[str, str]] = Counter()
+        self.environment = describe_host()
+
+    async def run(self) -> ServeReport:
+        request = self.request
+        info = new_info(sys.argv, self._config(), self.environment, self._session())
+        with _Keeper(None if self.out is None else RunFolder(self.out, info, WORKER)) as keeper:
+            async with session() as opened:
+                await self._warm_up(opened, keeper)
+                levels = [level_of(load, await self._load(opened, keeper, load), request.slo) for load in request.loads]
+                largest, visited = await self._search(opened, keeper)
+        return ServeReport(
+            schema=SCHEMA,
+            url=self.endpoint.url,
+            api=request.asking.api,
+            model=request.asking.model,
+            folder=None if self.out is None else str(self.out),
+            config=self._config(),
+            slo=request.slo,
+            warmup=request.warmup,
+            levels=[*levels, *visited],
+            largest=largest,
+            findings=findings_of([*levels, *visited], fixed_prompts=request.fixed_prompt),
+            environment=self.environment,
+        )
+
+    async def _warm_up(self, opened: aiohttp.ClientSession, keeper: _Keeper) -> None:
+        if not self.request.warmup:
+            return
+        run = await self._load(opened, keeper, concurrency(1, self.request.warmup), warm_up=True)
+        if all(request.outcome != "finished" for request in run.requests):
+            last = run.requests[-1]
+            raise LaptimeError(
+                f"{self.endpoint.url}: no warm-up request was answered ({last.error}); look at the server"
+            )
+
+    async def _load(
+        self, opened: aiohttp.ClientSession, keeper: _Keeper, load: Load, *, warm_up: bool = False
+    ) -> LoadRun:
+        phase, of = ("warm-up" if warm_up else load.name), load.requests
+        config = self._config() | load.config
+        done = 0
+
+        def note(request: RequestSample) -> None:
+            nonlocal done
+            done += 1
+            keeper.put(request, config)
+            self.progress(phase, done, of)
+
+        return await run_load(opened, self.endpoint, load, self._asked(load, warm_up=warm_up), note)
+
+    async def _search(self, opened: aiohttp.ClientSession, keeper: _Keeper) -> tuple[LargestLoad | None, list[Level]]:
+        request, slo = self.request, self.request.slo
+        if request.first_per_s is None or slo is None:
+            return None, []
+        levels: list[Level] = []
+        loop = asyncio.get_running_loop()
+
+        async def visit(rate: float) -> tuple[Interval, bool]:
+            load = poisson(rate, request.search_requests, request.seed + len(levels))
+            run = await self._load(opened, keeper, load)
+            level = level_of(load, run, slo)
+            levels.append(level)
+            assert level.good is not None
+            return level.good, is_bottleneck(level)
+
+        def from_thread(rate: float) -> tuple[Interval, bool]:
+            return asyncio.run_coroutine_threadsafe(visit(rate), loop).result()
+
+        largest = await asyncio.to_thread(largest_load, from_thread, request.first_per_s, slo)
+        return largest, levels
+
+    def _questions(self, how_many: int) -> list[Question]:
+        first, self.asked = self.asked, self.asked + how_many
+        given = self.request.questions
+        if given:
+            return [given[place % len(given)] for place in range(first, first + how_many)]
+        asking, seed = self.request.asking, self.request.seed
+        return [synthetic(asking, place, self.nonce, seed) for place in range(first, first + how_many)]
+
+    def _asked(self, load: Load, *, warm_up: bool) -> list[tuple[Question, int]]:
+        """The questions of a load, each with its repeat: under the same load again it is the next one."""
+        asked: list[tuple[Question, int]] = []
+        for question in self._questions(load.requests):
+            key = (question.id, "warm-up" if warm_up else load.name)
+            repeat = self.repeats[key]
+            self.repeats[key] += 1
+            asked.append((question, -1 - repeat if warm_up else repeat))
+        return asked
+
+    def _config(self) -> dict[str, Scalar]:
+        asking = self.request.asking
+        made_up = not self.request.questions
+        return {
+            "api": asking.api,
+            "model": asking.model,
+            "prompt_tokens": asking.prompt_tokens if made_up else None,
+            "new_tokens": asking.new_tokens,
+            "extra": msgspec.json.encode(asking.extra).decode() if asking.extra else None,
+            "fixed_prompt": self.request.fixed_prompt or None,
+        }
+
+    def _session(self) -> dict[str, Scalar]:
+        request = self.request
+        return {
+            "url": self.endpoint.url,
+            "timeout_s": request.timeout_s,
+            "warmup": request.warmup,
+            "seed": request.seed,
+            "nonce": self.nonce or None,
+            "planned": sum(load.requests for load in request.loads),
+        }
+
+
+class _Keeper:
+    """Puts finished requests on the disk from a thread of its own, so that no request waits for the disk."""
+
+    def __init__(self, folder: RunFolder | None) -> None:
+        self._folder = folder
+        self._lines: LineFile | None = None
+        self._waiting: queue.SimpleQueue[tuple[RequestSample, dict[str, Scalar]] | None] = queue.SimpleQueue()
+        self._failed: LaptimeError | None = None
+        self._thread = threading.Thread(target=self._work, name="laptime-keeper", daemon=True)
+
+    def __enter__(self) -> _Keeper:
+        if self._folder is not None:
+            self._folder.begin()
+            self._lines = LineFile(self._folder.path / f"requests-{WORKER}.jsonl")
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._waiting.put(None)
+        self._thread.join()
+        if self._lines is not None:
+            self._lines.close()
+        if self._folder is not None:
+            self._folder.close()
+        if self._failed is not None and error is None:
+            raise self._failed
+
+    def put(self, request: RequestSample, config: dict[str, Scalar]) -> None:
+        """Keep a finished request. Raises LaptimeError when an earlier one couldn't be written."""
+        if self._failed is not None:
+            raise self._failed
+        if self._folder is not None:
+            self._waiting.put((request, config))
+
+    def _work(self) -> None:
+        ended = False
+        while not ended:
+            batch = [self._waiting.get()]
+            while not self._waiting.empty():
+                batch.append(self._waiting.get())
+            ended = batch[-1] is None
+            try:
+                self._write([one for one in batch if one is not None])
+            except LaptimeError as error:
+                self._failed = error
+                return
+
+    def _write(self, batch: Sequence[tuple[RequestSample, dict[str, Scalar]]]) -> None:
+        if not batch or self._lines is None or self._folder is None:
+            return
+        self._lines.append(b"\n".join(msgspec.json.encode(request) for request, _ in batch))
+        self._folder.append_all([record_of(request, config, WORKER) for request, config in batch])
+
+
+async def model_of(url: str, headers: dict[str, str]) -> str | None:
+    """The one model that an endpoint offers; None where it doesn't say. Raises LaptimeError if there are several."""
+    base = url.removesuffix("/chat/completions").removesuffix("/completions")
+    try:
+        async with session() as opened:
+            limit = aiohttp.ClientTimeout(total=10)
+            async with opened.get(f"{base}/models", headers=headers, timeout=limit, allow_redirects=False) as response:
+                told: Any = msgspec.json.decode(await response.read()) if response.status == 200 else {}
+    except aiohttp.ClientConnectorError as error:
+        raise LaptimeError(
+            f"{url}: no server answers there ({error.os_error.strerror or error.os_error}); start it, or correct the address"
+        ) from None
+    except (aiohttp.ClientError, asyncio.TimeoutError, msgspec.DecodeError):
+        return None
+    listed = told.get("data") if isinstance(told, dict) else None
+    names = [one["id"] for one in listed or [] if isinstance(one, dict) and isinstance(one.get("id"), str)]
+    if len(names) > 1:
+        raise LaptimeError(f"{url}: offers {', '.join(names[:8])}; name one with --model")
+    return names[0] if names else None
