@@ -279,9 +279,8 @@ async def model_of(url: str, headers: dict[str, str]) -> str | None:
             async with opened.get(f"{base}/models", headers=headers, timeout=limit, allow_redirects=False) as response:
                 told: Any = msgspec.json.decode(await response.read()) if response.status == 200 else {}
     except aiohttp.ClientConnectorError as error:
-        raise LaptimeError(
-            f"{url}: no server answers there ({error.os_error.strerror or error.os_error}); start it, or correct the address"
-        ) from None
+        why = error.os_error.strerror or error.os_error
+        raise LaptimeError(f"{url}: no server answers there ({why}); start it, or correct the address") from None
     except (aiohttp.ClientError, asyncio.TimeoutError, msgspec.DecodeError):
         return None
     listed = told.get("data") if isinstance(told, dict) else None
