@@ -104,8 +104,8 @@ def _crossing(start: Int64, end: Int64) -> npt.NDArray[np.bool_]:
     opens[at] = True
     level = np.cumsum(np.where(opens, np.int8(1), np.int8(-1)), dtype=np.int32) + ~opens
     order = np.argsort(level.astype(np.int16) if level.max() < 2**15 else level, kind="stable")
-    interval = np.empty(2 * len(start), dtype=np.int64)  # of an opening which interval, of a closing which of `closed`
-    interval[at], interval[~opens] = np.arange(len(start)), np.arange(len(start))
+    interval = np.empty(2 * len(start), dtype=np.int32)  # of an opening which interval, of a closing which of `closed`
+    interval[at] = interval[~opens] = np.arange(len(start), dtype=np.int32)
     opening, closing = interval[order[0::2]], interval[order[1::2]]
     result = np.zeros(len(start), dtype=np.bool_)
     result[opening] = end[opening] != closed[closing]
