@@ -87,7 +87,7 @@ def _first_that_works(holder: nn.Module, name: str, given: list[dict[str, Any]])
             return features, fitting
         except Exception as error:
             errors.append(f"{type(error).__name__}: {str(error)[:150]}")
-    raise ValueError(f"no input fits {name}{list(known)}: {errors[:3]}")
+    raise ValueError(f"no input fits {name}{list(known)}: {sorted(set(errors))[:6]}")
 
 
 def _parameters(module: nn.Module) -> set[str]:

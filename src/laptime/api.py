@@ -48,8 +48,8 @@ def profile(
     prefill_chunk: int | None = None,
     autocast: Literal["bfloat16", "float16"] | None = None,
     tf32: bool = False,
-    vision_module: str | None = None,
-    projector_module: str | None = None,
+    vision_module: str | Sequence[str] | None = None,
+    projector_module: str | Sequence[str] | None = None,
     language_module: str | None = None,
     trust_remote_code: bool = False,
     seed: int = 0,
@@ -69,7 +69,8 @@ def profile(
     out: the run folder to write while measuring; None keeps the run in memory.
     samples: different inputs. prompt_tokens: text tokens of each; image tokens come on top. batch: rows of a call.
     data: JSON lines of {image, question} instead of made-up inputs.
-    vision_module, projector_module, language_module: where the parts are in the model, when they are not recognised.
+    vision_module, projector_module, language_module: where the parts are in the model, when they are not recognised;
+        several towers or projectors are a list.
     precision: stop when the 95 % interval of the median total is this narrow (relative half-width), or after
     `repeats` passes over the inputs, or after `time_limit` seconds.
     per_token: mark every step, for ITL. verify: compare the tokens with those of the model without marks.

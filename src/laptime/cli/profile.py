@@ -106,14 +106,16 @@ def profile(
         bool, typer.Option("--tf32", help="TF32 in float32 matrix products.", rich_help_panel=MODEL)
     ] = False,
     vision_module: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
-            "--vision-module", metavar="PATH", help="Where the vision tower is in the model.", rich_help_panel=MODEL
+            "--vision-module", metavar="PATH", help="Where a vision tower is. Once for each.", rich_help_panel=MODEL
         ),
     ] = None,
     projector_module: Annotated[
-        str | None,
-        typer.Option("--projector-module", metavar="PATH", help="Where the projector is.", rich_help_panel=MODEL),
+        list[str] | None,
+        typer.Option(
+            "--projector-module", metavar="PATH", help="Where a projector is. Once for each.", rich_help_panel=MODEL
+        ),
     ] = None,
     language_module: Annotated[
         str | None,
@@ -226,8 +228,8 @@ def profile(
         prefill_chunk=prefill_chunk,
         tf32=tf32,
         trust_remote_code=trust_remote_code,
-        vision_module=vision_module,
-        projector_module=projector_module,
+        vision_module=vision_module or None,
+        projector_module=projector_module or None,
         language_module=language_module,
         seed=seed,
         per_token=per_token,

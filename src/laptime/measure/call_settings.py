@@ -141,13 +141,30 @@ def prompt_width(call: Mapping[str, Any]) -> int:
     return int(prompt.shape[1])
 
 
-def generated_rows(result: Any, call: Mapping[str, Any], settings: GenerationConfig) -> list[list[int]]:
+def rows_begin_at(model: Any, call: Mapping[str, Any], result: Any, settings: GenerationConfig) -> int:
+    """Where the new ids begin in a row that generate() returned.
+
+    An encoder-decoder returns the decoder's row, which begins with its start token or the ids that the call gives it.
+    Whisper takes them off again.
+    """
+    if getattr(getattr(model, "config", None), "is_encoder_decoder", False):
+        given = call.get("decoder_input_ids")
+        if given is not None:
+            return int(given.shape[1])
+        opening = settings.decoder_start_token_id
+        opening = settings.bos_token_id if opening is None else opening
+        starts = torch.as_tensor(-1 if opening is None else opening).flatten().tolist()
+        return int(all(row[:1] and row[0] in starts for row in _sequences(result).tolist()))
+    return 0 if prompt_ids(call) is None and call.get("inputs_embeds") is not None else prompt_width(call)
+
+
+def generated_rows(result: Any, start: int, call: Mapping[str, Any], settings: GenerationConfig) -> list[list[int]]:
     """The new ids of each row, from what generate() returned, padding after a row's end cut off.
 
+    start: where the new ids begin (rows_begin_at).
     Raises LaptimeError when there are no ids in the result.
     """
     sequences = _sequences(result)
-    start = 0 if prompt_ids(call) is None and call.get("inputs_embeds") is not None else prompt_width(call)
     eos = settings.eos_token_id
     ends = set(torch.as_tensor(eos).flatten().tolist()) if eos is not None else set()
     rows: list[list[int]] = []

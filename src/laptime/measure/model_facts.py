@@ -16,12 +16,9 @@ _MOVING_HOOKS = ("CpuOffload", "UserCpuOffloadHook")
 
 
 def check_timeable(model: Any) -> None:
-    """Raise LaptimeError for what has no generate() with the stages of a decoder."""
+    """Raise LaptimeError for what has no generate()."""
     if not isinstance(model, nn.Module) or not callable(getattr(model, "generate", None)):
         raise LaptimeError(f"{type(model).__name__} has no generate(); StageTimer times a transformers model's own")
-    core, _ = core_of(model)
-    if getattr(getattr(core, "config", None), "is_encoder_decoder", False):
-        raise LaptimeError(f"{type(core).__name__} is an encoder-decoder; its stages are not vision/prefill/decode")
 
 
 def config_of(model: Any) -> dict[str, Scalar]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -44,8 +44,8 @@ class ProfileRequest(msgspec.Struct, frozen=True, kw_only=True):
     prefill_chunk: int | None = None
     tf32: bool = False
     trust_remote_code: bool = False
-    vision_module: str | None = None
-    projector_module: str | None = None
+    vision_module: str | Sequence[str] | None = None  # several towers are a list
+    projector_module: str | Sequence[str] | None = None
     language_module: str | None = None
     seed: int = 0
     per_token: bool = False

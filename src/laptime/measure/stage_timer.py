@@ -36,6 +36,7 @@ from laptime.measure.call_settings import (
     ran,
     refuse_unmeasurable,
     resolve,
+    rows_begin_at,
 )
 from laptime.measure.clock import Clock, clock_for
 from laptime.measure.environment import describe
@@ -276,7 +277,8 @@ class StageTimer:
         times = partition(marks)
         if running.probes.logits > 1 and times.stages.decode_ms is None:
             raise LaptimeError("generate() stopped before the last step it was asked for, and its end was not seen")
-        rows = generated_rows(running.result, call, settings)
+        start = rows_begin_at(running.module, call, running.result, settings)
+        rows = generated_rows(running.result, start, call, settings)
         tokens = max(len(row) for row in rows)
         forwards = max(0, running.probes.logits - 1)
         flags = [*around.flags, *self._extra_flags]

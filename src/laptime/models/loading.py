@@ -136,7 +136,10 @@ def _load_pretrained(
     place = locate(name, trust_remote_code=trust)
     config = load_config(place)
     if getattr(config, "is_encoder_decoder", False):
-        raise LaptimeError(f"{name}: an encoder-decoder model; laptime measures decoder-only models")
+        raise LaptimeError(
+            f"{name}: an encoder-decoder model; profile takes decoder-only ones. Time its own generate() with "
+            "laptime.StageTimer"
+        )
     auto, is_vlm = _auto_class(name, config)
     processor, tokenizer = load_processor(place, is_vlm=is_vlm)  # before the weights: it fails sooner
     options: dict[str, Any] = {} if attention is None else {"attn_implementation": attention}

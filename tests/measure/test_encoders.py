@@ -1,0 +1,69 @@
+"""Each encoder's time is in its own stage, however it is called, and an encoder in no stage is said."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+import torch
+from torch import nn
+
+from laptime import StageTimer
+from laptime.data.record import STAGES
+from tests.models import tiny, tiny_encoders
+
+STAGE = {"chameleon": "vision", "qwen2_audio": "audio", "t5": "encode", "whisper": "encode"}
+INSIDE = {
+    "chameleon": "model.vqmodel.encoder.conv_in",
+    "qwen2_audio": "model.audio_tower.conv1",
+    "t5": "encoder.block.0",
+    "whisper": "model.encoder.conv1",
+}
+SLEEP_MS = 40.0
+
+
+def slow(module: nn.Module) -> None:
+    module.register_forward_pre_hook(lambda *_: time.sleep(SLEEP_MS / 1e3))
+
+
+@pytest.mark.parametrize("family", STAGE)
+def test_an_encoders_time_is_in_its_stage_and_in_no_other(family):
+    model, inputs = tiny_encoders.build(family)
+    bare = model.generate(**inputs, max_new_tokens=4, do_sample=False)
+    slow(model.get_submodule(INSIDE[family]))
+    with StageTimer(model) as timer:
+        timed = model.generate(**inputs, max_new_tokens=4, do_sample=False)
+    assert torch.equal(bare, timed)
+    sample = timer.last
+    times = {name: sample.stages.stage(name) or 0.0 for name in STAGES}
+    assert sample.stages.closes()
+    assert times.pop(STAGE[family]) >= SLEEP_MS
+    assert {name for name in ("vision", "audio", "encode") if times.get(name)} == set()
+    assert (sample.output_tokens, sample.decode_forwards) == (4, 3)
+    assert "unassigned-encoder" not in sample.flags
+    assert "forwards-mismatch" not in sample.flags
+    assert "generate" not in model.__dict__
+    assert all("encode" not in m.__dict__ and "get_image_features" not in m.__dict__ for m in model.modules())
+
+
+def test_an_encoder_that_belongs_to_no_stage_is_named_with_its_time():
+    model = tiny.build("llama")
+    scanner = nn.Sequential(nn.Conv1d(1, 4, 3), nn.Conv1d(4, 1, 3))
+    model.model.scanner = scanner
+    slow(scanner[1])
+    model.model.register_forward_pre_hook(lambda *_: [scanner(torch.zeros(1, 1, 9)), None][1])
+    with StageTimer(model) as timer:
+        model.generate(**tiny.tiny_inputs("llama"), max_new_tokens=3)
+    sample = timer.last
+    assert "unassigned-encoder" in sample.flags
+    assert sample.unassigned_ms["model.scanner"] >= SLEEP_MS
+    assert sample.stages.other_ms >= SLEEP_MS
+    assert sample.stages.closes()
+
+
+def test_several_towers_can_be_named():
+    model = tiny.build("llava")
+    names = ["model.vision_tower", "model.multi_modal_projector"]
+    with StageTimer(model, vision=names) as timer:
+        model.generate(**tiny.tiny_inputs("llava"), max_new_tokens=3)
+    assert timer.last.stages.vision_ms > 0
