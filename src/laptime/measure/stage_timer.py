@@ -277,7 +277,7 @@ class StageTimer:
         times = partition(marks)
         if running.probes.logits > 1 and times.stages.decode_ms is None:
             raise LaptimeError("generate() stopped before the last step it was asked for, and its end was not seen")
-        start = rows_begin_at(running.module, call, running.result, settings)
+        start = rows_begin_at(running.at.module, call, running.result, settings)
         rows = generated_rows(running.result, start, call, settings)
         tokens = max(len(row) for row in rows)
         forwards = max(0, running.probes.logits - 1)
