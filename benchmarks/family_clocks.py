@@ -32,6 +32,14 @@ TOWERS: dict[str, dict[str, tuple[str, str]]] = {
 """Of types without a feature function: the encoder's entry and exit."""
 
 
+INNER = {
+    **dict.fromkeys(("blip-2", "instructblip", "instructblipvideo"), "language_model"),
+    **dict.fromkeys(("kosmos-2", "kosmos-2.5"), "text_model"),
+    "blip": "text_decoder",
+}
+"""Of types whose generate() calls that of a part: the part."""
+
+
 class OwnClocks:
     """What one call took, in ms by stage, seen from outside of laptime. Use as a context around one generate()."""
 
@@ -60,8 +68,11 @@ class OwnClocks:
             self._bracket(encoder, encoder, "encode")
         multimodal = encoder_decoder or any(self.ms_stage(m) for m in self.model.modules()) or self.model_type in TOWERS
         language = decoder if decoder is not None and multimodal else self.model
+        top = self.model
+        if self.model_type in INNER:
+            top = language = self.model.get_submodule(INNER[self.model_type])
         self._hook(language.register_forward_pre_hook(self._on_language))
-        self._hook(self.model.register_forward_hook(self._on_forward))
+        self._hook(top.register_forward_hook(self._on_forward))
         layers = next((m for m in language.modules() if isinstance(m, nn.ModuleList) and len(m)), None)
         if layers is not None:
             self._hook(layers[0].register_forward_pre_hook(lambda *_: self._delay("prefill")))

@@ -75,7 +75,8 @@ def placeholder(model: nn.Module, word: str) -> int:
 def _first_that_works(holder: nn.Module, name: str, given: list[dict[str, Any]]) -> tuple[Any, dict[str, Any]]:
     function = getattr(holder, name)
     known = inspect.signature(inspect.unwrap(function)).parameters
-    asked = {k: "default" for k in known if k == "vision_feature_select_strategy"}
+    defaults = {"vision_feature_select_strategy": "default", "vision_feature_layer": -1, "vision_feature_layers": [-1]}
+    asked = {k: v for k, v in defaults.items() if k in known and known[k].default is known[k].empty}
     errors: list[str] = []
     for candidate in given:
         fitting = {key: value for key, value in candidate.items() if key in known}
@@ -108,17 +109,20 @@ def _candidates(model: nn.Module, word: str) -> Iterator[dict[str, Any]]:
     config = _part(model, ("vision", "vq"))
     pixels = "pixel_values_videos" if word == "video" else "pixel_values"
     grid = "video_grid_thw" if word == "video" else "image_grid_thw"
-    sizes = {getattr(config, "image_size", None), getattr(model.config, "image_size", None), 32}
+    sizes = [getattr(config, "image_size", None), getattr(model.config, "image_size", None), 32, 64]
     patch = getattr(config, "patch_size", 8)
     patch = patch[0] if isinstance(patch, (list, tuple)) else patch or 8
     channels = getattr(config, "in_channels", None) or getattr(config, "num_channels", 3) or 3
     temporal = getattr(config, "temporal_patch_size", 1) or 1
-    yield {pixels: torch.randn(16, channels * temporal * patch * patch), grid: torch.tensor([[1, 4, 4]])}
-    yield {pixels: torch.randn(16, channels * patch * patch), grid: torch.tensor([[1, 4, 4]])}
-    yield {pixels: torch.randn(16, channels, patch, patch), grid: torch.tensor([[1, 4, 4]])}
-    for size in sizes:
-        size = size[0] if isinstance(size, (list, tuple)) else size
-        if not isinstance(size, int) or size > 1100:
+    grids = {grid: torch.tensor([[1, 4, 4]]), "image_merge_sizes": torch.tensor([2])}
+    yield {pixels: torch.randn(16, channels * temporal * patch * patch), **grids}
+    yield {pixels: torch.randn(16, channels * patch * patch), **grids}
+    yield {pixels: torch.randn(16, channels, patch, patch), **grids}
+    yield {pixels: torch.randn(32, channels * patch * patch), grid: torch.tensor([[2, 4, 4]])}
+    yield {pixels: torch.randn(16, channels * 2 * patch * patch), **grids}
+    flat = {size[0] if isinstance(size, (list, tuple)) else size for size in sizes if size}
+    for size in sorted(flat, key=str):
+        if not isinstance(size, int) or size > 500:
             continue
         image = torch.randn(1, 3, size, size)
         whole = {
@@ -126,6 +130,11 @@ def _candidates(model: nn.Module, word: str) -> Iterator[dict[str, Any]]:
             "pixel_attention_mask": torch.ones(1, 1, size, size, dtype=torch.bool),
             "num_patches": torch.tensor([1]),
             "high_res_pixel_values": torch.randn(1, 3, 64, 64),
+            "qformer_input_ids": torch.tensor([[5, 6, 7]]),
+            "qformer_attention_mask": torch.ones(1, 3, dtype=torch.long),
+            "input_ids": torch.tensor([[5, 6, 7]]),
+            "batch_num_images": torch.tensor([1]),
+            "pixel_values_images": image,
             "image_attention_mask": None,
             "target_sizes": torch.tensor([[size // patch, size // patch]]),
             "aspect_ratios": torch.tensor([[[1, 1]]]),

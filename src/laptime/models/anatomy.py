@@ -347,7 +347,8 @@ def _decoder_layers(tree: _Tree, vision: str | None, language: str | None) -> st
     """The ModuleList outside the vision tower whose elements attend and whose length is the config's layer count."""
     counts = [getattr(tree.text_config, name, None) for name in _LAYER_COUNTS]
     expected = next((count for count in counts if isinstance(count, int)), None)
-    best: tuple[tuple[bool, bool, bool, int], str] | None = None
+    best: tuple[tuple[bool, bool, bool, bool, int], str] | None = None
+    decoder = tree.path_of("get_decoder") or ""
     for path, module in tree.modules.items():
         if not isinstance(module, nn.ModuleList) or len(module) == 0:
             continue
@@ -359,7 +360,13 @@ def _decoder_layers(tree: _Tree, vision: str | None, language: str | None) -> st
         counted = len(module) == expected
         if not (attends or counted):
             continue
-        score = (not _of_sound(path), attends, counted, sum(p.numel() for p in module.parameters()))
+        score = (
+            not _of_sound(path),
+            _holds(decoder, path),
+            attends,
+            counted,
+            sum(p.numel() for p in module.parameters()),
+        )
         if best is None or score > best[0]:
             best = (score, path)
     if best is None:
