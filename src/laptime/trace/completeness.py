@@ -72,10 +72,14 @@ def _named(names: tuple[str, ...], wanted: Callable[[str], bool]) -> npt.NDArray
     return np.fromiter((wanted(name) for name in names), np.bool_, len(names))
 
 
-def launches_without_kernels(timeline: GpuTimeline) -> Iterator[Finding]:
-    """Launch calls that no device activity answers."""
+def launches_without_kernels(timeline: GpuTimeline, launched: Int64) -> Iterator[Finding]:
+    """Launch calls that no device activity answers. `launched`: each activity's call, as `launches` gives it."""
     calls, activities = timeline.calls, timeline.activities
     found = kernel_launches(timeline)
+    total = len(found)
+    ran = np.zeros(len(calls.start_ns), dtype=np.bool_)
+    ran[launched[launched >= 0]] = True
+    found = found[~ran[found]]
     if len(found) == 0:
         return
     known = _keys(activities.process, activities.correlation)
@@ -87,8 +91,8 @@ def launches_without_kernels(timeline: GpuTimeline) -> Iterator[Finding]:
     if count:
         yield Finding(
             code="launches-without-kernels",
-            severity="severe" if count > FEW * len(found) else "warning",
-            message=f"{count} of {len(found)} kernel launches have no kernel: the profiler lost records, or the capture"
+            severity="severe" if count > FEW * total else "warning",
+            message=f"{count} of {total} kernel launches have no kernel: the profiler lost records, or the capture"
             " ended before they ran. Busy time, kernels and gaps are those of the kernels that are there",
             count=count,
         )
@@ -155,6 +159,8 @@ def device_span_ns(timeline: GpuTimeline) -> int:
 def several_processes(timeline: GpuTimeline) -> Iterator[Finding]:
     """Processes that work on one device at the same time."""
     a = timeline.activities
+    if a.process.min() == a.process.max():
+        return
     for device in np.unique(a.device).tolist():
         process = np.unique(a.process[(a.device == device) & (a.process >= 0)])
         if len(process) > 1:

@@ -7,6 +7,7 @@ between devices. A part of an operation is exposed while no compute runs beside 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -33,7 +34,8 @@ def kinds(timeline: GpuTimeline, rows: Int32) -> Int8:
     result = np.zeros(len(rows), dtype=np.int8)
     result[kind == Activity.MEMCPY] = COPY
     result[kind == Activity.MEMSET] = MEMSET
-    result[communicates[name] & np.isin(kind, (Activity.KERNEL, Activity.MEMCPY))] = COMMUNICATION
+    if communicates.any():
+        result[communicates[name] & ((kind == Activity.KERNEL) | (kind == Activity.MEMCPY))] = COMMUNICATION
     return result
 
 
@@ -47,35 +49,93 @@ def busy_times(timeline: GpuTimeline, gaps: DeviceGaps, within_ns: tuple[int, in
         gaps: the device's gaps.
         within_ns: only between these two times; an activity that reaches over an end is cut there.
     """
-    start, end = _times(timeline, gaps.rows)
-    kind = kinds(timeline, gaps.rows)
+    rows = gaps.rows
+    if within_ns is not None:
+        rows = rows[: np.searchsorted(timeline.activities.start_ns[rows], within_ns[1])]
+        rows = rows[timeline.activities.end_ns[rows] > within_ns[0]]
+    start, end = _times(timeline, rows)
     if within_ns is not None:
         start, end = np.maximum(start, within_ns[0]), np.minimum(end, within_ns[1])
-        inside = end > start
-        start, end, kind = start[inside], end[inside], kind[inside]
-    busy = union_ns(start, end)
+    kind = kinds(timeline, rows)
+    compute = _union(start[kind == COMPUTE], end[kind == COMPUTE])
+    beside, exposed_beside = _NOTHING, 0  # the other kinds so far, and how much of them has no compute beside it
     result = []
-    covered = 0
-    alone = union_ns(start[kind == COMPUTE], end[kind == COMPUTE])
-    for i, name in enumerate(KINDS):
+    for i in range(COMMUNICATION, len(KINDS)):
         own = kind == i
-        others = (kind != i) if i == COMPUTE else own | (kind == COMPUTE)
-        up_to = kind <= i
-        reached = union_ns(start[up_to], end[up_to])
-        if own.any():
-            together = union_ns(start[others], end[others])
-            result.append(
-                BusyTime(
-                    kind=name,
-                    count=int(own.sum()),
-                    sum_ns=int((end[own] - start[own]).sum()),
-                    busy_ns=union_ns(start[own], end[own]),
-                    exposed_ns=busy - together if i == COMPUTE else together - alone,
-                    share_ns=reached - covered,
-                )
+        if not own.any():
+            continue
+        mine = _union(start[own], end[own])
+        beside = _both(beside, mine)
+        exposed = beside.total_ns - _together_ns(beside, compute)
+        result.append(
+            BusyTime(
+                kind=KINDS[i],
+                count=int(own.sum()),
+                sum_ns=int((end[own] - start[own]).sum()),
+                busy_ns=mine.total_ns,
+                exposed_ns=mine.total_ns - _together_ns(mine, compute),
+                share_ns=exposed - exposed_beside,
             )
-        covered = reached
-    return result
+        )
+        exposed_beside = exposed
+    own = kind == COMPUTE
+    if not own.any():
+        return result
+    busy = compute.total_ns
+    alone = busy - _together_ns(compute, beside)
+    total = int((end[own] - start[own]).sum())
+    first = BusyTime(
+        kind=KINDS[COMPUTE], count=int(own.sum()), sum_ns=total, busy_ns=busy, exposed_ns=alone, share_ns=busy
+    )
+    return [first, *result]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Union:
+    """Disjoint intervals in time order."""
+
+    start_ns: Int64
+    end_ns: Int64
+
+    @property
+    def total_ns(self) -> int:
+        return int((self.end_ns - self.start_ns).sum())
+
+
+_NOTHING = _Union(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64))
+
+
+def _union(start: Int64, end: Int64) -> _Union:
+    """The union of intervals; `start` ascending."""
+    if len(start) == 0:
+        return _NOTHING
+    reach = np.maximum.accumulate(end)
+    opens = np.flatnonzero(start[1:] > reach[:-1])
+    return _Union(start[np.concatenate([[0], opens + 1])], reach[np.concatenate([opens, [len(start) - 1]])])
+
+
+def _both(one: _Union, other: _Union) -> _Union:
+    if len(one.start_ns) == 0 or len(other.start_ns) == 0:
+        return other if len(one.start_ns) == 0 else one
+    start, end = np.concatenate([one.start_ns, other.start_ns]), np.concatenate([one.end_ns, other.end_ns])
+    order = np.argsort(start, kind="stable")
+    return _union(start[order], end[order])
+
+
+def _together_ns(one: _Union, other: _Union) -> int:
+    """How long both run at the same time."""
+    few, many = (one, other) if len(one.start_ns) <= len(other.start_ns) else (other, one)
+    if len(few.start_ns) == 0:
+        return 0
+    before = np.concatenate([[0], np.cumsum(many.end_ns - many.start_ns)])
+
+    def covered(at: Int64) -> Int64:
+        place = np.searchsorted(many.start_ns, at, side="right")
+        beyond = np.maximum(many.end_ns[np.maximum(place - 1, 0)] - at, 0)
+        reached: Int64 = before[place] - np.where(place > 0, beyond, 0)
+        return reached
+
+    return int((covered(few.end_ns) - covered(few.start_ns)).sum())
 
 
 def copy_times(timeline: GpuTimeline, gaps: DeviceGaps) -> list[CopyTime]:
@@ -139,14 +199,18 @@ def occupied_ns(timeline: GpuTimeline, gaps: DeviceGaps) -> npt.NDArray[np.float
     duration = (end - start).astype(np.float64)
     if int((end - start).sum()) == gaps.busy_ns:
         return duration
+    reach = np.maximum.accumulate(end)
+    apart = start[1:] >= reach[:-1]
+    crowded = np.concatenate([[False], ~apart]) | np.concatenate([~apart, [False]])
+    start, end = start[crowded], end[crowded]
     at = np.concatenate([start, end])
     order = np.argsort(at, kind="stable")
     at = at[order]
     running = np.cumsum(np.where(order < len(start), 1, -1))
     length = np.diff(at, append=at[-1:]).astype(np.float64)
     elapsed = np.concatenate([[0.0], np.cumsum(length / np.maximum(running, 1))])
-    part: npt.NDArray[np.float64] = elapsed[np.searchsorted(at, end)] - elapsed[np.searchsorted(at, start)]
-    return part
+    duration[crowded] = elapsed[np.searchsorted(at, end)] - elapsed[np.searchsorted(at, start)]
+    return duration
 
 
 def _times(timeline: GpuTimeline, rows: Int32) -> tuple[Int64, Int64]:

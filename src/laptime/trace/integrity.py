@@ -50,7 +50,8 @@ def check(timeline: GpuTimeline, launched: Int64 | None = None) -> Integrity:
     findings = list(timeline.findings)
     if len(timeline.activities.start_ns) == 0:
         return Integrity("unsupported", _no_activity(timeline))
-    findings += _launch_findings(timeline, launches(timeline) if launched is None else launched)
+    launched = launches(timeline) if launched is None else launched
+    findings += [*_launch_findings(timeline, launched), *launches_without_kernels(timeline, launched)]
     for look in _LOOKS:
         findings += look(timeline)
     return Integrity("partial" if any(finding.severity == "severe" for finding in findings) else "ok", findings)
@@ -222,7 +223,6 @@ def _overlaps(timeline: GpuTimeline) -> Iterator[Finding]:
 
 
 _LOOKS: tuple[Callable[[GpuTimeline], Iterator[Finding]], ...] = (
-    launches_without_kernels,
     captured_launches,
     overlong_kernels,
     short_device_span,
