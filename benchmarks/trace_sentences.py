@@ -1,4 +1,4 @@
-"""What laptime says of public traces that nobody here wrote, as the table of docs/trace.md.
+"""What laptime says of public traces that nobody here wrote, as the tables of docs/trace.md and docs/trace-ranks.md.
 
     LAPTIME_TRACES=FOLDER python benchmarks/trace_sentences.py
 
@@ -12,9 +12,11 @@ import re
 from pathlib import Path
 
 from laptime.trace.analysis import read_trace
+from laptime.trace.ranks import read_ranks
 from laptime.trace.result import TraceAnalysis
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "trace.md"
+RANKS_PAGE = PAGE.with_name("trace-ranks.md")
 
 FILES: dict[str, str] = {
     "qwen3_4b_hf_decode24": "eager decode of Qwen3-4B, 24 tokens",
@@ -32,28 +34,50 @@ FILES: dict[str, str] = {
 }
 """What each file is, by the beginning of its name."""
 
+MORE: dict[str, str] = {
+    "dlrm_8_ranks": "8 ranks of one training step (a folder)",
+    "HTA@2026__nccl_data": "DDP training, one rank of two",
+    "HolisticTraceAnalysis@f4d0062c__trace_diff__control": "training, one rank of a recommender",
+    "nsys-ai@387e5a5d__mfu_2gpu_before": "two processes on two GPUs",
+    "TraceLens@2026__sglang_decode_capture_bs32": "SGLang while it captures a graph",
+    "flameox@f94c860f": "graphs recorded whole",
+    "nsys@2026__lighttransport_driver": "a driver too new for Nsight Systems",
+    "nsys@2026__rchops_no_kernel_table": "launches, and no record of the GPU",
+    "GTLS@2c93a83f": "an OpenGL program",
+    "mstt@2026__ascend_trace_view": "an Ascend NPU",
+    "HTA@2026__mtia_inference": "an MTIA accelerator",
+}
+"""The same for docs/trace-ranks.md: several ranks, and traces that lack something."""
+
 
 def main() -> None:
-    """Fill the marked table."""
-    table = sentences(Path(os.environ["LAPTIME_TRACES"]))
-    text = PAGE.read_text(encoding="utf-8")
-    block = re.compile(r"(<!-- sentences:begin -->\n).*?(<!-- sentences:end -->)", re.DOTALL)
-    PAGE.write_text(block.sub(lambda marked: marked[1] + table + marked[2], text), encoding="utf-8")
+    """Fill the marked tables."""
+    for page, files in ((PAGE, FILES), (RANKS_PAGE, MORE)):
+        table = sentences(Path(os.environ["LAPTIME_TRACES"]), files)
+        text = page.read_text(encoding="utf-8")
+        block = re.compile(r"(<!-- sentences:begin -->\n).*?(<!-- sentences:end -->)", re.DOTALL)
+        page.write_text(block.sub(lambda marked, table=table: marked[1] + table + marked[2], text), encoding="utf-8")
 
 
-def sentences(folder: Path) -> str:
+def sentences(folder: Path, files: dict[str, str] = FILES) -> str:
     """The table, with a line for each file that the folder has."""
     lines = ["| trace | laptime says |", "|---|---|"]
-    for start, what in FILES.items():
+    for start, what in files.items():
         file = next((path for path in sorted(folder.iterdir()) if path.name.startswith(start)), None)
         if file is not None:
-            lines.append(f"| {what} | {said(read_trace(file))} |")
+            lines.append(f"| {what} | {cell(read_ranks(file).headline) if file.is_dir() else said(read_trace(file))} |")
     return "\n".join(lines) + "\n"
 
 
 def said(analysis: TraceAnalysis) -> str:
     """Headline and advice as one cell."""
-    text = f"{analysis.headline}. {analysis.advice}"
+    if analysis.integrity.verdict == "unsupported":
+        return cell(analysis.headline)
+    return cell(f"{analysis.headline}. {analysis.advice}")
+
+
+def cell(text: str) -> str:
+    """A text inside a table of Markdown."""
     return text.replace("|", r"\|").replace("<", r"\<")
 
 

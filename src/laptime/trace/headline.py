@@ -72,12 +72,14 @@ def headline(integrity: Integrity, devices: list[DeviceTimes], kernels: list[Ker
         said = f"{which} busy {_percent(1 - idle)}: {_exposed_words(device, largest, exposed[largest])}"
         others = [kind for kind in exposed if kind != largest]
     elif idle < 0.1:
-        said, others = f"{which} busy {_percent(1 - idle)}: it hardly waits{_where_busy(device, kernels)}", []
+        named = any(share >= _NAMED for share in exposed.values())
+        parts = ["" if named else "it hardly waits", _where_busy(device, kernels)]
+        said = f"{which} busy {_percent(1 - idle)}: {'; '.join(part for part in parts if part)}".removesuffix(": ")
     elif of_step is None and start_up_ns(device) >= 0.5 * device.idle_ns:
         said = f"{which} idle {_percent(idle)} while the program starts up: {_start_up(device)}"
     else:
         said = f"{which} idle {_percent(idle)}: {_reason_of(device, steps)}{_some_start_up(device)}"
-    also = [f"; {_exposed_words(device, kind, exposed[kind])}" for kind in others if exposed[kind] >= _NAMED]
+    also = [f"; {_exposed_words(device, kind, exposed[kind], also=True)}" for kind in others if exposed[kind] >= _NAMED]
     shared = f"; {len(device.processes)} processes share it" if device.processes else ""
     return said + "".join(also) + shared
 
@@ -88,7 +90,7 @@ def _step_words(idle: float, steps: Steps) -> str:
     return f"idle {_percent(idle)} of a step: {reason(steps.causes, [])}"
 
 
-_LEADS, _NAMED = 0.25, 0.1
+_LEADS, _NAMED = 0.15, 0.1
 """From which share of the span on exposed copies or communication lead the headline, and are named in it."""
 
 
@@ -101,12 +103,14 @@ def _exposed(device: DeviceTimes) -> dict[str, float]:
     }
 
 
-def _exposed_words(device: DeviceTimes, kind: str, share: float) -> str:
+def _exposed_words(device: DeviceTimes, kind: str, share: float, *, also: bool = False) -> str:
     if kind == "communication":
         return f"exposed communication {_percent(share)} (no compute beside it; waiting for other ranks is in it)"
     copies = [row for row in device.copies if row.direction not in ("memset", "peer to peer")]
     total = sum(row.sum_ns for row in copies)
     named = [copy_words(row) for row in copies if row.sum_ns >= 0.2 * total][:2]
+    if also:
+        return f"only copies run {_percent(share)} of the time, {' and '.join(named)}"
     return f"its time goes to copies ({_percent(share)}), {' and '.join(named)}"
 
 
@@ -201,7 +205,7 @@ def _where_busy(device: DeviceTimes, kernels: list[Kernel]) -> str:
     if not families:
         return ""
     top = sorted(families, key=families.__getitem__, reverse=True)[:2]
-    return "; its time goes to " + " and ".join(f"{name} ({_percent(families[name])})" for name in top)
+    return "its time goes to " + " and ".join(f"{name} ({_percent(families[name])})" for name in top)
 
 
 def advice(steps: Steps, whatif: list[WhatIf], devices: list[DeviceTimes]) -> str:
