@@ -23,7 +23,8 @@ class Plan:
     role_first: an event without content comes at once. status: anything but 200 is an error. usage: "end", "each" chunk
     or "none". hang_up_after: close the connection after so many chunks. stall_s: a pause before the last chunk.
     error_after: an error event after so many chunks. cached: tokens of the prompt that came from a cache.
-    together: all chunks in one write. whole: one answer that isn't streamed.
+    together: all chunks in one write. whole: one answer that isn't streamed. close_after: the connection is closed
+    once the next request begins to come.
     """
 
     first_s: float = 0.0
@@ -38,6 +39,7 @@ class Plan:
     cached: int | None = None
     together: bool = False
     whole: bool = False
+    close_after: bool = False
 
 
 @dataclass
@@ -83,8 +85,13 @@ class KnownServer:
                     continue
                 served = Served(json.loads(body), path, headers, arrived)
                 self.served.append(served)
-                await self._answer(writer, served, self.plan(len(self.served) - 1))
+                plan = self.plan(len(self.served) - 1)
+                await self._answer(writer, served, plan)
                 await writer.drain()
+                if plan.close_after:
+                    await reader.read(1)
+                    writer.transport.abort()
+                    return
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         finally:

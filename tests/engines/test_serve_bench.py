@@ -90,6 +90,14 @@ def test_chunks_of_one_read_are_flagged(tmp_path):
     assert all("chunks-merged" in request.flags for request in read_requests(tmp_path / "run"))
 
 
+def test_a_kept_connection_that_the_server_closed_costs_no_request(tmp_path):
+    with running(Plan(close_after=True)) as server:
+        level = asked(server, tmp_path / "run", loads=[concurrency(1, 5)]).levels[0]
+        assert len(server.served) == 6
+    assert level.finished == 5
+    assert sum("resent" in request.flags for request in read_requests(tmp_path / "run")) == 5
+
+
 @pytest.mark.parametrize(
     ("plan", "outcome"),
     [

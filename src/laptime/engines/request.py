@@ -15,13 +15,14 @@ from laptime.data.record import Failure, Sample, Scalar, StageTimes, config_id
 from laptime.errors import LaptimeError
 
 Source = Literal["client", "engine"]
-RequestFlag = Literal["chunks-merged", "not-streamed", "new-connection", "no-usage", "aborted", "shared-step"]
+RequestFlag = Literal["chunks-merged", "not-streamed", "new-connection", "resent", "no-usage", "aborted", "shared-step"]
 Outcome = Literal["finished", "time-out", "http-error", "stream-error", "cut-off", "no-connection"]
 
 REQUEST_FLAGS: dict[RequestFlag, str] = {
     "chunks-merged": "several chunks came in one read of the connection, so they share an instant",
     "not-streamed": "the answer came whole, so nothing is known of its tokens' instants",
     "new-connection": "a connection was opened for this request, and its total holds that time",
+    "resent": "the server had closed the connection that was kept open, so the request was sent once more",
     "no-usage": "the endpoint counted no tokens",
     "aborted": "the engine gave the request up",
     "shared-step": "the engine computed other requests in the same step",
