@@ -33,7 +33,7 @@ def test_stages_close_and_tokens_are_the_same(name, cache):
     for _ in range(3):
         bare = model.generate(**call)
     for per_token in (False, True):
-        with laptime.StageTimer(model, per_token=per_token) as timer:
+        with laptime.StageTimer(model, per_token=per_token, memory=True) as timer:
             for _ in range(3):
                 output = model.generate(**call)
         sample = timer.last

@@ -98,3 +98,15 @@ def test_rows_that_a_criterion_ends_are_counted_without_their_padding():
         model.generate(**inputs, max_new_tokens=10, do_sample=False, eos_token_id=never, stopping_criteria=criteria)
     assert [len(row) for row in timer.last.output_ids] == [free[0].index(stop) + 1, 10]
     assert timer.last.generated_tokens == free[0].index(stop) + 11
+
+
+def test_answers_at_the_limit_are_counted_where_something_could_have_ended_them():
+    model = build("llama")
+    inputs = tiny_inputs("llama", batch=2, seed=3)
+    free = model.generate(**inputs, max_new_tokens=6, do_sample=False)[:, 8:].tolist()
+    stop = next(token for token in free[0][:-1] if token not in free[1])
+    with laptime.StageTimer(model) as timer:
+        model.generate(**inputs, max_new_tokens=6, do_sample=False)
+        model.generate(**inputs, max_new_tokens=6, do_sample=False, eos_token_id=stop)
+    assert [sample.cut_rows for sample in timer.samples] == [None, 1]
+    assert timer.summary().cut_short == 1

@@ -181,6 +181,7 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
     crops: int | None = None  # the tiles that one image was cut into, its overview not counted; 0 without an image
     batch: int = 1
     generated_tokens: int = 0  # over all rows, padding after EOS left out
+    cut_rows: int | None = None  # rows that ended at the limit on new tokens; None where nothing else could end them
     started_unix_ms: float = 0.0
     memory_peak_bytes: int | None = None
     energy_j: float | None = None

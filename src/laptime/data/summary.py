@@ -34,6 +34,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     used: int
     left_out: dict[str, int]  # flag (or "warm-up") -> samples that carry it and were left out
     all_flagged: bool  # no sample was clean, so flagged ones are used (laptime.data.usable)
+    used_flags: dict[str, int] = {}  # flag -> samples that carry it and are used
+    cut_short: int | None = None  # used samples with a row at the limit on new tokens; None where none could end sooner
     stages: dict[str, StageSummary]
     ttft_ms: Interval | None
     tpot_ms: Interval | None
@@ -62,6 +64,7 @@ def summarise(samples: Sequence[Sample]) -> Summary:
             used=len(used),
             left_out=left_out_reasons(sample for sample in samples if id(sample) not in kept),
             all_flagged=all_flagged,
+            used_flags=left_out_reasons(used),
             columns={name: np.array([_value(s, name) for s in used], dtype=np.float64) for name in SUMMARISED},
             gaps=np.array([gap for s in used for gap in s.itl_ms or ()], dtype=np.float64),
         )
@@ -73,7 +76,6 @@ def summarise_frame(frame: polars.DataFrame) -> Summary:
 
     Without the column itl_ms the two figures of gaps between tokens are None.
     """
-    import polars
 
     mask, all_flagged = usable_rows(frame)
     used = frame.filter(mask)
@@ -84,14 +86,25 @@ def summarise_frame(frame: polars.DataFrame) -> Summary:
             used=used.height,
             left_out=left_out_rows_reasons(frame.filter(~mask)),
             all_flagged=all_flagged,
-            columns={n: used[n].cast(polars.Float64).fill_null(float("nan")).to_numpy() for n in SUMMARISED},
+            used_flags=left_out_rows_reasons(used),
+            columns={name: _floats(used, name) for name in SUMMARISED},
             gaps=gaps,
         )
     )
 
 
+def _floats(frame: polars.DataFrame, name: str) -> Floats:
+    """A column with NaN where there is no value; a table from elsewhere may not have it at all."""
+    import polars
+
+    if name not in frame.columns:
+        return np.full(frame.height, np.nan)
+    column: Floats = frame[name].cast(polars.Float64).fill_null(float("nan")).to_numpy()
+    return column
+
+
 SUMMARISED = (*STAGE_COLUMNS, "ttft_ms", "tpot_ms", "decode_per_token_ms", "energy_j", "output_tokens",
-              "generated_tokens", "memory_peak_bytes")  # fmt: skip
+              "generated_tokens", "memory_peak_bytes", "cut_rows")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -102,6 +115,7 @@ class _Figures:
     used: int
     left_out: dict[str, int]
     all_flagged: bool
+    used_flags: dict[str, int]
     columns: dict[str, Floats]
     gaps: Floats
 
@@ -129,6 +143,8 @@ def _summary(figures: _Figures) -> Summary:
         used=figures.used,
         left_out=figures.left_out,
         all_flagged=figures.all_flagged,
+        used_flags=figures.used_flags,
+        cut_short=int((values["cut_rows"] > 0).sum()) if len(values["cut_rows"]) else None,
         stages=stages,
         ttft_ms=_median(values["ttft_ms"]),
         tpot_ms=_median(values["tpot_ms"]),

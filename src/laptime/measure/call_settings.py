@@ -165,13 +165,26 @@ def generated_rows(result: Any, start: int, call: Mapping[str, Any], settings: G
     Raises LaptimeError when there are no ids in the result.
     """
     sequences = _sequences(result)
-    eos = settings.eos_token_id
-    ends = set(torch.as_tensor(eos).flatten().tolist()) if eos is not None else set()
+    ends = _eos_ids(settings)
     rows: list[list[int]] = []
     for ids in sequences[:, start:].tolist():
         stop = next((i for i, token in enumerate(ids) if token in ends), len(ids) - 1)
         rows.append(ids[: stop + 1])
     return _without_padding(rows, settings, call, ends)
+
+
+def cut_rows(rows: list[list[int]], call: Mapping[str, Any], settings: GenerationConfig) -> int | None:
+    """How many rows ended at the limit on new tokens; None where nothing else could end them."""
+    if settings.eos_token_id is None and not settings.stop_strings and not call.get("stopping_criteria"):
+        return None
+    limit, ends = settings.max_new_tokens, _eos_ids(settings)
+    return None if limit is None else sum(len(row) >= limit and row[-1] not in ends for row in rows)
+
+
+def _eos_ids(settings: GenerationConfig) -> set[int]:
+    """The ids that end a row: an int, a list or a tensor in the settings."""
+    eos = settings.eos_token_id
+    return set(torch.as_tensor(eos).flatten().tolist()) if eos is not None else set()
 
 
 def _sequences(result: Any) -> torch.Tensor:

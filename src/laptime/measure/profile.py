@@ -14,6 +14,7 @@ import torch
 from laptime.data.record import Environment, Sample, Scalar, SessionEnd, Subtraction
 from laptime.data.run_folder import Run, RunFolder, RunInfo, load_run, locked_for_run, new_info
 from laptime.errors import LaptimeError
+from laptime.measure.call_settings import ran, resolve
 from laptime.measure.environment import describe
 from laptime.measure.session import Input, MeasuringPlan, Progress, measure
 from laptime.measure.stage_timer import StageTimer
@@ -93,6 +94,16 @@ def prepare(request: ProfileRequest) -> PreparedProfile:
     if request.data is None:
         # Each call generates the same number of tokens: EOS is ignored, which a random model could say at any step.
         model.generation_config.eos_token_id = None
+        model.generation_config.stop_strings = None
+        model.generation_config.max_time = None
+    elif model.generation_config.stop_strings:
+        if loaded.tokenizer is None:
+            raise LaptimeError(
+                f"{request.model}: its generation_config has stop_strings, which need a tokenizer, and there is none; "
+                "put the tokenizer's files into the model's folder"
+            )
+        generation["tokenizer"] = loaded.tokenizer
+    settings = resolve(model, generation)
     inputs = [
         Input(sample_id, {**kwargs, **generation}) for sample_id, kwargs in _workload(request, loaded, image_size)
     ]
@@ -100,9 +111,9 @@ def prepare(request: ProfileRequest) -> PreparedProfile:
         "model": request.model,
         "dtype": str(next(model.parameters()).dtype).removeprefix("torch."),
         "attention": getattr(model.config, "_attn_implementation", None),
-        "cache": request.cache or "dynamic",
-        "compile": compiles(cache=request.cache, compile=request.compile, device=device),
-        "prefill_chunk": request.prefill_chunk,
+        "cache": settings.cache_implementation or "dynamic",
+        "compile": compiles(cache=settings.cache_implementation, compile=request.compile, device=device),
+        **{name: value for name, value in ran(settings).items() if name != "cache"},
         "batch": request.batch,
         "prompt_tokens": None if request.data else request.prompt_tokens,
         "new_tokens": request.new_tokens,

@@ -177,6 +177,7 @@ def call(timer: StageTimer, item: Input, plan: MeasuringPlan) -> Sample:
     autocast = (
         torch.autocast(timer.device.type, dtype=getattr(torch, plan.autocast)) if plan.autocast else nullcontext()
     )
+    timer.warned = True  # `last` raises what a warning would say
     try:
         with autocast:
             timer.model.generate(**item.kwargs)

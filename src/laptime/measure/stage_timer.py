@@ -30,6 +30,7 @@ from laptime.errors import LaptimeError
 from laptime.measure.call_settings import (
     bind,
     certain_length,
+    cut_rows,
     generated_rows,
     image_tokens,
     prompt_width,
@@ -108,6 +109,7 @@ class StageTimer:
         self.device = only_device(model)
         self.samples: list[Sample] = []
         self.failures: list[Failure] = []
+        self.warned = False  # of a failure; who reads `last` after each call gets it from there
         self._core = core_of(model)[0]
         self._decoding = decoding_part(self._core)[0]
         self._config = config_of(model) if config is None else dict(config)
@@ -309,6 +311,7 @@ class StageTimer:
                 image_tokens=image_tokens(self._core, call),
                 batch=len(rows),
                 generated_tokens=sum(len(row) for row in rows),
+                cut_rows=cut_rows(rows, call, settings),
                 started_unix_ms=around.started_unix_ms,
                 memory_peak_bytes=around.memory_peak_bytes,
                 energy_j=around.energy_j,
@@ -337,7 +340,8 @@ class StageTimer:
                 started_unix_ms=started_unix_ms,
             )
             self.failures.append(self._newest)
-        if len(self.failures) == 1:
+        if not self.warned:
+            self.warned = True
             with suppress(RuntimeWarning):  # where warnings are errors, the result still goes first
                 warnings.warn(
                     f"laptime did not measure a generate() call: {reason}. generate() returned its result; "

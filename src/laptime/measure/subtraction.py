@@ -21,7 +21,8 @@ from laptime.errors import LaptimeError
 from laptime.measure.session import Input
 from laptime.models.anatomy import Anatomy
 
-GENERATION_ONLY = {"max_new_tokens", "min_new_tokens", "do_sample", "cache_implementation", "generation_config"}
+GENERATION_ONLY = {"max_new_tokens", "min_new_tokens", "do_sample", "cache_implementation", "generation_config",
+                   "tokenizer"}  # fmt: skip
 
 
 def subtract(

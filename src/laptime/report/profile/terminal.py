@@ -15,18 +15,21 @@ from laptime.data.record import Environment, Overhead, StrategyCost
 from laptime.data.run_folder import Run
 from laptime.data.subtraction import summarise_subtraction
 from laptime.data.summary import StageSummary, Summary
-from laptime.data.usable import LEFT_OUT_REASONS
 from laptime.report.kit.environment import environment_pairs
-from laptime.report.kit.numbers import NOTHING, count, interval_ends, number, percent, text
+from laptime.report.kit.numbers import NOTHING, interval_ends, number, percent, text
 from laptime.report.kit.terminal import BAR_CELLS, Column, bar, columns_table, facts_table, with_remarks
 from laptime.report.kit.text import counted, one_line
 from laptime.report.profile.subtraction import subtraction_sentence
 from laptime.report.profile.words import (
     closure_sentence,
+    cut_sentence,
     few_samples_sentence,
+    gaps_sentence,
     headline,
+    left_out_lines,
     model_name,
     session_sentence,
+    threads_hint,
 )
 
 STAGE_STYLES = {
@@ -47,6 +50,8 @@ def profile_report(run: Run) -> RenderableType:
     if (subtracted := summarise_subtraction(run.subtractions)) is not None:
         lines.append(subtraction_sentence(subtracted))
     summary = run.summary
+    if hint := threads_hint(run, summary):
+        lines.append(hint)
     table = profile_table(summary, title=model_name(run))
     report = with_remarks(table, [one_line(line, 600) for line in lines])
     return Group(Text(headline(summary), style="bold"), report) if summary.used else report
@@ -133,13 +138,14 @@ def _figure_rows(summary: Summary) -> Iterable[tuple[str, str, str, str]]:
 
 
 def _remarks(summary: Summary) -> Iterable[Text]:
-    left = summary.samples - summary.used
-    line = f"{count(summary.used)} of {counted(summary.samples, 'sample')}"
-    yield Text(line + (f"; {count(left)} left out:" if left else ", none left out."))
-    for reason, samples in summary.left_out.items():
-        yield Text(f"  {count(samples)} {reason}: {LEFT_OUT_REASONS.get(reason, 'flagged')}", style="yellow")
-    if summary.all_flagged:
-        yield Text("No sample was clean: these numbers are from flagged ones.", style="bold yellow")
+    first, *others = left_out_lines(summary)
+    yield Text(first)
+    for line in others:
+        yield Text(line, style="yellow" if line.startswith(" ") else "bold yellow")
+    if cut := cut_sentence(summary):
+        yield Text(cut)
+    if gaps := gaps_sentence(summary):
+        yield Text(gaps, style="dim")
     if few := few_samples_sentence(summary):
         yield Text(few, style="dim")
 

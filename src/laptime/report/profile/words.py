@@ -8,6 +8,7 @@ from datetime import datetime, timezone
 from laptime.data.record import STOP_REASONS, Sample, SessionEnd
 from laptime.data.run_folder import Run
 from laptime.data.summary import Summary
+from laptime.data.usable import LEFT_OUT_REASONS
 from laptime.report.kit.numbers import NOTHING, count, percent, text, whole_percent
 from laptime.report.kit.text import counted
 
@@ -107,6 +108,49 @@ def session_sentence(end: SessionEnd) -> str:
     if end.half_width is not None:
         sentence += f" (half-width {percent(end.half_width)} of the median)"
     return f"{sentence}. {TOKENS[end.tokens]}" if end.tokens else f"{sentence}."
+
+
+def left_out_lines(summary: Summary) -> list[str]:
+    """How many samples count, why the others don't, and what flags those carry that count."""
+    left = summary.samples - summary.used
+    line = f"{count(summary.used)} of {counted(summary.samples, 'sample')}"
+    lines = [f"{line}; {count(left)} left out:" if left else f"{line}, none left out."]
+    lines += [
+        f"  {count(samples)} {reason}: {LEFT_OUT_REASONS.get(reason, 'flagged')}"
+        for reason, samples in summary.left_out.items()
+    ]
+    if sum(summary.left_out.values()) > left:
+        lines.append("  (a sample can have several of these reasons, so their counts overlap)")
+    if summary.all_flagged:
+        carried = ", ".join(f"{count(samples)} {flag}" for flag, samples in summary.used_flags.items())
+        lines.append(f"No sample was clean: these numbers are from flagged ones{f' ({carried})' if carried else ''}.")
+    return lines
+
+
+def cut_sentence(summary: Summary) -> str | None:
+    """How many answers ended at the limit on new tokens; None where nothing else could end them."""
+    if summary.cut_short is None:
+        return None
+    return f"{count(summary.cut_short)} of {counted(summary.used, 'sample')} reached the limit on new tokens."
+
+
+def gaps_sentence(summary: Summary) -> str | None:
+    """Why the median gap and TPOT can differ; None where gaps were not measured."""
+    if summary.itl_p50_ms is None or summary.tpot_ms is None:
+        return None
+    return "ITL is the median of single gaps, TPOT the mean gap of a call: a few long gaps raise only TPOT."
+
+
+def threads_hint(run: Run, summary: Summary) -> str | None:
+    """That torch's threads may wait for one another on a busy CPU; None where nothing points to it."""
+    threads = run.info.environment.torch_threads or 1
+    disturbed = summary.left_out.get("foreign-process", 0) + summary.used_flags.get("foreign-process", 0)
+    if run.info.environment.device != "cpu" or threads < 2 or 2 * disturbed < summary.samples:
+        return None
+    return (
+        f"Other processes used the CPU in {count(disturbed)} of {counted(summary.samples, 'sample')}. On a busy CPU "
+        f"the {threads} threads of torch may wait for one another at each step; OMP_NUM_THREADS=1 can be faster there."
+    )
 
 
 def few_samples_sentence(summary: Summary) -> str | None:

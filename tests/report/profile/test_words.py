@@ -1,0 +1,55 @@
+"""What a profile says of its samples: counts that overlap say so, and a hint only where something points to it."""
+
+import msgspec
+
+from laptime.data.summary import summarise
+from laptime.report.profile.words import cut_sentence, gaps_sentence, left_out_lines, threads_hint
+from tests.report.sample_runs import environment, run_of, sample
+
+
+def flagged(flags, number=0, **changes):
+    return msgspec.structs.replace(sample(number), sample_id=str(number), flags=flags, **changes)
+
+
+def test_overlapping_counts_and_the_flags_of_what_counts_are_said():
+    rows = [flagged(["foreign-process"], n) for n in range(24)]
+    rows += [flagged(["cold", "foreign-process"], 24 + n, repeat=-1 - n) for n in range(3)]
+    summary = summarise(rows)
+    assert summary.used_flags == {"foreign-process": 24}
+    lines = left_out_lines(summary)
+    assert lines[0] == "24 of 27 samples; 3 left out:"
+    assert any("overlap" in line for line in lines)
+    assert lines[-1] == "No sample was clean: these numbers are from flagged ones (24 foreign-process)."
+
+
+def test_one_reason_each_overlaps_nowhere():
+    lines = left_out_lines(summarise([flagged([], 0), flagged(["cold"], 1), flagged(["gc-pause"], 2)]))
+    assert len(lines) == 3
+    assert left_out_lines(summarise([flagged([])])) == ["1 of 1 sample, none left out."]
+
+
+def test_answers_at_the_limit_are_said_where_they_could_have_ended():
+    assert cut_sentence(summarise([flagged([])])) is None
+    rows = [flagged([], n, cut_rows=int(n < 2)) for n in range(5)]
+    assert cut_sentence(summarise(rows)) == "2 of 5 samples reached the limit on new tokens."
+
+
+def test_the_median_gap_is_explained_beside_the_mean_one():
+    with_gaps = [flagged([], n, itl_ms=[1.0, 2.0]) for n in range(3)]
+    assert "median" in gaps_sentence(summarise(with_gaps))
+    assert gaps_sentence(summarise([flagged([], itl_ms=None)])) is None
+
+
+def test_a_busy_cpu_with_several_threads_gets_a_hint_and_nothing_else_does():
+    busy = [flagged(["foreign-process"], n) for n in range(3)]
+    for device, threads, rows, hinted in (
+        ("cpu", 2, busy, True), ("cpu", 1, busy, False), ("cuda:0", 2, busy, False), ("cpu", 2, [flagged([])], False)
+    ):  # fmt: skip
+        run = run_of(rows)
+        machine = msgspec.structs.replace(environment(), device=device, torch_threads=threads)
+        run = msgspec.structs.replace(run, info=msgspec.structs.replace(run.info, environment=machine))
+        hint = threads_hint(run, summarise(rows))
+        assert (hint is not None) is hinted
+        if hint is not None:
+            assert "3 of 3 samples" in hint
+            assert "OMP_NUM_THREADS=1" in hint
