@@ -55,6 +55,7 @@ class _Running:
     """One generate() call while it runs. An inner generate() puts its own arguments and settings here."""
 
     at: StandIn
+    module: Any  # whose steps are marked
     arguments: dict[str, Any]
     settings: GenerationConfig
     probes: Probes
@@ -198,12 +199,12 @@ class StageTimer:
             return result
         try:
             self._run(running, at.original)
+            try:
+                self._record(running)
+            except Exception as error:  # the user's result goes before our sample
+                self._failed(error, started_unix_ms)
         finally:
-            self._clocks.append(running.clock)
-        try:
-            self._record(running)
-        except Exception as error:  # the user's result goes before our sample
-            self._failed(error, started_unix_ms)
+            self._clocks.append(running.clock)  # its marks were read: the next call can have it
         return running.returned
 
     def _prepared(self, at: StandIn, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Running:
@@ -226,7 +227,7 @@ class StageTimer:
         if self.per_token:
             clock.reserve((settings.max_new_tokens or 0) + 64)
         watch = Watch(self.device, self._monitor, energy=self.energy, memory=self.memory)
-        return _Running(at, call, settings, probes, clock, watch)
+        return _Running(at, module, call, settings, probes, clock, watch)
 
     def _run(self, running: _Running, original: Callable[..., Any]) -> None:
         """Call generate() between the first mark and the last."""
@@ -264,7 +265,7 @@ class StageTimer:
         except Exception as error:  # the call goes on without its sample
             probes.error = probes.error or error
             return at.original(*args, **kwargs)
-        outer.arguments, outer.settings, outer.inner = call, settings, True
+        outer.module, outer.arguments, outer.settings, outer.inner = at.module, call, settings, True
         outer.result = at.original(**call)
         return outer.result
 
@@ -279,7 +280,7 @@ class StageTimer:
         times = partition(marks)
         if running.probes.logits > 1 and times.stages.decode_ms is None:
             raise LaptimeError("generate() stopped before the last step it was asked for, and its end was not seen")
-        start = rows_begin_at(running.at.module, call, running.result, settings)
+        start = rows_begin_at(running.module, call, running.result, settings)
         rows = generated_rows(running.result, start, call, settings)
         tokens = max(len(row) for row in rows)
         forwards = max(0, running.probes.logits - 1)
