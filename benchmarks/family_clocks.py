@@ -60,7 +60,10 @@ class OwnClocks:
             for name, stage in FEATURES.items():
                 if callable(getattr(type(holder), name, None)):
                     self._wrap(holder, name, stage)
+        parts = {path for path, _ in self.model.named_modules()}
         for stage, (begin, end) in TOWERS.get(self.model_type, {}).items():
+            if begin not in parts:  # the text part alone
+                continue
             self._bracket(self.model.get_submodule(begin), self.model.get_submodule(end), stage)
         decoder = self.model.get_decoder() if hasattr(self.model, "get_decoder") else None
         if encoder_decoder:

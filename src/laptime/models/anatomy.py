@@ -321,11 +321,14 @@ def _encoders(tree: _Tree, layers: str, brackets: list[Bracket], *, named: bool)
         bracketed += [part for one in functions for part in one.parts]
     unassigned: dict[str, nn.Module] = {}
     around = tree.callable_ancestor(layers)
+    layer_class = type(next(iter(tree.modules[layers].children())))
     while True:
         for path in tree.children(around):
             module = tree.modules[path]
             inside = {id(m) for m in module.modules()}
             if is_language(path) or _holds(layers, path) or any(id(b) in inside for b in bracketed):
+                continue
+            if any(type(m) is layer_class for m in module.modules()):  # more decoder layers (HRM has two stacks)
                 continue
             if looks_like_encoder(module) and not isinstance(module, _CONTAINERS):
                 unassigned[path] = module
