@@ -3,8 +3,8 @@
     .venv/bin/python -m benchmarks.serve_truth
 
 Two parts. Truth: for each request the client's instant of each chunk less the server's instant of writing it, and the
-client's gaps less the server's. Speed: 100, 300 and 1,000 requests a second for five seconds each; how late the client sent, how late its
-own task woke, how many requests were lost. The server runs in a process of its own. Writes
+client's gaps less the server's. Speed: 100, 300 and 1,000 requests a second for five seconds each: how late the client
+sent, how late its own task woke, how many requests were lost. The server runs in a process of its own. Writes
 benchmarks/results/serve_truth.json.
 """
 
