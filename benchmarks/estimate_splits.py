@@ -116,6 +116,14 @@ def main() -> None:
     if asked.tables is None:
         parser.error("name the folder of the tables with --tables or LAPTIME_TABLES")
     signal.signal(signal.SIGALRM, _stop)
+    environment = {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "lightgbm": lightgbm.__version__,
+        "scikit_learn": sklearn.__version__,
+        "laptime": laptime.__version__,
+        "cpus": os.cpu_count(),
+    }
     rows = []
     for table in latency_tables(asked.tables, most_rows=asked.rows):
         seen: list[str] = []
@@ -134,15 +142,7 @@ def main() -> None:
             signal.alarm(0)
             rows.append(row)
             print(_line(row), flush=True)
-    environment = {
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "lightgbm": lightgbm.__version__,
-        "scikit_learn": sklearn.__version__,
-        "laptime": laptime.__version__,
-        "cpus": os.cpu_count(),
-    }
-    print(record(asked.name, rows, environment).name)
+            record(asked.name, rows, environment)  # what is there if it is stopped
 
 
 def _line(row: dict[str, Any]) -> str:

@@ -70,6 +70,7 @@ class _SavedRegressor(msgspec.Struct, frozen=True):
     clamps: list[Clamp]
     spread: float
     residuals: int
+    most: float | None = None
 
 
 class _Manifest(msgspec.Struct, frozen=True):
@@ -110,6 +111,7 @@ def save_estimator(fitted: Fitted, settings: FitSettings, folder: Path) -> None:
                 regressor.clamps,
                 calibrated.spread,
                 len(calibrated.residuals),
+                calibrated.most,
             )
         )
     manifest = _Manifest(
@@ -195,7 +197,7 @@ def _calibrated(
     numeric = len(manifest.columns.numeric)
     categories = len(manifest.columns.categorical) if saved.candidate.categories else 0
     if saved.terms is not None:
-        check_terms(saved.terms, len(manifest.columns.sizes), file)
+        check_terms(saved.terms, len(manifest.columns.sizes), categories, file)
     if saved.process is not None:
         check_process(saved.process, numeric, categories, file)
     trees = None
@@ -230,7 +232,9 @@ def _calibrated(
     groups = {
         name: values for (asked, name), values in residuals.items() if asked == saved.question and name is not None
     }
-    return CalibratedRegressor(regressor, own, saved.spread, floor, groups)
+    if saved.most is not None and not (math.isfinite(saved.most) and saved.most > 0):
+        raise LaptimeError(f"{file}: {saved.question} has a widest bound out of range; fit the estimator again")
+    return CalibratedRegressor(regressor, own, saved.spread, floor, groups, saved.most)
 
 
 Residuals = dict[tuple[str, str | None], Floats]

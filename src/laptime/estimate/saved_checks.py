@@ -21,7 +21,7 @@ MOST_POWER = 8
 MOST_SIZE = 1e9
 
 
-def check_terms(terms: Terms, numeric: int, where: str) -> None:
+def check_terms(terms: Terms, numeric: int, categories: int, where: str) -> None:
     """Raise LaptimeError unless every term is a product of columns that there are, at a finite rate of at least 0."""
     products: TermSet = terms.terms
     count, columns = len(products.exponents), len(products.columns)
@@ -33,6 +33,9 @@ def check_terms(terms: Terms, numeric: int, where: str) -> None:
         and all(abs(power) <= MOST_POWER for powers in products.exponents for power in powers)
         and all(-1 <= place < columns for place in products.tiled)
         and all(tile >= 1 for tile in products.tiles)
+        and len(products.levels) in (0, count)
+        and all(len(level) in (0, 2) for level in products.levels)
+        and all(0 <= level[0] < categories and level[1] >= 0 for level in products.levels if level)
         and _finite([*terms.rates, *products.offsets, terms.floor])
         and all(rate >= 0 for rate in terms.rates)
         and terms.floor > 0

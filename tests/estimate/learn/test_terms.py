@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from laptime.estimate.learn.terms import MOST_TERMS, derive_terms
+from laptime.estimate.learn.terms import MOST_TERMS, derive_terms, plain_products
+from laptime.estimate.table.table import UNSEEN
 
 
 def test_products_and_quotients_of_columns_are_offered() -> None:
@@ -47,3 +48,16 @@ def test_the_number_of_terms_is_bounded(columns: int) -> None:
 def test_values_beyond_what_was_seen_stay_finite() -> None:
     terms = derive_terms(np.array([[1.0, 2.0], [3.0, 5.0]]))
     assert np.isfinite(terms.values(np.array([[0.0, 1e9], [-5.0, 0.0]]))).all()
+
+
+def test_plain_products_have_rates_by_level_that_other_levels_share_nothing_of() -> None:
+    table = np.array([[2.0, 3.0, 8.0], [4.0, 5.0, 2.0], [8.0, 7.0, 1.0]])
+    codes = np.array([[0], [1], [UNSEEN]])
+    terms = plain_products(table, codes[:2])
+    names = terms.names(["m", "n", "k"])
+    assert {"1", "m*n*k", "m*k", "m*n*k (level 1 of 1)"} <= set(names)
+    assert not any("^" in name or "ceil" in name for name in names)
+    values = terms.values(table, codes)
+    work = table.prod(axis=1)
+    assert values[:, names.index("m*n*k")] == pytest.approx(work)
+    assert values[:, names.index("m*n*k (level 1 of 1)")] == pytest.approx([0, work[1], 0])

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 
-from laptime.data.stats import Floats
+from laptime.data.stats import Floats, Ints, t_quantile
 from laptime.errors import LaptimeError
 from laptime.estimate.learn.domain import NEAR
 from laptime.estimate.learn.regressors import Regressor
@@ -42,6 +42,8 @@ class CalibratedRegressor(msgspec.Struct, frozen=True):
     """Residuals of configurations inside the domain: no bound outside it is narrower than theirs."""
     groups: dict[str, Floats] = {}
     """The residuals of each group that was seen and has enough of them."""
+    most: float | None = None
+    """A bound further above the prediction (in logarithms) is none: so far the regressor doesn't extrapolate."""
 
     def of_group(self, name: str) -> CalibratedRegressor:
         """The same regressor, calibrated on one group alone."""
@@ -56,21 +58,66 @@ class CalibratedRegressor(msgspec.Struct, frozen=True):
         reach = bound(self.residuals, levels)
         if len(self.floor):
             reach = np.maximum(reach, bound(self.floor, levels))
-        return np.asarray(log_ms[:, None] + self.scale(distances)[:, None] * reach[None, :], dtype=np.float64)
+        above = self.scale(distances)[:, None] * reach[None, :]
+        if self.most is not None:
+            above = np.where(above > self.most, np.inf, above)
+        return np.asarray(log_ms[:, None] + above, dtype=np.float64)
 
     def within(self, log_ms: Floats, distances: Floats, log_budget: Floats) -> Floats:
         """P(time <= budget), (n,): the level of the bound that the budget is."""
-        reach = (log_budget - log_ms + SLACK) / self.scale(distances)
+        above = log_budget - log_ms + SLACK
+        reach = (above if self.most is None else np.minimum(above, self.most)) / self.scale(distances)
         share = share_below(self.residuals, reach)
         return np.minimum(share, share_below(self.floor, reach)) if len(self.floor) else share
 
 
+MOST_WIDENING = float(np.log(2.0))
+"""Outside the domain a bound may be this much wider than inside, twice: what is wider promises nothing of use."""
+FEWEST_FOLDS = 3
+"""Held-out groups or levels from which a spread between them can be told."""
+SHARES = np.arange(1, 400) / 400
+"""Levels at which a bound over groups is worked out; in between the higher one counts."""
+
+
+def widest_fold(residuals: Floats, folds: Ints) -> Floats:
+    """Residuals, ascending, whose bound at each level is at least that of every fold alone.
+
+    A fold is a direction in which sizes grow: a row can be beyond in any one of them, and pooled residuals of five
+    directions say little of the worst one.
+    """
+    ordered = np.sort(residuals)
+    levels = np.arange(1, len(ordered) + 1) / (len(ordered) + 1)
+    for fold in np.unique(folds):
+        own = np.sort(residuals[folds == fold])
+        ordered = np.maximum(ordered, own[np.minimum(rank(len(own), levels), len(own)) - 1])
+    return np.asarray(ordered, dtype=np.float64)
+
+
+def over_groups(residuals: Floats, folds: Ints) -> Floats:
+    """Residuals, ascending, whose bound is a one-sided prediction bound for a group that was not seen.
+
+    With G groups no level above G / (G + 1) can be had without an assumption. Here the groups' own quantiles are taken
+    as normal over groups: mean + t(G - 1) * sd * sqrt(1 + 1 / G) at each level, and never less than any group's own.
+    Empty for fewer than FEWEST_FOLDS groups: then nothing is promised.
+
+    Source: Hahn and Meeker 1991, 4.7 (a prediction bound for one further value).
+    """
+    groups = [np.sort(residuals[folds == fold]) for fold in np.unique(folds)]
+    if len(groups) < FEWEST_FOLDS:
+        return np.empty(0)
+    own = np.array([group[np.minimum(rank(len(group), SHARES), len(group)) - 1] for group in groups])
+    reach = [t_quantile(len(groups) - 1, float(share)) for share in SHARES]
+    spread = own.std(axis=0, ddof=1) * np.sqrt(1 + 1 / len(groups))
+    return np.asarray(np.maximum.accumulate(np.maximum(own.mean(axis=0) + reach * spread, own.max(axis=0))))
+
+
 def calibrate(
-    regressor: Regressor, log_ratios: Floats, distances: Floats, groups: Sequence[str]
+    regressor: Regressor, log_ratios: Floats, distances: Floats, groups: Sequence[str], folds: Ints, across: str
 ) -> CalibratedRegressor:
     """Scale and sort the held-out residuals. Their spread is their median distance, at least NEAR.
 
-    `groups` names each residual's group, or is empty.
+    `groups` names each residual's group, or is empty. `folds` numbers what it was held out with. `across`: what a new
+    row is to its folds: "rows" (one like those held out), "directions" or "groups" (a further one of them).
     """
     outside = distances[distances > 0]
     spread = max(float(np.median(outside)), NEAR) if len(outside) else NEAR
@@ -78,6 +125,10 @@ def calibrate(
     of = np.array(groups, dtype=object)
     enough = [name for name in sorted(set(groups)) if (of == name).sum() >= FEWEST_OF_A_GROUP]
     by_group = {name: np.sort(scaled[of == name]) for name in enough}
+    if across == "directions":
+        return CalibratedRegressor(regressor, widest_fold(scaled, folds), spread)
+    if across == "groups":
+        return CalibratedRegressor(regressor, over_groups(scaled, folds), spread)
     return CalibratedRegressor(regressor, np.sort(scaled), spread, groups=by_group)
 
 

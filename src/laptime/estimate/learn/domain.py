@@ -1,28 +1,35 @@
 """The domain of a training table, and how far outside it a row lies.
 
-The domain is an octagon in the logarithms of the numeric features: the range of each, and of the sum and difference of
-each two. So 128 requests of 4096 tokens are outside a table that has 128 requests and 4096 tokens, but never both. The
-distance is the largest excess over any side, as the logarithm of a factor: 0.69 is twice as large as anything measured.
+The domain is a polygon in the logarithms of the numeric features: the range of each, of the sum and difference of each
+two, and the largest product of any number of sizes (columns that don't just describe a level). So 128 requests of 4096
+tokens are outside a table that has 128 requests and 4096 tokens, but never both, and so is a matrix product that is
+larger than any measured one in m * n * k. The distance is the largest excess over any side, as the logarithm of a
+factor: 0.69 is twice as large as anything measured.
 A row with a level that was never seen is outside whatever its sizes are.
 """
 
 from __future__ import annotations
+
+from itertools import combinations
 
 import msgspec
 import numpy as np
 
 from laptime.data.stats import Floats
 from laptime.estimate.learn.process import Scaling, scaling_of
+from laptime.estimate.learn.regressors import described
 from laptime.estimate.table.table import UNSEEN, Encoded
 
 NEAR = float(np.log(1.25))
 """Up to a quarter beyond the training sizes is near."""
 MOST_COLUMNS = 24
 """Wider tables are judged by single ranges: pairs grow with the square."""
+MOST_PRODUCTS = 250
+"""Of three columns and more. Wider tables are judged by the products of as many columns as this allows, and of all."""
 
 
 class Domain(msgspec.Struct, frozen=True, kw_only=True):
-    """Sides of the octagon: low <= directions @ logs <= high."""
+    """Sides of the polygon: low <= directions @ logs <= high."""
 
     kinds: list[str]
     least: list[float]
@@ -68,8 +75,29 @@ def domain_of(rows: Encoded) -> Domain:
         low=[],
         high=[],
     )
-    logs = bare._logs(numeric) @ np.array(directions).T
-    return msgspec.structs.replace(bare, low=logs.min(axis=0).tolist(), high=logs.max(axis=0).tolist())
+    logs = bare._logs(numeric)
+    along = logs @ np.array(directions).T
+    low, high = along.min(axis=0).tolist(), along.max(axis=0).tolist()
+    sizes = [i for i, kind in enumerate(scaling.kinds) if kind != "plain" and not described(rows, i)]
+    for columns in _products_of_many(sizes) if count <= MOST_COLUMNS else ():
+        direction = np.zeros(count)
+        direction[list(columns)] = 1.0
+        directions.append(direction)
+        high.append(float((logs @ direction).max()))
+        low.append(float(logs[:, list(columns)].min(axis=0).sum()))  # the ranges of the columns say no more
+    return msgspec.structs.replace(bare, directions=[d.tolist() for d in directions], low=low, high=high)
+
+
+def _products_of_many(sizes: list[int]) -> list[tuple[int, ...]]:
+    """Columns whose product is a side of the domain: three or more of them, every subset that there is room for."""
+    found: list[tuple[int, ...]] = []
+    for many in range(3, len(sizes) + 1):
+        subsets = list(combinations(sizes, many))
+        if len(found) + len(subsets) > MOST_PRODUCTS:
+            break
+        found += subsets
+    every = tuple(sizes)
+    return [*found, *([every] if len(sizes) > 2 and every not in found else [])]
 
 
 def unseen_levels(rows: Encoded) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:

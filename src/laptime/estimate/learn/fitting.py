@@ -19,7 +19,7 @@ from laptime import __version__
 from laptime.data.stats import Floats, Ints
 from laptime.errors import LaptimeError
 from laptime.estimate.learn.card import ChosenRegressor, ModelCard, Range
-from laptime.estimate.learn.conformal import CalibratedRegressor, calibrate
+from laptime.estimate.learn.conformal import MOST_WIDENING, CalibratedRegressor, calibrate
 from laptime.estimate.learn.domain import NEAR, Domain, domain_of
 from laptime.estimate.learn.regressors import Regressor, Training, fit_regressor
 from laptime.estimate.learn.selection import (
@@ -50,6 +50,11 @@ from laptime.estimate.table.table import (
     target_values,
     varying,
 )
+
+ACROSS: dict[Question, str] = {"inside": "rows", "beyond": "directions", "group": "groups", "level": "groups"}
+"""What a new row of a question is to the folds that were held out for it."""
+USUAL = 0.95
+"""The level at which "wider than inside" is judged."""
 
 
 class Known(msgspec.Struct, frozen=True):
@@ -134,9 +139,12 @@ def fit_table(frame: pl.DataFrame, settings: FitSettings, *, threads: int = 0) -
         ratios = np.log(times)[measured] - held.log_ms[place]
         by_group = question == "inside" and 1 < len(group_names) < FEW_GROUPS
         names_of = [group_names[code] for code in groups[measured]] if by_group else []
-        by_question[question] = calibrate(regressor, ratios, held.distances[place], names_of)
-        off = float(np.mean(np.abs(ratios)))
-        choices.append(_choice(question, best, off, own_folds, by_question[question], schema.sizes))
+        by_question[question] = calibrate(
+            regressor, ratios, held.distances[place], names_of, held.folds[place], ACROSS[question]
+        )
+        if ACROSS[question] == "groups":
+            notes.append(_promise(question, len(own_folds), len(by_question[question].residuals) > 0))
+        choices.append(_choice(best, ratios, own_folds, by_question[question], schema.sizes))
     if "inside" not in by_question:
         raise LaptimeError(
             f"{len(training)} different configurations are too few to hold any out; measure more of them"
@@ -254,16 +262,31 @@ def _fill_questions(by_question: dict[Question, CalibratedRegressor], names: Seq
             f"a value of {' or '.join(dict.fromkeys(names))} that is not in this table gets no bound: "
             "too few values were measured to check one"
         )
+    usual = float(np.quantile(inside.residuals, USUAL))
     for question in QUESTIONS:
         if question != "inside":
-            by_question[question] = msgspec.structs.replace(by_question[question], floor=inside.residuals)
+            by_question[question] = msgspec.structs.replace(
+                by_question[question], floor=inside.residuals, most=max(usual, 0.0) + MOST_WIDENING
+            )
     return notes
 
 
+def _promise(question: Question, held: int, given: bool) -> str:
+    """What can be said of a group or level that was not seen, after leaving out this many."""
+    what = f"a {question} that was not seen"
+    if not given:
+        return f"{what} gets no bound: {held} held-out {question}{'s' * (held > 1)} say too little of a further one"
+    sure = held / (held + 1)
+    return (
+        f"{what} has a bound from {held} held-out ones, taken as normal over {question}s; without that assumption "
+        f"{held} of them can promise no level above {sure:.0%}"
+    )
+
+
 def _choice(
-    question: Question, best: Score, error: float, folds: Sequence[Fold], chosen: CalibratedRegressor, names: list[str]
+    best: Score, ratios: Floats, folds: Sequence[Fold], chosen: CalibratedRegressor, names: list[str]
 ) -> ChosenRegressor:
-    """error: mean |log(measured / predicted)| of the single calls that were held out, by the winner alone."""
+    """ratios: log(measured / predicted) of the single calls that were held out, by the winner alone."""
     terms = chosen.regressor.terms
     written = (
         []
@@ -271,11 +294,11 @@ def _choice(
         else [f"{rate:.4g} * {name}" for rate, name in zip(terms.rates, terms.terms.names(names), strict=True)]
     )
     return ChosenRegressor(
-        question=question,
+        question=best.question,
         candidate=best.name,
-        error=error,
+        error=float(np.mean(np.abs(ratios))),
         folds=[fold.what for fold in folds],
-        residuals=len(chosen.residuals),
+        residuals=len(ratios),
         spread=chosen.spread,
         terms=written,
     )

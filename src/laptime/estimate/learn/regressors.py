@@ -43,7 +43,7 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def name(self) -> str:
         """As the model card prints it."""
-        kind = {"sizes": "terms", "work": "work", "both": "work+terms"}.get(self.basis, self.basis)
+        kind = {"sizes": "terms", "both": "work+terms"}.get(self.basis, self.basis)
         parts = [] if self.power is None else [f"{kind}^{self.power:g}"]
         words = {"small": "small trees", "large": "trees", "guided": "guided trees", "process+large": "process x trees"}
         parts += [] if self.residual == "none" else [words.get(self.residual, self.residual)]
@@ -72,7 +72,7 @@ class Regressor(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def needs_work(self) -> bool:
         """Whether the roofline reads columns of work."""
-        return self.candidate.power is not None and self.candidate.basis != "sizes"
+        return self.candidate.power is not None and self.candidate.basis in ("work", "both")
 
     def log_ms(self, rows: Encoded, *, threads: int = 0) -> Floats:
         """log of the time in the target's unit, (n,)."""
@@ -113,6 +113,12 @@ def simple_candidates(*, has_numeric: bool, has_categories: bool, has_work: bool
         for residual in RESIDUALS
         if not (power is None and (residual in ("none", "small") or basis == "work"))
     ]
+
+
+def plain_candidates() -> list[Candidate]:
+    """A roofline of plain products, alone or with few trees: it has the least that can go wrong beyond the sizes."""
+    residuals = ("none", "small")
+    return [Candidate(power=power, residual=kind, basis="products") for power in POWERS for kind in residuals]
 
 
 def neighbours(kind: Candidate, has_numeric: bool, has_categories: bool, has_work: bool = False) -> list[Candidate]:

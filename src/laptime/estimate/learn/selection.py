@@ -34,6 +34,7 @@ from laptime.estimate.learn.regressors import (
     described,
     fit_regressor,
     neighbours,
+    plain_candidates,
     simple_candidates,
 )
 from laptime.estimate.learn.terms import BASES, Basis, TermSet, fit_terms, screen_terms
@@ -173,7 +174,7 @@ def compare_candidates(
     rows = training.rows
     has_numeric, has_categories, has_work = rows.numeric.shape[1] > 0, rows.codes.shape[1] > 0, rows.work.shape[1] > 0
     parameters: dict[Roof, Parameters] = {}
-    bases = BASES if has_work else ("sizes",) if has_numeric else ()
+    bases = BASES if has_work else ("sizes", "products") if has_numeric else ()
     terms = {basis: screen_terms(rows, training.log_ms, POWERS, basis) for basis in bases}
     errors: dict[Question, dict[Candidate, list[float]]] = {}
     for question in QUESTIONS:
@@ -183,7 +184,7 @@ def compare_candidates(
         tried: dict[Candidate, list[float]] = {}
         wanted = simple_candidates(has_numeric=has_numeric, has_categories=has_categories, has_work=has_work)
         if question == "beyond":  # trees and a process alone return to the training times there, whatever the folds say
-            wanted = [kind for kind in wanted if kind.power is not None]
+            wanted = [kind for kind in wanted if kind.power is not None] + (plain_candidates() if has_numeric else [])
         for _ in range(1 + REFINEMENTS):
             wanted = [kind for kind in wanted if kind not in tried]
             _add_parameters(parameters, training, wanted, seed=seed, workers=workers)
@@ -217,7 +218,8 @@ def _errors(
     }
     errors = []
     for kind in kinds:
-        roof = None if kind.power is None else roofs[kind.power, kind.basis]
+        by_level = kind.basis == "products" and not kind.categories  # its rates are of levels that are not seen
+        roof = None if kind.power is None or by_level else roofs[kind.power, kind.basis]
         fitted = fit_regressor(kept, kind, seed=seed, threads=1, parameters=parameters, terms=roof)
         errors.append(float(np.mean(np.abs(fitted.log_ms(held, threads=1) - truth))))
     return errors
@@ -262,6 +264,8 @@ class HeldOut(msgspec.Struct, frozen=True):
     configurations: Ints
     log_ms: Floats
     distances: Floats
+    folds: Ints
+    """The number of the fold of each."""
 
 
 def cross_fit(
@@ -285,6 +289,7 @@ def cross_fit(
         np.concatenate([np.flatnonzero(fold.held) for fold in folds]).astype(np.int64),
         np.concatenate([log_ms for log_ms, _ in results]),
         np.concatenate([distance for _, distance in results]),
+        np.repeat(np.arange(len(folds)), [int(fold.held.sum()) for fold in folds]).astype(np.int64),
     )
 
 

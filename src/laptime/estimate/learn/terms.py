@@ -8,19 +8,21 @@ between. Cross-validation chooses one of them, not this file.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import combinations_with_replacement
+from itertools import combinations, combinations_with_replacement
+from math import comb
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import nnls
 
-from laptime.data.stats import Floats
+from laptime.data.stats import Floats, Ints
 from laptime.estimate.table.table import Encoded
 
 Basis = str
-BASES: tuple[Basis, ...] = ("sizes", "work", "both")
-"""What terms are offered: products of the numeric columns, the work computed of a row, or both."""
+BASES: tuple[Basis, ...] = ("sizes", "products", "work", "both")
+"""What terms are offered: products and quotients of the numeric columns, each also rounded up to tiles; plain products
+of different columns alone; the work computed of a row; or that and the first."""
 
 SCREENING_ROWS = 1000
 
@@ -34,7 +36,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
 
     def log_ms(self, rows: Encoded) -> Floats:
         """log of the time, (n,)."""
-        value = self.terms.values(rows.sizes) @ np.array(self.rates)
+        value = self.terms.values(rows.sizes, rows.codes) @ np.array(self.rates)
         return np.asarray(np.log(np.maximum(value, self.floor)), dtype=np.float64)
 
 
@@ -55,12 +57,14 @@ def all_terms(rows: Encoded, basis: Basis) -> TermSet:
     """Every term that a basis offers for these rows."""
     if basis == "sizes":
         return derive_terms(rows.numeric)
+    if basis == "products":
+        return plain_products(rows.numeric, rows.codes)
     work = work_terms(rows.numeric.shape[1], rows.work)
     return work if basis == "work" else joined(derive_terms(rows.numeric), work)
 
 
 def _solve(terms: TermSet, rows: Encoded, log_ms: Floats, power: float) -> Terms:
-    values = terms.values(rows.sizes)
+    values = terms.values(rows.sizes, rows.codes)
     target = np.exp(log_ms)
     expected = target
     rates = np.zeros(values.shape[1])
@@ -89,14 +93,19 @@ def _spread_rows(log_ms: Floats) -> npt.NDArray[np.intp]:
 def screen_terms(rows: Encoded, log_ms: Floats, powers: Sequence[float], basis: Basis = "sizes") -> TermSet:
     """The terms that any of the powers uses on these rows: a short list, for comparing many fits."""
     fitted = [fit_terms(rows, log_ms, power=power, basis=basis).terms for power in powers]
-    used = {row for terms in fitted for row in zip(map(tuple, terms.exponents), terms.tiled, terms.tiles, strict=True)}
+    used = {
+        row
+        for terms in fitted
+        for row in zip(map(tuple, terms.exponents), terms.tiled, terms.tiles, map(tuple, terms.level_of), strict=True)
+    }
     order = sorted(used)
     return TermSet(
         columns=fitted[0].columns,
         offsets=fitted[0].offsets,
-        exponents=[list(powers) for powers, _, _ in order],
-        tiled=[tiled for _, tiled, _ in order],
-        tiles=[tile for _, _, tile in order],
+        exponents=[list(powers) for powers, _, _, _ in order],
+        tiled=[tiled for _, tiled, _, _ in order],
+        tiles=[tile for _, _, tile, _ in order],
+        levels=[list(level) for _, _, _, level in order] if any(level for _, _, _, level in order) else [],
     )
 
 
@@ -119,9 +128,16 @@ class TermSet(msgspec.Struct, frozen=True, kw_only=True):
     """Per term the place in `columns` that is rounded up, or -1."""
     tiles: list[int]
     """Per term the tile's size; 1 where nothing is rounded."""
+    levels: list[list[int]] = []
+    """Per term the categorical column and the level that it is for, or nothing where it is for all rows. Empty: all."""
 
-    def values(self, numeric: Floats) -> Floats:
-        """(n, terms) in the product of the columns' units."""
+    @property
+    def level_of(self) -> list[list[int]]:
+        """`levels` with a value for each term."""
+        return self.levels or [[] for _ in self.exponents]
+
+    def values(self, numeric: Floats, codes: Ints | None = None) -> Floats:
+        """(n, terms) in the product of the columns' units; 0 for a row of another level."""
         if not self.exponents:
             return np.empty((len(numeric), 0))
         powers = np.array(self.exponents, dtype=np.float64).T
@@ -135,7 +151,12 @@ class TermSet(msgspec.Struct, frozen=True, kw_only=True):
                 if which.any():
                     raised = np.log(np.ceil(shifted[:, place] / tile) * tile) - logs[:, place]
                     total[:, which] += raised[:, None] * powers[place, which]
-        return np.asarray(np.exp(total), dtype=np.float64)
+        values = np.asarray(np.exp(total), dtype=np.float64)
+        for term, level in enumerate(self.levels):
+            if level:
+                own = np.zeros(len(numeric), bool) if codes is None else codes[:, level[0]] == level[1]
+                values[~own, term] = 0.0
+        return values
 
     def take(self, which: list[int]) -> TermSet:
         """Only these terms."""
@@ -145,6 +166,7 @@ class TermSet(msgspec.Struct, frozen=True, kw_only=True):
             exponents=[self.exponents[i] for i in which],
             tiled=[self.tiled[i] for i in which],
             tiles=[self.tiles[i] for i in which],
+            levels=[self.levels[i] for i in which] if self.levels else [],
         )
 
     def names(self, features: list[str]) -> list[str]:
@@ -165,7 +187,8 @@ class TermSet(msgspec.Struct, frozen=True, kw_only=True):
             if abs(power) > 1:
                 name = f"{name}^{abs(power)}"
             (above if power > 0 else below).append(name)
-        return "*".join(above or ["1"]) + "".join(f"/{name}" for name in below)
+        level = "" if not self.level_of[term] else f" (level {self.levels[term][1]} of {self.levels[term][0] + 1})"
+        return "*".join(above or ["1"]) + "".join(f"/{name}" for name in below) + level
 
 
 def work_terms(first: int, work: Floats) -> TermSet:
@@ -222,6 +245,49 @@ def derive_terms(numeric: Floats) -> TermSet:
             tiled += [place] * len(again)
             tiles += [tile] * len(again)
     return TermSet(columns=columns, offsets=offsets, exponents=exponents, tiled=tiled, tiles=tiles)
+
+
+FEW_VALUES = 8
+"""A column of so few values may divide the work: a degree of parallelism."""
+
+
+MOST_BY_LEVEL = 400
+
+
+def plain_products(numeric: Floats, codes: Ints) -> TermSet:
+    """The products of up to four different columns, each divided by a column of few values too, and each by level.
+
+    A few terms that work is known to be made of (m * n * k, m * n): beyond the sizes a term that is there by chance
+    errs by the product of all that has grown. By level each dtype or GPU has a rate of its own; what it has no rate for
+    it shares with the others.
+    """
+    columns = [i for i, column in enumerate(numeric.T) if column.min() >= 0 and np.ptp(column) > 0]
+    offsets = [1.0 if numeric[:, i].min() == 0 else 0.0 for i in columns]
+    count = len(columns)
+    few = [place for place, i in enumerate(columns) if len(np.unique(numeric[:, i])) <= FEW_VALUES]
+    degree = next((d for d in (4, 3, 2) if sum(comb(count, k) for k in range(d + 1)) * (1 + len(few)) <= MOST_TERMS), 1)
+    exponents = []
+    for size in range(degree + 1):
+        for chosen in combinations(range(count), size):
+            powers = [int(place in chosen) for place in range(count)]
+            exponents.append(powers)
+            exponents += [[p - (i == j) for i, p in enumerate(powers)] for j in few if j not in chosen]
+    levels: list[list[int]] = [[] for _ in exponents]
+    shared = list(exponents)
+    for column in range(codes.shape[1]):
+        seen = [int(code) for code in np.unique(codes[:, column]) if code >= 0]
+        if len(exponents) + len(shared) * len(seen) <= MOST_BY_LEVEL:
+            exponents += shared * len(seen)
+            levels += [[column, code] for code in seen for _ in shared]
+    terms = len(exponents)
+    return TermSet(
+        columns=columns,
+        offsets=offsets,
+        exponents=exponents,
+        tiled=[-1] * terms,
+        tiles=[1] * terms,
+        levels=levels if len(exponents) > len(shared) else [],
+    )
 
 
 def _exponents(count: int) -> list[list[int]]:
