@@ -168,7 +168,7 @@ def write_page(rows: list[dict[str, Any]]) -> None:
         "",
         "After this page you know which model types of transformers laptime was tried on. `python",
         "benchmarks/families.py` builds a tiny random model of each generative type, measures one generate() call of",
-        f"{TOKENS} tokens, and compares with clocks of its own ({transformers.__version__}, CPU).",
+        f"{TOKENS} tokens, and compares with clocks of its own (transformers {transformers.__version__}, CPU).",
         "",
         "*Right* means: the total, vision, audio, encode and prefill agree within 2 % or 1 ms, the stages add up,",
         "there are N − 1 decode forwards, and the tokens are those without laptime. *Refused* was said by name before",
