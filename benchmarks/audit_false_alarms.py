@@ -68,12 +68,37 @@ def wandering(rng: np.random.Generator, n: int) -> Floats:
     return values
 
 
+def persistent(rng: np.random.Generator, n: int) -> Floats:
+    """3 % that wanders: .95 of each deviation remains in the next call."""
+    steps, values, last = rng.normal(0.0, 0.03 * (1 - 0.95**2) ** 0.5, n), np.empty(n), rng.normal(0.0, 0.03)
+    for i in range(n):
+        values[i] = last = 0.95 * last + steps[i]
+    return values
+
+
+def pink(rng: np.random.Generator, n: int) -> Floats:
+    """3 % of 1/f noise."""
+    frequencies = np.fft.rfftfreq(4 * n)
+    frequencies[0] = np.inf
+    spectrum = (rng.normal(size=len(frequencies)) + 1j * rng.normal(size=len(frequencies))) / np.sqrt(frequencies)
+    values = np.fft.irfft(spectrum)
+    return np.asarray(0.03 * values[:n] / values.std())
+
+
+def two_costs(rng: np.random.Generator, n: int) -> Floats:
+    """1 % noise; `sound` makes every third input 15 % dearer."""
+    return rng.normal(0.0, 0.01, n)
+
+
 NOISES: dict[str, Noise] = {
     "lognormal 1 %": lognormal(0.01),
     "lognormal 5 %": lognormal(0.05),
     "5 % outliers": outliers,
     "skewed": skewed,
     "wandering": wandering,
+    "AR(1) .95": persistent,
+    "1/f": pink,
+    "two costs": two_costs,
 }
 
 
@@ -84,7 +109,7 @@ def sound(seed: int, shape: Shape, noise: Noise) -> polars.DataFrame:
     config, sample, repeat = np.array(keys)[rng.permutation(len(keys))].T
     n = len(keys)
     tokens = rng.integers(shape.tokens[0], shape.tokens[1] + 1, (shape.configs, shape.samples))[config, sample]
-    speed = np.exp(noise(rng, n))
+    speed = np.exp(noise(rng, n)) * np.where((noise is two_costs) & (sample % 3 == 0), 1.15, 1.0)
     crops = 2 + 2 * config
     vision, prefill, other = 4.0 * crops * speed, (20 + 5.0 * crops) * speed, 4.0 * speed
     decode = (tokens - 1) * 12.0 * speed
@@ -106,7 +131,7 @@ def sound(seed: int, shape: Shape, noise: Noise) -> polars.DataFrame:
             "image_tokens": 144 * crops,
             "crops": crops,
             "decode_per_token_ms": decode / np.maximum(tokens - 1, 1),
-            "started_unix_ms": 1.8e12 + np.cumsum(total),
+            "started_unix_ms": 1.8e12 + np.cumsum(total) - total,
             "gpu_sm_mhz": np.full(n, 1980),
             "gpu_throttle": [""] * n,
             "flags": [""] * n,
@@ -137,7 +162,8 @@ WRONG["one worker 5 % slower"] = (
     "rank-skew",
     _times(polars.when(polars.col("worker") == "0").then(1.05).otherwise(1.0)),
 )
-WRONG["every other call 8 % slower"] = ("bimodal", _times(1 + 0.08 * (polars.col("sample_id").cast(int) % 2)))
+_call = (polars.int_range(polars.len()) * 7919 % 101) / 101
+WRONG["two calls of five 10 % slower"] = ("bimodal", _times(polars.when(_call < 0.4).then(1.1).otherwise(1.0)))
 WRONG["first calls 50 % slower"] = (
     "cold-start",
     _times(polars.when(polars.int_range(polars.len()).over("config_id", "worker") == 0).then(1.5).otherwise(1.0)),

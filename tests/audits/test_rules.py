@@ -56,7 +56,11 @@ def test_sound_measurements_raise_nothing():
     report = report_of(clean())
     assert report.findings == []
     assert report.clean
-    assert {rule.code for rule in report.rules if rule.could_not_judge} == {"mixed-environment"}
+    assert {rule.code for rule in report.rules if rule.could_not_judge} == {
+        "mixed-environment",
+        "bimodal",
+        "ttft-below-prefill",
+    }
     assert len(report.rules) == len({rule.code for rule in RULES}) == len(RULES) >= 19
 
 
@@ -272,15 +276,51 @@ def test_too_few_of_a_configuration():
     assert "4 usable" in finding.examples[0]
 
 
+def test_a_per_token_time_that_is_not_decodes():
+    frame = clean().with_columns(decode_per_token_ms=col("total_ms") / (col("output_tokens") - 1))  # prefill included
+    finding = finding_of(frame, "per-token-not-decode")
+    assert (finding.severity, finding.count, finding.of) == ("severe", frame.height, frame.height)
+    assert finding_of(frame, "decode-per-token-by-N") is None
+    by_n = clean().with_columns(decode_per_token_ms=col("decode_ms") / col("output_tokens"))
+    assert finding_of(by_n, "per-token-not-decode") is None  # that has a rule of its own
+
+
+def test_a_first_token_before_prefill_is_over():
+    frame = clean().with_columns(ttft_ms=col("vision_ms") + col("prefill_ms") + 1)
+    assert finding_of(frame, "ttft-below-prefill") is None
+    early = put(frame, 7, ttft_ms=frame["prefill_ms"][7])  # the encoder left out
+    finding = finding_of(early, "ttft-below-prefill")
+    assert (finding.severity, finding.count) == ("severe", 1)
+    assert names(finding, frame, 7)
+
+
+def test_calls_of_one_worker_that_overlap():
+    frame = clean(shape=Shape(1, 20))
+    assert finding_of(frame, "overlapping-calls") is None
+    early = put(frame, 5, started_unix_ms=frame["started_unix_ms"][5] - 20)
+    finding = finding_of(early, "overlapping-calls")
+    assert (finding.severity, finding.count) == ("warning", 1)
+    assert names(finding, frame, 5)
+
+
 def test_two_modes():
-    frame = clean(shape=Shape(1, 100)).with_columns(
-        total_ms=col("total_ms") * polars.when(col("sample_id").cast(int) % 3 == 0).then(1.2).otherwise(1.0)
-    )
+    shape = Shape(1, 60, repeats=4)
+    slow = np.random.default_rng(5).random(240) < 0.4
+    frame = clean(shape=shape).with_columns(total_ms=col("total_ms") * polars.Series(np.where(slow, 1.2, 1.0)))
     finding = finding_of(frame, "bimodal")
-    assert (finding.severity, finding.count, finding.unit) == ("warning", 1, "group")
-    assert "34 % of 100 samples lie 20" in finding.examples[0] or "34 % of 100 samples lie 19" in finding.examples[0]
-    rounded = clean(shape=Shape(1, 300)).with_columns(col("total_ms").round(0))
+    assert (finding.severity, finding.count, finding.unit) == ("warning", 1, "configuration")
+    assert "samples differ by about 1" in finding.examples[0]
+    rounded = clean(shape=shape).with_columns(col("total_ms").round(0))
     assert finding_of(rounded, "bimodal") is None  # steps of a ruler are no modes
+
+
+def test_inputs_of_two_costs_are_not_two_modes():
+    dear = polars.when(col("sample_id").cast(int) % 3 == 0).then(1.2).otherwise(1.0)
+    once = clean(shape=Shape(1, 100)).with_columns(total_ms=col("total_ms") * dear)
+    (rule,) = [rule for rule in report_of(once).rules if rule.code == "bimodal"]
+    assert "two kinds of inputs" in rule.could_not_judge
+    repeated = clean(shape=Shape(1, 60, repeats=4)).with_columns(total_ms=col("total_ms") * dear)
+    assert finding_of(repeated, "bimodal") is None
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.code)

@@ -62,7 +62,7 @@ def test_sound_measurements_are_clean(tmp_path, capsys):
         [],
     )
     judged = {rule["code"] for rule in report["rules"] if rule["could_not_judge"] is None}
-    assert {"zero-decode", "clock-drift", "mixed-environment", "missing-samples", "bimodal"} <= judged
+    assert {"zero-decode", "clock-drift", "mixed-environment", "missing-samples"} <= judged
 
 
 def test_a_severe_finding_is_exit_code_1_with_example_reason_and_mend(tmp_path, capsys, monkeypatch):

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from laptime.audits import arithmetic, completeness, conditions, flagged, modes, order, per_token, workers
+from laptime.audits import (
+    arithmetic,
+    completeness,
+    conditions,
+    contradictions,
+    flagged,
+    modes,
+    order,
+    per_token,
+    workers,
+)
 from laptime.audits.measurements import Measurements, read_measurements
 from laptime.audits.result import SEVERITIES, AuditFinding, AuditReport, RuleRun
 from laptime.audits.rule import NotJudged, Rule
@@ -12,6 +22,7 @@ from laptime.audits.rule import NotJudged, Rule
 RULES: tuple[Rule, ...] = (
     *arithmetic.RULES,
     *per_token.RULES,
+    *contradictions.RULES,
     *order.RULES,
     *conditions.RULES,
     *flagged.RULES,

@@ -95,6 +95,11 @@ class Measurements:
         )
 
     @cached_property
+    def repeated(self) -> bool:
+        """Whether `used` compares repeats of the same input, and not only inputs of the same size."""
+        return bool(self.used.height) and self._same_work(self.used) == ["config_id", "sample_id"]
+
+    @cached_property
     def timed(self) -> bool:
         """Whether it is known when each sample began."""
         times = self.frame["started_unix_ms"]

@@ -1,4 +1,4 @@
-"""A rule about shape: totals of one configuration that fall into two heaps, so that no median describes them."""
+"""A rule about shape: repeats of the same input that fall into two heaps, so that no median describes them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from laptime.audits.dip import MOST, dip, p_value
-from laptime.audits.measurements import Measurements
+from laptime.audits.measurements import LIKE, Measurements
 from laptime.audits.ranks import ERROR, poisson_tail
 from laptime.audits.result import EXAMPLES, AuditFinding, AuditPicture, AuditPoint
 from laptime.audits.rule import Judged, NotJudged, Rule, RuleOutcome, counted, key_of, percent
@@ -29,41 +29,51 @@ BARS = 40
 
 @dataclass(frozen=True)
 class Heaps:
-    """Totals of the same work cut in two where that explains most of their variance (on logarithms)."""
+    """Steps between repeats of the same input, cut in two where that explains most of their variance (logarithms)."""
 
     config_id: str | None
-    tokens: int | None
     n: int
     p: float  # of the dip
     apart: float  # the upper heap's median over the lower's, less 1
     upper: float  # share of samples in the upper heap
-    cut_ms: float
+    cut: float  # between the heaps
 
 
 def bimodal(measurements: Measurements) -> RuleOutcome:
-    """Two modes within a configuration's samples of the same size of work, by Hartigan's dip."""
+    """Two modes among the repeats of the same inputs, by Hartigan's dip of the steps from each to the next.
+
+    Inputs of two costs look like two modes, so each input must have been measured LIKE times. Neighbours that resemble
+    each other count as fewer samples: a clock that wanders looks like several modes too.
+    """
     from polars import col
 
-    sizes = ["config_id", "output_tokens", "prompt_tokens", "image_tokens", "crops", "batch"]
-    groups = measurements.used.group_by(sizes, maintain_order=True).agg(n=col("row").len(), totals=col("total_ms"))
+    if not measurements.repeated:
+        return NotJudged(f"most inputs were measured fewer than {LIKE} times: two kinds of inputs would look the same")
+    step = col("deviation").diff().over("config_id", "sample_id").abs()
+    used = measurements.used.with_columns(step=step)
+    groups = used.group_by("config_id", maintain_order=True).agg(
+        n=col("row").len(), deviations=col("deviation"), steps=col("step").drop_nulls()
+    )
     groups = groups.filter(col("n") >= FEWEST)
     if groups.is_empty():
-        return NotJudged(f"no configuration has {FEWEST} usable samples of the same work")
-    judged = [
-        _heaps(row["config_id"], row["output_tokens"], np.array(row["totals"])) for row in groups.iter_rows(named=True)
+        return NotJudged(f"no configuration has {FEWEST} usable samples")
+    heaps = [
+        _heaps(row["config_id"], np.array(row["deviations"]), np.array(row["steps"]))
+        for row in groups.iter_rows(named=True)
     ]
+    judged = [h for h in heaps if h is not None]
+    if not judged:
+        return NotJudged("neighbouring samples resemble each other too much: a wandering clock would look the same")
     two = _significant([h for h in judged if h.apart >= APART and min(h.upper, 1 - h.upper) >= SMALLEST_HEAP], judged)
     if not two:
         return Judged(len(judged))
     strongest = max(two, key=lambda h: h.apart)
-    rows = measurements.used.filter(
-        col("config_id").eq_missing(strongest.config_id), col("output_tokens").eq_missing(strongest.tokens)
-    )
-    upper = rows.filter(col("total_ms") > strongest.cut_ms).head(2).to_dicts()
-    lower = rows.filter(col("total_ms") <= strongest.cut_ms).head(2).to_dicts()
+    rows = used.filter(col("config_id").eq_missing(strongest.config_id))
+    upper = rows.filter(col("step") > strongest.cut).head(2).to_dicts()
+    lower = rows.filter(col("step") <= strongest.cut).head(2).to_dicts()
     examples = [
-        f"{measurements.shown_config(h.config_id)}{_tokens(h)}: {percent(h.upper)} of {h.n:,} samples lie "
-        f"{percent(h.apart)} higher"
+        f"{measurements.shown_config(h.config_id)}: {percent(h.upper)} of {h.n:,} samples differ by about "
+        f"{percent(h.apart)} from the same input's repeat before"
         for h in sorted(two, key=lambda h: -h.apart)[: EXAMPLES - 2]
     ]
     examples += [f"{key_of(row)}: {row['total_ms']:.2f} ms, {name}" for name, row in _one_each(upper, lower)]
@@ -74,14 +84,13 @@ def bimodal(measurements: Measurements) -> RuleOutcome:
             severity="warning",
             count=len(two),
             of=len(judged),
-            unit="group",
+            unit="configuration",
             examples=examples,
-            reason=f"In {len(two):,} of {counted(len(judged), 'group')} of the same work (configuration and tokens) "
-            f"the totals have two modes (Hartigan's dip, p {_p(min(h.p for h in two))}), "
-            f"{percent(strongest.apart)} apart at most: the median falls into one of them by chance, and an "
-            "interval around it means little.",
+            reason=f"In {len(two):,} of {counted(len(judged), 'configuration')} repeats of the same input have two "
+            f"modes (Hartigan's dip, p {_p(min(h.p for h in two))}), {percent(strongest.apart)} apart at most: the "
+            "median falls into one of them by chance. A cache that answers some repeats would look so too.",
             mend="Find what has two states (clocks, a second process, memory placement, caches) and hold it still",
-            picture=_picture(rows["total_ms"].to_numpy(), measurements.shown_config(strongest.config_id)),
+            picture=_picture(100 * rows["deviation"].to_numpy(), measurements.shown_config(strongest.config_id)),
         ),
     )
 
@@ -96,11 +105,17 @@ def _significant(candidates: list[Heaps], judged: list[Heaps]) -> list[Heaps]:
     return [h for h in candidates if h.p <= each / len(judged)]
 
 
-def _heaps(config_id: str | None, tokens: int | None, totals: Floats) -> Heaps:
-    logs = _unrounded(np.log(totals))
-    if len(logs) > MOST:
-        logs = np.random.default_rng(len(logs)).choice(logs, MOST, replace=False)
-    x = np.sort(logs)
+def _heaps(config_id: str | None, deviations: Floats, steps: Floats) -> Heaps | None:
+    """The two heaps of the steps from repeat to repeat; None where too few samples are independent."""
+    r = float(np.corrcoef(deviations[1:], deviations[:-1])[0, 1]) if np.ptp(deviations) > 0 else 0.0
+    independent = len(deviations) * min(1.0, (1 - r) / max(1e-3, 1 + r)) if np.isfinite(r) else len(deviations)
+    independent *= len(steps) / len(deviations)
+    if independent < FEWEST * 2 / 3:
+        return None
+    values = _unrounded(steps)
+    if len(values) > MOST:
+        values = np.random.default_rng(len(values)).choice(values, MOST, replace=False)
+    x = np.sort(values)
     n = len(x)
     sums = np.cumsum(x)
     sizes = np.arange(1, n)
@@ -108,12 +123,11 @@ def _heaps(config_id: str | None, tokens: int | None, totals: Floats) -> Heaps:
     cut = int(np.argmax(between)) + 1
     return Heaps(
         config_id=config_id,
-        tokens=tokens,
-        n=len(totals),
-        p=p_value(dip(x), n),
+        n=len(steps),
+        p=p_value(dip(x), max(4, round(min(n, independent)))),
         apart=exp(float(np.median(x[cut:]) - np.median(x[:cut]))) - 1,
         upper=(n - cut) / n,
-        cut_ms=exp(float(x[cut - 1] + x[cut]) / 2),
+        cut=float(x[cut - 1] + x[cut]) / 2,
     )
 
 
@@ -127,11 +141,7 @@ def _unrounded(logs: Floats) -> Floats:
 
 
 def _one_each(upper: list[dict[str, Any]], lower: list[dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
-    return [("upper mode", row) for row in upper[:1]] + [("lower mode", row) for row in lower[:1]]
-
-
-def _tokens(heaps: Heaps) -> str:
-    return "" if heaps.tokens is None else f", {counted(heaps.tokens, 'token')}"
+    return [("the other mode", row) for row in upper[:1]] + [("the usual mode", row) for row in lower[:1]]
 
 
 def _p(value: float) -> str:
@@ -143,8 +153,8 @@ def _picture(totals: Floats, name: str) -> AuditPicture:
     counts, edges = np.histogram(totals[(totals >= low) & (totals <= high)], bins=BARS)
     return AuditPicture(
         kind="bars",
-        title=f"Totals of {name}",
-        x="total, ms",
+        title=f"Repeats of {name}",
+        x="% from the median of the same input",
         y="samples",
         points=[AuditPoint(round(float(edge), 3), float(n)) for edge, n in zip(edges[:-1], counts, strict=True)],
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from laptime.audits.measurements import Measurements
-from laptime.audits.ranks import ERROR, Trend, poisson_tail, trend
+from laptime.audits.ranks import ERROR, Trend, poisson_tail, trend, wandering_p
 from laptime.audits.result import EXAMPLES, AuditFinding, AuditPicture, AuditPoint
 from laptime.audits.rule import Judged, NotJudged, Rule, RuleOutcome, counted, key_of, percent
 from laptime.data.columns import has_flag
@@ -56,6 +56,7 @@ def cold_start(measurements: Measurements) -> RuleOutcome:
         )
         .filter(col("n") >= COLD_GROUP)
     )
+    groups = groups.with_columns(after=_highest_after(used, groups))
     if groups.is_empty() and flagged.is_empty():
         return NotJudged(f"no configuration has {COLD_GROUP} samples on one worker")
     cold = _cold_groups(groups, used)
@@ -84,10 +85,34 @@ def cold_start(measurements: Measurements) -> RuleOutcome:
             count=count,
             of=rows.height,
             examples=examples,
-            reason=f"{'. '.join(parts)}. Such calls hold compilation, autotuning or cache misses.",
+            reason=f"{'. '.join(parts)}. Such calls hold compilation, autotuning or cache misses. An "
+            "input that costs more and came first looks so too.",
             mend="Warm up with the same shapes before timing, and again after each change of configuration",
         ),
     )
+
+
+COLD_NEIGHBOURS = 3
+"""A first call is compared with this many calls of its worker that follow it and are no first calls."""
+
+
+def _highest_after(used: polars.DataFrame, groups: polars.DataFrame) -> polars.Series:
+    """The largest deviation among the next COLD_NEIGHBOURS calls of the worker that begin no configuration."""
+    import polars
+    from polars import col
+
+    found: dict[int, float] = {}
+    for _, rows in used.select("worker", "row", "deviation").group_by("worker", maintain_order=True):
+        first = rows["row"].is_in(groups["row"].implode()).to_numpy()
+        deviations, numbers = rows["deviation"].to_numpy(), rows["row"].to_numpy()
+        others = np.flatnonzero(~first)
+        for place in np.flatnonzero(first):
+            begin = int(np.searchsorted(others, place))
+            after = others[begin : begin + COLD_NEIGHBOURS]
+            found[int(numbers[place])] = float(deviations[after].max()) if len(after) else float("inf")
+    return groups.select(
+        col("row").map_elements(lambda row: found.get(row, float("inf")), return_dtype=polars.Float64)
+    ).to_series()
 
 
 def _cold_groups(groups: polars.DataFrame, used: polars.DataFrame) -> polars.DataFrame:
@@ -99,8 +124,10 @@ def _cold_groups(groups: polars.DataFrame, used: polars.DataFrame) -> polars.Dat
     """
     from polars import col
 
-    slow = groups.filter(col("first") > col("highest"), col("excess") > COLD_EXCESS)
     expected = float((1 / groups["n"]).sum())
+    # A machine that is slow for a while slows the calls after a first call as well; a cold call stands out from them.
+    groups = groups.filter(col("first") - col("after") > COLD_EXCESS)
+    slow = groups.filter(col("first") > col("highest"), col("excess") > COLD_EXCESS)
     if slow.height > 1 and poisson_tail(slow.height, expected) <= ERROR / 2:
         return slow
     slowest = used.group_by("worker").agg(slowest=col("deviation").max(), begins=col("row").first())
@@ -144,7 +171,7 @@ def _judged(at: Floats, logs: Floats, span: float) -> Trend | None:
     if span <= 0:
         return None
     seen = trend(at, logs, 1 - ERROR)
-    if seen is None or seen.p > ERROR / 2 or abs(seen.slope * span) < log(1 + DRIFT):
+    if seen is None or seen.p > ERROR / 2 or abs(seen.slope * span) < log(1 + DRIFT) or wandering_p(seen) > ERROR:
         return None
     return seen if seen.low * seen.high > 0 else None
 
@@ -170,7 +197,7 @@ def _drift_finding(
         of=used.height,
         examples=[f"{key_of(row)}: {_relative(row)}" for row in ends_of_run],
         reason=f"Over {_duration(measurements, span)}, relative to the median of the same work, {' and '.join(words)}. "
-        "Configurations measured early and late differ by that alone.",
+        "Configurations measured early and late differ by that alone. Inputs sorted by their cost look so too.",
         mend="Lock the clocks, let the device warm up first, and measure configurations in interleaved random order",
         picture=_drift_picture(measurements, picture_of, "total" if "total" in drifting else "SM clock"),
     )

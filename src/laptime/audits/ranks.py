@@ -14,7 +14,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-from laptime.data.stats import Floats
+from laptime.data.stats import Floats, t_share
 
 ERROR = 0.01
 """How often one rule may be wrong about sound measurements."""
@@ -61,6 +61,44 @@ def trend(x: Floats, y: Floats, confidence: float) -> Trend | None:
     below = int(max(0, np.floor((len(slopes) - reach) / 2)))
     above = int(min(len(slopes) - 1, np.ceil((len(slopes) + reach) / 2)))
     return Trend(slope, float(slopes[below]), float(slopes[above]), 2 * (1 - NormalDist().cdf(z)), x, y)
+
+
+SURROGATES = 400
+"""Simulated wanderings from which the spread of their slopes is taken."""
+
+
+WANDERING_FREEDOM = 6
+"""A slow wandering has few independent swings in a run, so its spread is known as badly as from about six values."""
+
+
+def wandering_p(seen: Trend) -> float:
+    """How likely noise that wanders as these residuals do has such a slope: noise with a spectrum of c / f^b.
+
+    b is fitted to the periodogram of the residuals (Geweke and Porter-Hudak 1983), and enlarged by its standard error;
+    the line took the slowest wandering out of them. White noise has b = 0, 1/f noise 1, a random walk 2.
+    """
+    n = len(seen.x)
+    place = (seen.x - seen.x.mean()) / float(np.ptp(seen.x))
+    slope, level = np.polyfit(place, seen.y, 1)
+    residual = seen.y - slope * place - level
+    power = np.abs(np.fft.rfft(residual)) ** 2 / n
+    lowest = np.arange(1, max(5, int(n**0.65)) + 1)
+    lowest = lowest[lowest < len(power)]
+    x, y = np.log(lowest / n), np.log(np.maximum(power[lowest], 1e-30))
+    spread = float(((x - x.mean()) ** 2).sum())
+    b = float(-((x - x.mean()) * (y - y.mean())).sum() / spread) + float(np.sqrt(np.pi**2 / 6 / spread))
+    b = float(np.clip(b, 0.0, 1.8))
+    frequencies = np.fft.rfftfreq(4 * n)[1:]
+    rng = np.random.default_rng(n)
+    size = (SURROGATES, len(frequencies))
+    noise = (rng.normal(size=size) + 1j * rng.normal(size=size)) * frequencies ** (-b / 2)
+    walks = np.fft.irfft(np.concatenate([np.zeros((SURROGATES, 1)), noise], axis=1))[:, :n]
+    walks = walks - walks.mean(axis=1, keepdims=True)
+    slopes = walks @ place / float(place @ place)
+    left = walks - np.multiply.outer(slopes, place)
+    relative = slopes / left.std(axis=1)  # in units of what is left when the line is taken out, as here
+    z = abs(slope) / max(1e-12, float(residual.std())) / float(np.sqrt((relative**2).mean()))
+    return 2 * t_share(WANDERING_FREEDOM, -z)
 
 
 def binned(x: Floats, y: Floats, bins: int = BINS) -> tuple[Floats, Floats]:

@@ -177,6 +177,13 @@ def t_quantile(freedom: float, share: float) -> float:
     return float(stdtrit(freedom, share))
 
 
+def t_share(freedom: float, value: float) -> float:
+    """The share of Student's t distribution that lies below a value."""
+    from scipy.special import stdtr  # scipy.stats takes a second to import
+
+    return float(stdtr(freedom, value))
+
+
 @lru_cache(maxsize=4096)
 def _median_ranks(n: int) -> tuple[int, int] | None:
     """The places, from 0, of the ends of the interval of n ordered values' median."""

@@ -1,0 +1,123 @@
+"""Rules about figures that contradict each other: what is stored beside the stages must agree with them."""
+
+from __future__ import annotations
+
+from laptime.audits.arithmetic import ROUNDING_MS
+from laptime.audits.measurements import Measurements
+from laptime.audits.result import AuditFinding
+from laptime.audits.rule import Judged, Rule, RuleOutcome, counted, key_of, percent, worst_rows
+
+APART = 0.02
+"""A stored per-token time that differs by less from decode / (N - 1) is another rounding, or another end of decode."""
+
+OVERLAP_MS = 2.0
+"""Start times are kept in whole milliseconds by some programs, and clocks are corrected by a few."""
+
+OVERLAP_SHARE = 0.02
+"""Of the call before: a smaller overlap is that of the clocks, not of the work."""
+
+
+def per_token_not_decode(measurements: Measurements) -> RuleOutcome:
+    """A stored time per token that is neither decode / (N - 1) nor decode / N."""
+    from polars import col
+
+    rows = measurements.measured.filter(
+        col("output_tokens") >= 2, col("decode_ms") > 0, col("decode_per_token_ms").is_not_null()
+    ).with_columns(right=col("decode_ms") / (col("output_tokens") - 1), by_n=col("decode_ms") / col("output_tokens"))
+    stored = col("decode_per_token_ms")
+    bad = rows.filter(
+        (stored - col("right")).abs() > APART * col("right") + ROUNDING_MS,
+        (stored - col("by_n")).abs() > APART * col("by_n") + ROUNDING_MS,
+    )
+    if bad.is_empty():
+        return Judged(rows.height)
+    factor = bad.select((stored / col("right")).median()).item()
+    return Judged(
+        rows.height,
+        AuditFinding(
+            code="per-token-not-decode",
+            severity="severe",
+            count=bad.height,
+            of=rows.height,
+            examples=[
+                f"{key_of(row)}: stored {row['decode_per_token_ms']:.2f} ms, decode / {row['output_tokens'] - 1} is "
+                f"{row['right']:.2f} ms"
+                for row in worst_rows(bad, (stored / col("right")).log().abs())
+            ],
+            reason=f"In {counted(bad.height, 'sample')} the stored time per token is not decode / (N − 1) and not "
+            f"decode / N; at the median it is {factor:.2f} times the first. Prefill in it, a chunk of several tokens "
+            "taken for one, a padded batch, or a decode stage with another end would each look so.",
+            mend="Say how the time per token was obtained; compare decode / (N − 1), which laptime works out",
+        ),
+    )
+
+
+def ttft_below_prefill(measurements: Measurements) -> RuleOutcome:
+    """A first token before its prefill was over."""
+    from polars import col
+
+    rows = measurements.measured.filter(col("ttft_ms").is_not_null(), col("prefill_ms").is_not_null())
+    needed = col("vision_ms").fill_null(0.0) + col("prefill_ms")
+    bad = rows.with_columns(needed=needed).filter(col("ttft_ms") < col("needed") - ROUNDING_MS)
+    if bad.is_empty():
+        return Judged(rows.height)
+    return Judged(
+        rows.height,
+        AuditFinding(
+            code="ttft-below-prefill",
+            severity="severe",
+            count=bad.height,
+            of=rows.height,
+            examples=[
+                f"{key_of(row)}: first token after {row['ttft_ms']:.2f} ms, vision and prefill take {row['needed']:.2f}"
+                for row in worst_rows(bad, col("needed") - col("ttft_ms"))
+            ],
+            reason=f"In {counted(bad.height, 'sample')} ({percent(bad.height / rows.height)}) the first token comes "
+            "before vision and prefill are over. A TTFT that counts from scheduling or leaves the encoder out, stages "
+            "of another call, or a clock that only saw the launches would each look so.",
+            mend="Take TTFT and the stages from marks of one call, and say where TTFT begins",
+        ),
+    )
+
+
+def overlapping_calls(measurements: Measurements) -> RuleOutcome:
+    """A worker's call that begins before its call before has ended."""
+    from polars import col
+
+    rows = measurements.frame.filter(col("started_unix_ms") > 0, col("total_ms") > 0).sort("started_unix_ms", "row")
+    ends = (col("started_unix_ms") + col("total_ms")).shift(1).over("worker")
+    before = col("total_ms").shift(1).over("worker")
+    rows = rows.with_columns(over=ends - col("started_unix_ms"), before=before)
+    bad = rows.filter(col("over") > OVERLAP_MS, col("over") > OVERLAP_SHARE * col("before"))
+    if bad.is_empty():
+        return Judged(rows.height)
+    return Judged(
+        rows.height,
+        AuditFinding(
+            code="overlapping-calls",
+            severity="warning",
+            count=bad.height,
+            of=rows.height,
+            examples=[
+                f"{key_of(row)}: begins {row['over']:.1f} ms before the end of the call before, which takes "
+                f"{row['before']:.1f} ms"
+                for row in worst_rows(bad, col("over"))
+            ],
+            reason=f"{counted(bad.height, 'call')} of one worker begin before the one before has ended, so they shared "
+            "the device, or their times hold waiting. Requests in flight together, several workers under one name, or "
+            "a clock that was set back would each look so.",
+            mend="Measure one call at a time, or name each worker",
+        ),
+    )
+
+
+RULES = (
+    Rule(
+        "per-token-not-decode",
+        "stored per-token times are decode's",
+        ("decode_per_token_ms", "decode_ms", "output_tokens"),
+        per_token_not_decode,
+    ),
+    Rule("ttft-below-prefill", "no first token before prefill is over", ("ttft_ms", "prefill_ms"), ttft_below_prefill),
+    Rule("overlapping-calls", "one call at a time on a worker", ("started_unix_ms", "total_ms"), overlapping_calls),
+)
