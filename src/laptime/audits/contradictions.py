@@ -6,6 +6,7 @@ from laptime.audits.arithmetic import ROUNDING_MS
 from laptime.audits.measurements import Measurements
 from laptime.audits.result import AuditFinding
 from laptime.audits.rule import Judged, Rule, RuleOutcome, counted, key_of, percent, worst_rows
+from laptime.data.columns import has_flag
 
 APART = 0.02
 """A stored per-token time that differs by less from decode / (N - 1) is another rounding, or another end of decode."""
@@ -57,7 +58,8 @@ def ttft_below_prefill(measurements: Measurements) -> RuleOutcome:
     from polars import col
 
     rows = measurements.measured.filter(col("ttft_ms").is_not_null(), col("prefill_ms").is_not_null())
-    needed = col("vision_ms").fill_null(0.0) + col("prefill_ms")
+    before = [col(name).fill_null(0.0) for name in ("vision_ms", "audio_ms", "encode_ms")]
+    needed = sum(before, col("prefill_ms"))
     bad = rows.with_columns(needed=needed).filter(col("ttft_ms") < col("needed") - ROUNDING_MS)
     if bad.is_empty():
         return Judged(rows.height)
@@ -81,10 +83,16 @@ def ttft_below_prefill(measurements: Measurements) -> RuleOutcome:
 
 
 def overlapping_calls(measurements: Measurements) -> RuleOutcome:
-    """A worker's call that begins before its call before has ended."""
+    """A worker's call that begins before its call before has ended.
+
+    Requests to a server (they have no prefill of their own) and calls that were seen to overlap (their flag says so)
+    are meant to run together.
+    """
     from polars import col
 
-    rows = measurements.frame.filter(col("started_unix_ms") > 0, col("total_ms") > 0).sort("started_unix_ms", "row")
+    meant = col("prefill_ms").is_null() | has_flag("overlapped").fill_null(value=False)
+    rows = measurements.frame.filter(col("started_unix_ms") > 0, col("total_ms") > 0, ~meant)
+    rows = rows.sort("started_unix_ms", "row")
     ends = (col("started_unix_ms") + col("total_ms")).shift(1).over("worker")
     before = col("total_ms").shift(1).over("worker")
     rows = rows.with_columns(over=ends - col("started_unix_ms"), before=before)
@@ -119,5 +127,10 @@ RULES = (
         per_token_not_decode,
     ),
     Rule("ttft-below-prefill", "no first token before prefill is over", ("ttft_ms", "prefill_ms"), ttft_below_prefill),
-    Rule("overlapping-calls", "one call at a time on a worker", ("started_unix_ms", "total_ms"), overlapping_calls),
+    Rule(
+        "overlapping-calls",
+        "one call at a time on a worker",
+        ("started_unix_ms", "total_ms", "prefill_ms"),
+        overlapping_calls,
+    ),
 )
