@@ -82,9 +82,10 @@ def fastest(space: ChoiceSpace, budget: Budget, tier: int | None) -> int:
 def highest(values: npt.NDArray[np.floating], mask: Mask) -> int:
     """The place of the highest value in the mask, the first one among equals. The mask must not be empty.
 
-    A value that is no number (hidden states that overflowed) is never the highest.
+    Values that are no numbers (hidden states that overflowed) still give a place in the mask.
     """
-    return int(np.argmax(np.where(mask, np.nan_to_num(values, nan=-1e30), -np.inf)))
+    places = np.flatnonzero(mask)
+    return int(places[np.argmax(values[places])])
 
 
 def best(values: npt.NDArray[np.floating], mask: Mask, cost_ms: Floats) -> int:
