@@ -303,6 +303,16 @@ def test_calls_of_one_worker_that_overlap():
     assert names(finding, frame, 5)
 
 
+def test_what_is_meant_to_run_together_does_not_contradict_itself():
+    frame = clean(shape=Shape(1, 20))
+    early = put(frame, 5, started_unix_ms=frame["started_unix_ms"][5] - 20)
+    requests = early.with_columns(prefill_ms=polars.lit(None, polars.Float64))
+    codes = [finding.code for finding in audit_measurements(measurements_of(requests)).findings]
+    assert "overlapping-calls" not in codes
+    seen = put(put(early, 4, flags="overlapped"), 5, flags="overlapped")
+    assert finding_of(seen, "overlapping-calls") is None
+
+
 def test_two_modes():
     shape = Shape(1, 60, repeats=4)
     slow = np.random.default_rng(5).random(240) < 0.4
