@@ -183,7 +183,8 @@ def chosen_columns(frame: polars.DataFrame, target: str | None, options: FitOpti
     if options.features or options.categorical:
         return Columns(target, options.features, options.categorical, options.group)
     if not is_run_frame(frame):
-        raise LaptimeError(f"--features a,b,c is needed: the columns that {target} depends on")
+        others = ", ".join(name for name in frame.columns if name != target)
+        raise LaptimeError(f"--features a,b,c is needed: the columns that {target} depends on, of {others}")
     chosen = position_columns(frame) if target == BY_POSITION else run_columns(frame, target)
     return Columns(target, chosen.features, chosen.categorical, options.group or chosen.group)
 

@@ -62,7 +62,7 @@ def share(part: float, whole: float) -> str:
 
 def finding_text(finding: Finding, limit: int = 600) -> str:
     """A finding's message and how often it was noticed."""
-    times = f" ({count(finding.count)}×)" if finding.count > 1 else ""
+    times = f" ({count(finding.count)} times)" if finding.count > 1 else ""
     return one_line(finding.message, limit) + times
 
 
