@@ -36,7 +36,7 @@ class LatencyTable:
 
 
 def latency_tables(folder: Path, *, most_rows: int, seed: int = 0) -> Iterator[LatencyTable]:
-    """Every table, drawn down to so many rows at random: what a user measures, not what a laboratory does."""
+    """Every table, cut down to a number of rows at random: what a user measures, not what a laboratory does."""
     for table in _whole_tables(folder):
         rows = np.random.default_rng(seed).permutation(len(table.frame))[:most_rows]
         yield LatencyTable(**{**table.__dict__, "frame": table.frame[np.sort(rows)]})

@@ -445,7 +445,7 @@ def serve_bench(
 ) -> ServeReport:
     """Say how fast an endpoint that speaks OpenAI's protocol answers, under which load.
 
-    concurrency: levels of so many requests at once. rate: levels of so many arrivals a second. Neither: one at once.
+    concurrency: levels of requests at once. rate: levels of arrivals a second. Neither: one at once.
     requests: of each level. slo: limits, as {"ttft_ms": 200, "tpot_ms": 30, "total_ms": 2000, "share": 0.95}.
     find_load: search the largest rate within the slo, from this rate on.
     data: questions instead of made-up prompts. body: more fields of each request. headers: never written anywhere.

@@ -41,7 +41,7 @@ def serve_bench(
     url: Annotated[str, typer.Argument(metavar="URL", help="The server: http://localhost:8000.")],
     concurrency: Annotated[
         str | None,
-        typer.Option(metavar="N,N,...", help="Levels: so many requests at once; default 1.", rich_help_panel=LOAD),
+        typer.Option(metavar="N,N,...", help="Levels: N requests at once; default 1.", rich_help_panel=LOAD),
     ] = None,
     rate: Annotated[
         str | None, typer.Option(metavar="R,R,...", help="Levels: arrivals per second.", rich_help_panel=LOAD)

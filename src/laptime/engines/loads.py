@@ -1,4 +1,4 @@
-"""Loads: when requests are to be sent. A load is either so many at once, or a schedule of arrivals."""
+"""Loads: when requests are to be sent. A load is a number of requests at once, or a schedule of arrivals."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def concurrency(users: int, requests: int) -> Load:
-    """So many requests at once: each user sends its next one when its last one has ended."""
+    """A number of requests at once: each user sends its next one when its last one has ended."""
     return Load(kind="concurrency", name=f"{users} at once", requests=requests, concurrency=users)
 
 

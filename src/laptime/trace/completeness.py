@@ -18,7 +18,7 @@ FEW = 0.05
 """Up to this share of launches may lack a kernel before figures are called unsupported."""
 
 SWALLOWED = 8
-"""A kernel that holds so many later kernels of its own stream from start to end has a duration that can't be."""
+"""A kernel that holds this many later kernels of its own stream from start to end has an impossible duration."""
 
 SHORT_SPAN = 0.05
 """A device that worked within so small a share of the traced time is said to."""

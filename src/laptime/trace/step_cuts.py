@@ -35,7 +35,7 @@ LEAST_FLAT = 8
 """The fewest kernels of a step that has no layers and no mark of a token."""
 
 LONG_UNIT = 400
-"""A repeated unit of so many kernels is no layer: a denoising step of a U-Net, a training step."""
+"""A repeated unit of this many kernels is no layer. It is a denoising step of a U-Net, or a training step."""
 
 FORWARD = 50_000
 """A single step of more kernels than this is not looked for."""
