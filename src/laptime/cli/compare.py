@@ -39,7 +39,9 @@ def compare(
     out: OutFolder = Path("runs/compare"),
     processes: Annotated[
         int,
-        typer.Option(metavar="N", help="Start at most this many processes.", min=4, rich_help_panel=MEASURING),
+        typer.Option(
+            "--processes", metavar="N", help="Start at most this many processes.", min=4, rich_help_panel=MEASURING
+        ),
     ] = 40,
     baseline: Annotated[
         list[Path] | None,
