@@ -200,7 +200,7 @@ def test_what_a_late_choice_takes_besides_is_measured_and_taken_off(monkeypatch:
     adapted.generate(question(), budget_ms=100.0)
     early.name, adapted.policy = "early", early
     adapted.generate(question(), budget_ms=100.0)
-    assert 0.0 < late.budgets[0].ms < 90.0  # at least the 20 ms are taken off; a busy machine takes more
+    assert 50.0 < late.budgets[0].ms < 90.0
     assert early.budgets[0].ms == 100.0
 
 

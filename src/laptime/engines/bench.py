@@ -277,13 +277,13 @@ async def model_of(url: str, headers: dict[str, str]) -> str | None:
         async with session() as opened:
             limit = aiohttp.ClientTimeout(total=10)
             async with opened.get(f"{base}/models", headers=headers, timeout=limit, allow_redirects=False) as response:
-                told: Any = msgspec.json.decode(await response.read()) if response.status == 200 else {}
+                offered: Any = msgspec.json.decode(await response.read()) if response.status == 200 else {}
     except aiohttp.ClientConnectorError as error:
         why = error.os_error.strerror or error.os_error
         raise LaptimeError(f"{url}: no server answers there ({why}); start it, or correct the address") from None
     except (aiohttp.ClientError, asyncio.TimeoutError, msgspec.DecodeError):
         return None
-    listed = told.get("data") if isinstance(told, dict) else None
+    listed = offered.get("data") if isinstance(offered, dict) else None
     names = [one["id"] for one in listed or [] if isinstance(one, dict) and isinstance(one.get("id"), str)]
     if len(names) > 1:
         raise LaptimeError(f"{url}: offers {', '.join(names[:8])}; name one with --model")

@@ -224,8 +224,8 @@ async def _exchange(opened: aiohttp.ClientSession, endpoint: Endpoint, body: byt
         answer.headers = Instant(time.perf_counter_ns())
         answer.status = response.status
         if response.status != 200:
-            told = await response.content.read(2000)
-            answer.error = f"HTTP {response.status}: {told.decode('utf-8', 'replace')}"
+            reply = await response.content.read(2000)
+            answer.error = f"HTTP {response.status}: {reply.decode('utf-8', 'replace')}"
             return "http-error"
         if "json" in response.content_type:
             answer.flags.add("not-streamed")
