@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import random
+import statistics
 import sys
 import time
 from collections.abc import Callable
@@ -27,8 +28,11 @@ import torch
 
 from laptime import StageTimer
 from laptime.data.stats import median_interval, ratio_of_medians
+from laptime.measure import stage_timer, watch
 from laptime.measure.environment import describe
+from laptime.measure.probes import Probes
 from laptime.measure.session import quiet_collector
+from laptime.measure.watch import Watch
 from laptime.models.loading import load_model
 from laptime.workload.inputs import make_inputs
 from recorded import record
@@ -65,6 +69,8 @@ def main() -> None:
         "laptime per token": Way(lambda: wall_ms(model, call, device, every), bare, n, every),
         "laptime total, EOS possible": Way(lambda: wall_ms(model, with_eos, device, total), bare_eos, n // 2, total),
     }
+    if arguments.total_only:
+        ways = {"laptime total": ways["laptime total"]}
     if arguments.peers:
         waits = {**call, "logits_processor": [Synchronizes(device)]}
         ways["laptime total, with energy"] = Way(lambda: wall_ms(model, call, device, joules), bare, PEER_PAIRS, joules)
@@ -84,6 +90,7 @@ def main() -> None:
         timer.samples.clear()
     with quiet_collector():
         pairs = take_pairs(ways)
+    parts_us = fixed_costs_us(total, lambda: wall_ms(model, call, device, total)) if arguments.total_only else {}
     samples = [*total.samples, *every.samples, *joules.samples]
     rows = {}
     for name, taken in pairs.items():
@@ -109,6 +116,7 @@ def main() -> None:
         "image_tokens": inputs.image_tokens,
         "new_tokens": arguments.tokens,
         "ways": rows,
+        "fixed_costs_us": parts_us,
         "samples": len(samples),
         "samples_that_close": closing,
         "samples_that_compiled": compiled,
@@ -146,6 +154,50 @@ def take_pairs(ways: dict[str, Way]) -> dict[str, list[tuple[float, ...]]]:
             own = (way.timer.last.host_stages.total_ms,) if way.timer else ()
             taken[name].append((looked, plain, *own))
     return taken
+
+
+def fixed_costs_us(timer: StageTimer, call: Callable[[], float], calls: int = 30) -> dict[str, float]:
+    """Medians, in µs, of what the timer does once per call, before the first mark and after the last one."""
+    taken: dict[str, list[float]] = {}
+
+    def clocked(holder: Any, name: str) -> Callable[[], None]:
+        original = getattr(holder, name)
+
+        def run(*args: Any, **kwargs: Any) -> Any:
+            begin = time.perf_counter_ns()
+            try:
+                return original(*args, **kwargs)
+            finally:
+                taken.setdefault(f"{getattr(holder, '__name__', type(holder).__name__)}.{name}", []).append(
+                    (time.perf_counter_ns() - begin) / 1e3
+                )
+
+        own = name in vars(holder)
+        setattr(holder, name, run)
+        return lambda: setattr(holder, name, original) if own else delattr(holder, name)
+
+    undo = [
+        clocked(holder, name)
+        for holder, name in (
+            (timer, "_prepared"),
+            (timer, "_record"),
+            (Watch, "__enter__"),
+            (Watch, "__exit__"),
+            (Probes, "__enter__"),
+            (Probes, "__exit__"),
+            (timer._monitor, "throttle"),
+            (timer._monitor, "state"),
+            (stage_timer, "partition"),
+            (stage_timer, "generated_rows"),
+            (watch, "_retries"),
+        )
+        if holder is not None
+    ]
+    for _ in range(calls):
+        call()
+    for one in undo:
+        one()
+    return {name: round(statistics.median(times), 1) for name, times in taken.items()}
 
 
 def wall_ms(model: Any, call: dict[str, Any], device: torch.device, around: Any = None) -> float:
@@ -218,6 +270,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--pairs", type=int, default=200)
     parser.add_argument("--warmup", type=int, default=3)
     parser.add_argument("--peers", action="store_true")
+    parser.add_argument("--total-only", action="store_true", help="only laptime's total mode, and what its parts cost")
     parser.add_argument("--label", help="goes into the result's file name")
     return parser.parse_args()
 

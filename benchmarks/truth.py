@@ -32,7 +32,7 @@ from recorded import record
 MISS_NS = 100_000
 """Host clock of the marks against the trace's: the calls are some microseconds long, the clocks drift by less."""
 
-STAGES = ("vision", "prefill", "decode", "total")
+STAGES = ("vision", "audio", "encode", "prefill", "decode", "total")
 
 
 def main() -> None:
@@ -47,12 +47,18 @@ def main() -> None:
     for name in arguments.models:
         for cache in (None, "static") if name == arguments.models[0] else (None,):
             rows += compare(name, cache, arguments.calls, arguments.tokens)
-    worst = max(abs(row["relative_difference"][stage]) for row in rows for stage in row["relative_difference"])
-    for row in rows:
-        differences = "  ".join(f"{stage} {100 * d:+.3f} %" for stage, d in row["relative_difference"].items())
-        print(f"{row['model']:24} {row['cache']:8} {differences}")
-    print(f"largest difference: {100 * worst:.3f} %")
+    worst = print_rows(rows)
     print(record("truth", {"calls": rows, "largest_relative_difference": worst}, describe(device)))
+
+
+def print_rows(rows: list[dict[str, Any]]) -> float:
+    """Each call's differences, and the largest of them."""
+    for row in rows:
+        differences = "  ".join(f"{stage} {100 * d:+.4f} %" for stage, d in row["relative_difference"].items())
+        print(f"{row['model']:24} {row['cache']:8} {differences}")
+    worst = max(abs(d) for row in rows for d in row["relative_difference"].values())
+    print(f"largest difference: {100 * worst:.4f} %")
+    return worst
 
 
 def compare(name: str, cache: str | None, calls: int, tokens: int) -> list[dict[str, Any]]:
@@ -63,17 +69,25 @@ def compare(name: str, cache: str | None, calls: int, tokens: int) -> list[dict[
     call = {**inputs.kwargs, "max_new_tokens": tokens, "do_sample": False}
     if cache:
         call["cache_implementation"] = cache
+    rows = compare_calls(name, loaded.model, call, calls)
+    del loaded, inputs, call
+    torch.cuda.empty_cache()
+    return rows
+
+
+def compare_calls(name: str, model: Any, call: dict[str, Any], calls: int) -> list[dict[str, Any]]:
+    """Rows of `calls` warm calls: laptime's stages, the trace's, the relative difference."""
     for _ in range(4):
-        loaded.model.generate(**call)
-    timed_and_traced(loaded.model, call)
+        model.generate(**call)
+    timed_and_traced(model, call)
     rows = []
     for _ in range(calls):
-        sample, timeline = timed_and_traced(loaded.model, call)
+        sample, timeline = timed_and_traced(model, call)
         traced = stages_of(timeline, sample)
         rows.append(
             {
                 "model": name,
-                "cache": cache or "dynamic",
+                "cache": call.get("cache_implementation", "dynamic"),
                 "laptime": sample.stages,
                 "trace": traced,
                 "relative_difference": {
@@ -83,8 +97,6 @@ def compare(name: str, cache: str | None, calls: int, tokens: int) -> list[dict[
                 },
             }
         )
-    del loaded, inputs, call
-    torch.cuda.empty_cache()
     return rows
 
 

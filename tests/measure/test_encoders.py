@@ -67,3 +67,20 @@ def test_several_towers_can_be_named():
     with StageTimer(model, vision=names) as timer:
         model.generate(**tiny.tiny_inputs("llava"), max_new_tokens=3)
     assert timer.last.stages.vision_ms > 0
+
+
+def test_the_tokens_of_a_video_are_counted_as_those_of_an_image():
+    model = tiny.build("qwen2_5_vl")
+    ids = torch.tensor([[5, tiny.START, *[tiny.VIDEO] * 8, tiny.END, 6, 7]])
+    call = {
+        "input_ids": ids,
+        "attention_mask": torch.ones_like(ids),
+        "mm_token_type_ids": (ids == tiny.VIDEO).int() * 2,
+        "pixel_values_videos": torch.randn(32, 3 * 2 * 14 * 14),
+        "video_grid_thw": torch.tensor([[2, 4, 4]]),
+    }
+    with StageTimer(model) as timer:
+        model.generate(**call, max_new_tokens=3)
+    assert timer.last.image_tokens == 8
+    assert timer.last.prompt_tokens == 13
+    assert timer.last.stages.vision_ms > 0

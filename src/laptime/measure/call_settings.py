@@ -141,7 +141,7 @@ def prompt_width(call: Mapping[str, Any]) -> int:
     return int(prompt.shape[1])
 
 
-def rows_begin_at(model: Any, call: Mapping[str, Any], result: Any, settings: GenerationConfig) -> int:
+def rows_begin_at(model: Any, call: Mapping[str, Any], returned: list[list[int]], settings: GenerationConfig) -> int:
     """Where the new ids begin in a row that generate() returned.
 
     An encoder-decoder returns the decoder's row, which begins with its start token or the ids that the call gives it.
@@ -154,21 +154,31 @@ def rows_begin_at(model: Any, call: Mapping[str, Any], result: Any, settings: Ge
         opening = settings.decoder_start_token_id
         opening = settings.bos_token_id if opening is None else opening
         starts = torch.as_tensor(-1 if opening is None else opening).flatten().tolist()
-        return int(all(row[:1] and row[0] in starts for row in _sequences(result).tolist()))
+        return int(all(row[:1] and row[0] in starts for row in returned))
     return 0 if prompt_ids(call) is None and call.get("inputs_embeds") is not None else prompt_width(call)
 
 
-def generated_rows(result: Any, start: int, call: Mapping[str, Any], settings: GenerationConfig) -> list[list[int]]:
-    """The new ids of each row, from what generate() returned, padding after a row's end cut off.
+def ids_of(result: Any) -> list[list[int]]:
+    """All ids that generate() returned, row by row: the call's only copy from the device.
 
-    start: where the new ids begin (rows_begin_at).
     Raises LaptimeError when there are no ids in the result.
     """
-    sequences = _sequences(result)
+    rows: list[list[int]] = _sequences(result).tolist()
+    return rows
+
+
+def generated_rows(
+    returned: list[list[int]], start: int, call: Mapping[str, Any], settings: GenerationConfig
+) -> list[list[int]]:
+    """The new ids of each returned row, padding after a row's end cut off.
+
+    start: where the new ids begin (rows_begin_at).
+    """
     ends = _eos_ids(settings)
     rows: list[list[int]] = []
-    for ids in sequences[:, start:].tolist():
-        stop = next((i for i, token in enumerate(ids) if token in ends), len(ids) - 1)
+    for whole in returned:
+        ids = whole[start:]
+        stop = next((i for i, token in enumerate(ids) if token in ends), len(ids) - 1) if ends else len(ids) - 1
         rows.append(ids[: stop + 1])
     return _without_padding(rows, settings, call, ends)
 
@@ -216,10 +226,17 @@ def _without_padding(
     return [row if length == longest else row[:length] for row, length in zip(rows, lengths, strict=True)]
 
 
-def image_tokens(model: Any, call: Mapping[str, Any]) -> int:
-    """How many of the first row's ids stand for image features."""
+def image_tokens(model: Any, call: Mapping[str, Any], returned: list[list[int]]) -> int:
+    """How many of the first row's ids stand for image or video features.
+
+    returned: what generate() returned begins with the prompt, so that the ids need not be copied from the device again.
+    """
     prompt = prompt_ids(call)
-    image_id = getattr(model.config, "image_token_id", None) or getattr(model.config, "image_token_index", None)
-    if image_id is None or prompt is None:
+    names = ("image_token_id", "image_token_index", "video_token_id", "video_token_index")
+    standing = {getattr(model.config, name, None) for name in names} - {None}
+    if not standing or prompt is None:
         return 0
-    return int((prompt[0] == image_id).sum())
+    width = prompt.shape[1]
+    encodes = getattr(model.config, "is_encoder_decoder", False)
+    row = prompt[0].tolist() if encodes or len(returned[0]) < width else returned[0][:width]
+    return sum(row.count(token) for token in standing if isinstance(token, int))

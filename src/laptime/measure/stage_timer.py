@@ -32,6 +32,7 @@ from laptime.measure.call_settings import (
     certain_length,
     cut_rows,
     generated_rows,
+    ids_of,
     image_tokens,
     prompt_width,
     ran,
@@ -280,8 +281,8 @@ class StageTimer:
         times = partition(marks)
         if running.probes.logits > 1 and times.stages.decode_ms is None:
             raise LaptimeError("generate() stopped before the last step it was asked for, and its end was not seen")
-        start = rows_begin_at(running.module, call, running.result, settings)
-        rows = generated_rows(running.result, start, call, settings)
+        returned = ids_of(running.result)
+        rows = generated_rows(returned, rows_begin_at(running.module, call, returned, settings), call, settings)
         tokens = max(len(row) for row in rows)
         forwards = max(0, running.probes.logits - 1)
         flags = [*around.flags, *self._extra_flags]
@@ -309,7 +310,7 @@ class StageTimer:
                 output_tokens=tokens,
                 decode_forwards=forwards,
                 prompt_tokens=prompt_width(call),
-                image_tokens=image_tokens(self._core, call),
+                image_tokens=image_tokens(self._core, call, returned),
                 batch=len(rows),
                 generated_tokens=sum(len(row) for row in rows),
                 cut_rows=cut_rows(rows, call, settings),
