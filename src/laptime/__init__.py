@@ -14,6 +14,7 @@ __all__ = [
     "AdaptiveModel",
     "Estimator",
     "FastDecoder",
+    "FastModel",
     "LaptimeError",
     "Run",
     "Sample",
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
     from laptime.data.run_folder import Run as Run
     from laptime.data.run_folder import load_run as load_run
     from laptime.decoder.decoder import FastDecoder as FastDecoder
+    from laptime.decoder.fast_model import FastModel as FastModel
     from laptime.errors import LaptimeError as LaptimeError
     from laptime.estimate.estimator import Estimator as Estimator
     from laptime.measure.stage_timer import StageTimer as StageTimer
@@ -68,6 +70,7 @@ else:
         "AdaptiveModel": "laptime.control.adaptive_model",
         "Estimator": "laptime.estimate.estimator",
         "FastDecoder": "laptime.decoder.decoder",
+        "FastModel": "laptime.decoder.fast_model",
         "LaptimeError": "laptime.errors",
         "Run": "laptime.data.run_folder",
         "Sample": "laptime.data.record",
@@ -80,7 +83,7 @@ else:
         "show": "laptime.report.results",
         "to_json": "laptime.report.results",
     }
-    _NEED_TORCH = {"AdaptiveModel", "FastDecoder", "StageTimer"}
+    _NEED_TORCH = {"AdaptiveModel", "FastDecoder", "FastModel", "StageTimer"}
 
     def __getattr__(name):
         """Import a public name. Raises LaptimeError where it needs torch and torch is not installed."""

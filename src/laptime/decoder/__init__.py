@@ -1,6 +1,6 @@
-"""FastDecoder: a model's own generate(), decoded by merged weights, fused kernels and one CUDA graph.
+"""FastModel: a model's own generate() as replayed graphs. FastDecoder is its decode part.
 
-from laptime.decoder import FastDecoder, timed_generate
+from laptime.decoder import FastModel, timed_generate
 """
 
 from __future__ import annotations
@@ -9,17 +9,22 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from laptime.decoder.decoder import FastDecoder
+    from laptime.decoder.fast_model import FastModel
     from laptime.decoder.timed import timed_generate
 
-__all__ = ["FastDecoder", "timed_generate"]
+__all__ = ["FastDecoder", "FastModel", "timed_generate"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import a name when somebody asks for it: both need torch."""
+    """Import a name when somebody asks for it: all of them need torch."""
     if name == "FastDecoder":
         from laptime.decoder.decoder import FastDecoder
 
         return FastDecoder
+    if name == "FastModel":
+        from laptime.decoder.fast_model import FastModel
+
+        return FastModel
     if name == "timed_generate":
         from laptime.decoder.timed import timed_generate
 

@@ -119,7 +119,7 @@ class FastDecoder:
 
         Marks lie between replays, never inside a capture. per_token: mark every step, not only the last.
         """
-        self._check_usable()
+        self.check_usable()
         settings, inputs = read_settings(self.model, call, input_ids.shape[1])
         session = self.session(input_ids.shape[0], input_ids.shape[1] + settings.new_tokens, settings.sampling)
         if session.noise is not None:
@@ -129,13 +129,10 @@ class FastDecoder:
         take(session.state, choose(logits + session.state.bias, settings.sampling, session.noise))
         session.begin()
         mark("first-token")
-        mark("decode-begin")
-        steps = _decode(session, settings, mark, per_token)
-        if steps and not per_token:
-            mark("logits")
-        return torch.cat([input_ids, _new_ids(session.state, settings, steps + 1)], dim=1), steps
+        return go_on(session, input_ids, settings, mark, per_token)
 
-    def _check_usable(self) -> None:
+    def check_usable(self) -> None:
+        """Raises LaptimeError when the decoder is closed, and when the model's weights have moved."""
         if self._closed:
             raise LaptimeError("this FastDecoder is closed; make a new one")
         if any(parameter.data_ptr() != at for parameter, at in self._places):
@@ -182,6 +179,17 @@ class FastDecoder:
                 buffer.zero_()
             captured = capture(step, noise)
         return Session(state, step, getattr(step, "begin", _nothing), captured, noise, kernels)
+
+
+def go_on(
+    session: Session, input_ids: torch.Tensor, settings: GenerationSettings, mark: Mark, per_token: bool
+) -> tuple[torch.Tensor, int]:
+    """Decode after the first token: prompt and new ids, and the number of steps."""
+    mark("decode-begin")
+    steps = _decode(session, settings, mark, per_token)
+    if steps and not per_token:
+        mark("logits")
+    return torch.cat([input_ids, _new_ids(session.state, settings, steps + 1)], dim=1), steps
 
 
 def _capacity(length: int) -> int:

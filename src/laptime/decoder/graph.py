@@ -24,13 +24,14 @@ class CapturedStep:
         self.graph.replay()
 
 
-def capture(step: Callable[[], None], noise: torch.Generator | None = None) -> CapturedStep:
+def capture(step: Callable[[], object], noise: torch.Generator | None = None, *, pool: Any = None) -> CapturedStep:
     """Run `step` until it is warm, then capture it. It must work on buffers that stay where they are.
 
     cuBLAS gets its workspace inside the capture, from the graph's own memory. Graphs of others (Inductor's) free the
     shared workspaces, and a replay would then write to freed memory.
 
     noise: the generator that the step draws from, so that every replay draws new numbers.
+    pool: memory that the graph shares with others (torch.cuda.graph_pool_handle()). They must run one after the other.
 
     Raises LaptimeError with the reason when the device refuses the capture.
     """
@@ -46,7 +47,7 @@ def capture(step: Callable[[], None], noise: torch.Generator | None = None) -> C
         graph.register_generator_state(noise)
     try:
         _forget_cublas_workspaces()
-        with torch.cuda.graph(graph, stream=side):
+        with torch.cuda.graph(graph, stream=side, pool=pool):
             step()
     except torch.OutOfMemoryError:
         raise

@@ -21,7 +21,7 @@ def decode_one_token(plan: DecodePlan, state: DecodeState, reach: int | None = N
     seen = torch.arange(reach or state.capacity, device=plan.device) <= slot[:, None]
     x = plan.embedding[state.token.long()]
     for layer, keys, values in zip(plan.layers, state.keys, state.values, strict=True):
-        q, k, v = _project(plan, layer, normed(x, layer.input_norm, plan.eps))
+        q, k, v = project(plan, layer, normed(x, layer.input_norm, plan.eps))
         keys[rows, :, slot] = rotated(k, cos, sin)
         values[rows, :, slot] = v
         attended = scaled_dot_product_attention(
@@ -49,7 +49,7 @@ def rotated(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tens
     return torch.cat([a * cos - b * sin, b * cos + a * sin], dim=-1)
 
 
-def _project(plan: DecodePlan, layer: Layer, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def project(plan: DecodePlan, layer: Layer, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """q, k and v as (B, heads, D). q and k are normed if the block norms them, over a head or over all heads."""
     d = plan.head_dim
     q, k, v = linear(x, layer.qkv, layer.qkv_bias).split([plan.heads * d, plan.kv_heads * d, plan.kv_heads * d], dim=-1)

@@ -10,7 +10,7 @@ from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from laptime.decoder.plan import DecodePlan
 from laptime.decoder.settings import GenerationSettings
-from laptime.decoder.state import DecodeState
+from laptime.decoder.state import MOST_EOS, DecodeState
 from laptime.errors import LaptimeError
 
 
@@ -57,15 +57,19 @@ def prefill(
     _copy_cache(out.past_key_values, state, mask, inputs["input_ids"].shape)
     _place(state, places[0], mask, inputs["input_ids"].shape)
     state.ended.zero_()
-    state.eos.fill_(-1)
-    for i, token in enumerate(settings.eos):
-        state.eos[i] = token
+    write_ends(state, settings)
+    logits: torch.Tensor = out.logits[0].float()
+    return logits
+
+
+def write_ends(state: DecodeState, settings: GenerationSettings) -> None:
+    """Tell the state which tokens end a row, what follows them, and which are never chosen."""
+    ends = [*settings.eos, *[-1] * (MOST_EOS - len(settings.eos))]
+    state.eos.copy_(torch.tensor(ends, dtype=torch.int32))
     state.pad.fill_(settings.pad)
     state.bias.zero_()
     if settings.suppressed:
         state.bias[torch.tensor(settings.suppressed, device=state.bias.device)] = float("-inf")
-    logits: torch.Tensor = out.logits[0].float()
-    return logits
 
 
 def _copy_cache(cache: Any, state: DecodeState, mask: torch.Tensor | None, shape: torch.Size) -> None:

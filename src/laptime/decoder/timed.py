@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from transformers import LogitsProcessor
 
 from laptime.data.record import Flag, Sample, config_id
 from laptime.decoder.decoder import FastDecoder
+from laptime.decoder.fast_model import FastModel
 from laptime.measure.clock import clock_for
 from laptime.measure.gpu_monitor import GpuMonitor
 from laptime.measure.probes import Probes
@@ -32,13 +34,16 @@ class CallTimer:
         self._monitor = GpuMonitor.open(self._device)
         self._taken = 0
 
-    def __call__(self, run: Run, prompt: torch.Tensor, *, per_token: bool = False) -> Sample:
-        """Run once and return the sample, with the ids in `output_ids`."""
+    def __call__(self, run: Run, prompt: torch.Tensor, *, per_token: bool = False, probed: bool = True) -> Sample:
+        """Run once and return the sample, with the ids in `output_ids`.
+
+        probed: the model's own modules run, and hooks on them take the marks up to the first logits.
+        """
         watch = Watch(self._device, self._monitor)
         probes = Probes(self._model, self._anatomy, self._clock, per_token=per_token, last_step=None)
-        with watch, probes:
+        with watch, probes if probed else nullcontext():
             self._clock.start()
-            ids, steps = run(self._clock.mark, [probes])
+            ids, steps = run(self._clock.mark, [probes] if probed else [])
             self._clock.mark("end")
             marks = self._clock.resolve()
         around = watch.circumstances
@@ -80,7 +85,7 @@ class CallTimer:
 
 @torch.no_grad()
 def timed_generate(
-    decoder: FastDecoder,
+    decoder: FastDecoder | FastModel,
     input_ids: torch.Tensor,
     *,
     per_token: bool = False,
@@ -89,15 +94,17 @@ def timed_generate(
 ) -> tuple[torch.Tensor, Sample]:
     """decoder.generate() with the stages of the call: (ids, Sample). Marks lie between replays, never in a capture.
 
+    decoder: a FastDecoder or a FastModel.
     per_token: also mark every step, for the time between tokens (ITL).
     timer: one timer for many calls saves making the clock's events again.
     """
     outputs: list[torch.Tensor] = []
+    probed = not isinstance(decoder, FastModel) or decoder.why_not(call) is not None
 
     def run(mark: Callable[[str], None], processors: list[LogitsProcessor]) -> tuple[torch.Tensor, int]:
         ids, steps = decoder.run(input_ids, call, mark=mark, per_token=per_token, processors=processors)
         outputs.append(ids)
         return ids, steps
 
-    sample = (timer or CallTimer(decoder.model))(run, input_ids, per_token=per_token)
+    sample = (timer or CallTimer(decoder.model))(run, input_ids, per_token=per_token, probed=probed)
     return outputs[0], sample

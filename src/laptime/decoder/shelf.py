@@ -1,0 +1,105 @@
+"""Captured parts of a model by bucket. They share one pool of memory, and the bound of it is kept.
+
+All of them run on one stream, one after the other, so what one needs between its kernels is free for the next one.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import torch
+
+from laptime.decoder.graph import CapturedStep, capture
+from laptime.errors import LaptimeError
+
+Part = TypeVar("Part")
+
+
+@dataclass(frozen=True, eq=False)
+class Bucket(Generic[Part]):
+    """One part at one size. content: its buffers. run: a replay, or the part itself. reason: why it isn't captured."""
+
+    content: Part
+    run: Callable[[], object]
+    captured: bool
+    reason: str | None
+    buffer_bytes: int
+
+
+class Shelf(Generic[Part]):
+    """The newest buckets of a part. graph: capture them. most_bytes: of buffers and of the graphs' memory together."""
+
+    def __init__(self, *, graph: bool, most_bytes: int) -> None:
+        self._graph, self._most = graph, most_bytes
+        self._buckets: OrderedDict[Hashable, Bucket[Part]] = OrderedDict()
+        self._pool: Any = None
+        self.pool_bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._buckets)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all buckets' buffers and of the memory that their graphs share."""
+        return self.pool_bytes + sum(bucket.buffer_bytes for bucket in self._buckets.values())
+
+    def items(self) -> list[tuple[Hashable, Bucket[Part]]]:
+        """The buckets, the longest unused first."""
+        return list(self._buckets.items())
+
+    def clear(self) -> None:
+        """Free all buckets."""
+        self._buckets.clear()
+        self._pool, self.pool_bytes = None, 0
+
+    def get(
+        self,
+        key: Hashable,
+        make: Callable[[], tuple[Part, Callable[[], object], int]],
+        noise: torch.Generator | None = None,
+    ) -> Bucket[Part]:
+        """The bucket of this key. It is made and captured if there is none yet.
+
+        make: gives content, the function to capture, and the bytes of the content's buffers.
+        noise: the generator that the function draws from.
+        """
+        if key in self._buckets:
+            self._buckets.move_to_end(key)
+            return self._buckets[key]
+        content, part, nbytes = make()
+        self._make_room(nbytes)
+        captured, reason = None, None
+        if self._graph:
+            captured, reason = self._capture(part, noise)
+        bucket = Bucket(content, captured or part, captured is not None, reason, nbytes)
+        self._buckets[key] = bucket
+        self._make_room(0)
+        return bucket
+
+    def _capture(
+        self, part: Callable[[], object], noise: torch.Generator | None
+    ) -> tuple[CapturedStep | None, str | None]:
+        if self._pool is None:
+            self._pool = torch.cuda.graph_pool_handle()
+        before = torch.cuda.memory_reserved()
+        try:
+            captured = capture(part, noise, pool=self._pool)
+        except LaptimeError as error:
+            return None, str(error)
+        except torch.OutOfMemoryError:
+            return None, "no memory for its graph"
+        self.pool_bytes += max(0, torch.cuda.memory_reserved() - before)
+        return captured, None
+
+    def _make_room(self, wanted: int) -> None:
+        """Drop what was not used for longest until the bound holds; the newest stays. The pool is freed with the last.
+
+        A pool that alone is too large is left to its graphs, and the next graph begins a new one.
+        """
+        while len(self._buckets) > 1 and self.nbytes + wanted > self._most:
+            self._buckets.popitem(last=False)
+        if len(self._buckets) == 1 and wanted and self.nbytes + wanted > self._most:
+            self.clear()

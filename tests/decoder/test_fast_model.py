@@ -1,0 +1,254 @@
+"""FastModel on a CPU: the model's own tokens through the same buffers that a GPU captures, and what it passes by."""
+
+import pytest
+import torch
+from transformers import LlamaConfig, MistralConfig
+
+import laptime
+from laptime.decoder import FastModel, timed_generate
+from laptime.decoder.prompt import bucket_of
+from laptime.decoder.state import Sampling
+from laptime.errors import LaptimeError
+from tests.decoder.test_decoder import REFUSED, SUPPORTED, built, padded
+from tests.models.tiny import TEXT, VLM_FAMILIES, build, tiny_inputs
+
+NEW = 8
+GREEDY = {"max_new_tokens": NEW, "do_sample": False}
+
+
+@pytest.mark.parametrize("family", SUPPORTED)
+def test_tokens_are_those_of_the_model_in_every_family(family):
+    model = built(family)
+    with FastModel(model) as fast:
+        for batch in (1, 3):
+            inputs = tiny_inputs(family, batch=batch, text=9, seed=batch)
+            own = model.generate(**inputs, **GREEDY, return_dict_in_generate=True, output_logits=True)
+            assert torch.equal(fast.generate(**inputs, **GREEDY), own.sequences)
+            state = fast.decoder.session(batch, own.sequences.shape[1], Sampling()).state
+            torch.testing.assert_close(state.logits, own.logits[-1], rtol=1e-4, atol=1e-4)
+        assert fast.passed_by == {}
+        assert {part.part for part in fast.parts()} == (
+            {"vision", "prefill"} if family in VLM_FAMILIES else {"prefill"}
+        )
+
+
+@pytest.mark.parametrize("family", ["llava_next", "internvl", "qwen2_5_vl", "qwen3_vl"])
+def test_other_images_give_other_tokens_in_the_same_bucket(family):
+    model = built(family)
+    seen = []
+    with FastModel(model) as fast:
+        for seed in (1, 2, 1):
+            inputs = tiny_inputs(family, text=9, seed=seed)
+            own = model.generate(**inputs, **GREEDY)
+            assert torch.equal(fast.generate(**inputs, **GREEDY), own)
+            state = fast.decoder.session(1, own.shape[1], Sampling()).state
+            seen.append(state.logits.clone())
+        assert len(fast.parts()) == 2
+    assert torch.equal(seen[0], seen[2])
+    assert not torch.allclose(seen[0], seen[1], rtol=1e-3)
+
+
+def test_images_of_several_sizes_at_native_resolution():
+    model = built("qwen2_5_vl")
+    one = tiny_inputs("qwen2_5_vl", text=9)
+    grid = torch.tensor([[1, 4, 10]])  # 40 patches, 10 tokens, windows of unequal size
+    ids = torch.cat([one["input_ids"][:, :2], torch.full((1, 10), 310), one["input_ids"][:, -8:]], dim=1)
+    wide = {
+        "input_ids": ids,
+        "attention_mask": torch.ones_like(ids),
+        "pixel_values": torch.randn(40, 1176, generator=torch.Generator().manual_seed(3)),
+        "image_grid_thw": grid,
+        "mm_token_type_ids": (ids == 310).int(),
+    }
+    with FastModel(model) as fast:
+        for inputs in (one, wide, one):
+            own = model.generate(**inputs, **GREEDY)
+            assert torch.equal(fast.generate(**inputs, **GREEDY), own)
+        assert sum(part.part == "vision" for part in fast.parts()) == 2
+
+
+@pytest.mark.parametrize("family", ["qwen3", "olmoe", "qwen2_5_vl", "internvl"])
+def test_left_padded_rows_get_their_own_positions(family):
+    model = built(family)
+    inputs = tiny_inputs(family, batch=3, text=14)
+    if family in VLM_FAMILIES:  # a row that starts later keeps its image
+        inputs["attention_mask"][0, 0] = 0
+    else:
+        inputs = padded(inputs, (14, 9, 3))
+    own = model.generate(**inputs, **GREEDY)
+    with FastModel(model) as fast:
+        assert torch.equal(fast.generate(**inputs, **GREEDY), own)
+
+
+def test_prompts_of_all_lengths_around_a_bucket_s_end_and_a_long_one_before_a_short_one():
+    model = built("llama", config=LlamaConfig(**{**TEXT, "max_position_embeddings": 4096}))
+    with FastModel(model) as fast:
+        for text, new in ((200, 20), (63, 1), (64, 5), (65, 5), (3, 30), (1020, 3), (1024, 2)):
+            inputs = tiny_inputs("llama", text=text, seed=text)
+            own = model.generate(**inputs, max_new_tokens=new, do_sample=False)
+            assert torch.equal(fast.generate(**inputs, max_new_tokens=new, do_sample=False), own)
+
+
+def test_a_batch_of_32():
+    model = built("qwen3")
+    inputs = padded(tiny_inputs("qwen3", batch=32, text=20), [20 - row % 17 for row in range(32)])
+    with FastModel(model) as fast:
+        assert torch.equal(fast.generate(**inputs, **GREEDY), model.generate(**inputs, **GREEDY))
+
+
+@pytest.mark.parametrize("tokens", [1, 64, 65, 1042, 2048, 2049, 5000, 40_000])
+def test_a_bucket_holds_its_prompts_and_little_more(tokens):
+    assert tokens <= bucket_of(tokens) <= max(tokens + 63, tokens * 1.04)
+    assert bucket_of(bucket_of(tokens)) == bucket_of(tokens)
+
+
+def test_eos_ends_rows_and_pads_them():
+    model = built("qwen3")
+    inputs = padded(tiny_inputs("qwen3", batch=3, text=14), (14, 9, 3))
+    new = model.generate(**inputs, **GREEDY)[:, 14:]
+    with FastModel(model) as fast:
+        for eos in ([int(new[0, 2])], [int(new[0, 0]), int(new[1, 0]), int(new[2, 0])], [int(new[1, 4])]):
+            call = {**GREEDY, "eos_token_id": eos, "pad_token_id": 7}
+            assert torch.equal(fast.generate(**inputs, **call), model.generate(**inputs, **call))
+        assert torch.equal(fast.generate(**inputs, **GREEDY)[:, 14:], new), "the ends stop with their call"
+
+
+def test_sampling_is_seeded_from_the_first_token_on():
+    model = built("llama")
+    inputs = tiny_inputs("llama", text=11)
+    call = {"max_new_tokens": NEW, "do_sample": True}
+    greedy = model.generate(**inputs, **GREEDY)
+    with FastModel(model) as fast:
+        one = fast.generate(**inputs, **call, seed=1)
+        assert torch.equal(fast.generate(**inputs, **call, seed=1), one)
+        assert len({int(fast.generate(**inputs, **call, seed=seed)[0, 11]) for seed in range(8)}) > 1
+        for only_best in ({"top_k": 1}, {"top_p": 1e-6, "top_k": 0}):
+            assert torch.equal(fast.generate(**inputs, **call, **only_best, seed=3), greedy)
+
+
+def test_suppressed_tokens_never_come():
+    model = built("llama")
+    inputs = tiny_inputs("llama", text=11)
+    free = model.generate(**inputs, **GREEDY)
+    banned = sorted({int(token) for token in free[0, 11:]})
+    with FastModel(model) as fast:
+        got = fast.generate(**inputs, **GREEDY, suppress_tokens=banned)
+        assert torch.equal(got, model.generate(**inputs, **GREEDY, suppress_tokens=banned))
+        assert torch.equal(fast.generate(**inputs, **GREEDY), free)
+
+
+def test_top_k_is_what_the_gates_say_now():
+    model = built("olmoe")
+    inputs = tiny_inputs("olmoe", text=11)
+    with FastModel(model) as fast:
+        for top_k in (2, 1, 3):
+            for layer in model.model.layers:
+                layer.mlp.gate.top_k = top_k
+            assert torch.equal(fast.generate(**inputs, **GREEDY), model.generate(**inputs, **GREEDY))
+
+
+def test_a_model_with_images_answers_a_question_without_one():
+    model = built("internvl")
+    inputs = tiny_inputs("internvl", text=9)
+    text = {key: inputs[key][:, -7:] for key in ("input_ids", "attention_mask")}
+    with FastModel(model) as fast:
+        for given in (inputs, text, inputs):
+            assert torch.equal(fast.generate(**given, **GREEDY), model.generate(**given, **GREEDY))
+
+
+def test_a_sliding_window_may_not_be_outgrown():
+    model = built("mistral", config=MistralConfig(**TEXT, sliding_window=32))
+    inputs = tiny_inputs("mistral", text=20)
+    with FastModel(model) as fast:
+        own = model.generate(**inputs, max_new_tokens=12, do_sample=False)
+        assert torch.equal(fast.generate(**inputs, max_new_tokens=12), own)
+        with pytest.raises(LaptimeError, match="sliding window of 32"):
+            fast.generate(**inputs, max_new_tokens=13)
+
+
+@pytest.mark.parametrize("family", REFUSED)
+def test_models_that_the_decoder_refuses_are_refused_by_name(family):
+    with pytest.raises(LaptimeError, match=REFUSED[family]):
+        FastModel(built(family))
+
+
+@pytest.mark.parametrize(
+    ("call", "word"),
+    [
+        ({"num_beams": 2}, "num_beams"),
+        ({"streamer": object()}, "streamer"),
+        ({"max_new_tokens": 0}, "max_new_tokens"),
+        ({"do_sample": True, "temperature": 0.0}, "temperature"),
+    ],
+)
+def test_settings_that_it_can_t_honour_are_refused_by_name(call, word):
+    with FastModel(built("llama")) as fast, pytest.raises(LaptimeError, match=word):
+        fast.generate(**tiny_inputs("llama"), **{"max_new_tokens": 4, **call})
+
+
+def test_what_the_fast_prefill_does_not_read_takes_the_model_s_own_and_says_so():
+    model = built("llama")
+    inputs = tiny_inputs("llama", text=11)
+    places = torch.arange(11)[None]
+    with FastModel(model) as fast:
+        got = fast.generate(**inputs, **GREEDY, position_ids=places)
+        assert torch.equal(got, model.generate(**inputs, **GREEDY, position_ids=places))
+        fast.generate(**inputs, **GREEDY, prefill_chunk_size=4)
+        assert sorted(fast.passed_by) == [
+            "position_ids is an input that the fast prefill doesn't read",
+            "prefill_chunk_size is set",
+        ]
+        ids, sample = timed_generate(fast, **inputs, **GREEDY, prefill_chunk_size=4)
+        assert torch.equal(ids, got)
+        assert sample.stages.prefill_ms > 0
+
+
+def test_image_tokens_and_features_must_be_as_many():
+    model = built("internvl")
+    inputs = tiny_inputs("internvl", text=9)
+    inputs["pixel_values"] = inputs["pixel_values"].repeat(2, 1, 1, 1)
+    with FastModel(model) as fast, pytest.raises(LaptimeError, match="1 image tokens and the images give 2 features"):
+        fast.generate(**inputs, **GREEDY)
+
+
+def test_the_longest_unused_bucket_is_dropped_when_memory_is_bounded():
+    model = built("llama", config=LlamaConfig(**{**TEXT, "max_position_embeddings": 4096}))
+    with FastModel(model, memory_gib=2 * 40_000 / 2**30) as fast:
+        for text in (60, 120, 180, 60):
+            inputs = tiny_inputs("llama", text=text, seed=text)
+            own = model.generate(**inputs, max_new_tokens=3, do_sample=False)
+            assert torch.equal(fast.generate(**inputs, max_new_tokens=3), own)
+            assert fast.bucket_bytes <= 40_000
+        assert 1 <= len(fast.parts()) < 3
+    with pytest.raises(LaptimeError, match="memory_gib"):
+        FastModel(model, memory_gib=0)
+
+
+@pytest.mark.parametrize("family", ["llama", "internvl", "qwen3_vl"])
+@pytest.mark.parametrize("per_token", [False, True])
+def test_the_stages_of_a_call_close(family, per_token):
+    model = build(family).requires_grad_(False)
+    inputs = tiny_inputs(family, text=9, batch=2)
+    ids = inputs.pop("input_ids")
+    with FastModel(model) as fast:
+        output, sample = timed_generate(fast, ids, per_token=per_token, max_new_tokens=6, do_sample=False, **inputs)
+        assert torch.equal(output, fast.generate(ids, max_new_tokens=6, do_sample=False, **inputs))
+    assert sample.stages.closes()
+    assert (sample.stages.vision_ms > 0) is (family != "llama")
+    assert sample.stages.prefill_ms > 0
+    assert (sample.output_tokens, sample.decode_forwards, sample.batch) == (6, 5, 2)
+    assert (len(sample.itl_ms) == 5) if per_token else (sample.itl_ms is None)
+
+
+def test_the_model_is_as_before_afterwards():
+    model = built("qwen2_5_vl")
+    inputs = tiny_inputs("qwen2_5_vl", text=9)
+    before = {name: parameter.clone() for name, parameter in model.named_parameters()}
+    attention = model.config.vision_config._attn_implementation
+    with laptime.FastModel(model) as fast:
+        fast.generate(**inputs, **GREEDY)
+    assert model.config.vision_config._attn_implementation == attention
+    for name, parameter in model.named_parameters():
+        assert torch.equal(parameter, before[name])
+    with pytest.raises(LaptimeError, match="closed"):
+        fast.generate(**inputs, **GREEDY)
