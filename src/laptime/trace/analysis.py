@@ -17,6 +17,9 @@ from laptime.trace.gaps import DeviceGaps, device_gaps, histogram, median_ns, su
 from laptime.trace.headline import advice, headline
 from laptime.trace.integrity import check
 from laptime.trace.kernels import rank
+from laptime.trace.launch_result import LaunchedBy
+from laptime.trace.launch_tree import launch_tree
+from laptime.trace.launched_by import launched_by
 from laptime.trace.read.launch_links import launches
 from laptime.trace.read.reading import read_timeline
 from laptime.trace.read.timeline import Activity, GpuTimeline, Int64
@@ -114,7 +117,13 @@ def answer(timeline: GpuTimeline, of: list[DeviceView], *, tpot_ms: float | None
         api=api_calls(timeline.calls, timeline.strings),
         whatif=whatif,
         modal_step=picture,
+        launched_by=None if main is None else _launched_by(timeline, main),
     )
+
+
+def _launched_by(timeline: GpuTimeline, view: DeviceView) -> LaunchedBy | None:
+    tree = launch_tree(timeline, view.launched[view.gaps.rows])
+    return launched_by(timeline, view.gaps, view.launched, tree)
 
 
 def _hedged(rows: list[WhatIf], steps: Steps) -> list[WhatIf]:

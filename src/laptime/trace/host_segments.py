@@ -29,8 +29,7 @@ def flatten(start_ns: Int64, end_ns: Int64) -> Segments:
     """The innermost interval at each instant: of those open, the one that opened last.
 
     An interval that ends inside one that opened later owns nothing from there on, so it is cut where the other opens;
-    what is left nests. The innermost open interval after an event at nesting depth d is then the one that opened last
-    at depth d. So the events are grouped by depth and the last opening carried forward within each group.
+    what is left nests.
     """
     lasting = np.flatnonzero(end_ns > start_ns)  # an empty interval owns no time
     if len(lasting) == 0:
@@ -41,6 +40,37 @@ def flatten(start_ns: Int64, end_ns: Int64) -> Segments:
         edges[0::2], edges[1::2] = start, end
         owners[0::2] = lasting
         return Segments(edges, owners)
+    events = _events(lasting, start, end)
+    return Segments(events.time_ns, events.top[:-1])
+
+
+def nest(start_ns: Int64, end_ns: Int64) -> tuple[Segments, Int32]:
+    """The same, and for each interval the one that it opened in; -1 for none, and for an empty interval."""
+    parent = np.full(len(start_ns), -1, dtype=np.int32)
+    lasting = np.flatnonzero(end_ns > start_ns)
+    if len(lasting) == 0:
+        return flatten(start_ns, end_ns), parent
+    events = _events(lasting, start_ns[lasting], end_ns[lasting])
+    parent[events.opened] = np.where(events.at > 0, events.top[events.at - 1], -1)
+    return Segments(events.time_ns, events.top[:-1]), parent
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Events:
+    """Openings and closings in order of time. `top[i]` is the innermost interval open after the i-th, -1 for none."""
+
+    time_ns: Int64
+    top: Int32
+    opened: npt.NDArray[np.intp]  # intervals in the order of their opening
+    at: npt.NDArray[np.intp]  # the event at which each of them opens
+
+
+def _events(lasting: npt.NDArray[np.intp], start: Int64, end: Int64) -> _Events:
+    """Openings and closings of intervals that last, numbered as in `lasting`.
+
+    The innermost open interval after an event at nesting depth d is the one that opened last at depth d. So the events
+    are grouped by depth and the last opening carried forward within each group.
+    """
     order = _outer_first(start, end)
     start, end = start[order], np.sort(_without_crossings(start[order], end[order]))
     # Where each opening stands among all events. At one instant, what ends does so before anything opens.
@@ -50,17 +80,18 @@ def flatten(start_ns: Int64, end_ns: Int64) -> Segments:
     time = np.empty(len(opens), dtype=np.int64)
     time[at], time[~opens] = start, end
     owner = np.full(len(opens), -1, dtype=np.int32)
-    owner[at] = lasting[order]
-    del order, start, end, at, lasting
+    opened = lasting[order]
+    owner[at] = opened
+    del order, start, end
     depth = np.cumsum(np.where(opens, np.int8(1), np.int8(-1)), dtype=np.int32)
     by_depth = np.argsort(depth.astype(np.int16) if depth.max() < 2**15 else depth, kind="stable")  # int16: no compares
     # At each depth above 0 the first event is an opening, so the last opening so far is one of the same depth.
-    opened = np.where(opens[by_depth], np.arange(len(opens), dtype=np.int32), np.int32(0))
-    np.maximum.accumulate(opened, out=opened)
+    last = np.where(opens[by_depth], np.arange(len(opens), dtype=np.int32), np.int32(0))
+    np.maximum.accumulate(last, out=last)
     top = np.empty(len(opens), dtype=np.int32)
-    top[by_depth] = owner[by_depth][opened]
+    top[by_depth] = owner[by_depth][last]
     top[depth == 0] = -1
-    return Segments(time, top[:-1])
+    return _Events(time, top, opened, at)
 
 
 def _outer_first(start: Int64, end: Int64) -> npt.NDArray[np.intp]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from math import ceil
+
 import numpy as np
 
 from laptime.trace.device_time import occupied_ns
 from laptime.trace.gaps import DeviceGaps
 from laptime.trace.kernel_names import family, short_name
-from laptime.trace.read.timeline import Activity, GpuTimeline, Int32
+from laptime.trace.read.timeline import Activity, GpuTimeline, Int32, Int64
 from laptime.trace.result import Kernel
 
 
@@ -24,8 +26,9 @@ def rank(timeline: GpuTimeline, gaps: DeviceGaps, step_rows: Int32 | None) -> li
     name = activities.name[rows]
     duration = np.maximum(activities.end_ns[rows] - activities.start_ns[rows], 0)
     counts = np.bincount(name, minlength=len(strings))
-    order = np.argsort(name, kind="stable")
-    totals = np.diff(np.concatenate([[0], np.cumsum(duration[order])])[np.concatenate([[0], np.cumsum(counts)])])
+    bounds = np.concatenate([[0], np.cumsum(counts)])
+    ordered = _by_name(name, duration)
+    totals = np.diff(np.concatenate([[0], np.cumsum(ordered)])[bounds])
     in_step = None
     if step_rows is not None:
         own = step_rows[activities.kind[step_rows] == Activity.KERNEL]
@@ -45,6 +48,24 @@ def rank(timeline: GpuTimeline, gaps: DeviceGaps, step_rows: Int32 | None) -> li
             mean_ns=int(totals[i] // counts[i]),
             share=round(float(occupied[i] / gaps.busy_ns), 6) if gaps.busy_ns else 0.0,
             per_step=int(in_step[i]) if in_step is not None else None,
+            p50_ns=int(ordered[bounds[i] + _place(counts[i], 0.5)]),
+            p95_ns=int(ordered[bounds[i] + _place(counts[i], 0.95)]),
+            max_ns=int(ordered[bounds[i + 1] - 1]),
         )
         for i in used.tolist()
     ]
+
+
+def _by_name(name: Int32, duration: Int64) -> Int64:
+    """The durations of each name, shortest first; names one after the other."""
+    longest = int(duration.max(initial=0)) + 1
+    if longest * (int(name.max(initial=0)) + 1) >= 2**63:
+        return duration[np.lexsort((duration, name))]
+    keys = np.sort(name.astype(np.int64) * longest + duration)  # one column sorts faster than two
+    result: Int64 = keys % longest
+    return result
+
+
+def _place(count: int, share: float) -> int:
+    """Where the smallest value stands that this share of all does not exceed."""
+    return max(ceil(share * count) - 1, 0)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import msgspec
 
 from laptime.data.record import Finding
+from laptime.trace.launch_result import LaunchedBy
 
 SCHEMA = "laptime.trace/1"
 
@@ -149,6 +150,9 @@ class Kernel(msgspec.Struct, frozen=True, kw_only=True):
     mean_ns: int
     share: float  # of the device's busy time; kernels that run together part each instant evenly
     per_step: int | None  # launches of it in the modal step
+    p50_ns: int  # durations that occur: half and 95 % of all launches last no longer
+    p95_ns: int
+    max_ns: int
 
 
 class Layers(msgspec.Struct, frozen=True, kw_only=True):
@@ -250,6 +254,7 @@ class TraceAnalysis(msgspec.Struct, frozen=True, kw_only=True):
     api: list[ApiCall]
     whatif: list[WhatIf]
     modal_step: StepDrawing | None = None
+    launched_by: LaunchedBy | None = None  # of the device that worked most; None where the trace names nobody
 
     def to_json(self) -> bytes:
         """The contract's JSON."""

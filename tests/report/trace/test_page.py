@@ -144,17 +144,77 @@ def test_integrity_and_the_point_stand_on_top(open_page: Callable[[str], Any]) -
     assert len(bars) == len(analysis.whatif)
 
 
+def with_launchers(names: list[str] | None = None) -> TraceAnalysis:
+    """The published engine, its steps named, with modules and operators in them."""
+    rows = engines.published_engine(6)
+    ranges = []
+    for i, call in enumerate(rows.calls):
+        start, end = call.start_ns - 60, call.end_ns + 60
+        name = (names or ["aten::mm", "aten::add", "aten::silu"])[i % len(names or [1, 2, 3])]
+        ranges.append(RangeRow(start, end, name, "cpu_op", call.process, call.thread))
+        ranges.append(RangeRow(start - 60, end + 60, f"nn.Module: Linear_{i % 4}", "python", call.process, call.thread))
+    first, last = rows.calls[0], rows.calls[-1]
+    ranges.append(RangeRow(first.start_ns - 500, last.end_ns + 500, "generate", "nvtx", first.process, first.thread))
+    return analyse(build(rows.activities, rows.calls, ranges))
+
+
+@pytest.mark.chromium
+def test_the_icicle_is_to_scale_and_zooms(
+    open_page: Callable[[str], Any], console_lines: Callable[[], list[str]]
+) -> None:
+    analysis = with_launchers()
+    found = analysis.launched_by
+    assert found is not None
+    browser = open_page(trace_page(analysis))
+
+    def widths(kind: str) -> list[float]:
+        boxes = browser.find_elements("css selector", f"#icicle rect.launch-{kind}")
+        return sorted((float(box.get_attribute("width")) for box in boxes), reverse=True)
+
+    whole = browser.execute_script("return document.querySelector('#icicle').clientWidth")
+    modules = sorted((r.total_ns for r in found.launchers if r.kind == "module"), reverse=True)
+    assert widths("range") == pytest.approx([whole - 1], abs=1.5)
+    assert widths("module") == pytest.approx([whole * ns / found.total_ns - 1 for ns in modules], abs=1.5)
+    assert sum(ns for ns, p in zip(found.tree.total_ns, found.tree.parent, strict=True) if p < 0) == found.total_ns
+    box = browser.find_element("css selector", "#icicle rect.launch-module")
+    browser.execute_script("arguments[0].parentNode.dispatchEvent(new MouseEvent('click', {bubbles: true}))", box)
+    assert widths("range") == []
+    assert widths("module") == pytest.approx([whole - 1], abs=1.5)
+    assert "Linear" in browser.find_element("id", "icicle-window").text
+    browser.find_element("id", "icicle-all").click()
+    assert len(widths("range")) == 1
+    rows = browser.find_elements("css selector", "#launcher-table tbody tr")
+    assert len(rows) == len(found.launchers)
+    assert console_lines() == []
+
+
+@pytest.mark.chromium
+def test_hostile_launchers_stay_text(open_page: Callable[[str], Any], console_lines: Callable[[], list[str]]) -> None:
+    browser = open_page(trace_page(with_launchers(HOSTILE)))
+    assert browser.execute_script("return window.pwned") is None
+    assert browser.execute_script("return document.querySelectorAll('img, iframe, object, embed').length") == 0
+    assert "<img src=x onerror=window.pwned=1>" in browser.find_element("id", "launcher-table").text
+    assert browser.execute_script("return document.documentElement.scrollWidth <= innerWidth")
+    assert console_lines() == []
+
+
 @pytest.mark.chromium
 @pytest.mark.parametrize("width", [390, 1400])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_every_bar_is_there_on_a_narrow_page_too(
-    width: int, open_page: Callable[[str], Any], console_lines: Callable[[], list[str]]
+    width: int, scheme: str, open_page: Callable[[str], Any], console_lines: Callable[[], list[str]]
 ) -> None:
-    analysis = an_analysis()
+    analysis = with_launchers()
     browser = open_page("<p>")
     size = {"width": width, "height": 1500, "deviceScaleFactor": 1, "mobile": width < 500}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    wanted = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", wanted)
     try:
         open_page(trace_page(analysis))
+        ground = browser.execute_script("return getComputedStyle(document.body).backgroundColor")
+        red = int(re.findall(r"\d+", ground)[0])
+        assert red > 200 if scheme == "light" else red < 60
         bars = browser.find_elements("css selector", "#whatif svg rect.bar-solid, #time-bar svg rect")
         widths = [float(bar.get_attribute("width")) for bar in bars]
         assert len(widths) > len(analysis.whatif)
@@ -164,9 +224,16 @@ def test_every_bar_is_there_on_a_narrow_page_too(
         assert browser.execute_script("return document.documentElement.scrollWidth") <= width
         cells = browser.find_elements("css selector", "main td:first-child")
         assert all(cell.size["width"] > 60 for cell in cells if len(cell.text) > 4)
+        unseen = browser.execute_script("""
+            const drawn = [...document.querySelectorAll("svg rect")];
+            const same = (one, two) => getComputedStyle(one).fill === getComputedStyle(two).backgroundColor;
+            return drawn.filter((bar) => !(bar.getBBox().width > 0) || same(bar, document.body)).length;
+        """)
+        assert unseen == 0
         assert console_lines() == []
     finally:
         browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
 
 
 @pytest.mark.chromium

@@ -118,8 +118,28 @@ if (byId("kernel-table")) {
     ...(several ? [["GPU", "device", true]] : []),
     ["count", "count", true, formatTick],
     ["per step", "per_step", true, (value) => (value === null ? "–" : formatTick(value))],
-    ["mean", "mean_us", true, (value) => formatMs(value / 1e3)],
+    ...[["mean", "mean_us"], ["p50", "p50_us"], ["p95", "p95_us"], ["max", "max_us"]].map(([title, key]) =>
+      [title, key, true, (value) => formatMs(value / 1e3)]),
     ["total", "total_ms", true, formatMs],
     ["share", "share", true, formatPercent],
   ]);
+}
+if (trace.launchedBy && byId("icicle")) {
+  const { tree, total, rows } = trace.launchedBy;
+  const drawing = icicle(byId("icicle"), tree, total, (above, name, ns) => {
+    byId("icicle-window").textContent = name === null ? inMs(ns) : `${[...above.slice(-2), name].join(" › ").slice(-90)}: ${inMs(ns)}`;
+  });
+  byId("icicle-all").addEventListener("click", () => drawing.all());
+  const kinds = new Set(tree.kind);
+  byId("icicle-legend").replaceChildren(...Object.entries(KIND_WORDS).filter(([kind]) => kinds.has(kind)).map(([kind, word]) =>
+    node("li", {}, node("span", { class: `swatch launch-${kind}` }), word)));
+  kernelTable(byId("launcher-table"), byId("launcher-filter"), byId("launcher-count"), rows, [
+    ["launched by", "short", false],
+    ["kind", "kind", false],
+    ["calls", "calls", true, formatTick],
+    ["launched", "activities", true, formatTick],
+    ["own", "own_ms", true, formatMs],
+    ["with inner", "total_ms", true, formatMs],
+    ["of work", "share", true, formatPercent],
+  ], "launchers");
 }

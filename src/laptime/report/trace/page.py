@@ -11,6 +11,7 @@ from laptime.report.kit.page import asset, document
 from laptime.report.kit.text import counted, one_line, shortened
 from laptime.report.trace import words
 from laptime.report.trace.device_time import device_time_section
+from laptime.report.trace.launched_by import launched_by_data, launched_by_section
 from laptime.trace.comparison import Pair, TraceComparison
 from laptime.trace.result import DeviceTimes, Steps, TraceAnalysis, WhatIf
 
@@ -25,6 +26,7 @@ SCRIPTS = (
     "kit/charts/tooltip.js",
     "trace/step_drawing.js",
     "trace/table.js",
+    "trace/icicle.js",
     "trace/page.js",
 )
 
@@ -37,6 +39,7 @@ def trace_page(analysis: TraceAnalysis) -> str:
         _whatif_section(analysis.whatif) if analysis.whatif else None,
         *(device_time_section(d, several=len(analysis.devices) > 1) for d in analysis.devices),
         *(_gap_section(d, several=len(analysis.devices) > 1) for d in analysis.devices),
+        launched_by_section(analysis.launched_by) if analysis.launched_by else None,
         _kernel_section(analysis) if analysis.kernels else None,
         _api_section(analysis) if analysis.api else None,
         _integrity_section(analysis),
@@ -241,6 +244,7 @@ def _data(analysis: TraceAnalysis, device: DeviceTimes | None) -> dict[str, obje
         "stepCauses": analysis.steps.causes,
         "stepWallNs": analysis.steps.wall_ns,
         "whatif": analysis.whatif,
+        "launchedBy": analysis.launched_by and launched_by_data(analysis.launched_by),
         "kernels": [
             {
                 "device": k.device,
@@ -250,6 +254,9 @@ def _data(analysis: TraceAnalysis, device: DeviceTimes | None) -> dict[str, obje
                 "count": k.count,
                 "per_step": k.per_step,
                 "mean_us": k.mean_ns / 1e3,
+                "p50_us": k.p50_ns / 1e3,
+                "p95_us": k.p95_ns / 1e3,
+                "max_us": k.max_ns / 1e3,
                 "total_ms": k.total_ns / 1e6,
                 "share": k.share,
             }

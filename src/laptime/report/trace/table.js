@@ -1,10 +1,10 @@
 "use strict";
-// The kernels table: sorts by any column, filters by name and family, shows the full name of a row on a click.
+// Long tables (kernels, launchers): each sorts by any column, filters by name and family, shows the full name of a row on a click.
 
 const SHOWN_AT_FIRST = 40;
 
-/** columns: [title, key, numeric, format]. The first column shows `short` with `name` beneath. */
-function kernelTable(container, search, count, rows, columns) {
+/** columns: [title, key, numeric, format]. The first column shows `short` with `name` beneath. `noun`: what rows are. */
+function kernelTable(container, search, count, rows, columns, noun = "kernels") {
   let [key, down, limit] = ["total_ms", true, SHOWN_AT_FIRST];
 
   function wanted() {
@@ -19,7 +19,7 @@ function kernelTable(container, search, count, rows, columns) {
 
   function draw() {
     const kept = wanted();
-    count.textContent = kept.length === rows.length ? `${rows.length} kernels` : `${kept.length} of ${rows.length} kernels`;
+    count.textContent = kept.length === rows.length ? `${rows.length} ${noun}` : `${kept.length} of ${rows.length} ${noun}`;
     const head = columns.map(([title, column, numeric]) => {
       const button = node("button", { type: "button" }, title, column === key ? (down ? " ↓" : " ↑") : "");
       button.addEventListener("click", () => {

@@ -12,6 +12,7 @@ from laptime.report.kit.terminal import BAR_CELLS, Column, bar, columns_table, w
 from laptime.report.kit.text import counted, one_line
 from laptime.report.trace import words
 from laptime.report.trace.device_time import device_time_report
+from laptime.report.trace.launched_by import launched_by_report
 from laptime.trace.comparison import Pair, TraceComparison
 from laptime.trace.result import DeviceTimes, Kernel, LargeGap, Steps, TraceAnalysis, WhatIf
 
@@ -34,6 +35,8 @@ def trace_report(analysis: TraceAnalysis, *, kernels: int = 12, large: int = 8) 
         parts.append(_step(analysis.steps))
     if analysis.whatif:
         parts.append(_whatif(analysis.whatif))
+    if analysis.launched_by:
+        parts.append(launched_by_report(analysis.launched_by))
     if analysis.kernels:
         parts.append(_kernels(analysis.kernels, kernels))
     return Group(*parts)
@@ -138,7 +141,7 @@ def _whatif(rows: Sequence[WhatIf]) -> RenderableType:
 
 
 def _kernels(kernels: Sequence[Kernel], shown: int) -> RenderableType:
-    heads = ("count", "per step", "mean", "total ms", "of busy")
+    heads = ("count", "per step", "p50", "p95", "total ms", "of busy")
     table = columns_table("kernel", "family", *(Column(head, numeric=True) for head in heads), title="Kernels")
     for kernel in kernels[:shown]:
         table.add_row(
@@ -146,7 +149,8 @@ def _kernels(kernels: Sequence[Kernel], shown: int) -> RenderableType:
             kernel.family,
             count(kernel.count),
             NOTHING if kernel.per_step is None else count(kernel.per_step),
-            text(kernel.mean_ns, "ns"),
+            text(kernel.p50_ns, "ns"),
+            text(kernel.p95_ns, "ns"),
             words.ms_column(kernel.total_ns),
             percent(kernel.share),
         )

@@ -1,0 +1,235 @@
+"""Who launched a device's work: for each activity the ranges, modules and operators that its launch lay in, as a tree.
+
+An activity belongs to what was open on the launching thread at the instant of the launch. A range that ended before
+owns nothing of it. Where that thread is in no range (autograd runs backward on a thread of its own), the range that was
+open on the thread with most of the process' ranges counts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from laptime.trace.host_segments import Segments, nest, owner_at
+from laptime.trace.launch_labels import KINDS, MODULE, NUMBERED, OPERATOR, RANGE, RangeLabels, range_labels
+from laptime.trace.read.timeline import GpuTimeline, Int8, Int32, Int64
+
+NOWHERE = -1
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class LaunchTree:
+    """Nodes are names in the order of their nesting; a node stands behind its parent."""
+
+    names: list[str]
+    kind: Int8  # of each node, an index into KINDS
+    parent: Int32  # of each node, NOWHERE for an outermost one
+    calls: Int64  # of each node: ranges of it that launched something
+    node: Int32  # of each launch that was asked for: the innermost node, NOWHERE outside all
+    operator: Int32  # of each launch: the innermost operator as a row of Ranges, NOWHERE outside all
+
+    def nearest(self, kind: int) -> Int32:
+        """For each node the innermost one of a kind among it and what it lies in; NOWHERE for none."""
+        result = np.full(len(self.names), NOWHERE, dtype=np.int32)
+        for i, parent in enumerate(self.parent.tolist()):  # a parent comes first
+            if self.kind[i] == kind:
+                result[i] = i
+            elif parent != NOWHERE:
+                result[i] = result[parent]
+        return result
+
+
+@dataclass(eq=False, slots=True)
+class _Nodes:
+    """The tree while it grows."""
+
+    known: dict[tuple[int, str, int], int]
+    calls: list[int]
+    counted: npt.NDArray[np.bool_]  # ranges whose call stands in `calls` already
+
+    def get(self, parent: int, name: str, kind: int, calls: int) -> int:
+        """A node's place; it is called so many times more."""
+        key = (parent, name, kind)
+        if key not in self.known:
+            self.known[key] = len(self.known)
+            self.calls.append(0)
+        self.calls[self.known[key]] += calls
+        return self.known[key]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Thread:
+    """A thread's named ranges. `rows` are indices into Ranges; `parent` counts within `rows`."""
+
+    rows: npt.NDArray[np.intp]
+    segments: Segments
+    parent: Int32
+
+
+def launch_tree(timeline: GpuTimeline, calls: Int64) -> LaunchTree:
+    """The tree of what launched.
+
+    Args:
+        timeline: the trace.
+        calls: indices into ApiCalls, one for each launch that is asked for; -1 where it is not known.
+    """
+    labels = range_labels(timeline.ranges, timeline.strings)
+    node, operator = (np.full(len(calls), NOWHERE, dtype=np.int32) for _ in range(2))
+    nodes = _Nodes({}, [], np.zeros(len(timeline.ranges.start_ns), dtype=np.bool_))
+    linked = np.flatnonzero(calls >= 0)
+    process = timeline.calls.process[calls[linked]].astype(np.int64)
+    thread = timeline.calls.thread[calls[linked]]
+    at_ns = timeline.calls.start_ns[calls[linked]]
+    for one in np.unique(process).tolist():
+        of_process = process == one
+        ranged = _thread_of_ranges(timeline, labels, one)
+        for other in np.unique(thread[of_process]).tolist():
+            chosen = linked[of_process & (thread == other)]
+            own = at_ns[of_process & (thread == other)]
+            host = _thread(timeline, labels, (one, other), own)
+            around = None
+            if ranged is not None and ranged != other:
+                around = _thread(timeline, labels, (one, ranged), own, only=RANGE)
+            node[chosen], operator[chosen] = _placed(timeline, labels, (host, around), own, nodes)
+    return LaunchTree(
+        names=[name for _, name, _ in nodes.known],
+        kind=np.array([kind for _, _, kind in nodes.known], dtype=np.int8),
+        parent=np.array([parent for parent, _, _ in nodes.known], dtype=np.int32),
+        calls=np.array(nodes.calls, dtype=np.int64),
+        node=node,
+        operator=operator,
+    )
+
+
+def _thread(
+    timeline: GpuTimeline, labels: RangeLabels, thread: tuple[int, int], at_ns: Int64, *, only: int | None = None
+) -> _Thread:
+    """A thread's named ranges that hold any of these instants; of one kind, or of all."""
+    ranges = timeline.ranges
+    own = (ranges.process == thread[0]) & (ranges.thread == thread[1]) & (labels.label >= 0)
+    rows = np.flatnonzero(own if only is None else own & (labels.kind == only))
+    instants = np.sort(at_ns)
+    start, end = ranges.start_ns[rows], ranges.end_ns[rows]
+    holds = np.searchsorted(instants, end) > np.searchsorted(instants, start)
+    return _Thread(rows[holds], *nest(start[holds], end[holds]))
+
+
+def _thread_of_ranges(timeline: GpuTimeline, labels: RangeLabels, process: int) -> int | None:
+    """The thread that most of a process' ranges are on."""
+    threads = timeline.ranges.thread[(timeline.ranges.process == process) & (labels.kind == RANGE)]
+    if len(threads) == 0:
+        return None
+    known, counts = np.unique(threads, return_counts=True)
+    return int(known[np.argmax(counts)])
+
+
+def _placed(
+    timeline: GpuTimeline, labels: RangeLabels, hosts: tuple[_Thread, _Thread | None], at_ns: Int64, nodes: _Nodes
+) -> tuple[Int32, Int32]:
+    """The node and the operator of each launch at these instants.
+
+    hosts: the thread that launched, and the ranges of another one around those launches that are in no range.
+    """
+    host, around = hosts
+    owner = owner_at(host.segments, at_ns)
+    needed, level = _levels(host.parent, owner)
+    outer = np.full(len(host.rows), NOWHERE, dtype=np.int32)
+    alone = np.full(len(at_ns), NOWHERE, dtype=np.int32)
+    if around is not None and len(around.rows):
+        roots = needed[(level[needed] == 0)]
+        roots = roots[labels.kind[host.rows[roots]] != RANGE]
+        instants = np.concatenate([timeline.ranges.start_ns[host.rows[roots]], at_ns[owner < 0]])
+        found, _ = _placed(timeline, labels, (around, None), instants, nodes)
+        outer[roots], alone[owner < 0] = found[: len(roots)], found[len(roots) :]
+    label, words = _named(labels, host, needed)
+    node = np.full(len(host.rows), NOWHERE, dtype=np.int32)
+    kinds, size = labels.kind[host.rows].astype(np.int64), len(words) * len(KINDS)
+    for depth in range(int(level[needed].max(initial=-1)) + 1):
+        rows = needed[level[needed] == depth]
+        within = (node[host.parent[rows]] if depth else outer[rows]).astype(np.int64)
+        keys = ((within + 1) * len(words) + label[rows]) * len(KINDS) + kinds[rows]
+        distinct, which = np.unique(keys, return_inverse=True)
+        which = which.ravel()
+        calls = np.bincount(which[~nodes.counted[host.rows[rows]]], minlength=len(distinct))
+        nodes.counted[host.rows[rows]] = True
+        placed = [
+            nodes.get(key // size - 1, words[key % size // len(KINDS)], key % len(KINDS), count)
+            for key, count in zip(distinct.tolist(), calls.tolist(), strict=True)
+        ]
+        node[rows] = np.array(placed, dtype=np.int32)[which]
+    innermost = np.where(owner >= 0, node[np.maximum(owner, 0)], alone) if len(node) else alone
+    return innermost.astype(np.int32), _operators(labels, host, owner)
+
+
+def _levels(parent: Int32, owner: Int32) -> tuple[npt.NDArray[np.intp], Int32]:
+    """The ranges that hold a launch, and for each range how deep it lies."""
+    needed = np.zeros(len(parent), dtype=np.bool_)
+    front = np.unique(owner[owner >= 0])
+    while len(front):
+        needed[front] = True
+        front = np.unique(parent[front])
+        front = front[front >= 0]
+        front = front[~needed[front]]
+    rows = np.flatnonzero(needed)
+    level = np.zeros(len(parent), dtype=np.int32)
+    above = parent[rows]
+    while (above >= 0).any():
+        level[rows] += above >= 0
+        above = np.where(above >= 0, parent[np.maximum(above, 0)], -1)
+    return rows, level
+
+
+def _named(labels: RangeLabels, host: _Thread, needed: npt.NDArray[np.intp]) -> tuple[Int32, list[str]]:
+    """The name of each range as a place in a list. Of a few modules of one class inside one module each has its
+    number."""
+    label, number = labels.label[host.rows], labels.number[host.rows]
+    modules = needed[number[needed] >= 0]
+    words = list(labels.labels)
+    if len(modules) == 0:
+        return label, words
+    kinds = labels.kind[host.rows]
+    above = host.parent[modules]
+    while True:
+        between = (above >= 0) & (kinds[np.maximum(above, 0)] != MODULE)
+        if not between.any():
+            break
+        above = np.where(between, host.parent[np.maximum(above, 0)], above)
+    inside = above >= 0
+    found = np.stack(
+        [
+            label[modules],
+            np.where(inside, label[np.maximum(above, 0)], -1),
+            np.where(inside, number[np.maximum(above, 0)], -1),
+            number[modules],
+        ],
+        axis=1,
+    )
+    alike, which = np.unique(found, axis=0, return_inverse=True)
+    _, group, sizes = np.unique(alike[:, :3], axis=0, return_inverse=True, return_counts=True)
+    group = group.ravel()
+    turn = np.arange(len(alike)) - np.concatenate([[0], np.cumsum(sizes)])[group]  # rows are sorted by all columns
+    numbered: dict[str, int] = {}
+    own = alike[:, 0].astype(np.int32)
+    for i in np.flatnonzero((sizes[group] >= 2) & (sizes[group] <= NUMBERED)).tolist():
+        text = f"{words[alike[i, 0]]} {turn[i] + 1}"
+        own[i] = numbered.setdefault(text, len(words) + len(numbered))
+    label = label.copy()
+    label[modules] = own[which.ravel()]
+    return label, words + list(numbered)
+
+
+def _operators(labels: RangeLabels, host: _Thread, owner: Int32) -> Int32:
+    """Of each launch the innermost operator that is open, as a row of Ranges."""
+    kinds = labels.kind[host.rows]
+    at = owner.copy()
+    while True:
+        inside = at >= 0
+        if not inside.any():
+            break
+        wrong = inside & (kinds[np.maximum(at, 0)] != OPERATOR)
+        if not wrong.any():
+            break
+        at = np.where(wrong, host.parent[np.maximum(at, 0)], at)
+    return np.where(at >= 0, host.rows[np.maximum(at, 0)], NOWHERE).astype(np.int32) if len(host.rows) else at
