@@ -32,3 +32,32 @@ def test_start_up_is_the_headline_only_where_nothing_is_steady() -> None:
 def test_long_work_between_launches_is_not_called_slow_launching() -> None:
     rows = host_bound([STEP] * 6, between_ns=200_000_000)
     assert "the host does other work than launching" in analyse(build(*rows.all)).headline
+
+
+def test_repeated_products_alone_are_no_forward_pass() -> None:
+    """A GEMM and a collective, 20 times: a loop, which says nothing of layers."""
+    names = ["ampere_sgemm_128x64_tn", "add_kernel", "ncclDevKernel_AllReduce_Sum_f32_RING_LL", "relu_kernel"]
+    rows = [ActivityRow(i * 50_000, (i + 1) * 50_000 - 1, names[i % 4]) for i in range(80)]
+    analysis = analyse(build(rows))
+    assert analysis.steps.method == "forward"
+    assert "steps-unsure" in {finding.code for finding in analysis.integrity.findings}
+    assert analysis.advice.startswith("If what repeats are layers, the one pass through them takes 4.00 ms")
+    assert "(20 equal parts)" in analysis.advice
+    assert "For 1.00 ms only communication runs: no remedy here ends it." in analysis.advice
+    assert "would leave" not in analysis.advice
+
+
+def test_first_launches_are_not_called_slow_launching() -> None:
+    """Three kernels, each for the first time: how fast this host launches can't be read from them."""
+    calls = [CallRow(i * 60_000, i * 60_000 + 55_000, correlation=i) for i in range(3)]
+    rows = [ActivityRow(i * 60_000 + 56_000, i * 60_000 + 58_000, f"k{i}", correlation=i) for i in range(3)]
+    assert analyse(build(rows, calls)).headline.endswith(
+        "most of its 3 kernels ran for the first time, which takes long once"
+    )
+    again = [
+        ActivityRow(r.start_ns + j * 180_000, r.end_ns + j * 180_000, r.name, correlation=j * 3 + i)
+        for j in range(9)
+        for i, r in enumerate(rows)
+    ]
+    calls = [CallRow(r.start_ns - 56_000, r.start_ns - 1_000, correlation=r.correlation or 0) for r in again]
+    assert "the host can't launch fast enough" in analyse(build(again, calls)).headline

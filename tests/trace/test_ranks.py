@@ -71,6 +71,24 @@ def test_who_waits_for_whom_whatever_the_clocks_say(tmp_path: Path) -> None:
         assert rank.span_ns == rank.busy_ns + rank.idle_ns
 
 
+def test_a_ranks_times_sum_to_its_span_and_partial_files_are_counted(tmp_path: Path) -> None:
+    for rank in range(3):
+        activities, calls = a_rank(100 + 50 * rank)
+        end = activities[-1].end_ns
+        activities.append(ActivityRow(end + 5, end + 905, "Memcpy DtoH (Device -> Pinned)", "memcpy", correlation=900))
+        activities.append(ActivityRow(end + 906, end + 956, "Memset (Device)", "memset", correlation=901))
+        calls += [CallRow(end - 10, end - 5, correlation=number) for number in (900, 901)]
+        write_kineto(tmp_path / f"rank{rank}.json", activities, calls[3:] if rank == 1 else calls)
+    analysis = read_ranks(tmp_path)
+    for rank in analysis.ranks:
+        parts = (rank.compute_ns, rank.exposed_communication_ns, rank.copy_ns, rank.memset_ns, rank.idle_ns)
+        assert sum(parts) == rank.span_ns
+        assert (rank.copy_ns, rank.memset_ns) == (900, 50)
+    assert [rank.verdict for rank in analysis.ranks] == ["ok", "partial", "ok"]
+    assert analysis.headline.startswith("3 ranks, 1 of them from partial files (1): they compute")
+    assert "the file of rank 1 doesn't" in analysis.findings[0].message
+
+
 def test_ranks_that_do_not_fit_together_are_not_aligned(tmp_path: Path) -> None:
     write_kineto(tmp_path / "rank0.json", *a_rank(100))
     write_kineto(tmp_path / "rank1.json", *a_rank(100, steps=5))

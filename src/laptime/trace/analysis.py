@@ -188,6 +188,8 @@ def _count_distinct(calls: Int64) -> int:
 def _unsure(steps: Steps) -> str:
     if steps.method == "period" and steps.layers is None:
         return "the repeated kernels have no layers and no mark of a token: they may be a part of a step, or several"
+    if steps.method == "forward":
+        return "no attention kernel is among what repeats: it may be any loop, and no layers of one forward pass"
     return f"the steps' regularity is only {steps.confidence * 100:.0f} %: judge them by the picture"
 
 
@@ -202,7 +204,7 @@ def _step_findings(frame: StepFrame, tpot_ms: float | None) -> list[Finding]:
             )
         return findings
     findings = []
-    if steps.method == "forward":
+    if steps.method == "forward" and steps.confidence >= SURE:
         message = (
             "the only step is known by its layers alone: what ran right before and after them is counted as its own"
         )

@@ -32,6 +32,9 @@ START_UP = frozenset({"start-up", "module-load"})
 
 OTHER_WORK = "the host does other work than launching"
 
+FEW_KERNELS = 64
+"""A trace of no more kernels than this can consist of first launches."""
+
 LONG_NS = 1_000_000
 """A host that launches nothing for longer than this is doing something else than launching."""
 
@@ -40,6 +43,9 @@ APART = 0.05
 
 OUTSIDE = 0.1
 """Where more of the trace than this lies outside the steps, the whole trace's idle share may not be theirs."""
+
+SAID = 0.05
+"""The least share of a step in which only communication runs that the advice speaks of."""
 
 WORTH = 0.97
 """A remedy that may leave more of the step than this is none to recommend."""
@@ -78,7 +84,10 @@ def headline(integrity: Integrity, devices: list[DeviceTimes], kernels: list[Ker
     elif of_step is None and start_up_ns(device) >= 0.5 * device.idle_ns:
         said = f"{which} idle {_percent(idle)} while the program starts up: {_start_up(device)}"
     else:
-        said = f"{which} idle {_percent(idle)}: {_reason_of(device, steps)}{_some_start_up(device)}"
+        why = _reason_of(device, steps)
+        if steps.method == "none" and why.startswith(REASONS["launch-overhead"]) and _first_launches(device, kernels):
+            why = f"most of its {device.kernels} kernels ran for the first time, which takes long once"
+        said = f"{which} idle {_percent(idle)}: {why}{_some_start_up(device)}"
     also = [f"; {_exposed_words(device, kind, exposed[kind], also=True)}" for kind in others if exposed[kind] >= _NAMED]
     shared = f"; {len(device.processes)} processes share it" if device.processes else ""
     return said + "".join(also) + shared
@@ -155,6 +164,12 @@ def _reason_of(device: DeviceTimes, steps: Steps) -> str:
     return words.replace(REASONS["host-not-launching"], OTHER_WORK) if _works_on_else(device) else words
 
 
+def _first_launches(device: DeviceTimes, kernels: list[Kernel]) -> bool:
+    """Whether most kernels of a short trace ran once or twice: their launches load code, and say nothing of speed."""
+    own = [kernel.count for kernel in kernels if kernel.device == device.device]
+    return 0 < sum(own) <= FEW_KERNELS and sum(count for count in own if count <= 2) > 0.5 * sum(own)
+
+
 def _works_on_else(device: DeviceTimes) -> bool:
     """Whether the host's time between launches lies in few long stretches, not before each kernel."""
     time = {row.cause: row.total_ns for row in device.gaps.causes}
@@ -218,6 +233,8 @@ def advice(steps: Steps, whatif: list[WhatIf], devices: list[DeviceTimes]) -> st
     subject = "A step takes" if steps.count > 1 else "The only step takes"
     if steps.confidence < SURE and steps.method == "period":
         subject = "If what repeats is a step, it takes"
+    elif steps.confidence < SURE and steps.method == "forward":
+        subject = "If what repeats are layers, the one pass through them takes"
     elif steps.method == "forward":
         subject = "The one forward pass in it takes"
     text = (
@@ -228,6 +245,9 @@ def advice(steps: Steps, whatif: list[WhatIf], devices: list[DeviceTimes]) -> st
         text += (
             f" For {steps.host_work_ns / 1e6:.2f} ms the host does other work than launching: no remedy here ends it."
         )
+    alone_ns = next((row.share_ns for row in steps.busy if row.kind == "communication"), 0)
+    if alone_ns >= SAID * steps.wall_ns:
+        text += f" For {alone_ns / 1e6:.2f} ms only communication runs: no remedy here ends it."
     if steps.uneven and steps.wall_p10_ns and steps.wall_p90_ns:
         spread = f"{steps.wall_p10_ns / 1e6:.2f} to {steps.wall_p90_ns / 1e6:.2f} ms"
         return f"{text} Steps differ, from {spread}: what remedies would leave of this one says little of the others."
@@ -243,6 +263,8 @@ def advice(steps: Steps, whatif: list[WhatIf], devices: list[DeviceTimes]) -> st
 
 
 def _layers(steps: Steps) -> str:
+    if steps.layers is not None and steps.confidence < SURE:
+        return f" ({steps.layers.count} equal parts)"
     if steps.layers is not None:
         most = steps.layers.outside < 0.25 * (steps.kernels_per_step or 0)
         return f" ({steps.layers.count} {'layers' if most else 'equal layers'})"

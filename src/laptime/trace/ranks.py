@@ -49,6 +49,7 @@ class RankWork:
     communication_ns: int
     exposed_communication_ns: int
     copy_ns: int
+    memset_ns: int
     collective_start_ns: Int64
     collective_end_ns: Int64
     collectives: list[str]
@@ -138,6 +139,7 @@ def rank_works(timeline: GpuTimeline) -> list[RankWork]:
                 communication_ns=communication.busy_ns if communication else 0,
                 exposed_communication_ns=communication.exposed_ns if communication else 0,
                 copy_ns=busy["copy"].share_ns if "copy" in busy else 0,
+                memset_ns=busy["memset"].share_ns if "memset" in busy else 0,
                 collective_start_ns=activities.start_ns[own],
                 collective_end_ns=activities.end_ns[own],
                 collectives=[short_name(timeline.strings[i]) for i in activities.name[own].tolist()],
@@ -148,7 +150,7 @@ def rank_works(timeline: GpuTimeline) -> list[RankWork]:
 
 def _nothing(file: str, refused: str) -> RankWork:
     empty = np.zeros(0, dtype=np.int64)
-    return RankWork(file, -1, -1, "unsupported", refused, 0, 0, 0, 0, 0, 0, 0, empty, empty, [])
+    return RankWork(file, -1, -1, "unsupported", refused, 0, 0, 0, 0, 0, 0, 0, 0, empty, empty, [])
 
 
 def compare_ranks(source: str, works: Sequence[RankWork]) -> RankAnalysis:
@@ -164,8 +166,10 @@ def compare_ranks(source: str, works: Sequence[RankWork]) -> RankAnalysis:
         numbers = list(range(len(works)))
     unsupported = [number for number, work in zip(numbers, works, strict=True) if work.verdict != "ok"]
     if unsupported:
-        message = f"the files of ranks {_listed(unsupported)} don't support every figure; look at each by itself"
-        findings.append(Finding(code="partial-ranks", severity="warning", message=message, count=len(unsupported)))
+        many = len(unsupported) > 1
+        which = f"files of ranks {_listed(unsupported)} don't" if many else f"file of rank {unsupported[0]} doesn't"
+        message = f"the {which} support every figure; look at each by itself: laptime trace FILE"
+        findings.append(Finding(code="partial-ranks", severity="warning", message=message))
     pairs = sorted(zip(numbers, works, strict=True), key=lambda pair: pair[0])
     numbers, works = [number for number, _ in pairs], [work for _, work in pairs]
     clocks, offsets = align(works)
@@ -190,6 +194,7 @@ def compare_ranks(source: str, works: Sequence[RankWork]) -> RankAnalysis:
                 communication_ns=work.communication_ns,
                 exposed_communication_ns=work.exposed_communication_ns,
                 copy_ns=work.copy_ns,
+                memset_ns=work.memset_ns,
                 collectives=len(work.collectives),
                 waited_ns=None if waited is None else sum(row.total_ns for row in waited),
                 waited_for=waited,
@@ -253,7 +258,9 @@ def _waits(works: Sequence[RankWork], offsets: Int64) -> tuple[Int64, Int64]:
 
 def _headline(ranks: Sequence[RankTimes], clocks: Clocks, straggler: int | None) -> str:
     low, high = min(r.compute_ns for r in ranks), max(r.compute_ns for r in ranks)
-    text = f"{len(ranks)} ranks: they compute {_ms(low)} to {_ms(high)} ms each"
+    partial = [rank.rank for rank in ranks if rank.verdict != "ok"]
+    hedge = f", {len(partial)} of them from partial files ({_listed(partial)})" if partial else ""
+    text = f"{len(ranks)} ranks{hedge}: they compute {_ms(low)} to {_ms(high)} ms each"
     least = min(ranks, key=lambda rank: rank.exposed_communication_ns)
     most = max(ranks, key=lambda rank: rank.exposed_communication_ns)
     if most.exposed_communication_ns == 0:

@@ -20,7 +20,7 @@ class Waiting(msgspec.Struct, frozen=True):
 
 
 class RankTimes(msgspec.Struct, frozen=True, kw_only=True):
-    """One rank's device: span = compute + exposed communication + exposed copies and memsets + idle."""
+    """One rank's device: span = compute + exposed communication + copies and memsets alone + idle."""
 
     rank: int
     file: str
@@ -34,6 +34,7 @@ class RankTimes(msgspec.Struct, frozen=True, kw_only=True):
     communication_ns: int  # union of communication
     exposed_communication_ns: int  # of it: with no compute beside it
     copy_ns: int  # only copies ran
+    memset_ns: int = 0  # only memsets ran
     collectives: int  # communication kernels
     waited_ns: int | None  # None when the clocks could not be aligned
     waited_for: list[Waiting] | None  # most first

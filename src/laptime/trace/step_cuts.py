@@ -43,6 +43,9 @@ FORWARD = 50_000
 LEAST_LAYERS = 8
 """The fewest repeated units that make a trace's kernels one forward pass."""
 
+NO_LAYERS = 0.6
+"""The most that repeated units without an attention kernel say for one forward pass: other loops multiply too."""
+
 PARTING_NS = 1_000_000
 """A wait longer than this parts a single step from what ran before and after it."""
 
@@ -231,7 +234,8 @@ def by_forward(tokens: Tokens, strings: tuple[str, ...], before_ns: Int64) -> Cu
     if run is None or run.count < LEAST_LAYERS:
         return None
     unit = np.unique(tokens[run.start : run.start + run.period]).tolist()
-    if not any(family(strings[name]) in ("GEMM", "attention", "convolution") for name in unit):
+    families = {family(strings[name]) for name in unit}
+    if not families & {"GEMM", "attention", "convolution"}:
         return None  # many programs repeat something; a layer multiplies matrices
     first, last = run.start, run.start + run.period * run.count
     waits = before_ns[first + 1 : last]
@@ -242,6 +246,8 @@ def by_forward(tokens: Tokens, strings: tuple[str, ...], before_ns: Int64) -> Cu
     if run.period * run.count < 0.5 * (stop - start):
         return None
     confidence = 0.5 + 0.4 * run.period * run.count / (stop - start)
+    if "attention" not in families:
+        confidence = min(confidence, NO_LAYERS)
     return Cuts("forward", round(confidence, 3), np.array([start], dtype=np.int64), np.array([stop], dtype=np.int64))
 
 

@@ -14,7 +14,7 @@ from laptime.report.trace import words
 from laptime.trace.result import DeviceTimes
 
 WORK_HEADS = ("work", "count", "busy ms", "exposed ms", "of span")
-COPY_HEADS = ("copies", "host memory", "count", "ms", "size", "GB/s")
+COPY_HEADS = ("what", "host memory", "count", "ms", "size", "GB/s")
 PROCESS_HEADS = ("process", "busy ms", "alone ms", "of span")
 
 
@@ -25,7 +25,7 @@ def device_time_report(device: DeviceTimes) -> Iterator[RenderableType]:
         work.add_row(*cells)
     yield with_remarks(work, [Text(EXPOSED, style="dim"), ""])
     if device.copies:
-        copies = columns_table(*COPY_HEADS, title="Copies", numeric=range(2, 6))
+        copies = columns_table(*COPY_HEADS, title=COPIES, numeric=range(2, 6))
         for cells in _copy_rows(device):
             copies.add_row(*cells)
         yield with_remarks(copies, [""])
@@ -41,7 +41,7 @@ def device_time_section(device: DeviceTimes, *, several: bool) -> Html:
     return section(
         f"What GPU {device.device} worked on" if several else "What the GPU worked on",
         table(WORK_HEADS, _work_rows(device), numeric=range(1, 5)),
-        [tag("h3", "Copies"), table(COPY_HEADS, _copy_rows(device), numeric=range(2, 6))] if device.copies else None,
+        [tag("h3", COPIES), table(COPY_HEADS, _copy_rows(device), numeric=range(2, 6))] if device.copies else None,
         [tag("h3", "Processes on this GPU"), table(PROCESS_HEADS, _process_rows(device), numeric=range(1, 4))]
         if device.processes
         else None,
@@ -50,7 +50,12 @@ def device_time_section(device: DeviceTimes, *, several: bool) -> Html:
     )
 
 
-EXPOSED = "Exposed: no compute ran beside it. For compute: nothing else ran beside it."
+COPIES = "Copies and memsets"
+
+EXPOSED = (
+    "Busy: the union of all intervals of a kind. Kinds overlap, so these sum to more than the device's busy time."
+    " Exposed: no compute ran beside it. For compute: nothing else ran beside it."
+)
 
 
 def _work_rows(device: DeviceTimes) -> list[list[str]]:

@@ -4,7 +4,7 @@
 const ranks = pageData();
 
 function rankBars(container, width) {
-  const names = { compute: "compute", communication: "exposed communication", copy: "only copies", idle: "idle" };
+  const names = { compute: "compute", communication: "exposed communication", copy: "only copies and memsets", idle: "idle" };
   const longest = Math.max(1, ...ranks.map((row) => row.span));
   const [left, step] = [58, ranks.length > 64 ? 12 : 26];
   const scale = linearScale([0, longest], [0, width - left]);

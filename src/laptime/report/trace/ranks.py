@@ -14,7 +14,7 @@ from laptime.report.kit.text import counted, one_line
 from laptime.report.trace import words
 from laptime.trace.ranks_result import RankAnalysis, RankTimes
 
-HEADS = ("rank", "compute", "exposed", "idle", "span", "waited", "last", "waits for")
+HEADS = ("rank", "compute", "exposed", "copies", "idle", "span", "waited", "last", "waits for")
 SHOWN = 512
 """Ranks that a table holds; the JSON has all."""
 
@@ -56,7 +56,7 @@ def ranks_page(analysis: RankAnalysis) -> str:
                 "span": rank.span_ns,
                 "compute": rank.compute_ns,
                 "communication": rank.exposed_communication_ns,
-                "copy": rank.copy_ns,
+                "copy": rank.copy_ns + rank.memset_ns,
                 "idle": rank.idle_ns,
             }
             for rank in analysis.ranks[:SHOWN]
@@ -84,6 +84,7 @@ def _cells(rank: RankTimes) -> list[str]:
         str(rank.rank),
         words.ms_column(rank.compute_ns),
         words.ms_column(rank.exposed_communication_ns),
+        words.ms_column(rank.copy_ns + rank.memset_ns),
         words.ms_column(rank.idle_ns),
         words.ms_column(rank.span_ns),
         words.ms_column(rank.waited_ns),
@@ -93,7 +94,10 @@ def _cells(rank: RankTimes) -> list[str]:
 
 
 def _remarks(analysis: RankAnalysis) -> list[str]:
-    lines = ["Exposed: communication with no compute beside it. Each rank's idle time is within its own span."]
+    lines = [
+        "Compute, exposed communication, copies and idle sum to the span, which is each rank's own. Exposed: with no"
+        " compute beside it. Copies: only copies or memsets ran."
+    ]
     clocks = analysis.clocks
     if clocks.aligned:
         spread = text(clocks.spread_ns, "ns").replace(" ", KEEP_TOGETHER)

@@ -155,7 +155,9 @@ def _kernels(kernels: Sequence[Kernel], shown: int) -> RenderableType:
             percent(kernel.share),
         )
     rest = len(kernels) - shown
-    return with_remarks(table, [Text(f"and {count(rest)} more", style="dim")] if rest > 0 else [])
+    remarks = [f"and {count(rest)} more"] if rest > 0 else []
+    remarks.append("Of busy: of the device's busy time; kernels that run together share each instant evenly.")
+    return with_remarks(table, [Text(line, style="dim") for line in remarks])
 
 
 def _pairs(title: str, pairs: Sequence[Pair]) -> RenderableType:
