@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 # Work in parallel, but leave torch one thread per worker.
 JOBS ?= $(shell nproc 2>/dev/null || echo 1)
 
-.PHONY: demo demo-control test test-engines lint bench format clean browser
+.PHONY: demo demo-control test test-lowest test-newest test-engines dist docs lint bench format clean browser
 
 demo: $(READY)
 	rm -rf runs/demo
@@ -35,6 +35,30 @@ demo-control: $(READY)
 
 test: lint browser
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS) --dist loadfile
+
+# The bounds that pyproject.toml declares: the lowest versions of what laptime itself needs, and the newest that there are.
+# Neither has torch: that is how a laptop that reads runs and traces installs it.
+WITHOUT_TORCH := tests/audits/test_rules.py tests/audits/test_legacy.py tests/cli/test_audit.py tests/cli/test_budget.py \
+  tests/cli/test_compare.py tests/cli/test_evaluate.py tests/cli/test_export.py tests/cli/test_fit.py \
+  tests/cli/test_main.py tests/cli/test_merge.py tests/cli/test_predict.py tests/cli/test_report.py \
+  tests/cli/test_trace.py tests/data tests/estimate/test_budget.py tests/estimate/test_estimator.py \
+  tests/estimate/test_files.py tests/estimate/learn/test_selection.py tests/report/audit \
+  tests/report/sweep/test_terminal.py tests/report/trace/test_perfetto.py tests/trace tests/engines tests/test_installed.py
+test-lowest: WITH := lowest-direct
+test-newest: WITH := highest
+test-lowest test-newest:
+	$(PYTHON) -m venv --clear .venv-bounds
+	.venv-bounds/bin/pip install -q uv
+	.venv-bounds/bin/uv pip install -q --python .venv-bounds --resolution $(WITH) -e . -r pyproject.toml --extra light --extra serve
+	.venv-bounds/bin/uv pip freeze --python .venv-bounds
+	OMP_NUM_THREADS=1 .venv-bounds/bin/python -m pytest -q -n $(JOBS) --dist loadfile $(WITHOUT_TORCH)
+
+# The files that a release uploads, and what is wrong with them. Nothing is uploaded.
+dist: $(READY)
+	rm -rf dist
+	$(BIN)/python -m build -q
+	$(BIN)/twine check --strict dist/*
+	$(BIN)/pytest -q tests/packaging
 
 # A real engine, in an environment of its own: llama.cpp's server with a small model, without a GPU.
 ENGINES := .venv-engines

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-__version__ = "0.1.0"
-
 __all__ = [
     "AdaptiveModel",
     "Estimator",
@@ -40,6 +38,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    __version__: str
     from laptime.api import audit as audit
     from laptime.api import budget as budget
     from laptime.api import compare as compare
@@ -91,6 +90,9 @@ else:
 
         if name not in __all__:
             raise AttributeError(f"module 'laptime' has no attribute {name!r}")
+        if name == "__version__":
+            globals()[name] = _installed_version()
+            return globals()[name]
         if name in _NEED_TORCH:
             from laptime.errors import require_torch
 
@@ -98,6 +100,15 @@ else:
         value = getattr(import_module(_PLACES.get(name, "laptime.api")), name)
         globals()[name] = value
         return value
+
+    def _installed_version():
+        """The version of the installed package; of a source folder that isn't installed, 0+source."""
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            return version("laptime")
+        except PackageNotFoundError:
+            return "0+source"
 
     def __dir__():
         return sorted(__all__)

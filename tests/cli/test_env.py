@@ -58,3 +58,20 @@ def test_without_torch_measuring_says_what_to_install():
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr.strip() == "laptime: torch is not installed but needed to measure: pip install 'laptime[torch]'"
+
+
+def test_without_torch_the_environment_is_shown_all_the_same(tmp_path):
+    """What an issue asks for must be there on a machine that only reads runs."""
+    program = (
+        "import sys; sys.modules['torch'] = None\n"
+        "import laptime.measure.host as host\n"
+        "host.PACKAGES = tuple(name for name in host.PACKAGES if name != 'torch')\n"
+        "from laptime.cli.main import main\n"
+        "main(sys.argv[1:])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, "env", "--json"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    value = json.loads(done.stdout)
+    assert value["packages"]["polars"] and value["environment"]["torch"] is None

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from laptime import __version__
+import laptime
 from laptime.errors import LaptimeError
 
 CONTEXT = {"help_option_names": ["-h", "--help"]}
@@ -151,7 +151,7 @@ def application() -> Any:
         debug: bool = typer.Option(False, "--debug", metavar="", help="Show the traceback of an internal error."),
     ) -> None:
         if version:
-            typer.echo(__version__)
+            typer.echo(laptime.__version__)
         elif ctx.invoked_subcommand is None:
             typer.echo(ctx.get_help())
 
@@ -215,7 +215,7 @@ def _crashed(error: BaseException, *, debug: bool) -> int:
     try:
         descriptor, name = tempfile.mkstemp(prefix="laptime-error-", suffix=".txt")
         with os.fdopen(descriptor, "w", encoding="utf-8", errors="replace") as file:
-            file.write(f"laptime {__version__}, Python {sys.version}\n\n{trace}")
+            file.write(f"laptime {laptime.__version__}, Python {sys.version}\n\n{trace}")
         where = f"the traceback is in {name}"
     except OSError:
         where = "laptime --debug VERB shows the traceback"

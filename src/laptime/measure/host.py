@@ -5,10 +5,27 @@ from __future__ import annotations
 import os
 import platform
 from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import laptime
 from laptime.data.record import Environment
+
+
+PACKAGES = (
+    "msgspec", "numpy", "polars", "scipy", "lightgbm", "typer", "rich", "pyyaml", "isal", "safetensors", "threadpoolctl",
+    "torch", "transformers", "pillow", "nvidia-ml-py", "ray", "aiohttp",
+)  # fmt: skip
+"""What laptime can use of other projects, by the names that pip knows."""
+
+
+def described_packages() -> dict[str, str]:
+    """The installed versions of what laptime uses."""
+    found = {}
+    for name in PACKAGES:
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
 
 
 def describe_host() -> Environment:

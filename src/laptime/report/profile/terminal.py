@@ -6,7 +6,7 @@ colour when it is piped. Strings from outside are put in as `Text`, so no markup
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from rich.console import Group, RenderableType
 from rich.text import Text
@@ -101,9 +101,15 @@ def overhead_table(overhead: Overhead) -> RenderableType:
     return Group(units, with_remarks(added, [Text(f"On {one_line(overhead.device, 80)}{drain}.", style="dim")]))
 
 
-def environment_table(environment: Environment) -> RenderableType:
-    """Every known fact of the environment, and the fingerprint under which measurements may be compared."""
+def environment_table(environment: Environment, packages: Mapping[str, str] | None = None) -> RenderableType:
+    """Every known fact of the environment, and the fingerprint under which measurements may be compared.
+
+    packages: installed versions by name.
+    """
     table = facts_table(environment_pairs(environment))
+    if packages:
+        shown = [f"{name} {version}" for name, version in packages.items() if name not in ("torch", "transformers")]
+        table.add_row("packages", Text(", ".join(shown)))
     table.add_row("fingerprint", Text(environment.fingerprint(), style="bold"))
     return table
 
