@@ -69,9 +69,7 @@ def test_without_torch_the_environment_is_shown_all_the_same(tmp_path):
         "from laptime.cli.main import main\n"
         "main(sys.argv[1:])"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program, "env", "--json"], capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([sys.executable, "-c", program, "env", "--json"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     value = json.loads(done.stdout)
     assert value["packages"]["polars"] and value["environment"]["torch"] is None

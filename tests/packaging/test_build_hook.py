@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import re
-import tomllib
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
 pytest.importorskip("hatchling")
+tomllib = pytest.importorskip("tomllib")
 
 
 @pytest.fixture(scope="module")

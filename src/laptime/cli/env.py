@@ -57,9 +57,7 @@ def env(
         return 0
     from laptime.report.profile.terminal import environment_table, overhead_table
 
-    print_report(
-        environment_table(environment, packages=packages), *([] if costs is None else [overhead_table(costs)])
-    )
+    print_report(environment_table(environment, packages=packages), *([] if costs is None else [overhead_table(costs)]))
     return 0
 
 

@@ -11,10 +11,9 @@ from pathlib import Path
 import laptime
 from laptime.data.record import Environment
 
-
 PACKAGES = (
-    "msgspec", "numpy", "polars", "scipy", "lightgbm", "typer", "rich", "pyyaml", "isal", "safetensors", "threadpoolctl",
-    "torch", "transformers", "pillow", "nvidia-ml-py", "ray", "aiohttp",
+    "msgspec", "numpy", "polars", "scipy", "lightgbm", "typer", "rich", "pyyaml", "isal", "safetensors",
+    "threadpoolctl", "torch", "transformers", "pillow", "nvidia-ml-py", "ray", "aiohttp",
 )  # fmt: skip
 """What laptime can use of other projects, by the names that pip knows."""
 
