@@ -28,6 +28,7 @@ __all__ = [
     "page",
     "profile",
     "prove_remedies",
+    "read_engine",
     "read_frame",
     "read_ranks",
     "read_trace",
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from laptime.api import merge as merge
     from laptime.api import profile as profile
     from laptime.api import prove_remedies as prove_remedies
+    from laptime.api import read_engine as read_engine
     from laptime.api import serve_bench as serve_bench
     from laptime.api import sweep as sweep
     from laptime.control.adaptive_model import AdaptiveModel as AdaptiveModel

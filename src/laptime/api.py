@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from laptime.audits.result import AuditReport
     from laptime.comparisons.result import Comparison
     from laptime.data.run_folder import Run
+    from laptime.engines.engine_result import EngineReport
     from laptime.engines.result import ServeReport
     from laptime.estimate.budget import BudgetReport
     from laptime.estimate.predictor import Predictor
@@ -426,6 +427,8 @@ def serve_bench(
     concurrency: Sequence[int] = (),
     rate: Sequence[float] = (),
     arrivals: Literal["poisson", "constant"] = "poisson",
+    ramp: tuple[float, float] | None = None,
+    replay: str | Path | None = None,
     requests: int = 100,
     slo: Mapping[str, float] | None = None,
     find_load: float | None = None,
@@ -445,7 +448,8 @@ def serve_bench(
 ) -> ServeReport:
     """Say how fast an endpoint that speaks OpenAI's protocol answers, under which load.
 
-    concurrency: levels of requests at once. rate: levels of arrivals a second. Neither: one at once.
+    concurrency: levels of requests at once. rate: levels of arrivals a second. ramp: one level whose rate grows from
+    the first to the second. replay: a file of recorded arrivals. None of these: one at once.
     requests: of each level. slo: limits, as {"ttft_ms": 200, "tpot_ms": 30, "total_ms": 2000, "share": 0.95}.
     find_load: search the largest rate within the slo, from this rate on.
     data: questions instead of made-up prompts. body: more fields of each request. headers: never written anywhere.
@@ -465,6 +469,10 @@ def serve_bench(
     for place, per_s in enumerate(rate):
         even = arrivals == "constant"
         levels.append(loads.constant(per_s, requests) if even else loads.poisson(per_s, requests, seed + place))
+    if ramp is not None:
+        levels.append(loads.ramp(*ramp, requests))
+    if replay is not None:
+        levels.append(loads.replay(Path(replay)))
     if not levels and find_load is None:
         levels = [loads.concurrency(1, requests)]
     extra = dict(body or {})
@@ -484,6 +492,24 @@ def serve_bench(
         seed=seed,
     )
     return bench(request, None if out is None else Path(out), progress)
+
+
+def read_engine(folder: str | Path, *, client: str | Path | None = None, out: str | Path | None = None) -> EngineReport:
+    """Say where each request's time went inside a serving engine whose plug-in wrote to a folder.
+
+    folder: what LAPTIME_VLLM named when the server started. client: a run folder of serve_bench against that server, on
+    the same host; then the stages sum to what the client waited for. out: the run folder to write, a sample with stages
+    for each request; None writes nothing.
+    Raises LaptimeError for what can't be read, and where no request can be followed.
+
+    Example: laptime.read_engine("/tmp/engine", client="runs/serve").levels[0].stages["queue"].median
+    """
+    from laptime.engines.engine_report import engine_report, write_run
+
+    report = engine_report(folder, client)
+    if out is not None:
+        write_run(folder, client, out)
+    return report
 
 
 def _size(size: ImageSize) -> tuple[int, int] | None:

@@ -12,10 +12,12 @@ from tests.samples import sample
 TODAY = {
     "config_id": "String", "sample_id": "String", "repeat": "Int64", "worker": "String",
     "vision_ms": "Float64", "prefill_ms": "Float64", "decode_ms": "Float64", "other_ms": "Float64",
-    "total_ms": "Float64", "audio_ms": "Float64", "encode_ms": "Float64", "host_vision_ms": "Float64",
+    "total_ms": "Float64", "audio_ms": "Float64", "encode_ms": "Float64",
+    "preprocessing_ms": "Float64", "queue_ms": "Float64", "host_vision_ms": "Float64",
     "host_prefill_ms": "Float64", "host_decode_ms": "Float64",
     "host_other_ms": "Float64", "host_total_ms": "Float64",
-    "host_audio_ms": "Float64", "host_encode_ms": "Float64", "ttft_ms": "Float64", "tpot_ms": "Float64",
+    "host_audio_ms": "Float64", "host_encode_ms": "Float64", "host_preprocessing_ms": "Float64",
+    "host_queue_ms": "Float64", "ttft_ms": "Float64", "tpot_ms": "Float64",
     "decode_per_token_ms": "Float64", "itl_ms": "List(Float64)", "output_tokens": "Int64", "decode_forwards": "Int64",
     "prompt_tokens": "Int64", "image_tokens": "Int64", "crops": "Int64", "batch": "Int64",
     "generated_tokens": "Int64", "cut_rows": "Int64",
@@ -29,7 +31,7 @@ TODAY = {
 class Longer(Sample, frozen=True, kw_only=True):
     """A Sample of tomorrow."""
 
-    queue_ms: float | None = None
+    retry_ms: float | None = None
     retries: int = 0
     engine: str = ""
     warnings: list[str] = msgspec.field(default_factory=list)
@@ -40,7 +42,8 @@ class Longer(Sample, frozen=True, kw_only=True):
 def test_the_columns_are_todays():
     assert {name: str(type_) for name, type_ in frame_types().items()} == TODAY
     assert list(frame_types()) == list(TODAY) == list(ORDER)
-    assert STAGE_COLUMNS == ("vision_ms", "prefill_ms", "decode_ms", "other_ms", "total_ms", "audio_ms", "encode_ms")
+    assert STAGE_COLUMNS == ("vision_ms", "prefill_ms", "decode_ms", "other_ms", "total_ms", "audio_ms", "encode_ms",
+                             "preprocessing_ms", "queue_ms")  # fmt: skip
 
 
 def test_every_field_of_a_sample_is_a_column_but_the_named_exceptions():
@@ -61,7 +64,7 @@ def test_every_field_of_a_sample_is_a_column_but_the_named_exceptions():
 
 def test_a_new_field_is_a_new_column():
     more = [column for column in columns_of(Longer) if column.name not in ORDER]
-    simple = {"queue_ms": "float", "retries": "int", "engine": "text", "warnings": "words", "layer_ms": "floats"}
+    simple = {"retry_ms": "float", "retries": "int", "engine": "text", "warnings": "words", "layer_ms": "floats"}
     nested = {f"network_{name}": "float" for name in STAGE_COLUMNS}
     assert {column.name: column.kind for column in more} == simple | nested
     assert "network" not in PREFIXES

@@ -15,7 +15,7 @@ if TYPE_CHECKING:  # polars takes 0.2 s to import, so the functions that need it
 ROUNDING_MS = 0.03
 """A sum may differ by this much: four stages and a total, each rounded to a hundredth of a millisecond."""
 
-BEFORE_DECODE = ("vision_ms", "audio_ms", "encode_ms", "prefill_ms")
+BEFORE_DECODE = ("preprocessing_ms", "queue_ms", "vision_ms", "audio_ms", "encode_ms", "prefill_ms")
 """The stages that decode is left over from, where it is obtained by subtraction."""
 
 SUBTRACTED_SHARE = 0.95

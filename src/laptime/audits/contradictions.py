@@ -53,12 +53,16 @@ def per_token_not_decode(measurements: Measurements) -> RuleOutcome:
     )
 
 
+BEFORE_PREFILL = ("preprocessing_ms", "queue_ms", "vision_ms", "audio_ms", "encode_ms")
+"""The stages that the first token waits for, beside prefill."""
+
+
 def ttft_below_prefill(measurements: Measurements) -> RuleOutcome:
     """A first token before its prefill was over."""
     from polars import col
 
     rows = measurements.measured.filter(col("ttft_ms").is_not_null(), col("prefill_ms").is_not_null())
-    before = [col(name).fill_null(0.0) for name in ("vision_ms", "audio_ms", "encode_ms")]
+    before = [col(name).fill_null(0.0) for name in BEFORE_PREFILL]
     needed = sum(before, col("prefill_ms"))
     bad = rows.with_columns(needed=needed).filter(col("ttft_ms") < col("needed") - ROUNDING_MS)
     if bad.is_empty():

@@ -56,6 +56,7 @@ VERBS: dict[str, dict[str, Verb]] = {
         "serve-bench": Verb(
             "laptime.cli.serve_bench:serve_bench", "How fast does an endpoint answer, under which load?"
         ),
+        "engine": Verb("laptime.cli.engine:engine", "Where did each request's time go inside the engine?"),
         "env": Verb("laptime.cli.env:env", "Show the environment that measurements on this machine belong to."),
     },
     "Judge": {

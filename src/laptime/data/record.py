@@ -17,8 +17,8 @@ SCHEMA_VERSION = 1
 
 Scalar = str | int | float | bool | None
 
-STAGES = ("vision", "audio", "encode", "prefill", "decode", "other")
-"""The partition of a sample, in the order in which generate() enters them."""
+STAGES = ("preprocessing", "queue", "vision", "audio", "encode", "prefill", "decode", "other")
+"""The partition of a sample, in the order in which they are entered. A serving engine alone has the first two."""
 
 Flag = Literal[
     "cold",
@@ -78,6 +78,8 @@ class StageTimes(msgspec.Struct, frozen=True):
     total_ms: float
     audio_ms: float | None = None  # None when no audio encoder ran
     encode_ms: float | None = None  # None but for an encoder-decoder
+    preprocessing_ms: float | None = None  # None but for a request to a serving engine
+    queue_ms: float | None = None  # the same
 
     @classmethod
     def from_ns(

@@ -21,6 +21,7 @@ from laptime.data.files import LineFile
 from laptime.data.record import Interval, Scalar
 from laptime.data.run_folder import RunFolder, new_info
 from laptime.engines.client import Endpoint, LoadRun, run_load, session
+from laptime.engines.engine_run import boot_id
 from laptime.engines.figures import level_of
 from laptime.engines.findings import findings_of, is_bottleneck
 from laptime.engines.loads import Load, concurrency, poisson
@@ -211,6 +212,7 @@ class _Bench:
             "seed": request.seed,
             "nonce": self.nonce or None,
             "planned": sum(load.requests for load in request.loads),
+            "boot_id": boot_id(),
         }
 
 

@@ -137,6 +137,7 @@ class _Answer:
         self.engine: dict[str, Scalar] = {}
         self.flags: set[RequestFlag] = set()
         self.status: int | None = None
+        self.server_id: str | None = None
         self.error: str | None = None
         self.ended = False
 
@@ -155,6 +156,7 @@ class _Answer:
             self.usage = event.usage or self.usage
             self.finish_reason = event.finish_reason or self.finish_reason
             self.engine = event.engine or self.engine
+            self.server_id = self.server_id or event.id
             self.error = self.error or event.error
             self.ended = self.ended or event.last
 
@@ -209,6 +211,7 @@ async def ask(
         error=answer.error,
         chunks=answer.chunks,
         flags=sorted(answer.flags),
+        server_id=answer.server_id,
         engine=answer.engine,
         text="".join(answer.texts) or None,
         started_unix_ms=started_unix_ms,

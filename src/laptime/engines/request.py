@@ -15,7 +15,8 @@ from laptime.data.record import Failure, Sample, Scalar, StageTimes, config_id
 from laptime.errors import LaptimeError
 
 Source = Literal["client", "engine"]
-RequestFlag = Literal["chunks-merged", "not-streamed", "new-connection", "resent", "no-usage", "aborted", "shared-step"]
+RequestFlag = Literal["chunks-merged", "not-streamed", "new-connection", "resent", "no-usage", "aborted", "shared-step",
+                      "preempted", "surplus-step", "cross-host"]  # fmt: skip
 Outcome = Literal["finished", "time-out", "http-error", "stream-error", "cut-off", "no-connection"]
 
 REQUEST_FLAGS: dict[RequestFlag, str] = {
@@ -26,6 +27,9 @@ REQUEST_FLAGS: dict[RequestFlag, str] = {
     "no-usage": "the endpoint counted no tokens",
     "aborted": "the engine gave the request up",
     "shared-step": "the engine computed other requests in the same step",
+    "preempted": "the engine took its memory away for other requests and began it again",
+    "surplus-step": "the engine computed a step for it after the last token that it gave out",
+    "cross-host": "client and engine ran on different hosts, so their clocks are not joined",
 }
 
 
@@ -47,8 +51,10 @@ class Chunk(msgspec.Struct, frozen=True, array_like=True):
 class RequestSample(msgspec.Struct, frozen=True, kw_only=True):
     """One request. due: when the load wanted it sent. done: the end of the answer, or when it was given up.
 
-    arrival, queued, scheduled, first_token, last_token are the engine's own; a client alone leaves them None.
-    engine: what the engine itself says of the request, by its own definitions and names.
+    arrival, handed (to the engine's core), queued, scheduled, first_token, last_token and delivered (to its HTTP
+    server) are the engine's own; a client alone leaves them None. server_id: the id that the answer itself names.
+    engine_id: the engine's own name of the request. engine: what the engine itself says of the request, by its own
+    definitions and names.
     """
 
     load: str
@@ -62,11 +68,15 @@ class RequestSample(msgspec.Struct, frozen=True, kw_only=True):
     first_content: Instant | None = None
     last_content: Instant | None = None
     done: Instant
+    server_id: str | None = None
+    engine_id: str | None = None
     arrival: Instant | None = None
+    handed: Instant | None = None
     queued: Instant | None = None
     scheduled: Instant | None = None
     first_token: Instant | None = None
     last_token: Instant | None = None
+    delivered: Instant | None = None
     prompt_tokens: int | None = None
     cached_tokens: int | None = None
     output_tokens: int | None = None
@@ -162,14 +172,14 @@ def record_of(request: RequestSample, config: dict[str, Scalar], worker: str) ->
     )
 
 
-def read_requests(folder: str | Path) -> list[RequestSample]:
+def read_requests(folder: str | Path, begins: str = "") -> list[RequestSample]:
     """The requests that a run folder holds (requests-*.jsonl); a half-written last line is left out.
 
-    Raises LaptimeError for a damaged line.
+    begins: what the worker's name begins with. Raises LaptimeError for a damaged line.
     """
     decoder = msgspec.json.Decoder(RequestSample)
     requests: list[RequestSample] = []
-    for file in sorted(Path(folder).glob("requests-*.jsonl")):
+    for file in sorted(Path(folder).glob(f"requests-{begins}*.jsonl")):
         content = file.read_bytes()
         try:
             requests += decoder.decode_lines(content[: content.rfind(b"\n") + 1])

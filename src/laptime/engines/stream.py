@@ -26,6 +26,7 @@ class Event(msgspec.Struct, frozen=True):
     engine: dict[str, Scalar] = {}
     error: str | None = None
     last: bool = False
+    id: str | None = None
 
 
 class EventStream:
@@ -74,6 +75,7 @@ def read_event(data: bytes) -> Event:
         finish_reason=reason if isinstance(reason, str) else None,
         usage=_usage(value.get("usage")),
         engine=_timings(value.get("timings")),
+        id=name if isinstance(name := value.get("id"), str) else None,
     )
 
 

@@ -32,7 +32,7 @@ from laptime.estimate.known import union_of_constants
 from laptime.estimate.predictor import Predictor
 from laptime.estimate.table.positions import FOLDER, DecodeByPosition
 
-STAGES = ("vision", "audio", "encode", "prefill", "decode_per_token", "other")
+STAGES = ("preprocessing", "queue", "vision", "audio", "encode", "prefill", "decode_per_token", "other")
 NEEDED = ("prefill", "decode_per_token")
 LEVELS = np.array([*np.arange(1, 95) / 100, *np.arange(950, 999) / 1000, 0.999])
 TOKENS = "output_tokens"

@@ -76,6 +76,9 @@ FACES: dict[str, Faces] = {
     "laptime.engines.result.ServeReport": Faces(
         "laptime.report.serve.terminal:serve_report", "laptime.report.serve.page:serve_page"
     ),
+    "laptime.engines.engine_result.EngineReport": Faces(
+        "laptime.report.engine.terminal:engine_terminal", "laptime.report.engine.page:engine_page"
+    ),
     "laptime.control.judge.result.ControlEvaluation": Faces(
         "laptime.report.control.terminal:control_report", "laptime.report.control.page:control_page"
     ),

@@ -14,7 +14,10 @@ from laptime.data.record import LEFT_OUT
 from laptime.data.usable import Grade, row_grades, warm_up_rows
 from laptime.errors import LaptimeError
 
-STAGE_TARGETS = ("vision_ms", "audio_ms", "encode_ms", "prefill_ms", "decode_per_token_ms", "other_ms", "total_ms")
+STAGE_TARGETS = (
+    "preprocessing_ms", "queue_ms", "vision_ms", "audio_ms", "encode_ms", "prefill_ms", "decode_per_token_ms",
+    "other_ms", "total_ms",
+)  # fmt: skip
 """What is learnt of a run when no target is named. The total is learnt for a given number of output tokens."""
 KNOWN_BEFORE = ("prompt_tokens", "image_tokens", "crops", "batch")
 """Columns of a sample, besides its knobs, that are known before it runs."""

@@ -354,7 +354,16 @@ def _check_parts(frame: pl.DataFrame, names: list[str]) -> None:
     total = frame["total_ms"].cast(pl.Float64).to_numpy()
     parts = {
         name: frame[name].cast(pl.Float64).fill_null(0.0).to_numpy()
-        for name in ("vision_ms", "audio_ms", "encode_ms", "prefill_ms", "decode_ms", "other_ms")
+        for name in (
+            "preprocessing_ms",
+            "queue_ms",
+            "vision_ms",
+            "audio_ms",
+            "encode_ms",
+            "prefill_ms",
+            "decode_ms",
+            "other_ms",
+        )
         if name in names
     }
     whole = {"vision_ms", "prefill_ms", "decode_ms", "other_ms"} <= set(parts)

@@ -21,6 +21,8 @@ Event = dict[str, Any]
 DEVICE_TRACK, HOST_TRACK = 1, 2
 
 _COLOURS = {
+    "preprocessing": "olive",
+    "queue": "yellow",
     "vision": "good",
     "audio": "terrible",
     "encode": "rail_load",

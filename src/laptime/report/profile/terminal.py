@@ -33,6 +33,8 @@ from laptime.report.profile.words import (
 )
 
 STAGE_STYLES = {
+    "preprocessing": "cyan",
+    "queue": "white",
     "vision": "green",
     "audio": "magenta",
     "encode": "red",

@@ -22,6 +22,8 @@ TOKENS = {
 }
 
 MEANINGS: tuple[tuple[str, str], ...] = (
+    ("Preprocessing", "(a serving engine) from a request's arrival until the engine's core was given it"),
+    ("Queue", "(a serving engine) from then until it was first scheduled"),
     ("Vision", "from the vision tower's entry to the projector's exit, all crops and calls summed"),
     ("Audio", "the same for sound: from the audio encoder's entry to its projector's exit"),
     ("Encode", "the encoder of an encoder-decoder; what it does with images or sound by a function of its own is not "

@@ -17,6 +17,8 @@ _TITLES = {"top_k": "top-k", "tier": "image tier", "blocks": "blocks"}
 
 STAGE_TITLES: dict[str, str] = {
     "total": "Total",
+    "preprocessing": "Preprocessing",
+    "queue": "Queue",
     "vision": "Vision",
     "audio": "Audio",
     "encode": "Encode",

@@ -78,7 +78,7 @@ def _noise_by_stage(noises: Mapping[str, Noise], calls: Calls) -> list[VisitNois
         )
         for stage, noise in noises.items()
         # Readers know the list without the stages that few models have.
-        if stage not in ("audio", "encode") or calls.frame[f"{stage}_ms"].drop_nulls().len()
+        if stage not in ("preprocessing", "queue", "audio", "encode") or calls.frame[f"{stage}_ms"].drop_nulls().len()
     ]
 
 

@@ -1,0 +1,60 @@
+"""`laptime engine FOLDER`: where each request's time went inside a serving engine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from laptime.cli.options import INPUT, OUTPUT, Force, Html, Json
+from laptime.cli.output import give
+from laptime.data.files import check_new_file
+
+
+def engine(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="What LAPTIME_VLLM named when the server started.")],
+    client: Annotated[
+        Path | None,
+        typer.Option("--client", metavar="RUN", help="A run of serve-bench on the same host.", rich_help_panel=INPUT),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", metavar="FOLDER", help="A run folder with each request's stages.", rich_help_panel=OUTPUT
+        ),
+    ] = None,
+    perfetto: Annotated[
+        Path | None,
+        typer.Option("--perfetto", metavar="FILE", help="Requests and steps for Perfetto.", rich_help_panel=OUTPUT),
+    ] = None,
+    html: Html = None,
+    force: Force = False,
+    as_json: Json = False,
+) -> int:
+    """Where did each request's time go inside the engine?
+
+    The server was started with LAPTIME_VLLM=FOLDER and laptime installed beside it. Preprocessing, queue, vision,
+    prefill, decode and other sum to each request's total. With --client they sum to what the client waited for.
+
+    Example: laptime engine /tmp/engine --client runs/serve --html engine.html
+
+    Exit codes: 0 done, 2 usage or unreadable input.
+    """
+    from laptime.data.run_folder import check_free
+    from laptime.engines.engine_report import engine_report, write_run
+
+    for file, option in ((html, "--html"), (perfetto, "--perfetto")):
+        check_new_file(file, option, force=force)
+    if out is not None:
+        check_free(out)
+    report = engine_report(folder, client)
+    if out is not None:
+        write_run(folder, client, out)
+    if perfetto is not None:
+        from laptime.data.files import write_new_file
+        from laptime.report.engine.perfetto import engine_to_perfetto
+
+        write_new_file(perfetto, engine_to_perfetto(report), "--perfetto", force=force)
+    give(report, as_json=as_json, html=html, force=force)
+    return 0
