@@ -171,7 +171,7 @@ def _life(
     return RequestLife(
         request=_flagged(request, mine, used),
         spans=line.spans,
-        stages=_stages(line.spans, first.ns),
+        stages=_stages(line.spans, max((step.end for step, _ in used if step.end <= first.ns + SOON_NS), default=0)),
         kinds=_sums(line.spans),
         cost_ns=sum(_cost(step, row) for step, row in used),
         prefill_cost_ns=sum(_cost(step, row) for step, row in prefill),
@@ -216,10 +216,11 @@ def _between(
     line.until("between", after.begin)
 
 
-def _stages(spans: Sequence[Span], first_token: int) -> dict[str, int]:
+def _stages(spans: Sequence[Span], first_step: int) -> dict[str, int]:
+    """first_step: the end of the step that gave the first token; decode begins there."""
     sums: dict[str, int] = {}
     for span in spans:
-        stage = STAGE_OF[span.kind] or ("prefill" if span.begin < first_token else "decode")
+        stage = STAGE_OF[span.kind] or ("prefill" if span.begin < first_step else "decode")
         sums[stage] = sums.get(stage, 0) + span.end - span.begin
     return sums
 
