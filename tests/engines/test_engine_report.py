@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 
 import msgspec
 import pytest
@@ -99,7 +100,7 @@ def test_the_verb_and_its_timeline(tmp_path, capsys):
     events = json.loads((tmp_path / "t.json").read_bytes())["traceEvents"]
     spans = [event for event in events if event["ph"] == "X" and event["pid"] == 2 and event["tid"] == 1]
     assert sum(event["dur"] for event in spans) == pytest.approx(56_500)
-    assert all(a["ts"] + a["dur"] == pytest.approx(b["ts"]) for a, b in zip(spans, spans[1:], strict=False))
+    assert all(a["ts"] + a["dur"] == pytest.approx(b["ts"]) for a, b in pairwise(spans))
 
 
 @pytest.mark.parametrize("content", [None, "{}"])
