@@ -27,6 +27,7 @@ __all__ = [
     "merge",
     "page",
     "profile",
+    "progress_bars",
     "prove_remedies",
     "read_engine",
     "read_frame",
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
     from laptime.errors import LaptimeError as LaptimeError
     from laptime.estimate.estimator import Estimator as Estimator
     from laptime.measure.stage_timer import StageTimer as StageTimer
+    from laptime.report.kit.progress import progress_bars as progress_bars
     from laptime.report.results import page as page
     from laptime.report.results import show as show
     from laptime.report.results import to_json as to_json
@@ -78,6 +80,7 @@ else:
         "StageTimer": "laptime.measure.stage_timer",
         "load_run": "laptime.data.run_folder",
         "page": "laptime.report.results",
+        "progress_bars": "laptime.report.kit.progress",
         "read_frame": "laptime.data.frame",
         "read_ranks": "laptime.trace.ranks",
         "read_trace": "laptime.trace.analysis",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import msgspec
+
+from laptime.data.shown import Shown
 
 Severity = Literal["info", "warning", "severe"]
 
@@ -64,8 +66,10 @@ class RuleRun(msgspec.Struct, frozen=True, kw_only=True):
     could_not_judge: str | None = None  # "no column started_unix_ms"; None when it judged
 
 
-class AuditReport(msgspec.Struct, frozen=True, kw_only=True):
+class AuditReport(Shown, msgspec.Struct, frozen=True, kw_only=True):
     """All findings, worst first, and every rule. `clean`: no severe and no warning."""
+
+    ROWS: ClassVar[str] = "findings"
 
     schema: str = "laptime.audit/1"
     source: str

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import msgspec
 
 from laptime.data.record import Finding, Interval
+from laptime.data.shown import Shown
 
 SCHEMA = "laptime.compare/1"
 
@@ -54,11 +55,13 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True):
     used: int  # samples that were judged; 0 when none was clean
 
 
-class Comparison(msgspec.Struct, frozen=True, kw_only=True):
+class Comparison(Shown, msgspec.Struct, frozen=True, kw_only=True):
     """B against A. `verdict` is slower when any stage is, else faster when any is, else same when all are.
 
     Stages that don't decide have no part in it.
     """
+
+    ROWS: ClassVar[str] = "stages"
 
     schema: str = SCHEMA
     verdict: Verdict

@@ -20,7 +20,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import msgspec
 
@@ -36,6 +36,7 @@ from laptime.data.record import (
     Subtraction,
     WorkerStart,
 )
+from laptime.data.shown import Shown
 from laptime.data.subtraction import summarise_subtraction
 from laptime.data.summary import Summary, summarise
 from laptime.errors import LaptimeError
@@ -56,8 +57,10 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     session: dict[str, Scalar] = {}  # how it was measured: method, precision asked for, limits
 
 
-class Run(msgspec.Struct, frozen=True, kw_only=True):
+class Run(Shown, msgspec.Struct, frozen=True, kw_only=True):
     """Everything a run folder holds. `dropped_tails` names the files whose half-written last line was left out."""
+
+    ROWS: ClassVar[str] = "samples"
 
     path: str
     info: RunInfo
@@ -73,8 +76,10 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
         """The summary of all samples, computed at each access."""
         return summarise(self.samples)
 
-    def frame(self) -> polars.DataFrame:
-        """One row a sample, texts and gaps between tokens too: laptime.data.columns.ORDER, then `config.*`."""
+    def _table(self, name: str) -> polars.DataFrame:
+        """Of samples: texts and gaps between tokens too, laptime.data.columns.ORDER, then `config.*`."""
+        if name != "samples":
+            return Shown._table(self, name)
         columns = SampleColumns(bulky=True)
         columns.add(self.samples)
         return columns.frame()

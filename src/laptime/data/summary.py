@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import msgspec
 import numpy as np
 
 from laptime.data.columns import STAGE_COLUMNS
 from laptime.data.record import STAGES, Interval, Sample
+from laptime.data.shown import Shown
 from laptime.data.stats import Floats, median_interval, quantile
 from laptime.data.usable import left_out_reasons, left_out_rows_reasons, usable, usable_rows
 
@@ -27,8 +28,10 @@ class StageSummary(msgspec.Struct, frozen=True):
     share: float
 
 
-class Summary(msgspec.Struct, frozen=True, kw_only=True):
+class Summary(Shown, msgspec.Struct, frozen=True, kw_only=True):
     """A run in one value. `stages` holds vision, prefill, decode, other, total (decode absent when none ran)."""
+
+    ROWS: ClassVar[str] = "stages"
 
     samples: int
     used: int

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import msgspec
 
 from laptime.data.record import Environment, Finding, Interval, Scalar
+from laptime.data.shown import Shown
 
 SCHEMA = "laptime.serve/1"
 
@@ -102,8 +103,10 @@ class LargestLoad(msgspec.Struct, frozen=True, kw_only=True):
     stopped: str
 
 
-class ServeReport(msgspec.Struct, frozen=True, kw_only=True):
+class ServeReport(Shown, msgspec.Struct, frozen=True, kw_only=True):
     """The whole result of `laptime serve-bench`."""
+
+    ROWS: ClassVar[str] = "levels"
 
     schema: str
     url: str

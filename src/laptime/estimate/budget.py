@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import msgspec
 import numpy as np
@@ -17,6 +17,7 @@ import numpy.typing as npt
 import polars
 
 from laptime.data.record import Scalar
+from laptime.data.shown import Shown
 from laptime.data.stats import Floats
 from laptime.errors import LaptimeError
 from laptime.estimate.grid import grid_of, read_grid
@@ -60,8 +61,10 @@ class RuleCost(msgspec.Struct, frozen=True, kw_only=True):
     limit_ms: float | None = None  # what the rule compares with the budget, when one configuration was asked about
 
 
-class BudgetReport(msgspec.Struct, frozen=True, kw_only=True):
+class BudgetReport(Shown, msgspec.Struct, frozen=True, kw_only=True):
     """JSON: laptime.budget/1."""
+
+    ROWS: ClassVar[str] = "answers"
 
     schema: str = "laptime.budget/1"
     target: str

@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 import polars
 
+from laptime.data.shown import Shown
 from laptime.data.stats import Floats
 from laptime.errors import LaptimeError
 from laptime.estimate.grid import grid_of
@@ -26,7 +27,7 @@ from laptime.estimate.total import load_predictor
 
 
 @dataclass(frozen=True)
-class Prediction:
+class Prediction(Shown):
     """Answers for the rows of a table.
 
     asked: the rows. answers: median_ms, bound_ms (null where none can be promised), probability_within (with a budget)
@@ -50,6 +51,9 @@ class Prediction:
     def table(self) -> polars.DataFrame:
         """The rows with their answers. Columns of the same names are replaced."""
         return self.asked.with_columns(self.answers)
+
+    def _table(self, name: str) -> polars.DataFrame:
+        return self.table()
 
     def encoded_table(self, ending: str) -> bytes:
         """The table as bytes of a .csv or .parquet file. Raises LaptimeError for another ending."""

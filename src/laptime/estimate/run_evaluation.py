@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 import polars
 
+from laptime.data.shown import Shown
 from laptime.errors import LaptimeError
 from laptime.estimate.estimator import Estimator
 from laptime.estimate.judge import splits
@@ -37,11 +38,14 @@ class SplitOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @dataclass(frozen=True)
-class JudgedEstimator:
+class JudgedEstimator(Shown):
     """An evaluation, and the card of the estimator that was judged (of the first one, where several were fitted)."""
 
     evaluation: Evaluation
     card: ModelCard | None
+
+    def _table(self, name: str) -> polars.DataFrame:
+        return self.evaluation.frame(name or None)
 
 
 def evaluate_saved(folder: Path, table: Path, *, confidence: float = 0.95, keep: Sequence[str] = ()) -> JudgedEstimator:

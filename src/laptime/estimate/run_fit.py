@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 import polars
 
+from laptime.data.shown import Shown
 from laptime.errors import LaptimeError
 from laptime.estimate.estimator import Estimator
 from laptime.estimate.files import check_estimator_folder, estimator_folder
@@ -40,7 +41,7 @@ class FittedTarget:
 
 
 @dataclass(frozen=True)
-class FittedRun:
+class FittedRun(Shown):
     """What `fit_run` learnt: an estimator for each target column, and why others were left out."""
 
     targets: dict[str, FittedTarget]

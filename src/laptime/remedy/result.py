@@ -7,10 +7,12 @@ apply.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import ClassVar
 
 import msgspec
 
 from laptime.data.record import Environment, Interval, Scalar
+from laptime.data.shown import Shown
 
 SCHEMA = "laptime.remedy/1"
 BASELINE = "eager"
@@ -63,8 +65,10 @@ class Recommendation(msgspec.Struct, frozen=True, kw_only=True):
     baseline_seconds: float
 
 
-class RemedyReport(msgspec.Struct, frozen=True, kw_only=True):
+class RemedyReport(Shown, msgspec.Struct, frozen=True, kw_only=True):
     """The whole result. Its first row is the baseline."""
+
+    ROWS: ClassVar[str] = "rows"
 
     schema: str = SCHEMA
     model: str

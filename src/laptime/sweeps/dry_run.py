@@ -6,12 +6,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
 from laptime.data.record import Sample, Scalar
 from laptime.data.run_folder import load_run
+from laptime.data.shown import Shown
 from laptime.errors import require_torch
 from laptime.sweeps.config import SweepConfig
 from laptime.sweeps.config_reading import as_sweep_config
@@ -23,8 +24,10 @@ from laptime.sweeps.run import Execution, prepared
 from laptime.sweeps.schedule import Visit, remaining, visits
 
 
-class DryRun(msgspec.Struct, frozen=True, kw_only=True):
+class DryRun(Shown, msgspec.Struct, frozen=True, kw_only=True):
     """The plan of a sweep, what of it is done, and how long the rest may take."""
+
+    ROWS: ClassVar[str] = "configs"
 
     schema: str = "laptime.sweep-plan/1"
     folder: str

@@ -9,12 +9,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import msgspec
 
 from laptime.data.files import whole_folder, write_whole
 from laptime.data.record import Failure, Sample
 from laptime.data.run_folder import FILES, RunInfo, load_run, locked_for_run, read_info, readable_json
+from laptime.data.shown import Shown
 from laptime.errors import LaptimeError
 from laptime.sweeps.config import changes
 from laptime.sweeps.plan import Key, SweepPlan, read_plan, write_plan
@@ -32,8 +34,10 @@ class Conflict(msgspec.Struct, frozen=True, kw_only=True):
     left: str
 
 
-class MergeReport(msgspec.Struct, frozen=True, kw_only=True):
+class MergeReport(Shown, msgspec.Struct, frozen=True, kw_only=True):
     """What came of a merge."""
+
+    ROWS: ClassVar[str] = "examples"
 
     schema: str = "laptime.merge/1"
     out: str

@@ -5,8 +5,11 @@ Per step when both have steps, over the whole trace otherwise. Kernels are match
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import msgspec
 
+from laptime.data.shown import Shown
 from laptime.trace.result import SURE, DeviceTimes, Kernel, Steps, TraceAnalysis
 
 SCHEMA = "laptime.trace-compare/1"
@@ -44,8 +47,10 @@ class KernelPair(msgspec.Struct, frozen=True):
     b_count: float
 
 
-class TraceComparison(msgspec.Struct, frozen=True, kw_only=True):
+class TraceComparison(Shown, msgspec.Struct, frozen=True, kw_only=True):
     """What changed from a to b."""
+
+    ROWS: ClassVar[str] = "kernels"
 
     schema: str = SCHEMA
     a: str

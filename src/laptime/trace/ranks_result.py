@@ -5,9 +5,12 @@ All `*_ns` are integer nanoseconds on each rank's own clock.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import msgspec
 
 from laptime.data.record import Finding
+from laptime.data.shown import Shown
 
 SCHEMA = "laptime.trace-ranks/1"
 
@@ -50,8 +53,10 @@ class Clocks(msgspec.Struct, frozen=True, kw_only=True):
     offsets_ns: list[int]  # each rank's clock less the first one's
 
 
-class RankAnalysis(msgspec.Struct, frozen=True, kw_only=True):
+class RankAnalysis(Shown, msgspec.Struct, frozen=True, kw_only=True):
     """Several ranks side by side."""
+
+    ROWS: ClassVar[str] = "ranks"
 
     schema: str = SCHEMA
     headline: str

@@ -5,9 +5,12 @@ All `*_ns` are integer nanoseconds. `None` means that the file can't support the
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import msgspec
 
 from laptime.data.record import Finding
+from laptime.data.shown import Shown
 from laptime.trace.launch_result import LaunchedBy
 
 SCHEMA = "laptime.trace/1"
@@ -240,8 +243,10 @@ class StepDrawing(msgspec.Struct, frozen=True, kw_only=True):
     truncated: int = 0  # activities left out
 
 
-class TraceAnalysis(msgspec.Struct, frozen=True, kw_only=True):
+class TraceAnalysis(Shown, msgspec.Struct, frozen=True, kw_only=True):
     """The whole answer."""
+
+    ROWS: ClassVar[str] = "kernels"
 
     schema: str = SCHEMA
     headline: str

@@ -6,12 +6,13 @@ were looked up in a sweep's table.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import msgspec
 
 from laptime.control.policies.saved_policy import TrainingCurve
 from laptime.data.record import Environment, Finding, Interval
+from laptime.data.shown import Shown
 
 
 class ChoiceShare(msgspec.Struct, frozen=True, kw_only=True):
@@ -100,11 +101,13 @@ class SlowDown(msgspec.Struct, frozen=True, kw_only=True):
     requests: list[StreamRequest]
 
 
-class ControlEvaluation(msgspec.Struct, frozen=True, kw_only=True):
+class ControlEvaluation(Shown, msgspec.Struct, frozen=True, kw_only=True):
     """Every policy at every budget, on one model and machine.
 
     online: whether earlier calls corrected the bounds (laptime.estimate.online), for all policies alike.
     """
+
+    ROWS: ClassVar[str] = "points"
 
     schema: str = "laptime.control/1"
     model: str

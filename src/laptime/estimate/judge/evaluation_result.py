@@ -6,9 +6,12 @@ length, in the target's own unit (ms).
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import msgspec
 import numpy as np
 
+from laptime.data.shown import Shown
 from laptime.data.stats import Floats
 from laptime.errors import LaptimeError
 from laptime.estimate.judge.ceiling import Ceiling
@@ -65,8 +68,10 @@ class Points(msgspec.Struct, frozen=True, kw_only=True):
     features: dict[str, list[float]]  # numeric features only
 
 
-class Evaluation(msgspec.Struct, frozen=True, kw_only=True):
+class Evaluation(Shown, msgspec.Struct, frozen=True, kw_only=True):
     """How far a target can be predicted, and how far it is. JSON: laptime.evaluation/1."""
+
+    ROWS: ClassVar[str] = "splits"
 
     schema: str = "laptime.evaluation/1"
     source: str

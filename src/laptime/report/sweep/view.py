@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import msgspec
 
@@ -17,6 +17,7 @@ from laptime.audits import Measurements, audit_measurements, read_measurements
 from laptime.audits.result import AuditReport
 from laptime.data.record import Environment, Failure, Scalar, WorkerStart
 from laptime.data.run_folder import RunInfo, read_failures, readable_json
+from laptime.data.shown import Shown
 from laptime.report.kit.text import one_line
 from laptime.sweeps.summary import summarise_sweep
 from laptime.sweeps.summary.drift import GpuOverTime, gpu_over_time
@@ -39,8 +40,10 @@ class FailedConfig(msgspec.Struct, frozen=True, kw_only=True):
     errors: dict[str, int]
 
 
-class SweepView(msgspec.Struct, frozen=True, kw_only=True):
+class SweepView(Shown, msgspec.Struct, frozen=True, kw_only=True):
     """Everything that is shown of a sweep. `info` is None for a table that came without a run folder."""
+
+    ROWS: ClassVar[str] = "rows"
 
     path: str
     info: RunInfo | None
@@ -50,6 +53,10 @@ class SweepView(msgspec.Struct, frozen=True, kw_only=True):
     environments: dict[str, Environment] = {}  # fingerprint -> environment, the first worker's first
     workers: dict[str, list[str]] = {}  # fingerprint -> names of the workers that had it
     gpu: GpuOverTime | None = None
+
+    def _table(self, name: str) -> polars.DataFrame:
+        place = self.summary if hasattr(self.summary, name) else self
+        return Shown._table(place, name)  # type: ignore[arg-type]
 
     @property
     def rounds(self) -> int | None:
