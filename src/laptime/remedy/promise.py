@@ -10,7 +10,7 @@ from itertools import groupby
 
 from laptime.remedy.result import Promise
 from laptime.trace.result import TraceAnalysis
-from laptime.trace.step_costs import FUSABLE
+from laptime.trace.step_changes import FUSABLE
 
 PER_KERNEL_US = (1.5, 5.0)
 """What a kernel of FastDecoder costs in a graph beyond its bytes' time: filling and draining the GPU. Measured on an

@@ -24,6 +24,7 @@ from laptime.trace.read.launch_links import launches
 from laptime.trace.read.reading import read_timeline
 from laptime.trace.read.timeline import Activity, GpuTimeline, Int64
 from laptime.trace.result import SURE, DeviceTimes, Gaps, Integrity, Steps, TraceAnalysis, TraceSource, WhatIf
+from laptime.trace.step_changes import step_changes
 from laptime.trace.step_costs import drawing, step_costs
 from laptime.trace.steps import NONE, StepFrame, find_steps
 from laptime.trace.whatif import what_if
@@ -95,7 +96,9 @@ def answer(timeline: GpuTimeline, of: list[DeviceView], *, tpot_ms: float | None
         costs = step_costs(timeline, main.gaps, main.causes, main.launched, frame)
         if costs is not None:
             frame = replace(frame, steps=msgspec.structs.replace(frame.steps, host_work_ns=costs.kept_ns))
-            whatif = _hedged(what_if(costs, None if tpot_ms is None else round(tpot_ms * 1e6)), frame.steps)
+            changes = step_changes(timeline, main.gaps, main.launched, frame)
+            rows = what_if(costs, None if tpot_ms is None else round(tpot_ms * 1e6), changes)
+            whatif = _hedged(rows, frame.steps)
     kernels = []
     for view in of:
         kernels += rank(timeline, view.gaps, frame.modal_rows if view.gaps.device == frame.steps.device else None)

@@ -149,7 +149,7 @@ def copy_times(timeline: GpuTimeline, gaps: DeviceGaps) -> list[CopyTime]:
         for copies in (Activity.MEMCPY, Activity.MEMSET):
             own = (name == i) & (kind == copies)
             if own.any():
-                label = ("memset", None) if copies == Activity.MEMSET else _direction(strings[i])
+                label = ("memset", None) if copies == Activity.MEMSET else copy_direction(strings[i])
                 labels[label] = labels[label] | own if label in labels else own
     result = []
     for (direction, memory), own in labels.items():
@@ -223,14 +223,14 @@ def _way(name: str) -> str | None:
     return match["way"] if match else None
 
 
-def _direction(name: str) -> tuple[str, str | None]:
+def copy_direction(name: str) -> tuple[str, str | None]:
     """A copy's direction in words, and the host memory's kind where the file says it."""
     match = _COPY.match(name)
     if match is None:
         return "unknown", None
     words = {"H": "host", "D": "device", "P": "peer", "A": "array"}
     one, other = match["way"].split("to")
-    direction = f"{words.get(one, one)} to {words.get(other, other)}"
+    way = f"{words.get(one, one)} to {words.get(other, other)}"
     memory = (match["memory"] or "").lower().split(" -> ")
     host = [kind for kind in memory if kind not in ("", "device", "host", "array", "unknown")]
-    return direction, host[0] if host else None
+    return way, host[0] if host else None

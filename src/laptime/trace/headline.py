@@ -47,6 +47,9 @@ OUTSIDE = 0.1
 SAID = 0.05
 """The least share of a step in which only communication runs that the advice speaks of."""
 
+NARROW = 0.2
+"""Of a graph with fusion the graph alone is spoken of where only its range is as narrow as this."""
+
 WORTH = 0.97
 """A remedy that may leave more of the step than this is none to recommend."""
 
@@ -242,9 +245,9 @@ def advice(steps: Steps, whatif: list[WhatIf], devices: list[DeviceTimes]) -> st
         f"{f' in {steps.kernels_per_step} kernels' if steps.kernels_per_step else ''}{_layers(steps)}."
     )
     if steps.host_work_ns and steps.host_work_ns > 0.1 * steps.wall_ns:
-        text += (
-            f" For {steps.host_work_ns / 1e6:.2f} ms the host does other work than launching: no remedy here ends it."
-        )
+        loads = any(row.remedy == "workers" for row in whatif)
+        ends = "loads data, which no graph ends" if loads else "does other work than launching: no remedy here ends it"
+        text += f" For {steps.host_work_ns / 1e6:.2f} ms the host {ends}."
     alone_ns = next((row.share_ns for row in steps.busy if row.kind == "communication"), 0)
     if alone_ns >= SAID * steps.wall_ns:
         text += f" For {alone_ns / 1e6:.2f} ms only communication runs: no remedy here ends it."
@@ -255,11 +258,27 @@ def advice(steps: Steps, whatif: list[WhatIf], devices: list[DeviceTimes]) -> st
     if not remedies or steps.confidence < SURE:
         return text
     best = min(remedies, key=lambda row: row.step_ns_high)
-    words = {"buffers": "A buffer pool", "fusion": "Fusion", "graph": "A CUDA graph"}
+    graph = next((row for row in remedies if row.remedy == "graph"), best)
+    if best.remedy == "graph+fusion" and _half_width(best) > NARROW >= _half_width(graph):
+        best = graph
+    words = {
+        "buffers": "A buffer pool",
+        "fusion": "Fusion",
+        "compile": "torch.compile",
+        "graph": "A CUDA graph",
+        "workers": "Workers in the data loader",
+        "overlap": "Pinned copies beside the compute",
+    }
     name = words.get(best.remedy, "A CUDA graph with fusion")
     if best.step_ns_high > WORTH * max(row.step_ns_high * row.speedup_low for row in remedies):
         return text if "no remedy here" in text else f"{text} No remedy that laptime knows is sure to win 3 % of it."
-    return f"{text} {name} would leave {best.step_ns_low / 1e6:.2f} to {best.step_ns_high / 1e6:.2f} ms."
+    verb = "could" if best.remedy in ("compile", "workers") else "would"
+    return f"{text} {name} {verb} leave {best.step_ns_low / 1e6:.2f} to {best.step_ns_high / 1e6:.2f} ms."
+
+
+def _half_width(row: WhatIf) -> float:
+    """How far the ends of a range are from its middle, as a share of it."""
+    return (row.step_ns_high - row.step_ns_low) / (row.step_ns_high + row.step_ns_low)
 
 
 def _layers(steps: Steps) -> str:

@@ -11,11 +11,9 @@ from laptime.trace.gaps import DeviceGaps, covered_ns
 from laptime.trace.kernel_names import family, short_name
 from laptime.trace.read.timeline import Activity, GpuTimeline, Int32, Int64
 from laptime.trace.result import StepDrawing
+from laptime.trace.step_changes import FUSABLE
 from laptime.trace.steps import StepFrame
 from laptime.trace.whatif import RESIDUAL_NS, StepCosts
-
-FUSABLE = frozenset({"elementwise", "norm", "copy", "rope"})
-"""Families whose kernels move memory and little else: neighbours of these can be one kernel."""
 
 AWAY_NS = (200_000, 1_000_000)
 """A host that launches nothing for longer does something else: from the first where that is many times as long as
@@ -26,6 +24,9 @@ TIMES_USUAL = 20
 
 OFTEN = 20
 """Gaps with host time that a step must have to say what is usual."""
+
+ONE_GRAPH = 16
+"""A step of graphs and more launches than these is in pieces that one graph could hold."""
 
 SMALL_NS = 20_000
 """Longer kernels are not bound by launches: what fusing them saves can't be read from a trace."""
@@ -60,7 +61,7 @@ def step_costs(
     same = (call[1:] == call[:-1]) & (call[1:] >= 0)
     kernel_gap = activities.start_ns[kernels][1:] - np.maximum.accumulate(activities.end_ns[kernels])[:-1]
     residual = RESIDUAL_NS
-    graphed = bool(len(same)) and float(same.mean()) >= 0.5
+    graphed = bool(len(same)) and float(same.mean()) >= 0.5 and len(np.unique(call[call >= 0])) <= ONE_GRAPH
     if same.sum() >= 20:  # the trace's own replays say it
         typical = int(np.median(np.maximum(kernel_gap[same], 0)))
         residual = (round(typical * 0.7), round(typical * 1.3))

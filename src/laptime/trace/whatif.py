@@ -9,7 +9,7 @@ gaps: with the step's untraced time given, all gaps are scaled to it. A combinat
 last member leaves, never by adding savings up.
 
 The residual: 0.24 µs a kernel on an H200 (504 kernels, 4.13 ms in a 4.25 ms replay), 0.8 µs and 1.3 µs on a
-consumer Blackwell card: 0.2 to 1.5 µs unless the trace itself has replays to measure it in.
+consumer Blackwell card: 0.2 to 0.8 µs unless the trace itself has replays to measure it in.
 """
 
 from __future__ import annotations
@@ -17,10 +17,28 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from laptime.errors import LaptimeError
+from laptime.trace.remedied import (
+    Replayed,
+    compile_range,
+    floor_ns,
+    graph_range,
+    overlap_range,
+    untraced,
+    workers_range,
+)
 from laptime.trace.result import WhatIf
 
-RESIDUAL_NS = (200, 1_500)
+RESIDUAL_NS = (200, 800)
 """Gap between two kernels of one graph replay: low, high."""
+
+SHORTEST = 0.95
+"""A measured step this much shorter than the traced GPU work is one of the same: the profiler slows kernels too."""
+
+WORTH = 0.97
+"""A remedy that leaves more of the step than this at best is not worth a row."""
+
+WIDEST = 0.25
+"""A range whose ends are further from its middle than this says too little to be a row."""
 
 GRAPH_LAUNCH_NS = (0, 15_000)
 """What one replay's launch adds to a step when nothing hides it."""
@@ -35,6 +53,10 @@ FUSION_GAP = (0.85, 1.0)
 FUSION_KERNEL = (0.3, 2.0)
 """Kernel time saved by merging two kernels, in multiples of the shorter one: at best its result is neither
 written nor read again."""
+
+
+FUSED_NS = 1_500
+"""Gap and start of a kernel that goes with it, at most: measured on a consumer card."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,22 +87,26 @@ class StepCosts:
         return self.kernels - self.hidden
 
 
-def what_if(costs: StepCosts, untraced_ns: int | None = None) -> list[WhatIf]:
+def what_if(costs: StepCosts, untraced_ns: int | None = None, step: Replayed | None = None) -> list[WhatIf]:
     """The remedies that apply, each against the step as it is (untraced, when that time is given).
 
     Args:
         costs: the modal step.
         untraced_ns: the step's time without the profiler.
+        step: its dependency graph; without one the step counts as one stream that the host launches.
 
     Raises:
         LaptimeError: when the untraced time is shorter than the step's GPU work.
     """
     base = costs.wall_ns if untraced_ns is None else untraced_ns
-    if untraced_ns is not None and untraced_ns < costs.busy_ns:
+    if untraced_ns is not None and untraced_ns < SHORTEST * costs.busy_ns:
         raise LaptimeError(
             f"--tpot {untraced_ns / 1e6:g} ms is shorter than the {costs.busy_ns / 1e6:.3f} ms that the GPU works in a "
             "step of this trace; give the time per token of the same configuration, measured without the profiler"
         )
+    base = max(base, costs.busy_ns)
+    if step is not None and untraced_ns is not None:
+        step = untraced(step, base)
     rows = []
     if untraced_ns is not None:
         note = (
@@ -92,28 +118,60 @@ def what_if(costs: StepCosts, untraced_ns: int | None = None) -> list[WhatIf]:
         if untraced_ns is not None
         else "compared with the traced step; give --tpot for the untraced one"
     )
+    least = floor(costs, base) if step is None else min(floor_ns(step) + costs.launch_ns, base)
+    left = _least_busy(costs) / costs.busy_ns
+    least_fused = floor(costs, base, fused=True)
+    if step is not None:
+        least_fused = min(max(floor_ns(step, left), 1) + costs.launch_ns, base)
     if costs.allocation_ns > 0:
         low, high = buffers(costs, base)
         spent = f"the {costs.allocation_ns / 1e6:.2f} ms of gap time in allocation and free"
         share = f"{POOL_SAVES[0] * 100:.0f} to {POOL_SAVES[1] * 100:.0f} % of {spent} goes"
-        rows.append(_row("buffers", base, (low, high), floor(costs, base), [share, taxed]))
+        rows.append(_row("buffers", base, (low, high), min(least, low), [share, taxed]))
     if costs.fusable:
         low, high = fusion(costs, base)
         note = f"{costs.fusable} elementwise, norm or copy kernels are merged into the neighbour before them"
-        rows.append(_row("fusion", base, (low, high), floor(costs, base, fused=True), [note, taxed]))
+        rows.append(_row("fusion", base, (low, high), min(least_fused, low), [note, taxed]))
     if not costs.graphed:
-        low, high = graph(costs, base)
+        low, high = graph(costs, base) if step is None else graph_range(step, costs.residual_ns)
+        low, high = _within((low, high), least, base)
         residual = f"{costs.residual_ns[0] / 1e3:g} to {costs.residual_ns[1] / 1e3:g} µs stay between two kernels"
         outside = "static shapes and preallocated buffers; at worst the gaps around kernels outside the layers stay"
         notes = [residual, outside]
         if costs.kept_ns:
             notes.append(f"the {costs.kept_ns / 1e6:.2f} ms in which the host works on something else stay")
-        rows.append(_row("graph", base, (low, high), floor(costs, base), notes))
+        rows.append(_row("graph", base, (low, high), least, notes))
         if costs.fusable:
-            low, high = graph_and_fusion(costs, base)
+            low, high = graph_and_fusion(costs, (low, high), least_fused)
             note = "launch gaps are gone with the graph already: fusion adds its kernels' time and residuals only"
-            rows.append(_row("graph+fusion", base, (low, high), floor(costs, base, fused=True), [note]))
+            rows.append(_row("graph+fusion", base, (low, high), least_fused, [note]))
+    return rows if step is None else [*rows, *_replayed(step, base, taxed)]
+
+
+def _replayed(step: Replayed, base: int, taxed: str) -> list[WhatIf]:
+    """The remedies that only a replay can tell, where they may win anything worth it."""
+    compiled = "torch.compile without a graph: neighbouring elementwise, norm, rope and copy kernels become one"
+    workers = "worker processes load the data, fast enough, while the step before runs"
+    overlap = "pinned memory; large copies are made on streams of their own, a step ahead"
+    ways = (
+        ("compile", compile_range(step), compiled),
+        ("workers", workers_range(step), workers),
+        ("overlap", overlap_range(step), overlap),
+    )
+    rows = []
+    for remedy, made, note in ways:
+        if made is None:
+            continue
+        ends = _within((made.low_ns, made.high_ns), made.floor_ns, base)
+        if ends[0] < WORTH * base and ends[1] - ends[0] <= WIDEST * (ends[1] + ends[0]):
+            rows.append(_row(remedy, base, ends, min(made.floor_ns, base), [note, taxed]))
     return rows
+
+
+def _within(ends: tuple[int, int], least: int, base: int) -> tuple[int, int]:
+    """A range that neither goes below the floor nor above the step as it is."""
+    low = min(max(ends[0], least), base)
+    return low, min(max(ends[1], low), base)
 
 
 def _row(remedy: str, base: int, ends: tuple[int, int], floor_ns: int, assumptions: list[str]) -> WhatIf:
@@ -183,19 +241,24 @@ def fusion(costs: StepCosts, base_ns: int) -> tuple[int, int]:
 def fusion_saving_in_graph(costs: StepCosts) -> tuple[int, int]:
     """What merging the fusable kernels takes off a replayed step: (low, high) ns."""
     low = costs.fusable * costs.residual_ns[0] + costs.fusable_ns * FUSION_KERNEL[0]
-    high = costs.fusable * costs.residual_ns[1] + costs.fusable_ns * FUSION_KERNEL[1]
+    high = costs.fusable * max(costs.residual_ns[1], FUSED_NS) + costs.fusable_ns * FUSION_KERNEL[1]
     return round(low), round(high)
 
 
-def graph_and_fusion(costs: StepCosts, base_ns: int) -> tuple[int, int]:
+def graph_and_fusion(costs: StepCosts, graphed: tuple[int, int], least_ns: int) -> tuple[int, int]:
     """A replayed step with fewer kernels: (low, high) ns.
 
     The same residual holds for the kernels that stay and for those that go, so each end is computed whole.
+
+    Args:
+        costs: the modal step.
+        graphed: the step as a graph.
+        least_ns: what no remedy of this kind goes below.
     """
-    low, high = graph(costs, base_ns)
+    low, high = graphed
     best = costs.fusable * costs.residual_ns[0] + costs.fusable_ns * FUSION_KERNEL[1]
     worst = costs.fusable * costs.residual_ns[1] + costs.fusable_ns * FUSION_KERNEL[0]
-    low = round(max(low - best, floor(costs, base_ns, fused=True)))
+    low = round(max(low - best, least_ns))
     return low, max(round(high - worst), low)
 
 

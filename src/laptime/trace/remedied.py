@@ -1,0 +1,263 @@
+"""A step's dependency graph under each remedy: what is changed in it, at best and at worst, and how long it then lasts.
+
+What stays whatever is done: the device's own work in the order of its streams, the host's other work, and the waits
+before it. Where launching stays (workers, copies beside the compute, compiling) the saving is the difference between
+two replays, so that what a replay misses of the step as it is doesn't enter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from laptime.trace.read.timeline import Int8, Int64
+from laptime.trace.step_graph import StepGraph, Timing, as_it_is, replay_ns
+
+Bools = npt.NDArray[np.bool_]
+
+GRAPH_LAUNCH_NS = (0, 25_000)
+"""What the launch of a graph adds behind host work and waits."""
+
+GROWN = 1.1
+"""Kernel time with a cache of fixed size at most, in multiples of that with a growing one: 8.2 and 8.45 ms were
+measured on an H200 for the graph of a step with 6.2 ms of kernels."""
+
+MIDDLE = 0.5
+"""Where in the range of residuals they are assumed when the launches outside the layers stay as well."""
+
+FETCH_NS = (50_000, 500_000)
+"""What it takes to receive a batch that a worker made."""
+
+LARGE_NS = 50_000
+"""Shorter copies are not worth a stream of their own."""
+
+PINNED_BYTES_PER_NS = (55.0, 20.0)
+"""What a link carries from pinned memory where the trace shows pageable copies only: high, low."""
+
+UNKNOWN_COPY = (0.1, 1.0)
+"""What is left of a pageable copy's time where its size is not known."""
+
+CONTENTION = (1.0, 1.05)
+"""Compute beside copies, in multiples of its time alone."""
+
+MERGED = (0.0, 0.15)
+"""What merging a run of kernels leaves of all but its longest."""
+
+COMPILED_LAUNCH = (0.35, 1.0)
+"""What a launch by compiled code takes, in multiples of an eager launch's host time."""
+
+COMPILED_CALL_NS = (20_000, 200_000)
+"""What entering compiled code takes: its guards."""
+
+HALVINGS = 8
+"""How often the interval is halved in which the profiler's stretching is looked for."""
+
+JITTER = (0.97, 1.03)
+"""What remains uncertain of a step in which the host goes on launching."""
+
+
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
+class Replayed:
+    """A step's graph, and what remedies need to know of its activities. Columns as in StepGraph."""
+
+    graph: StepGraph
+    base_ns: int  # the step as it is, untraced where that is known
+    launching_scale: float = 1.0  # untraced launching in shares of the traced
+    away_scale: float = 1.0  # likewise of other host work
+    outside: Bools  # the host's launching stays at worst
+    copies: Int8  # large ones between host and device: 1 to the device, 2 to the host; else 0
+    pinned: Bools
+    bytes: Int64  # -1 where unknown
+    runs: Int64  # the run of mergeable kernels that an activity belongs to, -1 for none
+    loading: Bools  # a data loader works before the launch
+    grows: bool = False  # a cache is concatenated: a graph needs one of fixed size, whose kernels read all of it
+
+    def as_it_is(self) -> Timing:
+        """The step without the profiler's share of host time."""
+        graph = self.graph
+        host = [
+            np.round(launching * self.launching_scale + away * self.away_scale).astype(np.int64)
+            for launching, away in zip(graph.launching_ns, graph.away_ns, strict=True)
+        ]
+        return replace(as_it_is(graph), host_ns=(host[0], host[1]))
+
+
+@dataclass(frozen=True, slots=True)
+class Remedied:
+    """A step under a remedy in ns: at best, at worst, and what nothing goes below."""
+
+    low_ns: int
+    high_ns: int
+    floor_ns: int
+
+
+def untraced(step: Replayed, base_ns: int) -> Replayed:
+    """The step without the profiler: host time is scaled until the replay lasts as long as was measured.
+
+    The profiler stretches what the host does to launch. Only when that doesn't suffice is its other work shorter too.
+
+    Args:
+        step: the step as it was traced.
+        base_ns: its time without the profiler.
+    """
+    wanted = base_ns * replay_ns(step.as_it_is()) / max(step.base_ns, 1)
+    shorter = replace(step, launching_scale=0.0)
+    if replay_ns(shorter.as_it_is()) < wanted:
+        share = _share(lambda share: replace(step, launching_scale=share), wanted)
+        return replace(step, base_ns=base_ns, launching_scale=share)
+    share = _share(lambda share: replace(shorter, away_scale=share), wanted)
+    return replace(shorter, base_ns=base_ns, away_scale=share)
+
+
+def _share(scaled: Callable[[float], Replayed], wanted_ns: float) -> float:
+    """Which share makes the step as long as wanted; 0 where none is short enough."""
+    low, high = 0.0, 1.0
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        low, high = (low, middle) if replay_ns(scaled(middle).as_it_is()) > wanted_ns else (middle, high)
+    return (low + high) / 2
+
+
+def floor_ns(step: Replayed, busy_share: float = 1.0) -> int:
+    """The critical path without launches: device work in its order, other host work, and the waits before it.
+
+    Args:
+        step: the step.
+        busy_share: what is left of the device's work.
+    """
+    timing = _captured(step, (0, 0), 0)
+    return replay_ns(replace(timing, duration_ns=np.round(timing.duration_ns * busy_share).astype(np.int64)))
+
+
+def graph_range(step: Replayed, residual_ns: tuple[int, int]) -> tuple[int, int]:
+    """The step as a graph. At worst either its kernels lie far apart, or what lies outside the layers is launched
+    as it is."""
+    low = replay_ns(_captured(step, (GRAPH_LAUNCH_NS[0], 0), residual_ns[0]))
+    far = replay_ns(_captured(step, (GRAPH_LAUNCH_NS[1], step.graph.latency_ns), residual_ns[1]))
+    middle = round(residual_ns[0] + MIDDLE * (residual_ns[1] - residual_ns[0]))
+    partly = replay_ns(_captured(step, (GRAPH_LAUNCH_NS[1], step.graph.latency_ns), middle, outside=True))
+    if step.grows:
+        far += round((GROWN - 1) * int(step.graph.duration_ns.sum()))
+    missed = max(step.base_ns - replay_ns(step.as_it_is()), 0)  # an order that the replay doesn't know of
+    return low, max(far, partly) + missed
+
+
+def _captured(step: Replayed, launch_ns: tuple[int, int], residual_ns: int, *, outside: bool = False) -> Timing:
+    """The step's times once a graph launches.
+
+    Args:
+        step: the step.
+        launch_ns: host time of the graph's launch, and from there to the device's work.
+        residual_ns: between two of its kernels.
+        outside: whether launches and waits outside the layers stay.
+    """
+    graph = step.graph
+    away = [np.round(part * step.away_scale).astype(np.int64) for part in graph.away_ns]
+    stays = step.outside & outside
+    kept = (graph.waits > 0) & ((away[1] > 0) | stays)
+    if not kept.any() and (graph.waits > 0).any():  # a program that waits once a step goes on doing so
+        behind = np.where(graph.waits > 0, graph.launching_ns[0] + graph.launching_ns[1], -1)
+        kept[0 if graph.waits[0] else int(behind.argmax())] = True
+    launching = [
+        np.where(stays, np.round(part * step.launching_scale), 0).astype(np.int64) for part in graph.launching_ns
+    ]
+    anew = np.where(kept | (away[0] + away[1] > 0), launch_ns[0], 0)
+    return Timing(
+        duration_ns=graph.duration_ns,
+        stream=graph.stream,
+        host_ns=(away[0] + launching[0], away[1] + launching[1] + anew),
+        waits=np.where(kept, graph.waits, 0),
+        after=graph.after,
+        latency_ns=launch_ns[1],
+        residual_ns=residual_ns,
+    )
+
+
+def workers_range(step: Replayed) -> Remedied | None:
+    """The step when workers load its data; None where no data loader is named."""
+    own = step.loading
+    away = [np.where(own, np.round(part * step.away_scale), 0).astype(np.int64) for part in step.graph.away_ns]
+    if not (away[0] + away[1]).any():
+        return None
+    ends = []
+    for fetch in FETCH_NS:
+        timing = step.as_it_is()
+        before, behind = (spent - part for spent, part in zip(timing.host_ns, away, strict=True))
+        anew = np.where(away[0] + away[1] > 0, np.minimum(fetch, away[0] + away[1]), 0)
+        ends.append(replace(timing, host_ns=(before, behind + anew)))
+    return _by_saving(step, ends)
+
+
+def overlap_range(step: Replayed) -> Remedied | None:
+    """The step when large copies are pinned and run on streams of their own; None without such copies."""
+    graph, chosen = step.graph, step.copies > 0
+    if not chosen.any():
+        return None
+    places = np.arange(len(graph))
+    timing = step.as_it_is()
+    after = {
+        i: kept
+        for i, backs in graph.after.items()
+        if not chosen[i] and (kept := tuple(back for back in backs if not chosen[(i - back) % len(graph)]))
+    }
+    ends = []
+    for rate, unknown, slowed in zip(PINNED_BYTES_PER_NS, UNKNOWN_COPY, CONTENTION, strict=True):
+        fast = np.where(step.bytes >= 0, step.bytes / rate, graph.duration_ns * unknown)
+        copied = np.where(step.pinned, graph.duration_ns, np.minimum(fast, graph.duration_ns))
+        ends.append(
+            replace(
+                timing,
+                duration_ns=np.round(np.where(chosen, copied, graph.duration_ns * slowed)).astype(np.int64),
+                stream=np.where(chosen, graph.stream.max() + step.copies, graph.stream).astype(np.int32),
+                waits=np.where(chosen[(places - graph.waits) % len(graph)], 0, graph.waits),
+                after=after,
+            )
+        )
+    return _by_saving(step, ends)
+
+
+def compile_range(step: Replayed) -> Remedied | None:
+    """The step when runs of small neighbours are one kernel each, launched by compiled code; None without runs."""
+    graph, timing = step.graph, step.as_it_is()
+    _, run = np.unique(np.where(step.runs >= 0, step.runs, -1 - np.arange(len(graph))), return_inverse=True)
+    first = np.zeros(len(graph), dtype=np.bool_)
+    first[np.unique(run, return_index=True)[1]] = True
+    if first.all():
+        return None
+    longest = np.zeros(run.max() + 1, dtype=np.int64)
+    np.maximum.at(longest, run, graph.duration_ns)
+    total = np.bincount(run, weights=graph.duration_ns)
+    ends = []
+    for left, launch, call in zip(MERGED, COMPILED_LAUNCH, COMPILED_CALL_NS, strict=True):
+        merged = longest + left * (total - longest)
+        launching = [np.where(first, part * step.launching_scale * launch, 0) for part in graph.launching_ns]
+        away = [part * step.away_scale for part in graph.away_ns]
+        host = [np.round(one + other).astype(np.int64) for one, other in zip(launching, away, strict=True)]
+        host[1][0] += call
+        ends.append(
+            replace(
+                timing,
+                duration_ns=np.where(first, np.round(merged[run]), -1).astype(np.int64),
+                host_ns=(host[0], host[1]),
+            )
+        )
+    return _by_saving(step, ends)
+
+
+def _by_saving(step: Replayed, ends: list[Timing]) -> Remedied:
+    """The step less what two replays, at best and at worst, save of it."""
+    now = replay_ns(step.as_it_is())
+    least = replay_ns(_without_launching(step, ends[0]))
+    low, high = ((step.base_ns - now + replay_ns(timing)) * jitter for timing, jitter in zip(ends, JITTER, strict=True))
+    low = max(low, least)
+    return Remedied(round(low), round(max(high, low)), least)
+
+
+def _without_launching(step: Replayed, timing: Timing) -> Timing:
+    """Times with the device's work and the host's other work alone: what bounds them from below."""
+    launching = [np.round(part * step.launching_scale).astype(np.int64) for part in step.graph.launching_ns]
+    host = [np.maximum(spent - part, 0) for spent, part in zip(timing.host_ns, launching, strict=True)]
+    return replace(timing, host_ns=(host[0], host[1]), latency_ns=0, residual_ns=0)

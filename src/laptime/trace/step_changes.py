@@ -1,0 +1,112 @@
+"""What remedies can change in the modal step's graph: launches outside its layers, large copies, runs of kernels, and
+host work that needs nothing of the device."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import numpy.typing as npt
+
+from laptime.trace.device_time import copy_direction
+from laptime.trace.gaps import DeviceGaps
+from laptime.trace.kernel_names import family
+from laptime.trace.read.timeline import Activity, GpuTimeline, Int8, Int64
+from laptime.trace.remedied import LARGE_NS, Replayed
+from laptime.trace.step_graph import StepGraph, step_graph
+from laptime.trace.steps import StepFrame
+
+FUSABLE = frozenset({"elementwise", "norm", "copy", "rope"})
+"""Families whose kernels move memory and little else: neighbours of these can be one kernel."""
+
+_INDEXED = re.compile(r"index_?(copy|put|fill|elementwise)|scatter", re.IGNORECASE)
+
+_LOADER = re.compile(r"data_?loader|datapipe|next_?batch|fetch_?batch|load_?batch", re.IGNORECASE)
+
+
+def step_changes(timeline: GpuTimeline, gaps: DeviceGaps, launched: Int64, frame: StepFrame) -> Replayed | None:
+    """The modal step for replays; None where it has no graph.
+
+    Args:
+        timeline: the trace.
+        gaps: the device's gaps.
+        launched: for each activity the index of its call, -1 without one.
+        frame: the steps.
+    """
+    graph = step_graph(timeline, gaps, launched, frame)
+    if graph is None or frame.steps.wall_ns is None:
+        return None
+    activities = timeline.activities
+    copies, pinned = _copies(timeline, graph)
+    away = graph.away_ns[0] + graph.away_ns[1] > 0
+    return Replayed(
+        graph=graph,
+        base_ns=frame.steps.wall_ns,
+        outside=_outside(timeline, graph, frame),
+        copies=copies,
+        pinned=pinned,
+        bytes=activities.bytes[graph.rows],
+        runs=_runs(timeline, graph),
+        loading=away & _loads(timeline, launched, graph),
+        grows=_grows([timeline.strings[i] for i in activities.name[graph.rows].tolist()], frame),
+    )
+
+
+def _outside(timeline: GpuTimeline, graph: StepGraph, frame: StepFrame) -> npt.NDArray[np.bool_]:
+    """Activities around which the launching stays at worst: outside the layers, or after the longest wait."""
+    activities, rows = timeline.activities, graph.rows
+    run = frame.layer_run
+    if run is None:
+        apart = np.r_[0, activities.start_ns[rows][1:] - activities.end_ns[rows][:-1]]
+        result = np.zeros(len(rows), dtype=np.bool_)
+        result[apart.argmax()] = True
+        return result
+    modal = frame.modal_rows
+    before = np.cumsum(activities.kind[modal] == Activity.KERNEL) - 1  # the kernel that each belongs to
+    out = (before < run.start) | (before >= run.start + run.period * run.count)
+    own = np.isin(rows, modal[out])
+    return own | np.roll(own, 1)
+
+
+def _copies(timeline: GpuTimeline, graph: StepGraph) -> tuple[Int8, npt.NDArray[np.bool_]]:
+    """Large copies between host and device, 1 to the device and 2 to the host; and which are pinned already."""
+    activities, rows = timeline.activities, graph.rows
+    result, pinned = np.zeros(len(rows), dtype=np.int8), np.zeros(len(rows), dtype=np.bool_)
+    for i in np.flatnonzero((activities.kind[rows] == Activity.MEMCPY) & (graph.duration_ns >= LARGE_NS)).tolist():
+        way, memory = copy_direction(timeline.strings[activities.name[rows[i]]])
+        result[i] = {"host to device": 1, "device to host": 2}.get(way, 0)
+        pinned[i] = memory != "pageable"
+    return result, pinned
+
+
+def _runs(timeline: GpuTimeline, graph: StepGraph) -> Int64:
+    """Neighbours of fusable families on one stream have one number, all else -1."""
+    activities, rows = timeline.activities, graph.rows
+    known = {i: family(timeline.strings[i]) in FUSABLE for i in np.unique(activities.name[rows]).tolist()}
+    fusable = np.array([known[i] for i in activities.name[rows].tolist()], dtype=np.bool_)
+    fusable &= activities.kind[rows] == Activity.KERNEL
+    begins = np.r_[True, ~fusable[:-1] | (graph.stream[1:] != graph.stream[:-1])]
+    return np.where(fusable, np.cumsum(begins), -1).astype(np.int64)
+
+
+def _grows(names: list[str], frame: StepFrame) -> bool:
+    """Whether each layer concatenates keys and values, and nothing writes at an index: a cache that grows."""
+    layers = frame.steps.layers
+    if layers is None or any(_INDEXED.search(name) for name in set(names)):
+        return False
+    return sum("CatArray" in name for name in names) >= 2 * layers.count
+
+
+def _loads(timeline: GpuTimeline, launched: Int64, graph: StepGraph) -> bool:
+    """Whether most of the host's other work lies in ranges that are named as a data loader's."""
+    calls, ranges = timeline.calls, timeline.ranges
+    own = launched[graph.rows]
+    own = own[own >= 0]
+    away = graph.away_ns[0] + graph.away_ns[1]
+    begins, ends = int(calls.start_ns[own].min()), int(calls.start_ns[own].max() + away.max())
+    named = np.array([bool(_LOADER.search(name)) for name in timeline.strings], dtype=np.bool_)
+    if not named.any() or not len(ranges.name):
+        return False
+    inside = named[ranges.name] & (ranges.end_ns > begins) & (ranges.start_ns < ends)
+    longest = int((ranges.end_ns - ranges.start_ns)[inside].max(initial=0))
+    return longest > 0.5 * int(away.sum())

@@ -1,0 +1,318 @@
+"""A step's dependency graph, and its replay: the step as it is, or with times of its own under a remedy.
+
+An activity waits for its launch by the host, for the activity before it on its stream, and for activities of other
+streams where an event or the order of communication says so. The host launches in order; between two launches it works
+for the launch, does other work, or waits for the device. A replay adds these up along the longest path, over several
+steps in a row, so that a host that runs ahead and copies that are fetched ahead come out as they would.
+
+Source: the critical path of Holistic Trace Analysis and of Chakra's execution traces is built from the same edges.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from laptime.trace.api import FREE, MEMCPY, SYNCHRONIZE, purposes
+from laptime.trace.device_time import COMMUNICATION, kinds
+from laptime.trace.gaps import DeviceGaps
+from laptime.trace.read.timeline import GpuTimeline, Int8, Int32, Int64
+from laptime.trace.steps import StepFrame
+
+REPEATS = 3
+"""Steps in a row that a replay runs: the last one is steady."""
+
+MOST = 30_000
+"""A step of more activities is not replayed."""
+
+RELEASE_NS = 1_000
+"""Clocks of host and device differ by about this: work that ended so much after a call's end was waited for."""
+
+LATENCY_NS, LONGEST_LATENCY_NS = 4_000, 50_000
+"""From the beginning of a launch call to its work, where the trace doesn't show it, and at most."""
+
+RESIDUAL_NS, LONGEST_RESIDUAL_NS = 1_000, 5_000
+"""Between two activities that were queued on one stream: where the trace doesn't show it, and at most."""
+
+AWAY_NS, TIMES_USUAL = (200_000, 1_000_000), 20
+"""A host in no call for longer does other work than launching: from the first where that is so many times as long as
+usual and no layer is being launched, from the second in any case."""
+
+
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
+class StepGraph:
+    """One step's activities in the order of their launches. Columns have one entry per activity; times in ns."""
+
+    rows: Int32  # indices into Activities
+    duration_ns: Int64
+    stream: Int32  # numbered from 0
+    kind: Int8  # index into device_time.KINDS
+    waits: Int64  # how many launches back the work lies that the host waited for before this launch; 0: it didn't
+    launching_ns: tuple[Int64, Int64]  # host time on the way to this launch, before and after that wait
+    away_ns: tuple[Int64, Int64]  # other work of the host, likewise
+    after: dict[int, tuple[int, ...]]  # activities that also wait for others: how many launches back these lie
+    latency_ns: int  # from a launch call's beginning to its work
+    residual_ns: int  # between two activities that were queued on one stream
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
+class Timing:
+    """What a replay takes for the times of a step. Columns as in StepGraph."""
+
+    duration_ns: Int64  # below 0 where the activity is gone
+    stream: Int32
+    host_ns: tuple[Int64, Int64]  # host time before and after each wait
+    waits: Int64
+    after: dict[int, tuple[int, ...]] = field(default_factory=dict)
+    latency_ns: int = 0
+    residual_ns: int = 0
+
+
+def replay_ns(timing: Timing) -> int:
+    """How long a step lasts when it runs again and again with these times."""
+    duration, stream = timing.duration_ns.tolist(), timing.stream.tolist()
+    before, behind = (part.tolist() for part in timing.host_ns)
+    waits, after = timing.waits.tolist(), timing.after
+    latency, residual = timing.latency_ns, timing.residual_ns
+    count = len(duration)
+    ended = [0] * (REPEATS * count)
+    last = [0] * (max(stream, default=0) + 1)
+    host, at, starts = 0, 0, []
+    for _ in range(REPEATS):
+        for i in range(count):
+            host += before[i]
+            if 0 < waits[i] <= at and ended[at - waits[i]] > host:
+                host = ended[at - waits[i]]
+            host += behind[i]
+            lane = stream[i]
+            if duration[i] < 0:
+                ended[at] = last[lane]
+                at += 1
+                continue
+            start = max(host + latency, last[lane] + residual)
+            if i in after:
+                for back in after[i]:
+                    if back <= at and ended[at - back] > start:
+                        start = ended[at - back]
+            ended[at] = last[lane] = start + duration[i]
+            if i == 0:
+                starts.append(start)
+            at += 1
+    return int(starts[-1] - starts[-2])
+
+
+def as_it_is(graph: StepGraph, scale: float = 1.0) -> Timing:
+    """The step's own times; what the host needs to launch is multiplied by `scale`."""
+    host = tuple(
+        away + np.round(launching * scale).astype(np.int64)
+        for launching, away in zip(graph.launching_ns, graph.away_ns, strict=True)
+    )
+    return Timing(
+        duration_ns=graph.duration_ns,
+        stream=graph.stream,
+        host_ns=(host[0], host[1]),
+        waits=graph.waits,
+        after=graph.after,
+        latency_ns=graph.latency_ns,
+        residual_ns=graph.residual_ns,
+    )
+
+
+def step_graph(timeline: GpuTimeline, gaps: DeviceGaps, launched: Int64, frame: StepFrame) -> StepGraph | None:
+    """The modal step's graph; None without steps, where launches of the step are not in the trace, and where
+    several processes share the device.
+
+    Args:
+        timeline: the trace.
+        gaps: the device's gaps.
+        launched: for each activity the index of its call, -1 without one.
+        frame: the steps.
+    """
+    modal = frame.modal_rows
+    if frame.steps.wall_ns is None or len(modal) < 2 or len(modal) > MOST or (launched[modal] < 0).mean() > 0.1:
+        return None
+    activities = timeline.activities
+    if len(np.unique(activities.process[modal])) > 1:
+        return None
+    order, first, following = _launch_order(timeline, gaps, launched, modal)
+    rows = order[first:]
+    host = _host(timeline, launched, order, first, following)
+    lanes, stream = np.unique(activities.stream[rows], return_inverse=True)
+    kind, call = kinds(timeline, rows), launched[rows]
+    start, end = activities.start_ns[rows], activities.end_ns[rows]
+    begun = start - timeline.calls.start_ns[call]
+    apart = start[1:] - end[:-1]
+    queued = (begun[1:] > apart + 2 * LATENCY_NS) & (stream[1:] == stream[:-1])
+    seen = begun[1:][(call[1:] >= 0) & ~queued & (begun[1:] > 0) & (apart > LATENCY_NS)]
+    close = apart[queued & (apart >= 0) & (apart < LONGEST_RESIDUAL_NS)]
+    return StepGraph(
+        rows=rows,
+        duration_ns=np.maximum(end - start, 0),
+        stream=stream.astype(np.int32),
+        kind=kind,
+        waits=np.array(host.waits, dtype=np.int64),
+        launching_ns=(np.array(host.launching[0], dtype=np.int64), np.array(host.launching[1], dtype=np.int64)),
+        away_ns=(np.array(host.away[0], dtype=np.int64), np.array(host.away[1], dtype=np.int64)),
+        after=_others(timeline, launched, order, first, host.records) if len(lanes) > 1 else {},
+        latency_ns=min(int(np.median(seen)), LONGEST_LATENCY_NS) if len(seen) else LATENCY_NS,
+        residual_ns=int(np.median(close)) if len(close) else RESIDUAL_NS,
+    )
+
+
+def _launch_order(
+    timeline: GpuTimeline, gaps: DeviceGaps, launched: Int64, modal: Int32
+) -> tuple[Int32, int, int | None]:
+    """Activities up to the step's end in the order of their launches, where the step's begin, and the next launch.
+
+    As many stand before the step's own as it has, so that waits can reach into the step before.
+    """
+    at = int(np.flatnonzero(gaps.rows == modal[0])[0])
+    earlier, later = gaps.rows[max(at - len(modal), 0) : at], gaps.rows[at + len(modal) : at + len(modal) + 1]
+    parts = []
+    for part in (earlier, modal):
+        call = launched[part]
+        when = np.where(call >= 0, timeline.calls.start_ns[call], timeline.activities.start_ns[part])
+        parts.append(part[np.lexsort((timeline.activities.start_ns[part], when))])
+    following = int(timeline.calls.start_ns[launched[later[0]]]) if len(later) and launched[later[0]] >= 0 else None
+    return np.concatenate(parts).astype(np.int32), len(earlier), following
+
+
+@dataclass(slots=True)
+class _Host:
+    """What the host did between the launches of a step, while it is being counted. Lists have one entry per activity:
+    time before and after the wait that precedes its launch."""
+
+    count: int
+    waits: list[int] = field(default_factory=list)
+    launching: tuple[list[int], list[int]] = field(default_factory=lambda: ([], []))
+    away: tuple[list[int], list[int]] = field(default_factory=lambda: ([], []))
+    records: dict[int, int] = field(default_factory=dict)  # before which launches an event was waited for: its record
+
+    def __post_init__(self) -> None:
+        self.waits = [0] * self.count
+        for part in (*self.launching, *self.away):
+            part.extend([0] * self.count)
+
+    def spend(self, at: int, time_ns: int, *, away: bool = False) -> None:
+        """Host time before the launch of activity `at`; behind the last one lies the next step's first."""
+        if time_ns > 0 and at <= self.count:
+            kind = self.away if away else self.launching
+            kind[1 if self.waits[at % self.count] else 0][at % self.count] += time_ns
+
+    def wait(self, at: int, back: int) -> None:
+        """A wait before the launch of activity `at`, for the one that lies so many launches back."""
+        if at <= self.count:
+            for early, late in (self.launching, self.away):
+                early[at % self.count] += late[at % self.count]
+                late[at % self.count] = 0
+            self.waits[at % self.count] = back
+
+
+def _host(timeline: GpuTimeline, launched: Int64, order: Int32, first: int, following: int | None) -> _Host:
+    """Walk through the API calls from the first launch of the step to the first of the next.
+
+    Args:
+        timeline: the trace.
+        launched: for each activity the index of its call, -1 without one.
+        order, first: activities in the order of their launches, and where the step's begin.
+        following: when the next step's first launch begins.
+    """
+    calls, activities = timeline.calls, timeline.activities
+    own = launched[order[first:]]
+    host, known = _Host(len(own)), own[own >= 0]
+    opened = int(calls.start_ns[known].min())
+    launching = np.maximum.accumulate(np.where(own >= 0, calls.start_ns[own], opened))
+    if following is not None and following > launching[-1]:
+        launching = np.append(launching, following)
+    inside = np.arange(np.searchsorted(calls.start_ns, opened), np.searchsorted(calls.start_ns, launching[-1], "right"))
+    of_process = calls.process[inside] == calls.process[known[0]]
+    inside = inside[of_process & np.isin(calls.thread[inside], np.unique(calls.thread[known]))]
+    start, end = calls.start_ns[inside].tolist(), calls.end_ns[inside].tolist()
+    names = [timeline.strings[name] for name in calls.name[inside].tolist()]
+    held = np.isin(purposes(calls.name[inside], timeline.strings), (SYNCHRONIZE, MEMCPY, FREE)).tolist()
+    place = np.searchsorted(launching, calls.start_ns[inside]).tolist()  # the launch that a call stands before, or is
+    is_launch = np.isin(inside, known).tolist()
+    usual = int(np.median(np.diff(calls.start_ns[inside]))) if len(inside) > 1 else 0
+    long = max(min(max(TIMES_USUAL * usual, AWAY_NS[0]), AWAY_NS[1]), 2 * usual)
+    ends = activities.end_ns[order]
+    by_end = np.argsort(ends, kind="stable")
+    starts = np.where(launched[order] >= 0, calls.start_ns[launched[order]], activities.start_ns[order])
+    reach, recorded = opened, opened
+    for i, name in enumerate(names):
+        at, gap = place[i], start[i] - reach
+        if gap > 0:
+            host.spend(at, gap, away=gap >= long)
+        if start[i] >= launching[-1]:
+            break
+        behind = at + 1 if is_launch[i] else at
+        spent, found = end[i] - max(start[i], reach), -1
+        if held[i] and "Query" not in name:
+            found = _held_by(ends, by_end, starts, (start[i], end[i]), first + at if is_launch[i] else None)
+        if found >= 0:
+            host.wait(behind, first + behind - found)
+            spent = end[i] - max(start[i], reach, min(int(ends[found]), end[i]))
+        elif "EventRecord" in name:
+            recorded = start[i]
+        elif "WaitEvent" in name:
+            host.records[at % host.count] = recorded
+        host.spend(behind, max(spent, 0))
+        reach = max(reach, end[i])
+    return host
+
+
+def _held_by(
+    ends: Int64, by_end: npt.NDArray[np.intp], starts: Int64, call_ns: tuple[int, int], own: int | None
+) -> int:
+    """Which activity a call waited for, -1 for none: a copy for itself, a synchronisation for what ended last.
+
+    Args:
+        ends, by_end, starts: ends of activities, their order, and the times at which they were launched.
+        call_ns: when the call began and ended.
+        own: the activity that the call itself launched.
+    """
+    begun, ended = call_ns
+    if own is not None:
+        return own if ends[own] <= ended + RELEASE_NS else -1
+    found = int(np.searchsorted(ends, ended + RELEASE_NS, side="right", sorter=by_end)) - 1
+    while found >= 0 and starts[by_end[found]] > begun:
+        found -= 1
+    return int(by_end[found]) if found >= 0 else -1
+
+
+def _others(
+    timeline: GpuTimeline, launched: Int64, order: Int32, first: int, records: dict[int, int]
+) -> dict[int, tuple[int, ...]]:
+    """Which activities wait for work on other streams, as how many launches back that lies.
+
+    Where the host waited for events, the next launch waits for what had been launched elsewhere when the event was
+    recorded. Communication, and everything where no event is in the trace, waits for what had ended when it began.
+    """
+    activities, calls = timeline.activities, timeline.calls
+    stream, start, end = (column[order] for column in (activities.stream, activities.start_ns, activities.end_ns))
+    communicates = kinds(timeline, order) == COMMUNICATION
+    starts = np.where(launched[order] >= 0, calls.start_ns[launched[order]], start)
+    result: dict[int, tuple[int, ...]] = {}
+    for one in np.unique(stream[first:]).tolist():
+        mine = np.flatnonzero(stream == one)
+        mine = mine[mine >= first]
+        for other in np.unique(stream).tolist():
+            theirs = np.flatnonzero(stream == other)
+            if other == one:
+                continue
+            by_end = theirs[np.argsort(end[theirs], kind="stable")]
+            found = np.searchsorted(end[by_end], start[mine], side="right") - 1
+            for i, at in zip(mine.tolist(), found.tolist(), strict=True):
+                backs = []
+                if at >= 0 and (not records or communicates[i] or communicates[by_end[at]]):
+                    backs.append(i - int(by_end[at]))
+                if i - first in records:
+                    known = theirs[(starts[theirs] <= records[i - first]) & (theirs < i)]
+                    backs += [i - int(known[-1])] if len(known) else []
+                if backs := [back for back in backs if back > 0]:
+                    result[i - first] = (*result.get(i - first, ()), *backs)
+    return result
