@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from laptime.cli.options import Force, Html, Json
-from laptime.cli.output import give
+from laptime.cli.options import Force, GithubSummary, Html, Json, Junit
+from laptime.cli.output import check_ci, give, tell_ci
 from laptime.data.files import check_new_file
 
 
@@ -22,6 +22,8 @@ def audit(
     ],
     html: Html = None,
     force: Force = False,
+    github_summary: GithubSummary = False,
+    junit: Junit = None,
     as_json: Json = False,
 ) -> int:
     """Which of these measurements are not valid, and why?
@@ -36,6 +38,8 @@ def audit(
     from laptime.audits import audit as audit_path
 
     check_new_file(html, "--html", force=force)
+    check_ci(github_summary=github_summary)
     report = audit_path(path)
     give(report, as_json=as_json, html=html, force=force)
+    tell_ci(report, github_summary=github_summary, junit=junit)
     return 1 if report.severe else 0

@@ -9,8 +9,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from laptime.cli.options import INPUT, MEASURING, QUESTION, Confidence, Json, Keep, OutFolder, Stage, share
-from laptime.cli.output import give
+from laptime.cli.options import (
+    INPUT,
+    MEASURING,
+    QUESTION,
+    Confidence,
+    GithubSummary,
+    Json,
+    Junit,
+    Keep,
+    OutFolder,
+    Stage,
+    share,
+)
+from laptime.cli.output import check_ci, give, tell_ci
 from laptime.errors import LaptimeError
 
 if TYPE_CHECKING:
@@ -72,6 +84,8 @@ def compare(
         ),
     ] = "2%",
     confidence: Confidence = "0.95",
+    github_summary: GithubSummary = False,
+    junit: Junit = None,
     as_json: Json = False,
 ) -> int:
     """Is run B faster than run A, by how much, how sure?
@@ -85,6 +99,7 @@ def compare(
     Exit codes: 0 not slower, or not known; 1 slower; 2 usage, unreadable input or nothing comparable; 130 Ctrl-C.
     """
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # nothing here multiplies matrices
+    check_ci(github_summary=github_summary)
     asked = None if stage is None else stage.value
     effect, sure = share("--min-effect", min_effect), share("--confidence", confidence)
     if run is not None or against is not None:
@@ -120,6 +135,7 @@ def compare(
         first, second, *repeats = (load_run(folder) for folder in (a, b, *(baseline or ())))
         comparison = compare_two_runs(first, second, baselines=repeats, stage=asked, min_effect=effect, confidence=sure)
     give(comparison, as_json=as_json)
+    tell_ci(comparison, github_summary=github_summary, junit=junit)
     if comparison.reason == "interrupted":
         return 130
     return 1 if comparison.verdict == "slower" else 0

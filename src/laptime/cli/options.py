@@ -50,6 +50,17 @@ Html = Annotated[
 Force = Annotated[
     bool, typer.Option("--force", help="Replace what an earlier run of this verb wrote.", rich_help_panel=OUTPUT)
 ]
+GithubSummary = Annotated[
+    bool,
+    typer.Option(
+        "--github-summary", help="In a GitHub job: add to its summary, and annotate the change.", rich_help_panel=OUTPUT
+    ),
+]
+Junit = Annotated[
+    Path | None,
+    typer.Option("--junit", metavar="FILE", help="Write JUnit XML; a file that is there is replaced.",
+                 rich_help_panel=OUTPUT),
+]  # fmt: skip
 OutFolder = Annotated[
     Path, typer.Option("--out", metavar="FOLDER", help="The folder to write.", rich_help_panel=OUTPUT)
 ]
