@@ -21,6 +21,7 @@ from laptime.decoder.prompt import Layout, Prompt, bucket_of, fill, new_prompt, 
 from laptime.decoder.settings import GenerationSettings, read_settings
 from laptime.decoder.shelf import Bucket, Shelf
 from laptime.decoder.state import choose, take
+from laptime.decoder.triton_prompt import TritonPrompt
 from laptime.decoder.vision import (
     PIXELS,
     SIZES,
@@ -36,6 +37,7 @@ from laptime.errors import LaptimeError
 
 READ = (*PIXELS, *SIZES, "attention_mask", "mm_token_type_ids", "use_cache")
 """Inputs that the fast prefill understands. With any other one the model's own prefill runs."""
+Passes = PlainPrompt | TritonPrompt
 MEMORY_GIB = 8.0
 """The most memory that the buckets of vision and prefill take, in GiB, unless the caller says otherwise."""
 
@@ -45,7 +47,7 @@ class Prefill:
     """One bucket's prefill: the prompt's buffers, and the pass over them."""
 
     prompt: Prompt
-    passes: PlainPrompt
+    passes: Passes
 
 
 @dataclass(frozen=True, eq=False)
@@ -237,14 +239,15 @@ class FastModel:
                     passes.block(slot, slot, layer)
                 self._first_token(session, passes, settings)
 
-            return Prefill(prompt, passes), whole, prompt.nbytes + passes.x.nbytes
+            return Prefill(prompt, passes), whole, prompt.nbytes + passes.nbytes
 
         return self._prefills.get(key, make, session.noise)
 
-    def _passes(self, session: Session, prompt: Prompt) -> PlainPrompt:
-        return PlainPrompt(self.plan, session.state, prompt)
+    def _passes(self, session: Session, prompt: Prompt) -> Passes:
+        kind = TritonPrompt if self.decoder.kernels == "triton" else PlainPrompt
+        return kind(self.plan, session.state, prompt)
 
-    def _first_token(self, session: Session, passes: PlainPrompt, settings: GenerationSettings) -> None:
+    def _first_token(self, session: Session, passes: Passes, settings: GenerationSettings) -> None:
         """Choose the first token and leave the state as the next step needs it: part of the captured prefill."""
         state, prompt = session.state, passes.prompt
         state.position.copy_(prompt.lengths)
@@ -273,8 +276,13 @@ class FastModel:
             nbytes = sum(buffer.nbytes for buffer in tower.pixels.values()) + features.first.nbytes
             return Images(tower, features), look, nbytes
 
-        with compiled_blocks(core, self._compiled):
-            bucket = self._visions.get(shape_of(inputs), make)
+        key = shape_of(inputs)
+        if self._compiled and key not in self._visions:
+            with compiled_blocks(core):
+                bucket = self._visions.get(key, make)
+            if not bucket.captured:
+                self._visions.drop(key)
+        bucket = self._visions.get(key, make)
         images = bucket.content
         images.tower.load(inputs)
         bucket.run()

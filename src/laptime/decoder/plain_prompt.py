@@ -22,6 +22,11 @@ class PlainPrompt:
         self.plan, self.state, self.prompt = plan, state, prompt
         self.x = torch.zeros(prompt.batch * prompt.length, plan.hidden, dtype=plan.dtype, device=plan.device)
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the buffers that stay between two parts."""
+        return self.x.nbytes
+
     def embed(self) -> None:
         """x = the tokens' embeddings, and image features where they belong."""
         self.x.copy_(embedded(self.plan, self.prompt))
@@ -42,6 +47,9 @@ class PlainPrompt:
         self.x.add_(linear(attended, layer.o, layer.o_bias))
         self.x.add_(feed_forward(layer.mlp, normed(self.x, layer.post_norm, plan.eps)))
         add_deep(self.prompt, number, self.x)
+
+    def settle(self) -> None:
+        """Bring x up to date: here it always is."""
 
     def logits(self) -> torch.Tensor:
         """The logits after each row's last token, (B, V)."""

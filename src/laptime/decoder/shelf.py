@@ -38,8 +38,8 @@ class Shelf(Generic[Part]):
         self._pool: Any = None
         self.pool_bytes = 0
 
-    def __len__(self) -> int:
-        return len(self._buckets)
+    def __contains__(self, key: Hashable) -> bool:
+        return key in self._buckets
 
     @property
     def nbytes(self) -> int:
@@ -49,6 +49,10 @@ class Shelf(Generic[Part]):
     def items(self) -> list[tuple[Hashable, Bucket[Part]]]:
         """The buckets, the longest unused first."""
         return list(self._buckets.items())
+
+    def drop(self, key: Hashable) -> None:
+        """Free one bucket."""
+        self._buckets.pop(key, None)
 
     def clear(self) -> None:
         """Free all buckets."""
@@ -91,6 +95,8 @@ class Shelf(Generic[Part]):
             return None, str(error)
         except torch.OutOfMemoryError:
             return None, "no memory for its graph"
+        except Exception as error:  # a compiler can raise anything
+            return None, f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}"
         self.pool_bytes += max(0, torch.cuda.memory_reserved() - before)
         return captured, None
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch.nn.functional import scaled_dot_product_attention
+from torch.overrides import TorchFunctionMode
 from transformers import AttentionInterface
 
 from laptime.errors import LaptimeError
@@ -50,6 +51,7 @@ class Tower:
         self.pixels = {name: _buffer(given[name], dtype) for name in PIXELS if given.get(name) is not None}
         sizes = {name: given[name].cpu() for name in SIZES if given.get(name) is not None}
         device = next(iter(self.pixels.values())).device
+        self._constants = _Constants()
         self._beforehand = {**sizes, **_known_of_grid(core, sizes.get("image_grid_thw"), device)}
 
     def load(self, given: Mapping[str, Any]) -> None:
@@ -59,12 +61,32 @@ class Tower:
 
     def __call__(self) -> Features:
         """The features of the pixels in the buffers."""
-        with _segments(self._core):
+        with _segments(self._core), self._constants:
             out = self._core.get_image_features(**self.pixels, **self._beforehand, return_dict=True)
         found = out.pooler_output
         first = found if isinstance(found, torch.Tensor) else torch.cat(list(found), dim=0)
         deep = getattr(out, "deepstack_features", None)
         return Features(first.reshape(-1, first.shape[-1]), torch.stack(list(deep)) if deep else None)
+
+
+class _Constants(TorchFunctionMode):
+    """Inside, a tensor made of Python numbers is made once. A capture can't copy it to the device again.
+
+    In a captured part such numbers are constant anyway: reading one from the device would end the capture.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._made: dict[str, torch.Tensor] = {}
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func is not torch.tensor or any(isinstance(value, torch.Tensor) for value in (*args, *kwargs.values())):
+            return func(*args, **kwargs)
+        key = repr((args, sorted(kwargs.items(), key=str)))
+        if key not in self._made:
+            self._made[key] = func(*args, **kwargs)
+        return self._made[key]
 
 
 def images_of(model: Any) -> tuple[Any, int] | None:
@@ -106,9 +128,9 @@ def rope_places(
 
 
 @contextmanager
-def compiled_blocks(core: Any, wanted: bool) -> Iterator[None]:
-    """Inside, the tower's blocks are compiled by Inductor if that is wanted: one function for all blocks of a kind."""
-    changed = [block for blocks in _block_lists(core) for block in blocks] if wanted else []
+def compiled_blocks(core: Any) -> Iterator[None]:
+    """Inside, the tower's blocks are compiled by Inductor: one function for all blocks of a kind."""
+    changed = [block for blocks in _block_lists(core) for block in blocks]
     for block in changed:
         block.forward = torch.compile(block.forward, dynamic=False)
     try:
