@@ -38,7 +38,7 @@ CASES: dict[str, list[tuple[str, dict[str, Any]]]] = {
     "tiny-vlm": [("2 tiles", {"prompt_tokens": 32, "image_size": (336, 336)})],
 }
 LENGTHS = (2, 6, 32)
-ROUNDS, EAGER_ROUNDS = 15, 7
+ROUNDS, EAGER_ROUNDS = 15, 6
 STAGES = ("vision_ms", "prefill_ms", "decode_ms", "other_ms", "total_ms")
 
 
@@ -136,9 +136,8 @@ def summary(samples: list[Any]) -> dict[str, Any]:
         values = [getattr(s if name == "ttft_ms" else s.stages, name) for s in samples]
         if all(value is not None for value in values):
             interval = median_interval(values)
-            found[name] = [
-                round(v, 3) if v is not None else None for v in (interval.value, interval.low, interval.high)
-            ]
+            ends = (interval.value, interval.low, interval.high)
+            found[name] = [None if value is None else round(value, 3) for value in ends]
     return found
 
 
@@ -148,9 +147,8 @@ def show(title: str, case: dict[str, Any]) -> None:
     print("   first call s", case["first_call_s"], case["passed_by"])
     for way, by_length in case["ways"].items():
         for n, row in by_length.items():
-            print(
-                f"   {way:12}{n:4}", "  ".join(f"{key[:-3]} {value[0]:.2f}" for key, value in row.items()), flush=True
-            )
+            figures = "  ".join(f"{key[:-3]} {value[0]:.2f}" for key, value in row.items())
+            print(f"   {way:12}{n:4}", figures, flush=True)
 
 
 if __name__ == "__main__":

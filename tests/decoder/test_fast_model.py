@@ -8,9 +8,10 @@ import laptime
 from laptime.decoder import FastModel, timed_generate
 from laptime.decoder.prompt import bucket_of
 from laptime.decoder.state import Sampling
+from laptime.decoder.vision import Aligned, Tower
 from laptime.errors import LaptimeError
 from tests.decoder.test_decoder import REFUSED, SUPPORTED, built, padded
-from tests.models.tiny import TEXT, VLM_FAMILIES, build, tiny_inputs
+from tests.models.tiny import TEXT, VLM_CONFIGS, VLM_FAMILIES, build, tiny_inputs
 
 NEW = 8
 GREEDY = {"max_new_tokens": NEW, "do_sample": False}
@@ -201,6 +202,18 @@ def test_what_the_fast_prefill_does_not_read_takes_the_model_s_own_and_says_so()
         ids, sample = timed_generate(fast, **inputs, **GREEDY, prefill_chunk_size=4)
         assert torch.equal(ids, got)
         assert sample.stages.prefill_ms > 0
+
+
+def test_a_tower_s_mlp_of_an_odd_width_computes_the_same_filled_up():
+    config = VLM_CONFIGS["qwen2_5_vl"]()
+    config.vision_config.intermediate_size = 30
+    model = built("qwen2_5_vl", config=config)
+    inputs = tiny_inputs("qwen2_5_vl", text=9)
+    aligned = Aligned(model.model)
+    assert aligned.nbytes == 2 * 4 * (3 * 32 * 24 + 2 * 32)  # two blocks of float32: gate, up, down, two biases
+    features = [Tower(model.model, inputs, torch.float32, wide)().first for wide in (None, aligned)]
+    torch.testing.assert_close(features[0], features[1])
+    assert model.model.visual.blocks[0].mlp.down_proj.weight.shape == (24, 30)
 
 
 def test_image_tokens_and_features_must_be_as_many():

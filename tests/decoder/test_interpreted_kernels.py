@@ -42,5 +42,14 @@ def test_they_compute_what_the_plain_step_computes(family, rows, kernels):
     assert result["kernels"] == kernels
 
 
+@pytest.mark.parametrize(("family", "rows"), [("qwen3", 1), ("olmoe", 2), ("qwen2_5_vl", 2), ("qwen3_vl", 2)])
+def test_they_prefill_as_the_plain_prefill_does(family, rows):
+    command = [sys.executable, str(PROGRAM.with_name("interpreted_prompt.py")), family, str(rows)]
+    process = subprocess.run(command, cwd=ROOT, env=_here(), capture_output=True, text=True, check=True)
+    result = json.loads(process.stdout.splitlines()[-1])
+    assert result["logits"] < 0.005
+    assert result["caches"] < 0.005
+
+
 def _here():
     return {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}

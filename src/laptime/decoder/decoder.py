@@ -30,6 +30,7 @@ LARGEST_BATCH = 32
 LOOK_EVERY = 4
 """Replays between two looks at whether all rows have ended. The next replays run while the host looks."""
 
+_address = torch.Tensor.data_ptr
 Kernels = Literal["auto", "plain", "triton"]
 Mark = Callable[[str], None]
 
@@ -72,7 +73,8 @@ class FastDecoder:
         except BaseException:
             separate(self._moved)
             raise
-        self._places = [(parameter, parameter.data_ptr()) for parameter in model.parameters()]
+        self._parameters = list(model.parameters())
+        self._places = list(map(_address, self._parameters))
         self.graph = graph and self.plan.device.type == "cuda"
         self._closed = False
         self._sessions: dict[Any, Session] = {}
@@ -135,7 +137,7 @@ class FastDecoder:
         """Raises LaptimeError when the decoder is closed, and when the model's weights have moved."""
         if self._closed:
             raise LaptimeError("this FastDecoder is closed; make a new one")
-        if any(parameter.data_ptr() != at for parameter, at in self._places):
+        if list(map(_address, self._parameters)) != self._places:
             raise LaptimeError(
                 "the model's weights have moved since this FastDecoder was made (by .to(), for example); close it "
                 "and make a new one"

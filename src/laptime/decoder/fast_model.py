@@ -7,6 +7,7 @@ with laptime.FastModel(model) as fast:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
@@ -25,12 +26,13 @@ from laptime.decoder.triton_prompt import TritonPrompt
 from laptime.decoder.vision import (
     PIXELS,
     SIZES,
+    Aligned,
     Features,
+    RopePlaces,
     Tower,
     compiled_blocks,
     images_of,
     levels_of,
-    rope_places,
     shape_of,
 )
 from laptime.errors import LaptimeError
@@ -99,11 +101,13 @@ class FastModel:
         self.passed_by: dict[str, int] = {}
         """Why calls took the model's own vision and prefill, and how many of them."""
         self._images = images_of(model)
+        self._aligned = Aligned(self._images[0]) if self._images is not None and self.decoder.graph else None
         self._compiled = compiled and self.plan.device.type == "cuda"
         half = int(memory_gib * 2**30) // 2
         self._prefills: Shelf[Prefill] = Shelf(graph=self.decoder.graph, most_bytes=half)
         self._visions: Shelf[Images] = Shelf(graph=self.decoder.graph, most_bytes=half)
         self._ends: dict[Any, GenerationSettings] = {}
+        self._places = RopePlaces()
 
     def __enter__(self) -> FastModel:
         return self
@@ -143,8 +147,8 @@ class FastModel:
 
     @property
     def bucket_bytes(self) -> int:
-        """Bytes that the buckets of vision and prefill take now."""
-        return self._prefills.nbytes + self._visions.nbytes
+        """Bytes that the buckets of vision and prefill take now, with the tower's weights that were copied for them."""
+        return self._prefills.nbytes + self._visions.nbytes + (0 if self._aligned is None else self._aligned.nbytes)
 
     def why_not(self, call: Mapping[str, Any]) -> str | None:
         """Why this call takes the model's own vision and prefill; None when it takes the fast ones."""
@@ -182,9 +186,9 @@ class FastModel:
         settings, inputs = read_settings(self.model, call, input_ids.shape[1])
         layout = self._layout(input_ids, inputs)
         session = self._session(input_ids.shape, layout, settings)
-        if session.noise is not None:
-            session.noise.manual_seed(settings.sampling.seed)
         bucket = self._prefill(session, layout, settings)
+        if session.noise is not None:  # after a capture, whose warm-up draws too
+            session.noise.manual_seed(settings.sampling.seed)
         if layout.images is not None:
             mark("vision-begin")
             self._look(inputs, layout, bucket.content.prompt)
@@ -199,7 +203,7 @@ class FastModel:
     def _layout(self, input_ids: torch.Tensor, inputs: Mapping[str, Any]) -> Layout:
         core, token = self._images or (None, None)
         seen = inputs.get("pixel_values") is not None
-        places = rope_places(core, inputs) if seen and self.plan.streams > 1 else None
+        places = self._places.of(core, inputs) if seen and self.plan.streams > 1 else None
         return read_layout(input_ids, inputs.get("attention_mask"), token if seen else None, places)
 
     def _session(self, shape: torch.Size, layout: Layout, settings: GenerationSettings) -> Session:
@@ -264,7 +268,7 @@ class FastModel:
         core, _ = self._images
 
         def make() -> tuple[Images, Callable[[], object], int]:
-            tower = Tower(core, inputs, self.plan.dtype)
+            tower = Tower(core, inputs, self.plan.dtype, self._aligned)
             features = tower()
 
             def look() -> None:
@@ -278,9 +282,9 @@ class FastModel:
 
         key = shape_of(inputs)
         if self._compiled and key not in self._visions:
-            with compiled_blocks(core):
-                bucket = self._visions.get(key, make)
-            if not bucket.captured:
+            with compiled_blocks(core), suppress(Exception):  # a compiler can raise anything
+                self._visions.get(key, make)
+            if key in self._visions and not self._visions.get(key, make).captured:
                 self._visions.drop(key)
         bucket = self._visions.get(key, make)
         images = bucket.content
