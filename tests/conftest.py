@@ -42,7 +42,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
         if os.environ.get("CI"):
             pytest.fail(message)
         pytest.skip(message)
-    from selenium import webdriver
+    webdriver = pytest.importorskip("selenium.webdriver")  # not among what the light tests install
 
     options = webdriver.ChromeOptions()
     options.binary_location = str(CHROMIUM)

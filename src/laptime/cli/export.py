@@ -24,6 +24,8 @@ class Format(str, Enum):
     csv = "csv"
     legacy_json = "legacy-json"
     perfetto = "perfetto"
+    otlp_json = "otlp-json"
+    prometheus = "prometheus"
 
 
 class Exported(NamedTuple):
@@ -38,12 +40,19 @@ def export(
     path: Annotated[
         Path,
         typer.Argument(
-            metavar="PATH", help="A run folder or a table of samples; for perfetto a run folder or a trace file."
+            metavar="PATH",
+            help="A run folder or a table of samples; for perfetto a run folder or a trace file, "
+            "for otlp-json and prometheus a run folder.",
         ),
     ],
     format_: Annotated[
         Format,
-        typer.Option("--format", metavar="NAME", help="parquet, csv, legacy-json or perfetto.", rich_help_panel=OUTPUT),
+        typer.Option(
+            "--format",
+            metavar="NAME",
+            help="parquet, csv, legacy-json, perfetto, otlp-json or prometheus.",
+            rich_help_panel=OUTPUT,
+        ),
     ] = Format.parquet,
     to: Annotated[
         Path | None,
@@ -57,10 +66,11 @@ def export(
     force: Force = False,
     as_json: Json = False,
 ) -> int:
-    """Write samples as a table, or a timeline for Perfetto.
+    """Write samples as a table, a timeline for Perfetto, or figures for a dashboard.
 
     A table has one row for each sample and a column for each knob. It reads back as it was written, and no cell of a
-    CSV file is taken for a formula. Open a timeline at https://ui.perfetto.dev.
+    CSV file is taken for a formula. Open a timeline at https://ui.perfetto.dev. otlp-json has a span for each call and
+    each stage, for an OpenTelemetry collector; prometheus has each configuration's figures for a scrape.
 
     Example: laptime export runs/demo --format csv --to demo.csv
 
@@ -71,7 +81,7 @@ def export(
         check_new_folder(target, LEGACY_FILES, force=force, option="--to")
     else:
         check_new_file(target, "--to", force=force)
-    exported = _timeline(path) if format_ is Format.perfetto else _samples(path, format_)
+    exported = _exported(path, format_)
     if isinstance(exported.content, dict):
         with whole_folder(target, LEGACY_FILES, force=force, option="--to") as folder:
             for name, content in exported.content.items():
@@ -93,10 +103,32 @@ def export(
     return 0
 
 
+def _exported(path: Path, format_: Format) -> Exported:
+    if format_ is Format.perfetto:
+        return _timeline(path)
+    if format_ in (Format.otlp_json, Format.prometheus):
+        from laptime.data.run_folder import load_run
+
+        run = load_run(path)
+        if format_ is Format.otlp_json:
+            from laptime.report.ci.opentelemetry import otlp_json
+
+            return Exported(otlp_json(run))
+        from laptime.report.ci.prometheus import prometheus_text
+
+        return Exported(prometheus_text(run))
+    return _samples(path, format_)
+
+
 def _beside(path: Path, format_: Format) -> Path:
     whole = path.resolve()
     name = whole.name if whole.is_dir() else whole.name.partition(".")[0]
-    endings = {Format.legacy_json: "-legacy", Format.perfetto: ".perfetto.json"}
+    endings = {
+        Format.legacy_json: "-legacy",
+        Format.perfetto: ".perfetto.json",
+        Format.otlp_json: ".otlp.json",
+        Format.prometheus: ".prom",
+    }
     return path.parent / f"{name}{endings.get(format_, f'.{format_.value}')}"
 
 

@@ -63,7 +63,10 @@ VERBS: dict[str, dict[str, Verb]] = {
         "audit": Verb("laptime.cli.audit:audit", "Which of these measurements are not valid, and why?"),
         "compare": Verb("laptime.cli.compare:compare", "Is run B faster than run A, by how much, how sure?"),
         "report": Verb("laptime.cli.report:report", "Write one self-contained HTML page of a run or a sweep."),
-        "export": Verb("laptime.cli.export:export", "Write samples as a table, or a timeline for Perfetto."),
+        "export": Verb(
+            "laptime.cli.export:export",
+            "Write samples as a table, a timeline for Perfetto, or figures for a dashboard.",
+        ),
     },
     "Find and mend what is slow": {
         "trace": Verb("laptime.cli.trace:trace", "What did the GPU wait for?"),

@@ -133,7 +133,7 @@ def overlong_kernels(timeline: GpuTimeline) -> Iterator[Finding]:
 def short_device_span(timeline: GpuTimeline) -> Iterator[Finding]:
     """A device that worked within a small part of what was traced."""
     traced, device = traced_span_ns(timeline), device_span_ns(timeline)
-    if device < SHORT_SPAN * traced:
+    if traced > 0 and device < SHORT_SPAN * traced:
         yield Finding(
             code="short-device-span",
             severity="warning",
