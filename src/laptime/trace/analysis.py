@@ -26,6 +26,7 @@ from laptime.trace.read.timeline import Activity, GpuTimeline, Int64
 from laptime.trace.result import SURE, DeviceTimes, Gaps, Integrity, Steps, TraceAnalysis, TraceSource, WhatIf
 from laptime.trace.step_changes import step_changes
 from laptime.trace.step_costs import drawing, step_costs
+from laptime.trace.step_graph import replay_ns
 from laptime.trace.steps import NONE, StepFrame, find_steps
 from laptime.trace.whatif import what_if
 
@@ -97,6 +98,9 @@ def answer(timeline: GpuTimeline, of: list[DeviceView], *, tpot_ms: float | None
         if costs is not None:
             frame = replace(frame, steps=msgspec.structs.replace(frame.steps, host_work_ns=costs.kept_ns))
             changes = step_changes(timeline, main.gaps, main.launched, frame)
+            if changes is not None:
+                replay = replay_ns(changes.as_it_is())
+                frame = replace(frame, steps=msgspec.structs.replace(frame.steps, replay_ns=replay))
             rows = what_if(costs, None if tpot_ms is None else round(tpot_ms * 1e6), changes)
             whatif = _hedged(rows, frame.steps)
     kernels = []
@@ -135,6 +139,8 @@ def _hedged(rows: list[WhatIf], steps: Steps) -> list[WhatIf]:
         note = "the step itself is a guess"
     elif steps.uneven:
         note = "steps differ: this is said of the one that is shown"
+    elif steps.unexplained:
+        note = "launches, waits and streams don't explain how long this step lasts"
     else:
         return rows
     return [msgspec.structs.replace(row, assumptions=[*row.assumptions, note]) for row in rows]
@@ -215,6 +221,12 @@ def _step_findings(frame: StepFrame, tpot_ms: float | None) -> list[Finding]:
     if steps.confidence < SURE:
         message = _unsure(steps)
         findings.append(Finding(code="steps-unsure", severity="warning", message=message))
+    if steps.unexplained and steps.replay_ns and steps.wall_ns:
+        message = (
+            f"launches, waits and streams add up to {steps.replay_ns / 1e6:.2f} ms of a step that lasts "
+            f"{steps.wall_ns / 1e6:.2f} ms: what remedies would leave of it is not certain"
+        )
+        findings.append(Finding(code="step-unexplained", severity="warning", message=message))
     low, high = steps.wall_p10_ns, steps.wall_p90_ns
     if steps.uneven and low and high:
         message = (

@@ -255,7 +255,7 @@ def advice(steps: Steps, whatif: list[WhatIf], devices: list[DeviceTimes]) -> st
         spread = f"{steps.wall_p10_ns / 1e6:.2f} to {steps.wall_p90_ns / 1e6:.2f} ms"
         return f"{text} Steps differ, from {spread}: what remedies would leave of this one says little of the others."
     remedies = [row for row in whatif if row.remedy != "untraced"]
-    if not remedies or steps.confidence < SURE:
+    if not remedies or steps.confidence < SURE or steps.unexplained:
         return text
     best = min(remedies, key=lambda row: row.step_ns_high)
     graph = next((row for row in remedies if row.remedy == "graph"), best)

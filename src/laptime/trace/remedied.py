@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from laptime.trace.device_time import COMPUTE
 from laptime.trace.read.timeline import Int8, Int64
 from laptime.trace.step_graph import StepGraph, Timing, as_it_is, replay_ns
 
@@ -24,6 +25,9 @@ GRAPH_LAUNCH_NS = (0, 25_000)
 GROWN = 1.1
 """Kernel time with a cache of fixed size at most, in multiples of that with a growing one: 8.2 and 8.45 ms were
 measured on an H200 for the graph of a step with 6.2 ms of kernels."""
+
+CROWDED = 0.15
+"""How much of compute that a graph would put beside other compute lengthens it at most: they share the device."""
 
 MIDDLE = 0.5
 """Where in the range of residuals they are assumed when the launches outside the layers stay as well."""
@@ -141,6 +145,8 @@ def graph_range(step: Replayed, residual_ns: tuple[int, int]) -> tuple[int, int]
     partly = replay_ns(_captured(step, (GRAPH_LAUNCH_NS[1], step.graph.latency_ns), middle, outside=True))
     if step.grows:
         far += round((GROWN - 1) * int(step.graph.duration_ns.sum()))
+    computing = int(step.graph.duration_ns[step.graph.kind == COMPUTE].sum())
+    far += round(CROWDED * max(computing - far, 0))
     missed = max(step.base_ns - replay_ns(step.as_it_is()), 0)  # an order that the replay doesn't know of
     return low, max(far, partly) + missed
 

@@ -22,6 +22,10 @@ UNEVEN = 1.5
 """Where long steps last longer than this multiple of short ones, no single step stands for all."""
 
 
+UNEXPLAINED = 0.1
+"""By how much a replay may differ from the step before nothing is promised of it."""
+
+
 class TraceSource(msgspec.Struct, frozen=True):
     """The file that was read."""
 
@@ -197,6 +201,13 @@ class Steps(msgspec.Struct, frozen=True, kw_only=True):
     host_work_ns: int | None = None  # gap time in which the host worked on something else than launching
     attention_kernels: int | None = None  # how often a step runs its most frequent attention kernel
     reason: str | None = None  # why there are no steps
+    replay_ns: int | None = None  # what a replay of the modal step's dependency graph takes; None without its launches
+
+    @property
+    def unexplained(self) -> bool:
+        """Whether a replay of the step's dependencies lasts so differently that they don't explain the step."""
+        wall, replay = self.wall_ns, self.replay_ns
+        return wall is not None and replay is not None and abs(replay - wall) > UNEXPLAINED * wall
 
     @property
     def uneven(self) -> bool:

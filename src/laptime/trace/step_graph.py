@@ -82,8 +82,9 @@ def replay_ns(timing: Timing) -> int:
     count = len(duration)
     ended = [0] * (REPEATS * count)
     last = [0] * (max(stream, default=0) + 1)
-    host, at, starts = 0, 0, []
+    host, at, before_last = 0, 0, last
     for _ in range(REPEATS):
+        before_last = last.copy()
         for i in range(count):
             host += before[i]
             if 0 < waits[i] <= at and ended[at - waits[i]] > host:
@@ -100,10 +101,8 @@ def replay_ns(timing: Timing) -> int:
                     if back <= at and ended[at - back] > start:
                         start = ended[at - back]
             ended[at] = last[lane] = start + duration[i]
-            if i == 0:
-                starts.append(start)
             at += 1
-    return int(starts[-1] - starts[-2])
+    return max((int(end - sooner) for end, sooner in zip(last, before_last, strict=True)), default=0)
 
 
 def as_it_is(graph: StepGraph, scale: float = 1.0) -> Timing:
@@ -172,13 +171,15 @@ def _launch_order(
     As many stand before the step's own as it has, so that waits can reach into the step before.
     """
     at = int(np.flatnonzero(gaps.rows == modal[0])[0])
-    earlier, later = gaps.rows[max(at - len(modal), 0) : at], gaps.rows[at + len(modal) : at + len(modal) + 1]
+    earlier, later = gaps.rows[max(at - len(modal), 0) : at], gaps.rows[at + len(modal) : at + 2 * len(modal)]
     parts = []
     for part in (earlier, modal):
         call = launched[part]
         when = np.where(call >= 0, timeline.calls.start_ns[call], timeline.activities.start_ns[part])
         parts.append(part[np.lexsort((timeline.activities.start_ns[part], when))])
-    following = int(timeline.calls.start_ns[launched[later[0]]]) if len(later) and launched[later[0]] >= 0 else None
+    calls = launched[later]
+    begun = timeline.calls.start_ns[calls[calls > launched[modal].max()]]
+    following = int(begun.min()) if len(begun) else None
     return np.concatenate(parts).astype(np.int32), len(earlier), following
 
 
@@ -206,7 +207,7 @@ class _Host:
 
     def wait(self, at: int, back: int) -> None:
         """A wait before the launch of activity `at`, for the one that lies so many launches back."""
-        if at <= self.count:
+        if at <= self.count and self.waits[at % self.count] != back:
             for early, late in (self.launching, self.away):
                 early[at % self.count] += late[at % self.count]
                 late[at % self.count] = 0

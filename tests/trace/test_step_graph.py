@@ -1,0 +1,154 @@
+"""A step's dependency graph replays the step, and what it promises of remedies is what a simulator makes of them."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from laptime.trace.analysis import analyse
+from laptime.trace.result import TraceAnalysis
+from tests.trace.build_timeline import build
+from tests.trace.programs import Op, Run, as_graph, launches, run
+
+MS = 1_000_000
+
+
+def of(made: Run) -> TraceAnalysis:
+    return analyse(build(*made.all))
+
+
+def promised(analysis: TraceAnalysis, remedy: str) -> tuple[int, int]:
+    row = next(row for row in analysis.whatif if row.remedy == remedy)
+    assert row.floor_ns is not None
+    assert row.floor_ns <= row.step_ns_low <= row.step_ns_high
+    return row.step_ns_low, row.step_ns_high
+
+
+SYNC = [Op("sync")]
+PROGRAMS: dict[str, list[Op]] = {
+    "the host launches slowly": launches(60, 4_000),
+    "the host runs ahead": launches(60, 40_000),
+    "a wait ends each step": launches(60, 20_000) + SYNC,
+    "host work after a wait": [*launches(60, 20_000), *SYNC, Op("work", 20 * MS)],
+    "host work beside the device": [*launches(60, 400_000), Op("work", 10 * MS)],
+    "a loader": [Op("load", 12 * MS), *launches(60, 100_000)],
+    "two streams, joined": [
+        Op("wait", stream=20, other=7),
+        *launches(30, 12_000, stream=20),
+        *launches(30, 12_000),
+        Op("wait", stream=7, other=20),
+        *launches(2, 20_000),
+    ],
+    "a pageable copy": [Op("launch", 5 * MS, memory="pageable", bytes=50_000_000), *launches(40, 200_000)],
+}
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_a_replay_lasts_as_long_as_the_step(name: str) -> None:
+    made = run(PROGRAMS[name])
+    steps = of(made).steps
+    assert steps.wall_ns == pytest.approx(made.step_ns, rel=0.001)
+    assert steps.replay_ns == pytest.approx(made.step_ns, rel=0.02)
+
+
+@pytest.mark.parametrize("name", [name for name in PROGRAMS if "copy" not in name])
+def test_the_promise_of_a_graph_holds_what_a_graph_takes(name: str) -> None:
+    low, high = promised(of(run(PROGRAMS[name])), "graph")
+    assert 0.999 * low <= as_graph(PROGRAMS[name]) <= high
+    assert high - low <= 0.3 * low
+
+
+def test_host_work_that_the_device_hides_is_not_added() -> None:
+    """24 ms of kernels beside 10 ms of host work last 24 ms as a graph, behind a wait 34."""
+    step = [*launches(60, 400_000), Op("work", 10 * MS)]
+    assert promised(of(run(step)), "graph")[1] < 25 * MS
+    step = [*launches(60, 400_000), *SYNC, Op("work", 10 * MS)]
+    assert promised(of(run(step)), "graph")[0] >= 34 * MS
+
+
+def test_two_streams_run_side_by_side_in_a_graph() -> None:
+    """Launched one by one they hardly overlap; the branches' join is kept."""
+    analysis = of(run(PROGRAMS["two streams, joined"]))
+    assert analysis.steps.busy_ns is not None
+    low, high = promised(analysis, "graph")
+    assert low >= 30 * 12_000 + 2 * 20_000
+    assert high < 0.8 * analysis.steps.busy_ns
+
+
+def test_workers_take_the_loading_away() -> None:
+    analysis = of(run(PROGRAMS["a loader"]))
+    low, high = promised(analysis, "workers")
+    assert low <= run(PROGRAMS["a loader"][1:]).step_ns <= high
+    assert promised(analysis, "graph")[0] >= 12 * MS
+    assert "the host loads data, which no graph ends. Workers in the data loader could leave" in analysis.advice
+
+
+def test_other_host_work_is_promised_to_no_worker() -> None:
+    for name in ("host work after a wait", "host work beside the device"):
+        assert "workers" not in {row.remedy for row in of(run(PROGRAMS[name])).whatif}
+
+
+def test_a_pageable_copy_hides_behind_the_kernels() -> None:
+    analysis = of(run(PROGRAMS["a pageable copy"]))
+    low, high = promised(analysis, "overlap")
+    assert low <= 40 * 201_000 <= high
+    assert high < analysis.steps.wall_ns * 0.7  # type: ignore[operator]
+
+
+def test_copies_longer_than_the_kernels_bound_the_step() -> None:
+    step = [Op("launch", 9 * MS, memory="pinned", bytes=400_000_000), *launches(40, 200_000)]
+    low, high = promised(of(run(step)), "overlap")
+    assert low >= 8.7 * MS
+    assert high < 10 * MS
+
+
+def test_runs_of_elementwise_kernels_are_compiled_into_one() -> None:
+    chain = [("gemm", 200_000), *((f"elementwise_{i}", 40_000) for i in range(6))] * 8
+    step = [op for name, time_ns in chain for op in launches(1, time_ns, name=name)]
+    fused = [
+        op
+        for name, time_ns in [("gemm", 200_000), ("triton_fused", 44_000)] * 8
+        for op in launches(1, time_ns, name=name)
+    ]
+    low, high = promised(of(run(step)), "compile")
+    assert low <= run(fused).step_ns <= high
+    assert high - low <= 0.3 * low
+
+
+def test_a_step_that_its_dependencies_dont_explain_is_promised_nothing() -> None:
+    """The device waits 2 ms for something that is not in the trace."""
+    made = run(launches(40, 100_000))
+    late = list(made.activities)
+    for i, row in enumerate(late):
+        shift = 2 * MS * (i // 40 + (i % 40 >= 20))
+        late[i] = row.__class__(row.start_ns + shift, row.end_ns + shift, row.name, correlation=row.correlation)
+    analysis = analyse(build(late, made.calls, made.ranges))
+    assert analysis.steps.unexplained
+    assert "step-unexplained" in {finding.code for finding in analysis.integrity.findings}
+    assert "would leave" not in analysis.advice
+
+
+WORK = st.lists(
+    st.one_of(
+        st.builds(launches, st.integers(1, 12), st.integers(2_000, 300_000), st.integers(1_000, 40_000)),
+        st.just(SYNC),
+        st.builds(lambda time: [Op("work", time)], st.integers(2 * MS, 20 * MS)),
+    ),
+    min_size=1,
+    max_size=5,
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(WORK, st.integers(0, 40_000))
+def test_any_program_is_replayed_and_no_promise_goes_below_its_floor(parts: list[list[Op]], host_ns: int) -> None:
+    step = launches(8, 20_000, host_ns) + [op for part in parts for op in part]
+    made = run(step)
+    analysis = of(made)
+    if analysis.steps.method != "annotation":
+        return
+    assert analysis.steps.replay_ns == pytest.approx(made.step_ns, rel=0.03)
+    for row in analysis.whatif:
+        promised(analysis, row.remedy)
+        assert row.step_ns_high <= (analysis.steps.wall_ns or 0)
