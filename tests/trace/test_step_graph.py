@@ -93,7 +93,7 @@ def test_a_pageable_copy_hides_behind_the_kernels() -> None:
     analysis = of(run(PROGRAMS["a pageable copy"]))
     low, high = promised(analysis, "overlap")
     assert low <= 40 * 201_000 <= high
-    assert high < analysis.steps.wall_ns * 0.7  # type: ignore[operator]
+    assert high < analysis.steps.wall_ns * 0.75  # type: ignore[operator]
 
 
 def test_copies_longer_than_the_kernels_bound_the_step() -> None:

@@ -32,7 +32,7 @@ CROWDED = 0.15
 MIDDLE = 0.5
 """Where in the range of residuals they are assumed when the launches outside the layers stay as well."""
 
-FETCH_NS = (50_000, 500_000)
+FETCH_NS = (50_000, 1_000_000)
 """What it takes to receive a batch that a worker made."""
 
 LARGE_NS = 50_000
@@ -44,8 +44,12 @@ PINNED_BYTES_PER_NS = (55.0, 20.0)
 UNKNOWN_COPY = (0.1, 1.0)
 """What is left of a pageable copy's time where its size is not known."""
 
-CONTENTION = (1.0, 1.05)
-"""Compute beside copies, in multiples of its time alone."""
+CONTENTION = (1.0, 1.12)
+"""Compute beside copies, in multiples of its time alone: they share memory, and a device without rests clocks lower."""
+
+AWAY = (0.95, 1.05)
+"""Other host work, in multiples of what the one step that is shown took for it; the shorter only of untraced steps,
+since the profiler may have stretched it."""
 
 MERGED = (0.0, 0.15)
 """What merging a run of kernels leaves of all but its longest."""
@@ -132,14 +136,21 @@ def floor_ns(step: Replayed, busy_share: float = 1.0) -> int:
         step: the step.
         busy_share: what is left of the device's work.
     """
-    timing = _captured(step, (0, 0), 0)
+    timing = _captured(_at_best(step), (0, 0), 0)
     return replay_ns(replace(timing, duration_ns=np.round(timing.duration_ns * busy_share).astype(np.int64)))
+
+
+def _at_best(step: Replayed) -> Replayed:
+    """The step with the least other host work that its untraced time allows."""
+    return step if step.launching_scale == 1 else replace(step, away_scale=step.away_scale * AWAY[0])
 
 
 def graph_range(step: Replayed, residual_ns: tuple[int, int]) -> tuple[int, int]:
     """The step as a graph. At worst either its kernels lie far apart, or what lies outside the layers is launched
     as it is."""
-    low = replay_ns(_captured(step, (GRAPH_LAUNCH_NS[0], 0), residual_ns[0]))
+    missed = max(step.base_ns - replay_ns(step.as_it_is()), 0)  # an order that the replay doesn't know of
+    low = replay_ns(_captured(_at_best(step), (GRAPH_LAUNCH_NS[0], 0), residual_ns[0]))
+    step = replace(step, away_scale=step.away_scale * AWAY[1])
     far = replay_ns(_captured(step, (GRAPH_LAUNCH_NS[1], step.graph.latency_ns), residual_ns[1]))
     middle = round(residual_ns[0] + MIDDLE * (residual_ns[1] - residual_ns[0]))
     partly = replay_ns(_captured(step, (GRAPH_LAUNCH_NS[1], step.graph.latency_ns), middle, outside=True))
@@ -147,7 +158,6 @@ def graph_range(step: Replayed, residual_ns: tuple[int, int]) -> tuple[int, int]
         far += round((GROWN - 1) * int(step.graph.duration_ns.sum()))
     computing = int(step.graph.duration_ns[step.graph.kind == COMPUTE].sum())
     far += round(CROWDED * max(computing - far, 0))
-    missed = max(step.base_ns - replay_ns(step.as_it_is()), 0)  # an order that the replay doesn't know of
     return low, max(far, partly) + missed
 
 

@@ -64,7 +64,7 @@ def step_costs(
     graphed = bool(len(same)) and float(same.mean()) >= 0.5 and len(np.unique(call[call >= 0])) <= ONE_GRAPH
     if same.sum() >= 20:  # the trace's own replays say it
         typical = int(np.median(np.maximum(kernel_gap[same], 0)))
-        residual = (round(typical * 0.7), round(typical * 1.3))
+        residual = (round(typical * 0.4), round(typical * 1.6))
     duration = activities.end_ns[kernels] - activities.start_ns[kernels]
     alone = duration - _beside(timeline, frame.modal_rows, kernels)
     exposed = alone > 0.5 * duration
