@@ -20,10 +20,11 @@ from laptime.trace.kernels import rank
 from laptime.trace.launch_result import LaunchedBy
 from laptime.trace.launch_tree import launch_tree
 from laptime.trace.launched_by import launched_by
+from laptime.trace.operator_times import kernel_work, operator_calls, operator_times
 from laptime.trace.read.launch_links import launches
 from laptime.trace.read.reading import read_timeline
 from laptime.trace.read.timeline import Activity, GpuTimeline, Int64
-from laptime.trace.result import SURE, DeviceTimes, Gaps, Integrity, Steps, TraceAnalysis, TraceSource, WhatIf
+from laptime.trace.result import SURE, DeviceTimes, Gaps, Integrity, Kernel, Steps, TraceAnalysis, TraceSource, WhatIf
 from laptime.trace.step_changes import step_changes
 from laptime.trace.step_costs import drawing, step_costs
 from laptime.trace.step_graph import replay_ns
@@ -107,6 +108,9 @@ def answer(timeline: GpuTimeline, of: list[DeviceView], *, tpot_ms: float | None
     for view in of:
         kernels += rank(timeline, view.gaps, frame.modal_rows if view.gaps.device == frame.steps.device else None)
     kernels.sort(key=lambda kernel: -kernel.total_ns)
+    found = None
+    if main is not None:
+        found, kernels = _launched_by(timeline, main, kernels)
     integrity = Integrity(checked.verdict, [*checked.findings, *_step_findings(frame, tpot_ms)])
     return TraceAnalysis(
         headline=headline(integrity, devices, kernels, frame.steps),
@@ -124,13 +128,34 @@ def answer(timeline: GpuTimeline, of: list[DeviceView], *, tpot_ms: float | None
         api=api_calls(timeline.calls, timeline.strings),
         whatif=whatif,
         modal_step=picture,
-        launched_by=None if main is None else _launched_by(timeline, main),
+        launched_by=found,
     )
 
 
-def _launched_by(timeline: GpuTimeline, view: DeviceView) -> LaunchedBy | None:
-    tree = launch_tree(timeline, view.launched[view.gaps.rows])
-    return launched_by(timeline, view.gaps, view.launched, tree)
+def _launched_by(
+    timeline: GpuTimeline, view: DeviceView, kernels: list[Kernel]
+) -> tuple[LaunchedBy | None, list[Kernel]]:
+    """Who launched a device's work, and all kernels with the work that they did, where shapes were recorded."""
+    gaps, launched = view.gaps, view.launched
+    tree = launch_tree(timeline, launched[gaps.rows])
+    found = launched_by(timeline, gaps, launched, tree)
+    calls = operator_calls(timeline, gaps, tree)
+    if found is None or calls is None:
+        return found, kernels
+    work, left_out = operator_times(timeline, gaps, calls)
+    done = {timeline.strings[i]: one for i, one in kernel_work(timeline, gaps, launched, calls).items()}
+    kernels = [
+        msgspec.structs.replace(
+            kernel,
+            flop_per_second=done[kernel.name].flop_per_second,
+            bytes_per_second=done[kernel.name].bytes_per_second,
+            of_peak=done[kernel.name].of_peak,
+        )
+        if kernel.device == gaps.device and kernel.name in done
+        else kernel
+        for kernel in kernels
+    ]
+    return msgspec.structs.replace(found, work=work, work_left_out=left_out), kernels
 
 
 def _hedged(rows: list[WhatIf], steps: Steps) -> list[WhatIf]:

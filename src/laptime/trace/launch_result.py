@@ -30,6 +30,31 @@ class LaunchNodes(msgspec.Struct, frozen=True, kw_only=True):
     activities: list[int]
 
 
+class OperatorWork(msgspec.Struct, frozen=True, kw_only=True):
+    """One operator with one shape: device time of its own launches, against what the card can do at most."""
+
+    operator: str
+    shape: str  # 8944×1024, 1024×1024 (fp16)
+    kind: str | None  # GEMM | convolution | attention | norm | softmax | reduce | elementwise | copy; None: not known
+    calls: int
+    activities: int
+    total_ns: int
+    flop: int | None  # of one call; None where the shapes don't say
+    bytes: int | None  # of one call: the least that must move
+    flop_per_second: float | None
+    bytes_per_second: float | None
+    bound: str | None  # compute | memory: what the card's peaks allow no faster
+    of_peak: float | None  # the least time by the card's peaks over the measured time; None for a card not known
+
+
+class CardPeaks(msgspec.Struct, frozen=True, kw_only=True):
+    """The card that the trace names, and its peaks by the maker's data sheet; None where it isn't known."""
+
+    name: str
+    bytes_per_second: float | None
+    flop_per_second: dict[str, float]  # by type: fp64, fp32, tf32, fp16 (and bf16), fp8, int8
+
+
 class LaunchedBy(msgspec.Struct, frozen=True, kw_only=True):
     """Who launched one device's work over the whole trace."""
 
@@ -40,3 +65,6 @@ class LaunchedBy(msgspec.Struct, frozen=True, kw_only=True):
     launchers: list[Launcher]  # of each kind those with the most time
     left_out: int  # further ones
     tree: LaunchNodes
+    card: CardPeaks | None = None
+    work: list[OperatorWork] = []  # empty where no shapes were recorded; most time first
+    work_left_out: int = 0

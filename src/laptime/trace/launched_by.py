@@ -12,6 +12,7 @@ from laptime.trace.kernel_names import short_name
 from laptime.trace.launch_labels import FRAME, KINDS, MODULE, OPERATOR, RANGE
 from laptime.trace.launch_result import LaunchedBy, Launcher, LaunchNodes
 from laptime.trace.launch_tree import NOWHERE, LaunchTree
+from laptime.trace.operator_times import card_of, card_peaks
 from laptime.trace.read.timeline import GpuTimeline, Int32, Int64
 
 LISTED = 200
@@ -83,6 +84,7 @@ def launched_by(timeline: GpuTimeline, gaps: DeviceGaps, launched: Int64, tree: 
         launchers=listed,
         left_out=len(rows) - len(listed),
         tree=_nodes(timeline, gaps.rows, duration, tree, sums),
+        card=card_peaks(card_of(timeline, gaps.device)),
     )
 
 

@@ -110,6 +110,22 @@ if (trace.step && byId("step")) {
   byId("zoom-all").addEventListener("click", () => drawing.all());
   stepLegend(byId("step-legend"), trace.step);
 }
+const RATES = [
+  ["TFLOP/s", "tflops", true, (value) => formatNumber(value)],
+  ["GB/s", "gbs", true, (value) => formatNumber(value)],
+  ["of peak", "of_peak", true, formatPercent],
+];
+if (byId("work-table")) {
+  kernelTable(byId("work-table"), byId("work-filter"), byId("work-count"), trace.work, [
+    ["operator", "short", false],
+    ["kind", "family", false],
+    ["calls", "calls", true, formatTick],
+    ["mean", "mean_us", true, (value) => formatMs(value / 1e3)],
+    ["total", "total_ms", true, formatMs],
+    ...RATES,
+    ["bound by", "bound", false],
+  ], "operators with a shape");
+}
 if (byId("kernel-table")) {
   const several = new Set(trace.kernels.map((kernel) => kernel.device)).size > 1;
   kernelTable(byId("kernel-table"), byId("kernel-filter"), byId("kernel-count"), trace.kernels, [
@@ -122,6 +138,7 @@ if (byId("kernel-table")) {
       [title, key, true, (value) => formatMs(value / 1e3)]),
     ["total", "total_ms", true, formatMs],
     ["share", "share", true, formatPercent],
+    ...(trace.kernels.some((kernel) => kernel.gbs !== null) ? RATES : []),
   ]);
 }
 if (trace.launchedBy && byId("icicle")) {

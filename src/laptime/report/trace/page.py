@@ -12,6 +12,7 @@ from laptime.report.kit.text import counted, one_line, shortened
 from laptime.report.trace import words
 from laptime.report.trace.device_time import device_time_section
 from laptime.report.trace.launched_by import launched_by_data, launched_by_section
+from laptime.report.trace.operator_times import in_unit, operator_times_data, operator_times_section
 from laptime.trace.comparison import Pair, TraceComparison
 from laptime.trace.result import DeviceTimes, Steps, TraceAnalysis, WhatIf
 
@@ -40,6 +41,7 @@ def trace_page(analysis: TraceAnalysis) -> str:
         *(device_time_section(d, several=len(analysis.devices) > 1) for d in analysis.devices),
         *(_gap_section(d, several=len(analysis.devices) > 1) for d in analysis.devices),
         launched_by_section(analysis.launched_by) if analysis.launched_by else None,
+        operator_times_section(analysis.launched_by) if analysis.launched_by and analysis.launched_by.work else None,
         _kernel_section(analysis) if analysis.kernels else None,
         _api_section(analysis) if analysis.api else None,
         _integrity_section(analysis),
@@ -246,6 +248,7 @@ def _data(analysis: TraceAnalysis, device: DeviceTimes | None) -> dict[str, obje
         "stepCauses": analysis.steps.causes,
         "stepWallNs": analysis.steps.wall_ns,
         "whatif": analysis.whatif,
+        "work": operator_times_data(analysis.launched_by) if analysis.launched_by else [],
         "launchedBy": analysis.launched_by and launched_by_data(analysis.launched_by),
         "kernels": [
             {
@@ -259,6 +262,9 @@ def _data(analysis: TraceAnalysis, device: DeviceTimes | None) -> dict[str, obje
                 "p50_us": k.p50_ns / 1e3,
                 "p95_us": k.p95_ns / 1e3,
                 "max_us": k.max_ns / 1e3,
+                "tflops": in_unit(k.flop_per_second, 1e12),
+                "gbs": in_unit(k.bytes_per_second, 1e9),
+                "of_peak": k.of_peak,
                 "total_ms": k.total_ns / 1e6,
                 "share": k.share,
             }

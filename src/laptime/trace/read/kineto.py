@@ -55,10 +55,10 @@ def read(path: Path) -> GpuTimeline:
     """
     batches, ending = read_batches(path)
     untimed, negative = sum(batch.untimed for batch in batches), sum(batch.negative for batch in batches)
-    names, activities, calls, ranges = joined(batches)
-    findings = [*_unread(path, activities), *_findings(ending, untimed, negative)]
-    activities = tables.in_one(activities)
-    merged = split_merged(activities, calls, ranges)
+    events = joined(batches)
+    findings = [*_unread(path, events.activities), *_findings(ending, untimed, negative)]
+    activities = tables.in_one(events.activities)
+    merged = split_merged(activities, events.calls, events.ranges)
     if merged > 1:
         message = (
             f"{merged} ranks were merged into this file under one process id and device number: they are shown as"
@@ -67,11 +67,15 @@ def read(path: Path) -> GpuTimeline:
         findings.append(Finding(code="merged-ranks", severity="warning", message=message, count=merged))
     return GpuTimeline(
         source=Source("kineto", str(path), ending.schema_version, ending.rank),
-        activities=tables.activities(claim(activities, calls, names)),
-        calls=tables.calls(calls),
-        ranges=tables.ranges(ranges),
-        strings=names,
+        activities=tables.activities(claim(activities, events.calls, events.names)),
+        calls=tables.calls(events.calls),
+        ranges=tables.ranges(events.ranges),
+        strings=events.names,
         findings=tuple(findings),
+        shapes=events.shapes,
+        groups=events.groups,
+        memory=tables.memory(events.memory),
+        cards=ending.cards,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from operator import attrgetter
 
@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from laptime.trace.read.kineto_details import MEMORY, group_columns, kernel_columns, memory_columns, shape_columns
 from laptime.trace.read.kineto_events import Args, Event
 from laptime.trace.read.launch_links import UNKNOWN
 from laptime.trace.read.tables import Ids, Table, whole_number, whole_numbers
@@ -50,6 +51,7 @@ _UNNAMED = "(unnamed)"
 class Batch:
     """A stretch of a file as columns, each table's rows in the order of the file; `name` is an index into `names`.
 
+    Where the file has details, ranges have a `shape` (index into `shapes`), activities a `group`, calls a `kernel`.
     `untimed` and `negative` events (no readable time; ending before they start) were left out.
     """
 
@@ -59,6 +61,18 @@ class Batch:
     ranges: Table
     untimed: int
     negative: int
+    shapes: Sequence[str] = ()
+    groups: Sequence[str] = ()
+    memory: Table = field(default_factory=dict)  # empty where there is none
+
+
+@dataclass(frozen=True, slots=True)
+class _Numbers:
+    """Texts that a batch's columns are numbers of."""
+
+    names: Ids = field(default_factory=Ids)
+    shapes: Ids = field(default_factory=Ids)
+    groups: Ids = field(default_factory=Ids)
 
 
 def columns_of(events: Sequence[Event]) -> Batch:
@@ -72,30 +86,50 @@ def columns_of(events: Sequence[Event]) -> Batch:
     if not good.all():
         rows = [row for row, kept in zip(rows, good.tolist(), strict=True) if kept]
         code, start, duration = code[good], start[good], duration[good]
-    names = Ids()
+    numbers = _Numbers()
+    names = numbers.names
     name = np.fromiter(map(names.__getitem__, [row.name or _UNNAMED for row in rows]), np.int64, len(rows))
     common: Table = {"start_ns": start, "end_ns": start + duration, "name": name}
 
-    def table(mask: npt.NDArray[np.bool_], own_columns: Callable[[list[Event], Int64], Table]) -> Table:
+    def table(mask: npt.NDArray[np.bool_], own_columns: _OwnColumns) -> Table:
         index = np.flatnonzero(mask)
         chosen = rows if len(index) == len(rows) else [rows[i] for i in index.tolist()]
-        return {column: values[index] for column, values in common.items()} | own_columns(chosen, code[index])
+        own = own_columns(chosen, code[index], numbers)
+        return {column: values[index] for column, values in common.items()} | own
 
     untimed = int(np.count_nonzero(~timed))
+    activities, calls = table(code < _CALL, _activity_columns), table(code == _CALL, _call_columns)
+    ranges = table(code >= _RANGE, _range_columns)
     return Batch(
         names=tuple(names),
-        activities=table(code < _CALL, _activity_columns),
-        calls=table(code == _CALL, _call_columns),
-        ranges=table(code >= _RANGE, _range_columns),
+        activities=activities,
+        calls=calls,
+        ranges=ranges,
         untimed=untimed,
         negative=int(np.count_nonzero(~good)) - untimed,
+        shapes=tuple(numbers.shapes),
+        groups=tuple(numbers.groups),
+        memory=_memory(events),
     )
 
 
-def _activity_columns(rows: list[Event], code: Int64) -> Table:
+_OwnColumns = Callable[[list[Event], Int64, _Numbers], Table]
+
+
+def _memory(events: Sequence[Event]) -> Table:
+    """Allocations and frees, which are instants. Those without a readable time are left out."""
+    if not list(map(attrgetter("name"), events)).count(MEMORY):
+        return {}
+    rows = [event for event in events if event.name == MEMORY and event.ph == "i"]
+    at_ns, timed = to_ns([row.ts for row in rows])
+    kept = [row for row, good in zip(rows, timed.tolist(), strict=True) if good]
+    return memory_columns(kept, at_ns[timed]) if kept else {}
+
+
+def _activity_columns(rows: list[Event], code: Int64, numbers: _Numbers) -> Table:
     args = [row.args or _NO_ARGS for row in rows]
     node = _few("graph_node", args)
-    return {
+    return group_columns(args, numbers.groups) | {
         "kind": code - _ACTIVITY,
         "device": _few("device", args, lambda: _few("pid", rows)),
         "stream": _few("stream", args, lambda: _few("tid", rows)),
@@ -106,12 +140,14 @@ def _activity_columns(rows: list[Event], code: Int64) -> Table:
     }
 
 
-def _call_columns(rows: list[Event], _: Int64) -> Table:
-    return _host_columns(rows) | {"correlation": _ids("correlation", [row.args or _NO_ARGS for row in rows])}
+def _call_columns(rows: list[Event], _: Int64, numbers: _Numbers) -> Table:
+    args = [row.args or _NO_ARGS for row in rows]
+    own = {"correlation": _ids("correlation", args)}
+    return _host_columns(rows) | own | kernel_columns(args, numbers.names)
 
 
-def _range_columns(rows: list[Event], code: Int64) -> Table:
-    return _host_columns(rows) | {"kind": code - _RANGE}
+def _range_columns(rows: list[Event], code: Int64, numbers: _Numbers) -> Table:
+    return _host_columns(rows) | shape_columns(rows, numbers.shapes) | {"kind": code - _RANGE}
 
 
 def _host_columns(rows: list[Event]) -> Table:
@@ -137,18 +173,44 @@ def _all(number: int, values: Sequence[object]) -> Int64:
     return np.full(len(values), number, dtype=np.int64)
 
 
-def joined(batches: list[Batch]) -> tuple[tuple[str, ...], list[Table], list[Table], list[Table]]:
-    """Give batches one string table: (strings, pieces of activities, of calls, of ranges). The list is emptied."""
-    names = Ids()
+@dataclass(frozen=True, eq=False, slots=True)
+class Joined:
+    """All batches of a file, with one table of each kind of text."""
+
+    names: tuple[str, ...]
+    shapes: tuple[str, ...]
+    groups: tuple[str, ...]
+    activities: list[Table]  # pieces
+    calls: list[Table]
+    ranges: list[Table]
+    memory: list[Table]
+
+
+def joined(batches: list[Batch]) -> Joined:
+    """Give batches one table of texts. The list is emptied."""
+    names, shapes, groups = Ids(), Ids(), Ids()
     pieces: tuple[list[Table], list[Table], list[Table]] = ([], [], [])
+    memory: list[Table] = []
     batches.reverse()
     while batches:
         batch = batches.pop()
         number = np.array([names[name] for name in batch.names], dtype=np.int32)
+        further = {
+            "kernel": number,
+            "shape": np.array([shapes[text] for text in batch.shapes], dtype=np.int32),
+            "group": np.array([groups[text] for text in batch.groups], dtype=np.int32),
+        }
         for gathered, table in zip(pieces, (batch.activities, batch.calls, batch.ranges), strict=True):
             if len(table["name"]):
-                gathered.append({**table, "name": number[table["name"]]})
-    return tuple(names), *pieces
+                renumbered = {
+                    column: np.append(further[column], np.int32(-1))[values]  # -1 stays -1
+                    for column, values in table.items()
+                    if column in further
+                }
+                gathered.append({**table, "name": number[table["name"]], **renumbered})
+        if batch.memory:
+            memory.append(batch.memory)
+    return Joined(tuple(names), tuple(shapes), tuple(groups), *pieces, memory)
 
 
 Buffer = bytes | msgspec.Raw

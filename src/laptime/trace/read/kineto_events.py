@@ -15,14 +15,32 @@ import msgspec
 Number = int | float | str | None
 
 
+ABSENT = msgspec.Raw()
+"""What a field holds that an event lacks."""
+
+
 class Args(msgspec.Struct, gc=False):
-    """What is used of an event's `args`."""
+    """What is used of an event's `args`. Most files lack the later fields: shapes, allocations, process groups."""
 
     correlation: Number = None
     device: Number = None
     stream: Number = None
     graph_node: Number = msgspec.field(default=None, name="graph node id")
     bytes: Number = None
+    dims: msgspec.Raw = msgspec.field(default=ABSENT, name="Input Dims")
+    types: msgspec.Raw = msgspec.field(default=ABSENT, name="Input type")
+    strides: msgspec.Raw = msgspec.field(default=ABSENT, name="Input Strides")
+    inputs: msgspec.Raw = msgspec.field(default=ABSENT, name="Concrete Inputs")
+    kernel: msgspec.Raw = ABSENT
+    group: msgspec.Raw = msgspec.field(default=ABSENT, name="Process Group Name")
+    ranks: msgspec.Raw = msgspec.field(default=ABSENT, name="Process Group Ranks")
+    collective: msgspec.Raw = msgspec.field(default=ABSENT, name="Collective name")
+    changed: Number = msgspec.field(default=None, name="Bytes")
+    allocated: Number = msgspec.field(default=None, name="Total Allocated")
+    reserved: Number = msgspec.field(default=None, name="Total Reserved")
+    address: Number = msgspec.field(default=None, name="Addr")
+    device_id: Number = msgspec.field(default=None, name="Device Id")
+    device_type: Number = msgspec.field(default=None, name="Device Type")
 
 
 class Event(msgspec.Struct, gc=False):
@@ -44,7 +62,16 @@ class Distributed(msgspec.Struct):
     rank: Number = None
 
 
+class DeviceProperties(msgspec.Struct):
+    """What is used of one of a header's `deviceProperties`."""
+
+    id: Number = None
+    name: str | None = None
+    memory_bytes: Number = msgspec.field(default=None, name="totalGlobalMem")
+
+
 class Header(msgspec.Struct):
+    devices: msgspec.Raw = msgspec.field(default_factory=msgspec.Raw, name="deviceProperties")
     distributed: Distributed | None = msgspec.field(default=None, name="distributedInfo")
     schema: int | float | str | None = msgspec.field(default=None, name="schemaVersion")
     events: list[int] | None = msgspec.field(default=None, name="traceEvents")
@@ -59,6 +86,7 @@ _WHOLE = msgspec.json.Decoder(list[msgspec.Raw])
 _EVENT = msgspec.json.Decoder(Event)
 _PHASE = msgspec.json.Decoder(_Phase)
 _HEADER = msgspec.json.Decoder(Header)
+_DEVICES = msgspec.json.Decoder(list[DeviceProperties])
 
 LIST_KEY = re.compile(rb'"traceEvents"\s{0,64}:\s{0,64}\[')
 BETWEEN = re.compile(rb'\}\s{0,64},\s{0,64}(?=\{\s{0,64}(?:"(?:ph|name|cat|args|pid|ts)"|\}))')
@@ -92,6 +120,14 @@ def header_of(prefix: bytes) -> Header | None:
     except (msgspec.DecodeError, RecursionError):
         return None
     return header if header.events == [] else None
+
+
+def devices_of(text: bytes | msgspec.Raw) -> list[DeviceProperties]:
+    """The devices in the text of a `deviceProperties` list; none where it is no such list."""
+    try:
+        return _DEVICES.decode(_mended(text))
+    except (msgspec.DecodeError, RecursionError):
+        return []
 
 
 def cut(pending: bytes) -> tuple[bytes, bytes]:

@@ -5,6 +5,7 @@ A large plain file is read in two halves, each by a process of its own.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -14,9 +15,10 @@ from typing import Literal
 from laptime.errors import LaptimeError
 from laptime.trace.read.kineto_bytes import blocks, is_gzip, stretch
 from laptime.trace.read.kineto_columns import Batch, columns_of
-from laptime.trace.read.kineto_events import BETWEEN, LIST_KEY, Header, cut, decode, header_of, take_apart
+from laptime.trace.read.kineto_events import BETWEEN, LIST_KEY, Header, cut, decode, devices_of, header_of, take_apart
 from laptime.trace.read.second_process import available, elsewhere
 from laptime.trace.read.tables import whole_number
+from laptime.trace.read.timeline import Card
 
 LARGEST_EVENT_BYTES = 32 << 20
 LARGEST_HEADER_BYTES = 64 << 20
@@ -37,6 +39,8 @@ class Ending:
     unreadable: int
     schema_version: str | None = None
     rank: int | None = None
+    cards: tuple[Card, ...] = ()
+    tail: bytes = b""  # what stands behind the list
 
 
 def read_batches(path: Path) -> tuple[list[Batch], Ending]:
@@ -79,10 +83,21 @@ def _in_halves(path: Path, where: Meeting) -> tuple[list[Batch], Ending] | None:
 
 
 def _with_header(ending: Ending, header: Header | None) -> Ending:
+    behind = _BEHIND_EVENTS.search(ending.tail)
+    listed = bytes(header.devices) if header is not None else b""
+    if not listed and behind is not None:
+        listed = behind["list"]
+    cards = tuple(
+        Card(number, device.name, whole_number(device.memory_bytes))
+        for device in devices_of(listed)
+        if device.name and (number := whole_number(device.id)) is not None
+    )
+    ending = replace(ending, cards=cards, tail=b"")
     if header is None:
         return ending
     rank = None if header.distributed is None else whole_number(header.distributed.rank)
-    return replace(ending, schema_version=None if header.schema is None else str(header.schema), rank=rank)
+    schema = None if header.schema is None else str(header.schema)
+    return replace(ending, schema_version=schema, rank=rank)
 
 
 def _whole_events(source: Iterator[bytes], pending: bytes, more: bool) -> tuple[list[Batch], int] | None:
@@ -117,16 +132,28 @@ def _rest(source: Iterator[bytes], pending: bytes, gone: int, more: bool) -> tup
         batches.append(columns_of(events))
         unreadable, gone, pending = unreadable + dropped, gone + used, pending[used:]
         if closed:
-            return batches, Ending("complete", gone, unreadable)
+            return batches, Ending("complete", gone, unreadable, tail=_tail(pending, source))
         if not more or len(pending) > LARGEST_EVENT_BYTES:
             # What is left holds the last event and the list's end, or is cut, or is no JSON.
             events, dropped, used, closed = take_apart(pending)
             batches.append(columns_of(events))
             how: Literal["complete", "cut", "broken"] = "complete" if closed else "broken" if more else "cut"
-            return batches, Ending(how, gone + used, unreadable + dropped)
+            return batches, Ending(how, gone + used, unreadable + dropped, tail=pending[used:][:_TAIL_BYTES])
         # An event larger than a block is tried again when twice as much is there, so that trying stays linear.
         block, more = _next(source, 0 if used else len(pending))
         pending += block
+
+
+_TAIL_BYTES = 1 << 18
+_BEHIND_EVENTS = re.compile(rb'"deviceProperties"\s{0,9}:\s{0,9}(?P<list>\[[^\[\]]{0,100000}\])')
+"""Some writers put the header's entries behind the events."""
+
+
+def _tail(pending: bytes, source: Iterator[bytes]) -> bytes:
+    """What stands behind the list, or the beginning of it."""
+    while len(pending) < _TAIL_BYTES and (block := next(source, b"")):
+        pending += block
+    return pending[:_TAIL_BYTES]
 
 
 def _next(source: Iterator[bytes], least: int = 0) -> tuple[bytes, bool]:

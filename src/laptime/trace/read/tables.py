@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from laptime.trace.read.timeline import Activities, ApiCalls, Int32, Int64, Ranges
+from laptime.trace.read.timeline import Activities, ApiCalls, Int32, Int64, MemoryEvents, Ranges
 
 Column = npt.NDArray[np.signedinteger]
 Columns = Mapping[str, Column]
@@ -25,6 +25,7 @@ ACTIVITY_DTYPES: Dtypes = {
     "correlation": np.int64,
     "graph_node": np.int64,
     "bytes": np.int64,
+    "group": np.int32,
 }
 CALL_DTYPES: Dtypes = {
     "start_ns": np.int64,
@@ -33,6 +34,7 @@ CALL_DTYPES: Dtypes = {
     "thread": np.int64,
     "name": np.int32,
     "correlation": np.int64,
+    "kernel": np.int32,
 }
 RANGE_DTYPES: Dtypes = {
     "start_ns": np.int64,
@@ -41,7 +43,20 @@ RANGE_DTYPES: Dtypes = {
     "thread": np.int64,
     "name": np.int32,
     "kind": np.int8,
+    "shape": np.int32,
 }
+MEMORY_DTYPES: Dtypes = {
+    "at_ns": np.int64,
+    "process": np.int32,
+    "thread": np.int64,
+    "device": np.int32,
+    "bytes": np.int64,
+    "allocated": np.int64,
+    "reserved": np.int64,
+    "address": np.int64,
+}
+OPTIONAL = frozenset({"group", "kernel", "shape"})
+"""Columns that a piece may lack. A table that has none in any piece has an empty column."""
 
 
 class Ids(dict[str, int]):
@@ -54,7 +69,19 @@ class Ids(dict[str, int]):
 
 def in_one(pieces: Sequence[Table]) -> list[Table]:
     """Pieces of a table, used up, as one piece; none as none."""
-    return [{name: np.concatenate([piece.pop(name) for piece in pieces]) for name in list(pieces[0])}] if pieces else []
+    if not pieces:
+        return []
+    names = dict.fromkeys(name for piece in pieces for name in piece)
+    lengths = [len(piece["start_ns"]) for piece in pieces]
+    return [{name: np.concatenate(_parts(pieces, name, lengths)) for name in names}]
+
+
+def _parts(pieces: Sequence[Table], column: str, lengths: Sequence[int]) -> list[Column]:
+    """A column of each piece, taken out of it; -1 where a piece lacks it."""
+    return [
+        piece.pop(column) if column in piece else np.full(length, -1, dtype=np.int32)
+        for piece, length in zip(pieces, lengths, strict=True)
+    ]
 
 
 def in_time_order(pieces: Sequence[Table], dtypes: Dtypes) -> Table:
@@ -63,8 +90,10 @@ def in_time_order(pieces: Sequence[Table], dtypes: Dtypes) -> Table:
     The pieces are used up: their columns are taken out one by one, so that large tables are never held twice.
     """
 
+    lengths = [len(piece["start_ns"]) for piece in pieces]
+
     def joined(column: str) -> Column:
-        parts = [_as(piece.pop(column), dtypes[column]) for piece in pieces]
+        parts = [_as(part, dtypes[column]) for part in _parts(pieces, column, lengths)]
         return parts[0] if len(parts) == 1 else np.concatenate(parts) if parts else np.zeros(0, dtype=dtypes[column])
 
     start, end = joined("start_ns"), joined("end_ns")
@@ -72,6 +101,9 @@ def in_time_order(pieces: Sequence[Table], dtypes: Dtypes) -> Table:
     table: Table = {"start_ns": start, "end_ns": end}
     del start, end
     for column in dtypes:
+        if column in OPTIONAL and not any(column in piece for piece in pieces):
+            table[column] = np.zeros(0, dtype=dtypes[column])
+            continue
         values = table.pop(column) if column in table else joined(column)
         table[column] = values if order is None else values[order]
         table[column].flags.writeable = False
@@ -109,6 +141,17 @@ def calls(pieces: Sequence[Table]) -> ApiCalls:
 def ranges(pieces: Sequence[Table]) -> Ranges:
     """Pieces with the columns of RANGE_DTYPES, used up, as one table in time order."""
     return Ranges(**in_time_order(pieces, RANGE_DTYPES))
+
+
+def memory(pieces: Sequence[Table]) -> MemoryEvents:
+    """Pieces with the columns of MEMORY_DTYPES as one table in time order; at one instant in the file's order."""
+    at = np.concatenate([piece["at_ns"] for piece in pieces]) if pieces else np.zeros(0, dtype=np.int64)
+    order = np.argsort(at, kind="stable")
+    table: Table = {}
+    for column, dtype in MEMORY_DTYPES.items():
+        values = np.concatenate([piece[column] for piece in pieces]) if pieces else np.zeros(0, dtype=dtype)
+        table[column] = _as(values, dtype)[order]
+    return MemoryEvents(**table)
 
 
 def whole_numbers(values: Iterable[object], otherwise: Callable[[], Int64]) -> Int64:

@@ -6,7 +6,7 @@ sorted by (start_ns, end_ns). Names are indices into one string table.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 
 import numpy as np
@@ -17,6 +17,10 @@ from laptime.data.record import Finding
 Int8 = npt.NDArray[np.int8]
 Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
+
+
+def _no_column() -> Int32:
+    return np.zeros(0, dtype=np.int32)
 
 
 class Activity(IntEnum):
@@ -51,6 +55,7 @@ class Activities:
     correlation: Int64  # joins to a call of the same process; -1 when the trace gives none
     graph_node: Int64  # >= 0 when it ran as part of a graph replay (node id or 0); else -1
     bytes: Int64  # what a copy or memset moved; -1 where the file does not say
+    group: Int32 = field(default_factory=_no_column)  # of collectives: index into GpuTimeline.groups, -1; or empty
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -63,6 +68,7 @@ class ApiCalls:
     thread: Int64
     name: Int32
     correlation: Int64
+    kernel: Int32 = field(default_factory=_no_column)  # what it launches: index into strings, -1; or empty
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -75,6 +81,35 @@ class Ranges:
     thread: Int64
     name: Int32
     kind: Int8  # RangeKind
+    shape: Int32 = field(default_factory=_no_column)  # of operators: index into GpuTimeline.shapes, -1; or empty
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class MemoryEvents:
+    """Allocations and frees by the framework's allocator, one row each, in order of time."""
+
+    at_ns: Int64
+    process: Int32
+    thread: Int64
+    device: Int32  # -1 for the host's memory
+    bytes: Int64  # below 0 for a free
+    allocated: Int64  # on this device afterwards; -1 where the file does not say
+    reserved: Int64
+    address: Int64  # 0 where the file does not say
+
+
+def _no_memory() -> MemoryEvents:
+    none = np.zeros(0, dtype=np.int64)
+    return MemoryEvents(none, _no_column(), none, _no_column(), none, none, none, none)
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """A device as the file names it."""
+
+    device: int
+    name: str
+    memory_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,3 +132,7 @@ class GpuTimeline:
     ranges: Ranges
     strings: tuple[str, ...]
     findings: tuple[Finding, ...]
+    shapes: tuple[str, ...] = ()  # of operators: a JSON list of dimensions, types, values or null, strides
+    groups: tuple[str, ...] = ()  # of collectives: a JSON list of the group's name, its ranks, the operation
+    memory: MemoryEvents = field(default_factory=_no_memory)
+    cards: tuple[Card, ...] = ()
