@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 import torch
 from examples.glyphs.model import make_model, save
 from examples.glyphs.write_questions import write_questions
+from transformers import LlavaNextForConditionalGeneration
 
 from laptime.cli.main import run as laptime
 from laptime.control.adaptive_model import AdaptiveModel
@@ -19,7 +21,10 @@ from laptime.control.judge.result import ControlEvaluation
 from laptime.control.policies.saved_policy import read_policy
 from laptime.data.run_folder import load_run
 from laptime.errors import LaptimeError
+from laptime.models.anatomy import find_anatomy
+from laptime.models.loading import load_model
 from laptime.report.control.page import control_page
+from laptime.workload.example import prompt_of
 from tests.cli.estimates import ask
 
 KEEP = ("--keep", "cold,foreign-process,gc-pause")
@@ -28,10 +33,12 @@ SWEEP = """
 model: model
 device: cpu
 workload: {data: questions/questions.jsonl, score: exact}
-knobs: {tier: [low, medium], top_k: [1, 4], blocks: [2, 8], dtype: float32, new_tokens: 3}
+knobs: {tier: [low, medium], top_k: [1, 4], blocks: [4, 8], dtype: float32, new_tokens: 3, importance: importance.json}
 measure: {repeats: 1, rounds: 1, warmups: 2}
 """
 QUESTIONS = 60
+MEASURED = (0, 2, 5, 7)
+"""Which four blocks the importance file keeps: other ones than their position would."""
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +48,7 @@ def workspace(tmp_path_factory):
     torch.manual_seed(0)
     save(make_model("tiny"), folder / "model")
     write_questions(folder / "questions", split="test", samples=QUESTIONS, types=("colour", "code", "add"))
+    (folder / "importance.json").write_text("[9, 1, 8, 1, 1, 7, 1, 9]")
     (folder / "sweep.yaml").write_text(SWEEP)
     for words in (
         ("sweep", folder / "sweep.yaml", "--out", folder / "run"),
@@ -60,7 +68,8 @@ def train(folder, name, *more):
 def test_every_choice_of_the_sweep_is_the_policys(workspace):
     policy = read_policy(workspace / "policy")[0].policy
     assert [tier.name for tier in policy.space.tiers] == ["low", "medium"]
-    assert (policy.space.top_ks, policy.space.blocks) == ((1, 4), (2, 8))
+    assert (policy.space.top_ks, policy.space.blocks) == ((1, 4), (4, 8))
+    assert policy.space.active == (MEASURED, tuple(range(8)))
     assert policy.needs.hidden
     assert read_policy(workspace / "policy")[0].early_block == 1
 
@@ -406,3 +415,81 @@ def test_policies_of_different_bounds_are_not_judged_together(workspace, tmp_pat
     )
     assert code == 2
     assert "has other bounds than" in err
+
+
+@pytest.fixture
+def blocks_that_ran(workspace):
+    """Of every forward the blocks that ran, by their weights: their numbers are given anew where blocks are left out.
+
+    A late choice is made after the first block; blocks that only let their input through run no attention.
+    """
+    model = load_model(str(workspace / "model"), device="cpu").model
+    number_of = {key_of(layer): index for index, layer in enumerate(find_anatomy(model).layers)}
+    forwards: list[list[int]] = []
+
+    def entered(module, arguments):
+        if isinstance(module, LlavaNextForConditionalGeneration):
+            forwards.append([])
+        if hasattr(module, "q_proj") and key_of(module) in number_of:
+            forwards[-1].append(number_of[key_of(module)])
+
+    handle = torch.nn.modules.module.register_module_forward_pre_hook(entered)
+    yield forwards
+    handle.remove()
+
+
+def key_of(module):
+    weight = next(one for name, one in module.named_parameters() if name.endswith("q_proj.weight"))
+    return tuple(weight[0, :4].tolist())
+
+
+def test_what_was_measured_is_what_ask_runs(workspace, blocks_that_ran):
+    write_questions(workspace / "more", split="further", samples=2, first=1000, types=("colour",))
+    words = ("control", "ask", workspace / "run", "--data", workspace / "more/questions.jsonl", *KEEP)
+    assert laptime([str(word) for word in (*words, "--out", workspace / "asked")]) == 0
+    assert {tuple(ran) for ran in blocks_that_ran if len(ran) > 1} == {MEASURED, tuple(range(8))}
+
+
+def test_what_was_measured_is_what_evaluate_runs(workspace, blocks_that_ran, capsys):
+    words = ("control", "evaluate", workspace / "run", workspace / "policy", "--features", workspace / "features")
+    more = ("--questions", "2", "--budgets", "30,5000", *KEEP)
+    capsys.readouterr()
+    assert laptime([str(word) for word in (*words, *more)]) in (0, 1)
+    assert {tuple(ran) for ran in blocks_that_ran} == {MEASURED, tuple(range(8))}
+    told = capsys.readouterr().err
+    assert "96 calls, 64 of them" in told.replace("\xa0", " ")
+    assert "--time-limit make it shorter" in told
+
+
+def test_an_evaluation_ends_at_its_time_limit(workspace, capsys):
+    words = ("control", "evaluate", workspace / "run", workspace / "policy", "--features", workspace / "features")
+    more = ("--budgets", "5000", "--time-limit", "1", "--json", *KEEP)
+    capsys.readouterr()
+    assert laptime([str(word) for word in (*words, *more)]) in (0, 1)
+    said, told = capsys.readouterr()
+    assert json.loads(said)["questions"] == 1
+    assert "no question begins after 1.00" in told or "calls" in told
+
+
+def test_a_sweep_that_does_not_say_which_blocks_ran_is_refused(workspace, tmp_path, capsys):
+    old = tmp_path / "old"
+    shutil.copytree(workspace / "run", old)
+    for file in (*old.glob("samples-*.jsonl"), old / "plan.json"):
+        file.write_text(re.sub(r',?\s*"active_blocks":\s*"[^"]*"', "", file.read_text()))
+    words = ("control", "features", old, "--out", tmp_path / "features", *KEEP)
+    assert laptime([str(word) for word in words]) == 2
+    assert "doesn't say which 4 blocks ran" in capsys.readouterr().err
+
+
+def test_a_question_with_options_is_asked_and_read_as_one(workspace, capsys):
+    words = ("control", "run", workspace / "policy", "--model", workspace / "model", "--budget-ms", "5000")
+    more = ("--question", "Which colour is it?", "--choice", "red", "--choice", "blue", "--json")
+    capsys.readouterr()
+    assert laptime([str(word) for word in (*words, *more)]) in (0, 1)
+    said = json.loads(capsys.readouterr().out)
+    assert said["option"] in (None, "red", "blue")
+    prompt = prompt_of("Which colour is it?", ("red", "blue"))
+    assert said["sample"]["prompt_tokens"] > len(["Which", "colour", "is", "it?"])
+    assert prompt.splitlines()[1:3] == ["A. red", "B. blue"]
+    assert laptime([*map(str, words), "--question", "Which?", "--choice", "red"]) == 2
+    assert "give 2 to 26 different options" in capsys.readouterr().err

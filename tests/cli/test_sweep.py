@@ -150,7 +150,9 @@ def test_an_importance_file_chooses_the_blocks_and_must_fit(capsys, tmp_path, co
     (tmp_path / "importance.json").write_text("[1, 2, 3, 4, 5, 6, 7, 8]")
     code, said, _ = laptime(capsys, "sweep", file, "--out", tmp_path / "run", "--dry-run", "--json")
     assert code == 0
-    assert all("importance" in one["config"] for one in json.loads(said)["configs"])
+    configs = [one["config"] for one in json.loads(said)["configs"]]
+    assert all("importance" in one for one in configs)
+    assert {one["blocks"]: one["active_blocks"] for one in configs} == {2: "0,7", 4: "0,5-7"}
 
 
 def test_resume_does_what_is_missing_and_nothing_twice(capsys, tmp_path, config):

@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from laptime.errors import LaptimeError
 from laptime.models.active_blocks import PROVED, always_active, choose_blocks
 from laptime.models.anatomy import find_anatomy
-from laptime.models.knobs import ModelKnobs, applied
+from laptime.models.knobs import ModelKnobs, applied, check_knobs
 from tests.models import tiny
 from tests.models.many_families import build_text
 from tests.models.test_knobs import CACHES, assert_same, built, everything, generated
@@ -68,11 +69,11 @@ def test_it_computes_what_skipping_them_would(family: str) -> None:
     assert count == 5
     assert free
     for skipped in ([free[0]], free):
-        importance = [float(index not in skipped) for index in range(count)]
+        active = tuple(index for index in range(count) if index not in skipped)
         for cache in CACHES:
-            with applied(model, ModelKnobs(blocks=count - len(skipped)), importance=importance) as now:
+            with applied(model, ModelKnobs(blocks=len(active), active=active)) as now:
                 ids, logits = generated(model, inputs, cache)
-                assert now.active_blocks == tuple(i for i in range(count) if i not in skipped)
+                assert now.active_blocks == active
                 assert len(find_anatomy(model).layers) == count - len(skipped)
             expected = truth(model, inputs, ids, skipped)
             torch.testing.assert_close(logits, expected, atol=1e-3, rtol=1e-3)
@@ -135,8 +136,9 @@ def test_image_features_reach_the_same_blocks() -> None:
     model, _ = longer("qwen3_vl")
     model.config.vision_config.deepstack_visual_indexes = [0, 1]
     assert always_active(model, 5) == {0, 1, 4}
-    with applied(model, ModelKnobs(blocks=3), importance=[0, 0, 9, 9, 0]) as now:
-        assert now.active_blocks == (0, 1, 4)
+    assert choose_blocks(5, 3, always_active(model, 5), [0, 0, 9, 9, 0]) == (0, 1, 4)
+    with pytest.raises(LaptimeError, match="block 1 of this model always runs"):
+        check_knobs(model, ModelKnobs(blocks=3, active=(0, 2, 4)))
 
 
 def test_without_importance_the_late_blocks_go_but_the_last() -> None:

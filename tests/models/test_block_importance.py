@@ -9,7 +9,13 @@ import torch
 from torch import nn
 
 from laptime.errors import LaptimeError
-from laptime.models.block_importance import measure_importance, read_importance, write_importance
+from laptime.models.block_importance import (
+    block_importance,
+    measure_importance,
+    next_token_agreement,
+    read_importance,
+    write_importance,
+)
 from tests.models.test_knobs import built
 
 
@@ -93,3 +99,21 @@ def test_no_file_and_no_inputs(tmp_path: Path) -> None:
         read_importance(tmp_path / "binary.json")
     with pytest.raises(LaptimeError, match="no inputs"):
         measure_importance(built("llama")[0], [])
+
+
+def test_the_whole_model_agrees_with_itself_and_a_block_that_does_nothing_costs_nothing() -> None:
+    model, inputs = built("llama")
+    agreed = next_token_agreement(model, [inputs], {5: (0, 1, 2, 3, 4)})
+    assert agreed == {5: 1.0}
+    idle = model.model.layers[2]
+    torch.nn.init.zeros_(idle.self_attn.o_proj.weight)
+    torch.nn.init.zeros_(idle.mlp.down_proj.weight)
+    result = block_importance(model, [inputs], (4,), "tiny")
+    assert result.active == {4: [0, 1, 3, 4]}
+    assert result.agreement == {4: 1.0}
+    assert min(range(5), key=result.importance.__getitem__) == 2
+
+
+def test_all_numbers_that_a_model_can_take_are_tried() -> None:
+    model, inputs = built("llama")
+    assert sorted(block_importance(model, [inputs], ()).active) == [2, 3, 4]

@@ -247,23 +247,25 @@ def test_a_value_out_of_range_is_one_clear_line(family: str, knobs: dict[str, An
 
 
 @pytest.mark.parametrize(
-    ("importance", "says"),
+    ("active", "says"),
     [
-        ([1.0, 2.0], "2 numbers for a model of 5 blocks"),
-        ([1.0, 2.0, float("nan"), 1.0, 1.0], "block 2 has nan"),
-        ([1.0, 2.0, 1.0, 1.0, float("inf")], "block 4 has inf"),
+        ((0, 4), "2 of them, and blocks is 3"),
+        ((0, 4, 2), "name each once, ascending"),
+        ((0, 2, 2), "name each once, ascending"),
+        ((0, 2, 5), "blocks 0 to 4"),
+        ((1, 2, 4), "block 0 of this model always runs"),
+        ((), "name each once"),
     ],
 )
-def test_a_wrong_importance_is_one_clear_line(importance: list[float], says: str) -> None:
+def test_active_blocks_that_cannot_run_are_one_clear_line(active: tuple[int, ...], says: str) -> None:
     model, _ = built("llama")
-    for knobs in (ModelKnobs(blocks=3), ModelKnobs()):
-        with pytest.raises(LaptimeError, match=says):
-            check_knobs(model, knobs, importance)
+    with pytest.raises(LaptimeError, match=says):
+        check_knobs(model, ModelKnobs(blocks=3, active=active))
 
 
 def test_knobs_are_checked_without_weights() -> None:
     loaded = load_model("preset:tiny-vlm", device="meta")
-    check_knobs(loaded, ModelKnobs(crops=(9, 15), top_k=16, blocks=2, attention="eager"), [0.5] * 8)
+    check_knobs(loaded, ModelKnobs(crops=(9, 15), top_k=16, blocks=2, attention="eager"))
     with pytest.raises(LaptimeError, match="use 1 to 16"):
         check_knobs(loaded, ModelKnobs(top_k=17))
     assert json.loads(loaded.model.config.to_json_string())  # and its config is whole

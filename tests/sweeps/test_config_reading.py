@@ -51,6 +51,7 @@ def test_a_knob_is_a_value_or_a_list_and_the_rest_has_defaults(tmp_path):
         ("model: m\nworkload: {score: vqa}\n", 2, r"workload\.score: needs workload\.data"),
         ("model: m\nworkload: {data: nothing.jsonl}\n", 2, r"workload\.data: no such file"),
         ("model: m\nimportance: nothing.json\n", 2, "importance: no such file"),
+        ("model: m\nimportance: position\nknobs: {importance: measured}\n", 3, "importance is there twice"),
         ("- a\n- b\n", 1, "a sweep's configuration"),
         ("model: [m\n", 2, "not YAML"),
         ("", 1, "a sweep's configuration"),

@@ -53,7 +53,10 @@ def test_a_configuration_says_everything_that_its_settings_need(tmp_path):
 
 def test_an_importance_matters_only_where_blocks_are_left_out(tmp_path):
     sweep_config = sweep_config_of(tmp_path, "model: m\nknobs: {blocks: [4, 8]}\n")
-    with_, without = (configurations(sweep_config, FACTS, TIERS, name) for name in ("abc", None))
+    measured = msgspec.structs.replace(FACTS, importance="measured", active={4: "0-2,7"})
+    with_, without = (configurations(sweep_config, facts, TIERS) for facts in (measured, FACTS))
+    assert with_[0].config["active_blocks"] == "0-2,7"
+    assert "active_blocks" not in with_[1].config
     assert with_[0].config_id != without[0].config_id
     assert with_[1].config_id == without[1].config_id
 

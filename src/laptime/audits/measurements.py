@@ -43,6 +43,7 @@ class PlannedSamples(msgspec.Struct, frozen=True):
     configs: list[PlannedConfig]
     samples: list[str]
     repeats: int
+    agreement: dict[int, float] = {}  # laptime.sweeps.plan.SweepPlan
 
 
 @dataclass(frozen=True)

@@ -80,6 +80,16 @@ def evaluate(
             rich_help_panel=options.MEASURING,
         ),
     ] = True,
+    time_limit: Annotated[
+        float | None,
+        typer.Option(
+            "--time-limit",
+            metavar="SECONDS",
+            min=1,
+            help="Ask no further question after this time.",
+            rich_help_panel=options.MEASURING,
+        ),
+    ] = None,
     slow_down: Annotated[
         float | None,
         typer.Option(
@@ -117,7 +127,7 @@ def evaluate(
         from laptime.cli.control_sweep import model_of
 
         loaded = model_of(judgement.sweep, model, dtype.value, device)
-        evaluation = _measured(judgement, loaded, questions, online=online, seed=seed)
+        evaluation = _measured(judgement, loaded, questions, time_limit, online=online, seed=seed)
     slow = [] if slow_down is None else _slow(judgement, slow_down)
     curves = [one.curve for one in judgement.saved if one.curve is not None]
     evaluation = msgspec.structs.replace(evaluation, training=curves, slow_downs=slow)
@@ -163,7 +173,7 @@ def _replayed(judgement: Judgement) -> ControlEvaluation:
 
 
 def _measured(
-    judgement: Judgement, loaded: Loaded, questions: int | None, *, online: bool, seed: int
+    judgement: Judgement, loaded: Loaded, questions: int | None, limit_s: float | None, *, online: bool, seed: int
 ) -> ControlEvaluation:
     from laptime.cli.control_sweep import questions_of, score_kind
     from laptime.cli.progress import progress
@@ -177,13 +187,34 @@ def _measured(
         kind=score_kind(sweep),
         online=online,
         seed=seed,
+        limit_s=limit_s,
     )
+    typer.echo(_announcement(judgement, len(examination.examples), limit_s), err=True)
     judged = JudgedSweep(table=sweep.table, features=judgement.features, bounds=judgement.bounds, known=judgement.known)
     with progress() as report:
         evaluation, _ = measured_evaluation(
             loaded, judgement.saved, judged, examination, lambda done, of: report("questions", done, of)
         )
     return evaluation
+
+
+def _announcement(judgement: Judgement, questions: int, limit_s: float | None) -> str:
+    """How many calls follow, and how long they take if a call takes what it took in the sweep."""
+    import numpy as np
+
+    from laptime.control.judge.lineup import PEERS
+    from laptime.control.judge.live import planned_calls
+    from laptime.report.kit.numbers import count, duration
+
+    held_out = judgement.held_out
+    before, counted = planned_calls(
+        len(judgement.saved) + PEERS, questions, len(judgement.budgets), len(held_out.space)
+    )
+    seconds = (before + counted) * float(np.median(held_out.total_ms)) / 1e3
+    line = f"{count(before + counted)} calls, {count(before)} of them to warm up: about {duration(seconds)}"
+    if limit_s is not None and seconds > limit_s:
+        return f"{line}; no question begins after {duration(limit_s)} (--time-limit)"
+    return line if limit_s is not None else f"{line}; --questions and --time-limit make it shorter"
 
 
 def _slow(judgement: Judgement, factor: float) -> list[SlowDown]:

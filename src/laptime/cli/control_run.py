@@ -11,6 +11,9 @@ from laptime.cli import options
 from laptime.cli.output import print_json
 from laptime.errors import LaptimeError, require_torch
 
+MOST_CHOICES = 26
+"""As many options as there are letters."""
+
 
 def run(
     policy: Annotated[Path, typer.Argument(metavar="POLICY", help="What laptime control train wrote.")],
@@ -22,6 +25,15 @@ def run(
         Path | None,
         typer.Option(
             "--image", metavar="FILE", help="The image that is asked about.", rich_help_panel=options.QUESTION
+        ),
+    ] = None,
+    choice: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--choice",
+            metavar="TEXT",
+            help="An option of a multiple-choice question; once for each.",
+            rich_help_panel=options.QUESTION,
         ),
     ] = None,
     new_tokens: Annotated[
@@ -63,6 +75,9 @@ def run(
     budget = options.milliseconds("--budget-ms", budget_ms or "")
     if not question.strip():
         raise LaptimeError("--question is empty; ask something")
+    choices = tuple(choice or ())
+    if choices and not (2 <= len(choices) <= MOST_CHOICES and len(set(choices)) == len(choices)):
+        raise LaptimeError(f"--choice: give 2 to {MOST_CHOICES} different options (found {len(choices)})")
     require_torch()
     from laptime.control.adaptive_model import AdaptiveModel
     from laptime.control.policies.saved_policy import read_policy
@@ -70,12 +85,13 @@ def run(
     from laptime.models.loading import load_model
     from laptime.report.kit.numbers import plain_percent, plain_text, text
     from laptime.workload.datasets import open_image
+    from laptime.workload.scoring.choice import chosen
 
     saved, _ = read_policy(policy)
     name = model or saved.model.name
     if not name:
         raise LaptimeError(f"{policy}: doesn't say which model it was trained for; name it with --model")
-    asked = Question(question, None if image is None else open_image(image, "--image"))
+    asked = Question(question, None if image is None else open_image(image, "--image"), choices=choices)
     loaded = load_model(name, dtype=dtype.value, device=device, trust_remote_code=trust_remote_code)
     adaptive = AdaptiveModel.load(loaded, policy)
     adaptive.warm_up(asked)
@@ -84,9 +100,17 @@ def run(
     decision = answer.sample.decision
     assert decision is not None
     unfit = "no-choice-fits" in answer.sample.flags
+    at = chosen(answer.text, choices) if choices else None
+    named = None if at is None else choices[at]
     if as_json:
         print_json(
-            {"schema": "laptime.answer/1", "text": answer.text, "spent_ms": answer.spent_ms, "sample": answer.sample}
+            {
+                "schema": "laptime.answer/1",
+                "text": answer.text,
+                "option": named,
+                "spent_ms": answer.spent_ms,
+                "sample": answer.sample,
+            }
         )
     else:
         bound = "nothing is promised"
@@ -94,7 +118,7 @@ def run(
             bound = f"bound {text(decision.bound_ms, 'ms')}"
             bound += "" if decision.confidence is None else f" with {plain_percent(round(decision.confidence, 2))}"
         knobs = saved.policy.space.choice(answer.choice)
-        typer.echo(answer.text)
+        typer.echo(answer.text if named is None else f"{answer.text}  (option: {named})")
         typer.echo(
             f"{text(answer.spent_ms, 'ms')} of {plain_text(budget, 'ms')} ({bound}); {knobs}; "
             f"decided in {text(decision.deciding_ms, 'ms')}"

@@ -49,6 +49,10 @@ VERBS: dict[str, dict[str, Verb]] = {
             "laptime.cli.sweep:sweep",
             "Where does generate() spend its time, over a grid of knobs?",
         ),
+        "importance": Verb(
+            "laptime.cli.importance:importance",
+            "Which decoder blocks matter least, and what does the model lose without them?",
+        ),
         "merge": Verb(
             "laptime.cli.merge:merge",
             "Make one run of the parts that several workers wrote.",

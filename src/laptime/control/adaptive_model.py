@@ -99,6 +99,7 @@ class AdaptiveModel:
             crops=[(tier.low, tier.high) for tier in self.space.tiers],
             top_ks=self.space.top_ks,
             blocks=self.space.blocks,
+            active=self.space.active_blocks,
             early=max(0, early_block - 1),
         )
         self._timer = StageTimer(loaded.model)

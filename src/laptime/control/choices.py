@@ -38,16 +38,28 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ChoiceSpace(msgspec.Struct, frozen=True, kw_only=True):
-    """The values that each knob may take, ascending in cost. An empty tuple is a knob that is left alone."""
+    """The values that each knob may take, ascending in cost. An empty tuple is a knob that is left alone.
+
+    active: which blocks ran when the choices were measured, for each value of `blocks`; empty where they were chosen
+    by their position. Whoever runs a choice runs these blocks.
+    """
 
     tiers: tuple[Tier, ...] = ()
     top_ks: tuple[int, ...] = ()
     blocks: tuple[int, ...] = ()
+    active: tuple[tuple[int, ...], ...] = ()
 
     def __post_init__(self) -> None:
         for name, values in (("tiers", self.tiers), ("top_ks", self.top_ks), ("blocks", self.blocks)):
             if len(set(values)) != len(values):
                 raise LaptimeError(f"choices: {name} has a value twice; give each once")
+        if self.active and tuple(map(len, self.active)) != self.blocks:
+            raise LaptimeError("choices: the active blocks are of other numbers than `blocks`; measure the sweep anew")
+
+    @property
+    def active_blocks(self) -> dict[int, tuple[int, ...]]:
+        """Which blocks run, by their number; empty where they are chosen by their position."""
+        return dict(zip(self.blocks, self.active, strict=False))
 
     @property
     def first(self) -> int:

@@ -8,17 +8,18 @@ from PIL import Image
 
 from laptime.models.loading import Loaded
 from laptime.workload.datasets import inputs_from_question, open_image
-from laptime.workload.example import Example
+from laptime.workload.example import Example, prompt_of
 from laptime.workload.inputs import Inputs
 
 
 @dataclass(frozen=True)
 class Question:
-    """A question. `id` names it in samples and messages."""
+    """A question. `id` names it in samples and messages. `choices`: the options of a multiple-choice question."""
 
     text: str
     image: Image.Image | None = None
     id: str = "question"
+    choices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ def opened(question: AnyQuestion) -> OpenedQuestion:
         return OpenedQuestion("question", question, None)
     if isinstance(question, Question):
         image = None if question.image is None else question.image.convert("RGB")
-        return OpenedQuestion(question.id, question.text, image)
+        return OpenedQuestion(question.id, prompt_of(question.text, question.choices), image)
     image = None if question.image is None else open_image(question.image, question.place)
     return OpenedQuestion(question.id, question.prompt, image)
 

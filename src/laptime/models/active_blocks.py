@@ -16,6 +16,7 @@ from torch import nn
 
 from laptime.errors import LaptimeError
 from laptime.models.anatomy import Anatomy
+from laptime.models.block_list import written_blocks
 from laptime.models.config_changes import changed, text_configs
 
 _LAYER_COUNTS = ("num_hidden_layers", "n_layers", "n_layer", "num_layers")
@@ -31,10 +32,11 @@ def always_active(model: Any, count: int) -> set[int]:
     return {0, count - 1, *range(min(stacked, count)), *first_of_kind}
 
 
-def check_blocks(model: Any, anatomy: Anatomy, blocks: int, importance: Sequence[float] | None = None) -> None:
-    """Raise LaptimeError unless exactly `blocks` blocks can stay active in this model."""
+def check_blocks(model: Any, anatomy: Anatomy, blocks: int, active: Sequence[int] | None = None) -> None:
+    """Raise LaptimeError unless exactly `blocks` blocks, and those of `active` if given, can stay active."""
     count = len(anatomy.layers)
-    check_importance(importance, count)
+    if active is not None:
+        _check_active(model, count, blocks, active)
     if blocks == count:
         return
     kind = str(getattr(text_configs(model)[0], "model_type", type(model).__name__))
@@ -45,6 +47,16 @@ def check_blocks(model: Any, anatomy: Anatomy, blocks: int, importance: Sequence
         raise LaptimeError(
             f"blocks {blocks}: the model has {count} and {len(kept)} of them always run; use {len(kept)} to {count}"
         )
+
+
+def _check_active(model: Any, count: int, blocks: int, active: Sequence[int]) -> None:
+    shown = written_blocks(active)
+    if list(active) != sorted(set(active)) or not active or active[0] < 0 or active[-1] >= count:
+        raise LaptimeError(f"active blocks {shown}: the model has blocks 0 to {count - 1}; name each once, ascending")
+    if len(active) != blocks:
+        raise LaptimeError(f"active blocks {shown}: {len(active)} of them, and blocks is {blocks}; make them agree")
+    if missing := sorted(always_active(model, count) - set(active)):
+        raise LaptimeError(f"active blocks {shown}: block {missing[0]} of this model always runs; name it too")
 
 
 def check_importance(importance: Sequence[float] | None, count: int) -> None:

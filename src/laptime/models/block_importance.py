@@ -13,10 +13,73 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import torch
 
 from laptime.errors import LaptimeError
-from laptime.models.anatomy import find_anatomy
+from laptime.models.active_blocks import always_active, check_blocks, choose_blocks
+from laptime.models.anatomy import Anatomy, find_anatomy
+from laptime.models.knobs import ModelKnobs, applied
+
+
+class BlockImportance(msgspec.Struct, frozen=True, kw_only=True):
+    """How much each block of a model matters on some inputs.
+
+    importance: one number for each block, first to last. active: which blocks run, for each number of them, when the
+    least important ones are left out. agreement: the share of positions, 0 to 1, at which the most probable next token
+    is then still the whole model's.
+    """
+
+    schema: str = "laptime.importance/1"
+    model: str
+    inputs: int
+    importance: list[float]
+    active: dict[int, list[int]]
+    agreement: dict[int, float]
+
+
+def block_importance(
+    model: Any, inputs: Sequence[Mapping[str, torch.Tensor]], numbers: Sequence[int], name: str = ""
+) -> BlockImportance:
+    """Importance, and what is left of the model with each number of blocks in `numbers` (all that it can take: empty).
+
+    Raises LaptimeError as measure_importance does, and for a number that the model can't take.
+    """
+    importance = measure_importance(model, inputs)
+    active = most_important(model, importance, numbers or takeable_numbers(model))
+    return BlockImportance(
+        model=name,
+        inputs=len(inputs),
+        importance=importance,
+        active={count: list(blocks) for count, blocks in active.items()},
+        agreement=next_token_agreement(model, inputs, active),
+    )
+
+
+def takeable_numbers(model: Any) -> list[int]:
+    """The numbers of blocks, below its own, that can run in this model; none where that is not proved right."""
+    anatomy = find_anatomy(model)
+    count = len(anatomy.layers)
+    return [number for number in range(1, count) if _takes(model, anatomy, number)]
+
+
+def _takes(model: Any, anatomy: Anatomy, number: int) -> bool:
+    try:
+        check_blocks(model, anatomy, number)
+    except LaptimeError:
+        return False
+    return True
+
+
+def most_important(model: Any, importance: Sequence[float], numbers: Sequence[int]) -> dict[int, tuple[int, ...]]:
+    """The blocks that run, for each number of them. Raises LaptimeError for a number that the model can't take."""
+    anatomy = find_anatomy(model)
+    count = len(anatomy.layers)
+    chosen = {}
+    for blocks in numbers:
+        check_blocks(model, anatomy, blocks)
+        chosen[blocks] = choose_blocks(count, blocks, always_active(model, count), importance)
+    return chosen
 
 
 def measure_importance(model: Any, inputs: Sequence[Mapping[str, torch.Tensor]]) -> list[float]:
@@ -64,11 +127,44 @@ def measure_importance(model: Any, inputs: Sequence[Mapping[str, torch.Tensor]])
     return influence
 
 
+def next_token_agreement(
+    model: Any, inputs: Sequence[Mapping[str, torch.Tensor]], active: Mapping[int, Sequence[int]]
+) -> dict[int, float]:
+    """How often a model with fewer blocks finds the same next token most probable as the whole one, 0 to 1.
+
+    inputs: as in measure_importance; every position that isn't padding counts. active: which blocks run, by their
+    number. Raises LaptimeError for blocks that can't be left out of this model.
+    """
+    whole = [_most_probable(model, kwargs) for kwargs in inputs]
+    agreement = {}
+    for count, blocks in active.items():
+        with applied(model, ModelKnobs(blocks=count, active=tuple(blocks))):
+            same = torch.cat([_most_probable(model, kwargs) == one for kwargs, one in zip(inputs, whole, strict=True)])
+        agreement[count] = float(same.double().mean())
+    return agreement
+
+
+def _most_probable(model: Any, kwargs: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """The most probable next token at every position that isn't padding, (positions,)."""
+    with torch.no_grad():
+        logits = model(**kwargs, use_cache=False).logits
+    tokens: torch.Tensor = logits.argmax(-1)
+    given = kwargs.get("attention_mask")
+    if given is not None and given.shape == tokens.shape:
+        return tokens[given.bool()]
+    return tokens.flatten()
+
+
+def importance_text(importance: Sequence[float], *, model: str = "") -> str:
+    """The content of the file that read_importance reads."""
+    return json.dumps({"model": model, "importance": list(importance)}, allow_nan=False) + "\n"
+
+
 def write_importance(path: Path | str, importance: Sequence[float], *, model: str = "") -> None:
     """Write the file that read_importance reads. Raises LaptimeError when it can't be written."""
-    text = json.dumps({"model": model, "importance": list(importance)}, allow_nan=False)
+    text = importance_text(importance, model=model)
     try:
-        Path(path).write_text(text + "\n", encoding="utf-8")
+        Path(path).write_text(text, encoding="utf-8")
     except OSError as error:
         raise LaptimeError(f"{path}: can't be written: {error.strerror}") from None
 

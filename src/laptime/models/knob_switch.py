@@ -13,7 +13,7 @@ more blocks, with no code of laptime in its loop.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -55,7 +55,7 @@ class KnobSwitch:
 
     early: the block after which `late` asks; it and those before it always run, with the smallest of `top_ks` in
     prefill: more experts there would take longer than a call that is set to few from the start.
-    importance: one number for each block, for which of them stay active.
+    active: which blocks run, for each number of them that isn't chosen by position (choose_blocks).
 
     Raises LaptimeError for a value that the model can't take, for a model whose blocks are of several kinds (what a
     block's cache is, is settled before the late choice), and for one that is compiled.
@@ -68,7 +68,7 @@ class KnobSwitch:
         crops: Sequence[tuple[int, int]] = (),
         top_ks: Sequence[int] = (),
         blocks: Sequence[int] = (),
-        importance: Sequence[float] | None = None,
+        active: Mapping[int, Sequence[int]] | None = None,
         early: int = 0,
     ) -> None:
         for one in crops:
@@ -76,7 +76,8 @@ class KnobSwitch:
         for k in top_ks:
             check_knobs(model, ModelKnobs(top_k=k))
         for count in blocks:
-            check_knobs(model, ModelKnobs(blocks=count), importance)
+            named = None if active is None or count not in active else tuple(active[count])
+            check_knobs(model, ModelKnobs(blocks=count, active=named))
         anatomy = find_anatomy(model)
         self.model = model
         self.early = early
@@ -87,7 +88,7 @@ class KnobSwitch:
         self.own_top_k = anatomy.experts.top_k if anatomy.experts is not None else None
         self.early_top_k = min(top_ks, default=None)
         self._pinpoints = model.config.model_type in PINPOINTS
-        self._blocks = {count: self._worked_out(count, importance) for count in blocks}
+        self._blocks = {count: self._worked_out(count, (active or {}).get(count)) for count in blocks}
         self._check(blocks)
 
     @property
@@ -155,9 +156,9 @@ class KnobSwitch:
                 for handle in handles:
                     handle.remove()
 
-    def _worked_out(self, count: int, importance: Sequence[float] | None) -> _Blocks:
+    def _worked_out(self, count: int, named: Sequence[int] | None) -> _Blocks:
         whole = len(self._layers)
-        active = choose_blocks(whole, count, always_active(self.model, whole), importance)
+        active = tuple(named or choose_blocks(whole, count, always_active(self.model, whole)))
         cut = [
             (config, key, value)
             for config in text_configs(self.model)

@@ -7,7 +7,7 @@ forward: no hook, no wrapper. Compiled graphs are thrown away at both ends, sinc
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -26,12 +26,14 @@ class ModelKnobs(msgspec.Struct, frozen=True, kw_only=True):
     """What to change in a model; None leaves it as it is.
 
     crops: (lowest, highest) number of crops that an image is cut into; top_k: experts each token is sent to;
-    blocks: active decoder blocks; attention: the attention implementation, as transformers calls it.
+    blocks: active decoder blocks; active: which ones these are, ascending (None: those that choose_blocks takes by
+    their position); attention: the attention implementation, as transformers calls it.
     """
 
     crops: tuple[int, int] | None = None
     top_k: int | None = None
     blocks: int | None = None
+    active: tuple[int, ...] | None = None
     attention: str | None = None
 
 
@@ -47,11 +49,10 @@ class Applied(msgspec.Struct, frozen=True, kw_only=True):
     attention: str | None
 
 
-def check_knobs(model: Any, knobs: ModelKnobs, importance: Sequence[float] | None = None) -> None:
+def check_knobs(model: Any, knobs: ModelKnobs) -> None:
     """Raise LaptimeError, with the allowed range, for a knob that this model can't take.
 
-    model: a model or what load_model gave; one on the device "meta" (no weights) is enough. importance: one number
-    for each decoder block.
+    model: a model or what load_model gave; one on the device "meta" (no weights) is enough.
     """
     model = getattr(model, "model", model) if not hasattr(model, "generate") else model
     anatomy = find_anatomy(model)
@@ -60,21 +61,20 @@ def check_knobs(model: Any, knobs: ModelKnobs, importance: Sequence[float] | Non
         check_crops(name, model.config, knobs.crops)
     if knobs.top_k is not None:
         check_top_k(_kind(text_configs(model)[0], model), anatomy, knobs.top_k)
-    if knobs.blocks is not None or importance is not None:
-        check_blocks(model, anatomy, len(anatomy.layers) if knobs.blocks is None else knobs.blocks, importance)
+    if knobs.blocks is not None or knobs.active is not None:
+        check_blocks(model, anatomy, len(anatomy.layers) if knobs.blocks is None else knobs.blocks, knobs.active)
     if knobs.attention is not None:
         check_attention(name, model, knobs.attention)
 
 
 @contextlib.contextmanager
-def applied(model: Any, knobs: ModelKnobs, *, importance: Sequence[float] | None = None) -> Iterator[Applied]:
+def applied(model: Any, knobs: ModelKnobs) -> Iterator[Applied]:
     """The model with the knobs set, inside the block; afterwards, whatever happened, the model as it was.
 
-    importance: one number for each decoder block, for which of them stay active. Blocks inside blocks work: the inner
-    ones start from the model as the outer ones left it.
+    Blocks inside blocks work: the inner ones start from the model as the outer ones left it, and are numbered as there.
     Raises LaptimeError, before anything is changed, for a knob that the model can't take.
     """
-    check_knobs(model, knobs, importance)
+    check_knobs(model, knobs)
     anatomy = find_anatomy(model)
     count = len(anatomy.layers)
     active = tuple(range(count))
@@ -88,7 +88,7 @@ def applied(model: Any, knobs: ModelKnobs, *, importance: Sequence[float] | None
         if knobs.top_k is not None:
             stack.enter_context(routed_to(model, anatomy, knobs.top_k))
         if knobs.blocks is not None:
-            active = choose_blocks(count, knobs.blocks, always_active(model, count), importance)
+            active = knobs.active or choose_blocks(count, knobs.blocks, always_active(model, count))
             stack.enter_context(only_blocks(model, anatomy, active))
         top_k = anatomy.experts.top_k if anatomy.experts is not None else None
         yield Applied(

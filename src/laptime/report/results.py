@@ -38,6 +38,7 @@ FACES: dict[str, Faces] = {
         "laptime.report.sweep.view:sweep_json",
     ),
     "laptime.sweeps.dry_run.DryRun": Faces("laptime.report.sweep.plan:sweep_plan_report"),
+    "laptime.models.block_importance.BlockImportance": Faces("laptime.report.importance.terminal:importance_report"),
     "laptime.sweeps.merge.MergeReport": Faces("laptime.report.sweep.plan:merge_report"),
     "laptime.audits.result.AuditReport": Faces(
         "laptime.report.audit.terminal:audit_report", "laptime.report.audit.page:audit_page"

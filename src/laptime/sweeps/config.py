@@ -44,6 +44,8 @@ class KnobGrid(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 KNOBS = KnobGrid.__struct_fields__
+IMPORTANCE_WORDS = ("measured", "position")
+"""What `importance:` may say instead of naming a file."""
 
 
 class Measure(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -74,7 +76,7 @@ class SweepConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     knobs: KnobGrid = KnobGrid()
     exclude: list[dict[str, Any]] = []  # combinations with all these values are left out
     include: list[dict[str, Any]] = []  # more combinations; knobs that aren't named have their first value
-    importance: str | None = None  # JSON list of numbers, one for each block
+    importance: str | None = None  # "measured", "position", or a file: JSON list of numbers, one for each block
     measure: Measure = Measure()
     out: str | None = None
 

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import msgspec
 
 from laptime.errors import LaptimeError
-from laptime.sweeps.config import KNOBS, KnobGrid, SweepConfig
+from laptime.sweeps.config import IMPORTANCE_WORDS, KNOBS, KnobGrid, SweepConfig
 from laptime.sweeps.located_yaml import Places, read_yaml
 from laptime.workload.images import parse_size
 
@@ -49,6 +49,7 @@ def read_sweep_config(file: Path) -> SweepConfig:
 
 
 def _checked(value: dict[str, Any], places: Places, folder: Path) -> SweepConfig:
+    value = _with_importance(value, places)
     try:
         config = msgspec.convert(_with_lists(value), SweepConfig)
     except msgspec.ValidationError as error:
@@ -57,6 +58,17 @@ def _checked(value: dict[str, Any], places: Places, folder: Path) -> SweepConfig
     _check_workload(config, value, places)
     _check_images(config, places)
     return _with_absolute_paths(config, folder, places)
+
+
+def _with_importance(value: dict[str, Any], places: Places) -> dict[str, Any]:
+    """The configuration with knobs.importance, where people look for it, at its own place."""
+    knobs = value.get("knobs")
+    if not isinstance(knobs, dict) or "importance" not in knobs:
+        return value
+    if "importance" in value:
+        raise LaptimeError(f"{places.of('knobs', 'importance')}: importance is there twice; keep the top-level one")
+    rest = {name: levels for name, levels in knobs.items() if name != "importance"}
+    return {**value, "knobs": rest, "importance": knobs["importance"]}
 
 
 def _with_lists(value: dict[str, Any]) -> dict[str, Any]:
@@ -192,8 +204,8 @@ def _is_crop_range(text: str) -> bool:
 
 def _with_absolute_paths(config: SweepConfig, folder: Path, places: Places) -> SweepConfig:
     def absolute(path: str | None, *at: str) -> str | None:
-        if path is None:
-            return None
+        if path is None or (at == ("importance",) and path in IMPORTANCE_WORDS):
+            return path
         whole = (folder / path).resolve()
         if not whole.exists():
             raise LaptimeError(f"{places.of(*at)}: no such file: {whole}")

@@ -61,7 +61,7 @@ def dry_run(config: str | Path | Mapping[str, Any] | SweepConfig, folder: Path, 
 
     sweep_config = as_sweep_config(config)
     check_free_for_sweep(folder, resume=execution.resume)
-    ready = prepared(sweep_config)
+    ready = prepared(sweep_config, with_weights=False)
     plan = (read_plan(folder) if execution.resume else None) or ready.plan
     check_same(folder, plan, sweep_config)
     seen, failed = read_keys(folder)

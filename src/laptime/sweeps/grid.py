@@ -27,6 +27,8 @@ class PlannedModel(msgspec.Struct, frozen=True, kw_only=True):
     top_k: int | None  # experts a token is sent to; None without experts
     blocks: int
     compiles: bool  # whether a static cache's decode step gets compiled on this device
+    importance: str | None = None  # what decides which blocks run: "measured", a file's hash; None: their position
+    active: dict[int, str] = {}  # which blocks run, by their number, as written_blocks writes them
 
 
 class Configuration(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,6 +54,7 @@ class SweepSettings(msgspec.Struct, frozen=True, kw_only=True):
     crops: tuple[int, int] | None = None
     top_k: int | None = None
     blocks: int | None = None
+    active_blocks: str | None = None  # None: chosen by their position
     autocast: str | None = None
     tf32: bool = False
 
@@ -72,16 +75,14 @@ def configurations(
     sweep_config: SweepConfig,
     facts: PlannedModel,
     tiers: Mapping[str, tuple[int, int]],
-    importance_id: str | None = None,
 ) -> list[Configuration]:
     """The sweep's configurations, canonical and each once, in the grid's order.
 
-    importance_id: identifies the file of block importances. It is recorded where blocks are left out.
-    Raises LaptimeError when none is left.
+    Which blocks run, and what decided it, is recorded where blocks are left out. Raises LaptimeError when none is left.
     """
     grid: dict[str, Configuration] = {}
     for point in combinations(sweep_config):
-        config = _canonical(point, sweep_config, facts, tiers, importance_id)
+        config = _canonical(point, sweep_config, facts, tiers)
         grid.setdefault(config_id(config), Configuration(config_id=config_id(config), config=config))
     if not grid:
         raise LaptimeError("the grid is empty: exclude leaves no combination of knobs")
@@ -115,7 +116,6 @@ def _canonical(
     sweep_config: SweepConfig,
     facts: PlannedModel,
     tiers: Mapping[str, tuple[int, int]],
-    importance_id: str | None,
 ) -> dict[str, Scalar]:
     measure, data = sweep_config.measure, sweep_config.workload.data
     blocks = point["blocks"] or facts.blocks
@@ -140,7 +140,8 @@ def _canonical(
         "crops": crops,
         "top_k": point["top_k"] or facts.top_k,
         "blocks": blocks,
-        "importance": importance_id if blocks < facts.blocks else None,
+        "importance": facts.importance if blocks < facts.blocks else None,
+        "active_blocks": facts.active.get(blocks),
         "data": None if data is None else data.rsplit("/", 1)[-1],
         "cache_policy": measure.cache_policy,
         "autocast": measure.autocast,

@@ -5,6 +5,7 @@ The keys of a complete run are the product of configurations, samples and repeat
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -18,6 +19,8 @@ from laptime.sweeps.config import KNOBS, SweepConfig, changes
 from laptime.sweeps.grid import Configuration
 
 Key = tuple[str, str, int]
+RUINED = 0.5
+"""Below this share of equal next tokens a model with fewer blocks is said to answer differently."""
 
 
 class SweepPlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,6 +33,8 @@ class SweepPlan(msgspec.Struct, frozen=True, kw_only=True):
     rounds: int
     seed: int
     sweep_config: SweepConfig = msgspec.field(name="campaign")  # its name in plan.json
+    # How often a model with fewer blocks agrees with the whole one on the next token, by the number of blocks.
+    agreement: dict[int, float] = {}
 
     def keys(self) -> set[Key]:
         """The keys of a complete run."""
@@ -53,6 +58,16 @@ class SweepPlan(msgspec.Struct, frozen=True, kw_only=True):
         """What all configurations share."""
         first, *others = [c.config for c in self.configs]
         return {k: v for k, v in first.items() if all(k in other and other[k] == v for other in others)}
+
+
+def ruined(agreement: Mapping[int, float]) -> list[str]:
+    """A sentence for each number of blocks that leaves little of the model's own output (SweepPlan.agreement)."""
+    return [
+        f"{blocks} blocks: the most probable next token is the whole model's at {100 * share:.0f} % of the positions "
+        "that were tried. Expect other answers than the model's own."
+        for blocks, share in sorted(agreement.items())
+        if share < RUINED
+    ]
 
 
 def read_plan(folder: Path) -> SweepPlan | None:

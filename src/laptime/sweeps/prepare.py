@@ -6,8 +6,7 @@ no GPU.
 
 from __future__ import annotations
 
-import hashlib
-from pathlib import Path
+import gc
 
 import msgspec
 import torch
@@ -16,10 +15,19 @@ from laptime.data.record import TIERS
 from laptime.errors import LaptimeError
 from laptime.measure.environment import describe
 from laptime.models.anatomy import find_anatomy
-from laptime.models.block_importance import read_importance
+from laptime.models.block_list import read_blocks, written_blocks
 from laptime.models.knobs import ModelKnobs, applied, check_knobs
 from laptime.models.loading import PRESET_PREFIX, Loaded, load_model, resolve_device
-from laptime.sweeps.config import SweepConfig
+from laptime.sweeps.block_choice import (
+    MEASURED,
+    POSITION,
+    BlockChoice,
+    choice_by_file,
+    fewer_blocks,
+    importance_source,
+    measured_choice,
+)
+from laptime.sweeps.config import IMPORTANCE_WORDS, SweepConfig
 from laptime.sweeps.grid import PlannedModel, SweepSettings, configurations, settings_of
 from laptime.sweeps.plan import ModelSize, PreparedSweep, SweepPlan
 from laptime.sweeps.questions import SweepQuestions, questions_for
@@ -28,8 +36,12 @@ DEFAULT_ROUNDS = 3
 QUESTIONS_TRIED = 4
 
 
-def prepare(sweep_config: SweepConfig) -> PreparedSweep:
-    """Resolve and check a sweep's configuration. Raises LaptimeError for whatever can't be measured."""
+def prepare(sweep_config: SweepConfig, *, with_weights: bool = True) -> PreparedSweep:
+    """Resolve and check a sweep's configuration. Raises LaptimeError for whatever can't be measured.
+
+    with_weights: measure how much each block matters, where the sweep leaves blocks out and nothing says which. A dry
+    run doesn't, and its plan then doesn't say which blocks run.
+    """
     device = resolve_device(sweep_config.device)
     loaded = load_model(
         sweep_config.model,
@@ -37,23 +49,21 @@ def prepare(sweep_config: SweepConfig) -> PreparedSweep:
         trust_remote_code=sweep_config.trust_remote_code,
         seed=sweep_config.seed,
     )
-    importance = None
-    if sweep_config.importance is not None:
-        importance = read_importance(sweep_config.importance, blocks=len(find_anatomy(loaded.model).layers))
-    grid = configurations(
-        sweep_config, _facts(sweep_config, loaded, device), TIERS, _importance_id(sweep_config.importance)
-    )
     questions = questions_for(sweep_config)
+    facts = _facts(sweep_config, loaded, device)
+    chosen = _block_choice(sweep_config, loaded, facts, questions, device if with_weights else None)
+    if chosen is not None:
+        written = {blocks: written_blocks(active) for blocks, active in chosen.active.items()}
+        facts = msgspec.structs.replace(facts, importance=chosen.source, active=written)
+    grid = configurations(sweep_config, facts, TIERS)
     widths: dict[tuple[object, ...], int] = {}
     prompt_widths: dict[str, int] = {}
     checked: set[ModelKnobs] = set()
     for configuration in grid:
         settings = settings_of(configuration.config)
-        knobs = ModelKnobs(
-            crops=settings.crops, top_k=settings.top_k, blocks=settings.blocks, attention=settings.attention
-        )
+        knobs = knobs_of(settings)
         if knobs not in checked:
-            check_knobs(loaded.model, knobs, importance)
+            check_knobs(loaded.model, knobs)
             checked.add(knobs)
         prompt_widths[configuration.config_id] = _width(loaded, settings, questions, widths)
     repeats = sweep_config.measure.repeats
@@ -64,6 +74,7 @@ def prepare(sweep_config: SweepConfig) -> PreparedSweep:
         rounds=min(sweep_config.measure.rounds or DEFAULT_ROUNDS, repeats * len(questions.ids)),
         seed=sweep_config.seed,
         sweep_config=sweep_config,
+        agreement={} if chosen is None else chosen.agreement,
     )
     return PreparedSweep(
         plan=plan,
@@ -72,6 +83,51 @@ def prepare(sweep_config: SweepConfig) -> PreparedSweep:
         environment=describe(device),
         size=_size(loaded, prompt_widths),
     )
+
+
+def knobs_of(settings: SweepSettings) -> ModelKnobs:
+    """What one configuration changes in the model. Which blocks run is what the configuration says."""
+    return ModelKnobs(
+        crops=settings.crops,
+        top_k=settings.top_k,
+        blocks=settings.blocks,
+        active=None if settings.active_blocks is None else read_blocks(settings.active_blocks),
+        attention=settings.attention,
+    )
+
+
+def _block_choice(
+    sweep_config: SweepConfig,
+    loaded: Loaded,
+    facts: PlannedModel,
+    questions: SweepQuestions,
+    device: torch.device | None,
+) -> BlockChoice | None:
+    """Which blocks run where some are left out; None where their position decides, or nothing is left out.
+
+    device: where importance may be measured; None: nowhere.
+    """
+    source, numbers = importance_source(sweep_config), fewer_blocks(sweep_config, facts.blocks)
+    if source not in IMPORTANCE_WORDS:
+        return choice_by_file(loaded.model, source, numbers)
+    if source == POSITION or not numbers:
+        return None
+    if device is None:
+        return BlockChoice(MEASURED, {}, {})
+    for blocks in numbers:
+        check_knobs(loaded.model, ModelKnobs(blocks=blocks))
+    first = settings_of(configurations(sweep_config, facts, TIERS)[0].config)
+    try:
+        return measured_choice(sweep_config, msgspec.structs.replace(first, batch=1), questions, device, numbers)
+    finally:
+        free(device)
+
+
+def free(device: torch.device) -> None:
+    """Return unused memory to the device."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
 
 
 def _size(loaded: Loaded, prompt_widths: dict[str, int]) -> ModelSize:
@@ -126,7 +182,3 @@ def _facts(sweep_config: SweepConfig, loaded: Loaded, device: torch.device) -> P
         blocks=len(anatomy.layers),
         compiles=device.type != "cpu",
     )
-
-
-def _importance_id(path: str | None) -> str | None:
-    return None if path is None else hashlib.sha256(Path(path).read_bytes()).hexdigest()[:8]

@@ -17,7 +17,7 @@ from laptime.sweeps.config_reading import as_sweep_config
 from laptime.sweeps.executors import processes, ray_actors, torchrun
 from laptime.sweeps.ledger import Ledger, Standing
 from laptime.sweeps.opening import Opening, check_free_for_sweep, opened
-from laptime.sweeps.plan import PreparedSweep, decode_prepared, encode_prepared
+from laptime.sweeps.plan import PreparedSweep, decode_prepared, encode_prepared, ruined
 from laptime.sweeps.schedule import VisitEnd, WorkerSetup
 
 # Whatever imports torch is imported in functions: the driver of several workers must not open a device, and reading
@@ -91,26 +91,29 @@ def sweep(
         return _run_on_ray(sweep_config, execution, reporting, how, open_folder)
     if execution.workers == 1:
         with open_folder(lambda: prepared(sweep_config), how) as ledger:
+            _warn(ledger, reporting)
             if ledger.waiting:
                 _run_here(ledger, WorkerSetup(worker="0", sweep_config=sweep_config, device=sweep_config.device))
         return _outcome(ledger)
     setups = processes.worker_setups(sweep_config, execution.workers)
     with open_folder(lambda: prepared(sweep_config, in_child=True), how) as ledger:
+        _warn(ledger, reporting)
         if ledger.waiting:
             processes.run(ledger, setups, reporting.say)
     return _outcome(ledger)
 
 
-def prepared(sweep_config: SweepConfig, *, in_child: bool = False) -> PreparedSweep:
+def prepared(sweep_config: SweepConfig, *, in_child: bool = False, with_weights: bool = True) -> PreparedSweep:
     """The sweep's plan, checked on the model.
 
-    in_child: ask the model in a forked process, so that this one never opens a device and can be forked again.
+    with_weights: as in laptime.sweeps.prepare. in_child: ask the model in a forked process, so that this one never
+    opens a device and can be forked again.
     """
 
     def work() -> bytes:
         from laptime.sweeps.prepare import prepare
 
-        return encode_prepared(prepare(sweep_config))
+        return encode_prepared(prepare(sweep_config, with_weights=with_weights))
 
     return decode_prepared(processes.in_child_process(work) if in_child else work())
 
@@ -121,6 +124,7 @@ def _run_on_ray(
     with ray_actors.cluster(execution.ray_address):
         actors = ray_actors.Actors(sweep_config.device, execution.workers)
         with open_folder(lambda: ray_actors.prepared_there(actors, sweep_config), how) as ledger:
+            _warn(ledger, reporting)
             if ledger.waiting:
                 ray_actors.run(ledger, sweep_config, actors, execution.workers, reporting.say)
     return _outcome(ledger)
@@ -147,6 +151,12 @@ def _run_rank(sweep_config: SweepConfig, folder: Path, how: Opening, open_folder
         if ledger.waiting:
             _run_here(ledger, setup)
     return _outcome(ledger)
+
+
+def _warn(ledger: Ledger, reporting: Reporting) -> None:
+    """Say before the first sample which configurations leave too much out."""
+    for line in ruined(ledger.plan.agreement):
+        reporting.say(line)
 
 
 def _run_here(ledger: Ledger, setup: WorkerSetup) -> None:

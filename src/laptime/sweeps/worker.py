@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import platform
 import time
@@ -18,10 +17,10 @@ from laptime.errors import LaptimeError
 from laptime.measure.environment import describe
 from laptime.measure.session import Input, MeasuringPlan, call, is_steady, quiet_collector, warm_up
 from laptime.measure.stage_timer import StageTimer
-from laptime.models.block_importance import read_importance
-from laptime.models.knobs import ModelKnobs, applied
+from laptime.models.knobs import applied
 from laptime.models.loading import Loaded, load_model, resolve_device
 from laptime.sweeps.grid import settings_of
+from laptime.sweeps.prepare import free, knobs_of
 from laptime.sweeps.questions import SweepQuestions, on_device, questions_for
 from laptime.sweeps.schedule import Failed, Measured, Message, Pair, Started, Visit, VisitEnd, WorkerSetup
 from laptime.workload.inputs import Inputs, generation_arguments
@@ -49,7 +48,6 @@ class Worker:
             autocast=sweep_config.measure.autocast,
         )
         self._questions: SweepQuestions = questions_for(sweep_config)
-        self._importance = None if sweep_config.importance is None else read_importance(sweep_config.importance)
         self._shelf = ModelShelf(
             sweep_config.model,
             device=self._device,
@@ -102,13 +100,10 @@ class Worker:
         measure = self._sweep_config.measure
         loaded = self._shelf.take(settings.dtype)
         model = loaded.model
-        knobs = ModelKnobs(
-            crops=settings.crops, top_k=settings.top_k, blocks=settings.blocks, attention=settings.attention
-        )
         generation = generation_arguments(
             new_tokens=settings.new_tokens, cache=settings.cache, compile=settings.compile
         )
-        with applied(model, knobs, importance=self._importance):
+        with applied(model, knobs_of(settings)):
             asked: list[tuple[Pair, Inputs]] = []
             for sample_id, repeat in visit.pairs:
                 try:
@@ -237,13 +232,6 @@ class ModelShelf:
         self._active = None
         del model
         free(self._device)
-
-
-def free(device: torch.device) -> None:
-    """Return unused memory to the device."""
-    gc.collect()
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
 
 
 def _available_bytes() -> int:

@@ -35,10 +35,15 @@ class Example:
     @property
     def prompt(self) -> str:
         """What the model is asked: the question, and the options by their letters if there are any."""
-        if not self.choices:
-            return self.question
-        options = "\n".join(f"{letter}. {choice}" for letter, choice in zip(LETTERS, self.choices, strict=False))
-        return f"{self.question}\n{options}\nAnswer with the option's letter from the given choices directly."
+        return prompt_of(self.question, self.choices)
+
+
+def prompt_of(question: str, choices: Sequence[str]) -> str:
+    """What a model is asked: the question, and the options by their letters if there are any."""
+    if not choices:
+        return question
+    options = "\n".join(f"{letter}. {choice}" for letter, choice in zip(LETTERS, choices, strict=False))
+    return f"{question}\n{options}\nAnswer with the option's letter from the given choices directly."
 
 
 T = TypeVar("T")

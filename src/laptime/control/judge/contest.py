@@ -50,6 +50,7 @@ class Examination:
 
     kind: the score, as laptime.workload.scoring names it. online: whether earlier calls correct the bounds, for all
     policies alike. On a machine that has become slower since the sweep, all policies would be late without it.
+    limit_s: no further question begins after it; what was asked until then is judged.
     """
 
     examples: Sequence[Example]
@@ -57,6 +58,7 @@ class Examination:
     kind: str
     online: bool = True
     seed: int = 0
+    limit_s: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +74,7 @@ class Contest(EvaluationScope):
     smaller_budgets: Mapping[str, Mapping[float, float]] = field(default_factory=dict)
     online: streams.Online | None = None
     seed: int = 0
+    limit_s: float | None = None
 
 
 def measured_evaluation(
@@ -124,6 +127,7 @@ def measured_evaluation(
             smaller_budgets=smaller,
             online=online,
             seed=examination.seed,
+            limit_s=examination.limit_s,
         ),
         progress,
     )
@@ -154,12 +158,14 @@ def contest(
         if policy.name in settings.smaller_budgets
     ]
     budgets, kind = settings.budgets_ms, settings.kind
-    outcomes = evaluate_live(contestants, examples, budgets, kind=kind, seed=settings.seed, progress=progress)
+    outcomes = evaluate_live(
+        contestants, examples, budgets, kind=kind, seed=settings.seed, limit_s=settings.limit_s, progress=progress
+    )
     evaluation = ControlEvaluation(
         model=loaded.name,
         way="measured",
         confidence=bounds.confidence,
-        questions=len(examples),
+        questions=len({one.sample_id for one in outcomes}),
         budgets_ms=list(budgets),
         points=policy_points(outcomes, bounds.space),
         differences=differences(outcomes, settings.compared, bounds.confidence),

@@ -26,6 +26,9 @@ from laptime.data.stats import Floats
 from laptime.errors import LaptimeError
 from laptime.estimate.roofline.roofline import Rates, roofline_columns, shape_of
 
+PEERS = 7
+"""Who takes part beside the trained policies: two fixed settings, two other budgets, two oracles, the lookup again."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationScope:

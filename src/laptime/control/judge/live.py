@@ -10,6 +10,7 @@ import random
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from time import monotonic
 
 from laptime.control.adaptive_model import AdaptiveAnswer, AdaptiveModel
 from laptime.control.bounds.leeway import Leeway
@@ -50,10 +51,12 @@ def evaluate_live(
     *,
     kind: str,
     seed: int = 0,
+    limit_s: float | None = None,
     progress: Progress = lambda done, of: None,
 ) -> list[Outcome]:
     """One call for each question, policy and budget. kind: the score, as laptime.workload.scoring names it.
 
+    limit_s: no further question begins after it, warm-up included; the first one is always asked.
     Raises LaptimeError without questions, policies or budgets, and when a call fails.
     """
     if not (contestants and examples and budgets_ms):
@@ -61,6 +64,7 @@ def evaluate_live(
     order = random.Random(seed)  # noqa: S311 - an order, no secret
     questions = order.sample(list(examples), len(examples))
     outcomes: list[Outcome] = []
+    until = float("inf") if limit_s is None else monotonic() + limit_s
     with quiet_collector():
         _warm_up(contestants, opened(questions[0]), budgets_ms)
         for number, example in enumerate(questions):
@@ -69,7 +73,14 @@ def evaluate_live(
             for contestant, budget in order.sample(calls, len(calls)):
                 outcomes.append(_outcome(contestant, example, question, budget, kind))
             progress(number + 1, len(questions))
+            if monotonic() > until:
+                break
     return outcomes
+
+
+def planned_calls(policies: int, questions: int, budgets: int, choices: int) -> tuple[int, int]:
+    """How many calls an evaluation makes: before anything counts, and those that count."""
+    return WARM_UPS * 2 * choices + policies * budgets, policies * budgets * questions
 
 
 def stream(

@@ -76,6 +76,12 @@ def joined(timed: DecisionTable, further: DecisionTable) -> DecisionTable:
     if different := timed.model.differences(further.model):
         raise LaptimeError(f"the further answers are another model's ({', '.join(different)}); ask this one")
     _refuse_common(timed.sample_ids, further.sample_ids)
+    ran, others = timed.space.active_blocks, further.space.active_blocks
+    if others_ran := [count for count in timed.space.blocks if ran.get(count) != others.get(count)]:
+        raise LaptimeError(
+            f"the further answers were made with other blocks than the sweep's where {others_ran[0]} of them run; ask "
+            "them anew"
+        )
     try:
         columns = [further.space.number(timed.space.choice(number)) for number in range(len(timed.space))]
     except LaptimeError as error:

@@ -67,7 +67,13 @@ def collect_answers(
     scores = np.zeros(shape, dtype=np.float32)
     counts = {name: np.zeros(shape, dtype=np.int32) for name in ("output", "prompt", "image", "crops")}
     crops = [None if tier is None else (tier.low, tier.high) for tier in space.tiers or (None,)]
-    switch = KnobSwitch(loaded.model, crops=[one for one in crops if one], top_ks=space.top_ks, blocks=space.blocks)
+    switch = KnobSwitch(
+        loaded.model,
+        crops=[one for one in crops if one],
+        top_ks=space.top_ks,
+        blocks=space.blocks,
+        active=space.active_blocks,
+    )
     timer = StageTimer(loaded.model)
     arguments = generation_arguments(new_tokens=settings.new_tokens, cache=None, compile=False)
 

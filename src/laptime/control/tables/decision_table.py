@@ -15,12 +15,15 @@ import numpy.typing as npt
 
 from laptime.control.choices import ChoiceSpace, ModelFacts, Tier
 from laptime.errors import LaptimeError
+from laptime.models.block_list import read_blocks
 
 if TYPE_CHECKING:
     import polars
 
 Half = Literal["train", "held-out"]
 KNOB_COLUMNS = ("config.tier", "config.crops", "config.top_k", "config.blocks")
+BLOCK_COLUMNS = ("config.importance", "config.active_blocks")
+"""What says which blocks ran: it goes with config.blocks, and is no choice of its own."""
 
 
 class DecisionTable(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,7 +116,7 @@ def decision_table(frame: polars.DataFrame, model: ModelFacts | None = None, kee
     cells = scored.group_by(["sample_id", *knobs]).agg(
         col("score").mean(), col("output_tokens").median(), col("total_ms").median(), *(col(n).median() for n in sizes)
     )
-    space = _space(cells, knobs)
+    space = msgspec.structs.replace(_space(cells, knobs), active=_active(scored))
     if len(space) < 2:
         raise LaptimeError("this sweep has one configuration: there is nothing to choose; sweep tier, top_k or blocks")
     ids = sorted(set(cells["sample_id"].to_list()))
@@ -156,7 +159,7 @@ def decision_table(frame: polars.DataFrame, model: ModelFacts | None = None, kee
 def _refuse_other_knobs(rows: polars.DataFrame) -> None:
     """Raise LaptimeError if another setting than the choices varies: its values would be mixed into one cell."""
     for name in rows.columns:
-        if not name.startswith("config.") or name in (*KNOB_COLUMNS, "config.importance"):
+        if not name.startswith("config.") or name in (*KNOB_COLUMNS, *BLOCK_COLUMNS):
             continue
         values = rows[name].unique().to_list()
         if len(values) > 1:
@@ -171,6 +174,27 @@ def _space(cells: polars.DataFrame, knobs: list[str]) -> ChoiceSpace:
     numbers = {name: sorted(set(map(int, cells[name].to_list()))) if name in knobs else [] for name in KNOB_COLUMNS[2:]}
     top_ks, blocks = numbers["config.top_k"], numbers["config.blocks"]
     return ChoiceSpace(tiers=tuple(tiers), top_ks=tuple(top_ks), blocks=tuple(blocks))
+
+
+def _active(rows: polars.DataFrame) -> tuple[tuple[int, ...], ...]:
+    """Which blocks ran at each number of them, ascending; empty where they were chosen by their position.
+
+    Raises LaptimeError where one number of blocks was measured with different blocks, or the sweep doesn't say which.
+    """
+    if "config.importance" not in rows.columns or rows["config.importance"].null_count() == rows.height:
+        return ()
+    columns = [name for name in ("config.blocks", *BLOCK_COLUMNS) if name in rows.columns]
+    ran: dict[int, tuple[int, ...]] = {}
+    for row in rows.select(columns).unique().iter_rows(named=True):
+        count, written = int(row["config.blocks"]), row.get("config.active_blocks")
+        if written is None and row["config.importance"] is not None:
+            raise LaptimeError(
+                f"the sweep doesn't say which {count} blocks ran (it was made before that was recorded); sweep anew"
+            )
+        active = tuple(range(count)) if written is None else read_blocks(str(written))
+        if ran.setdefault(count, active) != active:
+            raise LaptimeError(f"{count} blocks were measured with different blocks active; keep one choice of them")
+    return tuple(ran[count] for count in sorted(ran))
 
 
 def _tiers(cells: polars.DataFrame) -> list[Tier]:

@@ -59,7 +59,11 @@ def sweep_page(view: SweepView) -> str:
         title=one_line(_model(view), 200),
         headline=headline(summary),
         meta=_facts(view),
-        lead=join(audit_notes(view.audit) if view.audit else None, sweep_lead(view)),
+        lead=join(
+            *(note(one, kind="warning") for one in view.cautions),
+            audit_notes(view.audit) if view.audit else None,
+            sweep_lead(view),
+        ),
         sections=[part for part in sections if part is not None],
         data=data,
         scripts=[asset(name) for name in SCRIPTS],

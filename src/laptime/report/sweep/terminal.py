@@ -132,6 +132,8 @@ def _remarks(view: SweepView) -> Iterable[Text]:
         f"{counted(len(rows), 'configuration')}, {counted(used, 'sample')}"
         + (f", {count(left)} left out." if left else ".")
     )
+    for caution in view.cautions:
+        yield Text(one_line(caution, 400), style="yellow")
     for interaction in [one for one in view.summary.interactions if one.stage == "total"][:2]:
         yield Text(f"{interaction_words(interaction)}.")
     if visits := visit_words(view.summary):

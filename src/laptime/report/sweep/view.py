@@ -19,6 +19,7 @@ from laptime.data.record import Environment, Failure, Scalar, WorkerStart
 from laptime.data.run_folder import RunInfo, read_failures, readable_json
 from laptime.data.shown import Shown
 from laptime.report.kit.text import one_line
+from laptime.sweeps.plan import ruined
 from laptime.sweeps.summary import summarise_sweep
 from laptime.sweeps.summary.drift import GpuOverTime, gpu_over_time
 from laptime.sweeps.summary.result import SweepSummary
@@ -53,6 +54,7 @@ class SweepView(Shown, msgspec.Struct, frozen=True, kw_only=True):
     environments: dict[str, Environment] = {}  # fingerprint -> environment, the first worker's first
     workers: dict[str, list[str]] = {}  # fingerprint -> names of the workers that had it
     gpu: GpuOverTime | None = None
+    cautions: list[str] = []  # what must be known before the figures are read
 
     def _table(self, name: str) -> polars.DataFrame:
         place = self.summary if hasattr(self.summary, name) else self
@@ -111,6 +113,7 @@ def sweep_json(view: SweepView) -> bytes:
             "summary": view.summary,
             "failed": view.failed,
             "audit": view.audit,
+            "cautions": view.cautions,
         }
     ).rstrip()
 
@@ -151,6 +154,7 @@ def sweep_view(measured: Measurements, failures: Sequence[Failure] = ()) -> Swee
         environments=environments,
         workers=workers,
         gpu=gpu_over_time(measured.frame, summary.drift),
+        cautions=ruined(measured.plan.agreement) if measured.plan else [],
     )
 
 

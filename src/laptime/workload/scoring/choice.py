@@ -37,7 +37,8 @@ def chosen(prediction: str, choices: Sequence[str]) -> int | None:
     6. An option's text inside the answer, as whole words, by the same normalisation; one that is part of another
        option at the same place gives way to it.
 
-    In 3 and 5, A or I before a word in lower case is an article or a pronoun, not an option ("A dog", "I see").
+    In 3 and 5, A or I right before a word in lower case is an article or a pronoun, not an option ("A dog", "I see").
+    "A. bangkok" marks its option (4), whatever follows.
     """
     letters = LETTERS[: len(choices)]
     text = prediction.strip()
@@ -49,7 +50,11 @@ def chosen(prediction: str, choices: Sequence[str]) -> int | None:
     if said in options:
         return options.index(said)
     for pattern in (_STATED, _MARKED, _ALONE):
-        named = [match for match in pattern.finditer(text) if match[1].upper() in letters and not _an_article(match)]
+        named = [
+            match
+            for match in pattern.finditer(text)
+            if match[1].upper() in letters and (pattern is _MARKED or not _an_article(match))
+        ]
         if named:
             return letters.index(named[-1][1].upper())
     return _last_text(f" {said} ", options)

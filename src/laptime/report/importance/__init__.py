@@ -1,0 +1,1 @@
+"""How much each decoder block matters, as people read it."""
