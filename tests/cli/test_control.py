@@ -24,7 +24,6 @@ from laptime.errors import LaptimeError
 from laptime.models.anatomy import find_anatomy
 from laptime.models.loading import load_model
 from laptime.report.control.page import control_page
-from laptime.workload.example import prompt_of
 from tests.cli.estimates import ask
 
 KEEP = ("--keep", "cold,foreign-process,gc-pause")
@@ -482,14 +481,16 @@ def test_a_sweep_that_does_not_say_which_blocks_ran_is_refused(workspace, tmp_pa
 
 
 def test_a_question_with_options_is_asked_and_read_as_one(workspace, capsys):
+    image = next((workspace / "questions").rglob("*.png"))
     words = ("control", "run", workspace / "policy", "--model", workspace / "model", "--budget-ms", "5000")
-    more = ("--question", "Which colour is it?", "--choice", "red", "--choice", "blue", "--json")
-    capsys.readouterr()
-    assert laptime([str(word) for word in (*words, *more)]) in (0, 1)
-    said = json.loads(capsys.readouterr().out)
-    assert said["option"] in (None, "red", "blue")
-    prompt = prompt_of("Which colour is it?", ("red", "blue"))
-    assert said["sample"]["prompt_tokens"] > len(["Which", "colour", "is", "it?"])
-    assert prompt.splitlines()[1:3] == ["A. red", "B. blue"]
+    asked = (*words, "--image", image, "--question", "Which colour is it?", "--repeats", "1", "--json")
+    lengths = []
+    for choices in ((), ("--choice", "red", "--choice", "blue")):
+        capsys.readouterr()
+        assert laptime([str(word) for word in (*asked, *choices)]) in (0, 1)
+        said = json.loads(capsys.readouterr().out)
+        assert said["option"] in (None, "red", "blue")
+        lengths.append(said["sample"]["prompt_tokens"])
+    assert lengths[1] > lengths[0]
     assert laptime([*map(str, words), "--question", "Which?", "--choice", "red"]) == 2
     assert "give 2 to 26 different options" in capsys.readouterr().err

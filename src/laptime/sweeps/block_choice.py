@@ -1,8 +1,8 @@
 """Which blocks a sweep's configurations run where they leave blocks out, and what that does to the model's output.
 
-A model that loses the blocks before its last by position can be ruined: SmolLM2-135M's perplexity rises from 47.5 to
-8 358 without two of its 30 blocks, and to 53.2 when the two least important ones go. So their importance is measured,
-on the sweep's own inputs, unless the configuration names a file or asks for `position`.
+A model that loses the blocks right before its last may be ruined where it would hardly change without the least
+important ones. So importance is measured, on the sweep's own inputs, unless the configuration names a file or asks for
+`position`.
 """
 
 from __future__ import annotations
