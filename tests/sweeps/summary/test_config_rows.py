@@ -163,3 +163,46 @@ def test_a_row_scores_each_input_once() -> None:
     frame = frame.with_columns(score=pl.when(pl.col("sample_id") < "0003").then(1.0).otherwise(0.0))
     for row in summarise_sweep(frame).rows:
         assert row.accuracy == wilson(0.5, 6)
+
+
+def flagged(frame: pl.DataFrame, which: pl.Expr, factor: float, flag: str = "foreign-process") -> pl.DataFrame:
+    """The frame with these calls flagged, and `factor` as slow."""
+    times = [name for name in frame.columns if name.endswith("_ms") and name != "started_unix_ms"]
+    return frame.with_columns(
+        pl.when(which).then(pl.lit(flag)).otherwise("flags").alias("flags"),
+        *(pl.when(which).then(pl.col(name) * factor).otherwise(name) for name in times),
+    )
+
+
+def test_clean_calls_are_never_compared_with_flagged_ones() -> None:
+    """One configuration of two has flagged calls only: then flagged calls count in both."""
+    frame = sweep({"blocks": [26, 28]}, inputs=8, repeats=2)
+    slow = flagged(frame, pl.col("config.blocks") == 26, 1.2)
+    both = flagged(slow, (pl.col("config.blocks") == 28) & (pl.col("repeat") == 1), 1.2)
+    (few, many) = summarise_sweep(both).rows
+    assert (few.all_flagged, many.all_flagged) == (True, False)
+    assert (few.compared, many.compared) == (True, True)
+    assert (few.samples, many.samples) == (16, 16)
+    assert summarise_sweep(both).effects[-1].levels[0].ratio.value == pytest.approx(1 / 1.1, abs=0.01)
+
+
+def test_a_configuration_without_a_call_of_the_common_grade_is_shown_and_not_compared() -> None:
+    frame = sweep({"batch": list(range(1, 21))}, inputs=6).with_columns(score=pl.lit(1.0))
+    summary = summarise_sweep(flagged(frame, pl.col("config.batch") == 7, 0.1))
+    odd = next(row for row in summary.rows if row.config["batch"] == 7)
+    assert (odd.all_flagged, odd.compared, odd.samples) == (True, False, 6)
+    assert odd.config_id not in [*summary.pareto, *summary.near_pareto]
+    assert 7 not in {level.value for effect in summary.effects for level in effect.levels}
+    assert all(row.compared for row in summary.rows if row is not odd)
+
+
+def test_every_answer_counts_for_accuracy_whatever_disturbed_its_timing() -> None:
+    frame = sweep({"batch": [1, 2]}, inputs=10)
+    number = pl.col("sample_id").cast(pl.Int64)
+    scored = frame.with_columns(score=pl.when(number < 3).then(1.0).otherwise(0.0))
+    for flag in ("foreign-process", "cold"):
+        rows = summarise_sweep(flagged(scored, number >= 3, 1.0, flag)).rows
+        assert [row.accuracy.value for row in rows if row.accuracy] == [pytest.approx(0.3)] * 2
+        assert [row.samples for row in rows] == [3, 3]
+    warm_up = scored.with_columns(repeat=pl.when(number < 3).then(-1).otherwise(0))
+    assert [row.accuracy.value for row in summarise_sweep(warm_up).rows if row.accuracy] == [0.0, 0.0]

@@ -18,7 +18,7 @@ from laptime.data.stats import factor_interval
 from laptime.sweeps.summary import summarise_sweep
 from laptime.sweeps.summary.matched import unit_values
 from laptime.sweeps.summary.result import KnobEffect, SweepSummary
-from tests.sweeps.summary.sweeps import PARTS, sweep
+from tests.sweeps.summary.sweeps import PARTS, sweep, visited_sweep
 
 GRID = {"tier": ["low", "high"], "top_k": [2, 4], "blocks": [8, 16]}
 
@@ -174,7 +174,8 @@ def test_an_interaction_is_said_with_the_ratio_at_each_value() -> None:
         return PARTS[stage] * (grows if stage == "decode" else 1.0)
 
     grid = {"top_k": [2, 4, 8], "batch": [1, 8, 16], "tier": ["low", "high"]}
-    summary = summarise_sweep(sweep(grid, rule, noise=0.01))
+    alone = pl.int_range(pl.len()).cast(pl.String).alias("worker")  # each call is a visit of its own
+    summary = summarise_sweep(sweep(grid, rule, noise=0.01).with_columns(alone))
     strongest = summary.interactions[0]
     assert {strongest.knob, strongest.other} == {"top_k", "batch"}
     assert {i.stage for i in summary.interactions} == {"decode", "total"}
@@ -221,3 +222,13 @@ def test_the_intervals_hold_the_truth_as_often_as_they_say() -> None:
         assert ratio.high is not None
         held += ratio.low <= 1.2 <= ratio.high
     assert 0.90 * 200 <= held <= 0.99 * 200
+
+
+def test_interactions_are_rare_where_there_are_none_over_all_pairs_of_knobs() -> None:
+    """Four knobs, visits that are slow at random: in at most a few of the sweeps is one reported."""
+    grid = {"tier": ["low", "medium"], "top_k": [1, 2, 4], "blocks": [2, 4], "batch": [1, 2]}
+    said = 0
+    for seed in range(40):
+        frame = visited_sweep(grid, rounds=2, inputs=6, repeats=2, noise=0.02, visit_noise=0.12, seed=seed)
+        said += any(one.stage == "total" for one in summarise_sweep(frame).interactions)
+    assert said <= 5

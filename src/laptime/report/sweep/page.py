@@ -20,6 +20,7 @@ from laptime.report.sweep.view import FailedConfig, SweepView, read_sweep_view, 
 from laptime.report.sweep.words import (
     config_text,
     drift_words,
+    grade_words,
     headline,
     interaction_words,
     stage_title,
@@ -195,12 +196,10 @@ def _drift_section(view: SweepView) -> Html | None:
 def _table_section(summary: SweepSummary) -> Html | None:
     if not summary.rows:
         return None
-    flagged = sum(row.all_flagged for row in summary.rows)
+    flagged = grade_words(summary)
     return section(
         "Every configuration",
-        note(f"{counted(flagged, 'configuration')} had no clean sample; flagged ones are used there.", kind="warning")
-        if flagged
-        else None,
+        note(flagged, kind="warning") if flagged else None,
         tag(
             "div",
             tag("input", type="search", id="config-filter", placeholder="Filter: knob values, id, reason of a failure",

@@ -19,6 +19,7 @@ from laptime.report.sweep.words import (
     by_strength,
     config_text,
     drift_words,
+    grade_words,
     headline,
     interaction_words,
     knob_title,
@@ -132,6 +133,8 @@ def _remarks(view: SweepView) -> Iterable[Text]:
         f"{counted(len(rows), 'configuration')}, {counted(used, 'sample')}"
         + (f", {count(left)} left out." if left else ".")
     )
+    if flagged := grade_words(view.summary):
+        yield Text(flagged, style="yellow")
     for caution in view.cautions:
         yield Text(one_line(caution, 400), style="yellow")
     for interaction in [one for one in view.summary.interactions if one.stage == "total"][:2]:

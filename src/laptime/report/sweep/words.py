@@ -7,7 +7,7 @@ from math import inf, log
 
 from laptime.data.record import Interval, Scalar
 from laptime.report.kit.numbers import count, number, percent, ratio, ratio_ends, text, whole_percent
-from laptime.report.kit.text import one_line
+from laptime.report.kit.text import counted, one_line
 from laptime.sweeps.summary.result import Interaction, KnobEffect, KnobLevel, SweepSummary
 
 NAME_LIMIT = 80
@@ -162,3 +162,16 @@ def _without_effects(totals: list[float], ratios: list[Interval]) -> str:
         return spread
     known = any(ratio.low is not None for ratio in ratios)
     return f"{spread}; {'no knob surely moves the total' if known else 'too few inputs to tell what a knob does'}"
+
+
+def grade_words(summary: SweepSummary) -> str | None:
+    """Which configurations had no clean sample, and what that means for the comparison; None when all had some."""
+    flagged = [row for row in summary.rows if row.all_flagged and row.samples]
+    if not flagged:
+        return None
+    apart = sum(not row.compared for row in flagged)
+    words = f"{counted(len(flagged), 'configuration')} had no clean sample."
+    if apart == len(flagged):
+        return f"{words} Their flagged ones are shown, and not compared with the others' clean ones."
+    words += " Flagged samples count in all configurations, so that all are compared by one rule"
+    return f"{words}; {count(apart)} had only cold ones and are not compared." if apart else f"{words}."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,6 +24,8 @@ FIGURES = (*TIMES, *OTHER_FIGURES)
 PLAIN = ("output_tokens", "crops", "image_tokens", "memory_peak_bytes", "started_unix_ms", "repeat")
 
 Codes = npt.NDArray[np.int64]
+NEARLY_ALL = 0.9
+"""The share of configurations that must have a call of the common grade."""
 
 
 @dataclass(frozen=True)
@@ -35,20 +37,29 @@ class Calls:
     A visit is a worker's stay at a configuration (laptime.sweeps.summary.calls).
 
     `inputs`: how many codes of inputs there are. The lists go by the configuration's code. `left_out` counts calls
-    that were measured but not used.
+    that were measured but not used; `all_flagged` says of which configuration no call was clean, `compared` which ones
+    have calls of `grade`, the common one. `scores`: `config`,
+    `input` and `score` of every scored call but warm-ups: a disturbed clock says nothing about an answer.
     """
 
     frame: pl.DataFrame
+    scores: pl.DataFrame
     inputs: int
     config_ids: list[str]
     configs: list[dict[str, Scalar]]
     left_out: list[int]
     all_flagged: list[bool]
+    compared: list[bool]
+    grade: Grade
     tiers: list[str | None]
 
 
 def usable_calls(frame: pl.DataFrame) -> Calls:
-    """The calls to summarise, chosen within each configuration as laptime.data.usable says.
+    """The calls to summarise, chosen by one grade (laptime.data.usable) for all configurations.
+
+    The grade is the best one at which nearly every measured configuration has a call (NEARLY_ALL). Clean calls of one
+    against flagged calls of another would look like an effect of a knob. A configuration that has no call of the grade
+    keeps its best ones, is shown, and is not compared.
 
     Rows without a total are no calls that can be used. Without config_id a configuration is what its `config.*`
     columns say; without sample_id every row is an input of its own, and nothing can be matched.
@@ -77,9 +88,12 @@ def usable_calls(frame: pl.DataFrame) -> Calls:
     first = frame.unique("config_id", keep="first", maintain_order=True)
     config_ids = first["config_id"].to_list()
     calls = np.bincount(coded["config"].to_numpy(), minlength=len(config_ids))
+    scores = coded.filter(pl.col("score").is_not_null(), pl.col("grade") != Grade.WARM_UP)
     coded = coded.filter(pl.col("total_ms").is_not_null(), pl.col("grade") != Grade.WARM_UP)
     best_of = coded.group_by("config").agg(pl.col("grade").min().alias("best"))
-    used = coded.join(best_of, on="config", maintain_order="left").filter(pl.col("grade") == pl.col("best"))
+    common = _common_grade(best_of["best"].to_numpy())
+    judged = coded.join(best_of, on="config", maintain_order="left")
+    used = judged.filter(pl.col("grade") <= pl.max_horizontal(pl.lit(common), pl.col("best").cast(pl.Int64)))
     best = np.zeros(len(config_ids), dtype=np.int64)
     best[best_of["config"].to_numpy()] = best_of["best"].to_numpy()
     kept = np.bincount(used["config"].to_numpy(), minlength=len(config_ids))
@@ -89,13 +103,34 @@ def usable_calls(frame: pl.DataFrame) -> Calls:
     ] or [{} for _ in config_ids]
     return Calls(
         frame=used.drop("grade", "best"),
+        scores=scores.select("config", "input", "score"),
         inputs=frame["sample_id"].n_unique(),
         config_ids=config_ids,
         configs=configs,
         left_out=(calls - kept).tolist(),
         all_flagged=(best != Grade.CLEAN).tolist(),
+        compared=(best <= common).tolist(),
+        grade=Grade(common),
         tiers=[None if (tier := config.get("tier")) is None else str(tier) for config in configs],
     )
+
+
+def compared_calls(calls: Calls) -> Calls:
+    """The calls of the configurations that are compared."""
+    import polars as pl
+
+    if all(calls.compared):
+        return calls
+    codes = [code for code, compared in enumerate(calls.compared) if compared]
+    return replace(calls, frame=calls.frame.filter(pl.col("config").is_in(codes)))
+
+
+def _common_grade(best: npt.NDArray[np.int8]) -> int:
+    """The best grade at which at least NEARLY_ALL of the configurations have a call, from each one's best grade."""
+    for grade in (Grade.CLEAN, Grade.DISTURBED):
+        if len(best) and (best <= grade).mean() >= NEARLY_ALL:
+            return int(grade)
+    return int(Grade.COLD if len(best) else Grade.CLEAN)
 
 
 def _names(frame: pl.DataFrame, settings: list[str]) -> list[pl.Expr]:

@@ -42,7 +42,7 @@ def config_rows(
     Medians are over one value for each input. With fewer than FEWEST_FOR_MEDIAN inputs and several repeats they are
     over all calls, and the row says `repeats`. Order statistics of repeats of a few fixed inputs keep their coverage
     (Hoeffding 1956: a mixture in fixed shares varies less than independent draws from it), but hold for these inputs
-    only.
+    only. Accuracy is the mean over one score for each input: every answer counts, whatever disturbed its timing.
     """
     import polars as pl
 
@@ -56,6 +56,8 @@ def config_rows(
         pl.col("memory_peak_bytes").max(),
         pl.col("visit").n_unique(),
     )
+    answers = calls.scores.group_by("config", "input").agg(pl.col("score").mean()).sort("config", "input")
+    scores, score_edges = answers["score"].to_numpy(), _edges(answers["config"], len(calls.config_ids))
     by_code = {row["config"]: row for row in sides.iter_rows(named=True)}
     rows = []
     for code, config_id in enumerate(calls.config_ids):
@@ -64,7 +66,7 @@ def config_rows(
         repeats = len(per_input) < FEWEST_FOR_MEDIAN and len(per_call) > len(per_input)
         medians = column_medians((per_call if repeats else per_input)[:, :-1])
         named = dict(zip(MEDIANS, medians, strict=True))
-        right, method = accuracy(per_input[:, -1])
+        right, method = accuracy(scores[score_edges[code] : score_edges[code + 1]])
         side = by_code.get(code) or dict.fromkeys(sides.columns)
         peak = side["memory_peak_bytes"]
         rows.append(
@@ -74,6 +76,7 @@ def config_rows(
                 samples=len(per_call),
                 left_out=calls.left_out[code],
                 all_flagged=calls.all_flagged[code],
+                compared=calls.compared[code],
                 failures=failures.get(config_id, 0),
                 inputs=len(per_input),
                 visits=side["visit"] or 0,
@@ -132,7 +135,11 @@ def pareto_front(rows: Sequence[ConfigRow]) -> tuple[list[str], list[str]]:
     and surely as fast by their intervals. All configurations answered the same questions, yet the intervals treat them
     as independent, so `near` names rather too many.
     """
-    points = [(row.config_id, row.accuracy, row.stages["total"]) for row in rows if row.accuracy and row.samples]
+    points = [
+        (row.config_id, row.accuracy, row.stages["total"])
+        for row in rows
+        if row.accuracy and row.samples and row.compared
+    ]
     points.sort(key=lambda point: (point[2].value, -point[1].value))
     front: list[str] = []
     best = (-1.0, float("inf"))  # the highest accuracy so far, and the least time it took

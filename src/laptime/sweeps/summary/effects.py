@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from math import comb, exp, log
 
 import numpy as np
@@ -84,10 +85,12 @@ def interactions(grid: Grid, knobs: VaryingKnobs, shares: Mapping[str, VisitShar
     """The ratios that differ by more than WORTH_SAYING between two values of another knob, surely, strongest first.
 
     A change is sure when its interval doesn't hold 1. The change is matched like a ratio. Its interval is at
-    1 - 5 % / m, for the m pairs of values that the largest change is chosen from (Bonferroni). An interaction of A and
-    B can be stated as A at each value of B, or the reverse, and for each level: only the strongest is returned for each
-    stage.
+    1 - 5 % / m, for all m changes of a stage that could have been reported (Bonferroni): of every pair of knobs, every
+    level, every pair of the other knob's values. An interaction of A and B can be stated as A at each value of B, or
+    the reverse, and for each level: only the strongest is returned for each stage. None is returned for a stage whose
+    noise of visits is unknown: a slow visit to one configuration looks like an interaction.
     """
+    confidence = 1 - (1 - CONFIDENCE) / max(1, _changes([len(values) for values in knobs.levels.values()]))
     strongest: dict[tuple[str, frozenset[str]], Interaction] = {}
     for knob, values in knobs.levels.items():
         for base, level in levels_against_base(values):
@@ -95,15 +98,24 @@ def interactions(grid: Grid, knobs: VaryingKnobs, shares: Mapping[str, VisitShar
             for other, its in knobs.levels.items():
                 if other == knob:
                     continue
-                for stage in JUDGED:
+                for stage in [one for one in JUDGED if shares[one].known != "unknown"]:
                     asked = (knob, values[level], values[base])
-                    interaction = _interaction(grid, stage, asked, pairs, (other, its), shares[stage])
+                    interaction = _interaction(grid, stage, asked, pairs, (other, its), shares[stage], confidence)
                     key = (stage, frozenset((knob, other)))
                     if interaction is None:
                         continue
                     if key not in strongest or interaction.change.value > strongest[key].change.value:
                         strongest[key] = interaction
     return sorted(strongest.values(), key=lambda i: -i.change.value)
+
+
+def _changes(levels: Sequence[int]) -> int:
+    """How many different changes of a ratio there are, over all pairs of knobs with these numbers of levels.
+
+    Of A against its base at two values of B there are (a - 1) b (b - 1) / 2; stated the other way round there are
+    (b - 1) a (a - 1) / 2, of which (a - 1) (b - 1) are the same ones.
+    """
+    return sum((a - 1) * comb(b, 2) + (b - 1) * comb(a, 2) - (a - 1) * (b - 1) for a, b in combinations(levels, 2))
 
 
 def _level(grid: Grid, stage: str, value: Scalar, pairs: Pairs, share: VisitShare) -> KnobLevel | None:
@@ -130,10 +142,11 @@ def _interaction(
     pairs: Pairs,
     other: tuple[str, list[Scalar]],
     share: VisitShare,
+    confidence: float,
 ) -> Interaction | None:
     """The ratio at each value of another knob; None unless it surely changes.
 
-    asked: the knob, its level and its base. other: the other knob and its levels.
+    asked: the knob, its level and its base. other: the other knob and its levels. confidence: of the change's interval.
     """
     (knob, level, base), (name, its) = asked, other
     kept = [one for one in grid.knobs if one != knob].index(name)
@@ -149,7 +162,6 @@ def _interaction(
     where = {tuple(rest[i].tolist()): i for i in np.flatnonzero(codes == low)}
     beside = [(where[key], i) for i in np.flatnonzero(codes == high) if (key := tuple(rest[i].tolist())) in where]
     rows = np.array(beside, dtype=np.int64).reshape(-1, 2)
-    confidence = 1 - (1 - CONFIDENCE) / comb(len(its), 2)
     configs = _rows(grid, pairs)
     change = _factor(
         differences[rows[:, 1]] - differences[rows[:, 0]],

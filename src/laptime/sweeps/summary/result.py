@@ -32,6 +32,7 @@ class ConfigRow(msgspec.Struct, frozen=True, kw_only=True):
     samples: int  # calls used; 0 when every one failed
     left_out: int  # calls measured but flagged, the warm-up's included
     all_flagged: bool = False  # nothing was clean: flagged calls are used, and this says so
+    compared: bool = True  # it has calls of the grade by which all are compared; else it is in no effect and no front
     failures: int
     inputs: int = 0  # different sample ids among the calls used
     visits: int = 0  # stays of a worker at it among the calls used

@@ -7,7 +7,7 @@ from math import sqrt
 from typing import TYPE_CHECKING
 
 from laptime.data.record import TIERS, Scalar
-from laptime.sweeps.summary.calls import JUDGED, Calls, usable_calls
+from laptime.sweeps.summary.calls import JUDGED, Calls, compared_calls, usable_calls
 from laptime.sweeps.summary.config_rows import config_rows, input_cells, pareto_front
 from laptime.sweeps.summary.drift import drift
 from laptime.sweeps.summary.effects import interactions, knob_effects, visit_shares
@@ -46,8 +46,9 @@ def summarise_sweep(
     known.sort(key=lambda row: (knobs.codes(row.config), row.config_id))
     rows = known + [row for row in rows if not (row.config or row.samples)]
     settings = knob_codes(calls, knobs)
-    grid = make_grid(calls, cells, knobs, settings)
-    shared = shared_visits(calls, by_repeat=grid.over == "repeats")
+    compared = compared_calls(calls)
+    grid = make_grid(compared, input_cells(compared), knobs, settings)
+    shared = shared_visits(compared, by_repeat=grid.over == "repeats")
     noises = visit_noises(shared, settings)
     front, near = pareto_front(rows)
     return SweepSummary(
