@@ -27,7 +27,6 @@ from laptime.trace.read.timeline import Activity, GpuTimeline, Int64
 from laptime.trace.result import SURE, DeviceTimes, Gaps, Integrity, Kernel, Steps, TraceAnalysis, TraceSource, WhatIf
 from laptime.trace.step_changes import step_changes
 from laptime.trace.step_costs import drawing, step_costs
-from laptime.trace.step_graph import replay_ns
 from laptime.trace.steps import NONE, StepFrame, find_steps
 from laptime.trace.whatif import what_if
 
@@ -100,8 +99,7 @@ def answer(timeline: GpuTimeline, of: list[DeviceView], *, tpot_ms: float | None
             frame = replace(frame, steps=msgspec.structs.replace(frame.steps, host_work_ns=costs.kept_ns))
             changes = step_changes(timeline, main.gaps, main.launched, frame)
             if changes is not None:
-                replay = replay_ns(changes.as_it_is())
-                frame = replace(frame, steps=msgspec.structs.replace(frame.steps, replay_ns=replay))
+                frame = replace(frame, steps=msgspec.structs.replace(frame.steps, replay_ns=changes.replayed_ns))
             rows = what_if(costs, None if tpot_ms is None else round(tpot_ms * 1e6), changes)
             whatif = _hedged(rows, frame.steps)
     kernels = []

@@ -15,7 +15,8 @@ import numpy.typing as npt
 
 from laptime.trace.device_time import COMPUTE
 from laptime.trace.read.timeline import Int8, Int64
-from laptime.trace.step_graph import StepGraph, Timing, as_it_is, replay_ns
+from laptime.trace.replay import Timing, replay_ns
+from laptime.trace.step_graph import StepGraph, as_it_is
 
 Bools = npt.NDArray[np.bool_]
 
@@ -73,6 +74,7 @@ class Replayed:
 
     graph: StepGraph
     base_ns: int  # the step as it is, untraced where that is known
+    replayed_ns: int  # what its replay takes
     launching_scale: float = 1.0  # untraced launching in shares of the traced
     away_scale: float = 1.0  # likewise of other host work
     outside: Bools  # the host's launching stays at worst
@@ -111,13 +113,17 @@ def untraced(step: Replayed, base_ns: int) -> Replayed:
         step: the step as it was traced.
         base_ns: its time without the profiler.
     """
-    wanted = base_ns * replay_ns(step.as_it_is()) / max(step.base_ns, 1)
+    wanted = base_ns * step.replayed_ns / max(step.base_ns, 1)
     shorter = replace(step, launching_scale=0.0)
     if replay_ns(shorter.as_it_is()) < wanted:
         share = _share(lambda share: replace(step, launching_scale=share), wanted)
-        return replace(step, base_ns=base_ns, launching_scale=share)
+        return _timed(replace(step, base_ns=base_ns, launching_scale=share))
     share = _share(lambda share: replace(shorter, away_scale=share), wanted)
-    return replace(shorter, base_ns=base_ns, away_scale=share)
+    return _timed(replace(shorter, base_ns=base_ns, away_scale=share))
+
+
+def _timed(step: Replayed) -> Replayed:
+    return replace(step, replayed_ns=replay_ns(step.as_it_is()))
 
 
 def _share(scaled: Callable[[float], Replayed], wanted_ns: float) -> float:
@@ -148,7 +154,7 @@ def _at_best(step: Replayed) -> Replayed:
 def graph_range(step: Replayed, residual_ns: tuple[int, int]) -> tuple[int, int]:
     """The step as a graph. At worst either its kernels lie far apart, or what lies outside the layers is launched
     as it is."""
-    missed = max(step.base_ns - replay_ns(step.as_it_is()), 0)  # an order that the replay doesn't know of
+    missed = max(step.base_ns - step.replayed_ns, 0)  # an order that the replay doesn't know of
     low = replay_ns(_captured(_at_best(step), (GRAPH_LAUNCH_NS[0], 0), residual_ns[0]))
     step = replace(step, away_scale=step.away_scale * AWAY[1])
     far = replay_ns(_captured(step, (GRAPH_LAUNCH_NS[1], step.graph.latency_ns), residual_ns[1]))
@@ -265,9 +271,11 @@ def compile_range(step: Replayed) -> Remedied | None:
 
 def _by_saving(step: Replayed, ends: list[Timing]) -> Remedied:
     """The step less what two replays, at best and at worst, save of it."""
-    now = replay_ns(step.as_it_is())
     least = replay_ns(_without_launching(step, ends[0]))
-    low, high = ((step.base_ns - now + replay_ns(timing)) * jitter for timing, jitter in zip(ends, JITTER, strict=True))
+    low, high = (
+        (step.base_ns - step.replayed_ns + replay_ns(timing)) * jitter
+        for timing, jitter in zip(ends, JITTER, strict=True)
+    )
     low = max(low, least)
     return Remedied(round(low), round(max(high, low)), least)
 

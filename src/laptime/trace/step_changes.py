@@ -13,7 +13,8 @@ from laptime.trace.gaps import DeviceGaps
 from laptime.trace.kernel_names import family
 from laptime.trace.read.timeline import Activity, GpuTimeline, Int8, Int64
 from laptime.trace.remedied import LARGE_NS, Replayed
-from laptime.trace.step_graph import StepGraph, step_graph
+from laptime.trace.replay import replay_ns
+from laptime.trace.step_graph import StepGraph, as_it_is, step_graph
 from laptime.trace.steps import StepFrame
 
 FUSABLE = frozenset({"elementwise", "norm", "copy", "rope"})
@@ -42,6 +43,7 @@ def step_changes(timeline: GpuTimeline, gaps: DeviceGaps, launched: Int64, frame
     return Replayed(
         graph=graph,
         base_ns=frame.steps.wall_ns,
+        replayed_ns=replay_ns(as_it_is(graph)),
         outside=_outside(timeline, graph, frame),
         copies=copies,
         pinned=pinned,

@@ -1,9 +1,8 @@
-"""A step's dependency graph, and its replay: the step as it is, or with times of its own under a remedy.
+"""A step's dependency graph: what each activity had to wait for.
 
 An activity waits for its launch by the host, for the activity before it on its stream, and for activities of other
 streams where an event or the order of communication says so. The host launches in order; between two launches it works
-for the launch, does other work, or waits for the device. A replay adds these up along the longest path, over several
-steps in a row, so that a host that runs ahead and copies that are fetched ahead come out as they would.
+for the launch, does other work, or waits for the device.
 
 Source: the critical path of Holistic Trace Analysis and of Chakra's execution traces is built from the same edges.
 """
@@ -19,10 +18,8 @@ from laptime.trace.api import FREE, MEMCPY, SYNCHRONIZE, purposes
 from laptime.trace.device_time import COMMUNICATION, kinds
 from laptime.trace.gaps import DeviceGaps
 from laptime.trace.read.timeline import GpuTimeline, Int8, Int32, Int64
+from laptime.trace.replay import Timing
 from laptime.trace.steps import StepFrame
-
-REPEATS = 3
-"""Steps in a row that a replay runs: the last one is steady."""
 
 MOST = 30_000
 """A step of more activities is not replayed."""
@@ -60,57 +57,9 @@ class StepGraph:
         return len(self.rows)
 
 
-@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
-class Timing:
-    """What a replay takes for the times of a step. Columns as in StepGraph."""
-
-    duration_ns: Int64  # below 0 where the activity is gone
-    stream: Int32
-    host_ns: tuple[Int64, Int64]  # host time before and after each wait
-    waits: Int64
-    after: dict[int, tuple[int, ...]] = field(default_factory=dict)
-    latency_ns: int = 0
-    residual_ns: int = 0
-
-
-def replay_ns(timing: Timing) -> int:
-    """How long a step lasts when it runs again and again with these times."""
-    duration, stream = timing.duration_ns.tolist(), timing.stream.tolist()
-    before, behind = (part.tolist() for part in timing.host_ns)
-    waits, after = timing.waits.tolist(), timing.after
-    latency, residual = timing.latency_ns, timing.residual_ns
-    count = len(duration)
-    ended = [0] * (REPEATS * count)
-    last = [0] * (max(stream, default=0) + 1)
-    host, at, before_last = 0, 0, last
-    for _ in range(REPEATS):
-        before_last = last.copy()
-        for i in range(count):
-            host += before[i]
-            if 0 < waits[i] <= at and ended[at - waits[i]] > host:
-                host = ended[at - waits[i]]
-            host += behind[i]
-            lane = stream[i]
-            if duration[i] < 0:
-                ended[at] = last[lane]
-                at += 1
-                continue
-            start = max(host + latency, last[lane] + residual)
-            if i in after:
-                for back in after[i]:
-                    if back <= at and ended[at - back] > start:
-                        start = ended[at - back]
-            ended[at] = last[lane] = start + duration[i]
-            at += 1
-    return max((int(end - sooner) for end, sooner in zip(last, before_last, strict=True)), default=0)
-
-
-def as_it_is(graph: StepGraph, scale: float = 1.0) -> Timing:
-    """The step's own times; what the host needs to launch is multiplied by `scale`."""
-    host = tuple(
-        away + np.round(launching * scale).astype(np.int64)
-        for launching, away in zip(graph.launching_ns, graph.away_ns, strict=True)
-    )
+def as_it_is(graph: StepGraph) -> Timing:
+    """The step's own times."""
+    host = [launching + away for launching, away in zip(graph.launching_ns, graph.away_ns, strict=True)]
     return Timing(
         duration_ns=graph.duration_ns,
         stream=graph.stream,

@@ -1,0 +1,94 @@
+"""How long a step lasts when it runs again and again: the longest path through what each activity waits for.
+
+A replay goes through several steps in a row, so that a host that runs ahead and copies that are fetched ahead come out
+as they would. The device works through each stream in the order of launches.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import numpy as np
+
+from laptime.trace.read.timeline import Int32, Int64
+
+REPEATS = 3
+"""Steps in a row that a replay runs: the last one is steady."""
+
+MOST_WAITS = 200
+"""With fewer waits a step of one stream is replayed in stretches between them."""
+
+NEVER = -(2**60)
+
+
+@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
+class Timing:
+    """What a replay takes for the times of a step. Columns as in StepGraph."""
+
+    duration_ns: Int64  # below 0 where the activity is gone
+    stream: Int32
+    host_ns: tuple[Int64, Int64]  # host time before and after each wait
+    waits: Int64
+    after: dict[int, tuple[int, ...]] = field(default_factory=dict)
+    latency_ns: int = 0
+    residual_ns: int = 0
+
+
+def replay_ns(timing: Timing) -> int:
+    """How long a step lasts when it runs again and again with these times."""
+    if not len(timing.stream):
+        return 0
+    alone = not timing.after and (timing.stream == timing.stream[0]).all()
+    if alone and np.count_nonzero(timing.waits) < MOST_WAITS:
+        return _replay_one_stream(timing)
+    duration, stream = timing.duration_ns.tolist(), timing.stream.tolist()
+    before, behind = (part.tolist() for part in timing.host_ns)
+    waits, after = timing.waits.tolist(), [timing.after.get(i, ()) for i in range(len(duration))]
+    latency, residual = timing.latency_ns, timing.residual_ns
+    ended = [0] * (REPEATS * len(duration))
+    last = [0] * (max(stream) + 1)
+    host, at, before_last = 0, 0, last
+    for _ in range(REPEATS):
+        before_last = last.copy()
+        for lasts, lane, early, back, late, others in zip(duration, stream, before, waits, behind, after, strict=True):
+            host += early
+            if 0 < back <= at and ended[at - back] > host:
+                host = ended[at - back]
+            host += late
+            if lasts < 0:
+                ended[at] = last[lane]
+                at += 1
+                continue
+            start = max(host + latency, last[lane] + residual)
+            for other in others:
+                if other <= at and ended[at - other] > start:
+                    start = ended[at - other]
+            ended[at] = last[lane] = start + lasts
+            at += 1
+    return max(int(end - sooner) for end, sooner in zip(last, before_last, strict=True))
+
+
+def _replay_one_stream(timing: Timing) -> int:
+    """The same of one stream: between two waits of the host all ends follow from one running maximum."""
+    duration, (before, behind), count = timing.duration_ns, timing.host_ns, len(timing.stream)
+    there = duration >= 0
+    queue = np.cumsum(np.where(there, duration + timing.residual_ns, 0))
+    launched = np.cumsum(before + behind)
+    own = np.where(there, timing.latency_ns + duration - queue, NEVER)
+    cuts = [0, *np.flatnonzero(timing.waits)[timing.waits.nonzero()[0] > 0].tolist(), count]
+    ended = np.zeros(REPEATS * count, dtype=np.int64)
+    host, finished, ends = 0, 0, []
+    for turn in range(REPEATS):
+        base = turn * count
+        for first, stop in pairwise(cuts):
+            back = int(timing.waits[first])
+            if 0 < back <= base + first:
+                host = max(host + int(before[first]), int(ended[base + first - back])) - int(before[first])
+            begun = host + launched[first:stop] - (launched[first - 1] if first else 0)
+            queued = queue[first - 1] if first else 0
+            reach = np.maximum(np.maximum.accumulate(begun + own[first:stop]), finished - queued)
+            ended[base + first : base + stop] = reach + queue[first:stop]
+            host, finished = int(begun[-1]), int(ended[base + stop - 1])
+        ends.append(finished)
+    return ends[-1] - ends[-2]
