@@ -20,6 +20,7 @@ from laptime.trace.kernels import rank
 from laptime.trace.launch_result import LaunchedBy
 from laptime.trace.launch_tree import launch_tree
 from laptime.trace.launched_by import launched_by
+from laptime.trace.memory import device_memory
 from laptime.trace.operator_times import kernel_work, operator_calls, operator_times
 from laptime.trace.read.launch_links import launches
 from laptime.trace.read.reading import read_timeline
@@ -127,7 +128,18 @@ def answer(timeline: GpuTimeline, of: list[DeviceView], *, tpot_ms: float | None
         whatif=whatif,
         modal_step=picture,
         launched_by=found,
+        memory=device_memory(timeline, _step_launches(timeline, main)),
     )
+
+
+def _step_launches(timeline: GpuTimeline, view: DeviceView | None) -> Int64:
+    """When the host launched the first kernel of each step."""
+    if view is None or len(view.frame.start_ns) == 0:
+        return np.zeros(0, dtype=np.int64)
+    rows = view.gaps.rows
+    first = rows[np.searchsorted(timeline.activities.start_ns[rows], view.frame.start_ns)]
+    calls = view.launched[first]
+    return np.sort(timeline.calls.start_ns[calls[calls >= 0]])
 
 
 def _launched_by(

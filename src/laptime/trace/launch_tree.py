@@ -7,7 +7,7 @@ open on the thread with most of the process' ranges counts.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -75,19 +75,31 @@ def launch_tree(timeline: GpuTimeline, calls: Int64) -> LaunchTree:
         timeline: the trace.
         calls: indices into ApiCalls, one for each launch that is asked for; -1 where it is not known.
     """
-    labels = range_labels(timeline.ranges, timeline.strings)
+    known = np.flatnonzero(calls >= 0)
+    made = timeline.calls
+    of = calls[known]
+    tree = open_at(timeline, made.process[of], made.thread[of], made.start_ns[of])
     node, operator = (np.full(len(calls), NOWHERE, dtype=np.int32) for _ in range(2))
+    node[known], operator[known] = tree.node, tree.operator
+    return replace(tree, node=node, operator=operator)
+
+
+def open_at(timeline: GpuTimeline, process: Int32, thread: Int64, at_ns: Int64, *, numbered: bool = True) -> LaunchTree:
+    """The same for any instants of host threads: what was open there.
+
+    numbered: whether a few modules of one class inside one module have numbers.
+    """
+    labels = range_labels(timeline.ranges, timeline.strings)
+    if not numbered:
+        labels = replace(labels, number=np.full_like(labels.number, -1))
+    node, operator = (np.full(len(at_ns), NOWHERE, dtype=np.int32) for _ in range(2))
     nodes = _Nodes({}, [], np.zeros(len(timeline.ranges.start_ns), dtype=np.bool_))
-    linked = np.flatnonzero(calls >= 0)
-    process = timeline.calls.process[calls[linked]].astype(np.int64)
-    thread = timeline.calls.thread[calls[linked]]
-    at_ns = timeline.calls.start_ns[calls[linked]]
     for one in np.unique(process).tolist():
         of_process = process == one
         ranged = _thread_of_ranges(timeline, labels, one)
         for other in np.unique(thread[of_process]).tolist():
-            chosen = linked[of_process & (thread == other)]
-            own = at_ns[of_process & (thread == other)]
+            chosen = np.flatnonzero(of_process & (thread == other))
+            own = at_ns[chosen]
             host = _thread(timeline, labels, (one, other), own)
             around = None
             if ranged is not None and ranged != other:

@@ -12,6 +12,7 @@ import msgspec
 from laptime.data.record import Finding
 from laptime.data.shown import Shown
 from laptime.trace.launch_result import LaunchedBy
+from laptime.trace.memory_result import DeviceMemory
 
 SCHEMA = "laptime.trace/1"
 
@@ -274,6 +275,7 @@ class TraceAnalysis(Shown, msgspec.Struct, frozen=True, kw_only=True):
     whatif: list[WhatIf]
     modal_step: StepDrawing | None = None
     launched_by: LaunchedBy | None = None  # of the device that worked most; None where the trace names nobody
+    memory: list[DeviceMemory] = []  # empty unless the profiler recorded it
 
     def to_json(self) -> bytes:
         """The contract's JSON."""

@@ -6,13 +6,14 @@ import io
 import json
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from laptime.report.trace.page import comparison_page, trace_page
 from laptime.report.trace.terminal import comparison_report, trace_report
-from laptime.trace.analysis import analyse
+from laptime.trace.analysis import analyse, read_trace
 from laptime.trace.comparison import compare
 from laptime.trace.result import TraceAnalysis
 from tests.trace import engines
@@ -186,6 +187,50 @@ def test_the_icicle_is_to_scale_and_zooms(
     rows = browser.find_elements("css selector", "#launcher-table tbody tr")
     assert len(rows) == len(found.launchers)
     assert console_lines() == []
+
+
+@pytest.mark.chromium
+@pytest.mark.parametrize("width", [390, 1400])
+def test_shapes_and_memory_are_on_the_page(
+    width: int, tmp_path: Path, open_page: Callable[[str], Any], console_lines: Callable[[], list[str]]
+) -> None:
+    events: list[dict[str, Any]] = []
+    for i in range(12):
+        common = {"pid": 100, "tid": 7, "ts": i * 1_000.0}
+        shapes = {"Input Dims": [[64, 64 + i % 3], [64 + i % 3, 64]], "Input type": ["float", "float"]}
+        launch = {"correlation": i + 1}
+        change = {"Bytes": 1 << 20, "Addr": i + 1, "Device Type": 1, "Device Id": 0, "Total Allocated": (i + 9) << 20}
+        kernel = {"device": 0, "stream": 7, **launch}
+        events += [
+            {**common, "ph": "X", "cat": "cpu_op", "name": "aten::mm", "dur": 500, "args": shapes},
+            {**common, "ph": "X", "cat": "cuda_runtime", "name": "cudaLaunchKernel", "dur": 9, "args": launch},
+            {**common, "ph": "X", "cat": "kernel", "name": "sgemm", "dur": 90 + i, "args": kernel},
+            {**common, "ph": "i", "name": "[memory]", "args": change},
+        ]
+    path = tmp_path / "a.json"
+    card = {"deviceProperties": [{"id": 0, "name": "NVIDIA H100 80GB HBM3"}]}
+    path.write_text(json.dumps({**card, "traceEvents": events}))
+    browser = open_page("<p>")
+    size = {"width": width, "height": 1500, "deviceScaleFactor": 1, "mobile": width < 500}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    try:
+        open_page(trace_page(read_trace(path)))
+        rows = browser.find_elements("css selector", "#work-table tbody tr")
+        assert len(rows) == 3
+        assert "GEMM" in rows[0].text
+        heads = browser.find_elements("css selector", "#kernel-table th")
+        assert "of peak" in [head.get_attribute("textContent") for head in heads]
+        browser.find_element("css selector", "#work-table th[data-key=gbs] button").click()
+        shown = browser.find_elements("css selector", "#work-table tbody tr td:nth-child(7)")
+        rates = [float(cell.text) for cell in shown]
+        assert rates == sorted(rates, reverse=True)
+        line = browser.find_element("css selector", "#memory-0 path.memory-line")
+        assert browser.execute_script("return arguments[0].getBBox().height", line) > 40
+        assert "20.0 MiB" in browser.find_element("id", "memory-section").text.replace("\xa0", " ")
+        assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+        assert console_lines() == []
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
 @pytest.mark.chromium

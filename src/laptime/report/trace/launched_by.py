@@ -32,7 +32,7 @@ def launched_by_report(found: LaunchedBy) -> RenderableType:
         for row in [row for row in found.launchers if row.kind == kind][:shown]:
             table.add_row(
                 KINDS[kind],
-                Text(_last(one_line(row.name, 300), 34)),
+                Text(last_parts(one_line(row.name, 300), 34)),
                 count(row.calls),
                 words.ms_column(row.own_ns),
                 words.ms_column(row.total_ns),
@@ -101,7 +101,7 @@ def _remarks(found: LaunchedBy) -> list[str]:
     return lines
 
 
-def _last(path: str, limit: int) -> str:
+def last_parts(path: str, limit: int) -> str:
     """The end of a module's path, as many of its parts as fit."""
     parts: Sequence[str] = path.split(PATH)
     while len(parts) > 1 and len(PATH.join(parts)) + 2 > limit:

@@ -160,3 +160,6 @@ if (trace.launchedBy && byId("icicle")) {
     ["of work", "share", true, formatPercent],
   ], "launchers");
 }
+for (const curve of trace.memory) {
+  if (byId(curve.id)) drawInto(byId(curve.id), (width) => memoryCurve(byId(curve.id), width, curve));
+}

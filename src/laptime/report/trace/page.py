@@ -12,6 +12,7 @@ from laptime.report.kit.text import counted, one_line, shortened
 from laptime.report.trace import words
 from laptime.report.trace.device_time import device_time_section
 from laptime.report.trace.launched_by import launched_by_data, launched_by_section
+from laptime.report.trace.memory import memory_data, memory_section, shown
 from laptime.report.trace.operator_times import in_unit, operator_times_data, operator_times_section
 from laptime.trace.comparison import Pair, TraceComparison
 from laptime.trace.result import DeviceTimes, Steps, TraceAnalysis, WhatIf
@@ -28,6 +29,7 @@ SCRIPTS = (
     "trace/step_drawing.js",
     "trace/table.js",
     "trace/icicle.js",
+    "trace/memory.js",
     "trace/page.js",
 )
 
@@ -43,6 +45,7 @@ def trace_page(analysis: TraceAnalysis) -> str:
         launched_by_section(analysis.launched_by) if analysis.launched_by else None,
         operator_times_section(analysis.launched_by) if analysis.launched_by and analysis.launched_by.work else None,
         _kernel_section(analysis) if analysis.kernels else None,
+        memory_section(analysis.memory) if shown(analysis.memory) else None,
         _api_section(analysis) if analysis.api else None,
         _integrity_section(analysis),
     ]
@@ -249,6 +252,7 @@ def _data(analysis: TraceAnalysis, device: DeviceTimes | None) -> dict[str, obje
         "stepWallNs": analysis.steps.wall_ns,
         "whatif": analysis.whatif,
         "work": operator_times_data(analysis.launched_by) if analysis.launched_by else [],
+        "memory": memory_data(analysis.memory),
         "launchedBy": analysis.launched_by and launched_by_data(analysis.launched_by),
         "kernels": [
             {

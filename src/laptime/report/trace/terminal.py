@@ -13,6 +13,7 @@ from laptime.report.kit.text import counted, one_line
 from laptime.report.trace import words
 from laptime.report.trace.device_time import device_time_report
 from laptime.report.trace.launched_by import launched_by_report
+from laptime.report.trace.memory import memory_report
 from laptime.report.trace.operator_times import operator_times_report
 from laptime.trace.comparison import Pair, TraceComparison
 from laptime.trace.result import DeviceTimes, Kernel, LargeGap, Steps, TraceAnalysis, WhatIf
@@ -40,6 +41,7 @@ def trace_report(analysis: TraceAnalysis, *, kernels: int = 12, large: int = 8) 
         parts.append(launched_by_report(analysis.launched_by))
         if analysis.launched_by.work:
             parts.append(operator_times_report(analysis.launched_by))
+    parts += memory_report(analysis.memory)
     if analysis.kernels:
         parts.append(_kernels(analysis.kernels, kernels))
     return Group(*parts)
