@@ -1,4 +1,4 @@
-"""What a user can mend: one line that says what is wrong, where, and how to mend it (exit code 2)."""
+"""What ends laptime early: what a user can mend, said in one line (exit code 2), and a signal that asks it to stop."""
 
 from __future__ import annotations
 
@@ -10,6 +10,15 @@ class LaptimeError(Exception):
 
     The command line prints it and exits with 2; in Python it is raised as it is.
     """
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal asked this process to end: Ctrl-C (SIGINT), SIGTERM or SIGHUP. What was finished is kept."""
+
+    def __init__(self, number: int) -> None:
+        """number: of the signal."""
+        super().__init__(number)
+        self.number = number
 
 
 def require_torch() -> None:

@@ -111,7 +111,7 @@ def test_blocks_cut_lines_nowhere(tmp_path, monkeypatch, block):
         (b'{"config_id": "c"}', "not a record of laptime"),
         (b"\xff\xfe\x00", "not a record of laptime"),
         (msgspec.json.encode(sample(0)).replace(b'{"model":"m"}', b'{"model":["m"]}'), "not a record of laptime"),
-        (msgspec.json.encode(sample(0, repeat=2**63)), "beyond 64 bits"),
+        (msgspec.json.encode(sample(0, repeat=2**63)), "not a record of laptime"),
         (msgspec.json.encode(sample(0))[:-1] + b',"schema_version":%d}' % (SCHEMA_VERSION + 1), "upgrade laptime"),
     ],
 )

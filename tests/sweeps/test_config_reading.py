@@ -83,7 +83,7 @@ def test_a_small_file_that_blows_up_is_refused(tmp_path):
         sweep_config_of(tmp_path, bomb)
     with pytest.raises(LaptimeError, match="nested deeper"):
         sweep_config_of(tmp_path, "model: " + "[" * 5000)
-    with pytest.raises(LaptimeError, match="larger than 1 MiB"):
+    with pytest.raises(LaptimeError, match="larger than 256 KiB"):
         sweep_config_of(tmp_path, "#" * (1 << 21))
 
 

@@ -11,6 +11,8 @@ import msgspec
 
 from laptime.data.columns import KEY, KNOB, STAGE_COLUMNS
 from laptime.data.frame import read_frame
+from laptime.data.measuring_time import MeasuringTime, frame_time
+from laptime.data.outside import DAMAGE, read_regular
 from laptime.data.record import Scalar, WorkerStart
 from laptime.data.run_folder import RunInfo, read_failures, read_info, read_workers
 from laptime.data.usable import usable_rows, warm_up_rows
@@ -76,16 +78,19 @@ class Measurements:
     def used(self) -> polars.DataFrame:
         """The samples that a summary uses and that have a total, in the order in which they were measured.
 
-        Further columns: `at` (milliseconds since the first one; without start times the position within its worker),
+        Further columns: `at` (milliseconds of measuring since the first one, laptime.data.measuring_time; without start
+        times the position within its worker),
         `work` (which samples are of the same work), `deviation` (log of the total over the median total of the same
         work) and `within` (`at` less the median of the same work).
         """
+        import polars
         from polars import String, col, concat_str
 
         mask = usable_rows(self.frame)[0] & (self.frame["total_ms"] > 0).fill_null(value=False)
         rows = self.frame.select(USED_COLUMNS).filter(mask)
         if self.timed:
-            rows = rows.with_columns(at=col("started_unix_ms") - col("started_unix_ms").min()).sort("at", "row")
+            at = polars.Series(self.time.at_ms).filter(mask)
+            rows = rows.with_columns(at - at.min()).rename({"": "at"}).sort("at", "row")
         else:
             position = col("row").rank("ordinal").over("worker").cast(float) - 1
             rows = rows.with_columns(at=position).sort("at", "row")
@@ -105,6 +110,11 @@ class Measurements:
         """Whether it is known when each sample began."""
         times = self.frame["started_unix_ms"]
         return bool(self.frame.height and times.null_count() == 0 and (times > 0).all())
+
+    @cached_property
+    def time(self) -> MeasuringTime:
+        """When each sample of `frame` was measured; for samples that are `timed`."""
+        return frame_time(self.frame)
 
     def _same_work(self, rows: polars.DataFrame) -> list[str]:
         """The finest columns by which samples group into the same work, with enough in a group to compare."""
@@ -175,10 +185,10 @@ def _numbered(frame: polars.DataFrame) -> polars.DataFrame:
 
 def _plan(file: Path) -> PlannedSamples | None:
     try:
-        return msgspec.json.decode(file.read_bytes(), type=PlannedSamples)
+        return msgspec.json.decode(read_regular(file), type=PlannedSamples)
     except FileNotFoundError:
         return None
     except OSError as error:
         raise LaptimeError(f"{file}: {error.strerror}") from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except DAMAGE as error:
         raise LaptimeError(f"{file}: not a sweep's plan ({error}); use the laptime that wrote it") from error

@@ -160,6 +160,30 @@ def clock_drift(measurements: Measurements) -> RuleOutcome:
     return Judged(used.height, _drift_finding(measurements, used, drifting, span))
 
 
+def clock_set_back(measurements: Measurements) -> RuleOutcome:
+    """The wall clock that stamps each sample's start only goes forward."""
+    if not measurements.timed:
+        return NotJudged("no start times")
+    time, rows = measurements.time, measurements.frame
+    if not len(time.steps_back):
+        return Judged(rows.height)
+    first = rows[time.steps_back[:EXAMPLES].tolist()].to_dicts()
+    return Judged(
+        rows.height,
+        AuditFinding(
+            code="clock-set-back",
+            severity="warning",
+            count=len(time.steps_back),
+            of=rows.height,
+            examples=[f"{key_of(row)}: begins before the sample that was measured before it" for row in first],
+            reason=f"The machine's clock was set back {counted(len(time.steps_back), 'time')} during the run, by up to "
+            f"{_span_words(time.how_far_ms)}: samples begin before those that their worker had measured already. Times "
+            "of calls are not made from this clock. Drift is judged in the order of the file.",
+            mend="Let one time service run, and step its clock before measuring; then the order of samples is certain",
+        ),
+    )
+
+
 def _centred(column: str) -> polars.Expr:
     from polars import col
 
@@ -211,14 +235,15 @@ def _relative(row: dict[str, Any]) -> str:
 def _duration(measurements: Measurements, span: float) -> str:
     if not measurements.timed:
         return f"{span + 1:,.0f} samples in the order of the file"
-    seconds = span / 1e3
-    return (
-        f"{seconds / 3600:.1f} h"
-        if seconds >= 7200
-        else f"{seconds / 60:.1f} min"
-        if seconds >= 120
-        else f"{seconds:.1f} s"
-    )
+    sessions = measurements.time.sessions
+    return f"{_span_words(span)} of measuring" + (f" in {sessions:,} sessions" if sessions > 1 else "")
+
+
+def _span_words(ms: float) -> str:
+    seconds = ms / 1e3
+    if seconds >= 7200:
+        return f"{seconds / 3600:.1f} h"
+    return f"{seconds / 60:.1f} min" if seconds >= 120 else f"{seconds:.1f} s"
 
 
 def _drift_picture(measurements: Measurements, t: Trend, name: str) -> AuditPicture:
@@ -247,4 +272,5 @@ def _change(logarithm: float) -> float:
 RULES = (
     Rule("cold-start", "first calls as fast as the rest", ("total_ms",), cold_start),
     Rule("clock-drift", "no trend over the run", ("total_ms",), clock_drift),
+    Rule("clock-set-back", "the clock only goes forward", ("started_unix_ms",), clock_set_back),
 )

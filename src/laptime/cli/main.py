@@ -8,7 +8,7 @@ import sys
 import tempfile
 import traceback
 from difflib import get_close_matches
-from functools import cache
+from functools import cache, wraps
 from importlib import import_module
 from typing import Any, NamedTuple
 
@@ -16,7 +16,10 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 import laptime
-from laptime.errors import LaptimeError
+from laptime.cli import stop
+from laptime.cli.streams import printable_streams
+from laptime.data.printable import printable
+from laptime.errors import LaptimeError, Stopped
 
 CONTEXT = {"help_option_names": ["-h", "--help"]}
 SETTINGS: dict[str, Any] = {"rich_markup_mode": "rich", "pretty_exceptions_enable": False, "context_settings": CONTEXT}
@@ -26,7 +29,7 @@ USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]
 """What a wrong option raises: click's class, or typer's own copy of it in newer versions."""
 
 STOPPED = 130
-"""What a shell calls a command that Ctrl-C ended; newer versions of typer return it instead of raising."""
+"""What newer versions of typer return for a KeyboardInterrupt, instead of raising."""
 
 
 class Verb(NamedTuple):
@@ -132,6 +135,7 @@ def imported_verb(name: str) -> Any:
     for registered in app.registered_commands:  # rich keeps the line breaks of a paragraph, at whatever width
         paragraphs = inspect.cleandoc(str(getattr(registered.callback, "__doc__", ""))).split("\n\n")
         registered.help = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+        registered.callback = _as_verb(registered.callback)
     command = typer.main.get_command(app)
     command.name = name
     for one in (command, *getattr(command, "commands", {}).values()):
@@ -139,6 +143,27 @@ def imported_verb(name: str) -> Any:
             if getattr(parameter, "is_flag", False):  # a flag takes no value: "<bool>" would only take room
                 parameter.metavar = ""
     return command
+
+
+def _as_verb(function: Any) -> Any:
+    """The function of a verb, with streams that show only what is printable, and as what a signal interrupts."""
+    if getattr(function, "is_verb", False):
+        return function
+
+    @wraps(function)
+    def verb(*args: Any, **options: Any) -> Any:
+        with printable_streams():
+            stop.STATE.running = True
+            try:
+                return function(*args, **options)
+            except Stopped as stopped:
+                stop.STATE.number = stop.STATE.number or stopped.number
+                raise
+            finally:
+                stop.STATE.running = False
+
+    verb.is_verb = True  # type: ignore[attr-defined]
+    return verb
 
 
 @cache
@@ -169,13 +194,15 @@ def application() -> Any:
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line.
 
-    Exit codes: 0 done, 1 the answer is no, 2 usage or unreadable input, 70 an error inside laptime, 130 Ctrl-C.
+    Exit codes: 0 done, 1 the answer is no, 2 usage or unreadable input, 70 an error inside laptime; 130, 143, 129 when
+    Ctrl-C, SIGTERM or SIGHUP stopped it.
     """
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
 
 
 def run(arguments: list[str]) -> int:
     """Run the command line and return its exit code; whatever a user can mend becomes one line on stderr."""
+    stop.STATE.begin()
     try:
         return _run_typer(arguments)
     except LaptimeError as error:
@@ -188,6 +215,8 @@ def run(arguments: list[str]) -> int:
     except (SystemExit, GeneratorExit):
         raise
     except BaseException as error:  # a panic in a library written in Rust is no Exception
+        if stop.was_asked():  # a library made another exception of the signal's
+            return _stopped()
         if isinstance(error, OSError) and error.strerror is not None:  # the disk is full, a folder went away
             return _fail(f"{error.filename or 'writing'}: {error.strerror}")
         return _crashed(error, debug=arguments[:1] == ["--debug"])
@@ -210,16 +239,18 @@ def _run_typer(arguments: list[str]) -> int:
 
 
 def _stopped() -> int:
-    print("laptime: stopped; what was finished is kept", file=sys.stderr)  # noqa: T201
-    return STOPPED
+    if not stop.STATE.said:
+        stop.STATE.said = True
+        print(stop.LINE.decode().rstrip(), file=sys.stderr)  # noqa: T201
+    return stop.exit_code()
 
 
 def _crashed(error: BaseException, *, debug: bool) -> int:
     """Say on one line that laptime is at fault, and keep the traceback for a report."""
     trace = "".join(traceback.format_exception(error))
-    what = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+    what = printable(" ".join(f"{type(error).__name__}: {error}".split()))[:300]
     if debug:
-        print(trace, file=sys.stderr)  # noqa: T201
+        print(printable(trace), file=sys.stderr)  # noqa: T201
     try:
         descriptor, name = tempfile.mkstemp(prefix="laptime-error-", suffix=".txt")
         with os.fdopen(descriptor, "w", encoding="utf-8", errors="replace") as file:
@@ -232,7 +263,8 @@ def _crashed(error: BaseException, *, debug: bool) -> int:
 
 
 def _fail(message: str) -> int:
-    print(f"laptime: {' '.join(message.split())}", file=sys.stderr)  # noqa: T201
+    with printable_streams():
+        print(f"laptime: {' '.join(message.split())}", file=sys.stderr)  # noqa: T201
     return 2
 
 

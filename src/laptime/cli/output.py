@@ -73,8 +73,8 @@ def print_json(value: Any) -> None:
 
 def print_report(*reports: Any) -> None:
     """Print what rich can render on stdout."""
-    from rich.console import Console
+    from laptime.cli.streams import console
 
-    console = Console()
+    printer = console()
     for report in reports:
-        console.print(report)
+        printer.print(report)

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from laptime.cli.streams import console
+
 if TYPE_CHECKING:
     from laptime.sweeps.ledger import Standing
 
@@ -27,11 +29,10 @@ def progress() -> Iterator[Report]:
 
 @contextmanager
 def _bar() -> Iterator[Report]:
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description:<8}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bars:
+    with Progress(*columns, console=console(stderr=True)) as bars:
         tasks: dict[str, int] = {}
 
         def report(phase: str, done: int, of: int) -> None:
@@ -79,11 +80,10 @@ def sweep_words(standing: Standing) -> str:
 
 @contextmanager
 def _sweep_bar() -> Iterator[tuple[Show, Say]]:
-    from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn
 
-    console = Console(stderr=True)
-    with Progress(BarColumn(), TextColumn("{task.description}"), console=console, auto_refresh=False) as bars:
+    printer = console(stderr=True)
+    with Progress(BarColumn(), TextColumn("{task.description}"), console=printer, auto_refresh=False) as bars:
         task = bars.add_task("starting", total=None)
         last = 0.0
 
@@ -94,7 +94,7 @@ def _sweep_bar() -> Iterator[tuple[Show, Say]]:
                 last = time.monotonic()
                 bars.update(task, description=sweep_words(standing), completed=done, total=standing.of, refresh=True)
 
-        yield show, lambda line: console.print(line, markup=False, highlight=False)
+        yield show, lambda line: printer.print(line, markup=False, highlight=False)
 
 
 @contextmanager

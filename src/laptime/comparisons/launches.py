@@ -25,6 +25,7 @@ import msgspec
 from laptime.comparisons.result import INTERRUPTED, Comparison
 from laptime.comparisons.turns import Process, compare_turns
 from laptime.data.files import write_whole
+from laptime.data.outside import DAMAGE, read_regular
 from laptime.data.run_folder import load_run, readable_json
 from laptime.errors import LaptimeError
 
@@ -95,10 +96,10 @@ def measure_turns(
 def read_turns(folder: Path) -> Comparison:
     """Judge a folder of turns again. Raises LaptimeError when it isn't one."""
     try:
-        plan = msgspec.json.decode((folder / PLAN).read_bytes(), type=TurnsPlan)
+        plan = msgspec.json.decode(read_regular(folder / PLAN), type=TurnsPlan)
     except OSError as error:
         raise LaptimeError(f"{folder / PLAN}: {error.strerror}") from error
-    except msgspec.DecodeError as error:
+    except DAMAGE as error:
         raise LaptimeError(f"{folder / PLAN}: not a comparison in turns ({error})") from error
     processes = []
     for number, side in enumerate(plan.order, 1):

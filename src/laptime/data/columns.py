@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import inspect
 
-from laptime.data.record import Sample, Scalar
+from laptime.data.record import LARGEST, LATEST_UNIX_MS, Sample, Scalar
 
 if TYPE_CHECKING:  # polars takes 0.2 s to import, so the functions that need it import it
     import polars
@@ -292,9 +292,26 @@ def knob_series(values: Sequence[Scalar]) -> polars.Series:
         return polars.Series(values, dtype=polars.Boolean)
     if kinds == {int} and all(value is None or abs(value) < 2**63 for value in values):  # type: ignore[arg-type]
         return polars.Series(values, dtype=polars.Int64)
-    if kinds and kinds <= {int, float}:
+    if kinds and kinds <= {int, float} and all(value is None or abs(value) < 2**63 for value in values):  # type: ignore[arg-type]
         return polars.Series([None if value is None else float(value) for value in values], dtype=polars.Float64)
     return polars.Series([None if value is None else _written(value) for value in values], dtype=polars.String)
+
+
+def possible(column: polars.Series, name: str) -> polars.Series:
+    """A column of figures with null for what can't be one: NaN, infinities, beyond LARGEST.
+
+    Other programs write such values where there is none. name: what the column means; one that laptime doesn't know
+    may hold any number that can be squared.
+    """
+    import polars
+
+    if not column.dtype.is_float():
+        return column
+    column = column.cast(polars.Float64)
+    largest = LARGEST if name in ORDER else 1e30
+    low, high = (0, LATEST_UNIX_MS) if name == "started_unix_ms" else (-largest, largest)
+    kept = polars.when(column.is_between(low, high)).then(column)  # NaN is between nothing
+    return polars.select(kept.cast(column.dtype).alias(column.name)).to_series()
 
 
 def decode_per_token() -> polars.Expr:

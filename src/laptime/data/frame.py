@@ -10,6 +10,7 @@ import gc
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
+from io import BufferedReader
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ import msgspec
 
 from laptime.data.columns import (
     DECODE_PER_TOKEN,
+    KEY,
     KNOB,
     ON_REQUEST,
     ORDER,
@@ -26,11 +28,14 @@ from laptime.data.columns import (
     frame_types,
     line_type,
     ordered,
+    possible,
 )
 from laptime.data.csv_cells import read_csv
 from laptime.data.legacy import read_legacy
+from laptime.data.outside import DAMAGE, open_regular, table_errors
 from laptime.data.record import SCHEMA_VERSION, Sample, config_id
 from laptime.data.run_folder import FILES, read_info
+from laptime.data.usable import REPEATED_KEY
 from laptime.errors import LaptimeError
 
 if TYPE_CHECKING:  # polars takes 0.2 s to import, so the functions that need it import it
@@ -71,8 +76,8 @@ def _read_run(folder: Path, *, bulky: bool) -> polars.DataFrame:
         for file in files:
             _read_lines(file, columns, msgspec.json.Decoder(line_type(bulky=bulky)))
     try:
-        return columns.frame()
-    except msgspec.DecodeError as error:  # in a configuration: only now are they looked into
+        return with_repeated_keys_flagged(columns.frame())
+    except DAMAGE as error:  # in a configuration: only now are they looked into
         raise _damage(files, msgspec.json.Decoder(Sample)) or LaptimeError(f"{folder}: {error}") from error
 
 
@@ -81,17 +86,15 @@ def _read_table(file: Path, kind: str, *, bulky: bool) -> polars.DataFrame:
 
     read: Callable[[Path], polars.DataFrame] = polars.read_parquet if kind == "Parquet" else read_csv
     try:
-        frame = read(file)
+        open_regular(file).close()  # a pipe would keep polars waiting
+        with table_errors(file, f"a {kind} table"):
+            frame = read(file)
     except FileNotFoundError:
         raise LaptimeError(f"{file}: no such file") from None
     except OSError as error:
         raise LaptimeError(f"{file}: {error.strerror or error}") from error
-    except polars.exceptions.NoDataError:
-        raise LaptimeError(
-            f"{file}: empty; a table of samples has a line of column names and one line a sample"
-        ) from None
-    except polars.exceptions.PolarsError as error:
-        raise LaptimeError(f"{file}: not a {kind} table ({str(error).splitlines()[0]})") from error
+    if not frame.width:
+        raise LaptimeError(f"{file}: empty; a table of samples has a line of column names and one line a sample")
     return complete(frame, str(file), bulky=bulky)
 
 
@@ -111,18 +114,13 @@ def complete(frame: polars.DataFrame, source: str, *, bulky: bool = False) -> po
         if name not in frame.columns:
             columns.append(polars.Series(name, [None] * frame.height, dtype=types[name]))
             continue
-        try:
-            columns.append(_finite(frame[name]).cast(types[name]))
-        except polars.exceptions.PolarsError as error:
-            raise LaptimeError(f"{source}, column {name}: not {types[name]} ({str(error).splitlines()[0]})") from error
-    others = [_finite(frame[name]) for name in frame.columns if name not in ORDER]
-    for column in others:
-        if column.name.startswith(KNOB) and column.dtype.is_nested():
-            raise LaptimeError(f"{source}, column {column.name}: a knob is one value, not {column.dtype}; leave it out")
+        with table_errors(f"{source}, column {name}", str(types[name])):
+            columns.append(possible(_of_type(frame[name], types[name]), name))
+    others = [plain_column(frame[name], source) for name in frame.columns if name not in ORDER]
     completed = polars.DataFrame([*columns, *others])
     if DECODE_PER_TOKEN not in frame.columns:
         completed = completed.with_columns(decode_per_token().alias(DECODE_PER_TOKEN))
-    return ordered(_with_config_ids(completed))
+    return with_repeated_keys_flagged(ordered(_with_config_ids(completed)))
 
 
 def _with_config_ids(frame: polars.DataFrame) -> polars.DataFrame:
@@ -138,13 +136,51 @@ def _with_config_ids(frame: polars.DataFrame) -> polars.DataFrame:
     return frame.drop("config_id").join(named, on=names, how="left", nulls_equal=True, maintain_order="left")
 
 
-def _finite(column: polars.Series) -> polars.Series:
-    """The column with null for NaN and infinities: other programs write them where there is no value."""
+def _of_type(column: polars.Series, type_: Any) -> polars.Series:
+    """A column as one of its type. Raises what polars raises; a time or a list is no number, whatever it casts to."""
     import polars
 
-    if not column.dtype.is_float():
-        return column
-    return polars.select(polars.when(column.is_finite()).then(column).alias(column.name)).to_series()
+    if column.dtype.is_temporal() or (column.dtype.is_nested() and not isinstance(type_, polars.List)):
+        raise TypeError(f"it holds {column.dtype}")
+    if column.dtype.is_float() and type_ == polars.Int64:
+        column = possible(column, "")
+    cast: polars.Series = column.cast(type_)
+    return cast
+
+
+def plain_column(column: polars.Series, source: str) -> polars.Series:
+    """A knob, or a column of another program: as text where it is neither a number, true or false, nor text."""
+    import polars
+
+    type_ = column.dtype
+    if column.name.startswith(KNOB) and (type_.is_nested() or type_ in (polars.Binary, polars.Object)):
+        raise LaptimeError(f"{source}, column {column.name}: a knob is one value, not {type_}; leave it out")
+    if type_.is_decimal():
+        column = column.cast(polars.Float64)
+    elif type_ == polars.Duration:
+        column = column.cast(polars.Int64)
+    elif type_.is_temporal() or type_ in (polars.Categorical, polars.Enum, polars.Null):
+        column = column.cast(polars.String)
+    return possible(column, column.name)
+
+
+def with_repeated_keys_flagged(frame: polars.DataFrame) -> polars.DataFrame:
+    """The frame with the flag repeated-key on each row whose key an earlier row has, so that every key counts once."""
+    import polars
+
+    keys = frame.select(KEY)
+    if (
+        not frame.height
+        or any(column.null_count() == frame.height for column in keys)
+        or not keys.is_duplicated().any()
+    ):
+        return frame
+    known = polars.all_horizontal(polars.col(name).is_not_null() for name in KEY)
+    again = known & ~polars.struct(KEY).is_first_distinct()
+    flags = polars.col("flags").fill_null("")
+    more = polars.when(flags == "").then(polars.lit(REPEATED_KEY)).otherwise(flags + f",{REPEATED_KEY}")
+    flagged = polars.when(again & ~flags.str.contains(REPEATED_KEY, literal=True)).then(more)
+    return frame.with_columns(flagged.otherwise(polars.col("flags")).alias("flags"))
 
 
 def _no_times(columns: list[str]) -> str:
@@ -173,7 +209,7 @@ def _read_lines(file: Path, columns: SampleColumns, decoder: Decoder) -> None:
             if max((sample.schema_version for sample in samples), default=0) > SCHEMA_VERSION:
                 raise OverflowError("lines of a newer schema")
             columns.add(samples)
-        except (msgspec.DecodeError, UnicodeDecodeError, OverflowError) as error:  # noqa: PERF203 - once a block
+        except (*DAMAGE, OverflowError) as error:  # noqa: PERF203 - once a block
             raise _damage([file], decoder) or LaptimeError(f"{file}: {error}; upgrade laptime") from error
 
 
@@ -194,21 +230,18 @@ def _complaint(line: bytes, decoder: Decoder) -> str | None:
         return None
     try:
         sample = decoder.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except DAMAGE as error:
         return f"not a record of laptime ({error}); remove that line"
     version = getattr(sample, "schema_version", 0)
     if version > SCHEMA_VERSION:
         return f"schema version {version}, this laptime reads up to {SCHEMA_VERSION}; upgrade laptime"
-    values = [getattr(sample, name) for name in sample.__struct_fields__]
-    if any(isinstance(value, int) and abs(value) >= 2**63 for value in values):
-        return "a whole number beyond 64 bits; remove that line"
     return None
 
 
 def _blocks(file: Path) -> Iterator[memoryview]:
     """A file in blocks of whole lines, each good until the next is asked for. A half-written last line is left out."""
     buffer, held = bytearray(BLOCK_BYTES), 0
-    with file.open("rb") as opened:
+    with _opened(file) as opened:
         while read := opened.readinto(memoryview(buffer)[held:]):
             filled = held + read
             end = buffer.rfind(b"\n", 0, filled) + 1
@@ -219,6 +252,16 @@ def _blocks(file: Path) -> Iterator[memoryview]:
                 buffer = buffer + bytes(len(buffer))  # one line longer than a block
             elif end:
                 buffer[:held] = buffer[end:filled]
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[BufferedReader]:
+    """The file, open to be read. Raises LaptimeError when that fails, also in the middle."""
+    try:
+        with open_regular(file) as opened:
+            yield opened
+    except OSError as error:
+        raise LaptimeError(f"{file}: can't be read: {error.strerror or error}") from None
 
 
 @contextmanager

@@ -11,7 +11,6 @@ files, so reading takes any text encoding, NaN and missing fields. It refuses on
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,7 +19,8 @@ from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
 from laptime.data.columns import KNOB, ON_REQUEST, ORDER, frame_types, knob_series, ordered
-from laptime.data.record import Scalar, config_id
+from laptime.data.outside import read_regular
+from laptime.data.record import LARGEST, Scalar, config_id
 from laptime.errors import LaptimeError
 
 if TYPE_CHECKING:  # polars takes 0.2 s to import, so the functions that need it import it
@@ -110,12 +110,29 @@ def _fitting(value: Any, type_: Any) -> Any:
     if value is None or isinstance(value, bool):
         return None
     if type_ == polars.Int64:
-        return int(value) if isinstance(value, (int, float)) and value == int(value) and abs(value) < 2**63 else None
+        return int(value) if _is_figure(value) and value == int(value) else None
     if type_ == polars.Float64:
-        return float(value) if isinstance(value, (int, float)) else None
+        return float(value) if _is_figure(value) else None
     if type_ == polars.String:
-        return value if isinstance(value, str) else None
-    return value if isinstance(value, list) and all(isinstance(v, (int, float)) for v in value) else None
+        return _encodable(value) if isinstance(value, str) else None
+    return list(map(float, value)) if isinstance(value, list) and all(map(_is_figure, value)) else None
+
+
+def _scalar(value: Scalar) -> Scalar:
+    """A knob's value as it can be written: text without half characters, no number that is none."""
+    if isinstance(value, str):
+        return _encodable(value)
+    return value if value is None or isinstance(value, bool) or _is_figure(value) else None
+
+
+def _is_figure(value: Any) -> bool:
+    """Whether a value is a number that a sample can have (laptime.data.record.LARGEST). NaN is none."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= LARGEST
+
+
+def _encodable(text: str) -> str:
+    """The text with a mark for each half of a character (a lone surrogate), which no file of text can hold."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 def decoded(content: bytes) -> str:
@@ -133,7 +150,7 @@ def decoded(content: bytes) -> str:
 
 def _parsed(file: Path) -> Any:
     try:
-        text = decoded(file.read_bytes())
+        text = decoded(read_regular(file))
     except FileNotFoundError:
         raise LaptimeError(f"{file}: no such file") from None
     except OSError as error:
@@ -179,7 +196,7 @@ def _rows(samples: Sequence[Mapping[str, Any]], content: Any, named: re.Match[st
         extras = one.get(EXTRAS)
         own = extras.get("config") if isinstance(extras, dict) else None
         config = next((c for c in (own, whole) if isinstance(c, dict)), knobs)
-        config = {str(name): value for name, value in config.items() if isinstance(value, Scalar)}
+        config = {_encodable(str(name)): _scalar(value) for name, value in config.items() if isinstance(value, Scalar)}
         if row.get("sample_id") is None:
             row["sample_id"] = f"{position:05d}" if rank is None else f"rank{rank}-{position:05d}"
         if isinstance(extras, dict):
@@ -233,9 +250,7 @@ def _number(value: Any) -> float | int | None:
             value = float(value)
         except ValueError:
             return None
-    if not isinstance(value, (int, float)) or not math.isfinite(value):
-        return None
-    return value
+    return value if _is_figure(value) else None
 
 
 MEANS = ("T_vision_total", "T_LLM_prefill", "T_LLM_decode", "T_total", "T_decode_per_token", "output_tokens")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -16,6 +16,15 @@ SCHEMA_VERSION = 1
 """Version of the run folder. A folder written by a newer laptime is refused, never half-read."""
 
 Scalar = str | int | float | bool | None
+
+LARGEST = 1e15
+"""No figure of a sample is larger, in its unit: in ms this is 30,000 years. A file with a larger one is damaged."""
+
+Real = Annotated[float, msgspec.Meta(ge=-LARGEST, le=LARGEST)]
+Whole = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+LATEST_UNIX_MS = 253_402_300_799_000
+UnixMs = Annotated[float, msgspec.Meta(ge=0, le=LATEST_UNIX_MS)]
+"""An instant in ms since 1970, up to the year 9999; 0 where it isn't known."""
 
 STAGES = ("preprocessing", "queue", "vision", "audio", "encode", "prefill", "decode", "other")
 """The partition of a sample, in the order in which they are entered. A serving engine alone has the first two."""
@@ -31,6 +40,7 @@ Flag = Literal[
     "no-choice-fits",
     "unassigned-encoder",
     "overlapped",
+    "repeated-key",
 ]
 
 FLAG_REASONS: dict[str, str] = {
@@ -44,6 +54,7 @@ FLAG_REASONS: dict[str, str] = {
     "unassigned-encoder": "a module that looks like an encoder ran in no stage: its time is in other",
     "no-choice-fits": "no setting of the knobs was known to keep the budget: the fastest was taken",
     "overlapped": "another generate() call ran on the same model at the same time, in another thread",
+    "repeated-key": "its key (configuration, sample, repeat) is another sample's too: only the first one counts",
 }
 
 
@@ -71,15 +82,15 @@ class StageTimes(msgspec.Struct, frozen=True):
     A stage that nothing could measure is None: a client of a serving engine knows no stage, so all is other.
     """
 
-    vision_ms: float | None
-    prefill_ms: float | None
-    decode_ms: float | None  # None when no decode step ran
-    other_ms: float
-    total_ms: float
-    audio_ms: float | None = None  # None when no audio encoder ran
-    encode_ms: float | None = None  # None but for an encoder-decoder
-    preprocessing_ms: float | None = None  # None but for a request to a serving engine
-    queue_ms: float | None = None  # the same
+    vision_ms: Real | None
+    prefill_ms: Real | None
+    decode_ms: Real | None  # None when no decode step ran
+    other_ms: Real
+    total_ms: Real
+    audio_ms: Real | None = None  # None when no audio encoder ran
+    encode_ms: Real | None = None  # None but for an encoder-decoder
+    preprocessing_ms: Real | None = None  # None but for a request to a serving engine
+    queue_ms: Real | None = None  # the same
 
     @classmethod
     def from_ns(
@@ -126,9 +137,9 @@ class Mark(msgspec.Struct, frozen=True, array_like=True):
 class GpuState(msgspec.Struct, frozen=True):
     """What the GPU reported right after a sample."""
 
-    sm_mhz: int | None = None
-    temperature_c: int | None = None
-    power_w: float | None = None
+    sm_mhz: Whole | None = None
+    temperature_c: Whole | None = None
+    power_w: Real | None = None
     throttle: list[str] = []
 
 
@@ -143,16 +154,16 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     policy: str
-    budget_ms: float
-    bound_ms: float | None
-    factor: float
+    budget_ms: Real
+    bound_ms: Real | None
+    factor: Real
     tier: str | None
-    top_k: int | None
-    blocks: int | None
-    before_ms: float
-    waited_ms: float
-    inside_ms: float
-    confidence: float | None = None
+    top_k: Whole | None
+    blocks: Whole | None
+    before_ms: Real
+    waited_ms: Real
+    inside_ms: Real
+    confidence: Real | None = None
 
     @property
     def deciding_ms(self) -> float:
@@ -168,33 +179,33 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
 
     config_id: str
     sample_id: str
-    repeat: int
+    repeat: Whole
     worker: str
     config: dict[str, Scalar]
     stages: StageTimes  # on the device's timeline
     host_stages: StageTimes  # the same marks as the host saw them pass
-    ttft_ms: float | None
-    tpot_ms: float | None  # (last token - ttft) / (N - 1), the mean of the gaps; None with one token
-    itl_ms: list[float] | None  # N - 1 gaps between tokens, the first from ttft on; None unless measured per token
-    output_tokens: int | None  # N, the longest row, counted from the returned ids
-    decode_forwards: int | None
-    prompt_tokens: int | None  # a row's width, image tokens included
-    image_tokens: int | None  # of the first row
-    crops: int | None = None  # the tiles that one image was cut into, its overview not counted; 0 without an image
-    batch: int = 1
-    generated_tokens: int = 0  # over all rows, padding after EOS left out
-    cut_rows: int | None = None  # rows that ended at the limit on new tokens; None where nothing else could end them
-    started_unix_ms: float = 0.0
-    memory_peak_bytes: int | None = None
-    energy_j: float | None = None
+    ttft_ms: Real | None
+    tpot_ms: Real | None  # (last token - ttft) / (N - 1), the mean of the gaps; None with one token
+    itl_ms: list[Real] | None  # N - 1 gaps between tokens, the first from ttft on; None unless measured per token
+    output_tokens: Whole | None  # N, the longest row, counted from the returned ids
+    decode_forwards: Whole | None
+    prompt_tokens: Whole | None  # a row's width, image tokens included
+    image_tokens: Whole | None  # of the first row
+    crops: Whole | None = None  # the tiles that one image was cut into, its overview not counted; 0 without an image
+    batch: Whole = 1
+    generated_tokens: Whole = 0  # over all rows, padding after EOS left out
+    cut_rows: Whole | None = None  # rows that ended at the limit on new tokens; None where nothing else could end them
+    started_unix_ms: UnixMs = 0.0
+    memory_peak_bytes: Whole | None = None
+    energy_j: Real | None = None
     gpu: GpuState | None = None
-    gc_pause_ms: float = 0.0
+    gc_pause_ms: Real = 0.0
     flags: list[Flag] = []
-    unassigned_ms: dict[str, float] = {}  # modules that look like encoders and ran in no stage: path -> time
+    unassigned_ms: dict[str, Real] = {}  # modules that look like encoders and ran in no stage: path -> time
     marks: list[Mark] = []
     output_ids: list[list[int]] = []
     text: str | None = None
-    score: float | None = None
+    score: Real | None = None
     decision: Decision | None = None  # where a policy chose the knobs for this call
 
     @property
@@ -216,11 +227,11 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
 
     config_id: str
     sample_id: str
-    repeat: int
+    repeat: Whole
     worker: str
     config: dict[str, Scalar]
     error: str
-    started_unix_ms: float = 0.0
+    started_unix_ms: UnixMs = 0.0
 
 
 class Subtraction(msgspec.Struct, frozen=True, kw_only=True):
@@ -230,12 +241,12 @@ class Subtraction(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     sample_id: str
-    repeat: int
-    vision_ms: float
-    prefill_ms: float
-    total_ms: float
-    residual_ms: float  # total - vision - prefill, as it came out
-    decode_ms: float  # max(0, residual)
+    repeat: Whole
+    vision_ms: Real
+    prefill_ms: Real
+    total_ms: Real
+    residual_ms: Real  # total - vision - prefill, as it came out
+    decode_ms: Real  # max(0, residual)
     direct: StageTimes | None = None  # the same input measured directly, right beside
 
 
@@ -291,7 +302,7 @@ class WorkerStart(msgspec.Struct, frozen=True, kw_only=True):
     """One start of one worker of a sweep: where its samples, from this time on, were measured."""
 
     worker: str
-    started_unix_ms: float
+    started_unix_ms: UnixMs
     host: str
     environment: Environment
 

@@ -26,6 +26,7 @@ import msgspec
 
 from laptime.data.columns import SampleColumns
 from laptime.data.files import FolderLock, LineFile, write_whole
+from laptime.data.outside import DAMAGE, read_part, read_regular
 from laptime.data.record import (
     SCHEMA_VERSION,
     Environment,
@@ -34,11 +35,13 @@ from laptime.data.record import (
     Scalar,
     SessionEnd,
     Subtraction,
+    UnixMs,
     WorkerStart,
 )
 from laptime.data.shown import Shown
 from laptime.data.subtraction import summarise_subtraction
 from laptime.data.summary import Summary, summarise
+from laptime.data.usable import REPEATED_KEY
 from laptime.errors import LaptimeError
 
 if TYPE_CHECKING:  # polars takes 0.2 s to import, so the functions that need it import it
@@ -49,7 +52,7 @@ class RunInfo(msgspec.Struct, frozen=True, kw_only=True):
     """run.json: what was asked, on what machine."""
 
     schema_version: int
-    created_unix_ms: float
+    created_unix_ms: UnixMs
     laptime: str
     argv: list[str]
     config: dict[str, Scalar]
@@ -100,7 +103,7 @@ def read_info(path: str | Path) -> RunInfo:
     """run.json of a folder. Raises LaptimeError when there is none, it is damaged, or a newer laptime wrote it."""
     file = Path(path) / "run.json"
     try:
-        raw = file.read_bytes()
+        raw = read_regular(file)
     except (FileNotFoundError, NotADirectoryError):
         if not Path(path).exists():
             raise LaptimeError(f"{path}: no such file or folder") from None
@@ -114,7 +117,7 @@ def read_info(path: str | Path) -> RunInfo:
                 f"{file}: schema version {version}, this laptime reads up to {SCHEMA_VERSION}; upgrade laptime"
             )
         return msgspec.json.decode(raw, type=RunInfo)
-    except msgspec.DecodeError as error:
+    except DAMAGE as error:
         raise LaptimeError(f"{file}: not a run's description ({error})") from error
 
 
@@ -129,7 +132,7 @@ def load_run(path: str | Path) -> Run:
     return Run(
         path=str(folder),
         info=info,
-        samples=_read_lines(folder, Sample, dropped),
+        samples=_with_repeated_keys_flagged(_read_lines(folder, Sample, dropped)),
         failures=_read_lines(folder, Failure, dropped),
         subtractions=_read_lines(folder, Subtraction, dropped),
         sessions=_read_lines(folder, SessionEnd, dropped),
@@ -173,16 +176,29 @@ def _read_lines(folder: Path, type_: type[Line], dropped: list[str]) -> list[Lin
     decoder = msgspec.json.Decoder(type_)
     lines: list[Line] = []
     for file in sorted(folder.glob(f"{FILES[type_]}-*.jsonl")):
-        content = file.read_bytes()
+        content = read_part(file)
         finished = content.rfind(b"\n") + 1
         if finished < len(content):
             dropped.append(file.name)
         try:
             lines += decoder.decode_lines(content[:finished])
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except DAMAGE as error:
             number = _first_bad_line(decoder, content[:finished])
             raise LaptimeError(f"{file}, line {number}: not a record of laptime ({error}); remove that line") from error
     return lines
+
+
+def _with_repeated_keys_flagged(samples: list[Sample]) -> list[Sample]:
+    """The samples with a flag on each whose key an earlier one has, so that every key counts once."""
+    if len({sample.key for sample in samples}) == len(samples):
+        return samples
+    seen: set[tuple[str, str, int]] = set()
+    flagged: list[Sample] = []
+    for sample in samples:
+        again = sample.key in seen and REPEATED_KEY not in sample.flags
+        seen.add(sample.key)
+        flagged.append(msgspec.structs.replace(sample, flags=[*sample.flags, REPEATED_KEY]) if again else sample)
+    return flagged
 
 
 def _first_bad_line(decoder: msgspec.json.Decoder[Line], content: bytes) -> int:
@@ -190,7 +206,7 @@ def _first_bad_line(decoder: msgspec.json.Decoder[Line], content: bytes) -> int:
     for number, line in enumerate(lines, start=1):
         try:
             decoder.decode(line)
-        except (msgspec.DecodeError, UnicodeDecodeError):  # noqa: PERF203 - only on the way to an error
+        except DAMAGE:  # noqa: PERF203 - only on the way to an error
             return number
     return len(lines)
 

@@ -1,7 +1,8 @@
 """Which samples count: one rule, for samples and for frames of them.
 
 A sample is clean when it is no warm-up call (`repeat` is 0 or more) and carries no flag of LEFT_OUT. Statistics use
-the clean samples. If there are none, they use the best of what was measured, and say so. They never use warm-up calls.
+the clean samples. If there are none, they use the best of what was measured, and say so. They never use warm-up calls,
+and of several samples with one key only the first.
 """
 
 from __future__ import annotations
@@ -11,19 +12,20 @@ from collections.abc import Collection, Iterable, Sequence
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
-from laptime.data.record import FLAG_REASONS, LEFT_OUT, Sample
+from laptime.data.record import FLAG_REASONS, LEFT_OUT, Flag, Sample
 
 if TYPE_CHECKING:  # polars takes 0.2 s to import, so the functions that need it import it
     import polars
 
 WARM_UP = "warm-up"
+REPEATED_KEY: Flag = "repeated-key"
 
 LEFT_OUT_REASONS: dict[str, str] = {**FLAG_REASONS, WARM_UP: "a warm-up call (repeat below 0)"}
 """What a summary's `left_out` can name, and what it means."""
 
 
 class Grade(IntEnum):
-    """How good a sample is. Statistics use the samples of the lowest grade that is there, but never WARM_UP."""
+    """How good a sample is. Statistics use the samples of the lowest grade that is there, up to COLD."""
 
     CLEAN = 0
     DISTURBED = 1
@@ -32,6 +34,8 @@ class Grade(IntEnum):
     """It was measured before the warm-up was steady."""
     WARM_UP = 3
     """It belongs to the warm-up."""
+    REPEATED = 4
+    """Its key is another sample's too (laptime.data.frame flags it when it reads): it would weigh twice."""
 
 
 def grade(repeat: int, flags: Collection[str], keep: Collection[str] = ()) -> Grade:
@@ -40,6 +44,8 @@ def grade(repeat: int, flags: Collection[str], keep: Collection[str] = ()) -> Gr
     flags: a list of flags, or one text that holds them. No flag's name is part of another's.
     keep: flags that don't matter this time.
     """
+    if REPEATED_KEY in flags:
+        return Grade.REPEATED
     if repeat < 0:
         return Grade.WARM_UP
     disturbances = [flag for flag in LEFT_OUT if flag in flags and flag not in keep]
@@ -52,7 +58,7 @@ def usable(samples: Sequence[Sample], keep: Collection[str] = ()) -> tuple[list[
     """The samples that statistics use, and whether they are flagged ones because none is clean."""
     grades = [grade(sample.repeat, sample.flags, keep) for sample in samples]
     best = min(grades, default=Grade.WARM_UP)
-    used = [sample for sample, its in zip(samples, grades, strict=True) if its == best and best != Grade.WARM_UP]
+    used = [sample for sample, its in zip(samples, grades, strict=True) if its == best and best < Grade.WARM_UP]
     return used, best in (Grade.DISTURBED, Grade.COLD)
 
 
@@ -60,7 +66,7 @@ def usable_rows(frame: polars.DataFrame, keep: Collection[str] = ()) -> tuple[po
     """The same for a frame: a mask of its rows, and whether they are flagged ones because none is clean."""
     grades = row_grades(frame, keep)
     best = min(grades.unique().to_list(), default=int(Grade.WARM_UP))
-    used = (grades == best) & (best != Grade.WARM_UP)
+    used = (grades == best) & (best < Grade.WARM_UP)
     return used, best in (Grade.DISTURBED, Grade.COLD)
 
 
@@ -71,7 +77,8 @@ def row_grades(frame: polars.DataFrame, keep: Collection[str] = ()) -> polars.Se
     flags = _flags(frame)
     grades = {text: int(grade(0, text, keep)) for text in flags.unique().to_list()}
     by_flags = flags.replace_strict(grades, return_dtype=polars.Int8) if grades else flags.cast(polars.Int8)
-    by_repeat = polars.when(warm_up_rows(frame)).then(polars.lit(int(Grade.WARM_UP), polars.Int8))
+    warm_up = warm_up_rows(frame) & (by_flags != Grade.REPEATED)
+    by_repeat = polars.when(warm_up).then(polars.lit(int(Grade.WARM_UP), polars.Int8))
     return polars.select(by_repeat.otherwise(by_flags).alias("grade")).to_series()
 
 

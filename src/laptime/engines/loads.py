@@ -8,6 +8,7 @@ from typing import Literal
 import msgspec
 import numpy as np
 
+from laptime.data.outside import DAMAGE, read_regular
 from laptime.data.record import Scalar
 from laptime.errors import LaptimeError
 
@@ -68,7 +69,7 @@ def replay(file: Path) -> Load:
     The first arrival becomes the start. Raises LaptimeError for another file.
     """
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        lines = read_regular(file).decode().splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise LaptimeError(f"--replay {file}: can't be read ({error}); name a file of arrival times") from None
     times = [_time(line, f"{file}, line {place}") for place, line in enumerate(lines, start=1) if line.strip()]
@@ -92,6 +93,6 @@ def _time(line: str, place: str) -> float:
         number = float(value)
         if not np.isfinite(number):
             raise ValueError
-    except (msgspec.DecodeError, TypeError, ValueError):
+    except (*DAMAGE, TypeError, ValueError):
         raise LaptimeError(f"{place}: no arrival; write seconds, or an object with arrival_s or timestamp") from None
     return number

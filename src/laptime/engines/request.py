@@ -11,6 +11,7 @@ from typing import Literal
 
 import msgspec
 
+from laptime.data.outside import DAMAGE, read_part
 from laptime.data.record import Failure, Sample, Scalar, StageTimes, config_id
 from laptime.errors import LaptimeError
 
@@ -180,9 +181,9 @@ def read_requests(folder: str | Path, begins: str = "") -> list[RequestSample]:
     decoder = msgspec.json.Decoder(RequestSample)
     requests: list[RequestSample] = []
     for file in sorted(Path(folder).glob(f"requests-{begins}*.jsonl")):
-        content = file.read_bytes()
+        content = read_part(file)
         try:
             requests += decoder.decode_lines(content[: content.rfind(b"\n") + 1])
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except DAMAGE as error:
             raise LaptimeError(f"{file}: not requests of laptime ({error}); remove that line") from error
     return requests

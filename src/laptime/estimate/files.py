@@ -23,6 +23,7 @@ import numpy as np
 import polars as pl
 
 from laptime.data.files import check_new_folder, whole_folder
+from laptime.data.outside import DAMAGE, read_regular
 from laptime.data.stats import Floats
 from laptime.errors import LaptimeError
 from laptime.estimate.learn.card import ModelCard
@@ -155,7 +156,7 @@ def load_estimator(folder: Path) -> tuple[FitSettings, Fitted]:
         if schema != FORMAT:
             raise LaptimeError(f"{file}: schema {schema[:60]!r}, this laptime reads {FORMAT}; fit the estimator again")
         manifest = msgspec.json.decode(raw, type=_Manifest)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except DAMAGE as error:
         raise LaptimeError(f"{file}: not an estimator's description ({error}); fit it again") from error
     contents = {name: _checked_content(folder, name, digest) for name, digest in manifest.files.items()}
     if RESIDUALS not in contents:
@@ -285,7 +286,7 @@ def _read(folder: Path, name: str) -> bytes:
     try:
         if file.stat().st_size > MOST_BYTES:
             raise LaptimeError(f"{file}: larger than any estimator's file; fit the estimator again")
-        return file.read_bytes()
+        return read_regular(file)
     except (FileNotFoundError, NotADirectoryError):
         raise LaptimeError(f"{folder} holds no estimator (no {name} there); name a folder that laptime wrote") from None
     except (OSError, ValueError) as error:

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import polars
-import yaml
 
+from laptime.data.located_yaml import read_yaml
 from laptime.errors import LaptimeError
 
 MOST_ROWS = 2_000_000
@@ -48,14 +48,7 @@ def read_grid(file: Path) -> polars.DataFrame:
 
     Raises LaptimeError when the file can't be read or isn't that.
     """
-    try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise LaptimeError(f"{file}: no such file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise LaptimeError(f"{file}: {error}") from error
-    except yaml.YAMLError as error:
-        raise LaptimeError(f"{file}: not YAML ({' '.join(str(error).split())})") from error
+    content, _ = read_yaml(file)
     if not isinstance(content, dict) or not content:
         raise LaptimeError(f"{file}: a grid is a mapping of names to lists of values, such as `batch: [1, 2, 4]`")
     return grid_of(content, str(file))

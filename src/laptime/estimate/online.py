@@ -34,6 +34,7 @@ import numpy as np
 import numpy.typing as npt
 
 from laptime.data.files import write_whole
+from laptime.data.outside import DAMAGE, read_regular
 from laptime.data.stats import Floats
 from laptime.errors import LaptimeError
 
@@ -195,10 +196,10 @@ def save(online: Online, file: str | Path) -> None:
 def load(file: str | Path) -> Online:
     """Read a state. Raises LaptimeError when the file is none."""
     try:
-        state = msgspec.json.decode(Path(file).read_bytes(), type=Online)
+        state = msgspec.json.decode(read_regular(Path(file)), type=Online)
     except OSError as error:
         raise LaptimeError(f"{file}: {error.strerror}") from error
-    except msgspec.DecodeError as error:
+    except DAMAGE as error:
         raise LaptimeError(f"{file}: not a state of online correction ({error})") from error
     if state.schema != "laptime.online/1" or len(state.baseline) != state.window:
         raise LaptimeError(f"{file}: {state.schema}, this laptime reads laptime.online/1; begin a new stream")

@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 import torch
 
+from laptime.data.outside import read_regular
 from laptime.errors import LaptimeError
 from laptime.models.active_blocks import always_active, check_blocks, choose_blocks
 from laptime.models.anatomy import Anatomy, find_anatomy
@@ -176,7 +177,7 @@ def read_importance(path: Path | str, *, blocks: int | None = None) -> list[floa
     Raises LaptimeError with the file: unreadable, not such JSON, a value that is no finite number, a wrong length.
     """
     try:
-        value = json.loads(Path(path).read_text(encoding="utf-8"))
+        value = json.loads(read_regular(Path(path)).decode())
     except OSError as error:
         raise LaptimeError(f"{path}: can't be read: {error.strerror}") from None
     except (ValueError, RecursionError):

@@ -99,7 +99,11 @@ def show(result: Any) -> None:
     """
     from rich.console import Console
 
-    Console().print(report(result))
+    from laptime.report.kit.terminal import Unescaped
+
+    console = Console()
+    console.push_render_hook(Unescaped())
+    console.print(report(result))
 
 
 def page(result: Any) -> str:

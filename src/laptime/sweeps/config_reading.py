@@ -14,9 +14,9 @@ from typing import Any, Literal
 
 import msgspec
 
+from laptime.data.located_yaml import Places, read_yaml
 from laptime.errors import LaptimeError
 from laptime.sweeps.config import IMPORTANCE_WORDS, KNOBS, KnobGrid, SweepConfig
-from laptime.sweeps.located_yaml import Places, read_yaml
 from laptime.workload.images import parse_size
 
 Step = str | int
@@ -94,7 +94,7 @@ def _complaint(error: str, value: dict[str, Any], places: Places) -> str:
         return f"{places.of(*path, missing[1])}: missing; add it, e.g. model: preset:tiny-vlm"
     written: Any = value
     for step in path:
-        written = written[step] if isinstance(written, dict | list) else written  # type: ignore[index]
+        written = _inside(written, step)
     wrong = " ".join(
         what.replace("`", "").replace("Expected", "must be").replace("Invalid enum value", "no choice:").split()
     )
@@ -103,6 +103,13 @@ def _complaint(error: str, value: dict[str, Any], places: Places) -> str:
         near = difflib.get_close_matches(str(written), choices, n=1, cutoff=0.5)
         wrong = f"must be one of {', '.join(choices)}" + (f"; did you mean {near[0]}?" if near else "")
     return f"{places.of(*path)}: {wrong.replace('array', 'list')} (found {str(written)[:40]!r})"
+
+
+def _inside(value: Any, step: Step) -> Any:
+    """One step into a value; the value itself where there is no such step (msgspec numbers a mapping's values)."""
+    if isinstance(value, dict):
+        return value.get(step, value)
+    return value[step] if isinstance(value, list) and isinstance(step, int) and step < len(value) else value
 
 
 def _hint(name: str, names: Sequence[str]) -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 import msgspec
 
 from laptime.data.files import FolderLock
+from laptime.data.outside import DAMAGE, read_part
 from laptime.data.record import Failure, Sample
 from laptime.data.run_folder import FILES, RunFolder, RunInfo, load_run
 from laptime.sweeps.plan import Key, SweepPlan, read_plan
@@ -214,10 +215,10 @@ def read_keys(folder: Path) -> tuple[set[Key], set[Key]]:
     for kind in (Sample, Failure):
         keys: set[Key] = set()
         for file in sorted(folder.glob(f"{FILES[kind]}-*.jsonl")):
-            content = file.read_bytes()
+            content = read_part(file)
             try:
                 lines = decoder.decode_lines(content[: content.rfind(b"\n") + 1])
-            except (msgspec.DecodeError, UnicodeDecodeError):
+            except DAMAGE:
                 load_run(folder)  # says file and line
                 raise
             keys.update((line.config_id, line.sample_id, line.repeat) for line in lines)

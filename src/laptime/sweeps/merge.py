@@ -14,6 +14,7 @@ from typing import ClassVar
 import msgspec
 
 from laptime.data.files import whole_folder, write_whole
+from laptime.data.outside import DAMAGE, read_part
 from laptime.data.record import Failure, Sample
 from laptime.data.run_folder import FILES, RunInfo, load_run, locked_for_run, read_info, readable_json
 from laptime.data.shown import Shown
@@ -156,14 +157,14 @@ def _lines(number: int, source: Path) -> Iterator[_Line]:
     decoder = msgspec.json.Decoder(_LineKey)
     for kind in FILES.values():
         for file in sorted(source.glob(f"{kind}-*.jsonl")):
-            content = file.read_bytes()
+            content = read_part(file)
             worker = file.name.removeprefix(f"{kind}-").removesuffix(".jsonl")
             begin = 0
             while (end := content.find(b"\n", begin) + 1) > 0:
                 raw = content[begin:end]
                 try:
                     head = decoder.decode(raw)
-                except (msgspec.DecodeError, UnicodeDecodeError):
+                except DAMAGE:
                     load_run(source)  # says file and line
                     raise
                 digest = hashlib.blake2b(raw, digest_size=16).digest()
@@ -185,7 +186,7 @@ def _write(out: Path, info: RunInfo, plan: SweepPlan | None, sources: Sequence[P
         files.setdefault(f"{line.kind}-{line.worker}.jsonl", []).append(line)
     with whole_folder(out, ("run.json",), force=False) as folder:
         for name, lines in files.items():
-            contents = {n: (sources[n] / name).read_bytes() for n in sorted({line.source for line in lines})}
+            contents = {n: read_part(sources[n] / name) for n in sorted({line.source for line in lines})}
             with (folder / name).open("wb") as file:
                 file.writelines(contents[line.source][line.begin : line.end] for line in lines)
         write_whole(folder / "run.json", readable_json(info))

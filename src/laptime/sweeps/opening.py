@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from typing import Any
 from laptime.data.files import FolderLock
 from laptime.data.record import Scalar
 from laptime.data.run_folder import RunFolder, check_free, new_info, read_info
-from laptime.errors import LaptimeError
+from laptime.errors import LaptimeError, Stopped
 from laptime.sweeps.config import SweepConfig
 from laptime.sweeps.ledger import Ledger, LedgerOptions, Standing
 from laptime.sweeps.plan import PreparedSweep, SweepPlan, check_same, read_plan, write_plan
@@ -22,6 +23,10 @@ from laptime.sweeps.schedule import Visit, visits
 
 LOCK_PATIENCE_S = 5.0
 """How long to wait for another writer: the copies of a sweep that was killed a moment ago may not have ended yet."""
+
+
+PUTTING_IN_ORDER_S = 3.0
+"""For so long after a signal another one is left aside: workers are being ended and files closed."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +55,7 @@ def opened(
     """The ledger of a sweep in `folder`. While it is open nobody else can write there.
 
     prepare: makes the plan, if the folder has none. A plan that is there stays as it is.
-    Inside, Ctrl-C and SIGTERM raise KeyboardInterrupt, never in the middle of a line.
+    Inside, Ctrl-C, SIGTERM and SIGHUP raise Stopped (a KeyboardInterrupt), never in the middle of a line.
     Raises LaptimeError: the folder holds something else or another configuration's run, or another process writes it.
     """
     plan = read_plan(folder) if how.resume else None
@@ -106,17 +111,23 @@ def _settings(plan: SweepPlan) -> dict[str, Scalar]:
 
 
 class Interrupts:
-    """While entered, SIGINT and SIGTERM raise KeyboardInterrupt; during `shield` only once that is over."""
+    """While entered, SIGINT, SIGTERM and SIGHUP raise Stopped, a KeyboardInterrupt; during `shield` once that is over.
+
+    A second signal within PUTTING_IN_ORDER_S doesn't disturb what the first one set off. A signal that was ignored
+    before (nohup) stays so.
+    """
 
     def __init__(self) -> None:
         self._shielded = False
-        self._pending = False
+        self._pending: int | None = None
+        self._stopped_at: float | None = None
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Interrupts:
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._on_signal)
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                if signal.getsignal(number) is not signal.SIG_IGN:
+                    self._before[number] = signal.signal(number, self._on_signal)
         return self
 
     def __exit__(
@@ -133,12 +144,18 @@ class Interrupts:
             work()
         finally:
             self._shielded = False
-        if self._pending:
-            self._pending = False
-            raise KeyboardInterrupt
+        if self._pending is not None:
+            number, self._pending = self._pending, None
+            self._stop(number)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self._shielded:
-            self._pending = True
+            self._pending = self._pending or number
         else:
-            raise KeyboardInterrupt
+            self._stop(number)
+
+    def _stop(self, number: int) -> None:
+        now = time.monotonic()
+        if self._stopped_at is None or now - self._stopped_at > PUTTING_IN_ORDER_S:
+            self._stopped_at = now
+            raise Stopped(number)

@@ -12,6 +12,7 @@ from typing import Literal
 import msgspec
 
 from laptime.data.files import write_whole
+from laptime.data.outside import DAMAGE, read_regular
 from laptime.data.record import Environment, Scalar
 from laptime.data.run_folder import readable_json
 from laptime.errors import LaptimeError
@@ -77,14 +78,14 @@ def read_plan(folder: Path) -> SweepPlan | None:
     """
     file = folder / "plan.json"
     try:
-        raw = file.read_bytes()
+        raw = read_regular(file)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise LaptimeError(f"{file}: {error.strerror}") from error
     try:
         return msgspec.json.decode(raw, type=SweepPlan)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except DAMAGE as error:
         raise LaptimeError(
             f"{file}: not a plan that this laptime reads ({error}); use the laptime that wrote it"
         ) from error

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import msgspec
 
+from laptime.data.outside import DAMAGE, read_regular
 from laptime.errors import LaptimeError
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -65,7 +66,7 @@ def pick(items: Sequence[T], ids: Sequence[str], samples: int | None, seed: int)
 def read_bytes(path: Path) -> bytes:
     """A file's content without a byte order mark. Raises LaptimeError."""
     try:
-        return path.read_bytes().removeprefix(b"\xef\xbb\xbf")
+        return read_regular(path).removeprefix(b"\xef\xbb\xbf")
     except OSError as error:
         raise LaptimeError(f"{path}: can't be read: {error.strerror}") from None
 
@@ -74,6 +75,6 @@ def decode(content: bytes | msgspec.Raw, type_: type[T], place: str, means: str)
     """The JSON as `type_`. Raises LaptimeError that says where it isn't, and that it should be `means`."""
     try:
         return msgspec.json.decode(content, type=type_)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except DAMAGE as error:
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise LaptimeError(f"{place}: not {means}: {first}") from None

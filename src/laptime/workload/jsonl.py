@@ -10,6 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from laptime.data.outside import read_regular
 from laptime.errors import LaptimeError
 from laptime.workload.example import LETTERS, Example
 
@@ -25,7 +26,7 @@ def read_jsonl(path: Path | str, images: Path | str | None = None) -> list[Examp
     path = Path(path)
     folder = path.parent if images is None else Path(images)
     try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
+        lines = read_regular(path).decode("utf-8-sig").split("\n")
     except UnicodeDecodeError as error:
         raise LaptimeError(f"{path}: not UTF-8 text (byte {error.start})") from None
     except OSError as error:
@@ -46,8 +47,8 @@ def read_jsonl(path: Path | str, images: Path | str | None = None) -> list[Examp
 def _example(line: str, number: int, folder: Path, place: str) -> Example:
     try:
         entry = json.loads(line)
-    except (json.JSONDecodeError, RecursionError) as error:
-        what = getattr(error, "msg", "nested too deep")
+    except (ValueError, RecursionError) as error:  # a whole number of 5,000 digits is a ValueError
+        what = getattr(error, "msg", "nested too deep, or a number too long")
         raise LaptimeError(f"{place}: not JSON: {what} (column {getattr(error, 'colno', 1)})") from None
     if not isinstance(entry, dict):
         raise LaptimeError(f"{place}: must be a JSON object, not {type(entry).__name__}")

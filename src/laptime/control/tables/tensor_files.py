@@ -18,6 +18,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from laptime.data.outside import DAMAGE, read_regular
 from laptime.errors import LaptimeError
 
 MOST_JSON = 16 * 1024 * 1024
@@ -63,13 +64,13 @@ def read_value(folder: Path, name: str, schema: str, kind: type[T], what: str) -
     file = folder / f"{name}.json"
     try:
         envelope = msgspec.json.decode(raw, type=_Envelope)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except DAMAGE as error:
         raise LaptimeError(f"{file}: not {what} ({error}); name a folder that laptime wrote") from error
     if envelope.schema != schema:
         raise LaptimeError(f"{file}: schema {envelope.schema[:60]!r}, this laptime reads {schema}; make it anew")
     try:
         fields = msgspec.json.decode(envelope.fields, type=kind)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except DAMAGE as error:
         raise LaptimeError(f"{file}: {what} that is damaged ({error}); make it anew") from error
     packed = _read(folder, f"{name}.safetensors", MOST_ARRAYS, what)
     if hashlib.sha256(packed).hexdigest() != envelope.arrays_sha256:
@@ -113,7 +114,7 @@ def _read(folder: Path, name: str, most: int, what: str) -> bytes:
     try:
         if file.stat().st_size > most:
             raise LaptimeError(f"{file}: larger than any that laptime writes; name a folder that laptime wrote")
-        return file.read_bytes()
+        return read_regular(file)
     except (FileNotFoundError, NotADirectoryError):
         raise LaptimeError(f"{folder} doesn't hold {what} (no {name} there); name one that laptime wrote") from None
     except (OSError, ValueError) as error:

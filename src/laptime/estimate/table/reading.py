@@ -9,7 +9,8 @@ import msgspec
 import polars
 
 from laptime.data.columns import STAGE_COLUMNS
-from laptime.data.frame import read_frame
+from laptime.data.frame import plain_column, read_frame
+from laptime.data.outside import open_regular, table_errors
 from laptime.data.record import LEFT_OUT
 from laptime.data.usable import Grade, row_grades, warm_up_rows
 from laptime.errors import LaptimeError
@@ -43,20 +44,19 @@ def read_table(path: str | Path, keep: Sequence[str] = (), *, by_token: bool = F
     place = Path(path)
     if place.suffix.lower() not in {".csv", ".parquet", ".pq"} or place.is_dir():
         return _clean_run(read_frame(place, bulky=by_token), place, keep)
+    is_csv = place.suffix.lower() == ".csv"
     try:
-        frame = polars.read_csv(place, infer_schema_length=None) if place.suffix.lower() == ".csv" else (
-            polars.read_parquet(place)
-        )  # fmt: skip
+        open_regular(place).close()  # a pipe would keep polars waiting
+        with table_errors(place, "a table with a first line of column names" if is_csv else "a Parquet table"):
+            frame = polars.read_csv(place, infer_schema_length=None) if is_csv else polars.read_parquet(place)
     except FileNotFoundError:
         raise LaptimeError(f"{place}: no such file") from None
     except OSError as error:
         raise LaptimeError(f"{place}: {error.strerror or error}") from error
-    except polars.exceptions.PolarsError as error:
-        first = (str(error).splitlines() or ["unreadable"])[0]
-        raise LaptimeError(f"{place}: not a table ({first}); a first line of column names is expected") from error
     if "config_id" in frame.columns and any(name in frame.columns for name in STAGE_COLUMNS):
         return _clean_run(read_frame(place, bulky=by_token), place, keep)
-    return frame
+    with table_errors(place, "a table of numbers and texts"):
+        return polars.DataFrame([plain_column(column, str(place)) for column in frame])
 
 
 def kept_flags(words: str) -> list[str]:

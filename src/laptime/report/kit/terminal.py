@@ -14,11 +14,21 @@ from dataclasses import dataclass
 from typing import Literal
 
 from rich import box
-from rich.console import Group, RenderableType
+from rich.console import (
+    Console,
+    ConsoleOptions,
+    ConsoleRenderable,
+    Group,
+    RenderableType,
+    RenderHook,
+    RenderResult,
+)
 from rich.padding import Padding
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
+from laptime.data.printable import printable
 from laptime.report.kit.text import one_line
 
 _EIGHTHS = " ▏▎▍▌▋▊▉"
@@ -39,6 +49,26 @@ class Column:
     narrow: Literal["wrap", "cut", "fold", "keep"] = "wrap"
     min_width: int | None = None
     max_width: int | None = None
+
+
+class Unescaped(RenderHook):
+    """A hook of a console: whatever is printed, no text in it reaches the terminal as an instruction.
+
+    Reports make texts printable where they lay them out (`one_line`); this holds also where one was forgotten.
+    """
+
+    def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
+        """What the console is about to print, each wrapped."""
+        return [_Printable(renderable) for renderable in renderables]
+
+
+@dataclass(frozen=True)
+class _Printable:
+    content: ConsoleRenderable
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for segment in console.render(self.content, options):
+            yield segment if segment.control else Segment(printable(segment.text), segment.style)
 
 
 def columns_table(*columns: str | Column, title: str | None = None, numeric: Iterable[int] = ()) -> Table:

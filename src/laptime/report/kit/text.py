@@ -1,17 +1,11 @@
-"""Text from outside, safe to show: nothing in it acts as an instruction to a terminal or a browser."""
+"""Text as a report shows it: on one line, shortened, counted, printable (laptime.data.printable)."""
 
 from __future__ import annotations
 
-import re
-
+from laptime.data.printable import printable
 from laptime.report.kit.numbers import count
 
-_UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
-
-
-def printable(text: str) -> str:
-    """The text with control characters and lone surrogates replaced: it can be encoded and shown."""
-    return _UNPRINTABLE.sub("\ufffd", text)
+__all__ = ["counted", "one_line", "printable", "setting_text", "shortened"]
 
 
 def shortened(text: str, limit: int) -> str:

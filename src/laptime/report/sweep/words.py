@@ -148,10 +148,14 @@ def drift_words(summary: SweepSummary) -> str | None:
     if summary.drift is None or summary.drift.trend is None:
         return None
     trend = summary.drift.trend
+    sessions = f", over {count(summary.drift.sessions)} sessions" if summary.drift.sessions > 1 else ""
     if not surely_differs(trend):
-        return f"No drift shown: the trend from start to end is {ratio(trend.value)} (95 %: {ratio_ends(trend)})"
+        return (
+            f"No drift shown: the trend from start to end is {ratio(trend.value)} (95 %: {ratio_ends(trend)}{sessions})"
+        )
     way = "slower" if trend.value > 1 else "faster"
-    return f"The same work became {percent(abs(trend.value - 1))} {way} from start to end (95 %: {ratio_ends(trend)})"
+    change = percent(abs(trend.value - 1))
+    return f"The same work became {change} {way} from start to end (95 %: {ratio_ends(trend)}{sessions})"
 
 
 def _without_effects(totals: list[float], ratios: list[Interval]) -> str:

@@ -230,7 +230,9 @@ def _serve(connection: Connection) -> None:
 def _become_child() -> None:
     """Leave Ctrl-C and stdout to the parent, and end when the parent ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
     die_with_parent()
     os.dup2(2, 1)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from laptime.data.measuring_time import frame_time
 from laptime.data.record import STAGES, Scalar
 from laptime.data.usable import Grade, row_grades
 from laptime.errors import LaptimeError
@@ -32,7 +33,8 @@ NEARLY_ALL = 0.9
 class Calls:
     """The usable calls of a sweep.
 
-    Columns of `frame`: `config`, `input` and `visit` (codes), FIGURES and PLAIN as float64.
+    Columns of `frame`: `config`, `input` and `visit` (codes), FIGURES and PLAIN as float64, and `at_ms` and `session`:
+    when it was measured (laptime.data.measuring_time); null where a start isn't known.
 
     A visit is a worker's stay at a configuration (laptime.sweeps.summary.calls).
 
@@ -82,14 +84,16 @@ def usable_calls(frame: pl.DataFrame) -> Calls:
             grades,
             *(_real(name, frame) for name in (*FIGURES, *PLAIN)),
         )
-        coded = coded.with_columns(_visits(coded, frame, grades == Grade.WARM_UP).alias("visit"))
+        coded = coded.with_columns(
+            _visits(coded, frame, grades == Grade.WARM_UP).alias("visit"), *_measuring_time(coded, frame)
+        )
     except pl.exceptions.PolarsError as error:
         raise LaptimeError(f"the samples' columns are not as expected: {str(error).splitlines()[0]}") from error
     first = frame.unique("config_id", keep="first", maintain_order=True)
     config_ids = first["config_id"].to_list()
     calls = np.bincount(coded["config"].to_numpy(), minlength=len(config_ids))
-    scores = coded.filter(pl.col("score").is_not_null(), pl.col("grade") != Grade.WARM_UP)
-    coded = coded.filter(pl.col("total_ms").is_not_null(), pl.col("grade") != Grade.WARM_UP)
+    scores = coded.filter(pl.col("score").is_not_null(), pl.col("grade") < Grade.WARM_UP)
+    coded = coded.filter(pl.col("total_ms").is_not_null(), pl.col("grade") < Grade.WARM_UP)
     best_of = coded.group_by("config").agg(pl.col("grade").min().alias("best"))
     common = _common_grade(best_of["best"].to_numpy())
     judged = coded.join(best_of, on="config", maintain_order="left")
@@ -166,6 +170,21 @@ def _visits(coded: pl.DataFrame, frame: pl.DataFrame, warm_up: pl.Series) -> pl.
             beside["warm_up"].to_numpy(),
         )
     )
+
+
+def _measuring_time(coded: pl.DataFrame, frame: pl.DataFrame) -> list[pl.Series]:
+    """The columns `at_ms` and `session`."""
+    import polars as pl
+
+    known = (coded["started_unix_ms"] > 0).fill_null(value=False)
+    if not known.all() or not frame.height:
+        return [
+            pl.Series("at_ms", [None] * frame.height, dtype=pl.Float64),
+            pl.Series("session", [None] * frame.height, dtype=pl.Int64),
+        ]
+    beside = [coded["started_unix_ms"], coded["total_ms"]]
+    time = frame_time(pl.DataFrame([*beside, *([frame["worker"]] if "worker" in frame.columns else [])]))
+    return [pl.Series("at_ms", time.at_ms), pl.Series("session", time.session)]
 
 
 def _code(name: str, frame: pl.DataFrame) -> pl.Expr:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
+from laptime.data.measuring_time import frame_time
 from laptime.data.record import Interval
 from laptime.data.stats import CONFIDENCE, Floats, column_medians
 from laptime.data.usable import warm_up_rows
@@ -39,21 +40,24 @@ def drift(calls: Calls) -> Drift | None:
     own, a difference between such rounds may be the inputs' or the drift's. Then only slopes within a group of rounds
     count (Hirsch, Slack and Smith 1982), and each group's points are moved onto the line.
 
+    Time is measuring time: pauses between sessions are cut down (laptime.data.measuring_time), so a night between two
+    halves of a sweep stretches no line and hides no drift.
+
     Drift can be seen only if each configuration was measured throughout the run, as in interleaved rounds. Otherwise
     the drift is in the medians of the configurations.
     """
     import polars as pl
 
     table = (
-        calls.frame.filter((pl.col("started_unix_ms") > 0) & (pl.col("total_ms") > 0))
-        .select("config", "input", "visit", "started_unix_ms", pl.col("total_ms").log().alias("log"))
+        calls.frame.filter(pl.col("at_ms").is_not_null() & (pl.col("total_ms") > 0))
+        .select("config", "input", "visit", "at_ms", "session", pl.col("total_ms").log().alias("log"))
         .filter(pl.col("log").is_finite())
-        .sort("started_unix_ms")
+        .sort("at_ms")
     )
     count = min(MOST_POINTS, table.height // FEWEST_CALLS)
     if count < 2:
         return None
-    seconds = table["started_unix_ms"].to_numpy()
+    seconds = table["at_ms"].to_numpy()
     seconds = (seconds - seconds[0]) / 1e3
     edges = np.linspace(0, len(seconds), count + 1).astype(int)
     stretch = np.repeat(np.arange(count), np.diff(edges))
@@ -65,7 +69,12 @@ def drift(calls: Calls) -> Drift | None:
         DriftPoint(start_s=one.start_s, end_s=one.end_s, ratio=_as_factor(one.log, shifts[one.group]))
         for one in stretches
     ]
-    return Drift(points=points, trend=None if trend is None else _as_factor(trend), span_s=float(seconds[-1]))
+    return Drift(
+        points=points,
+        trend=None if trend is None else _as_factor(trend),
+        span_s=float(seconds[-1]),
+        sessions=table["session"].n_unique(),
+    )
 
 
 @dataclass(frozen=True)
@@ -136,8 +145,13 @@ def _kendall_depth(sizes: tuple[int, ...]) -> int:
 
 
 def _as_factor(log: Interval, shift: float = 0.0) -> Interval:
-    low, high = (None if end is None else exp(end + shift) for end in (log.low, log.high))
-    return Interval(exp(log.value + shift), low, high, log.n)
+    low, high = (None if end is None else _exp(end + shift) for end in (log.low, log.high))
+    return Interval(_exp(log.value + shift), low, high, log.n)
+
+
+def _exp(log: float) -> float:
+    """e^log, but at most 1e30: times that grow further say nothing that a larger number would say better."""
+    return exp(max(-69.0, min(69.0, log)))
 
 
 FEWEST_CALLS_AN_INPUT = 6
@@ -208,7 +222,10 @@ def gpu_over_time(frame: polars.DataFrame, drift: Drift | None) -> GpuOverTime |
         return None
     frame = frame.filter(~warm_up_rows(frame))
     starts = pl.Series([point.start_s for point in drift.points], dtype=pl.Float64)
-    seconds = (frame["started_unix_ms"] - frame["started_unix_ms"].min()) / 1e3
+    if not (frame["started_unix_ms"] > 0).fill_null(value=False).all():
+        return None
+    at_ms = frame_time(frame).at_ms
+    seconds = pl.Series(at_ms - at_ms.min(initial=0.0)) / 1e3
     stretch = starts.search_sorted(seconds, side="right").cast(pl.Int64) - 1
     asked: dict[str, pl.Expr] = {
         "gpu_sm_mhz": pl.col("gpu_sm_mhz").median(),

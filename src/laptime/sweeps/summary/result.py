@@ -118,7 +118,7 @@ class StageRange(msgspec.Struct, frozen=True, kw_only=True):
 class DriftPoint(msgspec.Struct, frozen=True, kw_only=True):
     """A stretch of the run: the median of total / its configuration's median, as a ratio."""
 
-    start_s: float  # after the first call of the run
+    start_s: float  # of measuring, after the first call of the run
     end_s: float
     ratio: Interval
 
@@ -128,7 +128,8 @@ class Drift(msgspec.Struct, frozen=True, kw_only=True):
 
     points: list[DriftPoint]
     trend: Interval | None  # None with too few points for a line
-    span_s: float
+    span_s: float  # of measuring: pauses are cut down
+    sessions: int = 1  # stretches of measuring without a long pause
 
 
 class SweepSummary(msgspec.Struct, frozen=True, kw_only=True):

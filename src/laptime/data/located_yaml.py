@@ -11,10 +11,12 @@ from typing import Any
 
 import yaml
 
+from laptime.data.outside import read_regular
 from laptime.errors import LaptimeError
 
-MAX_BYTES = 1 << 20
+MAX_BYTES = 1 << 18
 MAX_DEPTH = 16
+LARGEST = 2.0**63
 
 Lines = dict[tuple[str | int, ...], int]
 """The line of each value by its path: ("knobs", "top_k", 2)."""
@@ -46,8 +48,8 @@ def read_yaml(file: Path) -> tuple[Any, Lines]:
     """
     try:
         if file.stat().st_size > MAX_BYTES:
-            raise LaptimeError(f"{file}: larger than {MAX_BYTES >> 20} MiB; this is no sweep's configuration")
-        text = file.read_text(encoding="utf-8-sig")
+            raise LaptimeError(f"{file}: larger than {MAX_BYTES >> 10} KiB; a configuration is a few lines of YAML")
+        text = read_regular(file).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise LaptimeError(f"{file}: not UTF-8 text (byte {error.start})") from None
     except OSError as error:
@@ -115,13 +117,18 @@ def _value(loader: _Loader, node: Any, path: tuple[str | int, ...], lines: Lines
         return mapping
     if isinstance(node, yaml.SequenceNode) and node.tag == "tag:yaml.org,2002:seq":
         return [_value(loader, item, (*path, number), lines) for number, item in enumerate(node.value)]
-    return _scalar(loader, node)
+    return _scalar(loader, node, path)
 
 
-def _scalar(loader: _Loader, node: Any) -> Any:
+def _scalar(loader: _Loader, node: Any, path: tuple[str | int, ...] = ()) -> Any:
     if not isinstance(node, yaml.ScalarNode) or node.tag not in _PLAIN:
         raise _RefusedError(node, f"{node.tag.removeprefix('tag:yaml.org,2002:')} is not used here; write plain values")
     try:
-        return loader.construct_object(node)
+        value = loader.construct_object(node)
     except (ValueError, OverflowError):
         raise _RefusedError(node, f"{node.value[:40]!r} can't be read") from None
+    if isinstance(value, int | float) and not abs(value) < LARGEST:
+        raise _RefusedError(node, f"{_dotted(path)}: {node.value[:40]!r}: a number must be finite and below 2^63")
+    if isinstance(value, str) and not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
+        raise _RefusedError(node, f"{_dotted(path)}: {node.value[:40]!r} holds half a character (a lone surrogate)")
+    return value
