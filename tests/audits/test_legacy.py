@@ -138,7 +138,7 @@ def test_whatever_a_file_holds_it_is_read_or_refused_in_one_line(tmp_path_factor
 
 
 @settings(max_examples=40, deadline=None)
-@given(rows=st.lists(samples(), min_size=1, max_size=6))
+@given(rows=st.lists(samples(), min_size=1, max_size=6, unique_by=lambda one: one.key))
 def test_a_run_written_and_read_again_is_the_same(tmp_path_factory, rows):
     folder = tmp_path_factory.mktemp("legacy")
     frame = frame_of(rows)

@@ -60,7 +60,10 @@ def test_an_export_reads_back_the_same(run, tmp_path, capsys, format_):
 
 
 @settings(max_examples=40, deadline=None)
-@given(rows=st.lists(samples(), min_size=1, max_size=5), texts=st.lists(st.text(max_size=6), min_size=5, max_size=5))
+@given(
+    rows=st.lists(samples(), min_size=1, max_size=5, unique_by=lambda one: one.key),
+    texts=st.lists(st.text(max_size=6), min_size=5, max_size=5),
+)
 @example(rows=[sample(0)], texts=["\x00", "1e5", "NaN", " 7", "-0"])
 def test_any_text_survives_a_csv(tmp_path_factory, rows, texts):
     from laptime.data.columns import SampleColumns

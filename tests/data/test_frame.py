@@ -70,7 +70,7 @@ def write(folder: Path, *rows: Sample, worker: str = "0", resume: bool = False) 
 
 
 @settings(max_examples=40, deadline=None)
-@given(rows=st.lists(samples(), max_size=8))
+@given(rows=st.lists(samples(), max_size=8, unique_by=lambda one: one.key))
 def test_a_folder_read_fast_is_the_run_loaded_and_sums_up_the_same(tmp_path_factory, rows):
     folder = write(tmp_path_factory.mktemp("run") / "run", *rows)
     read = read_frame(folder, bulky=True)

@@ -112,8 +112,8 @@ def _run_child(work: Callable[[], int], environment: Mapping[str, str | None], o
             else:
                 os.environ[name] = value
         encoding = os.environ.get("PYTHONIOENCODING", "utf-8")
-        sys.stdout = open(1, "w", encoding=encoding, closefd=False)  # noqa: SIM115, PTH123
-        sys.stderr = open(2, "w", encoding=encoding, errors="backslashreplace", closefd=False)  # noqa: SIM115, PTH123
+        sys.stdout = open(1, "w", encoding=encoding, closefd=False)
+        sys.stderr = open(2, "w", encoding=encoding, errors="backslashreplace", closefd=False)
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         code = work()
@@ -144,7 +144,7 @@ def each_in_forks(count: int, work: Callable[[int], str | None], limit_s: float 
             _call_each(range(begun, min(count, begun + 200)), work, there)
         os.close(there)
         last, stuck = begun - 1, False
-        with open(here, "rb", buffering=0) as pipe:  # noqa: PTH123
+        with open(here, "rb", buffering=0) as pipe:
             rest = b""
             while True:
                 ready, _, _ = select.select([pipe], [], [], limit_s)
@@ -189,5 +189,5 @@ def scratch() -> Path:
     """A folder in memory, where there is one: tens of thousands of tries need no disk."""
     import tempfile
 
-    place = Path("/dev/shm")  # noqa: S108
+    place = Path("/dev/shm")
     return Path(tempfile.mkdtemp(prefix="laptime-torture-", dir=place if place.is_dir() else None))

@@ -127,7 +127,9 @@ def _scalar(value: Scalar) -> Scalar:
 
 def _is_figure(value: Any) -> bool:
     """Whether a value is a number that a sample can have (laptime.data.record.LARGEST). NaN is none."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= LARGEST
+    if isinstance(value, int):
+        return not isinstance(value, bool) and abs(value) < 2**63
+    return isinstance(value, float) and abs(value) <= LARGEST
 
 
 def _encodable(text: str) -> str:
