@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+from laptime.data.outside import DAMAGE, read_part
 from laptime.engines.request import RequestSample, read_requests
 from laptime.engines.step import StepSample, read_steps
 from laptime.errors import LaptimeError
@@ -53,10 +54,10 @@ def read_engine_run(folder: str | Path) -> EngineRun:
     requests = sorted(read_requests(place, "vllm-"), key=lambda request: request.due.ns)
     load: list[EngineLoad] = []
     for file in sorted(place.glob("load-*.jsonl")):
-        content = file.read_bytes()
+        content = read_part(file)
         try:
             load += msgspec.json.Decoder(EngineLoad).decode_lines(content[: content.rfind(b"\n") + 1])
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except DAMAGE as error:
             raise LaptimeError(f"{file}: not a load of laptime ({error}); remove that line") from error
     load.sort(key=lambda one: one.ns)
     return EngineRun(str(folder), infos, requests, read_steps(place), load)
@@ -72,6 +73,6 @@ def boot_id() -> str | None:
 
 def _decoded(file: Path, type_: type[EngineInfo]) -> EngineInfo:
     try:
-        return msgspec.json.decode(file.read_bytes(), type=type_)
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+        return msgspec.json.decode(read_part(file), type=type_)
+    except DAMAGE as error:
         raise LaptimeError(f"{file}: not a description of an engine ({error}); name another folder") from error

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 
+from laptime.data.outside import DAMAGE, read_part
 from laptime.errors import LaptimeError
 
 
@@ -69,10 +70,10 @@ def read_steps(folder: str | Path) -> dict[int, list[StepSample]]:
     decoder = msgspec.json.Decoder(StepSample)
     steps: dict[int, list[StepSample]] = {}
     for file in sorted(Path(folder).glob("steps-*.jsonl")):
-        content = file.read_bytes()
+        content = read_part(file)
         try:
             lines = decoder.decode_lines(content[: content.rfind(b"\n") + 1])
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except DAMAGE as error:
             raise LaptimeError(f"{file}: not steps of laptime ({error}); remove that line") from error
         for rank in {step.rank for step in lines}:
             if rank in steps:
