@@ -104,7 +104,7 @@ def test_a_shell_completes_verbs_options_and_choices():
 
 
 def test_a_shell_completes_the_choices_of_an_option():
-    assert complete("laptime export --format p") == ["parquet", "perfetto"]
+    assert complete("laptime export --format p") == ["parquet", "perfetto", "prometheus"]
 
 
 def test_the_completion_script_is_shown():
