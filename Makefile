@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 # Work in parallel, but leave torch one thread per worker.
 JOBS ?= $(shell nproc 2>/dev/null || echo 1)
 
-.PHONY: demo demo-control test test-lowest test-newest test-engines dist docs lint bench format clean browser
+.PHONY: demo demo-control test test-lowest test-newest test-engines test-trackers dist docs lint bench format clean browser
 
 demo: $(READY)
 	rm -rf runs/demo
@@ -52,6 +52,17 @@ test-lowest test-newest:
 	.venv-bounds/bin/uv pip install -q --python .venv-bounds --resolution $(WITH) -e . -r pyproject.toml --extra light --extra serve
 	.venv-bounds/bin/uv pip freeze --python .venv-bounds
 	OMP_NUM_THREADS=1 .venv-bounds/bin/python -m pytest -q -n $(JOBS) --dist loadfile $(WITHOUT_TORCH)
+
+# Two trackers of experiments, in an environment of its own, without a server.
+TRACKERS := .venv-trackers
+test-trackers: $(READY)
+	$(PYTHON) -m venv $(TRACKERS)
+	$(TRACKERS)/bin/pip install -q mlflow-skinny wandb
+	echo "import site; site.addsitedir('$(CURDIR)/src'); site.addsitedir('$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')')" \
+	  > $$($(TRACKERS)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/zz_laptime.pth
+	mkdir -p runs/trackers
+	cd runs/trackers && OMP_NUM_THREADS=1 ../../$(TRACKERS)/bin/python ../../examples/trackers/mlflow_run.py
+	cd runs/trackers && OMP_NUM_THREADS=1 WANDB_MODE=offline ../../$(TRACKERS)/bin/python ../../examples/trackers/wandb_run.py
 
 # The files that a release uploads, and what is wrong with them. Nothing is uploaded.
 dist: $(READY)

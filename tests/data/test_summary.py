@@ -53,3 +53,14 @@ def test_throughput_and_energy_count_tokens_of_all_rows():
     summary = summarise([sample(0, batch=2, generated_tokens=8, energy_j=4.0)])
     assert summary.tokens_per_s == pytest.approx(80.0)
     assert summary.energy_per_token_j == pytest.approx(0.5)
+
+
+def test_metrics_are_flat_numbers_that_agree_with_the_summary():
+    from tests.report.sample_runs import run_of, samples
+
+    summary = run_of(samples(12)).summary
+    metrics = summary.metrics()
+    assert metrics["total_ms"] == summary.stages["total"].median.value
+    assert metrics["ttft_ms"] == summary.ttft_ms.value
+    assert metrics["samples_used"] + metrics["samples_left_out"] == summary.samples
+    assert all(type(value) is float for value in metrics.values())
