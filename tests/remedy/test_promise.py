@@ -17,7 +17,7 @@ def eager():
 
 def test_every_remedy_but_the_eager_static_cache_is_promised_something(eager):
     ranges = promises(eager, 4.0, floor_ms=0.05, our_kernels=42)
-    assert set(ranges) == {"buffers", "fusion", "graph", "compiled", "kernels", "fast"}
+    assert set(ranges) == {"buffers", "fusion", "graph", "compiled", "kernels", "fast", "whole"}
     for name, promise in ranges.items():
         assert 0 < promise.low_ms <= promise.high_ms, name
         assert promise.assumptions

@@ -10,7 +10,7 @@ from laptime.remedy.prove import RemedyInput, RemedyOptions, prove_by_name, prov
 from laptime.remedy.result import NAMES, RemedyReport
 from tests.models.tiny import build, tiny_inputs
 
-CHEAP = ("buffers", "static", "graph", "fast")
+CHEAP = ("buffers", "static", "graph", "fast", "whole")
 
 
 def proven(family, only=CHEAP, batch=1, **changes):
@@ -27,7 +27,7 @@ def test_every_remedy_has_a_row_and_the_model_is_as_before(family):
     assert list(rows) == ["eager", *CHEAP]
     assert rows["graph"].failed == "needs a CUDA GPU"
     assert any("without a CUDA GPU" in note for note in report.notes)
-    for name in ("eager", "buffers", "static", "fast"):
+    for name in ("eager", "buffers", "static", "fast", "whole"):
         row = rows[name]
         assert row.failed is None
         assert row.tpot_ms.n == 6
@@ -35,6 +35,16 @@ def test_every_remedy_has_a_row_and_the_model_is_as_before(family):
         assert row.call_ms.value > row.tpot_ms.value
         assert row.promise is None
         assert name == "eager" or row.tokens_same is True
+        stages = {figures.stage: figures for figures in row.stages}
+        assert list(stages) == [*(["vision"] if family == "qwen2_5_vl" else []), "prefill", "decode"]
+        assert all(figures.measured.value >= figures.floor_ms * 0.5 > 0 for figures in row.stages), "floors are floors"
+    by_length = {(answer.tokens, answer.remedy): answer for answer in report.answers}
+    assert {tokens for tokens, _ in by_length} == {2, 8, 32, 256}
+    assert by_length[8, "whole"].measured
+    assert not by_length[32, "whole"].measured
+    assert by_length[2, "eager"].ms < by_length[256, "eager"].ms
+    assert by_length[8, "eager"].ms == pytest.approx(rows["eager"].call_ms.value, rel=1e-3)
+    assert by_length[2, "eager"].pays_after_answers is None
     assert rows["eager"].speedup is None
     assert rows["fast"].speedup.n == 6
     assert report.floor_ms > 0

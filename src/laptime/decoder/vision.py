@@ -211,6 +211,11 @@ def compiled_blocks(core: Any) -> Iterator[None]:
             del block.forward
 
 
+def tower_blocks(model: Any) -> int:
+    """How many blocks the model's vision tower has, as far as they are in lists of equal ones."""
+    return sum(len(blocks) for blocks in _block_lists(getattr(model, "model", model)))
+
+
 def _block_lists(core: Any) -> list[Any]:
     """The lists of equal blocks in the vision tower."""
     tower = find_anatomy(core).vision

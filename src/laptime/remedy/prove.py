@@ -13,17 +13,23 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from msgspec.structs import replace
+
 from laptime.data.record import Scalar
 from laptime.decoder.plan import DecodePlan, merge, read_plan, separate
 from laptime.decoder.triton_step import kernels_of
+from laptime.decoder.vision import tower_blocks
 from laptime.errors import LaptimeError
 from laptime.measure.environment import describe
 from laptime.models.loading import load_model
+from laptime.remedy.call_floor import call_floor, dense_tflop_per_s
+from laptime.remedy.call_promise import prefill_promise, vision_promise
 from laptime.remedy.floor import StepFloor, copy_gb_per_s, step_floor
 from laptime.remedy.promise import promises
 from laptime.remedy.remedies import REMEDIES, Subject
-from laptime.remedy.result import BASELINE, NAMES, Promise, RemedyReport, RemedyRow, headline, recommend
+from laptime.remedy.result import BASELINE, NAMES, AnswerTime, Promise, RemedyReport, RemedyRow, headline, recommend
 from laptime.remedy.trial import Trial, prepare, row_of, trace_of
+from laptime.remedy.whole_call import LENGTHS, answer_time, decode_promise, promised_call, stage_figures
 from laptime.workload.inputs import make_inputs
 
 DRIFT = 0.1
@@ -99,7 +105,8 @@ def prove_remedies(
     with ExitStack() as stack:
         stack.enter_context(_fixed_length(model))
         plan, refused = _plan(model, stack)
-        floor = step_floor(plan, subject, copy_gb_per_s(device))
+        bandwidth = copy_gb_per_s(device)
+        floor = step_floor(plan, subject, bandwidth)
         trials = [Trial(r) for r in REMEDIES if not options.only or r.name in (*options.only, BASELINE)]
         base = trials[0]
         progress("baseline")
@@ -107,7 +114,7 @@ def prove_remedies(
         _check_baseline(base, name)
         for trial in sorted(trials[1:], key=lambda t: t.remedy.name == "kernels"):  # after fast, which compiles them
             progress(f"preparing {trial.remedy.name}")
-            if refused is not None and trial.remedy.name in ("fast", "kernels"):
+            if refused is not None and trial.remedy.name in ("fast", "kernels", "whole"):
                 trial.failed = refused
                 continue
             prepare(trial, subject, stack, base)
@@ -122,7 +129,12 @@ def prove_remedies(
                 progress(f"trace of {trial.remedy.name}")
                 trial.traced = trace_of(trial, subject, base.tpot_ms if trial is base else None)
         promised = _promises(base, plan, floor, subject.batch)
-        rows = [row_of(trial, base, promised.get(trial.remedy.name), floor) for trial in trials]
+        rate = None if plan is None else dense_tflop_per_s(device, plan.dtype)
+        call = _Call(subject, plan, floor, rate, bandwidth)
+        rows = [
+            call.with_stages(row_of(trial, base, promised.get(trial.remedy.name), floor), trial) for trial in trials
+        ]
+        answers = call.answers(rows, trials)
         environment = describe(device)
     return RemedyReport(
         model=name,
@@ -137,6 +149,8 @@ def prove_remedies(
         rows=rows,
         recommendations=recommend(rows, options.new_tokens),
         notes=_notes(rows, subject, base),
+        dense_tflop_per_s=rate,
+        answers=answers,
     )
 
 
@@ -172,6 +186,51 @@ def prove_by_name(
         "seed": given.seed,
     }
     return prove_remedies(loaded.model, inputs.kwargs, options, name=model, config=config, progress=progress)
+
+
+class _Call:
+    """The whole call's figures: floors and promises of its stages, and answers of several lengths."""
+
+    def __init__(
+        self, subject: Subject, plan: DecodePlan | None, floor: StepFloor, rate: float | None, bandwidth: float | None
+    ) -> None:
+        self._tokens = subject.most_tokens
+        self._floors: dict[str, float | None] = {}
+        self._promises: dict[str, Promise] = {}
+        if plan is None:
+            return
+        floors = call_floor(subject.model, plan, subject.inputs, bandwidth, rate)
+        steps = self._tokens - 1
+        self._floors = {"prefill": floors.prefill.ms, "decode": None if floor.ms is None else steps * floor.ms}
+        promises = {"prefill": prefill_promise(plan, floors.prefill, rate, bandwidth)}
+        if floors.vision is not None:
+            self._floors["vision"] = floors.vision.ms
+            promises["vision"] = vision_promise(floors.vision, tower_blocks(subject.model))
+        if subject.on_gpu:
+            self._promises = {stage: promise for stage, promise in promises.items() if promise is not None}
+
+    def with_stages(self, row: RemedyRow, trial: Trial) -> RemedyRow:
+        """The row with the stages of its calls."""
+        if row.failed is not None:
+            return row
+        promises = dict(self._promises) if row.name == "whole" else {}
+        if row.promise is not None:
+            promises["decode"] = decode_promise(row.promise, self._tokens)
+        return replace(row, stages=stage_figures(list(trial.samples.values()), promises, self._floors))
+
+    def answers(self, rows: list[RemedyRow], trials: list[Trial]) -> list[AnswerTime]:
+        """Every remedy's time for every length of answer."""
+        base = list(trials[0].samples.values())
+        found = []
+        for tokens in sorted({*LENGTHS, self._tokens}):
+            for row, trial in zip(rows, trials, strict=True):
+                if row.failed is not None:
+                    continue
+                parts = list(self._promises.values()) if row.name == "whole" and self._promises else [None]
+                promised = promised_call(parts, tokens, row.promise)
+                taken = list(trial.samples.values())
+                found.append(answer_time(row.name, tokens, taken, base, prepare_s=row.prepare_s, promised=promised))
+        return found
 
 
 @contextmanager

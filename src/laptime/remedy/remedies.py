@@ -16,6 +16,7 @@ from transformers.cache_utils import DynamicLayer
 
 from laptime.data.record import Sample
 from laptime.decoder.decoder import FastDecoder
+from laptime.decoder.fast_model import FastModel
 from laptime.decoder.timed import CallTimer, timed_generate
 from laptime.measure.stage_timer import StageTimer
 from laptime.models.anatomy import find_anatomy
@@ -145,7 +146,14 @@ def fast(subject: Subject) -> Iterator[Call]:
         yield _decoded(subject, decoder)
 
 
-def _decoded(subject: Subject, decoder: FastDecoder) -> Call:
+@contextmanager
+def whole(subject: Subject) -> Iterator[Call]:
+    """FastModel: vision and prefill captured too."""
+    with FastModel(subject.model) as model:
+        yield _decoded(subject, model)
+
+
+def _decoded(subject: Subject, decoder: FastDecoder | FastModel) -> Call:
     timer = CallTimer(subject.model)
     inputs = dict(subject.inputs)
     ids = inputs.pop("input_ids")
@@ -181,6 +189,7 @@ REMEDIES = (
     Remedy("compiled", "static cache, auto-compiled", ("buffers", "fusion", "graph"), compiled, needs_gpu=True),
     Remedy("kernels", "laptime's kernels, no graph", ("buffers", "fusion"), kernels, needs_gpu=True),
     Remedy("fast", "laptime's FastDecoder", ("buffers", "fusion", "graph"), fast),
+    Remedy("whole", "laptime's FastModel", ("buffers", "fusion", "graph"), whole),
 )
 """In the order in which they are shown. All others are compared with the first."""
 

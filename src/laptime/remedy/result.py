@@ -16,7 +16,7 @@ from laptime.data.shown import Shown
 
 SCHEMA = "laptime.remedy/1"
 BASELINE = "eager"
-NAMES = (BASELINE, "buffers", "static", "fusion", "graph", "compiled", "kernels", "fast")
+NAMES = (BASELINE, "buffers", "static", "fusion", "graph", "compiled", "kernels", "fast", "whole")
 """Names of the remedies, in the order in which they are shown."""
 
 
@@ -27,6 +27,30 @@ class Promise(msgspec.Struct, frozen=True, kw_only=True):
     high_ms: float
     source: str
     assumptions: list[str]
+
+
+class StageFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """One stage of a remedy's calls: measured, promised, and the least time that its operations and bytes allow."""
+
+    stage: str  # vision, prefill, decode
+    measured: Interval
+    promise: Promise | None = None
+    floor_ms: float | None = None
+    kept: bool | None = None
+
+
+class AnswerTime(msgspec.Struct, frozen=True, kw_only=True):
+    """The time of one answer of this many tokens by a remedy, from generate() to its return."""
+
+    tokens: int
+    remedy: str
+    ms: float
+    measured: bool  # calls of this length were measured; else it is computed from the stages of another length
+    promised_low_ms: float | None = None
+    promised_high_ms: float | None = None
+    kept: bool | None = None
+    baseline_ms: float
+    pays_after_answers: int | None = None  # None where the baseline is as fast
 
 
 class RemedyRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,6 +78,7 @@ class RemedyRow(msgspec.Struct, frozen=True, kw_only=True):
     first_difference: int | None = None  # position among the new tokens
     logit_gap: float | None = None  # the baseline's token minus the other's, by the baseline's logits there
     bf16_steps: float | None = None  # that gap in steps of bfloat16 at the logit's size
+    stages: list[StageFigures] = []
 
 
 class Recommendation(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,6 +108,8 @@ class RemedyReport(Shown, msgspec.Struct, frozen=True, kw_only=True):
     rows: list[RemedyRow]
     recommendations: list[Recommendation]
     notes: list[str]
+    dense_tflop_per_s: float | None = None  # of a large product
+    answers: list[AnswerTime] = []
 
     def to_json(self) -> bytes:
         """The contract's JSON."""

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from laptime.data.record import Environment, Interval
-from laptime.remedy.result import Promise, RemedyReport, RemedyRow, headline, recommend
+from laptime.remedy.result import AnswerTime, Promise, RemedyReport, RemedyRow, StageFigures, headline, recommend
 
 
 def interval(value: float, spread: float = 0.02) -> Interval:
@@ -63,12 +63,17 @@ def a_report(**changes: Any) -> RemedyReport:
         },
         Environment,
     )
+    prefill = Promise(low_ms=5.4, high_ms=8.7, source="operations and bytes", assumptions=["1.1 to 1.55 times"])
     different = msgspec.structs.replace(
         a_row("fast", "laptime's FastDecoder", 2.37, 2.2, 2.84),
         tokens_same=False,
         first_difference=3,
         logit_gap=0.25,
         bf16_steps=2.0,
+        stages=[
+            StageFigures(stage="prefill", measured=interval(6.98), promise=prefill, floor_ms=4.7, kept=True),
+            StageFigures(stage="decode", measured=interval(149.0)),
+        ],
     )
     rows = [
         a_row("eager", "transformers, eager, dynamic cache", 27.4, None, None),
@@ -91,5 +96,10 @@ def a_report(**changes: Any) -> RemedyReport:
         rows=rows,
         recommendations=recommend(rows, 64),
         notes=["outside what was promised: graph"],
+        answers=[
+            AnswerTime(tokens=n, remedy=name, ms=ms, measured=n == 64, baseline_ms=1500.0, pays_after_answers=pays)
+            for n in (2, 64)
+            for name, ms, pays in (("eager", 1500.0, None), ("fast", 170.5, 17))
+        ],
     )
     return msgspec.structs.replace(report, **changes)

@@ -74,6 +74,16 @@ def test_the_terminal_says_the_same():
     assert all(len(line) <= 140 for line in shown.splitlines())
 
 
+def test_the_whole_call_is_shown_with_its_promises():
+    shown = " ".join(shown_in_terminal(a_report()).replace("\xa0", " ").split())
+    for words in ("prefill", "6.98 ms", "2 tok.", "~170 ms", "fast, prefill: promised 5.40–8.70 ms, kept"):
+        assert words in shown, words
+    page = remedy_page(a_report())
+    assert "The whole call" in page
+    assert "laptime&#39;s FastDecoder, prefill" in page
+    assert "The whole call" not in remedy_page(a_report(answers=[]))
+
+
 def unproven(**changes):
     """A report in which the quickest remedy may as well be slower than the baseline."""
     rows = [row for row in a_report().rows if row.name in ("eager", "buffers", "fast")]

@@ -11,18 +11,25 @@ from laptime.report.kit.numbers import NOTHING, count, interval_ends, number, qu
 from laptime.report.kit.page import asset, document
 from laptime.report.kit.text import one_line, setting_text
 from laptime.report.remedy.words import (
+    answer_time,
+    answers_pay,
     facts,
     headline,
     how_sure,
+    kept,
     leading,
+    lengths,
     pays,
     prepared,
     promised,
+    promised_range,
     share,
+    stage_time,
     times,
     title,
     tokens,
     verdict,
+    with_promised_stages,
 )
 
 ROW, LEFT, RIGHT, WIDTH, TOP = 34, 270, 110, 1080, 26
@@ -31,7 +38,10 @@ ROW, LEFT, RIGHT, WIDTH, TOP = 34, 270, 110, 1080, 26
 
 def remedy_page(report: RemedyReport) -> str:
     """The whole page as one HTML document."""
-    sections = [_picture_section(report), _measures_section(report), _cost_section(report), _choice_section(report)]
+    sections = [_picture_section(report), _measures_section(report)]
+    if report.answers:
+        sections.append(_call_section(report))
+    sections += [_cost_section(report), _choice_section(report)]
     failed = [row for row in report.rows if row.failed is not None]
     if failed:
         rows = [[title(row), one_line(row.failed or "", 400)] for row in failed]
@@ -54,13 +64,13 @@ def _lead(report: RemedyReport) -> Html:
     promises = [row for row in report.rows if row.kept is not None]
     rate, unit = quantity(best.tpot_ms.value if best.tpot_ms else None, "ms")
     floor_value, floor_unit = quantity(report.floor_ms, "ms")
-    kept = f"{sum(bool(row.kept) for row in promises)} of {len(promises)}" if promises else NOTHING
+    promises_kept = f"{sum(bool(row.kept) for row in promises)} of {len(promises)}" if promises else NOTHING
     return cards(
         card("Time per token", rate, unit, title(best)),
         card("Speed-up", times(best.speedup), "", how_sure(best), hint="Baseline over remedy, in neighbouring calls."),
         card("Floor per token", floor_value, floor_unit, "weights and cache, read once at copy bandwidth"),
         card("Bandwidth reached", share(best.bandwidth_share), "", "of what a copy reaches on this machine"),
-        card("Promises kept", kept, "", "measured times within the promised range"),
+        card("Promises kept", promises_kept, "", "measured times within the promised range"),
     )
 
 
@@ -168,6 +178,55 @@ def _measures_section(report: RemedyReport) -> Html:
         table(head, rows, numeric=range(1, 12)),
         id="measured",
         lead="Gaps, kernels and launches come from a traced step; times were taken without the profiler.",
+    )
+
+
+def _call_section(report: RemedyReport) -> Html:
+    tokens = lengths(report)
+    stages = ("vision", "prefill")
+    whole = [
+        [
+            title(row),
+            *(stage_time(row, stage) for stage in stages),
+            *(answer_time(report, row.name, n) for n in tokens),
+        ]
+        for row in report.rows
+        if row.failed is None
+    ]
+    promises = [
+        [
+            f"{title(row)}, {figures.stage}",
+            promised_range(figures.promise.low_ms, figures.promise.high_ms) if figures.promise else NOTHING,
+            text(figures.measured.value, "ms"),
+            NOTHING if figures.floor_ms is None else text(figures.floor_ms, "ms"),
+            kept(figures.kept),
+            NOTHING,
+        ]
+        for row, figures in with_promised_stages(report)
+    ]
+    named = {row.name: title(row) for row in report.rows}
+    promises += [
+        [
+            f"{named.get(answer.remedy, NOTHING)}, {count(answer.tokens)} tokens",
+            promised_range(answer.promised_low_ms, answer.promised_high_ms),
+            answer_time(report, answer.remedy, answer.tokens),
+            NOTHING,
+            kept(answer.kept),
+            answers_pay(answer),
+        ]
+        for answer in report.answers
+        if answer.remedy == "whole"
+    ]
+    head = ["", *stages, *(f"{count(n)} tokens" for n in tokens)]
+    return section(
+        "The whole call",
+        table(head, whole, numeric=range(1, len(head))),
+        table(["", "promised", "time", "floor", "kept?", "pays after answers"], promises, numeric=(1, 2, 3, 5))
+        if promises
+        else None,
+        id="call",
+        lead="From generate() to its return, for answers of several lengths. ~ stands before a time that is computed "
+        "from the stages of the measured calls.",
     )
 
 

@@ -13,16 +13,22 @@ from laptime.report.kit.numbers import NOTHING, count, interval_ends, text
 from laptime.report.kit.terminal import Column, columns_table, with_remarks
 from laptime.report.kit.text import one_line
 from laptime.report.remedy.words import (
+    answer_time,
     facts,
     headline,
+    kept,
+    lengths,
     pays,
     prepared,
     promised,
+    promised_range,
     share,
+    stage_time,
     times,
     title,
     tokens_short,
     verdict,
+    with_promised_stages,
 )
 
 STYLES = {"kept": "green", "faster": "yellow", "slower": "yellow"}
@@ -38,8 +44,30 @@ def remedy_report(report: RemedyReport) -> RenderableType:
         Text(headline(report), style="bold"),
         Text(" · ".join([one_line(report.model, 120), *facts(report)]), style="dim"),
         _table(TIMES, shown, _times),
+        *_whole_call(report, shown),
         with_remarks(_table(COSTS, shown, _costs), [Text(names, style="dim"), *_remarks(report)]),
     )
+
+
+def _whole_call(report: RemedyReport, shown: Sequence[RemedyRow]) -> list[RenderableType]:
+    """Vision and prefill of each remedy, and answers of several lengths; then what was promised of them."""
+    tokens = lengths(report)
+    if not tokens:
+        return []
+    heads = ("vision", "prefill", *(f"{count(n)} tok." for n in tokens))
+
+    def cells(row: RemedyRow) -> list[Text]:
+        stages = [stage_time(row, stage) for stage in ("vision", "prefill")]
+        return [Text(cell) for cell in (*stages, *(answer_time(report, row.name, n) for n in tokens))]
+
+    lines = [
+        f"{one_line(row.name, 20)}, {figures.stage}: promised "
+        f"{promised_range(figures.promise.low_ms, figures.promise.high_ms)}, {kept(figures.kept)}"
+        for row, figures in with_promised_stages(report)
+        if figures.promise is not None
+    ]
+    note = "whole calls; ~ is computed from the stages of the measured calls"
+    return [_table(heads, shown, cells), *(Text(line, style="dim") for line in [note, *lines])]
 
 
 def _table(heads: Sequence[str], rows: Sequence[RemedyRow], cells: Callable[[RemedyRow], list[Text]]) -> Table:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from laptime.data.record import Interval
 from laptime.remedy import result as conclusion
-from laptime.remedy.result import RemedyReport, RemedyRow
+from laptime.remedy.result import AnswerTime, RemedyReport, RemedyRow, StageFigures
 from laptime.report.kit.numbers import NOTHING, count, interval_ends, number, percent, ratio, ratio_ends, text
 from laptime.report.kit.text import counted, one_line, printable, shortened
 
@@ -30,9 +30,7 @@ def how_sure(row: RemedyRow) -> str:
 
 def promised(row: RemedyRow) -> str:
     """The promise as a range: 2.20–2.84 ms."""
-    if row.promise is None:
-        return NOTHING
-    return interval_ends(Interval(row.promise.low_ms, row.promise.low_ms, row.promise.high_ms, 0), "ms")
+    return NOTHING if row.promise is None else promised_range(row.promise.low_ms, row.promise.high_ms)
 
 
 def verdict(row: RemedyRow) -> str:
@@ -80,6 +78,51 @@ def tokens(row: RemedyRow) -> str:
 def tokens_short(row: RemedyRow) -> str:
     """The same in a word or two: same, ≠ at 3."""
     return f"≠ at {row.first_difference}" if row.tokens_same is False else tokens(row)
+
+
+def stage_time(row: RemedyRow, stage: str) -> str:
+    """The median time of a stage of the remedy's calls: 6.3 ms."""
+    return next((text(figures.measured.value, "ms") for figures in row.stages if figures.stage == stage), NOTHING)
+
+
+def lengths(report: RemedyReport) -> list[int]:
+    """The answer lengths that the result speaks of, ascending."""
+    return sorted({answer.tokens for answer in report.answers})
+
+
+def answer_time(report: RemedyReport, remedy: str, tokens: int) -> str:
+    """The time of an answer of this many tokens; ~ before one that is computed from calls of another length."""
+    for answer in report.answers:
+        if (answer.remedy, answer.tokens) == (remedy, tokens):
+            return f"{'' if answer.measured else '~'}{text(answer.ms, 'ms')}"
+    return NOTHING
+
+
+def with_promised_stages(report: RemedyReport) -> list[tuple[RemedyRow, StageFigures]]:
+    """Each stage before decode that a remedy has a promise for."""
+    return [
+        (row, figures)
+        for row in report.rows
+        for figures in row.stages
+        if figures.promise is not None and figures.stage != "decode"
+    ]
+
+
+def promised_range(low_ms: float | None, high_ms: float | None) -> str:
+    """A range in ms: 5.4–8.7 ms."""
+    if low_ms is None or high_ms is None:
+        return NOTHING
+    return interval_ends(Interval(low_ms, low_ms, high_ms, 0), "ms")
+
+
+def kept(measured: bool | None) -> str:
+    """Whether a promise was kept, in a word."""
+    return NOTHING if measured is None else "kept" if measured else "missed"
+
+
+def answers_pay(answer: AnswerTime) -> str:
+    """After how many answers of this length the preparation has paid for itself."""
+    return "never" if answer.pays_after_answers is None else count(answer.pays_after_answers)
 
 
 def share(value: float | None) -> str:

@@ -1,0 +1,55 @@
+"""What FastModel promises for vision and prefill, from their floors and the number of kernels alone.
+
+Nothing that was measured of the model itself enters. The constants come from two models on an H200; for other models
+and cards the ranges are predictions (benchmarks/fast_promises.py holds them against nine others).
+"""
+
+from __future__ import annotations
+
+from laptime.decoder.plan import DecodePlan
+from laptime.remedy.call_floor import PartFloor
+from laptime.remedy.result import Promise
+
+DENSE = (1.1, 1.55)
+"""A dense prefill or a tower takes this many times its floor: its products are smaller than the one that gave the
+rate. Fitted on Qwen3-4B (512 tokens) and molmoe-1b's tower (1, 6 and 12 crops)."""
+ROUTED = (1.0, 1.4)
+"""A prefill with routed experts takes this many times the sum of its operations' and its bytes' time. Fitted on
+molmoe-1b (322, 1,042 and 1,906 tokens)."""
+PER_KERNEL_US = (1.5, 5.0)
+"""What each kernel adds: filling and draining the GPU."""
+DENSE_KERNELS, ROUTED_KERNELS, TOWER_KERNELS = 9, 12, 13
+"""Kernels of a block: of the prefill, dense and routed, and of a tower whose blocks are compiled."""
+AROUND_MS = (0.2, 3.0)
+"""What a call takes on the host before, between and after the replays."""
+
+
+def prefill_promise(plan: DecodePlan, floor: PartFloor, rate: float | None, bandwidth: float | None) -> Promise | None:
+    """The range of FastModel's prefill. rate: TFLOP/s, bandwidth: GB/s; None where one isn't known."""
+    if floor.ms is None or rate is None or bandwidth is None:
+        return None
+    routed = len(plan.top_k)
+    kernels = ROUTED_KERNELS * routed + DENSE_KERNELS * (len(plan.layers) - routed)
+    if routed:
+        base, shares = (floor.tflop / rate + floor.gb / bandwidth) * 1e3, ROUTED
+        note = f"{shares[0]:g} to {shares[1]:g} times {base:.2f} ms: its operations' time and its bytes' time"
+    else:
+        base, shares = floor.ms, DENSE
+        note = f"{shares[0]:g} to {shares[1]:g} times the floor of {base:.2f} ms"
+    return _range(base, shares, kernels, note)
+
+
+def vision_promise(floor: PartFloor, blocks: int) -> Promise | None:
+    """The range of FastModel's vision: a tower of this many blocks."""
+    if floor.ms is None:
+        return None
+    note = f"{DENSE[0]:g} to {DENSE[1]:g} times the floor of {floor.ms:.2f} ms"
+    return _range(floor.ms, DENSE, TOWER_KERNELS * blocks, note)
+
+
+def _range(base: float, shares: tuple[float, float], kernels: int, note: str) -> Promise:
+    low, high = (base * share + kernels * cost / 1e3 for share, cost in zip(shares, PER_KERNEL_US, strict=True))
+    each = f"each of {kernels} kernels adds {PER_KERNEL_US[0]:g} to {PER_KERNEL_US[1]:g} µs"
+    return Promise(
+        low_ms=round(low, 4), high_ms=round(high, 4), source="operations and bytes", assumptions=[note, each]
+    )
