@@ -62,6 +62,12 @@ def profile(
     per_token: bool = False,
     method: Literal["direct", "subtract", "both"] = "direct",
     verify: bool = False,
+    audio_seconds: float | None = None,
+    generate: Mapping[str, Any] | None = None,
+    adapter: str | None = None,
+    quantize: str | None = None,
+    device_map: str | None = None,
+    percentiles: Sequence[float] = (),
     progress: Callable[[str, int, int], None] = lambda phase, done, of: None,
 ) -> Run:
     """Measure where generate() spends its time on made-up or given inputs. Your own calls: laptime.StageTimer.
@@ -69,7 +75,10 @@ def profile(
     model: a hub id, a local path, or "preset:NAME" (random weights, no download).
     out: the run folder to write while measuring; None keeps the run in memory.
     samples: different inputs. prompt_tokens: text tokens of each; image tokens come on top. batch: rows of a call.
+    audio_seconds: the length of made-up sounds, for models that take some.
     data: JSON lines of {image, question} instead of made-up inputs.
+    generate: further arguments of generate(), such as {"num_beams": 4}. adapter: a PEFT adapter's folder or hub id.
+    quantize, device_map: how a checkpoint's weights are loaded. percentiles: of all times, shown beside the medians.
     vision_module, projector_module, language_module: where the parts are in the model, when they are not recognised;
         several towers or projectors are a list.
     precision: stop when the 95 % interval of the median total is this narrow (relative half-width), or after
@@ -118,6 +127,12 @@ def profile(
         per_token=per_token,
         verify=verify,
         method=method,
+        audio_s=audio_seconds,
+        generate=dict(generate or {}),
+        adapter=adapter,
+        quantize=quantize,
+        device_map=device_map,
+        percentiles=tuple(percentiles),
         plan=plan,
     )
     return measured(request, out, progress)

@@ -26,6 +26,7 @@ def test_a_run_in_memory_holds_what_a_folder_would(tmp_path, capsys):
     for run in (in_memory, on_disk):
         assert [sample.sample_id for sample in run.samples if sample.repeat >= 0] == ["0000", "0001"]
         assert len(run.subtractions) == 2
+        assert run.info.session.pop("load_s") >= 0
         assert run.info.session == {"method": "both", "per_token": False, "precision": 0.01, "max_repeats": 1}
         assert run.info.environment.torch
         assert len(run.sessions) == 1

@@ -20,7 +20,8 @@ from laptime.workload.crops import choose_tiling, processor_cutting
 from laptime.workload.datasets import inputs_from_example
 from laptime.workload.example import Example
 from laptime.workload.images import synthetic_image
-from laptime.workload.inputs import Inputs, image_token_id, make_inputs
+from laptime.workload.inputs import Inputs, make_inputs
+from laptime.workload.placeholders import image_token_id
 from tests.workload.families import loaded
 
 CUTTING = ("llava_next", "llava_onevision", "internvl", "aria", "idefics3", "smolvlm")

@@ -15,8 +15,8 @@ from tokenizers.processors import TemplateProcessing
 from laptime.errors import LaptimeError
 from laptime.workload.datasets import inputs_from_example
 from laptime.workload.images import synthetic_image
-from laptime.workload.inputs import image_token_id
 from laptime.workload.jsonl import read_jsonl
+from laptime.workload.placeholders import image_token_id
 from tests.workload.families import loaded
 
 

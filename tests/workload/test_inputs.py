@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from laptime.errors import LaptimeError
 from laptime.models.loading import Loaded, load_model
-from laptime.workload.inputs import image_token_id, make_inputs
+from laptime.workload.inputs import make_inputs
+from laptime.workload.placeholders import image_token_id
 from tests.models.tiny import FAMILIES, TEXT_FAMILIES, VLM_FAMILIES
 from tests.workload.families import loaded
 

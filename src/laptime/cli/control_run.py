@@ -84,7 +84,7 @@ def run(
     from laptime.control.question import Question
     from laptime.models.loading import load_model
     from laptime.report.kit.numbers import plain_percent, plain_text, text
-    from laptime.workload.datasets import open_image
+    from laptime.workload.media import open_image
     from laptime.workload.scoring.choice import chosen
 
     saved, _ = read_policy(policy)

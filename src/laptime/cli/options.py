@@ -116,6 +116,14 @@ def names(words: str) -> list[str]:
     return [name for name in (word.strip() for word in words.split(",")) if name]
 
 
+def numbers(option: str, words: str) -> list[float]:
+    """Numbers written as 50,90,99. Raises LaptimeError for anything else."""
+    try:
+        return [float(word) for word in names(words)]
+    except ValueError:
+        raise LaptimeError(f"{option} {words}: write numbers as 50,90,99") from None
+
+
 def share(option: str, words: str) -> float:
     """A share written as 2% or 0.02. Raises LaptimeError for anything else, a bare 2 included."""
     bare = words.strip()

@@ -23,6 +23,7 @@ from laptime.cli.options import (
     Json,
     ModelName,
     TrustRemoteCode,
+    numbers,
 )
 from laptime.cli.output import give
 from laptime.cli.progress import progress
@@ -121,6 +122,25 @@ def profile(
         str | None,
         typer.Option("--language-module", metavar="PATH", help="Where the language model is.", rich_help_panel=MODEL),
     ] = None,
+    adapter: Annotated[
+        str | None,
+        typer.Option("--adapter", metavar="NAME", help="A PEFT adapter: a folder or a hub id.", rich_help_panel=MODEL),
+    ] = None,
+    quantize: Annotated[
+        str | None,
+        typer.Option(
+            "--quantize",
+            metavar="NAME",
+            help="bnb-8bit, bnb-4bit, quanto-int8, quanto-int4, torchao-int8, hqq-4bit, fp8.",
+            rich_help_panel=MODEL,
+        ),
+    ] = None,
+    device_map: Annotated[
+        str | None,
+        typer.Option(
+            "--device-map", metavar="MAP", help="As transformers takes it: auto, cuda:0.", rich_help_panel=MODEL
+        ),
+    ] = None,
     trust_remote_code: TrustRemoteCode = False,
     samples: Annotated[
         int, typer.Option("--samples", metavar="N", help="Different inputs.", rich_help_panel=INPUT)
@@ -138,13 +158,26 @@ def profile(
         str | None,
         typer.Option("--image-size", metavar="WIDTHxHEIGHT", help="Size of the image.", rich_help_panel=INPUT),
     ] = None,
+    audio_seconds: Annotated[
+        float | None,
+        typer.Option("--audio-seconds", metavar="S", help="Length of the sound.", rich_help_panel=INPUT),
+    ] = None,
+    generate: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--generate",
+            metavar="KEY=VALUE",
+            help="A further setting of generate(): num_beams=4. Once for each.",
+            rich_help_panel=INPUT,
+        ),
+    ] = None,
     batch: Annotated[int, typer.Option("--batch", metavar="N", help="Rows per call.", rich_help_panel=INPUT)] = 1,
     data: Annotated[
         Path | None,
         typer.Option(
             "--data",
             metavar="FILE",
-            help="JSON lines of {image, question}; the EOS token then ends a row.",
+            help="JSON lines of {image, question}, or images, video, audio; EOS then ends a row.",
             rich_help_panel=INPUT,
         ),
     ] = None,
@@ -176,6 +209,12 @@ def profile(
     per_token: Annotated[
         bool, typer.Option("--per-token", help="Mark every step too: ITL.", rich_help_panel=MEASURING)
     ] = False,
+    percentiles: Annotated[
+        str | None,
+        typer.Option(
+            "--percentiles", metavar="N,N,...", help="Show these of all times: 50,90,99.", rich_help_panel=MEASURING
+        ),
+    ] = None,
     method: Annotated[
         Method,
         typer.Option("--method", help="subtract or both: show the error of subtraction.", rich_help_panel=MEASURING),
@@ -210,6 +249,7 @@ def profile(
     from laptime.measure.profile import ProfileRequest
     from laptime.measure.profile import profile as measured
     from laptime.measure.session import MeasuringPlan
+    from laptime.workload.generation import read_generate
     from laptime.workload.images import parse_size
 
     request = ProfileRequest(
@@ -235,6 +275,12 @@ def profile(
         per_token=per_token,
         verify=verify,
         method=method.value,
+        audio_s=audio_seconds,
+        generate=read_generate(generate or []),
+        adapter=adapter,
+        quantize=quantize,
+        device_map=device_map,
+        percentiles=tuple(numbers("--percentiles", percentiles or "")),
         plan=MeasuringPlan(
             max_warmups=max_warmups,
             max_repeats=repeats,

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from PIL import Image
 
 from laptime.models.loading import Loaded
-from laptime.workload.datasets import inputs_from_question, open_image
+from laptime.workload.datasets import inputs_from_question
 from laptime.workload.example import Example, prompt_of
 from laptime.workload.inputs import Inputs
+from laptime.workload.media import open_image
 
 
 @dataclass(frozen=True)

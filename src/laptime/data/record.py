@@ -195,6 +195,8 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
     batch: Whole = 1
     generated_tokens: Whole = 0  # over all rows, padding after EOS left out
     cut_rows: Whole | None = None  # rows that ended at the limit on new tokens; None where nothing else could end them
+    preprocess_ms: Real | None = None  # tokenizing and preparing images before the call, in no stage
+    cached_tokens: Whole | None = None  # of the prompt, already in a cache that the call brought; None without one
     started_unix_ms: UnixMs = 0.0
     memory_peak_bytes: Whole | None = None
     energy_j: Real | None = None
@@ -260,6 +262,7 @@ class SessionEnd(msgspec.Struct, frozen=True, kw_only=True):
     half_width: float | None  # of the median total's 95 % interval, relative
     # --verify: greedy tokens with and without the timer; "unstable" when the bare model differs from itself
     tokens: Literal["identical", "different", "unstable"] | None = None
+    inputs: int | None = None  # different inputs in each pass; None in older runs
 
 
 class Environment(msgspec.Struct, frozen=True, kw_only=True):

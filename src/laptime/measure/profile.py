@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -14,48 +15,19 @@ import torch
 from laptime.data.record import Environment, Sample, Scalar, SessionEnd, Subtraction
 from laptime.data.run_folder import Run, RunFolder, RunInfo, load_run, locked_for_run, new_info
 from laptime.errors import LaptimeError
-from laptime.measure.call_settings import ran, resolve
+from laptime.measure.call_settings import ran, refuse_unmeasurable, resolve
 from laptime.measure.environment import describe
-from laptime.measure.session import Input, MeasuringPlan, Progress, measure
+from laptime.measure.profile_inputs import sizes, workload
+from laptime.measure.profile_request import ProfileRequest, check
+from laptime.measure.session import Input, Progress, measure
 from laptime.measure.stage_timer import StageTimer
 from laptime.measure.subtraction import subtract
-from laptime.models.loading import Loaded, load_model
-from laptime.workload.datasets import inputs_from_example
-from laptime.workload.inputs import compiles, generation_arguments, make_inputs
-from laptime.workload.jsonl import read_jsonl
+from laptime.models.adapters import with_adapter
+from laptime.models.loading import Loaded, LoadingPlan, load_as
+from laptime.workload.generation import generate_words
+from laptime.workload.inputs import compiles, generation_arguments
 
-Method = Literal["direct", "subtract", "both"]
-
-
-class ProfileRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """What to profile: a model, a workload, the knobs and how to measure."""
-
-    model: str
-    samples: int = 20
-    prompt_tokens: int = 64
-    new_tokens: int = 32
-    image_size: tuple[int, int] | None = None  # width, height; None: the default of the kind of model
-    batch: int = 1
-    data: Path | None = None  # JSONL of {image, question} instead of a synthetic workload
-    dtype: str = "auto"
-    device: str = "auto"
-    attention: str | None = None
-    cache: str | None = None  # transformers' cache_implementation; None is its dynamic cache
-    compile: bool = True  # let transformers compile the decode step where the cache allows it
-    prefill_chunk: int | None = None
-    tf32: bool = False
-    trust_remote_code: bool = False
-    vision_module: str | Sequence[str] | None = None  # several towers are a list
-    projector_module: str | Sequence[str] | None = None
-    language_module: str | None = None
-    seed: int = 0
-    per_token: bool = False
-    verify: bool = False
-    method: Method = "direct"
-    plan: MeasuringPlan = MeasuringPlan()
-
-
-DEFAULT_IMAGE_SIZE = (672, 672)
+__all__ = ["PreparedProfile", "ProfileRequest", "prepare", "profile"]
 
 
 class PreparedProfile(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,66 +37,84 @@ class PreparedProfile(msgspec.Struct, frozen=True, kw_only=True):
     inputs: list[Input]
     config: dict[str, Scalar]
     environment: Environment
+    load_s: float  # from the call to load the model to the weights on their device
 
 
 def prepare(request: ProfileRequest) -> PreparedProfile:
     """Load the model and prepare its inputs. Raises LaptimeError for what can't be measured."""
-    loaded = load_model(
-        request.model,
-        dtype=request.dtype,
-        device=request.device,
-        attn_implementation=request.attention,
-        trust_remote_code=request.trust_remote_code,
-        seed=request.seed,
-    )
+    begin = time.perf_counter()
+    loaded = _loaded(request)
     model = loaded.model
     device = next(model.parameters()).device
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
+    load_s = time.perf_counter() - begin
     if device.type == "cuda":
         torch.backends.cuda.matmul.allow_tf32 = request.tf32
         torch.backends.cudnn.allow_tf32 = request.tf32
-    image_size = request.image_size
-    if image_size is None and loaded.is_vlm and request.data is None:
-        image_size = DEFAULT_IMAGE_SIZE
+    if device.type == "cpu" and (request.cache or "").startswith("offloaded"):
+        raise LaptimeError(
+            f"--cache {request.cache}: moves the cache between a GPU and the host; no GPU is in use"
+        )
+    if loaded.is_encoder_decoder and request.method != "direct":
+        raise LaptimeError(f"--method {request.method}: {request.model} is an encoder-decoder, which it doesn't know")
     generation = generation_arguments(
         new_tokens=request.new_tokens,
-        cache=request.cache,
+        cache=None if request.cache == "dynamic" else request.cache,
         compile=request.compile,
         prefill_chunk=request.prefill_chunk,
     )
+    generation |= request.generate
     if request.data is None:
         # Each call generates the same number of tokens: EOS is ignored, which a random model could say at any step.
         model.generation_config.eos_token_id = None
         model.generation_config.stop_strings = None
         model.generation_config.max_time = None
-    elif model.generation_config.stop_strings:
+    settings = resolve(model, generation)
+    if settings.stop_strings:
         if loaded.tokenizer is None:
             raise LaptimeError(
-                f"{request.model}: its generation_config has stop_strings, which need a tokenizer, and there is none; "
-                "put the tokenizer's files into the model's folder"
+                f"{request.model}: stop_strings (of its generation_config, or of --generate) need a tokenizer, and "
+                "there is none; put the tokenizer's files into the model's folder"
             )
         generation["tokenizer"] = loaded.tokenizer
-    settings = resolve(model, generation)
+    refuse_unmeasurable(settings, generation, device)
     inputs = [
-        Input(sample_id, {**kwargs, **generation}) for sample_id, kwargs in _workload(request, loaded, image_size)
+        Input(sample_id, {**made.kwargs, **generation}, made.preprocess_ms)
+        for sample_id, made in workload(request, loaded)
     ]
+    known = ran(settings)
     config: dict[str, Scalar] = {
         "model": request.model,
         "dtype": str(next(model.parameters()).dtype).removeprefix("torch."),
         "attention": getattr(model.config, "_attn_implementation", None),
         "cache": settings.cache_implementation or "dynamic",
         "compile": compiles(cache=settings.cache_implementation, compile=request.compile, device=device),
-        **{name: value for name, value in ran(settings).items() if name != "cache"},
-        "batch": request.batch,
-        "prompt_tokens": None if request.data else request.prompt_tokens,
-        "new_tokens": request.new_tokens,
-        "image_size": None if image_size is None else f"{image_size[0]}x{image_size[1]}",
-        "data": None if request.data is None else request.data.name,
+        **{name: value for name, value in known.items() if name != "cache"},
+        "generate": generate_words({k: v for k, v in request.generate.items() if k not in known}),
+        "adapter": request.adapter,
+        "quantize": request.quantize,
+        **sizes(request, loaded),
         "autocast": request.plan.autocast,
         "cache_policy": request.plan.cache_policy,
         "tf32": request.tf32 if device.type == "cuda" else None,
     }
     config = {name: value for name, value in config.items() if value is not None}
-    return PreparedProfile(loaded=loaded, inputs=inputs, config=config, environment=describe(device))
+    return PreparedProfile(loaded=loaded, inputs=inputs, config=config, environment=describe(device), load_s=load_s)
+
+
+def _loaded(request: ProfileRequest) -> Loaded:
+    plan = LoadingPlan(
+        dtype=request.dtype,
+        device=request.device,
+        attn_implementation=request.attention,
+        trust_remote_code=request.trust_remote_code,
+        seed=request.seed,
+        quantize=request.quantize,
+        device_map=request.device_map,
+    )
+    loaded = load_as(request.model, plan)
+    return loaded if request.adapter is None else with_adapter(loaded, request.adapter)
 
 
 def profile(
@@ -137,7 +127,7 @@ def profile(
     Raises LaptimeError for what can't be measured. A folder that isn't free, or that another process writes, is refused
     before the model is loaded.
     """
-    _check(request)
+    check(request)
     if folder is None:
         prepared = prepare(request)
         return _in_memory(prepared, request, _info(prepared, request), progress)
@@ -155,7 +145,10 @@ def _info(prepared: PreparedProfile, request: ProfileRequest) -> RunInfo:
         "per_token": request.per_token,
         "precision": request.plan.precision,
         "max_repeats": request.plan.max_repeats,
+        "load_s": round(prepared.load_s, 3),
+        "percentiles": ",".join(f"{percentile:g}" for percentile in request.percentiles) or None,
     }
+    session = {name: value for name, value in session.items() if value is not None}
     return new_info(sys.argv, prepared.config, prepared.environment, session)
 
 
@@ -242,40 +235,3 @@ def _untimed(timer: StageTimer) -> Iterator[None]:
         yield
     finally:
         timer.__enter__()
-
-
-def _workload(
-    request: ProfileRequest, loaded: Loaded, image_size: tuple[int, int] | None
-) -> Iterator[tuple[str, dict[str, Any]]]:
-    if request.data is not None:
-        for example in read_jsonl(request.data)[: request.samples]:
-            yield example.id, dict(inputs_from_example(loaded, example, new_tokens=request.new_tokens).kwargs)
-        return
-    for number in range(request.samples):
-        synthetic = make_inputs(
-            loaded,
-            prompt_tokens=request.prompt_tokens,
-            image_size=image_size,
-            batch=request.batch,
-            seed=request.seed + number,
-            new_tokens=request.new_tokens,
-        )
-        yield f"{number:04d}", dict(synthetic.kwargs)
-
-
-def _check(request: ProfileRequest) -> None:
-    for name, value in (
-        ("--samples", request.samples),
-        ("--prompt-tokens", request.prompt_tokens),
-        ("--new-tokens", request.new_tokens),
-        ("--batch", request.batch),
-        ("--repeats", request.plan.max_repeats),
-    ):
-        if value < 1:
-            raise LaptimeError(f"{name} {value}: must be at least 1")
-    if not 0 < request.plan.precision < 1:
-        raise LaptimeError(f"--precision {request.plan.precision}: write a share between 0 and 1, such as 0.01")
-    if request.plan.autocast not in (None, "bfloat16", "float16"):
-        raise LaptimeError(f"--autocast {request.plan.autocast}: bfloat16 or float16")
-    if request.data is not None and not request.data.is_file():
-        raise LaptimeError(f"{request.data}: no such file; --data takes JSON lines of {{image, question}}")

@@ -39,10 +39,11 @@ class MeasuringPlan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Input(msgspec.Struct, frozen=True):
-    """One input: its id, the same whoever measures it, and the arguments of generate()."""
+    """One input: its id, the same whoever measures it, the arguments of generate(), and how long making them took."""
 
     sample_id: str
     kwargs: Mapping[str, Any]
+    preprocess_ms: float | None = None
 
 
 Sink = Callable[[Sample], None]
@@ -114,6 +115,7 @@ def _measure(
         repeats=repeats,
         stopped=stopped,
         half_width=relative_half_width(median_interval(totals)),
+        inputs=len(inputs),
     )
 
 
@@ -169,7 +171,10 @@ def _no_trend(warm: Sequence[Sample]) -> bool:
 
 
 def call(timer: StageTimer, item: Input, plan: MeasuringPlan) -> Sample:
-    """One timed generate() of this input. Raises LaptimeError when the device runs out of memory."""
+    """One timed generate() of this input.
+
+    Raises LaptimeError when the device runs out of memory, and for what generate() refuses.
+    """
     if plan.cache_policy == "empty":
         gc.collect()
         if timer.device.type == "cuda":
@@ -178,6 +183,7 @@ def call(timer: StageTimer, item: Input, plan: MeasuringPlan) -> Sample:
         torch.autocast(timer.device.type, dtype=getattr(torch, plan.autocast)) if plan.autocast else nullcontext()
     )
     timer.warned = True  # `last` raises what a warning would say
+    timer.preprocessed(item.preprocess_ms)
     try:
         with autocast:
             timer.model.generate(**item.kwargs)
@@ -187,7 +193,20 @@ def call(timer: StageTimer, item: Input, plan: MeasuringPlan) -> Sample:
         raise LaptimeError(
             f"out of memory on {timer.device} at sample {item.sample_id}: use a smaller batch, image or prompt"
         ) from error
+    except (ValueError, TypeError, ImportError, NotImplementedError) as error:
+        if isinstance(error, LaptimeError) or _in_laptime(error):
+            raise
+        first = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise LaptimeError(f"generate() refused sample {item.sample_id}: {first}") from error
     return timer.last
+
+
+def _in_laptime(error: BaseException) -> bool:
+    """Whether the error was raised by laptime's own code: then it is ours, and its traceback is kept."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and trace.tb_frame.f_globals.get("__name__", "").startswith("laptime.")
 
 
 def _enough(samples: Sequence[Sample], plan: MeasuringPlan) -> StopReason | None:

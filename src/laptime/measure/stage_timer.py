@@ -13,8 +13,8 @@ from __future__ import annotations
 import sys
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock, get_ident
@@ -63,6 +63,7 @@ class _Running:
     clock: Clock
     watch: Watch
     overlapped: bool = False
+    preprocess_ms: float | None = None
     inner: bool = False  # an inner generate() was entered: its result is what is counted
     result: Any = None
     returned: Any = None
@@ -124,6 +125,7 @@ class StageTimer:
         self._keys: set[tuple[str, int]] = set()
         self._extra_flags: list[Flag] = []
         self._running: dict[int, _Running] = {}  # by thread
+        self._preprocess_ms: dict[int, float] = {}  # by thread
         self._newest: Sample | Failure | None = None
         self._recording = Lock()
 
@@ -144,6 +146,25 @@ class StageTimer:
         flags: what is known about these calls, such as "cold".
         """
         self._sample_id, self._repeat, self._extra_flags = sample_id, repeat, list(flags)
+
+    @contextmanager
+    def preprocess(self) -> Iterator[None]:
+        """Time what is done before a call to make its inputs: `with timer.preprocess(): inputs = processor(...)`.
+
+        The next sample of this thread has it as `preprocess_ms`, beside its stages and in none of them. Several before
+        one call add up.
+        """
+        begin = time.perf_counter()
+        try:
+            yield
+        finally:
+            spent_ms = (time.perf_counter() - begin) * 1e3
+            self._preprocess_ms[get_ident()] = self._preprocess_ms.get(get_ident(), 0.0) + spent_ms
+
+    def preprocessed(self, spent_ms: float | None) -> None:
+        """Say how long making the next call's inputs took, where it was clocked elsewhere."""
+        if spent_ms is not None:
+            self._preprocess_ms[get_ident()] = spent_ms
 
     def summary(self) -> Summary:
         """Medians, intervals and shares of all samples so far; which ones are left out, and why."""
@@ -190,6 +211,7 @@ class StageTimer:
         if outer is not None:
             return self._inside(outer, at, args, kwargs)
         started_unix_ms = time.time() * 1e3
+        preprocess_ms = self._preprocess_ms.pop(get_ident(), None)
         try:
             running = self._prepared(at, args, kwargs)
         except LaptimeError:
@@ -199,6 +221,7 @@ class StageTimer:
             self._failed(error, started_unix_ms)
             return result
         try:
+            running.preprocess_ms = preprocess_ms
             self._run(running, at.original)
             try:
                 self._record(running)
@@ -314,6 +337,7 @@ class StageTimer:
                 batch=len(rows),
                 generated_tokens=sum(len(row) for row in rows),
                 cut_rows=cut_rows(rows, call, settings),
+                preprocess_ms=running.preprocess_ms,
                 started_unix_ms=around.started_unix_ms,
                 memory_peak_bytes=around.memory_peak_bytes,
                 energy_j=around.energy_j,

@@ -9,10 +9,17 @@ from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    AutoModelForMultimodalLM,
+    AutoModelForSeq2SeqLM,
+    AutoModelForSpeechSeq2Seq,
+)
 
 from laptime.errors import LaptimeError
 from laptime.models.presets import recipe
+from laptime.models.quantized import device_map_of, quantization
 from laptime.models.sources import explained, load_config, load_processor, locate
 
 PRESET_PREFIX = "preset:"
@@ -28,7 +35,8 @@ ATTENTIONS = ("eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_a
 class Loaded:
     """A model ready for generate(), in eval mode, with what makes its inputs.
 
-    processor is None for a text model; tokenizer is None only when the model's folder holds none.
+    processor is None for a text model; tokenizer is None only when the model's folder holds none. is_vlm: it takes
+    images. adapter: what was put onto it (laptime.models.adapters).
     """
 
     name: str
@@ -37,6 +45,17 @@ class Loaded:
     tokenizer: Any | None
     source: Literal["preset", "local", "hub"]
     is_vlm: bool
+    adapter: str | None = None
+
+    @property
+    def is_encoder_decoder(self) -> bool:
+        """Whether an encoder reads the prompt, and a decoder writes (T5, BART, Whisper)."""
+        return bool(getattr(self.model.config, "is_encoder_decoder", False))
+
+    @property
+    def takes_sound(self) -> bool:
+        """Whether its processor makes features of sound."""
+        return getattr(self.processor, "feature_extractor", None) is not None
 
     @property
     def device(self) -> torch.device:
@@ -47,6 +66,23 @@ class Loaded:
     def dtype(self) -> torch.dtype:
         """What the model wants floating inputs in."""
         return next(p.dtype for p in self.model.parameters() if p.is_floating_point())
+
+
+@dataclass(frozen=True)
+class LoadingPlan:
+    """How a model is loaded: see load_model.
+
+    quantize: one of laptime.models.quantized.QUANTIZATIONS. device_map: as transformers takes it; to be timed, the
+    model must come to one device all the same.
+    """
+
+    dtype: str = "auto"
+    device: str = "auto"
+    attn_implementation: str | None = None
+    trust_remote_code: bool = False
+    seed: int = 0
+    quantize: str | None = None
+    device_map: str | None = None
 
 
 def load_model(
@@ -65,16 +101,32 @@ def load_model(
     seed: of a preset's weights; the caller's random state is left as it was.
     Only safetensors are read; a repository's own code runs only with `trust_remote_code`.
 
-    Raises LaptimeError for what the user can mend: an unknown name, dtype or device, a model that can't generate() or
-    is no decoder, a hub out of reach, too little memory.
+    Raises LaptimeError for what the user can mend: an unknown name, dtype or device, a model that can't generate(), a
+    hub out of reach, too little memory.
     """
-    target = resolve_device(device)
-    chosen = resolve_dtype(dtype)
-    _check_attention(attn_implementation)
+    return load_as(name, LoadingPlan(dtype, device, attn_implementation, trust_remote_code, seed))
+
+
+def load_as(name: str, plan: LoadingPlan) -> Loaded:
+    """The same by a plan, which can also quantise the weights and map them to devices."""
+    target = resolve_device(plan.device)
+    chosen = resolve_dtype(plan.dtype)
+    _check_attention(plan.attn_implementation)
     with _one_line_errors(name, target):
         if name.startswith(PRESET_PREFIX):
-            return _load_preset(name, chosen, target, attn_implementation, seed)
-        return _load_pretrained(name, chosen, target, attn_implementation, trust_remote_code)
+            if plan.quantize or plan.device_map:
+                option = "--quantize" if plan.quantize else "--device-map"
+                raise LaptimeError(f"{option}: a preset's weights are made in place; name a folder or a hub id")
+            return _load_preset(name, chosen, target, plan.attn_implementation, plan.seed)
+        return _load_pretrained(name, chosen, target, plan)
+
+
+def check_decoder_only(loaded: Loaded, verb: str) -> None:
+    """Raise LaptimeError for an encoder-decoder, which this verb can't take."""
+    if loaded.is_encoder_decoder:
+        raise LaptimeError(
+            f"{loaded.name}: an encoder-decoder model; {verb} takes decoder-only ones, and profile measures it"
+        )
 
 
 def resolve_device(device: str) -> torch.device:
@@ -130,24 +182,27 @@ def _load_preset(
     return Loaded(name, model, preset.processor, preset.tokenizer, "preset", preset.processor is not None)
 
 
-def _load_pretrained(
-    name: str, dtype: torch.dtype | None, device: torch.device, attention: str | None, trust: bool
-) -> Loaded:
+def _load_pretrained(name: str, dtype: torch.dtype | None, device: torch.device, plan: LoadingPlan) -> Loaded:
+    trust = plan.trust_remote_code
     place = locate(name, trust_remote_code=trust)
     config = load_config(place)
-    if getattr(config, "is_encoder_decoder", False):
-        raise LaptimeError(
-            f"{name}: an encoder-decoder model; profile takes decoder-only ones. Time its own generate() with "
-            "laptime.StageTimer"
-        )
     auto, is_vlm = _auto_class(name, config)
-    processor, tokenizer = load_processor(place, is_vlm=is_vlm)  # before the weights: it fails sooner
-    options: dict[str, Any] = {} if attention is None else {"attn_implementation": attention}
+    hears = getattr(config, "audio_config", None) is not None or auto is AutoModelForSpeechSeq2Seq
+    processor, tokenizer = load_processor(place, with_media=is_vlm or hears)  # before the weights: it fails sooner
+    source: Literal["local", "hub"] = "local" if place.folder else "hub"
+    options: dict[str, Any] = (
+        {} if plan.attn_implementation is None else {"attn_implementation": plan.attn_implementation}
+    )
     stated = dtype or getattr(config, "dtype", None)
     if device.type == "meta" and isinstance(stated, torch.dtype):
         with torch.device("meta"):  # no weights are asked for, so none are read
             model = auto.from_config(config, dtype=stated, trust_remote_code=trust, **options)
-        return Loaded(name, model.eval(), processor, tokenizer, "local" if place.folder else "hub", is_vlm)
+        return Loaded(name, model.eval(), processor, tokenizer, source, is_vlm)
+    if plan.quantize is not None:
+        options["quantization_config"] = quantization(plan.quantize)
+    placed = device_map_of(plan.device_map, plan.quantize, device)
+    if placed is not None:
+        options["device_map"] = placed
     model = auto.from_pretrained(
         name,
         config=config,
@@ -158,20 +213,28 @@ def _load_pretrained(
     )
     if not callable(getattr(model, "generate", None)):
         raise LaptimeError(f"{name}: {type(model).__name__} has no generate()")
-    model = model.to(device).eval().requires_grad_(False)
-    return Loaded(name, model, processor, tokenizer, "local" if place.folder else "hub", is_vlm)
+    if placed is None:
+        model = model.to(device)
+    return Loaded(name, model.eval().requires_grad_(False), processor, tokenizer, source, is_vlm)
 
 
 def _auto_class(name: str, config: Any) -> tuple[Any, bool]:
     """The auto class that makes a generating model of this config, and whether it takes images."""
     has_vision = getattr(config, "vision_config", None) is not None
     remote = getattr(config, "auto_map", None) or {}
-    vlm_first = (AutoModelForImageTextToText, AutoModelForCausalLM)
-    for auto in vlm_first if has_vision else reversed(vlm_first):
+    classes = [AutoModelForCausalLM, AutoModelForImageTextToText, AutoModelForMultimodalLM]
+    if has_vision:
+        classes = [AutoModelForImageTextToText, AutoModelForCausalLM, AutoModelForMultimodalLM]
+    speaking = [AutoModelForSpeechSeq2Seq, AutoModelForSeq2SeqLM]
+    classes = speaking + classes if getattr(config, "is_encoder_decoder", False) else classes + speaking
+    for auto in classes:
         if auto.__name__ in remote or type(config) in auto._model_mapping:
             return auto, has_vision or auto is AutoModelForImageTextToText
     kind = getattr(config, "model_type", type(config).__name__)
-    raise LaptimeError(f"{name}: a {kind} model has no generate(); laptime needs a causal or image-text-to-text model")
+    raise LaptimeError(
+        f"{name}: a {kind} model has no generate(); laptime needs a causal, image-text-to-text or sequence-to-sequence "
+        "model"
+    )
 
 
 @contextlib.contextmanager

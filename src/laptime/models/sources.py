@@ -104,12 +104,12 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def load_processor(place: ModelPlace, *, is_vlm: bool) -> tuple[Any | None, Any | None]:
+def load_processor(place: ModelPlace, *, with_media: bool) -> tuple[Any | None, Any | None]:
     """(processor, tokenizer) of the model. A text model has no processor; its tokenizer may be missing (None).
 
-    Raises LaptimeError when a vision-language model's processor can't be had.
+    with_media: the model takes images or sound. Raises LaptimeError when such a model's processor can't be had.
     """
-    if not is_vlm:
+    if not with_media:
         if not any(_file(place, file) for file in _TOKENIZER_FILES):
             return None, None  # AutoTokenizer would make up an empty one
         try:

@@ -17,7 +17,7 @@ from laptime.measure.environment import describe
 from laptime.models.anatomy import find_anatomy
 from laptime.models.block_list import read_blocks, written_blocks
 from laptime.models.knobs import ModelKnobs, applied, check_knobs
-from laptime.models.loading import PRESET_PREFIX, Loaded, load_model, resolve_device
+from laptime.models.loading import PRESET_PREFIX, Loaded, check_decoder_only, load_model, resolve_device
 from laptime.sweeps.block_choice import (
     MEASURED,
     POSITION,
@@ -49,6 +49,7 @@ def prepare(sweep_config: SweepConfig, *, with_weights: bool = True) -> Prepared
         trust_remote_code=sweep_config.trust_remote_code,
         seed=sweep_config.seed,
     )
+    check_decoder_only(loaded, "sweep")
     questions = questions_for(sweep_config)
     facts = _facts(sweep_config, loaded, device)
     chosen = _block_choice(sweep_config, loaded, facts, questions, device if with_weights else None)

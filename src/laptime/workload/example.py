@@ -21,6 +21,8 @@ class Example:
     """One question, and the image it is about (None: text only). `place` says where it stands, for messages.
 
     answers: every answer that counts as right; for VQA accuracy what each annotator said, repeats included.
+    images: all images, where there are several (then `image` is the first). video: a file, or a folder of frames.
+    sound: a file. A sound needs no question.
     choices: the options of a multiple-choice question, in the order of their letters; answer_index: the right one's
     place, from 0 (None: unknown).
     """
@@ -32,6 +34,14 @@ class Example:
     place: str
     choices: tuple[str, ...] = ()
     answer_index: int | None = None
+    images: tuple[Path, ...] = ()
+    video: Path | None = None
+    sound: Path | None = None
+
+    @property
+    def pictures(self) -> tuple[Path, ...]:
+        """All images of the question, in their order."""
+        return self.images or (() if self.image is None else (self.image,))
 
     @property
     def prompt(self) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Any
 
 import torch
@@ -15,6 +16,8 @@ from laptime.errors import LaptimeError
 from laptime.models.loading import Loaded
 from laptime.workload.crops import has_overview, processor_cutting
 from laptime.workload.images import synthetic_image
+from laptime.workload.media import synthetic_sound
+from laptime.workload.placeholders import count_image_tokens, media_word, process_images
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,7 @@ class Inputs:
     is text_tokens + image_tokens + marker_tokens (+ padding, in a batch of unequal rows); image_tokens are the
     places that image features fill; marker_tokens are what the processor sets around them (start, end, rows).
     Counts are of row 0. `images` is the number of images in the batch, `crops` the tiles that one image is cut
-    into, its overview not counted.
+    into, its overview not counted. preprocess_ms: how long the tokenizer or processor took; None where none ran.
     """
 
     kwargs: dict[str, torch.Tensor]
@@ -36,6 +39,7 @@ class Inputs:
     images: int
     crops: int
     batch: int
+    preprocess_ms: float | None = None
 
 
 def make_inputs(
@@ -65,12 +69,13 @@ def make_inputs(
     if seed < 0:
         raise LaptimeError(f"the seed can't be negative: {seed}")
     check_context(loaded, prompt_tokens, new_tokens)  # before any image is drawn: the text alone may be too long
+    preprocess_ms: float | None = None
     if image_size is None:
         base, fixed = _text_base(loaded, prompt_tokens, batch)
     else:
-        base, fixed = _image_base(loaded, image_size, batch, seed, crops)
+        base, fixed, preprocess_ms = _image_base(loaded, image_size, batch, seed, crops)
     ids = base["input_ids"]
-    image_tokens = int((ids[0] == image_token_id(loaded)).sum()) if image_size is not None else 0
+    image_tokens = count_image_tokens(loaded, ids[0]) if image_size is not None else 0
     fixed_text = min(fixed, prompt_tokens)
     check_context(loaded, ids.shape[1] - fixed_text + prompt_tokens, new_tokens, image_tokens)
     random = torch.stack([_row_text(loaded, prompt_tokens - fixed_text, seed, row) for row in range(batch)])
@@ -85,28 +90,8 @@ def make_inputs(
         images=0 if image_size is None else batch,
         crops=crop_count(kwargs, batch, overview=has_overview(loaded.model)),
         batch=batch,
+        preprocess_ms=preprocess_ms,
     )
-
-
-def image_token_id(loaded: Loaded) -> int | None:
-    """The id of the placeholder that image features replace; None for a model without one."""
-    for holder, names in (
-        (loaded.model.config, ("image_token_id", "image_token_index")),
-        (loaded.processor, ("image_token_id",)),
-    ):
-        for name in names:
-            if isinstance(value := getattr(holder, name, None), int):
-                return value
-    return None
-
-
-def image_placeholder(loaded: Loaded) -> str:
-    """The text that stands for one image in a prompt. Raises LaptimeError when the processor names none."""
-    for name in ("boi_token", "image_token"):  # Gemma 3 is asked by its begin-of-image token
-        token = getattr(loaded.processor, name, None)
-        if isinstance(token, str):
-            return token
-    raise LaptimeError(f"{loaded.name}: its processor names no image token, so images can't be placed in a prompt")
 
 
 def context_length(loaded: Loaded) -> int | None:
@@ -120,11 +105,28 @@ def context_length(loaded: Loaded) -> int | None:
 def check_context(loaded: Loaded, width: int, new_tokens: int, image_tokens: int = 0) -> None:
     """Raise LaptimeError when a row of `width` tokens and `new_tokens` more don't fit the model's context."""
     limit = context_length(loaded)
-    if limit is not None and width + new_tokens > limit:
+    if loaded.is_encoder_decoder:
+        _check_both_sides(loaded, width, new_tokens)
+    elif limit is not None and width + new_tokens > limit:
         of_image = f" ({image_tokens} of them for the image)" if image_tokens else ""
         raise LaptimeError(
             f"{loaded.name}: a prompt of {width} tokens{of_image} and {new_tokens} new ones don't fit its context of "
             f"{limit}: use a shorter prompt{', a smaller image' if image_tokens else ''} or fewer new tokens"
+        )
+
+
+def _check_both_sides(loaded: Loaded, width: int, new_tokens: int) -> None:
+    """The same for an encoder-decoder: the prompt is the encoder's, the answer the decoder's."""
+    config = loaded.model.config
+    both = getattr(config, "max_position_embeddings", None)
+    written = getattr(config, "max_target_positions", None) or both
+    if isinstance(both, int) and width > both:
+        raise LaptimeError(
+            f"{loaded.name}: a prompt of {width} tokens doesn't fit its encoder's {both}: use a shorter one"
+        )
+    if isinstance(written, int) and new_tokens >= written:
+        raise LaptimeError(
+            f"{loaded.name}: {new_tokens} new tokens don't fit its decoder's {written}: use fewer (--new-tokens)"
         )
 
 
@@ -151,6 +153,45 @@ def on_model(loaded: Loaded, processed: dict[str, Any]) -> dict[str, torch.Tenso
     }
 
 
+def make_sound_inputs(
+    loaded: Loaded, *, prompt_tokens: int, seconds: float, batch: int = 1, seed: int = 0, new_tokens: int = 0
+) -> Inputs:
+    """The same with one synthetic sound of `seconds` in each row instead of an image.
+
+    A model that only writes down what it hears (Whisper) gets no text. Raises LaptimeError as make_inputs.
+    """
+    if not loaded.takes_sound:
+        raise LaptimeError(f"{loaded.name}: takes no sound: leave --audio-seconds out, or use a model of sound")
+    extractor = loaded.processor.feature_extractor  # type: ignore[union-attr]
+    rate = int(extractor.sampling_rate)
+    sounds = [synthetic_sound(seconds, rate, _row_seed(seed, row)) for row in range(batch)]
+    if loaded.model.main_input_name != "input_ids":
+        begin = perf_counter()
+        made = on_model(loaded, dict(extractor(sounds, sampling_rate=rate, return_tensors="pt")))
+        spent_ms = (perf_counter() - begin) * 1e3
+        check_context(loaded, 0, new_tokens)
+        return Inputs(made, 0, 0, 0, 0, images=0, crops=0, batch=batch, preprocess_ms=spent_ms)
+    check_context(loaded, prompt_tokens, new_tokens)
+    begin = perf_counter()
+    try:
+        base = dict(
+            loaded.processor(  # type: ignore[misc]
+                text=[media_word(loaded, "audio")] * batch, audio=sounds, return_tensors="pt", padding=True
+            )
+        )
+    except (ValueError, TypeError) as error:
+        raise LaptimeError(f"{loaded.name}: its processor refused a sound of {seconds} s: {error}") from error
+    spent_ms = (perf_counter() - begin) * 1e3
+    width = base["input_ids"].shape[1]
+    check_context(loaded, width + prompt_tokens, new_tokens)
+    random = torch.stack([_row_text(loaded, prompt_tokens, seed, row) for row in range(batch)])
+    kwargs = on_model(loaded, _append_text(base, random))
+    marks = width - len(_opening_ids(loaded))
+    return Inputs(
+        kwargs, width + prompt_tokens, prompt_tokens, 0, marks, images=0, crops=0, batch=batch, preprocess_ms=spent_ms
+    )
+
+
 def _text_base(loaded: Loaded, prompt_tokens: int, batch: int) -> tuple[dict[str, torch.Tensor], int]:
     """What stands before random text: the tokenizer's own opening, if it has one (BOS)."""
     opening = _opening_ids(loaded)[:prompt_tokens]
@@ -160,23 +201,24 @@ def _text_base(loaded: Loaded, prompt_tokens: int, batch: int) -> tuple[dict[str
 
 def _image_base(
     loaded: Loaded, image_size: tuple[int, int], batch: int, seed: int, crops: tuple[int, int] | None
-) -> tuple[dict[str, torch.Tensor], int]:
-    """Each row's image through the processor, with no text but what it sets there itself; and that text's length."""
+) -> tuple[dict[str, torch.Tensor], int, float]:
+    """Each row's image through the processor, with no text but what it sets there itself; that text's length; ms."""
     if loaded.processor is None or not loaded.is_vlm:
         raise LaptimeError(f"{loaded.name}: takes text only: leave the image size out, or use a vision-language model")
     images = [synthetic_image(*image_size, seed=_row_seed(seed, row)) for row in range(batch)]
-    texts = [image_placeholder(loaded)] * batch
     processor: Any = loaded.processor
     if crops is not None:
         processor, images = processor_cutting(loaded, images, crops)
+    rows = [[image] for image in images]
+    begin = perf_counter()
     try:
-        processed = processor(images=[[image] for image in images], text=texts, return_tensors="pt", padding=True)
+        processed = process_images(loaded, processor, rows, lambda word: [word] * batch, padding=True)
     except (ValueError, TypeError) as error:
         raise LaptimeError(
             f"{loaded.name}: its processor refused an image of {image_size[0]}x{image_size[1]}: "
             f"{str(error).splitlines()[0]}"
         ) from error
-    return dict(processed), len(_opening_ids(loaded))
+    return processed, len(_opening_ids(loaded)), (perf_counter() - begin) * 1e3
 
 
 def _opening_ids(loaded: Loaded) -> list[int]:
@@ -204,11 +246,15 @@ def _append_text(base: dict[str, torch.Tensor], text: torch.Tensor) -> dict[str,
     shape = base["input_ids"].shape
     grown = dict(base)
     for name, value in base.items():
+        if not isinstance(value, torch.Tensor):
+            continue
         if name == "input_ids":
             grown[name] = torch.cat([value, text], dim=1)
         elif value.shape == shape and name.endswith(("_mask", "_ids")):
             fill = 1 if name == "attention_mask" else 0  # type 0 is text in every family's type ids
             grown[name] = torch.cat([value, torch.full_like(text, fill, dtype=value.dtype)], dim=1)
+        elif value.ndim > 2 and value.shape[:2] == shape and name.endswith("_mask"):  # Mllama: what each token sees
+            grown[name] = torch.cat([value, value[:, -1:].expand(-1, text.shape[1], *value.shape[2:])], dim=1)
     return grown
 
 

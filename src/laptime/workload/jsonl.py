@@ -1,7 +1,8 @@
 """Questions about images from a JSONL file. No torch.
 
 One object a line: {"image": "path", "question": "text"}, with optional "id", "answer" (one or a list) and "choices"
-(then "answer" is the right one's letter, its place from 0, or its text). Only local files are read.
+(then "answer" is the right one's letter, its place from 0, or its text). Instead of "image" there can be "images" (a
+list), "video" (a file, or a folder of frames) or "audio" (the question may then be left out). Local files only.
 """
 
 from __future__ import annotations
@@ -52,36 +53,56 @@ def _example(line: str, number: int, folder: Path, place: str) -> Example:
         raise LaptimeError(f"{place}: not JSON: {what} (column {getattr(error, 'colno', 1)})") from None
     if not isinstance(entry, dict):
         raise LaptimeError(f"{place}: must be a JSON object, not {type(entry).__name__}")
-    question = entry.get("question")
-    if not isinstance(question, str) or not question.strip():
+    question = entry.get("question", "" if entry.get("audio") is not None else None)
+    if not isinstance(question, str) or not (question.strip() or entry.get("audio") is not None):
         raise LaptimeError(f"{place}: 'question' must be text that isn't empty")
     name = entry.get("id", f"{number:04d}")
     if not isinstance(name, str | int) or isinstance(name, bool) or name == "":
         raise LaptimeError(f"{place}: 'id' must be text or a whole number")
     choices = _choices(entry.get("choices"), place)
+    images = _image_paths(entry, folder, place)
     right = _right_choice(entry.get("answer"), choices, place) if choices else None
     return Example(
         id=str(name),
         question=question,
-        image=_image_path(entry.get("image"), folder, place),
+        image=images[0] if images else None,
         answers=_answers(entry.get("answer"), place) if not choices else () if right is None else (choices[right],),
         place=place,
         choices=choices,
         answer_index=right,
+        images=images if len(images) > 1 else (),
+        video=_media_path(entry.get("video"), "video", folder, place),
+        sound=_media_path(entry.get("audio"), "audio", folder, place),
     )
 
 
-def _image_path(value: Any, folder: Path, place: str) -> Path | None:
+def _image_paths(entry: dict[str, Any], folder: Path, place: str) -> tuple[Path, ...]:
+    several = entry.get("images")
+    if several is None:
+        path = _media_path(entry.get("image"), "image", folder, place)
+        return () if path is None else (path,)
+    if entry.get("image") is not None:
+        raise LaptimeError(f"{place}: has 'image' and 'images'; name all of them in 'images'")
+    if not isinstance(several, list):
+        raise LaptimeError(f"{place}: 'images' must be a list of the paths of image files")
+    paths = [_media_path(value, "image", folder, place) for value in several]
+    if None in paths:
+        raise LaptimeError(f"{place}: 'images' must be a list of the paths of image files")
+    return tuple(path for path in paths if path is not None)
+
+
+def _media_path(value: Any, kind: str, folder: Path, place: str) -> Path | None:
     if value is None:
         return None
+    article = "an" if kind[0] in "ai" else "a"
     if not isinstance(value, str) or not value or "\0" in value:
-        raise LaptimeError(f"{place}: 'image' must be the path of an image file")
+        raise LaptimeError(f"{place}: {kind!r} must be the path of {article} {kind} file")
     if "://" in value or value.startswith("data:"):
-        raise LaptimeError(f"{place}: image {value[:60]!r} is no local file; save it and name its path")
+        raise LaptimeError(f"{place}: {kind} {value[:60]!r} is no local file; save it and name its path")
     path = folder / value
-    if not path.is_file():
+    if not path.is_file() and not (kind == "video" and path.is_dir()):
         raise LaptimeError(
-            f"{place}: no image file at {str(path)!r}; correct the path, or the folder it is relative to"
+            f"{place}: no {kind} file at {str(path)!r}; correct the path, or the folder it is relative to"
         )
     return path
 

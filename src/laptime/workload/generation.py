@@ -1,0 +1,67 @@
+"""Further arguments of generate() that a user asks for by name: sampling, beams, stop strings."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from transformers import GenerationConfig
+
+from laptime.errors import LaptimeError
+from laptime.models.sources import first_line
+
+ELSEWHERE = {
+    "max_new_tokens": "--new-tokens",
+    "max_length": "--new-tokens",
+    "cache_implementation": "--cache",
+    "disable_compile": "--no-compile",
+    "prefill_chunk_size": "--prefill-chunk",
+}
+"""What has an option of its own."""
+
+_TEXTS = ("stop_strings", "early_stopping")
+_RESULT = ("return_dict_in_generate", "output_scores", "output_logits", "output_attentions", "output_hidden_states")
+
+
+def read_generate(words: Iterable[str]) -> dict[str, Any]:
+    """KEY=VALUE, each value as JSON where it is JSON, else as text. Raises LaptimeError."""
+    options: dict[str, Any] = {}
+    for one in words:
+        key, equals, value = one.partition("=")
+        key = key.strip().replace("-", "_")
+        if not equals or not key:
+            raise LaptimeError(f"--generate {one}: write KEY=VALUE, as num_beams=4")
+        if key in options:
+            raise LaptimeError(f"--generate {one}: {key} is given twice")
+        try:
+            options[key] = json.loads(value)
+        except ValueError:
+            options[key] = {"True": True, "False": False, "None": None}.get(value, value)
+    return options
+
+
+def check_generate(options: Mapping[str, Any]) -> None:
+    """Raise LaptimeError for what transformers doesn't know, or contradicts itself, or has an option of its own."""
+    known = [name for name in vars(GenerationConfig()) if not name.startswith("_")]
+    for key in options:
+        if key in ELSEWHERE:
+            raise LaptimeError(f"--generate {key}: use {ELSEWHERE[key]}")
+        if key in _RESULT:
+            raise LaptimeError(f"--generate {key}: changes what is returned and not how it is made; leave it out")
+        if key not in known:
+            near = ", ".join(difflib.get_close_matches(key, known, n=3, cutoff=0.5)) or "num_beams, do_sample"
+            raise LaptimeError(f"--generate {key}: generate() has no such setting; near: {near}")
+        if isinstance(options[key], str) and key not in _TEXTS:
+            raise LaptimeError(f"--generate {key}={options[key]}: write a number, true, false or JSON, not text")
+    try:
+        GenerationConfig(**options).validate(strict=True)
+    except (ValueError, TypeError, ImportError) as error:
+        text = " ".join(line.strip(" -`") for line in str(error).splitlines() if line.strip())
+        raise LaptimeError(f"--generate: {text[:300] or first_line(error)}") from error
+
+
+def generate_words(options: Mapping[str, Any]) -> str | None:
+    """The options in one canonical line, for a configuration; None without any."""
+    return " ".join(f"{key}={json.dumps(options[key])}" for key in sorted(options)) or None
