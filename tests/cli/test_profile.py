@@ -71,6 +71,28 @@ def test_json_goes_to_stdout_alone_and_report_repeats_it(capsys, tmp_path):
     assert "preset:tiny-llm" in (out / "report.html").read_text()
 
 
+def test_beams_and_samples_are_asked_for_by_name(capsys, tmp_path):
+    for number, words in enumerate((["num_beams=3"], ["do_sample=true", "temperature=0.7"])):
+        options = [part for word in words for part in ("--generate", word)]
+        code, _, _ = laptime(capsys, "profile", "preset:tiny-llm", *QUICK, *options, "--out", tmp_path / str(number))
+        assert code == 0
+    beams, sampled = (load_run(tmp_path / str(number)).info.config for number in range(2))
+    assert beams["num_beams"] == 3
+    assert "generate" not in beams
+    assert (sampled["do_sample"], sampled["generate"]) == (True, "temperature=0.7")
+
+
+def test_an_encoder_decoder_is_profiled(capsys, tmp_path):
+    from tests.models import tiny_encoders
+
+    model, _ = tiny_encoders.build("t5")
+    model.save_pretrained(tmp_path / "t5")
+    code, said, _ = laptime(capsys, "profile", tmp_path / "t5", *QUICK, "--out", tmp_path / "run")
+    assert code == 0
+    assert "Encode" in said
+    assert "2 inputs (2 calls)" in " ".join(said.split())
+
+
 def test_questions_from_a_file_are_asked(capsys, tmp_path):
     from laptime.workload.images import synthetic_image
 
@@ -104,6 +126,23 @@ def test_questions_from_a_file_are_asked(capsys, tmp_path):
         (["preset:tiny-llm", "--data", "/no/such.jsonl"], "/no/such.jsonl"),
         (["preset:tiny-llm", "--language-module", "model.layerz"], "model.layers"),
         (["preset:tiny-llm", "--samples", "many"], "--samples"),
+        (["preset:tiny-llm", "--prefill-chunk", "0"], "--prefill-chunk 0"),
+        (["preset:tiny-llm", "--time-limit", "-1"], "--time-limit -1"),
+        (["preset:tiny-llm", "--max-warmups", "-1"], "--max-warmups -1"),
+        (["preset:tiny-llm", "--cache", "offloaded", "--device", "cpu"], "no GPU"),
+        (["preset:tiny-llm", "--audio-seconds", "2"], "takes no sound"),
+        (["preset:tiny-llm", "--audio-seconds", "-2"], "--audio-seconds -2"),
+        (["preset:tiny-llm", "--percentiles", "50,x"], "--percentiles 50,x"),
+        (["preset:tiny-llm", "--percentiles", "100"], "--percentiles 100"),
+        (["preset:tiny-llm", "--generate", "num_beams"], "KEY=VALUE"),
+        (["preset:tiny-llm", "--generate", "num_beems=2"], "num_beams"),
+        (["preset:tiny-llm", "--generate", "num_beams=two"], "num_beams=two"),
+        (["preset:tiny-llm", "--generate", "max_length=9"], "--new-tokens"),
+        (["preset:tiny-llm", "--generate", "temperature=0.7"], "do_sample"),
+        (["preset:tiny-llm", "--generate", "do_sample=true", "--verify"], "--verify"),
+        (["preset:tiny-llm", "--generate", "num_beams=2", "--method", "both"], "--method both"),
+        (["preset:tiny-llm", "--quantize", "bnb-8bit"], "preset"),
+        (["preset:tiny-llm", "--device-map", "auto"], "preset"),
         (["preset:tiny-llm", "--sampels", "1"], "--sampels"),
         ([], "model"),
     ],

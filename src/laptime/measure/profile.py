@@ -53,9 +53,7 @@ def prepare(request: ProfileRequest) -> PreparedProfile:
         torch.backends.cuda.matmul.allow_tf32 = request.tf32
         torch.backends.cudnn.allow_tf32 = request.tf32
     if device.type == "cpu" and (request.cache or "").startswith("offloaded"):
-        raise LaptimeError(
-            f"--cache {request.cache}: moves the cache between a GPU and the host; no GPU is in use"
-        )
+        raise LaptimeError(f"--cache {request.cache}: moves the cache between a GPU and the host; no GPU is in use")
     if loaded.is_encoder_decoder and request.method != "direct":
         raise LaptimeError(f"--method {request.method}: {request.model} is an encoder-decoder, which it doesn't know")
     generation = generation_arguments(
