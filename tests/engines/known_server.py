@@ -80,7 +80,7 @@ class KnownServer:
                 headers = {n.lower(): v.strip() for n, _, v in (line.partition(":") for line in lines[1:] if line)}
                 body = await reader.readexactly(int(headers.get("content-length", 0)))
                 path = lines[0].split()[1]
-                if path.endswith("/models"):
+                if path.endswith(("/models", "/health")):
                     _whole(writer, 200, {"data": [{"id": name} for name in self.models]})
                     continue
                 served = Served(json.loads(body), path, headers, arrived)
@@ -147,6 +147,7 @@ class KnownServer:
 
 
 def _event(writer: asyncio.StreamWriter, *events: dict) -> None:
+    events = tuple({"id": "chatcmpl-known", "object": "chat.completion.chunk", **event} for event in events)
     _chunk(writer, b"".join(b"data: " + json.dumps(event).encode() + b"\n\n" for event in events))
 
 

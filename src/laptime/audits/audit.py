@@ -18,6 +18,8 @@ from laptime.audits import (
 from laptime.audits.measurements import Measurements, read_measurements
 from laptime.audits.result import SEVERITIES, AuditFinding, AuditReport, RuleRun
 from laptime.audits.rule import NotJudged, Rule
+from laptime.audits.served.audit import audit_served
+from laptime.audits.served.reading import read_served
 
 RULES: tuple[Rule, ...] = (
     *arithmetic.RULES,
@@ -34,8 +36,12 @@ RULES: tuple[Rule, ...] = (
 
 
 def audit(path: str | Path) -> AuditReport:
-    """Audit a run folder, a Parquet or CSV table, or the older JSON files. Raises LaptimeError for anything else."""
-    return audit_measurements(read_measurements(path))
+    """Audit a run folder, a Parquet or CSV table, the older JSON files, or a result of another program.
+
+    Raises LaptimeError for anything else.
+    """
+    served = read_served(Path(path))
+    return audit_measurements(read_measurements(path)) if served is None else audit_served(served)
 
 
 def audit_measurements(measurements: Measurements) -> AuditReport:

@@ -17,7 +17,8 @@ def audit(
     path: Annotated[
         Path,
         typer.Argument(
-            metavar="PATH", help="A run folder, a .parquet or .csv table of samples, or the older JSON files."
+            metavar="PATH",
+            help="A run folder, a table, the older JSON files, or another program's result.",
         ),
     ],
     html: Html = None,

@@ -89,6 +89,7 @@ def _level(name: str, lives: Sequence[RequestLife]) -> EngineLevel:
     requests = [life.request for life in lives]
     totals = [life.total_ns / 1e6 for life in lives]
     mean = sum(totals) / len(totals)
+    stepped = all(life.steps is not None for life in lives)
     per_token = [
         life.stages["decode"] / 1e6 / (life.request.output_tokens - 1)
         for life in lives
@@ -108,16 +109,18 @@ def _level(name: str, lives: Sequence[RequestLife]) -> EngineLevel:
             for kind in SPAN_WORDS
             if any(life.kinds.get(kind) for life in lives)
         },
-        cost_ms=sum(life.cost_ns for life in lives) / len(lives) / 1e6,
+        cost_ms=sum(life.cost_ns or 0 for life in lives) / len(lives) / 1e6 if stepped else None,
         ttft_ms=median_interval([life.ttft_ns / 1e6 for life in lives]),
         decode_per_token_ms=median_interval(per_token) if per_token else None,
         prompt_tokens_mean=_mean([request.prompt_tokens for request in requests]),
         output_tokens_mean=_mean([request.output_tokens for request in requests]),
         cached_share=_cached(requests),
         tokens_per_step=_tokens_per_step(lives),
-        chunked=sum(life.prefill_steps > 1 and "preempted" not in life.request.flags for life in lives),
+        chunked=sum((life.prefill_steps or 0) > 1 and "preempted" not in life.request.flags for life in lives)
+        if stepped
+        else None,
         preempted=sum("preempted" in request.flags for request in requests),
-        shared=sum("shared-step" in request.flags for request in requests),
+        shared=sum("shared-step" in request.flags for request in requests) if stepped else None,
         out_of_order_ms=max(life.out_of_order_ns for life in lives) / 1e6,
         beside=list(_beside(lives)),
     )
@@ -329,6 +332,6 @@ def _cached(requests: Sequence[RequestSample]) -> float | None:
 
 
 def _tokens_per_step(lives: Sequence[RequestLife]) -> float | None:
-    known = [(tokens - 1, life.decode_steps) for life in lives if (tokens := life.request.output_tokens or 0) > 1]
+    known = [(tokens - 1, life.decode_steps or 0) for life in lives if (tokens := life.request.output_tokens or 0) > 1]
     steps = sum(count for _, count in known)
     return sum(tokens for tokens, _ in known) / steps if steps else None

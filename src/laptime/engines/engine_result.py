@@ -48,16 +48,16 @@ class EngineLevel(msgspec.Struct, frozen=True, kw_only=True):
     total: StageFigure
     stages: dict[str, StageFigure]
     kinds: dict[SpanKind, float]
-    cost_ms: float
+    cost_ms: float | None
     ttft_ms: Interval
     decode_per_token_ms: Interval | None
     prompt_tokens_mean: float | None
     output_tokens_mean: float | None
     cached_share: float | None
     tokens_per_step: float | None
-    chunked: int
+    chunked: int | None
     preempted: int
-    shared: int
+    shared: int | None
     out_of_order_ms: float
     beside: list[Beside]
 

@@ -9,6 +9,7 @@ import msgspec
 
 from laptime.data.outside import DAMAGE, read_part
 from laptime.engines.request import RequestSample, read_requests
+from laptime.engines.request_logs import read_log
 from laptime.engines.step import StepSample, read_steps
 from laptime.errors import LaptimeError
 
@@ -46,8 +47,13 @@ class EngineRun:
 
 
 def read_engine_run(folder: str | Path) -> EngineRun:
-    """Read what LAPTIME_VLLM named. Raises LaptimeError where there is nothing, or something else."""
+    """Read what LAPTIME_VLLM named, or a request log that an engine wrote itself.
+
+    Raises LaptimeError where there is nothing, or something else.
+    """
     place = Path(folder)
+    if place.is_file():
+        return read_request_log(place)
     infos = [_decoded(file, EngineInfo) for file in sorted(place.glob("engine-*.json"))]
     if not infos:
         raise LaptimeError(f"{folder}: no engine wrote there; start it with LAPTIME_VLLM={folder}")
@@ -76,3 +82,15 @@ def _decoded(file: Path, type_: type[EngineInfo]) -> EngineInfo:
         return msgspec.json.decode(read_part(file), type=type_)
     except DAMAGE as error:
         raise LaptimeError(f"{file}: not a description of an engine ({error}); name another folder") from error
+
+
+def read_request_log(file: Path) -> EngineRun:
+    """A log that an engine wrote itself: its requests without steps. Raises LaptimeError for another file."""
+    found = read_log(file)
+    if found is None:
+        raise LaptimeError(f"{file}: no request log of SGLang or TensorRT-LLM; name one, or the folder of a plug-in")
+    engine, requests = found
+    info = EngineInfo(
+        engine=engine, version="", pid=0, boot_id=None, clock_offset_ns=0, clock_error_ns=0, created_unix_ms=0.0
+    )
+    return EngineRun(str(file), [info], sorted(requests, key=lambda request: request.due.ns), {}, [])

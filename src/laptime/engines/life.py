@@ -85,20 +85,20 @@ class Span(msgspec.Struct, frozen=True, array_like=True):
 class RequestLife(msgspec.Struct, frozen=True, kw_only=True):
     """One request over the engine's steps. Its spans have no hole: they sum to its total to the nanosecond.
 
-    stages: in ns, of the same sum. cost_ns: its share of its steps by tokens. decode_steps: steps after the first
-    token. out_of_order_ns: the largest amount by which an instant preceded the one before it; 0 is right.
-    ttft_ns: begin to the engine's first token.
+    stages: in ns, of the same sum. cost_ns: its share of its steps by tokens; None where no steps are known, as the
+    numbers of steps. decode_steps: steps after the first token. out_of_order_ns: the largest amount by which an instant
+    preceded the one before it; 0 is right. ttft_ns: begin to the engine's first token.
     """
 
     request: RequestSample
     spans: list[Span]
     stages: dict[str, int]
     kinds: dict[str, int]
-    cost_ns: int
-    prefill_cost_ns: int
-    steps: int
-    prefill_steps: int
-    decode_steps: int
+    cost_ns: int | None
+    prefill_cost_ns: int | None
+    steps: int | None
+    prefill_steps: int | None
+    decode_steps: int | None
     ttft_ns: int
     out_of_order_ns: int
 
@@ -119,8 +119,11 @@ def lives_of(
 ) -> tuple[list[RequestLife], list[RequestSample]]:
     """The lives of finished requests, and those of which the engine's instants or steps are missing.
 
-    steps: of one worker, in order.
+    steps: of one worker, in order. Where an engine shows none, a life is cut by the request's own instants alone.
     """
+    if not steps:
+        coarse = [(request, _coarse(request)) for request in requests]
+        return [life for _, life in coarse if life], [request for request, life in coarse if not life]
     numbers = {new.request_id: new.number for step in steps for new in step.new}
     own: dict[int, list[tuple[StepSample, Row]]] = {}
     for step in steps:
@@ -178,6 +181,40 @@ def _life(
         steps=len(used),
         prefill_steps=len(prefill),
         decode_steps=len(used) - len(prefill),
+        ttft_ns=first.ns - request.due.ns,
+        out_of_order_ns=line.out_of_order,
+    )
+
+
+def _coarse(request: RequestSample) -> RequestLife | None:
+    scheduled, first, last = request.scheduled, request.first_token, request.last_token
+    if request.arrival is None or first is None or last is None:
+        return None
+    line = _Line(request.due.ns)
+    if request.sent is not None:
+        line.until("client", request.sent.ns)
+        line.until("transport", request.arrival.ns)
+    else:
+        line.until("client", request.arrival.ns)
+    if request.handed is not None:
+        line.until("preprocessing", request.handed.ns)
+    if scheduled is not None:
+        line.until("queue", scheduled.ns)
+    line.until("prefill", first.ns)
+    line.until("decode", last.ns)
+    if request.delivered is not None:
+        line.until("output", request.delivered.ns)
+    line.until("return", request.done.ns)
+    return RequestLife(
+        request=request,
+        spans=line.spans,
+        stages=_stages(line.spans, first.ns),
+        kinds=_sums(line.spans),
+        cost_ns=None,
+        prefill_cost_ns=None,
+        steps=None,
+        prefill_steps=None,
+        decode_steps=None,
         ttft_ns=first.ns - request.due.ns,
         out_of_order_ns=line.out_of_order,
     )

@@ -58,16 +58,22 @@ def stage_rows(level: EngineLevel) -> list[list[str]]:
 def level_lines(level: EngineLevel) -> list[str]:
     """What else is known of a level."""
     name = one_line(level.name, 60)
-    lines = [
-        f"{name}: a request waits for {text(level.total.mean_ms, 'ms')} and costs {text(level.cost_ms, 'ms')} of the "
-        "engine's steps, its share by tokens (means)"
-    ]
+    lines = []
+    if level.cost_ms is not None:
+        lines.append(
+            f"{name}: a request waits for {text(level.total.mean_ms, 'ms')} and costs {text(level.cost_ms, 'ms')} of "
+            "the engine's steps, its share by tokens (means)"
+        )
     known = [
         f"time to the first token {text(level.ttft_ms.value, 'ms')}",
         *([f"decode per token {text(level.decode_per_token_ms.value, 'ms')}"] if level.decode_per_token_ms else []),
         *([f"{plain(level.tokens_per_step, 3)} tokens a step"] if level.tokens_per_step else []),
         *([f"{percent(level.cached_share)} of the prompts from the cache"] if level.cached_share is not None else []),
-        f"{count(level.shared)} of {counted(level.requests, 'request')} shared a step",
+        *(
+            [f"{count(level.shared)} of {counted(level.requests, 'request')} shared a step"]
+            if level.shared is not None
+            else []
+        ),
         *([f"{count(level.chunked)} with the prompt in several steps"] if level.chunked else []),
         *([f"{count(level.preempted)} preempted"] if level.preempted else []),
     ]

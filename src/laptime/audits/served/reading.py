@@ -1,0 +1,327 @@
+"""Result files of vLLM bench, SGLang bench, AIPerf, GuideLLM, LLMPerf, llama-bench and optimum-benchmark.
+
+A format is recognised by the fields that only it has. Nothing is guessed: what a file doesn't say stays None.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from laptime.audits.served.result import ServedLevel, ServedRequest, ServedResult
+from laptime.errors import LaptimeError
+
+HIGHEST_BYTES = 1 << 30
+Object = dict[str, Any]
+
+
+def read_served(path: Path) -> ServedResult | None:
+    """The result that a file holds, or a folder of results of one program; None for what is none of them.
+
+    Raises LaptimeError for a file that begins as one and is damaged.
+    """
+    if path.is_dir():
+        return _folder(path)
+    if path.suffix not in (".json", ".jsonl") or not path.is_file() or path.stat().st_size > HIGHEST_BYTES:
+        return None
+    values = _values(path)
+    if not values:
+        return None
+    for recognise, read in FORMATS:
+        if recognise(values):
+            try:
+                return read(values, path)
+            except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+                raise LaptimeError(f"{path}: looks like a result of {read.__name__.strip('_')}, but {error!r} is not "
+                                   "as that program writes it; write the file again") from error  # fmt: skip
+    return None
+
+
+def _folder(path: Path) -> ServedResult | None:
+    """Several files of one program, each a load of its own."""
+    if any((path / name).exists() for name in ("run.json", "plan.json")):
+        return None
+    files = sorted([*path.glob("*.json"), *path.glob("*.jsonl")])
+    found = [one for file in files[:200] if (one := read_served(file)) is not None]
+    if not found or len({one.program for one in found}) != 1:
+        return None
+    detailed = [one for one in found if any(level.requests for level in one.levels)] or found
+    levels = [level for one in detailed for level in one.levels]
+    return msgspec.structs.replace(detailed[0], source=str(path), levels=levels)
+
+
+def _values(path: Path) -> list[Object]:
+    """The objects of a JSON file (one, or a list) or of JSON lines; empty for anything else."""
+    content = path.read_bytes()
+    try:
+        value = msgspec.json.decode(content)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        try:
+            lines = [msgspec.json.decode(line) for line in content.splitlines() if line.strip()]
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return []
+        value = lines
+    many = value if isinstance(value, list) else [value]
+    return [one for one in many if isinstance(one, dict)] if all(isinstance(one, dict) for one in many) else []
+
+
+def _has(*names: str) -> Callable[[Sequence[Object]], bool]:
+    return lambda values: all(name in values[0] for name in names)
+
+
+def _vllm(values: Sequence[Object], path: Path) -> ServedResult:
+    levels = []
+    for one in values:
+        gaps = one.get("itls") or []
+        requests = [
+            ServedRequest(
+                ttft_ms=_ms(_at(one, "ttfts", place)),
+                total_ms=_ms(_at(one, "latencies", place)) or _whole(_at(one, "ttfts", place), row),
+                gaps_ms=[gap * 1e3 for gap in row],
+                chunks=len(row) + 1,
+                prompt_tokens=_at(one, "input_lens", place),
+                output_tokens=_at(one, "output_lens", place),
+                start_s=_at(one, "start_times", place),
+                client_queue_ms=_ms(_at(one, "queue_times", place)),
+                error=_at(one, "errors", place) or None,
+            )
+            for place, row in enumerate(gaps)
+        ]
+        levels.append(
+            ServedLevel(
+                name=_load_name(one, path),
+                requests=requests,
+                planned=_int(one.get("num_prompts")),
+                finished=_int(one.get("completed")),
+                failed=_int(one.get("failed")),
+                rate_per_s=_rate(one.get("request_rate")),
+                achieved_per_s=one.get("request_throughput"),
+                concurrency=_int(one.get("max_concurrency")),
+                shared_prefix_tokens=_int(one.get("random_prefix_len")),
+                output_mean=_ratio(one.get("total_output_tokens"), one.get("completed")),
+                p99="p99_ttft_ms" in one,
+            )
+        )
+    return ServedResult(program="vLLM bench serve", source=str(path), levels=levels, ttft_from="sent")
+
+
+def _sglang(values: Sequence[Object], path: Path) -> ServedResult:
+    found = _vllm(values, path)
+    levels = [
+        msgspec.structs.replace(level, shared_prefix_tokens=_int(one.get("gsp_system_prompt_len")))
+        for one, level in zip(values, found.levels, strict=True)
+    ]
+    return msgspec.structs.replace(found, program="SGLang bench_serving", levels=levels)
+
+
+def _aiperf_records(values: Sequence[Object], path: Path) -> ServedResult:
+    requests = []
+    for one in values:
+        metrics, meta = one.get("metrics") or {}, one.get("metadata") or {}
+        if meta.get("benchmark_phase") not in (None, "profiling"):
+            continue
+        start, issued = meta.get("request_start_ns"), meta.get("credit_issued_ns")
+        requests.append(
+            ServedRequest(
+                ttft_ms=_value(metrics, "time_to_first_token"),
+                total_ms=_value(metrics, "request_latency"),
+                per_token_ms=_value(metrics, "inter_token_latency"),
+                prompt_tokens=_int(_value(metrics, "input_sequence_length")),
+                cached_tokens=_int(_value(metrics, "usage_prompt_cache_read_tokens")),
+                output_tokens=_int(_value(metrics, "output_sequence_length")),
+                start_s=None if start is None else start / 1e9,
+                client_queue_ms=None if start is None or issued is None else (start - issued) / 1e6,
+                error=None if one.get("error") is None else str(one["error"])[:200],
+            )
+        )
+    failed = sum(request.error is not None for request in requests)
+    level = ServedLevel(name=path.stem, requests=requests, finished=len(requests) - failed, failed=failed)
+    return ServedResult(program="AIPerf", source=str(path), levels=[level], ttft_from="sent")
+
+
+def _aiperf_summary(values: Sequence[Object], path: Path) -> ServedResult:
+    (one,) = values
+    errors = one.get("error_request_count") or {}
+    level = ServedLevel(
+        name=path.stem,
+        finished=_int((one.get("request_count") or {}).get("avg")),
+        failed=_int(errors.get("avg")) if errors else 0,
+        achieved_per_s=(one.get("request_throughput") or {}).get("avg"),
+        output_mean=(one.get("output_sequence_length") or {}).get("avg"),
+    )
+    return ServedResult(program="AIPerf", source=str(path), levels=[level], ttft_from="sent")
+
+
+def _guidellm(values: Sequence[Object], path: Path) -> ServedResult:
+    levels = []
+    for place, one in enumerate(values[0]["benchmarks"]):
+        kept = one.get("requests") or {}
+        groups = {name: kept.get(name) or [] for name in ("successful", "errored", "incomplete")}
+        requests = [_guidellm_request(row, name) for name, rows in groups.items() for row in rows]
+        totals = (one.get("metrics") or {}).get("request_totals") or {}
+        strategy = (one.get("config") or {}).get("strategy") or one.get("scheduler", {}).get("strategy") or {}
+        levels.append(
+            ServedLevel(
+                name=str(strategy.get("type_") or f"benchmark {place + 1}"),
+                requests=requests,
+                finished=_int(totals.get("successful")) if totals else len(groups["successful"]),
+                failed=_int(totals.get("errored")) if totals else len(groups["errored"]),
+                rate_per_s=_rate(strategy.get("rate")),
+                concurrency=_int(strategy.get("streams")),
+            )
+        )
+    return ServedResult(program="GuideLLM", source=str(path), levels=levels, ttft_from="sent")
+
+
+def _guidellm_request(row: Object, group: str) -> ServedRequest:
+    inputs, outputs = row.get("input_metrics") or {}, row.get("output_metrics") or {}
+    latency, timings = row.get("request_latency"), (row.get("info") or {}).get("timings") or {}
+    due, sent = timings.get("targeted_start"), timings.get("request_start")
+    return ServedRequest(
+        ttft_ms=row.get("time_to_first_token_ms"),
+        total_ms=None if latency is None else latency * 1e3,
+        per_token_ms=row.get("inter_token_latency_ms"),
+        prompt_tokens=_int(row.get("prompt_tokens") or inputs.get("text_tokens") or inputs.get("total_tokens")),
+        output_tokens=_int(row.get("output_tokens") or outputs.get("text_tokens") or outputs.get("total_tokens")),
+        cached_tokens=_int(inputs.get("cached_tokens")),
+        chunks=_int(timings.get("token_iterations")),
+        start_s=sent if sent is not None else row.get("request_start_time"),
+        client_queue_ms=None if due is None or sent is None else (sent - due) * 1e3,
+        error=None if group == "successful" else group,
+    )
+
+
+def _llmperf(values: Sequence[Object], path: Path) -> ServedResult:
+    requests = [
+        ServedRequest(
+            ttft_ms=_ms(one.get("ttft_s")),
+            total_ms=_ms(one.get("end_to_end_latency_s")),
+            per_token_ms=_ms(one.get("inter_token_latency_s")),
+            prompt_tokens=_int(one.get("number_input_tokens")),
+            output_tokens=_int(one.get("number_output_tokens")),
+            error=None
+            if one.get("error_code") is None
+            else f"{one['error_code']} {one.get('error_msg') or ''}".strip(),
+        )
+        for one in values
+    ]
+    failed = sum(request.error is not None for request in requests)
+    level = ServedLevel(name=path.stem, requests=requests, finished=len(requests) - failed, failed=failed)
+    return ServedResult(program="LLMPerf", source=str(path), levels=[level], ttft_from="sent")
+
+
+def _llmperf_summary(values: Sequence[Object], path: Path) -> ServedResult:
+    (one,) = values
+    level = ServedLevel(
+        name=path.stem,
+        planned=_int(one.get("results_num_requests_started")),
+        finished=_int(one.get("results_num_completed_requests")),
+        failed=_int(one.get("results_number_errors")),
+        concurrency=_int(one.get("num_concurrent_requests")),
+        output_mean=one.get("results_number_output_tokens_mean"),
+    )
+    return ServedResult(program="LLMPerf", source=str(path), levels=[level], ttft_from="sent")
+
+
+def _llama_bench(values: Sequence[Object], path: Path) -> ServedResult:
+    levels = []
+    for one in values:
+        tokens = int(one.get("n_gen") or 0)
+        requests = [
+            ServedRequest(
+                total_ms=ns / 1e6,
+                prompt_tokens=_int(one.get("n_prompt")),
+                output_tokens=tokens or None,
+                per_token_ms=ns / 1e6 / tokens if tokens and not one.get("n_prompt") else None,
+            )
+            for ns in one.get("samples_ns") or []
+        ]
+        name = f"pp{one['n_prompt']} tg{tokens}"
+        levels.append(ServedLevel(name=name, requests=requests, finished=len(requests), failed=0, p99=False))
+    return ServedResult(program="llama-bench", source=str(path), levels=levels, ttft_from=None, batches=True)
+
+
+def _optimum(values: Sequence[Object], path: Path) -> ServedResult:
+    report = values[0].get("report", values[0])
+    levels = []
+    for name in ("load", "load_model", "prefill", "decode", "per_token", "forward", "call"):
+        part = report.get(name)
+        times = ((part or {}).get("latency") or {}).get("values")
+        if not times:
+            continue
+        requests = [ServedRequest(total_ms=value * 1e3) for value in times]
+        levels.append(ServedLevel(name=name, requests=requests, finished=len(requests), failed=0))
+    return ServedResult(program="optimum-benchmark", source=str(path), levels=levels, ttft_from=None, batches=True)
+
+
+def _is_optimum(values: Sequence[Object]) -> bool:
+    report = values[0].get("report", values[0])
+    if not isinstance(report, dict):
+        return False
+    parts = [report.get(name) for name in ("prefill", "decode", "per_token", "forward", "call")]
+    latencies = [part.get("latency") for part in parts if isinstance(part, dict)]
+    return any(isinstance(one, dict) and "values" in one for one in latencies)
+
+
+FORMATS: tuple[tuple[Callable[[Sequence[Object]], bool], Callable[[Sequence[Object], Path], ServedResult]], ...] = (
+    (_has("total_output_tokens_retokenized", "completed", "duration"), _sglang),
+    (_has("completed", "total_input_tokens", "request_throughput", "num_prompts"), _vllm),
+    (_has("metadata", "metrics"), _aiperf_records),
+    (lambda values: "request_latency" in values[0] and "input_config" in values[0], _aiperf_summary),
+    (lambda values: isinstance(values[0].get("benchmarks"), list) and "metadata" in values[0], _guidellm),
+    (_has("ttft_s", "end_to_end_latency_s", "number_output_tokens"), _llmperf),
+    (_has("results_num_requests_started", "results_number_errors"), _llmperf_summary),
+    (_has("n_prompt", "n_gen", "samples_ns", "avg_ts"), _llama_bench),
+    (_is_optimum, _optimum),
+)
+"""How each format is recognised, and how it is read."""
+
+
+def programs() -> Iterator[str]:
+    """The programs whose results are read."""
+    yield from ("vLLM bench serve", "SGLang bench_serving", "AIPerf", "GuideLLM", "LLMPerf", "llama-bench",
+                "optimum-benchmark")  # fmt: skip
+
+
+def _load_name(one: Object, path: Path) -> str:
+    rate, users = _rate(one.get("request_rate")), _int(one.get("max_concurrency"))
+    parts = [*([f"{rate:g}/s"] if rate else []), *([f"{users} at once"] if users else [])]
+    return ", ".join(parts) or path.stem
+
+
+def _at(one: Object, name: str, place: int) -> Any:
+    values = one.get(name)
+    return values[place] if isinstance(values, list) and place < len(values) else None
+
+
+def _whole(ttft_s: float | None, gaps_s: Sequence[float]) -> float | None:
+    return None if ttft_s is None else (ttft_s + sum(gaps_s)) * 1e3
+
+
+def _value(metrics: Object, name: str) -> Any:
+    one = metrics.get(name)
+    return one.get("value") if isinstance(one, dict) else one
+
+
+def _ms(seconds: Any) -> float | None:
+    return float(seconds) * 1e3 if isinstance(seconds, (int, float)) and not isinstance(seconds, bool) else None
+
+
+def _int(value: Any) -> int | None:
+    return int(value) if isinstance(value, (int, float)) and not isinstance(value, bool) and value == value else None
+
+
+def _rate(value: Any) -> float | None:
+    """A rate; None for "inf", which sends everything at once."""
+    try:
+        rate = float(value)
+    except (TypeError, ValueError):
+        return None
+    return rate if 0 < rate < float("inf") else None
+
+
+def _ratio(a: Any, b: Any) -> float | None:
+    return a / b if isinstance(a, (int, float)) and isinstance(b, (int, float)) and b else None
