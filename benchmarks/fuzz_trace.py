@@ -27,6 +27,7 @@ import time
 import traceback
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import MISSING
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -89,13 +90,19 @@ def disorder(timeline: object) -> str | None:
     """What is not as timeline.py promises."""
     for table in (timeline.activities, timeline.calls, timeline.ranges):  # type: ignore[attr-defined]
         columns = [getattr(table, name) for name in table.__slots__]
-        if len({len(column) for column in columns}) != 1:
+        if len({len(column) for column in columns if len(column) or not optional(table, column)}) > 1:
             return "columns of unequal length"
         if (table.end_ns < table.start_ns).any() or (table.start_ns[1:] < table.start_ns[:-1]).any():
             return "rows out of order"
         if len(table.name) and not 0 <= table.name.min() <= table.name.max() < len(timeline.strings):  # type: ignore[attr-defined]
             return "names out of range"
     return None
+
+
+def optional(table: object, column: object) -> bool:
+    """Whether a column may be empty: it has a default."""
+    fields = table.__dataclass_fields__.values()  # type: ignore[attr-defined]
+    return any(getattr(table, one.name) is column and one.default_factory is not MISSING for one in fields)
 
 
 def rows_of(timeline: object) -> Rows:

@@ -1,0 +1,74 @@
+"""How fast are the traces of several ranks set side by side, whole processes, against HolisticTraceAnalysis?
+
+    LAPTIME_TRACES=FOLDER LAPTIME_PEER_PYTHON=E/bin/python python benchmarks/trace_ranks.py
+
+`laptime` is the whole command (trace FOLDER --json): it shares the files among the processors. The peer loads the same
+folder and computes its temporal breakdown and its overlap of communication with computation; its environment is that of
+trace_speed.py. Two folders: eight real ranks of one small training step, and eight files of 55 MB made of a real trace.
+Runs take turns. AMD's TraceLens, which would be the peer for operators, has no package of its own on the index (the
+name there belongs to another project), so it is not measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from trace_speed import figures, in_turns, kineto_files
+
+from recorded import record
+
+PEER = """
+import os, sys
+from hta.trace_analysis import TraceAnalysis
+names = sorted(os.listdir(sys.argv[1]))
+analysis = TraceAnalysis(trace_files={i: name for i, name in enumerate(names)}, trace_dir=sys.argv[1])
+print(analysis.get_temporal_breakdown(visualize=False))
+print(analysis.get_comm_comp_overlap(visualize=False))
+"""
+RANKS = 8
+
+
+def main() -> None:
+    """Make the folders, run both in turns, write benchmarks/results/trace_ranks.json."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--traces", type=Path, default=os.environ.get("LAPTIME_TRACES"), help="folder of real traces")
+    parser.add_argument("--peer", type=Path, default=os.environ.get("LAPTIME_PEER_PYTHON"), help="the peer's Python")
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    traces = Path(options.traces)
+    commands = {"laptime": [sys.executable, "-m", "laptime", "trace", "FILE", "--json"]}
+    peers = []
+    if options.peer:
+        commands["holistic"], peers = [str(options.peer), "-c", PEER, "FILE"], ["holistic"]
+    results: dict[str, object] = {}
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        small, large = folder / "small", folder / "large"
+        shutil.copytree(traces / "dlrm_8_ranks", small)
+        for path in small.iterdir():
+            if not path.name.endswith(".json.gz"):
+                path.unlink()
+        large.mkdir()
+        _, made = kineto_files(traces, folder, ("kineto_55mb",))
+        for rank in range(RANKS):
+            os.link(made["kineto_55mb"], large / f"rank{rank}.json")
+        for name, path in (("8_real_ranks", small), ("8_times_55mb", large)):
+            print(name, flush=True)
+            results[name] = figures(in_turns(commands, path, options.rounds), path, peers)
+    environment = {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpu_count": len(os.sched_getaffinity(0)),
+        "load_average": os.getloadavg()[0],
+    }
+    print(record("trace_ranks", results, environment))
+
+
+if __name__ == "__main__":
+    main()
