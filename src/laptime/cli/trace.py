@@ -30,6 +30,15 @@ def trace(
     device: Annotated[
         int | None, typer.Option("--device", metavar="N", help="Look at this GPU only.", rich_help_panel=INPUT)
     ] = None,
+    capture: Annotated[
+        Path | None,
+        typer.Option(
+            "--capture",
+            metavar="FILE",
+            help="A trace of the capture of the graphs that the first replays: it names their kernels.",
+            rich_help_panel=INPUT,
+        ),
+    ] = None,
     tpot: Annotated[
         str | None,
         typer.Option(
@@ -65,13 +74,18 @@ def trace(
         if len(found) > 1:
             from laptime.trace.ranks import ranks_of
 
-            for option, value in (("--compare", compare), ("--device", device), ("--tpot", tpot)):
+            for option, value in (
+                ("--compare", compare),
+                ("--device", device),
+                ("--capture", capture),
+                ("--tpot", tpot),
+            ):
                 if value is not None:
                     raise LaptimeError(f"{option} is for one trace, and these are {len(found)} ranks; name one file")
             source = files[0].name if len(files) == 1 else f"{len(found)} files"
             give(ranks_of(source, found), as_json=as_json, html=html, force=force)
             return 0
-        analysis = read_trace(found[0], tpot_ms=tpot_ms, device=device)
+        analysis = read_trace(found[0], tpot_ms=tpot_ms, device=device, capture=capture)
     if compare is None:
         give(analysis, as_json=as_json, html=html, force=force)
     else:

@@ -11,6 +11,7 @@ import numpy as np
 from laptime.data.record import Finding
 from laptime.errors import LaptimeError
 from laptime.trace.api import api_calls
+from laptime.trace.captured import named_by_capture
 from laptime.trace.causes import GapCauses, cause_times, gap_causes, host_times, large_gaps
 from laptime.trace.device_time import busy_times, copy_times, process_times
 from laptime.trace.gaps import DeviceGaps, device_gaps, histogram, median_ns, sum_ns, union_ns
@@ -42,18 +43,26 @@ class DeviceView:
     frame: StepFrame  # NONE for all devices but the one that worked most
 
 
-def read_trace(path: str | Path, *, tpot_ms: float | None = None, device: int | None = None) -> TraceAnalysis:
+def read_trace(
+    path: str | Path,
+    *,
+    tpot_ms: float | None = None,
+    device: int | None = None,
+    capture: str | Path | None = None,
+) -> TraceAnalysis:
     """Read a trace file and analyse it: a PyTorch profiler file or an Nsight Systems export.
 
     Args:
         path: a .json, .json.gz or .sqlite file.
         tpot_ms: time per token of the same configuration without the profiler, for what-if.
         device: look at this device only.
+        capture: a trace of the capture of the graphs that `path` replays: it names their kernels.
 
     Raises:
-        LaptimeError: the file can't be read or the question can't be answered.
+        LaptimeError: a file can't be read or the question can't be answered.
     """
-    return analyse(read_timeline(path), tpot_ms=tpot_ms, device=device)
+    beside = None if capture is None else read_timeline(capture)
+    return analyse(read_timeline(path), tpot_ms=tpot_ms, device=device, capture=beside)
 
 
 def views(timeline: GpuTimeline, *, device: int | None = None) -> list[DeviceView]:
@@ -78,12 +87,24 @@ def views(timeline: GpuTimeline, *, device: int | None = None) -> list[DeviceVie
     return result
 
 
-def analyse(timeline: GpuTimeline, *, tpot_ms: float | None = None, device: int | None = None) -> TraceAnalysis:
+def analyse(
+    timeline: GpuTimeline,
+    *,
+    tpot_ms: float | None = None,
+    device: int | None = None,
+    capture: GpuTimeline | None = None,
+) -> TraceAnalysis:
     """The answer for a timeline. Steps and what-if are those of the device that worked most (or `device`)."""
-    return answer(timeline, views(timeline, device=device), tpot_ms=tpot_ms)
+    return answer(timeline, views(timeline, device=device), tpot_ms=tpot_ms, capture=capture)
 
 
-def answer(timeline: GpuTimeline, of: list[DeviceView], *, tpot_ms: float | None = None) -> TraceAnalysis:
+def answer(
+    timeline: GpuTimeline,
+    of: list[DeviceView],
+    *,
+    tpot_ms: float | None = None,
+    capture: GpuTimeline | None = None,
+) -> TraceAnalysis:
     """The answer from the devices' views."""
     checked = check(timeline, of[0].launched if of else None)
     devices = [_device(timeline, view.gaps, view.causes, view.launched) for view in of]
@@ -109,8 +130,10 @@ def answer(timeline: GpuTimeline, of: list[DeviceView], *, tpot_ms: float | None
     kernels.sort(key=lambda kernel: -kernel.total_ns)
     found = None
     if main is not None:
-        found, kernels = _launched_by(timeline, main, kernels)
-    integrity = Integrity(checked.verdict, [*checked.findings, *_step_findings(frame, tpot_ms)])
+        found, kernels = _launched_by(timeline, main, kernels, capture)
+    integrity = Integrity(
+        checked.verdict, [*checked.findings, *_step_findings(frame, tpot_ms), *_capture_findings(found, capture)]
+    )
     return TraceAnalysis(
         headline=headline(integrity, devices, kernels, frame.steps),
         advice=advice(frame.steps, whatif, devices),
@@ -143,12 +166,16 @@ def _step_launches(timeline: GpuTimeline, view: DeviceView | None) -> Int64:
 
 
 def _launched_by(
-    timeline: GpuTimeline, view: DeviceView, kernels: list[Kernel]
+    timeline: GpuTimeline, view: DeviceView, kernels: list[Kernel], capture: GpuTimeline | None
 ) -> tuple[LaunchedBy | None, list[Kernel]]:
     """Who launched a device's work, and all kernels with the work that they did, where shapes were recorded."""
     gaps, launched = view.gaps, view.launched
-    tree = launch_tree(timeline, launched[gaps.rows])
+    tree, match = launch_tree(timeline, launched[gaps.rows]), None
+    if capture is not None:
+        tree, match = named_by_capture(timeline, gaps.rows, launched, tree, capture)
     found = launched_by(timeline, gaps, launched, tree)
+    if found is not None:
+        found = msgspec.structs.replace(found, capture=match)
     calls = operator_calls(timeline, gaps, tree)
     if found is None or calls is None:
         return found, kernels
@@ -227,6 +254,23 @@ def _device(timeline: GpuTimeline, gaps: DeviceGaps, causes: GapCauses, launched
 def _count_distinct(calls: Int64) -> int:
     ordered = np.sort(calls)  # np.unique hashes, which is slower here
     return int((ordered[1:] != ordered[:-1]).sum()) + 1 if len(ordered) else 0
+
+
+def _capture_findings(found: LaunchedBy | None, capture: GpuTimeline | None) -> list[Finding]:
+    """What the capture's trace could not name."""
+    if capture is None:
+        return []
+    match = None if found is None else found.capture
+    if match is None or not match.captures:
+        message = "the trace given with --capture holds no capture of a graph: record while the graph is captured"
+    elif match.named == match.replays and match.replays:
+        return []
+    elif not match.replays:
+        message = "--capture has nothing to name: this trace replays no graph whose kernels are known"
+    else:
+        unnamed = match.replays - match.named
+        message = f"{unnamed} of {match.replays} graph replays fit no capture by number and names of their kernels"
+    return [Finding(code="capture-unmatched", severity="warning", message=message)]
 
 
 def _unsure(steps: Steps) -> str:

@@ -55,6 +55,18 @@ class CardPeaks(msgspec.Struct, frozen=True, kw_only=True):
     flop_per_second: dict[str, float]  # by type: fp64, fp32, tf32, fp16 (and bf16), fp8, int8
 
 
+class CaptureMatch(msgspec.Struct, frozen=True, kw_only=True):
+    """How a capture's trace named the kernels of graph replays."""
+
+    file: str
+    captures: int  # that the capture's trace holds
+    replays: int  # graph launches that ran on the device
+    named: int  # of them: those that fit a capture
+    activities: int  # that got a name by it
+    agreement: float | None  # share of kernels that bear the name which the capture states; None where it states none
+    by_order: bool  # whether kernels fit by number and order alone
+
+
 class LaunchedBy(msgspec.Struct, frozen=True, kw_only=True):
     """Who launched one device's work over the whole trace."""
 
@@ -68,3 +80,4 @@ class LaunchedBy(msgspec.Struct, frozen=True, kw_only=True):
     card: CardPeaks | None = None
     work: list[OperatorWork] = []  # empty where no shapes were recorded; most time first
     work_left_out: int = 0
+    capture: CaptureMatch | None = None  # with a capture's trace beside it

@@ -7,6 +7,7 @@ open on the thread with most of the process' ranges counts.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -27,8 +28,13 @@ class LaunchTree:
     kind: Int8  # of each node, an index into KINDS
     parent: Int32  # of each node, NOWHERE for an outermost one
     calls: Int64  # of each node: ranges of it that launched something
+    of_range: Int32  # of each row of Ranges its node, NOWHERE for one that launched nothing
     node: Int32  # of each launch that was asked for: the innermost node, NOWHERE outside all
-    operator: Int32  # of each launch: the innermost operator as a row of Ranges, NOWHERE outside all
+    operator: Int64  # of each launch: the innermost operator's call, NOWHERE outside all
+    operator_name: Int32  # of each launch: index into strings, NOWHERE
+    operator_shape: Int32  # of each launch: index into shapes, NOWHERE
+    strings: Sequence[str]
+    shapes: Sequence[str]
 
     def nearest(self, kind: int) -> Int32:
         """For each node the innermost one of a kind among it and what it lies in; NOWHERE for none."""
@@ -46,17 +52,11 @@ class _Nodes:
     """The tree while it grows."""
 
     known: dict[tuple[int, str, int], int]
-    calls: list[int]
-    counted: npt.NDArray[np.bool_]  # ranges whose call stands in `calls` already
+    of_range: Int32  # for each row of Ranges its node, NOWHERE
 
-    def get(self, parent: int, name: str, kind: int, calls: int) -> int:
-        """A node's place; it is called so many times more."""
-        key = (parent, name, kind)
-        if key not in self.known:
-            self.known[key] = len(self.known)
-            self.calls.append(0)
-        self.calls[self.known[key]] += calls
-        return self.known[key]
+    def get(self, parent: int, name: str, kind: int) -> int:
+        """A node's place."""
+        return self.known.setdefault((parent, name, kind), len(self.known))
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -79,9 +79,19 @@ def launch_tree(timeline: GpuTimeline, calls: Int64) -> LaunchTree:
     made = timeline.calls
     of = calls[known]
     tree = open_at(timeline, made.process[of], made.thread[of], made.start_ns[of])
-    node, operator = (np.full(len(calls), NOWHERE, dtype=np.int32) for _ in range(2))
-    node[known], operator[known] = tree.node, tree.operator
-    return replace(tree, node=node, operator=operator)
+
+    def spread(column: npt.NDArray[np.signedinteger]) -> npt.NDArray[np.signedinteger]:
+        whole = np.full(len(calls), NOWHERE, dtype=column.dtype)
+        whole[known] = column
+        return whole
+
+    return replace(
+        tree,
+        node=spread(tree.node),
+        operator=spread(tree.operator),
+        operator_name=spread(tree.operator_name),
+        operator_shape=spread(tree.operator_shape),
+    )
 
 
 def open_at(timeline: GpuTimeline, process: Int32, thread: Int64, at_ns: Int64, *, numbered: bool = True) -> LaunchTree:
@@ -93,7 +103,7 @@ def open_at(timeline: GpuTimeline, process: Int32, thread: Int64, at_ns: Int64, 
     if not numbered:
         labels = replace(labels, number=np.full_like(labels.number, -1))
     node, operator = (np.full(len(at_ns), NOWHERE, dtype=np.int32) for _ in range(2))
-    nodes = _Nodes({}, [], np.zeros(len(timeline.ranges.start_ns), dtype=np.bool_))
+    nodes = _Nodes({}, np.full(len(timeline.ranges.start_ns), NOWHERE, dtype=np.int32))
     for one in np.unique(process).tolist():
         of_process = process == one
         ranged = _thread_of_ranges(timeline, labels, one)
@@ -109,10 +119,22 @@ def open_at(timeline: GpuTimeline, process: Int32, thread: Int64, at_ns: Int64, 
         names=[name for _, name, _ in nodes.known],
         kind=np.array([kind for _, _, kind in nodes.known], dtype=np.int8),
         parent=np.array([parent for parent, _, _ in nodes.known], dtype=np.int32),
-        calls=np.array(nodes.calls, dtype=np.int64),
+        calls=np.bincount(nodes.of_range[nodes.of_range != NOWHERE], minlength=len(nodes.known)),
+        of_range=nodes.of_range,
         node=node,
-        operator=operator,
+        operator=operator.astype(np.int64),
+        operator_name=_of_rows(timeline.ranges.name, operator),
+        operator_shape=_of_rows(timeline.ranges.shape, operator),
+        strings=timeline.strings,
+        shapes=timeline.shapes,
     )
+
+
+def _of_rows(column: Int32, rows: Int32) -> Int32:
+    """A column of Ranges at some rows; NOWHERE where there is no row or no column."""
+    if len(column) == 0:
+        return np.full(len(rows), NOWHERE, dtype=np.int32)
+    return np.where(rows >= 0, column[np.maximum(rows, 0)], NOWHERE).astype(np.int32)
 
 
 def _thread(
@@ -164,13 +186,11 @@ def _placed(
         keys = ((within + 1) * len(words) + label[rows]) * len(KINDS) + kinds[rows]
         distinct, which = np.unique(keys, return_inverse=True)
         which = which.ravel()
-        calls = np.bincount(which[~nodes.counted[host.rows[rows]]], minlength=len(distinct))
-        nodes.counted[host.rows[rows]] = True
         placed = [
-            nodes.get(key // size - 1, words[key % size // len(KINDS)], key % len(KINDS), count)
-            for key, count in zip(distinct.tolist(), calls.tolist(), strict=True)
+            nodes.get(key // size - 1, words[key % size // len(KINDS)], key % len(KINDS)) for key in distinct.tolist()
         ]
         node[rows] = np.array(placed, dtype=np.int32)[which]
+        nodes.of_range[host.rows[rows]] = node[rows]
     innermost = np.where(owner >= 0, node[np.maximum(owner, 0)], alone) if len(node) else alone
     return innermost.astype(np.int32), _operators(labels, host, owner)
 

@@ -7,6 +7,7 @@ et al. 2009). A call's time is the sum of its own launches.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,6 +37,8 @@ class OperatorCalls:
     own_ns: Int64
     activities: Int64
     longest: npt.NDArray[np.intp]  # row of the device's rows: the activity that took longest
+    strings: Sequence[str]
+    shapes: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +71,7 @@ def card_peaks(card: Card | None) -> CardPeaks | None:
 
 def operator_calls(timeline: GpuTimeline, gaps: DeviceGaps, tree: LaunchTree) -> OperatorCalls | None:
     """The calls whose shapes were recorded; None where none was."""
-    shape = timeline.ranges.shape
-    if len(shape) == 0:
-        return None
-    rows = np.flatnonzero(tree.operator != NOWHERE)
-    rows = rows[shape[tree.operator[rows]] >= 0]
+    rows = np.flatnonzero((tree.operator != NOWHERE) & (tree.operator_shape != NOWHERE))
     if len(rows) == 0:
         return None
     activities = timeline.activities
@@ -80,22 +79,22 @@ def operator_calls(timeline: GpuTimeline, gaps: DeviceGaps, tree: LaunchTree) ->
     order = np.lexsort((duration, tree.operator[rows]))
     rows, duration = rows[order], duration[order]
     operator = tree.operator[rows]
-    last = np.append(operator[1:] != operator[:-1], True)
-    ends = np.flatnonzero(last)
-    sums = np.diff(np.concatenate([[0], np.cumsum(duration)[ends]]))
+    ends = np.flatnonzero(np.append(operator[1:] != operator[:-1], True))
     return OperatorCalls(
-        name=timeline.ranges.name[operator[ends]].astype(np.int64),
-        shape=shape[operator[ends]].astype(np.int64),
-        own_ns=sums,
+        name=tree.operator_name[rows[ends]].astype(np.int64),
+        shape=tree.operator_shape[rows[ends]].astype(np.int64),
+        own_ns=np.diff(np.concatenate([[0], np.cumsum(duration)[ends]])),
         activities=np.diff(np.concatenate([[-1], ends])),
         longest=rows[ends],
+        strings=tree.strings,
+        shapes=tree.shapes,
     )
 
 
 def operator_times(timeline: GpuTimeline, gaps: DeviceGaps, calls: OperatorCalls) -> tuple[list[OperatorWork], int]:
     """Each operator with each shape, most time first, and how many are left out."""
     peaks = peaks_of(card_of(timeline, gaps.device))
-    key = calls.name * len(timeline.shapes) + calls.shape
+    key = calls.name * len(calls.shapes) + calls.shape
     distinct, which = np.unique(key, return_inverse=True)
     which = which.ravel()
     total = np.zeros(len(distinct), dtype=np.int64)
@@ -107,16 +106,16 @@ def operator_times(timeline: GpuTimeline, gaps: DeviceGaps, calls: OperatorCalls
     example[which] = calls.longest
     found = []
     for i in np.argsort(-total, kind="stable")[:LISTED].tolist():
-        name, shape = divmod(int(distinct[i]), len(timeline.shapes))
-        operator = timeline.strings[name]
-        work = operator_work(operator, timeline.shapes[shape])
+        name, shape = divmod(int(distinct[i]), len(calls.shapes))
+        operator = calls.strings[name]
+        work = operator_work(operator, calls.shapes[shape])
         kernel = timeline.strings[timeline.activities.name[gaps.rows[example[i]]]]
         each_ns = total[i] / counts[i]
         least = None if work is None else least_ns(work, peaks, kernel)
         found.append(
             OperatorWork(
                 operator=operator,
-                shape=shape_text(timeline.shapes[shape]),
+                shape=shape_text(calls.shapes[shape]),
                 kind=None if work is None else work.kind,
                 calls=int(counts[i]),
                 activities=int(activities[i]),
@@ -160,7 +159,7 @@ def kernel_work(
     np.add.at(spent, which.ravel(), duration[whole])
     parts: dict[int, list[tuple[int, int, Work]]] = {}
     for (kernel, name, shape), count, ns in zip(distinct.tolist(), counts.tolist(), spent.tolist(), strict=True):
-        work = operator_work(timeline.strings[name], timeline.shapes[shape])
+        work = operator_work(calls.strings[name], calls.shapes[shape])
         if work is not None:
             parts.setdefault(kernel, []).append((count, ns, work))
     result = {}

@@ -96,6 +96,17 @@ def _remarks(found: LaunchedBy) -> list[str]:
     lines = [f"Of {total}, the sum of all durations. Own: launched while nothing of its kind was open inside."]
     if found.unknown_ns:
         lines.append(f"{words.ms_column(found.unknown_ns)}{KEEP_TOGETHER}ms have no launch in the trace.")
+    match = found.capture
+    if match is not None and match.named:
+        how = (
+            "by number and order, with operators that fit them"
+            if match.agreement is None
+            else f"{percent(match.agreement)} of them by their stated names"
+        )
+        lines.append(
+            f"{one_line(match.file, 60)} names {count(match.activities)} kernels of {count(match.named)} graph replays:"
+            f" {how}."
+        )
     if found.unnamed_ns:
         lines.append(f"{words.ms_column(found.unnamed_ns)}{KEEP_TOGETHER}ms were launched outside any named range.")
     return lines
