@@ -6,10 +6,13 @@ from transformers import LlamaConfig, MistralConfig
 
 import laptime
 from laptime.decoder import FastModel, timed_generate
+from laptime.decoder.fast_model import LateSetting, Setting
 from laptime.decoder.prompt import bucket_of
 from laptime.decoder.state import Sampling
 from laptime.decoder.vision import Aligned, Tower
 from laptime.errors import LaptimeError
+from laptime.models.knob_switch import KnobSwitch, LateKnobs
+from laptime.models.knobs import ModelKnobs, applied
 from tests.decoder.test_decoder import REFUSED, SUPPORTED, built, padded
 from tests.models.tiny import TEXT, VLM_CONFIGS, VLM_FAMILIES, build, tiny_inputs
 
@@ -265,3 +268,51 @@ def test_the_model_is_as_before_afterwards():
         assert torch.equal(parameter, before[name])
     with pytest.raises(LaptimeError, match="closed"):
         fast.generate(**inputs, **GREEDY)
+
+
+@pytest.mark.parametrize("family", ["qwen3", "olmoe", "qwen2_5_vl", "qwen3_vl_moe"])
+def test_a_setting_of_one_call_gives_the_tokens_of_the_model_set_so(family):
+    model = built(family)
+    inputs = tiny_inputs(family, text=9)
+    routed = family in ("olmoe", "qwen3_vl_moe")
+    with FastModel(model) as fast:
+        for active, top_k in (((0, 2), None), (None, 1 if routed else None), ((0, 2), 3 if routed else None)):
+            knobs = ModelKnobs(top_k=top_k, active=active, blocks=None if active is None else len(active))
+            with applied(model, knobs):
+                own = model.generate(**inputs, **GREEDY)
+            ids, rest = inputs["input_ids"], {k: v for k, v in inputs.items() if k != "input_ids"}
+            got, steps = fast.run(ids, {**rest, **GREEDY}, setting=Setting(active, top_k))
+            assert torch.equal(got, own)
+            assert steps == NEW - 1
+        assert torch.equal(fast.generate(**inputs, **GREEDY), model.generate(**inputs, **GREEDY)), "settings are undone"
+
+
+def test_a_late_choice_sees_the_early_block_and_goes_on_as_it_says():
+    model = built("olmoe")
+    inputs = tiny_inputs("olmoe", text=9)
+    ids, rest = inputs["input_ids"], {"attention_mask": inputs["attention_mask"], **GREEDY}
+    seen = []
+
+    def choosing(setting):
+        def choose(hidden):
+            seen.append(hidden.clone())
+            return setting
+
+        return LateSetting(early=0, top_k=1, choose=choose)
+
+    blocks = []
+    with FastModel(model) as fast:
+        for setting in (Setting((0, 2), 2), Setting(None, 1), Setting((0, 1, 2), 3), Setting((0, 2), 2)):
+            got, _ = fast.run(ids, rest, setting=choosing(setting))
+            switch = KnobSwitch(model, top_ks=[1, 2, 3], blocks=[2, 3], active={2: (0, 2)})
+            knobs = LateKnobs(setting.top_k, None if setting.active is None else len(setting.active))
+            with switch.late(lambda hidden, knobs=knobs: blocks.append(hidden) or knobs):
+                own = model.generate(**inputs, **GREEDY)
+            assert torch.equal(got, own)
+        two = {name: torch.cat([value, value]) for name, value in inputs.items()}
+        with pytest.raises(LaptimeError, match="2 rows"):
+            fast.run(two.pop("input_ids"), {**two, **GREEDY}, setting=choosing(Setting()))
+        with pytest.raises(LaptimeError, match="prefill_chunk_size"):
+            fast.run(ids, {**rest, "prefill_chunk_size": 4}, setting=Setting())
+    for mine, own in zip(seen, blocks, strict=True):
+        torch.testing.assert_close(mine, own, rtol=1e-4, atol=1e-4)

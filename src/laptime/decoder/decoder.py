@@ -93,6 +93,11 @@ class FastDecoder:
         separate(self._moved)
         self._moved, self._closed = [], True
 
+    @property
+    def sessions(self) -> list[Session]:
+        """The sessions that there are."""
+        return list(self._sessions.values())
+
     def drop_sessions(self) -> None:
         """Free caches and graphs. The next call allocates and captures again."""
         self._sessions.clear()
@@ -145,8 +150,11 @@ class FastDecoder:
 
     @torch.no_grad()
     @torch.inference_mode(False)
-    def session(self, batch: int, length: int, sampling: Sampling) -> Session:
-        """The session for `batch` rows of `length` positions. It is made and captured if there is none yet."""
+    def session(self, batch: int, length: int, sampling: Sampling, active: tuple[int, ...] | None = None) -> Session:
+        """The session for `batch` rows of `length` positions. It is made and captured if there is none yet.
+
+        active: the blocks that run, ascending; None for all. Sessions of one size share their buffers.
+        """
         plan = self.plan
         if plan.window is not None and length > plan.window:
             raise LaptimeError(
@@ -155,7 +163,7 @@ class FastDecoder:
             )
         capacity = _capacity(length)
         drawn = Sampling(sampling.draw, sampling.temperature, sampling.top_k, sampling.top_p)
-        key = (batch, capacity, drawn, plan.top_k)
+        key = (batch, capacity, drawn, plan.top_k, active)
         session = self._sessions.get(key)
         if session is None:
             shared = next((s.state for k, s in self._sessions.items() if k[:2] == key[:2]), None)
@@ -167,14 +175,14 @@ class FastDecoder:
                     f"no room for a cache of {capacity} positions for {batch} rows ({gib:.1f} GiB); use fewer rows, a "
                     "shorter prompt, or close other decoders"
                 ) from None
-            session = self._sessions[key] = self._make(state, drawn)
+            session = self._sessions[key] = self._make(self.plan.with_blocks(active), state, drawn)
         return session
 
-    def _make(self, state: DecodeState, sampling: Sampling) -> Session:
-        device = self.plan.device
+    def _make(self, plan: DecodePlan, state: DecodeState, sampling: Sampling) -> Session:
+        device = plan.device
         noise = torch.Generator(device) if sampling.draw else None
         kernels = self.kernels if state.batch <= LARGEST_BATCH else "plain"
-        step = _step(self.plan, state, sampling, noise, kernels)
+        step = _step(plan, state.of_layers(len(plan.layers)), sampling, noise, kernels)
         captured = None
         if self.graph:
             for buffer in (state.position, state.begin, state.shift, state.token, state.ended):

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from transformers import LogitsProcessor
@@ -20,7 +20,7 @@ from laptime.decoder.plain_prompt import PlainPrompt
 from laptime.decoder.prefill import write_ends
 from laptime.decoder.prompt import Layout, Prompt, bucket_of, fill, new_prompt, read_layout
 from laptime.decoder.settings import GenerationSettings, read_settings
-from laptime.decoder.shelf import Bucket, Shelf
+from laptime.decoder.shelf import Bucket, Part, Shelf
 from laptime.decoder.state import choose, take
 from laptime.decoder.triton_prompt import TritonPrompt
 from laptime.decoder.vision import (
@@ -58,6 +58,26 @@ class Images:
 
     tower: Tower
     features: Features
+
+
+class Setting(NamedTuple):
+    """Blocks and experts of one call. active: the blocks that run, ascending. None leaves the model's own."""
+
+    active: tuple[int, ...] | None = None
+    top_k: int | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class LateSetting:
+    """A setting that is chosen in the middle of the prefill.
+
+    early: the block after which `choose` is asked; it and those before it always run. top_k: experts until then.
+    choose: from the hidden states (1, positions, hidden) that the early block gave.
+    """
+
+    early: int
+    top_k: int | None
+    choose: Callable[[torch.Tensor], Setting]
 
 
 @dataclass(frozen=True)
@@ -140,9 +160,10 @@ class FastModel:
         """The buckets that there are, and how each runs."""
         shelves: tuple[tuple[str, Shelf[Any]], ...] = (("vision", self._visions), ("prefill", self._prefills))
         return [
-            PartReport(part, str(key), bucket.captured, bucket.reason)
-            for part, shelf in shelves
+            PartReport(stage, str(key), part.captured, part.reason)
+            for stage, shelf in shelves
             for key, bucket in shelf.items()
+            for part in bucket.parts.values()
         ]
 
     @property
@@ -172,33 +193,86 @@ class FastModel:
         mark: Mark = lambda kind: None,
         per_token: bool = False,
         processors: list[LogitsProcessor] | None = None,
+        setting: Setting | LateSetting | None = None,
     ) -> tuple[torch.Tensor, int]:
         """generate() with marks between replays, of the kinds in laptime.measure.timeline: (ids, decode steps run).
 
         processors: for a call that takes the model's own vision and prefill (`why_not`); they set its first marks.
+        setting: blocks and experts of this call, or who chooses them after an early block.
+
+        Raises LaptimeError for a setting in a call that takes the model's own prefill, or a late one of several rows.
         """
         reason = self.why_not(call)
         if reason is not None:
+            if setting is not None:
+                raise LaptimeError(f"blocks and experts of one call need the fast prefill: {reason}")
             self.passed_by[reason] = self.passed_by.get(reason, 0) + 1
             self._ends.clear()
             return self.decoder.run(input_ids, call, mark=mark, per_token=per_token, processors=processors)
         self.decoder.check_usable()
         settings, inputs = read_settings(self.model, call, input_ids.shape[1])
-        layout = self._layout(input_ids, inputs)
-        session = self._session(input_ids.shape, layout, settings)
-        bucket = self._prefill(session, layout, settings)
-        if session.noise is not None:  # after a capture, whose warm-up draws too
-            session.noise.manual_seed(settings.sampling.seed)
-        if layout.images is not None:
-            mark("vision-begin")
-            self._look(inputs, layout, bucket.content.prompt)
-            mark("vision-end")
-        mark("prefill-begin")
-        fill(bucket.content.prompt, layout)
-        bucket.run()
+        one = _OneCall(input_ids, inputs, settings, self._layout(input_ids, inputs), mark)
+        chosen = setting if isinstance(setting, Setting) else Setting()
+        if isinstance(setting, LateSetting):
+            chosen, session = self._late(one, setting)
+        else:
+            with self.plan.with_top_k(chosen.top_k):
+                session = self._at_once(one, chosen)
         mark("first-logits")
         mark("first-token")
-        return go_on(session, input_ids, settings, mark, per_token)
+        with self.plan.with_top_k(chosen.top_k):
+            return go_on(session, input_ids, settings, mark, per_token)
+
+    def _at_once(self, one: _OneCall, setting: Setting) -> Session:
+        """Vision and the whole prefill of a call whose setting is known."""
+        session = self._session(one, setting)
+        bucket = self._bucket(session, one.layout)
+        whole = self._part(bucket, session, one.settings, setting, None)
+        self._enter(one, session, bucket)
+        whole.run()
+        return session
+
+    def _late(self, one: _OneCall, late: LateSetting) -> tuple[Setting, Session]:
+        """Vision and prefill of a call whose setting is chosen after an early block."""
+        if one.input_ids.shape[0] != 1:
+            raise LaptimeError(f"{one.input_ids.shape[0]} rows: a late choice is made for one question; give one row")
+        with self.plan.with_top_k(late.top_k):
+            session = self._session(one, Setting())
+            bucket = self._bucket(session, one.layout)
+            passes = bucket.content.passes
+
+            def to_early() -> None:
+                passes.embed()
+                for number in range(late.early + 1):
+                    passes.block(number, number, self.plan.layers[number])
+                passes.settle()
+
+            early = self._prefills.part(bucket, ("early", late.early, self.plan.top_k), to_early)
+            self._enter(one, session, bucket)
+            early.run()
+        hidden = passes.x.view(1, bucket.content.prompt.length, -1)[:, : one.layout.longest]
+        setting = late.choose(hidden)
+        made = self._prefills.made, len(self.decoder.sessions)
+        with self.plan.with_top_k(setting.top_k):
+            session = self._session(one, setting)
+            rest = self._part(bucket, session, one.settings, setting, late.early)
+        if made != (self._prefills.made, len(self.decoder.sessions)):  # a capture's warm-up wrote to the buffers
+            with self.plan.with_top_k(late.top_k):
+                early.run()
+            _seed(session, one.settings)
+        with self.plan.with_top_k(setting.top_k):
+            rest.run()
+        return setting, session
+
+    def _enter(self, one: _OneCall, session: Session, bucket: Bucket[Prefill]) -> None:
+        """Everything before the prefill's first kernel. Captures are done by now: their warm-ups draw and write too."""
+        _seed(session, one.settings)
+        if one.layout.images is not None:
+            one.mark("vision-begin")
+            self._look(one.inputs, one.layout, bucket.content.prompt)
+            one.mark("vision-end")
+        one.mark("prefill-begin")
+        fill(bucket.content.prompt, one.layout)
 
     def _layout(self, input_ids: torch.Tensor, inputs: Mapping[str, Any]) -> Layout:
         core, token = self._images or (None, None)
@@ -206,50 +280,60 @@ class FastModel:
         places = self._places.of(core, inputs) if seen and self.plan.streams > 1 else None
         return read_layout(input_ids, inputs.get("attention_mask"), token if seen else None, places)
 
-    def _session(self, shape: torch.Size, layout: Layout, settings: GenerationSettings) -> Session:
+    def _session(self, one: _OneCall, setting: Setting) -> Session:
         """The decode session with room for the bucket and the new tokens."""
-        length = shape[1] + settings.new_tokens
-        window = self.plan.window
-        filled = self._bucket(layout)
-        if window is None or length <= window:
-            length = max(length, filled)
-        session = self.decoder.session(shape[0], length, settings.sampling)
-        key = (shape[0], session.state.capacity)
+        settings, (batch, width) = one.settings, one.input_ids.shape
+        length = width + settings.new_tokens
+        if self.plan.window is None or length <= self.plan.window:
+            length = max(length, self._filled(one.layout))
+        session = self.decoder.session(batch, length, settings.sampling, setting.active)
+        key = (batch, session.state.capacity)
         said = self._ends.get(key)
         if said is None or (said.eos, said.pad, said.suppressed) != (settings.eos, settings.pad, settings.suppressed):
             write_ends(session.state, settings)
             self._ends[key] = settings
         return session
 
-    def _bucket(self, layout: Layout) -> int:
+    def _filled(self, layout: Layout) -> int:
+        """The length to which the prompt is filled up."""
         filled = bucket_of(layout.longest)
         return filled if self.plan.window is None else min(filled, max(self.plan.window, layout.longest))
 
-    def _prefill(self, session: Session, layout: Layout, settings: GenerationSettings) -> Bucket[Prefill]:
-        state, length = session.state, self._bucket(layout)
-        images = layout.images is not None
-        drawn = settings.sampling
-        chosen_by = (drawn.draw, drawn.temperature, drawn.top_k, drawn.top_p)
-        key = (state.batch, length, state.capacity, images, chosen_by, self.plan.top_k)
+    def _bucket(self, session: Session, layout: Layout) -> Bucket[Prefill]:
+        state, length, images = session.state, self._filled(layout), layout.images is not None
+        key = (state.batch, length, state.capacity, images)
 
-        def make() -> tuple[Prefill, Callable[[], object], int]:
+        def make() -> tuple[Prefill, int]:
             levels = levels_of(self._images[0]) if images and self._images is not None else 0
             prompt = new_prompt(self.plan, state.batch, length, images=images, levels=levels)
-            passes = self._passes(session, prompt)
+            passes = (TritonPrompt if self.decoder.kernels == "triton" else PlainPrompt)(self.plan, state, prompt)
+            return Prefill(prompt, passes), prompt.nbytes + passes.nbytes
 
-            def whole() -> None:
+        return self._prefills.bucket(key, make)
+
+    def _part(
+        self,
+        bucket: Bucket[Prefill],
+        session: Session,
+        settings: GenerationSettings,
+        setting: Setting,
+        after: int | None,
+    ) -> Part:
+        """The prefill under a setting, up to the first token. after: only what follows this block; None: all of it."""
+        passes = bucket.content.passes
+        active = setting.active or tuple(range(len(self.plan.layers)))
+        drawn = settings.sampling
+        chosen_by = (drawn.draw, drawn.temperature, drawn.top_k, drawn.top_p)
+
+        def run() -> None:
+            if after is None:
                 passes.embed()
-                for slot, layer in enumerate(self.plan.layers):
-                    passes.block(slot, slot, layer)
-                self._first_token(session, passes, settings)
+            for slot, number in enumerate(active):
+                if after is None or number > after:
+                    passes.block(slot, slot, self.plan.layers[number])
+            self._first_token(session, passes, settings)
 
-            return Prefill(prompt, passes), whole, prompt.nbytes + passes.nbytes
-
-        return self._prefills.get(key, make, session.noise)
-
-    def _passes(self, session: Session, prompt: Prompt) -> Passes:
-        kind = TritonPrompt if self.decoder.kernels == "triton" else PlainPrompt
-        return kind(self.plan, session.state, prompt)
+        return self._prefills.part(bucket, (after, setting.active, self.plan.top_k, chosen_by), run, session.noise)
 
     def _first_token(self, session: Session, passes: Passes, settings: GenerationSettings) -> None:
         """Choose the first token and leave the state as the next step needs it: part of the captured prefill."""
@@ -266,30 +350,15 @@ class FastModel:
         """Put the features of the call's images into the prompt's buffers."""
         assert self._images is not None and prompt.features is not None
         core, _ = self._images
-
-        def make() -> tuple[Images, Callable[[], object], int]:
-            tower = Tower(core, inputs, self.plan.dtype, self._aligned)
-            features = tower()
-
-            def look() -> None:
-                found = tower()
-                features.first.copy_(found.first)
-                if features.deep is not None and found.deep is not None:
-                    features.deep.copy_(found.deep)
-
-            nbytes = sum(buffer.nbytes for buffer in tower.pixels.values()) + features.first.nbytes
-            return Images(tower, features), look, nbytes
-
-        key = shape_of(inputs)
+        key = shape_of(core, inputs)
         if self._compiled and key not in self._visions:
             with compiled_blocks(core), suppress(Exception):  # a compiler can raise anything
-                self._visions.get(key, make)
-            if key in self._visions and not self._visions.get(key, make).captured:
+                self._seen(core, key, inputs)
+            if key in self._visions and not self._seen(core, key, inputs)[1].captured:
                 self._visions.drop(key)
-        bucket = self._visions.get(key, make)
-        images = bucket.content
+        images, part = self._seen(core, key, inputs)
         images.tower.load(inputs)
-        bucket.run()
+        part.run()
         count = images.features.first.shape[0]
         if count != layout.features:
             raise LaptimeError(
@@ -299,3 +368,38 @@ class FastModel:
         prompt.features[:count].copy_(images.features.first)
         if prompt.deep is not None and images.features.deep is not None:
             prompt.deep[:, :count].copy_(images.features.deep)
+
+    def _seen(self, core: Any, key: Any, inputs: Mapping[str, Any]) -> tuple[Images, Part]:
+        """The tower's bucket for images of this shape, and its one part."""
+
+        def make() -> tuple[Images, int]:
+            tower = Tower(core, inputs, self.plan.dtype, self._aligned)
+            features = tower()
+            return Images(tower, features), features.nbytes + sum(buffer.nbytes for buffer in tower.pixels.values())
+
+        bucket = self._visions.bucket(key, make)
+        images = bucket.content
+
+        def look() -> None:
+            found = images.tower()
+            images.features.first.copy_(found.first)
+            if images.features.deep is not None and found.deep is not None:
+                images.features.deep.copy_(found.deep)
+
+        return images, self._visions.part(bucket, "features", look)
+
+
+@dataclass(frozen=True, eq=False)
+class _OneCall:
+    """What one call was given, read."""
+
+    input_ids: torch.Tensor
+    inputs: Mapping[str, Any]
+    settings: GenerationSettings
+    layout: Layout
+    mark: Mark
+
+
+def _seed(session: Session, settings: GenerationSettings) -> None:
+    if session.noise is not None:
+        session.noise.manual_seed(settings.sampling.seed)

@@ -6,7 +6,9 @@ here would compute something else than the model does, and names the reason.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -115,6 +117,23 @@ class DecodePlan:
     def top_k(self) -> tuple[int, ...]:
         """Each routed layer's top-k; part of what a captured step depends on."""
         return tuple(layer.mlp.top_k for layer in self.layers if isinstance(layer.mlp, Routed))
+
+    def with_blocks(self, active: tuple[int, ...] | None) -> DecodePlan:
+        """The plan with these blocks only, in their order; with all for None. Weights are shared."""
+        return self if active is None else replace(self, layers=tuple(self.layers[number] for number in active))
+
+    @contextmanager
+    def with_top_k(self, top_k: int | None) -> Iterator[None]:
+        """Inside, the model's gates choose this many experts; None leaves them as they are."""
+        gates = [layer.mlp.gate for layer in self.layers if isinstance(layer.mlp, Routed)] if top_k else []
+        before = [gate.top_k for gate in gates]
+        for gate in gates:
+            gate.top_k = top_k
+        try:
+            yield
+        finally:
+            for gate, own in zip(gates, before, strict=True):
+                gate.top_k = own
 
     def weight_bytes(self, batch: int = 1) -> int:
         """Bytes of weights that one step of `batch` rows must read. Of the experts only those that are chosen count."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -15,28 +15,40 @@ import torch
 from laptime.decoder.graph import CapturedStep, capture
 from laptime.errors import LaptimeError
 
-Part = TypeVar("Part")
+Content = TypeVar("Content")
 
 
 @dataclass(frozen=True, eq=False)
-class Bucket(Generic[Part]):
-    """One part at one size. content: its buffers. run: a replay, or the part itself. reason: why it isn't captured."""
+class Part:
+    """One part of a call at one size. run: a replay, or the part itself. reason: why it isn't captured."""
 
-    content: Part
     run: Callable[[], object]
     captured: bool
     reason: str | None
-    buffer_bytes: int
 
 
-class Shelf(Generic[Part]):
-    """The newest buckets of a part. graph: capture them. most_bytes: of buffers and of the graphs' memory together."""
+@dataclass(frozen=True, eq=False)
+class Bucket(Generic[Content]):
+    """One size: the buffers that its parts share, how many bytes they have, and its parts by name."""
+
+    content: Content
+    nbytes: int
+    parts: dict[Hashable, Part] = field(default_factory=dict)
+
+
+class Shelf(Generic[Content]):
+    """The newest buckets of a stage. graph: capture their parts.
+
+    most_bytes: of buffers and of the graphs' memory together.
+    """
 
     def __init__(self, *, graph: bool, most_bytes: int) -> None:
         self._graph, self._most = graph, most_bytes
-        self._buckets: OrderedDict[Hashable, Bucket[Part]] = OrderedDict()
+        self._buckets: OrderedDict[Hashable, Bucket[Content]] = OrderedDict()
         self._pool: Any = None
         self.pool_bytes = 0
+        self.made = 0
+        """Parts made so far. Where this rises, buffers were written to by warm-ups."""
 
     def __contains__(self, key: Hashable) -> bool:
         return key in self._buckets
@@ -44,9 +56,9 @@ class Shelf(Generic[Part]):
     @property
     def nbytes(self) -> int:
         """Bytes of all buckets' buffers and of the memory that their graphs share."""
-        return self.pool_bytes + sum(bucket.buffer_bytes for bucket in self._buckets.values())
+        return self.pool_bytes + sum(bucket.nbytes for bucket in self._buckets.values())
 
-    def items(self) -> list[tuple[Hashable, Bucket[Part]]]:
+    def items(self) -> list[tuple[Hashable, Bucket[Content]]]:
         """The buckets, the longest unused first."""
         return list(self._buckets.items())
 
@@ -59,29 +71,30 @@ class Shelf(Generic[Part]):
         self._buckets.clear()
         self._pool, self.pool_bytes = None, 0
 
-    def get(
-        self,
-        key: Hashable,
-        make: Callable[[], tuple[Part, Callable[[], object], int]],
-        noise: torch.Generator | None = None,
-    ) -> Bucket[Part]:
-        """The bucket of this key. It is made and captured if there is none yet.
-
-        make: gives content, the function to capture, and the bytes of the content's buffers.
-        noise: the generator that the function draws from.
-        """
+    def bucket(self, key: Hashable, make: Callable[[], tuple[Content, int]]) -> Bucket[Content]:
+        """The bucket of this key. make: gives its content, and the bytes of the content's buffers."""
         if key in self._buckets:
             self._buckets.move_to_end(key)
-            return self._buckets[key]
-        content, part, nbytes = make()
-        self._make_room(nbytes)
-        captured, reason = None, None
-        if self._graph:
-            captured, reason = self._capture(part, noise)
-        bucket = Bucket(content, captured or part, captured is not None, reason, nbytes)
-        self._buckets[key] = bucket
-        self._make_room(0)
-        return bucket
+        else:
+            content, nbytes = make()
+            self._make_room(nbytes)
+            self._buckets[key] = Bucket(content, nbytes)
+        return self._buckets[key]
+
+    def part(
+        self,
+        bucket: Bucket[Content],
+        name: Hashable,
+        run: Callable[[], object],
+        noise: torch.Generator | None = None,
+    ) -> Part:
+        """A part of the bucket. It is captured if it is not there yet. noise: the generator that it draws from."""
+        if name not in bucket.parts:
+            captured, reason = self._capture(run, noise) if self._graph else (None, None)
+            bucket.parts[name] = Part(captured or run, captured is not None, reason)
+            self.made += 1
+            self._make_room(0)
+        return bucket.parts[name]
 
     def _capture(
         self, part: Callable[[], object], noise: torch.Generator | None

@@ -7,7 +7,7 @@ never wait for the device, so they may be captured with the step.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -49,6 +49,10 @@ class DecodeState:
     @property
     def capacity(self) -> int:
         return self.ids.shape[1]
+
+    def of_layers(self, layers: int) -> DecodeState:
+        """The same buffers for a step of fewer blocks: the first caches."""
+        return replace(self, keys=self.keys[:layers], values=self.values[:layers])
 
 
 def new_state(plan: DecodePlan, batch: int, capacity: int) -> DecodeState:

@@ -40,6 +40,11 @@ class Features:
     first: torch.Tensor
     deep: torch.Tensor | None
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of both."""
+        return self.first.nbytes + (0 if self.deep is None else self.deep.nbytes)
+
 
 class Tower:
     """A model's own way from pixels to features, for one shape of images: static pixels in, the same features out.
@@ -99,11 +104,12 @@ def images_of(model: Any) -> tuple[Any, int] | None:
     return core, int(token)
 
 
-def shape_of(given: Mapping[str, Any]) -> tuple[Any, ...]:
-    """What a captured tower depends on: the pixels' shapes and, where the model reads them, the images' sizes."""
+def shape_of(core: Any, given: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What a captured tower depends on: the pixels' shapes and, where the model reads them, sizes and tile grids."""
     shapes = [(name, tuple(given[name].shape)) for name in PIXELS if given.get(name) is not None]
     sizes = [(name, tuple(given[name].flatten().tolist())) for name in SIZES if given.get(name) is not None]
-    return (*shapes, *sizes)
+    grids = getattr(core.config, "image_grid_pinpoints", None)
+    return (*shapes, *sizes, *([("grids", tuple(map(tuple, grids)))] if grids else []))
 
 
 def levels_of(core: Any) -> int:
