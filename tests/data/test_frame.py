@@ -22,7 +22,7 @@ from laptime.errors import LaptimeError
 from tests.samples import environment, sample
 
 ms = st.integers(0, 10**10)
-some = st.one_of(st.none(), st.floats(0, 1e9))
+some = st.one_of(st.none(), st.just(0.0), st.floats(1e-6, 1e9))
 
 
 @st.composite
@@ -48,7 +48,7 @@ def samples(draw) -> Sample:
         worker=draw(st.text(max_size=4)),
         stages=stages,
         tpot_ms=draw(some),
-        itl_ms=draw(st.one_of(st.none(), st.lists(st.floats(0, 1e4), max_size=3))),
+        itl_ms=draw(st.one_of(st.none(), st.lists(st.floats(1e-6, 1e4), max_size=3))),
         output_tokens=draw(st.integers(1, 50)),
         generated_tokens=draw(st.integers(0, 50)),
         crops=draw(st.one_of(st.none(), st.integers(0, 12))),
@@ -57,7 +57,7 @@ def samples(draw) -> Sample:
         gpu=draw(st.one_of(st.none(), gpu)),
         flags=draw(st.lists(st.sampled_from(sorted(FLAG_REASONS)), max_size=2, unique=True)),
         text=draw(st.one_of(st.none(), st.text(max_size=5))),
-        score=draw(st.one_of(st.none(), st.floats(0, 1))),
+        score=draw(st.one_of(st.none(), st.floats(1e-6, 1))),
     )
 
 

@@ -9,11 +9,7 @@ import typer
 
 from laptime.cli.options import Force, Html, Json
 from laptime.cli.output import print_json
-from laptime.data.files import check_new_file, write_new_file
-
-WRITTEN_BY_LAPTIME = b'<meta name="generator" content="laptime">'
-"""What a page of laptime has in its head."""
-HEAD_BYTES = 16_384
+from laptime.data.files import check_new_file, is_own_page, write_new_file
 
 
 def report(
@@ -35,7 +31,7 @@ def report(
 
     own = html is None
     target = html or (path / "report.html" if path.is_dir() else path.with_suffix(".html"))
-    replace = force or (own and _is_own_page(target))
+    replace = force or (own and is_own_page(target))
     if not (own and as_json):
         check_new_file(target, "--html", force=replace)
     result = read_run_or_sweep(path)
@@ -45,12 +41,3 @@ def report(
         write_new_file(target, page(result).encode(), "--html", force=replace)
         typer.echo(str(target), err=as_json)
     return 0
-
-
-def _is_own_page(file: Path) -> bool:
-    """Whether laptime wrote this page: a newer one may take its place."""
-    try:
-        with file.open("rb") as opened:
-            return WRITTEN_BY_LAPTIME in opened.read(HEAD_BYTES)
-    except OSError:
-        return False

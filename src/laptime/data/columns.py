@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import inspect
 
-from laptime.data.record import LARGEST, LATEST_UNIX_MS, Sample, Scalar
+from laptime.data.record import LARGEST, LATEST_UNIX_MS, SMALLEST, Sample, Scalar
 
 if TYPE_CHECKING:  # polars takes 0.2 s to import, so the functions that need it import it
     import polars
@@ -196,7 +196,9 @@ class SampleColumns:
                 table = polars.Series(list(self._codes[name]), dtype=polars.String)
                 columns[name] = table.gather(self._joined(name, np.int32))
             elif column.kind == "float":
-                columns[name] = polars.Series(name, self._joined(name, np.float64)).fill_nan(None)
+                values = self._joined(name, np.float64)
+                values[np.abs(values) < SMALLEST] = 0.0
+                columns[name] = polars.Series(name, values).fill_nan(None)
             else:
                 columns[name] = self._integers(name)
         frame = polars.DataFrame(columns | self._knobs())
@@ -298,7 +300,7 @@ def knob_series(values: Sequence[Scalar]) -> polars.Series:
 
 
 def possible(column: polars.Series, name: str) -> polars.Series:
-    """A column of figures with null for what can't be one: NaN, infinities, beyond LARGEST.
+    """A column of figures with null for what can't be one: NaN, infinities, beyond LARGEST. Nearly 0 becomes 0.
 
     Other programs write such values where there is none. name: what the column means; one that laptime doesn't know
     may hold any number that can be squared.
@@ -311,6 +313,7 @@ def possible(column: polars.Series, name: str) -> polars.Series:
     largest = LARGEST if name in ORDER else 1e30
     low, high = (0, LATEST_UNIX_MS) if name == "started_unix_ms" else (-largest, largest)
     kept = polars.when(column.is_between(low, high)).then(column)  # NaN is between nothing
+    kept = polars.when(column.abs() < (SMALLEST if name in ORDER else 1e-30)).then(0.0).otherwise(kept)
     return polars.select(kept.cast(column.dtype).alias(column.name)).to_series()
 
 

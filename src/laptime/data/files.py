@@ -21,6 +21,15 @@ from laptime.errors import LaptimeError
 WRITTEN = ("*.json", "*.safetensors", "*.parquet", "trees-*.txt", "*.html", ".*.tmp")
 """What verbs write into the folders that `--force` may replace."""
 
+MARKS = ("run.json", "estimator.json", "policy.json", "features.json", "answers.json")
+"""What a folder of laptime's is known by."""
+PARTS = ("*.json", "*.jsonl", "*.safetensors", "residuals.parquet", "trees-*.txt")
+"""What such a folder consists of."""
+
+PAGE_MARK = b'<meta name="generator" content="laptime">'
+"""What a page of laptime has in its head."""
+HEAD_BYTES = 16_384
+
 _EXCHANGE = 2  # renameat2's RENAME_EXCHANGE (linux/fs.h)
 _HERE = -100  # AT_FDCWD
 
@@ -44,6 +53,7 @@ def write_whole(file: Path, content: bytes) -> None:
 def check_new_file(file: Path | None, option: str, *, force: bool) -> None:
     """Raise LaptimeError if the file is already there and may not be replaced. Worth knowing before long work.
 
+    With `force` a page replaces only a page, and no file replaces a part of a run, an estimator or a policy.
     option: the option that named the file, for the message ("--html").
     """
     if file is None or not os.path.lexists(file):
@@ -52,6 +62,36 @@ def check_new_file(file: Path | None, option: str, *, force: bool) -> None:
         raise LaptimeError(f"{option} {file}: is a folder; name a file")
     if not force:
         raise LaptimeError(f"{option} {file}: is already there; name another file, or add --force to replace it")
+    if file.exists() and not file.is_file():
+        raise LaptimeError(f"{option} {file}: is no ordinary file, and is never replaced; name another file")
+    if _belongs_to_result(file):
+        raise LaptimeError(f"{option} {file}: belongs to what laptime measured or learnt there; name another file")
+    if option == "--html" and not _is_page(file):
+        raise LaptimeError(f"{option} {file}: is no page of laptime, and is never replaced; name another file")
+
+
+def _belongs_to_result(file: Path) -> bool:
+    """Whether a file is one of those that a run, an estimator or a policy consists of."""
+    if not any(fnmatch(file.name, pattern) for pattern in PARTS):
+        return False
+    return any((file.resolve().parent / mark).exists() for mark in MARKS)
+
+
+def _is_page(file: Path) -> bool:
+    """Whether laptime wrote this page, or the file is empty or a link to nothing."""
+    try:
+        with file.open("rb") as opened:
+            head = opened.read(HEAD_BYTES)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return not head or PAGE_MARK in head
+
+
+def is_own_page(file: Path) -> bool:
+    """Whether there is a page that laptime wrote: a newer one may take its place."""
+    return file.is_file() and _is_page(file)
 
 
 def write_new_file(file: Path, content: bytes, option: str, *, force: bool) -> None:

@@ -19,6 +19,8 @@ Scalar = str | int | float | bool | None
 
 LARGEST = 1e15
 """No figure of a sample is larger, in its unit: in ms this is 30,000 years. A file with a larger one is damaged."""
+SMALLEST = 1e-9
+"""A figure nearer to 0 counts as 0 in a table of samples: in ms this is a femtosecond."""
 
 Real = Annotated[float, msgspec.Meta(ge=-LARGEST, le=LARGEST)]
 Whole = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]

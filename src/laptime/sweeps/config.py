@@ -95,6 +95,11 @@ def changes(before: SweepConfig, after: SweepConfig) -> list[str]:
     ]
 
 
+def measured_fields(sweep_config: SweepConfig) -> dict[str, Any]:
+    """The fields that decide what is measured, by their names in `changes`."""
+    return {name: value for name, value in _flat(sweep_config).items() if name not in EXECUTION}
+
+
 def _flat(sweep_config: SweepConfig) -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for name, value in msgspec.to_builtins(sweep_config).items():

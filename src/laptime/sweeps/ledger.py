@@ -18,6 +18,7 @@ from laptime.data.files import FolderLock
 from laptime.data.outside import DAMAGE, read_part
 from laptime.data.record import Failure, Sample
 from laptime.data.run_folder import FILES, RunFolder, RunInfo, load_run
+from laptime.errors import LaptimeError
 from laptime.sweeps.plan import Key, SweepPlan, read_plan
 from laptime.sweeps.schedule import Failed, Measured, Message, Started, Visit, remaining
 
@@ -218,9 +219,9 @@ def read_keys(folder: Path) -> tuple[set[Key], set[Key]]:
             content = read_part(file)
             try:
                 lines = decoder.decode_lines(content[: content.rfind(b"\n") + 1])
-            except DAMAGE:
-                load_run(folder)  # says file and line
-                raise
+            except DAMAGE as error:
+                load_run(folder)  # says the line, if it is one that can't be read as a sample either
+                raise LaptimeError(f"{file}: not records of laptime ({error}); remove that line") from error
             keys.update((line.config_id, line.sample_id, line.repeat) for line in lines)
         keys_of_kind.append(keys)
     return keys_of_kind[0], keys_of_kind[1]

@@ -16,7 +16,7 @@ import msgspec
 from laptime.data.files import whole_folder, write_whole
 from laptime.data.outside import DAMAGE, read_part
 from laptime.data.record import Failure, Sample
-from laptime.data.run_folder import FILES, RunInfo, load_run, locked_for_run, read_info, readable_json
+from laptime.data.run_folder import FILES, RunInfo, locked_for_run, read_info, readable_json
 from laptime.data.shown import Shown
 from laptime.errors import LaptimeError
 from laptime.sweeps.config import changes
@@ -162,11 +162,16 @@ def _lines(number: int, source: Path) -> Iterator[_Line]:
             begin = 0
             while (end := content.find(b"\n", begin) + 1) > 0:
                 raw = content[begin:end]
+                if raw.isspace():
+                    begin = end
+                    continue
                 try:
                     head = decoder.decode(raw)
-                except DAMAGE:
-                    load_run(source)  # says file and line
-                    raise
+                except DAMAGE as error:
+                    number = content.count(b"\n", 0, begin) + 1
+                    raise LaptimeError(
+                        f"{file}, line {number}: not a record of laptime ({error}); remove that line"
+                    ) from error
                 digest = hashlib.blake2b(raw, digest_size=16).digest()
                 key = (head.config_id, head.sample_id, head.repeat)
                 yield _Line(key, head.started_unix_ms, digest, number, kind, worker, begin, end)

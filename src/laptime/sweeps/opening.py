@@ -17,8 +17,16 @@ from laptime.data.record import Scalar
 from laptime.data.run_folder import RunFolder, check_free, new_info, read_info
 from laptime.errors import LaptimeError, Stopped
 from laptime.sweeps.config import SweepConfig
-from laptime.sweeps.ledger import Ledger, LedgerOptions, Standing
-from laptime.sweeps.plan import PreparedSweep, SweepPlan, check_same, read_plan, write_plan
+from laptime.sweeps.ledger import Ledger, LedgerOptions, Standing, read_keys
+from laptime.sweeps.plan import (
+    PreparedSweep,
+    SweepPlan,
+    check_described,
+    check_same,
+    plan_digest,
+    read_plan,
+    write_plan,
+)
 from laptime.sweeps.schedule import Visit, visits
 
 LOCK_PATIENCE_S = 5.0
@@ -62,9 +70,12 @@ def opened(
     if plan is None:
         if how.resume and (folder / "run.json").exists() and not _holds_sweep(folder):
             raise LaptimeError(f"{folder}: holds a run that is no sweep's; choose another --out")
+        before = read_info(folder) if how.resume and (folder / "run.json").exists() else None
         ready = prepare()
         plan = ready.plan
-        info = new_info(how.argv, plan.common, ready.environment, {**how.session, **_settings(plan)})
+        if before is not None:
+            check_described(folder, before, plan, set().union(*read_keys(folder)))
+        info = before or new_info(how.argv, plan.common, ready.environment, {**how.session, **_settings(plan)})
     else:
         check_same(folder, plan, sweep_config)
         info = read_info(folder)
@@ -107,6 +118,7 @@ def _settings(plan: SweepPlan) -> dict[str, Scalar]:
         "rounds": plan.rounds,
         "seed": plan.seed,
         "configurations": len(plan.configs),
+        "plan": plan_digest(plan),
     }
 
 

@@ -5,6 +5,7 @@ The keys of a complete run are the product of configurations, samples and repeat
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
@@ -14,9 +15,9 @@ import msgspec
 from laptime.data.files import write_whole
 from laptime.data.outside import DAMAGE, read_regular
 from laptime.data.record import Environment, Scalar
-from laptime.data.run_folder import readable_json
+from laptime.data.run_folder import RunInfo, readable_json
 from laptime.errors import LaptimeError
-from laptime.sweeps.config import KNOBS, SweepConfig, changes
+from laptime.sweeps.config import KNOBS, SweepConfig, changes, measured_fields
 from laptime.sweeps.grid import Configuration
 
 Key = tuple[str, str, int]
@@ -104,6 +105,34 @@ def check_same(folder: Path, before: SweepPlan, sweep_config: SweepConfig) -> No
         raise LaptimeError(
             f"{folder}: holds a run of another configuration: {'; '.join(changed[:3])}{more}; "
             "resume with the old one, or choose another --out"
+        )
+
+
+def plan_digest(plan: SweepPlan) -> str:
+    """A short hash of what a sweep measures and in which order. run.json keeps it, for when plan.json is lost."""
+    parts = (
+        [config.config_id for config in plan.configs], plan.samples, plan.repeats, plan.rounds, plan.seed,
+        measured_fields(plan.sweep_config),
+    )  # fmt: skip
+    return hashlib.sha256(msgspec.json.encode(parts, order="deterministic")).hexdigest()[:16]
+
+
+def check_described(folder: Path, info: RunInfo, plan: SweepPlan, measured: set[Key]) -> None:
+    """Raise LaptimeError when a plan that was made anew is not the one that the run without plan.json followed.
+
+    measured: the keys that the run holds already. An older run.json has no digest; what it has is compared.
+    """
+    known = info.session.get("plan")
+    if known is not None:
+        same = known == plan_digest(plan)
+    else:
+        facts = {"repeats": plan.repeats, "rounds": plan.rounds, "seed": plan.seed, "configurations": len(plan.configs)}
+        same = all(info.session.get(name, value) == value for name, value in facts.items())
+        same = same and info.config == plan.common and measured <= plan.keys()
+    if not same:
+        raise LaptimeError(
+            f"{folder}: its plan.json is lost, and run.json describes another configuration than this one; resume with "
+            "the old one, or choose another --out"
         )
 
 

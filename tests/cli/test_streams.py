@@ -1,0 +1,60 @@
+"""No text from outside reaches a terminal as an instruction, and every encoding gets something that it can show."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+from laptime.cli.main import run as laptime
+from laptime.data.run_folder import RunFolder, new_info
+from tests.samples import environment, sample
+
+HOSTILE = "\x1b[31mred\x1b]0;title\x07\x9b2J\u202eevil\u2066\rback"
+RAW = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    config = {"model": HOSTILE, HOSTILE: 1}
+    rows = [sample(n, config=config | {"top_k": n % 2}, sample_id=HOSTILE + str(n), text=HOSTILE) for n in range(12)]
+    with RunFolder(tmp_path / HOSTILE, new_info([HOSTILE], {"model": HOSTILE}, environment())) as run:
+        run.append_all(rows)
+    return tmp_path / HOSTILE
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [
+        ("audit",), ("report",), ("fit", "--out", "OUT"), ("export", "--to", "OUT"), ("evaluate",), ("compare", "RUN"),
+        ("merge", "--out", "OUT"), ("predict", "top_k=1"), ("trace",),
+    ],
+    ids=lambda verb: verb[0],
+)  # fmt: skip
+def test_names_values_and_paths_are_shown_escaped(folder, tmp_path, capsys, verb):
+    known = {"RUN": str(folder), "OUT": str(tmp_path / f"{HOSTILE}.out")}
+    laptime([verb[0], str(folder), *(known.get(word, word) for word in verb[1:])])
+    said = capsys.readouterr()
+    assert said.out + said.err
+    assert not RAW.search(said.out)
+    assert not RAW.search(said.err)
+
+
+def test_a_wrong_option_is_shown_escaped(capsys):
+    assert laptime(["audit", f"--{HOSTILE}"]) == 2
+    assert not RAW.search(capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_an_old_encoding_gets_plain_letters(folder, encoding):
+    shown = subprocess.run(
+        [sys.executable, "-m", "laptime", "audit", str(folder)],
+        capture_output=True,
+        env={**os.environ, "PYTHONIOENCODING": encoding},
+    )
+    assert shown.returncode in (0, 1)
+    assert b"Traceback" not in shown.stderr
+    assert shown.stdout.decode(encoding)
