@@ -312,8 +312,8 @@ def possible(column: polars.Series, name: str) -> polars.Series:
     column = column.cast(polars.Float64)
     largest = LARGEST if name in ORDER else 1e30
     low, high = (0, LATEST_UNIX_MS) if name == "started_unix_ms" else (-largest, largest)
-    kept = polars.when(column.is_between(low, high)).then(column)  # NaN is between nothing
-    kept = polars.when(column.abs() < (SMALLEST if name in ORDER else 1e-30)).then(0.0).otherwise(kept)
+    nearly_0 = column.abs() < (SMALLEST if name in ORDER else 1e-30)
+    kept = polars.when(nearly_0).then(0.0).when(column.is_between(low, high)).then(column)  # NaN is between nothing
     return polars.select(kept.cast(column.dtype).alias(column.name)).to_series()
 
 
