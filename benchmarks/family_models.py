@@ -135,7 +135,8 @@ def shrink(config_class: Any, table: dict[str, Any], more: dict[str, Any] | None
         if made is None and parts[part].__name__ == "AutoConfig":
             continue
         role = next((ROLES[word] for word in ROLES if word in part), TEXT)
-        small[part] = shrink(parts[part] if made is None else type(made), role)
+        own = more.get(part) if more else None
+        small[part] = shrink(parts[part] if made is None else type(made), role, own)
     for name in known:
         for word, index in SPECIAL.items():
             if name in (f"{word}_token_id", f"{word}_token_index"):
@@ -159,7 +160,7 @@ def shrink(config_class: Any, table: dict[str, Any], more: dict[str, Any] | None
         small["layer_types"] = _two_layers(list(kinds))
     elif "layer_types" in known:
         small["layer_types"] = None
-    small.update(more or {})
+    small.update({name: value for name, value in (more or {}).items() if name not in parts})
     return config_class(**small)
 
 
@@ -194,7 +195,12 @@ def build(key: str, seed: int = 0) -> nn.Module:
     """A tiny model of that type, float32, in eval mode, that never ends by itself."""
     kind, name = types()[key]
     model_type = key.partition(":")[0]
-    if kind == "text" and not getattr(CONFIG_MAPPING[model_type], "sub_configs", {}) and model_type not in AS_PARTS:
+    if (
+        kind == "text"
+        and key not in FIXES
+        and not getattr(CONFIG_MAPPING[model_type], "sub_configs", {})
+        and model_type not in AS_PARTS
+    ):
         with contextlib.suppress(Exception):  # that table of small numbers doesn't fit; the one here may
             return build_text(model_type, seed=seed)
     torch.manual_seed(seed)

@@ -27,6 +27,7 @@ import msgspec
 from laptime.data.columns import SampleColumns
 from laptime.data.files import FolderLock, LineFile, write_whole
 from laptime.data.outside import DAMAGE, read_part, read_regular
+from laptime.data.percentiles import asked_percentiles, percentiles
 from laptime.data.record import (
     SCHEMA_VERSION,
     Environment,
@@ -163,6 +164,7 @@ def profile_json(run: Run) -> bytes:
             "environment": run.info.environment,
             "fingerprint": run.info.environment.fingerprint(),
             "summary": run.summary,
+            "percentiles": percentiles(run.samples, asked_percentiles(run.info.session)),
             "subtraction": summarise_subtraction(run.subtractions),
         }
     ).rstrip()

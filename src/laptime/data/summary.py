@@ -50,6 +50,10 @@ class Summary(Shown, msgspec.Struct, frozen=True, kw_only=True):
     memory_peak_bytes: int | None
     energy_j: Interval | None
     energy_per_token_j: float | None
+    preprocess_ms: Interval | None = None  # before the call, in no stage
+    prefill_tokens_per_s: float | None = None  # prompt tokens of all rows, those in a cache left out, over prefill
+    decode_tokens_per_s: float | None = None  # tokens after each row's first over decode
+    cached_tokens_mean: float | None = None  # of a prompt, already in the cache that a call brought
 
     @property
     def mean_stages_ms(self) -> dict[str, float]:
@@ -126,7 +130,8 @@ def _floats(frame: polars.DataFrame, name: str) -> Floats:
 
 
 SUMMARISED = (*STAGE_COLUMNS, "ttft_ms", "tpot_ms", "decode_per_token_ms", "energy_j", "output_tokens",
-              "generated_tokens", "memory_peak_bytes", "cut_rows")  # fmt: skip
+              "generated_tokens", "memory_peak_bytes", "cut_rows", "preprocess_ms", "prompt_tokens", "cached_tokens",
+              "batch")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -178,7 +183,27 @@ def _summary(figures: _Figures) -> Summary:
         memory_peak_bytes=int(peaks.max()) if len(peaks) else None,
         energy_j=_median(values["energy_j"]),
         energy_per_token_j=_sum(values["energy_j"]) / energy_tokens if energy_tokens else None,
+        preprocess_ms=_median(values["preprocess_ms"]),
+        prefill_tokens_per_s=_rate(_prompt_tokens(figures.columns), figures.columns["prefill_ms"]),
+        decode_tokens_per_s=_rate(
+            figures.columns["generated_tokens"] - figures.columns["batch"], figures.columns["decode_ms"]
+        ),
+        cached_tokens_mean=_sum(values["cached_tokens"]) / len(values["cached_tokens"])
+        if len(values["cached_tokens"])
+        else None,
     )
+
+
+def _prompt_tokens(columns: dict[str, Floats]) -> Floats:
+    """The tokens of all rows that a prefill computed."""
+    computed: Floats = (columns["prompt_tokens"] - np.nan_to_num(columns["cached_tokens"])) * columns["batch"]
+    return computed
+
+
+def _rate(tokens: Floats, ms: Floats) -> float | None:
+    """Tokens a second over the calls that have both."""
+    both = ~np.isnan(tokens) & ~np.isnan(ms) & (ms > 0)
+    return _sum(tokens[both]) / _sum(ms[both]) * 1e3 if both.any() else None
 
 
 def _sum(values: Floats) -> float:

@@ -141,6 +141,15 @@ def prompt_width(call: Mapping[str, Any]) -> int:
     return int(prompt.shape[1])
 
 
+def cached_tokens(call: Mapping[str, Any]) -> int | None:
+    """How many of the prompt's tokens a cache holds that the call brings; None without one. Read before the call."""
+    cache = call.get("past_key_values")
+    length = getattr(cache, "get_seq_length", None)
+    if length is None:
+        return None
+    return min(int(length()), prompt_width(call))
+
+
 def rows_begin_at(model: Any, call: Mapping[str, Any], returned: list[list[int]], settings: GenerationConfig) -> int:
     """Where the new ids begin in a row that generate() returned.
 

@@ -29,6 +29,7 @@ from laptime.data.summary import Summary, summarise
 from laptime.errors import LaptimeError
 from laptime.measure.call_settings import (
     bind,
+    cached_tokens,
     certain_length,
     cut_rows,
     generated_rows,
@@ -62,6 +63,7 @@ class _Running:
     probes: Probes
     clock: Clock
     watch: Watch
+    cached_tokens: int | None
     overlapped: bool = False
     preprocess_ms: float | None = None
     inner: bool = False  # an inner generate() was entered: its result is what is counted
@@ -251,7 +253,7 @@ class StageTimer:
         if self.per_token:
             clock.reserve((settings.max_new_tokens or 0) + 64)
         watch = Watch(self.device, self._monitor, energy=self.energy, memory=self.memory)
-        return _Running(at, module, call, settings, probes, clock, watch)
+        return _Running(at, module, call, settings, probes, clock, watch, cached_tokens(call))
 
     def _run(self, running: _Running, original: Callable[..., Any]) -> None:
         """Call generate() between the first mark and the last."""
@@ -338,6 +340,7 @@ class StageTimer:
                 generated_tokens=sum(len(row) for row in rows),
                 cut_rows=cut_rows(rows, call, settings),
                 preprocess_ms=running.preprocess_ms,
+                cached_tokens=running.cached_tokens,
                 started_unix_ms=around.started_unix_ms,
                 memory_peak_bytes=around.memory_peak_bytes,
                 energy_j=around.energy_j,

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from laptime.data.percentiles import asked_percentiles, percentiles
 from laptime.data.record import Interval, Sample, SessionEnd
 from laptime.data.run_folder import Run
 from laptime.data.subtraction import summarise_subtraction
@@ -28,6 +29,7 @@ from laptime.report.profile.words import (
     headline,
     model_name,
     session_sentence,
+    time_name,
 )
 
 
@@ -44,6 +46,7 @@ def profile_page(run: Run) -> str:
         lead=lead_picture(summary),
         sections=[
             *(samples_sections(samples) if samples else []),
+            *percentiles_section(run),
             *([host_section(samples, environment.device)] if samples else []),
             *([subtraction_section(subtraction)] if subtraction else []),
             flags_section(
@@ -83,6 +86,17 @@ def lead_picture(summary: Summary) -> Html:
 def summary_cards(summary: Summary) -> Html:
     """The figures that people compare, with their intervals."""
     rate = card("Throughput", number(summary.tokens_per_s), "tokens/s", "generated tokens over summed time")
+    preparing = None
+    if summary.preprocess_ms is not None:
+        preparing = _interval_card("Preprocessing", summary.preprocess_ms, "ms", "before the call, in no stage")
+    rates = [
+        card(f"{name} rate", number(value), "tokens/s", of)
+        for name, value, of in (
+            ("Prefill", summary.prefill_tokens_per_s, "prompt tokens over prefill"),
+            ("Decode", summary.decode_tokens_per_s, "tokens after a row's first over decode"),
+        )
+        if value is not None
+    ]
     gaps = None
     if summary.itl_p50_ms is not None:
         value, unit = quantity(summary.itl_p50_ms, "ms")
@@ -95,10 +109,23 @@ def summary_cards(summary: Summary) -> Html:
         _interval_card("First token (TTFT)", summary.ttft_ms, "ms", "start to the first token chosen"),
         _interval_card("Per token (TPOT)", summary.tpot_ms, "ms", "(last token − TTFT) / (N − 1)"),
         gaps,
+        preparing,
         rate,
+        *rates,
         card("Peak memory", memory, memory_unit, "highest during a call" if memory_unit else "not known"),
         card("Energy per call", *quantity(summary.energy_j.value if summary.energy_j else None, "J"), energy_note),
     )
+
+
+def percentiles_section(run: Run) -> list[Html]:
+    """The percentiles that were asked for, if any."""
+    wanted = asked_percentiles(run.info.session)
+    chosen = percentiles(run.samples, wanted)
+    if not chosen:
+        return []
+    rows = [[time_name(name), *(text(ms, "ms") for ms in values.values())] for name, values in chosen.items()]
+    heads = ["time", *next(iter(chosen.values()))]
+    return [section("Percentiles", table(heads, rows, numeric=range(1, len(heads))), id="percentiles")]
 
 
 def samples_sections(samples: Sequence[Sample]) -> list[Html]:

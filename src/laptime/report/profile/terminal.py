@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from laptime.data.percentiles import asked_percentiles, percentiles
 from laptime.data.record import Environment, Overhead, StrategyCost
 from laptime.data.run_folder import Run
 from laptime.data.subtraction import summarise_subtraction
@@ -27,9 +28,12 @@ from laptime.report.profile.words import (
     gaps_sentence,
     headline,
     left_out_lines,
+    load_sentence,
     model_name,
+    rates_sentence,
     session_sentence,
     threads_hint,
+    time_name,
 )
 
 STAGE_STYLES = {
@@ -49,6 +53,8 @@ def profile_report(run: Run) -> RenderableType:
     """A run: its point, its table, whether its samples close, how the session ended, and the error of subtraction."""
     lines = [closure_sentence(run.samples)] if run.samples else []
     lines += [session_sentence(end) for end in run.sessions]
+    if loading := load_sentence(run.info.session):
+        lines.append(loading)
     if (subtracted := summarise_subtraction(run.subtractions)) is not None:
         lines.append(subtraction_sentence(subtracted))
     summary = run.summary
@@ -56,6 +62,9 @@ def profile_report(run: Run) -> RenderableType:
         lines.append(hint)
     table = profile_table(summary, title=model_name(run))
     report = with_remarks(table, [one_line(line, 600) for line in lines])
+    chosen = percentiles(run.samples, asked_percentiles(run.info.session))
+    if chosen:
+        report = Group(report, percentiles_table(chosen))
     return Group(Text(headline(summary), style="bold"), report) if summary.used else report
 
 
@@ -75,6 +84,17 @@ def profile_table(summary: Summary, *, title: str | None = None) -> RenderableTy
     for row in _figure_rows(summary):
         table.add_row(*row)
     return with_remarks(table, list(_remarks(summary)))
+
+
+def percentiles_table(chosen: Mapping[str, Mapping[str, float]]) -> RenderableType:
+    """A row for each time, a column for each percentile that was asked for."""
+    heads = list(next(iter(chosen.values())))
+    table = columns_table(
+        Column(narrow="keep", min_width=20), *(Column(head, numeric=True) for head in heads), title="Percentiles"
+    )
+    for name, values in chosen.items():
+        table.add_row(time_name(name), *(text(ms, "ms") for ms in values.values()))
+    return table
 
 
 def overhead_table(overhead: Overhead) -> RenderableType:
@@ -137,7 +157,16 @@ def _figure_rows(summary: Summary) -> Iterable[tuple[str, str, str, str]]:
         yield name, text(interval.value if interval else None, "ms"), interval_ends(interval, "ms"), ""
     if summary.itl_p50_ms is not None:
         yield "Between tokens (ITL)", text(summary.itl_p50_ms, "ms"), "", text(summary.itl_p95_ms, "ms")
+    if summary.preprocess_ms is not None:
+        ends = interval_ends(summary.preprocess_ms, "ms")
+        yield "Preprocessing", text(summary.preprocess_ms.value, "ms"), ends, ""
     yield "Tokens/s", number(summary.tokens_per_s), "", ""
+    if summary.prefill_tokens_per_s is not None:
+        yield "Prefill tokens/s", number(summary.prefill_tokens_per_s), "", ""
+    if summary.decode_tokens_per_s is not None:
+        yield "Decode tokens/s", number(summary.decode_tokens_per_s), "", ""
+    if summary.cached_tokens_mean is not None:
+        yield "Cached of the prompt", f"{number(summary.cached_tokens_mean)} tokens", "", ""
     if summary.memory_peak_bytes is not None:
         yield "Peak memory", text(summary.memory_peak_bytes, "bytes"), "", ""
     if summary.energy_j is not None:
@@ -154,6 +183,7 @@ def _remarks(summary: Summary) -> Iterable[Text]:
         yield Text(cut)
     if gaps := gaps_sentence(summary):
         yield Text(gaps, style="dim")
+    yield Text(rates_sentence(summary), style="dim")
     if few := few_samples_sentence(summary):
         yield Text(few, style="dim")
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 
-from laptime.data.record import STOP_REASONS, Sample, SessionEnd
+from laptime.data.record import STOP_REASONS, Sample, Scalar, SessionEnd
 from laptime.data.run_folder import Run
 from laptime.data.summary import Summary
 from laptime.data.usable import LEFT_OUT_REASONS
@@ -20,6 +20,15 @@ TOKENS = {
     "different": "Greedy tokens with and without the timer DIFFER.",
     "unstable": "Greedy tokens can't be compared: also without the timer this model doesn't repeat its own tokens.",
 }
+
+TIME_NAMES = {
+    "ttft_ms": "First token (TTFT)",
+    "tpot_ms": "Per token (TPOT)",
+    "itl_ms": "Between tokens (ITL)",
+    "decode_per_token_ms": "Decode per token",
+    "preprocess_ms": "Preprocessing",
+}
+"""What the times beside the stages are called in tables."""
 
 MEANINGS: tuple[tuple[str, str], ...] = (
     ("Preprocessing", "(a serving engine) from a request's arrival until the engine's core was given it"),
@@ -36,11 +45,17 @@ MEANINGS: tuple[tuple[str, str], ...] = (
     ("TPOT", "(last token − TTFT) / (N − 1), the mean of the gaps, with N output tokens counted from the returned ids"),
     ("Decode per token", "decode / (N − 1): N tokens need N − 1 decode forwards. With one token there is none, not 0"),
     ("ITL", "one value for each gap between tokens, from the TTFT to the last token; only with --per-token"),
+    ("Preprocessing", "tokenizing and preparing images or sound, before the call and in no stage"),
     ("95 % interval", "of the median, from order statistics (sign test): no distribution is assumed. Below six "
                       "samples there is none, and a dash says so"),
     ("Share", "of the summed totals of the samples in the summary; the shares add up to 100 %"),
 )  # fmt: skip
 """What each number of a profile means."""
+
+
+def time_name(name: str) -> str:
+    """What a time is called in tables."""
+    return TIME_NAMES.get(name, name.removesuffix("_ms").capitalize())
 
 
 def headline(summary: Summary) -> str:
@@ -143,6 +158,24 @@ def gaps_sentence(summary: Summary) -> str | None:
     if summary.itl_p50_ms is None or summary.tpot_ms is None:
         return None
     return "ITL is the median of single gaps, TPOT the mean gap of a call: a few long gaps raise only TPOT."
+
+
+def rates_sentence(summary: Summary) -> str:
+    """What each "tokens/s" is."""
+    sentence = "Tokens/s: new tokens of all rows over the whole calls"
+    if summary.prefill_tokens_per_s is not None:
+        sentence += "; of prefill: the prompts' tokens, image tokens included and cached ones not, over prefill"
+    if summary.decode_tokens_per_s is not None:
+        sentence += "; of decode: the tokens after each row's first, over decode"
+    return sentence + "."
+
+
+def load_sentence(session: Mapping[str, Scalar]) -> str | None:
+    """How long loading the model took; None where it isn't known."""
+    load_s = session.get("load_s")
+    if not isinstance(load_s, int | float):
+        return None
+    return f"Loading the model took {text(load_s, 's')}, once, from the call to its weights on the device."
 
 
 def threads_hint(run: Run, summary: Summary) -> str | None:
