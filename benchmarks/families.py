@@ -34,6 +34,9 @@ from recorded import record
 
 TOKENS = 5
 LIMIT_S = 60
+TRIES = 3
+"""A call whose times alone differ is measured again: on a busy machine another process may have run in between."""
+
 STAGES = ("vision", "audio", "encode", "prefill")
 WITHIN = 0.02
 WITHIN_MS = 1.0
@@ -103,7 +106,12 @@ def measured(key: str) -> dict[str, Any]:
     except Exception as error:
         row["kind"] = {"any": "image or video", "image": "image or video", "seq2seq": "encoder-decoder"}.get(kind, kind)
         return {**row, "result": "not run", "why": f"{type(error).__name__}: {error}".replace("\n", " ")[:200]}
-    return {**row, **compared(model, call, bare, key.partition(":")[0])}
+    for _ in range(TRIES):
+        found = compared(model, call, bare, key.partition(":")[0])
+        if found["result"] != "wrong" or not found["only_times"]:
+            break
+    found.pop("only_times", None)
+    return {**row, **found}
 
 
 def kind_of(model: Any, made: dict[str, Any]) -> str:
@@ -146,6 +154,7 @@ def compared(model: Any, call: dict[str, Any], bare: Any, model_type: str) -> di
         faults.append(f"{sample.output_tokens} tokens, {sample.decode_forwards} decode forwards, own {own.forwards}")
     return {
         "result": "wrong" if faults else "right",
+        "only_times": all("by own clock" in fault for fault in faults),
         "why": "; ".join(faults),
         "flags": list(sample.flags),
         "stages_ms": {name: round(ms, 3) for name, ms in stages.items()},
@@ -170,7 +179,8 @@ def write_page(rows: list[dict[str, Any]]) -> None:
         "benchmarks/families.py` builds a tiny random model of each generative type, measures one generate() call of",
         f"{TOKENS} tokens, and compares with clocks of its own (transformers {transformers.__version__}, CPU).",
         "",
-        "*Right* means: the total, vision, audio, encode and prefill agree within 2 % or 1 ms, the stages add up,",
+        "*Right* means: the total, vision, audio, encode and prefill agree within 2 % or 1 ms (in one of three calls,",
+        "since another process may run between two clocks), the stages add up,",
         "there are N − 1 decode forwards, and the tokens are those without laptime. *Refused* was said by name before",
         "anything ran. *Failed*: the output was returned, and the sample is a failure with its reason. *Lost*: the",
         "output was not returned. *Not run*: the script could not make a model or an input, so nothing is known.",

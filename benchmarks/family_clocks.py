@@ -112,9 +112,13 @@ class OwnClocks:
 
         def enter(*_: Any) -> None:
             at.append(time.perf_counter())
+            others_before.append(self.ms["vision"] + self.ms["audio"])
+
+        others_before: list[float] = []  # what other stages took within this one (an encoder that calls a vision tower)
 
         def leave(*_: Any) -> None:
-            self.ms[stage] += (time.perf_counter() - at[-1]) * 1e3
+            others = self.ms["vision"] + self.ms["audio"] - others_before[-1] if stage == "encode" else 0.0
+            self.ms[stage] += (time.perf_counter() - at[-1]) * 1e3 - others
 
         self._hook(begin.register_forward_pre_hook(enter))
         for inside in list(begin.modules())[1:]:

@@ -82,9 +82,9 @@ def observer_short() -> str:
     return "\n".join(lines) + f"\n\n  ({note})\n"
 
 
-def truth() -> str:
+def truth(name: str = "truth") -> str:
     """The largest difference of each stage, for each model."""
-    recorded = result("truth")
+    recorded = result(name)
     lines = [
         "| model | cache | stage | laptime | trace | largest difference of its calls |",
         "|---|---|---|---|---|---|",
@@ -103,9 +103,9 @@ def truth() -> str:
     return "\n".join(lines) + f"\n\n{machine(recorded)}.\n"
 
 
-def truth_short() -> str:
+def truth_short(name: str = "truth") -> str:
     """The largest of all differences."""
-    recorded = result("truth")
+    recorded = result(name)
     calls = recorded["figures"]["calls"]
     models = ", ".join(dict.fromkeys(call["model"].removeprefix("preset:") for call in calls))
     worst = recorded["figures"]["largest_relative_difference"]
@@ -185,6 +185,8 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "observer-short": observer_short,
     "truth": truth,
     "truth-short": truth_short,
+    "truth-families": lambda: truth("truth_families"),
+    "truth-families-short": lambda: truth_short("truth_families"),
     "subtraction": subtraction,
     "overhead": overhead,
     "knobs": knobs,

@@ -89,7 +89,7 @@ def main() -> None:
     for timer in (total, every, joules):
         timer.samples.clear()
     with quiet_collector():
-        pairs = take_pairs(ways)
+        pairs = take_pairs(ways, arguments.seconds)
     parts_us = fixed_costs_us(total, lambda: wall_ms(model, call, device, total)) if arguments.total_only else {}
     samples = [*total.samples, *every.samples, *joules.samples]
     rows = {}
@@ -136,11 +136,17 @@ class Way(NamedTuple):
     timer: StageTimer | None = None  # whose own total of the call is kept too
 
 
-def take_pairs(ways: dict[str, Way]) -> dict[str, list[tuple[float, ...]]]:
-    """(instrumented, bare) wall times in ms, and laptime's own total where it looked: a pair of each way in turn."""
+def take_pairs(ways: dict[str, Way], seconds: float) -> dict[str, list[tuple[float, ...]]]:
+    """(instrumented, bare) wall times in ms, and laptime's own total where it looked: a pair of each way in turn.
+
+    After `seconds` no further round of pairs begins.
+    """
+    begin = time.monotonic()
     taken: dict[str, list[tuple[float, ...]]] = {name: [] for name in ways}
     shuffle = random.Random(0)
     for number in range(max(way.pairs for way in ways.values())):
+        if number and time.monotonic() - begin > seconds:
+            break
         names = [name for name, way in ways.items() if number < way.pairs]
         shuffle.shuffle(names)
         for name in names:
@@ -268,6 +274,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--image", type=int, default=672)
     parser.add_argument("--tokens", type=int, default=8)
     parser.add_argument("--pairs", type=int, default=200)
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="take pairs for so long at most")
     parser.add_argument("--warmup", type=int, default=3)
     parser.add_argument("--peers", action="store_true")
     parser.add_argument("--total-only", action="store_true", help="only laptime's total mode, and what its parts cost")
