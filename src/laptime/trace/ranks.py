@@ -20,11 +20,12 @@ from laptime.trace.device_time import COMMUNICATION, busy_times, kinds
 from laptime.trace.gaps import device_gaps
 from laptime.trace.integrity import check
 from laptime.trace.kernel_names import short_name
+from laptime.trace.rank_pairs import Collectives, Paired, offsets_of, pair
 from laptime.trace.ranks_result import Clocks, RankAnalysis, RankTimes, Waiting
 from laptime.trace.read.rank_files import rank_in_name, trace_files
 from laptime.trace.read.reading import read_timeline
 from laptime.trace.read.second_process import available, elsewhere, processors
-from laptime.trace.read.timeline import Activity, GpuTimeline, Int64
+from laptime.trace.read.timeline import Activity, GpuTimeline, Int32, Int64
 
 TOLERANCE_NS = 20_000
 """Ends of one collective that lie no further apart than this are taken for one instant; or a tenth of its time."""
@@ -53,6 +54,7 @@ class RankWork:
     collective_start_ns: Int64
     collective_end_ns: Int64
     collectives: list[str]
+    groups: list[str]  # of each collective its process group, as the reader keeps it; empty where the file has none
 
 
 def read_ranks(*paths: str | Path) -> RankAnalysis:
@@ -143,14 +145,23 @@ def rank_works(timeline: GpuTimeline) -> list[RankWork]:
                 collective_start_ns=activities.start_ns[own],
                 collective_end_ns=activities.end_ns[own],
                 collectives=[short_name(timeline.strings[i]) for i in activities.name[own].tolist()],
+                groups=_groups(timeline, own),
             )
         )
     return works
 
 
+def _groups(timeline: GpuTimeline, rows: Int32) -> list[str]:
+    """The process group of each collective; none unless the file has it of all."""
+    if len(timeline.activities.group) == 0:
+        return []
+    group = timeline.activities.group[rows]
+    return [timeline.groups[i] for i in group.tolist()] if (group >= 0).all() else []
+
+
 def _nothing(file: str, refused: str) -> RankWork:
     empty = np.zeros(0, dtype=np.int64)
-    return RankWork(file, -1, -1, "unsupported", refused, 0, 0, 0, 0, 0, 0, 0, 0, empty, empty, [])
+    return RankWork(file, -1, -1, "unsupported", refused, 0, 0, 0, 0, 0, 0, 0, 0, empty, empty, [], [])
 
 
 def compare_ranks(source: str, works: Sequence[RankWork]) -> RankAnalysis:
@@ -172,8 +183,9 @@ def compare_ranks(source: str, works: Sequence[RankWork]) -> RankAnalysis:
         findings.append(Finding(code="partial-ranks", severity="warning", message=message))
     pairs = sorted(zip(numbers, works, strict=True), key=lambda pair: pair[0])
     numbers, works = [number for number, _ in pairs], [work for _, work in pairs]
-    clocks, offsets = align(works)
-    waits, last = _waits(works, offsets) if clocks.aligned else (None, None)
+    clocks, offsets, paired = align(works, numbers)
+    waiting = _waits(len(works), paired, offsets) if clocks.aligned else None
+    waits = None if waiting is None else waiting.total_ns
     ranks = []
     for i, (number, work) in enumerate(pairs):
         waited = None
@@ -198,7 +210,8 @@ def compare_ranks(source: str, works: Sequence[RankWork]) -> RankAnalysis:
                 collectives=len(work.collectives),
                 waited_ns=None if waited is None else sum(row.total_ns for row in waited),
                 waited_for=waited,
-                last_in=None if last is None else int(np.count_nonzero(last == i)),
+                last_in=None if waiting is None else int(waiting.last[i]),
+                paired=None if waiting is None else int(waiting.paired[i]),
             )
         )
     straggler = None
@@ -216,44 +229,65 @@ def compare_ranks(source: str, works: Sequence[RankWork]) -> RankAnalysis:
     )
 
 
-def align(works: Sequence[RankWork]) -> tuple[Clocks, Int64]:
-    """Align the ranks' clocks by the ends of collectives: whether that holds, and each clock's lead over the first.
-
-    The n-th collective of one rank is the n-th of every rank, if all ranks ran the same ones in the same order.
+def align(works: Sequence[RankWork], numbers: Sequence[int]) -> tuple[Clocks, Int64, list[Paired]]:
+    """Align the ranks' clocks by the ends of collectives: whether that holds, each clock's lead over the first one's,
+    and the collectives that belong together.
     """
     nothing = np.zeros(len(works), dtype=np.int64)
 
-    def refused(why: str) -> tuple[Clocks, Int64]:
-        return Clocks(aligned=False, why=why, spread_ns=None, offsets_ns=[]), nothing
+    def refused(why: str) -> tuple[Clocks, Int64, list[Paired]]:
+        return Clocks(aligned=False, why=why, spread_ns=None, offsets_ns=[]), nothing, []
 
     if len(works) < 2:
         return refused("there is one rank only")
-    sequence = works[0].collectives
-    if len(sequence) < LEAST_COLLECTIVES:
+    pairs, why = pair(
+        [
+            Collectives(number, work.collectives, work.groups, work.collective_start_ns, work.collective_end_ns)
+            for number, work in zip(numbers, works, strict=True)
+        ]
+    )
+    if why:
+        return refused(why)
+    if sum(one.end_ns.shape[1] for one in pairs) < LEAST_COLLECTIVES:
         return refused("there are too few collectives to align the clocks by")
-    if any(work.collectives != sequence for work in works):
-        return refused("the ranks did not run the same collectives in the same order")
-    ends = np.stack([work.collective_end_ns for work in works])
-    offsets = np.median(ends - ends[0], axis=1).astype(np.int64)
-    aligned = ends - offsets[:, None]
-    spread = aligned.max(axis=0) - aligned.min(axis=0)
-    usual = int(np.percentile(spread, 75))
-    longest = np.stack([work.collective_end_ns - work.collective_start_ns for work in works]).max(axis=0)
-    if usual > max(TOLERANCE_NS, int(np.median(longest)) // 10):
+    offsets = offsets_of(len(works), pairs)
+    if offsets is None:
+        return refused("no collective connects all ranks: their process groups don't share one")
+    spreads, longest = [], []
+    for one in pairs:
+        aligned = one.end_ns - offsets[one.members][:, None]
+        spreads.append(aligned.max(axis=0) - aligned.min(axis=0))
+        longest.append((one.end_ns - one.start_ns).max(axis=0))
+    usual = int(np.percentile(np.concatenate(spreads), 75))
+    if usual > max(TOLERANCE_NS, int(np.median(np.concatenate(longest))) // 10):
         return refused("collectives don't end together on all ranks")
-    return Clocks(aligned=True, why="", spread_ns=usual, offsets_ns=offsets.tolist()), offsets
+    return Clocks(aligned=True, why="", spread_ns=usual, offsets_ns=offsets.tolist()), offsets, pairs
 
 
-def _waits(works: Sequence[RankWork], offsets: Int64) -> tuple[Int64, Int64]:
-    """How long each rank (row) waited in collectives for each that came last (column), and who came last to each."""
-    start = np.stack([work.collective_start_ns for work in works]) - offsets[:, None]
-    end = np.stack([work.collective_end_ns for work in works]) - offsets[:, None]
-    last = np.argmax(start, axis=0)
-    waited = np.maximum(np.minimum(start.max(axis=0), end) - start, 0)
-    result = np.zeros((len(works), len(works)), dtype=np.int64)
-    for collective, rank in enumerate(last.tolist()):
-        result[:, rank] += waited[:, collective]
-    return result, last
+@dataclass(frozen=True, eq=False, slots=True)
+class _Waits:
+    """How long each rank (row) waited in collectives for each that came last (column); and of each rank how many
+    collectives it took part in with others, and came last to."""
+
+    total_ns: Int64
+    paired: Int64
+    last: Int64
+
+
+def _waits(count: int, pairs: Sequence[Paired], offsets: Int64) -> _Waits:
+    waits = _Waits(
+        np.zeros((count, count), dtype=np.int64), np.zeros(count, dtype=np.int64), np.zeros(count, dtype=np.int64)
+    )
+    for one in pairs:
+        start = one.start_ns - offsets[one.members][:, None]
+        end = one.end_ns - offsets[one.members][:, None]
+        last = one.members[np.argmax(start, axis=0)]
+        waited = np.maximum(np.minimum(start.max(axis=0), end) - start, 0)
+        for place, own in zip(one.members.tolist(), waited, strict=True):
+            np.add.at(waits.total_ns[place], last, own)
+        waits.paired[one.members] += start.shape[1]
+        np.add.at(waits.last, last, 1)
+    return waits
 
 
 def _headline(ranks: Sequence[RankTimes], clocks: Clocks, straggler: int | None) -> str:
@@ -271,11 +305,12 @@ def _headline(ranks: Sequence[RankTimes], clocks: Clocks, straggler: int | None)
     )
     if not clocks.aligned:
         return f"{text}. Who waits for whom is not known: {clocks.why}"
-    total = ranks[0].collectives
     slow = next((rank for rank in ranks if rank.rank == straggler), None)
     if slow is None:
         return f"{text}. No single rank holds the others up"
-    return f"{text}. Most waiting is for rank {slow.rank}, which comes last to {slow.last_in} of {total} collectives"
+    return (
+        f"{text}. Most waiting is for rank {slow.rank}, which comes last to {slow.last_in} of {slow.paired} collectives"
+    )
 
 
 def _ms(ns: int) -> str:

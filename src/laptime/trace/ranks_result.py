@@ -42,6 +42,7 @@ class RankTimes(msgspec.Struct, frozen=True, kw_only=True):
     waited_ns: int | None  # None when the clocks could not be aligned
     waited_for: list[Waiting] | None  # most first
     last_in: int | None  # collectives to which it came last
+    paired: int | None = None  # collectives that could be paired with those of other ranks
 
 
 class Clocks(msgspec.Struct, frozen=True, kw_only=True):
