@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from difflib import get_close_matches
 from importlib.util import find_spec
 
 
@@ -19,6 +21,12 @@ class Stopped(KeyboardInterrupt):
         """number: of the signal."""
         super().__init__(number)
         self.number = number
+
+
+def did_you_mean(written: str, known: Iterable[str], *, cutoff: float = 0.6) -> str:
+    """`did you mean a or b?` of the known names that are near what was written; "" where none is."""
+    near = get_close_matches(written, list(known), n=3, cutoff=cutoff)
+    return f"did you mean {' or '.join(near)}?" if near else ""
 
 
 def require_torch() -> None:

@@ -140,3 +140,24 @@ def test_an_error_inside_laptime_is_no_answer(capsys, monkeypatch, tmp_path, deb
     (kept,) = tmp_path.glob("laptime-error-*.txt")
     assert str(kept) in line
     assert "broken_verb.py" in kept.read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "near"),
+    [
+        (["export", "x", "--format", "parqet"], "Did you mean parquet?"),
+        (["compare", "a", "b", "--stage", "decod"], "Did you mean decode"),
+        (["env", "--devce", "cpu"], "--device"),
+        (["audti", "x"], "Did you mean audit?"),
+        (["compare", "--run", "x", "--against", "y", "--keep", "colld"], "did you mean cold?"),
+    ],
+)
+def test_a_typo_gets_near_names(words, near, capsys):
+    assert laptime(words) == 2
+    assert near in capsys.readouterr().err
+
+
+def test_a_path_that_is_not_there_gets_the_names_beside_it(tmp_path, capsys):
+    (tmp_path / "demo").mkdir()
+    assert laptime(["audit", str(tmp_path / "dmeo")]) == 2
+    assert f"no such file or folder; did you mean {tmp_path / 'demo'}?" in capsys.readouterr().err

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from laptime.cli.estimator_options import EstimatorFolder
-from laptime.cli.options import QUESTION, BudgetMs, Confidence, Json, Tokens
+from laptime.cli.options import QUESTION, BudgetMs, Confidence, Json, Keep, Tokens
 from laptime.errors import LaptimeError
 
 
@@ -38,6 +38,7 @@ def budget(
         ),
     ] = None,
     tokens: Tokens = None,
+    keep: Keep = "",
     as_json: Json = False,
 ) -> int:  # fmt: skip
     """Say which configurations keep a time budget, and how surely.
@@ -50,6 +51,7 @@ def budget(
     from laptime.cli.options import milliseconds, share
     from laptime.cli.output import give
     from laptime.estimate.budget import budget as judge
+    from laptime.estimate.table.reading import kept_flags
 
     if budget_ms is None:
         raise LaptimeError("--budget-ms is needed: the time that an answer may take, such as --budget-ms 170")
@@ -62,6 +64,7 @@ def budget(
         confidence=share("--confidence", confidence),
         accuracy=accuracy,
         tokens=token_counts(tokens),
+        keep=kept_flags(keep),
     )
     give(report, as_json=as_json)
     return 0 if report.feasible else 1

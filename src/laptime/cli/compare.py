@@ -118,16 +118,17 @@ def compare(
             keep=sorted(kept_flags(keep)),
         )
         comparison = _in_turns(plan, out)
-    elif keep:
+    elif keep and (a is None or b is not None):
         raise LaptimeError("--keep goes with --run and --against: there the flags hit both sides alike")
     elif a is None:
         raise LaptimeError("compare what? Name two run folders, or write --run COMMAND --against COMMAND")
     elif b is None:
         from laptime.comparisons.launches import read_turns
+        from laptime.estimate.table.reading import kept_flags
 
         if baseline:
             raise LaptimeError("--baseline goes with two run folders")
-        comparison = read_turns(a)
+        comparison = read_turns(a, kept_flags(keep))
     else:
         from laptime.comparisons import compare_two_runs
         from laptime.data.run_folder import load_run

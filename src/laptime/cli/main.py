@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import inspect
 import os
+import re
 import sys
 import tempfile
 import traceback
+from contextlib import suppress
 from difflib import get_close_matches
 from functools import cache, wraps
 from importlib import import_module
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import typer
@@ -19,7 +22,7 @@ import laptime
 from laptime.cli import stop
 from laptime.cli.streams import printable_streams
 from laptime.data.printable import printable
-from laptime.errors import LaptimeError, Stopped
+from laptime.errors import LaptimeError, Stopped, did_you_mean
 
 CONTEXT = {"help_option_names": ["-h", "--help"]}
 SETTINGS: dict[str, Any] = {"rich_markup_mode": "rich", "pretty_exceptions_enable": False, "context_settings": CONTEXT}
@@ -206,7 +209,7 @@ def run(arguments: list[str]) -> int:
     try:
         return _run_typer(arguments)
     except LaptimeError as error:
-        return _fail(str(error))
+        return _fail(_near_paths(str(error), arguments))
     except KeyboardInterrupt:
         return _stopped()
     except BrokenPipeError:  # `laptime ... | head`
@@ -230,12 +233,34 @@ def _run_typer(arguments: list[str]) -> int:
             return 0
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "laptime"
-        return _fail(f"{error.format_message()} (see {command} --help)")  # type: ignore[attr-defined]
+        return _fail(f"{_with_near_choices(error.format_message())} (see {command} --help)")  # type: ignore[attr-defined]
     except typer.Abort:
         return _stopped()
     if code == STOPPED:
         return _stopped()
     return code if isinstance(code, int) else 0
+
+
+def _with_near_choices(message: str) -> str:
+    """Of a value that is none of an option's choices: the choices that are near."""
+    message = message.replace("Value error, ", "")
+    wrong = re.search(r"'([^']*)' is not one of ((?:'[^']*'(?:, )?)+)", message)
+    near = did_you_mean(wrong[1], re.findall(r"'([^']*)'", wrong[2]), cutoff=0.65) if wrong else ""
+    return f"{message} {near[:1].upper()}{near[1:]}" if near else message
+
+
+def _near_paths(message: str, arguments: list[str]) -> str:
+    """Of an argument that names nothing and that the message is about: what beside it has nearly its name."""
+    for argument in arguments:
+        path = Path(argument)
+        if argument in message and not argument.startswith("-"):
+            with suppress(OSError, ValueError):
+                if not path.exists() and path.parent.is_dir():
+                    beside = [str(path.parent / entry.name) for entry in path.parent.iterdir()]
+                    near = did_you_mean(str(path), beside, cutoff=0.8)
+                    if near and "did you mean" not in message:
+                        return f"{message}; {near}"
+    return message
 
 
 def _stopped() -> int:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from laptime.cli.estimator_options import EstimatorFolder
-from laptime.cli.options import OUTPUT, BudgetMs, Confidence, Force, Json, Tokens
+from laptime.cli.options import OUTPUT, BudgetMs, Confidence, Force, Json, Keep, Tokens
 from laptime.errors import LaptimeError
 
 
@@ -21,6 +21,7 @@ def predict(
     confidence: Confidence = "0.95",
     budget_ms: BudgetMs = None,
     tokens: Tokens = None,
+    keep: Keep = "",
     to: Annotated[
         Path | None,
         typer.Option(
@@ -43,6 +44,7 @@ def predict(
     from laptime.cli.output import give
     from laptime.data.files import check_new_file, write_new_file
     from laptime.estimate.prediction import predict as predict_rows
+    from laptime.estimate.table.reading import kept_flags
 
     sure = share("--confidence", confidence)
     limit = None if budget_ms is None else milliseconds("--budget-ms", budget_ms)
@@ -58,6 +60,7 @@ def predict(
         confidence=sure,
         budget_ms=limit,
         tokens=token_counts(tokens),
+        keep=kept_flags(keep),
     )
     give(prediction, as_json=as_json)
     if to is not None:

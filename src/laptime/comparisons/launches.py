@@ -93,14 +93,18 @@ def measure_turns(
     return comparison
 
 
-def read_turns(folder: Path) -> Comparison:
-    """Judge a folder of turns again. Raises LaptimeError when it isn't one."""
+def read_turns(folder: Path, keep: Sequence[str] = ()) -> Comparison:
+    """Judge a folder of turns again. keep: flags that don't matter this time, besides those of the first time.
+
+    Raises LaptimeError when it isn't one.
+    """
     try:
         plan = msgspec.json.decode(read_regular(folder / PLAN), type=TurnsPlan)
     except OSError as error:
         raise LaptimeError(f"{folder / PLAN}: {error.strerror}") from error
     except DAMAGE as error:
         raise LaptimeError(f"{folder / PLAN}: not a comparison in turns ({error})") from error
+    plan = msgspec.structs.replace(plan, keep=sorted({*plan.keep, *keep}))
     processes = []
     for number, side in enumerate(plan.order, 1):
         place = folder / f"{number:03d}-{side}"

@@ -21,7 +21,7 @@ from laptime.data.shown import Shown
 from laptime.data.stats import Floats
 from laptime.errors import LaptimeError
 from laptime.estimate.grid import grid_of, read_grid
-from laptime.estimate.known import check_names, unknown_reasons
+from laptime.estimate.known import check_names, full_names, require_known, unknown_reasons
 from laptime.estimate.predictor import Predictor
 from laptime.estimate.table.reading import read_table
 from laptime.estimate.table.table import as_polars, other_value_rows, require_columns
@@ -96,6 +96,7 @@ def budget(
     confidence: float = 0.95,
     accuracy: str | None = None,
     tokens: Sequence[int] | None = None,
+    keep: Sequence[str] = (),
 ) -> BudgetReport:
     """Which configurations keep a budget, and how surely.
 
@@ -105,11 +106,12 @@ def budget(
     budget_ms: the time that an answer may take, ms.
     accuracy: the table's column of accuracies, the larger the better.
     tokens: equally likely counts of output tokens, for the stages of a run.
+    keep: flags whose samples are used all the same, where the table is a run folder.
     Raises LaptimeError for input that can't be read or asked.
     """
     check_budget(budget_ms, confidence)
     predictor = load_predictor(estimator, tokens) if isinstance(estimator, (str, Path)) else estimator
-    asked = _configurations(predictor, configurations, accuracy)
+    asked = _configurations(predictor, configurations, accuracy, keep)
     return judge_budget(
         predictor,
         asked.frame,
@@ -261,7 +263,7 @@ class _Judged(NamedTuple):
         return float(np.mean(np.concatenate(times) > self.budget_ms)), float(np.mean(left))
 
 
-def _configurations(predictor: Predictor, asked: Any, accuracy: str | None) -> Configurations:
+def _configurations(predictor: Predictor, asked: Any, accuracy: str | None, keep: Sequence[str]) -> Configurations:
     """The configurations of a mapping, a YAML file, a table or its path."""
     place = Path(asked) if isinstance(asked, (str, Path)) else None
     is_yaml = place is not None and place.suffix.lower() in {".yaml", ".yml"}
@@ -269,9 +271,12 @@ def _configurations(predictor: Predictor, asked: Any, accuracy: str | None) -> C
         if accuracy is not None:
             raise LaptimeError(f"--accuracy {accuracy}: needs a table (--grid FILE) that has this column")
         grid = read_grid(place) if place is not None else grid_of(asked, "the configurations")
-        check_names(predictor, grid.columns, str(place) if place is not None else "the configurations")
+        where = str(place) if place is not None else "the configurations"
+        grid = grid.rename(full_names(predictor, grid.columns))
+        check_names(predictor, grid.columns, where)
+        require_known(predictor, grid, where)
         return Configurations(grid)
-    table = read_table(place) if place is not None else as_polars(asked)
+    table = read_table(place, keep) if place is not None else as_polars(asked)
     try:
         return _of_table(predictor, table, accuracy)
     except LaptimeError as error:
@@ -280,6 +285,7 @@ def _configurations(predictor: Predictor, asked: Any, accuracy: str | None) -> C
 
 def _of_table(predictor: Predictor, table: polars.DataFrame, accuracy: str | None) -> Configurations:
     """A row for each combination of features, with its mean accuracy and its measured times, where there are some."""
+    table = table.rename(full_names(predictor, table.columns))
     require_columns(table, [*predictor.features, *predictor.categorical, *([accuracy] if accuracy else [])])
     features = _names_of(predictor, table)
     if accuracy and not table[accuracy].dtype.is_numeric():

@@ -7,12 +7,11 @@ that the estimator doesn't know is refused, because an answer that ignores it wo
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from difflib import get_close_matches
 from typing import Any
 
 import polars as pl
 
-from laptime.errors import LaptimeError
+from laptime.errors import LaptimeError, did_you_mean
 from laptime.estimate.predictor import Predictor
 from laptime.estimate.table.table import other_value_rows
 
@@ -34,9 +33,33 @@ def check_names(predictor: Predictor, names: Collection[str], where: str) -> Non
     for name in names:
         if name in known:
             continue
-        near = get_close_matches(name, known, n=3, cutoff=0.5)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"it knows {', '.join(known[:NAMED])}"
+        short = [one.rpartition(".")[2] for one in known]
+        hint = did_you_mean(name, [*known, *short], cutoff=0.5) or f"it knows {', '.join(known[:NAMED])}"
         raise LaptimeError(f"{where}: the estimator knows no {name!r}; {hint}")
+
+
+def full_names(predictor: Predictor, names: Collection[str]) -> dict[str, str]:
+    """Short names as the estimator's own: `top_k` is `config.top_k`, where that is the only column it can be."""
+    known = known_names(predictor)
+    full: dict[str, str] = {}
+    for name in names:
+        ends = [one for one in known if one.endswith(f".{name}")]
+        if name not in known and len(ends) == 1 and ends[0] not in names:
+            full[name] = ends[0]
+    return full
+
+
+def require_known(predictor: Predictor, frame: pl.DataFrame, where: str) -> None:
+    """Raise LaptimeError for rows that lack a feature, with all that the estimator needs."""
+    needed = list(dict.fromkeys([*predictor.features, *predictor.categorical]))
+    missing = [name for name in needed if name not in frame.columns]
+    if missing:
+        short = ", ".join(name.rpartition(".")[2] for name in needed[:NAMED])
+        near = did_you_mean(missing[0], frame.columns, cutoff=0.5)
+        raise LaptimeError(
+            f"{where}: {', '.join(missing[:NAMED])} {'is' if len(missing) == 1 else 'are'} missing; "
+            f"{f'{near} ' if near else ''}the estimator needs {short}"
+        )
 
 
 def unknown_reasons(predictor: Predictor, frame: pl.DataFrame) -> list[str | None]:

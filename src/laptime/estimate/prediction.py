@@ -19,7 +19,7 @@ from laptime.data.shown import Shown
 from laptime.data.stats import Floats
 from laptime.errors import LaptimeError
 from laptime.estimate.grid import grid_of
-from laptime.estimate.known import check_names, unknown_reasons
+from laptime.estimate.known import check_names, full_names, require_known, unknown_reasons
 from laptime.estimate.learn.conformal import check_level
 from laptime.estimate.predictor import Predictor
 from laptime.estimate.table.table import as_polars
@@ -73,6 +73,7 @@ def predict(
     confidence: float = 0.95,
     budget_ms: float | None = None,
     tokens: Sequence[int] | None = None,
+    keep: Sequence[str] = (),
 ) -> Prediction:
     """How long will each row take, at most, and how probably within a budget?
 
@@ -80,13 +81,16 @@ def predict(
     rows: a table (frame or path) with the features' columns, or a mapping of names to values or lists of values (every
     combination is asked).
     tokens: equally likely counts of output tokens, for the stages of a run.
+    keep: flags whose samples are used all the same, where the table is a run folder.
     Raises LaptimeError for input that can't be read or asked.
     """
     check_level(np.atleast_1d(confidence))
     predictor = load_predictor(estimator, tokens) if isinstance(estimator, (str, Path)) else estimator
+    asked = grid_of(rows, "the rows") if isinstance(rows, Mapping) else as_polars(rows, keep)
+    asked = asked.rename(full_names(predictor, asked.columns))
     if isinstance(rows, Mapping):
-        check_names(predictor, [str(name) for name in rows], "the rows")
-    asked = grid_of(rows, "the rows") if isinstance(rows, Mapping) else as_polars(rows)
+        check_names(predictor, asked.columns, "the rows")
+    require_known(predictor, asked, "the rows")
     if asked.is_empty():
         raise LaptimeError("the table has no row to predict")
     bound = predictor.quantile(asked, confidence)

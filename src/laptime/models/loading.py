@@ -17,7 +17,7 @@ from transformers import (
     AutoModelForSpeechSeq2Seq,
 )
 
-from laptime.errors import LaptimeError
+from laptime.errors import LaptimeError, did_you_mean
 from laptime.models.presets import recipe
 from laptime.models.quantized import device_map_of, quantization
 from laptime.models.sources import explained, load_config, load_processor, locate
@@ -137,7 +137,10 @@ def resolve_device(device: str) -> torch.device:
     try:
         target = torch.device(device)
     except RuntimeError:
-        raise LaptimeError(f"device {device!r} is unknown: use auto, cpu, cuda or cuda:N") from None
+        near = did_you_mean(device, ("auto", "cpu", "cuda"), cutoff=0.5)
+        raise LaptimeError(
+            f"device {device!r} is unknown: {f'{near} ' if near else ''}use auto, cpu, cuda or cuda:N"
+        ) from None
     if target.type in ("cpu", "meta"):
         return target
     if accelerator is None or accelerator.type != target.type:

@@ -13,7 +13,7 @@ from laptime.data.frame import plain_column, read_frame
 from laptime.data.outside import open_regular, table_errors
 from laptime.data.record import LEFT_OUT
 from laptime.data.usable import Grade, row_grades, warm_up_rows
-from laptime.errors import LaptimeError
+from laptime.errors import LaptimeError, did_you_mean
 
 STAGE_TARGETS = (
     "preprocessing_ms", "queue_ms", "vision_ms", "audio_ms", "encode_ms", "prefill_ms", "decode_per_token_ms",
@@ -63,7 +63,9 @@ def kept_flags(words: str) -> list[str]:
     """Flags written as a,b. Raises LaptimeError for one that there is not."""
     names = [name for name in (word.strip() for word in words.split(",")) if name]
     if unknown := [name for name in names if name not in LEFT_OUT]:
-        raise LaptimeError(f"--keep {unknown[0]}: no such flag; there are {', '.join(sorted(LEFT_OUT))}")
+        near = did_you_mean(unknown[0], LEFT_OUT)
+        there = f"there are {', '.join(sorted(LEFT_OUT))}"
+        raise LaptimeError(f"--keep {unknown[0]}: no such flag; {f'{near} ' if near else ''}{there}")
     return names
 
 

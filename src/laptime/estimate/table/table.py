@@ -7,7 +7,6 @@ that was never seen. All rows of equal features are one configuration.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from difflib import get_close_matches
 from itertools import permutations
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ import numpy.typing as npt
 import polars as pl
 
 from laptime.data.stats import Floats, Ints
-from laptime.errors import LaptimeError
+from laptime.errors import LaptimeError, did_you_mean
 from laptime.estimate.roofline.work import Work
 from laptime.estimate.table.reading import read_table
 
@@ -80,9 +79,10 @@ class Encoded:
         return np.column_stack([self.numeric, self.work]) if self.work.shape[1] else self.numeric
 
 
-def as_polars(frame: Any) -> pl.DataFrame:
+def as_polars(frame: Any, keep: Sequence[str] = ()) -> pl.DataFrame:
     """A polars frame from a polars or pandas frame, a mapping of columns, or a path (run folder, Parquet, CSV).
 
+    keep: flags whose samples of a run folder are used all the same.
     Raises LaptimeError for anything else.
     """
     if isinstance(frame, pl.DataFrame):
@@ -90,7 +90,7 @@ def as_polars(frame: Any) -> pl.DataFrame:
     if isinstance(frame, pl.LazyFrame):
         return frame.collect()
     if isinstance(frame, (str, Path)):
-        return read_table(frame)
+        return read_table(frame, keep)
     if type(frame).__module__.partition(".")[0] == "pandas":
         return _from_pandas(frame)
     if isinstance(frame, dict):
@@ -115,8 +115,7 @@ def require_columns(frame: pl.DataFrame, names: Sequence[str]) -> None:
     for name in names:
         if name in frame.columns:
             continue
-        near = get_close_matches(name, frame.columns, n=3, cutoff=0.5)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"it has {', '.join(frame.columns[:12])}"
+        hint = did_you_mean(name, frame.columns, cutoff=0.5) or f"it has {', '.join(frame.columns[:12])}"
         raise LaptimeError(f"the table has no column {name!r}; {hint}")
 
 
