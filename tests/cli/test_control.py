@@ -138,6 +138,7 @@ def test_policies_are_judged_by_calls_that_are_made(workspace, capsys):
     assert (evaluation["way"], evaluation["online"]) == ("measured", True)
     names = {point["policy"] for point in evaluation["points"]}
     assert {"grpo", "static", "lookup", "oracle", "grpo, mean budgets", "grpo, analytic budgets"} <= names
+    assert {"per type", "logistic", "per type, tier only", "per type, top-k only", "per type, blocks only"} <= names
     for point in evaluation["points"]:
         assert point["questions"] == 3
         assert point["attainment"]["value"] == (1.0 if point["budget_ms"] == 100000 else 0.0)
@@ -456,7 +457,7 @@ def test_what_was_measured_is_what_evaluate_runs(workspace, blocks_that_ran, cap
     assert laptime([str(word) for word in (*words, *more)]) in (0, 1)
     assert {tuple(ran) for ran in blocks_that_ran} == {MEASURED, tuple(range(8))}
     told = capsys.readouterr().err
-    assert "96 calls, 64 of them" in told.replace("\xa0", " ")
+    assert "126 calls, 74 of them" in told.replace("\xa0", " ")
     assert "--time-limit make it shorter" in told
 
 

@@ -32,6 +32,7 @@ class Judgement(NamedTuple):
     sweep: ScoredSweep
     features: FeatureTable
     known: DecisionTable
+    known_features: FeatureTable
     held_out: DecisionTable
     budgets: list[float]
 
@@ -154,18 +155,19 @@ def _read(
     collected = read_features(features)
     sweep = scored_sweep(run, collected.model, keep)
     held_out = sweep.table.half("held-out")
-    known, _ = with_answers(sweep.table.half("train"), collected, answers)
+    known, known_features = with_answers(sweep.table.half("train"), collected, answers)
     if not budgets:
         language = collected.of(held_out.sample_ids, held_out.space).language
         budgets = spread_budgets(held_out, bounds, language, static_policy(known, bounds))
-    return Judgement([saved for saved, _ in pairs], bounds, sweep, collected, known, held_out, budgets)
+    return Judgement([saved for saved, _ in pairs], bounds, sweep, collected, known, known_features, held_out, budgets)
 
 
 def _replayed(judgement: Judgement) -> ControlEvaluation:
-    from laptime.control.judge.lineup import EvaluationScope, leeways_of, lineup, replayed_evaluation
+    from laptime.control.judge.lineup import EvaluationScope, Training, leeways_of, lineup, replayed_evaluation
 
     saved, bounds, held_out = judgement.saved, judgement.bounds, judgement.held_out
-    everyone = lineup([one.policy for one in saved], judgement.known, held_out, bounds)
+    training = Training(judgement.known, judgement.known_features.language)
+    everyone = lineup([one.policy for one in saved], training, held_out, bounds)
     comparison = EvaluationScope(
         budgets_ms=judgement.budgets, compared=[saved[0].policy.name], leeways=leeways_of(saved)
     )
@@ -190,7 +192,13 @@ def _measured(
         limit_s=limit_s,
     )
     typer.echo(_announcement(judgement, len(examination.examples), limit_s), err=True)
-    judged = JudgedSweep(table=sweep.table, features=judgement.features, bounds=judgement.bounds, known=judgement.known)
+    judged = JudgedSweep(
+        table=sweep.table,
+        features=judgement.features,
+        bounds=judgement.bounds,
+        known=judgement.known,
+        known_language=judgement.known_features.language,
+    )
     with progress() as report:
         evaluation, _ = measured_evaluation(
             loaded, judgement.saved, judged, examination, lambda done, of: report("questions", done, of)
@@ -202,13 +210,13 @@ def _announcement(judgement: Judgement, questions: int, limit_s: float | None) -
     """How many calls follow, and how long they take if a call takes what it took in the sweep."""
     import numpy as np
 
-    from laptime.control.judge.lineup import PEERS
+    from laptime.control.judge.lineup import peers_of
     from laptime.control.judge.live import planned_calls
     from laptime.report.kit.numbers import count, duration
 
     held_out = judgement.held_out
     before, counted = planned_calls(
-        len(judgement.saved) + PEERS, questions, len(judgement.budgets), len(held_out.space)
+        len(judgement.saved) + peers_of(held_out.space), questions, len(judgement.budgets), len(held_out.space)
     )
     seconds = (before + counted) * float(np.median(held_out.total_ms)) / 1e3
     line = f"{count(before + counted)} calls, {count(before)} of them to warm up: about {duration(seconds)}"

@@ -275,3 +275,21 @@ def test_the_faces_of_control_import_no_torch() -> None:
     code = f"import sys, {parts}; print([n for n in ('torch', 'transformers', 'polars', 'scipy') if n in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_simple_policy_that_is_as_good_is_said_in_the_first_line() -> None:
+    points = [a_point(name, right=right) for name, right in (("grpo", 0.81), ("per type", 0.8), ("static", 0.6))]
+    better = a_difference("static", 0.21, 0.15, 0.27, p=1e-6, p_corrected=1e-5)
+    unsure = a_difference("per type", 0.01, 0.001, 0.019, p=0.03, p_corrected=0.06)
+    told = plain(headline(replace(an_evaluation_of(*points), differences=[better, unsure])))
+    assert told.startswith(
+        "GRPO is nowhere surely better than a per-type lookup with the same bounds: within 30 ms, GRPO answers 81 %"
+    )
+    sure = replace(unsure, p_corrected=0.01)
+    assert plain(headline(replace(an_evaluation_of(*points), differences=[better, sure]))).startswith("Within 30 ms")
+
+
+def test_answers_for_which_nothing_fitted_are_counted() -> None:
+    points = (a_point("grpo", 20.0, unfit=7), a_point("grpo", 30.0), a_point("static", 20.0, unfit=9))
+    told = [plain(line) for line in answer_lines(an_evaluation_of(*points))]
+    assert "For 7 of 800 answers of GRPO no choice was known to fit: the fastest was taken." in told

@@ -11,14 +11,23 @@ import torch
 from laptime.control.adaptive_model import AdaptiveModel
 from laptime.control.bounds.bounds import Bounds
 from laptime.control.judge.equal_attainment import equal_attainment_difference, smaller_budget
-from laptime.control.judge.lineup import EvaluationScope, analytic_ms, leeways_of, lineup, nominal_rates, relative_ms
+from laptime.control.judge.lineup import (
+    EvaluationScope,
+    Training,
+    analytic_ms,
+    leeways_of,
+    lineup,
+    nominal_rates,
+    relative_ms,
+)
 from laptime.control.judge.live import Contestant, Progress, evaluate_live
-from laptime.control.judge.outcomes import Outcome, policy_points, same_budget_differences
+from laptime.control.judge.outcomes import Outcome, corrected, policy_points, same_budget_differences
 from laptime.control.judge.result import SMALLER_BUDGET, ControlEvaluation, Difference
 from laptime.control.judge.slow_stream import online_baseline
 from laptime.control.policies.oracle import Judged, policy_for
 from laptime.control.policies.saved_policy import SavedPolicy, check_model
 from laptime.control.policies.static import LookupPolicy
+from laptime.control.seen import Floats32
 from laptime.control.tables.collection import facts_of
 from laptime.control.tables.decision_table import DecisionTable
 from laptime.control.tables.feature_table import FeatureTable
@@ -35,13 +44,14 @@ class JudgedSweep:
     """The sweep that policies were trained on.
 
     table, features: of all its questions. bounds: those of the first policy. known: what the policies learned from, and
-    so what their peers know; None: the table's training half.
+    so what their peers know; None: the table's training half. known_language: the words' features of the known.
     """
 
     table: DecisionTable
     features: FeatureTable
     bounds: Bounds
     known: DecisionTable | None = None
+    known_language: Floats32 | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +113,11 @@ def measured_evaluation(
     asked = {example.id for example in examination.examples}
     rows = np.array([row for row, name in enumerate(table.sample_ids) if name in asked], dtype=np.intp)
     known = train if sweep.known is None else sweep.known
-    policies = lineup([one.policy for one in saved], known, table.take(rows), bounds, _arithmetic(loaded, train))
+    trained = [one.policy for one in saved]
+    words = sweep.known_language
+    if words is None:
+        words = sweep.features.of(known.sample_ids, known.space).language
+    policies = lineup(trained, Training(known, words), table.take(rows), bounds, _arithmetic(loaded, train))
     smaller = {
         policy.name: {ms: smaller_budget(policy, train, sweep.features, bounds, ms) for ms in examination.budgets_ms}
         for policy in policies
@@ -189,7 +203,7 @@ def differences(outcomes: Sequence[Outcome], compared: Sequence[str], level: flo
                 own = [one for one in outcomes if one.policy == policy and one.budget_ms == budget]
                 pair = equal_attainment_difference(own, others, level)
                 pairs += [] if pair is None else [pair]
-    return pairs
+    return corrected(pairs)
 
 
 def _arithmetic(loaded: Loaded, train: DecisionTable) -> Floats:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from laptime.control.bounds.bounds import Bounds
-from laptime.control.judge.outcomes import Outcome, attainment, paired_difference
+from laptime.control.judge.outcomes import Outcome, attainment, paired_difference, paired_scores_p
 from laptime.control.judge.replay import replay
 from laptime.control.judge.result import Difference
 from laptime.control.policies.oracle import Judged
@@ -88,5 +88,6 @@ def equal_attainment_difference(
         than=second[0].policy,
         accuracy=paired_difference(first, second),
         at="equal attainment",
+        p=paired_scores_p(first, second),
         than_budget_ms=second[0].decided_ms or second[0].budget_ms,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -12,22 +12,41 @@ import polars
 
 from laptime.control.bounds.bounds import Bounds
 from laptime.control.bounds.leeway import Leeway, room_at
+from laptime.control.choices import ChoiceSpace
 from laptime.control.judge.equal_attainment import at_equal_attainment, equal_attainment_difference
-from laptime.control.judge.outcomes import Outcome, attainment, policy_points, same_budget_differences
+from laptime.control.judge.outcomes import Outcome, attainment, corrected, policy_points, same_budget_differences
 from laptime.control.judge.replay import replay
 from laptime.control.judge.result import BOUNDED, ControlEvaluation, Difference
 from laptime.control.policies.oracle import AnalyticBudgets, Judged, MeanBudgets, Oracle
 from laptime.control.policies.policy import Policy
 from laptime.control.policies.saved_policy import SavedPolicy
+from laptime.control.policies.simple import (
+    LOGISTIC,
+    PER_TYPE,
+    logistic_policy,
+    per_type_policy,
+    single_knob_policies,
+)
 from laptime.control.policies.static import lookup_policy, static_policy
+from laptime.control.seen import Floats32
 from laptime.control.tables.decision_table import DecisionTable
 from laptime.control.tables.feature_table import FeatureTable
 from laptime.data.stats import Floats
 from laptime.errors import LaptimeError
 from laptime.estimate.roofline.roofline import Rates, roofline_columns, shape_of
 
-PEERS = 7
-"""Who takes part beside the trained policies: two fixed settings, two other budgets, two oracles, the lookup again."""
+
+def peers_of(space: ChoiceSpace) -> int:
+    """How many take part beside the trained policies: fixed settings, simple policies, other budgets, the oracles."""
+    several = sum(len(values) > 1 for values in (space.tiers, space.top_ks, space.blocks))
+    return 9 + (several if several > 1 else 0)
+
+
+class Training(NamedTuple):
+    """What all peers learn from: questions under every choice, and the features of their words (questions, words)."""
+
+    table: DecisionTable
+    language: Floats32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,24 +63,27 @@ class EvaluationScope:
 
 def lineup(
     trained: Sequence[Policy],
-    train: DecisionTable,
+    training: Training,
     held_out: DecisionTable,
     bounds: Bounds,
     analytic_ms: Floats | None = None,
 ) -> list[Judged]:
-    """The trained policies and their peers: static, lookup, mean and analytic budgets, the oracle with both budgets.
+    """The trained policies and their peers, all of the same training questions and under the same bounds.
 
-    The first trained policy also decides by means and by arithmetic. analytic_ms (choices,):
+    The peers are static, lookup, the per-type lookup (of all knobs, and of each alone), logistic regression, and the
+    oracle with both budgets. The first trained policy also decides by means and by arithmetic. analytic_ms (choices,):
     laptime.control.judge.lineup; None: no policy decides by arithmetic.
 
     Raises LaptimeError for two policies of one name, or one that was made for other choices than the sweep's.
     """
+    train = training.table
     for policy in trained:
         if policy.space != train.space:
             raise LaptimeError(
                 f"policy {policy.name}: made for other choices than this sweep's; train it on this sweep"
             )
-    peers: list[Judged] = [static_policy(train, bounds), lookup_policy(train)]
+    peers: list[Judged] = [static_policy(train, bounds), per_type_policy(train)]
+    peers += [logistic_policy(train, training.language), *single_knob_policies(train), lookup_policy(train)]
     if trained:
         peers.append(MeanBudgets(policy=trained[0]))
         if analytic_ms is not None:
@@ -75,9 +97,10 @@ def lineup(
 
 
 def leeways_of(saved: Sequence[SavedPolicy]) -> dict[str, Leeway | None]:
-    """The trained policies' leeways by name. The oracle within the same bounds has that of the first policy."""
+    """The trained policies' leeways by name. Simple policies and the oracle within the bounds have the first one's."""
     leeways = {one.policy.name: one.leeway for one in saved}
-    return leeways | ({BOUNDED: saved[0].leeway} if saved else {})
+    same = (BOUNDED, PER_TYPE, LOGISTIC, *(f"{PER_TYPE}, {knob} only" for knob in ("tier", "top-k", "blocks")))
+    return (dict.fromkeys(same, saved[0].leeway) if saved else {}) | leeways
 
 
 def replayed_evaluation(
@@ -125,7 +148,7 @@ def replayed_evaluation(
         questions=len(table),
         budgets_ms=list(comparison.budgets_ms),
         points=policy_points(outcomes, table.space),
-        differences=same_budget_differences(outcomes, compared, names, level) + differences,
+        differences=corrected([*same_budget_differences(outcomes, compared, names, level), *differences]),
     )
 
 

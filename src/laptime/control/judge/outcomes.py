@@ -14,6 +14,7 @@ import numpy as np
 
 from laptime.control.choices import ChoiceSpace
 from laptime.control.judge.result import ChoiceShare, Difference, PolicyPoint
+from laptime.control.judge.significance import holm, paired_p
 from laptime.data.record import Interval
 from laptime.data.stats import accuracy, median_interval, quantile, t_quantile, wilson
 from laptime.errors import LaptimeError
@@ -66,7 +67,13 @@ def same_budget_differences(
     """Accuracy of each policy less that of each other one, paired, at each budget where both attained the level."""
     groups = _groups(outcomes)
     return [
-        Difference(budget_ms=budget, policy=one, than=other, accuracy=paired_difference(some, groups[other, budget]))
+        Difference(
+            budget_ms=budget,
+            policy=one,
+            than=other,
+            accuracy=paired_difference(some, groups[other, budget]),
+            p=paired_scores_p(some, groups[other, budget]),
+        )
         for (one, budget), some in groups.items()
         if one in policies
         for other in than
@@ -97,6 +104,19 @@ def paired_difference(first: Sequence[Outcome], second: Sequence[Outcome]) -> In
     spread = float(gaps.std(ddof=1))
     half = t_quantile(n - 1, 0.975) * spread / sqrt(n) if spread > 0 else float(wilson(0.0, n).high or 0.0)
     return Interval(mean, mean - half, mean + half, n)
+
+
+def paired_scores_p(first: Sequence[Outcome], second: Sequence[Outcome]) -> float | None:
+    """The p-value of both policies being equally often right, on the questions that both answered."""
+    scores, others = _by_question(first), _by_question(second)
+    both = [name for name in scores if name in others]
+    return paired_p(np.array([scores[name] for name in both]), np.array([others[name] for name in both]))
+
+
+def corrected(differences: Sequence[Difference]) -> list[Difference]:
+    """The differences with p-values corrected for their number: any one of them may be called sure."""
+    values = holm([one.p for one in differences])
+    return [msgspec.structs.replace(one, p_corrected=p) for one, p in zip(differences, values, strict=True)]
 
 
 def _groups(outcomes: Iterable[Outcome]) -> dict[tuple[str, float], list[Outcome]]:

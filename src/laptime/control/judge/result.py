@@ -57,7 +57,9 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
     """Accuracy of `policy` less that of `than`, paired by question. Both kept the budget often enough.
 
     at: "same budget", or "equal attainment" if `than` decided under a smaller budget, so that its attainment reached
-    the level (that budget is than_budget_ms).
+    the level (that budget is than_budget_ms). p: of both being equally often right (McNemar's exact test; for
+    fractional scores the paired t test). p_corrected: the same, corrected for all differences of the evaluation (Holm).
+    Both are None in evaluations of older versions.
     """
 
     budget_ms: float
@@ -66,6 +68,8 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
     accuracy: Interval
     at: Literal["same budget", "equal attainment"] = "same budget"
     than_budget_ms: float | None = None
+    p: float | None = None
+    p_corrected: float | None = None
 
 
 class StreamRequest(msgspec.Struct, frozen=True, array_like=True):

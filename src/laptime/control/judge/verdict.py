@@ -15,7 +15,6 @@ from laptime.control.judge.result import (
     PolicyPoint,
     SlowDown,
 )
-from laptime.data.record import Interval
 
 Role = Literal["main", "bound", "no bound", "oracle"]
 """main: the policy in question. bound: another one that keeps to calibrated bounds. no bound: one that keeps to a mean
@@ -25,7 +24,10 @@ Kept = Literal["kept", "short", "missed", "unfit", "no promise", "upper limit"]
 """Whether the promise was kept at one budget. short: below it, but by no more than chance explains. missed: the whole
 interval is below it. unfit: for too many questions nothing fitted, so nothing was promised."""
 
-_FIRST = ("static", "lookup", "supervised")
+_FIRST = ("static", "per type", "lookup", "logistic", "supervised")
+SIMPLE = ("static", "per type", "logistic", "supervised")
+"""Policies by how simple they are: fixed, by the question's type, linear in its words, a network without rewards."""
+CHANCE = 0.05
 _NO_BOUND = frozenset({"mean", "median", "analytic", "analytical", "roofline", "lookup"})
 
 
@@ -123,11 +125,30 @@ def differences_to(evaluation: ControlEvaluation, than: str) -> list[Difference]
     return [by_budget[budget] for budget in sorted(by_budget)]
 
 
-def surely(difference: Interval) -> Literal["better", "worse", "unsure"]:
-    """better or worse if the interval leaves out zero; unsure if it holds zero, or there is none."""
-    if difference.low is not None and difference.low > 0:
+def surely(difference: Difference) -> Literal["better", "worse", "unsure"]:
+    """better or worse if chance doesn't explain the difference, corrected for all that were made; else unsure.
+
+    An evaluation of an older version holds no corrected p-value. Then it is sure if the interval leaves out zero.
+    """
+    ends = difference.accuracy
+    if difference.p_corrected is not None and difference.p_corrected > CHANCE:
+        return "unsure"
+    if ends.low is not None and ends.low > 0:
         return "better"
-    return "worse" if difference.high is not None and difference.high < 0 else "unsure"
+    return "worse" if ends.high is not None and ends.high < 0 else "unsure"
+
+
+def as_good(evaluation: ControlEvaluation) -> str | None:
+    """The simplest policy with a bound that the one in question is nowhere surely better than; None: there is none."""
+    main = main_policy(evaluation)
+    if main is None or main in SIMPLE:
+        return None
+    others = [name for name in policy_names(evaluation) if name != main and role(name, main) == "bound"]
+    for simple in SIMPLE:
+        compared = differences_to(evaluation, simple) if simple in others else []
+        if compared and not any(surely(one) == "better" for one in compared):
+            return simple
+    return None
 
 
 def mean_regret(evaluation: ControlEvaluation) -> float | None:

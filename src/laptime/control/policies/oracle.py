@@ -10,6 +10,7 @@ import numpy as np
 
 from laptime.control.choices import ChoiceSpace
 from laptime.control.policies.policy import Needs, Policy, allowed, best, of_tier
+from laptime.control.policies.simple import PerTypePolicy
 from laptime.control.seen import Budget, Seen
 from laptime.control.tables.decision_table import DecisionTable
 from laptime.data.stats import Floats
@@ -65,13 +66,13 @@ class Oracle(msgspec.Struct, frozen=True, kw_only=True):
         return OneOracle(table=self.table, row=self.table.row(sample_id), name=self.name, bounded=self.bounded)
 
 
-Judged = Policy | Oracle
+Judged = Policy | Oracle | PerTypePolicy
 """Whatever takes part in an evaluation."""
 
 
 def policy_for(judged: Judged, sample_id: str) -> Policy:
-    """The policy that decides one question. The oracle has another one for each question."""
-    return judged.of(sample_id) if isinstance(judged, Oracle) else judged
+    """The policy that decides one question. The oracle and the per-type lookup have another one for each."""
+    return judged.of(sample_id) if isinstance(judged, Oracle | PerTypePolicy) else judged
 
 
 class MeanBudgets(msgspec.Struct, frozen=True):

@@ -185,7 +185,7 @@ def _differences(
             "than": order.index(one.than) if one.than in order else None,
             "budget": limits.index(one.budget_ms),
             "points": _interval(one.accuracy),
-            "sure": surely(one.accuracy),
+            "sure": surely(one),
             "words": points_number(one.accuracy.value),
             "ends": points_ends(one.accuracy),
             "at": at_words(one),

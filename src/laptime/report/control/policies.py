@@ -12,6 +12,8 @@ _TITLES = {"static": "best static", "lookup": "lookup table", "grpo": "GRPO"}
 _IN_SENTENCES = {
     "static": "the best static configuration",
     "lookup": "a lookup table",
+    "per type": "a per-type lookup with the same bounds",
+    "logistic": "a logistic regression with the same bounds",
     "oracle": "the oracle",
     BOUNDED: "an oracle within the same bounds",
 }

@@ -126,7 +126,7 @@ def _differences_table(evaluation: ControlEvaluation) -> Table | None:
         cells = []
         for compared in columns.values():
             one = next((one for one in compared if one.budget_ms == budget), None)
-            verdict = surely(one.accuracy) if one else "unsure"
+            verdict = surely(one) if one else "unsure"
             words = f"{points_number(one.accuracy.value)} ({points_ends(one.accuracy)})" if one else NOTHING
             words += "*" if one is not None and one.at == "equal attainment" else ""
             cells.append(Text(words, style={"better": "green", "worse": "red"}.get(verdict, "dim")))

@@ -7,6 +7,7 @@ from math import isfinite
 
 from laptime.control.judge.result import BOUNDED, SMALLER_BUDGET, ControlEvaluation, Difference, PolicyPoint, SlowDown
 from laptime.control.judge.verdict import (
+    as_good,
     at,
     baselines,
     budgets,
@@ -26,6 +27,7 @@ from laptime.report.control.policies import in_sentence, sentence, title
 from laptime.report.kit.numbers import (
     KEEP_TOGETHER,
     NOTHING,
+    count,
     decimals,
     percent,
     plain_percent,
@@ -53,9 +55,12 @@ def headline(evaluation: ControlEvaluation) -> str:
     words += "".join(f", {_beside(one, evaluation.confidence)}" for one in _peers(evaluation, budget))
     oracles = [name for name in policy_names(evaluation) if role(name, main) == "oracle"]
     limit = at(evaluation, oracles[0], budget) if oracles else None
-    if limit is None:
+    if limit is not None:
+        words += f"; {in_sentence(oracles[0])} {whole_percent(limit.accuracy.value)}"
+    if (simple := as_good(evaluation)) is None:
         return words
-    return f"{words}; {in_sentence(oracles[0])} {whole_percent(limit.accuracy.value)}"
+    told = f"{in_sentence(main)} is nowhere surely better than {in_sentence(simple)}"
+    return f"{sentence(told)}: {words[:1].lower()}{words[1:]}"
 
 
 def answer_lines(evaluation: ControlEvaluation) -> Iterator[str]:
@@ -91,7 +96,7 @@ def _better_words(evaluation: ControlEvaluation, than: str) -> str:
     if not compared:
         return ""
     every = len(budgets(evaluation))
-    verdicts = [surely(one.accuracy) for one in compared]
+    verdicts = [surely(one) for one in compared]
     least, most = (pick(one.accuracy.value for one in compared) for pick in (min, max))
     same = points_number(least) == points_number(most)
     span = points_text(most) if same else f"{points_number(least)} to {points_text(most)}"
@@ -118,14 +123,19 @@ def promise_lines(evaluation: ControlEvaluation) -> Iterator[str]:
         if missed:
             words += f" It was missed by {_misses(missed)}."
         else:
-            count = len({point.policy for point in judged})
-            who = "The one policy" if count == 1 else f"The {count} policies"
+            number = len({point.policy for point in judged})
+            who = "The one policy" if number == 1 else f"The {number} policies"
             words += f" {who} with a bound kept it at every feasible budget."
         yield words + (f" Below it by no more than chance: {_misses(short)}." if short else "")
     if unfit := [point for point, how in state if how == "unfit" and point.policy == main]:
         listed = ", ".join(plain_text(point.budget_ms, "ms") for point in unfit)
         who = in_sentence(main or "")
         yield f"At {listed} too few questions have a choice that fits, so {who} promises nothing there."
+    own = [point for point in evaluation.points if point.policy == main]
+    if none := sum(point.unfit for point in own):
+        every = counted(sum(point.questions for point in own), "answer")
+        who = in_sentence(main or "")
+        yield f"For {count(none)} of {every} of {who} no choice was known to fit: the fastest was taken."
     loose = [name for name in policy_names(evaluation) if role(name, main) == "no bound"]
     if loose:
         reached = [f"{in_sentence(name)} {_span([p for p in evaluation.points if p.policy == name])}" for name in loose]
