@@ -80,3 +80,50 @@ def test_without_repeats_there_is_none():
 def test_repeats_that_agree_exactly_make_it_one():
     found = ceiling(np.repeat([1.0, 2.0, 5.0], 3), np.repeat([0, 1, 2], 3))
     assert (found.value, found.low, found.high, found.cv_within) == pytest.approx((1.0, 1.0, 1.0, 0.0))
+
+
+def visited(rounds, calls, *, configs=60, sd, seed):
+    """(values, groups, visits): configurations with `rounds` visits of `calls` calls; sd of groups, visits, calls."""
+    draw = np.random.default_rng(seed)
+    groups = np.repeat(np.arange(configs), rounds * calls)
+    visits = np.repeat(np.arange(configs * rounds), calls)
+    values = 100 + draw.normal(0, sd[0], configs)[groups] + draw.normal(0, sd[1], configs * rounds)[visits]
+    return values + draw.normal(0, sd[2], len(groups)), groups, visits
+
+
+def test_what_calls_of_a_visit_share_is_noise_too() -> None:
+    """Groups 6, visits 3, calls 2: a predictor of new calls reaches 36 / (36 + 9 + 4)."""
+    truth = 36 / 49
+    tops = []
+    for seed in range(40):
+        values, groups, visits = visited(3, 4, sd=(6, 3, 2), seed=seed)
+        tops.append(ceiling(values, groups, visits=visits))
+    found = [top.value for top in tops if top is not None]
+    assert np.mean(found) == pytest.approx(truth, abs=0.03)
+    held = [top.low <= truth <= top.high for top in tops if top and top.low is not None and top.high is not None]
+    assert np.mean(held) >= 0.85
+    one, groups, visits = visited(3, 4, sd=(6, 3, 2), seed=0)
+    top = ceiling(one, groups, visits=visits)
+    assert top is not None
+    assert top.cv_visits == pytest.approx(0.03, abs=0.01)
+    assert not top.at_most
+    noise = noise_variance(one, groups, visits)
+    assert noise == pytest.approx(13, rel=0.35)
+
+
+def test_one_visit_each_is_said_to_be_at_most() -> None:
+    values, groups, visits = visited(1, 6, sd=(6, 3, 2), seed=1)
+    top = ceiling(values, groups, visits=visits)
+    assert top is not None
+    assert top.at_most
+    assert top.value > 36 / 49
+    assert top.cv_visits is None
+
+
+def test_visits_of_one_call_are_plain_repeats() -> None:
+    values, groups, visits = visited(5, 1, sd=(6, 3, 2), seed=2)
+    plain, with_visits = ceiling(values, groups), ceiling(values, groups, visits=visits)
+    assert plain is not None
+    assert with_visits is not None
+    assert with_visits.value == pytest.approx(plain.value)
+    assert (with_visits.low, with_visits.high) == (plain.low, plain.high)

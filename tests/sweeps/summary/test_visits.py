@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from laptime.data.stats import factor_interval
+from laptime.data.visits import visit_codes
 from laptime.sweeps.summary import summarise_sweep
-from laptime.sweeps.summary.calls import usable_calls, visit_codes
+from laptime.sweeps.summary.calls import usable_calls
 from laptime.sweeps.summary.result import KnobEffect, SweepSummary, VisitNoise
 from laptime.sweeps.summary.visit_noise import robust_variance
 from laptime.sweeps.summary.visits import shared_visits

@@ -15,6 +15,7 @@ import numpy.typing as npt
 import polars
 
 from laptime.data.stats import Floats
+from laptime.data.visits import visits_of
 from laptime.errors import LaptimeError
 from laptime.estimate.judge.ceiling import ceiling, noise_variance, reachable_r2
 from laptime.estimate.judge.evaluation_result import (
@@ -130,7 +131,8 @@ class _Judge:
         group = [name for name in estimator.group if name in frame.columns]
         self.labels, self.label_columns = configuration_labels(frame, features, group)
         self.configurations = len(np.unique(row_labels([frame[f].to_numpy() for f in features], len(frame))))
-        self.noise = noise_variance(self.actual, self.labels)
+        self.visits = visits_of(frame)
+        self.noise = noise_variance(self.actual, self.labels, self.visits)
         self.by = grouping(frame, features, estimator.categorical, group)
         numbers = {name for name in self.by if frame[name].dtype.is_numeric()}  # a bare 8 says nothing
         texts = [
@@ -161,7 +163,7 @@ class _Judge:
             rows=len(self.frame),
             configurations=self.configurations,
             grouped_by=self.by,
-            ceiling=ceiling(self.actual, self.labels),
+            ceiling=ceiling(self.actual, self.labels, visits=self.visits),
             ceiling_of=self.label_columns,
             splits=[self._scores(kind) for kind in kinds],
             points=self._points(),
@@ -198,7 +200,7 @@ class _Judge:
 
     def noise_of(self, rows: npt.NDArray[np.int64]) -> float:
         """The noise of these rows; of the whole table where none of them repeats."""
-        own = noise_variance(self.actual[rows], self.labels[rows])
+        own = noise_variance(self.actual[rows], self.labels[rows], None if self.visits is None else self.visits[rows])
         assert self.noise is not None
         return self.noise if own is None else own
 

@@ -56,7 +56,14 @@ def ceiling_lines(evaluation: Evaluation) -> Iterator[str]:
         f"{rows}. Repeats of a configuration differ by {percent(top.cv_within)}, all rows by {percent(top.cv_overall)} "
         "(standard deviation over mean)"
     )
+    if top.cv_visits is not None:
+        yield f"of which {percent(top.cv_visits)} from one visit of a worker to the next"
     yield f"so no predictor can exceed an R² of {ceiling_text(top)}"
+    if top.at_most:
+        yield (
+            "each configuration was measured in one visit, so what differs from visit to visit stands in this ceiling: "
+            "the true one is lower (sweep in several rounds to know it)"
+        )
 
 
 def ceiling_text(top: Ceiling) -> str:

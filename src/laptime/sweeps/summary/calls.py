@@ -11,6 +11,7 @@ import numpy.typing as npt
 from laptime.data.measuring_time import frame_time
 from laptime.data.record import STAGES, Scalar
 from laptime.data.usable import Grade, row_grades
+from laptime.data.visits import visit_codes
 from laptime.errors import LaptimeError
 
 if TYPE_CHECKING:
@@ -202,27 +203,3 @@ def _real(name: str, frame: pl.DataFrame) -> pl.Expr:
         return pl.lit(None, dtype=pl.Float64).alias(name)
     number = pl.col(name).cast(pl.Float64)
     return pl.when(number.is_finite()).then(number).alias(name)
-
-
-def visit_codes(
-    config: Codes, worker: Codes, started_unix_ms: npt.NDArray[np.float64], warm_up: npt.NDArray[np.bool_]
-) -> Codes:
-    """The number of each row's visit, from 0 on: worker by worker, in time.
-
-    Rows of one configuration that follow each other on one worker are one visit; a warm-up after a measured call
-    begins another, since a visit warms up once. Rows are ordered by their start; where any start is unknown (not
-    above 0), by their place.
-    """
-    if len(config) == 0:
-        return np.zeros(0, dtype=np.int64)
-    timed = bool((started_unix_ms > 0).all())
-    order = np.argsort(started_unix_ms, kind="stable") if timed else np.arange(len(config))
-    if worker.max() > worker.min():
-        order = order[np.argsort(worker[order], kind="stable")]
-    moved = np.diff(config[order]) != 0
-    moved |= np.diff(worker[order]) != 0
-    warm = warm_up[order]
-    moved |= warm[1:] & ~warm[:-1]
-    visits = np.empty(len(config), dtype=np.int64)
-    visits[order] = np.concatenate([[0], np.cumsum(moved)])
-    return visits
