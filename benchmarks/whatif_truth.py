@@ -4,9 +4,9 @@
     python benchmarks/whatif_truth.py --again FOLDER         # today's promises for the traces kept in a folder (no GPU)
 
 Of each workload (whatif_workloads.py) the step as it is and the step with the remedy are timed in turns, without and
-then with the profiler. The trace of the first is all that laptime sees. Two questions are asked of it: as a user with
-the trace alone asks (judged by the step in the trace taken after the remedy), and with `--tpot` (judged by the wall
-clock). Results go to benchmarks/results/whatif_truth.json (or $OUT), the traces beside it into whatif_traces.zip.
+then with the profiler. The trace of the first is all that laptime sees. It is asked with `--tpot`, the step's time
+without the profiler (`by_wall_clock`), and with the trace alone, judged by the wall clock (`trace_alone`) and by the
+step in the trace taken after the remedy (`by_trace`: the profiler slows graphs too). Results go to benchmarks/results/whatif_truth.json (or $OUT), the traces beside it into a .zip.
 Two GPUs would be needed for training over ranks: that is not measured here.
 """
 
@@ -40,25 +40,27 @@ def main() -> None:
     """Measure what fits into the time, or judge the kept traces again."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("workloads", nargs="*")
+    parser.add_argument("--set", choices=("first", "unseen"), default="first", help="which workloads")
     parser.add_argument("--seconds", type=float, default=600.0, help="begin no workload after this")
-    parser.add_argument("--again", type=Path, help="a folder with whatif_truth.json and whatif_traces.zip")
+    parser.add_argument("--again", type=Path, help="a folder with a run's .json and its traces in a .zip")
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.again:
         judge_again(given.again)
         return
-    from whatif_workloads import WORKLOADS
-
-    names = given.workloads or list(WORKLOADS)
+    workloads = the_set(given.set)
+    names = given.workloads or list(workloads)
     if given.child:
-        run_all(names, given.child, given.seconds)
+        run_all({name: workloads[name] for name in names}, given.child, given.seconds)
         return
+    name_of = "whatif_truth" if given.set == "first" else "whatif_truth-unseen"
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as temporary:
         folder, left = Path(temporary), list(names)
         while left and time.monotonic() - began < given.seconds:
             seconds = given.seconds - (time.monotonic() - began)
-            command = [sys.executable, __file__, *left, "--child", str(folder), "--seconds", f"{seconds:.0f}"]
+            command = [sys.executable, __file__, *left, "--set", given.set]
+            command += ["--child", str(folder), "--seconds", f"{seconds:.0f}"]
             try:
                 subprocess.run(command, timeout=seconds + 90, check=False)
             except subprocess.TimeoutExpired:
@@ -72,8 +74,8 @@ def main() -> None:
             left = [name for name in left if not (folder / f"{name}.json").exists()]
         rows = {name: json.loads((folder / f"{name}.json").read_text()) for name in names if name not in left}
         figures = {"summary": summary(rows), "workloads": rows, "not_run": left}
-        target = record("whatif_truth", figures, json.loads(environment()))
-        with zipfile.ZipFile(target.parent / "whatif_traces.zip", "w") as archive:
+        target = record(name_of, figures, json.loads(environment()))
+        with zipfile.ZipFile(target.parent / f"{name_of}-traces.zip", "w") as archive:
             for path in sorted(folder.glob("*.json.gz")):
                 archive.write(path, path.name)
     print(table(rows))
@@ -90,20 +92,30 @@ def environment() -> str:
     return msgspec.json.encode(describe(torch.device("cuda" if torch.cuda.is_available() else "cpu"))).decode()
 
 
-def run_all(names: list[str], folder: Path, seconds: float) -> None:
+def the_set(name: str) -> dict[str, Any]:
+    """The workloads of that name."""
+    if name == "first":
+        from whatif_workloads import WORKLOADS
+
+        return WORKLOADS
+    import whatif_unseen
+
+    return whatif_unseen.WORKLOADS
+
+
+def run_all(workloads: dict[str, Any], folder: Path, seconds: float) -> None:
     """Each workload in turn; a sticky error of the device ends the process, and the parent begins anew."""
     import torch
-    from whatif_workloads import WORKLOADS
 
     began = time.monotonic()
-    for name in names:
+    for name, workload in workloads.items():
         if time.monotonic() - began > seconds:
             (folder / "late").touch()
             return
         started = time.monotonic()
         try:
             torch.manual_seed(0)
-            measured = measure(WORKLOADS[name], folder, name)
+            measured = measure(workload, folder, name)
             row = {**measured, **judged(measured, folder / f"{name}-before.json.gz", folder / f"{name}-after.json.gz")}
         except Exception as error:  # one that fails costs the others nothing
             row = {"failed": f"{type(error).__name__}: {error}"[:400]}
@@ -209,6 +221,7 @@ def judged(measured: dict[str, Any], before: Path, after: Path) -> dict[str, Any
         "traced_kernels": alone.steps.kernels_per_step,
         "traced_after_ms": after_ms,
         "by_wall_clock": outcome(untraced, measured["remedy"], measured["after_ms"]),
+        "trace_alone": outcome(alone, measured["remedy"], measured["after_ms"]),
         "by_trace": outcome(alone, measured["remedy"], after_ms),
         "all_promises_ms": {row.remedy: [row.step_ns_low / 1e6, row.step_ns_high / 1e6] for row in untraced.whatif},
     }
@@ -233,7 +246,7 @@ def outcome(analysis: TraceAnalysis, remedy: str, measured_ms: float | None) -> 
 def summary(rows: dict[str, Any]) -> dict[str, Any]:
     """Of all outcomes how many are inside, and how many ranges are narrow."""
     result = {}
-    for way in ("by_wall_clock", "by_trace"):
+    for way in ("by_wall_clock", "trace_alone", "by_trace"):
         known = [row[way] for row in rows.values() if way in row]
         promised = [one for one in known if one["promised_ms"]]
         result[way] = {
@@ -270,14 +283,15 @@ def table(rows: dict[str, Any], *, head: bool = True) -> str:
 
 def judge_again(folder: Path) -> None:
     """Promises of today's laptime for the traces of an earlier run; the run's own result stays as it is."""
-    rows = json.loads((folder / "whatif_truth.json").read_text())["figures"]["workloads"]
+    (result,), (traces,) = folder.glob("*.json"), folder.glob("*.zip")
+    rows = json.loads(result.read_text())["figures"]["workloads"]
     again = {}
     with tempfile.TemporaryDirectory() as temporary:
-        with zipfile.ZipFile(folder / "whatif_traces.zip") as archive:
+        with zipfile.ZipFile(traces) as archive:
             archive.extractall(temporary)
         for name, row in rows.items():
-            traces = [Path(temporary) / f"{name}-{when}.json.gz" for when in ("before", "after")]
-            again[name] = row if "failed" in row else {**row, **judged(row, *traces)}
+            files = [Path(temporary) / f"{name}-{when}.json.gz" for when in ("before", "after")]
+            again[name] = row if "failed" in row else {**row, **judged(row, *files)}
     print(table(again))
     print(json.dumps(summary(again)))
 

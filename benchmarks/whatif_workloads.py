@@ -324,5 +324,5 @@ WORKLOADS: dict[str, Workload] = {
     "uploads": Workload(uploads, "overlap", "pageable copies before each forward; then pinned and fetched ahead"),
     "both-ways": Workload(both_ways, "overlap", "pinned copies there and back on one stream; then on three"),
     "two-streams": Workload(two_streams, "graph", "two towers on two streams"),
-    "fused": Workload(fused, "compiled", "GEMMs and hand-written activations; then torch.compile"),
+    "fused": Workload(fused, "compile", "GEMMs and hand-written activations; then torch.compile"),
 }

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from laptime.trace.device_time import COMPUTE
+from laptime.trace.device_time import COMMUNICATION, COMPUTE
 from laptime.trace.read.timeline import Int8, Int64
 from laptime.trace.replay import Timing, replay_ns
 from laptime.trace.step_graph import StepGraph, as_it_is
@@ -23,12 +23,15 @@ Bools = npt.NDArray[np.bool_]
 GRAPH_LAUNCH_NS = (0, 25_000)
 """What the launch of a graph adds behind host work and waits."""
 
-GROWN = 1.1
+GROWN = 1.2
 """Kernel time with a cache of fixed size at most, in multiples of that with a growing one: 8.2 and 8.45 ms were
 measured on an H200 for the graph of a step with 6.2 ms of kernels."""
 
-CROWDED = 0.15
-"""How much of compute that a graph would put beside other compute lengthens it at most: they share the device."""
+CROWDED = (0.0, 0.6)
+"""How much of compute that a graph would put beside other compute lengthens the step: they share the device."""
+
+GRAPH_COPY_NS = 5_000
+"""What a copy or memset adds to the launch of a graph at most: a graph of kernels alone is launched at once."""
 
 MIDDLE = 0.5
 """Where in the range of residuals they are assumed when the launches outside the layers stay as well."""
@@ -45,7 +48,7 @@ PINNED_BYTES_PER_NS = (55.0, 20.0)
 UNKNOWN_COPY = (0.1, 1.0)
 """What is left of a pageable copy's time where its size is not known."""
 
-CONTENTION = (1.0, 1.12)
+CONTENTION = (1.0, 1.15)
 """Compute beside copies, in multiples of its time alone: they share memory, and a device without rests clocks lower."""
 
 AWAY = (0.95, 1.05)
@@ -156,14 +159,16 @@ def graph_range(step: Replayed, residual_ns: tuple[int, int]) -> tuple[int, int]
     as it is."""
     missed = max(step.base_ns - step.replayed_ns, 0)  # an order that the replay doesn't know of
     low = replay_ns(_captured(_at_best(step), (GRAPH_LAUNCH_NS[0], 0), residual_ns[0]))
+    launch = GRAPH_LAUNCH_NS[1] + GRAPH_COPY_NS * int(np.count_nonzero(step.graph.kind > COMMUNICATION))
     step = replace(step, away_scale=step.away_scale * AWAY[1])
-    far = replay_ns(_captured(step, (GRAPH_LAUNCH_NS[1], step.graph.latency_ns), residual_ns[1]))
+    far = replay_ns(_captured(step, (launch, step.graph.latency_ns), residual_ns[1]))
     middle = round(residual_ns[0] + MIDDLE * (residual_ns[1] - residual_ns[0]))
-    partly = replay_ns(_captured(step, (GRAPH_LAUNCH_NS[1], step.graph.latency_ns), middle, outside=True))
+    partly = replay_ns(_captured(step, (launch, step.graph.latency_ns), middle, outside=True))
     if step.grows:
         far += round((GROWN - 1) * int(step.graph.duration_ns.sum()))
     computing = int(step.graph.duration_ns[step.graph.kind == COMPUTE].sum())
-    far += round(CROWDED * max(computing - far, 0))
+    crowded = [round(share * max(computing - end, 0)) for share, end in zip(CROWDED, (low, far), strict=True)]
+    low, far = low + crowded[0], far + crowded[1]
     return low, max(far, partly) + missed
 
 

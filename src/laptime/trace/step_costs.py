@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import numpy.typing as npt
 
@@ -9,6 +11,7 @@ from laptime.trace.api import ALLOCATION, CAUSES, FREE, HOST, LAUNCH, MEMCPY, SY
 from laptime.trace.causes import GapCauses
 from laptime.trace.gaps import DeviceGaps, covered_ns
 from laptime.trace.kernel_names import family, short_name
+from laptime.trace.operator_times import card_of
 from laptime.trace.read.timeline import Activity, GpuTimeline, Int32, Int64
 from laptime.trace.result import StepDrawing
 from laptime.trace.step_changes import FUSABLE
@@ -24,6 +27,9 @@ TIMES_USUAL = 20
 
 OFTEN = 20
 """Gaps with host time that a step must have to say what is usual."""
+
+LARGE_CARD_NS, _LARGE_CARD = (200, 600), re.compile(r"\b(G?H\d{2,3}|G?B\d00)\b")
+"""The residual on Hopper's and Blackwell's cards for servers: 0.25 to 0.38 µs on an H200."""
 
 ONE_GRAPH = 16
 """A step of graphs and more launches than these is in pieces that one graph could hold."""
@@ -60,7 +66,8 @@ def step_costs(
     call = launched[kernels]
     same = (call[1:] == call[:-1]) & (call[1:] >= 0)
     kernel_gap = activities.start_ns[kernels][1:] - np.maximum.accumulate(activities.end_ns[kernels])[:-1]
-    residual = RESIDUAL_NS
+    card = card_of(timeline, gaps.device)
+    residual = LARGE_CARD_NS if card is not None and _LARGE_CARD.search(card.name) else RESIDUAL_NS
     graphed = bool(len(same)) and float(same.mean()) >= 0.5 and len(np.unique(call[call >= 0])) <= ONE_GRAPH
     if same.sum() >= 20:  # the trace's own replays say it
         typical = int(np.median(np.maximum(kernel_gap[same], 0)))

@@ -16,13 +16,19 @@ import numpy.typing as npt
 
 from laptime.trace.api import FREE, MEMCPY, SYNCHRONIZE, purposes
 from laptime.trace.device_time import COMMUNICATION, kinds
-from laptime.trace.gaps import DeviceGaps
-from laptime.trace.read.timeline import GpuTimeline, Int8, Int32, Int64
+from laptime.trace.gaps import DeviceGaps, covered_ns
+from laptime.trace.read.timeline import GpuTimeline, Int8, Int32, Int64, RangeKind
 from laptime.trace.replay import Timing
+from laptime.trace.step_ranges import PROFILER_STEP
 from laptime.trace.steps import StepFrame
 
 MOST = 30_000
 """A step of more activities is not replayed."""
+
+STAGED = 4
+"""A copy that ends after its call by less than this part of the call's time held the host."""
+
+_OPTIMIZER = "Optimizer."
 
 RELEASE_NS = 1_000
 """Clocks of host and device differ by about this: work that ended so much after a call's end was waited for."""
@@ -181,7 +187,8 @@ def _host(timeline: GpuTimeline, launched: Int64, order: Int32, first: int, foll
         launching = np.append(launching, following)
     inside = np.arange(np.searchsorted(calls.start_ns, opened), np.searchsorted(calls.start_ns, launching[-1], "right"))
     of_process = calls.process[inside] == calls.process[known[0]]
-    inside = inside[of_process & np.isin(calls.thread[inside], np.unique(calls.thread[known]))]
+    threads = np.unique(calls.thread[known])
+    inside = inside[of_process & np.isin(calls.thread[inside], threads)]
     start, end = calls.start_ns[inside].tolist(), calls.end_ns[inside].tolist()
     names = [timeline.strings[name] for name in calls.name[inside].tolist()]
     held = np.isin(purposes(calls.name[inside], timeline.strings), (SYNCHRONIZE, MEMCPY, FREE)).tolist()
@@ -196,7 +203,9 @@ def _host(timeline: GpuTimeline, launched: Int64, order: Int32, first: int, foll
     for i, name in enumerate(names):
         at, gap = place[i], start[i] - reach
         if gap > 0:
-            host.spend(at, gap, away=gap >= long)
+            other = gap if gap < long else gap - _launching_ns(timeline, threads, reach, start[i])
+            host.spend(at, other, away=other >= long)
+            host.spend(at, gap - other)
         if start[i] >= launching[-1]:
             break
         behind = at + 1 if is_launch[i] else at
@@ -215,6 +224,31 @@ def _host(timeline: GpuTimeline, launched: Int64, order: Int32, first: int, foll
     return host
 
 
+def _launching_ns(timeline: GpuTimeline, threads: Int64, begin_ns: int, end_ns: int) -> int:
+    """How much of a time without API calls the host was on the way to a launch, or the profiler at work.
+
+    An operator that reaches over an end of that time launches there, and an optimizer prepares its launches. What lies
+    between two steps of the profiler is its own.
+    """
+    ranges = timeline.ranges
+    near = np.flatnonzero((ranges.start_ns < end_ns) & (ranges.end_ns > begin_ns) & np.isin(ranges.thread, threads))
+    names = [timeline.strings[name] for name in ranges.name[near].tolist()]
+    start, end = ranges.start_ns[near], ranges.end_ns[near]
+    operator = (ranges.kind[near] == RangeKind.CPU_OP) & ((start < begin_ns) | (end > end_ns))
+    chosen = operator | np.array([name.startswith(_OPTIMIZER) for name in names], dtype=np.bool_)
+    begins, ends = start[chosen].tolist(), end[chosen].tolist()
+    steps = np.array([name.startswith(PROFILER_STEP) for name in names], dtype=np.bool_)
+    if np.count_nonzero(steps) > 1:
+        order = np.argsort(start[steps])
+        begins += end[steps][order][:-1].tolist()
+        ends += start[steps][order][1:].tolist()
+    if not begins:
+        return 0
+    order = np.argsort(begins, kind="stable")
+    first, last = np.array(begins)[order], np.maximum(np.array(ends), np.array(begins))[order]
+    return int(covered_ns(first, last, np.array([begin_ns]), np.array([end_ns]))[0])
+
+
 def _held_by(
     ends: Int64, by_end: npt.NDArray[np.intp], starts: Int64, call_ns: tuple[int, int], own: int | None
 ) -> int:
@@ -227,7 +261,8 @@ def _held_by(
     """
     begun, ended = call_ns
     if own is not None:
-        return own if ends[own] <= ended + RELEASE_NS else -1
+        # A pageable copy returns when its last part is staged, just before it ends.
+        return own if ends[own] <= ended + max(RELEASE_NS, (ended - begun) // STAGED) else -1
     found = int(np.searchsorted(ends, ended + RELEASE_NS, side="right", sorter=by_end)) - 1
     while found >= 0 and starts[by_end[found]] > begun:
         found -= 1
