@@ -6,7 +6,8 @@
 Of each workload (whatif_workloads.py) the step as it is and the step with the remedy are timed in turns, without and
 then with the profiler. The trace of the first is all that laptime sees. It is asked with `--tpot`, the step's time
 without the profiler (`by_wall_clock`), and with the trace alone, judged by the wall clock (`trace_alone`) and by the
-step in the trace taken after the remedy (`by_trace`: the profiler slows graphs too). Results go to benchmarks/results/whatif_truth.json (or $OUT), the traces beside it into a .zip.
+step in the trace taken after the remedy (`by_trace`: the profiler slows graphs too). Results go to
+benchmarks/results/whatif_truth.json (or $OUT), the traces beside it into a .zip.
 Two GPUs would be needed for training over ranks: that is not measured here.
 """
 
