@@ -74,7 +74,11 @@ def bounds_of(bound_ms: list[float], *, facts: ModelFacts | None = None) -> Boun
 
 
 def adaptive(
-    policy: Scripted, bound_ms: list[float] | None = None, online: Online | None = None, facts: ModelFacts | None = None
+    policy: Scripted,
+    bound_ms: list[float] | None = None,
+    online: Online | None = None,
+    facts: ModelFacts | None = None,
+    fast: bool | None = None,
 ) -> AdaptiveModel:
     """The tiny model with the policy; without bounds every choice is known to take a minute at most."""
     bounds = bounds_of(bound_ms if bound_ms is not None else [60_000.0] * len(SPACE), facts=facts)
@@ -82,7 +86,7 @@ def adaptive(
     one = question()
     inputs = inputs_from_question(tiny, one.text, one.image, "here")
     tiny.model.generate(**inputs.kwargs, max_new_tokens=2)  # a model's first call leaves things of transformers' on it
-    return AdaptiveModel(tiny, policy, bounds, online=online)
+    return AdaptiveModel(tiny, policy, bounds, online=online, fast=fast)
 
 
 def question(seed: int = 0) -> Question:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median as median_of
@@ -26,8 +26,10 @@ import torch
 
 from laptime.control.bounds.bounds import Bounds
 from laptime.control.bounds.leeway import Leeway, room_at
+from laptime.control.bounds.measured_bounds import MeasuredTimes, measured_bounds
 from laptime.control.call import Call, Sight
 from laptime.control.choices import Choice, ChoiceSpace
+from laptime.control.fast_answers import FastAnswers
 from laptime.control.known_texts import KnownTexts
 from laptime.control.policies.policy import Policy
 from laptime.control.policies.saved_policy import check_model, read_policy
@@ -72,8 +74,11 @@ class AdaptiveModel:
     policy that looks at hidden states makes its late choice. leeway: how often a choice of this policy may be late, as
     far as the promise over all questions allows it; without it each choice has to keep the promise by itself. It
     belongs to the policy, so replace both together.
+    fast: answer on FastModel (laptime.decoder.fast_model), with one graph for each choice; None: where the bounds were
+    learnt there (`learn_bounds`), as a bound is one of the path that it was measured on.
 
-    Raises LaptimeError when the model doesn't have the knobs that the policy was trained for.
+    Raises LaptimeError when the model doesn't have the knobs that the policy was trained for, and when it has to answer
+    on FastModel and can't.
     """
 
     def __init__(
@@ -85,6 +90,7 @@ class AdaptiveModel:
         online: streams.Online | None = None,
         early_block: int = 1,
         leeway: Leeway | None = None,
+        fast: bool | None = None,
     ) -> None:
         if different := bounds.model.differences(facts_of(loaded)):
             raise LaptimeError(f"{loaded.name}: its policy was made for another model ({', '.join(different)})")
@@ -103,6 +109,8 @@ class AdaptiveModel:
             early=max(0, early_block - 1),
         )
         self._timer = StageTimer(loaded.model)
+        on_fast = bounds.fast if fast is None else fast
+        self.fast = FastAnswers(loaded.model, self.switch) if on_fast else None
         # The inputs of the newest question, by crops: the same question may be asked under many budgets.
         self._newest: OpenedQuestion | None = None
         self._inputs_by_crops: dict[tuple[int, int] | None, Inputs] = {}
@@ -145,11 +153,16 @@ class AdaptiveModel:
         arguments = {**generation_arguments(new_tokens=most, cache=None, compile=False), **options}
         with self.switch.crops(crops):
             inputs = self._inputs(question, crops, most)
-            with self._knobs(call), self._timer as timer:
-                self._calls += 1
-                timer.label(question.id, self._calls)
-                timer.model.generate(**inputs.kwargs, **arguments)
-                sample = timer.samples.pop()
+            self._calls += 1
+            if self.fast is not None:
+                late = call.decide_late if call.policy.needs.hidden else None
+                sample = self.fast.answer(inputs.kwargs, arguments, call.knobs, late)
+                sample = msgspec.structs.replace(sample, sample_id=question.id or sample.sample_id, repeat=self._calls)
+            else:
+                with self._knobs(call), self._timer as timer:
+                    timer.label(question.id, self._calls)
+                    timer.model.generate(**inputs.kwargs, **arguments)
+                    sample = timer.samples.pop()
         recent = self._deciding_ms.setdefault(self.policy.name, deque(maxlen=REMEMBERED))
         recent.append(call.deciding_ms)
         self._usual_ms[self.policy.name] = median_of(recent)
@@ -170,13 +183,13 @@ class AdaptiveModel:
         for number in range(rounds):
             for choice in map(self.space.choice, range(len(self.space))):
                 in_turn = [False, True] if number % 2 else [True, False]
-                took = {late: self._rehearsed_ms(question, choice, late=late) for late in in_turn}
+                took = {late: self._rehearsed(question, choice, late=late).stages.total_ms for late in in_turn}
                 if number and choice.top_k == self.switch.early_top_k:
                     extra.append(took[True] - took[False])
         self._late_ms = max(0.0, median_of(extra)) if extra else 0.0
 
-    def _rehearsed_ms(self, question: OpenedQuestion, choice: Choice, *, late: bool) -> float:
-        """The total of a call whose choice is known beforehand, with the knobs set before it or late in it."""
+    def _rehearsed(self, question: OpenedQuestion, choice: Choice, *, late: bool) -> Sample:
+        """A call whose choice is known beforehand, with the knobs set before it or late in it."""
         most = self.bounds.lengths.most
         crops = _crops(choice, question)
         knobs = LateKnobs(choice.top_k, choice.blocks)
@@ -189,9 +202,40 @@ class AdaptiveModel:
         with self.switch.crops(crops):
             inputs = self._inputs(question, crops, most)
             arguments = generation_arguments(new_tokens=most, cache=None, compile=False)
+            if self.fast is not None:
+                return self.fast.answer(inputs.kwargs, arguments, knobs, set_late if late else None)
             with setting, self._timer as timer:
                 timer.model.generate(**inputs.kwargs, **arguments)
-                return timer.samples.pop().stages.total_ms
+                return timer.samples.pop()
+
+    def learn_bounds(self, questions: Sequence[AnyQuestion], *, rounds: int = 1) -> None:
+        """Measure every choice on these questions, on the path that answers take, and bound what they take there.
+
+        The questions must be others than those that the policy learnt from. How long answers become is still what the
+        bounds knew before. The path has to be warm (`warm_up`).
+
+        Raises LaptimeError for fewer questions than the promise's confidence needs: 19 for 95 %.
+        """
+        opened_ones = [opened(question) for question in questions]
+        shape = (len(opened_ones), len(self.space))
+        before, step, total = np.full(shape, np.nan), np.full(shape, np.nan), np.full(shape, np.nan)
+        for row, question in enumerate(opened_ones):
+            for number in range(len(self.space)):
+                samples = [self._rehearsed(question, self.space.choice(number), late=False) for _ in range(rounds)]
+                sample = sorted(samples, key=lambda one: one.stages.total_ms)[(rounds - 1) // 2]
+                decode, steps = sample.stages.decode_ms or 0.0, (sample.output_tokens or 1) - 1
+                total[row, number] = sample.stages.total_ms
+                before[row, number] = sample.stages.total_ms - decode
+                step[row, number] = decode / steps if steps else np.nan
+        language = np.stack([self._texts.of(question.text).language for question in opened_ones])
+        self.bounds = measured_bounds(self.bounds, MeasuredTimes(before, step, total), language)
+        self.bounds = msgspec.structs.replace(self.bounds, fast=self.fast is not None)
+        self._texts = KnownTexts(self.bounds)
+
+    def close(self) -> None:
+        """Free FastModel's caches and graphs, and give the model its separate weights back."""
+        if self.fast is not None:
+            self.fast.close()
 
     def _look(self, question: OpenedQuestion, budget_ms: float, most: int) -> Sight:
         """What the policy is given. most: the most tokens of the answer."""

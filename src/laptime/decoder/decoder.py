@@ -148,8 +148,8 @@ class FastDecoder:
                 "and make a new one"
             )
 
-    @torch.no_grad()
     @torch.inference_mode(False)
+    @torch.no_grad()
     def session(self, batch: int, length: int, sampling: Sampling, active: tuple[int, ...] | None = None) -> Session:
         """The session for `batch` rows of `length` positions. It is made and captured if there is none yet.
 

@@ -183,8 +183,8 @@ class FastModel:
             return f"{type(self.model).__name__} has no get_image_features with an image token"
         return None
 
-    @torch.no_grad()
     @torch.inference_mode(False)
+    @torch.no_grad()
     def run(
         self,
         input_ids: torch.Tensor,

@@ -41,6 +41,7 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
     tokens; infinite where nothing is promised. grid_ms (choices, GRID): times, ascending. within (choices, k, GRID)
     float32: P(T <= grid_ms) of an answer of lengths.counts[k] tokens. level (choices,): what P must exceed so that the
     promise is kept, at least the confidence; 1 where no level is enough. confidence: that of the promise.
+    fast: the times are of calls on FastModel; else of the model's own generate().
     """
 
     space: ChoiceSpace
@@ -52,6 +53,7 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
     grid_ms: Floats
     within: Floats32
     level: Floats
+    fast: bool = False
 
     def for_question(self, language: Floats32, room: Room = NO_ROOM) -> tuple[Floats, Floats]:
         """Bound and median of each choice, (choices,) each, for a question with these words."""
@@ -131,6 +133,7 @@ class _BoundsFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     confidence: float
     questions: int
     most: int
+    fast: bool = False
     pair_sha256: str | None = None
 
 
@@ -159,6 +162,7 @@ def write_bounds(bounds: Bounds, folder: str | Path, *, pair_sha256: str | None 
         confidence=bounds.confidence,
         questions=bounds.lengths.questions,
         most=bounds.lengths.most,
+        fast=bounds.fast,
         pair_sha256=pair_sha256,
     )
     write_value(Path(folder), "bounds", SCHEMA, facts, bounds_arrays(bounds))
@@ -204,5 +208,6 @@ def read_paired_bounds(folder: str | Path) -> tuple[Bounds, str | None]:
         grid_ms=grid,
         within=within,
         level=level,
+        fast=facts.fast,
     )
     return bounds, facts.pair_sha256

@@ -68,7 +68,7 @@ def make_bounds(estimator: Predictor, table: DecisionTable, language: Floats32, 
             "(laptime fit RUN --out EST)"
         )
     times = _times(estimator, table, needed, lengths.most, confidence)
-    grid_ms, within = _distributions(times.quantiles_ms[:, lengths.counts - 1])
+    grid_ms, within = distributions(times.quantiles_ms[:, lengths.counts - 1])
     uncalibrated = Bounds(
         space=table.space,
         model=table.model,
@@ -81,10 +81,10 @@ def make_bounds(estimator: Predictor, table: DecisionTable, language: Floats32, 
         level=np.ones(len(table.space)),
     )
     _refuse_other_times(uncalibrated, table)
-    return msgspec.structs.replace(uncalibrated, level=_levels(uncalibrated, mass, table.total_ms))
+    return msgspec.structs.replace(uncalibrated, level=calibrated_levels(uncalibrated, mass, table.total_ms))
 
 
-def _levels(bounds: Bounds, mass: Floats32, total_ms: Floats) -> Floats:
+def calibrated_levels(bounds: Bounds, mass: Floats32, total_ms: Floats) -> Floats:
     """The level of each choice, (choices,), at which the next question's time is below its bound with the confidence.
 
     mass (n, choices, k): P(N = counts) of the table's questions. total_ms (n, choices): NaN where none was measured.
@@ -118,7 +118,7 @@ def _times(estimator: Predictor, table: DecisionTable, needed: list[str], most: 
     return _Times(*whole)
 
 
-def _distributions(quantiles_ms: Floats) -> tuple[Floats, Floats32]:
+def distributions(quantiles_ms: Floats) -> tuple[Floats, Floats32]:
     """grid_ms (choices, GRID) and P(T <= grid) (choices, k, GRID) from quantiles (STEPS, k, choices), rounded down."""
     steps = np.array([0.0, *STEPS])
     count = quantiles_ms.shape[2]
