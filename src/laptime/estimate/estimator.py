@@ -20,6 +20,7 @@ from laptime.estimate.learn.card import ModelCard
 from laptime.estimate.learn.conformal import CalibratedRegressor, check_level
 from laptime.estimate.learn.domain import NEAR, unseen_levels
 from laptime.estimate.learn.fitting import FitSettings, Fitted, fit_table, one_thread
+from laptime.estimate.learn.growth import reach
 from laptime.estimate.learn.selection import Question
 from laptime.estimate.roofline.work import Work
 from laptime.estimate.table.table import Encoded, as_polars, encode, group_codes, other_constants
@@ -114,7 +115,9 @@ class Estimator:
         asked = self._ask(frame)
         log_bounds = np.empty((len(asked.log_ms), len(levels)))
         for calibrated, rows in asked.calibrated_rows:
-            log_bounds[rows] = calibrated.log_bounds(asked.log_ms[rows], asked.distances[rows], levels)
+            log_bounds[rows] = calibrated.log_bounds(
+                asked.log_ms[rows], asked.distances[rows], levels, asked.above[rows]
+            )
         bounds: Floats = np.exp(log_bounds)
         return bounds[:, 0] if np.ndim(q) == 0 else bounds
 
@@ -127,7 +130,9 @@ class Estimator:
         log_budget = np.log(budget)
         share = np.empty(len(log_budget))
         for calibrated, rows in asked.calibrated_rows:
-            share[rows] = calibrated.within(asked.log_ms[rows], asked.distances[rows], log_budget[rows])
+            share[rows] = calibrated.within(
+                asked.log_ms[rows], asked.distances[rows], log_budget[rows], asked.above[rows]
+            )
         return share
 
     def support(self, frame: Any) -> list[Support]:
@@ -186,7 +191,7 @@ class Estimator:
         fitted = self.fitted
         table = as_polars(frame)
         rows = encode(table, fitted.schema)
-        distances = fitted.domain.distances(rows.numeric)
+        distances = fitted.domain.distances(rows.numeric, rows.codes)
         names_needed = only_support or fitted.groups_are_few
         groups: list[str | None] = _group_names(table, fitted) if names_needed else [None] * len(rows)
         levels, unknown = unseen_levels(rows), other_constants(table, fitted.schema)
@@ -196,13 +201,19 @@ class Estimator:
             ["unknown", "level", "group", "beyond", "sibling"],
             default="inside",
         ).tolist()
-        log_ms = np.empty(len(rows))
+        log_ms, above = np.empty(len(rows)), np.zeros(len(rows))
         calibrated_rows = []
         kinds = np.array(questions, dtype=object)
         for question, calibrated in fitted.by_question.items():
             places = np.flatnonzero(kinds == question)
             if len(places) and not only_support:
-                log_ms[places] = calibrated.regressor.log_ms(rows.take(places))
+                some = rows.take(places)
+                if calibrated.growth is None:
+                    log_ms[places] = calibrated.regressor.log_ms(some)
+                else:
+                    near = fitted.by_question["inside"].regressor
+                    found = reach(calibrated.growth, fitted.domain, near, calibrated.regressor, some, distances[places])
+                    log_ms[places], above[places] = found.log_ms, found.above
             for name in calibrated.groups if not only_support else ():
                 own = np.array([groups[place] == name for place in places], dtype=np.bool_)
                 if own.any():
@@ -210,12 +221,14 @@ class Estimator:
                     places = places[~own]
             if len(places):
                 calibrated_rows.append((calibrated, places))
-        return _Asked(rows, log_ms, distances, questions, groups, calibrated_rows)
+        return _Asked(rows, log_ms, above, distances, questions, groups, calibrated_rows)
 
 
 class _Asked(msgspec.Struct, frozen=True):
     rows: Encoded
     log_ms: Floats
+    above: Floats
+    """How far above its prediction (in logarithms) a row's bound starts, before what was held out adds to it."""
     distances: Floats
     questions: list[Question]
     groups: list[str | None]

@@ -30,6 +30,7 @@ from laptime.estimate.learn.card import ModelCard
 from laptime.estimate.learn.conformal import CalibratedRegressor
 from laptime.estimate.learn.domain import Domain
 from laptime.estimate.learn.fitting import FitSettings, Fitted, Known
+from laptime.estimate.learn.growth import Growth
 from laptime.estimate.learn.process import Process
 from laptime.estimate.learn.regressors import Candidate, Clamp, Regressor
 from laptime.estimate.learn.selection import QUESTIONS, Question
@@ -38,6 +39,7 @@ from laptime.estimate.learn.trees import Trees, parse, write
 from laptime.estimate.saved_checks import (
     check_clamps,
     check_domain,
+    check_growth,
     check_known,
     check_process,
     check_terms,
@@ -72,6 +74,7 @@ class _SavedRegressor(msgspec.Struct, frozen=True):
     spread: float
     residuals: int
     most: float | None = None
+    growth: Growth | None = None
 
 
 class _Manifest(msgspec.Struct, frozen=True):
@@ -113,6 +116,7 @@ def save_estimator(fitted: Fitted, settings: FitSettings, folder: Path) -> None:
                 calibrated.spread,
                 len(calibrated.residuals),
                 calibrated.most,
+                calibrated.growth,
             )
         )
     manifest = _Manifest(
@@ -235,7 +239,9 @@ def _calibrated(
     }
     if saved.most is not None and not (math.isfinite(saved.most) and saved.most > 0):
         raise LaptimeError(f"{file}: {saved.question} has a widest bound out of range; fit the estimator again")
-    return CalibratedRegressor(regressor, own, saved.spread, floor, groups, saved.most)
+    if saved.growth is not None:
+        check_growth(saved.growth, numeric, file)
+    return CalibratedRegressor(regressor, own, saved.spread, floor, groups, saved.most, saved.growth)
 
 
 Residuals = dict[tuple[str, str | None], Floats]

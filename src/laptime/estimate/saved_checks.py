@@ -10,6 +10,7 @@ import msgspec
 from laptime.errors import LaptimeError
 from laptime.estimate.learn.domain import Domain
 from laptime.estimate.learn.fitting import Known
+from laptime.estimate.learn.growth import Growth
 from laptime.estimate.learn.process import Process, Scaling
 from laptime.estimate.learn.regressors import Clamp
 from laptime.estimate.learn.terms import Terms, TermSet
@@ -72,6 +73,9 @@ def check_domain(domain: Domain, schema: Schema, where: str) -> None:
         and _finite([*domain.low, *domain.high])
         and _finite(value for direction in domain.directions for value in direction)
         and set(schema.levels) == set(schema.categorical)
+        and all(0 <= one.column < len(schema.categorical) and one.level >= 0 for one in domain.levels)
+        and all(len(one.sides) == len(one.high) and _finite(one.high) for one in domain.levels)
+        and all(0 <= side < len(domain.directions) for one in domain.levels for side in one.sides)
     )
     _require(ok, "domain", where)
 
@@ -80,6 +84,12 @@ def check_clamps(clamps: list[Clamp], numeric: int, where: str) -> None:
     """Raise LaptimeError unless every clamp is a range of a numeric column."""
     ok = all(0 <= clamp.column < numeric and _finite([clamp.low, clamp.high]) for clamp in clamps)
     _require(ok and all(clamp.low <= clamp.high for clamp in clamps), "clamps", where)
+
+
+def check_growth(growth: Growth, numeric: int, where: str) -> None:
+    """Raise LaptimeError unless every numeric column has a finite elasticity of at least 0."""
+    ok = len(growth.elasticities) == numeric and _finite(growth.elasticities)
+    _require(ok and all(value >= 0 for value in growth.elasticities), "growth", where)
 
 
 def check_known(known: Known, schema: Schema, where: str) -> None:

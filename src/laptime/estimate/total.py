@@ -78,8 +78,15 @@ class TotalEstimator:
         return cls(stages, tokens)
 
     def predict(self, frame: Any) -> Floats:
-        """The median of the total, (n,)."""
-        return self.quantile(frame, 0.5)
+        """The median of the total, (n,): the sum of the stages' medians, as the stages slow down together."""
+        if self.tokens is not None:
+            return self.quantile(frame, 0.5)
+        steps = self._steps(frame)[:, 0]
+        total = np.zeros(len(frame))
+        for name, stage in self.stages.items():
+            median = stage.predict(frame)
+            total += _times(median, steps) if name == "decode_per_token" else median
+        return total
 
     def quantile(self, frame: Any, q: float | Sequence[float]) -> Floats:
         """The total's bound for one level (n,) or several (n, levels); infinite where a stage promises nothing."""

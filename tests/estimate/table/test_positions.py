@@ -106,4 +106,5 @@ def test_fit_learns_positions_of_a_run_that_marked_every_token(tmp_path: Path, c
     assert total.predict(asked)[0] == pytest.approx(truth, rel=0.1)
     spread = TotalEstimator.load(tmp_path / "est", [2, 64])
     assert "output_tokens" not in spread.features
-    assert 0.4 < spread.probability_within(asked, 60.0)[0] < 0.6, "only the short answer fits"
+    measured = asked.with_columns(pl.lit(64).alias("config.new_tokens"))
+    assert 0.4 < spread.probability_within(measured, 60.0)[0] < 0.6, "only the short answer fits"

@@ -20,6 +20,7 @@ import numpy as np
 from laptime.data.stats import Floats, Ints, t_quantile
 from laptime.errors import LaptimeError
 from laptime.estimate.learn.domain import NEAR
+from laptime.estimate.learn.growth import Growth
 from laptime.estimate.learn.regressors import Regressor
 
 SLACK = 1e-12
@@ -44,6 +45,8 @@ class CalibratedRegressor(msgspec.Struct, frozen=True):
     """The residuals of each group that was seen and has enough of them."""
     most: float | None = None
     """A bound further above the prediction (in logarithms) is none: so far the regressor doesn't extrapolate."""
+    growth: Growth | None = None
+    """Beyond the sizes: rows are predicted from the nearest row inside, and bounds start `above` the prediction."""
 
     def of_group(self, name: str) -> CalibratedRegressor:
         """The same regressor, calibrated on one group alone."""
@@ -51,28 +54,31 @@ class CalibratedRegressor(msgspec.Struct, frozen=True):
 
     def scale(self, distances: Floats) -> Floats:
         """What a residual is multiplied by at each distance outside the domain: 1 inside, 2 at `spread`."""
-        return 1.0 + distances / self.spread
+        return np.ones(len(distances)) if self.growth is not None else 1.0 + distances / self.spread
 
-    def log_bounds(self, log_ms: Floats, distances: Floats, levels: Floats) -> Floats:
-        """log of the upper bound at each level, (n, levels)."""
+    def log_bounds(self, log_ms: Floats, distances: Floats, levels: Floats, above: Floats | float = 0.0) -> Floats:
+        """log of the upper bound at each level, (n, levels). `above`: where the bound starts, over the prediction."""
         reach = bound(self.residuals, levels)
         if len(self.floor):
             reach = np.maximum(reach, bound(self.floor, levels))
-        above = self.scale(distances)[:, None] * reach[None, :]
+        higher = np.reshape(above, (-1, 1)) + self.scale(distances)[:, None] * reach[None, :]
         if self.most is not None:
-            above = np.where(above > self.most, np.inf, above)
-        return np.asarray(log_ms[:, None] + above, dtype=np.float64)
+            higher = np.where(higher > self.most, np.inf, higher)
+        return np.asarray(log_ms[:, None] + higher, dtype=np.float64)
 
-    def within(self, log_ms: Floats, distances: Floats, log_budget: Floats) -> Floats:
+    def within(self, log_ms: Floats, distances: Floats, log_budget: Floats, above: Floats | float = 0.0) -> Floats:
         """P(time <= budget), (n,): the level of the bound that the budget is."""
-        above = log_budget - log_ms + SLACK
-        reach = (above if self.most is None else np.minimum(above, self.most)) / self.scale(distances)
+        higher = log_budget - log_ms + SLACK
+        reach = (higher if self.most is None else np.minimum(higher, self.most)) - above
+        reach = reach / self.scale(distances)
         share = share_below(self.residuals, reach)
         return np.minimum(share, share_below(self.floor, reach)) if len(self.floor) else share
 
 
 MOST_WIDENING = float(np.log(2.0))
 """Outside the domain a bound may be this much wider than inside, twice: what is wider promises nothing of use."""
+MOST_BEYOND = float(np.log(1.8))
+"""The same beyond the sizes, over a prediction that already allows for growth."""
 FEWEST_FOLDS = 3
 """Held-out groups or levels from which a spread between them can be told."""
 SHARES = np.arange(1, 400) / 400
@@ -91,6 +97,22 @@ def widest_fold(residuals: Floats, folds: Ints) -> Floats:
         own = np.sort(residuals[folds == fold])
         ordered = np.maximum(ordered, own[np.minimum(rank(len(own), levels), len(own)) - 1])
     return np.asarray(ordered, dtype=np.float64)
+
+
+def over_steps(residuals: Floats, folds: Ints, first: Sequence[bool]) -> Floats:
+    """Residuals, ascending, whose bound at each level is that of the worst step to larger sizes.
+
+    folds: the number of each residual's step. first: by step, whether it is the last one that the table has in its
+    direction, the nearest to what is asked. Of all steps the second worst counts too: smaller sizes obey other rules,
+    and one of these steps may be odd.
+    """
+    steps = [np.sort(residuals[folds == fold]) for fold in np.unique(folds)]
+    levels = np.arange(1, len(residuals) + 1) / (len(residuals) + 1)
+    own = np.array([step[np.minimum(rank(len(step), levels), len(step)) - 1] for step in steps])
+    worst = own[np.array(first)].max(axis=0) if any(first) else own.max(axis=0)
+    if len(own) > 1:
+        worst = np.maximum(worst, np.sort(own, axis=0)[-2])
+    return np.asarray(np.maximum.accumulate(worst), dtype=np.float64)
 
 
 def over_groups(residuals: Floats, folds: Ints) -> Floats:

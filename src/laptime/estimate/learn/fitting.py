@@ -19,13 +19,23 @@ from laptime import __version__
 from laptime.data.stats import Floats, Ints
 from laptime.errors import LaptimeError
 from laptime.estimate.learn.card import ChosenRegressor, ModelCard, Range
-from laptime.estimate.learn.conformal import MOST_WIDENING, CalibratedRegressor, calibrate
+from laptime.estimate.learn.configurations import collapse, rows_of
+from laptime.estimate.learn.conformal import (
+    MOST_BEYOND,
+    MOST_WIDENING,
+    CalibratedRegressor,
+    bound,
+    calibrate,
+    over_steps,
+)
 from laptime.estimate.learn.domain import NEAR, Domain, domain_of
-from laptime.estimate.learn.regressors import Regressor, Training, fit_regressor
+from laptime.estimate.learn.growth import growth_of
+from laptime.estimate.learn.regressors import Candidate, Regressor, fit_regressor
 from laptime.estimate.learn.selection import (
     CALIBRATION_FOLDS,
     COMPARING_FOLDS,
     FEW_GROUPS,
+    MIDDLE_POWER,
     QUESTIONS,
     SELECTION_ROWS,
     Fold,
@@ -36,6 +46,7 @@ from laptime.estimate.learn.selection import (
     cross_fit,
     make_folds,
 )
+from laptime.estimate.learn.steps import LAWS, Steps, cross_fit_steps, step_folds
 from laptime.estimate.roofline.work import Work
 from laptime.estimate.table.table import (
     Encoded,
@@ -53,6 +64,7 @@ from laptime.estimate.table.table import (
 
 ACROSS: dict[Question, str] = {"inside": "rows", "beyond": "directions", "group": "groups", "level": "groups"}
 """What a new row of a question is to the folds that were held out for it."""
+UNCHECKED = "beyond the measured sizes bounds are wider, but this table has too few sizes to check them"
 USUAL = 0.95
 """The level at which "wider than inside" is judged."""
 
@@ -128,14 +140,18 @@ def fit_table(frame: pl.DataFrame, settings: FitSettings, *, threads: int = 0) -
     scores, parameters = compare_candidates(some, some_folds, seed=seed, workers=workers)
     by_question: dict[Question, CalibratedRegressor] = {}
     choices: list[ChosenRegressor] = []
+    by_growth = rows.numeric.shape[1] > 0 and not rows.work.shape[1]
+    """Whether rows beyond are predicted from the nearest inside. Where the work of a call is known, it says more."""
     for question in QUESTIONS:
         own_folds = [fold for fold in folds if fold.question == question]
         best = next((s for s in scores if s.question == question and s.chosen), None)
         if best is None or not own_folds:
             continue
+        if question == "beyond" and by_growth:
+            continue
         held = cross_fit(training, own_folds, best.candidate, seed=seed, parameters=parameters, workers=workers)
         regressor = settled(fit_regressor(training, best.candidate, seed=seed, threads=threads, parameters=parameters))
-        measured, place = _rows_of(held.configurations, configuration)
+        measured, place = rows_of(held.configurations, configuration)
         ratios = np.log(times)[measured] - held.log_ms[place]
         by_group = question == "inside" and 1 < len(group_names) < FEW_GROUPS
         names_of = [group_names[code] for code in groups[measured]] if by_group else []
@@ -149,6 +165,29 @@ def fit_table(frame: pl.DataFrame, settings: FitSettings, *, threads: int = 0) -
         raise LaptimeError(
             f"{len(training)} different configurations are too few to hold any out; measure more of them"
         )
+    if by_growth:
+        near = next(s for s in scores if s.question == "inside" and s.chosen)
+        far = next((s for s in scores if s.question == "beyond" and s.chosen), None)
+        steps = step_folds(some, names)
+        ways = near.candidate, Candidate(power=MIDDLE_POWER, residual="none") if far is None else far.candidate
+        regressor = settled(fit_regressor(training, ways[1], seed=seed, threads=threads, parameters=parameters))
+        seen = growth_of(training.rows, training.log_ms)
+        beyond = CalibratedRegressor(regressor, by_question["inside"].residuals, NEAR, growth=seen)
+        if steps:
+            laws = cross_fit_steps(some, steps, *ways, seed=seed, parameters=parameters, workers=workers)
+            of_all = laws[0].configurations if sample is None else sample[laws[0].configurations]
+            measured, place = rows_of(of_all, configuration)
+            took = np.log(times)[measured]
+            judged = [(found, _over_steps(found, took, place)) for found in laws]
+            widths = [float(found.above.mean() + bound(margins, np.array([USUAL]))[0]) for found, margins in judged]
+            law = int(np.argmin(widths))
+            ratios, residuals = took - judged[law][0].log_ms[place], judged[law][1]
+            beyond = msgspec.structs.replace(beyond, residuals=residuals, growth=LAWS[law](seen))
+            best = far or msgspec.structs.replace(near, question="beyond", name=ways[1].name)
+            choices.append(_choice(best, ratios, [fold for fold, _ in steps], beyond, schema.sizes))
+        else:
+            notes.append(UNCHECKED)
+        by_question["beyond"] = beyond
     if not any(one.regressor.needs_work for one in by_question.values()):
         schema = msgspec.structs.replace(schema, work=None)
     few_groups = 1 < len(group_names) < FEW_GROUPS
@@ -182,26 +221,8 @@ def fit_table(frame: pl.DataFrame, settings: FitSettings, *, threads: int = 0) -
     )
 
 
-def collapse(rows: Encoded, log_ms: Floats, groups: Ints) -> tuple[Ints, Training, Ints, Ints]:
-    """Rows of equal features and group become one configuration with their median.
-
-    Returns each row's configuration, the configurations, each one's group, and which of them share their features.
-    """
-    table = np.column_stack([rows.numeric, rows.codes, groups])
-    _, first, configuration = np.unique(table, axis=0, return_index=True, return_inverse=True)
-    configuration = configuration.reshape(-1).astype(np.int64)
-    repeats = np.bincount(configuration).astype(np.float64)
-    order = np.lexsort((log_ms, configuration))
-    ordered, start = log_ms[order], np.concatenate([[0], np.cumsum(repeats[:-1])]).astype(np.int64)
-    count = repeats.astype(np.int64)
-    medians = (ordered[start + (count - 1) // 2] + ordered[start + count // 2]) / 2
-    _, units = np.unique(table[first, :-1], axis=0, return_inverse=True)
-    return (
-        configuration,
-        Training(rows.take(first), medians, repeats),
-        groups[first],
-        units.reshape(-1).astype(np.int64),
-    )
+def _over_steps(found: Steps, took: Floats, place: Ints) -> Floats:
+    return over_steps(took - (found.log_ms + found.above)[place], found.folds[place], found.first)
 
 
 def known_of_groups(rows: Encoded, groups: Ints) -> tuple[Known, Ints]:
@@ -229,17 +250,6 @@ def settled(regressor: Regressor) -> Regressor:
     return msgspec.structs.replace(regressor, trees=regressor.trees.settled())
 
 
-def _rows_of(held: Ints, configuration: Ints) -> tuple[Ints, Ints]:
-    """The rows of each held-out configuration, and the place in `held` of each of these rows."""
-    order = np.argsort(configuration, kind="stable")
-    count = np.bincount(configuration)
-    start = np.concatenate([[0], np.cumsum(count)[:-1]])
-    sizes = count[held]
-    place = np.repeat(np.arange(len(held)), sizes)
-    inner = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    return order[start[held[place]] + inner].astype(np.int64), place.astype(np.int64)
-
-
 def _fill_questions(by_question: dict[Question, CalibratedRegressor], names: Sequence[str]) -> list[str]:
     """Fill the questions for which no row could be held out, and return notes that say so.
 
@@ -249,7 +259,7 @@ def _fill_questions(by_question: dict[Question, CalibratedRegressor], names: Seq
     inside = by_question["inside"]
     if "beyond" not in by_question:
         by_question["beyond"] = CalibratedRegressor(inside.regressor, inside.residuals, NEAR)
-        notes.append("beyond the measured sizes bounds are wider, but this table has too few sizes to check them")
+        notes.append(UNCHECKED)
     if "group" not in by_question:
         by_question["group"] = CalibratedRegressor(by_question["beyond"].regressor, np.empty(0), NEAR)
     group = by_question["group"]
@@ -265,8 +275,9 @@ def _fill_questions(by_question: dict[Question, CalibratedRegressor], names: Seq
     usual = float(np.quantile(inside.residuals, USUAL))
     for question in QUESTIONS:
         if question != "inside":
+            widest = MOST_WIDENING if by_question[question].growth is None else MOST_BEYOND
             by_question[question] = msgspec.structs.replace(
-                by_question[question], floor=inside.residuals, most=max(usual, 0.0) + MOST_WIDENING
+                by_question[question], floor=inside.residuals, most=max(usual, 0.0) + widest
             )
     return notes
 

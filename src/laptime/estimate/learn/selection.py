@@ -59,6 +59,7 @@ SELECTION_ROWS = 1200
 """Configurations that candidates are compared on; the winners' residuals come from all of them."""
 
 REFINEMENTS = 1
+MIDDLE_POWER = 0.5
 
 Mask = npt.NDArray[np.bool_]
 T = TypeVar("T")
@@ -71,6 +72,8 @@ class Fold(msgspec.Struct, frozen=True):
     question: Question
     what: str
     held: Mask
+    kept: Mask | None = None
+    """What is fitted on; None: all that isn't held out."""
 
 
 class Score(msgspec.Struct, frozen=True, kw_only=True):
@@ -115,11 +118,8 @@ def _inside_folds(units: Ints, folds: int, rng: np.random.Generator) -> Iterable
         yield Fold("inside", f"fold {number + 1}", np.isin(units, names[number::folds]))
 
 
-def _beyond_folds(training: Training, names: Sequence[str]) -> Iterable[Fold]:
-    """Hold out the largest fifth of the values of each size column (widest first), and of the product of all of them.
-
-    Of the values, not of the rows: in a sweep of one size at a time most rows have the smallest of the others.
-    """
+def growing(training: Training, names: Sequence[str]) -> list[tuple[str, Floats]]:
+    """The directions in which rows are beyond: each size column (widest first), and the product of all of them."""
     numeric = training.rows.numeric
     sizes = [
         i
@@ -130,7 +130,15 @@ def _beyond_folds(training: Training, names: Sequence[str]) -> Iterable[Fold]:
     orders = [(names[i], numeric[:, i]) for i in sizes[: MOST_BEYOND - 1]]
     if len(sizes) > 1:
         orders.append((" x ".join(names[i] for i in sizes), np.exp(np.log(numeric[:, sizes]).sum(axis=1))))
-    for name, order in orders:
+    return orders
+
+
+def _beyond_folds(training: Training, names: Sequence[str]) -> Iterable[Fold]:
+    """Hold out the largest fifth of the values in each direction.
+
+    Of the values, not of the rows: in a sweep of one size at a time most rows have the smallest of the others.
+    """
+    for name, order in growing(training, names):
         values = np.unique(order)
         kept = min(int(np.ceil(len(values) * (1 - LARGEST_SHARE))), len(values) - 1)
         held = order > values[kept - 1]
@@ -156,7 +164,7 @@ def _level_folds(training: Training, names: Sequence[str], rng: np.random.Genera
 
 def split(training: Training, fold: Fold) -> tuple[Training, Encoded]:
     """What a fold is fitted on, and its held-out rows with the levels that this part did not see marked so."""
-    kept = training.take(~fold.held)
+    kept = training.take(~fold.held if fold.kept is None else fold.kept)
     held = training.rows.take(fold.held)
     codes = held.codes.copy()
     for column in range(codes.shape[1]):
@@ -185,10 +193,12 @@ def compare_candidates(
         wanted = simple_candidates(has_numeric=has_numeric, has_categories=has_categories, has_work=has_work)
         if question == "beyond":  # trees and a process alone return to the training times there, whatever the folds say
             wanted = [kind for kind in wanted if kind.power is not None] + (plain_candidates() if has_numeric else [])
+            if not has_work:  # what is near is predicted from inside: learn/growth
+                wanted = [kind for kind in wanted if kind.residual in ("none", "small")]
         for _ in range(1 + REFINEMENTS):
             wanted = [kind for kind in wanted if kind not in tried]
             _add_parameters(parameters, training, wanted, seed=seed, workers=workers)
-            table = _each(lambda fold: _errors(training, fold, wanted, parameters, terms, seed), own_folds, workers)  # noqa: B023
+            table = each(lambda fold: _errors(training, fold, wanted, parameters, terms, seed), own_folds, workers)  # noqa: B023
             tried |= {kind: [row[i] for row in table] for i, kind in enumerate(wanted)}
             best = sorted(tried, key=lambda kind: overall(tried[kind]))[:2]
             wanted = [near for kind in best for near in neighbours(kind, has_numeric, has_categories, has_work)]
@@ -228,7 +238,10 @@ def _errors(
 def _add_parameters(
     known: dict[Roof, Parameters], training: Training, kinds: Sequence[Candidate], *, seed: int, workers: int
 ) -> None:
-    """The process' parameters for each roofline below it, chosen once on the training table."""
+    """The process' parameters for each kind of roofline below it, chosen once on the training table.
+
+    What a roofline leaves over varies alike whatever its power was, so all powers share those of the middle one.
+    """
     wanted = {(kind.power, kind.categories, kind.basis) for kind in kinds if "process" in kind.residual} - set(known)
 
     def one(roof: Roof) -> Parameters:
@@ -239,8 +252,10 @@ def _add_parameters(
             left = training.log_ms - fit_terms(rows, training.log_ms, power=power, basis=basis).log_ms(rows)
         return choose_parameters(rows, left, training.repeats, seed=seed)
 
-    order = sorted(wanted, key=repr)
-    known |= dict(zip(order, _each(one, order, workers), strict=True))
+    middle = {roof: (None if roof[0] is None else MIDDLE_POWER, *roof[1:]) for roof in wanted}
+    order = sorted(set(middle.values()) - set(known), key=repr)
+    known |= dict(zip(order, each(one, order, workers), strict=True))
+    known |= {roof: known[shared] for roof, shared in middle.items()}
 
 
 def _scores(question: Question, errors: dict[Candidate, list[float]]) -> list[Score]:
@@ -282,9 +297,9 @@ def cross_fit(
     def one(fold: Fold) -> tuple[Floats, Floats]:
         kept, held = split(training, fold)
         fitted = fit_regressor(kept, candidate, seed=seed, threads=1, parameters=parameters)
-        return fitted.log_ms(held, threads=1), domain_of(kept.rows).distances(held.numeric)
+        return fitted.log_ms(held, threads=1), domain_of(kept.rows).distances(held.numeric, held.codes)
 
-    results = _each(one, list(folds), workers)
+    results = each(one, list(folds), workers)
     return HeldOut(
         np.concatenate([np.flatnonzero(fold.held) for fold in folds]).astype(np.int64),
         np.concatenate([log_ms for log_ms, _ in results]),
@@ -293,7 +308,8 @@ def cross_fit(
     )
 
 
-def _each(one: Callable[[T], R], of: Sequence[T], workers: int) -> list[R]:
+def each(one: Callable[[T], R], of: Sequence[T], workers: int) -> list[R]:
+    """`one` of each item, in that many threads."""
     if workers < 2 or len(of) < 2:
         return [one(item) for item in of]
     with ThreadPoolExecutor(workers) as pool:

@@ -24,7 +24,7 @@ BASES: tuple[Basis, ...] = ("sizes", "products", "work", "both")
 """What terms are offered: products and quotients of the numeric columns, each also rounded up to tiles; plain products
 of different columns alone; the work computed of a row; or that and the first."""
 
-SCREENING_ROWS = 1000
+SCREENING_ROWS = 600
 
 
 class Terms(msgspec.Struct, frozen=True, kw_only=True):
