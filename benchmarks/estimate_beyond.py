@@ -31,8 +31,8 @@ from latency_tables import splits
 
 import laptime
 from laptime.estimate.judge.splits import largest
-from laptime.estimate.learn.conformal import calibrate
 from laptime.estimate.learn.configurations import collapse
+from laptime.estimate.learn.conformal import calibrate
 from laptime.estimate.learn.regressors import Training, described
 from laptime.estimate.learn.selection import FEWEST_LEFT, FEWEST_SIZES, MOST_BEYOND, MOST_HELD, Fold, cross_fit
 from laptime.estimate.roofline.work import work_of_run
