@@ -9,8 +9,6 @@ import pytest
 from laptime.data.run_folder import load_run
 from laptime.errors import LaptimeError
 from laptime.sweeps.config_reading import read_sweep_config
-from laptime.sweeps.executors.ray_actors import NICENESS, Actors
-from laptime.sweeps.executors.ray_actors import cluster as ray_cluster
 from laptime.sweeps.executors.torchrun import this_rank
 from laptime.sweeps.plan import read_plan
 from laptime.sweeps.run import Execution, Reporting, sweep
@@ -117,16 +115,6 @@ def test_a_ray_cluster_that_loses_a_node_loses_nothing_else(tmp_path, cluster):
     assert len({w.worker for w in run.workers}) == 3
     assert any("its visit goes to another" in line for line in said), said
     assert sum("RAY_worker_niceness=0" in line for line in said) == 1, "Ray's own default lets others go first"
-
-
-def test_a_cluster_of_laptimes_own_lets_nobody_go_first(monkeypatch):
-    ray = pytest.importorskip("ray")
-    ray.shutdown()
-    monkeypatch.setenv(NICENESS, "19")
-    monkeypatch.delenv(NICENESS)  # both are undone, and with them what the cluster sets
-    with ray_cluster(None):
-        actor = Actors("cpu", 1).new()
-        assert ray.get(actor.place.remote())[1] == os.nice(0)
 
 
 def test_more_workers_than_the_cluster_has_room_for_is_said(tmp_path, cluster):

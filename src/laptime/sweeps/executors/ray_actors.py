@@ -10,21 +10,21 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
+from importlib.util import find_spec
 from typing import Any
 
 import msgspec
 
 from laptime.errors import LaptimeError
 from laptime.sweeps.config import SweepConfig
+from laptime.sweeps.executors.own_cluster import NICENESS, own_cluster
 from laptime.sweeps.executors.processes import WorkerDeaths
 from laptime.sweeps.ledger import Ledger
 from laptime.sweeps.plan import PreparedSweep, decode_prepared, encode_prepared
 from laptime.sweeps.schedule import Visit, VisitEnd, WorkerSetup, decode_message, decode_order, encode
 
 REACH_S = 5.0
-NICENESS = "RAY_worker_niceness"
-"""The niceness that Ray starts workers with. Its default is 15: everything else on the machine goes first."""
 ROOM_PATIENCE_S = 120.0
 """How long the sweep waits for room when no worker is working."""
 
@@ -37,23 +37,24 @@ def cluster(address: str | None) -> Iterator[None]:
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    if address is None:
-        os.environ.setdefault(NICENESS, "0")
-    try:
-        import ray
-    except ImportError:
-        raise LaptimeError("ray is not installed; pip install 'laptime[ray]', or use --executor local") from None
+    if find_spec("ray") is None:
+        raise LaptimeError("ray is not installed; pip install 'laptime[ray]', or use --executor local")
     _check_reachable(address)
-    quiet = {"logging_level": "ERROR", "log_to_driver": False}
-    try:
-        if address is None:
-            cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-            ray.init("local", num_cpus=cores, include_dashboard=False, _node_ip_address="127.0.0.1", **quiet)
-        else:
-            ray.init(address, **quiet)
-    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-        first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise LaptimeError(f"--ray-address {address or 'local'}: no Ray cluster there ({first[:200]})") from None
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(own_cluster() if address is None else _cluster_at(address))
+        except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+            first = (str(error).splitlines() or [type(error).__name__])[0]
+            raise LaptimeError(f"--ray-address {address or 'local'}: no Ray cluster there ({first[:200]})") from None
+        yield
+
+
+@contextmanager
+def _cluster_at(address: str) -> Iterator[None]:
+    """A connection to a cluster that somebody else started."""
+    import ray
+
+    ray.init(address, logging_level="ERROR", log_to_driver=False)
     try:
         yield
     finally:
