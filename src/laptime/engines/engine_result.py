@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import msgspec
 
 from laptime.data.record import Finding, Interval
+from laptime.data.shown import Shown
 from laptime.engines.life import RequestLife, SpanKind
 from laptime.engines.step import StepSample
 
@@ -84,8 +87,10 @@ class StepFigures(msgspec.Struct, frozen=True, kw_only=True):
     workers: int
 
 
-class EngineReport(msgspec.Struct, frozen=True, kw_only=True):
+class EngineReport(Shown, msgspec.Struct, frozen=True, kw_only=True):
     """The whole result of `laptime engine`. lives and shown_steps: what the page draws."""
+
+    ROWS: ClassVar[str] = "levels"
 
     schema: str = SCHEMA
     source: str

@@ -66,9 +66,11 @@ def _latency(report: ServeReport) -> Html:
     drawn = [(level, name, figure) for level in report.levels
              for name, figure in (("TTFT", level.ttft_ms), ("total", level.total_ms))]  # fmt: skip
     values = [p.value_ms for _, _, figure in drawn for p in figure.percentiles if p.value_ms]
+    limits = {} if report.slo is None else {"TTFT": report.slo.ttft_ms, "total": report.slo.total_ms}
     if not values:
         return section("Latency against load", tag("p", "No request was answered."), id="latency")
-    low, high = log10(min(values)) - 0.05, log10(max(values)) + 0.05
+    scale = [*values, *(ms for ms in limits.values() if ms)]
+    low, high = log10(min(scale)) - 0.05, log10(max(scale)) + 0.05
 
     def x(ms: float) -> float:
         return round(LEFT + (log10(ms) - low) / (high - low) * (WIDTH - LEFT - RIGHT), 1)
@@ -82,6 +84,10 @@ def _latency(report: ServeReport) -> Html:
         y = TOP + ROW * place + ROW / 2
         known = {p.q: p.value_ms for p in figure.percentiles if p.value_ms}
         marks.append(tag("text", f"{one_line(level.name, 18)} · {name}", x=0, y=y, class_="name"))
+        limit = limits.get(name)
+        if limit:
+            hint = tag("title", f"the SLO: {name} ≤ {text(limit, 'ms')}")
+            marks.append(tag("line", hint, x1=x(limit), x2=x(limit), y1=y - 13, y2=y + 13, class_="limit"))
         if known:
             ends = x(min(known.values())), x(max(known.values()))
             marks.append(tag("line", x1=ends[0], x2=ends[1], y1=y, y2=y, class_="spread"))
@@ -93,6 +99,8 @@ def _latency(report: ServeReport) -> Html:
     label = "Time to the first token and total of each load: percentiles 50 to 99.9"
     picture = tag("svg", *marks, viewBox=f"0 0 {WIDTH} {height}", class_="loads", role="img", aria_label=label)
     lead = "The large dot is the median, the small ones are p90, p95, p99 and p99.9 where enough requests were sent."
+    if any(limits.values()):
+        lead += " The upright line is the SLO's limit."
     return section("Latency against load", picture, id="latency", lead=lead)
 
 

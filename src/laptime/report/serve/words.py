@@ -7,6 +7,9 @@ from laptime.engines.result import Figure, LargestLoad, Level, ServeReport, Slo
 from laptime.report.kit.numbers import NOTHING, count, interval_ends, percent, plain, plain_percent, plain_text, text
 from laptime.report.kit.text import counted, one_line
 
+SHORT_HEADS = ("load", "sent", "failed", "TTFT p50", "p99", "TPOT p50", "total p50", "p99", "req/s")
+"""What fits a terminal of 80 columns; the page has all."""
+
 HEADS = ("load", "requests", "failed", "TTFT p50", "p99", "TPOT p50", "p99", "total p50", "p99", "p99.9", "req/s",
          "tok/s")  # fmt: skip
 
@@ -68,6 +71,12 @@ def row(level: Level) -> list[str]:
         *(percentile(figure, q) for figure, q in times),
         *(NOTHING if rate is None else plain(rate, 3) for rate in rates),
     ]
+
+
+def short_row(level: Level) -> list[str]:
+    """A level as cells, under SHORT_HEADS."""
+    cells = dict(enumerate(row(level)))
+    return [cells[place] for place in (0, 1, 2, 3, 4, 5, 7, 8, 10)]
 
 
 def remarks(report: ServeReport) -> list[str]:
