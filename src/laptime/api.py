@@ -459,6 +459,7 @@ def serve_bench(
     timeout: float = 120.0,
     seed: int = 0,
     out: str | Path | None = None,
+    resume: bool = False,
     progress: Callable[[str, int, int], None] = lambda phase, done, of: None,
 ) -> ServeReport:
     """Say how fast an endpoint that speaks OpenAI's protocol answers, under which load.
@@ -469,6 +470,7 @@ def serve_bench(
     find_load: search the largest rate within the slo, from this rate on.
     data: questions instead of made-up prompts. body: more fields of each request. headers: never written anywhere.
     timeout: seconds after which a request is given up. out: the run folder to write; None keeps nothing.
+    resume: go on with a run that was killed: send only what `out` lacks.
     Raises LaptimeError for what can't be sent, and for an endpoint that can't be reached.
 
     Example: laptime.serve_bench("http://localhost:8000", concurrency=[1, 4]).levels[0].ttft_ms.median
@@ -505,6 +507,7 @@ def serve_bench(
         search_requests=requests,
         fixed_prompt=fixed_prompt,
         seed=seed,
+        resume=resume,
     )
     return bench(request, None if out is None else Path(out), progress)
 

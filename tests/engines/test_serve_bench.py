@@ -186,6 +186,29 @@ def test_a_killed_client_keeps_what_was_finished(tmp_path):
     assert len(read_requests(tmp_path / "run")) >= len(kept.samples)
 
 
+def test_a_killed_run_goes_on_where_it_was(tmp_path):
+    folder = tmp_path / "run"
+    with running(Plan(first_s=0.01)) as server:
+        command = [sys.executable, "-m", "laptime", "serve-bench", server.url, "--requests", "60", "--concurrency", "2",
+                   "--out", str(folder)]  # fmt: skip
+        with subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as client:
+            until = time.monotonic() + 60
+            while len(server.served) < 12 and time.monotonic() < until:
+                time.sleep(0.01)
+            os.kill(client.pid, signal.SIGKILL)
+        lines = (folder / "samples-client.jsonl").read_bytes().splitlines(keepends=True)
+        (folder / "samples-client.jsonl").write_bytes(b"".join(lines[:-1]))  # killed between the two files
+        before = len(read_requests(folder))
+        server.served.clear()
+        assert run([*command[3:], "--resume"]) == 0
+        assert len(server.served) == 60 - (before - 2) + 2  # the rest, and two for warm-up again
+    after = load_run(folder)
+    measured = [one for one in after.samples if one.repeat >= 0]
+    assert len(measured) == 60 and len({one.key for one in after.samples}) == len(after.samples)
+    assert len(read_requests(folder)) == len(after.samples)
+    assert run([*command[3:], "--resume", "--new-tokens", "9"]) == 2
+
+
 def test_the_key_is_sent_and_never_kept(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("SOME_KEY", "secret-value")
     with running(Plan()) as server:

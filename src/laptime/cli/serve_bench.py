@@ -121,6 +121,9 @@ def serve_bench(
         str,
         typer.Option("--timeout", metavar="TIME", help="A request is given up after it.", rich_help_panel=MEASURING),
     ] = "120s",
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on: send only what --out lacks.", rich_help_panel=MEASURING)
+    ] = False,
     seed: Seed = 0,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FOLDER", help="The run folder to write.", rich_help_panel=OUTPUT)
@@ -151,7 +154,7 @@ def serve_bench(
 
     check_new_file(html, "--html", force=force)
     if out is not None:
-        check_free(out)
+        check_free(out, resume=resume)
     loads = _loads(concurrency, rate, arrivals.value, ramp, requests, seed)
     if replay is not None:
         from laptime.engines.loads import replay as replayed
@@ -189,6 +192,7 @@ def serve_bench(
         search_requests=requests,
         fixed_prompt=fixed_prompt,
         seed=seed,
+        resume=resume,
     )
     with progress() as show:
         report = bench(request, out, show)

@@ -21,6 +21,7 @@ from laptime.data.files import LineFile
 from laptime.data.record import Interval, Scalar
 from laptime.data.run_folder import RunFolder, new_info
 from laptime.engines.client import Endpoint, LoadRun, run_load, session
+from laptime.engines.earlier import Earlier, read_earlier, rest_of, together
 from laptime.engines.engine_run import boot_id
 from laptime.engines.figures import level_of
 from laptime.engines.findings import findings_of, is_bottleneck
@@ -55,6 +56,7 @@ class ServeRequest(msgspec.Struct, frozen=True, kw_only=True):
     search_requests: int = 100
     fixed_prompt: bool = False
     seed: int = 0
+    resume: bool = False
 
 
 def serve_bench(
@@ -67,6 +69,10 @@ def serve_bench(
     answers no warm-up request.
     """
     url = endpoint_url(request.url, request.asking.api)
+    if request.resume and request.first_per_s is not None:
+        raise LaptimeError("--resume: can't go on with a search; leave --find-load out, or name a new --out")
+    if request.resume and out is None:
+        raise LaptimeError("--resume: goes with --out, the folder to go on with")
     if request.first_per_s is not None and request.slo is None:
         raise LaptimeError("--find-load: needs --slo, as in --slo ttft=200ms,tpot=30ms")
     return asyncio.run(_Bench(request, url, out, progress).run())
@@ -103,14 +109,23 @@ class _Bench:
         self.asked = 0
         self.repeats: Counter[tuple[str, str]] = Counter()
         self.environment = describe_host()
+        self.earlier = Earlier()
+        if request.resume and out is not None:
+            self.earlier = read_earlier(out, self._config())
+            self.asked, self.repeats = self.earlier.next_number, self.earlier.repeats
 
     async def run(self) -> ServeReport:
         request = self.request
         info = new_info(sys.argv, self._config(), self.environment, self._session())
-        with _Keeper(None if self.out is None else RunFolder(self.out, info, WORKER)) as keeper:
+        with _Keeper(None if self.out is None else RunFolder(self.out, info, WORKER, resume=request.resume)) as keeper:
+            loads = {load.name: load for load in request.loads}
+            for lacking in self.earlier.without_sample:
+                keeper.put_sample(
+                    lacking, self._config() | (loads[lacking.load].config if lacking.load in loads else {})
+                )
             async with session() as opened:
                 await self._warm_up(opened, keeper)
-                levels = [level_of(load, await self._load(opened, keeper, load), request.slo) for load in request.loads]
+                levels = [await self._level(opened, keeper, load) for load in request.loads]
                 largest, visited = await self._search(opened, keeper)
         return ServeReport(
             schema=SCHEMA,
@@ -126,6 +141,11 @@ class _Bench:
             findings=findings_of([*levels, *visited], fixed_prompts=request.fixed_prompt),
             environment=self.environment,
         )
+
+    async def _level(self, opened: aiohttp.ClientSession, keeper: _Keeper, load: Load) -> Level:
+        before = self.earlier.of(load)
+        run = await self._load(opened, keeper, rest_of(load, len(before)))
+        return level_of(load, together(before, run), self.request.slo)
 
     async def _warm_up(self, opened: aiohttp.ClientSession, keeper: _Keeper) -> None:
         if not self.request.warmup:
@@ -251,6 +271,11 @@ class _Keeper:
             raise self._failed
         if self._folder is not None:
             self._waiting.put((request, config))
+
+    def put_sample(self, request: RequestSample, config: dict[str, Scalar]) -> None:
+        """Write the sample of a request that is on the disk already."""
+        assert self._folder is not None
+        self._folder.append(record_of(request, config, WORKER))
 
     def _work(self) -> None:
         ended = False

@@ -1,0 +1,119 @@
+"""How late a client sends at 1,000 requests a second, by the server's own note of when each request came.
+
+    python -m benchmarks.client_lag [--aiperf BIN] [--guidellm BIN] [--tokenizer NAME]
+
+A server of known delays runs in a process on one core; each client runs on the other one, five seconds of even
+arrivals. Lateness is a request's arrival less its place in the schedule (the earliest request is on time), so no client
+is asked about itself. Requests that never came are lost. As root, both run at the highest niceness, so that other work
+takes little of the two cores. Peers are run where their commands are given, each with its own way to ask for a rate.
+Writes benchmarks/results/client_lag.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import subprocess
+import sys
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from laptime.measure.host import describe_host
+from tests.engines.known_server import Plan, running
+
+RESULT = Path(__file__).parent / "results" / "client_lag.json"
+RATE, SECONDS = 1000, 5
+QUANTILES = (("p50", 0.5), ("p99", 0.99), ("max", 1.0))
+PLAN = Plan(first_s=0.02, gap_s=0.005, chunks=(1, 1), role_first=True)
+
+
+def serve(pipe) -> None:
+    pin(os.cpu_count() - 1)
+    with running(PLAN) as server:
+        pipe.send(server.url)
+        while pipe.recv() == "arrivals":
+            pipe.send([one.arrived_ns for one in server.served])
+            server.served.clear()
+
+
+def pin(core: int) -> None:
+    os.sched_setaffinity(0, {core})
+    with suppress(PermissionError):
+        os.nice(-20)
+
+
+def lateness(arrivals: list[int], expected: int) -> dict:
+    """arrivals: of all requests, warm-up ones too; the last `expected` of them are the load."""
+    came = np.sort(np.array(arrivals))[-expected:]
+    late = (came - came[0]) / 1e6 - np.arange(len(came)) * 1e3 / RATE
+    late -= late.min()
+    return {
+        "asked_per_s": RATE,
+        "planned": expected,
+        "lost": expected - len(came),
+        "sent_per_s": round(float((len(came) - 1) / (came[-1] - came[0]) * 1e9), 1),
+        "late_ms": {name: round(float(np.quantile(late, q)), 3) for name, q in QUANTILES},
+    }
+
+
+def measured(command: list[str], pipe, environment: dict[str, str] | None = None) -> dict:
+    pipe.send("arrivals")
+    pipe.recv()
+    done = subprocess.run(command, preexec_fn=lambda: pin(0), capture_output=True, text=True, timeout=240,
+                          env={**os.environ, **(environment or {})})  # fmt: skip
+    pipe.send("arrivals")
+    arrivals = pipe.recv()
+    if not arrivals:
+        return {"failed": (done.stderr or done.stdout)[-300:]}
+    return lateness(arrivals, RATE * SECONDS)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    for name in ("--aiperf", "--guidellm", "--tokenizer"):
+        parser.add_argument(name)
+    given = parser.parse_args()
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe()
+    child = context.Process(target=serve, args=(there,))
+    child.start()
+    url, count = here.recv(), str(RATE * SECONDS)
+    offline = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+    results = {}
+    with tempfile.TemporaryDirectory() as folder:
+        laptime = [sys.executable, "-m", "laptime", "serve-bench", url, "--model", "known", "--rate", str(RATE),
+                   "--arrivals", "constant", "--requests", count, "--prompt-tokens", "16", "--new-tokens", "2",
+                   "--warmup", "20", "--json", "--out"]  # fmt: skip
+        results["laptime"] = [measured([*laptime, f"{folder}/run{turn}"], here) for turn in range(3)]
+        if given.aiperf:
+            aiperf = [given.aiperf, "profile", "--model", "known", "--url", url, "--endpoint-type", "chat",
+                      "--streaming", "--tokenizer", given.tokenizer, "--request-rate", str(RATE),
+                      "--request-rate-mode", "constant", "--request-count", count, "--isl", "16", "--osl", "2",
+                      "--ui", "none", "--artifact-dir", f"{folder}/aiperf"]  # fmt: skip
+            results["AIPerf"] = [measured(aiperf, here, offline)]
+        if given.guidellm:
+            guidellm = [given.guidellm, "run", "--backend", f"kind=openai_http,target={url},model=known",
+                        "--profile", f"kind=constant,rate={RATE}", "--constraint", f"kind=max_requests,count={count}",
+                        "--data", "kind=synthetic_text,prompt_tokens=16,output_tokens=2",
+                        "--tokenizer", f"kind=hf_auto,model={given.tokenizer}", "--disable-progress",
+                        "--output", f"kind=json,path={folder}/guidellm.json"]  # fmt: skip
+            results["GuideLLM"] = [measured(guidellm, here, offline)]
+    here.send("stop")
+    child.join()
+    result = {
+        "results": results,
+        "load_average": [round(value, 1) for value in os.getloadavg()],
+        "environment": msgspec.to_builtins(describe_host()),
+    }
+    RESULT.write_text(json.dumps(result, indent=1) + "\n")
+    print(json.dumps(results, indent=1))
+
+
+if __name__ == "__main__":
+    main()
