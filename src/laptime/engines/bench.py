@@ -120,9 +120,8 @@ class _Bench:
         with _Keeper(None if self.out is None else RunFolder(self.out, info, WORKER, resume=request.resume)) as keeper:
             loads = {load.name: load for load in request.loads}
             for lacking in self.earlier.without_sample:
-                keeper.put_sample(
-                    lacking, self._config() | (loads[lacking.load].config if lacking.load in loads else {})
-                )
+                load = loads.get(lacking.load)
+                keeper.put_sample(lacking, self._config() | (load.config if load is not None else {}))
             async with session() as opened:
                 await self._warm_up(opened, keeper)
                 levels = [await self._level(opened, keeper, load) for load in request.loads]

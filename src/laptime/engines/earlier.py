@@ -51,7 +51,8 @@ def read_earlier(folder: Path, config: Mapping[str, Scalar]) -> Earlier:
         differing = ", ".join(sorted(name for name in {*before, *now} if before.get(name) != now.get(name)))
         raise LaptimeError(f"--resume {folder}: its run asked otherwise ({differing}); repeat that command's options")
     requests = read_requests(folder)
-    on_disk = Counter((one.sample_id, one.repeat) for one in (*run.samples, *run.failures))
+    on_disk = Counter((one.sample_id, one.repeat) for one in run.samples)
+    on_disk.update((one.sample_id, one.repeat) for one in run.failures)
     lacking: list[RequestSample] = []
     for one in reversed(requests):  # samples are written in the order of requests, so the newest lack theirs
         key = (one.request_id, one.repeat)
@@ -70,7 +71,7 @@ def rest_of(load: Load, done: int) -> Load:
 
 
 def together(before: Sequence[RequestSample], run: LoadRun) -> LoadRun:
-    """Both parts of a load as one. Its length is the sum of the parts' lengths: the pause between them is none of it."""
+    """Both parts of a load as one. Its length is the sum of the parts' lengths, without the pause."""
     if not before:
         return run
     span_ns = max(one.done.ns for one in before) - min(one.due.ns for one in before)
