@@ -249,7 +249,7 @@ def with_stages(stages: StageTimes) -> Sample:
         ("none", [], ["No sample was measured", "no finished sample"]),
         ("one", [sample(1)], ["too few for a 95 % interval", "the stages of all 1 sample "]),
         ("all cold", [sample(i, flags=["cold"]) for i in range(4)], ["No sample was clean"]),
-        ("one token", [no_decode(sample(i)) for i in range(8)], ["no second token", "Prefill takes", "NVIDIA"]),
+        ("one token", [no_decode(sample(i)) for i in range(8)], ["Prefill takes", "NVIDIA"]),
         ("text only", [sample(i, vision=False) for i in range(8)], ["Decode takes"]),
         ("no time", [with_stages(StageTimes(0, 0, None, 0, 0))], ["No sample was measured"]),
         ("not per token", [sample(i, per_token=False) for i in range(8)], ["Add --per-token"]),

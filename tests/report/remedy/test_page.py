@@ -119,7 +119,7 @@ def test_when_no_remedy_is_faster_the_tiles_show_the_baseline():
     tiles = page.split('class="cards"')[1].split("</header>")[0]
     assert "No remedy was faster than the baseline: 27.4 ms a token" in page
     assert "transformers, eager, dynamic cache" in tiles
-    assert "no remedy was measured to be faster" in tiles
+    assert "Speed-up" not in tiles
     assert "outside the promise" not in page
 
 

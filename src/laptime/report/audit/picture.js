@@ -15,7 +15,7 @@ function auditPicture(container, width, picture) {
   const drawing = svg(
     "svg",
     { height: PICTURE_HEIGHT, role: "img", "aria-label": picture.title },
-    svg("text", { class: "name", x: left, y: 13 }, picture.title),
+    width < 480 ? null : svg("text", { class: "name", x: left, y: 13 }, picture.title),
     svg("text", { class: "aside", x: left, y: 28 }, picture.y),
     yAxis(ticks, y, left, right),
     parts.marks,
@@ -24,7 +24,8 @@ function auditPicture(container, width, picture) {
     svg("text", { class: "aside", x: right, y: PICTURE_HEIGHT - 6, "text-anchor": "end" }, picture.x),
   );
   tooltipOver(drawing, parts.describe);
-  container.replaceChildren(drawing);
+  // On a phone a title wraps above the picture; inside it, it would be cut.
+  container.replaceChildren(...(width < 480 ? [node("h3", {}, picture.title), drawing] : [drawing]));
 
   function bars() {
     const slot = (right - left) / picture.points.length;

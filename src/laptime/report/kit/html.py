@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
+from laptime.report.kit.numbers import NOTHING
 from laptime.report.kit.text import printable
 
 Attribute = str | int | float | bool | None
@@ -62,12 +63,21 @@ def tag(name: str, /, *children: Child, **attributes: Attribute) -> Html:
 
 
 def section(title: str, *children: Child, id: str, lead: Child = None) -> Html:
-    """A titled part of the page. `id` names it for links and scripts; `lead` says in a line what it shows."""
-    return tag("section", tag("h2", title), tag("p", lead, class_="lead") if lead else None, *children, id=id)
+    """A titled part of the page. `id` names it for links and scripts; `lead` says in a line what it shows.
+
+    A table in it that has no caption is called as the section is, for who doesn't see the page.
+    """
+    named = Html(join(*children).replace("<table><thead>", f'<table aria-label="{escape(title)}"><thead>'))
+    return tag("section", tag("h2", title), tag("p", lead, class_="lead") if lead else None, named, id=id)
 
 
-def card(label: str, value: str, unit: str = "", note: Child = None, *, hint: str | None = None) -> Html:
-    """One number: a small label, the value large with its unit, a note below (its interval). `hint` on hover."""
+def card(label: str, value: str, unit: str = "", note: Child = None, *, hint: str | None = None) -> Html | None:
+    """One number: a small label, the value large with its unit, a note below (its interval). `hint` on hover.
+
+    Without a value there is no card.
+    """
+    if value in ("", NOTHING):
+        return None
     return tag(
         "div",
         tag("div", label, class_="card-label"),
@@ -90,7 +100,8 @@ def table(
     right = frozenset(numeric)
 
     def cells(name: str, row: Sequence[Child]) -> list[Html]:
-        return [tag(name, cell, class_="num" if i in right else None) for i, cell in enumerate(row)]
+        scope = "col" if name == "th" else None
+        return [tag(name, cell, class_="num" if i in right else None, scope=scope) for i, cell in enumerate(row)]
 
     return tag(
         "div",
@@ -101,7 +112,13 @@ def table(
             tag("tbody", [tag("tr", cells("td", row)) for row in rows]),
         ),
         class_="table-box",
+        tabindex=0,
     )
+
+
+def wide(drawing: Html) -> Html:
+    """A drawing that keeps its size on a narrow screen and scrolls there, so that its text stays legible."""
+    return tag("div", drawing, class_="wide", tabindex=0)
 
 
 def definitions(pairs: Iterable[tuple[Child, Child]]) -> Html:

@@ -193,10 +193,10 @@ def toolbar(samples: Sequence[Sample]) -> Html:
     )  # fmt: skip
 
 
-def _interval_card(label: str, interval: Interval | None, unit: str, hint: str) -> Html:
+def _interval_card(label: str, interval: Interval | None, unit: str, hint: str) -> Html | None:
     value, shown = quantity(interval.value if interval else None, unit)
     if interval is None:
-        return card(label, value, shown, "no second token" if unit == "ms" else None, hint=hint)
+        return None
     ends = interval_ends(interval, unit)
     return card(
         label, value, shown, "too few samples for an interval" if ends == NOTHING else f"95 %: {ends}", hint=hint

@@ -6,7 +6,7 @@ from math import ceil, floor, log10
 
 from laptime.remedy.result import RemedyReport, RemedyRow
 from laptime.report.kit.environment import environment_pairs
-from laptime.report.kit.html import Html, card, cards, definitions, note, section, table, tag
+from laptime.report.kit.html import Html, card, cards, definitions, note, section, table, tag, wide
 from laptime.report.kit.numbers import NOTHING, count, interval_ends, number, quantity, ratio_ends, text
 from laptime.report.kit.page import asset, document
 from laptime.report.kit.text import one_line, setting_text
@@ -124,7 +124,7 @@ def _picture(rows: list[RemedyRow], floor_ms: float | None) -> Html:
             marks.append(tag("circle", cx=at, cy=y, r=5, class_=f"measured{missed}"))
             marks.append(tag("text", text(row.tpot_ms.value, "ms"), x=WIDTH, y=y, class_="value"))
     label = "Promised range and measured time per token of each remedy"
-    return tag("svg", *marks, viewBox=f"0 0 {WIDTH} {height}", class_="promises", role="img", aria_label=label)
+    return wide(tag("svg", *marks, viewBox=f"0 0 {WIDTH} {height}", class_="promises", role="img", aria_label=label))
 
 
 def _values(row: RemedyRow) -> list[float]:

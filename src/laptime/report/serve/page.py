@@ -6,7 +6,7 @@ from math import ceil, floor, log10
 
 from laptime.engines.result import Level, ServeReport
 from laptime.report.kit.environment import environment_pairs
-from laptime.report.kit.html import Html, definitions, note, section, table, tag
+from laptime.report.kit.html import Html, definitions, note, section, table, tag, wide
 from laptime.report.kit.numbers import NOTHING, decimals, plain, text
 from laptime.report.kit.page import asset, document
 from laptime.report.kit.text import one_line
@@ -97,7 +97,7 @@ def _latency(report: ServeReport) -> Html:
             marks.append(tag("circle", dot, cx=x(ms), cy=y, r=5 if q == 0.5 else 3.5, class_=kind))
         marks.append(tag("text", text(known.get(0.5), "ms"), x=WIDTH, y=y, class_="value"))
     label = "Time to the first token and total of each load: percentiles 50 to 99.9"
-    picture = tag("svg", *marks, viewBox=f"0 0 {WIDTH} {height}", class_="loads", role="img", aria_label=label)
+    picture = wide(tag("svg", *marks, viewBox=f"0 0 {WIDTH} {height}", class_="loads", role="img", aria_label=label))
     lead = "The large dot is the median, the small ones are p90, p95, p99 and p99.9 where enough requests were sent."
     if any(limits.values()):
         lead += " The upright line is the SLO's limit."
@@ -123,7 +123,7 @@ def _parts(report: ServeReport) -> Html:
             at += width
         marks.append(tag("text", text(sum(_times(level)), "ms"), x=WIDTH, y=y + 11, class_="value"))
     label = "Mean time of a finished request in each part, for each load"
-    picture = tag("svg", *marks, viewBox=f"0 0 {WIDTH} {height}", class_="loads", role="img", aria_label=label)
+    picture = wide(tag("svg", *marks, viewBox=f"0 0 {WIDTH} {height}", class_="loads", role="img", aria_label=label))
     lead = "Means over finished requests, as the client saw them. A client can't see the engine's own stages."
     return section("Where the time goes as the load grows", picture, legend, id="parts", lead=lead)
 

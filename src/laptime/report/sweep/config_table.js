@@ -36,7 +36,7 @@ function configTable({ place, search, count, all, total, columns, haystack, chos
         [sorted, down] = [i, sorted === i ? !down : false];
         draw();
       });
-      return node("th", { class: numeric ? "num" : null, "aria-sort": i !== sorted ? "none" : down ? "descending" : "ascending" }, button);
+      return node("th", { scope: "col", class: numeric ? "num" : null, "aria-sort": i !== sorted ? "none" : down ? "descending" : "ascending" }, button);
     });
     const body = kept.slice(0, limit).map((i) =>
       node("tr", { "data-i": i, class: chosen.has(i) ? "chosen" : null },
@@ -44,7 +44,7 @@ function configTable({ place, search, count, all, total, columns, haystack, chos
     const more = node("button", { type: "button" }, `Show all ${formatTick(kept.length)}`);
     more.addEventListener("click", () => { limit = Infinity; draw(); });
     place.replaceChildren(
-      node("div", { class: "table-box" }, node("table", {}, node("thead", {}, node("tr", {}, head)), node("tbody", {}, body))),
+      node("div", { class: "table-box", tabindex: "0" }, node("table", { "aria-label": "Configurations" }, node("thead", {}, node("tr", {}, head)), node("tbody", {}, body))),
       ...(kept.length > limit ? [node("div", { class: "toolbar more" }, more)] : []),
       ...(kept.length === 0 ? [node("p", { class: "empty" }, `No ${noun} matches.`)] : []),
     );

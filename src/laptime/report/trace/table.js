@@ -28,7 +28,7 @@ function kernelTable(container, search, count, rows, columns, noun = "kernels") 
         draw();
       });
       const sorted = column !== key ? "none" : down ? "descending" : "ascending";
-      return node("th", { class: numeric ? "num" : null, "aria-sort": sorted, "data-key": column }, button);
+      return node("th", { scope: "col", class: numeric ? "num" : null, "aria-sort": sorted, "data-key": column }, button);
     });
     const body = kept.slice(0, limit).map((row) => {
       const line = node("tr", {}, columns.map(([, column, numeric, format], i) =>
@@ -41,7 +41,7 @@ function kernelTable(container, search, count, rows, columns, noun = "kernels") 
     const more = node("button", { type: "button" }, `Show all ${kept.length}`);
     more.addEventListener("click", () => { limit = Infinity; draw(); });
     container.replaceChildren(
-      node("table", {}, node("thead", {}, node("tr", {}, head)), node("tbody", {}, body)),
+      node("table", { "aria-label": container.getAttribute("aria-label") || "Table" }, node("thead", {}, node("tr", {}, head)), node("tbody", {}, body)),
       ...(kept.length > limit ? [node("div", { class: "toolbar more" }, more)] : []),
     );
   }
