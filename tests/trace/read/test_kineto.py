@@ -422,3 +422,16 @@ def test_times_may_be_strings(tmp_path: Path) -> None:
     quoted.write_text(text)
     assert activity_rows(read_timeline(quoted)) == activity_rows(read_timeline(plain))
     assert read_timeline(quoted).findings == ()
+
+
+def test_thousands_of_damaged_events_are_read_as_fast_as_whole_ones(tmp_path: Path) -> None:
+    """Each has a bracket too many. Looking for its end through all that follows would take a minute."""
+    rows = [ActivityRow(T + 1_000 * i, T + 1_000 * i + 500, "k", correlation=i + 1) for i in range(6_000)]
+    data = write_kineto(tmp_path / "t.json", rows, [LAUNCH]).read_bytes()
+    parts = re.split(rb'("name": "k")', data)
+    damaged = b"".join(
+        part + b' [{"' if part == b'"name": "k"' and i % 4 == 1 else part for i, part in enumerate(parts)
+    )
+    timeline = read_bytes(tmp_path / "t.json", damaged)
+    assert activity_rows(timeline) == rows[1::2]
+    assert codes(timeline)["unreadable-events"] == 3_000

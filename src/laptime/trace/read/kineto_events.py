@@ -108,6 +108,9 @@ _NEAR_BYTES = 1 << 15
 _LOOK_BEHIND = 512
 """Characters behind an event's last bracket that are looked at for the start of the next one."""
 
+_LONG_EVENT = 4_096
+"""Characters after which an open event is looked at: if it is damaged, what follows must not be searched to its end."""
+
 _CUT = "Input data was truncated"
 """What msgspec says of text that is JSON as far as it goes."""
 
@@ -181,11 +184,16 @@ def take_apart(pending: bytes) -> tuple[list[Event], int, int, bool]:
     while True:
         depth = start = 0
         again: int | None = None
+        looked = False  # whether the event was asked for damage, once it was longer than events are
         for token in _TOKEN.finditer(pending, position):
             byte = token.group()
             if byte == b"{" or byte == b"[":
                 if depth == 0:
-                    start = token.start()
+                    start, looked = token.start(), False
+                elif not looked and token.start() - start > _LONG_EVENT:
+                    looked, again = True, _behind_damage(pending, start, token.start())
+                    if again is not None:
+                        break
                 depth += 1
             elif byte == b"}" or byte == b"]":
                 if depth == 0:
