@@ -1,16 +1,19 @@
 """Traces of a graph's capture and of its replays, and of the same model without a graph: to check `--capture`.
 
-    python benchmarks/trace_pairs.py OUT
+    python benchmarks/trace_pairs.py FOLDER
+    python benchmarks/trace_pairs.py FOLDER --recorded
 
-Writes OUT/capture.json.gz, OUT/replay.json.gz, OUT/eager.json.gz and OUT/train.json.gz (shapes, stacks and memory
-recorded), and OUT/pairs.json with what laptime says of them. Each operator should take as long in the replays as
-without the graph: the same kernels run.
+Records capture.json.gz, replay.json.gz, eager.json.gz and train.json.gz into the folder (shapes, modules, memory), and
+compares each operator's calls and device time in the replays with those without a graph: the same kernels run.
 """
 
 from __future__ import annotations
 
 import argparse
+import gzip
 import json
+import platform
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,7 @@ from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
 from laptime.trace.analysis import read_trace
+from recorded import record
 
 
 class Layer(nn.Module):
@@ -68,21 +72,41 @@ def traced(out: Path, run: Any) -> Path:
         run()
         torch.cuda.synchronize()
     prof.export_chrome_trace(str(out))
+    reduced(out)
     return out
 
 
-def main() -> None:
-    """Record the traces, then say what laptime finds in them."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("out", type=Path)
-    out = parser.parse_args().out
+CALLS = 8
+KEPT = ("schemaVersion", "deviceProperties", "displayTimeUnit")
+CATEGORIES = frozenset(
+    {"cpu_op", "cuda_runtime", "cuda_driver", "kernel", "gpu_memset", "gpu_memcpy", "user_annotation"}
+)
+
+
+def reduced(path: Path) -> None:
+    """Keep what a reader uses: no Python frame but modules, no path, no name of a machine."""
+    with gzip.open(path, "rt") as file:
+        content = json.load(file)
+    events = [
+        {key: event[key] for key in ("ph", "cat", "name", "pid", "tid", "ts", "dur", "args") if key in event}
+        for event in content["traceEvents"]
+        if event.get("cat") in CATEGORIES
+        or event.get("name") == "[memory]"
+        or str(event.get("name")).startswith("nn.Module: ")
+    ]
+    kept = {key: content[key] for key in KEPT if key in content} | {"traceEvents": events}
+    with path.open("wb") as raw, gzip.GzipFile(fileobj=raw, mode="wb", mtime=0) as packed:
+        packed.write(json.dumps(kept).encode())
+
+
+def record_all(out: Path) -> None:
+    """Record the traces. Needs a GPU."""
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
     with torch.inference_mode():
         model = Decoder().to("cuda", torch.bfloat16).eval()
         ids = torch.randint(0, 32_000, (4, 128), device="cuda")
-        stream = torch.cuda.Stream()
-        with torch.cuda.stream(stream):
+        with torch.cuda.stream(torch.cuda.Stream()):
             for _ in range(3):
                 model(ids)
         torch.cuda.synchronize()
@@ -92,12 +116,12 @@ def main() -> None:
             with torch.cuda.graph(graph):
                 model(ids)
 
-        paths = {"capture": traced(out / "capture.json.gz", capture)}
+        traced(out / "capture.json.gz", capture)
         for _ in range(3):
             graph.replay()
         torch.cuda.synchronize()
-        paths["replay"] = traced(out / "replay.json.gz", lambda: [graph.replay() for _ in range(8)])
-        paths["eager"] = traced(out / "eager.json.gz", lambda: [model(ids) for _ in range(8)])
+        traced(out / "replay.json.gz", lambda: [graph.replay() for _ in range(CALLS)])
+        traced(out / "eager.json.gz", lambda: [model(ids) for _ in range(CALLS)])
     model = Decoder(layers=4).to("cuda", torch.bfloat16)
     optimizer = torch.optim.AdamW(model.parameters(), fused=True)
 
@@ -110,15 +134,47 @@ def main() -> None:
                 optimizer.zero_grad()
 
     train()
-    paths["train"] = traced(out / "train.json.gz", train)
-    said: dict[str, object] = {"torch": torch.__version__, "card": torch.cuda.get_device_name(0)}
-    for name, path in paths.items():
-        said[name] = json.loads(read_trace(path).to_json())
-    said["named"] = json.loads(read_trace(paths["replay"], capture=paths["capture"]).to_json())
-    for value in said.values():
-        if isinstance(value, dict):
-            value.pop("modal_step", None)
-    (out / "pairs.json").write_text(json.dumps(said))
+    traced(out / "train.json.gz", train)
+
+
+def compared(out: Path) -> dict[str, object]:
+    """Each operator's and each module's calls and device time, without a graph and in its replays."""
+    eager = read_trace(out / "eager.json.gz").launched_by
+    replay = read_trace(out / "replay.json.gz", capture=out / "capture.json.gz").launched_by
+    if eager is None or replay is None or replay.capture is None:
+        sys.exit("the traces name nobody")
+    found: dict[str, object] = {
+        "card": None if eager.card is None else eager.card.name,
+        "replays": replay.capture.replays,
+        "replays_named": replay.capture.named,
+        "kernels_named": replay.capture.activities,
+    }
+    for kind in ("operator", "module"):
+        ours = {row.name: row for row in replay.launchers if row.kind == kind}
+        rows = {}
+        for row in eager.launchers:
+            other = ours.get(row.name)
+            if row.kind == kind and (kind == "module" or row.own_ns):
+                ns = "total_ns" if kind == "module" else "own_ns"
+                rows[row.name] = {
+                    "calls": [row.calls, other.calls if other else 0],
+                    "eager_ns": getattr(row, ns),
+                    "replay_ns": getattr(other, ns) if other else 0,
+                }
+        found[kind] = rows
+    return found
+
+
+def main() -> None:
+    """Record the traces where there is a GPU, then write benchmarks/results/trace_pairs-h200.json."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--recorded", action="store_true", help="the traces are there already")
+    options = parser.parse_args()
+    if not options.recorded:
+        record_all(options.out)
+    environment = {"traces": "torch 2.11.0, NVIDIA H200", "python": platform.python_version()}
+    print(record("trace_pairs-h200", compared(options.out), environment))
 
 
 if __name__ == "__main__":

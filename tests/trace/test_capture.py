@@ -141,3 +141,23 @@ def test_the_command_line_takes_a_capture(tmp_path: Path) -> None:
         app, ["trace", paths[0], "--capture", str(tmp_path / "no.json")], standalone_mode=False
     )
     assert "no.json" in str(missing.exception)
+
+
+def test_a_real_capture_names_its_real_replays() -> None:
+    """A decoder of twelve layers, captured and replayed eight times on an H200 (benchmarks/trace_pairs.py)."""
+    data = Path(__file__).parent / "data"
+    analysis = read_trace(data / "graph-replay.json.gz", capture=data / "graph-capture.json.gz")
+    found = analysis.launched_by
+    assert found is not None
+    assert found.capture is not None
+    assert (found.capture.replays, found.capture.named, found.capture.activities) == (8, 8, 1080)
+    operators = {row.name: (row.calls, row.activities) for row in found.launchers if row.kind == "operator"}
+    assert operators["aten::addmm"] == (8 * 12 * 2, 8 * 12 * 2)
+    assert operators["aten::_cudnn_attention_forward"] == (8 * 12, 8 * 12 * 2)
+    assert operators["aten::mm"] == (8 * (12 * 2 + 1), 8 * (12 * 2 + 2))  # the head's product takes two kernels
+    modules = {row.name: row.calls for row in found.launchers if row.kind == "module"}
+    assert modules["Decoder › Layer › Linear 4"] == 8 * 12
+    up = next(row for row in found.work if row.shape.startswith("4096, 512×1024"))
+    assert (up.flop, up.bound) == (2 * 512 * 1024 * 4096, "compute")
+    assert up.of_peak is not None
+    assert 0.4 < up.of_peak < 0.5

@@ -50,6 +50,29 @@ def test_a_diffusion_step_has_57_attention_kernels() -> None:
     assert analysis_of("TraceLens@2026__xdit_flux_aiter").steps.attention_kernels == 57
 
 
+def test_who_launched_most() -> None:
+    """What TraceLens' own tables say of the same files (benchmarks/trace_operators.py)."""
+    found = analysis_of("TraceLens@171dd747__traces__h100__Qwen").launched_by
+    assert found is not None
+    rows = {(row.kind, row.name): row for row in found.launchers}
+    assert rows["operator", "aten::mm"].own_ns == pytest.approx(6_668_682, abs=10)  # theirs are sums of floats
+    assert rows["operator", "aten::mul"].own_ns == pytest.approx(6_752_900, abs=10)
+    assert rows["module", "Qwen2Model › Qwen2DecoderLayer"].calls == 24
+    product = next(row for row in found.work if row.shape == "8944×1024, 1024×2816 (bf16)")
+    assert product.flop == 51_581_550_592
+    assert product.bytes == round(71.0078125 * 2**20)
+    softmax = analysis_of("TraceLens@2026__mi300__google_owlv2-large").launched_by
+    assert softmax is not None
+    assert softmax.work[0].operator == "aten::_softmax"
+
+
+def test_what_held_the_peak() -> None:
+    memory = analysis_of("TraceLens@2026__mi300__google_owlv2-large").memory[0]
+    assert memory.holders[0].operator == "aten::_softmax"
+    assert (memory.holders[0].module or "").endswith("Owlv2Attention")
+    assert memory.before_bytes == memory.start_bytes
+
+
 def test_a_graph_leaves_the_cpus_preprocessing() -> None:
     """142 ms of each 210 ms step are images prepared on the CPU between copies."""
     analysis = analysis_of("TraceLens@2026__mi300__google_owlv2-large")

@@ -8,7 +8,7 @@ T elements of output, s bytes each:
 | GEMM | 2 M N K for each matrix | the two matrices, the sum's other term, the product |
 | convolution | 2 N K (C / groups) R S for each place of the output, and for each gradient | input, weights, output |
 | attention | 2 (D + Dv) for each pair of query and key that attends; 2.5 times that backward | q, k, v, output |
-| norm | 8 T (4 T for RMS norm) | input, output, parameters |
+| norm | 8 T (4 T for RMS norm, 9 T backward) | input, output, parameters |
 | softmax | 5 T | input, output |
 | reduce | one for each element of the input | input, output |
 | elementwise | T | inputs as they lie in memory, output |
@@ -271,6 +271,7 @@ _RULES: dict[str, Callable[[RecordedCall], Work]] = {
     "aten::_scaled_dot_product_flash_attention": _attends(0, 4, heads_first=True),
     "aten::_scaled_dot_product_efficient_attention": _attends(0, 6, heads_first=True),
     "aten::_scaled_dot_product_cudnn_attention": _attends(0, 6, heads_first=True),
+    "aten::_cudnn_attention_forward": _attends(0, 10, heads_first=True),
     "flash_attn::_flash_attn_forward": _attends(0, 5, heads_first=False),
     "aten::_flash_attention_backward": _attends(1, 11, heads_first=False, backward=True),
     "aten::cudnn_convolution": _convolution(3, 2, 4, 5),
@@ -283,8 +284,8 @@ _RULES: dict[str, Callable[[RecordedCall], Work]] = {
     "aten::miopen_batch_norm": _norm(8),
     "aten::rms_norm": _norm(4),
     "aten::_fused_rms_norm": _norm(4),
-    "aten::native_layer_norm_backward": _norm(12, inputs=2),
-    "aten::native_batch_norm_backward": _norm(12, inputs=2),
+    "aten::native_layer_norm_backward": _norm(9, inputs=2),
+    "aten::native_batch_norm_backward": _norm(9, inputs=2),
     "aten::_softmax": _softmax,
     "aten::_log_softmax": _softmax,
     "aten::sum": _reduce,
