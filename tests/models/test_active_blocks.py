@@ -15,16 +15,28 @@ from laptime.errors import LaptimeError
 from laptime.models.active_blocks import PROVED, always_active, choose_blocks
 from laptime.models.anatomy import find_anatomy
 from laptime.models.knobs import ModelKnobs, applied, check_knobs
-from tests.models import tiny
+from tests.models import more_vlms, tiny
 from tests.models.many_families import build_text
 from tests.models.test_knobs import CACHES, assert_same, built, everything, generated
 
-IN_VLMS = {"qwen2_5_vl_text": "qwen2_5_vl", "qwen3_vl_text": "qwen3_vl", "qwen3_vl_moe_text": "qwen3_vl_moe"}
+IN_VLMS = {
+    "qwen2_5_vl_text": "qwen2_5_vl",
+    "qwen3_vl_text": "qwen3_vl",
+    "qwen3_vl_moe_text": "qwen3_vl_moe",
+    "qwen2_vl_text": "qwen2_vl",
+    "glm4v_text": "glm4v",
+    "glm4v_moe_text": "glm4v_moe",
+    "qwen2_5_omni_text": "qwen2_5_omni_thinker",
+    "qwen3_omni_moe_text": "qwen3_omni_moe_thinker",
+    "gemma4_text": "gemma4",
+}
 ALONE = [IN_VLMS.get(name, name) for name in PROVED]
 
 
 def longer(family: str) -> tuple[nn.Module, dict[str, torch.Tensor]]:
     """A model of the family with room to leave blocks out; a VLM's tiny config has too few."""
+    if family in more_vlms.FAMILIES:
+        return more_vlms.build(family)
     if family not in tiny.VLM_FAMILIES:
         return built(family)
     config = tiny.VLM_CONFIGS[family]()
@@ -160,3 +172,18 @@ def test_the_most_important_stay(data: st.DataObject) -> None:
     chosen = [importance[i] for i in active if i not in kept]
     out = [importance[i] for i in range(count) if i not in active]
     assert not chosen or not out or min(chosen) >= max(out)
+
+
+@pytest.mark.parametrize(("family", "says"), [("mllama", "mllama_text_model"), ("llama4", "llama4_text")])
+def test_families_that_are_not_proved_are_refused_by_name(family: str, says: str) -> None:
+    model, _ = more_vlms.build(family)
+    with pytest.raises(LaptimeError, match=f"not proved right for {says}"):
+        check_knobs(model, ModelKnobs(blocks=4))
+
+
+def test_gemma_4_with_shared_keys_or_inputs_of_each_block_is_refused() -> None:
+    model, _ = more_vlms.build("gemma4")
+    check_knobs(model, ModelKnobs(blocks=4))
+    model.config.num_kv_shared_layers = 2
+    with pytest.raises(LaptimeError, match="share keys and values"):
+        check_knobs(model, ModelKnobs(blocks=4))

@@ -16,7 +16,7 @@ from laptime.models.anatomy import find_anatomy
 from laptime.models.knobs import ModelKnobs, applied, check_knobs
 from laptime.models.loading import load_model
 from laptime.workload.inputs import make_inputs
-from tests.models import tiny
+from tests.models import more_vlms, tiny
 from tests.models.many_families import build_text, tiny_config
 
 CACHES = (None, "static")
@@ -26,11 +26,14 @@ ROUTED = (
     *("olmoe", "qwen2_moe", "qwen3_5_moe_text", "qwen3_moe", "qwen3_next", "solar_open"),
 )
 ROUTED_VLMS = ("llava_next", "qwen3_vl_moe", "aria")
+ROUTED_LATER = ("glm4v_moe", "qwen3_omni_moe_thinker", "gemma4")
 
 
 def built(family: str) -> tuple[nn.Module, dict[str, torch.Tensor]]:
     if family in tiny.VLM_FAMILIES:
         return tiny.build(family), tiny.tiny_inputs(family)
+    if family in more_vlms.FAMILIES:
+        return more_vlms.build(family)
     generator = torch.Generator().manual_seed(1)
     ids = torch.randint(3, 300, (1, 12), generator=generator)
     return build_text(family), {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
@@ -65,7 +68,7 @@ def assert_same(before: list[Any], after: list[Any]) -> None:
         assert torch.equal(old, new) if isinstance(old, torch.Tensor) else old == new
 
 
-@pytest.mark.parametrize("family", [*ROUTED, *ROUTED_VLMS])
+@pytest.mark.parametrize("family", [*ROUTED, *ROUTED_VLMS, *ROUTED_LATER])
 def test_every_token_goes_to_as_many_experts_as_asked(family: str) -> None:
     """Counted inside, where the experts get their tokens, in prefill and in decode; and undone."""
     model, inputs = built(family)

@@ -42,6 +42,12 @@ def check_blocks(model: Any, anatomy: Anatomy, blocks: int, active: Sequence[int
     kind = str(getattr(text_configs(model)[0], "model_type", type(model).__name__))
     if kind not in PROVED:
         raise LaptimeError(f"blocks {blocks}: leaving blocks out is not proved right for {kind}; leave blocks out")
+    text = text_configs(model)[0]
+    if getattr(text, "num_kv_shared_layers", 0) or getattr(text, "hidden_size_per_layer_input", 0):
+        raise LaptimeError(
+            f"blocks {blocks}: this {kind} model's blocks share keys and values or have inputs of their own; leave "
+            "blocks out"
+        )
     kept = always_active(model, count)
     if not len(kept) <= blocks <= count:
         raise LaptimeError(
@@ -121,11 +127,12 @@ def cut_values(config: Any, count: int, active: Sequence[int]) -> Iterator[tuple
 
 _NAMES = """
     afmoe apertus arcee aria_text bitnet bloom codegen cohere cohere2 cwm deepseek_v2 deepseek_v3 dots1 ernie4_5
-    ernie4_5_moe exaone4 falcon flex_olmo gemma gemma2 gemma3_text glm glm4 glm4_moe glm4_moe_lite gpt2 gpt_bigcode
-    gpt_neox gpt_oss gptj granite granite_swa granitemoe granitemoeshared helium hunyuan_v1_dense hunyuan_v1_moe
-    jetmoe lfm2 lfm2_moe llama minicpm3 minimax minimax_m2 ministral ministral3 mistral mixtral nanochat nemotron
-    olmo olmo2 olmo3 olmo_hybrid olmoe opt phi phi3 phimoe qwen2 qwen2_5_vl_text qwen2_moe qwen3 qwen3_5_moe_text
-    qwen3_5_text qwen3_moe qwen3_next qwen3_vl_moe_text qwen3_vl_text seed_oss smollm3 solar_open stablelm starcoder2
+    ernie4_5_moe exaone4 falcon flex_olmo gemma gemma2 gemma3_text gemma4_text glm glm4 glm4_moe glm4_moe_lite
+    glm4v_moe_text glm4v_text gpt2 gpt_bigcode gpt_neox gpt_oss gptj granite granite_swa granitemoe
+    granitemoeshared helium hunyuan_v1_dense hunyuan_v1_moe jetmoe lfm2 lfm2_moe llama minicpm3 minimax minimax_m2
+    ministral ministral3 mistral mixtral nanochat nemotron olmo olmo2 olmo3 olmo_hybrid olmoe opt phi phi3 phimoe
+    qwen2 qwen2_5_omni_text qwen2_5_vl_text qwen2_moe qwen2_vl_text qwen3 qwen3_5_moe_text qwen3_5_text qwen3_moe
+    qwen3_next qwen3_omni_moe_text qwen3_vl_moe_text qwen3_vl_text seed_oss smollm3 solar_open stablelm starcoder2
     vaultgemma youtu
 """
 PROVED: tuple[str, ...] = tuple(_NAMES.split())

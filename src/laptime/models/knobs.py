@@ -158,8 +158,9 @@ def attending(name: str, model: Any, attention: str) -> Iterator[None]:
         yield
 
 
-FIXED = ("phimoe", "jetmoe")
-"""Families whose top-k can't be changed: PhiMoE's mixer always takes two, JetMoE's also sets its attention heads."""
+FIXED = ("phimoe", "jetmoe", "llama4_text")
+"""Families whose top-k can't be changed: PhiMoE's mixer always takes two, JetMoE's also sets its attention heads, and
+Llama 4 sends every token through every expert, whatever its top-k."""
 _CONFIG_KEYS = ("num_experts_per_tok", "moe_topk", "moe_top_k", "moe_k", "top_k_experts")
 _MODULE_NAMES = ("top_k", *_CONFIG_KEYS)
 
