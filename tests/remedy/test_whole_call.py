@@ -72,8 +72,10 @@ def test_promises_grow_with_work_and_kernels_and_routed_experts_have_their_own()
                 assert ranges[family, tokens].low_ms > ms
     assert ranges["llama", 1000].low_ms > ranges["llama", 100].high_ms
     assert "9" not in ranges["olmoe", 100].assumptions[0][:1]
-    assert vision_promise(PartFloor(1.0, 1.0, None), 24) is None
-    tower = vision_promise(PartFloor(1.0, 1.0, 1e-9), 10)
+    assert vision_promise(PartFloor(1.0, 1.0, None), 24, packed=False) is None
+    tower = vision_promise(PartFloor(1.0, 1.0, 1e-9), 10, packed=False)
     assert tower.high_ms / tower.low_ms == pytest.approx(PER_KERNEL_US[1] / PER_KERNEL_US[0])
+    plain, packed = (vision_promise(PartFloor(1.0, 1.0, 5.0), 10, packed=packed) for packed in (False, True))
+    assert packed.low_ms > plain.low_ms
     with FastModel(build("llama")) as fast:
         assert prefill_promise(fast.plan, PartFloor(1.0, 1.0, 1.0), None, 1.0) is None

@@ -217,6 +217,11 @@ def compiled_blocks(core: Any) -> Iterator[None]:
             del block.forward
 
 
+def is_packed(model: Any) -> bool:
+    """Whether the model's tower packs images of any size into one row."""
+    return hasattr(getattr(model, "model", model), "visual")
+
+
 def tower_blocks(model: Any) -> int:
     """How many blocks the model's vision tower has, as far as they are in lists of equal ones."""
     return sum(len(blocks) for blocks in _block_lists(getattr(model, "model", model)))

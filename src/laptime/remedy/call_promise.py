@@ -1,7 +1,7 @@
 """What FastModel promises for vision and prefill, from their floors and the number of kernels alone.
 
-Nothing that was measured of the model itself enters. The constants come from two models on an H200; for other models
-and cards the ranges are predictions (benchmarks/fast_promises.py holds them against nine others).
+Nothing that was measured of the model itself enters. The constants come from four models on an H200; for other models
+and cards the ranges are predictions (benchmarks/fast_promises.py holds them against others).
 """
 
 from __future__ import annotations
@@ -13,9 +13,12 @@ from laptime.remedy.result import Promise
 DENSE = (1.1, 1.55)
 """A dense prefill or a tower takes this many times its floor: its products are smaller than the one that gave the
 rate. Fitted on Qwen3-4B (512 tokens) and molmoe-1b's tower (1, 6 and 12 crops)."""
-ROUTED = (1.0, 1.4)
+PACKED = (1.5, 2.4)
+"""The same of a tower that packs images of any size into one row: it attends in windows, and turns queries and keys.
+Fitted on qwen2.5-vl-3b's tower (2,304 and 4,800 patches)."""
+ROUTED = (0.75, 1.4)
 """A prefill with routed experts takes this many times the sum of its operations' and its bytes' time. Fitted on
-molmoe-1b (322, 1,042 and 1,906 tokens)."""
+molmoe-1b (322, 1,042 and 1,906 tokens) and 12 blocks of Qwen3-30B-A3B's shape (512 and 1,500 tokens)."""
 PER_KERNEL_US = (1.5, 5.0)
 """What each kernel adds: filling and draining the GPU."""
 DENSE_KERNELS, ROUTED_KERNELS, TOWER_KERNELS = 9, 12, 13
@@ -39,12 +42,13 @@ def prefill_promise(plan: DecodePlan, floor: PartFloor, rate: float | None, band
     return _range(base, shares, kernels, note)
 
 
-def vision_promise(floor: PartFloor, blocks: int) -> Promise | None:
-    """The range of FastModel's vision: a tower of this many blocks."""
+def vision_promise(floor: PartFloor, blocks: int, *, packed: bool) -> Promise | None:
+    """The range of FastModel's vision: a tower of this many blocks. packed: it takes images of any size in one row."""
     if floor.ms is None:
         return None
-    note = f"{DENSE[0]:g} to {DENSE[1]:g} times the floor of {floor.ms:.2f} ms"
-    return _range(floor.ms, DENSE, TOWER_KERNELS * blocks, note)
+    shares = PACKED if packed else DENSE
+    note = f"{shares[0]:g} to {shares[1]:g} times the floor of {floor.ms:.2f} ms"
+    return _range(floor.ms, shares, TOWER_KERNELS * blocks, note)
 
 
 def _range(base: float, shares: tuple[float, float], kernels: int, note: str) -> Promise:

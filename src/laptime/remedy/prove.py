@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from laptime.data.record import Scalar
 from laptime.decoder.plan import DecodePlan, merge, read_plan, separate
 from laptime.decoder.triton_step import kernels_of
-from laptime.decoder.vision import tower_blocks
+from laptime.decoder.vision import is_packed, tower_blocks
 from laptime.errors import LaptimeError
 from laptime.measure.environment import describe
 from laptime.models.loading import load_model
@@ -205,7 +205,9 @@ class _Call:
         promises = {"prefill": prefill_promise(plan, floors.prefill, rate, bandwidth)}
         if floors.vision is not None:
             self._floors["vision"] = floors.vision.ms
-            promises["vision"] = vision_promise(floors.vision, tower_blocks(subject.model))
+            promises["vision"] = vision_promise(
+                floors.vision, tower_blocks(subject.model), packed=is_packed(subject.model)
+            )
         if subject.on_gpu:
             self._promises = {stage: promise for stage, promise in promises.items() if promise is not None}
 
