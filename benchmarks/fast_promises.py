@@ -2,7 +2,7 @@
 
     python benchmarks/fast_promises.py
 
-Shapes of nine models and prompts with random weights. Each is promised from its operations and bytes alone
+Shapes of eleven models and prompts with random weights. Each is promised from its operations and bytes alone
 (laptime.remedy.call_promise), then its captured prefill and tower are replayed. benchmarks/results/fast-promises.json.
 """
 
@@ -51,6 +51,19 @@ QWEN_05B = {
     "num_hidden_layers": 24,
     "num_attention_heads": 14,
     "num_key_value_heads": 2,
+    "vocab_size": 151936,
+}
+QWEN_MOE = {
+    "hidden_size": 2048,
+    "moe_intermediate_size": 768,
+    "intermediate_size": 6144,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 4,
+    "head_dim": 128,
+    "num_experts": 128,
+    "num_experts_per_tok": 8,
+    "norm_topk_prob": True,
     "vocab_size": 151936,
 }
 MIXTRAL = {
@@ -124,6 +137,7 @@ SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
     "Llama-3.2-1B": ("LlamaConfig", LLAMA_1B),
     "Mistral-7B": ("MistralConfig", MISTRAL_7B),
     "Qwen2.5-0.5B": ("Qwen2Config", QWEN_05B),
+    "Qwen3-30B-A3B, 12 blocks": ("Qwen3MoeConfig", QWEN_MOE),
     "Mixtral-8x7B, 6 blocks": ("MixtralConfig", MIXTRAL),
     "LLaVA-1.5-7B": ("LlavaConfig", LLAVA_7B),
     "InternVL3-2B": ("InternVLConfig", INTERNVL_2B),
@@ -133,12 +147,22 @@ TEXT = [
     ("Llama-3.2-1B", 1, 1024),
     ("Llama-3.2-1B", 8, 256),
     ("Mistral-7B", 1, 700),
+    ("Mistral-7B", 1, 2048),
     ("Qwen2.5-0.5B", 1, 2000),
+    ("Qwen3-30B-A3B, 12 blocks", 1, 1500),
+    ("Qwen3-30B-A3B, 12 blocks", 4, 128),
     ("Mixtral-8x7B, 6 blocks", 1, 900),
 ]
 IMAGES = [("LLaVA-1.5-7B", 1), ("InternVL3-2B", 1), ("InternVL3-2B", 6), ("Qwen3-VL-2B", 48), ("Qwen3-VL-2B", 80)]
 """Images, or patches along a side."""
-PRESETS = [("olmoe-1b-7b", {"prompt_tokens": 700}), ("llama-3-8b", {"prompt_tokens": 512})]
+PRESETS = [
+    ("qwen2.5-vl-3b", {"prompt_tokens": 64, "image_size": (672, 672)}),
+    ("qwen2.5-vl-3b", {"prompt_tokens": 64, "image_size": (1120, 840)}),
+    ("olmoe-1b-7b", {"prompt_tokens": 700}),
+    ("llama-3-8b", {"prompt_tokens": 512}),
+]
+SET_ON = (("Qwen3-30B-A3B", "prefill"), ("qwen2.5-vl-3b", "vision"))
+"""Stages that the ranges were set on, by the beginning of what they are of."""
 
 
 def main() -> None:
@@ -170,9 +194,10 @@ def main() -> None:
             loaded.model.generation_config.eos_token_id = None
         inputs = dict(make_inputs(loaded, new_tokens=8, **given).kwargs)
         rows += judged(f"{name}, {inputs['input_ids'].shape[1]} tokens", loaded.model, inputs, bandwidth, rate)
-    kept = sum(row["kept"] for row in rows)
-    print(f"{kept} of {len(rows)} kept")
-    figures = {"copy_gb_per_s": bandwidth, "dense_tflop_per_s": rate, "kept": kept, "of": len(rows), "rows": rows}
+    others = [row for row in rows if not row["set_on"]]
+    kept = sum(row["kept"] for row in others)
+    print(f"{kept} of {len(others)} kept, of those that the ranges were not set on")
+    figures = {"copy_gb_per_s": bandwidth, "dense_tflop_per_s": rate, "kept": kept, "of": len(others), "rows": rows}
     print("written to", record("fast-promises", figures, describe(device)))
 
 
@@ -242,6 +267,7 @@ def judged(what: str, model: Any, inputs: dict[str, Any], bandwidth: Any, rate: 
                 "promised_low_ms": promise.low_ms,
                 "promised_high_ms": promise.high_ms,
                 "measured_ms": round(ms, 3),
+                "set_on": any(what.startswith(name) and stage == kind for name, kind in SET_ON),
                 "kept": promise.low_ms <= ms <= promise.high_ms,
             }
         )

@@ -14,7 +14,14 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
-PAGES = ("README.md", "docs/method.md", "docs/appendix/accuracy.md", "docs/what-knobs-buy.md")
+PAGES = (
+    "README.md",
+    "docs/method.md",
+    "docs/appendix/accuracy.md",
+    "docs/what-knobs-buy.md",
+    "docs/fast.md",
+    "docs/appendix/fast-promises.md",
+)
 DATA = ROOT / "benchmarks" / "data"
 LONG_RUNS = ("qwen3-4b-long", "qwen3-4b-static-long", "molmoe-1b", "qwen2.5-vl-3b")
 RUNS = (*LONG_RUNS, "qwen3-4b", "qwen3-4b-static")
@@ -180,6 +187,52 @@ def knobs() -> str:
     return "\n".join(lines) + f"\n\n{note}. 95 % intervals over inputs.\n"
 
 
+FAST = ("molmoe-1b", "qwen2.5-vl-3b", "qwen3-4b")
+
+
+def fast_calls() -> str:
+    """Whole calls: eager, FastDecoder and FastModel; medians."""
+    lines = ["| call | tokens | eager | FastDecoder | FastModel |", "|---|---|---|---|---|"]
+    for name in FAST:
+        recorded = result(f"fast-{name}")
+        for title, case in recorded["figures"]["cases"].items():
+            for tokens in case["ways"]["eager"]:
+                cells = [f"{case['ways'][way][tokens]['total_ms'][0]:.1f} ms" for way in case["ways"]]
+                title = title.replace("1 crops", "1 crop")
+                lines.append(f"| {name}, {title} | {tokens} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + f"\n\n{machine(recorded)}; batch 1, bfloat16, random weights.\n"
+
+
+def fast_stages() -> str:
+    """FastModel's stages before decode and their floors; the distance of the first logits to float32."""
+    lines = [
+        "| call | prompt | vision | floor | prefill | floor | TTFT | logits off: eager | FastModel |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for name in FAST:
+        for title, case in result(f"fast-{name}")["figures"]["cases"].items():
+            taken, floors, off = case["ways"]["FastModel"]["6"], case["floors"], case["nearness"]
+            vision = ("", "")
+            if "vision" in floors:
+                vision = (f"{taken['vision_ms'][0]:.2f} ms", f"{floors['vision']['ms']:.2f} ms")
+            prefill = (f"{taken['prefill_ms'][0]:.2f} ms", f"{floors['prefill']['ms']:.2f} ms")
+            cells = (*vision, *prefill, f"{taken['ttft_ms'][0]:.2f} ms", f"{off['eager']:.3f}", f"{off['fast']:.3f}")
+            title = title.replace("1 crops", "1 crop")
+            lines.append(f"| {name}, {title} | {case['prompt_tokens']} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def fast_promises() -> str:
+    """Promise and delivery on other models."""
+    recorded = result("fast-promises")
+    lines = ["| what | stage | promised | measured | kept |", "|---|---|---|---|---|"]
+    for row in recorded["figures"]["rows"]:
+        promised = f"{row['promised_low_ms']:.2f} to {row['promised_high_ms']:.2f} ms"
+        verdict = "yes" if row["kept"] else "no"
+        lines.append(f"| {row['what']} | {row['stage']} | {promised} | {row['measured_ms']:.2f} ms | {verdict} |")
+    return "\n".join(lines) + f"\n\n{machine(recorded)}.\n"
+
+
 BLOCKS: dict[str, Callable[[], str]] = {
     "observer": observer,
     "observer-short": observer_short,
@@ -190,6 +243,9 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "subtraction": subtraction,
     "overhead": overhead,
     "knobs": knobs,
+    "fast-calls": fast_calls,
+    "fast-stages": fast_stages,
+    "fast-promises": fast_promises,
 }
 
 

@@ -122,7 +122,14 @@ class AdaptiveModel:
         self._now = self._correction()
 
     @classmethod
-    def load(cls, model: Loaded | str, policy: str | Path, *, online: streams.Online | None = None) -> AdaptiveModel:
+    def load(
+        cls,
+        model: Loaded | str,
+        policy: str | Path,
+        *,
+        online: streams.Online | None = None,
+        fast: bool | None = None,
+    ) -> AdaptiveModel:
         """A model, or its name as load_model takes it, with the folder that `laptime control train` wrote.
 
         Raises LaptimeError for a folder that is damaged or foreign, and for a policy of another model or other knobs.
@@ -131,7 +138,7 @@ class AdaptiveModel:
         loaded = load_model(model) if isinstance(model, str) else model
         check_model(saved, facts_of(loaded))
         early = max(1, saved.early_block)
-        return cls(loaded, saved.policy, bounds, online=online, early_block=early, leeway=saved.leeway)
+        return cls(loaded, saved.policy, bounds, online=online, early_block=early, leeway=saved.leeway, fast=fast)
 
     def generate(
         self, question: AnyQuestion, *, budget_ms: float, max_new_tokens: int | None = None, **options: Any
