@@ -16,7 +16,7 @@ from laptime.workload.datasets import answer_text, inputs_from_example
 from laptime.workload.example import Example
 from laptime.workload.inputs import Inputs, check_context, make_inputs
 from laptime.workload.reading import read_examples
-from laptime.workload.scoring import check_scorable, score
+from laptime.workload.scoring import scorer
 
 SYNTHETIC_SAMPLES = 8
 CACHE_BYTES = 1 << 30
@@ -51,8 +51,6 @@ def questions_for(sweep_config: SweepConfig) -> SweepQuestions:
         samples=workload.samples,
         seed=sweep_config.seed,
     )
-    if workload.score is not None:
-        check_scorable(workload.score, examples)
     return _FromFiles(examples, workload.score)
 
 
@@ -90,7 +88,7 @@ class _FromFiles:
     def __init__(self, examples: list[Example], kind: str | None) -> None:
         self._examples = {example.id: example for example in examples}
         self.ids = list(self._examples)
-        self._kind = kind
+        self._score = None if kind is None else scorer(kind, examples)
         self._cache = _InputCache()
 
     def inputs(self, loaded: Loaded, settings: SweepSettings, sample_id: str) -> Inputs:
@@ -107,7 +105,7 @@ class _FromFiles:
         if loaded.tokenizer is None:
             return {}
         text = answer_text(loaded, sample.output_ids[0])
-        scored = {} if self._kind is None else {"score": score(self._kind, text, self._examples[sample.sample_id])}
+        scored = {} if self._score is None else {"score": self._score(text, self._examples[sample.sample_id])}
         return {"text": text, **scored}
 
 

@@ -21,12 +21,13 @@ from laptime.control.tables.decision_table import question_type
 from laptime.errors import LaptimeError
 from laptime.measure.session import quiet_collector
 from laptime.workload.example import Example
-from laptime.workload.scoring import score
+from laptime.workload.scoring import scorer
 
 WARM_UPS = 3
 """Rounds of calls with each choice before anything counts (AdaptiveModel.warm_up)."""
 
 Progress = Callable[[int, int], None]
+Score = Callable[[str, Example], float]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +65,7 @@ def evaluate_live(
     order = random.Random(seed)  # noqa: S311 - an order, no secret
     questions = order.sample(list(examples), len(examples))
     outcomes: list[Outcome] = []
+    right = scorer(kind, examples)
     until = float("inf") if limit_s is None else monotonic() + limit_s
     with quiet_collector():
         _warm_up(contestants, opened(questions[0]), budgets_ms)
@@ -71,7 +73,7 @@ def evaluate_live(
             question = opened(example)
             calls = [(contestant, budget) for contestant in contestants for budget in budgets_ms]
             for contestant, budget in order.sample(calls, len(calls)):
-                outcomes.append(_outcome(contestant, example, question, budget, kind))
+                outcomes.append(_outcome(contestant, example, question, budget, right))
             progress(number + 1, len(questions))
             if monotonic() > until:
                 break
@@ -94,16 +96,17 @@ def stream(
 ) -> list[Outcome]:
     """Requests one after the other. From number `slow_from` on they run inside `slowing`, which slows the machine."""
     outcomes: list[Outcome] = []
+    right = scorer(kind, examples)
     with contextlib.ExitStack() as stack, quiet_collector():
         for number, example in enumerate(examples):
             if number == slow_from:
                 stack.enter_context(slowing)
-            outcomes.append(_outcome(contestant, example, opened(example), budget_ms, kind))
+            outcomes.append(_outcome(contestant, example, opened(example), budget_ms, right))
     return outcomes
 
 
 def _outcome(
-    contestant: Contestant, example: Example, question: OpenedQuestion, budget_ms: float, kind: str
+    contestant: Contestant, example: Example, question: OpenedQuestion, budget_ms: float, right: Score
 ) -> Outcome:
     smaller = contestant.smaller_budgets.get(budget_ms)
     answer = _answered(contestant, question, budget_ms if smaller is None else smaller)
@@ -115,7 +118,7 @@ def _outcome(
         sample_id=example.id,
         question_type=question_type(example.id),
         choice=answer.choice,
-        score=score(kind, answer.text, example),
+        score=right(answer.text, example),
         total_ms=answer.spent_ms,
         bound_ms=float("inf") if decision.bound_ms is None else decision.bound_ms,
         deciding_ms=decision.deciding_ms,

@@ -23,7 +23,7 @@ from laptime.models.loading import Loaded
 from laptime.workload.datasets import answer_text
 from laptime.workload.example import Example
 from laptime.workload.inputs import Inputs, generation_arguments
-from laptime.workload.scoring import check_scorable, score
+from laptime.workload.scoring import scorer
 
 Progress = Callable[[int, int], None]
 
@@ -62,7 +62,7 @@ def collect_answers(
 
     Raises LaptimeError for questions that can't be scored, or that the model can't take.
     """
-    check_scorable(settings.kind, examples)
+    right = scorer(settings.kind, examples)
     shape = (len(examples), len(space))
     scores = np.zeros(shape, dtype=np.float32)
     counts = {name: np.zeros(shape, dtype=np.int32) for name in ("output", "prompt", "image", "crops")}
@@ -84,7 +84,7 @@ def collect_answers(
         rows_ids = timer.last.output_ids
         timer.samples.clear()
         for row, ids in zip(some.rows, rows_ids, strict=True):
-            scores[row, choice] = score(settings.kind, answer_text(loaded, ids), examples[row])
+            scores[row, choice] = right(answer_text(loaded, ids), examples[row])
             counts["output"][row, choice] = len(ids)
         counts["prompt"][some.rows, choice] = some.one.prompt_tokens
         counts["image"][some.rows, choice] = some.one.image_tokens

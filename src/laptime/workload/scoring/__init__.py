@@ -7,8 +7,10 @@
 | choice | multiple choice: Yue et al., CVPR 2024 (laptime.workload.scoring.choice) |
 | anls | average normalised Levenshtein similarity: Biten et al., ICCV 2019 (laptime.workload.scoring.match) |
 | relaxed | relaxed accuracy: Methani et al., WACV 2020; Masry et al., ACL 2022 (laptime.workload.scoring.match) |
+| yesno | yes or no: Fu et al., arXiv 2306.13394; Li et al., EMNLP 2023 (laptime.workload.scoring.yes_no) |
+| cider | CIDEr-D / 10: Vedantam et al., CVPR 2015 (laptime.workload.scoring.cider) |
 """
 
-from laptime.workload.scoring.score import KINDS, Kind, check_scorable, score
+from laptime.workload.scoring.score import KINDS, Kind, check_scorable, score, scorer
 
-__all__ = ["KINDS", "Kind", "check_scorable", "score"]
+__all__ = ["KINDS", "Kind", "check_scorable", "score", "scorer"]

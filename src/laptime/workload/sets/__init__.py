@@ -1,0 +1,1 @@
+"""Readers of published data sets, one file each: local files in, examples out. No torch."""
