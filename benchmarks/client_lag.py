@@ -1,11 +1,11 @@
 """How late a client sends at 1,000 requests a second, by the server's own note of when each request came.
 
-    python -m benchmarks.client_lag [--aiperf BIN] [--guidellm BIN] [--tokenizer NAME]
+    python -m benchmarks.client_lag [--realtime] [--aiperf BIN] [--guidellm BIN] [--tokenizer NAME]
 
 A server of known delays runs in a process on one core; each client runs on the other one, five seconds of even
 arrivals. Lateness is a request's arrival less its place in the schedule (the earliest request is on time), so no client
-is asked about itself. Requests that never came are lost. As root, both run at the highest niceness, so that other work
-takes little of the two cores. Peers are run where their commands are given, each with its own way to ask for a rate.
+is asked about itself. Requests that never came are lost. --realtime (root) gives both a priority that other work can't
+take the cores from. Peers are run where their commands are given, each with its own way to ask for a rate.
 Writes benchmarks/results/client_lag.json.
 """
 
@@ -18,7 +18,6 @@ import os
 import subprocess
 import sys
 import tempfile
-from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -29,6 +28,7 @@ from tests.engines.known_server import Plan, running
 
 RESULT = Path(__file__).parent / "results" / "client_lag.json"
 RATE, SECONDS = 1000, 5
+REALTIME = "--realtime" in sys.argv
 QUANTILES = (("p50", 0.5), ("p99", 0.99), ("max", 1.0))
 PLAN = Plan(first_s=0.02, gap_s=0.005, chunks=(1, 1), role_first=True)
 
@@ -44,8 +44,8 @@ def serve(pipe) -> None:
 
 def pin(core: int) -> None:
     os.sched_setaffinity(0, {core})
-    with suppress(PermissionError):
-        os.nice(-20)
+    if REALTIME:
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(10))
 
 
 def lateness(arrivals: list[int], expected: int) -> dict:
@@ -78,6 +78,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     for name in ("--aiperf", "--guidellm", "--tokenizer"):
         parser.add_argument(name)
+    parser.add_argument("--realtime", action="store_true")
     given = parser.parse_args()
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
@@ -107,6 +108,7 @@ def main() -> None:
     here.send("stop")
     child.join()
     result = {
+        "realtime": REALTIME,
         "results": results,
         "load_average": [round(value, 1) for value in os.getloadavg()],
         "environment": msgspec.to_builtins(describe_host()),

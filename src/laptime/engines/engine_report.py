@@ -6,13 +6,14 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
+from statistics import median
 
 import msgspec
 
 from laptime.data.files import LineFile
 from laptime.data.record import STAGES, Finding, Interval, Scalar
 from laptime.data.run_folder import RunFolder, new_info, read_info
-from laptime.data.stats import median_interval, quantile
+from laptime.data.stats import median_interval
 from laptime.engines.engine_result import Beside, EngineLevel, EngineReport, StageFigure, StepFigures
 from laptime.engines.engine_run import EngineRun, read_engine_run
 from laptime.engines.joined import JoinedRequests, join_client, sample_of
@@ -197,9 +198,9 @@ def _beside(lives: Sequence[RequestLife]) -> Iterator[Beside]:
             yield Beside(
                 name=name,
                 whose=whose,
-                here_ms=quantile([a for a, _ in pairs], 0.5),
-                there_ms=quantile([b for _, b in pairs], 0.5),
-                difference_ms=quantile(differences, 0.5),
+                here_ms=median(a for a, _ in pairs),
+                there_ms=median(b for _, b in pairs),
+                difference_ms=median(differences),
                 largest_ms=max(differences, key=abs),
                 n=len(pairs),
                 why=why,

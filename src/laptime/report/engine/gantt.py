@@ -11,7 +11,7 @@ from laptime.report.kit.html import Html, tag
 from laptime.report.kit.numbers import count, plain_text, text
 from laptime.report.kit.text import counted, one_line
 
-LEFT, WIDTH, ROW, TOP, STRIP = 118, 1100, 18, 22, 18
+LEFT, WIDTH, ROW, TOP, STRIP = 138, 1100, 18, 22, 18
 """The picture's sizes in its own units."""
 FEWEST = 0.4
 """A span narrower than this is drawn together with its neighbours of the same kind, or not at all."""
