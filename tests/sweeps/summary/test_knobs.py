@@ -55,4 +55,4 @@ def test_one_knob_at_a_time_ties_nothing() -> None:
 def test_true_is_not_one() -> None:
     knobs = varying([{"compile": True}, {"compile": 1}])
     assert len(knobs.levels["compile"]) == 2
-    assert knobs.codes({"compile": 1}) != knobs.codes({"compile": True})
+    assert knobs.codes([{"compile": 1}])[0] != knobs.codes([{"compile": True}])[0]

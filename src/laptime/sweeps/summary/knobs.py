@@ -35,9 +35,10 @@ class VaryingKnobs(msgspec.Struct, frozen=True, kw_only=True):
     levels: dict[str, list[Scalar]]
     tied: dict[str, str]
 
-    def codes(self, config: Mapping[str, Scalar]) -> tuple[int, ...]:
-        """The places of a configuration's values among `levels`, knob by knob."""
-        return tuple([_key(v) for v in values].index(_key(config.get(name))) for name, values in self.levels.items())
+    def codes(self, configs: Sequence[Mapping[str, Scalar]]) -> list[tuple[int, ...]]:
+        """For each configuration the places of its values among `levels`, knob by knob; -1 for one not among them."""
+        places = {name: {_key(value): n for n, value in enumerate(values)} for name, values in self.levels.items()}
+        return [tuple(at.get(_key(config.get(name)), -1) for name, at in places.items()) for config in configs]
 
 
 def varying(configs: Sequence[Mapping[str, Scalar]]) -> VaryingKnobs:

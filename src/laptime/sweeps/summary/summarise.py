@@ -43,7 +43,8 @@ def summarise_sweep(
     rows = config_rows(calls, cells, failures, configs)
     known = [row for row in rows if row.config or row.samples]  # nothing is known of one that failed and is in no plan
     knobs = varying([row.config for row in known])
-    known.sort(key=lambda row: (knobs.codes(row.config), row.config_id))
+    places = dict(zip((row.config_id for row in known), knobs.codes([row.config for row in known]), strict=True))
+    known.sort(key=lambda row: (places[row.config_id], row.config_id))
     rows = known + [row for row in rows if not (row.config or row.samples)]
     settings = knob_codes(calls, knobs)
     compared = compared_calls(calls)
