@@ -81,9 +81,7 @@ def make_grid(calls: Calls, cells: pl.DataFrame, knobs: VaryingKnobs, settings: 
 
 def knob_codes(calls: Calls, knobs: VaryingKnobs) -> Codes:
     """The places of each configuration's values among the knobs' levels, (configurations, knobs)."""
-    return np.array(knobs.codes(calls.configs), dtype=np.int64).reshape(
-        len(calls.configs), len(knobs.levels)
-    )
+    return np.array(knobs.codes(calls.configs), dtype=np.int64).reshape(len(calls.configs), len(knobs.levels))
 
 
 def pairs_of(grid: Grid, knob: str, base: int, level: int) -> Pairs:
