@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,8 @@ from hypothesis import strategies as st
 
 from laptime.trace.analysis import analyse, read_trace
 from laptime.trace.launch_result import LaunchedBy, Launcher
-from laptime.trace.launch_tree import NOWHERE, launch_tree
+from laptime.trace.launch_threads import NOWHERE
+from laptime.trace.launch_tree import launch_tree
 from laptime.trace.read.timeline import GpuTimeline
 from tests.trace.build_timeline import build
 from tests.trace.write_traces import ActivityRow, CallRow, RangeRow, write_nsys
@@ -172,3 +174,47 @@ def test_quantiles_of_a_kernel_are_durations_that_occur(share: float) -> None:
         own = np.sort([row.end_ns - row.start_ns for row in rows if row.name == kernel.name])
         expected = int(np.quantile(own, share, method="inverted_cdf"))
         assert {0.5: kernel.p50_ns, 0.95: kernel.p95_ns, 1.0: kernel.max_ns}[share] == expected
+
+
+def test_backward_operators_belong_to_the_modules_of_their_forward_operators(tmp_path: Path) -> None:
+    """Autograd numbers an operator; its backward one bears the number and runs on another thread."""
+
+    def event(cat: str, name: str, at: float, long: float, thread: int = 7, **args: object) -> dict[str, object]:
+        return {"ph": "X", "cat": cat, "name": name, "pid": 100, "tid": thread, "ts": at, "dur": long, "args": args}
+
+    def launch(at: float, number: int, thread: int = 7) -> list[dict[str, object]]:
+        return [
+            event("cuda_runtime", "cudaLaunchKernel", at, 2, thread, correlation=number),
+            event("kernel", "k", 1_000 + number * 20, 10, correlation=number, device=0, stream=7),
+        ]
+
+    events = [
+        event("user_annotation", "ProfilerStep#1", 0, 900),
+        event("user_annotation", "forward", 5, 300),
+        event("user_annotation", "backward", 400, 300),
+        event("python_function", "nn.Module: Net_0", 10, 200),
+    ]
+    for i, number in enumerate((41, 42)):
+        start = 20.0 + i * 50
+        events.append(event("python_function", f"nn.Module: Linear_{i}", start, 40))
+        numbered = {"Sequence number": number, "Fwd thread id": 0}
+        events.append(event("cpu_op", "aten::addmm", start + 5, 30, **numbered))
+        events += launch(start + 10, i + 1)
+        start, numbered = 500.0 - i * 60, {"Sequence number": number, "Fwd thread id": 1}
+        events.append(event("cpu_op", "evaluate: AddmmBackward0", start, 40, 9, **numbered))
+        events.append(event("cpu_op", "AddmmBackward0", start + 5, 30, 9, **numbered))
+        events += launch(start + 10, i + 3, 9)
+    events.append(event("cpu_op", "AccumulateGrad", 600, 30, 9, **{"Sequence number": 77, "Fwd thread id": 1}))
+    events += launch(610, 5, 9)
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps({"traceEvents": events}))
+    found = read_trace(path).launched_by
+    assert found is not None
+    totals = {(row.kind, row.name): (row.calls, row.total_ns) for row in found.launchers}
+    assert totals["module", "Net"] == (1, 40_000)
+    assert totals["module", "Net › Linear 1"] == (1, 20_000)
+    assert totals["module", "Net › Linear 2"] == (1, 20_000)
+    assert totals["range", "forward"] == (1, 20_000), "a range around the forward pass has ended by then"
+    assert totals["range", "backward"] == (1, 30_000)
+    assert totals["range", "ProfilerStep#1"] == (1, 50_000)
+    assert totals["operator", "AccumulateGrad"] == (1, 10_000)

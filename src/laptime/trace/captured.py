@@ -18,7 +18,8 @@ from laptime.trace.api import LAUNCH, MEMCPY, purposes
 from laptime.trace.kernel_names import family
 from laptime.trace.launch_labels import MODULE, RANGE
 from laptime.trace.launch_result import CaptureMatch
-from laptime.trace.launch_tree import NOWHERE, LaunchTree, launch_tree
+from laptime.trace.launch_threads import NOWHERE
+from laptime.trace.launch_tree import LaunchTree, launch_tree
 from laptime.trace.read.timeline import GpuTimeline, Int32, Int64
 
 AGREE, PLAUSIBLE = 0.9, 0.7

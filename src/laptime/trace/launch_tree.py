@@ -13,11 +13,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from laptime.trace.host_segments import Segments, nest, owner_at
+from laptime.trace.host_segments import owner_at
+from laptime.trace.launch_backward import in_forward_modules
 from laptime.trace.launch_labels import KINDS, MODULE, NUMBERED, OPERATOR, RANGE, RangeLabels, range_labels
+from laptime.trace.launch_threads import NOWHERE, GrowingTree, HostThread, host_thread
 from laptime.trace.read.timeline import GpuTimeline, Int8, Int32, Int64
-
-NOWHERE = -1
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -45,27 +45,6 @@ class LaunchTree:
             elif parent != NOWHERE:
                 result[i] = result[parent]
         return result
-
-
-@dataclass(eq=False, slots=True)
-class _Nodes:
-    """The tree while it grows."""
-
-    known: dict[tuple[int, str, int], int]
-    of_range: Int32  # for each row of Ranges its node, NOWHERE
-
-    def get(self, parent: int, name: str, kind: int) -> int:
-        """A node's place."""
-        return self.known.setdefault((parent, name, kind), len(self.known))
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class _Thread:
-    """A thread's named ranges. `rows` are indices into Ranges; `parent` counts within `rows`."""
-
-    rows: npt.NDArray[np.intp]
-    segments: Segments
-    parent: Int32
 
 
 def launch_tree(timeline: GpuTimeline, calls: Int64) -> LaunchTree:
@@ -103,18 +82,21 @@ def open_at(timeline: GpuTimeline, process: Int32, thread: Int64, at_ns: Int64, 
     if not numbered:
         labels = replace(labels, number=np.full_like(labels.number, -1))
     node, operator = (np.full(len(at_ns), NOWHERE, dtype=np.int32) for _ in range(2))
-    nodes = _Nodes({}, np.full(len(timeline.ranges.start_ns), NOWHERE, dtype=np.int32))
+    nodes = GrowingTree({}, np.full(len(timeline.ranges.start_ns), NOWHERE, dtype=np.int32), [])
     for one in np.unique(process).tolist():
         of_process = process == one
         ranged = _thread_of_ranges(timeline, labels, one)
-        for other in np.unique(thread[of_process]).tolist():
+        others = np.unique(thread[of_process])
+        begun = [int(at_ns[of_process][thread[of_process] == other].min()) for other in others.tolist()]
+        for other in others[np.argsort(begun, kind="stable")].tolist():  # forward comes before backward
             chosen = np.flatnonzero(of_process & (thread == other))
             own = at_ns[chosen]
-            host = _thread(timeline, labels, (one, other), own)
+            host = host_thread(timeline, labels, (one, other), own)
             around = None
             if ranged is not None and ranged != other:
-                around = _thread(timeline, labels, (one, ranged), own, only=RANGE)
+                around = host_thread(timeline, labels, (one, ranged), own, only=RANGE)
             node[chosen], operator[chosen] = _placed(timeline, labels, (host, around), own, nodes)
+            nodes.threads.append(host)
     return LaunchTree(
         names=[name for _, name, _ in nodes.known],
         kind=np.array([kind for _, _, kind in nodes.known], dtype=np.int8),
@@ -137,19 +119,6 @@ def _of_rows(column: Int32, rows: Int32) -> Int32:
     return np.where(rows >= 0, column[np.maximum(rows, 0)], NOWHERE).astype(np.int32)
 
 
-def _thread(
-    timeline: GpuTimeline, labels: RangeLabels, thread: tuple[int, int], at_ns: Int64, *, only: int | None = None
-) -> _Thread:
-    """A thread's named ranges that hold any of these instants; of one kind, or of all."""
-    ranges = timeline.ranges
-    own = (ranges.process == thread[0]) & (ranges.thread == thread[1]) & (labels.label >= 0)
-    rows = np.flatnonzero(own if only is None else own & (labels.kind == only))
-    instants = np.sort(at_ns)
-    start, end = ranges.start_ns[rows], ranges.end_ns[rows]
-    holds = np.searchsorted(instants, end) > np.searchsorted(instants, start)
-    return _Thread(rows[holds], *nest(start[holds], end[holds]))
-
-
 def _thread_of_ranges(timeline: GpuTimeline, labels: RangeLabels, process: int) -> int | None:
     """The thread that most of a process' ranges are on."""
     threads = timeline.ranges.thread[(timeline.ranges.process == process) & (labels.kind == RANGE)]
@@ -160,7 +129,11 @@ def _thread_of_ranges(timeline: GpuTimeline, labels: RangeLabels, process: int) 
 
 
 def _placed(
-    timeline: GpuTimeline, labels: RangeLabels, hosts: tuple[_Thread, _Thread | None], at_ns: Int64, nodes: _Nodes
+    timeline: GpuTimeline,
+    labels: RangeLabels,
+    hosts: tuple[HostThread, HostThread | None],
+    at_ns: Int64,
+    nodes: GrowingTree,
 ) -> tuple[Int32, Int32]:
     """The node and the operator of each launch at these instants.
 
@@ -183,6 +156,8 @@ def _placed(
     for depth in range(int(level[needed].max(initial=-1)) + 1):
         rows = needed[level[needed] == depth]
         within = (node[host.parent[rows]] if depth else outer[rows]).astype(np.int64)
+        outermost = (kinds[rows] == OPERATOR) & (kinds[np.maximum(host.parent[rows], 0)] != OPERATOR if depth else True)
+        within = in_forward_modules(timeline, labels, host.rows[rows], within, (outermost, nodes))
         keys = ((within + 1) * len(words) + label[rows]) * len(KINDS) + kinds[rows]
         distinct, which = np.unique(keys, return_inverse=True)
         which = which.ravel()
@@ -213,7 +188,7 @@ def _levels(parent: Int32, owner: Int32) -> tuple[npt.NDArray[np.intp], Int32]:
     return rows, level
 
 
-def _named(labels: RangeLabels, host: _Thread, needed: npt.NDArray[np.intp]) -> tuple[Int32, list[str]]:
+def _named(labels: RangeLabels, host: HostThread, needed: npt.NDArray[np.intp]) -> tuple[Int32, list[str]]:
     """The name of each range as a place in a list. Of a few modules of one class inside one module each has its
     number."""
     label, number = labels.label[host.rows], labels.number[host.rows]
@@ -252,7 +227,7 @@ def _named(labels: RangeLabels, host: _Thread, needed: npt.NDArray[np.intp]) -> 
     return label, words + list(numbered)
 
 
-def _operators(labels: RangeLabels, host: _Thread, owner: Int32) -> Int32:
+def _operators(labels: RangeLabels, host: HostThread, owner: Int32) -> Int32:
     """Of each launch the innermost operator that is open, as a row of Ranges."""
     kinds = labels.kind[host.rows]
     at = owner.copy()

@@ -11,7 +11,8 @@ from laptime.trace.gaps import DeviceGaps
 from laptime.trace.kernel_names import short_name
 from laptime.trace.launch_labels import FRAME, KINDS, MODULE, OPERATOR, RANGE
 from laptime.trace.launch_result import LaunchedBy, Launcher, LaunchNodes
-from laptime.trace.launch_tree import NOWHERE, LaunchTree
+from laptime.trace.launch_threads import NOWHERE
+from laptime.trace.launch_tree import LaunchTree
 from laptime.trace.operator_times import card_of, card_peaks
 from laptime.trace.read.timeline import GpuTimeline, Int32, Int64
 

@@ -6,7 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from laptime.trace.launch_labels import MODULE, OPERATOR
-from laptime.trace.launch_tree import NOWHERE, LaunchTree, open_at
+from laptime.trace.launch_threads import NOWHERE
+from laptime.trace.launch_tree import LaunchTree, open_at
 from laptime.trace.launched_by import PATH
 from laptime.trace.memory_result import DeviceMemory, MemoryHolder, StepMemory
 from laptime.trace.read.timeline import GpuTimeline, Int64

@@ -16,7 +16,8 @@ import numpy.typing as npt
 from laptime.trace.cards import Peaks, peaks_of
 from laptime.trace.gaps import DeviceGaps
 from laptime.trace.launch_result import CardPeaks, OperatorWork
-from laptime.trace.launch_tree import NOWHERE, LaunchTree
+from laptime.trace.launch_threads import NOWHERE
+from laptime.trace.launch_tree import LaunchTree
 from laptime.trace.operator_work import Work, operator_work
 from laptime.trace.read.timeline import Activity, Card, GpuTimeline, Int64
 from laptime.trace.recorded_shapes import shape_text

@@ -12,7 +12,14 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from laptime.trace.read.kineto_details import MEMORY, group_columns, kernel_columns, memory_columns, shape_columns
+from laptime.trace.read.kineto_details import (
+    MEMORY,
+    group_columns,
+    kernel_columns,
+    memory_columns,
+    sequence_columns,
+    shape_columns,
+)
 from laptime.trace.read.kineto_events import Args, Event
 from laptime.trace.read.launch_links import UNKNOWN
 from laptime.trace.read.tables import Ids, Table, whole_number, whole_numbers
@@ -147,7 +154,8 @@ def _call_columns(rows: list[Event], _: Int64, numbers: _Numbers) -> Table:
 
 
 def _range_columns(rows: list[Event], code: Int64, numbers: _Numbers) -> Table:
-    return _host_columns(rows) | shape_columns(rows, numbers.shapes) | {"kind": code - _RANGE}
+    further = shape_columns(rows, numbers.shapes) | sequence_columns(rows)
+    return _host_columns(rows) | further | {"kind": code - _RANGE}
 
 
 def _host_columns(rows: list[Event]) -> Table:

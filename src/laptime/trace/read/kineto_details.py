@@ -39,6 +39,22 @@ def shape_columns(rows: Sequence[Event], shapes: Ids) -> Table:
     return {"shape": numbers}
 
 
+def sequence_columns(rows: Sequence[Event]) -> Table:
+    """Autograd's numbers: of a forward operator its own, of a backward one -2 less that of its forward one; -1 for
+    neither. No column where none has any."""
+    args = [row.args or _NO_ARGS for row in rows]
+    stated = list(map(attrgetter("sequence"), args))
+    if stated.count(None) == len(stated):
+        return {}
+    numbers = np.full(len(rows), -1, dtype=np.int64)
+    for i, (value, own) in enumerate(zip(stated, args, strict=True)):
+        number = whole_number(value)
+        if number is not None and 0 <= number < 2**62:
+            backward = (whole_number(own.forward_thread) or 0) > 0
+            numbers[i] = -2 - number if backward else number
+    return {"sequence": numbers}
+
+
 def kernel_columns(args: Sequence[Args], names: Ids) -> Table:
     """Numbers of the kernels' names that launches of HIP state, -1 without one; no column where none does."""
     if _absent("kernel", args):

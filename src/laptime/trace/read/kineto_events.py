@@ -31,6 +31,8 @@ class Args(msgspec.Struct, gc=False):
     types: msgspec.Raw = msgspec.field(default=ABSENT, name="Input type")
     strides: msgspec.Raw = msgspec.field(default=ABSENT, name="Input Strides")
     inputs: msgspec.Raw = msgspec.field(default=ABSENT, name="Concrete Inputs")
+    sequence: Number = msgspec.field(default=None, name="Sequence number")
+    forward_thread: Number = msgspec.field(default=None, name="Fwd thread id")
     kernel: msgspec.Raw = ABSENT
     group: msgspec.Raw = msgspec.field(default=ABSENT, name="Process Group Name")
     ranks: msgspec.Raw = msgspec.field(default=ABSENT, name="Process Group Ranks")

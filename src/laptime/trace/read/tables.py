@@ -44,6 +44,7 @@ RANGE_DTYPES: Dtypes = {
     "name": np.int32,
     "kind": np.int8,
     "shape": np.int32,
+    "sequence": np.int64,
 }
 MEMORY_DTYPES: Dtypes = {
     "at_ns": np.int64,
@@ -55,7 +56,7 @@ MEMORY_DTYPES: Dtypes = {
     "reserved": np.int64,
     "address": np.int64,
 }
-OPTIONAL = frozenset({"group", "kernel", "shape"})
+OPTIONAL = frozenset({"group", "kernel", "shape", "sequence"})
 """Columns that a piece may lack. A table that has none in any piece has an empty column."""
 
 

@@ -23,6 +23,10 @@ def _no_column() -> Int32:
     return np.zeros(0, dtype=np.int32)
 
 
+def _no_numbers() -> Int64:
+    return np.zeros(0, dtype=np.int64)
+
+
 class Activity(IntEnum):
     """What a device was doing."""
 
@@ -82,6 +86,8 @@ class Ranges:
     name: Int32
     kind: Int8  # RangeKind
     shape: Int32 = field(default_factory=_no_column)  # of operators: index into GpuTimeline.shapes, -1; or empty
+    sequence: Int64 = field(default_factory=_no_numbers)  # autograd's: of a forward operator its number, of backward
+    # -2 less the number of what it is backward of; -1 for neither; or empty
 
 
 @dataclass(frozen=True, eq=False, slots=True)
