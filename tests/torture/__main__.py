@@ -14,9 +14,10 @@ import shutil
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
-from tests.torture import reading
+from tests.torture import reading, writing
 from tests.torture.forked import each_in_forks, import_what_verbs_need, run_forked, run_try, scratch
 from tests.torture.tries import complaint
 from tests.torture.worlds import build
@@ -25,7 +26,7 @@ from tests.torture.worlds import build
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--tries", type=int, default=20_000)
-    parser.add_argument("--areas", default="reading,loading")
+    parser.add_argument("--areas", default=",".join(SHARES), help="which, of " + ", ".join(SHARES))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--again")
     parser.add_argument("--keep", type=Path, default=Path("runs/torture"))
@@ -43,8 +44,12 @@ def main() -> int:
             area, seed, number = asked.again.split(":")
             return again(world, folder, area, int(seed), int(number))
         broken: Counter[str] = Counter()
-        for area in asked.areas.split(","):
-            broken.update(AREAS[area](world, folder, asked.seed, asked.tries, asked.keep))
+        areas = asked.areas.split(",")
+        of = sum(SHARES[area] for area in areas)
+        for area in areas:
+            tries = round(asked.tries * SHARES[area] / of)
+            broken.update(AREAS[area](world, folder, asked.seed, tries, asked.keep))
+        print(f"{asked.tries} tries, {broken.total()} broken")
         return 1 if broken else 0
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -69,12 +74,20 @@ def read_tries(world: Path, folder: Path, seed: int, tries: int, keep: Path) -> 
             if wrong not in first:
                 first[wrong] = f"reading:{seed}:{number} {asked.kind}"
                 print(f"  new: {wrong}   {first[wrong]}", flush=True)
+                shutil.copytree(
+                    place, keep / f"reading-{seed}-{number}", symlinks=True, dirs_exist_ok=True, ignore=_pipes
+                )
     print(
         f"reading: {tries} tries in {time.monotonic() - begin:.0f} s, exit codes {dict(codes)}, {broken.total()} broken"
     )
     for what, count in broken.most_common():
         print(f"  {count:5d} {what}   e.g. {first[what]}")
     return broken
+
+
+def _pipes(folder: str, names: list[str]) -> list[str]:
+    """What can't be copied."""
+    return [name for name in names if not (Path(folder, name).is_file() or Path(folder, name).is_dir())]
 
 
 def load_tries(world: Path, folder: Path, seed: int, tries: int, keep: Path) -> Counter[str]:
@@ -143,7 +156,27 @@ def again(world: Path, folder: Path, area: str, seed: int, number: int) -> int:
     return 0
 
 
-AREAS = {"reading": read_tries, "loading": load_tries}
+def write_tries(world: Path, folder: Path, seed: int, tries: int, keep: Path) -> Counter[str]:
+    return _written("writing", writing.tries(world, folder, random.Random(f"writing:{seed}"), tries))
+
+
+def line_tries(world: Path, folder: Path, seed: int, tries: int, keep: Path) -> Counter[str]:
+    return _written("lines", writing.line_tries(folder, random.Random(f"lines:{seed}"), tries))
+
+
+def _written(area: str, results: Iterator[tuple[str, str | None]]) -> Counter[str]:
+    begin = time.monotonic()
+    kinds, broken = writing.counted(results)
+    print(f"{area}: {kinds.total()} tries in {time.monotonic() - begin:.0f} s, {broken.total()} broken")
+    for kind, count in sorted(kinds.items()):
+        print(f"  {count:5d} {kind}")
+    return broken
+
+
+SHARES = {"loading": 0.88, "reading": 0.1, "lines": 0.01, "writing": 0.01}
+"""Areas, and which part of the tries each gets: a loader takes milliseconds, a writer that is killed a second."""
+
+AREAS = {"reading": read_tries, "loading": load_tries, "writing": write_tries, "lines": line_tries}
 
 if __name__ == "__main__":
     sys.exit(main())
