@@ -13,6 +13,7 @@ from laptime.audits import (
     modes,
     order,
     per_token,
+    recording,
     workers,
 )
 from laptime.audits.measurements import Measurements, read_measurements
@@ -25,6 +26,7 @@ RULES: tuple[Rule, ...] = (
     *arithmetic.RULES,
     *per_token.RULES,
     *contradictions.RULES,
+    *recording.RULES,
     *order.RULES,
     *conditions.RULES,
     *flagged.RULES,
@@ -57,6 +59,7 @@ def audit_measurements(measurements: Measurements) -> AuditReport:
         if outcome.finding is not None:
             findings.append(outcome.finding)
         runs.append(RuleRun(code=rule.code, checks=rule.checks, of=outcome.of, fired=outcome.finding is not None))
+    findings, runs = _explained(findings, runs)
     findings.sort(key=lambda finding: SEVERITIES.index(finding.severity))
     return AuditReport(
         source=measurements.source,
@@ -66,6 +69,20 @@ def audit_measurements(measurements: Measurements) -> AuditReport:
         rules=runs,
         clean=all(finding.severity == "info" for finding in findings),
     )
+
+
+def _explained(findings: list[AuditFinding], runs: list[RuleRun]) -> tuple[list[AuditFinding], list[RuleRun]]:
+    """Without findings that another one explains: a cache of prompts is no drift of the clock."""
+    fired = {finding.code for finding in findings}
+    why = {seen: code for code, others in recording.EXPLAINS.items() if code in fired for seen in others}
+    kept = [finding for finding in findings if finding.code not in why]
+    told = [
+        RuleRun(code=run.code, checks=run.checks, could_not_judge=f"{why[run.code]} explains what it sees")
+        if run.code in why and run.fired
+        else run
+        for run in runs
+    ]
+    return kept, told
 
 
 def _nothing_to_judge(measurements: Measurements) -> str | None:
