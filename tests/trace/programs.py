@@ -14,12 +14,15 @@ from tests.trace.write_traces import ActivityRow, CallRow, RangeRow
 LAUNCH_NS, GAP_NS, IN_GRAPH_NS, GRAPH_LAUNCH_NS = 5_000, 1_000, 500, 12_000
 
 
+NAMED = {"load": "enumerate(DataLoader)#_SingleProcessDataLoaderIter.__next__", "optimize": "Optimizer.step#AdamW.step"}
+
+
 @dataclass(frozen=True)
 class Op:
     """One thing that the host does in a step.
 
-    kind: work (the host is busy), load (likewise, in a data loader's range), launch, sync, wait (stream `stream` for
-    what was launched on `other`).
+    kind: work (the host is busy), load (likewise, in a data loader's range), optimize (in an optimizer's), launch,
+    sync, wait (stream `stream` for what was launched on `other`).
     """
 
     kind: str
@@ -56,9 +59,9 @@ def run(step: list[Op], count: int = 8) -> Run:
     for at in range(count):
         began, first = host, True
         for op in step:
-            if op.kind in ("work", "load"):
-                if op.kind == "load":
-                    made.ranges.append(RangeRow(host, host + op.time_ns, "enumerate(DataLoader)#__next__"))
+            if op.kind in ("work", *NAMED):
+                if op.kind in NAMED:
+                    made.ranges.append(RangeRow(host, host + op.time_ns, NAMED[op.kind]))
                 host += op.time_ns
                 continue
             if op.kind == "sync":
@@ -83,7 +86,7 @@ def run(step: list[Op], count: int = 8) -> Run:
             kind = "memcpy" if copied else "kernel"
             row = ActivityRow(start, end, name, kind, stream=op.stream, correlation=number, bytes=op.bytes)
             made.activities.append(row)
-            returns = end if op.memory == "pageable" else host + LAUNCH_NS
+            returns = end - op.time_ns // 20 if op.memory == "pageable" else host + LAUNCH_NS
             made.calls.append(CallRow(host, returns, "cudaMemcpyAsync" if copied else "cudaLaunchKernel", number))
             host = returns
             if first:

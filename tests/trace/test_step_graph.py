@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,6 +12,7 @@ from laptime.trace.analysis import analyse
 from laptime.trace.result import TraceAnalysis
 from tests.trace.build_timeline import build
 from tests.trace.programs import Op, Run, as_graph, launches, run
+from tests.trace.write_traces import RangeRow
 
 MS = 1_000_000
 
@@ -83,6 +86,26 @@ def test_workers_take_the_loading_away() -> None:
     assert low <= run(PROGRAMS["a loader"][1:]).step_ns <= high
     assert promised(analysis, "graph")[0] >= 12 * MS
     assert "the host loads data, which no graph ends. Workers in the data loader could leave" in analysis.advice
+
+
+def test_what_an_optimizer_and_the_profiler_do_goes_with_a_graph() -> None:
+    """Both are long stretches without an API call, and neither is other work."""
+    step = [*launches(60, 20_000), Op("optimize", 4 * MS), *launches(20, 20_000)]
+    low, high = promised(of(run(step)), "graph")
+    assert low <= as_graph(step) <= high < 3 * MS
+    made = run([*launches(60, 20_000), Op("work", 4 * MS)])
+    made.ranges = [replace(row, end_ns=row.end_ns - 4 * MS) for row in made.ranges]  # the profiler's, between two steps
+    assert promised(of(made), "graph")[1] < 3 * MS
+
+
+def test_what_an_operator_does_before_its_launch_goes_with_a_graph_and_other_operators_stay() -> None:
+    """An operator that launches nothing is work of the processor: a sort, a bicubic resize."""
+    made = run([*launches(60, 20_000), Op("work", 6 * MS)])
+    ends = [row.end_ns for row in made.ranges]
+    outer = [RangeRow(end - 6 * MS, end + 20_000, "aten::_foreach_pow", "cpu_op") for end in ends]
+    inner = [RangeRow(end - 6 * MS + 1_000, end - 1_000, "aten::sort", "cpu_op") for end in ends]
+    assert promised(analyse(build(made.activities, made.calls, made.ranges + outer)), "graph")[1] < 3 * MS
+    assert promised(analyse(build(made.activities, made.calls, made.ranges + inner)), "graph")[0] > 6 * MS
 
 
 def test_other_host_work_is_promised_to_no_worker() -> None:

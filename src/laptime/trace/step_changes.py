@@ -22,6 +22,9 @@ FUSABLE = frozenset({"elementwise", "norm", "copy", "rope"})
 
 _INDEXED = re.compile(r"index_?(copy|put|fill|elementwise)|scatter", re.IGNORECASE)
 
+MOST_INSIDE = 0.75
+"""Where fewer of a step's kernels lie in its layers, it is no forward of which a graph would hold the layers alone."""
+
 _LOADER = re.compile(r"data_?loader|datapipe|next_?batch|fetch_?batch|load_?batch", re.IGNORECASE)
 
 
@@ -57,13 +60,13 @@ def step_changes(timeline: GpuTimeline, gaps: DeviceGaps, launched: Int64, frame
 def _outside(timeline: GpuTimeline, graph: StepGraph, frame: StepFrame) -> npt.NDArray[np.bool_]:
     """Activities around which the launching stays at worst: outside the layers, or after the longest wait."""
     activities, rows = timeline.activities, graph.rows
-    run = frame.layer_run
-    if run is None:
+    run, modal = frame.layer_run, frame.modal_rows
+    kernels = int((activities.kind[modal] == Activity.KERNEL).sum())
+    if run is None or run.period * run.count < MOST_INSIDE * kernels:
         apart = np.r_[0, activities.start_ns[rows][1:] - activities.end_ns[rows][:-1]]
         result = np.zeros(len(rows), dtype=np.bool_)
         result[apart.argmax()] = True
         return result
-    modal = frame.modal_rows
     before = np.cumsum(activities.kind[modal] == Activity.KERNEL) - 1  # the kernel that each belongs to
     out = (before < run.start) | (before >= run.start + run.period * run.count)
     own = np.isin(rows, modal[out])

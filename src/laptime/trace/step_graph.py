@@ -231,7 +231,7 @@ def _launching_ns(timeline: GpuTimeline, threads: Int64, begin_ns: int, end_ns: 
     between two steps of the profiler is its own.
     """
     ranges = timeline.ranges
-    near = np.flatnonzero((ranges.start_ns < end_ns) & (ranges.end_ns > begin_ns) & np.isin(ranges.thread, threads))
+    near = np.flatnonzero((ranges.start_ns <= end_ns) & (ranges.end_ns >= begin_ns) & np.isin(ranges.thread, threads))
     names = [timeline.strings[name] for name in ranges.name[near].tolist()]
     start, end = ranges.start_ns[near], ranges.end_ns[near]
     operator = (ranges.kind[near] == RangeKind.CPU_OP) & ((start < begin_ns) | (end > end_ns))
