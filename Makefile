@@ -79,6 +79,14 @@ test-trackers: $(READY)
 	cd runs/trackers && OMP_NUM_THREADS=1 ../../$(TRACKERS)/bin/python ../../examples/trackers/mlflow_run.py
 	cd runs/trackers && OMP_NUM_THREADS=1 WANDB_MODE=offline ../../$(TRACKERS)/bin/python ../../examples/trackers/wandb_run.py
 
+# The documentation site, in site/: references from the code, links checked, and the pages whose blocks a reader runs.
+RUN_PAGES := docs/tutorial.md docs/howto/time-a-model.md docs/howto/read-a-trace.md docs/howto/dashboards.md
+docs: $(READY)
+	$(BIN)/pip install -q -c constraints.txt -e '.[docs]'
+	$(BIN)/python -m tools.docs.reference
+	$(BIN)/mkdocs build -q
+	$(BIN)/python -m tools.docs.run_blocks $(RUN_PAGES)
+
 # The files that a release uploads, and what is wrong with them. Nothing is uploaded.
 dist: $(READY)
 	rm -rf dist

@@ -1,0 +1,48 @@
+"""Pages are short, open with what the reader can do after them, have no dead link, and their code is Python."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+PAGES = [path for path in sorted(DOCS.rglob("*.md")) if "reference" not in path.parts]
+READ = [path for path in PAGES if not {"appendix", "decisions"} & set(path.parts)]
+MOST_WORDS = 1500
+
+
+def name(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("path", READ, ids=name)
+def test_a_page_is_short_and_opens_with_what_the_reader_can_do_after_it(path):
+    text = path.read_text(encoding="utf-8")
+    prose = re.sub(r"```.*?```|<!--.*?-->|^\|.*$", "", text, flags=re.DOTALL | re.MULTILINE)
+    assert len(prose.split()) <= MOST_WORDS
+    assert re.search(r"(After|With) this page|after this page", text[:900])
+
+
+@pytest.mark.parametrize("path", [*PAGES, ROOT / "README.md", ROOT / "CONTRIBUTING.md"], ids=name)
+def test_links_lead_to_files_that_are_there(path):
+    text = re.sub(r"```.*?```", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if "://" in target or target.startswith(("#", "mailto:")):
+            continue
+        file, _, anchor = target.partition("#")
+        place = (path.parent / file).resolve()
+        assert place.exists(), target
+        if anchor and place.suffix == ".md":
+            heads = re.findall(r"^#+ (.*)$", place.read_text(encoding="utf-8"), re.MULTILINE)
+            slugs = {re.sub(r"[^\w\- ]", "", head.lower()).strip().replace(" ", "-") for head in heads}
+            assert anchor in slugs, target
+
+
+@pytest.mark.parametrize("path", [*PAGES, ROOT / "README.md"], ids=name)
+def test_blocks_of_python_are_python(path):
+    for code in re.findall(r"^```python\n(.*?)^```$", path.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL):
+        ast.parse(code)
