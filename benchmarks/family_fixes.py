@@ -13,7 +13,8 @@ OMNI: dict[str, Any] = {
 }
 ONE_OF_EACH_ZAMBA: dict[str, Any] = {"layers_block_type": ["mamba", "hybrid"], "num_hidden_layers": 2}
 PLAIN_ROPE: dict[str, Any] = {"rope_type": "default", "rope_theta": 10000.0}
-PER_LAYER_ROPE: dict[str, Any] = dict.fromkeys(("full_attention", "sliding_attention"), PLAIN_ROPE)
+AXES_ROPE: dict[str, Any] = {**PLAIN_ROPE, "mrope_section": [3, 3, 2]}
+PER_LAYER_ROPE: dict[str, Any] = dict.fromkeys(("full_attention", "sliding_attention"), AXES_ROPE)
 INDEXER: dict[str, Any] = {
     "indexer_budget": 16,
     "indexer_compress_ratio": 4,
@@ -36,7 +37,7 @@ FIXES: dict[str, dict[str, Any]] = {
     "cohere_compass_text": {"rope_parameters": PER_LAYER_ROPE},
     "cohere_compass": {"text_config": {"rope_parameters": PER_LAYER_ROPE}},
     "qwen4_exp_text": INDEXER,
-    "qwen4_exp:text": {"text_config": INDEXER},
+    "qwen4_exp:text": INDEXER,
     "qwen4_exp": {"text_config": INDEXER},
     "xlstm": {"num_heads": 4, "qk_dim_factor": 1.0},
     "bamba": {"attn_layer_indices": [1], **MAMBA_64},
@@ -94,7 +95,7 @@ FIXES: dict[str, dict[str, Any]] = {
         },
         "text_config": {"cross_attention_layers": [1]},
     },
-    "hunyuan_vl": {"text_config": {"rope_parameters": PLAIN_ROPE, "head_dim": 16}},
+    "hunyuan_vl": {"text_config": {"rope_parameters": {**PLAIN_ROPE, "mrope_section": [2, 2, 2, 2]}, "head_dim": 16}},
     "step3p7": {"text_config": {"sliding_window": 64}},
     "blip-2": {"image_token_index": 300, "num_query_tokens": 4, "text_config": {"vocab_size": 512}},
     "chameleon": {
@@ -126,6 +127,8 @@ FIXES: dict[str, dict[str, Any]] = {
         "vocabulary_map": {**{f"<|visual token {i:06d}|>": 100 + i for i in range(64)}, "<image>": 300},
     },
     "granite4_vision": ANYRES,
+    "ernie4_5_vl_moe": {"text_config": {"rope_parameters": AXES_ROPE}},
+    "blt": {"num_hidden_layers": 2},
     "kosmos-2": {"latent_query_num": 4},
     "instructblipvideo": {"num_query_tokens": 4},
     "moonshine_streaming": {"num_key_value_heads": 4},

@@ -19,6 +19,7 @@ def inputs(model: nn.Module, kind: str) -> dict[str, torch.Tensor]:
         return _encoder_inputs(model)
     ids = torch.tensor([[5, 6, 7, 8, 9, 10]])
     if kind == "text":
+        ids = ids.repeat(getattr(model.config, "num_codebooks", None) or 1, 1)  # MusicGen: a row for each codebook
         return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
     names = FEATURES["audio"] if kind == "audio" or owner(model, FEATURES["image"]) is None else FEATURES["image"]
     if hasattr(getattr(model, "model", None), "audio_tower") and owner(model, names) is None:
@@ -34,6 +35,8 @@ def inputs(model: nn.Module, kind: str) -> dict[str, torch.Tensor]:
     ids = torch.cat([ids[:, :1], torch.full((1, count), placeholder(model, word)), ids[:, 1:]], dim=1)
     made = {**given, "input_ids": ids, "attention_mask": torch.ones_like(ids)}
     known = _parameters(model)
+    if "pixel_values" not in known and "image_patches" in known:  # Fuyu
+        made["image_patches"] = made.pop("pixel_values")
     code = {"image": 1, "video": 2, "audio": 3}[word]
     if "mm_token_type_ids" in known:
         made["mm_token_type_ids"] = (ids == placeholder(model, word)).int() * code

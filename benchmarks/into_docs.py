@@ -60,6 +60,15 @@ def times(interval: dict[str, Any]) -> str:
     return f"{100 * (interval['value'] - 1):+.2f} % ({low:+.2f} to {high:+.2f})".replace("-0.00", "+0.00")
 
 
+FIXED_PARTS = {
+    "reading the arguments": ("StageTimer._prepared",),
+    "looking at the machine, before": ("Watch.__enter__",),
+    "hanging and removing hooks": ("Probes.__enter__", "Probes.__exit__"),
+    "looking at the machine, after": ("Watch.__exit__",),
+    "making the sample": ("StageTimer._record",),
+}
+
+
 def observer() -> str:
     """What looking costs, for each model and way."""
     lines = ["| call | way of looking | wall clock | the call itself | pairs |", "|---|---|---|---|---|"]
@@ -73,6 +82,28 @@ def observer() -> str:
             cells = (call, way, times(row["ratio"]), times(own) if own else "", str(row["ratio"]["n"]))
             lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + f"\n\n{machine(recorded)}. Median of pairs, 95 % bootstrap interval.\n"
+
+
+def observer_fixed() -> str:
+    """What the timer does once per call, outside of its marks, and what that is of a short call."""
+    runs = [result(f"observer_effect-{model}-total") for model in ("molmoe-1b", "qwen3-4b")]
+    lines = [
+        "| once per call, in µs | " + " | ".join(r["figures"]["model"].removeprefix("preset:") for r in runs) + " |"
+    ]
+    lines.append("|---" * (len(runs) + 1) + "|")
+    for name, parts in FIXED_PARTS.items():
+        cells = [f"{sum(r['figures']['fixed_costs_us'][part] for part in parts):.0f}" for r in runs]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    lines.append("")
+    for recorded in runs:
+        figures = recorded["figures"]
+        row = figures["ways"]["laptime total"]
+        call = f"{figures['model'].removeprefix('preset:')}, {figures['new_tokens']} tokens"
+        lines.append(
+            f"- {call}, {row['bare_ms']['value']:.0f} ms: {times(row['ratio'])} on the wall clock, the call itself "
+            f"{times(row['ratio_of_the_call_itself'])}, {row['ratio']['n']} pairs"
+        )
+    return "\n".join(lines) + f"\n\n{machine(runs[-1])}.\n"
 
 
 def observer_short() -> str:
@@ -236,6 +267,7 @@ def fast_promises() -> str:
 BLOCKS: dict[str, Callable[[], str]] = {
     "observer": observer,
     "observer-short": observer_short,
+    "observer-fixed": observer_fixed,
     "truth": truth,
     "truth-short": truth_short,
     "truth-families": lambda: truth("truth_families"),

@@ -62,6 +62,7 @@ def profile(
     per_token: bool = False,
     method: Literal["direct", "subtract", "both"] = "direct",
     verify: bool = False,
+    image_tokens: int | None = None,
     audio_seconds: float | None = None,
     generate: Mapping[str, Any] | None = None,
     adapter: str | None = None,
@@ -75,7 +76,8 @@ def profile(
     model: a hub id, a local path, or "preset:NAME" (random weights, no download).
     out: the run folder to write while measuring; None keeps the run in memory.
     samples: different inputs. prompt_tokens: text tokens of each; image tokens come on top. batch: rows of a call.
-    audio_seconds: the length of made-up sounds, for models that take some.
+    image_tokens: the most tokens of one image, where the family can choose. audio_seconds: the length of made-up
+        sounds, for models that take some.
     data: JSON lines of {image, question} instead of made-up inputs.
     generate: further arguments of generate(), such as {"num_beams": 4}. adapter: a PEFT adapter's folder or hub id.
     quantize, device_map: how a checkpoint's weights are loaded. percentiles: of all times, shown beside the medians.
@@ -127,6 +129,7 @@ def profile(
         per_token=per_token,
         verify=verify,
         method=method,
+        image_tokens=image_tokens,
         audio_s=audio_seconds,
         generate=dict(generate or {}),
         adapter=adapter,

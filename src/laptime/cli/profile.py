@@ -158,6 +158,10 @@ def profile(
         str | None,
         typer.Option("--image-size", metavar="WIDTHxHEIGHT", help="Size of the image.", rich_help_panel=INPUT),
     ] = None,
+    image_tokens: Annotated[
+        int | None,
+        typer.Option("--image-tokens", metavar="N", help="At most N tokens of an image.", rich_help_panel=INPUT),
+    ] = None,
     audio_seconds: Annotated[
         float | None,
         typer.Option("--audio-seconds", metavar="S", help="Length of the sound.", rich_help_panel=INPUT),
@@ -275,6 +279,7 @@ def profile(
         per_token=per_token,
         verify=verify,
         method=method.value,
+        image_tokens=image_tokens,
         audio_s=audio_seconds,
         generate=read_generate(generate or []),
         adapter=adapter,

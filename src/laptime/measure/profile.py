@@ -25,6 +25,7 @@ from laptime.measure.subtraction import subtract
 from laptime.models.adapters import with_adapter
 from laptime.models.loading import Loaded, LoadingPlan, load_as
 from laptime.workload.generation import generate_words
+from laptime.workload.image_budget import with_image_tokens
 from laptime.workload.inputs import compiles, generation_arguments
 
 __all__ = ["PreparedProfile", "ProfileRequest", "prepare", "profile"]
@@ -112,7 +113,9 @@ def _loaded(request: ProfileRequest) -> Loaded:
         device_map=request.device_map,
     )
     loaded = load_as(request.model, plan)
-    return loaded if request.adapter is None else with_adapter(loaded, request.adapter)
+    if request.adapter is not None:
+        loaded = with_adapter(loaded, request.adapter)
+    return loaded if request.image_tokens is None else with_image_tokens(loaded, request.image_tokens)
 
 
 def profile(

@@ -30,6 +30,7 @@ class ProfileRequest(msgspec.Struct, frozen=True, kw_only=True):
     new_tokens: int = 32
     image_size: tuple[int, int] | None = None  # width, height; None: the default of the kind of model
     batch: int = 1
+    image_tokens: int | None = None  # at most so many of an image; None: as the checkpoint's processor makes them
     audio_s: float | None = None  # seconds of sound; None: the default of the kind of model
     data: Path | None = None  # JSONL of {image, question} instead of a synthetic workload
     generate: Mapping[str, Any] = {}  # further arguments of generate(): sampling, beams

@@ -250,6 +250,9 @@ def _vision_tower(tree: _Tree, embedding: str | None, language: str | None) -> s
         parts = _feature_parts(tree, embedding, head)
         return tree.largest(parts) if parts else None
     if getattr(tree.config, "vision_config", None) is not None:
+        named = [path for path in tree.children("") if "vision" in path and looks_like_encoder(tree.modules[path])]
+        if len(named) == 1:  # patches enter it by a Linear (Kosmos-2.5)
+            return named[0]
         raise tree.unknown("which module is the vision tower")
     return None
 
