@@ -113,7 +113,7 @@ def nearness(model: Any, inputs: dict[str, Any], fast: FastModel) -> dict[str, f
     rest = {key: value for key, value in inputs.items() if key != "input_ids"}
     ids = fast.generate(inputs["input_ids"], **rest, max_new_tokens=1)
     del ids
-    session = next(iter(fast.decoder._sessions.values()))
+    session = fast.decoder.sessions[0]
     own = session.state.logits[:1].float().clone()
     with torch.no_grad():
         eager = model(**inputs, logits_to_keep=1).logits[:1, -1].float()

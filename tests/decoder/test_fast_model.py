@@ -198,6 +198,11 @@ def test_what_the_fast_prefill_does_not_read_takes_the_model_s_own_and_says_so()
         got = fast.generate(**inputs, **GREEDY, position_ids=places)
         assert torch.equal(got, model.generate(**inputs, **GREEDY, position_ids=places))
         fast.generate(**inputs, **GREEDY, prefill_chunk_size=4)
+        with pytest.raises(LaptimeError, match="past_key_values is not supported"):
+            fast.generate(**inputs, **GREEDY, past_key_values=object())
+        assert fast.why_not({"images": ["a.png"]}) == "images is an input that the fast prefill doesn't read"
+        assert "attention_mask is a list" in fast.why_not({"attention_mask": [1, 1]})
+        assert fast.why_not({"use_cache": True, "top_k": 3, "seed": 1, "position_ids": None}) is None
         assert sorted(fast.passed_by) == [
             "position_ids is an input that the fast prefill doesn't read",
             "prefill_chunk_size is set",

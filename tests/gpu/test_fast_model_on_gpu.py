@@ -6,8 +6,10 @@ import pytest
 import torch
 
 from laptime.decoder import FastModel, timed_generate
+from laptime.decoder.fast_model import LateSetting, Setting
 from laptime.decoder.plain_prompt import PlainPrompt
 from laptime.decoder.triton_prompt import TileShape, TritonPrompt
+from laptime.models.knobs import ModelKnobs, applied
 from laptime.models.loading import load_model
 from laptime.workload.inputs import make_inputs
 from tests.models.tiny import FAMILIES, build, tiny_inputs
@@ -49,7 +51,7 @@ def test_first_logits_are_as_near_to_float32_as_the_model_s_own_bfloat16(cuda, n
     truth, own = exact(**wide).logits[:, -1], model(**inputs).logits[:, -1].float()
     with FastModel(model) as fast:
         fast.generate(**inputs, max_new_tokens=1)
-        (session,) = fast.decoder._sessions.values()
+        (session,) = fast.decoder.sessions
         mine = session.state.logits.clone()
     assert ((mine - truth).norm() / (own - truth).norm()).item() < 1.25
 
@@ -62,7 +64,7 @@ def test_kernels_compute_what_the_plain_prefill_computes(cuda, name, tiles):
     with FastModel(model) as fast:
         fast.generate(**inputs, max_new_tokens=1)
         _, bucket = fast._prefills.items()[-1]
-        (session,) = fast.decoder._sessions.values()
+        (session,) = fast.decoder.sessions
         logits = []
         for passes in (
             PlainPrompt(fast.plan, session.state, bucket.content.prompt),
@@ -85,7 +87,8 @@ def test_a_replay_allocates_nothing_and_buckets_stay_within_their_bound(cuda):
         _, bucket = fast._prefills.items()[-1]
         before = torch.cuda.memory_stats()["allocation.all.allocated"]
         for _ in range(5):
-            bucket.run()
+            for part in bucket.parts.values():
+                part.run()
         torch.cuda.synchronize()
         assert torch.cuda.memory_stats()["allocation.all.allocated"] == before
 
@@ -122,3 +125,20 @@ def test_a_compiler_that_fails_leaves_the_tower_captured_as_it_is(cuda, monkeypa
     with FastModel(model) as fast:
         fast.generate(**inputs, max_new_tokens=2)
         assert all(part.captured for part in fast.parts())
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_each_setting_is_a_graph_of_its_own_and_gives_the_model_s_tokens(cuda, late):
+    model, inputs = prepared("preset:tiny-vlm", dtype="float32")
+    ids = inputs["input_ids"]
+    rest = {key: value for key, value in inputs.items() if key != "input_ids"}
+    with FastModel(model, compiled=False) as fast:
+        for active, top_k in (((0, 2, 5, 7), 2), (None, 1), ((0, 7), 4), ((0, 2, 5, 7), 2)):
+            setting = Setting(active, top_k)
+            asked = LateSetting(0, top_k, lambda hidden, setting=setting: setting) if late else setting
+            got, _ = fast.run(ids, {**rest, **GREEDY}, setting=asked)
+            with applied(model, ModelKnobs(top_k=top_k, active=active, blocks=None if active is None else len(active))):
+                own = model.generate(**inputs, **GREEDY)
+            assert torch.equal(got, own)
+        assert all(part.captured for part in fast.parts())
+        assert len([part for part in fast.parts() if part.part == "prefill"]) >= 3

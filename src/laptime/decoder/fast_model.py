@@ -13,13 +13,13 @@ from types import TracebackType
 from typing import Any, NamedTuple
 
 import torch
-from transformers import LogitsProcessor
+from transformers import GenerationConfig, LogitsProcessor
 
 from laptime.decoder.decoder import FastDecoder, Kernels, Mark, Session, go_on
 from laptime.decoder.plain_prompt import PlainPrompt
 from laptime.decoder.prefill import write_ends
 from laptime.decoder.prompt import Layout, Prompt, bucket_of, fill, new_prompt, read_layout
-from laptime.decoder.settings import GenerationSettings, read_settings
+from laptime.decoder.settings import REFUSED_ARGUMENTS, GenerationSettings, read_settings
 from laptime.decoder.shelf import Bucket, Part, Shelf
 from laptime.decoder.state import choose, take
 from laptime.decoder.triton_prompt import TritonPrompt
@@ -40,6 +40,8 @@ from laptime.errors import LaptimeError
 READ = (*PIXELS, *SIZES, "attention_mask", "mm_token_type_ids", "use_cache")
 """Inputs that the fast prefill understands. With any other one the model's own prefill runs."""
 Passes = PlainPrompt | TritonPrompt
+SETTINGS = GenerationConfig()
+"""It has the names of all settings of a call."""
 MEMORY_GIB = 8.0
 """The most memory that the buckets of vision and prefill take, in GiB, unless the caller says otherwise."""
 
@@ -173,10 +175,13 @@ class FastModel:
 
     def why_not(self, call: Mapping[str, Any]) -> str | None:
         """Why this call takes the model's own vision and prefill; None when it takes the fast ones."""
-        known = {"generation_config", "seed", *READ}
+        known = {"generation_config", "seed", *READ, *REFUSED_ARGUMENTS}
         for name in sorted(call):
-            if call[name] is not None and name not in known and isinstance(call[name], torch.Tensor):
+            if call[name] is not None and name not in known and not hasattr(SETTINGS, name):
                 return f"{name} is an input that the fast prefill doesn't read"
+        for name in READ:
+            if call.get(name) is not None and name != "use_cache" and not isinstance(call[name], torch.Tensor):
+                return f"{name} is a {type(call[name]).__name__}, and the fast prefill reads tensors"
         if call.get("prefill_chunk_size") is not None:
             return "prefill_chunk_size is set"
         if call.get("pixel_values") is not None and self._images is None:

@@ -39,7 +39,7 @@ def prefill_promise(plan: DecodePlan, floor: PartFloor, rate: float | None, band
     else:
         base, shares = floor.ms, DENSE
         note = f"{shares[0]:g} to {shares[1]:g} times the floor of {base:.2f} ms"
-    return _range(base, shares, kernels, note)
+    return _range(base, shares, kernels, note, least=floor.ms)
 
 
 def vision_promise(floor: PartFloor, blocks: int, *, packed: bool) -> Promise | None:
@@ -48,11 +48,13 @@ def vision_promise(floor: PartFloor, blocks: int, *, packed: bool) -> Promise | 
         return None
     shares = PACKED if packed else DENSE
     note = f"{shares[0]:g} to {shares[1]:g} times the floor of {floor.ms:.2f} ms"
-    return _range(floor.ms, shares, TOWER_KERNELS * blocks, note)
+    return _range(floor.ms, shares, TOWER_KERNELS * blocks, note, least=floor.ms)
 
 
-def _range(base: float, shares: tuple[float, float], kernels: int, note: str) -> Promise:
-    low, high = (base * share + kernels * cost / 1e3 for share, cost in zip(shares, PER_KERNEL_US, strict=True))
+def _range(base: float, shares: tuple[float, float], kernels: int, note: str, *, least: float) -> Promise:
+    low, high = (
+        max(base * share, least) + kernels * cost / 1e3 for share, cost in zip(shares, PER_KERNEL_US, strict=True)
+    )
     each = f"each of {kernels} kernels adds {PER_KERNEL_US[0]:g} to {PER_KERNEL_US[1]:g} µs"
     return Promise(
         low_ms=round(low, 4), high_ms=round(high, 4), source="operations and bytes", assumptions=[note, each]

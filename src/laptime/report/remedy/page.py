@@ -221,6 +221,7 @@ def _call_section(report: RemedyReport) -> Html:
     return section(
         "The whole call",
         table(head, whole, numeric=range(1, len(head))),
+        note("What was promised of vision, prefill and whole answers, and what they took:") if promises else None,
         table(["", "promised", "time", "floor", "kept?", "pays after answers"], promises, numeric=(1, 2, 3, 5))
         if promises
         else None,
