@@ -1,4 +1,4 @@
-"""Write the figures of trace_speed.json and trace_profile.json into docs/trace-speed.md, between its markers.
+"""Write the figures of the benchmarks of traces into docs/trace-speed.md and docs/trace-operators.md, between markers.
 
 python benchmarks/trace_docs.py
 """
@@ -6,6 +6,7 @@ python benchmarks/trace_docs.py
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 from into_docs import ROOT, result
@@ -44,6 +45,40 @@ def main() -> None:
         )
     PAGE.write_text(page, encoding="utf-8")
     print(PAGE.relative_to(ROOT))
+    write_operators(ROOT / "docs" / "trace-operators.md", result("trace_operators"))
+
+
+OPERATOR_FILES = ("prefill, H100", "detection, MI300X", "diffusion, MI300X", "DDP training, MI300X", "DDP, recomputing")
+
+
+def write_operators(page: Path, recorded: dict[str, Any]) -> None:
+    """The operator table beside the peer's: time, memory, and what agrees."""
+    where = recorded["environment"]
+    lines = [
+        f"`{recorded['command']}`: {where['cpu_count']} processors, Python {where['python']}, load average"
+        f" {where['load_average']:.0f} (other work beside it; the two took turns), {where['tracelens']}.",
+        "",
+        "| trace | TraceLens takes | peak memory | operators: same time | shapes: same operations | same bytes |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, own in zip(OPERATOR_FILES, recorded["figures"].values(), strict=True):
+        times = own["tracelens_over_laptime_seconds"]
+        lines.append(
+            f"| {name} | {times['value']:.1f}× ({times['low']:.1f} to {times['high']:.1f}) |"
+            f" {own['tracelens_over_laptime_peak']:.1f}× |"
+            f" {own['operator_times_alike']} of {own['operator_times_compared']} |"
+            f" {own['flop_alike']} of {own['shapes_compared']} | {own['bytes_alike']} of {own['shapes_compared']} |"
+        )
+    block = "\n".join(lines) + "\n"
+    text = page.read_text(encoding="utf-8")
+    text = re.sub(
+        r"(<!-- operators:begin -->\n).*?(<!-- operators:end -->)",
+        lambda markers: markers[1] + block + markers[2],
+        text,
+        flags=re.DOTALL,
+    )
+    page.write_text(text, encoding="utf-8")
+    print(page.relative_to(ROOT))
 
 
 def origin(recorded: dict[str, Any]) -> str:
