@@ -147,11 +147,15 @@ def test_what_is_no_measurements_is_one_line(tmp_path, capsys):
     assert ask(capsys, write(tmp_path / "ok", samples()), "--html", "/proc/x/y.html")[0] == 2
 
 
+MARK = '<meta name="generator" content="laptime">'
+"""What a page of laptime has in its head."""
+
+
 def test_a_page_is_replaced_only_when_asked(tmp_path, capsys):
     run, page = write(tmp_path / "run", samples()), tmp_path / "audit.html"
-    page.write_text("notes")
+    page.write_text(MARK)
     code, out, err = ask(capsys, run, "--html", page)
-    assert (code, out, err.count("\n"), page.read_text()) == (2, "", 1, "notes")
+    assert (code, out, err.count("\n"), page.read_text()) == (2, "", 1, MARK)
     assert "--force" in err
     code, _, err = ask(capsys, run, "--html", page, "--force")
     assert (code, err) == (0, f"page: {page}\n")

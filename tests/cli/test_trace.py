@@ -67,10 +67,11 @@ def test_two_traces_are_compared(kineto: Path, tmp_path: Path) -> None:
 
 def test_a_page_is_not_overwritten_unasked(kineto: Path, tmp_path: Path) -> None:
     page = tmp_path / "p.html"
-    page.write_text("mine", encoding="utf-8")
+    mark = '<meta name="generator" content="laptime">'
+    page.write_text(mark, encoding="utf-8")
     with pytest.raises(LaptimeError, match="--force"):
         run(kineto, "--html", page)
-    assert page.read_text(encoding="utf-8") == "mine"
+    assert page.read_text(encoding="utf-8") == mark
     code, out = run(kineto, "--html", page, "--force")
     assert (code, "GPU idle 21 %" in out) == (0, True)
     assert page.read_text(encoding="utf-8").startswith("<!doctype html>")

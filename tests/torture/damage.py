@@ -84,14 +84,14 @@ def damaged_value(chance: random.Random, content: bytes) -> tuple[str, bytes]:
     at = chance.choice(places)
     try:
         path = chance.choice(list(_paths(json.loads(lines[at]))) or [()])
-    except ValueError:
+    except (ValueError, RecursionError):
         return "put in", content + chance.choice(BYTES)
     value = chance.choice(VALUES)
     for number in places if everywhere else [at]:
         try:
             whole = json.loads(lines[number])
             lines[number] = _replaced(whole, path, value).encode("utf-8", "surrogatepass")
-        except (ValueError, KeyError, IndexError, TypeError):
+        except (ValueError, KeyError, IndexError, TypeError, RecursionError):
             continue
     field = next((str(step) for step in reversed(path) if isinstance(step, str)), "whole")
     return f"{field} is {value[:24]}", b"\n".join(lines)

@@ -179,14 +179,17 @@ def test_a_text_models_chat_template_gets_plain_text(folder: Path) -> None:
 
 
 def test_examples_that_a_model_cannot_take(folder: Path) -> None:
-    image, broken, long = read_jsonl(
+    image, broken, long, half = read_jsonl(
         write(
             folder,
             {"image": "pictures/a.png", "question": "What?"},
             {"image": "broken.png", "question": "What?"},
             {"question": "long " * 100},
+            {"question": "half \ud800?"},
         )
     )
+    with pytest.raises(LaptimeError, match="jsonl:4: the question holds half a character"):
+        inputs_from_example(loaded("llama"), half)
     with pytest.raises(LaptimeError, match=r"jsonl:1: has an image, and llama takes text only"):
         inputs_from_example(loaded("llama"), image)
     with pytest.raises(LaptimeError, match=r"jsonl:2: .*broken\.png is no readable image"):

@@ -16,6 +16,7 @@ from laptime.estimate.judge import splits
 from laptime.estimate.judge.evaluation import cross_evaluate, evaluate, target_of
 from laptime.estimate.judge.evaluation_result import Evaluation
 from laptime.estimate.judge.splits import Split
+from laptime.estimate.known import require_known
 from laptime.estimate.learn.card import ModelCard
 from laptime.estimate.run_fit import FitOptions, chosen_columns, make_estimator, outliers_of
 from laptime.estimate.table.reading import Columns, is_run_frame, read_table, usable_rows
@@ -59,6 +60,7 @@ def evaluate_saved(folder: Path, table: Path, *, confidence: float = 0.95, keep:
     frame = read_table(table, keep)
     if predictor.target in frame.columns:
         frame = usable_rows(frame, [predictor.target])
+    require_known(predictor, frame, str(table))
     try:
         evaluation = evaluate(predictor, frame, q=confidence, source=str(table))
     except LaptimeError as error:

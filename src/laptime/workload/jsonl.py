@@ -59,6 +59,8 @@ def _example(line: str, number: int, folder: Path, place: str) -> Example:
     name = entry.get("id", f"{number:04d}")
     if not isinstance(name, str | int) or isinstance(name, bool) or name == "":
         raise LaptimeError(f"{place}: 'id' must be text or a whole number")
+    if any("\ud800" <= letter <= "\udfff" for letter in str(name)):
+        raise LaptimeError(f"{place}: 'id' holds half a character (a lone surrogate); write it anew")
     choices = _choices(entry.get("choices"), place)
     images = _image_paths(entry, folder, place)
     right = _right_choice(entry.get("answer"), choices, place) if choices else None

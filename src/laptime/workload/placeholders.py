@@ -58,7 +58,9 @@ def media_word(loaded: Loaded, kind: str) -> str:
 
 
 def check_question(loaded: Loaded, question: str, place: str) -> None:
-    """Raise LaptimeError for a question that holds a word which the processor would take for an image or a sound."""
+    """Raise LaptimeError for a question that no processor takes: with its word for an image, or half a character."""
+    if not question.isascii() and any("\ud800" <= letter <= "\udfff" for letter in question):
+        raise LaptimeError(f"{place}: the question holds half a character (a lone surrogate); write it anew")
     for name in _KEPT if loaded.processor is not None else ():
         kept = word(loaded.processor, name)
         if kept is not None and kept in question:
