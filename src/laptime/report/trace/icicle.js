@@ -24,14 +24,21 @@ function icicle(container, tree, total, onWindow) {
     let deepest = 0;
     const place = (rows, left, scale, depth) => {
       let at = left;
+      const small = [];
       for (const i of rows) {
         const wide = tree.total_ns[i] * scale;
-        if (wide >= BOX.least && depth < BOX.depth) {
+        if (wide < BOX.least) small.push(i); // the rows are sorted: all that follow are small too
+        else if (depth < BOX.depth) {
           placed.push({ i, x: at, wide, depth });
           deepest = Math.max(deepest, depth);
           place(inside[i], at, scale, depth + 1);
+          at += wide;
         }
-        at += wide;
+      }
+      const rest = small.reduce((sum, i) => sum + tree.total_ns[i], 0) * scale;
+      if (rest >= BOX.least && depth < BOX.depth) {
+        placed.push({ i: small[0], x: at, wide: rest, depth, small });
+        deepest = Math.max(deepest, depth);
       }
     };
     const whole = root < 0 ? Math.max(total, 1) : Math.max(tree.total_ns[root], 1);
@@ -43,24 +50,27 @@ function icicle(container, tree, total, onWindow) {
 
   function draw(width) {
     const { placed, deepest } = boxes(width);
-    const drawn = placed.map(({ i, x, wide, depth }) => {
+    const drawn = placed.map(({ i, x, wide, depth, small }) => {
       const y = depth * (BOX.high + 1);
       const letters = Math.floor((wide - 10) / 7.2);
-      const name = tree.name[i];
+      const several = small && small.length > 1;
+      const kind = several ? "other" : tree.kind[i];
+      const name = several ? `${small.length} smaller ones` : tree.name[i];
+      const sum = (column) => (small || [i]).reduce((total, one) => total + column[one], 0);
       const label = letters >= Math.min(name.length, 4) ? (name.length > letters ? `${name.slice(0, Math.max(letters - 1, 1))}…` : name) : null;
-      const box = svg("rect", { class: `launch-${tree.kind[i]}`, x, y, width: Math.max(wide - (wide > 3 ? 1 : 0.2), 0.8), height: BOX.high });
+      const box = svg("rect", { class: `launch-${kind}`, x, y, width: Math.max(wide - (wide > 3 ? 1 : 0.2), 0.8), height: BOX.high });
       const group = svg("g", { class: "launch-box", tabindex: wide > 40 ? 0 : null }, box,
         label ? svg("text", { class: "on-bar", x: x + 5, y: y + 15 }, label) : null);
-      const go = () => { root = root === i ? tree.parent[i] : i; redraw(); };
+      const go = () => { root = small || root === i ? tree.parent[i] : i; redraw(); };
       group.addEventListener("click", go);
       group.addEventListener("keydown", (event) => { if (event.key === "Enter") go(); });
       group.addEventListener("pointermove", (event) => showTooltip(event, {
         title: name,
         rows: [
-          ["what", KIND_WORDS[tree.kind[i]]],
-          ["device time", formatMs(tree.total_ns[i] / 1e6)],
-          ["of all work", formatPercent(total ? tree.total_ns[i] / total : null)],
-          ["launched", `${formatTick(tree.activities[i])}`],
+          ["what", KIND_WORDS[kind]],
+          ["device time", formatMs(sum(tree.total_ns) / 1e6)],
+          ["of all work", formatPercent(total ? sum(tree.total_ns) / total : null)],
+          ["launched", `${formatTick(sum(tree.activities))}`],
         ],
       }));
       group.addEventListener("pointerleave", hideTooltip);
@@ -73,5 +83,5 @@ function icicle(container, tree, total, onWindow) {
 }
 
 const KIND_WORDS = {
-  range: "range", module: "module", operator: "operator", frame: "Python frame", kernel: "kernel or copy", other: "several, each too small to see",
+  range: "range", module: "module", operator: "operator", frame: "Python frame", kernel: "kernel or copy", other: "several smaller ones",
 };
