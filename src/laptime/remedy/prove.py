@@ -199,7 +199,10 @@ class _Call:
         self._promises: dict[str, Promise] = {}
         if plan is None:
             return
-        floors = call_floor(subject.model, plan, subject.inputs, bandwidth, rate)
+        try:
+            floors = call_floor(subject.model, plan, subject.inputs, bandwidth, rate)
+        except Exception:  # what can't be counted is not promised; the measured rows stay
+            return
         steps = self._tokens - 1
         self._floors = {"prefill": floors.prefill.ms, "decode": None if floor.ms is None else steps * floor.ms}
         promises = {"prefill": prefill_promise(plan, floors.prefill, rate, bandwidth)}
