@@ -87,8 +87,10 @@ def test_an_instant_out_of_order_is_severe(tmp_path):
 
 
 def test_the_page_draws_lives_and_escapes_names(tmp_path):
-    hostile = [msgspec.structs.replace(one, request_id="<b>x</b>") for one in REQUESTS]
-    shown = page(read_engine(write(tmp_path / "engine", hostile)))
+    hostile = [msgspec.structs.replace(one, request_id="<b>x</b>", text="what was answered") for one in REQUESTS]
+    report = read_engine(write(tmp_path / "engine", hostile))
+    shown = page(report)
+    assert "what was answered" not in shown and b"what was answered" not in to_json(report)
     assert "<b>x</b>" not in shown and 'class="stalled"' in shown and 'class="beside-prefill"' in shown
 
 

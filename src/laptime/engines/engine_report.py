@@ -312,9 +312,11 @@ def _left_out(joined: JoinedRequests, missing: Sequence[RequestSample]) -> dict[
 
 
 def _drawn(lives: Sequence[RequestLife]) -> list[RequestLife]:
-    """The first requests of the last load."""
+    """The first requests of the last load, without their texts: a report holds figures."""
     last = [life for life in lives if life.request.load == lives[-1].request.load]
-    return sorted(last, key=lambda life: life.spans[0].begin)[:DRAWN]
+    first = sorted(last, key=lambda life: life.spans[0].begin)[:DRAWN]
+    without = [msgspec.structs.replace(life.request, text=None, chunks=[]) for life in first]
+    return [msgspec.structs.replace(life, request=request) for life, request in zip(first, without, strict=True)]
 
 
 def _lived_through(lives: Sequence[RequestLife], steps: Sequence[StepSample]) -> list[StepSample]:

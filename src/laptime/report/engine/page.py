@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from laptime.engines.engine_result import EngineLevel, EngineReport
 from laptime.engines.life import SPAN_WORDS
 from laptime.report.engine.gantt import gantt
@@ -53,7 +55,7 @@ def engine_page(report: EngineReport) -> str:
         headline=headline(report),
         meta=facts(report),
         sections=sections,
-        data=report,
+        data=msgspec.structs.replace(report, lives=[], shown_steps=[]),  # they are drawn, and nothing reads them
         styles=[asset("profile/page.css"), asset("engine/page.css")],
         footer=[one_line(f"{report.engine} {report.version}", 80), report.schema],
     )
