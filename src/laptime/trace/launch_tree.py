@@ -83,10 +83,10 @@ def open_at(timeline: GpuTimeline, process: Int32, thread: Int64, at_ns: Int64, 
         labels = replace(labels, number=np.full_like(labels.number, -1))
     node, operator = (np.full(len(at_ns), NOWHERE, dtype=np.int32) for _ in range(2))
     nodes = GrowingTree({}, np.full(len(timeline.ranges.start_ns), NOWHERE, dtype=np.int32), [])
-    for one in np.unique(process).tolist():
+    for one in _distinct(process):
         of_process = process == one
         ranged = _thread_of_ranges(timeline, labels, one)
-        others = np.unique(thread[of_process])
+        others = np.array(_distinct(thread[of_process]), dtype=np.int64)
         begun = [int(at_ns[of_process][thread[of_process] == other].min()) for other in others.tolist()]
         for other in others[np.argsort(begun, kind="stable")].tolist():  # forward comes before backward
             chosen = np.flatnonzero(of_process & (thread == other))
@@ -110,6 +110,13 @@ def open_at(timeline: GpuTimeline, process: Int32, thread: Int64, at_ns: Int64, 
         strings=timeline.strings,
         shapes=timeline.shapes,
     )
+
+
+def _distinct(values: npt.NDArray[np.signedinteger]) -> list[int]:
+    """The distinct values; mostly there is one, which is found without sorting."""
+    if len(values) and (values == values[0]).all():
+        return [int(values[0])]
+    return [int(value) for value in np.unique(values).tolist()]
 
 
 def _of_rows(column: Int32, rows: Int32) -> Int32:
@@ -173,12 +180,13 @@ def _placed(
 def _levels(parent: Int32, owner: Int32) -> tuple[npt.NDArray[np.intp], Int32]:
     """The ranges that hold a launch, and for each range how deep it lies."""
     needed = np.zeros(len(parent), dtype=np.bool_)
-    front = np.unique(owner[owner >= 0])
+    needed[owner[owner >= 0]] = True
+    front = np.flatnonzero(needed)
     while len(front):
-        needed[front] = True
         front = np.unique(parent[front])
         front = front[front >= 0]
         front = front[~needed[front]]
+        needed[front] = True
     rows = np.flatnonzero(needed)
     level = np.zeros(len(parent), dtype=np.int32)
     above = parent[rows]

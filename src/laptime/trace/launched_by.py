@@ -27,6 +27,8 @@ DRAWN = 1_200
 
 PATH = " › "
 
+_DENSE = 1 << 22
+
 
 @dataclass(frozen=True, eq=False, slots=True)
 class _Sums:
@@ -105,9 +107,8 @@ def _sums(tree: LaunchTree, duration: Int64) -> _Sums:
 
 def _sum_by(group: npt.NDArray[np.signedinteger], value: Int64, size: int) -> Int64:
     """Exact sums of integers by group."""
-    order = np.argsort(group, kind="stable")
-    bounds = np.concatenate([[0], np.cumsum(np.bincount(group, minlength=size))])
-    result: Int64 = np.diff(np.concatenate([[0], np.cumsum(value[order])])[bounds])
+    # In float64 integers are exact below 2^53, which is 104 days of device time.
+    result: Int64 = np.bincount(group, weights=value, minlength=size).astype(np.int64)
     return result
 
 
@@ -202,9 +203,14 @@ def _leaves(timeline: GpuTimeline, rows: Int32, duration: Int64, tree: LaunchTre
     """Work by the node that launched it and its short name: (node, name, nanoseconds, activities), longest first."""
     size = len(timeline.strings)
     key = (tree.node.astype(np.int64) + 1) * size + timeline.activities.name[rows]
-    distinct, which = np.unique(key, return_inverse=True)
-    spent = _sum_by(which.ravel(), duration, len(distinct))
-    counts = np.bincount(which.ravel(), minlength=len(distinct))
+    if (len(tree.names) + 1) * size <= _DENSE:
+        counts = np.bincount(key)
+        distinct = np.flatnonzero(counts)
+        spent, counts = _sum_by(key, duration, 0)[distinct], counts[distinct]
+    else:
+        distinct, which = np.unique(key, return_inverse=True)
+        spent = _sum_by(which.ravel(), duration, len(distinct))
+        counts = np.bincount(which.ravel(), minlength=len(distinct))
     together: dict[tuple[int, str], list[int]] = {}
     for number, ns, count in zip(distinct.tolist(), spent.tolist(), counts.tolist(), strict=True):
         row = together.setdefault((number // size - 1, short_name(timeline.strings[number % size])), [0, 0])
