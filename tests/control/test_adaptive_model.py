@@ -270,7 +270,7 @@ def test_a_slower_machine_leaves_less_leeway() -> None:
     adapted.leeway = Leeway(budgets_ms=[40_000.0, 60_000.0], times=[STEPS[-1], 1.0])
     shared = adapted.generate(question(), budget_ms=100_000).sample.decision
     assert shared is not None
-    assert shared.factor == pytest.approx(2.0, rel=0.1)
+    assert shared.factor == pytest.approx(2.0, rel=0.2)  # soon after a jump: bounds allow for the largest seen
     assert shared.confidence == pytest.approx(1 - 0.05 * STEPS[-1])  # that of 50 s, not of 100 s
 
 

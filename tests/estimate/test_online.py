@@ -135,22 +135,22 @@ def test_survival_agrees_with_scipys_kaplan_meier_with_one_more_at_infinity(seed
         end = online.timed_out if censored[number] else online.finished
         state = end(state, str(number), 100.0 * float(np.exp(ratio)))
     found = online.correction(state, 0.0)
-    moved = ratios + found.trend_per_request * (40 - np.arange(40))
-    oracle = ecdf(CensoredData(uncensored=moved[~censored], right=[*moved[censored], 1e9])).sf
-    assert found.ends == pytest.approx(np.sort(moved[~censored]))
-    assert found.survival == pytest.approx(oracle.evaluate(np.sort(moved[~censored]) + 1e-9))
+    left = ratios - np.array([one.forecast for one in state.ended])
+    oracle = ecdf(CensoredData(uncensored=left[~censored], right=[*left[censored], 1e9])).sf
+    assert found.ends == pytest.approx(np.sort(left[~censored]) + found.forecast)
+    assert found.survival == pytest.approx(oracle.evaluate(np.sort(left[~censored]) + 1e-9))
 
 
 def test_without_censoring_it_is_split_conformal():
-    """The ceil((n + 1) q)-th smallest of the window, when there is no trend and nothing was missed beyond 1 - q."""
+    """The ceil((n + 1) q)-th smallest of what forecasts left over, and the forecast of now."""
     ratios = np.random.default_rng(3).permutation(np.linspace(-1, 0.0, 100))
     state = online.begin(BASELINE, window=100, step=0.0)
     for number, ratio in enumerate(ratios):
         state = online.issued(state, str(number), 100.0, 1e9, 0.0)
         state = online.finished(state, str(number), 100.0 * float(np.exp(ratio)))
     found = online.correction(state, 0.0)
-    if found.trend_per_request == 0:
-        assert np.log(found.bound_factor) == pytest.approx(np.sort(ratios)[int(np.ceil(101 * 0.95)) - 1])
+    left = np.sort(ratios - np.array([one.forecast for one in state.ended]))
+    assert np.log(found.bound_factor) == pytest.approx(found.forecast + left[int(np.ceil(101 * 0.95)) - 1])
     bounds = np.array([80.0, 120.0])
     for budget in (60.0, 100.0, 130.0):
         kept = found.probability_within(bounds, budget) >= found.level - 1e-9

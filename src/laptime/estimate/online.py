@@ -7,16 +7,19 @@ A GPU that throttles makes every request slower than the estimator knows. What c
 - A request that still runs after 300 ms takes more than 300 ms, and so does one that timed out at 300 ms. Both are
   right-censored observations, and a running request is the earliest sign of a slow-down.
 
-State: for the last `window` ended requests, in the order in which they were issued, log(time / bound), and for each
-running one its age. From these a Correction, as a pure function of state and clock:
+State: for the last ended requests, in the order in which they were issued, log(time / bound), for each
+running one its age, and for all of them the forecast that was made when they were issued. From these a Correction, as a
+pure function of state and clock:
 
-1. Trend: the median slope of all pairs (Theil 1950, Sen 1968), shrunk by 1 - 1/t^2 with its t-statistic so that
-   noise makes no trend, halved when it points down (a bound that falls too fast breaks), brings every value to now.
-2. Quantile: the product-limit estimator (Kaplan and Meier 1958) of these values, censored ones included, with one
-   more at infinity: split conformal's (n + 1). With nothing censored it is the ceil((n + 1) q)-th smallest value.
-3. Level: adaptive conformal inference (Gibbs and Candes 2021), alpha = alpha_0 + step * sum(alpha_0 - missed) over the
-   window's requests, each judged by the bound that it was issued with. A sum over a window instead of over all
-   time forgets, and does not depend on the order of arrival.
+1. Forecast: the median of the last RECENT requests' log(time / bound), over the baseline's own.
+2. Quantile: of what was left over forecasts, log(time / bound) - forecast. It is split conformal on the forecasts'
+   own errors, so whatever they are late by (a drift while many requests run, an oscillation, a state that comes back)
+   is in it. The product-limit estimator (Kaplan and Meier 1958) takes running requests in as censored; one more lies
+   at infinity. With nothing censored it is the ceil((n + 1) q)-th smallest value. Where censoring leaves it open, the
+   largest value that was seen stands for it.
+3. Level: adaptive conformal inference (Gibbs and Candes 2021), alpha = alpha_0 + step * sum(alpha_0 - missed) over
+   some windows' requests, each judged by the bound that it was issued with. A sum over windows instead of over all time
+   forgets, and does not depend on the order of arrival.
 
 The correction is one factor within [1 / limit, limit]. Beyond that the bound is infinite (no promise), and `saturated`
 says that the estimator should be fitted anew.
@@ -26,8 +29,8 @@ Values are frozen: every step returns a new state, and a state saved and loaded 
 
 from __future__ import annotations
 
-from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -40,9 +43,12 @@ from laptime.errors import LaptimeError
 
 LOST_AFTER = 20
 """A running request this number of windows behind the newest is taken for lost, and forgotten."""
-LEVEL_ROOM = 0.6
+LEVEL_ROOM = 0.8
 """How far the level may move, as a share of 1 - q."""
-FEWEST_FOR_TREND = 12
+LEVEL_WINDOWS = 3
+"""Windows of requests whose misses move the level: a state that comes back now and then is remembered longer."""
+RECENT = 25
+"""Requests whose median is the forecast of the next one: enough that noise moves it little, and soon after a change."""
 
 
 class Running(msgspec.Struct, frozen=True, array_like=True):
@@ -53,6 +59,7 @@ class Running(msgspec.Struct, frozen=True, array_like=True):
     bound_ms: float  # the estimator's own bound
     given_ms: float  # the corrected bound that it was issued with
     issued_ms: float  # on the caller's clock
+    forecast: float = 0.0  # log(time / bound) that was expected, over the baseline's own
 
 
 class Ended(msgspec.Struct, frozen=True, array_like=True):
@@ -62,6 +69,7 @@ class Ended(msgspec.Struct, frozen=True, array_like=True):
     log_ratio: float  # log(time / the estimator's bound)
     censored: bool  # it took longer than that: the time-out
     missed: bool | None  # the bound that it was issued with did not hold; None when a time-out hides it
+    forecast: float = 0.0
 
 
 class Online(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -74,7 +82,7 @@ class Online(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     limit: float
     issued: int
     baseline: tuple[float, ...]  # log(time / bound) when the estimator was judged: stands for the window at first
-    ended: tuple[Ended, ...]  # by number
+    ended: tuple[Ended, ...]  # by number, the last LEVEL_WINDOWS windows of them
     running: tuple[Running, ...]  # by number
 
 
@@ -86,8 +94,8 @@ class Correction(msgspec.Struct, frozen=True, kw_only=True):
     median_factor: float
     saturated: bool
     level: float  # the quantile level in use, moved from q by what was missed
-    trend_per_request: float  # of log time
-    ends: tuple[float, ...]  # log(time / bound), ascending, brought to now
+    forecast: float  # log(time / bound) that is expected now, over the baseline's own
+    ends: tuple[float, ...]  # log(time / bound) that now seem possible, ascending
     survival: tuple[float, ...]  # share above each of `ends`
 
     def bound_ms(self, bound_ms: Floats | float) -> Floats:
@@ -109,7 +117,7 @@ class Correction(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def begin(
-    baseline: npt.ArrayLike, *, q: float = 0.95, window: int = 80, step: float = 0.002, limit: float = 4.0
+    baseline: npt.ArrayLike, *, q: float = 0.95, window: int = 100, step: float = 0.01, limit: float = 4.0
 ) -> Online:
     """A stream before its first request.
 
@@ -136,15 +144,20 @@ def begin(
 
 def correction(online: Online, now_ms: float) -> Correction:
     """What this stream's requests say at `now_ms` of the clock that they were issued by."""
-    numbers, ratios, censored = _observed(online, now_ms)
-    slope = _trend(numbers[~censored], ratios[~censored])
-    at, survival = _product_limit(ratios + slope * (online.issued - numbers), censored)
+    seen = _observed(online, now_ms)
+    forecast = _forecast(online, seen)
+    at, survival = _product_limit(seen.ratios - seen.forecasts, seen.censored)
     level = 1 - _alpha(online)
-    shift = _quantile(at, survival, level)
-    middle = _quantile(at, survival, 0.5) - float(np.median(online.baseline))
+    left_over = seen.ratios - seen.forecasts
+    late_by = _quantile(at, survival, 0.5, 0.0) - float(np.median(online.baseline))
+    most = float(seen.ratios.max()) + max(late_by, 0.0)  # after a jump its own errors would add to the forecast
+    shift = min(forecast + _quantile(at, survival, level, float(left_over.max())), most)
+    at, middle = at + forecast, forecast + late_by
     edge = float(np.log(online.limit))
     uncensored = np.zeros(online.window, dtype=np.bool_)
-    at_first = min(max(online.baseline), _quantile(*_product_limit(np.array(online.baseline), uncensored), online.q))
+    at_first = min(
+        max(online.baseline), _quantile(*_product_limit(np.array(online.baseline), uncensored), online.q, np.inf)
+    )
     saturated = shift > edge
     return Correction(
         bound_factor=float("inf") if saturated else float(np.exp(max(shift, -edge))),
@@ -152,7 +165,7 @@ def correction(online: Online, now_ms: float) -> Correction:
         median_factor=float(np.exp(np.clip(middle, -edge, edge))),
         saturated=saturated,
         level=level,
-        trend_per_request=slope,
+        forecast=forecast,
         ends=tuple(at.tolist()),
         survival=tuple(survival.tolist()),
     )
@@ -167,7 +180,7 @@ def issued(online: Online, key: str, bound_ms: float, given_ms: float, now_ms: f
         raise LaptimeError(f"online: request {key}: a bound of {bound_ms} ms; it must be above 0 and finite")
     if any(request.key == key for request in online.running):
         raise LaptimeError(f"online: request {key} is running already; give every request a key of its own")
-    one = Running(key, online.issued, bound_ms, given_ms, now_ms)
+    one = Running(key, online.issued, bound_ms, given_ms, now_ms, _forecast(online, _observed(online, now_ms)))
     oldest = online.issued - LOST_AFTER * online.window
     running = tuple(request for request in online.running if request.number >= oldest)
     return msgspec.structs.replace(online, issued=online.issued + 1, running=(*running, one))
@@ -213,48 +226,44 @@ def _ended(online: Online, key: str, took_ms: float, *, censored: bool) -> Onlin
     if request is None:
         return online
     missed = None if censored and took_ms < request.given_ms else took_ms > request.given_ms or censored
-    one = Ended(request.number, float(np.log(took_ms / request.bound_ms)), censored, missed)
-    ended = tuple(sorted((*online.ended, one), key=lambda e: e.number))[-online.window :]
+    one = Ended(request.number, float(np.log(took_ms / request.bound_ms)), censored, missed, request.forecast)
+    kept = LEVEL_WINDOWS * online.window + len(online.running)
+    ended = tuple(sorted((*online.ended, one), key=lambda e: e.number))[-kept:]
     return msgspec.structs.replace(cancelled(online, key), ended=ended)
 
 
-def _observed(online: Online, now_ms: float) -> tuple[Floats, Floats, npt.NDArray[np.bool_]]:
-    """Numbers, log ratios and censoring: the baseline where the window is not full, what ended, what runs."""
-    fill = online.window - len(online.ended)
-    first = online.ended[0].number if online.ended else online.issued
+class _Seen(NamedTuple):
+    """By request, in the order of issue: the baseline where the window is not full, what ended, what runs."""
+
+    numbers: Floats
+    ratios: Floats
+    forecasts: Floats
+    censored: npt.NDArray[np.bool_]
+
+
+def _observed(online: Online, now_ms: float) -> _Seen:
+    ended = online.ended[-(online.window + len(online.running)) :]  # the more are open, the more it takes to see far
+    fill = max(0, online.window - len(ended))
+    first = ended[0].number if ended else online.issued
     running = [r for r in online.running if now_ms > r.issued_ms]
     ages = np.array([now_ms - r.issued_ms for r in running])
-    numbers = [*range(first - fill, first), *(e.number for e in online.ended), *(r.number for r in running)]
+    numbers = [*range(first - fill, first), *(e.number for e in ended), *(r.number for r in running)]
     ratios = np.concatenate(
-        [online.baseline[:fill], [e.log_ratio for e in online.ended], np.log(ages / [r.bound_ms for r in running])]
+        [online.baseline[:fill], [e.log_ratio for e in ended], np.log(ages / [r.bound_ms for r in running])]
     )
-    censored = [*[False] * fill, *(e.censored for e in online.ended), *[True] * len(running)]
-    return np.array(numbers, dtype=np.float64), ratios, np.array(censored, dtype=np.bool_)
+    forecasts = [*[0.0] * fill, *(e.forecast for e in ended), *(r.forecast for r in running)]
+    censored = [*[False] * fill, *(e.censored for e in ended), *[True] * len(running)]
+    return _Seen(np.array(numbers, dtype=float), ratios, np.array(forecasts), np.array(censored, dtype=np.bool_))
 
 
-def _trend(numbers: Floats, ratios: Floats) -> float:
-    if len(numbers) < FEWEST_FOR_TREND:
-        return 0.0
-    later, earlier = _pairs(len(numbers))
-    slope = _median((ratios[later] - ratios[earlier]) / (numbers[later] - numbers[earlier]))
-    left = ratios - slope * numbers
-    spread = 1.4826 * _median(np.abs(left - _median(left)))
-    if spread == 0 or slope == 0:
-        return slope
-    t = slope / (spread * 1.02 / float(np.sqrt(((numbers - numbers.mean()) ** 2).sum())))
-    kept = max(0.0, 1 - 1 / t**2)
-    return slope * kept * (0.5 if slope < 0 else 1.0)
-
-
-@lru_cache(maxsize=4)
-def _pairs(count: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    return np.tril_indices(count, -1)
-
-
-def _median(values: Floats) -> float:
-    """The median of a few thousand values, in a third of numpy's own time: one value suffices where it means two."""
-    middle = len(values) // 2
-    return float(np.partition(values, middle)[middle])
+def _forecast(online: Online, seen: _Seen) -> float:
+    """The median of the last RECENT requests that ended, and of those that run and were issued since the first."""
+    ended = np.flatnonzero(~seen.censored)
+    since = seen.numbers[ended[-min(RECENT, len(ended))]] if len(ended) else -np.inf
+    recent = seen.numbers >= since
+    at, survival = _product_limit(seen.ratios[recent], seen.censored[recent])
+    largest = float(seen.ratios[recent].max())
+    return _quantile(at, survival, 0.5, largest) - float(np.median(online.baseline))
 
 
 def _product_limit(values: Floats, censored: npt.NDArray[np.bool_]) -> tuple[Floats, Floats]:
@@ -266,9 +275,10 @@ def _product_limit(values: Floats, censored: npt.NDArray[np.bool_]) -> tuple[Flo
     return values[order][events], survival[events]
 
 
-def _quantile(at: Floats, survival: Floats, level: float) -> float:
+def _quantile(at: Floats, survival: Floats, level: float, otherwise: float) -> float:
+    """The value with this share below it; `otherwise` where too little has ended to see it."""
     reached = np.flatnonzero(survival <= 1 - level + 1e-9)
-    return float(at[reached[0]]) if len(reached) else float("inf")
+    return float(at[reached[0]]) if len(reached) else otherwise
 
 
 def _alpha(online: Online) -> float:
