@@ -164,6 +164,12 @@ def test_the_folder_is_read_by_the_other_verbs(tmp_path):
     assert "Where the time goes" in shown and "Latency against load" in shown
 
 
+def test_loads_of_different_prompts_lack_no_samples(tmp_path):
+    with running(Plan()) as server:
+        asked(server, tmp_path / "run", loads=[concurrency(1, 6), concurrency(3, 6)])
+    assert not {one.code for one in audit(tmp_path / "run").findings} & {"missing-samples", "overlapping-calls"}
+
+
 def test_segments_sum_to_the_mean_total():
     with running(Plan(first_s=0.002, gap_s=0.001)) as server:
         level = asked(server, loads=[concurrency(1, 1)]).levels[0]

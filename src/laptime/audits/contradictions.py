@@ -89,12 +89,12 @@ def ttft_below_prefill(measurements: Measurements) -> RuleOutcome:
 def overlapping_calls(measurements: Measurements) -> RuleOutcome:
     """A worker's call that begins before its call before has ended.
 
-    Requests to a server (they have no prefill of their own) and calls that were seen to overlap (their flag says so)
-    are meant to run together.
+    Requests to a server (they have no prefill of their own, or a queue) and calls that were seen to overlap (their flag
+    says so) are meant to run together.
     """
     from polars import col
 
-    meant = col("prefill_ms").is_null() | has_flag("overlapped").fill_null(value=False)
+    meant = col("prefill_ms").is_null() | col("queue_ms").is_not_null() | has_flag("overlapped").fill_null(value=False)
     rows = measurements.frame.filter(col("started_unix_ms") > 0, col("total_ms") > 0, ~meant)
     rows = rows.sort("started_unix_ms", "row")
     ends = (col("started_unix_ms") + col("total_ms")).shift(1).over("worker")
