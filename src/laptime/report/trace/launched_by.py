@@ -25,7 +25,7 @@ def launched_by_report(found: LaunchedBy) -> RenderableType:
     table = columns_table(
         Column("", narrow="keep"),
         Column("launched by", max_width=34),
-        *(Column(head, numeric=True) for head in ("calls", "own ms", "ms", "of work")),
+        *(Column(head, numeric=True) for head in ("calls", "own ms", "all ms", "of work")),
         title=f"Who launched the work of GPU {found.device}",
     )
     for kind, shown in SHOWN.items():
@@ -93,7 +93,10 @@ def launched_by_data(found: LaunchedBy) -> dict[str, object]:
 
 def _remarks(found: LaunchedBy) -> list[str]:
     total = f"{words.ms_column(found.total_ns)}{KEEP_TOGETHER}ms"
-    lines = [f"Of {total}, the sum of all durations. Own: launched while nothing of its kind was open inside."]
+    lines = [
+        f"Of {total}, the sum of all durations. Own: launched while nothing of its kind was open inside it."
+        " All: launched while it was open."
+    ]
     if found.unknown_ns:
         lines.append(f"{words.ms_column(found.unknown_ns)}{KEEP_TOGETHER}ms have no launch in the trace.")
     match = found.capture

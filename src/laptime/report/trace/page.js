@@ -156,7 +156,7 @@ if (trace.launchedBy && byId("icicle")) {
     ["calls", "calls", true, formatTick],
     ["launched", "activities", true, formatTick],
     ["own", "own_ms", true, formatMs],
-    ["with inner", "total_ms", true, formatMs],
+    ["all", "total_ms", true, formatMs],
     ["of work", "share", true, formatPercent],
   ], "launchers");
 }
