@@ -131,9 +131,9 @@ def compare(
         comparison = read_turns(a, kept_flags(keep))
     else:
         from laptime.comparisons import compare_two_runs
-        from laptime.data.run_folder import load_run
+        from laptime.comparisons.compared_run import load_compared
 
-        first, second, *repeats = (load_run(folder) for folder in (a, b, *(baseline or ())))
+        first, second, *repeats = (load_compared(folder) for folder in (a, b, *(baseline or ())))
         comparison = compare_two_runs(first, second, baselines=repeats, stage=asked, min_effect=effect, confidence=sure)
     give(comparison, as_json=as_json)
     tell_ci(comparison, github_summary=github_summary, junit=junit)

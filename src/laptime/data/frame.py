@@ -203,7 +203,7 @@ Decoder = msgspec.json.Decoder[Any]
 
 def _read_lines(file: Path, columns: SampleColumns, decoder: Decoder) -> None:
     """Append a file's lines to the columns. Raises LaptimeError for a damaged one, with its number."""
-    for block in _blocks(file):
+    for block in read_blocks(file):
         try:
             samples = decoder.decode_lines(block)
             if max((sample.schema_version for sample in samples), default=0) > SCHEMA_VERSION:
@@ -217,7 +217,7 @@ def _damage(files: Sequence[Path], decoder: Decoder) -> LaptimeError | None:
     """What is wrong with files that can't be read: the first bad line, by its number. None if no line is bad."""
     for file in files:
         number = 0
-        for block in _blocks(file):
+        for block in read_blocks(file):
             for line in bytes(block).split(b"\n")[:-1]:
                 number += 1
                 if (complaint := _complaint(line, decoder)) is not None:
@@ -238,7 +238,7 @@ def _complaint(line: bytes, decoder: Decoder) -> str | None:
     return None
 
 
-def _blocks(file: Path) -> Iterator[memoryview]:
+def read_blocks(file: Path) -> Iterator[memoryview]:
     """A file in blocks of whole lines, each good until the next is asked for. A half-written last line is left out."""
     buffer, held = bytearray(BLOCK_BYTES), 0
     with _opened(file) as opened:

@@ -133,7 +133,7 @@ def load_run(path: str | Path) -> Run:
     return Run(
         path=str(folder),
         info=info,
-        samples=_with_repeated_keys_flagged(_read_lines(folder, Sample, dropped)),
+        samples=with_repeated_keys_flagged(_read_lines(folder, Sample, dropped)),
         failures=_read_lines(folder, Failure, dropped),
         subtractions=_read_lines(folder, Subtraction, dropped),
         sessions=_read_lines(folder, SessionEnd, dropped),
@@ -190,7 +190,7 @@ def _read_lines(folder: Path, type_: type[Line], dropped: list[str]) -> list[Lin
     return lines
 
 
-def _with_repeated_keys_flagged(samples: list[Sample]) -> list[Sample]:
+def with_repeated_keys_flagged(samples: list[Sample]) -> list[Sample]:
     """The samples with a flag on each whose key an earlier one has, so that every key counts once."""
     if len({sample.key for sample in samples}) == len(samples):
         return samples
