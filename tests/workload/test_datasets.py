@@ -178,6 +178,11 @@ def test_a_text_models_chat_template_gets_plain_text(folder: Path) -> None:
     assert torch.equal(ids, model.tokenizer("[user]Why?", return_tensors="pt")["input_ids"])
 
 
+def test_a_name_that_no_file_can_have_is_no_file(folder: Path) -> None:
+    with pytest.raises(LaptimeError, match="no image file at"):
+        read_jsonl(write(folder, {"image": "x" * 5000, "question": "What?"}))
+
+
 def test_examples_that_a_model_cannot_take(folder: Path) -> None:
     image, broken, long, half = read_jsonl(
         write(

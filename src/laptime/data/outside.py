@@ -40,6 +40,14 @@ def open_regular(file: Path) -> BufferedReader:
     return open(descriptor, "rb")  # noqa: PTH123
 
 
+def is_there(place: Path) -> bool:
+    """Whether a file or folder of this name is there; not for a name that no file can have."""
+    try:
+        return place.exists()
+    except (OSError, ValueError):  # too long, too many links
+        return False
+
+
 def read_regular(file: Path) -> bytes:
     """The whole content of a file. Raises OSError, and LaptimeError for what is there and is no file."""
     with open_regular(file) as opened:

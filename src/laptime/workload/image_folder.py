@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from laptime.data.outside import is_there
 from laptime.errors import LaptimeError
 
 
@@ -24,7 +25,7 @@ class ImageFolder:
         """The first of these files that is there."""
         for name in names:
             if "/" in name:
-                if (self.folder / name).is_file():
+                if is_there(self.folder / name) and (self.folder / name).is_file():
                     return self.folder / name
             elif name in self._names:
                 return self.folder / name
@@ -40,7 +41,7 @@ def image_folder(file: Path, given: Path | None, candidates: Sequence[str], any_
         return ImageFolder(given)
     tried = list(dict.fromkeys(file.parent / name for name in candidates))
     for folder in tried:
-        if folder.is_dir() and (holder := ImageFolder(folder)).find(any_names) is not None:
+        if is_there(folder) and folder.is_dir() and (holder := ImageFolder(folder)).find(any_names) is not None:
             return holder
     places = ", ".join(str(folder) for folder in tried)
     raise LaptimeError(f"{file}: none of its images is in {places}; name the folder that holds {any_names[0]!r}")

@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from laptime.data.outside import read_regular
+from laptime.data.outside import is_there, read_regular
 from laptime.errors import LaptimeError
 from laptime.workload.example import LETTERS, Example
 
@@ -102,7 +102,7 @@ def _media_path(value: Any, kind: str, folder: Path, place: str) -> Path | None:
     if "://" in value or value.startswith("data:"):
         raise LaptimeError(f"{place}: {kind} {value[:60]!r} is no local file; save it and name its path")
     path = folder / value
-    if not path.is_file() and not (kind == "video" and path.is_dir()):
+    if not is_there(path) or not (path.is_file() or (kind == "video" and path.is_dir())):
         raise LaptimeError(
             f"{place}: no {kind} file at {str(path)!r}; correct the path, or the folder it is relative to"
         )
