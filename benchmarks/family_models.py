@@ -209,6 +209,8 @@ def build(key: str, seed: int = 0) -> nn.Module:
     model = getattr(transformers, name)(config).eval()
     model.generation_config.eos_token_id = None
     model.generation_config.pad_token_id = 0
+    if model_type.startswith("musicgen"):
+        model.generation_config.decoder_start_token_id = 1
     if getattr(config, "is_encoder_decoder", False):
         model.generation_config.decoder_start_token_id = 1
         model.generation_config.bos_token_id = 1

@@ -336,3 +336,22 @@ def test_an_adapter_is_seen_through(llama, kind):
         assert (timer.last.output_tokens, timer.last.decode_forwards) == (5, 4)
         assert timer.last.stages.decode_ms > 0
     assert not any("generate" in module.__dict__ for module in model.modules())
+
+
+def test_a_generate_that_drops_the_processors_it_was_given_is_measured_all_the_same():
+    """As Janus's does: it takes logits_processor by name and hands its own loop none."""
+
+    class Dropping(type(build("llama"))):
+        def generate(self, inputs=None, logits_processor=None, **kwargs):
+            return super().generate(inputs, **kwargs)
+
+    model = build("llama")
+    model.__class__ = Dropping
+    call = tiny_inputs("llama")
+    bare = model.generate(call["input_ids"], max_new_tokens=4)
+    with laptime.StageTimer(model) as timer:
+        timed = model.generate(call["input_ids"], max_new_tokens=4)
+    assert torch.equal(bare, timed)
+    assert timer.failures == []
+    assert (timer.last.output_tokens, timer.last.decode_forwards) == (4, 3)
+    assert "_get_logits_processor" not in vars(model)

@@ -1,5 +1,9 @@
 """Sessions on a real tiny model: warm-up, repeats, stopping, what reaches the sink."""
 
+import subprocess
+import sys
+import time
+
 import pytest
 import torch
 
@@ -109,3 +113,17 @@ def test_autocast_is_applied(llama):
     run(llama, 1, MeasuringPlan(max_repeats=1, max_warmups=3, autocast="bfloat16"))
     handle.remove()
     assert set(dtypes) == {torch.bfloat16}
+
+
+def test_other_processes_are_reported_of_a_whole_run_of_short_calls(llama):
+    if not sys.platform.startswith("linux"):
+        pytest.skip("other processes' time can be read on Linux only")
+    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2)]
+    try:
+        time.sleep(0.3)
+        end, _, _ = run(llama, 8, MeasuringPlan(max_warmups=3, max_repeats=4, precision=1e-9))
+    finally:
+        for process in busy:
+            process.kill()
+            process.wait()
+    assert end.foreign_cores > 0.2

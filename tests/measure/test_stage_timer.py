@@ -9,6 +9,7 @@ from transformers import CompileConfig, GenerationConfig, LogitsProcessor, Logit
 from transformers.generation.streamers import BaseStreamer
 
 import laptime
+from laptime.data.usable import usable
 from laptime.errors import LaptimeError
 from tests.models.tiny import FAMILIES, VLM_FAMILIES, build, tiny_inputs
 
@@ -464,8 +465,8 @@ def test_a_timer_says_in_a_line_what_it_holds(llama):
         assert repr(timer) == f"<StageTimer: 1 sample, {timer.last.stages.total_ms:.1f} ms median>"
         for _ in range(2):
             llama.generate(**tiny_inputs("llama"), **GREEDY)
-    median = sorted(sample.stages.total_ms for sample in timer.samples)[1]
-    assert timer.summary().stages["total"].median.value == median
+    median = timer.summary().stages["total"].median.value  # of those that no other process disturbed
+    assert median in [sample.stages.total_ms for sample in usable(timer.samples)[0]]
     assert repr(timer) == f"<StageTimer: 3 samples, {median:.1f} ms median>"
 
 

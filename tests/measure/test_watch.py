@@ -8,7 +8,7 @@ import time
 import pytest
 import torch
 
-from laptime.measure.watch import CpuNeighbours, Watch
+from laptime.measure.watch import Watch
 
 CPU = torch.device("cpu")
 
@@ -72,24 +72,3 @@ def test_a_call_that_raises_leaves_no_callback_behind():
         raise RuntimeError
     assert gc.callbacks == before
     assert watch.circumstances is None
-
-
-def test_short_calls_are_judged_by_the_time_up_to_their_end():
-    if not sys.platform.startswith("linux"):
-        pytest.skip("other processes' time can be read on Linux only")
-    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2)]
-    neighbours, flags = CpuNeighbours(), []
-    try:
-        time.sleep(0.5)  # until they compute
-        end = time.monotonic() + 1.0
-        while time.monotonic() < end:
-            with Watch(CPU, neighbours=neighbours) as watch:
-                time.sleep(0.02)
-            flags.append("foreign-process" in watch.circumstances.flags)
-    finally:
-        for process in busy:
-            process.kill()
-            process.wait()
-    assert not flags[0]  # 0.02 s are too short to know
-    assert flags[-1]
-    assert sum(flags) > len(flags) / 2

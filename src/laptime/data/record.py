@@ -265,6 +265,7 @@ class SessionEnd(msgspec.Struct, frozen=True, kw_only=True):
     # --verify: greedy tokens with and without the timer; "unstable" when the bare model differs from itself
     tokens: Literal["identical", "different", "unstable"] | None = None
     inputs: int | None = None  # different inputs in each pass; None in older runs
+    foreign_cores: float | None = None  # on a CPU: cores that other processes used on average; None where not known
 
 
 class Environment(msgspec.Struct, frozen=True, kw_only=True):

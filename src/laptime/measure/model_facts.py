@@ -12,6 +12,9 @@ from laptime.data.record import Scalar
 from laptime.errors import LaptimeError
 from laptime.measure.stand_in import core_of
 
+CODEBOOK_FAMILIES = ("musicgen",)
+"""Families (musicgen, musicgen_melody) whose generate() returns codes of sound and no rows of token ids."""
+
 _MOVING_HOOKS = ("CpuOffload", "UserCpuOffloadHook")
 
 
@@ -19,6 +22,12 @@ def check_timeable(model: Any) -> None:
     """Raise LaptimeError for what has no generate()."""
     if not isinstance(model, nn.Module) or not callable(getattr(model, "generate", None)):
         raise LaptimeError(f"{type(model).__name__} has no generate(); StageTimer times a transformers model's own")
+    core, _ = core_of(model)
+    kind = str(getattr(getattr(core, "config", None), "model_type", ""))
+    if kind.startswith(CODEBOOK_FAMILIES):
+        raise LaptimeError(
+            f"{kind} writes several codebooks of sound at once and no tokens; laptime times models of text"
+        )
 
 
 def config_of(model: Any) -> dict[str, Scalar]:

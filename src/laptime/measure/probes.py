@@ -24,6 +24,7 @@ from laptime.models.before_method import before
 from laptime.models.encoders import EncoderWatch
 
 PREPARE = "prepare_inputs_for_generation"
+PROCESSORS = "_get_logits_processor"
 
 STEP_SIGNATURE = inspect.Signature(
     [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in ("input_ids", "scores")]
@@ -49,6 +50,7 @@ class Probes(LogitsProcessor):
         self._encoders = EncoderWatch(anatomy.encoders, self.take, self._move)
         self._handles: list[Any] = []
         self._stop_waiting: Callable[[], None] = _nothing
+        self._stop_joining: Callable[[], None] = _nothing
         self._thread = get_ident()
         self.logits = 0  # the number of forwards with logits; a chunked prefill counts once
         self.error: Exception | None = None
@@ -62,6 +64,8 @@ class Probes(LogitsProcessor):
     def __enter__(self) -> Probes:
         self._thread = get_ident()
         self._encoders.start()
+        if not plain_generate(self._model):
+            self._stop_joining = before(self._model, PROCESSORS, self._join)
         self._handles.append(self._anatomy.language.register_forward_pre_hook(self._on_language_model))
         return self
 
@@ -70,6 +74,7 @@ class Probes(LogitsProcessor):
     ) -> None:
         self._remove_hooks()
         self._stop_waiting()
+        self._stop_joining()
         self.__dict__.pop("__call__", None)  # it refers to self: leave the garbage collector no cycle
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
@@ -113,6 +118,13 @@ class Probes(LogitsProcessor):
         self.take("decode-begin")
         return inputs
 
+    def _join(self, listed: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Stand among the call's logits processors, where a generate() of the class's own has dropped those given."""
+        processors = listed(*args, **kwargs)
+        if get_ident() == self._thread and not any(one is self for one in processors):
+            processors.append(self)
+        return processors
+
     def _sign(self) -> None:
         """Let transformers read the signature of __call__ quickly, as it does at every step.
 
@@ -135,6 +147,11 @@ class Probes(LogitsProcessor):
             handle.remove()
         self._handles.clear()
         self._encoders.stop()
+
+
+def plain_generate(model: nn.Module) -> bool:
+    """Whether the model's class has transformers' own generate(), or none of the functions that it calls."""
+    return type(model).__dict__.get("generate") is None or not hasattr(model, PROCESSORS)
 
 
 def _nothing() -> None:

@@ -20,6 +20,10 @@ from laptime.data.stats import median_interval, noise_is_stable, relative_half_w
 from laptime.data.usable import usable
 from laptime.errors import LaptimeError
 from laptime.measure.stage_timer import StageTimer
+from laptime.measure.watch import foreign_cpu_s
+
+KNOWN_AFTER_S = 0.1
+"""Linux counts the time of other processes in hundredths of a second."""
 
 STEADY_WINDOW = 3
 """The warm-up ends when this many calls in a row agree within STEADY_SPREAD and compiled nothing."""
@@ -80,6 +84,7 @@ def _measure(
     beside: Callable[[Input, Sample], None] | None,
 ) -> SessionEnd:
     samples: list[Sample] = []
+    foreign_s = foreign_cpu_s() if timer.device.type == "cpu" else None
     started = time.monotonic()
     warm: list[Sample] = []
     for sample in warm_up(timer, inputs[0], plan):
@@ -116,7 +121,16 @@ def _measure(
         stopped=stopped,
         half_width=relative_half_width(median_interval(totals)),
         inputs=len(inputs),
+        foreign_cores=_foreign_cores(foreign_s, time.monotonic() - started),
     )
+
+
+def _foreign_cores(before_s: float | None, elapsed_s: float) -> float | None:
+    """How many cores other processes used since then, on average; None where it isn't known or too short to know."""
+    after_s = None if before_s is None else foreign_cpu_s()
+    if before_s is None or after_s is None or elapsed_s < KNOWN_AFTER_S:
+        return None
+    return max(0.0, after_s - before_s) / elapsed_s
 
 
 @contextmanager

@@ -48,7 +48,7 @@ from laptime.measure.model_facts import check_timeable, config_of, only_device
 from laptime.measure.probes import Probes
 from laptime.measure.stand_in import StandIn, anatomy_of, core_of, decoding_part, stand_in, step_aside
 from laptime.measure.timeline import inter_token, partition, unassigned_ms
-from laptime.measure.watch import CpuNeighbours, Watch
+from laptime.measure.watch import Watch
 from laptime.models.anatomy import Anatomy
 
 
@@ -122,7 +122,6 @@ class StageTimer:
         self._worker = worker
         self._clocks: list[Clock] = [clock_for(self.device)]
         self._monitor = GpuMonitor.open(self.device)
-        self._neighbours = CpuNeighbours()
         self._sample_id: str | None = None
         self._repeat = 0
         self._keys: set[tuple[str, int]] = set()
@@ -253,7 +252,7 @@ class StageTimer:
             call["logits_processor"] = LogitsProcessorList([*(call.get("logits_processor") or ()), probes])
         if self.per_token:
             clock.reserve((settings.max_new_tokens or 0) + 64)
-        watch = Watch(self.device, self._monitor, neighbours=self._neighbours, energy=self.energy, memory=self.memory)
+        watch = Watch(self.device, self._monitor, energy=self.energy, memory=self.memory)
         return _Running(at, module, call, settings, probes, clock, watch, cached_tokens(call))
 
     def _run(self, running: _Running, original: Callable[..., Any]) -> None:

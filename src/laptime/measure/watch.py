@@ -20,10 +20,6 @@ from laptime.measure.gpu_monitor import GpuMonitor
 GC_PAUSE_SHARE = 0.01
 """A call is flagged when the garbage collector took more than this share of it."""
 
-NEIGHBOURS_WINDOW_S = 0.1
-NEIGHBOURS_FORGOTTEN_S = 1.0
-"""After so long without a call, what was known of other processes counts no longer."""
-
 FOREIGN_CORES = 0.5
 """On a CPU a sample is flagged when other processes used more than this many cores on average."""
 
@@ -39,56 +35,18 @@ class Circumstances(msgspec.Struct, frozen=True, kw_only=True):
     flags: list[Flag]
 
 
-class CpuNeighbours:
-    """Whether other processes use the CPU. Linux counts in hundredths of a second, so it takes 0.1 s to know.
-
-    A call that is shorter is judged by the 0.1 s or more up to its end, which began with an earlier call. While no call
-    has been long enough yet, nothing is known, and nothing is flagged.
-    """
-
-    def __init__(self) -> None:
-        self._since: tuple[float, float | None] | None = None
-        self._busy = False
-
-    def begin(self) -> tuple[float, float | None]:
-        """The reading at a call's entry."""
-        now = time.monotonic(), _foreign_cpu_s()
-        if self._since is None or now[0] - self._since[0] > NEIGHBOURS_FORGOTTEN_S:
-            self._since, self._busy = now, False
-        return now
-
-    def busy(self, begun: tuple[float, float | None]) -> bool:
-        """Whether they used more than FOREIGN_CORES, over the call or the window that ends with it."""
-        now, after = time.monotonic(), _foreign_cpu_s()
-        begin, before = begun if now - begun[0] >= NEIGHBOURS_WINDOW_S or self._since is None else self._since
-        if after is None or before is None:
-            return False
-        if now - begin >= NEIGHBOURS_WINDOW_S:
-            self._busy = (after - before) / (now - begin) > FOREIGN_CORES
-            self._since = now, after
-        return self._busy
-
-
 class Watch:
     """Looks at the machine before and after a call, never during it. `circumstances` is set on exit.
 
-    neighbours: what is known of other processes on the CPU, kept from call to call.
     energy: read the energy counter too. NVML takes milliseconds for it and microseconds for everything else.
     memory: read the peak memory too. It resets the process's own counter of peak memory.
     Where something can't be read, the call's result goes first: `circumstances` stays None.
     """
 
     def __init__(
-        self,
-        device: torch.device,
-        monitor: GpuMonitor | None = None,
-        *,
-        neighbours: CpuNeighbours | None = None,
-        energy: bool = False,
-        memory: bool = False,
+        self, device: torch.device, monitor: GpuMonitor | None = None, *, energy: bool = False, memory: bool = False
     ) -> None:
         self._device = device
-        self._neighbours = neighbours or CpuNeighbours()
         self._monitor = monitor
         self._energy = energy
         self._peak = memory
@@ -103,7 +61,7 @@ class Watch:
         self._retries = _retries(self._device)
         if self._peak:
             _reset_memory_peak(self._device)
-        self._cpu = self._neighbours.begin() if self._device.type == "cpu" else None
+        self._cpu = foreign_cpu_s() if self._device.type == "cpu" else None
         self._energy_mj = self._monitor.energy_mj() if self._monitor and self._energy else None
         gc.callbacks.append(self._on_gc)
         self._begin_ns = perf_counter_ns()
@@ -131,7 +89,7 @@ class Watch:
             flags.append("gc-pause")
         if gpu is not None and (self._throttle | set(gpu.throttle)):
             flags.append("throttled")
-        if self._foreign():
+        if self._foreign(elapsed_s):
             flags.append("foreign-process")
         return Circumstances(
             started_unix_ms=self._started_unix_ms,
@@ -149,10 +107,13 @@ class Watch:
         elif self._gc_began:
             self._gc_ns += now - self._gc_began
 
-    def _foreign(self) -> bool:
+    def _foreign(self, elapsed_s: float) -> bool:
         if self._monitor is not None:
             return self._monitor.foreign_processes() > 0
-        return self._cpu is not None and self._neighbours.busy(self._cpu)
+        after = foreign_cpu_s()
+        if self._cpu is None or after is None or elapsed_s < 0.1:  # /proc/stat counts in hundredths of a second
+            return False
+        return (after - self._cpu) / elapsed_s > FOREIGN_CORES
 
 
 def _retries(device: torch.device) -> int:
@@ -191,7 +152,7 @@ def compiled_graphs() -> int:
     return int(dynamo.counters["stats"].get("unique_graphs", 0))
 
 
-def _foreign_cpu_s() -> float | None:
+def foreign_cpu_s() -> float | None:
     """Seconds of CPU time that other processes have used since boot; None where it can't be read.
 
     Only the cores that this process may use count. Work on other cores does not disturb it.

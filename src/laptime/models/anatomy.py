@@ -89,7 +89,7 @@ def find_anatomy(
     elif not two_sided:
         vision_path = _vision_tower(tree, embedding, language)
     layers_path = _decoder_layers(tree, vision_path, language)
-    audio_path = None if two_sided else _audio_tower(tree, layers_path)
+    audio_path = None if two_sided else _audio_tower(tree, layers_path, embedding)
     beside = vision_path if vision_path is not None else audio_path
     if language is not None:
         language_path = language
@@ -247,7 +247,7 @@ def _vision_tower(tree: _Tree, embedding: str | None, language: str | None) -> s
     if towers:
         raise tree.unknown(f"which of {', '.join(towers)} is the vision tower")
     if tree.makes_image_features:
-        parts = _feature_parts(tree, embedding, head)
+        parts = _feature_parts(tree, embedding, head, "get_image_features")
         return tree.largest(parts) if parts else None
     if getattr(tree.config, "vision_config", None) is not None:
         named = [path for path in tree.children("") if "vision" in path and looks_like_encoder(tree.modules[path])]
@@ -257,10 +257,10 @@ def _vision_tower(tree: _Tree, embedding: str | None, language: str | None) -> s
     return None
 
 
-def _feature_parts(tree: _Tree, embedding: str | None, head: str | None) -> list[str]:
-    """What lies beside the decoder layers in the model whose function makes image features."""
+def _feature_parts(tree: _Tree, embedding: str | None, head: str | None, function: str) -> list[str]:
+    """What lies beside the decoder layers in the model whose function makes features of images or sound."""
     layers = _decoder_layers(tree, None, None)
-    holders = [path for path, module in tree.modules.items() if callable(getattr(module, "get_image_features", None))]
+    holders = [path for path, module in tree.modules.items() if callable(getattr(module, function, None))]
     parts = [part for path in holders[-1:] for part in tree.children(path)]
     return [
         part
@@ -275,14 +275,16 @@ def _of_sound(path: str) -> bool:
     return any(word in path.lower() for word in ("audio", "speech"))
 
 
-def _audio_tower(tree: _Tree, layers: str) -> str | None:
-    """The largest module beside the decoder layers that is named for sound and looks like an encoder."""
+def _audio_tower(tree: _Tree, layers: str, embedding: str | None) -> str | None:
+    """The largest module beside the decoder layers that is named for sound, or may make its features, and encodes."""
     towers = [
         path
         for path, module in tree.modules.items()
         if _of_sound(path.rpartition(".")[2]) and not _holds(path, layers) and looks_like_encoder(module)
     ]
     towers = [path for path in towers if not isinstance(tree.modules[path], _CONTAINERS)]
+    if not towers:  # VibeVoice's are called tokenizers
+        towers = _feature_parts(tree, embedding, _output_head(tree), "get_audio_features")
     return tree.largest(towers) if towers else None
 
 

@@ -30,6 +30,7 @@ from laptime.report.profile.words import (
     left_out_lines,
     load_sentence,
     model_name,
+    neighbours_sentence,
     rates_sentence,
     session_sentence,
     threads_hint,
@@ -53,6 +54,7 @@ def profile_report(run: Run) -> RenderableType:
     """A run: its point, its table, whether its samples close, how the session ended, and the error of subtraction."""
     lines = [closure_sentence(run.samples)] if run.samples else []
     lines += [session_sentence(end) for end in run.sessions]
+    lines += [sentence for end in run.sessions if (sentence := neighbours_sentence(end))]
     if loading := load_sentence(run.info.session):
         lines.append(loading)
     if (subtracted := summarise_subtraction(run.subtractions)) is not None:

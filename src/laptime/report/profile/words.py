@@ -9,7 +9,7 @@ from laptime.data.record import STOP_REASONS, Sample, Scalar, SessionEnd
 from laptime.data.run_folder import Run
 from laptime.data.summary import Summary
 from laptime.data.usable import LEFT_OUT_REASONS
-from laptime.report.kit.numbers import NOTHING, count, percent, text, whole_percent
+from laptime.report.kit.numbers import NOTHING, count, number, percent, text, whole_percent
 from laptime.report.kit.text import counted
 
 FEWEST_FOR_INTERVAL = 6
@@ -20,6 +20,9 @@ TOKENS = {
     "different": "Greedy tokens with and without the timer DIFFER.",
     "unstable": "Greedy tokens can't be compared: also without the timer this model doesn't repeat its own tokens.",
 }
+
+FOREIGN_CORES = 0.5
+"""From so many cores on, other processes are mentioned (as for the flag foreign-process)."""
 
 TIME_NAMES = {
     "ttft_ms": "First token (TTFT)",
@@ -158,6 +161,16 @@ def gaps_sentence(summary: Summary) -> str | None:
     if summary.itl_p50_ms is None or summary.tpot_ms is None:
         return None
     return "ITL is the median of single gaps, TPOT the mean gap of a call: a few long gaps raise only TPOT."
+
+
+def neighbours_sentence(end: SessionEnd) -> str | None:
+    """That other processes used the CPU during the run; None where they didn't, or it isn't known."""
+    if end.foreign_cores is None or end.foreign_cores < FOREIGN_CORES:
+        return None
+    return (
+        f"Other processes used {number(end.foreign_cores)} cores on average while this run was measured; "
+        "calls below 0.1 s can't be flagged for it one by one."
+    )
 
 
 def rates_sentence(summary: Summary) -> str:
