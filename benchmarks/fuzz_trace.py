@@ -5,7 +5,7 @@
 Two ways: plain mutation (files cut, bits flipped, bytes moved and replaced by what hurts parsers) of small real traces,
 of whole real files and of written ones; and coverage-guided mutation by atheris. An input is broken when the reader
 raises anything but LaptimeError, when its line is not one line, when the timeline is not in order, when reading takes
-over ten seconds, or when a file that was merely cut yields a row that the whole file does not have.
+over ten seconds of processor time, or when a file that was merely cut yields a row that the whole file does not have.
 What breaks is kept in tests/trace/read/corpus, unless it is made of a real file. Counts go to
 benchmarks/results/fuzz_trace.json.
 """
@@ -68,7 +68,7 @@ def look(path: Path, whole: Rows | None, analyse: bool) -> tuple[str, str | None
     from laptime.trace.integrity import check
     from laptime.trace.read.reading import read_timeline
 
-    started = time.perf_counter()
+    started = time.process_time()  # a busy machine is no fault of the reader's
     try:
         timeline = read_timeline(path)
         verdict = check(timeline).verdict
@@ -81,8 +81,8 @@ def look(path: Path, whole: Rows | None, analyse: bool) -> tuple[str, str | None
         verdict, wrong = "refused", None if "\n" not in str(error) else "more than one line"
     except BaseException:  # the point is to catch everything, also what is no Exception
         verdict, wrong = "crashed", traceback.format_exc()
-    if time.perf_counter() - started > LIMIT_S:
-        wrong = f"took {time.perf_counter() - started:.1f} s"
+    if time.process_time() - started > LIMIT_S:
+        wrong = f"took {time.process_time() - started:.1f} s of the processor's time"
     return verdict, wrong
 
 

@@ -11,6 +11,7 @@ from into_docs import ROOT, result
 
 PAGE = ROOT / "docs" / "trace-whatif.md"
 RUNS = {"first": "whatif_truth", "unseen": "whatif_truth-unseen"}
+ABOVE = {"first": "", "unseen": "**Programs that were not seen before** were then measured once:\n\n"}
 
 
 def main() -> None:
@@ -21,7 +22,7 @@ def main() -> None:
             continue
         before, begin, rest = page.partition(f"<!-- {name}:begin -->\n")
         _, end, after = rest.partition(f"<!-- {name}:end -->")
-        page = before + begin + table(result(recorded)) + end + after
+        page = before + begin + ABOVE[name] + table(result(recorded)) + end + after
     PAGE.write_text(page, encoding="utf-8")
     print(PAGE.relative_to(ROOT))
 
