@@ -1,4 +1,4 @@
-"""Further programs with a remedy each, written after the what-if was mended by the first ones, and measured once.
+"""Further programs with a remedy each, written after the what-if was mended by the first ones, to be measured once.
 
 They are other models and other habits than those of whatif_workloads.py: `whatif_truth.py --set unseen`.
 """
