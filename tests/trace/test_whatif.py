@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from laptime.errors import LaptimeError
 from laptime.trace.analysis import analyse, views
+from laptime.trace.read.timeline import Card
 from laptime.trace.result import TraceAnalysis
 from laptime.trace.step_costs import step_costs
 from laptime.trace.whatif import StepCosts, fusion_saving_in_graph, graph, what_if
@@ -197,3 +198,15 @@ def test_no_remedy_slows_a_step_or_saves_what_is_not_there(costs: StepCosts, sha
         low, _ = graph(costs, base)
         assert rows["graph+fusion"].step_ns_low <= low
         assert low - rows["graph+fusion"].step_ns_low <= fusion_saving_in_graph(costs)[1]
+
+
+def test_a_card_for_servers_keeps_the_kernels_of_a_graph_closer() -> None:
+    timeline = build(*engines.published_engine().all)
+    ends = []
+    for name in ("NVIDIA H200", "NVIDIA GeForce RTX 5070 Ti"):
+        analysis = analyse(replace(timeline, cards=(Card(0, name),)))
+        row = next(row for row in analysis.whatif if row.remedy == "graph")
+        ends.append((row.step_ns_low, row.step_ns_high, row.assumptions[0]))
+    assert ends[0][0] == ends[1][0]
+    assert ends[0][1] < ends[1][1]
+    assert ends[0][2] == "0.2 to 0.6 µs stay between two kernels"
