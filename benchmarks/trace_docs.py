@@ -35,6 +35,7 @@ def main() -> None:
         "speed": origin(speed) + seconds_and_memory(speed["figures"]),
         "ratios": ratios(speed["figures"]),
         "profile": origin(profile) + stages(profile["figures"]),
+        "ranks": ranks(result("trace_ranks")),
     }
     for name, block in blocks.items():
         page = re.sub(
@@ -46,6 +47,29 @@ def main() -> None:
     PAGE.write_text(page, encoding="utf-8")
     print(PAGE.relative_to(ROOT))
     write_operators(ROOT / "docs" / "trace-operators.md", result("trace_operators"))
+
+
+RANK_FOLDERS = {"8_real_ranks": "8 real ranks of one small step", "8_times_55mb": "8 files of 55 MB"}
+
+
+def ranks(recorded: dict[str, Any]) -> str:
+    """Folders of ranks beside the peer."""
+    where = recorded["environment"]
+    lines = [
+        f"`{recorded['command']}`: {where['cpu_count']} processors, Python {where['python']}, load average"
+        f" {where['load_average']:.0f} (other work beside it; the two took turns).",
+        "",
+        "| folder | laptime | HolisticTraceAnalysis | times as long | peak memory |",
+        "|---|---|---|---|---|",
+    ]
+    for name, own in recorded["figures"].items():
+        seconds, times = own["seconds"], own["holistic_over_laptime_seconds"]
+        ends = "" if times["low"] is None else f" ({times['low']:.1f} to {times['high']:.1f})"
+        lines.append(
+            f"| {RANK_FOLDERS[name]} | {seconds['laptime']['value']:.1f} s | {seconds['holistic']['value']:.1f} s |"
+            f" {times['value']:.1f}×{ends} | {own['holistic_over_laptime_peak']:.1f}× |"
+        )
+    return "\n".join(lines) + "\n"
 
 
 OPERATOR_FILES = ("prefill, H100", "detection, MI300X", "diffusion, MI300X", "DDP training, MI300X", "DDP, recomputing")
