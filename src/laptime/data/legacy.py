@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from laptime.data.columns import KNOB, ON_REQUEST, ORDER, frame_types, knob_series, ordered
 from laptime.data.outside import read_regular
@@ -265,13 +266,17 @@ def legacy_files(frame: polars.DataFrame) -> dict[str, bytes]:
     Samples of configurations that differ only in a knob that the name doesn't hold share a file. Raises LaptimeError
     for a frame without samples.
     """
-    groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    several = frame["worker"].drop_nulls().n_unique() > 1 if frame.height else False
-    for row in frame.to_dicts():
-        groups[_file_name(row, several)].append(row)
-    if not groups:
+    import polars
+
+    if not frame.height:
         raise LaptimeError("no samples to export; measure some first (laptime profile)")
-    return {name: _content(rows) for name, rows in groups.items()}
+    several = frame["worker"].drop_nulls().n_unique() > 1
+    naming = [column for name in _NAMING for column in (f"{KNOB}{name}", name) if column in frame.columns]
+    kinds = frame.select(naming).unique(maintain_order=True)
+    names = polars.Series(_FILE, [_file_name(row, several) for row in kinds.iter_rows(named=True)])
+    named = frame.join(kinds.with_columns(names), on=naming, how="left", nulls_equal=True, maintain_order="left")
+    parts = named.partition_by(_FILE, as_dict=True, maintain_order=True, include_key=False)
+    return {str(key[0]): _content(part.to_dicts()) for key, part in parts.items()}  # one file's rows at a time
 
 
 def _file_name(row: Mapping[str, Any], several_workers: bool) -> str:
@@ -285,6 +290,10 @@ def _file_name(row: Mapping[str, Any], several_workers: bool) -> str:
     rank = f"_rank{_digits(str(row.get('worker')))}" if several_workers else ""
     return f"{task}_imgsizetier-{_word(knob('tier', 'none')).replace('_', '-')}_{numbers}{rank}.json"
 
+
+_NAMING = ("task", "data", "tier", "crops", "top_k", "blocks", "worker")
+"""The columns that decide in which file a sample is, as knobs or as they are."""
+_FILE = "\0file"
 
 _NUMBERED = (("crops", "crops"), ("topk", "top_k"), ("blocks", "blocks"))
 
@@ -308,7 +317,7 @@ def _content(rows: Sequence[Mapping[str, Any]]) -> bytes:
         means[f"{name}_std"] = stdev(values) if len(values) > 1 else None
     scores = [row["score"] for row in rows if row.get("score") is not None]
     whole = {"num_samples": len(samples), **means, "accuracy": fmean(scores) if scores else None, RESULTS: samples}
-    return json.dumps(whole, ensure_ascii=False, indent=1, allow_nan=False).encode() + b"\n"
+    return msgspec.json.format(msgspec.json.encode(whole), indent=1) + b"\n"
 
 
 def _sample(row: Mapping[str, Any]) -> dict[str, Any]:
