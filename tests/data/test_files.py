@@ -38,11 +38,11 @@ def test_a_link_under_the_temporary_name_is_not_followed(tmp_path: Path) -> None
 
 def test_a_file_that_is_there_needs_force(tmp_path: Path) -> None:
     file = tmp_path / "page.html"
-    write_new_file(file, b"one", "--html", force=False)
-    with pytest.raises(LaptimeError, match=r"--html .*page.html: is already there; .* --force"):
-        write_new_file(file, b"two", "--html", force=False)
+    write_new_file(file, b"one", "--to", force=False)
+    with pytest.raises(LaptimeError, match=r"--to .*page.html: is already there; .* --force"):
+        write_new_file(file, b"two", "--to", force=False)
     assert file.read_bytes() == b"one"
-    write_new_file(file, b"two", "--html", force=True)
+    write_new_file(file, b"two", "--to", force=True)
     assert file.read_bytes() == b"two"
     with pytest.raises(LaptimeError, match="is a folder"):
         check_new_file(tmp_path, "--html", force=True)
