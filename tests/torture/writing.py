@@ -34,10 +34,12 @@ VERBS: tuple[tuple[str, tuple[str, ...], str], ...] = (
 
 
 def digest(place: Path) -> str | None:
-    """What an artefact holds; None when it isn't there."""
+    """What an artefact holds; None when it isn't there, or is an empty folder: a lock was taken there."""
     if not os.path.lexists(place):
         return None
     files = [place] if place.is_file() else sorted(file for file in place.rglob("*") if file.is_file())
+    if not files:
+        return None
     whole = hashlib.sha256()
     for file in files:
         whole.update(str(file.relative_to(place.parent)).encode() + b"\0" + file.read_bytes())
@@ -127,7 +129,7 @@ def _kill(
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     if digest(writers.folder / out) not in good:
-        return "kill -9", "half an artefact"
+        return "kill -9", f"half an artefact: {sorted(file.name for file in writers.folder.rglob('*'))}"
     code = waited(writers.started(words, False), 120)  # the next one isn't disturbed by what is left
     if code != 0 and not (words[0] == "merge" and code == 2):
         return "kill -9", f"then exit code {code}: {writers.said()[-200:]}"
