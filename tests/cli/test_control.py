@@ -491,7 +491,7 @@ def test_a_question_with_options_is_asked_and_read_as_one(workspace, capsys):
         assert laptime([str(word) for word in (*asked, *choices)]) in (0, 1)
         said = json.loads(capsys.readouterr().out)
         assert said["option"] in (None, "red", "blue")
-        lengths.append(said["sample"]["prompt_tokens"])
+        lengths.append(said["sample"]["prompt_tokens"] - said["sample"]["image_tokens"])
     assert lengths[1] > lengths[0]
     assert laptime([*map(str, words), "--question", "Which?", "--choice", "red"]) == 2
     assert "give 2 to 26 different options" in capsys.readouterr().err

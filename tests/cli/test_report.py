@@ -115,6 +115,9 @@ def test_a_page_of_laptime_is_replaced_and_anything_else_is_not(
     assert run("report", str(sweep)) == 2
     assert "already there" in capsys.readouterr().err
     assert own.read_bytes() == b"<html>my notes</html>"
+    assert run("report", str(sweep), "--force") == 2
+    assert "is no page of laptime, and is never replaced" in capsys.readouterr().err
+    own.write_bytes(first.replace(b"</body>", b"<p>older</p></body>"))
     assert run("report", str(sweep), "--force") == 0
     assert own.read_bytes()[:200] == first[:200]
 

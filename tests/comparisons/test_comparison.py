@@ -413,7 +413,7 @@ def test_a_step_can_be_compared_when_outputs_differ_in_length():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"stage": "decoder"}, "stage 'decoder': one of vision, audio, encode, prefill"),
+        ({"stage": "decoder"}, "stage 'decoder': one of preprocessing, queue, vision, audio, encode, prefill"),
         ({"min_effect": 1.5}, "smallest effect"),
         ({"min_effect": float("nan")}, "smallest effect"),
         ({"confidence": 1.0}, "confidence"),

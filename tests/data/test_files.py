@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from laptime.data.files import check_new_file, check_new_folder, whole_folder, write_new_file, write_whole
+from laptime.data.files import PAGE_MARK, check_new_file, check_new_folder, whole_folder, write_new_file, write_whole
 from laptime.errors import LaptimeError
 
 MARKS = ("estimator.json",)
@@ -38,12 +38,16 @@ def test_a_link_under_the_temporary_name_is_not_followed(tmp_path: Path) -> None
 
 def test_a_file_that_is_there_needs_force(tmp_path: Path) -> None:
     file = tmp_path / "page.html"
-    write_new_file(file, b"one", "--to", force=False)
-    with pytest.raises(LaptimeError, match=r"--to .*page.html: is already there; .* --force"):
-        write_new_file(file, b"two", "--to", force=False)
-    assert file.read_bytes() == b"one"
-    write_new_file(file, b"two", "--to", force=True)
-    assert file.read_bytes() == b"two"
+    one, two = (PAGE_MARK + text for text in (b"one", b"two"))
+    write_new_file(file, one, "--html", force=False)
+    with pytest.raises(LaptimeError, match=r"--html .*page.html: is already there; .* --force"):
+        write_new_file(file, two, "--html", force=False)
+    assert file.read_bytes() == one
+    write_new_file(file, two, "--html", force=True)
+    assert file.read_bytes() == two
+    file.write_bytes(b"my notes")
+    with pytest.raises(LaptimeError, match="is no page of laptime"):
+        write_new_file(file, two, "--html", force=True)
     with pytest.raises(LaptimeError, match="is a folder"):
         check_new_file(tmp_path, "--html", force=True)
 

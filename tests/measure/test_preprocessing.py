@@ -25,7 +25,13 @@ def test_preprocessing_is_beside_the_stages_of_the_next_call():
     assert first.preprocess_ms >= 40
     assert first.stages.closes()
     assert second.preprocess_ms is None
-    assert timer.summary().preprocess_ms.value == first.preprocess_ms
+    with StageTimer(model) as timer:
+        for _ in range(3):
+            with timer.preprocess():
+                time.sleep(0.02)
+            model.generate(**inputs, max_new_tokens=3)
+    known = [sample.preprocess_ms for sample in timer.samples]
+    assert min(known) <= timer.summary().preprocess_ms.value <= max(known)
 
 
 def test_what_a_cache_holds_of_the_prompt_is_counted():

@@ -10,6 +10,7 @@ from laptime.sweeps.opening import Interrupts
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_waits_until_the_write_is_over_and_the_old_handler_comes_back(number):
+    was = signal.signal(number, signal.default_int_handler)  # a shell starts what runs behind it with SIGINT ignored
     before = signal.getsignal(number)
     done = []
 
@@ -25,3 +26,4 @@ def test_a_signal_waits_until_the_write_is_over_and_the_old_handler_comes_back(n
         interrupts.shield(lambda: done.append("again"))
     assert done == ["written", "again"]
     assert signal.getsignal(number) is before
+    signal.signal(number, was)

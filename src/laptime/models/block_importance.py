@@ -11,19 +11,20 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 import torch
 
 from laptime.data.outside import read_regular
+from laptime.data.shown import Shown
 from laptime.errors import LaptimeError
 from laptime.models.active_blocks import always_active, check_blocks, choose_blocks
 from laptime.models.anatomy import Anatomy, find_anatomy
 from laptime.models.knobs import ModelKnobs, applied
 
 
-class BlockImportance(msgspec.Struct, frozen=True, kw_only=True):
+class BlockImportance(Shown, msgspec.Struct, frozen=True, kw_only=True):
     """How much each block of a model matters on some inputs.
 
     importance: one number for each block, first to last. active: which blocks run, for each number of them, when the
@@ -31,12 +32,19 @@ class BlockImportance(msgspec.Struct, frozen=True, kw_only=True):
     is then still the whole model's.
     """
 
+    ROWS: ClassVar[str] = "blocks"
+
     schema: str = "laptime.importance/1"
     model: str
     inputs: int
     importance: list[float]
     active: dict[int, list[int]]
     agreement: dict[int, float]
+
+    @property
+    def blocks(self) -> list[dict[str, float]]:
+        """A row for each block: its number and its importance."""
+        return [{"block": number, "importance": value} for number, value in enumerate(self.importance)]
 
 
 def block_importance(

@@ -27,6 +27,6 @@ def read_blocks(text: str) -> tuple[int, ...]:
         raise LaptimeError(f"active blocks {text[:40]!r}: numbers and ranges as in 0-12,15,17-29")
     ends = [run.partition("-") for run in text.split(",")]
     active = tuple(index for low, _, high in ends for index in range(int(low), int(high or low) + 1))
-    if list(active) != sorted(set(active)):
+    if list(active) != sorted(set(active)) or any(int(low) > int(high or low) for low, _, high in ends):
         raise LaptimeError(f"active blocks {text[:40]!r}: name each block once, ascending")
     return active

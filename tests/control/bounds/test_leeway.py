@@ -164,7 +164,8 @@ def test_everybody_is_judged_with_the_leeway_that_is_theirs() -> None:
     """The oracle within the same bounds with the first policy's, others with none."""
     plain = SavedPolicy(policy=static_policy(WORLD.train, WORLD.bounds), model=FACTS)
     leeways = leeways_of([SAVED, plain])
-    assert leeways == {POLICY.name: LEEWAY, "static": None, BOUNDED: LEEWAY}
+    simple = ("per type", "logistic", *(f"per type, {knob} only" for knob in ("tier", "top-k", "blocks")))
+    assert leeways == {POLICY.name: LEEWAY, "static": None, BOUNDED: LEEWAY, **dict.fromkeys(simple, LEEWAY)}
     everyone = [POLICY, plain.policy, Oracle(table=WORLD.held_out, name=BOUNDED, bounded=True)]
     budget_ms = float(np.quantile(LEEWAY.budgets_ms, 0.5))
     outcome, without = (
