@@ -260,3 +260,9 @@ def test_a_server_that_answers_no_warm_up_is_refused():
 )
 def test_addresses(url, whole):
     assert endpoint_url(url, "chat") == whole
+
+
+@pytest.mark.parametrize("url", ["http://[::1", "http://h:port", "ftp://h", "h:8000"])
+def test_what_is_no_address_is_one_line(url):
+    with pytest.raises(LaptimeError, match="no address of a server"):
+        endpoint_url(url, "chat")

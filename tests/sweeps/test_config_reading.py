@@ -50,6 +50,7 @@ def test_a_knob_is_a_value_or_a_list_and_the_rest_has_defaults(tmp_path):
         ("model: m\ninclude:\n  - {top_k: -1}\n", 3, r"include\[0\]\.top_k: must be int >= 1"),
         ("model: m\nworkload: {score: vqa}\n", 2, r"workload\.score: needs workload\.data"),
         ("model: m\nworkload: {data: nothing.jsonl}\n", 2, r"workload\.data: no such file"),
+        ("model: m\nknobs: {batch: []}\n", 2, "knobs.batch: an empty list"),
         ("model: m\nimportance: nothing.json\n", 2, "importance: no such file"),
         ("model: m\nimportance: position\nknobs: {importance: measured}\n", 3, "importance is there twice"),
         ("- a\n- b\n", 1, "a sweep's configuration"),

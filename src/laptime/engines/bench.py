@@ -83,11 +83,11 @@ def endpoint_url(url: str, api: str) -> str:
 
     Raises LaptimeError for anything but http and https with a host.
     """
-    parts = urlsplit(url)
     try:
+        parts = urlsplit(url)
         known = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
-    except ValueError:
-        known = False
+    except ValueError:  # an address in brackets that never close, or a port that is no number
+        raise LaptimeError(f"{url}: no address of a server; write it as http://localhost:8000") from None
     if not known or parts.username or parts.query or parts.fragment:
         raise LaptimeError(f"{url}: no address of a server; write it as http://localhost:8000")
     path = parts.path.rstrip("/")

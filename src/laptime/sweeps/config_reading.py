@@ -151,7 +151,10 @@ def _choices_at(path: tuple[Step, ...]) -> list[str]:
 
 
 def _check_combinations(config: SweepConfig, places: Places) -> None:
-    """`exclude` and `include` name knobs and values that there are."""
+    """Every knob has a value; `exclude` and `include` name knobs and values that there are."""
+    for name in KNOBS:
+        if not getattr(config.knobs, name):
+            raise LaptimeError(f"{places.of('knobs', name)}: an empty list; give a value, or leave the knob out")
     for section in ("exclude", "include"):
         for number, combination in enumerate(getattr(config, section)):
             if not combination:

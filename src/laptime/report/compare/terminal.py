@@ -43,8 +43,13 @@ def headline(comparison: Comparison) -> str:
         return f"B takes the same time as A: every stage within ±{percent(comparison.min_effect)}."
     if word == "inconclusive" and comparison.reason == UNKNOWN_NOISE:
         within = [f"{_name(c.stage)} {change(c.ratio.value)}" for c in comparison.stages if _differs_within(c)]
-        seen = f"Between these two runs lie {', '.join(within)}" if within else "These two runs hardly differ"
-        return f"Inconclusive: {UNKNOWN_NOISE}. {seen}, and two runs of the same code can differ as much."
+        if within:
+            seen = f"Between these two runs lie {', '.join(within)}, and two runs of the same code can differ as much."
+        elif any(c.decides and c.ratio.low is None for c in comparison.stages):
+            seen = "There are too few samples for an interval within the runs."
+        else:
+            seen = "Within the runs no difference is sure."
+        return f"Inconclusive: {UNKNOWN_NOISE}. {seen}"
     if word == "inconclusive" and comparison.reason is not None:
         return f"Inconclusive: {comparison.reason}."
     if word == "inconclusive":
