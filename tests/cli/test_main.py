@@ -161,3 +161,13 @@ def test_a_path_that_is_not_there_gets_the_names_beside_it(tmp_path, capsys):
     (tmp_path / "demo").mkdir()
     assert laptime(["audit", str(tmp_path / "dmeo")]) == 2
     assert f"no such file or folder; did you mean {tmp_path / 'demo'}?" in capsys.readouterr().err
+
+
+def test_an_answer_that_nobody_reads_is_neither_yes_nor_no():
+    """`laptime compare A B | true` with pipefail: 1 would mean slower, 0 not slower."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    program = [sys.executable, "-c", "from laptime.cli.main import main; main()", "--help"]
+    with os.fdopen(writing, "w") as closed:
+        done = subprocess.run(program, stdout=closed, stderr=subprocess.PIPE, check=False, text=True)
+    assert (done.returncode, done.stderr) == (141, "")

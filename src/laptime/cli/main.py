@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import inspect
 import os
 import re
@@ -33,6 +34,10 @@ USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]
 
 STOPPED = 130
 """What newer versions of typer return for a KeyboardInterrupt, instead of raising."""
+
+
+UNREAD = 141
+"""128 + SIGPIPE."""
 
 
 class Verb(NamedTuple):
@@ -213,9 +218,12 @@ def run(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         return _stopped()
     except BrokenPipeError:  # `laptime ... | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except (SystemExit, GeneratorExit):
+        return _unread()
+    except SystemExit as error:
+        if isinstance(error.__context__, OSError) and error.__context__.errno == errno.EPIPE:  # click made 1 of it
+            return _unread()
+        raise
+    except GeneratorExit:
         raise
     except BaseException as error:  # a panic in a library written in Rust is no Exception
         if stop.was_asked():  # a library made another exception of the signal's
@@ -223,6 +231,12 @@ def run(arguments: list[str]) -> int:
         if isinstance(error, OSError) and error.strerror is not None:  # the disk is full, a folder went away
             return _fail(f"{error.filename or 'writing'}: {error.strerror}")
         return _crashed(error, debug=arguments[:1] == ["--debug"])
+
+
+def _unread() -> int:
+    """Nobody reads the answer any more. What a shell calls a program that SIGPIPE ended: no answer, and no crash."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return UNREAD
 
 
 def _run_typer(arguments: list[str]) -> int:
