@@ -121,3 +121,24 @@ def test_a_rule_that_is_explained_says_by_what() -> None:
     report = audit_measurements(measurements_of(by_a_coarse_clock(sound(0, SHAPE, lognormal(0.01)))))
     (rule,) = [rule for rule in report.rules if rule.code == "subtracted-decode"]
     assert rule.could_not_judge == "coarse-timer explains what it sees"
+
+
+def test_a_call_that_took_a_thousand_times_as_long_is_no_unit() -> None:
+    """One call that compiled for half a minute, or two: the others are no seconds."""
+    for slow in ([5], [5, 9]):
+        factor = polars.when(NUMBER.is_in(slow)).then(1000.0).otherwise(1.0)
+        frame = sound(0, Shape(1, 40), lognormal(0.01)).with_columns(col(name) * factor for name in TIMES)
+        assert "mixed-units" not in codes(frame)
+
+
+def test_no_audit_becomes_milder_by_an_explanation() -> None:
+    """Decode of 0 stays severe beside a coarse clock; a severe drift makes the cache of prompts severe."""
+    coarse = by_a_coarse_clock(sound(0, SHAPE, lognormal(0.01)))
+    zeros = coarse.with_columns(decode_ms=polars.when(NUMBER % 3 == 0).then(0.0).otherwise(col("decode_ms")))
+    assert {"coarse-timer", "zero-decode"} <= codes(zeros)
+    place = NUMBER / polars.len()
+    drifting = cached_prompts(sound(0, SHAPE, lognormal(0.01))).with_columns(col(name) * (1 + place) for name in TIMES)
+    report = audit_measurements(measurements_of(drifting))
+    (finding,) = [one for one in report.findings if one.code == "prefix-cache-hits"]
+    assert finding.severity == "severe"
+    assert "clock-drift" not in codes(drifting)

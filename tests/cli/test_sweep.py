@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -201,6 +202,21 @@ def test_resume_with_another_configuration_is_refused_with_what_changed(capsys, 
     assert {path: path.read_bytes() for path in out.iterdir()} == before
     file = config(LLM.replace("warmups: 3", "warmups: 4, time_limit_s: 100"))
     assert laptime(capsys, "sweep", file, "--out", out, "--resume")[0] == 0
+
+
+def test_a_sweep_that_does_not_say_which_blocks_run_is_not_gone_on_with(capsys, tmp_path, config):
+    """A plan from before that was recorded: going on by position would measure other blocks under the same name."""
+    out = tmp_path / "run"
+    (tmp_path / "importance.json").write_text("[1, 2, 3, 4, 5, 6, 7, 8]")
+    file = config(LLM + "importance: importance.json\n")
+    assert laptime(capsys, "sweep", file, "--out", out)[0] == 0
+    plan = out / "plan.json"
+    plan.write_text(re.sub(r',\s*"active_blocks": "[^"]*"', "", plan.read_text()))
+    assert "active_blocks" not in plan.read_text()
+    before = {path: path.read_bytes() for path in out.iterdir()}
+    code, _, err = laptime(capsys, "sweep", file, "--out", out, "--resume")
+    assert (code, "before a sweep recorded which blocks run" in err, err.count("\n")) == (2, True, 1)
+    assert {path: path.read_bytes() for path in out.iterdir()} == before
 
 
 def test_another_kind_of_run_is_not_gone_on_with(capsys, tmp_path, config):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
+
 from laptime.audits import (
     arithmetic,
     completeness,
@@ -72,13 +74,24 @@ def audit_measurements(measurements: Measurements) -> AuditReport:
 
 
 def _explained(findings: list[AuditFinding], runs: list[RuleRun]) -> tuple[list[AuditFinding], list[RuleRun]]:
-    """Without findings that another one explains: a cache of prompts is no drift of the clock."""
-    fired = {finding.code for finding in findings}
-    why = {seen: code for code, others in recording.EXPLAINS.items() if code in fired for seen in others}
-    kept = [finding for finding in findings if finding.code not in why]
+    """Without findings that another one explains: a cache of prompts is no drift of the clock.
+
+    What explains a worse finding is as bad itself, so that no audit becomes milder by it.
+    """
+    fired = {finding.code: finding for finding in findings}
+    why = {
+        seen: code for code, others in recording.EXPLAINS.items() if code in fired for seen in others if seen in fired
+    }
+    kept = []
+    for finding in findings:
+        if finding.code in why:
+            continue
+        explained = [fired[seen].severity for seen, code in why.items() if code == finding.code]
+        worst = min([finding.severity, *explained], key=SEVERITIES.index)
+        kept.append(msgspec.structs.replace(finding, severity=worst))
     told = [
         RuleRun(code=run.code, checks=run.checks, could_not_judge=f"{why[run.code]} explains what it sees")
-        if run.code in why and run.fired
+        if run.code in why
         else run
         for run in runs
     ]

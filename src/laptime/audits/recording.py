@@ -10,13 +10,17 @@ from laptime.audits.measurements import Measurements
 from laptime.audits.result import AuditFinding
 from laptime.audits.rule import Judged, NotJudged, Rule, RuleOutcome, counted, key_of, percent
 from laptime.data.columns import STAGE_COLUMNS
+from laptime.data.stats import Floats
 
 if TYPE_CHECKING:  # polars takes 0.2 s to import, so the functions that need it import it
     import polars
 
-THOUSAND = (250.0, 4000.0)
-"""A total that is so many times smaller than its configuration's median was recorded in seconds: nothing else in a run
-changes by a factor of about 1000 and leaves the rest alone."""
+THOUSAND = (300.0, 3000.0)
+"""By this much medians in seconds and in milliseconds of the same work differ."""
+BETWEEN = 30.0
+"""Nothing lies between the two units: neighbours in the order of size differ at least by this factor there."""
+SEVERAL, SHARE = 3, 0.05
+"""So many of the larger totals there must be, and such a share: fewer are calls that were slow."""
 FEWEST = 20
 """Fewer values are all multiples of some step by chance."""
 COARSE = 0.005
@@ -42,19 +46,19 @@ LOW_CLOCK = 0.85
 
 
 def mixed_units(measurements: Measurements) -> RuleOutcome:
-    """Some totals are about a thousand times smaller than others of their configuration."""
-    from polars import col
+    """Some totals are a thousand times smaller than the others of their configuration, with nothing in between."""
+    from polars import col, concat
 
     rows = measurements.measured.filter(col("total_ms") > 0)
-    middle = rows.with_columns(
-        middle=col("total_ms").median().over("config_id"), largest=col("total_ms").max().over("config_id")
-    )
-    bad = middle.filter(
-        (col("middle") / col("total_ms")).is_between(*THOUSAND)
-        | ((col("largest") / col("total_ms")).is_between(*THOUSAND) & (col("total_ms") <= 4 * col("middle")))
-    )
-    if bad.is_empty():
+    small = [
+        part.filter(col("total_ms") < border).with_columns(others=others)
+        for part in rows.partition_by("config_id")
+        if (found := _in_seconds(part["total_ms"].to_numpy().astype(np.float64))) is not None
+        for border, others in [found]
+    ]
+    if not small:
         return Judged(rows.height)
+    bad = concat(small)
     return Judged(
         rows.height,
         AuditFinding(
@@ -63,14 +67,34 @@ def mixed_units(measurements: Measurements) -> RuleOutcome:
             count=bad.height,
             of=rows.height,
             examples=[
-                f"{key_of(row)}: total {row['total_ms']:.4g}, its configuration has {row['largest']:.4g} too"
+                f"{key_of(row)}: total {row['total_ms']:.4g}, the others of its configuration {row['others']:.4g}"
                 for row in bad.head(5).to_dicts()
             ],
-            reason=f"{counted(bad.height, 'total')} are about a thousand times smaller than others of the same "
-            "configuration: seconds among milliseconds. Calls that ended at once, with an error say, could look so.",
+            reason=f"{counted(bad.height, 'total')} are about a thousand times smaller than the others of the same "
+            "configuration, with nothing in between: seconds among milliseconds. Calls that ended at once, with an "
+            "error say, could look so.",
             mend="Write all times in milliseconds; look at these rows before anything is worked out from them",
         ),
     )
+
+
+def _in_seconds(totals: Floats) -> tuple[float, float] | None:
+    """Between which totals the two units lie, and the median of the larger ones; None if there is one unit.
+
+    A single call may take a thousand times as long as the others (it compiles). So the larger totals must be several.
+    """
+    ordered = np.sort(totals)
+    if len(ordered) < 2:
+        return None
+    steps = ordered[1:] / ordered[:-1]
+    place = int(steps.argmax()) + 1
+    low, high = ordered[:place], ordered[place:]
+    ratio = float(np.median(high) / np.median(low))
+    if steps[place - 1] < BETWEEN or not THOUSAND[0] <= ratio <= THOUSAND[1]:
+        return None
+    if len(high) < max(SEVERAL, SHARE * len(ordered)):
+        return None
+    return float(high[0]), float(np.median(high))
 
 
 def coarse_timer(measurements: Measurements) -> RuleOutcome:
@@ -100,7 +124,7 @@ def coarse_timer(measurements: Measurements) -> RuleOutcome:
     )
 
 
-def _step(values: np.ndarray[tuple[int], np.dtype[np.float64]]) -> float | None:
+def _step(values: Floats) -> float | None:
     """The largest step that all values are multiples of, or None: the smallest difference of neighbours, if it is."""
     distinct = np.unique(values)
     if len(distinct) < 2:
@@ -206,8 +230,8 @@ def prefix_cache(measurements: Measurements) -> RuleOutcome:
             ],
             reason=f"In {counted(steady.height, 'input')} of {pairs.height:,} prefill takes less time when the input "
             f"comes again ({percent(middle)} of the first at the median), and decode does not: a cache of prompts "
-            "holds it. Medians over such calls mix two kinds of work. First calls that compile or allocate also slow "
-            "decode.",
+            "may hold it. Medians over such calls mix two kinds of work. Where the first prompt of each length "
+            "allocates or picks kernels it would look so, too; what compiles also slows decode.",
             mend="Use unique prompts, or switch the cache off; else compare first calls and repeats apart",
         ),
     )
@@ -317,8 +341,8 @@ RULES = (
 
 EXPLAINS: dict[str, tuple[str, ...]] = {
     "mixed-units": ("clock-drift", "cold-start", "bimodal", "rank-skew"),
-    "coarse-timer": ("subtracted-decode", "bimodal", "zero-decode"),
+    "coarse-timer": ("subtracted-decode", "bimodal"),
     "prefix-cache-hits": ("clock-drift", "cold-start", "bimodal"),
     "copied-rows": ("bimodal",),
 }
-"""What a finding of these rules makes other rules see: those are not reported beside it."""
+"""What a finding of these rules makes other rules see: they are not reported beside it; it is as severe as they are."""

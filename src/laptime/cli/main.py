@@ -203,7 +203,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command line.
 
     Exit codes: 0 done, 1 the answer is no, 2 usage or unreadable input, 70 an error inside laptime; 130, 143, 129 when
-    Ctrl-C, SIGTERM or SIGHUP stopped it.
+    Ctrl-C, SIGTERM or SIGHUP stopped it; 141 when nobody read the answer.
     """
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
 

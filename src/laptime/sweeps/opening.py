@@ -21,6 +21,7 @@ from laptime.sweeps.ledger import Ledger, LedgerOptions, Standing, read_keys
 from laptime.sweeps.plan import (
     PreparedSweep,
     SweepPlan,
+    check_blocks_named,
     check_described,
     check_same,
     plan_digest,
@@ -78,6 +79,7 @@ def opened(
         info = before or new_info(how.argv, plan.common, ready.environment, {**how.session, **_settings(plan)})
     else:
         check_same(folder, plan, sweep_config)
+        check_blocks_named(folder, plan)
         info = read_info(folder)
     with Interrupts() as interrupts, FolderLock(folder, shared=how.shared, patience_s=LOCK_PATIENCE_S) as lock:
         check_free_for_sweep(folder, resume=how.resume)

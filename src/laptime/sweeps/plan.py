@@ -97,6 +97,18 @@ def write_plan(folder: Path, plan: SweepPlan) -> None:
     write_whole(folder / "plan.json", readable_json(plan))
 
 
+def check_blocks_named(folder: Path, plan: SweepPlan) -> None:
+    """Raise LaptimeError when the plan leaves blocks out by a file of importances, but doesn't say which ones run.
+
+    Plans from before that was recorded: going on would run other blocks than were measured.
+    """
+    if any(c.config.get("importance") is not None and "active_blocks" not in c.config for c in plan.configs):
+        raise LaptimeError(
+            f"{folder}: its plan was made before a sweep recorded which blocks run, so it can't be gone on with; sweep "
+            "anew into another --out"
+        )
+
+
 def check_same(folder: Path, before: SweepPlan, sweep_config: SweepConfig) -> None:
     """Raise LaptimeError when `sweep_config` would measure something else than the run's plan."""
     changed = changes(before.sweep_config, sweep_config)

@@ -283,7 +283,8 @@ def test_a_simple_policy_that_is_as_good_is_said_in_the_first_line() -> None:
     unsure = a_difference("per type", 0.01, 0.001, 0.019, p=0.03, p_corrected=0.06)
     told = plain(headline(replace(an_evaluation_of(*points), differences=[better, unsure])))
     assert told.startswith(
-        "GRPO is nowhere surely better than a per-type lookup with the same bounds: within 30 ms, GRPO answers 81 %"
+        "GRPO is surely better than a per-type lookup with the same bounds at none of 1 budget that can be compared: "
+        "within 30 ms, GRPO answers 81 %"
     )
     sure = replace(unsure, p_corrected=0.01)
     assert plain(headline(replace(an_evaluation_of(*points), differences=[better, sure]))).startswith("Within 30 ms")

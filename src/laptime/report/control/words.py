@@ -59,7 +59,8 @@ def headline(evaluation: ControlEvaluation) -> str:
         words += f"; {in_sentence(oracles[0])} {whole_percent(limit.accuracy.value)}"
     if (simple := as_good(evaluation)) is None:
         return words
-    told = f"{in_sentence(main)} is nowhere surely better than {in_sentence(simple)}"
+    compared = counted(len(differences_to(evaluation, simple)), "budget")
+    told = f"{in_sentence(main)} is surely better than {in_sentence(simple)} at none of {compared} that can be compared"
     return f"{sentence(told)}: {words[:1].lower()}{words[1:]}"
 
 
