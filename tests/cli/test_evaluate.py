@@ -107,9 +107,10 @@ def test_a_table_without_rows_and_one_of_a_single_configuration_are_one_line(fol
 
 def test_a_page_is_replaced_only_when_that_is_asked(folder, capsys, tmp_path):
     page = tmp_path / "page.html"
-    page.write_text('<meta name="generator" content="laptime">')
+    old = '<meta name="generator" content="laptime">'
+    page.write_text(old)
     words = ["evaluate", folder / "est", folder / "tomorrow.csv", "--html", page]
     code, out, err = ask(capsys, *words)
-    assert (code, out, "is already there" in err, "generator" in page.read_text()) == (2, "", True, True)
+    assert (code, out, "is already there" in err, page.read_text()) == (2, "", True, old)
     assert ask(capsys, *words, "--force")[0] == 0
     assert "Model card" in page.read_text()

@@ -12,6 +12,7 @@ from laptime.errors import LaptimeError
 from laptime.models.block_importance import (
     block_importance,
     measure_importance,
+    most_important,
     next_token_agreement,
     read_importance,
     write_importance,
@@ -112,6 +113,21 @@ def test_the_whole_model_agrees_with_itself_and_a_block_that_does_nothing_costs_
     assert result.active == {4: [0, 1, 3, 4]}
     assert result.agreement == {4: 1.0}
     assert min(range(5), key=result.importance.__getitem__) == 2
+
+
+@pytest.mark.parametrize(
+    ("importance", "says"),
+    [
+        ([1.0, 2.0], "2 numbers for a model of 5 blocks"),
+        ([1.0, 2.0, float("nan"), 1.0, 1.0], "block 2 has nan"),
+        ([1.0, 2.0, 1.0, 1.0, float("inf")], "block 4 has inf"),
+    ],
+)
+def test_a_wrong_importance_is_one_clear_line(importance: list[float], says: str) -> None:
+    model, _ = built("llama")
+    for numbers in ([3], []):
+        with pytest.raises(LaptimeError, match=says):
+            most_important(model, importance, numbers)
 
 
 def test_all_numbers_that_a_model_can_take_are_tried() -> None:

@@ -8,7 +8,6 @@ leave a hole in the cache: a static cache asks its first layer how long it is, a
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -63,17 +62,6 @@ def _check_active(model: Any, count: int, blocks: int, active: Sequence[int]) ->
         raise LaptimeError(f"active blocks {shown}: {len(active)} of them, and blocks is {blocks}; make them agree")
     if missing := sorted(always_active(model, count) - set(active)):
         raise LaptimeError(f"active blocks {shown}: block {missing[0]} of this model always runs; name it too")
-
-
-def check_importance(importance: Sequence[float] | None, count: int) -> None:
-    """Raise LaptimeError unless there is one finite number for each of `count` blocks."""
-    if importance is None:
-        return
-    if len(importance) != count:
-        raise LaptimeError(f"importance: {len(importance)} numbers for a model of {count} blocks; give one for each")
-    for index, value in enumerate(importance):
-        if not math.isfinite(value):
-            raise LaptimeError(f"importance: block {index} has {value}; every block needs a finite number")
 
 
 def choose_blocks(

@@ -81,9 +81,17 @@ def _takes(model: Any, anatomy: Anatomy, number: int) -> bool:
 
 
 def most_important(model: Any, importance: Sequence[float], numbers: Sequence[int]) -> dict[int, tuple[int, ...]]:
-    """The blocks that run, for each number of them. Raises LaptimeError for a number that the model can't take."""
+    """The blocks that run, for each number of them.
+
+    Raises LaptimeError unless there is one finite importance for each block, or for a number that it can't take.
+    """
     anatomy = find_anatomy(model)
     count = len(anatomy.layers)
+    if len(importance) != count:
+        raise LaptimeError(f"importance: {len(importance)} numbers for a model of {count} blocks; give one for each")
+    for index, value in enumerate(importance):
+        if not math.isfinite(value):
+            raise LaptimeError(f"importance: block {index} has {value}; every block needs a finite number")
     chosen = {}
     for blocks in numbers:
         check_blocks(model, anatomy, blocks)

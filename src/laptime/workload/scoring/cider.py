@@ -36,7 +36,8 @@ class CaptionCorpus:
         if not references:
             raise ValueError("no caption to compare with")
         own = self._vectors(prediction)
-        return sum(self._similar(own, self._vectors(one)) for one in references) / len(references) / LONGEST
+        similar = sum(self._similar(own, self._vectors(one)) for one in references) / len(references) / LONGEST
+        return min(1.0, similar)  # a copy of every caption may be above 1 by rounding
 
     def _vectors(self, text: str) -> tuple[list[dict[tuple[str, ...], float]], list[float], int]:
         counts = grams(text)
