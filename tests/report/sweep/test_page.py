@@ -388,6 +388,19 @@ def test_thin_sweeps_still_make_a_page(
 
 
 @pytest.mark.chromium
+def test_answers_that_are_all_wrong_are_drawn_too(open_page: Open, console_lines: Console) -> None:
+    """An accuracy of 0 everywhere is a figure, and no reason to leave the picture out, or to break."""
+    shown = view()
+    none = Interval(0.0, 0.0, 0.1, 30)
+    rows = [msgspec.structs.replace(row, accuracy=row.accuracy and none) for row in shown.summary.rows]
+    summary = msgspec.structs.replace(shown.summary, rows=rows)
+    browser = open_page(sweep_page(msgspec.structs.replace(shown, summary=summary)))
+    points = browser.find_elements("css selector", "#pareto .point")
+    assert len(points) == sum(row.accuracy is not None for row in rows) > 0
+    assert console_lines() == []
+
+
+@pytest.mark.chromium
 def test_a_stage_without_time_at_the_base_has_no_ratio(open_page: Open, console_lines: Console) -> None:
     shown = view(SMALL)
     bad = [Interval(float("inf"), 1.0, float("inf"), 8), Interval(0.0, 0.0, 0.1, 8), Interval(2.0, 0.0, 3.0, 8)]

@@ -29,10 +29,14 @@ def importance_report(result: BlockImportance) -> RenderableType:
         left_out = [index for index in range(count) if index not in result.active[number]]
         share = result.agreement.get(number)
         table.add_row(str(number), written_blocks(left_out), NOTHING if share is None else percent(share))
-    order = sorted(range(count), key=lambda index: (result.importance[index], index))
-    least = ", ".join(map(str, order[:5]))
+    named = f"{one_line(result.model, 100)}: "
+    if numbers:
+        first = ", ".join(map(str, _leaving_order(result)[:5]))
+        named += f"of {counted(count, 'block')} the first ones to leave out are {first}"
+    else:
+        named += f"the importance of its {counted(count, 'block')} is in --json"
     lines: list[RenderableType] = [
-        Text(f"{one_line(result.model, 100)}: of {counted(count, 'block')} the least important are {least}", "bold"),
+        Text(named, "bold"),
         table,
     ]
     if len(numbers) > ROWS:
@@ -47,3 +51,12 @@ def importance_report(result: BlockImportance) -> RenderableType:
         )
     )
     return Group(*lines)
+
+
+def _leaving_order(result: BlockImportance) -> list[int]:
+    """The blocks in the order in which they are left out, as ever fewer run."""
+    order: list[int] = []
+    for number in sorted(result.active, reverse=True):
+        left = set(range(len(result.importance))) - set(result.active[number]) - set(order)
+        order += sorted(left, key=lambda index: (result.importance[index], -index))
+    return order
