@@ -73,7 +73,9 @@ def measures(rows: list[ConfigRow]) -> list[dict[str, Any]]:
     columns = [
         _measure(key, title, unit, swatch, [read(row) for row in rows]) for key, title, unit, swatch, read in _READ
     ]
-    return [one for one in columns if any(one["mid"]) or one["key"] == "accuracy" and one["mid"] != [None] * len(rows)]
+    return [
+        one for one in columns if any(one["mid"]) or (one["key"] == "accuracy" and one["mid"] != [None] * len(rows))
+    ]
 
 
 def effect_stages(summary: SweepSummary) -> list[str]:
