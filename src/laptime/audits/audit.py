@@ -20,9 +20,9 @@ from laptime.audits import (
 )
 from laptime.audits.measurements import Measurements, read_measurements
 from laptime.audits.result import SEVERITIES, AuditFinding, AuditReport, RuleRun
-from laptime.audits.rule import NotJudged, Rule
-from laptime.audits.served.audit import audit_served
+from laptime.audits.rule import NotJudged, Rule, collected, worst_first
 from laptime.audits.served.reading import read_served
+from laptime.audits.served.rules import audit_served
 
 RULES: tuple[Rule, ...] = (
     *arithmetic.RULES,
@@ -50,24 +50,16 @@ def audit(path: str | Path) -> AuditReport:
 
 def audit_measurements(measurements: Measurements) -> AuditReport:
     """Ask every rule. Findings come worst first; a rule that lacks what it needs says so in `rules`."""
-    findings: list[AuditFinding] = []
-    runs: list[RuleRun] = []
     nothing = _nothing_to_judge(measurements)
-    for rule in RULES:
-        outcome = rule.look(measurements) if nothing is None else NotJudged(nothing)
-        if isinstance(outcome, NotJudged):
-            runs.append(RuleRun(code=rule.code, checks=rule.checks, could_not_judge=outcome.why))
-            continue
-        if outcome.finding is not None:
-            findings.append(outcome.finding)
-        runs.append(RuleRun(code=rule.code, checks=rule.checks, of=outcome.of, fired=outcome.finding is not None))
+    findings, runs = collected(
+        (rule.code, rule.checks, rule.look(measurements) if nothing is None else NotJudged(nothing)) for rule in RULES
+    )
     findings, runs = _explained(findings, runs)
-    findings.sort(key=lambda finding: SEVERITIES.index(finding.severity))
     return AuditReport(
         source=measurements.source,
         samples=measurements.frame.height,
         configs=measurements.configs,
-        findings=findings,
+        findings=worst_first(findings),
         rules=runs,
         clean=all(finding.severity == "info" for finding in findings),
     )

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from laptime.audits.measurements import Measurements
-from laptime.audits.result import EXAMPLES, AuditFinding
+from laptime.audits.result import EXAMPLES, SEVERITIES, AuditFinding, RuleRun
 
 if TYPE_CHECKING:  # polars takes 0.2 s to import, so the functions that need it import it
     import polars
@@ -46,6 +46,29 @@ class Rule:
         if missing:
             return NotJudged(f"no column {', '.join(missing)}")
         return self.judge(measurements)
+
+
+Asked = tuple[str, str, RuleOutcome]
+"""A rule's code, what it checks, and its answer."""
+
+
+def collected(answers: Iterable[Asked]) -> tuple[list[AuditFinding], list[RuleRun]]:
+    """The findings of rules that were asked, and every rule with whether it could judge and fired."""
+    findings: list[AuditFinding] = []
+    runs: list[RuleRun] = []
+    for code, checks, outcome in answers:
+        if isinstance(outcome, NotJudged):
+            runs.append(RuleRun(code=code, checks=checks, could_not_judge=outcome.why))
+            continue
+        if outcome.finding is not None:
+            findings.append(outcome.finding)
+        runs.append(RuleRun(code=code, checks=checks, of=outcome.of, fired=outcome.finding is not None))
+    return findings, runs
+
+
+def worst_first(findings: list[AuditFinding]) -> list[AuditFinding]:
+    """The findings, the severest first; equal ones in their order."""
+    return sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity))
 
 
 def worst_rows(rows: polars.DataFrame, by: polars.Expr) -> list[dict[str, Any]]:

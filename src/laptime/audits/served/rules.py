@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from laptime.audits.result import AuditFinding, Severity
-from laptime.audits.rule import Judged, NotJudged, RuleOutcome, counted, percent
+from laptime.audits.result import AuditFinding, AuditReport, Severity
+from laptime.audits.rule import Judged, NotJudged, RuleOutcome, collected, counted, percent, worst_first
 from laptime.audits.served.result import ServedLevel, ServedRequest, ServedResult
 
 CACHED, FAILED_SEVERE, QUEUE_SHARE, RATE_KEPT = 0.05, 0.05, 0.05, 0.9
@@ -280,3 +280,18 @@ def _output_mean(level: ServedLevel) -> float | None:
 def _one_length(level: ServedLevel) -> bool:
     known = [r.output_tokens for r in level.good if r.output_tokens]
     return len(known) >= FEWEST_FOR_WARM and len(set(known)) == 1
+
+
+def audit_served(result: ServedResult) -> AuditReport:
+    """Ask every rule. Findings come worst first; a rule that lacks what it needs says so."""
+    findings, runs = collected((rule.code, rule.checks, rule.judge(result)) for rule in RULES)
+    kept = sum(len(level.requests) for level in result.levels)
+    finished = sum((level.finished or 0) + (level.failed or 0) for level in result.levels)
+    return AuditReport(
+        source=f"{result.source} ({result.program})",
+        samples=kept or finished,
+        configs=len(result.levels),
+        findings=worst_first(findings),
+        rules=runs,
+        clean=all(finding.severity == "info" for finding in findings),
+    )
