@@ -266,3 +266,25 @@ def test_addresses(url, whole):
 def test_what_is_no_address_is_one_line(url):
     with pytest.raises(LaptimeError, match="no address of a server"):
         endpoint_url(url, "chat")
+
+
+def test_where_nobody_answers_nothing_is_left_and_the_question_is_read_first(capsys, tmp_path):
+    """The same command works once the server is up; what is wrong with the question is said without a server."""
+    out = tmp_path / "run"
+    asked = ["serve-bench", "http://localhost:9", "--model", "m", "--out", str(out)]
+    for _ in range(2):
+        assert run(asked) == 2
+        err = capsys.readouterr().err
+        assert "no warm-up request was answered (Connect call failed" in err or "Connection refused" in err
+        assert "ssl" not in err
+        assert not out.exists()
+    for words, says in (
+        (["--timeout", "0"], "--timeout 0"),
+        (["--find-load", "1"], "--find-load: needs --slo"),
+        (["--resume"], "--resume: goes with --out"),
+        (["--data", str(tmp_path / "none.jsonl")], "none.jsonl: no such file"),
+        (["--slo", "ttft=abc"], "--slo ttft=abc: write a time above 0"),
+    ):
+        assert run(["serve-bench", "http://localhost:9", *words]) == 2
+        err = capsys.readouterr().err
+        assert (says in err, err.count("\n")) == (True, 1), err

@@ -148,7 +148,7 @@ def serve_bench(
 
     from laptime.cli.progress import progress
     from laptime.data.run_folder import check_free
-    from laptime.engines.bench import ServeRequest, endpoint_url, model_of
+    from laptime.engines.bench import ServeRequest, check_question, endpoint_url, model_of
     from laptime.engines.bench import serve_bench as bench
     from laptime.engines.questions import Asking, of_examples
 
@@ -166,7 +166,13 @@ def serve_bench(
         raise LaptimeError(f"--find-load {find_load}: write a rate above 0")
     limits = None if slo is None else parse_slo(slo)
     extra, headers = _body(body), _headers(api_key_env)
-    address = endpoint_url(url, api.value)
+    address, timeout_s = endpoint_url(url, api.value), milliseconds("--timeout", timeout) / 1e3
+    check_question(resume=resume, out=out, first_per_s=find_load, slo=limits)
+    examples = []
+    if data is not None:
+        from laptime.workload.reading import read_examples
+
+        examples = read_examples(data)
     asking = Asking(
         api=api.value,
         model=model or asyncio.run(model_of(address, headers)),
@@ -174,18 +180,13 @@ def serve_bench(
         new_tokens=new_tokens,
         extra=extra,
     )
-    questions = []
-    if data is not None:
-        from laptime.workload.reading import read_examples
-
-        questions = of_examples(asking, read_examples(data))
     request = ServeRequest(
         url=url,
         asking=asking,
         loads=loads,
-        questions=questions,
+        questions=of_examples(asking, examples),
         headers=headers,
-        timeout_s=milliseconds("--timeout", timeout) / 1e3,
+        timeout_s=timeout_s,
         warmup=warmup,
         slo=limits,
         first_per_s=find_load,
@@ -209,9 +210,11 @@ def parse_slo(words: str) -> Slo:
         name, _, value = part.partition("=")
         if name not in ("ttft", "tpot", "total", "share") or not value:
             raise LaptimeError(f"--slo {words}: {part!r} is no limit; write ttft=200ms,tpot=30ms,total=2s,share=95%")
-        limits["share" if name == "share" else f"{name}_ms"] = (
-            parse_share("--slo share", value) if name == "share" else milliseconds(f"--slo {name}", value)
-        )
+        try:
+            limit = parse_share("--slo", value) if name == "share" else milliseconds("--slo", value)
+        except LaptimeError as error:
+            raise LaptimeError(str(error).replace(f"--slo {value}", f"--slo {part}", 1)) from None
+        limits["share" if name == "share" else f"{name}_ms"] = limit
     if not limits.keys() - {"share"}:
         raise LaptimeError(f"--slo {words}: names no time; write at least one of ttft=, tpot= and total=")
     return Slo(**limits)

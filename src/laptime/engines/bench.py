@@ -20,7 +20,7 @@ import msgspec
 from laptime.data.files import LineFile
 from laptime.data.record import Interval, Scalar
 from laptime.data.run_folder import RunFolder, new_info
-from laptime.engines.client import Endpoint, LoadRun, run_load, session
+from laptime.engines.client import Endpoint, LoadRun, refused, run_load, session
 from laptime.engines.earlier import Earlier, read_earlier, rest_of, together
 from laptime.engines.engine_run import boot_id
 from laptime.engines.figures import level_of
@@ -69,13 +69,18 @@ def serve_bench(
     answers no warm-up request.
     """
     url = endpoint_url(request.url, request.asking.api)
-    if request.resume and request.first_per_s is not None:
-        raise LaptimeError("--resume: can't go on with a search; leave --find-load out, or name a new --out")
-    if request.resume and out is None:
-        raise LaptimeError("--resume: goes with --out, the folder to go on with")
-    if request.first_per_s is not None and request.slo is None:
-        raise LaptimeError("--find-load: needs --slo, as in --slo ttft=200ms,tpot=30ms")
+    check_question(resume=request.resume, out=out, first_per_s=request.first_per_s, slo=request.slo)
     return asyncio.run(_Bench(request, url, out, progress).run())
+
+
+def check_question(*, resume: bool, out: Path | None, first_per_s: float | None, slo: Slo | None) -> None:
+    """Raise LaptimeError for what can't be asked together. Worth knowing before a server is looked for."""
+    if resume and first_per_s is not None:
+        raise LaptimeError("--resume: can't go on with a search; leave --find-load out, or name a new --out")
+    if resume and out is None:
+        raise LaptimeError("--resume: goes with --out, the folder to go on with")
+    if first_per_s is not None and slo is None:
+        raise LaptimeError("--find-load: needs --slo, as in --slo ttft=200ms,tpot=30ms")
 
 
 def endpoint_url(url: str, api: str) -> str:
@@ -117,13 +122,17 @@ class _Bench:
     async def run(self) -> ServeReport:
         request = self.request
         info = new_info(sys.argv, self._config(), self.environment, self._session())
-        with _Keeper(None if self.out is None else RunFolder(self.out, info, WORKER, resume=request.resume)) as keeper:
-            loads = {load.name: load for load in request.loads}
-            for lacking in self.earlier.without_sample:
-                load = loads.get(lacking.load)
-                keeper.put_sample(lacking, self._config() | (load.config if load is not None else {}))
-            async with session() as opened:
-                await self._warm_up(opened, keeper)
+        async with session() as opened:
+            warm_up = await self._warm_up(opened)  # before the folder: where nobody answers, none is left behind
+            with _Keeper(
+                None if self.out is None else RunFolder(self.out, info, WORKER, resume=request.resume)
+            ) as keeper:
+                loads = {load.name: load for load in request.loads}
+                for lacking in self.earlier.without_sample:
+                    load = loads.get(lacking.load)
+                    keeper.put_sample(lacking, self._config() | (load.config if load is not None else {}))
+                for answered, config in warm_up:
+                    keeper.put(answered, config)
                 levels = [await self._level(opened, keeper, load) for load in request.loads]
                 largest, visited = await self._search(opened, keeper)
         return ServeReport(
@@ -146,18 +155,21 @@ class _Bench:
         run = await self._load(opened, keeper, rest_of(load, len(before)))
         return level_of(load, together(before, run), self.request.slo)
 
-    async def _warm_up(self, opened: aiohttp.ClientSession, keeper: _Keeper) -> None:
+    async def _warm_up(self, opened: aiohttp.ClientSession) -> list[tuple[RequestSample, dict[str, Scalar]]]:
+        """The requests before anything counts, with their configuration. Raises LaptimeError if none is answered."""
         if not self.request.warmup:
-            return
-        run = await self._load(opened, keeper, concurrency(1, self.request.warmup), warm_up=True)
+            return []
+        load = concurrency(1, self.request.warmup)
+        run = await self._load(opened, None, load, warm_up=True)
         if all(request.outcome != "finished" for request in run.requests):
             last = run.requests[-1]
             raise LaptimeError(
                 f"{self.endpoint.url}: no warm-up request was answered ({last.error}); look at the server"
             )
+        return [(request, self._config() | load.config) for request in run.requests]
 
     async def _load(
-        self, opened: aiohttp.ClientSession, keeper: _Keeper, load: Load, *, warm_up: bool = False
+        self, opened: aiohttp.ClientSession, keeper: _Keeper | None, load: Load, *, warm_up: bool = False
     ) -> LoadRun:
         phase, of = ("warm-up" if warm_up else load.name), load.requests
         config = self._config() | load.config
@@ -166,7 +178,8 @@ class _Bench:
         def note(request: RequestSample) -> None:
             nonlocal done
             done += 1
-            keeper.put(request, config)
+            if keeper is not None:
+                keeper.put(request, config)
             self.progress(phase, done, of)
 
         return await run_load(opened, self.endpoint, load, self._asked(load, warm_up=warm_up), note)
@@ -305,8 +318,9 @@ async def model_of(url: str, headers: dict[str, str]) -> str | None:
             async with opened.get(f"{base}/models", headers=headers, timeout=limit, allow_redirects=False) as response:
                 offered: Any = msgspec.json.decode(await response.read()) if response.status == 200 else {}
     except aiohttp.ClientConnectorError as error:
-        why = error.os_error.strerror or error.os_error
-        raise LaptimeError(f"{url}: no server answers there ({why}); start it, or correct the address") from None
+        raise LaptimeError(
+            f"{url}: no server answers there ({refused(error)}); start it, or correct the address"
+        ) from None
     except (aiohttp.ClientError, asyncio.TimeoutError, msgspec.DecodeError):
         return None
     listed = offered.get("data") if isinstance(offered, dict) else None

@@ -184,7 +184,7 @@ async def ask(
     except asyncio.TimeoutError:
         outcome, answer.error = "time-out", f"no end within {endpoint.timeout_s:g} s"
     except aiohttp.ClientConnectorError as error:
-        outcome, answer.error = "no-connection", str(error)
+        outcome, answer.error = "no-connection", refused(error)
     except (aiohttp.ClientError, ConnectionError, ValueError) as error:
         outcome, answer.error = "cut-off", str(error) or type(error).__name__
     done = time.perf_counter_ns()
@@ -260,3 +260,8 @@ def _tracing() -> aiohttp.TraceConfig:
 
     tracing.on_connection_create_end.append(opened)
     return tracing
+
+
+def refused(error: aiohttp.ClientConnectorError) -> str:
+    """Why a connection couldn't be made, as the system says it."""
+    return str(error.os_error.strerror or error.os_error)
