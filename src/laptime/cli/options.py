@@ -50,6 +50,11 @@ Html = Annotated[
 Force = Annotated[
     bool, typer.Option("--force", help="Replace what an earlier run of this verb wrote.", rich_help_panel=OUTPUT)
 ]
+ForcePage = Annotated[
+    bool,
+    typer.Option("--force", help="Replace an earlier page. A run folder is never replaced.", rich_help_panel=OUTPUT),
+]
+"""Of verbs that write a run folder: what was measured stays."""
 GithubSummary = Annotated[
     bool,
     typer.Option(

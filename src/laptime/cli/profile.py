@@ -18,7 +18,7 @@ from laptime.cli.options import (
     Device,
     Dtype,
     DtypeOption,
-    Force,
+    ForcePage,
     Html,
     Json,
     ModelName,
@@ -237,7 +237,7 @@ def profile(
         ),
     ] = None,
     html: Html = None,
-    force: Force = False,
+    force: ForcePage = False,
     as_json: Json = False,
 ) -> int:
     """Where does generate() spend its time? Vision, prefill, decode, other, on one clock.

@@ -10,7 +10,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from laptime.cli.options import INPUT, MEASURING, MODEL, OUTPUT, QUESTION, Force, Html, Json, Seed, milliseconds, names
+from laptime.cli.options import (
+    INPUT,
+    MEASURING,
+    MODEL,
+    OUTPUT,
+    QUESTION,
+    ForcePage,
+    Html,
+    Json,
+    Seed,
+    milliseconds,
+    names,
+)
 from laptime.cli.options import share as parse_share
 from laptime.cli.output import give
 from laptime.data.files import check_new_file
@@ -129,7 +141,7 @@ def serve_bench(
         Path | None, typer.Option("--out", metavar="FOLDER", help="The run folder to write.", rich_help_panel=OUTPUT)
     ] = None,
     html: Html = None,
-    force: Force = False,
+    force: ForcePage = False,
     as_json: Json = False,
 ) -> int:
     """How fast does an endpoint answer, under which load?

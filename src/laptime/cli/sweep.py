@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from laptime.cli.options import MEASURING, MODEL, OUTPUT, Force, Html, Json
+from laptime.cli.options import MEASURING, MODEL, OUTPUT, ForcePage, Html, Json
 from laptime.cli.output import give
 from laptime.data.files import check_new_file
 
@@ -84,7 +84,7 @@ def sweep(
         ),
     ] = None,
     html: Html = None,
-    force: Force = False,
+    force: ForcePage = False,
     as_json: Json = False,
 ) -> int:
     """Where does generate() spend its time, over a grid of knobs?
