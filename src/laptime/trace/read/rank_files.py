@@ -9,6 +9,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from filecmp import cmp
 from pathlib import Path, PurePosixPath
 from typing import IO
 
@@ -29,10 +30,12 @@ def trace_files(paths: Sequence[Path]) -> Iterator[list[Path]]:
     """The trace files that paths stand for, by name; an archive is unpacked for as long as this is open.
 
     Raises:
-        LaptimeError: a path holds no trace, or an archive is damaged or unpacks to far more than it should.
+        LaptimeError: a path holds no trace, a trace is given twice, or an archive is damaged or unpacks to far more
+            than it should. Errors raised inside name an archive's file as archive.tar!file.
     """
     with ExitStack() as open_folders:
         files: list[Path] = []
+        unpacked: dict[str, Path] = {}
         for path in paths:
             if is_parquet_export(path):
                 found = [path]
@@ -40,15 +43,38 @@ def trace_files(paths: Sequence[Path]) -> Iterator[list[Path]]:
                 found = sorted(file for file in path.rglob("*") if file.is_file() and file.name.endswith(SUFFIXES))
             elif _is_archive(path):
                 folder = open_folders.enter_context(tempfile.TemporaryDirectory(prefix="laptime-"))
+                unpacked[folder] = path
                 found = sorted(_unpacked(path, Path(folder)), key=lambda file: file.name)
             else:
                 found = [path]
             if not found:
-                raise LaptimeError(f"{path}: no trace in it; name files that end in {', '.join(SUFFIXES)}")
+                raise LaptimeError(
+                    f"{path}: no trace in it, or it is cut short; name files that end in {', '.join(SUFFIXES)}"
+                )
             files += found
         if len(files) > FILES:
             raise LaptimeError(f"{paths[0]}: {len(files)} files are too many; at most {FILES} ranks are read at once")
-        yield files
+        try:
+            _refuse_twice(files)
+            yield files
+        except LaptimeError as error:
+            text = str(error)
+            for folder, path in unpacked.items():
+                named = f"{path}!".replace("\\", "\\\\")
+                text = re.sub(rf"{re.escape(folder)}/\d+/", named, text)
+            raise LaptimeError(text) from error
+
+
+def _refuse_twice(files: Sequence[Path]) -> None:
+    """Raise LaptimeError where one trace is there twice: it would be taken for two ranks that never wait."""
+    by_size: dict[int, list[Path]] = {}
+    for file in files:
+        if not file.is_file():
+            continue
+        alike = by_size.setdefault(file.stat().st_size, [])
+        if (first := next((one for one in alike if cmp(one, file, shallow=False)), None)) is not None:
+            raise LaptimeError(f"{file}: the same trace as {first}; name each rank's trace once")
+        alike.append(file)
 
 
 def rank_in_name(name: str) -> int | None:
