@@ -219,7 +219,8 @@ class AdaptiveModel:
         """Measure every choice on these questions, on the path that answers take, and bound what they take there.
 
         The questions must be others than those that the policy learnt from. How long answers become is still what the
-        bounds knew before. The path has to be warm (`warm_up`).
+        bounds knew before. The path has to be warm (`warm_up`). Leeway was proven with the bounds before, so there is
+        none afterwards.
 
         Raises LaptimeError for fewer questions than the promise's confidence needs: 19 for 95 %.
         """
@@ -237,6 +238,7 @@ class AdaptiveModel:
         language = np.stack([self._texts.of(question.text).language for question in opened_ones])
         self.bounds = measured_bounds(self.bounds, MeasuredTimes(before, step, total), language)
         self.bounds = msgspec.structs.replace(self.bounds, fast=self.fast is not None)
+        self.leeway = None
         self._texts = KnownTexts(self.bounds)
 
     def close(self) -> None:

@@ -7,7 +7,6 @@ with laptime.FastModel(model) as fast:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -16,6 +15,7 @@ import torch
 from transformers import GenerationConfig, LogitsProcessor
 
 from laptime.decoder.decoder import FastDecoder, Kernels, Mark, Session, go_on
+from laptime.decoder.fast_vision import FastVision
 from laptime.decoder.plain_prompt import PlainPrompt
 from laptime.decoder.prefill import write_ends
 from laptime.decoder.prompt import Layout, Prompt, bucket_of, fill, new_prompt, read_layout
@@ -23,18 +23,7 @@ from laptime.decoder.settings import REFUSED_ARGUMENTS, GenerationSettings, read
 from laptime.decoder.shelf import Bucket, Part, Shelf
 from laptime.decoder.state import choose, take
 from laptime.decoder.triton_prompt import TritonPrompt
-from laptime.decoder.vision import (
-    PIXELS,
-    SIZES,
-    Aligned,
-    Features,
-    RopePlaces,
-    Tower,
-    compiled_blocks,
-    images_of,
-    levels_of,
-    shape_of,
-)
+from laptime.decoder.vision import PIXELS, SIZES, RopePlaces, images_of, levels_of
 from laptime.errors import LaptimeError
 
 READ = (*PIXELS, *SIZES, "attention_mask", "mm_token_type_ids", "use_cache")
@@ -52,14 +41,6 @@ class Prefill:
 
     prompt: Prompt
     passes: Passes
-
-
-@dataclass(frozen=True, eq=False)
-class Images:
-    """One bucket's vision: the tower's pixel buffers, and the features that it leaves."""
-
-    tower: Tower
-    features: Features
 
 
 class Setting(NamedTuple):
@@ -123,11 +104,11 @@ class FastModel:
         self.passed_by: dict[str, int] = {}
         """Why calls took the model's own vision and prefill, and how many of them."""
         self._images = images_of(model)
-        self._aligned = Aligned(self._images[0]) if self._images is not None and self.decoder.graph else None
-        self._compiled = compiled and self.plan.device.type == "cuda"
-        half = int(memory_gib * 2**30) // 2
-        self._prefills: Shelf[Prefill] = Shelf(graph=self.decoder.graph, most_bytes=half)
-        self._visions: Shelf[Images] = Shelf(graph=self.decoder.graph, most_bytes=half)
+        half, graph = int(memory_gib * 2**30) // 2, self.decoder.graph
+        self._prefills: Shelf[Prefill] = Shelf(graph=graph, most_bytes=half)
+        self._vision: FastVision | None = None
+        if self._images is not None:
+            self._vision = FastVision(self._images[0], self.plan, compiled=compiled, graph=graph, most_bytes=half)
         self._ends: dict[Any, GenerationSettings] = {}
         self._places = RopePlaces()
 
@@ -147,7 +128,8 @@ class FastModel:
     def drop(self) -> None:
         """Free caches, buckets and graphs. The next call allocates and captures again."""
         self._prefills.clear()
-        self._visions.clear()
+        if self._vision is not None:
+            self._vision.shelf.clear()
         self._ends.clear()
         self.decoder.drop_sessions()
 
@@ -160,7 +142,9 @@ class FastModel:
 
     def parts(self) -> list[PartReport]:
         """The buckets that there are, and how each runs."""
-        shelves: tuple[tuple[str, Shelf[Any]], ...] = (("vision", self._visions), ("prefill", self._prefills))
+        shelves: list[tuple[str, Shelf[Any]]] = [("prefill", self._prefills)]
+        if self._vision is not None:
+            shelves.insert(0, ("vision", self._vision.shelf))
         return [
             PartReport(stage, str(key), part.captured, part.reason)
             for stage, shelf in shelves
@@ -171,7 +155,7 @@ class FastModel:
     @property
     def bucket_bytes(self) -> int:
         """Bytes that the buckets of vision and prefill take now, with the tower's weights that were copied for them."""
-        return self._prefills.nbytes + self._visions.nbytes + (0 if self._aligned is None else self._aligned.nbytes)
+        return self._prefills.nbytes + (0 if self._vision is None else self._vision.nbytes)
 
     def why_not(self, call: Mapping[str, Any]) -> str | None:
         """Why this call takes the model's own vision and prefill; None when it takes the fast ones."""
@@ -273,8 +257,9 @@ class FastModel:
         """Everything before the prefill's first kernel. Captures are done by now: their warm-ups draw and write too."""
         _seed(session, one.settings)
         if one.layout.images is not None:
+            assert self._vision is not None
             one.mark("vision-begin")
-            self._look(one.inputs, one.layout, bucket.content.prompt)
+            self._vision.look(one.inputs, one.layout, bucket.content.prompt)
             one.mark("vision-end")
         one.mark("prefill-begin")
         fill(bucket.content.prompt, one.layout)
@@ -350,48 +335,6 @@ class FastModel:
         state.logits.copy_(passes.logits())
         take(state, choose(state.logits + state.bias, settings.sampling, session.noise))
         session.begin()
-
-    def _look(self, inputs: Mapping[str, Any], layout: Layout, prompt: Prompt) -> None:
-        """Put the features of the call's images into the prompt's buffers."""
-        assert self._images is not None and prompt.features is not None
-        core, _ = self._images
-        key = shape_of(core, inputs)
-        if self._compiled and key not in self._visions:
-            with compiled_blocks(core), suppress(Exception):  # a compiler can raise anything
-                self._seen(core, key, inputs)
-            if key in self._visions and not self._seen(core, key, inputs)[1].captured:
-                self._visions.drop(key)
-        images, part = self._seen(core, key, inputs)
-        images.tower.load(inputs)
-        part.run()
-        count = images.features.first.shape[0]
-        if count != layout.features:
-            raise LaptimeError(
-                f"the prompt has {layout.features} image tokens and the images give {count} features; make both with "
-                "one processor"
-            )
-        prompt.features[:count].copy_(images.features.first)
-        if prompt.deep is not None and images.features.deep is not None:
-            prompt.deep[:, :count].copy_(images.features.deep)
-
-    def _seen(self, core: Any, key: Any, inputs: Mapping[str, Any]) -> tuple[Images, Part]:
-        """The tower's bucket for images of this shape, and its one part."""
-
-        def make() -> tuple[Images, int]:
-            tower = Tower(core, inputs, self.plan.dtype, self._aligned)
-            features = tower()
-            return Images(tower, features), features.nbytes + sum(buffer.nbytes for buffer in tower.pixels.values())
-
-        bucket = self._visions.bucket(key, make)
-        images = bucket.content
-
-        def look() -> None:
-            found = images.tower()
-            images.features.first.copy_(found.first)
-            if images.features.deep is not None and found.deep is not None:
-                images.features.deep.copy_(found.deep)
-
-        return images, self._visions.part(bucket, "features", look)
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch.nn.functional import linear, scaled_dot_product_attention, silu
 
-from laptime.decoder.plain_step import normed, project, rotated
+from laptime.decoder.plain_step import gated, normed, over_all, project, rotated, routed
 from laptime.decoder.plan import DecodePlan, Dense, Layer, Routed
 from laptime.decoder.prompt import Prompt
 from laptime.decoder.state import DecodeState
@@ -94,13 +94,8 @@ def last_places(prompt: Prompt) -> torch.Tensor:
 def feed_forward(mlp: Dense | Routed, x: torch.Tensor) -> torch.Tensor:
     """What the block's MLP or experts add to x, (rows, hidden)."""
     if isinstance(mlp, Dense):
-        gate, up = linear(x, mlp.gate_up).chunk(2, dim=-1)
-        return linear(silu(gate) * up, mlp.down)
-    chances = torch.softmax(linear(x, mlp.router), dim=-1, dtype=torch.float)
-    shares, chosen = torch.topk(chances, mlp.top_k, dim=-1)
-    if mlp.normalised:
-        shares = shares / shares.sum(dim=-1, keepdim=True)
-    shares = torch.zeros_like(chances).scatter_(1, chosen, shares).to(x.dtype)
+        return gated(mlp, x)
+    shares = over_all(mlp, *routed(mlp, x), x.dtype)
     total = torch.zeros_like(x)
     for expert in range(mlp.router.shape[0]):
         rows: torch.Tensor | slice = slice(None)  # every row: a GPU would have to wait for the number of its own

@@ -60,16 +60,30 @@ def project(plan: DecodePlan, layer: Layer, x: torch.Tensor) -> tuple[torch.Tens
     return q.unflatten(-1, (-1, d)), k.unflatten(-1, (-1, d)), v.unflatten(-1, (-1, d))
 
 
-def _feed_forward(mlp: Dense | Routed, x: torch.Tensor) -> torch.Tensor:
-    if isinstance(mlp, Dense):
-        gate, up = linear(x, mlp.gate_up).chunk(2, dim=-1)
-        return linear(silu(gate) * up, mlp.down)
+def gated(mlp: Dense, x: torch.Tensor) -> torch.Tensor:
+    """What a dense MLP adds to x."""
+    gate, up = linear(x, mlp.gate_up).chunk(2, dim=-1)
+    return linear(silu(gate) * up, mlp.down)
+
+
+def routed(mlp: Routed, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The experts of each row and their shares: (shares, chosen), (rows, top_k) each; shares in float32."""
     chances = torch.softmax(linear(x, mlp.router), dim=-1, dtype=torch.float)
     shares, chosen = torch.topk(chances, mlp.top_k, dim=-1)
-    if mlp.normalised:
-        shares = shares / shares.sum(dim=-1, keepdim=True)
+    return (shares / shares.sum(dim=-1, keepdim=True) if mlp.normalised else shares), chosen
+
+
+def over_all(mlp: Routed, shares: torch.Tensor, chosen: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """The shares of all experts, (rows, E); 0 for those that a row didn't choose."""
+    return shares.new_zeros(len(shares), mlp.router.shape[0]).scatter_(1, chosen, shares).to(dtype)
+
+
+def _feed_forward(mlp: Dense | Routed, x: torch.Tensor) -> torch.Tensor:
+    if isinstance(mlp, Dense):
+        return gated(mlp, x)
+    shares, chosen = routed(mlp, x)
     if chosen.numel() >= mlp.router.shape[0]:
-        return _all_experts(mlp, x, torch.zeros_like(chances).scatter_(1, chosen, shares).to(x.dtype))
+        return _all_experts(mlp, x, over_all(mlp, shares, chosen, x.dtype))
     gate, up = torch.einsum("bh,bkih->bki", x, mlp.gate_up[chosen]).chunk(2, dim=-1)
     each = torch.einsum("bki,bkhi->bkh", silu(gate) * up, mlp.down[chosen])
     return (each * shares.to(x.dtype)[..., None]).sum(dim=1)

@@ -19,9 +19,14 @@ _MOVING_HOOKS = ("CpuOffload", "UserCpuOffloadHook")
 
 
 def check_timeable(model: Any) -> None:
-    """Raise LaptimeError for what has no generate()."""
-    if not isinstance(model, nn.Module) or not callable(getattr(model, "generate", None)):
+    """Raise LaptimeError for what has no generate(), or one that doesn't run the modules on which marks are taken."""
+    if not callable(getattr(model, "generate", None)):
         raise LaptimeError(f"{type(model).__name__} has no generate(); StageTimer times a transformers model's own")
+    if not isinstance(model, nn.Module):
+        raise LaptimeError(
+            f"{type(model).__name__} is no torch module: StageTimer takes its marks in the modules of a transformers "
+            "model; calls of a FastModel or a FastDecoder are timed by laptime.decoder.timed_generate"
+        )
     core, _ = core_of(model)
     kind = str(getattr(getattr(core, "config", None), "model_type", ""))
     if kind.startswith(CODEBOOK_FAMILIES):

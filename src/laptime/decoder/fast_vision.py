@@ -1,0 +1,84 @@
+"""FastVision: the features of a call's images, by a tower that is captured once for each shape of images."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from laptime.decoder.plan import DecodePlan
+from laptime.decoder.prompt import Layout, Prompt
+from laptime.decoder.shelf import Part, Shelf
+from laptime.decoder.vision import Aligned, Features, Tower, compiled_blocks, shape_of
+from laptime.errors import LaptimeError
+
+
+@dataclass(frozen=True, eq=False)
+class Images:
+    """One bucket's vision: the tower's pixel buffers, and the features that it leaves."""
+
+    tower: Tower
+    features: Features
+
+
+class FastVision:
+    """The vision of FastModel. core: the module with the tower and the projector.
+
+    compiled: let Inductor compile the tower's blocks on a GPU. graph, most_bytes: as Shelf takes them.
+    """
+
+    def __init__(self, core: Any, plan: DecodePlan, *, compiled: bool, graph: bool, most_bytes: int) -> None:
+        self._core, self._dtype = core, plan.dtype
+        self._compiled = compiled and plan.device.type == "cuda"
+        self._aligned = Aligned(core) if graph else None
+        self.shelf: Shelf[Images] = Shelf(graph=graph, most_bytes=most_bytes)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the buckets, and of the tower's weights that were copied for them."""
+        return self.shelf.nbytes + (0 if self._aligned is None else self._aligned.nbytes)
+
+    def look(self, inputs: Mapping[str, Any], layout: Layout, prompt: Prompt) -> None:
+        """Put the features of the call's images into the prompt's buffers.
+
+        Raises LaptimeError when the prompt has more or fewer image tokens than the images give features.
+        """
+        assert prompt.features is not None
+        key = shape_of(self._core, inputs)
+        if self._compiled and key not in self.shelf:
+            with compiled_blocks(self._core), suppress(Exception):  # a compiler can raise anything
+                self._bucket(key, inputs)
+            if key in self.shelf and not self._bucket(key, inputs)[1].captured:
+                self.shelf.drop(key)
+        images, part = self._bucket(key, inputs)
+        images.tower.load(inputs)
+        part.run()
+        count = images.features.first.shape[0]
+        if count != layout.features:
+            raise LaptimeError(
+                f"the prompt has {layout.features} image tokens and the images give {count} features; make both with "
+                "one processor"
+            )
+        prompt.features[:count].copy_(images.features.first)
+        if prompt.deep is not None and images.features.deep is not None:
+            prompt.deep[:, :count].copy_(images.features.deep)
+
+    def _bucket(self, key: Hashable, inputs: Mapping[str, Any]) -> tuple[Images, Part]:
+        """The tower's bucket for images of this shape, and its one part."""
+
+        def make() -> tuple[Images, int]:
+            tower = Tower(self._core, inputs, self._dtype, self._aligned)
+            features = tower()
+            return Images(tower, features), features.nbytes + sum(buffer.nbytes for buffer in tower.pixels.values())
+
+        bucket = self.shelf.bucket(key, make)
+        images = bucket.content
+
+        def see() -> None:
+            found = images.tower()
+            images.features.first.copy_(found.first)
+            if images.features.deep is not None and found.deep is not None:
+                images.features.deep.copy_(found.deep)
+
+        return images, self.shelf.part(bucket, "features", see)
