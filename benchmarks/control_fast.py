@@ -3,7 +3,7 @@
     python benchmarks/control_fast.py
 
 Every setting of crops, experts and blocks is measured on the calibration questions, and the bounds and accuracies are
-learnt of them. Then held-out questions are asked under five budgets by two policies with the same bounds: the best
+learnt from them. Then held-out questions are asked under five budgets by two policies with the same bounds: the best
 setting for all questions, and the best for the question's type. benchmarks/results/control-fast.json.
 """
 
@@ -13,8 +13,10 @@ import sys
 import tempfile
 from pathlib import Path
 from statistics import median
+from time import perf_counter
 from typing import Any
 
+import msgspec
 import numpy as np
 import torch
 from examples.glyphs.write_questions import type_of, write_questions
@@ -96,8 +98,6 @@ def main() -> None:
     start = np.full((lengths.most, count), 1e6)
     within = np.zeros((count, len(lengths.counts), GRID), dtype=np.float32)
     base = {"lengths": lengths, "known_ms": start, "median_ms": start, "within": within}
-    import msgspec
-
     bounds = measured_bounds(msgspec.structs.replace(empty, **base), times, language[learn])
     kinds = [type_of(example.id) for example in examples]
     names = sorted(set(kinds))
@@ -153,19 +153,17 @@ def main() -> None:
 
 def equal_to_eager(loaded: Any, adaptive: AdaptiveModel, questions: Any, device: str) -> tuple[str, float]:
     """How many answers of the dearest setting are the model's own, and the median of its own eager call in ms."""
-    import time
-
     arguments = generation_arguments(new_tokens=MOST, cache=None, compile=False)
     tier = SPACE.tiers[-1]
     same, taken = 0, []
     for question in questions:
         with adaptive.switch.crops((tier.low, tier.high)):
             inputs = inputs_for(loaded, question, (tier.low, tier.high), MOST).kwargs
-            began = time.perf_counter()
+            began = perf_counter()
             own = loaded.model.generate(**inputs, **arguments)
             if device == "cuda":
                 torch.cuda.synchronize()
-            taken.append((time.perf_counter() - began) * 1e3)
+            taken.append((perf_counter() - began) * 1e3)
             assert adaptive.fast is not None
             sample = adaptive.fast.answer(inputs, arguments, LateKnobs(None, None), None)
         mine = answer_text(loaded, sample.output_ids[0])

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from laptime.control.bounds.bounds import read_bounds, write_bounds
+from laptime.control.bounds.leeway import Leeway
 from laptime.control.bounds.measured_bounds import MeasuredTimes, measured_bounds
 from laptime.control.tables.features import LANGUAGE
 from laptime.errors import LaptimeError
@@ -47,13 +48,16 @@ def test_the_stream_corrects_bounds_on_this_path() -> None:
 
 def test_bounds_are_learnt_on_the_path_that_answers_take() -> None:
     quick = adaptive(fixed(1, hidden=False), fast=True)
+    quick.leeway = Leeway(budgets_ms=[1.0], times=[2.0])
     quick.bounds = msgspec.structs.replace(quick.bounds, confidence=0.75)
     quick.warm_up(question(), 1)
     with pytest.raises(LaptimeError, match=r"2 questions: bounds that hold for 75% .* at least 3"):
         quick.learn_bounds([question(seed) for seed in range(2)])
     assert not quick.bounds.fast
+    assert quick.leeway is not None, "nothing was learnt"
     quick.learn_bounds([question(seed) for seed in range(3)])
     assert quick.bounds.fast
+    assert quick.leeway is None, "it was proven with the bounds before"
     assert (quick.bounds.known_ms < 60_000).all()
     answer = quick.generate(question(30), budget_ms=60_000)
     assert answer.sample.decision is not None

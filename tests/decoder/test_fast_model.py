@@ -261,6 +261,13 @@ def test_the_stages_of_a_call_close(family, per_token):
     assert (len(sample.itl_ms) == 5) if per_token else (sample.itl_ms is None)
 
 
+def test_a_stage_timer_says_why_it_can_t_time_it_and_what_can():
+    with FastModel(built("llama")) as fast:
+        for replaying in (fast, fast.decoder):
+            with pytest.raises(LaptimeError, match=r"is no torch module.*laptime\.decoder\.timed_generate"):
+                laptime.StageTimer(replaying)
+
+
 def test_the_model_is_as_before_afterwards():
     model = built("qwen2_5_vl")
     inputs = tiny_inputs("qwen2_5_vl", text=9)
