@@ -173,3 +173,10 @@ def test_a_trace_becomes_a_timeline_with_its_gaps(tmp_path, capsys):
         if event["ph"] == "M" and event["name"] == "thread_name"
     }
     assert "laptime: gaps by cause" in names
+
+
+def test_an_export_is_a_file_and_not_stdout(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = ask(capsys, "export", "run", "--to", "-")
+    assert (code, out, "what this writes is a file" in err) == (2, "", True)
+    assert list(tmp_path.iterdir()) == []

@@ -128,6 +128,8 @@ def compare(
 
         if baseline:
             raise LaptimeError("--baseline goes with two run folders")
+        if (a / "run.json").exists():
+            raise LaptimeError(f"compare {a} with what? Name a second run folder")
         comparison = read_turns(a, kept_flags(keep))
     else:
         from laptime.comparisons import compare_two_runs

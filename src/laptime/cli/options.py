@@ -137,7 +137,10 @@ def share(option: str, words: str) -> float:
     except ValueError:
         value = math.nan
     if not 0 <= value < 1:
-        raise LaptimeError(f"{option} {words}: write a share from 0 to below 1, as 2% or 0.02")
+        meant = f"{value:g}%" if 1 <= value < 100 else "95%" if option == "--confidence" else "2%"
+        raise LaptimeError(
+            f"{option} {words}: write a share from 0 to below 1, as {meant} or {float(meant[:-1]) / 100:g}"
+        )
     return value
 
 

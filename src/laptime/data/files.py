@@ -56,6 +56,8 @@ def check_new_file(file: Path | None, option: str, *, force: bool) -> None:
     With `force` a page replaces only a page, and no file replaces a part of a run, an estimator or a policy.
     option: the option that named the file, for the message ("--html").
     """
+    if file is not None and str(file) == "-":
+        raise LaptimeError(f"{option} -: what this writes is a file, and - (stdout) is none; name a file")
     if file is None or not os.path.lexists(file):
         return
     if file.is_dir():

@@ -116,7 +116,7 @@ def complete(frame: polars.DataFrame, source: str, *, bulky: bool = False) -> po
             continue
         with table_errors(f"{source}, column {name}", str(types[name])):
             columns.append(possible(_of_type(frame[name], types[name]), name))
-    others = [plain_column(frame[name], source) for name in frame.columns if name not in ORDER]
+    others = [possible(plain_column(frame[name], source), name) for name in frame.columns if name not in ORDER]
     completed = polars.DataFrame([*columns, *others])
     if DECODE_PER_TOKEN not in frame.columns:
         completed = completed.with_columns(decode_per_token().alias(DECODE_PER_TOKEN))
@@ -161,7 +161,7 @@ def plain_column(column: polars.Series, source: str) -> polars.Series:
         column = column.cast(polars.Int64)
     elif type_.is_temporal() or type_ in (polars.Categorical, polars.Enum, polars.Null):
         column = column.cast(polars.String)
-    return possible(column, column.name)
+    return column
 
 
 def with_repeated_keys_flagged(frame: polars.DataFrame) -> polars.DataFrame:

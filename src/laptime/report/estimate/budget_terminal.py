@@ -11,7 +11,7 @@ from rich.text import Text
 from laptime.data.record import Scalar
 from laptime.estimate.budget import BudgetAnswer, BudgetReport, RuleCost
 from laptime.report.estimate.terminal import SUPPORT_STYLE
-from laptime.report.estimate.words import SUPPORT, budget_headline, config_text, rules_lines
+from laptime.report.estimate.words import budget_headline, config_text, rules_lines, support_line
 from laptime.report.kit.numbers import KEEP_TOGETHER, count, number, percent, plain_percent, text
 from laptime.report.kit.terminal import columns_table
 from laptime.report.kit.text import one_line
@@ -26,8 +26,9 @@ def budget_report(report: BudgetReport) -> RenderableType:
     if report.asked > 1:
         parts.append(_answers_table(report))
     elif report.answers:
-        support = report.answers[0].support
-        parts.append(Text(f"  {SUPPORT[support]}", style=SUPPORT_STYLE[support]))
+        one = report.answers[0]
+        line = support_line(one.support, bounded=one.bound_ms is not None)
+        parts.append(Text(f"  {line}", style=SUPPORT_STYLE[one.support]))
     parts.append(_rules_table(report) if report.asked > 1 else _rules_of_one(report))
     parts += [Text(f"  {line}", style="dim") for line in rules_lines(report)]
     return Group(*parts)

@@ -20,6 +20,7 @@ from laptime.report.estimate.words import (
     ceiling_lines,
     evaluation_headline,
     filter_lines,
+    support_line,
     value_text,
 )
 from laptime.report.kit.numbers import (
@@ -129,7 +130,8 @@ def _one_prediction(prediction: Prediction) -> Iterator[RenderableType]:
     if prediction.budget_ms is not None:
         limit = plain_text(prediction.budget_ms, "ms")
         yield Text(f"  within {limit}: probability {percent(answer['probability_within'])}")
-    yield Text(f"  {SUPPORT[answer['support']]}", style=SUPPORT_STYLE[answer["support"]])
+    line = support_line(answer["support"], bounded=answer["bound_ms"] is not None)
+    yield Text(f"  {line}", style=SUPPORT_STYLE[answer["support"]])
 
 
 def figure_rows(splits: Sequence[SplitScores], q: float) -> list[list[str]]:

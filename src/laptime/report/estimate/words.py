@@ -26,10 +26,17 @@ SPLITS = {
 }
 SUPPORT = {
     "inside": "inside what the estimator was fitted on",
-    "near": "near what the estimator was fitted on (up to a quarter beyond): the bound is widened",
-    "outside": "outside what the estimator was fitted on: the bound is widened, measure before relying on it",
+    "near": "near what the estimator was fitted on (up to a quarter beyond)",
+    "outside": "outside what the estimator was fitted on",
     "unknown": "no row like it was measured: measure some before relying on any time",
 }
+
+
+def support_line(support: str, *, bounded: bool) -> str:
+    """How far a row is from what was measured, and what that means for its bound, where it has one."""
+    widened = ["the bound is widened"] if bounded and support in ("near", "outside") else []
+    advice = ["measure before relying on it"] if support == "outside" else []
+    return ": ".join(part for part in (SUPPORT[support], ", ".join(widened + advice)) if part)
 
 
 def evaluation_headline(evaluation: Evaluation) -> str:
