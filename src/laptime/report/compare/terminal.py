@@ -24,7 +24,7 @@ SEVERITIES = {"info": "dim", "warning": "yellow", "severe": "bold red"}
 def compare_report(comparison: Comparison) -> RenderableType:
     """The whole comparison; B against A."""
     figures = (Column(head, numeric=True) for head in ("A", "B", "change", _interval_head(comparison)))
-    table = columns_table(Column(narrow="keep"), *figures, Column(narrow="keep"))
+    table = columns_table(Column(), *figures, Column(narrow="fold"))
     for stage in comparison.stages:
         table.add_row(*_cells(stage))
     answer = Text(headline(comparison), style=STYLES[comparison.verdict] or "bold")
