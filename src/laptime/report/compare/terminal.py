@@ -78,9 +78,10 @@ def change(ratio: float) -> str:
 
 
 def _interval_head(comparison: Comparison) -> str:
-    together = " together" if len(comparison.stages) > 1 else ""
-    what = "within the runs" if comparison.reason == UNKNOWN_NOISE else "interval"
-    return f"{what} ({comparison.confidence * 100:g}{KEEP_TOGETHER}%{together})"
+    share = f"{comparison.confidence * 100:g}{KEEP_TOGETHER}%"
+    if comparison.reason == UNKNOWN_NOISE:
+        return f"{share} within the runs"
+    return f"interval ({share}{' together' if len(comparison.stages) > 1 else ''})"
 
 
 def _cells(stage: StageComparison) -> list[Text]:
@@ -101,6 +102,8 @@ def _remarks(comparison: Comparison) -> Iterable[Text]:
     for letter, side in (("A", comparison.a), ("B", comparison.b)):
         yield Text(_side(letter, side))
     yield Text(f"{_units(comparison)}; a change below {percent(comparison.min_effect)} counts as none.")
+    if comparison.reason == UNKNOWN_NOISE and len(comparison.stages) > 1:
+        yield Text("The intervals hold all together, and say nothing of the noise between runs.")
     if comparison.turns:
         odds = ", ".join(f"{_name(s.stage)} {_odds(s.odds)}" for s in comparison.stages if s.decides and s.odds)
         if odds:
