@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -186,3 +187,10 @@ def running(plan: Plan | Callable[[int], Plan], **options) -> Iterator[KnownServ
     finally:
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
+
+
+if __name__ == "__main__":  # a process of its own, which can be killed: its argument is first_s, it prints its address
+    with running(Plan(first_s=float(sys.argv[1]))) as alone:
+        sys.stdout.write(f"{alone.url}\n")
+        sys.stdout.flush()
+        threading.Event().wait()

@@ -178,16 +178,44 @@ def test_segments_sum_to_the_mean_total():
     assert summed == pytest.approx(level.total_ms.median.value, abs=1e-6)
 
 
+def wait_for_lines(file: Path, lines: int) -> None:
+    until = time.monotonic() + 120
+    while not (file.exists() and file.read_bytes().count(b"\n") >= lines):
+        assert time.monotonic() < until, f"{file.name} never held {lines} lines"
+        time.sleep(0.01)
+
+
+def test_a_killed_server_costs_no_finished_request(tmp_path):
+    command = [sys.executable, "-m", "tests.engines.known_server", "0.02"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        asking = [sys.executable, "-m", "laptime", "serve-bench", server.stdout.readline().strip(), "--requests", "40",
+                  "--concurrency", "3", "--json", "--out", str(tmp_path / "run")]  # fmt: skip
+        with subprocess.Popen(asking, stdout=subprocess.PIPE) as client:
+            try:
+                wait_for_lines(tmp_path / "run" / "samples-client.jsonl", 8)
+            finally:
+                os.kill(server.pid, signal.SIGKILL)
+            report = json.loads(client.stdout.read())
+    (level,) = report["levels"]
+    kept = load_run(tmp_path / "run")
+    measured = [one for one in kept.samples if one.repeat >= 0]
+    assert client.returncode == 0
+    assert level["finished"] == len(measured) >= 6
+    assert level["finished"] + sum(level["failed"].values()) == 40
+    assert len(kept.failures) == sum(level["failed"].values()) > 0
+    assert set(level["failed"]) <= {"cut-off", "no-connection"}
+
+
 def test_a_killed_client_keeps_what_was_finished(tmp_path):
     with running(Plan(first_s=0.02)) as server:
         command = [sys.executable, "-m", "laptime", "serve-bench", server.url, "--requests", "10000", "--out"]
         with subprocess.Popen([*command, str(tmp_path / "run")], stderr=subprocess.DEVNULL) as client:
-            until = time.monotonic() + 60
-            while len(server.served) < 8 and time.monotonic() < until:
-                time.sleep(0.02)
-            os.kill(client.pid, signal.SIGKILL)
+            try:
+                wait_for_lines(tmp_path / "run" / "samples-client.jsonl", 8)
+            finally:
+                os.kill(client.pid, signal.SIGKILL)
     kept = load_run(tmp_path / "run")
-    assert len(kept.samples) >= 4
+    assert len(kept.samples) >= 8
     assert kept.info.session["planned"] == 10000
     assert len(read_requests(tmp_path / "run")) >= len(kept.samples)
 
@@ -198,10 +226,10 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path):
         command = [sys.executable, "-m", "laptime", "serve-bench", server.url, "--requests", "60", "--concurrency", "2",
                    "--out", str(folder)]  # fmt: skip
         with subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as client:
-            until = time.monotonic() + 60
-            while len(server.served) < 12 and time.monotonic() < until:
-                time.sleep(0.01)
-            os.kill(client.pid, signal.SIGKILL)
+            try:
+                wait_for_lines(folder / "samples-client.jsonl", 10)
+            finally:
+                os.kill(client.pid, signal.SIGKILL)
         lines = (folder / "samples-client.jsonl").read_bytes().splitlines(keepends=True)
         (folder / "samples-client.jsonl").write_bytes(b"".join(lines[:-1]))  # killed between the two files
         before = len(read_requests(folder))
