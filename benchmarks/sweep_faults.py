@@ -46,10 +46,11 @@ class ForkServer:
         )
         assert self._line()["ready"]
 
-    def start(self, arguments: list[str], said: Path) -> int:
-        """Run `laptime ARGUMENTS`, its output in a file; the process id."""
+    def start(self, arguments: list[str], said: Path, shift_s: float = 0.0) -> int:
+        """Run `laptime ARGUMENTS`, its output in a file, its calendar `shift_s` seconds off; the process id."""
         assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps({"arguments": arguments, "said": str(said)}) + "\n")
+        asked = {"arguments": arguments, "said": str(said), "shift_s": shift_s}
+        self._process.stdin.write(json.dumps(asked) + "\n")
         self._process.stdin.flush()
         return int(self._line()["pid"])
 
@@ -81,6 +82,7 @@ def serve_forks() -> None:
                 os.dup2(said.fileno(), 1)
                 os.dup2(said.fileno(), 2)
             os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+            _shift_calendar(asked["shift_s"])
             try:
                 main(asked["arguments"])
             except SystemExit as end:
@@ -94,6 +96,13 @@ def serve_forks() -> None:
         print(json.dumps({"pid": pid}), flush=True)
         code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         print(json.dumps({"code": code}), flush=True)
+
+
+def _shift_calendar(shift_s: float) -> None:
+    """Let time.time() be some seconds off; clocks that measure go on."""
+    if shift_s:
+        today = time.time
+        time.time = lambda: today() + shift_s
 
 
 class FaultySweep:
@@ -312,14 +321,14 @@ def main() -> None:
 
 
 class SmallDisk:
-    """A tmpfs of 16 MiB; None where mounting is not allowed, and then no disk becomes full."""
+    """A small tmpfs; None where mounting is not allowed, and then no disk becomes full."""
 
-    def __init__(self, place: Path) -> None:
-        self._place = place
+    def __init__(self, place: Path, size: str = "16m") -> None:
+        self._place, self._size = place, size
 
     def __enter__(self) -> Path | None:
         self._place.mkdir()
-        mount = ["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(self._place)]
+        mount = ["mount", "-t", "tmpfs", "-o", f"size={self._size}", "tmpfs", str(self._place)]
         self._mounted = subprocess.run(mount, capture_output=True, check=False).returncode == 0
         return self._place if self._mounted else None
 

@@ -15,13 +15,13 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
-from typing import NoReturn
+from typing import BinaryIO, NoReturn
 
 from tests.torture.tries import Ended, Try
 
 LIMIT_S = 60.0
 """Of the processor: a machine that is busy with other things is slow, and nothing hangs."""
-STUCK_S = 12.0
+STUCK_S = 60.0
 """A process that has used no processor for so long waits for something that won't come."""
 MEMORY_BYTES = 6 << 30
 WANTED = (
@@ -72,7 +72,7 @@ def run_forked(
     return Ended(code, texts[0], texts[1], seconds)
 
 
-def waited(child: int, limit_s: float) -> int | None:
+def waited(child: int, limit_s: float = LIMIT_S) -> int | None:
     """The exit code of a child; None when it took too long, and is killed."""
     descriptor = os.pidfd_open(child)
     used, since = -1.0, time.monotonic()
@@ -90,6 +90,19 @@ def waited(child: int, limit_s: float) -> int | None:
             os.kill(child, signal.SIGKILL)
     _, status = os.waitpid(child, 0)
     return os.waitstatus_to_exitcode(status) if ready else None
+
+
+def _ready(pipe: BinaryIO, child: int, limit_s: float) -> bool:
+    """Wait until the child has written or ended; False when it is stuck, or has used more of the processor."""
+    begin = used = processor_seconds(child)
+    since = time.monotonic()
+    while not select.select([pipe], [], [], 3.0)[0]:
+        before, used = used, processor_seconds(child)
+        if used > before:
+            since = time.monotonic()
+        if used - begin > limit_s or time.monotonic() - since > STUCK_S:
+            return False
+    return True
 
 
 def processor_seconds(process: int) -> float:
@@ -130,25 +143,27 @@ def _run_child(work: Callable[[], int], environment: Mapping[str, str | None], o
         os._exit(code)
 
 
-def each_in_forks(count: int, work: Callable[[int], str | None], limit_s: float = 20.0) -> Iterator[tuple[int, str]]:
-    """Call work(0), work(1), … in forks, many in each; yield the numbers whose call says what is wrong.
+def each_in_forks(
+    numbers: range, work: Callable[[int], str | None], limit_s: float = LIMIT_S
+) -> Iterator[tuple[int, str]]:
+    """Call work(number) for each in forks, many in each; yield each number and what its call says is wrong, or "".
 
-    A call that ends its process, or takes longer than limit_s, is yielded too, and the next fork goes on after it.
+    A call that ends its process, or takes longer than limit_s of the processor, is yielded with that, and the next fork
+    goes on after it.
     """
-    begun = 0
-    while begun < count:
+    begun = numbers.start
+    while begun < numbers.stop:
         here, there = os.pipe()
         child = os.fork()
         if child == 0:
             os.close(here)
-            _call_each(range(begun, min(count, begun + 200)), work, there)
+            _call_each(range(begun, min(numbers.stop, begun + 200)), work, there)
         os.close(there)
         last, stuck = begun - 1, False
         with open(here, "rb", buffering=0) as pipe:
             rest = b""
             while True:
-                ready, _, _ = select.select([pipe], [], [], limit_s)
-                if not ready:
+                if not _ready(pipe, child, limit_s):
                     stuck = True
                     break
                 block = pipe.read(1 << 16)
@@ -158,8 +173,7 @@ def each_in_forks(count: int, work: Callable[[int], str | None], limit_s: float 
                 for line in lines:
                     number, _, what = line.decode(errors="replace").partition(" ")
                     last = int(number)
-                    if what:
-                        yield last, what
+                    yield last, what
         if stuck:
             os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)

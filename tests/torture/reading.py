@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from tests.torture.damage import damaged_bytes, damaged_lines, damaged_value
-from tests.torture.tries import Try
+from tests.torture.forked import run_try
+from tests.torture.places import Place, keep_copy
+from tests.torture.portions import Fault, Tried
+from tests.torture.tries import Try, complaint
 
 RUN_VERBS: tuple[tuple[str, ...], ...] = (
     ("audit", "RUN"), ("report", "RUN", "--html", "OUT.html"), ("export", "RUN", "--to", "OUT.parquet"),
@@ -38,6 +42,29 @@ TRACE_VERBS: tuple[tuple[str, ...], ...] = (
 )  # fmt: skip
 
 Damage = Callable[[random.Random, bytes], tuple[str, bytes]]
+
+
+def tried(place: Place, seed: int, numbers: range) -> Iterator[Tried]:
+    """Verbs on damaged copies of what they read."""
+    for number in numbers:
+        folder = place.empty("try")
+        asked = a_try(place.world, folder, random.Random(f"reading:{seed}:{number}"))
+        fault = complaint(asked, run_try(asked))
+        verb = asked.arguments[0]
+        if fault:
+            fault = Fault(fault.sort, f"{verb}: {fault.what}")
+            keep_copy(folder, place.keep / f"reading-{seed}-{number}")
+        yield Tried(number, f"{verb} on a damaged {asked.kind.partition(',')[0]}", fault)
+
+
+def again(place: Place, seed: int, number: int) -> None:
+    """One try once more, with all that it says."""
+    asked = a_try(place.world, place.empty("try"), random.Random(f"reading:{seed}:{number}"))
+    print(asked.kind, json.dumps(list(asked.arguments)))
+    ended = run_try(Try(asked.kind, ["--debug", *asked.arguments], asked.folder, asked.environment))
+    print(ended.code, ended.seconds)
+    print(ended.out[-1500:])
+    print(ended.err[-4000:])
 
 
 def a_try(world: Path, folder: Path, chance: random.Random) -> Try:
@@ -132,7 +159,7 @@ def odd_table(source: Path, place: Path, chance: random.Random) -> str:
     for _ in range(chance.choice([1, 1, 2])):
         how, frame = _odd_frame(frame, chance)
         hows.append(how)
-    _removed(place)
+    removed(place)
     if place.suffix == ".csv":
         flat = frame.select(pl.col(name) for name, type_ in frame.schema.items()
                             if not type_.is_nested() and type_ not in (pl.Object, pl.Binary) and not isinstance(type_, pl.Duration))  # fmt: skip
@@ -267,77 +294,8 @@ def odd_yaml(chance: random.Random, text: str) -> tuple[str, bytes]:
     return f"{odd[:14]!r} put in", "\n".join(lines).encode("utf-8", "surrogatepass")
 
 
-def _removed(place: Path) -> None:
+def removed(place: Path) -> None:
     if place.is_dir() and not place.is_symlink():
         shutil.rmtree(place)
     else:
         place.unlink(missing_ok=True)
-
-
-def loaders(world: Path, folder: Path) -> list[tuple[str, Callable[[random.Random], None]]]:
-    """(name, function that damages an artefact and reads it): each must return or raise LaptimeError."""
-
-    def of_folder(name: str, read: Callable[[Path], Any]) -> Callable[[random.Random], None]:
-        def once(chance: random.Random) -> None:
-            place = folder / "loaded"
-            shutil.rmtree(place, ignore_errors=True)
-            shutil.copytree(world / name, place)
-            files = sorted(path for path in place.rglob("*") if path.is_file())
-            damage_file(chance.choice(files), chance)
-            read(place)
-
-        return once
-
-    def of_file(name: str, read: Callable[[Path], Any], yaml: bool = False) -> Callable[[random.Random], None]:
-        def once(chance: random.Random) -> None:
-            place = folder / Path(name).name
-            _removed(place)
-            if yaml:
-                place.write_bytes(odd_yaml(chance, (world / name).read_text())[1])
-            else:
-                shutil.copy(world / name, place)
-                damage_file(place, chance)
-            read(place)
-
-        return once
-
-    def table(suffix: str) -> Callable[[random.Random], None]:
-        def once(chance: random.Random) -> None:
-            from laptime.data.frame import read_frame
-            from laptime.estimate.table.reading import read_table
-
-            place = folder / f"odd.{suffix}"
-            odd_table(world / "sweep.parquet", place, chance)
-            chance.choice([read_frame, read_table])(place)
-
-        return once
-
-    from laptime.control.policies.saved_policy import read_policy
-    from laptime.control.tables.answers import read_answers
-    from laptime.control.tables.feature_table import read_features
-    from laptime.data.frame import read_frame
-    from laptime.data.run_folder import load_run
-    from laptime.estimate.files import load_estimator
-    from laptime.estimate.grid import read_grid
-    from laptime.estimate.table.reading import read_table
-    from laptime.sweeps.config_reading import read_sweep_config
-    from laptime.sweeps.ledger import is_complete
-    from laptime.trace.read.reading import read_timeline
-    from laptime.workload.reading import read_examples
-
-    return [
-        ("read_frame of a run", of_folder("sweep", lambda p: read_frame(p, bulky=True))),
-        ("load_run", of_folder("profile", load_run)), ("load_run of a sweep", of_folder("sweep", load_run)),
-        ("keys of a sweep", of_folder("sweep", is_complete)), ("older JSON", of_folder("legacy", read_frame)),
-        ("estimator", of_folder("est/total", load_estimator)), ("policy", of_folder("policy", read_policy)),
-        ("features", of_folder("features", read_features)), ("answers", of_folder("answers", read_answers)),
-        ("CSV bytes", of_file("sweep.csv", read_frame)), ("Parquet bytes", of_file("sweep.parquet", read_frame)),
-        ("table of any kind", of_file("sweep.csv", read_table)), ("odd CSV", table("csv")),
-        ("odd Parquet", table("parquet")), ("sweep.yaml", of_file("sweep.yaml", read_sweep_config, yaml=True)),
-        ("sweep.yaml", of_file("sweep.yaml", read_sweep_config, yaml=True)),
-        ("grid.yaml", of_file("grid.yaml", read_grid, yaml=True)),
-        ("questions", of_file("questions.jsonl", read_examples)),
-        ("VQAv2", of_folder("vqa", lambda p: read_examples(p / "questions.json", samples=None))),
-        ("Kineto", of_file("trace.json", read_timeline)), ("Kineto, gzip", of_file("trace.json.gz", read_timeline)),
-        ("nsys", of_file("trace.sqlite", read_timeline)),
-    ]  # fmt: skip

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.torture.portions import Fault
+
 ANSWERS = frozenset({0, 1, 2})
 """Exit codes that a verb may end with, whatever it is given."""
 
@@ -42,31 +44,31 @@ class Try:
     quiet_words: bool = False
 
 
-def complaint(asked: Try, ended: Ended) -> str | None:
+def complaint(asked: Try, ended: Ended) -> Fault | None:
     """What is wrong with how a try ended, as a kind that can be counted; None if nothing is."""
     as_json = "--json" in asked.arguments
     if ended.code is None:
-        return "hangs"
+        return Fault("hangs", "hangs")
     if ended.code < 0:
-        return f"killed by signal {-ended.code}"
+        return Fault("tracebacks", f"killed by signal {-ended.code}")
     if "Traceback (most recent call last)" in ended.out + ended.err:
-        return f"traceback ({last_error(ended.err + ended.out)})"
+        return Fault("tracebacks", f"traceback ({last_error(ended.err + ended.out)})")
     if ended.code == 70:
-        return f"internal error ({internal_error(ended.err)})"
+        return Fault("tracebacks", f"internal error ({internal_error(ended.err)})")
     if ended.code not in asked.codes:
-        return f"exit code {ended.code}"
+        return Fault("other", f"exit code {ended.code}")
     if "Warning:" in ended.err or "panicked at" in ended.err:
-        return f"a library's warning ({last_error(ended.err)})"
+        return Fault("tracebacks", f"a library's warning ({last_error(ended.err)})")
     if ended.code == 2 and len(ended.err.strip().splitlines()) != 1:
-        return "the error is not one line"
+        return Fault("other", "the error is not one line")
     if RAW.search(ended.err) or (not as_json and RAW.search(ended.out)):
-        return "a raw escape"
+        return Fault("raw escapes", "a raw escape")
     if as_json and re.search("[\x00-\x08\x0b-\x1f\x7f]", ended.out):
-        return "a raw escape in JSON"
+        return Fault("raw escapes", "a raw escape in JSON")
     if not (asked.quiet_words or as_json) and NO_NUMBER.search(ended.out):
-        return "nan or inf in words"
+        return Fault("other", "nan or inf in words")
     if as_json and re.search(r"(?<![\w\"])(NaN|Infinity)(?![\w\"])", ended.out):
-        return "no valid JSON"
+        return Fault("other", "no valid JSON")
     return None
 
 
@@ -74,13 +76,13 @@ def last_error(text: str) -> str:
     """The last line of a traceback or a warning, without what differs from try to try."""
     lines = [line for line in text.splitlines() if re.match(r"[\w.]*(Error|Exception|Warning|Interrupt)\b|thread ", line)
              or "Warning:" in line]  # fmt: skip
-    return _general(lines[-1] if lines else (text.strip().splitlines() or ["nothing said"])[-1])
+    return general(lines[-1] if lines else (text.strip().splitlines() or ["nothing said"])[-1])
 
 
 def internal_error(err: str) -> str:
     match = re.search(r"an error inside laptime: (.*?); ", err, re.DOTALL)
-    return _general(match[1] if match else err)
+    return general(match[1] if match else err)
 
 
-def _general(line: str) -> str:
+def general(line: str) -> str:
     return re.sub(r"/\S+", "…", re.sub(r"\d+", "N", " ".join(line.split())))[:110]

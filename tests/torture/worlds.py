@@ -55,7 +55,8 @@ def build(folder: Path) -> int:
         code = run([known.get(word, word) if number else word for number, word in enumerate(verb)])
         if code:
             return code
-    _write_control(folder)
+    _write_control(folder, questions=240)
+    _write_control(folder / "other", questions=200)
     _write_traces(folder)
     (folder / "sweep.yaml").write_text(SWEEP_YAML)
     (folder / "grid.yaml").write_text(GRID_YAML)
@@ -83,14 +84,14 @@ def _write_plan(folder: Path, swept: list) -> None:
     )
 
 
-def _write_control(folder: Path) -> None:
+def _write_control(folder: Path, questions: int) -> None:
     from laptime.control.policies.saved_policy import CurvePoint, SavedPolicy, TrainingCurve, write_policy
     from laptime.control.policies.static import lookup_policy
     from laptime.control.tables.answers import write_answers
     from laptime.control.tables.feature_table import write_features
     from tests.control.worlds import FACTS, world
 
-    made = world()
+    made = world(questions)
     curve = TrainingCurve(policy="p", seconds=1.5, decisions=1, points=[CurvePoint(1, 10, 0.5, 0.5, 1.0, 0.0, 1.0)])
     write_policy(
         SavedPolicy(

@@ -1,36 +1,61 @@
-"""Tries on what laptime writes: kills and signals at random instants, two writers, a full disk, another day.
+"""Tries on what laptime writes: kills and signals at random instants, two writers, a full disk, a slow disk.
 
 After each try the place that was written holds the old artefact or the new one, whole, and nothing beside it but what
-the next writer takes away; and every finished line is there as it was.
+the next writer takes away.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import random
 import resource
 import shutil
 import signal
+import sys
 import time
-from collections import Counter
+import traceback
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import NoReturn
 
-import msgspec
+from benchmarks.sweep_faults import SmallDisk
 
-from tests.torture.forked import run_forked, waited
+from tests.torture.forked import waited
+from tests.torture.places import Place
+from tests.torture.portions import Fault, Tried
 
-VERBS: tuple[tuple[str, tuple[str, ...], str], ...] = (
-    ("fit", ("fit", "SWEEP", "--out", "OUT", "--force"), "OUT"),
-    ("report", ("report", "SWEEP", "--html", "OUT.html", "--force"), "OUT.html"),
-    ("audit page", ("audit", "SWEEP", "--html", "OUT.html", "--force"), "OUT.html"),
-    ("export", ("export", "SWEEP", "--to", "OUT.parquet", "--force"), "OUT.parquet"),
-    ("export older JSON", ("export", "SWEEP", "--format", "legacy-json", "--to", "OUT", "--force"), "OUT"),
-    ("merge", ("merge", "SWEEP", "--out", "OUT"), "OUT"),
-)  # fmt: skip
-"""(name, words, what is written) of verbs that write an artefact."""
+WRITERS: dict[str, tuple[tuple[str, ...], str]] = {
+    "fit": (("fit", "SWEEP", "--out", "OUT", "--force"), "OUT"),
+    "report": (("report", "SWEEP", "--html", "OUT.html", "--force"), "OUT.html"),
+    "audit": (("audit", "SWEEP", "--html", "OUT.html", "--force"), "OUT.html"),
+    "trace": (("trace", "TRACE", "--html", "OUT.html", "--force"), "OUT.html"),
+    "export": (("export", "SWEEP", "--to", "OUT.parquet", "--force"), "OUT.parquet"),
+    "export older JSON": (("export", "SWEEP", "--format", "legacy-json", "--to", "OUT", "--force"), "OUT"),
+    "merge": (("merge", "SWEEP", "--out", "OUT"), "OUT"),
+    "policy": (("policy", "POLICY", "OUT"), "OUT"),
+    "features": (("features", "FEATURES", "OUT"), "OUT"),
+    "answers": (("answers", "ANSWERS", "OUT"), "OUT"),
+}
+"""Words of what writes an artefact, and where. The last three are what control train, features and ask write with."""
+
+MARKS = {"policy": "policy.json", "features": "features.json", "answers": "answers.json"}
+CODES = (0, 1, 2)
+FEW_KIB = 24
+"""Room on a small disk: some of the artefacts fit, some don't."""
+
+
+def tried(place: Place, seed: int, numbers: range) -> Iterator[Tried]:
+    with SmallDisk(place.folder / "disk", f"{FEW_KIB}k") as disk:
+        writers = Writers(place.world, place.folder / "out", disk)
+        for number in numbers:
+            chance = random.Random(f"writing:{seed}:{number}")
+            name = chance.choice([*WRITERS])
+            way = chance.choice([killed, killed, killed, signalled, two_at_once, full])
+            kind, fault = way(writers, name, chance)
+            kills = 1 if way is killed else 0
+            yield Tried(number, f"{name}, {kind}", fault and Fault(fault.sort, f"{name}, {kind}: {fault.what}"), kills)
 
 
 def digest(place: Path) -> str | None:
@@ -42,228 +67,230 @@ def digest(place: Path) -> str | None:
         return None
     whole = hashlib.sha256()
     for file in files:
-        whole.update(str(file.relative_to(place.parent)).encode() + b"\0" + file.read_bytes())
+        name = "artefact" if file == place else str(file.relative_to(place))
+        whole.update(name.encode() + b"\0" + file.read_bytes())
     return whole.hexdigest()
 
 
 class Writers:
-    """Verbs with their artefacts as they come out undisturbed: each try must leave one of these, or none."""
+    """Writers with their artefacts as they come out undisturbed: each try must leave one of these, or none."""
 
-    def __init__(self, world: Path, folder: Path) -> None:
-        self.world, self.folder = world, folder
+    def __init__(self, world: Path, folder: Path, disk: Path | None) -> None:
+        self.world, self.folder, self.disk = world, folder, disk
         self.seconds: dict[str, float] = {}
+        self.good: dict[str, set[str | None]] = {}
+        self.other = _other_world(world)
 
-    def words(self, verb: tuple[str, ...], other: bool) -> list[str]:
-        known = {"SWEEP": str(self.world / ("sweep2" if other else "sweep"))}
-        return [known.get(word, str(self.folder / word) if word.startswith("OUT") else word) for word in verb]
+    def known(self, name: str) -> set[str | None]:
+        """What this writer leaves when nothing disturbs it, of both inputs; and nothing."""
+        if name not in self.good:
+            good: set[str | None] = {None}
+            for other in (False, True):
+                shutil.rmtree(self.folder, ignore_errors=True)
+                self.folder.mkdir(parents=True)
+                begin = time.monotonic()
+                waited(self.started(name, other))
+                self.seconds[name] = time.monotonic() - begin
+                good.add(digest(self.folder / WRITERS[name][1]))
+            assert len(good) == 3, f"{name}: {self.said()}"
+            self.good[name] = good
+        return self.good[name]
 
-    def started(self, verb: tuple[str, ...], other: bool, before: Callable[[], None] = lambda: None) -> int:
-        """Start a verb in a fork; its process id."""
+    def fresh(self, name: str, chance: random.Random, folder: Path | None = None) -> Path:
+        """An empty folder, or one with the artefact of the other input; the artefact's place."""
+        self.known(name)
+        folder = folder or self.folder
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if name != "merge" and chance.random() < 0.5:
+            waited(self.started(name, True, folder=folder))
+        return folder / WRITERS[name][1]
+
+    def started(
+        self, name: str, other: bool, before: Callable[[], None] = lambda: None, folder: Path | None = None
+    ) -> int:
+        """Start a writer in a fork; its process id."""
         child = os.fork()
         if child == 0:
-            code = 71
-            try:
-                null = os.open(os.devnull, os.O_RDWR)
-                for standard in (0, 1):
-                    os.dup2(null, standard)
-                said = os.open(self.folder.parent / "said", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
-                os.dup2(said, 2)
-                import sys
-
-                sys.stdout = open(1, "w", closefd=False)
-                sys.stderr = open(2, "w", errors="backslashreplace", closefd=False)
-                from laptime.cli.main import run
-                from laptime.cli.stop import STATE, watch_signals
-
-                for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-                    signal.signal(number, signal.SIG_DFL)
-                STATE.begin()
-                watch_signals()
-                before()
-                code = run(self.words(verb, other))
-                sys.stderr.flush()
-            finally:
-                os._exit(code)
+            self._write(name, other, before, folder or self.folder)
         return child
 
     def said(self) -> str:
         return (self.folder.parent / "said").read_text(errors="replace")
 
+    def _write(self, name: str, other: bool, before: Callable[[], None], folder: Path) -> NoReturn:
+        code = 71
+        try:
+            null = os.open(os.devnull, os.O_RDWR)
+            for standard in (0, 1):
+                os.dup2(null, standard)
+            said = os.open(self.folder.parent / "said", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+            os.dup2(said, 2)
+            sys.stdout = open(1, "w", closefd=False)
+            sys.stderr = open(2, "w", errors="backslashreplace", closefd=False)
+            from laptime.cli.stop import STATE, watch_signals
 
-def tries(world: Path, folder: Path, chance: random.Random, count: int) -> Iterator[tuple[str, str | None]]:
-    """(kind, what is wrong or None) of `count` tries."""
-    shutil.copytree(world / "sweep", world / "sweep2")
-    lines = (world / "sweep2" / "samples-0.jsonl").read_bytes().splitlines(keepends=True)
-    (world / "sweep2" / "samples-0.jsonl").write_bytes(b"".join(lines[:-6]))
-    writers = Writers(world, folder / "out")
-    good: dict[str, set[str | None]] = {}
-    for name, words, out in VERBS:
-        good[name] = {None}
-        for other in (False, True):
-            shutil.rmtree(writers.folder, ignore_errors=True)
-            writers.folder.mkdir(parents=True)
-            begin = time.monotonic()
-            waited(writers.started(words, other), 120)
-            writers.seconds[name] = time.monotonic() - begin
-            good[name].add(digest(writers.folder / out))
-    for _ in range(count):
-        name, words, out = chance.choice(VERBS)
-        kind, wrong = chance.choice([_kill, _kill, _signal, _two, _full])(writers, name, words, out, chance, good[name])
-        yield f"{kind} of {name}", wrong
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                signal.signal(number, signal.SIG_DFL)
+            STATE.begin()
+            watch_signals()
+            before()
+            code = _run([self._word(word, other, folder) for word in WRITERS[name][0]])
+            sys.stderr.flush()
+        except Exception:
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+
+    def _word(self, word: str, other: bool, folder: Path) -> str:
+        if word.startswith("OUT"):
+            return str(folder / word)
+        inputs = {"SWEEP": "sweep", "TRACE": "trace.json", "POLICY": "policy", "FEATURES": "features",
+                  "ANSWERS": "answers"}  # fmt: skip
+        return str((self.other if other else self.world) / inputs[word]) if word in inputs else word
 
 
-def _fresh(writers: Writers, words: tuple[str, ...], chance: random.Random) -> None:
-    """An empty folder, or one with the artefact of the other sweep."""
-    shutil.rmtree(writers.folder, ignore_errors=True)
-    writers.folder.mkdir(parents=True)
-    if "--force" in words and chance.random() < 0.5:
-        waited(writers.started(words, True), 120)
+def _other_world(world: Path) -> Path:
+    """The same artefacts with something else in them."""
+    other = world / "other"
+    if not (other / "sweep").exists():
+        shutil.copytree(world / "sweep", other / "sweep")
+        file = other / "sweep" / "samples-0.jsonl"
+        file.write_bytes(b"".join(file.read_bytes().splitlines(keepends=True)[:-6]))
+        trace = (world / "trace.json").read_bytes()
+        (other / "trace.json").write_bytes(trace.replace(b'"k0"', b'"other"'))
+    return other
 
 
-def _kill(
-    writers: Writers, name: str, words: tuple[str, ...], out: str, chance: random.Random, good: set[str | None]
-) -> tuple[str, str | None]:
-    _fresh(writers, words, chance)
-    child = writers.started(words, False)
-    time.sleep(chance.random() * writers.seconds[name])
+def _run(words: list[str]) -> int:
+    """A verb, or what control's verbs write their artefacts with."""
+    from laptime.cli.main import run
+    from laptime.data.files import whole_folder
+    from laptime.errors import LaptimeError
+
+    if words[0] not in MARKS:
+        return run(words)
+    from laptime.control.policies.saved_policy import read_policy, write_policy
+    from laptime.control.tables.answers import read_answers, write_answers
+    from laptime.control.tables.feature_table import read_features, write_features
+
+    kind, source, out = words
+    try:
+        with whole_folder(Path(out), (MARKS[kind],), force=True) as new:
+            if kind == "policy":
+                write_policy(*read_policy(source), new)
+            elif kind == "features":
+                write_features(read_features(source), new)
+            else:
+                write_answers(read_answers(source), new)
+    except (LaptimeError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+def slow_disk() -> None:
+    """Let every fsync take some hundredths of a second."""
+    real = os.fsync
+
+    def slow(descriptor: int) -> None:
+        time.sleep(0.03)
+        real(descriptor)
+
+    os.fsync = slow
+
+
+def killed(writers: Writers, name: str, chance: random.Random) -> tuple[str, Fault | None]:
+    out = writers.fresh(name, chance)
+    slow = chance.random() < 0.3
+    child = writers.started(name, False, slow_disk if slow else lambda: None)
+    time.sleep(chance.random() * writers.seconds[name] * (1.3 if slow else 1))
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
-    if digest(writers.folder / out) not in good:
-        return "kill -9", f"half an artefact: {sorted(file.name for file in writers.folder.rglob('*'))}"
-    code = waited(writers.started(words, False), 120)  # the next one isn't disturbed by what is left
-    if code != 0 and not (words[0] == "merge" and code == 2):
-        return "kill -9", f"then exit code {code}: {writers.said()[-200:]}"
-    return "kill -9", None if digest(writers.folder / out) in good - {None} else "then half an artefact"
+    kind, good = "kill -9 on a slow disk" if slow else "kill -9", writers.known(name)
+    if digest(out) not in good:
+        names = sorted(file.name for file in writers.folder.rglob("*"))
+        return kind, Fault("mixed artefacts", f"half an artefact: {names}")
+    code = waited(writers.started(name, False))  # the next one isn't disturbed by what is left
+    if code != 0 and not (name == "merge" and code == 2):
+        return kind, Fault("other", f"then exit code {code}: {writers.said()[-200:]}")
+    return kind, None if digest(out) in good - {None} else Fault("mixed artefacts", "then half an artefact")
 
 
-def _signal(
-    writers: Writers, name: str, words: tuple[str, ...], out: str, chance: random.Random, good: set[str | None]
-) -> tuple[str, str | None]:
-    _fresh(writers, words, chance)
+def signalled(writers: Writers, name: str, chance: random.Random) -> tuple[str, Fault | None]:
+    out = writers.fresh(name, chance)
     number = chance.choice([signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-    child = writers.started(words, False)
+    child = writers.started(name, False)
     time.sleep(chance.random() * writers.seconds[name])
     for _ in range(chance.choice([1, 1, 2])):
         os.kill(child, number)
         time.sleep(chance.random() * 0.05)
-    code = waited(child, 120)
+    code = waited(child)
     kind = signal.Signals(number).name
     if code == 71 and not writers.said():  # in the fork, before laptime's first line ran
         return kind, None
-    if code not in (0, 1, 128 + number, -number):  # -number: before the first line of laptime ran in this fork
-        return kind, f"exit code {code}: {writers.said()[-300:]}"
+    if code is None:
+        return kind, Fault("hangs", "hangs")
     if "Traceback" in writers.said():
-        return kind, "traceback"
-    if digest(writers.folder / out) not in good:
-        return kind, "half an artefact"
-    left = [file.name for file in writers.folder.iterdir() if file.name.endswith(".tmp")]
-    return kind, f"leaves {left[0]}" if left and code in (0, 1) else None
+        return kind, Fault("tracebacks", "traceback")
+    if code not in (0, 1, 128 + number, -number):  # -number: before the first line of laptime ran in this fork
+        return kind, Fault("other", f"exit code {code}: {writers.said()[-300:]}")
+    if digest(out) not in writers.known(name):
+        return kind, Fault("mixed artefacts", "half an artefact")
+    return kind, _left(out) if code in (0, 1) else None
 
 
-def _two(
-    writers: Writers, name: str, words: tuple[str, ...], out: str, chance: random.Random, good: set[str | None]
-) -> tuple[str, str | None]:
-    _fresh(writers, words, chance)
-    children = [writers.started(words, other) for other in (False, True)]
-    codes = [waited(child, 120) for child in children]
-    if not set(codes) <= {0, 1, 2}:
-        return "two writers", f"exit codes {codes}"
-    return "two writers", None if digest(writers.folder / out) in good - {None} else "a mixed artefact"
+def two_at_once(writers: Writers, name: str, chance: random.Random) -> tuple[str, Fault | None]:
+    out = writers.fresh(name, chance)
+    children = [writers.started(name, other) for other in (False, True)]
+    codes = [waited(child) for child in children]
+    if not set(codes) <= set(CODES):
+        return "two writers", Fault("other", f"exit codes {codes}")
+    mixed = digest(out) not in writers.known(name) - {None}
+    return "two writers", Fault("mixed artefacts", "a mixed artefact") if mixed else _left(out)
 
 
-def _full(
-    writers: Writers, name: str, words: tuple[str, ...], out: str, chance: random.Random, good: set[str | None]
-) -> tuple[str, str | None]:
-    """A disk that is full: no file may grow beyond a few bytes (RLIMIT_FSIZE), as where mounts aren't allowed."""
-    _fresh(writers, words, chance)
-    before = digest(writers.folder / out)
+def full(writers: Writers, name: str, chance: random.Random) -> tuple[str, Fault | None]:
+    """A disk that is full: a tmpfs of some KiB, or no file may grow beyond a few bytes (RLIMIT_FSIZE)."""
+    if writers.disk is not None and chance.random() < 0.5:
+        return _small_disk(writers, name, chance, writers.disk)
+    out = writers.fresh(name, chance)
     most = chance.choice([0, 1, 100, 1000, 5000, 20000])
 
     def limited() -> None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # so that a write fails as on a full disk
         resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
 
-    code = waited(writers.started(words, False, limited), 120)
-    if code not in (0, 1, 2):
-        return "full disk", f"exit code {code}: {writers.said()[-200:]}"
-    after = digest(writers.folder / out)
+    before = digest(out)
+    return "files of few bytes", _after_full(writers, name, out, before, waited(writers.started(name, False, limited)))
+
+
+def _small_disk(writers: Writers, name: str, chance: random.Random, disk: Path) -> tuple[str, Fault | None]:
+    for entry in disk.iterdir():
+        shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+    out = writers.fresh(name, chance, disk)
+    before = digest(out)
+    room = os.statvfs(disk)
+    free = room.f_bavail * room.f_frsize
+    with suppress(OSError):
+        (disk / "filler").write_bytes(bytes(chance.randrange(free + 1)))
+    code = waited(writers.started(name, False, folder=disk))
+    return "full disk", _after_full(writers, name, out, before, code)
+
+
+def _after_full(writers: Writers, name: str, out: Path, before: str | None, code: int | None) -> Fault | None:
+    if code is None:
+        return Fault("hangs", "hangs")
+    if code not in CODES:
+        return Fault("other", f"exit code {code}: {writers.said()[-200:]}")
+    if len(writers.said().strip().splitlines()) != 1 and code == 2:
+        return Fault("other", f"no single line: {writers.said()[-200:]}")
+    after = digest(out)
     if code == 2 and after != before:
-        return "full disk", "the old artefact is gone"
-    left = [file.name for file in writers.folder.iterdir() if file.name.endswith(".tmp")]
-    return "full disk", f"leaves {left[0]}" if left else None if after in good else "half an artefact"
+        return Fault("mixed artefacts", "the old artefact is gone")
+    return _left(out) or (None if after in writers.known(name) else Fault("mixed artefacts", "half an artefact"))
 
 
-def line_tries(folder: Path, chance: random.Random, count: int) -> Iterator[tuple[str, str | None]]:
-    """Runs whose writer is killed between and within lines, again and again, and resumed on another day."""
-    for number in range(count):
-        place = folder / "lines"
-        shutil.rmtree(place, ignore_errors=True)
-        yield "a writer of lines, killed and resumed on other days", _killed_lines(place, chance, number)
-
-
-def _killed_lines(place: Path, chance: random.Random, number: int) -> str | None:
-    from tests.samples import sample
-
-    keys = [f"{n:04d}" for n in range(24)]
-    day = 86_400_000.0
-    seen: dict[str, bytes] = {}
-    for start in range(4):
-        child = os.fork()
-        if child == 0:
-            try:
-                _write_missing(place, keys, 1.7e12 + start * day * chance.choice([1, 30, -1]))
-            finally:
-                os._exit(0)
-        if start < 3:
-            time.sleep(chance.random() * 0.02)
-            os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
-        file = place / "samples-0.jsonl"
-        content = file.read_bytes() if file.exists() else b""
-        whole = content[: content.rfind(b"\n") + 1].splitlines()
-        now = {json.loads(line)["sample_id"]: line for line in whole}
-        if len(now) != len(whole):
-            return "a key twice"
-        if any(now.get(key) != line for key, line in seen.items()):
-            return "a finished line changed or lost"
-        seen = now
-    if sorted(seen) != keys:
-        return "a key is missing"
-    del sample
-
-    def read() -> int:
-        from laptime.cli.main import run
-
-        return run(["report", str(place), "--html", str(place / "page.html"), "--force"])
-
-    if number % 10 == 0:
-        ended = run_forked(read)
-        if ended.code != 0:
-            return f"report: exit code {ended.code}: {ended.err[-200:]}"
-    return None
-
-
-def _write_missing(place: Path, keys: list[str], started: float) -> None:
-    from laptime.data.run_folder import RunFolder, load_run, new_info
-    from tests.samples import environment, sample
-
-    done = set()
-    if (place / "run.json").exists():
-        done = {one.sample_id for one in load_run(place).samples}
-    with RunFolder(place, new_info([], {}, environment()), resume=True) as run:
-        run.begin()
-        for number, key in enumerate(keys):
-            if key not in done:
-                run.append(msgspec.structs.replace(sample(number, started_unix_ms=started + number), sample_id=key))
-
-
-def counted(results: Iterator[tuple[str, str | None]]) -> tuple[Counter[str], Counter[str]]:
-    """How many tries there were of each kind, and how many of them went wrong in which way."""
-    kinds: Counter[str] = Counter()
-    wrongs: Counter[str] = Counter()
-    for kind, wrong in results:
-        kinds[kind] += 1
-        if wrong:
-            wrongs[f"{kind}: {wrong}"] += 1
-            print(f"  new: {kind}: {wrong}", flush=True)
-    return kinds, wrongs
+def _left(out: Path) -> Fault | None:
+    left = [file.name for file in out.parent.iterdir() if file.name.endswith(".tmp")]
+    return Fault("mixed artefacts", "leaves a temporary file") if left else None
