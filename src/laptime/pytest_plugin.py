@@ -186,10 +186,9 @@ def _kept(run: Run) -> Run:
 def _report(comparison: Comparison) -> str:
     import io
 
-    from rich.console import Console
-
+    from laptime.report.kit.terminal import ReportConsole
     from laptime.report.results import report
 
     out = io.StringIO()
-    Console(file=out, width=100, color_system=None).print(report(comparison))
+    ReportConsole(file=out, width=100, color_system=None).print(report(comparison))
     return out.getvalue().rstrip()

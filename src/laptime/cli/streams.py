@@ -78,11 +78,7 @@ def printable_streams() -> Iterator[None]:
 
 def console(*, stderr: bool = False) -> Console:
     """A console of rich for laptime's own reports: it may write colours, and no text in it can."""
-    from rich.console import Console
-
-    from laptime.report.kit.terminal import Unescaped
+    from laptime.report.kit.terminal import ReportConsole
 
     stream = sys.stderr if stderr else sys.stdout
-    made = Console(file=getattr(stream, "styled", stream), stderr=stderr)
-    made.push_render_hook(Unescaped())
-    return made
+    return ReportConsole(file=getattr(stream, "styled", stream), stderr=stderr)

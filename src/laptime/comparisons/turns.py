@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from math import exp, log
 
 import msgspec
@@ -128,7 +128,9 @@ def standing(comparison: Comparison, most: int) -> str:
     begun = f"{len(comparison.turns)} of at most {most} processes"
     deciding = [s for s in comparison.stages if s.decides and s.odds is not None]
     if not deciding:
-        return f"{begun}: no pair to judge yet"
+        dirty = sum(not turn.used for turn in comparison.turns)
+        left_out = comparison.a.left_out.keys() | comparison.b.left_out.keys()
+        return f"{begun}: no pair to judge yet" + (f"; {dirty} had no clean sample{_hint(left_out)}" if dirty else "")
     top = max(deciding, key=lambda s: s.odds or 0.0)
     share = (top.ratio.value - 1) * 100
     return (
@@ -174,7 +176,7 @@ def _findings(
         message = (
             f"{len(dirty)} of {len(turns)} processes had no clean sample, so their pairs are not judged "
             f"({len(pairs)} are): {', '.join(f'{t.number} ({t.side})' for t in dirty[:5])}"
-            f"{_hint(processes)}"
+            f"{_hint(left_out_reasons(s for p in processes if not p.clean for s in p.run.samples))}"
         )
         findings.append(
             Finding(code="all-flagged", severity="warning" if pairs else "severe", message=message, count=len(dirty))
@@ -182,8 +184,7 @@ def _findings(
     return findings
 
 
-def _hint(processes: Sequence[Process]) -> str:
-    """What to do where most samples carry the same flag: in turns it hits both sides alike."""
-    reasons = left_out_reasons(s for p in processes if not p.clean for s in p.run.samples)
-    flags = [flag for flag in ("foreign-process", "gc-pause", "throttled") if reasons.get(flag)]
+def _hint(left_out: Collection[str]) -> str:
+    """What to do about flags that samples were left out for: in turns they hit both sides alike."""
+    flags = [flag for flag in ("foreign-process", "gc-pause", "throttled") if flag in left_out]
     return f"; --keep {','.join(flags)} uses them all the same" if flags else ""

@@ -275,14 +275,14 @@ def _findings(
             yield Finding(
                 code="others-prefill",
                 severity="info",
-                message=f"{level.name}: {beside / level.total.mean_ms:.0%} of the mean request's time it decoded "
-                "beside another request's prompt, or waited for steps without it",
+                message=f"{level.name}: {100 * beside / level.total.mean_ms:.0f} % of the mean request's time it "
+                "decoded beside another request's prompt, or waited for steps without it",
             )
         if level.cached_share is not None and level.cached_share > 0.05:
             yield Finding(
                 code="cached-prefixes",
                 severity="info",
-                message=f"{level.name}: {level.cached_share:.0%} of the prompt tokens came from the prefix cache",
+                message=f"{level.name}: {100 * level.cached_share:.0f} % of the prompt tokens came from the prefix cache",
             )
         if level.preempted:
             yield Finding(

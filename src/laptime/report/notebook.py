@@ -19,10 +19,9 @@ def notebook_html(result: Any) -> str:
 
     Raises TypeError for what is no result. The page with its charts: laptime.page.
     """
-    from rich.console import Console
-
+    from laptime.report.kit.terminal import ReportConsole
     from laptime.report.results import report
 
-    console = Console(record=True, width=COLUMNS, file=io.StringIO(), force_jupyter=False, color_system="truecolor")
+    console = ReportConsole(record=True, width=COLUMNS, file=io.StringIO(), force_jupyter=False, color_system="truecolor")
     console.print(report(result))
     return console.export_html(inline_styles=True, code_format=FRAME)

@@ -97,13 +97,9 @@ def show(result: Any) -> None:
 
     Example: laptime.show(laptime.audit("runs/demo"))
     """
-    from rich.console import Console
+    from laptime.report.kit.terminal import ReportConsole
 
-    from laptime.report.kit.terminal import Unescaped
-
-    console = Console()
-    console.push_render_hook(Unescaped())
-    console.print(report(result))
+    ReportConsole().print(report(result))
 
 
 def page(result: Any) -> str:

@@ -200,10 +200,11 @@ def reason(causes: list[CauseTime], host: list[HostTime]) -> str:
     words = max(groups, key=groups.__getitem__)
     if words != REASONS["host-not-launching"]:
         return words
-    named = [row.name for row in host if row.name != UNNAMED and row.total_ns >= 0.05 * groups[words]][:3]
+    named = [row for row in host if row.name != UNNAMED and row.total_ns >= 0.05 * groups[words]][:3]
     if not named:
         return words
-    return f"{words}; it was in {', '.join(plain(name) for name in named)}"
+    most = sum(row.total_ns for row in named) >= 0.5 * groups[words]
+    return f"{words}; {'it was' if most else 'partly'} in {', '.join(plain(row.name) for row in named)}"
 
 
 def plain(name: str) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from rich import box
 from rich.console import (
@@ -29,6 +29,7 @@ from rich.table import Table
 from rich.text import Text
 
 from laptime.data.printable import printable
+from laptime.report.kit.numbers import KEEP_TOGETHER, THIN
 from laptime.report.kit.text import one_line
 
 _EIGHTHS = " ▏▎▍▌▋▊▉"
@@ -60,6 +61,33 @@ class Unescaped(RenderHook):
     def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
         """What the console is about to print, each wrapped."""
         return [_Printable(renderable) for renderable in renderables]
+
+
+class ReportConsole(Console):
+    """rich's console, but a line breaks neither inside a number nor before its unit.
+
+    rich takes every white space for a place to break, also those that say the opposite. So they are other signs while
+    lines are broken.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.push_render_hook(Unescaped())
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """The segments of a renderable; rich calls this also for each part of one."""
+        if not isinstance(renderable, Text):
+            return super().render(renderable, options)
+        held = renderable.copy()
+        held.plain = renderable.plain.translate(_HELD)
+        return (
+            segment if segment.control else Segment(segment.text.translate(_RELEASED), segment.style)
+            for segment in super().render(held, options)
+        )
+
+
+_HELD = {ord(KEEP_TOGETHER): 0xE0A0, ord(THIN): 0xE0A1}
+_RELEASED = {held: space for space, held in _HELD.items()}
 
 
 @dataclass(frozen=True)
