@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 
 import laptime
 from laptime.cli.main import run as command_line
-from laptime.comparisons.launches import callable_launch, read_turns, turn_order
+from laptime.comparisons.launches import TurnsPlan, callable_launch, measure_turns, read_turns, turn_order
 from laptime.comparisons.odds import log_odds, turns_interval
+from laptime.comparisons.turns import standing
 from laptime.data.run_folder import RunFolder, new_info
 from laptime.errors import LaptimeError
 from tests.samples import environment
@@ -133,6 +134,23 @@ def test_processes_without_clean_samples_are_not_judged(tmp_path):
     assert (result.verdict, result.stages, len(result.turns)) == ("inconclusive", [], 4)
     (finding,) = [f for f in result.findings if f.code == "all-flagged"]
     assert "--keep foreign-process" in finding.message
+
+
+def test_no_more_processes_are_started_where_ten_left_no_pair(tmp_path):
+    plan = TurnsPlan(a="a", b="b", order=turn_order(40))
+    flagged = partial(write_run, 1.0, flags="foreign-process")
+    said = []
+    result = measure_turns(
+        plan, tmp_path / "c", {"A": flagged, "B": flagged}, lambda so_far, most: said.append(standing(so_far, most))
+    )
+    assert len(result.turns) == 10
+    assert said[0] == (
+        "2 of at most 40 processes: no pair to judge yet; 2 had no clean sample; "
+        "--keep foreign-process uses them all the same"
+    )
+    kept = msgspec.structs.replace(plan, keep=["foreign-process"])
+    calm = {"A": flagged, "B": partial(write_run, 1.5, flags="foreign-process")}
+    assert measure_turns(kept, tmp_path / "d", calm, lambda so_far, most: None).verdict == "slower"
 
 
 def test_callables_run_in_processes_of_their_own(tmp_path):

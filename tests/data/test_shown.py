@@ -13,14 +13,11 @@ from tests.report.hostile import HOSTILE
 from tests.report.sample_runs import run_of, samples
 
 
-def test_every_result_shows_itself():
-    from importlib import import_module
-
-    for place in FACES:
-        module, _, name = place.rpartition(".")
-        kind = getattr(import_module(module), name)
-        if name != "Estimator":
-            assert kind._repr_html_ and kind.frame, place
+@pytest.mark.parametrize("place", sorted(set(FACES) - {"laptime.estimate.estimator.Estimator"}))
+def test_every_result_shows_itself(place):
+    module, _, name = place.rpartition(".")
+    kind = getattr(pytest.importorskip(module), name)  # one of them needs torch
+    assert kind._repr_html_ and kind.frame
 
 
 def test_a_report_in_a_notebook_is_the_terminals_as_html():

@@ -64,6 +64,7 @@ def measure_turns(
 ) -> Comparison:
     """Start processes in the plan's order until the comparison has a verdict, or the order ends.
 
+    It stops early too where none of the first ten left a pair to judge: further ones would be flagged likewise.
     launch: "A" and "B" -> what starts one. progress: called after each pair with the comparison so far and how many
     processes there are at most. Ctrl-C keeps what is finished: the comparison of it comes back, its reason is
     "interrupted".
@@ -86,7 +87,7 @@ def measure_turns(
             if number % 2 == 0:
                 comparison = _judged(plan, processes)
                 progress(comparison, len(plan.order))
-                if comparison.verdict != "inconclusive":
+                if comparison.verdict != "inconclusive" or (number >= WITHOUT_PAIR and not comparison.stages):
                     break
     except KeyboardInterrupt:
         return msgspec.structs.replace(_judged(plan, processes), reason=INTERRUPTED)
@@ -206,3 +207,7 @@ def _judged(plan: TurnsPlan, processes: list[Process]) -> Comparison:
         min_effect=plan.min_effect,
         confidence=plan.confidence,
     )
+
+
+WITHOUT_PAIR = 10
+"""After so many processes without one pair that can be judged no further ones are started."""

@@ -282,7 +282,8 @@ def _findings(
             yield Finding(
                 code="cached-prefixes",
                 severity="info",
-                message=f"{level.name}: {100 * level.cached_share:.0f} % of the prompt tokens came from the prefix cache",
+                message=f"{level.name}: {100 * level.cached_share:.0f} % of the prompt tokens came from the prefix "
+                "cache",
             )
         if level.preempted:
             yield Finding(

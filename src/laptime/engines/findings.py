@@ -49,8 +49,8 @@ def _of_level(level: Level, *, fixed_prompts: bool) -> Iterator[Finding]:
         yield Finding(
             code="cached-prefixes",
             severity="info" if fixed_prompts else "warning",
-            message=f"{level.name}: {100 * level.cached_share:.0f} % of the prompt tokens came from the server's cache, "
-            "so the first token came sooner than for new prompts",
+            message=f"{level.name}: {100 * level.cached_share:.0f} % of the prompt tokens came from the server's "
+            "cache, so the first token came sooner than for new prompts",
         )
     if level.finished and level.tokens_per_chunk is None:
         yield Finding(

@@ -22,6 +22,8 @@ def notebook_html(result: Any) -> str:
     from laptime.report.kit.terminal import ReportConsole
     from laptime.report.results import report
 
-    console = ReportConsole(record=True, width=COLUMNS, file=io.StringIO(), force_jupyter=False, color_system="truecolor")
+    console = ReportConsole(
+        record=True, width=COLUMNS, file=io.StringIO(), force_jupyter=False, color_system="truecolor"
+    )
     console.print(report(result))
     return console.export_html(inline_styles=True, code_format=FRAME)

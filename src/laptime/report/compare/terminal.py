@@ -28,7 +28,7 @@ def compare_report(comparison: Comparison) -> RenderableType:
     for stage in comparison.stages:
         table.add_row(*_cells(stage))
     answer = Text(headline(comparison), style=STYLES[comparison.verdict] or "bold")
-    return Group(answer, with_remarks(table, list(_remarks(comparison))))
+    return Group(answer, with_remarks(table if comparison.stages else Group(), list(_remarks(comparison))))
 
 
 def headline(comparison: Comparison) -> str:
