@@ -30,7 +30,7 @@ def sizes(request: ProfileRequest, loaded: Loaded) -> dict[str, Scalar]:
         "prompt_tokens": request.prompt_tokens if synthetic and _reads_text(loaded) else None,
         "new_tokens": request.new_tokens,
         "image_size": None if size is None else f"{size[0]}x{size[1]}",
-        "image_tokens_limit": request.image_tokens,
+        "image_tokens_limit": loaded.image_tokens,
         "audio_s": seconds,
         "data": None if request.data is None else request.data.name,
     }

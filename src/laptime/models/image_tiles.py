@@ -43,7 +43,7 @@ def check_crops(name: str, config: Any, crops: tuple[int, int]) -> None:
         raise LaptimeError(f"crops {low}-{high}: {name} takes text only; leave crops out")
     if name in NATIVE:
         raise LaptimeError(
-            f"crops {low}-{high}: {name} takes an image at its own resolution and cuts no crops; vary the image size"
+            f"crops {low}-{high}: {name} takes an image at its own resolution and cuts no crops; vary image_tokens"
         )
     if name not in CUTTING:
         raise LaptimeError(

@@ -36,7 +36,8 @@ class Loaded:
     """A model ready for generate(), in eval mode, with what makes its inputs.
 
     processor is None for a text model; tokenizer is None only when the model's folder holds none. is_vlm: it takes
-    images. adapter: what was put onto it (laptime.models.adapters).
+    images. adapter: what was put onto it (laptime.models.adapters). image_tokens: how many its processor makes of an
+    image at most, where that was set (laptime.workload.image_budget).
     """
 
     name: str
@@ -46,6 +47,7 @@ class Loaded:
     source: Literal["preset", "local", "hub"]
     is_vlm: bool
     adapter: str | None = None
+    image_tokens: int | None = None
 
     @property
     def is_encoder_decoder(self) -> bool:

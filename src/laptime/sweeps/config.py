@@ -31,6 +31,7 @@ class KnobGrid(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     tier: list[Literal["low", "medium", "high"] | None] = _levels(None)
     crops: list[Annotated[int, Meta(ge=1, le=64)] | str | None] = _levels(None)  # 6, or "4-8"
+    image_tokens: list[Count | None] = _levels(None)  # of one image, at most
     top_k: list[Count | None] = _levels(None)
     blocks: list[Count | None] = _levels(None)
     batch: list[Count] = _levels(1)

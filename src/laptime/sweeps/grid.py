@@ -28,6 +28,7 @@ class PlannedModel(msgspec.Struct, frozen=True, kw_only=True):
     blocks: int
     compiles: bool  # whether a static cache's decode step gets compiled on this device
     importance: str | None = None  # what decides which blocks run: "measured", a file's hash; None: their position
+    image_tokens: dict[int, int] = {}  # what the family allows of each number that is asked for
     active: dict[int, str] = {}  # which blocks run, by their number, as written_blocks writes them
 
 
@@ -52,6 +53,7 @@ class SweepSettings(msgspec.Struct, frozen=True, kw_only=True):
     prompt_tokens: int | None = None  # None: the data's own
     image_size: tuple[int, int] | None = None
     crops: tuple[int, int] | None = None
+    image_tokens_limit: int | None = None
     top_k: int | None = None
     blocks: int | None = None
     active_blocks: str | None = None  # None: chosen by their position
@@ -125,6 +127,9 @@ def _canonical(
     elif crops is not None:
         crops = _written(crop_range(crops))
     tier = next((name for name, ends in tiers.items() if crops == _written(ends)), None)
+    budget = point["image_tokens"]
+    if budget is not None and crops is not None:
+        raise LaptimeError(f"image_tokens {budget} and crops {crops}: both say how an image is cut; use one of them")
     size = point["image_size"] or (DEFAULT_IMAGE_SIZE if facts.is_vlm else None)
     config: dict[str, Scalar] = {
         "model": sweep_config.model,
@@ -138,6 +143,7 @@ def _canonical(
         "image_size": None if data or size is None else "{}x{}".format(*parse_size(size)),
         "tier": tier,
         "crops": crops,
+        "image_tokens_limit": None if budget is None else facts.image_tokens[budget],
         "top_k": point["top_k"] or facts.top_k,
         "blocks": blocks,
         "importance": facts.importance if blocks < facts.blocks else None,

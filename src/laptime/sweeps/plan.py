@@ -50,7 +50,8 @@ class SweepPlan(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def varying(self) -> dict[str, list[Scalar]]:
         """The knobs with more than one value, each with its values in the grid's order."""
-        values = {name: list(dict.fromkeys(c.config.get(name) for c in self.configs)) for name in KNOBS}
+        names = ["image_tokens_limit" if name == "image_tokens" else name for name in KNOBS]
+        values = {name: list(dict.fromkeys(c.config.get(name) for c in self.configs)) for name in names}
         if None not in values["tier"]:
             values["crops"] = []  # a tier says the same
         return {name: levels for name, levels in values.items() if len(levels) > 1}

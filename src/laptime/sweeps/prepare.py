@@ -28,9 +28,10 @@ from laptime.sweeps.block_choice import (
     measured_choice,
 )
 from laptime.sweeps.config import IMPORTANCE_WORDS, SweepConfig
-from laptime.sweeps.grid import PlannedModel, SweepSettings, configurations, settings_of
+from laptime.sweeps.grid import PlannedModel, SweepSettings, combinations, configurations, settings_of
 from laptime.sweeps.plan import ModelSize, PreparedSweep, SweepPlan
 from laptime.sweeps.questions import SweepQuestions, questions_for
+from laptime.workload.image_budget import with_image_tokens
 
 DEFAULT_ROUNDS = 3
 QUESTIONS_TRIED = 4
@@ -150,7 +151,13 @@ def _width(
     loaded: Loaded, settings: SweepSettings, questions: SweepQuestions, widths: dict[tuple[object, ...], int]
 ) -> int:
     """The tokens of a prompt. It is really made, so what the processor or the context refuses is refused here."""
-    what = (settings.image_size, settings.crops, settings.prompt_tokens, settings.new_tokens)
+    what = (
+        settings.image_size,
+        settings.crops,
+        settings.image_tokens_limit,
+        settings.prompt_tokens,
+        settings.new_tokens,
+    )
     if what not in widths:
         one_row = msgspec.structs.replace(settings, batch=1)
         with applied(loaded.model, ModelKnobs(crops=settings.crops)):
@@ -182,4 +189,11 @@ def _facts(sweep_config: SweepConfig, loaded: Loaded, device: torch.device) -> P
         top_k=None if anatomy.experts is None else anatomy.experts.top_k,
         blocks=len(anatomy.layers),
         compiles=device.type != "cpu",
+        image_tokens=_allowed_image_tokens(sweep_config, loaded),
     )
+
+
+def _allowed_image_tokens(sweep_config: SweepConfig, loaded: Loaded) -> dict[int, int]:
+    """What the family allows of each number of image tokens in the grid."""
+    asked = {point["image_tokens"] for point in combinations(sweep_config)} - {None}
+    return {number: with_image_tokens(loaded, number).image_tokens or number for number in sorted(asked)}

@@ -14,6 +14,7 @@ from laptime.sweeps.config import SweepConfig
 from laptime.sweeps.grid import SweepSettings
 from laptime.workload.datasets import answer_text, inputs_from_example
 from laptime.workload.example import Example
+from laptime.workload.image_budget import with_image_tokens
 from laptime.workload.inputs import Inputs, check_context, make_inputs
 from laptime.workload.reading import read_examples
 from laptime.workload.scoring import scorer
@@ -63,11 +64,14 @@ class _Synthetic:
         self._cache = _InputCache()
 
     def inputs(self, loaded: Loaded, settings: SweepSettings, sample_id: str) -> Inputs:
-        what = (settings.dtype, settings.image_size, settings.crops, settings.prompt_tokens, settings.batch, sample_id)
+        what = (
+            *(settings.dtype, settings.image_size, settings.crops, settings.image_tokens_limit),
+            *(settings.prompt_tokens, settings.batch, sample_id),
+        )
 
         def make() -> Inputs:
             return make_inputs(
-                loaded,
+                _with_budget(loaded, settings),
                 prompt_tokens=settings.prompt_tokens or 1,
                 image_size=settings.image_size,
                 batch=settings.batch,
@@ -93,11 +97,14 @@ class _FromFiles:
 
     def inputs(self, loaded: Loaded, settings: SweepSettings, sample_id: str) -> Inputs:
         return self._cache.get(
-            (settings.dtype, settings.crops, sample_id),
+            (settings.dtype, settings.crops, settings.image_tokens_limit, sample_id),
             loaded,
             settings.new_tokens,
             lambda: inputs_from_example(
-                loaded, self._examples[sample_id], new_tokens=settings.new_tokens, crops=settings.crops
+                _with_budget(loaded, settings),
+                self._examples[sample_id],
+                new_tokens=settings.new_tokens,
+                crops=settings.crops,
             ),
         )
 
@@ -107,6 +114,11 @@ class _FromFiles:
         text = answer_text(loaded, sample.output_ids[0])
         scored = {} if self._score is None else {"score": self._score(text, self._examples[sample.sample_id])}
         return {"text": text, **scored}
+
+
+def _with_budget(loaded: Loaded, settings: SweepSettings) -> Loaded:
+    limit = settings.image_tokens_limit
+    return loaded if limit is None else with_image_tokens(loaded, limit)
 
 
 class _InputCache:

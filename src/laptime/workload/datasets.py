@@ -14,6 +14,7 @@ from laptime.errors import LaptimeError
 from laptime.models.loading import Loaded
 from laptime.workload.crops import has_overview, processor_cutting
 from laptime.workload.example import Example
+from laptime.workload.image_budget import check_budget
 from laptime.workload.inputs import Inputs, check_context, crop_count, on_model
 from laptime.workload.media import open_image, open_sound, open_video
 from laptime.workload.placeholders import check_question, count_image_tokens, media_word, process_images
@@ -96,6 +97,8 @@ def _inputs(loaded: Loaded, rows: Sequence[Asked], new_tokens: int, crops: tuple
     image_tokens = 0
     if images:
         image_tokens = count_image_tokens(loaded, processed["input_ids"][0])
+        for row, ids in zip(rows, processed["input_ids"], strict=True):
+            check_budget(loaded, ids, len(row.images))
     check_context(loaded, width, new_tokens, image_tokens)
     return Inputs(
         kwargs=kwargs,

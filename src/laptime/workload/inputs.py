@@ -15,6 +15,7 @@ import torch
 from laptime.errors import LaptimeError
 from laptime.models.loading import Loaded
 from laptime.workload.crops import has_overview, processor_cutting
+from laptime.workload.image_budget import check_budget
 from laptime.workload.images import synthetic_image
 from laptime.workload.media import synthetic_sound
 from laptime.workload.placeholders import count_image_tokens, media_word, process_images
@@ -76,6 +77,7 @@ def make_inputs(
         base, fixed, preprocess_ms = _image_base(loaded, image_size, batch, seed, crops)
     ids = base["input_ids"]
     image_tokens = count_image_tokens(loaded, ids[0]) if image_size is not None else 0
+    check_budget(loaded, ids[0], 0 if image_size is None else 1)
     fixed_text = min(fixed, prompt_tokens)
     check_context(loaded, ids.shape[1] - fixed_text + prompt_tokens, new_tokens, image_tokens)
     random = torch.stack([_row_text(loaded, prompt_tokens - fixed_text, seed, row) for row in range(batch)])

@@ -13,7 +13,7 @@ from laptime.sweeps.summary.result import Interaction, KnobEffect, KnobLevel, Sw
 NAME_LIMIT = 80
 """The most characters of a knob's or a level's name that a page or a table shows."""
 
-_TITLES = {"top_k": "top-k", "tier": "image tier", "blocks": "blocks"}
+_TITLES = {"top_k": "top-k", "tier": "image tier", "image_tokens_limit": "image tokens"}
 
 STAGE_TITLES: dict[str, str] = {
     "total": "Total",

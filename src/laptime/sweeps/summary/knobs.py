@@ -13,6 +13,7 @@ ORDER = (
     "model",
     "tier",
     "crops",
+    "image_tokens_limit",
     "image_size",
     "top_k",
     "blocks",
