@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,13 +13,13 @@ import typer
 from laptime.cli.options import (
     INPUT,
     MEASURING,
+    OUTPUT,
     QUESTION,
     Confidence,
     GithubSummary,
     Json,
     Junit,
     Keep,
-    OutFolder,
     Stage,
     share,
 )
@@ -48,7 +49,15 @@ def compare(
         str | None,
         typer.Option("--against", metavar="COMMAND", help="B: likewise.", rich_help_panel=MEASURING),
     ] = None,
-    out: OutFolder = Path("runs/compare"),
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            metavar="FOLDER",
+            help="The folder to write \\[default: runs/compare-TIME].",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
     processes: Annotated[
         int,
         typer.Option(
@@ -117,7 +126,7 @@ def compare(
             confidence=sure,
             keep=sorted(kept_flags(keep)),
         )
-        comparison = _in_turns(plan, out)
+        comparison = _in_turns(plan, out or Path("runs") / f"compare-{time.strftime('%Y%m%d-%H%M%S')}")
     elif keep and (a is None or b is not None):
         raise LaptimeError("--keep goes with --run and --against: there the flags hit both sides alike")
     elif a is None:
@@ -149,9 +158,11 @@ def _in_turns(plan: TurnsPlan, out: Path) -> Comparison:
     from laptime.comparisons.turns import standing
 
     launch = {"A": command_launch(plan.a, "--run"), "B": command_launch(plan.b, "--against")}
-    return measure_turns(
+    comparison = measure_turns(
         plan,
         out,
         launch,
         lambda so_far, most: print(standing(so_far, most), file=sys.stderr, flush=True),  # noqa: T201
     )
+    print(f"runs: {out}; laptime compare {out} judges them again", file=sys.stderr)  # noqa: T201
+    return comparison
