@@ -7,12 +7,12 @@ import re
 from pathlib import Path
 
 import pytest
+from tools.docs.words import too_long
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PAGES = [path for path in sorted(DOCS.rglob("*.md")) if "reference" not in path.parts]
 READ = [path for path in PAGES if not {"appendix", "decisions"} & set(path.parts)]
-MOST_WORDS = 1500
 
 
 def name(path: Path) -> str:
@@ -22,8 +22,7 @@ def name(path: Path) -> str:
 @pytest.mark.parametrize("path", READ, ids=name)
 def test_a_page_is_short_and_opens_with_what_the_reader_can_do_after_it(path):
     text = path.read_text(encoding="utf-8")
-    prose = re.sub(r"```.*?```|<!--.*?-->|^\|.*$", "", text, flags=re.DOTALL | re.MULTILINE)
-    assert len(prose.split()) <= MOST_WORDS
+    assert name(path).removeprefix("docs/") not in too_long()
     assert re.search(r"(After|With) this page|after this page", text[:900])
 
 
@@ -46,3 +45,8 @@ def test_links_lead_to_files_that_are_there(path):
 def test_blocks_of_python_are_python(path):
     for code in re.findall(r"^```python\n(.*?)^```$", path.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL):
         ast.parse(code)
+
+
+def test_decisions_are_listed_in_the_order_of_their_numbers():
+    listed = re.findall(r"^- \[\d+\]\(([^)]+)\)", (DOCS / "decisions" / "README.md").read_text(), re.MULTILINE)
+    assert listed == sorted(path.name for path in (DOCS / "decisions").glob("0*.md"))
