@@ -1,7 +1,8 @@
 """How often `laptime audit` is wrong about sound measurements, and how often it finds what is wrong.
 
-Five rules judge by chance: decode-per-token-by-N (where decode itself isn't there), cold-start, clock-drift, rank-skew,
-bimodal. Simulated runs with nothing wrong, of several shapes and kinds of noise, must raise any of them in at most 5 %.
+Seven rules judge by chance: decode-per-token-by-N (where decode itself isn't there), cold-start, clock-drift,
+rank-skew, bimodal, slow-stretch, launches-timed. Simulated runs with nothing wrong, of several shapes and kinds of
+noise, must raise any of them in at most 5 %.
 
     python benchmarks/audit_false_alarms.py [--runs 400]
     python benchmarks/audit_false_alarms.py --dip-table     # the quantiles in src/laptime/audits/dip.py
@@ -23,7 +24,9 @@ from laptime.data.stats import Floats
 
 Noise = Callable[[np.random.Generator, int], Floats]
 
-BY_CHANCE = ("decode-per-token-by-N", "cold-start", "clock-drift", "rank-skew", "bimodal")
+BY_CHANCE = (
+    "decode-per-token-by-N", "cold-start", "clock-drift", "rank-skew", "bimodal", "slow-stretch", "launches-timed",
+)  # fmt: skip
 
 
 class Shape(NamedTuple):

@@ -60,6 +60,7 @@ def test_sound_measurements_raise_nothing():
         "mixed-environment",
         "bimodal",
         "ttft-below-prefill",
+        "gaps-not-decode",
         "ended-early",
     }
     assert len(report.rules) == len({rule.code for rule in RULES}) == len(RULES) >= 19

@@ -20,6 +20,12 @@ GRID_FILL = 0.5
 
 SEVERE_MISSING = 0.1
 
+CUT_OFF = 12
+"""So many of the most unusual calls in a row that are fast ones: chance does it once in 4,096 runs."""
+
+CUT_SHARE = 0.02
+"""Of the planned samples: with fewer missing, what is left is hardly a selection."""
+
 
 def duplicate_sample(measurements: Measurements) -> RuleOutcome:
     """One key (configuration, sample, repeat), one sample."""
@@ -112,6 +118,51 @@ def missing_samples(measurements: Measurements) -> RuleOutcome:
     )
 
 
+def slow_calls_dropped(measurements: Measurements) -> RuleOutcome:
+    """Missing samples where the times that are left end sharply above, and not below.
+
+    Calls that are slower than usual by something are as frequent as those that are faster by as much, or more frequent:
+    a machine is disturbed more often than it is helped. Among the calls that lie farthest from the median of their work
+    one after the other is slow or fast; if all of the first CUT_OFF are fast, slow ones were taken out.
+    """
+    import numpy as np
+
+    missing = missing_samples(measurements)
+    if isinstance(missing, NotJudged):
+        return missing
+    used = measurements.used
+    share = missing.finding.count / missing.of if missing.finding is not None else 0.0
+    if share < CUT_SHARE:
+        return Judged(used.height)
+    away = used["deviation"].to_numpy()
+    far = np.argsort(-np.abs(away), kind="stable")
+    slow = np.flatnonzero(away[far] > 0)
+    fast_first = int(slow[0]) if len(slow) else 0
+    if fast_first < CUT_OFF:
+        return Judged(used.height)
+    fastest = used.sort("deviation", "row").head(2).to_dicts()
+    slowest = used.sort("deviation", "row", descending=[True, False]).head(2).to_dicts()
+    return Judged(
+        used.height,
+        AuditFinding(
+            code="slow-calls-dropped",
+            severity="severe",
+            count=missing.finding.count if missing.finding is not None else 0,
+            of=missing.of,
+            examples=[
+                f"{key_of(row)}: {row['total_ms']:.2f} ms, {np.expm1(row['deviation']) * 100:+.3g} % of its like"
+                for row in [*slowest, *fastest]
+            ],
+            reason=f"{percent(share)} of the samples are missing, and of those that are left the {fast_first:,} that "
+            f"lie farthest from the median of their work are all fast ones (at most {np.expm1(away.max()) * 100:+.3g} "
+            f"%, at least {np.expm1(away.min()) * 100:+.3g} %): slow calls were probably left out, so means and high "
+            "percentiles are too low. A timeout, a filter of outliers, or a machine that was faster for a while where "
+            "samples are missing by chance would each look so.",
+            mend="Keep every call, and flag what was disturbed; count what ended in a timeout as late",
+        ),
+    )
+
+
 def too_few_repeats(measurements: Measurements) -> RuleOutcome:
     """Enough usable samples in each configuration for an interval of its median."""
     from polars import col
@@ -163,5 +214,6 @@ def _counts(by_count: polars.DataFrame) -> AuditPicture:
 RULES = (
     Rule("duplicate-sample", "every key once", ("sample_id",), duplicate_sample),
     Rule("missing-samples", "every planned sample there", ("sample_id",), missing_samples),
+    Rule("slow-calls-dropped", "slow calls kept", ("sample_id", "total_ms"), slow_calls_dropped),
     Rule("too-few-repeats", f"{FEWEST} usable samples of each configuration", ("total_ms",), too_few_repeats),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from laptime.audits.arithmetic import ROUNDING_MS
 from laptime.audits.measurements import Measurements
 from laptime.audits.result import AuditFinding
-from laptime.audits.rule import Judged, Rule, RuleOutcome, counted, key_of, percent, worst_rows
+from laptime.audits.rule import Judged, NotJudged, Rule, RuleOutcome, counted, key_of, percent, worst_rows
 from laptime.data.columns import has_flag
 
 APART = 0.02
@@ -95,6 +95,7 @@ def overlapping_calls(measurements: Measurements) -> RuleOutcome:
     from polars import col
 
     meant = col("prefill_ms").is_null() | col("queue_ms").is_not_null() | has_flag("overlapped").fill_null(value=False)
+    meant = meant | has_flag("repeated-key").fill_null(value=False)  # the same call twice is no overlap
     rows = measurements.frame.filter(col("started_unix_ms") > 0, col("total_ms") > 0, ~meant)
     rows = rows.sort("started_unix_ms", "row")
     ends = (col("started_unix_ms") + col("total_ms")).shift(1).over("worker")
@@ -123,6 +124,64 @@ def overlapping_calls(measurements: Measurements) -> RuleOutcome:
     )
 
 
+GAPS_APART = 0.1
+"""Of decode, and one step more: between tokens lie choosing a token and preparing a step that decode may leave out."""
+
+SEVERAL, FEW = 3, 0.02
+"""Fewer samples, or a smaller share, are single calls that something interrupted between two marks."""
+
+
+def gaps_not_decode(measurements: Measurements) -> RuleOutcome:
+    """Gaps between tokens that don't sum to decode, are too many or too few, or lie beyond the call's end."""
+    from polars import col, lit, when
+
+    frame = measurements.measured
+    if not measurements.has("tpot_ms") and not measurements.has("gaps_ms"):
+        return NotJudged("no column itl_ms or tpot_ms")
+    if "gaps" not in frame.columns:
+        frame = frame.with_columns(gaps=lit(None), gaps_ms=lit(None))
+    steps = col("output_tokens") - 1
+    own = col("queue_ms").is_null() & (col("batch").fill_null(1) == 1)
+    as_many = (col("decode_forwards").is_null()) | (col("decode_forwards") == steps)
+    rows = frame.filter(own & as_many, steps >= 1, col("decode_ms") > 0).with_columns(
+        between=when(col("gaps_ms").is_not_null()).then(col("gaps_ms")).otherwise(col("tpot_ms") * steps), steps=steps
+    )
+    rows = rows.filter(col("between").is_not_null())
+    if rows.is_empty():
+        return NotJudged("no sample has decode, its tokens and the gaps between them")
+    room = col("decode_ms") * (GAPS_APART + 1 / col("steps")) + ROUNDING_MS
+    bad = rows.with_columns(
+        other_sum=(col("between") - col("decode_ms")).abs() > room,
+        other_count=(col("gaps") != col("steps")).fill_null(value=False),
+        too_long=(col("ttft_ms") + col("between") > col("total_ms") + ROUNDING_MS).fill_null(value=False),
+    ).filter(col("other_sum") | col("other_count") | col("too_long"))
+    if bad.height < max(SEVERAL, FEW * rows.height):
+        return Judged(rows.height)
+    sums, counts, long = (int(bad[name].sum()) for name in ("other_sum", "other_count", "too_long"))
+    parts = [f"in {sums:,} they don't sum to decode"] if sums else []
+    parts += [f"in {counts:,} they are not one fewer than the tokens"] if counts else []
+    parts += [f"in {long:,} TTFT and gaps together are longer than the call"] if long else []
+    ratio = (col("between") / col("decode_ms")).log().abs()
+    return Judged(
+        rows.height,
+        AuditFinding(
+            code="gaps-not-decode",
+            severity="severe" if sums or long else "warning",
+            count=bad.height,
+            of=rows.height,
+            examples=[
+                f"{key_of(row)}: {'' if row['gaps'] is None else format(row['gaps'], ',') + ' '}gaps of together "
+                f"{row['between']:.2f} ms, decode {row['decode_ms']:.2f} ms with {row['output_tokens']} tokens"
+                for row in worst_rows(bad, ratio)
+            ],
+            reason=f"The gaps between tokens (ITL, or TPOT times N − 1) contradict the rest in "
+            f"{counted(bad.height, 'sample')}: {', '.join(parts)}. A gap for each chunk of several tokens, prefill in "
+            "a gap, gaps of the call before in the same list, or a clock that leaves something out would each look so.",
+            mend="Take one instant for each token of this call alone; N tokens have N − 1 gaps",
+        ),
+    )
+
+
 RULES = (
     Rule(
         "per-token-not-decode",
@@ -131,6 +190,7 @@ RULES = (
         per_token_not_decode,
     ),
     Rule("ttft-below-prefill", "no first token before prefill is over", ("ttft_ms", "prefill_ms"), ttft_below_prefill),
+    Rule("gaps-not-decode", "gaps between tokens sum to decode", ("decode_ms", "output_tokens"), gaps_not_decode),
     Rule(
         "overlapping-calls",
         "one call at a time on a worker",

@@ -27,6 +27,9 @@ USED_COLUMNS = (
 )  # fmt: skip
 """The columns by which rules judge times. Copying all columns of a million rows would take longer than reading them."""
 
+MOST_BYTES_WITH_GAPS = 128 << 20
+"""Larger folders and tables are read without the gaps between tokens: a list for each sample takes its time."""
+
 LIKE = 3
 """A group of the same work needs this many samples, at the median over groups, to be compared with its median."""
 
@@ -157,7 +160,7 @@ def read_measurements(path: str | Path) -> Measurements:
     Raises LaptimeError for anything unreadable.
     """
     place = Path(path)
-    frame = _numbered(read_frame(place))
+    frame = _numbered(_with_gaps(read_frame(place, bulky=_size(place) <= MOST_BYTES_WITH_GAPS)))
     if not (place / "run.json").exists():
         return Measurements(source=str(path), frame=frame)
     failures = read_failures(place)
@@ -175,7 +178,22 @@ def measurements_of(frame: polars.DataFrame, source: str = "samples") -> Measure
     """A frame alone, ready to be audited. Columns that it lacks are null."""
     from laptime.data.frame import complete
 
-    return Measurements(source=source, frame=_numbered(complete(frame, source)))
+    return Measurements(source=source, frame=_numbered(_with_gaps(complete(frame, source, bulky=True))))
+
+
+def _with_gaps(frame: polars.DataFrame) -> polars.DataFrame:
+    """The frame with the number and the sum of the gaps between tokens (`gaps`, `gaps_ms`) instead of the gaps."""
+    from polars import col
+
+    if "itl_ms" in frame.columns and frame["itl_ms"].null_count() < frame.height:
+        frame = frame.with_columns(gaps=col("itl_ms").list.len(), gaps_ms=col("itl_ms").list.sum())
+    return frame.drop("itl_ms", "text", strict=False)
+
+
+def _size(place: Path) -> int:
+    """The bytes of a file, or of the samples in a folder."""
+    files = place.glob("samples-*.jsonl") if place.is_dir() else [place]
+    return sum(file.stat().st_size for file in files if file.is_file())
 
 
 def _numbered(frame: polars.DataFrame) -> polars.DataFrame:

@@ -26,6 +26,9 @@ SMALLEST_HEAP = 0.1
 
 BARS = 40
 
+TOGETHER = "\x00together"
+"""Stands for all configurations at once, where one's id would stand."""
+
 
 @dataclass(frozen=True)
 class Heaps:
@@ -61,36 +64,45 @@ def bimodal(measurements: Measurements) -> RuleOutcome:
         _heaps(row["config_id"], np.array(row["deviations"]), np.array(row["steps"]))
         for row in groups.iter_rows(named=True)
     ]
+    if len(heaps) > 1:  # two states of the machine are those of every configuration: together they show sooner
+        all_steps = used.filter(col("config_id").is_in(groups["config_id"].implode(), nulls_equal=True))
+        heaps.append(_heaps(TOGETHER, all_steps["deviation"].to_numpy(), all_steps["step"].drop_nulls().to_numpy()))
     judged = [h for h in heaps if h is not None]
     if not judged:
         return NotJudged("neighbouring samples resemble each other too much: a wandering clock would look the same")
     two = _significant([h for h in judged if h.apart >= APART and min(h.upper, 1 - h.upper) >= SMALLEST_HEAP], judged)
     if not two:
-        return Judged(len(judged))
-    strongest = max(two, key=lambda h: h.apart)
-    rows = used.filter(col("config_id").eq_missing(strongest.config_id))
+        return Judged(groups.height)
+    alone = [h for h in two if h.config_id != TOGETHER] or two
+    strongest = max(alone, key=lambda h: h.apart)
+    together = strongest.config_id == TOGETHER
+    rows = used if together else used.filter(col("config_id").eq_missing(strongest.config_id))
+    named = "all configurations together" if together else measurements.shown_config(strongest.config_id)
+    count = groups.height if together else len(alone)
     upper = rows.filter(col("step") > strongest.cut).head(2).to_dicts()
     lower = rows.filter(col("step") <= strongest.cut).head(2).to_dicts()
     examples = [
-        f"{measurements.shown_config(h.config_id)}: {percent(h.upper)} of {h.n:,} samples differ by about "
-        f"{percent(h.apart)} from the same input's repeat before"
-        for h in sorted(two, key=lambda h: -h.apart)[: EXAMPLES - 2]
+        f"{named if together else measurements.shown_config(h.config_id)}: {percent(h.upper)} of {h.n:,} samples "
+        f"differ by about {percent(h.apart)} from the same input's repeat before"
+        for h in sorted(alone, key=lambda h: -h.apart)[: EXAMPLES - 2]
     ]
     examples += [f"{key_of(row)}: {row['total_ms']:.2f} ms, {name}" for name, row in _one_each(upper, lower)]
     return Judged(
-        len(judged),
+        groups.height,
         AuditFinding(
             code="bimodal",
             severity="warning",
-            count=len(two),
-            of=len(judged),
+            count=count,
+            of=groups.height,
             unit="configuration",
             examples=examples,
-            reason=f"In {len(two):,} of {counted(len(judged), 'configuration')} repeats of the same input have two "
+            reason=f"{'Over' if together else f'In {count:,} of'} {counted(groups.height, 'configuration')}"
+            f"{' together' if together else ''} repeats of the same input have two "
             f"modes (Hartigan's dip, p {_p(min(h.p for h in two))}), {percent(strongest.apart)} apart at most: the "
-            "median falls into one of them by chance. A cache that answers some repeats would look so too.",
-            mend="Find what has two states (clocks, a second process, memory placement, caches) and hold it still",
-            picture=_picture(100 * rows["deviation"].to_numpy(), measurements.shown_config(strongest.config_id)),
+            "median falls into one of them by chance. Two devices under one name, two clocks, or a cache that answers "
+            "some repeats would each look so.",
+            mend="Find what has two states (devices, clocks, a second process, memory placement) and hold it still",
+            picture=_picture(100 * rows["deviation"].to_numpy(), named),
         ),
     )
 

@@ -31,6 +31,12 @@ DRIFT = 0.02
 
 SEVERE_DRIFT = 0.1
 
+CALLS_IN_A_PIECE, PIECES = 4, 100
+"""The run is cut into pieces of so many calls, and into no more pieces than this."""
+
+POLISHED = 8
+"""Rounds of the median polish; its effects hardly change after five."""
+
 SHOWN_POINTS = 60
 
 
@@ -149,7 +155,8 @@ def clock_drift(measurements: Measurements) -> RuleOutcome:
         return NotJudged("fewer than 8 usable samples")
     span = float(np.ptp(used["at"].to_numpy()))
     # A total is known relative to the same work only, so a drift shows over the time which that spans.
-    trends = {"total": _judged(used["within"].to_numpy(), used["deviation"].to_numpy(), span)}
+    smooth = _by_time(used)
+    trends = {"total": _judged(used["within"].to_numpy(), used["deviation"].to_numpy(), span, smooth)}
     if measurements.has("gpu_sm_mhz"):
         clocked = used.filter(used["gpu_sm_mhz"] > 0)
         clock = clocked.select(_centred("gpu_sm_mhz")).to_series().to_numpy()
@@ -190,12 +197,39 @@ def _centred(column: str) -> polars.Expr:
     return col(column).log() - col(column).log().median().over("work")
 
 
-def _judged(at: Floats, logs: Floats, span: float) -> Trend | None:
-    """The trend, if chance alone would seldom show as much and it amounts to DRIFT over the run."""
+def _by_time(used: polars.DataFrame) -> tuple[Floats, Floats]:
+    """How slow the machine was over the run: the middle of each piece of time, and its effect on the same work (logs).
+
+    Total = work + time, by medians in turn (Tukey's median polish). The deviation from a median of few repeats is no
+    such effect: the median wanders with the machine, so that deviations wander less than it does.
+    """
+    import polars
+    from polars import col
+
+    pieces = int(np.clip(used.height // CALLS_IN_A_PIECE, 1, PIECES))
+    piece = polars.Series("piece", np.arange(used.height) * pieces // used.height)
+    rows = used.select("work", "at", left=col("total_ms").log()).with_columns(piece, effect=polars.lit(0.0))
+    for _ in range(POLISHED):
+        of_work = col("left").median().over("work")
+        rows = rows.with_columns(left=col("left") - of_work)
+        of_time = col("left").median().over("piece")
+        rows = rows.with_columns(left=col("left") - of_time, effect=col("effect") + of_time)
+    by_piece = rows.group_by("piece").agg(at=col("at").median(), effect=col("effect").first()).sort("piece")
+    return by_piece["at"].to_numpy(), by_piece["effect"].to_numpy()
+
+
+def _judged(at: Floats, logs: Floats, span: float, smooth: tuple[Floats, Floats] | None = None) -> Trend | None:
+    """The trend, if chance alone would seldom show as much and it amounts to DRIFT over the run.
+
+    smooth: how slow the machine was over time, where that is known better: a trend must stand out from its wandering.
+    """
     if span <= 0:
         return None
     seen = trend(at, logs, 1 - ERROR)
-    if seen is None or seen.p > ERROR / 2 or abs(seen.slope * span) < log(1 + DRIFT) or wandering_p(seen) > ERROR:
+    if seen is None or seen.p > ERROR / 2 or abs(seen.slope * span) < log(1 + DRIFT):
+        return None
+    over_time = trend(*smooth, 1 - ERROR) if smooth is not None else None
+    if wandering_p(over_time or seen) > ERROR:
         return None
     return seen if seen.low * seen.high > 0 else None
 

@@ -1,4 +1,4 @@
-"""Rules about how figures came to be recorded: their unit, their clock, rows that were copied, what a cache saved."""
+"""Rules about how figures came to be recorded: their clock, rows that were copied, what a cache saved."""
 
 from __future__ import annotations
 
@@ -15,12 +15,6 @@ from laptime.data.stats import Floats
 if TYPE_CHECKING:  # polars takes 0.2 s to import, so the functions that need it import it
     import polars
 
-THOUSAND = (300.0, 3000.0)
-"""By this much medians in seconds and in milliseconds of the same work differ."""
-BETWEEN = 30.0
-"""Nothing lies between the two units: neighbours in the order of size differ at least by this factor there."""
-SEVERAL, SHARE = 3, 0.05
-"""So many of the larger totals there must be, and such a share: fewer are calls that were slow."""
 FEWEST = 20
 """Fewer values are all multiples of some step by chance."""
 COARSE = 0.005
@@ -43,58 +37,6 @@ APART_MS = 3_600_000.0
 """Workers whose measuring lies further apart than an hour met other machines: other load, other temperature."""
 LOW_CLOCK = 0.85
 """Of the clock that the device reached in this run."""
-
-
-def mixed_units(measurements: Measurements) -> RuleOutcome:
-    """Some totals are a thousand times smaller than the others of their configuration, with nothing in between."""
-    from polars import col, concat
-
-    rows = measurements.measured.filter(col("total_ms") > 0)
-    small = [
-        part.filter(col("total_ms") < border).with_columns(others=others)
-        for part in rows.partition_by("config_id")
-        if (found := _in_seconds(part["total_ms"].to_numpy().astype(np.float64))) is not None
-        for border, others in [found]
-    ]
-    if not small:
-        return Judged(rows.height)
-    bad = concat(small)
-    return Judged(
-        rows.height,
-        AuditFinding(
-            code="mixed-units",
-            severity="severe",
-            count=bad.height,
-            of=rows.height,
-            examples=[
-                f"{key_of(row)}: total {row['total_ms']:.4g}, the others of its configuration {row['others']:.4g}"
-                for row in bad.head(5).to_dicts()
-            ],
-            reason=f"{counted(bad.height, 'total')} are about a thousand times smaller than the others of the same "
-            "configuration, with nothing in between: seconds among milliseconds. Calls that ended at once, with an "
-            "error say, could look so.",
-            mend="Write all times in milliseconds; look at these rows before anything is worked out from them",
-        ),
-    )
-
-
-def _in_seconds(totals: Floats) -> tuple[float, float] | None:
-    """Between which totals the two units lie, and the median of the larger ones; None if there is one unit.
-
-    A single call may take a thousand times as long as the others (it compiles). So the larger totals must be several.
-    """
-    ordered = np.sort(totals)
-    if len(ordered) < 2:
-        return None
-    steps = ordered[1:] / ordered[:-1]
-    place = int(steps.argmax()) + 1
-    low, high = ordered[:place], ordered[place:]
-    ratio = float(np.median(high) / np.median(low))
-    if steps[place - 1] < BETWEEN or not THOUSAND[0] <= ratio <= THOUSAND[1]:
-        return None
-    if len(high) < max(SEVERAL, SHARE * len(ordered)):
-        return None
-    return float(high[0]), float(np.median(high))
 
 
 def coarse_timer(measurements: Measurements) -> RuleOutcome:
@@ -330,7 +272,6 @@ def low_clocks(measurements: Measurements) -> RuleOutcome:
 
 
 RULES = (
-    Rule("mixed-units", "one unit of time", ("total_ms",), mixed_units),
     Rule("coarse-timer", "a clock finer than what it measures", ("total_ms",), coarse_timer),
     Rule("copied-rows", "every measurement written once", ("total_ms", "sample_id"), copied_rows),
     Rule("prefix-cache-hits", "the same work when an input comes again", ("prefill_ms", "sample_id"), prefix_cache),
@@ -340,8 +281,10 @@ RULES = (
 )
 
 EXPLAINS: dict[str, tuple[str, ...]] = {
-    "mixed-units": ("clock-drift", "cold-start", "bimodal", "rank-skew"),
-    "coarse-timer": ("subtracted-decode", "bimodal"),
+    "mixed-units": ("clock-drift", "cold-start", "bimodal", "rank-skew", "faster-than-a-launch", "slow-stretch"),
+    "longer-than-their-run": ("overlapping-calls",),
+    "faster-than-a-launch": ("launches-timed",),
+    "coarse-timer": ("subtracted-decode", "bimodal", "cold-start", "overlapping-calls"),
     "prefix-cache-hits": ("clock-drift", "cold-start", "bimodal"),
     "copied-rows": ("bimodal",),
 }

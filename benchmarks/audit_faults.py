@@ -1,0 +1,93 @@
+"""What `laptime audit` says about measurements with one thing wrong: found, misnamed or missed.
+
+    python benchmarks/audit_faults.py [--runs 10]
+
+The faults are those of crafted_faults.py, in runs of 6 configurations with 20 inputs, 3 repeats, 3 workers, 2 % noise
+and 2 to 40 output tokens. A fault is found when the rule that it belongs to has a finding; misnamed when only other
+rules have one, of warning or severe; missed when none has. Writes its table into docs/appendix/audit-chance.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import re
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from crafted_faults import FAULTS, Fault, run_of
+
+from laptime.audits import audit_measurements, measurements_of
+
+PAGE = Path(__file__).parents[1] / "docs" / "appendix" / "audit-chance.md"
+
+
+def judged(fault: Fault, seed: int) -> tuple[str, set[str]]:
+    """found, misnamed or missed, and the codes of all other findings that warn."""
+    report = audit_measurements(measurements_of(fault.change(run_of(seed))))
+    named = {f.code for f in report.findings}
+    warned = {f.code for f in report.findings if f.severity != "info"} - set(fault.codes)
+    word = "found" if named & set(fault.codes) else "misnamed" if warned else "missed"
+    return word, warned
+
+
+def into_docs(rows: list[dict[str, Any]], runs: int, alarms: int) -> None:
+    """Put the table between the markers of the page."""
+    lines = [f"| one thing wrong, {runs} runs | rule | found | misnamed | missed | said beside it |", "|---" * 6 + "|"]
+    for row in rows:
+        counts = [str(row.get(word, 0)) for word in ("found", "misnamed", "missed")]
+        cells = [row["fault"], " or ".join(row["rules"]), *counts, ", ".join(row["beside"])]
+        lines.append("| " + " | ".join(cells) + " |")
+    usually = sum(row.get("found", 0) > runs / 2 for row in rows)
+    lines += [
+        "",
+        f"{usually} of {len(rows)} faults are found in most runs; {alarms} of {runs} sound runs got a warning.",
+    ]
+    text = PAGE.read_text(encoding="utf-8")
+    block = "\n".join(lines) + "\n"
+    marked = re.compile(r"(<!-- faults:begin -->\n).*?(<!-- faults:end -->)", re.DOTALL)
+    PAGE.write_text(marked.sub(lambda found: found[1] + block + found[2], text), encoding="utf-8")
+
+
+def main() -> None:
+    """Judge every fault in several runs, print a table, record it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=10, help="simulated runs of each fault")
+    parser.add_argument("--only", default="", help="part of a fault's name")
+    asked = parser.parse_args()
+    rows, sums = [], Counter[str]()
+    for fault in FAULTS:
+        if asked.only not in fault.name:
+            continue
+        answers = [judged(fault, seed) for seed in range(asked.runs)]
+        words = Counter(word for word, _ in answers)
+        beside = Counter(code for _, codes in answers for code in codes)
+        often = [code for code, n in beside.most_common() if n >= asked.runs / 2]
+        sums.update(words)
+        rows.append({"fault": fault.name, "rules": list(fault.codes), **dict(words), "beside": often})
+        shown = ", ".join(f"{word} {n}" for word, n in words.most_common())
+        print(f"{fault.name} | {' or '.join(fault.codes)} | {shown} | {', '.join(often)}", flush=True)
+    sound = [audit_measurements(measurements_of(run_of(100 + i))).findings for i in range(asked.runs)]
+    alarms = sum(any(f.severity != "info" for f in findings) for findings in sound)
+    print(f"sound runs with a warning: {alarms} of {asked.runs}")
+    from recorded import record
+
+    usually = Counter(max(("found", "misnamed", "missed"), key=lambda word, row=row: row.get(word, 0)) for row in rows)
+    print(dict(usually), dict(sums))
+    environment = {"python": platform.python_version(), "numpy": np.__version__, "platform": platform.platform()}
+    if not asked.only:
+        figures = {
+            "runs": asked.runs,
+            "sound_with_warning": alarms,
+            "faults": rows,
+            "usually": dict(usually),
+            "runs_by_word": dict(sums),
+        }
+        print(record("audit_faults", figures, environment).name)
+        into_docs(rows, asked.runs, alarms)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,189 @@
+"""A rule about a stretch of a run: calls in a row that are all slower than the others, from one call to the next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import comb, exp, log
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from laptime.audits.measurements import Measurements
+from laptime.audits.result import AuditFinding, AuditPicture, AuditPoint
+from laptime.audits.rule import Judged, NotJudged, Rule, RuleOutcome, counted, key_of, percent
+from laptime.data.stats import Floats
+
+if TYPE_CHECKING:  # polars takes 0.2 s to import, so the functions that need it import it
+    import polars
+
+FEWEST = 20
+"""A worker with fewer calls has no stretch that could be told from its noise."""
+
+SHORTEST = 5
+"""A stretch has so many calls at least: fewer are single slow calls."""
+
+LONGEST = 0.5
+"""More than half of a worker's calls are the usual ones, and the others fast."""
+
+SLOWER = 0.06
+"""From here on a call can be a slow one; noise of a few per cent is none."""
+
+DEVIATIONS = 3
+"""And it lies so many robust standard deviations above the worker's median."""
+
+INSIDE, OUTSIDE = 0.8, 0.1
+"""The shares of slow calls within a stretch, at least, and beside it, at most."""
+
+HALF = 0.5
+"""The share that a first look asks for, before the calls are compared with those outside the stretch."""
+
+ABRUPT = 0.75
+"""The share of the slowness that comes between two neighbours: noise that wanders climbs, a throttled clock falls."""
+
+CHANCE = 1e-4
+"""How likely slow calls may be to lie together by chance."""
+
+SHOWN_POINTS = 80
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Places from `begin` up to before `end` of one worker's calls, and by how much (log) they are slower."""
+
+    rows: polars.DataFrame
+    begin: int
+    end: int
+    excess: float
+
+
+def slow_stretch(measurements: Measurements) -> RuleOutcome:
+    """Calls of one worker that are slower together, with an abrupt begin and end, and without a flag."""
+    used = measurements.used
+    workers = [part for part in used.partition_by("worker", maintain_order=True) if part.height >= FEWEST]
+    if not workers:
+        return NotJudged(f"no worker has {FEWEST} usable samples")
+    found = [one for part in workers if (one := _stretch(_compared_with_others(part, used))) is not None]
+    if not found:
+        return Judged(used.height)
+    slowest = max(found, key=lambda one: one.excess)
+    count = sum(one.end - one.begin for one in found)
+    inside = slowest.rows[slowest.begin : slowest.end]
+    return Judged(
+        used.height,
+        AuditFinding(
+            code="slow-stretch",
+            severity="warning",
+            count=count,
+            of=used.height,
+            examples=[
+                f"{key_of(row)}: {row['total_ms']:.2f} ms, {(exp(row['deviation']) - 1) * 100:+.3g} % of its like"
+                for row in inside.head(5).to_dicts()
+            ],
+            reason=f"{counted(count, 'call')} in a row are slower together, by {percent(exp(slowest.excess) - 1)} at "
+            f"the median{_of_workers(found)}, and none is flagged; it begins and ends from one call to the next"
+            f"{_clock(slowest)}. A throttled device, another process, or another device under the same name would look "
+            f"so{'' if measurements.repeated else ', and so would dearer inputs that came one after the other'}.",
+            mend="Record clocks and their reasons (laptime does), and measure the configurations of that stretch again",
+            picture=_picture(slowest),
+        ),
+    )
+
+
+def _compared_with_others(rows: polars.DataFrame, used: polars.DataFrame) -> polars.DataFrame:
+    """One worker's calls, their deviation anew: from the same work outside the stretch that looks slow at first.
+
+    Where two of three repeats were slow, the median is theirs.
+    """
+    from polars import col
+
+    for _ in range(4):
+        begin, end = _densest(_slow(rows["deviation"].to_numpy()), HALF)
+        if end - begin < SHORTEST or end - begin > LONGEST * rows.height:
+            return rows
+        since, until = rows["at"][begin], rows["at"][end - 1]
+        others = used.filter(~col("at").is_between(since, until))
+        usual = others.group_by("work").agg(usual=col("total_ms").log().median())
+        rows = rows.drop("usual", strict=False).join(usual, on="work", how="left", maintain_order="left")
+        rows = rows.with_columns(deviation=(col("total_ms").log() - col("usual")).fill_null(col("deviation")))
+    return rows
+
+
+def _slow(values: Floats) -> np.ndarray:
+    """Which calls are slow beside the median of all."""
+    middle = float(np.median(values))
+    spread = 1.4826 * float(np.median(np.abs(values - middle)))
+    return np.asarray(values > middle + max(log(1 + SLOWER), DEVIATIONS * spread))
+
+
+def _stretch(rows: polars.DataFrame) -> Stretch | None:
+    """The longest stretch of one worker's calls, in their order, that chance explains badly; None if there is none."""
+    values = rows["deviation"].to_numpy()
+    slow = _slow(values)
+    begin, end = _densest(slow, INSIDE)
+    n, length, hits = len(values), end - begin, int(slow[begin:end].sum())
+    if length < SHORTEST or length > LONGEST * n or hits < INSIDE * length:
+        return None
+    beside = (int(slow.sum()) - hits) / max(1, n - length)
+    if beside > OUTSIDE:
+        return None
+    often = max(float(slow.mean()), 1 / n)
+    chance = n * sum(comb(length, k) * often**k * (1 - often) ** (length - k) for k in range(hits, length + 1))
+    excess = float(np.median(values[begin:end])) - float(np.median(np.concatenate([values[:begin], values[end:]])))
+    steps = _known([_step(values, begin), -_step(values, end)], begin, end, n)
+    if chance > CHANCE or any(step < ABRUPT * excess for step in steps):
+        return None
+    return Stretch(rows, begin, end, excess)
+
+
+def _densest(slow: np.ndarray, inside: float) -> tuple[int, int]:
+    """The stretch with the most slow calls, each other call in it counting against inside / (1 - inside) of them."""
+    score = np.where(slow, 1.0, -inside / (1 - inside))
+    sums = np.concatenate([[0.0], np.cumsum(score)])
+    lowest = np.minimum.accumulate(sums)
+    end = int(np.argmax(sums - lowest))
+    begin = int(np.flatnonzero(sums[: end + 1] == lowest[end])[-1])
+    return begin, end
+
+
+def _step(values: Floats, place: int) -> float:
+    """By how much the three calls from a place on are slower than the three before it (medians)."""
+    if not 0 < place < len(values):
+        return 0.0
+    return float(np.median(values[place : place + 3]) - np.median(values[max(0, place - 3) : place]))
+
+
+def _known(steps: list[float], begin: int, end: int, n: int) -> list[float]:
+    """The steps at those ends of a stretch that lie within the run."""
+    return [step for step, place in zip(steps, (begin, end), strict=True) if 0 < place < n]
+
+
+def _of_workers(found: list[Stretch]) -> str:
+    names = [str(one.rows["worker"][0]) for one in found if one.rows["worker"][0] is not None]
+    return f" (worker{'s' if len(names) > 1 else ''} {', '.join(names[:5])})" if names else ""
+
+
+def _clock(one: Stretch) -> str:
+    """What the device's clock did there, where it was recorded."""
+    clocks = one.rows["gpu_sm_mhz"]
+    if clocks.null_count():
+        return ""
+    inside = float(clocks[one.begin : one.end].median() or 0.0)  # type: ignore[arg-type]
+    beside = float(clocks.median() or 0.0)  # type: ignore[arg-type]
+    if inside < 0.97 * beside:
+        return f"; the device's clock was {inside:,.0f} MHz there, {beside:,.0f} at the median of the run"
+    return "; the recorded clock is as high there as elsewhere"
+
+
+def _picture(one: Stretch) -> AuditPicture:
+    values = one.rows["deviation"].to_numpy()
+    step = max(1, len(values) // SHOWN_POINTS)
+    return AuditPicture(
+        kind="points",
+        title="Each call's total against the median of the same work",
+        x="calls of this worker, in their order",
+        y="% of the median",
+        points=[AuditPoint(i, round((exp(float(values[i])) - 1) * 100, 3)) for i in range(0, len(values), step)],
+    )
+
+
+RULES = (Rule("slow-stretch", "no stretch of slower calls", ("total_ms",), slow_stretch),)
