@@ -7,6 +7,9 @@ def main() -> None:
     """Run the command line."""
     watch_signals()
     try:
+        from laptime.cli.streams import open_closed_streams
+
+        open_closed_streams()
         from laptime.cli.main import main as run
 
         run()

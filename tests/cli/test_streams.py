@@ -58,3 +58,14 @@ def test_an_old_encoding_gets_plain_letters(folder, encoding):
     assert shown.returncode in (0, 1)
     assert b"Traceback" not in shown.stderr
     assert shown.stdout.decode(encoding)
+
+
+@pytest.mark.parametrize("closed", [(1,), (0, 1, 2)], ids=str)
+def test_a_closed_stream_is_no_error_and_no_file_of_a_verb_gets_its_number(folder, tmp_path, closed):
+    """A page whose file had the number of stdout would hold what the verb prints."""
+    page = tmp_path / "page.html"
+    words = f'{sys.executable} -m laptime report "$RUN" --html {page} {" ".join(f"{one}>&-" for one in closed)}'
+    ended = subprocess.run(["/bin/sh", "-c", words], capture_output=True, env={**os.environ, "RUN": str(folder)})
+    assert ended.returncode == 0, ended.stderr
+    assert page.read_text().startswith("<!doctype html>")
+    assert page.read_text().rstrip().endswith("</html>")
