@@ -7,9 +7,9 @@ def main() -> None:
     """Run the command line."""
     watch_signals()
     try:
-        from laptime.cli.streams import open_closed_streams
+        from laptime.cli.streams import make_streams_whole
 
-        open_closed_streams()
+        make_streams_whole()
         from laptime.cli.main import main as run
 
         run()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -69,3 +70,22 @@ def test_a_closed_stream_is_no_error_and_no_file_of_a_verb_gets_its_number(folde
     assert ended.returncode == 0, ended.stderr
     assert page.read_text().startswith("<!doctype html>")
     assert page.read_text().rstrip().endswith("</html>")
+
+
+def test_help_has_plain_letters_on_an_old_encoding_and_twenty_columns():
+    shown = subprocess.run(
+        [sys.executable, "-m", "laptime", "--help"],
+        capture_output=True,
+        env={**os.environ, "PYTHONIOENCODING": "ascii", "COLUMNS": "20"},
+    )
+    assert (shown.returncode, shown.stderr) == (0, b"")
+    assert b"..." in shown.stdout
+
+
+@pytest.mark.parametrize("verb", ["audit", "report", "compare"])
+def test_json_of_a_place_whose_name_is_no_utf_8(folder, tmp_path, capsys, verb):
+    place = tmp_path / os.fsdecode(b"caf\xe9")
+    place.mkdir()
+    run = str(folder.rename(place / "run"))
+    assert laptime([verb, run, *([run] if verb == "compare" else []), "--json"]) in (0, 1)
+    json.loads(capsys.readouterr().out.encode())

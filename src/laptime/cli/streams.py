@@ -7,6 +7,7 @@ laptime's own reports, which `console` writes. What an encoding lacks (Latin-1, 
 from __future__ import annotations
 
 import codecs
+import io
 import os
 import sys
 from collections.abc import Iterator
@@ -66,14 +67,19 @@ class PrintableStream:
         return getattr(self._stream, name)
 
 
-def open_closed_streams() -> None:
-    """Give a closed stdin, stdout or stderr (`>&-`) the null device: no file of a verb may get its number."""
+def make_streams_whole() -> None:
+    """Let stdout and stderr write what their encoding lacks in plain letters, and give closed ones the null device.
+
+    With a stream closed (`>&-`), a file that a verb opens would get its number, and what is printed.
+    """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         try:
             os.fstat(number)
         except OSError:
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest number that is free: this one
-        if getattr(sys, name) is None:
+        if isinstance(stream := getattr(sys, name), io.TextIOWrapper) and number:
+            stream.reconfigure(errors="laptime.plain")  # for what no verb writes: help, and Python itself
+        elif stream is None:
             setattr(sys, name, open(number, "w" if number else "r", encoding="utf-8", closefd=False))  # noqa: SIM115
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Group
 from rich.text import Text
 
 from laptime.report.kit.numbers import count, text
-from laptime.report.kit.terminal import ReportConsole, columns_table, with_remarks
+from laptime.report.kit.terminal import Column, ReportConsole, columns_table, with_remarks
 
 
 def printed(renderable: object, width: int) -> list[str]:
@@ -36,3 +37,22 @@ def test_the_same_holds_in_tables_and_remarks():
         lines = printed(with_remarks(table, [f"its first token {text(1937, 'ms')}"]), width)
         assert sum(text(3688, "ms") in line for line in lines) == 5
         assert sum(text(1937, "ms") in line for line in lines) == 1
+
+
+@pytest.mark.parametrize("width", [20, 30, 40, 60, 80])
+def test_no_figure_is_cut_on_a_narrow_terminal(width):
+    """Words are cut or wrap; where not even the figures fit beside each other, a row is a block."""
+    table = columns_table(
+        Column("kernel", narrow="cut", max_width=40), "where", *(Column(f"time {n}", numeric=True) for n in range(4)),
+        Column(narrow="keep", min_width=12), title="Kernels",
+    )  # fmt: skip
+    figures = [f"{1234.5 + n}ms" for n in range(4)]
+    for row in ("a_kernel_with_a_long_name<and, arguments>", "short"):
+        table.add_row(row, "in the decoder's layers", *figures, "█" * 12)
+    lines = printed(table, width)
+    shown = "\n".join(lines)
+    assert max(map(len, lines)) <= width
+    for figure in (*figures, "█" * 12):
+        assert shown.count(figure) == 2
+    assert "Kernels" in shown
+    assert ("time 1: " in shown) == (width < 80)

@@ -4,12 +4,13 @@
     table.add_row("Vision", text(62.1, "ms"))
     console.print(table)
 
-On a narrow terminal the words of a column wrap or are cut; figures never are.
+On a narrow terminal the words of a column wrap or are cut; figures never are. Where not even they fit beside each
+other, each row becomes a block: its first cell, then a line for each further column.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -19,12 +20,15 @@ from rich.console import (
     ConsoleOptions,
     ConsoleRenderable,
     Group,
+    OverflowMethod,
     RenderableType,
     RenderHook,
     RenderResult,
 )
+from rich.measure import Measurement
 from rich.padding import Padding
 from rich.segment import Segment
+from rich.table import Column as RichColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -50,6 +54,66 @@ class Column:
     narrow: Literal["wrap", "cut", "fold", "keep"] = "wrap"
     min_width: int | None = None
     max_width: int | None = None
+
+
+FEWEST_CELLS = 6
+"""A column of words is not made narrower than this, unless its words are."""
+
+
+class FittingTable(Table):
+    """A table that gives figures the room that they need, and words the rest."""
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """The table as it fits into the console."""
+        unbounded = options.update(max_width=10_000)
+        wanted = [self._wanted(column, console, unbounded) for column in self.columns]
+        around = Measurement.get(console, unbounded, self).maximum - sum(wanted)
+        room = options.max_width - around
+        words = [place for place, column in enumerate(self.columns) if not self._is_whole(column)]
+        left = room - sum(width for place, width in enumerate(wanted) if place not in words)
+        if sum(wanted) > room and left < sum(self._least(self.columns[place], wanted[place]) for place in words):
+            yield from self._blocks(console)
+            return
+        while words and sum(wanted[place] for place in words) > left:
+            widest = max(words, key=lambda place: wanted[place] - self._least(self.columns[place], wanted[place]))
+            wanted[widest] -= 1
+        before = [column.width for column in self.columns]
+        for place in words:
+            self.columns[place].width = wanted[place]
+        yield from super().__rich_console__(console, options)
+        for column, width in zip(self.columns, before, strict=True):
+            column.width = width
+
+    @staticmethod
+    def _is_whole(column: RichColumn) -> bool:
+        """Whether no cell of the column may be cut."""
+        return column.justify == "right" or (column.no_wrap and column.overflow == "crop")
+
+    @staticmethod
+    def _least(column: RichColumn, wanted: int) -> int:
+        return min(wanted, max(FEWEST_CELLS, column.min_width or 0))
+
+    @staticmethod
+    def _wanted(column: RichColumn, console: Console, options: ConsoleOptions) -> int:
+        """The width of the column's widest cell, within the limits that it was given."""
+        widths = [Measurement.get(console, options, cell).maximum for cell in (column.header, *column.cells)]
+        width = max(*widths, column.min_width or 0)
+        return width if column.max_width is None else min(width, column.max_width)
+
+    def _blocks(self, console: Console) -> Iterator[RenderableType]:
+        """The rows below each other."""
+        if self.title:
+            yield Text(str(self.title), style="bold")
+        heads = [str(column.header) for column in self.columns]
+        for cells in zip(*(column.cells for column in self.columns), strict=True):
+            yield Text()
+            for place, (head, cell) in enumerate(zip(heads, cells, strict=True)):
+                value = console.render_str(cell) if isinstance(cell, str) else cell
+                if not isinstance(value, Text) or not value.plain.strip():
+                    continue
+                named = place and head.strip() and self._is_whole(self.columns[place])
+                indent = 1 if place else 0
+                yield Padding(Text.assemble(f"{head}: ", value) if named else value.copy(), (0, 0, 0, indent + 1))
 
 
 class Unescaped(RenderHook):
@@ -106,7 +170,7 @@ def columns_table(*columns: str | Column, title: str | None = None, numeric: Ite
     Example: columns_table("policy", "right", "late", title="Policies", numeric=(1, 2))
     """
     right = frozenset(numeric)
-    table = Table(
+    table = FittingTable(
         box=box.SIMPLE_HEAD,
         pad_edge=False,
         padding=(0, 1, 0, 0),
@@ -114,13 +178,14 @@ def columns_table(*columns: str | Column, title: str | None = None, numeric: Ite
         title_justify="left",
         title_style="bold",
     )
+    overflows: dict[str, OverflowMethod] = {"fold": "fold", "keep": "crop"}
     for place, given in enumerate(columns):
         column = Column(given, numeric=place in right) if isinstance(given, str) else given
         table.add_column(
             Text(column.head),
             justify="right" if column.numeric else "left",
             no_wrap=column.numeric or column.narrow in ("cut", "keep"),
-            overflow="fold" if column.narrow == "fold" else "ellipsis",
+            overflow=overflows.get(column.narrow, "ellipsis"),
             min_width=column.min_width,
             max_width=column.max_width,
         )
