@@ -137,11 +137,11 @@ def test_a_slow_decode_step_is_decode_and_its_own_gap(llama):
 def test_the_first_block_and_the_embedding_belong_to_prefill(llama):
     for module in (llama.model.embed_tokens, llama.model.layers[0]):
         calls = []
-        handle = module.register_forward_hook(lambda *_, calls=calls: calls.append(calls or time.sleep(0.05)))
+        handle = module.register_forward_hook(lambda *_, calls=calls: calls.append(calls or time.sleep(0.6)))
         sample, _ = timed(llama, tiny_inputs("llama"))
         handle.remove()
-        assert sample.stages.prefill_ms > 48
-        assert sample.stages.other_ms < 40
+        assert sample.stages.prefill_ms > 595  # far above what the prefill itself takes, also on a busy machine
+        assert sample.stages.closes()
 
 
 def test_per_token_and_total_mode_give_the_same_stages_of_the_same_call(llama):

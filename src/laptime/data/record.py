@@ -199,6 +199,10 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
     cut_rows: Whole | None = None  # rows that ended at the limit on new tokens; None where nothing else could end them
     preprocess_ms: Real | None = None  # tokenizing and preparing images before the call, in no stage
     cached_tokens: Whole | None = None  # of the prompt, already in a cache that the call brought; None without one
+    draft_ms: Real | None = None  # of decode: making candidates; None where the call was not assisted
+    verify_ms: Real | None = None  # of decode: forwards over the candidates
+    drafted_tokens: Whole | None = None  # candidates of all forwards, the prefill's among them
+    accepted_tokens: Whole | None = None  # candidates that the model would have chosen itself
     started_unix_ms: UnixMs = 0.0
     memory_peak_bytes: Whole | None = None
     energy_j: Real | None = None
@@ -219,9 +223,11 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def decode_per_token_ms(self) -> float | None:
-        """decode / (N - 1): N tokens need N - 1 decode forwards. None when N = 1 or the forwards don't match."""
+        """decode / (N - 1): N tokens need N - 1 decode forwards. None when N = 1 or a forward gave another number."""
         decode_ms, tokens = self.stages.decode_ms, self.output_tokens
         if decode_ms is None or tokens is None or tokens < 2 or "forwards-mismatch" in self.flags:
+            return None
+        if self.drafted_tokens is not None:
             return None
         return decode_ms / (tokens - 1)
 

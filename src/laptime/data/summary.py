@@ -28,6 +28,19 @@ class StageSummary(msgspec.Struct, frozen=True):
     share: float
 
 
+class Drafting(msgspec.Struct, frozen=True):
+    """Assisted calls together. draft_ms, verify_ms: medians, both of decode; the first draft of a call is in other.
+
+    tokens_per_forward: new tokens over the model's forwards, the prefill's among them. acceptance: the share of drafted
+    tokens that were kept; None where none was drafted.
+    """
+
+    draft_ms: Interval
+    verify_ms: Interval
+    tokens_per_forward: float
+    acceptance: float | None
+
+
 class Summary(Shown, msgspec.Struct, frozen=True, kw_only=True):
     """A run in one value. `stages` holds vision, prefill, decode, other, total (decode absent when none ran)."""
 
@@ -54,6 +67,7 @@ class Summary(Shown, msgspec.Struct, frozen=True, kw_only=True):
     prefill_tokens_per_s: float | None = None  # prompt tokens of all rows, those in a cache left out, over prefill
     decode_tokens_per_s: float | None = None  # tokens after each row's first over decode
     cached_tokens_mean: float | None = None  # of a prompt, already in the cache that a call brought
+    drafting: Drafting | None = None  # of assisted calls; None where there are none
 
     @property
     def mean_stages_ms(self) -> dict[str, float]:
@@ -131,7 +145,7 @@ def _floats(frame: polars.DataFrame, name: str) -> Floats:
 
 SUMMARISED = (*STAGE_COLUMNS, "ttft_ms", "tpot_ms", "decode_per_token_ms", "energy_j", "output_tokens",
               "generated_tokens", "memory_peak_bytes", "cut_rows", "preprocess_ms", "prompt_tokens", "cached_tokens",
-              "batch")  # fmt: skip
+              "batch", "draft_ms", "verify_ms", "drafted_tokens", "accepted_tokens", "decode_forwards")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -191,6 +205,21 @@ def _summary(figures: _Figures) -> Summary:
         cached_tokens_mean=_sum(values["cached_tokens"]) / len(values["cached_tokens"])
         if len(values["cached_tokens"])
         else None,
+        drafting=_drafting(figures.columns),
+    )
+
+
+def _drafting(columns: dict[str, Floats]) -> Drafting | None:
+    assisted = ~np.isnan(columns["drafted_tokens"])
+    draft_ms, verify_ms = _median(columns["draft_ms"][assisted]), _median(columns["verify_ms"][assisted])
+    if draft_ms is None or verify_ms is None:
+        return None
+    drafted = _sum(columns["drafted_tokens"][assisted])
+    return Drafting(
+        draft_ms=draft_ms,
+        verify_ms=verify_ms,
+        tokens_per_forward=_sum(columns["output_tokens"][assisted]) / _sum(columns["decode_forwards"][assisted] + 1),
+        acceptance=_sum(columns["accepted_tokens"][assisted]) / drafted if drafted else None,
     )
 
 

@@ -69,8 +69,13 @@ def resolve(model: Any, call: Mapping[str, Any]) -> GenerationConfig:
     return settings
 
 
-def refuse_unmeasurable(settings: GenerationConfig, call: Mapping[str, Any], device: torch.device) -> None:
-    """Raise LaptimeError, before anything runs, for a way of generating that has no such stages."""
+def refuse_unmeasurable(
+    settings: GenerationConfig, call: Mapping[str, Any], device: torch.device, *, assisted: bool = False
+) -> None:
+    """Raise LaptimeError, before anything runs, for a way of generating that has no such stages.
+
+    assisted: assisted decoding was asked for by name, so that nobody takes its rounds for steps.
+    """
     if call.get("custom_generate") is not None:
         raise LaptimeError("generate(custom_generate=...) has no known stages; leave it out to measure")
     if call.get("cache_implementation") == "paged":
@@ -79,10 +84,15 @@ def refuse_unmeasurable(settings: GenerationConfig, call: Mapping[str, Any], dev
             "no stages of its own there; use another cache to measure"
         )
     mode = settings.get_generation_mode(call.get("assistant_model"))
-    if mode not in MEASURABLE:
+    if mode not in MEASURABLE and not (assisted and mode is GenerationMode.ASSISTED_GENERATION):
+        asked = mode is GenerationMode.ASSISTED_GENERATION
         raise LaptimeError(
-            f"{_mode_words(settings, mode)} runs no single forward per token, so prefill and decode have no meaning "
-            "there; measure greedy, sampling or beam search"
+            f"{_mode_words(settings, mode)} runs no single forward per token"
+            + (
+                "; measure it with draft and verification by StageTimer(assisted=True)"
+                if asked
+                else ", so prefill and decode have no meaning there; measure greedy, sampling or beam search"
+            )
         )
     compiles = settings.cache_implementation and device.type != "cpu" and not settings.disable_compile
     if settings.prefill_chunk_size and compiles:
@@ -96,6 +106,11 @@ def _mode_words(settings: GenerationConfig, mode: GenerationMode) -> str:
     if mode is GenerationMode.ASSISTED_GENERATION and settings.prompt_lookup_num_tokens is not None:
         return "assisted generation by prompt lookup (prompt_lookup_num_tokens, of the call or of the model's config)"
     return mode.value.replace("_", " ")
+
+
+def is_assisted(settings: GenerationConfig, call: Mapping[str, Any]) -> bool:
+    """Whether candidates are drafted and verified, several tokens a forward."""
+    return settings.get_generation_mode(call.get("assistant_model")) is GenerationMode.ASSISTED_GENERATION
 
 
 def certain_length(model: Any, settings: GenerationConfig, call: Mapping[str, Any]) -> int | None:

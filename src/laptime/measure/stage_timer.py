@@ -21,12 +21,14 @@ from threading import Lock, get_ident
 from types import TracebackType
 from typing import Any
 
-from transformers import GenerationConfig, LogitsProcessorList
+import msgspec
+from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
 
 from laptime.data.record import Failure, Flag, Sample, Scalar, config_id
 from laptime.data.run_folder import RunFolder, new_info
 from laptime.data.summary import Summary, summarise
 from laptime.errors import LaptimeError
+from laptime.measure.assisted import AssistedProbes, check_assisted, how_drafted
 from laptime.measure.call_settings import (
     bind,
     cached_tokens,
@@ -35,6 +37,7 @@ from laptime.measure.call_settings import (
     generated_rows,
     ids_of,
     image_tokens,
+    is_assisted,
     prompt_width,
     ran,
     refuse_unmeasurable,
@@ -81,6 +84,8 @@ class StageTimer:
 
     per_token: mark every step, for ITL.
     energy: measure the joules of each call. Reading the counter takes milliseconds, before the call and after it.
+    assisted: measure assisted decoding and prompt lookup too, with draft and verification apart. Without it they are
+        refused, so that their rounds are not taken for steps.
     memory: measure the peak memory of each call. It resets the process's own counters of peak memory.
     vision, projector, language: paths of these parts in the model, where they can't be found by themselves.
     config: the knobs that the samples are recorded under. By default the model's name, dtype and attention, and what
@@ -98,6 +103,7 @@ class StageTimer:
         per_token: bool = False,
         energy: bool = False,
         memory: bool = False,
+        assisted: bool = False,
         vision: str | Sequence[str] | None = None,
         projector: str | Sequence[str] | None = None,
         language: str | None = None,
@@ -110,6 +116,7 @@ class StageTimer:
         self.per_token = per_token
         self.energy = energy
         self.memory = memory
+        self.assisted = assisted
         self.anatomy: Anatomy = anatomy_of(model, vision=vision, projector=projector, language=language)
         self.device = only_device(model)
         self.samples: list[Sample] = []
@@ -238,16 +245,22 @@ class StageTimer:
         call = bind(at.original, args, kwargs)
         module = self._core if at.module is self.model else at.module
         settings = resolve(module, call)
-        refuse_unmeasurable(settings, call, self.device)
+        refuse_unmeasurable(settings, call, self.device, assisted=self.assisted)
         if self._decoding is not self._core:
-            refuse_unmeasurable(resolve(self._decoding, call), call, self.device)
+            refuse_unmeasurable(resolve(self._decoding, call), call, self.device, assisted=self.assisted)
+        drafts = is_assisted(settings, call)
+        if drafts:
+            check_assisted(module, settings, call)
         try:
             clock = self._clocks.pop()
         except IndexError:  # another thread's call has it
             clock = clock_for(self.device)
         # A generate() that the user has put there may stop the model's own earlier.
         last_step = certain_length(module, settings, call) if at.own is None else None
-        probes = Probes(module, self.anatomy, clock, per_token=self.per_token, last_step=last_step)
+        make = AssistedProbes if drafts else Probes
+        probes = make(module, self.anatomy, clock, per_token=self.per_token, last_step=last_step)
+        if isinstance(probes, AssistedProbes):
+            call["stopping_criteria"] = StoppingCriteriaList([*(call.get("stopping_criteria") or ()), probes.criterion])
         if at.takes_processors:
             call["logits_processor"] = LogitsProcessorList([*(call.get("logits_processor") or ()), probes])
         if self.per_token:
@@ -313,12 +326,15 @@ class StageTimer:
         flags = [*around.flags, *self._extra_flags]
         if running.overlapped:
             flags.append("overlapped")
-        if forwards != tokens - 1:
+        drafted = running.probes.rounds(marks) if isinstance(running.probes, AssistedProbes) else None
+        if forwards != tokens - 1 and drafted is None:
             flags.append("forwards-mismatch")
         unassigned = unassigned_ms(marks)
         if unassigned:
             flags.append("unassigned-encoder")
-        config = self._config if self._config_given else {**self._config, **ran(settings)}
+        config = self._config
+        if not self._config_given:
+            config = {**config, **ran(settings), **(how_drafted(settings, call) if drafted is not None else {})}
         with self._recording:
             sample_id, repeat = self._next_key()
             sample = Sample(
@@ -331,7 +347,7 @@ class StageTimer:
                 host_stages=times.host_stages,
                 ttft_ms=times.ttft_ms,
                 tpot_ms=times.tpot_ms(tokens),
-                itl_ms=inter_token(marks) if self.per_token else None,
+                itl_ms=inter_token(marks) if self.per_token and drafted is None else None,
                 output_tokens=tokens,
                 decode_forwards=forwards,
                 prompt_tokens=prompt_width(call),
@@ -341,6 +357,7 @@ class StageTimer:
                 cut_rows=cut_rows(rows, call, settings),
                 preprocess_ms=running.preprocess_ms,
                 cached_tokens=running.cached_tokens,
+                **({} if drafted is None else msgspec.structs.asdict(drafted)),
                 started_unix_ms=around.started_unix_ms,
                 memory_peak_bytes=around.memory_peak_bytes,
                 energy_j=around.energy_j,

@@ -11,6 +11,7 @@ The marks of one call, in the order in which the program passed them:
     first-logits                 the first token's logits are there: prefill ends
     first-token                  the first token is chosen and generate() goes on
     decode-begin                 the first decode forward's entry
+    verify-begin  chosen         of assisted decoding (laptime.measure.assisted), inside decode
     logits                       a decode step's logits (the last one only, or every one)
     end                          generate() returned
 
@@ -44,11 +45,15 @@ class Partition(msgspec.Struct, frozen=True):
     stages: StageTimes
     host_stages: StageTimes
     ttft_ms: float
+    gap_known: bool  # tokens came at more than one instant
     last_token_ms: float  # the instant that the last token counts from; the TTFT where there is one token
 
     def tpot_ms(self, tokens: int) -> float | None:
-        """(last token - TTFT) / (N - 1), the mean of the gaps between N tokens; None where there is no gap."""
-        return (self.last_token_ms - self.ttft_ms) / (tokens - 1) if tokens > 1 else None
+        """(last token - TTFT) / (N - 1), the mean of the gaps between N tokens; None where there is no gap.
+
+        An assisted call's first forward can give all tokens at once.
+        """
+        return (self.last_token_ms - self.ttft_ms) / (tokens - 1) if tokens > 1 and self.gap_known else None
 
 
 def partition(marks: Sequence[Mark]) -> Partition:
@@ -58,6 +63,7 @@ def partition(marks: Sequence[Mark]) -> Partition:
         stages=_stage_times(spans(marks)),
         host_stages=_stage_times(spans(marks, host=True)),
         ttft_ms=(tokens[0].device_ns - marks[0].device_ns) / 1e6,
+        gap_known=len(tokens) > 1,
         last_token_ms=(tokens[-1].device_ns - marks[0].device_ns) / 1e6,
     )
 

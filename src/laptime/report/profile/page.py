@@ -15,7 +15,7 @@ from laptime.data.summary import Summary, summarise
 from laptime.data.usable import LEFT_OUT_REASONS
 from laptime.report.kit.environment import environment_section
 from laptime.report.kit.html import Html, card, cards, chart, definitions, details, join, note, section, table, tag
-from laptime.report.kit.numbers import NOTHING, count, interval_ends, number, quantity, text
+from laptime.report.kit.numbers import NOTHING, count, interval_ends, number, percent, quantity, text
 from laptime.report.kit.page import asset, chart_scripts, document
 from laptime.report.kit.text import counted, shortened
 from laptime.report.profile.data import in_order, profile_data, shown_stages, stage_bar, stage_legend, stage_swatches
@@ -97,6 +97,16 @@ def summary_cards(summary: Summary) -> Html:
         )
         if value is not None
     ]
+    rounds: list[Html | None] = []
+    if (drafting := summary.drafting) is not None:
+        kept = "no token was drafted"
+        if drafting.acceptance is not None:
+            kept = f"{percent(drafting.acceptance)} of the drafted tokens kept"
+        rounds = [
+            _interval_card("Draft", drafting.draft_ms, "ms", "of decode: making candidates"),
+            _interval_card("Verify", drafting.verify_ms, "ms", "of decode: forwards over them"),
+            card("Tokens per forward", number(drafting.tokens_per_forward), "", kept),
+        ]
     gaps = None
     if summary.itl_p50_ms is not None:
         value, unit = quantity(summary.itl_p50_ms, "ms")
@@ -111,6 +121,7 @@ def summary_cards(summary: Summary) -> Html:
         gaps,
         preparing,
         rate,
+        *rounds,
         *rates,
         card("Peak memory", memory, memory_unit, "highest during a call" if memory_unit else "not known"),
         card("Energy per call", *quantity(summary.energy_j.value if summary.energy_j else None, "J"), energy_note),

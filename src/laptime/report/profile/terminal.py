@@ -162,6 +162,11 @@ def _figure_rows(summary: Summary) -> Iterable[tuple[str, str, str, str]]:
     if summary.preprocess_ms is not None:
         ends = interval_ends(summary.preprocess_ms, "ms")
         yield "Preprocessing", text(summary.preprocess_ms.value, "ms"), ends, ""
+    if (drafting := summary.drafting) is not None:
+        for name, interval in (("Draft (of decode)", drafting.draft_ms), ("Verify (of decode)", drafting.verify_ms)):
+            yield name, text(interval.value, "ms"), interval_ends(interval, "ms"), ""
+        yield "Tokens per forward", number(drafting.tokens_per_forward), "", ""
+        yield "Drafts kept", percent(drafting.acceptance), "", ""
     yield "Tokens/s", number(summary.tokens_per_s), "", ""
     if summary.prefill_tokens_per_s is not None:
         yield "Prefill tokens/s", number(summary.prefill_tokens_per_s), "", ""
