@@ -17,6 +17,7 @@ from torch import nn
 from laptime.errors import LaptimeError
 from laptime.models.active_blocks import always_active, check_blocks, choose_blocks, only_blocks
 from laptime.models.anatomy import Anatomy, find_anatomy
+from laptime.models.block_experts import NAMES, check_experts, own_experts, routed_by_block
 from laptime.models.config_changes import all_configs, changed, text_configs
 from laptime.models.image_tiles import check_crops, cutting
 from laptime.models.loading import ATTENTIONS
@@ -26,12 +27,14 @@ class ModelKnobs(msgspec.Struct, frozen=True, kw_only=True):
     """What to change in a model; None leaves it as it is.
 
     crops: (lowest, highest) number of crops that an image is cut into; top_k: experts each token is sent to;
+    experts: the same for each block of the whole model, first to last, instead of top_k (0: a block without experts);
     blocks: active decoder blocks; active: which ones these are, ascending (None: those that choose_blocks takes by
     their position); attention: the attention implementation, as transformers calls it.
     """
 
     crops: tuple[int, int] | None = None
     top_k: int | None = None
+    experts: tuple[int, ...] | None = None
     blocks: int | None = None
     active: tuple[int, ...] | None = None
     attention: str | None = None
@@ -40,13 +43,15 @@ class ModelKnobs(msgspec.Struct, frozen=True, kw_only=True):
 class Applied(msgspec.Struct, frozen=True, kw_only=True):
     """What a model runs with while knobs are applied.
 
-    active_blocks: which of the blocks it had before run, ascending; top_k: None in a model without experts.
+    active_blocks: which of the blocks it had before run, ascending; top_k: None in a model without experts; experts:
+    how many each of the blocks before sends a token to, where they differ.
     """
 
     active_blocks: tuple[int, ...]
     top_k: int | None
     crops: tuple[int, int] | None
     attention: str | None
+    experts: tuple[int, ...] | None = None
 
 
 def check_knobs(model: Any, knobs: ModelKnobs) -> None:
@@ -61,6 +66,8 @@ def check_knobs(model: Any, knobs: ModelKnobs) -> None:
         check_crops(name, model.config, knobs.crops)
     if knobs.top_k is not None:
         check_top_k(_kind(text_configs(model)[0], model), anatomy, knobs.top_k)
+    if knobs.experts is not None:
+        _check_experts(model, anatomy, knobs)
     if knobs.blocks is not None or knobs.active is not None:
         check_blocks(model, anatomy, len(anatomy.layers) if knobs.blocks is None else knobs.blocks, knobs.active)
     if knobs.attention is not None:
@@ -87,6 +94,8 @@ def applied(model: Any, knobs: ModelKnobs) -> Iterator[Applied]:
             stack.enter_context(attending(_kind(model.config, model), model, knobs.attention))
         if knobs.top_k is not None:
             stack.enter_context(routed_to(model, anatomy, knobs.top_k))
+        if knobs.experts is not None:
+            stack.enter_context(routed_by_block(anatomy, knobs.experts))
         if knobs.blocks is not None:
             active = knobs.active or choose_blocks(count, knobs.blocks, always_active(model, count))
             stack.enter_context(only_blocks(model, anatomy, active))
@@ -96,7 +105,18 @@ def applied(model: Any, knobs: ModelKnobs) -> Iterator[Applied]:
             top_k=top_k if knobs.top_k is None else knobs.top_k,
             crops=knobs.crops,
             attention=getattr(model.config, "_attn_implementation", None),
+            experts=knobs.experts,
         )
+
+
+def _check_experts(model: Any, anatomy: Anatomy, knobs: ModelKnobs) -> None:
+    name = _kind(text_configs(model)[0], model)
+    assert knobs.experts is not None
+    if knobs.top_k is not None:
+        raise LaptimeError("top_k and experts by block are given: both set the same thing; give one of them")
+    if name in FIXED:
+        raise LaptimeError(f"experts by block: {name}'s routing is fixed by its code; leave them out")
+    check_experts(name, anatomy, knobs.experts)
 
 
 def _kind(config: Any, model: Any) -> str:
@@ -161,8 +181,7 @@ def attending(name: str, model: Any, attention: str) -> Iterator[None]:
 FIXED = ("phimoe", "jetmoe", "llama4_text")
 """Families whose top-k can't be changed: PhiMoE's mixer always takes two, JetMoE's also sets its attention heads, and
 Llama 4 sends every token through every expert, whatever its top-k."""
-_CONFIG_KEYS = ("num_experts_per_tok", "moe_topk", "moe_top_k", "moe_k", "top_k_experts")
-_MODULE_NAMES = ("top_k", *_CONFIG_KEYS)
+_CONFIG_KEYS = NAMES[1:]
 
 
 def check_top_k(name: str, anatomy: Anatomy, top_k: int) -> None:
@@ -196,7 +215,7 @@ def places_of_top_k(model: nn.Module, anatomy: Anatomy) -> list[tuple[Any, str]]
     """Every (holder, attribute) that says how many experts a token is sent to: modules, then configs."""
     experts = anatomy.experts
     assert experts is not None
-    before = experts.top_k
-    holders = [(module, name) for module in model.modules() for name in _MODULE_NAMES]
+    before = {experts.top_k, *own_experts(model)}  # they differ inside `applied` with experts by block
+    holders = [(module, name) for module in model.modules() for name in NAMES]
     configs = [(config, name) for config in text_configs(model) for name in _CONFIG_KEYS]
-    return [(h, n) for h, n in [*holders, *configs] if type(vars(h).get(n)) is int and vars(h)[n] == before]
+    return [(h, n) for h, n in [*holders, *configs] if type(vars(h).get(n)) is int and vars(h)[n] in before]

@@ -1,0 +1,131 @@
+"""A set of questions whose answers are scored, asked again under one setting of the blocks after another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+import torch
+
+from laptime.control.search.beam import Setting
+from laptime.control.tables.collection import EqualBatch, equal_batches
+from laptime.data.stats import Floats
+from laptime.errors import LaptimeError
+from laptime.measure.stage_timer import StageTimer
+from laptime.models.knobs import ModelKnobs, applied
+from laptime.models.loading import Loaded
+from laptime.workload.datasets import answer_text
+from laptime.workload.example import Example
+from laptime.workload.inputs import generation_arguments
+from laptime.workload.scoring import scorer
+
+SearchedKnob = Literal["blocks", "experts"]
+"""What a setting's levels are: whether a block runs, or how many experts a token is sent to in it."""
+CLOSE_ROWS = 16
+"""How many questions' prompts the closeness to the whole model is measured on."""
+
+
+class SetSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """How a set is asked.
+
+    kind: the score, as laptime.workload.scoring names it. crops: how images are cut; None leaves it to the processor.
+    """
+
+    kind: str
+    new_tokens: int = 16
+    batch: int = 32
+    crops: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        if self.new_tokens < 1 or self.batch < 1:
+            raise LaptimeError(f"search: {self.new_tokens} new tokens, batches of {self.batch}; at least 1 of each")
+
+
+class ScoredSet:
+    """Questions that are made into inputs once, and asked under many settings.
+
+    Questions of equal input shapes are asked in one batch, so nothing is padded.
+    Raises LaptimeError for questions that can't be scored, or that the model can't take.
+    """
+
+    def __init__(
+        self, loaded: Loaded, examples: Sequence[Example], settings: SetSettings, knob: SearchedKnob = "blocks"
+    ) -> None:
+        self._loaded, self._examples, self._settings, self._knob = loaded, list(examples), settings, knob
+        self._right = scorer(settings.kind, self._examples)
+        with applied(loaded.model, ModelKnobs(crops=settings.crops)):
+            some = equal_batches(loaded, self._examples, settings.crops, settings.batch, settings.new_tokens)
+            self._batches: list[EqualBatch] = list(some)
+        self._whole: list[torch.Tensor] | None = None
+        self._scores: dict[Setting, Floats] = {}
+        self._closeness: dict[Setting, float] = {}
+
+    def __len__(self) -> int:
+        return len(self._examples)
+
+    @property
+    def asked(self) -> int:
+        """Under how many settings the questions were answered so far."""
+        return len(self._scores)
+
+    def scores(self, setting: Setting) -> Floats:
+        """The score of each question's answer, (questions,)."""
+        if setting not in self._scores:
+            values = np.zeros(len(self))
+            arguments = generation_arguments(new_tokens=self._settings.new_tokens, cache=None, compile=False)
+            with applied(self._loaded.model, self._knobs(setting)):
+                timer = StageTimer(self._loaded.model)
+                for some in self._batches:
+                    with timer:
+                        timer.model.generate(**some.kwargs, **arguments)
+                    for row, ids in zip(some.rows, timer.samples.pop().output_ids, strict=True):
+                        values[row] = self._right(answer_text(self._loaded, ids), self._examples[row])
+            self._scores[setting] = values
+        return self._scores[setting]
+
+    def right(self, setting: Setting) -> float:
+        """The mean score, 0 to 1."""
+        return float(self.scores(setting).mean())
+
+    def close(self, setting: Setting) -> float:
+        """The mean log-probability of what the whole model finds most probable next, over the prompts' text; 0 at most.
+
+        It is measured on the first few questions.
+        """
+        if setting not in self._closeness:
+            if self._whole is None:
+                self._whole = [logits.argmax(-1) for logits in self._prompts(None)]
+            gained = [
+                torch.log_softmax(logits.float(), -1).gather(-1, best[:, None])[:, 0]
+                for logits, best in zip(self._prompts(setting), self._whole, strict=True)
+            ]
+            self._closeness[setting] = float(torch.cat(gained).double().mean())
+        return self._closeness[setting]
+
+    def _knobs(self, setting: Setting | None) -> ModelKnobs:
+        if setting is None:
+            return ModelKnobs(crops=self._settings.crops)
+        if self._knob == "experts":
+            return ModelKnobs(crops=self._settings.crops, experts=setting)
+        active = tuple(index for index, level in enumerate(setting) if level)
+        return ModelKnobs(crops=self._settings.crops, blocks=len(active), active=active)
+
+    def _prompts(self, setting: Setting | None) -> list[torch.Tensor]:
+        """The logits at the text positions of the first few prompts, (positions, vocabulary) for each batch."""
+        model: Any = self._loaded.model
+        image = getattr(model.config, "image_token_id", None)
+        given, rows = [], 0
+        with applied(model, self._knobs(setting)), torch.no_grad():
+            for some in self._batches:
+                taken = {name: value for name, value in some.kwargs.items()}
+                logits = model(**taken, use_cache=False).logits
+                text = torch.ones_like(taken["input_ids"], dtype=torch.bool)
+                if image is not None:
+                    text &= taken["input_ids"] != image
+                given.append(logits[text])
+                rows += len(some.rows)
+                if rows >= CLOSE_ROWS:
+                    break
+        return given
