@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +12,16 @@ from laptime.cli import options
 from laptime.cli.output import give
 from laptime.data.files import check_new_file, write_new_file
 from laptime.errors import LaptimeError, require_torch
+
+SAMPLES = 16
+SEARCH = "Search"
+
+
+class Search(str, Enum):
+    """What a search chooses."""
+
+    blocks = "blocks"
+    experts = "experts"
 
 
 def importance(
@@ -26,8 +37,14 @@ def importance(
     ] = None,
     samples: Annotated[
         int,
-        typer.Option("--samples", metavar="N", min=1, help="How many of the questions.", rich_help_panel=options.INPUT),
-    ] = 16,
+        typer.Option(
+            "--samples",
+            metavar="N",
+            min=1,
+            help="How many of the questions; --search takes all.",
+            rich_help_panel=options.INPUT,
+        ),
+    ] = SAMPLES,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -37,6 +54,39 @@ def importance(
             rich_help_panel=options.OUTPUT,
         ),
     ] = None,
+    search: Annotated[
+        Search | None,
+        typer.Option(
+            "--search",
+            metavar="blocks|experts",
+            help="Beam search by the answers that are then right: which blocks run, or experts in each block.",
+            rich_help_panel=SEARCH,
+        ),
+    ] = None,
+    score: Annotated[
+        str, typer.Option("--score", metavar="KIND", help="How answers are scored.", rich_help_panel=SEARCH)
+    ] = "exact",
+    totals: Annotated[
+        str,
+        typer.Option(
+            "--totals",
+            metavar="N,N,...",
+            help="How many blocks run, or experts over all blocks: 28,26,24.",
+            rich_help_panel=SEARCH,
+        ),
+    ] = "",
+    width: Annotated[
+        int, typer.Option("--width", metavar="N", min=1, help="Settings kept at each step.", rich_help_panel=SEARCH)
+    ] = 3,
+    tries: Annotated[
+        int,
+        typer.Option(
+            "--tries", metavar="N", min=1, help="Settings asked the questions at each step.", rich_help_panel=SEARCH
+        ),
+    ] = 8,
+    new_tokens: Annotated[
+        int, typer.Option("--new-tokens", metavar="N", min=1, help="Tokens of an answer.", rich_help_panel=SEARCH)
+    ] = 16,
     dtype: options.DtypeOption = options.Dtype.auto,
     device: options.Device = "auto",
     trust_remote_code: options.TrustRemoteCode = False,
@@ -49,20 +99,51 @@ def importance(
     A sweep measures the same by itself where blocks vary, on its own inputs.
     Here it is done once, and the file can be kept: importance: FILE.
 
+    --search blocks chooses by measured accuracy, on half of scored questions.
+
     Example: laptime importance HuggingFaceTB/SmolLM2-135M-Instruct --data questions.jsonl --out importance.json
 
     Exit codes: 0 done, 2 usage or unreadable input.
     """  # fmt: skip
     check_new_file(out, "--out", force=force)
+    if search is not None and data is None:
+        raise LaptimeError("--search needs questions with their answers: --data FILE")
+    if search is Search.experts and out is not None:
+        raise LaptimeError("--out holds which blocks run; a search for experts has none: --json keeps its result")
+    wanted = _totals(totals)
     require_torch()
+    from laptime.cli.progress import progress
+    from laptime.control.search.beam import Beam
+    from laptime.control.search.scored_set import SetSettings
+    from laptime.control.search.search import search_knob
     from laptime.models.block_importance import block_importance, importance_text
     from laptime.models.loading import load_model
     from laptime.workload.datasets import inputs_from_example
     from laptime.workload.inputs import make_inputs
     from laptime.workload.reading import read_examples
+    from laptime.workload.scoring import check_scorable
 
-    examples = None if data is None else read_examples(data, samples=samples, seed=seed)
+    many = None if search is not None and samples == SAMPLES else samples
+    examples = None if data is None else read_examples(data, samples=many, seed=seed)
+    if search is not None and examples is not None:
+        check_scorable(score, examples)
     loaded = load_model(model, dtype=dtype.value, device=device, trust_remote_code=trust_remote_code, seed=seed)
+    if search is not None and examples is not None:
+        with progress() as report:
+            searched = search_knob(
+                loaded,
+                examples,
+                SetSettings(kind=score, new_tokens=new_tokens),
+                search.value,
+                wanted,
+                Beam(width=width, tries=tries),
+                lambda done, of: report("steps", done, of),
+            )
+        if out is not None:
+            text = importance_text(searched.importance, model=loaded.name, active=searched.active)
+            write_new_file(out, text.encode(), "--out", force=force)
+        give(searched, as_json=as_json)
+        return 0
     if examples is None:
         inputs = [make_inputs(loaded, prompt_tokens=64, seed=seed + number) for number in range(min(samples, 8))]
     else:
@@ -74,3 +155,13 @@ def importance(
         write_new_file(out, importance_text(result.importance, model=loaded.name).encode(), "--out", force=force)
     give(result, as_json=as_json)
     return 0
+
+
+def _totals(words: str) -> list[int]:
+    """The numbers of --totals. Raises LaptimeError for what is no whole number above 0."""
+    numbers = options.numbers("--totals", words)
+    if any(number != int(number) or number < 1 for number in numbers if abs(number) < 1e9) or any(
+        not abs(number) < 1e9 for number in numbers
+    ):
+        raise LaptimeError(f"--totals {words}: write whole numbers above 0, as 28,26,24")
+    return [int(number) for number in numbers]

@@ -21,6 +21,7 @@ from laptime.data.shown import Shown
 from laptime.errors import LaptimeError
 from laptime.models.active_blocks import always_active, check_blocks, choose_blocks
 from laptime.models.anatomy import Anatomy, find_anatomy
+from laptime.models.block_list import read_blocks
 from laptime.models.knobs import ModelKnobs, applied
 
 
@@ -172,9 +173,12 @@ def _most_probable(model: Any, kwargs: Mapping[str, torch.Tensor]) -> torch.Tens
     return tokens.flatten()
 
 
-def importance_text(importance: Sequence[float], *, model: str = "") -> str:
-    """The content of the file that read_importance reads."""
-    return json.dumps({"model": model, "importance": list(importance)}, allow_nan=False) + "\n"
+def importance_text(importance: Sequence[float], *, model: str = "", active: Mapping[int, str] | None = None) -> str:
+    """The content of the file that read_importance and read_active read. active: written_blocks, by their number."""
+    value: dict[str, Any] = {"model": model, "importance": list(importance)}
+    if active:
+        value["active"] = {str(count): blocks for count, blocks in active.items()}
+    return json.dumps(value, allow_nan=False) + "\n"
 
 
 def write_importance(path: Path | str, importance: Sequence[float], *, model: str = "") -> None:
@@ -192,12 +196,7 @@ def read_importance(path: Path | str, *, blocks: int | None = None) -> list[floa
     blocks: how many there must be, if known.
     Raises LaptimeError with the file: unreadable, not such JSON, a value that is no finite number, a wrong length.
     """
-    try:
-        value = json.loads(read_regular(Path(path)).decode())
-    except OSError as error:
-        raise LaptimeError(f"{path}: can't be read: {error.strerror}") from None
-    except (ValueError, RecursionError):
-        raise LaptimeError(f'{path}: is no JSON; write a list of numbers, or {{"importance": [...]}}') from None
+    value = _json_of(path)
     if isinstance(value, dict):
         value = value.get("importance")
     if not isinstance(value, list) or not value:
@@ -208,6 +207,40 @@ def read_importance(path: Path | str, *, blocks: int | None = None) -> list[floa
     if blocks is not None and len(value) != blocks:
         raise LaptimeError(f"{path}: {len(value)} numbers for a model of {blocks} blocks; give one for each")
     return [float(number) for number in value]
+
+
+def _json_of(path: Path | str) -> Any:
+    try:
+        return json.loads(read_regular(Path(path)).decode())
+    except OSError as error:
+        raise LaptimeError(f"{path}: can't be read: {error.strerror}") from None
+    except (ValueError, RecursionError):
+        raise LaptimeError(f'{path}: is no JSON; write a list of numbers, or {{"importance": [...]}}') from None
+
+
+def read_active(path: Path | str) -> dict[int, tuple[int, ...]]:
+    """Which blocks run, for each number of them that a search chose; empty in a file that holds importance alone.
+
+    Raises LaptimeError with the file for what isn't numbers of blocks with as many blocks each.
+    """
+    value = _json_of(path)
+    named = value.get("active") if isinstance(value, dict) else None
+    if named is None:
+        return {}
+    meant = 'write {"26": "0-12,15,17-29"} under "active"'
+    if not isinstance(named, dict):
+        raise LaptimeError(f"{path}: its active blocks are no object; {meant}")
+    active = {}
+    for count, blocks in named.items():
+        if not (isinstance(blocks, str) and count.isascii() and count.isdigit() and len(count) < 5):
+            raise LaptimeError(f"{path}: active blocks {str(count)[:20]!r}: {str(blocks)[:40]!r}; {meant}")
+        try:
+            active[int(count)] = read_blocks(blocks)
+        except LaptimeError as error:
+            raise LaptimeError(f"{path}: {error}") from None
+        if len(active[int(count)]) != int(count):
+            raise LaptimeError(f"{path}: {len(active[int(count)])} active blocks stand under {int(count)}; {meant}")
+    return active
 
 
 def _finite(number: float) -> bool:

@@ -14,14 +14,16 @@ from typing import NamedTuple
 
 import torch
 
+from laptime.errors import LaptimeError
 from laptime.models.anatomy import find_anatomy
 from laptime.models.block_importance import (
     measure_importance,
     most_important,
     next_token_agreement,
+    read_active,
     read_importance,
 )
-from laptime.models.knobs import ModelKnobs, applied
+from laptime.models.knobs import ModelKnobs, applied, check_knobs
 from laptime.models.loading import PRESET_PREFIX, Loaded, load_model
 from laptime.sweeps.config import SweepConfig
 from laptime.sweeps.grid import SweepSettings
@@ -62,10 +64,21 @@ def fewer_blocks(sweep_config: SweepConfig, count: int) -> list[int]:
 
 
 def choice_by_file(model: object, path: str, numbers: Sequence[int]) -> BlockChoice:
-    """The most important blocks by a file. Raises LaptimeError for a file that doesn't fit the model."""
+    """The blocks that a file names for these numbers (a search wrote it), else the most important by its importance.
+
+    Raises LaptimeError for a file that doesn't fit the model.
+    """
     importance = read_importance(path, blocks=len(find_anatomy(model).layers))
     source = hashlib.sha256(Path(path).read_bytes()).hexdigest()[:8]
-    return BlockChoice(source, most_important(model, importance, numbers), {})
+    active = most_important(model, importance, numbers)
+    for count, blocks in read_active(path).items():
+        if count in active:
+            try:
+                check_knobs(model, ModelKnobs(blocks=count, active=blocks))
+            except LaptimeError as error:
+                raise LaptimeError(f"{path}: {error}") from None
+            active[count] = blocks
+    return BlockChoice(source, active, {})
 
 
 def measured_choice(

@@ -14,7 +14,8 @@ from laptime.models.block_list import written_blocks
 class JudgedSetting(msgspec.Struct, frozen=True, kw_only=True):
     """One way's setting at one total of the levels, on the judged questions.
 
-    way: "beam", "importance", "prefix" or "random" for blocks; "beam", "one for all", "late" or "random" for experts.
+    way: "beam", "importance", "prefix" or "random" for blocks; "beam", "one for all", "early blocks first" or "random"
+    for experts.
     total: how many blocks run, or how many experts a token is sent to over all blocks. levels: for each block.
     right: the mean score; of several random settings the mean over them. found: the score on the questions of the
     search; None for a way that wasn't asked there. less: the way's score less the search's, paired by question; None

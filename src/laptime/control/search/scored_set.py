@@ -66,6 +66,11 @@ class ScoredSet:
         return len(self._examples)
 
     @property
+    def inputs(self) -> list[dict[str, torch.Tensor]]:
+        """The arguments of forward(), for each batch."""
+        return [some.kwargs for some in self._batches]
+
+    @property
     def asked(self) -> int:
         """Under how many settings the questions were answered so far."""
         return len(self._scores)
@@ -119,11 +124,9 @@ class ScoredSet:
         given, rows = [], 0
         with applied(model, self._knobs(setting)), torch.no_grad():
             for some in self._batches:
-                taken = {name: value for name, value in some.kwargs.items()}
-                logits = model(**taken, use_cache=False).logits
-                text = torch.ones_like(taken["input_ids"], dtype=torch.bool)
-                if image is not None:
-                    text &= taken["input_ids"] != image
+                ids = some.kwargs["input_ids"]
+                logits = model(**some.kwargs, use_cache=False).logits
+                text = torch.ones_like(ids, dtype=torch.bool) if image is None else ids != image
                 given.append(logits[text])
                 rows += len(some.rows)
                 if rows >= CLOSE_ROWS:

@@ -1,4 +1,4 @@
-"""The search for blocks or for experts by block, and its ablations: other ways to choose as many, on the same questions.
+"""The search for blocks or for experts by block, and its ablations: other ways to choose as many.
 
 One half of the questions is searched on, the other half judges: a hash of a question's id decides, as for policies.
 """
@@ -83,8 +83,8 @@ def search_knob(
     halves = [[one for one in examples if half_of(one.id) == half] for half in ("train", "held-out")]
     if min(map(len, halves)) < 2:
         raise LaptimeError(
-            f"search: {len(halves[0])} questions to search on and {len(halves[1])} to judge by; give at least 2 of each "
-            "(a hash of a question's id decides)"
+            f"search: {len(halves[0])} questions to search on and {len(halves[1])} to judge by; give at least 2 of "
+            "each (a hash of a question's id decides)"
         )
     searched, judged = (ScoredSet(loaded, half, settings, knob) for half in halves)
     found = beam_search(levels.lowest, levels.highest, wanted, Scores(searched.close, searched.right), beam, progress)
@@ -141,7 +141,8 @@ def _other_ways(
         each, rest = divmod(total, len(gated))
         if rest == 0 and each <= min(levels.highest[index] for index in gated):
             ways["one for all"] = [tuple(each if index in gated else 0 for index in range(len(levels.highest)))]
-        ways["early"] = [_filled(levels, total, gated)]
+        first = [index for index in gated for _ in range(levels.highest[index])]
+        ways["early blocks first"] = [_filled(levels, total, first)]
     ways["random"] = [_filled(levels, total, _shuffled(levels, drawn)) for _ in range(RANDOM)]
     return ways
 
