@@ -1,4 +1,4 @@
-"""The search on a tiny model: what it names is what ran, other questions judge, and a sweep runs what its file names."""
+"""The search on a tiny model: what it names is what ran, others judge, and a sweep runs what its file names."""
 
 from __future__ import annotations
 
