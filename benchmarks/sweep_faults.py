@@ -327,7 +327,7 @@ class SmallDisk:
         self._place, self._size = place, size
 
     def __enter__(self) -> Path | None:
-        self._place.mkdir()
+        self._place.mkdir(exist_ok=True)
         mount = ["mount", "-t", "tmpfs", "-o", f"size={self._size}", "tmpfs", str(self._place)]
         self._mounted = subprocess.run(mount, capture_output=True, check=False).returncode == 0
         return self._place if self._mounted else None
