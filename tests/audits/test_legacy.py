@@ -142,7 +142,7 @@ def test_whatever_a_file_holds_it_is_read_or_refused_in_one_line(tmp_path_factor
 def test_a_run_written_and_read_again_is_the_same(tmp_path_factory, rows):
     folder = tmp_path_factory.mktemp("legacy")
     frame = frame_of(rows)
-    for name, content in legacy_files(frame).items():
+    for name, content in legacy_files(frame):
         (folder / name).write_bytes(content)
     order = ["config_id", "sample_id", "repeat", "worker", "total_ms", "vision_ms", "prefill_ms", "ttft_ms", "tpot_ms",
              "output_tokens", "generated_tokens", "crops", "flags", "text", "score", "energy_j"]  # fmt: skip
@@ -162,12 +162,12 @@ def test_names_and_means_of_a_written_file(tmp_path):
 
     config = {"task": "vqa v2/数", "tier": "low", "crops": 2, "top_k": 4, "blocks": 8}
     rows = [sample(n, config=config, worker=str(n)) for n in range(2)]
-    files = legacy_files(frame_of(rows))
+    files = dict(legacy_files(frame_of(rows)))
     assert sorted(files) == [f"vqa-v2_imgsizetier-low_crops2_topk4_blocks8_rank{n}.json" for n in range(2)]
-    (one,) = legacy_files(frame_of([sample(0), sample(4)])).values()
+    ((_, one),) = legacy_files(frame_of([sample(0), sample(4)]))
     content = json.loads(one)
     assert (content["T_total_mean"], content["num_samples"]) == (102.0, 2)
     assert content["T_total_std"] == pytest.approx(8**0.5)
     assert content["per_sample_results"][0]["T_decode_per_token"] == 20.0
     with pytest.raises(LaptimeError, match="no samples to export"):
-        legacy_files(frame_of([]))
+        next(legacy_files(frame_of([])))

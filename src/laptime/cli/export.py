@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, NamedTuple
@@ -29,9 +30,9 @@ class Format(str, Enum):
 
 
 class Exported(NamedTuple):
-    """What is to be written: one file, or several with their names. A timeline has no rows and columns."""
+    """What is to be written: one file, or several with their names, made one by one. A timeline has no rows."""
 
-    content: bytes | dict[str, bytes]
+    content: bytes | Iterator[tuple[str, bytes]]
     rows: int | None = None
     columns: int | None = None
 
@@ -82,12 +83,12 @@ def export(
     else:
         check_new_file(target, "--to", force=force)
     exported = _exported(path, format_)
-    if isinstance(exported.content, dict):
-        with whole_folder(target, LEGACY_FILES, force=force, option="--to") as folder:
-            for name, content in exported.content.items():
-                (folder / name).write_bytes(content)
-    else:
+    if isinstance(exported.content, bytes):
         write_new_file(target, exported.content, "--to", force=force)
+    else:
+        with whole_folder(target, LEGACY_FILES, force=force, option="--to") as folder:
+            for name, content in exported.content:
+                (folder / name).write_bytes(content)
     if as_json:
         print_json(
             {

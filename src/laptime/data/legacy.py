@@ -67,8 +67,9 @@ def read_legacy(place: Path, *, bulky: bool = False) -> polars.DataFrame:
     Raises LaptimeError when nothing there is such a file, or one that should be is damaged.
     """
     files = [place] if not place.is_dir() else sorted(place.glob("*.json"))
-    rows: list[dict[str, Any]] = []
-    read = 0
+    parts: list[polars.DataFrame] = []
+    knobs: dict[str, list[Scalar]] = {}
+    read = rows = 0
     for file in files:
         named = FILE_NAME.fullmatch(file.name)
         try:
@@ -79,30 +80,45 @@ def read_legacy(place: Path, *, bulky: bool = False) -> polars.DataFrame:
                 continue  # some other JSON file that lies there too
             raise
         read += 1
-        rows += _rows(samples, content, named)
+        own = list(_rows(samples, content, named))
+        parts.append(_measured(own, bulky=bulky))
+        for name in dict.fromkeys(name for row in own for name in row if name.startswith(KNOB)):
+            values = knobs.setdefault(name, [])
+            values += [None] * (rows - len(values))
+            values += [row.get(name) for row in own]
+        rows += len(own)
     if not read:
         raise LaptimeError(
             f"{place}: none of its {len(files)} JSON files holds measurements ({RESULTS} with T_total, ...), and there "
             "is no run.json; name a run folder, a table, or a file of the older format"
         )
-    return _frame(rows, bulky=bulky)
+    return _with_knobs(parts, {name: values + [None] * (rows - len(values)) for name, values in knobs.items()})
 
 
-def _frame(rows: Sequence[Mapping[str, Any]], *, bulky: bool) -> polars.DataFrame:
-    """Rows of column -> value as a whole frame: what a row doesn't have is null; knobs are `config.NAME`.
+def _measured(rows: Sequence[Mapping[str, Any]], *, bulky: bool) -> polars.DataFrame:
+    """Rows of column -> value as a frame without knobs: what a row doesn't have is null.
 
     Values that are not of their column's type become null.
     """
     import polars
 
-    types = frame_types()
-    columns = [
-        polars.Series(name, [_fitting(row.get(name), types[name]) for row in rows], dtype=types[name])
-        for name in ORDER
-        if bulky or name not in ON_REQUEST
-    ]
-    names = dict.fromkeys(name for row in rows for name in row if name.startswith(KNOB))
-    return ordered(polars.DataFrame([*columns, *(knob_series([row.get(n) for row in rows]).alias(n) for n in names)]))
+    types, there = frame_types(), {name for row in rows for name in row}
+    columns = []
+    for name in ORDER:
+        if name in there and (bulky or name not in ON_REQUEST):
+            values = [_fitting(row.get(name), types[name]) for row in rows]
+            columns.append(polars.Series(name, values, dtype=types[name]))
+        elif bulky or name not in ON_REQUEST:
+            columns.append(polars.Series(name, [None], dtype=types[name]).new_from_index(0, len(rows)))
+    return polars.DataFrame(columns)
+
+
+def _with_knobs(parts: Sequence[polars.DataFrame], knobs: Mapping[str, Sequence[Scalar]]) -> polars.DataFrame:
+    """All files' frames below each other, with a column `config.NAME` for each knob."""
+    import polars
+
+    series = [knob_series(values).alias(name) for name, values in knobs.items()]
+    return ordered(polars.concat(parts).with_columns(series))
 
 
 def _fitting(value: Any, type_: Any) -> Any:
@@ -260,8 +276,8 @@ MEANS = ("T_vision_total", "T_LLM_prefill", "T_LLM_decode", "T_total", "T_decode
 """Fields whose mean and standard deviation stand beside the samples."""
 
 
-def legacy_files(frame: polars.DataFrame) -> dict[str, bytes]:
-    """File name -> content, for all samples of a frame (read with bulky=True to keep texts).
+def legacy_files(frame: polars.DataFrame) -> Iterator[tuple[str, bytes]]:
+    """(file name, content) for all samples of a frame (read with bulky=True to keep texts), one file at a time.
 
     Samples of configurations that differ only in a knob that the name doesn't hold share a file. Raises LaptimeError
     for a frame without samples.
@@ -274,9 +290,12 @@ def legacy_files(frame: polars.DataFrame) -> dict[str, bytes]:
     naming = [column for name in _NAMING for column in (f"{KNOB}{name}", name) if column in frame.columns]
     kinds = frame.select(naming).unique(maintain_order=True)
     names = polars.Series(_FILE, [_file_name(row, several) for row in kinds.iter_rows(named=True)])
-    named = frame.join(kinds.with_columns(names), on=naming, how="left", nulls_equal=True, maintain_order="left")
-    parts = named.partition_by(_FILE, as_dict=True, maintain_order=True, include_key=False)
-    return {str(key[0]): _content(part.to_dicts()) for key, part in parts.items()}  # one file's rows at a time
+    named = frame.select(naming).join(
+        kinds.with_columns(names), on=naming, how="left", nulls_equal=True, maintain_order="left"
+    )
+    places = named.select(_FILE, polars.int_range(polars.len(), dtype=polars.UInt32).alias("place"))
+    for name, rows in places.group_by(_FILE, maintain_order=True).agg("place").iter_rows():
+        yield str(name), _content(frame[rows])
 
 
 def _file_name(row: Mapping[str, Any], several_workers: bool) -> str:
@@ -308,7 +327,8 @@ def _digits(text: str) -> str:
     return match.group() if match else "0"
 
 
-def _content(rows: Sequence[Mapping[str, Any]]) -> bytes:
+def _content(part: polars.DataFrame) -> bytes:
+    rows = part.select(column.name for column in part if column.null_count() < part.height).to_dicts()
     samples = [_sample(row) for row in rows]
     means = {}
     for name in MEANS:
