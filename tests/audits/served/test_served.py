@@ -122,6 +122,12 @@ def test_the_other_formats_are_recognised(tmp_path):
         assert read_served(file).program == program
         assert program in audit(file).source
     assert fired(tmp_path / "LLMPerf.json")["per-token-includes-first"] == "severe"
+    (row, *_) = json.loads(files["LLMPerf"])
+    rows = [row | {"inter_token_latency_s": 0.095}] * 9  # neither 1.0 s / 10 nor 0.8 s / 9: to the last chunk, over 10
+    (tmp_path / "LLMPerf.json").write_text(json.dumps(rows))
+    assert fired(tmp_path / "LLMPerf.json")["per-token-includes-first"] == "severe"
+    (tmp_path / "LLMPerf.json").write_text(json.dumps([row | {"inter_token_latency_s": 0.8 / 9}] * 9))
+    assert "per-token-includes-first" not in fired(tmp_path / "LLMPerf.json")
     assert fired(tmp_path / "llama-bench.json") == {"warm-up-inside": "warning"}
 
 
@@ -146,3 +152,58 @@ def test_real_output_of_aiperf():
         assert one.ttft_ms > 30 and one.per_token_ms == pytest.approx((one.total_ms - one.ttft_ms) / 12)
         assert one.client_queue_ms > 0
     assert "chunk-for-token" not in fired(DATA / "aiperf-0.13.0.jsonl")
+
+
+def test_a_rate_without_limit_as_python_writes_it(tmp_path):
+    line = json.dumps({"request_rate": float("inf"), "max_concurrency": 8, "duration": 3.0, "completed": 2,
+                       "total_input_tokens": 64, "total_output_tokens": 8, "total_output_tokens_retokenized": 8,
+                       "request_throughput": 1.0, "accept_length": float("nan")})  # fmt: skip
+    assert "Infinity" in line
+    (tmp_path / "s.jsonl").write_text(f"{line}\n{line}\n")
+    result = read_served(tmp_path / "s.jsonl")
+    assert result.program == "SGLang bench_serving" and len(result.levels) == 2
+    assert result.levels[0].rate_per_s is None and result.levels[0].concurrency == 8
+    (tmp_path / "deep.json").write_text('{"a": Infinity, "b": ' + "[" * 100_000)
+    assert read_served(tmp_path / "deep.json") is None
+
+
+def test_aiperf_that_hung_up_as_asked_has_no_failures(tmp_path):
+    hung_up = {"code": 499, "type": "RequestCancellationError", "message": "Request was cancelled after 0.000 seconds"}
+    record = {"metadata": {"timestamp_ns": 7, "credit_phase": "profiling"}, "error": None,
+              "metrics": {"ttft": {"value": 30.0}, "request_latency": {"value": 140.0},
+                          "inter_token_latency": {"value": 10.0}, "output_sequence_length": {"value": 12}}}  # fmt: skip
+    lines = [record | {"metrics": {}, "error": hung_up}] * 3 + [record] * 9
+    lines.append(record | {"metrics": {}, "error": {"type": "TimeoutError"}})
+    (tmp_path / "p.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    (level,) = read_served(tmp_path / "p.jsonl").levels
+    assert (level.finished, level.failed) == (9, 1) and level.good[0].ttft_ms == 30.0
+    summary = {"records": {"request_latency": {"avg": 140.0}, "request_count": {"avg": 9.0},
+                           "error_request_count": {"avg": 4.0}}, "input_config": {},
+               "error_summary": [{"error_details": hung_up, "count": 3}]}  # fmt: skip
+    (tmp_path / "a.json").write_text(json.dumps(summary))
+    (level,) = read_served(tmp_path / "a.json").levels
+    assert (level.finished, level.failed) == (9, 1)
+
+
+def test_guidellm_one_after_another_waits_for_its_turn_only(tmp_path):
+    result = json.loads((DATA / "guidellm-0.8.1.json").read_text())
+    (benchmark,) = result["benchmarks"]
+    for row in benchmark["requests"]["successful"]:
+        row["info"]["timings"]["targeted_start"] -= 60  # what 0.5 writes of requests without a rate: the run's start
+        row["info"]["timings"]["scheduled_at"] = row["info"]["timings"]["request_start"] - 1e-4
+        row["info"]["timings"]["token_iterations"] = 10  # its time per token is divided by tokens all the same
+    (tmp_path / "g.json").write_text(json.dumps(result))
+    assert fired(tmp_path / "g.json") == {"few-for-percentile": "info"}
+    benchmark["config"]["strategy"] |= {"type_": "constant", "rate": 4.0}
+    (tmp_path / "g.json").write_text(json.dumps(result))
+    assert fired(tmp_path / "g.json")["ttft-without-queue"] == "severe"
+
+
+def test_requests_that_an_older_vllm_bench_does_not_count_as_failed(tmp_path):
+    older = sound() | {"completed": 110}
+    del older["failed"]
+    (tmp_path / "v.json").write_text(json.dumps(older))
+    assert fired(tmp_path / "v.json") == {"failures-dropped": "severe"}
+    none = sound() | {"completed": 0, "failed": 120} | {name: [] for name in ("itls", "ttfts", "latencies")}
+    (tmp_path / "v.json").write_text(json.dumps(none))
+    assert fired(tmp_path / "v.json") == {"failures-dropped": "severe"}  # and no percentile of no requests

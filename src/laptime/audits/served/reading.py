@@ -5,17 +5,27 @@ A format is recognised by the fields that only it has. Nothing is guessed: what 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from laptime.audits.served.fields import (
+    Object,
+    as_int,
+    as_ms,
+    as_rate,
+    metric_value,
+    ratio_of,
+    value_at,
+    whole_ms,
+)  # fmt: skip
 from laptime.audits.served.result import ServedLevel, ServedRequest, ServedResult
 from laptime.errors import LaptimeError
 
 HIGHEST_BYTES = 1 << 30
-Object = dict[str, Any]
 
 
 def read_served(path: Path) -> ServedResult | None:
@@ -57,15 +67,24 @@ def _values(path: Path) -> list[Object]:
     """The objects of a JSON file (one, or a list) or of JSON lines; empty for anything else."""
     content = path.read_bytes()
     try:
-        value = msgspec.json.decode(content)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+        value = _decoded(content)
+    except (ValueError, RecursionError):
         try:
-            lines = [msgspec.json.decode(line) for line in content.splitlines() if line.strip()]
-        except (msgspec.DecodeError, UnicodeDecodeError):
+            value = [_decoded(line) for line in content.splitlines() if line.strip()]
+        except (ValueError, RecursionError):
             return []
-        value = lines
     many = value if isinstance(value, list) else [value]
     return [one for one in many if isinstance(one, dict)] if all(isinstance(one, dict) for one in many) else []
+
+
+def _decoded(content: bytes) -> Any:
+    """A JSON value; Python's writers put Infinity for a rate without limit, which JSON doesn't have."""
+    try:
+        return msgspec.json.decode(content)
+    except msgspec.DecodeError:
+        if b"Infinity" not in content and b"NaN" not in content:
+            raise
+    return json.loads(content)
 
 
 def _has(*names: str) -> Callable[[Sequence[Object]], bool]:
@@ -78,15 +97,15 @@ def _vllm(values: Sequence[Object], path: Path) -> ServedResult:
         gaps = one.get("itls") or []
         requests = [
             ServedRequest(
-                ttft_ms=_ms(_at(one, "ttfts", place)),
-                total_ms=_ms(_at(one, "latencies", place)) or _whole(_at(one, "ttfts", place), row),
+                ttft_ms=as_ms(value_at(one, "ttfts", place)),
+                total_ms=as_ms(value_at(one, "latencies", place)) or whole_ms(value_at(one, "ttfts", place), row),
                 gaps_ms=[gap * 1e3 for gap in row],
                 chunks=len(row) + 1,
-                prompt_tokens=_at(one, "input_lens", place),
-                output_tokens=_at(one, "output_lens", place),
-                start_s=_at(one, "start_times", place),
-                client_queue_ms=_ms(_at(one, "queue_times", place)),
-                error=_at(one, "errors", place) or None,
+                prompt_tokens=value_at(one, "input_lens", place),
+                output_tokens=value_at(one, "output_lens", place),
+                start_s=value_at(one, "start_times", place),
+                client_queue_ms=as_ms(value_at(one, "queue_times", place)),
+                error=value_at(one, "errors", place) or None,
             )
             for place, row in enumerate(gaps)
         ]
@@ -94,14 +113,14 @@ def _vllm(values: Sequence[Object], path: Path) -> ServedResult:
             ServedLevel(
                 name=_load_name(one, path),
                 requests=requests,
-                planned=_int(one.get("num_prompts")),
-                finished=_int(one.get("completed")),
-                failed=_int(one.get("failed")),
-                rate_per_s=_rate(one.get("request_rate")),
+                planned=as_int(one.get("num_prompts")),
+                finished=as_int(one.get("completed")),
+                failed=_failed(one),
+                rate_per_s=as_rate(one.get("request_rate")),
                 achieved_per_s=one.get("request_throughput"),
-                concurrency=_int(one.get("max_concurrency")),
-                shared_prefix_tokens=_int(one.get("random_prefix_len")),
-                output_mean=_ratio(one.get("total_output_tokens"), one.get("completed")),
+                concurrency=as_int(one.get("max_concurrency")),
+                shared_prefix_tokens=as_int(one.get("random_prefix_len")),
+                output_mean=ratio_of(one.get("total_output_tokens"), one.get("completed")),
                 p99="p99_ttft_ms" in one,
             )
         )
@@ -111,7 +130,7 @@ def _vllm(values: Sequence[Object], path: Path) -> ServedResult:
 def _sglang(values: Sequence[Object], path: Path) -> ServedResult:
     found = _vllm(values, path)
     levels = [
-        msgspec.structs.replace(level, shared_prefix_tokens=_int(one.get("gsp_system_prompt_len")))
+        msgspec.structs.replace(level, shared_prefix_tokens=as_int(one.get("gsp_system_prompt_len")))
         for one, level in zip(values, found.levels, strict=True)
     ]
     return msgspec.structs.replace(found, program="SGLang bench_serving", levels=levels)
@@ -123,15 +142,17 @@ def _aiperf_records(values: Sequence[Object], path: Path) -> ServedResult:
         metrics, meta = one.get("metrics") or {}, one.get("metadata") or {}
         if meta.get("benchmark_phase") not in (None, "profiling"):
             continue
-        start, issued = meta.get("request_start_ns"), meta.get("credit_issued_ns")
+        if _is_cancelled(one.get("error")) or meta.get("was_cancelled"):
+            continue
+        start, issued = meta.get("request_start_ns", meta.get("timestamp_ns")), meta.get("credit_issued_ns")
         requests.append(
             ServedRequest(
-                ttft_ms=_value(metrics, "time_to_first_token"),
-                total_ms=_value(metrics, "request_latency"),
-                per_token_ms=_value(metrics, "inter_token_latency"),
-                prompt_tokens=_int(_value(metrics, "input_sequence_length")),
-                cached_tokens=_int(_value(metrics, "usage_prompt_cache_read_tokens")),
-                output_tokens=_int(_value(metrics, "output_sequence_length")),
+                ttft_ms=metric_value(metrics, "time_to_first_token") or metric_value(metrics, "ttft"),
+                total_ms=metric_value(metrics, "request_latency"),
+                per_token_ms=metric_value(metrics, "inter_token_latency"),
+                prompt_tokens=as_int(metric_value(metrics, "input_sequence_length")),
+                cached_tokens=as_int(metric_value(metrics, "usage_prompt_cache_read_tokens")),
+                output_tokens=as_int(metric_value(metrics, "output_sequence_length")),
                 start_s=None if start is None else start / 1e9,
                 client_queue_ms=None if start is None or issued is None else (start - issued) / 1e6,
                 error=None if one.get("error") is None else str(one["error"])[:200],
@@ -144,15 +165,29 @@ def _aiperf_records(values: Sequence[Object], path: Path) -> ServedResult:
 
 def _aiperf_summary(values: Sequence[Object], path: Path) -> ServedResult:
     (one,) = values
-    errors = one.get("error_request_count") or {}
+    figures = one.get("records") or one
+    errors = figures.get("error_request_count") or {}
+    cancelled = sum(
+        row.get("count") or 0 for row in one.get("error_summary") or [] if _is_cancelled(row.get("error_details"))
+    )
     level = ServedLevel(
         name=path.stem,
-        finished=_int((one.get("request_count") or {}).get("avg")),
-        failed=_int(errors.get("avg")) if errors else 0,
-        achieved_per_s=(one.get("request_throughput") or {}).get("avg"),
-        output_mean=(one.get("output_sequence_length") or {}).get("avg"),
+        finished=as_int((figures.get("request_count") or {}).get("avg")),
+        failed=max(0, (as_int(errors.get("avg")) or 0) - cancelled),
+        achieved_per_s=(figures.get("request_throughput") or {}).get("avg"),
+        output_mean=(figures.get("output_sequence_length") or {}).get("avg"),
     )
     return ServedResult(program="AIPerf", source=str(path), levels=[level], ttft_from="sent")
+
+
+def _is_cancelled(error: Any) -> bool:
+    """Whether AIPerf itself hung up, as its user asked (--request-cancellation-rate): no failure of the server."""
+    return isinstance(error, dict) and error.get("type") == "RequestCancellationError"
+
+
+def _is_aiperf_summary(values: Sequence[Object]) -> bool:
+    figures = values[0].get("records") or values[0]
+    return "input_config" in values[0] and isinstance(figures, dict) and "request_latency" in figures
 
 
 def _guidellm(values: Sequence[Object], path: Path) -> ServedResult:
@@ -160,34 +195,36 @@ def _guidellm(values: Sequence[Object], path: Path) -> ServedResult:
     for place, one in enumerate(values[0]["benchmarks"]):
         kept = one.get("requests") or {}
         groups = {name: kept.get(name) or [] for name in ("successful", "errored", "incomplete")}
-        requests = [_guidellm_request(row, name) for name, rows in groups.items() for row in rows]
         totals = (one.get("metrics") or {}).get("request_totals") or {}
         strategy = (one.get("config") or {}).get("strategy") or one.get("scheduler", {}).get("strategy") or {}
+        due = "targeted_start" if as_rate(strategy.get("rate")) else "scheduled_at"
+        requests = [_guidellm_request(row, name, due) for name, rows in groups.items() for row in rows]
         levels.append(
             ServedLevel(
                 name=str(strategy.get("type_") or f"benchmark {place + 1}"),
                 requests=requests,
-                finished=_int(totals.get("successful")) if totals else len(groups["successful"]),
-                failed=_int(totals.get("errored")) if totals else len(groups["errored"]),
-                rate_per_s=_rate(strategy.get("rate")),
-                concurrency=_int(strategy.get("streams")),
+                finished=as_int(totals.get("successful")) if totals else len(groups["successful"]),
+                failed=as_int(totals.get("errored")) if totals else len(groups["errored"]),
+                rate_per_s=as_rate(strategy.get("rate")),
+                concurrency=as_int(strategy.get("streams")),
             )
         )
     return ServedResult(program="GuideLLM", source=str(path), levels=levels, ttft_from="sent")
 
 
-def _guidellm_request(row: Object, group: str) -> ServedRequest:
+def _guidellm_request(row: Object, group: str, due_name: str) -> ServedRequest:
+    """due_name: without a rate the target is the start of the whole run; a request is due when its turn comes."""
     inputs, outputs = row.get("input_metrics") or {}, row.get("output_metrics") or {}
     latency, timings = row.get("request_latency"), (row.get("info") or {}).get("timings") or {}
-    due, sent = timings.get("targeted_start"), timings.get("request_start")
+    due, sent = timings.get(due_name), timings.get("request_start")
     return ServedRequest(
         ttft_ms=row.get("time_to_first_token_ms"),
         total_ms=None if latency is None else latency * 1e3,
         per_token_ms=row.get("inter_token_latency_ms"),
-        prompt_tokens=_int(row.get("prompt_tokens") or inputs.get("text_tokens") or inputs.get("total_tokens")),
-        output_tokens=_int(row.get("output_tokens") or outputs.get("text_tokens") or outputs.get("total_tokens")),
-        cached_tokens=_int(inputs.get("cached_tokens")),
-        chunks=_int(timings.get("token_iterations")),
+        prompt_tokens=as_int(row.get("prompt_tokens") or inputs.get("text_tokens") or inputs.get("total_tokens")),
+        output_tokens=as_int(row.get("output_tokens") or outputs.get("text_tokens") or outputs.get("total_tokens")),
+        cached_tokens=as_int(inputs.get("cached_tokens")),
+        chunks=as_int(timings.get("token_iterations")),
         start_s=sent if sent is not None else row.get("request_start_time"),
         client_queue_ms=None if due is None or sent is None else (sent - due) * 1e3,
         error=None if group == "successful" else group,
@@ -197,11 +234,11 @@ def _guidellm_request(row: Object, group: str) -> ServedRequest:
 def _llmperf(values: Sequence[Object], path: Path) -> ServedResult:
     requests = [
         ServedRequest(
-            ttft_ms=_ms(one.get("ttft_s")),
-            total_ms=_ms(one.get("end_to_end_latency_s")),
-            per_token_ms=_ms(one.get("inter_token_latency_s")),
-            prompt_tokens=_int(one.get("number_input_tokens")),
-            output_tokens=_int(one.get("number_output_tokens")),
+            ttft_ms=as_ms(one.get("ttft_s")),
+            total_ms=as_ms(one.get("end_to_end_latency_s")),
+            per_token_ms=as_ms(one.get("inter_token_latency_s")),
+            prompt_tokens=as_int(one.get("number_input_tokens")),
+            output_tokens=as_int(one.get("number_output_tokens")),
             error=None
             if one.get("error_code") is None
             else f"{one['error_code']} {one.get('error_msg') or ''}".strip(),
@@ -217,10 +254,10 @@ def _llmperf_summary(values: Sequence[Object], path: Path) -> ServedResult:
     (one,) = values
     level = ServedLevel(
         name=path.stem,
-        planned=_int(one.get("results_num_requests_started")),
-        finished=_int(one.get("results_num_completed_requests")),
-        failed=_int(one.get("results_number_errors")),
-        concurrency=_int(one.get("num_concurrent_requests")),
+        planned=as_int(one.get("results_num_requests_started")),
+        finished=as_int(one.get("results_num_completed_requests")),
+        failed=as_int(one.get("results_number_errors")),
+        concurrency=as_int(one.get("num_concurrent_requests")),
         output_mean=one.get("results_number_output_tokens_mean"),
     )
     return ServedResult(program="LLMPerf", source=str(path), levels=[level], ttft_from="sent")
@@ -233,7 +270,7 @@ def _llama_bench(values: Sequence[Object], path: Path) -> ServedResult:
         requests = [
             ServedRequest(
                 total_ms=ns / 1e6,
-                prompt_tokens=_int(one.get("n_prompt")),
+                prompt_tokens=as_int(one.get("n_prompt")),
                 output_tokens=tokens or None,
                 per_token_ms=ns / 1e6 / tokens if tokens and not one.get("n_prompt") else None,
             )
@@ -270,7 +307,7 @@ FORMATS: tuple[tuple[Callable[[Sequence[Object]], bool], Callable[[Sequence[Obje
     (_has("total_output_tokens_retokenized", "completed", "duration"), _sglang),
     (_has("completed", "total_input_tokens", "request_throughput", "num_prompts"), _vllm),
     (_has("metadata", "metrics"), _aiperf_records),
-    (lambda values: "request_latency" in values[0] and "input_config" in values[0], _aiperf_summary),
+    (_is_aiperf_summary, _aiperf_summary),
     (lambda values: isinstance(values[0].get("benchmarks"), list) and "metadata" in values[0], _guidellm),
     (_has("ttft_s", "end_to_end_latency_s", "number_output_tokens"), _llmperf),
     (_has("results_num_requests_started", "results_number_errors"), _llmperf_summary),
@@ -286,42 +323,15 @@ def programs() -> Iterator[str]:
                 "optimum-benchmark")  # fmt: skip
 
 
+def _failed(one: Object) -> int | None:
+    """As it counts them; where it doesn't, those that it asked and that didn't end."""
+    failed, planned, finished = (as_int(one.get(name)) for name in ("failed", "num_prompts", "completed"))
+    if failed is None and planned is not None and finished is not None:
+        return max(0, planned - finished)
+    return failed
+
+
 def _load_name(one: Object, path: Path) -> str:
-    rate, users = _rate(one.get("request_rate")), _int(one.get("max_concurrency"))
+    rate, users = as_rate(one.get("request_rate")), as_int(one.get("max_concurrency"))
     parts = [*([f"{rate:g}/s"] if rate else []), *([f"{users} at once"] if users else [])]
     return ", ".join(parts) or path.stem
-
-
-def _at(one: Object, name: str, place: int) -> Any:
-    values = one.get(name)
-    return values[place] if isinstance(values, list) and place < len(values) else None
-
-
-def _whole(ttft_s: float | None, gaps_s: Sequence[float]) -> float | None:
-    return None if ttft_s is None else (ttft_s + sum(gaps_s)) * 1e3
-
-
-def _value(metrics: Object, name: str) -> Any:
-    one = metrics.get(name)
-    return one.get("value") if isinstance(one, dict) else one
-
-
-def _ms(seconds: Any) -> float | None:
-    return float(seconds) * 1e3 if isinstance(seconds, (int, float)) and not isinstance(seconds, bool) else None
-
-
-def _int(value: Any) -> int | None:
-    return int(value) if isinstance(value, (int, float)) and not isinstance(value, bool) and value == value else None
-
-
-def _rate(value: Any) -> float | None:
-    """A rate; None for "inf", which sends everything at once."""
-    try:
-        rate = float(value)
-    except (TypeError, ValueError):
-        return None
-    return rate if 0 < rate < float("inf") else None
-
-
-def _ratio(a: Any, b: Any) -> float | None:
-    return a / b if isinstance(a, (int, float)) and isinstance(b, (int, float)) and b else None

@@ -48,9 +48,9 @@ def cached_prefixes(result: ServedResult) -> RuleOutcome:
 
 def chunk_for_token(result: ServedResult) -> RuleOutcome:
     """Gaps between chunks given as gaps between tokens."""
-    known = [r for r in _good(result) if r.chunks and r.output_tokens]
+    known = [r for r in _good(result) if r.gaps_ms is not None and r.chunks and r.output_tokens]
     if not known:
-        return NotJudged("the file keeps no number of chunks beside counts of tokens")
+        return NotJudged("the file keeps no gaps between chunks beside counts of tokens")
     merged = [r for r in known if r.chunks != r.output_tokens]
     if not merged:
         return Judged(len(known))
@@ -73,18 +73,15 @@ def per_token_divisor(result: ServedResult) -> RuleOutcome:
     ]  # fmt: skip
     if not known:
         return NotJudged("the file keeps no time per token beside TTFT, total and tokens")
-    wrong = [
-        r for r in known
-        if _near(r.per_token_ms, r.total_ms, r.output_tokens)
-        and not _near(r.per_token_ms, (r.total_ms or 0) - (r.ttft_ms or 0), (r.output_tokens or 0) - 1)
-    ]  # fmt: skip
+    wrong = [r for r in known if _by_gaps(r) > (1 + CLOSE) * _after_first(r)]
     if len(wrong) <= len(known) / 2:
         return Judged(len(known))
     return _found(
         "per-token-includes-first", "severe", len(wrong), len(known),
-        [f"{r.per_token_ms:.2f} ms = {r.total_ms:.1f} ms / {r.output_tokens}" for r in wrong],
-        "The time per token is the whole request's time over all its tokens: prefill and queue are in it, so it grows "
-        "with the prompt and shrinks with the answer.",
+        [f"{r.per_token_ms:.2f} ms x {(r.output_tokens or 0) - 1} gaps = {_by_gaps(r):.1f} ms, "
+         f"but {_after_first(r):.1f} ms followed the first token" for r in wrong],
+        "The time per token holds more than what followed the first token: prefill and queue are in it (as in the "
+        "request's time over all its tokens), so it grows with the prompt and shrinks with the answer.",
         "Use (total - TTFT) / (N - 1)", "request",
     )  # fmt: skip
 
@@ -219,7 +216,7 @@ def mixed_prompts(result: ServedResult) -> RuleOutcome:
 
 def few_for_percentile(result: ServedResult) -> RuleOutcome:
     """A p99 of fewer than 100 requests."""
-    known = [(level, level.finished) for level in result.levels if level.finished is not None and level.p99]
+    known = [(level, level.finished) for level in result.levels if level.finished and level.p99]
     if not known or result.batches:
         return NotJudged("no load has a 99th percentile and a number of requests")
     few = [(level, count) for level, count in known if count < FEW_FOR_P99]
@@ -262,10 +259,13 @@ def _good(result: ServedResult) -> list[ServedRequest]:
     return [request for level in result.levels for request in level.good]
 
 
-def _near(per_token: float | None, time: float | None, tokens: int | None) -> bool:
-    if not per_token or not time or not tokens:
-        return False
-    return abs(per_token * tokens / time - 1) < CLOSE
+def _by_gaps(request: ServedRequest) -> float:
+    """What the program's time per token makes of all gaps between tokens, ms."""
+    return (request.per_token_ms or 0.0) * ((request.output_tokens or 1) - 1)
+
+
+def _after_first(request: ServedRequest) -> float:
+    return (request.total_ms or 0.0) - (request.ttft_ms or 0.0)
 
 
 def _time(request: ServedRequest) -> float | None:
