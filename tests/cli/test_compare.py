@@ -171,3 +171,15 @@ def test_no_torch_is_imported(folders):
         "sys.exit('torch' in sys.modules or 'polars' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], stdout=subprocess.DEVNULL).returncode == 0
+
+
+@pytest.mark.parametrize("width", [40, 60])
+def test_a_narrow_terminal_keeps_every_figure(folders, capsys, monkeypatch, width):
+    monkeypatch.setenv("COLUMNS", str(width))
+    _, said, _ = ask(capsys, folders["a"], folders["slower"])
+    _, data, _ = ask(capsys, folders["a"], folders["slower"], "--json")
+    assert "…" not in said
+    for stage in json.loads(data)["stages"]:
+        assert change(stage["ratio"]["value"]) in said
+        assert f"{change(stage['ratio']['low'])} to {change(stage['ratio']['high'])}" in said
+    assert max(map(len, said.splitlines())) <= width

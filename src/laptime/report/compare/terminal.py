@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.measure import Measurement
 from rich.text import Text
 
 from laptime.comparisons.result import UNKNOWN_NOISE, Comparison, Side, StageComparison, Verdict
@@ -18,17 +20,41 @@ STYLES: dict[Verdict, str] = {"faster": "green", "slower": "bold red", "same": "
 MANY = 1e6
 """Larger odds than this say no more."""
 
+WIDEST = 200
+"""A table is as wide as its words and figures are; this is wider."""
+
 SEVERITIES = {"info": "dim", "warning": "yellow", "severe": "bold red"}
 
 
 def compare_report(comparison: Comparison) -> RenderableType:
     """The whole comparison; B against A."""
-    figures = (Column(head, numeric=True) for head in ("A", "B", "change", _interval_head(comparison)))
-    table = columns_table(Column(), *figures, Column(narrow="fold"))
-    for stage in comparison.stages:
-        table.add_row(*_cells(stage))
     answer = Text(headline(comparison), style=STYLES[comparison.verdict] or "bold")
-    return Group(answer, with_remarks(table if comparison.stages else Group(), list(_remarks(comparison))))
+    rows = _Stages(comparison) if comparison.stages else Group()
+    return Group(answer, with_remarks(rows, list(_remarks(comparison))))
+
+
+@dataclass(frozen=True)
+class _Stages:
+    """A row for each stage; where the table is too wide for the terminal, a few lines for each."""
+
+    comparison: Comparison
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        heads = ("A", "B", "change", _interval_head(self.comparison))
+        table = columns_table(Column(), *(Column(head, numeric=True) for head in heads), Column(narrow="fold"))
+        rows = [_cells(stage) for stage in self.comparison.stages]
+        for row in rows:
+            table.add_row(*row)
+        if Measurement.get(console, options.update(width=WIDEST), table).maximum <= options.max_width:
+            yield table
+            return
+        yield Text(f"\n A → B, change, {heads[-1]}")
+        for name, a, b, changed, ends, word in rows:
+            yield Text.assemble("\n ", name, ": ", word)
+            yield Text(f"   {a.plain} → {b.plain}, {changed.plain}")
+            if ends.plain != NOTHING:
+                yield Text(f"   {ends.plain}")
+        yield Text()
 
 
 def headline(comparison: Comparison) -> str:
