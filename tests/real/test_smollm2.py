@@ -80,7 +80,7 @@ def test_a_sweep_can_be_fitted(tmp_path):
         "device": "cpu",
         "workload": {"samples": 4},
         "knobs": {"prompt_tokens": [16, 64, 128], "new_tokens": [4, 12]},
-        "measure": {"repeats": 1},
+        "measure": {"repeats": 1, "rounds": 1, "warmups": 2},
     }
     laptime.sweep(config, out=tmp_path / "sweep")
     keep = ["cold", "foreign-process"]

@@ -87,7 +87,8 @@ def _budget_of(kind: str, processor: Any) -> Callable[[Loaded, Any, int], Budget
 def _pixels(loaded: Loaded, processor: Any, image_tokens: int) -> Budget:
     images = processor.image_processor
     side = images.patch_size * images.merge_size
-    most = image_tokens * side * side * (images.temporal_patch_size if "glm" in loaded.model.config.model_type else 1)
+    frames = images.temporal_patch_size if "glm" in loaded.model.config.model_type else 1
+    most = ((image_tokens + 1) * side * side - 1) * frames  # a token is whole; less would lose one to rounding
     size = dict(images.size)
     images.size = {"shortest_edge": min(size["shortest_edge"], most), "longest_edge": most}
     for name, value in (("min_pixels", images.size["shortest_edge"]), ("max_pixels", most)):
