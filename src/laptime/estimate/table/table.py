@@ -210,10 +210,21 @@ def settings_that_never_varied(frame: pl.DataFrame, schema: Schema) -> dict[str,
 def group_codes(frame: pl.DataFrame, columns: Sequence[str]) -> tuple[Ints, list[str]]:
     """The group of each row as a code, and each group's name ("hardware=a100, batch=2")."""
     require_columns(frame, columns)
-    texts = [level_texts(frame[name]) for name in columns]
+    rows = pl.DataFrame([_joinable(frame[name]) for name in dict.fromkeys(columns)])
+    kinds = rows.unique(maintain_order=True)  # few, so that a million rows need no million texts
+    texts = [level_texts(kinds[name]) for name in columns]
     labels = [", ".join(f"{n}={v}" for n, v in zip(columns, row, strict=True)) for row in zip(*texts, strict=True)]
     names, codes = np.unique(np.array(labels, dtype=object), return_inverse=True)
-    return codes.astype(np.int64), [str(name) for name in names]
+    coded = kinds.with_columns(pl.Series("\0code", codes.astype(np.int64)))
+    joined = rows.join(coded, on=rows.columns, how="left", nulls_equal=True, maintain_order="left")
+    return joined["\0code"].to_numpy(), [str(name) for name in names]
+
+
+def _joinable(column: pl.Series) -> pl.Series:
+    """The column, as texts where polars can't join on its type."""
+    if column.dtype.is_nested() or column.dtype in (pl.Object, pl.Binary):
+        return pl.Series(column.name, level_texts(column), dtype=pl.String)
+    return column
 
 
 def target_values(frame: pl.DataFrame, name: str) -> Floats:
@@ -342,11 +353,16 @@ def check_stage_units(frame: pl.DataFrame) -> None:
             raise LaptimeError(f"{one} is {other} / 1000: is one of them in seconds? Convert it, or leave one out")
 
 
-def _is_thousandth(small: pl.Series, large: pl.Series) -> bool:
+MANY_ROWS = 1000
+
+
+def _is_thousandth(small: pl.Series, large: pl.Series, fewest: int = FEWEST_ROWS) -> bool:
     """Whether one column is a thousandth of the other in every row that has both, but for rounding."""
+    if len(small) > MANY_ROWS and not _is_thousandth(small.head(MANY_ROWS), large.head(MANY_ROWS), fewest=0):
+        return False
     below, above = (column.cast(pl.Float64).fill_null(float("nan")).to_numpy() for column in (small, large))
     some = np.isfinite(below) & np.isfinite(above) & (below != 0)
-    return some.sum() >= FEWEST_ROWS and bool((np.abs(above[some] / below[some] - 1000) < 1).all())
+    return some.sum() >= fewest and bool((np.abs(above[some] / below[some] - 1000) < 1).all())
 
 
 def _check_parts(frame: pl.DataFrame, names: list[str]) -> None:
