@@ -137,6 +137,8 @@ def test_questions_from_a_file_are_asked(capsys, tmp_path):
         (["preset:tiny-llm", "--generate", "num_beams"], "KEY=VALUE"),
         (["preset:tiny-llm", "--generate", "num_beems=2"], "num_beams"),
         (["preset:tiny-llm", "--generate", "num_beams=two"], "num_beams=two"),
+        (["preset:tiny-llm", "--generate", "num_beams=0"], "num_beams=0: must be a whole number, at least 1"),
+        (["preset:tiny-llm", "--generate", "num_return_sequences=1.5"], "at least 1"),
         (["preset:tiny-llm", "--generate", "max_length=9"], "--new-tokens"),
         (["preset:tiny-llm", "--generate", "temperature=0.7"], "do_sample"),
         (["preset:tiny-llm", "--generate", "do_sample=true", "--verify"], "--verify"),

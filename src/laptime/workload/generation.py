@@ -21,6 +21,8 @@ ELSEWHERE = {
 }
 """What has an option of its own."""
 
+_COUNTS = ("num_beams", "num_return_sequences", "num_beam_groups")
+"""Counts of which transformers itself doesn't say that they begin at 1."""
 _TEXTS = ("stop_strings", "early_stopping")
 _RESULT = ("return_dict_in_generate", "output_scores", "output_logits", "output_attentions", "output_hidden_states")
 
@@ -55,6 +57,8 @@ def check_generate(options: Mapping[str, Any]) -> None:
             raise LaptimeError(f"--generate {key}: generate() has no such setting; near: {near}")
         if isinstance(options[key], str) and key not in _TEXTS:
             raise LaptimeError(f"--generate {key}={options[key]}: write a number, true, false or JSON, not text")
+        if key in _COUNTS and options[key] is not None and not (type(options[key]) is int and options[key] >= 1):
+            raise LaptimeError(f"--generate {key}={options[key]}: must be a whole number, at least 1")
     try:
         GenerationConfig(**options).validate(strict=True)
     except (ValueError, TypeError, ImportError) as error:
