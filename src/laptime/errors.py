@@ -25,7 +25,7 @@ class Stopped(KeyboardInterrupt):
 
 def did_you_mean(written: str, known: Iterable[str], *, cutoff: float = 0.6) -> str:
     """`did you mean a or b?` of the known names that are near what was written; "" where none is."""
-    near = get_close_matches(written, list(known), n=3, cutoff=cutoff)
+    near = get_close_matches(written, list(dict.fromkeys(known)), n=3, cutoff=cutoff)
     return f"did you mean {' or '.join(near)}?" if near else ""
 
 

@@ -70,3 +70,9 @@ def test_the_held_out_error_is_that_of_single_calls():
     inside = next(choice for choice in noisy.card.choices if choice.question == "inside")
     chosen = next(score for score in noisy.card.scores if score.question == "inside" and score.chosen)
     assert inside.error > 0.14 > chosen.error
+
+
+def test_a_near_name_is_offered_once():
+    with pytest.raises(LaptimeError) as said:
+        check_names(EST, ["contxt"], "the rows")
+    assert str(said.value).count("context") == 1
