@@ -134,3 +134,22 @@ def test_copies_between_devices_are_communication(tmp_path: Path) -> None:
     analysis = read_trace(write_nsys(tmp_path / "t.sqlite", rows))
     assert [(b.kind, b.sum_ns, b.busy_ns) for b in analysis.devices[0].busy] == [("communication", 4_000, 3_000)]
     assert analysis.devices[0].copies[0].direction == "peer to peer"
+
+
+def test_pages_of_unified_memory_have_no_launch(tmp_path: Path) -> None:
+    """The driver moves them: nothing is missing, and the host is not slow at launching."""
+    rows = [ActivityRow(10_000, 20_000, "add", correlation=1)]
+    rows += [ActivityRow(30_007 + 9_001 * i, 31_000 + 9_003 * i, "Memcpy unified DtoH", "memcpy") for i in range(40)]
+    analysis = read_trace(write_kineto(tmp_path / "t.json", rows, [CallRow(1_000, 2_000, correlation=1)]))
+    assert {finding.code for finding in analysis.integrity.findings} == {"unified-memory", "no-steps"}
+    assert analysis.devices[0].copies[0].memory == "unified"
+    assert "the host launches nothing, and the driver moves pages of unified memory (40 copies)" in analysis.headline
+
+
+def test_a_damaged_copys_name_has_a_direction(tmp_path: Path) -> None:
+    (copies,) = (
+        read_trace(write_kineto(tmp_path / "t.json", [ActivityRow(1, 5, "Memcpy HTOd (Pageable -> Device)", "memcpy")]))
+        .devices[0]
+        .copies
+    )
+    assert (copies.direction, copies.memory) == ("host to device", "pageable")

@@ -88,6 +88,18 @@ def test_workers_take_the_loading_away() -> None:
     assert "the host loads data, which no graph ends. Workers in the data loader could leave" in analysis.advice
 
 
+def test_a_loader_counts_also_where_every_range_is_an_operator_and_the_device_hides_it() -> None:
+    """As PyTorch wrote it in 2021. The loader stands before the step's first launch, and a graph would hide it."""
+    launching = [op for launch in launches(300, 35_000) for op in (Op("work", 20_000), launch)]
+    made = run([Op("load", 10 * MS), *launching])
+    made.ranges = [replace(row, kind="cpu_op") for row in made.ranges]
+    analysis = of(made)
+    assert "workers" in {row.remedy for row in analysis.whatif}
+    assert "ms the GPU waits while the host loads data." in analysis.advice
+    assert "no graph ends" not in analysis.advice
+    assert "Workers in the data loader could leave" in analysis.advice
+
+
 def test_what_an_optimizer_and_the_profiler_do_goes_with_a_graph() -> None:
     """Both are long stretches without an API call, and neither is other work."""
     step = [*launches(60, 20_000), Op("optimize", 4 * MS), *launches(20, 20_000)]

@@ -130,6 +130,11 @@ def overlong_kernels(timeline: GpuTimeline) -> Iterator[Finding]:
         )
 
 
+def _ms(time_ns: int) -> str:
+    """Milliseconds in three digits, or all of them before the point."""
+    return f"{time_ns / 1e6:.0f}" if time_ns >= 100_000_000 else f"{time_ns / 1e6:.3g}"
+
+
 def short_device_span(timeline: GpuTimeline) -> Iterator[Finding]:
     """A device that worked within a small part of what was traced."""
     traced, device = traced_span_ns(timeline), device_span_ns(timeline)
@@ -137,7 +142,7 @@ def short_device_span(timeline: GpuTimeline) -> Iterator[Finding]:
         yield Finding(
             code="short-device-span",
             severity="warning",
-            message=f"the GPU's work lies within {device / 1e6:.3g} ms of the {traced / 1e6:.3g} ms that were traced"
+            message=f"the GPU's work lies within {_ms(device)} ms of the {_ms(traced)} ms that were traced"
             f" ({device / traced * 100:.2g} %): idle time and gaps are those within its work",
         )
 

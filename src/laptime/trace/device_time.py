@@ -20,8 +20,14 @@ from laptime.trace.result import BusyTime, CopyTime, ProcessTime
 KINDS: tuple[str, ...] = ("compute", "communication", "copy", "memset")
 COMPUTE, COMMUNICATION, COPY, MEMSET = range(4)
 
-_COPY = re.compile(r"Mem(?:cpy|copy) (?:unified )?(?P<way>[A-Z]to[A-Z])(?: \((?P<memory>[^)]*)\))?", re.IGNORECASE)
+_COPY = re.compile(
+    r"Mem(?:cpy|copy) (?P<unified>unified )?(?P<way>(?P<source>[A-Z])to(?P<target>[A-Z]))(?: \((?P<memory>[^)]*)\))?",
+    re.IGNORECASE,
+)
 _PEER = "PtoP"
+
+UNIFIED = "unified"
+"""The host memory of copies by which the driver moves pages of unified memory."""
 
 
 def kinds(timeline: GpuTimeline, rows: Int32) -> Int8:
@@ -229,8 +235,19 @@ def copy_direction(name: str) -> tuple[str, str | None]:
     if match is None:
         return "unknown", None
     words = {"H": "host", "D": "device", "P": "peer", "A": "array"}
-    one, other = match["way"].split("to")
+    one, other = match["source"].upper(), match["target"].upper()
     way = f"{words.get(one, one)} to {words.get(other, other)}"
     memory = (match["memory"] or "").lower().split(" -> ")
     host = [kind for kind in memory if kind not in ("", "device", "host", "array", "unknown")]
+    if match["unified"]:
+        return way, UNIFIED
     return way, host[0] if host else None
+
+
+def migrations(timeline: GpuTimeline) -> npt.NDArray[np.bool_]:
+    """Which activities are pages of unified memory that the driver moves by itself: no call launches them."""
+    moves = np.array(
+        [bool((match := _COPY.match(name)) and match["unified"]) for name in timeline.strings], dtype=np.bool_
+    )
+    result: npt.NDArray[np.bool_] = moves[timeline.activities.name] & (timeline.activities.kind == Activity.MEMCPY)
+    return result

@@ -7,6 +7,7 @@ only once, is not what a steady state waits for.
 from __future__ import annotations
 
 from laptime.trace.causes import UNNAMED
+from laptime.trace.device_time import UNIFIED
 from laptime.trace.result import SURE, CauseTime, CopyTime, DeviceTimes, HostTime, Integrity, Kernel, Steps, WhatIf
 
 REASONS: dict[str, str] = {
@@ -80,16 +81,18 @@ def headline(integrity: Integrity, devices: list[DeviceTimes], kernels: list[Ker
     elif largest and exposed[largest] > max(idle, _LEADS):
         said = f"{which} busy {_percent(1 - idle)}: {_exposed_words(device, largest, exposed[largest])}"
         others = [kind for kind in exposed if kind != largest]
+    elif sum(row.count for row in device.busy) == 1:
+        said = f"{which}: only one activity is in the trace, so there are no gaps to explain"
     elif idle < 0.1:
         named = any(share >= _NAMED for share in exposed.values())
         parts = ["" if named else "it hardly waits", _where_busy(device, kernels)]
         said = f"{which} busy {_percent(1 - idle)}: {'; '.join(part for part in parts if part)}".removesuffix(": ")
     elif of_step is None and start_up_ns(device) >= 0.5 * device.idle_ns:
         said = f"{which} idle {_percent(idle)} while the program starts up: {_start_up(device)}"
+        if start_up_ns(device) < _LONG_START * device.span_ns:
+            said = f"{which} busy {_percent(1 - idle)}: {_where_busy(device, kernels)}; {_start_up(device)}"
     else:
-        why = _reason_of(device, steps)
-        if steps.method == "none" and why.startswith(REASONS["launch-overhead"]) and _first_launches(device, kernels):
-            why = f"most of its {device.kernels} kernels ran for the first time, which takes long once"
+        why = _why(integrity, device, kernels, steps)
         said = f"{which} idle {_percent(idle)}: {why}{_some_start_up(device)}"
     also = [f"; {_exposed_words(device, kind, exposed[kind], also=True)}" for kind in others if exposed[kind] >= _NAMED]
     shared = f"; {len(device.processes)} processes share it" if device.processes else ""
@@ -101,6 +104,9 @@ def _step_words(idle: float, steps: Steps) -> str:
         return f"busy {_percent(1 - idle)} of a step: it hardly waits"
     return f"idle {_percent(idle)} of a step: {reason(steps.causes, [])}"
 
+
+_LONG_START = 0.25
+"""Start-up that is less of the span is not what a trace is about."""
 
 _LEADS, _NAMED = 0.15, 0.1
 """From which share of the span on exposed copies or communication lead the headline, and are named in it."""
@@ -167,6 +173,23 @@ def _reason_of(device: DeviceTimes, steps: Steps) -> str:
     return words.replace(REASONS["host-not-launching"], OTHER_WORK) if _works_on_else(device) else words
 
 
+def _why(integrity: Integrity, device: DeviceTimes, kernels: list[Kernel], steps: Steps) -> str:
+    """Why a device waited, as far as the trace knows its launches."""
+    work = sum(row.count for row in device.busy)
+    alone = sum(finding.count for finding in integrity.findings if finding.code == "no-launch-record")
+    if alone > 0.5 * work:
+        return "most of its work has no launch in this trace, so why isn't known"
+    why = _reason_of(device, steps)
+    launching = why.startswith((REASONS["launch-overhead"], OTHER_WORK))
+    moved = sum(row.count for row in device.copies if row.memory == UNIFIED)
+    if launching and moved > 0.5 * work:
+        return f"the host launches nothing, and the driver moves pages of unified memory ({moved} copies)"
+    first = steps.method == "none" and why.startswith(REASONS["launch-overhead"]) and _first_launches(device, kernels)
+    if first and device.kernels != 1:
+        return f"most of its {device.kernels} kernels ran for the first time, which takes long once"
+    return why
+
+
 def _first_launches(device: DeviceTimes, kernels: list[Kernel]) -> bool:
     """Whether most kernels of a short trace ran once or twice: their launches load code, and say nothing of speed."""
     own = [kernel.count for kernel in kernels if kernel.device == device.device]
@@ -185,7 +208,13 @@ def _works_on_else(device: DeviceTimes) -> bool:
     return away > 0.5 * (time.get("host-not-launching", 0) + time.get("launch-overhead", 0))
 
 
+_SHOWN = 0.005
+"""A smaller share would be printed as 0 %."""
+
+
 def _percent(share: float) -> str:
+    if 0.9995 <= share < 1:
+        return "over 99.9 %"
     return f"{share * 100:.0f} %" if share < 0.995 or share == 1 else f"{share * 100:.1f} %"
 
 
@@ -224,6 +253,7 @@ def _where_busy(device: DeviceTimes, kernels: list[Kernel]) -> str:
     if not families:
         return ""
     top = sorted(families, key=families.__getitem__, reverse=True)[:2]
+    top = [name for name in top if families[name] >= _SHOWN] or top[:1]
     return "its time goes to " + " and ".join(f"{name} ({_percent(families[name])})" for name in top)
 
 
@@ -245,23 +275,50 @@ def advice(steps: Steps, whatif: list[WhatIf], devices: list[DeviceTimes]) -> st
         f"{subject} {steps.wall_ns / 1e6:.2f} ms, the GPU works {steps.busy_ns / 1e6:.2f} ms of it"
         f"{f' in {steps.kernels_per_step} kernels' if steps.kernels_per_step else ''}{_layers(steps)}."
     )
+    remedies = [row for row in whatif if row.remedy != "untraced"]
+    warming = sum(row.total_ns for row in steps.causes if row.cause in START_UP)
+    promised = bool(remedies) and not (steps.confidence < SURE or steps.unexplained or steps.uneven)
+    best = _best(remedies) if promised and warming < SAID * steps.wall_ns else None
     if steps.host_work_ns and steps.host_work_ns > 0.1 * steps.wall_ns:
         loads = any(row.remedy == "workers" for row in whatif)
-        ends = "loads data, which no graph ends" if loads else "does other work than launching: no remedy here ends it"
-        text += f" For {steps.host_work_ns / 1e6:.2f} ms the host {ends}."
+        graph = next((row for row in remedies if row.remedy == "graph"), best)
+        text += _host_work(steps.host_work_ns, steps.busy_ns, best and (graph if loads else best), loads=loads)
     alone_ns = next((row.share_ns for row in steps.busy if row.kind == "communication"), 0)
     if alone_ns >= SAID * steps.wall_ns:
         text += f" For {alone_ns / 1e6:.2f} ms only communication runs: no remedy here ends it."
     if steps.uneven and steps.wall_p10_ns and steps.wall_p90_ns:
         spread = f"{steps.wall_p10_ns / 1e6:.2f} to {steps.wall_p90_ns / 1e6:.2f} ms"
         return f"{text} Steps differ, from {spread}: what remedies would leave of this one says little of the others."
-    remedies = [row for row in whatif if row.remedy != "untraced"]
-    if not remedies or steps.confidence < SURE or steps.unexplained:
+    if warming >= SAID * steps.wall_ns:
+        text += f" For {warming / 1e6:.2f} ms first calls are made: warm up first, and trace a step that has none."
+    if best is None:
         return text
+    if best.step_ns_high > WORTH * max(row.step_ns_high * row.speedup_low for row in remedies):
+        return text if "no remedy here" in text else f"{text} No remedy that laptime knows is sure to win 3 % of it."
+    workers = next((row for row in remedies if row.remedy == "workers" and row is not best), None)
+    return " ".join([text, _promise(best), *([_promise(workers)] if workers else [])])
+
+
+def _best(remedies: list[WhatIf]) -> WhatIf:
+    """The remedy that leaves the least; the graph alone where fusion makes its range wide."""
     best = min(remedies, key=lambda row: row.step_ns_high)
     graph = next((row for row in remedies if row.remedy == "graph"), best)
-    if best.remedy == "graph+fusion" and _half_width(best) > NARROW >= _half_width(graph):
-        best = graph
+    return graph if best.remedy == "graph+fusion" and _half_width(best) > NARROW >= _half_width(graph) else best
+
+
+def _host_work(work_ns: int, busy_ns: int, ends: WhatIf | None, *, loads: bool) -> str:
+    """What the host does in a step but launch, and whether `ends`, the remedy for launching, leaves it.
+
+    It doesn't where launching ahead puts that work beside the device's.
+    """
+    does = "loads data" if loads else "does other work than launching"
+    if ends is not None and ends.step_ns_high >= busy_ns + 0.5 * work_ns:
+        does += ", which no graph ends" if loads else ": no remedy here ends it"
+        return f" For {work_ns / 1e6:.2f} ms the host {does}."
+    return f" For {work_ns / 1e6:.2f} ms the GPU waits while the host {does}."
+
+
+def _promise(row: WhatIf) -> str:
     words = {
         "buffers": "A buffer pool",
         "fusion": "Fusion",
@@ -270,11 +327,9 @@ def advice(steps: Steps, whatif: list[WhatIf], devices: list[DeviceTimes]) -> st
         "workers": "Workers in the data loader",
         "overlap": "Pinned copies beside the compute",
     }
-    name = words.get(best.remedy, "A CUDA graph with fusion")
-    if best.step_ns_high > WORTH * max(row.step_ns_high * row.speedup_low for row in remedies):
-        return text if "no remedy here" in text else f"{text} No remedy that laptime knows is sure to win 3 % of it."
-    verb = "could" if best.remedy in ("compile", "workers") else "would"
-    return f"{text} {name} {verb} leave {best.step_ns_low / 1e6:.2f} to {best.step_ns_high / 1e6:.2f} ms."
+    verb = "could" if row.remedy in ("compile", "workers") else "would"
+    name = words.get(row.remedy, "A CUDA graph with fusion")
+    return f"{name} {verb} leave {row.step_ns_low / 1e6:.2f} to {row.step_ns_high / 1e6:.2f} ms."
 
 
 def _half_width(row: WhatIf) -> float:

@@ -19,6 +19,7 @@ from laptime.trace.completeness import (
     several_processes,
     short_device_span,
 )
+from laptime.trace.device_time import migrations
 from laptime.trace.read.launch_links import launches
 from laptime.trace.read.timeline import Activities, Activity, GpuTimeline, Int64
 from laptime.trace.result import Integrity
@@ -83,8 +84,17 @@ def _launch_findings(timeline: GpuTimeline, launch: Int64) -> Iterator[Finding]:
             message = "no API call was recorded: launches and what the host did in gaps are not known"
             yield Finding(code="no-api-calls", severity="severe", message=message)
         return
-    total = len(launch)
-    alone = int(np.count_nonzero(launch < 0))
+    moved = migrations(timeline)  # by the driver, not by a call
+    total = len(launch) - int(np.count_nonzero(moved))
+    alone = int(np.count_nonzero((launch < 0) & ~moved))
+    if total < len(launch):
+        yield Finding(
+            code="unified-memory",
+            severity="info",
+            message="copies are pages of unified memory, which the driver moves when they are touched or fetched ahead:"
+            " no call launches them one by one",
+            count=len(launch) - total,
+        )
     if alone:
         yield Finding(
             code="no-launch-record",

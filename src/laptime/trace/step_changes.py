@@ -14,7 +14,7 @@ from laptime.trace.kernel_names import family
 from laptime.trace.read.timeline import Activity, GpuTimeline, Int8, Int64
 from laptime.trace.remedied import LARGE_NS, Replayed
 from laptime.trace.replay import replay_ns
-from laptime.trace.step_graph import StepGraph, as_it_is, step_graph
+from laptime.trace.step_graph import LOADER, StepGraph, as_it_is, step_graph
 from laptime.trace.steps import StepFrame
 
 FUSABLE = frozenset({"elementwise", "norm", "copy", "rope"})
@@ -24,8 +24,6 @@ _INDEXED = re.compile(r"index_?(copy|put|fill|elementwise)|scatter", re.IGNORECA
 
 MOST_INSIDE = 0.75
 """Where fewer of a step's kernels lie in its layers, it is no forward of which a graph would hold the layers alone."""
-
-_LOADER = re.compile(r"data_?loader|datapipe|next_?batch|fetch_?batch|load_?batch", re.IGNORECASE)
 
 
 def step_changes(timeline: GpuTimeline, gaps: DeviceGaps, launched: Int64, frame: StepFrame) -> Replayed | None:
@@ -108,8 +106,9 @@ def _loads(timeline: GpuTimeline, launched: Int64, graph: StepGraph) -> bool:
     own = launched[graph.rows]
     own = own[own >= 0]
     away = graph.away_ns[0] + graph.away_ns[1]
-    begins, ends = int(calls.start_ns[own].min()), int(calls.start_ns[own].max() + away.max())
-    named = np.array([bool(_LOADER.search(name)) for name in timeline.strings], dtype=np.bool_)
+    longest_away = int(away.max())  # it can lie before the first launch, or behind the last
+    begins, ends = int(calls.start_ns[own].min()) - longest_away, int(calls.start_ns[own].max()) + longest_away
+    named = np.array([bool(LOADER.search(name)) for name in timeline.strings], dtype=np.bool_)
     if not named.any() or not len(ranges.name):
         return False
     inside = named[ranges.name] & (ranges.end_ns > begins) & (ranges.start_ns < ends)

@@ -9,6 +9,7 @@ Source: the critical path of Holistic Trace Analysis and of Chakra's execution t
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -27,6 +28,9 @@ MOST = 30_000
 
 STAGED = 4
 """A copy that ends after its call by less than this part of the call's time held the host."""
+
+LOADER = re.compile(r"data_?loader|datapipe|next_?batch|fetch_?batch|load_?batch", re.IGNORECASE)
+"""How ranges are named in which a data loader works."""
 
 _OPTIMIZER = "Optimizer."
 
@@ -234,10 +238,12 @@ def _launching_ns(timeline: GpuTimeline, threads: Int64, begin_ns: int, end_ns: 
     near = np.flatnonzero((ranges.start_ns <= end_ns) & (ranges.end_ns >= begin_ns) & np.isin(ranges.thread, threads))
     names = [timeline.strings[name] for name in ranges.name[near].tolist()]
     start, end = ranges.start_ns[near], ranges.end_ns[near]
-    operator = (ranges.kind[near] == RangeKind.CPU_OP) & ((start < begin_ns) | (end > end_ns))
+    steps = np.array([name.startswith(PROFILER_STEP) for name in names], dtype=np.bool_)
+    loads = np.array([bool(LOADER.search(name)) for name in names], dtype=np.bool_)
+    operator = (ranges.kind[near] == RangeKind.CPU_OP) & ~steps & ~loads  # both are operators in 2021's format
+    operator &= (start < begin_ns) | (end > end_ns)
     chosen = operator | np.array([name.startswith(_OPTIMIZER) for name in names], dtype=np.bool_)
     begins, ends = start[chosen].tolist(), end[chosen].tolist()
-    steps = np.array([name.startswith(PROFILER_STEP) for name in names], dtype=np.bool_)
     if np.count_nonzero(steps) > 1:
         order = np.argsort(start[steps])
         begins += end[steps][order][:-1].tolist()

@@ -361,6 +361,20 @@ def test_odd_ids_do_no_harm(tmp_path: Path) -> None:
     assert timeline.ranges.process[0] < -1
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b'{"schema": "1.1.0-chakra.0.0.4", "pid": 1, "nodes": [{"id": 2}]}', "an execution trace"),
+        (b'{"rocprofiler-sdk-tool":[{"metadata":{}}]}', "rocprofv3's own JSON"),
+        (b'{"schema": "2.0", "rows": []}', "no traceEvents list"),
+    ],
+)
+def test_other_programs_json_is_named(tmp_path: Path, content: bytes, said: str) -> None:
+    (tmp_path / "t.json").write_bytes(content)
+    with pytest.raises(LaptimeError, match=said):
+        read_timeline(tmp_path / "t.json")
+
+
 CORPUS = sorted((Path(__file__).parent / "corpus").glob("*"))
 
 

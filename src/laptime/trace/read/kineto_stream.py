@@ -169,6 +169,18 @@ def _next(source: Iterator[bytes], least: int = 0) -> tuple[bytes, bool]:
     return b"".join(parts), True
 
 
+MARK_BYTES = 4096
+"""Within how many bytes another program's file says what it is."""
+
+OTHER_FORMATS: dict[re.Pattern[bytes], str] = {
+    re.compile(rb'"schema"\s*:\s*"\d[^"]*"(?s:.*)"nodes"\s*:\s*\['): "an execution trace (Chakra's nodes), which holds"
+    " no times of the device; give the profiler's trace of the same run, from prof.export_chrome_trace()",
+    re.compile(rb'^\s*\{\s*"rocprofiler-sdk-tool"'): "rocprofv3's own JSON, which laptime doesn't read; trace with"
+    " torch.profiler, and export with prof.export_chrome_trace()",
+}
+"""JSON of other programs, and what to do about it."""
+
+
 def _open_list(path: Path, source: Iterator[bytes]) -> tuple[bytes, Header | None, int, bool]:
     """Read up to the first event: (what follows, header, bytes gone by, whether more may come)."""
     head, more, searched, tries = b"", True, 0, 0
@@ -194,6 +206,9 @@ def _open_list(path: Path, source: Iterator[bytes]) -> tuple[bytes, Header | Non
             if tries == HEADER_TRIES:
                 more = False
                 break
+    for mark, what in OTHER_FORMATS.items():
+        if mark.search(head[:MARK_BYTES]):
+            raise LaptimeError(f"{path}: {what}")
     raise LaptimeError(
         f"{path}: no traceEvents list in its first {len(head)} bytes: not a whole PyTorch profiler file; "
         "export one with prof.export_chrome_trace()"

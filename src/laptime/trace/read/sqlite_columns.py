@@ -46,7 +46,7 @@ def database(path: Path) -> Iterator[sqlite3.Connection]:
         # SQLite quotes what it stumbled over, which may be anything.
         reason = " ".join("".join(c if c.isprintable() else " " for c in str(error)).split())[:120]
         raise LaptimeError(f"{path}: not readable as SQLite ({reason}); export it again with nsys export") from None
-    except UnicodeDecodeError:  # such a quotation, not even decoded by Python's module
+    except (UnicodeDecodeError, MemoryError):  # such a quotation, not even decoded; a text that claims to be endless
         raise LaptimeError(f"{path}: not readable as SQLite (damaged); export it again with nsys export") from None
 
 
