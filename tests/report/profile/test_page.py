@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import re
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -281,16 +280,15 @@ def test_on_a_cpu_there_is_one_timeline(open_page: Open, console_lines: Console)
 
 @pytest.mark.chromium
 def test_two_thousand_samples_stay_quick(open_page: Open, console_lines: Console) -> None:
-    page = profile_page(run_of(samples(2000, tokens=8)))
-    began = time.perf_counter()
-    browser = open_page(page)
-    assert time.perf_counter() - began < 6
+    """Few elements are made, whatever the number of samples: that is what a browser's time goes to."""
+    browser = open_page(profile_page(run_of(samples(2000, tokens=8))))
+    elements = "return document.querySelectorAll('*').length"
+    few = browser.execute_script(elements)
     assert len(browser.execute_script(ROWS)) < 60
-    took = browser.execute_script(
-        "const box = document.getElementById('filter'); box.value = '1';"
-        "const began = performance.now(); box.dispatchEvent(new Event('input')); return performance.now() - began"
-    )
-    assert took < 500
+    assert few < 6000
+    type_filter(browser, "1")
+    assert len(browser.execute_script(ROWS)) < 60
+    assert browser.execute_script(elements) < few + 1000
     type_filter(browser, "")
     browser.execute_script("document.querySelector('.rows').scrollTop = 1e9")
     browser.execute_async_script("requestAnimationFrame(() => requestAnimationFrame(arguments[0]))")
