@@ -10,11 +10,18 @@ import json
 import re
 from collections.abc import Callable
 from html import unescape
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 
+from laptime import read_engine
+from laptime.engines.engine_result import EngineReport
 from laptime.report.results import page, to_json
+from laptime.trace.ranks import read_ranks
+from laptime.trace.ranks_result import RankAnalysis
+from tests.engines.lived import write
 from tests.report.audit.test_page import report as an_audit
 from tests.report.control.sample_controls import an_evaluation
 from tests.report.estimate.test_page import judged
@@ -22,6 +29,18 @@ from tests.report.remedy.sample_remedies import a_report
 from tests.report.sample_runs import run_of, samples
 from tests.report.sweep.sweep_views import view
 from tests.report.trace.test_page import an_analysis
+from tests.trace.test_ranks import write_ranks
+
+
+def eight_ranks() -> RankAnalysis:
+    with TemporaryDirectory() as folder:
+        return read_ranks(*write_ranks(Path(folder)))
+
+
+def an_engine() -> EngineReport:
+    with TemporaryDirectory() as folder:
+        return read_engine(write(Path(folder) / "engine"))
+
 
 RESULTS: dict[str, Callable[[], Any]] = {
     "profile": lambda: run_of(samples(24)),
@@ -31,13 +50,21 @@ RESULTS: dict[str, Callable[[], Any]] = {
     "control": an_evaluation,
     "evaluate": judged,
     "trace": an_analysis,
+    "ranks": eight_ranks,
+    "engine": an_engine,
 }
 
 TALLEST = 24_000
 """A page on a phone is at most this high, in its pixels: more is a table that collapsed."""
 
-LOW_CONTRAST = """
-function parts(color) { return (color.match(/[\\d.]+/g) || []).map(Number); }
+LOW_CONTRAST = r"""
+const pixel = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+function parts(color) {
+  if (color.startsWith("rgb") || !CSS.supports("color", color)) return (color.match(/[\d.]+/g) || []).map(Number);
+  pixel.fillStyle = color;
+  pixel.fillRect(0, 0, 1, 1);
+  return [...pixel.getImageData(0, 0, 1, 1).data].slice(0, 3);
+}
 function light([r, g, b]) {
   const [x, y, z] = [r, g, b].map((v) => (v /= 255) <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
   return 0.2126 * x + 0.7152 * y + 0.0722 * z;
@@ -49,14 +76,27 @@ function ground(element) {
   }
   return [255, 255, 255];
 }
+/** The last filled shape of a drawing that lies under a text; the page where there is none. */
+function under(text) {
+  const at = text.getBoundingClientRect(), [x, y] = [at.left + Math.min(at.width / 2, 12), at.top + at.height / 2];
+  const holds = (box) => box.left <= x && x <= box.right && box.top <= y && y <= box.bottom;
+  const before = [...text.ownerSVGElement.querySelectorAll("rect")].filter((shape) => {
+    const { fill, opacity, fillOpacity } = getComputedStyle(shape);
+    return shape.compareDocumentPosition(text) & 4 && parts(fill).length === 3 && opacity * fillOpacity === 1 &&
+      holds(shape.getBoundingClientRect());
+  });
+  return before.length ? parts(getComputedStyle(before.pop()).fill) : ground(text.ownerSVGElement);
+}
 const low = [];
 const walker = document.createTreeWalker(document.querySelector("body"), NodeFilter.SHOW_TEXT);
 while (walker.nextNode()) {
   const element = walker.currentNode.parentElement;
-  if (!walker.currentNode.data.trim() || element.closest("script, style, svg") || !element.checkVisibility()) continue;
-  const [a, b] = [light(parts(getComputedStyle(element).color)), light(ground(element))];
+  if (!walker.currentNode.data.trim() || element.closest("script, style") || !element.checkVisibility()) continue;
+  const drawn = element.closest("svg") !== null, style = getComputedStyle(element);
+  const [a, b] = [light(parts(drawn ? style.fill : style.color)), light(drawn ? under(element) : ground(element))];
   const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
-  if (ratio < 4.5) low.push(`${ratio.toFixed(2)} ${element.tagName}.${element.className}: ${walker.currentNode.data}`);
+  if (ratio < 4.5)
+    low.push(`${ratio.toFixed(2)} ${element.tagName} ${element.getAttribute("class")}: ${walker.currentNode.data}`);
 }
 return [...new Set(low)].slice(0, 20);
 """
@@ -94,7 +134,18 @@ def test_small_text_can_be_read_and_tables_are_named(narrow):
         "return Math.min(99, ...[...document.querySelectorAll('svg text')].map((t) =>"
         " parseFloat(getComputedStyle(t).fontSize) * (t.getScreenCTM()?.d ?? 1)))"
     )
-    assert narrow.execute_script(sizes) >= 7
+    assert narrow.execute_script(sizes) >= 9
+
+
+@pytest.mark.chromium
+def test_it_can_be_read_in_the_dark(narrow):
+    dark = {"features": [{"name": "prefers-color-scheme", "value": "dark"}]}
+    narrow.execute_cdp_cmd("Emulation.setEmulatedMedia", dark)
+    narrow.refresh()  # charts take their colours when they are drawn
+    try:
+        assert narrow.execute_script(LOW_CONTRAST) == []
+    finally:
+        narrow.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
 
 
 def first_words(html: str) -> str:

@@ -102,7 +102,7 @@ function heatColour(share) {
 
 /** Which ink can be read on the colour of this share: dark on the middle ones in both schemes. */
 function inkOn(share) {
-  return share < 0.45 ? "low" : share < 0.58 ? "mid" : "high";
+  return share < 0.43 ? "low" : share < 0.66 ? "mid" : "high";
 }
 
 function hatching() {
