@@ -439,6 +439,21 @@ def blocks_that_ran(workspace):
     handle.remove()
 
 
+def test_an_early_block_before_which_a_choice_leaves_blocks_out_is_refused(workspace, tmp_path, capsys):
+    """The sweep ran blocks 0, 2, 5 and 7, so nothing can be chosen after block 2."""
+    later = tmp_path / "later"
+    shutil.copytree(workspace / "features", later)
+    text = (later / "features.json").read_text()
+    (later / "features.json").write_text(re.sub(r'"early_block":\s*1', '"early_block": 2', text))
+    words = ["control", "train", workspace / "run", "--estimator", workspace / "est", "--features", later]
+    words += ["--features", workspace / "features", "--out", tmp_path / "p", *KEEP]
+    for more, says in (((), "early block 2: a choice of 4 blocks"), (("--answers", later), "several --features first")):
+        code, out, err = ask(capsys, *words, *more)
+        assert (code, out, err.count("\n")) == (2, "", 1), err
+        assert says in err
+    assert not (tmp_path / "p").exists()
+
+
 def key_of(module):
     weight = next(one for name, one in module.named_parameters() if name.endswith("q_proj.weight"))
     return tuple(weight[0, :4].tolist())

@@ -6,6 +6,7 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+import msgspec
 import typer
 
 from laptime.cli import options
@@ -17,6 +18,8 @@ from laptime.errors import LaptimeError
 if TYPE_CHECKING:
     from laptime.control.policies.policy import Needs
     from laptime.control.policies.saved_policy import SavedPolicy
+    from laptime.control.training.early_search import EarlySearch
+    from laptime.data.record import Scalar
 
 SEEN = ("language", "pixels", "hidden")
 
@@ -41,6 +44,14 @@ Features = Annotated[
     Path,
     typer.Option("--features", metavar="FOLDER", help="What control features wrote.", rich_help_panel=options.INPUT),
 ]
+SeveralFeatures = Annotated[
+    list[Path],
+    typer.Option(
+        "--features", metavar="FOLDER",
+        help="What control features wrote. Several, each with another --early-block: the best block is searched.",
+        rich_help_panel=options.INPUT,
+    ),
+]  # fmt: skip
 Answers = Annotated[
     Path | None,
     typer.Option(
@@ -58,7 +69,7 @@ def train(
             "--estimator", metavar="FOLDER", help="What laptime fit wrote of this sweep.", rich_help_panel=options.INPUT
         ),
     ],
-    features: Features,
+    features: SeveralFeatures,
     out: options.OutFolder,
     force: options.Force = False,
     answers: Answers = None,
@@ -116,6 +127,11 @@ def train(
     Exit codes: 0 done, 2 usage, unreadable input or a sweep that can't be learned from.
     """
     share = options.share("--confidence", confidence)
+    if len(features) > 1 and answers is not None:
+        raise LaptimeError(
+            "--answers holds the features of one early block: search with several --features first, then train with "
+            "the --features and --answers of the block that was chosen"
+        )
     needs, budgets = _needs(sees), _budget_range(budget_range)
     from laptime.cli.control_sweep import scored_sweep, with_answers
     from laptime.control.bounds.calibrated_bounds import make_bounds
@@ -124,12 +140,21 @@ def train(
     from laptime.estimate.total import load_predictor
 
     check_new_folder(out, MARKS, force=force)
-    collected = read_features(features)
+    tables = [read_features(folder) for folder in features]
+    collected = tables[0]
     sweep = scored_sweep(run, collected.model, keep)
     half, seen = with_answers(sweep.table.half("train"), collected, answers)
     bounds = make_bounds(load_predictor(estimator, None), half, seen.language, confidence=share)
     from laptime.control.training.kinds import PolicySpec, train_policy
 
+    tried: dict[str, Scalar] = {}
+    if len(tables) > 1:
+        from laptime.control.training.early_search import search_early_block
+
+        found = search_early_block(half, tables, bounds, seed=seed)
+        seen = next(one for one in tables if one.early_block == found.chosen).of(half.sample_ids, half.space)
+        tried = {f"early_block_{one.early_block}": one.score for one in found.scores}
+        typer.echo(_searched(found), err=True)
     spec = PolicySpec(
         kind=kind.value,
         needs=needs,
@@ -140,6 +165,7 @@ def train(
         seed=seed,
     )
     saved = train_policy(half, seen, bounds, spec)
+    saved = msgspec.structs.replace(saved, settings=saved.settings | tried)
     with whole_folder(out, MARKS, force=force) as folder:
         write_policy(saved, bounds, folder)
     if as_json:
@@ -150,6 +176,17 @@ def train(
     typer.echo(f"{out}: {saved.policy.name} of {len(half)} questions, {len(half.space)} choices{_trained(saved)}")
     typer.echo(f"{plain_percent(share)} in time are promised {_promised(saved, promise)}", err=True)
     return 0
+
+
+def _searched(found: EarlySearch) -> str:
+    """Which early block is taken, and what the others scored."""
+    from laptime.report.kit.numbers import percent
+
+    scores = ", ".join(f"block {one.early_block} {percent(one.score)}" for one in found.scores)
+    return (
+        f"the late choice is taken after block {found.chosen}, the earliest that isn't surely worse: right and in time "
+        f"{scores} ({found.questions} questions, a supervised policy)"
+    )
 
 
 def _trained(saved: SavedPolicy) -> str:
