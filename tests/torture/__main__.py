@@ -28,8 +28,8 @@ Area = Callable[[Place, int, range], Iterator[Tried]]
 
 AREAS: dict[str, tuple[Area, float, int]] = {
     "sweeping": (sweeping.tried, 0.0025, 5), "writing": (writing.tried, 0.01, 20), "lines": (lines.tried, 0.005, 20),
-    "invoking": (invoking.tried, 0.0125, 25), "reading": (reading.tried, 0.1, 100),
-    "loading": (loading.tried, 0.87, 1000),
+    "invoking": (invoking.tried, 0.005, 25), "reading": (reading.tried, 0.1, 100),
+    "loading": (loading.tried, 0.8775, 1000),
 }  # fmt: skip
 """For each area: its tries, which part of all tries it gets, and how many make a portion. A loader takes milliseconds,
 a sweep that is killed many seconds."""
