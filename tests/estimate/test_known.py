@@ -41,6 +41,17 @@ def test_a_feature_that_never_varied_and_differs_now_is_unknown():
         assert next(iter(other)) in (report.answers[0].unknown or "")
 
 
+@pytest.mark.parametrize("size", [0, -4])
+def test_a_size_that_is_no_size_is_unknown(size):
+    """Every training row had a context of one token or more."""
+    assert EST.positive["context"]
+    asked = predict(EST, {**ROW, **ALWAYS, "context": size}, budget_ms=100.0)
+    assert asked.unknown == [f"context is {size}, but was always above 0 in training"]
+    assert asked.answers.select("median_ms", "bound_ms", "probability_within").row(0) == (None, None, None)
+    report = budget(EST, {**ROW, **ALWAYS, "context": [size, 256]}, 1e9)
+    assert (report.feasible, report.abstained) == (1, 1)
+
+
 def test_a_table_with_another_value_keeps_its_rows_apart():
     rows = pl.DataFrame([{**ROW, **ALWAYS}, {**ROW, **ALWAYS, "rows": 8}])
     report = budget(EST, rows, 1e9)

@@ -93,6 +93,13 @@ class Estimator:
         return self.fitted.schema.constants
 
     @property
+    def positive(self) -> dict[str, bool]:
+        """Numeric features that were never negative in training; True: never 0 either. No other value is a size."""
+        fitted = self.fitted
+        kinds = zip(fitted.schema.numeric, fitted.domain.kinds, strict=False)  # what is computed of a row comes after
+        return {name: kind == "log" for name, kind in kinds if kind != "plain"}
+
+    @property
     def fitted(self) -> Fitted:
         """The parts that predictions are made of. Raises LaptimeError before `fit`."""
         if self._fitted is None:

@@ -12,11 +12,14 @@ from typing import Any
 import polars as pl
 
 from laptime.errors import LaptimeError, did_you_mean
-from laptime.estimate.predictor import Predictor
+from laptime.estimate.predictor import Predictor, positive_of
 from laptime.estimate.table.table import other_value_rows
 
 NAMED = 12
 """A message names at most this number of columns."""
+
+
+BOUNDS = {True: "always above 0", False: "never negative"}
 
 
 def known_names(predictor: Predictor) -> list[str]:
@@ -71,7 +74,28 @@ def unknown_reasons(predictor: Predictor, frame: pl.DataFrame) -> list[str | Non
         other = other_value_rows(frame[name], always)
         for row in other.nonzero()[0].tolist():
             reasons[row].append(f"{name} is {frame[name][row]}, but was always {always} in training")
+    for name, above in positive_of(predictor).items():
+        if name not in frame.columns or not frame[name].dtype.is_numeric():
+            continue
+        no_size = (frame[name] <= 0 if above else frame[name] < 0).fill_null(value=False)
+        for row in no_size.arg_true().to_list():
+            reasons[row].append(f"{name} is {frame[name][row]}, but was {BOUNDS[above]} in training")
     return ["; ".join(some) if some else None for some in reasons]
+
+
+def union_of_positive(parts: Sequence[Predictor]) -> dict[str, bool]:
+    """The same of several estimators: what one of them has seen negative or 0 may be so."""
+    merged: dict[str, bool] = {}
+    for part in parts:
+        known = positive_of(part)
+        for name in part.features:
+            if name in known:
+                merged[name] = merged.get(name, True) and known[name]
+    return {
+        name: above
+        for name, above in merged.items()
+        if all(name in positive_of(part) for part in parts if name in part.features)
+    }
 
 
 def union_of_constants(parts: Sequence[Predictor]) -> dict[str, str]:

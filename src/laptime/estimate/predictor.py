@@ -24,3 +24,9 @@ class Predictor(Protocol):
     def quantile(self, frame: Any, q: Any) -> Floats: ...
     def probability_within(self, frame: Any, budget_ms: Any) -> Floats: ...
     def support(self, frame: Any) -> Sequence[Any]: ...
+
+
+def positive_of(predictor: Predictor) -> dict[str, bool]:
+    """Estimator.positive; nothing where a predictor of somebody's own doesn't say."""
+    positive: dict[str, bool] = getattr(predictor, "positive", {})
+    return positive

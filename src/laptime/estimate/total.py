@@ -28,7 +28,7 @@ from laptime.data.stats import Floats
 from laptime.errors import LaptimeError
 from laptime.estimate.estimator import Estimator
 from laptime.estimate.files import MANIFEST
-from laptime.estimate.known import union_of_constants
+from laptime.estimate.known import union_of_constants, union_of_positive
 from laptime.estimate.predictor import Predictor
 from laptime.estimate.table.positions import FOLDER, DecodeByPosition
 
@@ -62,6 +62,7 @@ class TotalEstimator:
         self.features = _union([*known, own])
         self.group = _union(stage.group for stage in stages.values())
         self.constants = union_of_constants(list(stages.values()))
+        self.positive = union_of_positive(list(stages.values()))
 
     @classmethod
     def load(cls, folder: str | Path, tokens: Sequence[int] | None = None) -> TotalEstimator:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import polars
 
 from laptime.data.stats import Floats
-from laptime.estimate.predictor import Predictor
+from laptime.estimate.predictor import Predictor, positive_of
 from laptime.estimate.table.reading import Columns, run_columns
 
 SEGMENTS = 4
@@ -69,6 +69,7 @@ class DecodeByPosition:
         self.categorical = list(step.categorical)
         self.group = list(step.group)
         self.constants = dict(step.constants)
+        self.positive = {name: above for name, above in positive_of(step).items() if name != CONTEXT}
 
     def predict(self, frame: Any) -> Floats:
         """The mean step's median, (n,)."""
