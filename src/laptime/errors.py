@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from importlib.util import find_spec
 
@@ -23,9 +23,15 @@ class Stopped(KeyboardInterrupt):
         self.number = number
 
 
-def did_you_mean(written: str, known: Iterable[str], *, cutoff: float = 0.6) -> str:
-    """`did you mean a or b?` of the known names that are near what was written; "" where none is."""
-    near = get_close_matches(written, list(dict.fromkeys(known)), n=3, cutoff=cutoff)
+def did_you_mean(
+    written: str, known: Iterable[str], *, cutoff: float = 0.6, shown: Mapping[str, str] | None = None
+) -> str:
+    """`did you mean a or b?` of the known names that are near what was written; "" where none is.
+
+    shown: how a known name is shown, where not by itself.
+    """
+    close = get_close_matches(written, list(dict.fromkeys(known)), n=3, cutoff=cutoff)
+    near = [(shown or {}).get(name, name) for name in close]
     return f"did you mean {' or '.join(near)}?" if near else ""
 
 

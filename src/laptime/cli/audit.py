@@ -39,7 +39,7 @@ def audit(
     from laptime.audits import audit as audit_path
 
     check_new_file(html, "--html", force=force)
-    check_ci(github_summary=github_summary)
+    check_ci(github_summary=github_summary, junit=junit)
     report = audit_path(path)
     give(report, as_json=as_json, html=html, force=force)
     tell_ci(report, github_summary=github_summary, junit=junit)

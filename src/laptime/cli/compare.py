@@ -108,7 +108,7 @@ def compare(
     Exit codes: 0 not slower, or not known; 1 slower; 2 usage, unreadable input or nothing comparable; 130 Ctrl-C.
     """
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # nothing here multiplies matrices
-    check_ci(github_summary=github_summary)
+    check_ci(github_summary=github_summary, junit=junit)
     asked = None if stage is None else stage.value
     effect, sure = share("--min-effect", min_effect), share("--confidence", confidence)
     if run is not None or against is not None:

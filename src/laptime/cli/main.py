@@ -270,8 +270,8 @@ def _near_paths(message: str, arguments: list[str]) -> str:
         if argument in message and not argument.startswith("-"):
             with suppress(OSError, ValueError):
                 if not path.exists() and path.parent.is_dir():
-                    beside = [str(path.parent / entry.name) for entry in path.parent.iterdir()]
-                    near = did_you_mean(str(path), beside, cutoff=0.8)
+                    names = {entry.name: str(path.parent / entry.name) for entry in path.parent.iterdir()}
+                    near = did_you_mean(path.name, names, cutoff=0.8, shown=names)
                     if near and "did you mean" not in message:
                         return f"{message}; {near}"
     return message

@@ -122,11 +122,14 @@ def names(words: str) -> list[str]:
 
 
 def numbers(option: str, words: str) -> list[float]:
-    """Numbers written as 50,90,99. Raises LaptimeError for anything else."""
+    """Numbers written as 50,90,99, at least one. Raises LaptimeError for anything else."""
     try:
-        return [float(word) for word in names(words)]
+        written = [float(word) for word in names(words)]
     except ValueError:
-        raise LaptimeError(f"{option} {words}: write numbers as 50,90,99") from None
+        written = []
+    if not written:
+        raise LaptimeError(f"{option} {words}: write numbers as 50,90,99")
+    return written
 
 
 def share(option: str, words: str) -> float:

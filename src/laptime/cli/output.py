@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from laptime.data.files import write_new_file
+from laptime.data.files import check_new_file, write_new_file
 from laptime.errors import LaptimeError
 
 
@@ -53,8 +53,12 @@ def tell_ci(result: Any, *, github_summary: bool, junit: Path | None) -> None:
             print(line, file=sys.stderr)  # noqa: T201
 
 
-def check_ci(*, github_summary: bool) -> str:
-    """The file that a GitHub job names for its summary. Raises LaptimeError outside one, where it was asked for."""
+def check_ci(*, github_summary: bool, junit: Path | None = None) -> str:
+    """The file that a GitHub job names for its summary. Ask before long work.
+
+    Raises LaptimeError outside a job, where the summary was asked for, and where the JUnit file can't be written.
+    """
+    check_new_file(junit, "--junit", force=True)
     summary = os.environ.get("GITHUB_STEP_SUMMARY", "")
     if github_summary and not summary:
         raise LaptimeError("--github-summary: GITHUB_STEP_SUMMARY names no file; a GitHub job sets it")

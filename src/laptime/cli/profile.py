@@ -285,7 +285,7 @@ def profile(
         adapter=adapter,
         quantize=quantize,
         device_map=device_map,
-        percentiles=tuple(numbers("--percentiles", percentiles or "")),
+        percentiles=() if percentiles is None else tuple(numbers("--percentiles", percentiles)),
         plan=MeasuringPlan(
             max_warmups=max_warmups,
             max_repeats=repeats,

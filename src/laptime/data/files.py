@@ -51,14 +51,17 @@ def write_whole(file: Path, content: bytes) -> None:
 
 
 def check_new_file(file: Path | None, option: str, *, force: bool) -> None:
-    """Raise LaptimeError if the file is already there and may not be replaced. Worth knowing before long work.
+    """Raise LaptimeError if the file can't be written, or is there and may not be replaced. Ask before long work.
 
     With `force` a page replaces only a page, and no file replaces a part of a run, an estimator or a policy.
     option: the option that named the file, for the message ("--html").
     """
     if file is not None and str(file) == "-":
         raise LaptimeError(f"{option} -: what this writes is a file, and - (stdout) is none; name a file")
-    if file is None or not os.path.lexists(file):
+    if file is None:
+        return
+    if not os.path.lexists(file):
+        _check_writable(file, option)
         return
     if file.is_dir():
         raise LaptimeError(f"{option} {file}: is a folder; name a file")
@@ -70,6 +73,20 @@ def check_new_file(file: Path | None, option: str, *, force: bool) -> None:
         raise LaptimeError(f"{option} {file}: belongs to what laptime measured or learnt there; name another file")
     if option == "--html" and not _is_page(file):
         raise LaptimeError(f"{option} {file}: is no page of laptime, and is never replaced; name another file")
+    _check_writable(file, option)
+
+
+def _check_writable(file: Path, option: str) -> None:
+    """Raise LaptimeError where nothing can be made in the folder that the file, or its first new folder, goes into."""
+    try:
+        place = file
+        while not place.parent.exists():
+            place = place.parent
+        trial = _beside(place)
+        os.close(os.open(trial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
+        trial.unlink()
+    except OSError as error:
+        raise LaptimeError(f"{option} {file}: can't be written there ({error.strerror}); name another file") from error
 
 
 def _belongs_to_result(file: Path) -> bool:

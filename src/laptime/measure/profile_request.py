@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -57,6 +58,9 @@ class ProfileRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def check(request: ProfileRequest) -> None:
+    """Raise LaptimeError for what can be refused before a model is loaded."""
+    _check_types(request)
+    _check_types(request.plan)
     for name, value in (
         ("--samples", request.samples),
         ("--prompt-tokens", request.prompt_tokens),
@@ -93,6 +97,17 @@ def check(request: ProfileRequest) -> None:
         raise LaptimeError(f"--autocast {request.plan.autocast}: bfloat16 or float16")
     if request.data is not None and not request.data.is_file():
         raise LaptimeError(f"{request.data}: no such file; --data takes JSON lines of {{image, question}}")
+
+
+def _check_types(part: ProfileRequest | MeasuringPlan) -> None:
+    """Raise LaptimeError for a value of another kind, which only a call from Python can bring."""
+    try:
+        msgspec.convert(msgspec.structs.asdict(part), type(part))
+    except msgspec.ValidationError as error:
+        wrong, _, path = str(error).partition(" - at `$.")
+        name = re.split(r"[^a-z0-9_]", path)[0]
+        value = str(getattr(part, name, ""))[:80]
+        raise LaptimeError(f"{name} {value!r}: {wrong[:1].lower()}{wrong[1:]}") from None
 
 
 def check_cache(cache: str | None) -> None:

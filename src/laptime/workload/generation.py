@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from transformers import GenerationConfig
+from transformers.utils import logging as transformers_logging
 
 from laptime.errors import LaptimeError
 from laptime.models.sources import first_line
@@ -21,8 +23,10 @@ ELSEWHERE = {
 }
 """What has an option of its own."""
 
-_COUNTS = ("num_beams", "num_return_sequences", "num_beam_groups")
+_COUNTS = ("num_beams", "num_return_sequences", "num_beam_groups", "prompt_lookup_num_tokens", "num_assistant_tokens")
 """Counts of which transformers itself doesn't say that they begin at 1."""
+
+_SWITCHES = ("do_sample", "use_cache")
 _TEXTS = ("stop_strings", "early_stopping")
 _RESULT = ("return_dict_in_generate", "output_scores", "output_logits", "output_attentions", "output_hidden_states")
 
@@ -59,11 +63,35 @@ def check_generate(options: Mapping[str, Any]) -> None:
             raise LaptimeError(f"--generate {key}={options[key]}: write a number, true, false or JSON, not text")
         if key in _COUNTS and options[key] is not None and not (type(options[key]) is int and options[key] >= 1):
             raise LaptimeError(f"--generate {key}={options[key]}: must be a whole number, at least 1")
+        if key in _SWITCHES and not isinstance(options[key], bool | None):
+            raise LaptimeError(f"--generate {key}={options[key]}: write true or false")
     try:
-        GenerationConfig(**options).validate(strict=True)
-    except (ValueError, TypeError, ImportError) as error:
-        text = " ".join(line.strip(" -`") for line in str(error).splitlines() if line.strip())
-        raise LaptimeError(f"--generate: {text[:300] or first_line(error)}") from error
+        with _only_errors():
+            GenerationConfig(**options).validate(strict=True)
+    except (ValueError, TypeError, ImportError, AttributeError) as error:
+        raise LaptimeError(f"--generate: {_what_is_wrong(error)}") from error
+
+
+@contextmanager
+def _only_errors() -> Iterator[None]:
+    """transformers without its warnings: it logs what it then raises."""
+    before = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(before)
+
+
+def _what_is_wrong(error: Exception) -> str:
+    """What transformers says of the settings, on one line: its first complaint, without its advice on warnings."""
+    if isinstance(error, AttributeError):
+        return f"a value is of another kind than transformers takes ({first_line(error)})"
+    lines = [line.strip(" -") for line in str(error).splitlines() if line.strip(" -")]
+    if len(lines) > 1 and lines[0].startswith("GenerationConfig is invalid"):
+        lines = lines[1:]
+    text = " ".join(lines).partition(" If you're using a pretrained model")[0].replace(" -- ", ": ")
+    return text[:300] or first_line(error)
 
 
 def generate_words(options: Mapping[str, Any]) -> str | None:
