@@ -171,3 +171,11 @@ def test_an_answer_that_nobody_reads_is_neither_yes_nor_no():
     with os.fdopen(writing, "w") as closed:
         done = subprocess.run(program, stdout=closed, stderr=subprocess.PIPE, check=False, text=True)
     assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_what_is_to_be_written_needs_no_name_beside_it(tmp_path, capsys):
+    (tmp_path / "demo").mkdir()
+    (tmp_path / "demo.html").touch()
+    assert laptime(["audit", str(tmp_path / "demo"), "--html", str(tmp_path / "demo.html" / "dem.html")]) == 2
+    assert laptime(["audit", str(tmp_path / "demo"), "--html", "/proc/x.html"]) == 2
+    assert "did you mean" not in capsys.readouterr().err

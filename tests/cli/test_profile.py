@@ -134,7 +134,14 @@ def test_questions_from_a_file_are_asked(capsys, tmp_path):
         (["preset:tiny-llm", "--audio-seconds", "-2"], "--audio-seconds -2"),
         (["preset:tiny-llm", "--percentiles", "50,x"], "--percentiles 50,x"),
         (["preset:tiny-llm", "--percentiles", "100"], "--percentiles 100"),
+        (["preset:tiny-llm", "--percentiles", ","], "write numbers as 50,90,99"),
+        (["preset:tiny-llm", "--percentiles", "0,100"], "--percentiles 0"),
+        (["preset:tiny-llm", "--html", "/proc/x.html"], "--html /proc/x.html: can't be written there"),
+        (["preset:tiny-llm", "--html", f"{__file__}/x.html"], "can't be written there"),
         (["preset:tiny-llm", "--generate", "num_beams"], "KEY=VALUE"),
+        (["preset:tiny-llm", "--generate", "num_beams=0"], "--generate num_beams=0: write a whole number"),
+        (["preset:tiny-llm", "--generate", "do_sample=3"], "--generate do_sample=3: write true or false"),
+        (["preset:tiny-llm", "--generate", "watermarking_config=3"], "of another kind"),
         (["preset:tiny-llm", "--generate", "num_beems=2"], "num_beams"),
         (["preset:tiny-llm", "--generate", "num_beams=two"], "num_beams=two"),
         (["preset:tiny-llm", "--generate", "num_beams=0"], "num_beams=0: must be a whole number, at least 1"),
@@ -155,6 +162,8 @@ def test_bad_input_is_one_line_and_leaves_nothing(capsys, tmp_path, arguments, l
     assert out == ""
     complaint = [text for text in err.splitlines() if text.startswith("laptime: ")]
     assert len(complaint) == 1
+    assert "[transformers]" not in err
+    assert "did you mean /" not in err
     assert line.lower() in complaint[0].lower()
     assert "Traceback" not in err
     assert not (tmp_path / "run").exists()

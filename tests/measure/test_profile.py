@@ -2,6 +2,7 @@
 
 import pytest
 
+import laptime
 from laptime.errors import LaptimeError
 from laptime.measure.profile import ProfileRequest, profile
 from laptime.measure.session import MeasuringPlan
@@ -45,3 +46,18 @@ def test_a_folder_that_is_not_free_is_refused_before_the_model_is_loaded(tmp_pat
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(LaptimeError, match="not empty"):
         profile(ProfileRequest(model="no/such-model"), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        ({"samples": "3x"}, r"samples '3x': expected `int`"),
+        ({"batch": 2.5}, r"batch '2.5': expected `int`"),
+        ({"percentiles": (50, "x")}, r"percentiles .*: expected `float`"),
+        ({"precision": "small"}, r"precision 'small': expected `float`"),
+        ({"method": "guess"}, r"method 'guess'"),
+    ],
+)
+def test_a_value_of_another_kind_is_named(given, line):
+    with pytest.raises(LaptimeError, match=line):
+        laptime.profile("preset:tiny-llm", **given)

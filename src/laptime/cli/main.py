@@ -13,6 +13,7 @@ from contextlib import suppress
 from difflib import get_close_matches
 from functools import cache, wraps
 from importlib import import_module
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -263,15 +264,19 @@ def _with_near_choices(message: str) -> str:
     return f"{message} {near[:1].upper()}{near[1:]}" if near else message
 
 
+WRITES = ("--html", "--out", "--to", "--junit", "--perfetto")
+"""Options that name what is written, so that nothing of the name needs to be there."""
+
+
 def _near_paths(message: str, arguments: list[str]) -> str:
     """Of an argument that names nothing and that the message is about: what beside it has nearly its name."""
-    for argument in arguments:
+    for before, argument in pairwise(["", *arguments]):
         path = Path(argument)
-        if argument in message and not argument.startswith("-"):
+        if argument in message and not argument.startswith("-") and before not in WRITES:
             with suppress(OSError, ValueError):
                 if not path.exists() and path.parent.is_dir():
                     names = {entry.name: str(path.parent / entry.name) for entry in path.parent.iterdir()}
-                    near = did_you_mean(path.name, names, cutoff=0.8, shown=names)
+                    near = did_you_mean(path.name, names, cutoff=0.7, shown=names)
                     if near and "did you mean" not in message:
                         return f"{message}; {near}"
     return message

@@ -323,3 +323,15 @@ def test_the_command_is_shown_as_one_types_it() -> None:
 def test_a_page_of_the_same_run_is_the_same() -> None:
     assert profile_page(run_of(samples(5))) == profile_page(run_of(samples(5)))
     assert data_of(profile_page(run_of(samples(5))))["samples"]["name"][0] == "synthetic-0000"
+
+
+def test_the_page_says_what_the_terminal_says_of_its_counts() -> None:
+    flagged = [sample(number, flags=["cold", "foreign-process"] if number < 3 else []) for number in range(10)]
+    taken = [msgspec.structs.replace(one, cut_rows=1) for one in flagged]
+    page = profile_page(run_of(taken))
+    assert "so their counts overlap" in page
+    assert "7 of 7 samples reached the limit on new tokens." in page
+    assert "Tokens/s: new tokens of all rows over the whole calls" in page
+    alone = profile_page(run_of([sample(number) for number in range(8)]))
+    assert "counts overlap" not in alone
+    assert "reached the limit" not in alone

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import msgspec
 
 from laptime.data.percentiles import asked_percentiles, percentiles
-from laptime.data.record import Interval, Sample, SessionEnd
+from laptime.data.record import Interval, Sample
 from laptime.data.run_folder import Run
 from laptime.data.subtraction import summarise_subtraction
 from laptime.data.summary import Summary, summarise
@@ -24,11 +24,17 @@ from laptime.report.profile.words import (
     MEANINGS,
     closure_sentence,
     created,
+    cut_sentence,
     facts,
     few_samples_sentence,
+    gaps_sentence,
     headline,
+    load_sentence,
     model_name,
+    neighbours_sentence,
+    rates_sentence,
     session_sentence,
+    threads_hint,
     time_name,
 )
 
@@ -52,7 +58,7 @@ def profile_page(run: Run) -> str:
             flags_section(
                 samples, summary, [(shortened(f.sample_id, 200), shortened(f.error, 500)) for f in run.failures]
             ),
-            how_taken(samples, environment.device, run.sessions),
+            how_taken(run, samples, summary),
             environment_section(run),
         ],
         data=profile_data(run, summary),
@@ -73,12 +79,14 @@ def lead_picture(summary: Summary) -> Html:
         return note("The run holds no finished sample. The section Flags says what failed, and why.", kind="warning")
     mean = text(summary.stages["total"].mean, "ms")
     few = few_samples_sentence(summary)
+    said = [line for line in (cut_sentence(summary), gaps_sentence(summary), rates_sentence(summary)) if line]
     return join(
         stage_bar(summary.mean_stages_ms),
         stage_legend(summary.mean_stages_ms),
         tag("p", f"The mean of {counted(summary.used, 'sample')}: {mean}. Every share is of their summed time.",
             class_="hero-note"),
         summary_cards(summary),
+        tag("p", " ".join(said), class_="hero-note"),
         note(few) if few else None,
     )  # fmt: skip
 
@@ -255,8 +263,11 @@ def _two_bars(device: Summary, host: Summary) -> Html:
     return tag("div", cells, class_="two-bars")
 
 
-def how_taken(samples: Sequence[Sample], device: str | None, sessions: Sequence[SessionEnd]) -> Html:
-    """The section on method: one run, one clock; what each number means; the closure check."""
+def how_taken(run: Run, samples: Sequence[Sample], summary: Summary) -> Html:
+    """The section on method: one run, one clock; what each number means; the closure check; what disturbed it."""
+    device = run.info.environment.device
+    hint = threads_hint(run, summary)
+    beside = [*(neighbours_sentence(end) for end in run.sessions), load_sentence(run.info.session)]
     on_cpu = device is None or device == "cpu"
     clock = "the host's monotonic clock" if on_cpu else "the device's event clock, and on the host's at the same place"
     resolved = "" if on_cpu else ", and resolved after the call with a single synchronize"
@@ -269,7 +280,9 @@ def how_taken(samples: Sequence[Sample], device: str | None, sessions: Sequence[
             "No stage is obtained by subtracting separately timed runs.",
         ),
         _closure(samples),
-        *[tag("p", session_sentence(end)) for end in sessions],
+        *[tag("p", session_sentence(end)) for end in run.sessions],
+        *[tag("p", sentence) for sentence in beside if sentence],
+        note(hint) if hint else None,
         definitions(MEANINGS),
         id="method",
     )
@@ -291,10 +304,13 @@ def flags_section(samples: Sequence[Sample], summary: Summary, failures: Sequenc
         for reason, meaning in LEFT_OUT_REASONS.items()
         if (left_out := summary.left_out.get(reason, 0)) or carried[reason]
     ]
+    left = summary.samples - summary.used
+    several = sum(summary.left_out.values()) > left
+    overlap = " A sample can have several of these reasons, so their counts overlap." if several else ""
     sentence = (
         f"{count(summary.used)} of {counted(summary.samples, 'sample')} are in the summary, "
-        f"{count(summary.samples - summary.used)} left out. Samples that are left out stay in the run and on this "
-        "page, but they don't count. A sample can carry several flags."
+        f"{count(left)} left out. Samples that are left out stay in the run and on this "
+        f"page, but they don't count.{overlap}"
         if rows
         else f"No sample carries a flag: all {counted(summary.samples, 'sample')} are in the summary."
     )
