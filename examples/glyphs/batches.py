@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -35,6 +35,10 @@ class Knobs:
     tier: str
     top_k: int
     blocks: int
+
+    def among(self, most: int) -> Knobs:
+        """The same share of the experts in a model whose tokens go to at most `most` of them."""
+        return replace(self, top_k=self.top_k * most // TOP_KS[-1])
 
 
 FULL = Knobs("high", TOP_KS[-1], DEPTHS[-1])
@@ -79,14 +83,15 @@ def trained_at(batch: dict[str, torch.Tensor], blocks: int) -> dict[str, torch.T
 class Steps(Dataset[Any]):
     """Step -> (knobs, batch). Pages are never used twice: step n of batch b starts at page 4·b·n."""
 
-    def __init__(self, split: str, batch: int, seed: int, first_step: int = 0) -> None:
+    def __init__(self, split: str, batch: int, seed: int, first_step: int = 0, most_experts: int = TOP_KS[-1]) -> None:
         self.split, self.batch, self.seed, self.first_step = split, batch, seed, first_step
+        self.most_experts = most_experts
 
     def __len__(self) -> int:
         return 10_000_000
 
     def __getitem__(self, step: int) -> tuple[Knobs, dict[str, torch.Tensor]]:
         torch.set_num_threads(1)
-        knobs = draw_knobs(self.seed, self.first_step + step)
+        knobs = draw_knobs(self.seed, self.first_step + step).among(self.most_experts)
         first = (self.first_step + step) * 4 * self.batch
         return knobs, make_batch(self.split, first, max(1, int(self.batch * ROWS[knobs.tier])))

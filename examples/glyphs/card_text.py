@@ -7,18 +7,17 @@ from typing import Any
 
 from .questions import PHRASES, TYPES
 
-_FULL = {"tier": "high", "top_k": 4, "blocks": 8}
-
 
 def card(result: Mapping[str, Any], trainings: Mapping[str, Mapping[str, Any]], weights: int) -> str:
     """Markdown: what the model is, how it was trained, its accuracy by type and knob."""
     steps = "\n".join(_step(name, training) for name, training in trainings.items())
+    low, middle, most = sorted({row["top_k"] for row in result["rows"]})
     head = f"""# A small vision-language model that reads pages of glyphs
 
-A LLaVA-NeXT with a CLIP vision tower (6 layers, 96-pixel crops of 144 tokens) and an OLMoE text model (8 blocks, 8
-experts, top-4): {weights / 1e6:.1f} M weights, bfloat16. It answers {len(TYPES)} types of questions about the
-synthetic pages of examples/glyphs and nothing else. It is trained so that laptime's knobs cost accuracy: image tier
-(crops), top-k and active blocks were drawn at random in training.
+A LLaVA-NeXT with a CLIP vision tower (6 layers, 96-pixel crops of 144 tokens) and an OLMoE text model (8 blocks,
+{2 * most} experts, top-{most}): {weights / 1e6:.1f} M weights, bfloat16. It answers {len(TYPES)} types of questions
+about the synthetic pages of examples/glyphs and nothing else. It is trained so that laptime's knobs cost accuracy:
+image tier (crops), top-k and active blocks were drawn at random in training.
 
 ## How it was trained
 
@@ -35,10 +34,10 @@ questions of each type on pages of the split "{result["split"]}", which training
 Written by `python -m examples.glyphs.model_card`; accuracy.json has every setting.
 """
     sections = [
-        _section(result, "Image tier (top-4, 8 blocks)", "tier", ("low", "medium", "high")),
-        _section(result, "Top-k (high tier, 8 blocks)", "top_k", (1, 2, 4)),
-        _section(result, "Active blocks (high tier, top-4)", "blocks", (2, 3, 4, 6, 8)),
-        _section(result, "Active blocks at the low tier, top-1", "blocks", (2, 3, 4, 6, 8), tier="low", top_k=1),
+        _section(result, f"Image tier (top-{most}, 8 blocks)", "tier", ("low", "medium", "high")),
+        _section(result, "Top-k (high tier, 8 blocks)", "top_k", (low, middle, most)),
+        _section(result, f"Active blocks (high tier, top-{most})", "blocks", (2, 3, 4, 6, 8)),
+        _section(result, f"Active blocks at the low tier, top-{low}", "blocks", (2, 3, 4, 6, 8), tier="low", top_k=low),
     ]
     examples = "\n".join(f"- {kind}: {' '.join(PHRASES[kind])}" for kind in TYPES)
     return "\n".join([head, *sections, "## Questions\n", examples, "", "{a} and {b} are colours.", ""])
@@ -59,9 +58,10 @@ def _step(name: str, training: Mapping[str, Any]) -> str:
 
 def _section(result: Mapping[str, Any], title: str, knob: str, values: tuple[Any, ...], **fixed: Any) -> str:
     lines = [f"### {title}\n", f"| {knob} | {' | '.join(TYPES)} | mean |", "|---" * (len(TYPES) + 2) + "|"]
+    full = {"tier": "high", "top_k": max(row["top_k"] for row in result["rows"]), "blocks": 8}
     for value in values:
-        wanted = {**_FULL, **fixed, knob: value}
-        row = next(r for r in result["rows"] if all(r[name] == wanted[name] for name in _FULL))
+        wanted = {**full, **fixed, knob: value}
+        row = next(r for r in result["rows"] if all(r[name] == wanted[name] for name in full))
         shares = [row["accuracy"][kind] for kind in TYPES]
         cells = " | ".join(f"{share * 100:.0f}" for share in [*shares, sum(shares) / len(shares)])
         lines.append(f"| {value} | {cells} |")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,34 +28,60 @@ TILINGS = {"low": 1, "medium": 2, "high": 3}
 """Columns and rows that a tier cuts a page into. A page is square (docs/knobs.md)."""
 CROPS = {"low": (1, 3), "medium": (4, 8), "high": (9, 15)}
 TOP_KS, DEPTHS = (1, 2, 4), (2, 3, 4, 6, 8)
+"""Experts for each token where four are the most (twice as many where eight are), and active blocks."""
 LONGEST_ANSWER = 6
 """Tokens, the end token included."""
 
-Size = Literal["full", "tiny"]
+Size = Literal["full", "tiny", "large"]
+
+
+@dataclass(frozen=True)
+class Widths:
+    """What differs between sizes. expert: one expert's inner width; top_k: experts a token, all knobs at their most;
+    rate: the highest learning rate in training."""
+
+    vision: int
+    vision_inner: int
+    vision_blocks: int
+    vision_heads: int
+    text: int
+    text_heads: int
+    expert: int
+    experts: int
+    top_k: int
+    rate: float
+
+
+SIZES: dict[Size, Widths] = {
+    "full": Widths(128, 512, 6, 4, 192, 6, 128, 8, 4, 1.5e-3),
+    "tiny": Widths(48, 96, 2, 2, 48, 3, 16, 8, 4, 1.5e-3),
+    "large": Widths(1024, 4096, 6, 16, 1280, 10, 768, 16, 8, 3e-4),  # wide, not deep: kernels with enough to do
+}
 
 
 def make_config(size: Size = "full") -> Any:
-    """The architecture: "full" has 7.3 M weights, "tiny" 0.3 M for tests; tiles, blocks and experts are equal."""
-    full = size == "full"
+    """The architecture: "full" has 7.3 M weights, "tiny" 0.3 M for tests, "large" 510 M for a GPU's fast path; tiles
+    and blocks are equal."""
+    widths = SIZES[size]
     grid = [[rows * TILE, columns * TILE] for columns, rows in ((1, 1), (2, 2), (3, 3))]
     return LlavaNextConfig(
         vision_config=CLIPVisionConfig(
-            hidden_size=128 if full else 48,
-            intermediate_size=512 if full else 96,
-            num_hidden_layers=6 if full else 2,
-            num_attention_heads=4 if full else 2,
+            hidden_size=widths.vision,
+            intermediate_size=widths.vision_inner,
+            num_hidden_layers=widths.vision_blocks,
+            num_attention_heads=widths.vision_heads,
             image_size=TILE,
             patch_size=PATCH,
             hidden_act="gelu_pytorch_tanh",
         ),
         text_config=TextConfig(
             vocab_size=VOCABULARY,
-            hidden_size=192 if full else 48,
-            intermediate_size=128 if full else 16,
+            hidden_size=widths.text,
+            intermediate_size=widths.expert,
             num_hidden_layers=8,
-            num_attention_heads=6 if full else 3,
-            num_experts=8,
-            num_experts_per_tok=4,
+            num_attention_heads=widths.text_heads,
+            num_experts=widths.experts,
+            num_experts_per_tok=widths.top_k,
             norm_topk_prob=True,  # a block's scale is then the same at every top-k
             max_position_embeddings=2048,
             pad_token_id=PAD,
@@ -94,8 +121,10 @@ def make_processor() -> Any:
 
 def save(model: Any, folder: Path) -> None:
     """Weights in bfloat16 as safetensors, with all that laptime.models.loading.load_model reads."""
-    copied = LlavaNextForConditionalGeneration(model.config).to(torch.bfloat16)
-    copied.load_state_dict(model.state_dict())
+    with torch.device("meta"):  # nothing is drawn for weights that are replaced at once
+        copied = LlavaNextForConditionalGeneration(model.config).to(torch.bfloat16)
+    weights = {name: weight.to("cpu", torch.bfloat16) for name, weight in model.state_dict().items()}
+    copied.load_state_dict(weights, assign=True)
     copied.generation_config = make_generation_config()
-    copied.save_pretrained(folder, max_shard_size="15MB")
+    copied.save_pretrained(folder, max_shard_size="2GB")
     make_processor().save_pretrained(folder)

@@ -39,9 +39,9 @@ def questions_of(split: str, per_type: int) -> list[tuple[Any, Question]]:
     return asked
 
 
-def grid() -> list[Knobs]:
-    """Every setting, tier by tier."""
-    return [Knobs(tier, top_k, blocks) for tier in TILINGS for top_k in TOP_KS for blocks in DEPTHS]
+def grid(most_experts: int = TOP_KS[-1]) -> list[Knobs]:
+    """Every setting, tier by tier, of a model whose tokens go to at most that many experts."""
+    return [Knobs(tier, top_k, blocks).among(most_experts) for tier in TILINGS for top_k in TOP_KS for blocks in DEPTHS]
 
 
 @torch.no_grad()
@@ -100,7 +100,8 @@ def main() -> None:
     loaded = load_model(str(args.model), device=args.device, dtype=args.dtype)
     begun = time.monotonic()
     rows = []
-    for knobs, shares in measure(loaded, questions_of(args.split, args.per_type), grid(), args.batch):
+    settings = grid(loaded.model.config.text_config.num_experts_per_tok)
+    for knobs, shares in measure(loaded, questions_of(args.split, args.per_type), settings, args.batch):
         rows.append({"tier": knobs.tier, "top_k": knobs.top_k, "blocks": knobs.blocks, "accuracy": shares})
         words = " ".join(f"{kind} {share * 100:.0f}" for kind, share in shares.items())
         print(

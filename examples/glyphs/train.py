@@ -2,6 +2,7 @@
 
 Every step draws an image tier, a top-k and a number of active blocks and sets them as laptime's knobs do, so that the
 model works under each. It needs a GPU to learn enough; `--device cpu --size tiny --steps 20` shows that it runs.
+`--size large --minutes 30 --batch 16` trains the model whose knobs are meant to cost time on a GPU's fast path too.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from .batches import FULL, LOWEST, Knobs, Steps, make_batch, trained_at
 from .images import pixel_values
 from .losses import Forward, PatchReader, answer_loss, forward, image_features, right_by_type, router_balance
 from .master_weights import MasterWeights
-from .model import TILINGS, make_model, save
+from .model import SIZES, TILINGS, make_model, save
 from .pages import MAP, SIDE
 from .questions import TYPES
 
@@ -72,6 +73,7 @@ class Trainer:
         self.model = model.to(device=device, dtype=dtype).train()
         self.device = torch.device(device)
         self.anatomy = find_anatomy(model)
+        self.most_experts: int = model.config.text_config.num_experts_per_tok
         width = model.config.text_config.hidden_size
         self.reader = PatchReader(width).to(device=device, dtype=dtype)
         self.weights = MasterWeights(torch.nn.ModuleList([self.model, self.reader]), decay=decay)
@@ -148,6 +150,7 @@ def _train(args: argparse.Namespace, stopped: list[int]) -> Progress:
     torch.backends.cuda.matmul.allow_tf32 = True
     model = make_model(args.size, seed=args.seed) if args.resume is None else _resumed(args.resume)
     model.model.language_model.set_experts_implementation(args.experts)
+    args.rate = SIZES[args.size].rate if args.rate is None else args.rate
     trainer = Trainer(
         model,
         device=args.device,
@@ -156,7 +159,7 @@ def _train(args: argparse.Namespace, stopped: list[int]) -> Progress:
     )
     workers = _workers_with_room(args.workers, args.batch)
     loader = DataLoader(
-        Steps("train", args.batch, args.seed, args.first_step),
+        Steps("train", args.batch, args.seed, args.first_step, trainer.most_experts),
         batch_size=None,
         num_workers=workers,
         pin_memory=args.device == "cuda",
@@ -174,7 +177,7 @@ def _train(args: argparse.Namespace, stopped: list[int]) -> Progress:
         if share < args.read_until:
             recent.append(trainer.read_step(drawn.tier, batch, rate=rate_at(share, args.rate)))
         else:
-            knobs = drawn if share > args.full_until else Knobs(drawn.tier, FULL.top_k, FULL.blocks)
+            knobs = drawn if share > args.full_until else Knobs(drawn.tier, trainer.most_experts, FULL.blocks)
             asking = min(1.0, (share - args.read_until + 1e-3) / 0.04)  # the language model warms up on its own
             rate = rate_at(share, args.rate) * (asking if args.read_until > 0 else 1.0)
             recent.append(trainer.step(knobs, batch, rate=rate, reading=args.reading * max(0.1, 1 - share)))
@@ -211,7 +214,8 @@ def _show(
 ) -> None:
     names = recent[-1] if recent else {}
     losses = {name: round(torch.stack([r[name] for r in recent if name in r]).mean().item(), 4) for name in names}
-    table = {f"{k.tier} top-{k.top_k} blocks {k.blocks}": trainer.accuracy(k, watched) for k in WATCHED}
+    settings = [knobs.among(trainer.most_experts) for knobs in WATCHED]
+    table = {f"{k.tier} top-{k.top_k} blocks {k.blocks}": trainer.accuracy(k, watched) for k in settings}
     entry = {**at, "pages": progress.pages, "losses": losses, "accuracy": table}
     progress.entries.append(entry)
     rate = progress.pages / at["seconds"]
@@ -247,7 +251,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--batch", type=int, default=24, help="pages a step at the high tier; 1.75 and 3 times at others"
     )
-    parser.add_argument("--rate", type=float, default=1.5e-3, help="the highest learning rate")
+    parser.add_argument("--rate", type=float, help="the highest learning rate; the size's own unless given")
     parser.add_argument("--reading", type=float, default=0.5, help="the patch reader's weight at first")
     parser.add_argument("--read-until", type=float, default=0.2, help="share of the time for the vision tower alone")
     parser.add_argument(
@@ -261,7 +265,7 @@ def parser() -> argparse.ArgumentParser:
         "--first-step", type=int, default=0, help="with --resume: the step to go on from, for new pages"
     )
     parser.add_argument("--experts", default="grouped_mm", choices=("grouped_mm", "batched_mm", "eager"))
-    parser.add_argument("--size", default="full", choices=("full", "tiny"))
+    parser.add_argument("--size", default="full", choices=tuple(SIZES), help="large: half an hour on one GPU")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--workers", type=int, default=12, help="processes that draw pages")
     parser.add_argument("--watched", type=int, default=96, help="pages that the accuracies on the way are taken on")
