@@ -103,7 +103,7 @@ def table(figures: dict[str, Any]) -> str:
         lines.append(f"| {row['what']} | {' | '.join(cells)} | {row['total_ms']:.2f} ms | {100 * row['left']:.0f} % |")
     return "\n".join(lines) + (
         "\n\nEach row changes what it names. Cells: GFLOP, GB, floor in ms. "
-        f"{figures['weights'] / 1e6:.0f} M weights in bfloat16, batch 1, an answer of {figures['answer_tokens']} tokens. "
+        f"{figures['weights'] / 1e6:.0f} M weights in bfloat16, batch 1, answers of {figures['answer_tokens']} tokens. "
         f"Rates of an H200: {figures['dense_tflop_per_s']:.0f} TFLOP/s and {figures['copy_gb_per_s']:.0f} GB/s. The "
         f"committed model's dearest setting has a floor of {figures['small']['total_ms']:.3f} ms. Written by "
         "`python benchmarks/glyphs_large.py`.\n"
