@@ -83,7 +83,7 @@ def test_a_page_is_not_overwritten_unasked(kineto: Path, tmp_path: Path) -> None
         (["--tpot", "0"], "--tpot 0: write a time above 0"),
         (["--tpot", "1"], "--tpot 1 ms is shorter than"),
         (["--device", "5"], "no activity on device 5"),
-        (["--html", "/dev/null/x.html"], "--html /dev/null/x.html: File exists; name another file"),
+        (["--html", "/dev/null/x.html"], "--html /dev/null/x.html: can't be written there (Not a directory)"),
     ],
 )
 def test_what_can_not_be_done_is_one_line(kineto: Path, arguments: list[str], message: str) -> None:

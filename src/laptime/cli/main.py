@@ -248,12 +248,31 @@ def _run_typer(arguments: list[str]) -> int:
             return 0
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "laptime"
-        return _fail(f"{_with_near_choices(error.format_message())} (see {command} --help)")  # type: ignore[attr-defined]
+        message = _with_near_options(error) or _with_near_choices(error.format_message())  # type: ignore[attr-defined]
+        return _fail(f"{message} (see {command} --help)")
     except typer.Abort:
         return _stopped()
     if code == STOPPED:
         return _stopped()
     return code if isinstance(code, int) else 0
+
+
+NEAR_OPTION = 0.65
+"""How alike an option and what was written must be, from 0 to 1, to be named: batch and batch-size are."""
+
+
+def _with_near_options(error: Exception) -> str:
+    """Of an option that the verb doesn't have: its options that are near. "" for any other error.
+
+    The parser's own guesses compare the dashes too, so that any option is near a short one.
+    """
+    context = getattr(error, "ctx", None)
+    if type(error).__name__ != "NoSuchOption" or context is None:
+        return ""
+    wrong = str(getattr(error, "option_name", ""))
+    options = {name.lstrip("-"): name for one in context.command.get_params(context) for name in one.opts}
+    near = did_you_mean(wrong.lstrip("-"), options, cutoff=NEAR_OPTION, shown=options)
+    return f"No such option: {wrong}" + (f". {near[:1].upper()}{near[1:]}" if near else "")
 
 
 def _with_near_choices(message: str) -> str:

@@ -23,6 +23,7 @@ from laptime.audits.served.fields import (
     whole_ms,
 )  # fmt: skip
 from laptime.audits.served.result import ServedLevel, ServedRequest, ServedResult
+from laptime.data.outside import DAMAGE
 from laptime.errors import LaptimeError
 
 HIGHEST_BYTES = 1 << 30
@@ -68,10 +69,10 @@ def _values(path: Path) -> list[Object]:
     content = path.read_bytes()
     try:
         value = _decoded(content)
-    except (ValueError, RecursionError):
+    except (*DAMAGE, ValueError):
         try:
             value = [_decoded(line) for line in content.splitlines() if line.strip()]
-        except (ValueError, RecursionError):
+        except (*DAMAGE, ValueError):
             return []
     many = value if isinstance(value, list) else [value]
     return [one for one in many if isinstance(one, dict)] if all(isinstance(one, dict) for one in many) else []
