@@ -234,7 +234,7 @@ def test_stages_are_measured_with_knobs_on() -> None:
         ("llama", {"attention": "fast"}, "attention 'fast' is unknown"),
         ("llama", {"attention": "flash_attention_3"}, "can't use it here"),
         ("llama", {"crops": (1, 3)}, "text only"),
-        ("qwen2_5_vl", {"crops": (1, 3)}, "vary the image size"),
+        ("qwen2_5_vl", {"crops": (1, 3)}, "vary image_tokens"),
         ("gemma3", {"crops": (1, 3)}, "gemma3's crops can't be chosen"),
         ("llava_next", {"crops": (3, 2)}, "crops 3-2"),
         ("llava_next", {"crops": (0, 2)}, "crops 0-2"),

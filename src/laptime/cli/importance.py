@@ -13,7 +13,7 @@ from laptime.cli.output import give
 from laptime.data.files import check_new_file, write_new_file
 from laptime.errors import LaptimeError, require_torch
 
-SAMPLES = 16
+SAMPLES, SCORE, WIDTH, TRIES, NEW_TOKENS = 16, "exact", 3, 8, 16
 SEARCH = "Search"
 
 
@@ -64,29 +64,53 @@ def importance(
         ),
     ] = None,
     score: Annotated[
-        str, typer.Option("--score", metavar="KIND", help="How answers are scored.", rich_help_panel=SEARCH)
-    ] = "exact",
+        str | None,
+        typer.Option(
+            "--score", metavar="KIND", help="How answers are scored.", show_default=SCORE, rich_help_panel=SEARCH
+        ),
+    ] = None,
     totals: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--totals",
             metavar="N,N,...",
             help="How many blocks run, or experts over all blocks: 28,26,24.",
             rich_help_panel=SEARCH,
         ),
-    ] = "",
+    ] = None,
     width: Annotated[
-        int, typer.Option("--width", metavar="N", min=1, help="Settings kept at each step.", rich_help_panel=SEARCH)
-    ] = 3,
-    tries: Annotated[
-        int,
+        int | None,
         typer.Option(
-            "--tries", metavar="N", min=1, help="Settings asked the questions at each step.", rich_help_panel=SEARCH
+            "--width",
+            metavar="N",
+            min=1,
+            help="Settings kept at each step.",
+            show_default=str(WIDTH),
+            rich_help_panel=SEARCH,
         ),
-    ] = 8,
+    ] = None,
+    tries: Annotated[
+        int | None,
+        typer.Option(
+            "--tries",
+            metavar="N",
+            min=1,
+            help="Settings asked the questions at each step.",
+            show_default=str(TRIES),
+            rich_help_panel=SEARCH,
+        ),
+    ] = None,
     new_tokens: Annotated[
-        int, typer.Option("--new-tokens", metavar="N", min=1, help="Tokens of an answer.", rich_help_panel=SEARCH)
-    ] = 16,
+        int | None,
+        typer.Option(
+            "--new-tokens",
+            metavar="N",
+            min=1,
+            help="Tokens of an answer.",
+            show_default=str(NEW_TOKENS),
+            rich_help_panel=SEARCH,
+        ),
+    ] = None,
     dtype: options.DtypeOption = options.Dtype.auto,
     device: options.Device = "auto",
     trust_remote_code: options.TrustRemoteCode = False,
@@ -106,12 +130,26 @@ def importance(
     Exit codes: 0 done, 2 usage or unreadable input.
     """  # fmt: skip
     check_new_file(out, "--out", force=force)
+    of_search = {"score": score, "totals": totals, "width": width, "tries": tries, "new-tokens": new_tokens}
+    given = [f"--{name}" for name, value in of_search.items() if value is not None]
+    if search is None and given:
+        raise LaptimeError(f"{', '.join(given)}: goes with --search blocks or --search experts")
+    if search is not None and totals is None:
+        raise LaptimeError("--search needs --totals: how many blocks run, or experts over all blocks, as 28,26,24")
     if search is not None and data is None:
         raise LaptimeError("--search needs questions with their answers: --data FILE")
     if search is Search.experts and out is not None:
         raise LaptimeError("--out holds which blocks run; a search for experts has none: --json keeps its result")
-    wanted = _totals(totals)
+    wanted = [] if totals is None else _totals(totals)
     require_torch()
+    from laptime.workload.reading import read_examples
+    from laptime.workload.scoring import check_scorable
+
+    many = None if search is not None and samples == SAMPLES else samples
+    examples = None if data is None else read_examples(data, samples=many, seed=seed)
+    scored = score or SCORE
+    if search is not None and examples is not None:
+        check_scorable(scored, examples)
     from laptime.cli.progress import progress
     from laptime.control.search.beam import Beam
     from laptime.control.search.scored_set import SetSettings
@@ -120,23 +158,17 @@ def importance(
     from laptime.models.loading import load_model
     from laptime.workload.datasets import inputs_from_example
     from laptime.workload.inputs import make_inputs
-    from laptime.workload.reading import read_examples
-    from laptime.workload.scoring import check_scorable
 
-    many = None if search is not None and samples == SAMPLES else samples
-    examples = None if data is None else read_examples(data, samples=many, seed=seed)
-    if search is not None and examples is not None:
-        check_scorable(score, examples)
     loaded = load_model(model, dtype=dtype.value, device=device, trust_remote_code=trust_remote_code, seed=seed)
     if search is not None and examples is not None:
         with progress() as report:
             searched = search_knob(
                 loaded,
                 examples,
-                SetSettings(kind=score, new_tokens=new_tokens),
+                SetSettings(kind=scored, new_tokens=new_tokens or NEW_TOKENS),
                 search.value,
                 wanted,
-                Beam(width=width, tries=tries),
+                Beam(width=width or WIDTH, tries=tries or TRIES),
                 lambda done, of: report("steps", done, of),
             )
         if out is not None:
@@ -159,9 +191,9 @@ def importance(
 
 def _totals(words: str) -> list[int]:
     """The numbers of --totals. Raises LaptimeError for what is no whole number above 0."""
-    numbers = options.numbers("--totals", words)
-    if any(number != int(number) or number < 1 for number in numbers if abs(number) < 1e9) or any(
-        not abs(number) < 1e9 for number in numbers
-    ):
+    written = [
+        int(word) if word.isascii() and word.isdecimal() and len(word) < 10 else 0 for word in options.names(words)
+    ]
+    if not written or min(written) < 1:
         raise LaptimeError(f"--totals {words}: write whole numbers above 0, as 28,26,24")
-    return [int(number) for number in numbers]
+    return written
