@@ -44,7 +44,9 @@ class Rule:
         """The rule's answer for these measurements."""
         missing = [name for name in self.needs if not measurements.has(name)]
         if missing:
-            return NotJudged(f"no column {', '.join(missing)}")
+            empty = [name for name in missing if name in measurements.frame.columns]
+            what = "no usable value in column" if len(empty) == len(missing) else "no column"
+            return NotJudged(f"{what} {', '.join(missing)}")
         return self.judge(measurements)
 
 

@@ -183,11 +183,22 @@ def with_repeated_keys_flagged(frame: polars.DataFrame) -> polars.DataFrame:
     return frame.with_columns(flagged.otherwise(polars.col("flags")).alias("flags"))
 
 
+_STAGES = [name.removesuffix("_ms") for name in dict.fromkeys((*STAGE_COLUMNS, "total_ms"))]
+_UNITS = {"_s": "* 1000", "_us": "/ 1000", "_ns": "/ 1e6", "_min": "* 60000"}
+"""The ends of columns in another unit, and how such a time becomes ms."""
+
+
 def _no_times(columns: list[str]) -> str:
+    others = [
+        f"{name}_ms = {name}{end} {how}" for name in _STAGES for end, how in _UNITS.items() if name + end in columns
+    ]
+    if others:
+        return f"no column in ms, which laptime reads; make {', '.join(others[:4])}"
     near = {name: get_close_matches(name, columns, n=1, cutoff=0.6) for name in STAGE_COLUMNS}
     guesses = [f"{names[0]!r} should perhaps be {name}" for name, names in near.items() if names]
     hint = f" ({'; '.join(guesses)})" if guesses else ""
-    return f"no column {', '.join(STAGE_COLUMNS[:-1])} or total_ms{hint}; rename the columns that hold stage times"
+    there = dict.fromkeys((*STAGE_COLUMNS, "total_ms"))
+    return f"no column {' or '.join(there)}{hint}; rename the columns that hold stage times, in ms"
 
 
 def knobs(frame: polars.DataFrame) -> list[str]:
