@@ -1,17 +1,22 @@
-"""A run folder of a million samples: how long it takes to load, to sum up, to audit, and in how much memory.
+"""What each verb costs on a run of a million samples: processor time, wall time, memory.
 
-    python benchmarks/million_samples.py [--samples 1000000] [--folder /tmp/million]
+    python benchmarks/million_samples.py [--samples 1000000] [--folder /tmp/million] [--task NAME] [--again]
 
 The lines are as a sweep on a GPU writes them, marks and output ids included: about 1.5 kB each. Each task runs in a
-process of its own, as a command would. The peer reads a tenth of it in the same run, in the usual way: json.loads of
-each line, pandas.json_normalize.
+process of its own, as a user starts it. The peer reads a tenth of the samples in the usual way: json.loads of a line,
+pandas.json_normalize.
+
+With --folder the run folders stay there, and what was measured is kept after each task: started again, the command goes
+on where it stopped. --again measures anew what is there. --task, once for each, measures only that.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -25,27 +30,30 @@ import numpy as np
 from laptime.data.record import Environment, GpuState, Mark, Sample, Scalar, StageTimes, WorkerStart, config_id
 from laptime.data.run_folder import new_info, readable_json
 
+SUMMARY = (
+    "import sys; from laptime.data.frame import read_frame; from laptime.data.summary import summarise_frame; "
+    "print(summarise_frame(read_frame(sys.argv[1])).used)"
+)
+PEER = (
+    "import json, pathlib, sys, pandas; "
+    "lines = [json.loads(l) for f in sorted(pathlib.Path(sys.argv[1]).glob('samples-*')) for l in open(f, 'rb')]; "
+    "print(len(pandas.json_normalize(lines).groupby('config_id')['stages.total_ms'].median()))"
+)
+VERB = ["-m", "laptime"]
 TASKS = {
-    "load + summary": "from laptime.data.frame import read_frame; "
-    "from laptime.data.summary import summarise_frame; "
-    "answer = summarise_frame(read_frame(folder)).used",
-    "audit": "from laptime.audits import audit; answer = [(f.code, f.severity) for f in audit(folder).findings]",
-    "peer: json.loads + pandas": "import json, pathlib, pandas; "
-    "lines = [json.loads(l) for f in sorted(pathlib.Path(folder).glob('samples-*')) for l in open(f, 'rb')]; "
-    "answer = len(pandas.json_normalize(lines).groupby('config_id')['stages.total_ms'].median())",
+    "read and summarise": ["-c", SUMMARY, "a"],
+    "audit": [*VERB, "audit", "a"],
+    "report": [*VERB, "report", "a", "--html", "report.html", "--force"],
+    "compare, as many samples on each side": [*VERB, "compare", "a", "b"],
+    "export, Parquet": [*VERB, "export", "a", "--to", "a.parquet", "--force"],
+    "export, CSV": [*VERB, "export", "a", "--format", "csv", "--to", "a.csv", "--force"],
+    "fit": [*VERB, "fit", "a", "--out", "estimator", "--force"],
+    "older JSON: write": [*VERB, "export", "a", "--format", "legacy-json", "--to", "older", "--force"],
+    "older JSON: read and audit": [*VERB, "audit", "older"],
+    "read and summarise, a tenth": ["-c", SUMMARY, "tenth"],
+    "peer, a tenth": ["-c", PEER, "tenth"],
 }
-
-PROGRAM = """
-import os, sys, time, resource
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-folder, begin = sys.argv[1], time.perf_counter()
-{task}
-wall = time.perf_counter() - begin
-own, others = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
-processor = own.ru_utime + own.ru_stime + others.ru_utime + others.ru_stime
-import json
-print(json.dumps([wall, processor, own.ru_maxrss / 1024, str(answer)]))
-"""
+"""What is measured: the arguments of Python, started in the folder that holds the runs."""
 
 
 def configurations() -> list[dict[str, Scalar]]:
@@ -71,7 +79,7 @@ def configurations() -> list[dict[str, Scalar]]:
     ]
 
 
-def write_run(folder: Path, samples: int, workers: int = 2, inputs: int = 100) -> None:
+def write_run(folder: Path, samples: int, workers: int = 2, inputs: int = 100, seed: int = 0) -> None:
     """Write a sweep's folder. Every configuration meets every worker; lines are whole records, encoded by laptime."""
     folder.mkdir(parents=True)
     environment = Environment(laptime="0", python="3", platform="Linux", cpu="cpu", cpu_count=2, gpu="H200")
@@ -80,7 +88,7 @@ def write_run(folder: Path, samples: int, workers: int = 2, inputs: int = 100) -
         start = WorkerStart(worker=str(worker), started_unix_ms=1.8e12, host="here", environment=environment)
         (folder / f"worker-{worker}.jsonl").write_bytes(msgspec.json.encode(start) + b"\n")
     files = [(folder / f"samples-{worker}.jsonl").open("wb", buffering=1 << 20) for worker in range(workers)]
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     configs = [(config_id(config), config) for config in configurations()]
     noise = np.exp(rng.normal(0, 0.01, (samples, 4)))
     ids = rng.integers(0, 50_000, (4096, 32)).tolist()
@@ -140,19 +148,46 @@ def _sample(
     )
 
 
-def timed(task: str, folder: Path) -> dict[str, object]:
-    """Run one task in a new process: seconds on the wall and on the processors, peak memory of it and its children."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM.format(task=TASKS[task]), str(folder)], stdout=subprocess.PIPE, text=True
-    )
-    peak = 0.0
-    while process.poll() is None:
-        peak = max(peak, _resident_mib(process.pid))
-        time.sleep(0.02)
-    output = process.stdout
-    assert output is not None
-    wall, processor, own, answer = msgspec.json.decode(output.read())
-    return {"wall_s": wall, "processor_s": processor, "rss_mib": max(peak, own), "answer": answer}
+def timed(arguments: list[str], folder: Path) -> dict[str, object]:
+    """Run one task in a new process: seconds on the wall and on the processors, peak memory of it and its children.
+
+    Raises SystemExit where the task fails: exit code 1 is an answer.
+    """
+    load, began = os.getloadavg()[0], time.perf_counter()
+    with (folder / "output.txt").open("w+b") as output:
+        process = subprocess.Popen(
+            [sys.executable, *arguments], cwd=folder, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL
+        )
+        peak, status = 0.0, 0
+        while True:
+            ended, status, used = os.wait4(process.pid, os.WNOHANG)
+            if ended:
+                break
+            peak = max(peak, _resident_mib(process.pid))
+            time.sleep(0.02)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        wall = time.perf_counter() - began
+        output.seek(0)
+        lines = output.read().decode(errors="replace").strip().splitlines()
+    if process.returncode not in (0, 1):
+        raise SystemExit(f"{' '.join(arguments)}: exit code {process.returncode}\n" + "\n".join(lines[-10:]))
+    return {
+        "wall_s": wall,
+        "processor_s": used.ru_utime + used.ru_stime,
+        "peak_mib": max(peak, used.ru_maxrss / 1024),
+        "load": load,
+        "exit_code": process.returncode,
+        "first_line": lines[0] if lines else "",
+        "commit": _commit(),
+    }
+
+
+def _commit() -> str:
+    """The commit that was measured, with a plus sign where the working tree differs from it."""
+    words = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty=+", "--abbrev=7"]
+    with suppress(OSError, subprocess.CalledProcessError):
+        return subprocess.check_output(words, text=True).strip()
+    return ""
 
 
 def _resident_mib(process: int) -> float:
@@ -164,34 +199,50 @@ def _resident_mib(process: int) -> float:
     return 0.0
 
 
+def make_runs(folder: Path, samples: int) -> None:
+    """Write two runs that differ by noise only, and a tenth of one. What is there is whole, and is left."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, count, seed in (("a", samples, 0), ("b", samples, 1), ("tenth", samples // 10, 0)):
+        if not (folder / name).exists():
+            shutil.rmtree(part := folder / f"{name}.part", ignore_errors=True)
+            write_run(part, count, seed=seed)
+            part.rename(folder / name)
+
+
+def measure(folder: Path, samples: int, tasks: list[str], *, again: bool) -> dict[str, dict[str, object]]:
+    """Measure the tasks, keep each in measured.json beside the runs, and leave out what stands there unless `again`."""
+    kept = folder / "measured.json"
+    known = json.loads(kept.read_bytes()) if kept.exists() else {"samples": samples, "tasks": {}}
+    if known["samples"] != samples:
+        raise SystemExit(f"{folder} holds runs of {known['samples']:,} samples: name another folder")
+    for task in tasks:
+        if task in known["tasks"] and not again:
+            continue
+        if task == "older JSON: read and audit" and not (folder / "older").exists():
+            timed(TASKS["older JSON: write"], folder)
+        row = known["tasks"][task] = timed(TASKS[task], folder)
+        kept.write_text(json.dumps(known, indent=1))
+        print(f"{task:40} {row['processor_s']:7.1f} s of processor {row['peak_mib']:6.0f} MiB", flush=True)
+    return {task: known["tasks"][task] for task in TASKS if task in known["tasks"]}
+
+
 def main() -> None:
-    """Make the folder, time the three tasks, print and record."""
+    """Make the runs, measure the tasks, print and record."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--samples", type=int, default=1_000_000)
-    parser.add_argument("--folder", type=Path, help="where to make (or find) the run; default: a temporary one")
+    parser.add_argument("--folder", type=Path, help="where to make (or find) the runs; default: a temporary one")
+    parser.add_argument("--task", action="append", choices=TASKS, help="measure only this; once for each")
+    parser.add_argument("--again", action="store_true", help="measure anew what was measured")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        folder = asked.folder or Path(scratch) / "run"
-        part = Path(scratch) / "part"
-        if not folder.exists():
-            write_run(folder, asked.samples)
-        write_run(part, asked.samples // 10)
-        size = sum(file.stat().st_size for file in folder.glob("samples-*")) / 2**20
-        print(f"{asked.samples:,} samples, {size:,.0f} MiB, {os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}")
-        figures: dict[str, object] = {"samples": asked.samples, "mib": size, "load": os.getloadavg()[0]}
-        for task in TASKS:
-            peer = task.startswith("peer")
-            figures[task] = measured = timed(task, part if peer else folder)
-            name = f"{task} (a tenth)" if peer else task
-            seconds = f"{measured['wall_s']:.2f} s | {measured['processor_s']:.2f} s on the processors"
-            print(f"| {name} | {seconds} | {measured['rss_mib']:,.0f} MiB |", flush=True)
-        tenth = timed("load + summary", part)
-        ratio = figures["peer: json.loads + pandas"]["processor_s"] / tenth["processor_s"]  # type: ignore[index]
-        figures["load + summary of a tenth"], figures["peer_ratio"] = tenth, ratio
-        print(f"the peer takes {ratio:.1f} times the processor time of load + summary on the same tenth")
+        folder = (asked.folder or Path(scratch)).resolve()
+        make_runs(folder, asked.samples)
+        size = sum(file.stat().st_size for file in (folder / "a").glob("samples-*")) / 2**20
+        tasks = measure(folder, asked.samples, asked.task or list(TASKS), again=asked.again)
     from recorded import record
 
     environment = {"python": platform.python_version(), "platform": platform.platform(), "processors": os.cpu_count()}
+    figures = {"samples": asked.samples, "mib": size, "tasks": tasks}
     print(record("million_samples", figures, environment).name)
 
 
