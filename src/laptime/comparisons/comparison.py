@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from math import exp
 
 import msgspec
@@ -10,7 +11,15 @@ import numpy as np
 
 from laptime.comparisons import differences
 from laptime.comparisons.between_runs import with_noise_between_runs
-from laptime.comparisons.matching import DECODE_PER_TOKEN, Matched, match, merged_until_independent, stage_logs, time_ms
+from laptime.comparisons.matching import (
+    DECODE_PER_TOKEN,
+    Matched,
+    match,
+    merged_until_independent,
+    recorded_ms,
+    stage_logs,
+    times_ms,
+)
 from laptime.comparisons.ratio_interval import fewest_pairs, fewest_unpaired, paired_interval, unpaired_interval
 from laptime.comparisons.result import NOT_CLEAN, Comparison, Side, StageComparison
 from laptime.comparisons.verdict import more_samples, overall, verdict
@@ -118,10 +127,10 @@ SMALL = 0.01
 
 def small_stages(matched: Matched, stages: Sequence[str]) -> set[str]:
     """The stages that take less than SMALL of the total in both runs, by the sums over their samples."""
-    totals = [sum(s.stages.total_ms for s in side) for side in (matched.a, matched.b)]
+    totals = [sum(map(recorded_ms("total"), side)) for side in (matched.a, matched.b)]
     shares = {
         name: max(
-            sum(s.stages.stage(name) or 0.0 for s in side) / total if total > 0 else 1.0
+            sum(filter(None, map(recorded_ms(name), side))) / total if total > 0 else 1.0
             for side, total in zip((matched.a, matched.b), totals, strict=True)
         )
         for name in stages
@@ -175,9 +184,8 @@ def comparable_stages(matched: Matched, asked: str | None) -> tuple[list[str], l
 
 def _in_both(matched: Matched, stage: str) -> bool:
     if matched.paired:
-        pairs = zip(matched.a, matched.b, strict=True)
-        return any(time_ms(x, stage) is not None and time_ms(y, stage) is not None for x, y in pairs)
-    return all(any(time_ms(s, stage) is not None for s in side) for side in (matched.a, matched.b))
+        return bool((~np.isnan(times_ms(matched.a, stage)) & ~np.isnan(times_ms(matched.b, stage))).any())
+    return all(_ever(side, (), stage) for side in (matched.a, matched.b))
 
 
 def _in_either(matched: Matched, stage: str) -> bool:
@@ -185,7 +193,7 @@ def _in_either(matched: Matched, stage: str) -> bool:
 
 
 def _ever(a: Sequence[Sample], b: Sequence[Sample], stage: str) -> bool:
-    return any(time_ms(s, stage) is not None for side in (a, b) for s in side)
+    return any(ms is not None and ms > 0 for ms in map(recorded_ms(stage), chain(a, b)))
 
 
 def _compare_stage(matched: Matched, stage: str, min_effect: float, confidence: float) -> StageComparison:

@@ -16,7 +16,7 @@ such runs are exchangeable but for it. Identical code is the factor 1. A bootstr
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache, lru_cache
 from math import ceil, comb, exp, floor, sqrt
 from statistics import NormalDist
 
@@ -93,11 +93,13 @@ def _interval(kth: Callable[[int], float], size: int, depth: int, n: int) -> Int
 def _by_counting(not_above: Callable[[float], int], low: float, high: float) -> Callable[[int], float]:
     """Order statistics of values that are never all computed: bisection on how many are not above t."""
 
+    counted = cache(not_above)  # the order statistics of one interval begin with the same halvings
+
     def kth(index: int) -> float:
         under, over = low - RESOLUTION, high
         while over - under > RESOLUTION:
             t = (under + over) / 2
-            under, over = (under, t) if not_above(t) > index else (t, over)
+            under, over = (under, t) if counted(t) > index else (t, over)
         return over
 
     return kth

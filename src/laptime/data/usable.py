@@ -44,6 +44,8 @@ def grade(repeat: int, flags: Collection[str], keep: Collection[str] = ()) -> Gr
     flags: a list of flags, or one text that holds them. No flag's name is part of another's.
     keep: flags that don't matter this time.
     """
+    if not flags:
+        return Grade.WARM_UP if repeat < 0 else Grade.CLEAN
     if REPEATED_KEY in flags:
         return Grade.REPEATED
     if repeat < 0:
