@@ -127,7 +127,7 @@ SMALL = 0.01
 
 def small_stages(matched: Matched, stages: Sequence[str]) -> set[str]:
     """The stages that take less than SMALL of the total in both runs, by the sums over their samples."""
-    totals = [sum(map(recorded_ms("total"), side)) for side in (matched.a, matched.b)]
+    totals = [sum(filter(None, map(recorded_ms("total"), side))) for side in (matched.a, matched.b)]
     shares = {
         name: max(
             sum(filter(None, map(recorded_ms(name), side))) / total if total > 0 else 1.0
