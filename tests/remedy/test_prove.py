@@ -27,6 +27,7 @@ def test_every_remedy_has_a_row_and_the_model_is_as_before(family):
     assert list(rows) == ["eager", *CHEAP]
     assert rows["graph"].failed == "needs a CUDA GPU"
     assert any("without a CUDA GPU" in note for note in report.notes)
+    assert any(note.startswith("times as fast: the median over pairs") for note in report.notes)
     for name in ("eager", "buffers", "static", "fast", "whole"):
         row = rows[name]
         assert row.failed is None

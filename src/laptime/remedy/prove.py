@@ -301,6 +301,11 @@ def _notes(rows: list[RemedyRow], subject: Subject, base: Trial) -> list[str]:
             "only the first different token says something, because after it two calls answer different prompts: "
             "a gap of a few bfloat16 steps is rounding"
         )
+    if any(row.speedup is not None for row in rows):
+        notes.append(
+            "times as fast: the median over pairs of neighbouring calls; "
+            "it can differ from one median time over the other"
+        )
     missed = [row.name for row in rows if row.kept is False]
     if missed:
         notes.append(f"outside the promise: {', '.join(missed)}")
