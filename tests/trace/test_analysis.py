@@ -268,7 +268,7 @@ def test_the_decode_steps_of_a_real_generate_without_annotations() -> None:
     assert (steps.method, steps.count) == ("period", 23)
     assert steps.layers is not None
     assert (steps.layers.count, steps.layers.identical) == (36, 36)
-    assert analysis.headline.startswith("GPU idle 87 %: the host can't launch fast enough; it was in aten::")
+    assert analysis.headline.startswith("GPU idle 87 %: the host can't launch fast enough; partly in aten::mm")
     graph = next(row for row in analysis.whatif if row.remedy == "graph")
     assert graph.step_ns_low <= 8_450_000 <= graph.step_ns_high  # measured: the same step captured, static cache
     for row in analysis.whatif:
