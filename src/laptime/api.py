@@ -295,7 +295,7 @@ def compare_runs(
         stage=stage,
         min_effect=min_effect,
         confidence=confidence,
-        keep=sorted(kept_flags(keep if isinstance(keep, str) else ",".join(keep))),
+        keep=sorted(kept_flags(keep)),
     )
     launch = {"A": callable_launch(a, "a"), "B": callable_launch(b, "b")}
     return measure_turns(plan, Path(out), launch, progress)
@@ -359,7 +359,7 @@ def fit_run(
         group=list(group),
         iqr=iqr,
         rates=device_rates(bandwidth_gb_s, tflop_s),
-        keep=kept_flags(keep if isinstance(keep, str) else ",".join(keep)),
+        keep=kept_flags(keep),
         seed=seed,
     )
     return fit(table, out, options, force=force)

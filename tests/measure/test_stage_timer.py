@@ -142,7 +142,7 @@ def test_the_first_block_and_the_embedding_belong_to_prefill(llama):
         sample, _ = timed(llama, tiny_inputs("llama"))
         handle.remove()
         assert sample.stages.prefill_ms > 595  # far above what the prefill itself takes, also on a busy machine
-        assert sample.stages.closes()
+        assert sample.stages.other_ms < sample.stages.total_ms - 595
 
 
 def test_per_token_and_total_mode_give_the_same_stages_of_the_same_call(llama):

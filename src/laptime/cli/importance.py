@@ -134,8 +134,6 @@ def importance(
     given = [f"--{name}" for name, value in of_search.items() if value is not None]
     if search is None and given:
         raise LaptimeError(f"{', '.join(given)}: goes with --search blocks or --search experts")
-    if search is not None and totals is None:
-        raise LaptimeError("--search needs --totals: how many blocks run, or experts over all blocks, as 28,26,24")
     if search is not None and data is None:
         raise LaptimeError("--search needs questions with their answers: --data FILE")
     if search is Search.experts and out is not None:

@@ -85,17 +85,11 @@ def unknown_reasons(predictor: Predictor, frame: pl.DataFrame) -> list[str | Non
 
 def union_of_positive(parts: Sequence[Predictor]) -> dict[str, bool]:
     """The same of several estimators: what one of them has seen negative or 0 may be so."""
-    merged: dict[str, bool] = {}
+    asked: dict[str, list[bool | None]] = {}
     for part in parts:
-        known = positive_of(part)
         for name in part.features:
-            if name in known:
-                merged[name] = merged.get(name, True) and known[name]
-    return {
-        name: above
-        for name, above in merged.items()
-        if all(name in positive_of(part) for part in parts if name in part.features)
-    }
+            asked.setdefault(name, []).append(positive_of(part).get(name))
+    return {name: all(said) for name, said in asked.items() if None not in said}
 
 
 def union_of_constants(parts: Sequence[Predictor]) -> dict[str, str]:

@@ -89,7 +89,8 @@ def refuse_unmeasurable(
         raise LaptimeError(
             f"{_mode_words(settings, mode)} runs no single forward per token"
             + (
-                "; measure it with draft and verification by StageTimer(assisted=True)"
+                "; ask for it by name to measure it: StageTimer(assisted=True), or "
+                "--generate prompt_lookup_num_tokens=3"
                 if asked
                 else ", so prefill and decode have no meaning there; measure greedy, sampling or beam search"
             )

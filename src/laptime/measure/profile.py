@@ -77,8 +77,7 @@ def prepare(request: ProfileRequest) -> PreparedProfile:
                 "there is none; put the tokenizer's files into the model's folder"
             )
         generation["tokenizer"] = loaded.tokenizer
-    assisted = "prompt_lookup_num_tokens" in request.generate
-    refuse_unmeasurable(settings, generation, device, assisted=assisted)
+    refuse_unmeasurable(settings, generation, device, assisted=request.assisted)
     inputs = [
         Input(sample_id, {**made.kwargs, **generation}, made.preprocess_ms)
         for sample_id, made in workload(request, loaded)
@@ -182,7 +181,7 @@ def _measured(
         per_token=request.per_token,
         energy=True,
         memory=True,
-        assisted="prompt_lookup_num_tokens" in request.generate,
+        assisted=request.assisted,
         vision=request.vision_module,
         projector=request.projector_module,
         language=request.language_module,

@@ -56,6 +56,11 @@ class ProfileRequest(msgspec.Struct, frozen=True, kw_only=True):
     method: Method = "direct"
     plan: MeasuringPlan = MeasuringPlan()
 
+    @property
+    def assisted(self) -> bool:
+        """Whether prompt lookup was asked for by name; a checkpoint's own is refused."""
+        return self.generate.get("prompt_lookup_num_tokens") is not None
+
 
 def check(request: ProfileRequest) -> None:
     """Raise LaptimeError for what can be refused before a model is loaded."""

@@ -165,13 +165,12 @@ def test_bad_words_are_one_line(capsys: Any, tmp_path: Path) -> None:
     data = tmp_path / "q.jsonl"
     data.write_text('{"id": "q-1", "question": "a"}\n')
     for words, says in (
-        (["--search", "blocks", "--totals", "7"], "needs questions with their answers"),
-        (["--search", "blocks", "--data", data], "--search needs --totals"),
+        (["--search", "blocks"], "needs questions with their answers"),
         (["--totals", "7", "--width", "2"], "--totals, --width: goes with --search"),
         (["--search", "blocks", "--data", data, "--totals", ","], "whole numbers above 0"),
         (["--search", "blocks", "--data", data, "--totals", "7.5"], "whole numbers above 0"),
         (["--search", "blocks", "--data", data, "--totals", "nan"], "whole numbers above 0"),
-        (["--search", "blocks", "--data", data, "--totals", "7"], "needs an answer"),
+        (["--search", "blocks", "--data", data], "needs an answer"),
         (["--search", "experts", "--data", data, "--totals", "7", "--out", tmp_path / "o.json"], "has none"),
     ):
         code, out, err = ask(capsys, "importance", "preset:tiny-llm", *words)

@@ -59,9 +59,10 @@ def read_table(path: str | Path, keep: Sequence[str] = (), *, by_token: bool = F
         return polars.DataFrame([plain_column(column, str(place)) for column in frame])
 
 
-def kept_flags(words: str) -> list[str]:
-    """Flags written as a,b. Raises LaptimeError for one that there is not."""
-    names = [name for name in (word.strip() for word in words.split(",")) if name]
+def kept_flags(words: str | Sequence[str]) -> list[str]:
+    """Flags written as a,b, or in a list. Raises LaptimeError for one that there is not."""
+    written = words if isinstance(words, str) else ",".join(words)
+    names = [name for name in (word.strip() for word in written.split(",")) if name]
     if unknown := [name for name in names if name not in LEFT_OUT]:
         near = did_you_mean(unknown[0], LEFT_OUT)
         there = f"there are {', '.join(sorted(LEFT_OUT))}"
