@@ -27,6 +27,7 @@ from tests.report.control.sample_controls import an_evaluation
 from tests.report.estimate.test_page import judged
 from tests.report.remedy.sample_remedies import a_report
 from tests.report.sample_runs import run_of, samples
+from tests.report.serve.sample_loads import a_load
 from tests.report.sweep.sweep_views import view
 from tests.report.trace.test_page import an_analysis
 from tests.trace.test_ranks import write_ranks
@@ -52,6 +53,7 @@ RESULTS: dict[str, Callable[[], Any]] = {
     "trace": an_analysis,
     "ranks": eight_ranks,
     "engine": an_engine,
+    "serve": a_load,
 }
 
 TALLEST = 24_000
@@ -236,3 +238,31 @@ def test_a_controls_headline_names_a_policy_and_a_budget_of_its_json():
     named = words.split(", ", 1)[1].split(" answers")[0]
     right = [point["accuracy"]["value"] for point in value["points"] if point["budget_ms"] == budget]
     assert any(abs(100 * score - number_in(r"answers ([\d.]+)", words)) < 0.51 for score in right), named
+
+
+@pytest.mark.parametrize("failures", [1, 120])
+def test_a_loads_headline_has_the_figures_of_a_level(failures):
+    report = a_load(failures=failures)
+    words, value = first_words(page(report)), json.loads(to_json(report))
+    said = re.findall(r"([^:;]+): (?:first token after )?([\d.]+) ms, ([\d.]+)\srequests/s", words)
+    answered = {level["name"]: level for level in value["levels"] if level["finished"]}
+    assert {name.strip() for name, _, _ in said} == set(answered), words
+    for name, first_ms, rate in said:
+        level = answered[name.strip()]
+        (median,) = [p["value_ms"] for p in level["ttft_ms"]["percentiles"] if p["q"] == 0.5]
+        assert float(first_ms) == pytest.approx(median, rel=0.006)
+        assert float(rate) == pytest.approx(level["requests_per_s"], rel=0.006)
+
+
+@pytest.mark.chromium
+def test_a_phone_shows_the_slo_and_every_median(browser, open_page):
+    screen = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
+    try:
+        opened = open_page(page(a_load()))
+        marks = "[...document.querySelectorAll('.limit, .value, .middle')]"
+        seen = opened.execute_script(f"return {marks}.map((mark) => mark.getBoundingClientRect().right)")
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    assert len(seen) == 2 + 4 + 2 + 4  # a limit and two medians for each level, and its bar's value
+    assert max(seen) <= 390

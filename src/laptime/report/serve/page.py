@@ -6,14 +6,17 @@ from math import ceil, floor, log10
 
 from laptime.engines.result import Level, ServeReport
 from laptime.report.kit.environment import environment_pairs
-from laptime.report.kit.html import Html, definitions, note, section, table, tag, wide
-from laptime.report.kit.numbers import NOTHING, decimals, plain, text
+from laptime.report.kit.html import Html, definitions, note, section, table, tag
+from laptime.report.kit.numbers import NOTHING, decimals, plain, plain_text, text
 from laptime.report.kit.page import asset, document
 from laptime.report.kit.text import one_line
 from laptime.report.serve.words import HEADS, facts, headline, remarks, row, search_line
 
-ROW, LEFT, RIGHT, WIDTH, TOP = 34, 200, 110, 1080, 26
-"""The pictures' sizes in their own units."""
+ROW, TOP, INSET = 46, 26, 2.0
+"""A row's height and the scale's, in pixels; the margin left and right of a picture, in percent of its width.
+
+Places along a picture are in percent, so it fits a phone and its text keeps its size.
+"""
 
 PARTS = (
     ("client_wait_ms", "until the client sent it", "wait"),
@@ -72,36 +75,36 @@ def _latency(report: ServeReport) -> Html:
     scale = [*values, *(ms for ms in limits.values() if ms)]
     low, high = log10(min(scale)) - 0.05, log10(max(scale)) + 0.05
 
-    def x(ms: float) -> float:
-        return round(LEFT + (log10(ms) - low) / (high - low) * (WIDTH - LEFT - RIGHT), 1)
+    def x(ms: float) -> str:
+        return _percent(INSET + (log10(ms) - low) / (high - low) * (100 - 2 * INSET))
 
-    height = TOP + ROW * len(drawn) + 8
+    height = TOP + ROW * len(drawn) + 4
     marks: list[Html] = []
     for ms in _ticks(low, high):
-        marks.append(tag("line", x1=x(ms), x2=x(ms), y1=TOP - 4, y2=height, class_="tick"))
-        marks.append(tag("text", text(ms, "ms", 2), x=x(ms), y=14, class_="tick-name"))
+        marks.append(tag("line", x1=x(ms), x2=x(ms), y1=TOP - 6, y2=height, class_="tick"))
+        marks.append(tag("text", text(ms, "ms", 2), x=x(ms), y=10, class_="tick-name"))
     for place, (level, name, figure) in enumerate(drawn):
-        y = TOP + ROW * place + ROW / 2
+        top, y = TOP + ROW * place + 10, TOP + ROW * place + 30
         known = {p.q: p.value_ms for p in figure.percentiles if p.value_ms}
-        marks.append(tag("text", f"{one_line(level.name, 18)} · {name}", x=0, y=y, class_="name"))
         limit = limits.get(name)
-        if limit:
-            hint = tag("title", f"the SLO: {name} ≤ {text(limit, 'ms')}")
-            marks.append(tag("line", hint, x1=x(limit), x2=x(limit), y1=y - 13, y2=y + 13, class_="limit"))
+        said = f"{one_line(level.name, 18)} · {name}" + (f" · SLO ≤ {plain_text(limit, 'ms')}" if limit else "")
+        marks.append(tag("text", said, x=0, y=top, class_="name"))
         if known:
             ends = x(min(known.values())), x(max(known.values()))
             marks.append(tag("line", x1=ends[0], x2=ends[1], y1=y, y2=y, class_="spread"))
+        if limit:
+            hint = tag("title", f"the SLO: {name} ≤ {text(limit, 'ms')}")
+            marks.append(tag("line", hint, x1=x(limit), x2=x(limit), y1=y - 10, y2=y + 10, class_="limit"))
         for q, ms in known.items():
             kind = "middle" if q == 0.5 else "tail"
             dot = tag("title", f"p{plain(q * 100)}: {text(ms, 'ms')}")
             marks.append(tag("circle", dot, cx=x(ms), cy=y, r=5 if q == 0.5 else 3.5, class_=kind))
-        marks.append(tag("text", text(known.get(0.5), "ms"), x=WIDTH, y=y, class_="value"))
+        marks.append(tag("text", text(known.get(0.5), "ms"), x="100%", y=top, class_="value"))
     label = "Time to the first token and total of each load: percentiles 50 to 99.9"
-    picture = wide(tag("svg", *marks, viewBox=f"0 0 {WIDTH} {height}", class_="loads", role="img", aria_label=label))
     lead = "The large dot is the median, the small ones are p90, p95, p99 and p99.9 where enough requests were sent."
     if any(limits.values()):
         lead += " The upright line is the SLO's limit."
-    return section("Latency against load", picture, id="latency", lead=lead)
+    return section("Latency against load", _picture(marks, height, label), id="latency", lead=lead)
 
 
 def _parts(report: ServeReport) -> Html:
@@ -111,21 +114,29 @@ def _parts(report: ServeReport) -> Html:
     if not levels:
         return section("Where the time goes", tag("p", "No streamed answer was finished."), id="parts")
     longest = max(sum(_times(level)) for level in levels)
-    height = ROW * len(levels) + 8
+    height = ROW * len(levels) + 4
     marks: list[Html] = []
     for place, level in enumerate(levels):
-        y, at = ROW * place + 6, float(LEFT)
-        marks.append(tag("text", one_line(level.name, 24), x=0, y=y + 11, class_="name"))
+        y, at = ROW * place, 0.0
+        marks.append(tag("text", one_line(level.name, 24), x=0, y=y + 10, class_="name"))
+        marks.append(tag("text", text(sum(_times(level)), "ms"), x="100%", y=y + 10, class_="value"))
         for (_, name, kind), ms in zip(PARTS, _times(level), strict=True):
-            width = ms / longest * (WIDTH - LEFT - RIGHT)
+            width = ms / longest * 100
             hint = tag("title", f"{name}: {text(ms, 'ms')}")
-            marks.append(tag("rect", hint, x=round(at, 1), y=y, width=round(width, 1), height=22, class_=kind))
+            marks.append(tag("rect", hint, x=_percent(at), y=y + 20, width=_percent(width), height=20, class_=kind))
             at += width
-        marks.append(tag("text", text(sum(_times(level)), "ms"), x=WIDTH, y=y + 11, class_="value"))
     label = "Mean time of a finished request in each part, for each load"
-    picture = wide(tag("svg", *marks, viewBox=f"0 0 {WIDTH} {height}", class_="loads", role="img", aria_label=label))
     lead = "Means over finished requests, as the client saw them. A client can't see the engine's own stages."
-    return section("Where the time goes as the load grows", picture, legend, id="parts", lead=lead)
+    shown = _picture(marks, height, label)
+    return section("Where the time goes as the load grows", shown, legend, id="parts", lead=lead)
+
+
+def _picture(marks: list[Html], height: int, label: str) -> Html:
+    return tag("svg", *marks, width="100%", height=height, class_="loads", role="img", aria_label=label)
+
+
+def _percent(value: float) -> str:
+    return f"{round(value, 2)}%"
 
 
 def _search(report: ServeReport) -> Html:
@@ -151,6 +162,9 @@ def _times(level: Level) -> list[float]:
 
 
 def _ticks(low: float, high: float) -> list[float]:
-    steps = (1, 2, 5) if high - low < 2.5 else (1,)
+    """Few enough that their names don't meet on a phone."""
+    steps = (
+        (1, 2, 3, 5, 7) if high - low < 0.8 else (1, 2, 5) if high - low < 1.2 else (1, 3) if high - low < 2.2 else (1,)
+    )
     powers = range(floor(low), ceil(high) + 1)
     return [step * 10.0**power for power in powers for step in steps if low <= log10(step) + power <= high]

@@ -25,7 +25,7 @@ def headline(report: ServeReport) -> str:
     first = answered[0]
     said = f"{one_line(first.name, 60)}: first token after {percentile(first.ttft_ms, 0.5)}, {_rate(first)}"
     if busiest is first:
-        return said
+        return f"{said} (median)" if first.finished > 1 else said
     return f"{said}; {one_line(busiest.name, 60)}: {percentile(busiest.ttft_ms, 0.5)}, {_rate(busiest)} (medians)"
 
 
