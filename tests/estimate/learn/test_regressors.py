@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.stats import multivariate_normal
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 
 from laptime.data.stats import Floats
-from laptime.estimate.learn.process import Parameters, fit_process
+from laptime.estimate.learn.process import Parameters, choose_parameters, equations_of, fit_process
 from laptime.estimate.learn.regressors import Candidate, Training, fit_regressor
 from laptime.estimate.table.table import Encoded
 
@@ -91,13 +92,9 @@ def test_the_process_is_the_one_of_scikit_learn() -> None:
     x = np.sort(rng.uniform(1, 50, 60))[:, None]
     y = np.sin(np.log(x[:, 0])) + 0.01 * rng.standard_normal(60)
     length, share, amplitude, noise = 0.7, 2.0, 0.8, 0.05
-    ours = fit_process(
-        Encoded(x, np.zeros((60, 0), dtype=np.int64)),
-        y,
-        np.ones(60),
-        Parameters(values=np.log([length, share, amplitude, noise]).tolist()),
-        seed=0,
-    )
+    rows = Encoded(x, np.zeros((60, 0), dtype=np.int64))
+    parameters = Parameters(values=np.log([length, share, amplitude, noise]).tolist())
+    ours = fit_process(equations_of(rows, np.ones(60), parameters, seed=0), y)
     logs = np.log(x)
     scores, z = (logs - logs.mean()) / logs.std(), (y - y.mean()) / y.std()
     shape = 1.0 + ConstantKernel(share) * Matern(length, nu=2.5)
@@ -107,3 +104,32 @@ def test_the_process_is_the_one_of_scikit_learn() -> None:
     wanted = theirs.predict((np.log(asked) - logs.mean()) / logs.std()) * y.std() + y.mean()
     found = ours.log_ms(Encoded(asked, np.zeros((40, 0), dtype=np.int64)))
     assert found == pytest.approx(wanted, abs=2e-4)
+
+
+def test_the_parameters_are_those_of_the_largest_likelihood() -> None:
+    """What is chosen beats its neighbours in every direction, by the likelihood written out with scipy's normal."""
+    rng = np.random.default_rng(5)
+    numeric = rng.choice([1.0, 2.0, 4.0, 8.0, 16.0, 32.0], (90, 2))
+    rows = Encoded(numeric, rng.integers(0, 3, (90, 1)))
+    y = np.sin(np.log(numeric[:, 0])) + 0.3 * rows.codes[:, 0] + 0.05 * rng.standard_normal(90)
+    repeats = rng.integers(1, 5, 90).astype(float)
+    chosen = np.array(choose_parameters(rows, y, repeats, seed=0).values)
+    scores = np.log(numeric)
+    scores = (scores - scores.mean(axis=0)) / scores.std(axis=0)
+    z = (y - y.mean()) / y.std()
+    start = np.array([0.5, 0.5, -0.5, -0.5, -0.5, -1.0, -3.0])
+
+    def likelihood(theta: np.ndarray) -> float:
+        kernel = np.full((90, 90), np.exp(2 * theta[5]))
+        for i in range(2):
+            shape = Matern(np.exp(theta[i]), nu=2.5)(scores[:, i : i + 1])
+            kernel *= 1 + np.exp(theta[2 + i]) * shape
+        kernel *= 1 + np.exp(theta[4]) * (rows.codes == rows.codes.T)
+        covariance = kernel + np.diag(np.exp(2 * theta[6]) / np.sqrt(repeats) + 1e-8 * kernel[0, 0])
+        prior = (((theta - start) / 2) ** 2).sum() / 2
+        return float(multivariate_normal(np.zeros(90), covariance).logpdf(z) - prior)
+
+    best = likelihood(chosen)
+    for direction in np.eye(len(chosen)):
+        for step in (-0.3, 0.3):
+            assert likelihood(chosen + step * direction) < best + 0.01

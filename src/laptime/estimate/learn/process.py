@@ -11,12 +11,14 @@ likelihood of a subset of rows, its weights solve the subset-of-regressors equat
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 from scipy.linalg import LinAlgError, cho_factor, cho_solve, cholesky, solve_triangular
+from scipy.linalg.blas import dsyrk
+from scipy.linalg.lapack import dpotri
 from scipy.optimize import minimize
 
 from laptime.data.stats import Floats
@@ -107,41 +109,42 @@ def choose_parameters(
     codes, noise_weight = rows.codes[chosen], np.sqrt(repeats[chosen])
     z = _standard(log_residual)[0][chosen]
     p, c = scores.shape[1], codes.shape[1]
-    distances = [np.abs(scores[:, i, None] - scores[None, :, i]) * np.sqrt(5) for i in range(p)]
-    same = [(codes[:, i, None] == codes[None, :, i]).astype(np.float64) for i in range(c)]
+    pairs = _Pairs.of(scores, codes)
     start = np.concatenate([np.full(p, 0.5), np.full(p + c, -0.5), [-1.0], [-3.0]])
-    diagonal = np.arange(len(chosen))
 
     def negative(theta: Floats) -> tuple[float, Floats]:
-        parts, slopes = [], []
-        for i in range(p):
-            r = distances[i] * np.exp(-theta[i])
-            decay = np.exp(-r)
-            parts.append((1 + r + r * r / 3) * decay)
-            slopes.append(r * r / 3 * (1 + r) * decay)
-        parts += same
         shares = np.exp(theta[p : 2 * p + c])
+        parts, slopes = [], []
+        for i, distinct in enumerate(pairs.distinct):
+            r = distinct * np.exp(-theta[i]) if i < p else distinct
+            decay = np.exp(-r)
+            parts.append((1 + r + r * r / 3) * decay if i < p else distinct)
+            slopes.append(r * r / 3 * (1 + r) * decay)
         factors = [1 + share * part for share, part in zip(shares, parts, strict=True)]
-        kernel = np.exp(2 * theta[-2]) * np.prod(factors, axis=0)
+        kernel = np.full(len(pairs.rows), np.exp(2 * theta[-2]))
+        for factor, place in zip(factors, pairs.places, strict=True):
+            kernel *= factor[place]
         noise = np.exp(2 * theta[-1]) / noise_weight
-        with_noise = kernel.copy()
-        with_noise[diagonal, diagonal] += noise + 1e-8 * kernel[0, 0]
+        with_noise = np.zeros((len(z), len(z)), order="F")
+        with_noise[pairs.rows, pairs.columns] = kernel
+        with_noise[pairs.diagonal] += noise + 1e-8 * kernel[0]
         try:
             lower = cholesky(with_noise, lower=True, overwrite_a=True, check_finite=False)
         except LinAlgError:
             return 1e10, np.zeros_like(theta)
         alpha = cho_solve((lower, True), z, check_finite=False)
-        value = 0.5 * z @ alpha + np.log(lower[diagonal, diagonal]).sum()
-        slope = 0.5 * (cho_solve((lower, True), np.eye(len(z)), check_finite=False) - np.outer(alpha, alpha))
-        weighted = slope * kernel
+        value = 0.5 * z @ alpha + np.log(lower[pairs.diagonal]).sum()
+        inverse, _ = dpotri(lower, lower=1, overwrite_c=1)
+        slope = 0.5 * (inverse[pairs.rows, pairs.columns] - alpha[pairs.rows] * alpha[pairs.columns])
         gradient = np.empty_like(theta)
-        for i in range(p + c):
-            share_slope = weighted / factors[i] * shares[i]
-            gradient[p + i] = (share_slope * parts[i]).sum()
+        gradient[-1] = 2 * (slope[pairs.on_diagonal] * noise).sum()
+        slope *= kernel * pairs.counted
+        gradient[-2] = 2 * slope.sum()
+        for i, (factor, place) in enumerate(zip(factors, pairs.places, strict=True)):
+            per_share = np.bincount(place, slope, len(factor)) / factor * shares[i]
+            gradient[p + i] = per_share @ parts[i]
             if i < p:
-                gradient[i] = (share_slope * slopes[i]).sum()
-        gradient[-2] = 2 * weighted.sum()
-        gradient[-1] = 2 * (slope[diagonal, diagonal] * noise).sum()
+                gradient[i] = per_share @ slopes[i]
         return float(value + (((theta - start) / 2) ** 2).sum() / 2), gradient + (theta - start) / 4
 
     bounds = [(-4.0, 8.0)] * p + [(-8.0, 6.0)] * (p + c) + [(-8.0, 4.0), (-7.0, 1.0)]
@@ -149,35 +152,92 @@ def choose_parameters(
     return Parameters(values=[float(value) for value in optimum.x])
 
 
-def fit_process(
-    rows: Encoded, log_residual: Floats, repeats: Floats, parameters: Parameters, *, seed: int, centres: int = CENTRES
-) -> Process:
-    """The weights on the centres, for parameters that are given."""
+class _Pairs(NamedTuple):
+    """Every pair of rows once: a kernel is symmetric, and knobs have few values, so that few distances differ."""
+
+    rows: npt.NDArray[np.intp]
+    columns: npt.NDArray[np.intp]
+    counted: Floats
+    """How often a pair stands in the kernel: 1 on the diagonal, else 2."""
+    on_diagonal: npt.NDArray[np.intp]
+    """Places of the pairs of a row and itself."""
+    distinct: list[Floats]
+    """Per column the distances that there are; of a categorical column 0 and 1, "same level"."""
+    places: list[npt.NDArray[np.intp]]
+    """Per column which of them each pair has."""
+
+    @classmethod
+    def of(cls, scores: Floats, codes: npt.NDArray[np.int64]) -> _Pairs:
+        """The pairs of rows with these standard scores and levels."""
+        rows, columns = np.tril_indices(len(scores))
+        distinct, places = [], []
+        for column in scores.T:
+            values, place = np.unique(np.abs(column[rows] - column[columns]) * np.sqrt(5), return_inverse=True)
+            distinct.append(values)
+            places.append(place)
+        for levels in codes.T:
+            distinct.append(np.array([0.0, 1.0]))
+            places.append((levels[rows] == levels[columns]).astype(np.intp))
+        same = rows == columns
+        return cls(rows, columns, np.where(same, 1.0, 2.0), np.flatnonzero(same), distinct, places)
+
+    @property
+    def diagonal(self) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+        """The diagonal's places in the matrix."""
+        return self.rows[self.on_diagonal], self.columns[self.on_diagonal]
+
+
+class Equations(NamedTuple):
+    """What the weights on the centres solve, but for the residual: processes with the same parameters share it."""
+
+    scaling: Scaling
+    lengths: list[float]
+    shares: list[float]
+    amplitude: float
+    centres: Floats
+    codes: npt.NDArray[np.int64]
+    lower: Floats
+    half: Floats
+    precision: Floats
+    system: tuple[Floats, bool]
+
+
+def equations_of(
+    rows: Encoded, repeats: Floats, parameters: Parameters, *, seed: int, centres: int = CENTRES
+) -> Equations:
+    """The subset-of-regressors equations of these rows, factored once for any residual of theirs."""
     scaling = scaling_of(rows.numeric)
     scores = scaling.apply(rows.numeric)
     p, c = scores.shape[1], rows.codes.shape[1]
     theta = np.array(parameters.values)
     lengths, shares = np.exp(theta[:p]).tolist(), np.exp(theta[p : 2 * p + c]).tolist()
     amplitude, noise = np.exp(2 * theta[-2]), np.exp(2 * theta[-1])
-    z, offset, width = _standard(log_residual)
     chosen = np.sort(np.random.default_rng(seed).permutation(len(rows))[:centres])
     at, codes = scores[chosen], rows.codes[chosen]
     everything = slice(None)
     inner = amplitude * _Kernel(at, codes, at, codes, lengths, shares).block(everything)
     across = amplitude * _Kernel(scores, rows.codes, at, codes, lengths, shares).block(everything)
     lower = _jittered_cholesky(inner)
-    half = solve_triangular(lower, across.T, lower=True)
+    half = solve_triangular(lower, across.T, lower=True, check_finite=False)
     precision = np.sqrt(repeats) / noise
-    system = np.eye(len(chosen)) + (half * precision) @ half.T
-    solution = cho_solve(cho_factor(system), half @ (precision * z))
-    weights = solve_triangular(lower.T, solution) * amplitude * width
+    system = dsyrk(1.0, half * np.sqrt(precision), lower=1)
+    system[np.diag_indices(len(chosen))] += 1
+    factor = cho_factor(system, lower=True, overwrite_a=True, check_finite=False)
+    return Equations(scaling, lengths, shares, float(amplitude), at, codes, lower, half, precision, factor)
+
+
+def fit_process(equations: Equations, log_residual: Floats) -> Process:
+    """The weights on the centres, for the residual of the rows that the equations are of."""
+    z, offset, width = _standard(log_residual)
+    solution = cho_solve(equations.system, equations.half @ (equations.precision * z))
+    weights = solve_triangular(equations.lower.T, solution) * equations.amplitude * width
     return Process(
-        scaling=scaling,
-        lengths=lengths,
-        shares=shares,
+        scaling=equations.scaling,
+        lengths=equations.lengths,
+        shares=equations.shares,
         offset=offset,
-        centres=at.tolist(),
-        codes=codes.tolist(),
+        centres=equations.centres.tolist(),
+        codes=equations.codes.tolist(),
         weights=weights.tolist(),
     )
 

@@ -7,6 +7,7 @@ terms; trees; a process; terms and then any of these.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -14,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from laptime.data.stats import Floats
-from laptime.estimate.learn.process import Parameters, Process, choose_parameters, fit_process
+from laptime.estimate.learn.process import Equations, Parameters, Process, choose_parameters, equations_of, fit_process
 from laptime.estimate.learn.terms import Basis, Terms, fit_terms
 from laptime.estimate.learn.trees import Trees, fit_trees, tree_size
 from laptime.estimate.table.table import Encoded
@@ -103,6 +104,14 @@ class Training(msgspec.Struct, frozen=True):
         return Training(self.rows.take(which), self.log_ms[which], self.repeats[which])
 
 
+@dataclass
+class Shared:
+    """What kinds that are fitted to the same rows share: rooflines by power and basis, and processes' equations."""
+
+    terms: dict[tuple[float, Basis], Terms] = field(default_factory=dict)
+    equations: dict[tuple[bool, tuple[float, ...]], Equations] = field(default_factory=dict)
+
+
 def simple_candidates(*, has_numeric: bool, has_categories: bool, has_work: bool = False) -> list[Candidate]:
     """What is tried first: every roofline with every single residual, all columns seen."""
     powers: tuple[float | None, ...] = (None, *POWERS) if has_numeric else (None,)
@@ -146,29 +155,35 @@ def fit_regressor(
     seed: int = 0,
     threads: int = 0,
     parameters: Mapping[Roof, Parameters] | None = None,
-    terms: Terms | None = None,
+    shared: Shared | None = None,
 ) -> Regressor:
     """Fit one kind.
 
-    `parameters` has the process' parameters by (power, categories) where they are known already; `terms` is the
-    roofline of that power, where it was fitted to these rows already.
+    `parameters` has the process' parameters by (power, categories) where they are known already; `shared` what other
+    kinds on these rows needed already.
     """
+    shared = Shared() if shared is None else shared
     clamps = few_valued(training.rows)
     rows = training.rows if candidate.categories else training.rows.without_categories()
     middle = 0.0
     guide = None
+    terms = None
     if candidate.power is None:
-        terms = None
         middle = float(np.median(training.log_ms))
         left = training.log_ms - middle
     else:
+        by_level = candidate.basis == "products" and not candidate.categories  # its rates are of levels not seen
+        terms = None if by_level else shared.terms.get((candidate.power, candidate.basis))
         terms = terms or fit_terms(rows, training.log_ms, power=candidate.power, basis=candidate.basis)
         left = training.log_ms - terms.log_ms(rows)
     process = trees = None
     if candidate.residual.startswith("process"):
         known = (parameters or {}).get((candidate.power, candidate.categories, candidate.basis))
         chosen = known or choose_parameters(rows, left, training.repeats, seed=seed)
-        process = fit_process(rows, left, training.repeats, chosen, seed=seed)
+        key = candidate.categories, tuple(chosen.values)
+        if key not in shared.equations:
+            shared.equations[key] = equations_of(rows, training.repeats, chosen, seed=seed)
+        process = fit_process(shared.equations[key], left)
         left = left - process.log_ms(rows)
     if candidate.residual == "guided" and terms is not None:
         guide = terms.log_ms(rows)

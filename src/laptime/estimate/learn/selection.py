@@ -30,6 +30,7 @@ from laptime.estimate.learn.regressors import (
     POWERS,
     Candidate,
     Roof,
+    Shared,
     Training,
     described,
     fit_regressor,
@@ -221,16 +222,12 @@ def _errors(
 ) -> list[float]:
     kept, held = split(training, fold)
     truth = training.log_ms[fold.held]
-    roofs = {
-        (power, basis): fit_terms(kept.rows, kept.log_ms, power=power, of=terms[basis])
-        for power, basis in {(kind.power, kind.basis) for kind in kinds}
-        if power is not None
-    }
+    shared = Shared()
+    for power, basis in sorted({(kind.power, kind.basis) for kind in kinds if kind.power is not None}):
+        shared.terms[power, basis] = fit_terms(kept.rows, kept.log_ms, power=power, of=terms[basis])
     errors = []
     for kind in kinds:
-        by_level = kind.basis == "products" and not kind.categories  # its rates are of levels that are not seen
-        roof = None if kind.power is None or by_level else roofs[kind.power, kind.basis]
-        fitted = fit_regressor(kept, kind, seed=seed, threads=1, parameters=parameters, terms=roof)
+        fitted = fit_regressor(kept, kind, seed=seed, threads=1, parameters=parameters, shared=shared)
         errors.append(float(np.mean(np.abs(fitted.log_ms(held, threads=1) - truth))))
     return errors
 

@@ -15,7 +15,7 @@ from laptime.data.stats import Floats, Ints
 from laptime.estimate.learn.domain import domain_of
 from laptime.estimate.learn.growth import Growth, Reach, growth_of, proportional, reach
 from laptime.estimate.learn.process import Parameters
-from laptime.estimate.learn.regressors import Candidate, Roof, Training, fit_regressor
+from laptime.estimate.learn.regressors import Candidate, Roof, Shared, Training, fit_regressor
 from laptime.estimate.learn.selection import FEWEST_LEFT, LARGEST_SHARE, MOST_HELD, Fold, each, growing, split
 
 STEPS = 2
@@ -67,8 +67,10 @@ def cross_fit_steps(
 
     def one(step: tuple[Fold, bool]) -> list[Reach]:
         kept, held = split(training, step[0])
+        shared = Shared()
         inside, beyond = (
-            fit_regressor(kept, kind, seed=seed, threads=1, parameters=parameters) for kind in (near, far)
+            fit_regressor(kept, kind, seed=seed, threads=1, parameters=parameters, shared=shared)
+            for kind in (near, far)
         )
         domain, growth = domain_of(kept.rows), growth_of(kept.rows, kept.log_ms)
         distances = domain.distances(held.numeric, held.codes)
