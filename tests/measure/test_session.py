@@ -4,17 +4,21 @@ import subprocess
 import sys
 import time
 
+import msgspec
 import pytest
 import torch
 
 import laptime
 from laptime.data.record import config_id
+from laptime.data.stats import median_interval, relative_half_width
 from laptime.data.summary import summarise
+from laptime.data.usable import usable
 from laptime.errors import LaptimeError
 from laptime.measure.session import Input, MeasuringPlan, measure
 from tests.models.tiny import build, tiny_inputs
 
-LOOSE = MeasuringPlan(precision=0.9, max_warmups=20)
+# One stalled call among eight widens the interval of a 10 ms call tenfold: a limit that no busy machine reaches.
+LOOSE = MeasuringPlan(precision=1000.0, max_warmups=20)
 
 
 @pytest.fixture(scope="module")
@@ -50,11 +54,15 @@ def test_every_sample_reaches_the_sink_once_and_the_warm_up_is_marked(llama):
     assert all(s.stages.closes() for s in sink)
 
 
-def test_it_stops_when_precise_and_says_so(llama):
-    end, _, _ = run(llama, 8, LOOSE)
+def test_it_stops_at_the_first_repeat_that_is_precise_and_says_so(llama):
+    end, sink, _ = run(llama, 8, msgspec.structs.replace(LOOSE, max_repeats=50))
+    widths = []
+    for repeat in range(end.repeats):
+        clean, _ = usable([s for s in sink if 0 <= s.repeat <= repeat])
+        widths.append(relative_half_width(median_interval([s.stages.total_ms for s in clean])))
     assert end.stopped == "precise"
-    assert end.repeats == 1
-    assert end.half_width <= 0.9
+    assert end.half_width == widths[-1] <= LOOSE.precision
+    assert all(width is None or width > LOOSE.precision for width in widths[:-1])  # a busy machine flags samples
 
 
 def test_it_stops_at_the_limit_of_repeats(llama):
