@@ -1,6 +1,6 @@
 """What the client of `laptime serve-bench` says, held against a server that notes its own instants on the same clock.
 
-    .venv/bin/python -m benchmarks.serve_truth
+    .venv/bin/python -m benchmarks.serve_truth [--realtime]
 
 Two parts. Truth: for each request the client's instant of each chunk less the server's instant of writing it, and the
 client's gaps less the server's. Speed: 100, 300 and 1,000 requests a second for five seconds each: how late the client
@@ -19,6 +19,7 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+from benchmarks.client_lag import REALTIME, pin
 
 from laptime.engines.bench import ServeRequest, serve_bench
 from laptime.engines.loads import Load, concurrency, constant, poisson
@@ -34,6 +35,7 @@ FAST = Plan(first_s=0.02, gap_s=0.005, chunks=(1, 1))
 
 def serve(plan: Plan, pipe) -> None:
     """The child: serve until told to stop, then send what was served."""
+    pin(os.cpu_count() - 1)
     with running(plan) as server:
         pipe.send(server.url)
         pipe.recv()
@@ -99,7 +101,9 @@ def speed(rate: int) -> dict:
 
 
 def main() -> None:
+    pin(0)
     result = {
+        "realtime": REALTIME,
         "load_average_before": [round(value, 1) for value in os.getloadavg()],
         "error_ms": truth(),
         "speed": [speed(100), speed(300), speed(1000)],

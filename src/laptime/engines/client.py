@@ -18,6 +18,7 @@ from typing import Any
 import aiohttp
 
 from laptime.data.record import Scalar
+from laptime.engines.alarm import Alarm
 from laptime.engines.loads import Load
 from laptime.engines.questions import Question
 from laptime.engines.request import Chunk, Instant, Outcome, RequestFlag, RequestSample
@@ -107,21 +108,36 @@ async def _users(users: int, requests: int, one: Callable[[int, int], Any]) -> N
 
 async def _arrivals(arrivals_s: Sequence[float], one: Callable[[int, int], Any]) -> None:
     start = time.perf_counter_ns() + 10_000_000
-    tasks: list[asyncio.Task[None]] = []
-    for place, arrival in enumerate(arrivals_s):
-        due = start + int(arrival * 1e9)
-        wait = (due - time.perf_counter_ns()) / 1e9
-        if wait > 0:
-            await asyncio.sleep(wait)
-        tasks.append(asyncio.create_task(one(place, due)))
-    await asyncio.gather(*tasks)
+    tasks: set[asyncio.Task[None]] = set()
+    failed: list[BaseException] = []
+
+    def ended(task: asyncio.Task[None]) -> None:
+        tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            failed.append(error)
+
+    with Alarm() as alarm:
+        for place, arrival in enumerate(arrivals_s):
+            due = start + int(arrival * 1e9)
+            await alarm.until(due)
+            if failed:
+                break
+            task = asyncio.create_task(one(place, due))
+            tasks.add(task)
+            task.add_done_callback(ended)
+    while tasks and not failed:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+    if failed:
+        raise failed[0]
 
 
 async def _watch(lateness: list[float]) -> None:
-    while True:
-        due = time.perf_counter_ns() + int(WATCH_EVERY_S * 1e9)
-        await asyncio.sleep(WATCH_EVERY_S)
-        lateness.append((time.perf_counter_ns() - due) / 1e6)
+    with Alarm() as alarm:
+        while True:
+            due = time.perf_counter_ns() + int(WATCH_EVERY_S * 1e9)
+            await alarm.until(due)
+            lateness.append((time.perf_counter_ns() - due) / 1e6)
 
 
 class _Answer:
