@@ -61,7 +61,7 @@ def times(interval: dict[str, Any]) -> str:
 
 
 FIXED_PARTS = {
-    "reading the arguments": ("StageTimer._prepared",),
+    "reading the arguments": ("StageTimer._prepared", "laptime.measure.stage_timer.prepare_call"),
     "looking at the machine, before": ("Watch.__enter__",),
     "hanging and removing hooks": ("Probes.__enter__", "Probes.__exit__"),
     "looking at the machine, after": ("Watch.__exit__",),
@@ -92,7 +92,7 @@ def observer_fixed() -> str:
     ]
     lines.append("|---" * (len(runs) + 1) + "|")
     for name, parts in FIXED_PARTS.items():
-        cells = [f"{sum(r['figures']['fixed_costs_us'][part] for part in parts):.0f}" for r in runs]
+        cells = [f"{sum(r['figures']['fixed_costs_us'].get(part, 0.0) for part in parts):.0f}" for r in runs]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     lines.append("")
     for recorded in runs:

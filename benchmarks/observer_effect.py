@@ -28,7 +28,7 @@ import torch
 
 from laptime import StageTimer
 from laptime.data.stats import median_interval, ratio_of_medians
-from laptime.measure import stage_timer, watch
+from laptime.measure import call_sample, stage_timer, watch
 from laptime.measure.environment import describe
 from laptime.measure.probes import Probes
 from laptime.measure.session import quiet_collector
@@ -185,7 +185,7 @@ def fixed_costs_us(timer: StageTimer, call: Callable[[], float], calls: int = 30
     undo = [
         clocked(holder, name)
         for holder, name in (
-            (timer, "_prepared"),
+            (stage_timer, "prepare_call"),
             (timer, "_record"),
             (Watch, "__enter__"),
             (Watch, "__exit__"),
@@ -193,8 +193,8 @@ def fixed_costs_us(timer: StageTimer, call: Callable[[], float], calls: int = 30
             (Probes, "__exit__"),
             (timer._monitor, "throttle"),
             (timer._monitor, "state"),
-            (stage_timer, "partition"),
-            (stage_timer, "generated_rows"),
+            (call_sample, "partition"),
+            (call_sample, "generated_rows"),
             (watch, "_retries"),
         )
         if holder is not None

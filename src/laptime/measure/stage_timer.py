@@ -13,65 +13,27 @@ from __future__ import annotations
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock, get_ident
 from types import TracebackType
 from typing import Any
 
-import msgspec
-from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
+import torch
 
 from laptime.data.record import Failure, Flag, Sample, Scalar, config_id
 from laptime.data.run_folder import RunFolder, new_info
 from laptime.data.summary import Summary, summarise
 from laptime.errors import LaptimeError
-from laptime.measure.assisted import AssistedProbes, check_assisted, how_drafted
-from laptime.measure.call_settings import (
-    bind,
-    cached_tokens,
-    certain_length,
-    cut_rows,
-    generated_rows,
-    ids_of,
-    image_tokens,
-    is_assisted,
-    prompt_width,
-    ran,
-    refuse_unmeasurable,
-    resolve,
-    rows_begin_at,
-)
+from laptime.measure.call_sample import Label, sample_of, what_ran
 from laptime.measure.clock import Clock, clock_for
 from laptime.measure.environment import describe
 from laptime.measure.gpu_monitor import GpuMonitor
 from laptime.measure.model_facts import check_timeable, config_of, only_device
-from laptime.measure.probes import Probes
 from laptime.measure.stand_in import StandIn, anatomy_of, core_of, decoding_part, stand_in, step_aside
-from laptime.measure.timeline import inter_token, partition, unassigned_ms
-from laptime.measure.watch import Watch
+from laptime.measure.timed_call import TimedCall, TimedModel, prepare_call
 from laptime.models.anatomy import Anatomy
-
-
-@dataclass
-class _Running:
-    """One generate() call while it runs. An inner generate() puts its own arguments and settings here."""
-
-    at: StandIn
-    module: Any  # whose steps are marked
-    arguments: dict[str, Any]
-    settings: GenerationConfig
-    probes: Probes
-    clock: Clock
-    watch: Watch
-    cached_tokens: int | None
-    overlapped: bool = False
-    preprocess_ms: float | None = None
-    inner: bool = False  # an inner generate() was entered: its result is what is counted
-    result: Any = None
-    returned: Any = None
 
 
 class StageTimer:
@@ -112,31 +74,52 @@ class StageTimer:
     ) -> None:
         model = getattr(model, "_orig_mod", model)  # torch.compile(model).generate is the plain model's
         check_timeable(model)
-        self.model = model
-        self.per_token = per_token
-        self.energy = energy
-        self.memory = memory
-        self.assisted = assisted
-        self.anatomy: Anatomy = anatomy_of(model, vision=vision, projector=projector, language=language)
-        self.device = only_device(model)
+        core = core_of(model)[0]
+        device = only_device(model)
+        self._timed_model = TimedModel(
+            model=model,
+            core=core,
+            decoding=decoding_part(core)[0],
+            anatomy=anatomy_of(model, vision=vision, projector=projector, language=language),
+            device=device,
+            monitor=GpuMonitor.open(device),
+            per_token=per_token,
+            energy=energy,
+            memory=memory,
+            assisted=assisted,
+        )
         self.samples: list[Sample] = []
         self.failures: list[Failure] = []
         self.warned = False  # of a failure; who reads `last` after each call gets it from there
-        self._core = core_of(model)[0]
-        self._decoding = decoding_part(self._core)[0]
         self._config = config_of(model) if config is None else dict(config)
         self._config_given = config is not None
+        self._config_id = config_id(self._config)
+        self._configs: dict[tuple[tuple[str, Scalar], ...], tuple[dict[str, Scalar], str]] = {}  # by what ran
         self._worker = worker
-        self._clocks: list[Clock] = [clock_for(self.device)]
-        self._monitor = GpuMonitor.open(self.device)
+        self._clocks: list[Clock] = [clock_for(device)]
         self._sample_id: str | None = None
         self._repeat = 0
         self._keys: set[tuple[str, int]] = set()
         self._extra_flags: list[Flag] = []
-        self._running: dict[int, _Running] = {}  # by thread
+        self._running: dict[int, TimedCall] = {}  # by thread
         self._preprocess_ms: dict[int, float] = {}  # by thread
         self._newest: Sample | Failure | None = None
         self._recording = Lock()
+
+    @property
+    def model(self) -> Any:
+        """The model that is timed."""
+        return self._timed_model.model
+
+    @property
+    def anatomy(self) -> Anatomy:
+        """The parts of the model on which marks are taken."""
+        return self._timed_model.anatomy
+
+    @property
+    def device(self) -> torch.device:
+        """The device that holds the model."""
+        return self._timed_model.device
 
     @property
     def last(self) -> Sample:
@@ -186,7 +169,7 @@ class StageTimer:
         """
         if not self.samples:
             raise LaptimeError("no generate() call was timed yet, so there is nothing to save")
-        session: dict[str, Scalar] = {"method": "direct", "per_token": self.per_token}
+        session: dict[str, Scalar] = {"method": "direct", "per_token": self._timed_model.per_token}
         first = self.samples[0].config
         shared = {k: v for k, v in first.items() if all(sample.config.get(k) == v for sample in self.samples)}
         info = new_info(sys.argv, shared, describe(self.device), session)
@@ -218,166 +201,70 @@ class StageTimer:
         """One generate() call of the model or of a part of it."""
         outer = self._running.get(get_ident())
         if outer is not None:
-            return self._inside(outer, at, args, kwargs)
+            return outer.enter(at, args, kwargs)
         started_unix_ms = time.time() * 1e3
         preprocess_ms = self._preprocess_ms.pop(get_ident(), None)
-        try:
-            running = self._prepared(at, args, kwargs)
-        except LaptimeError:
-            raise
-        except Exception as error:  # perhaps generate() takes what we don't understand, or says what is wrong with it
-            result = at.original(*args, **kwargs)
-            self._failed(error, started_unix_ms)
-            return result
-        try:
-            running.preprocess_ms = preprocess_ms
-            self._run(running, at.original)
-            try:
-                self._record(running)
-            except Exception as error:  # the user's result goes before our sample
-                self._failed(error, started_unix_ms)
-        finally:
-            self._clocks.append(running.clock)  # its marks were read: the next call can have it
-        return running.returned
-
-    def _prepared(self, at: StandIn, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Running:
-        """What is needed to time this call. Raises LaptimeError for what can't be measured."""
-        call = bind(at.original, args, kwargs)
-        module = self._core if at.module is self.model else at.module
-        settings = resolve(module, call)
-        refuse_unmeasurable(settings, call, self.device, assisted=self.assisted)
-        if self._decoding is not self._core:
-            refuse_unmeasurable(resolve(self._decoding, call), call, self.device, assisted=self.assisted)
-        drafts = is_assisted(settings, call)
-        if drafts:
-            check_assisted(module, settings, call)
         try:
             clock = self._clocks.pop()
         except IndexError:  # another thread's call has it
             clock = clock_for(self.device)
-        # A generate() that the user has put there may stop the model's own earlier.
-        last_step = certain_length(module, settings, call) if at.own is None else None
-        make = AssistedProbes if drafts else Probes
-        probes = make(module, self.anatomy, clock, per_token=self.per_token, last_step=last_step)
-        if isinstance(probes, AssistedProbes):
-            call["stopping_criteria"] = StoppingCriteriaList([*(call.get("stopping_criteria") or ()), probes.criterion])
-        if at.takes_processors:
-            call["logits_processor"] = LogitsProcessorList([*(call.get("logits_processor") or ()), probes])
-        if self.per_token:
-            clock.reserve((settings.max_new_tokens or 0) + 64)
-        watch = Watch(self.device, self._monitor, energy=self.energy, memory=self.memory)
-        return _Running(at, module, call, settings, probes, clock, watch, cached_tokens(call))
+        try:
+            try:
+                call = prepare_call(self._timed_model, clock, at, args, kwargs)
+            except LaptimeError:
+                raise
+            except Exception as error:  # perhaps generate() takes what we don't know, or says what is wrong with it
+                result = at.original(*args, **kwargs)
+                self._failed(error, started_unix_ms, self._next_key())
+                return result
+            call.preprocess_ms = preprocess_ms
+            self._run(call)
+            key = self._next_key()
+            try:
+                self._record(call, key)
+            except Exception as error:  # the user's result goes before our sample
+                self._failed(error, started_unix_ms, key)
+        finally:
+            self._clocks.append(clock)  # its marks were read: the next call can have it
+        return call.returned
 
-    def _run(self, running: _Running, original: Callable[..., Any]) -> None:
-        """Call generate() between the first mark and the last."""
+    def _run(self, call: TimedCall) -> None:
+        """Run the call, so that calls inside it and beside it know of it."""
         thread = get_ident()
         others = list(self._running.values())
-        for other in (running, *others) if others else ():
-            other.overlapped = True
-        call = running.arguments
-        self._running[thread] = running
+        self._running[thread] = call
         try:
-            with running.watch, running.probes:
-                running.probes.start()
-                running.returned = original(**call)
-                running.probes.take("end")
+            call.run(others)
         finally:
             del self._running[thread]
-        if not running.inner:
-            running.result = running.returned
 
-    def _inside(self, outer: _Running, at: StandIn, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """A generate() that the timed generate() has called. The first one is where the tokens are made."""
-        probes = outer.probes
-        given = list(kwargs.get("logits_processor") or ())
-        carried = any(processor is probes for processor in given)
-        if probes.logits or (outer.at.takes_processors and not carried):  # a second one, or not for the text
-            if carried:
-                kwargs = {**kwargs, "logits_processor": LogitsProcessorList([p for p in given if p is not probes])}
-            return at.original(*args, **kwargs)
-        try:
-            call = bind(at.original, args, kwargs)
-            settings = resolve(at.module, call)
-            probes.follow(at.module, certain_length(at.module, settings, call))
-            if not carried:
-                call["logits_processor"] = LogitsProcessorList([*given, probes])
-        except Exception as error:  # the call goes on without its sample
-            probes.error = probes.error or error
-            return at.original(*args, **kwargs)
-        outer.module, outer.arguments, outer.settings, outer.inner = at.module, call, settings, True
-        outer.result = at.original(**call)
-        return outer.result
-
-    def _record(self, running: _Running) -> None:
-        """Make the sample of a call that has returned."""
-        if running.probes.error is not None:
-            raise running.probes.error
-        around, call, settings = running.watch.circumstances, running.arguments, running.settings
-        if around is None:
-            raise LaptimeError("what happened around the call could not be read")
-        marks = running.clock.resolve()
-        times = partition(marks)
-        if running.probes.logits > 1 and times.stages.decode_ms is None:
-            raise LaptimeError("generate() stopped before the last step it was asked for, and its end was not seen")
-        returned = ids_of(running.result)
-        rows = generated_rows(returned, rows_begin_at(running.module, call, returned, settings), call, settings)
-        tokens = max(len(row) for row in rows)
-        forwards = max(0, running.probes.logits - 1)
-        flags = [*around.flags, *self._extra_flags]
-        if running.overlapped:
-            flags.append("overlapped")
-        drafted = running.probes.rounds(marks) if isinstance(running.probes, AssistedProbes) else None
-        if forwards != tokens - 1 and drafted is None:
-            flags.append("forwards-mismatch")
-        unassigned = unassigned_ms(marks)
-        if unassigned:
-            flags.append("unassigned-encoder")
-        config = self._config
-        if not self._config_given:
-            config = {**config, **ran(settings), **(how_drafted(settings, call) if drafted is not None else {})}
+    def _record(self, call: TimedCall, key: tuple[str, int]) -> None:
+        """Keep the sample of a call that has returned."""
+        config, known_as = self._recorded_under(call)
+        label = Label(*key, self._worker, config, known_as)
+        sample = sample_of(call, self._timed_model, label, self._extra_flags)
         with self._recording:
-            sample_id, repeat = self._next_key()
-            sample = Sample(
-                config_id=config_id(config),
-                sample_id=sample_id,
-                repeat=repeat,
-                worker=self._worker,
-                config=config,
-                stages=times.stages,
-                host_stages=times.host_stages,
-                ttft_ms=times.ttft_ms,
-                tpot_ms=times.tpot_ms(tokens),
-                itl_ms=inter_token(marks) if self.per_token and drafted is None else None,
-                output_tokens=tokens,
-                decode_forwards=forwards,
-                prompt_tokens=prompt_width(call),
-                image_tokens=image_tokens(self._core, call, returned),
-                batch=len(rows),
-                generated_tokens=sum(len(row) for row in rows),
-                cut_rows=cut_rows(rows, call, settings),
-                preprocess_ms=running.preprocess_ms,
-                cached_tokens=running.cached_tokens,
-                **({} if drafted is None else msgspec.structs.asdict(drafted)),
-                started_unix_ms=around.started_unix_ms,
-                memory_peak_bytes=around.memory_peak_bytes,
-                energy_j=around.energy_j,
-                gpu=around.gpu,
-                gc_pause_ms=around.gc_pause_ms,
-                flags=flags,
-                unassigned_ms=unassigned,
-                marks=marks,
-                output_ids=rows,
-            )
             self.samples.append(sample)
             self._newest = sample
 
-    def _failed(self, error: Exception, started_unix_ms: float) -> None:
+    def _recorded_under(self, call: TimedCall) -> tuple[dict[str, Scalar], str]:
+        """The configuration of a call, and its hash, which is made once for each way of calling."""
+        if self._config_given:
+            return self._config, self._config_id
+        facts = what_ran(call)
+        key = tuple(facts.items())
+        if key not in self._configs:
+            config = {**self._config, **facts}
+            self._configs[key] = config, config_id(config)
+        return self._configs[key]
+
+    def _failed(self, error: Exception, started_unix_ms: float, key: tuple[str, int]) -> None:
         """Keep why a call that has returned was not measured, and warn of the first one."""
         reason = str(error) if isinstance(error, LaptimeError) else f"{type(error).__name__}: {error}"
+        sample_id, repeat = key
         with self._recording:
-            sample_id, repeat = self._next_key()
             self._newest = Failure(
-                config_id=config_id(self._config),
+                config_id=self._config_id,
                 sample_id=sample_id,
                 repeat=repeat,
                 worker=self._worker,
@@ -398,10 +285,11 @@ class StageTimer:
 
     def _next_key(self) -> tuple[str, int]:
         """The sample's name and its repeat: no two samples of a run may have both in common."""
-        name, repeat = self._sample_id, self._repeat
-        if name is None:
-            name, repeat = str(len(self.samples) + len(self.failures)), 0
-        while (name, repeat) in self._keys:
-            repeat += -1 if repeat < 0 else 1
-        self._keys.add((name, repeat))
-        return name, repeat
+        with self._recording:
+            name, repeat = self._sample_id, self._repeat
+            if name is None:
+                name, repeat = str(len(self._keys)), 0
+            while (name, repeat) in self._keys:
+                repeat += -1 if repeat < 0 else 1
+            self._keys.add((name, repeat))
+            return name, repeat
