@@ -74,7 +74,7 @@ def sample_of(call: TimedCall, timed: TimedModel, label: Label, flags: list[Flag
         output_tokens=tokens,
         decode_forwards=forwards,
         prompt_tokens=prompt_width(arguments),
-        image_tokens=image_tokens(timed.core, arguments, returned),
+        image_tokens=image_tokens(timed.core, timed.placeholders, arguments, returned),
         batch=len(rows),
         generated_tokens=sum(len(row) for row in rows),
         cut_rows=cut_rows(rows, arguments, settings),

@@ -24,6 +24,7 @@ MEASURABLE = {
 
 _UNSET = GenerationConfig()
 """What generate() begins with when a call brings no GenerationConfig: nearly everything in it is None."""
+_UNSET_VALUES = {name: value for name, value in vars(_UNSET).items() if value is not None}
 _DEFAULTS: dict[str, Any] = getattr(GenerationConfig, "_get_default_generation_params", dict)()
 
 
@@ -55,12 +56,13 @@ def resolve(model: Any, call: Mapping[str, Any]) -> GenerationConfig:
     """
     given = call.get("generation_config")
     settings = copy.copy(model.generation_config)
-    for name, value in vars(_UNSET if given is None else given).items():
-        if value is not None or not hasattr(settings, name):
-            setattr(settings, name, value)
+    known: dict[str, Any] = vars(settings)
+    asked = vars(_UNSET if given is None else given)
+    first = _UNSET_VALUES if given is None else {name: value for name, value in asked.items() if value is not None}
+    known.update({**asked, **known, **first})
     for name, value in _DEFAULTS.items():
-        if getattr(settings, name, None) is None:
-            setattr(settings, name, value)
+        if known.get(name) is None:
+            known[name] = value
     for name, value in call.items():
         if hasattr(settings, name):
             setattr(settings, name, value)
@@ -251,17 +253,22 @@ def _without_padding(
     return [row if length == longest else row[:length] for row, length in zip(rows, lengths, strict=True)]
 
 
-def image_tokens(model: Any, call: Mapping[str, Any], returned: list[list[int]]) -> int:
+def image_placeholders(model: Any) -> frozenset[int]:
+    """The ids that stand for image or video features in a prompt, as the model's config names them."""
+    names = ("image_token_id", "image_token_index", "video_token_id", "video_token_index")
+    named = (getattr(model.config, name, None) for name in names)
+    return frozenset(token for token in named if isinstance(token, int))
+
+
+def image_tokens(model: Any, placeholders: frozenset[int], call: Mapping[str, Any], returned: list[list[int]]) -> int:
     """How many of the first row's ids stand for image or video features.
 
     returned: what generate() returned begins with the prompt, so that the ids need not be copied from the device again.
     """
     prompt = prompt_ids(call)
-    names = ("image_token_id", "image_token_index", "video_token_id", "video_token_index")
-    standing = {getattr(model.config, name, None) for name in names} - {None}
-    if not standing or prompt is None:
+    if not placeholders or prompt is None:
         return 0
     width = prompt.shape[1]
     encodes = getattr(model.config, "is_encoder_decoder", False)
     row = prompt[0].tolist() if encodes or len(returned[0]) < width else returned[0][:width]
-    return sum(row.count(token) for token in standing if isinstance(token, int))
+    return sum(row.count(token) for token in placeholders)

@@ -12,6 +12,8 @@ import torch
 from laptime.data.record import GpuState
 
 FOREIGN_EVERY_S = 1.0
+THROTTLE_HOLDS_S = 0.02
+"""A call that begins this soon after the last one's end begins with the throttle reasons read there."""
 
 ENERGY_MIN_S = 0.5
 """Shorter calls have no energy. At 0.5 s the counter's error is at most 4 %."""
@@ -34,6 +36,8 @@ class GpuMonitor:
         self._handle = handle
         self._foreign = 0
         self._foreign_until = 0.0
+        self._throttle: list[str] = []
+        self._throttle_until = 0.0
 
     @classmethod
     def open(cls, device: torch.device) -> GpuMonitor | None:
@@ -52,9 +56,8 @@ class GpuMonitor:
             return None
 
     def throttle(self) -> list[str]:
-        """Why the clocks are lower now; empty when they are not."""
-        reasons = self._ask("nvmlDeviceGetCurrentClocksThrottleReasons", self._handle) or 0
-        return [name for bit, name in THROTTLE_REASONS.items() if reasons & bit]
+        """Why the clocks are lower now; empty when they are not. As of the last THROTTLE_HOLDS_S."""
+        return self._throttle if time.monotonic() < self._throttle_until else self._ask_throttle()
 
     def state(self) -> GpuState:
         """Clocks, temperature, power and throttle reasons now; None for what this GPU does not report."""
@@ -64,7 +67,7 @@ class GpuMonitor:
             sm_mhz=self._ask("nvmlDeviceGetClockInfo", handle, nvml.NVML_CLOCK_SM),
             temperature_c=self._ask("nvmlDeviceGetTemperature", handle, nvml.NVML_TEMPERATURE_GPU),
             power_w=None if watts is None else watts / 1e3,
-            throttle=self.throttle(),
+            throttle=self._ask_throttle(),
         )
 
     def energy_mj(self) -> int | None:
@@ -80,6 +83,12 @@ class GpuMonitor:
         if now >= self._foreign_until:
             self._foreign, self._foreign_until = self._ask_foreign_processes(), now + FOREIGN_EVERY_S
         return self._foreign
+
+    def _ask_throttle(self) -> list[str]:
+        reasons = self._ask("nvmlDeviceGetCurrentClocksThrottleReasons", self._handle) or 0
+        self._throttle = [name for bit, name in THROTTLE_REASONS.items() if reasons & bit]
+        self._throttle_until = time.monotonic() + THROTTLE_HOLDS_S
+        return self._throttle
 
     def _ask_foreign_processes(self) -> int:
         processes = self._ask("nvmlDeviceGetComputeRunningProcesses", self._handle) or []

@@ -27,6 +27,7 @@ from laptime.data.run_folder import RunFolder, new_info
 from laptime.data.summary import Summary, summarise
 from laptime.errors import LaptimeError
 from laptime.measure.call_sample import Label, sample_of, what_ran
+from laptime.measure.call_settings import image_placeholders
 from laptime.measure.clock import Clock, clock_for
 from laptime.measure.environment import describe
 from laptime.measure.gpu_monitor import GpuMonitor
@@ -82,6 +83,7 @@ class StageTimer:
             decoding=decoding_part(core)[0],
             anatomy=anatomy_of(model, vision=vision, projector=projector, language=language),
             device=device,
+            placeholders=image_placeholders(core),
             monitor=GpuMonitor.open(device),
             per_token=per_token,
             energy=energy,

@@ -35,7 +35,7 @@ class TimedModel:
     """A model whose calls are timed, its parts, and what is measured of each call.
 
     core: the transformers model in a wrapper such as PEFT's, or the model itself. decoding: the part whose generate()
-    runs the decode loop.
+    runs the decode loop. placeholders: the ids that stand for image or video features.
     """
 
     model: Any
@@ -43,6 +43,7 @@ class TimedModel:
     decoding: Any
     anatomy: Anatomy
     device: torch.device
+    placeholders: frozenset[int]
     monitor: GpuMonitor | None
     per_token: bool
     energy: bool

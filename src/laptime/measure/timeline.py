@@ -59,9 +59,11 @@ class Partition(msgspec.Struct, frozen=True):
 def partition(marks: Sequence[Mark]) -> Partition:
     """The stages of one call. Raises LaptimeError when a mark that must be there is missing."""
     tokens = _tokens(marks)
+    stages = _stage_times(spans(marks))
+    one_timeline = all(mark.device_ns == mark.host_ns for mark in marks)  # a CPU's
     return Partition(
-        stages=_stage_times(spans(marks)),
-        host_stages=_stage_times(spans(marks, host=True)),
+        stages=stages,
+        host_stages=stages if one_timeline else _stage_times(spans(marks, host=True)),
         ttft_ms=(tokens[0].device_ns - marks[0].device_ns) / 1e6,
         gap_known=len(tokens) > 1,
         last_token_ms=(tokens[-1].device_ns - marks[0].device_ns) / 1e6,
@@ -80,10 +82,12 @@ def spans(marks: Sequence[Mark], *, host: bool = False) -> list[Span]:
         first.setdefault(kind, ns)  # a chunked prefill enters the language model several times
         last[kind] = ns
     _check(first)
-    parts = [*_encoder_spans(instants, "vision"), *_encoder_spans(instants, "audio")]
+    parts = [
+        part for stage in ("vision", "audio") if f"{stage}-begin" in first for part in _encoder_spans(instants, stage)
+    ]
     parts.sort(key=lambda part: part[1:])
     # An encoder that runs inside another one, or inside the language model (Molmo), is that stage and no other.
-    for whole in _encoder_spans(instants, "encode"):
+    for whole in _encoder_spans(instants, "encode") if "encode-begin" in first else ():
         parts += [part for part in _without(whole, parts) if part.begin_ns < part.end_ns]
     parts.sort(key=lambda part: part[1:])
     beside = sorted([*parts, *_unassigned(instants)], key=lambda part: part[1:])
