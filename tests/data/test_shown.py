@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import msgspec
 import polars
 import pytest
@@ -57,3 +59,16 @@ def test_a_bar_follows_the_work(capsys):
     for done in range(1, 4):
         show("measure", done, 3)
     assert "measure: 100%" in capsys.readouterr().err
+
+
+def test_rows_inside_a_field_have_a_dot_and_a_near_name_is_said():
+    from laptime import read_trace
+
+    trace = read_trace(Path(__file__).parents[1] / "trace/data/decode-eager.json.gz")
+    launchers = trace.frame("launched_by.launchers")
+    assert launchers["total_ns"].to_list() == [row.total_ns for row in trace.launched_by.launchers]
+    with pytest.raises(LaptimeError, match=r"did you mean kernels\? name one of"):
+        trace.frame("kernel")
+    for name in ("launched_by", "launched_by.nothing", "no.such"):
+        with pytest.raises(LaptimeError, match="no rows there"):
+            trace.frame(name)

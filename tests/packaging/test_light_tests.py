@@ -40,3 +40,14 @@ def test_what_they_import_is_in_the_light_environment():
     assert len(files) > 50
     missing = {f"{file.relative_to(ROOT)}: {name}" for file in files for name in imported(file) - there}
     assert not {one for one in missing if "importorskip" not in (ROOT / one.partition(":")[0]).read_text()}
+
+
+def test_the_docs_name_the_declared_bounds():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    declared = dict(bound.split(">=") for bound in [*project["dependencies"], *extras["serve"]])
+    table = re.findall(r"^\| ([a-z][^|]*) \| ([\d., ]+) \|", (ROOT / "docs/faq.md").read_text(), re.MULTILINE)
+    rows = [zip(re.findall(r"[a-z]\w+", names.partition("(")[0]), low.split(", "), strict=True) for names, low in table]
+    assert {name: low.strip() for row in rows for name, low in row} == declared
+    for name, low in (bound.split(">=") for bound in [*extras["torch"][:2], *extras["ray"]]):
+        assert f"{name} {low}" in (ROOT / "docs/faq.md").read_text()

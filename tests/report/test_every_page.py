@@ -14,11 +14,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import msgspec
 import pytest
 
 from laptime import read_engine
+from laptime.data.stats import Interval
 from laptime.engines.engine_result import EngineReport
+from laptime.engines.result import LargestLoad, ServeReport, Slo
 from laptime.report.results import page, to_json
+from laptime.trace.comparison import TraceComparison, compare
 from laptime.trace.ranks import read_ranks
 from laptime.trace.ranks_result import RankAnalysis
 from tests.engines.lived import write
@@ -43,6 +47,17 @@ def an_engine() -> EngineReport:
         return read_engine(write(Path(folder) / "engine"))
 
 
+def a_search() -> ServeReport:
+    visits = [(2.0, Interval(1.0, 0.98, 1.0, 200), "keeps"), (4.0, Interval(0.98, 0.9, 1.0, 40), "undecided"),
+              (8.0, Interval(0.2, 0.1, 0.3, 100), "misses")]  # fmt: skip
+    largest = LargestLoad(keeps_per_s=2.0, misses_per_s=8.0, visits=visits, stopped="rates are near enough")
+    return msgspec.structs.replace(a_load(), slo=Slo(ttft_ms=200.0), largest=largest)
+
+
+def two_traces() -> TraceComparison:
+    return compare(an_analysis(), an_analysis())
+
+
 RESULTS: dict[str, Callable[[], Any]] = {
     "profile": lambda: run_of(samples(24)),
     "sweep": view,
@@ -54,6 +69,8 @@ RESULTS: dict[str, Callable[[], Any]] = {
     "ranks": eight_ranks,
     "engine": an_engine,
     "serve": a_load,
+    "search": a_search,
+    "two traces": two_traces,
 }
 
 TALLEST = 24_000
@@ -103,6 +120,23 @@ while (walker.nextNode()) {
 return [...new Set(low)].slice(0, 20);
 """
 
+OVERLAPS = """
+const box = (text) => text.getBoundingClientRect();
+const shown = [...document.querySelectorAll("svg text")].filter((t) => t.textContent.trim() && t.checkVisibility());
+const over = [];
+for (const [i, one] of shown.entries()) {
+  const a = box(one), scrolls = one.closest(".wide, .table-box, .scroll");
+  if (!scrolls && (a.left < -1 || a.right > innerWidth + 1)) over.push(`cut: ${one.textContent}`);
+  for (const other of shown.slice(i + 1)) {
+    if (other.ownerSVGElement !== one.ownerSVGElement) continue;
+    const b = box(other);
+    const [wide, high] = [Math.min(a.right, b.right) - Math.max(a.left, b.left), Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top)];
+    if (wide > 2 && high > 4) over.push(`${one.textContent} | ${other.textContent}`);
+  }
+}
+return over.slice(0, 20);
+"""  # noqa: E501
+
 
 @pytest.fixture(params=RESULTS)
 def narrow(request, browser, open_page):
@@ -137,6 +171,7 @@ def test_small_text_can_be_read_and_tables_are_named(narrow):
         " parseFloat(getComputedStyle(t).fontSize) * (t.getScreenCTM()?.d ?? 1)))"
     )
     assert narrow.execute_script(sizes) >= 9
+    assert narrow.execute_script(OVERLAPS) == []
 
 
 @pytest.mark.chromium
@@ -266,3 +301,36 @@ def test_a_phone_shows_the_slo_and_every_median(browser, open_page):
         browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
     assert len(seen) == 2 + 4 + 2 + 4  # a limit and two medians for each level, and its bar's value
     assert max(seen) <= 390
+
+
+def test_a_searchs_headline_and_its_picture_have_the_same_rates():
+    words, value = first_words(page(a_search())), json.loads(to_json(a_search()))["largest"]
+    assert number_in(r"between ([\d.]+) and", words) == value["keeps_per_s"]
+    assert number_in(r"and ([\d.]+) requests", words) == value["misses_per_s"]
+    html = page(a_search())
+    assert html.count("undecided") >= 1
+    for rate, _, verdict in value["visits"]:
+        assert re.search(rf"\b{rate:g}(?:\.0+)?\b", html), (rate, verdict)
+
+
+def test_ranks_headline_has_the_ends_of_its_compute_times():
+    ranks = eight_ranks()
+    words, value = first_words(page(ranks)), json.loads(to_json(ranks))
+    computed = [rank["compute_ns"] / 1e6 for rank in value["ranks"]]
+    assert words.startswith(f"{len(computed)} ranks")
+    assert number_in(r"compute ([\d.]+) to", words) == pytest.approx(min(computed), rel=0.006)
+    assert number_in(r"to ([\d.]+) ms each", words) == pytest.approx(max(computed), rel=0.006)
+
+
+def test_an_engines_headline_has_the_two_largest_stages_of_its_last_load():
+    report = an_engine()
+    words, value = first_words(page(report)), json.loads(to_json(report))
+    stages = value["levels"][-1]["stages"]
+    for name in sorted(stages, key=lambda stage: -stages[stage]["mean_ms"])[:2]:
+        assert number_in(rf"{name} ([\d.]+)", words) == pytest.approx(100 * stages[name]["share"], abs=0.51)
+
+
+def test_two_equal_traces_have_a_headline_without_a_change():
+    words, value = first_words(page(two_traces())), json.loads(to_json(two_traces()))
+    assert all(pair["a"] == pair["b"] for pair in value["kernel_sums"])
+    assert "+0.0 %" in words or "same" in words or "no change" in words, words

@@ -58,7 +58,8 @@ def trace(
     To see the trace itself with its gaps, use laptime export FILE --format perfetto.
 
     Example: laptime trace decode.json.gz --html decode.html --tpot 14.6
-    Example: laptime trace ranks/ --html ranks.html
+
+    Several ranks: laptime trace ranks/ --html ranks.html
 
     Exit codes: 0 done, 1 the file can't support an answer, 2 usage or unreadable input.
     """

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, overload
 
 import msgspec
 
-from laptime.errors import LaptimeError
+from laptime.errors import LaptimeError, did_you_mean
 
 if TYPE_CHECKING:
     import pandas
@@ -31,7 +31,8 @@ class Shown:
     def frame(self, rows: str | None = None, *, kind: Literal["polars", "pandas"] = "polars") -> Any:
         """The rows of this result as a data frame, a column for each field.
 
-        rows: a field that holds a list or a mapping of rows; None for the one that the report shows.
+        rows: a field that holds a list or a mapping of rows; None for the one that the report shows. A field inside a
+            field has a dot: "launched_by.launchers".
         kind: "polars" or "pandas". Fields inside fields become columns `outer.inner`.
         Raises LaptimeError for a field that holds no rows.
 
@@ -43,15 +44,19 @@ class Shown:
     def _table(self, name: str) -> polars.DataFrame:
         import polars
 
-        value = getattr(self, name, None) if name else None
+        value: Any = self if name else None
+        for part in name.split("."):
+            value = getattr(value, part, None)
         if isinstance(value, dict):
             value = [{"name": key, **_fields(row)} for key, row in value.items()]
         if isinstance(value, list):
             return polars.DataFrame([flat(_fields(row)) for row in value], infer_schema_length=None, strict=False)
         public = [one for one in dir(self) if not one.startswith("_")]
         lists = [one for one in public if one != "frame" and isinstance(getattr(self, one), (list, dict))]
+        near = f"{said} " if (said := did_you_mean(name, lists)) else ""
         what = f"frame({name!r})" if name else "frame()"
-        raise LaptimeError(f"{what}: no rows there; name one of {', '.join(lists) or 'no field: it has no rows'}")
+        known = f"name one of {', '.join(lists)}" if lists else "this result has no rows"
+        raise LaptimeError(f"{what}: no rows there; {near}{known}")
 
 
 def as_pandas(table: polars.DataFrame) -> pandas.DataFrame:

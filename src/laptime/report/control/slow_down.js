@@ -18,7 +18,7 @@ function slowDown(container, width, { streams, confidence }) {
   const panels = [[26, 150], [196, 356], ...(corrected ? [[402, 472]] : [])];
   const lowest = panels.at(-1)[1];
   const cursor = svg("line", { class: "cursor", y1: panels[0][0], y2: lowest, visibility: "hidden" });
-  const room = x(at) - left > (narrow ? 90 : 190);
+  const room = x(at) - left > (narrow ? 76 : 190);
   const side = room ? { x: x(at) - 7, "text-anchor": "end" } : { x: x(at) + 7 };
   const beside = (height) => ({ ...side, y: height });
   const tone = (stream) => (stream.online ? "with" : "without");

@@ -19,7 +19,8 @@ function driftPlot(container, width, { seconds, ratio, low, high, n, trend, pane
   const drawing = svg(
     "svg",
     { height: lowest + 40, role: "img" },
-    svg("text", { class: "name", x: left, y: 13 }, "Total, once configuration and input are taken out"),
+    svg("text", { class: "name", x: left, y: 13 },
+      width < 460 ? "Total against its median" : "Total, once configuration and input are taken out"),
     yAxis(roundTicks(...domain, 5), y, left, right, (tick) => `${formatTick(tick)}×`),
     svg("line", { class: "unit-line", x1: left, x2: right, y1: y(1), y2: y(1) }),
     band(),

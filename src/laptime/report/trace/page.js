@@ -22,7 +22,7 @@ function timeBar(container, width) {
     const label = `${part.name} ${formatPercent(part.ns / (busy + idle))}`;
     return [
       svg("rect", { class: part.swatch, x: left, y: 2, width: Math.max(right - left - 1, 0.5), height: 44 }),
-      right - left > label.length * 7.4 ? svg("text", { class: "on-bar", x: left + 9, y: 29 }, label) : null,
+      right - left > label.length * 8 + 18 ? svg("text", { class: "on-bar", x: left + 9, y: 29 }, label) : null,
     ];
   });
   const drawing = svg("svg", { height: 50, role: "img" }, drawn);
@@ -36,15 +36,13 @@ function timeBar(container, width) {
   container.replaceChildren(drawing, legend);
 }
 
-/** Seven bins: how much time (full bars), how many gaps (pale bars above each other's scale). */
-function gapBins(container, width, bins) {
-  const edge = (ns) => (ns >= 1e6 ? `${ns / 1e6} ms` : `${ns / 1e3} µs`);
-  const names = bins.map((bin) => (bin.hi_ns === null ? `≥ ${edge(bin.lo_ns)}` : bin.lo_ns === 0 ? `< ${edge(bin.hi_ns)}` : `${edge(bin.lo_ns)} – ${edge(bin.hi_ns)}`));
+/** A column for each bin. */
+function gapColumns(bins, names, width) {
   const [top, bottom] = [22, 150];
   const column = width / bins.length;
   const time = linearScale([0, Math.max(1, ...bins.map((b) => b.total_ns))], [0, bottom - top]);
   const number = linearScale([0, Math.max(1, ...bins.map((b) => b.count))], [0, bottom - top]);
-  const drawing = svg("svg", { height: 190, role: "img" },
+  return svg("svg", { height: 190, role: "img" },
     bins.map((bin, i) => {
       const left = i * column + 4;
       const half = (column - 10) / 2;
@@ -53,10 +51,34 @@ function gapBins(container, width, bins) {
         svg("rect", { class: "bar-count", x: left + half + 2, y: bottom - number(bin.count), width: half, height: number(bin.count) }),
         bin.total_ns ? svg("text", { class: "bar-value", x: left, y: bottom - time(bin.total_ns) - 5 }, inMs(bin.total_ns)) : null,
         svg("text", { x: left + half, y: bottom + 16, "text-anchor": "middle" }, names[i]),
-        svg("text", { x: left + half, y: bottom + 32, "text-anchor": "middle" }, `${formatTick(bin.count)} gaps`),
+        svg("text", { x: left + half, y: bottom + 32, "text-anchor": "middle" }, `${formatTick(bin.count)} ${bin.count === 1 ? "gap" : "gaps"}`),
       ];
     }),
     svg("line", { class: "axis", x1: 0, x2: width, y1: bottom, y2: bottom }));
+}
+
+/** On a narrow page: a row for each bin, its time above its count, with the words beside the bars. */
+function gapRows(bins, names, width) {
+  const [left, right, high] = [104, 84, 40];
+  const time = linearScale([0, Math.max(1, ...bins.map((b) => b.total_ns))], [0, width - left - right]);
+  const number = linearScale([0, Math.max(1, ...bins.map((b) => b.count))], [0, width - left - right]);
+  return svg("svg", { height: bins.length * high, role: "img" }, bins.map((bin, i) => {
+    const y = i * high + 3;
+    return [
+      svg("text", { x: 0, y: y + 20 }, names[i]),
+      bin.count ? svg("rect", { class: "bar-time", x: left, y, width: Math.max(time(bin.total_ns), 0.5), height: 14 }) : null,
+      svg("text", { class: "bar-value", x: left + time(bin.total_ns) + 6, y: y + 11 }, bin.total_ns ? inMs(bin.total_ns) : ""),
+      bin.count ? svg("rect", { class: "bar-count", x: left, y: y + 16, width: Math.max(number(bin.count), 0.5), height: 14 }) : null,
+      svg("text", { x: left + number(bin.count) + 6, y: y + 27 }, `${formatTick(bin.count)} ${bin.count === 1 ? "gap" : "gaps"}`),
+    ];
+  }));
+}
+
+/** Seven bins: how much time (full bars), how many gaps (pale bars above each other's scale). */
+function gapBins(container, width, bins) {
+  const edge = (ns) => (ns >= 1e6 ? `${ns / 1e6} ms` : `${ns / 1e3} µs`);
+  const names = bins.map((bin) => (bin.hi_ns === null ? `≥ ${edge(bin.lo_ns)}` : bin.lo_ns === 0 ? `< ${edge(bin.hi_ns)}` : `${edge(bin.lo_ns)} – ${edge(bin.hi_ns)}`));
+  const drawing = width < 600 ? gapRows(bins, names, width) : gapColumns(bins, names, width);
   const legend = node("ul", { class: "legend" },
     node("li", {}, node("span", { class: "swatch cause-host-not-launching" }), "total time"),
     node("li", {}, node("span", { class: "swatch cause-queued" }), "number of gaps"));

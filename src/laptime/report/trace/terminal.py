@@ -162,6 +162,7 @@ def _kernels(kernels: Sequence[Kernel], shown: int) -> RenderableType:
     rest = len(kernels) - shown
     remarks = [f"and {count(rest)} more"] if rest > 0 else []
     remarks.append("Of busy: of the device's busy time; kernels that run together share each instant evenly.")
+    remarks.append("Names are shortened here; --html and --json have the whole ones.")
     return with_remarks(table, [Text(line, style="dim") for line in remarks])
 
 

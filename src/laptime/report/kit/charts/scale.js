@@ -41,11 +41,18 @@ function airyExtent(values) {
   return [bottom, high + air];
 }
 
-/** Tick labels below a line at height y. A label at the left edge begins there instead of standing out. */
+/** Tick labels below a line at height y. A label at the left edge begins there instead of standing out; one that would
+ *  cover the label before it is left out. */
 function xAxis(ticks, x, y, format = formatTick) {
-  return ticks.map((tick) =>
-    svg("text", { x: x(tick), y: y + 15, "text-anchor": x(tick) < 14 ? "start" : "middle" }, format(tick)),
-  );
+  let taken = -Infinity;
+  return ticks.map((tick) => {
+    const [label, at] = [format(tick), x(tick)];
+    const [long, edge] = [label.length * 6.8, at < 14];
+    const left = edge ? at : at - long / 2;
+    if (left < taken) return null;
+    taken = left + long + 3;
+    return svg("text", { x: at, y: y + 15, "text-anchor": edge ? "start" : "middle" }, label);
+  });
 }
 
 /** Horizontal grid lines from left to right with their values before them. */
