@@ -5,7 +5,8 @@
         --types colour,kind,digit,chase,count,compare --totals 7,6,4 --name block_search-glyphs
 
     make demo-real && python -m examples.real.facts runs/facts.jsonl
-    python benchmarks/block_search.py runs/smollm2/model runs/facts.jsonl --totals 28,26 --name block_search-smollm2
+    python benchmarks/block_search.py runs/smollm2/model runs/facts.jsonl --score likelihood \
+        --totals 28,26 --width 1 --tries 3 --batch 8 --name block_search-smollm2
 
 The table that it prints is that of `laptime importance --search`. --name writes benchmarks/results/NAME.json.
 """
@@ -46,6 +47,7 @@ def main() -> None:
     parser.add_argument("--totals", default="", help="how many blocks run, or experts over all blocks")
     parser.add_argument("--width", type=int, default=3)
     parser.add_argument("--tries", type=int, default=8)
+    parser.add_argument("--batch", type=int, default=32, help="questions in one batch")
     parser.add_argument("--new-tokens", type=int, default=6)
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--name", help="write benchmarks/results/NAME.json")
@@ -59,7 +61,12 @@ def main() -> None:
     result = search_knob(
         loaded,
         examples,
-        SetSettings(kind=asked.score, new_tokens=asked.new_tokens, crops=(int(low), int(high or low)) if low else None),
+        SetSettings(
+            kind=asked.score,
+            new_tokens=asked.new_tokens,
+            batch=asked.batch,
+            crops=(int(low), int(high or low)) if low else None,
+        ),
         asked.knob,
         [int(number) for number in asked.totals.split(",") if number],
         Beam(width=asked.width, tries=asked.tries),

@@ -29,3 +29,16 @@ def test_bad_input_is_one_line_before_anything_is_loaded(capsys, tmp_path):
         code, out, err = ask(capsys, "importance", "preset:tiny-llm", *words)
         assert (code, out, err.count("\n"), says in err) == (2, "", 1, True), err
     assert file.read_text() == "[]"
+
+
+def test_a_search_by_likelihood_has_a_page(capsys, tmp_path):
+    data = tmp_path / "questions.jsonl"
+    rows = [{"id": f"q-{number}", "question": f"ask {number}", "answer": "red"} for number in range(8)]
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    words = ["--data", data, "--search", "blocks", "--score", "likelihood", "--totals", "7", "--tries", "1"]
+    code, out, _ = ask(capsys, "importance", "preset:tiny-llm", *words, "--html", tmp_path / "page.html", "--json")
+    assert code == 0
+    found = json.loads(out)
+    assert (found["score"], found["settings"]) == ("likelihood", 2)
+    assert 0 < found["whole"]["value"] < 1
+    assert (tmp_path / "page.html").read_text().startswith("<!doctype html>")

@@ -29,6 +29,7 @@ from tests.engines.lived import write
 from tests.report.audit.test_page import report as an_audit
 from tests.report.control.sample_controls import an_evaluation
 from tests.report.estimate.test_page import judged
+from tests.report.importance.sample_searches import a_block_search, an_importance
 from tests.report.remedy.sample_remedies import a_report
 from tests.report.sample_runs import run_of, samples
 from tests.report.serve.sample_loads import a_load
@@ -71,6 +72,8 @@ RESULTS: dict[str, Callable[[], Any]] = {
     "serve": a_load,
     "search": a_search,
     "two traces": two_traces,
+    "block search": a_block_search,
+    "importance": an_importance,
 }
 
 TALLEST = 24_000

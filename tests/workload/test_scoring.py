@@ -98,6 +98,21 @@ def test_exact_match(said: str, answers: tuple[str, ...], right: float) -> None:
     assert score("exact", said, example(*answers)) == right
 
 
+@pytest.mark.parametrize(
+    ("said", "answers", "right"),
+    [
+        ("The capital of France is Paris.", ("Paris",), 1.0),
+        ("Parisian", ("Paris",), 0.0),
+        ("It is in New  York!", ("york", "the new york"), 1.0),
+        ("New and York", ("New York",), 0.0),
+        ("", ("Paris",), 0.0),
+        ("anything", ("the",), 0.0),
+    ],
+)
+def test_contains(said: str, answers: tuple[str, ...], right: float) -> None:
+    assert score("contains", said, example(*answers)) == right
+
+
 # ANLS
 
 
@@ -234,7 +249,7 @@ def test_every_score_is_between_0_and_1_and_the_same_each_time(kind: str, said: 
     assert right(said, case) == value
 
 
-@given(st.sampled_from(["vqa", "exact", "anls", "relaxed"]), WORDS)
+@given(st.sampled_from(["vqa", "exact", "contains", "anls", "relaxed"]), WORDS)
 def test_the_answer_itself_is_right(kind: str, answer: str) -> None:
     assert score(kind, answer, example(*[answer] * 10)) == 1
 

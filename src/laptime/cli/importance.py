@@ -66,7 +66,11 @@ def importance(
     score: Annotated[
         str | None,
         typer.Option(
-            "--score", metavar="KIND", help="How answers are scored.", show_default=SCORE, rich_help_panel=SEARCH
+            "--score",
+            metavar="KIND",
+            help="How answers are scored; likelihood: how probable the right one is, none is written.",
+            show_default=SCORE,
+            rich_help_panel=SEARCH,
         ),
     ] = None,
     totals: Annotated[
@@ -117,6 +121,7 @@ def importance(
     seed: options.Seed = 0,
     force: options.Force = False,
     as_json: options.Json = False,
+    html: options.Html = None,
 ) -> int:
     """Which decoder blocks matter least, and what does the model lose without them?
 
@@ -130,6 +135,7 @@ def importance(
     Exit codes: 0 done, 2 usage or unreadable input.
     """  # fmt: skip
     check_new_file(out, "--out", force=force)
+    check_new_file(html, "--html", force=force)
     of_search = {"score": score, "totals": totals, "width": width, "tries": tries, "new-tokens": new_tokens}
     given = [f"--{name}" for name, value in of_search.items() if value is not None]
     if search is None and given:
@@ -140,14 +146,14 @@ def importance(
         raise LaptimeError("--out holds which blocks run; a search for experts has none: --json keeps its result")
     wanted = [] if totals is None else _totals(totals)
     require_torch()
+    from laptime.control.search.result import check_searchable
     from laptime.workload.reading import read_examples
-    from laptime.workload.scoring import check_scorable
 
     many = None if search is not None and samples == SAMPLES else samples
     examples = None if data is None else read_examples(data, samples=many, seed=seed)
     scored = score or SCORE
     if search is not None and examples is not None:
-        check_scorable(scored, examples)
+        check_searchable(scored, examples)
     from laptime.cli.progress import progress
     from laptime.control.search.beam import Beam
     from laptime.control.search.scored_set import SetSettings
@@ -172,7 +178,7 @@ def importance(
         if out is not None:
             text = importance_text(searched.importance, model=loaded.name, active=searched.active)
             write_new_file(out, text.encode(), "--out", force=force)
-        give(searched, as_json=as_json)
+        give(searched, as_json=as_json, html=html, force=force)
         return 0
     if examples is None:
         inputs = [make_inputs(loaded, prompt_tokens=64, seed=seed + number) for number in range(min(samples, 8))]
@@ -183,7 +189,7 @@ def importance(
     result = block_importance(loaded.model, [one.kwargs for one in inputs], (), loaded.name)
     if out is not None:
         write_new_file(out, importance_text(result.importance, model=loaded.name).encode(), "--out", force=force)
-    give(result, as_json=as_json)
+    give(result, as_json=as_json, html=html, force=force)
     return 0
 
 

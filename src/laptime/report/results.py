@@ -38,8 +38,12 @@ FACES: dict[str, Faces] = {
         "laptime.report.sweep.view:sweep_json",
     ),
     "laptime.sweeps.dry_run.DryRun": Faces("laptime.report.sweep.plan:sweep_plan_report"),
-    "laptime.models.block_importance.BlockImportance": Faces("laptime.report.importance.terminal:importance_report"),
-    "laptime.control.search.result.KnobSearch": Faces("laptime.report.importance.search:search_report"),
+    "laptime.models.block_importance.BlockImportance": Faces(
+        "laptime.report.importance.terminal:importance_report", "laptime.report.importance.page:importance_page"
+    ),
+    "laptime.control.search.result.KnobSearch": Faces(
+        "laptime.report.importance.search:search_report", "laptime.report.importance.page:search_page"
+    ),
     "laptime.sweeps.merge.MergeReport": Faces("laptime.report.sweep.plan:merge_report"),
     "laptime.audits.result.AuditReport": Faces(
         "laptime.report.audit.terminal:audit_report", "laptime.report.audit.page:audit_page"

@@ -9,7 +9,7 @@ from msgspec import Meta
 
 Count = Annotated[int, Meta(ge=1, le=10_000_000)]
 Seconds = Annotated[float, Meta(gt=0)]
-Score = Literal["vqa", "exact", "choice", "anls", "relaxed", "yesno", "cider"]
+Score = Literal["vqa", "exact", "choice", "anls", "relaxed", "yesno", "cider", "contains"]
 
 
 class Workload(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

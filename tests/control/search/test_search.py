@@ -16,6 +16,7 @@ from laptime.control.tables.decision_table import half_of
 from laptime.errors import LaptimeError
 from laptime.models.anatomy import find_anatomy
 from laptime.models.block_importance import read_active
+from laptime.models.knobs import ModelKnobs, applied
 from laptime.models.loading import Loaded, load_model
 from laptime.report.results import report, to_json
 from laptime.sweeps.block_choice import choice_by_file
@@ -175,3 +176,27 @@ def test_bad_words_are_one_line(capsys: Any, tmp_path: Path) -> None:
     ):
         code, out, err = ask(capsys, "importance", "preset:tiny-llm", *words)
         assert (code, out, err.count("\n"), says in err) == (2, "", 1, True), err
+
+
+def test_likelihood_is_one_over_the_perplexity_of_the_right_answer(loaded: Loaded, examples: list[Example]) -> None:
+    """Against a forward over each prompt with its answer, by itself."""
+    asked = ScoredSet(loaded, examples, SetSettings(kind="likelihood"))
+    setting = (1, 1, 1, 0, 1, 1, 1, 1)
+    expected = []
+    with applied(loaded.model, ModelKnobs(blocks=7, active=(0, 1, 2, 4, 5, 6, 7))), torch.no_grad():
+        for one in examples:
+            prompt = inputs_from_example(loaded, one).kwargs["input_ids"]
+            answer = torch.tensor([loaded.tokenizer.encode(one.answers[0], add_special_tokens=False)])
+            whole = torch.cat([prompt, answer], dim=1)
+            loss = torch.nn.functional.cross_entropy(
+                loaded.model(whole, use_cache=False).logits[0, prompt.shape[1] - 1 : -1].double(), answer[0]
+            )
+            expected.append(float(torch.exp(-loss)))
+    assert asked.scores(setting) == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_likelihood_needs_an_answer(loaded: Loaded) -> None:
+    with pytest.raises(LaptimeError, match="here: score 'likelihood' needs an answer"):
+        ScoredSet(loaded, [Example("q-1", "a", None, (), "here")], SetSettings(kind="likelihood"))
+    with pytest.raises(LaptimeError, match="score 'likelyhood' is unknown: use likelihood, vqa"):
+        ScoredSet(loaded, [Example("q-1", "a", None, ("b",), "here")], SetSettings(kind="likelyhood"))

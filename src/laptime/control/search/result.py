@@ -2,13 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import ClassVar
 
 import msgspec
 
 from laptime.data.record import Interval
 from laptime.data.shown import Shown
+from laptime.errors import LaptimeError
 from laptime.models.block_list import written_blocks
+from laptime.workload.example import Example
+from laptime.workload.scoring import KINDS, check_scorable
+
+LIKELIHOOD = "likelihood"
+"""The score that writes no answer: how probable the right one is to the model."""
+
+
+def check_searchable(kind: str, examples: Iterable[Example]) -> None:
+    """Raise LaptimeError for a score that a search doesn't know, or at the first question that can't have it."""
+    if kind not in (LIKELIHOOD, *KINDS):
+        raise LaptimeError(f"score {kind!r} is unknown: use {LIKELIHOOD}, {', '.join(KINDS)}")
+    if kind != LIKELIHOOD:
+        check_scorable(kind, examples)
+        return
+    for example in examples:
+        if not example.answers or not example.answers[0].strip():
+            raise LaptimeError(f"{example.place}: score {kind!r} needs an answer, and this question has none")
 
 
 class JudgedSetting(msgspec.Struct, frozen=True, kw_only=True):

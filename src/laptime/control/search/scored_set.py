@@ -10,6 +10,8 @@ import numpy as np
 import torch
 
 from laptime.control.search.beam import Setting
+from laptime.control.search.likelihood import answer_likelihoods, answer_tokens
+from laptime.control.search.result import LIKELIHOOD, check_searchable
 from laptime.control.tables.collection import EqualBatch, equal_batches
 from laptime.data.stats import Floats
 from laptime.errors import LaptimeError
@@ -30,7 +32,8 @@ CLOSE_ROWS = 16
 class SetSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How a set is asked.
 
-    kind: the score, as laptime.workload.scoring names it. crops: how images are cut; None leaves it to the processor.
+    kind: the score, as laptime.workload.scoring names it, or "likelihood": how probable the right answer is, without
+    writing one. crops: how images are cut; None leaves it to the processor.
     """
 
     kind: str
@@ -54,7 +57,12 @@ class ScoredSet:
         self, loaded: Loaded, examples: Sequence[Example], settings: SetSettings, knob: SearchedKnob = "blocks"
     ) -> None:
         self._loaded, self._examples, self._settings, self._knob = loaded, list(examples), settings, knob
-        self._right = scorer(settings.kind, self._examples)
+        check_searchable(settings.kind, self._examples)
+        self._answers: list[list[int]] = []
+        if settings.kind == LIKELIHOOD:
+            self._answers = [answer_tokens(loaded, example) for example in self._examples]
+        else:
+            self._right = scorer(settings.kind, self._examples)
         with applied(loaded.model, ModelKnobs(crops=settings.crops)):
             some = equal_batches(loaded, self._examples, settings.crops, settings.batch, settings.new_tokens)
             self._batches: list[EqualBatch] = list(some)
@@ -79,16 +87,23 @@ class ScoredSet:
         """The score of each question's answer, (questions,)."""
         if setting not in self._scores:
             values = np.zeros(len(self))
-            arguments = generation_arguments(new_tokens=self._settings.new_tokens, cache=None, compile=False)
             with applied(self._loaded.model, self._knobs(setting)):
-                timer = StageTimer(self._loaded.model)
                 for some in self._batches:
-                    with timer:
-                        timer.model.generate(**some.kwargs, **arguments)
-                    for row, ids in zip(some.rows, timer.samples.pop().output_ids, strict=True):
-                        values[row] = self._right(answer_text(self._loaded, ids), self._examples[row])
+                    values[some.rows] = self._likely(some) if self._answers else self._written(some)
             self._scores[setting] = values
         return self._scores[setting]
+
+    def _likely(self, some: EqualBatch) -> Floats:
+        return answer_likelihoods(self._loaded, some, [self._answers[row] for row in some.rows])
+
+    def _written(self, some: EqualBatch) -> Floats:
+        """The scores of the answers that the model writes."""
+        arguments = generation_arguments(new_tokens=self._settings.new_tokens, cache=None, compile=False)
+        timer = StageTimer(self._loaded.model)
+        with timer:
+            timer.model.generate(**some.kwargs, **arguments)
+        said = [answer_text(self._loaded, ids) for ids in timer.samples.pop().output_ids]
+        return np.array([self._right(text, self._examples[row]) for text, row in zip(said, some.rows, strict=True)])
 
     def right(self, setting: Setting) -> float:
         """The mean score, 0 to 1."""

@@ -34,24 +34,35 @@ def search_report(result: KnobSearch) -> RenderableType:
     for total in result.totals:
         row = result.row("beam", total)
         if row is not None:
-            chosen.add_row(str(total), _chosen(row, blocks=blocks))
+            chosen.add_row(str(total), chosen_levels(row, blocks=blocks))
     unit = "how many blocks run" if blocks else "experts over all blocks"
-    remarks = (
-        f"Share of right answers ({result.score}) on {counted(result.judged, 'question')} that the search didn't see; "
-        f"the whole model: {percent(result.whole.value)}. Rows are {unit}. The search asked "
-        f"{counted(result.searched, 'other question')} under {counted(result.settings, 'setting')} (width "
-        f"{result.width}, {result.tries} tries). * differs from the search by more than chance (paired, corrected for "
-        "all comparisons)."
+    said = remarks(result, rows=f"Rows are {unit}. ", sure="* differs")
+    return Group(Text(headline(result), "bold"), table, chosen, Text(said, style="dim"))
+
+
+def remarks(result: KnobSearch, *, rows: str, sure: str) -> str:
+    """What the cells are, and how they came about. rows: what the rows are. sure: how a sure difference begins."""
+    return (
+        f"{cells_are(result)} on {counted(result.judged, 'question')} that the search didn't see; the whole model: "
+        f"{percent(result.whole.value)}. {rows}The search asked {counted(result.searched, 'other question')} under "
+        f"{counted(result.settings, 'setting')} (width {result.width}, {result.tries} tries). {sure} from the search "
+        "by more than chance (paired, corrected for all comparisons)."
     )
-    return Group(Text(headline(result), "bold"), table, chosen, Text(remarks, style="dim"))
+
+
+def cells_are(result: KnobSearch) -> str:
+    """What the score of a cell is."""
+    if result.score == "likelihood":
+        return "How probable the tokens of the right answer are (geometric mean: one over their perplexity)"
+    return f"Share of right answers ({result.score})"
 
 
 def headline(result: KnobSearch) -> str:
     """What the table says about the search and the simplest other way."""
     name = f"{one_line(result.model, 100)}: "
     others = [row for row in result.rows if row.less is not None]
-    worse = [row for row in others if _sure(row) and row.less is not None and row.less.value < 0]
-    better = [row for row in others if _sure(row) and row.less is not None and row.less.value > 0]
+    worse = [row for row in others if sure(row) and row.less is not None and row.less.value < 0]
+    better = [row for row in others if sure(row) and row.less is not None and row.less.value > 0]
     if better:
         named = ", ".join(f"{row.way} at {row.total}" for row in better[:3])
         return f"{name}the search is worse than a simpler way: {named}"
@@ -68,14 +79,16 @@ def headline(result: KnobSearch) -> str:
 
 
 def _share(row: JudgedSetting) -> str:
-    return percent(row.right.value) + (" *" if _sure(row) else "")
+    return percent(row.right.value) + (" *" if sure(row) else "")
 
 
-def _sure(row: JudgedSetting) -> bool:
+def sure(row: JudgedSetting) -> bool:
+    """Whether a way differs from the search by more than chance."""
     return row.p is not None and row.p < SURE
 
 
-def _chosen(row: JudgedSetting, *, blocks: bool) -> str:
+def chosen_levels(row: JudgedSetting, *, blocks: bool) -> str:
+    """The blocks that a setting leaves out, or the experts of each block."""
     if not blocks:
         return " ".join(map(str, row.levels))
     left_out = [index for index, level in enumerate(row.levels) if not level]

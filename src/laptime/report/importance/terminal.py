@@ -29,28 +29,30 @@ def importance_report(result: BlockImportance) -> RenderableType:
         left_out = [index for index in range(count) if index not in result.active[number]]
         share = result.agreement.get(number)
         table.add_row(str(number), written_blocks(left_out), NOTHING if share is None else percent(share))
-    named = f"{one_line(result.model, 100)}: "
-    if numbers:
-        first = ", ".join(map(str, _leaving_order(result)[:5]))
-        named += f"of {counted(count, 'block')} the first ones to leave out are {first}"
-    else:
-        named += f"the importance of its {counted(count, 'block')} is in --json"
-    lines: list[RenderableType] = [
-        Text(named, "bold"),
-        table,
-    ]
+    lines: list[RenderableType] = [Text(importance_headline(result), "bold"), table]
     if len(numbers) > ROWS:
         lines.append(Text(f"{len(numbers) - ROWS} smaller numbers: --json shows them all", style="dim"))
     if not numbers:
         lines[1] = Text("Leaving blocks out is not proved right for this model: no number of them is shown.")
-    lines.append(
-        Text(
-            f"Measured on {counted(result.inputs, 'input')}. “Same next token”: how often the most probable next token "
-            "is still the whole model's. It is no score of answers: sweep `blocks` with a score for that.",
-            style="dim",
-        )
-    )
+    lines.append(Text(agreement_note(result), style="dim"))
     return Group(*lines)
+
+
+def importance_headline(result: BlockImportance) -> str:
+    """Which blocks are left out first."""
+    named, count = f"{one_line(result.model, 100)}: ", len(result.importance)
+    if not result.active:
+        return f"{named}the importance of its {counted(count, 'block')} is in --json"
+    first = ", ".join(map(str, _leaving_order(result)[:5]))
+    return f"{named}of {counted(count, 'block')} the first ones to leave out are {first}"
+
+
+def agreement_note(result: BlockImportance) -> str:
+    """What the share of each row is."""
+    return (
+        f"Measured on {counted(result.inputs, 'input')}. “Same next token”: how often the most probable next token "
+        "is still the whole model's. It is no score of answers: sweep `blocks` with a score for that."
+    )
 
 
 def _leaving_order(result: BlockImportance) -> list[int]:

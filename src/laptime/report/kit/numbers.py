@@ -90,6 +90,13 @@ def percent(share: float | None) -> str:
     return f"{number(share * 100, 2 if abs(share) < 0.1 else 3)}{KEEP_TOGETHER}%"
 
 
+def percent_ends(interval: Interval | None) -> str:
+    """The two ends of a share's interval: 88.5–100 %; a dash where too few values gave no interval."""
+    if interval is None or interval.low is None or interval.high is None:
+        return NOTHING
+    return f"{number(interval.low * 100)}–{number(interval.high * 100)}{KEEP_TOGETHER}%"
+
+
 def whole_percent(share: float | None) -> str:
     """A share for a sentence: `whole_percent(0.713)` is 71 %; it has a decimal only below 10 %."""
     if share is None or not isfinite(share):

@@ -4,6 +4,7 @@
 |---|---|
 | vqa | VQA accuracy: Antol et al., ICCV 2015; Goyal et al., CVPR 2017 (laptime.workload.scoring.vqa) |
 | exact | exact match: Rajpurkar et al., EMNLP 2016 (laptime.workload.scoring.match) |
+| contains | an answer that holds a right one: Mallen et al., ACL 2023 (laptime.workload.scoring.match) |
 | choice | multiple choice: Yue et al., CVPR 2024 (laptime.workload.scoring.choice) |
 | anls | average normalised Levenshtein similarity: Biten et al., ICCV 2019 (laptime.workload.scoring.match) |
 | relaxed | relaxed accuracy: Methani et al., WACV 2020; Masry et al., ACL 2022 (laptime.workload.scoring.match) |

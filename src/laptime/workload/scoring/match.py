@@ -1,7 +1,8 @@
-"""Scores of 0 or 1 by comparing the answer with the right ones: exact match and relaxed accuracy.
+"""Scores of 0 or 1 by comparing the answer with the right ones: exact match, containment and relaxed accuracy.
 
-Exact match compares the normalised texts: Rajpurkar et al., "SQuAD", EMNLP 2016. In relaxed accuracy a number may also
-be off by 5 %: Methani et al., "PlotQA", WACV 2020; Masry et al., "ChartQA", ACL Findings 2022, section 5.1.
+Exact match compares the normalised texts: Rajpurkar et al., "SQuAD", EMNLP 2016. An answer that contains a right one is
+right in Mallen et al., "When Not to Trust Language Models", ACL 2023. In relaxed accuracy a number may also be off
+by 5 %: Methani et al., "PlotQA", WACV 2020; Masry et al., "ChartQA", ACL Findings 2022, section 5.1.
 """
 
 from __future__ import annotations
@@ -23,6 +24,13 @@ def exact_match(prediction: str, answers: Sequence[str]) -> float:
     """1 when the normalised prediction is one of the normalised answers, else 0."""
     said = normalised(prediction)
     return float(any(normalised(answer) == said for answer in answers))
+
+
+def contains(prediction: str, answers: Sequence[str]) -> float:
+    """1 when the normalised words of one of the answers stand in the normalised prediction, one after the other."""
+    said = normalised(prediction)
+    meant = [normalised(answer) for answer in answers]
+    return float(any(answer == said or (answer and f" {answer} " in f" {said} ") for answer in meant))
 
 
 @lru_cache(maxsize=65536)

@@ -9,11 +9,11 @@ from laptime.errors import LaptimeError
 from laptime.workload.example import Example
 from laptime.workload.scoring.choice import choice_score
 from laptime.workload.scoring.cider import CaptionCorpus
-from laptime.workload.scoring.match import anls, exact_match, relaxed_accuracy
+from laptime.workload.scoring.match import anls, contains, exact_match, relaxed_accuracy
 from laptime.workload.scoring.vqa import FEWEST_ANSWERS, vqa_accuracy
 from laptime.workload.scoring.yes_no import yes_no_score
 
-Kind = Literal["vqa", "exact", "choice", "anls", "relaxed", "yesno", "cider"]
+Kind = Literal["vqa", "exact", "choice", "anls", "relaxed", "yesno", "cider", "contains"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
@@ -29,6 +29,8 @@ def score(kind: str, prediction: str, example: Example) -> float:
         return vqa_accuracy(prediction, example.answers)
     if kind == "exact":
         return exact_match(prediction, example.answers)
+    if kind == "contains":
+        return contains(prediction, example.answers)
     if kind == "anls":
         return anls(prediction, example.answers)
     if kind == "relaxed":
