@@ -145,3 +145,20 @@ def test_python_and_the_command_line_answer_the_same(folder, capsys):
         budget(folder / "est", grid, 6.0, accuracy="accuracy")
     code, _, err = ask(capsys, "budget", folder / "est", "--config", "batch=1")
     assert (code, err.count("\n"), "--budget-ms is needed" in err) == (2, 1, True)
+
+
+def test_what_is_unknown_is_not_guessed_by_a_rule(folder, capsys):
+    words = [
+        "budget",
+        folder / "est",
+        "--budget-ms",
+        "170",
+        "--config",
+        "batch=4,prompt=256",
+        "--confidence",
+        "0.99999",
+    ]
+    code, out, _ = ask(capsys, *words)
+    assert code == 1
+    assert out.startswith("Unknown: whether it stays within 170\xa0ms can't be said")
+    assert "prediction" not in out

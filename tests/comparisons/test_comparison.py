@@ -277,9 +277,12 @@ def test_a_run_without_a_clean_sample_says_so():
     a, b = two_runs()
     flagged = [msgspec.structs.replace(s, flags=["foreign-process"]) for s in b]
     compared = compare_samples(a, flagged, names=("a", "runs/b"))
-    assert [f.message for f in compared.findings if f.severity == "severe"] == [
-        "runs/b: no sample was clean; the figures are those of flagged ones, and nothing is judged"
-    ]
+    said = "no sample was clean; the figures are those of flagged ones, and nothing is judged"
+    (finding,) = [f for f in compared.findings if f.severity == "severe"]
+    assert finding.message.startswith(f"runs/b: {said}. ")
+    assert finding.message.endswith("--run COMMAND_A --against COMMAND_B --keep foreign-process")
+    both = compare_samples(flagged, [msgspec.structs.replace(s, flags=["cold"]) for s in a], names=("a", "b"))
+    assert [f.message for f in both.findings if f.severity == "severe"] == [f"a and b: {said}"], "once, for both"
     slow, flagged_slow = two_runs(decode_factor=1.5)
     flagged_slow = [msgspec.structs.replace(s, flags=["foreign-process"]) for s in flagged_slow]
     compared = compare_samples(slow, flagged_slow)

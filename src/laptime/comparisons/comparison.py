@@ -242,17 +242,28 @@ def small_findings(small: Iterable[str]) -> list[Finding]:
     return [Finding(code="small-stage", severity="info", message=message, count=len(names))]
 
 
+IN_TURNS = ("foreign-process", "gc-pause", "throttled")
+"""Flags that hit both sides alike where these are measured in turns, so that they may be kept there."""
+
+
+def keep_option(left_out: Iterable[str]) -> str:
+    """The option that uses samples with these flags all the same, or "" where none of them may be kept."""
+    flags = [flag for flag in IN_TURNS if flag in set(left_out)]
+    return f"--keep {','.join(flags)}" if flags else ""
+
+
 def flagged_findings(a: Sequence[Sample], b: Sequence[Sample], names: tuple[str, str]) -> list[Finding]:
-    """A finding for each run without one clean sample: it is shown, and not judged."""
-    return [
-        Finding(
-            code="all-flagged",
-            severity="severe",
-            message=f"{name}: no sample was clean; the figures are those of flagged ones, and nothing is judged",
-        )
-        for run, name in zip((a, b), names, strict=True)
-        if usable(run)[1]
-    ]
+    """A finding that names the runs without one clean sample: they are shown, and not judged."""
+    dirty = {name: run for run, name in zip((a, b), names, strict=True) if usable(run)[1]}
+    if not dirty:
+        return []
+    message = (
+        f"{' and '.join(dirty)}: no sample was clean; the figures are those of flagged ones, and nothing is judged"
+    )
+    option = keep_option(left_out_reasons(sample for run in dirty.values() for sample in run))
+    if option and not any(usable(run, IN_TURNS)[1] for run in dirty.values()):
+        message += f". To judge all the same, measure in turns: --run COMMAND_A --against COMMAND_B {option}"
+    return [Finding(code="all-flagged", severity="severe", message=message, count=len(dirty))]
 
 
 def _serial(compared: Sequence[StageComparison]) -> list[Finding]:

@@ -39,7 +39,7 @@ class BudgetAnswer(msgspec.Struct, frozen=True, kw_only=True):
     config: dict[str, Scalar]
     within: bool
     probability: float  # that one request takes no longer than the budget
-    median_ms: float
+    median_ms: float | None  # None where nothing is known of it
     bound_ms: float | None  # for the confidence; None when none can be promised
     support: str  # inside, near, outside; unknown where a feature differs that never varied in training
     accuracy: float | None = None
@@ -146,16 +146,17 @@ def judge_budget(
     unknown = unknown_reasons(estimator, frame)
     strange = np.array([reason is not None for reason in unknown], dtype=np.bool_)
     bound, probability = np.where(strange, np.inf, bound), np.where(strange, 0.0, probability)
+    guess = np.where(strange, np.inf, median)  # no rule has a prediction of what was never measured
     within = bound <= budget_ms
     known = None if accuracy is None else np.asarray(accuracy, dtype=np.float64)
-    sigma = standard_error(estimator, frame, median, measured)
+    sigma = standard_error(estimator, frame, guess, measured)
 
     def answer(row: int) -> BudgetAnswer:
         return BudgetAnswer(
             config=_config(frame, row, _names_of(estimator, frame)),
             within=bool(within[row]),
             probability=float(probability[row]),
-            median_ms=float(median[row]),
+            median_ms=float(median[row]) if unknown[row] is None else None,
             bound_ms=float(bound[row]) if np.isfinite(bound[row]) else None,
             support=where[row] if unknown[row] is None else "unknown",
             unknown=unknown[row],
@@ -163,7 +164,7 @@ def judge_budget(
         )
 
     order = np.lexsort((np.where(within, -bound, bound), ~within))
-    rules = {"calibrated bound": bound} | rules_of_thumb(median, sigma)
+    rules = {"calibrated bound": bound} | rules_of_thumb(guess, sigma)
     judged = _Judged(within, budget_ms, confidence, known, measured)
     return BudgetReport(
         target=estimator.target,
@@ -205,11 +206,16 @@ def standard_error(estimator: Predictor, frame: Any, median: Floats, measured: S
     From measured times where there are any, else from the estimator's own residuals (root mean square of the distance
     between the median and the quantile at one normal standard deviation).
     """
-    errors = [times - centre for times, centre in zip(measured or [], median, strict=False) if len(times)]
+    errors = [
+        times - centre
+        for times, centre in zip(measured or [], median, strict=False)
+        if len(times) and np.isfinite(centre)
+    ]
     if errors:
         return float(np.sqrt(np.mean(np.concatenate(errors) ** 2)))
-    reach = estimator.quantile(frame, ONE_SIGMA) - median
-    reach = reach[np.isfinite(reach)]
+    limit = estimator.quantile(frame, ONE_SIGMA)
+    known = np.isfinite(limit) & np.isfinite(median)
+    reach = limit[known] - median[known]
     return float(np.sqrt(np.mean(reach**2))) if len(reach) else 0.0
 
 

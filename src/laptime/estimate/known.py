@@ -12,6 +12,7 @@ from typing import Any
 import polars as pl
 
 from laptime.errors import LaptimeError, did_you_mean
+from laptime.estimate.answer_lengths import TOKENS
 from laptime.estimate.predictor import Predictor, positive_of
 from laptime.estimate.table.table import other_value_rows
 
@@ -80,7 +81,18 @@ def unknown_reasons(predictor: Predictor, frame: pl.DataFrame) -> list[str | Non
         no_size = (frame[name] <= 0 if above else frame[name] < 0).fill_null(value=False)
         for row in no_size.arg_true().to_list():
             reasons[row].append(f"{name} is {frame[name][row]}, but was {BOUNDS[above]} in training")
+    if others := _other_lengths(predictor):
+        always = predictor.constants[TOKENS]
+        for some in reasons:
+            some.append(f"{TOKENS} is {', '.join(map(str, others))}, but was always {always} in training")
     return ["; ".join(some) if some else None for some in reasons]
+
+
+def _other_lengths(predictor: Predictor) -> list[int]:
+    """The answer lengths of a distribution that training didn't have, where it had a single one."""
+    always = predictor.constants.get(TOKENS)
+    asked: list[int] = getattr(predictor, "tokens", None) or []
+    return [] if always is None else [count for count in dict.fromkeys(asked) if count != float(always)]
 
 
 def union_of_positive(parts: Sequence[Predictor]) -> dict[str, bool]:

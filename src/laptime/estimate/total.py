@@ -5,10 +5,11 @@
 Where a run was measured by token, decode per token is the mean of the answer's own steps
 (laptime.estimate.table.positions).
 
-Each stage has an estimator of its own, so the total of an answer length that was never measured is known too. The
-stages' residuals are taken to rise together (comonotone): at every level the total's quantile is the sum of the stages'
-quantiles. Stages of one machine do slow down together; where they don't, the sum of bounds is wider than it need be
-(Dhaene et al. 2002: the comonotone sum is the largest in convex order), so the bound errs towards safety.
+Each stage has an estimator of its own, so the total of an answer length that was never measured is known too, between
+the lengths that were (laptime.estimate.answer_lengths says what is known of others). The stages' residuals are taken to
+rise together (comonotone): at every level the total's quantile is the sum of the stages' quantiles. Stages of one
+machine do slow down together; where they don't, the sum of bounds is wider than it need be (Dhaene et al. 2002: the
+comonotone sum is the largest in convex order), so the bound errs towards safety.
 
 With N distributed, P(T <= B) is the mean over N of P(T(N) <= B), and the bound is the smallest B at which that reaches
 the asked level. Levels are those of LEVELS; in between, the higher quantile counts.
@@ -26,6 +27,7 @@ import polars
 
 from laptime.data.stats import Floats
 from laptime.errors import LaptimeError
+from laptime.estimate.answer_lengths import TOKENS, lengths_of
 from laptime.estimate.estimator import Estimator
 from laptime.estimate.files import MANIFEST
 from laptime.estimate.known import union_of_constants, union_of_positive
@@ -35,7 +37,6 @@ from laptime.estimate.table.positions import FOLDER, DecodeByPosition
 STAGES = ("preprocessing", "queue", "vision", "audio", "encode", "prefill", "decode_per_token", "other")
 NEEDED = ("prefill", "decode_per_token")
 LEVELS = np.array([*np.arange(1, 95) / 100, *np.arange(950, 999) / 1000, 0.999])
-TOKENS = "output_tokens"
 WORST = ("inside", "near", "outside")
 
 
@@ -61,7 +62,9 @@ class TotalEstimator:
         known = [[name for name in stage.features if name != TOKENS] for stage in stages.values()]
         self.features = _union([*known, own])
         self.group = _union(stage.group for stage in stages.values())
-        self.constants = union_of_constants(list(stages.values()))
+        self.lengths = lengths_of(stages)
+        always = None if self.lengths is None else self.lengths.always
+        self.constants = union_of_constants(list(stages.values())) | ({} if always is None else {TOKENS: always})
         self.positive = union_of_positive(list(stages.values()))
 
     @classmethod
@@ -99,7 +102,7 @@ class TotalEstimator:
             total = np.zeros(len(frame))
             for name, stage in self.stages.items():
                 one = stage.quantile(frame, float(wanted[0]))
-                total += _times(one, steps) if name == "decode_per_token" else one
+                total += _times(one * self._raised(frame)[:, 0], steps) if name == "decode_per_token" else one
             return total
         values, mass = self._atoms(frame)
         order = np.argsort(values, axis=1, kind="stable")
@@ -125,6 +128,8 @@ class TotalEstimator:
         """The worst support of any stage, for each row."""
         longest = frame if self.tokens is None else _with_tokens(frame, max(self.tokens))
         by_stage = [[WORST.index(one.where) for one in stage.support(longest)] for stage in self.stages.values()]
+        if self.lengths is not None:
+            by_stage.append(self.lengths.places(self._steps(frame) + 1).max(axis=1).tolist())
         return [TotalSupport(WORST[max(row)]) for row in zip(*by_stage, strict=True)]
 
     def _atoms(self, frame: Any) -> tuple[Floats, Floats]:
@@ -136,11 +141,19 @@ class TotalEstimator:
             if name != "decode_per_token":
                 fixed = fixed + np.maximum.accumulate(stage.quantile(frame, levels), axis=1)
         parts = []
-        for count, decode in zip(steps.T, self._decode(frame, levels), strict=True):
-            parts.append(fixed + _times(np.maximum.accumulate(decode, axis=1), count[:, None]))
+        for count, decode, raised in zip(steps.T, self._decode(frame, levels), self._raised(frame).T, strict=True):
+            parts.append(fixed + _times(np.maximum.accumulate(decode, axis=1) * raised[:, None], count[:, None]))
         values = np.concatenate(parts, axis=1)
         mass = np.diff(np.concatenate([[0.0], LEVELS]))
         return values, np.tile(mass / steps.shape[1], steps.shape[1])
+
+    def _raised(self, frame: Any) -> Floats:
+        """What a step's bound is multiplied by, (n, counts): above 1 where the answer is longer than any seen."""
+        steps = self._steps(frame)
+        if self.lengths is None:
+            return np.ones_like(steps)
+        raised: Floats = np.exp(self.lengths.above(steps + 1, frame))
+        return raised
 
     def _decode(self, frame: Any, levels: list[float]) -> list[Floats]:
         """A step's quantiles, (n, levels), for each count of a distribution: a long answer's mean step may differ."""

@@ -49,3 +49,5 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
     choices: list[ChosenRegressor]
     scores: list[Score]
     notes: list[str]
+    output_tokens: Range | None = None
+    """The lengths of the answers that were learnt from, where the table says them."""

@@ -64,6 +64,7 @@ from laptime.estimate.table.table import (
 
 ACROSS: dict[Question, str] = {"inside": "rows", "beyond": "directions", "group": "groups", "level": "groups"}
 """What a new row of a question is to the folds that were held out for it."""
+TOKENS = "output_tokens"
 UNCHECKED = "beyond the measured sizes bounds are wider, but this table has too few sizes to check them"
 USUAL = 0.95
 """The level at which "wider than inside" is judged."""
@@ -210,6 +211,7 @@ def fit_table(frame: pl.DataFrame, settings: FitSettings, *, threads: int = 0) -
         choices=choices,
         scores=scores,
         notes=notes,
+        output_tokens=_answer_lengths(frame),
     )
     return Fitted(
         schema=schema,
@@ -219,6 +221,16 @@ def fit_table(frame: pl.DataFrame, settings: FitSettings, *, threads: int = 0) -
         by_question=by_question,
         card=card,
     )
+
+
+def _answer_lengths(frame: pl.DataFrame) -> Range | None:
+    """The lengths of a run's answers, whether they are a feature or not."""
+    if TOKENS not in frame.columns or not frame[TOKENS].dtype.is_numeric():
+        return None
+    counts = frame[TOKENS].cast(pl.Float64).drop_nulls().drop_nans().unique().to_numpy()
+    if not len(counts) or not np.isfinite(counts).all() or counts.min() < 1:
+        return None
+    return Range(feature=TOKENS, low=float(counts.min()), high=float(counts.max()), distinct=len(counts))
 
 
 def _over_steps(found: Steps, took: Floats, place: Ints) -> Floats:

@@ -195,6 +195,8 @@ def _number_of(text: str) -> float | None:
 SAID_BETTER = ("config.prompt_tokens", "config.image_size", "config.crops", "config.tier", "config.new_tokens")
 """Settings of a run that its own sizes say better, or that a total answers for any value."""
 RUN_SIZES = ("prompt_tokens", "image_tokens", "crops", "batch")
+BY_LENGTH = ("total_ms", "decode_ms")
+"""What takes longer the more tokens an answer has."""
 
 
 def settings_that_never_varied(frame: pl.DataFrame, schema: Schema) -> dict[str, str]:
@@ -202,7 +204,8 @@ def settings_that_never_varied(frame: pl.DataFrame, schema: Schema) -> dict[str,
     if "config_id" not in frame.columns:
         return {}
     names = [name for name in frame.columns if name.startswith("config.") and name not in SAID_BETTER]
-    names += [name for name in RUN_SIZES if name in frame.columns]
+    sizes = [*RUN_SIZES, *(["output_tokens"] if schema.target in BY_LENGTH else [])]
+    names += [name for name in sizes if name in frame.columns]
     alike = [name for name in names if name not in schema.features and frame[name].n_unique() == 1]
     return {name: level_texts(frame[name].head(1))[0] for name in alike if frame[name][0] is not None}
 

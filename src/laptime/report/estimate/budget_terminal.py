@@ -29,6 +29,8 @@ def budget_report(report: BudgetReport) -> RenderableType:
         one = report.answers[0]
         line = support_line(one.support, bounded=one.bound_ms is not None)
         parts.append(Text(f"  {line}", style=SUPPORT_STYLE[one.support]))
+    if report.asked == 1 and report.answers and report.answers[0].bound_ms is None:
+        return Group(*parts)  # what isn't known is not to be guessed by rules of thumb either
     parts.append(_rules_table(report) if report.asked > 1 else _rules_of_one(report))
     parts += [Text(f"  {line}", style="dim") for line in rules_lines(report)]
     return Group(*parts)
