@@ -360,6 +360,23 @@ def test_other_work_is_not_compared():
         compare_samples(with_config(a, batch=1), with_config(b, batch=4))
 
 
+def test_a_size_that_only_one_configuration_names_is_what_the_samples_show():
+    a, b = two_runs()  # b as a StageTimer writes it: its configuration names no sizes
+    same = [msgspec.structs.replace(s, prompt_tokens=64, output_tokens=32, batch=1) for s in b]
+    a = [msgspec.structs.replace(s, prompt_tokens=64, output_tokens=32, batch=1) for s in a]
+    a = with_config(a, batch=1, prompt_tokens=64, new_tokens=32)
+    assert {one.stage for one in compare_samples(a, same).stages} >= {"prefill", "decode", "total"}
+    longer = [msgspec.structs.replace(s, prompt_tokens=80) for s in same]
+    with pytest.raises(LaptimeError, match=r"total is not comparable.*prompt_tokens \(64 → 80\)"):
+        compare_samples(a, longer, stage="total")
+    mixed = [msgspec.structs.replace(s, prompt_tokens=64 + 8 * (n % 2)) for n, s in enumerate(same)]
+    with pytest.raises(LaptimeError, match=r"prompt_tokens \(64 → 64 to 72\)"):
+        compare_samples(a, mixed, stage="total")
+    unknown = [msgspec.structs.replace(s, prompt_tokens=None) for s in same]
+    with pytest.raises(LaptimeError, match=r"prompt_tokens \(64 → none\)"):
+        compare_samples(a, unknown, stage="total")
+
+
 def test_a_knob_that_differs_is_named_and_compared():
     a, b = two_runs()
     compared = compare_samples(with_config(a, cache="dynamic"), with_config(b, cache="static"))

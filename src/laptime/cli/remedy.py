@@ -85,6 +85,8 @@ def remedy(
 ) -> int:
     """Find what makes decoding faster: each remedy is promised from a trace, applied, and measured.
 
+    Traces of kernels need a CUDA GPU. Without one, remedies are applied and measured, and nothing is promised.
+
     Example: laptime remedy preset:tiny-llm --new-tokens 32 --only buffers,fast --html remedy.html
 
     Exit codes: 0 measured, 2 the model or an option can't be used.

@@ -161,7 +161,7 @@ def _usable(samples: Sequence[Sample], name: str) -> list[Sample]:
 
 def comparable_stages(matched: Matched, asked: str | None) -> tuple[list[str], list[Finding]]:
     """The stages to judge, and findings for what else differs; LaptimeError when none is left."""
-    config_a, config_b = (side[0].config if side else {} for side in (matched.a, matched.b))
+    config_a, config_b = differences.named_alike(matched)
     paired_by_config = len({s.config_id for s in matched.a}) > 1
     reasons = {} if paired_by_config else differences.not_comparable(config_a, config_b)
     wanted = JUDGED if asked is None else (asked,)

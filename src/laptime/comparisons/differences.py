@@ -20,6 +20,9 @@ WORKLOAD: dict[str, tuple[str, ...]] = {
 }
 """Knobs that change the work itself, and the stages whose times then answer different questions."""
 
+RECORDED = {"batch": "batch", "prompt_tokens": "prompt_tokens", "new_tokens": "output_tokens"}
+"""Knobs whose value every sample shows, and the field that has it: where one run's configuration doesn't name them."""
+
 HARMLESS = frozenset({"laptime", "python", "platform", "memory_bytes", "git_commit", "git_dirty"})
 """Facts of an environment that seldom change a time on the device. Code under test differs by its commit."""
 
@@ -35,6 +38,24 @@ def not_comparable(a: Mapping[str, Scalar], b: Mapping[str, Scalar]) -> dict[str
             for stage in stages:
                 reasons.setdefault(stage, []).append(f"{knob} ({_change(a.get(knob), b.get(knob))})")
     return reasons
+
+
+def named_alike(matched: Matched) -> tuple[dict[str, Scalar], dict[str, Scalar]]:
+    """Both runs' configurations; a knob that only one of them names is what the samples of both show of it.
+
+    A StageTimer names no sizes, since it is called with anything. Samples that differ among themselves decide nothing.
+    """
+    a, b = (dict(side[0].config) if side else {} for side in (matched.a, matched.b))
+    for knob, field in RECORDED.items():
+        if (a.get(knob) is None) == (b.get(knob) is None):
+            continue
+        shown = [{getattr(sample, field) for sample in side} for side in (matched.a, matched.b)]
+        for config, values in zip((a, b), shown, strict=True):
+            if all(len(one) == 1 and None not in one for one in shown):
+                config[knob] = next(iter(values))
+            elif config.get(knob) is None and (known := sorted(values - {None})):
+                config[knob] = " to ".join(str(end) for end in dict.fromkeys((known[0], known[-1])))
+    return a, b
 
 
 def config_findings(a: Mapping[str, Scalar], b: Mapping[str, Scalar]) -> list[Finding]:

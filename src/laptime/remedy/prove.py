@@ -109,7 +109,7 @@ def prove_remedies(
         floor = step_floor(plan, subject, bandwidth)
         trials = [Trial(r) for r in REMEDIES if not options.only or r.name in (*options.only, BASELINE)]
         base = trials[0]
-        progress("baseline")
+        progress("baseline" if subject.on_gpu else "baseline (without a CUDA GPU nothing is promised, only measured)")
         prepare(base, subject, stack, None)
         _check_baseline(base, name)
         for trial in sorted(trials[1:], key=lambda t: t.remedy.name == "kernels"):  # after fast, which compiles them

@@ -3,7 +3,7 @@
 import msgspec
 
 from laptime.data.summary import summarise
-from laptime.report.profile.words import cut_sentence, gaps_sentence, left_out_lines, threads_hint
+from laptime.report.profile.words import cut_sentence, gaps_sentence, left_out_lines, threads_hint, unclean_sentence
 from tests.report.sample_runs import environment, run_of, sample
 
 
@@ -19,7 +19,8 @@ def test_overlapping_counts_and_the_flags_of_what_counts_are_said():
     lines = left_out_lines(summary)
     assert lines[0] == "24 of 27 samples; 3 left out:"
     assert any("overlap" in line for line in lines)
-    assert lines[-1] == "No sample was clean: these numbers are from flagged ones (24 foreign-process)."
+    assert unclean_sentence(summary) == "No sample was clean: these numbers are from flagged ones (24 foreign-process)."
+    assert unclean_sentence(summarise([flagged([])])) is None
 
 
 def test_one_reason_each_overlaps_nowhere():

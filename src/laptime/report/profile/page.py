@@ -36,6 +36,7 @@ from laptime.report.profile.words import (
     session_sentence,
     threads_hint,
     time_name,
+    unclean_sentence,
 )
 
 
@@ -80,7 +81,9 @@ def lead_picture(summary: Summary) -> Html:
     mean = text(summary.stages["total"].mean, "ms")
     few = few_samples_sentence(summary)
     said = [line for line in (cut_sentence(summary), gaps_sentence(summary), rates_sentence(summary)) if line]
+    unclean = unclean_sentence(summary)
     return join(
+        note(unclean, kind="warning") if unclean else None,
         stage_bar(summary.mean_stages_ms),
         stage_legend(summary.mean_stages_ms),
         tag("p", f"The mean of {counted(summary.used, 'sample')}: {mean}. Every share is of their summed time.",
@@ -316,9 +319,6 @@ def flags_section(samples: Sequence[Sample], summary: Summary, failures: Sequenc
     )
     return section(
         "Flags",
-        note("No sample was clean, so the summary uses flagged ones. Read it with care.", kind="warning")
-        if summary.all_flagged
-        else None,
         table(["flag", "samples", "left out", "what it means"], rows, numeric=[1, 2]) if rows else None,
         details(
             f"{counted(len(failures), 'sample')} could not be measured",

@@ -35,6 +35,7 @@ from laptime.report.profile.words import (
     session_sentence,
     threads_hint,
     time_name,
+    unclean_sentence,
 )
 
 STAGE_STYLES = {
@@ -85,7 +86,9 @@ def profile_table(summary: Summary, *, title: str | None = None) -> RenderableTy
             table.add_row(*_stage_cells(name, stage), end_section=name == "total")
     for row in _figure_rows(summary):
         table.add_row(*row)
-    return with_remarks(table, list(_remarks(summary)))
+    body = with_remarks(table, list(_remarks(summary)))
+    unclean = unclean_sentence(summary)
+    return body if unclean is None else Group(Text(unclean, style="bold yellow"), body)
 
 
 def percentiles_table(chosen: Mapping[str, Mapping[str, float]]) -> RenderableType:
@@ -185,7 +188,7 @@ def _remarks(summary: Summary) -> Iterable[Text]:
     first, *others = left_out_lines(summary)
     yield Text(first)
     for line in others:
-        yield Text(line, style="yellow" if line.startswith(" ") else "bold yellow")
+        yield Text(line, style="yellow")
     if cut := cut_sentence(summary):
         yield Text(cut)
     if gaps := gaps_sentence(summary):

@@ -143,10 +143,15 @@ def left_out_lines(summary: Summary) -> list[str]:
     ]
     if sum(summary.left_out.values()) > left:
         lines.append("  (a sample can have several of these reasons, so their counts overlap)")
-    if summary.all_flagged:
-        carried = ", ".join(f"{count(samples)} {flag}" for flag, samples in summary.used_flags.items())
-        lines.append(f"No sample was clean: these numbers are from flagged ones{f' ({carried})' if carried else ''}.")
     return lines
+
+
+def unclean_sentence(summary: Summary) -> str | None:
+    """That every number is of flagged samples; None where clean ones were used. It belongs right below the headline."""
+    if not summary.all_flagged:
+        return None
+    carried = ", ".join(f"{count(samples)} {flag}" for flag, samples in summary.used_flags.items())
+    return f"No sample was clean: these numbers are from flagged ones{f' ({carried})' if carried else ''}."
 
 
 def cut_sentence(summary: Summary) -> str | None:

@@ -142,4 +142,6 @@ def facts(report: RemedyReport) -> list[str]:
     shape = [f"{key.replace('_', ' ')} {value}" for key, value in report.config.items() if value not in (None, 0)]
     floor = [] if report.floor_ms is None else [f"floor {text(report.floor_ms, 'ms')} a token"]
     copy = [] if report.copy_gb_per_s is None else [f"copies {number(report.copy_gb_per_s, 4)} GB/s"]
-    return [one_line(fact, 120) for fact in [machine, *shape, *copy, *floor, counted(report.rounds, "round")]]
+    unpromised = [] if environment.gpu and environment.device != "cpu" else ["nothing is promised without a CUDA GPU"]
+    said = [machine, *unpromised, *shape, *copy, *floor, counted(report.rounds, "round")]
+    return [one_line(fact, 120) for fact in said]
