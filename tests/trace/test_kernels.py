@@ -86,6 +86,12 @@ AT = "at::native::"
         ("fused_gqa_attention", "fused_gqa_attention", "attention"),
         ("softmax_warp_forward", "softmax_warp_forward", "softmax"),
         ("void cub::DeviceRadixSortOnesweepKernel<Policy>(int)", "DeviceRadixSortOnesweep", "sort"),
+        ("sage_fwd", "sage_fwd", "attention"),
+        ("bmm_Bfloat16_MxE2m1MxE4m3_Fp32_t128x16x256u2", "bmm_Bfloat16_MxE2m1MxE4m3_Fp32_t128x16x256u2", "GEMM"),
+        (f"void {AT}(anonymous namespace)::RowwiseMomentsCUDAKernel<float>(long)", "RowwiseMomentsCUDA", "norm"),
+        ("void flip_filter<float, float>(float*, float const*, int)", "flip_filter", "convolution"),
+        ("void fbgemm_gpu::_FP8rowwise_to_float_cuda_kernel<float>(int)", "FP8rowwise_to_float_cuda", "elementwise"),
+        (f"void {AT}triu_tril_kernel<float, int, false, 2, false>(int)", "triu_tril", "elementwise"),
         ("wholly_unknown", "wholly_unknown", "other"),
     ],
 )

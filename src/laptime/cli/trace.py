@@ -66,7 +66,6 @@ def trace(
     # No trace needs threads for products of matrices. They cost start-up time, and a reader uses a second process
     # only while this one has a single thread. It works because numpy isn't imported yet.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    from laptime.trace.analysis import read_trace
     from laptime.trace.read.rank_files import trace_files
 
     tpot_ms = None if tpot is None else milliseconds("--tpot", tpot)
@@ -86,6 +85,8 @@ def trace(
             source = files[0].name if len(files) == 1 else f"{len(found)} files"
             give(ranks_of(source, found), as_json=as_json, html=html, force=force)
             return 0
+        from laptime.trace.analysis import read_trace  # ranks don't need it, and start-up counts
+
         analysis = read_trace(found[0], tpot_ms=tpot_ms, device=device, capture=capture)
     if compare is None:
         give(analysis, as_json=as_json, html=html, force=force)

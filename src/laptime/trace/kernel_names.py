@@ -43,17 +43,20 @@ _FAMILY_PATTERNS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
         ),
         ("copy", r"reshape_and_cache|concat_and_cache|nchw_?to_?nhwc|nhwc_?to_?nchw|nchw2|2nchw"),
         ("moe", r"moe(?![a-z])|fused_moe|moe_|expert|topk_?gating|_routing_"),
-        ("attention", r"flash|fmha|attention|attn|sdpa|(?<![a-z])mha|paged|(?<![a-z])mla_|decode_?softmax_?reducev"),
+        (
+            "attention",
+            r"flash|fmha|attention|attn|sdpa|(?<![a-z])mha|paged|(?<![a-z])mla_|decode_?softmax_?reducev|(?<![a-z])sage_",
+        ),
         ("GEMV", r"gemv|dot_kernel|gemvx"),
         (
             "norm",
             r"rms_?norm|layer_?norm|group_?norm|batch_?norm|bn_fw|bn_bw|norm_kernel|add_?norm|(?<![a-z])norm"
-            r"|gamma_?beta_?backward|instance_?norm",
+            r"|gamma_?beta|instance_?norm|rowwise_?moments|compute_?(?:internal_?gradients|(?:backward_?)?fused_?params)",
         ),
         (
             "convolution",
             r"convol|scudnn|conv[123]d|conv_|_conv|depthwise|winograd|implicit_con|dgrad|wgrad|fprop|im2d?2?col|col2im"
-            r"|(?<![a-z])igemm|bwd_weight|bwd_data|cask_cudnn|miopen.*conv",
+            r"|(?<![a-z])igemm|bwd_weight|bwd_data|cask_cudnn|miopen.*conv|flip_filter",
         ),
         ("fft", r"fft(?![a-z])|fft\dd|dft_"),
         (
@@ -64,7 +67,7 @@ _FAMILY_PATTERNS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
         (
             "GEMM",
             r"gemm|nvjet|cutlass|cublas|cijk_|matmul|xmma|_mm_|splitkreduce|triton_tem|(?<!sub)tensorop|mlp"
-            r"|linear(?!ize)|wvsplitk|llmm|marlin|epilogue::",
+            r"|linear(?!ize)|wvsplitk|llmm|marlin|epilogue::|(?<![a-z])bmm_",
         ),
         ("softmax", r"soft_?max"),
         ("sort", r"sort|radix|top_?k|bitonic"),
@@ -73,14 +76,16 @@ _FAMILY_PATTERNS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
         (
             "gather",
             r"index_?select|embedding|gather|scatter|index_elementwise|index_put|indexing|indexfunc|take_|indices"
-            r"|linearize_index|offsets_range|bounds_check|nonzero|masked_select|permute_2d|permute_pooled",
+            r"|linearize_index|offsets_range|bounds_check|nonzero|masked_select|permute_2d|permute_pooled|bucketize"
+            r"|token_ids|to_dense|compute_cuda_kernel",
         ),
         ("copy", r"copy|catarray|concat|transpose|memcpy|permute|kv_?cache|contiguous|pad_"),
-        ("reduce", r"reduce|reduction|argmax|argmin|scan|sum_|mean_|criterion|_loss|var_core"),
+        ("reduce", r"reduce|reduction|argmax|argmin|scan|sum_|mean_|criterion|_loss|var_core|qparam"),
         (
             "elementwise",
             r"elementwise|pointwise|functor|act_and_mul|silu|gelu|swiglu|relu|add|mul|fill|cast|quant|scale"
-            r"|foreach|multi_tensor|sigmoid|pow|arange|subtensorop|divide|subtract|absolute|sqrt|_transform",
+            r"|foreach|multi_tensor|sigmoid|pow|arange|subtensorop|divide|subtract|absolute|sqrt|_transform"
+            r"|transform_config|triu|tril|clamp|to_float|(?<![a-z])scal_|compute_position",
         ),
     )
 )
