@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from laptime.trace.analysis import analyse
 from tests.trace.build_timeline import build
-from tests.trace.engines import LAYER, decoder, host_bound
+from tests.trace.engines import LAYER, Rows, decoder, host_bound
 from tests.trace.write_traces import ActivityRow, CallRow, RangeRow
 
 STEP = decoder(12, LAYER, [("embedding", 3_000)], [("argmax", 3_000)])
@@ -52,7 +54,8 @@ def test_first_launches_are_not_called_slow_launching() -> None:
     calls = [CallRow(i * 60_000, i * 60_000 + 55_000, correlation=i) for i in range(3)]
     rows = [ActivityRow(i * 60_000 + 56_000, i * 60_000 + 58_000, f"k{i}", correlation=i) for i in range(3)]
     assert analyse(build(rows, calls)).headline.endswith(
-        "most of its 3 kernels ran for the first time, which takes long once"
+        "it waits for launches; most of the 3 are a kernel's first or second in this trace, and a first launch can take"
+        " longer"
     )
     again = [
         ActivityRow(r.start_ns + j * 180_000, r.end_ns + j * 180_000, r.name, correlation=j * 3 + i)
@@ -79,7 +82,9 @@ def test_one_kernel_waits_for_nothing_that_the_trace_holds() -> None:
 def test_a_share_that_would_be_printed_as_nothing_is_left_out() -> None:
     rows = [ActivityRow(0, 90_000_000, "k"), ActivityRow(90_000_010, 90_000_020, "Memcpy HtoD", "memcpy")]
     said = analyse(build(rows)).headline
-    assert said.startswith("GPU busy over 99.9 %: it hardly waits; its time goes to other (")
+    assert said.startswith(
+        "GPU busy over 99.9 %: it hardly waits; its time goes to k ("
+    )  # a kernel of no family by its name
     assert "copies" not in said
 
 
@@ -93,3 +98,93 @@ def test_a_step_of_first_calls_promises_nothing() -> None:
     assert analysis.steps.count == 1
     assert "first calls are made: warm up first" in analysis.advice
     assert "would leave" not in analysis.advice
+
+
+def a_loop(count: int, *, names: str = "gemm add", process: int = 100, shift_ns: int = 0) -> Rows:
+    """Short kernels that wait for the host, 40 µs apart."""
+    rows = Rows()
+    for i in range(count):
+        at, number = 1_000_000 + shift_ns + i * 40_000, process * 10_000 + i
+        name = names.split()[i % len(names.split())]
+        rows.calls.append(CallRow(at, at + 5_000, correlation=number, process=process, thread=process))
+        rows.activities.append(ActivityRow(at + 6_000, at + 16_000, name, correlation=number, process=process))
+    return rows
+
+
+def test_two_kernels_in_turns_are_no_layers() -> None:
+    for names in ("gemm add", "gemm add relu", "gemm gemm add add"):
+        analysis = analyse(build(*a_loop(120, names=names).all))
+        assert (analysis.steps.method, analysis.steps.layers) == ("none", None)
+
+
+def test_kernels_of_two_programs_in_turns_are_no_step() -> None:
+    """Each program runs the same five kernels; together they repeat ten."""
+    one, two = (
+        a_loop(200, names="gemm add relu norm softmax", process=p, shift_ns=(p - 100) * 20_000) for p in (100, 101)
+    )
+    analysis = analyse(build([*one.activities, *two.activities], [*one.calls, *two.calls]))
+    assert analysis.steps.reason == "kernels of 2 processes run in turns: what repeats is no step of one program"
+    assert "hardly waits" not in analysis.headline
+
+
+def test_missing_kernels_leave_the_cause_open_and_promise_nothing() -> None:
+    rows = host_bound([STEP] * 6, between_ns=30_000)
+    whole = analyse(build(*rows.all))
+    assert "would leave" in whole.advice
+    lost = analyse(build([row for i, row in enumerate(rows.activities) if i % 9], rows.calls))
+    missing = len(range(0, len(rows.activities), 9))
+    assert lost.headline.endswith(
+        f"in what was recorded; {missing} of {len(rows.calls)} kernel launches have no kernel, so why isn't certain"
+    )
+    assert "would leave" not in lost.advice
+
+
+def test_impossible_durations_bound_the_idle_time() -> None:
+    rows = a_loop(120)
+    long = rows.activities[30]
+    rows.activities[30] = replace(long, end_ns=long.start_ns + 1_000_000)
+    said = analyse(build(*rows.all)).headline
+    assert said.startswith("GPU idle at least ")
+    assert said.endswith("; some recorded durations can't be")
+
+
+def test_work_that_is_queued_and_not_begun_waits_for_something_unseen() -> None:
+    """All is launched at once, and the device begins each kernel 5 ms after the last one: no host, no launch."""
+    calls = [CallRow(i * 6_000, i * 6_000 + 5_000, correlation=i + 1) for i in range(40)]
+    rows = [
+        ActivityRow(10_000_000 + i * 5_100_000, 10_100_000 + i * 5_100_000, "gemm", correlation=i + 1)
+        for i in range(40)
+    ]
+    assert analyse(build(rows, calls)).headline.endswith("what it waited for isn't in the trace")
+    close = [ActivityRow(300_000 + i * 3_000, 302_000 + i * 3_000, "gemm", correlation=i + 1) for i in range(40)]
+    assert analyse(build(close, calls)).headline.endswith("the GPU took the time between its own kernels")
+
+
+def test_a_capture_is_named_as_what_the_host_does() -> None:
+    rows = a_loop(10)
+    begins = rows.calls[-1].end_ns + 20_000
+    calls = [CallRow(begins, begins + 1_000, "cudaStreamBeginCapture", 90_000)]
+    calls += [CallRow(begins + 9_000 * i, begins + 9_000 * i + 5_000, correlation=80_000 + i) for i in range(1, 101)]
+    ends = calls[-1].end_ns + 3_000
+    calls.append(CallRow(ends, ends + 1_000, "cudaStreamEndCapture", 90_001))
+    last = [CallRow(ends + 9_000, ends + 12_000, correlation=95_000)]
+    work = [ActivityRow(ends + 15_000, ends + 25_000, "gemm", correlation=95_000)]
+    said = analyse(build([*rows.activities, *work], [*rows.calls, *calls, *last])).headline
+    assert "the host captures graphs meanwhile, which runs no kernel" in said
+
+
+def test_other_devices_are_named() -> None:
+    one, two = a_loop(40), a_loop(40, process=101)
+    away = [replace(row, device=1) for row in two.activities[::2]]
+    said = analyse(build([*one.activities, *away], [*one.calls, *two.calls[::2]])).headline
+    assert said.startswith("GPU 0 idle 75 %")
+    assert said.endswith("; GPU 1 idle 87 %")
+
+
+def test_a_wide_range_is_said_by_its_end() -> None:
+    tiny = host_bound([decoder(12, [(name, 1_000) for name, _ in LAYER], [("embedding", 900)])] * 6, between_ns=30_000)
+    analysis = analyse(build(*tiny.all))
+    best = min(analysis.whatif, key=lambda row: row.step_ns_high)
+    wide = best.step_ns_high - best.step_ns_low > 0.2 * (best.step_ns_high + best.step_ns_low)
+    assert wide
+    assert f"would leave {best.step_ns_high / 1e6:.2f} ms at most." in analysis.advice

@@ -227,7 +227,7 @@ def test_an_exact_period_without_layers_or_tokens_is_a_training_step() -> None:
     analysis = analyse(build(*rows.all))
     assert (analysis.steps.method, analysis.steps.count, analysis.steps.kernels_per_step) == ("period", 24, 13)
     uneven = named("a b c d e f g h i j k l m n o p q r s t u v w x y z")
-    analysis = analyse(build(*host_bound([uneven] * 12, between_ns=50_000).all))
+    analysis = analyse(build(*host_bound([uneven] * 12).all))
     assert (analysis.steps.count, analysis.steps.kernels_per_step) == (12, 26)
     # Nothing but the period says so: it is hedged.
     assert analysis.steps.confidence < 0.7
@@ -442,3 +442,32 @@ def test_replays_without_any_time_are_no_steps() -> None:
     rows = [ActivityRow(1_000, 1_000, "k", correlation=i + 1, graph_node=1) for i in range(4)]
     calls = [CallRow(10 * i, 10 * i + 5, "cudaGraphLaunch", i + 1) for i in range(4)]
     assert analyse(build(rows, calls)).steps.method == "none"
+
+
+def test_a_wait_before_each_repetition_makes_it_a_step() -> None:
+    """26 unlike kernels, twelve times, to both ends: a step where the host pauses once in each, else perhaps a part."""
+    unit = named(" ".join(f"kernel_{chr(97 + i)}" for i in range(26)))
+    paused = steps_of(host_bound([unit] * 12, between_ns=60_000))
+    even = steps_of(host_bound([unit] * 12))
+    assert (paused.count, even.count) == (12, 12)
+    assert paused.confidence > 0.7 > even.confidence
+
+
+def test_calls_of_one_compiled_graph_are_the_steps_of_an_image() -> None:
+    """One ProfilerStep holds a whole image: text encoders, four unequal denoising passes, a decoder."""
+    encode = named(" ".join(f"encode_{chr(97 + i)}" for i in range(20)) + " encode_x" * 200)
+    passes = [decoder(16, LAYER, named("timestep" + " cast" * n)) for n in (1, 3, 2, 4)]
+    rows = host_bound([encode, *passes, named("vae_conv vae_norm")], between_ns=20_000)
+    size, begin = len(encode), []
+    for kernels in passes:
+        begin.append((size, size + len(kernels)))
+        size += len(kernels)
+    calls = rows.calls
+    rows.ranges = [
+        RangeRow(calls[a].start_ns - 1, calls[b - 1].end_ns + 1, "## Call CompiledFxGraph f0 ##") for a, b in begin
+    ]
+    rows.ranges.append(RangeRow(calls[0].start_ns - 2, calls[-1].end_ns + 2, "ProfilerStep#3"))
+    steps = steps_of(rows)
+    assert (steps.method, steps.count, steps.name) == ("annotation", 4, "## Call CompiledFxGraph f0 ##")
+    assert steps.layers is not None
+    assert steps.layers.count == 16

@@ -10,12 +10,13 @@ import numpy as np
 
 from laptime.data.record import Finding
 from laptime.errors import LaptimeError
+from laptime.trace.advice import advice
 from laptime.trace.api import api_calls
 from laptime.trace.captured import named_by_capture
 from laptime.trace.causes import GapCauses, cause_times, gap_causes, host_times, large_gaps
 from laptime.trace.device_time import busy_times, copy_times, process_times
 from laptime.trace.gaps import DeviceGaps, device_gaps, histogram, median_ns, sum_ns, union_ns
-from laptime.trace.headline import advice, headline
+from laptime.trace.headline import headline
 from laptime.trace.integrity import check
 from laptime.trace.kernels import rank
 from laptime.trace.launch_result import LaunchedBy
@@ -136,7 +137,7 @@ def answer(
     )
     return TraceAnalysis(
         headline=headline(integrity, devices, kernels, frame.steps),
-        advice=advice(frame.steps, whatif, devices),
+        advice=advice(integrity, frame.steps, whatif, devices),
         source=TraceSource(
             timeline.source.format,
             Path(timeline.source.file).name,

@@ -1,6 +1,6 @@
-"""One sentence that says what the GPU waited for, and one that says what to do about it.
+"""One sentence that says what the GPU waited for.
 
-Where the trace has steps, the sentences are theirs: what lies before, between and after them, and what a program does
+Where the trace has steps, the sentence is theirs: what lies before, between and after them, and what a program does
 only once, is not what a steady state waits for.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from laptime.trace.causes import UNNAMED
 from laptime.trace.device_time import UNIFIED
-from laptime.trace.result import SURE, CauseTime, CopyTime, DeviceTimes, HostTime, Integrity, Kernel, Steps, WhatIf
+from laptime.trace.result import SURE, CauseTime, CopyTime, DeviceTimes, HostTime, Integrity, Kernel, Steps
 
 REASONS: dict[str, str] = {
     "host-not-launching": "the host can't launch fast enough",
@@ -32,9 +32,21 @@ START_UP = frozenset({"start-up", "module-load"})
 """Causes of what a program does once."""
 
 OTHER_WORK = "the host does other work than launching"
+CAPTURES = "the host captures graphs meanwhile, which runs no kernel"
+NOT_BEGUN = "the work was queued already, and the GPU didn't begin it: what it waited for isn't in the trace"
+
+MISSING: dict[str, str] = {
+    "launches-without-kernels": "",  # its finding says how many
+    "lost-records": "Nsight Systems noted that CUDA events may be missing",
+    "truncated-capture": "the file is cut",
+}
+"""Severe findings after which work may be missing between what is there, and what the headline says of them."""
 
 FEW_KERNELS = 64
 """A trace of no more kernels than this can consist of first launches."""
+
+QUEUED_NS = 100_000
+"""A device that has work queued and begins none for longer than this waits for something else."""
 
 LONG_NS = 1_000_000
 """A host that launches nothing for longer than this is doing something else than launching."""
@@ -44,15 +56,6 @@ APART = 0.05
 
 OUTSIDE = 0.1
 """Where more of the trace than this lies outside the steps, the whole trace's idle share may not be theirs."""
-
-SAID = 0.05
-"""The least share of a step in which only communication runs that the advice speaks of."""
-
-NARROW = 0.2
-"""Of a graph with fusion the graph alone is spoken of where only its range is as narrow as this."""
-
-WORTH = 0.97
-"""A remedy that may leave more of the step than this is none to recommend."""
 
 
 def headline(integrity: Integrity, devices: list[DeviceTimes], kernels: list[Kernel], steps: Steps) -> str:
@@ -69,44 +72,85 @@ def headline(integrity: Integrity, devices: list[DeviceTimes], kernels: list[Ker
     idle = device.idle_ns / device.span_ns if device.span_ns else 0.0
     which = f"GPU {device.device}" if len(devices) > 1 else "GPU"
     exposed = _exposed(device)
-    largest = max(exposed, key=exposed.__getitem__, default="")
     of_step = _idle_of_step(device, steps)
     out_ns = steps.outside_ns or 0
-    others = list(exposed)
+    others: list[str] = []
+    missing = missing_work(integrity)
     if of_step is not None and abs(of_step - idle) >= APART and out_ns >= OUTSIDE * device.span_ns:
-        said, others = (
-            f"{which} {_step_words(of_step, steps)}; {out_ns / 1e6:.1f} ms of the trace lie outside the steps",
-            [],
-        )
-    elif largest and exposed[largest] > max(idle, _LEADS):
-        said = f"{which} busy {_percent(1 - idle)}: {_exposed_words(device, largest, exposed[largest])}"
-        others = [kind for kind in exposed if kind != largest]
-    elif sum(row.count for row in device.busy) == 1:
-        said = f"{which}: only one activity is in the trace, so there are no gaps to explain"
-    elif idle < 0.1:
-        named = any(share >= _NAMED for share in exposed.values())
-        parts = ["" if named else "it hardly waits", _where_busy(device, kernels)]
-        said = f"{which} busy {_percent(1 - idle)}: {'; '.join(part for part in parts if part)}".removesuffix(": ")
-    elif of_step is None and start_up_ns(device) >= 0.5 * device.idle_ns:
-        said = f"{which} idle {_percent(idle)} while the program starts up: {_start_up(device)}"
-        if start_up_ns(device) < _LONG_START * device.span_ns:
-            said = f"{which} busy {_percent(1 - idle)}: {_where_busy(device, kernels)}; {_start_up(device)}"
+        said = f"{which} {_step_words(of_step, steps)}; {out_ns / 1e6:.1f} ms of the trace lie outside the steps"
+    elif missing and idle >= _HARDLY:
+        said = f"{which} idle {_percent(idle)} in what was recorded; {missing}, so why isn't certain"
     else:
-        why = _why(integrity, device, kernels, steps)
-        said = f"{which} idle {_percent(idle)}: {why}{_some_start_up(device)}"
+        said, others = _of_trace(which, idle, integrity, device, kernels, steps)
     also = [f"; {_exposed_words(device, kind, exposed[kind], also=True)}" for kind in others if exposed[kind] >= _NAMED]
     shared = f"; {len(device.processes)} processes share it" if device.processes else ""
-    return said + "".join(also) + shared
+    within = "" if short is None else "; " + short.message.partition(":")[0].replace("the GPU's", "its", 1)
+    return said + "".join(also) + shared + within + _other_devices(device, devices)
+
+
+def missing_work(integrity: Integrity) -> str:
+    """What work may be missing from the trace, in words; empty where the file names none."""
+    for finding in integrity.findings:
+        if finding.code in MISSING and finding.severity == "severe":
+            return MISSING[finding.code] or finding.message.partition(":")[0]
+    return ""
+
+
+def _of_trace(
+    which: str, idle: float, integrity: Integrity, device: DeviceTimes, kernels: list[Kernel], steps: Steps
+) -> tuple[str, list[str]]:
+    """The sentence about all of the trace, and which exposed kinds of work it does not name yet."""
+    exposed = _exposed(device)
+    largest = max(exposed, key=exposed.__getitem__, default="")
+    spoiled = any(finding.code == "overlong-kernels" for finding in integrity.findings)
+    idle_words = f"{which} idle {'at least ' if spoiled else ''}{_percent(idle)}"
+    busy_words = f"{which} busy {'at most ' if spoiled else ''}{_percent(1 - idle)}"
+    if largest and exposed[largest] > max(idle, _LEADS):
+        computes = f", computing {_percent(_computes(device))}" if largest == "communication" else ""
+        said = f"{busy_words}{computes}: {_exposed_words(device, largest, exposed[largest])}"
+        return said, [kind for kind in exposed if kind != largest]
+    if sum(row.count for row in device.busy) == 1:
+        return f"{which}: only one activity is in the trace, so there are no gaps to explain", list(exposed)
+    if idle < _HARDLY:
+        named = bool(device.processes) or any(share >= _NAMED for share in exposed.values())
+        parts = ["" if named else "it hardly waits", _where_busy(device, kernels)]
+        return f"{busy_words}: {'; '.join(part for part in parts if part)}".removesuffix(": "), list(exposed)
+    if _idle_of_step(device, steps) is None and start_up_ns(device) >= 0.5 * device.idle_ns:
+        if start_up_ns(device) < _LONG_START * device.span_ns:
+            return f"{busy_words}: {_where_busy(device, kernels)}; {_start_up(device)}", list(exposed)
+        return f"{idle_words} while the program starts up: {_start_up(device)}", list(exposed)
+    doubt = "; some recorded durations can't be" if spoiled else ""
+    why = _why(integrity, device, kernels, steps)
+    return f"{idle_words}: {why}{_some_start_up(device)}{doubt}", list(exposed)
+
+
+def _computes(device: DeviceTimes) -> float:
+    """The share of the span in which kernels compute."""
+    return next((row.busy_ns / device.span_ns for row in device.busy if row.kind == "compute" and device.span_ns), 0.0)
+
+
+def _other_devices(device: DeviceTimes, devices: list[DeviceTimes]) -> str:
+    """How idle the other devices were."""
+    others = [one for one in devices if one is not device and one.span_ns]
+    words = [f"GPU {one.device} idle {_percent(one.idle_ns / one.span_ns)}" for one in others[:3]]
+    more = f" and {len(others) - 3} more" if len(others) > 3 else ""
+    return f"; {', '.join(words)}{more}" if words else ""
 
 
 def _step_words(idle: float, steps: Steps) -> str:
-    if idle < 0.1:
+    if idle < _HARDLY:
         return f"busy {_percent(1 - idle)} of a step: it hardly waits"
-    return f"idle {_percent(idle)} of a step: {reason(steps.causes, [])}"
+    why = reason(steps.causes, [])
+    if why == REASONS["host-not-launching"] and steps.host_work_ns and 2 * steps.host_work_ns > (steps.gap_ns or 0):
+        why = OTHER_WORK
+    return f"idle {_percent(idle)} of a step: {why}"
 
 
 _LONG_START = 0.25
 """Start-up that is less of the span is not what a trace is about."""
+
+_HARDLY = 0.1
+"""A device that is idle for less hardly waits."""
 
 _LEADS, _NAMED = 0.15, 0.1
 """From which share of the span on exposed copies or communication lead the headline, and are named in it."""
@@ -170,6 +214,8 @@ def _reason_of(device: DeviceTimes, steps: Steps) -> str:
     causes = [row for row in device.gaps.causes if row.cause not in START_UP] or device.gaps.causes
     host = [row for row in device.gaps.host if not (row.name.startswith("ProfilerStep") or row.name == steps.name)]
     words = reason(causes, host)
+    if words == REASONS["queued"] and _long_share(device, "queued", QUEUED_NS) > 0.5:
+        return NOT_BEGUN
     return words.replace(REASONS["host-not-launching"], OTHER_WORK) if _works_on_else(device) else words
 
 
@@ -181,12 +227,18 @@ def _why(integrity: Integrity, device: DeviceTimes, kernels: list[Kernel], steps
         return "most of its work has no launch in this trace, so why isn't known"
     why = _reason_of(device, steps)
     launching = why.startswith((REASONS["launch-overhead"], OTHER_WORK))
+    captured = sum(finding.count for finding in integrity.findings if finding.code == "captured-launches")
+    if launching and captured > work:
+        return CAPTURES
     moved = sum(row.count for row in device.copies if row.memory == UNIFIED)
     if launching and moved > 0.5 * work:
         return f"the host launches nothing, and the driver moves pages of unified memory ({moved} copies)"
     first = steps.method == "none" and why.startswith(REASONS["launch-overhead"]) and _first_launches(device, kernels)
     if first and device.kernels != 1:
-        return f"most of its {device.kernels} kernels ran for the first time, which takes long once"
+        return (
+            f"it waits for launches; most of the {device.kernels} are a kernel's first or second in this trace, and a"
+            " first launch can take longer"
+        )
     return why
 
 
@@ -198,14 +250,15 @@ def _first_launches(device: DeviceTimes, kernels: list[Kernel]) -> bool:
 
 def _works_on_else(device: DeviceTimes) -> bool:
     """Whether the host's time between launches lies in few long stretches, not before each kernel."""
-    time = {row.cause: row.total_ns for row in device.gaps.causes}
-    away = sum(
-        share.total_ns
-        for gap in device.gaps.large
-        for share in gap.shares
-        if share.cause == "host-not-launching" and share.total_ns >= LONG_NS
-    )
-    return away > 0.5 * (time.get("host-not-launching", 0) + time.get("launch-overhead", 0))
+    return _long_share(device, "host-not-launching", LONG_NS, "launch-overhead") > 0.5
+
+
+def _long_share(device: DeviceTimes, cause: str, least_ns: int, *also: str) -> float:
+    """Of a device's idle time by a cause (and others that count with it) the share in long stretches of that cause."""
+    total = sum(row.total_ns for row in device.gaps.causes if row.cause in (cause, *also))
+    shares = (share for gap in device.gaps.large for share in gap.shares)
+    long = sum(share.total_ns for share in shares if share.cause == cause and share.total_ns >= least_ns)
+    return long / total if total else 0.0
 
 
 _SHOWN = 0.005
@@ -246,7 +299,10 @@ def _where_busy(device: DeviceTimes, kernels: list[Kernel]) -> str:
     families: dict[str, float] = {}
     for kernel in kernels:
         if kernel.device == device.device:
-            families[kernel.family] = families.get(kernel.family, 0.0) + kernel.share
+            known = kernel.family
+            if known == "other":
+                known = "kernels without a name" if kernel.name == "(unnamed)" else plain(kernel.short_name)
+            families[known] = families.get(known, 0.0) + kernel.share
     for row in device.busy:
         if row.kind == "copy" and device.busy_ns:
             families["copies"] = row.share_ns / device.busy_ns
@@ -255,94 +311,3 @@ def _where_busy(device: DeviceTimes, kernels: list[Kernel]) -> str:
     top = sorted(families, key=families.__getitem__, reverse=True)[:2]
     top = [name for name in top if families[name] >= _SHOWN] or top[:1]
     return "its time goes to " + " and ".join(f"{name} ({_percent(families[name])})" for name in top)
-
-
-def advice(steps: Steps, whatif: list[WhatIf], devices: list[DeviceTimes]) -> str:
-    """The steady step in numbers and the remedy that leaves the least."""
-    if steps.method == "none" or steps.wall_ns is None or steps.busy_ns is None:
-        device = max(devices, key=lambda d: d.busy_ns, default=None)
-        if device is not None and device.idle_ns and start_up_ns(device) >= 0.5 * device.idle_ns:
-            return "No steady steps were found. Warm up first and trace what comes then: start-up says nothing of it."
-        return "No steady steps were found, so nothing is said per step."
-    subject = "A step takes" if steps.count > 1 else "The only step takes"
-    if steps.confidence < SURE and steps.method == "period":
-        subject = "If what repeats is a step, it takes"
-    elif steps.confidence < SURE and steps.method == "forward":
-        subject = "If what repeats are layers, the one pass through them takes"
-    elif steps.method == "forward":
-        subject = "The one forward pass in it takes"
-    text = (
-        f"{subject} {steps.wall_ns / 1e6:.2f} ms, the GPU works {steps.busy_ns / 1e6:.2f} ms of it"
-        f"{f' in {steps.kernels_per_step} kernels' if steps.kernels_per_step else ''}{_layers(steps)}."
-    )
-    remedies = [row for row in whatif if row.remedy != "untraced"]
-    warming = sum(row.total_ns for row in steps.causes if row.cause in START_UP)
-    promised = bool(remedies) and not (steps.confidence < SURE or steps.unexplained or steps.uneven)
-    best = _best(remedies) if promised and warming < SAID * steps.wall_ns else None
-    if steps.host_work_ns and steps.host_work_ns > 0.1 * steps.wall_ns:
-        loads = any(row.remedy == "workers" for row in whatif)
-        graph = next((row for row in remedies if row.remedy == "graph"), best)
-        text += _host_work(steps.host_work_ns, steps.busy_ns, best and (graph if loads else best), loads=loads)
-    alone_ns = next((row.share_ns for row in steps.busy if row.kind == "communication"), 0)
-    if alone_ns >= SAID * steps.wall_ns:
-        text += f" For {alone_ns / 1e6:.2f} ms only communication runs: no remedy here ends it."
-    if steps.uneven and steps.wall_p10_ns and steps.wall_p90_ns:
-        spread = f"{steps.wall_p10_ns / 1e6:.2f} to {steps.wall_p90_ns / 1e6:.2f} ms"
-        return f"{text} Steps differ, from {spread}: what remedies would leave of this one says little of the others."
-    if warming >= SAID * steps.wall_ns:
-        text += f" For {warming / 1e6:.2f} ms first calls are made: warm up first, and trace a step that has none."
-    if best is None:
-        return text
-    if best.step_ns_high > WORTH * max(row.step_ns_high * row.speedup_low for row in remedies):
-        return text if "no remedy here" in text else f"{text} No remedy that laptime knows is sure to win 3 % of it."
-    workers = next((row for row in remedies if row.remedy == "workers" and row is not best), None)
-    return " ".join([text, _promise(best), *([_promise(workers)] if workers else [])])
-
-
-def _best(remedies: list[WhatIf]) -> WhatIf:
-    """The remedy that leaves the least; the graph alone where fusion makes its range wide."""
-    best = min(remedies, key=lambda row: row.step_ns_high)
-    graph = next((row for row in remedies if row.remedy == "graph"), best)
-    return graph if best.remedy == "graph+fusion" and _half_width(best) > NARROW >= _half_width(graph) else best
-
-
-def _host_work(work_ns: int, busy_ns: int, ends: WhatIf | None, *, loads: bool) -> str:
-    """What the host does in a step but launch, and whether `ends`, the remedy for launching, leaves it.
-
-    It doesn't where launching ahead puts that work beside the device's.
-    """
-    does = "loads data" if loads else "does other work than launching"
-    if ends is not None and ends.step_ns_high >= busy_ns + 0.5 * work_ns:
-        does += ", which no graph ends" if loads else ": no remedy here ends it"
-        return f" For {work_ns / 1e6:.2f} ms the host {does}."
-    return f" For {work_ns / 1e6:.2f} ms the GPU waits while the host {does}."
-
-
-def _promise(row: WhatIf) -> str:
-    words = {
-        "buffers": "A buffer pool",
-        "fusion": "Fusion",
-        "compile": "torch.compile",
-        "graph": "A CUDA graph",
-        "workers": "Workers in the data loader",
-        "overlap": "Pinned copies beside the compute",
-    }
-    verb = "could" if row.remedy in ("compile", "workers") else "would"
-    name = words.get(row.remedy, "A CUDA graph with fusion")
-    return f"{name} {verb} leave {row.step_ns_low / 1e6:.2f} to {row.step_ns_high / 1e6:.2f} ms."
-
-
-def _half_width(row: WhatIf) -> float:
-    """How far the ends of a range are from its middle, as a share of it."""
-    return (row.step_ns_high - row.step_ns_low) / (row.step_ns_high + row.step_ns_low)
-
-
-def _layers(steps: Steps) -> str:
-    if steps.layers is not None and steps.confidence < SURE:
-        return f" ({steps.layers.count} equal parts)"
-    if steps.layers is not None:
-        most = steps.layers.outside < 0.25 * (steps.kernels_per_step or 0)
-        return f" ({steps.layers.count} {'layers' if most else 'equal layers'})"
-    if steps.attention_kernels is not None and steps.attention_kernels > 1:
-        return f" ({steps.attention_kernels} of them the same attention)"
-    return ""

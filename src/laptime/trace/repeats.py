@@ -30,6 +30,9 @@ LIKELY = 0.75
 LEAST_PERIOD, LEAST_COUNT = 4, 3
 """The fewest kernels of a layer, and the fewest layers of a step."""
 
+EXACT = 0.99
+"""Share of kernels that equal the one a period earlier, where nothing but the period speaks for something."""
+
 EDGE_LAYERS = 2
 """Repeated units at a step's ends that may differ from the others and are layers all the same."""
 
@@ -230,16 +233,25 @@ def _run_at(tokens: npt.NDArray[np.int32], period: int) -> RepeatRun | None:
     return RepeatRun(period, count, first) if count >= 2 else None
 
 
+def alternates(step: Tokens, run: RepeatRun) -> bool:
+    """Whether the run only repeats one, two or three kernels: too few to be a layer, whatever multiple it has."""
+    part = step[run.start : run.start + run.period * run.count]
+    lags = range(1, LEAST_PERIOD)
+    return any(np.count_nonzero(part[:-lag] == part[lag:]) >= EXACT * (len(part) - lag) for lag in lags)
+
+
 def find_layers(step: Tokens, strings: tuple[str, ...]) -> tuple[Layers | None, RepeatRun] | None:
     """The layers of one step's kernel names (ids into strings), or None when nothing in it repeats.
 
     Layers are None beside their run when the step's attention kernels say that it has layers of several kinds: the
-    longest run of equal ones is not their number.
+    longest run of equal ones is not their number. Or when the run has too few kernels to be a layer's.
     """
     run = longest_run(step)
     if run is None:
         return None
     run = _aligned(step, run)
+    if alternates(step, run):
+        return None, run
     units = step[run.start : run.start + run.period * run.count].reshape(run.count, run.period)
     identical = _identical_units(units)
     if identical < 0.8 * run.count:

@@ -13,7 +13,18 @@ import numpy.typing as npt
 
 from laptime.trace.kernel_names import family
 from laptime.trace.read.timeline import Int64
-from laptime.trace.repeats import WINDOW, RepeatLevel, Tokens, cyclic_run, intervals, levels, longest_run
+from laptime.trace.repeats import (
+    EXACT,
+    LEAST_PERIOD,
+    WINDOW,
+    RepeatLevel,
+    Tokens,
+    alternates,
+    cyclic_run,
+    intervals,
+    levels,
+    longest_run,
+)
 
 ALIKE = 0.95
 """Share of a step's kernels that must stand where the usual step has them."""
@@ -49,8 +60,8 @@ NO_LAYERS = 0.6
 PARTING_NS = 1_000_000
 """A wait longer than this parts a single step from what ran before and after it."""
 
-EXACT = 0.99
-"""Share of all kernels that equal the one a period earlier, where nothing but the period speaks for steps."""
+APART = 3
+"""A wait that begins each repetition, and is this many times as long as any other in it, parts steps."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -95,14 +106,16 @@ def by_period(tokens: Tokens, strings: tuple[str, ...], before_ns: Int64) -> Cut
         if len(np.unique(inside)) < period:
             waits[inside] = -1.0
     phase = int(np.argmax(waits))
+    parted = False
     if not layered and len(tokens) % period == 0 and _holds_throughout(tokens, period):
         phase = (-middle) % period  # the capture holds whole steps and nothing else
+        parted = waits[phase] > APART * np.delete(waits, phase).max()
     template = np.roll(unit, -phase)
     starts = _where_alike(tokens, template, spans, (middle - a + phase) % period)
     if len(starts) < 3:
         return None
     same = float(np.mean([np.mean(tokens[s : s + period] == template) for s in starts[:50].tolist()]))
-    whole = layered or period >= LONG_UNIT
+    whole = layered or parted or period >= LONG_UNIT
     confidence = same * (1 - 1 / (1 + len(starts))) * (1.0 if whole else 0.6) * (1.0 if marked else 0.9)
     return Cuts("period", round(confidence, 3), starts, starts + period)
 
@@ -237,6 +250,8 @@ def by_forward(tokens: Tokens, strings: tuple[str, ...], before_ns: Int64) -> Cu
     families = {family(strings[name]) for name in unit}
     if not families & {"GEMM", "attention", "convolution"}:
         return None  # many programs repeat something; a layer multiplies matrices
+    if alternates(tokens, run) or (len(unit) < LEAST_PERIOD and "attention" not in families):
+        return None  # two or three kernels in turns are any loop
     first, last = run.start, run.start + run.period * run.count
     waits = before_ns[first + 1 : last]
     long = max(PARTING_NS, 20 * int(waits.max(initial=0)))

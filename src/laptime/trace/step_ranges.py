@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from laptime.trace.read.timeline import GpuTimeline, Int64, RangeKind
+from laptime.trace.repeats import longest_run
 from laptime.trace.step_cuts import LEAST_STEPS, MOST, Cuts
 
 _STEP_WORDS = re.compile(r"step|decode|token(?!i)|iteration|iter(?![a-z])|generation|forward|execute", re.IGNORECASE)
@@ -15,6 +16,8 @@ _PART_WORDS = re.compile(r"layer|block|attention|attn|mlp|expert|norm|optimizer|
 """A range with such a word in its name is a part of a step, whatever else the name says."""
 
 PROFILER_STEP = "ProfilerStep"
+
+_COMPILED = "CompiledFxGraph"
 
 TOUCHING_NS = 20_000
 """Ranges that overlap by less follow one another: times of the file are rounded."""
@@ -73,6 +76,31 @@ def by_ranges(timeline: GpuTimeline, rows: Int64, launched: Int64, *, strict: bo
         return None
     cuts = best[1]
     return cuts if strict else Cuts(method, cuts.confidence / 2, cuts.start, cuts.stop, cuts.name)
+
+
+def by_compiled(timeline: GpuTimeline, rows: Int64, launched: Int64) -> Cuts | None:
+    """Steps as calls of one compiled graph of torch.compile, three or more, that hold most kernels and layers.
+
+    One range of the profiler's user can hold a whole image: its denoising passes are such calls. Arguments as in
+    `by_ranges`.
+    """
+    ranges = timeline.ranges
+    compiled = np.array([_COMPILED in name for name in timeline.strings], dtype=bool)
+    if not compiled.any():
+        return None
+    best: Cuts | None = None
+    for name in np.unique(ranges.name[compiled[ranges.name] & (ranges.kind == RangeKind.NVTX)]).tolist():
+        own = _one_after_another(timeline, np.flatnonzero(ranges.name == name))
+        cuts = (
+            None if own is None or len(own) < LEAST_STEPS else _cuts_of(timeline, rows, launched, own, any_thread=True)
+        )
+        if cuts is None or len(cuts.start) < LEAST_STEPS or int((cuts.stop - cuts.start).sum()) < 0.5 * len(rows):
+            continue
+        middle = len(cuts.start) // 2
+        unit = timeline.activities.name[rows[cuts.start[middle] : cuts.stop[middle]]].astype(np.int64)
+        if (best is None or len(cuts.start) < len(best.start)) and longest_run(unit) is not None:
+            best = Cuts("annotation", cuts.confidence, cuts.start, cuts.stop, timeline.strings[name])
+    return best
 
 
 def _one_after_another(timeline: GpuTimeline, chosen: npt.NDArray[np.intp]) -> npt.NDArray[np.intp] | None:

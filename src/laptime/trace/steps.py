@@ -21,7 +21,7 @@ from laptime.trace.read.timeline import Activities, Activity, GpuTimeline, Int32
 from laptime.trace.repeats import WINDOW, RepeatRun, find_layers, levels
 from laptime.trace.result import SURE, UNEVEN, Steps
 from laptime.trace.step_cuts import LEAST_STEPS, Cuts, by_forward, by_graph, by_period, by_two
-from laptime.trace.step_ranges import PROFILER_STEP, by_ranges
+from laptime.trace.step_ranges import PROFILER_STEP, by_compiled, by_ranges
 
 WARM_UP = 1.5
 """Leading steps that last longer than this multiple of the median are warm-up."""
@@ -68,10 +68,19 @@ def find_steps(timeline: GpuTimeline, gaps: DeviceGaps, launched: Int64, causes:
     cuts = _cuts(timeline, kernels, launched)
     if cuts is None:
         return _none(_why_none(activities.name[kernels].astype(np.int64)))
+    if cuts.method in ("period", "forward") and (several := _processes(activities, kernels)) > 1:
+        return _none(f"kernels of {several} processes run in turns: what repeats is no step of one program")
     inside = int((cuts.stop - cuts.start).sum())
     if inside < LEAST_SHARE * len(kernels):
         return _none(f"what looks like steps holds only {inside / len(kernels) * 100:.0f} % of the kernels")
     return _measured(timeline, gaps, launched, causes, kernels, cuts)
+
+
+def _processes(activities: Activities, kernels: Int64) -> int:
+    """How many processes have a tenth of the kernels or more."""
+    process = activities.process[kernels]
+    _, counts = np.unique(process[process >= 0], return_counts=True)
+    return int(np.count_nonzero(counts >= 0.1 * len(kernels)))
 
 
 def _none(reason: str) -> StepFrame:
@@ -127,7 +136,9 @@ def _cuts(timeline: GpuTimeline, kernels: Int64, launched: Int64) -> Cuts | None
     if periodic is not None and np.any(np.diff(replay[periodic.start]) == 0) and replay[periodic.start].max() >= 0:
         periodic = None  # what repeats inside one graph replay is a layer, not a step
     if certain:
-        return periodic if periodic is not None and periodic.confidence >= SURE else named
+        if periodic is not None and periodic.confidence >= SURE:
+            return periodic
+        return by_compiled(timeline, kernels, launched[kernels]) or named
     if periodic is not None:
         return _corroborated(timeline, periodic)
     return (

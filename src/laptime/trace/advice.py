@@ -1,0 +1,109 @@
+"""What to do about it: the steady step in numbers, and the remedy that leaves the least of it."""
+
+from __future__ import annotations
+
+from laptime.trace.headline import START_UP, missing_work, start_up_ns
+from laptime.trace.result import SURE, DeviceTimes, Integrity, Steps, WhatIf
+
+SAID = 0.05
+"""The least share of a step in which only communication runs that the advice speaks of."""
+
+NARROW = 0.2
+"""Of a graph with fusion the graph alone is spoken of where only its range is as narrow as this."""
+
+WORTH = 0.97
+"""A remedy that may leave more of the step than this is none to recommend."""
+
+
+def advice(integrity: Integrity, steps: Steps, whatif: list[WhatIf], devices: list[DeviceTimes]) -> str:
+    """The steady step in numbers and the remedy that leaves the least."""
+    if steps.method == "none" or steps.wall_ns is None or steps.busy_ns is None:
+        device = max(devices, key=lambda d: d.busy_ns, default=None)
+        if device is not None and device.idle_ns and start_up_ns(device) >= 0.5 * device.idle_ns:
+            return "No steady steps were found. Warm up first and trace what comes then: start-up says nothing of it."
+        return "No steady steps were found, so nothing is said per step."
+    subject = "A step takes" if steps.count > 1 else "The only step takes"
+    if steps.confidence < SURE and steps.method == "period":
+        subject = "If what repeats is a step, it takes"
+    elif steps.confidence < SURE and steps.method == "forward":
+        subject = "If what repeats are layers, the one pass through them takes"
+    elif steps.method == "forward":
+        subject = "The one forward pass in it takes"
+    text = (
+        f"{subject} {steps.wall_ns / 1e6:.2f} ms, the GPU works {steps.busy_ns / 1e6:.2f} ms of it"
+        f"{f' in {steps.kernels_per_step} kernels' if steps.kernels_per_step else ''}{_layers(steps)}."
+    )
+    remedies = [row for row in whatif if row.remedy != "untraced"]
+    warming = sum(row.total_ns for row in steps.causes if row.cause in START_UP)
+    unsure = steps.confidence < SURE or steps.unexplained or steps.uneven or missing_work(integrity)
+    promised = bool(remedies) and not unsure
+    best = _best(remedies) if promised and warming < SAID * steps.wall_ns else None
+    if steps.host_work_ns and steps.host_work_ns > 0.1 * steps.wall_ns:
+        loads = any(row.remedy == "workers" for row in whatif)
+        graph = next((row for row in remedies if row.remedy == "graph"), best)
+        text += _host_work(steps.host_work_ns, steps.busy_ns, best and (graph if loads else best), loads=loads)
+    alone_ns = next((row.share_ns for row in steps.busy if row.kind == "communication"), 0)
+    if alone_ns >= SAID * steps.wall_ns:
+        text += f" For {alone_ns / 1e6:.2f} ms only communication runs: no remedy here ends it."
+    if steps.uneven and steps.wall_p10_ns and steps.wall_p90_ns:
+        spread = f"{steps.wall_p10_ns / 1e6:.2f} to {steps.wall_p90_ns / 1e6:.2f} ms"
+        return f"{text} Steps differ, from {spread}: what remedies would leave of this one says little of the others."
+    if warming >= SAID * steps.wall_ns:
+        text += f" For {warming / 1e6:.2f} ms first calls are made: warm up first, and trace a step that has none."
+    if best is None:
+        return text
+    if best.step_ns_high > WORTH * max(row.step_ns_high * row.speedup_low for row in remedies):
+        return text if "no remedy here" in text else f"{text} No remedy that laptime knows is sure to win 3 % of it."
+    workers = next((row for row in remedies if row.remedy == "workers" and row is not best), None)
+    return " ".join([text, _promise(best), *([_promise(workers)] if workers else [])])
+
+
+def _best(remedies: list[WhatIf]) -> WhatIf:
+    """The remedy that leaves the least; the graph alone where fusion makes its range wide."""
+    best = min(remedies, key=lambda row: row.step_ns_high)
+    graph = next((row for row in remedies if row.remedy == "graph"), best)
+    return graph if best.remedy == "graph+fusion" and _half_width(best) > NARROW >= _half_width(graph) else best
+
+
+def _host_work(work_ns: int, busy_ns: int, ends: WhatIf | None, *, loads: bool) -> str:
+    """What the host does in a step but launch, and whether `ends`, the remedy for launching, leaves it.
+
+    It doesn't where launching ahead puts that work beside the device's.
+    """
+    does = "loads data" if loads else "does other work than launching"
+    if ends is not None and ends.step_ns_high >= busy_ns + 0.5 * work_ns:
+        does += ", which no graph ends" if loads else ": no remedy here ends it"
+        return f" For {work_ns / 1e6:.2f} ms the host {does}."
+    return f" For {work_ns / 1e6:.2f} ms the GPU waits while the host {does}."
+
+
+def _promise(row: WhatIf) -> str:
+    words = {
+        "buffers": "A buffer pool",
+        "fusion": "Fusion",
+        "compile": "torch.compile",
+        "graph": "A CUDA graph",
+        "workers": "Workers in the data loader",
+        "overlap": "Pinned copies beside the compute",
+    }
+    verb = "could" if row.remedy in ("compile", "workers") else "would"
+    name = words.get(row.remedy, "A CUDA graph with fusion")
+    if _half_width(row) > NARROW:
+        return f"{name} {verb} leave {row.step_ns_high / 1e6:.2f} ms at most."
+    return f"{name} {verb} leave {row.step_ns_low / 1e6:.2f} to {row.step_ns_high / 1e6:.2f} ms."
+
+
+def _half_width(row: WhatIf) -> float:
+    """How far the ends of a range are from its middle, as a share of it."""
+    return (row.step_ns_high - row.step_ns_low) / (row.step_ns_high + row.step_ns_low)
+
+
+def _layers(steps: Steps) -> str:
+    if steps.layers is not None and steps.confidence < SURE:
+        return f" ({steps.layers.count} equal parts)"
+    if steps.layers is not None:
+        most = steps.layers.outside < 0.25 * (steps.kernels_per_step or 0)
+        return f" ({steps.layers.count} {'layers' if most else 'equal layers'})"
+    if steps.attention_kernels is not None and steps.attention_kernels > 1:
+        return f" ({steps.attention_kernels} of them the same attention)"
+    return ""
