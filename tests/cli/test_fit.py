@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import json
 
 import numpy as np
 import polars as pl
 import pytest
+from rich.console import Console
 
+from laptime import Estimator
+from laptime.estimate.run_fit import FittedRun, FittedTarget
+from laptime.report.estimate.terminal import fit_report
 from tests.cli.estimates import COLUMNS, ask, write_table
 
 
@@ -94,6 +99,14 @@ def test_a_text_model_has_no_vision_to_learn_and_a_total_all_the_same(tmp_path, 
     asked = ["image_tokens=432", "config.top_k=4", "output_tokens=8"]
     _, out, _ = ask(capsys, "predict", tmp_path / "est", *asked, "--json")
     assert json.loads(out)["rows"][0]["median_ms"] == pytest.approx(8 + 3.2 * 7 + 0.5, rel=0.1)
+    folders = sorted(file.parent for file in (tmp_path / "est").glob("*/estimator.json"))
+    fitted = FittedRun({f.name: FittedTarget(Estimator.load(f), f, 1.0, None) for f in folders}, {})
+    shared = set.intersection(*(set(one.estimator.card.notes) for one in fitted.targets.values()))
+    assert shared, "the four tables are alike, so a note belongs to all"
+    console = Console(file=io.StringIO(), width=500)
+    console.print(fit_report(fitted))
+    for note in shared:
+        assert console.file.getvalue().count(note) == 1, "a note of all is said once"
 
 
 @pytest.mark.parametrize(

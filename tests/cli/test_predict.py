@@ -49,6 +49,15 @@ def test_a_table_keeps_its_rows_and_gets_columns(folder, capsys, tmp_path):
     assert ordered["median_ms"].to_list()[0] == ordered["median_ms"].min()
 
 
+def test_words_of_the_support_column_are_explained_once(folder, capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "110")
+    asked = tmp_path / "asked.csv"
+    for batches, said in ((("4", "8"), 0), (("4", "64", "128"), 1)):
+        asked.write_text("batch,prompt\n" + "".join(f"{batch},128\n" for batch in batches))
+        _, out, _ = ask(capsys, "predict", folder / "est", asked)
+        assert out.count("outside: beyond what the estimator was fitted on") == said
+
+
 def test_more_bounds_are_higher(folder, capsys):
     bounds = []
     for level in ("50%", "0.9", "0.95"):

@@ -34,7 +34,7 @@ def predict(
 ) -> int:  # fmt: skip
     """Predict how long configurations take, with an upper bound.
 
-    Example: laptime predict est/ batch=4 prompt=512 --budget-ms 170
+    Example: laptime predict est/ top_k=4 output_tokens=64 --budget-ms 170
 
     Exit codes: 0 done, 1 nothing is known of any row (a feature differs that never varied in training), 2 usage or
     unreadable input.

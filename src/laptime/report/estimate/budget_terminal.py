@@ -11,7 +11,7 @@ from rich.text import Text
 from laptime.data.record import Scalar
 from laptime.estimate.budget import BudgetAnswer, BudgetReport, RuleCost
 from laptime.report.estimate.terminal import SUPPORT_STYLE
-from laptime.report.estimate.words import budget_headline, config_text, rules_lines, support_line
+from laptime.report.estimate.words import budget_headline, config_text, rules_lines, support_legend, support_line
 from laptime.report.kit.numbers import KEEP_TOGETHER, count, number, percent, plain_percent, text
 from laptime.report.kit.terminal import columns_table
 from laptime.report.kit.text import one_line
@@ -25,6 +25,8 @@ def budget_report(report: BudgetReport) -> RenderableType:
     parts: list[RenderableType] = [Text(budget_headline(report), style="bold green" if yes else "bold red")]
     if report.asked > 1:
         parts.append(_answers_table(report))
+        legend = support_legend(answer.support for answer in report.answers[:ANSWERS_SHOWN])
+        parts += [Text(f"  {line}", style="dim") for line in legend]
     elif report.answers:
         one = report.answers[0]
         line = support_line(one.support, bounded=one.bound_ms is not None)

@@ -20,6 +20,7 @@ from laptime.report.estimate.words import (
     ceiling_lines,
     evaluation_headline,
     filter_lines,
+    support_legend,
     support_line,
     value_text,
 )
@@ -46,16 +47,21 @@ SUPPORT_STYLE = {"inside": "", "near": "yellow", "outside": "bold yellow", "unkn
 
 def fit_report(fitted: FittedRun) -> RenderableType:
     """The model card of each estimator, where it is and how long it took to fit."""
-    reports = []
+    cards = [one.estimator.card for one in fitted.targets.values()]
+    of_all = [note for note in cards[0].notes if all(note in card.notes for card in cards)] if len(cards) > 1 else []
+    reports: list[RenderableType] = []
     for one in fitted.targets.values():
         lines = [] if one.folder is None else [one_line(str(one.folder), 300)]
         lines += [f"fitted in {duration(one.took_s)}", *filter_lines(one.removed)]
-        reports.append(card_report(one.estimator.card, lines))
-    return Group(*reports)
+        reports.append(card_report(one.estimator.card, lines, said=of_all))
+    return Group(*reports, *(Text(f"of all {len(cards)}: {one_line(note, 400)}", style="dim") for note in of_all))
 
 
-def card_report(card: ModelCard, lines: Sequence[str] = ()) -> RenderableType:
-    """What was learnt from, what was chosen for which question, and its held-out error; then lines and notes."""
+def card_report(card: ModelCard, lines: Sequence[str] = (), *, said: Sequence[str] = ()) -> RenderableType:
+    """What was learnt from, what was chosen for which question, and its held-out error; then lines and notes.
+
+    said: notes that stand elsewhere.
+    """
     table = columns_table("question", "chosen", "held-out error", "candidates tried", numeric=(2, 3))
     for chosen in card.choices:
         tried = sum(score.question == chosen.question for score in card.scores)
@@ -65,7 +71,7 @@ def card_report(card: ModelCard, lines: Sequence[str] = ()) -> RenderableType:
             Text("not judged" if chosen.error is None else f"±{percent(chosen.error)}"),
             Text(count(tried)),
         )
-    notes = [Text(f"note: {one_line(note, 400)}", style="dim") for note in card.notes]
+    notes = [Text(f"note: {one_line(note, 400)}", style="dim") for note in card.notes if note not in said]
     headline = Text(f"{one_line(card.target, 80)}: {_learnt_from(card)}", style="bold")
     return Group(headline, with_remarks(table, [*lines, *notes]))
 
@@ -111,7 +117,8 @@ def prediction_report(prediction: Prediction) -> RenderableType:
         cells += [percent(answer["probability_within"])] if with_budget else []
         table.add_row(*map(Text, cells), Text(answer["support"], style=SUPPORT_STYLE[answer["support"]]))
     left = len(prediction.answers) - ROWS_SHOWN
-    return with_remarks(table, [f"{counted(left, 'more row')}: --to FILE.csv or --json"] if left > 0 else [])
+    remarks = [f"{counted(left, 'more row')}: --to FILE.csv or --json"] if left > 0 else []
+    return with_remarks(table, [*remarks, *support_legend(prediction.answers["support"].head(ROWS_SHOWN))])
 
 
 def _one_prediction(prediction: Prediction) -> Iterator[RenderableType]:

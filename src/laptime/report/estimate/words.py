@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from laptime.estimate.budget import BudgetReport
 from laptime.estimate.judge.ceiling import Ceiling
@@ -30,6 +30,11 @@ SUPPORT = {
     "outside": "outside what the estimator was fitted on",
     "unknown": "no row like it was measured: measure some before relying on any time",
 }
+SUPPORT_LEGEND = {
+    "near": "up to a quarter beyond what the estimator was fitted on; the bound is widened",
+    "outside": "beyond what the estimator was fitted on; measure before relying on it",
+    "unknown": "no row like it was measured",
+}
 
 
 def support_line(support: str, *, bounded: bool) -> str:
@@ -37,6 +42,12 @@ def support_line(support: str, *, bounded: bool) -> str:
     widened = ["the bound is widened"] if bounded and support in ("near", "outside") else []
     advice = ["measure before relying on it"] if support == "outside" else []
     return ": ".join(part for part in (SUPPORT[support], ", ".join(widened + advice)) if part)
+
+
+def support_legend(words: Iterable[str]) -> list[str]:
+    """What the words of a column mean, a line for each that occurs and isn't "inside"."""
+    there = set(words)
+    return [f"{word}: {meaning}" for word, meaning in SUPPORT_LEGEND.items() if word in there]
 
 
 def evaluation_headline(evaluation: Evaluation) -> str:
