@@ -23,6 +23,7 @@ from laptime.estimate.learn.fitting import FitSettings, Fitted, fit_table, one_t
 from laptime.estimate.learn.growth import reach
 from laptime.estimate.learn.selection import Question
 from laptime.estimate.roofline.work import Work
+from laptime.estimate.table.row_marks import row_marks, share_seen
 from laptime.estimate.table.table import Encoded, as_polars, encode, group_codes, other_constants
 
 
@@ -149,6 +150,16 @@ class Estimator:
             Support(_where(question, distance), question, float(distance), group)
             for question, distance, group in zip(asked.questions, asked.distances, asked.groups, strict=True)
         ]
+
+    def share_seen(self, frame: Any) -> float | None:
+        """The share of a table's rows that it was fitted on, by features and time; None where that isn't known."""
+        table = as_polars(frame)
+        if self.target not in table.columns:
+            return None
+        table = table.filter(pl.col(self.target).is_not_null())
+        schema = self.fitted.schema
+        times = table[self.target].cast(pl.Float64).to_numpy()
+        return share_seen(row_marks(encode(table, schema), times), self.fitted.marks)
 
     def evaluate(self, frame: Any) -> Evaluation:
         """Errors, bounds and their coverage on a table that has the target."""

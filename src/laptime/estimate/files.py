@@ -41,6 +41,7 @@ from laptime.estimate.saved_checks import (
     check_domain,
     check_growth,
     check_known,
+    check_marks,
     check_process,
     check_terms,
     check_work,
@@ -88,6 +89,8 @@ class _Manifest(msgspec.Struct, frozen=True):
     card: ModelCard
     files: dict[str, str]
     """sha256 of each other file."""
+    marks: list[int] = []
+    """Of some of the rows it was fitted on: hashes (laptime.estimate.table.row_marks)."""
 
 
 class _SchemaOnly(msgspec.Struct):
@@ -129,6 +132,7 @@ def save_estimator(fitted: Fitted, settings: FitSettings, folder: Path) -> None:
         answers,
         fitted.card,
         {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()},
+        fitted.marks,
     )
     for name, content in contents.items():
         (folder / name).write_bytes(content)
@@ -173,6 +177,7 @@ def load_estimator(folder: Path) -> tuple[FitSettings, Fitted]:
     by_question: dict[Question, CalibratedRegressor] = {}
     for saved in manifest.answers:
         by_question[saved.question] = _calibrated(saved, manifest, contents, residuals, folder)
+    check_marks(manifest.marks, str(file))
     if missing := sorted(set(QUESTIONS) - set(by_question)):
         raise LaptimeError(f"{file}: has no answer for {', '.join(missing)}; fit it again")
     saved_settings = manifest.settings
@@ -191,6 +196,7 @@ def load_estimator(folder: Path) -> tuple[FitSettings, Fitted]:
         known=manifest.known,
         by_question=by_question,
         card=manifest.card,
+        marks=manifest.marks,
     )
     return settings, fitted
 

@@ -23,6 +23,8 @@ from laptime.estimate.table.reading import Columns, is_run_frame, read_table, us
 from laptime.estimate.table.table import require_columns
 from laptime.estimate.total import load_predictor
 
+WORTH_SAYING = 0.02
+"""A table of coarse times can have a few rows by chance that the training table has."""
 KINDS = ("random", "new-config", "largest", "held-out")
 
 
@@ -65,6 +67,14 @@ def evaluate_saved(folder: Path, table: Path, *, confidence: float = 0.95, keep:
         evaluation = evaluate(predictor, frame, q=confidence, source=str(table))
     except LaptimeError as error:
         raise LaptimeError(f"{table}: {error}") from error
+    seen = predictor.share_seen(frame)
+    notes = evaluation.notes
+    if seen is not None and seen >= WORTH_SAYING:
+        notes = [
+            *notes,
+            "rows that it was fitted on make an estimator look better than it is on new ones; judge it on others",
+        ]
+    evaluation = msgspec.structs.replace(evaluation, fitted_on=seen, notes=notes)
     return JudgedEstimator(evaluation, predictor.card if isinstance(predictor, Estimator) else None)
 
 

@@ -16,10 +16,17 @@ from laptime.estimate.learn.regressors import Clamp
 from laptime.estimate.learn.terms import Terms, TermSet
 from laptime.estimate.roofline.roofline import ModelShape, VisionShape
 from laptime.estimate.roofline.work import INPUTS, MODEL, NAMES, Work
+from laptime.estimate.table.row_marks import KEPT
 from laptime.estimate.table.table import Schema
 
 MOST_POWER = 8
 MOST_SIZE = 1e9
+
+
+def check_marks(marks: list[int], where: str) -> None:
+    """Raise LaptimeError unless the marks of rows are few, ascending and of 63 bits."""
+    ok = len(marks) <= KEPT and all(0 <= mark < 2**63 for mark in marks) and marks == sorted(set(marks))
+    _require(ok, "marks of rows", where)
 
 
 def check_terms(terms: Terms, numeric: int, categories: int, where: str) -> None:

@@ -132,6 +132,11 @@ class TotalEstimator:
             by_stage.append(self.lengths.places(self._steps(frame) + 1).max(axis=1).tolist())
         return [TotalSupport(WORST[max(row)]) for row in zip(*by_stage, strict=True)]
 
+    def share_seen(self, frame: Any) -> float | None:
+        """The share of a table's rows that its stages were fitted on; None where that isn't known."""
+        shares = [one.share_seen(frame) for one in self.stages.values() if isinstance(one, Estimator)]
+        return max((share for share in shares if share is not None), default=None)
+
     def _atoms(self, frame: Any) -> tuple[Floats, Floats]:
         """Each row's distribution: values (n, counts * levels) and their masses (counts * levels,)."""
         levels = LEVELS.tolist()

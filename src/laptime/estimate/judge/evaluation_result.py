@@ -87,6 +87,7 @@ class Evaluation(Shown, msgspec.Struct, frozen=True, kw_only=True):
     unfiltered: list[SplitScores] | None = None  # the same splits fitted on all rows, when outliers were left out
     points: Points
     notes: list[str] = []
+    fitted_on: float | None = None  # the share of the rows that the estimator was fitted on, where that is known
 
 
 class PointScores(msgspec.Struct, frozen=True, kw_only=True):

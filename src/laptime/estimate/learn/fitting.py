@@ -48,6 +48,7 @@ from laptime.estimate.learn.selection import (
 )
 from laptime.estimate.learn.steps import LAWS, Steps, cross_fit_steps, step_folds
 from laptime.estimate.roofline.work import Work
+from laptime.estimate.table.row_marks import kept_marks, row_marks
 from laptime.estimate.table.table import (
     Encoded,
     Schema,
@@ -97,6 +98,8 @@ class Fitted(msgspec.Struct, frozen=True, kw_only=True):
     known: Known
     by_question: dict[Question, CalibratedRegressor]
     card: ModelCard
+    marks: list[int] = []
+    """Of some of the rows it was fitted on (laptime.estimate.table.row_marks)."""
 
     @property
     def groups_are_few(self) -> bool:
@@ -220,6 +223,7 @@ def fit_table(frame: pl.DataFrame, settings: FitSettings, *, threads: int = 0) -
         known=known,
         by_question=by_question,
         card=card,
+        marks=kept_marks(row_marks(rows, times)),
     )
 
 

@@ -87,13 +87,15 @@ def _scores_section(evaluation: Evaluation) -> Html:
             tag("p", " ".join(filter_lines(evaluation.filtered))),
             _scores_table(evaluation.unfiltered, evaluation.q),
         ]
+    lead = "Every row was predicted by an estimator that had not seen it, except in “the table as it is”."
+    if any(split.kind != "given" for split in evaluation.splits):
+        lead += " “R² within reach” is what a perfect predictor of configurations would get on the same rows."
     return section(
         "Scores",
         _scores_table(evaluation.splits, evaluation.q),
         *extra,
         id="scores",
-        lead="Every row was predicted by an estimator that had not seen it, except in “the table as it is”. "
-        "“R² within reach” is what a perfect predictor of configurations would get on the same rows.",
+        lead=lead,
     )
 
 

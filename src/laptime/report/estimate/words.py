@@ -8,6 +8,7 @@ from laptime.estimate.budget import BudgetReport
 from laptime.estimate.judge.ceiling import Ceiling
 from laptime.estimate.judge.evaluation_result import Evaluation
 from laptime.estimate.judge.splits import Filtered
+from laptime.estimate.run_evaluation import WORTH_SAYING
 from laptime.report.kit.numbers import decimals, number, percent, plain, plain_percent, plain_text, text
 from laptime.report.kit.text import counted, one_line
 
@@ -60,6 +61,8 @@ def evaluation_headline(evaluation: Evaluation) -> str:
     words += f"predictions are off by {percent(mape.mean)} on average" if mape else "judged"
     if coverage:
         words += f"; the {plain_percent(evaluation.q)} bound holds for {percent(coverage.mean)} of the rows"
+    if evaluation.fitted_on is not None and evaluation.fitted_on >= WORTH_SAYING:
+        words += f". {percent(evaluation.fitted_on)} of these rows are those that it was fitted on"
     return words
 
 
@@ -76,7 +79,9 @@ def ceiling_lines(evaluation: Evaluation) -> Iterator[str]:
     )
     if top.cv_visits is not None:
         yield f"of which {percent(top.cv_visits)} from one visit of a worker to the next"
-    yield f"so no predictor can exceed an R² of {ceiling_text(top)}"
+    yield f"so a predictor of configurations is not expected to exceed an R² of {ceiling_text(top)} over all rows"
+    if any(split.kind != "given" for split in evaluation.splits):
+        yield "R² within reach, below, is that ceiling for the rows held out alone"
     if top.at_most:
         yield (
             "each configuration was measured in one visit, so what differs from visit to visit stands in this ceiling: "
