@@ -11,6 +11,7 @@ from laptime.decoder.prompt import bucket_of
 from laptime.decoder.state import Sampling
 from laptime.decoder.vision import Aligned, Tower
 from laptime.errors import LaptimeError
+from laptime.models.block_experts import own_experts
 from laptime.models.knob_switch import KnobSwitch, LateKnobs
 from laptime.models.knobs import ModelKnobs, applied
 from tests.decoder.test_decoder import REFUSED, SUPPORTED, built, padded
@@ -297,6 +298,44 @@ def test_a_setting_of_one_call_gives_the_tokens_of_the_model_set_so(family):
             assert torch.equal(got, own)
             assert steps == NEW - 1
         assert torch.equal(fast.generate(**inputs, **GREEDY), model.generate(**inputs, **GREEDY)), "settings are undone"
+
+
+@pytest.mark.parametrize("family", ["olmoe", "qwen3_vl_moe"])
+def test_experts_of_each_block_are_those_of_the_model_set_so(family):
+    model = built(family)
+    inputs = tiny_inputs(family, text=9)
+    own_numbers = own_experts(model)
+    experts = tuple(min(number, 1 + index % 3) for index, number in enumerate(own_numbers))
+    assert len(set(experts) - {0}) > 1
+    ids, rest = inputs["input_ids"], {k: v for k, v in inputs.items() if k != "input_ids"}
+    with FastModel(model) as fast:
+        for active in (None, (0, 2)):
+            with applied(
+                model, ModelKnobs(experts=experts, active=active, blocks=None if active is None else len(active))
+            ):
+                own = model.generate(**inputs, **GREEDY)
+            got, _ = fast.run(ids, {**rest, **GREEDY}, setting=Setting(active, experts))
+            assert torch.equal(got, own)
+        for wrong, says in ((experts[:-1], "one each|give one"), ((99, *experts[1:]), "block 0: 99 experts")):
+            with pytest.raises(LaptimeError, match=says):
+                fast.run(ids, {**rest, **GREEDY}, setting=Setting(None, wrong))
+    assert own_experts(model) == own_numbers
+
+
+def test_crops_may_be_set_afterwards_and_blocks_may_not():
+    model = built("llava_onevision")
+    inputs = tiny_inputs("llava_onevision", text=9)
+    with FastModel(model) as fast:
+        with applied(model, ModelKnobs(crops=(2, 2))), pytest.raises(LaptimeError, match=r"applied\(crops") as said:
+            fast.generate(**inputs, **GREEDY)  # the inputs were cut for other crops
+        assert "\n" not in str(said.value)
+        with applied(model, ModelKnobs(crops=(1, 3))):
+            assert torch.equal(fast.generate(**inputs, **GREEDY), model.generate(**inputs, **GREEDY))
+        with applied(model, ModelKnobs(blocks=2)):
+            for replaying in (fast, fast.decoder):
+                with pytest.raises(LaptimeError, match="blocks are others"):
+                    replaying.generate(**inputs, **GREEDY)
+        assert torch.equal(fast.generate(**inputs, **GREEDY), model.generate(**inputs, **GREEDY))
 
 
 def test_a_late_choice_sees_the_early_block_and_goes_on_as_it_says():

@@ -22,6 +22,7 @@ from laptime.decoder.settings import GenerationSettings, read_settings
 from laptime.decoder.state import DecodeState, Sampling, advance, choose, new_state, take
 from laptime.decoder.triton_step import triton_step, why_not
 from laptime.errors import LaptimeError
+from laptime.models.anatomy import find_anatomy
 
 SMALLEST_BUCKET = 1024
 """Positions of the smallest cache. Larger ones have 1.5, 2, 3, 4, 6, ... times as many: at most a third is unused."""
@@ -73,6 +74,8 @@ class FastDecoder:
         except BaseException:
             separate(self._moved)
             raise
+        anatomy = find_anatomy(model, language=language)
+        self._layers, self._layers_path = anatomy.layers, anatomy.layers_path
         self._parameters = list(model.parameters())
         self._places = list(map(_address, self._parameters))
         self.graph = graph and self.plan.device.type == "cuda"
@@ -139,9 +142,14 @@ class FastDecoder:
         return go_on(session, input_ids, settings, mark, per_token)
 
     def check_usable(self) -> None:
-        """Raises LaptimeError when the decoder is closed, and when the model's weights have moved."""
+        """Raises LaptimeError when the decoder is closed, and when the model's weights or blocks are others now."""
         if self._closed:
             raise LaptimeError("this FastDecoder is closed; make a new one")
+        if self.model.get_submodule(self._layers_path) is not self._layers:
+            raise LaptimeError(
+                "the model's blocks are others than when this FastDecoder was made (applied(blocks=...), for example); "
+                "make it anew inside, or give FastModel.run() a setting"
+            )
         if list(map(_address, self._parameters)) != self._places:
             raise LaptimeError(
                 "the model's weights have moved since this FastDecoder was made (by .to(), for example); close it "

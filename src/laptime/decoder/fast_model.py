@@ -44,10 +44,13 @@ class Prefill:
 
 
 class Setting(NamedTuple):
-    """Blocks and experts of one call. active: the blocks that run, ascending. None leaves the model's own."""
+    """Blocks and experts of one call. active: the blocks that run, ascending. None leaves the model's own.
+
+    top_k: experts of every block, or a number for each block of the whole model (0: a block without experts).
+    """
 
     active: tuple[int, ...] | None = None
-    top_k: int | None = None
+    top_k: int | tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +62,7 @@ class LateSetting:
     """
 
     early: int
-    top_k: int | None
+    top_k: int | tuple[int, ...] | None
     choose: Callable[[torch.Tensor], Setting]
 
 

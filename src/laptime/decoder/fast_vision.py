@@ -7,6 +7,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 from laptime.decoder.plan import DecodePlan
 from laptime.decoder.prompt import Layout, Prompt
 from laptime.decoder.shelf import Part, Shelf
@@ -42,7 +44,8 @@ class FastVision:
     def look(self, inputs: Mapping[str, Any], layout: Layout, prompt: Prompt) -> None:
         """Put the features of the call's images into the prompt's buffers.
 
-        Raises LaptimeError when the prompt has more or fewer image tokens than the images give features.
+        Raises LaptimeError when the prompt has more or fewer image tokens than the images give features, and for
+        images that the tower can't take.
         """
         assert prompt.features is not None
         key = shape_of(self._core, inputs)
@@ -58,7 +61,7 @@ class FastVision:
         if count != layout.features:
             raise LaptimeError(
                 f"the prompt has {layout.features} image tokens and the images give {count} features; make both with "
-                "one processor"
+                "one processor, inside one applied(crops=...) where crops are set"
             )
         prompt.features[:count].copy_(images.features.first)
         if prompt.deep is not None and images.features.deep is not None:
@@ -69,7 +72,16 @@ class FastVision:
 
         def make() -> tuple[Images, int]:
             tower = Tower(self._core, inputs, self._dtype, self._aligned)
-            features = tower()
+            try:
+                features = tower()
+            except torch.cuda.OutOfMemoryError:
+                raise
+            except (RuntimeError, ValueError, IndexError) as error:
+                said = (str(error).splitlines() or [type(error).__name__])[0][:200]
+                raise LaptimeError(
+                    f"the model's vision can't take these images ({said}); if they were cut for other crops, make the "
+                    "inputs and answer inside one applied(crops=...)"
+                ) from error
             return Images(tower, features), features.nbytes + sum(buffer.nbytes for buffer in tower.pixels.values())
 
         bucket = self.shelf.bucket(key, make)

@@ -123,12 +123,30 @@ class DecodePlan:
         return self if active is None else replace(self, layers=tuple(self.layers[number] for number in active))
 
     @contextmanager
-    def with_top_k(self, top_k: int | None) -> Iterator[None]:
-        """Inside, the model's gates choose this many experts; None leaves them as they are."""
-        gates = [layer.mlp.gate for layer in self.layers if isinstance(layer.mlp, Routed)] if top_k else []
+    def with_top_k(self, top_k: int | tuple[int, ...] | None) -> Iterator[None]:
+        """Inside, the model's gates choose this many experts; None leaves them as they are.
+
+        top_k: one number for all blocks, or one for each block of the plan (0 for a block without experts).
+        Raises LaptimeError for numbers that don't fit the blocks.
+        """
+        numbers = top_k if isinstance(top_k, tuple) else (top_k,) * len(self.layers)
+        if len(numbers) != len(self.layers):
+            raise LaptimeError(f"experts by block: {len(numbers)} numbers for {len(self.layers)} blocks; give one each")
+        wanted = []
+        for index, (layer, number) in enumerate(zip(self.layers, numbers, strict=True)):
+            if isinstance(layer.mlp, Routed) and number is not None:
+                if not 1 <= number <= layer.mlp.router.shape[0]:
+                    raise LaptimeError(
+                        f"block {index}: {number} experts of {layer.mlp.router.shape[0]}; use 1 to "
+                        f"{layer.mlp.router.shape[0]}"
+                    )
+                wanted.append((layer.mlp.gate, number))
+            elif isinstance(top_k, tuple) and number:
+                raise LaptimeError(f"experts by block: block {index} has no experts; write 0 for it")
+        gates = [gate for gate, _ in wanted]
         before = [gate.top_k for gate in gates]
-        for gate in gates:
-            gate.top_k = top_k
+        for gate, number in wanted:
+            gate.top_k = number
         try:
             yield
         finally:
