@@ -148,6 +148,13 @@ def test_other_files_are_called_by_their_name(
         read_timeline(path)
 
 
+def test_a_file_of_xlas_profiler_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "host.xplane.pb"
+    path.write_bytes(b"\n\x9d\x02\x08\x01\x12/host:CPU")
+    with pytest.raises(LaptimeError, match="XLA's profiler"):
+        read_timeline(path)
+
+
 def test_a_report_is_exported_where_nsys_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = write_nsys(tmp_path / "whole.sqlite", *a_run(5))
     nsys = tmp_path / "nsys"

@@ -92,6 +92,10 @@ AT = "at::native::"
         ("void flip_filter<float, float>(float*, float const*, int)", "flip_filter", "convolution"),
         ("void fbgemm_gpu::_FP8rowwise_to_float_cuda_kernel<float>(int)", "FP8rowwise_to_float_cuda", "elementwise"),
         (f"void {AT}triu_tril_kernel<float, int, false, 2, false>(int)", "triu_tril", "elementwise"),
+        ("loop_convert_fusion", "loop_convert_fusion", "elementwise"),
+        ("wrapped_slice", "wrapped_slice", "copy"),
+        ("__myl_Fc_0x12", "myl_Fc_0x12", "GEMM"),
+        ("_fwd_grouped_kernel_stage1", "fwd_grouped_stage1", "attention"),
         ("wholly_unknown", "wholly_unknown", "other"),
     ],
 )

@@ -38,14 +38,14 @@ _FAMILY_PATTERNS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
     for family, pattern in (
         (
             "collective",
-            r"nccl|rccl|(?<![a-z])all_?(?:reduce|gather|to_?all)|(?-i:All(?:Reduce|Gather|ToAll))|reduce_?scatter"
+            r"nccl|rccl|(?<![a-z])all[-_]?(?:reduce|gather|to_?all)|(?-i:All(?:Reduce|Gather|ToAll))|reduce_?scatter"
             r"|cross_device|send_?recv|nvshmem|deep_?ep::|multimem|quick_?reduce|mscclpp",
         ),
         ("copy", r"reshape_and_cache|concat_and_cache|nchw_?to_?nhwc|nhwc_?to_?nchw|nchw2|2nchw"),
         ("moe", r"moe(?![a-z])|fused_moe|moe_|expert|topk_?gating|_routing_"),
         (
             "attention",
-            r"flash|fmha|attention|attn|sdpa|(?<![a-z])mha|paged|(?<![a-z])mla_|decode_?softmax_?reducev|(?<![a-z])sage_",
+            r"flash|fmha|attention|attn|sdpa|(?<![a-z])mha|paged|(?<![a-z])mla_|decode_?softmax_?reducev|(?<![a-z])sage_|fwd_(?:grouped_)?kernel_stage\d",
         ),
         ("GEMV", r"gemv|dot_kernel|gemvx"),
         (
@@ -55,7 +55,7 @@ _FAMILY_PATTERNS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
         ),
         (
             "convolution",
-            r"convol|scudnn|conv[123]d|conv_|_conv|depthwise|winograd|implicit_con|dgrad|wgrad|fprop|im2d?2?col|col2im"
+            r"convol|scudnn|conv[123]d|conv_|_conv(?!ert)|depthwise|winograd|implicit_con|dgrad|wgrad|fprop|im2d?2?col|col2im"
             r"|(?<![a-z])igemm|bwd_weight|bwd_data|cask_cudnn|miopen.*conv|flip_filter",
         ),
         ("fft", r"fft(?![a-z])|fft\dd|dft_"),
@@ -67,7 +67,7 @@ _FAMILY_PATTERNS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
         (
             "GEMM",
             r"gemm|nvjet|cutlass|cublas|cijk_|matmul|xmma|_mm_|splitkreduce|triton_tem|(?<!sub)tensorop|mlp"
-            r"|linear(?!ize)|wvsplitk|llmm|marlin|epilogue::|(?<![a-z])bmm_",
+            r"|linear(?!ize)|wvsplitk|llmm|marlin|epilogue::|(?<![a-z])bmm_|myl_fc(?![a-z])",
         ),
         ("softmax", r"soft_?max"),
         ("sort", r"sort|radix|top_?k|bitonic"),
@@ -79,13 +79,17 @@ _FAMILY_PATTERNS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
             r"|linearize_index|offsets_range|bounds_check|nonzero|masked_select|permute_2d|permute_pooled|bucketize"
             r"|token_ids|to_dense|compute_cuda_kernel",
         ),
-        ("copy", r"copy|catarray|concat|transpose|memcpy|permute|kv_?cache|contiguous|pad_"),
-        ("reduce", r"reduce|reduction|argmax|argmin|scan|sum_|mean_|criterion|_loss|var_core|qparam"),
+        (
+            "copy",
+            r"copy|catarray|concat|transpose|memcpy|permute|kv_?cache|contiguous|pad_|dynamic_(?:update_)?slice|(?<![a-z])slice|myl_resh",
+        ),
+        ("reduce", r"reduce|reduction|argmax|argmin|scan|sum_|mean_|criterion|_loss|var_core|qparam|lpnorm"),
         (
             "elementwise",
             r"elementwise|pointwise|functor|act_and_mul|silu|gelu|swiglu|relu|add|mul|fill|cast|quant|scale"
             r"|foreach|multi_tensor|sigmoid|pow|arange|subtensorop|divide|subtract|absolute|sqrt|_transform"
-            r"|transform_config|triu|tril|clamp|to_float|(?<![a-z])scal_|compute_position",
+            r"|transform_config|triu|tril|clamp|to_float|(?<![a-z])scal_|compute_position"
+            r"|loop_\w*fusion|(?<![a-z_])fusion_?\d|wrapped_|bias_residual",
         ),
     )
 )

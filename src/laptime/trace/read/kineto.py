@@ -33,6 +33,12 @@ UNREAD: tuple[tuple[str, re.Pattern[bytes], str], ...] = (
         "the device in this file is an MTIA accelerator, and laptime reads device work of CUDA and HIP only",
     ),
     (
+        "unread-device",
+        re.compile(rb'"/device:[A-Z]{3}:\d'),
+        "XLA's profiler (JAX, TensorFlow) wrote this file; laptime reads those of torch.profiler and Nsight Systems:"
+        " trace the program with nsys profile -t cuda,nvtx",
+    ),
+    (
         "legacy-autograd",
         re.compile(rb'"pid":\s{0,9}"(?:CPU|CUDA) functions"'),
         "torch.autograd.profiler wrote this file in its old format, without streams and launches; capture the trace"

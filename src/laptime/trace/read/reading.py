@@ -58,6 +58,10 @@ def read_timeline(path: str | Path) -> GpuTimeline:
     for mark, what in _OTHERS:
         if head.lower().startswith(mark):
             raise LaptimeError(f"{path}: {what}; name a PyTorch profiler .json/.json.gz or Nsight Systems .sqlite")
+    if path.name.endswith(".xplane.pb"):
+        raise LaptimeError(
+            f"{path}: a file of XLA's profiler (JAX, TensorFlow); trace the program with nsys profile -t cuda,nvtx"
+        )
     raise LaptimeError(
         f"{path}: not a trace that is known here: PyTorch profiler .json/.json.gz or Nsight Systems .sqlite"
     )
