@@ -253,9 +253,9 @@ def compare(
     Example: laptime.compare("runs/main", "runs/branch", baselines=["runs/main2", "runs/main3", "runs/main4"]).verdict
     """
     from laptime.comparisons import compare_two_runs
-    from laptime.data.run_folder import load_run
+    from laptime.comparisons.compared_run import load_compared
 
-    first, second, *repeats = (load_run(r) if isinstance(r, (str, Path)) else r for r in (a, b, *baselines))
+    first, second, *repeats = (load_compared(r) if isinstance(r, (str, Path)) else r for r in (a, b, *baselines))
     return compare_two_runs(first, second, baselines=repeats, stage=stage, min_effect=min_effect, confidence=confidence)
 
 

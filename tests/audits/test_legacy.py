@@ -14,7 +14,7 @@ from polars.testing import assert_frame_equal
 from laptime.audits import audit
 from laptime.data.columns import SampleColumns
 from laptime.data.frame import read_frame
-from laptime.data.legacy import legacy_files
+from laptime.data.legacy_export import legacy_files
 from laptime.errors import LaptimeError
 from tests.data.test_frame import samples
 

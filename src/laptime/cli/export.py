@@ -138,7 +138,7 @@ def _samples(path: Path, format_: Format) -> Exported:
 
     frame = read_frame(path, bulky=True)
     if format_ is Format.legacy_json:
-        from laptime.data.legacy import legacy_files
+        from laptime.data.legacy_export import legacy_files
 
         return Exported(legacy_files(frame), frame.height, frame.width)
     buffer = io.BytesIO()

@@ -17,13 +17,13 @@ from math import exp, log, sqrt
 import msgspec
 import numpy as np
 
+from laptime.comparisons.calls import Calls, usable_calls
+from laptime.comparisons.compared_run import ComparedRun
 from laptime.comparisons.matching import Matched, match, stage_logs
 from laptime.comparisons.result import UNKNOWN_NOISE, Comparison, StageComparison
 from laptime.comparisons.verdict import overall, verdict
-from laptime.data.record import Finding, Interval, Sample
-from laptime.data.run_folder import Run
+from laptime.data.record import Finding, Interval
 from laptime.data.stats import t_quantile
-from laptime.data.usable import usable
 from laptime.errors import LaptimeError
 
 FEWEST_BASELINES = 3
@@ -33,7 +33,9 @@ TRIMMED = 0.2
 """The share of a run's pairs that is left out at either end before their mean is taken."""
 
 
-def with_noise_between_runs(compared: Comparison, a: Run, b: Run, baselines: Sequence[Run]) -> Comparison:
+def with_noise_between_runs(
+    compared: Comparison, a: ComparedRun, b: ComparedRun, baselines: Sequence[ComparedRun]
+) -> Comparison:
     """The comparison as it holds between runs.
 
     Without baselines every word is inconclusive; each stage keeps its own within the run. A run without clean samples
@@ -80,9 +82,7 @@ def difference(matched: Matched, stage: str) -> float | None:
     return _trimmed_mean(logs.b) - _trimmed_mean(logs.a)
 
 
-def _between(
-    stage: StageComparison, runs_of_a: list[list[Sample]], b: list[Sample], min_effect: float
-) -> StageComparison:
+def _between(stage: StageComparison, runs_of_a: Sequence[Calls], b: Calls, min_effect: float) -> StageComparison:
     first = runs_of_a[0]
     # Everything is a difference from the first run of A, so that inputs cancel.
     places = [0.0, *(difference(match(first, run, 1), stage.stage) for run in runs_of_a[1:])]
@@ -101,11 +101,11 @@ def _between(
     )
 
 
-def _clean(run: Run) -> list[Sample]:
-    used, flagged = usable(run.samples)
-    if not used or flagged:
+def _clean(run: ComparedRun) -> Calls:
+    used, flagged = usable_calls(run.calls)
+    if not used.any() or flagged:
         raise LaptimeError(f"{run.path}: no sample was clean, so it can't be a baseline; leave it out")
-    return used
+    return run.calls.take(used)
 
 
 def _trimmed_mean(values: np.ndarray) -> float:

@@ -3,29 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from itertools import chain
 from math import exp
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from laptime.comparisons import differences
 from laptime.comparisons.between_runs import with_noise_between_runs
-from laptime.comparisons.matching import (
-    DECODE_PER_TOKEN,
-    Matched,
-    match,
-    merged_until_independent,
-    recorded_ms,
-    stage_logs,
-    times_ms,
-)
+from laptime.comparisons.calls import DECODE_PER_TOKEN, Calls, calls_of, left_out, usable_calls
+from laptime.comparisons.compared_run import ComparedRun, compared_run
+from laptime.comparisons.matching import Matched, match, merged_until_independent, stage_logs, times_ms
 from laptime.comparisons.ratio_interval import fewest_pairs, fewest_unpaired, paired_interval, unpaired_interval
 from laptime.comparisons.result import NOT_CLEAN, Comparison, Side, StageComparison
 from laptime.comparisons.verdict import more_samples, overall, verdict
 from laptime.data.record import STAGES, Finding, Sample
 from laptime.data.run_folder import Run
-from laptime.data.usable import left_out_reasons, usable
 from laptime.errors import LaptimeError
 
 JUDGED = (*STAGES, "total")
@@ -33,10 +26,10 @@ CHOICES = (*JUDGED, DECODE_PER_TOKEN)
 
 
 def compare_two_runs(
-    a: Run,
-    b: Run,
+    a: Run | ComparedRun,
+    b: Run | ComparedRun,
     *,
-    baselines: Sequence[Run] = (),
+    baselines: Sequence[Run | ComparedRun] = (),
     stage: str | None = None,
     min_effect: float = 0.02,
     confidence: float = 0.95,
@@ -49,23 +42,24 @@ def compare_two_runs(
 
     Raises LaptimeError when nothing is comparable.
     """
+    one, other, *repeats = (compared_run(run) for run in (a, b, *baselines))
     compared = compare_samples(
-        a.samples, b.samples, stage=stage, min_effect=min_effect, confidence=confidence, names=(a.path, b.path)
+        one.calls, other.calls, stage=stage, min_effect=min_effect, confidence=confidence, names=(one.path, other.path)
     )
     around = [
-        *differences.environment_findings(a.info.environment, b.info.environment),
-        *differences.session_findings(a.info.session, b.info.session),
+        *differences.environment_findings(one.info.environment, other.info.environment),
+        *differences.session_findings(one.info.session, other.info.session),
     ]
-    for repeat in baselines:
-        around += differences.environment_findings(a.info.environment, repeat.info.environment)
-        around += differences.config_findings(a.info.config, repeat.info.config)
+    for repeat in repeats:
+        around += differences.environment_findings(one.info.environment, repeat.info.environment)
+        around += differences.config_findings(one.info.config, repeat.info.config)
     compared = msgspec.structs.replace(compared, findings=[*around, *compared.findings])
-    return with_noise_between_runs(compared, a, b, baselines)
+    return with_noise_between_runs(compared, one, other, repeats)
 
 
 def compare_samples(
-    a: Sequence[Sample],
-    b: Sequence[Sample],
+    a: Sequence[Sample] | Calls,
+    b: Sequence[Sample] | Calls,
     *,
     stage: str | None = None,
     min_effect: float = 0.02,
@@ -85,18 +79,16 @@ def compare_samples(
     Raises LaptimeError when a run has no samples, when no stage is comparable, or when `stage` is not.
     """
     check_question(stage, min_effect, confidence)
-    used_a, used_b = _usable(a, names[0]), _usable(b, names[1])
+    all_a, all_b = (run if isinstance(run, Calls) else calls_of(run) for run in (a, b))
+    (mask_a, used_a), (mask_b, used_b) = _usable(all_a, names[0]), _usable(all_b, names[1])
     most = len([name for name in JUDGED if _ever(used_a, used_b, name)]) if stage is None else 1
     matched = match(used_a, used_b, fewest_pairs(_each(confidence, most)))
     stages, findings = comparable_stages(matched, stage)
     each = _each(confidence, len(stages))
     compared = [_compare_stage(matched, name, min_effect, each) for name in stages]
-    sides = [
-        _side(run, used, side, name)
-        for run, used, side, name in ((a, used_a, matched.a, names[0]), (b, used_b, matched.b, names[1]))
-    ]
+    sides = [_side(all_a, mask_a, matched.a, names[0]), _side(all_b, mask_b, matched.b, names[1])]
     small = small_stages(matched, stages)
-    flagged = flagged_findings(a, b, names)
+    flagged = _flagged_findings(all_a, all_b, names)
     compared = [undecided(c, small=c.stage in small) if flagged or c.stage in small else c for c in compared]
     findings += [*flagged, *small_findings(small), *differences.sample_findings(matched), *_serial(compared)]
     return Comparison(
@@ -127,10 +119,10 @@ SMALL = 0.01
 
 def small_stages(matched: Matched, stages: Sequence[str]) -> set[str]:
     """The stages that take less than SMALL of the total in both runs, by the sums over their samples."""
-    totals = [sum(filter(None, map(recorded_ms("total"), side))) for side in (matched.a, matched.b)]
+    totals = [float(np.nansum(side.times["total"])) for side in (matched.a, matched.b)]
     shares = {
         name: max(
-            sum(filter(None, map(recorded_ms(name), side))) / total if total > 0 else 1.0
+            float(np.nansum(side.times[name])) / total if total > 0 else 1.0
             for side, total in zip((matched.a, matched.b), totals, strict=True)
         )
         for name in stages
@@ -151,18 +143,18 @@ def _each(together: float, stages: int) -> float:
     return 1 - (1 - together) / (stages + 1)
 
 
-def _usable(samples: Sequence[Sample], name: str) -> list[Sample]:
-    used = usable(samples)[0]
-    if not used:
-        what = "only warm-up calls were measured" if samples else "no sample was measured"
+def _usable(calls: Calls, name: str) -> tuple[npt.NDArray[np.bool_], Calls]:
+    used = usable_calls(calls)[0]
+    if not used.any():
+        what = "only warm-up calls were measured" if len(calls) else "no sample was measured"
         raise LaptimeError(f"{name}: {what}, so there is nothing to compare")
-    return used
+    return used, calls.take(used)
 
 
 def comparable_stages(matched: Matched, asked: str | None) -> tuple[list[str], list[Finding]]:
     """The stages to judge, and findings for what else differs; LaptimeError when none is left."""
     config_a, config_b = differences.named_alike(matched)
-    paired_by_config = len({s.config_id for s in matched.a}) > 1
+    paired_by_config = len(matched.a.kinds()) > 1
     reasons = {} if paired_by_config else differences.not_comparable(config_a, config_b)
     wanted = JUDGED if asked is None else (asked,)
     stages = [name for name in wanted if name not in reasons and _in_both(matched, name)]
@@ -185,15 +177,15 @@ def comparable_stages(matched: Matched, asked: str | None) -> tuple[list[str], l
 def _in_both(matched: Matched, stage: str) -> bool:
     if matched.paired:
         return bool((~np.isnan(times_ms(matched.a, stage)) & ~np.isnan(times_ms(matched.b, stage))).any())
-    return all(_ever(side, (), stage) for side in (matched.a, matched.b))
+    return all(bool((side.times[stage] > 0).any()) for side in (matched.a, matched.b))
 
 
 def _in_either(matched: Matched, stage: str) -> bool:
     return _ever(matched.a, matched.b, stage)
 
 
-def _ever(a: Sequence[Sample], b: Sequence[Sample], stage: str) -> bool:
-    return any(ms is not None and ms > 0 for ms in map(recorded_ms(stage), chain(a, b)))
+def _ever(a: Calls, b: Calls, stage: str) -> bool:
+    return any(bool((side.times[stage] > 0).any()) for side in (a, b))
 
 
 def _compare_stage(matched: Matched, stage: str, min_effect: float, confidence: float) -> StageComparison:
@@ -222,14 +214,13 @@ def _compare_stage(matched: Matched, stage: str, min_effect: float, confidence: 
     )
 
 
-def _side(run: Sequence[Sample], used: Sequence[Sample], matched: Sequence[Sample], name: str) -> Side:
-    kept = {id(s) for s in used}
+def _side(run: Calls, used: npt.NDArray[np.bool_], matched: Calls, name: str) -> Side:
     return Side(
         run=name,
         samples=len(run),
         used=len(matched),
-        left_out=left_out_reasons(sample for sample in run if id(sample) not in kept),
-        unpaired=len(used) - len(matched),
+        left_out=left_out(run, used),
+        unpaired=int(used.sum()) - len(matched),
     )
 
 
@@ -252,16 +243,16 @@ def keep_option(left_out: Iterable[str]) -> str:
     return f"--keep {','.join(flags)}" if flags else ""
 
 
-def flagged_findings(a: Sequence[Sample], b: Sequence[Sample], names: tuple[str, str]) -> list[Finding]:
+def _flagged_findings(a: Calls, b: Calls, names: tuple[str, str]) -> list[Finding]:
     """A finding that names the runs without one clean sample: they are shown, and not judged."""
-    dirty = {name: run for run, name in zip((a, b), names, strict=True) if usable(run)[1]}
+    dirty = {name: run for run, name in zip((a, b), names, strict=True) if usable_calls(run)[1]}
     if not dirty:
         return []
     message = (
         f"{' and '.join(dirty)}: no sample was clean; the figures are those of flagged ones, and nothing is judged"
     )
-    option = keep_option(left_out_reasons(sample for run in dirty.values() for sample in run))
-    if option and not any(usable(run, IN_TURNS)[1] for run in dirty.values()):
+    option = keep_option(text for run in dirty.values() for text in left_out(run, np.zeros(len(run), dtype=np.bool_)))
+    if option and not any(usable_calls(run, IN_TURNS)[1] for run in dirty.values()):
         message += f". To judge all the same, measure in turns: --run COMMAND_A --against COMMAND_B {option}"
     return [Finding(code="all-flagged", severity="severe", message=message, count=len(dirty))]
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import msgspec
+import numpy as np
+import numpy.typing as npt
 
 from laptime.comparisons.matching import Matched
-from laptime.data.record import STAGES, Environment, Finding, Sample, Scalar
+from laptime.data.record import STAGES, Environment, Finding, Scalar
+from laptime.data.stats import Floats
 
 ALL = (*STAGES, "total", "decode_per_token")
 
@@ -45,11 +48,11 @@ def named_alike(matched: Matched) -> tuple[dict[str, Scalar], dict[str, Scalar]]
 
     A StageTimer names no sizes, since it is called with anything. Samples that differ among themselves decide nothing.
     """
-    a, b = (dict(side[0].config) if side else {} for side in (matched.a, matched.b))
+    a, b = dict(matched.a.first_config()), dict(matched.b.first_config())
     for knob, field in RECORDED.items():
         if (a.get(knob) is None) == (b.get(knob) is None):
             continue
-        shown = [{getattr(sample, field) for sample in side} for side in (matched.a, matched.b)]
+        shown = [side.sizes(field) for side in (matched.a, matched.b)]
         for config, values in zip((a, b), shown, strict=True):
             if all(len(one) == 1 and None not in one for one in shown):
                 config[knob] = next(iter(values))
@@ -84,22 +87,23 @@ def sample_findings(matched: Matched) -> list[Finding]:
     """Pairs that are no pairs: other inputs under the same id, or another number of tokens generated."""
     if not matched.paired:
         return []
-    pairs = list(zip(matched.a, matched.b, strict=True))
+    pairs = len(matched.a)
     findings = []
-    if count := sum(_input_shape(x) != _input_shape(y) for x, y in pairs):
-        message = f"{count} of {len(pairs)} pairs have inputs of different sizes under one id (tokens, images, rows)"
+    if count := int(_differ(matched.a.shape, matched.b.shape).any(axis=1).sum()):
+        message = f"{count} of {pairs} pairs have inputs of different sizes under one id (tokens, images, rows)"
         findings.append(Finding(code="inputs-differ", severity="warning", message=message, count=count))
-    if count := sum(x.output_tokens != y.output_tokens for x, y in pairs):
+    if count := int(_differ(matched.a.output_tokens, matched.b.output_tokens).sum()):
         message = (
-            f"{count} of {len(pairs)} pairs generated different numbers of tokens, so decode and total did different "
+            f"{count} of {pairs} pairs generated different numbers of tokens, so decode and total did different "
             "work; --stage decode_per_token compares a step"
         )
         findings.append(Finding(code="outputs-differ", severity="warning", message=message, count=count))
     return findings
 
 
-def _input_shape(sample: Sample) -> tuple[int | None, int | None, int]:
-    return (sample.prompt_tokens, sample.image_tokens, sample.batch)
+def _differ(a: Floats, b: Floats) -> npt.NDArray[np.bool_]:
+    """Where two columns differ; what neither recorded is the same."""
+    return np.asarray((a != b) & ~(np.isnan(a) & np.isnan(b)))
 
 
 def _facts(environment: Environment) -> dict[str, object]:

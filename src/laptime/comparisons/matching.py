@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
-from operator import attrgetter
-from statistics import median
+from dataclasses import dataclass
 
 import msgspec
 import numpy as np
 
-from laptime.data.record import Sample
-from laptime.data.stats import Floats
+from laptime.comparisons.calls import Calls, joined, places_of_keys
+from laptime.data.stats import Floats, Ints
 from laptime.errors import LaptimeError
 
-DECODE_PER_TOKEN = "decode_per_token"  # noqa: S105 - a stage's name
 
-
-class Matched(msgspec.Struct, frozen=True, kw_only=True):
+@dataclass(frozen=True, eq=False)
+class Matched:
     """Two runs' samples, in the order in which they were measured. Paired: equal lengths, i beside i."""
 
     paired: bool
-    a: list[Sample]
-    b: list[Sample]
+    a: Calls
+    b: Calls
 
 
 class StageLogs(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,35 +28,46 @@ class StageLogs(msgspec.Struct, frozen=True, kw_only=True):
     b: Floats
 
 
-def match(a: Sequence[Sample], b: Sequence[Sample], fewest: int) -> Matched:
+def match(a: Calls, b: Calls, fewest: int) -> Matched:
     """Pair by (sample_id, repeat), and by the configuration too when a run has several.
 
     Paired when that leaves `fewest` pairs, or every sample of the smaller run has a partner; else all samples are
     taken, unpaired. Raises LaptimeError when the runs have several configurations and none in common.
     """
-    kinds_a, kinds_b = {s.config_id for s in a}, {s.config_id for s in b}
+    kinds_a, kinds_b = a.kinds(), b.kinds()
     single = len(kinds_a) == 1 and len(kinds_b) == 1
     if not single and not kinds_a & kinds_b:
         raise LaptimeError(
             f"nothing is comparable: {len(kinds_a)} and {len(kinds_b)} configurations, none of them in both runs; "
             "compare runs of one configuration, or of the same grid"
         )
-    by_key_a, by_key_b = ({_key(s, single): s for s in reversed(run)} for run in (_in_order(a), _in_order(b)))
-    pairs = [(s, by_key_b[key]) for key, s in reversed(by_key_a.items()) if key in by_key_b]
-    if not single or len(pairs) >= fewest or len(pairs) == min(len(by_key_a), len(by_key_b)):
-        return Matched(paired=True, a=[s for s, _ in pairs], b=[s for _, s in pairs])
-    return Matched(paired=False, a=_in_order(a), b=_in_order(b))
+    a, b = a.in_order(), b.in_order()
+    both = joined([a, b])
+    names = [both.sample_id, both.repeat] if single else [both.config_id, both.sample_id, both.repeat]
+    keys = places_of_keys(*names)
+    (key_a, row_a), (_, row_b) = _first_rows(keys[: len(a)]), _first_rows(keys[len(a) :])
+    place_b = np.full(int(keys.max(initial=-1)) + 1, -1)
+    place_b[keys[len(a) :][row_b]] = row_b
+    partner = place_b[key_a]
+    paired = partner >= 0
+    pairs = int(paired.sum())
+    if not single or pairs >= fewest or pairs == min(len(row_a), len(row_b)):
+        return Matched(paired=True, a=a.take(row_a[paired]), b=b.take(partner[paired]))
+    return Matched(paired=False, a=a, b=b)
 
 
-def times_ms(samples: Iterable[Sample], stage: str) -> Floats:
+def _first_rows(keys: Ints) -> tuple[Ints, Ints]:
+    """Each different key and its first row, in the order of the keys' last rows."""
+    each, first = np.unique(keys, return_index=True)
+    last = len(keys) - 1 - np.unique(keys[::-1], return_index=True)[1]
+    order = np.argsort(last)
+    return each[order], first[order].astype(np.int64)
+
+
+def times_ms(calls: Calls, stage: str) -> Floats:
     """A stage's times; NaN where a sample has none above 0, so that no ratio can be taken."""
-    times = np.array(list(map(recorded_ms(stage), samples)), dtype=np.float64)  # None becomes NaN
+    times = calls.times[stage]
     return np.where(times > 0, times, np.nan)
-
-
-def recorded_ms(stage: str) -> Callable[[Sample], float | None]:
-    """What a stage's time is read by: one call that stays in C for each of a million samples."""
-    return attrgetter("decode_per_token_ms" if stage == DECODE_PER_TOKEN else f"stages.{stage}_ms")
 
 
 def stage_logs(matched: Matched, stage: str) -> StageLogs:
@@ -96,17 +104,13 @@ def _lag_one(values: Floats) -> float:
     return float(ranks[1:] @ ranks[:-1] / (ranks @ ranks))
 
 
-def _input_medians(samples: Sequence[Sample], stage: str) -> Floats:
-    by_input: dict[str, list[float]] = {}
-    for sample, ms in zip(samples, times_ms(samples, stage).tolist(), strict=True):
-        if ms == ms:  # no NaN
-            by_input.setdefault(sample.sample_id, []).append(ms)
-    return np.log(np.array([median(times) for times in by_input.values()], dtype=np.float64))
-
-
-def _key(sample: Sample, single: bool) -> Hashable:
-    return (sample.sample_id, sample.repeat) if single else sample.key
-
-
-def _in_order(samples: Sequence[Sample]) -> list[Sample]:
-    return sorted(samples, key=lambda s: s.started_unix_ms)
+def _input_medians(calls: Calls, stage: str) -> Floats:
+    """The median of each input's times, in the order in which the inputs came first."""
+    times = times_ms(calls, stage)
+    known = ~np.isnan(times)
+    inputs, times = calls.sample_id[known], times[known]
+    _, first, place = np.unique(inputs, return_index=True, return_inverse=True)
+    counts = np.bincount(place)
+    ordered, start = times[np.lexsort((times, place))], np.cumsum(counts) - counts
+    medians = (ordered[start + (counts - 1) // 2] + ordered[start + counts // 2]) / 2
+    return np.asarray(np.log(medians[np.argsort(first)]))

@@ -15,8 +15,9 @@ such runs are exchangeable but for it. Identical code is the factor 1. A bootstr
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable
-from functools import cache, lru_cache
+from functools import lru_cache
 from math import ceil, comb, exp, floor, sqrt
 from statistics import NormalDist
 
@@ -33,6 +34,8 @@ MATERIALISED = 2_000_000
 """At most this many averages or differences are sorted. Order statistics of more are computed by counting."""
 RESOLUTION = 1e-9
 """How exactly an order statistic is computed by counting, in logarithms."""
+CHORDS = 12
+"""At most this many counts bring the two sides of an order statistic together; the halvings make the rest."""
 
 
 def paired_interval(log_ratios: Floats, confidence: float) -> Interval:
@@ -91,15 +94,48 @@ def _interval(kth: Callable[[int], float], size: int, depth: int, n: int) -> Int
 
 
 def _by_counting(not_above: Callable[[float], int], low: float, high: float) -> Callable[[int], float]:
-    """Order statistics of values that are never all computed: bisection on how many are not above t."""
+    """Order statistics of values that are never all computed: bisection on how many are not above t.
 
-    counted = cache(not_above)  # the order statistics of one interval begin with the same halvings
+    Counts grow with t. So most halvings are decided by two counts that were made before, one on either side: these are
+    first brought close to the value by following the chord between them (Illinois' false position).
+    """
+    places, counts = [low - RESOLUTION, high], [0, not_above(high)]
+
+    def counted(t: float) -> int:
+        at = bisect_left(places, t)
+        if at == len(places) or places[at] != t:
+            places.insert(at, t)
+            counts.insert(at, not_above(t))
+        return counts[at]
+
+    def approach(index: int) -> None:
+        wanted, halved = index + 0.5, 0
+        for _ in range(CHORDS):
+            at = bisect_left(counts, wanted)
+            if not 0 < at < len(places) or places[at] - places[at - 1] <= RESOLUTION / 4:
+                return
+            (under, over), (few, many) = places[at - 1 : at + 1], counts[at - 1 : at + 1]
+            below, beyond = wanted - few, many - wanted
+            below, beyond = below / (2 if halved > 1 else 1), beyond / (2 if halved < -1 else 1)
+            t = under + (over - under) * min(0.999, max(0.001, below / (below + beyond)))
+            if not under < t < over:
+                return
+            halved = min(halved, 0) - 1 if counted(t) > index else max(halved, 0) + 1
+
+    def above(t: float, index: int) -> bool:
+        at = bisect_left(places, t)
+        if counts[at - 1] > index:
+            return True
+        if counts[at] <= index:
+            return False
+        return counted(t) > index
 
     def kth(index: int) -> float:
+        approach(index)
         under, over = low - RESOLUTION, high
         while over - under > RESOLUTION:
             t = (under + over) / 2
-            under, over = (under, t) if counted(t) > index else (t, over)
+            under, over = (under, t) if above(t, index) else (t, over)
         return over
 
     return kth

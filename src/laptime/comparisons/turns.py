@@ -10,7 +10,12 @@ import numpy as np
 
 from laptime.comparisons import differences
 from laptime.comparisons.between_runs import difference
+<<<<<<< HEAD
 from laptime.comparisons.comparison import check_question, comparable_stages, keep_option, small_findings, small_stages
+=======
+from laptime.comparisons.calls import calls_of, joined
+from laptime.comparisons.comparison import check_question, comparable_stages, small_findings, small_stages
+>>>>>>> 57f46b6 (compare, older JSON and fit work on columns: the same numbers, for a half to a third of the processor time)
 from laptime.comparisons.matching import Matched, match, stage_logs
 from laptime.comparisons.odds import log_odds, turns_interval
 from laptime.comparisons.result import Comparison, Side, StageComparison, Turn
@@ -60,12 +65,12 @@ def compare_turns(
     turns = [_turn(p) for p in processes]
     findings = _findings(processes, turns, pairs)
     stages: list[StageComparison] = []
-    matched = [match(a, b, FEWEST_IN_A_PAIR) for a, b in pairs]
+    matched = [match(calls_of(a), calls_of(b), FEWEST_IN_A_PAIR) for a, b in pairs]
     if matched:
         together = Matched(
             paired=all(m.paired for m in matched),
-            a=[s for m in matched for s in m.a],
-            b=[s for m in matched for s in m.b],
+            a=joined([m.a for m in matched]),
+            b=joined([m.b for m in matched]),
         )
         asked, more = comparable_stages(together, stage)
         small = small_stages(together, asked)

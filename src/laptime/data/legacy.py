@@ -12,15 +12,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import numpy as np
 
 from laptime.data.columns import KNOB, ON_REQUEST, ORDER, frame_types, knob_series, ordered
-from laptime.data.outside import read_regular
+from laptime.data.outside import DAMAGE, read_regular
 from laptime.data.record import LARGEST, Scalar, config_id
 from laptime.errors import LaptimeError
 
@@ -80,13 +81,14 @@ def read_legacy(place: Path, *, bulky: bool = False) -> polars.DataFrame:
                 continue  # some other JSON file that lies there too
             raise
         read += 1
-        own = list(_rows(samples, content, named))
-        parts.append(_measured(own, bulky=bulky))
-        for name in dict.fromkeys(name for row in own for name in row if name.startswith(KNOB)):
-            values = knobs.setdefault(name, [])
-            values += [None] * (rows - len(values))
-            values += [row.get(name) for row in own]
-        rows += len(own)
+        columns = _columns(samples, content, named)
+        parts.append(_measured(columns, len(samples), bulky=bulky))
+        for name, values in columns.items():
+            if name.startswith(KNOB):
+                before = knobs.setdefault(name, [])
+                before += [None] * (rows - len(before))
+                before += values
+        rows += len(samples)
     if not read:
         raise LaptimeError(
             f"{place}: none of its {len(files)} JSON files holds measurements ({RESULTS} with T_total, ...), and there "
@@ -95,22 +97,48 @@ def read_legacy(place: Path, *, bulky: bool = False) -> polars.DataFrame:
     return _with_knobs(parts, {name: values + [None] * (rows - len(values)) for name, values in knobs.items()})
 
 
-def _measured(rows: Sequence[Mapping[str, Any]], *, bulky: bool) -> polars.DataFrame:
-    """Rows of column -> value as a frame without knobs: what a row doesn't have is null.
-
-    Values that are not of their column's type become null.
-    """
+def _measured(columns: Mapping[str, Sequence[Any]], count: int, *, bulky: bool) -> polars.DataFrame:
+    """Columns of values as a frame without knobs: what isn't there is null, and so is what is not of its type."""
     import polars
 
-    types, there = frame_types(), {name for row in rows for name in row}
-    columns = []
-    for name in ORDER:
-        if name in there and (bulky or name not in ON_REQUEST):
-            values = [_fitting(row.get(name), types[name]) for row in rows]
-            columns.append(polars.Series(name, values, dtype=types[name]))
-        elif bulky or name not in ON_REQUEST:
-            columns.append(polars.Series(name, [None], dtype=types[name]).new_from_index(0, len(rows)))
-    return polars.DataFrame(columns)
+    types = frame_types()
+    return polars.DataFrame(
+        [
+            _typed(name, columns[name], types[name])
+            if name in columns
+            else polars.Series(name, [None], dtype=types[name]).new_from_index(0, count)
+            for name in ORDER
+            if bulky or name not in ON_REQUEST
+        ]
+    )
+
+
+def _typed(name: str, values: Sequence[Any], type_: Any) -> polars.Series:
+    """Values as a column of one type. Most columns hold one kind only, and then no value is looked at by itself."""
+    import polars
+
+    kinds = set(map(type, values)) - {type(None)}
+    if type_ == polars.Float64 and kinds <= {float, int}:
+        try:
+            figures = np.array(values, dtype=np.float64)
+        except OverflowError:
+            figures = np.array([np.inf])
+        if not (np.abs(figures) > LARGEST).any():  # NaN, as None becomes, is above nothing
+            return polars.Series(name, figures).fill_nan(None)
+    elif type_ == polars.Int64 and kinds <= {int}:
+        if all(abs(value) < 2**63 for value in values if value is not None):
+            return polars.Series(name, values, dtype=type_)
+    elif type_ == polars.String and kinds <= {str} and _is_encodable(values):
+        return polars.Series(name, values, dtype=type_)
+    return polars.Series(name, [_fitting(value, type_) for value in values], dtype=type_)
+
+
+def _is_encodable(texts: Iterable[str | None]) -> bool:
+    try:
+        "".join(text for text in texts if text).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _with_knobs(parts: Sequence[polars.DataFrame], knobs: Mapping[str, Sequence[Scalar]]) -> polars.DataFrame:
@@ -169,11 +197,15 @@ def decoded(content: bytes) -> str:
 
 def _parsed(file: Path) -> Any:
     try:
-        text = decoded(read_regular(file))
+        content = read_regular(file)
     except FileNotFoundError:
         raise LaptimeError(f"{file}: no such file") from None
     except OSError as error:
         raise LaptimeError(f"{file}: {error.strerror}") from error
+    try:
+        return msgspec.json.decode(content)
+    except DAMAGE:  # it knows no NaN, and no encoding but one
+        text = decoded(content)
     if not text.strip():
         raise LaptimeError(f"{file}: empty; measure again, or remove the file")
     try:
@@ -204,42 +236,110 @@ def _is_sample(one: Mapping[str, Any]) -> bool:
     return any(name in one for name in (*FIELDS.values(), "T_vision_encoder"))
 
 
-def _rows(samples: Sequence[Mapping[str, Any]], content: Any, named: re.Match[str] | None) -> Iterator[dict[str, Any]]:
-    knobs = _knobs(content, named)
-    whole = content.get("config") if isinstance(content, dict) else None
+def _columns(
+    samples: Sequence[Mapping[str, Any]], content: Any, named: re.Match[str] | None
+) -> dict[str, Sequence[Any]]:
+    """A file's samples as columns, knobs as `config.NAME`. None where a sample doesn't have it."""
     rank = named["rank"] if named else None
     if rank is None and isinstance(content, dict) and _number(content.get("rank")) is not None:
         rank = str(content["rank"])
-    for position, one in enumerate(samples):
-        row = _row(one)
-        extras = one.get(EXTRAS)
-        own = extras.get("config") if isinstance(extras, dict) else None
-        config = next((c for c in (own, whole) if isinstance(c, dict)), knobs)
-        config = {_encodable(str(name)): _scalar(value) for name, value in config.items() if isinstance(value, Scalar)}
-        if row.get("sample_id") is None:
-            row["sample_id"] = f"{position:05d}" if rank is None else f"rank{rank}-{position:05d}"
-        if isinstance(extras, dict):
-            row |= {name: extras[name] for name in ORDER if name in extras}
-        else:
-            row.setdefault("repeat", 0)
-            row["worker"] = rank
-            row["config_id"] = config_id(config)
-        yield row | {f"{KNOB}{name}": value for name, value in config.items()}
+    columns = _own(samples)
+    prefix = "" if rank is None else f"rank{rank}-"
+    ids = columns.get("sample_id", [None] * len(samples))
+    columns["sample_id"] = [f"{prefix}{place:05d}" if one is None else one for place, one in enumerate(ids)]
+    extras: list[Any] = [one.get(EXTRAS) for one in samples]
+    ours = [isinstance(extra, dict) for extra in extras]  # written by laptime
+    configs = _configs(extras, content, named)
+    if not all(ours):
+        plain = config_id(_scalars(configs[ours.index(False)]))
+        columns["config_id"] = [None if own else plain for own in ours]
+        columns["worker"] = [None if own else rank for own in ours]
+        repeats = columns.get("repeat", [None] * len(samples))
+        columns["repeat"] = [0 if one is None and not own else one for one, own in zip(repeats, ours, strict=True)]
+    dicts: list[dict[str, Any]] = [extra if own else {} for extra, own in zip(extras, ours, strict=True)]
+    for name in set().union(*dicts).intersection(ORDER):
+        others = columns.get(name, [None] * len(samples))
+        columns[name] = [extra.get(name, other) for extra, other in zip(dicts, others, strict=True)]
+    return columns | {f"{KNOB}{name}": values for name, values in _knob_columns(configs).items()}
 
 
-def _row(one: Mapping[str, Any]) -> dict[str, Any]:
-    row: dict[str, Any] = {column: _number(one.get(name)) for column, name in FIELDS.items()}
-    if row["vision_ms"] is None:
-        parts = [_number(one.get(name)) for name in ("T_vision_encoder", "T_projector")]
-        if any(part is not None for part in parts):
-            row["vision_ms"] = sum(part or 0.0 for part in parts)
+def _own(samples: Sequence[Mapping[str, Any]]) -> dict[str, Sequence[Any]]:
+    """The older format's own fields as columns."""
+    there = set().union(*samples)
+    columns = {column: _numbers(_cells(samples, name)) for column, name in FIELDS.items() if name in there}
+    vision = columns.get("vision_ms", [None] * len(samples))
+    if None in vision and there.intersection(_PARTS_OF_VISION):
+        sums = map(_vision, *(_numbers(_cells(samples, name)) for name in _PARTS_OF_VISION))
+        columns["vision_ms"] = [part if whole is None else whole for whole, part in zip(vision, sums, strict=True)]
     for column, names in OTHER_NAMES.items():
-        value = next((one[name] for name in names if one.get(name) is not None), None)
+        values = _first_known([_cells(samples, name) for name in names if name in there])
+        if not values:
+            continue
         if column in {"sample_id", "text"}:
-            row[column] = None if value is None or isinstance(value, (dict, list)) else str(value)
-        elif row.get(column) is None and _number(value) is not None:
-            row[column] = _number(value)
-    return {name: value for name, value in row.items() if value is not None}
+            columns[column] = [
+                one if isinstance(one, str) else None if isinstance(one, _NO_TEXT) else str(one) for one in values
+            ]
+        else:
+            columns[column] = _first_known([columns.get(column, []), _numbers(values)])
+    return columns
+
+
+_PARTS_OF_VISION = ("T_vision_encoder", "T_projector")
+_NO_TEXT = (type(None), dict, list)
+
+
+def _vision(encoder: float | None, projector: float | None) -> float | None:
+    return None if encoder is None and projector is None else (encoder or 0.0) + (projector or 0.0)
+
+
+def _cells(samples: Sequence[Mapping[str, Any]], name: str) -> list[Any]:
+    return [one.get(name) for one in samples]
+
+
+def _first_known(columns: Sequence[Sequence[Any]]) -> Sequence[Any]:
+    """Of each sample the first value that is not None; empty without any column. An empty column is left out."""
+    known: Sequence[Any] = []
+    for values in columns:
+        if not known:
+            known = values
+        elif any(one is None for one in known):
+            known = [other if one is None else one for one, other in zip(known, values, strict=True)]
+    return known
+
+
+def _numbers(values: Sequence[Any]) -> Sequence[Any]:
+    """Each value as a number that a sample can have, else None."""
+    if set(map(type, values)) <= {float, int, type(None)}:
+        with suppress(OverflowError):
+            figures = np.array([0.0 if value is None else value for value in values], dtype=np.float64)
+            if (np.abs(figures) <= LARGEST).all():
+                return values
+    return [_number(value) for value in values]
+
+
+def _configs(extras: Sequence[Any], content: Any, named: re.Match[str] | None) -> list[Mapping[str, Any]]:
+    """Each sample's knobs: its own, else the file's, else those in the file's name."""
+    whole = content.get("config") if isinstance(content, dict) else None
+    of_file = whole if isinstance(whole, dict) else _knobs(content, named)
+    own = [extra.get("config") if isinstance(extra, dict) else None for extra in extras]
+    return [one if isinstance(one, dict) else of_file for one in own]
+
+
+def _scalars(config: Mapping[str, Any]) -> dict[str, Scalar]:
+    return {_encodable(str(name)): _scalar(value) for name, value in config.items() if isinstance(value, Scalar)}
+
+
+def _knob_columns(configs: Sequence[Mapping[str, Any]]) -> dict[str, list[Scalar]]:
+    columns: dict[str, list[Scalar]] = {}
+    for name in sorted(set().union(*configs)):
+        values = [config.get(name) for config in configs]
+        kinds = set(map(type, values))
+        if len(kinds) == 1 and kinds < {int, str, float, bool}:
+            table = {value: _scalar(value) for value in set(values)}
+            columns[_encodable(str(name))] = [table[value] for value in values]
+        elif any(isinstance(config[name], Scalar) for config in configs if name in config):
+            columns[_encodable(str(name))] = [_scalar(v) if isinstance(v, Scalar) else None for v in values]
+    return columns
 
 
 def _knobs(content: Any, named: re.Match[str] | None) -> dict[str, Scalar]:
@@ -270,84 +370,3 @@ def _number(value: Any) -> float | int | None:
         except ValueError:
             return None
     return value if _is_figure(value) else None
-
-
-MEANS = ("T_vision_total", "T_LLM_prefill", "T_LLM_decode", "T_total", "T_decode_per_token", "output_tokens")
-"""Fields whose mean and standard deviation stand beside the samples."""
-
-
-def legacy_files(frame: polars.DataFrame) -> Iterator[tuple[str, bytes]]:
-    """(file name, content) for all samples of a frame (read with bulky=True to keep texts), one file at a time.
-
-    Samples of configurations that differ only in a knob that the name doesn't hold share a file. Raises LaptimeError
-    for a frame without samples.
-    """
-    import polars
-
-    if not frame.height:
-        raise LaptimeError("no samples to export; measure some first (laptime profile)")
-    several = frame["worker"].drop_nulls().n_unique() > 1
-    naming = [column for name in _NAMING for column in (f"{KNOB}{name}", name) if column in frame.columns]
-    kinds = frame.select(naming).unique(maintain_order=True)
-    names = polars.Series(_FILE, [_file_name(row, several) for row in kinds.iter_rows(named=True)])
-    named = frame.select(naming).join(
-        kinds.with_columns(names), on=naming, how="left", nulls_equal=True, maintain_order="left"
-    )
-    places = named.select(_FILE, polars.int_range(polars.len(), dtype=polars.UInt32).alias("place"))
-    for name, rows in places.group_by(_FILE, maintain_order=True).agg("place").iter_rows():
-        yield str(name), _content(frame[rows])
-
-
-def _file_name(row: Mapping[str, Any], several_workers: bool) -> str:
-    def knob(name: str, default: str = "0") -> str:
-        value = row.get(f"{KNOB}{name}")
-        value = row.get(name) if value is None else value
-        return default if value is None else str(value)
-
-    task = _word(knob("task", "") or knob("data", "") or "generate")
-    numbers = "_".join(f"{word}{_digits(knob(name))}" for word, name in _NUMBERED)
-    rank = f"_rank{_digits(str(row.get('worker')))}" if several_workers else ""
-    return f"{task}_imgsizetier-{_word(knob('tier', 'none')).replace('_', '-')}_{numbers}{rank}.json"
-
-
-_NAMING = ("task", "data", "tier", "crops", "top_k", "blocks", "worker")
-"""The columns that decide in which file a sample is, as knobs or as they are."""
-_FILE = "\0file"
-
-_NUMBERED = (("crops", "crops"), ("topk", "top_k"), ("blocks", "blocks"))
-
-
-def _word(text: str) -> str:
-    return re.sub(r"[^A-Za-z0-9.-]+", "-", text).strip("-.")[:80] or "none"
-
-
-def _digits(text: str) -> str:
-    """The first number in a text: ranks and knobs in a name are numbers."""
-    match = re.search(r"\d+", text)
-    return match.group() if match else "0"
-
-
-def _content(part: polars.DataFrame) -> bytes:
-    rows = part.select(column.name for column in part if column.null_count() < part.height).to_dicts()
-    samples = [_sample(row) for row in rows]
-    means = {}
-    for name in MEANS:
-        values = [float(one[name]) for one in samples if one[name] is not None]
-        means[f"{name}_mean"] = fmean(values) if values else None
-        means[f"{name}_std"] = stdev(values) if len(values) > 1 else None
-    scores = [row["score"] for row in rows if row.get("score") is not None]
-    whole = {"num_samples": len(samples), **means, "accuracy": fmean(scores) if scores else None, RESULTS: samples}
-    return msgspec.json.format(msgspec.json.encode(whole), indent=1) + b"\n"
-
-
-def _sample(row: Mapping[str, Any]) -> dict[str, Any]:
-    config = {n.removeprefix(KNOB): v for n, v in row.items() if n.startswith(KNOB) and v is not None}
-    known = {*FIELDS, "score", "text", "sample_id"}
-    rest = {n: v for n, v in row.items() if n not in known and not n.startswith(KNOB) and v is not None}
-    return {
-        "sample_id": row.get("sample_id"),
-        **{name: row.get(column) for column, name in FIELDS.items()},
-        **({"accuracy": row["score"]} if row.get("score") is not None else {}),
-        **({"prediction": row["text"]} if row.get("text") is not None else {}),
-        EXTRAS: {**rest, "config": config},
-    }

@@ -86,7 +86,7 @@ def row_grades(frame: polars.DataFrame, keep: Collection[str] = ()) -> polars.Se
 
 def left_out_reasons(samples: Iterable[Sample]) -> dict[str, int]:
     """Why these samples were left out: each of their flags (or "warm-up"), and how many of them carry it."""
-    return _counted(Counter((sample.repeat < 0, ",".join(sample.flags)) for sample in samples))
+    return left_out_counts(Counter((sample.repeat < 0, ",".join(sample.flags)) for sample in samples))
 
 
 def left_out_rows_reasons(frame: polars.DataFrame) -> dict[str, int]:
@@ -94,10 +94,10 @@ def left_out_rows_reasons(frame: polars.DataFrame) -> dict[str, int]:
     import polars
 
     kinds = polars.DataFrame([warm_up_rows(frame).alias("warm_up"), _flags(frame)]).group_by("warm_up", "flags").len()
-    return _counted({(warm_up, flags): count for warm_up, flags, count in kinds.iter_rows()})
+    return left_out_counts({(warm_up, flags): count for warm_up, flags, count in kinds.iter_rows()})
 
 
-def _counted(kinds: dict[tuple[bool, str], int]) -> dict[str, int]:
+def left_out_counts(kinds: dict[tuple[bool, str], int]) -> dict[str, int]:
     counts: Counter[str] = Counter()
     for (warm_up, text), count in kinds.items():
         flags = [flag for flag in text.split(",") if flag]

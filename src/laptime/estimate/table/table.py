@@ -351,21 +351,28 @@ def check_stage_units(frame: pl.DataFrame) -> None:
     names = [name for name in frame.columns if name.endswith("_ms") and frame[name].dtype.is_numeric()]
     if "total_ms" in names:
         _check_parts(frame, names)
-    for one, other in permutations(names, 2):
-        if _is_thousandth(frame[one], frame[other]):
-            raise LaptimeError(f"{one} is {other} / 1000: is one of them in seconds? Convert it, or leave one out")
+    first = np.column_stack([_floats(frame[name].head(MANY_ROWS)) for name in names] or [np.empty((0, 0))])
+    for one, other in permutations(range(len(names)), 2):
+        if len(frame) > MANY_ROWS and not _is_thousandth(first[:, one], first[:, other], fewest=0):
+            continue  # a million rows are looked at only where their first ones say so
+        if _is_thousandth(_floats(frame[names[one]]), _floats(frame[names[other]])):
+            raise LaptimeError(
+                f"{names[one]} is {names[other]} / 1000: is one of them in seconds? Convert it, or leave one out"
+            )
 
 
 MANY_ROWS = 1000
 
 
-def _is_thousandth(small: pl.Series, large: pl.Series, fewest: int = FEWEST_ROWS) -> bool:
+def _floats(column: pl.Series) -> Floats:
+    values: Floats = column.cast(pl.Float64).fill_null(float("nan")).to_numpy()
+    return values
+
+
+def _is_thousandth(small: Floats, large: Floats, fewest: int = FEWEST_ROWS) -> bool:
     """Whether one column is a thousandth of the other in every row that has both, but for rounding."""
-    if len(small) > MANY_ROWS and not _is_thousandth(small.head(MANY_ROWS), large.head(MANY_ROWS), fewest=0):
-        return False
-    below, above = (column.cast(pl.Float64).fill_null(float("nan")).to_numpy() for column in (small, large))
-    some = np.isfinite(below) & np.isfinite(above) & (below != 0)
-    return some.sum() >= fewest and bool((np.abs(above[some] / below[some] - 1000) < 1).all())
+    some = np.isfinite(small) & np.isfinite(large) & (small != 0)
+    return some.sum() >= fewest and bool((np.abs(large[some] / small[some] - 1000) < 1).all())
 
 
 def _check_parts(frame: pl.DataFrame, names: list[str]) -> None:
