@@ -10,9 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars import col
 
-from laptime.audits import RULES, audit_measurements, measurements_of
+from laptime.audits import RULES, audit, audit_measurements, measurements_of
 from laptime.data.columns import ORDER
+from laptime.data.record import SessionEnd
+from laptime.data.run_folder import RunFolder, new_info
 from laptime.errors import LaptimeError
+from tests.samples import environment, sample
 
 SHAPE = Shape(4, 12, repeats=2, workers=2)
 
@@ -253,6 +256,18 @@ def test_holes_in_the_grid():
     unlike = frame.with_columns(sample_id=polars.int_range(polars.len()).cast(str))
     (rule,) = [rule for rule in report_of(unlike).rules if rule.code == "missing-samples"]
     assert "no grid" in rule.could_not_judge
+
+
+def test_lines_that_a_finished_run_lost(tmp_path):
+    end = SessionEnd(warmups=0, steady=True, repeats=2, stopped="max-repeats", half_width=None, inputs=8)
+    with RunFolder(tmp_path / "run", new_info([], {}, environment())) as run:
+        run.append_all([*(sample(n, sample_id=str(n % 8), repeat=n // 8) for n in range(16)), end])
+    assert not [f for f in audit(tmp_path / "run").findings if f.code == "missing-samples"]
+    file = tmp_path / "run" / "samples-0.jsonl"
+    file.write_bytes(b"".join(file.read_bytes().splitlines(keepends=True)[:9]))
+    (finding,) = [f for f in audit(tmp_path / "run").findings if f.code == "missing-samples"]
+    assert (finding.severity, finding.count, finding.of) == ("severe", 7, 16)
+    assert "lost" in finding.reason
 
 
 def test_a_slow_worker():

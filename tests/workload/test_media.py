@@ -18,7 +18,7 @@ from laptime.models.processors import byte_tokenizer
 from laptime.workload.datasets import inputs_from_examples
 from laptime.workload.inputs import make_inputs, make_sound_inputs
 from laptime.workload.jsonl import read_jsonl
-from laptime.workload.media import MAX_FRAMES, open_sound, open_video
+from laptime.workload.media import MAX_FRAMES, open_image, open_sound, open_video
 from tests.models import tiny, tiny_encoders
 from tests.workload.families import loaded, tokenizer_of
 
@@ -119,6 +119,20 @@ def test_a_video_is_a_folder_of_frames_or_an_animation(tmp_path):
     (tmp_path / "b.mp4").write_bytes(b"no video")
     with pytest.raises(LaptimeError, match=r"PyAV|no readable video"):
         open_video(tmp_path / "b.mp4", "here")
+
+
+def test_an_image_stands_upright_and_16_bits_of_grey_become_8(tmp_path):
+    turned = Image.new("RGB", (40, 30), (10, 90, 20))
+    turned.putpixel((0, 0), (250, 0, 0))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera lay on its side: turn it a quarter clockwise
+    turned.save(tmp_path / "turned.png", exif=exif)
+    upright = open_image(tmp_path / "turned.png", "here")
+    assert (upright.size, upright.getpixel((29, 0))) == ((30, 40), (250, 0, 0))
+    grey = np.linspace(0, 65535, 64, dtype=np.uint16).reshape(8, 8)
+    Image.fromarray(grey).save(tmp_path / "deep.png")
+    read = np.asarray(open_image(tmp_path / "deep.png", "here"))
+    assert (read[..., 0] == grey // 256).all() and (read[..., 0] == read[..., 2]).all()
 
 
 def test_a_sound_is_read_at_the_processors_rate(tmp_path):

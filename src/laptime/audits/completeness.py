@@ -67,6 +67,8 @@ def missing_samples(measurements: Measurements) -> RuleOutcome:
     plan = measurements.plan
     if plan is None and measurements.has("config.load"):
         return NotJudged("requests to a server: each load asks questions of its own")
+    if plan is None and (lost := _lost_since(measurements, seen)) is not None:
+        return lost
     configs = polars.Series([c.config_id for c in plan.configs]) if plan else seen["config_id"].unique().sort()
     samples = polars.Series(plan.samples) if plan else seen["sample_id"].unique().sort()
     repeats = range(plan.repeats) if plan else range(int(seen["repeat"].max() or 0) + 1)  # type: ignore[arg-type]
@@ -114,6 +116,33 @@ def missing_samples(measurements: Measurements) -> RuleOutcome:
             + (f"; {failed:,} of them failed (failures-*.jsonl)" if failed else "")
             + ". Configurations are compared over different inputs then.",
             mend="laptime sweep --resume measures what is missing; else compare only samples that all have",
+        ),
+    )
+
+
+def _lost_since(measurements: Measurements, seen: polars.DataFrame) -> Judged | None:
+    """What is said where fewer samples are there than the sessions counted when they ended; else None.
+
+    Only whole passes are counted, so that a session that was cut within one has lost nothing.
+    """
+    counted_then = sum((end.inputs or 0) * end.repeats for end in measurements.sessions)
+    failed = len(measurements.failed.difference(seen.iter_rows()))
+    lost = counted_then - measurements.measured.height - failed
+    if lost <= 0:
+        return None
+    share = lost / counted_then
+    return Judged(
+        counted_then,
+        AuditFinding(
+            code="missing-samples",
+            severity="severe" if share >= SEVERE_MISSING else "warning",
+            count=lost,
+            of=counted_then,
+            examples=[],
+            reason=f"{lost:,} of {counted(counted_then, 'sample')} ({percent(share)}) that were measured when the run "
+            "ended are not there any more: their lines were lost or taken out of samples-*.jsonl. What is left may be "
+            "a selection.",
+            mend="Copy the run folder again from where it was measured, or measure again",
         ),
     )
 

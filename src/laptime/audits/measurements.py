@@ -13,8 +13,8 @@ from laptime.data.columns import KEY, KNOB, STAGE_COLUMNS
 from laptime.data.frame import read_frame
 from laptime.data.measuring_time import MeasuringTime, frame_time
 from laptime.data.outside import DAMAGE, read_regular
-from laptime.data.record import Scalar, WorkerStart
-from laptime.data.run_folder import RunInfo, read_failures, read_info, read_workers
+from laptime.data.record import Scalar, SessionEnd, WorkerStart
+from laptime.data.run_folder import RunInfo, read_failures, read_info, read_sessions, read_workers
 from laptime.data.usable import usable_rows, warm_up_rows
 from laptime.errors import LaptimeError
 
@@ -61,6 +61,7 @@ class Measurements:
     workers: list[WorkerStart] = field(default_factory=list)
     plan: PlannedSamples | None = None
     failed: frozenset[tuple[str, str, int]] = frozenset()
+    sessions: list[SessionEnd] = field(default_factory=list)
 
     def has(self, column: str) -> bool:
         """Whether at least one sample has a value there."""
@@ -171,6 +172,7 @@ def read_measurements(path: str | Path) -> Measurements:
         workers=read_workers(place),
         plan=_plan(place / "plan.json"),
         failed=frozenset((f.config_id, f.sample_id, f.repeat) for f in failures),
+        sessions=read_sessions(place),
     )
 
 

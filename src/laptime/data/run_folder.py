@@ -153,6 +153,11 @@ def read_workers(path: str | Path) -> list[WorkerStart]:
     return _read_lines(Path(path), WorkerStart, [])
 
 
+def read_sessions(path: str | Path) -> list[SessionEnd]:
+    """How each session that wrote into a run folder ended. Raises LaptimeError for a damaged line."""
+    return _read_lines(Path(path), SessionEnd, [])
+
+
 def profile_json(run: Run) -> bytes:
     """What `profile --json` and `report --json` print: schema laptime.profile/1."""
     return readable_json(

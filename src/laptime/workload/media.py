@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageSequence
+from PIL import Image, ImageOps, ImageSequence
 from scipy.signal import resample_poly
 
 from laptime.errors import LaptimeError
@@ -21,12 +21,21 @@ _PCM = {1: (np.uint8, 128.0, 128.0), 2: (np.int16, 0.0, 32768.0), 4: (np.int32, 
 
 
 def open_image(path: Path, place: str) -> Image.Image:
-    """The image in RGB. Raises LaptimeError when the file is none."""
+    """The image in RGB, upright as its camera says. Raises LaptimeError when the file is none."""
     try:
         with Image.open(path) as image:
-            return image.convert("RGB")
+            return _rgb(image)
     except _BROKEN as error:
         raise LaptimeError(f"{place}: {path} is no readable image: {_first(error)}") from None
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    """The image turned as its EXIF orientation says, in 8-bit RGB. Pillow alone makes all of a 16-bit grey white."""
+    upright = ImageOps.exif_transpose(image)
+    if upright.mode.startswith("I;16") or (upright.mode == "I" and image.format == "PNG"):
+        values = np.asarray(upright).astype(np.int64) >> 8
+        upright = Image.fromarray(np.clip(values, 0, 255).astype(np.uint8))
+    return upright.convert("RGB")
 
 
 def open_video(path: Path, place: str) -> list[Image.Image]:
@@ -45,7 +54,7 @@ def open_video(path: Path, place: str) -> list[Image.Image]:
                 count = getattr(image, "n_frames", 1)
                 wanted = set(_spread(list(range(count))))
                 frames = enumerate(ImageSequence.Iterator(image))
-                return [frame.convert("RGB") for number, frame in frames if number in wanted]
+                return [_rgb(frame) for number, frame in frames if number in wanted]
         except _BROKEN as error:
             raise LaptimeError(f"{place}: {path} is no readable animation: {_first(error)}") from None
     return _decoded(path, place)
