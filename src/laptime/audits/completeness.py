@@ -67,8 +67,8 @@ def missing_samples(measurements: Measurements) -> RuleOutcome:
     plan = measurements.plan
     if plan is None and measurements.has("config.load"):
         return NotJudged("requests to a server: each load asks questions of its own")
-    if plan is None and (lost := _lost_since(measurements, seen)) is not None:
-        return lost
+    if plan is None and (fewer := _lost_since(measurements, seen)) is not None:
+        return fewer
     configs = polars.Series([c.config_id for c in plan.configs]) if plan else seen["config_id"].unique().sort()
     samples = polars.Series(plan.samples) if plan else seen["sample_id"].unique().sort()
     repeats = range(plan.repeats) if plan else range(int(seen["repeat"].max() or 0) + 1)  # type: ignore[arg-type]

@@ -56,7 +56,7 @@ def named_alike(matched: Matched) -> tuple[dict[str, Scalar], dict[str, Scalar]]
         for config, values in zip((a, b), shown, strict=True):
             if all(len(one) == 1 and None not in one for one in shown):
                 config[knob] = next(iter(values))
-            elif config.get(knob) is None and (known := sorted(values - {None})):
+            elif config.get(knob) is None and (known := sorted(value for value in values if value is not None)):
                 config[knob] = " to ".join(str(end) for end in dict.fromkeys((known[0], known[-1])))
     return a, b
 

@@ -10,12 +10,8 @@ import numpy as np
 
 from laptime.comparisons import differences
 from laptime.comparisons.between_runs import difference
-<<<<<<< HEAD
-from laptime.comparisons.comparison import check_question, comparable_stages, keep_option, small_findings, small_stages
-=======
 from laptime.comparisons.calls import calls_of, joined
-from laptime.comparisons.comparison import check_question, comparable_stages, small_findings, small_stages
->>>>>>> 57f46b6 (compare, older JSON and fit work on columns: the same numbers, for a half to a third of the processor time)
+from laptime.comparisons.comparison import check_question, comparable_stages, keep_option, small_findings, small_stages
 from laptime.comparisons.matching import Matched, match, stage_logs
 from laptime.comparisons.odds import log_odds, turns_interval
 from laptime.comparisons.result import Comparison, Side, StageComparison, Turn
