@@ -8,6 +8,7 @@ from laptime.audits.measurements import Measurements
 from laptime.audits.result import AuditFinding, AuditPicture, AuditPoint
 from laptime.audits.rule import Judged, NotJudged, Rule, RuleOutcome, counted, key_of, percent, worst_rows
 from laptime.data.columns import STAGE_COLUMNS
+from laptime.data.record import STAGES
 
 if TYPE_CHECKING:  # polars takes 0.2 s to import, so the functions that need it import it
     import polars
@@ -15,7 +16,7 @@ if TYPE_CHECKING:  # polars takes 0.2 s to import, so the functions that need it
 ROUNDING_MS = 0.03
 """A sum may differ by this much: four stages and a total, each rounded to a hundredth of a millisecond."""
 
-BEFORE_DECODE = ("preprocessing_ms", "queue_ms", "vision_ms", "audio_ms", "encode_ms", "prefill_ms")
+BEFORE_DECODE = tuple(f"{name}_ms" for name in STAGES[: STAGES.index("decode")])
 """The stages that decode is left over from, where it is obtained by subtraction."""
 
 SUBTRACTED_SHARE = 0.95

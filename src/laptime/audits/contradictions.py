@@ -7,6 +7,7 @@ from laptime.audits.measurements import Measurements
 from laptime.audits.result import AuditFinding
 from laptime.audits.rule import Judged, NotJudged, Rule, RuleOutcome, counted, key_of, percent, worst_rows
 from laptime.data.columns import has_flag
+from laptime.data.record import STAGES
 
 APART = 0.02
 """A stored per-token time that differs by less from decode / (N - 1) is another rounding, or another end of decode."""
@@ -53,7 +54,7 @@ def per_token_not_decode(measurements: Measurements) -> RuleOutcome:
     )
 
 
-BEFORE_PREFILL = ("preprocessing_ms", "queue_ms", "vision_ms", "audio_ms", "encode_ms")
+BEFORE_PREFILL = tuple(f"{name}_ms" for name in STAGES[: STAGES.index("prefill")])
 """The stages that the first token waits for, beside prefill."""
 
 

@@ -79,7 +79,8 @@ def compare(
         typer.Option(
             "--stage",
             metavar="STAGE",
-            help="Judge one alone: vision, prefill, decode, other, total or decode_per_token.",
+            help="Judge one alone: vision, audio, encode, prefill, decode, other, total or decode_per_token;"
+            " of a serving engine also preprocessing or queue.",
             rich_help_panel=QUESTION,
         ),
     ] = None,

@@ -13,7 +13,13 @@ from laptime.data.files import check_new_file
 
 
 def engine(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="What LAPTIME_VLLM named when the server started.")],
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FOLDER|LOG",
+            help="What LAPTIME_VLLM named when vLLM started, or a log of requests of SGLang or TensorRT-LLM.",
+        ),
+    ],
     client: Annotated[
         Path | None,
         typer.Option("--client", metavar="RUN", help="A run of serve-bench on the same host.", rich_help_panel=INPUT),
@@ -34,10 +40,13 @@ def engine(
 ) -> int:
     """Where did each request's time go inside the engine?
 
-    The server was started with LAPTIME_VLLM=FOLDER and laptime installed beside it. Preprocessing, queue, vision,
+    vLLM's server was started with LAPTIME_VLLM=FOLDER and laptime installed beside it. SGLang and
+    TensorRT-LLM write logs of their requests themselves: name the file. Preprocessing, queue, vision,
     prefill, decode and other sum to each request's total. With --client they sum to what the client waited for.
 
     Example: laptime engine /tmp/engine --client runs/serve --html engine.html
+
+    A log: laptime engine requests.jsonl --out runs/engine
 
     Exit codes: 0 done, 2 usage or unreadable input.
     """

@@ -32,10 +32,14 @@ class Dtype(str, Enum):
     float16 = "float16"
 
 
-class Stage(str, Enum):
-    """What a verdict can be about."""
+class Stage(Enum):
+    """What a verdict can be about: comparisons.comparison.CHOICES, which a test holds beside this."""
 
+    preprocessing = "preprocessing"
+    queue = "queue"
     vision = "vision"
+    audio = "audio"
+    encode = "encode"
     prefill = "prefill"
     decode = "decode"
     other = "other"

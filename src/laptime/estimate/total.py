@@ -25,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 import polars
 
+from laptime.data import record
 from laptime.data.stats import Floats
 from laptime.errors import LaptimeError
 from laptime.estimate.answer_lengths import TOKENS, lengths_of
@@ -34,7 +35,7 @@ from laptime.estimate.known import union_of_constants, union_of_positive
 from laptime.estimate.predictor import Predictor
 from laptime.estimate.table.positions import FOLDER, DecodeByPosition
 
-STAGES = ("preprocessing", "queue", "vision", "audio", "encode", "prefill", "decode_per_token", "other")
+STAGES = tuple("decode_per_token" if name == "decode" else name for name in record.STAGES)
 NEEDED = ("prefill", "decode_per_token")
 LEVELS = np.array([*np.arange(1, 95) / 100, *np.arange(950, 999) / 1000, 0.999])
 WORST = ("inside", "near", "outside")

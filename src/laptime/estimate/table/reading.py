@@ -11,14 +11,11 @@ import polars
 from laptime.data.columns import STAGE_COLUMNS
 from laptime.data.frame import plain_column, read_frame
 from laptime.data.outside import open_regular, table_errors
-from laptime.data.record import LEFT_OUT
+from laptime.data.record import LEFT_OUT, STAGES
 from laptime.data.usable import Grade, row_grades, warm_up_rows
 from laptime.errors import LaptimeError, did_you_mean
 
-STAGE_TARGETS = (
-    "preprocessing_ms", "queue_ms", "vision_ms", "audio_ms", "encode_ms", "prefill_ms", "decode_per_token_ms",
-    "other_ms", "total_ms",
-)  # fmt: skip
+STAGE_TARGETS = tuple("decode_per_token_ms" if name == "decode" else f"{name}_ms" for name in (*STAGES, "total"))
 """What is learnt of a run when no target is named. The total is learnt for a given number of output tokens."""
 KNOWN_BEFORE = ("prompt_tokens", "image_tokens", "crops", "batch")
 """Columns of a sample, besides its knobs, that are known before it runs."""

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from laptime.data.record import STAGES
 from laptime.data.stats import Floats, Ints
 from laptime.errors import LaptimeError, did_you_mean
 from laptime.estimate.roofline.work import Work
@@ -379,16 +380,7 @@ def _check_parts(frame: pl.DataFrame, names: list[str]) -> None:
     total = frame["total_ms"].cast(pl.Float64).to_numpy()
     parts = {
         name: frame[name].cast(pl.Float64).fill_null(0.0).to_numpy()
-        for name in (
-            "preprocessing_ms",
-            "queue_ms",
-            "vision_ms",
-            "audio_ms",
-            "encode_ms",
-            "prefill_ms",
-            "decode_ms",
-            "other_ms",
-        )
+        for name in (f"{stage}_ms" for stage in STAGES)
         if name in names
     }
     whole = {"vision_ms", "prefill_ms", "decode_ms", "other_ms"} <= set(parts)
