@@ -167,6 +167,9 @@ WRONG["one worker 5 % slower"] = (
 )
 _call = (polars.int_range(polars.len()) * 7919 % 101) / 101
 WRONG["two calls of five 10 % slower"] = ("bimodal", _times(polars.when(_call < 0.4).then(1.1).otherwise(1.0)))
+_drawn = (polars.int_range(polars.len()) * 48271 % 9973) / 9973
+WRONG["one call of ten 10 % slower"] = ("bimodal", _times(polars.when(_drawn < 0.1).then(1.1).otherwise(1.0)))
+WRONG["one call of ten 20 % slower"] = ("bimodal", _times(polars.when(_drawn < 0.1).then(1.2).otherwise(1.0)))
 WRONG["first calls 50 % slower"] = (
     "cold-start",
     _times(polars.when(polars.int_range(polars.len()).over("config_id", "worker") == 0).then(1.5).otherwise(1.0)),

@@ -298,6 +298,7 @@ FAULTS = (
     Fault("two kinds of GPU one after the other", ("bimodal", "clock-drift", "slow-stretch"), two_gpus_in_blocks),
     Fault("two kinds of GPU, told by their clock", ("low-clocks",), two_gpus_by_clock),
     Fault("two calls of five 10 % slower", ("bimodal",), slower(when(CHANCE < 0.4).then(1.1).otherwise(1.0))),
+    Fault("one call of ten 20 % slower", ("bimodal",), slower(when(CHANCE < 0.1).then(1.2).otherwise(1.0))),
     Fault("a fifth of the answers ended early, forwards not counted", ("ended-early",), short_answers),
     Fault("prompts found in a cache", ("prefix-cache-hits",), prefix_cache),
     Fault("a clock of 15.625 ms", ("coarse-timer",), coarse(15.625)),

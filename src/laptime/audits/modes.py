@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from math import exp
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,7 +14,11 @@ from laptime.audits.measurements import LIKE, Measurements
 from laptime.audits.ranks import ERROR, poisson_tail
 from laptime.audits.result import EXAMPLES, AuditFinding, AuditPicture, AuditPoint
 from laptime.audits.rule import Judged, NotJudged, Rule, RuleOutcome, counted, key_of, percent
+from laptime.audits.valley import away_from_like, two_parts, valley
 from laptime.data.stats import Floats
+
+if TYPE_CHECKING:
+    from polars import DataFrame
 
 FEWEST = 20
 """With fewer samples of the same work, two heaps can't be distinguished from one."""
@@ -24,7 +29,11 @@ APART = 0.03
 SMALLEST_HEAP = 0.1
 """A smaller share is outliers, not a second mode."""
 
+MOST_AWAY = 100_000
+"""Of more samples some inputs are taken: a heap is certain long before."""
+
 BARS = 40
+INPUT, STREAM = ["config_id", "sample_id"], ["worker"]
 
 TOGETHER = "\x00together"
 """Stands for all configurations at once, where one's id would stand."""
@@ -32,45 +41,48 @@ TOGETHER = "\x00together"
 
 @dataclass(frozen=True)
 class Heaps:
-    """Steps between repeats of the same input, cut in two where that explains most of their variance (logarithms)."""
+    """Values of repeats of the same input, cut in two where that explains most of their variance (logarithms).
 
+    by: "step", the size of the step from a repeat to the next, or "away", how far a sample is from its like.
+    """
+
+    by: str
     config_id: str | None
     n: int
-    p: float  # of the dip
+    p: float  # of the dip, or of the valley
     apart: float  # the upper heap's median over the lower's, less 1
     upper: float  # share of samples in the upper heap
     cut: float  # between the heaps
 
 
 def bimodal(measurements: Measurements) -> RuleOutcome:
-    """Two modes among the repeats of the same inputs, by Hartigan's dip of the steps from each to the next.
+    """Two modes among the repeats of the same inputs: by Hartigan's dip of the steps from each to the next, which shows
+    two large heaps, and by the valley beside a small one (laptime.audits.valley).
 
     Inputs of two costs look like two modes, so each input must have been measured LIKE times. Neighbours that resemble
     each other count as fewer samples: a clock that wanders looks like several modes too.
     """
-    from polars import col
+    from polars import Series, col
 
     if not measurements.repeated:
         return NotJudged(f"most inputs were measured fewer than {LIKE} times: two kinds of inputs would look the same")
     step = col("deviation").diff().over("config_id", "sample_id").abs()
     used = measurements.used.with_columns(step=step)
+    used = used.with_columns(away=Series(_away(used)))
     groups = used.group_by("config_id", maintain_order=True).agg(
-        n=col("row").len(), deviations=col("deviation"), steps=col("step").drop_nulls()
+        n=col("row").len(), deviations=col("deviation"), steps=col("step").drop_nulls(), away=col("away")
     )
     groups = groups.filter(col("n") >= FEWEST)
     if groups.is_empty():
         return NotJudged(f"no configuration has {FEWEST} usable samples")
-    heaps = [
-        _heaps(row["config_id"], np.array(row["deviations"]), np.array(row["steps"]))
-        for row in groups.iter_rows(named=True)
-    ]
-    if len(heaps) > 1:  # two states of the machine are those of every configuration: together they show sooner
-        all_steps = used.filter(col("config_id").is_in(groups["config_id"].implode(), nulls_equal=True))
-        heaps.append(_heaps(TOGETHER, all_steps["deviation"].to_numpy(), all_steps["step"].drop_nulls().to_numpy()))
-    judged = [h for h in heaps if h is not None]
+    judged = [h for row in groups.iter_rows(named=True) if (h := _heaps_of(row["config_id"], row)) is not None]
+    if groups.height > 1:  # two states of the machine are those of every configuration: together they show sooner
+        every = used.filter(col("config_id").is_in(groups["config_id"].implode(), nulls_equal=True))
+        columns = {"deviations": every["deviation"], "steps": every["step"].drop_nulls(), "away": every["away"]}
+        judged += [h] if (h := _heaps_of(TOGETHER, columns)) is not None else []
     if not judged:
         return NotJudged("neighbouring samples resemble each other too much: a wandering clock would look the same")
-    two = _significant([h for h in judged if h.apart >= APART and min(h.upper, 1 - h.upper) >= SMALLEST_HEAP], judged)
+    two = _significant([h for h in judged if h.apart >= APART], judged)
     if not two:
         return Judged(groups.height)
     alone = [h for h in two if h.config_id != TOGETHER] or two
@@ -79,11 +91,10 @@ def bimodal(measurements: Measurements) -> RuleOutcome:
     rows = used if together else used.filter(col("config_id").eq_missing(strongest.config_id))
     named = "all configurations together" if together else measurements.shown_config(strongest.config_id)
     count = groups.height if together else len(alone)
-    upper = rows.filter(col("step") > strongest.cut).head(2).to_dicts()
-    lower = rows.filter(col("step") <= strongest.cut).head(2).to_dicts()
+    upper = rows.filter(col(strongest.by) > strongest.cut).head(2).to_dicts()
+    lower = rows.filter(col(strongest.by) <= strongest.cut).head(2).to_dicts()
     examples = [
-        f"{named if together else measurements.shown_config(h.config_id)}: {percent(h.upper)} of {h.n:,} samples "
-        f"differ by about {percent(h.apart)} from the same input's repeat before"
+        f"{named if together else measurements.shown_config(h.config_id)}: {_what(h)}"
         for h in sorted(alone, key=lambda h: -h.apart)[: EXAMPLES - 2]
     ]
     examples += [f"{key_of(row)}: {row['total_ms']:.2f} ms, {name}" for name, row in _one_each(upper, lower)]
@@ -98,9 +109,9 @@ def bimodal(measurements: Measurements) -> RuleOutcome:
             examples=examples,
             reason=f"{'Over' if together else f'In {count:,} of'} {counted(groups.height, 'configuration')}"
             f"{' together' if together else ''} repeats of the same input have two "
-            f"modes (Hartigan's dip, p {_p(min(h.p for h in two))}), {percent(strongest.apart)} apart at most: the "
-            "median falls into one of them by chance. Two devices under one name, two clocks, or a cache that answers "
-            "some repeats would each look so.",
+            f"modes ({TESTS[strongest.by]}, p {_p(min(h.p for h in two))}), {percent(strongest.apart)} apart at most: "
+            "the median falls into one of them by chance. Two devices under one name, two clocks, or a cache that "
+            "answers some repeats would each look so.",
             mend="Find what has two states (devices, clocks, a second process, memory placement) and hold it still",
             picture=_picture(100 * rows["deviation"].to_numpy(), named),
         ),
@@ -117,28 +128,71 @@ def _significant(candidates: list[Heaps], judged: list[Heaps]) -> list[Heaps]:
     return [h for h in candidates if h.p <= each / len(judged)]
 
 
-def _heaps(config_id: str | None, deviations: Floats, steps: Floats) -> Heaps | None:
+TESTS = {"step": "Hartigan's dip", "away": "the valley between them"}
+
+
+def _what(heaps: Heaps) -> str:
+    share, apart = f"{percent(heaps.upper)} of {heaps.n:,} samples", percent(heaps.apart)
+    if heaps.by == "step":
+        return f"{share} differ by about {apart} from the same input's repeat before"
+    return f"{share} take about {apart} more than the others of the same input"
+
+
+def _away(used: DataFrame) -> Floats:
+    """How far each sample is from its like, in the order in which they were measured; of a large run some inputs'."""
+    thin = used.height // MOST_AWAY + 1
+    some = (used.select(INPUT).hash_rows(0) % thin == 0).to_numpy()
+    kept, away = used.filter(some), np.full(used.height, np.nan)
+    codes = [kept.select(columns).to_struct().rank("dense").to_numpy() - 1 for columns in (INPUT, STREAM)]
+    inputs, streams = (code.astype(np.int64) for code in codes)
+    if kept.height:
+        away[some] = away_from_like(kept["deviation"].to_numpy(), inputs, streams)
+    return away
+
+
+def _heaps_of(config_id: str | None, columns: Mapping[str, Any]) -> Heaps | None:
+    """What the sharper of the two tests says, as one of two tries."""
+    deviations, steps, away = (np.array(columns[name]) for name in ("deviations", "steps", "away"))
+    both = _steps(config_id, deviations, steps), _valley(config_id, away[np.isfinite(away)])
+    tried = [heaps for heaps in both if heaps is not None]
+    if not tried:
+        return None
+    sharper = min(tried, key=lambda heaps: heaps.p)
+    return replace(sharper, p=min(1.0, sharper.p * len(tried)))
+
+
+def _independent(values: Floats) -> float:
+    """How many of these neighbours count: less where they resemble each other."""
+    r = float(np.corrcoef(values[1:], values[:-1])[0, 1]) if len(values) > 2 and np.ptp(values) > 0 else 0.0
+    return len(values) * min(1.0, (1 - r) / max(1e-3, 1 + r)) if np.isfinite(r) else len(values)
+
+
+def _valley(config_id: str | None, away: Floats) -> Heaps | None:
+    if len(away) < FEWEST or (independent := _independent(away)) < FEWEST * 2 / 3:
+        return None
+    found = valley(_unrounded(away), independent)
+    return Heaps("away", config_id, len(away), found.p, exp(found.apart) - 1, found.upper, found.cut)
+
+
+def _steps(config_id: str | None, deviations: Floats, steps: Floats) -> Heaps | None:
     """The two heaps of the steps from repeat to repeat; None where too few samples are independent."""
-    r = float(np.corrcoef(deviations[1:], deviations[:-1])[0, 1]) if np.ptp(deviations) > 0 else 0.0
-    independent = len(deviations) * min(1.0, (1 - r) / max(1e-3, 1 + r)) if np.isfinite(r) else len(deviations)
-    independent *= len(steps) / len(deviations)
+    independent = _independent(deviations) * len(steps) / len(deviations)
     if independent < FEWEST * 2 / 3:
         return None
     values = _unrounded(steps)
     if len(values) > MOST:
         values = np.random.default_rng(len(values)).choice(values, MOST, replace=False)
     x = np.sort(values)
-    n = len(x)
-    sums = np.cumsum(x)
-    sizes = np.arange(1, n)
-    between = sizes * (n - sizes) * (sums[:-1] / sizes - (sums[-1] - sums[:-1]) / (n - sizes)) ** 2
-    cut = int(np.argmax(between)) + 1
+    n, cut = len(x), two_parts(x)
+    upper = (n - cut) / n
+    enough = min(upper, 1 - upper) >= SMALLEST_HEAP
     return Heaps(
+        by="step",
         config_id=config_id,
         n=len(steps),
-        p=p_value(dip(x), max(4, round(min(n, independent)))),
+        p=p_value(dip(x), max(4, round(min(n, independent)))) if enough else 1.0,
         apart=exp(float(np.median(x[cut:]) - np.median(x[:cut]))) - 1,
-        upper=(n - cut) / n,
+        upper=upper,
         cut=float(x[cut - 1] + x[cut]) / 2,
     )
 
