@@ -118,7 +118,7 @@ def test_an_environment_that_differs_is_said(folders, tmp_path, capsys):
         (["--min-effect", "nan"], "as 2% or 0.02"),
         (["--confidence", "much"], "as 95% or 0.95"),
         (["--confidence", "10%"], "from 0.5 to below 1"),
-        (["--stage", "decoder"], "'decoder' is not one of 'vision', 'prefill'"),
+        (["--stage", "decoder"], "'decoder' is not one of 'preprocessing', 'queue'"),
     ],
 )
 def test_bad_options_are_one_line(folders, capsys, words, message):
