@@ -65,6 +65,7 @@ def profile(
     image_tokens: int | None = None,
     audio_seconds: float | None = None,
     generate: Mapping[str, Any] | None = None,
+    assistant: str | None = None,
     adapter: str | None = None,
     quantize: str | None = None,
     device_map: str | None = None,
@@ -79,7 +80,8 @@ def profile(
     image_tokens: the most tokens of one image, where the family can choose. audio_seconds: the length of made-up
         sounds, for models that take some.
     data: JSON lines of {image, question} instead of made-up inputs.
-    generate: further arguments of generate(), such as {"num_beams": 4}. adapter: a PEFT adapter's folder or hub id.
+    generate: further arguments of generate(), such as {"num_beams": 4}. assistant: a smaller model that drafts.
+    adapter: a PEFT adapter's folder or hub id.
     quantize, device_map: how a checkpoint's weights are loaded. percentiles: of all times, shown beside the medians.
     vision_module, projector_module, language_module: where the parts are in the model, when they are not recognised;
         several towers or projectors are a list.
@@ -132,6 +134,7 @@ def profile(
         image_tokens=image_tokens,
         audio_s=audio_seconds,
         generate=dict(generate or {}),
+        assistant=assistant,
         adapter=adapter,
         quantize=quantize,
         device_map=device_map,

@@ -104,6 +104,9 @@ def test_questions_from_a_file_are_asked(capsys, tmp_path):
     assert {s.sample_id for s in load_run(tmp_path / "run").samples} == {"q1"}
 
 
+DRAFTED = ["preset:tiny-llm", "--assistant", "preset:tiny-llm"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
@@ -149,6 +152,14 @@ def test_questions_from_a_file_are_asked(capsys, tmp_path):
         (["preset:tiny-llm", "--generate", "temperature=0.7"], "do_sample"),
         (["preset:tiny-llm", "--generate", "do_sample=true", "--verify"], "--verify"),
         (["preset:tiny-llm", "--generate", "num_beams=2", "--method", "both"], "--method both"),
+        ([*DRAFTED, "--batch", "2"], "--assistant drafts for one row"),
+        ([*DRAFTED, "--cache", "static"], "--cache static"),
+        ([*DRAFTED, "--generate", "num_beams=2"], "num_beams"),
+        ([*DRAFTED, "--generate", "prompt_lookup_num_tokens=2"], "--assistant and prompt_lookup_num_tokens"),
+        ([*DRAFTED, "--method", "both"], "--method both"),
+        (["preset:tiny-llm", "--assistant", "preset:tiny-lml"], "no preset 'tiny-lml'"),
+        (["preset:tiny-llm", "--assistant", "preset:tiny-vlm"], "token ids"),
+        (["preset:tiny-llm", "--generate", "prompt_lookup_num_tokens=2", "--batch", "2"], "prompt_lookup_num_tokens"),
         (["preset:tiny-llm", "--quantize", "bnb-8bit"], "preset"),
         (["preset:tiny-llm", "--device-map", "auto"], "preset"),
         (["preset:tiny-llm", "--sampels", "1"], "--sampels"),

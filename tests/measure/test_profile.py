@@ -61,3 +61,25 @@ def test_a_folder_that_is_not_free_is_refused_before_the_model_is_loaded(tmp_pat
 def test_a_value_of_another_kind_is_named(given, line):
     with pytest.raises(LaptimeError, match=line):
         laptime.profile("preset:tiny-llm", **given)
+
+
+def test_an_assistant_of_the_same_weights_has_all_its_drafts_kept(capsys):
+    run = laptime.profile(
+        "preset:tiny-llm",
+        assistant="preset:tiny-llm",
+        samples=1,
+        prompt_tokens=16,
+        new_tokens=8,
+        repeats=1,
+        max_warmups=0,
+        verify=True,
+    )
+    (sample,) = run.samples
+    assert run.sessions[0].tokens == "identical"
+    assert run.info.config["assistant"] == "preset:tiny-llm"
+    assert 0 < sample.accepted_tokens == sample.drafted_tokens
+    assert sample.output_tokens == sample.decode_forwards + 1 + sample.accepted_tokens == 8
+    assert run.summary.drafting.acceptance == 1
+    assert run.summary.decode_tokens_per_s is None  # the first forward gave more than one token
+    laptime.show(run)
+    assert "Drafts kept" in capsys.readouterr().out

@@ -175,6 +175,12 @@ def profile(
             rich_help_panel=INPUT,
         ),
     ] = None,
+    assistant: Annotated[
+        str | None,
+        typer.Option(
+            "--assistant", metavar="MODEL", help="A smaller model drafts: assisted decoding.", rich_help_panel=INPUT
+        ),
+    ] = None,
     batch: Annotated[int, typer.Option("--batch", metavar="N", help="Rows per call.", rich_help_panel=INPUT)] = 1,
     data: Annotated[
         Path | None,
@@ -282,6 +288,7 @@ def profile(
         image_tokens=image_tokens,
         audio_s=audio_seconds,
         generate=read_generate(generate or []),
+        assistant=assistant,
         adapter=adapter,
         quantize=quantize,
         device_map=device_map,

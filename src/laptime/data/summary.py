@@ -199,9 +199,7 @@ def _summary(figures: _Figures) -> Summary:
         energy_per_token_j=_sum(values["energy_j"]) / energy_tokens if energy_tokens else None,
         preprocess_ms=_median(values["preprocess_ms"]),
         prefill_tokens_per_s=_rate(_prompt_tokens(figures.columns), figures.columns["prefill_ms"]),
-        decode_tokens_per_s=_rate(
-            figures.columns["generated_tokens"] - figures.columns["batch"], figures.columns["decode_ms"]
-        ),
+        decode_tokens_per_s=_rate(_decode_tokens(figures.columns), figures.columns["decode_ms"]),
         cached_tokens_mean=_sum(values["cached_tokens"]) / len(values["cached_tokens"])
         if len(values["cached_tokens"])
         else None,
@@ -227,6 +225,12 @@ def _prompt_tokens(columns: dict[str, Floats]) -> Floats:
     """The tokens of all rows that a prefill computed."""
     computed: Floats = (columns["prompt_tokens"] - np.nan_to_num(columns["cached_tokens"])) * columns["batch"]
     return computed
+
+
+def _decode_tokens(columns: dict[str, Floats]) -> Floats:
+    """The tokens after each row's first. Unknown of an assisted call, whose prefill can give several."""
+    after: Floats = columns["generated_tokens"] - columns["batch"]
+    return np.where(np.isnan(columns["drafted_tokens"]), after, np.nan)
 
 
 def _rate(tokens: Floats, ms: Floats) -> float | None:

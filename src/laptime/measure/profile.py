@@ -15,6 +15,7 @@ import torch
 from laptime.data.record import Environment, Sample, Scalar, SessionEnd, Subtraction
 from laptime.data.run_folder import Run, RunFolder, RunInfo, load_run, locked_for_run, new_info
 from laptime.errors import LaptimeError
+from laptime.measure.assistant import assistant_arguments
 from laptime.measure.call_settings import ran, refuse_unmeasurable, resolve
 from laptime.measure.environment import describe
 from laptime.measure.profile_inputs import sizes, workload
@@ -64,6 +65,7 @@ def prepare(request: ProfileRequest) -> PreparedProfile:
         prefill_chunk=request.prefill_chunk,
     )
     generation |= request.generate
+    generation |= assistant_arguments(request, loaded)
     if request.data is None:
         # Each call generates the same number of tokens: EOS is ignored, which a random model could say at any step.
         model.generation_config.eos_token_id = None
@@ -91,6 +93,7 @@ def prepare(request: ProfileRequest) -> PreparedProfile:
         "compile": compiles(cache=settings.cache_implementation, compile=request.compile, device=device),
         **{name: value for name, value in known.items() if name != "cache"},
         "generate": generate_words({k: v for k, v in request.generate.items() if k not in known}),
+        "assistant": request.assistant,
         "adapter": request.adapter,
         "quantize": request.quantize,
         **sizes(request, loaded),

@@ -35,6 +35,7 @@ class ProfileRequest(msgspec.Struct, frozen=True, kw_only=True):
     audio_s: float | None = None  # seconds of sound; None: the default of the kind of model
     data: Path | None = None  # JSONL of {image, question} instead of a synthetic workload
     generate: Mapping[str, Any] = {}  # further arguments of generate(): sampling, beams
+    assistant: str | None = None  # a smaller model that drafts: a folder, a hub id or a preset
     adapter: str | None = None  # a PEFT adapter's folder or hub id
     quantize: str | None = None  # laptime.models.quantized.QUANTIZATIONS
     device_map: str | None = None
@@ -58,8 +59,8 @@ class ProfileRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def assisted(self) -> bool:
-        """Whether prompt lookup was asked for by name; a checkpoint's own is refused."""
-        return self.generate.get("prompt_lookup_num_tokens") is not None
+        """Whether a draft model or prompt lookup was asked for by name; a checkpoint's own is refused."""
+        return self.assistant is not None or self.generate.get("prompt_lookup_num_tokens") is not None
 
 
 def check(request: ProfileRequest) -> None:
@@ -96,12 +97,30 @@ def check(request: ProfileRequest) -> None:
         raise LaptimeError("--verify compares greedy tokens; leave out do_sample=true, or --verify")
     if request.generate and request.method != "direct":
         raise LaptimeError(f"--method {request.method} times greedy calls; leave out --generate")
+    _check_assisted(request)
     if not 0 < request.plan.precision < 1:
         raise LaptimeError(f"--precision {request.plan.precision}: write a share between 0 and 1, such as 0.01")
     if request.plan.autocast not in (None, "bfloat16", "float16"):
         raise LaptimeError(f"--autocast {request.plan.autocast}: bfloat16 or float16")
     if request.data is not None and not request.data.is_file():
         raise LaptimeError(f"{request.data}: no such file; --data takes JSON lines of {{image, question}}")
+
+
+def _check_assisted(request: ProfileRequest) -> None:
+    """Raise LaptimeError for what transformers drafts for in no way."""
+    if not request.assisted:
+        return
+    how = "prompt_lookup_num_tokens" if request.assistant is None else "--assistant"
+    if request.assistant is not None and request.generate.get("prompt_lookup_num_tokens") is not None:
+        raise LaptimeError("--assistant and prompt_lookup_num_tokens both draft; leave one of them out")
+    if request.batch > 1:
+        raise LaptimeError(f"--batch {request.batch}: {how} drafts for one row a call; leave --batch out")
+    if (request.generate.get("num_beams") or 1) > 1:
+        raise LaptimeError(f"num_beams: {how} drafts for greedy search and sampling; leave num_beams out")
+    if (request.cache or "").endswith("static"):
+        raise LaptimeError(f"--cache {request.cache}: {how} takes rejected tokens back, and a static cache can't")
+    if request.method != "direct":
+        raise LaptimeError(f"--method {request.method} times greedy calls; leave out {how}")
 
 
 def _check_types(part: ProfileRequest | MeasuringPlan) -> None:
