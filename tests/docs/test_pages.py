@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import ast
+import io
 import re
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from tools.docs.words import too_long
 
+import laptime
 from laptime.audits import RULES
 from laptime.audits.served.rules import RULES as SERVED_RULES
+from laptime.report.results import report
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -62,3 +66,13 @@ def test_every_rule_of_an_audit_has_its_row_and_no_row_is_of_another(page, rules
     named = [code for line in table.splitlines() for code in line.split("|")[1].strip().split(", ")]
     second = {"eos-ignored-in-some"} if rules is SERVED_RULES else set()  # another finding of unequal-output-lengths
     assert sorted(named) == sorted({rule.code for rule in rules} | second)
+
+
+def test_the_readmes_trace_is_what_the_program_prints_of_it():
+    block = re.search(
+        r"\$ laptime trace trace\.json\.gz\n(.*?)^```", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE
+    )[1]
+    console = Console(file=io.StringIO(), width=80)
+    console.print(report(laptime.read_trace(ROOT / "tests/trace/data/decode-eager.json.gz")))
+    printed = [line.rstrip() for line in console.file.getvalue().splitlines()]
+    assert [line for line in block.splitlines() if line not in printed] == []
