@@ -79,7 +79,14 @@ def configurations() -> list[dict[str, Scalar]]:
     ]
 
 
-def write_run(folder: Path, samples: int, workers: int = 2, inputs: int = 100, seed: int = 0) -> None:
+def write_run(
+    folder: Path,
+    samples: int,
+    workers: int = 2,
+    inputs: int = 100,
+    seed: int = 0,
+    kinds: list[dict[str, Scalar]] | None = None,
+) -> None:
     """Write a sweep's folder. Every configuration meets every worker; lines are whole records, encoded by laptime."""
     folder.mkdir(parents=True)
     environment = Environment(laptime="0", python="3", platform="Linux", cpu="cpu", cpu_count=2, gpu="H200")
@@ -89,7 +96,7 @@ def write_run(folder: Path, samples: int, workers: int = 2, inputs: int = 100, s
         (folder / f"worker-{worker}.jsonl").write_bytes(msgspec.json.encode(start) + b"\n")
     files = [(folder / f"samples-{worker}.jsonl").open("wb", buffering=1 << 20) for worker in range(workers)]
     rng = np.random.default_rng(seed)
-    configs = [(config_id(config), config) for config in configurations()]
+    configs = [(config_id(config), config) for config in kinds or configurations()]
     noise = np.exp(rng.normal(0, 0.01, (samples, 4)))
     ids = rng.integers(0, 50_000, (4096, 32)).tolist()
     clock = [1.8e12] * workers

@@ -125,7 +125,8 @@ def figures(portions: Iterable[Portion]) -> dict[str, object]:
     return {
         "tries": total["tries"], "broken": broken.total(), "faults": dict(faults), "kinds_of_faults": dict(broken),
         "kills_9": total["kills"], "resumes_on_another_day": total["resumes"],
-        "areas": {area: {"tries": count["tries"], "kinds": _few(kinds[area])} for area, count in areas.items()},
+        "areas": {area: {"tries": count["tries"], "kills_9": count["kills"], "resumes_on_another_day": count["resumes"],
+                         "kinds": _few(kinds[area])} for area, count in areas.items()},
         "commits": sorted(commits), "seconds": round(seconds),
     }  # fmt: skip
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 import sqlite3
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -191,6 +193,18 @@ def test_an_sqlite_file_of_something_else_is_one_clear_line(tmp_path: Path) -> N
     with pytest.raises(LaptimeError, match="not one of Nsight Systems") as error:
         read_timeline(tmp_path / "t.sqlite")
     assert "\n" not in str(error.value)
+
+
+def test_a_text_too_large_for_memory_is_one_clear_line(tmp_path: Path) -> None:
+    file = write_nsys(tmp_path / "large.sqlite", [KERNEL], [LAUNCH])
+    execute(file, f"INSERT INTO StringIds VALUES (999999, '{'x' * 12_000_000}')")
+    limited = (  # a limit of this process's SQLite, which can't be raised again
+        "import sqlite3, sys; sqlite3.connect(':memory:').execute('PRAGMA hard_heap_limit=8000000'); "
+        "from laptime.cli.main import main; sys.argv = ['laptime', 'trace', sys.argv[1]]; main()"
+    )
+    ended = subprocess.run([sys.executable, "-c", limited, file], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr == f"laptime: {file}: not readable as SQLite (damaged); export it again with nsys export\n"
 
 
 def test_truncated_and_flipped_databases_never_end_otherwise(tmp_path: Path) -> None:

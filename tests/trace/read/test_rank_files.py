@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tarfile
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -43,4 +44,20 @@ def test_an_archive_without_a_whole_trace_says_so(tmp_path: Path) -> None:
     with tarfile.open(archive, "w") as packed:
         packed.add(__file__, "notes.txt")
     with pytest.raises(LaptimeError, match="no trace in it, or it is cut short"), trace_files([archive]):
+        pass
+
+
+@pytest.mark.parametrize("name", ["ranks.zip", "ranks.bin", "ranks.tar", "ranks.tar.bz2"])
+def test_an_archive_that_was_cut_short_is_called_that(tmp_path: Path, name: str) -> None:
+    archive = tmp_path / name
+    if name.endswith((".zip", ".bin")):
+        with zipfile.ZipFile(archive, "w") as zipped:
+            zipped.write(TRACE, "rank0.json.gz")
+    else:
+        with tarfile.open(archive, "w:bz2" if name.endswith("bz2") else "w") as packed:
+            packed.add(TRACE, "rank0.json.gz")
+    whole = archive.read_bytes()
+    member = 512 + -(-TRACE.stat().st_size // 512) * 512  # a tar that ends between two of its files
+    archive.write_bytes(whole[: member if name == "ranks.tar" else len(whole) // 2])
+    with pytest.raises(LaptimeError, match=rf"{name}: the archive .*it is cut short"), trace_files([archive]):
         pass

@@ -17,6 +17,7 @@ from laptime.errors import LaptimeError
 from laptime.trace.read.nsight_other import is_parquet_export
 
 SUFFIXES = (".json", ".json.gz", ".sqlite")
+ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2")
 FILES = 4_096
 """Files that one analysis may have."""
 
@@ -84,13 +85,19 @@ def rank_in_name(name: str) -> int | None:
 
 
 def _is_archive(path: Path) -> bool:
-    """Whether the content is a .zip or a .tar (packed or not). A gzipped trace is none."""
+    """Whether the content is a .zip or a .tar (packed or not), or was meant to be one. A gzipped trace is none."""
     try:
         if not path.is_file() or path.name.endswith(SUFFIXES):
             return False
-        return zipfile.is_zipfile(path) or tarfile.is_tarfile(path)
+        named = path.name.lower().endswith(ARCHIVES)
+        return named or _begins_as_zip(path) or zipfile.is_zipfile(path) or tarfile.is_tarfile(path)
     except (OSError, EOFError):
         return False
+
+
+def _begins_as_zip(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(4) == b"PK\x03\x04"
 
 
 def _unpacked(path: Path, folder: Path) -> Iterator[Path]:
@@ -124,8 +131,12 @@ def _members(path: Path) -> Iterator[tuple[str, IO[bytes]]]:
                 if not info.is_dir() and info.filename.endswith(SUFFIXES):
                     yield info.filename, packed.open(info)
         return
+    if _begins_as_zip(path) or not tarfile.is_tarfile(path):
+        raise EOFError("it is cut short, or no archive")
     with tarfile.open(path) as archive:
         for member in archive:
             content = archive.extractfile(member) if member.isreg() and member.name.endswith(SUFFIXES) else None
             if content is not None:
                 yield member.name, content
+        if archive.fileobj is not None and archive.fileobj.tell() <= archive.offset:
+            raise EOFError("it is cut short: its end mark is missing")
