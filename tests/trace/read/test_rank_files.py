@@ -54,7 +54,7 @@ def test_an_archive_that_was_cut_short_is_called_that(tmp_path: Path, name: str)
         with zipfile.ZipFile(archive, "w") as zipped:
             zipped.write(TRACE, "rank0.json.gz")
     else:
-        with tarfile.open(archive, "w:bz2" if name.endswith("bz2") else "w") as packed:
+        with tarfile.open(archive, "w:bz2" if name.endswith("bz2") else "w", format=tarfile.USTAR_FORMAT) as packed:
             packed.add(TRACE, "rank0.json.gz")
     whole = archive.read_bytes()
     member = 512 + -(-TRACE.stat().st_size // 512) * 512  # a tar that ends between two of its files
