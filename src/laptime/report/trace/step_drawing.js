@@ -50,9 +50,13 @@ function stepDrawing(container, step, words, onWindow) {
     context.textBaseline = "middle";
     context.fillStyle = ink("--faint");
     for (const tick of roundTicks(low / 1e3, high / 1e3, width() / 110)) {
-      context.fillText(formatMs(tick / 1e3), x(tick * 1e3) + 3, 8);
+      const [label, at] = [formatMs(tick / 1e3), x(tick * 1e3)];
+      const fits = at + 3 + context.measureText(label).width <= width();
+      context.textAlign = fits ? "left" : "right"; // at the right edge a label stands before its line
+      context.fillText(label, fits ? at + 3 : at - 3, 8);
       context.fillRect(x(tick * 1e3), 0, 1, height);
     }
+    context.textAlign = "left";
     context.fillStyle = ink("--soft");
     context.fillText("gaps", 0, 20 + gapHeight / 2);
     if (layered) context.fillText("layers", 0, 20 + gapHeight + space + layerHeight / 2);
