@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import sqlite3
 from itertools import pairwise
@@ -135,6 +136,8 @@ def test_a_refusal_names_its_reason(tmp_path: Path) -> None:
         (b"\x80\x04\x95 snapshot", "a pickle"),
         (b"<!DOCTYPE html><html></html>", "a web page"),
         (b"PAR1" + bytes(20), "Parquet"),
+        (b"PK\x03\x04" + bytes(20), "an archive"),
+        (gzip.compress(b"rank0.json".ljust(257, b"\0") + b"ustar" + bytes(300)), "an archive"),
         (b"\x01\x00QuadDCommon" + bytes(40), "nsys export --type sqlite"),
     ],
 )

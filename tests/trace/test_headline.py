@@ -188,3 +188,8 @@ def test_a_wide_range_is_said_by_its_end() -> None:
     wide = best.step_ns_high - best.step_ns_low > 0.2 * (best.step_ns_high + best.step_ns_low)
     assert wide
     assert f"would leave {best.step_ns_high / 1e6:.2f} ms at most." in analysis.advice
+
+
+def test_many_kernels_of_no_family_are_one_kind() -> None:
+    rows = [ActivityRow(1_000_000 + i * 10_000, 1_009_900 + i * 10_000, f"k{i}") for i in range(40)]
+    assert analyse(build(rows)).headline.partition("(")[0].endswith("its time goes to kernels of no known kind ")

@@ -90,7 +90,8 @@ def _promise(row: WhatIf) -> str:
     name = words.get(row.remedy, "A CUDA graph with fusion")
     if _half_width(row) > NARROW:
         return f"{name} {verb} leave {row.step_ns_high / 1e6:.2f} ms at most."
-    return f"{name} {verb} leave {row.step_ns_low / 1e6:.2f} to {row.step_ns_high / 1e6:.2f} ms."
+    low, high = f"{row.step_ns_low / 1e6:.2f}", f"{row.step_ns_high / 1e6:.2f}"
+    return f"{name} {verb} leave {high if low == high else f'{low} to {high}'} ms."
 
 
 def _half_width(row: WhatIf) -> float:

@@ -299,10 +299,13 @@ def _where_busy(device: DeviceTimes, kernels: list[Kernel]) -> str:
     families: dict[str, float] = {}
     for kernel in kernels:
         if kernel.device == device.device:
-            known = kernel.family
-            if known == "other":
-                known = "kernels without a name" if kernel.name == "(unnamed)" else plain(kernel.short_name)
-            families[known] = families.get(known, 0.0) + kernel.share
+            families[kernel.family] = families.get(kernel.family, 0.0) + kernel.share
+    unknown = families.pop("other", 0.0)
+    own = [kernel for kernel in kernels if kernel.device == device.device and kernel.family == "other"]
+    most = max(own, key=lambda kernel: kernel.share, default=None)
+    if most is not None:
+        alone = most.share >= 0.5 * unknown and most.name != "(unnamed)"
+        families[plain(most.short_name) if alone else "kernels of no known kind"] = most.share if alone else unknown
     for row in device.busy:
         if row.kind == "copy" and device.busy_ns:
             families["copies"] = row.share_ns / device.busy_ns

@@ -105,7 +105,7 @@ def _read_some(files: Sequence[Path]) -> list[RankWork]:
 
 def _read_one(file: Path) -> list[RankWork]:
     try:
-        return rank_works(read_timeline(file))
+        return rank_works(read_timeline(file, details=False))
     except LaptimeError as error:
         return [_nothing(str(file), str(error))]
 

@@ -64,7 +64,8 @@ def find_steps(timeline: GpuTimeline, gaps: DeviceGaps, launched: Int64, causes:
     kind = activities.kind[gaps.rows]
     kernels = gaps.rows[(kind == Activity.KERNEL) | (kind == Activity.GRAPH)]
     if len(kernels) < 3:
-        return _none(f"only {len(kernels)} kernel{'' if len(kernels) == 1 else 's'} ran{_captured(timeline)}")
+        many = f"only {len(kernels)} kernel{'' if len(kernels) == 1 else 's'}" if len(kernels) else "no kernel"
+        return _none(f"{many} ran{_captured(timeline)}")
     cuts = _cuts(timeline, kernels, launched)
     if cuts is None:
         return _none(_why_none(activities.name[kernels].astype(np.int64)))

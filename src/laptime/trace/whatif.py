@@ -136,7 +136,8 @@ def what_if(costs: StepCosts, untraced_ns: int | None = None, step: Replayed | N
         low, high = graph(costs, base) if step is None else graph_range(step, costs.residual_ns)
         low, high = _within((low, high), least, base)
         residual = f"{costs.residual_ns[0] / 1e3:g} to {costs.residual_ns[1] / 1e3:g} µs stay between two kernels"
-        outside = "static shapes and preallocated buffers; at worst the gaps around kernels outside the layers stay"
+        shapes = "static shapes, preallocated buffers, and no wait of the host inside"
+        outside = f"{shapes}; at worst the gaps around kernels outside the layers stay"
         notes = [residual, outside]
         if costs.kept_ns:
             notes.append(f"the {costs.kept_ns / 1e6:.2f} ms in which the host works on something else stay")

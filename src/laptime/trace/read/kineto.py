@@ -50,8 +50,8 @@ UNREAD: tuple[tuple[str, re.Pattern[bytes], str], ...] = (
 _LONGEST_SIGN = 64
 
 
-def read(path: Path) -> GpuTimeline:
-    """Read a PyTorch profiler file.
+def read(path: Path, *, details: bool = True) -> GpuTimeline:
+    """Read a PyTorch profiler file; with its shapes, autograd's numbers and memory, or without these `details`.
 
     A cut file is read as far as whole events go, with a finding. Events that can't be true (no time, a negative
     duration) are left out and counted.
@@ -59,7 +59,7 @@ def read(path: Path) -> GpuTimeline:
     Raises:
         LaptimeError: when the file has no event list or damaged gzip data.
     """
-    batches, ending = read_batches(path)
+    batches, ending = read_batches(path, details=details)
     untimed, negative = sum(batch.untimed for batch in batches), sum(batch.negative for batch in batches)
     events = joined(batches)
     findings = [*_unread(path, events.activities), *_findings(ending, untimed, negative)]

@@ -82,8 +82,11 @@ class _Numbers:
     groups: Ids = field(default_factory=Ids)
 
 
-def columns_of(events: Sequence[Event]) -> Batch:
-    """Turn events into columns; what is no activity, call or range of a known kind is passed over."""
+def columns_of(events: Sequence[Event], *, details: bool = True) -> Batch:
+    """Turn events into columns; what is no activity, call or range of a known kind is passed over.
+
+    details: also operators' shapes and autograd's numbers, and the allocator's events.
+    """
     rows = [event for event in events if event.ph == "X" and event.cat in _CODES]
     code = np.fromiter(map(_CODES.__getitem__, map(attrgetter("cat"), rows)), np.int64, len(rows))
     start, timed = to_ns(list(map(attrgetter("ts"), rows)))
@@ -106,7 +109,7 @@ def columns_of(events: Sequence[Event]) -> Batch:
 
     untimed = int(np.count_nonzero(~timed))
     activities, calls = table(code < _CALL, _activity_columns), table(code == _CALL, _call_columns)
-    ranges = table(code >= _RANGE, _range_columns)
+    ranges = table(code >= _RANGE, _range_columns if details else _plain_range_columns)
     return Batch(
         names=tuple(names),
         activities=activities,
@@ -116,7 +119,7 @@ def columns_of(events: Sequence[Event]) -> Batch:
         negative=int(np.count_nonzero(~good)) - untimed,
         shapes=tuple(numbers.shapes),
         groups=tuple(numbers.groups),
-        memory=_memory(events),
+        memory=_memory(events) if details else {},
     )
 
 
@@ -155,7 +158,11 @@ def _call_columns(rows: list[Event], _: Int64, numbers: _Numbers) -> Table:
 
 def _range_columns(rows: list[Event], code: Int64, numbers: _Numbers) -> Table:
     further = shape_columns(rows, numbers.shapes) | sequence_columns(rows)
-    return _host_columns(rows) | further | {"kind": code - _RANGE}
+    return _plain_range_columns(rows, code, numbers) | further
+
+
+def _plain_range_columns(rows: list[Event], code: Int64, _: _Numbers) -> Table:
+    return _host_columns(rows) | {"kind": code - _RANGE}
 
 
 def _host_columns(rows: list[Event]) -> Table:

@@ -6,16 +6,27 @@ A large plain file is read in two halves, each by a process of its own.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from laptime.errors import LaptimeError
 from laptime.trace.read.kineto_bytes import blocks, is_gzip, stretch
 from laptime.trace.read.kineto_columns import Batch, columns_of
-from laptime.trace.read.kineto_events import BETWEEN, LIST_KEY, Header, cut, decode, devices_of, header_of, take_apart
+from laptime.trace.read.kineto_events import (
+    BETWEEN,
+    LIST_KEY,
+    Event,
+    Header,
+    cut,
+    decode,
+    devices_of,
+    header_of,
+    take_apart,
+)
 from laptime.trace.read.second_process import available, elsewhere
 from laptime.trace.read.tables import whole_number
 from laptime.trace.read.timeline import Card
@@ -24,6 +35,9 @@ LARGEST_EVENT_BYTES = 32 << 20
 LARGEST_HEADER_BYTES = 64 << 20
 HEADER_TRIES = 16
 """How often the list's key may turn up where it opens no list (inside a string, say) before the file is given up."""
+
+
+_Columns = Callable[[Sequence[Event]], Batch]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,27 +57,28 @@ class Ending:
     tail: bytes = b""  # what stands behind the list
 
 
-def read_batches(path: Path) -> tuple[list[Batch], Ending]:
-    """Read a file's events as columns; the halves of a large plain file in two processes.
+def read_batches(path: Path, *, details: bool = True) -> tuple[list[Batch], Ending]:
+    """Read a file's events as columns; the halves of a large plain file in two processes. `details`: as `columns_of`.
 
     Raises:
         LaptimeError: when there is no event list or its gzip data is damaged.
     """
     where = meeting(path)
-    read = None if where is None else _in_halves(path, where)
+    columns = partial(columns_of, details=details)
+    read = None if where is None else _in_halves(path, where, columns)
     if read is not None:
         return read
     with closing(blocks(path)) as source:
         pending, header, gone, more = _open_list(path, source)
-        batches, ending = _rest(source, pending, gone, more)
+        batches, ending = _rest(source, pending, gone, more, columns)
     return batches, _with_header(ending, header)
 
 
-def _in_halves(path: Path, where: Meeting) -> tuple[list[Batch], Ending] | None:
+def _in_halves(path: Path, where: Meeting, columns: _Columns) -> tuple[list[Batch], Ending] | None:
     """Read both halves at once; None when the file isn't whole events up to where they meet."""
 
     def second() -> list[Batch | Ending]:
-        batches, ending = _rest(stretch(path, where.start), b"", where.start, True)
+        batches, ending = _rest(stretch(path, where.start), b"", where.start, True, columns)
         return [*batches, ending]
 
     with elsewhere(second, Batch, Ending) as fetch, closing(stretch(path, 0, where.stop)) as source:
@@ -71,7 +86,7 @@ def _in_halves(path: Path, where: Meeting) -> tuple[list[Batch], Ending] | None:
             pending, header, _, more = _open_list(path, source)
         except LaptimeError:
             return None
-        first = _whole_events(source, pending, more)
+        first = _whole_events(source, pending, more, columns)
         results = None if first is None else fetch()
     if first is None or results is None:
         return None
@@ -100,7 +115,9 @@ def _with_header(ending: Ending, header: Header | None) -> Ending:
     return replace(ending, schema_version=schema, rank=rank)
 
 
-def _whole_events(source: Iterator[bytes], pending: bytes, more: bool) -> tuple[list[Batch], int] | None:
+def _whole_events(
+    source: Iterator[bytes], pending: bytes, more: bool, columns: _Columns
+) -> tuple[list[Batch], int] | None:
     """Events to the very end of the source, and how many were unreadable; None when they don't end just there."""
     batches: list[Batch] = []
     unreadable = 0
@@ -109,7 +126,7 @@ def _whole_events(source: Iterator[bytes], pending: bytes, more: bool) -> tuple[
         decoded = decode(piece)
         if decoded is None:
             return None
-        batches.append(columns_of(decoded[0]))
+        batches.append(columns(decoded[0]))
         unreadable += decoded[1]
         if not more:
             return batches, unreadable
@@ -118,7 +135,9 @@ def _whole_events(source: Iterator[bytes], pending: bytes, more: bool) -> tuple[
     return None
 
 
-def _rest(source: Iterator[bytes], pending: bytes, gone: int, more: bool) -> tuple[list[Batch], Ending]:
+def _rest(
+    source: Iterator[bytes], pending: bytes, gone: int, more: bool, columns: _Columns
+) -> tuple[list[Batch], Ending]:
     """Events up to the list's end. `pending` follows the `gone` bytes that were used up."""
     batches: list[Batch] = []
     unreadable = 0
@@ -129,14 +148,14 @@ def _rest(source: Iterator[bytes], pending: bytes, gone: int, more: bool) -> tup
             events, dropped, used = *decoded, len(pending) - len(rest)
         else:
             events, dropped, used, closed = take_apart(pending)
-        batches.append(columns_of(events))
+        batches.append(columns(events))
         unreadable, gone, pending = unreadable + dropped, gone + used, pending[used:]
         if closed:
             return batches, Ending("complete", gone, unreadable, tail=_tail(pending, source))
         if not more or len(pending) > LARGEST_EVENT_BYTES:
             # What is left holds the last event and the list's end, or is cut, or is no JSON.
             events, dropped, used, closed = take_apart(pending)
-            batches.append(columns_of(events))
+            batches.append(columns(events))
             how: Literal["complete", "cut", "broken"] = "complete" if closed else "broken" if more else "cut"
             return batches, Ending(how, gone + used, unreadable + dropped, tail=pending[used:][:_TAIL_BYTES])
         # An event larger than a block is tried again when twice as much is there, so that trying stays linear.
@@ -175,6 +194,7 @@ MARK_BYTES = 4096
 OTHER_FORMATS: dict[re.Pattern[bytes], str] = {
     re.compile(rb'"schema"\s*:\s*"\d[^"]*"(?s:.*)"nodes"\s*:\s*\['): "an execution trace (Chakra's nodes), which holds"
     " no times of the device; give the profiler's trace of the same run, from prof.export_chrome_trace()",
+    re.compile(rb"(?s)^.{257}ustar"): "an archive; laptime trace and laptime.read_ranks read archives",
     re.compile(rb'^\s*\{\s*"rocprofiler-sdk-tool"'): "rocprofv3's own JSON, which laptime doesn't read; trace with"
     " torch.profiler, and export with prof.export_chrome_trace()",
 }

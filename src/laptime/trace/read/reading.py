@@ -14,6 +14,7 @@ _GZIP_MAGIC = b"\x1f\x8b"
 _NSYS_REPORT_MARKS = (b"QDSTRM", b"QDREP", b"QuadD", b"Nsight Systems")
 _HEAD_BYTES = 1 << 16
 _OTHERS = (
+    (b"pk\x03\x04", "an archive, which laptime trace and laptime.read_ranks read"),
     (b"\x80", "a pickle, such as a memory snapshot of torch: it has no device work, and a pickle is never loaded"),
     (b"<!doctype html", "a web page, such as a memory timeline of torch.profiler: it has no device work"),
     (b"<html", "a web page, such as a memory timeline of torch.profiler: it has no device work"),
@@ -22,8 +23,10 @@ _OTHERS = (
 """What other files begin with, and what they are."""
 
 
-def read_timeline(path: str | Path) -> GpuTimeline:
+def read_timeline(path: str | Path, *, details: bool = True) -> GpuTimeline:
     """Read a trace: a PyTorch profiler .json or .json.gz, an Nsight Systems .sqlite, Parquet folder or report.
+
+    details: also what says who worked how much: operators' shapes, autograd's numbers, memory.
 
     Raises:
         LaptimeError: one line saying what is wrong with the file and how to mend it.
@@ -54,7 +57,7 @@ def read_timeline(path: str | Path) -> GpuTimeline:
     if text:
         from laptime.trace.read import kineto
 
-        return kineto.read(path)
+        return kineto.read(path, details=details)
     for mark, what in _OTHERS:
         if head.lower().startswith(mark):
             raise LaptimeError(f"{path}: {what}; name a PyTorch profiler .json/.json.gz or Nsight Systems .sqlite")
