@@ -116,7 +116,7 @@ def observer_short() -> str:
         total, every = (times(ways[f"laptime {way}"]["ratio"]) for way in ("total", "per token"))
         model = f"{figures['model'].removeprefix('preset:')}, {figures['cache']} cache"
         lines.append(f"  - {model}, {figures['new_tokens']} tokens: {total}; with every token marked {every}")
-    note = f"wall clock against bare generate(), interleaved pairs, 95 % interval; {machine(recorded)}"
+    note = f"benchmarks/observer_effect.py: wall clock against bare generate(), interleaved pairs, 95 % interval; {machine(recorded)}"
     return "\n".join(lines) + f"\n\n  ({note})\n"
 
 
@@ -148,7 +148,7 @@ def truth_short(name: str = "truth") -> str:
     models = ", ".join(dict.fromkeys(call["model"].removeprefix("preset:") for call in calls))
     worst = recorded["figures"]["largest_relative_difference"]
     at_most = math.ceil(worst * 1e6) / 1e4  # percent, rounded up, since the sentence says "at most"
-    return f"  no stage of {len(calls)} calls ({models}) differs by more than {at_most:.4f} %.\n"
+    return f"  no stage of {len(calls)} calls ({models}) differs by more than {at_most:.4f} % (benchmarks/{name}.py).\n"
 
 
 def subtraction() -> str:
