@@ -116,7 +116,8 @@ def observer_short() -> str:
         total, every = (times(ways[f"laptime {way}"]["ratio"]) for way in ("total", "per token"))
         model = f"{figures['model'].removeprefix('preset:')}, {figures['cache']} cache"
         lines.append(f"  - {model}, {figures['new_tokens']} tokens: {total}; with every token marked {every}")
-    note = f"benchmarks/observer_effect.py: wall clock against bare generate(), interleaved pairs, 95 % interval; {machine(recorded)}"
+    note = "benchmarks/observer_effect.py: wall clock against bare generate(), interleaved pairs, 95 % interval"
+    note += f"; {machine(recorded)}"
     return "\n".join(lines) + f"\n\n  ({note})\n"
 
 
