@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 # Work in parallel, but leave torch one thread per worker.
 JOBS ?= $(shell nproc 2>/dev/null || echo 1)
 
-.PHONY: torture demo demo-control demo-real test test-real test-lowest test-newest test-engines test-trackers dist docs lint bench format clean browser
+.PHONY: torture demo demo-control demo-real test test-real test-lowest test-newest test-engines bench-serving test-trackers dist docs lint bench format clean browser
 
 demo: $(READY)
 	rm -rf runs/demo
@@ -107,7 +107,32 @@ UV = $(1)/bin/uv pip install -q -p $(1)/bin/python --find-links "$${PIP_FIND_LIN
 test-engines: $(ENGINES)/.ready $(VLLM)/.ready $(SERVING)/.ready
 	PYTHONPATH=src:. $(ENGINES)/bin/python -m benchmarks.serve_llama_cpp
 	PYTHONPATH=. VLLM_PLUGINS=laptime $(VLLM)/bin/python -m benchmarks.serve_vllm
+	PYTHONPATH=. VLLM_PLUGINS=laptime $(VLLM)/bin/python -m benchmarks.serve_vllm_images
 	PYTHONPATH=. $(SERVING)/bin/python -m benchmarks.serve_transformers
+
+# What the client and the plug-in cost, on a quiet machine; two other clients in environments of their own. As root,
+# other work can't take the cores away meanwhile.
+REALTIME ?= $(if $(filter 0,$(shell id -u)),--realtime)
+SECONDS ?= 300
+AIPERF := .venv-engines-aiperf
+GUIDELLM := .venv-engines-guidellm
+bench-serving: $(READY) $(VLLM)/.ready $(AIPERF)/.ready $(GUIDELLM)/.ready
+	PYTHONPATH=. VLLM_PLUGINS=laptime $(VLLM)/bin/python -m benchmarks.vllm_observer $(SECONDS) $(REALTIME)
+	$(BIN)/python -m benchmarks.serve_truth $(REALTIME)
+	$(BIN)/python -m benchmarks.client_lag $(REALTIME) --aiperf $(AIPERF)/bin/aiperf --guidellm $(GUIDELLM)/bin/guidellm \
+	  --tokenizer runs/engines/smollm2
+
+$(AIPERF)/.ready:
+	$(PYTHON) -m venv $(AIPERF)
+	$(AIPERF)/bin/pip install -q uv
+	$(call UV,$(AIPERF)) aiperf==0.13.0
+	touch $@
+
+$(GUIDELLM)/.ready:
+	$(PYTHON) -m venv $(GUIDELLM)
+	$(GUIDELLM)/bin/pip install -q uv
+	$(call UV,$(GUIDELLM)) torch==2.13.0 guidellm==0.8.1
+	touch $@
 
 $(ENGINES)/.ready:
 	$(PYTHON) -m venv $(ENGINES)
@@ -166,4 +191,4 @@ $(READY): pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(ENGINES) $(VLLM) $(SERVING) runs .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(ENGINES) $(VLLM) $(SERVING) $(AIPERF) $(GUIDELLM) runs .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

