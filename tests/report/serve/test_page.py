@@ -16,6 +16,7 @@ from laptime.engines.bench import ServeRequest, serve_bench
 from laptime.engines.loads import concurrency
 from laptime.engines.questions import Asking
 from laptime.engines.result import Slo
+from laptime.report.kit.numbers import plain
 from laptime.report.results import report as terminal
 from laptime.report.serve.words import headline
 from tests.engines.known_server import Plan, running
@@ -37,3 +38,4 @@ def test_both_faces_say_the_headline_and_escape_the_model():
     for said in (written, unescape(shown)):
         assert "1 of 6 requests failed (1 http-error)" in said
         assert "83.3" in said  # good: five of six
+        assert f"of requests were good, {plain(result.levels[0].goodput_per_s, 3)} a second" in said
