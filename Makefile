@@ -108,6 +108,7 @@ test-engines: $(ENGINES)/.ready $(VLLM)/.ready $(SERVING)/.ready
 	PYTHONPATH=src:. $(ENGINES)/bin/python -m benchmarks.serve_llama_cpp
 	PYTHONPATH=. VLLM_PLUGINS=laptime $(VLLM)/bin/python -m benchmarks.serve_vllm
 	PYTHONPATH=. VLLM_PLUGINS=laptime $(VLLM)/bin/python -m benchmarks.serve_vllm_images
+	PYTHONPATH=. VLLM_PLUGINS=laptime $(VLLM)/bin/python -m benchmarks.serve_vllm_states
 	PYTHONPATH=. $(SERVING)/bin/python -m benchmarks.serve_transformers
 
 # What the client and the plug-in cost, on a quiet machine; two other clients in environments of their own. As root,

@@ -30,19 +30,11 @@ SIZE, PATCH, CLOSE_NS = 224, 14, 100_000
 
 
 def model_folder() -> Path:
-    """A LLaVA with random weights; the tokenizer is SmolLM2's."""
+    """A LLaVA whose weights vLLM makes up; the tokenizer is SmolLM2's."""
     folder = PLACE / "llava"
     if (folder / "processor_config.json").exists():
         return folder
-    import torch
-    from transformers import (
-        AutoTokenizer,
-        CLIPVisionConfig,
-        LlamaConfig,
-        LlavaConfig,
-        LlavaForConditionalGeneration,  # fmt: skip
-        LlavaProcessor,
-    )
+    from transformers import AutoTokenizer, CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaProcessor
     from transformers.models.clip import CLIPImageProcessor
 
     tokenizer = AutoTokenizer.from_pretrained(made(Path(os.environ.get("SMOLLM2", "runs/engines/smollm2"))))
@@ -51,11 +43,11 @@ def model_folder() -> Path:
                              image_size=SIZE, patch_size=PATCH, projection_dim=256)  # fmt: skip
     text = LlamaConfig(vocab_size=len(tokenizer) + 8, hidden_size=128, intermediate_size=256, num_hidden_layers=4,
                        num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=2048)  # fmt: skip
-    torch.manual_seed(0)
     config = LlavaConfig(vision_config=tower, text_config=text, vision_feature_layer=-2,
                          image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
                          image_seq_length=(SIZE // PATCH) ** 2)  # fmt: skip
-    LlavaForConditionalGeneration(config).to(torch.bfloat16).save_pretrained(folder)
+    config.architectures = ["LlavaForConditionalGeneration"]
+    config.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     images = CLIPImageProcessor(size={"shortest_edge": SIZE}, crop_size={"height": SIZE, "width": SIZE})
     LlavaProcessor(images, tokenizer, patch_size=PATCH, vision_feature_select_strategy="default",
@@ -82,7 +74,8 @@ def asked(folder: Path) -> list[float]:
 
     Served.embed_multimodal = clocked
     engine = LLM(model=str(model_folder()), dtype="bfloat16", enforce_eager=True, max_model_len=1024, max_num_seqs=8,
-                 disable_log_stats=False, limit_mm_per_prompt={"image": 2}, skip_mm_profiling=True)  # fmt: skip
+                 disable_log_stats=False, load_format="dummy", limit_mm_per_prompt={"image": 2},
+                 skip_mm_profiling=True)  # fmt: skip
     towers.clear()
     pixels = numpy.random.default_rng(0)
 

@@ -63,7 +63,7 @@ def lived(folder: Path, count: int) -> list[RequestLife]:
 
 
 def memory(folder: Path) -> dict:
-    llm = engine(max_num_batched_tokens=128, num_gpu_blocks_override=6, block_size=128)
+    llm = engine(max_num_batched_tokens=128, num_gpu_blocks_override=9, block_size=128)
     ask(llm, [f"{place} {PROMPT}" for place in range(3)], 160)
     ask(llm, [f"0 {PROMPT}"], 4)
     lives = lived(folder, 4)
