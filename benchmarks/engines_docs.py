@@ -36,7 +36,11 @@ def main() -> None:
 
 
 def table(heads: list[str], rows: list[list[str]]) -> str:
-    lines = [heads, ["---" + (":" if place else "") for place in range(len(heads))], *rows]
+    """A table; columns of figures stand to the right."""
+    figures = [
+        all(re.fullmatch(r"[-−±]?[\d.,]+( \S+)?|none|", row[place]) for row in rows) for place in range(len(heads))
+    ]
+    lines = [heads, ["---:" if figure else "---" for figure in figures], *rows]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
@@ -277,6 +281,82 @@ def killed() -> str:
     return table(["engine", "killed", "requests", "what is in the run folder"], rows)
 
 
+def errors() -> str:
+    """Engine by figure by error: each against what is known beside it."""
+    known, vllm = result("serve_truth"), result("serve_vllm")
+    llama_cpp, serving = result("serve_llama_cpp"), result("serve_transformers")
+    chunks, tpots = ([at[name]["p50"] for at in known["error_ms"].values()] for name in ("chunk", "tpot"))
+    levels = vllm["levels"].values()
+    beside = {row["name"]: [] for level in levels for row in level["beside"]}
+    for level in levels:
+        for row in level["beside"]:
+            beside[row["name"]].append(row["difference_ms"])
+    costs = max(abs(1 - level["share_of_steps_added_up"]) for level in levels)
+    outside = [level["ttft_ms"]["value"] - level["engine"]["timings.prompt_ms"] for level in llama_cpp["own_prompts"]]
+    first = serving["served"][0]
+    rows = [
+        [
+            "server of known delays",
+            "instant of a chunk",
+            "its own note of writing it",
+            _range(chunks) + " (medians)",
+        ],
+        ["", "TPOT", "its own gaps", _range(tpots) + " (medians)"],
+        [
+            "vLLM 0.32",
+            f"the parts of each of {sum(level['requests'] for level in levels)} requests",
+            "what the client waited for",
+            f"0 ns; instants out of order by {ms(max(level['largest_out_of_order_ms'] for level in levels))}",
+        ],
+        ["", "cost of all requests", "the time of all steps", f"{costs:.0e} of it"],
+        [
+            "",
+            "arrival → first token",
+            "vLLM's own, wall clock",
+            f"{_range(beside['TTFT from arrival'])} (medians): its later reading",
+        ],
+        ["", "first → last token", "vLLM's own", _range(beside["decode, first to last token"])],
+        ["", "clocks", "bracket", f"± {vllm['clock_error_ns'] / 1e3:.2f} µs"],
+        [
+            "llama.cpp",
+            "TTFT",
+            "its own `timings.prompt_ms`",
+            f"{_range(outside)} more (medians): the queue, HTTP, the first token",
+        ],
+        [
+            "transformers, batching",
+            f"the stages of each of {serving['batched']['requests']} requests",
+            "created → finished",
+            f"0 ns; instants out of order by {ms(serving['batched']['largest_out_of_order_ms'])}",
+        ],
+        [
+            "`transformers serve`",
+            "first event, taken for the first token",
+            "first content",
+            f"{ms(first['first_event_ms'])} where it is {ms(first['ttft_ms']['value'])} (medians)",
+        ],
+    ]
+    try:
+        pictures = result("serve_vllm_images")
+        rows.insert(
+            7,
+            [
+                "",
+                "vision of an image alone",
+                "a clock around the encoder",
+                ms(pictures["vision_less_tower_ms"]) + " more",
+            ],
+        )
+    except FileNotFoundError:
+        pass
+    return table(["engine", "figure", "held against", "error"], rows)
+
+
+def _range(values: list[float]) -> str:
+    ends = ms(min(values)), ms(max(values))
+    return ends[0] if ends[0] == ends[1] else " to ".join(ends)
+
+
 BLOCKS: dict[str, Callable[[], str]] = {
     "truth": truth,
     "lag": lag,
@@ -287,6 +367,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "own-time": own_time,
     "images": images,
     "states": states,
+    "errors": errors,
     "killed": killed,
 }
 
