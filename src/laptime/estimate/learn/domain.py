@@ -82,7 +82,8 @@ class Domain(msgspec.Struct, frozen=True, kw_only=True):
         """The nearest row inside of each row, and the logarithm of how much larger each size is than there.
 
         Both (n, columns); of a column with negative values no factor is told. Rows are moved across the side that they
-        exceed most, again and again: an approximation of the nearest point that ends inside.
+        exceed most, again and again: an approximation of the nearest point that ends inside. Sizes are made smaller
+        where that is enough: a row with more GPUs than it asks for would be another, faster one.
         """
         logs = self._logs(numeric)
         moved = logs.copy()
@@ -99,7 +100,10 @@ class Domain(msgspec.Struct, frozen=True, kw_only=True):
             open_rows, worst, by = open_rows[outside], worst[outside], by[outside]
             if not len(open_rows):
                 break
-            moved[open_rows] -= (by / lengths[worst])[:, None] * sides[worst]
+            along_side = sides[worst]
+            smaller = np.where(along_side * by[:, None] > 0, along_side, 0.0)
+            way = np.where(smaller.any(axis=1, keepdims=True), smaller, along_side)
+            moved[open_rows] -= (by / (way * along_side).sum(axis=1))[:, None] * way
         factors = np.array([kind != "plain" for kind in self.kinds], dtype=np.bool_)
         return self._values(moved), np.where(factors, np.maximum(logs - moved, 0.0), 0.0)
 
