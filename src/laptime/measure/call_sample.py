@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import msgspec
+from transformers import GenerationConfig
 
 from laptime.data.record import Flag, Sample, Scalar
 from laptime.errors import LaptimeError
@@ -14,10 +15,13 @@ from laptime.measure.call_settings import (
     generated_rows,
     ids_of,
     image_tokens,
+    prompt_ids,
     prompt_width,
     ran,
     rows_begin_at,
+    token_limit,
 )
+from laptime.measure.model_facts import how_it_runs
 from laptime.measure.timed_call import TimedCall, TimedModel
 from laptime.measure.timeline import inter_token, partition, unassigned_ms
 
@@ -37,7 +41,7 @@ def sample_of(call: TimedCall, timed: TimedModel, label: Label, flags: list[Flag
 
     flags: what was known of the call before it ran.
     """
-    probes, arguments, settings = call.probes, call.arguments, call.settings
+    probes, arguments = call.probes, call.arguments
     if probes.error is not None:
         raise probes.error
     around = call.watch.circumstances
@@ -48,7 +52,8 @@ def sample_of(call: TimedCall, timed: TimedModel, label: Label, flags: list[Flag
     if probes.logits > 1 and times.stages.decode_ms is None:
         raise LaptimeError("generate() stopped before the last step it was asked for, and its end was not seen")
     returned = ids_of(call.result)
-    rows = generated_rows(returned, rows_begin_at(call.module, arguments, returned, settings), arguments, settings)
+    asked = _asked(call, returned)
+    rows = generated_rows(returned, asked.start, arguments, asked.settings)
     tokens = max(len(row) for row in rows)
     forwards = max(0, probes.logits - 1)
     flags = [*around.flags, *flags]
@@ -73,11 +78,11 @@ def sample_of(call: TimedCall, timed: TimedModel, label: Label, flags: list[Flag
         itl_ms=inter_token(marks) if timed.per_token and drafted is None else None,
         output_tokens=tokens,
         decode_forwards=forwards,
-        prompt_tokens=prompt_width(arguments),
+        prompt_tokens=asked.prompt_tokens,
         image_tokens=image_tokens(timed.core, timed.placeholders, arguments, returned),
         batch=len(rows),
         generated_tokens=sum(len(row) for row in rows),
-        cut_rows=cut_rows(rows, arguments, settings),
+        cut_rows=cut_rows(rows, asked.limit, arguments, asked.settings),
         preprocess_ms=call.preprocess_ms,
         cached_tokens=call.cached_tokens,
         **({} if drafted is None else msgspec.structs.asdict(drafted)),
@@ -93,7 +98,31 @@ def sample_of(call: TimedCall, timed: TimedModel, label: Label, flags: list[Flag
     )
 
 
-def what_ran(call: TimedCall) -> dict[str, Scalar]:
-    """The settings that differ from greedy search with the dynamic cache, by whoever decided them."""
+def what_ran(call: TimedCall, timed: TimedModel) -> dict[str, Scalar]:
+    """Precision and attention, and the settings that differ from greedy search with the dynamic cache."""
     drafted = how_drafted(call.settings, call.arguments) if isinstance(call.probes, AssistedProbes) else {}
-    return {**ran(call.settings), **drafted}
+    return {**how_it_runs(timed.core), **ran(call.settings, call.arguments), **drafted}
+
+
+class _Asked(NamedTuple):
+    """What a call was asked for, read from its arguments and from the rows that it returned."""
+
+    settings: GenerationConfig
+    prompt_tokens: int
+    start: int  # where the new ids of a row begin
+    limit: int | None  # on the new tokens of a row
+
+
+def _asked(call: TimedCall, returned: list[list[int]]) -> _Asked:
+    """What the call names, or what the loop inside was handed where a generate() has a signature of its own."""
+    arguments, settings, joined = call.arguments, call.settings, call.probes.joined
+    named = prompt_ids(arguments) is not None or arguments.get("inputs_embeds") is not None
+    if joined is None or named or call.inner or getattr(call.module.config, "is_encoder_decoder", False):
+        start = rows_begin_at(call.module, arguments, returned, settings)
+        limit = token_limit(call.module, arguments, settings, start)
+        return _Asked(settings, prompt_width(arguments), start, limit)
+    settings, width = joined
+    longest = max(map(len, returned))
+    with_prompt = abs(longest - width - call.probes.logits) < abs(longest - call.probes.logits)
+    limit = None if settings.max_length is None else settings.max_length - width
+    return _Asked(settings, width, width if with_prompt else 0, limit)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from transformers import GenerationConfig
+from transformers import Cache, DynamicCache, EncoderDecoderCache, GenerationConfig
 from transformers.generation import GenerationMixin, GenerationMode
 
 from laptime.data.record import Scalar
@@ -129,17 +129,26 @@ def certain_length(model: Any, settings: GenerationConfig, call: Mapping[str, An
     return None if may_stop else settings.max_new_tokens
 
 
-def ran(settings: GenerationConfig) -> dict[str, Scalar]:
+def ran(settings: GenerationConfig, call: Mapping[str, Any]) -> dict[str, Scalar]:
     """What a call ran with, where that isn't greedy search with the dynamic cache; a checkpoint may have decided it."""
     stops = settings.stop_strings
     facts: dict[str, Scalar] = {
-        "cache": settings.cache_implementation,
+        "cache": _given_cache(call) or settings.cache_implementation,
         "num_beams": settings.num_beams if (settings.num_beams or 1) > 1 else None,
         "do_sample": settings.do_sample or None,
         "prefill_chunk": settings.prefill_chunk_size,
         "stop_strings": stops if stops is None or isinstance(stops, str) else ", ".join(map(str, stops)),
     }
     return {name: value for name, value in facts.items() if value is not None}
+
+
+def _given_cache(call: Mapping[str, Any]) -> str | None:
+    """The kind of the cache that a call brings, as cache_implementation would name it; None for a dynamic one."""
+    cache = call.get("past_key_values")
+    if not isinstance(cache, Cache) or isinstance(cache, DynamicCache | EncoderDecoderCache):
+        return "offloaded" if isinstance(cache, DynamicCache) and getattr(cache, "offloading", False) else None
+    kind = type(cache).__name__.removesuffix("Cache").lower()
+    return f"offloaded_{kind}" if getattr(cache, "offloading", False) else kind
 
 
 def prompt_ids(call: Mapping[str, Any]) -> torch.Tensor | None:
@@ -155,6 +164,8 @@ def prompt_width(call: Mapping[str, Any]) -> int:
     """The tokens of a row before the first new one. A call without a prompt begins with the BOS token."""
     prompt, embeddings = prompt_ids(call), call.get("inputs_embeds")
     if prompt is None:
+        encoded = call.get("encoder_outputs")  # of an encoder that ran before the call
+        embeddings = encoded[0] if embeddings is None and encoded is not None else embeddings
         return 1 if embeddings is None else int(embeddings.shape[1])
     return int(prompt.shape[1])
 
@@ -210,12 +221,34 @@ def generated_rows(
     return _without_padding(rows, settings, call, ends)
 
 
-def cut_rows(rows: list[list[int]], call: Mapping[str, Any], settings: GenerationConfig) -> int | None:
-    """How many rows ended at the limit on new tokens; None where nothing else could end them."""
+def cut_rows(
+    rows: list[list[int]], limit: int | None, call: Mapping[str, Any], settings: GenerationConfig
+) -> int | None:
+    """How many rows ended at the limit on new tokens; None where nothing else could end them.
+
+    limit: token_limit's.
+    """
     if settings.eos_token_id is None and not settings.stop_strings and not call.get("stopping_criteria"):
         return None
-    limit, ends = settings.max_new_tokens, _eos_ids(settings)
+    ends = _eos_ids(settings)
     return None if limit is None else sum(len(row) >= limit and row[-1] not in ends for row in rows)
+
+
+def token_limit(model: Any, call: Mapping[str, Any], settings: GenerationConfig, start: int) -> int | None:
+    """The most new tokens of a row.
+
+    start: where the new ids of an encoder-decoder's row begin. max_length counts what stands before the new ids, unless
+    nobody has set it.
+    Source: GenerationMixin._prepare_generated_length of transformers 5.17.
+    """
+    if settings.max_new_tokens is not None or settings.max_length is None:
+        return settings.max_new_tokens
+    given = call.get("generation_config")
+    asked = (call.get("max_length"), getattr(given, "max_length", None), model.generation_config.max_length)
+    if all(length is None for length in asked):
+        return settings.max_length
+    encodes = getattr(getattr(model, "config", None), "is_encoder_decoder", False)
+    return settings.max_length - (start if encodes else prompt_width(call))
 
 
 def _eos_ids(settings: GenerationConfig) -> set[int]:

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import LogitsProcessor
+from transformers import GenerationConfig, LogitsProcessor
 
 from laptime.measure.clock import Clock
 from laptime.models.anatomy import Anatomy
@@ -53,7 +53,9 @@ class Probes(LogitsProcessor):
         self._stop_joining: Callable[[], None] = _nothing
         self._thread = get_ident()
         self.logits = 0  # the number of forwards with logits; a chunked prefill counts once
+        self._plain = True  # the model's class has no generate() of its own
         self.error: Exception | None = None
+        self.joined: tuple[GenerationConfig, int] | None = None  # what a loop inside works with: settings, prompt width
         self._sign()
 
     def follow(self, model: nn.Module, last_step: int | None) -> None:
@@ -64,7 +66,8 @@ class Probes(LogitsProcessor):
     def __enter__(self) -> Probes:
         self._thread = get_ident()
         self._encoders.start()
-        if not plain_generate(self._model):
+        self._plain = type(self._model).__dict__.get("generate") is None
+        if hasattr(self._model, PROCESSORS):
             self._stop_joining = before(self._model, PROCESSORS, self._join)
         self._handles.append(self._anatomy.language.register_forward_pre_hook(self._on_language_model))
         return self
@@ -119,10 +122,16 @@ class Probes(LogitsProcessor):
         return inputs
 
     def _join(self, listed: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """Stand among the call's logits processors, where a generate() of the class's own has dropped those given."""
+        """Stand first among the call's logits processors, also where a class's own generate() has dropped those given.
+
+        What the others take to change the logits (guidance runs the model again) is no time of the forward before.
+        """
         processors = listed(*args, **kwargs)
-        if get_ident() == self._thread and not any(one is self for one in processors):
-            processors.append(self)
+        given = any(one is self for one in processors)
+        if given or not self._plain:  # else it is another generate() inside this one
+            processors[:] = [self, *(one for one in processors if one is not self)]
+            if self.joined is None and kwargs.get("input_ids_seq_length"):
+                self.joined = kwargs["generation_config"], kwargs["input_ids_seq_length"]
         return processors
 
     def _sign(self) -> None:
@@ -147,11 +156,6 @@ class Probes(LogitsProcessor):
             handle.remove()
         self._handles.clear()
         self._encoders.stop()
-
-
-def plain_generate(model: nn.Module) -> bool:
-    """Whether the model's class has transformers' own generate(), or none of the functions that it calls."""
-    return type(model).__dict__.get("generate") is None or not hasattr(model, PROCESSORS)
 
 
 def _nothing() -> None:

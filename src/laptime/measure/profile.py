@@ -84,7 +84,7 @@ def prepare(request: ProfileRequest) -> PreparedProfile:
         Input(sample_id, {**made.kwargs, **generation}, made.preprocess_ms)
         for sample_id, made in workload(request, loaded)
     ]
-    known = ran(settings)
+    known = ran(settings, generation)
     config: dict[str, Scalar] = {
         "model": request.model,
         "dtype": str(next(model.parameters()).dtype).removeprefix("torch."),

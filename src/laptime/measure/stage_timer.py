@@ -127,7 +127,10 @@ class StageTimer:
     def last(self) -> Sample:
         """The sample of the newest call. Raises LaptimeError before the first call, or where it wasn't measured."""
         if self._newest is None:
-            raise LaptimeError("no generate() call was timed yet")
+            raise LaptimeError(
+                "no generate() call was timed yet; call model.generate() inside the with block (a generate that was "
+                "taken from the model before it goes past the timer)"
+            )
         if isinstance(self._newest, Failure):
             raise LaptimeError(f"the newest generate() call was not measured: {self._newest.error}")
         return self._newest
@@ -253,7 +256,7 @@ class StageTimer:
         """The configuration of a call, and its hash, which is made once for each way of calling."""
         if self._config_given:
             return self._config, self._config_id
-        facts = what_ran(call)
+        facts = what_ran(call, self._timed_model)
         key = tuple(facts.items())
         if key not in self._configs:
             config = {**self._config, **facts}

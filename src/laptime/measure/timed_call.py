@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
 
+from laptime.errors import LaptimeError
 from laptime.measure.assisted import AssistedProbes, check_assisted
 from laptime.measure.call_settings import (
     bind,
@@ -97,7 +98,7 @@ class TimedCall:
             settings = resolve(at.module, call)
             probes.follow(at.module, certain_length(at.module, settings, call))
             if not carried:
-                call["logits_processor"] = LogitsProcessorList([*given, probes])
+                call["logits_processor"] = LogitsProcessorList([probes, *given])
         except Exception as error:  # the call goes on without its sample
             probes.error = probes.error or error
             return at.original(*args, **kwargs)
@@ -112,6 +113,11 @@ def prepare_call(
     """What is needed to time this call. Raises LaptimeError for what can't be measured."""
     call = bind(at.original, args, kwargs)
     module = timed.core if at.module is timed.model else at.module
+    device = next(timed.core.parameters()).device
+    if device != timed.device:
+        raise LaptimeError(
+            f"the model is on {device} now, and this StageTimer was made when it was on {timed.device}; make another"
+        )
     settings = resolve(module, call)
     refuse_unmeasurable(settings, call, timed.device, assisted=timed.assisted)
     if timed.decoding is not timed.core:
@@ -126,7 +132,8 @@ def prepare_call(
     if isinstance(probes, AssistedProbes):
         call["stopping_criteria"] = StoppingCriteriaList([*(call.get("stopping_criteria") or ()), probes.criterion])
     if at.takes_processors:
-        call["logits_processor"] = LogitsProcessorList([*(call.get("logits_processor") or ()), probes])
+        # The first of those given: what a grammar takes to choose a token is no time of the model.
+        call["logits_processor"] = LogitsProcessorList([probes, *(call.get("logits_processor") or ())])
     if timed.per_token:
         clock.reserve((settings.max_new_tokens or 0) + 64)
     watch = Watch(timed.device, timed.monitor, energy=timed.energy, memory=timed.memory)

@@ -135,7 +135,9 @@ def _check(first: dict[str, int]) -> None:
             "the language model; name it with --language-module (language=... in Python)"
         )
     if "first-logits" not in first or "end" not in first:
-        raise LaptimeError("generate() returned without logits: nothing was generated, so nothing can be timed")
+        raise LaptimeError(
+            "generate() returned without logits: nothing was generated, or by a loop that isn't transformers' own"
+        )
     if "logits" in first and "decode-begin" not in first:
         raise LaptimeError("the first decode forward's entry was never seen, so decode can't be told from prefill")
 
