@@ -15,20 +15,30 @@ def collapse(rows: Encoded, log_ms: Floats, groups: Ints) -> tuple[Ints, Trainin
     Returns each row's configuration, the configurations, each one's group, and which of them share their features.
     """
     table = np.column_stack([rows.numeric, rows.codes, groups])
-    _, first, configuration = np.unique(table, axis=0, return_index=True, return_inverse=True)
-    configuration = configuration.reshape(-1).astype(np.int64)
+    first, configuration = unique_rows(table)
     repeats = np.bincount(configuration).astype(np.float64)
     order = np.lexsort((log_ms, configuration))
     ordered, start = log_ms[order], np.concatenate([[0], np.cumsum(repeats[:-1])]).astype(np.int64)
     count = repeats.astype(np.int64)
     medians = (ordered[start + (count - 1) // 2] + ordered[start + count // 2]) / 2
-    _, units = np.unique(table[first, :-1], axis=0, return_inverse=True)
-    return (
-        configuration,
-        Training(rows.take(first), medians, repeats),
-        groups[first],
-        units.reshape(-1).astype(np.int64),
-    )
+    _, units = unique_rows(table[first, :-1])
+    return configuration, Training(rows.take(first), medians, repeats), groups[first], units
+
+
+def unique_rows(table: Floats) -> tuple[Ints, Ints]:
+    """The first row of each different row, by their values in the order of the columns; and each row's place there.
+
+    As np.unique over an axis, but column by column: numbers are sorted faster than whole rows.
+    """
+    keys, kinds = np.zeros(len(table), dtype=np.int64), 1
+    for column in table.T:
+        known, codes = np.unique(column, return_inverse=True)
+        if kinds * len(known) > 2**62:
+            some, keys = np.unique(keys, return_inverse=True)
+            kinds = len(some)
+        keys, kinds = keys * len(known) + codes, kinds * max(1, len(known))
+    _, first, place = np.unique(keys, return_index=True, return_inverse=True)
+    return first.astype(np.int64), place.reshape(-1).astype(np.int64)
 
 
 def rows_of(held: Ints, configuration: Ints) -> tuple[Ints, Ints]:

@@ -352,14 +352,13 @@ def check_stage_units(frame: pl.DataFrame) -> None:
     names = [name for name in frame.columns if name.endswith("_ms") and frame[name].dtype.is_numeric()]
     if "total_ms" in names:
         _check_parts(frame, names)
-    first = np.column_stack([_floats(frame[name].head(MANY_ROWS)) for name in names] or [np.empty((0, 0))])
-    for one, other in permutations(range(len(names)), 2):
-        if len(frame) > MANY_ROWS and not _is_thousandth(first[:, one], first[:, other], fewest=0):
+    values = {name: _floats(frame[name]) for name in names if frame[name].null_count() < len(frame)}
+    for one, other in permutations(values, 2):
+        small, large = values[one], values[other]
+        if len(frame) > MANY_ROWS and not _is_thousandth(small[:MANY_ROWS], large[:MANY_ROWS], fewest=0):
             continue  # a million rows are looked at only where their first ones say so
-        if _is_thousandth(_floats(frame[names[one]]), _floats(frame[names[other]])):
-            raise LaptimeError(
-                f"{names[one]} is {names[other]} / 1000: is one of them in seconds? Convert it, or leave one out"
-            )
+        if _is_thousandth(small, large):
+            raise LaptimeError(f"{one} is {other} / 1000: is one of them in seconds? Convert it, or leave one out")
 
 
 MANY_ROWS = 1000
