@@ -98,6 +98,14 @@ def test_a_kept_connection_that_the_server_closed_costs_no_request(tmp_path):
     assert sum("resent" in request.flags for request in read_requests(tmp_path / "run")) == 5
 
 
+def test_nor_do_several_of_them(tmp_path):
+    with running(lambda n: Plan(first_s=0.05, close_after=n < 5)) as server:
+        loads = [concurrency(4, 4), concurrency(1, 3)]  # four connections are kept, then one request meets them all
+        level = asked(server, tmp_path / "run", loads=loads).levels[1]
+    assert level.finished == 3, level.failed
+    assert not (tmp_path / "run" / "failures-client.jsonl").exists()
+
+
 @pytest.mark.parametrize(
     ("plan", "outcome"),
     [

@@ -190,13 +190,20 @@ async def ask(
     started_unix_ms = time.time() * 1e3
     sent = time.perf_counter_ns()
     try:
-        try:
-            outcome = await _exchange(opened, endpoint, question.body, answer)
-        except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
-            if isinstance(error, aiohttp.ClientConnectorError) or answer.headers or "new-connection" in answer.flags:
-                raise
-            answer.flags.add("resent")  # the server had closed the connection that was kept open
-            outcome = await _exchange(opened, endpoint, question.body, answer)
+        while True:
+            try:
+                outcome = await _exchange(opened, endpoint, question.body, answer)
+                break
+            except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+                if (
+                    isinstance(error, aiohttp.ClientConnectorError)
+                    or answer.headers
+                    or "new-connection" in answer.flags
+                ):
+                    raise
+                answer.flags.add(
+                    "resent"
+                )  # the server had closed the connection that was kept open; the next may be too
     except asyncio.TimeoutError:
         outcome, answer.error = "time-out", f"no end within {endpoint.timeout_s:g} s"
     except aiohttp.ClientConnectorError as error:
