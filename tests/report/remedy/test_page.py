@@ -19,6 +19,11 @@ def shown_in_terminal(report, width=140):
     return console.export_text(styles=False)
 
 
+def percent(mark, name):
+    """Where a mark lies, in percent of the picture's width."""
+    return float(mark.get_attribute(name).removesuffix("%"))
+
+
 @pytest.mark.chromium
 def test_promise_and_measurement_are_drawn_to_scale(open_page, console_lines):
     browser = open_page(remedy_page(a_report()))
@@ -28,13 +33,13 @@ def test_promise_and_measurement_are_drawn_to_scale(open_page, console_lines):
     bars = picture.find_elements("css selector", "rect.promise")
     assert (len(dots), len(bars)) == (5, 3)
     assert len(picture.find_elements("css selector", "circle.missed")) == 1
-    across = [float(dot.get_attribute("cx")) for dot in dots]
+    across = [percent(dot, "cx") for dot in dots]
     assert across[4] < across[3] < across[0] < across[1] < across[2]  # 2.37 < 11.3 < 27.4 < 27.8 < 33.1 ms
     last = bars[2]
-    begin = float(last.get_attribute("x"))
-    assert begin < across[4] < begin + float(last.get_attribute("width"))
+    begin = percent(last, "x")
+    assert begin < across[4] < begin + percent(last, "width")
     graph = bars[1]
-    assert across[3] > float(graph.get_attribute("x")) + float(graph.get_attribute("width"))
+    assert across[3] > percent(graph, "x") + percent(graph, "width")
     assert browser.execute_script("return document.documentElement.scrollWidth <= innerWidth")
     assert "did not compile" in browser.find_element("id", "failed").text
     assert "differ at 3 (2.0 bf16 steps)" in browser.find_element("id", "costs").text

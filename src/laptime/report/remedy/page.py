@@ -6,7 +6,7 @@ from math import ceil, floor, log10
 
 from laptime.remedy.result import RemedyReport, RemedyRow
 from laptime.report.kit.environment import environment_pairs
-from laptime.report.kit.html import Html, card, cards, definitions, note, section, table, tag, wide
+from laptime.report.kit.html import Html, card, cards, definitions, note, section, table, tag
 from laptime.report.kit.numbers import NOTHING, count, interval_ends, number, quantity, ratio_ends, text
 from laptime.report.kit.page import asset, document
 from laptime.report.kit.text import one_line, setting_text
@@ -32,8 +32,9 @@ from laptime.report.remedy.words import (
     with_promised_stages,
 )
 
-ROW, LEFT, RIGHT, WIDTH, TOP = 34, 270, 110, 1080, 26
-"""The picture's sizes in its own units."""
+ROW, TOP, INSET = 46, 26, 3.0
+"""The picture's rows and its head, in pixels; what stays free on either side, in percent of its width."""
+MOST_TICKS = 6
 
 
 def remedy_page(report: RemedyReport) -> str:
@@ -95,36 +96,42 @@ def _picture_section(report: RemedyReport) -> Html:
 
 
 def _picture(rows: list[RemedyRow], floor_ms: float | None) -> Html:
+    """A row for each remedy: its name above its bar, so that the whole scale fits a phone."""
     ends = [value for row in rows for value in _values(row)] + ([floor_ms] if floor_ms else [])
     low, high = log10(min(ends)) - 0.04, log10(max(ends)) + 0.04
-    height = TOP + ROW * len(rows) + 8
+    height = TOP + ROW * len(rows) + 4
 
-    def x(ms: float) -> float:
-        return round(LEFT + (log10(ms) - low) / (high - low) * (WIDTH - LEFT - RIGHT), 1)
+    def x(ms: float) -> str:
+        return _percent(at(ms))
+
+    def at(ms: float) -> float:
+        return INSET + (log10(ms) - low) / (high - low) * (100 - 2 * INSET)
 
     marks: list[Html] = []
     for ms in _ticks(10**low, 10**high):
-        marks.append(tag("line", x1=x(ms), x2=x(ms), y1=TOP - 4, y2=height, class_="tick"))
-        marks.append(tag("text", text(ms, "ms", 2), x=x(ms), y=14, class_="tick-name"))
+        marks.append(tag("line", x1=x(ms), x2=x(ms), y1=TOP - 6, y2=height, class_="tick"))
+        marks.append(tag("text", text(ms, "ms", 2), x=x(ms), y=10, class_="tick-name"))
     if floor_ms:
-        marks.append(tag("line", x1=x(floor_ms), x2=x(floor_ms), y1=TOP - 4, y2=height, class_="floor"))
+        marks.append(tag("line", x1=x(floor_ms), x2=x(floor_ms), y1=TOP - 6, y2=height, class_="floor"))
     for i, row in enumerate(rows):
-        y = TOP + ROW * i + ROW / 2
-        marks.append(tag("text", title(row), x=0, y=y, class_="name"))
+        top, y = TOP + ROW * i + 10, TOP + ROW * i + 31
+        marks.append(tag("text", title(row), x=0, y=top, class_="name"))
         if row.promise is not None:
-            begin, end = x(row.promise.low_ms), x(row.promise.high_ms)
-            marks.append(
-                tag("rect", x=begin, y=y - 9, width=max(round(end - begin, 1), 2), height=18, rx=4, class_="promise")
-            )
+            begin, end = at(row.promise.low_ms), at(row.promise.high_ms)
+            width = _percent(max(end - begin, 0.3))
+            marks.append(tag("rect", x=_percent(begin), y=y - 9, width=width, height=18, rx=4, class_="promise"))
         if row.tpot_ms is not None:
-            at = x(row.tpot_ms.value)
             if row.tpot_ms.low is not None and row.tpot_ms.high is not None:
                 marks.append(tag("line", x1=x(row.tpot_ms.low), x2=x(row.tpot_ms.high), y1=y, y2=y, class_="interval"))
             missed = " missed" if row.kept is False else ""
-            marks.append(tag("circle", cx=at, cy=y, r=5, class_=f"measured{missed}"))
-            marks.append(tag("text", text(row.tpot_ms.value, "ms"), x=WIDTH, y=y, class_="value"))
+            marks.append(tag("circle", cx=x(row.tpot_ms.value), cy=y, r=5, class_=f"measured{missed}"))
+            marks.append(tag("text", text(row.tpot_ms.value, "ms"), x="100%", y=top, class_="value"))
     label = "Promised range and measured time per token of each remedy"
-    return wide(tag("svg", *marks, viewBox=f"0 0 {WIDTH} {height}", class_="promises", role="img", aria_label=label))
+    return tag("svg", *marks, width="100%", height=height, class_="promises", role="img", aria_label=label)
+
+
+def _percent(value: float) -> str:
+    return f"{round(value, 2)}%"
 
 
 def _values(row: RemedyRow) -> list[float]:
@@ -137,7 +144,8 @@ def _values(row: RemedyRow) -> list[float]:
 def _ticks(low: float, high: float) -> list[float]:
     steps = (1, 2, 5) if high / low > 4 else (1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9)
     powers = range(floor(log10(low)), ceil(log10(high)) + 1)
-    return [step * 10.0**power for power in powers for step in steps if low <= step * 10.0**power <= high]
+    ticks = [step * 10.0**power for power in powers for step in steps if low <= step * 10.0**power <= high]
+    return ticks[:: ceil(len(ticks) / MOST_TICKS)] if ticks else []
 
 
 def _measures_section(report: RemedyReport) -> Html:
