@@ -19,7 +19,8 @@ import numpy as np
 import torch
 
 from laptime import StageTimer
-from laptime.data.record import Mark, Sample, StageTimes
+from laptime.data.record import Mark, Sample
+from laptime.measure.assisted import round_times
 from laptime.measure.environment import describe
 from laptime.measure.timeline import partition
 from laptime.models.loading import load_model
@@ -83,18 +84,19 @@ def compare_calls(name: str, model: Any, call: dict[str, Any], calls: int) -> li
     rows = []
     for _ in range(calls):
         sample, timeline = timed_and_traced(model, call)
-        traced = stages_of(timeline, sample)
+        marks = traced_marks(timeline, sample)
+        traced = partition(marks).stages
+        pairs = {stage: (sample.stages.stage(stage), traced.stage(stage)) for stage in STAGES}
+        if sample.draft_ms is not None:
+            (draft, verify), (draft_traced, verify_traced) = round_times(sample.marks), round_times(marks)
+            pairs |= {"draft": (draft, draft_traced), "verify": (verify, verify_traced)}
         rows.append(
             {
                 "model": name,
                 "cache": call.get("cache_implementation", "dynamic"),
                 "laptime": sample.stages,
                 "trace": traced,
-                "relative_difference": {
-                    stage: sample.stages.stage(stage) / traced.stage(stage) - 1
-                    for stage in STAGES
-                    if traced.stage(stage)
-                },
+                "relative_difference": {what: own / right - 1 for what, (own, right) in pairs.items() if right},
             }
         )
     return rows
@@ -103,7 +105,7 @@ def compare_calls(name: str, model: Any, call: dict[str, Any], calls: int) -> li
 def timed_and_traced(model: Any, call: dict[str, Any]) -> tuple[Sample, GpuTimeline]:
     """One call under both."""
     activities = [torch.profiler.ProfilerActivity.CPU, torch.profiler.ProfilerActivity.CUDA]
-    with StageTimer(model) as timer:
+    with StageTimer(model, assisted=True) as timer:
         with torch.profiler.profile(activities=activities) as profiler:
             model.generate(**call)
         with tempfile.TemporaryDirectory() as folder:
@@ -112,8 +114,8 @@ def timed_and_traced(model: Any, call: dict[str, Any]) -> tuple[Sample, GpuTimel
             return timer.last, read_timeline(file)
 
 
-def stages_of(timeline: GpuTimeline, sample: Sample) -> StageTimes:
-    """The partition as the trace tells it: the sample's marks at the trace's instants."""
+def traced_marks(timeline: GpuTimeline, sample: Sample) -> list[Mark]:
+    """The sample's marks at the trace's instants."""
     calls = timeline.calls
     names = np.array([timeline.strings[i] for i in calls.name])
     records = records_of_marks(np.flatnonzero(np.char.startswith(names, "cudaEventRecord")), calls.end_ns, sample)
@@ -125,11 +127,10 @@ def stages_of(timeline: GpuTimeline, sample: Sample) -> StageTimes:
     for index in records:
         before = ended_ns[launched_ns < calls.start_ns[index]]
         instants.append(max(int(before.max()) if len(before) else 0, int(calls.end_ns[index])))
-    marks = [
+    return [
         Mark(mark.kind, instant - instants[0], instant - instants[0])
         for mark, instant in zip(sample.marks, instants, strict=True)
     ]
-    return partition(marks).stages
 
 
 def records_of_marks(records: np.ndarray, end_ns: np.ndarray, sample: Sample) -> np.ndarray:

@@ -1,15 +1,18 @@
 """Are the stages true in families of other kinds? As benchmarks/truth.py, with small models made here.
 
     python benchmarks/truth_families.py            # on a GPU: against torch.profiler's trace
-    python benchmarks/truth_families.py --cpu      # only whether each model is made and measured
+    python benchmarks/truth_families.py --cpu      # against clocks around what transformers itself calls
 
 Six kinds: Gemma 3, Llama 4 (experts, pixel shuffle), Mllama (cross-attention), Qwen3-VL (a merger inside the tower),
-Qwen2-Audio (sound) and Whisper (an encoder-decoder). Random weights; wide enough that a stage takes milliseconds.
+Qwen2-Audio (sound) and Whisper (an encoder-decoder). Two ways more, of a Llama: prompt lookup, and an assistant, whose
+draft and verify are compared too. Random weights; wide enough that a stage takes milliseconds.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -172,6 +175,19 @@ def whisper() -> Made:
     return transformers.WhisperForConditionalGeneration(config), {"input_features": torch.randn(1, 80, 3000)}
 
 
+def llama() -> Made:
+    """Text that repeats itself, so that prompt lookup finds something."""
+    inputs = asked()
+    inputs = {name: torch.cat([value, value], 1) for name, value in inputs.items()}
+    return transformers.LlamaForCausalLM(transformers.LlamaConfig(**TEXT)), inputs
+
+
+DRAFTS: dict[str, Callable[[nn.Module], dict[str, Any]]] = {
+    "prompt_lookup": lambda model: {"prompt_lookup_num_tokens": 3},
+    "assistant": lambda model: {"assistant_model": copy.deepcopy(model)},  # all of its drafts are kept
+}
+"""What generate() gets beside the inputs, for the ways in which candidates are drafted."""
+
 MODELS: dict[str, Callable[[], Made]] = {
     "gemma3": gemma3,
     "llama4": llama4,
@@ -179,6 +195,8 @@ MODELS: dict[str, Callable[[], Made]] = {
     "qwen3_vl": qwen3_vl,
     "qwen2_audio": qwen2_audio,
     "whisper": whisper,
+    "prompt_lookup": llama,
+    "assistant": llama,
 }
 
 
@@ -196,6 +214,72 @@ def made(name: str, device: torch.device, dtype: torch.dtype) -> Made:
     return model, cast
 
 
+class OwnRounds:
+    """Clocks of its own around one assisted call on a CPU: each draft, and each forward of the model."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self._model = model
+        self.drafts_ms: list[float] = []
+        self.drafted: list[int] = []
+        self.forwards_ms: list[float] = []
+
+    def __enter__(self) -> OwnRounds:
+        make = self._model._get_candidate_generator
+
+        def made_generator(*args: Any, **kwargs: Any) -> Any:
+            generator = make(*args, **kwargs)
+            draft = generator.get_candidates
+
+            def clocked(ids: torch.Tensor, *more: Any, **named: Any) -> Any:
+                begin = time.perf_counter()
+                candidates, logits = draft(ids, *more, **named)
+                self.drafts_ms.append((time.perf_counter() - begin) * 1e3)
+                self.drafted.append(candidates.shape[1] - ids.shape[1])
+                return candidates, logits
+
+            generator.get_candidates = clocked
+            return generator
+
+        self._model._get_candidate_generator = made_generator
+        begun: list[float] = []
+        self._hooks = [
+            self._model.register_forward_pre_hook(lambda *_: begun.append(time.perf_counter())),
+            self._model.register_forward_hook(
+                lambda *_: self.forwards_ms.append((time.perf_counter() - begun.pop()) * 1e3)
+            ),
+        ]
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        del self._model._get_candidate_generator
+        for hook in self._hooks:
+            hook.remove()
+
+
+def by_own_clocks(name: str, tokens: int) -> str:
+    """One call on the CPU: laptime's stages; an assisted call's with the own clocks beside. Ends where counts differ."""
+    model, inputs = made(name, torch.device("cpu"), torch.float32)
+    call = {**inputs, "max_new_tokens": tokens, "do_sample": False}
+    if name not in DRAFTS:
+        with StageTimer(model) as timer:
+            model.generate(**call)
+        return f"{timer.last.stages} {timer.last.flags}"
+    call |= DRAFTS[name](model)
+    model.generate(**call)
+    with StageTimer(model, assisted=True) as timer, OwnRounds(model) as own:
+        model.generate(**call)
+    sample = timer.last
+    if (sample.drafted_tokens, sample.decode_forwards) != (sum(own.drafted), len(own.forwards_ms) - 1):
+        raise SystemExit(f"{name}: {sample.drafted_tokens} drafted, {sum(own.drafted)} by own count")
+    drafts, forwards = sum(own.drafts_ms[1:]), sum(own.forwards_ms[1:])  # the first are other and prefill
+    return (
+        f"draft {sample.draft_ms:.1f} ms, own {drafts:.1f}; verify {sample.verify_ms:.1f} ms, own {forwards:.1f}; "
+        f"prefill {sample.stages.prefill_ms:.1f} ms, own {own.forwards_ms[0]:.1f}; "
+        f"{sample.output_tokens} tokens in {sample.decode_forwards + 1} forwards, "
+        f"{sample.accepted_tokens} of {sample.drafted_tokens} drafts kept"
+    )
+
+
 def main() -> None:
     """Compare each model, some calls each, and write benchmarks/results/truth_families.json."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -206,16 +290,15 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.cpu:
         for name in arguments.models:
-            model, inputs = made(name, torch.device("cpu"), torch.float32)
-            with StageTimer(model) as timer:
-                model.generate(**inputs, max_new_tokens=3, do_sample=False)
-            print(name, timer.last.stages, timer.last.flags)
+            print(name, by_own_clocks(name, arguments.tokens), flush=True)
         return
     device = torch.device("cuda", 0)
     rows: list[dict[str, Any]] = []
     for name in arguments.models:
         model, inputs = made(name, device, torch.bfloat16)
         call = {**inputs, "max_new_tokens": arguments.tokens, "do_sample": False}
+        if name in DRAFTS:
+            call |= DRAFTS[name](model)
         rows += compare_calls(name, model, call, arguments.calls)
         del model, inputs, call
         torch.cuda.empty_cache()

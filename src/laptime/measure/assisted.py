@@ -97,16 +97,22 @@ class AssistedProbes(Probes):
         """The call's drafts and verifications. Raises LaptimeError where a round's end was not seen."""
         if len(self.accepted) != self.logits:
             raise LaptimeError("a round of assisted decoding ended unseen: generate() drops stopping criteria")
-        draft_ns = verify_ns = begun = 0
-        for mark in marks:
-            if mark.kind == "verify-begin":
-                draft_ns += mark.device_ns - begun
-                begun = mark.device_ns
-            elif mark.kind == "logits":
-                verify_ns += mark.device_ns - begun
-            elif mark.kind in ("decode-begin", "chosen"):
-                begun = mark.device_ns
-        return DraftedCall(draft_ns / 1e6, verify_ns / 1e6, sum(self.drafted), sum(self.accepted))
+        draft_ms, verify_ms = round_times(marks)
+        return DraftedCall(draft_ms, verify_ms, sum(self.drafted), sum(self.accepted))
+
+
+def round_times(marks: Sequence[Mark]) -> tuple[float, float]:
+    """What drafting and verifying took in all rounds of decode, in ms."""
+    draft_ns = verify_ns = begun = 0
+    for mark in marks:
+        if mark.kind == "verify-begin":
+            draft_ns += mark.device_ns - begun
+            begun = mark.device_ns
+        elif mark.kind == "logits":
+            verify_ns += mark.device_ns - begun
+        elif mark.kind in ("decode-begin", "chosen"):
+            begun = mark.device_ns
+    return draft_ns / 1e6, verify_ns / 1e6
 
 
 class _Rounds(StoppingCriteria):
