@@ -257,7 +257,7 @@ class OwnRounds:
 
 
 def by_own_clocks(name: str, tokens: int) -> str:
-    """One call on the CPU: laptime's stages; an assisted call's with the own clocks beside. Ends where counts differ."""
+    """One call on the CPU: laptime's stages, and the own clocks of an assisted call. Ends where counts differ."""
     model, inputs = made(name, torch.device("cpu"), torch.float32)
     call = {**inputs, "max_new_tokens": tokens, "do_sample": False}
     if name not in DRAFTS:
