@@ -259,8 +259,8 @@ def states() -> str:
         rows.append(
             [
                 f"{it['workers']} workers, tensor-parallel",
-                f"{it['steps_of_each']} steps of each; the later worker "
-                f"ended a step {ms(it['skew_ms']['value'])} after the other (median)",
+                f"{it['steps_of_each']} steps of each; the last worker "
+                f"ended a step {ms(it['skew_ms']['value'])} after the first (median)",
             ]
         )
     return table(["brought about", "seen"], rows)

@@ -99,6 +99,7 @@ def test_warm_up_and_edges_are_not_the_modal_step() -> None:
         ("kineto", "decode_step {}", "annotation"),
         ("nsys-sqlite", "token {}", "nvtx"),
         ("kineto", "ProfilerStep#{}", "annotation"),
+        ("kineto", "execute_32_context_0(sq0sk0)_generation_32(sq32sk{})", "annotation"),  # as vLLM's workers name it
     ],
 )
 def test_ranges_cut_steps(format: str, annotate: str, method: str) -> None:
