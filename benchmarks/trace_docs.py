@@ -59,15 +59,16 @@ def ranks(recorded: dict[str, Any]) -> str:
         f"`{recorded['command']}`: {where['cpu_count']} processors, Python {where['python']}, load average"
         f" {where['load_average']:.0f} (other work beside it; the two took turns).",
         "",
-        "| folder | laptime | HolisticTraceAnalysis | times as long | peak memory |",
-        "|---|---|---|---|---|",
+        "| folder | laptime | HolisticTraceAnalysis | times as long | processor time | peak memory |",
+        "|---|---|---|---|---|---|",
     ]
     for name, own in recorded["figures"].items():
         seconds, times = own["seconds"], own["holistic_over_laptime_seconds"]
         ends = "" if times["low"] is None else f" ({times['low']:.1f} to {times['high']:.1f})"
         lines.append(
             f"| {RANK_FOLDERS[name]} | {seconds['laptime']['value']:.1f} s | {seconds['holistic']['value']:.1f} s |"
-            f" {times['value']:.1f}×{ends} | {own['holistic_over_laptime_peak']:.1f}× |"
+            f" {times['value']:.1f}×{ends} | {own['holistic_over_laptime_processor']['value']:.1f}× |"
+            f" {own['holistic_over_laptime_peak']:.1f}× |"
         )
     return "\n".join(lines) + "\n"
 

@@ -55,6 +55,7 @@ class Run:
 
     seconds: float
     peak_mb: float
+    processor_s: float  # of the process and those that it waited for: other work beside it changes this little
 
 
 def run(command: list[str], path: Path, *, watched: bool = False) -> Run:
@@ -68,19 +69,20 @@ def run(command: list[str], path: Path, *, watched: bool = False) -> Run:
                 pass
     filled = [str(path) if word == "FILE" else word for word in command]
     with tempfile.TemporaryFile() as errors:
-        begin = time.perf_counter()
+        before, begin = os.times(), time.perf_counter()
         process = subprocess.Popen(filled, stdout=subprocess.DEVNULL, stderr=errors)
         watch = Watch(process.pid)
         if watched:
             watch.start()
         process.wait()
-        seconds = time.perf_counter() - begin
+        seconds, after = time.perf_counter() - begin, os.times()
         if watched:
             watch.join()
         if process.returncode:
             errors.seek(0)
             raise RuntimeError(f"{command[0]} {path.name}: {errors.read()[-500:].decode()}")
-    return Run(seconds, watch.most_kb * 1024 / MB)
+    spent = after.children_user + after.children_system - before.children_user - before.children_system
+    return Run(seconds, watch.most_kb * 1024 / MB, spent)
 
 
 class Watch(threading.Thread):
@@ -121,10 +123,15 @@ def in_turns(commands: dict[str, list[str]], path: Path, rounds: int) -> dict[st
     runs: dict[str, list[Run]] = {name: [] for name in commands}
     for _ in range(rounds):
         for name, command in commands.items():
-            runs[name].append(Run(run(command, path).seconds, peaks[name]))
+            taken = run(command, path)
+            runs[name].append(Run(taken.seconds, peaks[name], taken.processor_s))
     for name, taken in runs.items():
         seconds = sorted(r.seconds for r in taken)
-        print(f"  {name:22} {seconds[len(seconds) // 2]:7.2f} s  {taken[0].peak_mb:7.0f} MB", flush=True)
+        spent = sorted(r.processor_s for r in taken)[len(taken) // 2]
+        print(
+            f"  {name:22} {seconds[len(seconds) // 2]:7.2f} s, processors {spent:7.2f} s, {taken[0].peak_mb:7.0f} MB",
+            flush=True,
+        )
     return runs
 
 
@@ -134,11 +141,15 @@ def figures(runs: dict[str, list[Run]], path: Path, peers: list[str]) -> dict[st
     result: dict[str, object] = {
         "file_mb": round(sum(f.stat().st_size for f in ([path] if path.is_file() else path.iterdir())) / MB, 1),
         "seconds": {name: median_interval([r.seconds for r in taken]) for name, taken in runs.items()},
+        "processor_seconds": {name: median_interval([r.processor_s for r in taken]) for name, taken in runs.items()},
         "peak_mb": {name: round(taken[0].peak_mb, 1) for name, taken in runs.items()},
     }
     for peer in peers:
         result[f"{peer}_over_laptime_seconds"] = ratio_of_medians(
             [r.seconds for r in runs[peer]], [r.seconds for r in ours], paired=True
+        )
+        result[f"{peer}_over_laptime_processor"] = ratio_of_medians(
+            [r.processor_s for r in runs[peer]], [r.processor_s for r in ours], paired=True
         )
         result[f"{peer}_over_laptime_peak"] = round(runs[peer][0].peak_mb / ours[0].peak_mb, 2)
     return result
