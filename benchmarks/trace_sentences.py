@@ -1,6 +1,9 @@
 """What laptime says of public traces that nobody here wrote, as the tables of docs/trace.md and docs/trace-ranks.md.
 
-    LAPTIME_TRACES=FOLDER python benchmarks/trace_sentences.py
+    LAPTIME_TRACES=FOLDER LAPTIME_CASES=FOLDER python benchmarks/trace_sentences.py
+
+Small written cases and further public files stand in docs/appendix/trace-sentences.md; without LAPTIME_CASES the cases
+stay as they are.
 
 The sentences are the headline and the advice of `laptime trace FILE`, unchanged. A test compares them with the page.
 """
@@ -17,6 +20,7 @@ from laptime.trace.result import TraceAnalysis
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "trace.md"
 RANKS_PAGE = PAGE.with_name("trace-ranks.md")
+APPENDIX = PAGE.with_name("appendix") / "trace-sentences.md"
 
 FILES: dict[str, str] = {
     "qwen3_4b_hf_decode24": "eager decode of Qwen3-4B, 24 tokens",
@@ -49,13 +53,45 @@ MORE: dict[str, str] = {
 }
 """The same for docs/trace-ranks.md: several ranks, and traces that lack something."""
 
+FURTHER: dict[str, str] = {
+    "param@2026__linear": "a stack of 20 linear layers, trained",
+    "HolisticTraceAnalysis@f4d0062c__data__ns_resolution": "training a segmentation model",
+    "kineto@be239c04": "training ResNet-50, a file of 2021",
+    "GTLS@cfb514d3": "light curves of stars, kernels of its own",
+}
+"""The same for the appendix."""
+
+CASES: dict[str, str] = {
+    "W1_": "200 ms of host work between one request's copies and the next one's",
+    "W2_": "small kernels under a communication of 5 ms",
+    "S1_": "26 kernels, exactly 12 times",
+    "S3_": "two `ProfilerStep` ranges",
+    "01_": "one duration runs over the next 100 kernels of its stream",
+    "09_": "60 of 100 launches have no kernel",
+    "10_": "two ranks merged under one process and device",
+    "13b_": "times written as strings",
+    "12_": "the old autograd profiler's export",
+    "C1_": "nearly only copies",
+    "N1_": "a range that ends inside a launch call",
+    "n1_": "Nsight Systems noted that events may be missing",
+    "n11_": "half of the time only communication runs",
+    "n3_": "two processes on one GPU",
+    "04e_": "one name with a raw quote and a newline",
+}
+"""Written cases, by the beginning of their names."""
+
 
 def main() -> None:
     """Fill the marked tables."""
-    for page, files in ((PAGE, FILES), (RANKS_PAGE, MORE)):
-        table = sentences(Path(os.environ["LAPTIME_TRACES"]), files)
+    traces, cases = Path(os.environ["LAPTIME_TRACES"]), os.environ.get("LAPTIME_CASES")
+    tables = [(PAGE, "sentences", traces, FILES), (RANKS_PAGE, "sentences", traces, MORE)]
+    tables.append((APPENDIX, "sentences", traces, FURTHER))
+    if cases:
+        tables.append((APPENDIX, "cases", Path(cases), CASES))
+    for page, mark, folder, files in tables:
+        table = sentences(folder, files)
         text = page.read_text(encoding="utf-8")
-        block = re.compile(r"(<!-- sentences:begin -->\n).*?(<!-- sentences:end -->)", re.DOTALL)
+        block = re.compile(rf"(<!-- {mark}:begin -->\n).*?(<!-- {mark}:end -->)", re.DOTALL)
         page.write_text(block.sub(lambda marked, table=table: marked[1] + table + marked[2], text), encoding="utf-8")
 
 

@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from benchmarks.trace_sentences import sentences
+from benchmarks.trace_sentences import FURTHER, sentences
 
 from laptime.trace.analysis import read_trace
 from laptime.trace.result import TraceAnalysis
@@ -109,3 +109,5 @@ def test_the_sentences_of_the_docs_are_those_of_the_program() -> None:
     assert len(lines) > 2
     page = (ROOT / "docs" / "trace.md").read_text(encoding="utf-8")
     assert [line for line in lines if line not in page] == []
+    further = (ROOT / "docs" / "appendix" / "trace-sentences.md").read_text(encoding="utf-8")
+    assert [line for line in sentences(Path(FOLDER or ""), FURTHER).splitlines() if line not in further] == []
