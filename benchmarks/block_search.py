@@ -5,8 +5,9 @@
         --types colour,kind,digit,chase,count,compare --totals 7,6,4 --name block_search-glyphs
 
     make demo-real && python -m examples.real.facts runs/facts.jsonl
-    python benchmarks/block_search.py runs/smollm2/model runs/facts.jsonl --score likelihood \
-        --totals 28,26 --width 1 --tries 3 --batch 8 --name block_search-smollm2
+    grep -e '-0"' runs/facts.jsonl > runs/facts-one.jsonl
+    python benchmarks/block_search.py runs/smollm2/model runs/facts-one.jsonl --score likelihood --totals 28 \
+        --width 1 --tries 3 --batch 4 --close-rows 4 --name block_search-smollm2
 
 The table that it prints is that of `laptime importance --search`. --name writes benchmarks/results/NAME.json.
 """
@@ -48,6 +49,7 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=3)
     parser.add_argument("--tries", type=int, default=8)
     parser.add_argument("--batch", type=int, default=32, help="questions in one batch")
+    parser.add_argument("--close-rows", type=int, default=16, help="prompts that closeness is measured on")
     parser.add_argument("--new-tokens", type=int, default=6)
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--name", help="write benchmarks/results/NAME.json")
@@ -65,6 +67,7 @@ def main() -> None:
             kind=asked.score,
             new_tokens=asked.new_tokens,
             batch=asked.batch,
+            close_rows=asked.close_rows,
             crops=(int(low), int(high or low)) if low else None,
         ),
         asked.knob,

@@ -3,6 +3,7 @@
 Every step draws an image tier, a top-k and a number of active blocks and sets them as laptime's knobs do, so that the
 model works under each. It needs a GPU to learn enough; `--device cpu --size tiny --steps 20` shows that it runs.
 `--size large --minutes 30 --batch 16` trains the model whose knobs are meant to cost time on a GPU's fast path too.
+`--call-minutes 9` ends a call after that and keeps everything that the same command, given again, goes on from.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from laptime.models.anatomy import Anatomy, find_anatomy
 from laptime.models.knobs import routed_to
 
 from .batches import FULL, LOWEST, Knobs, Steps, make_batch, trained_at
+from .checkpoint import Reached, read_reached, read_weights, write_checkpoint
 from .images import pixel_values
 from .losses import Forward, PatchReader, answer_loss, forward, image_features, right_by_type, router_balance
 from .master_weights import MasterWeights
@@ -41,6 +43,10 @@ BALANCE = 0.01
 """The router balance's weight in the loss."""
 SAVING_S = 15.0
 """Kept free at the end."""
+CHECKPOINT_S = 45.0
+"""Kept free at the end of a call that another one goes on from."""
+FREE = ("out", "resume", "call_minutes", "call_steps", "workers", "every", "experts", "device")
+"""Arguments that may differ from call to call of one training."""
 PREFETCH = 3
 """Batches that each worker draws ahead."""
 
@@ -146,33 +152,46 @@ def train(args: argparse.Namespace) -> Progress:
 
 def _train(args: argparse.Namespace, stopped: list[int]) -> Progress:
     begun = time.monotonic()
+    args.rate = SIZES[args.size].rate if args.rate is None else args.rate
+    in_calls = args.call_minutes is not None or args.call_steps is not None
+    before = read_reached(args.out, _written(args), FREE) if in_calls else None
+    if before is not None and before.over:
+        print(f"{args.out}: the training is over, after {before.steps} steps", flush=True)
+        return Progress(before.entries, before.pages)
     torch.manual_seed(args.seed)
     torch.backends.cuda.matmul.allow_tf32 = True
     model = make_model(args.size, seed=args.seed) if args.resume is None else _resumed(args.resume)
     model.model.language_model.set_experts_implementation(args.experts)
-    args.rate = SIZES[args.size].rate if args.rate is None else args.rate
     trainer = Trainer(
         model,
         device=args.device,
         dtype=torch.bfloat16 if args.device == "cuda" else torch.float32,
         frozen_vision=args.frozen_vision,
     )
+    begun_with = Reached(0, 0.0, 0, [], {}) if before is None else before
+    if before is not None:
+        read_weights(args.out, trainer.weights)
     workers = _workers_with_room(args.workers, args.batch)
     loader = DataLoader(
-        Steps("train", args.batch, args.seed, args.first_step, trainer.most_experts),
+        Steps("train", args.batch, args.seed, args.first_step + begun_with.steps, trainer.most_experts),
         batch_size=None,
         num_workers=workers,
         pin_memory=args.device == "cuda",
         prefetch_factor=PREFETCH if workers else None,
     )
     watched = make_batch("watched", 0, args.watched)
-    progress, shown, saved = Progress(), time.monotonic(), time.monotonic()
+    progress = Progress(list(begun_with.entries), begun_with.pages)
+    shown, saved = time.monotonic(), time.monotonic()
     recent: list[dict[str, torch.Tensor]] = []
     seconds = args.minutes * 60 - SAVING_S
-    for step, (drawn, batch) in enumerate(loader):
+    begun -= begun_with.seconds  # the schedule goes on
+    for step, (drawn, batch) in enumerate(loader, begun_with.steps):
         now = time.monotonic()
         share = (now - begun) / seconds if args.steps is None else step / args.steps
-        if share >= 1 or stopped:
+        in_call = now - begun - begun_with.seconds
+        if share >= 1 or stopped or (args.call_minutes is not None and in_call > args.call_minutes * 60 - CHECKPOINT_S):
+            break
+        if args.call_steps is not None and step - begun_with.steps >= args.call_steps:
             break
         if share < args.read_until:
             recent.append(trainer.read_step(drawn.tier, batch, rate=rate_at(share, args.rate)))
@@ -186,12 +205,24 @@ def _train(args: argparse.Namespace, stopped: list[int]) -> Progress:
             shown = now
             _show(trainer, progress, watched, recent, step=step, share=share, seconds=now - begun)
             recent.clear()
-        if now - saved > 120:
+        if now - saved > 120 and not in_calls:
             saved = now
             _save(trainer, progress, args)
-    _show(trainer, progress, watched, recent, step=step, share=share, seconds=time.monotonic() - begun)
-    _save(trainer, progress, args)
+    spent = time.monotonic() - begun
+    _show(trainer, progress, watched, recent, step=step, share=share, seconds=spent)
+    over = share >= 1
+    if over or not in_calls:
+        _save(trainer, progress, args)
+    if in_calls:
+        reached = Reached(step, spent, progress.pages, progress.entries, _written(args), over)
+        write_checkpoint(args.out, trainer.weights, reached)
+        print(f"{args.out}: " + ("the training is over" if over else f"{share:.0%} done; give the command again"))
     return progress
+
+
+def _written(args: argparse.Namespace) -> dict[str, Any]:
+    """The arguments as JSON holds them."""
+    return {name: str(value) if isinstance(value, Path) else value for name, value in vars(args).items()}
 
 
 def _workers_with_room(workers: int, batch: int) -> int:
@@ -229,7 +260,7 @@ def _show(
 def _save(trainer: Trainer, progress: Progress, args: argparse.Namespace) -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     save(trainer.model, args.out)
-    arguments = {name: str(value) if isinstance(value, Path) else value for name, value in vars(args).items()}
+    arguments = _written(args)
     arguments.pop("out")
     arguments.pop("resume")
     curve = {"arguments": arguments, "resumed": args.resume is not None, "torch": torch.__version__, "curve": []}
@@ -248,6 +279,8 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, required=True, help="the folder for weights, processor and training.json")
     parser.add_argument("--minutes", type=float, default=8.0, help="wall-clock minutes, start and saving included")
     parser.add_argument("--steps", type=int, help="train for this many steps instead")
+    parser.add_argument("--call-minutes", type=float, help="end this call then; the same command again goes on")
+    parser.add_argument("--call-steps", type=int, help="the same by steps")
     parser.add_argument(
         "--batch", type=int, default=24, help="pages a step at the high tier; 1.75 and 3 times at others"
     )

@@ -26,6 +26,7 @@ from examples.glyphs.pages import draw_page
 from examples.glyphs.questions import TYPES, ask
 from examples.glyphs.train import Trainer, knobs_set, parser, rate_at, train
 from PIL import Image
+from safetensors.torch import load_file
 
 from laptime.decoder import FastModel
 from laptime.decoder.fast_model import Setting
@@ -213,6 +214,26 @@ def test_the_command_trains_stops_and_goes_on(tmp_path):
     train(args)  # long before its time
     assert json.loads((tmp_path / "b" / "training.json").read_text())["resumed"]
     assert (tmp_path / "b" / "model.safetensors").stat().st_size < 15e6
+
+
+def test_a_training_in_several_calls_is_the_same_training(tmp_path, capsys):
+    """Weights to the bit: the optimiser's moments, the pages and the schedule go on where the last call ended."""
+    common = ["--size", "tiny", "--device", "cpu", "--workers", "0", "--batch", "1", "--watched", "1", "--steps", "4"]
+    train(parser().parse_args(["--out", str(tmp_path / "one"), *common]))
+    several = ["--out", str(tmp_path / "several"), *common, "--call-steps"]
+    train(parser().parse_args([*several, "2"]))
+    assert "50% done" in capsys.readouterr().out
+    assert not (tmp_path / "several" / "model.safetensors").exists()
+    with pytest.raises(SystemExit, match="begun with another batch"):
+        train(parser().parse_args([*several, "2", "--batch", "2"]))
+    train(parser().parse_args([*several, "9"]))
+    train(parser().parse_args([*several, "9"]))
+    assert "is over, after 4 steps" in capsys.readouterr().out
+    one, other = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "several"))
+    assert all(one[name].equal(other[name]) for name in one)
+    curves = [json.loads((tmp_path / name / "training.json").read_text())["curve"] for name in ("one", "several")]
+    assert curves[0][-1]["pages"] == curves[1][-1]["pages"]
+    assert not (tmp_path / "several" / "checkpoint" / "state.safetensors").exists()
 
 
 def test_the_large_size_is_trained_and_asked_by_the_same_commands(tmp_path, monkeypatch):

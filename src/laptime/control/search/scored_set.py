@@ -33,17 +33,22 @@ class SetSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How a set is asked.
 
     kind: the score, as laptime.workload.scoring names it, or "likelihood": how probable the right answer is, without
-    writing one. crops: how images are cut; None leaves it to the processor.
+    writing one. crops: how images are cut; None leaves it to the processor. close_rows: on how many questions' prompts
+    the closeness to the whole model is measured, rounded up to whole batches.
     """
 
     kind: str
     new_tokens: int = 16
     batch: int = 32
     crops: tuple[int, int] | None = None
+    close_rows: int = CLOSE_ROWS
 
     def __post_init__(self) -> None:
-        if self.new_tokens < 1 or self.batch < 1:
-            raise LaptimeError(f"search: {self.new_tokens} new tokens, batches of {self.batch}; at least 1 of each")
+        if min(self.new_tokens, self.batch, self.close_rows) < 1:
+            raise LaptimeError(
+                f"search: {self.new_tokens} new tokens, batches of {self.batch}, {self.close_rows} prompts; at least 1 "
+                "of each"
+            )
 
 
 class ScoredSet:
@@ -144,6 +149,6 @@ class ScoredSet:
                 text = torch.ones_like(ids, dtype=torch.bool) if image is None else ids != image
                 given.append(logits[text])
                 rows += len(some.rows)
-                if rows >= CLOSE_ROWS:
+                if rows >= self._settings.close_rows:
                     break
         return given
