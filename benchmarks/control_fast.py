@@ -1,160 +1,186 @@
 """The controller on FastModel, on glyphs: answers, knobs, bounds learnt there, and what is in time. Needs a GPU.
 
     python benchmarks/control_fast.py
+    python benchmarks/control_fast.py --model runs/glyphs-large/model --name control-fast-large
 
-Every setting of crops, experts and blocks is measured on the calibration questions, and the bounds and accuracies are
-learnt from them. Then held-out questions are asked under five budgets by two policies with the same bounds: the best
-setting for all questions, and the best for the question's type. benchmarks/results/control-fast.json.
+Every setting of crops, experts and blocks is measured on the questions to learn from. One half of them trains GRPO, the
+supervised policy and their peers; the other half gives the bounds. Then held-out questions are asked under five budgets
+by all of them, side by side (laptime.control.judge.contest). benchmarks/results/NAME.json, and NAME.html beside it.
+With --device cpu it runs in plain torch: a rehearsal, no figures.
 """
 
 from __future__ import annotations
 
+import argparse
 import sys
 import tempfile
 from pathlib import Path
 from statistics import median
-from time import perf_counter
+from time import monotonic, perf_counter
 from typing import Any
 
 import msgspec
 import numpy as np
 import torch
-from examples.glyphs.write_questions import type_of, write_questions
 
-from laptime.control.adaptive_model import AdaptiveModel
-from laptime.control.bounds.bounds import GRID, Bounds
-from laptime.control.bounds.lengths import fit_lengths
-from laptime.control.bounds.measured_bounds import MeasuredTimes, measured_bounds
-from laptime.control.choices import ChoiceSpace, Tier
-from laptime.control.policies.policy import Needs
-from laptime.control.question import inputs_for, opened
-from laptime.control.tables.collection import facts_of
-from laptime.control.tables.features import language_features
-from laptime.data.stats import wilson
-from laptime.measure.environment import describe
-from laptime.models.knob_switch import LateKnobs
-from laptime.models.loading import load_model
-from laptime.workload.datasets import answer_text
-from laptime.workload.inputs import generation_arguments
-from laptime.workload.jsonl import read_jsonl
-from laptime.workload.scoring import score
 from recorded import record
 
-MODEL = Path(__file__).parents[1] / "examples" / "glyphs" / "model"
-SPACE = ChoiceSpace(
-    tiers=(Tier("low", 1, 1), Tier("medium", 4, 4), Tier("high", 9, 9)), top_ks=(1, 4), blocks=(2, 4, 6, 8)
-)
-CALIBRATION, HELD_OUT, MOST = 100, 200, 6
-BUDGETS = 5
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from examples.glyphs.write_questions import write_questions  # noqa: E402
+
+import laptime  # noqa: E402
+from laptime.control.adaptive_model import AdaptiveModel  # noqa: E402
+from laptime.control.bounds.bounds import GRID, Bounds  # noqa: E402
+from laptime.control.bounds.lengths import fit_lengths  # noqa: E402
+from laptime.control.bounds.measured_bounds import MeasuredTimes, measured_bounds  # noqa: E402
+from laptime.control.choices import ChoiceSpace, Tier  # noqa: E402
+from laptime.control.judge.contest import Contest, contest  # noqa: E402
+from laptime.control.judge.lineup import Training, lineup  # noqa: E402
+from laptime.control.policies.policy import Needs  # noqa: E402
+from laptime.control.policies.static import StaticPolicy  # noqa: E402
+from laptime.control.question import inputs_for, opened  # noqa: E402
+from laptime.control.tables.collection import facts_of  # noqa: E402
+from laptime.control.tables.decision_table import DecisionTable, question_type  # noqa: E402
+from laptime.control.tables.feature_table import FeatureTable  # noqa: E402
+from laptime.control.tables.features import language_features  # noqa: E402
+from laptime.control.training.kinds import PolicySpec, train_policy  # noqa: E402
+from laptime.models.knob_switch import LateKnobs  # noqa: E402
+from laptime.models.loading import load_model  # noqa: E402
+from laptime.workload.datasets import answer_text  # noqa: E402
+from laptime.workload.inputs import generation_arguments  # noqa: E402
+from laptime.workload.jsonl import read_jsonl  # noqa: E402
+from laptime.workload.scoring import score  # noqa: E402
+
+TIERS = (Tier("low", 1, 3), Tier("medium", 4, 8), Tier("high", 9, 15))
+MOST, BUDGETS, NEEDS = 6, 5, Needs(language=True)
 
 
-class Best:
-    """The most accurate choice whose bound keeps the budget. accuracy (types, choices); centres (types, L)."""
-
-    space = SPACE
-
-    def __init__(self, name: str, accuracy: Any, centres: Any) -> None:
-        self.name, self.accuracy, self.centres = name, accuracy, centres
-        self.needs = Needs(language=True, pixels=False, hidden=False)
-
-    def decide(self, seen: Any, budget: Any) -> int:
-        own = self.accuracy[int((self.centres @ seen.language).argmax())]
-        fits = budget.bound_ms <= budget.ms
-        if not fits.any():
-            return int(budget.bound_ms.argmin())
-        return int(np.lexsort((budget.bound_ms, -np.where(fits, own, -1.0)))[0])
+def parsed() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--model", default=str(ROOT / "examples" / "glyphs" / "model"))
+    parser.add_argument("--learn", type=int, default=240, help="questions to learn from: half trains, half bounds")
+    parser.add_argument("--held-out", type=int, default=150)
+    parser.add_argument("--blocks", default="2,4,6,8")
+    parser.add_argument("--steps", type=int, help="of training; the policies' own unless given")
+    parser.add_argument("--seconds", type=float, default=560, help="no further question is asked after that")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--name", default="control-fast")
+    return parser.parse_args()
 
 
 def main() -> None:
-    """Calibrate, then ask."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    loaded = load_model(str(MODEL), device=device, dtype="bfloat16" if device == "cuda" else "float32")
+    """Measure every choice, learn, then ask."""
+    began, asked = monotonic(), parsed()
+    device = asked.device
+    loaded = load_model(asked.model, device=device, dtype="bfloat16" if device == "cuda" else "float32")
+    own = facts_of(loaded).top_k or 1
+    space = ChoiceSpace(tiers=TIERS, top_ks=(max(1, own // 4), own), blocks=tuple(map(int, asked.blocks.split(","))))
     with tempfile.TemporaryDirectory() as folder:
-        file = write_questions(Path(folder), split="test", samples=CALIBRATION + HELD_OUT, first=5000)
+        file = write_questions(Path(folder), split="test", samples=asked.learn + asked.held_out, first=5000)
         examples = read_jsonl(file)
-        questions = [opened(example) for example in examples]
-    learn, held = slice(0, CALIBRATION), slice(CALIBRATION, None)
+        run(asked, loaded, space, examples, began)
+
+
+def run(asked: argparse.Namespace, loaded: Any, space: ChoiceSpace, examples: Any, began: float) -> None:
+    questions = [opened(example) for example in examples]
     language = np.stack([language_features(question.text) for question in questions])
-    count = len(SPACE)
+    count, ids = len(space), tuple(example.id for example in examples)
+    tokens = np.full((len(ids), count), MOST, dtype=np.int32)
     empty = Bounds(
-        space=SPACE,
+        space=space,
         model=facts_of(loaded),
         confidence=0.95,
-        lengths=fit_lengths(language[learn], np.full((CALIBRATION, count), MOST, dtype=np.int32), MOST, SPACE)[0],
+        lengths=fit_lengths(language, tokens, MOST, space)[0],
         known_ms=np.full((MOST, count), 1e6),
         median_ms=np.full((MOST, count), 1e6),
         grid_ms=np.tile(np.linspace(1e5, 1e6, GRID), (count, 1)),
         within=np.linspace(0, 1, GRID, dtype=np.float32)[None, None].repeat(count, 0),
         level=np.full(count, 0.95),
     )
-    accuracy = np.zeros((1, count))
-    adaptive = AdaptiveModel(loaded, Best("any", accuracy, np.zeros((1, language.shape[1]))), empty, fast=True)
+    dearest = StaticPolicy(space=space, accuracy=np.ones(count), bound_ms=np.full(count, 1e6))
+    adaptive = AdaptiveModel(loaded, dearest, empty, fast=True)
     assert adaptive.fast is not None
     adaptive.warm_up(questions[0], 2)
-    same, plain_ms = equal_to_eager(loaded, adaptive, questions[held], device)
+    print(f"every choice is warm after {monotonic() - began:.0f} s", flush=True)
+    held = slice(asked.learn, None)
+    same, plain_ms = equal_to_eager(loaded, adaptive, questions[held], asked.device)
     print(f"equal to eager {same}, eager {plain_ms:.1f} ms a call", flush=True)
-    times, tokens, right = calibrate(loaded, adaptive, examples[learn], questions[learn])
-    lengths, _ = fit_lengths(language[learn], tokens, int(tokens.max()), SPACE)
+    times, tokens, right = measured(loaded, adaptive, examples, questions)
+    adaptive.close()
+    print(f"every choice is measured after {monotonic() - began:.0f} s", flush=True)
+    table = DecisionTable(
+        space=space,
+        model=facts_of(loaded),
+        sample_ids=ids,
+        question_types=tuple(map(question_type, ids)),
+        score=right.astype(np.float32),
+        output_tokens=tokens,
+        total_ms=times.total_ms,
+        prompt_tokens=np.zeros_like(tokens),
+        image_tokens=np.zeros_like(tokens),
+        crops=np.zeros_like(tokens),
+        most_tokens=MOST,
+    )
+    features = FeatureTable(
+        sample_ids=ids,
+        model=table.model,
+        tiers=space.tiers,
+        early_block=1,
+        language=language,
+        pixels=np.zeros((len(ids), 0), np.float32),
+        hidden=np.zeros((len(ids), len(space.tiers), 0), np.float32),
+    )
+    learn = table.take(np.arange(asked.learn))
+    train, rest = learn.half("train"), learn.half("held-out")
+    rows = np.array([table.row(name) for name in rest.sample_ids])
+    lengths, _ = fit_lengths(features.of(train.sample_ids, space).language, train.output_tokens, MOST, space)
     start = np.full((lengths.most, count), 1e6)
     within = np.zeros((count, len(lengths.counts), GRID), dtype=np.float32)
     base = {"lengths": lengths, "known_ms": start, "median_ms": start, "within": within}
-    bounds = measured_bounds(msgspec.structs.replace(empty, **base), times, language[learn])
-    kinds = [type_of(example.id) for example in examples]
-    names = sorted(set(kinds))
-    of = np.array([names.index(kind) for kind in kinds])
-    centres = np.stack([language[learn][of[learn] == kind].mean(axis=0) for kind in range(len(names))])
-    by_type = np.stack([right[of[learn] == kind].mean(axis=0) for kind in range(len(names))])
-    overall = right.mean(axis=0)[None]
-    adaptive.close()
-    policies = [Best("best fixed", overall, centres[:1]), Best("per type", by_type, centres)]
-    judged = AdaptiveModel(loaded, policies[0], msgspec.structs.replace(bounds, fast=True))
-    judged.warm_up(questions[0], 2)
-    reach = [bounds.for_question(language_features(question.text))[0] for question in questions[:20]]
+    bounds = measured_bounds(
+        msgspec.structs.replace(empty, **base), MeasuredTimes(*(part[rows] for part in times)), language[rows]
+    )
+    trained = [
+        train_policy(
+            learn, features, bounds, PolicySpec(kind=kind, needs=NEEDS, steps=asked.steps, overall=False)
+        ).policy
+        for kind in ("grpo", "supervised")
+    ]
+    training = Training(train, features.of(train.sample_ids, space).language)
+    everyone = lineup(trained, training, table.take(np.arange(asked.learn, len(ids))), bounds)
+    reach = [bounds.for_question(one)[0] for one in language[rows][:20]]
     budgets = np.geomspace(1.03 * np.max(np.min(reach, axis=1)), 1.03 * np.max(reach), BUDGETS)
-    rows = []
-    for budget in budgets:
-        for policy in policies:
-            judged.policy = policy
-            scores, spent, deciding = [], [], []
-            for example, question in zip(examples[held], questions[held], strict=True):
-                answer = judged.generate(question, budget_ms=float(budget))
-                assert answer.sample.decision is not None
-                scores.append(score("exact", answer.text, example))
-                spent.append(answer.spent_ms)
-                deciding.append(answer.sample.decision.deciding_ms)
-            late = int(np.sum(np.array(spent) > budget))
-            interval = wilson(1 - late / len(spent), len(spent))
-            rows.append(
-                {
-                    "budget_ms": round(float(budget), 2),
-                    "policy": policy.name,
-                    "in_time": round(1 - late / len(spent), 4),
-                    "in_time_95": [interval.low, interval.high],
-                    "accuracy": round(float(np.mean(scores)), 4),
-                    "median_ms": round(median(spent), 2),
-                    "deciding_ms": round(median(deciding), 3),
-                }
-            )
-            print(*rows[-1].values(), flush=True)
-    table = enumerate(knob_table(times, right))
-    usual = {str(SPACE.choice(number)): [round(float(value), 3) for value in pair] for number, pair in table}
-    print({key: usual[key] for key in list(usual)[:: max(1, len(usual) // 8)]})
+    left = max(1.0, asked.seconds - (monotonic() - began))
+    evaluation, _ = contest(
+        loaded,
+        everyone,
+        msgspec.structs.replace(bounds, fast=True),
+        examples[held],
+        Contest(budgets_ms=[round(float(one), 3) for one in budgets], compared=["grpo"], kind="exact", limit_s=left),
+    )
+    laptime.show(evaluation)
+    usual = {
+        str(space.choice(number)): [round(float(np.median(column)), 3), round(float(share), 3)]
+        for number, (column, share) in enumerate(zip(times.total_ms.T, right.mean(axis=0), strict=True))
+    }
     figures = {
-        "questions": HELD_OUT,
-        "calibration": CALIBRATION,
+        "learn": asked.learn,
         "equal_to_eager": same,
         "eager_ms": round(plain_ms, 2),
         "choices": usual,
-        "rows": rows,
+        "evaluation": evaluation,
     }
-    print("written to", record("control-fast", figures, describe(torch.device(device))))
-    judged.close()
+    written = record(asked.name, figures, evaluation.environment)
+    written.with_suffix(".html").write_text(laptime.page(evaluation), encoding="utf-8")
+    print("written to", written)
 
 
 def equal_to_eager(loaded: Any, adaptive: AdaptiveModel, questions: Any, device: str) -> tuple[str, float]:
     """How many answers of the dearest setting are the model's own, and the median of its own eager call in ms."""
     arguments = generation_arguments(new_tokens=MOST, cache=None, compile=False)
-    tier = SPACE.tiers[-1]
+    tier = adaptive.space.tiers[-1]
     same, taken = 0, []
     for question in questions:
         with adaptive.switch.crops((tier.low, tier.high)):
@@ -171,21 +197,23 @@ def equal_to_eager(loaded: Any, adaptive: AdaptiveModel, questions: Any, device:
     return f"{same} of {len(questions)}", median(taken)
 
 
-def calibrate(loaded: Any, adaptive: AdaptiveModel, examples: Any, questions: Any) -> tuple[MeasuredTimes, Any, Any]:
+def measured(loaded: Any, adaptive: AdaptiveModel, examples: Any, questions: Any) -> tuple[MeasuredTimes, Any, Any]:
     """Times, answer lengths and scores of every choice, (questions, choices)."""
-    shape = (len(questions), len(SPACE))
+    shape = (len(questions), len(adaptive.space))
     before, step, total = (np.full(shape, np.nan) for _ in range(3))
     tokens, right = np.ones(shape, dtype=np.int32), np.zeros(shape)
     arguments = generation_arguments(new_tokens=MOST, cache=None, compile=False)
     for row, (example, question) in enumerate(zip(examples, questions, strict=True)):
-        for number in range(len(SPACE)):
-            choice = SPACE.choice(number)
+        made_for: dict[tuple[int, int], Any] = {}
+        for number in range(len(adaptive.space)):
+            choice = adaptive.space.choice(number)
             assert choice.tier is not None and adaptive.fast is not None
             crops = (choice.tier.low, choice.tier.high)
             with adaptive.switch.crops(crops):
-                inputs = inputs_for(loaded, question, crops, MOST).kwargs
+                if crops not in made_for:
+                    made_for[crops] = inputs_for(loaded, question, crops, MOST).kwargs
                 knobs = LateKnobs(choice.top_k, choice.blocks)
-                sample = adaptive.fast.answer(inputs, arguments, knobs, None)
+                sample = adaptive.fast.answer(made_for[crops], arguments, knobs, None)
             decode, made = sample.stages.decode_ms or 0.0, sample.output_tokens or 1
             total[row, number], tokens[row, number] = sample.stages.total_ms, made
             before[row, number] = sample.stages.total_ms - decode
@@ -194,11 +222,5 @@ def calibrate(loaded: Any, adaptive: AdaptiveModel, examples: Any, questions: An
     return MeasuredTimes(before, step, total), tokens, right
 
 
-def knob_table(times: MeasuredTimes, right: Any) -> Any:
-    """Median time and accuracy of each choice."""
-    return np.stack([np.median(times.total_ms, axis=0), right.mean(axis=0)], axis=1)
-
-
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parents[1]))
     main()
