@@ -24,6 +24,7 @@ from laptime.workload.inputs import make_inputs
 from recorded import record
 
 TOKENS, CALLS = 6, 12
+DEVICE = "cuda"
 ROWS = [
     ("12 crops, top-k 8, 16 blocks", 12, 8, 16),
     ("1 crop", 1, 8, 16),
@@ -37,8 +38,8 @@ STAGES = ("vision", "prefill", "decode")
 
 def main() -> None:
     """Measure the rows and print them."""
-    loaded = load_model("preset:molmoe-1b", device="cuda")
-    model, device = loaded.model, torch.device("cuda")
+    loaded = load_model("preset:molmoe-1b", device=DEVICE)
+    model, device = loaded.model, torch.device(DEVICE)
     model.generation_config.eos_token_id = None
     bandwidth, rate = copy_gb_per_s(device), dense_tflop_per_s(device, loaded.dtype)
     rows: list[dict[str, Any]] = []

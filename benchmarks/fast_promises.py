@@ -143,6 +143,7 @@ SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
     "InternVL3-2B": ("InternVLConfig", INTERNVL_2B),
     "Qwen3-VL-2B": ("Qwen3VLConfig", QWEN3_VL_2B),
 }
+DEVICE = "cuda"
 TEXT = [
     ("Llama-3.2-1B", 1, 1024),
     ("Llama-3.2-1B", 8, 256),
@@ -168,7 +169,7 @@ SET_ON = (("Qwen3-30B-A3B", "prefill"), ("qwen2.5-vl-3b", "vision"))
 def main() -> None:
     """Promise and measure each."""
     until = monotonic() + float(sys.argv[1]) if len(sys.argv) > 1 else float("inf")
-    device = torch.device("cuda")
+    device = torch.device(DEVICE)
     bandwidth, rate = copy_gb_per_s(device), dense_tflop_per_s(device, torch.bfloat16)
     rows: list[dict[str, Any]] = []
     held: dict[str, Any] = {}
@@ -190,7 +191,7 @@ def main() -> None:
         if loaded is None or loaded.name != f"preset:{name}":
             loaded = None
             free()
-            loaded = load_model(f"preset:{name}", device="cuda")
+            loaded = load_model(f"preset:{name}", device=DEVICE)
             loaded.model.generation_config.eos_token_id = None
         inputs = dict(make_inputs(loaded, new_tokens=8, **given).kwargs)
         rows += judged(f"{name}, {inputs['input_ids'].shape[1]} tokens", loaded.model, inputs, bandwidth, rate)

@@ -17,7 +17,11 @@ from PIL import Image
 
 from laptime.cli.main import main
 from laptime.data.run_folder import RunFolder, load_run, new_info
+from laptime.models.block_importance import importance_text
+from laptime.models.block_list import written_experts
+from laptime.sweeps.grid import settings_of
 from laptime.sweeps.plan import read_plan
+from laptime.sweeps.prepare import knobs_of
 from laptime.sweeps.schedule import visits
 from tests.models.tiny import build
 from tests.samples import environment, sample
@@ -154,6 +158,38 @@ def test_an_importance_file_chooses_the_blocks_and_must_fit(capsys, tmp_path, co
     configs = [one["config"] for one in json.loads(said)["configs"]]
     assert all("importance" in one for one in configs)
     assert {one["blocks"]: one["active_blocks"] for one in configs} == {2: "0,7", 4: "0,5-7"}
+
+
+def test_a_file_of_experts_says_how_many_each_block_has_and_must_fit(capsys, tmp_path, config):
+    """What the plan says is what a worker sets; a top-k whose total the file doesn't name is one number for all."""
+    file = config("""
+model: preset:tiny-vlm
+device: cpu
+workload: {samples: 1}
+knobs: {top_k: [1, 2], new_tokens: 2, prompt_tokens: 8, image_size: 96x96}
+experts: experts.json
+""")
+    asked = ["sweep", file, "--out", tmp_path / "run", "--dry-run", "--json"]
+    experts = [3, 1] * 4
+    text = importance_text([1.0] * 8, experts={16: written_experts(experts)})
+    for content, says in (
+        ("[1, 2]", "names no experts"),
+        (text.replace('"16"', '"17"'), "16 experts stand under 17"),
+        (importance_text([], experts={9: "9"}), "names totals of 9 experts; a top_k of the sweep times the 8 blocks"),
+        (importance_text([], experts={16: "9,7"}), "experts.json: experts by block: 2 numbers for a model of 8 blocks"),
+        (importance_text([], experts={16: "99,-83"}), "write one number for each block"),
+    ):
+        (tmp_path / "experts.json").write_text(content)
+        code, _, err = laptime(capsys, *asked)
+        assert (code, says in err, err.count("\n")) == (2, True, 1), err
+    (tmp_path / "experts.json").write_text(text)
+    code, said, _ = laptime(capsys, *asked)
+    assert code == 0
+    configs = {one["config"]["top_k"]: one["config"] for one in json.loads(said)["configs"]}
+    assert {top_k: one.get("experts") for top_k, one in configs.items()} == {1: None, 2: "3,1,3,1,3,1,3,1"}
+    sets = {top_k: knobs_of(settings_of(one)) for top_k, one in configs.items()}
+    assert (sets[1].top_k, sets[1].experts) == (1, None)
+    assert (sets[2].top_k, sets[2].experts) == (None, tuple(experts))
 
 
 def test_resume_does_what_is_missing_and_nothing_twice(capsys, tmp_path, config):

@@ -11,6 +11,7 @@ from torch import nn
 from laptime.errors import LaptimeError
 from laptime.models.active_blocks import PROVED, always_active
 from laptime.models.anatomy import find_anatomy
+from laptime.models.block_experts import own_experts
 from laptime.models.config_changes import text_configs
 from laptime.models.knob_switch import KnobSwitch, LateKnobs
 from laptime.models.knobs import ModelKnobs, applied
@@ -78,6 +79,37 @@ def test_experts_and_blocks_chosen_late_hold_from_there_on(family: str) -> None:
     assert steps[0] == [(0, 1), *((index, 3) for index in active[1:])]
     assert steps[1:] == [[(index, 3) for index in active]] * 3
     assert_same(before, list(everything(model, inputs)))
+
+
+@pytest.mark.parametrize("family", ["olmoe", "qwen3_vl_moe"])
+def test_a_top_k_may_stand_for_experts_of_each_block(family: str) -> None:
+    """To the bit as `applied` sets them; the early block then runs with the fewest that any choice gives it."""
+    model, inputs = longer(family)
+    own = own_experts(model)
+    uneven = tuple(min(number, 1 + index % 3) for index, number in enumerate(own))
+    before = list(everything(model, inputs))
+    switch = KnobSwitch(model, top_ks=[1, 2], experts={2: uneven})
+    assert (switch.experts(1), switch.experts(2), switch.experts(None)) == (1, uneven, None)
+    assert switch.early_experts == tuple(min(1, number) for number in own)
+    with applied(model, ModelKnobs(experts=uneven)):
+        expected = generated(model, inputs)
+    with switch.fixed(LateKnobs(2, None)):
+        ids, logits = generated(model, inputs)
+    assert torch.equal(ids, expected[0])
+    assert torch.equal(logits, expected[1])
+    seen: list[tuple[int, ...]] = []
+
+    def choose(hidden: torch.Tensor) -> LateKnobs:
+        seen.append(own_experts(model))
+        return LateKnobs(2, None)
+
+    with switch.late(choose):
+        model(**inputs)
+        seen.append(own_experts(model))
+    assert seen == [tuple(min(1, number) for number in own), uneven]
+    assert_same(before, list(everything(model, inputs)))
+    with pytest.raises(LaptimeError, match="block 0 has"):
+        KnobSwitch(model, top_ks=[2], experts={2: (99, *uneven[1:])})
 
 
 def test_it_is_asked_once_with_what_the_early_block_gave() -> None:

@@ -50,7 +50,7 @@ def importance(
         typer.Option(
             "--out",
             metavar="FILE",
-            help="Write the file that a sweep's `importance:` names.",
+            help="Write the file that a sweep's `importance:` or `experts:` names.",
             rich_help_panel=options.OUTPUT,
         ),
     ] = None,
@@ -142,8 +142,6 @@ def importance(
         raise LaptimeError(f"{', '.join(given)}: goes with --search blocks or --search experts")
     if search is not None and data is None:
         raise LaptimeError("--search needs questions with their answers: --data FILE")
-    if search is Search.experts and out is not None:
-        raise LaptimeError("--out holds which blocks run; a search for experts has none: --json keeps its result")
     wanted = [] if totals is None else _totals(totals)
     require_torch()
     from laptime.control.search.result import check_searchable
@@ -176,7 +174,9 @@ def importance(
                 lambda done, of: report("steps", done, of),
             )
         if out is not None:
-            text = importance_text(searched.importance, model=loaded.name, active=searched.active)
+            text = importance_text(
+                searched.importance, model=loaded.name, active=searched.active, experts=searched.experts
+            )
             write_new_file(out, text.encode(), "--out", force=force)
         give(searched, as_json=as_json, html=html, force=force)
         return 0

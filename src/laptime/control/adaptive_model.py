@@ -106,6 +106,7 @@ class AdaptiveModel:
             top_ks=self.space.top_ks,
             blocks=self.space.blocks,
             active=self.space.active_blocks,
+            experts=self.space.experts_by_block,
             early=max(0, early_block - 1),
         )
         self._timer = StageTimer(loaded.model)

@@ -42,19 +42,31 @@ class ChoiceSpace(msgspec.Struct, frozen=True, kw_only=True):
 
     active: which blocks ran when the choices were measured, for each value of `blocks`; empty where they were chosen
     by their position. Whoever runs a choice runs these blocks.
+    experts: how many experts each block of the whole model had, for each value of `top_ks`; empty where every block had
+    the same number.
     """
 
     tiers: tuple[Tier, ...] = ()
     top_ks: tuple[int, ...] = ()
     blocks: tuple[int, ...] = ()
     active: tuple[tuple[int, ...], ...] = ()
+    experts: tuple[tuple[int, ...], ...] = ()
 
     def __post_init__(self) -> None:
         for name, values in (("tiers", self.tiers), ("top_ks", self.top_ks), ("blocks", self.blocks)):
             if len(set(values)) != len(values):
                 raise LaptimeError(f"choices: {name} has a value twice; give each once")
+        if self.experts and len(self.experts) != len(self.top_ks):
+            raise LaptimeError(
+                "choices: the experts by block are of other numbers than `top_ks`; measure the sweep anew"
+            )
         if self.active and tuple(map(len, self.active)) != self.blocks:
             raise LaptimeError("choices: the active blocks are of other numbers than `blocks`; measure the sweep anew")
+
+    @property
+    def experts_by_block(self) -> dict[int, tuple[int, ...]]:
+        """How many experts each block has, by top-k; without those that have one number for all."""
+        return {k: numbers for k, numbers in zip(self.top_ks, self.experts, strict=False) if numbers}
 
     @property
     def active_blocks(self) -> dict[int, tuple[int, ...]]:

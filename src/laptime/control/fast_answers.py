@@ -52,7 +52,7 @@ class FastAnswers:
         if late is not None:
             choose = late
             setting = LateSetting(
-                self._switch.early, self._switch.early_top_k, lambda hidden: self._setting(choose(hidden))
+                self._switch.early, self._switch.early_experts, lambda hidden: self._setting(choose(hidden))
             )
 
         def run(mark: Callable[[str], None], _: Any) -> tuple[torch.Tensor, int]:
@@ -62,4 +62,4 @@ class FastAnswers:
 
     def _setting(self, knobs: LateKnobs) -> Setting:
         active = None if knobs.blocks in (None, self._switch.block_count) else self._switch.active(knobs.blocks)
-        return Setting(active, knobs.top_k)
+        return Setting(active, self._switch.experts(knobs.top_k))

@@ -21,7 +21,7 @@ from laptime.data.shown import Shown
 from laptime.errors import LaptimeError
 from laptime.models.active_blocks import always_active, check_blocks, choose_blocks
 from laptime.models.anatomy import Anatomy, find_anatomy
-from laptime.models.block_list import read_blocks
+from laptime.models.block_list import read_blocks, read_experts
 from laptime.models.knobs import ModelKnobs, applied
 
 
@@ -173,11 +173,21 @@ def _most_probable(model: Any, kwargs: Mapping[str, torch.Tensor]) -> torch.Tens
     return tokens.flatten()
 
 
-def importance_text(importance: Sequence[float], *, model: str = "", active: Mapping[int, str] | None = None) -> str:
-    """The content of the file that read_importance and read_active read. active: written_blocks, by their number."""
+def importance_text(
+    importance: Sequence[float],
+    *,
+    model: str = "",
+    active: Mapping[int, str] | None = None,
+    experts: Mapping[int, str] | None = None,
+) -> str:
+    """The content of the file that read_importance, read_active and read_experts_file read.
+
+    active: written_blocks, by their number. experts: written_experts, by their total over all blocks.
+    """
     value: dict[str, Any] = {"model": model, "importance": list(importance)}
-    if active:
-        value["active"] = {str(count): blocks for count, blocks in active.items()}
+    for name, rows in (("active", active), ("experts", experts)):
+        if rows:
+            value[name] = {str(count): row for count, row in rows.items()}
     return json.dumps(value, allow_nan=False) + "\n"
 
 
@@ -241,6 +251,30 @@ def read_active(path: Path | str) -> dict[int, tuple[int, ...]]:
         if len(active[int(count)]) != int(count):
             raise LaptimeError(f"{path}: {len(active[int(count)])} active blocks stand under {int(count)}; {meant}")
     return active
+
+
+def read_experts_file(path: Path | str) -> dict[int, tuple[int, ...]]:
+    """How many experts each block has, by their total over all blocks, as a search wrote it.
+
+    Raises LaptimeError with the file for what isn't such totals with one number for each block.
+    """
+    value = _json_of(path)
+    named = value.get("experts") if isinstance(value, dict) else None
+    meant = 'write {"experts": {"12": "4,4,2,2"}}'
+    if not isinstance(named, dict) or not named:
+        raise LaptimeError(f"{path}: names no experts; {meant}, or let laptime importance --search experts write it")
+    experts = {}
+    for total, row in named.items():
+        if not (isinstance(row, str) and total.isascii() and total.isdigit() and len(total) < 8):
+            raise LaptimeError(f"{path}: experts {str(total)[:20]!r}: {str(row)[:40]!r}; {meant}")
+        try:
+            numbers = read_experts(row)
+        except LaptimeError as error:
+            raise LaptimeError(f"{path}: {error}") from None
+        if sum(numbers) != int(total):
+            raise LaptimeError(f"{path}: {sum(numbers)} experts stand under {int(total)}; {meant}")
+        experts[int(total)] = numbers
+    return experts
 
 
 def _finite(number: float) -> bool:

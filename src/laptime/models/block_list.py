@@ -30,3 +30,16 @@ def read_blocks(text: str) -> tuple[int, ...]:
     if list(active) != sorted(set(active)) or any(int(low) > int(high or low) for low, _, high in ends):
         raise LaptimeError(f"active blocks {text[:40]!r}: name each block once, ascending")
     return active
+
+
+def written_experts(numbers: Sequence[int]) -> str:
+    """The experts of each block as text: 4,4,2."""
+    return ",".join(map(str, numbers))
+
+
+def read_experts(text: str) -> tuple[int, ...]:
+    """The experts of each block from what written_experts wrote. Raises LaptimeError for other text."""
+    parts = text.split(",")
+    if not all(part.isascii() and part.isdigit() and len(part) < 6 for part in parts):
+        raise LaptimeError(f"experts {text[:60]!r}: write one number for each block, as in 4,4,2")
+    return tuple(map(int, parts))

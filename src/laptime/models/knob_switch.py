@@ -21,7 +21,8 @@ from torch import nn
 
 from laptime.errors import LaptimeError
 from laptime.models.active_blocks import always_active, choose_blocks, cut_values, new_numbers
-from laptime.models.anatomy import find_anatomy
+from laptime.models.anatomy import Anatomy, find_anatomy
+from laptime.models.block_experts import own_experts, places_by_block
 from laptime.models.config_changes import text_configs
 from laptime.models.image_tiles import PINPOINTS, pinpoints
 from laptime.models.knobs import ModelKnobs, check_knobs, places_of_top_k
@@ -56,6 +57,7 @@ class KnobSwitch:
     early: the block after which `late` asks; it and those before it always run, with the smallest of `top_ks` in
     prefill: more experts there would take longer than a call that is set to few from the start.
     active: which blocks run, for each number of them that isn't chosen by position (choose_blocks).
+    experts: how many each block of the whole model has, for each of `top_ks` that isn't one number for all.
 
     Raises LaptimeError for a value that the model can't take, for a model whose blocks are of several kinds (what a
     block's cache is, is settled before the late choice), and for one that is compiled.
@@ -69,12 +71,15 @@ class KnobSwitch:
         top_ks: Sequence[int] = (),
         blocks: Sequence[int] = (),
         active: Mapping[int, Sequence[int]] | None = None,
+        experts: Mapping[int, Sequence[int]] | None = None,
         early: int = 0,
     ) -> None:
         for one in crops:
             check_knobs(model, ModelKnobs(crops=one))
+        self._experts = {k: tuple(numbers) for k, numbers in (experts or {}).items() if k in top_ks}
         for k in top_ks:
-            check_knobs(model, ModelKnobs(top_k=k))
+            by_block = self._experts.get(k)
+            check_knobs(model, ModelKnobs(top_k=k) if by_block is None else ModelKnobs(experts=by_block))
         for count in blocks:
             named = None if active is None or count not in active else tuple(active[count])
             check_knobs(model, ModelKnobs(blocks=count, active=named))
@@ -87,6 +92,9 @@ class KnobSwitch:
         self._top_k_places = places_of_top_k(model, anatomy) if top_ks else []
         self.own_top_k = anatomy.experts.top_k if anatomy.experts is not None else None
         self.early_top_k = min(top_ks, default=None)
+        self._by_block = {k: places_by_block(anatomy, numbers) for k, numbers in self._experts.items()}
+        self._early_places: list[tuple[nn.Module, str, int]] = []
+        self._early_experts = self._fewest(anatomy, top_ks)
         self._pinpoints = model.config.model_type in PINPOINTS
         self._blocks = {count: self._worked_out(count, (active or {}).get(count)) for count in blocks}
         self._check(blocks)
@@ -99,6 +107,24 @@ class KnobSwitch:
     def active(self, blocks: int | None) -> tuple[int, ...]:
         """Which blocks run, ascending, when `blocks` of them are asked for."""
         return tuple(range(self.block_count)) if blocks is None else self._blocks[blocks].active
+
+    def experts(self, top_k: int | None) -> int | tuple[int, ...] | None:
+        """The experts of every block, or of each block, that a top-k stands for."""
+        return top_k if top_k is None else self._experts.get(top_k, top_k)
+
+    @property
+    def early_experts(self) -> int | tuple[int, ...] | None:
+        """The experts up to the early block: in each block the fewest that any choice has."""
+        return self._early_experts or self.early_top_k
+
+    def _fewest(self, anatomy: Anatomy, top_ks: Sequence[int]) -> tuple[int, ...]:
+        if not self._experts:
+            return ()
+        own = own_experts(self.model)
+        rows = [self._experts.get(k, tuple(min(k, number) for number in own)) for k in top_ks]
+        fewest = tuple(min(numbers) for numbers in zip(*rows, strict=True))
+        self._early_places = places_by_block(anatomy, fewest)
+        return fewest
 
     @contextlib.contextmanager
     def crops(self, crops: tuple[int, int] | None) -> Iterator[None]:
@@ -147,7 +173,7 @@ class KnobSwitch:
                 if chosen and chosen[0].blocks is not None:
                     self._take_off(attributes, self._blocks[chosen[0].blocks])
 
-            self._set_top_k(attributes, self.early_top_k)
+            self._set_early_top_k(attributes)
             handles.append(self._layers[self.early].register_forward_hook(after_early))
             handles.append(self._parent.register_forward_hook(after_prefill))
             try:
@@ -193,9 +219,18 @@ class KnobSwitch:
             )
 
     def _set_top_k(self, attributes: _SetAttributes, top_k: int | None) -> None:
-        if top_k is not None:
+        if top_k in self._by_block:
+            for holder, name, number in self._by_block[top_k]:
+                attributes.set(holder, name, number)
+        elif top_k is not None:
             for holder, name in self._top_k_places:
                 attributes.set(holder, name, top_k)
+
+    def _set_early_top_k(self, attributes: _SetAttributes) -> None:
+        if not self._early_experts:
+            self._set_top_k(attributes, self.early_top_k)
+        for holder, name, number in self._early_places:
+            attributes.set(holder, name, number)
 
     def _renumber(self, attributes: _SetAttributes, blocks: _Blocks) -> None:
         for module, number in blocks.numbers:

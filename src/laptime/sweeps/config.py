@@ -78,6 +78,7 @@ class SweepConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     exclude: list[dict[str, Any]] = []  # combinations with all these values are left out
     include: list[dict[str, Any]] = []  # more combinations; knobs that aren't named have their first value
     importance: str | None = None  # "measured", "position", or a file: JSON list of numbers, one for each block
+    experts: str | None = None  # a file of `laptime importance --search experts`: how many each block has
     measure: Measure = Measure()
     out: str | None = None
 

@@ -232,5 +232,9 @@ def _with_absolute_paths(config: SweepConfig, folder: Path, places: Places) -> S
     if not model.startswith("preset:") and (folder / model).is_dir():
         model = str((folder / model).resolve())
     return msgspec.structs.replace(
-        config, model=model, workload=workload, importance=absolute(config.importance, "importance")
+        config,
+        model=model,
+        workload=workload,
+        importance=absolute(config.importance, "importance"),
+        experts=absolute(config.experts, "experts"),
     )

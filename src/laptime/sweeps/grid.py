@@ -29,6 +29,7 @@ class PlannedModel(msgspec.Struct, frozen=True, kw_only=True):
     compiles: bool  # whether a static cache's decode step gets compiled on this device
     importance: str | None = None  # what decides which blocks run: "measured", a file's hash; None: their position
     image_tokens: dict[int, int] = {}  # what the family allows of each number that is asked for
+    experts: dict[int, str] = {}  # how many experts each block has, by top_k, as written_experts writes them
     active: dict[int, str] = {}  # which blocks run, by their number, as written_blocks writes them
 
 
@@ -55,6 +56,7 @@ class SweepSettings(msgspec.Struct, frozen=True, kw_only=True):
     crops: tuple[int, int] | None = None
     image_tokens_limit: int | None = None
     top_k: int | None = None
+    experts: str | None = None  # of each block; None: top_k in every block
     blocks: int | None = None
     active_blocks: str | None = None  # None: chosen by their position
     autocast: str | None = None
@@ -145,6 +147,7 @@ def _canonical(
         "crops": crops,
         "image_tokens_limit": None if budget is None else facts.image_tokens[budget],
         "top_k": point["top_k"] or facts.top_k,
+        "experts": None if facts.top_k is None else facts.experts.get(point["top_k"] or facts.top_k),
         "blocks": blocks,
         "importance": facts.importance if blocks < facts.blocks else None,
         "active_blocks": facts.active.get(blocks),

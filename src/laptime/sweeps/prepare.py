@@ -15,7 +15,9 @@ from laptime.data.record import TIERS
 from laptime.errors import LaptimeError
 from laptime.measure.environment import describe
 from laptime.models.anatomy import find_anatomy
-from laptime.models.block_list import read_blocks, written_blocks
+from laptime.models.block_experts import own_experts
+from laptime.models.block_importance import read_experts_file
+from laptime.models.block_list import read_blocks, read_experts, written_blocks, written_experts
 from laptime.models.knobs import ModelKnobs, applied, check_knobs
 from laptime.models.loading import PRESET_PREFIX, Loaded, check_decoder_only, load_model, resolve_device
 from laptime.sweeps.block_choice import (
@@ -89,9 +91,11 @@ def prepare(sweep_config: SweepConfig, *, with_weights: bool = True) -> Prepared
 
 def knobs_of(settings: SweepSettings) -> ModelKnobs:
     """What one configuration changes in the model. Which blocks run is what the configuration says."""
+    by_block = settings.experts is not None
     return ModelKnobs(
         crops=settings.crops,
-        top_k=settings.top_k,
+        top_k=None if by_block else settings.top_k,
+        experts=read_experts(settings.experts) if settings.experts is not None else None,
         blocks=settings.blocks,
         active=None if settings.active_blocks is None else read_blocks(settings.active_blocks),
         attention=settings.attention,
@@ -190,7 +194,32 @@ def _facts(sweep_config: SweepConfig, loaded: Loaded, device: torch.device) -> P
         blocks=len(anatomy.layers),
         compiles=device.type != "cpu",
         image_tokens=_allowed_image_tokens(sweep_config, loaded),
+        experts=_experts(sweep_config, loaded),
     )
+
+
+def _experts(sweep_config: SweepConfig, loaded: Loaded) -> dict[int, str]:
+    """How many experts each block has by the sweep's file, for each top-k whose total it names.
+
+    Raises LaptimeError for a file that doesn't fit the model, or that names the total of no top-k of the sweep.
+    """
+    if sweep_config.experts is None:
+        return {}
+    routed = sum(number > 0 for number in own_experts(loaded.model))
+    named = read_experts_file(sweep_config.experts)
+    asked = sorted({point["top_k"] for point in combinations(sweep_config)} - {None})
+    chosen = {top_k: named[top_k * routed] for top_k in asked if top_k * routed in named}
+    if not chosen:
+        raise LaptimeError(
+            f"{sweep_config.experts}: names totals of {', '.join(map(str, sorted(named)))} experts; a top_k of the "
+            f"sweep times the {routed} blocks with experts must be one of them"
+        )
+    try:
+        for numbers in chosen.values():
+            check_knobs(loaded.model, ModelKnobs(experts=numbers))
+    except LaptimeError as error:
+        raise LaptimeError(f"{sweep_config.experts}: {error}") from None
+    return {top_k: written_experts(numbers) for top_k, numbers in chosen.items()}
 
 
 def _allowed_image_tokens(sweep_config: SweepConfig, loaded: Loaded) -> dict[int, int]:

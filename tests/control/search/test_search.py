@@ -114,6 +114,7 @@ def test_experts_are_searched_and_counted_inside() -> None:
     assert row is not None
     assert sum(row.levels) == total
     assert result.active == {}
+    assert result.experts == {total: ",".join(map(str, row.levels))}
 
 
 def test_too_few_questions_and_a_model_without_experts(loaded: Loaded, examples: list[Example]) -> None:
@@ -172,7 +173,6 @@ def test_bad_words_are_one_line(capsys: Any, tmp_path: Path) -> None:
         (["--search", "blocks", "--data", data, "--totals", "7.5"], "whole numbers above 0"),
         (["--search", "blocks", "--data", data, "--totals", "nan"], "whole numbers above 0"),
         (["--search", "blocks", "--data", data], "needs an answer"),
-        (["--search", "experts", "--data", data, "--totals", "7", "--out", tmp_path / "o.json"], "has none"),
     ):
         code, out, err = ask(capsys, "importance", "preset:tiny-llm", *words)
         assert (code, out, err.count("\n"), says in err) == (2, "", 1, True), err

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import msgspec
 import numpy as np
 import polars as pl
 import pytest
@@ -136,3 +137,14 @@ def test_facts_that_are_not_known_are_not_compared() -> None:
         "blocks 8 instead of 6",
         "name model instead of other",
     ]
+
+
+def test_experts_by_block_go_with_their_top_k() -> None:
+    least, most = min(SPACE.top_ks), max(SPACE.top_ks)
+    by_block = pl.when(pl.col("config.top_k") == most).then(pl.lit("4,2,4,2")).otherwise(None)
+    space = decision_table(FRAME.with_columns(by_block.alias("config.experts"))).space
+    assert space.experts_by_block == {most: (4, 2, 4, 2)}
+    assert msgspec.structs.replace(space, experts=()) == SPACE
+    mixed = pl.when(pl.col("config.blocks") == max(SPACE.blocks)).then(pl.lit("4,2,4,2")).otherwise(None)
+    with pytest.raises(LaptimeError, match=f"top-k {least} was measured with different experts by block"):
+        decision_table(FRAME.filter(pl.col("config.top_k") == least).with_columns(mixed.alias("config.experts")))

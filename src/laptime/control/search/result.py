@@ -10,7 +10,7 @@ import msgspec
 from laptime.data.record import Interval
 from laptime.data.shown import Shown
 from laptime.errors import LaptimeError
-from laptime.models.block_list import written_blocks
+from laptime.models.block_list import written_blocks, written_experts
 from laptime.workload.example import Example
 from laptime.workload.scoring import KINDS, check_scorable
 
@@ -88,11 +88,20 @@ class KnobSearch(Shown, msgspec.Struct, frozen=True, kw_only=True):
         return next((row for row in self.rows if (row.way, row.total) == (way, total)), None)
 
     @property
+    def experts(self) -> dict[int, str]:
+        """How many experts each block has by the search, by their total; empty where blocks were searched."""
+        return {} if self.knob != "experts" else _experts_of(self.rows)
+
+    @property
     def active(self) -> dict[int, str]:
         """Which blocks run by the search, for each number of them; empty where experts were searched."""
         if self.knob != "blocks":
             return {}
         return {row.total: written_blocks(_running(row.levels)) for row in self.rows if row.way == "beam"}
+
+
+def _experts_of(rows: list[JudgedSetting]) -> dict[int, str]:
+    return {row.total: written_experts(row.levels) for row in rows if row.way == "beam"}
 
 
 def _running(levels: list[int]) -> list[int]:

@@ -82,6 +82,12 @@ def joined(timed: DecisionTable, further: DecisionTable) -> DecisionTable:
             f"the further answers were made with other blocks than the sweep's where {others_ran[0]} of them run; ask "
             "them anew"
         )
+    had, others_had = timed.space.experts_by_block, further.space.experts_by_block
+    if others_had_at := [k for k in timed.space.top_ks if had.get(k) != others_had.get(k)]:
+        raise LaptimeError(
+            f"the further answers were made with other experts by block than the sweep's at top-k {others_had_at[0]}; "
+            "ask them anew"
+        )
     try:
         columns = [further.space.number(timed.space.choice(number)) for number in range(len(timed.space))]
     except LaptimeError as error:

@@ -73,6 +73,7 @@ def collect_answers(
         top_ks=space.top_ks,
         blocks=space.blocks,
         active=space.active_blocks,
+        experts=space.experts_by_block,
     )
     timer = StageTimer(loaded.model)
     arguments = generation_arguments(new_tokens=settings.new_tokens, cache=None, compile=False)
@@ -132,7 +133,9 @@ def collect_features(
     if early_block < 1:
         raise LaptimeError(f"early block {early_block}: at least one block runs before a late choice")
     crops = [(tier.low, tier.high) for tier in space.tiers]
-    switch = KnobSwitch(loaded.model, crops=crops, top_ks=space.top_ks, early=early_block - 1)
+    switch = KnobSwitch(
+        loaded.model, crops=crops, top_ks=space.top_ks, experts=space.experts_by_block, early=early_block - 1
+    )
     language, pixels = [], []
     for example in examples:
         question = opened(example)

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from laptime.control.choices import ChoiceSpace, ModelFacts, Tier
 from laptime.errors import LaptimeError
-from laptime.models.block_list import read_blocks
+from laptime.models.block_list import read_blocks, read_experts
 
 if TYPE_CHECKING:
     import polars
@@ -24,6 +24,8 @@ Half = Literal["train", "held-out"]
 KNOB_COLUMNS = ("config.tier", "config.crops", "config.top_k", "config.blocks")
 BLOCK_COLUMNS = ("config.importance", "config.active_blocks")
 """What says which blocks ran: it goes with config.blocks, and is no choice of its own."""
+EXPERTS_COLUMN = "config.experts"
+"""How many experts each block had: it goes with config.top_k."""
 
 
 class DecisionTable(msgspec.Struct, frozen=True, kw_only=True):
@@ -116,7 +118,7 @@ def decision_table(frame: polars.DataFrame, model: ModelFacts | None = None, kee
     cells = scored.group_by(["sample_id", *knobs]).agg(
         col("score").mean(), col("output_tokens").median(), col("total_ms").median(), *(col(n).median() for n in sizes)
     )
-    space = msgspec.structs.replace(_space(cells, knobs), active=_active(scored))
+    space = msgspec.structs.replace(_space(cells, knobs), active=_active(scored), experts=_experts(scored))
     if len(space) < 2:
         raise LaptimeError("this sweep has one configuration: there is nothing to choose; sweep tier, top_k or blocks")
     ids = sorted(set(cells["sample_id"].to_list()))
@@ -159,7 +161,7 @@ def decision_table(frame: polars.DataFrame, model: ModelFacts | None = None, kee
 def _refuse_other_knobs(rows: polars.DataFrame) -> None:
     """Raise LaptimeError if another setting than the choices varies: its values would be mixed into one cell."""
     for name in rows.columns:
-        if not name.startswith("config.") or name in (*KNOB_COLUMNS, *BLOCK_COLUMNS):
+        if not name.startswith("config.") or name in (*KNOB_COLUMNS, *BLOCK_COLUMNS, EXPERTS_COLUMN):
             continue
         values = rows[name].unique().to_list()
         if len(values) > 1:
@@ -174,6 +176,22 @@ def _space(cells: polars.DataFrame, knobs: list[str]) -> ChoiceSpace:
     numbers = {name: sorted(set(map(int, cells[name].to_list()))) if name in knobs else [] for name in KNOB_COLUMNS[2:]}
     top_ks, blocks = numbers["config.top_k"], numbers["config.blocks"]
     return ChoiceSpace(tiers=tuple(tiers), top_ks=tuple(top_ks), blocks=tuple(blocks))
+
+
+def _experts(rows: polars.DataFrame) -> tuple[tuple[int, ...], ...]:
+    """How many experts each block had at each top-k, ascending; empty where every block had the same number.
+
+    Raises LaptimeError where one top-k was measured with different experts by block.
+    """
+    if EXPERTS_COLUMN not in rows.columns or rows[EXPERTS_COLUMN].null_count() == rows.height:
+        return ()
+    had: dict[int, tuple[int, ...]] = {}
+    for row in rows.select(["config.top_k", EXPERTS_COLUMN]).unique().iter_rows(named=True):
+        top_k, written = int(row["config.top_k"]), row[EXPERTS_COLUMN]
+        numbers = () if written is None else read_experts(str(written))
+        if had.setdefault(top_k, numbers) != numbers:
+            raise LaptimeError(f"top-k {top_k} was measured with different experts by block; keep one choice of them")
+    return tuple(had[top_k] for top_k in sorted(had))
 
 
 def _active(rows: polars.DataFrame) -> tuple[tuple[int, ...], ...]:
