@@ -279,6 +279,17 @@ def test_a_slow_worker():
     assert all(example.startswith("worker 0, ") for example in finding.examples)
 
 
+def test_a_workers_picture_has_the_figures_of_its_sentence():
+    """With two samples of a work their median is as much a worker's own as the other's: it sets nobody apart."""
+    slow = polars.when(col("worker") == "1").then(1.06).otherwise(1.0)
+    frame = clean().with_columns(col("^(vision|prefill|decode|other|total)_ms$") * slow)
+    finding = finding_of(frame, "rank-skew")
+    drawn = {point.x: point.y for point in finding.picture.points}
+    assert drawn["1"] == pytest.approx(6, abs=1)
+    assert f"worker 1 is {drawn['1']:.4g}" in finding.reason.replace("\xa0", " ")
+    assert all(4 < float(line.split(" ms, +")[1].split(" %")[0]) < 8 for line in finding.examples)
+
+
 def test_configurations_that_are_one_workers_alone():
     finding = finding_of(clean().with_columns(worker=(col("crops") // 2 % 2).cast(str)), "rank-skew")
     assert "4 configurations were measured by one worker alone" in finding.reason

@@ -48,26 +48,25 @@ def rank_skew(measurements: Measurements) -> RuleOutcome:
     alone = per_config.filter(col("workers") == 1, col("n") >= ALONE)
     chance = float((len(workers) ** (1.0 - alone["n"].cast(float))).sum())
     confounded = alone.height > 0 and per_config.height > 1 and poisson_tail(alone.height, chance) <= ERROR / 10
-    skewed = _skewed(shared, workers)
+    slower = _compared(shared, workers)
+    skewed = {name: by for name, (by, p) in slower.items() if p <= ERROR / len(workers) and abs(by) >= log(1 + SKEW)}
     if not skewed and not confounded:
         return Judged(rows.height)
-    return Judged(rows.height, _finding(measurements, rows, shared, skewed, alone if confounded else None))
+    return Judged(rows.height, _finding(measurements, rows, shared, skewed, alone if confounded else None, slower))
 
 
-def _skewed(shared: polars.DataFrame, workers: list[str]) -> dict[str, float]:
-    """Worker -> how much slower (log) it is on the work that others did too; only what chance seldom gives."""
+def _compared(shared: polars.DataFrame, workers: list[str]) -> dict[str, tuple[float, float]]:
+    """Worker -> how much slower (log) it is on the work that others did too, and how likely chance does as much."""
     from polars import col
 
-    skewed: dict[str, float] = {}
+    slower: dict[str, tuple[float, float]] = {}
     shared = shared.select("worker", "work", "deviation")
     for worker in workers:
         own, others = shared.filter(col("worker") == worker), shared.filter(col("worker") != worker)
         if own.height < FEWEST or others.height < FEWEST:
             continue
-        slower, p = _slower(own, others)
-        if p <= ERROR / len(workers) and abs(slower) >= log(1 + SKEW):
-            skewed[worker] = slower
-    return skewed
+        slower[worker] = _slower(own, others)
+    return slower
 
 
 def _slower(own: polars.DataFrame, others: polars.DataFrame) -> tuple[float, float]:
@@ -90,6 +89,7 @@ def _finding(
     shared: polars.DataFrame,
     skewed: dict[str, float],
     alone: polars.DataFrame | None,
+    slower: dict[str, tuple[float, float]],
 ) -> AuditFinding:
     from polars import col
 
@@ -103,15 +103,8 @@ def _finding(
         parts.append(
             f"On the same work {listed} than the others (medians; chance does as much in less than 1 % of runs)"
         )
-        hit = shared.filter(col("worker").is_in(list(slow)))
-        count = hit.height
-        usual = (col("deviation") - col("deviation").median().over("worker")).abs()
-        middle = hit.sort(usual, "row").head(EXAMPLES)
-        examples += [
-            f"worker {row['worker']}, {key_of(row)}: {row['total_ms']:.2f} ms, "
-            f"{(exp(row['deviation']) - 1) * 100:+.3g} % of its like"
-            for row in middle.to_dicts()
-        ]
+        count = shared.filter(col("worker").is_in(list(slow))).height
+        examples += _typical(shared, max(slow, key=lambda name: abs(slow[name])))
     if alone is not None:
         parts.append(
             f"{counted(alone.height, 'configuration')} were measured by one worker alone, so what sets them apart may "
@@ -131,20 +124,33 @@ def _finding(
         examples=examples,
         reason=f"{'. '.join(parts)}.",
         mend="Spread every configuration over all workers (laptime sweep does), lock their clocks, check their GPUs",
-        picture=_picture(shared) if skewed else None,
+        picture=_picture(slower) if skewed else None,
     )
 
 
-def _picture(shared: polars.DataFrame) -> AuditPicture:
+def _typical(shared: polars.DataFrame, worker: str) -> list[str]:
+    """Samples of one worker that differ from the others' samples of the same work as most of its samples do."""
     from polars import col
 
-    medians = shared.group_by("worker").agg(by=col("deviation").median()).sort("worker").head(64)
+    of_others = shared.filter(col("worker") != worker).group_by("work").agg(usual=col("deviation").median())
+    own = shared.filter(col("worker") == worker).join(of_others, on="work")
+    own = own.with_columns(by=col("deviation") - col("usual"))
+    middle = own.sort((col("by") - col("by").median()).abs(), "row").head(EXAMPLES)
+    return [
+        f"worker {worker}, {key_of(row)}: {row['total_ms']:.2f} ms, {(exp(row['by']) - 1) * 100:+.3g} % against the "
+        "others' of the same work"
+        for row in middle.to_dicts()
+    ]
+
+
+def _picture(slower: dict[str, tuple[float, float]]) -> AuditPicture:
+    """The figures that the finding names, of every worker."""
     return AuditPicture(
         kind="bars",
-        title="Each worker's total against the median of the same work",
+        title="Each worker's total against the others', on the same work",
         x="worker",
-        y="% of the median",
-        points=[AuditPoint(name, round((exp(by) - 1) * 100, 4)) for name, by in medians.iter_rows()],
+        y="% slower (below 0: faster)",
+        points=[AuditPoint(name, round((exp(by) - 1) * 100, 4)) for name, (by, _) in list(slower.items())[:64]],
     )
 
 

@@ -49,7 +49,7 @@ function histogram(container, width, { name, swatch, all, chosen, framed, summar
     dots ? dotsOf(chosen, "") : null,
     summary ? marker(summary.median, "median") : null,
     summary && summary.p95 !== null && summary.p95 <= (first + count) * step ? marker(summary.p95, "cursor") : null,
-    inAll.beyond ? svg("text", { class: "aside", x: right, y: 30, "text-anchor": "end" }, `${inAll.beyond} outside`) : null,
+    inAll.beyond ? svg("text", { class: "aside", x: right, y: 30, "text-anchor": "end" }, `${inAll.beyond} beyond the axis`) : null,
     xAxis(roundTicks(first * step, (first + count) * step, width / 90), x, axisAt),
   );
   tooltipOver(drawing, (px) => {
