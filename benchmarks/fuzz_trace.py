@@ -28,7 +28,7 @@ import traceback
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import MISSING
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -327,18 +327,23 @@ def main() -> int:
         count, *paths = options.guided
         guided(int(count), *map(Path, paths))
         return 0
+    packages = ["msgspec", "numpy", "isal", *(["atheris"] if options.atheris else [])]
+    try:  # before the work, not after it
+        versions = {name: version(name) for name in packages}
+    except PackageNotFoundError as error:
+        parser.error(f"{error.name} is not installed: pip install {error.name}, or --atheris 0")
     traces = Path(options.traces) if options.traces else None
     with ThreadPoolExecutor(1) as beside:  # it only waits for processes of its own
-        by_coverage = beside.submit(run_guided, options.atheris, traces)
+        by_coverage = beside.submit(run_guided, options.atheris, traces) if options.atheris else None
         mutation = mutate(options.mutations, traces, options.seed)
-    counts_by_coverage = by_coverage.result()
+    counts_by_coverage = by_coverage.result() if by_coverage else {}
     result: dict[str, object] = {
         "what": "damaged traces fed to both readers, the integrity checks and, every fourth, the whole analysis",
         "environment": {
             "python": platform.python_version(),
             "platform": platform.platform(),
             "cpu_count": os.cpu_count(),
-            **{name: version(name) for name in ("msgspec", "numpy", "isal", "atheris")},
+            **versions,
             "sqlite": sqlite3.sqlite_version,
             "real_traces": len(list(traces.iterdir())) if traces else 0,
         },

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import json
 from pathlib import Path
 
@@ -173,6 +174,8 @@ def test_a_trace_becomes_a_timeline_with_its_gaps(tmp_path, capsys):
         if event["ph"] == "M" and event["name"] == "thread_name"
     }
     assert "laptime: gaps by cause" in names
+    assert ask(capsys, "export", trace, "--format", "perfetto", "--to", tmp_path / "gaps.json.gz")[0] == 0
+    assert gzip.decompress((tmp_path / "gaps.json.gz").read_bytes()) == file.read_bytes()
 
 
 def test_an_export_is_a_file_and_not_stdout(capsys, tmp_path, monkeypatch):

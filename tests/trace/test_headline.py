@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from laptime.trace.analysis import analyse
+from laptime.trace.headline import plain
 from tests.trace.build_timeline import build
 from tests.trace.engines import LAYER, Rows, decoder, host_bound
 from tests.trace.write_traces import ActivityRow, CallRow, RangeRow
@@ -193,3 +194,15 @@ def test_a_wide_range_is_said_by_its_end() -> None:
 def test_many_kernels_of_no_family_are_one_kind() -> None:
     rows = [ActivityRow(1_000_000 + i * 10_000, 1_009_900 + i * 10_000, f"k{i}") for i in range(40)]
     assert analyse(build(rows)).headline.partition("(")[0].endswith("its time goes to kernels of no known kind ")
+
+
+def test_a_long_frame_keeps_its_function() -> None:
+    compiled = "/tmp/torchinductor_root/ov/cov463qhi2m2kw6ldmzzijfv5t3cjjklfci3qly3nsw.py(1234): call"
+    assert plain(compiled).startswith("ov/cov463")
+    assert plain(compiled).endswith(".py(1234): call")
+    assert len(plain(compiled)) == 48
+    assert plain("/opt/a/long/way/down/to/site-packages/torch/nn/modules/module.py(1779): _call_impl", 44) == (
+        "modules/module.py(1779): _call_impl"
+    )
+    assert plain("aten::mm") == "aten::mm"
+    assert len(plain("/" * 50_000 + "a" * 50_000)) == 48

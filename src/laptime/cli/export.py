@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 from collections.abc import Iterator
 from enum import Enum
@@ -84,7 +85,9 @@ def export(
         check_new_file(target, "--to", force=force)
     exported = _exported(path, format_)
     if isinstance(exported.content, bytes):
-        write_new_file(target, exported.content, "--to", force=force)
+        packed = format_ is Format.perfetto and target.suffix == ".gz"  # Perfetto's UI opens both
+        content = gzip.compress(exported.content, mtime=0) if packed else exported.content
+        write_new_file(target, content, "--to", force=force)
     else:
         with whole_folder(target, LEGACY_FILES, force=force, option="--to") as folder:
             for name, content in exported.content:

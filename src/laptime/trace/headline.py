@@ -6,6 +6,8 @@ only once, is not what a steady state waits for.
 
 from __future__ import annotations
 
+import re
+
 from laptime.trace.causes import UNNAMED
 from laptime.trace.device_time import UNIFIED
 from laptime.trace.result import SURE, CauseTime, CopyTime, DeviceTimes, HostTime, Integrity, Kernel, Steps
@@ -289,10 +291,18 @@ def reason(causes: list[CauseTime], host: list[HostTime]) -> str:
     return f"{words}; {'it was' if most else 'partly'} in {', '.join(plain(row.name) for row in named)}"
 
 
-def plain(name: str) -> str:
-    """An operator's or a Python frame's name, short enough for a sentence."""
+_FRAME = re.compile(r"[^/]{1,200}/[^/]{1,200}\.py\(\d{1,9}\): .{1,200}$")
+"""The last folder, the file and the function of a Python frame."""
+
+
+def plain(name: str, limit: int = 48) -> str:
+    """An operator's or a Python frame's name, short enough for a sentence: of a frame the function stays."""
     name = " ".join(name.split())
-    return name if len(name) <= 48 else name[:47] + "…"
+    frame = _FRAME.search(name[-800:]) if len(name) > limit else None
+    if frame is None:
+        return name if len(name) <= limit else name[: limit - 1] + "…"
+    name = frame.group()
+    return name if len(name) <= limit else f"{name[: limit // 3]}…{name[limit // 3 + 1 - limit :]}"
 
 
 def _where_busy(device: DeviceTimes, kernels: list[Kernel]) -> str:

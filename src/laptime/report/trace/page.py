@@ -15,6 +15,7 @@ from laptime.report.trace.launched_by import launched_by_data, launched_by_secti
 from laptime.report.trace.memory import memory_data, memory_section, shown
 from laptime.report.trace.operator_times import in_unit, operator_times_data, operator_times_section
 from laptime.trace.comparison import Pair, TraceComparison
+from laptime.trace.headline import plain
 from laptime.trace.result import DeviceTimes, Steps, TraceAnalysis, WhatIf
 
 NAME_LIMIT = 2_000
@@ -163,7 +164,7 @@ def _gap_section(device: DeviceTimes, *, several: bool) -> Html:
         for row in gaps.causes
     ]
     host = [
-        [one_line(row.name, 90), words.ms_column(row.total_ns), words.share(row.total_ns, device.idle_ns)]
+        [one_line(plain(row.name, 52), 52), words.ms_column(row.total_ns), words.share(row.total_ns, device.idle_ns)]
         for row in gaps.host
     ]
     large = [
@@ -172,7 +173,7 @@ def _gap_section(device: DeviceTimes, *, several: bool) -> Html:
             f"{one_line(gap.before_short, 40)} → {one_line(gap.after_short, 40)}",
             tag("span", tag("span", class_=f"swatch cause-{gap.cause}"), words.CAUSES.get(gap.cause, gap.cause)),
             one_line(gap.api or NOTHING, 40),
-            one_line(gap.host or NOTHING, 60),
+            one_line(plain(gap.host or NOTHING, 44), 44),
         ]
         for gap in gaps.large
     ]

@@ -16,6 +16,7 @@ from laptime.report.trace.launched_by import launched_by_report
 from laptime.report.trace.memory import memory_report
 from laptime.report.trace.operator_times import operator_times_report
 from laptime.trace.comparison import Pair, TraceComparison
+from laptime.trace.headline import plain
 from laptime.trace.result import DeviceTimes, Kernel, LargeGap, Steps, TraceAnalysis, WhatIf
 
 _STYLES = {"ok": "green", "partial": "yellow", "unsupported": "red"}
@@ -107,7 +108,7 @@ def _causes(device: DeviceTimes) -> RenderableType:
         table.add_row(cause, count(row.gaps), words.ms_column(row.total_ns), *_of_idle(row.total_ns, device))
     remarks: list[str | Text] = [""]
     if device.gaps.host:
-        named = [f"{one_line(row.name, 44)} {text(row.total_ns, 'ns')}" for row in device.gaps.host[:5]]
+        named = [f"{one_line(plain(row.name, 44), 44)} {text(row.total_ns, 'ns')}" for row in device.gaps.host[:5]]
         remarks = [Text(f"meanwhile the host was in: {', '.join(named)}", style="dim"), ""]
     return with_remarks(table, remarks)
 
