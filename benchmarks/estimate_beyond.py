@@ -1,21 +1,23 @@
-"""Why the bound beyond the largest batch of Splitwise's decode holds for fewer than 95 %, and what would mend it.
+"""What the bound beyond the measured sizes is worth, beside the roofline alone with other ways to calibrate it.
 
-python benchmarks/estimate_beyond.py --tables FOLDER
+python benchmarks/estimate_beyond.py --tables FOLDER [--add]
 
 For each table whose largest sizes are held out (and the vision of the sweep of MolmoE-1B's shapes): coverage and
-width of four ways to calibrate the question "beyond", everything else equal:
+width of laptime's bound on the rows beyond, and of the bounds that the same roofline would have by itself:
 
-- one level: the largest fifth of each size's values held out, residuals with their sign. What laptime does.
+- one level: the largest fifth of each size's values held out, residuals with their sign.
 - both signs: each residual counts as if it had erred to the other side too.
 - two levels: the largest two fifths held out as well.
 - two levels, both signs.
 
-And for Splitwise's decode, the errors of the held-out rows by batch: measured over predicted.
+And for Splitwise's decode, the errors of the held-out rows by batch: measured over predicted. Each table is written as
+soon as it is judged; `--add` goes on with those that the file lacks.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import platform
 from pathlib import Path
@@ -78,10 +80,18 @@ def judge(train: pl.DataFrame, test: pl.DataFrame, **arguments: Any) -> tuple[di
     configuration, training, _, _ = collapse(rows, logs, np.zeros(len(train), dtype=np.int64))
     calibrated = fitted.by_question["beyond"]
     asked = encode(test, fitted.schema)
-    far = fitted.domain.distances(asked.numeric)
+    far = fitted.domain.distances(asked.numeric, asked.codes)
     beyond = far > 0
     median, truth = calibrated.regressor.log_ms(asked), np.log(test[made.target].to_numpy())
-    told = {}
+    limit = np.log(made.quantile(test, 0.95))
+    given = beyond & np.isfinite(limit)
+    told: dict[str, Any] = {
+        "laptime": {
+            "coverage": float(np.mean(truth[given] <= limit[given])) if given.any() else None,
+            "width": float(np.mean(np.exp(limit - truth)[given])) if given.any() else None,
+            "abstained": float(1 - given.sum() / max(1, beyond.sum())),
+        }
+    }
     for way, (shares, both) in WAYS.items():
         held = cross_fit(
             training, folds(training, shares), calibrated.regressor.candidate, seed=made.seed, parameters={}, workers=2
@@ -89,14 +99,18 @@ def judge(train: pl.DataFrame, test: pl.DataFrame, **arguments: Any) -> tuple[di
         ratios, distances = _rows_of(held.configurations, held.log_ms, held.distances, configuration, logs)
         if both:
             ratios, distances = np.concatenate([ratios, -ratios]), np.concatenate([distances, distances])
-        other = msgspec.structs.replace(calibrate(calibrated.regressor, ratios, distances, []), floor=calibrated.floor)
+        together = np.zeros(len(ratios), dtype=np.int64)
+        other = calibrate(calibrated.regressor, ratios, distances, [], together, "rows")
+        other = msgspec.structs.replace(other, floor=calibrated.floor)
         bound = other.log_bounds(median, far, np.array([0.95]))[:, 0]
         told[way] = {
             "coverage": float(np.mean(truth[beyond] <= bound[beyond])),
             "width": float(np.mean(np.exp(bound - truth)[beyond])),
             "q95": float(np.quantile(other.residuals, 0.95)),
         }
-    shown = test.with_columns(pl.Series("over_predicted", np.exp(truth - median)), pl.Series("beyond", beyond))
+    shown = test.with_columns(
+        pl.Series("over_predicted", np.exp(truth) / made.predict(test)), pl.Series("beyond", beyond)
+    )
     return {"rows": int(beyond.sum()), "ways": told}, shown.filter("beyond")
 
 
@@ -112,12 +126,17 @@ def main() -> None:
     """Print all of it and write benchmarks/results/estimate_beyond.json."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tables", type=Path, default=os.environ.get("LAPTIME_TABLES"))
+    parser.add_argument("--add", action="store_true", help="keep the tables that the file has")
     asked = parser.parse_args()
     if asked.tables is None:
         parser.error("name the folder of the tables with --tables or LAPTIME_TABLES")
+    file = Path(__file__).parent / "results" / "estimate_beyond.json"
     figures: dict[str, Any] = {"tables": {}}
+    if asked.add and file.exists():
+        figures = json.loads(file.read_text(encoding="utf-8"))["figures"]
+    environment = {"python": platform.python_version(), "numpy": np.__version__, "laptime": laptime.__version__}
     for split in splits(asked.tables, configurations=0, random=1):
-        if split.kind != "largest sizes":
+        if split.kind != "largest sizes" or split.task in figures["tables"]:
             continue
         names = {"target": split.target, "features": split.features, "categorical": split.categorical}
         figures["tables"][split.task], shown = judge(split.train, split.test, **names, group=split.group)
@@ -132,6 +151,7 @@ def main() -> None:
             figures["batches_seen"] = sorted(split.train["batch_size"].unique().to_list())
             print(by_batch)
         print(split.task, figures["tables"][split.task], flush=True)
+        record("estimate_beyond", figures, environment)
     frame = read_table(SWEEP)
     columns = run_columns(frame, "vision_ms")
     (split,) = largest(frame["image_tokens"].to_numpy(), name="image_tokens")
@@ -140,7 +160,6 @@ def main() -> None:
     names = {"target": "vision_ms", "features": columns.features, "group": columns.group}
     figures["tables"]["own sweep, vision"], _ = judge(train, test, **names, work=work)
     print("own sweep, vision", figures["tables"]["own sweep, vision"])
-    environment = {"python": platform.python_version(), "numpy": np.__version__, "laptime": laptime.__version__}
     print(record("estimate_beyond", figures, environment).name)
 
 

@@ -152,7 +152,8 @@ def beyond() -> str:
     ways = list(next(iter(found["tables"].values()))["ways"])
     lines += ["", f"| P95 beyond holds, bound / actual | {' | '.join(ways)} |", "|---" * (1 + len(ways)) + "|"]
     for name, row in found["tables"].items():
-        cells = [f"{share(row['ways'][way]['coverage'])}, {row['ways'][way]['width']:.2f}" for way in ways]
+        told = [row["ways"][way] for way in ways]
+        cells = ["none" if one["coverage"] is None else f"{share(one['coverage'])}, {one['width']:.2f}" for one in told]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
