@@ -139,7 +139,12 @@ def _what(heaps: Heaps) -> str:
 
 
 def _away(used: DataFrame) -> Floats:
-    """How far each sample is from its like, in the order in which they were measured; of a large run some inputs'."""
+    """How far each sample is from its like, in the order in which they were measured; of a large run some inputs'.
+
+    A worker's first call of a configuration has none: that it is slow is another rule's business (cold-start).
+    """
+    from polars import col
+
     thin = used.height // MOST_AWAY + 1
     some = (used.select(INPUT).hash_rows(0) % thin == 0).to_numpy()
     kept, away = used.filter(some), np.full(used.height, np.nan)
@@ -147,6 +152,7 @@ def _away(used: DataFrame) -> Floats:
     inputs, streams = (code.astype(np.int64) for code in codes)
     if kept.height:
         away[some] = away_from_like(kept["deviation"].to_numpy(), inputs, streams)
+    away[used.select(first=col("row") == col("row").first().over("config_id", "worker"))["first"].to_numpy()] = np.nan
     return away
 
 
