@@ -1,6 +1,6 @@
 """Does P95 hold on every table and every way of holding rows out, how wide is it, and how often is there none?
 
-python benchmarks/estimate_splits.py --tables FOLDER [--rows 600] [--only gemm] [--kind largest] [--add | --ours] [--quick]
+python benchmarks/estimate_splits.py --tables FOLDER [--rows 600] [--only gemm] [--kind largest] [--add] [--ours]
 
 Beside laptime.Estimator, on the same rows: a forest, LightGBM and (where it is installed) CatBoost, each with split
 conformal and with CQR; a fifth of the training rows calibrates. CQR of the forest uses the quantiles of its trees, the
