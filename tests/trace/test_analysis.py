@@ -137,6 +137,9 @@ def test_two_traces_are_compared_kernels_first() -> None:
     assert result.headline.startswith(f"A step goes from {before / 1e6:.2f} to {after / 1e6:.2f} ms (-")
     same = compare(a, a)
     assert {pair.delta for pair in [*same.kernel_sums, *same.gaps, *same.counts]} <= {0}
+    assert not same.headline.endswith("if both are steps of the same work")
+    unknown = msgspec.structs.replace(a, steps=msgspec.structs.replace(a.steps, layers=None))
+    assert compare(a, unknown).headline.endswith("if both are steps of the same work")
 
 
 TIMES = st.integers(0, 2_000)

@@ -131,7 +131,7 @@ def _headline(a: TraceAnalysis, b: TraceAnalysis, kernels: Pair, gaps: Pair) -> 
     layers = (_layers(a.steps), _layers(b.steps))
     if None not in layers and layers[0] != layers[1]:
         return f"{text}; but a step of A has {layers[0]} layers and one of B {layers[1]}"
-    if min(a.steps.confidence, b.steps.confidence) < SURE:
+    if min(a.steps.confidence, b.steps.confidence) < SURE or (layers[0] is None) != (layers[1] is None):
         return f"{text}, if both are steps of the same work"
     return text
 
