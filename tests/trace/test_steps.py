@@ -445,6 +445,16 @@ def test_replays_without_any_time_are_no_steps() -> None:
     assert analyse(build(rows, calls)).steps.method == "none"
 
 
+def test_a_kernel_of_another_stream_between_two_layers_costs_no_layer() -> None:
+    step = decoder(36, QWEN3_8B, HEAD[:1], HEAD[1:])
+    at = 1 + 6 * len(QWEN3_8B)
+    rows = host_bound([[*step[:at], ("neg", 1_000), *step[at:]]])
+    rows.ranges = [RangeRow(0, 100_000_000, "ProfilerStep#1")]
+    layers = steps_of(rows).layers
+    assert layers is not None
+    assert (layers.count, layers.kernels_per_layer, layers.outside) == (36, 15, len(HEAD) + 1)
+
+
 def test_a_wait_before_each_repetition_makes_it_a_step() -> None:
     """26 unlike kernels, twelve times, to both ends: a step where the host pauses once in each, else perhaps a part."""
     unit = named(" ".join(f"kernel_{chr(97 + i)}" for i in range(26)))

@@ -258,7 +258,8 @@ def find_layers(step: Tokens, strings: tuple[str, ...]) -> tuple[Layers | None, 
         return None
     unit = units[run.count // 2]
     per_unit = layers_per_unit(unit, strings)
-    count = run.count * per_unit
+    more = _beside(step, run, unit)
+    count = (run.count + more) * per_unit
     by_attention = _layers_by_attention(step, unit, per_unit, strings)
     if by_attention > count:
         # The first and the last layers may differ in a kernel or two; more of them are layers of another kind.
@@ -272,9 +273,19 @@ def find_layers(step: Tokens, strings: tuple[str, ...]) -> tuple[Layers | None, 
         outside=len(step) - round(count * kernels_per_layer),
         period_kernels=run.period,
         period_layers=per_unit,
-        identical=identical,
+        identical=identical + more,
     )
     return layers, run
+
+
+def _beside(step: Tokens, run: RepeatRun, unit: Tokens) -> int:
+    """How many more units stand before and after the run: a kernel of another stream may have come between them."""
+    more = 0
+    for part in (step[: run.start], step[run.start + run.period * run.count :]):
+        found = _run_at(part.astype(np.int32), run.period) if len(part) >= 2 * run.period else None
+        if found is not None and np.array_equal(np.sort(part[found.start : found.start + run.period]), np.sort(unit)):
+            more += found.count
+    return more
 
 
 def _layers_by_attention(step: Tokens, unit: Tokens, per_unit: int, strings: tuple[str, ...]) -> int:
