@@ -46,6 +46,8 @@ def table(heads: list[str], rows: list[list[str]]) -> str:
 
 def ms(value: float) -> str:
     """A time with three figures."""
+    if value < 0:
+        return "0" if value > -0.0005 else f"−{ms(-value)}"
     if abs(value) >= 999.5:
         return f"{value / 1e3:.{2 if abs(value) < 9995 else 1}f} s"
     if abs(value) < 0.0005:
