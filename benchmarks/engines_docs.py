@@ -176,7 +176,7 @@ def observer() -> str:
             )
         if part in recorded:
             heads.append(f"{part}: {load(recorded[part])}" + (", realtime" if recorded[part]["realtime"] else ""))
-    names = ["how", "requests", "pairs", "of", "wall clock", "processor time", "upper bounds"]
+    names = ["how", "requests", "pairs", "with it", "wall clock", "processor time", "upper bounds"]
     return "; ".join(heads) + ":\n\n" + table(names, rows)
 
 

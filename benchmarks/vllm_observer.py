@@ -7,7 +7,8 @@ to the other, in the order ABBA. The wall time of each call, and the processor t
 for it. *steps*: one engine in this process; the hooks are taken off for every other step, in the order ABBA, so that
 two neighbouring steps are a pair. Also the plug-in's own time in its hooks and in its writer's thread. Both: the median
 of on / off over pairs, its distribution-free 95 % interval and one-sided upper bound. --realtime (root) keeps other
-work off the core. SECONDS for each number of requests. A part that is named alone leaves the other one's result as it
+work off the core of *steps*; *servers* pass their work between processes that wait in loops, and need a machine without
+other work. SECONDS for each number of requests. A part that is named alone leaves the other one's result as it
 is. Writes benchmarks/results/vllm_observer.json.
 """
 
@@ -37,7 +38,7 @@ RESULT = Path(__file__).parent / "results" / "vllm_observer.json"
 MODEL = Path(os.environ.get("SMOLLM2", "runs/engines/smollm2"))
 TOKENS = 16
 REALTIME = "--realtime" in sys.argv
-PARTS = ("servers", "steps")
+PARTS = ("steps", "servers")
 REQUESTS = (1, 16)
 PORTS = {True: 8181, False: 8182}
 RUNNER_HOOKS = ("execute_model", "sample_tokens", "_model_forward", "_execute_mm_encoder")
@@ -92,7 +93,6 @@ def servers(seconds: float) -> list[dict]:
         started = {on: server(Path(folder) / "engine" if on else None, port=port) for on, port in PORTS.items()}
         try:
             processes = {on: family(process.pid) for on, process in started.items()}
-            realtime([process for one in processes.values() for process in one])
             with ThreadPoolExecutor(max(REQUESTS)) as pool:
 
                 def once(on: bool, requests: int) -> tuple[float, float]:
@@ -252,7 +252,7 @@ def main() -> None:
     result = {name: value for name, value in result.items() if name in PARTS}
     result[chosen[0]] = {
         "ratios": (servers if chosen == ["servers"] else steps)(seconds),
-        "realtime": REALTIME,
+        "realtime": REALTIME and chosen == ["steps"],
         "load_average": [round(value, 1) for value in os.getloadavg()],
         "environment": msgspec.to_builtins(describe_host()),
     }
