@@ -173,7 +173,7 @@ def _gap_section(device: DeviceTimes, *, several: bool) -> Html:
             f"{one_line(gap.before_short, 40)} → {one_line(gap.after_short, 40)}",
             tag("span", tag("span", class_=f"swatch cause-{gap.cause}"), words.CAUSES.get(gap.cause, gap.cause)),
             one_line(gap.api or NOTHING, 40),
-            one_line(plain(gap.host or NOTHING, 44), 44),
+            one_line(plain(gap.host or NOTHING, 34), 34),
         ]
         for gap in gaps.large
     ]

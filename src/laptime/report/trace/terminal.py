@@ -120,7 +120,8 @@ def _large(gaps: Sequence[LargeGap]) -> RenderableType:
     for gap in gaps:
         between = f"{one_line(gap.before_short, 30)} → {one_line(gap.after_short, 30)}"
         cause = words.CAUSES.get(gap.cause, gap.cause)
-        table.add_row(text(gap.duration_ns, "ns"), Text(between), cause, Text(one_line(words.inside(gap), 40)))
+        inside = one_line(plain(words.inside(gap), 24), 24)
+        table.add_row(text(gap.duration_ns, "ns"), Text(between), cause, Text(inside))
     return Group(table, Text(""))
 
 
