@@ -178,6 +178,10 @@ def test_mmes_faults(tmp_path: Path) -> None:
         read_examples(folder)
     with pytest.raises(LaptimeError, match="leave out the other paths"):
         read_examples(folder, images=tmp_path)
+    folder = mme(tmp_path / "whole")
+    (folder / "OCR/questions_answers_YN/0000.txt").write_text("Is it A?\tYes\nIs it B?\tNo\n")
+    with pytest.raises(LaptimeError, match=r"0000\.txt: no image 0000"):  # not: the subtask is left out
+        read_examples(folder)
 
 
 def test_captions_are_scored_by_cider_over_the_whole_set(tmp_path: Path) -> None:

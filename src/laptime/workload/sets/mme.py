@@ -39,7 +39,7 @@ def _subfolders(folder: Path) -> list[Path]:
 def _texts(subtask: Path) -> list[Path]:
     for place in (subtask / "questions_answers_YN", subtask):
         texts = sorted(place.glob("*.txt")) if place.is_dir() else []
-        if texts and _image(subtask, texts[0]) is not None:
+        if any(_image(subtask, text) is not None for text in texts):
             return texts
     return []
 
