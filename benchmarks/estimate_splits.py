@@ -39,7 +39,7 @@ try:
 except ImportError:  # a peer, not one of laptime's own needs
     catboost = None
 
-FIT_LIMIT_S = 240
+FIT_LIMIT_S = 600
 Predict = Callable[[np.ndarray], np.ndarray]
 LEVEL = 0.95
 
