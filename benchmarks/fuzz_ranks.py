@@ -55,11 +55,12 @@ def main() -> int:
         contents = [content for _, content in seeds(Path(options.traces) if options.traces else None, made)]
         for i in range(options.inputs):
             paths = damaged(chance, contents, work / str(i))
-            before = time.perf_counter()
+            before = time.process_time()  # other work beside it makes nothing slow
             shape, verdict, wrong = look(paths, work)
-            slowest = max(slowest, time.perf_counter() - before)
+            spent = time.process_time() - before
+            slowest = max(slowest, spent)
             outcomes[f"{shape}: {verdict}"] += 1
-            if wrong or time.perf_counter() - before > LIMIT_S:
+            if wrong or spent > LIMIT_S:
                 broken.append(keep(i, paths, wrong or "slow"))
             remove(work / str(i))
     figures = {
