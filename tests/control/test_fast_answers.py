@@ -7,12 +7,15 @@ import numpy as np
 import pytest
 import torch
 
+from laptime.control.adaptive_model import AdaptiveModel
 from laptime.control.bounds.bounds import read_bounds, write_bounds
 from laptime.control.bounds.leeway import Leeway
 from laptime.control.bounds.measured_bounds import MeasuredTimes, measured_bounds
+from laptime.control.choices import Choice
 from laptime.control.tables.features import LANGUAGE
 from laptime.errors import LaptimeError
 from laptime.estimate import online as streams
+from laptime.models.block_experts import own_experts
 from tests.control.adaptive import SPACE, TOKENS, adaptive, bounds_of, fixed, question
 
 
@@ -34,6 +37,29 @@ def test_every_choice_answers_as_on_the_plain_path(hidden: bool) -> None:
         assert (decision.waited_ms > 0) is hidden
     whole = {part.bucket for part in quick.fast.model.parts() if part.part == "vision"}
     assert len(whole) == len(SPACE.tiers)
+    quick.close()
+
+
+@pytest.mark.parametrize("hidden", [False, True])
+def test_experts_by_block_answer_as_on_the_plain_path(hidden: bool) -> None:
+    """What the choices' space says of top-3 is what runs, seen inside the plain model."""
+    space = msgspec.structs.replace(SPACE, experts=((), (3, 1, 2)))
+    number = space.number(Choice(tier=SPACE.tiers[0], top_k=3, blocks=3))
+    policy = fixed(number, hidden=hidden)
+    with_experts = []
+    for fast in (False, True):
+        usual = adaptive(policy, fast=False)
+        bounds = msgspec.structs.replace(usual.bounds, space=space)
+        with_experts.append(AdaptiveModel(usual.loaded, policy, bounds, fast=fast))
+    plain, quick = with_experts
+    ran: list[tuple[int, ...]] = []
+    model = plain.loaded.model
+    handle = model.lm_head.register_forward_pre_hook(lambda *_: ran.append(own_experts(model)))
+    own = plain.generate(question(1), budget_ms=60_000)
+    handle.remove()
+    assert set(ran) == {(3, 1, 2)}
+    answer = quick.generate(question(1), budget_ms=60_000)
+    assert answer.sample.output_ids == own.sample.output_ids
     quick.close()
 
 
