@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ PAGES = (
     "docs/what-knobs-buy.md",
     "docs/fast.md",
     "docs/appendix/fast-promises.md",
+    "docs/large-runs.md",
+    "docs/reliability.md",
 )
 DATA = ROOT / "benchmarks" / "data"
 LONG_RUNS = ("qwen3-4b-long", "qwen3-4b-static-long", "molmoe-1b", "qwen2.5-vl-3b")
@@ -265,7 +267,63 @@ def fast_promises() -> str:
     return "\n".join(lines) + f"\n\n{machine(recorded)}.\n"
 
 
+def million() -> str:
+    """Each verb on a run of a million samples."""
+    figures = result("million_samples")["figures"]
+    lines = ["| task | processor time | memory at most |", "|---|---|---|"]
+    for task, row in figures["tasks"].items():
+        lines.append(f"| {task} | {row['processor_s']:.1f} s | {row['peak_mib']:,.0f} MiB |")
+    return "\n".join(lines) + "\n\n" + measured_at(result("million_samples"), figures["tasks"].values())
+
+
+def large() -> str:
+    """Shards, configurations, events of a trace, calls of a profile."""
+    figures = result("large_inputs")["figures"]
+    lines = ["| task | processor time | memory at most |", "|---|---|---|"]
+    for task, row in figures.items():
+        if "processor_s" in row:
+            lines.append(f"| {task} | {row['processor_s']:.1f} s | {row['peak_mib']:,.0f} MiB |")
+    text = "\n".join(lines) + "\n"
+    if (page := figures.get("its page in Chromium")) is not None:
+        text += (
+            f"\nThe page of 10,000 configurations weighs {page['page_bytes'] / 1e6:.1f} MB. Chromium has loaded it after "
+            f"{page['loaded_ms'] / 1000:.1f} s and drawn it after {page['drawn_ms'] / 1000:.1f} s.\n"
+        )
+    if (call := figures.get("profile, a call")) is not None:
+        text += (
+            f"\n`profile` takes {call['own_ms']:.1f} ms of a processor for each call beside the model's own "
+            f"{call['bare_call_ms']:.1f} ms (preset:tiny-llm, two new tokens).\n"
+        )
+    return text + "\n" + measured_at(result("large_inputs"), figures.values())
+
+
+def measured_at(recorded: dict[str, Any], rows: Iterable[dict[str, Any]]) -> str:
+    """The environment, and how busy the machine was."""
+    where = recorded["environment"]
+    loads = sorted(row["load"] for row in rows)
+    return (
+        f"{where['processors']} processors, Python {where['python']}; load average {loads[0]:.0f} to {loads[-1]:.0f}: "
+        "other programs make processor time longer too.\n"
+    )
+
+
+def torture() -> str:
+    """The tries to break laptime, by area."""
+    recorded = result("torture")
+    figures = recorded["figures"]
+    lines = ["| area | tries | kill -9 | resumes on another day |", "|---|---|---|---|"]
+    for area, row in figures["areas"].items():
+        kills, resumes = (row.get(name, "not recorded") for name in ("kills_9", "resumes_on_another_day"))
+        lines.append(f"| {area} | {row['tries']:,} | {kills} | {resumes} |")
+    lines.append(f"| all | {figures['tries']:,} | {figures['kills_9']} | {figures['resumes_on_another_day']} |")
+    faults = ", ".join(f"{count} {sort}" for sort, count in figures["faults"].items())
+    return "\n".join(lines) + f"\n\n`{recorded['command']}`, Python {recorded['environment']['python']}: {faults}.\n"
+
+
 BLOCKS: dict[str, Callable[[], str]] = {
+    "million": million,
+    "large": large,
+    "torture": torture,
     "observer": observer,
     "observer-short": observer_short,
     "observer-fixed": observer_fixed,

@@ -33,7 +33,7 @@ TRACE = ROOT / "tests" / "trace" / "data" / "decode-eager.json.gz"
 SHARDS, SAMPLES_IN_SHARDS = 200, 200_000
 EVENTS = 10_000_000
 CONFIGURATIONS, SAMPLES_OF_EACH = 10_000, 6
-CALLS = (100, 2_100)
+CALLS = (100, 600)
 Row = dict[str, Any]
 
 PROFILED = (

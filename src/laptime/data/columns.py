@@ -179,7 +179,9 @@ class SampleColumns:
             if column.struct is not None and column.struct not in structs:
                 structs[column.struct] = list(map(attrgetter(column.struct), samples))
             self._put(column, _values(structs[column.struct], column))
-        codes = [self._configs[_raw(sample.config)] for sample in samples]  # type: ignore[attr-defined]
+        configs = list(map(attrgetter("config"), samples))
+        written = map(bytes if configs and isinstance(configs[0], msgspec.Raw) else msgspec.json.encode, configs)
+        codes = list(map(self._configs.__getitem__, written))
         self._blocks.setdefault("config", []).append(np.array(codes, dtype=np.int32))
 
     def frame(self) -> polars.DataFrame:
@@ -210,14 +212,16 @@ class SampleColumns:
             return
         block: npt.NDArray[Any]
         if column.kind == "float":
-            block = np.array(values, dtype=np.float64)  # None becomes NaN, which no line can hold
+            # None becomes NaN, which no line can hold. Most lines lack many columns.
+            lacks_it = values.count(None) == len(values)
+            block = np.full(len(values), np.nan) if lacks_it else np.array(values, dtype=np.float64)
         elif column.kind == "int":
             block, absent = _whole_numbers(values)
             self._absent.setdefault(column.name, []).append(absent)
         else:
             texts = [",".join(words) if words else "" for words in values] if column.kind == "words" else values
             codes = self._codes[column.name]
-            block = np.array([codes[text] for text in texts], dtype=np.int32)
+            block = np.array(list(map(codes.__getitem__, texts)), dtype=np.int32)
         self._blocks.setdefault(column.name, []).append(block)
 
     def _joined(self, name: str, dtype: type) -> npt.NDArray[Any]:
@@ -271,15 +275,13 @@ def _values(structs: Sequence[Any], column: FrameColumn) -> list[Any]:
 
 def _whole_numbers(values: Sequence[int | None]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_] | None]:
     """The values, 0 for None, and which of them are None (no mask if none of them is)."""
+    if values.count(None) == len(values):
+        return np.zeros(len(values), dtype=np.int64), np.ones(len(values), dtype=np.bool_)
     try:
         return np.array(values, dtype=np.int64), None
     except TypeError:
         absent = np.array([value is None for value in values])
         return np.array([0 if value is None else value for value in values], dtype=np.int64), absent
-
-
-def _raw(config: msgspec.Raw | dict[str, Scalar]) -> bytes:
-    return bytes(config) if isinstance(config, msgspec.Raw) else msgspec.json.encode(config)
 
 
 _CONFIG = msgspec.json.Decoder(dict[str, Scalar])
