@@ -91,6 +91,13 @@ def test_no_cell_of_text_is_a_formula(run, tmp_path, capsys):
     assert {row["config.crops"] for row in rows} == {"0", "1", "2"}
 
 
+def test_columns_of_other_programs_that_no_cell_can_hold_become_text():
+    odd = polars.DataFrame({"a": [{"x": 1}, None], "b": [b"=\xff", b"ok"], "c": [[[1], [2]], []], "d": [[1, 2], None]})
+    assert to_csv(odd).to_dict(as_series=False) == {
+        "a": ['{"x":1}', None], "b": ["'=\ufffd", "ok"], "c": ["[[1],[2]]", "[]"], "d": ["1;2", None]
+    }  # fmt: skip
+
+
 def test_the_default_place_is_beside_the_run_and_nothing_is_written_over(run, capsys):
     assert ask(capsys, "export", run)[1].strip() == str(run.parent / "run.parquet")
     code, _, error = ask(capsys, "export", run)

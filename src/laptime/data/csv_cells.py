@@ -10,6 +10,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from laptime.data.columns import KNOB, frame_types
 
 if TYPE_CHECKING:  # polars takes 0.2 s to import, so the functions that need it import it
@@ -31,6 +33,11 @@ def to_csv(frame: polars.DataFrame) -> polars.DataFrame:
     import polars
     from polars import col, concat_str, lit, when
 
+    frame = frame.with_columns(
+        polars.Series(column.name, list(map(_as_text, column.to_list())), dtype=polars.String)
+        for column in frame
+        if column.dtype == polars.Binary or (column.dtype.is_nested() and not _is_plain_list(column.dtype))
+    )
     columns = []
     for name, type_ in frame.schema.items():
         if isinstance(type_, polars.List):
@@ -43,6 +50,21 @@ def to_csv(frame: polars.DataFrame) -> polars.DataFrame:
         else:
             columns.append(col(name))
     return frame.select(columns)
+
+
+def _is_plain_list(type_: polars.DataType) -> bool:
+    import polars
+
+    return isinstance(type_, polars.List) and not type_.inner.is_nested()
+
+
+def _as_text(value: Any) -> str | None:
+    """Another program's bytes or nested value, which no cell can hold as it is."""
+    if value is None:
+        return None
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    return msgspec.json.encode(value, enc_hook=str).decode()
 
 
 def read_csv(file: Path) -> polars.DataFrame:
