@@ -286,7 +286,7 @@ def large() -> str:
     text = "\n".join(lines) + "\n"
     if (page := figures.get("its page in Chromium")) is not None:
         text += (
-            f"\nThe page of 10,000 configurations weighs {page['page_bytes'] / 1e6:.1f} MB. Chromium has loaded it after "
+            f"\nThe page of 10,000 configurations has {page['page_bytes'] / 1e6:.1f} MB. Chromium has loaded it after "
             f"{page['loaded_ms'] / 1000:.1f} s and drawn it after {page['drawn_ms'] / 1000:.1f} s.\n"
         )
     if (call := figures.get("profile, a call")) is not None:
