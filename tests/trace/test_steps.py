@@ -482,3 +482,17 @@ def test_calls_of_one_compiled_graph_are_the_steps_of_an_image() -> None:
     assert (steps.method, steps.count, steps.name) == ("annotation", 4, "## Call CompiledFxGraph f0 ##")
     assert steps.layers is not None
     assert steps.layers.count == 16
+
+
+def test_passes_inside_one_step_are_no_layers() -> None:
+    """Five tokens in each of the user's steps: 60 layers ran, and what repeats is a pass of twelve."""
+    token = decoder(12, LAYER, HEAD[:1], HEAD[1:])
+    made = [host_bound([token] * 5, start_ns=1_000_000 + i * 60_000_000) for i in range(3)]
+    rows = Rows()
+    for i, one in enumerate(made):
+        rows.calls += [replace(call, correlation=call.correlation + 10_000 * i) for call in one.calls]
+        rows.activities += [replace(work, correlation=(work.correlation or 0) + 10_000 * i) for work in one.activities]
+        rows.ranges.append(RangeRow(one.calls[0].start_ns - 100, one.calls[-1].end_ns + 100, f"ProfilerStep#{i}"))
+    steps = steps_of(rows)
+    assert (steps.count, steps.kernels_per_step) == (3, 5 * len(token))
+    assert (steps.layers, steps.attention_kernels) == (None, 60)

@@ -257,6 +257,9 @@ def find_layers(step: Tokens, strings: tuple[str, ...]) -> tuple[Layers | None, 
     if identical < 0.8 * run.count:
         return None
     unit = units[run.count // 2]
+    inner = cyclic_run(unit)
+    if inner is not None and inner.period * inner.count < len(unit):
+        return None, run  # what repeats is itself made of layers and more: a whole pass, and no layer
     per_unit = layers_per_unit(unit, strings)
     more = _beside(step, run, unit)
     count = (run.count + more) * per_unit
