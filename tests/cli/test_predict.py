@@ -69,7 +69,7 @@ def test_more_bounds_are_higher(folder, capsys):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["batch=4"], "prompt"),
+        (["batch=4"], "the rows: prompt is missing; the estimator needs batch, prompt"),
         (["batch=4", "promt=64"], "did you mean prompt"),
         (["batch=4", "prompt=many"], "prompt"),
         (["batch=4", "batch=5", "prompt=1"], "batch is given twice"),

@@ -37,6 +37,7 @@ def test_the_table_names_what_needs_a_gpu(capsys, tmp_path):
     ("words", "reason"),
     [
         (["--only", "magic"], "magic: no such remedy"),
+        (["--only", "bufers"], "did you mean buffers?"),
         (["--new-tokens", "3"], "--new-tokens 3"),
         (["--rounds", "0"], "--rounds 0"),
         (["--prompt-tokens", "9000"], "don't fit its context"),

@@ -59,7 +59,7 @@ def require_known(predictor: Predictor, frame: pl.DataFrame, where: str) -> None
     missing = [name for name in needed if name not in frame.columns]
     if missing:
         short = ", ".join(name.rpartition(".")[2] for name in needed[:NAMED])
-        near = did_you_mean(missing[0], frame.columns, cutoff=0.5)
+        near = did_you_mean(missing[0], [name for name in frame.columns if name not in needed], cutoff=0.5)
         raise LaptimeError(
             f"{where}: {', '.join(missing[:NAMED])} {'is' if len(missing) == 1 else 'are'} missing; "
             f"{f'{near} ' if near else ''}the estimator needs {short}"

@@ -19,7 +19,7 @@ from laptime.data.record import Scalar
 from laptime.decoder.plan import DecodePlan, merge, read_plan, separate
 from laptime.decoder.triton_step import kernels_of
 from laptime.decoder.vision import is_packed, tower_blocks
-from laptime.errors import LaptimeError
+from laptime.errors import LaptimeError, did_you_mean
 from laptime.measure.environment import describe
 from laptime.models.loading import load_model
 from laptime.remedy.call_floor import call_floor, dense_tflop_per_s
@@ -64,7 +64,8 @@ class RemedyOptions:
         if self.rounds < 1:
             raise LaptimeError(f"--rounds {self.rounds}: at least 1")
         if unknown := [name for name in self.only if name not in NAMES]:
-            raise LaptimeError(f"--only {', '.join(unknown)}: no such remedy; there are {', '.join(NAMES)}")
+            near = f"{hint} " if (hint := did_you_mean(unknown[0], NAMES)) else ""
+            raise LaptimeError(f"--only {', '.join(unknown)}: no such remedy; {near}there are {', '.join(NAMES)}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -116,7 +116,8 @@ def require_columns(frame: pl.DataFrame, names: Sequence[str]) -> None:
     for name in names:
         if name in frame.columns:
             continue
-        hint = did_you_mean(name, frame.columns, cutoff=0.5) or f"it has {', '.join(frame.columns[:12])}"
+        others = [column for column in frame.columns if column not in names]  # a column that is needed is no typo
+        hint = did_you_mean(name, others, cutoff=0.5) or f"it has {', '.join(frame.columns[:12])}"
         raise LaptimeError(f"the table has no column {name!r}; {hint}")
 
 
