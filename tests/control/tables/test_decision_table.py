@@ -100,6 +100,10 @@ BAD: list[tuple[Callable[[pl.DataFrame], pl.DataFrame], str]] = [
     (only_one, "nothing to choose"),
     (with_holes, "none of 40 questions has all 18"),
     (lambda f: f.with_columns(pl.Series("config.dtype", ["a", "b"] * (len(f) // 2))), "dtype varies in this sweep"),
+    (
+        lambda f: f.with_columns(pl.Series("config.image_tokens_limit", [64, 256] * (len(f) // 2))),
+        r"image_tokens varies in this sweep \(256, 64\), and control doesn't choose it",
+    ),
     (lambda f: f.with_columns(pl.lit("x-y").alias("config.crops"), pl.lit("odd").alias("config.tier")), "or a range"),
 ]
 

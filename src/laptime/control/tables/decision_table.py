@@ -166,6 +166,11 @@ def _refuse_other_knobs(rows: polars.DataFrame) -> None:
         values = rows[name].unique().to_list()
         if len(values) > 1:
             some = ", ".join(sorted(map(str, values))[:4])
+            if name == "config.image_tokens_limit":
+                raise LaptimeError(
+                    f"image_tokens varies in this sweep ({some}), and control doesn't choose it: keep one value of it, "
+                    "and sweep tier, top_k or blocks (docs/appendix/knobs.md, Image tokens)"
+                )
             raise LaptimeError(f"{name.removeprefix('config.')} varies in this sweep ({some}): keep one value of it")
 
 
