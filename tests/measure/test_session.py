@@ -115,6 +115,19 @@ def test_out_of_memory_and_no_inputs_are_one_clear_line():
         run(model, 0, MeasuringPlan())
 
 
+@pytest.mark.parametrize("error", [IndexError("index 9 is out of bounds"), RuntimeError("shapes differ"), KeyError()])
+def test_an_error_of_the_models_own_is_one_clear_line(error):
+    model = build("llama")
+
+    def fails(*_):
+        raise error
+
+    model.model.layers[0].register_forward_pre_hook(fails)
+    said = ": ".join(filter(None, [type(error).__name__, *map(str, error.args)]))
+    with pytest.raises(LaptimeError, match=f"^the model failed at sample 0000: {said}$"):
+        run(model, 1, MeasuringPlan())
+
+
 def test_autocast_is_applied(llama):
     dtypes = []
     handle = llama.lm_head.register_forward_hook(lambda module, args, output: dtypes.append(output.dtype))

@@ -187,7 +187,7 @@ def _no_trend(warm: Sequence[Sample]) -> bool:
 def call(timer: StageTimer, item: Input, plan: MeasuringPlan) -> Sample:
     """One timed generate() of this input.
 
-    Raises LaptimeError when the device runs out of memory, and for what generate() refuses.
+    Raises LaptimeError when the device runs out of memory, for what generate() refuses, and when the model fails.
     """
     if plan.cache_policy == "empty":
         gc.collect()
@@ -201,18 +201,23 @@ def call(timer: StageTimer, item: Input, plan: MeasuringPlan) -> Sample:
     try:
         with autocast:
             timer.model.generate(**item.kwargs)
-    except (RuntimeError, MemoryError) as error:
-        if not isinstance(error, torch.OutOfMemoryError | MemoryError) and "allocate memory" not in str(error):
-            raise  # on a CPU torch has no class for it, only words
-        raise LaptimeError(
-            f"out of memory on {timer.device} at sample {item.sample_id}: use a smaller batch, image or prompt"
-        ) from error
-    except (ValueError, TypeError, ImportError, NotImplementedError) as error:
+    except Exception as error:
         if isinstance(error, LaptimeError) or _in_laptime(error):
             raise
-        first = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        raise LaptimeError(f"generate() refused sample {item.sample_id}: {first}") from error
+        raise LaptimeError(_what_failed(error, timer.device, item.sample_id)) from error
     return timer.last
+
+
+def _what_failed(error: Exception, device: torch.device, sample_id: str) -> str:
+    """An error of the model or of transformers in one line."""
+    # On a CPU torch has no class for memory that is used up, only words.
+    if isinstance(error, torch.OutOfMemoryError | MemoryError) or "allocate memory" in str(error):
+        return f"out of memory on {device} at sample {sample_id}: use a smaller batch, image or prompt"
+    kind = type(error).__name__
+    first = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    if isinstance(error, ValueError | TypeError | ImportError | NotImplementedError):
+        return f"generate() refused sample {sample_id}: {first or kind}"
+    return f"the model failed at sample {sample_id}: {kind}{f': {first}' if first else ''}"
 
 
 def _in_laptime(error: BaseException) -> bool:
