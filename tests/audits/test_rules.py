@@ -65,6 +65,8 @@ def test_sound_measurements_raise_nothing():
         "ttft-below-prefill",
         "gaps-not-decode",
         "ended-early",
+        "failed-requests",
+        "client-lag",
     }
     assert len(report.rules) == len({rule.code for rule in RULES}) == len(RULES) >= 19
 
@@ -377,7 +379,7 @@ def test_a_rule_without_its_columns_says_so(rule):
 def test_no_samples_no_judgement():
     report = report_of(clean().head(0))
     assert (report.samples, report.findings) == (0, [])
-    assert {rule.could_not_judge for rule in report.rules} == {"no samples"}
+    assert {rule.could_not_judge for rule in report.rules} == {"no samples", "no requests of laptime serve-bench"}
 
 
 def test_severe_findings_come_first():

@@ -17,6 +17,7 @@ from laptime.audits import (
     order,
     per_token,
     recording,
+    requests,
     stretches,
     units,
     workers,
@@ -39,6 +40,7 @@ RULES: tuple[Rule, ...] = (
     *conditions.RULES,
     *flagged.RULES,
     *completeness.RULES,
+    *requests.RULES,
     *workers.RULES,
     *modes.RULES,
 )
@@ -58,7 +60,12 @@ def audit_measurements(measurements: Measurements) -> AuditReport:
     """Ask every rule. Findings come worst first; a rule that lacks what it needs says so in `rules`."""
     nothing = _nothing_to_judge(measurements)
     findings, runs = collected(
-        (rule.code, rule.checks, rule.look(measurements) if nothing is None else NotJudged(nothing)) for rule in RULES
+        (
+            rule.code,
+            rule.checks,
+            NotJudged(nothing) if nothing is not None and rule.asks_samples else rule.look(measurements),
+        )
+        for rule in RULES
     )
     findings, runs = _explained(findings, runs)
     return AuditReport(

@@ -16,6 +16,7 @@ from laptime.data.outside import DAMAGE, read_regular
 from laptime.data.record import Scalar, SessionEnd, WorkerStart
 from laptime.data.run_folder import RunInfo, read_failures, read_info, read_sessions, read_workers
 from laptime.data.usable import usable_rows, warm_up_rows
+from laptime.engines.request import ClientWakes, RequestOutline, read_outlines, read_wakes
 from laptime.errors import LaptimeError
 
 if TYPE_CHECKING:  # polars takes 0.2 s to import, so the functions that need it import it
@@ -62,6 +63,8 @@ class Measurements:
     plan: PlannedSamples | None = None
     failed: frozenset[tuple[str, str, int]] = frozenset()
     sessions: list[SessionEnd] = field(default_factory=list)
+    requests: list[RequestOutline] = field(default_factory=list)
+    wakes: list[ClientWakes] = field(default_factory=list)
 
     def has(self, column: str) -> bool:
         """Whether at least one sample has a value there."""
@@ -173,6 +176,8 @@ def read_measurements(path: str | Path) -> Measurements:
         plan=_plan(place / "plan.json"),
         failed=frozenset((f.config_id, f.sample_id, f.repeat) for f in failures),
         sessions=read_sessions(place),
+        requests=read_outlines(place),
+        wakes=read_wakes(place),
     )
 
 

@@ -33,12 +33,16 @@ RuleOutcome = Judged | NotJudged
 
 @dataclass(frozen=True)
 class Rule:
-    """One rule. Without a value in each column of `needs` it says so and doesn't ask `judge`."""
+    """One rule. Without a value in each column of `needs` it says so and doesn't ask `judge`.
+
+    asks_samples: it judges samples, so that without any it can't; else it judges what stands beside them.
+    """
 
     code: str
     checks: str
     needs: tuple[str, ...]
     judge: Callable[[Measurements], RuleOutcome]
+    asks_samples: bool = True
 
     def look(self, measurements: Measurements) -> RuleOutcome:
         """The rule's answer for these measurements."""

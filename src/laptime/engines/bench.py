@@ -20,6 +20,7 @@ import msgspec
 from laptime.data.files import LineFile
 from laptime.data.record import Interval, Scalar
 from laptime.data.run_folder import RunFolder, new_info
+from laptime.data.stats import quantile
 from laptime.engines.client import Endpoint, LoadRun, refused, run_load, session
 from laptime.engines.earlier import Earlier, read_earlier, rest_of, together
 from laptime.engines.engine_run import boot_id
@@ -27,7 +28,7 @@ from laptime.engines.figures import level_of
 from laptime.engines.findings import findings_of, is_bottleneck
 from laptime.engines.loads import Load, concurrency, poisson
 from laptime.engines.questions import Asking, Question, synthetic
-from laptime.engines.request import RequestSample, record_of
+from laptime.engines.request import ClientWakes, RequestSample, record_of
 from laptime.engines.result import SCHEMA, LargestLoad, Level, ServeReport, Slo
 from laptime.engines.search import largest_load
 from laptime.errors import LaptimeError
@@ -153,6 +154,7 @@ class _Bench:
     async def _level(self, opened: aiohttp.ClientSession, keeper: _Keeper, load: Load) -> Level:
         before = self.earlier.of(load)
         run = await self._load(opened, keeper, rest_of(load, len(before)))
+        keeper.put_wakes(load.name, run.lateness_ms)
         return level_of(load, together(before, run), self.request.slo)
 
     async def _warm_up(self, opened: aiohttp.ClientSession) -> list[tuple[RequestSample, dict[str, Scalar]]]:
@@ -194,6 +196,7 @@ class _Bench:
         async def visit(rate: float) -> tuple[Interval, bool]:
             load = poisson(rate, request.search_requests, request.seed + len(levels))
             run = await self._load(opened, keeper, load)
+            keeper.put_wakes(load.name, run.lateness_ms)
             level = level_of(load, run, slo)
             levels.append(level)
             assert level.good is not None
@@ -254,6 +257,7 @@ class _Keeper:
     def __init__(self, folder: RunFolder | None) -> None:
         self._folder = folder
         self._lines: LineFile | None = None
+        self._wakes: LineFile | None = None
         self._waiting: queue.SimpleQueue[tuple[RequestSample, dict[str, Scalar]] | None] = queue.SimpleQueue()
         self._failed: LaptimeError | None = None
         self._thread = threading.Thread(target=self._work, name="laptime-keeper", daemon=True)
@@ -262,6 +266,7 @@ class _Keeper:
         if self._folder is not None:
             self._folder.begin()
             self._lines = LineFile(self._folder.path / f"requests-{WORKER}.jsonl")
+            self._wakes = LineFile(self._folder.path / f"wakes-{WORKER}.jsonl")
         self._thread.start()
         return self
 
@@ -270,8 +275,9 @@ class _Keeper:
     ) -> None:
         self._waiting.put(None)
         self._thread.join()
-        if self._lines is not None:
-            self._lines.close()
+        for lines in (self._lines, self._wakes):
+            if lines is not None:
+                lines.close()
         if self._folder is not None:
             self._folder.close()
         if self._failed is not None and error is None:
@@ -288,6 +294,13 @@ class _Keeper:
         """Write the sample of a request that is on the disk already."""
         assert self._folder is not None
         self._folder.append(record_of(request, config, WORKER))
+
+    def put_wakes(self, load: str, lateness_ms: Sequence[float]) -> None:
+        """Write how late the client woke during a load that is over. Raises LaptimeError when that fails."""
+        if self._wakes is None or not lateness_ms:
+            return
+        p95, p99 = quantile(lateness_ms, 0.95), quantile(lateness_ms, 0.99)
+        self._wakes.append(msgspec.json.encode(ClientWakes(load=load, wakes=len(lateness_ms), p95_ms=p95, p99_ms=p99)))
 
     def _work(self) -> None:
         ended = False

@@ -7,7 +7,7 @@ the client's, once an adapter inside an engine gives them.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import msgspec
 
@@ -173,14 +173,56 @@ def record_of(request: RequestSample, config: dict[str, Scalar], worker: str) ->
     )
 
 
+class RequestOutline(msgspec.Struct, frozen=True, kw_only=True):
+    """What a RequestSample says of how it went, without its chunks and its text."""
+
+    load: str
+    request_id: str
+    repeat: int
+    outcome: Outcome
+    due: Instant
+    sent: Instant | None = None
+    first_content: Instant | None = None
+    done: Instant
+
+
+class ClientWakes(msgspec.Struct, frozen=True, kw_only=True):
+    """How late the client's own task woke during a load: so much it may have added to any instant of an answer."""
+
+    load: str
+    wakes: int
+    p95_ms: float
+    p99_ms: float
+
+
+Line = TypeVar("Line", RequestSample, RequestOutline, ClientWakes)
+
+
 def read_requests(folder: str | Path, begins: str = "") -> list[RequestSample]:
     """The requests that a run folder holds (requests-*.jsonl); a half-written last line is left out.
 
     begins: what the worker's name begins with. Raises LaptimeError for a damaged line.
     """
-    decoder = msgspec.json.Decoder(RequestSample)
-    requests: list[RequestSample] = []
-    for file in sorted(Path(folder).glob(f"requests-{begins}*.jsonl")):
+    return _lines(folder, f"requests-{begins}*.jsonl", RequestSample)
+
+
+def read_outlines(folder: str | Path) -> list[RequestOutline]:
+    """The requests that a client sent, in outline, as read_requests reads them whole. Raises LaptimeError as that."""
+    return _lines(folder, "requests-client.jsonl", RequestOutline)
+
+
+def read_wakes(folder: str | Path) -> list[ClientWakes]:
+    """How late the client woke, load by load; a resumed load has several.
+
+    Raises LaptimeError for a damaged line.
+    """
+    return _lines(folder, "wakes-client.jsonl", ClientWakes)
+
+
+def _lines(folder: str | Path, pattern: str, kind: type[Line]) -> list[Line]:
+    decoder = msgspec.json.Decoder(kind)
+    requests: list[Line] = []
+    for file in sorted(Path(folder).glob(pattern)):
         content = read_part(file)
         try:
             requests += decoder.decode_lines(content[: content.rfind(b"\n") + 1])
