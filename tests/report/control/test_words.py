@@ -290,6 +290,18 @@ def test_a_simple_policy_that_is_as_good_is_said_in_the_first_line() -> None:
     assert plain(headline(replace(an_evaluation_of(*points), differences=[better, sure]))).startswith("Within 30 ms")
 
 
+def test_what_rewards_add_over_supervised_learning_is_the_first_gain() -> None:
+    points = [a_point(name) for name in ("grpo", "lookup", "static", "supervised")]
+    differences = [a_difference(point.policy, 0.1, 0.05, 0.15) for point in points[1:]]
+    told = plain(gain_words(replace(an_evaluation_of(*points), differences=differences)))
+    assert told.startswith(
+        "GRPO is surely better than supervised at 1 of 1 budget (+10.0 points), than the best static"
+    )
+    of_itself = [replace(one, policy="supervised") for one in differences[:2]]
+    told = plain(gain_words(replace(an_evaluation_of(*points), differences=of_itself)))
+    assert told.startswith("Supervised is surely better than the best static")
+
+
 def test_answers_for_which_nothing_fitted_are_counted() -> None:
     points = (a_point("grpo", 20.0, unfit=7), a_point("grpo", 30.0), a_point("static", 20.0, unfit=9))
     told = [plain(line) for line in answer_lines(an_evaluation_of(*points))]

@@ -25,7 +25,8 @@ Kept = Literal["kept", "short", "missed", "unfit", "no promise", "upper limit"]
 interval is below it. unfit: for too many questions nothing fitted, so nothing was promised."""
 
 _FIRST = ("static", "per type", "lookup", "logistic", "supervised")
-SIMPLE = ("static", "per type", "logistic", "supervised")
+SUPERVISED = "supervised"
+SIMPLE = ("static", "per type", "logistic", SUPERVISED)
 """Policies by how simple they are: fixed, by the question's type, linear in its words, a network without rewards."""
 CHANCE = 0.05
 _NO_BOUND = frozenset({"mean", "median", "analytic", "analytical", "roofline", "lookup"})

@@ -7,6 +7,8 @@ from math import isfinite
 
 from laptime.control.judge.result import BOUNDED, SMALLER_BUDGET, ControlEvaluation, Difference, PolicyPoint, SlowDown
 from laptime.control.judge.verdict import (
+    SIMPLE,
+    SUPERVISED,
     as_good,
     at,
     baselines,
@@ -76,11 +78,18 @@ def answer_lines(evaluation: ControlEvaluation) -> Iterator[str]:
 
 
 def gain_words(evaluation: ControlEvaluation) -> str:
-    """At how many budgets the policy in question is surely better, and how far it is from the oracle."""
+    """At how many budgets the policy in question is surely better, and how far it is from the oracle.
+
+    What rewards add over supervised learning comes first.
+    """
     main = main_policy(evaluation)
     if main is None:
         return ""
-    parts = [part for than in baselines(evaluation)[:BASELINES_NAMED] if (part := _better_words(evaluation, than))]
+    others = baselines(evaluation)
+    named = others[:BASELINES_NAMED]
+    if SUPERVISED in others and main not in SIMPLE:
+        named = [SUPERVISED, *(name for name in named if name != SUPERVISED)]
+    parts = [part for than in named if (part := _better_words(evaluation, than))]
     sentences = [f"{sentence(in_sentence(main))} is surely better {', '.join(parts)}."] if parts else []
     if (regret := mean_regret(evaluation)) is not None:
         who = "it" if parts else in_sentence(main)
