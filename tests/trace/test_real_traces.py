@@ -46,6 +46,16 @@ def test_steps_and_layers(start: str, count: int, kernels: int, layers: int | No
     assert (steps.layers.count if steps.layers else None) == layers
 
 
+def test_passes_before_decoding() -> None:
+    (prefill,) = analysis_of("qwen3_4b_hf_decode24").passes
+    assert (prefill.stage, prefill.kernels, prefill.layers and prefill.layers.count) == ("prefill", 2039, 36)
+    graph = next(row for row in prefill.whatif if row.remedy == "graph")
+    assert graph.step_ns_low < 14_400_000 < graph.step_ns_high  # the first token of the same prompt by a graph
+    (vision,) = analysis_of("TraceLens@2026__mi300__google_owlv2-large").passes
+    assert (vision.stage, vision.method, vision.count, vision.kernels) == ("vision", "module", 5, 511)
+    assert not analysis_of("TraceLens@2026__xdit_flux_aiter").passes  # texts' encoders before a diffusion
+
+
 def test_a_diffusion_step_has_57_attention_kernels() -> None:
     assert analysis_of("TraceLens@2026__xdit_flux_aiter").steps.attention_kernels == 57
 

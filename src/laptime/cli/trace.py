@@ -48,6 +48,18 @@ def trace(
             rich_help_panel=QUESTION,
         ),
     ] = None,
+    prefill: Annotated[
+        str | None,
+        typer.Option(
+            "--prefill", metavar="MS", help="The same of the prefill that the trace holds.", rich_help_panel=QUESTION
+        ),
+    ] = None,
+    vision: Annotated[
+        str | None,
+        typer.Option(
+            "--vision", metavar="MS", help="The same of one pass of the vision tower.", rich_help_panel=QUESTION
+        ),
+    ] = None,
     html: Html = None,
     force: Force = False,
     as_json: Json = False,
@@ -69,6 +81,8 @@ def trace(
     from laptime.trace.read.rank_files import trace_files
 
     tpot_ms = None if tpot is None else milliseconds("--tpot", tpot)
+    given = {"prefill": prefill, "vision": vision}
+    stage_ms = {stage: milliseconds(f"--{stage}", ms) for stage, ms in given.items() if ms is not None}
     check_new_file(html, "--html", force=force)
     with trace_files(files) as found:
         if len(found) > 1:
@@ -79,6 +93,8 @@ def trace(
                 ("--device", device),
                 ("--capture", capture),
                 ("--tpot", tpot),
+                ("--prefill", prefill),
+                ("--vision", vision),
             ):
                 if value is not None:
                     raise LaptimeError(f"{option} is for one trace, and these are {len(found)} ranks; name one file")
@@ -87,7 +103,7 @@ def trace(
             return 0
         from laptime.trace.analysis import read_trace  # ranks don't need it, and start-up counts
 
-        analysis = read_trace(found[0], tpot_ms=tpot_ms, device=device, capture=capture)
+        analysis = read_trace(found[0], tpot_ms=tpot_ms, device=device, capture=capture, stage_ms=stage_ms)
     if compare is None:
         give(analysis, as_json=as_json, html=html, force=force)
     else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from laptime.trace.headline import START_UP, missing_work, start_up_ns
-from laptime.trace.result import SURE, DeviceTimes, Integrity, Steps, WhatIf
+from laptime.trace.result import SURE, DeviceTimes, Integrity, Steps, TracedPass, WhatIf
 
 SAID = 0.05
 """The least share of a step in which only communication runs that the advice speaks of."""
@@ -56,6 +56,32 @@ def advice(integrity: Integrity, steps: Steps, whatif: list[WhatIf], devices: li
         return text if "no remedy here" in text else f"{text} No remedy that laptime knows is sure to win 3 % of it."
     workers = next((row for row in remedies if row.remedy == "workers" and row is not best), None)
     return " ".join([text, _promise(best), *([_promise(workers)] if workers else [])])
+
+
+_PASSES = {"vision": "A vision pass", "encoder": "An encoder's pass", "prefill": "Prefill"}
+
+
+def pass_advice(one: TracedPass, integrity: Integrity) -> str:
+    """A pass before decoding in numbers, and the remedy that leaves the least of it."""
+    several = f"The middle one of {one.count} passes of {'an ' if one.stage == 'encoder' else ''}{one.stage}"
+    subject = _PASSES[one.stage] if one.count == 1 else several
+    kernels = "" if one.kernels is None else f" in {one.kernels} kernels"
+    layers = "" if one.layers is None else f" ({one.layers.count} {'equal ' if one.unsure else ''}layers)"
+    text = (
+        f"{subject} takes {one.wall_ns / 1e6:.2f} ms, the GPU works {one.busy_ns / 1e6:.2f} ms of it{kernels}{layers}."
+    )
+    remedies = [row for row in one.whatif if row.remedy != "untraced"]
+    warming = sum(row.total_ns for row in one.causes if row.cause in START_UP)
+    if warming >= SAID * one.wall_ns:
+        return f"{text} For {warming / 1e6:.2f} ms first calls are made: warm up first, and trace a pass that has none."
+    if not remedies or one.unsure or one.unexplained or missing_work(integrity):
+        return text
+    best = _best(remedies)
+    if one.host_work_ns and one.host_work_ns > 0.1 * one.wall_ns:
+        text += _host_work(one.host_work_ns, one.busy_ns, best, loads=False)
+    if best.step_ns_high > WORTH * max(row.step_ns_high * row.speedup_low for row in remedies):
+        return text if "no remedy here" in text else f"{text} No remedy that laptime knows is sure to win 3 % of it."
+    return f"{text} {_promise(best)}"
 
 
 def _best(remedies: list[WhatIf]) -> WhatIf:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -10,7 +11,7 @@ import numpy as np
 
 from laptime.data.record import Finding
 from laptime.errors import LaptimeError
-from laptime.trace.advice import advice
+from laptime.trace.advice import advice, pass_advice
 from laptime.trace.api import api_calls
 from laptime.trace.captured import named_by_capture
 from laptime.trace.causes import GapCauses, cause_times, gap_causes, host_times, large_gaps
@@ -24,24 +25,26 @@ from laptime.trace.launch_tree import launch_tree
 from laptime.trace.launched_by import launched_by
 from laptime.trace.memory import device_memory
 from laptime.trace.operator_times import kernel_work, operator_calls, operator_times
+from laptime.trace.passes import traced_passes
 from laptime.trace.read.launch_links import launches
 from laptime.trace.read.reading import read_timeline
 from laptime.trace.read.timeline import Activity, GpuTimeline, Int64
-from laptime.trace.result import SURE, DeviceTimes, Gaps, Integrity, Kernel, Steps, TraceAnalysis, TraceSource, WhatIf
+from laptime.trace.result import (
+    SURE,
+    DeviceTimes,
+    Gaps,
+    Integrity,
+    Kernel,
+    Steps,
+    TraceAnalysis,
+    TracedPass,
+    TraceSource,
+    WhatIf,
+)
 from laptime.trace.step_changes import step_changes
 from laptime.trace.step_costs import drawing, step_costs
-from laptime.trace.steps import NONE, StepFrame, find_steps
+from laptime.trace.steps import NONE, DeviceView, StepFrame, find_steps
 from laptime.trace.whatif import what_if
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class DeviceView:
-    """One device's gaps, causes and steps in columns: what the answer is made from, and what exports draw."""
-
-    gaps: DeviceGaps
-    causes: GapCauses
-    launched: Int64  # for each activity of the timeline the index of its call, -1 without one
-    frame: StepFrame  # NONE for all devices but the one that worked most
 
 
 def read_trace(
@@ -50,6 +53,7 @@ def read_trace(
     tpot_ms: float | None = None,
     device: int | None = None,
     capture: str | Path | None = None,
+    stage_ms: Mapping[str, float] | None = None,
 ) -> TraceAnalysis:
     """Read a trace file and analyse it: a PyTorch profiler file or an Nsight Systems export.
 
@@ -58,12 +62,13 @@ def read_trace(
         tpot_ms: time per token of the same configuration without the profiler, for what-if.
         device: look at this device only.
         capture: a trace of the capture of the graphs that `path` replays: it names their kernels.
+        stage_ms: the time of vision and of prefill without the profiler, by stage, for what-if.
 
     Raises:
         LaptimeError: a file can't be read or the question can't be answered.
     """
     beside = None if capture is None else read_timeline(capture)
-    return analyse(read_timeline(path), tpot_ms=tpot_ms, device=device, capture=beside)
+    return analyse(read_timeline(path), tpot_ms=tpot_ms, device=device, capture=beside, stage_ms=stage_ms)
 
 
 def views(timeline: GpuTimeline, *, device: int | None = None) -> list[DeviceView]:
@@ -94,9 +99,10 @@ def analyse(
     tpot_ms: float | None = None,
     device: int | None = None,
     capture: GpuTimeline | None = None,
+    stage_ms: Mapping[str, float] | None = None,
 ) -> TraceAnalysis:
     """The answer for a timeline. Steps and what-if are those of the device that worked most (or `device`)."""
-    return answer(timeline, views(timeline, device=device), tpot_ms=tpot_ms, capture=capture)
+    return answer(timeline, views(timeline, device=device), tpot_ms=tpot_ms, capture=capture, stage_ms=stage_ms)
 
 
 def answer(
@@ -105,6 +111,7 @@ def answer(
     *,
     tpot_ms: float | None = None,
     capture: GpuTimeline | None = None,
+    stage_ms: Mapping[str, float] | None = None,
 ) -> TraceAnalysis:
     """The answer from the devices' views."""
     checked = check(timeline, of[0].launched if of else None)
@@ -125,6 +132,7 @@ def answer(
                 frame = replace(frame, steps=msgspec.structs.replace(frame.steps, replay_ns=changes.replayed_ns))
             rows = what_if(costs, None if tpot_ms is None else round(tpot_ms * 1e6), changes)
             whatif = _hedged(rows, frame.steps)
+    passes = [] if main is None else traced_passes(timeline, main, stage_ms)
     kernels = []
     for view in of:
         kernels += rank(timeline, view.gaps, frame.modal_rows if view.gaps.device == frame.steps.device else None)
@@ -133,7 +141,13 @@ def answer(
     if main is not None:
         found, kernels = _launched_by(timeline, main, kernels, capture)
     integrity = Integrity(
-        checked.verdict, [*checked.findings, *_step_findings(frame, tpot_ms), *_capture_findings(found, capture)]
+        checked.verdict,
+        [
+            *checked.findings,
+            *_step_findings(frame, tpot_ms),
+            *_pass_findings(passes, stage_ms or {}),
+            *_capture_findings(found, capture),
+        ],
     )
     return TraceAnalysis(
         headline=headline(integrity, devices, kernels, frame.steps),
@@ -151,6 +165,7 @@ def answer(
         api=api_calls(timeline.calls, timeline.strings),
         whatif=whatif,
         modal_step=picture,
+        passes=[msgspec.structs.replace(one, advice=pass_advice(one, integrity)) for one in passes],
         launched_by=found,
         memory=device_memory(timeline, _step_launches(timeline, main)),
     )
@@ -280,6 +295,13 @@ def _unsure(steps: Steps) -> str:
     if steps.method == "forward":
         return "no attention kernel is among what repeats: it may be any loop, and no layers of one forward pass"
     return f"the steps' regularity is only {steps.confidence * 100:.0f} %: judge them by the picture"
+
+
+def _pass_findings(passes: list[TracedPass], stage_ms: Mapping[str, float]) -> list[Finding]:
+    """The times that were given of passes that the trace doesn't show."""
+    known = {one.stage for one in passes}
+    messages = [f"--{stage} has no pass to be compared with" for stage in stage_ms if stage not in known]
+    return [Finding(code="stage-unused", severity="warning", message=message) for message in messages]
 
 
 def _step_findings(frame: StepFrame, tpot_ms: float | None) -> list[Finding]:

@@ -241,6 +241,34 @@ class WhatIf(msgspec.Struct, frozen=True, kw_only=True):
     floor_ns: int | None = None  # what no remedy of this kind goes below
 
 
+class TracedPass(msgspec.Struct, frozen=True, kw_only=True):
+    """A pass before decoding: the middle one by time of those of its stage. It lasts from its first kernel to its
+    last one."""
+
+    stage: str  # vision | encoder (what kind isn't known) | prefill
+    method: str  # range | module | layers: what says which kernels are its own
+    name: str | None  # of the range or the module
+    count: int  # passes of this stage in the trace
+    start_ns: int
+    wall_ns: int
+    busy_ns: int
+    gap_ns: int  # wall - busy
+    kernels: int | None
+    launches: int | None
+    layers: Layers | None
+    causes: list[CauseTime]  # of its gaps
+    host_work_ns: int | None  # gap time in which the host worked on something else than launching
+    replay_ns: int | None  # what a replay of its dependency graph takes
+    whatif: list[WhatIf]
+    unsure: bool = False  # which kernels are its own is a guess by its layers
+    advice: str = ""
+
+    @property
+    def unexplained(self) -> bool:
+        """Whether a replay of its dependencies lasts so differently that they don't explain it."""
+        return self.replay_ns is not None and abs(self.replay_ns - self.wall_ns) > UNEXPLAINED * self.wall_ns
+
+
 class StepDrawing(msgspec.Struct, frozen=True, kw_only=True):
     """The modal step to scale, in columns; times in ns after the step's start. For pages."""
 
@@ -274,6 +302,7 @@ class TraceAnalysis(Shown, msgspec.Struct, frozen=True, kw_only=True):
     api: list[ApiCall]
     whatif: list[WhatIf]
     modal_step: StepDrawing | None = None
+    passes: list[TracedPass] = []  # before decoding: vision and prefill
     launched_by: LaunchedBy | None = None  # of the device that worked most; None where the trace names nobody
     memory: list[DeviceMemory] = []  # empty unless the profiler recorded it
 

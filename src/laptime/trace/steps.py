@@ -42,6 +42,16 @@ class StepFrame:
     layer_run: RepeatRun | None  # over the modal step's kernels
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class DeviceView:
+    """One device's gaps, causes and steps in columns: what the answer is made from, and what exports draw."""
+
+    gaps: DeviceGaps
+    causes: GapCauses
+    launched: Int64  # for each activity of the timeline the index of its call, -1 without one
+    frame: StepFrame  # NONE for all devices but the one that worked most
+
+
 NONE = StepFrame(
     Steps(method="none", confidence=0.0),
     np.zeros(0, dtype=np.int64),
@@ -74,7 +84,7 @@ def find_steps(timeline: GpuTimeline, gaps: DeviceGaps, launched: Int64, causes:
     inside = int((cuts.stop - cuts.start).sum())
     if inside < LEAST_SHARE * len(kernels):
         return _none(f"what looks like steps holds only {inside / len(kernels) * 100:.0f} % of the kernels")
-    return _measured(timeline, gaps, launched, causes, kernels, cuts)
+    return measured(timeline, gaps, launched, causes, kernels, cuts)
 
 
 def _processes(activities: Activities, kernels: Int64) -> int:
@@ -184,9 +194,10 @@ def _spoiled(timeline: GpuTimeline, start: Int64, end: Int64) -> npt.NDArray[np.
     return spoiled
 
 
-def _measured(
+def measured(
     timeline: GpuTimeline, gaps: DeviceGaps, launched: Int64, causes: GapCauses, kernels: Int64, cuts: Cuts
 ) -> StepFrame:
+    """The steps of these cuts, measured on the device. Arguments as in `find_steps`; kernels: the device's."""
     activities = timeline.activities
     start = activities.start_ns[kernels[cuts.start]]
     # The next step's start, where it follows directly; else the end of the step's own kernels.

@@ -87,13 +87,19 @@ class StepCosts:
         return self.kernels - self.hidden
 
 
-def what_if(costs: StepCosts, untraced_ns: int | None = None, step: Replayed | None = None) -> list[WhatIf]:
+TRACED = "compared with the traced step; give --tpot for the untraced one"
+
+
+def what_if(
+    costs: StepCosts, untraced_ns: int | None = None, step: Replayed | None = None, *, compared: str = TRACED
+) -> list[WhatIf]:
     """The remedies that apply, each against the step as it is (untraced, when that time is given).
 
     Args:
         costs: the modal step.
         untraced_ns: the step's time without the profiler.
         step: its dependency graph; without one the step counts as one stream that the host launches.
+        compared: what a saving is compared with where the untraced time is not given.
 
     Raises:
         LaptimeError: when the untraced time is shorter than the step's GPU work.
@@ -113,11 +119,7 @@ def what_if(costs: StepCosts, untraced_ns: int | None = None, step: Replayed | N
             f"measured without the profiler; tracing adds {(costs.wall_ns - base) / 1e6:.2f} ms a step, all of it gaps"
         )
         rows.append(_row("untraced", base, (base, base), base, [note]))
-    taxed = (
-        "the profiler's own time is left out of the gaps in proportion"
-        if untraced_ns is not None
-        else "compared with the traced step; give --tpot for the untraced one"
-    )
+    taxed = "the profiler's own time is left out of the gaps in proportion" if untraced_ns is not None else compared
     least = floor(costs, base) if step is None else min(floor_ns(step) + costs.launch_ns, base)
     left = _least_busy(costs) / costs.busy_ns
     least_fused = floor(costs, base, fused=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from laptime.report.trace.page import comparison_page, trace_page
 from laptime.report.trace.terminal import comparison_report, trace_report
@@ -234,6 +235,24 @@ def test_shapes_and_memory_are_on_the_page(
 
 
 @pytest.mark.chromium
+def test_a_pass_before_decoding_is_on_page_and_terminal(
+    open_page: Callable[[str], Any], console_lines: Callable[[], list[str]]
+) -> None:
+    analysis = read_trace(Path(__file__).parents[2] / "trace" / "data" / "decode-eager.json.gz")
+    driver = open_page(trace_page(analysis))
+    section = driver.find_element("id", "pass-section")
+    assert "Prefill takes 8.56 ms" in section.text
+    bars = section.find_elements("css selector", "#pass-0 .bar-solid, #pass-0 .bar-base")
+    assert len(bars) == 1 + len(analysis.passes[0].whatif)
+    assert console_lines() == []
+    console = Console(width=120, record=True, file=io.StringIO(), force_terminal=False)
+    console.print(trace_report(analysis))
+    text = console.export_text()
+    assert "What if: prefill, known by its layers" in text
+    assert "Prefill takes 8.56 ms" in text
+
+
+@pytest.mark.chromium
 def test_hostile_launchers_stay_text(open_page: Callable[[str], Any], console_lines: Callable[[], list[str]]) -> None:
     browser = open_page(trace_page(with_launchers(HOSTILE)))
     assert browser.execute_script("return window.pwned") is None
@@ -316,8 +335,6 @@ def test_page_data_is_json_with_short_names() -> None:
 
 
 def test_a_terminal_gets_no_control_characters() -> None:
-    from rich.console import Console
-
     analysis = an_analysis(HOSTILE)
     console = Console(width=140, record=True, file=io.StringIO(), force_terminal=False)
     console.print(trace_report(analysis, kernels=100, large=100))

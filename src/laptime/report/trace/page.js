@@ -85,10 +85,9 @@ function gapBins(container, width, bins) {
   container.replaceChildren(drawing, legend);
 }
 
-/** One bar per remedy from 0 to the step's time; the range is pale. On a narrow page the words stand above their bar. */
-function whatIf(container, width) {
-  const base = trace.stepWallNs;
-  const rows = [{ remedy: "step as traced", step_ns_low: base, step_ns_high: base }, ...trace.whatif];
+/** One bar per remedy from 0 to the time as traced; the range is pale. On a narrow page the words stand above their bar. */
+function whatIf(container, width, what, base, remedies) {
+  const rows = [{ remedy: `${what} as traced`, step_ns_low: base, step_ns_high: base }, ...remedies];
   const narrow = width < 600;
   const [left, above, right, high] = narrow ? [0, 20, 0, 54] : [120, 0, 210, 32];
   const scale = linearScale([0, Math.max(...rows.map((row) => row.step_ns_high))], [0, width - left - right]);
@@ -122,7 +121,11 @@ if (byId("time-bar")) drawInto(byId("time-bar"), (width) => timeBar(byId("time-b
 for (const { id, bins } of trace.histograms) {
   if (byId(id)) drawInto(byId(id), (width) => gapBins(byId(id), width, bins));
 }
-if (byId("whatif")) drawInto(byId("whatif"), (width) => whatIf(byId("whatif"), width));
+if (byId("whatif")) drawInto(byId("whatif"), (width) => whatIf(byId("whatif"), width, "step", trace.stepWallNs, trace.whatif));
+trace.passes.forEach((one, i) => {
+  const drawing = byId(`pass-${i}`);
+  if (drawing) drawInto(drawing, (width) => whatIf(drawing, width, "pass", one.wallNs, one.whatif));
+});
 if (trace.step && byId("step")) {
   const drawing = stepDrawing(byId("step"), trace.step, trace.causeWords, (low, high, wall) => {
     byId("step-window").textContent = high - low >= wall ? `${inMs(wall)}` : `${inMs(low)} to ${inMs(high)} of ${inMs(wall)}`;

@@ -16,7 +16,7 @@ from laptime.report.trace.memory import memory_data, memory_section, shown
 from laptime.report.trace.operator_times import in_unit, operator_times_data, operator_times_section
 from laptime.trace.comparison import Pair, TraceComparison
 from laptime.trace.headline import plain
-from laptime.trace.result import DeviceTimes, Steps, TraceAnalysis, WhatIf
+from laptime.trace.result import DeviceTimes, Steps, TraceAnalysis, TracedPass, WhatIf
 
 NAME_LIMIT = 2_000
 """Characters of a kernel's full name that a page carries."""
@@ -41,6 +41,7 @@ def trace_page(analysis: TraceAnalysis) -> str:
     sections: list[Html | None] = [
         _step_section(analysis) if analysis.modal_step else None,
         _whatif_section(analysis.whatif) if analysis.whatif else None,
+        _pass_section(analysis.passes) if analysis.passes else None,
         *(device_time_section(d, several=len(analysis.devices) > 1) for d in analysis.devices),
         *(_gap_section(d, several=len(analysis.devices) > 1) for d in analysis.devices),
         launched_by_section(analysis.launched_by) if analysis.launched_by else None,
@@ -152,6 +153,24 @@ def _whatif_section(rows: Sequence[WhatIf]) -> Html:
     )
 
 
+def _pass_section(passes: Sequence[TracedPass]) -> Html:
+    parts: list[Child] = []
+    for number, one in enumerate(passes):
+        title = f"{words.PASSES.get(one.stage, one.stage)}, known by {words.pass_origin(one)}"
+        parts.append(tag("h3", title))
+        parts.append(tag("p", one_line(one.advice, 400)))
+        if one.whatif:
+            parts.append(chart(f"pass-{number}", f"{words.PASSES.get(one.stage, one.stage)} under each remedy"))
+            notes = [[tag("b", row.remedy), ": ", "; ".join([*row.assumptions, *_floor(row)])] for row in one.whatif]
+            parts.append(tag("ul", [tag("li", line) for line in notes], class_="assumptions"))
+    return section(
+        "Before decoding",
+        *parts,
+        id="pass-section",
+        lead="How long vision and prefill would take with each remedy, from the first kernel of a pass to its last.",
+    )
+
+
 def _gap_section(device: DeviceTimes, *, several: bool) -> Html:
     gaps = device.gaps
     causes = [
@@ -252,6 +271,7 @@ def _data(analysis: TraceAnalysis, device: DeviceTimes | None) -> dict[str, obje
         "stepCauses": analysis.steps.causes,
         "stepWallNs": analysis.steps.wall_ns,
         "whatif": analysis.whatif,
+        "passes": [{"wallNs": one.wall_ns, "whatif": one.whatif} for one in analysis.passes],
         "work": operator_times_data(analysis.launched_by) if analysis.launched_by else [],
         "memory": memory_data(analysis.memory),
         "launchedBy": analysis.launched_by and launched_by_data(analysis.launched_by),

@@ -10,10 +10,11 @@ from collections.abc import Iterator
 
 import msgspec
 
-from laptime.trace.analysis import DeviceView, views
+from laptime.trace.analysis import views
 from laptime.trace.api import CAUSES
 from laptime.trace.kernel_names import short_name
 from laptime.trace.read.timeline import GpuTimeline
+from laptime.trace.steps import DeviceView
 
 _GAP_TRACK, _STEP_TRACK = 1_000_001, 1_000_002
 

@@ -17,7 +17,7 @@ from laptime.report.trace.memory import memory_report
 from laptime.report.trace.operator_times import operator_times_report
 from laptime.trace.comparison import Pair, TraceComparison
 from laptime.trace.headline import plain
-from laptime.trace.result import DeviceTimes, Kernel, LargeGap, Steps, TraceAnalysis, WhatIf
+from laptime.trace.result import DeviceTimes, Kernel, LargeGap, Steps, TraceAnalysis, TracedPass, WhatIf
 
 _STYLES = {"ok": "green", "partial": "yellow", "unsupported": "red"}
 _BAR = Column(narrow="keep", min_width=BAR_CELLS)
@@ -38,6 +38,7 @@ def trace_report(analysis: TraceAnalysis, *, kernels: int = 12, large: int = 8) 
         parts.append(_step(analysis.steps))
     if analysis.whatif:
         parts.append(_whatif(analysis.whatif))
+    parts += [_pass(one) for one in analysis.passes]
     if analysis.launched_by:
         parts.append(launched_by_report(analysis.launched_by))
         if analysis.launched_by.work:
@@ -145,6 +146,17 @@ def _whatif(rows: Sequence[WhatIf]) -> RenderableType:
         table.add_row(row.remedy, words.step_range(row), words.speedup_range(row), words.floor_ms(row))
     assumed = [Text(f"{row.remedy}: {'; '.join(row.assumptions)}", style="dim") for row in rows]
     return with_remarks(table, [*assumed, ""])
+
+
+def _pass(one: TracedPass) -> RenderableType:
+    title = f"What if: {words.PASSES.get(one.stage, one.stage).lower()}, known by {words.pass_origin(one)}"
+    table = columns_table("remedy", "pass ms", "speed-up", "floor ms", title=title, numeric=(1, 2, 3))
+    table.add_row("as traced", words.ms_column(one.wall_ns), "", "")
+    for row in one.whatif:
+        table.add_row(row.remedy, words.step_range(row), words.speedup_range(row), words.floor_ms(row))
+    said = [Text(one_line(one.advice, 400))]
+    assumed = [Text(f"{row.remedy}: {'; '.join(row.assumptions)}", style="dim") for row in one.whatif]
+    return with_remarks(table, [*said, *assumed, ""])
 
 
 def _kernels(kernels: Sequence[Kernel], shown: int) -> RenderableType:

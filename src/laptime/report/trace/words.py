@@ -9,7 +9,7 @@ from laptime.data.record import Finding
 from laptime.report.kit.numbers import KEEP_TOGETHER, NOTHING, count, decimals, percent, ratio, whole_percent
 from laptime.report.kit.text import one_line
 from laptime.trace.comparison import Pair
-from laptime.trace.result import DeviceTimes, LargeGap, Steps, TraceAnalysis, WhatIf
+from laptime.trace.result import DeviceTimes, LargeGap, Steps, TraceAnalysis, TracedPass, WhatIf
 
 CAUSES: dict[str, str] = {
     "host-not-launching": "host not launching",
@@ -96,6 +96,20 @@ def step_spread(steps: Steps) -> str:
 def inside(gap: LargeGap) -> str:
     """Where the launching thread was for longest during a gap: an operator, or an API call."""
     return (gap.host if gap.cause == "host-not-launching" else gap.api) or NOTHING
+
+
+PASSES = {"vision": "Vision", "encoder": "An encoder", "prefill": "Prefill"}
+_PASS_METHODS = {
+    "range": "a range",
+    "module": "a module",
+    "layers": "its layers",
+}
+
+
+def pass_origin(one: TracedPass) -> str:
+    """What says which kernels are a pass's own: a module (CLIPVisionModel_0)."""
+    name = f" ({one_line(one.name, 60)})" if one.name else ""
+    return f"{_PASS_METHODS.get(one.method, one.method)}{name}"
 
 
 def step_range(row: WhatIf) -> str:

@@ -1,0 +1,106 @@
+"""The passes before decoding, measured, and what remedies would leave of each: by the same functions as for a step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+import numpy as np
+
+from laptime.errors import LaptimeError
+from laptime.trace.pass_cuts import PassCut, pass_cuts
+from laptime.trace.read.timeline import Activity, GpuTimeline, Int64
+from laptime.trace.result import SURE, TracedPass
+from laptime.trace.step_changes import step_changes
+from laptime.trace.step_costs import step_costs
+from laptime.trace.step_cuts import Cuts
+from laptime.trace.steps import DeviceView, StepFrame, measured
+from laptime.trace.whatif import SHORTEST, what_if
+
+REMEDIES = ("untraced", "buffers", "fusion", "graph", "graph+fusion", "compile")
+"""What can be done for a single pass. Workers and copies made ahead are for what comes again and again."""
+
+COMPARED = "compared with the traced pass; give --{} for the untraced one"
+ONE_LENGTH = "a graph is of one length: shorter inputs are filled up to it"
+
+
+def traced_passes(
+    timeline: GpuTimeline, view: DeviceView, stage_ms: Mapping[str, float] | None = None
+) -> list[TracedPass]:
+    """Of each stage before decoding the middle pass by time; the passes in order of time.
+
+    Args:
+        timeline: the trace.
+        view: the device's gaps, causes and steps.
+        stage_ms: a stage's time without the profiler, of one pass.
+
+    Raises:
+        LaptimeError: a time without the profiler is shorter than the pass's GPU work.
+    """
+    kind = timeline.activities.kind[view.gaps.rows]
+    kernels = view.gaps.rows[(kind == Activity.KERNEL) | (kind == Activity.GRAPH)]
+    by_stage: dict[str, list[tuple[int, PassCut, StepFrame]]] = {}
+    for cut in pass_cuts(timeline, kernels, view.launched, view.frame):
+        frame = _measured(timeline, view, kernels, cut)
+        if frame.steps.wall_ns is not None:
+            by_stage.setdefault(cut.stage, []).append((frame.steps.wall_ns, cut, frame))
+    found = []
+    for stage, passes in by_stage.items():
+        passes.sort(key=lambda one: one[0])
+        _, cut, frame = passes[(len(passes) - 1) // 2]
+        one = _with_remedies(timeline, view, cut, frame, (stage_ms or {}).get(stage))
+        found.append(msgspec.structs.replace(one, count=len(passes)))
+    return sorted(found, key=lambda one: one.start_ns)
+
+
+def _measured(timeline: GpuTimeline, view: DeviceView, kernels: Int64, cut: PassCut) -> StepFrame:
+    start, stop = (np.array([place], dtype=np.int64) for place in (cut.start, cut.stop))
+    cuts = Cuts(cut.method, cut.confidence, start, stop, cut.name)
+    return measured(timeline, view.gaps, view.launched, view.causes, kernels, cuts)
+
+
+def _with_remedies(
+    timeline: GpuTimeline, view: DeviceView, cut: PassCut, frame: StepFrame, untraced_ms: float | None
+) -> TracedPass:
+    """One pass with its remedies. untraced_ms: its time without the profiler."""
+    steps = frame.steps
+    wall, busy, gap = steps.wall_ns or 0, steps.busy_ns or 0, steps.gap_ns or 0
+    costs = step_costs(timeline, view.gaps, view.causes, view.launched, frame)
+    changes = None if costs is None else step_changes(timeline, view.gaps, view.launched, frame)
+    untraced = None if untraced_ms is None else round(untraced_ms * 1e6)
+    if untraced is not None and untraced < SHORTEST * busy:
+        raise LaptimeError(
+            f"--{cut.stage} {untraced_ms:g} ms is shorter than the {busy / 1e6:.3f} ms that the GPU works in that pass "
+            "of this trace; give the time of the same inputs, measured without the profiler"
+        )
+    rows = [] if costs is None else what_if(costs, untraced, changes, compared=COMPARED.format(cut.stage))
+    one = TracedPass(
+        stage=cut.stage,
+        method=cut.method,
+        name=cut.name,
+        count=1,
+        start_ns=steps.start_ns or 0,
+        wall_ns=wall,
+        busy_ns=busy,
+        gap_ns=gap,
+        kernels=steps.kernels_per_step,
+        launches=steps.launches_per_step,
+        layers=steps.layers,
+        causes=steps.causes,
+        host_work_ns=None if costs is None else costs.kept_ns,
+        replay_ns=None if changes is None else changes.replayed_ns,
+        whatif=[],
+        unsure=cut.confidence <= SURE,
+    )
+    notes = ["which kernels are the pass's own is a guess by its layers"] if one.unsure else []
+    if one.unexplained:
+        notes.append("launches, waits and streams don't explain how long this pass lasts")
+    kept = [
+        msgspec.structs.replace(
+            row,
+            assumptions=[*row.assumptions, *([ONE_LENGTH] if row.remedy.startswith("graph") else []), *notes],
+        )
+        for row in rows
+        if row.remedy in REMEDIES
+    ]
+    return msgspec.structs.replace(one, whatif=kept)
