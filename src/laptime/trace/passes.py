@@ -20,7 +20,7 @@ from laptime.trace.whatif import SHORTEST, what_if
 REMEDIES = ("untraced", "buffers", "fusion", "graph", "graph+fusion", "compile")
 """What can be done for a single pass. Workers and copies made ahead are for what comes again and again."""
 
-COMPARED = "compared with the traced pass; give --{} for the untraced one"
+COMPARED = "compared with the traced pass"
 ONE_LENGTH = "a graph is of one length: shorter inputs are filled up to it"
 
 
@@ -73,7 +73,8 @@ def _with_remedies(
             f"--{cut.stage} {untraced_ms:g} ms is shorter than the {busy / 1e6:.3f} ms that the GPU works in that pass "
             "of this trace; give the time of the same inputs, measured without the profiler"
         )
-    rows = [] if costs is None else what_if(costs, untraced, changes, compared=COMPARED.format(cut.stage))
+    compared = COMPARED if cut.stage == "encoder" else f"{COMPARED}; give --{cut.stage} for the untraced one"
+    rows = [] if costs is None else what_if(costs, untraced, changes, compared=compared)
     one = TracedPass(
         stage=cut.stage,
         method=cut.method,
