@@ -7,9 +7,6 @@ def main() -> None:
     """Run the command line."""
     watch_signals()
     try:
-        from laptime.cli.streams import make_streams_whole
-
-        make_streams_whole()
         from laptime.cli.main import main as run
 
         run()

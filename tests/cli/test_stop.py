@@ -81,3 +81,36 @@ def test_what_was_ignored_stays_so():
         assert process.poll() is None
     process.send_signal(signal.SIGHUP)
     assert process.wait(timeout=60) == 0
+
+
+OLDER_SCRIPT = PROGRAM.replace("watch_signals()\n", "", 1).replace(
+    """try:
+    sys.exit(main.run(["slow"]))
+finally:
+    leave_signals()
+""",
+    """import atexit, signal
+atexit.register(lambda: os.kill(os.getpid(), signal.SIGINT))
+sys.argv = ["laptime", "slow"]
+sys.exit(main.main())
+""",
+)
+
+
+def test_a_second_signal_at_the_very_end_changes_nothing_also_in_a_script_of_an_earlier_version():
+    """Such a script calls laptime.cli.main:main. The second Ctrl-C comes while Python puts itself away."""
+    assert "main.main()" in OLDER_SCRIPT
+    process = subprocess.Popen(
+        [sys.executable, "-c", OLDER_SCRIPT, "working"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    assert process.stdout is not None
+    while process.stdout.readline().strip() != "working":
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert said == "laptime: stopped; what was finished is kept\n"

@@ -22,7 +22,7 @@ from typer.core import TyperCommand, TyperGroup
 
 import laptime
 from laptime.cli import stop
-from laptime.cli.streams import printable_streams
+from laptime.cli.streams import make_streams_whole, printable_streams
 from laptime.data.printable import printable
 from laptime.errors import LaptimeError, Stopped, did_you_mean
 
@@ -205,8 +205,18 @@ def main(arguments: list[str] | None = None) -> None:
 
     Exit codes: 0 done, 1 the answer is no, 2 usage or unreadable input, 70 an error inside laptime; 130, 143, 129 when
     Ctrl-C, SIGTERM or SIGHUP stopped it; 141 when nobody read the answer.
+
+    arguments: None for those of this process. Then its signals and streams are laptime's. `laptime.__main__` watches
+    signals before, but a script that an earlier version installed comes straight here.
     """
-    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+    if arguments is not None:
+        sys.exit(run(arguments))
+    stop.watch_signals()
+    try:
+        make_streams_whole()
+        sys.exit(run(sys.argv[1:]))
+    finally:
+        stop.leave_signals()
 
 
 def run(arguments: list[str]) -> int:
