@@ -19,6 +19,7 @@ from laptime.control.tables.collection import collect_features, hidden_features
 from laptime.errors import LaptimeError
 from laptime.estimate import online as streams
 from laptime.models.anatomy import find_anatomy
+from laptime.models.block_list import read_blocks
 from laptime.models.knobs import ModelKnobs, applied
 from laptime.workload.datasets import inputs_from_question
 from laptime.workload.example import Example
@@ -101,7 +102,11 @@ def test_the_model_runs_with_exactly_what_was_decided(number: int, hidden: bool)
     decision = answer.sample.decision
     assert decision is not None
     assert (decision.tier, decision.top_k, decision.blocks) == (choice.tier.name, choice.top_k, choice.blocks)
-    assert answer.sample.config["blocks"] == choice.blocks
+    config = answer.sample.config
+    assert config["blocks"] == choice.blocks
+    ran = [index for index, _ in inside.steps[-1]]
+    whole = len(ran) == adapted.switch.block_count
+    assert ("active_blocks" not in config) if whole else read_blocks(str(config["active_blocks"])) == tuple(ran)
     assert answer.sample.crops == choice.tier.low
     assert answer.choice == number
     assert answer.sample.stages.closes()

@@ -60,6 +60,7 @@ def test_experts_by_block_answer_as_on_the_plain_path(hidden: bool) -> None:
     assert set(ran) == {(3, 1, 2)}
     answer = quick.generate(question(1), budget_ms=60_000)
     assert answer.sample.output_ids == own.sample.output_ids
+    assert answer.sample.config["experts"] == own.sample.config["experts"] == "3,1,2"
     quick.close()
 
 

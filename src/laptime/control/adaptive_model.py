@@ -41,6 +41,7 @@ from laptime.data.record import Sample, Scalar, config_id
 from laptime.errors import LaptimeError
 from laptime.estimate import online as streams
 from laptime.measure.stage_timer import StageTimer
+from laptime.models.block_list import written_blocks, written_experts
 from laptime.models.knob_switch import KnobSwitch, LateKnobs
 from laptime.models.loading import Loaded, load_model
 from laptime.workload.datasets import answer_text
@@ -294,14 +295,16 @@ class AdaptiveModel:
         )
 
     def _config(self, choice: Choice) -> dict[str, Scalar]:
-        tier = choice.tier
+        tier, active, experts = choice.tier, self.switch.active(choice.blocks), self.switch.experts(choice.top_k)
         known: dict[str, Scalar] = {
             "model": self.loaded.name,
             "dtype": str(self.loaded.dtype).removeprefix("torch."),
             "tier": None if tier is None else tier.name,
             "crops": None if tier is None else f"{tier.low}-{tier.high}",
             "top_k": choice.top_k if choice.top_k is not None else self.switch.own_top_k,
+            "experts": written_experts(experts) if isinstance(experts, tuple) else None,
             "blocks": choice.blocks if choice.blocks is not None else self.switch.block_count,
+            "active_blocks": written_blocks(active) if len(active) < self.switch.block_count else None,
         }
         return {name: value for name, value in known.items() if value is not None}
 

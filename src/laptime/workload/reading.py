@@ -126,6 +126,14 @@ def _kind(file: Path) -> str:
     raise LaptimeError(f"{file}: no data set that laptime knows: {FORMATS}")
 
 
+def _holds_questions(file: Path) -> bool:
+    try:
+        _kind(file)
+    except LaptimeError:
+        return False
+    return True
+
+
 def _by_entries(content: bytes) -> str | None:
     """GQA or ScienceQA, by the first entry of an object of entries; None for another file."""
     try:
@@ -152,6 +160,8 @@ def _file(data: Path) -> Path:
         return data
     names = [file for file in sorted(data.iterdir()) if file.suffix.lower() in (".json", ".jsonl", ".ndjson", ".tsv")]
     likely = [file for file in names if file.suffix != ".json" or "questions" in file.name] or names
+    if len(likely) > 1:  # what stands beside the questions (answers, splits, captions) holds none
+        likely = [file for file in likely if _holds_questions(file)] or likely
     if len(likely) != 1:
         files = f"{len(likely)} files it may be ({', '.join(f.name for f in likely[:4])})" if likely else "none"
         raise LaptimeError(f"{data}: which file holds the questions? {files}; name the file")

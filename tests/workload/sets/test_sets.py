@@ -125,6 +125,16 @@ def test_scienceqa(tmp_path: Path) -> None:
     assert score("choice", "B. salt", plain) == 1
 
 
+def test_scienceqas_own_folder_is_read(tmp_path: Path) -> None:
+    file = scienceqa(tmp_path)
+    (tmp_path / "pid_splits.json").write_text(json.dumps({"test": ["11", "12"], "train": ["13"]}))
+    (tmp_path / "captions.json").write_text(json.dumps({"captions": {"11": "a picture"}}))
+    assert read_examples(tmp_path) == read_examples(file)
+    (tmp_path / "again.json").write_text(file.read_text())
+    with pytest.raises(LaptimeError, match=r"2 files it may be \(again.json, problems.json\)"):
+        read_examples(tmp_path)
+
+
 def test_mmbench_unpacks_its_images_and_rows_may_share_one(tmp_path: Path) -> None:
     first, second = read_examples(mmbench(tmp_path))
     assert (first.id, first.choices, first.answer_index) == ("attribute-241", ("left", "right"), 0)
