@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 import polars as pl
@@ -14,7 +15,9 @@ from laptime.data.record import Interval
 from laptime.data.stats import accuracy, column_medians, median_interval, quantile, wilson
 from laptime.data.usable import usable
 from laptime.errors import LaptimeError
+from laptime.report.sweep.words import grade_words
 from laptime.sweeps.summary import summarise_sweep
+from laptime.sweeps.summary.result import KnobEffect
 from tests.samples import sample
 from tests.sweeps.summary.sweeps import sweep
 
@@ -183,7 +186,30 @@ def test_clean_calls_are_never_compared_with_flagged_ones() -> None:
     assert (few.all_flagged, many.all_flagged) == (True, False)
     assert (few.compared, many.compared) == (True, True)
     assert (few.samples, many.samples) == (16, 16)
-    assert summarise_sweep(both).effects[-1].levels[0].ratio.value == pytest.approx(1 / 1.1, abs=0.01)
+    (level,) = next(effect for effect in summarise_sweep(both).effects if effect.stage == "total").levels
+    truth = next(effect for effect in summarise_sweep(frame).effects if effect.stage == "total").levels[0]
+    assert (level.pairs, level.ratio.value) == (8, pytest.approx(truth.ratio.value, abs=0.01))  # flagged with flagged
+
+
+def test_a_knob_whose_values_differ_in_what_disturbed_them_has_no_effect() -> None:
+    """All calls under 28 blocks are disturbed and none under 26: that is no effect of blocks."""
+    frame = sweep({"blocks": [26, 28], "top_k": [1, 2, 4]}, inputs=8, repeats=2)
+    summary = summarise_sweep(flagged(frame, pl.col("config.blocks") == 28, 1.16))
+    assert {effect.knob for effect in summary.effects} == {"top_k"}
+    assert summary.interactions == []
+    assert str(grade_words(summary)).endswith("so nothing can be said of blocks.")
+    one = summarise_sweep(flagged(frame, (pl.col("config.blocks") == 28) & (pl.col("config.top_k") == 4), 1.16))
+    for effects in (summary.effects, one.effects):
+        for effect, true in matched_effects(effects, summarise_sweep(frame).effects):
+            assert effect == pytest.approx(true, abs=0.01)
+
+
+def matched_effects(effects: list[KnobEffect], truth: list[KnobEffect]) -> Iterator[tuple[float, float]]:
+    """The ratios of both, knob by knob, stage by stage, value by value."""
+    true = {(one.knob, one.stage, level.value): level.ratio.value for one in truth for level in one.levels}
+    for one in effects:
+        for level in one.levels:
+            yield level.ratio.value, true[one.knob, one.stage, level.value]
 
 
 def test_a_configuration_without_a_call_of_the_common_grade_is_shown_and_not_compared() -> None:

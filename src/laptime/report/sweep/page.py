@@ -23,6 +23,7 @@ from laptime.report.sweep.words import (
     grade_words,
     headline,
     interaction_words,
+    silent_knobs,
     stage_title,
     visit_words,
 )
@@ -284,6 +285,7 @@ def sweep_lead(view: SweepView) -> Html:
         if not any(level.ratio.low is not None for effect in summary.effects for level in effect.levels)
         else None,
         note(visits[0], kind="warning") if visits and visits[1] else None,
+        note(grade_words(summary) or "", kind="warning") if silent_knobs(summary) else None,
         chart("effects", "For each knob and level the ratio against the base level, with its 95 % interval"),
         tag(
             "p",

@@ -168,6 +168,11 @@ def _without_effects(totals: list[float], ratios: list[Interval]) -> str:
     return f"{spread}; {'no knob surely moves the total' if known else 'too few inputs to tell what a knob does'}"
 
 
+def silent_knobs(summary: SweepSummary) -> list[str]:
+    """The knobs of which nothing can be said, since no two of their configurations have calls that are alike."""
+    return [knob for knob in summary.knobs if knob not in {*summary.tied, *(one.knob for one in summary.effects)}]
+
+
 def grade_words(summary: SweepSummary) -> str | None:
     """Which configurations had no clean sample, and what that means for the comparison; None when all had some."""
     flagged = [row for row in summary.rows if row.all_flagged and row.samples]
@@ -177,5 +182,8 @@ def grade_words(summary: SweepSummary) -> str | None:
     words = f"{counted(len(flagged), 'configuration')} had no clean sample."
     if apart == len(flagged):
         return f"{words} Their flagged ones are shown, and not compared with the others' clean ones."
-    words += " Flagged samples count in all configurations, so that all are compared by one rule"
+    words += " Flagged samples count in all configurations. A knob's effect compares clean with clean and flagged with "
+    words += "flagged ones"
+    if silent := silent_knobs(summary):
+        words += f", so nothing can be said of {', '.join(map(knob_title, silent))}"
     return f"{words}; {count(apart)} had only cold ones and are not compared." if apart else f"{words}."

@@ -34,8 +34,9 @@ NEARLY_ALL = 0.9
 class Calls:
     """The usable calls of a sweep.
 
-    Columns of `frame`: `config`, `input` and `visit` (codes), FIGURES and PLAIN as float64, and `at_ms` and `session`:
-    when it was measured (laptime.data.measuring_time); null where a start isn't known.
+    Columns of `frame`: `config`, `input` and `visit` (codes), `grade` (laptime.data.usable), FIGURES and PLAIN as
+    float64, and `at_ms` and `session`: when it was measured (laptime.data.measuring_time); null where a start isn't
+    known.
 
     A visit is a worker's stay at a configuration (laptime.sweeps.summary.calls).
 
@@ -60,9 +61,9 @@ class Calls:
 def usable_calls(frame: pl.DataFrame) -> Calls:
     """The calls to summarise, chosen by one grade (laptime.data.usable) for all configurations.
 
-    The grade is the best one at which nearly every measured configuration has a call (NEARLY_ALL). Clean calls of one
-    against flagged calls of another would look like an effect of a knob. A configuration that has no call of the grade
-    keeps its best ones, is shown, and is not compared.
+    The grade is the best one at which nearly every measured configuration has a call (NEARLY_ALL). A configuration that
+    has no call of the grade keeps its best ones, is shown, and is not compared. Clean calls of one against flagged
+    calls of another would look like an effect of a knob, so effects match calls of one grade (matched.make_grid).
 
     Rows without a total are no calls that can be used. Without config_id a configuration is what its `config.*`
     columns say; without sample_id every row is an input of its own, and nothing can be matched.
@@ -107,7 +108,7 @@ def usable_calls(frame: pl.DataFrame) -> Calls:
         for row in first.select(settings).to_dicts()
     ] or [{} for _ in config_ids]
     return Calls(
-        frame=used.drop("grade", "best"),
+        frame=used.drop("best"),
         scores=scores.select("config", "input", "score"),
         inputs=frame["sample_id"].n_unique(),
         config_ids=config_ids,

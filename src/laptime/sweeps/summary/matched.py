@@ -24,9 +24,10 @@ MOST_CELLS = 20_000_000
 class Grid:
     """A sweep as a table of settings against units.
 
-    settings: (rows, knobs) codes of a row's knob values; with `over` repeats its last column is the input, held fixed
-    like a knob. configs: the code of each row's configuration. units: how many there are; `over` says what one is.
-    logs: per stage (rows, units) the logarithms of ms, NaN where there is none.
+    settings: (rows, knobs) codes of a row's knob values. Further columns are held fixed like knobs: with `over` repeats
+    the input, and the calls' grade where there are several. configs: the code of each row's configuration. units: how
+    many there are; `over` says what one is. logs: per stage (rows, units) the logarithms of ms, NaN where there is
+    none.
     """
 
     knobs: list[str]
@@ -51,22 +52,24 @@ def make_grid(calls: Calls, cells: pl.DataFrame, knobs: VaryingKnobs, settings: 
 
     Each unit will give one value, because neither repeats of one input nor its calls under several settings are
     independent evidence of what a knob does to inputs in general. With repeats as units the values hold for these
-    inputs only. settings: knob_codes(calls, knobs).
+    inputs only. Calls of different grades are in rows of their own: what disturbed the calls of one value of a knob,
+    and not those of another, is no effect of the knob. settings: knob_codes(calls, knobs).
     """
     import polars as pl
 
     configs = np.arange(len(settings))
-    over: Over = "samples"
+    over: Over = "repeats" if _few_inputs(calls) else "samples"
+    fixed = ["input"] * (over == "repeats") + ["grade"] * (calls.frame["grade"].n_unique() > 1)
     table = cells.select("config", "input", *(f"{name}_ms" for name in JUDGED))
     row, unit = table["config"].to_numpy(), table["input"].to_numpy()
-    if len(np.unique(unit)) < FEWEST_FOR_MEAN <= calls.frame["repeat"].n_unique():
-        over = "repeats"
-        keys = ["config", "input", "repeat"]
+    if fixed:
+        of_unit = "repeat" if over == "repeats" else "input"
+        keys = ["config", *fixed, of_unit]
         table = calls.frame.group_by(keys).agg(pl.col(f"{name}_ms").median() for name in JUDGED).sort(keys)
-        inputs = table["input"].to_numpy()
-        both, row = np.unique(np.stack([table["config"].to_numpy(), inputs]), axis=1, return_inverse=True)
-        settings, configs = np.column_stack([settings[both[0]], both[1]]), both[0]
-        unit = np.unique(table["repeat"].to_numpy(), return_inverse=True)[1]
+        columns = np.stack([table[name].to_numpy().astype(np.int64) for name in ("config", *fixed)])
+        rows, row = np.unique(columns, axis=1, return_inverse=True)
+        settings, configs = np.column_stack([settings[rows[0]], rows[1:].T]), rows[0]
+        unit = np.unique(table[of_unit].to_numpy(), return_inverse=True)[1]
     kept, unit = _shared_units(row, unit, len(settings))
     units = int(unit.max()) + 1 if len(unit) else 0
     logs = {}
@@ -77,6 +80,12 @@ def make_grid(calls: Calls, cells: pl.DataFrame, knobs: VaryingKnobs, settings: 
             grid[row[kept], unit] = np.where(values > 0, np.log(values), np.nan)
         logs[name] = grid
     return Grid(knobs=list(knobs.levels), settings=settings, configs=configs, over=over, units=units, logs=logs)
+
+
+def _few_inputs(calls: Calls) -> bool:
+    """Whether inputs are too few for a mean over them, and repeats aren't."""
+    inputs, repeats = (calls.frame[name].n_unique() for name in ("input", "repeat"))
+    return inputs < FEWEST_FOR_MEAN <= repeats
 
 
 def knob_codes(calls: Calls, knobs: VaryingKnobs) -> Codes:
