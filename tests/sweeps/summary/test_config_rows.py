@@ -15,7 +15,7 @@ from laptime.data.record import Interval
 from laptime.data.stats import accuracy, column_medians, median_interval, quantile, wilson
 from laptime.data.usable import usable
 from laptime.errors import LaptimeError
-from laptime.report.sweep.words import grade_words
+from laptime.report.sweep.words import grade_words, headline
 from laptime.sweeps.summary import summarise_sweep
 from laptime.sweeps.summary.result import KnobEffect
 from tests.samples import sample
@@ -198,6 +198,7 @@ def test_a_knob_whose_values_differ_in_what_disturbed_them_has_no_effect() -> No
     assert {effect.knob for effect in summary.effects} == {"top_k"}
     assert summary.interactions == []
     assert str(grade_words(summary)).endswith("so nothing can be said of blocks.")
+    assert headline(summary).endswith("; nothing can be said of blocks")
     one = summarise_sweep(flagged(frame, (pl.col("config.blocks") == 28) & (pl.col("config.top_k") == 4), 1.16))
     for effects in (summary.effects, one.effects):
         for effect, true in matched_effects(effects, summarise_sweep(frame).effects):

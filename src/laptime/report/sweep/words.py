@@ -94,7 +94,12 @@ def cost_words(level: str, base: str, ratio: float) -> str:
 
 
 def headline(summary: SweepSummary) -> str:
-    """The headline: what the three strongest knobs do to the total."""
+    """The headline: what the three strongest knobs do to the total, and of which ones flags leave nothing to say."""
+    silent = [one_line(knob_title(knob), 40) for knob in silent_knobs(summary)] if grade_words(summary) else []
+    return _strongest_words(summary) + (f"; nothing can be said of {', '.join(silent)}" if silent else "")
+
+
+def _strongest_words(summary: SweepSummary) -> str:
     totals = [row.stages["total"].value for row in summary.rows if row.samples and "total" in row.stages]
     if not totals:
         return "No configuration was measured"
