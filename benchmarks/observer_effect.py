@@ -7,8 +7,10 @@ A pair is a bare call and a measured call on the same input, one after the other
 measuring take turns, pair by pair. A call's time is the host's wall clock from an idle device to an idle device. The
 result is the median of the pairs' ratios with a bootstrap interval. Short calls show best what a way costs once per
 call; longer calls show what it costs in use. Entering and leaving a way (a timer, a tracker's session) is not part of
-the time. For laptime there is a second ratio, with laptime's own total in place of the wall clock: what measuring
-does to the span that it reports, without what it does before and after.
+the time. A timer builds a call's sample after the call, when somebody looks, or before the next call: the way "in a
+loop" has the building of the sample before it in its time. For laptime there is a second ratio, with laptime's own
+total in place of the wall clock: what measuring does to the span that it reports, without what it does before and
+after.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ import torch
 
 from laptime import StageTimer
 from laptime.data.stats import median_interval, ratio_of_medians
-from laptime.measure import call_sample, stage_timer, watch
+from laptime.measure import call_sample, records, stage_timer, watch
 from laptime.measure.environment import describe
 from laptime.measure.probes import Probes
 from laptime.measure.session import quiet_collector
@@ -69,8 +71,10 @@ def main() -> None:
         "laptime per token": Way(lambda: wall_ms(model, call, device, every), bare, n, every),
         "laptime total, EOS possible": Way(lambda: wall_ms(model, with_eos, device, total), bare_eos, n // 2, total),
     }
+    in_a_loop = Way(lambda: wall_ms(model, call, device, total, before=1), bare, n, total)
     if arguments.total_only:
         ways = {"laptime total": ways["laptime total"]}
+    ways["laptime total, in a loop"] = in_a_loop
     if arguments.peers:
         waits = {**call, "logits_processor": [Synchronizes(device)]}
         ways["laptime total, with energy"] = Way(lambda: wall_ms(model, call, device, joules), bare, PEER_PAIRS, joules)
@@ -186,7 +190,8 @@ def fixed_costs_us(timer: StageTimer, call: Callable[[], float], calls: int = 30
         clocked(holder, name)
         for holder, name in (
             (stage_timer, "prepare_call"),
-            (timer, "_record"),
+            (stage_timer, "returned_call"),
+            (records, "sample_of"),
             (Watch, "__enter__"),
             (Watch, "__exit__"),
             (Probes, "__enter__"),
@@ -206,9 +211,14 @@ def fixed_costs_us(timer: StageTimer, call: Callable[[], float], calls: int = 30
     return {name: round(statistics.median(times), 1) for name, times in taken.items()}
 
 
-def wall_ms(model: Any, call: dict[str, Any], device: torch.device, around: Any = None) -> float:
-    """Wall time of one generate(), from idle to idle. `around` is entered before the clock starts."""
+def wall_ms(model: Any, call: dict[str, Any], device: torch.device, around: Any = None, *, before: int = 0) -> float:
+    """Wall time of one generate(), from idle to idle. `around` is entered before the clock starts.
+
+    before: so many calls run first, inside `around` and outside of the time.
+    """
     with around if around is not None else nullcontext():
+        for _ in range(before):
+            model.generate(**call)
         wait(device)
         begin = time.perf_counter_ns()
         model.generate(**call)

@@ -92,6 +92,7 @@ def test_whatever_breaks_in_measuring_the_output_comes_back_and_the_reason_is_ke
     bare = llama.generate(**tiny_inputs("llama"), **GREEDY)
     with laptime.StageTimer(llama) as timer:
         llama.generate(**tiny_inputs("llama"), **GREEDY)
+        assert len(timer.samples) == 1  # so its clock is free, and replaced
         timer._clocks[:] = [_Breaks(at)]
         with pytest.warns(RuntimeWarning, match="did not measure") as seen:
             outputs = [llama.generate(**tiny_inputs("llama"), **GREEDY) for _ in range(2)]

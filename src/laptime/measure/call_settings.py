@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from transformers import Cache, DynamicCache, EncoderDecoderCache, GenerationConfig
@@ -129,11 +129,14 @@ def certain_length(model: Any, settings: GenerationConfig, call: Mapping[str, An
     return None if may_stop else settings.max_new_tokens
 
 
-def ran(settings: GenerationConfig, call: Mapping[str, Any]) -> dict[str, Scalar]:
-    """What a call ran with, where that isn't greedy search with the dynamic cache; a checkpoint may have decided it."""
+def ran(settings: GenerationConfig, cache: str | None) -> dict[str, Scalar]:
+    """What a call ran with, where that isn't greedy search with the dynamic cache; a checkpoint may have decided it.
+
+    cache: the kind that the call brought (given_cache).
+    """
     stops = settings.stop_strings
     facts: dict[str, Scalar] = {
-        "cache": _given_cache(call) or settings.cache_implementation,
+        "cache": cache or settings.cache_implementation,
         "num_beams": settings.num_beams if (settings.num_beams or 1) > 1 else None,
         "do_sample": settings.do_sample or None,
         "prefill_chunk": settings.prefill_chunk_size,
@@ -142,7 +145,7 @@ def ran(settings: GenerationConfig, call: Mapping[str, Any]) -> dict[str, Scalar
     return {name: value for name, value in facts.items() if value is not None}
 
 
-def _given_cache(call: Mapping[str, Any]) -> str | None:
+def given_cache(call: Mapping[str, Any]) -> str | None:
     """The kind of the cache that a call brings, as cache_implementation would name it; None for a dynamic one."""
     cache = call.get("past_key_values")
     if not isinstance(cache, Cache) or isinstance(cache, DynamicCache | EncoderDecoderCache):
@@ -179,35 +182,56 @@ def cached_tokens(call: Mapping[str, Any]) -> int | None:
     return min(int(length()), prompt_width(call))
 
 
-def rows_begin_at(model: Any, call: Mapping[str, Any], returned: list[list[int]], settings: GenerationConfig) -> int:
+class Asked(NamedTuple):
+    """What a call's arguments say of its tokens. It holds none of them, so it stays true whatever becomes of them.
+
+    width: prompt_width. ids, embeddings: what the prompt is. decoder_width: of the decoder's first ids, where given.
+    criteria: stopping criteria are given. max_length: as the call, its GenerationConfig or the model's names it.
+    """
+
+    width: int
+    ids: bool
+    embeddings: bool
+    decoder_width: int | None
+    criteria: bool
+    max_length: int | None
+
+
+def asked_of(model: Any, call: Mapping[str, Any]) -> Asked:
+    """Read it from the arguments."""
+    decoder_ids = call.get("decoder_input_ids")
+    lengths = (
+        call.get("max_length"),
+        getattr(call.get("generation_config"), "max_length", None),
+        model.generation_config.max_length,
+    )
+    return Asked(
+        width=prompt_width(call),
+        ids=prompt_ids(call) is not None,
+        embeddings=call.get("inputs_embeds") is not None,
+        decoder_width=None if decoder_ids is None else int(decoder_ids.shape[1]),
+        criteria=bool(call.get("stopping_criteria")),
+        max_length=next((length for length in lengths if length is not None), None),
+    )
+
+
+def rows_begin_at(model: Any, asked: Asked, returned: list[list[int]], settings: GenerationConfig) -> int:
     """Where the new ids begin in a row that generate() returned.
 
     An encoder-decoder returns the decoder's row, which begins with its start token or the ids that the call gives it.
     Whisper takes them off again.
     """
-    if getattr(getattr(model, "config", None), "is_encoder_decoder", False):
-        given = call.get("decoder_input_ids")
-        if given is not None:
-            return int(given.shape[1])
+    if is_encoder_decoder(model):
+        if asked.decoder_width is not None:
+            return asked.decoder_width
         opening = settings.decoder_start_token_id
         opening = settings.bos_token_id if opening is None else opening
         starts = torch.as_tensor(-1 if opening is None else opening).flatten().tolist()
         return int(all(row[:1] and row[0] in starts for row in returned))
-    return 0 if prompt_ids(call) is None and call.get("inputs_embeds") is not None else prompt_width(call)
+    return 0 if asked.embeddings and not asked.ids else asked.width
 
 
-def ids_of(result: Any) -> list[list[int]]:
-    """All ids that generate() returned, row by row: the call's only copy from the device.
-
-    Raises LaptimeError when there are no ids in the result.
-    """
-    rows: list[list[int]] = _sequences(result).tolist()
-    return rows
-
-
-def generated_rows(
-    returned: list[list[int]], start: int, call: Mapping[str, Any], settings: GenerationConfig
-) -> list[list[int]]:
+def generated_rows(returned: list[list[int]], start: int, asked: Asked, settings: GenerationConfig) -> list[list[int]]:
     """The new ids of each returned row, padding after a row's end cut off.
 
     start: where the new ids begin (rows_begin_at).
@@ -218,23 +242,21 @@ def generated_rows(
         ids = whole[start:]
         stop = next((i for i, token in enumerate(ids) if token in ends), len(ids) - 1) if ends else len(ids) - 1
         rows.append(ids[: stop + 1])
-    return _without_padding(rows, settings, call, ends)
+    return _without_padding(rows, settings, asked, ends)
 
 
-def cut_rows(
-    rows: list[list[int]], limit: int | None, call: Mapping[str, Any], settings: GenerationConfig
-) -> int | None:
+def cut_rows(rows: list[list[int]], limit: int | None, asked: Asked, settings: GenerationConfig) -> int | None:
     """How many rows ended at the limit on new tokens; None where nothing else could end them.
 
     limit: token_limit's.
     """
-    if settings.eos_token_id is None and not settings.stop_strings and not call.get("stopping_criteria"):
+    if settings.eos_token_id is None and not settings.stop_strings and not asked.criteria:
         return None
     ends = _eos_ids(settings)
     return None if limit is None else sum(len(row) >= limit and row[-1] not in ends for row in rows)
 
 
-def token_limit(model: Any, call: Mapping[str, Any], settings: GenerationConfig, start: int) -> int | None:
+def token_limit(model: Any, asked: Asked, settings: GenerationConfig, start: int) -> int | None:
     """The most new tokens of a row.
 
     start: where the new ids of an encoder-decoder's row begin. max_length counts what stands before the new ids, unless
@@ -243,12 +265,14 @@ def token_limit(model: Any, call: Mapping[str, Any], settings: GenerationConfig,
     """
     if settings.max_new_tokens is not None or settings.max_length is None:
         return settings.max_new_tokens
-    given = call.get("generation_config")
-    asked = (call.get("max_length"), getattr(given, "max_length", None), model.generation_config.max_length)
-    if all(length is None for length in asked):
+    if asked.max_length is None:
         return settings.max_length
-    encodes = getattr(getattr(model, "config", None), "is_encoder_decoder", False)
-    return settings.max_length - (start if encodes else prompt_width(call))
+    return settings.max_length - (start if is_encoder_decoder(model) else asked.width)
+
+
+def is_encoder_decoder(model: Any) -> bool:
+    """Whether the prompt goes into an encoder and what comes back is the decoder's."""
+    return bool(getattr(getattr(model, "config", None), "is_encoder_decoder", False))
 
 
 def _eos_ids(settings: GenerationConfig) -> set[int]:
@@ -257,26 +281,29 @@ def _eos_ids(settings: GenerationConfig) -> set[int]:
     return set(torch.as_tensor(eos).flatten().tolist()) if eos is not None else set()
 
 
-def _sequences(result: Any) -> torch.Tensor:
-    """The ids in what generate() returned: a tensor, an output with `sequences`, or a tuple that begins with one."""
+def sequences(result: Any) -> torch.Tensor:
+    """The ids in what generate() returned: a tensor, an output with `sequences`, or a tuple that begins with one.
+
+    Raises LaptimeError when there are none.
+    """
     first = result[0] if type(result) in (tuple, list) and result else result
-    sequences = getattr(first, "sequences", first)
-    if not isinstance(sequences, torch.Tensor) or sequences.ndim != 2 or sequences.is_floating_point():
+    ids = getattr(first, "sequences", first)
+    if not isinstance(ids, torch.Tensor) or ids.ndim != 2 or ids.is_floating_point():
         raise LaptimeError(
             f"generate() returned a {type(result).__name__} without token ids, so the tokens can't be counted"
         )
-    return sequences
+    return ids
 
 
 def _without_padding(
-    rows: list[list[int]], settings: GenerationConfig, call: Mapping[str, Any], ends: set[int]
+    rows: list[list[int]], settings: GenerationConfig, asked: Asked, ends: set[int]
 ) -> list[list[int]]:
     """Cut what follows the end of rows that a criterion other than EOS has ended.
 
     The last row to end has no padding, so where every row seems to have some, nothing is cut from the longest.
     """
     beams = (settings.num_beams or 1) > 1
-    by_criteria = (call.get("stopping_criteria") or settings.stop_strings) and ends  # without an EOS nothing is padded
+    by_criteria = (asked.criteria or settings.stop_strings) and ends  # without an EOS nothing is padded
     if len(rows) < 2 or not (by_criteria or beams):
         return rows
     pad = settings.pad_token_id if settings.pad_token_id is not None else min(ends, default=-1)
@@ -293,15 +320,6 @@ def image_placeholders(model: Any) -> frozenset[int]:
     return frozenset(token for token in named if isinstance(token, int))
 
 
-def image_tokens(model: Any, placeholders: frozenset[int], call: Mapping[str, Any], returned: list[list[int]]) -> int:
-    """How many of the first row's ids stand for image or video features.
-
-    returned: what generate() returned begins with the prompt, so that the ids need not be copied from the device again.
-    """
-    prompt = prompt_ids(call)
-    if not placeholders or prompt is None:
-        return 0
-    width = prompt.shape[1]
-    encodes = getattr(model.config, "is_encoder_decoder", False)
-    row = prompt[0].tolist() if encodes or len(returned[0]) < width else returned[0][:width]
-    return sum(row.count(token) for token in placeholders)
+def image_tokens(placeholders: frozenset[int], row: list[int]) -> int:
+    """How many of a prompt's ids stand for image or video features."""
+    return sum(row.count(token) for token in placeholders) if placeholders else 0

@@ -39,13 +39,16 @@ def config_of(model: Any) -> dict[str, Scalar]:
     """What a model tells of itself: its name, precision and attention."""
     core, _ = core_of(model)
     name = getattr(core.config, "name_or_path", None) or type(core).__name__
-    return {"model": name, **how_it_runs(core)}
+    return {"model": name, **how_it_runs(core, next(core.parameters()))}
 
 
-def how_it_runs(core: Any) -> dict[str, Scalar]:
-    """What can change between two calls of a model: its precision and its attention."""
+def how_it_runs(core: Any, weight: torch.Tensor) -> dict[str, Scalar]:
+    """What can change between two calls of a model: its precision and its attention.
+
+    weight: its first one.
+    """
     return {
-        "dtype": str(next(core.parameters()).dtype).removeprefix("torch."),
+        "dtype": str(weight.dtype).removeprefix("torch."),
         "attention": getattr(core.config, "_attn_implementation", None),
     }
 

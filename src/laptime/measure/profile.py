@@ -16,7 +16,7 @@ from laptime.data.record import Environment, Sample, Scalar, SessionEnd, Subtrac
 from laptime.data.run_folder import Run, RunFolder, RunInfo, load_run, locked_for_run, new_info
 from laptime.errors import LaptimeError
 from laptime.measure.assistant import assistant_arguments
-from laptime.measure.call_settings import ran, refuse_unmeasurable, resolve
+from laptime.measure.call_settings import given_cache, ran, refuse_unmeasurable, resolve
 from laptime.measure.environment import describe
 from laptime.measure.profile_inputs import sizes, workload
 from laptime.measure.profile_request import ProfileRequest, check
@@ -84,7 +84,7 @@ def prepare(request: ProfileRequest) -> PreparedProfile:
         Input(sample_id, {**made.kwargs, **generation}, made.preprocess_ms)
         for sample_id, made in workload(request, loaded)
     ]
-    known = ran(settings, generation)
+    known = ran(settings, given_cache(generation))
     config: dict[str, Scalar] = {
         "model": request.model,
         "dtype": str(next(model.parameters()).dtype).removeprefix("torch."),

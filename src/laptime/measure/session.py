@@ -196,7 +196,7 @@ def call(timer: StageTimer, item: Input, plan: MeasuringPlan) -> Sample:
     autocast = (
         torch.autocast(timer.device.type, dtype=getattr(torch, plan.autocast)) if plan.autocast else nullcontext()
     )
-    timer.warned = True  # `last` raises what a warning would say
+    timer.warn_no_more()  # `last` raises what a warning would say
     timer.preprocessed(item.preprocess_ms)
     try:
         with autocast:

@@ -12,26 +12,26 @@ from __future__ import annotations
 
 import sys
 import time
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from threading import Lock, get_ident
+from threading import get_ident
 from types import TracebackType
 from typing import Any
 
 import torch
 
-from laptime.data.record import Failure, Flag, Sample, Scalar, config_id
+from laptime.data.record import Failure, Flag, Sample, Scalar
 from laptime.data.run_folder import RunFolder, new_info
 from laptime.data.summary import Summary, summarise
 from laptime.errors import LaptimeError
-from laptime.measure.call_sample import Label, sample_of, what_ran
 from laptime.measure.call_settings import image_placeholders
 from laptime.measure.clock import Clock, clock_for
 from laptime.measure.environment import describe
 from laptime.measure.gpu_monitor import GpuMonitor
 from laptime.measure.model_facts import check_timeable, config_of, only_device
+from laptime.measure.records import Records
+from laptime.measure.returned_call import returned_call
 from laptime.measure.stand_in import StandIn, anatomy_of, core_of, decoding_part, stand_in, step_aside
 from laptime.measure.timed_call import TimedCall, TimedModel, prepare_call
 from laptime.models.anatomy import Anatomy
@@ -90,23 +90,17 @@ class StageTimer:
             memory=memory,
             assisted=assisted,
         )
-        self.samples: list[Sample] = []
-        self.failures: list[Failure] = []
-        self.warned = False  # of a failure; who reads `last` after each call gets it from there
-        self._config = config_of(model) if config is None else dict(config)
-        self._config_given = config is not None
-        self._config_id = config_id(self._config)
-        self._configs: dict[tuple[tuple[str, Scalar], ...], tuple[dict[str, Scalar], str]] = {}  # by what ran
         self._worker = worker
         self._clocks: list[Clock] = [clock_for(device)]
-        self._sample_id: str | None = None
-        self._repeat = 0
-        self._keys: set[tuple[str, int]] = set()
-        self._extra_flags: list[Flag] = []
+        self._records = Records(
+            self._timed_model,
+            config_of(model) if config is None else dict(config),
+            given=config is not None,
+            worker=worker,
+            clocks=self._clocks,
+        )
         self._running: dict[int, TimedCall] = {}  # by thread
         self._preprocess_ms: dict[int, float] = {}  # by thread
-        self._newest: Sample | Failure | None = None
-        self._recording = Lock()
 
     @property
     def model(self) -> Any:
@@ -124,16 +118,31 @@ class StageTimer:
         return self._timed_model.device
 
     @property
+    def samples(self) -> list[Sample]:
+        """A sample of each call that was measured, in the order of their ends."""
+        return self._records.build().samples
+
+    @property
+    def failures(self) -> list[Failure]:
+        """Why a call that has returned was not measured, for each such call."""
+        return self._records.build().failures
+
+    @property
     def last(self) -> Sample:
         """The sample of the newest call. Raises LaptimeError before the first call, or where it wasn't measured."""
-        if self._newest is None:
+        newest = self._records.build().newest
+        if newest is None:
             raise LaptimeError(
                 "no generate() call was timed yet; call model.generate() inside the with block (a generate that was "
                 "taken from the model before it goes past the timer)"
             )
-        if isinstance(self._newest, Failure):
-            raise LaptimeError(f"the newest generate() call was not measured: {self._newest.error}")
-        return self._newest
+        if isinstance(newest, Failure):
+            raise LaptimeError(f"the newest generate() call was not measured: {newest.error}")
+        return newest
+
+    def warn_no_more(self) -> None:
+        """Warn of no failure: who reads `last` after each call gets it from there."""
+        self._records.warned = True
 
     def label(self, sample_id: str, repeat: int = 0, flags: tuple[Flag, ...] = ()) -> None:
         """Name the calls that follow. Without it they are named "0", "1", ... in their order.
@@ -142,7 +151,7 @@ class StageTimer:
         warm-up.
         flags: what is known about these calls, such as "cold".
         """
-        self._sample_id, self._repeat, self._extra_flags = sample_id, repeat, list(flags)
+        self._records.label(sample_id, repeat, flags)
 
     @contextmanager
     def preprocess(self) -> Iterator[None]:
@@ -201,18 +210,21 @@ class StageTimer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         step_aside(self.model)
+        self._records.build()
 
     def _timed(self, at: StandIn, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """One generate() call of the model or of a part of it."""
         outer = self._running.get(get_ident())
         if outer is not None:
             return outer.enter(at, args, kwargs)
+        records = self._records.build()  # before this call's first mark, and its clock is free again
         started_unix_ms = time.time() * 1e3
         preprocess_ms = self._preprocess_ms.pop(get_ident(), None)
         try:
             clock = self._clocks.pop()
         except IndexError:  # another thread's call has it
             clock = clock_for(self.device)
+        kept = False
         try:
             try:
                 call = prepare_call(self._timed_model, clock, at, args, kwargs)
@@ -220,17 +232,19 @@ class StageTimer:
                 raise
             except Exception as error:  # perhaps generate() takes what we don't know, or says what is wrong with it
                 result = at.original(*args, **kwargs)
-                self._failed(error, started_unix_ms, self._next_key())
+                records.failed(error, started_unix_ms, records.next_key())
                 return result
             call.preprocess_ms = preprocess_ms
             self._run(call)
-            key = self._next_key()
+            key = records.next_key()
             try:
-                self._record(call, key)
+                records.keep(returned_call(call, self._timed_model, key, records.flags))
+                kept = True
             except Exception as error:  # the user's result goes before our sample
-                self._failed(error, started_unix_ms, key)
+                records.failed(error, started_unix_ms, key)
         finally:
-            self._clocks.append(clock)  # its marks were read: the next call can have it
+            if not kept:
+                self._clocks.append(clock)
         return call.returned
 
     def _run(self, call: TimedCall) -> None:
@@ -242,59 +256,3 @@ class StageTimer:
             call.run(others)
         finally:
             del self._running[thread]
-
-    def _record(self, call: TimedCall, key: tuple[str, int]) -> None:
-        """Keep the sample of a call that has returned."""
-        config, known_as = self._recorded_under(call)
-        label = Label(*key, self._worker, config, known_as)
-        sample = sample_of(call, self._timed_model, label, self._extra_flags)
-        with self._recording:
-            self.samples.append(sample)
-            self._newest = sample
-
-    def _recorded_under(self, call: TimedCall) -> tuple[dict[str, Scalar], str]:
-        """The configuration of a call, and its hash, which is made once for each way of calling."""
-        if self._config_given:
-            return self._config, self._config_id
-        facts = what_ran(call, self._timed_model)
-        key = tuple(facts.items())
-        if key not in self._configs:
-            config = {**self._config, **facts}
-            self._configs[key] = config, config_id(config)
-        return self._configs[key]
-
-    def _failed(self, error: Exception, started_unix_ms: float, key: tuple[str, int]) -> None:
-        """Keep why a call that has returned was not measured, and warn of the first one."""
-        reason = str(error) if isinstance(error, LaptimeError) else f"{type(error).__name__}: {error}"
-        sample_id, repeat = key
-        with self._recording:
-            self._newest = Failure(
-                config_id=self._config_id,
-                sample_id=sample_id,
-                repeat=repeat,
-                worker=self._worker,
-                config=self._config,
-                error=reason,
-                started_unix_ms=started_unix_ms,
-            )
-            self.failures.append(self._newest)
-        if not self.warned:
-            self.warned = True
-            with suppress(RuntimeWarning):  # where warnings are errors, the result still goes first
-                warnings.warn(
-                    f"laptime did not measure a generate() call: {reason}. generate() returned its result; "
-                    "StageTimer.failures holds the reason of each such call",
-                    RuntimeWarning,
-                    stacklevel=4,
-                )
-
-    def _next_key(self) -> tuple[str, int]:
-        """The sample's name and its repeat: no two samples of a run may have both in common."""
-        with self._recording:
-            name, repeat = self._sample_id, self._repeat
-            if name is None:
-                name, repeat = str(len(self._keys)), 0
-            while (name, repeat) in self._keys:
-                repeat += -1 if repeat < 0 else 1
-            self._keys.add((name, repeat))
-            return name, repeat

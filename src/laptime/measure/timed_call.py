@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
 
+from laptime.data.record import Scalar
 from laptime.errors import LaptimeError
 from laptime.measure.assisted import AssistedProbes, check_assisted
 from laptime.measure.call_settings import (
@@ -25,6 +26,7 @@ from laptime.measure.call_settings import (
 )
 from laptime.measure.clock import Clock
 from laptime.measure.gpu_monitor import GpuMonitor
+from laptime.measure.model_facts import how_it_runs
 from laptime.measure.probes import Probes
 from laptime.measure.stand_in import StandIn
 from laptime.measure.watch import Watch
@@ -63,6 +65,7 @@ class TimedCall:
     probes: Probes
     clock: Clock
     watch: Watch
+    how: dict[str, Scalar]  # precision and attention
     cached_tokens: int | None
     preprocess_ms: float | None = None
     overlapped: bool = False
@@ -113,10 +116,11 @@ def prepare_call(
     """What is needed to time this call. Raises LaptimeError for what can't be measured."""
     call = bind(at.original, args, kwargs)
     module = timed.core if at.module is timed.model else at.module
-    device = next(timed.core.parameters()).device
-    if device != timed.device:
+    weight = next(timed.core.parameters())
+    if weight.device != timed.device:
         raise LaptimeError(
-            f"the model is on {device} now, and this StageTimer was made when it was on {timed.device}; make another"
+            f"the model is on {weight.device} now, and this StageTimer was made when it was on {timed.device}; "
+            "make another"
         )
     settings = resolve(module, call)
     refuse_unmeasurable(settings, call, timed.device, assisted=timed.assisted)
@@ -137,4 +141,5 @@ def prepare_call(
     if timed.per_token:
         clock.reserve((settings.max_new_tokens or 0) + 64)
     watch = Watch(timed.device, timed.monitor, energy=timed.energy, memory=timed.memory)
-    return TimedCall(at, module, call, settings, probes, clock, watch, cached_tokens(call))
+    how = how_it_runs(timed.core, weight)
+    return TimedCall(at, module, call, settings, probes, clock, watch, how, cached_tokens(call))

@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from time import perf_counter_ns
 from types import TracebackType
+from typing import NamedTuple
 
 import msgspec
 import torch
@@ -61,7 +62,7 @@ class Watch:
         self._retries = _retries(self._device)
         if self._peak:
             _reset_memory_peak(self._device)
-        self._cpu = foreign_cpu_s() if self._device.type == "cpu" else None
+        self._cpu = processor_reading() if self._device.type == "cpu" else None
         self._energy_mj = self._monitor.energy_mj() if self._monitor and self._energy else None
         gc.callbacks.append(self._on_gc)
         self._begin_ns = perf_counter_ns()
@@ -110,10 +111,10 @@ class Watch:
     def _foreign(self, elapsed_s: float) -> bool:
         if self._monitor is not None:
             return self._monitor.foreign_processes() > 0
-        after = foreign_cpu_s()
-        if self._cpu is None or after is None or elapsed_s < 0.1:  # /proc/stat counts in hundredths of a second
+        if self._cpu is None or elapsed_s < 0.1:  # /proc/stat counts in hundredths of a second
             return False
-        return (after - self._cpu) / elapsed_s > FOREIGN_CORES
+        before, after = foreign_cpu_s(self._cpu), foreign_cpu_s(processor_reading())
+        return before is not None and after is not None and (after - before) / elapsed_s > FOREIGN_CORES
 
 
 def _retries(device: torch.device) -> int:
@@ -152,17 +153,36 @@ def compiled_graphs() -> int:
     return int(dynamo.counters["stats"].get("unique_graphs", 0))
 
 
-def foreign_cpu_s() -> float | None:
-    """Seconds of CPU time that other processes have used since boot; None where it can't be read.
+class ProcessorReading(NamedTuple):
+    """What the kernel counts of the processor, not taken apart yet: that takes longer than reading it."""
+
+    stat: bytes  # /proc/stat
+    own_s: float  # CPU time of this process and its children
+
+
+def processor_reading() -> ProcessorReading | None:
+    """Read it now; None where it can't be read."""
+    with suppress(OSError):
+        with Path("/proc/stat").open("rb", buffering=0) as file:
+            stat = file.readall()
+        own = os.times()
+        return ProcessorReading(stat, own.user + own.system + own.children_user + own.children_system)
+    return None
+
+
+def foreign_cpu_s(reading: ProcessorReading | None = None) -> float | None:
+    """Seconds of CPU time that other processes have used since boot, by a reading or now; None where it isn't known.
 
     Only the cores that this process may use count. Work on other cores does not disturb it.
     """
+    reading = processor_reading() if reading is None else reading
     with suppress(OSError, ValueError, IndexError):
-        lines = [line.split() for line in Path("/proc/stat").read_text().split("\n") if line.startswith("cpu")]
+        if reading is None:
+            return None
+        lines = [line.split() for line in reading.stat.decode().split("\n") if line.startswith("cpu")]
         own_cores = {f"cpu{core}" for core in os.sched_getaffinity(0)}
         busy = sum(_busy_ticks(fields) for name, *fields in lines if name in own_cores) / os.sysconf("SC_CLK_TCK")
-        own = os.times()
-        return busy - own.user - own.system - own.children_user - own.children_system
+        return busy - reading.own_s
     return None
 
 
