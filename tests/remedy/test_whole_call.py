@@ -1,15 +1,20 @@
 """The whole call: answers of other lengths than the measured ones, what pays when, and the promised range."""
 
+from pathlib import Path
+
 import msgspec
 import pytest
 
+import laptime
 from laptime.decoder import FastModel
 from laptime.remedy.call_floor import PartFloor, prefill_work
-from laptime.remedy.call_promise import AROUND_MS, PER_KERNEL_US, prefill_promise, vision_promise
+from laptime.remedy.call_promise import AROUND_MS, PER_KERNEL_US, prefill_promise, traced_promise, vision_promise
 from laptime.remedy.result import Promise
 from laptime.remedy.whole_call import answer_ms, answer_time, decode_promise, promised_call, stage_figures
 from tests.models.tiny import build
 from tests.samples import sample as a_sample
+
+DATA = Path(__file__).parents[1] / "trace" / "data"
 
 
 def called(vision, prefill, decode, other, tokens):
@@ -79,3 +84,36 @@ def test_promises_grow_with_work_and_kernels_and_routed_experts_have_their_own()
     assert packed.low_ms > plain.low_ms
     with FastModel(build("llama")) as fast:
         assert prefill_promise(fast.plan, PartFloor(1.0, 1.0, 1.0), None, 1.0) is None
+
+
+@pytest.fixture(scope="module")
+def traced_prefill():
+    (one,) = laptime.read_trace(DATA / "decode-eager.json.gz").passes
+    return one
+
+
+def test_a_traced_pass_promises_its_products_to_its_merged_kernels(traced_prefill):
+    promise = traced_promise(traced_prefill, PartFloor(0.001, 0.001, 0.05), None, same=True)
+    assert promise.low_ms == pytest.approx(traced_prefill.products_ns / 1e6, abs=1e-4)
+    assert promise.low_ms < promise.high_ms < traced_prefill.busy_ns / 1e6
+    assert promise.source == "trace, small kernels merged"
+    assert traced_promise(traced_prefill, PartFloor(1, 1, 0.3), None, same=True).low_ms == 0.3, "never below the floor"
+
+
+def test_what_fastmodel_computes_otherwise_is_bounded_from_above_alone(traced_prefill):
+    wide = Promise(low_ms=0.1, high_ms=9.0, source="operations and bytes", assumptions=["a"])
+    floor = PartFloor(0.001, 0.001, 0.05)
+    bounded = traced_promise(traced_prefill, floor, wide, same=False)
+    assert bounded.low_ms == 0.1
+    assert bounded.high_ms == traced_promise(traced_prefill, floor, None, same=True).high_ms
+    written_out = msgspec.structs.replace(traced_prefill, attention_kernels=0)
+    assert traced_promise(written_out, floor, wide, same=True) == bounded
+    narrow = msgspec.structs.replace(wide, high_ms=0.2)
+    assert traced_promise(traced_prefill, floor, narrow, same=False) is narrow
+
+
+def test_a_pass_that_is_a_guess_promises_nothing(traced_prefill):
+    wide = Promise(low_ms=0.1, high_ms=9.0, source="operations and bytes", assumptions=[])
+    guess = msgspec.structs.replace(traced_prefill, unsure=True)
+    for one in (None, guess, msgspec.structs.replace(traced_prefill, merged_ns=None)):
+        assert traced_promise(one, PartFloor(1, 1, 0.05), wide, same=True) is wide

@@ -1,6 +1,6 @@
-"""What FastModel promises for vision and prefill, from their floors and the number of kernels alone.
+"""What FastModel promises for vision and prefill: from a trace of the eager pass, else from floors and kernels alone.
 
-Nothing that was measured of the model itself enters. The constants come from four models on an H200; for other models
+Nothing that was measured of FastModel itself enters. The constants come from four models on an H200; for other models
 and cards the ranges are predictions (benchmarks/fast_promises.py holds them against others).
 """
 
@@ -9,6 +9,8 @@ from __future__ import annotations
 from laptime.decoder.plan import DecodePlan
 from laptime.remedy.call_floor import PartFloor
 from laptime.remedy.result import Promise
+from laptime.trace.result import TracedPass
+from laptime.trace.whatif import RESIDUAL_NS
 
 DENSE = (1.1, 1.55)
 """A dense prefill or a tower takes this many times its floor: its products are smaller than the one that gave the
@@ -49,6 +51,38 @@ def vision_promise(floor: PartFloor, blocks: int, *, packed: bool) -> Promise | 
     shares = PACKED if packed else DENSE
     note = f"{shares[0]:g} to {shares[1]:g} times the floor of {floor.ms:.2f} ms"
     return _range(floor.ms, shares, TOWER_KERNELS * blocks, note, least=floor.ms)
+
+
+def traced_promise(one: TracedPass | None, floor: PartFloor, by_work: Promise | None, *, same: bool) -> Promise | None:
+    """The range of a pass from its eager trace; without one that says enough, what its operations and bytes promise.
+
+    A pass whose products and attention FastModel computes by the same kinds of kernels takes at least these, and at
+    most all of its kernels with each run of small ones merged. Where FastModel has kernels of its own for them (routed
+    experts, packed towers, attention written out), only that end is sure.
+
+    one: the traced pass. by_work: the promise by operations and bytes. same: whether the kinds of kernels stay.
+    """
+    if one is None or one.unsure or not one.merged_kernels or not one.merged_ns or not one.products_ns:
+        return by_work
+    most = (one.merged_ns + one.merged_kernels * RESIDUAL_NS[1]) / 1e6
+    merged = f"with runs of small kernels merged {one.merged_kernels} of {one.kernels} stay; they take {most:.2f} ms"
+    if same and one.attention_kernels:
+        products = f"products and attention of the traced pass take {one.products_ns / 1e6:.2f} ms"
+        low = max(one.products_ns / 1e6, floor.ms or 0.0)
+        return Promise(
+            low_ms=round(low, 4),
+            high_ms=round(max(most, low), 4),
+            source="trace, small kernels merged",
+            assumptions=[products, merged],
+        )
+    if by_work is None or most >= by_work.high_ms:
+        return by_work
+    return Promise(
+        low_ms=by_work.low_ms,
+        high_ms=round(max(most, by_work.low_ms), 4),
+        source=f"{by_work.source}; trace, small kernels merged",
+        assumptions=[*by_work.assumptions, merged],
+    )
 
 
 def _range(base: float, shares: tuple[float, float], kernels: int, note: str, *, least: float) -> Promise:

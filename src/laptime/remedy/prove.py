@@ -23,13 +23,14 @@ from laptime.errors import LaptimeError, did_you_mean
 from laptime.measure.environment import describe
 from laptime.models.loading import load_model
 from laptime.remedy.call_floor import call_floor, dense_tflop_per_s
-from laptime.remedy.call_promise import prefill_promise, vision_promise
+from laptime.remedy.call_promise import prefill_promise, traced_promise, vision_promise
 from laptime.remedy.floor import StepFloor, copy_gb_per_s, step_floor
 from laptime.remedy.promise import promises
 from laptime.remedy.remedies import REMEDIES, Subject
 from laptime.remedy.result import BASELINE, NAMES, AnswerTime, Promise, RemedyReport, RemedyRow, headline, recommend
 from laptime.remedy.trial import Trial, prepare, row_of, trace_of
 from laptime.remedy.whole_call import LENGTHS, answer_time, decode_promise, promised_call, stage_figures
+from laptime.trace.result import TraceAnalysis
 from laptime.workload.inputs import make_inputs
 
 DRIFT = 0.1
@@ -131,7 +132,7 @@ def prove_remedies(
                 trial.traced = trace_of(trial, subject, base.tpot_ms if trial is base else None)
         promised = _promises(base, plan, floor, subject.batch)
         rate = None if plan is None else dense_tflop_per_s(device, plan.dtype)
-        call = _Call(subject, plan, floor, rate, bandwidth)
+        call = _Call(subject, plan, floor, (rate, bandwidth), base.traced)
         rows = [
             call.with_stages(row_of(trial, base, promised.get(trial.remedy.name), floor), trial) for trial in trials
         ]
@@ -193,8 +194,15 @@ class _Call:
     """The whole call's figures: floors and promises of its stages, and answers of several lengths."""
 
     def __init__(
-        self, subject: Subject, plan: DecodePlan | None, floor: StepFloor, rate: float | None, bandwidth: float | None
+        self,
+        subject: Subject,
+        plan: DecodePlan | None,
+        floor: StepFloor,
+        rates: tuple[float | None, float | None],
+        traced: TraceAnalysis | None,
     ) -> None:
+        """rates: TFLOP/s and GB/s. traced: the baseline's trace."""
+        rate, bandwidth = rates
         self._tokens = subject.most_tokens
         self._floors: dict[str, float | None] = {}
         self._promises: dict[str, Promise] = {}
@@ -206,12 +214,14 @@ class _Call:
             return
         steps = self._tokens - 1
         self._floors = {"prefill": floors.prefill.ms, "decode": None if floor.ms is None else steps * floor.ms}
-        promises = {"prefill": prefill_promise(plan, floors.prefill, rate, bandwidth)}
+        passes = {} if traced is None else {one.stage: one for one in traced.passes}
+        by_work = prefill_promise(plan, floors.prefill, rate, bandwidth)
+        promises = {"prefill": traced_promise(passes.get("prefill"), floors.prefill, by_work, same=not plan.top_k)}
         if floors.vision is not None:
             self._floors["vision"] = floors.vision.ms
-            promises["vision"] = vision_promise(
-                floors.vision, tower_blocks(subject.model), packed=is_packed(subject.model)
-            )
+            packed = is_packed(subject.model)
+            by_work = vision_promise(floors.vision, tower_blocks(subject.model), packed=packed)
+            promises["vision"] = traced_promise(passes.get("vision"), floors.vision, by_work, same=not packed)
         if subject.on_gpu:
             self._promises = {stage: promise for stage, promise in promises.items() if promise is not None}
 

@@ -9,7 +9,7 @@ import gc
 import math
 import tempfile
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
@@ -20,6 +20,7 @@ from laptime.data.record import Sample
 from laptime.data.stats import median_interval
 from laptime.errors import LaptimeError
 from laptime.remedy.floor import StepFloor
+from laptime.remedy.pass_ranges import PassRanges
 from laptime.remedy.remedies import Call, Remedy, Subject
 from laptime.remedy.result import Promise, RemedyRow
 from laptime.trace.analysis import read_trace
@@ -114,7 +115,8 @@ def prepare(trial: Trial, subject: Subject, stack: ExitStack, base: Trial | None
 def trace_of(trial: Trial, subject: Subject, untraced_ms: float | None) -> TraceAnalysis | None:
     """The trace of a short call, read as `laptime trace` reads it. None if there is no GPU, or nothing can be read.
 
-    untraced_ms: time per token without the profiler, for the baseline's what-if rows.
+    untraced_ms: time per token without the profiler, for the baseline's what-if rows. With it vision and prefill are
+    named in the trace, and its what-if rows of them start from the calls' median times.
     """
     call = trial.call
     if not subject.on_gpu or call is None:
@@ -122,16 +124,27 @@ def trace_of(trial: Trial, subject: Subject, untraced_ms: float | None) -> Trace
     tokens = REPLAYED_TOKENS if {"fusion", "graph"} <= set(trial.remedy.parts) else TRACED_TOKENS
     activities = [torch.profiler.ProfilerActivity.CPU, torch.profiler.ProfilerActivity.CUDA]
     with tempfile.TemporaryDirectory() as folder, suppress(LaptimeError, RuntimeError):
-        with torch.profiler.profile(activities=activities) as profiler:
+        named = nullcontext() if untraced_ms is None else PassRanges(subject.model)
+        with torch.profiler.profile(activities=activities) as profiler, named:
             call(min(tokens, subject.most_tokens))
             torch.cuda.synchronize()
         file = Path(folder) / "trace.json"
         profiler.export_chrome_trace(str(file))
-        try:
-            return read_trace(file, tpot_ms=untraced_ms)
-        except LaptimeError:  # the untraced step is shorter than the GPU's work in a traced one
-            return read_trace(file)
+        stages = {} if untraced_ms is None else stage_medians(trial)
+        for tpot_ms, stage_ms in ((untraced_ms, stages), (untraced_ms, {}), (None, {})):
+            # An untraced step or pass can be shorter than the GPU's work in the traced one.
+            with suppress(LaptimeError):
+                return read_trace(file, tpot_ms=tpot_ms, stage_ms=stage_ms)
     return None
+
+
+def stage_medians(trial: Trial) -> dict[str, float]:
+    """The median time of vision and of prefill over a trial's calls, in ms; a stage that no call had is left out."""
+    taken = {
+        stage: [ms for sample in trial.samples.values() if (ms := getattr(sample.stages, f"{stage}_ms"))]
+        for stage in ("vision", "prefill")
+    }
+    return {stage: median_interval(values).value for stage, values in taken.items() if values}
 
 
 def row_of(trial: Trial, base: Trial, promise: Promise | None, floor: StepFloor) -> RemedyRow:

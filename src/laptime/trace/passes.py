@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import groupby
 
 import msgspec
 import numpy as np
 
 from laptime.errors import LaptimeError
+from laptime.trace.kernel_names import family
 from laptime.trace.pass_cuts import PassCut, pass_cuts
 from laptime.trace.read.timeline import Activity, GpuTimeline, Int64
 from laptime.trace.result import SURE, TracedPass
-from laptime.trace.step_changes import step_changes
+from laptime.trace.step_changes import FUSABLE, step_changes
 from laptime.trace.step_costs import step_costs
 from laptime.trace.step_cuts import Cuts
 from laptime.trace.steps import DeviceView, StepFrame, measured
@@ -19,6 +21,10 @@ from laptime.trace.whatif import SHORTEST, what_if
 
 REMEDIES = ("untraced", "buffers", "fusion", "graph", "graph+fusion", "compile")
 """What can be done for a single pass. Workers and copies made ahead are for what comes again and again."""
+
+PRODUCTS = frozenset({"GEMM", "GEMV", "attention", "convolution", "moe"})
+MERGED = FUSABLE | {"reduce"}
+"""Families whose runs a compiler makes one kernel of: a norm written out is a reduction among elementwise kernels."""
 
 COMPARED = "compared with the traced pass"
 ONE_LENGTH = "a graph is of one length: shorter inputs are filled up to it"
@@ -93,6 +99,7 @@ def _with_remedies(
         whatif=[],
         unsure=cut.confidence <= SURE,
     )
+    one = _with_work(timeline, frame, one)
     notes = ["which kernels are the pass's own is a guess by its layers"] if one.unsure else []
     if one.unexplained:
         notes.append("launches, waits and streams don't explain how long this pass lasts")
@@ -105,3 +112,26 @@ def _with_remedies(
         if row.remedy in REMEDIES
     ]
     return msgspec.structs.replace(one, whatif=kept)
+
+
+def _with_work(timeline: GpuTimeline, frame: StepFrame, one: TracedPass) -> TracedPass:
+    """The pass with what its products take, and what all of it takes with its small kernels merged."""
+    if one.kernels is None:
+        return one
+    activities, rows = timeline.activities, frame.modal_rows
+    rows = rows[activities.kind[rows] == Activity.KERNEL]
+    families = [family(timeline.strings[name]) for name in activities.name[rows].tolist()]
+    lasts = (activities.end_ns[rows] - activities.start_ns[rows]).tolist()
+    merged_kernels, merged_ns = 0, 0
+    each = zip((kind in MERGED for kind in families), lasts, strict=True)
+    for small, run in groupby(each, key=lambda pair: pair[0]):
+        durations = [duration for _, duration in run]
+        merged_kernels += 1 if small else len(durations)
+        merged_ns += max(durations) if small else sum(durations)
+    return msgspec.structs.replace(
+        one,
+        products_ns=sum(ns for kind, ns in zip(families, lasts, strict=True) if kind in PRODUCTS),
+        attention_kernels=families.count("attention"),
+        merged_kernels=merged_kernels,
+        merged_ns=merged_ns,
+    )

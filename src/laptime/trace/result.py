@@ -261,6 +261,10 @@ class TracedPass(msgspec.Struct, frozen=True, kw_only=True):
     replay_ns: int | None  # what a replay of its dependency graph takes
     whatif: list[WhatIf]
     unsure: bool = False  # which kernels are its own is a guess by its layers
+    products_ns: int | None = None  # sum of its products, convolutions, attention
+    attention_kernels: int | None = None
+    merged_kernels: int | None = None  # if every run of small kernels were one kernel
+    merged_ns: int | None = None  # and these take together, such a run as long as its longest kernel
     advice: str = ""
 
     @property
