@@ -4,8 +4,9 @@
 
 Each task is what a user starts, in a process of its own: processor time, wall time, peak memory. The page of
 10,000 configurations is opened in Chromium: from the start of loading until the page is drawn, three times, median.
-What profile itself takes of the processor is the slope between a profile of few calls and one of many, less that of the
-same model's bare generate(). With --folder the inputs stay there, and the command goes on where it stopped.
+What profile itself takes is what its measuring takes less the same model's bare generate(), which runs after each call
+in the same process: a busy machine makes both longer. On the wall this has the waiting for the disk in it.
+With --folder the inputs stay there, and the command goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -33,24 +34,57 @@ TRACE = ROOT / "tests" / "trace" / "data" / "decode-eager.json.gz"
 SHARDS, SAMPLES_IN_SHARDS = 200, 200_000
 EVENTS = 10_000_000
 CONFIGURATIONS, SAMPLES_OF_EACH = 10_000, 6
-CALLS = (100, 600)
+CALLS = 600
 Row = dict[str, Any]
 
-PROFILED = (
-    "import sys, laptime; "
-    "laptime.profile('preset:tiny-llm', samples=int(sys.argv[1]), prompt_tokens=8, new_tokens=2, repeats=1, "
-    "time_limit=1e6, device='cpu', dtype='float32', out=sys.argv[2])"
-)
-BARE = """
-import sys, torch
+PROFILED = """
+import json, sys, time
+from pathlib import Path
+import numpy as np
+from laptime.data.run_folder import RunFolder, load_run, new_info
 from laptime.measure.profile import ProfileRequest, prepare
-prepared = prepare(ProfileRequest(model="preset:tiny-llm", samples=int(sys.argv[1]), prompt_tokens=8, new_tokens=2,
-                                  device="cpu", dtype="float32"))
+from laptime.measure.session import MeasuringPlan, measure
+from laptime.measure.stage_timer import StageTimer
+
+calls, folder = int(sys.argv[1]), sys.argv[2]
+plan = MeasuringPlan(max_warmups=0, max_repeats=1, time_limit_s=1e6)
+prepared = prepare(ProfileRequest(model="preset:tiny-llm", samples=calls, prompt_tokens=8, new_tokens=2, device="cpu",
+                                  dtype="float32"))
 model = prepared.loaded.model
-with torch.no_grad():
-    for item in prepared.inputs:
-        model.generate(**item.kwargs)
+timer = StageTimer(model, energy=True, memory=True, config=prepared.config)
+bare, aside = np.zeros(2), np.zeros(2)
+
+def now():
+    return np.array([time.process_time(), time.perf_counter()])
+
+def beside(item, sample):
+    began = now()
+    timer.__exit__(None, None, None)
+    before = now()
+    model.generate(**item.kwargs)
+    bare[:] += now() - before
+    timer.__enter__()
+    aside[:] += now() - began
+
+for _ in range(5):
+    model.generate(**prepared.inputs[0].kwargs)
+with RunFolder(folder, new_info([], prepared.config, prepared.environment, {})) as run_folder:
+    with timer:
+        began = now()
+        end = measure(timer, prepared.inputs, plan, run_folder.append, beside=beside)
+        measuring = now() - began - aside
+    began = now()
+    run_folder.append(end)
+    run_folder.write_summary()
+load_run(folder)
+ending = now() - began
+figures = {"call": measuring, "bare_call": bare, "own": measuring - bare, "end": ending}
+Path(f"{folder}.json").write_text(json.dumps({
+    f"{name}_{kind}": 1e3 * value / calls
+    for name, pair in figures.items() for kind, value in zip(("ms", "wall_ms"), pair)
+}))
 """
+"""What `laptime.profile` does after its model is loaded, with a bare generate() of the same input after each call."""
 
 
 def many_configurations() -> list[dict[str, Scalar]]:
@@ -146,19 +180,12 @@ def opened(folder: Path) -> Row:
 
 
 def profiled(folder: Path) -> Row:
-    """Processor time of a call in profile, and of the bare call, in ms: slopes over the number of calls."""
-
-    def slope(program: str, *more: str) -> tuple[float, float]:
-        rows = []
-        for calls in CALLS:
-            shutil.rmtree(folder / "profile", ignore_errors=True)
-            rows.append(timed(["-c", program, str(calls), *more], folder))
-        spent = rows[1]["processor_s"] - rows[0]["processor_s"]
-        return 1000 * float(spent) / (CALLS[1] - CALLS[0]), float(rows[1]["peak_mib"])
-
+    """What a call takes in profile and bare, and the end of the run for each call, in ms: processor time and wall."""
+    shutil.rmtree(folder / "profile", ignore_errors=True)
     os.environ["OMP_NUM_THREADS"] = "1"  # threads that wait for each other count as processor time
-    (ours, peak), (bare, _) = slope(PROFILED, "profile"), slope(BARE)
-    return {"call_ms": ours, "bare_call_ms": bare, "own_ms": ours - bare, "peak_mib": peak, "load": os.getloadavg()[0]}
+    row = timed(["-c", PROFILED, str(CALLS), "profile"], folder)
+    known = json.loads((folder / "profile.json").read_bytes())
+    return {**known, "calls": CALLS, "peak_mib": row["peak_mib"], "load": row["load"], "commit": row["commit"]}
 
 
 TASKS: dict[str, tuple[Callable[[Path], None] | None, Callable[[Path], Row]]] = {

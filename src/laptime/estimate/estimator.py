@@ -73,14 +73,16 @@ class Estimator:
         self.seed = seed
         self._fitted: Fitted | None = None
 
-    def fit(self, frame: Any, *, threads: int = 0) -> Estimator:
-        """Choose, fit and calibrate on a table; returns itself. `threads`: 0 for as many as help.
+    def fit(self, frame: Any, *, threads: int = 0, notes: Sequence[str] = ()) -> Estimator:
+        """Choose, fit and calibrate on a table; returns itself.
+
+        threads: 0 for as many as help. notes: what the card is to say of the table, before its own notes.
 
         Raises LaptimeError for a table that can't be learnt from: missing columns, text, missing or non-positive
         targets, constant features only, fewer than 20 rows, one group only, seconds beside milliseconds.
         """
         with one_thread():
-            self._fitted = fit_table(as_polars(frame), self._settings(), threads=threads)
+            self._fitted = fit_table(as_polars(frame), self._settings(), threads=threads, before=notes)
         return self
 
     @property

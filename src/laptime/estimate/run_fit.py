@@ -21,7 +21,16 @@ from laptime.estimate.roofline.roofline import Rates
 from laptime.estimate.roofline.work import Work, work_of_run
 from laptime.estimate.table.positions import TARGET as BY_POSITION
 from laptime.estimate.table.positions import by_position, position_columns
-from laptime.estimate.table.reading import STAGE_TARGETS, Columns, is_run_frame, read_table, run_columns, usable_rows
+from laptime.estimate.table.reading import (
+    MOST_ROWS,
+    STAGE_TARGETS,
+    Columns,
+    is_run_frame,
+    read_table,
+    run_columns,
+    some_of_each,
+    usable_rows,
+)
 from laptime.estimate.table.table import as_polars, require_columns
 from laptime.estimate.total import TotalEstimator
 
@@ -78,13 +87,16 @@ def fit_run(
     source = f"{table}: " if isinstance(table, (str, Path)) else ""
     frame = _frame(table, options)
     whole_run = options.target is None and is_run_frame(frame)
+    measured_rows = frame.height
+    frame, each = some_of_each(frame, options.most_rows, options.seed) if is_run_frame(frame) else (frame, None)
+    notes = [] if each is None else [_drawn(frame.height, measured_rows, each)]
     tables = _tables_of_run(frame, options) if whole_run else {options.target: frame}
     targets: dict[str, FittedTarget] = {}
     skipped: dict[str, str] = {}
     for done, (target, measured) in enumerate(tables.items()):
         progress(str(target), done, len(tables))
         try:
-            fitted = _fit_target(measured, target, options, place, whole_run=whole_run)
+            fitted = _fit_target(measured, target, options, place, notes, whole_run=whole_run)
         except LaptimeError as error:
             if not whole_run:
                 raise LaptimeError(f"{source}{error}") from error
@@ -116,8 +128,22 @@ def _tables_of_run(frame: polars.DataFrame, options: FitOptions) -> dict[str | N
     return tables
 
 
+def _drawn(used: int, of: int, each: int) -> str:
+    drawn, measured, most = (f"{number:,}".replace(",", "\u202f") for number in (used, of, each))
+    return (
+        f"fitted on {drawn} of {measured} calls: at most {most} of each configuration, drawn at random. Bounds hold as "
+        "they would from all"
+    )
+
+
 def _fit_target(
-    measured: polars.DataFrame, target: str | None, options: FitOptions, out: Path | None, *, whole_run: bool
+    measured: polars.DataFrame,
+    target: str | None,
+    options: FitOptions,
+    out: Path | None,
+    notes: list[str],
+    *,
+    whole_run: bool,
 ) -> FittedTarget:
     began = time.perf_counter()
     columns = chosen_columns(measured, target, options)
@@ -126,7 +152,7 @@ def _fit_target(
     outliers = outliers_of(rows, columns, options.iqr)
     if outliers is not None:
         rows = rows.filter(outliers.keep)
-    estimator = make_estimator(rows, columns, options, seed=options.seed).fit(rows)
+    estimator = make_estimator(rows, columns, options, seed=options.seed).fit(rows, notes=notes)
     folder = out if out is None or not whole_run else out / columns.target.removesuffix("_ms")
     removed = None if outliers is None else outliers.removed
     return FittedTarget(estimator, folder, time.perf_counter() - began, removed)
@@ -160,6 +186,8 @@ class FitOptions(msgspec.Struct, frozen=True, kw_only=True):
     keep: list[str] = []
     """Flags whose samples are used all the same."""
     seed: int = 0
+    most_rows: int = MOST_ROWS
+    """Calls of a run that are learnt from. Of more, some of each configuration are drawn at random."""
 
 
 def device_rates(bandwidth_gb_s: float | None, tflop_s: float | None) -> Rates | None:

@@ -111,8 +111,8 @@ class Fitted(msgspec.Struct, frozen=True, kw_only=True):
         return bool(self.schema.group) and set(self.schema.group) <= set(table.columns)
 
 
-def fit_table(frame: pl.DataFrame, settings: FitSettings, *, threads: int = 0) -> Fitted:
-    """Everything that `Estimator.fit` does. Raises LaptimeError as it says."""
+def fit_table(frame: pl.DataFrame, settings: FitSettings, *, threads: int = 0, before: Sequence[str] = ()) -> Fitted:
+    """Everything that `Estimator.fit` does. before: notes of the table. Raises LaptimeError as `Estimator.fit` says."""
     target, group, seed = settings.target, settings.group, settings.seed
     schema = make_schema(
         frame,
@@ -213,7 +213,7 @@ def fit_table(frame: pl.DataFrame, settings: FitSettings, *, threads: int = 0) -
         levels=schema.levels,
         choices=choices,
         scores=scores,
-        notes=notes,
+        notes=[*before, *notes],
         output_tokens=_answer_lengths(frame),
     )
     return Fitted(

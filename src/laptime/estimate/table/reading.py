@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import polars
 
 from laptime.data.columns import STAGE_COLUMNS
@@ -85,6 +86,32 @@ def _clean_run(frame: polars.DataFrame, place: Path, keep: Sequence[str]) -> pol
             f"them all the same with --keep {every}"
         )
     return cleaned
+
+
+MOST_ROWS = 100_000
+"""Calls of a run that an estimator learns from. The share of calls that keep a bound then differs from what is asked by
+0.07 points (one standard deviation at 95 %), and a configuration's median by 1.25 times its spread over the root of its
+calls."""
+
+
+def some_of_each(frame: polars.DataFrame, most: int, seed: int) -> tuple[polars.DataFrame, int | None]:
+    """At most `most` rows of a run: as many of each configuration as that allows, at least one, drawn at random.
+
+    With how many rows a configuration has at most; None where all rows are kept.
+    """
+    if frame.height <= most or "config_id" not in frame.columns:
+        return frame, None
+    _, codes, counts = np.unique(
+        frame["config_id"].cast(polars.Categorical).to_physical().to_numpy(), return_inverse=True, return_counts=True
+    )
+    ordered = np.sort(counts)
+    smaller = np.concatenate([[0], np.cumsum(ordered)[:-1]])  # rows of the configurations that have fewer
+    shares = (most - smaller) // np.arange(len(ordered), 0, -1)
+    enough = np.flatnonzero(shares <= ordered)
+    each = max(1, int(shares[enough[0]])) if len(enough) else int(ordered[-1])
+    order = np.lexsort((np.random.default_rng(seed).random(frame.height), codes))
+    place = np.arange(frame.height) - np.repeat(np.cumsum(counts) - counts, counts)
+    return frame[np.sort(order[place < each])], each
 
 
 def is_run_frame(frame: polars.DataFrame) -> bool:
