@@ -483,7 +483,10 @@ def test_an_evaluation_ends_at_its_time_limit(workspace, capsys):
     capsys.readouterr()
     assert laptime([str(word) for word in (*words, *more)]) in (0, 1)
     said, told = capsys.readouterr()
-    assert json.loads(said)["questions"] == 1
+    evaluation = json.loads(said)
+    assert evaluation["questions"] == 1
+    (cut,) = [finding for finding in evaluation["findings"] if finding["code"] == "time-limit"]
+    assert cut["message"].startswith("1 of ")
     assert "no question begins after 1.00" in told or "calls" in told
 
 

@@ -31,6 +31,7 @@ from laptime.control.seen import Floats32
 from laptime.control.tables.collection import facts_of
 from laptime.control.tables.decision_table import DecisionTable
 from laptime.control.tables.feature_table import FeatureTable
+from laptime.data.record import Finding
 from laptime.data.stats import Floats
 from laptime.errors import LaptimeError
 from laptime.estimate import online as streams
@@ -175,18 +176,25 @@ def contest(
     outcomes = evaluate_live(
         contestants, examples, budgets, kind=kind, seed=settings.seed, limit_s=settings.limit_s, progress=progress
     )
+    asked = len({one.sample_id for one in outcomes})
     evaluation = ControlEvaluation(
         model=loaded.name,
         way="measured",
         confidence=bounds.confidence,
-        questions=len({one.sample_id for one in outcomes}),
+        questions=asked,
         budgets_ms=list(budgets),
         points=policy_points(outcomes, bounds.space),
         differences=differences(outcomes, settings.compared, bounds.confidence),
         environment=describe(loaded.device),
         online=settings.online is not None,
+        findings=[] if asked == len(examples) else [_cut_short(asked, len(examples))],
     )
     return evaluation, outcomes
+
+
+def _cut_short(asked: int, of: int) -> Finding:
+    message = f"{asked} of {of} questions were asked before the time limit: the intervals are of these alone"
+    return Finding(code="time-limit", severity="info", message=message)
 
 
 def differences(outcomes: Sequence[Outcome], compared: Sequence[str], level: float) -> list[Difference]:
