@@ -117,3 +117,10 @@ def test_a_kill_leaves_the_old_folder(tmp_path: Path) -> None:
     )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == -signal.SIGKILL
     assert contents(place) == {"estimator.json": "old"}
+
+
+def test_an_error_inside_names_the_folder_that_was_asked_for(tmp_path):
+    with pytest.raises(LaptimeError) as refused, whole_folder(tmp_path / "out", ("run.json",), force=False) as new:
+        raise LaptimeError(f"{new / 'features.json'}: can't be written (the disk is full)")
+    assert str(refused.value) == f"{tmp_path / 'out' / 'features.json'}: can't be written (the disk is full)"
+    assert not list(tmp_path.iterdir())

@@ -181,6 +181,8 @@ def whole_folder(folder: Path, marks: tuple[str, ...], *, force: bool, option: s
         sync_folder(folder.parent)
     except OSError as error:
         raise LaptimeError(f"{option} {folder}: {error.strerror or error}; what was there before is kept") from error
+    except LaptimeError as error:  # it names the place that was written into, which nobody asked for
+        raise LaptimeError(str(error).replace(str(temporary), str(folder))) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

@@ -65,6 +65,20 @@ def test_a_batch_answers_as_each_question_would_alone(examples: list[Example]) -
     np.testing.assert_array_equal(features.pixels, alone.pixels)
 
 
+def test_a_question_that_can_not_be_asked_is_refused_before_the_first_one_is(examples: list[Example]) -> None:
+    adapted = adaptive(fixed(0, hidden=False))
+    last = replace(examples[-1], question=f"what is {adapted.loaded.processor.image_token}?")
+    settings = AskSettings(kind="exact", new_tokens=TOKENS, batch=1)
+    done: list[int] = []
+    for collect in (
+        lambda asked: collect_answers(adapted.loaded, asked, SPACE, settings, lambda now, of: done.append(now)),
+        lambda asked: collect_features(adapted.loaded, asked, SPACE, progress=lambda now, of: done.append(now)),
+    ):
+        with pytest.raises(LaptimeError, match=r"^line 4: the question holds '<image>'"):
+            collect([*examples[:-1], last])
+    assert not done
+
+
 def test_every_question_comes_once_and_only_equal_shapes_together(examples: list[Example]) -> None:
     adapted = adaptive(fixed(0, hidden=False))
     batches = list(equal_batches(adapted.loaded, examples, None, 2))

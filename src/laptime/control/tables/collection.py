@@ -21,8 +21,9 @@ from laptime.models.anatomy import find_anatomy
 from laptime.models.knob_switch import KnobSwitch, LateKnobs
 from laptime.models.loading import Loaded
 from laptime.workload.datasets import answer_text
-from laptime.workload.example import Example
+from laptime.workload.example import Example, prompt_of
 from laptime.workload.inputs import Inputs, generation_arguments
+from laptime.workload.placeholders import check_question
 from laptime.workload.scoring import scorer
 
 Progress = Callable[[int, int], None]
@@ -62,6 +63,7 @@ def collect_answers(
 
     Raises LaptimeError for questions that can't be scored, or that the model can't take.
     """
+    check_all(loaded, examples)
     right = scorer(settings.kind, examples)
     shape = (len(examples), len(space))
     scores = np.zeros(shape, dtype=np.float32)
@@ -132,6 +134,7 @@ def collect_features(
     """
     if early_block < 1:
         raise LaptimeError(f"early block {early_block}: at least one block runs before a late choice")
+    check_all(loaded, examples)
     crops = [(tier.low, tier.high) for tier in space.tiers]
     switch = KnobSwitch(
         loaded.model, crops=crops, top_ks=space.top_ks, experts=space.experts_by_block, early=early_block - 1
@@ -178,6 +181,15 @@ def _early(model: Any, switch: KnobSwitch, kwargs: dict[str, torch.Tensor]) -> F
     except _EarlyBlockReachedError:
         return seen[0]
     raise LaptimeError(f"{type(model).__name__}: its early block never ran; choose another early block")
+
+
+def check_all(loaded: Loaded, examples: Sequence[Example | Question]) -> None:
+    """Raise LaptimeError for a question that the processor can't take, before the first of them is asked."""
+    for example in examples:
+        if isinstance(example, Example):
+            check_question(loaded, example.prompt, example.place)
+        else:
+            check_question(loaded, prompt_of(example.text, example.choices), f"question {example.id}")
 
 
 class EqualBatch(NamedTuple):
