@@ -30,7 +30,7 @@ def main() -> None:
     """Measure this version, and another one beside it, and write benchmarks/results/call_edges.json."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--beside", type=Path, metavar="SRC", help="the src folder of another version")
-    parser.add_argument("--calls", type=int, default=300)
+    parser.add_argument("--calls", type=int, default=100)
     parser.add_argument("--rounds", type=int, default=3, help="how often the versions take turns")
     parser.add_argument("--one", metavar="PRESET", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
