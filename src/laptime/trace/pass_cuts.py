@@ -40,6 +40,9 @@ _IMAGES = re.compile(r"^aten::_?(?:cudnn_|slow_|thnn_|mkldnn_)?conv(?:2d|3d|_dep
 NEAR = 64
 """Kernels between a pass's embedding and its first layer, and between its last layer and its logits, at most."""
 
+READ = 300
+"""Characters of a name that are read."""
+
 WHOLE = 0.9
 """Share of the kernels between a pass's first and its last one that must be its own."""
 
@@ -88,7 +91,7 @@ def _named(timeline: GpuTimeline, kernels: Int64, launched: Int64) -> list[PassC
     """Passes by ranges that a program named."""
     ranges = timeline.ranges
     cuts: list[PassCut] = []
-    words = [name.lower() for name in timeline.strings]
+    words = [name[:READ].lower() for name in timeline.strings]
     for stage, pattern in (("vision", _VISION), ("prefill", _PREFILL)):
         fits = np.array([bool(pattern.search(word)) and not _PART.search(word) for word in words], dtype=np.bool_)
         if not fits.any():
@@ -141,7 +144,7 @@ def _by_modules(timeline: GpuTimeline, kernels: Int64, launched: Int64, frame: S
 
 
 def _fits(pattern: re.Pattern[str], strings: tuple[str, ...]) -> npt.NDArray[np.bool_]:
-    return np.array([bool(pattern.match(name)) for name in strings], dtype=np.bool_)
+    return np.array([bool(pattern.match(name[:READ])) for name in strings], dtype=np.bool_)
 
 
 def _repeated_module(
