@@ -59,7 +59,7 @@ def _bound(one: dict[str, Any]) -> str:
 def worlds() -> str:
     """A row for each world."""
     figures = result("online_worlds")["figures"]
-    ways = ("laptime", "ACI", "conformal PID")
+    ways = ("laptime", "ACI", "conformal PID", "knows the past", "knows the law")
     lines = ["| world | at once | noise | " + " | ".join(ways) + " |", "|---" * (3 + len(ways)) + "|"]
     for row in figures["worlds"]:
         cells = []

@@ -1,6 +1,6 @@
 """A 95 % bound in worlds that change more than once: laptime beside ACI and conformal PID, labels at completion.
 
-python benchmarks/online_worlds.py [--streams 6]
+python benchmarks/online_worlds.py [--streams 10]
 
 A stream is 1500 requests of different sizes that arrive at random; so many run at once. Bounds were right for a machine
 at rest. The machine oscillates by 35 % (period 100 or 400 requests), switches between two speeds (60 requests each on
@@ -11,12 +11,16 @@ after the change on. An infinite bound is none: it is counted beside, never as c
 
 ACI: Gibbs and Candes 2021, window 100, step 0.005. PID: Angelopoulos et al. 2023, quantile tracking with a rate of a
 tenth of the window's range, and an integrator. Both in log(time / bound), as laptime.
+
+Two oracles are as late as a usual request ends, as many requests as are in flight at once: one knows how slow the
+machine truly was then, the other also the law by which that changes. So they say what the delay itself costs.
 """
 
 from __future__ import annotations
 
 import argparse
 import platform
+from concurrent.futures import ProcessPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,6 +28,8 @@ import numpy as np
 from laptime.estimate import online
 
 REQUESTS, CHANGE, JUDGED_FROM, GIVE_UP, WINDOW = 1500, 400, 500, 4.0, 100
+STATES = {"switching": (60, 60, 1.6), "bursts": (100, 15, 2.0)}
+"""Two states: how many requests each lasts on average, and how many times as slow the second one is."""
 WORLDS = [
     *((kind, at_once, "t(5)") for kind in ("calm", "step", "ramp 300", "ramp 1000") for at_once in (10, 40, 100)),
     *((kind, at_once, "t(5)") for kind in ("oscillation 100", "switching", "bursts") for at_once in (10, 40)),
@@ -36,8 +42,14 @@ WORLDS = [
 
 
 class Stream(NamedTuple):
-    """When requests were sent and ended (or were given up), what they took, and the bounds that they had at rest."""
+    """When requests were sent and ended (or were given up), what they took, and the bounds that they had at rest.
 
+    slow: how many times as slow the machine really was; only the two oracles see it.
+    """
+
+    kind: str
+    at_once: int
+    slow: np.ndarray
     issued: np.ndarray
     ended: np.ndarray
     took: np.ndarray
@@ -53,7 +65,7 @@ def slowness(kind: str, rng: np.random.Generator) -> np.ndarray:
     if kind.startswith("ramp"):
         return 2.0 ** np.clip((at - CHANGE) / float(kind.split()[1]), 0, 1)
     if kind in ("switching", "bursts"):
-        rest, busy, factor = (60, 60, 1.6) if kind == "switching" else (100, 15, 2.0)
+        rest, busy, factor = STATES[kind]
         states: list[float] = []
         while len(states) < REQUESTS:
             states += [1.0] * (1 + int(rng.exponential(rest))) + [factor] * (1 + int(rng.exponential(busy)))
@@ -68,12 +80,15 @@ def stream(kind: str, at_once: int, tail: str, rng: np.random.Generator) -> Stre
     if tail == "heavy":
         noise = 0.1 * rng.standard_normal(len(noise))
         noise += np.where(rng.random(len(noise)) < 0.05, rng.exponential(0.8, len(noise)), 0.0)
-    took = medians * np.exp(noise[:REQUESTS]) * slowness(kind, rng)
+    slow = slowness(kind, rng)
+    took = medians * np.exp(noise[:REQUESTS]) * slow
     at_rest = noise[REQUESTS:]
     reach = float(np.quantile(at_rest, 0.95))
     bounds = medians * np.exp(reach)
     issued = np.cumsum(rng.exponential(medians.mean() / at_once, size=REQUESTS))
-    return Stream(issued, issued + np.minimum(took, GIVE_UP * bounds), took, bounds, at_rest - reach)
+    return Stream(
+        kind, at_once, slow, issued, issued + np.minimum(took, GIVE_UP * bounds), took, bounds, at_rest - reach
+    )
 
 
 def laptime(one: Stream) -> np.ndarray:
@@ -134,7 +149,34 @@ def pid(one: Stream) -> np.ndarray:
     return _follow(one, answer)
 
 
-WAYS = {"laptime": laptime, "ACI": aci, "conformal PID": pid}
+def knows_past(one: Stream) -> np.ndarray:
+    """An oracle: it knows the noise, and the true speed as late as a usual request ends. It takes the speed to stay."""
+    return one.bounds * one.slow[_known(one)]
+
+
+def knows_law(one: Stream) -> np.ndarray:
+    """An oracle that knows also by what law the speed changes: nobody can promise 95 % with less."""
+    if one.kind not in STATES:
+        return one.bounds * one.slow  # nothing is random but the noise
+    rest, busy, factor = STATES[one.kind]
+    leave = np.array([1 / (rest + 0.5), 1 / (busy + 0.5)])  # 1 + int(exponential): 0.5 longer on average
+    slow_share = leave[0] / leave.sum()
+    now_slow = np.where(one.slow[_known(one)] > 1, 1.0, 0.0)
+    shares = slow_share + (now_slow - slow_share) * (1 - leave.sum()) ** one.at_once
+    at = np.concatenate([one.baseline, one.baseline + np.log(factor)])
+    order, factors = np.argsort(at), np.empty(REQUESTS)
+    for share in np.unique(shares):
+        below = np.cumsum(np.repeat([1 - share, share], len(one.baseline))[order]) / len(one.baseline)
+        factors[shares == share] = np.exp(at[order][np.searchsorted(below, 0.95)])
+    return one.bounds * factors
+
+
+def _known(one: Stream) -> np.ndarray:
+    """For each request the one whose speed is known: as many before it as are in flight at once."""
+    return np.maximum(np.arange(REQUESTS) - one.at_once, 0)
+
+
+WAYS = {"laptime": laptime, "ACI": aci, "conformal PID": pid, "knows the past": knows_past, "knows the law": knows_law}
 
 
 def judge(world: tuple[str, int, str], way: str, streams: int, seed: int) -> dict[str, float]:
@@ -162,13 +204,16 @@ def main() -> None:
     from recorded import record
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--streams", type=int, default=6)
+    parser.add_argument("--streams", type=int, default=10)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--workers", type=int, default=2)
     asked = parser.parse_args()
     rows: list[dict[str, Any]] = []
     environment = {"python": platform.python_version(), "numpy": np.__version__, "platform": platform.platform()}
-    for world in WORLDS:
-        ways = {way: judge(world, way, asked.streams, asked.seed) for way in WAYS}
+    pool = ProcessPoolExecutor(asked.workers)
+    judged = [[pool.submit(judge, world, way, asked.streams, asked.seed) for way in WAYS] for world in WORLDS]
+    for world, futures in zip(WORLDS, judged, strict=True):
+        ways = {way: future.result() for way, future in zip(WAYS, futures, strict=True)}
         rows.append({"world": world[0], "at_once": world[1], "noise": world[2], **ways})
         words = [
             f"{way} {one['coverage']:.3f} at {one['width']:.2f}, none {one['none']:.0%}" for way, one in ways.items()

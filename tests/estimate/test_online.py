@@ -201,3 +201,18 @@ def test_unknown_keys_and_lost_requests_change_nothing():
         state = online.issued(state, str(number), 10.0, 10.0, 0.0)
         state = online.finished(state, str(number), 8.0)
     assert state.running == ()
+
+
+@pytest.mark.parametrize(("at_once", "remembers"), [(1, False), (10, True)])
+def test_what_forecasts_were_late_for_is_remembered_longer_where_more_requests_run(at_once, remembers):
+    """Feedback is late by the requests in flight, so a slow state of 12 requests is one event of these, not 12."""
+    rng = np.random.default_rng(0)
+    noise = 0.02 * rng.standard_normal(200)
+    state = online.begin(noise[:100], window=20)
+    for number in range(140):
+        state = online.issued(state, str(number), at_once, 1.2 * at_once, float(number))
+        if (ended := number - at_once) >= 0:
+            slow = 2.0 if 75 <= ended < 87 else 1.0
+            state = online.finished(state, str(ended), at_once * slow * float(np.exp(noise[100 + ended % 100])))
+    factor = online.correction(state, 139.5).bound_factor
+    assert 1.8 < factor < 2.2 if remembers else factor < 1.1

@@ -14,9 +14,9 @@ pure function of state and clock:
 1. Forecast: the median of the last RECENT requests' log(time / bound), over the baseline's own.
 2. Quantile: of what was left over forecasts, log(time / bound) - forecast. It is split conformal on the forecasts'
    own errors, so whatever they are late by (a drift while many requests run, an oscillation, a state that comes back)
-   is in it. The product-limit estimator (Kaplan and Meier 1958) takes running requests in as censored; one more lies
-   at infinity. With nothing censored it is the ceil((n + 1) q)-th smallest value. Where censoring leaves it open, the
-   largest value that was seen stands for it.
+   is in it, and the more requests run, the longer it is remembered. The product-limit estimator (Kaplan and Meier
+   1958) takes running requests in as censored; one more lies at infinity. With nothing censored it is the
+   ceil((n + 1) q)-th smallest value. Where censoring leaves it open, the largest value that was seen stands for it.
 3. Level: adaptive conformal inference (Gibbs and Candes 2021), alpha = alpha_0 + step * sum(alpha_0 - missed) over
    some windows' requests, each judged by the bound that it was issued with. A sum over windows instead of over all time
    forgets, and does not depend on the order of arrival.
@@ -47,6 +47,12 @@ LEVEL_ROOM = 0.8
 """How far the level may move, as a share of 1 - q."""
 LEVEL_WINDOWS = 3
 """Windows of requests whose misses move the level: a state that comes back now and then is remembered longer."""
+DELAYS, MOST_LONGER = 7, 2
+"""Times the requests in flight by which both windows are longer, by MOST_LONGER windows at most.
+
+Forecasts are late by as many requests as are in flight, and whatever happens meanwhile is one error of all of these. So
+a window counts as many errors of that kind as it holds times the requests in flight, not as it holds requests.
+"""
 RECENT = 25
 """Requests whose median is the forecast of the next one: enough that noise moves it little, and soon after a change."""
 
@@ -82,7 +88,7 @@ class Online(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     limit: float
     issued: int
     baseline: tuple[float, ...]  # log(time / bound) when the estimator was judged: stands for the window at first
-    ended: tuple[Ended, ...]  # by number, the last LEVEL_WINDOWS windows of them
+    ended: tuple[Ended, ...]  # by number, the last LEVEL_WINDOWS windows of them, and _longer
     running: tuple[Running, ...]  # by number
 
 
@@ -227,9 +233,15 @@ def _ended(online: Online, key: str, took_ms: float, *, censored: bool) -> Onlin
         return online
     missed = None if censored and took_ms < request.given_ms else took_ms > request.given_ms or censored
     one = Ended(request.number, float(np.log(took_ms / request.bound_ms)), censored, missed, request.forecast)
-    kept = LEVEL_WINDOWS * online.window + len(online.running)
+    kept = LEVEL_WINDOWS * online.window + _longer(online)
     ended = tuple(sorted((*online.ended, one), key=lambda e: e.number))[-kept:]
     return msgspec.structs.replace(cancelled(online, key), ended=ended)
+
+
+def _longer(online: Online) -> int:
+    """By how many requests the windows are longer, because as many as run now know nothing of each other's end."""
+    running = len(online.running)
+    return max(running, min(DELAYS * running, MOST_LONGER * online.window))
 
 
 class _Seen(NamedTuple):
@@ -242,7 +254,7 @@ class _Seen(NamedTuple):
 
 
 def _observed(online: Online, now_ms: float) -> _Seen:
-    ended = online.ended[-(online.window + len(online.running)) :]  # the more are open, the more it takes to see far
+    ended = online.ended[-(online.window + _longer(online)) :]
     fill = max(0, online.window - len(ended))
     first = ended[0].number if ended else online.issued
     running = [r for r in online.running if now_ms > r.issued_ms]
