@@ -295,8 +295,8 @@ def large() -> str:
         )
     if (call := figures.get("profile, a call")) is not None:
         text += (
-            f"\n`profile` takes {call['own_ms']:.1f} ms of a processor for each call beside the model's own "
-            f"{call['bare_call_ms']:.1f} ms (preset:tiny-llm, two new tokens).\n"
+            f"\n`profile` takes {call['own_ms'] + call['end_ms']:.1f} ms of a processor for each call beside the "
+            f"model's own {call['bare_call_ms']:.1f} ms (preset:tiny-llm, two new tokens).\n"
         )
     return text + "\n" + measured_at(result("large_inputs"), figures.values())
 

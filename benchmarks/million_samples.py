@@ -184,7 +184,7 @@ def timed(arguments: list[str], folder: Path) -> dict[str, object]:
         "peak_mib": max(peak, used.ru_maxrss / 1024),
         "load": load,
         "exit_code": process.returncode,
-        "first_line": lines[0] if lines else "",
+        "first_line": lines[0][:200] if lines else "",
         "commit": _commit(),
     }
 
