@@ -61,6 +61,12 @@ def test_experts_touched_against_a_simulation() -> None:
     assert touched_experts(64, 8, 10_000) == pytest.approx(64)
 
 
+@pytest.mark.filterwarnings("error")
+def test_no_table_asks_for_more_experts_than_there_are() -> None:
+    asked = touched_experts(64, np.array([8.0, 64.0, 1e18, 8.0, 64.0]), np.array([1.0, 3.0, 512.0, -1e6, -1.0]))
+    assert asked.tolist() == pytest.approx([8.0, 64.0, 64.0, 0.0, 0.0])
+
+
 def test_knobs_change_the_work_of_their_rows() -> None:
     olmoe = shape_of({**QWEN3_4B, "num_experts": 64, "num_experts_per_tok": 8, "moe_intermediate_size": 1024})
     assert (olmoe.experts, olmoe.top_k, olmoe.inner) == (64, 8, 1024)

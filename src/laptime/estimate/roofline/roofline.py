@@ -98,8 +98,12 @@ class Rates(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def touched_experts(experts: int, top_k: Number, tokens: Number) -> Number:
-    """Expected number of distinct experts that these tokens are sent to: E (1 - (1 - k / E)^tokens)."""
-    touched: Number = experts * (1.0 - (1.0 - top_k / experts) ** tokens)
+    """Expected number of distinct experts that these tokens are sent to: E (1 - (1 - k / E)^tokens).
+
+    More than all experts, and fewer than no tokens, which a damaged table can ask for, count as all and none.
+    """
+    missed = np.clip(1.0 - top_k / experts, 0.0, 1.0)
+    touched: Number = experts * (1.0 - missed ** np.maximum(tokens, 0.0))
     return touched
 
 
