@@ -101,7 +101,9 @@ def test_a_table_of_warm_up_calls_only_is_said_and_not_judged(tmp_path):
 
     report = audit_measurements(measurements_of(frame))
     assert report.findings == []
-    assert {rule.could_not_judge for rule in report.rules} == {"only warm-up calls (repeat below 0)"}
+    reasons = {rule.could_not_judge for rule in report.rules if rule.code not in ("failed-requests", "client-lag")}
+    assert reasons == {"only warm-up calls (repeat below 0)"}  # those two judge requests, and there are none either
+    assert all(rule.could_not_judge for rule in report.rules)
 
     with pytest.raises(LaptimeError, match="only warm-up calls were measured"):
         compare_samples(samples, samples)
