@@ -9,6 +9,7 @@ from laptime.cli.main import main
 from laptime.cli.profile import Attention
 from laptime.data.run_folder import load_run
 from laptime.models.loading import ATTENTIONS
+from tests.models.tiny import build
 
 QUICK = ["--samples", "2", "--repeats", "1", "--max-warmups", "3", "--new-tokens", "4", "--prompt-tokens", "16"]
 
@@ -107,6 +108,16 @@ def test_questions_from_a_file_are_asked(capsys, tmp_path):
 DRAFTED = ["preset:tiny-llm", "--assistant", "preset:tiny-llm"]
 
 
+def test_an_assistant_of_other_ids_needs_both_tokenizers(capsys, tmp_path):
+    build("llama").save_pretrained(tmp_path / "smaller")  # without a tokenizer
+    code, _, err = laptime(
+        capsys, "profile", "preset:tiny-llm", "--assistant", tmp_path / "smaller", "--out", tmp_path / "run"
+    )
+    assert code == 2
+    assert "token ids" in err and "without a tokenizer of each" in err
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
@@ -158,7 +169,6 @@ DRAFTED = ["preset:tiny-llm", "--assistant", "preset:tiny-llm"]
         ([*DRAFTED, "--generate", "prompt_lookup_num_tokens=2"], "--assistant and prompt_lookup_num_tokens"),
         ([*DRAFTED, "--method", "both"], "--method both"),
         (["preset:tiny-llm", "--assistant", "preset:tiny-lml"], "no preset 'tiny-lml'"),
-        (["preset:tiny-llm", "--assistant", "preset:tiny-vlm"], "token ids"),
         (["preset:tiny-llm", "--generate", "prompt_lookup_num_tokens=2", "--batch", "2"], "prompt_lookup_num_tokens"),
         (["preset:tiny-llm", "--quantize", "bnb-8bit"], "preset"),
         (["preset:tiny-llm", "--device-map", "auto"], "preset"),
