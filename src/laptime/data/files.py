@@ -187,6 +187,10 @@ def whole_folder(folder: Path, marks: tuple[str, ...], *, force: bool, option: s
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+_ATTEMPTS = 100
+"""How often a folder that vanishes while it is locked is made again."""
+
+
 class FolderLock:
     """Keeps other writers out of a folder until it is closed. Use it as a context manager.
 
@@ -238,20 +242,33 @@ class FolderLock:
         return descriptor
 
     def _tried(self, folder: Path, kind: int) -> int | None:
-        """The folder, opened and locked; None when another writer has it."""
-        self._make(folder)
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        taken = False
-        try:
-            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
-            # A writer that ended just now may have removed this folder, or put another one in its place.
-            taken = os.path.samestat(os.fstat(descriptor), folder.stat())
-        except (BlockingIOError, FileNotFoundError):
-            return None
-        finally:
-            if not taken:
-                os.close(descriptor)
-        return descriptor if taken else None
+        """The folder, opened and locked; None when another writer has it.
+
+        A writer that ends just now may remove the folder, or put another one in its place: then it is made again.
+        """
+        for attempt in range(_ATTEMPTS):
+            self._make(folder)
+            try:
+                descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            except FileNotFoundError:
+                if attempt == _ATTEMPTS - 1:  # a link to nowhere is never made
+                    raise
+                continue
+            taken = False
+            try:
+                fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+                taken = os.path.samestat(os.fstat(descriptor), folder.stat())
+            except BlockingIOError:
+                self._created.clear()  # what was made here is the other writer's now
+                return None
+            except FileNotFoundError:
+                pass
+            finally:
+                if not taken:
+                    os.close(descriptor)
+            if taken:
+                return descriptor
+        return None
 
     def _make(self, folder: Path) -> None:
         missing = [place for place in (folder, *folder.parents) if not place.exists()]
