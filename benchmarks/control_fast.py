@@ -1,11 +1,13 @@
 """The controller on FastModel, on glyphs: answers, knobs, bounds learnt there, and what is in time. Needs a GPU.
 
     python benchmarks/control_fast.py
-    python benchmarks/control_fast.py --model runs/glyphs-large/model --name control-fast-large
+    python -m examples.glyphs.widen --out runs/glyphs-wide        # 1.9 billion weights, the same answers
+    python benchmarks/control_fast.py --model runs/glyphs-wide --name control-fast-wide
 
-Every setting of crops, experts and blocks is measured on the questions to learn from. One half of them trains GRPO, the
-supervised policy and their peers; the other half gives the bounds. Then held-out questions are asked under five budgets
-by all of them, side by side (laptime.control.judge.contest). benchmarks/results/NAME.json, and NAME.html beside it.
+First, in float32, tokens are compared with those of the model's own generate(). Every setting of crops, experts and
+blocks is measured on the questions to learn from. One half of them trains GRPO, the supervised policy and their peers;
+the other half gives the bounds. Then held-out questions are asked under five budgets by all of them, side by side
+(laptime.control.judge.contest). benchmarks/results/NAME.json, and NAME.html beside it.
 With --device cpu it runs in plain torch: a rehearsal, no figures.
 """
 
@@ -46,6 +48,7 @@ from laptime.control.tables.decision_table import DecisionTable, question_type  
 from laptime.control.tables.feature_table import FeatureTable  # noqa: E402
 from laptime.control.tables.features import language_features  # noqa: E402
 from laptime.control.training.kinds import PolicySpec, train_policy  # noqa: E402
+from laptime.decoder import FastModel  # noqa: E402
 from laptime.models.knob_switch import LateKnobs  # noqa: E402
 from laptime.models.loading import load_model  # noqa: E402
 from laptime.workload.datasets import answer_text  # noqa: E402
@@ -59,10 +62,11 @@ MOST, BUDGETS, NEEDS = 6, 5, Needs(language=True)
 
 def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--model", default=str(ROOT / "examples" / "glyphs" / "model"))
+    parser.add_argument("--model", default="examples/glyphs/model")
     parser.add_argument("--learn", type=int, default=240, help="questions to learn from: half trains, half bounds")
     parser.add_argument("--held-out", type=int, default=150)
     parser.add_argument("--blocks", default="2,4,6,8")
+    parser.add_argument("--equal", type=int, default=200, help="questions whose answers are compared in float32")
     parser.add_argument("--steps", type=int, help="of training; the policies' own unless given")
     parser.add_argument("--seconds", type=float, default=560, help="no further question is asked after that")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -80,10 +84,25 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         file = write_questions(Path(folder), split="test", samples=asked.learn + asked.held_out, first=5000)
         examples = read_jsonl(file)
-        run(asked, loaded, space, examples, began)
+        equal = equal_in_float32(asked, [opened(example) for example in examples[-asked.equal :]])
+        run(asked, loaded, space, examples, began, equal)
 
 
-def run(asked: argparse.Namespace, loaded: Any, space: ChoiceSpace, examples: Any, began: float) -> None:
+def equal_in_float32(asked: argparse.Namespace, questions: Any) -> str:
+    """For how many questions FastModel says the very tokens of generate(), both in float32."""
+    if not questions:
+        return "not compared"
+    loaded, same = load_model(asked.model, device=asked.device, dtype="float32"), 0
+    with FastModel(loaded.model) as fast:
+        for question in questions:
+            inputs = inputs_for(loaded, question, None, MOST).kwargs  # the processor's own cut is the high tier's
+            call = {**inputs, "max_new_tokens": MOST, "do_sample": False}
+            same += torch.equal(loaded.model.generate(**call), fast.generate(**call))
+    print(f"equal to eager in float32: {same} of {len(questions)}", flush=True)
+    return f"{same} of {len(questions)}"
+
+
+def run(asked: argparse.Namespace, loaded: Any, space: ChoiceSpace, examples: Any, began: float, equal: str) -> None:
     questions = [opened(example) for example in examples]
     language = np.stack([language_features(question.text) for question in questions])
     count, ids = len(space), tuple(example.id for example in examples)
@@ -103,6 +122,8 @@ def run(asked: argparse.Namespace, loaded: Any, space: ChoiceSpace, examples: An
     adaptive = AdaptiveModel(loaded, dearest, empty, fast=True)
     assert adaptive.fast is not None
     adaptive.warm_up(questions[0], 2)
+    for question in (min(questions, key=_length), max(questions, key=_length)):  # prompts fall into other buckets
+        adaptive.warm_up(question, 1)
     print(f"every choice is warm after {monotonic() - began:.0f} s", flush=True)
     held = slice(asked.learn, None)
     same, plain_ms = equal_to_eager(loaded, adaptive, questions[held], asked.device)
@@ -167,6 +188,7 @@ def run(asked: argparse.Namespace, loaded: Any, space: ChoiceSpace, examples: An
     }
     figures = {
         "learn": asked.learn,
+        "equal_in_float32": equal,
         "equal_to_eager": same,
         "eager_ms": round(plain_ms, 2),
         "choices": usual,
@@ -175,6 +197,10 @@ def run(asked: argparse.Namespace, loaded: Any, space: ChoiceSpace, examples: An
     written = record(asked.name, figures, evaluation.environment)
     written.with_suffix(".html").write_text(laptime.page(evaluation), encoding="utf-8")
     print("written to", written)
+
+
+def _length(question: Any) -> int:
+    return len(question.text)
 
 
 def equal_to_eager(loaded: Any, adaptive: AdaptiveModel, questions: Any, device: str) -> tuple[str, float]:
