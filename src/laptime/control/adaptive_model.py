@@ -250,14 +250,14 @@ class AdaptiveModel:
 
     def _look(self, question: OpenedQuestion, budget_ms: float, most: int) -> Sight:
         """What the policy is given. most: the most tokens of the answer."""
-        text = self._texts.of(question.text)
+        policy, text = self.policy, self._texts.of(question.text)
         pixels = None
-        if self.policy.needs.pixels and question.image is not None:
+        if policy.needs.pixels and question.image is not None:
             pixels = pixel_features(question.image)
         factor, median_factor = self._factors()
         # The bounds are of calls that decide nothing, so the time for deciding is taken off the budget.
-        deciding_ms = self._usual_ms.get(self.policy.name, 0.0)
-        left_ms = max(1e-6, budget_ms - deciding_ms - (self._late_ms if self.policy.needs.hidden else 0.0))
+        deciding_ms = self._usual_ms.get(policy.name, 0.0)
+        left_ms = max(1e-6, budget_ms - deciding_ms - (self._late_ms if policy.needs.hidden else 0.0))
         room = room_at(self.leeway, left_ms / factor)
         own, median = text.bound_ms, text.median_ms
         bound = text.with_room(room)
@@ -266,8 +266,14 @@ class AdaptiveModel:
             at_most = self.bounds.at_tokens(longest)
             bound, own = np.minimum(bound, at_most), np.minimum(own, at_most)
             median = np.minimum(median, self.bounds.at_tokens(longest, median=True))
-        budget = Budget(ms=left_ms, bound_ms=bound * factor, median_ms=median * median_factor, factor=factor)
-        return Sight(Seen(language=text.language, pixels=pixels), budget, own, room.times)
+        budget = Budget(
+            ms=left_ms,
+            bound_ms=bound if factor == 1 else bound * factor,
+            median_ms=median if median_factor == 1 else median * median_factor,
+            factor=factor,
+        )
+        seen = Seen(language=text.language, pixels=pixels)
+        return Sight(seen, budget, own, room.times, self._texts.decisions(policy, text))
 
     @contextlib.contextmanager
     def _knobs(self, call: Call) -> Iterator[None]:

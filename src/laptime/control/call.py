@@ -9,6 +9,7 @@ import msgspec
 import torch
 
 from laptime.control.choices import Choice
+from laptime.control.policies.one_pass import TextDecisions
 from laptime.control.policies.policy import Policy
 from laptime.control.seen import Budget, Seen
 from laptime.control.tables.collection import hidden_features
@@ -21,13 +22,15 @@ class Sight(NamedTuple):
     """What a policy is given before a call.
 
     own_bound_ms (choices,): each choice's bound without correction and leeway, from which a stream of requests learns.
-    times: the leeway (Room.times) that `budget` was made with.
+    times: the leeway (Room.times) that `budget` was made with. decisions: both decisions of the policy for these words;
+    None where it is asked twice.
     """
 
     seen: Seen
     budget: Budget
     own_bound_ms: Floats
     times: float
+    decisions: TextDecisions | None = None
 
 
 class Call:
@@ -42,9 +45,12 @@ class Call:
         self.sight = sight
         self.waited_ms = 0.0
         self.inside_ms = 0.0
-        self.number = policy.decide(sight.seen, sight.budget)
-        if not policy.needs.hidden:  # nothing more will be known later
-            self.number = policy.decide(msgspec.structs.replace(sight.seen, tier=self._tier), sight.budget)
+        if sight.decisions is not None:
+            self.number = sight.decisions.decide(sight.budget)
+        else:
+            self.number = policy.decide(sight.seen, sight.budget)
+            if not policy.needs.hidden:  # nothing more will be known later
+                self.number = policy.decide(msgspec.structs.replace(sight.seen, tier=self._tier), sight.budget)
         self.before_ms = (perf_counter_ns() - began_ns) / 1e6
 
     @property

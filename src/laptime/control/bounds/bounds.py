@@ -72,8 +72,9 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
         used instead of the calibrated one.
         """
         needed = self.level if level is None else level
-        first = self.first_above(share, needed)
-        bound = np.where(np.isinf(first), self.known_ms[-1], first)
+        bound = self.first_above(share, needed)
+        if (longest := np.isinf(bound)).any():
+            bound = np.where(longest, self.known_ms[-1], bound)
         if room.times == 1:
             return bound
         return np.minimum(bound, self.first_above(share, 1 - (1 - needed) * room.times) * room.stretch)
@@ -92,10 +93,11 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
 
         level: one for each choice, or one for all.
         """
-        above = share > np.reshape(level, (-1, 1))
+        above = share > (level[:, None] if isinstance(level, np.ndarray) else level)
         at = above.argmax(axis=1)
-        choices = np.arange(len(at))
-        return np.where(above[choices, at], self.grid_ms[choices, at], np.inf)
+        place = at + np.arange(0, above.size, GRID)
+        first = self.grid_ms.take(place)
+        return first if above[:, -1].all() else np.where(above.take(place), first, np.inf)
 
     def budget(
         self, ms: float, language: Floats32, factor: float = 1.0, median_factor: float = 1.0, *, room: Room = NO_ROOM

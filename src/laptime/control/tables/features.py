@@ -44,8 +44,9 @@ def language_features(question: str) -> Floats32:
     for word in (*words, *map(" ".join, pairwise(words))):
         hashed = _hashed(word)
         sums[hashed & (LANGUAGE - 1)] += 1.0 if hashed & 0x8000 else -1.0
-    length = sqrt(sum([one * one for one in sums])) or 1.0
-    return np.array([one / length for one in sums], dtype=np.float32)
+    counts = np.array(sums)
+    unit: Floats32 = (counts / (sqrt(counts @ counts) or 1.0)).astype(np.float32)
+    return unit
 
 
 def pixel_features(image: Any) -> Floats32:
