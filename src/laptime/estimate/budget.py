@@ -21,10 +21,12 @@ from laptime.data.shown import Shown
 from laptime.data.stats import Floats
 from laptime.errors import LaptimeError
 from laptime.estimate.grid import grid_of, read_grid
+from laptime.estimate.in_ms import in_ms
 from laptime.estimate.known import check_names, full_names, require_known, unknown_reasons
 from laptime.estimate.predictor import Predictor
 from laptime.estimate.table.reading import read_table
 from laptime.estimate.table.table import as_polars, other_value_rows, require_columns
+from laptime.estimate.table.units import ms_per_unit
 from laptime.estimate.total import load_predictor
 
 LISTED = 200
@@ -139,6 +141,7 @@ def judge_budget(
     check_budget(budget_ms, confidence)
     if len(frame) == 0:
         raise LaptimeError("no configuration to judge: the grid or table is empty")
+    estimator = in_ms(estimator)
     median = estimator.predict(frame)
     bound = estimator.quantile(frame, confidence)
     probability = estimator.probability_within(frame, budget_ms)
@@ -300,7 +303,8 @@ def _of_table(predictor: Predictor, table: polars.DataFrame, accuracy: str | Non
     if accuracy:
         wanted.append(polars.col(accuracy).cast(polars.Float64).mean().alias("\x00accuracy"))
     if predictor.target in table.columns:
-        wanted.append(polars.col(predictor.target).drop_nulls().cast(polars.Float64).alias("\x00measured"))
+        times = polars.col(predictor.target).drop_nulls().cast(polars.Float64) * ms_per_unit(predictor.target)
+        wanted.append(times.alias("\x00measured"))
     if not wanted:
         return Configurations(table.select(features).unique(maintain_order=True))
     rows = table.group_by(features, maintain_order=True).agg(wanted)

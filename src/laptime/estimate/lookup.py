@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from laptime.errors import LaptimeError
 from laptime.estimate.grid import grid_frame
+from laptime.estimate.in_ms import in_ms
 from laptime.estimate.predictor import Predictor
 
 MOST_CELLS = 20_000_000
@@ -149,6 +150,7 @@ def build(estimator: Predictor, knobs: Mapping[str, Sequence[Any]], *, q: float 
     `knobs` names all of the estimator's features; one value makes it fixed. Raises LaptimeError for a feature that is
     missing, a knob without values, or more than MOST_CELLS combinations.
     """
+    estimator = in_ms(estimator)
     values = {name: list(dict.fromkeys(some)) for name, some in knobs.items()}
     missing = [name for name in dict.fromkeys([*estimator.features, *estimator.categorical]) if name not in values]
     if missing:

@@ -19,6 +19,7 @@ from laptime.data.shown import Shown
 from laptime.data.stats import Floats
 from laptime.errors import LaptimeError
 from laptime.estimate.grid import grid_of
+from laptime.estimate.in_ms import in_ms
 from laptime.estimate.known import check_names, full_names, require_known, unknown_reasons
 from laptime.estimate.learn.conformal import check_level
 from laptime.estimate.predictor import Predictor
@@ -85,7 +86,7 @@ def predict(
     Raises LaptimeError for input that can't be read or asked.
     """
     check_level(np.atleast_1d(confidence))
-    predictor = load_predictor(estimator, tokens) if isinstance(estimator, (str, Path)) else estimator
+    predictor = in_ms(load_predictor(estimator, tokens) if isinstance(estimator, (str, Path)) else estimator)
     asked = grid_of(rows, "the rows") if isinstance(rows, Mapping) else as_polars(rows, keep)
     asked = asked.rename(full_names(predictor, asked.columns))
     if isinstance(rows, Mapping):

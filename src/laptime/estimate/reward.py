@@ -27,6 +27,7 @@ import numpy.typing as npt
 
 from laptime.data.stats import Floats
 from laptime.errors import LaptimeError
+from laptime.estimate.in_ms import in_ms
 from laptime.estimate.predictor import Predictor
 
 
@@ -85,6 +86,6 @@ def estimator_rewards(
     settings: RewardSettings = DEFAULT,
 ) -> Floats:
     """Rewards of a frame's rows by an estimator of the total; rows outside its training domain get the worst reward."""
-    bound = estimator.quantile(frame, q)
+    bound = in_ms(estimator).quantile(frame, q)
     supported = np.array([one.where != "outside" for one in estimator.support(frame)], dtype=np.bool_)
     return rewards(accuracy, bound, budget_ms, supported, settings)

@@ -32,6 +32,7 @@ from laptime.estimate.table.reading import (
     usable_rows,
 )
 from laptime.estimate.table.table import as_polars, require_columns
+from laptime.estimate.table.units import unit_notes
 from laptime.estimate.total import TotalEstimator
 
 
@@ -152,7 +153,8 @@ def _fit_target(
     outliers = outliers_of(rows, columns, options.iqr)
     if outliers is not None:
         rows = rows.filter(outliers.keep)
-    estimator = make_estimator(rows, columns, options, seed=options.seed).fit(rows, notes=notes)
+    said = [] if whole_run else unit_notes(columns.target)
+    estimator = make_estimator(rows, columns, options, seed=options.seed).fit(rows, notes=[*notes, *said])
     folder = out if out is None or not whole_run else out / columns.target.removesuffix("_ms")
     removed = None if outliers is None else outliers.removed
     return FittedTarget(estimator, folder, time.perf_counter() - began, removed)
@@ -172,7 +174,7 @@ class FitOptions(msgspec.Struct, frozen=True, kw_only=True):
     """How to fit: everything may be left to its default on a run's own table."""
 
     target: str | None = None
-    """The column to predict, in ms. None on a run: each stage and the total."""
+    """The column to predict: a time, in ms or in the unit that its name says. None on a run: each stage and the total."""
     features: list[str] = []
     """Columns that the target depends on. None of them on a run: those that vary."""
     categorical: list[str] = []

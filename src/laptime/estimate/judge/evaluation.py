@@ -17,6 +17,7 @@ import polars
 from laptime.data.stats import Floats
 from laptime.data.visits import visits_of
 from laptime.errors import LaptimeError
+from laptime.estimate.in_ms import in_ms
 from laptime.estimate.judge.ceiling import ceiling, noise_variance, reachable_r2
 from laptime.estimate.judge.evaluation_result import (
     METRICS,
@@ -31,6 +32,7 @@ from laptime.estimate.judge.evaluation_result import (
 from laptime.estimate.judge.splits import OutlierFilter, Split, row_labels
 from laptime.estimate.predictor import Predictor
 from laptime.estimate.table.table import require_columns, target_values
+from laptime.estimate.table.units import ms_per_unit
 
 POINTS_KEPT = 3000
 FEATURE_GROUPS = 30
@@ -126,7 +128,7 @@ class _Judge:
 
     def __init__(self, estimator: Predictor, frame: polars.DataFrame, q: float) -> None:
         self.frame, self.q, self.target = frame, q, estimator.target
-        self.actual = target_of(frame, estimator.target)
+        self.actual = target_of(frame, estimator.target) * ms_per_unit(estimator.target)
         features = list(dict.fromkeys([*estimator.features, *estimator.categorical]))
         group = [name for name in estimator.group if name in frame.columns]
         self.labels, self.label_columns = configuration_labels(frame, features, group)
@@ -146,7 +148,7 @@ class _Judge:
     def add(self, kind: str, detail: str, train_rows: int, rows: npt.NDArray[np.int64], fitted: Predictor) -> None:
         if len(rows) == 0:
             return
-        asked = self.frame[rows]
+        asked, fitted = self.frame[rows], in_ms(fitted)
         median, bound = fitted.predict(asked), fitted.quantile(asked, self.q)
         where = np.array([one.where for one in fitted.support(asked)], dtype=object)
         self.parts.append(_Part(kind, detail, train_rows, rows, median, bound, where))

@@ -15,6 +15,7 @@ from laptime.data.outside import open_regular, table_errors
 from laptime.data.record import LEFT_OUT, STAGES
 from laptime.data.usable import Grade, row_grades, warm_up_rows
 from laptime.errors import LaptimeError, did_you_mean
+from laptime.estimate.table.written_table import KIND, read_written
 
 STAGE_TARGETS = tuple("decode_per_token_ms" if name == "decode" else f"{name}_ms" for name in (*STAGES, "total"))
 """What is learnt of a run when no target is named. The total is learnt for a given number of output tokens."""
@@ -45,8 +46,8 @@ def read_table(path: str | Path, keep: Sequence[str] = (), *, by_token: bool = F
     is_csv = place.suffix.lower() == ".csv"
     try:
         open_regular(place).close()  # a pipe would keep polars waiting
-        with table_errors(place, "a table with a first line of column names" if is_csv else "a Parquet table"):
-            frame = polars.read_csv(place, infer_schema_length=None) if is_csv else polars.read_parquet(place)
+        with table_errors(place, KIND if is_csv else "a Parquet table"):
+            frame = read_written(place) if is_csv else polars.read_parquet(place)
     except FileNotFoundError:
         raise LaptimeError(f"{place}: no such file") from None
     except OSError as error:

@@ -21,6 +21,8 @@ from laptime.data.stats import Floats, Ints
 from laptime.errors import LaptimeError, did_you_mean
 from laptime.estimate.roofline.work import Work
 from laptime.estimate.table.reading import read_table
+from laptime.estimate.table.units import is_rate
+from laptime.estimate.table.written_table import is_number_text
 
 UNSEEN = -1
 LARGEST_FEATURE = 1e30
@@ -142,16 +144,43 @@ def make_schema(
 ) -> Schema:
     """The schema of a training table: text features are categorical without being named so."""
     require_columns(frame, [target, *features, *categorical, *group])
+    if is_rate(target):
+        raise LaptimeError(
+            f"target {target!r} is a rate by its name, not a time; learn its inverse (1000 / rate is ms for each)"
+        )
     if target in features or target in categorical:
         raise LaptimeError(f"{target!r} is the target and a feature too; leave it out of the features")
     named = list(dict.fromkeys(categorical))
     text = [name for name in features if not _is_number(frame[name]) and name not in named]
+    for name in text:
+        _check_names(frame[name])
     numeric = [name for name in dict.fromkeys(features) if name not in named and name not in text]
     categories = [*named, *text]
     if not numeric and not categories:
         raise LaptimeError("no features; name the columns that the target depends on")
     levels = {name: sorted(set(level_texts(frame[name]))) for name in categories}
     return Schema(target=target, numeric=numeric, categorical=categories, group=list(group), levels=levels, work=work)
+
+
+def _check_names(column: pl.Series) -> None:
+    """Raise LaptimeError for a feature most of whose values are numbers: its texts are no names."""
+    if column.dtype != pl.String:
+        return
+    texts = column.drop_nulls()
+    numbers = is_number_text(texts)
+    if numbers.mean() > 0.5 and not numbers.all():  # type: ignore[operator]
+        raise LaptimeError(
+            f"feature {column.name!r} holds numbers and text ({_where_text(column)}); write numbers there, drop those "
+            "rows, or name it as categorical"
+        )
+
+
+def _where_text(column: pl.Series) -> str:
+    """Which text a column of numbers holds, in how many rows, and where first."""
+    texts = column.cast(pl.String)
+    bad = (texts.is_not_null() & ~is_number_text(texts.fill_null("0"))).to_numpy()
+    first = int(np.argmax(bad))
+    return f"{texts[first]!r}, first in row {first}, {int(bad.sum())} of {len(column)} rows"
 
 
 def encode(frame: pl.DataFrame, schema: Schema) -> Encoded:
@@ -254,8 +283,12 @@ def target_values(frame: pl.DataFrame, name: str) -> Floats:
 def _numbers(column: pl.Series, role: str, *, missing: str = "refused") -> Floats:
     if not _is_number(column):
         sample = next((value for value in column.to_list() if value is not None), None)
-        how = "name it as categorical" if role == "feature" else "it must hold numbers"
-        raise LaptimeError(f"{role} {column.name!r} holds text ({sample!r}); {how}")
+        if role == "feature":
+            raise LaptimeError(f"feature {column.name!r} holds text ({sample!r}); name it as categorical")
+        numbers = is_number_text(column.cast(pl.String).fill_null("0")) if column.dtype == pl.String else None
+        if numbers is not None and numbers.any() and not numbers.all():
+            raise LaptimeError(f"target {column.name!r} holds text ({_where_text(column)}); drop those rows")
+        raise LaptimeError(f"{role} {column.name!r} holds text ({sample!r}); it must hold numbers alone, in one unit")
     values: Floats = column.cast(pl.Float64).fill_null(float("nan")).to_numpy().astype(np.float64)
     if missing == "refused" and not np.isfinite(values).all():
         bad = ~np.isfinite(values)

@@ -1,0 +1,76 @@
+"""Tables as people write them are read as they are meant, or refused in one line with the place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from laptime.errors import LaptimeError
+from laptime.estimate.table.reading import read_table
+from laptime.estimate.table.table import make_schema, target_values
+from laptime.estimate.table.written_table import numbers_of
+
+ROWS = [(1, 128, 1.25), (2, 256, 2.5), (4, 1024, 5.75)]
+PLAIN = pl.DataFrame(ROWS, schema=["batch", "seq", "took_ms"], orient="row")
+
+
+def written(folder: Path, text: str, encoding: str = "utf-8") -> Path:
+    file = folder / "table.csv"
+    file.write_bytes(text.encode(encoding))
+    return file
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+def test_any_usual_separator(tmp_path: Path, separator: str) -> None:
+    lines = [separator.join(map(str, row)) for row in [PLAIN.columns, *ROWS]]
+    assert read_table(written(tmp_path, "\n".join(lines))).equals(PLAIN)
+
+
+def test_decimal_commas_between_semicolons(tmp_path: Path) -> None:
+    lines = ["batch;seq;took_ms", *(f"{b};{s};{str(t).replace('.', ',')}" for b, s, t in ROWS)]
+    assert read_table(written(tmp_path, "\n".join(lines))).equals(PLAIN)
+
+
+def test_blanks_thousands_percent_and_missing_words(tmp_path: Path) -> None:
+    text = 'batch, seq ,used,took_ms\n1, 128,12.5%,1.25\n2,"1,024",50 %, 2.5\n4,256,-,N/A\n'
+    frame = read_table(written(tmp_path, text))
+    assert frame.columns == ["batch", "seq", "used", "took_ms"]
+    assert frame["seq"].to_list() == [128, 1024, 256]
+    assert frame["used"].to_list() == [12.5, 50, None]
+    assert frame["took_ms"].to_list() == [1.25, 2.5, None]
+
+
+@given(st.lists(st.one_of(st.floats(allow_nan=False, allow_infinity=False), st.none()), min_size=1))
+def test_written_numbers_come_back(numbers: list[float | None]) -> None:
+    read = numbers_of(pl.Series("x", [None if one is None else f" {one!r}" for one in numbers], dtype=pl.String))
+    if any(one is not None for one in numbers):
+        assert read.to_list() == numbers
+
+
+@pytest.mark.parametrize("names", [["a100", "h100"], ["1x8", "1x16"], ["8", "auto"], ["-", ""], ["1,2,3"]])
+def test_names_stay_names(names: list[str]) -> None:
+    assert numbers_of(pl.Series("x", names)).to_list() == names
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16", "utf-16-le"])
+def test_what_is_no_utf_8_is_refused(tmp_path: Path, encoding: str) -> None:
+    with pytest.raises(LaptimeError, match=r"table\.csv: .*save the table as UTF-8"):
+        read_table(written(tmp_path, "größe,took_ms\n1,2\n", encoding))
+
+
+def test_a_longer_line_is_named(tmp_path: Path) -> None:
+    with pytest.raises(LaptimeError, match="line 3 has 4 values, but the first line names 3"):
+        read_table(written(tmp_path, "batch,seq,took_ms\n1,2,3\n1,2,3,4\n"))
+
+
+def test_a_text_among_numbers_is_no_name() -> None:
+    frame = pl.DataFrame({"batch": ["1", "2", "auto"], "took_ms": ["1.0", "OOM", "2.0"]})
+    with pytest.raises(LaptimeError, match=r"'batch' holds numbers and text \('auto', first in row 2, 1 of 3 rows\)"):
+        make_schema(frame, target="took_ms", features=["batch"], categorical=[], group=[])
+    assert make_schema(frame, target="took_ms", features=[], categorical=["batch"], group=[]).categorical == ["batch"]
+    with pytest.raises(LaptimeError, match=r"'took_ms' holds text \('OOM', first in row 1, 1 of 3 rows\); drop"):
+        target_values(frame, "took_ms")
