@@ -19,7 +19,9 @@ EstimatorFolder = Annotated[
 ]
 Target = Annotated[
     str | None,
-    typer.Option("--target", metavar="COL", help="The column to predict: a time, in ms or in the unit that its name says.", rich_help_panel=LEARNING),
+    typer.Option(
+        "--target", metavar="COL", help="The column to predict, in ms or its name's unit.", rich_help_panel=LEARNING
+    ),
 ]
 Features = Annotated[
     str, typer.Option("--features", metavar="A,B", help="Columns that it depends on.", rich_help_panel=LEARNING)

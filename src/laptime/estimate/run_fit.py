@@ -174,7 +174,7 @@ class FitOptions(msgspec.Struct, frozen=True, kw_only=True):
     """How to fit: everything may be left to its default on a run's own table."""
 
     target: str | None = None
-    """The column to predict: a time, in ms or in the unit that its name says. None on a run: each stage and the total."""
+    """The column to predict, in ms or its name's unit. None on a run: each stage and the total."""
     features: list[str] = []
     """Columns that the target depends on. None of them on a run: those that vary."""
     categorical: list[str] = []
