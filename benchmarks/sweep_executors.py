@@ -3,11 +3,14 @@
 python benchmarks/sweep_executors.py --executor local --workers 2
 python benchmarks/sweep_executors.py --executor ray --workers 2
 python benchmarks/sweep_executors.py --executor local,torchrun --workers 1,2,4 --model preset:molmoe-1b --gpus
+python benchmarks/sweep_executors.py --executor local,ray --workers 1,2 --model preset:molmoe-1b --gpus --blocks 8
 
 Each case is the same sweep. Two figures come from its samples alone, so start-up (imports, loading) is in neither:
 the time between two samples of one worker that belongs to no call (overhead: queue, sending, writing with fsync), and
 samples a second over the stretch in which all workers were measuring (throughput). Cases take turns, `--turns` times;
 ratios against the first case, one worker in process, with a bootstrap interval over turns and stretches of the run.
+Calls of one configuration (one value of --blocks) make all stretches alike, and the interval narrow. `against_local` is
+the same ratio against the executor local with as many workers, where that was measured.
 """
 
 from __future__ import annotations
@@ -157,6 +160,7 @@ def report(
     for case in cases:
         value, low, high = ratio(rates[case], rates[base])
         between = float(np.median(overheads[case]))
+        beside = ratio(rates[case], rates["local", case[1]]) if ("local", case[1]) in rates else None
         rows.append(
             {
                 "executor": case[0],
@@ -165,6 +169,7 @@ def report(
                 "ratio": value,
                 "ratio_low": low,
                 "ratio_high": high,
+                "against_local": beside,
                 "between_calls_ms": between,
                 "between_calls_p95_ms": float(np.quantile(overheads[case], 0.95)),
                 "added_ms": between - alone,
@@ -173,6 +178,7 @@ def report(
         print(
             f"{case[0]} {case[1]:<{13 - len(case[0])}}{rows[-1]['samples_per_s']:>10.2f}{value:>8.2f}"
             f"{f'{low:.2f}-{high:.2f}':>16}{between:>13.2f} ms{between - alone:>+7.2f} ms"
+            + (" ({:.2f}, {:.2f}-{:.2f} against local)".format(*beside) if beside else "")
         )
     import torch
 
