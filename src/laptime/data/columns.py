@@ -164,12 +164,14 @@ class SampleColumns:
     beyond 64 bits.
     """
 
-    def __init__(self, *, bulky: bool) -> None:
-        self._columns = [column for column in COLUMNS if bulky or column.name not in ON_REQUEST]
+    def __init__(self, *, bulky: bool, columns: Sequence[FrameColumn] = COLUMNS, config: str = "config") -> None:
+        """columns, config: where the values and the knobs are in the records to come; by default they are samples."""
+        self._columns = [column for column in columns if bulky or column.name not in ON_REQUEST]
+        self._config = attrgetter(config)
         self._blocks: dict[str, list[npt.NDArray[Any]]] = {}
         self._absent: dict[str, list[npt.NDArray[np.bool_] | None]] = {}
         self._codes = {column.name: _Codes() for column in self._columns if _is_coded(column)}
-        self._configs = _Codes()
+        self.configs = _Codes()  # each configuration as it is written
         self._lists: dict[str, list[Any]] = {column.name: [] for column in self._columns if _is_list(column)}
 
     def add(self, samples: Sequence[msgspec.Struct]) -> None:
@@ -179,9 +181,9 @@ class SampleColumns:
             if column.struct is not None and column.struct not in structs:
                 structs[column.struct] = list(map(attrgetter(column.struct), samples))
             self._put(column, _values(structs[column.struct], column))
-        configs = list(map(attrgetter("config"), samples))
+        configs = list(map(self._config, samples))
         written = map(bytes if configs and isinstance(configs[0], msgspec.Raw) else msgspec.json.encode, configs)
-        codes = list(map(self._configs.__getitem__, written))
+        codes = list(map(self.configs.__getitem__, written))
         self._blocks.setdefault("config", []).append(np.array(codes, dtype=np.int32))
 
     def frame(self) -> polars.DataFrame:
@@ -204,7 +206,9 @@ class SampleColumns:
             else:
                 columns[name] = self._integers(name)
         frame = polars.DataFrame(columns | self._knobs())
-        return ordered(frame.with_columns(decode_per_token().alias(DECODE_PER_TOKEN)))
+        if DECODE_PER_TOKEN not in columns:
+            frame = frame.with_columns(decode_per_token().alias(DECODE_PER_TOKEN))
+        return ordered(frame)
 
     def _put(self, column: FrameColumn, values: list[Any]) -> None:
         if _is_list(column):
@@ -241,7 +245,7 @@ class SampleColumns:
         return polars.select(polars.when(present).then(series).alias(name)).to_series()
 
     def _knobs(self) -> dict[str, polars.Series]:
-        configs = [_CONFIG.decode(raw) for raw in self._configs]
+        configs = [_CONFIG.decode(raw) for raw in self.configs]
         codes = self._joined("config", np.int32)
         return {
             f"{KNOB}{name}": knob_series([config.get(name) for config in configs]).gather(codes)

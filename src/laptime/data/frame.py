@@ -32,6 +32,7 @@ from laptime.data.columns import (
 )
 from laptime.data.csv_cells import read_csv
 from laptime.data.legacy import read_legacy
+from laptime.data.legacy_own import read_own
 from laptime.data.outside import DAMAGE, open_regular, table_errors
 from laptime.data.record import SCHEMA_VERSION, Sample, config_id
 from laptime.data.run_folder import FILES, read_info
@@ -61,9 +62,9 @@ def read_frame(path: str | Path, *, bulky: bool = False) -> polars.DataFrame:
     if suffix in TABLES and not place.is_dir():
         return _read_table(place, TABLES[suffix], bulky=bulky)
     if place.is_dir() and not (place / "run.json").exists() and any(place.glob("*.json")):
-        return read_legacy(place, bulky=bulky)
+        return _read_older(place, bulky=bulky)
     if suffix == ".json" and not place.is_dir():
-        return read_legacy(place, bulky=bulky)
+        return _read_older(place, bulky=bulky)
     return _read_run(place, bulky=bulky)
 
 
@@ -79,6 +80,13 @@ def _read_run(folder: Path, *, bulky: bool) -> polars.DataFrame:
         return with_repeated_keys_flagged(columns.frame())
     except DAMAGE as error:  # in a configuration: only now are they looked into
         raise _damage(files, msgspec.json.Decoder(Sample)) or LaptimeError(f"{folder}: {error}") from error
+
+
+def _read_older(place: Path, *, bulky: bool) -> polars.DataFrame:
+    """Files that laptime itself wrote have known fields, and are read in a third of the time."""
+    files = [place] if not place.is_dir() else sorted(place.glob("*.json"))
+    frame = read_own(files, bulky=bulky)
+    return read_legacy(place, bulky=bulky) if frame is None else frame
 
 
 def _read_table(file: Path, kind: str, *, bulky: bool) -> polars.DataFrame:

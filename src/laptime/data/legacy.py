@@ -251,7 +251,7 @@ def _columns(
     ours = [isinstance(extra, dict) for extra in extras]  # written by laptime
     configs = _configs(extras, content, named)
     if not all(ours):
-        plain = config_id(_scalars(configs[ours.index(False)]))
+        plain = config_id(plain_knobs(configs[ours.index(False)]))
         columns["config_id"] = [None if own else plain for own in ours]
         columns["worker"] = [None if own else rank for own in ours]
         repeats = columns.get("repeat", [None] * len(samples))
@@ -325,7 +325,8 @@ def _configs(extras: Sequence[Any], content: Any, named: re.Match[str] | None) -
     return [one if isinstance(one, dict) else of_file for one in own]
 
 
-def _scalars(config: Mapping[str, Any]) -> dict[str, Scalar]:
+def plain_knobs(config: Mapping[str, Any]) -> dict[str, Scalar]:
+    """The knobs that are one value each, as they can be written."""
     return {_encodable(str(name)): _scalar(value) for name, value in config.items() if isinstance(value, Scalar)}
 
 
