@@ -35,7 +35,8 @@ def zero_decode(measurements: Measurements) -> RuleOutcome:
     """A decode of exactly 0 with two or more tokens: N tokens need N - 1 forwards, and those take time."""
     from polars import col
 
-    rows = measurements.measured.filter(col("output_tokens") >= 2, col("decode_ms").is_not_null())
+    rows = measurements.of(*STAGE_COLUMNS, "output_tokens")
+    rows = rows.filter(col("output_tokens") >= 2, col("decode_ms").is_not_null())
     zeros = rows.filter(col("decode_ms") == 0)
     if zeros.is_empty():
         return Judged(rows.height)
@@ -84,7 +85,7 @@ def subtracted_decode(measurements: Measurements) -> RuleOutcome:
     """Decode that equals total - vision - prefill to the last digit everywhere: left over, not measured."""
     from polars import col
 
-    rows = measurements.measured.filter(
+    rows = measurements.of(*STAGE_COLUMNS, "output_tokens").filter(
         col("decode_ms") > 0, col("total_ms").is_not_null(), col("prefill_ms").is_not_null(), col("output_tokens") >= 2
     )
     exact = rows.filter((col("decode_ms") - _remainder()).abs() <= ROUNDING_MS, col("other_ms").fill_null(0.0) == 0)
@@ -115,7 +116,7 @@ def stage_sum_exceeds_total(measurements: Measurements) -> RuleOutcome:
     """Stages of one call partition it: their sum can't be longer than the call."""
     from polars import col
 
-    rows = measurements.measured.filter(col("total_ms").is_not_null()).with_columns(sum=_stage_sum())
+    rows = measurements.of(*STAGE_COLUMNS).filter(col("total_ms").is_not_null()).with_columns(sum=_stage_sum())
     bad = rows.filter(col("sum") > col("total_ms") + ROUNDING_MS)
     if bad.is_empty():
         return Judged(rows.height)

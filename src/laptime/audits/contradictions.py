@@ -6,7 +6,7 @@ from laptime.audits.arithmetic import ROUNDING_MS
 from laptime.audits.measurements import Measurements
 from laptime.audits.result import AuditFinding
 from laptime.audits.rule import Judged, NotJudged, Rule, RuleOutcome, counted, key_of, percent, worst_rows
-from laptime.data.columns import has_flag
+from laptime.data.columns import KEY, STAGE_COLUMNS, has_flag
 from laptime.data.record import STAGES
 
 APART = 0.02
@@ -23,9 +23,11 @@ def per_token_not_decode(measurements: Measurements) -> RuleOutcome:
     """A stored time per token that is neither decode / (N - 1) nor decode / N."""
     from polars import col
 
-    rows = measurements.measured.filter(
-        col("output_tokens") >= 2, col("decode_ms") > 0, col("decode_per_token_ms").is_not_null()
-    ).with_columns(right=col("decode_ms") / (col("output_tokens") - 1), by_n=col("decode_ms") / col("output_tokens"))
+    rows = (
+        measurements.of("output_tokens", "decode_ms", "decode_per_token_ms")
+        .filter(col("output_tokens") >= 2, col("decode_ms") > 0, col("decode_per_token_ms").is_not_null())
+        .with_columns(right=col("decode_ms") / (col("output_tokens") - 1), by_n=col("decode_ms") / col("output_tokens"))
+    )
     stored = col("decode_per_token_ms")
     bad = rows.filter(
         (stored - col("right")).abs() > APART * col("right") + ROUNDING_MS,
@@ -62,7 +64,8 @@ def ttft_below_prefill(measurements: Measurements) -> RuleOutcome:
     """A first token before its prefill was over."""
     from polars import col
 
-    rows = measurements.measured.filter(col("ttft_ms").is_not_null(), col("prefill_ms").is_not_null())
+    rows = measurements.of(*STAGE_COLUMNS, "ttft_ms")
+    rows = rows.filter(col("ttft_ms").is_not_null(), col("prefill_ms").is_not_null())
     before = [col(name).fill_null(0.0) for name in BEFORE_PREFILL]
     needed = sum(before, col("prefill_ms"))
     bad = rows.with_columns(needed=needed).filter(col("ttft_ms") < col("needed") - ROUNDING_MS)
@@ -87,6 +90,9 @@ def ttft_below_prefill(measurements: Measurements) -> RuleOutcome:
     )
 
 
+_BY_OVERLAPS = ("row", *KEY, "worker", "started_unix_ms", "total_ms", "prefill_ms", "queue_ms", "flags")
+
+
 def overlapping_calls(measurements: Measurements) -> RuleOutcome:
     """A worker's call that begins before its call before has ended.
 
@@ -97,7 +103,7 @@ def overlapping_calls(measurements: Measurements) -> RuleOutcome:
 
     meant = col("prefill_ms").is_null() | col("queue_ms").is_not_null() | has_flag("overlapped").fill_null(value=False)
     meant = meant | has_flag("repeated-key").fill_null(value=False)  # the same call twice is no overlap
-    rows = measurements.frame.filter(col("started_unix_ms") > 0, col("total_ms") > 0, ~meant)
+    rows = measurements.frame.select(_BY_OVERLAPS).filter(col("started_unix_ms") > 0, col("total_ms") > 0, ~meant)
     rows = rows.sort("started_unix_ms", "row")
     ends = (col("started_unix_ms") + col("total_ms")).shift(1).over("worker")
     before = col("total_ms").shift(1).over("worker")
@@ -132,14 +138,18 @@ SEVERAL, FEW = 3, 0.02
 """Fewer samples, or a smaller share, are single calls that something interrupted between two marks."""
 
 
+_BY_TOKENS = ("output_tokens", "decode_forwards", "batch", "ttft_ms", "tpot_ms")
+
+
 def gaps_not_decode(measurements: Measurements) -> RuleOutcome:
     """Gaps between tokens that don't sum to decode, are too many or too few, or lie beyond the call's end."""
     from polars import col, lit, when
 
-    frame = measurements.measured
     if not measurements.has("tpot_ms") and not measurements.has("gaps_ms"):
         return NotJudged("no column itl_ms or tpot_ms")
-    if "gaps" not in frame.columns:
+    there = [name for name in ("gaps", "gaps_ms") if name in measurements.frame.columns]
+    frame = measurements.of(*STAGE_COLUMNS, *_BY_TOKENS, *there)
+    if not there:
         frame = frame.with_columns(gaps=lit(None), gaps_ms=lit(None))
     steps = col("output_tokens") - 1
     own = col("queue_ms").is_null() & (col("batch").fill_null(1) == 1)

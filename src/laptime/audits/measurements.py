@@ -81,6 +81,10 @@ class Measurements:
         warm_up = warm_up_rows(self.frame)
         return self.frame.filter(~warm_up) if warm_up.any() else self.frame
 
+    def of(self, *columns: str) -> polars.DataFrame:
+        """`measured`, but only the row, the key and these columns: what a rule then filters or sorts, it copies."""
+        return self.measured.select(*dict.fromkeys(("row", *KEY, *columns)))
+
     @cached_property
     def used(self) -> polars.DataFrame:
         """The samples that a summary uses and that have a total, in the order in which they were measured.

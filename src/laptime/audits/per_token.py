@@ -29,7 +29,8 @@ def decode_per_token_by_n(measurements: Measurements) -> RuleOutcome:
     """Per-token times that are decode / N, or grow with N as (N - 1)/N does: N tokens need N - 1 forwards."""
     from polars import col
 
-    rows = measurements.measured.filter(col("output_tokens") >= 2, col("decode_per_token_ms") > 0)
+    rows = measurements.of("output_tokens", "decode_ms", "decode_per_token_ms")
+    rows = rows.filter(col("output_tokens") >= 2, col("decode_per_token_ms") > 0)
     if measurements.has("decode_ms"):
         by_n = _divided_by_n(rows)
         if by_n is not None:
@@ -45,7 +46,8 @@ def forwards_mismatch(measurements: Measurements) -> RuleOutcome:
     """N tokens need N - 1 decode forwards, counted as they ran."""
     from polars import col
 
-    rows = measurements.measured.filter(col("output_tokens").is_not_null(), col("decode_forwards").is_not_null())
+    rows = measurements.of("output_tokens", "decode_forwards", "drafted_tokens")
+    rows = rows.filter(col("output_tokens").is_not_null(), col("decode_forwards").is_not_null())
     if measurements.has("drafted_tokens"):
         rows = rows.filter(col("drafted_tokens").is_null())  # an assisted call's forward gives several tokens
     bad = rows.filter(col("decode_forwards") != col("output_tokens") - 1)

@@ -43,7 +43,7 @@ def coarse_timer(measurements: Measurements) -> RuleOutcome:
     """All times are multiples of one step that is large beside them."""
     from polars import col
 
-    rows = measurements.measured.filter(col("total_ms") > 0)
+    rows = measurements.of("total_ms").filter(col("total_ms") > 0)
     if rows.height < FEWEST:
         return NotJudged(f"{counted(rows.height, 'sample')}, and fewer than {FEWEST} are multiples of a step by chance")
     totals = rows["total_ms"].to_numpy().astype(np.float64)
@@ -83,7 +83,7 @@ def copied_rows(measurements: Measurements) -> RuleOutcome:
     """Different keys with the same times to the last digit."""
     from polars import col, struct
 
-    rows = measurements.measured.filter(col("total_ms") > 0)
+    rows = measurements.of(*STAGE_COLUMNS, "ttft_ms").filter(col("total_ms") > 0)
     names = [name for name in ("total_ms", *STAGE_COLUMNS, "ttft_ms") if measurements.has(name)]
     kept = [name for name in dict.fromkeys(names) if rows[name].n_unique() > 1]
     if len(kept) < COPIED_STAGES:
@@ -135,7 +135,8 @@ def prefix_cache(measurements: Measurements) -> RuleOutcome:
     """Later calls of an input whose prefill is much shorter than its first one, while decode stays."""
     from polars import col
 
-    rows = measurements.measured.filter(col("prefill_ms") > 0, col("sample_id").is_not_null())
+    rows = measurements.of("prefill_ms", "decode_ms", "started_unix_ms")
+    rows = rows.filter(col("prefill_ms") > 0, col("sample_id").is_not_null())
     order = "started_unix_ms" if measurements.timed else "row"
     pairs = (
         rows.sort(order, "row")
@@ -187,6 +188,7 @@ def ended_early(measurements: Measurements) -> RuleOutcome:
     limit = "config.new_tokens"
     if limit not in rows.columns or not rows[limit].dtype.is_numeric():
         return NotJudged("no column config.new_tokens: the limit on new tokens is unknown")
+    rows = measurements.of("output_tokens", limit)
     rows = rows.filter(col("output_tokens").is_not_null(), col(limit).is_not_null())
     short = rows.filter(col("output_tokens") < col(limit))
     if rows.is_empty() or short.height < WITHOUT_END * rows.height or short.height == rows.height:
@@ -212,7 +214,7 @@ def shards_apart(measurements: Measurements) -> RuleOutcome:
     """Workers that measured hours apart, as if it had been one run."""
     from polars import col
 
-    rows = measurements.measured.filter(col("started_unix_ms") > 0)
+    rows = measurements.of("worker", "started_unix_ms").filter(col("started_unix_ms") > 0)
     spans = (
         rows.group_by("worker")
         .agg(begin=col("started_unix_ms").min(), end=col("started_unix_ms").max(), n=col("row").len())
@@ -246,13 +248,12 @@ def low_clocks(measurements: Measurements) -> RuleOutcome:
     """A device clock far below the one that it reached in this run, without a reason for it."""
     from polars import col
 
-    rows = measurements.measured.filter(col("gpu_sm_mhz") > 0)
+    rows = measurements.of("gpu_sm_mhz", "gpu_throttle").filter(col("gpu_sm_mhz") > 0)
     if rows.height < FEWEST:
         return NotJudged(f"the clock of fewer than {FEWEST} samples is known")
     reached = float(rows["gpu_sm_mhz"].quantile(0.95) or 0.0)
     low = rows.filter(col("gpu_sm_mhz") < LOW_CLOCK * reached)
-    if "gpu_throttle" in rows.columns:
-        low = low.filter(col("gpu_throttle").fill_null("") == "")
+    low = low.filter(col("gpu_throttle").fill_null("") == "")
     if low.height < max(3, 0.01 * rows.height):
         return Judged(rows.height)
     return Judged(

@@ -9,6 +9,7 @@ import numpy as np
 from laptime.audits.measurements import Measurements
 from laptime.audits.result import AuditFinding
 from laptime.audits.rule import Judged, NotJudged, Rule, RuleOutcome, counted, key_of, percent, worst_rows
+from laptime.data.columns import KEY
 from laptime.data.stats import Floats
 
 if TYPE_CHECKING:  # polars takes 0.2 s to import, so the functions that need it import it
@@ -37,7 +38,7 @@ def mixed_units(measurements: Measurements) -> RuleOutcome:
     """Some times are a thousand times smaller than the others of the same work, with nothing in between."""
     from polars import col, concat, lit
 
-    rows = measurements.measured.filter(col("total_ms") > 0)
+    rows = measurements.of("total_ms", "decode_per_token_ms").filter(col("total_ms") > 0)
     small = [
         part.filter(col("total_ms") < border).with_columns(
             others=others, value=col("total_ms"), figure=lit("total"), of=lit("the others of its configuration")
@@ -108,7 +109,8 @@ def faster_than_a_launch(measurements: Measurements) -> RuleOutcome:
     """Decode steps that end before their kernels could have been started."""
     from polars import col
 
-    rows = measurements.measured.filter(col("output_tokens") >= 2, col("decode_ms") > 0)
+    rows = measurements.of("output_tokens", "decode_ms")
+    rows = rows.filter(col("output_tokens") >= 2, col("decode_ms") > 0)
     step = col("decode_ms") / (col("output_tokens") - 1)
     bad = rows.with_columns(step=step).filter(col("step") < STEP_MS)
     if bad.height < max(SEVERAL, SHARE * rows.height):
@@ -143,7 +145,8 @@ def longer_than_their_run(measurements: Measurements) -> RuleOutcome:
         return NotJudged("no start times")
     if measurements.has("queue_ms"):
         return NotJudged("requests to a server are in flight together")
-    rows = measurements.frame.filter(col("total_ms") > 0, col("prefill_ms").is_not_null()).sort("row")
+    rows = measurements.frame.select("row", *KEY, "worker", "started_unix_ms", "total_ms", "prefill_ms")
+    rows = rows.filter(col("total_ms") > 0, col("prefill_ms").is_not_null()).sort("row")
     until = (col("started_unix_ms").shift(-1) - col("started_unix_ms")).over("worker")
     rows = rows.with_columns(until=until).filter(col("until") > 0)
     if rows.height < PERIODS:

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 from msgspec import inspect
 
+from laptime.data.growing_array import GrowingArray
 from laptime.data.record import LARGEST, LATEST_UNIX_MS, SMALLEST, Sample, Scalar
 
 if TYPE_CHECKING:  # polars takes 0.2 s to import, so the functions that need it import it
@@ -160,17 +160,18 @@ def _default(field: msgspec.structs.FieldInfo) -> Any:
 class SampleColumns:
     """Columns that grow by blocks of samples, so that a million samples are never objects at once.
 
-    Texts that repeat (configurations, ids, flags) are kept once, as codes. Raises OverflowError for a whole number
-    beyond 64 bits.
+    Texts that repeat (configurations, ids, flags) are kept once, as codes. Raises OverflowError beyond 64 bits.
     """
 
     def __init__(self, *, bulky: bool, columns: Sequence[FrameColumn] = COLUMNS, config: str = "config") -> None:
         """columns, config: where the values and the knobs are in the records to come; by default they are samples."""
         self._columns = [column for column in columns if bulky or column.name not in ON_REQUEST]
-        self._config = attrgetter(config)
-        self._blocks: dict[str, list[npt.NDArray[Any]]] = {}
-        self._absent: dict[str, list[npt.NDArray[np.bool_] | None]] = {}
-        self._codes = {column.name: _Codes() for column in self._columns if _is_coded(column)}
+        self._figures = {c.name: GrowingArray(np.float64, np.nan) for c in self._columns if c.kind == "float"}
+        self._integers = {c.name: GrowingArray(np.int64) for c in self._columns if c.kind == "int"}
+        self._present = {name: GrowingArray(np.bool_) for name in self._integers}
+        self._places = {c.name: GrowingArray(np.int32) for c in self._columns if _is_coded(c)}
+        self._codes = {name: _Codes() for name in self._places}
+        self._config, self._config_places = attrgetter(config), GrowingArray(np.int32)
         self.configs = _Codes()  # each configuration as it is written
         self._lists: dict[str, list[Any]] = {column.name: [] for column in self._columns if _is_list(column)}
 
@@ -184,7 +185,7 @@ class SampleColumns:
         configs = list(map(self._config, samples))
         written = map(bytes if configs and isinstance(configs[0], msgspec.Raw) else msgspec.json.encode, configs)
         codes = list(map(self.configs.__getitem__, written))
-        self._blocks.setdefault("config", []).append(np.array(codes, dtype=np.int32))
+        self._config_places.add(np.array(codes, dtype=np.int32))
 
     def frame(self) -> polars.DataFrame:
         """All rows as one frame. Raises msgspec.DecodeError for a configuration that is none."""
@@ -198,13 +199,11 @@ class SampleColumns:
                 columns[name] = polars.Series(self._lists[name], dtype=types[name])
             elif _is_coded(column):
                 table = polars.Series(list(self._codes[name]), dtype=polars.String)
-                columns[name] = table.gather(self._joined(name, np.int32))
+                columns[name] = table.gather(self._places.pop(name).values())
             elif column.kind == "float":
-                values = self._joined(name, np.float64)
-                values[np.abs(values) < SMALLEST] = 0.0
-                columns[name] = polars.Series(name, values).fill_nan(None)
+                columns[name] = _figures(self._figures.pop(name))
             else:
-                columns[name] = self._integers(name)
+                columns[name] = _whole(self._integers.pop(name), self._present.pop(name))
         frame = polars.DataFrame(columns | self._knobs())
         if DECODE_PER_TOKEN not in columns:
             frame = frame.with_columns(decode_per_token().alias(DECODE_PER_TOKEN))
@@ -214,39 +213,30 @@ class SampleColumns:
         if _is_list(column):
             self._lists[column.name] += values
             return
-        block: npt.NDArray[Any]
+        if column.kind in ("float", "int"):
+            self._put_numbers(column, values)
+            return
+        texts = [",".join(words) if words else "" for words in values] if column.kind == "words" else values
+        codes = self._codes[column.name]
+        self._places[column.name].add(np.array(list(map(codes.__getitem__, texts)), dtype=np.int32))
+
+    def _put_numbers(self, column: FrameColumn, values: list[Any]) -> None:
+        lacking = values.count(None)  # most lines lack many columns
         if column.kind == "float":
-            # None becomes NaN, which no line can hold. Most lines lack many columns.
-            lacks_it = values.count(None) == len(values)
-            block = np.full(len(values), np.nan) if lacks_it else np.array(values, dtype=np.float64)
-        elif column.kind == "int":
-            block, absent = _whole_numbers(values)
-            self._absent.setdefault(column.name, []).append(absent)
-        else:
-            texts = [",".join(words) if words else "" for words in values] if column.kind == "words" else values
-            codes = self._codes[column.name]
-            block = np.array(list(map(codes.__getitem__, texts)), dtype=np.int32)
-        self._blocks.setdefault(column.name, []).append(block)
-
-    def _joined(self, name: str, dtype: type) -> npt.NDArray[Any]:
-        blocks = self._blocks.pop(name, [])
-        return np.concatenate(blocks) if blocks else np.empty(0, dtype=dtype)
-
-    def _integers(self, name: str) -> polars.Series:
-        import polars
-
-        lengths = [len(block) for block in self._blocks.get(name, [])]
-        series = polars.Series(name, self._joined(name, np.int64))
-        masks = self._absent.get(name, [])
-        if all(mask is None for mask in masks):
-            return series
-        absent = [np.zeros(n, np.bool_) if mask is None else mask for n, mask in zip(lengths, masks, strict=True)]
-        present = polars.Series(~np.concatenate(absent))
-        return polars.select(polars.when(present).then(series).alias(name)).to_series()
+            figures = self._figures[column.name]  # None becomes NaN, which no line can hold
+            figures.skip(lacking) if lacking == len(values) else figures.add(np.array(values, dtype=np.float64))
+            return
+        integers, present = self._integers[column.name], self._present[column.name]
+        if lacking == len(values):
+            integers.skip(lacking)
+            present.skip(lacking)
+            return
+        present.add(np.array([value is not None for value in values]) if lacking else np.ones(len(values), np.bool_))
+        integers.add(np.array([value or 0 for value in values] if lacking else values, dtype=np.int64))
 
     def _knobs(self) -> dict[str, polars.Series]:
         configs = [_CONFIG.decode(raw) for raw in self.configs]
-        codes = self._joined("config", np.int32)
+        codes = self._config_places.values()
         return {
             f"{KNOB}{name}": knob_series([config.get(name) for config in configs]).gather(codes)
             for name in dict.fromkeys(name for config in configs for name in config)
@@ -277,15 +267,25 @@ def _values(structs: Sequence[Any], column: FrameColumn) -> list[Any]:
     return list(map(read, structs))
 
 
-def _whole_numbers(values: Sequence[int | None]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_] | None]:
-    """The values, 0 for None, and which of them are None (no mask if none of them is)."""
-    if values.count(None) == len(values):
-        return np.zeros(len(values), dtype=np.int64), np.ones(len(values), dtype=np.bool_)
-    try:
-        return np.array(values, dtype=np.int64), None
-    except TypeError:
-        absent = np.array([value is None for value in values])
-        return np.array([0 if value is None else value for value in values], dtype=np.int64), absent
+def _figures(figures: GrowingArray[np.float64]) -> polars.Series:
+    import polars
+
+    if figures.is_absent:
+        return polars.repeat(None, figures.length, dtype=polars.Float64, eager=True)
+    values = figures.values()
+    values[np.abs(values) < SMALLEST] = 0.0
+    return polars.Series(values).fill_nan(None)
+
+
+def _whole(integers: GrowingArray[np.int64], present: GrowingArray[np.bool_]) -> polars.Series:
+    import polars
+
+    if integers.is_absent:
+        return polars.repeat(None, integers.length, dtype=polars.Int64, eager=True)
+    series, there = polars.Series(integers.values()), present.values()
+    if there.all():
+        return series
+    return polars.select(polars.when(polars.Series(there)).then(series)).to_series()
 
 
 _CONFIG = msgspec.json.Decoder(dict[str, Scalar])
