@@ -83,6 +83,15 @@ def test_time_decides_not_order() -> None:
     assert {s.cause: s.total_ns for s in gap.shares}["allocation"] == 20_000
 
 
+@pytest.mark.parametrize(("until", "named"), [(120_000, None), (900_000, "aten::copy_")])
+def test_a_gap_is_in_the_operator_only_if_it_was_there_for_longest(until: int, named: str | None) -> None:
+    work = [ActivityRow(0, 100_000, "a"), ActivityRow(1_100_000, 1_200_000, "b", correlation=7)]
+    timeline = build(work, [LAUNCH], [RangeRow(110_000, until, "aten::copy_", "cpu_op")])
+    (gaps,) = device_gaps(timeline.activities)
+    (gap,) = large_gaps(timeline, gaps, gap_causes(timeline, gaps, launches(timeline)))
+    assert (gap.cause, gap.host) == ("host-not-launching", named)
+
+
 def test_only_the_launching_thread_counts() -> None:
     other = CallRow(100_000, 1_100_000, "cudaDeviceSynchronize", 9, thread=555)
     assert "synchronize" not in one_gap([other, LAUNCH])
@@ -102,6 +111,22 @@ def test_work_that_was_there_is_queued() -> None:
 def test_work_without_a_launch_record_that_starts_under_a_synchronize_is_queued() -> None:
     waiting = CallRow(50_000, 1_300_000, "cudaDeviceSynchronize", 8)
     assert one_gap([waiting], correlation=None) == {"queued": 1_000_000}
+
+
+def test_work_that_was_launched_before_the_capture_was_queued() -> None:
+    work = [ActivityRow(0, 100_000, "a"), ActivityRow(1_100_000, 1_200_000, "b")]
+    timeline = build(
+        [*work, ActivityRow(1_250_000, 1_300_000, "c", correlation=7)],
+        [CallRow(1_190_000, 1_195_000, "cudaLaunchKernel", 7)],
+    )
+    assert {row.cause: row.total_ns for row in cause_times(causes_of(timeline))} == {"queued": 1_050_000}
+
+
+def test_work_after_a_wait_in_the_capture_was_not_queued_before_it() -> None:
+    work = [ActivityRow(0, 100_000, "a"), ActivityRow(1_100_000, 1_200_000, "b")]
+    calls = [CallRow(50_000, 60_000, "cudaGetDevice", 6), CallRow(1_190_000, 1_195_000, "cudaLaunchKernel", 7)]
+    spent = cause_times(causes_of(build([*work, ActivityRow(1_250_000, 1_300_000, "c", correlation=7)], calls)))
+    assert {row.cause: row.total_ns for row in spent} == {"host-not-launching": 1_000_000, "queued": 50_000}
 
 
 @pytest.mark.parametrize("profiled", [False, True])

@@ -121,6 +121,15 @@ def test_what_nsight_noted_is_said_in_our_words(tmp_path: Path) -> None:
     assert b"secret" not in analysis.to_json()
 
 
+def test_a_process_without_cuda_is_no_fault_of_the_one_with_it(tmp_path: Path) -> None:
+    path = noted(
+        write_nsys(tmp_path / "t.sqlite", *a_run(20)),
+        "No CUDA events collected. Does the process use CUDA?",
+        "Number of CUDA events collected: \t40.",
+    )
+    assert codes(read_trace(path)) == {"processes-without-cuda": ("info", 1), "no-steps": ("info", 1)}
+
+
 def test_a_refusal_names_its_reason(tmp_path: Path) -> None:
     _, calls = a_run(3)
     path = write_nsys(tmp_path / "launched.sqlite", [], calls)

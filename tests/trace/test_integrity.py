@@ -56,6 +56,14 @@ def test_activities_without_a_launch_record_are_counted(tmp_path: Path, write, l
     assert integrity.verdict == verdict
 
 
+@pytest.mark.parametrize("write", [kineto, nsys])
+def test_work_that_was_launched_before_the_capture_is_no_fault_of_it(tmp_path: Path, write) -> None:
+    """A profiler that begins while the device works through its queue sees kernels without their launches."""
+    integrity = write(tmp_path, kernels(40), calls(40)[25:])
+    assert codes(integrity) == {"no-launch-record": ("info", 25)}
+    assert integrity.verdict == "ok"
+
+
 def test_a_trace_without_any_api_call_says_so_once(tmp_path: Path) -> None:
     assert codes(kineto(tmp_path, kernels(4), [])) == {"no-api-calls": ("severe", 1)}
     assert codes(nsys(tmp_path, kernels(4), [])) == {"missing-table": ("severe", 1)}

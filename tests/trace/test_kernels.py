@@ -166,6 +166,15 @@ def test_the_commonest_kernels_have_their_family() -> None:
         ("void causal_conv1d_fwd_kernel<Causal_conv1d_fwd_kernel_traits<128, 4>>(ConvParamsBase)", "convolution"),
         ("void vllm::reshape_and_cache_flash_kernel<__nv_bfloat16>(long const*)", "copy"),
         ("void cutlass::Kernel2<cutlass_80_tensorop_bf16_s16816gemm_relu_bf16_64x64_32x6_tn_align8>(Params)", "GEMM"),
+        ("void cutlass::device_kernel<flash::FlashAttnBwd<flash::MainloopBwd<2, bf16>>>(Params)", "attention"),
+        ("_ZN7cutlass13device_kernelIN5flash12FlashAttnFwdINS1_10CollectiveEEEEEvNT_6ParamsE", "attention"),
+        ("void deep_ep::intranode::dispatch<8, 768, 8192>(int4*, float*)", "collective"),
+        ("void other::ep::internode::combine<false, 8, __nv_bfloat16>(int4*)", "collective"),
+        ("void mori::moe::EpDispatchIntraNodeKernel<hip_bfloat16>(EpDispatchCombineArgs)", "collective"),
+        ("void step::internal_combine<float>(float*)", "other"),
+        ("fused_recurrent_gated_delta_rule_packed_decode_kernel", "attention"),
+        ("void selective_scan_fwd_kernel<Selective_Scan_fwd_kernel_traits<128, 16>>(SSMParamsBase)", "attention"),
+        ("void vllm::cvt_fp16_to_fp4<__nv_bfloat16, false>(int, int)", "elementwise"),
     ],
 )
 def test_families_beyond_the_commonest(name: str, expected: str) -> None:

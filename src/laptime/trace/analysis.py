@@ -15,6 +15,7 @@ from laptime.trace.advice import advice, pass_advice
 from laptime.trace.api import api_calls
 from laptime.trace.captured import named_by_capture
 from laptime.trace.causes import GapCauses, cause_times, gap_causes, host_times, large_gaps
+from laptime.trace.completeness import launched_before
 from laptime.trace.device_time import busy_times, copy_times, process_times
 from laptime.trace.gaps import DeviceGaps, device_gaps, histogram, median_ns, sum_ns, union_ns
 from laptime.trace.headline import headline
@@ -240,6 +241,7 @@ def _device(timeline: GpuTimeline, gaps: DeviceGaps, causes: GapCauses, launched
     hidden = bool((kind == Activity.GRAPH).any())  # graphs recorded whole: their kernels are not known
     length = gaps.gap_end_ns - gaps.gap_start_ns
     calls = launched[rows]
+    early = launched_before(timeline, launched)[rows] if (calls < 0).any() else calls < 0
     return DeviceTimes(
         device=gaps.device,
         start_ns=gaps.start_ns,
@@ -252,7 +254,8 @@ def _device(timeline: GpuTimeline, gaps: DeviceGaps, causes: GapCauses, launched
         memset_ns=sum_ns(activities, rows, Activity.MEMSET),
         graph_ns=sum_ns(activities, rows, Activity.GRAPH),
         kernels=None if hidden else len(kernels),
-        launches=_count_distinct(calls) if (calls >= 0).all() else None,
+        launches=_count_distinct(calls[calls >= 0]) if (early | (calls >= 0)).all() else None,
+        launched_before=int(np.count_nonzero(early)),
         gaps=Gaps(
             count=len(length),
             median_ns=median_ns(length),

@@ -28,6 +28,7 @@ from laptime.trace.api import (
     plain_name,
     purposes,
 )
+from laptime.trace.completeness import launched_before
 from laptime.trace.gaps import DeviceGaps, largest
 from laptime.trace.host_segments import Segments, flatten, overlay, owner_at, stretch, time_within
 from laptime.trace.kernel_names import short_name
@@ -95,10 +96,11 @@ def gap_causes(timeline: GpuTimeline, gaps: DeviceGaps, launched: Int64, *, deta
     del length
     filled = _Filled(time_ns, by_name, longest, is_long)
     start_up = start_up_calls(timeline, launched)
+    ready = launched_before(timeline, launched)[gaps.after] if (launched < 0).any() else None
     for (process, thread), rows in _launching_threads(timeline, gaps, launched):
         host = _flattened(timeline, process, thread, start_up)
         for first in range(0, len(rows), _BLOCK):
-            _add_block(timeline, gaps, launched, host, rows[first : first + _BLOCK], filled)
+            _add_block(timeline, gaps, launched, host, rows[first : first + _BLOCK], filled, ready)
     return GapCauses(time_ns, _main(time_ns), longest, by_name)
 
 
@@ -109,8 +111,12 @@ def _add_block(
     host: _Thread,
     block: npt.NDArray[np.intp],
     filled: _Filled,
+    ready: npt.NDArray[np.bool_] | None,
 ) -> None:
-    """Add to `filled` a block of gaps, in order of time, that one host thread ended."""
+    """Add to `filled` a block of gaps, in order of time, that one host thread ended.
+
+    `ready`: for each gap whether its next work was launched before the capture; None where no launch is missing.
+    """
     time_ns = filled.time_ns
     begin, gap_end = gaps.gap_start_ns[block], gaps.gap_end_ns[block]
     call = launched[gaps.after[block]]
@@ -131,6 +137,8 @@ def _add_block(
     waiting = owner_at(segments, gap_end[unlinked] - 1)
     purpose_then = np.append(host.purpose, np.int8(-1))[np.maximum(waiting, -1)]  # -1 where no call is open
     waits = unlinked[purpose_then == SYNCHRONIZE]
+    if ready is not None:
+        waits = np.union1d(waits, np.flatnonzero(ready[block]))
     queued[waits] = True
     end[waits] = begin[waits]
 
@@ -237,19 +245,26 @@ def _add_named(
 
 
 def _longest_in(segments: Segments, label: Int8, name: Int32, begin: int, end: int) -> tuple[int, int]:
-    """Name ids of the call and of the range that cover most of [begin, end); -1 for none."""
+    """Name ids of the call and of the range that cover most of [begin, end); -1 for none.
+
+    No range is named where the host was for longer in none at all.
+    """
     first = max(int(np.searchsorted(segments.edge_ns, begin, side="right")) - 1, 0)
     last = min(int(np.searchsorted(segments.edge_ns, end, side="left")), len(segments.owner))
     owner = segments.owner[first:last]
     spent = np.minimum(segments.edge_ns[first + 1 : last + 1], end) - np.maximum(segments.edge_ns[first:last], begin)
     is_host = label[first:last] == HOST
 
-    def most(chosen: npt.NDArray[np.bool_]) -> int:
+    def most(chosen: npt.NDArray[np.bool_], least: int) -> int:
         names, inverse = np.unique(name[owner[chosen]], return_inverse=True)
-        return int(names[np.bincount(inverse, weights=spent[chosen]).argmax()]) if len(names) else -1
+        if not len(names):
+            return -1
+        total = np.bincount(inverse, weights=spent[chosen])
+        return int(names[total.argmax()]) if total.max() >= least else -1
 
     owned = (owner >= 0) & (spent > 0)
-    return most(owned & ~is_host), most(owned & is_host)
+    nowhere = end - begin - int(spent[(owner != -1) & (spent > 0)].sum())
+    return most(owned & ~is_host, 0), most(owned & is_host, nowhere)
 
 
 def cause_times(causes: GapCauses, chosen: npt.NDArray[np.intp] | None = None) -> list[CauseTime]:

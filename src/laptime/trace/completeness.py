@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,9 @@ SWALLOWED = 8
 
 SHORT_SPAN = 0.05
 """A device that worked within so small a share of the traced time is said to."""
+
+IDLE_NS = 100_000
+"""A stream that runs nothing for longer than this has nothing queued."""
 
 _KERNEL_LAUNCH = re.compile(r"launch(?!hostfunc)", re.IGNORECASE)
 _NO_KERNEL = re.compile(r"hostfunc|graph", re.IGNORECASE)
@@ -96,6 +100,41 @@ def launches_without_kernels(timeline: GpuTimeline, launched: Int64) -> Iterator
             " ended before they ran. Busy time, kernels and gaps are those of the kernels that are there",
             count=count,
         )
+
+
+def launched_before(timeline: GpuTimeline, launched: Int64) -> npt.NDArray[np.bool_]:
+    """Activities without a launch that come before all launched ones of their stream: a capture began between the two.
+
+    Streams run their work in the order of its launches. One that had nothing to do for a while when the capture ran
+    already was waiting for a launch, which the capture then lacks.
+
+    Args:
+        timeline: the trace.
+        launched: for each activity the index of its call, -1 without one.
+    """
+    activities = timeline.activities
+    result = np.zeros(len(launched), dtype=np.bool_)
+    alone = launched < 0
+    if alone.all() or not alone.any():
+        return result
+    begin_ns = int(timeline.calls.start_ns.min())
+    own = (activities.device, activities.process, activities.stream)
+    order = np.lexsort((activities.start_ns, *own[::-1]))
+    fresh = np.zeros(len(order), dtype=np.bool_)
+    fresh[0] = True
+    for column in own:
+        fresh[1:] |= column[order][1:] != column[order][:-1]
+    edges = [*np.flatnonzero(fresh).tolist(), len(order)]
+    for first, stop in pairwise(edges):
+        rows = order[first:stop]
+        linked = np.flatnonzero(~alone[rows])
+        if len(linked) == 0 or linked[0] == 0:
+            continue
+        rows = rows[: linked[0]]
+        start, end = activities.start_ns[rows], activities.end_ns[rows]
+        idle = np.r_[False, start[1:] - np.maximum.accumulate(end)[:-1] > IDLE_NS] & (start > begin_ns)
+        result[rows[: int(np.argmax(idle)) if idle.any() else len(rows)]] = True
+    return result
 
 
 def _keys(process: npt.NDArray[np.int32], correlation: Int64) -> Int64:

@@ -14,6 +14,7 @@ from laptime.data.record import Finding
 from laptime.trace.completeness import (
     captured_launches,
     kernel_launches,
+    launched_before,
     launches_without_kernels,
     overlong_kernels,
     several_processes,
@@ -86,7 +87,9 @@ def _launch_findings(timeline: GpuTimeline, launch: Int64) -> Iterator[Finding]:
         return
     moved = migrations(timeline)  # by the driver, not by a call
     total = len(launch) - int(np.count_nonzero(moved))
-    alone = int(np.count_nonzero((launch < 0) & ~moved))
+    before = launched_before(timeline, launch) & ~moved
+    early_work = int(np.count_nonzero(before))
+    alone = int(np.count_nonzero((launch < 0) & ~moved & ~before))
     if total < len(launch):
         yield Finding(
             code="unified-memory",
@@ -95,12 +98,20 @@ def _launch_findings(timeline: GpuTimeline, launch: Int64) -> Iterator[Finding]:
             " no call launches them one by one",
             count=len(launch) - total,
         )
+    if early_work:
+        yield Finding(
+            code="no-launch-record",
+            severity="info",
+            message=f"{early_work} of {total} device activities were launched before the capture began: they come"
+            " before all that the calls in it launched on their streams",
+            count=early_work,
+        )
     if alone:
         yield Finding(
             code="no-launch-record",
             severity="severe" if alone > _FEW * total else "warning",
-            message=f"{alone} of {total} device activities have no API call that launched them (it came before the"
-            " capture, or was not traced)",
+            message=f"{alone} of {total} device activities have no API call that launched them (it was not traced, or"
+            " its record was lost)",
             count=alone,
         )
     early = timeline.calls.start_ns[launch[launch >= 0]] - timeline.activities.start_ns[launch >= 0]

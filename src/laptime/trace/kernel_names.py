@@ -39,13 +39,17 @@ _FAMILY_PATTERNS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
         (
             "collective",
             r"nccl|rccl|(?<![a-z])all[-_]?(?:reduce|gather|to_?all)|(?-i:All(?:Reduce|Gather|ToAll))|reduce_?scatter"
-            r"|cross_device|send_?recv|nvshmem|deep_?ep::|multimem|quick_?reduce|mscclpp",
+            r"|cross_device|send_?recv|nvshmem|multimem|quick_?reduce|mscclpp"
+            # Tokens sent to the experts of other ranks and back: DeepEP and its relatives.
+            r"|deep_?ep::|(?<![a-z])ep::|(?:inter|intra)_?node(?:_ll)?::|(?<![a-z])ep_?(?:dispatch|combine)",
         ),
         ("copy", r"reshape_and_cache|concat_and_cache|nchw_?to_?nhwc|nhwc_?to_?nchw|nchw2|2nchw"),
         ("moe", r"moe(?![a-z])|fused_moe|moe_|expert|topk_?gating|_routing_"),
         (
             "attention",
-            r"flash|fmha|attention|attn|sdpa|(?<![a-z])mha|paged|(?<![a-z])mla_|decode_?softmax_?reducev|(?<![a-z])sage_|fwd_(?:grouped_)?kernel_stage\d",
+            r"flash|fmha|attention|attn|sdpa|(?<![a-z])mha|paged|(?<![a-z])mla_|decode_?softmax_?reducev|(?<![a-z])sage_|fwd_(?:grouped_)?kernel_stage\d"
+            # Layers that mix tokens without attention's square: state spaces and the delta rule.
+            r"|delta_rule|selective_(?:scan|state)|chunk_(?:scan|state)_|(?<![a-z])wkv",
         ),
         ("GEMV", r"gemv|dot_kernel|gemvx"),
         (
@@ -87,7 +91,7 @@ _FAMILY_PATTERNS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
         (
             "elementwise",
             r"elementwise|pointwise|functor|act_and_mul|silu|gelu|swiglu|relu|add|mul|fill|cast|quant|scale"
-            r"|foreach|multi_tensor|sigmoid|pow|arange|subtensorop|divide|subtract|absolute|sqrt|_transform"
+            r"|foreach|multi_tensor|(?<![a-z])cvt_|sigmoid|pow|arange|subtensorop|divide|subtract|absolute|sqrt|_transform"
             r"|transform_config|triu|tril|clamp|to_float|(?<![a-z])scal_|compute_position"
             r"|loop_\w*fusion|(?<![a-z_])fusion_?\d|wrapped_|bias_residual",
         ),
@@ -150,12 +154,19 @@ def family(name: str) -> str:
     text = _flat_mangled(name[:_LOOKED_AT]) if name.startswith("_Z") else name[:_LOOKED_AT]
     base, inner = _split(text)
     base = base.removeprefix("fbgemm_gpu::")
+    if base in _ENTRIES and _ATTENTION.search(inner.split(None, 1)[0] if inner.strip() else ""):
+        return "attention"
     for part in (base, inner):  # what the kernel is called counts before what it is called with
         for kind, pattern in _FAMILY_PATTERNS:
             if pattern.search(part) and not (part is base and kind == "elementwise" and _native_copy(inner)):
                 return "convolution" if kind == "GEMM" and part is base and _CONVOLVES.search(inner) else kind
     return "other"
 
+
+_ENTRIES = frozenset({"cutlass::device_kernel", "cutlass::Kernel", "cutlass::Kernel2"})
+"""CUTLASS's entry points: what they run is the first of their template's arguments."""
+
+_ATTENTION = dict(_FAMILY_PATTERNS)["attention"]
 
 _CONVOLVES = re.compile(r"dgrad|wgrad|fprop|ImplicitGemmConv|conv[23]d")
 """What a GEMM template's arguments hold when it computes a convolution."""
@@ -177,7 +188,7 @@ def _readable(text: str) -> str:
     if last in _GENERIC and "::" in base and not base.startswith("cutlass"):
         return base.rsplit("::", 2)[-2]
     if last in _GENERIC and inner:
-        names = [w for w in _IDENTIFIER.findall(inner) if len(w) > 12 and not w.startswith("Template")]
+        names = [w for w in _IDENTIFIER.findall(inner) if len(w) >= 12 and not w.startswith("Template")]
         return _tile(names[0]) if names else f"{base} {inner}"
     plain = re.sub(r"(_kernel|Kernel)(?=_|$)", "", last).strip("_") or last
     shape = plain.removesuffix("_manual_unroll").removesuffix("_with_index")

@@ -79,7 +79,7 @@ class LargeGap(msgspec.Struct, frozen=True, kw_only=True):
     cause: str
     cause_ns: int  # how much of the gap the cause covers
     api: str | None  # the API call that the launching thread was in for longest during the gap
-    host: str | None  # the operator or Python frame that it was in for longest
+    host: str | None  # the operator or Python frame that it was in for longest; None where it was in none for longer
     shares: list[CauseTime]  # the whole gap by cause
 
 
@@ -139,7 +139,8 @@ class DeviceTimes(msgspec.Struct, frozen=True, kw_only=True):
     memset_ns: int
     graph_ns: int  # graph replays recorded as one interval each
     kernels: int | None
-    launches: int | None  # API calls that made this device work; None when calls or links are missing
+    launches: int | None  # API calls in the trace that made this device work; None when calls or links are missing
+    launched_before: int = 0  # activities that were launched before the capture began
     gaps: Gaps
     busy: list[BusyTime] = []
     copies: list[CopyTime] = []

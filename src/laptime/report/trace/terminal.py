@@ -88,7 +88,7 @@ def _gap_lengths(device: DeviceTimes) -> RenderableType:
         length = f"{low} and more" if row.hi_ns is None else f"{low} to {plain_text(row.hi_ns, 'ns')}"
         table.add_row(length, count(row.count), words.ms_column(row.total_ns), *_of_idle(row.total_ns, device))
     facts = [
-        f"{count(device.kernels)} kernels from {count(device.launches)} launches",
+        words.launches(device),
         f"{counted(device.gaps.count, 'gap')} (median {text(device.gaps.median_ns, 'ns')})",
         f"sum of kernel times {text(device.kernel_sum_ns, 'ns')}, their union {text(device.kernel_busy_ns, 'ns')}",
     ]

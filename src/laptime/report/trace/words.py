@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from laptime.data.record import Finding
 from laptime.report.kit.numbers import KEEP_TOGETHER, NOTHING, count, decimals, percent, ratio, whole_percent
-from laptime.report.kit.text import one_line
+from laptime.report.kit.text import counted, one_line
 from laptime.trace.comparison import Pair
 from laptime.trace.result import DeviceTimes, LargeGap, Steps, TraceAnalysis, TracedPass, WhatIf
 
@@ -83,6 +83,14 @@ def uncounted_layers(steps: Steps) -> str | None:
     if steps.attention_kernels is None or steps.attention_kernels < 2:
         return None
     return f"not counted, they differ; {count(steps.attention_kernels)} kernels are the same attention"
+
+
+def launches(device: DeviceTimes) -> str:
+    """How many kernels a device ran, from how many launches."""
+    if not device.launched_before:
+        return f"{count(device.kernels)} kernels from {count(device.launches)} launches"
+    early = counted(device.launched_before, "activity", "activities")
+    return f"{count(device.kernels)} kernels; {count(device.launches)} launches, and {early} launched before the trace"
 
 
 def step_spread(steps: Steps) -> str:

@@ -50,6 +50,9 @@ KNOWN: tuple[tuple[str, Severity, re.Pattern[str], str], ...] = tuple(
 )
 """Finding code, severity, what shows it, and the message."""
 
+_COLLECTED = re.compile(r"number of cuda events collected:\s{0,9}[1-9]", re.IGNORECASE)
+"""What Nsight Systems notes of each process of which it has CUDA events."""
+
 ROWS, LONGEST = 10_000, 2_000
 
 
@@ -64,7 +67,10 @@ def diagnostics(export: NsightExport) -> Iterator[Finding]:
         return
     for code, severity, pattern, message in KNOWN:
         found = [match for match in map(pattern.search, texts) if match is not None]
-        if found:
+        if found and code == "cuda-not-collected" and any(map(_COLLECTED.search, texts)):
+            said = "Nsight Systems collected no CUDA event of some processes; those of others are in the file"
+            yield Finding(code="processes-without-cuda", severity="info", message=said)
+        elif found:
             said = message.format(**found[0].groupdict())
             yield Finding(code=code, severity=severity, message=said, count=len(found))
 
