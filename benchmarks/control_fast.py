@@ -128,7 +128,7 @@ def run(asked: argparse.Namespace, loaded: Any, space: ChoiceSpace, examples: An
     held = slice(asked.learn, None)
     same, plain_ms = equal_to_eager(loaded, adaptive, questions[held], asked.device)
     print(f"equal to eager {same}, eager {plain_ms:.1f} ms a call", flush=True)
-    times, tokens, right = measured(loaded, adaptive, examples, questions)
+    times, tokens, right, stages = measured(loaded, adaptive, examples, questions)
     adaptive.close()
     print(f"every choice is measured after {monotonic() - began:.0f} s", flush=True)
     table = DecisionTable(
@@ -183,8 +183,13 @@ def run(asked: argparse.Namespace, loaded: Any, space: ChoiceSpace, examples: An
     )
     laptime.show(evaluation)
     usual = {
-        str(space.choice(number)): [round(float(np.median(column)), 3), round(float(share), 3)]
-        for number, (column, share) in enumerate(zip(times.total_ms.T, right.mean(axis=0), strict=True))
+        str(space.choice(number)): {
+            "total_ms": round(float(np.median(times.total_ms[:, number])), 3),
+            "step_ms": round(float(np.nanmedian(times.step_ms[:, number])), 4),
+            **{f"{name}_ms": round(float(np.nanmedian(one[:, number])), 3) for name, one in stages.items()},
+            "right": round(float(right[:, number].mean()), 3),
+        }
+        for number in range(count)
     }
     figures = {
         "learn": asked.learn,
@@ -223,11 +228,14 @@ def equal_to_eager(loaded: Any, adaptive: AdaptiveModel, questions: Any, device:
     return f"{same} of {len(questions)}", median(taken)
 
 
-def measured(loaded: Any, adaptive: AdaptiveModel, examples: Any, questions: Any) -> tuple[MeasuredTimes, Any, Any]:
-    """Times, answer lengths and scores of every choice, (questions, choices)."""
+def measured(
+    loaded: Any, adaptive: AdaptiveModel, examples: Any, questions: Any
+) -> tuple[MeasuredTimes, Any, Any, dict[str, Any]]:
+    """Times, answer lengths, scores and two stages in ms, of every choice: (questions, choices)."""
     shape = (len(questions), len(adaptive.space))
     before, step, total = (np.full(shape, np.nan) for _ in range(3))
     tokens, right = np.ones(shape, dtype=np.int32), np.zeros(shape)
+    stages = {"vision": np.full(shape, np.nan), "prefill": np.full(shape, np.nan)}
     arguments = generation_arguments(new_tokens=MOST, cache=None, compile=False)
     for row, (example, question) in enumerate(zip(examples, questions, strict=True)):
         made_for: dict[tuple[int, int], Any] = {}
@@ -244,8 +252,10 @@ def measured(loaded: Any, adaptive: AdaptiveModel, examples: Any, questions: Any
             total[row, number], tokens[row, number] = sample.stages.total_ms, made
             before[row, number] = sample.stages.total_ms - decode
             step[row, number] = decode / (made - 1) if made > 1 else np.nan
+            for name, kept in stages.items():
+                kept[row, number] = getattr(sample.stages, f"{name}_ms")
             right[row, number] = score("exact", answer_text(loaded, sample.output_ids[0]), example)
-    return MeasuredTimes(before, step, total), tokens, right
+    return MeasuredTimes(before, step, total), tokens, right, stages
 
 
 if __name__ == "__main__":

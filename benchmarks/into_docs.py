@@ -266,9 +266,29 @@ def fast_promises() -> str:
     lines = ["| what | stage | promised | measured | kept |", "|---|---|---|---|---|"]
     for row in recorded["figures"]["rows"]:
         promised = f"{row['promised_low_ms']:.2f} to {row['promised_high_ms']:.2f} ms"
-        verdict = "yes" if row["kept"] else "no"
+        verdict = ("yes" if row["kept"] else "no") + (" (set on it)" if row["set_on"] else "")
         lines.append(f"| {row['what']} | {row['stage']} | {promised} | {row['measured_ms']:.2f} ms | {verdict} |")
-    return "\n".join(lines) + f"\n\n{machine(recorded)}.\n"
+    kept, of = (recorded["figures"][name] for name in ("kept", "of"))
+    return "\n".join(lines) + (
+        f"\n\n{kept} of {of} kept, of those that the ranges were not set on. {machine(recorded)}.\n"
+    )
+
+
+def fast_knobs() -> str:
+    """What each knob leaves of FastModel's stages, beside what it leaves of their floors."""
+    recorded = result("fast-knobs")
+    figures = recorded["figures"]
+    lines = ["| setting | total | vision | prefill | decode |", "|---|---|---|---|---|"]
+    for row in figures["rows"]:
+        cells = [
+            f"{row['times'][stage]:.2f} ms"
+            + ("" if row is figures["rows"][0] else f", {100 * left[0]:.0f} % (floor {100 * left[1]:.0f} %)")
+            for stage, left in row["left"].items()
+        ]
+        lines.append(f"| {row['what']} | {row['total_ms']:.1f} ms | {' | '.join(cells)} |")
+    return "\n".join(lines) + (
+        f"\n\nShares are of the first row. molmoe-1b's shapes, {figures['tokens']} new tokens; {machine(recorded)}.\n"
+    )
 
 
 def million() -> str:
@@ -341,6 +361,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "fast-calls": fast_calls,
     "fast-stages": fast_stages,
     "fast-promises": fast_promises,
+    "fast-knobs": fast_knobs,
 }
 
 

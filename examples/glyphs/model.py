@@ -32,7 +32,7 @@ TOP_KS, DEPTHS = (1, 2, 4), (2, 3, 4, 6, 8)
 LONGEST_ANSWER = 6
 """Tokens, the end token included."""
 
-Size = Literal["full", "tiny", "large"]
+Size = Literal["full", "tiny"]
 
 
 @dataclass(frozen=True)
@@ -55,13 +55,11 @@ class Widths:
 SIZES: dict[Size, Widths] = {
     "full": Widths(128, 512, 6, 4, 192, 6, 128, 8, 4, 1.5e-3),
     "tiny": Widths(48, 96, 2, 2, 48, 3, 16, 8, 4, 1.5e-3),
-    "large": Widths(1024, 4096, 6, 16, 1280, 10, 768, 16, 8, 3e-4),  # wide, not deep: kernels with enough to do
 }
 
 
 def make_config(size: Size = "full") -> Any:
-    """The architecture: "full" has 7.3 M weights, "tiny" 0.3 M for tests, "large" 510 M for a GPU's fast path; tiles
-    and blocks are equal."""
+    """The architecture: "full" has 7.3 M weights, "tiny" 0.3 M for tests; tiles and blocks are equal."""
     widths = SIZES[size]
     grid = [[rows * TILE, columns * TILE] for columns, rows in ((1, 1), (2, 2), (3, 3))]
     return LlavaNextConfig(

@@ -2,7 +2,6 @@
 
 Every step draws an image tier, a top-k and a number of active blocks and sets them as laptime's knobs do, so that the
 model works under each. It needs a GPU to learn enough; `--device cpu --size tiny --steps 20` shows that it runs.
-`--size large --minutes 30 --batch 16` trains the model whose knobs are meant to cost time on a GPU's fast path too.
 `--call-minutes 9` ends a call after that and keeps everything that the same command, given again, goes on from.
 """
 
@@ -298,7 +297,7 @@ def parser() -> argparse.ArgumentParser:
         "--first-step", type=int, default=0, help="with --resume: the step to go on from, for new pages"
     )
     parser.add_argument("--experts", default="grouped_mm", choices=("grouped_mm", "batched_mm", "eager"))
-    parser.add_argument("--size", default="full", choices=tuple(SIZES), help="large: half an hour on one GPU")
+    parser.add_argument("--size", default="full", choices=tuple(SIZES))
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--workers", type=int, default=12, help="processes that draw pages")
     parser.add_argument("--watched", type=int, default=96, help="pages that the accuracies on the way are taken on")

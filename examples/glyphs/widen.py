@@ -75,10 +75,8 @@ def widened(model: Any, times: int = TIMES) -> Any:
 
     Raises ValueError for another `times`.
     """
-    if times < INSIDE or times & (times - 1):
-        raise ValueError(f"times = {times}: write a power of two, {INSIDE} or more")
-    config = copy.deepcopy(model.config)
-    vision, text = config.vision_config, config.text_config
+    config = wide_config(model.config, times)
+    vision, text = model.config.vision_config, model.config.text_config
     axes = {
         "vision": repeated(vision.hidden_size, times),
         "vision heads": in_heads(vision.hidden_size, vision.num_attention_heads, times),
@@ -88,11 +86,6 @@ def widened(model: Any, times: int = TIMES) -> Any:
         "rotated": rotated(text.hidden_size, text.num_attention_heads, times),
         "expert": repeated(text.intermediate_size, times),
     }
-    for part in (vision, text):
-        part.hidden_size *= times
-        part.intermediate_size *= times
-        part.num_attention_heads *= times // INSIDE
-    text.num_key_value_heads = text.num_attention_heads
     with torch.device("meta"):
         wide = LlavaNextForConditionalGeneration(config).to(model.dtype)
     weights = {name: _wide_weight(name, weight, axes) for name, weight in model.state_dict().items()}
@@ -101,6 +94,19 @@ def widened(model: Any, times: int = TIMES) -> Any:
     wide.model.language_model.rotary_emb = type(model.model.language_model.rotary_emb)(config.text_config)
     wide.generation_config = make_generation_config()
     return wide.eval()
+
+
+def wide_config(config: Any, times: int = TIMES) -> Any:
+    """The architecture of the wide model. Raises ValueError for a `times` that is no power of two or below 4."""
+    if times < INSIDE or times & (times - 1):
+        raise ValueError(f"times = {times}: write a power of two, {INSIDE} or more")
+    wide = copy.deepcopy(config)
+    for part in (wide.vision_config, wide.text_config):
+        part.hidden_size *= times
+        part.intermediate_size *= times
+        part.num_attention_heads *= times // INSIDE
+    wide.text_config.num_key_value_heads = wide.text_config.num_attention_heads
+    return wide
 
 
 RULES: tuple[tuple[str, str | None, str | None, float], ...] = (

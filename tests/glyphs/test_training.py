@@ -20,7 +20,7 @@ from examples.glyphs.batches import (
 )
 from examples.glyphs.losses import PatchReader
 from examples.glyphs.master_weights import MasterWeights
-from examples.glyphs.model import DEPTHS, SIZES, TILINGS, TOP_KS, make_model, save
+from examples.glyphs.model import DEPTHS, TILINGS, TOP_KS, make_model, save
 from examples.glyphs.model_card import grid, measure
 from examples.glyphs.pages import draw_page
 from examples.glyphs.questions import TYPES, ask
@@ -28,8 +28,6 @@ from examples.glyphs.train import Trainer, knobs_set, parser, rate_at, train
 from PIL import Image
 from safetensors.torch import load_file
 
-from laptime.decoder import FastModel
-from laptime.decoder.fast_model import Setting
 from laptime.models.anatomy import find_anatomy
 from laptime.models.knobs import ModelKnobs, applied
 from laptime.models.loading import load_model
@@ -234,34 +232,6 @@ def test_a_training_in_several_calls_is_the_same_training(tmp_path, capsys):
     curves = [json.loads((tmp_path / name / "training.json").read_text())["curve"] for name in ("one", "several")]
     assert curves[0][-1]["pages"] == curves[1][-1]["pages"]
     assert not (tmp_path / "several" / "checkpoint" / "state.safetensors").exists()
-
-
-def test_the_large_size_is_trained_and_asked_by_the_same_commands(tmp_path, monkeypatch):
-    large = SIZES["large"]
-    narrow = dataclasses.replace(SIZES["tiny"], experts=large.experts, top_k=large.top_k, rate=large.rate)
-    monkeypatch.setitem(SIZES, "large", narrow)  # its own experts, the tiny size's widths
-    common = ["--size", "large", "--device", "cpu", "--workers", "0", "--batch", "1", "--watched", "1", "--every", "0"]
-    train(parser().parse_args(["--out", str(tmp_path), *common, "--steps", "2"]))
-    training = json.loads((tmp_path / "training.json").read_text())
-    assert training["arguments"]["rate"] == large.rate
-    watched = ["high top-8 blocks 8", "medium top-8 blocks 6", "low top-8 blocks 4", "high top-8 blocks 2"]
-    assert list(training["curve"][-1]["accuracy"]) == [*watched, "low top-2 blocks 2"]
-    loaded = load_model(str(tmp_path), device="cpu", dtype="float32")
-    page = draw_page("test", 0)
-    Image.fromarray(page.image).save(tmp_path / "page.png")
-    example = Example("code-0", ask("code", page.truth, "test", 0).text, tmp_path / "page.png", ("A",), "here")
-    settings = (LOWEST.among(large.top_k), Knobs("low", large.top_k, 8))
-    with applied(loaded.model, ModelKnobs(crops=(1, 3))):
-        inputs = dict(inputs_from_example(loaded, example, crops=(1, 3)).kwargs)
-        plain = []
-        for knobs in settings:
-            with applied(loaded.model, ModelKnobs(top_k=knobs.top_k, blocks=knobs.blocks)) as now:
-                chosen = Setting(tuple(now.active_blocks), knobs.top_k)
-                plain.append((chosen, loaded.model.generate(**inputs, max_new_tokens=6)))
-        ids = inputs.pop("input_ids")
-        with FastModel(loaded.model) as fast:
-            for chosen, said in plain:
-                assert fast.run(ids, {**inputs, "max_new_tokens": 6}, setting=chosen)[0].equal(said)
 
 
 def test_a_step_draws_its_experts_from_the_models_own_number():

@@ -3,6 +3,8 @@ import torch
 from examples.glyphs.model import IMAGE, TILE, make_model
 from examples.glyphs.widen import widened
 
+from laptime.decoder import FastModel
+from laptime.decoder.fast_model import Setting
 from laptime.models.knobs import ModelKnobs, applied
 
 
@@ -45,6 +47,17 @@ def test_it_is_as_wide_as_was_asked_and_no_weight_is_rounded(models):
     assert wide.text_config.num_experts_per_tok == small.text_config.num_experts_per_tok
     values = [set(model.model.language_model.layers[0].mlp.gate.weight.flatten().tolist()) for model in models]
     assert {value / 4 for value in values[0]} == values[1]
+
+
+def test_fast_model_says_the_wide_models_own_tokens_under_every_setting(models):
+    wide, inputs = models[1], call()
+    ids = inputs.pop("input_ids")
+    with FastModel(wide) as fast:
+        for top_k, blocks in ((1, 3), (4, 8)):
+            with applied(wide, ModelKnobs(top_k=top_k, blocks=blocks)) as now:
+                chosen = Setting(tuple(now.active_blocks), top_k)
+                said = wide.generate(ids, **inputs, max_new_tokens=6)
+            assert fast.run(ids, {**inputs, "max_new_tokens": 6}, setting=chosen)[0].equal(said)
 
 
 @pytest.mark.parametrize("times", [0, 2, 12])
