@@ -5,6 +5,8 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+from collections import OrderedDict
+
 import pytest
 import torch
 from torch import nn
@@ -348,3 +350,24 @@ def test_a_tower_as_deep_as_the_language_model_is_not_taken_for_it() -> None:
     anatomy = find_anatomy(AutoModelForImageTextToText.from_config(config))
     assert anatomy.layers_path == "model.language_model.layers"
     assert anatomy.vision_path == "model.vision_tower"
+
+
+def test_patches_of_bytes_are_no_images():
+    class Bytes(nn.Module):
+        """BLT's names: its local encoder makes patches of the bytes of a text."""
+
+        def __init__(self):
+            super().__init__()
+            self.local_encoder = nn.Module()
+            self.local_encoder.patch_embedding_projection = nn.Linear(8, 8)
+            self.embed = nn.Embedding(32, 8)
+            self.layers = nn.ModuleList([nn.Sequential(OrderedDict(attention=nn.Linear(8, 8)))])
+
+        def get_input_embeddings(self):
+            return self.embed
+
+        def forward(self, input_ids, patch_lengths=None):
+            return self.embed(input_ids)
+
+    anatomy = find_anatomy(Bytes())
+    assert (anatomy.vision, anatomy.layers_path, anatomy.language_path) == (None, "layers", "")

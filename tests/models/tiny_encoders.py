@@ -10,8 +10,12 @@ from torch import nn
 from transformers import (
     ChameleonConfig,
     ChameleonForConditionalGeneration,
+    Florence2Config,
+    Florence2ForConditionalGeneration,
     Qwen2AudioConfig,
     Qwen2AudioForConditionalGeneration,
+    SeamlessM4TConfig,
+    SeamlessM4TModel,
     T5Config,
     T5ForConditionalGeneration,
     WhisperConfig,
@@ -104,9 +108,75 @@ def whisper() -> tuple[nn.Module, dict[str, torch.Tensor]]:
     return model, {"input_features": torch.randn(1, 16, 100)}
 
 
+def florence2() -> tuple[nn.Module, dict[str, torch.Tensor]]:
+    """Images and text in, text out. What it calls its decoder holds the encoder too."""
+    tower = {
+        "depths": (1, 1),
+        "patch_size": (7, 3),
+        "patch_stride": (4, 2),
+        "patch_padding": (3, 1),
+        "patch_prenorm": (False, True),
+        "embed_dim": (16, 32),
+        "num_heads": (2, 4),
+        "num_groups": (2, 4),
+        "window_size": 4,
+        "projection_dim": 32,
+    }
+    text = {
+        "model_type": "bart",
+        "vocab_size": 320,
+        "d_model": 32,
+        **dict.fromkeys(("encoder_layers", "decoder_layers"), 2),
+        **dict.fromkeys(("encoder_attention_heads", "decoder_attention_heads"), 4),
+        **dict.fromkeys(("encoder_ffn_dim", "decoder_ffn_dim"), 64),
+        "max_position_embeddings": 128,
+        "is_encoder_decoder": True,
+    }
+    config = Florence2Config(vision_config=tower, text_config=text, image_token_id=IMAGE, is_encoder_decoder=True)
+    model = Florence2ForConditionalGeneration(config).eval()
+    settings = model.generation_config
+    settings.eos_token_id = settings.forced_eos_token_id = settings.forced_bos_token_id = None
+    settings.decoder_start_token_id, settings.pad_token_id = 2, 1
+    pixels = torch.randn(1, 3, 32, 32)
+    count = model.model.get_image_features(pixels).pooler_output.shape[-2]
+    ids = torch.tensor([[*[IMAGE] * count, 5, 6, 7]])
+    return model, {"input_ids": ids, "attention_mask": torch.ones_like(ids), "pixel_values": pixels}
+
+
+def seamless_m4t() -> tuple[nn.Module, dict[str, torch.Tensor]]:
+    """Text or sound in, text out, and sound from it by a second language model."""
+    small = dict.fromkeys(("encoder_layers", "decoder_layers", "t2u_encoder_layers", "t2u_decoder_layers"), 1)
+    small |= dict.fromkeys(("encoder_ffn_dim", "decoder_ffn_dim", "t2u_encoder_ffn_dim", "t2u_decoder_ffn_dim"), 32)
+    sides = ("encoder", "decoder", "speech_encoder", "t2u_encoder", "t2u_decoder")
+    config = SeamlessM4TConfig(
+        vocab_size=320,
+        t2u_vocab_size=320,
+        unit_hifi_gan_vocab_size=320,
+        hidden_size=32,
+        max_position_embeddings=64,
+        speech_encoder_layers=1,
+        speech_encoder_intermediate_size=32,
+        **dict.fromkeys(("unit_embed_dim", "lang_embed_dim", "spkr_embed_dim"), 16),
+        upsample_initial_channel=32,
+        num_conv_pos_embeddings=16,
+        num_conv_pos_embedding_groups=2,
+        **{f"{side}_attention_heads": 4 for side in sides},
+        **small,
+    )
+    model = SeamlessM4TModel(config).eval()
+    settings = model.generation_config
+    settings.eos_token_id = None
+    settings.text_decoder_lang_to_code_id = {"fra": 7}
+    settings.t2u_lang_code_to_id = settings.vocoder_lang_code_to_id = {"fra": 1}
+    ids = torch.tensor([[5, 6, 7, 8]])
+    return model, {"input_ids": ids, "tgt_lang": "fra", "generate_speech": False}
+
+
 BUILD: dict[str, Callable[[], tuple[nn.Module, dict[str, torch.Tensor]]]] = {
     "chameleon": chameleon,
+    "florence2": florence2,
     "qwen2_audio": qwen2_audio,
+    "seamless_m4t": seamless_m4t,
     "t5": t5,
     "whisper": whisper,
 }

@@ -105,6 +105,18 @@ def refuse_unmeasurable(
         )
 
 
+def refuse_only_sound(original: Callable[..., Any], call: Mapping[str, Any]) -> None:
+    """Raise LaptimeError for a call that will return sound without its text (SeamlessM4T)."""
+    known = inspect.signature(original).parameters
+    if "return_intermediate_token_ids" not in known or call.get("return_intermediate_token_ids"):
+        return
+    default = known["generate_speech"].default if "generate_speech" in known else True
+    if call.get("generate_speech", default):
+        raise LaptimeError(
+            "generate() returns sound here and no token ids; pass return_intermediate_token_ids=True to measure"
+        )
+
+
 def _mode_words(settings: GenerationConfig, mode: GenerationMode) -> str:
     if mode is GenerationMode.ASSISTED_GENERATION and settings.prompt_lookup_num_tokens is not None:
         return "assisted generation by prompt lookup (prompt_lookup_num_tokens, of the call or of the model's config)"

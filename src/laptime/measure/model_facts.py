@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import nn
+from transformers.generation import GenerationMixin
 
 from laptime.data.record import Scalar
 from laptime.errors import LaptimeError
 from laptime.measure.stand_in import core_of
 
-CODEBOOK_FAMILIES = ("musicgen",)
-"""Families (musicgen, musicgen_melody) whose generate() returns codes of sound and no rows of token ids."""
+CODEBOOK_FAMILIES = ("bark", "csm", "dia", "higgs_audio_v2", "musicgen")
+"""Families (musicgen_melody too) whose generate() returns codes of sound and no rows of token ids."""
+
+FRAME_HEADS = ("ForCTC", "ForRNNT", "ForTDT")
+"""How transformers names classes that go through a sound's frames, where a frame can give no token, or one."""
 
 _MOVING_HOOKS = ("CpuOffload", "UserCpuOffloadHook")
 
@@ -29,10 +34,26 @@ def check_timeable(model: Any) -> None:
         )
     core, _ = core_of(model)
     kind = str(getattr(getattr(core, "config", None), "model_type", ""))
-    if kind.startswith(CODEBOOK_FAMILIES):
+    if any(kind == family or kind.startswith(f"{family}_") for family in CODEBOOK_FAMILIES):
         raise LaptimeError(
             f"{kind} writes several codebooks of sound at once and no tokens; laptime times models of text"
         )
+    if kind.startswith("diffusion_"):
+        raise LaptimeError(f"{kind} refines a block of tokens in many forwards at once, so no forward makes one token")
+    name = type(core).__name__
+    if name.endswith(FRAME_HEADS):
+        raise LaptimeError(f"{name} reads its tokens off the frames of a sound, so no forward makes one token")
+    if not _loops_as_transformers(model):
+        raise LaptimeError(
+            f"{type(model).__name__}.generate() runs a loop of its own and not that of transformers (no part is a "
+            "GenerationMixin, and it takes no logits_processor), so there is nothing to take marks in"
+        )
+
+
+def _loops_as_transformers(model: nn.Module) -> bool:
+    """Whether the decode loop can be one of transformers, or one that hands its logits to a LogitsProcessor."""
+    named = inspect.signature(model.generate).parameters
+    return "logits_processor" in named or any(isinstance(module, GenerationMixin) for module in model.modules())
 
 
 def config_of(model: Any) -> dict[str, Scalar]:

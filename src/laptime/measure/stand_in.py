@@ -7,6 +7,7 @@ language model). So every part with a generate() of its own gets a stand-in, and
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -16,6 +17,8 @@ from transformers.generation import GenerationMixin
 from laptime.errors import LaptimeError
 from laptime.measure.call_settings import takes_processors
 from laptime.models.anatomy import Anatomy, find_anatomy
+from laptime.models.beside import with_encoders_beside
+from laptime.models.encoder_parts import listed
 
 GENERATE = "generate"
 
@@ -83,10 +86,10 @@ def _generating(model: nn.Module) -> Iterator[nn.Module]:
 def decoding_part(model: nn.Module) -> tuple[nn.Module, str]:
     """The module whose own generate() runs the decode loop, as far as can be known before a call, and its path.
 
-    It is the model itself, unless it is a wrapper (PEFT) or its class has another generate() and a part that has
-    transformers' own.
+    It is the model itself, unless it is a wrapper (PEFT) or its class has another generate(), which doesn't go on to
+    the one that it inherits, and a part that has transformers' own.
     """
-    if _plain(model):
+    if _plain(model) or _goes_on(model):
         return model, ""
     for path, module in model.named_modules():
         if path and isinstance(module, GenerationMixin) and _plain(module):
@@ -96,6 +99,14 @@ def decoding_part(model: nn.Module) -> tuple[nn.Module, str]:
 
 def _plain(module: nn.Module) -> bool:
     return getattr(type(module), GENERATE, None) is GenerationMixin.generate
+
+
+def _goes_on(module: nn.Module) -> bool:
+    """Whether its class's generate() calls super().generate() (SeamlessM4T, whose part makes sound afterwards)."""
+    if not isinstance(module, GenerationMixin):
+        return False
+    code = getattr(inspect.unwrap(type(module).generate), "__code__", None)
+    return code is not None and {"super", GENERATE} <= set(code.co_names)
 
 
 def core_of(model: nn.Module) -> tuple[nn.Module, str]:
@@ -118,17 +129,31 @@ def anatomy_of(
     Raises LaptimeError for a path that isn't there, and when a part can't be found.
     """
     core, outer = core_of(model)
+    wrapped = bool(outer)
     part, inner = decoding_part(core)
     if inner and language is None:
         if getattr(getattr(part, "config", None), "vision_config", None) is None:
             language = f"{outer}.{inner}" if outer else inner
         else:  # a whole model in a larger one
             core, outer = part, f"{outer}.{inner}" if outer else inner
-    named = {"vision": _below(outer, vision), "projector": _below(outer, projector)}
-    return find_anatomy(core, **named, language=next(iter(_below(outer, language)), None))
+    known = {path for path, _ in core.named_modules()} if wrapped else None
+    towers, towers_beside = _divided(outer, known, listed(vision))
+    projectors, projectors_beside = _divided(outer, known, listed(projector))
+    anatomy = find_anatomy(
+        core, vision=towers, projector=projectors, language=next(iter(_below(outer, listed(language))), None)
+    )
+    return with_encoders_beside(anatomy, model, outer, towers_beside, projectors_beside) if wrapped else anatomy
 
 
-def _below(outer: str, paths: str | Sequence[str] | None) -> list[str]:
+def _divided(outer: str, known: set[str] | None, paths: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Paths in the module at `outer`, and those that are none of its known ones."""
+    below = _below(outer, paths)
+    if known is None:
+        return below, []
+    pairs = list(zip(paths, below, strict=True))
+    return [inside for _, inside in pairs if inside in known], [path for path, inside in pairs if inside not in known]
+
+
+def _below(outer: str, paths: Sequence[str]) -> list[str]:
     """Paths in the whole model as paths in the module at `outer`."""
-    listed = [paths] if isinstance(paths, str) else paths or []
-    return [path.removeprefix(outer + ".") if outer else path for path in listed]
+    return [path.removeprefix(outer + ".") if outer else path for path in paths]

@@ -21,6 +21,7 @@ from laptime.measure.call_settings import (
     cached_tokens,
     certain_length,
     is_assisted,
+    refuse_only_sound,
     refuse_unmeasurable,
     resolve,
 )
@@ -122,6 +123,7 @@ def prepare_call(
             f"the model is on {weight.device} now, and this StageTimer was made when it was on {timed.device}; "
             "make another"
         )
+    refuse_only_sound(at.original, call)
     settings = resolve(module, call)
     refuse_unmeasurable(settings, call, timed.device, assisted=timed.assisted)
     if timed.decoding is not timed.core:

@@ -60,7 +60,7 @@ def find_anatomy(
     embedding = tree.token_embedding()
     two_sided = bool(getattr(tree.config, "is_encoder_decoder", False))
     if two_sided and language is None:
-        language = tree.path_of("get_decoder")
+        language = tree.decoder_alone()
     vision_path: str | None = None
     if towers:
         vision_path = towers[0]

@@ -17,11 +17,21 @@ def listed(paths: str | Sequence[str] | None) -> list[str]:
     return [] if paths is None else [paths] if isinstance(paths, str) else list(paths)
 
 
-def _is_patch_embedding(path: str, module: nn.Module) -> bool:
-    """Images enter a network through a strided convolution over pixels, or (Molmo) a Linear that is called so."""
+def _is_patch_embedding(tree: ModuleTree, path: str, module: nn.Module) -> bool:
+    """Images enter a network through a strided convolution over pixels, or (Molmo) a Linear that is called so.
+
+    Patches can also be of bytes (BLT).
+    """
     if isinstance(module, _PATCH_CONVOLUTIONS):
-        return module.kernel_size == module.stride and max(module.kernel_size) > 1
-    return "patch_embed" in path.rpartition(".")[2] and not isinstance(module, CONTAINERS)
+        return is_patch_convolution(module)
+    return "patch_embed" in path.rpartition(".")[2] and not isinstance(module, CONTAINERS) and tree.takes_images()
+
+
+def is_patch_convolution(module: nn.Module) -> bool:
+    """Whether it cuts an image into patches: each pixel goes into one place."""
+    return (
+        isinstance(module, _PATCH_CONVOLUTIONS) and module.kernel_size == module.stride and max(module.kernel_size) > 1
+    )
 
 
 def vision_tower(tree: ModuleTree, embedding: str | None, language: str | None) -> str | None:
@@ -29,7 +39,7 @@ def vision_tower(tree: ModuleTree, embedding: str | None, language: str | None) 
     head = output_head(tree)
     towers: list[str] = []
     for path, module in tree.modules.items():
-        if not _is_patch_embedding(path, module) or any(holds(tower, path) for tower in towers) or of_sound(path):
+        if not _is_patch_embedding(tree, path, module) or any(holds(tower, path) for tower in towers) or of_sound(path):
             continue
         tower = path
         while True:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -32,6 +33,14 @@ class ModuleTree:
             for name in ("get_image_features", "get_video_features")
         )
 
+    def takes_images(self) -> bool:
+        """Whether the model says that it sees: by its config, by a feature function, or by what a forward takes."""
+        if self.makes_image_features or getattr(self.config, "vision_config", None) is not None:
+            return True
+        classes = {type(module) for module in self.modules.values()}
+        named = {name for one in classes for name in inspect.signature(one.forward).parameters}
+        return any(word in name for name in named for word in ("image", "pixel", "video"))
+
     def path_of(self, getter: str) -> str | None:
         """The path of what the model's own `get_encoder` or `get_decoder` returns; None where there is none."""
         get = getattr(self.model, getter, None)
@@ -40,6 +49,17 @@ class ModuleTree:
         except (AttributeError, NotImplementedError, TypeError):
             return None
         return next((path for path, m in self.modules.items() if m is module and path), None)
+
+    def decoder_alone(self) -> str | None:
+        """The path of an encoder-decoder's decoder, also where the model names what holds both (Florence-2)."""
+        path, encoder = self.path_of("get_decoder"), self.path_of("get_encoder")
+        while path is not None and encoder is not None and path != encoder and holds(path, encoder):
+            get = getattr(self.modules[path], "get_decoder", None)
+            inner = get() if callable(get) else None
+            inside = [p for p in self.modules if self.modules[p] is inner and p != path and holds(path, p)]
+            named = f"{path}.decoder"
+            path = inside[0] if inside else named if named in self.modules else None
+        return path
 
     def largest(self, paths: Sequence[str]) -> str:
         """The path with the most weights below it."""
