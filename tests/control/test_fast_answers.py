@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import numpy as np
 import pytest
@@ -10,9 +12,10 @@ import torch
 from laptime.control.adaptive_model import AdaptiveModel
 from laptime.control.bounds.bounds import read_bounds, write_bounds
 from laptime.control.bounds.leeway import Leeway
-from laptime.control.bounds.measured_bounds import MeasuredTimes, measured_bounds
+from laptime.control.bounds.lengths import fit_lengths
+from laptime.control.bounds.measured_bounds import MeasuredTimes, decode_by_tokens, measured_bounds
 from laptime.control.choices import Choice
-from laptime.control.tables.features import LANGUAGE
+from laptime.control.tables.features import LANGUAGE, language_features
 from laptime.errors import LaptimeError
 from laptime.estimate import online as streams
 from laptime.models.block_experts import own_experts
@@ -35,6 +38,9 @@ def test_every_choice_answers_as_on_the_plain_path(hidden: bool) -> None:
         decision = answer.sample.decision
         assert decision is not None
         assert (decision.waited_ms > 0) is hidden
+    made = quick.fast.model.made
+    quick.generate(question(0), budget_ms=60_000)
+    assert quick.fast.model.made == made, "nothing is captured twice"
     whole = {part.bucket for part in quick.fast.model.parts() if part.part == "vision"}
     assert len(whole) == len(SPACE.tiers)
     quick.close()
@@ -123,3 +129,38 @@ def test_measured_bounds_hold_for_as_many_calls_as_they_say_and_survive_their_fi
     one = calls(60)
     with pytest.raises(LaptimeError, match="time of a step isn't known"):
         measured_bounds(learnt, one._replace(step_ms=np.full_like(one.step_ms, np.nan)), language)
+
+
+def steps_at_once(n: int, seed: int) -> tuple[MeasuredTimes, np.ndarray[Any, np.dtype[np.float32]]]:
+    """Calls as FastModel makes them: five steps whatever the answer's length, 2 to 6 tokens, noise of 3 %."""
+    rng = np.random.default_rng(seed)
+    truth = np.linspace(1.2, 2.1, len(SPACE))
+    kinds = np.arange(n) % 2
+    language = np.stack([language_features(("how many are there", "read the code")[kind]) for kind in kinds])
+    tokens = np.where(kinds == 0, 2, 6)[:, None]
+    noise = rng.lognormal(0, 0.03, (n, len(SPACE)))
+    decode = 0.3 * noise
+    return MeasuredTimes(truth * noise, decode / (tokens - 1), truth * noise + decode), language
+
+
+def test_an_answers_length_costs_what_it_was_seen_to_cost() -> None:
+    """One step's time, taken six times, would be three times too much where all steps run anyway."""
+    times, language = steps_at_once(120, seed=0)
+    lengths, _ = fit_lengths(language, np.tile(np.where(np.arange(120) % 2, 6, 2)[:, None], len(SPACE)), 6, SPACE)
+    before = msgspec.structs.replace(bounds_of([60_000.0] * len(SPACE)), lengths=lengths)
+    learnt = measured_bounds(before, times, language)
+    others, words = steps_at_once(2000, seed=1)
+    bound = learnt.for_questions(words)[0]
+    kept = (others.total_ms <= bound).mean()
+    assert 0.94 <= kept <= 0.985
+    assert (bound < 1.1 * np.median(others.total_ms, axis=0)).all()
+
+
+def test_decode_never_falls_with_longer_answers() -> None:
+    decode = np.array([3.0, 3.1, 2.9, 5.0, 5.2, 4.9, 4.0])
+    tokens = np.array([2, 2, 2, 4, 4, 4, 5])
+    usual = decode_by_tokens(decode, tokens, 9)
+    assert (np.diff(usual) >= 0).all()
+    assert usual[0] == usual[1] == 3.0, "nothing is known of shorter answers"
+    assert usual[2] == (usual[1] + usual[3]) / 2
+    assert usual[8] == pytest.approx(2 * usual[4]), "twice as many steps as the longest that was seen"

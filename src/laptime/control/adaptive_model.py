@@ -26,8 +26,8 @@ import torch
 
 from laptime.control.bounds.bounds import Bounds
 from laptime.control.bounds.leeway import Leeway, room_at
-from laptime.control.bounds.measured_bounds import MeasuredTimes, measured_bounds
-from laptime.control.call import Call, Sight
+from laptime.control.bounds.measured_bounds import measured_bounds, times_of
+from laptime.control.call import Call, Sight, check_asked
 from laptime.control.choices import Choice, ChoiceSpace
 from laptime.control.fast_answers import FastAnswers
 from laptime.control.known_texts import KnownTexts
@@ -40,6 +40,7 @@ from laptime.control.tables.features import pixel_features
 from laptime.data.record import Sample, Scalar, config_id
 from laptime.errors import LaptimeError
 from laptime.estimate import online as streams
+from laptime.measure.session import quiet_collector
 from laptime.measure.stage_timer import StageTimer
 from laptime.models.block_list import written_blocks, written_experts
 from laptime.models.knob_switch import KnobSwitch, LateKnobs
@@ -47,10 +48,10 @@ from laptime.models.loading import Loaded, load_model
 from laptime.workload.datasets import answer_text
 from laptime.workload.inputs import Inputs, generation_arguments
 
+CAPTURES = 2
+"""The most calls of one question under one choice that are not counted because they captured a graph."""
 REMEMBERED = 16
 """The number of recent calls whose deciding times predict that of the next one."""
-UNKNOWN_COST = ("cache_implementation", "prefill_chunk_size", "assistant_model", "custom_generate", "num_beams")
-"""Arguments of generate() that are refused: with them a call takes another time than the bounds were made from."""
 
 
 @dataclass(frozen=True)
@@ -153,7 +154,7 @@ class AdaptiveModel:
         Raises LaptimeError for a budget that is not above 0, options whose time no bound knows, an image that can't be
         read, or a question that the model can't take.
         """
-        _check(budget_ms, max_new_tokens, options)
+        check_asked(budget_ms, max_new_tokens, options)
         question = opened(question)
         most = self.bounds.lengths.most if max_new_tokens is None else max_new_tokens
         began = perf_counter_ns()
@@ -227,21 +228,31 @@ class AdaptiveModel:
         Raises LaptimeError for fewer questions than the promise's confidence needs: 19 for 95 %.
         """
         opened_ones = [opened(question) for question in questions]
-        shape = (len(opened_ones), len(self.space))
-        before, step, total = np.full(shape, np.nan), np.full(shape, np.nan), np.full(shape, np.nan)
-        for row, question in enumerate(opened_ones):
-            for number in range(len(self.space)):
-                samples = [self._rehearsed(question, self.space.choice(number), late=False) for _ in range(rounds)]
-                sample = sorted(samples, key=lambda one: one.stages.total_ms)[(rounds - 1) // 2]
-                decode, steps = sample.stages.decode_ms or 0.0, (sample.output_tokens or 1) - 1
-                total[row, number] = sample.stages.total_ms
-                before[row, number] = sample.stages.total_ms - decode
-                step[row, number] = decode / steps if steps else np.nan
+        with quiet_collector():
+            samples = [
+                [
+                    self._usual_call(question, choice, rounds)
+                    for choice in map(self.space.choice, range(len(self.space)))
+                ]
+                for question in opened_ones
+            ]
         language = np.stack([self._texts.of(question.text).language for question in opened_ones])
-        self.bounds = measured_bounds(self.bounds, MeasuredTimes(before, step, total), language)
+        self.bounds = measured_bounds(self.bounds, times_of(samples), language)
         self.bounds = msgspec.structs.replace(self.bounds, fast=self.fast is not None)
         self.leeway = None
         self._texts = KnownTexts(self.bounds)
+
+    def _usual_call(self, question: OpenedQuestion, choice: Choice, rounds: int) -> Sample:
+        """The middle one of so many calls, not counting those in which a graph was captured."""
+        counted: list[Sample] = []
+        for _ in range(rounds + CAPTURES):
+            made = 0 if self.fast is None else self.fast.model.made
+            sample = self._rehearsed(question, choice, late=False)
+            if self.fast is None or self.fast.model.made == made:
+                counted.append(sample)
+            if len(counted) == rounds:
+                break
+        return sorted(counted or [sample], key=lambda one: one.stages.total_ms)[(max(1, len(counted)) - 1) // 2]
 
     def close(self) -> None:
         """Free FastModel's caches and graphs, and give the model its separate weights back."""
@@ -336,15 +347,3 @@ def _crops(choice: Choice, question: OpenedQuestion) -> tuple[int, int] | None:
     """The crops that an image is cut into under a choice; None without an image or a tier."""
     tier = choice.tier
     return None if tier is None or question.image is None else (tier.low, tier.high)
-
-
-def _check(budget_ms: Any, max_new_tokens: Any, options: dict[str, Any]) -> None:
-    if isinstance(budget_ms, bool) or not isinstance(budget_ms, int | float | np.number):
-        raise LaptimeError(f"budget {budget_ms!r}: write a time in milliseconds above 0")
-    if not (math.isfinite(budget_ms) and budget_ms > 0):
-        raise LaptimeError(f"budget {budget_ms} ms: write a time in milliseconds above 0")
-    if max_new_tokens is not None and (not isinstance(max_new_tokens, int) or max_new_tokens < 1):
-        raise LaptimeError(f"max_new_tokens {max_new_tokens!r}: write a whole number from 1 on")
-    for name in UNKNOWN_COST:
-        if options.get(name) not in (None, 1):
-            raise LaptimeError(f"{name}={options[name]!r}: no bound knows what that takes; leave it out")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from time import perf_counter_ns
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
+import numpy as np
 import torch
 
 from laptime.control.choices import Choice
@@ -15,7 +17,11 @@ from laptime.control.seen import Budget, Seen
 from laptime.control.tables.collection import hidden_features
 from laptime.data.record import Decision
 from laptime.data.stats import Floats
+from laptime.errors import LaptimeError
 from laptime.models.knob_switch import LateKnobs
+
+UNKNOWN_COST = ("cache_implementation", "prefill_chunk_size", "assistant_model", "custom_generate", "num_beams")
+"""Arguments of generate() that are refused: with them a call takes another time than the bounds were made from."""
 
 
 class Sight(NamedTuple):
@@ -101,3 +107,16 @@ class Call:
             inside_ms=self.inside_ms,
             confidence=1 - (1 - confidence) * self.sight.times,
         )
+
+
+def check_asked(budget_ms: Any, max_new_tokens: Any, options: dict[str, Any]) -> None:
+    """Raise LaptimeError for a budget or limit that is none, and for options whose time no bound knows."""
+    if isinstance(budget_ms, bool) or not isinstance(budget_ms, int | float | np.number):
+        raise LaptimeError(f"budget {budget_ms!r}: write a time in milliseconds above 0")
+    if not (math.isfinite(budget_ms) and budget_ms > 0):
+        raise LaptimeError(f"budget {budget_ms} ms: write a time in milliseconds above 0")
+    if max_new_tokens is not None and (not isinstance(max_new_tokens, int) or max_new_tokens < 1):
+        raise LaptimeError(f"max_new_tokens {max_new_tokens!r}: write a whole number from 1 on")
+    for name in UNKNOWN_COST:
+        if options.get(name) not in (None, 1):
+            raise LaptimeError(f"{name}={options[name]!r}: no bound knows what that takes; leave it out")

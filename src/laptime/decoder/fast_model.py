@@ -160,6 +160,12 @@ class FastModel:
         """Bytes that the buckets of vision and prefill take now, with the tower's weights that were copied for them."""
         return self._prefills.nbytes + (0 if self._vision is None else self._vision.nbytes)
 
+    @property
+    def made(self) -> int:
+        """Parts and decode sessions made so far. A call in which this rises takes longer than later ones."""
+        vision = 0 if self._vision is None else self._vision.shelf.made
+        return self._prefills.made + vision + len(self.decoder.sessions)
+
     def why_not(self, call: Mapping[str, Any]) -> str | None:
         """Why this call takes the model's own vision and prefill; None when it takes the fast ones."""
         known = {"generation_config", "seed", *READ, *REFUSED_ARGUMENTS}
@@ -244,11 +250,11 @@ class FastModel:
             early.run()
         hidden = passes.x.view(1, bucket.content.prompt.length, -1)[:, : one.layout.longest]
         setting = late.choose(hidden)
-        made = self._prefills.made, len(self.decoder.sessions)
+        made = self.made
         with self.plan.with_top_k(setting.top_k):
             session = self._session(one, setting)
             rest = self._part(bucket, session, one.settings, setting, late.early)
-        if made != (self._prefills.made, len(self.decoder.sessions)):  # a capture's warm-up wrote to the buffers
+        if made != self.made:  # a capture's warm-up wrote to the buffers
             with self.plan.with_top_k(late.top_k):
                 early.run()
             _seed(session, one.settings)

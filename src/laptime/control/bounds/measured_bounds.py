@@ -1,11 +1,14 @@
 """Bounds from measured calls of every choice, for a path that no estimator knows: FastModel's. No torch.
 
-A call of a choice takes a time before its steps and a time for each step. Of both, the measured questions give a
-distribution for every length of answer. How probable a length is stays what the bounds knew before.
+How a choice's decode grows with the answer is taken from the calls themselves, not from one step's time: FastModel
+replays several steps before it looks whether the answer has ended, so an answer of two tokens can take as long as one
+of six. A measured call is then what an answer of any other length would have taken, in the ratio of the usual times. Of
+these, each length has a distribution. How probable a length is stays what the bounds knew before.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -15,6 +18,7 @@ from laptime.control.bounds.bounds import Bounds
 from laptime.control.bounds.calibrated_bounds import calibrated_levels, distributions
 from laptime.control.bounds.coverage import level_rank
 from laptime.control.seen import Floats32
+from laptime.data.record import Sample
 from laptime.data.stats import Floats
 from laptime.errors import LaptimeError
 from laptime.estimate.lookup import LEVELS
@@ -23,12 +27,21 @@ from laptime.estimate.lookup import LEVELS
 class MeasuredTimes(NamedTuple):
     """Measured calls, (questions, choices) each, in ms: the total, what lies before its steps, and one step.
 
-    step_ms: NaN where a call had no step.
+    step_ms: the time of all steps over the number of tokens after the first; NaN where there was one token.
     """
 
     before_ms: Floats
     step_ms: Floats
     total_ms: Floats
+
+
+def times_of(samples: Sequence[Sequence[Sample]]) -> MeasuredTimes:
+    """The times of calls: for each question one sample of each choice, in the order of the choices."""
+    total = np.array([[sample.stages.total_ms for sample in row] for row in samples])
+    decode = np.array([[sample.stages.decode_ms or 0.0 for sample in row] for row in samples])
+    after_first = np.array([[max(sample.output_tokens or 1, 1) - 1 for sample in row] for row in samples])
+    step = np.where(after_first > 0, decode / np.maximum(after_first, 1), np.nan)
+    return MeasuredTimes(total - decode, step, total)
 
 
 def measured_bounds(bounds: Bounds, times: MeasuredTimes, language: Floats32) -> Bounds:
@@ -43,13 +56,17 @@ def measured_bounds(bounds: Bounds, times: MeasuredTimes, language: Floats32) ->
         raise LaptimeError(
             f"{questions} questions: bounds that hold for {bounds.confidence:.0%} of the answers need at least {least}"
         )
-    steps = np.arange(bounds.lengths.most)
-    usual = np.array([_median(column) for column in times.step_ms.T])
-    if bounds.lengths.most > 1 and np.isnan(usual).any():
+    most = bounds.lengths.most
+    if most > 1 and np.isnan(times.step_ms).all(axis=0).any():
         raise LaptimeError("a choice gave only answers of one token: the time of a step isn't known; ask others")
-    each = np.where(np.isnan(times.step_ms), usual, times.step_ms)
-    # (questions, tokens, choices): what each question's call takes with an answer of each length.
-    whole = times.before_ms[:, None, :] + steps[None, :, None] * np.nan_to_num(each)[:, None, :]
+    decode = times.total_ms - times.before_ms
+    each = np.where(np.isnan(times.step_ms) | (times.step_ms <= 0), np.inf, times.step_ms)
+    made = np.clip(np.rint(decode / each).astype(np.int64) + 1, 1, most)
+    usual = np.median(times.before_ms, axis=0) + np.stack(
+        [decode_by_tokens(decode[:, place], made[:, place], most) for place in range(decode.shape[1])], axis=1
+    )
+    # (questions, tokens, choices): what each question's call would have taken with an answer of each length.
+    whole = times.total_ms[:, None, :] * usual / usual[made - 1, np.arange(usual.shape[1])][:, None, :]
     ordered = np.sort(whole, axis=0)
     quantiles = np.quantile(whole, LEVELS, axis=0, method="higher")
     counts = bounds.lengths.counts - 1
@@ -57,8 +74,8 @@ def measured_bounds(bounds: Bounds, times: MeasuredTimes, language: Floats32) ->
     learnt = msgspec.structs.replace(
         bounds,
         lengths=msgspec.structs.replace(bounds.lengths, questions=questions),
-        known_ms=np.maximum.accumulate(ordered[round(rank * questions) - 1], axis=0),
-        median_ms=np.maximum.accumulate(np.median(whole, axis=0), axis=0),
+        known_ms=ordered[round(rank * questions) - 1],
+        median_ms=np.median(whole, axis=0),
         grid_ms=grid_ms,
         within=within,
         level=np.ones(len(bounds.space)),
@@ -67,6 +84,19 @@ def measured_bounds(bounds: Bounds, times: MeasuredTimes, language: Floats32) ->
     return msgspec.structs.replace(learnt, level=calibrated_levels(learnt, mass, times.total_ms))
 
 
-def _median(values: Floats) -> float:
-    known = values[np.isfinite(values)]
-    return float(np.median(known)) if len(known) else float("nan")
+def decode_by_tokens(decode_ms: Floats, tokens: np.ndarray[tuple[int], np.dtype[np.int64]], most: int) -> Floats:
+    """The usual decode of answers of 1 to `most` tokens, (most,), from calls of one choice: (calls,) each.
+
+    It never falls with longer answers. Between two lengths that were seen it is on a straight line, below the shortest
+    it is the shortest's, and beyond the longest it grows in proportion to the steps. Source: isotonic regression of the
+    medians of each length, weighted by their numbers of calls.
+    """
+    from scipy.optimize import isotonic_regression  # slow to import, and deciding doesn't need it
+
+    seen, calls = np.unique(tokens, return_counts=True)
+    medians = np.array([np.median(decode_ms[tokens == one]) for one in seen])
+    rising = isotonic_regression(medians, weights=calls).x
+    wanted = np.arange(1, most + 1)
+    beyond = np.maximum(1.0, (wanted - 1) / max(1, int(seen[-1]) - 1))
+    usual: Floats = np.interp(wanted, seen, rising) * beyond
+    return usual
