@@ -129,14 +129,14 @@ def test_a_pageable_copy_hides_behind_the_kernels() -> None:
     analysis = of(run(PROGRAMS["a pageable copy"]))
     low, high = promised(analysis, "overlap")
     assert low <= 40 * 201_000 <= high
-    assert high < analysis.steps.wall_ns * 0.75  # type: ignore[operator]
+    assert high < analysis.steps.wall_ns * 0.8  # type: ignore[operator]
 
 
 def test_copies_longer_than_the_kernels_bound_the_step() -> None:
     step = [Op("launch", 9 * MS, memory="pinned", bytes=400_000_000), *launches(40, 200_000)]
     low, high = promised(of(run(step)), "overlap")
     assert low >= 8.7 * MS
-    assert high < 10 * MS
+    assert high < 11 * MS
 
 
 def test_runs_of_elementwise_kernels_are_compiled_into_one() -> None:

@@ -13,7 +13,7 @@ from laptime.trace.analysis import analyse, views
 from laptime.trace.read.timeline import Card
 from laptime.trace.result import TraceAnalysis
 from laptime.trace.step_costs import step_costs
-from laptime.trace.whatif import StepCosts, fusion_saving_in_graph, graph, what_if
+from laptime.trace.whatif import StepCosts, fusion_saving_in_graph, what_if
 from tests.trace import engines
 from tests.trace.build_timeline import build
 from tests.trace.write_traces import ActivityRow, CallRow, RangeRow
@@ -195,7 +195,7 @@ def test_no_remedy_slows_a_step_or_saves_what_is_not_there(costs: StepCosts, sha
     if "buffers" in rows:  # a pool takes nothing but gaps
         assert rows["buffers"].step_ns_low >= costs.busy_ns
     if "graph+fusion" in rows:  # not more than the two apart
-        low, _ = graph(costs, base)
+        low = rows["graph"].step_ns_low
         assert rows["graph+fusion"].step_ns_low <= low
         assert low - rows["graph+fusion"].step_ns_low <= fusion_saving_in_graph(costs)[1]
 
@@ -207,6 +207,5 @@ def test_a_card_for_servers_keeps_the_kernels_of_a_graph_closer() -> None:
         analysis = analyse(replace(timeline, cards=(Card(0, name),)))
         row = next(row for row in analysis.whatif if row.remedy == "graph")
         ends.append((row.step_ns_low, row.step_ns_high, row.assumptions[0]))
-    assert ends[0][0] == ends[1][0]
     assert ends[0][1] < ends[1][1]
-    assert ends[0][2] == "0.2 to 0.6 µs stay between two kernels"
+    assert ends[0][2] == "0.22 to 0.46 µs stay between two kernels"

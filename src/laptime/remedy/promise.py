@@ -46,7 +46,8 @@ def promises(
         row = by_name.get(whatif)
         if row is not None:
             assumptions = [*row.assumptions, f"at best also the {growing:.2f} ms go in which the cache is concatenated"]
-            low, high = max(row.step_ns_low / 1e6 - growing, 0.0), row.step_ns_high / 1e6
+            low = max(row.step_ns_low / 1e6 - growing, 0.0)
+            high = (row.step_ns_high + (row.outside_ns or 0)) / 1e6  # generate() launches what lies outside the layers
             ranges[name] = _promise(low, high, f"trace, {whatif}", assumptions)
     steps = analysis.steps
     if steps.kernels_per_step is None or steps.busy_ns is None:

@@ -108,7 +108,7 @@ def _promise(row: WhatIf) -> str:
         "buffers": "A buffer pool",
         "fusion": "Fusion",
         "compile": "torch.compile",
-        "graph": "A CUDA graph",
+        "graph": "A CUDA graph of all of it",
         "workers": "Workers in the data loader",
         "overlap": "Pinned copies beside the compute",
     }

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from laptime.trace.device_time import COMMUNICATION, COMPUTE
+from laptime.trace.device_time import COMPUTE, COPY, MEMSET
 from laptime.trace.read.timeline import Int8, Int64
 from laptime.trace.replay import Timing, replay_ns
 from laptime.trace.step_graph import StepGraph, as_it_is
@@ -27,16 +27,20 @@ GROWN = 1.2
 """Kernel time with a cache of fixed size at most, in multiples of that with a growing one: 8.2 and 8.45 ms were
 measured on an H200 for the graph of a step with 6.2 ms of kernels."""
 
-CROWDED = (0.0, 0.6)
-"""How much of compute that a graph would put beside other compute lengthens the step: they share the device."""
+CROWDED, CROWDED_LONG = (0.0, 0.4), (0.6, 1.0)
+"""How much of compute that a graph would put beside other compute lengthens the step, of short kernels and
+of long ones: they share the device, and a long one fills it."""
 
-GRAPH_COPY_NS = 5_000
-"""What a copy or memset adds to the launch of a graph at most: a graph of kernels alone is launched at once."""
+BESIDE_NS = (1_350, 1_800)
+"""How often a graph of several streams begins a kernel at most: every 1.56 and 1.59 µs were measured on an H200."""
 
-MIDDLE = 0.5
-"""Where in the range of residuals they are assumed when the launches outside the layers stay as well."""
+MEMSET_NS = (800, 4_000)
+"""What a graph takes to go from a kernel to a memset and on."""
 
-FETCH_NS = (50_000, 1_000_000)
+GRAPH_COPY_NS = 8_000
+"""What a copy adds to the launch of a graph at most: a graph of kernels alone is launched at once."""
+
+FETCH_NS = (50_000, 600_000)
 """What it takes to receive a batch that a worker made."""
 
 LARGE_NS = 50_000
@@ -48,26 +52,49 @@ PINNED_BYTES_PER_NS = (55.0, 20.0)
 UNKNOWN_COPY = (0.1, 1.0)
 """What is left of a pageable copy's time where its size is not known."""
 
-CONTENTION = (1.0, 1.15)
-"""Compute beside copies, in multiples of its time alone: they share memory, and a device without rests clocks lower."""
+CONTENTION = (1.0, 1.05)
+"""Compute beside copies, in multiples of its time alone: they share memory."""
 
-AWAY = (0.95, 1.05)
+HOT = (1.0, 1.14)
+"""GEMMs, attention and convolutions once the device no longer rests between them, in multiples of their time in the
+trace: it draws more power and clocks lower. 1.10 to 1.16 were measured on an H200."""
+
+HOT_NS = 20_000
+"""Shorter kernels don't heat it."""
+
+AWAY = (0.96, 1.04)
 """Other host work, in multiples of what the one step that is shown took for it; the shorter only of untraced steps,
 since the profiler may have stretched it."""
 
-MERGED = (0.0, 0.15)
+STRETCHED = 1.4
+"""How much longer launching usually takes under the profiler: 1.2 to 2 times. Where launching less of that leaves the
+untraced step room, its other work may be as much shorter than it was traced."""
+
+WARM = (0.88, 1.0)
+"""Launching once workers load, in multiples of before: loading no longer empties the processor's caches."""
+
+MERGED = (0.0, 0.13)
 """What merging a run of kernels leaves of all but its longest."""
 
-COMPILED_LAUNCH = (0.35, 1.0)
+STRIDED = 0.5
+"""What a compiler makes of a kernel that reads or writes element by element, not in rows, in shares of its time."""
+
+DEPTHWISE = (0.28, 0.7)
+"""The same of a convolution by channel, where it may choose another layout."""
+
+COMPILED_LAUNCH = (0.35, 0.95)
 """What a launch by compiled code takes, in multiples of an eager launch's host time."""
 
 COMPILED_CALL_NS = (20_000, 200_000)
 """What entering compiled code takes: its guards."""
 
+LONGER = 3.0
+"""How much longer than traced the host's other work is taken to be at most."""
+
 HALVINGS = 8
 """How often the interval is halved in which the profiler's stretching is looked for."""
 
-JITTER = (0.97, 1.03)
+JITTER = (0.98, 1.02)
 """What remains uncertain of a step in which the host goes on launching."""
 
 
@@ -80,11 +107,15 @@ class Replayed:
     replayed_ns: int  # what its replay takes
     launching_scale: float = 1.0  # untraced launching in shares of the traced
     away_scale: float = 1.0  # likewise of other host work
-    outside: Bools  # the host's launching stays at worst
+    away_least: float = 1.0  # and what that may be at least
+    outside: Bools  # the host goes on launching where a graph holds the layers alone
     copies: Int8  # large ones between host and device: 1 to the device, 2 to the host; else 0
     pinned: Bools
     bytes: Int64  # -1 where unknown
     runs: Int64  # the run of mergeable kernels that an activity belongs to, -1 for none
+    heavy: Bools  # GEMMs, attention and convolutions
+    strided: Bools  # kernels that work element by element
+    depthwise: Bools
     loading: Bools  # a data loader works before the launch
     grows: bool = False  # a cache is concatenated: a graph needs one of fixed size, whose kernels read all of it
 
@@ -117,21 +148,32 @@ def untraced(step: Replayed, base_ns: int) -> Replayed:
         base_ns: its time without the profiler.
     """
     wanted = base_ns * step.replayed_ns / max(step.base_ns, 1)
+    away = any(part.any() for part in step.graph.away_ns)
+    if wanted > step.replayed_ns:  # more than was traced: the host's other work was longer, if it did any
+        share = _share(lambda share: replace(step, away_scale=share), wanted, (1.0, LONGER)) if away else 1.0
+        share = share if share < 0.99 * LONGER else 1.0
+        return _timed(replace(step, base_ns=base_ns, away_scale=share, away_least=(1 + share) / 2))
     shorter = replace(step, launching_scale=0.0)
     if replay_ns(shorter.as_it_is()) < wanted:
         share = _share(lambda share: replace(step, launching_scale=share), wanted)
-        return _timed(replace(step, base_ns=base_ns, launching_scale=share))
+        usual = replace(step, launching_scale=1 / STRETCHED)
+        least = (
+            _share(lambda share: replace(usual, away_scale=share), wanted)
+            if away and share < usual.launching_scale
+            else 1
+        )
+        return _timed(replace(step, base_ns=base_ns, launching_scale=share, away_least=least))
     share = _share(lambda share: replace(shorter, away_scale=share), wanted)
-    return _timed(replace(shorter, base_ns=base_ns, away_scale=share))
+    return _timed(replace(shorter, base_ns=base_ns, away_scale=share, away_least=share))
 
 
 def _timed(step: Replayed) -> Replayed:
     return replace(step, replayed_ns=replay_ns(step.as_it_is()))
 
 
-def _share(scaled: Callable[[float], Replayed], wanted_ns: float) -> float:
-    """Which share makes the step as long as wanted; 0 where none is short enough."""
-    low, high = 0.0, 1.0
+def _share(scaled: Callable[[float], Replayed], wanted_ns: float, within: tuple[float, float] = (0.0, 1.0)) -> float:
+    """Which share makes the step as long as wanted; the least where none is short enough."""
+    low, high = within
     for _ in range(HALVINGS):
         middle = (low + high) / 2
         low, high = (low, middle) if replay_ns(scaled(middle).as_it_is()) > wanted_ns else (middle, high)
@@ -151,35 +193,84 @@ def floor_ns(step: Replayed, busy_share: float = 1.0) -> int:
 
 def _at_best(step: Replayed) -> Replayed:
     """The step with the least other host work that its untraced time allows."""
-    return step if step.launching_scale == 1 else replace(step, away_scale=step.away_scale * AWAY[0])
+    scale = min(step.away_least, step.away_scale)
+    traced = step.launching_scale == 1 and scale == 1
+    return step if traced else replace(step, away_scale=scale * AWAY[0])
 
 
-def graph_range(step: Replayed, residual_ns: tuple[int, int]) -> tuple[int, int]:
-    """The step as a graph. At worst either its kernels lie far apart, or what lies outside the layers is launched
-    as it is."""
+def graph_range(step: Replayed, residual_ns: tuple[int, int]) -> Remedied:
+    """The step as one graph, or several where the host works or waits in between: at best and at worst."""
+    graph = step.graph
     missed = max(step.base_ns - step.replayed_ns, 0)  # an order that the replay doesn't know of
-    low = replay_ns(_captured(_at_best(step), (GRAPH_LAUNCH_NS[0], 0), residual_ns[0]))
-    launch = GRAPH_LAUNCH_NS[1] + GRAPH_COPY_NS * int(np.count_nonzero(step.graph.kind > COMMUNICATION))
-    step = replace(step, away_scale=step.away_scale * AWAY[1])
-    far = replay_ns(_captured(step, (launch, step.graph.latency_ns), residual_ns[1]))
-    middle = round(residual_ns[0] + MIDDLE * (residual_ns[1] - residual_ns[0]))
-    partly = replay_ns(_captured(step, (launch, step.graph.latency_ns), middle, outside=True))
+    copies = int(np.count_nonzero(graph.kind == COPY))
+    late = replace(step, away_scale=step.away_scale * AWAY[1])
+    best = _at_best(step)
+    least = replay_ns(_captured(best, (0, 0), residual_ns[0] // 2))
+    low = replay_ns(_captured(best, (GRAPH_LAUNCH_NS[0], 0), residual_ns[0], MEMSET_NS[0]))
+    launch = (GRAPH_LAUNCH_NS[1] + GRAPH_COPY_NS * copies, graph.latency_ns)
+    timing = _captured(late, launch, residual_ns[1], MEMSET_NS[1])
+    hot = step.heavy & (graph.duration_ns >= HOT_NS)
+    heated = np.round(timing.duration_ns * np.where(hot, HOT[1], 1.0)).astype(np.int64)
+    high = replay_ns(replace(timing, duration_ns=heated)) + missed
     if step.grows:
-        far += round((GROWN - 1) * int(step.graph.duration_ns.sum()))
-    computing = int(step.graph.duration_ns[step.graph.kind == COMPUTE].sum())
-    crowded = [round(share * max(computing - end, 0)) for share, end in zip(CROWDED, (low, far), strict=True)]
-    low, far = low + crowded[0], far + crowded[1]
-    return low, max(far, partly) + missed
+        high += round((GROWN - 1) * int(graph.duration_ns.sum()))
+    low, high = (
+        end + _crowding(step, end, residual, shares, pace)
+        for end, residual, shares, pace in zip(
+            (low, high), residual_ns, zip(CROWDED, CROWDED_LONG, strict=True), BESIDE_NS, strict=True
+        )
+    )
+    return Remedied(low, max(high, low), least)
 
 
-def _captured(step: Replayed, launch_ns: tuple[int, int], residual_ns: int, *, outside: bool = False) -> Timing:
-    """The step's times once a graph launches.
+def _crowding(step: Replayed, end_ns: int, residual_ns: int, shares: tuple[float, float], pace_ns: int) -> int:
+    """What kernels of several streams add to each other in a graph.
+
+    They share the device, and it begins one kernel after another.
+
+    Args:
+        step: the step.
+        end_ns: how long it lasts when they don't.
+        residual_ns: between two kernels of a stream.
+        shares: how much of what lies side by side lengthens the step, of short and of long kernels.
+        pace_ns: from one beginning to the next.
+    """
+    graph = step.graph
+    computes = graph.kind == COMPUTE
+    count = np.bincount(graph.stream[computes])
+    busy = np.bincount(graph.stream[computes], weights=graph.duration_ns[computes])
+    if np.count_nonzero(count) < 2:
+        return 0
+    sides = np.delete(np.arange(len(count)), count.argmax())
+    sides = sides[count[sides] > 0]
+    together = min(int(count[sides].sum() + count[sides].max()), int(count.sum()))
+    alone = float((busy[sides] + count[sides] * residual_ns).max())
+    filling = float(graph.duration_ns[computes & (graph.duration_ns >= HOT_NS)].sum()) / max(float(busy.sum()), 1.0)
+    share = shares[0] + filling * (shares[1] - shares[0])
+    shared = share * max(float(busy.sum()) - end_ns, 0.0)
+    return round(max(shared, together * pace_ns - alone, 0.0))
+
+
+def outside_ns(step: Replayed, residual_ns: tuple[int, int]) -> int:
+    """What a step gets longer by where a graph holds its layers alone and the host launches the rest as now."""
+    launch = (GRAPH_LAUNCH_NS[1], step.graph.latency_ns)
+    whole, layers = (
+        replay_ns(_captured(step, launch, sum(residual_ns) // 2, outside=outside)) for outside in (False, True)
+    )
+    return max(layers - whole, 0)
+
+
+def _captured(
+    step: Replayed, launch_ns: tuple[int, int], residual_ns: int, memset_ns: int = 0, *, outside: bool = False
+) -> Timing:
+    """The step's times once graphs launch.
 
     Args:
         step: the step.
         launch_ns: host time of the graph's launch, and from there to the device's work.
         residual_ns: between two of its kernels.
-        outside: whether launches and waits outside the layers stay.
+        memset_ns: what a memset adds.
+        outside: whether the launches outside the layers stay.
     """
     graph = step.graph
     away = [np.round(part * step.away_scale).astype(np.int64) for part in graph.away_ns]
@@ -193,7 +284,7 @@ def _captured(step: Replayed, launch_ns: tuple[int, int], residual_ns: int, *, o
     ]
     anew = np.where(kept | (away[0] + away[1] > 0), launch_ns[0], 0)
     return Timing(
-        duration_ns=graph.duration_ns,
+        duration_ns=graph.duration_ns + np.where(graph.kind == MEMSET, memset_ns, 0),
         stream=graph.stream,
         host_ns=(away[0] + launching[0], away[1] + launching[1] + anew),
         waits=np.where(kept, graph.waits, 0),
@@ -210,8 +301,8 @@ def workers_range(step: Replayed) -> Remedied | None:
     if not (away[0] + away[1]).any():
         return None
     ends = []
-    for fetch in FETCH_NS:
-        timing = step.as_it_is()
+    for fetch, warm in zip(FETCH_NS, WARM, strict=True):
+        timing = replace(step, launching_scale=step.launching_scale * warm).as_it_is()
         before, behind = (spent - part for spent, part in zip(timing.host_ns, away, strict=True))
         anew = np.where(away[0] + away[1] > 0, np.minimum(fetch, away[0] + away[1]), 0)
         ends.append(replace(timing, host_ns=(before, behind + anew)))
@@ -231,7 +322,9 @@ def overlap_range(step: Replayed) -> Remedied | None:
         if not chosen[i] and (kept := tuple(back for back in backs if not chosen[(i - back) % len(graph)]))
     }
     ends = []
-    for rate, unknown, slowed in zip(PINNED_BYTES_PER_NS, UNKNOWN_COPY, CONTENTION, strict=True):
+    hot = step.heavy & (graph.duration_ns >= HOT_NS)
+    for rate, unknown, beside, heated in zip(PINNED_BYTES_PER_NS, UNKNOWN_COPY, CONTENTION, HOT, strict=True):
+        slowed = beside * np.where(hot, heated, 1.0)
         fast = np.where(step.bytes >= 0, step.bytes / rate, graph.duration_ns * unknown)
         copied = np.where(step.pinned, graph.duration_ns, np.minimum(fast, graph.duration_ns))
         ends.append(
@@ -255,11 +348,15 @@ def compile_range(step: Replayed) -> Remedied | None:
     if first.all():
         return None
     longest = np.zeros(run.max() + 1, dtype=np.int64)
-    np.maximum.at(longest, run, graph.duration_ns)
-    total = np.bincount(run, weights=graph.duration_ns)
+    rows = np.where(step.strided & (step.runs >= 0), graph.duration_ns * STRIDED, graph.duration_ns).astype(np.int64)
+    np.maximum.at(longest, run, rows)
+    total = np.bincount(run, weights=rows)
+    hot = step.heavy & (graph.duration_ns >= HOT_NS)
     ends = []
-    for left, launch, call in zip(MERGED, COMPILED_LAUNCH, COMPILED_CALL_NS, strict=True):
+    for i, (left, launch, call) in enumerate(zip(MERGED, COMPILED_LAUNCH, COMPILED_CALL_NS, strict=True)):
         merged = longest + left * (total - longest)
+        merged[run[step.depthwise]] *= DEPTHWISE[i]
+        merged[run[hot]] *= HOT[i]
         launching = [np.where(first, part * step.launching_scale * launch, 0) for part in graph.launching_ns]
         away = [part * step.away_scale for part in graph.away_ns]
         host = [np.round(one + other).astype(np.int64) for one, other in zip(launching, away, strict=True)]
@@ -277,11 +374,11 @@ def compile_range(step: Replayed) -> Remedied | None:
 def _by_saving(step: Replayed, ends: list[Timing]) -> Remedied:
     """The step less what two replays, at best and at worst, save of it."""
     least = replay_ns(_without_launching(step, ends[0]))
-    low, high = (
-        (step.base_ns - step.replayed_ns + replay_ns(timing)) * jitter
-        for timing, jitter in zip(ends, JITTER, strict=True)
-    )
-    low = max(low, least)
+    missed = step.base_ns - step.replayed_ns
+    best, worst = (replay_ns(timing) for timing in ends)
+    goes = min(best / max(step.replayed_ns, 1), 1.0) if missed > 0 else 1.0  # at best it goes with what is saved
+    low = max((missed * goes + best) * JITTER[0], least)
+    high = (missed + worst) * JITTER[1]
     return Remedied(round(low), round(max(high, low)), least)
 
 

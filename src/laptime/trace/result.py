@@ -240,6 +240,7 @@ class WhatIf(msgspec.Struct, frozen=True, kw_only=True):
     speedup_high: float
     assumptions: list[str]
     floor_ns: int | None = None  # what no remedy of this kind goes below
+    outside_ns: int | None = None  # of a graph: what is added where it holds the layers alone
 
 
 class TracedPass(msgspec.Struct, frozen=True, kw_only=True):

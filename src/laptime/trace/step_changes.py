@@ -4,6 +4,7 @@ host work that needs nothing of the device."""
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +21,14 @@ from laptime.trace.steps import StepFrame
 FUSABLE = frozenset({"elementwise", "norm", "copy", "rope"})
 """Families whose kernels move memory and little else: neighbours of these can be one kernel."""
 
+HEAVY = frozenset({"GEMM", "attention", "convolution"})
+"""Families whose long kernels draw the most power."""
+
+_STRIDED = re.compile(r"(?<!vectorized_)(?<!unrolled_)elementwise_kernel<|CatArray")
+_DEPTHWISE = re.compile(r"conv_?depthwise", re.IGNORECASE)
+
 _INDEXED = re.compile(r"index_?(copy|put|fill|elementwise)|scatter", re.IGNORECASE)
+
 
 MOST_INSIDE = 0.75
 """Where fewer of a step's kernels lie in its layers, it is no forward of which a graph would hold the layers alone."""
@@ -50,24 +58,23 @@ def step_changes(timeline: GpuTimeline, gaps: DeviceGaps, launched: Int64, frame
         pinned=pinned,
         bytes=activities.bytes[graph.rows],
         runs=_runs(timeline, graph),
+        heavy=_of(timeline, graph, lambda name: family(name) in HEAVY),
+        strided=_of(timeline, graph, lambda name: _STRIDED.search(name) is not None),
+        depthwise=_of(timeline, graph, lambda name: _DEPTHWISE.search(name) is not None),
         loading=away & _loads(timeline, launched, graph),
         grows=_grows([timeline.strings[i] for i in activities.name[graph.rows].tolist()], frame),
     )
 
 
 def _outside(timeline: GpuTimeline, graph: StepGraph, frame: StepFrame) -> npt.NDArray[np.bool_]:
-    """Activities around which the launching stays at worst: outside the layers, or after the longest wait."""
-    activities, rows = timeline.activities, graph.rows
+    """Activities around which the host goes on launching where a graph holds the layers alone."""
     run, modal = frame.layer_run, frame.modal_rows
-    kernels = int((activities.kind[modal] == Activity.KERNEL).sum())
-    if run is None or run.period * run.count < MOST_INSIDE * kernels:
-        apart = np.r_[0, activities.start_ns[rows][1:] - activities.end_ns[rows][:-1]]
-        result = np.zeros(len(rows), dtype=np.bool_)
-        result[apart.argmax()] = True
-        return result
-    before = np.cumsum(activities.kind[modal] == Activity.KERNEL) - 1  # the kernel that each belongs to
+    kernel = timeline.activities.kind[modal] == Activity.KERNEL
+    if run is None or run.period * run.count < MOST_INSIDE * int(kernel.sum()):
+        return np.zeros(len(graph), dtype=np.bool_)
+    before = np.cumsum(kernel) - 1  # the kernel that each belongs to
     out = (before < run.start) | (before >= run.start + run.period * run.count)
-    own = np.isin(rows, modal[out])
+    own = np.isin(graph.rows, modal[out])
     return own | np.roll(own, 1)
 
 
@@ -82,12 +89,21 @@ def _copies(timeline: GpuTimeline, graph: StepGraph) -> tuple[Int8, npt.NDArray[
     return result, pinned
 
 
+def _of(timeline: GpuTimeline, graph: StepGraph, holds: Callable[[str], bool]) -> npt.NDArray[np.bool_]:
+    """Which of the step's activities are kernels whose name is such."""
+    names, kind = timeline.activities.name[graph.rows], timeline.activities.kind[graph.rows]
+    known = {i: holds(timeline.strings[i]) for i in np.unique(names).tolist()}
+    result = np.array([known[i] for i in names.tolist()], dtype=np.bool_)
+    result[kind != Activity.KERNEL] = False
+    return result
+
+
 def _runs(timeline: GpuTimeline, graph: StepGraph) -> Int64:
-    """Neighbours of fusable families on one stream have one number, all else -1."""
-    activities, rows = timeline.activities, graph.rows
-    known = {i: family(timeline.strings[i]) in FUSABLE for i in np.unique(activities.name[rows]).tolist()}
-    fusable = np.array([known[i] for i in activities.name[rows].tolist()], dtype=np.bool_)
-    fusable &= activities.kind[rows] == Activity.KERNEL
+    """Neighbours of fusable families on one stream have one number, all else -1. A reduction next to them is of them,
+    as a norm in single operators has one."""
+    fusable = _of(timeline, graph, lambda name: family(name) in FUSABLE)
+    beside = np.r_[fusable[1:], False] | np.r_[False, fusable[:-1]]
+    fusable |= beside & _of(timeline, graph, lambda name: family(name) == "reduce")
     begins = np.r_[True, ~fusable[:-1] | (graph.stream[1:] != graph.stream[:-1])]
     return np.where(fusable, np.cumsum(begins), -1).astype(np.int64)
 

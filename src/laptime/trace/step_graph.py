@@ -34,6 +34,12 @@ LOADER = re.compile(r"data_?loader|datapipe|next_?batch|fetch_?batch|load_?batch
 
 _OPTIMIZER = "Optimizer."
 
+VIEW = re.compile(
+    r"aten::(unbind|split(_with_sizes)?|tensor_split|chunk|unflatten|flatten|view(_as)?|_unsafe_view|reshape|(un)?squeeze|"
+    r"select|slice|narrow|permute|transpose|t|expand(_as)?|as_strided|detach|movedim|swapaxes|result_type)"
+)
+"""Operators that give a tensor another shape and make the device work on nothing: a replay doesn't call them."""
+
 RELEASE_NS = 1_000
 """Clocks of host and device differ by about this: work that ended so much after a call's end was waited for."""
 
@@ -151,7 +157,9 @@ class _Host:
     waits: list[int] = field(default_factory=list)
     launching: tuple[list[int], list[int]] = field(default_factory=lambda: ([], []))
     away: tuple[list[int], list[int]] = field(default_factory=lambda: ([], []))
-    records: dict[int, int] = field(default_factory=dict)  # before which launches an event was waited for: its record
+    records: dict[int, list[int]] = field(
+        default_factory=dict
+    )  # before which launches streams waited: for events of when
 
     def __post_init__(self) -> None:
         self.waits = [0] * self.count
@@ -222,7 +230,7 @@ def _host(timeline: GpuTimeline, launched: Int64, order: Int32, first: int, foll
         elif "EventRecord" in name:
             recorded = start[i]
         elif "WaitEvent" in name:
-            host.records[at % host.count] = recorded
+            host.records.setdefault(at % host.count, []).append(recorded)
         host.spend(behind, max(spent, 0))
         reach = max(reach, end[i])
     return host
@@ -240,8 +248,9 @@ def _launching_ns(timeline: GpuTimeline, threads: Int64, begin_ns: int, end_ns: 
     start, end = ranges.start_ns[near], ranges.end_ns[near]
     steps = np.array([name.startswith(PROFILER_STEP) for name in names], dtype=np.bool_)
     loads = np.array([bool(LOADER.search(name)) for name in names], dtype=np.bool_)
+    view = np.array([VIEW.fullmatch(name) is not None for name in names], dtype=np.bool_)
     operator = (ranges.kind[near] == RangeKind.CPU_OP) & ~steps & ~loads  # both are operators in 2021's format
-    operator &= (start < begin_ns) | (end > end_ns)
+    operator &= (start < begin_ns) | (end > end_ns) | view
     chosen = operator | np.array([name.startswith(_OPTIMIZER) for name in names], dtype=np.bool_)
     begins, ends = start[chosen].tolist(), end[chosen].tolist()
     if np.count_nonzero(steps) > 1:
@@ -276,11 +285,11 @@ def _held_by(
 
 
 def _others(
-    timeline: GpuTimeline, launched: Int64, order: Int32, first: int, records: dict[int, int]
+    timeline: GpuTimeline, launched: Int64, order: Int32, first: int, records: dict[int, list[int]]
 ) -> dict[int, tuple[int, ...]]:
     """Which activities wait for work on other streams, as how many launches back that lies.
 
-    Where the host waited for events, the next launch waits for what had been launched elsewhere when the event was
+    Where a stream waited for events, its next launch waits for what had been launched elsewhere when they were
     recorded. Communication, and everything where no event is in the trace, waits for what had ended when it began.
     """
     activities, calls = timeline.activities, timeline.calls
@@ -288,6 +297,9 @@ def _others(
     communicates = kinds(timeline, order) == COMMUNICATION
     starts = np.where(launched[order] >= 0, calls.start_ns[launched[order]], start)
     result: dict[int, tuple[int, ...]] = {}
+    for at, events in records.items():
+        if backs := _recorded(stream, starts, events, (first, first + at)):
+            result[at] = backs
     for one in np.unique(stream[first:]).tolist():
         mine = np.flatnonzero(stream == one)
         mine = mine[mine >= first]
@@ -298,12 +310,30 @@ def _others(
             by_end = theirs[np.argsort(end[theirs], kind="stable")]
             found = np.searchsorted(end[by_end], start[mine], side="right") - 1
             for i, at in zip(mine.tolist(), found.tolist(), strict=True):
-                backs = []
-                if at >= 0 and (not records or communicates[i] or communicates[by_end[at]]):
-                    backs.append(i - int(by_end[at]))
-                if i - first in records:
-                    known = theirs[(starts[theirs] <= records[i - first]) & (theirs < i)]
-                    backs += [i - int(known[-1])] if len(known) else []
-                if backs := [back for back in backs if back > 0]:
-                    result[i - first] = (*result.get(i - first, ()), *backs)
+                back = i - int(by_end[at])
+                if at >= 0 and back > 0 and (not records or communicates[i] or communicates[by_end[at]]):
+                    result[i - first] = (*result.get(i - first, ()), back)
     return result
+
+
+def _recorded(stream: Int32 | Int64, starts: Int64, events: list[int], place: tuple[int, int]) -> tuple[int, ...]:
+    """How many launches back the work lies that a launch waits for, where its stream waited for events before it.
+
+    A trace doesn't say on which stream an event was recorded. As many streams are taken as events were waited for: on
+    another than the main stream the main one first, which the work comes from, else those that were launched to last.
+    The main stream is the one with the lowest number, as the default stream has it.
+
+    Args:
+        stream, starts: of all launches up to the step's end.
+        events: when the events were recorded.
+        place: where the step begins, and where the launch stands.
+    """
+    first, at = place
+    own, main = int(stream[at]), int(stream.min())
+    before = starts[:at] <= max(events)
+    last = {int(lane): np.flatnonzero((stream[:at] == lane) & before) for lane in np.unique(stream)}
+    found = {lane: int(places[-1]) for lane, places in last.items() if len(places) and lane != own}
+    if own != main and main not in found:  # the step before is not in the trace: it was as this one
+        found[main] = int(np.flatnonzero(stream == main)[-1]) - (len(stream) - first)
+    others = sorted(found.items(), key=lambda one: (own != main and one[0] == main, one[1]), reverse=True)
+    return tuple(at - there for _, there in others[: len(events)])

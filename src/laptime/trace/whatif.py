@@ -16,17 +16,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import msgspec
+
 from laptime.errors import LaptimeError
 from laptime.trace.remedied import (
+    Remedied,
     Replayed,
     compile_range,
     floor_ns,
     graph_range,
+    outside_ns,
     overlap_range,
     untraced,
     workers_range,
 )
 from laptime.trace.result import WhatIf
+from laptime.trace.tolerance import tolerated
 
 RESIDUAL_NS = (200, 800)
 """Gap between two kernels of one graph replay: low, high."""
@@ -37,7 +42,10 @@ SHORTEST = 0.95
 WORTH = 0.97
 """A remedy that leaves more of the step than this at best is not worth a row."""
 
-WIDEST = 0.25
+NOTED = 0.005
+"""A graph of the layers alone is spoken of where it leaves more than this share of the step more."""
+
+WIDEST = 0.35
 """A range whose ends are further from its middle than this says too little to be a row."""
 
 GRAPH_LAUNCH_NS = (0, 15_000)
@@ -135,19 +143,24 @@ def what_if(
         note = f"{costs.fusable} elementwise, norm or copy kernels are merged into the neighbour before them"
         rows.append(_row("fusion", base, (low, high), min(least_fused, low), [note, taxed]))
     if not costs.graphed:
-        low, high = graph(costs, base) if step is None else graph_range(step, costs.residual_ns)
-        low, high = _within((low, high), least, base)
+        made = graph_range(step, costs.residual_ns) if step is not None else _graphed(costs, base, least)
+        promised = tolerated(made, "graph")
+        low, high = _within((promised.low_ns, promised.high_ns), least, base)
         residual = f"{costs.residual_ns[0] / 1e3:g} to {costs.residual_ns[1] / 1e3:g} µs stay between two kernels"
-        shapes = "static shapes, preallocated buffers, and no wait of the host inside"
-        outside = f"{shapes}; at worst the gaps around kernels outside the layers stay"
-        notes = [residual, outside]
+        shapes = "static shapes, preallocated buffers, no wait of the host inside, and all of the step's kernels in it"
+        notes = [residual, shapes]
         if costs.kept_ns:
             notes.append(f"the {costs.kept_ns / 1e6:.2f} ms in which the host works on something else stay")
-        rows.append(_row("graph", base, (low, high), least, notes))
+        more = min(outside_ns(step, costs.residual_ns) if step is not None else costs.outside_ns, base - high)
+        if more > NOTED * base:
+            notes.append(f"a graph of the layers alone leaves up to {more / 1e6:.2f} ms more")
+        graph_row = _row("graph", base, (low, high), least, notes)
+        rows.append(msgspec.structs.replace(graph_row, outside_ns=max(more, 0)))
         if costs.fusable:
             low, high = graph_and_fusion(costs, (low, high), least_fused)
             note = "launch gaps are gone with the graph already: fusion adds its kernels' time and residuals only"
-            rows.append(_row("graph+fusion", base, (low, high), least_fused, [note]))
+            fused = _row("graph+fusion", base, (low, high), least_fused, [note])
+            rows.append(msgspec.structs.replace(fused, outside_ns=max(more, 0)))
     return rows if step is None else [*rows, *_replayed(step, base, taxed)]
 
 
@@ -162,9 +175,10 @@ def _replayed(step: Replayed, base: int, taxed: str) -> list[WhatIf]:
         ("overlap", overlap_range(step), overlap),
     )
     rows = []
-    for remedy, made, note in ways:
-        if made is None:
+    for remedy, ends_of, note in ways:
+        if ends_of is None:
             continue
+        made = tolerated(ends_of, remedy)
         ends = _within((made.low_ns, made.high_ns), made.floor_ns, base)
         if ends[0] < WORTH * base and ends[1] - ends[0] <= WIDEST * (ends[1] + ends[0]):
             rows.append(_row(remedy, base, ends, min(made.floor_ns, base), [note, taxed]))
@@ -230,6 +244,11 @@ def graph(costs: StepCosts, base_ns: int) -> tuple[int, int]:
     stays = max(costs.outside_ns, costs.kept_ns) * _scale(costs, base_ns)
     high = costs.busy_ns + costs.in_turn * costs.residual_ns[1] + max(GRAPH_LAUNCH_NS[1], least_launch) + stays
     return round(min(low, base_ns)), round(min(max(high, low), base_ns))
+
+
+def _graphed(costs: StepCosts, base_ns: int, least_ns: int) -> Remedied:
+    low, high = graph(costs, base_ns)
+    return Remedied(low, high, min(least_ns + costs.in_turn * costs.residual_ns[0] // 2, low))
 
 
 def fusion(costs: StepCosts, base_ns: int) -> tuple[int, int]:

@@ -1,0 +1,28 @@
+"""From two replays to a promise: how far the outcomes of measured programs lay from the middle between the replays.
+
+The programs are those of benchmarks/whatif_truth.py, the method is that of benchmarks/whatif_ranges.py: a tolerance
+interval of the logarithm of outcome over middle. It holds 95 % of normally spread outcomes with a confidence of 95 %.
+The constants of the replays were set by the same programs, so each of them costs a degree of freedom. It remains an
+expectation.
+"""
+
+from __future__ import annotations
+
+import math
+
+from laptime.trace.remedied import Remedied
+
+SHIFT = {"graph": -0.030, "compile": -0.009, "workers": -0.009, "overlap": -0.009}
+"""The mean logarithm of outcome over middle, of 15 graphs and of the 8 other programs."""
+
+REACH = 0.144
+"""How far the interval reaches from there."""
+
+
+def tolerated(made: Remedied, remedy: str) -> Remedied:
+    """The range that is promised: as wide as the replays differ, and at least as wide as outcomes did."""
+    middle = (made.low_ns + made.high_ns) / 2
+    half = (made.high_ns - made.low_ns) / 2 / max(middle, 1.0)
+    reach = max(REACH, math.atanh(min(half, 0.99)))
+    low, high = (round(middle * math.exp(SHIFT[remedy] + way * reach)) for way in (-1, 1))
+    return Remedied(max(low, made.floor_ns), max(high, low, made.floor_ns), made.floor_ns)
