@@ -496,3 +496,11 @@ def test_passes_inside_one_step_are_no_layers() -> None:
     steps = steps_of(rows)
     assert (steps.count, steps.kernels_per_step) == (3, 5 * len(token))
     assert (steps.layers, steps.attention_kernels) == (None, 60)
+
+
+def test_one_kernel_again_and_again_is_the_reason_said() -> None:
+    rows = [ActivityRow(i * 10_000, i * 10_000 + 2_000, "fill", correlation=i) for i in range(200)]
+    calls = [CallRow(i * 10_000 - 3_000, i * 10_000 - 1_000, "cuLaunchKernel", i) for i in range(200)]
+    steps = analyse(build(rows, calls)).steps
+    assert steps.method == "none"
+    assert steps.reason == "one kernel follows itself in 200 of 200 cases: where a step would begin is not known"

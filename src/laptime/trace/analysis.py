@@ -310,8 +310,8 @@ def _pass_findings(passes: list[TracedPass], stage_ms: Mapping[str, float]) -> l
 def _step_findings(frame: StepFrame, tpot_ms: float | None) -> list[Finding]:
     steps = frame.steps
     if steps.method == "none":
-        message = f"no steady steps were recognised: {steps.reason or 'nothing ran'}"
-        findings = [Finding(code="no-steps", severity="info", message=message)]
+        message = f"no steady steps were recognised: {steps.reason}"
+        findings = [Finding(code="no-steps", severity="info", message=message)] if steps.reason else []
         if tpot_ms is not None:
             findings.append(
                 Finding(code="tpot-unused", severity="warning", message="--tpot has no step to be compared with")

@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from laptime.errors import LaptimeError
+from laptime.trace.analysis import read_trace
 from laptime.trace.integrity import check
 from laptime.trace.read import kineto_bytes
 from laptime.trace.read import kineto_stream as events_module
@@ -374,6 +375,29 @@ def test_other_programs_json_is_named(tmp_path: Path, content: bytes, said: str)
     (tmp_path / "t.json").write_bytes(content)
     with pytest.raises(LaptimeError, match=said):
         read_timeline(tmp_path / "t.json")
+
+
+@pytest.mark.parametrize(
+    ("event", "said"),
+    [
+        (
+            b'{"name": "void gemm()", "ph": "X", "ts": 5, "dur": 2, "pid": 1, "tid": 7}',
+            "another program wrote this file",
+        ),
+        (b'{"id": 1, "timestamps": []}', "another program wrote this file"),
+        (
+            b'{"ph": "X", "cat": "cpu_op", "name": "aten::mm", "pid": 1, "tid": 1, "ts": 5, "dur": 2}',
+            "only the host's work",
+        ),
+        (b"", "no kernel, copy or memset was recorded"),
+    ],
+)
+def test_a_trace_without_device_work_says_what_it_is(tmp_path: Path, event: bytes, said: str) -> None:
+    (tmp_path / "t.json").write_bytes(b'{"traceEvents": [' + event + b"]}")
+    analysis = read_trace(tmp_path / "t.json")
+    assert analysis.integrity.verdict == "unsupported"
+    assert said in analysis.headline
+    assert "no-steps" not in {finding.code for finding in analysis.integrity.findings}
 
 
 CORPUS = sorted((Path(__file__).parent / "corpus").glob("*"))

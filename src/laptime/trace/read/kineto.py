@@ -47,6 +47,13 @@ UNREAD: tuple[tuple[str, re.Pattern[bytes], str], ...] = (
 )
 """Files that hold device work which is not read: finding code, what shows it, and the message."""
 
+OTHER_PROGRAM = (
+    "none of its events is of a kind that torch.profiler writes (kernel, cuda_runtime, cpu_op and the like): another"
+    " program wrote this file"
+)
+
+_EVENT = re.compile(rb'"(?:ph|name|id)"\s{0,9}:')
+
 _LONGEST_SIGN = 64
 
 
@@ -62,7 +69,8 @@ def read(path: Path, *, details: bool = True) -> GpuTimeline:
     batches, ending = read_batches(path, details=details)
     untimed, negative = sum(batch.untimed for batch in batches), sum(batch.negative for batch in batches)
     events = joined(batches)
-    findings = [*_unread(path, events.activities), *_findings(ending, untimed, negative)]
+    findings = [] if events.activities else list(_unread(path, known=bool(events.calls or events.ranges)))
+    findings += _findings(ending, untimed, negative)
     activities = tables.in_one(events.activities)
     merged = split_merged(activities, events.calls, events.ranges)
     if merged > 1:
@@ -85,19 +93,20 @@ def read(path: Path, *, details: bool = True) -> GpuTimeline:
     )
 
 
-def _unread(path: Path, activities: list[tables.Table]) -> Iterable[Finding]:
-    """Why a file without any activity has none, where the file itself shows it."""
-    if activities:
-        return
-    behind = b""
+def _unread(path: Path, *, known: bool) -> Iterable[Finding]:
+    """Why a file without any activity has none, where the file itself shows it. `known`: host work is in it."""
+    behind, named = b"", False
     with closing(blocks(path)) as content:
         for block in content:
             text = behind + block
+            named = named or _EVENT.search(text) is not None
             for code, sign, message in UNREAD:
                 if sign.search(text):
                     yield Finding(code=code, severity="severe", message=message)
                     return
             behind = text[-_LONGEST_SIGN:]
+    if named and not known:
+        yield Finding(code="unread-device", severity="severe", message=OTHER_PROGRAM)
 
 
 def _findings(ending: Ending, untimed: int, negative: int) -> Iterable[Finding]:

@@ -230,8 +230,8 @@ def _open_list(path: Path, source: Iterator[bytes]) -> tuple[bytes, Header | Non
         if mark.search(head[:MARK_BYTES]):
             raise LaptimeError(f"{path}: {what}")
     raise LaptimeError(
-        f"{path}: no traceEvents list in its first {len(head)} bytes: not a whole PyTorch profiler file; "
-        "export one with prof.export_chrome_trace()"
+        f"{path}: no traceEvents list in {f'its first {len(head)} bytes' if more else 'it'}: not a whole PyTorch"
+        " profiler file; export one with prof.export_chrome_trace()"
     )
 
 
