@@ -116,6 +116,23 @@ def test_ranges_cut_steps(format: str, annotate: str, method: str) -> None:
     assert steps.wall_ns == len(bag) * 9_000 + 9_000
 
 
+@pytest.mark.parametrize("same", [True, False])
+def test_what_follows_each_range_belongs_to_its_step(same: bool) -> None:
+    """vLLM's range holds the forward pass; the token is chosen behind it. Other work each time is no part of a step."""
+    generator = random.Random(0)
+    forward = [(name, 2_000) for name in [name for name, _ in LAYER] * 3]
+    generator.shuffle(forward)
+    sampling = [("softmax", 2_000), ("sort", 2_000), ("multinomial", 2_000)]
+    steps_kernels = [[*forward, *(sampling if same else sampling[: 1 + number % 3])] for number in range(9)]
+    rows = host_bound(steps_kernels, annotate="execute_context_0(0)_generation_{}", between_ns=9_000)
+    outside = [9_000 * (len(kernels) - len(forward)) for kernels in steps_kernels]
+    ranges = [replace(row, end_ns=row.end_ns - ns) for row, ns in zip(rows.ranges, outside, strict=True)]
+    steps = analyse(build(rows.activities, rows.calls, ranges)).steps
+    assert (steps.method, steps.count) == ("annotation", 9)
+    assert steps.kernels_per_step == len(forward) + (3 if same else 0)
+    assert steps.outside_ns == 0 or not same
+
+
 def test_ranges_that_name_no_step_are_left_to_the_period() -> None:
     rows = host_bound([decoder(12, LAYER, HEAD[:1], HEAD[1:])] * 6, annotate="attention", between_ns=30_000)
     assert steps_of(rows).method == "period"

@@ -7,9 +7,9 @@ import re
 import numpy as np
 import numpy.typing as npt
 
-from laptime.trace.read.timeline import GpuTimeline, Int64, RangeKind
+from laptime.trace.read.timeline import GpuTimeline, Int32, Int64, RangeKind
 from laptime.trace.repeats import longest_run
-from laptime.trace.step_cuts import LEAST_STEPS, MOST, Cuts
+from laptime.trace.step_cuts import ALIKE, LEAST_STEPS, MOST, Cuts
 
 _STEP_WORDS = re.compile(r"step|decode|token(?!i)|iteration|iter(?![a-z])|generation|forward|execute", re.IGNORECASE)
 _PART_WORDS = re.compile(r"layer|block|attention|attn|mlp|expert|norm|optimizer|backward", re.IGNORECASE)
@@ -24,6 +24,9 @@ TOUCHING_NS = 20_000
 
 _OWN_SHARE = 0.1
 """Share of the launches in a range that must come from the range's own thread."""
+
+_FOLLOWS = 0.9
+"""Share of the ranges after which the same work must come, for it to belong to their steps."""
 
 _NUMBER = re.compile(r"\d+")
 
@@ -148,7 +151,27 @@ def _cuts_of(
     strays = np.concatenate([[0], np.cumsum(stray)])
     follows = (between == 0) & (strays[begin[1:]] == strays[stop[:-1]])
     stop[:-1][follows] = begin[1:][follows]
+    _add_what_follows(timeline.activities.name[rows], begin, stop)
     sizes = stop - begin
     usual = int(np.median(sizes))
     regular = float(np.mean(np.abs(sizes - usual) <= 0.02 * usual))
     return Cuts("range", round(regular, 3), begin.astype(np.int64), stop.astype(np.int64))
+
+
+def _add_what_follows(names: Int32, begin: npt.NDArray[np.intp], stop: npt.NDArray[np.intp]) -> None:
+    """Move the stops to the next begins where the same work follows each range: an engine samples after its forward."""
+    if len(begin) < LEAST_STEPS:
+        return
+    between = begin[1:] - stop[:-1]
+    usual = int(np.median(between))
+    if usual <= 0 or np.mean(between == usual) < _FOLLOWS:
+        return
+    known = np.flatnonzero(between == usual)
+    tails = names[stop[known][:, None] + np.arange(usual)]
+    middle = tails[len(known) // 2]
+    if np.mean((tails == middle).mean(axis=1) >= ALIKE) < _FOLLOWS:
+        return
+    stop[:-1] = begin[1:]
+    rest = names[stop[-1] : stop[-1] + usual]
+    if len(rest) == usual and np.mean(rest == middle) >= ALIKE:
+        stop[-1] += usual
