@@ -202,3 +202,25 @@ def test_a_damaged_list_of_devices_costs_nothing_else(tmp_path, damaged: object)
     events = [event(GEMM, "kernel", 30, 200, correlation=1, device=0, stream=7)]
     path.write_text(json.dumps({"deviceProperties": damaged, "traceEvents": events}))
     assert read_trace(path).devices[0].busy_ns == 200_000
+
+
+@pytest.mark.parametrize(("length", "said"), [(2048, "16 × 2048 tokens"), (None, "")])
+def test_a_step_says_which_tokens_it_embeds(tmp_path, length: int | None, said: str) -> None:
+    """One profiled prefill: the shapes of its embedding tell it from a decode step."""
+    shapes = {"Input Dims": [[151936, 1024], [16, length]], "Input type": [BF16, "long int"]} if length else {}
+    events = [event("ProfilerStep#3", "user_annotation", 0, 60_000)]
+    for i, name in enumerate(["gather", *["gemm", "flash_fwd", "gemm", "rms_norm"] * 12, "argmax"]):
+        at = 10 + i * 1_000.0
+        operator = "aten::embedding" if name == "gather" else "aten::mm"
+        given = shapes if name == "gather" else {}
+        events += [
+            event(operator, "cpu_op", at, 20, **given),
+            event("cudaLaunchKernel", "cuda_runtime", at + 5, 3, correlation=i + 1),
+            event(name, "kernel", at + 30, 800, correlation=i + 1, device=0, stream=7),
+        ]
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps({"traceEvents": events}))
+    analysis = read_trace(path)
+    assert analysis.steps.tokens == ([16, length] if length else None)
+    assert said in analysis.advice
+    assert "12 layers" in analysis.advice

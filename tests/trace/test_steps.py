@@ -188,7 +188,7 @@ def test_what_a_long_wait_parts_from_the_only_step_is_not_its_idle_time() -> Non
     analysis = analyse(build(*rows.all))
     assert (analysis.steps.wall_ns, analysis.steps.busy_ns) == (alone.wall_ns, alone.busy_ns)
     assert analysis.devices[0].idle_ns > 1_900_000_000
-    assert " of a step: the host can't launch fast enough" in analysis.headline
+    assert " of its one forward pass: the host can't launch fast enough" in analysis.headline
     assert "ms of the trace lie outside the steps" in analysis.headline
 
 

@@ -126,11 +126,16 @@ def _half_width(row: WhatIf) -> float:
 
 
 def _layers(steps: Steps) -> str:
+    """What the step is made of, in brackets: its layers, and the tokens that it works on."""
+    parts = []
     if steps.layers is not None and steps.confidence < SURE:
-        return f" ({steps.layers.count} equal parts)"
-    if steps.layers is not None:
+        parts.append(f"{steps.layers.count} equal parts")
+    elif steps.layers is not None:
         most = steps.layers.outside < 0.25 * (steps.kernels_per_step or 0)
-        return f" ({steps.layers.count} {'layers' if most else 'equal layers'})"
-    if steps.attention_kernels is not None and steps.attention_kernels > 1:
-        return f" ({steps.attention_kernels} of them the same attention)"
-    return ""
+        parts.append(f"{steps.layers.count} {'layers' if most else 'equal layers'}")
+    elif steps.attention_kernels is not None and steps.attention_kernels > 1:
+        parts.append(f"{steps.attention_kernels} of them the same attention")
+    if steps.tokens:
+        tokens = " × ".join(map(str, steps.tokens))
+        parts.append(f"{tokens} token{'' if tokens == '1' else 's'}")
+    return f" ({', '.join(parts)})" if parts else ""

@@ -31,6 +31,7 @@ from laptime.trace.read.launch_links import launches
 from laptime.trace.read.reading import read_timeline
 from laptime.trace.read.timeline import Activity, GpuTimeline, Int64
 from laptime.trace.result import (
+    MANY,
     SURE,
     DeviceTimes,
     Gaps,
@@ -44,6 +45,7 @@ from laptime.trace.result import (
 )
 from laptime.trace.step_changes import step_changes
 from laptime.trace.step_costs import drawing, step_costs
+from laptime.trace.step_tokens import step_tokens
 from laptime.trace.steps import NONE, DeviceView, StepFrame, find_steps
 from laptime.trace.whatif import what_if
 
@@ -124,6 +126,8 @@ def answer(
     if main is not None:
         frame = main.frame
         frame = _with_busy_times(timeline, main.gaps, frame)
+        tokens = step_tokens(timeline, main.launched, frame)
+        frame = replace(frame, steps=msgspec.structs.replace(frame.steps, tokens=tokens))
         picture = drawing(timeline, main.gaps, main.causes, frame)
         costs = step_costs(timeline, main.gaps, main.causes, main.launched, frame)
         if costs is not None:
@@ -320,7 +324,8 @@ def _step_findings(frame: StepFrame, tpot_ms: float | None) -> list[Finding]:
     findings = []
     if steps.method == "forward" and steps.confidence >= SURE:
         message = (
-            "the only step is known by its layers alone: what ran right before and after them is counted as its own"
+            "the trace holds one forward pass, known by its layers alone: what ran right before and after them is"
+            " counted as its own"
         )
         findings.append(Finding(code="one-forward", severity="info", message=message))
     if steps.confidence < SURE:
@@ -334,9 +339,8 @@ def _step_findings(frame: StepFrame, tpot_ms: float | None) -> list[Finding]:
         findings.append(Finding(code="step-unexplained", severity="warning", message=message))
     low, high = steps.wall_p10_ns, steps.wall_p90_ns
     if steps.uneven and low and high:
-        message = (
-            f"four of five steps last {low / 1e6:.1f} to {high / 1e6:.1f} ms: the one shown does not stand for all"
-        )
+        which = "steps" if steps.count < MANY else "four of five steps"
+        message = f"{which} last {low / 1e6:.1f} to {high / 1e6:.1f} ms: the one shown does not stand for all"
         findings.append(Finding(code="steps-uneven", severity="warning", message=message))
     if steps.kernels_per_step is None:
         message = "graphs were recorded whole: what is in a step is not known (nsys: --cuda-graph-trace=node)"

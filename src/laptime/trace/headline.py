@@ -140,12 +140,13 @@ def _other_devices(device: DeviceTimes, devices: list[DeviceTimes]) -> str:
 
 
 def _step_words(idle: float, steps: Steps) -> str:
+    of = "its one forward pass" if steps.method == "forward" else "a step" if steps.count > 1 else "the only step"
     if idle < _HARDLY:
-        return f"busy {_percent(1 - idle)} of a step: it hardly waits"
+        return f"busy {_percent(1 - idle)} of {of}: it hardly waits"
     why = reason(steps.causes, [])
     if why == REASONS["host-not-launching"] and steps.host_work_ns and 2 * steps.host_work_ns > (steps.gap_ns or 0):
         why = OTHER_WORK
-    return f"idle {_percent(idle)} of a step: {why}"
+    return f"idle {_percent(idle)} of {of}: {why}"
 
 
 _LONG_START = 0.25

@@ -19,6 +19,9 @@ SCHEMA = "laptime.trace/1"
 SURE = 0.7
 """Steps of less confidence are spoken of with a hedge."""
 
+MANY = 5
+"""Of fewer steps all are spoken of, of more four of five."""
+
 UNEVEN = 1.5
 """Where long steps last longer than this multiple of short ones, no single step stands for all."""
 
@@ -205,6 +208,7 @@ class Steps(msgspec.Struct, frozen=True, kw_only=True):
     outside_ns: int | None = None  # the device's span before, between and after the steps, and its warm-up steps
     host_work_ns: int | None = None  # gap time in which the host worked on something else than launching
     attention_kernels: int | None = None  # how often a step runs its most frequent attention kernel
+    tokens: list[int] | None = None  # the dimensions of the tokens that the modal step embeds, from recorded shapes
     reason: str | None = None  # why there are no steps
     replay_ns: int | None = None  # what a replay of the modal step's dependency graph takes; None without its launches
 

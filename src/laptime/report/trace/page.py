@@ -131,6 +131,7 @@ def _step_facts(steps: Steps) -> Html:
             ("GPU works", f"{words.ms_column(steps.busy_ns)}{KEEP_TOGETHER}ms ({percent(steps.utilisation)})"),
             ("kernels", f"{count(steps.kernels_per_step)} from {count(steps.launches_per_step)} launches"),
             ("layers", shape or words.uncounted_layers(steps)),
+            ("tokens", words.step_tokens(steps)),
         ]
     )
 

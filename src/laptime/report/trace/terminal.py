@@ -128,8 +128,7 @@ def _large(gaps: Sequence[LargeGap]) -> RenderableType:
 
 def _step(steps: Steps) -> RenderableType:
     heads = ("wall ms", "busy ms", "gaps ms", "utilisation", "kernels", "launches", "layers")
-    title = f"One step of {count(steps.count)}, cut by {words.step_origin(steps)}"
-    table = columns_table(*heads, title=title, numeric=range(len(heads)))
+    table = columns_table(*heads, title=words.step_title(steps), numeric=range(len(heads)))
     table.add_row(
         *(words.ms_column(ns) for ns in (steps.wall_ns, steps.busy_ns, steps.gap_ns)),
         percent(steps.utilisation),
@@ -137,7 +136,9 @@ def _step(steps: Steps) -> RenderableType:
         count(steps.launches_per_step),
         words.layer_shape(steps),
     )
-    return with_remarks(table, [Text(words.step_spread(steps), style="dim"), ""])
+    tokens = words.step_tokens(steps)
+    remark = words.step_spread(steps) + (f"; it embeds {tokens} tokens" if tokens else "")
+    return with_remarks(table, [Text(remark, style="dim"), ""])
 
 
 def _whatif(rows: Sequence[WhatIf]) -> RenderableType:

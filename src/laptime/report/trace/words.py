@@ -9,7 +9,7 @@ from laptime.data.record import Finding
 from laptime.report.kit.numbers import KEEP_TOGETHER, NOTHING, count, decimals, percent, ratio, whole_percent
 from laptime.report.kit.text import counted, one_line
 from laptime.trace.comparison import Pair
-from laptime.trace.result import DeviceTimes, LargeGap, Steps, TraceAnalysis, TracedPass, WhatIf
+from laptime.trace.result import MANY, DeviceTimes, LargeGap, Steps, TraceAnalysis, TracedPass, WhatIf
 
 CAUSES: dict[str, str] = {
     "host-not-launching": "host not launching",
@@ -93,12 +93,25 @@ def launches(device: DeviceTimes) -> str:
     return f"{count(device.kernels)} kernels; {count(device.launches)} launches, and {early} launched before the trace"
 
 
+def step_title(steps: Steps) -> str:
+    """What the table of the step shows."""
+    if steps.method == "forward":
+        return f"The one forward pass, known by {step_origin(steps)}"
+    which = "The only step" if steps.count == 1 else f"One step of {count(steps.count)}"
+    return f"{which}, cut by {step_origin(steps)}"
+
+
+def step_tokens(steps: Steps) -> str | None:
+    """How many tokens the step embeds, 16 × 2048; None where that isn't known."""
+    return None if not steps.tokens else " × ".join(map(count, steps.tokens))
+
+
 def step_spread(steps: Steps) -> str:
-    """The range that holds four of five steps."""
+    """The range that holds four of five steps, or all of fewer."""
     if steps.count < 2:
-        return "there is one step only"
+        return "there is no second one"
     low, high = ms_column(steps.wall_p10_ns), ms_column(steps.wall_p90_ns)
-    return f"four of five steps take {low} to {high}{KEEP_TOGETHER}ms"
+    return f"{'steps' if steps.count < MANY else 'four of five steps'} take {low} to {high}{KEEP_TOGETHER}ms"
 
 
 def inside(gap: LargeGap) -> str:
