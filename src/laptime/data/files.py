@@ -1,4 +1,4 @@
-"""Files and folders on the disk: replaced whole or not at all, appended to line by line, by one writer at a time.
+"""Files and folders on the disk: replaced whole or not at all, by one writer at a time.
 
 Whoever reads a place sees what was there before or what is there afterwards, never half of either, also when the writer
 is killed or the disk is full. Nothing is overwritten unless that was asked for (`--force`).
@@ -276,68 +276,13 @@ class FolderLock:
             with suppress(FileExistsError):
                 place.mkdir()
                 self._created.append(place)
+                sync_folder(place.parent)
 
     def _remove_what_is_empty(self) -> None:
         for place in reversed(self._created):
             with suppress(OSError):
                 place.rmdir()
         self._created.clear()
-
-
-class LineFile:
-    """A file that one process appends lines to. A line counts once its newline is on the disk."""
-
-    def __init__(self, file: Path) -> None:
-        """Open the file, cutting off a half-written last line.
-
-        Raises LaptimeError when it can't be opened or another process has it open.
-        """
-        self.file = file
-        try:
-            self._descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
-        except OSError as error:
-            raise LaptimeError(f"{file}: {error.strerror}") from error
-        try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            self.close()
-            raise LaptimeError(f"{file}: another process is writing it; give each worker a name of its own") from None
-        os.ftruncate(self._descriptor, _end_of_last_line(self._descriptor))
-
-    def append(self, line: bytes) -> None:
-        """Put a line on the disk. When this returns, a power cut can't take it back.
-
-        Raises LaptimeError when it can't be written whole. Nothing of it is then left in the file.
-        """
-        start = os.lseek(self._descriptor, 0, os.SEEK_END)
-        try:
-            _write_all(self._descriptor, line + b"\n")
-            os.fsync(self._descriptor)
-        except OSError as error:
-            os.ftruncate(self._descriptor, start)  # the disk is full
-            raise LaptimeError(f"{self.file.parent}: {error.strerror}; what was finished before is kept") from error
-
-    def close(self) -> None:
-        """Close the file, so that another process may open it."""
-        os.close(self._descriptor)
-
-
-def _end_of_last_line(descriptor: int) -> int:
-    end = os.lseek(descriptor, 0, os.SEEK_END)
-    step = 1 << 16
-    while end > 0:
-        begin = max(0, end - step)
-        newline = os.pread(descriptor, end - begin, begin).rfind(b"\n")
-        if newline >= 0:
-            return begin + newline + 1
-        end = begin
-    return 0
-
-
-def _write_all(descriptor: int, content: bytes) -> None:
-    view = memoryview(content)
-    while view:
-        view = view[os.write(descriptor, view) :]
 
 
 def sync_folder(folder: Path) -> None:

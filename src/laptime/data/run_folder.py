@@ -25,7 +25,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 import msgspec
 
 from laptime.data.columns import SampleColumns
-from laptime.data.files import FolderLock, LineFile, write_whole
+from laptime.data.files import FolderLock, write_whole
+from laptime.data.line_file import LineFile
 from laptime.data.outside import DAMAGE, read_part, read_regular
 from laptime.data.percentiles import asked_percentiles, percentiles
 from laptime.data.printable import printable

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import msgspec
 
-from laptime.data.files import LineFile
+from laptime.data.line_file import LineFile
 from laptime.data.record import Interval, Scalar
 from laptime.data.run_folder import RunFolder, new_info
 from laptime.data.stats import quantile

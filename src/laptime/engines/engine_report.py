@@ -10,7 +10,7 @@ from statistics import median
 
 import msgspec
 
-from laptime.data.files import LineFile
+from laptime.data.line_file import LineFile
 from laptime.data.record import STAGES, Finding, Interval, Scalar
 from laptime.data.run_folder import RunFolder, new_info, read_info
 from laptime.data.stats import median_interval

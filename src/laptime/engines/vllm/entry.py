@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from laptime.data.files import write_whole
 from laptime.engines.engine_run import EngineInfo, boot_id
 from laptime.engines.vllm.versions import folder, installed, refusal, warn
 
@@ -52,6 +53,6 @@ def _install(where: Path, found: str) -> None:
         clock_error_ns=error,
         created_unix_ms=time.time() * 1e3,
     )
-    (where / f"engine-{os.getpid()}.json").write_bytes(msgspec.json.encode(info))
+    write_whole(where / f"engine-{os.getpid()}.json", msgspec.json.encode(info))
     request_marks.install(where, OutputProcessor)
     worker_marks.install(where, WorkerWrapperBase)

@@ -12,6 +12,7 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
+from laptime.data.line_file import open_for_lines
 from laptime.engines.vllm.versions import warn
 
 EVERY_S = 0.25
@@ -66,7 +67,7 @@ class LineWriter(Generic[Item]):
                     return
                 if self._file is None:
                     self._folder.mkdir(parents=True, exist_ok=True)
-                    self._file = (self._folder / f"{self._name()}.jsonl").open("ab")
+                    self._file = os.fdopen(open_for_lines(self._folder / f"{self._name()}.jsonl"), "ab")
                 self._file.write(b"\n".join(encoded) + b"\n")
                 self._file.flush()
             except Exception as error:

@@ -16,6 +16,7 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
+from laptime.data.files import write_whole
 from laptime.errors import LaptimeError
 from laptime.workload.example import LETTERS, Example, pick, read_bytes
 
@@ -84,7 +85,7 @@ def _unpacked(folder: Path, place: str, row: dict[str, str], by_index: dict[str,
             raise LaptimeError(f"{place}: its image is no base64; get the table again") from None
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
+            write_whole(path, content)
         except OSError as error:
             raise LaptimeError(f"{path}: can't be written: {error.strerror}; name another folder of images") from None
     return path
