@@ -33,7 +33,6 @@ FILES: dict[str, str] = {
     "HTA@2026__step_based": "small training steps, 26 kernels each",
     "HTA@2026__trace_diff_test_6_profilersteps": "training, 6 ProfilerStep ranges",
     "HTA@2026__alexnet_first_call": "a first call, nothing warmed up",
-    "nsys@2026__fire_first_launch": "a simulation and its first launch",
     "nsys@2026__omp_report3_copies": "OpenMP, mostly copies",
 }
 """What each file is, by the beginning of its name."""
@@ -47,9 +46,7 @@ MORE: dict[str, str] = {
     "flameox@f94c860f": "graphs recorded whole",
     "nsys@2026__lighttransport_driver": "a driver too new for Nsight Systems",
     "nsys@2026__rchops_no_kernel_table": "launches, and no record of the GPU",
-    "GTLS@2c93a83f": "an OpenGL program",
     "mstt@2026__ascend_trace_view": "an Ascend NPU",
-    "HTA@2026__mtia_inference": "an MTIA accelerator",
 }
 """The same for docs/trace-ranks.md: several ranks, and traces that lack something."""
 
@@ -58,6 +55,9 @@ FURTHER: dict[str, str] = {
     "HolisticTraceAnalysis@f4d0062c__data__ns_resolution": "training a segmentation model",
     "kineto@be239c04": "training ResNet-50, a file of 2021",
     "GTLS@cfb514d3": "light curves of stars, kernels of its own",
+    "HTA@2026__mtia_inference": "an MTIA accelerator",
+    "GTLS@2c93a83f": "an OpenGL program",
+    "nsys@2026__fire_first_launch": "a simulation and its first launch",
 }
 """The same for the appendix."""
 
