@@ -41,7 +41,7 @@ def main() -> None:
     """Measure what fits into the time, or judge the kept traces again."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("workloads", nargs="*")
-    parser.add_argument("--set", choices=("first", "unseen"), default="first", help="which workloads")
+    parser.add_argument("--set", choices=("first", "unseen", "third"), default="first", help="which workloads")
     parser.add_argument("--seconds", type=float, default=600.0, help="begin no workload after this")
     parser.add_argument("--again", type=Path, help="a folder with a run's .json and its traces in a .zip")
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
@@ -54,7 +54,7 @@ def main() -> None:
     if given.child:
         run_all({name: workloads[name] for name in names}, given.child, given.seconds)
         return
-    name_of = "whatif_truth" if given.set == "first" else "whatif_truth-unseen"
+    name_of = "whatif_truth" if given.set == "first" else f"whatif_truth-{given.set}"
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as temporary:
         folder, left = Path(temporary), list(names)
@@ -99,9 +99,13 @@ def the_set(name: str) -> dict[str, Any]:
         from whatif_workloads import WORKLOADS
 
         return WORKLOADS
-    import whatif_unseen
+    if name == "unseen":
+        import whatif_unseen
 
-    return whatif_unseen.WORKLOADS
+        return whatif_unseen.WORKLOADS
+    import whatif_third
+
+    return whatif_third.WORKLOADS
 
 
 def run_all(workloads: dict[str, Any], folder: Path, seconds: float) -> None:
