@@ -160,6 +160,7 @@ $(SERVING)/.ready: pyproject.toml
 # Minutes of trying to break laptime: damaged files, kills, signals, full disks, two writers. Not part of `make test`.
 TRIES ?= 20000
 torture: $(READY)
+	$(BIN)/pip install -q -c constraints.txt atheris
 	$(BIN)/python -m tests.torture --tries $(TRIES)
 
 lint: $(READY)

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import msgspec
 
-from tests.torture import invoking, lines, loading, reading, serving, sweeping, writing
+from tests.torture import guided, invoking, lines, loading, reading, serving, sweeping, writing
 from tests.torture.forked import import_what_verbs_need, run_forked, scratch
 from tests.torture.places import Place
 from tests.torture.portions import Kept, Portion, Tried, counted, figures
@@ -29,7 +29,7 @@ Area = Callable[[Place, int, range], Iterator[Tried]]
 AREAS: dict[str, tuple[Area, float, int]] = {
     "sweeping": (sweeping.tried, 0.0025, 5), "serving": (serving.tried, 0.0025, 10), "writing": (writing.tried, 0.01, 20), "lines": (lines.tried, 0.005, 20),
     "invoking": (invoking.tried, 0.005, 25), "reading": (reading.tried, 0.1, 100),
-    "loading": (loading.tried, 0.875, 1000),
+    "guided": (guided.tried, 0.35, 350), "loading": (loading.tried, 0.525, 1000),
 }  # fmt: skip
 """For each area: its tries, which part of all tries it gets, and how many make a portion. A loader takes milliseconds,
 a sweep that is killed many seconds."""

@@ -6,6 +6,7 @@ import random
 import shutil
 import traceback
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -55,44 +56,17 @@ def again(place: Place, seed: int, number: int) -> None:
     print(ended.out, ended.err)
 
 
-def loaders(world: Path, folder: Path) -> list[tuple[str, Loader]]:
-    """(name, function that damages an artefact and reads it): each must return or raise LaptimeError."""
+@dataclass(frozen=True)
+class Reader:
+    """What reads an artefact of the world: a file or a folder, called `name` in the counts."""
 
-    def of_folder(name: str, read: Callable[[Path], Any]) -> Loader:
-        def once(chance: random.Random) -> None:
-            place = folder / "loaded"
-            shutil.rmtree(place, ignore_errors=True)
-            shutil.copytree(world / name, place)
-            files = sorted(path for path in place.rglob("*") if path.is_file())
-            damage_file(chance.choice(files), chance)
-            read(place)
+    name: str
+    artefact: str
+    read: Callable[[Path], Any]
 
-        return once
 
-    def of_file(name: str, read: Callable[[Path], Any], yaml: bool = False) -> Loader:
-        def once(chance: random.Random) -> None:
-            place = folder / Path(name).name
-            removed(place)
-            if yaml:
-                place.write_bytes(odd_yaml(chance, (world / name).read_text())[1])
-            else:
-                shutil.copy(world / name, place)
-                damage_file(place, chance)
-            read(place)
-
-        return once
-
-    def table(suffix: str) -> Loader:
-        def once(chance: random.Random) -> None:
-            from laptime.data.frame import read_frame
-            from laptime.estimate.table.reading import read_table
-
-            place = folder / f"odd.{suffix}"
-            odd_table(world / "sweep.parquet", place, chance)
-            chance.choice([read_frame, read_table])(place)
-
-        return once
-
+def readers() -> list[Reader]:
+    """Every loader of files of known kinds."""
     from laptime.control.policies.saved_policy import read_policy
     from laptime.control.tables.answers import read_answers
     from laptime.control.tables.feature_table import read_features
@@ -107,18 +81,57 @@ def loaders(world: Path, folder: Path) -> list[tuple[str, Loader]]:
     from laptime.workload.reading import read_examples
 
     return [
-        ("read_frame of a run", of_folder("sweep", lambda p: read_frame(p, bulky=True))),
-        ("load_run", of_folder("profile", load_run)), ("load_run of a sweep", of_folder("sweep", load_run)),
-        ("keys of a sweep", of_folder("sweep", is_complete)), ("older JSON", of_folder("legacy", read_frame)),
-        ("estimator", of_folder("est/total", load_estimator)), ("policy", of_folder("policy", read_policy)),
-        ("features", of_folder("features", read_features)), ("answers", of_folder("answers", read_answers)),
-        ("CSV bytes", of_file("sweep.csv", read_frame)), ("Parquet bytes", of_file("sweep.parquet", read_frame)),
-        ("table of any kind", of_file("sweep.csv", read_table)), ("odd CSV", table("csv")),
-        ("odd Parquet", table("parquet")), ("sweep.yaml", of_file("sweep.yaml", read_sweep_config, yaml=True)),
-        ("sweep.yaml", of_file("sweep.yaml", read_sweep_config, yaml=True)),
-        ("grid.yaml", of_file("grid.yaml", read_grid, yaml=True)),
-        ("questions", of_file("questions.jsonl", read_examples)),
-        ("VQAv2", of_folder("vqa", lambda p: read_examples(p / "questions.json", samples=None))),
-        ("Kineto", of_file("trace.json", read_timeline)), ("Kineto, gzip", of_file("trace.json.gz", read_timeline)),
-        ("nsys", of_file("trace.sqlite", read_timeline)),
+        Reader("read_frame of a run", "sweep", lambda p: read_frame(p, bulky=True)),
+        Reader("load_run", "profile", load_run), Reader("load_run of a sweep", "sweep", load_run),
+        Reader("keys of a sweep", "sweep", is_complete), Reader("older JSON", "legacy", read_frame),
+        Reader("estimator", "est/total", load_estimator), Reader("policy", "policy", read_policy),
+        Reader("features", "features", read_features), Reader("answers", "answers", read_answers),
+        Reader("CSV bytes", "sweep.csv", read_frame), Reader("Parquet bytes", "sweep.parquet", read_frame),
+        Reader("table of any kind", "sweep.csv", read_table), Reader("sweep.yaml", "sweep.yaml", read_sweep_config),
+        Reader("grid.yaml", "grid.yaml", read_grid), Reader("questions", "questions.jsonl", read_examples),
+        Reader("VQAv2", "vqa", lambda p: read_examples(p / "questions.json", samples=None)),
+        Reader("Kineto", "trace.json", read_timeline), Reader("Kineto, gzip", "trace.json.gz", read_timeline),
+        Reader("nsys", "trace.sqlite", read_timeline),
     ]  # fmt: skip
+
+
+def loaders(world: Path, folder: Path) -> list[tuple[str, Loader]]:
+    """(name, function that damages an artefact and reads it): each must return or raise LaptimeError."""
+
+    def of_folder(reader: Reader) -> Loader:
+        def once(chance: random.Random) -> None:
+            place = folder / "loaded"
+            shutil.rmtree(place, ignore_errors=True)
+            shutil.copytree(world / reader.artefact, place)
+            files = sorted(path for path in place.rglob("*") if path.is_file())
+            damage_file(chance.choice(files), chance)
+            reader.read(place)
+
+        return once
+
+    def of_file(reader: Reader) -> Loader:
+        def once(chance: random.Random) -> None:
+            place = folder / Path(reader.artefact).name
+            removed(place)
+            if place.suffix == ".yaml":
+                place.write_bytes(odd_yaml(chance, (world / reader.artefact).read_text())[1])
+            else:
+                shutil.copy(world / reader.artefact, place)
+                damage_file(place, chance)
+            reader.read(place)
+
+        return once
+
+    def table(suffix: str) -> Loader:
+        def once(chance: random.Random) -> None:
+            from laptime.data.frame import read_frame
+            from laptime.estimate.table.reading import read_table
+
+            place = folder / f"odd.{suffix}"
+            odd_table(world / "sweep.parquet", place, chance)
+            chance.choice([read_frame, read_table])(place)
+
+        return once
+
+    known = [(one.name, of_folder(one) if (world / one.artefact).is_dir() else of_file(one)) for one in readers()]
+    return [*known, ("odd CSV", table("csv")), ("odd Parquet", table("parquet")), *known[-7:-6]]
