@@ -521,3 +521,24 @@ def test_one_kernel_again_and_again_is_the_reason_said() -> None:
     steps = analyse(build(rows, calls)).steps
     assert steps.method == "none"
     assert steps.reason == "one kernel follows itself in 200 of 200 cases: where a step would begin is not known"
+
+
+@pytest.mark.parametrize("layers", [16, 24])
+def test_three_steps_that_fill_a_trace_are_found_whatever_they_begin_with(layers: int) -> None:
+    """With few kernels outside the layers nothing says where a step begins but the capture's own beginning."""
+    layer = [(name, 2_000) for name in ("gemm", "flash_fwd", "gemm", "add", "gemm", "gemm")]
+    step = [*layer * layers, ("rms_norm", 2_000), ("gemm", 2_000)]
+    steps = steps_of(host_bound([step] * 3))
+    assert (steps.count, steps.kernels_per_step) == (3, 6 * layers + 2)
+    assert steps.layers is not None
+    assert steps.layers.count == layers
+
+
+def test_one_pass_of_few_unlike_layers_is_a_forward_pass() -> None:
+    """Two kinds of layers in turns: four units are eight layers."""
+    local = [(name, 2_000) for name in ("rms_norm", "gemm", "flash_fwd", "gemm", "rms_norm", "gemm")]
+    whole = [(name if name != "flash_fwd" else "flash_fwd_whole", ns) for name, ns in local]
+    steps = steps_of(host_bound([[("embedding", 2_000), *[*local, *whole] * 4, ("argmax", 2_000)]]))
+    assert (steps.method, steps.count) == ("forward", 1)
+    assert steps.layers is not None
+    assert steps.layers.count == 8

@@ -22,6 +22,7 @@ from laptime.trace.repeats import (
     alternates,
     cyclic_run,
     intervals,
+    layers_per_unit,
     levels,
     longest_run,
 )
@@ -107,7 +108,7 @@ def by_period(tokens: Tokens, strings: tuple[str, ...], before_ns: Int64) -> Cut
             waits[inside] = -1.0
     phase = int(np.argmax(waits))
     parted = False
-    if not layered and len(tokens) % period == 0 and _holds_throughout(tokens, period):
+    if len(tokens) % period == 0 and _holds_throughout(tokens, period):
         phase = (-middle) % period  # the capture holds whole steps and nothing else
         parted = waits[phase] > APART * np.delete(waits, phase).max()
     template = np.roll(unit, -phase)
@@ -244,7 +245,9 @@ def by_forward(tokens: Tokens, strings: tuple[str, ...], before_ns: Int64) -> Cu
     if len(tokens) > FORWARD:
         return None
     run = longest_run(tokens)
-    if run is None or run.count < LEAST_LAYERS:
+    if run is None:
+        return None
+    if run.count * layers_per_unit(tokens[run.start : run.start + run.period], strings) < LEAST_LAYERS:
         return None
     unit = np.unique(tokens[run.start : run.start + run.period]).tolist()
     families = {family(strings[name]) for name in unit}
