@@ -80,6 +80,23 @@ def test_two_streams_run_side_by_side_in_a_graph() -> None:
     assert low < 0.6 * analysis.steps.busy_ns
 
 
+def test_each_branch_begins_from_the_main_stream() -> None:
+    """The second branch doesn't wait for the first, though that was launched last before it."""
+    branch = [op for lane in (20, 21) for op in [Op("wait", stream=lane, other=7), *launches(30, 12_000, stream=lane)]]
+    step = [*launches(2, 20_000), *branch, Op("wait", stream=7, other=20), Op("wait", stream=7, other=21)]
+    low, high = promised(of(run([*step, *launches(2, 20_000)])), "graph")
+    assert low < 30 * 12_000 + 4 * 20_000 + 60_000 <= high  # side by side, 64 kernels
+
+
+def test_views_of_a_tensor_are_no_other_work() -> None:
+    """A tensor is taken apart for 3 ms: a graph doesn't do that. A sort for as long stays."""
+    made = run([*launches(60, 20_000), Op("work", 3 * MS)])
+    for name, goes in (("aten::unbind", True), ("aten::sort", False)):
+        inside = [RangeRow(row.end_ns - 3 * MS + 1_000, row.end_ns - 1_000, name, "cpu_op") for row in made.ranges]
+        low, _ = promised(analyse(build(made.activities, made.calls, made.ranges + inside)), "graph")
+        assert (low < 2 * MS) == goes
+
+
 def test_workers_take_the_loading_away() -> None:
     analysis = of(run(PROGRAMS["a loader"]))
     low, high = promised(analysis, "workers")

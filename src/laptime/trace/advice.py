@@ -9,7 +9,7 @@ SAID = 0.05
 """The least share of a step in which only communication runs that the advice speaks of."""
 
 NARROW = 0.2
-"""Of a graph with fusion the graph alone is spoken of where only its range is as narrow as this."""
+"""Of a range whose ends are further from its middle than this, only the end above is said."""
 
 WORTH = 0.97
 """A remedy that may leave more of the step than this is none to recommend."""
@@ -85,10 +85,9 @@ def pass_advice(one: TracedPass, integrity: Integrity) -> str:
 
 
 def _best(remedies: list[WhatIf]) -> WhatIf:
-    """The remedy that leaves the least; the graph alone where fusion makes its range wide."""
+    """The remedy that leaves the least; the graph alone where it and fusion would: outcomes of both are few."""
     best = min(remedies, key=lambda row: row.step_ns_high)
-    graph = next((row for row in remedies if row.remedy == "graph"), best)
-    return graph if best.remedy == "graph+fusion" and _half_width(best) > NARROW >= _half_width(graph) else best
+    return next((row for row in remedies if row.remedy == "graph"), best) if best.remedy == "graph+fusion" else best
 
 
 def _host_work(work_ns: int, busy_ns: int, ends: WhatIf | None, *, loads: bool) -> str:
@@ -112,7 +111,7 @@ def _promise(row: WhatIf) -> str:
         "workers": "Workers in the data loader",
         "overlap": "Pinned copies beside the compute",
     }
-    verb = "could" if row.remedy in ("compile", "workers") else "would"
+    verb = "would" if row.remedy in ("graph", "overlap") else "could"
     name = words.get(row.remedy, "A CUDA graph with fusion")
     if _half_width(row) > NARROW:
         return f"{name} {verb} leave {row.step_ns_high / 1e6:.2f} ms at most."

@@ -1,0 +1,148 @@
+"""How wide the what-if's ranges must be: from the outcomes of measured programs, with each left out in turn. No GPU.
+
+    python benchmarks/whatif_ranges.py FOLDER FOLDER    # each with a run's .json and its traces in a .zip
+
+For each program two replays of its dependency graph give a middle. The logarithm of outcome over middle is taken; its
+mean by kind (graphs, and the others) shifts the middle, and a tolerance interval gives the reach. It holds 95 % of
+normally spread outcomes with a confidence of 95 %. The constants of the replays were set by hand by the same programs:
+each costs a degree of freedom. Left out: shift and reach come from the other programs alone; the constants stay.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import tempfile
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.stats import chi2, norm
+from whatif_truth import environment
+
+from laptime.trace.analysis import views
+from laptime.trace.read.reading import read_timeline
+from laptime.trace.remedied import (
+    Remedied,
+    compile_range,
+    graph_range,
+    overlap_range,
+    untraced,
+    workers_range,
+)
+from laptime.trace.step_changes import step_changes
+from laptime.trace.step_costs import step_costs
+from recorded import record
+
+CONSTANTS = 7
+"""Residual, memsets, streams side by side, heat, merged kernels, launching beside workers, stretching by profilers."""
+
+CONTENT, CONFIDENCE = 0.95, 0.95
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A program's two replays and what came of it, in ms."""
+
+    name: str
+    kind: str  # graph, or other
+    replays: Remedied
+    before_ms: float
+    after_ms: float
+
+    @property
+    def middle_ms(self) -> float:
+        return (self.replays.low_ns + self.replays.high_ns) / 2e6
+
+    @property
+    def half(self) -> float:
+        return (self.replays.high_ns - self.replays.low_ns) / (self.replays.high_ns + self.replays.low_ns)
+
+    @property
+    def off(self) -> float:
+        return math.log(self.after_ms / self.middle_ms)
+
+
+def main() -> None:
+    """Write benchmarks/results/whatif_ranges.json."""
+    outcomes = [one for folder in sys.argv[1:] for one in outcomes_of(Path(folder))]
+    shift, reach = fitted(outcomes)
+    rows: dict[str, Any] = {}
+    for one in outcomes:
+        others = [other for other in outcomes if other is not one]
+        ends = promised(one, *fitted(others))
+        rows[one.name] = {
+            "kind": one.kind,
+            "middle_ms": round(one.middle_ms, 4),
+            "after_ms": round(one.after_ms, 4),
+            "off": round(one.off, 4),
+            "replays_half_width": round(one.half, 4),
+            "left_out_ms": [round(end, 4) for end in ends],
+            "left_out_half_width": round((ends[1] - ends[0]) / (ends[1] + ends[0]), 4),
+            "left_out_inside": ends[0] <= one.after_ms <= ends[1],
+        }
+    figures = {
+        "shift": {kind: round(one, 4) for kind, one in shift.items()},
+        "reach": round(reach, 4),
+        "programs": len(rows),
+        "left_out_inside": sum(row["left_out_inside"] for row in rows.values()),
+        "left_out_within_15_percent": sum(row["left_out_half_width"] <= 0.15 for row in rows.values()),
+        "rows": rows,
+    }
+    print(json.dumps(figures, indent=1), record("whatif_ranges", figures, json.loads(environment())))
+
+
+def outcomes_of(folder: Path) -> list[Outcome]:
+    """The outcomes of one run, with today's replays of its traces."""
+    (result,), (traces,) = folder.glob("*.json"), folder.glob("*.zip")
+    found = []
+    with tempfile.TemporaryDirectory() as temporary:
+        with zipfile.ZipFile(traces) as archive:
+            archive.extractall(temporary)
+        for name, row in json.loads(result.read_text())["figures"]["workloads"].items():
+            remedy = {"compiled": "compile"}.get(row.get("remedy"), row.get("remedy"))
+            made = None if "failed" in row else replays(Path(temporary) / f"{name}-before.json.gz", remedy, row)
+            if made is not None:
+                kind = "graph" if remedy == "graph" else "other"
+                found.append(Outcome(name, kind, made, row["before_ms"], row["after_ms"]))
+    return found
+
+
+def replays(trace: Path, remedy: str, row: dict[str, Any]) -> Remedied | None:
+    """The step at best and at worst under a remedy, by replays alone."""
+    timeline = read_timeline(trace)
+    view = max(views(timeline), key=lambda one: one.gaps.busy_ns)
+    step = step_changes(timeline, view.gaps, view.launched, view.frame)
+    costs = step_costs(timeline, view.gaps, view.causes, view.launched, view.frame)
+    if step is None or costs is None:
+        return None
+    step = untraced(step, max(round(row["before_ms"] * 1e6), costs.busy_ns))
+    if remedy == "graph":
+        return graph_range(step, costs.residual_ns)
+    return {"compile": compile_range, "workers": workers_range, "overlap": overlap_range}[remedy](step)
+
+
+def fitted(outcomes: list[Outcome]) -> tuple[dict[str, float], float]:
+    """The shift of each kind, and the reach of all: Howe's tolerance factor on what remains around the shifts."""
+    shift = {kind: float(np.mean([one.off for one in outcomes if one.kind == kind])) for kind in ("graph", "other")}
+    left = np.array([one.off - shift[one.kind] for one in outcomes])
+    free = len(left) - len(shift) - CONSTANTS
+    smallest = min(sum(one.kind == kind for one in outcomes) for kind in shift)
+    spread = math.sqrt(float((left**2).sum()) / free)
+    factor = norm.ppf((1 + CONTENT) / 2) * math.sqrt(free * (1 + 1 / smallest) / chi2.ppf(1 - CONFIDENCE, free))
+    return shift, float(factor * spread)
+
+
+def promised(one: Outcome, shift: dict[str, float], reach: float) -> tuple[float, float]:
+    """The range in ms that laptime.trace.tolerance would make with these."""
+    wide = max(reach, math.atanh(min(one.half, 0.99)))
+    low, high = (one.middle_ms * math.exp(shift[one.kind] + way * wide) for way in (-1, 1))
+    least = one.replays.floor_ns / 1e6
+    return max(low, least), min(max(high, least), max(one.before_ms, least))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,40 @@
+"""A promise is as wide as its replays differ, at least as wide as outcomes did, and never below its floor."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from laptime.trace.remedied import Remedied
+from laptime.trace.tolerance import REACH, SHIFT, tolerated
+
+RANGES = st.builds(
+    lambda low, more, share: Remedied(low, low + round(low * more), round(low * share)),
+    st.integers(10_000, 10**9),
+    st.floats(0, 3),
+    st.floats(0, 1),
+)
+
+
+@given(RANGES, st.sampled_from(sorted(SHIFT)))
+def test_no_range_is_narrower_than_the_outcomes_or_the_replays(made: Remedied, remedy: str) -> None:
+    promised = tolerated(made, remedy)
+    assert made.floor_ns <= promised.low_ns <= promised.high_ns
+    middle = (made.low_ns + made.high_ns) / 2
+    assert promised.high_ns >= middle * 1.09  # the reach less the shift
+    half = (made.high_ns - made.low_ns) / (made.high_ns + made.low_ns)
+    if promised.low_ns > made.floor_ns:
+        wide = (promised.high_ns - promised.low_ns) / (promised.high_ns + promised.low_ns)
+        assert wide == pytest.approx(max(half, 0.1469), abs=0.001)
+
+
+def test_two_equal_replays_are_promised_within_fifteen_percent() -> None:
+    promised = tolerated(Remedied(10_000_000, 10_000_000, 0), "graph")
+    assert (promised.high_ns - promised.low_ns) / (promised.high_ns + promised.low_ns) <= 0.15
+    assert REACH <= 0.15
+    assert promised.low_ns < 10_000_000 < promised.high_ns
+
+
+def test_the_floor_is_kept() -> None:
+    assert tolerated(Remedied(10_000_000, 10_000_000, 9_900_000), "graph").low_ns == 9_900_000
