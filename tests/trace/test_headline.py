@@ -206,3 +206,24 @@ def test_a_long_frame_keeps_its_function() -> None:
     )
     assert plain("aten::mm") == "aten::mm"
     assert len(plain("/" * 50_000 + "a" * 50_000)) == 48
+
+
+def test_communication_beside_compute_is_called_that() -> None:
+    """Experts' tokens travel on a stream of their own while others are computed: nobody waits for them."""
+    rows = [ActivityRow(i * 50_000, (i + 1) * 50_000 - 1_000, "gemm", stream=7) for i in range(20)]
+    rows += [
+        ActivityRow(i * 50_000, i * 50_000 + 45_000, "void deep_ep::internode::dispatch<8>(int4*)", stream=27)
+        for i in range(20)
+    ]
+    analysis = analyse(build(rows))
+    busy = {row.kind: (row.busy_ns, row.exposed_ns) for row in analysis.devices[0].busy}
+    assert busy["communication"] == (900_000, 0)
+    assert "communication beside compute (46 %)" in analysis.headline
+
+
+def test_a_pass_in_a_long_trace_is_not_its_headline_alone() -> None:
+    rows = host_bound([STEP], start_ns=8_000_000_000)
+    load = CallRow(0, 7_000_000_000, "cudaDeviceSynchronize", 99_999)
+    headline = analyse(build(rows.activities, [load, *rows.calls])).headline
+    assert headline.startswith("The GPU's work lies within 4.95 ms of the 8005 ms that were traced")
+    assert "; in it: GPU idle" in headline

@@ -50,6 +50,9 @@ FEW_KERNELS = 64
 QUEUED_NS = 100_000
 """A device that has work queued and begins none for longer than this waits for something else."""
 
+HIDDEN = 0.2
+"""Communication of which less than this is exposed runs beside the compute."""
+
 LONG_NS = 1_000_000
 """A host that launches nothing for longer than this is doing something else than launching."""
 
@@ -79,15 +82,16 @@ def headline(integrity: Integrity, devices: list[DeviceTimes], kernels: list[Ker
     others: list[str] = []
     missing = missing_work(integrity)
     if of_step is not None and abs(of_step - idle) >= APART and out_ns >= OUTSIDE * device.span_ns:
-        said = f"{which} {_step_words(of_step, steps)}; {out_ns / 1e6:.1f} ms of the trace lie outside the steps"
+        of, outside = "" if short else " of the trace", "it" if steps.count == 1 else "the steps"
+        said = f"{which} {_step_words(of_step, steps)}; {out_ns / 1e6:.1f} ms{of} lie outside {outside}"
     elif missing and idle >= _HARDLY:
         said = f"{which} idle {_percent(idle)} in what was recorded; {missing}, so why isn't certain"
     else:
         said, others = _of_trace(which, idle, integrity, device, kernels, steps)
     also = [f"; {_exposed_words(device, kind, exposed[kind], also=True)}" for kind in others if exposed[kind] >= _NAMED]
     shared = f"; {len(device.processes)} processes share it" if device.processes else ""
-    within = "" if short is None else "; " + short.message.partition(":")[0].replace("the GPU's", "its", 1)
-    return said + "".join(also) + shared + within + _other_devices(device, devices)
+    within = "" if short is None else short.message.partition(":")[0].replace("the GPU's", "The GPU's", 1) + "; in it: "
+    return within + said + "".join(also) + shared + _other_devices(device, devices)
 
 
 def missing_work(integrity: Integrity) -> str:
@@ -311,6 +315,11 @@ def _where_busy(device: DeviceTimes, kernels: list[Kernel]) -> str:
     for kernel in kernels:
         if kernel.device == device.device:
             families[kernel.family] = families.get(kernel.family, 0.0) + kernel.share
+    communicates = families.pop("collective", 0.0)
+    if communicates:
+        row = next((row for row in device.busy if row.kind == "communication"), None)
+        hidden = row is not None and row.exposed_ns < HIDDEN * row.busy_ns
+        families["communication beside compute" if hidden else "communication"] = communicates
     unknown = families.pop("other", 0.0)
     own = [kernel for kernel in kernels if kernel.device == device.device and kernel.family == "other"]
     most = max(own, key=lambda kernel: kernel.share, default=None)
