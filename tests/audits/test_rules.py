@@ -18,6 +18,7 @@ from laptime.errors import LaptimeError
 from tests.samples import environment, sample
 
 SHAPE = Shape(4, 12, repeats=2, workers=2)
+STAGE_TIMES = "vision_ms", "prefill_ms", "decode_ms", "other_ms", "total_ms"
 
 
 def clean(seed: int = 0, shape: Shape = SHAPE, sd: float = 0.01) -> polars.DataFrame:
@@ -62,6 +63,8 @@ def test_sound_measurements_raise_nothing():
     assert {rule.code for rule in report.rules if rule.could_not_judge} == {
         "mixed-environment",
         "bimodal",
+        "prefill-holds-decode",
+        "first-calls-slow",
         "ttft-below-prefill",
         "gaps-not-decode",
         "ended-early",
@@ -346,7 +349,7 @@ def test_what_is_meant_to_run_together_does_not_contradict_itself():
 def test_two_modes():
     shape = Shape(1, 60, repeats=4)
     slow = np.random.default_rng(5).random(240) < 0.4
-    frame = clean(shape=shape).with_columns(total_ms=col("total_ms") * polars.Series(np.where(slow, 1.2, 1.0)))
+    frame = clean(shape=shape).with_columns(col(STAGE_TIMES) * polars.Series("slow", np.where(slow, 1.2, 1.0)))
     finding = finding_of(frame, "bimodal")
     assert (finding.severity, finding.count, finding.unit) == ("warning", 1, "configuration")
     assert "samples differ by about 1" in finding.examples[0]

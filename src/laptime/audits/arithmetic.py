@@ -116,8 +116,8 @@ def stage_sum_exceeds_total(measurements: Measurements) -> RuleOutcome:
     """Stages of one call partition it: their sum can't be longer than the call."""
     from polars import col
 
-    rows = measurements.of(*STAGE_COLUMNS).filter(col("total_ms").is_not_null()).with_columns(sum=_stage_sum())
-    bad = rows.filter(col("sum") > col("total_ms") + ROUNDING_MS)
+    rows = measurements.of(*STAGE_COLUMNS).filter(col("total_ms").is_not_null()).with_columns(sum=stage_sum())
+    bad = rows.filter(col("sum") > col("total_ms") + rounding_room())
     if bad.is_empty():
         return Judged(rows.height)
     excess = (col("sum") - col("total_ms")).alias("excess")
@@ -171,7 +171,7 @@ def residual_too_large(measurements: Measurements) -> RuleOutcome:
     from polars import col, when
 
     counted_residual = (
-        when(col("other_ms").is_not_null()).then(col("other_ms")).otherwise(col("total_ms") - _stage_sum())
+        when(col("other_ms").is_not_null()).then(col("other_ms")).otherwise(col("total_ms") - stage_sum())
     )
     rows = measurements.used.with_columns(share=counted_residual / col("total_ms")).filter(col("share").is_not_null())
     bad = rows.filter(col("share") > RESIDUAL_SHARE)
@@ -207,10 +207,35 @@ def _remainder() -> polars.Expr:
     return col("total_ms") - sum_horizontal(before)
 
 
-def _stage_sum() -> polars.Expr:
+def stage_sum() -> polars.Expr:
+    """The stages of a sample, `other` among them, as a sum; what is null counts as 0."""
     from polars import sum_horizontal
 
     return sum_horizontal(*BEFORE_DECODE, "decode_ms", "other_ms")
+
+
+DIGITS = (-1, 0, 1)
+"""Decimals to which a row's times may have been rounded, fewer than the hundredths that ROUNDING_MS is for."""
+
+ROUNDED = 2
+"""So many stages of a row that are whole steps are so by rounding, not by chance."""
+
+
+def rounding_room() -> polars.Expr:
+    """By how much a row's sum may differ from its total: more where the stages or the total were rounded to more."""
+    from polars import all_horizontal, col, lit, sum_horizontal, when
+
+    names = (*BEFORE_DECODE, "decode_ms", "other_ms")
+    there = sum_horizontal((col(name).fill_null(0.0) != 0).cast(int) for name in names)
+    room = lit(ROUNDING_MS)
+    for digits in reversed(DIGITS):
+        step = 10.0**-digits
+        rounded = all_horizontal(
+            ((col(name) - (col(name) / step).round(0) * step).abs() < 1e-9).fill_null(value=True) for name in names
+        )
+        half = step / 2
+        room = when(rounded & (there >= ROUNDED)).then((there + 1) * half + ROUNDING_MS).otherwise(room)
+    return room
 
 
 def _ms(value: float | None) -> str:

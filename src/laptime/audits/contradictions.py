@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from math import log
+
 from laptime.audits.arithmetic import ROUNDING_MS
 from laptime.audits.measurements import Measurements
 from laptime.audits.result import AuditFinding
 from laptime.audits.rule import Judged, NotJudged, Rule, RuleOutcome, counted, key_of, percent, worst_rows
+from laptime.audits.starts import ends_as_starts, start_step_ms
 from laptime.data.columns import KEY, STAGE_COLUMNS, has_flag
 from laptime.data.record import STAGES
 
@@ -36,6 +39,8 @@ def per_token_not_decode(measurements: Measurements) -> RuleOutcome:
     if bad.is_empty():
         return Judged(rows.height)
     factor = bad.select((stored / col("right")).median()).item()
+    rate = bad.select(((stored * col("right") / 1e3).log().abs() < log(1.25)).mean()).item()
+    likely = "It is about 1,000 / decode per token: tokens per second. " if rate >= 0.9 and not 0.5 < factor < 2 else ""
     return Judged(
         rows.height,
         AuditFinding(
@@ -49,8 +54,8 @@ def per_token_not_decode(measurements: Measurements) -> RuleOutcome:
                 for row in worst_rows(bad, (stored / col("right")).log().abs())
             ],
             reason=f"In {counted(bad.height, 'sample')} the stored time per token is not decode / (N − 1) and not "
-            f"decode / N; at the median it is {factor:.2f} times the first. Prefill in it, a chunk of several tokens "
-            "taken for one, a padded batch, or a decode stage with another end would each look so.",
+            f"decode / N; at the median it is {factor:.2f} times the first. {likely}Prefill in it, a chunk of several "
+            "tokens taken for one, a padded batch, or a decode stage with another end would each look so.",
             mend="Say how the time per token was obtained; compare decode / (N − 1), which laptime works out",
         ),
     )
@@ -71,6 +76,8 @@ def ttft_below_prefill(measurements: Measurements) -> RuleOutcome:
     bad = rows.with_columns(needed=needed).filter(col("ttft_ms") < col("needed") - ROUNDING_MS)
     if bad.is_empty():
         return Judged(rows.height)
+    small = bad.select((col("ttft_ms") / col("needed")).is_between(1e-3, 3e-3).mean()).item()
+    seconds = "It is about a thousandth of them: seconds, probably. " if small >= 0.9 else ""
     return Judged(
         rows.height,
         AuditFinding(
@@ -83,8 +90,8 @@ def ttft_below_prefill(measurements: Measurements) -> RuleOutcome:
                 for row in worst_rows(bad, col("needed") - col("ttft_ms"))
             ],
             reason=f"In {counted(bad.height, 'sample')} ({percent(bad.height / rows.height)}) the first token comes "
-            "before vision and prefill are over. A TTFT that counts from scheduling or leaves the encoder out, stages "
-            "of another call, or a clock that only saw the launches would each look so.",
+            f"before vision and prefill are over. {seconds}A TTFT that counts from scheduling or leaves the encoder "
+            "out, stages of another call, or a clock that only saw the launches would each look so.",
             mend="Take TTFT and the stages from marks of one call, and say where TTFT begins",
         ),
     )
@@ -108,9 +115,16 @@ def overlapping_calls(measurements: Measurements) -> RuleOutcome:
     ends = (col("started_unix_ms") + col("total_ms")).shift(1).over("worker")
     before = col("total_ms").shift(1).over("worker")
     rows = rows.with_columns(over=ends - col("started_unix_ms"), before=before)
-    bad = rows.filter(col("over") > OVERLAP_MS, col("over") > OVERLAP_SHARE * col("before"))
+    bad = rows.filter(col("over") > OVERLAP_MS + start_step_ms(rows), col("over") > OVERLAP_SHARE * col("before"))
     if bad.is_empty():
         return Judged(rows.height)
+    if ends_as_starts(rows, bad.height):
+        why = "Taken as ends, the start times of the same calls (nearly) never overlap: ends were probably written."
+    else:
+        why = (
+            "Requests in flight together, several workers under one name, or a clock that was set back would each "
+            "look so."
+        )
     return Judged(
         rows.height,
         AuditFinding(
@@ -123,10 +137,9 @@ def overlapping_calls(measurements: Measurements) -> RuleOutcome:
                 f"{row['before']:.1f} ms"
                 for row in worst_rows(bad, col("over"))
             ],
-            reason=f"{counted(bad.height, 'call')} of one worker begin before the one before has ended, so they shared "
-            "the device, or their times hold waiting. Requests in flight together, several workers under one name, or "
-            "a clock that was set back would each look so.",
-            mend="Measure one call at a time, or name each worker",
+            reason=f"{counted(bad.height, 'call')} of one worker begin before the one before has ended, by what is "
+            f"written. If so, they shared the device, or their times hold waiting. {why}",
+            mend="Measure one call at a time, name each worker, and write when a call begins",
         ),
     )
 

@@ -31,6 +31,9 @@ USED_COLUMNS = (
 MOST_BYTES_WITH_GAPS = 128 << 20
 """Larger folders and tables are read without the gaps between tokens: a list for each sample takes its time."""
 
+SORTED = 8
+"""So many times in ascending order are sorted: chance does it once in 40,320 tables."""
+
 LIKE = 3
 """A group of the same work needs this many samples, at the median over groups, to be compared with its median."""
 
@@ -90,9 +93,9 @@ class Measurements:
         """The samples that a summary uses and that have a total, in the order in which they were measured.
 
         Further columns: `at` (milliseconds of measuring since the first one, laptime.data.measuring_time; without start
-        times the position within its worker),
-        `work` (which samples are of the same work), `deviation` (log of the total over the median total of the same
-        work) and `within` (`at` less the median of the same work).
+        times the position within its worker), `equal_ms` (the total, at the length that this input's answers usually
+        have), `work` (which samples are of the same work), `deviation` (log of that over its median for the same work)
+        and `within` (`at` less the median of the same work).
         """
         import polars
         from polars import String, col, concat_str
@@ -105,7 +108,10 @@ class Measurements:
         else:
             position = col("row").rank("ordinal").over("worker").cast(float) - 1
             rows = rows.with_columns(at=position).sort("at", "row")
-        log, same = col("total_ms").log(), self._same_work(rows)
+        rows = rows.with_columns(equal_ms=equal_length_ms())
+        if _scatter(rows, "equal_ms") > _scatter(rows, "total_ms"):  # decode doesn't go with these tokens
+            rows = rows.with_columns(equal_ms=col("total_ms"))
+        log, same = col("equal_ms").log(), self._same_work(rows)
         group = concat_str([col(name).cast(String).fill_null("–") for name in same], separator="\x1f")
         return rows.with_columns(
             deviation=log - log.median().over(same), within=col("at") - col("at").median().over(same), work=group
@@ -114,13 +120,27 @@ class Measurements:
     @cached_property
     def repeated(self) -> bool:
         """Whether `used` compares repeats of the same input, and not only inputs of the same size."""
-        return bool(self.used.height) and self._same_work(self.used) == ["config_id", "sample_id"]
+        return bool(self.used.height) and "sample_id" in self._same_work(self.used)
 
     @cached_property
     def timed(self) -> bool:
         """Whether it is known when each sample began."""
         times = self.frame["started_unix_ms"]
         return bool(self.frame.height and times.null_count() == 0 and (times > 0).all())
+
+    @cached_property
+    def order_unknown(self) -> str | None:
+        """Why nobody can say in which order samples were measured; None where start times or the file's order do."""
+        if self.timed or self.measured.height < SORTED:
+            return None
+        for name in ("total_ms", *STAGE_COLUMNS, "ttft_ms", "decode_per_token_ms"):
+            if not self.has(name):
+                continue
+            parts = [part[name].drop_nulls() for part in self.measured.partition_by("config_id")]
+            parts = [part for part in parts if part.n_unique() >= SORTED]
+            if parts and all(part.is_sorted() or part.is_sorted(descending=True) for part in parts):
+                return f"no start times, and the rows are sorted by {name}: the order of measuring isn't known"
+        return None
 
     @cached_property
     def time(self) -> MeasuringTime:
@@ -130,7 +150,8 @@ class Measurements:
     def _same_work(self, rows: polars.DataFrame) -> list[str]:
         """The finest columns by which samples group into the same work, with enough in a group to compare."""
         sizes = ["output_tokens", "prompt_tokens", "image_tokens", "crops", "batch"]
-        for keys in (["config_id", "sample_id"], ["config_id", *sizes]):
+        given = ["prompt_tokens", "image_tokens", "crops"]
+        for keys in (["config_id", "sample_id", *given], ["config_id", *sizes]):
             if rows.height and (rows.group_by(keys).len()["len"].median() or 0) >= LIKE:  # type: ignore[operator]
                 return keys
         return ["config_id"]
@@ -152,6 +173,28 @@ class Measurements:
             for row in first.to_dicts()
             if row["config_id"] is not None
         }
+
+
+def _scatter(rows: polars.DataFrame, name: str) -> float:
+    """How much repeats of an input differ: the mean of the logarithms' distances from their median."""
+    from polars import col
+
+    log = col(name).log()
+    found = rows.select((log - log.median().over("config_id", "sample_id")).abs().mean()).item()
+    return 0.0 if found is None else float(found)
+
+
+def equal_length_ms() -> polars.Expr:
+    """The total of a call if its answer had the length that is usual for this input under this configuration.
+
+    Answers that are sampled differ in length, and longer ones are no slower. Where decode isn't known, the total.
+    """
+    from polars import col, when
+
+    steps = col("output_tokens") - 1
+    usual = steps.median().over("config_id", "sample_id")
+    other = (steps > 0) & (usual > 0) & (steps != usual) & (col("decode_ms") > 0)
+    return when(other).then(col("total_ms") + col("decode_ms") * (usual / steps - 1)).otherwise(col("total_ms"))
 
 
 def name_first(name: str) -> polars.Expr:

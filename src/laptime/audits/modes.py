@@ -64,6 +64,8 @@ def bimodal(measurements: Measurements) -> RuleOutcome:
     """
     from polars import Series, col
 
+    if measurements.order_unknown is not None:
+        return NotJudged(measurements.order_unknown)
     if not measurements.repeated:
         return NotJudged(f"most inputs were measured fewer than {LIKE} times: two kinds of inputs would look the same")
     step = col("deviation").diff().over("config_id", "sample_id").abs()

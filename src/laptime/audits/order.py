@@ -44,6 +44,8 @@ def cold_start(measurements: Measurements) -> RuleOutcome:
     """First calls slower than the rest: of a worker, of each configuration, or by their own flag."""
     from polars import col
 
+    if measurements.order_unknown is not None:
+        return NotJudged(measurements.order_unknown)
     rows = measurements.measured
     flagged = rows.filter(has_flag("cold").fill_null(value=False))
     used = measurements.used.filter(~has_flag("cold").fill_null(value=False))
@@ -151,6 +153,8 @@ def _cold_groups(groups: polars.DataFrame, used: polars.DataFrame) -> polars.Dat
 def clock_drift(measurements: Measurements) -> RuleOutcome:
     """A trend over the run: of totals relative to samples of the same work, and of the GPU's clock."""
     used = measurements.used
+    if measurements.order_unknown is not None:
+        return NotJudged(measurements.order_unknown)
     if used.height < 8:
         return NotJudged("fewer than 8 usable samples")
     span = float(np.ptp(used["at"].to_numpy()))
@@ -208,7 +212,7 @@ def _by_time(used: polars.DataFrame) -> tuple[Floats, Floats]:
 
     pieces = int(np.clip(used.height // CALLS_IN_A_PIECE, 1, PIECES))
     piece = polars.Series("piece", np.arange(used.height) * pieces // used.height)
-    rows = used.select("work", "at", left=col("total_ms").log()).with_columns(piece, effect=polars.lit(0.0))
+    rows = used.select("work", "at", left=col("equal_ms").log()).with_columns(piece, effect=polars.lit(0.0))
     for _ in range(POLISHED):
         of_work = col("left").median().over("work")
         rows = rows.with_columns(left=col("left") - of_work)

@@ -66,9 +66,28 @@ def forwards_mismatch(measurements: Measurements) -> RuleOutcome:
                 for row in shown
             ],
             reason=f"In {counted(bad.height, 'sample')} the decode forwards that ran are not the output tokens less "
-            "one, so decode per token means something else there; it is left empty.",
-            mend="Turn off assisted decoding for timing, or compare whole decode times",
+            f"one, so decode per token means something else there; it is left empty. {_how(bad)}",
+            mend="Count tokens from the returned ids without prompt and padding; compare whole decode times, or turn "
+            "assisted decoding off",
         ),
+    )
+
+
+def _how(bad: polars.DataFrame) -> str:
+    """What would look so: more tokens than forwards give, or fewer."""
+    from polars import col
+
+    more = bad.filter(col("output_tokens") - 1 > col("decode_forwards")).height
+    if more == bad.height:
+        return (
+            "Assisted decoding, padding counted as tokens, or tokens counted anew by another tokenizer would each look "
+            "so."
+        )
+    if more:
+        return "Some have more tokens, some fewer: tokens counted anew by another tokenizer would look so."
+    return (
+        "There are fewer tokens than forwards: a forward past the end, tokens that were cut off or skipped, or another "
+        "tokenizer would each look so."
     )
 
 

@@ -1,4 +1,4 @@
-"""Rules about how figures came to be recorded: their clock, rows that were copied, what a cache saved."""
+"""Rules about how figures came to be recorded: their clock, what a cache saved, when and where they were measured."""
 
 from __future__ import annotations
 
@@ -19,22 +19,24 @@ FEWEST = 20
 """Fewer values are all multiples of some step by chance."""
 COARSE = 0.005
 """A clock's step below this share of the median total doesn't matter to any median."""
+COARSE_STAGE = 0.05
+"""A stage's own step from which its median and its share are mostly rounding."""
 STEP_FIT = 1e-6
 """How near to a multiple of the step, as a share of the value, times of a coarse clock lie after being written."""
 DIGITS = 1e-5
 """Times with less digits than this, as a share, are equal by rounding."""
-COPIED_STAGES = 3
-"""Rows that agree to the last digit in so many times are copies of one measurement."""
-CHANCE = 0.01
-"""Below this number of pairs that are expected to be equal by rounding, equal rows are copies."""
 SAVED = 0.7
 """A prefill that takes less than this share of the first one of its input found the prompt in a cache."""
 INPUTS = 6
 """From six inputs on, all of them in one direction is no chance (1 of 64)."""
 WITHOUT_END = 0.05
 """A share of answers that ended before their limit from which totals hold the lengths, too."""
-APART_MS = 3_600_000.0
+HOUR_MS = 3_600_000.0
 """Workers whose measuring lies further apart than an hour met other machines: other load, other temperature."""
+APART_MS, TIMES_AS_LONG = 600_000.0, 2.0
+"""So are those ten minutes apart, if that is so many times as long as what they measured."""
+ZONE_MS, NEAR_ZONE = 1_800_000.0, 0.02
+"""Clocks of two time zones differ by whole half hours; workers begin within so much of an hour of one another."""
 LOW_CLOCK = 0.85
 """Of the clock that the device reached in this run."""
 
@@ -43,13 +45,13 @@ def coarse_timer(measurements: Measurements) -> RuleOutcome:
     """All times are multiples of one step that is large beside them."""
     from polars import col
 
-    rows = measurements.of("total_ms").filter(col("total_ms") > 0)
+    rows = measurements.of(*STAGE_COLUMNS).filter(col("total_ms") > 0)
     if rows.height < FEWEST:
         return NotJudged(f"{counted(rows.height, 'sample')}, and fewer than {FEWEST} are multiples of a step by chance")
     totals = rows["total_ms"].to_numpy().astype(np.float64)
-    step, middle = _step(totals), float(np.median(totals))
+    step, middle = decimal_step(totals), float(np.median(totals))
     if step is None or step < COARSE * middle:
-        return Judged(rows.height)
+        return Judged(rows.height, _coarse_stages(rows))
     return Judged(
         rows.height,
         AuditFinding(
@@ -66,7 +68,37 @@ def coarse_timer(measurements: Measurements) -> RuleOutcome:
     )
 
 
-def _step(values: Floats) -> float | None:
+def _coarse_stages(rows: polars.DataFrame) -> AuditFinding | None:
+    """Stages that are multiples of a step which is large beside them, where the totals aren't."""
+    from polars import col
+
+    coarse = {}
+    for name in ("vision_ms", "audio_ms", "prefill_ms", "decode_ms"):
+        values = rows.filter(col(name) > 0)[name].drop_nulls().to_numpy().astype(np.float64)
+        if len(np.unique(values)) < 3:
+            continue
+        step, middle = decimal_step(values), float(np.median(values))
+        if step is not None and step >= COARSE_STAGE * middle:
+            coarse[name.removesuffix("_ms")] = (step, middle)
+    if not coarse:
+        return None
+    parts = [
+        f"{name} {step:.4g} ms ({percent(step / middle)} of its median)" for name, (step, middle) in coarse.items()
+    ]
+    shown = next(iter(coarse))
+    return AuditFinding(
+        code="coarse-timer",
+        severity="warning",
+        count=rows.height,
+        of=rows.height,
+        examples=[f"{key_of(row)}: {shown} {row[f'{shown}_ms']:.6g} ms" for row in rows.head(3).to_dicts()],
+        reason=f"Stages are multiples of a step that is large beside them: {', '.join(parts)}. They were rounded, or "
+        "their clock has that step: smaller differences in them can't be seen.",
+        mend="Use a clock of nanoseconds (time.perf_counter_ns), and round nothing before it is judged",
+    )
+
+
+def decimal_step(values: Floats) -> float | None:
     """The largest step that all values are multiples of, or None: the smallest difference of neighbours, if it is."""
     distinct = np.unique(values)
     if len(distinct) < 2:
@@ -79,64 +111,20 @@ def _step(values: Floats) -> float | None:
     return step if bool((np.abs(parts - np.round(parts)) <= max(STEP_FIT * parts.max(), 1e-4)).all()) else None
 
 
-def copied_rows(measurements: Measurements) -> RuleOutcome:
-    """Different keys with the same times to the last digit."""
-    from polars import col, struct
-
-    rows = measurements.of(*STAGE_COLUMNS, "ttft_ms").filter(col("total_ms") > 0)
-    names = [name for name in ("total_ms", *STAGE_COLUMNS, "ttft_ms") if measurements.has(name)]
-    kept = [name for name in dict.fromkeys(names) if rows[name].n_unique() > 1]
-    if len(kept) < COPIED_STAGES:
-        return NotJudged(f"fewer than {COPIED_STAGES} times vary: equal rows could be chance")
-    groups = (
-        rows.group_by(kept)
-        .agg(n=col("row").len(), row=col("row").first(), keys=struct("config_id", "sample_id", "repeat").n_unique())
-        .filter(col("n") > 1, col("keys") > 1)
-    )
-    if groups.is_empty():
-        return Judged(rows.height)
-    surplus = int(groups["n"].sum()) - groups.height
-    expected = _equal_by_rounding(rows)
-    if expected > CHANCE and surplus <= 3 * expected + 3:
-        return NotJudged("times are rounded so far that some rows are equal by chance")
-    first = rows.filter(col("row").is_in(groups["row"].implode())).head(5).to_dicts()
-    return Judged(
-        rows.height,
-        AuditFinding(
-            code="copied-rows",
-            severity="severe",
-            count=surplus,
-            of=rows.height,
-            examples=[f"{key_of(row)}: total {row['total_ms']:.6f} ms stands under another key, too" for row in first],
-            reason=f"{counted(surplus, 'sample')} under other keys have all of their {len(kept)} times equal to "
-            "another sample's, to the last digit: one measurement was written several times. Replayed or imputed rows "
-            "look so.",
-            mend="Keep one row of each measurement; measure again what is then missing",
-        ),
-    )
-
-
-def _equal_by_rounding(rows: polars.DataFrame) -> float:
-    """How many pairs of calls of one configuration are expected to have an equal total, as far as it is rounded.
-
-    Only the total counts: stages of a call are slow together, so they are equal together.
-    """
-    step = _step(rows["total_ms"].to_numpy().astype(np.float64))
-    if step is None:
-        return 0.0
-    pairs = 0.0
-    for values in rows.group_by("config_id").agg("total_ms")["total_ms"].to_list():
-        low, high = np.quantile(np.array(values), [0.1, 0.9])
-        pairs += len(values) ** 2 / 2 * min(1.0, step / max(float(high - low), step))
-    return pairs
-
-
 def prefix_cache(measurements: Measurements) -> RuleOutcome:
-    """Later calls of an input whose prefill is much shorter than its first one, while decode stays."""
+    """Later calls of an input whose prefill, or encoder, is much shorter than in its first one, while decode stays."""
+    asked = [_saved(measurements, stage) for stage in ("prefill", "vision", "audio") if measurements.has(f"{stage}_ms")]
+    judged = [one for one in asked if isinstance(one, Judged)]
+    return next((one for one in judged if one.finding is not None), judged[0] if judged else asked[0])
+
+
+def _saved(measurements: Measurements, stage: str) -> RuleOutcome:
+    """Whether this stage takes much less when an input comes again."""
     from polars import col
 
-    rows = measurements.of("prefill_ms", "decode_ms", "started_unix_ms")
-    rows = rows.filter(col("prefill_ms") > 0, col("sample_id").is_not_null())
+    took = f"{stage}_ms"
+    rows = measurements.of(took, "decode_ms", "started_unix_ms")
+    rows = rows.filter(col(took) > 0, col("sample_id").is_not_null())
     order = "started_unix_ms" if measurements.timed else "row"
     pairs = (
         rows.sort(order, "row")
@@ -145,8 +133,8 @@ def prefix_cache(measurements: Measurements) -> RuleOutcome:
             n=col("row").len(),
             row=col("row").first(),
             repeat=col("repeat").first(),
-            first=col("prefill_ms").first(),
-            later=col("prefill_ms").slice(1).median(),
+            first=col(took).first(),
+            later=col(took).slice(1).median(),
             decode=col("decode_ms").slice(1).median() / col("decode_ms").first(),
         )
         .filter(col("n") >= 2, col("later").is_not_null())
@@ -168,12 +156,13 @@ def prefix_cache(measurements: Measurements) -> RuleOutcome:
             of=pairs.height,
             unit="input",
             examples=[
-                f"{key_of(row)}: prefill {row['first']:.2f} ms at first, {row['later']:.2f} ms later"
+                f"{key_of(row)}: {stage} {row['first']:.2f} ms at first, {row['later']:.2f} ms later"
                 for row in steady.head(5).to_dicts()
             ],
-            reason=f"In {counted(steady.height, 'input')} of {pairs.height:,} prefill takes less time when the input "
-            f"comes again ({percent(middle)} of the first at the median), and decode does not: a cache of prompts "
-            "may hold it. Medians over such calls mix two kinds of work. Where the first prompt of each length "
+            reason=f"In {counted(steady.height, 'input')} of {pairs.height:,} {stage} takes less time when the input "
+            f"comes again ({percent(middle)} of the first at the median), and decode does not: a cache of "
+            f"{'prompts' if stage == 'prefill' else 'encoded inputs'} may hold it. Medians over such calls mix two "
+            "kinds of work. Where the first prompt of each length "
             "allocates or picks kernels it would look so, too; what compiles also slows decode.",
             mend="Use unique prompts, or switch the cache off; else compare first calls and repeats apart",
         ),
@@ -222,9 +211,19 @@ def shards_apart(measurements: Measurements) -> RuleOutcome:
     )
     if spans.height < 2:
         return NotJudged("one worker")
-    gaps = spans.with_columns(gap=col("begin") - col("end").cum_max().shift(1)).filter(col("gap") > APART_MS)
+    spans = spans.with_columns(gap=col("begin") - col("end").cum_max().shift(1), off=col("begin") - col("begin").min())
+    longest = float((spans["end"] - spans["begin"]).max() or 0.0)
+    long = (col("gap") > HOUR_MS) | ((col("gap") > APART_MS) & (col("gap") > TIMES_AS_LONG * longest))
+    gaps = spans.filter(long)
     if gaps.is_empty():
         return Judged(spans.height)
+    halves = gaps["off"].to_numpy() / ZONE_MS
+    zones = bool((np.abs(halves - np.round(halves)) <= 2 * NEAR_ZONE).all())
+    zone = (
+        " They begin a whole number of half hours apart, so a clock in another time zone would look so."
+        if zones
+        else ""
+    )
     return Judged(
         spans.height,
         AuditFinding(
@@ -234,11 +233,12 @@ def shards_apart(measurements: Measurements) -> RuleOutcome:
             of=spans.height,
             unit="worker",
             examples=[
-                f"worker {row['worker']} begins {row['gap'] / APART_MS:.1f} hours after all before it had ended"
+                f"worker {row['worker']} begins {row['gap'] / 3.6e6:.2f} hours after all before it had ended"
                 for row in gaps.head(5).to_dicts()
             ],
-            reason=f"{counted(gaps.height, 'worker')} measured more than an hour after the others had ended. Load, "
-            "temperature and software may have changed meanwhile, and a difference between workers may be that.",
+            reason=f"{counted(gaps.height, 'worker')} measured long after the others had ended, by the start times. "
+            f"Load, temperature and software may have changed meanwhile, and a difference between workers may be that."
+            f"{zone}",
             mend="Measure all parts at one time, or every configuration on every worker",
         ),
     )
@@ -274,7 +274,6 @@ def low_clocks(measurements: Measurements) -> RuleOutcome:
 
 RULES = (
     Rule("coarse-timer", "a clock finer than what it measures", ("total_ms",), coarse_timer),
-    Rule("copied-rows", "every measurement written once", ("total_ms", "sample_id"), copied_rows),
     Rule("prefix-cache-hits", "the same work when an input comes again", ("prefill_ms", "sample_id"), prefix_cache),
     Rule("ended-early", "answers of one length, or known ends", ("output_tokens",), ended_early),
     Rule("shards-apart", "workers that measure at one time", ("started_unix_ms", "worker"), shards_apart),
@@ -288,5 +287,15 @@ EXPLAINS: dict[str, tuple[str, ...]] = {
     "coarse-timer": ("subtracted-decode", "bimodal", "cold-start", "overlapping-calls"),
     "prefix-cache-hits": ("clock-drift", "cold-start", "bimodal"),
     "copied-rows": ("bimodal",),
+    "running-total": ("residual-too-large", "overlapping-calls", "stages-miss-total", "clock-drift", "slow-stretch"),
+    "tokens-with-prompt": ("faster-than-a-launch", "forwards-mismatch", "gaps-not-decode", "per-token-not-decode"),
+    "prefill-holds-decode": ("launches-timed", "faster-than-a-launch"),
+    "stage-in-other-unit": ("stages-miss-total", "stage-sum-exceeds-total", "residual-too-large", "ttft-below-prefill"),
+    "timeouts-as-times": ("bimodal", "cold-start", "residual-too-large"),
+    "stages-miss-total": ("bimodal",),
+    "inputs-changed": ("bimodal",),
+    "first-calls-slow": ("bimodal", "clock-drift"),
+    "mixed-start-times": ("shards-apart", "overlapping-calls"),
+    "slow-stretch": ("bimodal",),
 }
 """What a finding of these rules makes other rules see: they are not reported beside it; it is as severe as they are."""

@@ -58,15 +58,21 @@ class Stretch:
 
 def slow_stretch(measurements: Measurements) -> RuleOutcome:
     """Calls of one worker that are slower together, with an abrupt begin and end, and without a flag."""
+    if measurements.order_unknown is not None:
+        return NotJudged(measurements.order_unknown)
     used = measurements.used
     workers = [part for part in used.partition_by("worker", maintain_order=True) if part.height >= FEWEST]
     if not workers:
         return NotJudged(f"no worker has {FEWEST} usable samples")
-    found = [one for part in workers if (one := _stretch(_compared_with_others(part, used))) is not None]
+    found = []
+    for part in workers:
+        one = _stretch(_compared_with_others(part, used)) or _level(part, used)
+        found += [one] if one is not None else []
     if not found:
         return Judged(used.height)
     slowest = max(found, key=lambda one: one.excess)
     count = sum(one.end - one.begin for one in found)
+    dearer = "" if measurements.repeated else ", and so would dearer inputs that came one after the other"
     inside = slowest.rows[slowest.begin : slowest.end]
     return Judged(
         used.height,
@@ -79,10 +85,10 @@ def slow_stretch(measurements: Measurements) -> RuleOutcome:
                 f"{key_of(row)}: {row['total_ms']:.2f} ms, {(exp(row['deviation']) - 1) * 100:+.3g} % of its like"
                 for row in inside.head(5).to_dicts()
             ],
-            reason=f"{counted(count, 'call')} in a row are slower together, by {percent(exp(slowest.excess) - 1)} at "
-            f"the median{_of_workers(found)}, and none is flagged; it begins and ends from one call to the next"
-            f"{_clock(slowest)}. A throttled device, another process, or another device under the same name would look "
-            f"so{'' if measurements.repeated else ', and so would dearer inputs that came one after the other'}.",
+            reason=f"{counted(count, 'call')} {'in a row ' if len(found) == 1 else ''}are slower together, by "
+            f"{percent(exp(slowest.excess) - 1)} at the median{_of_workers(found)}, and none is flagged; "
+            f"{_how(slowest)}{_clock(slowest)}. A throttled device, another process, or another device under the same "
+            f"name would look so{dearer}.",
             mend="Record clocks and their reasons (laptime does), and measure the configurations of that stretch again",
             picture=_picture(slowest),
         ),
@@ -102,9 +108,9 @@ def _compared_with_others(rows: polars.DataFrame, used: polars.DataFrame) -> pol
             return rows
         since, until = rows["at"][begin], rows["at"][end - 1]
         others = used.filter(~col("at").is_between(since, until))
-        usual = others.group_by("work").agg(usual=col("total_ms").log().median())
+        usual = others.group_by("work").agg(usual=col("equal_ms").log().median())
         rows = rows.drop("usual", strict=False).join(usual, on="work", how="left", maintain_order="left")
-        rows = rows.with_columns(deviation=(col("total_ms").log() - col("usual")).fill_null(col("deviation")))
+        rows = rows.with_columns(deviation=(col("equal_ms").log() - col("usual")).fill_null(col("deviation")))
     return rows
 
 
@@ -133,6 +139,72 @@ def _stretch(rows: polars.DataFrame) -> Stretch | None:
     if chance > CHANCE or any(step < ABRUPT * excess for step in steps):
         return None
     return Stretch(rows, begin, end, excess)
+
+
+LEVEL, OTHER_LEVEL, LARGEST_STEP = 10, 0.1, 1.5
+"""Calls before and after a change of level, at least; how much slower the slow ones are; and how much larger the step
+between them is than any other in the run: noise that wanders has levels, and climbs to them.
+"""
+
+
+def _level(rows: polars.DataFrame, used: polars.DataFrame) -> Stretch | None:
+    """The calls of one worker since (or until) a place in the run, if they are all slower than the others."""
+    place, slow_after = _split(rows["deviation"].to_numpy())
+    for _ in range(4):  # where most repeats of an input were slow, the median is theirs: it is taken from the others
+        compared = _without(rows, used, place, slow_after=slow_after)
+        if compared.height < 2 * LEVEL:
+            return None
+        again, after = _split(compared["deviation"].to_numpy())
+        kept, rows_at = rows["row"].to_list(), compared["row"].to_list()
+        last, place = place, kept.index(rows_at[again])
+        if after != slow_after or place == last:
+            break
+    values = compared["deviation"].to_numpy()
+    cut, slow_after = _split(values)
+    begin, end = (cut, len(values)) if slow_after else (0, cut)
+    slow, fast = values[begin:end], np.concatenate([values[:begin], values[end:]])
+    if min(len(slow), len(fast)) < LEVEL:
+        return None
+    excess = float(np.median(slow) - np.median(fast))
+    middle = float(np.median(fast)) + excess / 2
+    spread = 1.4826 * float(np.median(np.abs(fast - np.median(fast))))
+    step = abs(_step(values, cut))
+    alike = float((slow > middle).mean()) >= INSIDE and float((fast > middle).mean()) <= OUTSIDE
+    if not alike or excess < max(log(1 + OTHER_LEVEL), DEVIATIONS * spread) or step < ABRUPT * excess:
+        return None
+    elsewhere = [abs(_step(values, place)) for place in range(3, len(values) - 2) if abs(place - cut) > 3]
+    if step < LARGEST_STEP * max(elsewhere, default=0.0):
+        return None
+    return Stretch(compared, begin, end, excess)
+
+
+def _split(values: Floats) -> tuple[int, bool]:
+    """Where two levels explain most of the variance, and whether the later one is the slower."""
+    n = len(values)
+    sums, sizes = np.cumsum(values), np.arange(1, n)
+    apart = (sums[-1] - sums[:-1]) / (n - sizes) - sums[:-1] / sizes
+    place = int(np.argmax(sizes * (n - sizes) * apart**2)) + 1
+    return place, bool(apart[place - 1] > 0)
+
+
+def _without(rows: polars.DataFrame, used: polars.DataFrame, place: int, *, slow_after: bool) -> polars.DataFrame:
+    """One worker's calls, compared with the same work of all workers in the fast part of the run."""
+    from polars import col
+
+    at = rows["at"][place]
+    others = used.filter(col("at") < at) if slow_after else used.filter(col("at") >= at)
+    usual = others.group_by("work").agg(usual=col("equal_ms").log().median())
+    rows = rows.drop("usual", strict=False).join(usual, on="work", how="inner", maintain_order="left")
+    return rows.with_columns(deviation=col("equal_ms").log() - col("usual"))
+
+
+def _how(one: Stretch) -> str:
+    """How a stretch begins and ends."""
+    if one.end == one.rows.height:
+        return "it begins from one call to the next and lasts until the end of the run"
+    if one.begin == 0:
+        return "it lasts from the beginning of the run and ends from one call to the next"
+    return "it begins and ends from one call to the next"
 
 
 def _densest(slow: np.ndarray, inside: float) -> tuple[int, int]:
