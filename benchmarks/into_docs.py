@@ -109,6 +109,9 @@ def observer_fixed() -> str:
             f"- {call}, {row['bare_ms']['value']:.0f} ms: {times(row['ratio'])} on the wall clock, the call itself "
             f"{times(row['ratio_of_the_call_itself'])}, {row['ratio']['n']} pairs"
         )
+        looped = figures["ways"].get("laptime total, in a loop")
+        if looped:
+            lines[-1] += f"; in a loop, with the sample of the call before: {times(looped['ratio'])}"
     return "\n".join(lines) + f"\n\n{machine(runs[-1])}.\n"
 
 
