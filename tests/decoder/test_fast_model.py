@@ -1,5 +1,7 @@
 """FastModel on a CPU: the model's own tokens through the same buffers that a GPU captures, and what it passes by."""
 
+import threading
+
 import pytest
 import torch
 from transformers import LlamaConfig, MistralConfig
@@ -131,6 +133,21 @@ def test_sampling_is_seeded_from_the_first_token_on():
             assert torch.equal(fast.generate(**inputs, **call, **only_best, seed=3), greedy)
 
 
+def test_without_a_seed_torch_s_own_generator_decides():
+    model = built("llama")
+    inputs = tiny_inputs("llama", text=9)
+    with FastModel(model) as fast:
+
+        def draw():
+            return fast.generate(**inputs, max_new_tokens=NEW, do_sample=True)
+
+        torch.manual_seed(5)
+        one, two = draw(), draw()
+        torch.manual_seed(5)
+        assert torch.equal(draw(), one)
+    assert not torch.equal(one, two)
+
+
 def test_suppressed_tokens_never_come():
     model = built("llama")
     inputs = tiny_inputs("llama", text=11)
@@ -231,6 +248,101 @@ def test_image_tokens_and_features_must_be_as_many():
     inputs["pixel_values"] = inputs["pixel_values"].repeat(2, 1, 1, 1)
     with FastModel(model) as fast, pytest.raises(LaptimeError, match="1 image tokens and the images give 2 features"):
         fast.generate(**inputs, **GREEDY)
+
+
+def test_two_images_in_a_row_and_two_rows_of_one_image_are_told_apart():
+    model = built("qwen2_5_vl")
+    two = tiny_inputs("qwen2_5_vl", text=9, batch=2)
+    row = {name: two[name].reshape(1, -1) for name in ("input_ids", "attention_mask", "mm_token_type_ids")}
+    with FastModel(model) as fast:
+        for inputs in (two, {**two, **row}, two):  # the same numbers, in other shapes
+            assert torch.equal(fast.generate(**inputs, **GREEDY), model.generate(**inputs, **GREEDY))
+
+
+def test_a_hook_in_the_tower_gets_its_call():
+    model = built("internvl")
+    inputs = tiny_inputs("internvl", text=9)
+    with FastModel(model) as fast:
+        fast.generate(**inputs, **GREEDY)
+        assert fast.passed_by == {}
+        called = []
+        handle = model.model.vision_tower.register_forward_hook(lambda *_: called.append(1))
+        assert torch.equal(fast.generate(**inputs, **GREEDY), model.generate(**inputs, **GREEDY))
+        assert len(called) == 2
+        assert list(fast.passed_by) == ["vision_tower has a forward hook, which a replay would pass by"]
+        handle.remove()
+        fast.generate(**inputs, **GREEDY)
+        assert sum(fast.passed_by.values()) == 1
+
+
+@pytest.mark.parametrize(
+    ("ids", "mask", "says"),
+    [
+        ([[1, 2]], None, "input_ids is a list"),
+        (torch.tensor([1, 2]), None, r"shape \(2,\)"),
+        (torch.ones(1, 0, dtype=torch.int64), None, r"shape \(1, 0\)"),
+        (torch.ones(0, 3, dtype=torch.int64), None, r"shape \(0, 3\)"),
+        (torch.ones(1, 3), None, "float32"),
+        (torch.tensor([[1, -2]]), None, "hold -2.*0 to 319"),
+        (torch.tensor([[1, 320]]), None, "hold 320"),
+        (torch.tensor([[1, 2]]), torch.ones(1, 3), r"attention_mask has the shape \(1, 3\)"),
+        (torch.tensor([[1, 2]]), torch.ones(1, 1, 2, 2), r"attention_mask has the shape \(1, 1, 2, 2\)"),
+        (torch.tensor([[1, 2]]), torch.zeros(1, 2), "last token of a row is masked"),
+    ],
+)
+def test_ids_and_masks_that_are_none_are_refused_in_a_line(ids, mask, says):
+    with FastModel(built("llama")) as fast, pytest.raises(LaptimeError, match=says):
+        fast.generate(ids, attention_mask=mask, **GREEDY)
+
+
+def test_a_masked_id_may_be_any_number():
+    model = built("llama")
+    ids = torch.tensor([[-100, 5, 6, 7]])
+    mask = torch.tensor([[0, 1, 1, 1]])
+    with FastModel(model) as fast:
+        got = fast.generate(ids, attention_mask=mask, **GREEDY)
+        assert torch.equal(got[:, 1:], model.generate(ids[:, 1:], **GREEDY))
+
+
+def test_calls_of_several_threads_follow_one_another_and_none_runs_inside_another():
+    model = built("llama")
+    inputs, other = tiny_inputs("llama", text=9, seed=1), tiny_inputs("llama", text=12, seed=2)
+    own, others = model.generate(**inputs, **GREEDY), model.generate(**other, **GREEDY)
+    got = []
+    with FastModel(model) as fast:
+        thread = threading.Thread(target=lambda: got.append(fast.generate(**other, **GREEDY)))
+
+        def choose(hidden):
+            if not thread.is_alive():
+                thread.start()
+                thread.join(0.3)  # long enough to spoil the buffers, if it were let
+            with pytest.raises(LaptimeError, match="a call inside a call"):
+                fast.generate(**other, **GREEDY)
+            return Setting()
+
+        late = LateSetting(early=0, top_k=None, choose=choose)
+        ids, rest = inputs["input_ids"], {"attention_mask": inputs["attention_mask"], **GREEDY}
+        assert torch.equal(fast.run(ids, rest, setting=late)[0], own)
+        thread.join()
+        assert torch.equal(got[0], others)
+        assert torch.equal(fast.generate(**inputs, **GREEDY), own)
+
+
+def test_an_interrupted_call_leaves_nothing_behind():
+    model = built("internvl")
+    inputs = tiny_inputs("internvl", text=9)
+    ids, rest = inputs["input_ids"], {k: v for k, v in inputs.items() if k != "input_ids"}
+    own = model.generate(**inputs, **GREEDY)
+    with FastModel(model) as fast:
+        for stop in ("vision-begin", "vision-end", "prefill-begin", "first-token", "decode-begin"):
+
+            def mark(kind, stop=stop):
+                if kind == stop:
+                    raise KeyboardInterrupt
+
+            with pytest.raises(KeyboardInterrupt):
+                fast.run(ids, {**rest, **GREEDY}, mark=mark)
+            assert torch.equal(fast.generate(**inputs, **GREEDY), own)
 
 
 def test_the_longest_unused_bucket_is_dropped_when_memory_is_bounded():

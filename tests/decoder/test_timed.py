@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import laptime
-from laptime.decoder import FastDecoder, timed_generate
+from laptime.decoder import FastDecoder, FastModel, timed_generate
 from laptime.decoder.timed import CallTimer
 from tests.models.tiny import build, tiny_inputs
 
@@ -42,6 +42,25 @@ def test_eos_stops_the_steps_too():
     assert sample.output_tokens == free.index(free[4]) + 1
     assert sample.decode_forwards == sample.output_tokens - 1
     assert "forwards-mismatch" not in sample.flags
+
+
+@pytest.mark.parametrize("fast", [FastDecoder, FastModel])
+def test_a_sample_says_what_the_model_s_own_timer_says(fast):
+    model, ids, inputs = prepared("internvl", batch=2)
+    free = model.generate(ids, max_new_tokens=8, do_sample=False, **inputs)[:, ids.shape[1] :].tolist()
+    end = next(token for token in free[0] if token not in free[1])
+    call = {**inputs, "max_new_tokens": 8, "do_sample": False, "eos_token_id": end}
+    with laptime.StageTimer(model, per_token=True) as own:
+        model.generate(ids, **call)
+    with fast(model) as decoder:
+        _, sample = timed_generate(decoder, ids, per_token=True, **call)
+    same = ("prompt_tokens", "image_tokens", "output_tokens", "output_ids", "batch", "generated_tokens")
+    for name in same:
+        assert getattr(sample, name) == getattr(own.last, name), name
+    assert sample.image_tokens == 1
+    assert len(sample.output_ids[0]) < len(sample.output_ids[1])
+    assert len(sample.itl_ms) == len(own.last.itl_ms) == 7
+    assert sample.config == {**own.last.config, "answered_by": fast.__name__}
 
 
 def test_a_single_token_has_no_decode():

@@ -6,8 +6,10 @@ with laptime.FastDecoder(model) as decoder:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from threading import RLock
 from types import TracebackType
 from typing import Any, Literal
 
@@ -15,9 +17,11 @@ import torch
 from transformers import LogitsProcessor
 
 from laptime.decoder.graph import CapturedStep, capture
+from laptime.decoder.imprint import Imprint
 from laptime.decoder.plain_step import decode_one_token
 from laptime.decoder.plan import DecodePlan, merge, read_plan, separate
 from laptime.decoder.prefill import prefill
+from laptime.decoder.prompt import check_prompt
 from laptime.decoder.settings import GenerationSettings, read_settings
 from laptime.decoder.state import DecodeState, Sampling, advance, choose, new_state, take
 from laptime.decoder.triton_step import triton_step, why_not
@@ -31,7 +35,6 @@ LARGEST_BATCH = 32
 LOOK_EVERY = 4
 """Replays between two looks at whether all rows have ended. The next replays run while the host looks."""
 
-_address = torch.Tensor.data_ptr
 Kernels = Literal["auto", "plain", "triton"]
 Mark = Callable[[str], None]
 
@@ -52,7 +55,8 @@ class FastDecoder:
     """Decodes for a transformers model, with merged weights and a captured step for each shape of call.
 
     The model stays usable and computes the same bits: its q, k, v and gate, up weights become views into merged
-    matrices, without a second copy. `close()`, or leaving the `with` block, undoes that.
+    matrices, without a second copy. `close()`, or leaving the `with` block, undoes that. Calls from several threads
+    follow one another.
 
     kernels: "triton" (needs a GPU, and float16 or bfloat16), "plain" (torch operations), or "auto": triton if it can.
     graph: capture the step in a CUDA graph on a GPU.
@@ -71,13 +75,11 @@ class FastDecoder:
         try:
             self.plan: DecodePlan = read_plan(model, language=language)
             self.kernels = _choose_kernels(self.plan, kernels)
+            self._imprint = _imprint(model, language)
         except BaseException:
             separate(self._moved)
             raise
-        anatomy = find_anatomy(model, language=language)
-        self._layers, self._layers_path = anatomy.layers, anatomy.layers_path
-        self._parameters = list(model.parameters())
-        self._places = list(map(_address, self._parameters))
+        self._lock, self._answering = RLock(), False
         self.graph = graph and self.plan.device.type == "cuda"
         self._closed = False
         self._sessions: dict[Any, Session] = {}
@@ -92,9 +94,10 @@ class FastDecoder:
 
     def close(self) -> None:
         """Give the model its separate weights back and free caches and graphs."""
-        self.drop_sessions()
-        separate(self._moved)
-        self._moved, self._closed = [], True
+        with self._lock:
+            self.drop_sessions()
+            separate(self._moved)
+            self._moved, self._closed = [], True
 
     @property
     def sessions(self) -> list[Session]:
@@ -129,32 +132,50 @@ class FastDecoder:
 
         Marks lie between replays, never inside a capture. per_token: mark every step, not only the last.
         """
+        check_prompt(input_ids, call.get("attention_mask"))
+        with self.one_call():
+            return self._run(input_ids, call, mark, per_token, processors or [])
+
+    def _run(
+        self,
+        input_ids: torch.Tensor,
+        call: dict[str, Any],
+        mark: Mark,
+        per_token: bool,
+        processors: list[LogitsProcessor],
+    ) -> tuple[torch.Tensor, int]:
         self.check_usable()
         settings, inputs = read_settings(self.model, call, input_ids.shape[1])
         session = self.session(input_ids.shape[0], input_ids.shape[1] + settings.new_tokens, settings.sampling)
         if session.noise is not None:
             session.noise.manual_seed(settings.sampling.seed)
         inputs["input_ids"] = input_ids
-        logits = prefill(self.model, self.plan, session.state, inputs, settings, processors or [])
+        logits = prefill(self.model, self.plan, session.state, inputs, settings, processors)
         take(session.state, choose(logits + session.state.bias, settings.sampling, session.noise))
         session.begin()
         mark("first-token")
         return go_on(session, input_ids, settings, mark, per_token)
 
+    @contextmanager
+    def one_call(self) -> Iterator[None]:
+        """Inside, no other call runs on this decoder's buffers; calls from other threads wait.
+
+        Raises LaptimeError for a call inside a call.
+        """
+        with self._lock:
+            if self._answering:
+                raise LaptimeError("a call inside a call: the decoder has one set of buffers; call it afterwards")
+            self._answering = True
+            try:
+                yield
+            finally:
+                self._answering = False
+
     def check_usable(self) -> None:
-        """Raises LaptimeError when the decoder is closed, and when the model's weights or blocks are others now."""
+        """Raises LaptimeError when the decoder is closed, and when the model isn't as it was when it was made."""
         if self._closed:
-            raise LaptimeError("this FastDecoder is closed; make a new one")
-        if self.model.get_submodule(self._layers_path) is not self._layers:
-            raise LaptimeError(
-                "the model's blocks are others than when this FastDecoder was made (applied(blocks=...), for example); "
-                "make it anew inside, or give FastModel.run() a setting"
-            )
-        if list(map(_address, self._parameters)) != self._places:
-            raise LaptimeError(
-                "the model's weights have moved since this FastDecoder was made (by .to(), for example); close it "
-                "and make a new one"
-            )
+            raise LaptimeError("this decoder is closed; make a new one")
+        self._imprint.check()
 
     @torch.inference_mode(False)
     @torch.no_grad()
@@ -197,6 +218,15 @@ class FastDecoder:
                 buffer.zero_()
             captured = capture(step, noise)
         return Session(state, step, getattr(step, "begin", _nothing), captured, noise, kernels)
+
+
+def _imprint(model: Any, language: str | None) -> Imprint:
+    anatomy = find_anatomy(model, language=language)
+    parent = model.get_submodule(anatomy.layers_path.rpartition(".")[0])
+    stepped = [anatomy.layers, parent.norm, model.get_input_embeddings(), model.get_output_embeddings()]
+    imprint = Imprint(model, anatomy.layers_path, stepped)
+    imprint.check()
+    return imprint
 
 
 def go_on(

@@ -18,7 +18,7 @@ from laptime.decoder.decoder import FastDecoder, Kernels, Mark, Session, go_on
 from laptime.decoder.fast_vision import FastVision
 from laptime.decoder.plain_prompt import PlainPrompt
 from laptime.decoder.prefill import write_ends
-from laptime.decoder.prompt import Layout, Prompt, bucket_of, fill, new_prompt, read_layout
+from laptime.decoder.prompt import Layout, Prompt, bucket_of, check_prompt, fill, new_prompt, read_layout
 from laptime.decoder.settings import REFUSED_ARGUMENTS, GenerationSettings, read_settings
 from laptime.decoder.shelf import Bucket, Part, Shelf
 from laptime.decoder.state import choose, take
@@ -130,11 +130,12 @@ class FastModel:
 
     def drop(self) -> None:
         """Free caches, buckets and graphs. The next call allocates and captures again."""
-        self._prefills.clear()
-        if self._vision is not None:
-            self._vision.shelf.clear()
-        self._ends.clear()
-        self.decoder.drop_sessions()
+        with self.decoder.one_call():
+            self._prefills.clear()
+            if self._vision is not None:
+                self._vision.drop()
+            self._ends.clear()
+            self.decoder.drop_sessions()
 
     def generate(self, input_ids: torch.Tensor, **call: Any) -> torch.Tensor:
         """The prompt's ids and the new ones, (B, S + N), as model.generate() returns them.
@@ -177,8 +178,11 @@ class FastModel:
                 return f"{name} is a {type(call[name]).__name__}, and the fast prefill reads tensors"
         if call.get("prefill_chunk_size") is not None:
             return "prefill_chunk_size is set"
-        if call.get("pixel_values") is not None and self._images is None:
-            return f"{type(self.model).__name__} has no get_image_features with an image token"
+        if call.get("pixel_values") is not None:
+            if self._images is None:
+                return f"{type(self.model).__name__} has no get_image_features with an image token"
+            if self._vision is not None and (path := self._vision.hooked()) is not None:
+                return f"{path} has a forward hook, which a replay would pass by"
         return None
 
     @torch.inference_mode(False)
@@ -200,6 +204,7 @@ class FastModel:
 
         Raises LaptimeError for a setting in a call that takes the model's own prefill, or a late one of several rows.
         """
+        check_prompt(input_ids, call.get("attention_mask"))
         reason = self.why_not(call)
         if reason is not None:
             if setting is not None:
@@ -207,6 +212,17 @@ class FastModel:
             self.passed_by[reason] = self.passed_by.get(reason, 0) + 1
             self._ends.clear()
             return self.decoder.run(input_ids, call, mark=mark, per_token=per_token, processors=processors)
+        with self.decoder.one_call():
+            return self._run(input_ids, call, mark, per_token, setting)
+
+    def _run(
+        self,
+        input_ids: torch.Tensor,
+        call: dict[str, Any],
+        mark: Mark,
+        per_token: bool,
+        setting: Setting | LateSetting | None,
+    ) -> tuple[torch.Tensor, int]:
         self.decoder.check_usable()
         settings, inputs = read_settings(self.model, call, input_ids.shape[1])
         one = _OneCall(input_ids, inputs, settings, self._layout(input_ids, inputs), mark)
@@ -277,7 +293,8 @@ class FastModel:
         core, token = self._images or (None, None)
         seen = inputs.get("pixel_values") is not None
         places = self._places.of(core, inputs) if seen and self.plan.streams > 1 else None
-        return read_layout(input_ids, inputs.get("attention_mask"), token if seen else None, places)
+        mask, vocabulary = inputs.get("attention_mask"), self.plan.embedding.shape[0]
+        return read_layout(input_ids, mask, token if seen else None, places, vocabulary)
 
     def _session(self, one: _OneCall, setting: Setting) -> Session:
         """The decode session with room for the bucket and the new tokens."""

@@ -9,10 +9,11 @@ from typing import Any
 
 import torch
 
+from laptime.decoder.imprint import Hooks
 from laptime.decoder.plan import DecodePlan
 from laptime.decoder.prompt import Layout, Prompt
 from laptime.decoder.shelf import Part, Shelf
-from laptime.decoder.vision import Aligned, Features, Tower, compiled_blocks, shape_of
+from laptime.decoder.vision import Aligned, Features, Tower, compiled_blocks, seeing_modules, shape_of
 from laptime.errors import LaptimeError
 
 
@@ -33,13 +34,24 @@ class FastVision:
     def __init__(self, core: Any, plan: DecodePlan, *, compiled: bool, graph: bool, most_bytes: int) -> None:
         self._core, self._dtype = core, plan.dtype
         self._compiled = compiled and plan.device.type == "cuda"
+        self._graph = graph
         self._aligned = Aligned(core) if graph else None
+        self._hooks = Hooks(seeing_modules(core))
         self.shelf: Shelf[Images] = Shelf(graph=graph, most_bytes=most_bytes)
 
     @property
     def nbytes(self) -> int:
         """Bytes of the buckets, and of the tower's weights that were copied for them."""
         return self.shelf.nbytes + (0 if self._aligned is None else self._aligned.nbytes)
+
+    def hooked(self) -> str | None:
+        """The path of a module with a forward hook among those that see; None where there is none."""
+        return self._hooks.first()
+
+    def drop(self) -> None:
+        """Free all buckets, and copy anew the weights that were copied for them."""
+        self.shelf.clear()
+        self._aligned = Aligned(self._core) if self._graph else None
 
     def look(self, inputs: Mapping[str, Any], layout: Layout, prompt: Prompt) -> None:
         """Put the features of the call's images into the prompt's buffers.

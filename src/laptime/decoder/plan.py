@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from laptime.decoder.imprint import Hooks
 from laptime.errors import LaptimeError
 from laptime.models.anatomy import find_anatomy
 
@@ -250,9 +251,8 @@ def _refuse_placement(name: str, model: Any) -> None:
 
 def _read_layer(name: str, layer: Any) -> Layer:
     attention = layer.self_attn
-    for path, module in layer.named_modules():
-        if module._forward_hooks or module._forward_pre_hooks:
-            raise LaptimeError(f"{name}: {path or 'the block'} has a forward hook, which a fast step would pass by")
+    if (path := Hooks(dict(layer.named_modules())).first()) is not None:
+        raise LaptimeError(f"{name}: {path or 'the block'} has a forward hook, which a fast step would pass by")
     qkv = [_linear(name, key, getattr(attention, key)) for key in ("q_proj", "k_proj", "v_proj")]
     o = _linear(name, "o_proj", attention.o_proj)
     biases = [linear.bias for linear in qkv]

@@ -68,8 +68,9 @@ def write_ends(state: DecodeState, settings: GenerationSettings) -> None:
     state.eos.copy_(torch.tensor(ends, dtype=torch.int32))
     state.pad.fill_(settings.pad)
     state.bias.zero_()
-    if settings.suppressed:
-        state.bias[torch.tensor(settings.suppressed, device=state.bias.device)] = float("-inf")
+    known = [token for token in settings.suppressed if 0 <= token < state.bias.shape[0]]  # others never come anyway
+    if known:
+        state.bias[torch.tensor(known, device=state.bias.device)] = float("-inf")
 
 
 def _copy_cache(cache: Any, state: DecodeState, mask: torch.Tensor | None, shape: torch.Size) -> None:

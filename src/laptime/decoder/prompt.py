@@ -29,6 +29,19 @@ def bucket_of(tokens: int) -> int:
     return -(-tokens // step) * step
 
 
+def check_prompt(input_ids: Any, mask: Any) -> None:
+    """Raises LaptimeError for ids that are not rows of token numbers, and for a mask of another shape."""
+    if not isinstance(input_ids, torch.Tensor):
+        raise LaptimeError(f"input_ids is a {type(input_ids).__name__}; give a tensor of rows and tokens, (B, S)")
+    shape = tuple(input_ids.shape)
+    if input_ids.ndim != 2 or 0 in shape:
+        raise LaptimeError(f"input_ids has the shape {shape}; give one token or more in each row, (B, S)")
+    if input_ids.dtype not in (torch.int64, torch.int32):
+        raise LaptimeError(f"input_ids are {str(input_ids.dtype).removeprefix('torch.')}; give int64 or int32")
+    if isinstance(mask, torch.Tensor) and tuple(mask.shape) != shape:
+        raise LaptimeError(f"attention_mask has the shape {tuple(mask.shape)} and input_ids {shape}; give equal ones")
+
+
 @dataclass(frozen=True, eq=False)
 class Prompt:
     """Buffers of B rows of L positions. They stay where they are, so a captured prefill reads each new prompt there.
@@ -119,13 +132,16 @@ def read_layout(
     mask: torch.Tensor | None,
     image_token: int | None,
     places: Callable[[torch.Tensor, torch.Tensor | None], torch.Tensor] | None,
+    vocabulary: int,
 ) -> Layout:
     """The prompt on the host. It waits for the device once for each tensor.
 
+    vocabulary: how many tokens the model knows.
     image_token: the id that stands for image features; None for a call without images.
     places: gives the rope positions, (3, B, S), of ids and mask on the host; None where they are the cache slots.
 
-    Raises LaptimeError for a prompt that ends in a masked token, or in an image where positions don't agree.
+    Raises LaptimeError for a prompt that ends in a masked token, or in an image where positions don't agree, and for an
+    id that the model has no embedding of.
     """
     on_host = input_ids.cpu()
     mask_on_host = None if mask is None else mask.cpu()
@@ -133,6 +149,10 @@ def read_layout(
     kept = np.ones(ids.shape, dtype=bool) if mask_on_host is None else mask_on_host.numpy() > 0
     if not kept[:, -1].all():
         raise LaptimeError("attention_mask: the last token of a row is masked; pad on the left")
+    used = ids[kept]
+    if used.min() < 0 or used.max() >= vocabulary:
+        wrong = int(used.min() if used.min() < 0 else used.max())
+        raise LaptimeError(f"input_ids hold {wrong}; the model knows the tokens 0 to {vocabulary - 1}")
     place = None if places is None else places(on_host, mask_on_host).numpy()
     if place is not None and not (place[:, :, -1] == place[0, :, -1]).all():
         raise LaptimeError("the prompt ends in an image or video: text must follow it, so that positions agree again")

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from transformers import GenerationConfig
 
 from laptime.decoder.state import MOST_EOS, Sampling
@@ -71,6 +72,9 @@ REFUSED_ARGUMENTS = (
     "custom_generate",
     "cache_implementation",
 )
+
+SEEDS = 2**62
+"""A call without a seed takes one below this number from torch's own generator, so torch.manual_seed repeats it."""
 
 
 @dataclass(frozen=True)
@@ -148,4 +152,5 @@ def _sampling(setting: Any, seed: int | None) -> Sampling:
             raise LaptimeError(
                 f"{name} = {value} is out of range: temperature above 0, top_k 0 or more, top_p above 0 to 1"
             )
-    return Sampling(draw=True, temperature=temperature, top_k=top_k, top_p=top_p, seed=0 if seed is None else int(seed))
+    drawn = int(torch.randint(SEEDS, ())) if seed is None else int(seed)
+    return Sampling(draw=True, temperature=temperature, top_k=top_k, top_p=top_p, seed=drawn)

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Any
 
 import torch
 from transformers import LogitsProcessor
 
-from laptime.data.record import Flag, Sample, config_id
+from laptime.data.record import Flag, Sample, Scalar, config_id
 from laptime.decoder.decoder import FastDecoder
 from laptime.decoder.fast_model import FastModel
+from laptime.decoder.prompt import check_prompt
+from laptime.decoder.settings import read_settings
+from laptime.measure.call_settings import image_placeholders, image_tokens
 from laptime.measure.clock import clock_for
 from laptime.measure.gpu_monitor import GpuMonitor
+from laptime.measure.model_facts import config_of
 from laptime.measure.probes import Probes
 from laptime.measure.timeline import inter_token, partition
 from laptime.measure.watch import Watch
@@ -29,15 +33,27 @@ class CallTimer:
     def __init__(self, model: Any) -> None:
         self._model = model
         self._anatomy = find_anatomy(model)
+        self._placeholders = image_placeholders(model)
         self._device = next(model.parameters()).device
         self._clock = clock_for(self._device)
         self._monitor = GpuMonitor.open(self._device)
         self._taken = 0
 
-    def __call__(self, run: Run, prompt: torch.Tensor, *, per_token: bool = False, probed: bool = True) -> Sample:
+    def __call__(
+        self,
+        run: Run,
+        prompt: torch.Tensor,
+        *,
+        per_token: bool = False,
+        probed: bool = True,
+        answered_by: str | None = None,
+        ends: Sequence[int] = (),
+    ) -> Sample:
         """Run once and return the sample, with the ids in `output_ids`.
 
         probed: the model's own modules run, and hooks on them take the marks up to the first logits.
+        answered_by: what ran instead of the model's own generate(), for the sample's configuration.
+        ends: ids that end a row; what follows them is not counted.
         """
         watch = Watch(self._device, self._monitor)
         probes = Probes(self._model, self._anatomy, self._clock, per_token=per_token, last_step=None)
@@ -48,28 +64,30 @@ class CallTimer:
             marks = self._clock.resolve()
         around = watch.circumstances
         assert around is not None
-        rows: list[list[int]] = ids[:, prompt.shape[1] :].tolist()
+        rows = [_up_to_end(row, ends) for row in ids[:, prompt.shape[1] :].tolist()]
         times = partition(marks)
-        tokens = len(rows[0])
+        tokens = max(map(len, rows))
         flags: list[Flag] = [*around.flags]
         if steps != tokens - 1:
             flags.append("forwards-mismatch")
         self._taken += 1
+        config: dict[str, Scalar] = {**config_of(self._model), "answered_by": answered_by}
+        config = {name: value for name, value in config.items() if value is not None}
         return Sample(
-            config_id=config_id({}),
+            config_id=config_id(config),
             sample_id=str(self._taken - 1),
             repeat=0,
             worker="0",
-            config={},
+            config=config,
             stages=times.stages,
             host_stages=times.host_stages,
             ttft_ms=times.ttft_ms,
             tpot_ms=times.tpot_ms(tokens),
-            itl_ms=inter_token(marks) if per_token else None,
+            itl_ms=inter_token(marks)[: tokens - 1] if per_token else None,
             output_tokens=tokens,
             decode_forwards=steps,
             prompt_tokens=int(prompt.shape[1]),
-            image_tokens=0,
+            image_tokens=image_tokens(self._placeholders, prompt[0].tolist() if self._placeholders else []),
             batch=len(rows),
             generated_tokens=sum(len(row) for row in rows),
             started_unix_ms=around.started_unix_ms,
@@ -81,6 +99,11 @@ class CallTimer:
             marks=marks,
             output_ids=rows,
         )
+
+
+def _up_to_end(row: list[int], ends: Sequence[int]) -> list[int]:
+    """The row with the first token that ends it, and without what follows."""
+    return row[: next((place + 1 for place, token in enumerate(row) if token in ends), len(row))]
 
 
 @torch.no_grad()
@@ -106,5 +129,8 @@ def timed_generate(
         outputs.append(ids)
         return ids, steps
 
-    sample = (timer or CallTimer(decoder.model))(run, input_ids, per_token=per_token, probed=probed)
+    check_prompt(input_ids, call.get("attention_mask"))
+    ends = read_settings(decoder.model, call, input_ids.shape[1])[0].eos
+    timer, by = timer or CallTimer(decoder.model), type(decoder).__name__
+    sample = timer(run, input_ids, per_token=per_token, probed=probed, answered_by=by, ends=ends)
     return outputs[0], sample

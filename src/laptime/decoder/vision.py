@@ -104,6 +104,13 @@ def images_of(model: Any) -> tuple[Any, int] | None:
     return core, int(token)
 
 
+def seeing_modules(core: Any) -> dict[str, Any]:
+    """The modules between pixels and features by their paths: all of `core` but itself and its language model."""
+    blocks = find_anatomy(core).layers_path
+    others = {id(module) for module in core.get_submodule(blocks.rpartition(".")[0]).modules()}
+    return {path: module for path, module in core.named_modules() if path and id(module) not in others}
+
+
 def shape_of(core: Any, given: Mapping[str, Any]) -> tuple[Any, ...]:
     """What a captured tower depends on: the pixels' shapes and, where the model reads them, sizes and tile grids."""
     shapes = [(name, tuple(given[name].shape)) for name in PIXELS if given.get(name) is not None]
@@ -121,7 +128,7 @@ class RopePlaces:
     """The model's own rope positions of prompts with images. Those of the newest prompts are remembered."""
 
     def __init__(self) -> None:
-        self._known: OrderedDict[tuple[bytes, ...], torch.Tensor] = OrderedDict()
+        self._known: OrderedDict[tuple[Any, ...], torch.Tensor] = OrderedDict()
 
     def of(
         self, core: Any, given: Mapping[str, Any]
@@ -141,7 +148,7 @@ class RopePlaces:
 
         def places(ids: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
             masked = b"" if mask is None else mask.numpy().tobytes()
-            key = (kinds.numpy().tobytes(), grid.numpy().tobytes(), masked)
+            key = (tuple(ids.shape), kinds.numpy().tobytes(), grid.numpy().tobytes(), masked)
             if key not in self._known:
                 self._known[key] = core.get_rope_index(ids, kinds, image_grid_thw=grid, attention_mask=mask)[0]
                 if len(self._known) > REMEMBERED:
