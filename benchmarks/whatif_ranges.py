@@ -24,11 +24,11 @@ from scipy.stats import chi2, norm
 from whatif_truth import environment
 
 from laptime.trace.analysis import views
+from laptime.trace.graph_replay import graph_range
 from laptime.trace.read.reading import read_timeline
 from laptime.trace.remedied import (
     Remedied,
     compile_range,
-    graph_range,
     overlap_range,
     untraced,
     workers_range,

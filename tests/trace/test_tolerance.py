@@ -26,7 +26,7 @@ def test_no_range_is_narrower_than_the_outcomes_or_the_replays(made: Remedied, r
     half = (made.high_ns - made.low_ns) / (made.high_ns + made.low_ns)
     if promised.low_ns > made.floor_ns:
         wide = (promised.high_ns - promised.low_ns) / (promised.high_ns + promised.low_ns)
-        assert wide == pytest.approx(max(half, 0.1469), abs=0.001)
+        assert wide == pytest.approx(max(half, 0.1459), abs=0.001)
 
 
 def test_two_equal_replays_are_promised_within_fifteen_percent() -> None:

@@ -24,7 +24,7 @@ FUSABLE = frozenset({"elementwise", "norm", "copy", "rope"})
 HEAVY = frozenset({"GEMM", "attention", "convolution"})
 """Families whose long kernels draw the most power."""
 
-_STRIDED = re.compile(r"(?<!vectorized_)(?<!unrolled_)elementwise_kernel<|CatArray")
+_STRIDED = re.compile(r"(?<!vectorized_)elementwise_kernel<|CatArray")
 _DEPTHWISE = re.compile(r"conv_?depthwise", re.IGNORECASE)
 
 _INDEXED = re.compile(r"index_?(copy|put|fill|elementwise)|scatter", re.IGNORECASE)

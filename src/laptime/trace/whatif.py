@@ -19,13 +19,11 @@ from dataclasses import dataclass
 import msgspec
 
 from laptime.errors import LaptimeError
+from laptime.trace.graph_replay import floor_ns, graph_range, outside_ns
 from laptime.trace.remedied import (
     Remedied,
     Replayed,
     compile_range,
-    floor_ns,
-    graph_range,
-    outside_ns,
     overlap_range,
     untraced,
     workers_range,

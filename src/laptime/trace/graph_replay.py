@@ -1,0 +1,149 @@
+"""A step as a graph: its kernels close together, the host's other work and its waits as they were.
+
+Kernels of several streams share the device, a memset takes longer to reach than a kernel, and a graph that holds copies
+takes longer to launch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from laptime.trace.device_time import COMPUTE, COPY, MEMSET
+from laptime.trace.remedied import AWAY, HOT, HOT_NS, Remedied, Replayed
+from laptime.trace.replay import Timing, replay_ns
+
+GRAPH_LAUNCH_NS = (0, 25_000)
+"""What the launch of a graph adds behind host work and waits."""
+
+GROWN = 1.2
+"""Kernel time with a cache of fixed size at most, in multiples of that with a growing one: 8.2 and 8.45 ms were
+measured on an H200 for the graph of a step with 6.2 ms of kernels."""
+
+CROWDED, CROWDED_LONG = (0.0, 0.4), (0.6, 1.0)
+"""How much of compute that a graph would put beside other compute lengthens the step, of short kernels and
+of long ones: they share the device, and a long one fills it."""
+
+BESIDE_NS = (1_350, 1_800)
+"""How often a graph of several streams begins a kernel at most: every 1.56 and 1.59 µs were measured on an H200."""
+
+MEMSET_NS = (800, 4_000)
+"""What a graph takes to go from a kernel to a memset and on."""
+
+GRAPH_COPY_NS = 8_000
+"""What a copy adds to the launch of a graph at most: a graph of kernels alone is launched at once."""
+
+
+def floor_ns(step: Replayed, busy_share: float = 1.0) -> int:
+    """The critical path without launches: device work in its order, other host work, and the waits before it.
+
+    Args:
+        step: the step.
+        busy_share: what is left of the device's work.
+    """
+    timing = _captured(_at_best(step), (0, 0), 0)
+    return replay_ns(replace(timing, duration_ns=np.round(timing.duration_ns * busy_share).astype(np.int64)))
+
+
+def _at_best(step: Replayed) -> Replayed:
+    """The step with the least other host work that its untraced time allows."""
+    scale = min(step.away_least, step.away_scale)
+    traced = step.launching_scale == 1 and scale == 1
+    return step if traced else replace(step, away_scale=scale * AWAY[0])
+
+
+def graph_range(step: Replayed, residual_ns: tuple[int, int]) -> Remedied:
+    """The step as one graph, or several where the host works or waits in between: at best and at worst."""
+    graph = step.graph
+    missed = max(step.base_ns - step.replayed_ns, 0)  # an order that the replay doesn't know of
+    copies = int(np.count_nonzero(graph.kind == COPY))
+    late = replace(step, away_scale=step.away_scale * AWAY[1])
+    best = _at_best(step)
+    least = replay_ns(_captured(best, (0, 0), residual_ns[0] // 2))
+    low = replay_ns(_captured(best, (GRAPH_LAUNCH_NS[0], 0), residual_ns[0], MEMSET_NS[0]))
+    launch = (GRAPH_LAUNCH_NS[1] + GRAPH_COPY_NS * copies, graph.latency_ns)
+    timing = _captured(late, launch, residual_ns[1], MEMSET_NS[1])
+    hot = step.heavy & (graph.duration_ns >= HOT_NS)
+    heated = np.round(timing.duration_ns * np.where(hot, HOT[1], 1.0)).astype(np.int64)
+    high = replay_ns(replace(timing, duration_ns=heated)) + missed
+    if step.grows:
+        high += round((GROWN - 1) * int(graph.duration_ns.sum()))
+    low, high = (
+        end + _crowding(step, end, residual, shares, pace)
+        for end, residual, shares, pace in zip(
+            (low, high), residual_ns, zip(CROWDED, CROWDED_LONG, strict=True), BESIDE_NS, strict=True
+        )
+    )
+    return Remedied(low, max(high, low), least)
+
+
+def _crowding(step: Replayed, end_ns: int, residual_ns: int, shares: tuple[float, float], pace_ns: int) -> int:
+    """What kernels of several streams add to each other in a graph.
+
+    They share the device, and it begins one kernel after another.
+
+    Args:
+        step: the step.
+        end_ns: how long it lasts when they don't.
+        residual_ns: between two kernels of a stream.
+        shares: how much of what lies side by side lengthens the step, of short and of long kernels.
+        pace_ns: from one beginning to the next.
+    """
+    graph = step.graph
+    computes = graph.kind == COMPUTE
+    count = np.bincount(graph.stream[computes])
+    busy = np.bincount(graph.stream[computes], weights=graph.duration_ns[computes])
+    if np.count_nonzero(count) < 2:
+        return 0
+    sides = np.delete(np.arange(len(count)), count.argmax())
+    sides = sides[count[sides] > 0]
+    together = min(int(count[sides].sum() + count[sides].max()), int(count.sum()))
+    alone = float((busy[sides] + count[sides] * residual_ns).max())
+    filling = float(graph.duration_ns[computes & (graph.duration_ns >= HOT_NS)].sum()) / max(float(busy.sum()), 1.0)
+    share = shares[0] + filling * (shares[1] - shares[0])
+    shared = share * max(float(busy.sum()) - end_ns, 0.0)
+    return round(max(shared, together * pace_ns - alone, 0.0))
+
+
+def outside_ns(step: Replayed, residual_ns: tuple[int, int]) -> int:
+    """What a step gets longer by where a graph holds its layers alone and the host launches the rest as now."""
+    launch = (GRAPH_LAUNCH_NS[1], step.graph.latency_ns)
+    whole, layers = (
+        replay_ns(_captured(step, launch, sum(residual_ns) // 2, outside=outside)) for outside in (False, True)
+    )
+    return max(layers - whole, 0)
+
+
+def _captured(
+    step: Replayed, launch_ns: tuple[int, int], residual_ns: int, memset_ns: int = 0, *, outside: bool = False
+) -> Timing:
+    """The step's times once graphs launch.
+
+    Args:
+        step: the step.
+        launch_ns: host time of the graph's launch, and from there to the device's work.
+        residual_ns: between two of its kernels.
+        memset_ns: what a memset adds.
+        outside: whether the launches outside the layers stay.
+    """
+    graph = step.graph
+    away = [np.round(part * step.away_scale).astype(np.int64) for part in graph.away_ns]
+    stays = step.outside & outside
+    kept = (graph.waits > 0) & ((away[1] > 0) | stays)
+    if not kept.any() and (graph.waits > 0).any():  # a program that waits once a step goes on doing so
+        behind = np.where(graph.waits > 0, graph.launching_ns[0] + graph.launching_ns[1], -1)
+        kept[0 if graph.waits[0] else int(behind.argmax())] = True
+    launching = [
+        np.where(stays, np.round(part * step.launching_scale), 0).astype(np.int64) for part in graph.launching_ns
+    ]
+    anew = np.where(kept | (away[0] + away[1] > 0), launch_ns[0], 0)
+    return Timing(
+        duration_ns=graph.duration_ns + np.where(graph.kind == MEMSET, memset_ns, 0),
+        stream=graph.stream,
+        host_ns=(away[0] + launching[0], away[1] + launching[1] + anew),
+        waits=np.where(kept, graph.waits, 0),
+        after=graph.after,
+        latency_ns=launch_ns[1],
+        residual_ns=residual_ns,
+    )
