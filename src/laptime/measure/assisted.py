@@ -121,6 +121,9 @@ class _Rounds(StoppingCriteria):
     def __init__(self, note: Callable[[int], None]) -> None:
         self._note = note
 
+    def __deepcopy__(self, memo: Any) -> _Rounds:
+        return self
+
     def __call__(self, input_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
         self._note(int(input_ids.shape[1]))
         return torch.zeros(input_ids.shape[0], dtype=torch.bool, device=input_ids.device)

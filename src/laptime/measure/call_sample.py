@@ -101,12 +101,8 @@ class _Counted(NamedTuple):
 def _counted(call: ReturnedCall, returned: list[list[int]]) -> _Counted:
     """What the call names, or what the loop inside was handed where a generate() has a signature of its own."""
     asked, settings, joined = call.asked, call.settings, call.probes.joined
-    two_sided = is_encoder_decoder(call.module)
-    if joined is None or asked.ids or asked.embeddings or call.inner or two_sided:
-        start = rows_begin_at(call.module, asked, returned, settings)
-        if joined is not None and two_sided:  # a generate() of its own may begin the row with more (SeamlessM4T)
-            longest, forwards = max(map(len, returned)), call.probes.logits
-            start = min(start, joined[1], key=lambda begin: abs(longest - begin - forwards))
+    if joined is None or asked.ids or asked.embeddings or call.inner or is_encoder_decoder(call.module):
+        start = rows_begin_at(call.module, asked, returned, settings, None if joined is None else joined[1])
         return _Counted(settings, asked.width, start, token_limit(call.module, asked, settings, start))
     settings, width = joined
     longest = max(map(len, returned))

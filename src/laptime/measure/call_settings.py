@@ -117,6 +117,20 @@ def refuse_only_sound(original: Callable[..., Any], call: Mapping[str, Any]) -> 
         )
 
 
+def refuse_windows(model: Any, call: Mapping[str, Any]) -> None:
+    """Raise LaptimeError for a sound that Whisper hears in several windows, each with an encoder and a loop."""
+    sound = call.get("input_features")
+    if "num_segment_frames" not in inspect.signature(type(model).generate).parameters or sound is None:
+        return
+    encoder = model.get_encoder()
+    window = model.config.max_source_positions * encoder.conv1.stride[0] * encoder.conv2.stride[0]
+    if sound.shape[-1] > window:
+        raise LaptimeError(
+            f"a sound of {sound.shape[-1]} frames is heard in windows of {window}, each with an encoder and a loop of "
+            "its own (Whisper's long form); give each window a call of its own to measure"
+        )
+
+
 def _mode_words(settings: GenerationConfig, mode: GenerationMode) -> str:
     if mode is GenerationMode.ASSISTED_GENERATION and settings.prompt_lookup_num_tokens is not None:
         return "assisted generation by prompt lookup (prompt_lookup_num_tokens, of the call or of the model's config)"
@@ -227,19 +241,24 @@ def asked_of(model: Any, call: Mapping[str, Any]) -> Asked:
     )
 
 
-def rows_begin_at(model: Any, asked: Asked, returned: list[list[int]], settings: GenerationConfig) -> int:
+def rows_begin_at(
+    model: Any, asked: Asked, returned: list[list[int]], settings: GenerationConfig, loop_width: int | None = None
+) -> int:
     """Where the new ids begin in a row that generate() returned.
 
     An encoder-decoder returns the decoder's row, which begins with its start token or the ids that the call gives it.
-    Whisper takes them off again.
+    A generate() of the class's own may take them off again (Whisper), or have given ids of its own (SeamlessM4T).
+    loop_width: of the decoder's ids when transformers' loop began, where it is known.
     """
     if is_encoder_decoder(model):
-        if asked.decoder_width is not None:
+        plain = getattr(type(model), "generate", None) is GenerationMixin.generate
+        if asked.decoder_width is not None and plain:
             return asked.decoder_width
         opening = settings.decoder_start_token_id
         opening = settings.bos_token_id if opening is None else opening
         starts = torch.as_tensor(-1 if opening is None else opening).flatten().tolist()
-        return int(all(row[:1] and row[0] in starts for row in returned))
+        begins = all(row[:1] and row[0] in starts for row in returned)
+        return (loop_width or 1) if begins and not plain else int(begins)
     return 0 if asked.embeddings and not asked.ids else asked.width
 
 
@@ -299,6 +318,7 @@ def sequences(result: Any) -> torch.Tensor:
     Raises LaptimeError when there are none.
     """
     first = result[0] if type(result) in (tuple, list) and result else result
+    first = first.get("sequences") if type(first) is dict else first  # Whisper's with return_segments
     ids = getattr(first, "sequences", first)
     if not isinstance(ids, torch.Tensor) or ids.ndim != 2 or ids.is_floating_point():
         raise LaptimeError(

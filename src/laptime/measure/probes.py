@@ -18,6 +18,7 @@ import torch
 from torch import nn
 from transformers import GenerationConfig, LogitsProcessor
 
+from laptime.errors import LaptimeError
 from laptime.measure.clock import Clock
 from laptime.models.anatomy import Anatomy
 from laptime.models.before_method import before
@@ -25,6 +26,11 @@ from laptime.models.encoders import EncoderWatch
 
 PREPARE = "prepare_inputs_for_generation"
 PROCESSORS = "_get_logits_processor"
+
+SEVERAL_LOOPS = (
+    "generate() ran its loop several times (Whisper with timestamps, or a second try at another temperature), so its "
+    "stages can't be told apart; give each window a call of its own, without timestamps, at one temperature"
+)
 
 STEP_SIGNATURE = inspect.Signature(
     [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in ("input_ids", "scores")]
@@ -92,6 +98,10 @@ class Probes(LogitsProcessor):
             self._stop_waiting = before(self._model, PREPARE, self._first_decode)
         return scores
 
+    def __deepcopy__(self, memo: Any) -> Probes:
+        """Who copies a call's arguments (PEFT's prompt tuning of T5) goes on with the marks of this call."""
+        return self
+
     def start(self) -> None:
         """Wait until the device is idle and take the mark "start"."""
         self._guarded(lambda _: self._clock.start(), "start")
@@ -130,6 +140,11 @@ class Probes(LogitsProcessor):
         given = any(one is self for one in processors)
         if given or not self._plain:  # else it is another generate() inside this one
             processors[:] = [self, *(one for one in processors if one is not self)]
+            if self.logits:
+                self.error = self.error or LaptimeError(SEVERAL_LOOPS)
+            elif not self._handles:  # a forward before the loop (Whisper hears which language it is)
+                self.take("loop-begin")
+                self._handles.append(self._anatomy.language.register_forward_pre_hook(self._on_language_model))
             if self.joined is None and kwargs.get("input_ids_seq_length"):
                 self.joined = kwargs["generation_config"], kwargs["input_ids_seq_length"]
         return processors

@@ -23,6 +23,7 @@ from laptime.measure.call_settings import (
     is_assisted,
     refuse_only_sound,
     refuse_unmeasurable,
+    refuse_windows,
     resolve,
 )
 from laptime.measure.clock import Clock
@@ -124,6 +125,7 @@ def prepare_call(
             "make another"
         )
     refuse_only_sound(at.original, call)
+    refuse_windows(module, call)
     settings = resolve(module, call)
     refuse_unmeasurable(settings, call, timed.device, assisted=timed.assisted)
     if timed.decoding is not timed.core:

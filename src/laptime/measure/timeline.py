@@ -7,7 +7,8 @@ The marks of one call, in the order in which the program passed them:
     audio-begin  audio-end       likewise, of the audio encoder
     encode-begin  encode-end     the encoder of an encoder-decoder
     unassigned-begin:PATH  unassigned-end:PATH   a module that looks like an encoder and belongs to no stage
-    prefill-begin                the language model's entry in the first forward
+    loop-begin                   the decode loop begins, and a forward ran before it (Whisper: which language is it?)
+    prefill-begin                the language model's entry in the first forward of the loop
     first-logits                 the first token's logits are there: prefill ends
     first-token                  the first token is chosen and generate() goes on
     decode-begin                 the first decode forward's entry
@@ -79,6 +80,8 @@ def spans(marks: Sequence[Mark], *, host: bool = False) -> list[Span]:
     first: dict[str, int] = {}
     last: dict[str, int] = {}
     for kind, ns in instants:
+        if kind == "loop-begin":
+            first.pop("prefill-begin", None)
         first.setdefault(kind, ns)  # a chunked prefill enters the language model several times
         last[kind] = ns
     _check(first)
