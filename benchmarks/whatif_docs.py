@@ -1,30 +1,62 @@
-"""Write the outcomes of whatif_truth.py into docs/trace-whatif.md, between its markers.
+"""Write the outcomes of whatif_truth.py into docs/trace-whatif.md and docs/appendix/whatif-outcomes.md.
 
 python benchmarks/whatif_docs.py
 """
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
-from into_docs import ROOT, result
+from into_docs import RESULTS, ROOT, result
 
 PAGE = ROOT / "docs" / "trace-whatif.md"
-RUNS = {"first": "whatif_truth", "unseen": "whatif_truth-unseen"}
-ABOVE = {"first": "", "unseen": "**Programs that were not seen before** were then measured once:\n\n"}
+OUTCOMES = ROOT / "docs" / "appendix" / "whatif-outcomes.md"
+RUNS = {"first": "whatif_truth", "unseen": "whatif_truth-unseen", "third": "whatif_truth-third"}
+WIDE = 0.15
 
 
 def main() -> None:
     """Fill each block whose run is recorded."""
-    page = PAGE.read_text(encoding="utf-8")
-    for name, recorded in RUNS.items():
-        if not (ROOT / "benchmarks" / "results" / f"{recorded}.json").exists():
-            continue
-        before, begin, rest = page.partition(f"<!-- {name}:begin -->\n")
+    known = {name: result(run) for name, run in RUNS.items() if (RESULTS / f"{run}.json").exists()}
+    fill(PAGE, {"askings": askings(known), "ranges": ranges()})
+    fill(OUTCOMES, {name: table(recorded) for name, recorded in known.items()})
+
+
+def fill(page: Path, blocks: dict[str, str]) -> None:
+    """Put each block between its markers."""
+    text = page.read_text(encoding="utf-8")
+    for name, block in blocks.items():
+        before, begin, rest = text.partition(f"<!-- {name}:begin -->\n")
         _, end, after = rest.partition(f"<!-- {name}:end -->")
-        page = before + begin + ABOVE[name] + table(result(recorded)) + end + after
-    PAGE.write_text(page, encoding="utf-8")
-    print(PAGE.relative_to(ROOT))
+        text = before + begin + block + end + after
+    page.write_text(text, encoding="utf-8")
+    print(page.relative_to(ROOT))
+
+
+def askings(known: dict[str, dict[str, Any]]) -> str:
+    """One row per run: how many promises its outcomes kept, as they were made then."""
+    lines = ["| asked | of laptime | programs | promised | inside | within ±15 % |", "|---|---|---:|---:|---:|---:|"]
+    for name, recorded in known.items():
+        rows = recorded["figures"]["workloads"].values()
+        ends = [(row, promise(row)) for row in rows if "failed" not in row]
+        made = [(row, one) for row, one in ends if one is not None]
+        inside = sum(one[0] <= row["after_ms"] <= one[1] for row, one in made)
+        narrow = sum(half_width(one) <= WIDE for _, one in made)
+        commit = (recorded["environment"].get("git_commit") or "?")[:7]
+        lines.append(f"| {name} | `{commit}` | {len(rows)} | {len(made)} | {inside} | {narrow} |")
+    return "\n".join(lines) + "\n"
+
+
+def ranges() -> str:
+    """What the ranges are made of, and each program left out in turn."""
+    figures = result("whatif_ranges")["figures"]
+    shift, reach, count = figures["shift"], figures["reach"], figures["programs"]
+    return (
+        f"Over {count} programs outcomes lay {abs(shift['graph']) * 100:.1f} % below the middle for graphs and "
+        f"{abs(shift['other']) * 100:.1f} % below it for the others. The reach is {reach:.3f} in logarithms. Each program "
+        f"left out in turn: {figures['left_out_inside']} of {count} would be inside.\n"
+    )
 
 
 def table(recorded: dict[str, Any]) -> str:
@@ -32,14 +64,14 @@ def table(recorded: dict[str, Any]) -> str:
     where, rows = recorded["environment"], recorded["figures"]["workloads"]
     lines = ["| program | remedy | before | promised | measured | inside |", "|---|---|---:|---:|---:|---|"]
     inside = 0
-    for row in rows.values():
+    for name, row in rows.items():
         if "failed" in row:
-            lines.append(f"| {row.get('what', '?')} | | | | failed | |")
+            lines.append(f"| {name} | | | | failed | |")
             continue
         ends = promise(row)
         held = ends is not None and ends[0] <= row["after_ms"] <= ends[1]
         inside += held
-        middle = "" if ends is None else f" (±{(ends[1] - ends[0]) / (ends[1] + ends[0]) * 100:.0f} %)"
+        middle = "" if ends is None else f" (±{half_width(ends) * 100:.0f} %)"
         said = "none" if ends is None else f"{ends[0]:.3g} to {ends[1]:.3g} ms{middle}"
         word = "yes" if held else "no"
         times = f"{row['before_ms']:.3g} ms | {said} | {row['after_ms']:.3g} ms"
@@ -58,6 +90,11 @@ def promise(row: dict[str, Any]) -> list[float] | None:
     """The range with `--tpot`, in ms."""
     ends: list[float] | None = row["all_promises_ms"].get(remedy(row))
     return ends
+
+
+def half_width(ends: list[float]) -> float:
+    """How far the ends are from the middle, as a share of it."""
+    return (ends[1] - ends[0]) / (ends[1] + ends[0])
 
 
 if __name__ == "__main__":
