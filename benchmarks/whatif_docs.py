@@ -52,10 +52,11 @@ def ranges() -> str:
     """What the ranges are made of, and each program left out in turn."""
     figures = result("whatif_ranges")["figures"]
     shift, reach, count = figures["shift"], figures["reach"], figures["programs"]
+    off = {kind: f"{abs(one) * 100:.1f} % {'below' if one < 0 else 'above'}" for kind, one in shift.items()}
     return (
-        f"Over {count} programs outcomes lay {abs(shift['graph']) * 100:.1f} % below the middle for graphs and "
-        f"{abs(shift['other']) * 100:.1f} % below it for the others. The reach is {reach:.3f} in logarithms. Each program "
-        f"left out in turn: {figures['left_out_inside']} of {count} would be inside.\n"
+        f"Over {count} programs outcomes lay {off['graph']} the middle for graphs and {off['other']} it for the others.\n"
+        f"The reach is {reach:.3f} in logarithms. With each program left out in turn, {figures['left_out_inside']} of "
+        f"{count} are inside.\n"
     )
 
 
