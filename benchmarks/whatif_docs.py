@@ -54,7 +54,8 @@ def ranges() -> str:
     shift, reach, count = figures["shift"], figures["reach"], figures["programs"]
     off = {kind: f"{abs(one) * 100:.1f} % {'below' if one < 0 else 'above'}" for kind, one in shift.items()}
     return (
-        f"Over {count} programs outcomes lay {off['graph']} the middle for graphs and {off['other']} it for the others.\n"
+        f"Over {count} programs outcomes lay {off['graph']} the middle for graphs, and {off['other']} it for the "
+        "others.\n"
         f"The reach is {reach:.3f} in logarithms. With each program left out in turn, {figures['left_out_inside']} of "
         f"{count} are inside.\n"
     )
