@@ -16,7 +16,14 @@ from laptime.control.policies.policy import Needs, Policy
 from laptime.control.policies.static import static_policy
 from laptime.control.seen import Budget, Seen
 from laptime.control.tables.features import language_features
-from tests.control.policies.test_policies import BUDGETS, COUNT, WORLD, random_grpo, random_supervised
+from tests.control.policies.test_policies import (
+    BUDGETS,
+    COUNT,
+    WORLD,
+    random_grpo,
+    random_grpo_of_choices,
+    random_supervised,
+)
 from tests.control.worlds import SPACE, WORDS
 
 WORDS_ALONE = Needs(language=True)
@@ -32,7 +39,7 @@ def asked_twice(policy: Policy, text: str, budget: Budget) -> int:
     st.lists(BUDGETS, min_size=1, max_size=3),
     st.sampled_from([*WORDS.values(), "other words", ""]),
     st.integers(0, 1000),
-    st.sampled_from([random_grpo, random_supervised]),
+    st.sampled_from([random_grpo, random_grpo_of_choices, random_supervised]),
     st.booleans(),
 )
 def test_it_decides_as_when_asked_twice(budgets: list[Budget], text: str, seed: int, make: Any, words: bool) -> None:

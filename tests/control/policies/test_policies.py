@@ -50,6 +50,14 @@ def random_grpo(seed: int = 0, needs: Needs = ALL) -> GrpoPolicy:
     )
 
 
+def random_grpo_of_choices(seed: int = 0, needs: Needs = ALL) -> GrpoPolicy:
+    """As training makes it: a logit for each choice. The other one is as training made it before."""
+    early, late = early_sizes(SPACE, needs, budget=True).total, late_sizes(SPACE, needs, HIDDEN, budget=True).total
+    return msgspec.structs.replace(
+        random_grpo(seed, needs), early=network(early, COUNT, seed), late=network(late, COUNT, seed + 1)
+    )
+
+
 def random_supervised(seed: int = 0, needs: Needs = ALL) -> SupervisedPolicy:
     early, late = early_sizes(SPACE, needs, budget=False).total, late_sizes(SPACE, needs, HIDDEN, budget=False).total
     return SupervisedPolicy(
@@ -70,7 +78,12 @@ BUDGETS = st.builds(
 )
 
 
-@given(BUDGETS, st.integers(0, 1000), st.sampled_from([random_grpo, random_supervised]), st.booleans())
+@given(
+    BUDGETS,
+    st.integers(0, 1000),
+    st.sampled_from([random_grpo, random_grpo_of_choices, random_supervised]),
+    st.booleans(),
+)
 def test_a_learnt_policy_never_breaks_the_mask(budget: Budget, seed: int, make: Any, broken: bool) -> None:
     policy: Policy = make(seed)
     row = seed % len(FEATURES)
@@ -90,6 +103,7 @@ def test_a_learnt_policy_never_breaks_the_mask(budget: Budget, seed: int, make: 
 def test_every_policy_keeps_a_tier_that_was_set(budget: Budget, tier: int) -> None:
     policies: list[Policy] = [
         random_grpo(),
+        random_grpo_of_choices(),
         random_supervised(),
         static_policy(WORLD.train, WORLD.bounds),
         lookup_policy(WORLD.train),

@@ -119,8 +119,8 @@ def test_what_runs_is_what_was_trained() -> None:
             tier, late = divmod(number, SPACE.late)
             assert kept[row, tier, late]
             raw = np.concatenate([room[row], TRAIN.language[row], TRAIN.pixels[row]]).astype(np.float32)
-            logits = np.where(kept[row].any(axis=1), policy.early.forward(raw), -np.inf)
-            assert int(logits.argmax()) == tier
+            logits = np.where(kept[row].ravel(), policy.early.forward(raw), -np.inf)
+            assert int(logits.argmax()) // SPACE.late == tier
 
 
 def test_folding_projections_changes_nothing() -> None:
@@ -220,6 +220,23 @@ def test_what_can_not_be_trained_is_one_line() -> None:
         GrpoSettings(group=1)
     with pytest.raises(LaptimeError, match="ascending"):
         GrpoSettings(budgets=(5.0, 2.0))
+
+
+def test_where_nothing_is_surely_better_it_decides_as_the_supervised_policy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the same seed, at every budget, for every question."""
+    monkeypatch.setattr(grpo, "SURE", np.inf)
+    policy, _ = train_grpo(WORLD.train, WORLD.features, WORLD.bounds, settings=GrpoSettings(steps=12))
+    start, _ = train_supervised(WORLD.train, WORLD.features, WORLD.bounds)
+    assert not policy.moved
+    for ms in BUDGETS:
+        for row in range(0, len(HELD_OUT), 3):
+            budget = WORLD.bounds.budget(ms, HELD_OUT.language[row])
+            assert decide_twice(policy, HELD_OUT, row, budget) == decide_twice(start, HELD_OUT, row, budget)
+
+
+def test_a_start_that_knows_nothing_is_left() -> None:
+    policy, _ = train_grpo(WORLD.train, WORLD.features, WORLD.bounds, settings=GrpoSettings(imitation=1, steps=120))
+    assert policy.moved
 
 
 def test_the_uniform_reference_works_too() -> None:

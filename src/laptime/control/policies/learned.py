@@ -16,10 +16,11 @@ from laptime.control.seen import Budget, Seen
 
 
 class GrpoPolicy(msgspec.Struct, frozen=True, kw_only=True):
-    """Trained by reinforcement (laptime.control.training.grpo): the networks name a tier, then a late choice.
+    """Trained by reinforcement (laptime.control.training.grpo): the best choice names the tier, then the late choice.
 
-    early: logits of the tiers, (first,). late: logits of the late choices, (late,); the tier is among its inputs.
-    hidden: the width of the hidden states that `late` takes, 0 for none.
+    early: logits of the choices, (choices,). late: the same, with the tier among its inputs; those of other tiers don't
+    count. Policies of before have logits of the tiers, (first,), and of the late choices, (late,). hidden: the width of
+    the hidden states that `late` takes, 0 for none. moved: False where training kept its start, the supervised policy.
     """
 
     space: ChoiceSpace
@@ -28,17 +29,23 @@ class GrpoPolicy(msgspec.Struct, frozen=True, kw_only=True):
     late: Network
     hidden: int = 0
     name: str = "grpo"
+    moved: bool = True
 
     def decide(self, seen: Seen, budget: Budget) -> int:
-        mask = allowed(self.space, budget, seen.tier).reshape(self.space.first, self.space.late)
+        mask = allowed(self.space, budget, seen.tier)
         if seen.tier is None:
             sizes = early_sizes(self.space, self.needs, budget=True)
             logits = self.early.forward(network_input(sizes, self.space, seen, budget))
-            tier = highest(logits, np.asarray(mask.any(axis=1)))
-            return tier * self.space.late + int(mask[tier].argmax())
+            if len(logits) == len(self.space):
+                return highest(logits, mask)
+            by_tier = mask.reshape(self.space.first, self.space.late)
+            tier = highest(logits, np.asarray(by_tier.any(axis=1)))
+            return tier * self.space.late + int(by_tier[tier].argmax())
         sizes = late_sizes(self.space, self.needs, self.hidden, budget=True)
         logits = self.late.forward(network_input(sizes, self.space, seen, budget))
-        return seen.tier * self.space.late + highest(logits, mask[seen.tier])
+        first = seen.tier * self.space.late
+        own = slice(first, first + self.space.late)
+        return first + highest(logits[own] if len(logits) == len(self.space) else logits, mask[own])
 
 
 class SupervisedPolicy(msgspec.Struct, frozen=True, kw_only=True):

@@ -52,11 +52,12 @@ class _GrpoPass(msgspec.Struct, frozen=True, kw_only=True):
     """Weights of both networks side by side: the early one, then the late one under each tier.
 
     words (L, 2 h), constant (h + tiers h,): what the words and the tier add to the first layer. room (b, h + tiers h):
-    the budget's features into it. second (h + tiers h, tiers + choices), bias (tiers + choices,): the second layer.
-    late: the number of late choices.
+    the budget's features into it. second (h + tiers h, e + choices), bias (e + choices,): the second layer. early: e,
+    the outputs of the early network: the choices, or in policies of before the tiers. late: the number of late choices.
     """
 
     tiers: int
+    early: int
     late: int
     words: tuple[Floats32, Floats32]
     constant: Floats32
@@ -92,10 +93,13 @@ class _GrpoText(msgspec.Struct, frozen=True):
         hidden += self.first
         np.tanh(hidden, out=hidden)
         logits = (hidden @ weights.second + weights.bias).tolist()
-        tier = _highest([tier for tier, count in enumerate(by_tier) if count], logits, 0)
+        if weights.early == len(fits):
+            tier = _highest([place for place, fitting in enumerate(fits) if fitting], logits, 0) // late
+        else:
+            tier = _highest([tier for tier, count in enumerate(by_tier) if count], logits, 0)
         start = tier * late
         places = [place for place in range(start, start + late) if fits[place]]
-        return _highest(places, logits, len(by_tier))
+        return _highest(places, logits, weights.early)
 
 
 def _highest(places: list[int], logits: list[float], offset: int) -> int:
@@ -114,20 +118,26 @@ def _grpo_pass(policy: GrpoPolicy) -> _GrpoPass:
     after_tier = budget + tiers
     tier_rows = late_first[budget:after_tier]
     widths = early_first.shape[1], late_first.shape[1]
-    second = np.zeros((widths[0] + tiers * widths[1], tiers + len(space)), dtype=np.float32)
-    second[: widths[0], :tiers] = policy.early.weights[1]
+    early = policy.early.weights[1].shape[1]
+    whole = policy.late.weights[1].shape[1] == len(space)
+    second = np.zeros((widths[0] + tiers * widths[1], early + len(space)), dtype=np.float32)
+    second[: widths[0], :early] = policy.early.weights[1]
+    bias = [policy.early.biases[1]]
     for tier in range(tiers):
         rows = slice(widths[0] + tier * widths[1], widths[0] + (tier + 1) * widths[1])
-        second[rows, tiers + tier * late : tiers + (tier + 1) * late] = policy.late.weights[1]
+        own = slice(tier * late, (tier + 1) * late) if whole else slice(None)
+        second[rows, early + tier * late : early + (tier + 1) * late] = policy.late.weights[1][:, own]
+        bias.append(policy.late.biases[1][own])
     of_late = _constant(policy.late)
     return _GrpoPass(
         tiers=tiers,
+        early=early,
         late=late,
         words=(early_first[budget : budget + words], late_first[after_tier : after_tier + words]),
         constant=np.concatenate([_constant(policy.early), *(of_late + row for row in tier_rows)]),
         room=np.concatenate([early_first[:budget], *[late_first[:budget]] * tiers], axis=1),
         second=second,
-        bias=np.concatenate([policy.early.biases[1], *[policy.late.biases[1]] * tiers]),
+        bias=np.concatenate(bias),
     )
 
 

@@ -90,6 +90,7 @@ class _PolicyFacts(msgspec.Struct, frozen=True, kw_only=True):
     settings: dict[str, Scalar]
     curve: TrainingCurve | None
     leeway: Leeway | None = None
+    moved: bool = True
     pair_sha256: str | None = None
 
 
@@ -127,6 +128,7 @@ def write_policy(saved: SavedPolicy, bounds: Bounds, folder: str | Path) -> None
         settings=saved.settings,
         curve=saved.curve,
         leeway=saved.leeway,
+        moved=getattr(policy, "moved", True),
         pair_sha256=pair,
     )
     write_value(Path(folder), "policy", SCHEMA, facts, arrays)
@@ -201,14 +203,26 @@ def _policy(facts: _PolicyFacts, arrays: dict[str, npt.NDArray[Any]], place: Pat
         early_sizes(space, facts.needs, budget=grpo),
         late_sizes(space, facts.needs, facts.hidden, budget=grpo),
     )
-    outputs = (space.first, space.late) if grpo else (count, count)
     names = ("early", "late")
     layers = (facts.early_layers, facts.late_layers)
+    of_before = grpo and facts.early_layers[-1:] != [count]  # tiers, then late choices
+    outputs = (space.first, space.late) if of_before else (count, count)
     for name, sizes, given, out in zip(names, layers, inputs, outputs, strict=True):
         _check_layers(place / "policy.json", name, sizes, given, out)
     early, late = (read_network(arrays, name, sizes, file) for name, sizes in zip(names, layers, strict=True))
-    kind = GrpoPolicy if grpo else SupervisedPolicy
-    return kind(space=space, needs=facts.needs, early=early, late=late, hidden=facts.hidden, name=facts.name)
+    if not grpo:
+        return SupervisedPolicy(
+            space=space, needs=facts.needs, early=early, late=late, hidden=facts.hidden, name=facts.name
+        )
+    return GrpoPolicy(
+        space=space,
+        needs=facts.needs,
+        early=early,
+        late=late,
+        hidden=facts.hidden,
+        name=facts.name,
+        moved=facts.moved,
+    )
 
 
 def _check_layers(file: Path, name: str, layers: list[int], inputs: InputSizes, outputs: int) -> None:

@@ -1,20 +1,22 @@
 """Group relative policy optimisation over two decisions, from a table (Shao et al. 2024, DeepSeekMath, 2402.03300).
 
 A draw is a question and a budget; budgets are log-uniform over a range. For each draw a group of G trajectories is
-drawn from the policy as it is (old): a tier from the first network, then a late choice from the second. With the
-rewards r of the group:
+drawn from the policy as it is (old): a tier from the first network, then a late choice from the second. Both networks
+give each choice a logit; a tier's is that of its best choice that may be taken. With the rewards r of the group:
 
     A_i   = (r_i - mean(r)) / (std(r) + 1e-6)                              the same for both decisions (4.1.2)
     J     = mean_i,t min(rho A_i, clip(rho, 1 - e, 1 + e) A_i) - beta KL   rho = pi / pi_old of decision t (eq. 3)
     KL    = pi_ref / pi - log(pi_ref / pi) - 1                             never negative (eq. 4; Schulman's k3)
 
-with an entropy bonus. The reference is the policy after a short imitation of the table's best choices, or the uniform
-policy. The reward is laptime.estimate.reward's: the worth (lessons.SHARED, EXPECTED) if the bound of the TOTAL at the
-answer's own number of tokens keeps the budget, else less than 0. Choices that don't fit by the bound that is known
-before the call are masked, as they are in a call.
+with an entropy bonus. Training starts from the supervised policy (laptime.control.training.supervised): its weights,
+with the budget's at 0, choose exactly as it does. The reference is this start, or the uniform policy. The reward is
+laptime.estimate.reward's: the worth (lessons.SHARED, EXPECTED) if the bound of the TOTAL at the answer's own number of
+tokens keeps the budget, else less than 0. Choices that don't fit by the bound that is known before the call are masked,
+as they are in a call.
 
 A network soon knows a few hundred questions by heart. So features are projected onto few components and dropped out,
-weights decay, and the final weights are those with the highest reward on questions that are not trained on.
+weights decay, and the final weights are those with the highest reward on questions that are not trained on. If they
+aren't surely better there than the start, by SURE standard errors of the paired differences, the start is kept.
 """
 
 from __future__ import annotations
@@ -35,12 +37,16 @@ from laptime.control.tables.decision_table import DecisionTable
 from laptime.control.tables.feature_table import FeatureTable
 from laptime.control.training.layers import Layers, copied, dropped, exported, log_policy, new_layers, run
 from laptime.control.training.lessons import Lessons, Rows, budget_range, make_lessons
-from laptime.control.training.supervised import collected, expected_scores
+from laptime.control.training.supervised import SupervisedSettings, collected, expected_scores, fit_both
 from laptime.data.stats import Floats
 from laptime.errors import LaptimeError
 from laptime.estimate.reward import rewards
 
 CHECK_BUDGETS = 16
+SHARPNESS = 4.0
+"""What the start's logits are multiplied by, so that its likeliest choice is drawn more often than others."""
+SURE = 2.0
+"""Standard errors by which the reward has to rise on the questions kept aside."""
 EXPECTED = 0.3
 """The part of a choice's worth for one question that its words predict. Without it an answer that was right by chance
 would be learned by heart."""
@@ -49,8 +55,9 @@ would be learned by heart."""
 class GrpoSettings(msgspec.Struct, frozen=True, kw_only=True):
     """draws: questions with a budget, for each step. group: trajectories of each draw. updates: optimiser steps a draw.
 
-    imitation: steps before that, towards the table's best choices. budgets: (lowest, highest) ms; None: from where a
-    choice fits to where every choice does. patience: checks without a better held-out reward until training stops.
+    imitation: steps of the supervised start, at most; 0: random weights. budgets: (lowest, highest) ms; None: from
+    where a choice fits to where every choice does. patience: checks without a better held-out reward until training
+    stops.
     """
 
     seed: int = 0
@@ -65,7 +72,7 @@ class GrpoSettings(msgspec.Struct, frozen=True, kw_only=True):
     rate: float = 5e-3
     weight_decay: float = 0.02
     dropout: float = 0.1
-    imitation: int = 300
+    imitation: int = 400
     reference: Literal["imitated", "uniform"] = "imitated"
     budgets: tuple[float, float] | None = None
     check_every: int = 10
@@ -133,27 +140,17 @@ def train_grpo(
     given = settings or GrpoSettings()
     looked_at = needs or collected(features)
     lessons = make_lessons(table, features, bounds, looked_at, budget=True)
-    likely = expected_scores(table, features, bounds, seed=given.seed)
-    lessons = msgspec.structs.replace(lessons, worth=(1 - EXPECTED) * lessons.worth + np.float32(EXPECTED) * likely)
     budgets = given.budgets or budget_range(lessons)
     began = perf_counter()
     generator = torch.Generator().manual_seed(given.seed)
     rng = np.random.default_rng(given.seed)
-    early, late = _new(lessons, given, generator)
-    optimiser = torch.optim.AdamW([*early, *late], lr=given.rate, weight_decay=given.weight_decay)
+    early, late = _start(lessons, given, generator)
+    likely = expected_scores(table, features, bounds, seed=given.seed)
+    lessons = msgspec.structs.replace(lessons, worth=(1 - EXPECTED) * lessons.worth + np.float32(EXPECTED) * likely)
     check = _check_draws(lessons, budgets)
-    best, best_reward, unimproved = (copied(early), copied(late)), -np.inf, 0
-    for step in range(given.imitation):
-        optimiser.zero_grad()
-        _imitation_loss(early, late, _draw(lessons, given, budgets, rng, generator)).backward()
-        optimiser.step()
-        if step % given.check_every == given.check_every - 1:
-            earned = _greedy_reward(early, late, check, lessons)
-            if earned > best_reward:
-                best, best_reward = (copied(early), copied(late)), earned
-    if given.imitation:
-        _put_back(early, late, best)
-    reference = (copied(early), copied(late)) if given.reference == "imitated" and given.imitation else None
+    start, start_rewards = (copied(early), copied(late)), _greedy_rewards(early, late, check, lessons)
+    best, best_rewards, unimproved = start, start_rewards, 0
+    reference = start if given.reference == "imitated" and given.imitation else None
     points: list[CurvePoint] = []
     decisions = 0
     optimiser = torch.optim.AdamW([*early, *late], lr=given.rate, weight_decay=given.weight_decay)
@@ -170,13 +167,16 @@ def train_grpo(
         if step % given.check_every and step != given.steps:
             continue
         points.append(_point(step, decisions, draws, chosen, lessons.score, terms))
-        earned = _greedy_reward(early, late, check, lessons)
-        if earned > best_reward:
-            best, best_reward, unimproved = (copied(early), copied(late)), earned, 0
+        earned = _greedy_rewards(early, late, check, lessons)
+        if earned.mean() > best_rewards.mean():
+            best, best_rewards, unimproved = (copied(early), copied(late)), earned, 0
         else:
             unimproved += 1
             if unimproved >= given.patience:
                 break
+    moved = given.imitation == 0 or _surely_above(best_rewards - start_rewards)
+    if not moved:
+        best = start
     policy = GrpoPolicy(
         space=table.space,
         needs=looked_at,
@@ -184,14 +184,26 @@ def train_grpo(
         late=exported(best[1], lessons.late),
         hidden=lessons.hidden,
         name=name,
+        moved=moved,
     )
     return policy, TrainingCurve(policy=name, seconds=perf_counter() - began, decisions=decisions, points=points)
 
 
-def _new(lessons: Lessons, given: GrpoSettings, generator: torch.Generator) -> tuple[Layers, Layers]:
+def _start(lessons: Lessons, given: GrpoSettings, generator: torch.Generator) -> tuple[Layers, Layers]:
+    """The supervised networks with inputs for the budget, whose weights are 0; or random ones."""
+    count = len(lessons.space)
     widths = [sum(one.matrix.shape[1] for one in parts) for parts in (lessons.early, lessons.late)]
-    outs = (lessons.space.first, lessons.space.late)
-    early, late = (new_layers([w, given.hidden, out], generator) for w, out in zip(widths, outs, strict=True))
+    if not given.imitation:
+        early, late = (new_layers([width, given.hidden, count], generator) for width in widths)
+        return early, late
+    settings = SupervisedSettings(seed=given.seed, hidden=given.hidden, steps=given.imitation)
+    (early, _), (late, _) = fit_both(lessons, settings)
+    for layers, width in zip((early, late), widths, strict=True):
+        first = layers[0]
+        layers[0] = torch.cat([torch.zeros(width - first.shape[0], first.shape[1]), first])
+        layers[2:] = [SHARPNESS * layer for layer in layers[2:]]
+        for layer in layers:
+            layer.requires_grad_()
     return early, late
 
 
@@ -239,10 +251,11 @@ def _check_draws(lessons: Lessons, budgets: tuple[float, float]) -> _Draws:
 
 def _log_policies(early: Layers, late: Layers, draws: _Draws) -> tuple[Any, Any]:
     """log pi of every tier, (n, tiers), and of every late choice under each tier, (n, tiers, late)."""
-    return (
-        log_policy(run(early, draws.early), draws.tier_mask),
-        log_policy(run(late, draws.late), draws.late_mask),
-    )
+    n, tiers, count = draws.late_mask.shape
+    by_tier = run(early, draws.early).view(n, tiers, count).masked_fill(~draws.late_mask, -1e9).amax(dim=2)
+    each = torch.arange(tiers)
+    own = run(late, draws.late).view(n, tiers, tiers, count)[:, each, each]
+    return log_policy(by_tier, draws.tier_mask), log_policy(own, draws.late_mask)
 
 
 def _of_chosen(first: Any, second: Any, tier: Any, late: Any) -> Any:
@@ -298,30 +311,20 @@ def _loss(early: Layers, late: Layers, draws: _Draws, chosen: _Chosen, given: Gr
     return loss, _Terms(float(kl.detach()), float(entropy.detach()))
 
 
-def _imitation_loss(early: Layers, late: Layers, draws: _Draws) -> Any:
-    """Cross-entropy to the choices of the highest reward, shared evenly among equals."""
-    n, tiers, late_count = draws.late_mask.shape
-    may = (draws.late_mask & draws.tier_mask[:, :, None]).flatten(1)
-    earned = draws.reward.masked_fill(~may, -1e9)
-    wanted = (earned >= earned.max(dim=1, keepdim=True).values - 1e-6).float()
-    wanted = (wanted / wanted.sum(dim=1, keepdim=True)).view(n, tiers, late_count)
-    first, second = _log_policies(early, late, draws)
-    return -(wanted.sum(2) * first).sum(1).mean() - (wanted * second).sum((1, 2)).mean()
-
-
-def _greedy_reward(early: Layers, late: Layers, check: _Draws, lessons: Lessons) -> float:
-    """The mean reward of the policy, as it would run, on the questions that are not trained on, over all budgets."""
+def _greedy_rewards(early: Layers, late: Layers, check: _Draws, lessons: Lessons) -> Floats:
+    """The reward of the policy, as it would run, on each question that is not trained on, over all budgets."""
     with torch.no_grad():
         first, second = _log_policies(early, late, check)
         tier = first.argmax(dim=1)
         choice = second[torch.arange(len(tier)), tier].argmax(dim=1)
-        return float(check.reward[torch.arange(len(tier)), tier * lessons.space.late + choice].mean())
+        earned = check.reward[torch.arange(len(tier)), tier * lessons.space.late + choice]
+        by_question: Floats = earned.view(-1, CHECK_BUDGETS).mean(dim=1).numpy().astype(np.float64)
+        return by_question
 
 
-def _put_back(early: Layers, late: Layers, values: tuple[Layers, Layers]) -> None:
-    with torch.no_grad():
-        for layer, value in zip([*early, *late], [*values[0], *values[1]], strict=True):
-            layer.copy_(value)
+def _surely_above(gains: Floats) -> bool:
+    """Whether paired gains have a mean that chance doesn't explain."""
+    return bool(len(gains) > 1 and gains.mean() > SURE * gains.std(ddof=1) / np.sqrt(len(gains)))
 
 
 def _point(step: int, decisions: int, draws: _Draws, chosen: _Chosen, score: Floats32, terms: _Terms) -> CurvePoint:

@@ -24,6 +24,9 @@ from laptime.control.training.layers import Layers, copied, dropped, exported, n
 from laptime.control.training.lessons import Lessons, make_lessons
 from laptime.errors import LaptimeError
 
+Fitted = tuple[Layers, list[tuple[int, float, float]]]
+"""A network, and for every tenth step: (step, loss, right), on the questions that are not trained on."""
+
 
 class SupervisedSettings(msgspec.Struct, frozen=True, kw_only=True):
     """steps: passes over the whole table. patience: steps without a better held-out loss until training stops."""
@@ -58,12 +61,7 @@ def train_supervised(
     looked_at = needs or collected(features)
     lessons = make_lessons(table, features, bounds, looked_at, budget=False)
     began = perf_counter()
-    generator = torch.Generator().manual_seed(given.seed)
-    early_x = torch.from_numpy(lessons.early_input(np.arange(len(table)), None))
-    late_x = torch.from_numpy(lessons.late_input(np.arange(len(table)), None))
-    score = torch.from_numpy(lessons.worth)
-    early, early_points = _fit(early_x, score, lessons, given, generator)
-    late, late_points = _fit(late_x, score, lessons, given, generator)
+    (early, early_points), (late, late_points) = fit_both(lessons, given)
     policy = SupervisedPolicy(
         space=table.space,
         needs=looked_at,
@@ -78,6 +76,15 @@ def train_supervised(
     ]
     decisions = (len(early_points) + len(late_points)) * 10 * len(table) * len(table.space)
     return policy, TrainingCurve(policy=name, seconds=perf_counter() - began, decisions=decisions, points=points)
+
+
+def fit_both(lessons: Lessons, given: SupervisedSettings) -> tuple[Fitted, Fitted]:
+    """The network for before the vision tower, and the one for after the early block; neither sees the budget."""
+    generator = torch.Generator().manual_seed(given.seed)
+    rows, score = np.arange(len(lessons.score)), torch.from_numpy(lessons.worth)
+    early = _fit(torch.from_numpy(lessons.early_input(rows, None)), score, lessons, given, generator)
+    late = _fit(torch.from_numpy(lessons.late_input(rows, None)), score, lessons, given, generator)
+    return early, late
 
 
 def expected_scores(table: DecisionTable, features: FeatureTable, bounds: Bounds, *, seed: int = 0) -> Floats32:
@@ -96,13 +103,8 @@ def collected(features: FeatureTable) -> Needs:
     return Needs(language=True, pixels=features.pixels.shape[1] > 0, hidden=features.hidden.shape[2] > 0)
 
 
-def _fit(
-    x: Any, score: Any, lessons: Lessons, given: SupervisedSettings, generator: torch.Generator
-) -> tuple[Layers, list[tuple[int, float, float]]]:
-    """A network on x (n, in), or (n, tiers, in), where each tier predicts its own choices.
-
-    Returned beside it, for every tenth step: (step, loss, right), on the questions that are not trained on.
-    """
+def _fit(x: Any, score: Any, lessons: Lessons, given: SupervisedSettings, generator: torch.Generator) -> Fitted:
+    """A network on x (n, in), or (n, tiers, in), where each tier predicts its own choices."""
     layers = new_layers([x.shape[-1], given.hidden, score.shape[1]], generator)
     optimiser = torch.optim.AdamW(layers, lr=given.rate, weight_decay=given.weight_decay)
     fitted, checked = torch.from_numpy(lessons.fitted), torch.from_numpy(lessons.checked)
