@@ -29,6 +29,7 @@ class PolicyKind(str, Enum):
 
     grpo = "grpo"
     supervised = "supervised"
+    logistic = "logistic"
     static = "static"
     lookup = "lookup"
 
@@ -171,9 +172,12 @@ def train(
     if as_json:
         print_json(saved.curve)
         return 0
+    from laptime.control.judge.lineup import what_it_kept
     from laptime.report.kit.numbers import plain_percent
 
     typer.echo(f"{out}: {saved.policy.name} of {len(half)} questions, {len(half.space)} choices{_trained(saved)}")
+    if (kept := what_it_kept(saved.policy)) is not None:
+        typer.echo(kept, err=True)
     typer.echo(f"{plain_percent(share)} in time are promised {_promised(saved, promise)}", err=True)
     return 0
 

@@ -13,12 +13,14 @@ from hypothesis import strategies as st
 from laptime.control.known_texts import POLICIES, KnownTexts
 from laptime.control.policies.one_pass import one_pass
 from laptime.control.policies.policy import Needs, Policy
+from laptime.control.policies.simple import logistic_policy
 from laptime.control.policies.static import static_policy
 from laptime.control.seen import Budget, Seen
 from laptime.control.tables.features import language_features
 from tests.control.policies.test_policies import (
     BUDGETS,
     COUNT,
+    FEATURES,
     WORLD,
     random_grpo,
     random_grpo_of_choices,
@@ -27,6 +29,7 @@ from tests.control.policies.test_policies import (
 from tests.control.worlds import SPACE, WORDS
 
 WORDS_ALONE = Needs(language=True)
+REGRESSION = logistic_policy(WORLD.train, FEATURES.language)
 
 
 def asked_twice(policy: Policy, text: str, budget: Budget) -> int:
@@ -64,6 +67,15 @@ def test_equally_good_choices_are_told_apart_by_their_cost() -> None:
     for costs in (np.arange(1.0, COUNT + 1), np.arange(COUNT, 0.0, -1)):
         budget = Budget(ms=50, bound_ms=costs, median_ms=costs)
         assert decisions.decide(budget) == asked_twice(policy, "words", budget) == int(costs.argmin())
+
+
+@given(st.lists(BUDGETS, min_size=1, max_size=3), st.sampled_from([*WORDS.values(), ""]))
+def test_a_regression_decides_as_when_asked_twice(budgets: list[Budget], text: str) -> None:
+    prepared = one_pass(REGRESSION)
+    assert prepared is not None
+    decisions = prepared.of_words(language_features(text))
+    for budget in [*budgets, *budgets]:
+        assert decisions.decide(budget) == asked_twice(REGRESSION, text, budget)
 
 
 @pytest.mark.parametrize("needs", [Needs(hidden=True), Needs(language=True, pixels=True)])

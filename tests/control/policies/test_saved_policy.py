@@ -17,6 +17,7 @@ import pytest
 from laptime.control.bounds.bounds import same_bounds
 from laptime.control.bounds.leeway import Leeway
 from laptime.control.choices import ModelFacts
+from laptime.control.judge.lineup import what_it_kept
 from laptime.control.policies.policy import Needs
 from laptime.control.policies.saved_policy import (
     CurvePoint,
@@ -27,11 +28,12 @@ from laptime.control.policies.saved_policy import (
     read_policy,
     write_policy,
 )
+from laptime.control.policies.simple import logistic_policy
 from laptime.control.policies.static import lookup_policy, static_policy
 from laptime.control.seen import Seen
 from laptime.control.tables.features import language_features
 from laptime.errors import LaptimeError
-from tests.control.policies.test_policies import FEATURES, WORLD, random_grpo, random_supervised
+from tests.control.policies.test_policies import FEATURES, WORLD, random_grpo, random_grpo_of_choices, random_supervised
 from tests.control.worlds import FACTS
 
 CURVE = TrainingCurve(policy="p", seconds=1.5, decisions=10, points=[CurvePoint(1, 10, 0.5, 0.5, 1.0, 0.0, 1.0)])
@@ -39,7 +41,10 @@ POLICIES: list[SavablePolicy] = [
     random_grpo(),
     random_grpo(3, Needs(language=True)),
     random_grpo(4, Needs()),
+    random_grpo_of_choices(5),
+    msgspec.structs.replace(random_grpo_of_choices(6), moved=False),
     random_supervised(),
+    msgspec.structs.replace(logistic_policy(WORLD.train, FEATURES.language), fallback=True, name="grpo"),
     static_policy(WORLD.train, WORLD.bounds),
     lookup_policy(WORLD.train),
 ]
@@ -62,6 +67,7 @@ def test_it_decides_as_before(policy: SavablePolicy, tmp_path: Path) -> None:
     assert again.settings == {"seed": 1}
     assert type(again.policy) is type(policy)
     assert again.policy.needs == policy.needs
+    assert what_it_kept(again.policy) == what_it_kept(policy)
     for row in range(20):
         for ms in (3.0, 12.0, 20.0, 40.0):
             budget = WORLD.bounds.budget(ms, FEATURES.language[row])

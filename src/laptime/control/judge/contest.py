@@ -15,6 +15,7 @@ from laptime.control.judge.lineup import (
     EvaluationScope,
     Training,
     analytic_ms,
+    kept_findings,
     leeways_of,
     lineup,
     nominal_rates,
@@ -187,7 +188,7 @@ def contest(
         differences=differences(outcomes, settings.compared, bounds.confidence),
         environment=describe(loaded.device),
         online=settings.online is not None,
-        findings=[] if asked == len(examples) else [_cut_short(asked, len(examples))],
+        findings=[*kept_findings(policies), *([] if asked == len(examples) else [_cut_short(asked, len(examples))])],
     )
     return evaluation, outcomes
 

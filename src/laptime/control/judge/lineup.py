@@ -17,12 +17,14 @@ from laptime.control.judge.equal_attainment import at_equal_attainment, equal_at
 from laptime.control.judge.outcomes import Outcome, attainment, corrected, policy_points, same_budget_differences
 from laptime.control.judge.replay import replay
 from laptime.control.judge.result import BOUNDED, ControlEvaluation, Difference
+from laptime.control.policies.learned import GrpoPolicy
 from laptime.control.policies.oracle import AnalyticBudgets, Judged, MeanBudgets, Oracle
 from laptime.control.policies.policy import Policy
 from laptime.control.policies.saved_policy import SavedPolicy
 from laptime.control.policies.simple import (
     LOGISTIC,
     PER_TYPE,
+    LogisticPolicy,
     logistic_policy,
     per_type_policy,
     single_knob_policies,
@@ -31,6 +33,7 @@ from laptime.control.policies.static import lookup_policy, static_policy
 from laptime.control.seen import Floats32
 from laptime.control.tables.decision_table import DecisionTable
 from laptime.control.tables.feature_table import FeatureTable
+from laptime.data.record import Finding
 from laptime.data.stats import Floats
 from laptime.errors import LaptimeError
 from laptime.estimate.roofline.roofline import Rates, roofline_columns, shape_of
@@ -96,6 +99,27 @@ def lineup(
     return everyone
 
 
+def what_it_kept(policy: Judged) -> str | None:
+    """A sentence about a policy that decides as a simpler one, because its own training gained nothing; else None."""
+    if isinstance(policy, GrpoPolicy) and not policy.moved:
+        return (
+            f"{policy.name} decides as the supervised policy that its training starts from: on the questions kept "
+            "aside, no later step was surely better"
+        )
+    if isinstance(policy, LogisticPolicy) and policy.fallback:
+        return (
+            f"{policy.name} decides by a logistic regression of the words: on training questions kept aside, neither "
+            "the supervised policy nor later steps were surely better"
+        )
+    return None
+
+
+def kept_findings(policies: Sequence[Judged]) -> list[Finding]:
+    """A finding for each policy that decides as a simpler one."""
+    said = [sentence for policy in policies if (sentence := what_it_kept(policy)) is not None]
+    return [Finding(code="simpler-policy", severity="info", message=sentence) for sentence in said]
+
+
 def leeways_of(saved: Sequence[SavedPolicy]) -> dict[str, Leeway | None]:
     """The trained policies' leeways by name. Simple policies and the oracle within the bounds have the first one's."""
     leeways = {one.policy.name: one.leeway for one in saved}
@@ -149,6 +173,7 @@ def replayed_evaluation(
         budgets_ms=list(comparison.budgets_ms),
         points=policy_points(outcomes, table.space),
         differences=corrected([*same_budget_differences(outcomes, compared, names, level), *differences]),
+        findings=kept_findings(policies),
     )
 
 

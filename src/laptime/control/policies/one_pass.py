@@ -1,4 +1,4 @@
-"""Both decisions of a policy of networks in one pass, for one text. No torch.
+"""Both decisions of a learnt policy in one pass, for one text. No torch.
 
 A policy that doesn't look at hidden states learns nothing between its two decisions, so both are made before the call.
 What the words add to each network's first layer is computed once for a text. The late network then runs for all tiers
@@ -12,12 +12,13 @@ from typing import Protocol
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
-from laptime.control.choices import ChoiceSpace
 from laptime.control.policies.learned import GrpoPolicy, SupervisedPolicy
 from laptime.control.policies.network import Network
 from laptime.control.policies.policy import Policy, best, of_tier
-from laptime.control.seen import Budget, Floats32
+from laptime.control.policies.simple import LogisticPolicy
+from laptime.control.seen import Budget, Floats32, Seen
 from laptime.control.tables.features import LANGUAGE, LEAST_ROOM, MOST_ROOM, ROOMS, budget_size
 
 REMEMBERED = 256
@@ -41,6 +42,8 @@ def one_pass(policy: Policy) -> OnePass | None:
 
     Networks of one hidden layer are prepared, which is what training makes.
     """
+    if isinstance(policy, LogisticPolicy):
+        return _LogisticPass(policy)
     if not isinstance(policy, GrpoPolicy | SupervisedPolicy) or policy.needs.hidden or policy.needs.pixels:
         return None
     if isinstance(policy, SupervisedPolicy):
@@ -147,10 +150,18 @@ def _constant(network: Network) -> Floats32:
     return constant
 
 
+class _LogisticPass(msgspec.Struct, frozen=True):
+    policy: LogisticPolicy
+
+    def of_words(self, language: Floats32) -> _ScoredText:
+        scores = self.policy.scores(language)
+        return _ScoredText(self.policy, language, scores, scores, {} if _all_differ(scores) else None)
+
+
 class _SupervisedPass(msgspec.Struct, frozen=True):
     policy: SupervisedPolicy
 
-    def of_words(self, language: Floats32) -> _SupervisedText:
+    def of_words(self, language: Floats32) -> _ScoredText:
         policy, space = self.policy, self.policy.space
         words = language if policy.needs.language else language[:0]
         tiers = np.eye(space.first, dtype=np.float32)
@@ -158,19 +169,23 @@ class _SupervisedPass(msgspec.Struct, frozen=True):
         by_tier = whole.reshape(space.first, space.first, space.late)
         own = np.concatenate([by_tier[tier, tier] for tier in range(space.first)])
         early = policy.early.forward(words)
-        alike = any(len(set(values.tolist())) < len(space) for values in (early, own))
-        return _SupervisedText(space, early, own, None if alike else {})
+        return _ScoredText(policy, language, early, own, {} if _all_differ(early) and _all_differ(own) else None)
 
 
-class _SupervisedText(msgspec.Struct, frozen=True):
+def _all_differ(values: npt.NDArray[np.floating]) -> bool:
+    return len(set(values.tolist())) == len(values)
+
+
+class _ScoredText(msgspec.Struct, frozen=True):
     """early, late (choices,): each choice's logit of being right, before the vision tower and with its tier.
 
     decided: the choice for each set of choices that fit; None where two are equally good, so that their costs decide.
     """
 
-    space: ChoiceSpace
-    early: Floats32
-    late: Floats32
+    policy: Policy
+    language: Floats32
+    early: npt.NDArray[np.floating]
+    late: npt.NDArray[np.floating]
     decided: dict[bytes, int] | None
 
     def decide(self, budget: Budget) -> int:
@@ -178,10 +193,13 @@ class _SupervisedText(msgspec.Struct, frozen=True):
         key = fits.tobytes()
         if self.decided is not None and (known := self.decided.get(key)) is not None:
             return known
+        space = self.policy.space
         if not fits.any():
-            return budget.fastest
-        tier = best(self.early, fits, budget.bound_ms) // self.space.late
-        number = best(self.late, fits & of_tier(self.space, tier), budget.bound_ms)
+            seen = Seen(language=self.language)
+            tier = self.policy.decide(seen, budget) // space.late
+            return self.policy.decide(msgspec.structs.replace(seen, tier=tier), budget)
+        tier = best(self.early, fits, budget.bound_ms) // space.late
+        number = best(self.late, fits & of_tier(space, tier), budget.bound_ms)
         if self.decided is not None and len(self.decided) < REMEMBERED:
             self.decided[key] = number
         return number

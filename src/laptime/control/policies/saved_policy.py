@@ -23,7 +23,9 @@ from laptime.control.choices import ChoiceSpace, ModelFacts
 from laptime.control.policies.learned import GrpoPolicy, SupervisedPolicy
 from laptime.control.policies.network import InputSizes, Network, early_sizes, late_sizes, read_network
 from laptime.control.policies.policy import Needs
+from laptime.control.policies.simple import LogisticPolicy
 from laptime.control.policies.static import LookupPolicy, StaticPolicy
+from laptime.control.tables.features import LANGUAGE
 from laptime.control.tables.tensor_files import packed_arrays, read_value, take_array, write_value
 from laptime.data.record import Scalar
 from laptime.errors import LaptimeError
@@ -31,8 +33,8 @@ from laptime.errors import LaptimeError
 SCHEMA = "laptime.policy/1"
 MARKS = ("policy.json", "bounds.json")
 """The files by which a policy's folder is known (laptime.data.files.whole_folder)."""
-Kind = Literal["static", "lookup", "supervised", "grpo"]
-SavablePolicy = StaticPolicy | LookupPolicy | SupervisedPolicy | GrpoPolicy
+Kind = Literal["static", "lookup", "logistic", "supervised", "grpo"]
+SavablePolicy = StaticPolicy | LookupPolicy | LogisticPolicy | SupervisedPolicy | GrpoPolicy
 MOST_WIDTH = 100_000
 """The widest layer that is read."""
 
@@ -91,6 +93,7 @@ class _PolicyFacts(msgspec.Struct, frozen=True, kw_only=True):
     curve: TrainingCurve | None
     leeway: Leeway | None = None
     moved: bool = True
+    fallback: bool = False
     pair_sha256: str | None = None
 
 
@@ -108,6 +111,8 @@ def write_policy(saved: SavedPolicy, bounds: Bounds, folder: str | Path) -> None
         kind, arrays = "static", {"accuracy": policy.accuracy, "time_ms": policy.bound_ms}
     elif isinstance(policy, LookupPolicy):
         kind, arrays, tolerance = "lookup", {"accuracy": policy.accuracy, "time_ms": policy.mean_ms}, policy.tolerance
+    elif isinstance(policy, LogisticPolicy):
+        kind, arrays = "logistic", {"weights": policy.weights}
     else:
         kind = "supervised" if isinstance(policy, SupervisedPolicy) else "grpo"
         networks, hidden = [policy.early, policy.late], policy.hidden
@@ -129,6 +134,7 @@ def write_policy(saved: SavedPolicy, bounds: Bounds, folder: str | Path) -> None
         curve=saved.curve,
         leeway=saved.leeway,
         moved=getattr(policy, "moved", True),
+        fallback=getattr(policy, "fallback", False),
         pair_sha256=pair,
     )
     write_value(Path(folder), "policy", SCHEMA, facts, arrays)
@@ -198,6 +204,9 @@ def _policy(facts: _PolicyFacts, arrays: dict[str, npt.NDArray[Any]], place: Pat
         if facts.kind == "static":
             return StaticPolicy(space=space, accuracy=accuracy, bound_ms=times, name=facts.name)
         return LookupPolicy(space=space, accuracy=accuracy, mean_ms=times, tolerance=facts.tolerance, name=facts.name)
+    if facts.kind == "logistic":
+        weights = take_array(arrays, "weights", (count, LANGUAGE + 1), file).astype(np.float64)
+        return LogisticPolicy(space=space, weights=weights, name=facts.name, fallback=facts.fallback)
     grpo = facts.kind == "grpo"
     inputs = (
         early_sizes(space, facts.needs, budget=grpo),

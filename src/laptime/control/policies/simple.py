@@ -73,20 +73,26 @@ class PerTypePolicy(msgspec.Struct, frozen=True, kw_only=True):
 class LogisticPolicy(msgspec.Struct, frozen=True, kw_only=True):
     """For each choice a logistic regression of being right on the question's words; the best that keeps its bound.
 
-    weights (choices, words + 1): the last column is the constant.
+    weights (choices, words + 1): the last column is the constant. fallback: whether it stands for a learnt policy that
+    wasn't better (laptime.control.training.fallback).
     """
 
     space: ChoiceSpace
     weights: Floats
     name: str = LOGISTIC
+    fallback: bool = False
 
     @property
     def needs(self) -> Needs:
         return Needs(language=True)
 
+    def scores(self, language: Floats32) -> Floats:
+        """Each choice's logit of being right, (choices,)."""
+        logits: Floats = self.weights[:, :-1] @ language + self.weights[:, -1]
+        return logits
+
     def decide(self, seen: Seen, budget: Budget) -> int:
-        scores = self.weights[:, :-1] @ seen.language + self.weights[:, -1]
-        return _chosen(scores, np.ones(len(self.space), dtype=np.bool_), self.space, seen, budget)
+        return _chosen(self.scores(seen.language), np.ones(len(self.space), dtype=np.bool_), self.space, seen, budget)
 
 
 def per_type_policy(table: DecisionTable, knob: Knob | None = None) -> PerTypePolicy:

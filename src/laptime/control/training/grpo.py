@@ -174,7 +174,7 @@ def train_grpo(
             unimproved += 1
             if unimproved >= given.patience:
                 break
-    moved = given.imitation == 0 or _surely_above(best_rewards - start_rewards)
+    moved = given.imitation == 0 or surely_above(best_rewards - start_rewards)
     if not moved:
         best = start
     policy = GrpoPolicy(
@@ -322,7 +322,7 @@ def _greedy_rewards(early: Layers, late: Layers, check: _Draws, lessons: Lessons
         return by_question
 
 
-def _surely_above(gains: Floats) -> bool:
+def surely_above(gains: Floats) -> bool:
     """Whether paired gains have a mean that chance doesn't explain."""
     return bool(len(gains) > 1 and gains.mean() > SURE * gains.std(ddof=1) / np.sqrt(len(gains)))
 

@@ -7,9 +7,11 @@ import msgspec
 from laptime.control.bounds.bounds import Bounds
 from laptime.control.policies.policy import Needs
 from laptime.control.policies.saved_policy import Kind, SavedPolicy
+from laptime.control.policies.simple import logistic_policy
 from laptime.control.policies.static import lookup_policy, static_policy
 from laptime.control.tables.decision_table import DecisionTable
 from laptime.control.tables.feature_table import FeatureTable
+from laptime.control.training.fallback import regression_instead
 from laptime.control.training.grpo import GrpoSettings, train_grpo
 from laptime.control.training.leeway_search import find_leeway
 from laptime.control.training.supervised import SupervisedSettings, train_supervised
@@ -78,14 +80,28 @@ def _grpo(table: DecisionTable, features: FeatureTable, bounds: Bounds, spec: Po
         table, features, bounds, needs=spec.needs, settings=settings, name=spec.name or spec.kind
     )
     plain: dict[str, Scalar] = {k: v for k, v in msgspec.to_builtins(settings).items() if k != "budgets"}
+    simple = regression_instead(policy, table, features, bounds, spec.seed)
+    if simple is not None:
+        simple = msgspec.structs.replace(simple, name=policy.name, fallback=True)
     return SavedPolicy(
-        policy=policy,
+        policy=simple or policy,
         model=table.model,
-        early_block=features.early_block * policy.needs.hidden,
+        early_block=features.early_block * (policy.needs.hidden and simple is None),
         budgets=spec.budgets,
         settings=plain,
         curve=curve,
     )
 
 
-_TRAINERS = {"static": _static, "lookup": _lookup, "supervised": _supervised, "grpo": _grpo}
+def _logistic(table: DecisionTable, features: FeatureTable, bounds: Bounds, spec: PolicySpec) -> SavedPolicy:
+    policy = logistic_policy(table, features.of(table.sample_ids, table.space).language)
+    return SavedPolicy(policy=msgspec.structs.replace(policy, name=spec.name or spec.kind), model=table.model)
+
+
+_TRAINERS = {
+    "static": _static,
+    "lookup": _lookup,
+    "logistic": _logistic,
+    "supervised": _supervised,
+    "grpo": _grpo,
+}
