@@ -542,3 +542,14 @@ def test_one_pass_of_few_unlike_layers_is_a_forward_pass() -> None:
     assert (steps.method, steps.count) == ("forward", 1)
     assert steps.layers is not None
     assert steps.layers.count == 8
+
+
+def test_blocks_of_one_pass_are_no_steps() -> None:
+    """ResNet's forward: some blocks come five times, each with three convolutions. No step of the trace is that short."""
+    part = [(name, 2_000) for name in ("offsets", "conv", "to_nhwc", "winograd_fprop", "count", "bn_fw", "relu")]
+    block = [*part * 3, ("add", 1_000)]
+    others = [(f"conv_{i % 9}_{i // 9}", 5_000) for i in range(140)]
+    steps = steps_of(host_bound([[*others[:60], *block * 5, *others[60:], ("gemm", 3_000)]]))
+    assert steps.method == "none"
+    assert steps.reason is not None
+    assert steps.reason.startswith("the longest repetition is of")

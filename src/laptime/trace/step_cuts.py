@@ -15,6 +15,7 @@ from laptime.trace.kernel_names import family
 from laptime.trace.read.timeline import Int64
 from laptime.trace.repeats import (
     EXACT,
+    LEAST_COUNT,
     LEAST_PERIOD,
     WINDOW,
     RepeatLevel,
@@ -42,6 +43,9 @@ LEAST_STEPS = 3
 
 MOST = 0.8
 """Share of a device's kernels that one or two steps must hold, when only their name or their graph speaks for them."""
+
+MOSTLY = 0.5
+"""Share of the kernels that steps must hold, when only their layers speak for them."""
 
 LEAST_FLAT = 8
 """The fewest kernels of a step that has no layers and no mark of a token."""
@@ -130,7 +134,12 @@ def _step_level(tokens: Tokens, strings: tuple[str, ...]) -> tuple[int, bool, bo
         start, stop = max(level.intervals, key=lambda span: span[1] - span[0])
         unit = _unit(tokens, start, stop, level.period)
         run = cyclic_run(unit) if level.period >= 12 else None
-        judged.append((level, run is not None, bool(marks[unit].any())))
+        marked = bool(marks[unit].any())
+        # Three convolutions with their norms, five times in a pass, are blocks: only more layers in most of the kernels
+        # make a step of what has no token.
+        whole = level.covered >= MOSTLY * min(len(tokens), WINDOW)
+        layered = run is not None and (marked or (run.count > LEAST_COUNT and whole))
+        judged.append((level, layered, marked))
     for want_mark in (True, False):
         for level, layered, marked in judged:
             if layered and (marked or not want_mark):
