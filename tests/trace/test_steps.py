@@ -553,3 +553,12 @@ def test_blocks_of_one_pass_are_no_steps() -> None:
     assert steps.method == "none"
     assert steps.reason is not None
     assert steps.reason.startswith("the longest repetition is of")
+
+
+def test_a_loop_of_sums_and_copies_has_no_layers() -> None:
+    """A simulation sorts and then sums a hundred times: its steps are steps, and their parts are no layers."""
+    part = [(name, 2_000) for name in ("DeviceReduceKernel", "copy", "DeviceScanInitKernel", "DeviceScanKernel")]
+    step = [("foldFast", 5_000), ("DeviceMergeSortKernel", 5_000), *part * 30, ("residuals", 9_000)]
+    steps = steps_of(host_bound([step] * 8, between_ns=30_000))
+    assert (steps.count, steps.kernels_per_step) == (8, len(step))
+    assert steps.layers is None

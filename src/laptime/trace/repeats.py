@@ -33,6 +33,9 @@ LEAST_PERIOD, LEAST_COUNT = 4, 3
 EXACT = 0.99
 """Share of kernels that equal the one a period earlier, where nothing but the period speaks for something."""
 
+LAYERS_HOLD = frozenset({"GEMM", "GEMV", "attention", "convolution", "moe", "norm", "other"})
+"""Families of which a layer has one: it multiplies, or its kernels are not known."""
+
 EDGE_LAYERS = 2
 """Repeated units at a step's ends that may differ from the others and are layers all the same."""
 
@@ -257,6 +260,8 @@ def find_layers(step: Tokens, strings: tuple[str, ...]) -> tuple[Layers | None, 
     if identical < 0.8 * run.count:
         return None
     unit = units[run.count // 2]
+    if not {family(strings[name]) for name in np.unique(unit).tolist()} & LAYERS_HOLD:
+        return None, run  # copies and sums in a loop are equal parts of a step, and no layers
     inner = cyclic_run(unit)
     if inner is not None and inner.period * inner.count < len(unit):
         return None, run  # what repeats is itself made of layers and more: a whole pass, and no layer
