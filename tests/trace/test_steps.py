@@ -545,7 +545,7 @@ def test_one_pass_of_few_unlike_layers_is_a_forward_pass() -> None:
 
 
 def test_blocks_of_one_pass_are_no_steps() -> None:
-    """ResNet's forward: some blocks come five times, each with three convolutions. No step of the trace is that short."""
+    """ResNet's forward: a block comes five times, each with three convolutions. No step of the trace is that short."""
     part = [(name, 2_000) for name in ("offsets", "conv", "to_nhwc", "winograd_fprop", "count", "bn_fw", "relu")]
     block = [*part * 3, ("add", 1_000)]
     others = [(f"conv_{i % 9}_{i // 9}", 5_000) for i in range(140)]
