@@ -108,7 +108,8 @@ function whatIf(container, width, what, base, remedies) {
 }
 
 function stepLegend(list, step) {
-  const kinds = { gemm: "GEMM, GEMV", attention: "attention", small: "elementwise, norm, reduce", copy: "copy, gather", else: "other" };
+  const kinds = { gemm: "GEMM, GEMV, convolution", attention: "attention", small: "elementwise, norm, reduce", copy: "copy, gather",
+    communication: "communication", else: "other" };
   const used = new Set(step.families.map(familyClass));
   list.replaceChildren(
     ...trace.stepCauses.map(({ cause, total_ns: ns }) =>

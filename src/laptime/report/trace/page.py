@@ -98,8 +98,10 @@ def _integrity_section(analysis: TraceAnalysis) -> Html:
 
 def _step_section(analysis: TraceAnalysis) -> Html:
     steps = analysis.steps
+    median = "A real step: the one with the median time among the steady steps."
+    which = median if steps.count > 1 else "The trace has no second one."
     return section(
-        "One step, to scale",
+        "The one forward pass, to scale" if steps.method == "forward" else "One step, to scale",
         _step_facts(steps),
         tag(
             "div",
@@ -112,8 +114,7 @@ def _step_section(analysis: TraceAnalysis) -> Html:
         chart("step", "One step: kernels by stream, gaps coloured by cause"),
         tag("ul", id="step-legend", class_="legend"),
         id="step-section",
-        lead="A real step: the one with the median time among the steady steps. Zoom with the mouse wheel or the "
-        "buttons. Drag to move. Point at a kernel to see its name.",
+        lead=f"{which} Zoom with the mouse wheel or the buttons. Drag to move. Point at a kernel to see its name.",
     )
 
 

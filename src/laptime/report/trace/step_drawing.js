@@ -6,7 +6,7 @@
 const FAMILY_CLASS = {
   GEMM: "gemm", GEMV: "gemm", convolution: "gemm", attention: "attention", softmax: "attention",
   elementwise: "small", norm: "small", rope: "small", reduce: "small", moe: "gemm",
-  copy: "copy", gather: "copy", graph: "gemm",
+  copy: "copy", gather: "copy", graph: "gemm", collective: "communication", convolution: "gemm",
 };
 
 function familyClass(family) {
@@ -67,7 +67,7 @@ function stepDrawing(container, step, words, onWindow) {
     context.clip();
     boxes(context, step.gap_start_ns, step.gap_duration_ns, (i) => causeColour(styles, step.gap_cause[i]), () => 20, gapHeight);
     if (layered) layers(context, ink);
-    const colours = Object.fromEntries(["gemm", "attention", "small", "copy", "else"].map((k) => [k, ink(`--k-${k}`)]));
+    const colours = Object.fromEntries(["gemm", "attention", "small", "copy", "communication", "else"].map((k) => [k, ink(`--k-${k}`)]));
     const colourOf = step.families.map((family) => colours[familyClass(family)]);
     boxes(context, step.start_ns, step.duration_ns, (i) => colourOf[step.name[i]], (i) => laneTop(step.stream[i]), laneHeight, true);
     context.restore();
