@@ -1,13 +1,18 @@
-"""laptime's own Ray cluster listens on the loopback only, wants its token, and is gone when its driver is killed."""
+"""laptime's own Ray cluster listens on the loopback only, wants its token, and is gone when its driver is killed.
+
+Its files are in a folder that no other user can enter.
+"""
 
 from __future__ import annotations
 
 import json
 import os
 import signal
+import stat
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -15,7 +20,7 @@ from laptime.sweeps.executors.leftovers import processes_with
 
 SECOND_ADDRESS = "10.77.0.1"
 DRIVER = """
-import fcntl, json, os, socket, struct, subprocess, sys, time
+import fcntl, json, os, socket, struct, subprocess, sys, time, urllib.request
 from pathlib import Path
 
 def second_address():
@@ -35,6 +40,13 @@ def listening():
                 address, port = local.split(":")
                 places.add((address, int(port, 16)))
     return sorted(places)
+
+def told(port):
+    # whether it answers whoever asks
+    try:
+        return urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=2).status == 200
+    except Exception:
+        return False
 
 def reached(address, port):
     try:
@@ -60,6 +72,8 @@ with cluster(None):
         "niceness": niceness - os.nice(0), "places": places, "mark": mark,
         "beyond": [port for _, port in places if reached(sys.argv[1], port)],
         "within": [port for _, port in places if reached("127.0.0.1", port)],
+        "told": [port for _, port in places if told(port)],
+        "folder": ray._private.worker.global_worker.node.get_session_dir_path(),
         "other": other.returncode, "other_said": (other.stdout + other.stderr)[-2000:],
     }), flush=True)
     time.sleep(600)
@@ -88,16 +102,25 @@ def test_loopback_only_by_token_and_nothing_left_after_kill_9():
     seen = json.loads(line)
     mark = f"LAPTIME_RAY_CLUSTER={seen['mark']}".encode()
     assert len(processes_with(mark)) >= 3  # GCS, raylet, a worker
+    folder = Path(seen["folder"])
+    assert (folder / "logs").is_dir()
+    private = folder.parents[1]
+    assert stat.S_IMODE(private.stat().st_mode) == 0o700, "Ray lets everybody write below it"
+    if os.geteuid() == 0:  # as another user of the machine
+        listed = subprocess.run(["ls", str(folder)], user=65534, group=65534, capture_output=True, check=False)
+        assert listed.returncode != 0
     os.kill(driver.pid, signal.SIGKILL)
     driver.wait()
     until = time.monotonic() + 60
-    while (left := processes_with(mark)) and time.monotonic() < until:
+    while ((left := processes_with(mark)) or private.exists()) and time.monotonic() < until:
         time.sleep(0.1)
     assert not left
+    assert not private.exists()
     assert seen["niceness"] == 0, "Ray's own default lets all else on the machine go first"
     assert len(seen["places"]) >= 3
     assert {address[-8:] for address, _ in seen["places"]} == {"0100007F"}
     assert seen["within"]
     assert seen["beyond"] == []
+    assert seen["told"] == [], "what it serves, it serves to whoever has the token"
     assert seen["other"] != 0
     assert "token" in seen["other_said"].lower() or "auth" in seen["other_said"].lower(), seen["other_said"]

@@ -1,16 +1,17 @@
 """Ends what a driver's own Ray cluster leaves behind. It runs as a process of its own, and needs nothing but Python.
 
-    python leftovers.py NAME VALUE
+    python leftovers.py NAME VALUE FOLDER
 
 It waits until its standard input is closed: the driver closed it, or died, even by SIGKILL. Then it ends every process
-of this user that has NAME=VALUE in its environment, until there is none. Ray's processes inherit the driver's
-environment, and some of them go on without it.
+of this user that has NAME=VALUE in its environment, until there is none, and removes their folder. Ray's processes
+inherit the driver's environment, and some of them go on without it.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import sys
 import time
@@ -47,10 +48,11 @@ def main() -> None:
     """Wait for the driver's end, then end what is left of its cluster."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # what stops the driver must not stop this
-    name, value = sys.argv[1:3]
+    name, value, folder = sys.argv[1:4]
     while os.read(0, 4096):
         pass
     end_all(f"{name}={value}".encode())
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 if __name__ == "__main__":

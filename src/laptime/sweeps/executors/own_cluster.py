@@ -1,7 +1,8 @@
 """A Ray cluster of the driver's own on this machine: on the loopback only, for this user only, gone with the driver.
 
 Ray listens on every interface unless it takes the machine for one without clusters. And unless it has a token, anybody
-who reaches one of its ports can run code as this user. Both are set here, before Ray is imported.
+who reaches one of its ports can run code as this user. Both are set here, before Ray is imported. Its files (sockets,
+logs, what its workers run) lie where every user may write, so they get a folder of this user's own.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import os
 import secrets
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -22,7 +24,11 @@ ONE_MACHINE = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 """Where this is 0, Ray's servers listen at 127.0.0.1 only."""
 MARK = "LAPTIME_RAY_CLUSTER"
 """By this variable the processes of a cluster are known (laptime.sweeps.executors.leftovers)."""
+NO_METRICS = {"AUTOSCALER_METRIC_PORT": "-1"}
+"""Ray's monitor serves figures at this port, without a token. There is no such port, so it serves none."""
 END_S = 15.0
+LONGEST_PLACE = 18
+"""Characters of the folder for temporary files. A socket's whole path has at most 107, and Ray adds some 80."""
 
 
 @contextmanager
@@ -38,7 +44,10 @@ def own_cluster() -> Iterator[None]:
         )
     mark = secrets.token_hex(16)
     settings = {ONE_MACHINE: "0", "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), MARK: mark}
-    with _environment({NICENESS: os.environ.get(NICENESS, "0"), **settings}), _nothing_left(mark):
+    settings |= {NICENESS: os.environ.get(NICENESS, "0"), **NO_METRICS}
+    place = tempfile.gettempdir() if len(tempfile.gettempdir()) <= LONGEST_PLACE else "/tmp"  # noqa: S108
+    private = tempfile.mkdtemp(prefix="laptime-", dir=place)  # for this user alone
+    with _environment(settings), _nothing_left(mark, private):
         import ray
 
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
@@ -47,6 +56,7 @@ def own_cluster() -> Iterator[None]:
             num_cpus=cores,
             include_dashboard=False,
             _node_ip_address="127.0.0.1",
+            _temp_dir=f"{private}/ray",  # Ray lets everybody write to this folder; nobody else comes so far
             logging_level="ERROR",
             log_to_driver=False,
         )
@@ -71,12 +81,15 @@ def _environment(settings: Mapping[str, str]) -> Iterator[None]:
 
 
 @contextmanager
-def _nothing_left(mark: str) -> Iterator[None]:
-    """A process beside this one ends the cluster's processes when the block is over, or this process is."""
+def _nothing_left(mark: str, folder: str) -> Iterator[None]:
+    """A process beside this one ends the cluster's processes when the block is over, or this process is.
+
+    Then it removes their folder.
+    """
     script = Path(__file__).with_name("leftovers.py")
     environment = {name: value for name, value in os.environ.items() if name != MARK}
     watcher = subprocess.Popen(  # noqa: S603 - laptime's own script
-        [sys.executable, "-I", str(script), MARK, mark],
+        [sys.executable, "-I", str(script), MARK, mark, folder],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

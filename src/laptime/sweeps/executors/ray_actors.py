@@ -243,7 +243,7 @@ class _RayWorkers:
 
     def _set_up(self, worker: _RayWorker, node: str, niceness: int) -> None:
         """Give a worker, once its node is known, cores there that no other worker has."""
-        if niceness > 0 and not self._niceness_said:
+        if niceness > max(0, os.nice(0)) and not self._niceness_said:
             self._niceness_said = True
             self._say(
                 f"this Ray cluster's workers run at niceness {niceness}: all else on their machines goes first, so "
