@@ -1,6 +1,8 @@
 """Write the figures of the controller's benchmarks into docs/appendix/control-figures.md, between its markers.
 
-python benchmarks/control_docs.py       (after control_glyphs.py, control_cost.py and control_training.py)
+python benchmarks/control_docs.py
+
+after control_glyphs.py, control_fast.py, control_cost.py, control_training.py and token_pruning.py.
 """
 
 from __future__ import annotations
@@ -11,8 +13,11 @@ from typing import Any
 from into_docs import RESULTS, ROOT, result
 
 BEGIN, END = "<!-- control:begin -->\n", "<!-- control:end -->"
-SHOWN = ("grpo", "grpo-pixels", "grpo-language", "grpo-budget", "supervised", "static", "lookup", "lookup, told less",
-         "grpo, mean budgets", "grpo, analytic budgets", "oracle, same bounds", "oracle")  # fmt: skip
+SIMPLE = ("logistic", "per type", "per type, tier only", "per type, top-k only", "per type, blocks only")
+FIXED = ("static", "lookup", "lookup, told less")
+ORACLES = ("oracle, same bounds", "oracle")
+SHOWN = ("grpo", "grpo-pixels", "grpo-language", "grpo-budget", "supervised", *SIMPLE, *FIXED,
+         "grpo, mean budgets", "grpo, analytic budgets", *ORACLES)  # fmt: skip
 LABELS = {"lookup, told less": "lookup, less budget"}
 """What readers see instead of a policy's name in the results."""
 HOW = {"measured": "measured calls", "replayed": "looked up in the sweep, where each was measured once"}
@@ -24,9 +29,12 @@ def main() -> None:
     before, _, rest = file.read_text(encoding="utf-8").partition(BEGIN)
     _, _, after = rest.partition(END)
     parts = [evaluation(name.stem) for name in sorted(RESULTS.glob("control_glyphs*.json"))]
+    parts += [evaluation(name.stem) for name in sorted(RESULTS.glob("control-fast*.json"))]
     parts += [cost(name.stem) for name in sorted(RESULTS.glob("control_cost*.json"))]
     if (RESULTS / "control_training.json").exists():
         parts.append(training())
+    if (RESULTS / "token_pruning.json").exists():
+        parts.append(pruning())
     file.write_text(before + BEGIN + "\n".join(parts) + END + after, encoding="utf-8")
     print(file.relative_to(ROOT))
 
@@ -34,19 +42,40 @@ def main() -> None:
 def evaluation(name: str) -> str:
     """Accuracy and attainment of every policy at every budget, differences, and the slower machine."""
     record = result(name)
-    evaluation = record["figures"]
+    evaluation = record["figures"].get("evaluation", record["figures"])
     points = {(p["policy"], p["budget_ms"]): p for p in evaluation["points"]}
     policies = [policy for policy in SHOWN if any(policy == one for one, _ in points)]
     budgets = evaluation["budgets_ms"]
     asked = f"{evaluation['questions']} held-out questions, {HOW[evaluation['way']]}"
     lines = [f"`{record['command']}`: {place(record)}, {asked}.", ""]
-    lines += ["Right, % (in time, %):", "", f"| policy | {' | '.join(f'{ms:.1f} ms' for ms in budgets)} |"]
+    lines += ["Right, % (in time, %):", "", f"| policy | {' | '.join(map(budget, budgets))} |"]
     lines.append("|---|" + "---|" * len(budgets))
     lines += [
         f"| {LABELS.get(one, one)} | " + " | ".join(cell(points[one, ms]) for ms in budgets) + " |" for one in policies
     ]
-    lines += ["", *differences(evaluation), *slower(evaluation)]
+    lines += ["", *fast_path(record["figures"]), *differences(evaluation), *slower(evaluation)]
     return "\n".join(lines) + "\n"
+
+
+def budget(ms: float) -> str:
+    """A budget with three digits or more."""
+    return f"{ms:.1f} ms" if ms >= 10 else f"{ms:.2f} ms"
+
+
+def fast_path(figures: dict[str, Any]) -> Iterator[str]:
+    """What is said of answers on FastModel beside the evaluation; nothing of the plain path."""
+    if "evaluation" not in figures:
+        return
+    usual = [took for took, _ in figures["choices"].values()]
+    deciding = [p["deciding_ms"]["value"] for p in figures["evaluation"]["points"] if p["policy"] == "grpo"]
+    yield (
+        f"- On FastModel, {figures['learn']} questions to learn from. A choice takes {min(usual):.2f} to "
+        f"{max(usual):.2f} ms (medians), the model's own call {figures['eager_ms']:.1f} ms. With all knobs at their "
+        f"most the answer is the model's own for {figures['equal_to_eager']} questions. GRPO decides in "
+        f"{max(deciding):.3f} ms."
+    )
+    for finding in figures["evaluation"].get("findings", []):
+        yield f"- {finding['message'][:1].upper()}{finding['message'][1:]}."
 
 
 def cell(point: dict[str, Any]) -> str:
@@ -55,11 +84,11 @@ def cell(point: dict[str, Any]) -> str:
 
 
 def differences(evaluation: dict[str, Any]) -> Iterator[str]:
-    """GRPO against static and lookup, in points, at the same budget or at equal attainment."""
-    for than in ("static", "lookup", "lookup, told less", "oracle, same bounds", "oracle"):
+    """GRPO against its peers, in points, at the same budget or at equal attainment."""
+    for than in ("supervised", *SIMPLE, *FIXED, *ORACLES):
         compared = [one for one in evaluation["differences"] if one["policy"] == "grpo" and one["than"] == than]
         compared.sort(key=lambda one: one["budget_ms"])
-        gaps = [f"{one['budget_ms']:.1f} ms {gap(one['accuracy'])}" for one in compared]
+        gaps = [f"{budget(one['budget_ms'])} {gap(one['accuracy'])}" for one in compared]
         if gaps:
             yield f"- GRPO less {LABELS.get(than, than)}, points: {'; '.join(gaps)}."
 
@@ -109,6 +138,22 @@ def training() -> str:
         f"GRPO learns from {min(rates):.0f} to {max(rates):.0f} million decisions a minute (drawn and rewarded one at "
         f"a time: {alone:.2f} million).\n"
     )
+
+
+def pruning() -> str:
+    """Token pruning beside plain downsampling at equal tokens."""
+    record = result("token_pruning")
+    figures = record["figures"]
+    lines = [
+        f"`{record['command']}`: {place(record)}, {figures['questions']} questions. Unpruned, the prompt of embeddings "
+        f"gives the answer of generate() for {figures['unpruned_as_generate']}.",
+        "",
+        "| the image's tokens | right, % (95 %) |",
+        "|---|---|",
+    ]
+    for name, row in figures["rows"].items():
+        lines.append(f"| {name} | {100 * row['right']:.1f} ({100 * row['low']:.1f} to {100 * row['high']:.1f}) |")
+    return "\n".join(lines) + "\n"
 
 
 def place(record: dict[str, Any]) -> str:
