@@ -162,7 +162,7 @@ def router() -> Made:
 
 def clicks() -> Made:
     """A recommender: fresh indices from pageable memory, 26 embeddings, crossed features, two small nets."""
-    rows, width, fields = (1024, 64, 26) if not SMALL else (8, 8, 3)
+    rows, width, fields = (4096, 64, 26) if not SMALL else (8, 8, 3)
     tables = [torch.randn(20_000 if not SMALL else 50, width, device=DEVICE) for _ in range(fields)]
     below = nn.Sequential(nn.Linear(13, 256), nn.ReLU(), nn.Linear(256, width), nn.ReLU()).to(DEVICE)
     crossed = fields * (fields + 1) // 2
@@ -274,16 +274,21 @@ class Sounds(Dataset):  # type: ignore[type-arg]
 
 
 def sounds() -> Made:
-    """Spectra of numpy are sorted by convolutions, and the answer is read each step; then ten workers."""
+    """Spectra of numpy are sorted by three nets that vote, and the answer is read each step; then ten workers."""
     width = 256 if not SMALL else 16
-    parts: list[nn.Module] = [nn.Conv1d(256, width, 3), nn.ReLU()]
-    for _ in range(40 if not SMALL else 0):
-        parts += [nn.Conv1d(width, width, 3, padding=1), nn.BatchNorm1d(width), nn.ReLU()]
-    model = nn.Sequential(*parts, nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(width, 10)).to(DEVICE).eval()
+
+    def voter() -> nn.Module:
+        parts: list[nn.Module] = [nn.Conv1d(256, width, 3), nn.ReLU()]
+        for _ in range(40 if not SMALL else 0):
+            parts += [nn.Conv1d(width, width, 3, padding=1), nn.BatchNorm1d(width), nn.ReLU()]
+        return nn.Sequential(*parts, nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(width, 10)).to(DEVICE).eval()
+
+    voters = [voter() for _ in range(3)]
 
     def sort(batches: Iterator[Any]) -> None:
         with torch.no_grad():
-            model(next(batches).to(DEVICE)).argmax(-1).tolist()
+            spectra = next(batches).to(DEVICE)
+            torch.stack([vote(spectra) for vote in voters]).mean(0).argmax(-1).tolist()
 
     def batches(workers: int) -> Iterator[Any]:
         return iter(DataLoader(Sounds(), batch_size=8 if not SMALL else 2, num_workers=workers))
