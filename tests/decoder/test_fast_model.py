@@ -10,7 +10,7 @@ import laptime
 from laptime.decoder import FastModel, timed_generate
 from laptime.decoder.fast_model import LateSetting, Setting
 from laptime.decoder.prompt import bucket_of
-from laptime.decoder.state import Sampling
+from laptime.decoder.state import Sampling, new_state
 from laptime.decoder.vision import Aligned, Tower
 from laptime.errors import LaptimeError
 from laptime.models.block_experts import own_experts
@@ -356,6 +356,61 @@ def test_the_longest_unused_bucket_is_dropped_when_memory_is_bounded():
         assert 1 <= len(fast.parts()) < 3
     with pytest.raises(LaptimeError, match="memory_gib"):
         FastModel(model, memory_gib=0)
+
+
+def test_caches_of_other_sizes_are_dropped_when_they_are_bounded_and_answers_stay_right():
+    model = built("internvl")
+    with FastModel(model) as fast:
+        for limit, most in ((None, 4), (0, 1)):
+            fast.decoder.cache_gib = limit
+            for batch, text in ((1, 9), (2, 9), (1, 1100), (3, 9), (1, 9), (2, 9)):
+                inputs = tiny_inputs("internvl", text=text, batch=batch)
+                call = {"max_new_tokens": 3, "do_sample": False, "eos_token_id": 7 + batch}
+                assert torch.equal(fast.generate(**inputs, **call), model.generate(**inputs, **call))
+                largest = fast.plan.cache_bytes(1536, 1) + fast.plan.cache_bytes(1024, 6)
+                assert 0 < fast.decoder.cache_bytes <= (largest if limit is None else fast.plan.cache_bytes(1024, 3))
+            assert len({session.state for session in fast.decoder.sessions}) == most
+        assert {part.bucket.split(",")[0] for part in fast.parts() if part.part == "prefill"} == {"(2"}
+
+
+def test_no_room_drops_what_others_left_and_says_so_when_that_is_not_enough(monkeypatch):
+    model = built("llama")
+    full = [0]
+
+    def scarce(plan, batch, capacity):
+        if full[0]:
+            full[0] -= 1
+            raise torch.OutOfMemoryError
+        return new_state(plan, batch, capacity)
+
+    monkeypatch.setattr("laptime.decoder.decoder.new_state", scarce)
+    with FastModel(model) as fast:
+        for batch in (1, 2):
+            fast.generate(**tiny_inputs("llama", batch=batch), **GREEDY)
+        full[0] = 1
+        inputs = tiny_inputs("llama", batch=3)
+        assert torch.equal(fast.generate(**inputs, **GREEDY), model.generate(**inputs, **GREEDY))
+        assert {session.state.batch for session in fast.decoder.sessions} == {2, 3}
+        full[0] = 9
+        with pytest.raises(LaptimeError, match="no room for a cache of 1024 positions for 4 rows"):
+            fast.generate(**tiny_inputs("llama", batch=4), **GREEDY)
+        full[0] = 0
+        assert torch.equal(fast.generate(**inputs, **GREEDY), model.generate(**inputs, **GREEDY))
+
+
+def test_ever_new_temperatures_are_answered_with_few_sessions(monkeypatch):
+    monkeypatch.setattr("laptime.decoder.decoder.MOST_SESSIONS", 3)
+    model = built("llama")
+    inputs = tiny_inputs("llama")
+
+    def drawn(fast, tenth):
+        return fast.generate(**inputs, max_new_tokens=NEW, do_sample=True, temperature=tenth / 10, seed=4)
+
+    with FastModel(model) as fast:
+        first = [drawn(fast, tenth) for tenth in range(5, 13)]
+        assert len(fast.decoder.sessions) <= 3
+        again = [drawn(fast, tenth) for tenth in range(5, 13)]
+    assert all(map(torch.equal, first, again))
 
 
 @pytest.mark.parametrize("family", ["llama", "internvl", "qwen3_vl"])

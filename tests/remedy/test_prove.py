@@ -139,3 +139,17 @@ def test_python_can_do_what_the_command_does(capsys):
     assert heard[0].startswith("baseline")
     assert heard[1:3] == ["preparing fast", "round 1 of 1"]
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("model", "inputs", "says"),
+    [
+        (3, {}, "int has no generate"),
+        (None, {}, "input_ids is missing"),
+        (None, {"input_ids": [[1, 2]]}, "input_ids is a list"),
+        (None, {"input_ids": torch.ones(1, 3)}, "float32"),
+    ],
+)
+def test_what_can_t_be_called_is_refused_in_a_line(model, inputs, says):
+    with pytest.raises(LaptimeError, match=says):
+        prove_remedies(model or build("llama"), inputs, RemedyOptions(new_tokens=8, rounds=1, only=("fast",)))

@@ -6,6 +6,7 @@ with laptime.FastDecoder(model) as decoder:
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,6 +33,9 @@ SMALLEST_BUCKET = 1024
 """Positions of the smallest cache. Larger ones have 1.5, 2, 3, 4, 6, ... times as many: at most a third is unused."""
 LARGEST_BATCH = 32
 """The most rows that the kernels take. With more rows the plain step runs."""
+MOST_SESSIONS = 128
+"""Ways of choosing, settings and sizes that a step is kept for. Beyond that, all are dropped: a server may be asked for
+ever new temperatures."""
 LOOK_EVERY = 4
 """Replays between two looks at whether all rows have ended. The next replays run while the host looks."""
 
@@ -61,12 +65,20 @@ class FastDecoder:
     kernels: "triton" (needs a GPU, and float16 or bfloat16), "plain" (torch operations), or "auto": triton if it can.
     graph: capture the step in a CUDA graph on a GPU.
     language: path of the language model's module, for a model in which laptime can't find it.
+    cache_gib: the most that caches of other sizes may take beside the one in use. The longest unused is dropped first.
+    None: as long as there is room.
 
     Raises LaptimeError, with the reason, for a model that it can't decode. The model is then as it was before.
     """
 
     def __init__(
-        self, model: Any, *, kernels: Kernels = "auto", graph: bool = True, language: str | None = None
+        self,
+        model: Any,
+        *,
+        kernels: Kernels = "auto",
+        graph: bool = True,
+        language: str | None = None,
+        cache_gib: float | None = None,
     ) -> None:
         if not callable(getattr(model, "generate", None)):
             raise LaptimeError(f"{type(model).__name__} has no generate(); FastDecoder takes a transformers model")
@@ -82,7 +94,11 @@ class FastDecoder:
         self._lock, self._answering = RLock(), False
         self.graph = graph and self.plan.device.type == "cuda"
         self._closed = False
+        self.cache_gib = cache_gib
+        self.forget: Callable[[tuple[int, int]], None] = lambda size: None
+        """Called with rows and capacity when sessions of that size are dropped, for whoever else holds them."""
         self._sessions: dict[Any, Session] = {}
+        self._states: OrderedDict[tuple[int, int], DecodeState] = OrderedDict()
 
     def __enter__(self) -> FastDecoder:
         return self
@@ -107,6 +123,12 @@ class FastDecoder:
     def drop_sessions(self) -> None:
         """Free caches and graphs. The next call allocates and captures again."""
         self._sessions.clear()
+        self._states.clear()
+
+    @property
+    def cache_bytes(self) -> int:
+        """Bytes of the caches that there are."""
+        return sum(self.plan.cache_bytes(capacity, batch) for batch, capacity in self._states)
 
     @torch.no_grad()
     def generate(self, input_ids: torch.Tensor, **call: Any) -> torch.Tensor:
@@ -193,19 +215,46 @@ class FastDecoder:
         capacity = _capacity(length)
         drawn = Sampling(sampling.draw, sampling.temperature, sampling.top_k, sampling.top_p)
         key = (batch, capacity, drawn, plan.top_k, active)
-        session = self._sessions.get(key)
-        if session is None:
-            shared = next((s.state for k, s in self._sessions.items() if k[:2] == key[:2]), None)
+        if key not in self._sessions and len(self._sessions) >= MOST_SESSIONS:
+            self._sessions.clear()
+            for size in self._states:
+                self.forget(size)
+        while True:
             try:
-                state = shared or new_state(plan, batch, capacity)
+                state = self._state(batch, capacity)
+                if key not in self._sessions:
+                    self._sessions[key] = self._make(self.plan.with_blocks(active), state, drawn)
+                break
             except torch.OutOfMemoryError:
-                gib = plan.cache_bytes(capacity, batch) / 2**30
-                raise LaptimeError(
-                    f"no room for a cache of {capacity} positions for {batch} rows ({gib:.1f} GiB); use fewer rows, a "
-                    "shorter prompt, or close other decoders"
-                ) from None
-            session = self._sessions[key] = self._make(self.plan.with_blocks(active), state, drawn)
-        return session
+                if not self._drop_oldest(but=key[:2]):
+                    gib = plan.cache_bytes(capacity, batch) / 2**30
+                    raise LaptimeError(
+                        f"no room for a cache of {capacity} positions for {batch} rows ({gib:.1f} GiB); use fewer "
+                        "rows, a shorter prompt, or close other decoders"
+                    ) from None
+        self._states.move_to_end(key[:2])
+        return self._sessions[key]
+
+    def _state(self, batch: int, capacity: int) -> DecodeState:
+        """The buffers of this size. They are made, and others dropped for them, if there are none."""
+        size = (batch, capacity)
+        if size not in self._states:
+            self._states[size] = new_state(self.plan, batch, capacity)
+        most = None if self.cache_gib is None else self.cache_gib * 2**30 + self.plan.cache_bytes(capacity, batch)
+        while most is not None and self.cache_bytes > most and self._drop_oldest(but=size):
+            pass
+        return self._states[size]
+
+    def _drop_oldest(self, *, but: tuple[int, int]) -> bool:
+        """Free the longest unused cache of another size and the graphs on it. Whether there was one."""
+        oldest = next((size for size in self._states if size != but), None)
+        if oldest is None:
+            return False
+        del self._states[oldest]
+        for key in [key for key in self._sessions if key[:2] == oldest]:
+            del self._sessions[key]
+        self.forget(oldest)
+        return True
 
     def _make(self, plan: DecodePlan, state: DecodeState, sampling: Sampling) -> Session:
         device = plan.device

@@ -6,16 +6,19 @@ with laptime.FastModel(model) as fast:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from transformers import GenerationConfig, LogitsProcessor
 
 from laptime.decoder.decoder import FastDecoder, Kernels, Mark, Session, go_on
 from laptime.decoder.fast_vision import FastVision
+from laptime.decoder.one_call import LateSetting as LateSetting
+from laptime.decoder.one_call import OneCall
+from laptime.decoder.one_call import Setting as Setting
 from laptime.decoder.plain_prompt import PlainPrompt
 from laptime.decoder.prefill import write_ends
 from laptime.decoder.prompt import Layout, Prompt, bucket_of, check_prompt, fill, new_prompt, read_layout
@@ -41,29 +44,6 @@ class Prefill:
 
     prompt: Prompt
     passes: Passes
-
-
-class Setting(NamedTuple):
-    """Blocks and experts of one call. active: the blocks that run, ascending. None leaves the model's own.
-
-    top_k: experts of every block, or a number for each block of the whole model (0: a block without experts).
-    """
-
-    active: tuple[int, ...] | None = None
-    top_k: int | tuple[int, ...] | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class LateSetting:
-    """A setting that is chosen in the middle of the prefill.
-
-    early: the block after which `choose` is asked; it and those before it always run. top_k: experts until then.
-    choose: from the hidden states (1, positions, hidden) that the early block gave.
-    """
-
-    early: int
-    top_k: int | tuple[int, ...] | None
-    choose: Callable[[torch.Tensor], Setting]
 
 
 @dataclass(frozen=True)
@@ -113,6 +93,7 @@ class FastModel:
         if self._images is not None:
             self._vision = FastVision(self._images[0], self.plan, compiled=compiled, graph=graph, most_bytes=half)
         self._ends: dict[Any, GenerationSettings] = {}
+        self.decoder.forget = self._forget
         self._places = RopePlaces()
 
     def __enter__(self) -> FastModel:
@@ -225,7 +206,7 @@ class FastModel:
     ) -> tuple[torch.Tensor, int]:
         self.decoder.check_usable()
         settings, inputs = read_settings(self.model, call, input_ids.shape[1])
-        one = _OneCall(input_ids, inputs, settings, self._layout(input_ids, inputs), mark)
+        one = OneCall(input_ids, inputs, settings, self._layout(input_ids, inputs), mark)
         chosen = setting if isinstance(setting, Setting) else Setting()
         if isinstance(setting, LateSetting):
             chosen, session = self._late(one, setting)
@@ -237,7 +218,7 @@ class FastModel:
         with self.plan.with_top_k(chosen.top_k):
             return go_on(session, input_ids, settings, mark, per_token)
 
-    def _at_once(self, one: _OneCall, setting: Setting) -> Session:
+    def _at_once(self, one: OneCall, setting: Setting) -> Session:
         """Vision and the whole prefill of a call whose setting is known."""
         session = self._session(one, setting)
         bucket = self._bucket(session, one.layout)
@@ -246,7 +227,7 @@ class FastModel:
         whole.run()
         return session
 
-    def _late(self, one: _OneCall, late: LateSetting) -> tuple[Setting, Session]:
+    def _late(self, one: OneCall, late: LateSetting) -> tuple[Setting, Session]:
         """Vision and prefill of a call whose setting is chosen after an early block."""
         if one.input_ids.shape[0] != 1:
             raise LaptimeError(f"{one.input_ids.shape[0]} rows: a late choice is made for one question; give one row")
@@ -278,7 +259,7 @@ class FastModel:
             rest.run()
         return setting, session
 
-    def _enter(self, one: _OneCall, session: Session, bucket: Bucket[Prefill]) -> None:
+    def _enter(self, one: OneCall, session: Session, bucket: Bucket[Prefill]) -> None:
         """Everything before the prefill's first kernel. Captures are done by now: their warm-ups draw and write too."""
         _seed(session, one.settings)
         if one.layout.images is not None:
@@ -296,7 +277,7 @@ class FastModel:
         mask, vocabulary = inputs.get("attention_mask"), self.plan.embedding.shape[0]
         return read_layout(input_ids, mask, token if seen else None, places, vocabulary)
 
-    def _session(self, one: _OneCall, setting: Setting) -> Session:
+    def _session(self, one: OneCall, setting: Setting) -> Session:
         """The decode session with room for the bucket and the new tokens."""
         settings, (batch, width) = one.settings, one.input_ids.shape
         length = width + settings.new_tokens
@@ -309,6 +290,14 @@ class FastModel:
             write_ends(session.state, settings)
             self._ends[key] = settings
         return session
+
+    def _forget(self, size: tuple[int, int]) -> None:
+        """Drop what holds a cache that the decoder dropped. size: its rows and capacity."""
+        self._ends.pop(size, None)
+        for key, bucket in self._prefills.items():
+            state = bucket.content.passes.state
+            if (state.batch, state.capacity) == size:
+                self._prefills.drop(key)
 
     def _filled(self, layout: Layout) -> int:
         """The length to which the prompt is filled up."""
@@ -361,17 +350,6 @@ class FastModel:
         state.logits.copy_(passes.logits())
         take(state, choose(state.logits + state.bias, settings.sampling, session.noise))
         session.begin()
-
-
-@dataclass(frozen=True, eq=False)
-class _OneCall:
-    """What one call was given, read."""
-
-    input_ids: torch.Tensor
-    inputs: Mapping[str, Any]
-    settings: GenerationSettings
-    layout: Layout
-    mark: Mark
 
 
 def _seed(session: Session, settings: GenerationSettings) -> None:

@@ -31,6 +31,8 @@ def bucket_of(tokens: int) -> int:
 
 def check_prompt(input_ids: Any, mask: Any) -> None:
     """Raises LaptimeError for ids that are not rows of token numbers, and for a mask of another shape."""
+    if input_ids is None:
+        raise LaptimeError("input_ids is missing; give a tensor of rows and tokens, (B, S)")
     if not isinstance(input_ids, torch.Tensor):
         raise LaptimeError(f"input_ids is a {type(input_ids).__name__}; give a tensor of rows and tokens, (B, S)")
     shape = tuple(input_ids.shape)

@@ -17,6 +17,7 @@ from msgspec.structs import replace
 
 from laptime.data.record import Scalar
 from laptime.decoder.plan import DecodePlan, merge, read_plan, separate
+from laptime.decoder.prompt import check_prompt
 from laptime.decoder.triton_step import kernels_of
 from laptime.decoder.vision import is_packed, tower_blocks
 from laptime.errors import LaptimeError, did_you_mean
@@ -99,9 +100,12 @@ def prove_remedies(
     name: of the model in the result; its class without one. config: more facts for the result.
     progress: gets a line of text before each part of the work.
 
-    Raises LaptimeError when the baseline itself can't run.
+    Raises LaptimeError for inputs without rows of ids, and when the baseline itself can't run.
     """
     name = name or type(model).__name__
+    if not callable(getattr(model, "generate", None)):
+        raise LaptimeError(f"{name} has no generate(); remedies are for a loaded transformers model")
+    check_prompt(inputs.get("input_ids"), inputs.get("attention_mask"))
     subject = Subject(model, dict(inputs), options.new_tokens)
     device = next(model.parameters()).device
     with ExitStack() as stack:

@@ -64,6 +64,21 @@ def test_a_report_without_promises_has_a_page():
     assert 'id="failed"' not in page
 
 
+def test_the_terminal_says_the_whole_call():
+    report = a_report()
+    promised = {"promised_low_ms": 150.0, "promised_high_ms": 190.0}
+    answers = [
+        msgspec.structs.replace(one, **promised, kept=one.measured or None) if one.remedy == "fast" else one
+        for one in report.answers
+    ]
+    shown = shown_in_terminal(msgspec.structs.replace(report, answers=answers)).replace("\xa0", " ")
+    lines = [line.split() for line in shown.splitlines()]
+    assert ["fast", "17", "17"] in lines  # pays after so many answers of 2 and of 64 tokens
+    assert ["eager", "–", "–"] not in lines
+    assert "fast, 2 tokens: promised 150–190 ms, ~170 ms\n" in shown
+    assert "fast, 64 tokens: promised 150–190 ms, 170 ms, kept\n" in shown
+
+
 def test_the_terminal_says_the_same():
     shown = shown_in_terminal(a_report())
     assert "laptime's FastDecoder: 2.37 ms a token instead of 27.4" in shown

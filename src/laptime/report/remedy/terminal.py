@@ -13,7 +13,9 @@ from laptime.report.kit.numbers import NOTHING, count, interval_ends, text
 from laptime.report.kit.terminal import Column, columns_table, with_remarks
 from laptime.report.kit.text import one_line
 from laptime.report.remedy.words import (
+    answer_promises,
     answer_time,
+    answers_pay,
     facts,
     headline,
     kept,
@@ -66,8 +68,31 @@ def _whole_call(report: RemedyReport, shown: Sequence[RemedyRow]) -> list[Render
         for row, figures in with_promised_stages(report)
         if figures.promise is not None
     ]
+    lines += [
+        f"{one_line(answer.remedy, 20)}, {count(answer.tokens)} tokens: promised "
+        f"{promised_range(answer.promised_low_ms, answer.promised_high_ms)}, {answer_time(report, answer.remedy, n)}"
+        f"{f', {kept(answer.kept)}' if answer.kept is not None else ''}"
+        for n in tokens
+        for answer in answer_promises(report, n)
+    ]
     note = "whole calls; ~ is computed from the stages of the measured calls"
-    return [_table(heads, shown, cells), *(Text(line, style="dim") for line in [note, *lines])]
+    return [
+        _table(heads, shown, cells),
+        *(Text(line, style="dim") for line in [note, *lines]),
+        *_paid(report, shown, tokens),
+    ]
+
+
+def _paid(report: RemedyReport, shown: Sequence[RemedyRow], tokens: Sequence[int]) -> list[RenderableType]:
+    """After how many answers of each length a remedy's preparation has paid for itself."""
+    pay = {(answer.remedy, answer.tokens): answers_pay(answer) for answer in report.answers}
+    prepared_ones = [row for row in shown if row.prepare_s is not None and (row.name, tokens[0]) in pay]
+    if not prepared_ones:
+        return []
+    heads = [f"{count(n)} tok." for n in tokens]
+    table = _table(heads, prepared_ones, lambda row: [Text(pay.get((row.name, n), NOTHING)) for n in tokens])
+    note = "after so many answers of this length the preparation has paid for itself, by the medians"
+    return [table, Text(note, style="dim")]
 
 
 def _table(heads: Sequence[str], rows: Sequence[RemedyRow], cells: Callable[[RemedyRow], list[Text]]) -> Table:

@@ -108,6 +108,11 @@ def with_promised_stages(report: RemedyReport) -> list[tuple[RemedyRow, StageFig
     ]
 
 
+def answer_promises(report: RemedyReport, tokens: int) -> list[AnswerTime]:
+    """The answers of this many tokens whose whole time was promised."""
+    return [one for one in report.answers if one.tokens == tokens and one.promised_low_ms is not None]
+
+
 def promised_range(low_ms: float | None, high_ms: float | None) -> str:
     """A range in ms: 5.4–8.7 ms."""
     if low_ms is None or high_ms is None:
