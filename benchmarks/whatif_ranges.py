@@ -23,7 +23,7 @@ import numpy as np
 from scipy.stats import chi2, norm
 from whatif_truth import environment
 
-from laptime.trace.analysis import views
+from laptime.trace.analysis import read_trace, views
 from laptime.trace.graph_replay import graph_range
 from laptime.trace.read.reading import read_timeline
 from laptime.trace.remedied import (
@@ -52,6 +52,7 @@ class Outcome:
     replays: Remedied
     before_ms: float
     after_ms: float
+    kernels_ms: tuple[float, float]  # in the traces of before and after
 
     @property
     def middle_ms(self) -> float:
@@ -79,12 +80,15 @@ def main() -> None:
             "middle_ms": round(one.middle_ms, 4),
             "after_ms": round(one.after_ms, 4),
             "off": round(one.off, 4),
+            "kernels_ms": [round(time, 4) for time in one.kernels_ms],
             "replays_half_width": round(one.half, 4),
             "left_out_ms": [round(end, 4) for end in ends],
             "left_out_half_width": round((ends[1] - ends[0]) / (ends[1] + ends[0]), 4),
             "left_out_inside": ends[0] <= one.after_ms <= ends[1],
         }
+    single = [one.kernels_ms[1] / one.kernels_ms[0] for one in outcomes if one.kind == "graph"]
     figures = {
+        "kernels_in_graphs": [round(share, 3) for share in sorted(single)],
         "shift": {kind: round(one, 4) for kind, one in shift.items()},
         "reach": round(reach, 4),
         "programs": len(rows),
@@ -107,7 +111,9 @@ def outcomes_of(folder: Path) -> list[Outcome]:
             made = None if "failed" in row else replays(Path(temporary) / f"{name}-before.json.gz", remedy, row)
             if made is not None:
                 kind = "graph" if remedy == "graph" else "other"
-                found.append(Outcome(name, kind, made, row["before_ms"], row["after_ms"]))
+                files = (Path(temporary) / f"{name}-{when}.json.gz" for when in ("before", "after"))
+                before, after = ((read_trace(file).steps.kernel_ns or 0) / 1e6 for file in files)
+                found.append(Outcome(name, kind, made, row["before_ms"], row["after_ms"], (before, after)))
     return found
 
 
