@@ -35,7 +35,8 @@ Spans = list[tuple[int, int]]
 
 KINDS = {"kernel": "kernel", "gpu_memcpy": "copy", "memcpy": "copy", "gpu_memset": "memset", "memset": "memset"}
 COMMUNICATES = re.compile(
-    r"nccl|rccl|all_?reduce|all_?gather|reduce_?scatter|all_?to_?all|cross_device_reduce|sendrecv|nvshmem",
+    r"nccl|rccl|all_?reduce|all_?gather|reduce_?scatter|all_?to_?all|cross_device_reduce|sendrecv|nvshmem"
+    r"|internode::|intranode::|deep_ep::",
     re.IGNORECASE,
 )
 WAYS = {

@@ -170,6 +170,8 @@ def test_the_commonest_kernels_have_their_family() -> None:
         ("_ZN7cutlass13device_kernelIN5flash12FlashAttnFwdINS1_10CollectiveEEEEEvNT_6ParamsE", "attention"),
         ("void deep_ep::intranode::dispatch<8, 768, 8192>(int4*, float*)", "collective"),
         ("void other::ep::internode::combine<false, 8, __nv_bfloat16>(int4*)", "collective"),
+        ("void deep_ep::layout::get_dispatch_layout<256, 32, 8>(long const*, int*)", "other"),
+        ("void deep_ep::internode::get_dispatch_layout<256, 4, 8>(long const*, int*)", "other"),
         ("void mori::moe::EpDispatchIntraNodeKernel<hip_bfloat16>(EpDispatchCombineArgs)", "collective"),
         ("void step::internal_combine<float>(float*)", "other"),
         ("fused_recurrent_gated_delta_rule_packed_decode_kernel", "attention"),

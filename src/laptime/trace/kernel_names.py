@@ -41,7 +41,7 @@ _FAMILY_PATTERNS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
             r"nccl|rccl|(?<![a-z])all[-_]?(?:reduce|gather|to_?all)|(?-i:All(?:Reduce|Gather|ToAll))|reduce_?scatter"
             r"|cross_device|send_?recv|nvshmem|multimem|quick_?reduce|mscclpp"
             # Tokens sent to the experts of other ranks and back: DeepEP and its relatives.
-            r"|deep_?ep::|(?<![a-z])ep::|(?:inter|intra)_?node(?:_ll)?::|(?<![a-z])ep_?(?:dispatch|combine)",
+            r"|(?:deep_?ep|(?:inter|intra)_?node(?:_ll)?)::(?!(?:\w+::)*\w*layout)|(?<![a-z])ep_?(?:dispatch|combine)",
         ),
         ("copy", r"reshape_and_cache|concat_and_cache|nchw_?to_?nhwc|nhwc_?to_?nchw|nchw2|2nchw"),
         ("moe", r"moe(?![a-z])|fused_moe|moe_|expert|topk_?gating|_routing_"),
