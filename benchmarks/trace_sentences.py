@@ -1,9 +1,9 @@
 """What laptime says of public traces that nobody here wrote, as the tables of docs/trace.md and docs/trace-ranks.md.
 
-    LAPTIME_TRACES=FOLDER LAPTIME_CASES=FOLDER python benchmarks/trace_sentences.py
+    LAPTIME_TRACES=FOLDER LAPTIME_CASES=FOLDER LAPTIME_MORE=FOLDER python benchmarks/trace_sentences.py
 
-Small written cases and further public files stand in docs/appendix/trace-sentences.md; without LAPTIME_CASES the cases
-stay as they are.
+Small written cases and further public files stand in docs/appendix/trace-sentences.md; without LAPTIME_CASES and
+LAPTIME_MORE these stay as they are.
 
 The sentences are the headline and the advice of `laptime trace FILE`, unchanged. A test compares them with the page.
 """
@@ -61,6 +61,24 @@ FURTHER: dict[str, str] = {
 }
 """The same for the appendix."""
 
+PUBLIC: dict[str, str] = {
+    "deepseek_train": "expert-parallel training, one step of 64 ranks (deepseek-ai/profile-data, train.json)",
+    "nvllm_flashinfer": "vLLM, piecewise graphs, a hybrid model (Navi-AI-Lab/nvllm, benchmarks/nvllm/traces)",
+    "nvllm_B": "one kernel's test bench, in Nsight Systems (the same)",
+    "nvllm_async": "vLLM's front end (the same)",
+    "sam_amg": "masks of one image (pytorch-labs/segment-anything-fast, amg_example)",
+    "luatil_04": "compiled training, 5 steps (luatil/torch-profile, trace_04.json)",
+    "incredere_amp": "training in mixed precision (incredere/gpu-profiling-pytorch-lab, amp.pt.trace.json)",
+    "kernelforge_transformer": "one transformer layer, 3 steps (marcalph/kernelforge, lambda-logs)",
+    "andrewlala_gpu": "ResNet-50, one image (andrewlala/ResNet50, trace_gpu.json)",
+    "sustain_street": "one batch behind its data loader (Yeok-c/sustainbench, trace_street.json)",
+    "cs521_induction": "a first call of torch.compile (Aldo-Zhang/CS521-mp2-private, induction_trace.json)",
+    "openacc15": "OpenACC, in Nsight Systems (PolPuigPuy/OpenACC_Project_PolPuig, report15.sqlite)",
+    "gpquad": "the CPU alone (danbider/gp-quadrature, pytorch_profiler_trace.json)",
+    "grof_gpu": "another profiler's file (siwaarbn/grof, gpu_trace.json)",
+}
+"""Files of public repositories, looked at for the first time with the program as it was: `LAPTIME_MORE`."""
+
 CASES: dict[str, str] = {
     "W1_": "200 ms of host work between one request's copies and the next one's",
     "W2_": "small kernels under a communication of 5 ms",
@@ -88,6 +106,8 @@ def main() -> None:
     tables.append((APPENDIX, "sentences", traces, FURTHER))
     if cases:
         tables.append((APPENDIX, "cases", Path(cases), CASES))
+    if more := os.environ.get("LAPTIME_MORE"):
+        tables.append((APPENDIX, "more", Path(more), PUBLIC))
     for page, mark, folder, files in tables:
         table = sentences(folder, files)
         text = page.read_text(encoding="utf-8")
