@@ -34,8 +34,12 @@ def step_tokens(timeline: GpuTimeline, launched: Int64, frame: StepFrame) -> lis
     name = timeline.strings.index(EMBEDDING)
     own = np.unique(launched[frame.modal_rows])
     own = own[own >= 0]
+    if len(own) == 0:
+        return None
     words: dict[int, list[list[int]]] = {}
-    for i in np.flatnonzero((ranges.name == name) & (ranges.kind == RangeKind.CPU_OP) & (ranges.shape >= 0)).tolist():
+    embeds = (ranges.name == name) & (ranges.kind == RangeKind.CPU_OP) & (ranges.shape >= 0)
+    embeds &= (ranges.start_ns <= calls.start_ns[own].max()) & (ranges.end_ns >= calls.start_ns[own].min())
+    for i in np.flatnonzero(embeds).tolist():
         inside = (calls.start_ns[own] >= ranges.start_ns[i]) & (calls.start_ns[own] < ranges.end_ns[i])
         if not np.any(inside & (calls.thread[own] == ranges.thread[i]) & (calls.process[own] == ranges.process[i])):
             continue
