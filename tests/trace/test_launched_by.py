@@ -113,6 +113,8 @@ def test_backward_on_a_thread_of_its_own_belongs_to_the_range_around_it() -> Non
 
 def test_python_frames_stand_in_where_no_module_is_recorded() -> None:
     ranges = [
+        RangeRow(0, 99, "tornado/platform/asyncio.py(211): start", "python"),  # a notebook's own frames launch nothing
+        RangeRow(0, 98, "IPython/core/interactiveshell.py(3553): run_code", "python"),
         RangeRow(0, 90, "serve.py(10): answer", "python"),
         RangeRow(5, 80, "torch/nn/functional.py(1): linear", "python"),
         RangeRow(6, 70, "<built-in method linear>", "python"),

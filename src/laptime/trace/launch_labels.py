@@ -27,7 +27,7 @@ _HASH = re.compile(r"(CompiledFxGraph) \w{20,}")
 _OUTSIDE_THE_PROGRAM = re.compile(
     r"^<built-in|^<frozen|^<string>|(?:^|/)torch/|(?:^|/)(?:contextlib|threading|runpy|functools|selectors|queue|abc"
     r"|typing|enum|dataclasses|warnings|copy|inspect|_bootstrap\w*)\.py\(|(?:^|/)(?:importlib|asyncio|concurrent"
-    r"|multiprocessing)/"
+    r"|multiprocessing|IPython|ipykernel|tornado|traitlets|pytest|_pytest|pluggy|debugpy)/|kernel_launcher\.py\("
 )
 _LONGEST = 300
 
