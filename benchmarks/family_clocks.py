@@ -25,6 +25,7 @@ TOWERS: dict[str, dict[str, tuple[str, str]]] = {
     "git": {"vision": ("git.image_encoder", "git.visual_projection")},
     "blip": {"vision": ("vision_model", "vision_model")},
     "blip-2": {"vision": ("vision_model", "language_projection")},
+    "kosmos-2": {"vision": ("vision_model", "image_to_text_projection")},
     "kosmos-2.5": {"vision": ("vision_model", "image_to_text_projection")},
     "idefics": {"vision": ("model.vision_model", "model.vision_model")},
     "phi4_multimodal": {"vision": ("model.embed_tokens_extend.image_embed", "model.embed_tokens_extend.image_embed")},
@@ -69,6 +70,8 @@ class OwnClocks:
         decoder = self.model.get_decoder() if hasattr(self.model, "get_decoder") else None
         if encoder_decoder:
             encoder = self.model.get_encoder()
+            if any(module is encoder for module in decoder.modules()):  # Florence-2 names what holds both
+                decoder = decoder.decoder
             self._bracket(encoder, encoder, "encode")
         multimodal = encoder_decoder or any(self.ms_stage(m) for m in self.model.modules()) or self.model_type in TOWERS
         language = decoder if decoder is not None and multimodal else self.model

@@ -114,6 +114,39 @@ def test_encoders_of_a_users_own_module_beside_the_model_that_it_calls(named):
         StageTimer(model, vision="lookin")
 
 
+class Codec(nn.Module):
+    """A codec of sound: what is called is encode()."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.ModuleList([nn.Linear(8, 32)])
+
+    def encode(self, sound):
+        time.sleep(SLEEP_MS / 1e3)
+        return self.layers[0](sound)
+
+
+class Hears(nn.Module):
+    """A user's own module with a codec."""
+
+    def __init__(self):
+        super().__init__()
+        self.codec_model = Codec()
+        self.llm = tiny.build("llama")
+
+    def generate(self, sound, **kwargs):
+        return self.llm.generate(inputs_embeds=self.codec_model.encode(sound), **kwargs)
+
+
+def test_a_codec_whose_encode_is_called_is_audio():
+    model = Hears().eval()
+    with StageTimer(model) as timer:
+        model.generate(torch.randn(1, 4, 8), max_new_tokens=3)
+    assert timer.last.stages.audio_ms >= SLEEP_MS
+    assert timer.last.flags.count("unassigned-encoder") == 0
+    assert "encode" not in vars(model.codec_model)
+
+
 def test_several_towers_can_be_named():
     model = tiny.build("llava")
     names = ["model.vision_tower", "model.multi_modal_projector"]

@@ -1,6 +1,6 @@
 """What takes the marks of one call: public hooks, a LogitsProcessor and one short-lived wrapper, removed afterwards.
 
-Nothing of laptime runs inside a compiled forward: the hooks are removed when the first logits arrive, before
+Nothing of laptime runs inside a compiled forward: the hooks are removed before the first decode forward, which is when
 transformers compiles or replays its decode step. In a decode step there is only one call of a LogitsProcessor. It
 compares two integers where the last step is known beforehand; where EOS can make any step the last one, it moves one
 event. A mark that can't be taken never ends the call: the first error is kept in `error`.
@@ -94,7 +94,7 @@ class Probes(LogitsProcessor):
                 self._guarded(self._step_mark, "logits")
         else:
             self.take("first-logits")
-            self._remove_hooks()
+            self._leave_language_model()
             self._stop_waiting = before(self._model, PREPARE, self._first_decode)
         return scores
 
@@ -128,6 +128,7 @@ class Probes(LogitsProcessor):
         self.take("first-token")
         self._stop_waiting()
         inputs = prepare(*args, **kwargs)
+        self._encoders.stop()  # until here, since a model that hears as it writes may encode in a step (Kyutai)
         self.take("decode-begin")
         return inputs
 
@@ -167,10 +168,13 @@ class Probes(LogitsProcessor):
             self._handles.pop().remove()  # this hook, the last one: later chunks of a prefill need no mark
 
     def _remove_hooks(self) -> None:
+        self._leave_language_model()
+        self._encoders.stop()
+
+    def _leave_language_model(self) -> None:
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
-        self._encoders.stop()
 
 
 def _nothing() -> None:

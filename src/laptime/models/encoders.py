@@ -80,13 +80,15 @@ class EncoderWatch:
             if callable(getattr(part, "encode", None)):  # a VQ-VAE: its forward is never called
                 self._undo.append(before(part, "encode", self._encode))
         for bracket in self._encoders.brackets:
+            begin, end = (self._outside(self._take, f"{bracket.stage}-{side}") for side in ("begin", "end"))
             for module in bracket.entries:
-                self._hook(module.register_forward_pre_hook(self._outside(self._take, f"{bracket.stage}-begin")))
+                self._around(module, begin, end if module in bracket.exits else _nothing)
             for module in bracket.exits:
-                self._hook(module.register_forward_hook(self._outside(self._take, f"{bracket.stage}-end")))
+                if module not in bracket.entries:
+                    self._around(module, _nothing, end)
         for path, module in self._encoders.unassigned.items():
-            self._hook(module.register_forward_pre_hook(self._outside(self._take, f"unassigned-begin:{path}")))
-            self._hook(module.register_forward_hook(self._outside(self._take, f"unassigned-end:{path}")))
+            begin, end = (self._outside(self._take, f"unassigned-{side}:{path}") for side in ("begin", "end"))
+            self._around(module, begin, end)
 
     def stop(self) -> None:
         """Take everything off again, the newest first."""
@@ -127,8 +129,28 @@ class EncoderWatch:
 
         return hook
 
+    def _around(self, module: nn.Module, begin: Callable[..., None], end: Callable[..., None]) -> None:
+        """Call these at the module's entry and exit, by forward or, of a codec, by encode()."""
+        if begin is not _nothing:
+            self._hook(module.register_forward_pre_hook(begin))
+        if end is not _nothing:
+            self._hook(module.register_forward_hook(end))
+        if callable(getattr(module, "encode", None)):
+
+            def encode(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+                begin()
+                result = original(*args, **kwargs)
+                end()
+                return result
+
+            self._undo.append(before(module, "encode", encode))
+
     def _hook(self, handle: Any) -> None:
         self._undo.append(handle.remove)
+
+
+def _nothing(*_: Any) -> None:
+    """What takes no mark."""
 
 
 def feature_functions(

@@ -141,4 +141,4 @@ def output_head(tree: ModuleTree) -> str | None:
 
 
 def of_sound(path: str) -> bool:
-    return any(word in path.lower() for word in ("audio", "speech"))
+    return any(word in path.lower() for word in ("audio", "speech", "codec"))
