@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from laptime.control.known_texts import POLICIES, KnownTexts
-from laptime.control.policies.one_pass import one_pass
-from laptime.control.policies.policy import Needs, Policy
+from laptime.control.policies.one_pass import deciders, one_pass
+from laptime.control.policies.policy import Needs, Policy, decide_twice
 from laptime.control.policies.simple import logistic_policy
 from laptime.control.policies.static import static_policy
 from laptime.control.seen import Budget, Seen
@@ -76,6 +76,16 @@ def test_a_regression_decides_as_when_asked_twice(budgets: list[Budget], text: s
     decisions = prepared.of_words(language_features(text))
     for budget in [*budgets, *budgets]:
         assert decisions.decide(budget) == asked_twice(REGRESSION, text, budget)
+
+
+@pytest.mark.parametrize("policy", [random_grpo(), random_grpo_of_choices(1, WORDS_ALONE), REGRESSION])
+def test_a_tables_questions_are_decided_as_in_a_call(policy: Policy) -> None:
+    decider = deciders(policy, FEATURES)
+    for row in range(20):
+        decide = decider(row)
+        for ms in (3.0, 12.0, 20.0, 40.0):
+            budget = WORLD.bounds.budget(ms, FEATURES.language[row])
+            assert decide(budget) == decide_twice(policy, FEATURES, row, budget)
 
 
 @pytest.mark.parametrize("needs", [Needs(hidden=True), Needs(language=True, pixels=True)])

@@ -10,8 +10,10 @@ import numpy as np
 
 from laptime.control.bounds.bounds import Bounds
 from laptime.control.judge.outcomes import Outcome
-from laptime.control.policies.oracle import Judged, policy_for
+from laptime.control.policies.one_pass import deciders
+from laptime.control.policies.oracle import Judged, Oracle, policy_for
 from laptime.control.policies.policy import decide_twice
+from laptime.control.policies.simple import PerTypePolicy
 from laptime.control.policies.static import StaticPolicy
 from laptime.control.seen import NO_ROOM, Floats32, Room
 from laptime.control.tables.decision_table import DecisionTable
@@ -35,10 +37,14 @@ def replay(
     """
     if features.sample_ids != table.sample_ids:
         raise LaptimeError("features and table hold other questions; take features.of(table.sample_ids, table.space)")
+    one = None if isinstance(policy, Oracle | PerTypePolicy) else deciders(policy, features)
     outcomes = []
     for row, sample_id in enumerate(table.sample_ids):
         budget = bounds.budget(budget_ms, features.language[row], room=room)
-        number = decide_twice(policy_for(policy, sample_id), features, row, budget)
+        if one is not None:
+            number = one(row)(budget)
+        else:
+            number = decide_twice(policy_for(policy, sample_id), features, row, budget)
         total = float(table.total_ms[row, number])
         if not total > 0:
             raise LaptimeError(f"question {sample_id} was not timed under choice ({table.space.choice(number)})")

@@ -7,6 +7,7 @@ beside the early one, in one product. The decisions are those of `decide`, asked
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import log, tanh
 from typing import Protocol
 
@@ -16,9 +17,10 @@ import numpy.typing as npt
 
 from laptime.control.policies.learned import GrpoPolicy, SupervisedPolicy
 from laptime.control.policies.network import Network
-from laptime.control.policies.policy import Policy, best, of_tier
+from laptime.control.policies.policy import Policy, best, decide_twice, of_tier
 from laptime.control.policies.simple import LogisticPolicy
 from laptime.control.seen import Budget, Floats32, Seen
+from laptime.control.tables.feature_table import FeatureTable
 from laptime.control.tables.features import LANGUAGE, LEAST_ROOM, MOST_ROOM, ROOMS, budget_size
 
 REMEMBERED = 256
@@ -49,6 +51,14 @@ def one_pass(policy: Policy) -> OnePass | None:
     if isinstance(policy, SupervisedPolicy):
         return _SupervisedPass(policy)
     return _grpo_pass(policy) if len(policy.early.weights) == len(policy.late.weights) == 2 else None
+
+
+def deciders(policy: Policy, features: FeatureTable) -> Callable[[int], Callable[[Budget], int]]:
+    """Gives, for a question of a table, both of the policy's decisions as a function of the budget."""
+    prepared = one_pass(policy)
+    if prepared is None:
+        return lambda row: lambda budget: decide_twice(policy, features, row, budget)
+    return lambda row: prepared.of_words(features.language[row]).decide
 
 
 class _GrpoPass(msgspec.Struct, frozen=True, kw_only=True):

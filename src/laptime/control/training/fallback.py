@@ -14,7 +14,8 @@ import numpy as np
 
 from laptime.control.bounds.bounds import Bounds
 from laptime.control.policies.learned import GrpoPolicy
-from laptime.control.policies.policy import Policy, decide_twice
+from laptime.control.policies.one_pass import deciders
+from laptime.control.policies.policy import Policy
 from laptime.control.policies.simple import LogisticPolicy, logistic_policy
 from laptime.control.seen import Budget
 from laptime.control.tables.decision_table import DecisionTable
@@ -72,10 +73,12 @@ def _earned(policy: Policy, aligned: FeatureTable, lessons: Lessons, rows: Rows)
     """The mean reward over budgets of each of these questions, (rows,)."""
     budgets = np.geomspace(*budget_range(lessons), CHECK_BUDGETS)
     chosen = np.empty((len(rows), CHECK_BUDGETS), dtype=np.intp)
+    decider = deciders(policy, aligned)
     for place, row in enumerate(rows.tolist()):
+        decide = decider(row)
         for column, ms in enumerate(budgets.tolist()):
             budget = Budget(ms=ms, bound_ms=lessons.bound_ms[row], median_ms=lessons.median_ms[row])
-            chosen[place, column] = decide_twice(policy, aligned, row, budget)
+            chosen[place, column] = decide(budget)
     each = rows[:, None]
     earned: Floats = rewards(lessons.score[each, chosen], lessons.own_bound_ms[each, chosen], budgets).mean(axis=1)
     return earned

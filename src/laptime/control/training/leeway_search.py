@@ -14,7 +14,8 @@ import numpy as np
 from laptime.control.bounds.bounds import Bounds
 from laptime.control.bounds.coverage import most_late
 from laptime.control.bounds.leeway import STEPS, Leeway
-from laptime.control.policies.policy import Policy, decide_twice
+from laptime.control.policies.one_pass import deciders
+from laptime.control.policies.policy import Policy
 from laptime.control.seen import Budget, Room
 from laptime.control.tables.decision_table import DecisionTable
 from laptime.control.tables.feature_table import FeatureTable
@@ -40,12 +41,15 @@ def find_leeway(policy: Policy, table: DecisionTable, features: FeatureTable, bo
     medians = {row: bounds.median_of(share) for row, share in shares.items()}
     loose = {times: {row: bounds.bound_of(share, Room(times, 1.0)) for row, share in shares.items()} for times in STEPS}
 
+    decider = deciders(policy, aligned)
+    decide = {row: decider(row) for row in timed}
+
     def late(budget_ms: float, times: float) -> int:
         """How many questions are late, counted up to one more than is allowed."""
         count = 0
         for row in timed:
             budget = Budget(ms=budget_ms, bound_ms=loose[times][row], median_ms=medians[row])
-            count += bool(table.total_ms[row, decide_twice(policy, aligned, row, budget)] > budget_ms)
+            count += bool(table.total_ms[row, decide[row](budget)] > budget_ms)
             if count > most:
                 break
         return count
