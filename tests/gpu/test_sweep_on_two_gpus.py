@@ -113,7 +113,10 @@ def test_a_node_that_is_lost_with_its_gpu_loses_nothing_else(tmp_path, alone):
 
         def show(standing):
             if standing.measured >= PLANNED // 4 and len(list(out.glob("samples-*.jsonl"))) == 2 and not killed:
-                killed.append(with_gpu[1])
+                import ray
+
+                own = ray.get_runtime_context().get_node_id()  # the driver's: losing that is losing the driver
+                killed.append(next(node for node in with_gpu if node.node_id != own))
                 nodes.remove_node(killed[0], allow_graceful=False)
 
         outcome = sweep(
