@@ -165,6 +165,10 @@ WRONG["one worker 5 % slower"] = (
     "rank-skew",
     _times(polars.when(polars.col("worker") == "0").then(1.05).otherwise(1.0)),
 )
+WRONG["two workers of five 10 % slower"] = (
+    "rank-skew",
+    _times(polars.when(polars.col("worker").is_in(["0", "1"])).then(1.1).otherwise(1.0)),
+)
 _call = (polars.int_range(polars.len()) * 7919 % 101) / 101
 WRONG["two calls of five 10 % slower"] = ("bimodal", _times(polars.when(_call < 0.4).then(1.1).otherwise(1.0)))
 _drawn = (polars.int_range(polars.len()) * 48271 % 9973) / 9973
@@ -209,6 +213,7 @@ def main() -> None:
     shape = Shape(6, 20, repeats=3, workers=3, tokens=(32, 32))
     for name, (code, change) in WRONG.items():
         layout = shape._replace(tokens=(2, 40)) if code == "decode-per-token-by-N" else shape
+        layout = layout._replace(workers=5) if "of five" in name and code == "rank-skew" else layout
         tried = max(20, asked.runs // 4)
         power[name] = sum(code in by_chance(change(sound(s, layout, lognormal(0.02)))) for s in range(tried)) / tried
         print(f"| {name} | {code} | found in {power[name]:.0%} |", flush=True)

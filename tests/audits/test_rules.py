@@ -352,7 +352,7 @@ def test_two_modes():
     frame = clean(shape=shape).with_columns(col(STAGE_TIMES) * polars.Series("slow", np.where(slow, 1.2, 1.0)))
     finding = finding_of(frame, "bimodal")
     assert (finding.severity, finding.count, finding.unit) == ("warning", 1, "configuration")
-    assert "samples differ by about 1" in finding.examples[0]
+    assert any(word in finding.examples[0] for word in ("differ by about 1", "take about 20"))
     rounded = clean(shape=shape).with_columns(col("total_ms").round(0))
     assert finding_of(rounded, "bimodal") is None  # steps of a ruler are no modes
 

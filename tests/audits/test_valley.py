@@ -7,7 +7,7 @@ import pytest
 from benchmarks.audit_false_alarms import NOISES, Shape, lognormal, sound
 from hypothesis import given
 from hypothesis import strategies as st
-from polars import Series, col
+from polars import Series, col, when
 
 from laptime.audits import audit_measurements, measurements_of
 from laptime.audits.valley import away_from_like, valley
@@ -55,3 +55,24 @@ def test_others_of_the_same_input_are_what_a_sample_is_held_against(seed: int, r
     inputs = rng.permutation(np.repeat(np.arange(8), repeats))
     away = away_from_like(values, inputs, np.zeros(len(values), dtype=np.int64))
     assert np.isnan(away).all() if repeats == 1 else np.isfinite(away).all()
+
+
+def test_a_second_state_shows_whatever_the_inputs_cost_and_two_costs_are_none():
+    shape = Shape(6, 20, repeats=3, workers=3)
+    frame = sound(3, shape, lognormal(0.02))
+    slow = Series(np.random.default_rng(3).random(frame.height) < 0.4)
+    times = col(TIMES)
+    two_states = frame.with_columns(times * when(slow).then(1.1).otherwise(1.0))
+    dear = col("sample_id").cast(int) % 5 < 2
+    two_costs = frame.with_columns(times * when(dear).then(1.1).otherwise(1.0))
+    codes = [{f.code for f in audit_measurements(measurements_of(f)).findings} for f in (two_states, two_costs)]
+    assert "bimodal" in codes[0]
+    assert not codes[1]
+
+
+def test_two_workers_of_five_are_found_slow_where_no_input_came_twice():
+    frame = sound(0, Shape(6, 60, workers=5, tokens=(2, 40)), lognormal(0.02))
+    slow = col("worker").is_in(["0", "1"])
+    times = col(TIMES)
+    frame = frame.with_columns(times * when(slow).then(1.1).otherwise(1.0))
+    assert {f.code for f in audit_measurements(measurements_of(frame)).findings} == {"rank-skew"}

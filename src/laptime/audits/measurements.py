@@ -93,9 +93,9 @@ class Measurements:
         """The samples that a summary uses and that have a total, in the order in which they were measured.
 
         Further columns: `at` (milliseconds of measuring since the first one, laptime.data.measuring_time; without start
-        times the position within its worker), `equal_ms` (the total, at the length that this input's answers usually
-        have), `work` (which samples are of the same work), `deviation` (log of that over its median for the same work)
-        and `within` (`at` less the median of the same work).
+        times the position within its worker), `equal_ms` (the total, at the length that answers to the same work
+        usually have), `work` (which samples are of the same work), `deviation` (log of that over its median for the
+        same work) and `within` (`at` less the median of the same work).
         """
         import polars
         from polars import String, col, concat_str
@@ -108,10 +108,12 @@ class Measurements:
         else:
             position = col("row").rank("ordinal").over("worker").cast(float) - 1
             rows = rows.with_columns(at=position).sort("at", "row")
-        rows = rows.with_columns(equal_ms=equal_length_ms())
-        if _scatter(rows, "equal_ms") > _scatter(rows, "total_ms"):  # decode doesn't go with these tokens
+        same = self._same_work(rows)
+        alike = [name for name in same if name != "output_tokens"]
+        rows = rows.with_columns(equal_ms=col("total_ms") if "output_tokens" in same else equal_length_ms(alike))
+        if _scatter(rows, "equal_ms", alike) > _scatter(rows, "total_ms", alike):  # decode doesn't go with these tokens
             rows = rows.with_columns(equal_ms=col("total_ms"))
-        log, same = col("equal_ms").log(), self._same_work(rows)
+        log = col("equal_ms").log()
         group = concat_str([col(name).cast(String).fill_null("–") for name in same], separator="\x1f")
         return rows.with_columns(
             deviation=log - log.median().over(same), within=col("at") - col("at").median().over(same), work=group
@@ -151,7 +153,7 @@ class Measurements:
         """The finest columns by which samples group into the same work, with enough in a group to compare."""
         sizes = ["output_tokens", "prompt_tokens", "image_tokens", "crops", "batch"]
         given = ["prompt_tokens", "image_tokens", "crops"]
-        for keys in (["config_id", "sample_id", *given], ["config_id", *sizes]):
+        for keys in (["config_id", "sample_id", *given], ["config_id", *sizes], ["config_id", *given, "batch"]):
             if rows.height and (rows.group_by(keys).len()["len"].median() or 0) >= LIKE:  # type: ignore[operator]
                 return keys
         return ["config_id"]
@@ -175,24 +177,24 @@ class Measurements:
         }
 
 
-def _scatter(rows: polars.DataFrame, name: str) -> float:
-    """How much repeats of an input differ: the mean of the logarithms' distances from their median."""
+def _scatter(rows: polars.DataFrame, name: str, alike: list[str]) -> float:
+    """How much the same work differs: the mean of the logarithms' distances from their median."""
     from polars import col
 
     log = col(name).log()
-    found = rows.select((log - log.median().over("config_id", "sample_id")).abs().mean()).item()
+    found = rows.select((log - log.median().over(alike)).abs().mean()).item()
     return 0.0 if found is None else float(found)
 
 
-def equal_length_ms() -> polars.Expr:
-    """The total of a call if its answer had the length that is usual for this input under this configuration.
+def equal_length_ms(alike: list[str]) -> polars.Expr:
+    """The total of a call if its answer had the length that is usual among calls with the same values in `alike`.
 
     Answers that are sampled differ in length, and longer ones are no slower. Where decode isn't known, the total.
     """
     from polars import col, when
 
     steps = col("output_tokens") - 1
-    usual = steps.median().over("config_id", "sample_id")
+    usual = steps.median().over(alike)
     other = (steps > 0) & (usual > 0) & (steps != usual) & (col("decode_ms") > 0)
     return when(other).then(col("total_ms") + col("decode_ms") * (usual / steps - 1)).otherwise(col("total_ms"))
 

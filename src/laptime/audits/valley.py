@@ -22,6 +22,9 @@ NEIGHBOURS = 31
 
 SMALLEST = 0.05
 FEWEST_IN_HEAP = 5
+WINDOWS = 5.0
+"""Each of the three windows that are counted is this part of the distance between the heaps: a wide one would hold
+some of the heaps themselves where the middle is."""
 NARROW = 2.0
 """The smaller heap's median distance from its middle is at most this many times the larger one's."""
 TAILS = 0.75
@@ -83,7 +86,7 @@ def valley(away: Floats, independent: float) -> Valley:
         return found
     if _in_stretches((away > found.cut) == (small is parts[1])):
         return found
-    width = (high - low) / 3
+    width = (high - low) / WINDOWS
     share = min(1.0, independent / len(x))
     windows = [share * np.count_nonzero(abs(x - at) <= width / 2) for at in (low, (low + high) / 2, high)]
     first, middle, last = (float(count) for count in windows)
