@@ -67,7 +67,7 @@ def test_a_second_state_shows_whatever_the_inputs_cost_and_two_costs_are_none():
     two_costs = frame.with_columns(times * when(dear).then(1.1).otherwise(1.0))
     codes = [{f.code for f in audit_measurements(measurements_of(f)).findings} for f in (two_states, two_costs)]
     assert "bimodal" in codes[0]
-    assert not codes[1]
+    assert "bimodal" not in codes[1]
 
 
 def test_two_workers_of_five_are_found_slow_where_no_input_came_twice():
@@ -75,4 +75,6 @@ def test_two_workers_of_five_are_found_slow_where_no_input_came_twice():
     slow = col("worker").is_in(["0", "1"])
     times = col(TIMES)
     frame = frame.with_columns(times * when(slow).then(1.1).otherwise(1.0))
-    assert {f.code for f in audit_measurements(measurements_of(frame)).findings} == {"rank-skew"}
+    found = {f.code for f in audit_measurements(measurements_of(frame)).findings}
+    assert "rank-skew" in found
+    assert not found & {"bimodal", "clock-drift", "cold-start", "slow-stretch"}
