@@ -3,9 +3,11 @@
     python benchmarks/whatif_ranges.py FOLDER FOLDER    # each with a run's .json and its traces in a .zip
 
 For each program two replays of its dependency graph give a middle. The logarithm of outcome over middle is taken; its
-mean by kind (graphs, and the others) shifts the middle, and a tolerance interval gives the reach. It holds 95 % of
-normally spread outcomes with a confidence of 95 %. The constants of the replays were set by hand by the same programs:
-each costs a degree of freedom. Left out: shift and reach come from the other programs alone; the constants stay.
+median by kind (graphs, and the others) shifts the middle, and a tolerance interval gives the reach. It holds 95 % of
+normally spread outcomes with a confidence of 95 %; the spread is taken from the median distance, so that a program in
+which something else happened is counted as outside and doesn't widen all others' ranges. The constants of the replays
+were set by hand by the same programs: each costs a degree of freedom. Left out: shift and reach come from the other
+programs alone; the constants stay.
 """
 
 from __future__ import annotations
@@ -37,10 +39,17 @@ from laptime.trace.step_changes import step_changes
 from laptime.trace.step_costs import step_costs
 from recorded import record
 
-CONSTANTS = 7
-"""Residual, memsets, streams side by side, heat, merged kernels, launching beside workers, stretching by profilers."""
+CONSTANTS = 9
+"""Residual, memsets, streams side by side, heat, merged kernels and what they leave of strided ones, launching beside
+workers, receiving a batch, stretching by the profiler."""
+
+OTHER = 0.2
+"""A graph whose kernels are so many more or fewer is of another program."""
 
 CONTENT, CONFIDENCE = 0.95, 0.95
+
+MAD = 1.4826
+"""A normal distribution's spread, in multiples of the median distance from its median: an outlier doesn't move it."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +62,7 @@ class Outcome:
     before_ms: float
     after_ms: float
     kernels_ms: tuple[float, float]  # in the traces of before and after
+    kernels: tuple[int, int]
 
     @property
     def middle_ms(self) -> float:
@@ -63,13 +73,18 @@ class Outcome:
         return (self.replays.high_ns - self.replays.low_ns) / (self.replays.high_ns + self.replays.low_ns)
 
     @property
+    def other(self) -> bool:
+        return self.kind == "graph" and abs(self.kernels[1] - self.kernels[0]) > OTHER * self.kernels[0]
+
+    @property
     def off(self) -> float:
         return math.log(self.after_ms / self.middle_ms)
 
 
 def main() -> None:
     """Write benchmarks/results/whatif_ranges.json."""
-    outcomes = [one for folder in sys.argv[1:] for one in outcomes_of(Path(folder))]
+    every = [one for folder in sys.argv[1:] for one in outcomes_of(Path(folder))]
+    outcomes = [one for one in every if not one.other]
     shift, reach = fitted(outcomes)
     rows: dict[str, Any] = {}
     for one in outcomes:
@@ -89,6 +104,7 @@ def main() -> None:
     single = [one.kernels_ms[1] / one.kernels_ms[0] for one in outcomes if one.kind == "graph"]
     figures = {
         "kernels_in_graphs": [round(share, 3) for share in sorted(single)],
+        "other_kernels": {one.name: one.kernels for one in every if one.other},
         "shift": {kind: round(one, 4) for kind, one in shift.items()},
         "reach": round(reach, 4),
         "programs": len(rows),
@@ -112,8 +128,10 @@ def outcomes_of(folder: Path) -> list[Outcome]:
             if made is not None:
                 kind = "graph" if remedy == "graph" else "other"
                 files = (Path(temporary) / f"{name}-{when}.json.gz" for when in ("before", "after"))
-                before, after = ((read_trace(file).steps.kernel_ns or 0) / 1e6 for file in files)
-                found.append(Outcome(name, kind, made, row["before_ms"], row["after_ms"], (before, after)))
+                before, after = (read_trace(file).steps for file in files)
+                times = ((before.kernel_ns or 0) / 1e6, (after.kernel_ns or 0) / 1e6)
+                counts = (before.kernels_per_step or 0, after.kernels_per_step or 0)
+                found.append(Outcome(name, kind, made, row["before_ms"], row["after_ms"], times, counts))
     return found
 
 
@@ -133,11 +151,11 @@ def replays(trace: Path, remedy: str, row: dict[str, Any]) -> Remedied | None:
 
 def fitted(outcomes: list[Outcome]) -> tuple[dict[str, float], float]:
     """The shift of each kind, and the reach of all: Howe's tolerance factor on what remains around the shifts."""
-    shift = {kind: float(np.mean([one.off for one in outcomes if one.kind == kind])) for kind in ("graph", "other")}
+    shift = {kind: float(np.median([one.off for one in outcomes if one.kind == kind])) for kind in ("graph", "other")}
     left = np.array([one.off - shift[one.kind] for one in outcomes])
     free = len(left) - len(shift) - CONSTANTS
     smallest = min(sum(one.kind == kind for one in outcomes) for kind in shift)
-    spread = math.sqrt(float((left**2).sum()) / free)
+    spread = MAD * float(np.median(np.abs(left))) * math.sqrt(len(left) / free)
     factor = norm.ppf((1 + CONTENT) / 2) * math.sqrt(free * (1 + 1 / smallest) / chi2.ppf(1 - CONFIDENCE, free))
     return shift, float(factor * spread)
 

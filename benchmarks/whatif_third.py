@@ -148,7 +148,7 @@ def speech() -> Made:
 
 def molecules() -> Made:
     """Messages go along the edges of a graph: gathered, weighed, added up; five layers."""
-    nodes, edges, width = (2_000, 10_000, 96) if not SMALL else (20, 50, 8)
+    nodes, edges, width = (20_000, 100_000, 96) if not SMALL else (20, 50, 8)
     model = Graphs(width, 5).to(DEVICE)
     ends = torch.randint(0, nodes, (2, edges), device=DEVICE)
     return graphed(kept(lambda x: model(x, ends), torch.randn(nodes, width, device=DEVICE)))
@@ -162,7 +162,7 @@ def router() -> Made:
 
 def clicks() -> Made:
     """A recommender: fresh indices from pageable memory, 26 embeddings, crossed features, two small nets."""
-    rows, width, fields = (4096, 64, 26) if not SMALL else (8, 8, 3)
+    rows, width, fields = (1024, 64, 26) if not SMALL else (8, 8, 3)
     tables = [torch.randn(20_000 if not SMALL else 50, width, device=DEVICE) for _ in range(fields)]
     below = nn.Sequential(nn.Linear(13, 256), nn.ReLU(), nn.Linear(256, width), nn.ReLU()).to(DEVICE)
     crossed = fields * (fields + 1) // 2
@@ -242,7 +242,7 @@ class Texts(Dataset):  # type: ignore[type-arg]
 
 
 def texts() -> Made:
-    """Training of a sorter of texts, whose words are cut in Python; then six workers cut them."""
+    """Training of a sorter of texts, whose words are cut in Python; then four workers cut them."""
     width = 256 if not SMALL else 16
     embedding, head = nn.Embedding(1000, width).to(DEVICE), nn.Linear(width, 4).to(DEVICE)
     layers = nn.Sequential(*(nn.TransformerEncoderLayer(width, 4, 2 * width, 0.0, batch_first=True) for _ in range(3)))
@@ -259,7 +259,7 @@ def texts() -> Made:
     def batches(workers: int) -> Iterator[Any]:
         return iter(DataLoader(Texts(), batch_size=32 if not SMALL else 2, num_workers=workers))
 
-    return partial(train, batches(0)), lambda: partial(train, batches(6 if CUDA else 1))
+    return partial(train, batches(0)), lambda: partial(train, batches(4 if CUDA else 1))
 
 
 class Sounds(Dataset):  # type: ignore[type-arg]
@@ -274,26 +274,21 @@ class Sounds(Dataset):  # type: ignore[type-arg]
 
 
 def sounds() -> Made:
-    """Spectra of numpy are sorted by three nets that vote, and the answer is read each step; then ten workers."""
+    """Spectra of numpy are sorted by convolutions, and the answer is read each step; then six workers."""
     width = 256 if not SMALL else 16
-
-    def voter() -> nn.Module:
-        parts: list[nn.Module] = [nn.Conv1d(256, width, 3), nn.ReLU()]
-        for _ in range(40 if not SMALL else 0):
-            parts += [nn.Conv1d(width, width, 3, padding=1), nn.BatchNorm1d(width), nn.ReLU()]
-        return nn.Sequential(*parts, nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(width, 10)).to(DEVICE).eval()
-
-    voters = [voter() for _ in range(3)]
+    parts: list[nn.Module] = [nn.Conv1d(256, width, 3), nn.ReLU()]
+    for _ in range(20 if not SMALL else 0):
+        parts += [nn.Conv1d(width, width, 3, padding=1), nn.BatchNorm1d(width), nn.ReLU()]
+    model = nn.Sequential(*parts, nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(width, 10)).to(DEVICE).eval()
 
     def sort(batches: Iterator[Any]) -> None:
         with torch.no_grad():
-            spectra = next(batches).to(DEVICE)
-            torch.stack([vote(spectra) for vote in voters]).mean(0).argmax(-1).tolist()
+            model(next(batches).to(DEVICE)).argmax(-1).tolist()
 
     def batches(workers: int) -> Iterator[Any]:
         return iter(DataLoader(Sounds(), batch_size=8 if not SMALL else 2, num_workers=workers))
 
-    return partial(sort, batches(0)), lambda: partial(sort, batches(10 if CUDA else 1))
+    return partial(sort, batches(0)), lambda: partial(sort, batches(6 if CUDA else 1))
 
 
 def frames() -> Made:
@@ -345,8 +340,8 @@ WORKLOADS: dict[str, Workload] = {
     "molecules": Workload(molecules, "graph", "messages along the edges of a graph"),
     "router": Workload(router, "graph", "experts in one batch, tokens sorted to them"),
     "clicks": Workload(clicks, "graph", "a recommender, fresh indices each step"),
-    "texts": Workload(texts, "workers", "words cut in Python, training; then 6 workers"),
-    "sounds": Workload(sounds, "workers", "spectra in numpy, the answer read each step; then 10 workers"),
+    "texts": Workload(texts, "workers", "words cut in Python, training; then 4 workers"),
+    "sounds": Workload(sounds, "workers", "spectra in numpy, the answer read each step; then 6 workers"),
     "frames": Workload(frames, "overlap", "pictures from pageable memory; then pinned and a step ahead"),
     "quantised": Workload(quantised, "compile", "weights of one byte, widened before each product"),
     "mixing": Workload(mixing, "compile", "an MLP-Mixer in single operators"),

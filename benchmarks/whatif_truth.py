@@ -41,7 +41,9 @@ def main() -> None:
     """Measure what fits into the time, or judge the kept traces again."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("workloads", nargs="*")
-    parser.add_argument("--set", choices=("first", "unseen", "third"), default="first", help="which workloads")
+    parser.add_argument(
+        "--set", choices=("first", "unseen", "third", "fourth"), default="first", help="which workloads"
+    )
     parser.add_argument("--seconds", type=float, default=600.0, help="begin no workload after this")
     parser.add_argument("--again", type=Path, help="a folder with a run's .json and its traces in a .zip")
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
@@ -103,9 +105,13 @@ def the_set(name: str) -> dict[str, Any]:
         import whatif_unseen
 
         return whatif_unseen.WORKLOADS
-    import whatif_third
+    if name == "third":
+        import whatif_third
 
-    return whatif_third.WORKLOADS
+        return whatif_third.WORKLOADS
+    import whatif_fourth
+
+    return whatif_fourth.WORKLOADS
 
 
 def run_all(workloads: dict[str, Any], folder: Path, seconds: float) -> None:

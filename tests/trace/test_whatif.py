@@ -208,4 +208,4 @@ def test_a_card_for_servers_keeps_the_kernels_of_a_graph_closer() -> None:
         row = next(row for row in analysis.whatif if row.remedy == "graph")
         ends.append((row.step_ns_low, row.step_ns_high, row.assumptions[0]))
     assert ends[0][1] < ends[1][1]
-    assert ends[0][2] == "0.22 to 0.46 µs stay between two kernels"
+    assert ends[0][2] == "0.21 to 0.43 µs stay between two kernels"

@@ -25,10 +25,10 @@ CROWDED, CROWDED_LONG = (0.0, 0.4), (0.6, 1.0)
 """How much of compute that a graph would put beside other compute lengthens the step, of short kernels and
 of long ones: they share the device, and a long one fills it."""
 
-BESIDE_NS = (1_350, 1_800)
+BESIDE_NS = (1_100, 1_800)
 """How often a graph of several streams begins a kernel at most: every 1.56 and 1.59 µs were measured on an H200."""
 
-MEMSET_NS = (800, 4_000)
+MEMSET_NS = (500, 2_500)
 """What a graph takes to go from a kernel to a memset and on."""
 
 GRAPH_COPY_NS = 8_000

@@ -19,7 +19,7 @@ from laptime.trace.step_graph import StepGraph, as_it_is
 
 Bools = npt.NDArray[np.bool_]
 
-FETCH_NS = (50_000, 600_000)
+FETCH_NS = (100_000, 800_000)
 """What it takes to receive a batch that a worker made."""
 
 LARGE_NS = 50_000
@@ -49,14 +49,15 @@ STRETCHED = 1.4
 """How much longer launching usually takes under the profiler: 1.2 to 2 times. Where launching less of that leaves the
 untraced step room, its other work may be as much shorter than it was traced."""
 
-WARM = (0.88, 1.0)
+WARM = (0.92, 1.0)
 """Launching once workers load, in multiples of before: loading no longer empties the processor's caches."""
 
 MERGED = (0.0, 0.02, 0.11)
 """What merging a run of kernels leaves of all but its longest: never less than, low, high."""
 
-STRIDED = 0.5
-"""What a compiler makes of a kernel that reads or writes element by element, in shares of its time."""
+STRIDED = (0.28, 0.28, 0.5)
+"""What a compiler makes of a kernel that reads or writes element by element, in shares of its time: never less than,
+low, high."""
 
 DEPTHWISE = (0.28, 0.7)
 """The same of a convolution by channel, where it may choose another layout."""
@@ -69,6 +70,9 @@ COMPILED_CALL_NS = (20_000, 200_000)
 
 LONGER = 3.0
 """How much longer than traced the host's other work is taken to be at most."""
+
+HIDDEN = 1.01
+"""A step that launching makes longer by less than this is one whose launches the device hides."""
 
 HALVINGS = 8
 """How often the interval is halved in which the profiler's stretching is looked for."""
@@ -87,6 +91,7 @@ class Replayed:
     launching_scale: float = 1.0  # untraced launching in shares of the traced
     away_scale: float = 1.0  # likewise of other host work
     away_least: float = 1.0  # and what that may be at least
+    launching_most: float | None = None  # launching, where the other work is as little
     outside: Bools  # the host goes on launching where a graph holds the layers alone
     copies: Int8  # large ones between host and device: 1 to the device, 2 to the host; else 0
     pinned: Bools
@@ -132,16 +137,16 @@ def untraced(step: Replayed, base_ns: int) -> Replayed:
         share = _share(lambda share: replace(step, away_scale=share), wanted, (1.0, LONGER)) if away else 1.0
         share = share if share < 0.99 * LONGER else 1.0
         return _timed(replace(step, base_ns=base_ns, away_scale=share, away_least=(1 + share) / 2))
-    shorter = replace(step, launching_scale=0.0)
-    if replay_ns(shorter.as_it_is()) < wanted:
+    usual, shorter = replace(step, launching_scale=1 / STRETCHED), replace(step, launching_scale=0.0)
+    bound = replay_ns(shorter.as_it_is())
+    if replay_ns(usual.as_it_is()) <= bound * HIDDEN:  # the device hides launching: nothing says what it takes
+        return _timed(replace(usual, base_ns=base_ns))
+    if bound < wanted:
         share = _share(lambda share: replace(step, launching_scale=share), wanted)
-        usual = replace(step, launching_scale=1 / STRETCHED)
-        least = (
-            _share(lambda share: replace(usual, away_scale=share), wanted)
-            if away and share < usual.launching_scale
-            else 1
-        )
-        return _timed(replace(step, base_ns=base_ns, launching_scale=share, away_least=least))
+        least, most = 1.0, share
+        if away and share < usual.launching_scale:
+            least, most = _share(lambda share: replace(usual, away_scale=share), wanted), usual.launching_scale
+        return _timed(replace(step, base_ns=base_ns, launching_scale=share, launching_most=most, away_least=least))
     share = _share(lambda share: replace(shorter, away_scale=share), wanted)
     return _timed(replace(shorter, base_ns=base_ns, away_scale=share, away_least=share))
 
@@ -162,12 +167,15 @@ def _share(scaled: Callable[[float], Replayed], wanted_ns: float, within: tuple[
 def workers_range(step: Replayed) -> Remedied | None:
     """The step when workers load its data; None where no data loader is named."""
     own = step.loading
-    away = [np.where(own, np.round(part * step.away_scale), 0).astype(np.int64) for part in step.graph.away_ns]
-    if not (away[0] + away[1]).any():
+    if not np.where(own, step.graph.away_ns[0] + step.graph.away_ns[1], 0).any():
         return None
+    most = step.launching_scale if step.launching_most is None else step.launching_most
+    shares = ((step.launching_scale + most) / 2, most)  # what the profiler stretched is not known
+    least = (step.away_scale + step.away_least) / 2
     ends = []
-    for fetch, warm in zip(FETCH_NS, WARM, strict=True):
-        timing = replace(step, launching_scale=step.launching_scale * warm).as_it_is()
+    for fetch, warm, launching, scale in zip(FETCH_NS, WARM, shares, (least, step.away_least), strict=True):
+        away = [np.where(own, np.round(part * scale), 0).astype(np.int64) for part in step.graph.away_ns]
+        timing = replace(step, launching_scale=launching * warm, away_scale=scale).as_it_is()
         before, behind = (spent - part for spent, part in zip(timing.host_ns, away, strict=True))
         anew = np.where(away[0] + away[1] > 0, np.minimum(fetch, away[0] + away[1]), 0)
         ends.append(replace(timing, host_ns=(before, behind + anew)))
@@ -212,13 +220,14 @@ def compile_range(step: Replayed) -> Remedied | None:
     first[np.unique(run, return_index=True)[1]] = True
     if first.all():
         return None
-    longest = np.zeros(run.max() + 1, dtype=np.int64)
-    rows = np.where(step.strided & (step.runs >= 0), graph.duration_ns * STRIDED, graph.duration_ns).astype(np.int64)
-    np.maximum.at(longest, run, rows)
-    total = np.bincount(run, weights=rows)
     hot = step.heavy & (graph.duration_ns >= HOT_NS)
     ends = []
-    for left, i in zip(MERGED, (0, 0, 1), strict=True):
+    for left, strided, i in zip(MERGED, STRIDED, (0, 0, 1), strict=True):
+        longest = np.zeros(run.max() + 1, dtype=np.int64)
+        slow = step.strided & (step.runs >= 0)
+        rows = np.where(slow, graph.duration_ns * strided, graph.duration_ns).astype(np.int64)
+        np.maximum.at(longest, run, rows)
+        total = np.bincount(run, weights=rows)
         merged = longest + left * (total - longest)
         merged[run[step.depthwise]] *= DEPTHWISE[i]
         merged[run[hot]] *= HOT[i]

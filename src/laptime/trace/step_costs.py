@@ -28,7 +28,7 @@ TIMES_USUAL = 20
 OFTEN = 20
 """Gaps with host time that a step must have to say what is usual."""
 
-LARGE_CARD_NS, _LARGE_CARD = (220, 460), re.compile(r"\b(G?H\d{2,3}|G?B\d00)\b")
+LARGE_CARD_NS, _LARGE_CARD = (210, 430), re.compile(r"\b(G?H\d{2,3}|G?B\d00)\b")
 """The residual on Hopper's and Blackwell's cards for servers: 0.25 to 0.42 µs on an H200."""
 
 ONE_GRAPH = 16

@@ -259,6 +259,16 @@ def _launching_ns(timeline: GpuTimeline, threads: Int64, begin_ns: int, end_ns: 
         ends += start[steps][order][1:].tolist()
     if not begins:
         return 0
+    covered = _covered(begins, ends, begin_ns, end_ns)
+    inner = (ranges.kind[near] == RangeKind.CPU_OP) & ~steps & ~view & (start >= begin_ns) & (end <= end_ns)
+    inner &= end - start >= AWAY_NS[0]  # it called nothing: the host computes, as when it turns numbers into others
+    return covered - min(_covered(start[inner].tolist(), end[inner].tolist(), begin_ns, end_ns), covered)
+
+
+def _covered(begins: list[int], ends: list[int], begin_ns: int, end_ns: int) -> int:
+    """How much of a time some ranges cover."""
+    if not begins:
+        return 0
     order = np.argsort(begins, kind="stable")
     first, last = np.array(begins)[order], np.maximum(np.array(ends), np.array(begins))[order]
     return int(covered_ns(first, last, np.array([begin_ns]), np.array([end_ns]))[0])
