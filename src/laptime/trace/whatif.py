@@ -145,7 +145,7 @@ def what_if(
         promised = tolerated(made, "graph")
         low, high = _within((promised.low_ns, promised.high_ns), least, base)
         residual = f"{costs.residual_ns[0] / 1e3:g} to {costs.residual_ns[1] / 1e3:g} µs stay between two kernels"
-        shapes = "static shapes, preallocated buffers, no wait of the host inside, and all of the step's kernels in it"
+        shapes = "static shapes, preallocated buffers, no wait of the host inside; it holds all kernels of the step"
         notes = [residual, shapes]
         if costs.kept_ns:
             notes.append(f"the {costs.kept_ns / 1e6:.2f} ms in which the host works on something else stay")
