@@ -68,14 +68,14 @@ def ranges() -> str:
     figures = result("whatif_ranges")["figures"]
     shift, reach, count = figures["shift"], figures["reach"], figures["programs"]
     off = {kind: f"{abs(one) * 100:.1f} % {'below' if one < 0 else 'above'}" for kind, one in shift.items()}
-    graphs, others, inside = off["graph"], off["other"], figures["left_out_inside"]
     times = median(figures["kernels_in_graphs"])
-    return (
-        f"Over {count} programs outcomes lay {graphs} the middle for graphs, and {others} it for the others.\n"
-        f"The reach is {reach:.3f} in logarithms; {REACH} is kept, which the first 23 gave. With each program left out in\n"
-        f"turn, {inside} of {count} are inside. In the traces of graphs kernels took {times:.2f} times as long as eager\n"
-        "(median).\n"
-    )
+    lines = [
+        f"Over {count} programs outcomes lay {off['graph']} the middle for graphs, and {off['other']} it for the others.",
+        f"The reach is {reach:.3f} in logarithms; {REACH} is kept, which the first 23 programs gave.",
+        f"With each program left out in turn, {figures['left_out_inside']} of {count} are inside.",
+        f"In the traces of graphs kernels took {times:.2f} times as long as eager (median).",
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def table(recorded: dict[str, Any]) -> str:
