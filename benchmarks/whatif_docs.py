@@ -70,7 +70,7 @@ def ranges() -> str:
     off = {kind: f"{abs(one) * 100:.1f} % {'below' if one < 0 else 'above'}" for kind, one in shift.items()}
     times = median(figures["kernels_in_graphs"])
     lines = [
-        f"Over {count} programs outcomes lay {off['graph']} the middle for graphs, and {off['other']} it for the others.",
+        f"Over {count} programs outcomes lay {off['graph']} the middle for graphs and {off['other']} it for others.",
         f"The reach is {reach:.3f} in logarithms; {REACH} is kept, which the first 23 programs gave.",
         f"With each program left out in turn, {figures['left_out_inside']} of {count} are inside.",
         f"In the traces of graphs kernels took {times:.2f} times as long as eager (median).",
