@@ -562,3 +562,13 @@ def test_a_loop_of_sums_and_copies_has_no_layers() -> None:
     steps = steps_of(host_bound([step] * 8, between_ns=30_000))
     assert (steps.count, steps.kernels_per_step) == (8, len(step))
     assert steps.layers is None
+
+
+def test_layers_that_backward_runs_otherwise_are_not_counted_beyond_their_number() -> None:
+    """A sharded training step: 24 layers forward and 24 backward that differ in one kernel of five."""
+    forward = [(name, 2_000) for name in ("ncclDevKernel_AllGather", "gemm", "flash_fwd", "gemm", "rms_norm")]
+    backward = [(name if name != "flash_fwd" else "flash_bwd", ns) for name, ns in forward]
+    step = [*forward * 24, *backward * 24, ("multi_tensor_apply", 5_000)]
+    steps = steps_of(host_bound([step] * 4, annotate="ProfilerStep#{}", between_ns=30_000))
+    assert steps.layers is not None
+    assert (steps.layers.count, steps.layers.kernels_per_layer) == (24, 5)

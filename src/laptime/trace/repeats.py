@@ -24,6 +24,9 @@ MATCH = 0.9
 WINDOW = 262_144
 """Kernels from the middle of the trace that candidates are taken from: enough for dozens of steps."""
 
+SAME = 0.97
+"""Share of a run's kernels that must equal the one a shorter period earlier, for the shorter period to be the unit."""
+
 LIKELY = 0.75
 """Share of a period's kernels, name by name, that must come again."""
 
@@ -188,7 +191,23 @@ def longest_run(step: Tokens, *, of: int | None = None) -> RepeatRun | None:
             continue
         if best is None or _better(run, best):
             best = run
-    return best
+    return best if best is None else _reduced(small, best, n)
+
+
+def _reduced(tokens: npt.NDArray[np.int32], run: RepeatRun, longest: int) -> RepeatRun:
+    """The run of the shorter unit that a run's own unit repeats, where there is one: five layers are no layer.
+
+    A multiple of a layer can reach a little further than its layers do, into others that differ in a kernel.
+    """
+    part = tokens[run.start : run.start + run.period * run.count]
+    for period in range(LEAST_PERIOD, run.period // 2 + 1):
+        if run.period % period == 0 and np.count_nonzero(part[:-period] == part[period:]) >= SAME * (
+            len(part) - period
+        ):
+            shorter = _run_at(tokens, period)
+            if shorter is not None and shorter.count >= LEAST_COUNT and shorter.period * shorter.count <= longest:
+                return shorter
+    return run
 
 
 def _better(run: RepeatRun, best: RepeatRun) -> bool:
