@@ -572,3 +572,19 @@ def test_layers_that_backward_runs_otherwise_are_not_counted_beyond_their_number
     steps = steps_of(host_bound([step] * 4, annotate="ProfilerStep#{}", between_ns=30_000))
     assert steps.layers is not None
     assert (steps.layers.count, steps.layers.kernels_per_layer) == (24, 5)
+
+
+@pytest.mark.parametrize("batches", [2, 12])
+def test_a_data_loader_begins_steps_where_nothing_else_says_so(batches: int) -> None:
+    """An evaluation asks its loader for each batch, which the profiler marks; its convolutions alone say no step."""
+    batch = [(name, 60_000) for name in ("implicit_convolve_sgemm", "bn_fw_inf", "relu_elementwise") * 16]
+    rows = host_bound([batch] * batches, annotate="enumerate(DataLoader)#_Iter.__next__", between_ns=30_000_000)
+    ranges = [replace(row, start_ns=row.start_ns - 29_000_000, end_ns=row.start_ns - 1_000) for row in rows.ranges]
+    analysis = analyse(build(rows.activities, rows.calls, ranges))
+    if batches < 3:
+        assert analysis.steps.name is None
+        return
+    steps = analysis.steps
+    assert (steps.method, steps.count, steps.kernels_per_step) == ("annotation", batches, len(batch))
+    assert "it was in enumerate(DataLoader)" in analysis.headline
+    assert "the host loads data" in analysis.advice

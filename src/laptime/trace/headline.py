@@ -11,6 +11,7 @@ import re
 from laptime.trace.causes import UNNAMED
 from laptime.trace.device_time import UNIFIED
 from laptime.trace.result import SURE, CauseTime, CopyTime, DeviceTimes, HostTime, Integrity, Kernel, Steps
+from laptime.trace.step_ranges import LOADER
 
 REASONS: dict[str, str] = {
     "host-not-launching": "the host can't launch fast enough",
@@ -219,7 +220,8 @@ def _start_up(device: DeviceTimes) -> str:
 def _reason_of(device: DeviceTimes, steps: Steps) -> str:
     """Why a device waited, over the whole trace; without what the program does once, which is not why it waits now."""
     causes = [row for row in device.gaps.causes if row.cause not in START_UP] or device.gaps.causes
-    host = [row for row in device.gaps.host if not (row.name.startswith("ProfilerStep") or row.name == steps.name)]
+    holds = {steps.name} if not (steps.name or "").startswith(LOADER) else set()  # a range that holds a whole step
+    host = [row for row in device.gaps.host if not (row.name.startswith("ProfilerStep") or row.name in holds)]
     words = reason(causes, host)
     if words == REASONS["queued"] and _long_share(device, "queued", QUEUED_NS) > 0.5:
         return NOT_BEGUN

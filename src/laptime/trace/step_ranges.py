@@ -9,7 +9,8 @@ import numpy.typing as npt
 
 from laptime.trace.read.timeline import GpuTimeline, Int32, Int64, RangeKind
 from laptime.trace.repeats import longest_run
-from laptime.trace.step_cuts import ALIKE, LEAST_STEPS, MOST, Cuts
+from laptime.trace.result import SURE
+from laptime.trace.step_cuts import ALIKE, LEAST_STEPS, MOST, MOSTLY, Cuts
 
 _STEP_WORDS = re.compile(r"step|decode|token(?!i)|iteration|iter(?![a-z])|generation|forward|execute", re.IGNORECASE)
 _PART_WORDS = re.compile(r"layer|block|attention|attn|mlp|expert|norm|optimizer|backward", re.IGNORECASE)
@@ -18,6 +19,9 @@ _PART_WORDS = re.compile(r"layer|block|attention|attn|mlp|expert|norm|optimizer|
 PROFILER_STEP = "ProfilerStep"
 
 _COMPILED = "CompiledFxGraph"
+
+LOADER = "enumerate(DataLoader)"
+"""What torch.profiler calls asking a data loader: such a range begins a step, and holds none."""
 
 TOUCHING_NS = 20_000
 """Ranges that overlap by less follow one another: times of the file are rounded."""
@@ -106,6 +110,29 @@ def by_compiled(timeline: GpuTimeline, rows: Int64, launched: Int64) -> Cuts | N
     return best
 
 
+def by_loader(timeline: GpuTimeline, rows: Int64, launched: Int64) -> Cuts | None:
+    """Steps as what a program does from one batch of its data loader to the next; None for fewer than three batches.
+
+    torch.profiler marks each time that a loader is asked. Arguments as in `by_ranges`.
+    """
+    ranges = timeline.ranges
+    loads = np.array([name.startswith(LOADER) for name in timeline.strings], dtype=bool)
+    asked = np.flatnonzero(loads[ranges.name]) if loads.any() else np.zeros(0, dtype=np.intp)
+    if len(asked) < LEAST_STEPS:
+        return None
+    names, counts = np.unique(ranges.name[asked], return_counts=True)
+    name = int(names[np.argmax(counts)])
+    own = _one_after_another(timeline, asked[ranges.name[asked] == name])
+    if own is None or len(own) < LEAST_STEPS:
+        return None
+    cuts = _cuts_of(timeline, rows, launched, own, any_thread=True, to_next=True)
+    if cuts is None or len(cuts.start) < LEAST_STEPS or cuts.confidence < SURE:
+        return None
+    if int((cuts.stop - cuts.start).sum()) < MOSTLY * len(rows):
+        return None
+    return Cuts("annotation", cuts.confidence, cuts.start, cuts.stop, timeline.strings[name])
+
+
 def _one_after_another(timeline: GpuTimeline, chosen: npt.NDArray[np.intp]) -> npt.NDArray[np.intp] | None:
     """The ranges on the thread that has most of them; None where they overlap."""
     ranges = timeline.ranges
@@ -117,16 +144,24 @@ def _one_after_another(timeline: GpuTimeline, chosen: npt.NDArray[np.intp]) -> n
 
 
 def _cuts_of(
-    timeline: GpuTimeline, rows: Int64, launched: Int64, own: npt.NDArray[np.intp], *, any_thread: bool
+    timeline: GpuTimeline,
+    rows: Int64,
+    launched: Int64,
+    own: npt.NDArray[np.intp],
+    *,
+    any_thread: bool,
+    to_next: bool = False,
 ) -> Cuts | None:
-    """The kernels of each range as one stretch of the sequence.
+    """The kernels of each range as one stretch of the sequence; with `to_next` from one range to the next.
 
     A stream runs its work in the order of its launches, so steps do not mix on the stream with the most kernels: its
     first kernel of a range begins the step. Prefetched copies and collectives of other streams lie where they ran.
     """
     ranges, calls, activities = timeline.ranges, timeline.calls, timeline.activities
     start, end = ranges.start_ns[own], ranges.end_ns[own]
-    end[:-1] = np.minimum(end[:-1], start[1:])
+    end[:-1] = start[1:] if to_next else np.minimum(end[:-1], start[1:])
+    if to_next:
+        end[-1] = np.iinfo(np.int64).max
     linked = np.flatnonzero(launched >= 0)
     streams, counts = np.unique(activities.stream[rows[linked]], return_counts=True)
     position = linked[activities.stream[rows[linked]] == streams[int(np.argmax(counts))]]

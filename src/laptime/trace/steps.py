@@ -21,7 +21,7 @@ from laptime.trace.read.timeline import Activities, Activity, GpuTimeline, Int32
 from laptime.trace.repeats import WINDOW, RepeatRun, find_layers, levels
 from laptime.trace.result import SURE, UNEVEN, Steps
 from laptime.trace.step_cuts import LEAST_STEPS, Cuts, by_forward, by_graph, by_period, by_two
-from laptime.trace.step_ranges import PROFILER_STEP, by_compiled, by_ranges
+from laptime.trace.step_ranges import PROFILER_STEP, by_compiled, by_loader, by_ranges
 
 WARM_UP = 1.5
 """Leading steps that last longer than this multiple of the median are warm-up."""
@@ -154,7 +154,12 @@ def _cuts(timeline: GpuTimeline, kernels: Int64, launched: Int64) -> Cuts | None
             return periodic
         return by_compiled(timeline, kernels, launched[kernels]) or named
     if periodic is not None:
-        return _corroborated(timeline, periodic)
+        periodic = _corroborated(timeline, periodic)
+        if periodic.confidence >= SURE:
+            return periodic
+    loaded = by_loader(timeline, kernels, launched[kernels])
+    if loaded is not None or periodic is not None:
+        return loaded or periodic
     return (
         by_ranges(timeline, kernels, launched[kernels], strict=False)
         or by_two(tokens)
