@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -60,14 +61,25 @@ def test_it_is_found_by_its_name() -> None:
     assert registry.get_manifest("laptime").simple_class_path == "laptime.control.lmms_eval.LaptimeModel"
 
 
-def test_a_fixed_configuration_answers_and_leaves_the_model_as_it_was(model_folder: str) -> None:
-    model = asked(LaptimeModel(pretrained=model_folder, device="cpu", crops="1-3", top_k="2", blocks="4"))
+def test_a_fixed_configuration_answers_and_leaves_the_model_as_it_was(model_folder: str, tmp_path: Path) -> None:
+    importance, times = tmp_path / "importance.json", tmp_path / "times.jsonl"
+    importance.write_text("[0.9, 0.1, 0.8, 0.2, 0.7, 0.3, 0.1, 0.9]")
+    knobs = {"crops": "1-3", "top_k": "2", "blocks": "4", "importance": str(importance)}
+    model = asked(LaptimeModel(pretrained=model_folder, device="cpu", times=str(times), **knobs))
+    assert model.knobs.active == (0, 2, 4, 7)
     before = len(model.loaded.model.model.language_model.layers)
     answers = model.generate_until(requests(2))
     assert len(answers) == 2
     assert all(isinstance(one, str) for one in answers)
     assert [one.in_time for one in model.answers] == [None, None]
     assert all(one.total_ms > 0 for one in model.answers)
+    lines = [json.loads(line) for line in times.read_text().splitlines()]
+    assert [(line["task"], line["doc"], line["text"]) for line in lines] == [
+        ("glyphs", number, one.text) for number, one in enumerate(model.answers)
+    ]
+    assert [line["total_ms"] for line in lines] == [one.total_ms for one in model.answers]
+    with pytest.raises(LaptimeError, match="there already"):
+        LaptimeModel(pretrained=model_folder, times=str(times))
     assert len(model.loaded.model.model.language_model.layers) == before
 
 
@@ -80,6 +92,16 @@ def test_what_it_can_not_do_is_one_line(model_folder: str) -> None:
         LaptimeModel(policy="policy")
     with pytest.raises(LaptimeError, match="name a model"):
         LaptimeModel()
+    for given, says in (
+        ({"blocks": 4}, "which of the 8.*importance=FILE"),
+        ({"blocks": 99}, "the model has 8"),
+        ({"top_k": 99}, "top_k"),
+        ({"buget_ms": 3}, "buget_ms: laptime knows no such argument"),
+        ({"fast": True}, "fast: is for a policy"),
+        ({"crops": "many"}, "crops=many"),
+    ):
+        with pytest.raises(LaptimeError, match=says):
+            LaptimeModel(pretrained=model_folder, device="cpu", batch_size=1, max_batch_size=None, **given)
 
 
 def test_answers_end_where_the_task_says() -> None:

@@ -1,7 +1,7 @@
 """laptime as a model of lmms-eval, which asks public benchmarks: a policy within a budget, or a fixed configuration.
 
     python -m lmms_eval --model laptime --model_args policy=runs/policy,budget_ms=200 --tasks mme
-    python -m lmms_eval --model laptime --model_args pretrained=MODEL,crops=1-3,top_k=2,blocks=12 --tasks mme
+    python -m lmms_eval --model laptime --model_args pretrained=MODEL,crops=1-3,top_k=2 --tasks mme
 
 lmms-eval finds it by the entry point `lmms_eval.models`. Only this module imports lmms-eval (0.7).
 """
@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
 from lmms_eval.api.model import lmms
 from lmms_eval.models.registry_v2 import ModelManifest
 
@@ -20,7 +21,9 @@ from laptime.control.adaptive_model import AdaptiveModel
 from laptime.control.question import OpenedQuestion, inputs_for
 from laptime.errors import LaptimeError
 from laptime.measure.stage_timer import StageTimer
-from laptime.models.knobs import ModelKnobs, applied
+from laptime.models.anatomy import find_anatomy
+from laptime.models.block_importance import most_important, read_active, read_importance
+from laptime.models.knobs import ModelKnobs, applied, check_knobs
 from laptime.models.loading import Loaded, load_model
 from laptime.workload.datasets import answer_text
 from laptime.workload.inputs import generation_arguments
@@ -28,6 +31,21 @@ from laptime.workload.inputs import generation_arguments
 manifest = ModelManifest(model_id="laptime", simple_class_path="laptime.control.lmms_eval.LaptimeModel")
 """What the entry point gives to lmms-eval."""
 
+FROM_LMMS_EVAL = {"batch_size", "max_batch_size"}
+"""What lmms-eval itself says to every model; one question is asked at a time."""
+ARGUMENTS = [
+    "pretrained",
+    "policy",
+    "budget_ms",
+    "crops",
+    "top_k",
+    "blocks",
+    "importance",
+    "fast",
+    "times",
+    "dtype",
+    "device",
+]
 DEFAULT_TOKENS = 32
 """New tokens of an answer where the task doesn't say."""
 
@@ -44,9 +62,12 @@ class LaptimeModel(lmms):
     """One question at a time: under a policy's budget, or with fixed knobs.
 
     policy: the folder of `laptime control train`, with budget_ms; pretrained: the model, if it isn't the policy's.
-    crops, top_k, blocks: the fixed knobs without a policy. `answers` holds the time of each answer.
+    crops, top_k, blocks: the fixed knobs without a policy. importance: the file of `laptime importance` that says which
+    blocks run, or "position". fast: a policy answers on FastModel. times: a file that gets a JSON line for each answer;
+    `answers` holds the same.
 
-    Raises LaptimeError for a policy without a budget, or knobs that the model can't take.
+    Raises LaptimeError for a policy without a budget, knobs that the model can't take, fewer blocks without a word on
+    which, a word that it doesn't know, and a file of times that is there.
     """
 
     def __init__(
@@ -57,21 +78,32 @@ class LaptimeModel(lmms):
         crops: str = "",
         top_k: int | str | None = None,
         blocks: int | str | None = None,
+        importance: str = "",
+        fast: bool | str = False,
+        times: str = "",
         dtype: str = "auto",
         device: str = "auto",
-        batch_size: int | str = 1,
-        **_: Any,
+        **given: Any,
     ) -> None:
         super().__init__()
+        if unknown := sorted(given.keys() - FROM_LMMS_EVAL):
+            raise LaptimeError(f"{unknown[0]}: laptime knows no such argument; there are {', '.join(ARGUMENTS)}")
         self.budget_ms = float(budget_ms)
         self.answers: list[Timed] = []
         if policy and not self.budget_ms > 0:
             raise LaptimeError("policy: needs budget_ms above 0 beside it")
         if not policy and not pretrained:
             raise LaptimeError("pretrained: name a model, or policy: the folder of a policy")
+        if times and Path(times).exists():
+            raise LaptimeError(f"times={times}: is there already; name a new file")
+        on_fast = str(fast).lower() in ("true", "1")
+        if on_fast and not policy:
+            raise LaptimeError("fast: is for a policy; a fixed configuration answers by the model's own generate()")
+        self._times = Path(times) if times else None
         self.adaptive: AdaptiveModel | None = None
         if policy:
-            self.adaptive = AdaptiveModel.load(_loaded(pretrained, policy, dtype, device), policy)
+            loaded = _loaded(pretrained, policy, dtype, device)
+            self.adaptive = AdaptiveModel.load(loaded, policy, fast=on_fast or None)
             self.loaded: Loaded = self.adaptive.loaded
         else:
             self.loaded = _named(pretrained, dtype, device)
@@ -79,7 +111,9 @@ class LaptimeModel(lmms):
             crops=_crop_range(crops) if crops else None,
             top_k=None if top_k is None else int(top_k),
             blocks=None if blocks is None else int(blocks),
+            active=None if blocks is None else _active(self.loaded.model, int(blocks), importance),
         )
+        check_knobs(self.loaded, self.knobs)
         self._warm = False
 
     def generate_until(self, requests: list[Any]) -> list[str]:
@@ -117,6 +151,10 @@ class LaptimeModel(lmms):
         most = int(generation.get("max_new_tokens") or DEFAULT_TOKENS)
         timed = self._fixed(question, most) if self.adaptive is None else self._within(self.adaptive, question, most)
         self.answers.append(timed)
+        if self._times is not None:
+            line = {"task": task, "doc": doc, **timed._asdict(), "budget_ms": self.budget_ms or None}
+            with self._times.open("ab") as file:
+                file.write(msgspec.json.encode(line) + b"\n")
         return cut(timed.text, generation.get("until"))
 
     def _within(self, adaptive: AdaptiveModel, question: OpenedQuestion, most: int) -> Timed:
@@ -155,6 +193,20 @@ def _loaded(pretrained: str | Loaded, policy: str, dtype: str, device: str) -> L
 
 def _named(model: str | Loaded, dtype: str, device: str) -> Loaded:
     return model if isinstance(model, Loaded) else load_model(model, dtype=dtype, device=device)
+
+
+def _active(model: Any, blocks: int, importance: str) -> tuple[int, ...] | None:
+    """The blocks that run; None for those that their position says. Raises LaptimeError where nothing says which."""
+    count = len(find_anatomy(model).layers)
+    if blocks >= count or importance == "position":
+        return None
+    if not importance:
+        raise LaptimeError(
+            f"blocks={blocks}: which of the {count}? importance=FILE (laptime importance MODEL --out FILE) names them; "
+            "importance=position takes the first ones and the last, which ruins many models"
+        )
+    found = most_important(model, read_importance(importance, blocks=count), [blocks])
+    return read_active(importance).get(blocks, found.get(blocks))
 
 
 def _crop_range(crops: str) -> tuple[int, int]:
