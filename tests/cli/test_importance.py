@@ -19,6 +19,13 @@ def test_the_file_is_what_a_sweep_reads(capsys, tmp_path):
     assert all(0 <= share <= 1 for share in said["agreement"].values())
 
 
+def test_it_says_how_far_it_is(capsys):
+    code, out, err = ask(capsys, "importance", "preset:tiny-llm", "--samples", "1", "--json")
+    forwards = 2 + len(json.loads(out)["active"])  # importance, the whole model, each number of blocks
+    assert code == 0
+    assert f"forwards {forwards}/{forwards}" in err
+
+
 def test_bad_input_is_one_line_before_anything_is_loaded(capsys, tmp_path):
     file = tmp_path / "importance.json"
     file.write_text("[]")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -186,7 +187,9 @@ def importance(
         inputs = [inputs_from_example(loaded, example) for example in examples]
     if not inputs:
         raise LaptimeError(f"{data}: holds no question; importance needs at least one")
-    result = block_importance(loaded.model, [one.kwargs for one in inputs], (), loaded.name)
+    with progress() as report:
+        tell = partial(report, "forwards")
+        result = block_importance(loaded.model, [one.kwargs for one in inputs], (), loaded.name, tell)
     if out is not None:
         write_new_file(out, importance_text(result.importance, model=loaded.name).encode(), "--out", force=force)
     give(result, as_json=as_json, html=html, force=force)

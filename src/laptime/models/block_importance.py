@@ -7,9 +7,10 @@ first to be left out.
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -48,20 +49,46 @@ class BlockImportance(Shown, msgspec.Struct, frozen=True, kw_only=True):
         return [{"block": number, "importance": value} for number, value in enumerate(self.importance)]
 
 
+class _Counted(Sequence[Mapping[str, torch.Tensor]]):
+    """Inputs that tell how many of them were gone through: a forward each."""
+
+    def __init__(self, inputs: Sequence[Mapping[str, torch.Tensor]], tell: Callable[[], None]) -> None:
+        self._inputs, self._tell = inputs, tell
+
+    def __len__(self) -> int:
+        return len(self._inputs)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._inputs[index]
+
+    def __iter__(self) -> Iterator[Mapping[str, torch.Tensor]]:
+        for one in self._inputs:
+            yield one
+            self._tell()
+
+
 def block_importance(
-    model: Any, inputs: Sequence[Mapping[str, torch.Tensor]], numbers: Sequence[int], name: str = ""
+    model: Any,
+    inputs: Sequence[Mapping[str, torch.Tensor]],
+    numbers: Sequence[int],
+    name: str = "",
+    progress: Callable[[int, int], None] = lambda done, of: None,
 ) -> BlockImportance:
     """Importance, and what is left of the model with each number of blocks in `numbers` (all that it can take: empty).
 
+    progress: is told the forwards that are done, and how many there are.
     Raises LaptimeError as measure_importance does, and for a number that the model can't take.
     """
+    numbers = numbers or takeable_numbers(model)
+    done, forwards = itertools.count(1), len(inputs) * (2 + len(numbers))
+    inputs = _Counted(inputs, lambda: progress(next(done), forwards))
     importance = measure_importance(model, inputs)
-    active = most_important(model, importance, numbers or takeable_numbers(model))
+    active = most_important(model, importance, numbers)
     return BlockImportance(
         model=name,
         inputs=len(inputs),
         importance=importance,
-        active={count: list(blocks) for count, blocks in active.items()},
+        active={number: list(blocks) for number, blocks in active.items()},
         agreement=next_token_agreement(model, inputs, active),
     )
 
