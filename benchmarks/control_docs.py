@@ -29,7 +29,7 @@ def main() -> None:
     before, _, rest = file.read_text(encoding="utf-8").partition(BEGIN)
     _, _, after = rest.partition(END)
     parts = [evaluation(name.stem) for name in sorted(RESULTS.glob("control_glyphs*.json"))]
-    parts += [evaluation(name.stem) for name in sorted(RESULTS.glob("control-fast*.json"))]
+    parts += [evaluation(name.stem) for name in sorted(RESULTS.glob("control-fast-*.json"))]
     parts += [cost(name.stem) for name in sorted(RESULTS.glob("control_cost*.json"))]
     if (RESULTS / "control_training.json").exists():
         parts.append(training())
@@ -66,16 +66,18 @@ def fast_path(figures: dict[str, Any]) -> Iterator[str]:
     """What is said of answers on FastModel beside the evaluation; nothing of the plain path."""
     if "evaluation" not in figures:
         return
-    usual = [took for took, _ in figures["choices"].values()]
+    usual = [choice["total_ms"] for choice in figures["choices"].values()]
     deciding = [p["deciding_ms"]["value"] for p in figures["evaluation"]["points"] if p["policy"] == "grpo"]
     yield (
         f"- On FastModel, {figures['learn']} questions to learn from. A choice takes {min(usual):.2f} to "
         f"{max(usual):.2f} ms (medians), the model's own call {figures['eager_ms']:.1f} ms. With all knobs at their "
-        f"most the answer is the model's own for {figures['equal_to_eager']} questions. GRPO decides in "
+        f"most the answer is the model's own for {figures['equal_in_float32']} questions in float32 and "
+        f"{figures['equal_to_eager']} in bfloat16. GRPO decides in "
         f"{max(deciding):.3f} ms."
     )
     for finding in figures["evaluation"].get("findings", []):
-        yield f"- {finding['message'][:1].upper()}{finding['message'][1:]}."
+        message = finding["message"].replace("grpo", "GRPO")
+        yield f"- {message[:1].upper()}{message[1:]}."
 
 
 def cell(point: dict[str, Any]) -> str:

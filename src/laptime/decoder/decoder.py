@@ -36,8 +36,9 @@ LARGEST_BATCH = 32
 MOST_SESSIONS = 128
 """Ways of choosing, settings and sizes that a step is kept for. Beyond that, all are dropped: a server may be asked for
 ever new temperatures."""
-LOOK_EVERY = 4
-"""Replays between two looks at whether all rows have ended. The next replays run while the host looks."""
+FIRST_LOOKS, LOOK_EVERY = (1, 1, 2), 4
+"""Replays between two looks at whether all rows have ended: for the first looks, since many answers are short, and
+for later ones. The next replays run while the host looks."""
 
 Kernels = Literal["auto", "plain", "triton"]
 Mark = Callable[[str], None]
@@ -349,7 +350,8 @@ def _decode(session: Session, settings: GenerationSettings, mark: Mark, per_toke
         seen, event = looks[turn % 2]
         seen.copy_(session.state.ended, non_blocking=True)
         event.record()
-        for _ in range(min(LOOK_EVERY, wanted - done)):
+        until_next = FIRST_LOOKS[turn] if turn < len(FIRST_LOOKS) else LOOK_EVERY
+        for _ in range(min(until_next, wanted - done)):
             replay()
             done += 1
             if per_token:
