@@ -588,3 +588,22 @@ def test_a_data_loader_begins_steps_where_nothing_else_says_so(batches: int) -> 
     assert (steps.method, steps.count, steps.kernels_per_step) == ("annotation", batches, len(batch))
     assert "it was in enumerate(DataLoader)" in analysis.headline
     assert "the host loads data" in analysis.advice
+
+
+def test_steps_of_another_kind_between_ranges_are_no_part_of_them() -> None:
+    """SGLang names EXTEND and DECODE steps: five decode steps after each prefill don't make its step longer."""
+    kernels = decoder(12, LAYER, HEAD[:1], HEAD[1:])
+    rows = host_bound([kernels] * 24, annotate="{}", between_ns=30_000)
+    ranges = [replace(row, name=f"step[{'DECODE' if i % 6 else 'EXTEND'} bs={i}]") for i, row in enumerate(rows.ranges)]
+    steps = analyse(build(rows.activities, rows.calls, ranges)).steps
+    assert (steps.name, steps.count, steps.kernels_per_step) == ("step[DECODE bs=N]", 20, len(kernels))
+
+
+def test_several_batches_in_one_step_are_no_layers() -> None:
+    """Gradients of four batches, then the optimizer: what repeats in a step is a batch, whatever it is divisible by."""
+    forward = [(name, 2_000) for name in ("gemm", "flash_fwd", "gemm", "layer_norm")]
+    backward = [(name, 2_000) for name in ("gemm", "flash_bwd", "gemm", "layer_norm_bw")]
+    batch = [("embedding", 2_000), *forward * 12, ("nll_loss", 2_000), *backward * 12, ("embedding_bw", 2_000)]
+    steps = steps_of(host_bound([[*batch * 4, ("multi_tensor_adam", 9_000)]] * 6, between_ns=30_000))
+    assert (steps.count, steps.kernels_per_step) == (6, 4 * len(batch) + 1)
+    assert (steps.layers, steps.attention_kernels) == (None, 48)

@@ -36,6 +36,9 @@ LEAST_PERIOD, LEAST_COUNT = 4, 3
 EXACT = 0.99
 """Share of kernels that equal the one a period earlier, where nothing but the period speaks for something."""
 
+LEAST_PASS = 6
+"""A unit that holds this many layers, each with its attention, is a pass."""
+
 LAYERS_HOLD = frozenset({"GEMM", "GEMV", "attention", "convolution", "moe", "norm", "other"})
 """Families of which a layer has one: it multiplies, or its kernels are not known."""
 
@@ -282,7 +285,7 @@ def find_layers(step: Tokens, strings: tuple[str, ...]) -> tuple[Layers | None, 
     if not {family(strings[name]) for name in np.unique(unit).tolist()} & LAYERS_HOLD:
         return None, run  # copies and sums in a loop are equal parts of a step, and no layers
     inner = cyclic_run(unit)
-    if inner is not None and inner.period * inner.count < len(unit):
+    if (inner is not None and inner.period * inner.count < len(unit)) or _holds_passes(unit, strings):
         return None, run  # what repeats is itself made of layers and more: a whole pass, and no layer
     per_unit = layers_per_unit(unit, strings)
     more = _beside(step, run, unit)
@@ -303,6 +306,20 @@ def find_layers(step: Tokens, strings: tuple[str, ...]) -> tuple[Layers | None, 
         identical=identical + more,
     )
     return layers, run
+
+
+def _holds_passes(unit: Tokens, strings: tuple[str, ...]) -> bool:
+    """Whether a repeated unit holds many layers with attention, forward and backward perhaps: it is one batch of
+    several in a step, and no layer."""
+    attention = [name for name in np.unique(unit).tolist() if family(strings[name]) == "attention"]
+    twice = np.concatenate([unit, unit]).astype(np.int32)
+    for period in range(LEAST_PERIOD, len(unit) // LEAST_PASS + 1) if attention else ():
+        run = _run_at(twice, period)
+        if run is None or run.count < LEAST_PASS or run.period * run.count > len(unit):
+            continue
+        if np.isin(twice[run.start : run.start + period], attention).any():
+            return True
+    return False
 
 
 def _beside(step: Tokens, run: RepeatRun, unit: Tokens) -> int:

@@ -32,6 +32,9 @@ _OWN_SHARE = 0.1
 _FOLLOWS = 0.9
 """Share of the ranges after which the same work must come, for it to belong to their steps."""
 
+_LESS = 0.5
+"""How much of a range's own kernels may follow it and belong to its step."""
+
 _NUMBER = re.compile(r"\d+")
 
 
@@ -199,8 +202,8 @@ def _add_what_follows(names: Int32, begin: npt.NDArray[np.intp], stop: npt.NDArr
         return
     between = begin[1:] - stop[:-1]
     usual = int(np.median(between))
-    if usual <= 0 or np.mean(between == usual) < _FOLLOWS:
-        return
+    if not 0 < usual <= _LESS * np.median(stop - begin) or np.mean(between == usual) < _FOLLOWS:
+        return  # more work than the range's own is steps of another kind
     known = np.flatnonzero(between == usual)
     tails = names[stop[known][:, None] + np.arange(usual)]
     middle = tails[len(known) // 2]
