@@ -231,6 +231,7 @@ def judged(measured: dict[str, Any], before: Path, after: Path) -> dict[str, Any
         "traced_busy_ms": None if alone.steps.busy_ns is None else alone.steps.busy_ns / 1e6,
         "traced_kernels": alone.steps.kernels_per_step,
         "traced_after_ms": after_ms,
+        "kernels_after": traced_after.kernels_per_step,
         "by_wall_clock": outcome(untraced, measured["remedy"], measured["after_ms"]),
         "trace_alone": outcome(alone, measured["remedy"], measured["after_ms"]),
         "by_trace": outcome(alone, measured["remedy"], after_ms),

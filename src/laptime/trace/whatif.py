@@ -29,7 +29,7 @@ from laptime.trace.remedied import (
     workers_range,
 )
 from laptime.trace.result import WhatIf
-from laptime.trace.tolerance import tolerated
+from laptime.trace.tolerance import RECORD, tolerated
 
 RESIDUAL_NS = (200, 800)
 """Gap between two kernels of one graph replay: low, high."""
@@ -149,6 +149,7 @@ def what_if(
         notes = [residual, shapes]
         if costs.kept_ns:
             notes.append(f"the {costs.kept_ns / 1e6:.2f} ms in which the host works on something else stay")
+        notes.append(RECORD)
         more = min(outside_ns(step, costs.residual_ns) if step is not None else costs.outside_ns, base - high)
         if more > NOTED * base:
             notes.append(f"a graph of the layers alone leaves up to {more / 1e6:.2f} ms more")
@@ -179,7 +180,7 @@ def _replayed(step: Replayed, base: int, taxed: str) -> list[WhatIf]:
         made = tolerated(ends_of, remedy)
         ends = _within((made.low_ns, made.high_ns), made.floor_ns, base)
         if ends[0] < WORTH * base and ends[1] - ends[0] <= WIDEST * (ends[1] + ends[0]):
-            rows.append(_row(remedy, base, ends, min(made.floor_ns, base), [note, taxed]))
+            rows.append(_row(remedy, base, ends, min(made.floor_ns, base), [note, taxed, RECORD]))
     return rows
 
 
