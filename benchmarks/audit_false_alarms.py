@@ -4,7 +4,7 @@ Seven rules judge by chance: decode-per-token-by-N (where decode itself isn't th
 rank-skew, bimodal, slow-stretch, launches-timed. Simulated runs with nothing wrong, of several shapes and kinds of
 noise, must raise any of them in at most 5 %.
 
-    python benchmarks/audit_false_alarms.py [--runs 400]
+    python benchmarks/audit_false_alarms.py [--runs 400] [--workers 2]
     python benchmarks/audit_false_alarms.py --dip-table     # the quantiles in src/laptime/audits/dip.py
 """
 
@@ -14,6 +14,8 @@ import argparse
 import platform
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from typing import NamedTuple
 
 import numpy as np
@@ -189,10 +191,26 @@ def by_n(frame: polars.DataFrame) -> polars.DataFrame:
 WRONG["divided by N, decode not kept"] = ("decode-per-token-by-N", by_n)
 
 
+AT_ONCE = 20
+"""Runs that a process judges before it is given the next."""
+
+
+def _alarms(shape: Shape, title: str, seeds: range) -> list[set[str]]:
+    """The codes that chance raised in each of these sound runs."""
+    return [by_chance(sound(seed, shape, NOISES[title])) for seed in seeds]
+
+
+def _found(name: str, layout: Shape, seeds: range) -> int:
+    """In how many of these runs the fault is found."""
+    code, change = WRONG[name]
+    return sum(code in by_chance(change(sound(seed, layout, lognormal(0.02)))) for seed in seeds)
+
+
 def main() -> None:
     """Simulate, print two tables, record."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=400, help="simulated runs of each shape and noise")
+    parser.add_argument("--workers", type=int, default=2, help="processes that judge runs at the same time")
     parser.add_argument("--dip-table", action="store_true", help="simulate the dip's quantiles instead")
     asked = parser.parse_args()
     if asked.dip_table:
@@ -200,23 +218,28 @@ def main() -> None:
         return
     alarms: dict[str, dict[str, float]] = {}
     rules: Counter[str] = Counter()
+    pool = ProcessPoolExecutor(asked.workers, mp_context=get_context("spawn"))
+    seeds = [range(first, min(first + AT_ONCE, asked.runs)) for first in range(0, asked.runs, AT_ONCE)]
     print(f"| sound runs with a finding, of {asked.runs} | " + " | ".join(NOISES) + " |")
     for name, shape in SHAPES.items():
         alarms[name] = {}
-        for title, noise in NOISES.items():
-            hits = [by_chance(sound(seed, shape, noise)) for seed in range(asked.runs)]
+        for title in NOISES:
+            parts = [pool.submit(_alarms, shape, title, part) for part in seeds]
+            hits = [hit for part in parts for hit in part.result()]
             rules.update(code for hit in hits for code in hit)
             alarms[name][title] = sum(map(bool, hits)) / asked.runs
         print(f"| {name} | " + " | ".join(f"{share:.1%}" for share in alarms[name].values()) + " |", flush=True)
     print({code: f"{n / (asked.runs * len(SHAPES) * len(NOISES)):.2%}" for code, n in rules.items()})
     power = {}
     shape = Shape(6, 20, repeats=3, workers=3, tokens=(32, 32))
-    for name, (code, change) in WRONG.items():
+    for name, (code, _) in WRONG.items():
         layout = shape._replace(tokens=(2, 40)) if code == "decode-per-token-by-N" else shape
         layout = layout._replace(workers=5) if "of five" in name and code == "rank-skew" else layout
         tried = max(20, asked.runs // 4)
-        power[name] = sum(code in by_chance(change(sound(s, layout, lognormal(0.02)))) for s in range(tried)) / tried
+        tries = [range(first, min(first + AT_ONCE, tried)) for first in range(0, tried, AT_ONCE)]
+        power[name] = sum(part.result() for part in [pool.submit(_found, name, layout, t) for t in tries]) / tried
         print(f"| {name} | {code} | found in {power[name]:.0%} |", flush=True)
+    pool.shutdown()
     by_rule = {code: n / (asked.runs * len(SHAPES) * len(NOISES)) for code, n in rules.items()}
     from recorded import record
 

@@ -48,12 +48,18 @@ SHOWN_POINTS = 80
 
 @dataclass(frozen=True)
 class Stretch:
-    """Places from `begin` up to before `end` of one worker's calls, and by how much (log) they are slower."""
+    """Places from `begin` up to before `end` of one worker's calls, and by how much (log) they are slower.
+
+    calls: how many calls of this worker lie there, also those whose work nobody else shows.
+    level: they last until the end of the run, or from its beginning.
+    """
 
     rows: polars.DataFrame
     begin: int
     end: int
     excess: float
+    calls: int
+    level: bool = False
 
 
 def slow_stretch(measurements: Measurements) -> RuleOutcome:
@@ -71,14 +77,14 @@ def slow_stretch(measurements: Measurements) -> RuleOutcome:
     if not found:
         return Judged(used.height)
     slowest = max(found, key=lambda one: one.excess)
-    count = sum(one.end - one.begin for one in found)
+    count = sum(one.calls for one in found)
     dearer = "" if measurements.repeated else ", and so would dearer inputs that came one after the other"
     inside = slowest.rows[slowest.begin : slowest.end]
     return Judged(
         used.height,
         AuditFinding(
             code="slow-stretch",
-            severity="warning",
+            severity="severe" if any(one.level for one in found) else "warning",
             count=count,
             of=used.height,
             examples=[
@@ -138,7 +144,7 @@ def _stretch(rows: polars.DataFrame) -> Stretch | None:
     steps = _known([_step(values, begin), -_step(values, end)], begin, end, n)
     if chance > CHANCE or any(step < ABRUPT * excess for step in steps):
         return None
-    return Stretch(rows, begin, end, excess)
+    return Stretch(rows, begin, end, excess, calls=end - begin)
 
 
 LEVEL, OTHER_LEVEL, LARGEST_STEP = 10, 0.1, 1.5
@@ -175,7 +181,9 @@ def _level(rows: polars.DataFrame, used: polars.DataFrame) -> Stretch | None:
     elsewhere = [abs(_step(values, place)) for place in range(3, len(values) - 2) if abs(place - cut) > 3]
     if step < LARGEST_STEP * max(elsewhere, default=0.0):
         return None
-    return Stretch(compared, begin, end, excess)
+    at = compared["at"][cut]
+    later = rows.filter(rows["at"] >= at).height
+    return Stretch(compared, begin, end, excess, calls=later if slow_after else rows.height - later, level=True)
 
 
 def _split(values: Floats) -> tuple[int, bool]:
@@ -230,7 +238,7 @@ def _known(steps: list[float], begin: int, end: int, n: int) -> list[float]:
 
 
 def _of_workers(found: list[Stretch]) -> str:
-    names = [str(one.rows["worker"][0]) for one in found if one.rows["worker"][0] is not None]
+    names = sorted(str(one.rows["worker"][0]) for one in found if one.rows["worker"][0] is not None)
     return f" (worker{'s' if len(names) > 1 else ''} {', '.join(names[:5])})" if names else ""
 
 
