@@ -116,7 +116,10 @@ def measured(key: str) -> dict[str, Any]:
         row["kind"] = {"any": "image or video", "image": "image or video", "seq2seq": "encoder-decoder"}.get(kind, kind)
         return {**row, "result": "not run", "why": f"{type(error).__name__}: {error}".replace("\n", " ")[:200]}
     for _ in range(TRIES):
-        found = compared(model, call, bare, key.partition(":")[0])
+        try:
+            found = compared(model, call, bare, key.partition(":")[0])
+        except TimeoutError as error:
+            return {**row, "result": "not run", "why": str(error)}
         if found["result"] != "wrong" or not found.get("only_times"):
             break
     found.pop("only_times", None)
@@ -153,6 +156,8 @@ def compared(model: Any, call: dict[str, Any], bare: Any, model_type: str) -> di
             timed = model.generate(**call)
     except LaptimeError as error:
         return {"result": "lost" if own.generated else "refused", "why": str(error)[:200]}
+    except TimeoutError:
+        raise
     except Exception as error:
         why = f"{type(error).__name__}: {error}"
         return {"result": "lost" if own.generated else "wrong", "why": why.replace("\n", " ")[:200]}

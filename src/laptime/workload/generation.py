@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from transformers import GenerationConfig
+from transformers.generation import GenerationMixin
 from transformers.utils import logging as transformers_logging
 
 from laptime.errors import LaptimeError
@@ -20,6 +22,7 @@ ELSEWHERE = {
     "cache_implementation": "--cache",
     "disable_compile": "--no-compile",
     "prefill_chunk_size": "--prefill-chunk",
+    "assistant_model": "--assistant",
 }
 """What has an option of its own."""
 
@@ -56,9 +59,17 @@ def check_generate(options: Mapping[str, Any]) -> None:
             raise LaptimeError(f"--generate {key}: use {ELSEWHERE[key]}")
         if key in _RESULT:
             raise LaptimeError(f"--generate {key}: changes what is returned and not how it is made; leave it out")
+        if key == "custom_generate":
+            raise LaptimeError("--generate custom_generate: a loop of its own has no known stages; leave it out")
+        if key not in known and key in inspect.signature(GenerationMixin.generate).parameters:
+            raise LaptimeError(
+                f"--generate {key}: is an object of a program and no setting; time your own call with "
+                "laptime.StageTimer"
+            )
         if key not in known:
-            near = ", ".join(difflib.get_close_matches(key, known, n=3, cutoff=0.5)) or "num_beams, do_sample"
-            raise LaptimeError(f"--generate {key}: generate() has no such setting; near: {near}")
+            near = ", ".join(difflib.get_close_matches(key, known, n=3, cutoff=0.5))
+            hint = f"near: {near}" if near else "some are num_beams, do_sample, temperature"
+            raise LaptimeError(f"--generate {key}: generate() has no such setting; {hint}")
         if isinstance(options[key], str) and key not in _TEXTS:
             raise LaptimeError(f"--generate {key}={options[key]}: write a number, true, false or JSON, not text")
         if key in _COUNTS and options[key] is not None and not (type(options[key]) is int and options[key] >= 1):
