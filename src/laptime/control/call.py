@@ -13,6 +13,7 @@ import torch
 from laptime.control.choices import Choice
 from laptime.control.policies.one_pass import TextDecisions
 from laptime.control.policies.policy import Policy
+from laptime.control.policies.two_steps import TextSteps
 from laptime.control.seen import Budget, Seen
 from laptime.control.tables.collection import hidden_features
 from laptime.data.record import Decision
@@ -28,15 +29,15 @@ class Sight(NamedTuple):
     """What a policy is given before a call.
 
     own_bound_ms (choices,): each choice's bound without correction and leeway, from which a stream of requests learns.
-    times: the leeway (Room.times) that `budget` was made with. decisions: both decisions of the policy for these words;
-    None where it is asked twice.
+    times: the leeway (Room.times) that `budget` was made with. decisions: the policy's decisions for these words; None
+    where it is asked by `decide`.
     """
 
     seen: Seen
     budget: Budget
     own_bound_ms: Floats
     times: float
-    decisions: TextDecisions | None = None
+    decisions: TextDecisions | TextSteps | None = None
 
 
 class Call:
@@ -51,13 +52,22 @@ class Call:
         self.sight = sight
         self.waited_ms = 0.0
         self.inside_ms = 0.0
-        if sight.decisions is not None:
-            self.number = sight.decisions.decide(sight.budget)
-        else:
-            self.number = policy.decide(sight.seen, sight.budget)
-            if not policy.needs.hidden:  # nothing more will be known later
-                self.number = policy.decide(msgspec.structs.replace(sight.seen, tier=self._tier), sight.budget)
+        self.number = self._decided_before()
         self.before_ms = (perf_counter_ns() - began_ns) / 1e6
+
+    def _decided_before(self) -> int:
+        """The choice before the call; the final one where nothing more will be known later."""
+        sight, policy, prepared = self.sight, self.policy, self.sight.decisions
+        late = policy.space.late
+        if isinstance(prepared, TextSteps):
+            number = prepared.before(sight.budget, sight.seen.pixels)
+            return number if policy.needs.hidden else prepared.after(sight.budget, number // late, None)
+        if prepared is not None:
+            return prepared.decide(sight.budget)
+        number = policy.decide(sight.seen, sight.budget)
+        if policy.needs.hidden:
+            return number
+        return policy.decide(msgspec.structs.replace(sight.seen, tier=number // late), sight.budget)
 
     @property
     def _tier(self) -> int:
@@ -84,8 +94,12 @@ class Call:
         entered = perf_counter_ns()
         features = hidden_features(hidden)[0]
         arrived = perf_counter_ns()
-        seen = msgspec.structs.replace(self.sight.seen, tier=self._tier, hidden=features)
-        self.number = self.policy.decide(seen, self.sight.budget)
+        prepared, budget = self.sight.decisions, self.sight.budget
+        if isinstance(prepared, TextSteps):
+            self.number = prepared.after(budget, self._tier, features)
+        else:
+            seen = msgspec.structs.replace(self.sight.seen, tier=self._tier, hidden=features)
+            self.number = self.policy.decide(seen, budget)
         self.waited_ms = (arrived - entered) / 1e6
         knobs = self.knobs
         self.inside_ms = (perf_counter_ns() - arrived) / 1e6

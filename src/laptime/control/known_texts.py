@@ -8,6 +8,7 @@ import numpy as np
 from laptime.control.bounds.bounds import Bounds
 from laptime.control.policies.one_pass import OnePass, TextDecisions, one_pass
 from laptime.control.policies.policy import Policy
+from laptime.control.policies.two_steps import TextSteps, TwoSteps, two_steps
 from laptime.control.seen import Floats32, Room
 from laptime.control.tables.features import language_features
 from laptime.data.stats import Floats
@@ -32,7 +33,7 @@ class KnownText(msgspec.Struct, frozen=True):
     bound_ms: Floats
     median_ms: Floats
     loose: dict[float, Floats]
-    decisions: dict[int, TextDecisions]
+    decisions: dict[int, TextDecisions | TextSteps]
 
     def with_room(self, room: Room) -> Floats:
         """`Bounds.bound_of` with this room, (choices,)."""
@@ -52,7 +53,7 @@ class KnownTexts:
         self._bounds = bounds
         self._texts: dict[str, KnownText] = {}
         # By id of the policy. It is kept, so that no other object gets its id.
-        self._prepared: dict[int, tuple[Policy, OnePass]] = {}
+        self._prepared: dict[int, tuple[Policy, OnePass | TwoSteps]] = {}
 
     def of(self, text: str) -> KnownText:
         """What this text says, computed when it is asked for the first time."""
@@ -66,14 +67,14 @@ class KnownTexts:
             self._texts[text] = known
         return known
 
-    def decisions(self, policy: Policy, known: KnownText) -> TextDecisions | None:
-        """Both decisions of a policy for a text in one pass; None for a policy that has to be asked twice."""
+    def decisions(self, policy: Policy, known: KnownText) -> TextDecisions | TextSteps | None:
+        """A learnt policy's decisions for a text; None for a policy that has to be asked by `decide`."""
         of_text = known.decisions.get(id(policy))
         if of_text is not None and id(policy) in self._prepared:
             return of_text
         prepared = self._prepared.get(id(policy))
         if prepared is None:
-            whole = one_pass(policy)
+            whole = one_pass(policy) or two_steps(policy)
             if whole is None:
                 return None
             if len(self._prepared) >= POLICIES:

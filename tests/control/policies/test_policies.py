@@ -78,12 +78,10 @@ BUDGETS = st.builds(
 )
 
 
-@given(
-    BUDGETS,
-    st.integers(0, 1000),
-    st.sampled_from([random_grpo, random_grpo_of_choices, random_supervised]),
-    st.booleans(),
-)
+NETWORKS = st.sampled_from([random_grpo, random_grpo_of_choices, random_supervised])
+
+
+@given(BUDGETS, st.integers(0, 1000), NETWORKS, st.booleans())
 def test_a_learnt_policy_never_breaks_the_mask(budget: Budget, seed: int, make: Any, broken: bool) -> None:
     policy: Policy = make(seed)
     row = seed % len(FEATURES)

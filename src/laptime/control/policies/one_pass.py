@@ -94,28 +94,39 @@ class _GrpoText(msgspec.Struct, frozen=True):
     first: Floats32
 
     def decide(self, budget: Budget) -> int:
-        weights, ms, late = self.weights, budget.ms, self.weights.late
-        bound = budget.bound_ms.tolist()
-        fits = [one <= ms for one in bound]
-        if True not in fits:
+        weights, late = self.weights, self.weights.late
+        fits, by_tier, room = room_features(budget, late)
+        if room is None:
             return budget.fastest
-        room = min(max(log(ms) - log(min(bound)), LEAST_ROOM), MOST_ROOM)
-        by_tier = [sum(fits[start : start + late]) for start in range(0, len(fits), late)]
-        features = [room / 2, *[tanh(2 * (room - middle)) for middle in ROOMS], *[count / late for count in by_tier]]
-        hidden = np.array(features, dtype=np.float32) @ weights.room
+        hidden = room @ weights.room
         hidden += self.first
         np.tanh(hidden, out=hidden)
         logits = (hidden @ weights.second + weights.bias).tolist()
         if weights.early == len(fits):
-            tier = _highest([place for place, fitting in enumerate(fits) if fitting], logits, 0) // late
+            tier = highest_of([place for place, fitting in enumerate(fits) if fitting], logits, 0) // late
         else:
-            tier = _highest([tier for tier, count in enumerate(by_tier) if count], logits, 0)
+            tier = highest_of([tier for tier, count in enumerate(by_tier) if count], logits, 0)
         start = tier * late
         places = [place for place in range(start, start + late) if fits[place]]
-        return _highest(places, logits, weights.early)
+        return highest_of(places, logits, weights.early)
 
 
-def _highest(places: list[int], logits: list[float], offset: int) -> int:
+def room_features(budget: Budget, late: int) -> tuple[list[bool], list[int], Floats32 | None]:
+    """Which choices fit, how many of each tier do, and the budget's features (budget_features); None if none fits.
+
+    late: the number of choices of a tier. For one budget this takes a third of the time of arrays.
+    """
+    ms, bound = budget.ms, budget.bound_ms.tolist()
+    fits = [one <= ms for one in bound]
+    by_tier = [sum(fits[start : start + late]) for start in range(0, len(fits), late)]
+    if True not in fits:
+        return fits, by_tier, None
+    room = min(max(log(ms) - log(min(bound)), LEAST_ROOM), MOST_ROOM)
+    features = [room / 2, *[tanh(2 * (room - middle)) for middle in ROOMS], *[count / late for count in by_tier]]
+    return fits, by_tier, np.array(features, dtype=np.float32)
+
+
+def highest_of(places: list[int], logits: list[float], offset: int) -> int:
     """The place of the highest logit, the first one among equals."""
     found, value = places[0], logits[offset + places[0]]
     for place in places[1:]:
