@@ -14,7 +14,7 @@ from laptime.data.stats import median_interval, relative_half_width
 from laptime.data.summary import summarise
 from laptime.data.usable import usable
 from laptime.errors import LaptimeError
-from laptime.measure.session import Input, MeasuringPlan, measure
+from laptime.measure.session import Input, MeasuringPlan, measure, next_judged
 from tests.models.tiny import build, tiny_inputs
 
 # One stalled call among eight widens the interval of a 10 ms call tenfold: a limit that no busy machine reaches.
@@ -63,6 +63,15 @@ def test_it_stops_at_the_first_repeat_that_is_precise_and_says_so(llama):
     assert end.stopped == "precise"
     assert end.half_width == widths[-1] <= LOOSE.precision
     assert all(width is None or width > LOOSE.precision for width in widths[:-1])  # a busy machine flags samples
+
+
+def test_many_repeats_are_judged_seldom_and_never_late():
+    at, looks = 1, 0
+    while at < 10_000:
+        following = next_judged(at)
+        assert at < following <= max(at + 1, 1.02 * at)
+        at, looks = following, looks + 1
+    assert looks < 400, "each look is at all samples so far"
 
 
 def test_it_stops_at_the_limit_of_repeats(llama):

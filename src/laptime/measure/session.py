@@ -93,7 +93,7 @@ def _measure(
         progress("warm-up", len(warm), plan.max_warmups)
     steady = is_steady(warm, plan)
     stopped: StopReason = "max-repeats"
-    repeats = 0
+    repeats, judged_at = 0, plan.min_repeats
     for repeat in range(plan.max_repeats):
         for number, item in enumerate(inputs):
             if samples and time.monotonic() - started > plan.time_limit_s:
@@ -108,9 +108,11 @@ def _measure(
             progress("measure", repeat * len(inputs) + number + 1, plan.max_repeats * len(inputs))
         else:
             repeats = repeat + 1
-            if repeats >= plan.min_repeats and (verdict := _enough(samples, plan)):
-                stopped = verdict
-                break
+            if repeats >= judged_at:
+                judged_at = next_judged(repeats)
+                if verdict := _enough(samples, plan):
+                    stopped = verdict
+                    break
             continue
         break
     totals = [s.stages.total_ms for s in usable(samples)[0]]
@@ -226,6 +228,14 @@ def _in_laptime(error: BaseException) -> bool:
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
     return trace is not None and trace.tb_frame.f_globals.get("__name__", "").startswith("laptime.")
+
+
+def next_judged(repeats: int) -> int:
+    """After how many repeats it is judged next whether they are enough: the next one, or 2 % more of many.
+
+    Judging looks at all samples, so judging after each of 10,000 repeats would take longer than the calls.
+    """
+    return repeats + max(1, repeats // 50)
 
 
 def _enough(samples: Sequence[Sample], plan: MeasuringPlan) -> StopReason | None:
