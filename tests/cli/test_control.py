@@ -264,6 +264,10 @@ def test_one_answer_says_whether_it_was_in_time(workspace, capsys):
     assert decision["budget_ms"] == 1e6
     assert result["sample"]["config"]["blocks"] == decision["blocks"]
     assert result["spent_ms"] <= 1e6
+    code, out, _ = ask(capsys, *asked, "--budget-ms", "1e6", "--json", "--fast")
+    quick = json.loads(out)
+    assert (code, quick["text"]) == (0, result["text"])
+    assert quick["sample"]["config"] == {**result["sample"]["config"], "answered_by": "FastModel"}
     code, _, err = ask(capsys, *asked, "--budget-ms", "0.01")
     assert code == 1
     assert "no choice was known to fit: the fastest was taken" in err

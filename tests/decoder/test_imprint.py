@@ -74,6 +74,13 @@ def test_a_model_that_was_changed_is_refused(what, fast):
     assert "\n" not in str(said.value)
 
 
+def test_an_adapter_that_is_there_before_has_to_be_merged():
+    model = built("llama")
+    adapted(model)
+    with pytest.raises(LaptimeError, match=r"block 0: q_proj has an adapter; merge it"):
+        FastModel(model)
+
+
 def test_weights_that_an_adapter_was_merged_into_in_place_are_read():
     model = built("llama")
     inputs = tiny_inputs("llama")

@@ -64,6 +64,14 @@ def run(
             rich_help_panel=options.MEASURING,
         ),
     ] = 2,
+    fast: Annotated[
+        bool,
+        typer.Option(
+            "--fast",
+            help="Answer on FastModel, without launch gaps; the policy's bounds are of the plain path.",
+            rich_help_panel=options.MEASURING,
+        ),
+    ] = False,
     as_json: options.Json = False,
 ) -> int:
     """Answer one question within a budget: the policy chooses the knobs, for this call only.
@@ -93,7 +101,7 @@ def run(
         raise LaptimeError(f"{policy}: doesn't say which model it was trained for; name it with --model")
     asked = Question(question, None if image is None else open_image(image, "--image"), choices=choices)
     loaded = load_model(name, dtype=dtype.value, device=device, trust_remote_code=trust_remote_code)
-    adaptive = AdaptiveModel.load(loaded, policy)
+    adaptive = AdaptiveModel.load(loaded, policy, fast=fast or None)
     adaptive.warm_up(asked)
     for _ in range(repeats):
         answer = adaptive.generate(asked, budget_ms=budget, max_new_tokens=new_tokens)

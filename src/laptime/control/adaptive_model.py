@@ -322,6 +322,7 @@ class AdaptiveModel:
             "experts": written_experts(experts) if isinstance(experts, tuple) else None,
             "blocks": choice.blocks if choice.blocks is not None else self.switch.block_count,
             "active_blocks": written_blocks(active) if len(active) < self.switch.block_count else None,
+            "answered_by": None if self.fast is None else "FastModel",
         }
         return {name: value for name, value in known.items() if value is not None}
 

@@ -291,6 +291,8 @@ def _read_mlp(name: str, mlp: Any) -> Dense | Routed:
 
 
 def _linear(name: str, what: str, module: Any) -> Any:
+    if hasattr(module, "base_layer"):
+        raise LaptimeError(f"{name}: {what} has an adapter; merge it into the weights first (merge_and_unload())")
     if type(module) is not nn.Linear or module.weight.dtype not in DTYPES or not module.weight.is_contiguous():
         raise LaptimeError(
             f"{name}: {what} is {type(module).__name__} of {getattr(getattr(module, 'weight', None), 'dtype', None)}; "
