@@ -227,3 +227,24 @@ def test_a_pass_in_a_long_trace_is_not_its_headline_alone() -> None:
     headline = analyse(build(rows.activities, [load, *rows.calls])).headline
     assert headline.startswith("The GPU's work lies within 4.95 ms of the 8005 ms that were traced")
     assert "; in it: GPU idle" in headline
+
+
+def test_a_server_that_waits_for_requests_waits_in_no_step() -> None:
+    """Three bursts of ten tokens, two seconds apart: of the trace nearly all is idle, and of a step nearly nothing."""
+    rows = Rows()
+    for burst in range(3):
+        more = host_bound([STEP] * 10, host=((None, 100),), launch_ns=200, start_ns=1_000_000 + burst * 2_000_000_000)
+        for own, new in zip(rows.all, more.all, strict=True):
+            own.extend(
+                replace(row, correlation=row.correlation + 100_000 * burst) if hasattr(row, "correlation") else row
+                for row in new
+            )
+    analysis = analyse(build(*rows.all))
+    steps = analysis.steps
+    assert steps.count == 30
+    assert not steps.uneven
+    assert steps.outside_idle_ns is not None
+    assert 3_900_000_000 < steps.outside_idle_ns < 4_000_000_000
+    assert "busy" in analysis.headline
+    assert "of a step: it hardly waits" in analysis.headline
+    assert analysis.headline.endswith("ms of them idle")

@@ -51,6 +51,9 @@ FEW_KERNELS = 64
 QUEUED_NS = 100_000
 """A device that has work queued and begins none for longer than this waits for something else."""
 
+IDLE_OUTSIDE = 0.2
+"""From which share on idle time outside the steps is said."""
+
 HIDDEN = 0.2
 """Communication of which less than this is exposed runs beside the compute."""
 
@@ -84,7 +87,9 @@ def headline(integrity: Integrity, devices: list[DeviceTimes], kernels: list[Ker
     missing = missing_work(integrity)
     if of_step is not None and abs(of_step - idle) >= APART and out_ns >= OUTSIDE * device.span_ns:
         of, outside = "" if short else " of the trace", "it" if steps.count == 1 else "the steps"
-        said = f"{which} {_step_words(of_step, steps)}; {out_ns / 1e6:.1f} ms{of} lie outside {outside}"
+        unused = steps.outside_idle_ns or 0
+        of_them = f", {unused / 1e6:.1f} ms of them idle" if unused >= IDLE_OUTSIDE * out_ns else ""
+        said = f"{which} {_step_words(of_step, steps)}; {out_ns / 1e6:.1f} ms{of} lie outside {outside}{of_them}"
     elif missing and idle >= _HARDLY:
         said = f"{which} idle {_percent(idle)} in what was recorded; {missing}, so why isn't certain"
     else:

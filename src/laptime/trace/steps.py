@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from laptime.trace.causes import GapCauses, cause_times
 from laptime.trace.completeness import overlong
-from laptime.trace.gaps import DeviceGaps, union_ns
+from laptime.trace.gaps import DeviceGaps, covered_ns, union_ns
 from laptime.trace.kernel_names import family
 from laptime.trace.read.timeline import Activities, Activity, GpuTimeline, Int32, Int64
 from laptime.trace.repeats import WINDOW, RepeatRun, find_layers, levels
@@ -26,6 +26,9 @@ from laptime.trace.step_ranges import PROFILER_STEP, by_compiled, by_loader, by_
 WARM_UP = 1.5
 """Leading steps that last longer than this multiple of the median are warm-up."""
 
+
+LONG_WAIT, RARE = 5, 0.15
+"""A wait longer than so many usual steps, after fewer of them than this share, parts bursts of steps."""
 
 LEAST_SHARE = 0.2
 """Steps that hold less of the device's kernels than this are an episode of the trace, not its steady state."""
@@ -193,6 +196,15 @@ def _replays(activities: Activities, kernels: Int64) -> Int64:
     return np.where(known & (marked | shared), key, -1)
 
 
+def _between_bursts(start: Int64, own_end: Int64, followed: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """After which steps a wait follows that is no part of them: long and rare, as between the requests to an engine."""
+    wait = np.zeros(len(start), dtype=np.int64)
+    wait[:-1] = np.where(followed[:-1], start[1:] - own_end[:-1], 0)
+    usual = float(np.median((own_end - start + wait)[followed])) if followed.any() else 0.0
+    long: npt.NDArray[np.bool_] = wait > LONG_WAIT * usual
+    return long if long.any() and long.sum() < RARE * followed.sum() else np.zeros(len(start), dtype=np.bool_)
+
+
 def _spoiled(timeline: GpuTimeline, start: Int64, end: Int64) -> npt.NDArray[np.bool_]:
     """Which steps a kernel of impossible duration reaches into: none of them is the one to show."""
     activities = timeline.activities
@@ -213,6 +225,7 @@ def measured(
     own_end = reach[cuts.stop - 1]
     followed = np.zeros(len(start), dtype=bool)
     followed[:-1] = cuts.start[1:] == cuts.stop[:-1]
+    followed &= ~_between_bursts(start, own_end, followed)
     end = own_end.copy()
     end[:-1][followed[:-1]] = start[1:][followed[:-1]]
     wall = end - start
@@ -245,6 +258,7 @@ def measured(
     rows = gaps.rows[np.searchsorted(row_start, low) : np.searchsorted(row_start, high)]
     in_step = np.arange(len(gaps.gap_start_ns))[(gaps.gap_start_ns >= low) & (gaps.gap_end_ns <= high)]
     idle = int((gaps.gap_end_ns[in_step] - gaps.gap_start_ns[in_step]).sum())
+    in_steps = covered_ns(gaps.gap_start_ns, gaps.gap_end_ns, start[warm_up:], end[warm_up:]) if gaps.idle_ns else 0
     step_kernels = kernels[cuts.start[modal] : cuts.stop[modal]]
     pure = step_kernels[activities.kind[step_kernels] == Activity.KERNEL]
     hidden = len(pure) != len(step_kernels)  # a whole graph is one row
@@ -274,6 +288,7 @@ def measured(
         causes=cause_times(causes, in_step),
         layers=layers[0] if layers else None,
         outside_ns=gaps.span_ns - int(wall[warm_up:].sum()),
+        outside_idle_ns=gaps.idle_ns - int(np.sum(in_steps)),
         attention_kernels=None if hidden else _attention_kernels(activities.name[pure], timeline.strings),
     )
     return StepFrame(steps, start, end, rows, layers[1] if layers else None)
