@@ -1,9 +1,9 @@
 """What a learnt policy falls back to: a logistic regression of the words, unless kept-aside questions say otherwise.
 
 A network that learnt from a hundred questions may be worse than the simplest policy that looks at words. So each half
-of the training questions is decided by policies that learnt from the other half (cross-fitting): if the regression
-earns as much as the supervised network there, it stands for the learnt policy, unless that one is surely better on the
-questions that its own training kept aside.
+of the training questions is decided by policies that learnt from the other half (cross-fitting): unless the supervised
+network surely earns more there, the regression stands for the learnt policy; and unless that one is surely better on
+the questions that its own training kept aside.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def regression_instead(
         )
         rows = own[: MOST // 2]
         gains.append(_earned(network, aligned, lessons, rows) - _earned(simple, aligned, lessons, rows))
-    if np.concatenate(gains).mean() > 0:
+    if surely_above(np.concatenate(gains)):
         return None
     rows = lessons.checked[:MOST]
     simple = logistic_policy(table.take(lessons.fitted), aligned.language[lessons.fitted])
