@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 from laptime.trace.analysis import analyse
@@ -47,7 +48,7 @@ def test_repeated_products_alone_are_no_forward_pass() -> None:
     assert analysis.advice.startswith("If what repeats are layers, the one pass through them takes 4.00 ms")
     assert "(20 equal parts)" in analysis.advice
     assert "For 1.00 ms only communication runs: no remedy here ends it." in analysis.advice
-    assert "would leave" not in analysis.advice
+    assert not re.search(r"(would|could) leave \d", analysis.advice)
 
 
 def test_first_launches_are_not_called_slow_launching() -> None:
@@ -98,7 +99,7 @@ def test_a_step_of_first_calls_promises_nothing() -> None:
     analysis = analyse(build([*rows.activities, last], [*rows.calls, slow], [mark]))
     assert analysis.steps.count == 1
     assert "first calls are made: warm up first" in analysis.advice
-    assert "would leave" not in analysis.advice
+    assert not re.search(r"(would|could) leave \d", analysis.advice)
 
 
 def a_loop(count: int, *, names: str = "gemm add", process: int = 100, shift_ns: int = 0) -> Rows:
@@ -131,13 +132,13 @@ def test_kernels_of_two_programs_in_turns_are_no_step() -> None:
 def test_missing_kernels_leave_the_cause_open_and_promise_nothing() -> None:
     rows = host_bound([STEP] * 6, between_ns=30_000)
     whole = analyse(build(*rows.all))
-    assert "would leave" in whole.advice
+    assert re.search(r"(would|could) leave \d", whole.advice)
     lost = analyse(build([row for i, row in enumerate(rows.activities) if i % 9], rows.calls))
     missing = len(range(0, len(rows.activities), 9))
     assert lost.headline.endswith(
         f"in what was recorded; {missing} of {len(rows.calls)} kernel launches have no kernel, so why isn't certain"
     )
-    assert "would leave" not in lost.advice
+    assert not re.search(r"(would|could) leave \d", lost.advice)
 
 
 def test_impossible_durations_bound_the_idle_time() -> None:
@@ -188,7 +189,7 @@ def test_a_wide_range_is_said_by_its_end() -> None:
     best = next(row for row in analysis.whatif if row.remedy == "graph")
     wide = best.step_ns_high - best.step_ns_low > 0.2 * (best.step_ns_high + best.step_ns_low)
     assert wide
-    assert f"would leave {best.step_ns_high / 1e6:.2f} ms at most." in analysis.advice
+    assert f" leave {best.step_ns_high / 1e6:.2f} ms at most." in analysis.advice
 
 
 def test_many_kernels_of_no_family_are_one_kind() -> None:

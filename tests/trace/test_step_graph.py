@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -189,7 +190,7 @@ def test_a_step_that_its_dependencies_dont_explain_is_promised_nothing() -> None
     analysis = analyse(build(late, made.calls, made.ranges))
     assert analysis.steps.unexplained
     assert "step-unexplained" in {finding.code for finding in analysis.integrity.findings}
-    assert "would leave" not in analysis.advice
+    assert not re.search(r"(would|could) leave \d", analysis.advice)
 
 
 WORK = st.lists(

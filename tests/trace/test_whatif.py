@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -156,7 +157,7 @@ def test_low_confidence_is_said_with_the_range() -> None:
     analysis = analyse(build(*engines.host_bound([uneven] * 12).all))
     assert analysis.whatif
     assert all("the step itself is a guess" in row.assumptions for row in analysis.whatif)
-    assert "would leave" not in analysis.advice
+    assert not re.search(r"(would|could) leave \d", analysis.advice)
 
 
 COSTS = st.builds(

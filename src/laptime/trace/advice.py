@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from laptime.trace.headline import START_UP, missing_work, start_up_ns
 from laptime.trace.result import SURE, DeviceTimes, Integrity, Steps, TracedPass, WhatIf
+from laptime.trace.tolerance import VERB
 
 SAID = 0.05
 """The least share of a step in which only communication runs that the advice speaks of."""
@@ -111,7 +112,7 @@ def _promise(row: WhatIf) -> str:
         "workers": "Workers in the data loader",
         "overlap": "Pinned copies beside the compute",
     }
-    verb = "would" if row.remedy in ("graph", "overlap") else "could"
+    verb = VERB if row.remedy in ("graph", "overlap") else "could"
     name = words.get(row.remedy, "A CUDA graph with fusion")
     if _half_width(row) > NARROW:
         return f"{name} {verb} leave {row.step_ns_high / 1e6:.2f} ms at most."

@@ -25,6 +25,12 @@ ASKED = (17, 10)
 RECORD = f"ranges made in this way held {ASKED[1]} of {ASKED[0]} programs that were new to them, on an H200"
 
 
+HELD_OFTEN = 0.9
+"""A promise is said as what would come, not as what could, once so many new programs were held."""
+
+VERB = "would" if ASKED[1] >= HELD_OFTEN * ASKED[0] else "could"
+
+
 def tolerated(made: Remedied, remedy: str) -> Remedied:
     """The range that is promised: as wide as the replays differ, and at least as wide as outcomes did."""
     middle = (made.low_ns + made.high_ns) / 2
