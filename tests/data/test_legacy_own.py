@@ -28,10 +28,15 @@ def written(folder, rows):
 
 
 @settings(max_examples=40, deadline=None)
-@given(rows=st.lists(samples(), min_size=1, max_size=6, unique_by=lambda one: one.key), bulky=st.booleans())
-def test_it_gives_what_reading_any_file_gives(tmp_path_factory, rows, bulky):
+@given(
+    rows=st.lists(samples(), min_size=1, max_size=6, unique_by=lambda one: one.key),
+    bulky=st.booleans(),
+    block_bytes=st.sampled_from([0, 1, 700, 1800, 1 << 19]),
+)
+def test_it_gives_what_reading_any_file_gives(tmp_path_factory, rows, bulky, block_bytes):
+    """In blocks of any size: one sample, some, all."""
     folder = tmp_path_factory.mktemp("own")
-    own = read_own(written(folder, rows), bulky=bulky)
+    own = read_own(written(folder, rows), bulky=bulky, block_bytes=block_bytes)
     assert own is not None
     assert_frame_equal(own, read_legacy(folder, bulky=bulky))
 

@@ -6,7 +6,7 @@ in one file, if only a missing field, makes laptime.data.legacy read them all.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -34,19 +34,44 @@ _TYPES: dict[Kind, Any] = {
 }
 
 
-def read_own(files: Sequence[Path], *, bulky: bool) -> polars.DataFrame | None:
+BLOCK_BYTES = 1 << 19
+"""Samples are decoded in blocks of this size: their objects stay in the processor's cache until they are columns."""
+
+_OPENS, _BETWEEN, _CLOSES = f'"{RESULTS}": ['.encode(), b"\n  },\n  {", b"\n  }\n ]"
+"""Where the list of samples begins, one ends and the next begins, and the list ends, as laptime lays a file out.
+No text in JSON has a new line in it."""
+
+
+def read_own(files: Sequence[Path], *, bulky: bool, block_bytes: int = BLOCK_BYTES) -> polars.DataFrame | None:
     """The samples of all these files as a frame; None where laptime didn't write every one of them."""
     columns = SampleColumns(bulky=bulky, columns=_columns(), config=f"{EXTRAS}.config")
     decoder = _decoder(bulky=bulky)
     try:
         for file in files:
-            columns.add(decoder.decode(read_regular(file)).per_sample_results)
+            for block in _blocks(read_regular(file), block_bytes):
+                columns.add(decoder.decode(block))
         knobs = [msgspec.json.decode(config, type=dict[str, Scalar]) for config in columns.configs]
         if not files or any(plain_knobs(one) != one for one in knobs):
             return None
         return columns.frame()
     except (*DAMAGE, OSError, OverflowError):
         return None
+
+
+def _blocks(content: bytes, size: int) -> Iterator[bytes]:
+    """The samples of a file as JSON lists of some of them.
+
+    Raises msgspec.DecodeError where the file is laid out otherwise.
+    """
+    opens, closes = content.find(_OPENS), content.rfind(_CLOSES)
+    begin, end = opens + len(_OPENS), closes + len(_CLOSES) - 1
+    rest = msgspec.json.decode(content[:begin] + content[end:]) if 0 <= opens < closes else None
+    if not isinstance(rest, dict) or rest.get(RESULTS) != []:
+        raise msgspec.DecodeError("not as laptime writes it")
+    while (cut := content.find(_BETWEEN, min(begin + size, end), end)) >= 0:
+        yield b"[" + content[begin : cut + len(_BETWEEN) - len(b",\n  {")] + b"]"
+        begin = cut + len(_BETWEEN) - 1
+    yield b"[" + content[begin:end] + b"]"
 
 
 def _columns() -> list[FrameColumn]:
@@ -81,4 +106,4 @@ def _decoder(*, bulky: bool) -> msgspec.json.Decoder[Any]:
         gc=False,
         module=__name__,
     )
-    return msgspec.json.Decoder(msgspec.defstruct("OwnFile", [(RESULTS, list[sample])], module=__name__))
+    return msgspec.json.Decoder(list[sample])
