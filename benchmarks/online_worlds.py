@@ -1,6 +1,7 @@
 """A 95 % bound in worlds that change more than once: laptime beside ACI and conformal PID, labels at completion.
 
 python benchmarks/online_worlds.py [--streams 10]
+python benchmarks/online_worlds.py --ended    # laptime by how many requests had ended since a change
 
 A stream is 1500 requests of different sizes that arrive at random; so many run at once. Bounds were right for a machine
 at rest. The machine oscillates by 35 % (period 100 or 400 requests), switches between two speeds (60 requests each on
@@ -199,6 +200,26 @@ def judge(world: tuple[str, int, str], way: str, streams: int, seed: int) -> dic
     }
 
 
+ENDED = ((0, 20), (20, 100), (100, 400), (400, REQUESTS))
+"""Requests that were sent after the change and have ended when the next one is sent."""
+
+
+def by_ended(world: tuple[str, int, str], streams: int, seed: int) -> dict[str, Any]:
+    """Coverage of laptime's bounds by how many requests that were sent after the change had ended."""
+    rng = np.random.default_rng(seed)
+    held: dict[str, list[np.ndarray]] = {f"{low}-{high}": [] for low, high in ENDED}
+    for _ in range(streams):
+        one = stream(*world, rng)
+        given = laptime(one)
+        ended = np.array([np.sum(one.ended[CHANGE:i] <= one.issued[i]) for i in range(REQUESTS)])
+        for low, high in ENDED:
+            at = (np.arange(REQUESTS) > CHANGE) & (ended >= low) & (ended < high) & np.isfinite(given)
+            held[f"{low}-{high}"].append(one.took[at] <= given[at])
+    shares = {name: float(np.concatenate(parts).mean()) for name, parts in held.items()}
+    shares["from 100 on"] = float(np.concatenate([*held["100-400"], *held[f"400-{REQUESTS}"]]).mean())
+    return {"world": world[0], "at_once": world[1], **shares}
+
+
 def main() -> None:
     """Print a row for each world, and write benchmarks/results/online_worlds.json."""
     from recorded import record
@@ -207,10 +228,20 @@ def main() -> None:
     parser.add_argument("--streams", type=int, default=10)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--ended", action="store_true", help="laptime alone, by requests that ended since the change")
     asked = parser.parse_args()
     rows: list[dict[str, Any]] = []
     environment = {"python": platform.python_version(), "numpy": np.__version__, "platform": platform.platform()}
     pool = ProcessPoolExecutor(asked.workers)
+    if asked.ended:
+        changes = [world for world in WORLDS if world[0].startswith(("step", "ramp")) and world[2] == "t(5)"]
+        futures = [pool.submit(by_ended, world, asked.streams, asked.seed) for world in changes]
+        rows = [future.result() for future in futures]
+        for row in rows:
+            print(*(f"{name} {value:.3f}" if isinstance(value, float) else value for name, value in row.items()))
+        figures = {"streams": asked.streams, "seed": asked.seed, "worlds": rows}
+        print(record("online_ended", figures, environment).name)
+        return
     judged = [[pool.submit(judge, world, way, asked.streams, asked.seed) for way in WAYS] for world in WORLDS]
     for world, futures in zip(WORLDS, judged, strict=True):
         ways = {way: future.result() for way, future in zip(WAYS, futures, strict=True)}

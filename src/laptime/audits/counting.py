@@ -106,20 +106,22 @@ def prefill_holds_decode(measurements: Measurements) -> RuleOutcome:
 
 def _scatter(values: Floats, groups: Floats) -> float:
     """The robust relative spread of values about the median of their group, 1.4826 times the median deviation."""
-    logs = np.log(values)
-    for group in np.unique(groups):
-        logs[groups == group] -= np.median(logs[groups == group])
+    logs = _from_median(np.log(values), groups)
     return 1.4826 * float(np.median(np.abs(logs)))
 
 
 def _power(times: Floats, steps: Floats, groups: Floats) -> float:
     """How times grow with steps within their groups: the slope of the logarithms, each from its group's median."""
-    y, x = np.log(times), np.log(steps)
-    for group in np.unique(groups):
-        own = groups == group
-        y[own] -= np.median(y[own])
-        x[own] -= np.median(x[own])
+    y, x = _from_median(np.log(times), groups), _from_median(np.log(steps), groups)
     return float((x @ y) / max(float(x @ x), 1e-12))
+
+
+def _from_median(values: Floats, groups: Floats) -> Floats:
+    """Values less the median of their group."""
+    from polars import DataFrame, col
+
+    table = DataFrame({"value": values, "group": groups})
+    return table.select(col("value") - col("value").median().over("group"))["value"].to_numpy()
 
 
 RULES = (
