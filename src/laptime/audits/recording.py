@@ -294,8 +294,8 @@ EXPLAINS: dict[str, tuple[str, ...]] = {
     "timeouts-as-times": ("bimodal", "cold-start", "residual-too-large"),
     "stages-miss-total": ("bimodal",),
     "inputs-changed": ("bimodal",),
-    "first-calls-slow": ("bimodal", "clock-drift"),
-    "mixed-start-times": ("shards-apart", "overlapping-calls"),
+    "first-calls-slow": ("bimodal", "clock-drift", "cold-start", "slow-stretch"),
+    "mixed-start-times": ("shards-apart", "overlapping-calls", "longer-than-their-run"),
     "slow-stretch": ("bimodal",),
 }
 """What a finding of these rules makes other rules see: they are not reported beside it; it is as severe as they are."""

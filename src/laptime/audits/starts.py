@@ -90,6 +90,7 @@ def coarse_starts(measurements: Measurements) -> RuleOutcome:
     step, middle = start_step_ms(rows), float(np.median(rows["total_ms"].to_numpy()))
     if step < COARSE * middle:
         return Judged(rows.height)
+    how = "equal" if rows["started_unix_ms"].n_unique() == 1 else f"multiples of {_step_words(step)}"
     return Judged(
         rows.height,
         AuditFinding(
@@ -98,7 +99,7 @@ def coarse_starts(measurements: Measurements) -> RuleOutcome:
             count=rows.height,
             of=rows.height,
             examples=[f"{key_of(row)}: begins at {row['started_unix_ms']:,.0f}" for row in rows.head(3).to_dicts()],
-            reason=f"All start times are multiples of {_step_words(step)}, and a call takes {middle:.4g} ms at the "
+            reason=f"All start times are {how}, and a call takes {middle:.4g} ms at the "
             "median: whole seconds, or a number of too few digits (a 32-bit float). Overlaps of calls shorter than "
             "this step aren't judged; calls of one step are taken in the order of the file.",
             mend="Write start times in milliseconds as 64-bit numbers",
@@ -109,10 +110,14 @@ def coarse_starts(measurements: Measurements) -> RuleOutcome:
 def start_step_ms(rows: polars.DataFrame) -> float:
     """The step that all start times above 0 are multiples of; 0 where there is none of FINE_MS or more.
 
-    rows: with the column started_unix_ms.
+    rows: with the columns started_unix_ms and total_ms.
     """
     starts = rows.filter(rows["started_unix_ms"] > 0)["started_unix_ms"].to_numpy().astype(np.float64)
-    return _step(starts) if len(starts) >= FEWEST else 0.0
+    if len(starts) < FEWEST:
+        return 0.0
+    if len(np.unique(starts)) == 1:  # all within one step, which is longer than all of them
+        return float(rows["total_ms"].sum())
+    return _step(starts)
 
 
 def _step(starts: Floats) -> float:
