@@ -580,6 +580,8 @@ def test_a_data_loader_begins_steps_where_nothing_else_says_so(batches: int) -> 
     batch = [(name, 60_000) for name in ("implicit_convolve_sgemm", "bn_fw_inf", "relu_elementwise") * 16]
     rows = host_bound([batch] * batches, annotate="enumerate(DataLoader)#_Iter.__next__", between_ns=30_000_000)
     ranges = [replace(row, start_ns=row.start_ns - 29_000_000, end_ns=row.start_ns - 1_000) for row in rows.ranges]
+    lost = [replace(row, correlation=row.correlation + 1_000_000) for row in rows.calls]  # of another run, or damaged
+    assert analyse(build(rows.activities, lost, ranges)).steps.name is None
     analysis = analyse(build(rows.activities, rows.calls, ranges))
     if batches < 3:
         assert analysis.steps.name is None

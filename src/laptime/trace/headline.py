@@ -54,6 +54,9 @@ QUEUED_NS = 100_000
 IDLE_OUTSIDE = 0.2
 """From which share on idle time outside the steps is said."""
 
+MOSTLY = 0.7
+"""A cause of more than this share of idle time is why it is idle."""
+
 HIDDEN = 0.2
 """Communication of which less than this is exposed runs beside the compute."""
 
@@ -88,7 +91,9 @@ def headline(integrity: Integrity, devices: list[DeviceTimes], kernels: list[Ker
     if of_step is not None and abs(of_step - idle) >= APART and out_ns >= OUTSIDE * device.span_ns:
         of, outside = "" if short else " of the trace", "it" if steps.count == 1 else "the steps"
         unused = steps.outside_idle_ns or 0
-        of_them = f", {unused / 1e6:.1f} ms of them idle" if unused >= IDLE_OUTSIDE * out_ns else ""
+        of_them = (
+            f", {unused / 1e6:.1f} ms of them idle{_why_outside(steps)}" if unused >= IDLE_OUTSIDE * out_ns else ""
+        )
         said = f"{which} {_step_words(of_step, steps)}; {out_ns / 1e6:.1f} ms{of} lie outside {outside}{of_them}"
     elif missing and idle >= _HARDLY:
         said = f"{which} idle {_percent(idle)} in what was recorded; {missing}, so why isn't certain"
@@ -147,6 +152,18 @@ def _other_devices(device: DeviceTimes, devices: list[DeviceTimes]) -> str:
     words = [f"GPU {one.device} idle {_percent(one.idle_ns / one.span_ns)}" for one in others[:3]]
     more = f" and {len(others) - 3} more" if len(others) > 3 else ""
     return f"; {', '.join(words)}{more}" if words else ""
+
+
+def _why_outside(steps: Steps) -> str:
+    """Why a device waits between and around its steps, where that is one thing; empty where it isn't."""
+    most = max(steps.outside_causes, key=lambda row: row.total_ns, default=None)
+    if (
+        most is None
+        or most.cause in ("unknown", "queued", "launch-overhead")
+        or most.total_ns < MOSTLY * (steps.outside_idle_ns or 0)
+    ):
+        return ""
+    return f": {OTHER_WORK if most.cause == 'host-not-launching' else REASONS[most.cause]}"
 
 
 def _step_words(idle: float, steps: Steps) -> str:

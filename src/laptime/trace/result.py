@@ -207,6 +207,7 @@ class Steps(msgspec.Struct, frozen=True, kw_only=True):
     layers: Layers | None = None
     outside_ns: int | None = None  # the device's span before, between and after the steps, and its warm-up steps
     outside_idle_ns: int | None = None  # of it: in which the device did nothing
+    outside_causes: list[CauseTime] = []  # of the gaps of 1 ms and more that are no step's
     host_work_ns: int | None = None  # gap time in which the host worked on something else than launching
     attention_kernels: int | None = None  # how often a step runs its most frequent attention kernel
     tokens: list[int] | None = None  # the dimensions of the tokens that the modal step embeds, from recorded shapes

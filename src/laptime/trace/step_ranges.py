@@ -121,7 +121,7 @@ def by_loader(timeline: GpuTimeline, rows: Int64, launched: Int64) -> Cuts | Non
     ranges = timeline.ranges
     loads = np.array([name.startswith(LOADER) for name in timeline.strings], dtype=bool)
     asked = np.flatnonzero(loads[ranges.name]) if loads.any() else np.zeros(0, dtype=np.intp)
-    if len(asked) < LEAST_STEPS:
+    if len(asked) < LEAST_STEPS or len(rows) == 0 or np.count_nonzero(launched >= 0) < 0.5 * len(rows):
         return None
     names, counts = np.unique(ranges.name[asked], return_counts=True)
     name = int(names[np.argmax(counts)])

@@ -30,6 +30,9 @@ WARM_UP = 1.5
 LONG_WAIT, RARE = 5, 0.15
 """A wait longer than so many usual steps, after fewer of them than this share, parts bursts of steps."""
 
+LONG_NS = 1_000_000
+"""Waits outside the steps of which the causes are kept."""
+
 LEAST_SHARE = 0.2
 """Steps that hold less of the device's kernels than this are an episode of the trace, not its steady state."""
 
@@ -259,6 +262,9 @@ def measured(
     in_step = np.arange(len(gaps.gap_start_ns))[(gaps.gap_start_ns >= low) & (gaps.gap_end_ns <= high)]
     idle = int((gaps.gap_end_ns[in_step] - gaps.gap_start_ns[in_step]).sum())
     in_steps = covered_ns(gaps.gap_start_ns, gaps.gap_end_ns, start[warm_up:], end[warm_up:]) if gaps.idle_ns else 0
+    own = np.searchsorted(start[warm_up:], gaps.gap_start_ns, side="right") - 1
+    out = (own < 0) | (gaps.gap_end_ns > end[warm_up:][np.maximum(own, 0)])
+    out &= gaps.gap_end_ns - gaps.gap_start_ns >= LONG_NS
     step_kernels = kernels[cuts.start[modal] : cuts.stop[modal]]
     pure = step_kernels[activities.kind[step_kernels] == Activity.KERNEL]
     hidden = len(pure) != len(step_kernels)  # a whole graph is one row
@@ -289,6 +295,7 @@ def measured(
         layers=layers[0] if layers else None,
         outside_ns=gaps.span_ns - int(wall[warm_up:].sum()),
         outside_idle_ns=gaps.idle_ns - int(np.sum(in_steps)),
+        outside_causes=cause_times(causes, np.flatnonzero(out)),
         attention_kernels=None if hidden else _attention_kernels(activities.name[pure], timeline.strings),
     )
     return StepFrame(steps, start, end, rows, layers[1] if layers else None)
