@@ -145,7 +145,11 @@ def percentiles_section(run: Run) -> list[Html]:
     chosen = percentiles(run.samples, wanted)
     if not chosen:
         return []
-    rows = [[time_name(name), *(text(ms, "ms") for ms in values.values())] for name, values in chosen.items()]
+    rows = [
+        [time_name(name), *(text(ms, "ms") for ms in values.values())]
+        for name, values in chosen.items()
+        if any(values.values())
+    ]
     heads = ["time", *next(iter(chosen.values()))]
     return [section("Percentiles", table(heads, rows, numeric=range(1, len(heads))), id="percentiles")]
 

@@ -98,6 +98,8 @@ def percentiles_table(chosen: Mapping[str, Mapping[str, float]]) -> RenderableTy
         Column(narrow="keep", min_width=20), *(Column(head, numeric=True) for head in heads), title="Percentiles"
     )
     for name, values in chosen.items():
+        if not any(values.values()):  # no vision to show
+            continue
         table.add_row(time_name(name), *(text(ms, "ms") for ms in values.values()))
     return table
 
