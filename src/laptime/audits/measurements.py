@@ -247,8 +247,9 @@ def _with_gaps(frame: polars.DataFrame) -> polars.DataFrame:
 
 
 def _size(place: Path) -> int:
-    """The bytes of a file, or of the samples in a folder."""
-    files = place.glob("samples-*.jsonl") if place.is_dir() else [place]
+    """The bytes of a file, or of the samples in a folder: of a run, or of older JSON files."""
+    of_run = (place / "run.json").exists()
+    files = place.glob("samples-*.jsonl" if of_run else "*.json") if place.is_dir() else [place]
     return sum(file.stat().st_size for file in files if file.is_file())
 
 

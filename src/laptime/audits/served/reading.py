@@ -23,6 +23,7 @@ from laptime.audits.served.fields import (
     whole_ms,
 )  # fmt: skip
 from laptime.audits.served.result import ServedLevel, ServedRequest, ServedResult
+from laptime.data.legacy import FILE_NAME, RESULTS
 from laptime.data.outside import DAMAGE
 from laptime.errors import LaptimeError
 
@@ -37,6 +38,8 @@ def read_served(path: Path) -> ServedResult | None:
     if path.is_dir():
         return _folder(path)
     if path.suffix not in (".json", ".jsonl") or not path.is_file() or path.stat().st_size > HIGHEST_BYTES:
+        return None
+    if FILE_NAME.fullmatch(path.name):  # older results: decoding them here would take as long as reading them
         return None
     values = _values(path)
     if not values:
@@ -67,6 +70,8 @@ def _folder(path: Path) -> ServedResult | None:
 def _values(path: Path) -> list[Object]:
     """The objects of a JSON file (one, or a list) or of JSON lines; empty for anything else."""
     content = path.read_bytes()
+    if f'"{RESULTS}"'.encode() in content:  # an older result under another name
+        return []
     try:
         value = _decoded(content)
     except (*DAMAGE, ValueError):
