@@ -31,6 +31,9 @@ from laptime.estimate.total import load_predictor
 
 LISTED = 200
 """A report lists at most this number of answers, nearest below the budget first. Counts are over all."""
+RISK_OF_A_CHOICE = 0.5
+"""The share of the asked risk at which one of many is chosen. Whoever takes the most accurate configuration whose bound
+keeps a budget takes one whose bound came out too low more often than others: benchmarks/estimate_selection.py."""
 ONE_SIGMA = 0.8413447460685429
 """The normal distribution's share below one standard deviation above its middle."""
 
@@ -75,7 +78,8 @@ class BudgetReport(Shown, msgspec.Struct, frozen=True, kw_only=True):
     asked: int
     feasible: int
     abstained: int  # configurations without a promise
-    best: BudgetAnswer | None  # the most accurate feasible one; without accuracies the slowest that is feasible
+    best: BudgetAnswer | None  # the most accurate feasible one at `chosen_at`; without accuracies the slowest
+    chosen_at: float | None = None  # the confidence at which `best` keeps the budget; None where there is no best
     answers: list[BudgetAnswer]  # LISTED of them: feasible ones nearest to the budget first, then the others
     rules: list[RuleCost]
     sigma_ms: float  # the standard deviation of the prediction's error that the rules use
@@ -151,6 +155,8 @@ def judge_budget(
     bound, probability = np.where(strange, np.inf, bound), np.where(strange, 0.0, probability)
     guess = np.where(strange, np.inf, median)  # no rule has a prediction of what was never measured
     within = bound <= budget_ms
+    strict = confidence if len(frame) == 1 else 1 - RISK_OF_A_CHOICE * (1 - confidence)
+    surely = np.where(strange, np.inf, estimator.quantile(frame, strict)) <= budget_ms
     known = None if accuracy is None else np.asarray(accuracy, dtype=np.float64)
     sigma = standard_error(estimator, frame, guess, measured)
 
@@ -168,6 +174,7 @@ def judge_budget(
 
     order = np.lexsort((np.where(within, -bound, bound), ~within))
     rules = {"calibrated bound": bound} | rules_of_thumb(guess, sigma)
+    chosen = _best(within, surely, bound, known)
     judged = _Judged(within, budget_ms, confidence, known, measured)
     return BudgetReport(
         target=estimator.target,
@@ -176,7 +183,8 @@ def judge_budget(
         asked=len(frame),
         feasible=int(within.sum()),
         abstained=int((~np.isfinite(bound)).sum()),
-        best=None if (row := _best(within, bound, known)) is None else answer(row),
+        best=None if chosen is None else answer(chosen),
+        chosen_at=None if chosen is None else strict if surely[chosen] else confidence,
         answers=[answer(int(row)) for row in order[:LISTED]],
         rules=[judged.cost(name, limit) for name, limit in rules.items()],
         sigma_ms=sigma,
@@ -315,12 +323,18 @@ def _of_table(predictor: Predictor, table: polars.DataFrame, accuracy: str | Non
     )
 
 
-def _best(within: npt.NDArray[np.bool_], bound: Floats, accuracy: Floats | None) -> int | None:
+def _best(
+    within: npt.NDArray[np.bool_], surely: npt.NDArray[np.bool_], bound: Floats, accuracy: Floats | None
+) -> int | None:
+    """The one to take: of those that surely keep the budget the most accurate, or the slowest; else the fastest."""
     rows = np.flatnonzero(within)
     if accuracy is not None:
         rows = rows[~np.isnan(accuracy[rows])]
     if len(rows) == 0:
         return None
+    if not surely[rows].any():
+        return int(rows[np.argmin(bound[rows])])
+    rows = rows[surely[rows]]
     if accuracy is None:
         return int(rows[np.argmax(bound[rows])])
     return int(rows[np.lexsort((bound[rows], -accuracy[rows]))[0]])

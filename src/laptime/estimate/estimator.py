@@ -126,7 +126,7 @@ class Estimator:
         log_bounds = np.empty((len(asked.log_ms), len(levels)))
         for calibrated, rows in asked.calibrated_rows:
             log_bounds[rows] = calibrated.log_bounds(
-                asked.log_ms[rows], asked.distances[rows], levels, asked.above[rows]
+                asked.log_ms[rows], asked.distances[rows], levels, asked.above[rows], asked.local[rows]
             )
         bounds: Floats = np.exp(log_bounds)
         return bounds[:, 0] if np.ndim(q) == 0 else bounds
@@ -141,7 +141,7 @@ class Estimator:
         share = np.empty(len(log_budget))
         for calibrated, rows in asked.calibrated_rows:
             share[rows] = calibrated.within(
-                asked.log_ms[rows], asked.distances[rows], log_budget[rows], asked.above[rows]
+                asked.log_ms[rows], asked.distances[rows], log_budget[rows], asked.above[rows], asked.local[rows]
             )
         return share
 
@@ -221,7 +221,8 @@ class Estimator:
             ["unknown", "level", "group", "beyond", "sibling"],
             default="inside",
         ).tolist()
-        log_ms, above = np.empty(len(rows)), np.zeros(len(rows))
+        log_ms, above, local = np.empty(len(rows)), np.zeros(len(rows)), np.ones(len(rows))
+        around = fitted.by_question["inside"].around
         calibrated_rows = []
         kinds = np.array(questions, dtype=object)
         for question, calibrated in fitted.by_question.items():
@@ -230,10 +231,14 @@ class Estimator:
                 some = rows.take(places)
                 if calibrated.growth is None:
                     log_ms[places] = calibrated.regressor.log_ms(some)
+                    if calibrated.around is not None:
+                        local[places] = calibrated.around.at(some)
                 else:
                     near = fitted.by_question["inside"].regressor
                     found = reach(calibrated.growth, fitted.domain, near, calibrated.regressor, some, distances[places])
                     log_ms[places], above[places] = found.log_ms, found.above
+                    if around is not None:  # what is not known at the edge is not known beyond it
+                        local[places] = np.where(np.isinf(around.at(found.nearest)), np.inf, 1.0)
             for name in calibrated.groups if not only_support else ():
                 own = np.array([groups[place] == name for place in places], dtype=np.bool_)
                 if own.any():
@@ -241,7 +246,7 @@ class Estimator:
                     places = places[~own]
             if len(places):
                 calibrated_rows.append((calibrated, places))
-        return _Asked(rows, log_ms, above, distances, questions, groups, calibrated_rows)
+        return _Asked(rows, log_ms, above, local, distances, questions, groups, calibrated_rows)
 
 
 class _Asked(msgspec.Struct, frozen=True):
@@ -249,6 +254,8 @@ class _Asked(msgspec.Struct, frozen=True):
     log_ms: Floats
     above: Floats
     """How far above its prediction (in logarithms) a row's bound starts, before what was held out adds to it."""
+    local: Floats
+    """How large residuals are around a row, over the usual; infinite where that is too large for any bound."""
     distances: Floats
     questions: list[Question]
     groups: list[str | None]

@@ -34,6 +34,7 @@ from laptime.estimate.learn.growth import Growth
 from laptime.estimate.learn.process import Process
 from laptime.estimate.learn.regressors import Candidate, Clamp, Regressor
 from laptime.estimate.learn.selection import QUESTIONS, Question
+from laptime.estimate.learn.surroundings import Places, Surroundings
 from laptime.estimate.learn.terms import Terms
 from laptime.estimate.learn.trees import Trees, parse, write
 from laptime.estimate.saved_checks import (
@@ -42,6 +43,7 @@ from laptime.estimate.saved_checks import (
     check_growth,
     check_known,
     check_marks,
+    check_places,
     check_process,
     check_terms,
     check_work,
@@ -76,6 +78,7 @@ class _SavedRegressor(msgspec.Struct, frozen=True):
     residuals: int
     most: float | None = None
     growth: Growth | None = None
+    around: Places | None = None
 
 
 class _Manifest(msgspec.Struct, frozen=True):
@@ -120,6 +123,7 @@ def save_estimator(fitted: Fitted, settings: FitSettings, folder: Path) -> None:
                 len(calibrated.residuals),
                 calibrated.most,
                 calibrated.growth,
+                None if calibrated.around is None else calibrated.around.places,
             )
         )
     manifest = _Manifest(
@@ -239,7 +243,8 @@ def _calibrated(
         middle=saved.middle,
         clamps=saved.clamps,
     )
-    floor = np.empty(0) if saved.question == "inside" else residuals.get(("inside", None), np.empty(0))
+    inside = residuals.get((USUAL, None), residuals.get(("inside", None), np.empty(0)))
+    floor = np.empty(0) if saved.question == "inside" else inside
     groups = {
         name: values for (asked, name), values in residuals.items() if asked == saved.question and name is not None
     }
@@ -247,21 +252,33 @@ def _calibrated(
         raise LaptimeError(f"{file}: {saved.question} has a widest bound out of range; fit the estimator again")
     if saved.growth is not None:
         check_growth(saved.growth, numeric, file)
-    return CalibratedRegressor(regressor, own, saved.spread, floor, groups, saved.most, saved.growth)
+    around = None
+    if saved.around is not None:
+        check_places(saved.around, numeric, len(manifest.columns.categorical), file)
+        around = Surroundings(saved.around)
+    return CalibratedRegressor(regressor, own, saved.spread, floor, groups, saved.most, around, saved.growth)
 
 
 Residuals = dict[tuple[str, str | None], Floats]
 """By question and group; None: of all groups."""
+USUAL = "usual"
+"""In the place of a question: residuals inside of one scale, where those of "inside" have scales of their own."""
 _COLUMNS = {"question": pl.String, "group": pl.String, "residual": pl.Float64}
 
 
 def _residual_bytes(fitted: Fitted) -> bytes:
+    inside = fitted.by_question["inside"]
+    usual = [] if inside.around is None else [(USUAL, fitted.by_question["level"].floor)]
     parts = [
         pl.DataFrame(
             {"question": [question] * len(values), "group": [group] * len(values), "residual": values}, _COLUMNS
         )
         for question, calibrated in fitted.by_question.items()
         for group, values in [(None, calibrated.residuals), *calibrated.groups.items()]
+    ]
+    parts += [
+        pl.DataFrame({"question": [name] * len(values), "group": [None] * len(values), "residual": values}, _COLUMNS)
+        for name, values in usual
     ]
     out = BytesIO()
     pl.concat(parts).write_parquet(out, compression="zstd")

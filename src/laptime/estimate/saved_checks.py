@@ -13,6 +13,7 @@ from laptime.estimate.learn.fitting import Known
 from laptime.estimate.learn.growth import Growth
 from laptime.estimate.learn.process import Process, Scaling
 from laptime.estimate.learn.regressors import Clamp
+from laptime.estimate.learn.surroundings import Places
 from laptime.estimate.learn.terms import Terms, TermSet
 from laptime.estimate.roofline.roofline import ModelShape, VisionShape
 from laptime.estimate.roofline.work import INPUTS, MODEL, NAMES, Work
@@ -97,6 +98,25 @@ def check_growth(growth: Growth, numeric: int, where: str) -> None:
     """Raise LaptimeError unless every numeric column has a finite elasticity of at least 0."""
     ok = len(growth.elasticities) == numeric and _finite(growth.elasticities)
     _require(ok and all(value >= 0 for value in growth.elasticities), "growth", where)
+
+
+def check_places(places: Places, numeric: int, categories: int, where: str) -> None:
+    """Raise LaptimeError unless held-out rows have the coordinates that the columns ask for, and sizes above 0."""
+    coordinates = numeric + sum(len(levels) for levels in places.levels)
+    ok = (
+        _scaling_fits(places.scaling, numeric)
+        and len(places.levels) == categories
+        and all(abs(level) < 2**31 for levels in places.levels for level in levels)
+        and len(places.coordinates) == len(places.sizes) > 0
+        and coordinates > 0
+        and all(len(row) == coordinates for row in places.coordinates)
+        and _finite(value for row in places.coordinates for value in row)
+        and _finite([*places.sizes, places.most])
+        and all(size > 0 for size in places.sizes)
+        and places.most > 0
+        and 0 < places.neighbours <= MOST_SIZE
+    )
+    _require(ok, "surroundings", where)
 
 
 def check_known(known: Known, schema: Schema, where: str) -> None:

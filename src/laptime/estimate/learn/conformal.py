@@ -21,7 +21,9 @@ from laptime.data.stats import Floats, Ints, t_quantile
 from laptime.errors import LaptimeError
 from laptime.estimate.learn.domain import NEAR
 from laptime.estimate.learn.growth import Growth
+from laptime.estimate.learn.ranks import bound, rank, share_below
 from laptime.estimate.learn.regressors import Regressor
+from laptime.estimate.learn.surroundings import Surroundings
 
 SLACK = 1e-12
 """A budget that equals a bound counts as kept, whatever the last bit of a logarithm says."""
@@ -45,34 +47,58 @@ class CalibratedRegressor(msgspec.Struct, frozen=True):
     """The residuals of each group that was seen and has enough of them."""
     most: float | None = None
     """A bound further above the prediction (in logarithms) is none: so far the regressor doesn't extrapolate."""
+    around: Surroundings | None = None
+    """How large residuals are near a row, where that makes bounds narrower: inside alone."""
     growth: Growth | None = None
     """Beyond the sizes: rows are predicted from the nearest row inside, and bounds start `above` the prediction."""
 
     def of_group(self, name: str) -> CalibratedRegressor:
         """The same regressor, calibrated on one group alone."""
-        return CalibratedRegressor(self.regressor, self.groups[name], self.spread)
+        return CalibratedRegressor(self.regressor, self.groups[name], self.spread, around=self.around)
 
     def scale(self, distances: Floats) -> Floats:
         """What a residual is multiplied by at each distance outside the domain: 1 inside, 2 at `spread`."""
         return np.ones(len(distances)) if self.growth is not None else 1.0 + distances / self.spread
 
-    def log_bounds(self, log_ms: Floats, distances: Floats, levels: Floats, above: Floats | float = 0.0) -> Floats:
-        """log of the upper bound at each level, (n, levels). `above`: where the bound starts, over the prediction."""
+    def log_bounds(
+        self,
+        log_ms: Floats,
+        distances: Floats,
+        levels: Floats,
+        above: Floats | float = 0.0,
+        local: Floats | float = 1.0,
+    ) -> Floats:
+        """log of the upper bound at each level, (n, levels).
+
+        above: where the bound starts, over the prediction. local: how large residuals are around the row, over the
+        usual; infinite where nothing can be promised.
+        """
         reach = bound(self.residuals, levels)
         if len(self.floor):
             reach = np.maximum(reach, bound(self.floor, levels))
-        higher = np.reshape(above, (-1, 1)) + self.scale(distances)[:, None] * reach[None, :]
+        given = np.isfinite(local)
+        scale = self.scale(distances) * np.where(given, local, 1.0)
+        higher = np.reshape(above, (-1, 1)) + scale[:, None] * reach[None, :]
         if self.most is not None:
             higher = np.where(higher > self.most, np.inf, higher)
-        return np.asarray(log_ms[:, None] + higher, dtype=np.float64)
+        return np.asarray(np.where(np.reshape(given, (-1, 1)), log_ms[:, None] + higher, np.inf), dtype=np.float64)
 
-    def within(self, log_ms: Floats, distances: Floats, log_budget: Floats, above: Floats | float = 0.0) -> Floats:
+    def within(
+        self,
+        log_ms: Floats,
+        distances: Floats,
+        log_budget: Floats,
+        above: Floats | float = 0.0,
+        local: Floats | float = 1.0,
+    ) -> Floats:
         """P(time <= budget), (n,): the level of the bound that the budget is."""
         higher = log_budget - log_ms + SLACK
         reach = (higher if self.most is None else np.minimum(higher, self.most)) - above
-        reach = reach / self.scale(distances)
+        given = np.isfinite(local)
+        reach = reach / (self.scale(distances) * np.where(given, local, 1.0))
         share = share_below(self.residuals, reach)
-        return np.minimum(share, share_below(self.floor, reach)) if len(self.floor) else share
+        share = np.minimum(share, share_below(self.floor, reach)) if len(self.floor) else share
+        return np.where(given, share, 0.0)
 
 
 MOST_WIDENING = float(np.log(2.0))
@@ -152,27 +178,6 @@ def calibrate(
     if across == "groups":
         return CalibratedRegressor(regressor, over_groups(scaled, folds), spread)
     return CalibratedRegressor(regressor, np.sort(scaled), spread, groups=by_group)
-
-
-ROUNDING = 1e-9
-"""(n + 1) q is compared with whole numbers: 0.95 * 100 must be 95."""
-
-
-def rank(count: int, q: Floats) -> np.ndarray[tuple[int, ...], np.dtype[np.int64]]:
-    """k of the bound r(k) for each level, from 1 to count + 1 (which stands for infinity)."""
-    return np.maximum(np.ceil((count + 1) * q - ROUNDING), 1).astype(np.int64)
-
-
-def bound(ordered: Floats, q: Floats) -> Floats:
-    """The upper bound on a scaled residual at each level: r(ceil((n + 1) q)), infinite beyond n."""
-    with_infinity = np.append(ordered, np.inf)
-    return np.asarray(with_infinity[rank(len(ordered), q) - 1], dtype=np.float64)
-
-
-def share_below(ordered: Floats, values: Floats) -> Floats:
-    """The probability that a scaled residual is at most each value: #{r <= value} / (n + 1)."""
-    below = np.searchsorted(ordered, values, side="right")
-    return np.asarray(below / (len(ordered) + 1), dtype=np.float64)
 
 
 def check_level(q: Floats) -> None:

@@ -24,12 +24,12 @@ from laptime.estimate.learn.conformal import (
     MOST_BEYOND,
     MOST_WIDENING,
     CalibratedRegressor,
-    bound,
     calibrate,
     over_steps,
 )
 from laptime.estimate.learn.domain import NEAR, Domain, domain_of
 from laptime.estimate.learn.growth import growth_of
+from laptime.estimate.learn.ranks import bound
 from laptime.estimate.learn.regressors import Candidate, Regressor, fit_regressor
 from laptime.estimate.learn.selection import (
     CALIBRATION_FOLDS,
@@ -47,6 +47,7 @@ from laptime.estimate.learn.selection import (
     make_folds,
 )
 from laptime.estimate.learn.steps import LAWS, Steps, cross_fit_steps, step_folds
+from laptime.estimate.learn.surroundings import surroundings_of
 from laptime.estimate.roofline.work import Work
 from laptime.estimate.table.row_marks import kept_marks, row_marks
 from laptime.estimate.table.table import (
@@ -144,6 +145,8 @@ def fit_table(frame: pl.DataFrame, settings: FitSettings, *, threads: int = 0, b
     scores, parameters = compare_candidates(some, some_folds, seed=seed, workers=workers)
     by_question: dict[Question, CalibratedRegressor] = {}
     choices: list[ChosenRegressor] = []
+    usual = np.empty(0)
+    """Residuals inside, all of one scale."""
     by_growth = rows.numeric.shape[1] > 0 and not rows.work.shape[1]
     """Whether rows beyond are predicted from the nearest inside. Where the work of a call is known, it says more."""
     for question in QUESTIONS:
@@ -159,9 +162,18 @@ def fit_table(frame: pl.DataFrame, settings: FitSettings, *, threads: int = 0, b
         ratios = np.log(times)[measured] - held.log_ms[place]
         by_group = question == "inside" and 1 < len(group_names) < FEW_GROUPS
         names_of = [group_names[code] for code in groups[measured]] if by_group else []
+        looked = None
+        if question == "inside":
+            held_rows = training.rows.take(held.configurations).take(place)
+            looked = surroundings_of(held_rows, ratios, held.folds[place], seed=seed)
+        scaled = ratios if looked is None else ratios / looked.local
         by_question[question] = calibrate(
-            regressor, ratios, held.distances[place], names_of, held.folds[place], ACROSS[question]
+            regressor, scaled, held.distances[place], names_of, held.folds[place], ACROSS[question]
         )
+        if question == "inside":
+            usual = np.sort(ratios / (by_question[question].scale(held.distances[place])))
+        if looked is not None:
+            by_question[question] = msgspec.structs.replace(by_question[question], around=looked.surroundings)
         if ACROSS[question] == "groups":
             notes.append(_promise(question, len(own_folds), len(by_question[question].residuals) > 0))
         choices.append(_choice(best, ratios, own_folds, by_question[question], schema.sizes))
@@ -176,7 +188,7 @@ def fit_table(frame: pl.DataFrame, settings: FitSettings, *, threads: int = 0, b
         ways = near.candidate, Candidate(power=MIDDLE_POWER, residual="none") if far is None else far.candidate
         regressor = settled(fit_regressor(training, ways[1], seed=seed, threads=threads, parameters=parameters))
         seen = growth_of(training.rows, training.log_ms)
-        beyond = CalibratedRegressor(regressor, by_question["inside"].residuals, NEAR, growth=seen)
+        beyond = CalibratedRegressor(regressor, usual, NEAR, growth=seen)
         if steps:
             laws = cross_fit_steps(some, steps, *ways, seed=seed, parameters=parameters, workers=workers)
             of_all = laws[0].configurations if sample is None else sample[laws[0].configurations]
@@ -195,7 +207,7 @@ def fit_table(frame: pl.DataFrame, settings: FitSettings, *, threads: int = 0, b
     if not any(one.regressor.needs_work for one in by_question.values()):
         schema = msgspec.structs.replace(schema, work=None)
     few_groups = 1 < len(group_names) < FEW_GROUPS
-    notes += _fill_questions(by_question, [*schema.categorical, *(group if few_groups else [])])
+    notes += _fill_questions(by_question, usual, [*schema.categorical, *(group if few_groups else [])])
     card = ModelCard(
         target=target,
         features=names,
@@ -266,15 +278,16 @@ def settled(regressor: Regressor) -> Regressor:
     return msgspec.structs.replace(regressor, trees=regressor.trees.settled())
 
 
-def _fill_questions(by_question: dict[Question, CalibratedRegressor], names: Sequence[str]) -> list[str]:
+def _fill_questions(by_question: dict[Question, CalibratedRegressor], floor: Floats, names: Sequence[str]) -> list[str]:
     """Fill the questions for which no row could be held out, and return notes that say so.
 
-    Sizes beyond the table get wider bounds, unseen levels none. `names`: the columns that can have unseen levels.
+    Sizes beyond the table get wider bounds, unseen levels none. floor: residuals inside, of one scale. names: the
+    columns that can have unseen levels.
     """
     notes = []
     inside = by_question["inside"]
     if "beyond" not in by_question:
-        by_question["beyond"] = CalibratedRegressor(inside.regressor, inside.residuals, NEAR)
+        by_question["beyond"] = CalibratedRegressor(inside.regressor, floor, NEAR)
         notes.append(UNCHECKED)
     if "group" not in by_question:
         by_question["group"] = CalibratedRegressor(by_question["beyond"].regressor, np.empty(0), NEAR)
@@ -288,12 +301,12 @@ def _fill_questions(by_question: dict[Question, CalibratedRegressor], names: Seq
             f"a value of {' or '.join(dict.fromkeys(names))} that is not in this table gets no bound: "
             "too few values were measured to check one"
         )
-    usual = float(np.quantile(inside.residuals, USUAL))
+    usual = float(np.quantile(floor, USUAL))
     for question in QUESTIONS:
         if question != "inside":
             widest = MOST_WIDENING if by_question[question].growth is None else MOST_BEYOND
             by_question[question] = msgspec.structs.replace(
-                by_question[question], floor=inside.residuals, most=max(usual, 0.0) + widest
+                by_question[question], floor=floor, most=max(usual, 0.0) + widest
             )
     return notes
 

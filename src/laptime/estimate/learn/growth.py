@@ -45,6 +45,8 @@ class Reach(msgspec.Struct, frozen=True):
 
     log_ms: Floats
     above: Floats
+    nearest: Encoded
+    """The nearest row inside of each."""
 
 
 def growth_of(rows: Encoded, log_ms: Floats) -> Growth:
@@ -88,4 +90,4 @@ def reach(growth: Growth, domain: Domain, near: Regressor, far: Regressor, rows:
     before = near.log_ms(Encoded(domain.scaled(nearest, -back), rows.codes, rows.work)) + back @ elasticities
     highest = np.maximum(at_edge, before) + np.maximum(larger_by @ elasticities, grown)
     middle = (np.clip(forecast, at_edge, highest) + highest) / 2
-    return Reach(middle, highest - middle + UNSEEN_PER_FACTOR * distances)
+    return Reach(middle, highest - middle + UNSEEN_PER_FACTOR * distances, inside)

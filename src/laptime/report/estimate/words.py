@@ -40,6 +40,8 @@ SUPPORT_LEGEND = {
 
 def support_line(support: str, *, bounded: bool) -> str:
     """How far a row is from what was measured, and what that means for its bound, where it has one."""
+    if support == "inside" and not bounded:
+        return f"{SUPPORT['inside']}: times near it are too few for this bound, or jump too much"
     widened = ["the bound is widened"] if bounded and support in ("near", "outside") else []
     advice = ["measure before relying on it"] if support == "outside" else []
     return ": ".join(part for part in (SUPPORT[support], ", ".join(widened + advice)) if part)
@@ -122,10 +124,18 @@ def budget_headline(report: BudgetReport) -> str:
         return f"{word}: within {limit} with probability {percent(one.probability)} ({sure} asked); {bound}"
     words = f"{report.feasible} of {counted(report.asked, 'configuration')} keep {limit} with {sure} confidence"
     if report.best is not None:
-        what = "most accurate" if report.best.accuracy is not None else "slowest"
-        words += f"; the {what}: {config_text(report.best.config)}"
+        words += f"; {_best_words(report)}: {config_text(report.best.config)}"
         words += f" ({number(report.best.accuracy)})" if report.best.accuracy is not None else ""
     return words
+
+
+def _best_words(report: BudgetReport) -> str:
+    """Which one was chosen, and why at a higher confidence than was asked."""
+    if report.chosen_at is None or report.chosen_at <= report.confidence:
+        return "none keeps it surely enough to be chosen among many, so the fastest"
+    accurate = report.best is not None and report.best.accuracy is not None
+    what = "most accurate" if accurate else "slowest"
+    return f"the {what} with {plain_percent(report.chosen_at)}, as a choice among many needs"
 
 
 def rules_lines(report: BudgetReport) -> Iterator[str]:
