@@ -44,6 +44,25 @@ def test_the_best_is_the_most_accurate_feasible_and_the_faster_of_equals():
     assert slowest.bound_ms == max(a.bound_ms for a in report.answers if a.within)
 
 
+@settings(deadline=None)
+@given(st.floats(1.0, 400.0), st.sampled_from([0.5, 0.9, 0.95]))
+def test_one_of_many_is_chosen_at_half_the_risk(budget: float, confidence: float) -> None:
+    accuracy = np.linspace(0.3, 0.9, len(CONFIGS))
+    report = judge_budget(MADE, CONFIGS, budget_ms=budget, confidence=confidence, accuracy=accuracy)
+    strict = MADE.quantile(CONFIGS, 1 - (1 - confidence) / 2)
+    sure = strict <= budget
+    if report.feasible == 0:
+        assert (report.best, report.chosen_at) == (None, None)
+    elif sure.any():
+        assert report.chosen_at == 1 - (1 - confidence) / 2
+        assert report.best.accuracy == accuracy[sure].max()
+    else:
+        assert report.chosen_at == confidence
+        assert report.best.bound_ms == min(answer.bound_ms for answer in report.answers if answer.within)
+    alone = judge_budget(MADE, CONFIGS.head(1), budget_ms=budget, confidence=confidence)
+    assert alone.chosen_at in (None, confidence)  # a single one is no choice
+
+
 def test_rules_of_thumb_are_judged_by_what_was_measured():
     report = judge_budget(MADE, CONFIGS, budget_ms=30.0, measured=MEASURED)
     rules = {rule.rule: rule for rule in report.rules}

@@ -114,7 +114,6 @@ def check_places(places: Places, numeric: int, categories: int, where: str) -> N
         and _finite([*places.sizes, places.most])
         and all(size > 0 for size in places.sizes)
         and places.most > 0
-        and 0 < places.neighbours <= MOST_SIZE
     )
     _require(ok, "surroundings", where)
 

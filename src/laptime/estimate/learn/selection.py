@@ -120,17 +120,21 @@ def _inside_folds(units: Ints, folds: int, rng: np.random.Generator) -> Iterable
 
 
 def growing(training: Training, names: Sequence[str]) -> list[tuple[str, Floats]]:
-    """The directions in which rows are beyond: each size column (widest first), and the product of all of them."""
+    """The directions in which rows are beyond: each size column (widest first), and the product of all of them.
+
+    A column with zeros (no prompt in a step that only decodes) is a size too; in a product it counts plus one.
+    """
     numeric = training.rows.numeric
     sizes = [
         i
         for i, column in enumerate(numeric.T)
-        if column.min() > 0 and len(np.unique(column)) >= FEWEST_SIZES and not described(training.rows, i)
+        if column.min() >= 0 and len(np.unique(column)) >= FEWEST_SIZES and not described(training.rows, i)
     ]
-    sizes.sort(key=lambda i: -float(np.ptp(np.log(numeric[:, i]))))
+    logs = {i: np.log(numeric[:, i]) if numeric[:, i].min() > 0 else np.log1p(numeric[:, i]) for i in sizes}
+    sizes.sort(key=lambda i: -float(np.ptp(logs[i])))
     orders = [(names[i], numeric[:, i]) for i in sizes[: MOST_BEYOND - 1]]
     if len(sizes) > 1:
-        orders.append((" x ".join(names[i] for i in sizes), np.exp(np.log(numeric[:, sizes]).sum(axis=1))))
+        orders.append((" x ".join(names[i] for i in sizes), np.exp(sum(logs[i] for i in sizes))))
     return orders
 
 

@@ -21,8 +21,10 @@ from laptime.estimate.learn.process import Scaling, scaling_of
 from laptime.estimate.learn.ranks import bound
 from laptime.estimate.table.table import Encoded
 
-NEIGHBOURS = (8, 16, 32, 64)
-"""Numbers of neighbours that are tried: few see a jump, many see which configurations are noisy."""
+NEIGHBOURS = (8, 16, 32)
+"""Over how many neighbours sizes are averaged: few see a jump, many see which configurations are noisy."""
+NEAREST = 3
+"""The averages of so many rows are looked up: what a row asks costs little."""
 MOST_PLACES = 2000
 MOST_LEVELS = 12
 """The levels of a categorical column with more of them are not told apart here."""
@@ -44,8 +46,7 @@ class Places(msgspec.Struct, frozen=True):
     """Of each categorical column the codes that have a coordinate of their own."""
     coordinates: list[list[float]]
     sizes: list[float]
-    """|residual| of each and the median of all, over the usual."""
-    neighbours: int
+    """The mean size of the residuals around each, over the usual."""
     most: float
     """Where the size around a row exceeds this, no bound is given."""
 
@@ -68,11 +69,9 @@ class Surroundings:
         return np.where(size > self.places.most, np.inf, size)
 
     def sizes(self, rows: Encoded) -> Floats:
-        """The mean size of the nearest held-out residuals, (n,)."""
-        count = min(self.places.neighbours, len(self._values))
-        _, near = self._tree.query(_coordinates(rows, self.places.scaling, self.places.levels), k=count)
-        found: Floats = self._values[near].reshape(len(rows), count).mean(axis=1)
-        return found
+        """The size of residuals around each row, (n,), over the usual."""
+        coordinates = _coordinates(rows, self.places.scaling, self.places.levels)
+        return _nearest_mean(self._tree, self._values, coordinates, NEAREST)
 
 
 class Looked(msgspec.Struct, frozen=True):
@@ -108,24 +107,40 @@ def surroundings_of(rows: Encoded, residuals: Floats, folds: Ints, *, seed: int)
         return None
     neighbours, usual, local, reach = chosen
     some = _some(np.arange(len(sizes)), seed)
+    field = _averages(coordinates[some], sizes[some], (neighbours,))[neighbours] / usual
     most = 1.0 + MOST_WIDER / max(reach, LEAST)
-    places = Places(scaling, levels, coordinates[some].tolist(), (sizes[some] / usual).tolist(), neighbours, most)
-    return Looked(Surroundings(places), local)
+    return Looked(Surroundings(Places(scaling, levels, coordinates[some].tolist(), field.tolist(), most)), local)
 
 
 def _around_each(coordinates: Floats, sizes: Floats, folds: Ints, seed: int) -> dict[int, Floats]:
-    """By number of neighbours, the mean size of each row's nearest ones among the other folds."""
+    """By number of neighbours, the size around each row that the other folds' residuals tell."""
     from scipy.spatial import KDTree
 
-    found = {count: np.empty(len(sizes)) for count in NEIGHBOURS if 3 * count <= len(sizes)}
-    for fold in np.unique(folds) if found else ():
+    counts = tuple(count for count in NEIGHBOURS if 3 * count <= len(sizes))
+    found = {count: np.empty(len(sizes)) for count in counts}
+    for fold in np.unique(folds) if counts else ():
         own = folds == fold
         others = _some(np.flatnonzero(~own), seed)
-        most = min(max(found), len(others))
-        _, near = KDTree(coordinates[others]).query(coordinates[own], k=most)
-        values = sizes[others][near].reshape(int(own.sum()), most)
-        for count, means in found.items():
-            means[own] = values[:, :count].mean(axis=1)
+        tree = KDTree(coordinates[others])
+        for count, field in _averages(coordinates[others], sizes[others], counts).items():
+            found[count][own] = _nearest_mean(tree, field, coordinates[own], NEAREST)
+    return found
+
+
+def _averages(coordinates: Floats, sizes: Floats, counts: tuple[int, ...]) -> dict[int, Floats]:
+    """By number of neighbours, the mean size of that many rows around each row, itself among them."""
+    from scipy.spatial import KDTree
+
+    most = min(max(counts), len(sizes))
+    _, near = KDTree(coordinates).query(coordinates, k=most)
+    values = sizes[near].reshape(len(sizes), most)
+    return {count: values[:, :count].mean(axis=1) for count in counts}
+
+
+def _nearest_mean(tree: Any, values: Floats, coordinates: Floats, count: int) -> Floats:
+    count = min(count, len(values))
+    _, near = tree.query(coordinates, k=count)
+    found: Floats = values[near].reshape(len(coordinates), count).mean(axis=1)
     return found
 
 
