@@ -238,7 +238,8 @@ class Estimator:
                     found = reach(calibrated.growth, fitted.domain, near, calibrated.regressor, some, distances[places])
                     log_ms[places], above[places] = found.log_ms, found.above
                     if around is not None:  # what is not known at the edge is not known beyond it
-                        local[places] = np.where(np.isinf(around.at(found.nearest)), np.inf, 1.0)
+                        largest = np.maximum(around.at(found.nearest), around.at(some))
+                        local[places] = np.where(np.isinf(largest), np.inf, 1.0)
             for name in calibrated.groups if not only_support else ():
                 own = np.array([groups[place] == name for place in places], dtype=np.bool_)
                 if own.any():

@@ -28,8 +28,8 @@ NEAREST = 3
 MOST_PLACES = 2000
 MOST_LEVELS = 12
 """The levels of a categorical column with more of them are not told apart here."""
-PRIOR = 0.2
-"""This share of the median residual is added to each: a few neighbours that were met by chance say little."""
+PRIOR = 1.0
+"""So many median residuals are added to each: a few neighbours that were met by chance say little."""
 LEAST = 1e-6
 WORTH = 0.97
 """Surroundings are looked at where they make the pinball loss of held-out bounds this much smaller."""
