@@ -111,9 +111,9 @@ def check_places(places: Places, numeric: int, categories: int, where: str) -> N
         and coordinates > 0
         and all(len(row) == coordinates for row in places.coordinates)
         and _finite(value for row in places.coordinates for value in row)
-        and _finite([*places.sizes, places.most])
+        and _finite(places.sizes)
         and all(size > 0 for size in places.sizes)
-        and places.most > 0
+        and all(0 <= place < len(places.sizes) for place in places.jumps)
     )
     _require(ok, "surroundings", where)
 

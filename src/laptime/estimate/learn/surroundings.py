@@ -4,7 +4,7 @@ Some configurations are noisier than others, and where one kernel gives way to a
 can be wrong by a factor, while it is off by a few percent elsewhere. A bound of one width for all rows is too wide for
 most of them then, and too narrow where it matters. So held-out residuals are divided by the size of their neighbours'
 before they are sorted, and a bound multiplies the size around its own row back (normalised conformal prediction). Where
-that is far above the usual the table doesn't say on which side of a jump a row is, and no bound is given.
+several neighbours were off by a factor the table doesn't say on which side of a jump a row is, and no bound is given.
 
 Source: Papadopoulos, Gammerman and Vovk 2008 (residuals normalised by those of the nearest neighbours).
 """
@@ -25,6 +25,12 @@ NEIGHBOURS = (8, 16, 32)
 """Over how many neighbours sizes are averaged: few see a jump, many see which configurations are noisy."""
 NEAREST = 3
 """The averages of so many rows are looked up: what a row asks costs little."""
+OFF_AT_A_JUMP = 2
+"""Times jump where so many of a held-out row's few neighbours were further off than twice the usual bound: one alone
+may be noise. A row is next to a jump if one of its nearest rows is."""
+TOLD_APART = 1.5
+"""Sizes up to this, over the median one, count as equal: means of eight differ so much by chance (one standard deviation
+is 27 % where residuals are normal)."""
 MOST_PLACES = 2000
 MOST_LEVELS = 12
 """The levels of a categorical column with more of them are not told apart here."""
@@ -35,7 +41,7 @@ WORTH = 0.97
 """Surroundings are looked at where they make the pinball loss of held-out bounds this much smaller."""
 USUAL = 0.95
 MOST_WIDER = float(np.log(2.0))
-"""A bound may be this much wider than the usual one (in logarithms): what is wider promises nothing of use."""
+"""How much further off than the usual bound (in logarithms) a residual is that stands for a jump."""
 
 
 class Places(msgspec.Struct, frozen=True):
@@ -46,32 +52,29 @@ class Places(msgspec.Struct, frozen=True):
     """Of each categorical column the codes that have a coordinate of their own."""
     coordinates: list[list[float]]
     sizes: list[float]
-    """The mean size of the residuals around each, over the usual."""
-    most: float
-    """Where the size around a row exceeds this, no bound is given."""
+    """The mean size of the residuals around each, over the usual; all 1 where one width is as good."""
+    jumps: list[int]
+    """Places among them where times jump."""
 
 
 class Surroundings:
     """Looks up the held-out rows that are nearest to any row."""
 
-    __slots__ = ("_tree", "_values", "places")
+    __slots__ = ("_jumps", "_sizes", "_tree", "places")
 
     def __init__(self, places: Places) -> None:
         from scipy.spatial import KDTree
 
         self.places = places
-        self._values = np.array(places.sizes, dtype=np.float64)
+        self._sizes = np.array(places.sizes, dtype=np.float64)
+        self._jumps = np.zeros(len(places.sizes), dtype=np.bool_)
+        self._jumps[places.jumps] = True
         self._tree: Any = KDTree(np.array(places.coordinates, dtype=np.float64))
 
     def at(self, rows: Encoded) -> Floats:
-        """The size of residuals around each row, (n,): 1 where it is usual, infinite where no bound is to be given."""
-        size = self.sizes(rows)
-        return np.where(size > self.places.most, np.inf, size)
-
-    def sizes(self, rows: Encoded) -> Floats:
-        """The size of residuals around each row, (n,), over the usual."""
-        coordinates = _coordinates(rows, self.places.scaling, self.places.levels)
-        return _nearest_mean(self._tree, self._values, coordinates, NEAREST)
+        """The size of residuals around each row, (n,): 1 where it is usual or smaller, infinite next to a jump."""
+        near = _nearest(self._tree, _coordinates(rows, self.places.scaling, self.places.levels), len(self._sizes))
+        return np.where(self._jumps[near].any(axis=1), np.inf, self._sizes[near].mean(axis=1))
 
 
 class Looked(msgspec.Struct, frozen=True):
@@ -96,20 +99,25 @@ def surroundings_of(rows: Encoded, residuals: Floats, folds: Ints, *, seed: int)
     scaling, sizes = scaling_of(rows.numeric), np.abs(residuals)
     sizes = sizes + max(PRIOR * float(np.median(sizes)), LEAST)
     coordinates = _coordinates(rows, scaling, levels)
-    best, chosen = WORTH * _pinball(residuals - one_width), None
+    best, chosen, local = WORTH * _pinball(residuals - one_width), 0, np.ones(len(sizes))
+    usual = 1.0
     for neighbours, around in _around_each(coordinates, sizes, folds, seed).items():
-        usual = float(np.median(around))
-        reach = _reach(residuals * usual / around)
-        loss = _pinball(residuals - reach * around / usual)
+        least = TOLD_APART * float(np.median(around))
+        over = np.maximum(around / least, 1.0)
+        loss = _pinball(residuals - _reach(residuals / over) * over)
         if loss < best:
-            best, chosen = loss, (neighbours, usual, around / usual, reach)
-    if chosen is None:
-        return None
-    neighbours, usual, local, reach = chosen
+            best, chosen, local, usual = loss, neighbours, over, least
     some = _some(np.arange(len(sizes)), seed)
-    field = _averages(coordinates[some], sizes[some], (neighbours,))[neighbours] / usual
-    most = 1.0 + MOST_WIDER / max(reach, LEAST)
-    return Looked(Surroundings(Places(scaling, levels, coordinates[some].tolist(), field.tolist(), most)), local)
+    near = _neighbours(coordinates[some], max(chosen, NEIGHBOURS[0]))
+    off = np.sort(np.abs(residuals[some])[near[:, : NEIGHBOURS[0]]], axis=1)[:, -min(OFF_AT_A_JUMP, near.shape[1])]
+    jumps = np.flatnonzero(off > max(one_width, 0.0) + MOST_WIDER)
+    if not chosen and not len(jumps):
+        return None
+    field = np.ones(len(some))
+    if chosen:
+        field = np.maximum(sizes[some][near[:, :chosen]].mean(axis=1) / usual, 1.0)
+    places = Places(scaling, levels, coordinates[some].tolist(), field.tolist(), jumps.tolist())
+    return Looked(Surroundings(places), local)
 
 
 def _around_each(coordinates: Floats, sizes: Floats, folds: Ints, seed: int) -> dict[int, Floats]:
@@ -121,27 +129,25 @@ def _around_each(coordinates: Floats, sizes: Floats, folds: Ints, seed: int) -> 
     for fold in np.unique(folds) if counts else ():
         own = folds == fold
         others = _some(np.flatnonzero(~own), seed)
-        tree = KDTree(coordinates[others])
-        for count, field in _averages(coordinates[others], sizes[others], counts).items():
-            found[count][own] = _nearest_mean(tree, field, coordinates[own], NEAREST)
+        around = _neighbours(coordinates[others], max(counts))
+        asked = _nearest(KDTree(coordinates[others]), coordinates[own], len(others))
+        for count in counts:
+            found[count][own] = sizes[others][around[:, :count]].mean(axis=1)[asked].mean(axis=1)
     return found
 
 
-def _averages(coordinates: Floats, sizes: Floats, counts: tuple[int, ...]) -> dict[int, Floats]:
-    """By number of neighbours, the mean size of that many rows around each row, itself among them."""
+def _neighbours(coordinates: Floats, count: int) -> Ints:
+    """The places of the nearest rows of each row, itself first, (n, count or fewer)."""
     from scipy.spatial import KDTree
 
-    most = min(max(counts), len(sizes))
-    _, near = KDTree(coordinates).query(coordinates, k=most)
-    values = sizes[near].reshape(len(sizes), most)
-    return {count: values[:, :count].mean(axis=1) for count in counts}
+    count = min(count, len(coordinates))
+    return np.reshape(KDTree(coordinates).query(coordinates, k=count)[1], (len(coordinates), count))
 
 
-def _nearest_mean(tree: Any, values: Floats, coordinates: Floats, count: int) -> Floats:
-    count = min(count, len(values))
-    _, near = tree.query(coordinates, k=count)
-    found: Floats = values[near].reshape(len(coordinates), count).mean(axis=1)
-    return found
+def _nearest(tree: Any, coordinates: Floats, rows: int) -> Ints:
+    """The places of the NEAREST rows of a tree that has so many."""
+    count = min(NEAREST, rows)
+    return np.reshape(tree.query(coordinates, k=count)[1], (len(coordinates), count))
 
 
 def _some(rows: Ints, seed: int) -> Ints:
