@@ -1,12 +1,14 @@
 """Does P95 hold on every table and every way of holding rows out, how wide is it, and how often is there none?
 
 python benchmarks/estimate_splits.py --tables FOLDER [--rows 600] [--only gemm] [--kind largest] [--add] [--ours]
+python benchmarks/estimate_splits.py --tables FOLDER --others --name estimate_others
 
 Beside laptime.Estimator, on the same rows: a forest, LightGBM and (where it is installed) CatBoost, each with split
 conformal and with CQR; a fifth of the training rows calibrates. CQR of the forest uses the quantiles of its trees, the
 other two a quantile loss (Romano et al. 2019). Choice and calibration see training rows only, and nothing is set for
 one table. `--add` runs one piece and keeps what the file has of the others; `--ours` judges laptime again in the
-splits that the file has, and keeps the peers' figures (the rows are the same).
+splits that the file has, and keeps the peers' figures (the rows are the same). `--others`: the tables of
+benchmarks/other_tables.py, laptime alone.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ import numpy as np
 import sklearn
 from further_tables import latency_tables, table_splits
 from latency_tables import Split
+from other_tables import other_tables
 from sklearn.ensemble import RandomForestRegressor
 
 import laptime
@@ -134,6 +137,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="by work instead of by each size, one split of a kind")
     parser.add_argument("--add", action="store_true", help="keep the splits that the file has of other pieces")
     parser.add_argument("--ours", action="store_true", help="judge laptime again, keep the peers' figures")
+    parser.add_argument("--others", action="store_true", help="the tables of other_tables.py, without peers")
     parser.add_argument("--name", default="estimate_splits")
     asked = parser.parse_args()
     if asked.tables is None:
@@ -155,7 +159,8 @@ def main() -> None:
         known = json.loads(file.read_text(encoding="utf-8"))
         rows, environment = known["figures"], known["environment"] if asked.ours else environment
     done = {(row["table"], row["split"]): row for row in rows}
-    for table in latency_tables(asked.tables, most_rows=asked.rows):
+    tables = other_tables if asked.others else latency_tables
+    for table in tables(asked.tables, most_rows=asked.rows):
         seen: list[str] = []
         for split in table_splits(table) if asked.only in table.name else ():
             if asked.kind not in split.kind or (asked.quick and not _is_quick(split, seen)):
@@ -167,7 +172,7 @@ def main() -> None:
             row: dict[str, Any] = {"table": table.name, "kind": split.kind, "split": split.name}
             signal.alarm(FIT_LIMIT_S)
             try:
-                row = (old or row) | judge(split, peers=not asked.ours)
+                row = (old or row) | judge(split, peers=not (asked.ours or asked.others))
             except TimeoutError:
                 row |= {"stopped": f"after {FIT_LIMIT_S} s"}
             except laptime.LaptimeError as error:

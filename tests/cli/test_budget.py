@@ -73,7 +73,7 @@ def test_a_measured_table_brings_accuracies_and_judges_the_rules(folder, capsys,
     assert rules["prediction"]["wrongly_admitted"] >= rules["calibrated bound"]["wrongly_admitted"]
     assert rules["prediction + 25 %"]["unused"] > rules["prediction"]["unused"]
     _, out, _ = ask(capsys, *words)
-    for said in ("the most accurate: batch", "wrongly admits", "judged by 160 measured times"):
+    for said in ("the most accurate with 97.5", "wrongly admits", "judged by 160 measured times"):
         assert said in out, said
 
 

@@ -26,11 +26,11 @@ NEIGHBOURS = (8, 16, 32)
 NEAREST = 3
 """The averages of so many rows are looked up: what a row asks costs little."""
 OFF_AT_A_JUMP = 2
-"""Times jump where so many of a held-out row's few neighbours were further off than twice the usual bound: one alone
+"""Times jump where so many of a held-out row's few neighbours were further off than three times the usual bound: one alone
 may be noise. A row is next to a jump if one of its nearest rows is."""
 TOLD_APART = 1.5
-"""Sizes up to this, over the median one, count as equal: means of eight differ so much by chance (one standard deviation
-is 27 % where residuals are normal)."""
+"""Sizes up to this, over the median one, count as equal: means of eight differ so much by chance (by 27 %, one standard
+deviation, where residuals are normal)."""
 MOST_PLACES = 2000
 MOST_LEVELS = 12
 """The levels of a categorical column with more of them are not told apart here."""
@@ -40,7 +40,7 @@ LEAST = 1e-6
 WORTH = 0.97
 """Surroundings are looked at where they make the pinball loss of held-out bounds this much smaller."""
 USUAL = 0.95
-MOST_WIDER = float(np.log(2.0))
+MOST_WIDER = float(np.log(3.0))
 """How much further off than the usual bound (in logarithms) a residual is that stands for a jump."""
 
 
