@@ -26,8 +26,8 @@ NEIGHBOURS = (8, 16, 32)
 NEAREST = 3
 """The averages of so many rows are looked up: what a row asks costs little."""
 OFF_AT_A_JUMP = 2
-"""Times jump where so many of a held-out row's few neighbours were further off than three times the usual bound: one alone
-may be noise. A row is next to a jump if one of its nearest rows is."""
+"""Times jump where so many of a held-out row's few neighbours were further off than three times the usual bound. One
+alone may be noise. A row is next to a jump if one of its nearest rows is."""
 TOLD_APART = 1.5
 """Sizes up to this, over the median one, count as equal: means of eight differ so much by chance (by 27 %, one standard
 deviation, where residuals are normal)."""
