@@ -89,7 +89,7 @@ def test_the_model_runs_with_exactly_what_was_decided(number: int, hidden: bool)
     active = adapted.switch.active(choice.blocks)
     before = state(model)
     inside = Inside(model)
-    answer = adapted.generate(question(), budget_ms=60_000)
+    answer = adapted.generate(question(), budget_ms=70_000)
     inside.gone()
     early = min(SPACE.top_ks) if hidden else choice.top_k  # the choice is made after it
     assert inside.steps[0] == [(0, early), *((index, choice.top_k) for index in active[1:])]
@@ -122,7 +122,7 @@ def test_an_early_choice_answers_as_the_model_set_so_does() -> None:
         choice = SPACE.choice(number)
         assert choice.tier is not None
         crops = (choice.tier.low, choice.tier.high)
-        answer = adapted.generate(question(), budget_ms=60_000)
+        answer = adapted.generate(question(), budget_ms=70_000)
         with applied(adapted.loaded.model, ModelKnobs(crops=crops, top_k=choice.top_k, blocks=choice.blocks)):
             one = question()
             inputs = inputs_from_question(adapted.loaded, one.text, one.image, "here", crops=crops)
@@ -134,7 +134,7 @@ def test_the_second_choice_sees_what_the_early_block_gave() -> None:
     """The tier is fixed then, and the hidden states are those that features are collected from."""
     policy = Scripted(lambda seen, budget: SPACE.late + (0 if seen.tier is None else 3), hidden=True)
     adapted = adaptive(policy)
-    answer = adapted.generate(question(), budget_ms=60_000)
+    answer = adapted.generate(question(), budget_ms=70_000)
     first, second = policy.seen
     assert first.tier is None
     assert first.hidden is None
@@ -151,7 +151,7 @@ def test_a_policy_that_looks_at_no_hidden_states_still_decides_twice() -> None:
     """Of its first answer only the tier binds; the second is asked for before the call."""
     policy = Scripted(lambda seen, budget: SPACE.late + (0 if seen.tier is None else 3), hidden=False)
     adapted = adaptive(policy)
-    answer = adapted.generate(question(), budget_ms=60_000)
+    answer = adapted.generate(question(), budget_ms=70_000)
     assert [seen.tier for seen in policy.seen] == [None, 1]
     assert all(seen.hidden is None for seen in policy.seen)
     assert answer.choice == SPACE.late + 3
@@ -178,7 +178,9 @@ def test_what_deciding_takes_is_taken_off_the_budget() -> None:
 
     adapted = adaptive(Scripted(choose, hidden=True))
     answers = [adapted.generate(question(), budget_ms=100.0) for _ in range(3)]
-    assert [budget.ms for budget in budgets[:2]] == [100.0, 100.0]  # nothing is known yet
+    unknown = answers[0].sample.decision
+    assert unknown is not None
+    assert all(100.0 - unknown.before_ms < budget.ms < 100.0 for budget in budgets[:2])  # but how long looking took
     assert all(budget.ms < 94.0 for budget in budgets[2:])  # two decisions of 3 ms
     assert all(answer.sample.decision is not None for answer in answers)
     quick = fixed(0, hidden=True)
@@ -186,9 +188,11 @@ def test_what_deciding_takes_is_taken_off_the_budget() -> None:
     adapted.policy = quick
     first = adapted.generate(question(), budget_ms=100.0).sample.decision
     assert first is not None
-    assert adapted.generate(question(), budget_ms=100.0).sample.decision is not None
-    assert quick.budgets[0].ms == 100.0  # another policy's time is not its own
-    assert quick.budgets[-1].ms == pytest.approx(100.0 - first.before_ms - first.inside_ms)
+    second = adapted.generate(question(), budget_ms=100.0).sample.decision
+    assert second is not None
+    assert 100.0 - first.before_ms <= quick.budgets[0].ms < 100.0  # another policy's time is not its own
+    most = second.before_ms + first.before_ms + first.inside_ms
+    assert 100.0 - most <= quick.budgets[-1].ms < 100.0
     assert {answer.sample.decision.budget_ms for answer in answers if answer.sample.decision} == {100.0}
 
 
@@ -205,9 +209,10 @@ def test_what_a_late_choice_takes_besides_is_measured_and_taken_off(monkeypatch:
     assert_same(before, state(adapted.loaded.model))
     adapted.generate(question(), budget_ms=1000.0)
     early.name, adapted.policy = "early", early
-    adapted.generate(question(), budget_ms=1000.0)
+    decision = adapted.generate(question(), budget_ms=1000.0).sample.decision
+    assert decision is not None
     assert 500.0 < late.budgets[0].ms < 970.0
-    assert early.budgets[0].ms == 1000.0
+    assert 1000.0 - decision.before_ms <= early.budgets[0].ms < 1000.0
 
 
 def test_a_call_that_raises_leaves_the_model_as_it_was() -> None:

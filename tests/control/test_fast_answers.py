@@ -28,7 +28,7 @@ def test_every_choice_answers_as_on_the_plain_path(hidden: bool) -> None:
     assert quick.fast is not None
     for number in (*range(len(SPACE)), 0):
         plain.policy = quick.policy = fixed(number, hidden=hidden)
-        own, answer = (one.generate(question(number), budget_ms=60_000) for one in (plain, quick))
+        own, answer = (one.generate(question(number), budget_ms=70_000) for one in (plain, quick))
         assert answer.sample.output_ids == own.sample.output_ids
         assert answer.sample.config == {**own.sample.config, "answered_by": "FastModel"}
         assert (answer.choice, answer.text) == (number, own.text)
@@ -39,7 +39,7 @@ def test_every_choice_answers_as_on_the_plain_path(hidden: bool) -> None:
         assert decision is not None
         assert (decision.waited_ms > 0) is hidden
     made = quick.fast.model.made
-    quick.generate(question(0), budget_ms=60_000)
+    quick.generate(question(0), budget_ms=70_000)
     assert quick.fast.model.made == made, "nothing is captured twice"
     whole = {part.bucket for part in quick.fast.model.parts() if part.part == "vision"}
     assert len(whole) == len(SPACE.tiers)
@@ -61,10 +61,10 @@ def test_experts_by_block_answer_as_on_the_plain_path(hidden: bool) -> None:
     ran: list[tuple[int, ...]] = []
     model = plain.loaded.model
     handle = model.lm_head.register_forward_pre_hook(lambda *_: ran.append(own_experts(model)))
-    own = plain.generate(question(1), budget_ms=60_000)
+    own = plain.generate(question(1), budget_ms=70_000)
     handle.remove()
     assert set(ran) == {(3, 1, 2)}
-    answer = quick.generate(question(1), budget_ms=60_000)
+    answer = quick.generate(question(1), budget_ms=70_000)
     assert answer.sample.output_ids == own.sample.output_ids
     assert answer.sample.config["experts"] == own.sample.config["experts"] == "3,1,2"
     quick.close()
@@ -73,7 +73,7 @@ def test_experts_by_block_answer_as_on_the_plain_path(hidden: bool) -> None:
 def test_the_stream_corrects_bounds_on_this_path() -> None:
     stream = streams.begin(np.linspace(-0.2, -0.01, 40), q=0.95, window=40)
     quick = adaptive(fixed(0, hidden=False), [0.01] * len(SPACE), online=stream, fast=True)
-    answers = [quick.generate(question(0), budget_ms=60_000) for _ in range(4)]
+    answers = [quick.generate(question(0), budget_ms=70_000) for _ in range(4)]
     factors = [answer.sample.decision.factor for answer in answers if answer.sample.decision is not None]
     assert factors[0] < factors[-1]
     quick.close()
@@ -92,7 +92,7 @@ def test_bounds_are_learnt_on_the_path_that_answers_take() -> None:
     assert quick.bounds.fast
     assert quick.leeway is None, "it was proven with the bounds before"
     assert (quick.bounds.known_ms < 60_000).all()
-    answer = quick.generate(question(30), budget_ms=60_000)
+    answer = quick.generate(question(30), budget_ms=70_000)
     assert answer.sample.decision is not None
     assert answer.sample.decision.bound_ms is not None
     assert answer.sample.decision.bound_ms < 60_000
@@ -102,7 +102,7 @@ def test_bounds_are_learnt_on_the_path_that_answers_take() -> None:
 def test_a_call_that_fastmodel_would_pass_by_is_refused() -> None:
     quick = adaptive(fixed(0, hidden=False), fast=True)
     with pytest.raises(LaptimeError, match="can't run on FastModel: position_ids"):
-        quick.generate(question(), budget_ms=60_000, position_ids=torch.zeros(1, 1, dtype=torch.long))
+        quick.generate(question(), budget_ms=70_000, position_ids=torch.zeros(1, 1, dtype=torch.long))
     quick.close()
 
 

@@ -47,8 +47,8 @@ def test_a_late_decision_is_the_policys_own_on_the_devices_hidden_states(tiny):
     for seed in range(12):
         policy = a_policy(hidden, seed)
         recorded = Scripted(policy.decide, hidden=True)
-        answer = AdaptiveModel(tiny, policy, bounds).generate(question(seed), budget_ms=60_000)
-        again = AdaptiveModel(tiny, recorded, bounds).generate(question(seed), budget_ms=60_000)
+        answer = AdaptiveModel(tiny, policy, bounds).generate(question(seed), budget_ms=70_000)
+        again = AdaptiveModel(tiny, recorded, bounds).generate(question(seed), budget_ms=70_000)
         late = recorded.seen[-1]
         assert late.hidden.shape == (hidden,)
         collected = collect_features(tiny, [question(seed)], SPACE).hidden[0, late.tier]

@@ -51,7 +51,7 @@ from laptime.workload.inputs import Inputs, generation_arguments
 CAPTURES = 2
 """The most calls of one question under one choice that are not counted because they captured a graph."""
 REMEMBERED = 16
-"""The number of recent calls whose deciding times predict that of the next one."""
+"""The number of recent calls whose times for the rest of deciding predict that of the next one."""
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,7 @@ class AdaptiveModel:
         question = opened(question)
         most = self.bounds.lengths.most if max_new_tokens is None else max_new_tokens
         began = perf_counter_ns()
-        call = Call(self.policy, self._look(question, budget_ms, most), began)
+        call = Call(self.policy, self._look(question, budget_ms, most, began), began)
         crops = _crops(call.choice, question)
         arguments = {**generation_arguments(new_tokens=most, cache=None, compile=False), **options}
         with self.switch.crops(crops):
@@ -174,7 +174,7 @@ class AdaptiveModel:
                     timer.model.generate(**inputs.kwargs, **arguments)
                     sample = timer.samples.pop()
         recent = self._deciding_ms.setdefault(self.policy.name, deque(maxlen=REMEMBERED))
-        recent.append(call.deciding_ms)
+        recent.append(call.deciding_ms - call.sight.looked_ms)
         self._usual_ms[self.policy.name] = median_of(recent)
         sample = self._finished(sample, call, inputs, budget_ms)
         if self.online is not None:
@@ -259,16 +259,18 @@ class AdaptiveModel:
         if self.fast is not None:
             self.fast.close()
 
-    def _look(self, question: OpenedQuestion, budget_ms: float, most: int) -> Sight:
-        """What the policy is given. most: the most tokens of the answer."""
+    def _look(self, question: OpenedQuestion, budget_ms: float, most: int, began_ns: int) -> Sight:
+        """What the policy is given. most: the most tokens of the answer. began_ns: when the call began to decide."""
         policy, text = self.policy, self._texts.of(question.text)
         pixels = None
         if policy.needs.pixels and question.image is not None:
             pixels = pixel_features(question.image)
+        decisions = self._texts.decisions(policy, text)
         factor, median_factor = self._factors()
-        # The bounds are of calls that decide nothing, so the time for deciding is taken off the budget.
-        deciding_ms = self._usual_ms.get(policy.name, 0.0)
-        left_ms = max(1e-6, budget_ms - deciding_ms - (self._late_ms if policy.needs.hidden else 0.0))
+        # Bounds are of calls that decide nothing. A new text takes longer to look at, the rest as long as usual.
+        looked_ms = (perf_counter_ns() - began_ns) / 1e6
+        rest_ms = self._usual_ms.get(policy.name, 0.0) + (self._late_ms if policy.needs.hidden else 0.0)
+        left_ms = max(1e-6, budget_ms - looked_ms - rest_ms)
         room = room_at(self.leeway, left_ms / factor)
         own, median = text.bound_ms, text.median_ms
         bound = text.with_room(room)
@@ -284,7 +286,7 @@ class AdaptiveModel:
             factor=factor,
         )
         seen = Seen(language=text.language, pixels=pixels)
-        return Sight(seen, budget, own, room.times, self._texts.decisions(policy, text))
+        return Sight(seen, budget, own, room.times, decisions, looked_ms)
 
     @contextlib.contextmanager
     def _knobs(self, call: Call) -> Iterator[None]:

@@ -30,7 +30,7 @@ class Sight(NamedTuple):
 
     own_bound_ms (choices,): each choice's bound without correction and leeway, from which a stream of requests learns.
     times: the leeway (Room.times) that `budget` was made with. decisions: the policy's decisions for these words; None
-    where it is asked by `decide`.
+    where it is asked by `decide`. looked_ms: until `budget` was made, which is taken off it already.
     """
 
     seen: Seen
@@ -38,6 +38,7 @@ class Sight(NamedTuple):
     own_bound_ms: Floats
     times: float
     decisions: TextDecisions | TextSteps | None = None
+    looked_ms: float = 0.0
 
 
 class Call:

@@ -8,7 +8,7 @@ beside the early one, in one product. The decisions are those of `decide`, asked
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import log, tanh
+from math import inf, log, tanh
 from typing import Protocol
 
 import msgspec
@@ -17,14 +17,11 @@ import numpy.typing as npt
 
 from laptime.control.policies.learned import GrpoPolicy, SupervisedPolicy
 from laptime.control.policies.network import Network
-from laptime.control.policies.policy import Policy, best, decide_twice, of_tier
+from laptime.control.policies.policy import Policy, decide_twice
 from laptime.control.policies.simple import LogisticPolicy
-from laptime.control.seen import Budget, Floats32, Seen
+from laptime.control.seen import Budget, Floats32
 from laptime.control.tables.feature_table import FeatureTable
 from laptime.control.tables.features import LANGUAGE, LEAST_ROOM, MOST_ROOM, ROOMS, budget_size
-
-REMEMBERED = 256
-"""The number of sets of choices that fit for which a text remembers its decision."""
 
 
 class TextDecisions(Protocol):
@@ -48,9 +45,9 @@ def one_pass(policy: Policy) -> OnePass | None:
         return _LogisticPass(policy)
     if not isinstance(policy, GrpoPolicy | SupervisedPolicy) or policy.needs.hidden or policy.needs.pixels:
         return None
-    if isinstance(policy, SupervisedPolicy):
-        return _SupervisedPass(policy)
-    return _grpo_pass(policy) if len(policy.early.weights) == len(policy.late.weights) == 2 else None
+    if not len(policy.early.weights) == len(policy.late.weights) == 2:
+        return None
+    return _supervised_pass(policy) if isinstance(policy, SupervisedPolicy) else _grpo_pass(policy)
 
 
 def deciders(policy: Policy, features: FeatureTable) -> Callable[[int], Callable[[Budget], int]]:
@@ -174,53 +171,97 @@ def _constant(network: Network) -> Floats32:
 class _LogisticPass(msgspec.Struct, frozen=True):
     policy: LogisticPolicy
 
-    def of_words(self, language: Floats32) -> _ScoredText:
+    def of_words(self, language: Floats32) -> TextDecisions:
         scores = self.policy.scores(language)
-        return _ScoredText(self.policy, language, scores, scores, {} if _all_differ(scores) else None)
+        return _ranked(self.policy, scores, scores)
 
 
-class _SupervisedPass(msgspec.Struct, frozen=True):
+class _SupervisedPass(msgspec.Struct, frozen=True, kw_only=True):
+    """words (L, h) each, constant (h,) and (tiers, h): the first layers; own (tiers, h, late), bias (tiers, late): the
+    late network's second layer for each tier's own choices."""
+
     policy: SupervisedPolicy
+    words: tuple[Floats32, Floats32]
+    constant: tuple[Floats32, Floats32]
+    own: Floats32
+    bias: Floats32
 
-    def of_words(self, language: Floats32) -> _ScoredText:
-        policy, space = self.policy, self.policy.space
-        words = language if policy.needs.language else language[:0]
-        tiers = np.eye(space.first, dtype=np.float32)
-        whole = policy.late.forward(np.concatenate([tiers, np.repeat(words[None], space.first, axis=0)], axis=1))
-        by_tier = whole.reshape(space.first, space.first, space.late)
-        own = np.concatenate([by_tier[tier, tier] for tier in range(space.first)])
-        early = policy.early.forward(words)
-        return _ScoredText(policy, language, early, own, {} if _all_differ(early) and _all_differ(own) else None)
+    def of_words(self, language: Floats32) -> TextDecisions:
+        first, second = self.constant
+        if len(self.words[0]):
+            first, second = first + language @ self.words[0], second + language @ self.words[1]
+        network = self.policy.early
+        early = np.tanh(first) @ network.weights[1] + network.biases[1]
+        late = (np.tanh(second)[:, None] @ self.own)[:, 0] + self.bias
+        return _ranked(self.policy, early, late.ravel())
 
 
-def _all_differ(values: npt.NDArray[np.floating]) -> bool:
-    return len(set(values.tolist())) == len(values)
+def _supervised_pass(policy: SupervisedPolicy) -> _SupervisedPass:
+    space, tiers, late = policy.space, policy.space.first, policy.space.late
+    words = LANGUAGE if policy.needs.language else 0
+    first, second = policy.late.weights
+    columns = [slice(tier * late, (tier + 1) * late) for tier in range(tiers)]
+    return _SupervisedPass(
+        policy=policy,
+        words=(policy.early.weights[0][:words], first[tiers : tiers + words]),
+        constant=(_constant(policy.early), _constant(policy.late) + first[:tiers]),
+        own=np.ascontiguousarray(np.stack([second[:, own] for own in columns])),
+        bias=policy.late.biases[1].reshape(tiers, len(space) // tiers),
+    )
 
 
-class _ScoredText(msgspec.Struct, frozen=True):
-    """early, late (choices,): each choice's logit of being right, before the vision tower and with its tier.
+def _ranked(policy: Policy, early: npt.NDArray[np.floating], late: npt.NDArray[np.floating]) -> _RankedText:
+    """Decisions from each choice's logit of being right (choices,), before the vision tower and with its tier."""
+    count = policy.space.late
+    by_tier: list[list[list[int]]] = [[] for _ in range(policy.space.first)]
+    for tier, groups in enumerate(by_tier):
+        first = tier * count
+        groups += [[first + place for place in equals] for equals in _best_first(late[first : first + count])]
+    return _RankedText(_best_first(early), by_tier, count, isinstance(policy, LogisticPolicy))
 
-    decided: the choice for each set of choices that fit; None where two are equally good, so that their costs decide.
+
+def _best_first(values: npt.NDArray[np.floating]) -> list[list[int]]:
+    """The places of the values in descending order, those of equal ones together."""
+    groups: list[list[int]] = []
+    before = None
+    for place, value in sorted(enumerate(values.tolist()), key=lambda pair: -pair[1]):
+        if value == before:
+            groups[-1].append(place)
+        else:
+            groups.append([place])
+        before = value
+    return groups
+
+
+class _RankedText(msgspec.Struct, frozen=True):
+    """early: the choices, the likeliest to be right first, equals together. late: the same of each tier.
+
+    count: the choices of a tier. by_bound: where nothing fits, the first choice of the lowest bound is taken if that is
+    finite, whatever the medians are.
     """
 
-    policy: Policy
-    language: Floats32
-    early: npt.NDArray[np.floating]
-    late: npt.NDArray[np.floating]
-    decided: dict[bytes, int] | None
+    early: list[list[int]]
+    late: list[list[list[int]]]
+    count: int
+    by_bound: bool
 
     def decide(self, budget: Budget) -> int:
-        fits = budget.bound_ms <= budget.ms
-        key = fits.tobytes()
-        if self.decided is not None and (known := self.decided.get(key)) is not None:
-            return known
-        space = self.policy.space
-        if not fits.any():
-            seen = Seen(language=self.language)
-            tier = self.policy.decide(seen, budget) // space.late
-            return self.policy.decide(msgspec.structs.replace(seen, tier=tier), budget)
-        tier = best(self.early, fits, budget.bound_ms) // space.late
-        number = best(self.late, fits & of_tier(space, tier), budget.bound_ms)
-        if self.decided is not None and len(self.decided) < REMEMBERED:
-            self.decided[key] = number
+        ms, bound = budget.ms, budget.bound_ms.tolist()
+        first = _likeliest(self.early, bound, ms)
+        if first is None:
+            lowest = min(bound)
+            return bound.index(lowest) if self.by_bound and lowest < inf else budget.fastest
+        number = _likeliest(self.late[first // self.count], bound, ms)
+        assert number is not None, "the first choice fits, and is of this tier"
         return number
+
+
+def _likeliest(groups: list[list[int]], bound: list[float], ms: float) -> int | None:
+    """The first place that keeps the budget, of equals the cheapest; None if none does."""
+    for equals in groups:
+        if len(equals) == 1:
+            if bound[equals[0]] <= ms:
+                return equals[0]
+        elif fitting := [place for place in equals if bound[place] <= ms]:
+            return min(fitting, key=bound.__getitem__)
+    return None
