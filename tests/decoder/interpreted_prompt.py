@@ -43,7 +43,7 @@ def main() -> None:
         def places(ids, mask):
             return torch.arange(ids.shape[1]).expand(3, *ids.shape) - 3 * (32 - mask.sum(1))[None, :, None] // 3
 
-    layout = read_layout(ids, mask, IMAGE if images else None, places)
+    layout = read_layout(ids, mask, IMAGE if images else None, places, plan.embedding.shape[0])
     results = []
     for kind in (PlainPrompt, TritonPrompt):
         torch.manual_seed(1)
