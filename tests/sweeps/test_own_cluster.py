@@ -106,9 +106,6 @@ def test_loopback_only_by_token_and_nothing_left_after_kill_9():
     assert (folder / "logs").is_dir()
     private = folder.parents[1]
     assert stat.S_IMODE(private.stat().st_mode) == 0o700, "Ray lets everybody write below it"
-    if os.geteuid() == 0:  # as another user of the machine
-        listed = subprocess.run(["ls", str(folder)], user=65534, group=65534, capture_output=True, check=False)
-        assert listed.returncode != 0
     os.kill(driver.pid, signal.SIGKILL)
     driver.wait()
     until = time.monotonic() + 60

@@ -52,7 +52,10 @@ def main() -> None:
     while os.read(0, 4096):
         pass
     end_all(f"{name}={value}".encode())
-    shutil.rmtree(folder, ignore_errors=True)
+    until = time.monotonic() + PATIENCE_S
+    while os.path.exists(folder) and time.monotonic() < until:  # noqa: PTH110 - nothing but Python is needed
+        shutil.rmtree(folder, ignore_errors=True)
+        time.sleep(0.05)
 
 
 if __name__ == "__main__":
