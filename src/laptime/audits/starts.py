@@ -29,6 +29,9 @@ COARSE = 0.1
 FINE_MS = 10.0
 """A smaller step is that of a clock, and no call that matters is as short."""
 
+EVEN = 0.9
+"""Of the calls, so many follow the one before by the same time: then it is a rate, and says nothing of the clock."""
+
 FIT = 1e-3
 """How near to a multiple of the step, as a share of it, start times lie."""
 
@@ -125,6 +128,9 @@ def _step(starts: Floats) -> float:
     step = float(np.diff(distinct).min(initial=np.inf))
     if not FINE_MS <= step < np.inf:
         return 0.0
+    even = float((np.diff(distinct) <= (1 + FIT) * step).mean())
+    if len(distinct) == len(starts) and even >= EVEN:
+        return 0.0  # calls at a steady rate
     for divisor in (1, 2, 3, 5):  # neighbours that are never one step apart
         parts = distinct / (step / divisor)  # counted from 0: calls at a steady rate have a step, too
         if bool((np.abs(parts - np.round(parts)) <= FIT).all()):
