@@ -74,3 +74,10 @@ def test_a_text_among_numbers_is_no_name() -> None:
     assert make_schema(frame, target="took_ms", features=[], categorical=["batch"], group=[]).categorical == ["batch"]
     with pytest.raises(LaptimeError, match=r"'took_ms' holds text \('OOM', first in row 1, 1 of 3 rows\); drop"):
         target_values(frame, "took_ms")
+
+
+def test_a_text_column_with_nothing_in_it_has_one_level():
+    """Rows without the target are left out, and with them perhaps all of a column's texts (torture, reading:0:1012)."""
+    frame = pl.DataFrame({"took_ms": [1.0, 2.0], "word": pl.Series([None, None], dtype=pl.String)})
+    schema = make_schema(frame, target="took_ms", features=["word"], categorical=[], group=[])
+    assert schema.levels == {"word": ["null"]}

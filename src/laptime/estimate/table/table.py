@@ -164,9 +164,9 @@ def make_schema(
 
 def _check_names(column: pl.Series) -> None:
     """Raise LaptimeError for a feature most of whose values are numbers: its texts are no names."""
-    if column.dtype != pl.String:
-        return
     texts = column.drop_nulls()
+    if column.dtype != pl.String or texts.is_empty():  # in the rows that have the target it may hold nothing
+        return
     numbers = is_number_text(texts)
     if numbers.mean() > 0.5 and not numbers.all():  # type: ignore[operator]
         raise LaptimeError(
