@@ -84,10 +84,11 @@ def make_bounds(estimator: Predictor, table: DecisionTable, language: Floats32, 
     return msgspec.structs.replace(uncalibrated, level=calibrated_levels(uncalibrated, mass, table.total_ms))
 
 
-def calibrated_levels(bounds: Bounds, mass: Floats32, total_ms: Floats) -> Floats:
+def calibrated_levels(bounds: Bounds, mass: Floats32, total_ms: Floats, rank: float | None = None) -> Floats:
     """The level of each choice, (choices,), at which the next question's time is below its bound with the confidence.
 
     mass (n, choices, k): P(N = counts) of the table's questions. total_ms (n, choices): NaN where none was measured.
+    rank: the quantile of the questions that the level is taken at; None: that of the next question (level_rank).
     """
     needed = np.full(total_ms.shape, np.nan)
     for row in np.flatnonzero(np.isfinite(total_ms).any(axis=1)):
@@ -95,12 +96,15 @@ def calibrated_levels(bounds: Bounds, mass: Floats32, total_ms: Floats) -> Float
         for choice in np.flatnonzero(np.isfinite(total_ms[row])):
             before = int(np.searchsorted(bounds.grid_ms[choice], total_ms[row, choice])) - 1
             needed[row, choice] = share[choice, before] if before >= 0 else 0.0
-    return np.array([_level(column[np.isfinite(column)], bounds.confidence) for column in needed.T])
+    return np.array([_level(column[np.isfinite(column)], bounds.confidence, rank) for column in needed.T])
 
 
-def _level(values: Floats, confidence: float) -> float:
+def _level(values: Floats, confidence: float, rank: float | None) -> float:
     """The quantile of the calibration values, at least the confidence; 1 if there are too few values for it."""
-    if len(values) == 0 or (rank := level_rank(confidence, len(values))) > 1:
+    if len(values) == 0:
+        return 1.0
+    rank = level_rank(confidence, len(values)) if rank is None else rank
+    if rank > 1:
         return 1.0
     return max(confidence, float(np.sort(values)[round(rank * len(values)) - 1]))
 

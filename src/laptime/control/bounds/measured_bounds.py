@@ -3,7 +3,8 @@
 How a choice's decode grows with the answer is taken from the calls themselves, not from one step's time: FastModel
 replays several steps before it looks whether the answer has ended, so an answer of two tokens can take as long as one
 of six. A measured call is then what an answer of any other length would have taken, in the ratio of the usual times. Of
-these, each length has a distribution. How probable a length is stays what the bounds knew before.
+these, each length has a distribution. How probable a length is stays what the bounds knew before. Few calls are
+measured, so the bound is that of a somewhat larger share: the promised one holds with the certainty CERTAIN.
 """
 
 from __future__ import annotations
@@ -16,12 +17,17 @@ import numpy as np
 
 from laptime.control.bounds.bounds import Bounds
 from laptime.control.bounds.calibrated_bounds import calibrated_levels, distributions
-from laptime.control.bounds.coverage import level_rank
+from laptime.control.bounds.coverage import level_rank, most_late
 from laptime.control.seen import Floats32
 from laptime.data.record import Sample
 from laptime.data.stats import Floats
 from laptime.errors import LaptimeError
 from laptime.estimate.lookup import LEVELS
+
+CERTAIN = 0.8
+"""How sure it is, whichever questions were measured, that a choice's calls keep the bound as often as promised. With
+half of that the share would be missed at every other budget; with 0.95 a hundred calls would leave no room for one slow
+call."""
 
 
 class MeasuredTimes(NamedTuple):
@@ -56,6 +62,8 @@ def measured_bounds(bounds: Bounds, times: MeasuredTimes, language: Floats32) ->
         raise LaptimeError(
             f"{questions} questions: bounds that hold for {bounds.confidence:.0%} of the answers need at least {least}"
         )
+    allowed = most_late(questions, bounds.confidence, CERTAIN)
+    rank = max(rank, 1 - allowed / questions) if allowed >= 0 else rank
     most = bounds.lengths.most
     if most > 1 and np.isnan(times.step_ms).all(axis=0).any():
         raise LaptimeError("a choice gave only answers of one token: the time of a step isn't known; ask others")
@@ -81,7 +89,7 @@ def measured_bounds(bounds: Bounds, times: MeasuredTimes, language: Floats32) ->
         level=np.ones(len(bounds.space)),
     )
     mass = np.stack([bounds.lengths.mass(one)[bounds.lengths.group] for one in language])
-    return msgspec.structs.replace(learnt, level=calibrated_levels(learnt, mass, times.total_ms))
+    return msgspec.structs.replace(learnt, level=calibrated_levels(learnt, mass, times.total_ms, rank))
 
 
 def decode_by_tokens(decode_ms: Floats, tokens: np.ndarray[tuple[int], np.dtype[np.int64]], most: int) -> Floats:
