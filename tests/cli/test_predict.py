@@ -30,6 +30,11 @@ def test_one_configuration_is_a_sentence(folder, capsys, monkeypatch):
         assert words in out, words
     code, out, _ = ask(capsys, "predict", folder / "est", "batch=4,prompt=90000")
     assert "outside what the estimator was fitted on" in out
+    _, out, _ = ask(
+        capsys, "predict", folder / "est", "batch=4,prompt=256", "--confidence", "0.9999", "--budget-ms", "1e-6"
+    )
+    assert "no bound can be promised" in out
+    assert "no probability can be promised" in out  # 0 % would say that it is late
 
 
 def test_a_table_keeps_its_rows_and_gets_columns(folder, capsys, tmp_path):

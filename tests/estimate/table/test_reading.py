@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import polars as pl
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from laptime.estimate.run_fit import FitOptions, fit_run
@@ -18,6 +18,7 @@ def table(counts: list[int]) -> pl.DataFrame:
 
 @settings(deadline=None, max_examples=60)
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=12), st.integers(1, 200), st.integers(0, 3))
+@example([2, 2, 4], 7, 0)  # a configuration of just its share leaves more to the others
 def test_as_many_of_each_configuration_as_fit(counts: list[int], most: int, seed: int) -> None:
     frame = table(counts)
     drawn, each = some_of_each(frame, most, seed)

@@ -108,7 +108,7 @@ def some_of_each(frame: polars.DataFrame, most: int, seed: int) -> tuple[polars.
     ordered = np.sort(counts)
     smaller = np.concatenate([[0], np.cumsum(ordered)[:-1]])  # rows of the configurations that have fewer
     shares = (most - smaller) // np.arange(len(ordered), 0, -1)
-    enough = np.flatnonzero(shares <= ordered)
+    enough = np.flatnonzero(shares < ordered)  # of those with fewer rows, all are kept
     each = max(1, int(shares[enough[0]])) if len(enough) else int(ordered[-1])
     order = np.lexsort((np.random.default_rng(seed).random(frame.height), codes))
     place = np.arange(frame.height) - np.repeat(np.cumsum(counts) - counts, counts)

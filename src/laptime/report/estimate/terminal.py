@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -114,7 +115,7 @@ def prediction_report(prediction: Prediction) -> RenderableType:
     for asked, answer in rows:
         cells = [one_line(value_text(asked[name]), 24) for name in names]
         cells += [text(answer["median_ms"], "ms"), text(answer["bound_ms"], "ms")]
-        cells += [percent(answer["probability_within"])] if with_budget else []
+        cells += [_probability(answer, "") or NOTHING] if with_budget else []
         table.add_row(*map(Text, cells), Text(answer["support"], style=SUPPORT_STYLE[answer["support"]]))
     left = len(prediction.answers) - ROWS_SHOWN
     remarks = [f"{counted(left, 'more row')}: --to FILE.csv or --json"] if left > 0 else []
@@ -136,9 +137,15 @@ def _one_prediction(prediction: Prediction) -> Iterator[RenderableType]:
     yield Text(line, style="bold")
     if prediction.budget_ms is not None:
         limit = plain_text(prediction.budget_ms, "ms")
-        yield Text(f"  within {limit}: probability {percent(answer['probability_within'])}")
+        yield Text(f"  within {limit}: {_probability(answer) or 'no probability can be promised'}")
     line = support_line(answer["support"], bounded=answer["bound_ms"] is not None)
     yield Text(f"  {line}", style=SUPPORT_STYLE[answer["support"]])
+
+
+def _probability(answer: dict[str, Any], before: str = "probability ") -> str:
+    """The probability in words; nothing where neither it nor a bound can be promised: 0 would say that it is late."""
+    share = answer["probability_within"]
+    return "" if answer["bound_ms"] is None and not share else f"{before}{percent(share)}"
 
 
 def figure_rows(splits: Sequence[SplitScores], q: float) -> list[list[str]]:
