@@ -283,11 +283,24 @@ def test_a_simple_policy_that_is_as_good_is_said_in_the_first_line() -> None:
     unsure = a_difference("per type", 0.01, 0.001, 0.019, p=0.03, p_corrected=0.06)
     told = plain(headline(replace(an_evaluation_of(*points), differences=[better, unsure])))
     assert told.startswith(
-        "GRPO is surely better than a per-type lookup with the same bounds at none of 1 budget that can be compared: "
+        "GRPO is not surely better than a per-type lookup with the same bounds at the one budget that can be compared: "
         "within 30 ms, GRPO answers 81 %"
     )
     sure = replace(unsure, p_corrected=0.01)
     assert plain(headline(replace(an_evaluation_of(*points), differences=[better, sure]))).startswith("Within 30 ms")
+
+
+def test_few_questions_tell_no_policies_apart_and_the_headline_says_so() -> None:
+    told = plain(headline(replace(an_evaluation_of(a_point("grpo"), a_point("static")), questions=1)))
+    assert told.startswith("Only 1 question was asked, too few to tell policies apart: within 30 ms, GRPO answers")
+    told = plain(headline(replace(an_evaluation_of(a_point("grpo"), a_point("static")), questions=10)))
+    assert told.startswith("Within 30 ms")
+
+
+@pytest.mark.parametrize(("questions", "in_time", "late"), [(1, 0.0, False), (2, 0.0, True), (40, 0.9, False)])
+def test_one_late_answer_of_one_misses_no_promise(questions: int, in_time: float, late: bool) -> None:
+    point = replace(a_point("grpo", in_time=in_time), questions=questions, attainment=wilson(in_time, questions))
+    assert (kept(point, 0.95, "grpo") == "missed") is late
 
 
 def test_what_rewards_add_over_supervised_learning_is_the_first_gain() -> None:

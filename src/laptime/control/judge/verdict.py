@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
+from math import exp, isnan, lgamma, log
 from typing import Literal
 
 from laptime.control.judge.result import (
@@ -99,8 +100,25 @@ def infeasible(point: PolicyPoint, confidence: float) -> bool:
 
 
 def surely_late(point: PolicyPoint, confidence: float) -> bool:
-    """Whether the whole interval of the share in time is below the confidence, promised or not."""
-    return point.attainment.high is not None and point.attainment.high < confidence
+    """Whether the share in time is below the confidence, promised or not, by more than chance explains.
+
+    The whole interval is below it, and the exact chance of so few (binomial, one-sided) is half of CHANCE at most:
+    one late answer of one asked misses nothing.
+    """
+    if point.attainment.high is None or not point.attainment.high < confidence or isnan(point.attainment.value):
+        return False
+    return _chance_of_so_few(round(point.attainment.value * point.questions), point.questions, confidence) <= CHANCE / 2
+
+
+def _chance_of_so_few(hits: int, of: int, share: float) -> float:
+    """How likely at most `hits` of `of` are in time when each is with this probability."""
+    if not 0 < share < 1:
+        return 0.0 if hits < of * share else 1.0
+    logs = [
+        lgamma(of + 1) - lgamma(k + 1) - lgamma(of - k + 1) + k * log(share) + (of - k) * log(1 - share)
+        for k in range(hits + 1)
+    ]
+    return min(1.0, sum(map(exp, logs)))
 
 
 def headline_budget(evaluation: ControlEvaluation) -> float | None:

@@ -40,6 +40,9 @@ from laptime.report.kit.numbers import (
 )
 from laptime.report.kit.text import counted, one_line
 
+FEW_QUESTIONS = 10
+"""McNemar's test, corrected for what is compared, tells no two policies apart with fewer."""
+
 BASELINES_NAMED = 2
 MISSES_NAMED = 4
 
@@ -59,10 +62,15 @@ def headline(evaluation: ControlEvaluation) -> str:
     limit = at(evaluation, oracles[0], budget) if oracles else None
     if limit is not None:
         words += f"; {in_sentence(oracles[0])} {whole_percent(limit.accuracy.value)}"
+    if evaluation.questions < FEW_QUESTIONS:
+        asked = f"{counted(evaluation.questions, 'question')} {'was' if evaluation.questions == 1 else 'were'} asked"
+        return f"Only {asked}, too few to tell policies apart: {words[:1].lower()}{words[1:]}"
     if (simple := as_good(evaluation)) is None:
         return words
-    compared = counted(len(differences_to(evaluation, simple)), "budget")
-    told = f"{in_sentence(main)} is surely better than {in_sentence(simple)} at none of {compared} that can be compared"
+    compared = len(differences_to(evaluation, simple))
+    where = f"at none of {compared} budgets" if compared > 1 else "at the one budget"
+    how = "surely" if compared > 1 else "not surely"
+    told = f"{in_sentence(main)} is {how} better than {in_sentence(simple)} {where} that can be compared"
     return f"{sentence(told)}: {words[:1].lower()}{words[1:]}"
 
 
