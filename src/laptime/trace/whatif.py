@@ -127,7 +127,7 @@ def what_if(
         rows.append(_row("untraced", base, (base, base), base, [note]))
     taxed = "the profiler's own time is left out of the gaps in proportion" if untraced_ns is not None else compared
     least = floor(costs, base) if step is None else min(floor_ns(step) + costs.launch_ns, base)
-    left = _least_busy(costs) / costs.busy_ns
+    left = _least_busy(costs) / costs.busy_ns if costs.busy_ns > 0 else 1.0
     least_fused = floor(costs, base, fused=True)
     if step is not None:
         least_fused = min(max(floor_ns(step, left), 1) + costs.launch_ns, base)
