@@ -97,6 +97,10 @@ def test_an_untraced_time_below_the_kernels_is_refused() -> None:
         published(11.0)
 
 
+def test_kernels_of_no_time_get_no_promise() -> None:
+    assert what_if(replace(published_costs(), busy_ns=0)) == []
+
+
 def test_a_graphed_step_gets_no_graph_advice() -> None:
     rows = engines.host_bound([engines.published_step()] * 8, graph=True, between_ns=20_000)
     remedies = {row.remedy for row in analyse(build(*rows.all)).whatif}

@@ -110,6 +110,8 @@ def what_if(
     Raises:
         LaptimeError: when the untraced time is shorter than the step's GPU work.
     """
+    if costs.busy_ns <= 0:
+        return []  # kernels of no time at all: nothing that is left can be said
     base = costs.wall_ns if untraced_ns is None else untraced_ns
     if untraced_ns is not None and untraced_ns < SHORTEST * costs.busy_ns:
         raise LaptimeError(
@@ -127,7 +129,7 @@ def what_if(
         rows.append(_row("untraced", base, (base, base), base, [note]))
     taxed = "the profiler's own time is left out of the gaps in proportion" if untraced_ns is not None else compared
     least = floor(costs, base) if step is None else min(floor_ns(step) + costs.launch_ns, base)
-    left = _least_busy(costs) / costs.busy_ns if costs.busy_ns > 0 else 1.0
+    left = _least_busy(costs) / costs.busy_ns
     least_fused = floor(costs, base, fused=True)
     if step is not None:
         least_fused = min(max(floor_ns(step, left), 1) + costs.launch_ns, base)
