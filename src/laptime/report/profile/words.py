@@ -124,8 +124,10 @@ def session_sentence(end: SessionEnd) -> str:
     """Warm-up, repeats, why measuring stopped, and whether the tokens were checked."""
     steady = "until they were steady" if end.steady else "but they did not become steady, so samples are flagged cold"
     inputs = "the inputs" if end.inputs is None else counted(end.inputs, "input")
-    calls = "" if end.inputs is None else f" ({counted(end.inputs * end.repeats, 'call')})"
-    sentence = f"Warm-up: {counted(end.warmups, 'call')}, {steady}. Then {counted(end.repeats, 'pass', 'passes')} "
+    whole = "whole " if end.stopped == "time-limit" else ""  # a pass that it was in has calls too
+    calls = "" if whole or end.inputs is None else f" ({counted(end.inputs * end.repeats, 'call')})"
+    passes = counted(end.repeats, f"{whole}pass", f"{whole}passes")
+    sentence = f"Warm-up: {counted(end.warmups, 'call')}, {steady}. Then {passes} "
     sentence += f"over {inputs}{calls}; it stopped because {STOP_REASONS[end.stopped]}"
     if end.half_width is not None:
         sentence += f" (half-width {percent(end.half_width)} of the median)"
