@@ -97,6 +97,23 @@ def test_an_untraced_time_below_the_kernels_is_refused() -> None:
         published(11.0)
 
 
+@pytest.mark.parametrize("tpot_ms", [22.9, 28_000.0])
+def test_an_untraced_time_far_above_the_traced_step_is_refused(tpot_ms: float) -> None:
+    with pytest.raises(LaptimeError, match=r"is over 1\.5 times the 15\.2 ms that the longer steps of this trace take"):
+        published(tpot_ms)
+
+
+def test_an_untraced_time_above_the_traced_step_is_said_to_be_unlikely() -> None:
+    longer = published(17.0)
+    assert "1.80 ms longer than what was traced" in longer.whatif[0].assumptions[0]
+    assert [f.code for f in longer.integrity.findings if f.code.startswith("tpot")] == ["tpot-longer"]
+    as_long = published(15.25)
+    assert "tracing adds nothing that shows" in as_long.whatif[0].assumptions[0]
+    for analysis in (longer, as_long, published(15.0)):
+        assert not [f for row in analysis.whatif for f in row.assumptions if "adds -" in f]
+    assert not [f for a in (as_long, published(15.0)) for f in a.integrity.findings if f.code.startswith("tpot")]
+
+
 def test_kernels_of_no_time_get_no_promise() -> None:
     assert what_if(replace(published_costs(), busy_ns=0)) == []
 

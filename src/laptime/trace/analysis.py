@@ -18,6 +18,7 @@ from laptime.trace.causes import GapCauses, cause_times, gap_causes, host_times,
 from laptime.trace.completeness import launched_before
 from laptime.trace.device_time import busy_times, copy_times, process_times
 from laptime.trace.gaps import DeviceGaps, device_gaps, histogram, median_ns, sum_ns, union_ns
+from laptime.trace.given_time import long_step_ns, tpot_findings, untraced_ns
 from laptime.trace.headline import headline
 from laptime.trace.integrity import check
 from laptime.trace.kernels import rank
@@ -135,7 +136,7 @@ def answer(
             changes = step_changes(timeline, main.gaps, main.launched, frame)
             if changes is not None:
                 frame = replace(frame, steps=msgspec.structs.replace(frame.steps, replay_ns=changes.replayed_ns))
-            rows = what_if(costs, None if tpot_ms is None else round(tpot_ms * 1e6), changes)
+            rows = what_if(costs, untraced_ns(frame.steps, tpot_ms), changes, longest_ns=long_step_ns(frame.steps))
             whatif = _hedged(rows, frame.steps)
     passes = [] if main is None else traced_passes(timeline, main, stage_ms)
     kernels = []
@@ -321,7 +322,7 @@ def _step_findings(frame: StepFrame, tpot_ms: float | None) -> list[Finding]:
                 Finding(code="tpot-unused", severity="warning", message="--tpot has no step to be compared with")
             )
         return findings
-    findings = []
+    findings = [] if tpot_ms is None else tpot_findings(steps, tpot_ms)
     if steps.method == "forward" and steps.confidence >= SURE:
         message = (
             "the trace holds one forward pass, known by its layers alone: what ran right before and after them is"

@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 
 from laptime.errors import LaptimeError
+from laptime.trace.given_time import check_given
 from laptime.trace.kernel_names import family
 from laptime.trace.pass_cuts import PassCut, pass_cuts
 from laptime.trace.read.timeline import Activity, GpuTimeline, Int64
@@ -41,7 +42,7 @@ def traced_passes(
         stage_ms: a stage's time without the profiler, of one pass.
 
     Raises:
-        LaptimeError: a time without the profiler is shorter than the pass's GPU work.
+        LaptimeError: a time without the profiler is shorter than the pass's GPU work, or far longer than the pass.
     """
     kind = timeline.activities.kind[view.gaps.rows]
     kernels = view.gaps.rows[(kind == Activity.KERNEL) | (kind == Activity.GRAPH)]
@@ -79,6 +80,8 @@ def _with_remedies(
             f"--{cut.stage} {untraced_ms:g} ms is shorter than the {busy / 1e6:.3f} ms that the GPU works in that pass "
             "of this trace; give the time of the same inputs, measured without the profiler"
         )
+    if untraced is not None:
+        check_given(f"--{cut.stage}", untraced, wall, "that pass of this trace takes")
     compared = COMPARED if cut.stage == "encoder" else f"{COMPARED}; give --{cut.stage} for the untraced one"
     rows = [] if costs is None else what_if(costs, untraced, changes, compared=compared)
     one = TracedPass(

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import msgspec
 
 from laptime.errors import LaptimeError
+from laptime.trace.given_time import beside_traced
 from laptime.trace.graph_replay import floor_ns, graph_range, outside_ns
 from laptime.trace.remedied import (
     Remedied,
@@ -97,7 +98,12 @@ TRACED = "compared with the traced step; give --tpot for the untraced one"
 
 
 def what_if(
-    costs: StepCosts, untraced_ns: int | None = None, step: Replayed | None = None, *, compared: str = TRACED
+    costs: StepCosts,
+    untraced_ns: int | None = None,
+    step: Replayed | None = None,
+    *,
+    compared: str = TRACED,
+    longest_ns: int = 0,
 ) -> list[WhatIf]:
     """The remedies that apply, each against the step as it is (untraced, when that time is given).
 
@@ -106,6 +112,7 @@ def what_if(
         untraced_ns: the step's time without the profiler.
         step: its dependency graph; without one the step counts as one stream that the host launches.
         compared: what a saving is compared with where the untraced time is not given.
+        longest_ns: how long the long ones among the usual steps take, where that is more than this one.
 
     Raises:
         LaptimeError: when the untraced time is shorter than the step's GPU work.
@@ -123,11 +130,13 @@ def what_if(
         step = untraced(step, base)
     rows = []
     if untraced_ns is not None:
-        note = (
-            f"measured without the profiler; tracing adds {(costs.wall_ns - base) / 1e6:.2f} ms a step, all of it gaps"
-        )
+        note = beside_traced(base, costs.wall_ns, max(longest_ns, costs.wall_ns))
         rows.append(_row("untraced", base, (base, base), base, [note]))
-    taxed = "the profiler's own time is left out of the gaps in proportion" if untraced_ns is not None else compared
+    taxed = compared
+    if untraced_ns is not None:
+        taxed = "the profiler's own time is left out of the gaps in proportion"
+        if base > costs.wall_ns:
+            taxed = "compared with the time that was given, which is longer than the traced step"
     least = floor(costs, base) if step is None else min(floor_ns(step) + costs.launch_ns, base)
     left = _least_busy(costs) / costs.busy_ns
     least_fused = floor(costs, base, fused=True)
