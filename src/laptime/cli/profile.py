@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import sys
 import time
+from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -29,6 +31,9 @@ from laptime.cli.output import give
 from laptime.cli.progress import progress
 from laptime.data.files import check_new_file
 from laptime.errors import require_torch
+
+if TYPE_CHECKING:
+    from laptime.data.record import Environment, Sample
 
 
 class Method(str, Enum):
@@ -304,9 +309,24 @@ def profile(
     )
     folder = out if out is not None else _new_folder(model)
     with progress() as report:
-        run = measured(request, folder, report)
+        run = measured(request, folder, report, _hint_once())
     give(run, as_json=as_json, html=html or folder / "report.html", force=force)
     return 1 if any(end.tokens == "different" for end in run.sessions) else 0
+
+
+def _hint_once() -> Callable[[Environment, Sample], None]:
+    """Says on stderr, after the first warm-up call that shows it, that torch's threads may wait for one another."""
+    from laptime.report.profile.words import early_threads_hint
+
+    said = False
+
+    def watch(environment: Environment, sample: Sample) -> None:
+        nonlocal said
+        if not said and (hint := early_threads_hint(environment, sample)):
+            said = True
+            print(hint, file=sys.stderr, flush=True)  # noqa: T201
+
+    return watch
 
 
 def _new_folder(model: str) -> Path:

@@ -46,14 +46,25 @@ def _bar() -> Iterator[Report]:
 @contextmanager
 def _lines() -> Iterator[Report]:
     last = 0.0
+    begun: dict[str, tuple[float, int]] = {}  # by phase: when it was first heard of, and how much was done then
 
     def report(phase: str, done: int, of: int) -> None:
         nonlocal last
-        if done == of or time.monotonic() - last > LINE_EVERY_S:
-            last = time.monotonic()
-            print(f"{phase} {done}/{of}", file=sys.stderr, flush=True)  # noqa: T201
+        now = time.monotonic()
+        first_s, first_done = begun.setdefault(phase, (now, done))
+        if done == of or now - last > LINE_EVERY_S:
+            last = now
+            left = time_left(now - first_s, done - first_done, of - done)
+            print(f"{phase} {done}/{of}{left}", file=sys.stderr, flush=True)  # noqa: T201
 
     yield report
+
+
+def time_left(took_s: float, done: int, left: int) -> str:
+    """The most that the rest takes at the pace so far, as the end of a line; "" where no pace is known."""
+    from laptime.report.kit.numbers import duration
+
+    return f", about {duration(took_s / done * left)} left at most" if done > 0 and left > 0 and took_s > 0 else ""
 
 
 BAR_EVERY_S = 0.1

@@ -31,6 +31,8 @@ from laptime.workload.inputs import compiles, generation_arguments
 
 __all__ = ["PreparedProfile", "ProfileRequest", "prepare", "profile"]
 
+Watching = Callable[[Environment, Sample], None]
+
 
 class PreparedProfile(msgspec.Struct, frozen=True, kw_only=True):
     """A loaded model with its inputs, ready to be timed."""
@@ -122,23 +124,31 @@ def _loaded(request: ProfileRequest) -> Loaded:
 
 
 def profile(
-    request: ProfileRequest, folder: str | Path | None = None, progress: Progress = lambda phase, done, of: None
+    request: ProfileRequest,
+    folder: str | Path | None = None,
+    progress: Progress = lambda phase, done, of: None,
+    watch: Watching = lambda environment, sample: None,
 ) -> Run:
     """Load the model, measure it, and return the run. Nothing is printed.
 
     folder: where the run is written, sample by sample, while it is measured; None keeps it in memory only.
     progress: called after each finished call with (phase, done, of).
+    watch: called before that with the environment and the call's sample.
     Raises LaptimeError for what can't be measured. A folder that isn't free, or that another process writes, is refused
     before the model is loaded.
     """
     check(request)
     if folder is None:
         prepared = prepare(request)
-        return _in_memory(prepared, request, _info(prepared, request), progress)
+        records: list[Sample | Subtraction] = []
+        sink = _watched(records.append, prepared.environment, watch)
+        end = _measured(prepared, request, sink, progress)
+        return _in_memory(_info(prepared, request), records, end)
     with locked_for_run(folder) as lock:
         prepared = prepare(request)
         with RunFolder(folder, _info(prepared, request), lock=lock) as run_folder:
-            run_folder.append(_measured(prepared, request, run_folder.append, progress))
+            sink = _watched(run_folder.append, prepared.environment, watch)
+            run_folder.append(_measured(prepared, request, sink, progress))
             run_folder.write_summary()
     return load_run(folder)
 
@@ -156,9 +166,20 @@ def _info(prepared: PreparedProfile, request: ProfileRequest) -> RunInfo:
     return new_info(sys.argv, prepared.config, prepared.environment, session)
 
 
-def _in_memory(prepared: PreparedProfile, request: ProfileRequest, info: RunInfo, progress: Progress) -> Run:
-    records: list[Sample | Subtraction] = []
-    end = _measured(prepared, request, records.append, progress)
+def _watched(
+    sink: Callable[[Sample | Subtraction], None], environment: Environment, watch: Watching
+) -> Callable[[Sample | Subtraction], None]:
+    """The sink, and whoever watches is told of each sample that it got."""
+
+    def told(record: Sample | Subtraction) -> None:
+        sink(record)
+        if isinstance(record, Sample):
+            watch(environment, record)
+
+    return told
+
+
+def _in_memory(info: RunInfo, records: list[Sample | Subtraction], end: SessionEnd) -> Run:
     return Run(
         path="",
         info=info,

@@ -3,7 +3,14 @@
 import msgspec
 
 from laptime.data.summary import summarise
-from laptime.report.profile.words import cut_sentence, gaps_sentence, left_out_lines, threads_hint, unclean_sentence
+from laptime.report.profile.words import (
+    cut_sentence,
+    early_threads_hint,
+    gaps_sentence,
+    left_out_lines,
+    threads_hint,
+    unclean_sentence,
+)
 from tests.report.sample_runs import environment, run_of, sample
 
 
@@ -52,5 +59,15 @@ def test_a_busy_cpu_with_several_threads_gets_a_hint_and_nothing_else_does():
         hint = threads_hint(run, summarise(rows))
         assert (hint is not None) is hinted
         if hint is not None:
-            assert "3 of 3 samples" in hint
+            assert "3 of 3 calls" in hint
             assert "OMP_NUM_THREADS=1" in hint
+
+
+def test_the_hint_at_threads_comes_with_the_first_warm_up_call_that_another_process_disturbed():
+    two = msgspec.structs.replace(environment(), device="cpu", torch_threads=2)
+    warm = flagged(["cold", "foreign-process"], repeat=-1)
+    assert "OMP_NUM_THREADS=1" in early_threads_hint(two, warm)
+    assert early_threads_hint(two, flagged(["cold"], repeat=-1)) is None  # alone on the CPU
+    assert early_threads_hint(two, flagged(["foreign-process"])) is None  # the end of the run says it
+    for other in ({"torch_threads": 1}, {"device": "cuda:0"}):
+        assert early_threads_hint(msgspec.structs.replace(two, **other), warm) is None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 
-from laptime.data.record import STOP_REASONS, Sample, Scalar, SessionEnd
+from laptime.data.record import STOP_REASONS, Environment, Sample, Scalar, SessionEnd
 from laptime.data.run_folder import Run
 from laptime.data.summary import Summary
 from laptime.data.usable import LEFT_OUT_REASONS
@@ -204,9 +204,21 @@ def threads_hint(run: Run, summary: Summary) -> str | None:
     disturbed = summary.left_out.get("foreign-process", 0) + summary.used_flags.get("foreign-process", 0)
     if run.info.environment.device != "cpu" or threads < 2 or 2 * disturbed < summary.samples:
         return None
+    return f"Other processes used the CPU in {count(disturbed)} of {counted(summary.samples, 'call')}. {_busy(threads)}"
+
+
+def early_threads_hint(environment: Environment, sample: Sample) -> str | None:
+    """The same after a warm-up call, while stopping still saves time; None where the call doesn't point to it."""
+    threads = environment.torch_threads or 1
+    if environment.device != "cpu" or threads < 2 or sample.repeat >= 0 or "foreign-process" not in sample.flags:
+        return None
+    return f"Other processes used the CPU in a warm-up call of {text(sample.stages.total_ms, 'ms')}. {_busy(threads)}"
+
+
+def _busy(threads: int) -> str:
     return (
-        f"Other processes used the CPU in {count(disturbed)} of {counted(summary.samples, 'sample')}. On a busy CPU "
-        f"the {threads} threads of torch may wait for one another at each step; OMP_NUM_THREADS=1 can be faster there."
+        f"On a busy CPU the {threads} threads of torch may wait for one another at each step; OMP_NUM_THREADS=1 can "
+        "be faster there."
     )
 
 
