@@ -40,6 +40,12 @@ finally:
 """
 
 
+def heard():
+    """Signals as a terminal leaves them: nohup and a shell's background jobs ignore some, and so would the program."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize(
     ("place", "number", "code"),
     [
@@ -53,7 +59,7 @@ def test_one_line_and_one_code(place, number, code):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        preexec_fn=heard,
     )
     wanted = "watching" if place == "starting" else "working"
     assert process.stdout is not None
@@ -105,7 +111,7 @@ def test_a_second_signal_at_the_very_end_changes_nothing_also_in_a_script_of_an_
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        preexec_fn=heard,
     )
     assert process.stdout is not None
     while process.stdout.readline().strip() != "working":
