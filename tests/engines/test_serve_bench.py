@@ -320,6 +320,7 @@ def test_where_nobody_answers_nothing_is_left_and_the_question_is_read_first(cap
         (["--resume"], "--resume: goes with --out"),
         (["--data", str(tmp_path / "none.jsonl")], "none.jsonl: no such file"),
         (["--slo", "ttft=abc"], "--slo ttft=abc: write a time above 0"),
+        (["--slo", "ttft=0.2"], "--slo ttft=0.2: ttft=0.2 says no unit; write ttft=0.2s or ttft=0.2ms"),
     ):
         assert run(["serve-bench", "http://localhost:9", *words]) == 2
         err = capsys.readouterr().err

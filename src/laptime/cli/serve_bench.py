@@ -223,6 +223,8 @@ def parse_slo(words: str) -> Slo:
         if name not in ("ttft", "tpot", "total", "share") or not value:
             raise LaptimeError(f"--slo {words}: {part!r} is no limit; write ttft=200ms,tpot=30ms,total=2s,share=95%")
         try:
+            if name != "share" and _is_number(value):
+                raise LaptimeError(f"--slo {words}: {part} says no unit; write {name}={value}s or {name}={value}ms")
             limit = parse_share("--slo", value) if name == "share" else milliseconds("--slo", value)
         except LaptimeError as error:
             raise LaptimeError(str(error).replace(f"--slo {value}", f"--slo {part}", 1)) from None
@@ -230,6 +232,14 @@ def parse_slo(words: str) -> Slo:
     if not limits.keys() - {"share"}:
         raise LaptimeError(f"--slo {words}: names no time; write at least one of ttft=, tpot= and total=")
     return Slo(**limits)
+
+
+def _is_number(words: str) -> bool:
+    try:
+        float(words)
+    except ValueError:
+        return False
+    return True
 
 
 def _loads(

@@ -102,7 +102,7 @@ def _read_table(file: Path, kind: str, *, bulky: bool) -> polars.DataFrame:
     except OSError as error:
         raise LaptimeError(f"{file}: {error.strerror or error}") from error
     if not frame.width:
-        raise LaptimeError(f"{file}: empty; a table of samples has a line of column names and one line a sample")
+        raise LaptimeError(f"{file}: empty; a table begins with a line of column names, then a line a sample")
     return complete(frame, str(file), bulky=bulky)
 
 

@@ -75,7 +75,7 @@ def table_errors(place: str | Path, kind: str) -> Iterator[None]:
     except (LaptimeError, KeyboardInterrupt, MemoryError, FileNotFoundError):
         raise
     except polars.exceptions.NoDataError:
-        raise LaptimeError(f"{place}: empty; {kind} has a line of column names and one line a sample") from None
+        raise LaptimeError(f"{place}: empty; a table begins with a line of column names, then a line a row") from None
     except polars.exceptions.PolarsError as error:
         raise LaptimeError(f"{place}: not {kind} ({_first_line(error)})") from error
     except OSError as error:
