@@ -36,8 +36,8 @@ def predict(
 
     Example: laptime predict est/ top_k=4 output_tokens=64 --budget-ms 170
 
-    Exit codes: 0 done, 1 nothing is known of any row (a feature differs that never varied in training), 2 usage or
-    unreadable input.
+    Exit codes: 0 done, 1 nothing is known of any row (far larger than what was measured, or another value of what
+    never varied), 2 usage or unreadable input.
     """
     from laptime.cli.estimator_options import assignments, token_counts
     from laptime.cli.options import milliseconds, share

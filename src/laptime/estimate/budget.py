@@ -46,7 +46,7 @@ class BudgetAnswer(msgspec.Struct, frozen=True, kw_only=True):
     probability: float  # that one request takes no longer than the budget
     median_ms: float | None  # None where nothing is known of it
     bound_ms: float | None  # for the confidence; None when none can be promised
-    support: str  # inside, near, outside; unknown where a feature differs that never varied in training
+    support: str  # inside, near, outside; unknown where `unknown` says why
     accuracy: float | None = None
     unknown: str | None = None  # why nothing is known of it
 
@@ -150,7 +150,7 @@ def judge_budget(
     bound = estimator.quantile(frame, confidence)
     probability = estimator.probability_within(frame, budget_ms)
     where = [one.where for one in estimator.support(frame)]
-    unknown = unknown_reasons(estimator, frame)
+    unknown = unknown_reasons(estimator, frame, confidence)
     strange = np.array([reason is not None for reason in unknown], dtype=np.bool_)
     bound, probability = np.where(strange, np.inf, bound), np.where(strange, 0.0, probability)
     guess = np.where(strange, np.inf, median)  # no rule has a prediction of what was never measured

@@ -25,6 +25,7 @@ from laptime.estimate.learn.selection import Question
 from laptime.estimate.roofline.work import Work
 from laptime.estimate.table.row_marks import row_marks, share_seen
 from laptime.estimate.table.table import Encoded, as_polars, encode, group_codes, other_constants
+from laptime.estimate.unpromised import unpromised_reasons
 
 
 class Support(msgspec.Struct, frozen=True):
@@ -152,6 +153,14 @@ class Estimator:
             Support(_where(question, distance), question, float(distance), group)
             for question, distance, group in zip(asked.questions, asked.distances, asked.groups, strict=True)
         ]
+
+    def unpromised(self, frame: Any, level: float) -> list[str | None]:
+        """For each row why no bound at this level rests on anything that was checked, else None.
+
+        `quantile` answers such rows too, from what times did nearest to them.
+        """
+        asked = self._ask(frame, only_support=True)
+        return unpromised_reasons(self.fitted, as_polars(frame), asked.rows, asked.questions, level)
 
     def share_seen(self, frame: Any) -> float | None:
         """The share of a table's rows that it was fitted on, by features and time; None where that isn't known."""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from laptime.data.stats import Floats
-from laptime.estimate.predictor import Predictor, positive_of
+from laptime.estimate.predictor import Predictor, positive_of, unpromised_of
 from laptime.estimate.table.units import ms_per_unit
 
 
@@ -53,3 +53,7 @@ class InMilliseconds:
     def support(self, frame: Any) -> Sequence[Any]:
         """How the training table supports each row."""
         return self._of.support(frame)
+
+    def unpromised(self, frame: Any, level: float) -> list[str | None]:
+        """For each row why no bound can be promised."""
+        return unpromised_of(self._of, frame, level)

@@ -13,7 +13,7 @@ import polars as pl
 
 from laptime.errors import LaptimeError, did_you_mean
 from laptime.estimate.answer_lengths import TOKENS
-from laptime.estimate.predictor import Predictor, positive_of
+from laptime.estimate.predictor import Predictor, positive_of, unpromised_of
 from laptime.estimate.table.table import other_value_rows
 
 NAMED = 12
@@ -66,8 +66,11 @@ def require_known(predictor: Predictor, frame: pl.DataFrame, where: str) -> None
         )
 
 
-def unknown_reasons(predictor: Predictor, frame: pl.DataFrame) -> list[str | None]:
-    """For each row why nothing is known of it ("batch is 8, but was always 1 in training"), else None."""
+def unknown_reasons(predictor: Predictor, frame: pl.DataFrame, confidence: float) -> list[str | None]:
+    """For each row why nothing is known of it ("batch is 8, but was always 1 in training"), else None.
+
+    confidence: the level of the bound that is asked: that of a group which was not seen may be too high for it.
+    """
     reasons: list[list[str]] = [[] for _ in range(len(frame))]
     for name, always in predictor.constants.items():
         if name not in frame.columns:
@@ -85,7 +88,8 @@ def unknown_reasons(predictor: Predictor, frame: pl.DataFrame) -> list[str | Non
         always = predictor.constants[TOKENS]
         for some in reasons:
             some.append(f"{TOKENS} is {', '.join(map(str, others))}, but was always {always} in training")
-    return ["; ".join(some) if some else None for some in reasons]
+    unpromised = unpromised_of(predictor, frame, confidence)
+    return ["; ".join(some) if some else why for some, why in zip(reasons, unpromised, strict=True)]
 
 
 def _other_lengths(predictor: Predictor) -> list[int]:

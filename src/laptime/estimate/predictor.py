@@ -30,3 +30,15 @@ def positive_of(predictor: Predictor) -> dict[str, bool]:
     """Estimator.positive; nothing where a predictor of somebody's own doesn't say."""
     positive: dict[str, bool] = getattr(predictor, "positive", {})
     return positive
+
+
+def unpromised_of(predictor: Predictor, frame: Any, level: float) -> list[str | None]:
+    """Estimator.unpromised; nothing where a predictor of somebody's own doesn't say."""
+    said = getattr(predictor, "unpromised", None)
+    reasons: list[str | None] = [None] * len(frame) if said is None else said(frame, level)
+    return reasons
+
+
+def first_reasons(many: Sequence[Sequence[str | None]]) -> list[str | None]:
+    """For each row the first reason that one of several predictors gives."""
+    return [next((reason for reason in row if reason is not None), None) for row in zip(*many, strict=True)]

@@ -66,6 +66,19 @@ class Domain(msgspec.Struct, frozen=True, kw_only=True):
         distance[distance < 1e-9] = 0.0
         return distance
 
+    def larger(self, numeric: Floats) -> Floats:
+        """By how much each row is larger than all that was measured, in a size or a product of sizes, (n,); 0: not so.
+
+        The logarithm of a factor. Levels don't count here, nor do columns that have negative values.
+        """
+        factors = np.array([kind != "plain" for kind in self.kinds], dtype=np.bool_)
+        sides = np.array(self.directions).reshape(-1, len(self.kinds))
+        growing = (sides >= 0).all(axis=1) & ~(sides[:, ~factors] != 0).any(axis=1)
+        if not growing.any():
+            return np.zeros(len(numeric))
+        along = self._logs(numeric) @ sides[growing].T
+        return np.asarray(np.maximum((along - np.array(self.high)[growing]).max(axis=1), 0.0), dtype=np.float64)
+
     def _high(self, along: Floats, codes: Ints | None) -> Floats:
         """The upper side of each row in each direction, (n, sides): its level's where it exceeds that by NEAR."""
         high: Floats = np.broadcast_to(np.array(self.high), along.shape)

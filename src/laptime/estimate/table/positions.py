@@ -16,7 +16,7 @@ import numpy.typing as npt
 import polars
 
 from laptime.data.stats import Floats
-from laptime.estimate.predictor import Predictor, positive_of
+from laptime.estimate.predictor import Predictor, first_reasons, positive_of, unpromised_of
 from laptime.estimate.table.reading import Columns, run_columns
 
 SEGMENTS = 4
@@ -91,6 +91,10 @@ class DecodeByPosition:
         order = ("inside", "near", "outside")
         by_stretch = [self.step.support(part) for part in self._stretches(frame)]
         return [max(row, key=lambda one: order.index(one.where)) for row in zip(*by_stretch, strict=True)]
+
+    def unpromised(self, frame: Any, level: float) -> list[str | None]:
+        """For each row why no bound of one of its stretches can be promised."""
+        return first_reasons([unpromised_of(self.step, part, level) for part in self._stretches(frame)])
 
     def _stretches(self, frame: Any) -> list[Any]:
         """The frame once for each stretch, with the length of the cache in its middle."""

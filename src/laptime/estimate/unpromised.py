@@ -1,0 +1,75 @@
+"""Rows of which nothing can be promised, and why: far larger than anything measured, or of a group that was not seen.
+
+How times grow was looked at up to the largest sizes, and steps to the sizes just above were held out. What happens at a
+hundred times as much no held-out row shows. Of G groups that were held out none shows more than the level G / (G + 1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import polars as pl
+
+from laptime.data.stats import Floats
+from laptime.estimate.learn.card import ModelCard
+from laptime.estimate.learn.fitting import Fitted
+from laptime.estimate.learn.selection import Question
+from laptime.estimate.table.table import UNSEEN, Encoded
+
+FARTHEST = 2.0
+"""Up to this factor beyond the largest size, or the largest product of sizes, a bound is given."""
+UNCHECKED = ": nothing shows what times do there"
+NEW = ("level", "group", "sibling")
+
+
+def unpromised_reasons(
+    fitted: Fitted, table: pl.DataFrame, rows: Encoded, questions: Sequence[Question], level: float
+) -> list[str | None]:
+    """For each row why its bound at this level would rest on nothing that was checked, else None."""
+    larger = fitted.domain.larger(rows.numeric)
+    reasons: list[str | None] = []
+    for row, question in enumerate(questions):
+        parts = []
+        if larger[row] > np.log(FARTHEST) + 1e-9:
+            parts.append(_too_large(fitted.card, rows.numeric[row], float(np.exp(larger[row]))))
+        if question in NEW:
+            held = _held_out(fitted.card, question)
+            if held / (held + 1) < level:
+                parts.append(_too_new(fitted, table, rows, row, held))
+        reasons.append("; ".join(parts) or None)
+    return reasons
+
+
+def _held_out(card: ModelCard, question: Question) -> int:
+    """How many groups or levels were held out for this question."""
+    asked = "group" if question == "sibling" else question
+    by_question = {choice.question: len(choice.folds) for choice in card.choices}
+    return by_question.get(asked, by_question.get("group", 0) if asked == "level" else 0)
+
+
+def _too_large(card: ModelCard, numeric: Floats, factor: float) -> str:
+    beyond = [
+        (value / one.high, one.feature, value, one.high)
+        for value, one in zip(numeric.tolist(), card.ranges, strict=False)
+        if one.high > 0 and value > FARTHEST * one.high
+    ]
+    if not beyond:
+        return (
+            f"its sizes together are {factor:,.3g} times the largest work that was measured: nothing was checked there"
+        )
+    times, name, value, high = max(beyond)
+    return f"{name} is {value:.15g}, {times:,.3g} times the largest that was measured ({high:.15g}){UNCHECKED}"
+
+
+def _too_new(fitted: Fitted, table: pl.DataFrame, rows: Encoded, row: int, held: int) -> str:
+    schema = fitted.schema
+    new = [name for name, code in zip(schema.categorical, rows.codes[row].tolist(), strict=True) if code == UNSEEN]
+    names = new or [name for name in schema.group if name in table.columns]
+    what = " and ".join(f"{name} {table[name][row]}" for name in names)
+    if held == 0:
+        return f"{what} was never measured, and no other value could be held out to check a bound"
+    return (
+        f"{what} was never measured, and the {held} others that were held out can promise no level above "
+        f"{100 * held / (held + 1):.0f} %"
+    )
