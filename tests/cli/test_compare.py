@@ -17,7 +17,7 @@ from laptime.cli.main import run as laptime
 from laptime.cli.options import share
 from laptime.comparisons import compare_samples
 from laptime.data.record import Sample
-from laptime.data.run_folder import RunFolder, new_info
+from laptime.data.run_folder import RunFolder, load_run, new_info
 from laptime.errors import LaptimeError
 from laptime.report.compare.terminal import change, compare_report
 from tests.samples import environment
@@ -87,6 +87,21 @@ def test_the_terminal_says_what_and_how_sure(folders, capsys, monkeypatch):
     for words in ("Prefill", "interval (95\xa0% together)", "same", "20 of 20 samples", "Paired by sample"):
         assert words in out
     assert ask(capsys, folders["a"], folders["same"], *repeats(folders))[1].startswith("B takes the same time as A")
+
+
+def test_the_columns_are_the_medians_of_the_page_and_one_folder_twice_is_said(folders, capsys):
+    code, out, _ = ask(capsys, folders["a"], folders["a"])
+    words = " ".join(out.split())
+    assert "A and B are one folder" in words
+    assert (
+        "A and B: medians of a side's paired samples. Change: from the ratios within each pair, so it may not be"
+        in words
+    )
+    other = json.loads(ask(capsys, folders["a"], folders["same"], "--json")[1])
+    assert "one-folder" not in {finding["code"] for finding in other["findings"]}
+    of_page = load_run(folders["a"]).summary.stages
+    for stage in other["stages"]:  # 20 samples: the middle of two, as the page has it
+        assert stage["a_median_ms"] == pytest.approx(of_page[stage["stage"]].median.value, rel=1e-12)
 
 
 def test_json_is_alone_on_stdout_and_versioned(folders, capsys):

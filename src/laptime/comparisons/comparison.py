@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from math import exp
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -47,6 +47,7 @@ def compare_two_runs(
         one.calls, other.calls, stage=stage, min_effect=min_effect, confidence=confidence, names=(one.path, other.path)
     )
     around = [
+        *_one_folder(one.path, other.path),
         *differences.environment_findings(one.info.environment, other.info.environment),
         *differences.session_findings(one.info.session, other.info.session),
     ]
@@ -55,6 +56,14 @@ def compare_two_runs(
         around += differences.config_findings(one.info.config, repeat.info.config)
     compared = msgspec.structs.replace(compared, findings=[*around, *compared.findings])
     return with_noise_between_runs(compared, one, other, repeats)
+
+
+def _one_folder(a: str, b: str) -> list[Finding]:
+    """A finding where A and B are the same run: then nothing can differ."""
+    if not (Path(a) / "run.json").exists() or Path(a).resolve() != Path(b).resolve():
+        return []
+    message = "A and B are one folder, so no difference can show; name two runs"
+    return [Finding(code="one-folder", severity="warning", message=message, count=1)]
 
 
 def compare_samples(
@@ -208,8 +217,8 @@ def _compare_stage(matched: Matched, stage: str, min_effect: float, confidence: 
         confidence=confidence,
         paired=matched.paired,
         block=block,
-        a_median_ms=exp(float(np.median(logs.a))),
-        b_median_ms=exp(float(np.median(logs.b))),
+        a_median_ms=float(np.median(np.exp(logs.a))),
+        b_median_ms=float(np.median(np.exp(logs.b))),
         more_samples=None if more is None else more * block,
     )
 

@@ -112,8 +112,8 @@ def _stage(
         confidence=confidence,
         paired=all(m.paired for m in matched),
         block=1,
-        a_median_ms=exp(float(np.median(np.concatenate([x.a for x in logs])))),
-        b_median_ms=exp(float(np.median(np.concatenate([x.b for x in logs])))),
+        a_median_ms=float(np.median(np.exp(np.concatenate([x.a for x in logs])))),
+        b_median_ms=float(np.median(np.exp(np.concatenate([x.b for x in logs])))),
         more_samples=None,
         odds=exp(min(700.0, log_odds(values))),
     )

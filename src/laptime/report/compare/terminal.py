@@ -128,6 +128,8 @@ def _remarks(comparison: Comparison) -> Iterable[Text]:
     for letter, side in (("A", comparison.a), ("B", comparison.b)):
         yield Text(_side(letter, side))
     yield Text(f"{_units(comparison)}; a change below {percent(comparison.min_effect)} counts as none.")
+    if comparison.stages:
+        yield Text(_columns_sentence(comparison))
     if comparison.reason == UNKNOWN_NOISE and len(comparison.stages) > 1:
         yield Text("The intervals hold all together, and say nothing of the noise between runs.")
     if comparison.turns:
@@ -147,6 +149,19 @@ def _remarks(comparison: Comparison) -> Iterable[Text]:
             yield Text(f"To decide, each run needs about this many more samples: {needs}.", style="yellow")
     for finding in comparison.findings:
         yield Text(one_line(f"{finding.severity}: {finding.message}", 600), style=SEVERITIES[finding.severity])
+
+
+def _columns_sentence(comparison: Comparison) -> str:
+    """Of what the columns A, B and change are, since the change is no quotient of the other two."""
+    paired = all(stage.paired for stage in comparison.stages)
+    of = "inputs' medians" if not paired else "samples" if comparison.turns else "paired samples"
+    if comparison.turns:
+        ratios = "between the two processes of each pair"
+    elif any(stage.between for stage in comparison.stages):
+        ratios = "of B to each run of A"
+    else:
+        ratios = "within each pair" if paired else "of each input of B to each of A"
+    return f"A and B: medians of a side's {of}. Change: from the ratios {ratios}, so it may not be B / A of them."
 
 
 def _units(comparison: Comparison) -> str:
