@@ -183,6 +183,19 @@ def test_other_devices_are_named() -> None:
     assert said.endswith("; GPU 1 idle 87 %")
 
 
+def test_devices_in_one_headline_are_told_in_one_measure() -> None:
+    """One works 91 % and the other 89 %: the second isn't said to be idle 11 %."""
+    rows, calls = [], []
+    for device, lasts in ((0, 9_100), (1, 8_900)):
+        for i in range(60):
+            at, number = 10_000 * i, 1_000 * device + i
+            rows.append(ActivityRow(at + 1_000, at + 1_000 + lasts, "gemm", device=device, correlation=number))
+            calls.append(CallRow(at, at + 500, correlation=number))
+    said = analyse(build(rows, calls)).headline
+    assert said.startswith("GPU 0 busy 91 %")
+    assert said.endswith("; GPU 1 busy 89 %")
+
+
 def test_a_wide_range_is_said_by_its_end() -> None:
     tiny = host_bound([decoder(12, [(name, 1_000) for name, _ in LAYER], [("embedding", 900)])] * 6, between_ns=30_000)
     analysis = analyse(build(*tiny.all))

@@ -130,14 +130,20 @@ def test_times_that_were_never_taken_are_told(tmp_path: Path) -> None:
     assert codes(integrity)["zero-timestamps"] == ("severe", 2)
 
 
-@pytest.mark.parametrize(("overlap", "severity"), [(600, "info"), (9_000, "warning")])
-def test_overlap_on_one_stream_is_told_with_its_size(tmp_path: Path, overlap: int, severity: str) -> None:
+@pytest.mark.parametrize(
+    ("overlap", "severity", "twice_ns"),
+    [(600, "info", 600), (9_000, "warning", 3_009)],  # the second holds the kernel behind it, of 3 µs, whole
+)
+def test_overlap_on_one_stream_is_told_with_its_size(
+    tmp_path: Path, overlap: int, severity: str, twice_ns: int
+) -> None:
     rows = kernels(40)
     rows[7] = ActivityRow(rows[7].start_ns, rows[8].start_ns + overlap, correlation=8)
     beside = [ActivityRow(r.start_ns + 7, r.end_ns + 7, stream=9, correlation=r.correlation) for r in rows[:3]]
     integrity = kineto(tmp_path, rows + beside, calls(40))
     assert codes(integrity) == {"overlapping-kernels": (severity, 1)}
     assert f"{overlap} ns" in integrity.findings[0].message
+    assert f"sum to {twice_ns} ns more than the time in which a kernel ran" in integrity.findings[0].message
 
 
 def test_ranges_alone_change_nothing(tmp_path: Path) -> None:

@@ -153,6 +153,16 @@ def test_other_host_work_is_promised_to_no_worker() -> None:
         assert "workers" not in {row.remedy for row in of(run(PROGRAMS[name])).whatif}
 
 
+@pytest.mark.parametrize("beside", [False, True])
+def test_host_work_that_a_graph_can_hide_is_said_to_run_beside_the_device(beside: bool) -> None:
+    """The device has 10 ms of kernels to hide 10 ms of other work behind, unless that follows a wait."""
+    slow = [op for launch in launches(300, 35_000) for op in (Op("work", 20_000), launch)]
+    step = [Op("work", 10 * MS), *slow] if beside else PROGRAMS["host work after a wait"]
+    graph = next(row for row in of(run(step)).whatif if row.remedy == "graph")
+    (said,) = [note for note in graph.assumptions if "works on something else stay" in note]
+    assert said.endswith("but can run beside the GPU's work, as launches run ahead") == beside
+
+
 def test_a_pageable_copy_hides_behind_the_kernels() -> None:
     analysis = of(run(PROGRAMS["a pageable copy"]))
     low, high = promised(analysis, "overlap")

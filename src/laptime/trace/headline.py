@@ -87,6 +87,7 @@ def headline(integrity: Integrity, devices: list[DeviceTimes], kernels: list[Ker
     of_step = _idle_of_step(device, steps)
     out_ns = steps.outside_ns or 0
     others: list[str] = []
+    of_all = ""
     missing = missing_work(integrity)
     if of_step is not None and abs(of_step - idle) >= APART and out_ns >= OUTSIDE * device.span_ns:
         of, outside = "" if short else " of the trace", "it" if steps.count == 1 else "the steps"
@@ -95,6 +96,7 @@ def headline(integrity: Integrity, devices: list[DeviceTimes], kernels: list[Ker
             f", {unused / 1e6:.1f} ms of them idle{_why_outside(steps)}" if unused >= IDLE_OUTSIDE * out_ns else ""
         )
         said = f"{which} {_step_words(of_step, steps)}; {out_ns / 1e6:.1f} ms{of} lie outside {outside}{of_them}"
+        of_all = " of the trace"
     elif missing and idle >= _HARDLY:
         said = f"{which} idle {_percent(idle)} in what was recorded; {missing}, so why isn't certain"
     else:
@@ -102,7 +104,13 @@ def headline(integrity: Integrity, devices: list[DeviceTimes], kernels: list[Ker
     also = [f"; {_exposed_words(device, kind, exposed[kind], also=True)}" for kind in others if exposed[kind] >= _NAMED]
     shared = f"; {len(device.processes)} processes share it" if device.processes else ""
     within = "" if short is None else short.message.partition(":")[0].replace("the GPU's", "The GPU's", 1) + "; in it: "
-    return within + said + "".join(also) + shared + _other_devices(device, devices)
+    return (
+        within
+        + said
+        + "".join(also)
+        + shared
+        + _other_devices(device, devices, said.startswith(f"{which} busy"), of_all)
+    )
 
 
 def missing_work(integrity: Integrity) -> str:
@@ -146,10 +154,18 @@ def _computes(device: DeviceTimes) -> float:
     return next((row.busy_ns / device.span_ns for row in device.busy if row.kind == "compute" and device.span_ns), 0.0)
 
 
-def _other_devices(device: DeviceTimes, devices: list[DeviceTimes]) -> str:
-    """How idle the other devices were."""
+def _other_devices(device: DeviceTimes, devices: list[DeviceTimes], busy: bool, of: str) -> str:
+    """How busy, or how idle, the other devices were: in the measure that the sentence before uses.
+
+    Args:
+        device: the one that the sentence before speaks of.
+        devices: all.
+        busy: whether that sentence says how busy it was.
+        of: what the shares are of, where that sentence's is of something else.
+    """
     others = [one for one in devices if one is not device and one.span_ns]
-    words = [f"GPU {one.device} idle {_percent(one.idle_ns / one.span_ns)}" for one in others[:3]]
+    shares = [(one.device, (one.busy_ns if busy else one.idle_ns) / one.span_ns) for one in others[:3]]
+    words = [f"GPU {number} {'busy' if busy else 'idle'} {_percent(share)}{of}" for number, share in shares]
     more = f" and {len(others) - 3} more" if len(others) > 3 else ""
     return f"; {', '.join(words)}{more}" if words else ""
 

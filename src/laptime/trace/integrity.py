@@ -7,6 +7,7 @@ by the file (the verdict is then partial); `warning`, that figures stand but mus
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 
 import numpy as np
 
@@ -21,6 +22,7 @@ from laptime.trace.completeness import (
     short_device_span,
 )
 from laptime.trace.device_time import migrations
+from laptime.trace.gaps import union_ns
 from laptime.trace.read.launch_links import launches
 from laptime.trace.read.timeline import Activities, Activity, GpuTimeline, Int64
 from laptime.trace.result import Integrity
@@ -239,11 +241,18 @@ def _overlaps(timeline: GpuTimeline) -> Iterator[Finding]:
     count = int(np.count_nonzero(overlap > 0))
     if count:
         most = int(overlap.max())
+        edges = np.flatnonzero(np.concatenate([[True], ~same, [True]]))
+        twice_ns = sum(
+            int((a.end_ns[own] - a.start_ns[own]).sum()) - union_ns(a.start_ns[own], a.end_ns[own])
+            for first, stop in pairwise(edges.tolist())
+            if len(own := order[first:stop]) > 1
+        )
         yield Finding(
             code="overlapping-kernels",
             severity="info" if most <= PDL_NS else "warning",
             message=f"kernels start before the one ahead of them on their stream ends, by up to {most} ns (programmatic"
-            " dependent launch, or streams merged by the profiler): the sum of kernel times exceeds the busy time",
+            " dependent launch, or streams merged by the profiler): stream by stream, kernel times sum to"
+            f" {twice_ns} ns more than the time in which a kernel ran",
             count=count,
         )
 

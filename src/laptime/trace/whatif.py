@@ -44,6 +44,9 @@ WORTH = 0.97
 NOTED = 0.005
 """A graph of the layers alone is spoken of where it leaves more than this share of the step more."""
 
+HIDES = 0.1
+"""The host's other work runs beside the device's where a step can hide more than this share of it."""
+
 WIDEST = 0.35
 """A range whose ends are further from its middle than this says too little to be a row."""
 
@@ -159,7 +162,7 @@ def what_if(
         shapes = "static shapes, preallocated buffers, no wait of the host inside; it holds all kernels of the step"
         notes = [residual, shapes]
         if costs.kept_ns:
-            notes.append(f"the {costs.kept_ns / 1e6:.2f} ms in which the host works on something else stay")
+            notes.append(_kept_words(costs, base, least))
         notes.append(RECORD)
         more = min(outside_ns(step, costs.residual_ns) if step is not None else costs.outside_ns, base - high)
         if more > NOTED * base:
@@ -229,6 +232,19 @@ def floor(costs: StepCosts, base_ns: int, *, fused: bool = False) -> int:
 def _kept(costs: StepCosts, base_ns: int) -> int:
     """The host's other work, without the profiler's share when the untraced time is known."""
     return round(costs.kept_ns * _scale(costs, base_ns))
+
+
+def _kept_words(costs: StepCosts, base_ns: int, least_ns: int) -> str:
+    """What becomes of the host's other work under a graph.
+
+    Args:
+        costs: the modal step.
+        base_ns: the step as it is.
+        least_ns: what a graph doesn't go below: where that is less than both works in turn, they overlap.
+    """
+    words = f"the {costs.kept_ns / 1e6:.2f} ms in which the host works on something else stay"
+    in_turn = costs.busy_ns + (1 - HIDES) * _kept(costs, base_ns)
+    return words if least_ns >= in_turn else f"{words}, but can run beside the GPU's work, as launches run ahead"
 
 
 def _scale(costs: StepCosts, base_ns: int) -> float:

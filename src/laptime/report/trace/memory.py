@@ -23,8 +23,8 @@ LEAST_BYTES = 1 << 20
 """A device whose memory never reaches this is not shown; the JSON has it."""
 
 
-def memory_report(devices: Sequence[DeviceMemory]) -> Iterator[RenderableType]:
-    """Each device's peak and what held it."""
+def memory_report(devices: Sequence[DeviceMemory], worked: Sequence[int] = ()) -> Iterator[RenderableType]:
+    """Each device's peak and what held it. worked: the numbers of the GPUs whose kernels the trace holds."""
     for memory in shown(devices):
         holders = columns_table(
             Column(HEADS[0], max_width=24),
@@ -34,16 +34,16 @@ def memory_report(devices: Sequence[DeviceMemory]) -> Iterator[RenderableType]:
         )
         for row in memory.holders[:SHOWN]:
             holders.add_row(*(Text(cell) for cell in _cells(row, memory, 26)))
-        yield with_remarks(holders, [Text(line, style="dim") for line in [*_remarks(memory), ""]])
+        yield with_remarks(holders, [Text(line, style="dim") for line in [*_remarks(memory, worked), ""]])
 
 
-def memory_section(devices: Sequence[DeviceMemory]) -> Html:
-    """The curve of each device, and what held its peak."""
+def memory_section(devices: Sequence[DeviceMemory], worked: Sequence[int] = ()) -> Html:
+    """The curve of each device, and what held its peak. worked: the GPUs whose kernels the trace holds."""
     parts = [
         [
             tag("h3", f"Memory of {_device(memory)}"),
             chart(f"memory-{memory.device}", "Allocated memory over the trace, with its steps"),
-            tag("p", " ".join(_remarks(memory)), class_="lead"),
+            tag("p", " ".join(_remarks(memory, worked)), class_="lead"),
             table(HEADS, [_cells(row, memory, 60) for row in memory.holders], numeric=(2, 3, 4))
             if memory.holders
             else None,
@@ -92,12 +92,18 @@ def _cells(row: MemoryHolder, memory: DeviceMemory, limit: int) -> list[str]:
     ]
 
 
-def _remarks(memory: DeviceMemory) -> list[str]:
+def _remarks(memory: DeviceMemory, worked: Sequence[int]) -> list[str]:
     since = ", counted from the trace's begin: what was there before is not in it" if memory.relative else ""
     lines = [
         f"Peak {text(memory.peak_bytes, 'bytes')}; {text(memory.start_bytes, 'bytes')} at the begin,"
         f" {text(memory.end_bytes, 'bytes')} at the end{since}."
     ]
+    if worked and memory.device >= 0 and memory.device not in worked:
+        gpus = " and ".join(f"GPU {number}" for number in worked[:3]) + (" and others" if len(worked) > 3 else "")
+        lines.append(
+            f"{memory.device} is the allocator's number; the work in this file is numbered {gpus}: the framework and"
+            " the profiler may count GPUs differently."
+        )
     if memory.reserved_bytes:
         lines.append(f"The allocator had taken {text(memory.reserved_bytes, 'bytes')} from the device at most.")
     if memory.before_bytes:

@@ -47,7 +47,7 @@ def trace_page(analysis: TraceAnalysis) -> str:
         launched_by_section(analysis.launched_by) if analysis.launched_by else None,
         operator_times_section(analysis.launched_by) if analysis.launched_by and analysis.launched_by.work else None,
         _kernel_section(analysis) if analysis.kernels else None,
-        memory_section(analysis.memory) if shown(analysis.memory) else None,
+        memory_section(analysis.memory, [d.device for d in analysis.devices]) if shown(analysis.memory) else None,
         _api_section(analysis) if analysis.api else None,
         _integrity_section(analysis),
     ]
@@ -86,7 +86,7 @@ def _verdict(analysis: TraceAnalysis) -> Html:
     kind = {"ok": "good", "partial": "warning"}.get(verdict, "severe")
     worst = [f for f in analysis.integrity.findings if f.severity == "severe"][:3]
     lines = [tag("span", " ", words.finding_text(finding, 300)) for finding in worst]
-    return note(words.VERDICTS.get(verdict, verdict), *lines, kind=kind)
+    return note(words.verdict_text(analysis.integrity), *lines, kind=kind)
 
 
 def _integrity_section(analysis: TraceAnalysis) -> Html:
@@ -207,6 +207,7 @@ def _gap_section(device: DeviceTimes, *, several: bool) -> Html:
                 "div",
                 tag("h3", "Why the GPU waited"),
                 table(["cause", "gaps", "ms", "of idle"], causes, numeric=[1, 2, 3]),
+                tag("p", words.GAPS_OF_CAUSES) if len(gaps.causes) > 1 else None,
             ),
             tag(
                 "div",
@@ -227,7 +228,7 @@ def _gap_section(device: DeviceTimes, *, several: bool) -> Html:
 
 def _kernel_section(analysis: TraceAnalysis) -> Html:
     return section(
-        "Kernels",
+        words.kernels_title(analysis.devices),
         tag(
             "div",
             tag(

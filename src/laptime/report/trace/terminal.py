@@ -43,9 +43,9 @@ def trace_report(analysis: TraceAnalysis, *, kernels: int = 12, large: int = 8) 
         parts.append(launched_by_report(analysis.launched_by))
         if analysis.launched_by.work:
             parts.append(operator_times_report(analysis.launched_by))
-    parts += memory_report(analysis.memory)
+    parts += memory_report(analysis.memory, [device.device for device in analysis.devices])
     if analysis.kernels:
-        parts.append(_kernels(analysis.kernels, kernels))
+        parts.append(_kernels(analysis.kernels, kernels, words.kernels_title(analysis.devices)))
     return Group(*parts)
 
 
@@ -73,7 +73,7 @@ def _bold(sentence: str) -> Text:
 def _integrity(analysis: TraceAnalysis) -> Iterator[Text]:
     source, verdict = analysis.source, analysis.integrity.verdict
     yield Text(f"{one_line(source.file, 120)} ({source.format})")
-    yield Text(words.VERDICTS.get(verdict, verdict), style=_STYLES.get(verdict, ""))
+    yield Text(words.verdict_text(analysis.integrity), style=_STYLES.get(verdict, ""))
     for finding in analysis.integrity.findings:
         yield Text(f"  {finding.severity}: {words.finding_text(finding)} [{finding.code}]", style="dim")
 
@@ -107,11 +107,13 @@ def _causes(device: DeviceTimes) -> RenderableType:
     for row in device.gaps.causes:
         cause = words.CAUSES.get(row.cause, row.cause)
         table.add_row(cause, count(row.gaps), words.ms_column(row.total_ns), *_of_idle(row.total_ns, device))
-    remarks: list[str | Text] = [""]
+    remarks: list[str | Text] = []
+    if len(device.gaps.causes) > 1:
+        remarks.append(Text(words.GAPS_OF_CAUSES, style="dim"))
     if device.gaps.host:
         named = [f"{one_line(plain(row.name, 44), 44)} {text(row.total_ns, 'ns')}" for row in device.gaps.host[:5]]
-        remarks = [Text(f"meanwhile the host was in: {', '.join(named)}", style="dim"), ""]
-    return with_remarks(table, remarks)
+        remarks.append(Text(f"meanwhile the host was in: {', '.join(named)}", style="dim"))
+    return with_remarks(table, [*remarks, ""])
 
 
 def _large(gaps: Sequence[LargeGap]) -> RenderableType:
@@ -160,9 +162,9 @@ def _pass(one: TracedPass) -> RenderableType:
     return with_remarks(table, [*said, *assumed, ""])
 
 
-def _kernels(kernels: Sequence[Kernel], shown: int) -> RenderableType:
+def _kernels(kernels: Sequence[Kernel], shown: int, title: str) -> RenderableType:
     heads = ("count", "per step", "p50", "p95", "total ms", "of busy")
-    table = columns_table("kernel", "family", *(Column(head, numeric=True) for head in heads), title="Kernels")
+    table = columns_table("kernel", "family", *(Column(head, numeric=True) for head in heads), title=title)
     for kernel in kernels[:shown]:
         table.add_row(
             Text(one_line(kernel.short_name, 44)),

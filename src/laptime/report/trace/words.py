@@ -5,11 +5,13 @@ The headline and the advice are sentences of the JSON: laptime.trace.headline wr
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from laptime.data.record import Finding
 from laptime.report.kit.numbers import KEEP_TOGETHER, NOTHING, count, decimals, percent, ratio, whole_percent
 from laptime.report.kit.text import counted, one_line
 from laptime.trace.comparison import Pair
-from laptime.trace.result import MANY, DeviceTimes, LargeGap, Steps, TraceAnalysis, TracedPass, WhatIf
+from laptime.trace.result import MANY, DeviceTimes, Integrity, LargeGap, Steps, TraceAnalysis, TracedPass, WhatIf
 
 CAUSES: dict[str, str] = {
     "host-not-launching": "host not launching",
@@ -45,6 +47,15 @@ METHODS: dict[str, str] = {
 """What the steps were cut by, for each `Steps.method`."""
 
 
+def verdict_text(integrity: Integrity) -> str:
+    """The verdict in one line. Figures that findings limit are not said to be supported without them."""
+    warnings = sum(finding.severity == "warning" for finding in integrity.findings)
+    if integrity.verdict == "ok" and warnings:
+        these = "the warning allows" if warnings == 1 else "the warnings allow"
+        return f"Integrity ok, with {counted(warnings, 'warning')}: the figures hold as far as {these}."
+    return VERDICTS.get(integrity.verdict, integrity.verdict)
+
+
 def main_device(analysis: TraceAnalysis) -> DeviceTimes | None:
     """The device that worked most: the headline speaks of it."""
     return max(analysis.devices, key=lambda device: device.busy_ns, default=None)
@@ -53,6 +64,15 @@ def main_device(analysis: TraceAnalysis) -> DeviceTimes | None:
 def ms_column(ns: float | None) -> str:
     """Nanoseconds as a number of ms for a column whose points stand below each other."""
     return decimals(None if ns is None else ns / 1e6, 3)
+
+
+def kernels_title(devices: Sequence[DeviceTimes]) -> str:
+    """What the table of kernels holds: of graphs that were recorded whole no kernel is known."""
+    return "Kernels outside graphs" if any(device.kernels is None for device in devices) else "Kernels"
+
+
+GAPS_OF_CAUSES = "A gap is counted under its main cause; its time is parted among all of its causes."
+"""Why a cause can have time and no gap."""
 
 
 def share(part: float, whole: float) -> str:

@@ -1,0 +1,71 @@
+"""The trace in a terminal: what is said of verdict, causes, kernels and memory doesn't contradict the figures."""
+
+from __future__ import annotations
+
+import io
+
+import msgspec
+import pytest
+from rich.console import Console
+
+from laptime.data.record import Finding
+from laptime.report.trace.page import trace_page
+from laptime.report.trace.terminal import trace_report
+from laptime.trace.analysis import analyse
+from laptime.trace.memory_result import DeviceMemory
+from laptime.trace.result import Integrity, TraceAnalysis
+from tests.trace import engines
+from tests.trace.build_timeline import build
+from tests.trace.write_traces import ActivityRow, CallRow
+
+
+def an_analysis() -> TraceAnalysis:
+    return analyse(build(*engines.published_engine(6).all))
+
+
+def shown(analysis: TraceAnalysis) -> str:
+    console = Console(file=io.StringIO(), width=200)
+    console.print(trace_report(analysis))
+    return console.file.getvalue()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("severities", "verdict", "said"),
+    [
+        (["info"], "ok", "Integrity ok: the file supports every figure."),
+        (["warning"], "ok", "Integrity ok, with 1 warning: the figures hold as far as the warning allows."),
+        (["warning", "warning"], "ok", "Integrity ok, with 2 warnings: the figures hold as far as the warnings allow."),
+        (["severe", "warning"], "partial", "Integrity partial: the file does not support some figures."),
+    ],
+)
+def test_a_verdict_does_not_contradict_its_findings(severities: list[str], verdict: str, said: str) -> None:
+    findings = [Finding(code="lost", severity=one, message="2 launches have no kernel") for one in severities]
+    analysis = msgspec.structs.replace(an_analysis(), integrity=Integrity(verdict, findings))
+    assert said in shown(analysis)
+    assert said in trace_page(analysis)
+
+
+def test_a_cause_with_time_and_no_gap_is_explained() -> None:
+    analysis = an_analysis()
+    assert any(row.gaps == 0 and row.total_ns for row in analysis.devices[0].gaps.causes)
+    for text in (shown(analysis), trace_page(analysis)):
+        assert "A gap is counted under its main cause; its time is parted among all of its causes." in text
+
+
+def test_kernels_beside_whole_graphs_are_said_to_be_outside_them() -> None:
+    rows = [ActivityRow(1_000, 2_000, "add", correlation=1), ActivityRow(9_000, 99_000, "CUDA graph 1", "graph", 2)]
+    calls = [CallRow(0, 500, correlation=1), CallRow(5_000, 6_000, "cudaGraphLaunch", 2)]
+    assert "Kernels outside graphs" in shown(analyse(build(rows, calls)))
+    assert "Kernels outside graphs" in trace_page(analyse(build(rows, calls)))
+    assert "outside graphs" not in shown(an_analysis())
+
+
+@pytest.mark.parametrize(("number", "differs"), [(0, False), (3, True), (-1, False)])
+def test_memory_of_a_gpu_without_work_is_explained(number: int, differs: bool) -> None:
+    memory = DeviceMemory(
+        device=number, changes=1, relative=False, start_bytes=0, end_bytes=1 << 30, peak_bytes=1 << 30, peak_ns=5,
+        reserved_bytes=None, before_bytes=None, holders=[], left_out=0, steps=[], curve_ns=[5], curve_bytes=[1 << 30],
+    )  # fmt: skip
+    analysis = msgspec.structs.replace(an_analysis(), memory=[memory])
+    said = f"{number} is the allocator's number; the work in this file is numbered GPU 0"
+    assert (said in shown(analysis)) == differs
