@@ -45,6 +45,14 @@ def test_preparation_pays_after_as_many_answers_as_make_up_for_it():
     assert answer_time("eager", 8, SLOW, SLOW, prepare_s=None).pays_after_answers is None
 
 
+def test_answers_and_tokens_pay_by_one_rule():
+    """The median of all calls says faster, but most rounds' pairs say slower: then it never pays, for either."""
+    remedy = [called(0.0, 5.0, decode, 1.0, 8) for decode in (71.0, 141.0, 211.0)]
+    base = [called(0.0, 5.0, decode, 1.0, 8) for decode in (70.0, 210.0, 205.0)]
+    assert answer_ms(remedy, 256) < answer_ms(base, 256)
+    assert answer_time("whole", 256, remedy, base, prepare_s=0.01).pays_after_answers is None
+
+
 def test_a_call_s_promise_is_the_sum_of_its_parts_and_is_judged_only_where_it_was_measured():
     parts = [Promise(low_ms=3.0, high_ms=5.0, source="", assumptions=[])] * 2
     low, high = promised_call(parts, 8, STEP)

@@ -240,7 +240,7 @@ class _Call:
 
     def answers(self, rows: list[RemedyRow], trials: list[Trial]) -> list[AnswerTime]:
         """Every remedy's time for every length of answer."""
-        base = list(trials[0].samples.values())
+        base = trials[0].samples
         found = []
         for tokens in sorted({*LENGTHS, self._tokens}):
             for row, trial in zip(rows, trials, strict=True):
@@ -248,8 +248,9 @@ class _Call:
                     continue
                 parts = list(self._promises.values()) if row.name == "whole" and self._promises else [None]
                 promised = promised_call(parts, tokens, row.promise)
-                taken = list(trial.samples.values())
-                found.append(answer_time(row.name, tokens, taken, base, prepare_s=row.prepare_s, promised=promised))
+                rounds = [number for number in trial.samples if number in base]
+                taken, own = ([samples[number] for number in rounds] for samples in (trial.samples, base))
+                found.append(answer_time(row.name, tokens, taken, own, prepare_s=row.prepare_s, promised=promised))
         return found
 
 

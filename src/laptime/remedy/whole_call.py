@@ -69,11 +69,14 @@ def answer_time(
 ) -> AnswerTime:
     """The time of an answer of this many tokens by a remedy, and after how many answers its preparation has paid.
 
-    samples, base: calls of the remedy and of the baseline, all of one length.
+    samples, base: calls of the remedy and of the baseline, all of one length, a pair for each round. As for a token, it
+    pays only where the median over the rounds' pairs is a saving too.
     """
     ms, own = answer_ms(samples, tokens), answer_ms(base, tokens)
     measured = all(sample.output_tokens == tokens for sample in samples)
-    pays = None if prepare_s is None or own <= ms else max(1, ceil(prepare_s * 1e3 / (own - ms)))
+    pairs = [answer_ms([b], tokens) / answer_ms([one], tokens) for one, b in zip(samples, base, strict=True)]
+    saves = own > ms and median_interval(pairs).value > 1
+    pays = None if prepare_s is None or not saves else max(1, ceil(prepare_s * 1e3 / (own - ms)))
     return AnswerTime(
         tokens=tokens,
         remedy=remedy,

@@ -261,7 +261,7 @@ def _cost_section(report: RemedyReport) -> Html:
         *(note(one_line(line, 400)) for line in report.notes),
         id="costs",
         lead="Preparation is compiling and capturing, once in a process for each shape of call. It pays after this "
-        "many tokens. Memory is the peak above the baseline's.",
+        "many decoded tokens, by the steps alone. Memory is the peak above the baseline's.",
     )
 
 
@@ -281,8 +281,8 @@ def _choice_section(report: RemedyReport) -> Html:
         "What to use",
         table(["tokens in a process", "use", "its time", "the baseline's time"], rows, numeric=(0, 2, 3)),
         id="choice",
-        lead="The remedy that decodes this many tokens in one process in the least time, its preparation included. "
-        "Only remedies that are faster than the baseline count.",
+        lead="The remedy that decodes this many tokens in one process in the least time: its preparation and "
+        "its steps, without vision and prefill. Only remedies that are faster than the baseline count.",
     )
 
 

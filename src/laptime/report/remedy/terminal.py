@@ -91,7 +91,10 @@ def _paid(report: RemedyReport, shown: Sequence[RemedyRow], tokens: Sequence[int
         return []
     heads = [f"{count(n)} tok." for n in tokens]
     table = _table(heads, prepared_ones, lambda row: [Text(pay.get((row.name, n), NOTHING)) for n in tokens])
-    note = "after so many answers of this length the preparation has paid for itself, by the medians"
+    note = (
+        "after so many answers of this length the preparation has paid for itself, vision and prefill included; pays "
+        "after, below: so many decoded tokens, by the steps alone"
+    )
     return [table, Text(note, style="dim")]
 
 
@@ -134,6 +137,10 @@ def _remarks(report: RemedyReport) -> Iterable[Text]:
     for row in report.rows:
         if row.failed is not None:
             yield Text(one_line(f"{row.name} ({title(row)}): {row.failed}", 400), style="yellow")
+    if report.recommendations:
+        yield Text(
+            "least time for so many decoded tokens: preparation and steps, without vision and prefill", style="dim"
+        )
     for advice in report.recommendations:
         asked = advice.tokens == report.config.get("new_tokens")
         seconds = f"{text(advice.seconds, 's')}, the baseline {text(advice.baseline_seconds, 's')}"
