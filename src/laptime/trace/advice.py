@@ -53,10 +53,13 @@ def advice(integrity: Integrity, steps: Steps, whatif: list[WhatIf], devices: li
         text += f" For {warming / 1e6:.2f} ms first calls are made: warm up first, and trace a step that has none."
     if best is None:
         return text
+    longer = any(finding.code == "tpot-longer" for finding in integrity.findings)
+    start = ["This starts from --tpot, which is longer than the traced step."] if longer else []
     if best.step_ns_high > WORTH * max(row.step_ns_high * row.speedup_low for row in remedies):
-        return text if "no remedy here" in text else f"{text} No remedy that laptime knows is sure to win 3 % of it."
+        nothing = ["No remedy that laptime knows is sure to win 3 % of it.", *start]
+        return text if "no remedy here" in text else " ".join([text, *nothing])
     workers = next((row for row in remedies if row.remedy == "workers" and row is not best), None)
-    return " ".join([text, _promise(best), *([_promise(workers)] if workers else [])])
+    return " ".join([text, _promise(best), *([_promise(workers)] if workers else []), *start])
 
 
 _PASSES = {"vision": "A vision pass", "encoder": "An encoder's pass", "prefill": "Prefill"}

@@ -139,7 +139,7 @@ def what_if(
     if untraced_ns is not None:
         taxed = "the profiler's own time is left out of the gaps in proportion"
         if base > costs.wall_ns:
-            taxed = "compared with the time that was given, which is longer than the traced step"
+            taxed = "compared with the time that was given, which is longer than the traced one"
     least = floor(costs, base) if step is None else min(floor_ns(step) + costs.launch_ns, base)
     left = _least_busy(costs) / costs.busy_ns
     least_fused = floor(costs, base, fused=True)

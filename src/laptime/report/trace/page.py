@@ -86,6 +86,8 @@ def _verdict(analysis: TraceAnalysis) -> Html:
     kind = {"ok": "good", "partial": "warning"}.get(verdict, "severe")
     worst = [f for f in analysis.integrity.findings if f.severity == "severe"][:3]
     lines = [tag("span", " ", words.finding_text(finding, 300)) for finding in worst]
+    if verdict == "ok" and any(f.severity == "warning" for f in analysis.integrity.findings):
+        lines.append(tag("span", " ", tag("a", "What they say", href="#integrity"), "."))
     return note(words.verdict_text(analysis.integrity), *lines, kind=kind)
 
 
@@ -207,7 +209,7 @@ def _gap_section(device: DeviceTimes, *, several: bool) -> Html:
                 "div",
                 tag("h3", "Why the GPU waited"),
                 table(["cause", "gaps", "ms", "of idle"], causes, numeric=[1, 2, 3]),
-                tag("p", words.GAPS_OF_CAUSES) if len(gaps.causes) > 1 else None,
+                tag("p", words.GAPS_OF_CAUSES, class_="lead") if len(gaps.causes) > 1 else None,
             ),
             tag(
                 "div",
