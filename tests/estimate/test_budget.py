@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import polars as pl
 import pytest
@@ -87,6 +89,24 @@ def test_without_measurements_rules_are_counted_only():
     report = judge_budget(MADE, CONFIGS, budget_ms=30.0)
     assert {(rule.wrongly_admitted, rule.late) for rule in report.rules} == {(None, None)}
     assert report.sigma_ms > 0
+    assert report.sigma_configurations == len(CONFIGS)
+
+
+def test_a_configuration_outside_changes_no_other_one_s_standard_deviation():
+    class Inside(LogLinear):
+        """As the law it is fitted to, with bounds that are three times as wide above a batch of 100."""
+
+        def quantile(self, frame, q):
+            return super().quantile(frame, q) * np.where(frame["batch"].to_numpy() > 100, 3.0, 1.0)
+
+        def support(self, frame):
+            return [SimpleNamespace(where="outside" if batch > 100 else "inside") for batch in frame["batch"]]
+
+    estimator = Inside("step_ms", ["batch", "prompt"]).fit(TABLE)
+    alone = judge_budget(estimator, CONFIGS, budget_ms=30.0)
+    far = CONFIGS.head(1).with_columns(pl.lit(200).cast(CONFIGS["batch"].dtype).alias("batch"))
+    more = judge_budget(estimator, pl.concat([CONFIGS, far]), budget_ms=30.0)
+    assert (more.sigma_ms, more.sigma_configurations) == (alone.sigma_ms, len(CONFIGS))
 
 
 def test_no_bound_is_a_no():

@@ -84,6 +84,7 @@ class BudgetReport(Shown, msgspec.Struct, frozen=True, kw_only=True):
     rules: list[RuleCost]
     sigma_ms: float  # the standard deviation of the prediction's error that the rules use
     measured_rows: int
+    sigma_configurations: int = 0  # over so many of those that were asked; 0: none of them has one
 
 
 class Configurations(NamedTuple):
@@ -158,7 +159,8 @@ def judge_budget(
     strict = confidence if len(frame) == 1 else 1 - RISK_OF_A_CHOICE * (1 - confidence)
     surely = np.where(strange, np.inf, estimator.quantile(frame, strict)) <= budget_ms
     known = None if accuracy is None else np.asarray(accuracy, dtype=np.float64)
-    sigma = standard_error(estimator, frame, guess, measured)
+    inside = np.array([place == "inside" for place in where], dtype=np.bool_)
+    sigma, over = standard_error(estimator, frame, guess, measured, inside)
 
     def answer(row: int) -> BudgetAnswer:
         return BudgetAnswer(
@@ -188,6 +190,7 @@ def judge_budget(
         answers=[answer(int(row)) for row in order[:LISTED]],
         rules=[judged.cost(name, limit) for name, limit in rules.items()],
         sigma_ms=sigma,
+        sigma_configurations=over,
         measured_rows=sum(len(times) for times in measured or []),
     )
 
@@ -211,11 +214,18 @@ def rules_of_thumb(median_ms: Floats, sigma_ms: float) -> dict[str, Floats]:
     }
 
 
-def standard_error(estimator: Predictor, frame: Any, median: Floats, measured: Sequence[Floats] | None) -> float:
-    """One standard deviation of the prediction's error in ms, over all rows alike, as rules of thumb take it.
+def standard_error(
+    estimator: Predictor,
+    frame: Any,
+    median: Floats,
+    measured: Sequence[Floats] | None,
+    inside: npt.NDArray[np.bool_],
+) -> tuple[float, int]:
+    """One standard deviation of the prediction's error in ms, as rules of thumb take it, and over how many rows.
 
     From measured times where there are any, else from the estimator's own residuals (root mean square of the distance
-    between the median and the quantile at one normal standard deviation).
+    between the median and the quantile at one normal standard deviation). Of these only rows inside the training domain
+    count where there are some: the error of one far outside is no other row's.
     """
     errors = [
         times - centre
@@ -223,11 +233,12 @@ def standard_error(estimator: Predictor, frame: Any, median: Floats, measured: S
         if len(times) and np.isfinite(centre)
     ]
     if errors:
-        return float(np.sqrt(np.mean(np.concatenate(errors) ** 2)))
+        return float(np.sqrt(np.mean(np.concatenate(errors) ** 2))), len(errors)
     limit = estimator.quantile(frame, ONE_SIGMA)
     known = np.isfinite(limit) & np.isfinite(median)
+    known = known & inside if (known & inside).any() else known
     reach = limit[known] - median[known]
-    return float(np.sqrt(np.mean(reach**2))) if len(reach) else 0.0
+    return (float(np.sqrt(np.mean(reach**2))) if len(reach) else 0.0), len(reach)
 
 
 class _Judged(NamedTuple):

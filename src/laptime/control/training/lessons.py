@@ -98,7 +98,7 @@ def make_lessons(
     aligned = features.of(table.sample_ids, table.space)
     n = len(table)
     if n < 20:
-        raise LaptimeError(f"{n} questions to train on: too few, 20 or more are needed")
+        raise LaptimeError(too_few_questions(n))
     for name, array in (("pixels", aligned.pixels), ("hidden", aligned.hidden)):
         if getattr(needs, name) and array.shape[-1] == 0:
             raise LaptimeError(f"a policy that looks at {name}: they were not collected; collect features with them")

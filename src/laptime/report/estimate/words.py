@@ -9,7 +9,7 @@ from laptime.estimate.judge.ceiling import Ceiling
 from laptime.estimate.judge.evaluation_result import Evaluation
 from laptime.estimate.judge.splits import Filtered
 from laptime.estimate.run_evaluation import WORTH_SAYING
-from laptime.report.kit.numbers import decimals, number, percent, plain, plain_percent, plain_text, text
+from laptime.report.kit.numbers import count, decimals, number, percent, plain, plain_percent, plain_text, text
 from laptime.report.kit.text import counted, one_line
 
 QUESTIONS = {
@@ -140,9 +140,7 @@ def _best_words(report: BudgetReport) -> str:
 
 def rules_lines(report: BudgetReport) -> Iterator[str]:
     """How the rules were judged."""
-    yield (
-        f"sd: one standard deviation of the prediction's error, {text(report.sigma_ms, 'ms')} for every configuration"
-    )
+    yield f"sd: one standard deviation of the prediction's error, {text(report.sigma_ms, 'ms')}{_sigma_over(report)}"
     if report.measured_rows:
         yield (
             f"judged by {counted(report.measured_rows, 'measured time')}: a configuration is wrongly admitted when "
@@ -150,6 +148,13 @@ def rules_lines(report: BudgetReport) -> Iterator[str]:
         )
     if report.abstained:
         yield f"{counted(report.abstained, 'configuration')} refused because no bound can be promised"
+
+
+def _sigma_over(report: BudgetReport) -> str:
+    """Over what the standard deviation is taken: other configurations have another one."""
+    if report.asked == 1:
+        return " at this configuration"
+    return f", over {count(report.sigma_configurations)} of the {count(report.asked)} asked"
 
 
 def config_text(config: dict[str, object] | dict[str, str | int | float | bool | None]) -> str:
