@@ -203,6 +203,9 @@ def test_questions_kept_aside_are_not_trained_on() -> None:
     low, high = budget_range(lessons)
     assert low < BUDGETS[0]
     assert high > BUDGETS[-1]
+    nothing = msgspec.structs.replace(lessons, bound_ms=np.full_like(lessons.bound_ms, np.inf))
+    with pytest.raises(LaptimeError, match="too few of the training questions were timed"):
+        budget_range(nothing)
 
 
 def test_what_can_not_be_trained_is_one_line() -> None:
@@ -210,7 +213,7 @@ def test_what_can_not_be_trained_is_one_line() -> None:
     with pytest.raises(LaptimeError, match="looks at hidden: they were not collected"):
         train_grpo(WORLD.train, bare, WORLD.bounds, needs=ALL)
     few = WORLD.train.take(np.arange(10))
-    with pytest.raises(LaptimeError, match="10 questions to train on"):
+    with pytest.raises(LaptimeError, match="10 training questions are too few to train on"):
         train_grpo(few, WORLD.features, WORLD.bounds)
     never = WORLD.bounds.known_ms * np.inf
     nothing = msgspec.structs.replace(WORLD.bounds, within=WORLD.bounds.within * 0, known_ms=never)

@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from laptime.control.choices import ChoiceSpace
 from laptime.control.seen import Floats32
+from laptime.control.tables.decision_table import FEWEST, too_few
 from laptime.control.tables.features import LANGUAGE
 from laptime.control.tables.tensor_files import take_array
 from laptime.data.stats import Floats
@@ -73,8 +74,8 @@ def fit_lengths(
     table gives the same model. Raises LaptimeError with fewer than 20 questions.
     """
     n = len(language)
-    if n < 20:
-        raise LaptimeError(f"lengths: {n} questions are too few to learn how long answers are; 20 or more are needed")
+    if n < FEWEST:
+        raise LaptimeError(too_few(n, "to learn how long answers are"))
     counts, codes = np.unique(output_tokens, return_inverse=True)
     codes = codes.reshape(output_tokens.shape)
     seen = np.eye(len(counts))[codes]

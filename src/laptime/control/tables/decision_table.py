@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     import polars
 
 Half = Literal["train", "held-out"]
+FEWEST = 20
+"""Questions of the training half from which lengths and scores are learnt."""
+IN_A_SWEEP = 60
+"""A sweep of so many questions has FEWEST in its training half, but for one sweep in some hundred."""
 KNOB_COLUMNS = ("config.tier", "config.crops", "config.top_k", "config.blocks")
 BLOCK_COLUMNS = ("config.importance", "config.active_blocks")
 """What says which blocks ran: it goes with config.blocks, and is no choice of its own."""
@@ -75,6 +79,15 @@ class DecisionTable(msgspec.Struct, frozen=True, kw_only=True):
             return self.sample_ids.index(sample_id)
         except ValueError:
             raise LaptimeError(f"question {sample_id}: not among the table's {len(self)}") from None
+
+
+def too_few(questions: int, why: str) -> str:
+    """The message for fewer than FEWEST training questions. why: what they are too few for."""
+    return (
+        f"{questions} training questions are too few {why}: {FEWEST} or more are needed, and about half of a "
+        f"sweep's train; sweep {IN_A_SWEEP} or more (workload.samples, workload.data), or score more of them with "
+        "laptime control ask"
+    )
 
 
 def half_of(sample_id: str) -> Half:

@@ -13,7 +13,7 @@ from laptime.control.choices import ChoiceSpace
 from laptime.control.policies.network import early_sizes, late_sizes
 from laptime.control.policies.policy import Needs
 from laptime.control.seen import Floats32
-from laptime.control.tables.decision_table import DecisionTable
+from laptime.control.tables.decision_table import FEWEST, IN_A_SWEEP, DecisionTable, too_few
 from laptime.control.tables.feature_table import FeatureTable
 from laptime.control.tables.features import budget_features, budget_size
 from laptime.control.training.layers import Projection, project, unchanged
@@ -97,8 +97,8 @@ def make_lessons(
         raise LaptimeError("bounds and table have other choices; make the bounds from this sweep")
     aligned = features.of(table.sample_ids, table.space)
     n = len(table)
-    if n < 20:
-        raise LaptimeError(too_few_questions(n))
+    if n < FEWEST:
+        raise LaptimeError(too_few(n, "to train on"))
     for name, array in (("pixels", aligned.pixels), ("hidden", aligned.hidden)):
         if getattr(needs, name) and array.shape[-1] == 0:
             raise LaptimeError(f"a policy that looks at {name}: they were not collected; collect features with them")
@@ -145,7 +145,8 @@ def budget_range(lessons: Lessons) -> tuple[float, float]:
     finite = bound[np.isfinite(bound)]
     if len(finite) == 0:
         raise LaptimeError(
-            "no choice has a bound: the estimator promises nothing for these knobs; fit it on this sweep"
+            "no choice has a bound: too few of the training questions were timed for one (95 % needs about "
+            f"{FEWEST}; sweep {IN_A_SWEEP} questions or more), or the estimator promises nothing for these knobs"
         )
     return float(np.quantile(bound.min(axis=1), 0.02)) * 0.9, float(finite.max()) * 1.1
 
