@@ -7,6 +7,10 @@ import pytest
 
 from laptime import audit
 from laptime.data.run_folder import RunFolder, new_info
+from laptime.engines.client import LoadRun
+from laptime.engines.figures import level_of
+from laptime.engines.findings import findings_of
+from laptime.engines.loads import concurrency
 from laptime.engines.request import ClientWakes, Instant, RequestSample, record_of
 from tests.samples import environment
 
@@ -102,3 +106,21 @@ def test_a_folder_of_other_measurements_has_no_requests_to_judge(audited):
     report, _ = audited([])
     runs = {rule.code: rule.could_not_judge for rule in report.rules}
     assert runs["failed-requests"] == runs["client-lag"] == "no requests of laptime serve-bench"
+
+
+@pytest.mark.parametrize(
+    ("late", "late_ms", "wakes", "woken_ms", "said"),
+    [
+        (2, 50.0, 900, 0.1, False),
+        (3, 9.0, 900, 0.1, True),
+        (0, 9.0, 900, 9.0, True),
+        (0, 9.0, 60, 9.0, False),
+        (100, 1.9, 900, 1.9, False),
+    ],
+)
+def test_serve_bench_and_the_audit_call_the_same_client_late(audited, late, late_ms, wakes, woken_ms, said):
+    requests = [request(place, late_ms=late_ms if place < late else 0.02) for place in range(100)]
+    level = level_of(concurrency(4, 100), LoadRun(requests, [woken_ms] * wakes, 5.0), None)
+    assert ("client-lag" in {one.code for one in findings_of([level], fixed_prompts=False)}) == said
+    _, found = audited(requests, [ClientWakes(load="4 at once", wakes=wakes, p95_ms=woken_ms, p99_ms=woken_ms)])
+    assert ("client-lag" in found) == said

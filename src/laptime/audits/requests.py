@@ -10,14 +10,12 @@ from statistics import median
 from laptime.audits.measurements import Measurements
 from laptime.audits.result import EXAMPLES, AuditFinding
 from laptime.audits.rule import Judged, NotJudged, Rule, RuleOutcome, counted, percent
+from laptime.engines.findings import LAG_LIMIT_MS, LAG_SHARE, enough_wakes, lag_limit_ms, often_late
 from laptime.engines.request import RequestOutline, between_ms
 
 FAILED_SEVERE = 0.05
 """Of a load: so many failed requests move its medians and percentiles, whatever the others took."""
-LATE_MS, LATE_SHARE = 2.0, 0.05
-"""Later than this, and than this share of the load's median time to the first token: as serve-bench's own finding."""
-LATE_OFTEN, LATE_SEVERE, FEW_LATE = 0.01, 0.05, 3
-"""One in a hundred is what a 99th percentile sees, and one or two late ones are a hiccup of any machine."""
+LATE_SEVERE = 0.05
 
 NO_REQUESTS = "no requests of laptime serve-bench"
 
@@ -64,12 +62,12 @@ def client_lag(measurements: Measurements) -> RuleOutcome:
     of, late_ones, worst, rows = 0, 0, 0.0, []
     for load, requests in _by_load(measurements.requests):
         of += len(requests)
-        limit = max(LATE_MS, LATE_SHARE * _usual_ms(requests))
+        limit = lag_limit_ms(_usual_ms(requests))
         late = [wait for r in requests if (wait := between_ms(r.due, r.sent)) is not None and wait > limit]
-        wakes = [one for one in measurements.wakes if one.load == load and one.wakes >= FEW_LATE / LATE_OFTEN]
+        wakes = [one for one in measurements.wakes if one.load == load and enough_wakes(one.wakes)]
         woken = max((one.p99_ms for one in wakes), default=0.0)
         said = []
-        if len(late) >= FEW_LATE and len(late) > LATE_OFTEN * len(requests):
+        if often_late(len(late), len(requests)):
             said.append(f"{len(late):,} of {len(requests):,} sent {median(late):.1f} ms late (median of these)")
             worst, late_ones = max(worst, len(late) / len(requests)), late_ones + len(late)
         if woken > limit:
@@ -90,7 +88,7 @@ def client_lag(measurements: Measurements) -> RuleOutcome:
             of=of,
             examples=[words for _, words, _ in rows[:EXAMPLES]],
             reason=f"In {counted(len(rows), 'load')} with {counted(in_loads, 'request')} the client itself was late by "
-            f"over {LATE_MS:g} ms and {percent(LATE_SHARE)} of the usual time to the first token"
+            f"over {LAG_LIMIT_MS:g} ms and {percent(LAG_SHARE)} of the usual time to the first token"
             + (f"; {counted(late_ones, 'request')} went out that late" if late_ones else "")
             + ". Times count from when a request was due, so its lag is in them, and the server may have had another "
             "load than the one that was asked. Other programs on the client's machine look so too.",

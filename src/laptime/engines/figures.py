@@ -16,6 +16,7 @@ import numpy as np
 from laptime.data.record import Interval
 from laptime.data.stats import median_interval, quantile, t_quantile, wilson
 from laptime.engines.client import LoadRun
+from laptime.engines.findings import lag_limit_ms
 from laptime.engines.loads import Load
 from laptime.engines.request import RequestSample, between_ms
 from laptime.engines.result import Figure, Level, Percentile, Segments, Slo
@@ -35,6 +36,8 @@ def level_of(load: Load, run: LoadRun, slo: Slo | None) -> Level:
     good = None if slo is None else share_good(requests, slo)
     by_token = [request.itl_ms for request in finished if request.itl_ms]
     lates = [request.client_wait_ms for request in requests if request.client_wait_ms is not None]
+    firsts = [first for one in finished if (first := between_ms(one.due, one.first_content or one.done)) is not None]
+    limit = lag_limit_ms(quantile(firsts, 0.5) if firsts else 0.0)
     span_s = run.span_s
     return Level(
         name=load.name,
@@ -64,6 +67,9 @@ def level_of(load: Load, run: LoadRun, slo: Slo | None) -> Level:
         late_p99_ms=quantile(lates, 0.99) if lates else None,
         lag_p99_ms=quantile(run.lateness_ms, 0.99) if run.lateness_ms else None,
         engine=_engine(finished),
+        lag_limit_ms=limit,
+        sent_late=sum(late > limit for late in lates),
+        wakes=len(run.lateness_ms),
     )
 
 

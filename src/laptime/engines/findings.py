@@ -7,8 +7,10 @@ from collections.abc import Iterator, Sequence
 from laptime.data.record import Finding
 from laptime.engines.result import Level
 
-LAG_LIMIT_MS = 2.0
-LAG_SHARE = 0.05
+LAG_LIMIT_MS, LAG_SHARE = 2.0, 0.05
+"""The client is late where it is later than both: this, and this share of the load's usual time to the first token."""
+LATE_OFTEN, FEW_LATE = 0.01, 3
+"""One in a hundred is what a 99th percentile sees, and one or two late ones are a hiccup of any machine."""
 CACHED_SHARE = 0.05
 GROWTH = 2.0
 
@@ -69,10 +71,31 @@ def _of_level(level: Level, *, fixed_prompts: bool) -> Iterator[Finding]:
 
 
 def is_bottleneck(level: Level) -> bool:
-    """Whether the client's own lag is large, absolutely and beside the time to the first token."""
-    ttft = level.ttft_ms.median.value if level.ttft_ms.median else None
-    return _lag(level) > LAG_LIMIT_MS and (ttft is None or _lag(level) > LAG_SHARE * ttft)
+    """Whether the client's own lag is large and no hiccup, absolutely and beside the time to the first token."""
+    limit = level.lag_limit_ms
+    if limit is None:
+        limit = lag_limit_ms(level.ttft_ms.median.value if level.ttft_ms.median else 0.0)
+    return _lag(level) > limit
+
+
+def lag_limit_ms(usual_ms: float) -> float:
+    """From when the client counts as late, ms. usual_ms: the load's median time to the first token."""
+    return max(LAG_LIMIT_MS, LAG_SHARE * usual_ms)
+
+
+def enough_wakes(wakes: int) -> bool:
+    """Whether the 99th percentile of so many wakes is more than a hiccup."""
+    return wakes >= FEW_LATE / LATE_OFTEN
+
+
+def often_late(late: int, of: int) -> bool:
+    """Whether so many late requests are more than a hiccup."""
+    return late >= FEW_LATE and late > LATE_OFTEN * of
 
 
 def _lag(level: Level) -> float:
-    return max((value for value in (level.lag_p99_ms, level.late_p99_ms) if value is not None), default=0.0)
+    """The larger of how late the client woke and sent, each where it was late often enough; 0 where neither was."""
+    sent = level.finished + sum(level.failed.values())
+    woke = level.lag_p99_ms if level.wakes is None or enough_wakes(level.wakes) else None
+    late = level.late_p99_ms if level.sent_late is None or often_late(level.sent_late, sent) else None
+    return max((value for value in (woke, late) if value is not None), default=0.0)

@@ -58,7 +58,8 @@ class Level(msgspec.Struct, frozen=True, kw_only=True):
 
     itl_requests: finished requests whose chunks held one token each, so that gaps between tokens are known.
     growth: the median total of the last quarter of requests over that of the first.
-    late_p99_ms: how late the client sent. lag_p99_ms: how late the client's own task woke.
+    late_p99_ms: how late the client sent. lag_p99_ms: how late the client's own task woke, `wakes` times. sent_late:
+    requests that it sent later than it may. Both counts are None in a result from before they were kept.
     """
 
     name: str
@@ -88,6 +89,9 @@ class Level(msgspec.Struct, frozen=True, kw_only=True):
     late_p99_ms: float | None
     lag_p99_ms: float | None
     engine: dict[str, float]
+    lag_limit_ms: float | None = None
+    sent_late: int | None = None
+    wakes: int | None = None
 
 
 class LargestLoad(msgspec.Struct, frozen=True, kw_only=True):

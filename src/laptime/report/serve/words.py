@@ -104,6 +104,11 @@ def remarks(report: ServeReport) -> list[str]:
         for level in report.levels
         if level.lag_p99_ms is not None and level.late_p99_ms is not None
     ]
+    if any(level.wakes for level in report.levels):
+        lines.append(
+            "It wakes every few milliseconds, between sends too: waking late delays what is read of answers, and a "
+            "request that goes out in between is still on time"
+        )
     return lines
 
 
