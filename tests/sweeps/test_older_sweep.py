@@ -36,7 +36,9 @@ def test_its_summary_is_what_was_written_then():
     written = json.loads((FOLDER / "summary.json").read_text())
     today = json.loads(sweep_json(read_sweep_view(FOLDER)))
     for row in today["summary"]["rows"]:
-        assert row.pop("compared") is True  # added since
+        assert row.pop("compared") is True  # added since, as are these
+        assert row.pop("warm_ups") <= row["left_out"]
+        assert isinstance(row.pop("flags"), dict)
     for part in ("schema", "config", "session", "summary", "failed"):
         assert today[part] == written[part], part
 

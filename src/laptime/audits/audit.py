@@ -89,6 +89,7 @@ def audit_measurements(measurements: Measurements) -> AuditReport:
         findings=worst_first(findings),
         rules=runs,
         clean=all(finding.severity == "info" for finding in findings),
+        warm_ups=measurements.frame.height - measurements.measured.height,
     )
 
 

@@ -78,6 +78,7 @@ class AuditReport(Shown, msgspec.Struct, frozen=True, kw_only=True):
     findings: list[AuditFinding]
     rules: list[RuleRun]
     clean: bool
+    warm_ups: int = 0  # of `samples`: the warm-up calls, which no rule takes for samples
 
     @property
     def severe(self) -> bool:

@@ -230,6 +230,8 @@ def _side(run: Calls, used: npt.NDArray[np.bool_], matched: Calls, name: str) ->
         used=len(matched),
         left_out=left_out(run, used),
         unpaired=int(used.sum()) - len(matched),
+        warm_ups=int((run.repeat < 0).sum()),
+        measured_left_out=left_out(run, used | (run.repeat < 0)),
     )
 
 

@@ -44,6 +44,8 @@ class Side(msgspec.Struct, frozen=True, kw_only=True):
     used: int
     left_out: dict[str, int]  # flag -> samples that carry it and were left out
     unpaired: int  # usable, but without a partner in the other run, so not used
+    warm_ups: int = 0  # of `samples`: the warm-up calls, which are always left out
+    measured_left_out: dict[str, int] = {}  # `left_out` without the warm-up calls
 
 
 class Turn(msgspec.Struct, frozen=True, kw_only=True):

@@ -162,6 +162,8 @@ def _side(letter: str, name: str, processes: Sequence[Process]) -> Side:
         used=len(kept),
         left_out=left_out_reasons(s for s in samples if id(s) not in kept),
         unpaired=0,
+        warm_ups=sum(s.repeat < 0 for s in samples),
+        measured_left_out=left_out_reasons(s for s in samples if id(s) not in kept and s.repeat >= 0),
     )
 
 

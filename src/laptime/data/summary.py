@@ -13,7 +13,7 @@ from laptime.data.columns import STAGE_COLUMNS
 from laptime.data.record import STAGES, Interval, Sample
 from laptime.data.shown import Shown
 from laptime.data.stats import Floats, median_interval, quantile
-from laptime.data.usable import left_out_reasons, left_out_rows_reasons, usable, usable_rows
+from laptime.data.usable import left_out_reasons, left_out_rows_reasons, usable, usable_rows, warm_up_rows
 
 if TYPE_CHECKING:  # polars takes 0.2 s to import, so the functions that need it import it
     import polars
@@ -67,7 +67,14 @@ class Summary(Shown, msgspec.Struct, frozen=True, kw_only=True):
     prefill_tokens_per_s: float | None = None  # prompt tokens of all rows, those in a cache left out, over prefill
     decode_tokens_per_s: float | None = None  # tokens after each row's first over decode
     cached_tokens_mean: float | None = None  # of a prompt, already in the cache that a call brought
+    warm_ups: int = 0  # of `samples`: the warm-up calls, which are always left out
+    measured_left_out: dict[str, int] = {}  # `left_out` without the warm-up calls
     drafting: Drafting | None = None  # of assisted calls; None where there are none
+
+    @property
+    def measured(self) -> int:
+        """The samples that are no warm-up calls."""
+        return self.samples - self.warm_ups
 
     @property
     def mean_stages_ms(self) -> dict[str, float]:
@@ -103,6 +110,8 @@ def summarise(samples: Sequence[Sample]) -> Summary:
             samples=len(samples),
             used=len(used),
             left_out=left_out_reasons(sample for sample in samples if id(sample) not in kept),
+            warm_ups=sum(sample.repeat < 0 for sample in samples),
+            measured_left_out=left_out_reasons(s for s in samples if id(s) not in kept and s.repeat >= 0),
             all_flagged=all_flagged,
             used_flags=left_out_reasons(used),
             columns={name: np.array([_value(s, name) for s in used], dtype=np.float64) for name in SUMMARISED},
@@ -118,13 +127,15 @@ def summarise_frame(frame: polars.DataFrame) -> Summary:
     """
 
     mask, all_flagged = usable_rows(frame)
-    used = frame.filter(mask)
+    used, warm_up = frame.filter(mask), warm_up_rows(frame)
     gaps = used["itl_ms"].explode().drop_nulls().to_numpy() if "itl_ms" in frame.columns else np.empty(0)
     return _summary(
         _Figures(
             samples=frame.height,
             used=used.height,
             left_out=left_out_rows_reasons(frame.filter(~mask)),
+            warm_ups=int(warm_up.sum()),
+            measured_left_out=left_out_rows_reasons(frame.filter(~mask & ~warm_up)),
             all_flagged=all_flagged,
             used_flags=left_out_rows_reasons(used),
             columns={name: _floats(used, name) for name in SUMMARISED},
@@ -155,6 +166,8 @@ class _Figures:
     samples: int
     used: int
     left_out: dict[str, int]
+    warm_ups: int
+    measured_left_out: dict[str, int]
     all_flagged: bool
     used_flags: dict[str, int]
     columns: dict[str, Floats]
@@ -183,6 +196,8 @@ def _summary(figures: _Figures) -> Summary:
         samples=figures.samples,
         used=figures.used,
         left_out=figures.left_out,
+        warm_ups=figures.warm_ups,
+        measured_left_out=figures.measured_left_out,
         all_flagged=figures.all_flagged,
         used_flags=figures.used_flags,
         cut_short=int((values["cut_rows"] > 0).sum()) if len(values["cut_rows"]) else None,

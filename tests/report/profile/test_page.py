@@ -128,7 +128,7 @@ def test_it_renders_without_a_word_on_the_console(open_page: Open, console_lines
             assert width == pytest.approx((one.stages.stage(name) or 0) / longest * full, abs=0.6)
     text = browser.execute_script("return document.body.innerText")
     for words in (
-        "the stages of all 20 samples add up",
+        "the stages of all 20 calls add up",
         "17 of 20 samples are in the summary",
         "NVIDIA H200",
         "cold 1",
@@ -246,7 +246,7 @@ def with_stages(stages: StageTimes) -> Sample:
     ("name", "run_samples", "words"),
     [
         ("none", [], ["No sample was measured", "no finished sample"]),
-        ("one", [sample(1)], ["too few for a 95 % interval", "the stages of all 1 sample "]),
+        ("one", [sample(1)], ["too few for a 95 % interval", "the stages of all 1 call "]),
         ("all cold", [sample(i, flags=["cold"]) for i in range(4)], ["No sample was clean"]),
         ("one token", [no_decode(sample(i)) for i in range(8)], ["Prefill takes", "NVIDIA"]),
         ("text only", [sample(i, vision=False) for i in range(8)], ["Decode takes"]),

@@ -24,10 +24,23 @@ def test_overlapping_counts_and_the_flags_of_what_counts_are_said():
     summary = summarise(rows)
     assert summary.used_flags == {"foreign-process": 24}
     lines = left_out_lines(summary)
-    assert lines[0] == "24 of 27 samples; 3 left out:"
-    assert any("overlap" in line for line in lines)
+    assert lines == ["24 of 24 samples, none left out.", "Not counted as samples: 3 warm-up calls."]
     assert unclean_sentence(summary) == "No sample was clean: these numbers are from flagged ones (24 foreign-process)."
     assert unclean_sentence(summarise([flagged([])])) is None
+
+
+def test_a_warm_up_call_is_no_sample_and_reasons_are_those_of_samples():
+    rows = [flagged([], n) for n in range(5)] + [flagged(["gc-pause", "foreign-process"], 5)]
+    rows += [flagged(["cold", "gc-pause"], 0, repeat=-1)]
+    summary = summarise(rows)
+    assert (summary.samples, summary.measured, summary.warm_ups) == (7, 6, 1)  # `samples` keeps its meaning
+    assert summary.left_out == {"cold": 1, "foreign-process": 1, "gc-pause": 2}
+    assert summary.measured_left_out == {"foreign-process": 1, "gc-pause": 1}
+    lines = left_out_lines(summary)
+    assert lines[0] == "5 of 6 samples; 1 left out:"
+    assert lines[1].startswith("  1 foreign-process")
+    assert any("overlap" in line for line in lines)
+    assert lines[-1] == "Not counted as samples: 1 warm-up call."
 
 
 def test_one_reason_each_overlaps_nowhere():

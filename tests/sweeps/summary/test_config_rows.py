@@ -15,7 +15,7 @@ from laptime.data.record import Interval
 from laptime.data.stats import accuracy, column_medians, median_interval, quantile, wilson
 from laptime.data.usable import usable
 from laptime.errors import LaptimeError
-from laptime.report.sweep.words import grade_words, headline
+from laptime.report.sweep.words import grade_words, headline, samples_words
 from laptime.sweeps.summary import summarise_sweep
 from laptime.sweeps.summary.result import KnobEffect
 from tests.samples import sample
@@ -191,12 +191,26 @@ def test_clean_calls_are_never_compared_with_flagged_ones() -> None:
     assert (level.pairs, level.ratio.value) == (8, pytest.approx(truth.ratio.value, abs=0.01))  # flagged with flagged
 
 
+def test_warm_up_calls_are_counted_apart_from_samples_that_were_left_out() -> None:
+    frame = sweep({"blocks": [26, 28]}, inputs=8, repeats=3)
+    first = pl.when(pl.col("repeat") == 0).then(-1).otherwise("repeat").cast(frame["repeat"].dtype).alias("repeat")
+    some = flagged(frame.with_columns(first), (pl.col("config.blocks") == 26) & (pl.col("repeat") == 1), 1.2)
+    (few, many) = summarise_sweep(some).rows
+    assert [(row.samples, row.left_out, row.warm_ups) for row in (few, many)] == [(8, 16, 8), (16, 8, 8)]
+    assert samples_words([few, many]) == "24 samples, 8 left out; 16 warm-up calls apart"
+    assert sum(few.flags.values()) == 8
+    assert many.flags == {}
+
+
 def test_a_knob_whose_values_differ_in_what_disturbed_them_has_no_effect() -> None:
     """All calls under 28 blocks are disturbed and none under 26: that is no effect of blocks."""
     frame = sweep({"blocks": [26, 28], "top_k": [1, 2, 4]}, inputs=8, repeats=2)
     summary = summarise_sweep(flagged(frame, pl.col("config.blocks") == 28, 1.16))
     assert {effect.knob for effect in summary.effects} == {"top_k"}
     assert summary.interactions == []
+    assert f"had no clean sample ({sum(row.samples for row in summary.rows if row.all_flagged)} " in str(
+        grade_words(summary)
+    )
     assert str(grade_words(summary)).endswith("so nothing can be said of blocks.")
     assert headline(summary).endswith("; nothing can be said of blocks")
     one = summarise_sweep(flagged(frame, (pl.col("config.blocks") == 28) & (pl.col("config.top_k") == 4), 1.16))

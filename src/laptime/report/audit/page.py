@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from laptime import __version__
 from laptime.audits.result import AuditFinding, AuditReport, RuleRun
-from laptime.report.audit.terminal import facts, headline, share_of
+from laptime.report.audit.terminal import facts, headline, samples_words, share_of
 from laptime.report.kit.html import Html, chart, note, section, table, tag
 from laptime.report.kit.numbers import count
 from laptime.report.kit.page import asset, document
@@ -25,7 +25,7 @@ def audit_page(report: AuditReport) -> str:
         title=one_line(report.source, 200),
         headline=headline(report),
         meta=[
-            counted(report.samples, "sample"),
+            samples_words(report),
             counted(report.configs, "configuration"),
             f"{len(judged)} of {counted(len(report.rules), 'rule')} could judge",
         ],

@@ -50,9 +50,15 @@ def facts(report: AuditReport) -> str:
     """What was audited, and how much of it could be judged."""
     judged = sum(rule.could_not_judge is None for rule in report.rules)
     return (
-        f"{one_line(report.source, 200)}: {counted(report.samples, 'sample')}, "
+        f"{one_line(report.source, 200)}: {samples_words(report)}, "
         f"{counted(report.configs, 'configuration')}; {judged} of {counted(len(report.rules), 'rule')} could judge"
     )
+
+
+def samples_words(report: AuditReport) -> str:
+    """How many samples were audited, and the warm-up calls apart: they are none."""
+    words = counted(report.samples - report.warm_ups, "sample")
+    return f"{words} and {counted(report.warm_ups, 'warm-up call')}" if report.warm_ups else words
 
 
 def share_of(finding: AuditFinding) -> str:

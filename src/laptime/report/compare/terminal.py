@@ -182,10 +182,15 @@ def _needed(stage: StageComparison) -> str:
 
 
 def _side(letter: str, side: Side) -> str:
-    line = f"{letter}: {one_line(side.run, 200)}, {count(side.used)} of {counted(side.samples, 'sample')}"
-    if side.left_out:
-        reasons = (f"{count(n)} {flag} ({LEFT_OUT_REASONS.get(flag, 'flagged')})" for flag, n in side.left_out.items())
+    line = (
+        f"{letter}: {one_line(side.run, 200)}, {count(side.used)} of {counted(side.samples - side.warm_ups, 'sample')}"
+    )
+    if side.measured_left_out:
+        left = side.measured_left_out.items()
+        reasons = (f"{count(n)} {flag} ({LEFT_OUT_REASONS.get(flag, 'flagged')})" for flag, n in left)
         line += f"; left out: {', '.join(reasons)}"
+    if side.warm_ups:
+        line += f"; {counted(side.warm_ups, 'warm-up call')} apart"
     return line + (f"; {count(side.unpaired)} without a partner" if side.unpaired else "")
 
 

@@ -305,22 +305,24 @@ def _closure(samples: Sequence[Sample]) -> Html:
 
 def flags_section(samples: Sequence[Sample], summary: Summary, failures: Sequence[tuple[str, str]]) -> Html:
     """Which samples carry which flags, what each flag means, and how many the summary left out."""
-    carried: Counter[str] = Counter(flag for sample in samples for flag in sample.flags)
+    carried: Counter[str] = Counter(flag for sample in samples if sample.repeat >= 0 for flag in sample.flags)
     rows = [
         [tag("span", reason, class_="mono"), count(max(carried[reason], left_out)), count(left_out), meaning]
         for reason, meaning in LEFT_OUT_REASONS.items()
-        if (left_out := summary.left_out.get(reason, 0)) or carried[reason]
+        if (left_out := summary.measured_left_out.get(reason, 0)) or carried[reason]
     ]
-    left = summary.samples - summary.used
-    several = sum(summary.left_out.values()) > left
+    left = summary.measured - summary.used
+    several = sum(summary.measured_left_out.values()) > left
     overlap = " A sample can have several of these reasons, so their counts overlap." if several else ""
     sentence = (
-        f"{count(summary.used)} of {counted(summary.samples, 'sample')} are in the summary, "
+        f"{count(summary.used)} of {counted(summary.measured, 'sample')} are in the summary, "
         f"{count(left)} left out. Samples that are left out stay in the run and on this "
         f"page, but they don't count.{overlap}"
         if rows
-        else f"No sample carries a flag: all {counted(summary.samples, 'sample')} are in the summary."
+        else f"No sample carries a flag: all {counted(summary.measured, 'sample')} are in the summary."
     )
+    if summary.warm_ups:
+        sentence += f" Not counted as samples: {counted(summary.warm_ups, 'warm-up call')}."
     return section(
         "Flags",
         table(["flag", "samples", "left out", "what it means"], rows, numeric=[1, 2]) if rows else None,

@@ -86,7 +86,7 @@ def facts(run: Run, summary: Summary) -> list[str]:
     """The facts under the headline: machine, software, how many samples, when."""
     environment = run.info.environment
     machine = environment.gpu if environment.gpu and environment.device != "cpu" else environment.cpu
-    left_out = summary.samples - summary.used
+    left_out = summary.measured - summary.used
     knobs = [f"{key.replace('_', ' ')} {value}" for key, value in run.info.config.items()
              if key in {"dtype", "batch", "new_tokens"} and value is not None]  # fmt: skip
     return [
@@ -116,8 +116,8 @@ def closure_sentence(samples: Sequence[Sample]) -> str:
     """Whether the stages of every sample add up to its total, to the nanosecond."""
     closing = sum(sample.stages.closes() for sample in samples)
     if closing == len(samples):
-        return f"Closure: the stages of all {counted(closing, 'sample')} add up to the total, to the nanosecond."
-    return f"Closure fails: the stages add up to the total in only {closing} of {counted(len(samples), 'sample')}."
+        return f"Closure: the stages of all {counted(closing, 'call')} add up to the total, to the nanosecond."
+    return f"Closure fails: the stages add up to the total in only {closing} of {counted(len(samples), 'call')}."
 
 
 def session_sentence(end: SessionEnd) -> str:
@@ -136,15 +136,17 @@ def session_sentence(end: SessionEnd) -> str:
 
 def left_out_lines(summary: Summary) -> list[str]:
     """How many samples count, why the others don't, and what flags those carry that count."""
-    left = summary.samples - summary.used
-    line = f"{count(summary.used)} of {counted(summary.samples, 'sample')}"
+    left = summary.measured - summary.used
+    line = f"{count(summary.used)} of {counted(summary.measured, 'sample')}"
     lines = [f"{line}; {count(left)} left out:" if left else f"{line}, none left out."]
     lines += [
         f"  {count(samples)} {reason}: {LEFT_OUT_REASONS.get(reason, 'flagged')}"
-        for reason, samples in summary.left_out.items()
+        for reason, samples in summary.measured_left_out.items()
     ]
-    if sum(summary.left_out.values()) > left:
+    if sum(summary.measured_left_out.values()) > left:
         lines.append("  (a sample can have several of these reasons, so their counts overlap)")
+    if summary.warm_ups:
+        lines.append(f"Not counted as samples: {counted(summary.warm_ups, 'warm-up call')}.")
     return lines
 
 

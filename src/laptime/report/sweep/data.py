@@ -40,7 +40,7 @@ def sweep_data(view: SweepView) -> dict[str, Any]:
         "configs": {
             "id": [one_line(row.config_id, 40) for row in rows],
             "samples": [row.samples for row in rows],
-            "leftOut": [row.left_out for row in rows],
+            "leftOut": [row.left_out - row.warm_ups for row in rows],
             "failures": [row.failures for row in rows],
             "reason": [one_line(reasons[row.config_id], 400) if row.config_id in reasons else None for row in rows],
         },

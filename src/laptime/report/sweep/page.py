@@ -23,6 +23,7 @@ from laptime.report.sweep.words import (
     grade_words,
     headline,
     interaction_words,
+    samples_words,
     silent_knobs,
     stage_title,
     visit_words,
@@ -102,7 +103,7 @@ def _model(view: SweepView) -> str:
 
 def _facts(view: SweepView) -> list[str]:
     rows = view.summary.rows
-    left, failures = sum(row.left_out for row in rows), sum(row.failures for row in rows)
+    failures = sum(row.failures for row in rows)
     machines = dict.fromkeys(
         one.gpu if one.gpu and one.device != "cpu" else one.cpu for one in view.environments.values()
     )
@@ -111,7 +112,7 @@ def _facts(view: SweepView) -> list[str]:
         *(one_line(machine, 80) for machine in list(machines)[:3]),
         *(f"torch {one_line(torch, 40)}" for torch in list(torches)[:3]),
         counted(len(rows), "configuration"),
-        counted(sum(row.samples for row in rows), "sample") + (f", {count(left)} left out" if left else ""),
+        samples_words(rows),
         *([f"{count(failures)} failed"] if failures else []),
         *([_created(view.info.created_unix_ms)] if view.info else []),
     ]  # fmt: skip

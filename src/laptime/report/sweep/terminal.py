@@ -24,6 +24,7 @@ from laptime.report.sweep.words import (
     interaction_words,
     knob_title,
     level_text,
+    samples_words,
     surely_differs,
     visit_words,
 )
@@ -128,11 +129,7 @@ def _accuracy(row: ConfigRow, *, on_front: bool) -> Text:
 
 def _remarks(view: SweepView) -> Iterable[Text]:
     rows = view.summary.rows
-    used, left = sum(row.samples for row in rows), sum(row.left_out for row in rows)
-    yield Text(
-        f"{counted(len(rows), 'configuration')}, {counted(used, 'sample')}"
-        + (f", {count(left)} left out." if left else ".")
-    )
+    yield Text(f"{counted(len(rows), 'configuration')}, {samples_words(rows)}.")
     if flagged := grade_words(view.summary):
         yield Text(flagged, style="yellow")
     for caution in view.cautions:

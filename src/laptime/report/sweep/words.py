@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from math import inf, log
 
 from laptime.data.record import Interval, Scalar
 from laptime.report.kit.numbers import count, number, percent, ratio, ratio_ends, text, whole_percent
 from laptime.report.kit.text import counted, one_line
-from laptime.sweeps.summary.result import Interaction, KnobEffect, KnobLevel, SweepSummary
+from laptime.sweeps.summary.result import ConfigRow, Interaction, KnobEffect, KnobLevel, SweepSummary
 
 NAME_LIMIT = 80
 """The most characters of a knob's or a level's name that a page or a table shows."""
@@ -173,6 +174,14 @@ def _without_effects(totals: list[float], ratios: list[Interval]) -> str:
     return f"{spread}; {'no knob surely moves the total' if known else 'too few inputs to tell what a knob does'}"
 
 
+def samples_words(rows: Sequence[ConfigRow]) -> str:
+    """How many samples count, how many were left out, and the warm-up calls apart: they are none."""
+    warm_ups = sum(row.warm_ups for row in rows)
+    left = sum(row.left_out for row in rows) - warm_ups
+    words = counted(sum(row.samples for row in rows), "sample") + (f", {count(left)} left out" if left else "")
+    return f"{words}; {counted(warm_ups, 'warm-up call')} apart" if warm_ups else words
+
+
 def silent_knobs(summary: SweepSummary) -> list[str]:
     """The knobs of which nothing can be said, since no two of their configurations have calls that are alike."""
     return [knob for knob in summary.knobs if knob not in {*summary.tied, *(one.knob for one in summary.effects)}]
@@ -184,7 +193,11 @@ def grade_words(summary: SweepSummary) -> str | None:
     if not flagged:
         return None
     apart = sum(not row.compared for row in flagged)
-    words = f"{counted(len(flagged), 'configuration')} had no clean sample."
+    carried: Counter[str] = Counter()
+    for row in flagged:
+        carried.update(row.flags)
+    which = ", ".join(f"{count(samples)} {flag}" for flag, samples in carried.most_common())
+    words = f"{counted(len(flagged), 'configuration')} had no clean sample{f' ({which})' if which else ''}."
     if apart == len(flagged):
         return f"{words} Their flagged ones are shown, and not compared with the others' clean ones."
     words += " Flagged samples count in all configurations. A knob's effect compares clean with clean and flagged with "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ import numpy.typing as npt
 
 from laptime.data.measuring_time import frame_time
 from laptime.data.record import STAGES, Scalar
-from laptime.data.usable import Grade, row_grades
+from laptime.data.usable import Grade, row_grades, warm_up_rows
 from laptime.data.visits import visit_codes
 from laptime.errors import LaptimeError
 
@@ -41,9 +42,10 @@ class Calls:
     A visit is a worker's stay at a configuration (laptime.sweeps.summary.calls).
 
     `inputs`: how many codes of inputs there are. The lists go by the configuration's code. `left_out` counts calls
-    that were measured but not used; `all_flagged` says of which configuration no call was clean, `compared` which ones
-    have calls of `grade`, the common one. `scores`: `config`,
-    `input` and `score` of every scored call but warm-ups: a disturbed clock says nothing about an answer.
+    that were measured but not used, `warm_ups` those of them before measuring; `flags` counts the others' flags.
+    `all_flagged` says of which configuration no call was clean, `compared` which ones have calls of `grade`, the common
+    one. `scores`: `config`, `input` and `score` of every scored call but warm-ups: a disturbed
+    clock says nothing about an answer.
     """
 
     frame: pl.DataFrame
@@ -52,6 +54,8 @@ class Calls:
     config_ids: list[str]
     configs: list[dict[str, Scalar]]
     left_out: list[int]
+    warm_ups: list[int]
+    flags: list[dict[str, int]]
     all_flagged: list[bool]
     compared: list[bool]
     grade: Grade
@@ -94,6 +98,9 @@ def usable_calls(frame: pl.DataFrame) -> Calls:
     first = frame.unique("config_id", keep="first", maintain_order=True)
     config_ids = first["config_id"].to_list()
     calls = np.bincount(coded["config"].to_numpy(), minlength=len(config_ids))
+    warm_up = warm_up_rows(frame)
+    warm_ups = np.bincount(coded["config"].filter(warm_up).to_numpy(), minlength=len(config_ids))
+    flags = _flags_by_config(coded["config"].filter(~warm_up), frame.filter(~warm_up), len(config_ids))
     scores = coded.filter(pl.col("score").is_not_null(), pl.col("grade") < Grade.WARM_UP)
     coded = coded.filter(pl.col("total_ms").is_not_null(), pl.col("grade") < Grade.WARM_UP)
     best_of = coded.group_by("config").agg(pl.col("grade").min().alias("best"))
@@ -114,11 +121,23 @@ def usable_calls(frame: pl.DataFrame) -> Calls:
         config_ids=config_ids,
         configs=configs,
         left_out=(calls - kept).tolist(),
+        warm_ups=warm_ups.tolist(),
+        flags=flags,
         all_flagged=(best != Grade.CLEAN).tolist(),
         compared=(best <= common).tolist(),
         grade=Grade(common),
         tiers=[None if (tier := config.get("tier")) is None else str(tier) for config in configs],
     )
+
+
+def _flags_by_config(configs: pl.Series, measured: pl.DataFrame, count: int) -> list[dict[str, int]]:
+    """For each configuration's code, how many of its samples carry which flag."""
+    carried: list[Counter[str]] = [Counter() for _ in range(count)]
+    if "flags" in measured.columns:
+        kinds = measured.select("flags", configs.alias("config")).group_by("config", "flags").len()
+        for config, text, samples in kinds.iter_rows():
+            carried[config].update(dict.fromkeys(filter(None, (text or "").split(",")), samples))
+    return [dict(sorted(one.items())) for one in carried]
 
 
 def compared_calls(calls: Calls) -> Calls:

@@ -75,6 +75,8 @@ def config_rows(
                 config=calls.configs[code],
                 samples=len(per_call),
                 left_out=calls.left_out[code],
+                warm_ups=calls.warm_ups[code],
+                flags=calls.flags[code],
                 all_flagged=calls.all_flagged[code],
                 compared=calls.compared[code],
                 failures=failures.get(config_id, 0),

@@ -31,6 +31,8 @@ class ConfigRow(msgspec.Struct, frozen=True, kw_only=True):
     config: dict[str, Scalar]  # without the knobs that are None
     samples: int  # calls used; 0 when every one failed
     left_out: int  # calls measured but flagged, the warm-up's included
+    warm_ups: int = 0  # of `left_out`: the warm-up calls
+    flags: dict[str, int] = {}  # flag -> samples that carry it, warm-up calls apart
     all_flagged: bool = False  # nothing was clean: flagged calls are used, and this says so
     compared: bool = True  # it has calls of the grade by which all are compared; else it is in no effect and no front
     failures: int
