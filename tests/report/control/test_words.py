@@ -29,6 +29,7 @@ from laptime.report.control.words import (
     facts,
     gain_words,
     headline,
+    intervals_note,
     promise_lines,
     slow_down_words,
 )
@@ -319,3 +320,14 @@ def test_answers_for_which_nothing_fitted_are_counted() -> None:
     points = (a_point("grpo", 20.0, unfit=7), a_point("grpo", 30.0), a_point("static", 20.0, unfit=9))
     told = [plain(line) for line in answer_lines(an_evaluation_of(*points))]
     assert "For 7 of 800 answers of GRPO no choice was known to fit: the fastest was taken." in told
+
+
+def test_intervals_that_the_verdict_does_not_use_are_said_to_be_of_one_difference() -> None:
+    """+26.7 points (+1.3 to +52.0), and still not surely better: corrected for all that is compared."""
+    alone = a_difference("static", 0.267, 0.013, 0.52)
+    old = replace(an_evaluation_of(a_point("grpo"), a_point("static")), differences=[alone])
+    assert "one that leaves out zero is called sure" in plain(intervals_note(old))
+    corrected = a_difference("static", 0.267, 0.013, 0.52, p_corrected=0.2)
+    new = replace(old, differences=[corrected] * 3)
+    assert "Of 3 of them" in plain(intervals_note(new))
+    assert "an interval without zero may still not be sure" in plain(intervals_note(new))

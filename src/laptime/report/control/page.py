@@ -23,6 +23,7 @@ from laptime.report.control.words import (
     difference_words,
     facts,
     headline,
+    intervals_note,
     slow_down_words,
 )
 from laptime.report.kit.environment import environment_pairs
@@ -154,8 +155,8 @@ def _difference_section(evaluation: ControlEvaluation) -> Html | None:
         chart("differences", "Difference in accuracy to each baseline at each budget, with its interval"),
         details("The figures", table(["budget", "accuracy, less that of the other", "taken at"], rows, numeric=[0])),
         id="difference-section",
-        lead="The policy's accuracy less that of another policy on the same questions, in points, with its 95 % "
-        "interval. A difference whose interval leaves out zero is more than chance.",
+        lead="The policy's accuracy less that of another policy on the same questions, in points. "
+        + intervals_note(evaluation),
     )
 
 

@@ -26,6 +26,7 @@ from laptime.report.control.words import (
     answer_lines,
     facts,
     headline,
+    intervals_note,
     points_ends,
     points_number,
     share_ends,
@@ -131,9 +132,9 @@ def _differences_table(evaluation: ControlEvaluation) -> Table | None:
             words += "*" if one is not None and one.at == "equal attainment" else ""
             cells.append(Text(words, style={"better": "green", "worse": "red"}.get(verdict, "dim")))
         table.add_row(Text(plain(budget)), *cells)
-    if any(one.at == "equal attainment" for compared in columns.values() for one in compared):
-        table.caption = Text("* at equal attainment", style="dim")
-        table.caption_justify = "left"
+    equal = any(one.at == "equal attainment" for compared in columns.values() for one in compared)
+    table.caption = Text(f"{'* at equal attainment. ' if equal else ''}{intervals_note(evaluation)}", style="dim")
+    table.caption_justify = "left"
     return table
 
 

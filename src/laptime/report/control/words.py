@@ -85,6 +85,17 @@ def answer_lines(evaluation: ControlEvaluation) -> Iterator[str]:
         yield "Replayed: accuracy and times were looked up in a sweep's table. No call was measured for this."
 
 
+def intervals_note(evaluation: ControlEvaluation) -> str:
+    """What the intervals of differences are, and by what a difference is called sure instead."""
+    made = len(evaluation.differences)
+    if not any(one.p_corrected is not None for one in evaluation.differences):
+        return "Each 95 % interval is of one difference; one that leaves out zero is called sure."
+    return (
+        f"Each 95 % interval is of one difference alone. Of {count(made)} of them some leave out zero by chance, so "
+        '"surely" is corrected for all of them (Holm), and an interval without zero may still not be sure.'
+    )
+
+
 def gain_words(evaluation: ControlEvaluation) -> str:
     """At how many budgets the policy in question is surely better, and how far it is from the oracle.
 
