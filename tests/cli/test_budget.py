@@ -162,3 +162,12 @@ def test_what_is_unknown_is_not_guessed_by_a_rule(folder, capsys):
     assert code == 1
     assert out.startswith("Unknown: whether it stays within 170\xa0ms can't be said")
     assert "prediction" not in out
+
+
+def test_in_a_grid_what_is_unknown_has_no_probability(folder, capsys, tmp_path):
+    grid = tmp_path / "grid.csv"
+    grid.write_text("batch,prompt\n4,128\n4,90000\n")
+    _, out, _ = ask(capsys, "budget", folder / "est", "--budget-ms", "100", "--grid", grid)
+    far = next(line for line in out.splitlines() if "90000" in line.replace("\u202f", ""))
+    assert "unknown" in far
+    assert "%" not in far  # 0 % would say that it is late

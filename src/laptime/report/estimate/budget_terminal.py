@@ -12,7 +12,7 @@ from laptime.data.record import Scalar
 from laptime.estimate.budget import BudgetAnswer, BudgetReport, RuleCost
 from laptime.report.estimate.terminal import SUPPORT_STYLE
 from laptime.report.estimate.words import budget_headline, config_text, rules_lines, support_legend, support_line
-from laptime.report.kit.numbers import KEEP_TOGETHER, count, number, percent, plain_percent, text
+from laptime.report.kit.numbers import KEEP_TOGETHER, NOTHING, count, number, percent, plain_percent, text
 from laptime.report.kit.terminal import columns_table
 from laptime.report.kit.text import one_line
 
@@ -57,7 +57,8 @@ def _answers_table(report: BudgetReport) -> Table:
             text(answer.median_ms, "ms"),
             text(answer.bound_ms, "ms"),
         ]
-        cells += [percent(answer.probability), *([number(answer.accuracy)] if accuracies else [])]
+        none = answer.bound_ms is None and not answer.probability  # 0 % would say that it is late
+        cells += [NOTHING if none else percent(answer.probability), *([number(answer.accuracy)] if accuracies else [])]
         word = "yes" if answer.within else "no"
         word += "" if answer.support == "inside" else f", {answer.support}"
         table.add_row(*map(Text, cells), Text(word, style="green" if answer.within else "red"))
