@@ -114,7 +114,7 @@ def complete(frame: polars.DataFrame, source: str, *, bulky: bool = False) -> po
     import polars
 
     if not any(name in frame.columns for name in STAGE_COLUMNS):
-        raise LaptimeError(f"{source}: {_no_times(frame.columns)}")
+        raise LaptimeError(f"{source}: {_no_times(frame)}")
     types = frame_types()
     wanted = [name for name in ORDER if bulky or name not in ON_REQUEST]
     columns: list[polars.Series] = []
@@ -196,13 +196,30 @@ _UNITS = {"_s": "* 1000", "_us": "/ 1000", "_ns": "/ 1e6", "_min": "* 60000"}
 """The ends of columns in another unit, and how such a time becomes ms."""
 
 
-def _no_times(columns: list[str]) -> str:
+def _no_time(column: polars.Series) -> bool:
+    """Whether a column holds yes and no or counts, by its name or its values: then it holds no times."""
+    import polars
+
+    if column.dtype.is_nested() or column.name.startswith(_FLAG_STARTS) or column.name.endswith(_COUNT_ENDS):
+        return True
+    values = {str(value).lower() for value in column.drop_nulls().unique().head(3).cast(polars.String, strict=False)}
+    return len(values) == 2 and values <= _FLAG_VALUES
+
+
+_FLAG_VALUES = {"true", "false", "yes", "no", "0", "1", "0.0", "1.0"}
+_FLAG_STARTS = ("is_", "has_")
+_COUNT_ENDS = ("_size", "_count", "_tokens", "_length")
+
+
+def _no_times(frame: polars.DataFrame) -> str:
+    columns = frame.columns
     others = [
         f"{name}_ms = {name}{end} {how}" for name in _STAGES for end, how in _UNITS.items() if name + end in columns
     ]
     if others:
         return f"no column in ms, which laptime reads; make {', '.join(others[:4])}"
-    near = {name: get_close_matches(name, columns, n=1, cutoff=0.6) for name in STAGE_COLUMNS}
+    times = [name for name in columns if not _no_time(frame[name])]
+    near = {name: get_close_matches(name, times, n=1, cutoff=0.6) for name in STAGE_COLUMNS}
     guesses = [f"{names[0]!r} should perhaps be {name}" for name, names in near.items() if names]
     hint = f" ({'; '.join(guesses)})" if guesses else ""
     there = dict.fromkeys((*STAGE_COLUMNS, "total_ms"))

@@ -23,6 +23,7 @@ import numpy as np
 from laptime.data.columns import KNOB, ON_REQUEST, ORDER, frame_types, knob_series, ordered
 from laptime.data.outside import DAMAGE, read_regular
 from laptime.data.record import LARGEST, Scalar, config_id
+from laptime.data.thing import what_it_is
 from laptime.errors import LaptimeError
 
 if TYPE_CHECKING:  # polars takes 0.2 s to import, so the functions that need it import it
@@ -229,7 +230,8 @@ def _samples(content: Any, file: Path) -> list[Mapping[str, Any]]:
         return samples
     if isinstance(content, dict) and any(str(key).startswith("T_") for key in content):
         raise LaptimeError(f"{file}: only means, no {RESULTS}; export the file with its samples")
-    raise LaptimeError(f"{file}: no {RESULTS} with T_total, T_LLM_prefill, ...; it is no file of measurements")
+    kind = what_it_is(file) or "it is no file of measurements"
+    raise LaptimeError(f"{file}: no {RESULTS} with T_total, T_LLM_prefill, ...; {kind}")
 
 
 def _is_sample(one: Mapping[str, Any]) -> bool:

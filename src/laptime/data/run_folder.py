@@ -44,6 +44,7 @@ from laptime.data.record import (
 from laptime.data.shown import Shown
 from laptime.data.subtraction import summarise_subtraction
 from laptime.data.summary import Summary, summarise
+from laptime.data.thing import what_it_is
 from laptime.data.usable import REPEATED_KEY
 from laptime.errors import LaptimeError
 
@@ -110,7 +111,8 @@ def read_info(path: str | Path) -> RunInfo:
     except (FileNotFoundError, NotADirectoryError):
         if not Path(path).exists():
             raise LaptimeError(f"{path}: no such file or folder") from None
-        raise LaptimeError(f"{path} holds no run (no run.json there); name a folder that laptime wrote") from None
+        mend = what_it_is(Path(path)) or "name a folder that laptime wrote"
+        raise LaptimeError(f"{path} holds no run (no run.json there); {mend}") from None
     except OSError as error:
         raise LaptimeError(f"{file}: {error.strerror}") from error
     try:

@@ -25,6 +25,7 @@ import polars as pl
 from laptime.data.files import check_new_folder, whole_folder
 from laptime.data.outside import DAMAGE, read_regular
 from laptime.data.stats import Floats
+from laptime.data.thing import what_it_is
 from laptime.errors import LaptimeError
 from laptime.estimate.learn.card import ModelCard
 from laptime.estimate.learn.conformal import CalibratedRegressor
@@ -317,6 +318,7 @@ def _read(folder: Path, name: str) -> bytes:
             raise LaptimeError(f"{file}: larger than any estimator's file; fit the estimator again")
         return read_regular(file)
     except (FileNotFoundError, NotADirectoryError):
-        raise LaptimeError(f"{folder} holds no estimator (no {name} there); name a folder that laptime wrote") from None
+        mend = what_it_is(folder) or "name a folder that laptime fit wrote"
+        raise LaptimeError(f"{folder} holds no estimator (no {name} there); {mend}") from None
     except (OSError, ValueError) as error:
         raise LaptimeError(f"{file}: can't be read ({error})") from error

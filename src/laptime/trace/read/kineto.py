@@ -24,6 +24,12 @@ from laptime.trace.read.timeline import GpuTimeline, Source
 UNREAD: tuple[tuple[str, re.Pattern[bytes], str], ...] = (
     (
         "unread-device",
+        re.compile(rb'"otherData":\s{0,9}\{\s{0,9}"laptime"'),
+        "this is a timeline that laptime export wrote: it has the stages of calls, and no kernels. Look at it on"
+        " https://ui.perfetto.dev, or capture a trace with torch.profiler",
+    ),
+    (
+        "unread-device",
         re.compile(rb'"Ascend Hardware"'),
         "the device in this file is an Ascend NPU, and laptime reads device work of CUDA and HIP only",
     ),

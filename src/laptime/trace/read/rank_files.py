@@ -13,6 +13,7 @@ from filecmp import cmp
 from pathlib import Path, PurePosixPath
 from typing import IO
 
+from laptime.data.thing import what_it_is
 from laptime.errors import LaptimeError
 from laptime.trace.read.nsight_other import is_parquet_export
 
@@ -24,6 +25,12 @@ FILES = 4_096
 BOMB_BYTES, BOMB_RATIO = 64 << 20, 300  # real traces pack to a tenth or a twentieth
 
 _RANK = re.compile(r"(?:rank|worker|gpu)[-_]?(\d{1,6})(?!\d)", re.IGNORECASE)
+
+
+def _may_be_trace(place: Path) -> bool:
+    """Whether this is more than a file that laptime itself keeps in its folders."""
+    own = place.name in {"run.json", "summary.json", "plan.json", "estimator.json"}
+    return place.is_dir() or (place.name.endswith(SUFFIXES) and not own)
 
 
 @contextmanager
@@ -41,6 +48,8 @@ def trace_files(paths: Sequence[Path]) -> Iterator[list[Path]]:
             if is_parquet_export(path):
                 found = [path]
             elif path.is_dir():
+                if (kind := what_it_is(path)) and not any(map(_may_be_trace, path.iterdir())):
+                    raise LaptimeError(f"{path}: no trace in it; {kind}")
                 found = sorted(file for file in path.rglob("*") if file.is_file() and file.name.endswith(SUFFIXES))
             elif _is_archive(path):
                 folder = open_folders.enter_context(tempfile.TemporaryDirectory(prefix="laptime-"))
