@@ -21,7 +21,7 @@ def test_a_table_becomes_an_estimator_that_says_what_it_is(tmp_path, capsys, mon
     table = write_table(tmp_path / "steps.csv")
     code, out, err = ask(capsys, "fit", table, *COLUMNS, "--out", tmp_path / "est")
     assert (code, err) == (0, "")
-    assert out.startswith("step_ms: 64 rows of 16 configurations in 16 groups\n")
+    assert out.startswith("step_ms: 64 rows, 16 different, in 16 groups\n")
     assert "fitted in " in out
     assert "within what was measured" in out
     assert (tmp_path / "est" / "estimator.json").exists()

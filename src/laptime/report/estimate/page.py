@@ -182,6 +182,6 @@ def _card_section(card: ModelCard) -> Html:
         definitions(chosen),
         [note(one_line(line, 600)) for line in card.notes],
         id="card",
-        lead=f"{counted(card.rows, 'row')}, {counted(card.configurations, 'configuration')}, seed {card.seed}, "
-        f"laptime {one_line(card.laptime, 40)}.",
+        lead=f"{counted(card.rows, 'row')}, {count(card.configurations)} different, "
+        f"seed {card.seed}, laptime {one_line(card.laptime, 40)}.",
     )

@@ -199,8 +199,8 @@ def _groups_table(split: SplitScores, names: Sequence[str]) -> Table:
 
 
 def _learnt_from(card: ModelCard) -> str:
-    words = f"{counted(card.rows, 'row')} of {counted(card.configurations, 'configuration')}"
-    return words + (f" in {counted(card.groups, 'group')}" if card.groups else "")
+    words = f"{counted(card.rows, 'row')}, {count(card.configurations)} different"
+    return words + (f", in {counted(card.groups, 'group')}" if card.groups else "")
 
 
 def _spread(figure: Spread | None, show: Callable[[float], str]) -> str:
