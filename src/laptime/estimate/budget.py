@@ -151,7 +151,7 @@ def judge_budget(
     bound = estimator.quantile(frame, confidence)
     probability = estimator.probability_within(frame, budget_ms)
     where = [one.where for one in estimator.support(frame)]
-    unknown = unknown_reasons(estimator, frame, confidence)
+    unknown = unknown_reasons(estimator, frame)
     strange = np.array([reason is not None for reason in unknown], dtype=np.bool_)
     bound, probability = np.where(strange, np.inf, bound), np.where(strange, 0.0, probability)
     guess = np.where(strange, np.inf, median)  # no rule has a prediction of what was never measured

@@ -154,13 +154,13 @@ class Estimator:
             for question, distance, group in zip(asked.questions, asked.distances, asked.groups, strict=True)
         ]
 
-    def unpromised(self, frame: Any, level: float) -> list[str | None]:
-        """For each row why no bound at this level rests on anything that was checked, else None.
+    def unpromised(self, frame: Any) -> list[str | None]:
+        """For each row why no bound rests on anything that was checked, else None.
 
         `quantile` answers such rows too, from what times did nearest to them.
         """
         asked = self._ask(frame, only_support=True)
-        return unpromised_reasons(self.fitted, as_polars(frame), asked.rows, asked.questions, level)
+        return unpromised_reasons(self.fitted, as_polars(frame), asked.rows, asked.questions)
 
     def share_seen(self, frame: Any) -> float | None:
         """The share of a table's rows that it was fitted on, by features and time; None where that isn't known."""

@@ -54,6 +54,6 @@ class InMilliseconds:
         """How the training table supports each row."""
         return self._of.support(frame)
 
-    def unpromised(self, frame: Any, level: float) -> list[str | None]:
+    def unpromised(self, frame: Any) -> list[str | None]:
         """For each row why no bound can be promised."""
-        return unpromised_of(self._of, frame, level)
+        return unpromised_of(self._of, frame)

@@ -66,11 +66,8 @@ def require_known(predictor: Predictor, frame: pl.DataFrame, where: str) -> None
         )
 
 
-def unknown_reasons(predictor: Predictor, frame: pl.DataFrame, confidence: float) -> list[str | None]:
-    """For each row why nothing is known of it ("batch is 8, but was always 1 in training"), else None.
-
-    confidence: the level of the bound that is asked: that of a group which was not seen may be too high for it.
-    """
+def unknown_reasons(predictor: Predictor, frame: pl.DataFrame) -> list[str | None]:
+    """For each row why nothing is known of it ("batch is 8, but was always 1 in training"), else None."""
     reasons: list[list[str]] = [[] for _ in range(len(frame))]
     for name, always in predictor.constants.items():
         if name not in frame.columns:
@@ -88,7 +85,7 @@ def unknown_reasons(predictor: Predictor, frame: pl.DataFrame, confidence: float
         always = predictor.constants[TOKENS]
         for some in reasons:
             some.append(f"{TOKENS} is {', '.join(map(str, others))}, but was always {always} in training")
-    unpromised = unpromised_of(predictor, frame, confidence)
+    unpromised = unpromised_of(predictor, frame)
     return ["; ".join(some) if some else why for some, why in zip(reasons, unpromised, strict=True)]
 
 

@@ -95,7 +95,7 @@ def predict(
     if asked.is_empty():
         raise LaptimeError("the table has no row to predict")
     bound = predictor.quantile(asked, confidence)
-    unknown = unknown_reasons(predictor, asked, confidence)
+    unknown = unknown_reasons(predictor, asked)
     known = [reason is None for reason in unknown]
     columns: dict[str, Any] = {
         "median_ms": _where(known, predictor.predict(asked)),

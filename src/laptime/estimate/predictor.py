@@ -32,10 +32,10 @@ def positive_of(predictor: Predictor) -> dict[str, bool]:
     return positive
 
 
-def unpromised_of(predictor: Predictor, frame: Any, level: float) -> list[str | None]:
+def unpromised_of(predictor: Predictor, frame: Any) -> list[str | None]:
     """Estimator.unpromised; nothing where a predictor of somebody's own doesn't say."""
     said = getattr(predictor, "unpromised", None)
-    reasons: list[str | None] = [None] * len(frame) if said is None else said(frame, level)
+    reasons: list[str | None] = [None] * len(frame) if said is None else said(frame)
     return reasons
 
 

@@ -133,10 +133,10 @@ class TotalEstimator:
             by_stage.append(self.lengths.places(self._steps(frame) + 1).max(axis=1).tolist())
         return [TotalSupport(WORST[max(row)]) for row in zip(*by_stage, strict=True)]
 
-    def unpromised(self, frame: Any, level: float) -> list[str | None]:
+    def unpromised(self, frame: Any) -> list[str | None]:
         """For each row why no bound of one of its stages can be promised."""
         longest = frame if self.tokens is None else _with_tokens(frame, max(self.tokens))
-        return first_reasons([unpromised_of(stage, longest, level) for stage in self.stages.values()])
+        return first_reasons([unpromised_of(stage, longest) for stage in self.stages.values()])
 
     def share_seen(self, frame: Any) -> float | None:
         """The share of a table's rows that its stages were fitted on; None where that isn't known."""

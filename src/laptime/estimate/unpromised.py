@@ -1,7 +1,8 @@
-"""Rows of which nothing can be promised, and why: far larger than anything measured, or of a group that was not seen.
+"""Rows of which nothing can be promised, and why: far larger than anything measured, or new where nothing was held out.
 
 How times grow was looked at up to the largest sizes, and steps to the sizes just above were held out. What happens at a
-hundred times as much no held-out row shows. Of G groups that were held out none shows more than the level G / (G + 1).
+hundred times as much no held-out row shows. A new group has a bound from the groups that were held out, if there were
+any.
 """
 
 from __future__ import annotations
@@ -17,26 +18,24 @@ from laptime.estimate.learn.fitting import Fitted
 from laptime.estimate.learn.selection import Question
 from laptime.estimate.table.table import UNSEEN, Encoded
 
-FARTHEST = 2.0
+FARTHEST = 16.0
 """Up to this factor beyond the largest size, or the largest product of sizes, a bound is given."""
 UNCHECKED = ": nothing shows what times do there"
 NEW = ("level", "group", "sibling")
 
 
 def unpromised_reasons(
-    fitted: Fitted, table: pl.DataFrame, rows: Encoded, questions: Sequence[Question], level: float
+    fitted: Fitted, table: pl.DataFrame, rows: Encoded, questions: Sequence[Question]
 ) -> list[str | None]:
-    """For each row why its bound at this level would rest on nothing that was checked, else None."""
+    """For each row why its bound would rest on nothing that was checked, else None."""
     larger = fitted.domain.larger(rows.numeric)
     reasons: list[str | None] = []
     for row, question in enumerate(questions):
         parts = []
         if larger[row] > np.log(FARTHEST) + 1e-9:
             parts.append(_too_large(fitted.card, rows.numeric[row], float(np.exp(larger[row]))))
-        if question in NEW:
-            held = _held_out(fitted.card, question)
-            if held / (held + 1) < level:
-                parts.append(_too_new(fitted, table, rows, row, held))
+        if question in NEW and _held_out(fitted.card, question) == 0:
+            parts.append(_too_new(fitted, table, rows, row))
         reasons.append("; ".join(parts) or None)
     return reasons
 
@@ -62,14 +61,9 @@ def _too_large(card: ModelCard, numeric: Floats, factor: float) -> str:
     return f"{name} is {value:.15g}, {times:,.3g} times the largest that was measured ({high:.15g}){UNCHECKED}"
 
 
-def _too_new(fitted: Fitted, table: pl.DataFrame, rows: Encoded, row: int, held: int) -> str:
+def _too_new(fitted: Fitted, table: pl.DataFrame, rows: Encoded, row: int) -> str:
     schema = fitted.schema
     new = [name for name, code in zip(schema.categorical, rows.codes[row].tolist(), strict=True) if code == UNSEEN]
     names = new or [name for name in schema.group if name in table.columns]
     what = " and ".join(f"{name} {table[name][row]}" for name in names)
-    if held == 0:
-        return f"{what} was never measured, and no other value could be held out to check a bound"
-    return (
-        f"{what} was never measured, and the {held} others that were held out can promise no level above "
-        f"{100 * held / (held + 1):.0f} %"
-    )
+    return f"{what} was never measured, and no other value could be held out to check a bound"

@@ -319,7 +319,7 @@ def _promise(question: Question, held: int, given: bool) -> str:
     sure = held / (held + 1)
     return (
         f"{what} has a bound from {held} held-out ones, taken as normal over {question}s; without that assumption "
-        f"{held} of them can promise no level above {sure:.0%}, so predict and budget call it unknown at a higher one"
+        f"{held} of them can promise no level above {sure:.0%}"
     )
 
 

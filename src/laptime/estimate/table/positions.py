@@ -92,9 +92,9 @@ class DecodeByPosition:
         by_stretch = [self.step.support(part) for part in self._stretches(frame)]
         return [max(row, key=lambda one: order.index(one.where)) for row in zip(*by_stretch, strict=True)]
 
-    def unpromised(self, frame: Any, level: float) -> list[str | None]:
+    def unpromised(self, frame: Any) -> list[str | None]:
         """For each row why no bound of one of its stretches can be promised."""
-        return first_reasons([unpromised_of(self.step, part, level) for part in self._stretches(frame)])
+        return first_reasons([unpromised_of(self.step, part) for part in self._stretches(frame)])
 
     def _stretches(self, frame: Any) -> list[Any]:
         """The frame once for each stretch, with the length of the cache in its middle."""
