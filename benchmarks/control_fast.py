@@ -5,9 +5,10 @@
     python benchmarks/control_fast.py --model runs/glyphs-wide --name control-fast-wide
 
 First, in float32, tokens are compared with those of the model's own generate(). Every setting of crops, experts and
-blocks is measured on the questions to learn from. One half of them trains GRPO, the supervised policy and their peers;
-the other half gives the bounds. Then held-out questions are asked under five budgets by all of them, side by side
-(laptime.control.judge.contest). benchmarks/results/NAME.json, and NAME.html beside it.
+blocks is measured on the questions to learn from. One half of them trains GRPO and the supervised policy; the other
+half gives the bounds and what may be late. The simple peers learn from both. Then held-out questions are asked under
+five budgets by all of them, side by side (laptime.control.judge.contest). benchmarks/results/NAME.json, and NAME.html
+beside it.
 With --device cpu it runs in plain torch: a rehearsal, no figures.
 """
 
@@ -39,9 +40,10 @@ from laptime.control.bounds.lengths import fit_lengths  # noqa: E402
 from laptime.control.bounds.measured_bounds import MeasuredTimes, measured_bounds  # noqa: E402
 from laptime.control.choices import ChoiceSpace, Tier  # noqa: E402
 from laptime.control.judge.contest import Contest, contest  # noqa: E402
-from laptime.control.judge.lineup import Training, lineup  # noqa: E402
+from laptime.control.judge.lineup import Training, leeways_of, lineup  # noqa: E402
+from laptime.control.judge.replay import spread_budgets  # noqa: E402
 from laptime.control.policies.policy import Needs  # noqa: E402
-from laptime.control.policies.static import StaticPolicy  # noqa: E402
+from laptime.control.policies.static import StaticPolicy, static_policy  # noqa: E402
 from laptime.control.question import inputs_for, opened  # noqa: E402
 from laptime.control.tables.collection import facts_of  # noqa: E402
 from laptime.control.tables.decision_table import DecisionTable, question_type  # noqa: E402
@@ -49,6 +51,7 @@ from laptime.control.tables.feature_table import FeatureTable  # noqa: E402
 from laptime.control.tables.features import language_features  # noqa: E402
 from laptime.control.training.kinds import PolicySpec, train_policy  # noqa: E402
 from laptime.decoder import FastModel  # noqa: E402
+from laptime.measure.session import quiet_collector  # noqa: E402
 from laptime.models.knob_switch import LateKnobs  # noqa: E402
 from laptime.models.loading import load_model  # noqa: E402
 from laptime.workload.datasets import answer_text  # noqa: E402
@@ -128,7 +131,8 @@ def run(asked: argparse.Namespace, loaded: Any, space: ChoiceSpace, examples: An
     held = slice(asked.learn, None)
     same, plain_ms = equal_to_eager(loaded, adaptive, questions[held], asked.device)
     print(f"equal to eager {same}, eager {plain_ms:.1f} ms a call", flush=True)
-    times, tokens, right, stages = measured(loaded, adaptive, examples, questions)
+    with quiet_collector():
+        times, tokens, right, stages = measured(loaded, adaptive, examples, questions)
     adaptive.close()
     print(f"every choice is measured after {monotonic() - began:.0f} s", flush=True)
     table = DecisionTable(
@@ -163,23 +167,24 @@ def run(asked: argparse.Namespace, loaded: Any, space: ChoiceSpace, examples: An
     bounds = measured_bounds(
         msgspec.structs.replace(empty, **base), MeasuredTimes(*(part[rows] for part in times)), language[rows]
     )
-    trained = [
-        train_policy(
-            learn, features, bounds, PolicySpec(kind=kind, needs=NEEDS, steps=asked.steps, overall=False)
-        ).policy
+    saved = [
+        train_policy(learn, features, bounds, PolicySpec(kind=kind, needs=NEEDS, steps=asked.steps))
         for kind in ("grpo", "supervised")
     ]
-    training = Training(train, features.of(train.sample_ids, space).language)
+    for one in saved:
+        print(f"{one.policy.name}: leeway {one.leeway}", flush=True)
+    training = Training(learn, language[: asked.learn])  # peers know all that the trained policies know
+    trained = [one.policy for one in saved]
     everyone = lineup(trained, training, table.take(np.arange(asked.learn, len(ids))), bounds)
-    reach = [bounds.for_question(one)[0] for one in language[rows][:20]]
-    budgets = np.geomspace(1.03 * np.max(np.min(reach, axis=1)), 1.03 * np.max(reach), BUDGETS)
+    budgets = spread_budgets(rest, bounds, language[rows], static_policy(learn, bounds), BUDGETS)
+    print(f"policies have learnt after {monotonic() - began:.0f} s; budgets {budgets} ms", flush=True)
     left = max(1.0, asked.seconds - (monotonic() - began))
     evaluation, _ = contest(
         loaded,
         everyone,
         msgspec.structs.replace(bounds, fast=True),
         examples[held],
-        Contest(budgets_ms=[round(float(one), 3) for one in budgets], compared=["grpo"], kind="exact", limit_s=left),
+        Contest(budgets_ms=budgets, compared=["grpo"], leeways=leeways_of(saved), kind="exact", limit_s=left),
     )
     laptime.show(evaluation)
     usual = {
