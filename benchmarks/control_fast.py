@@ -7,7 +7,7 @@
 First, in float32, tokens are compared with those of the model's own generate(). Every setting of crops, experts and
 blocks is measured on the questions to learn from. One half of them trains GRPO and the supervised policy; the other
 half gives the bounds and what may be late. The simple peers learn from both. Then held-out questions are asked under
-five budgets by all of them, side by side (laptime.control.judge.contest). benchmarks/results/NAME.json, and NAME.html
+five budgets by all of them, side by side, with online correction (laptime.control.judge.contest). benchmarks/results/NAME.json, and NAME.html
 beside it.
 With --device cpu it runs in plain torch: a rehearsal, no figures.
 """
@@ -42,6 +42,7 @@ from laptime.control.choices import ChoiceSpace, Tier  # noqa: E402
 from laptime.control.judge.contest import Contest, contest  # noqa: E402
 from laptime.control.judge.lineup import Training, leeways_of, lineup  # noqa: E402
 from laptime.control.judge.replay import spread_budgets  # noqa: E402
+from laptime.control.judge.slow_stream import online_baseline  # noqa: E402
 from laptime.control.policies.policy import Needs  # noqa: E402
 from laptime.control.policies.static import StaticPolicy, static_policy  # noqa: E402
 from laptime.control.question import inputs_for, opened  # noqa: E402
@@ -51,6 +52,7 @@ from laptime.control.tables.feature_table import FeatureTable  # noqa: E402
 from laptime.control.tables.features import language_features  # noqa: E402
 from laptime.control.training.kinds import PolicySpec, train_policy  # noqa: E402
 from laptime.decoder import FastModel  # noqa: E402
+from laptime.estimate import online as streams  # noqa: E402
 from laptime.measure.session import quiet_collector  # noqa: E402
 from laptime.models.knob_switch import LateKnobs  # noqa: E402
 from laptime.models.loading import load_model  # noqa: E402
@@ -179,14 +181,25 @@ def run(asked: argparse.Namespace, loaded: Any, space: ChoiceSpace, examples: An
     budgets = spread_budgets(rest, bounds, language[rows], static_policy(learn, bounds), BUDGETS)
     print(f"policies have learnt after {monotonic() - began:.0f} s; budgets {budgets} ms", flush=True)
     left = max(1.0, asked.seconds - (monotonic() - began))
-    evaluation, _ = contest(
+    evaluation, outcomes = contest(
         loaded,
         everyone,
         msgspec.structs.replace(bounds, fast=True),
         examples[held],
-        Contest(budgets_ms=budgets, compared=["grpo"], leeways=leeways_of(saved), kind="exact", limit_s=left),
+        Contest(
+            budgets_ms=budgets,
+            compared=["grpo"],
+            leeways=leeways_of(saved),
+            kind="exact",
+            online=streams.begin(online_baseline(rest, bounds, language[rows]), q=bounds.confidence),
+            limit_s=left,
+        ),
     )
     laptime.show(evaluation)
+    learnt_ms = np.nanmedian(times.total_ms[: asked.learn], axis=0)
+    slower = [(one.total_ms - one.deciding_ms) / learnt_ms[one.choice] for one in outcomes]
+    live = dict(zip(("p5", "median", "p95"), np.quantile(slower, (0.05, 0.5, 0.95)).round(3).tolist(), strict=True))
+    print(f"answers took {live} of what their setting took while learning", flush=True)
     usual = {
         str(space.choice(number)): {
             "total_ms": round(float(np.median(times.total_ms[:, number])), 3),
@@ -202,6 +215,7 @@ def run(asked: argparse.Namespace, loaded: Any, space: ChoiceSpace, examples: An
         "equal_to_eager": same,
         "eager_ms": round(plain_ms, 2),
         "choices": usual,
+        "live_over_learnt": live,
         "evaluation": evaluation,
     }
     written = record(asked.name, figures, evaluation.environment)
