@@ -7,8 +7,8 @@
 First, in float32, tokens are compared with those of the model's own generate(). Every setting of crops, experts and
 blocks is measured on the questions to learn from. One half of them trains GRPO and the supervised policy; the other
 half gives the bounds and what may be late. The simple peers learn from both. Then held-out questions are asked under
-five budgets by all of them, side by side, with online correction (laptime.control.judge.contest). benchmarks/results/NAME.json, and NAME.html
-beside it.
+five budgets by all of them, side by side, with online correction (laptime.control.judge.contest).
+benchmarks/results/NAME.json, and NAME.html beside it.
 With --device cpu it runs in plain torch: a rehearsal, no figures.
 """
 
