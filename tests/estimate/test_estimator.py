@@ -109,6 +109,17 @@ def test_held_out_groups_bound_a_group_that_was_never_seen() -> None:
     assert (unknown[0].question, unknown[0].group) == ("group", None)
     sibling = estimator.support(table.head(1).with_columns(gpu=pl.lit("new")))
     assert sibling[0].question == "sibling"  # another name, but all that is known of it was seen
+    (said,) = estimator.bases(table.head(1).with_columns(gpu=pl.lit("new")))
+    assert said is not None
+    assert said.startswith("gpu new was never measured: 3 others were held out in turn (gpu=")
+    two = table.filter(pl.col("gpu") != "slow")
+    (few,) = (
+        made(features=FEATURES, categorical=[], group=["gpu"])
+        .fit(two)
+        .bases(table.filter(pl.col("gpu") == "slow").head(1))
+    )
+    assert few is not None
+    assert "2 others were held out in turn (gpu=fast, gpu=middle); too few to check a bound" in few
 
 
 def test_the_card_says_what_was_compared_and_chosen(fitted: laptime.Estimator) -> None:

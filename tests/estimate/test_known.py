@@ -59,7 +59,12 @@ def test_nothing_is_promised_far_beyond(other, why):
 
 def test_a_bit_beyond_is_answered_and_so_is_a_new_level_where_others_were_held_out():
     assert predict(EST, {**ROW, **ALWAYS, "context": 3000}).unknown == [None]
-    assert predict(EST, {**ROW, **ALWAYS, "gpu": "never seen"}).unknown == [None]
+    asked = predict(EST, {**ROW, **ALWAYS, "gpu": ["never seen", ROW["gpu"]]})
+    assert asked.unknown == [None, None]
+    said, measured = asked.answers["basis"]
+    assert said.startswith("gpu never seen was never measured: 3 others were held out in turn (")
+    assert all(f"gpu {name}" in said for name in ("fast", "middle", "slow"))
+    assert measured is None
 
 
 @pytest.mark.parametrize("size", [0, -4])

@@ -41,8 +41,7 @@ Iqr = Annotated[
     float | None,
     typer.Option(
         "--iqr", metavar="N",
-        help="Fit without times beyond N interquartile ranges of their configuration; the result says what was left "
-        "out.",
+        help="Fit without times beyond N interquartile ranges of their repeats; the result says what was left out.",
         rich_help_panel=LEARNING,
     ),
 ]  # fmt: skip

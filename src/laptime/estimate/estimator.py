@@ -13,6 +13,7 @@ import polars as pl
 
 from laptime.data.stats import Floats
 from laptime.errors import LaptimeError
+from laptime.estimate.basis import bases
 from laptime.estimate.files import estimator_folder, load_estimator, save_estimator
 from laptime.estimate.judge.evaluation import evaluate
 from laptime.estimate.judge.evaluation_result import Evaluation
@@ -161,6 +162,11 @@ class Estimator:
         """
         asked = self._ask(frame, only_support=True)
         return unpromised_reasons(self.fitted, as_polars(frame), asked.rows, asked.questions)
+
+    def bases(self, frame: Any) -> list[str | None]:
+        """For each row of a new group or level which ones were held out to check its bound, else None."""
+        asked = self._ask(frame, only_support=True)
+        return bases(self.fitted, as_polars(frame), asked.rows, asked.questions)
 
     def share_seen(self, frame: Any) -> float | None:
         """The share of a table's rows that it was fitted on, by features and time; None where that isn't known."""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from laptime.data.stats import Floats
-from laptime.estimate.predictor import Predictor, positive_of, unpromised_of
+from laptime.estimate.predictor import Predictor, bases_of, positive_of, unpromised_of
 from laptime.estimate.table.units import ms_per_unit
 
 
@@ -57,3 +57,7 @@ class InMilliseconds:
     def unpromised(self, frame: Any) -> list[str | None]:
         """For each row why no bound can be promised."""
         return unpromised_of(self._of, frame)
+
+    def bases(self, frame: Any) -> list[str | None]:
+        """For each row what was held out to check its bound, where it is of a new group or level."""
+        return bases_of(self._of, frame)

@@ -22,7 +22,7 @@ from laptime.estimate.grid import grid_of
 from laptime.estimate.in_ms import in_ms
 from laptime.estimate.known import check_names, full_names, require_known, unknown_reasons
 from laptime.estimate.learn.conformal import check_level
-from laptime.estimate.predictor import Predictor
+from laptime.estimate.predictor import Predictor, bases_of
 from laptime.estimate.table.table import as_polars
 from laptime.estimate.total import load_predictor
 
@@ -31,8 +31,8 @@ from laptime.estimate.total import load_predictor
 class Prediction(Shown):
     """Answers for the rows of a table.
 
-    asked: the rows. answers: median_ms, bound_ms (null where none can be promised), probability_within (with a budget)
-    and support, a row for each row of `asked`.
+    asked: the rows. answers: median_ms, bound_ms (null where none can be promised), probability_within (with a budget),
+    support, and basis (of a new group or level: what was held out to check its bound), a row for each row of `asked`.
     """
 
     target: str
@@ -106,6 +106,7 @@ def predict(
     support = [one.where for one in predictor.support(asked)]
     columns["support"] = [where if sure else "unknown" for where, sure in zip(support, known, strict=True)]
     columns["unknown"] = unknown
+    columns["basis"] = [said if sure else None for said, sure in zip(bases_of(predictor, asked), known, strict=True)]
     return Prediction(
         target=predictor.target,
         features=list(dict.fromkeys([*predictor.features, *predictor.categorical])),
@@ -122,6 +123,7 @@ _TYPES = {
     "bound_ms": polars.Float64,
     "probability_within": polars.Float64,
     "unknown": polars.String,
+    "basis": polars.String,
 }
 
 

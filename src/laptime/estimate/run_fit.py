@@ -15,7 +15,7 @@ from laptime.data.shown import Shown
 from laptime.errors import LaptimeError
 from laptime.estimate.estimator import Estimator
 from laptime.estimate.files import check_estimator_folder, estimator_folder
-from laptime.estimate.judge.evaluation import configuration_labels, target_of
+from laptime.estimate.judge.evaluation import repeat_labels, target_of
 from laptime.estimate.judge.splits import Filtered, OutlierFilter, outlier_filter
 from laptime.estimate.roofline.roofline import Rates
 from laptime.estimate.roofline.work import Work, work_of_run
@@ -239,7 +239,7 @@ def outliers_of(
     if iqr is None:
         return None
     features = [*columns.features, *columns.categorical]
-    labels, _ = configuration_labels(frame, features, columns.group if by_group else [])
+    labels, _ = repeat_labels(frame, features, columns.group if by_group else [])
     return outlier_filter(target_of(frame, columns.target), labels, iqr)
 
 

@@ -13,15 +13,15 @@ import numpy as np
 import polars as pl
 
 from laptime.data.stats import Floats
+from laptime.estimate.basis import NEW, held_out_for, new_names
 from laptime.estimate.learn.card import ModelCard
 from laptime.estimate.learn.fitting import Fitted
 from laptime.estimate.learn.selection import Question
-from laptime.estimate.table.table import UNSEEN, Encoded
+from laptime.estimate.table.table import Encoded
 
 FARTHEST = 16.0
 """Up to this factor beyond the largest size, or the largest product of sizes, a bound is given."""
 UNCHECKED = ": nothing shows what times do there"
-NEW = ("level", "group", "sibling")
 
 
 def unpromised_reasons(
@@ -34,17 +34,11 @@ def unpromised_reasons(
         parts = []
         if larger[row] > np.log(FARTHEST) + 1e-9:
             parts.append(_too_large(fitted.card, rows.numeric[row], float(np.exp(larger[row]))))
-        if question in NEW and _held_out(fitted.card, question) == 0:
-            parts.append(_too_new(fitted, table, rows, row))
+        if question in NEW and not held_out_for(fitted.card, question):
+            what = new_names(fitted, table, rows, row)
+            parts.append(f"{what} was never measured, and no other value could be held out to check a bound")
         reasons.append("; ".join(parts) or None)
     return reasons
-
-
-def _held_out(card: ModelCard, question: Question) -> int:
-    """How many groups or levels were held out for this question."""
-    asked = "group" if question == "sibling" else question
-    by_question = {choice.question: len(choice.folds) for choice in card.choices}
-    return by_question.get(asked, by_question.get("group", 0) if asked == "level" else 0)
 
 
 def _too_large(card: ModelCard, numeric: Floats, factor: float) -> str:
@@ -59,11 +53,3 @@ def _too_large(card: ModelCard, numeric: Floats, factor: float) -> str:
         )
     times, name, value, high = max(beyond)
     return f"{name} is {value:.15g}, {times:,.3g} times the largest that was measured ({high:.15g}){UNCHECKED}"
-
-
-def _too_new(fitted: Fitted, table: pl.DataFrame, rows: Encoded, row: int) -> str:
-    schema = fitted.schema
-    new = [name for name, code in zip(schema.categorical, rows.codes[row].tolist(), strict=True) if code == UNSEEN]
-    names = new or [name for name in schema.group if name in table.columns]
-    what = " and ".join(f"{name} {table[name][row]}" for name in names)
-    return f"{what} was never measured, and no other value could be held out to check a bound"

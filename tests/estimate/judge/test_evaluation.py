@@ -110,7 +110,7 @@ def test_without_repeats_there_is_no_ceiling_and_it_says_so():
     table = step_table(repeats=1)
     evaluation = evaluate(fit(table, 0), table)
     assert (evaluation.ceiling, evaluation.splits[0].reachable_r2) == (None, None)
-    assert "measured twice" in evaluation.notes[0]
+    assert "no two rows are alike" in evaluation.notes[0]
     assert evaluation.splits[0].kind == "given"
 
 

@@ -9,6 +9,8 @@ from laptime.estimate.learn.regressors import Training
 from laptime.estimate.learn.selection import Fold, Grouping, compare_candidates, make_folds, overall, split
 from laptime.estimate.table.table import UNSEEN, Encoded
 
+NAMES, LEVELS = [f"g{i}" for i in range(200)], [["small", "middle", "large"]]
+
 
 def table(count: int = 200) -> Training:
     """Tokens and width, three levels; the time is their product with 1 % noise."""
@@ -20,7 +22,7 @@ def table(count: int = 200) -> Training:
 
 
 def folds_of(data: Training, groups: np.ndarray) -> dict[str, list[Fold]]:
-    grouping = Grouping(groups, np.arange(len(data)), groups)
+    grouping = Grouping(groups, np.arange(len(data)), groups, NAMES, LEVELS)
     found: dict[str, list[Fold]] = {}
     for fold in make_folds(data, ["tokens", "width", "gpu"], grouping, inside=5, seed=0):
         found.setdefault(fold.question, []).append(fold)
@@ -50,7 +52,7 @@ def test_a_size_of_three_values_can_be_held_out_and_what_describes_a_level_can_n
     wide = Training(
         Encoded(np.column_stack([data.rows.numeric, blocks, watts]), data.rows.codes), data.log_ms, data.repeats
     )
-    grouping = Grouping(np.arange(200), np.arange(200), np.arange(200))
+    grouping = Grouping(np.arange(200), np.arange(200), np.arange(200), NAMES, LEVELS)
     folds = make_folds(wide, ["tokens", "width", "blocks", "watts", "gpu"], grouping, inside=5, seed=0)
     beyond = {fold.what for fold in folds if fold.question == "beyond"}
     assert "largest blocks" in beyond
@@ -62,6 +64,8 @@ def test_few_groups_and_levels_are_each_held_out() -> None:
     found = folds_of(data, groups)
     assert sorted(tuple(set(groups[fold.held])) for fold in found["group"]) == [(0,), (1,), (2,), (3,)]
     assert sorted(tuple(set(data.rows.codes[fold.held, 0])) for fold in found["level"]) == [(0,), (1,), (2,)]
+    assert sorted(fold.what for fold in found["level"]) == ["gpu large", "gpu middle", "gpu small"]
+    assert sorted(fold.what for fold in found["group"]) == ["g0", "g1", "g2", "g3"]
     kept, held = split(data, found["level"][0])
     assert (held.codes == UNSEEN).all()
     assert len(kept) + len(held) == 200

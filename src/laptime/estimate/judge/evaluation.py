@@ -78,7 +78,7 @@ def cross_evaluate(
             plain = plain or _Judge(fitted, frame, q)
             plain.add(split.kind, split.detail, len(split.train), split.test, fit(frame[split.train], split.seed))
     if judge is None:
-        raise LaptimeError("there is nothing to hold out: the table has one configuration only")
+        raise LaptimeError("there is nothing to hold out: all its rows are alike")
     evaluation = judge.result(source)
     if plain is None or outliers is None:
         return evaluation
@@ -91,7 +91,7 @@ def target_of(frame: polars.DataFrame, name: str) -> Floats:
     return target_values(frame, name)
 
 
-def configuration_labels(
+def repeat_labels(
     frame: polars.DataFrame, features: Sequence[str], group: Sequence[str]
 ) -> tuple[npt.NDArray[np.int64], list[str]]:
     """What counts as a repeat: rows with equal features; where no two are equal, rows of one group.
@@ -131,8 +131,8 @@ class _Judge:
         self.actual = target_of(frame, estimator.target) * ms_per_unit(estimator.target)
         features = list(dict.fromkeys([*estimator.features, *estimator.categorical]))
         group = [name for name in estimator.group if name in frame.columns]
-        self.labels, self.label_columns = configuration_labels(frame, features, group)
-        self.configurations = len(np.unique(row_labels([frame[f].to_numpy() for f in features], len(frame))))
+        self.labels, self.label_columns = repeat_labels(frame, features, group)
+        self.different = len(np.unique(row_labels([frame[f].to_numpy() for f in features], len(frame))))
         self.visits = visits_of(frame)
         self.noise = noise_variance(self.actual, self.labels, self.visits)
         self.by = grouping(frame, features, estimator.categorical, group)
@@ -157,13 +157,14 @@ class _Judge:
         kinds = list(dict.fromkeys(part.kind for part in self.parts))
         notes = []
         if self.noise is None:
-            notes.append("no configuration was measured twice, so the share of noise in the variance is unknown")
+            notes.append("no two rows are alike, so the share of noise in the variance is unknown")
         return Evaluation(
             source=source,
             target=self.target,
             q=self.q,
             rows=len(self.frame),
-            configurations=self.configurations,
+            configurations=self.different,
+            different_rows=self.different,
             grouped_by=self.by,
             ceiling=ceiling(self.actual, self.labels, visits=self.visits),
             ceiling_of=self.label_columns,

@@ -50,7 +50,7 @@ class SplitScores(msgspec.Struct, frozen=True, kw_only=True):
     train_rows: int  # of the first split; 0 when the estimator had been fitted before
     test_rows: int
     metrics: dict[str, Spread]  # by METRICS; a figure that no split has is absent
-    reachable_r2: Spread | None  # the R2 that a perfect predictor of configurations would have on the test rows
+    reachable_r2: Spread | None  # the R2 that the true mean of repeats would have on the test rows
     abstained: float  # share of the test rows without a finite bound
     support: dict[str, int]  # test rows inside, near, outside the training domain
     groups: list[GroupScores]
@@ -78,10 +78,11 @@ class Evaluation(Shown, msgspec.Struct, frozen=True, kw_only=True):
     target: str
     q: float  # the coverage asked of the bound
     rows: int
-    configurations: int  # distinct combinations of the features
+    configurations: int  # the same as `different_rows`
+    different_rows: int  # distinct combinations of the features
     grouped_by: list[str]  # columns of `SplitScores.groups`
     ceiling: Ceiling | None  # over all rows; None without repeats
-    ceiling_of: list[str]  # the columns whose combinations were taken for configurations
+    ceiling_of: list[str]  # rows that are equal in these columns were taken for repeats
     splits: list[SplitScores]
     filtered: Filtered | None = None
     unfiltered: list[SplitScores] | None = None  # the same splits fitted on all rows, when outliers were left out

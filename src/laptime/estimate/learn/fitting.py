@@ -134,7 +134,8 @@ def fit_table(frame: pl.DataFrame, settings: FitSettings, *, threads: int = 0, b
     check_unit(times, configuration, target)
     workers = threads or 2
     known, kinds = known_of_groups(rows, groups)
-    grouping = Grouping(group_of, units, kinds[group_of])
+    levels = [schema.levels[name] for name in schema.categorical]
+    grouping = Grouping(group_of, units, kinds[group_of], group_names, levels)
     names = schema.features
     sample = _sample(len(training), seed)
     few, many = CALIBRATION_FOLDS

@@ -95,10 +95,19 @@ class Grouping(msgspec.Struct, frozen=True):
     units: Ints
     kinds: Ints
     """Groups of which the same is known share a kind: two models of one shape, two GPUs of one rate."""
+    names: list[str]
+    """The groups' names."""
+    levels: list[list[str]]
+    """The levels' names, of each categorical column."""
 
     def take(self, which: Ints) -> Grouping:
         """Of these configurations."""
-        return Grouping(self.groups[which], self.units[which], self.kinds[which])
+        return Grouping(self.groups[which], self.units[which], self.kinds[which], self.names, self.levels)
+
+    def names_of_kind(self, kind: int) -> str:
+        """The groups of a kind."""
+        codes = np.unique(self.groups[self.kinds == kind]).tolist()
+        return " with ".join(self.names[code] for code in codes) or f"kind of group {kind}"
 
 
 def make_folds(training: Training, names: Sequence[str], grouping: Grouping, *, inside: int, seed: int) -> list[Fold]:
@@ -108,8 +117,8 @@ def make_folds(training: Training, names: Sequence[str], grouping: Grouping, *, 
     return [
         *_inside_folds(grouping.units if few else grouping.groups, inside, rng),
         *_beyond_folds(training, names),
-        *(_left_out("group", "kind of group", grouping.kinds, MOST_NEW, rng) if few else ()),
-        *_level_folds(training, names, rng),
+        *(_left_out("group", grouping.names_of_kind, grouping.kinds, MOST_NEW, rng) if few else ()),
+        *_level_folds(training, names, grouping.levels, rng),
     ]
 
 
@@ -151,20 +160,25 @@ def _beyond_folds(training: Training, names: Sequence[str]) -> Iterable[Fold]:
             yield Fold("beyond", f"largest {name}", held)
 
 
-def _left_out(question: Question, name: str, of: Ints, most: int, rng: np.random.Generator) -> Iterable[Fold]:
+def _left_out(
+    question: Question, name: Callable[[int], str], of: Ints, most: int, rng: np.random.Generator
+) -> Iterable[Fold]:
     """Hold out each value (at most `most` of them, drawn at random) where enough configurations are left."""
     values = np.unique(of)
     if len(values) < 2:
         return
     for value in rng.permutation(values)[:most]:
         if (of != value).sum() >= FEWEST_LEFT:
-            yield Fold(question, f"{name} {value}", of == value)
+            yield Fold(question, name(int(value)), of == value)
 
 
-def _level_folds(training: Training, names: Sequence[str], rng: np.random.Generator) -> Iterable[Fold]:
+def _level_folds(
+    training: Training, names: Sequence[str], levels: Sequence[Sequence[str]], rng: np.random.Generator
+) -> Iterable[Fold]:
     codes, count = training.rows.codes, training.rows.numeric.shape[1]
     for column in range(codes.shape[1]):
-        yield from _left_out("level", names[count + column], codes[:, column], MOST_NEW // codes.shape[1] + 1, rng)
+        known = [f"{names[count + column]} {level}" for level in levels[column]]
+        yield from _left_out("level", known.__getitem__, codes[:, column], MOST_NEW // codes.shape[1] + 1, rng)
 
 
 def split(training: Training, fold: Fold) -> tuple[Training, Encoded]:

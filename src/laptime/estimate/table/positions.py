@@ -16,7 +16,7 @@ import numpy.typing as npt
 import polars
 
 from laptime.data.stats import Floats
-from laptime.estimate.predictor import Predictor, first_reasons, positive_of, unpromised_of
+from laptime.estimate.predictor import Predictor, bases_of, first_reasons, positive_of, unpromised_of
 from laptime.estimate.table.reading import Columns, run_columns
 
 SEGMENTS = 4
@@ -95,6 +95,10 @@ class DecodeByPosition:
     def unpromised(self, frame: Any) -> list[str | None]:
         """For each row why no bound of one of its stretches can be promised."""
         return first_reasons([unpromised_of(self.step, part) for part in self._stretches(frame)])
+
+    def bases(self, frame: Any) -> list[str | None]:
+        """For each row of a new group or level what was held out to check its bound."""
+        return bases_of(self.step, self._stretches(frame)[0])
 
     def _stretches(self, frame: Any) -> list[Any]:
         """The frame once for each stretch, with the length of the cache in its middle."""

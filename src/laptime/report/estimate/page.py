@@ -10,7 +10,14 @@ from laptime.estimate.learn.card import ModelCard
 from laptime.estimate.run_evaluation import JudgedEstimator
 from laptime.report.estimate.data import GROUPS_DRAWN, NAME_LIMIT, page_data
 from laptime.report.estimate.terminal import figure_rows
-from laptime.report.estimate.words import QUESTIONS, SPLITS, ceiling_lines, evaluation_headline, filter_lines
+from laptime.report.estimate.words import (
+    QUESTIONS,
+    SPLITS,
+    ceiling_lines,
+    evaluation_headline,
+    filter_lines,
+    repeats_text,
+)
 from laptime.report.kit.html import Html, chart, definitions, note, section, table, tag
 from laptime.report.kit.numbers import count, number, plain_percent
 from laptime.report.kit.page import asset, document
@@ -62,7 +69,7 @@ def _facts(evaluation: Evaluation) -> list[str]:
     return [
         one_line(evaluation.target, 80),
         counted(evaluation.rows, "row"),
-        counted(evaluation.configurations, "configuration"),
+        f"{count(evaluation.different_rows)} different",
         f"bound for {plain_percent(evaluation.q)}",
     ]
 
@@ -89,7 +96,7 @@ def _scores_section(evaluation: Evaluation) -> Html:
         ]
     lead = "Every row was predicted by an estimator that had not seen it, except in “the table as it is”."
     if any(split.kind != "given" for split in evaluation.splits):
-        lead += " “R² within reach” is what a perfect predictor of configurations would get on the same rows."
+        lead += f" “R² within reach” is what the true mean of {repeats_text(evaluation)} would get on the same rows."
     return section(
         "Scores",
         _scores_table(evaluation.splits, evaluation.q),

@@ -43,6 +43,7 @@ from laptime.report.kit.text import counted, one_line
 
 GROUPS_SHOWN = 20
 ROWS_SHOWN = 50
+BASES_SHOWN = 5
 SUPPORT_STYLE = {"inside": "", "near": "yellow", "outside": "bold yellow", "unknown": "bold red"}
 
 
@@ -119,7 +120,10 @@ def prediction_report(prediction: Prediction) -> RenderableType:
         table.add_row(*map(Text, cells), Text(answer["support"], style=SUPPORT_STYLE[answer["support"]]))
     left = len(prediction.answers) - ROWS_SHOWN
     remarks = [f"{counted(left, 'more row')}: --to FILE.csv or --json"] if left > 0 else []
-    return with_remarks(table, [*remarks, *support_legend(prediction.answers["support"].head(ROWS_SHOWN))])
+    bases = prediction.answers["basis"].head(ROWS_SHOWN).drop_nulls().unique(maintain_order=True)
+    remarks += support_legend(prediction.answers["support"].head(ROWS_SHOWN))
+    remarks += [one_line(basis, 400) for basis in bases.head(BASES_SHOWN)]
+    return with_remarks(table, remarks)
 
 
 def _one_prediction(prediction: Prediction) -> Iterator[RenderableType]:
@@ -140,6 +144,8 @@ def _one_prediction(prediction: Prediction) -> Iterator[RenderableType]:
         yield Text(f"  within {limit}: {_probability(answer) or 'no probability can be promised'}")
     line = support_line(answer["support"], bounded=answer["bound_ms"] is not None)
     yield Text(f"  {line}", style=SUPPORT_STYLE[answer["support"]])
+    if answer["basis"] is not None:
+        yield Text(f"  {one_line(answer['basis'], 400)}")
 
 
 def _probability(answer: dict[str, Any], before: str = "probability ") -> str:

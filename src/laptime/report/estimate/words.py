@@ -71,24 +71,30 @@ def evaluation_headline(evaluation: Evaluation) -> str:
 def ceiling_lines(evaluation: Evaluation) -> Iterator[str]:
     """What the repeats say: the ceiling, and the two spreads that it comes from."""
     top = evaluation.ceiling
-    rows = f"{counted(evaluation.rows, 'row')} of {counted(evaluation.configurations, 'configuration')}"
+    rows = f"{counted(evaluation.rows, 'row')}, {count(evaluation.different_rows)} different"
     if top is None:
-        yield f"{rows}. No configuration was repeated, so there is no ceiling of R²"
+        yield f"{rows}. None was repeated, so there is no ceiling of R²"
         return
+    alike = repeats_text(evaluation)
     yield (
-        f"{rows}. Repeats of a configuration differ by {percent(top.cv_within)}, all rows by {percent(top.cv_overall)} "
-        "(standard deviation over mean)"
+        f"{rows}. {alike[0].upper() + alike[1:]} differ by {percent(top.cv_within)}, all rows by "
+        f"{percent(top.cv_overall)} (standard deviation over mean)"
     )
     if top.cv_visits is not None:
         yield f"of which {percent(top.cv_visits)} from one visit of a worker to the next"
-    yield f"so a predictor of configurations is not expected to exceed an R² of {ceiling_text(top)} over all rows"
+    yield f"so one answer for {alike} is not expected to exceed an R² of {ceiling_text(top)} over all rows"
     if any(split.kind != "given" for split in evaluation.splits):
         yield "R² within reach, below, is that ceiling for the rows held out alone"
     if top.at_most:
         yield (
-            "each configuration was measured in one visit, so what differs from visit to visit stands in this ceiling: "
+            f"{alike} were measured in one visit, so what differs from visit to visit stands in this ceiling: "
             "the true one is lower (sweep in several rounds to know it)"
         )
+
+
+def repeats_text(evaluation: Evaluation) -> str:
+    """Which rows count as repeats: those of equal features, or of one group where no two have equal features."""
+    return "rows of one group" if evaluation.different_rows == evaluation.rows else "repeats of a row"
 
 
 def ceiling_text(top: Ceiling) -> str:
@@ -105,7 +111,7 @@ def filter_lines(removed: Filtered | None) -> Iterator[str]:
     yield (
         f"{counted(removed.removed, 'outlier')} of {counted(removed.rows, 'row')} ({percent(removed.share)}) left out "
         f"of fitting: further than {plain(removed.factor)} interquartile ranges from the quartiles. {removed.slower} "
-        "of these were slower than their configuration's median; the ceiling of R² goes from "
+        "of these were slower than the median of their repeats; the ceiling of R² goes from "
         f"{decimals(removed.ceiling_before, 3)} to {decimals(removed.ceiling_after, 3)}"
     )
 
