@@ -180,6 +180,9 @@ def main() -> None:
                     "compute_ms": [one.compute_ns / 1e6 for one in ranks],
                     "exposed_ms": [one.exposed_communication_ns / 1e6 for one in ranks],
                     "waited_ms": [None if one.waited_ns is None else one.waited_ns / 1e6 for one in ranks],
+                    "exposed_waited_ms": [
+                        None if one.exposed_waited_ns is None else one.exposed_waited_ns / 1e6 for one in ranks
+                    ],
                     "straggler": said.straggler,
                     "aligned": said.clocks.aligned,
                     "headline": said.headline,

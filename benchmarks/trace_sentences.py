@@ -39,11 +39,6 @@ FILES: dict[str, str] = {
 
 MORE: dict[str, str] = {
     "dlrm_8_ranks": "8 ranks of one training step (a folder)",
-    "HTA@2026__nccl_data": "DDP training, one rank of two",
-    "HolisticTraceAnalysis@f4d0062c__trace_diff__control": "training, one rank of a recommender",
-    "nsys-ai@387e5a5d__mfu_2gpu_before": "two processes on two GPUs",
-    "TraceLens@2026__sglang_decode_capture_bs32": "SGLang while it captures a graph",
-    "flameox@f94c860f": "graphs recorded whole",
     "nsys@2026__lighttransport_driver": "a driver too new for Nsight Systems",
     "nsys@2026__rchops_no_kernel_table": "launches, and no record of the GPU",
     "mstt@2026__ascend_trace_view": "an Ascend NPU",
@@ -51,6 +46,11 @@ MORE: dict[str, str] = {
 """The same for docs/trace-ranks.md: several ranks, and traces that lack something."""
 
 FURTHER: dict[str, str] = {
+    "TraceLens@2026__sglang_decode_capture_bs32": "SGLang while it captures a graph",
+    "nsys-ai@387e5a5d__mfu_2gpu_before": "two processes on two GPUs",
+    "flameox@f94c860f": "graphs recorded whole",
+    "HolisticTraceAnalysis@f4d0062c__trace_diff__control": "training, one rank of a recommender",
+    "HTA@2026__nccl_data": "DDP training, one rank of two",
     "param@2026__linear": "a stack of 20 linear layers, trained",
     "HolisticTraceAnalysis@f4d0062c__data__ns_resolution": "training a segmentation model",
     "kineto@be239c04": "training ResNet-50, a file of 2021",

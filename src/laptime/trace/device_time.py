@@ -131,17 +131,29 @@ def _both(one: _Union, other: _Union) -> _Union:
 def _together_ns(one: _Union, other: _Union) -> int:
     """How long both run at the same time."""
     few, many = (one, other) if len(one.start_ns) <= len(other.start_ns) else (other, one)
-    if len(few.start_ns) == 0:
-        return 0
-    before = np.concatenate([[0], np.cumsum(many.end_ns - many.start_ns)])
+    return int(covered_ns(many.start_ns, many.end_ns, few.start_ns, few.end_ns).sum())
+
+
+def covered_ns(union_start: Int64, union_end: Int64, start: Int64, end: Int64) -> Int64:
+    """How much of each interval a union of disjoint intervals covers; the union in time order."""
+    if len(start) == 0 or len(union_start) == 0:
+        return np.zeros(len(start), dtype=np.int64)
+    before = np.concatenate([[0], np.cumsum(union_end - union_start)])
 
     def covered(at: Int64) -> Int64:
-        place = np.searchsorted(many.start_ns, at, side="right")
-        beyond = np.maximum(many.end_ns[np.maximum(place - 1, 0)] - at, 0)
+        place = np.searchsorted(union_start, at, side="right")
+        beyond = np.maximum(union_end[np.maximum(place - 1, 0)] - at, 0)
         reached: Int64 = before[place] - np.where(place > 0, beyond, 0)
         return reached
 
-    return int((covered(few.end_ns) - covered(few.start_ns)).sum())
+    return covered(end) - covered(start)
+
+
+def compute_beside(timeline: GpuTimeline, rows: Int32, others: Int32) -> tuple[Int64, Int64]:
+    """Starts and ends of the union of some activities, as far as it runs beside some others; both by start."""
+    mine, theirs = _union(*_times(timeline, rows)), _union(*_times(timeline, others))
+    beside = covered_ns(theirs.start_ns, theirs.end_ns, mine.start_ns, mine.end_ns) > 0
+    return mine.start_ns[beside], mine.end_ns[beside]
 
 
 def copy_times(timeline: GpuTimeline, gaps: DeviceGaps) -> list[CopyTime]:

@@ -16,12 +16,14 @@ import numpy as np
 
 from laptime.data.record import Finding
 from laptime.errors import LaptimeError
-from laptime.trace.device_time import COMMUNICATION, busy_times, kinds
+from laptime.trace.device_time import COMMUNICATION, COMPUTE, busy_times, compute_beside, kinds
 from laptime.trace.gaps import device_gaps
 from laptime.trace.integrity import check
 from laptime.trace.kernel_names import short_name
+from laptime.trace.rank_headline import headline, listed
 from laptime.trace.rank_pairs import Collectives, Paired, offsets_of, pair
-from laptime.trace.ranks_result import Clocks, RankAnalysis, RankTimes, Waiting
+from laptime.trace.rank_waits import waits_of
+from laptime.trace.ranks_result import Clocks, RankAnalysis, RankTimes
 from laptime.trace.read.rank_files import rank_in_name, trace_files
 from laptime.trace.read.reading import read_timeline
 from laptime.trace.read.second_process import available, elsewhere, processors
@@ -31,7 +33,6 @@ TOLERANCE_NS = 20_000
 """Ends of one collective that lie no further apart than this are taken for one instant; or a tenth of its time."""
 
 LEAST_COLLECTIVES = 3
-_MOST = 0.4
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -53,6 +54,8 @@ class RankWork:
     memset_ns: int
     collective_start_ns: Int64
     collective_end_ns: Int64
+    beside_start_ns: Int64  # compute that runs beside a collective: disjoint, by start
+    beside_end_ns: Int64
     collectives: list[str]
     groups: list[str]  # of each collective its process group, as the reader keeps it; empty where the file has none
 
@@ -124,8 +127,10 @@ def rank_works(timeline: GpuTimeline) -> list[RankWork]:
     for gaps in all_gaps:
         busy = {row.kind: row for row in busy_times(timeline, gaps)}
         activities = timeline.activities
-        own = gaps.rows[(kinds(timeline, gaps.rows) == COMMUNICATION)]
+        kind = kinds(timeline, gaps.rows)
+        own = gaps.rows[kind == COMMUNICATION]
         own = own[activities.kind[own] == Activity.KERNEL]
+        beside = compute_beside(timeline, gaps.rows[kind == COMPUTE], own)
         communication = busy.get("communication")
         works.append(
             RankWork(
@@ -144,6 +149,8 @@ def rank_works(timeline: GpuTimeline) -> list[RankWork]:
                 memset_ns=busy["memset"].share_ns if "memset" in busy else 0,
                 collective_start_ns=activities.start_ns[own],
                 collective_end_ns=activities.end_ns[own],
+                beside_start_ns=beside[0],
+                beside_end_ns=beside[1],
                 collectives=[short_name(timeline.strings[i]) for i in activities.name[own].tolist()],
                 groups=_groups(timeline, own),
             )
@@ -161,7 +168,7 @@ def _groups(timeline: GpuTimeline, rows: Int32) -> list[str]:
 
 def _nothing(file: str, refused: str) -> RankWork:
     empty = np.zeros(0, dtype=np.int64)
-    return RankWork(file, -1, -1, "unsupported", refused, 0, 0, 0, 0, 0, 0, 0, 0, empty, empty, [], [])
+    return RankWork(file, -1, -1, "unsupported", refused, 0, 0, 0, 0, 0, 0, 0, 0, empty, empty, empty, empty, [], [])
 
 
 def compare_ranks(source: str, works: Sequence[RankWork]) -> RankAnalysis:
@@ -178,20 +185,16 @@ def compare_ranks(source: str, works: Sequence[RankWork]) -> RankAnalysis:
     unsupported = [number for number, work in zip(numbers, works, strict=True) if work.verdict != "ok"]
     if unsupported:
         many = len(unsupported) > 1
-        which = f"files of ranks {_listed(unsupported)} don't" if many else f"file of rank {unsupported[0]} doesn't"
+        which = f"files of ranks {listed(unsupported)} don't" if many else f"file of rank {unsupported[0]} doesn't"
         message = f"the {which} support every figure; look at each by itself: laptime trace FILE"
         findings.append(Finding(code="partial-ranks", severity="warning", message=message))
     pairs = sorted(zip(numbers, works, strict=True), key=lambda pair: pair[0])
     numbers, works = [number for number, _ in pairs], [work for _, work in pairs]
     clocks, offsets, paired = align(works, numbers)
-    waiting = _waits(len(works), paired, offsets) if clocks.aligned else None
-    waits = None if waiting is None else waiting.total_ns
+    waits = waits_of(works, paired, offsets, clocks.spread_ns or 0) if clocks.aligned else None
     ranks = []
     for i, (number, work) in enumerate(pairs):
-        waited = None
-        if waits is not None:
-            waited = [Waiting(rank=numbers[j], total_ns=int(waits[i, j])) for j in np.argsort(-waits[i], kind="stable")]
-            waited = [row for row in waited if row.total_ns > 0]
+        waited = None if waits is None else waits.of(i, numbers)
         ranks.append(
             RankTimes(
                 rank=number,
@@ -209,18 +212,17 @@ def compare_ranks(source: str, works: Sequence[RankWork]) -> RankAnalysis:
                 memset_ns=work.memset_ns,
                 collectives=len(work.collectives),
                 waited_ns=None if waited is None else sum(row.total_ns for row in waited),
+                exposed_waited_ns=None if waited is None else sum(row.exposed_ns for row in waited),
                 waited_for=waited,
-                last_in=None if waiting is None else int(waiting.last[i]),
-                paired=None if waiting is None else int(waiting.paired[i]),
+                last_in=None if waits is None else int(waits.last[i]),
+                paired=None if waits is None else int(waits.paired[i]),
             )
         )
-    straggler = None
-    if waits is not None and waits.sum() > 0:
-        caused = waits.sum(axis=0)
-        first = int(np.argmax(caused))
-        straggler = numbers[first] if caused[first] >= _MOST * caused.sum() else None
+    spans = [work.span_ns for work in works]
+    slow = None if waits is None else waits.straggler(spans)
+    straggler = None if slow is None else numbers[slow]
     return RankAnalysis(
-        headline=_headline(ranks, clocks, straggler),
+        headline=headline(ranks, clocks, straggler, unsure=waits is not None and waits.unsure(spans)),
         source=source,
         ranks=ranks,
         straggler=straggler,
@@ -262,61 +264,3 @@ def align(works: Sequence[RankWork], numbers: Sequence[int]) -> tuple[Clocks, In
     if usual > max(TOLERANCE_NS, int(np.median(np.concatenate(longest))) // 10):
         return refused("collectives don't end together on all ranks")
     return Clocks(aligned=True, why="", spread_ns=usual, offsets_ns=offsets.tolist()), offsets, pairs
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class _Waits:
-    """How long each rank (row) waited in collectives for each that came last (column); and of each rank how many
-    collectives it took part in with others, and came last to."""
-
-    total_ns: Int64
-    paired: Int64
-    last: Int64
-
-
-def _waits(count: int, pairs: Sequence[Paired], offsets: Int64) -> _Waits:
-    waits = _Waits(
-        np.zeros((count, count), dtype=np.int64), np.zeros(count, dtype=np.int64), np.zeros(count, dtype=np.int64)
-    )
-    for one in pairs:
-        start = one.start_ns - offsets[one.members][:, None]
-        end = one.end_ns - offsets[one.members][:, None]
-        last = one.members[np.argmax(start, axis=0)]
-        waited = np.maximum(np.minimum(start.max(axis=0), end) - start, 0)
-        for place, own in zip(one.members.tolist(), waited, strict=True):
-            np.add.at(waits.total_ns[place], last, own)
-        waits.paired[one.members] += start.shape[1]
-        np.add.at(waits.last, last, 1)
-    return waits
-
-
-def _headline(ranks: Sequence[RankTimes], clocks: Clocks, straggler: int | None) -> str:
-    low, high = min(r.compute_ns for r in ranks), max(r.compute_ns for r in ranks)
-    partial = [rank.rank for rank in ranks if rank.verdict != "ok"]
-    hedge = f", {len(partial)} of them from partial files ({_listed(partial)})" if partial else ""
-    text = f"{len(ranks)} ranks{hedge}: they compute {_ms(low)} to {_ms(high)} ms each"
-    least = min(ranks, key=lambda rank: rank.exposed_communication_ns)
-    most = max(ranks, key=lambda rank: rank.exposed_communication_ns)
-    if most.exposed_communication_ns == 0:
-        return f"{text}; none has exposed communication"
-    text += (
-        f"; exposed communication is {_ms(least.exposed_communication_ns)} ms (rank {least.rank}) to"
-        f" {_ms(most.exposed_communication_ns)} ms (rank {most.rank})"
-    )
-    if not clocks.aligned:
-        return f"{text}. Who waits for whom is not known: {clocks.why}"
-    slow = next((rank for rank in ranks if rank.rank == straggler), None)
-    if slow is None:
-        return f"{text}. No single rank holds the others up"
-    return (
-        f"{text}. Most waiting is for rank {slow.rank}, which comes last to {slow.last_in} of {slow.paired} collectives"
-    )
-
-
-def _ms(ns: int) -> str:
-    return f"{ns / 1e6:.3g}" if ns < 1e9 else f"{ns / 1e6:.0f}"
-
-
-def _listed(numbers: Sequence[int]) -> str:
-    shown = ", ".join(map(str, numbers[:8]))
-    return shown if len(numbers) <= 8 else f"{shown}, …"

@@ -20,6 +20,7 @@ class Waiting(msgspec.Struct, frozen=True):
 
     rank: int  # that came last
     total_ns: int
+    exposed_ns: int = 0  # of it: with no compute beside it
 
 
 class RankTimes(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,6 +42,7 @@ class RankTimes(msgspec.Struct, frozen=True, kw_only=True):
     collectives: int  # communication kernels
     waited_ns: int | None  # None when the clocks could not be aligned
     waited_for: list[Waiting] | None  # most first
+    exposed_waited_ns: int | None = None  # of waited_ns: with no compute beside it
     last_in: int | None  # collectives to which it came last
     paired: int | None = None  # collectives that could be paired with those of other ranks
 
@@ -63,6 +65,8 @@ class RankAnalysis(Shown, msgspec.Struct, frozen=True, kw_only=True):
     headline: str
     source: str
     ranks: list[RankTimes]
-    straggler: int | None  # for whom most of the waiting was; None where that is no single rank, or not known
+    straggler: (
+        int | None
+    )  # for whom most of the exposed waiting was; None where it is little, no single rank's, unknown
     clocks: Clocks
     findings: list[Finding]

@@ -105,6 +105,10 @@ def _remarks(analysis: RankAnalysis) -> list[str]:
             "Waited: in a collective, before the last rank had started it too. The clocks are aligned by the ends of"
             f" collectives; three of four lie within {spread} of each other. Last: collectives that it started last."
         )
+        most = max(analysis.ranks, key=lambda rank: (rank.waited_ns or 0) - (rank.exposed_waited_ns or 0))
+        if hidden := (most.waited_ns or 0) - (most.exposed_waited_ns or 0):
+            beside = text(hidden, "ns").replace(" ", KEEP_TOGETHER)
+            lines.append(f"Of what rank {most.rank} waited, {beside} had compute beside it.")
     else:
         lines.append(f"Who waited for whom is not known: {clocks.why}.")
     return lines

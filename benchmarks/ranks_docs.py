@@ -1,0 +1,40 @@
+"""Write the seven cases of ranks_truth.py into docs/trace-ranks.md: what events measured beside what laptime said.
+
+python benchmarks/ranks_docs.py
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from into_docs import ROOT, machine, result
+from whatif_docs import fill
+
+PAGE = ROOT / "docs" / "trace-ranks.md"
+TIMES = ("compute_ms", "exposed_ms", "waited_ms")
+
+
+def main() -> None:
+    """Fill the marked block."""
+    fill(PAGE, {"truth": table(result("ranks_truth"))})
+
+
+def table(recorded: dict[str, Any]) -> str:
+    """One row per case, both ranks in a cell, and the command."""
+    lines = ["| case | compute | exposed | waiting | who is waited for |", "|---|---|---|---|---|"]
+    for name, case in recorded["figures"]["cases"].items():
+        cells = [f"{both(case['said'][time])} ({both(case['truth'][time])})" for time in TIMES]
+        straggler = case["said"]["straggler"]
+        said = f"rank {straggler}" if straggler is not None else case["said"]["headline"].partition(". ")[2]
+        lines.append(f"| {name} | {' | '.join(cells)} | {said} |")
+    steps = recorded["figures"]["steps"]
+    return "\n".join(lines) + f"\n\nIn ms over {steps} steps; `{recorded['command']}`, two {machine(recorded)}.\n"
+
+
+def both(ranks_ms: list[float]) -> str:
+    """Rank 0's time and rank 1's."""
+    return ", ".join(f"{ms:.3g}" for ms in ranks_ms)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,74 @@
+"""What several ranks say together, in one sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from laptime.trace.rank_waits import MATERIAL
+from laptime.trace.ranks_result import Clocks, RankTimes
+
+
+def headline(ranks: Sequence[RankTimes], clocks: Clocks, straggler: int | None, *, unsure: bool = False) -> str:
+    """What the ranks computed, how long they communicated, and what of that is waiting for one of them.
+
+    unsure: whether waiting would matter, were it not shorter than the clocks' spread.
+    """
+    low, high = min(r.compute_ns for r in ranks), max(r.compute_ns for r in ranks)
+    partial = [rank.rank for rank in ranks if rank.verdict != "ok"]
+    hedge = f", {len(partial)} of them from partial files ({listed(partial)})" if partial else ""
+    text = f"{len(ranks)} ranks{hedge}: they compute {_ms(low)} to {_ms(high)} ms each"
+    least = min(ranks, key=lambda rank: rank.exposed_communication_ns)
+    most = max(ranks, key=lambda rank: rank.exposed_communication_ns)
+    if most.exposed_communication_ns == 0:
+        return f"{text}; none has exposed communication"
+    text += (
+        f"; exposed communication is {_ms(least.exposed_communication_ns)} ms (rank {least.rank}) to"
+        f" {_ms(most.exposed_communication_ns)} ms (rank {most.rank})"
+    )
+    if not clocks.aligned:
+        return f"{text}. Who waits for whom is not known: {clocks.why}"
+    slow = next((rank for rank in ranks if rank.rank == straggler), None)
+    if unsure:
+        spread = f"{(clocks.spread_ns or 0) / 1e3:.3g} µs"
+        return f"{text}. Who waits for whom isn't certain: waits are as short as the clocks' spread of {spread}"
+    return f"{text}. {_little(ranks) if slow is None else _held_up_by(slow, ranks)}"
+
+
+def _held_up_by(slow: RankTimes, ranks: Sequence[RankTimes]) -> str:
+    exposed = sum(rank.exposed_waited_ns or 0 for rank in ranks)
+    caused = sum(row.exposed_ns for rank in ranks for row in rank.waited_for or [] if row.rank == slow.rank)
+    hidden = sum(rank.waited_ns or 0 for rank in ranks) > 2 * exposed
+    what = "waiting that no compute hides" if hidden else "waiting"
+    share = f"Most {what}" if 2 * caused > exposed else f"The largest part of the {what} ({caused / exposed:.0%})"
+    share = share.replace("%", " %")
+    return f"{share} is for rank {slow.rank}, which comes last to {slow.last_in} of {slow.paired} collectives"
+
+
+def _little(ranks: Sequence[RankTimes]) -> str:
+    """What is true where no single rank holds the others up by much."""
+    worst = max(ranks, key=_exposed_share)
+    exposed = worst.exposed_waited_ns or 0
+    if _exposed_share(worst) >= MATERIAL:
+        return "No single rank holds the others up"
+    longest = max(ranks, key=lambda rank: (rank.waited_ns or 0) / max(rank.span_ns, 1))
+    if (longest.waited_ns or 0) >= MATERIAL * longest.span_ns:
+        waited = longest.waited_ns or 0
+        beside = f"compute runs beside {_ms(waited - (longest.exposed_waited_ns or 0))} ms of that"
+        return f"Rank {longest.rank} waits {_ms(waited)} ms for others; {beside}"
+    if exposed == 0:
+        return "None of it is waiting for other ranks"
+    return f"At most {_ms(exposed)} ms of it is waiting for other ranks (rank {worst.rank})"
+
+
+def _exposed_share(rank: RankTimes) -> float:
+    return (rank.exposed_waited_ns or 0) / max(rank.span_ns, 1)
+
+
+def _ms(ns: int) -> str:
+    return f"{ns / 1e6:.3g}" if ns < 1e9 else f"{ns / 1e6:.0f}"
+
+
+def listed(numbers: Sequence[int]) -> str:
+    """Some ranks' numbers in a sentence."""
+    shown = ", ".join(map(str, numbers[:8]))
+    return shown if len(numbers) <= 8 else f"{shown}, …"
