@@ -190,6 +190,18 @@ def test_runs_of_elementwise_kernels_are_compiled_into_one() -> None:
     assert high - low <= 0.35 * low
 
 
+@pytest.mark.parametrize("compiled", ["triton_poi_fused_add_mul_{}", "loop_add_fusion_{}", "__myl_AddMul_{}"])
+def test_what_a_compiler_made_is_not_compiled_again(compiled: str) -> None:
+    """Inductor's, XLA's and TensorRT's kernels follow one another because nothing more could be merged."""
+    chain = [("gemm", 200_000), *((compiled.format(i), 40_000) for i in range(4)), ("elementwise_add", 20_000)] * 8
+    analysis = of(run([op for name, time_ns in chain for op in launches(1, time_ns, name=name)]))
+    assert not {"compile", "fusion"} & {row.remedy for row in analysis.whatif}
+    eager = of(
+        run([op for name, ns in chain for op in launches(1, ns, name=name.replace(compiled[:6], "elementwise"))])
+    )
+    assert "compile" in {row.remedy for row in eager.whatif}
+
+
 def test_a_step_that_its_dependencies_dont_explain_is_promised_nothing() -> None:
     """The device waits 2 ms for something that is not in the trace."""
     made = run(launches(40, 100_000))

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from laptime.trace.analysis import analyse
+from laptime.trace.attention_kinds import attention_words
 from laptime.trace.repeats import find_layers, intervals, levels, longest_run
 from laptime.trace.result import Steps
 from tests.trace.build_timeline import build
@@ -590,6 +591,20 @@ def test_a_data_loader_begins_steps_where_nothing_else_says_so(batches: int) -> 
     assert (steps.method, steps.count, steps.kernels_per_step) == ("annotation", batches, len(batch))
     assert "it was in enumerate(DataLoader)" in analysis.headline
     assert "the host loads data" in analysis.advice
+
+
+def test_layers_of_a_hybrid_are_told_apart() -> None:
+    """Three layers of the delta rule, one of attention, and a second kernel of each attention that is no other kind."""
+    linear = named("norm qkv causal_conv fused_recurrent_gated_delta_rule out up down")
+    full = named("norm qkv2 rope BatchDecodeWithPagedKVCache BatchDecodeMergeAttention out up down")
+    analysis = analyse(
+        build(*host_bound([[*HEAD[:1], *[*linear * 3, *full] * 8, *HEAD[1:]]] * 4, between_ns=30_000).all)
+    )
+    kinds = [(kind.kernels, kind.linear) for kind in analysis.steps.attention_kinds]
+    assert kinds == [(24, True), (8, False)]
+    assert analysis.steps.attention_kernels == 24
+    assert attention_words(analysis.steps.attention_kinds) == "24 of them the same linear attention, 8 another"
+    assert attention_words(analysis.steps.attention_kinds[:0]) is None
 
 
 def test_steps_of_another_kind_between_ranges_are_no_part_of_them() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from laptime.trace.attention_kinds import attention_words
 from laptime.trace.headline import START_UP, missing_work, start_up_ns
 from laptime.trace.result import SURE, DeviceTimes, Integrity, Steps, TracedPass, WhatIf
 from laptime.trace.tolerance import VERB
@@ -136,8 +137,8 @@ def _layers(steps: Steps) -> str:
     elif steps.layers is not None:
         most = steps.layers.outside < 0.25 * (steps.kernels_per_step or 0)
         parts.append(f"{steps.layers.count} {'layers' if most else 'equal layers'}")
-    elif steps.attention_kernels is not None and steps.attention_kernels > 1:
-        parts.append(f"{steps.attention_kernels} of them the same attention")
+    elif words := attention_words(steps.attention_kinds):
+        parts.append(words)
     if steps.tokens:
         tokens = " × ".join(map(str, steps.tokens))
         parts.append(f"{tokens} token{'' if tokens == '1' else 's'}")

@@ -145,6 +145,17 @@ def _inductor(kind: str, operators: str) -> str:
     return "gather" if re.match(r"(?:embedding|index|gather)", operators) else "elementwise"
 
 
+_COMPILED = re.compile(
+    r"triton_(?:poi|red|per|tem|for|mm)_|(?:wrapped|loop|input)_\w*fusion|fusion_?\d|__?myl_|generatedNativePointwise",
+    re.IGNORECASE,
+)
+
+
+def compiled(name: str) -> bool:
+    """Whether a compiler made this kernel, and chose what it merges: Inductor, XLA or TensorRT."""
+    return _COMPILED.match(name) is not None
+
+
 @lru_cache(maxsize=65_536)
 def family(name: str) -> str:
     """One of FAMILIES."""

@@ -181,6 +181,14 @@ class Layers(msgspec.Struct, frozen=True, kw_only=True):
     identical: int  # units whose kernel counts equal the usual unit's
 
 
+class AttentionKind(msgspec.Struct, frozen=True):
+    """An attention kernel of a step; `linear`: a state space or the delta rule, without attention's square."""
+
+    name: str
+    kernels: int  # a step
+    linear: bool = False
+
+
 class Steps(msgspec.Struct, frozen=True, kw_only=True):
     """Steady steps: decode, training, diffusion, serving. wall_ns … utilisation are those of one real step, the modal
     one."""
@@ -210,6 +218,7 @@ class Steps(msgspec.Struct, frozen=True, kw_only=True):
     outside_causes: list[CauseTime] = []  # of the gaps of 1 ms and more that are no step's
     host_work_ns: int | None = None  # gap time in which the host worked on something else than launching
     attention_kernels: int | None = None  # how often a step runs its most frequent attention kernel
+    attention_kinds: list[AttentionKind] = []  # most frequent first; of kernels that run equally often the first
     tokens: list[int] | None = None  # the dimensions of the tokens that the modal step embeds, from recorded shapes
     reason: str | None = None  # why there are no steps
     replay_ns: int | None = None  # what a replay of the modal step's dependency graph takes; None without its launches

@@ -4,14 +4,14 @@ host work that needs nothing of the device."""
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from laptime.trace.device_time import copy_direction
 from laptime.trace.gaps import DeviceGaps
-from laptime.trace.kernel_names import family
+from laptime.trace.kernel_names import compiled, family
 from laptime.trace.read.timeline import Activity, GpuTimeline, Int8, Int64
 from laptime.trace.remedied import LARGE_NS, Replayed
 from laptime.trace.replay import replay_ns
@@ -98,12 +98,21 @@ def _of(timeline: GpuTimeline, graph: StepGraph, holds: Callable[[str], bool]) -
     return result
 
 
+def compiled_already(names: Sequence[str]) -> bool:
+    """Whether a compiler made most of a step's small kernels: what else it holds can't be compiled, or was left out."""
+    small = [name for name in names if compiled(name) or family(name) in FUSABLE]
+    return 2 * sum(map(compiled, small)) > len(small)
+
+
 def _runs(timeline: GpuTimeline, graph: StepGraph) -> Int64:
     """Neighbours of fusable families on one stream have one number, all else -1. A reduction next to them is of them,
-    as a norm in single operators has one."""
-    fusable = _of(timeline, graph, lambda name: family(name) in FUSABLE)
+    as a norm in single operators has one. What a compiler made it has merged already."""
+    names, kernel = timeline.activities.name[graph.rows], timeline.activities.kind[graph.rows] == Activity.KERNEL
+    if compiled_already([timeline.strings[i] for i in names[kernel].tolist()]):
+        return np.full(len(graph), -1, dtype=np.int64)
+    fusable = _of(timeline, graph, lambda name: family(name) in FUSABLE and not compiled(name))
     beside = np.r_[fusable[1:], False] | np.r_[False, fusable[:-1]]
-    fusable |= beside & _of(timeline, graph, lambda name: family(name) == "reduce")
+    fusable |= beside & _of(timeline, graph, lambda name: family(name) == "reduce" and not compiled(name))
     begins = np.r_[True, ~fusable[:-1] | (graph.stream[1:] != graph.stream[:-1])]
     return np.where(fusable, np.cumsum(begins), -1).astype(np.int64)
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from laptime.trace.api import ALLOCATION, CAUSES, FREE, HOST, LAUNCH, MEMCPY, SYNCHRONIZE
 from laptime.trace.causes import GapCauses
 from laptime.trace.gaps import DeviceGaps, covered_ns
-from laptime.trace.kernel_names import family, short_name
+from laptime.trace.kernel_names import compiled, family, short_name
 from laptime.trace.operator_times import card_of
 from laptime.trace.read.timeline import Activity, GpuTimeline, Int32, Int64
 from laptime.trace.result import StepDrawing
@@ -131,8 +131,14 @@ def _beside(timeline: GpuTimeline, rows: Int32, kernels: Int32) -> Int64:
 
 
 def _fusable(names: list[str], small: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """Kernels that can be merged into the kernel before them: pairs of small neighbours, none in two pairs."""
-    movable = [bool(little) and family(name) in FUSABLE for name, little in zip(names, small, strict=True)]
+    """Kernels that can be merged into the kernel before them: pairs of small neighbours, none in two pairs.
+
+    What a compiler made it has merged already.
+    """
+    movable = [
+        bool(little) and family(name) in FUSABLE and not compiled(name)
+        for name, little in zip(names, small, strict=True)
+    ]
     merged = np.zeros(len(names), dtype=bool)
     i = 1
     while i < len(names):

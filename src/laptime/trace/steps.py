@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from laptime.trace.attention_kinds import attention_kinds
 from laptime.trace.causes import GapCauses, cause_times
 from laptime.trace.completeness import overlong
 from laptime.trace.gaps import DeviceGaps, covered_ns, union_ns
-from laptime.trace.kernel_names import family
 from laptime.trace.read.timeline import Activities, Activity, GpuTimeline, Int32, Int64
 from laptime.trace.repeats import WINDOW, RepeatRun, find_layers, levels
 from laptime.trace.result import SURE, UNEVEN, Steps
@@ -129,13 +129,6 @@ def _why_none(tokens: Int64) -> str:
         f"the longest repetition is of {unit}, holds {share * 100:.0f} % of all, and has"
         " neither layers nor an embedding or a sampled token: it may be a part of a step"
     )
-
-
-def _attention_kernels(names: Int32, strings: tuple[str, ...]) -> int | None:
-    """How often the most frequent attention kernel runs; None where none is known by its name."""
-    used, counts = np.unique(names, return_counts=True)
-    attention = [int(n) for i, n in zip(used, counts, strict=True) if family(strings[i]) == "attention"]
-    return max(attention, default=None)
 
 
 def _cuts(timeline: GpuTimeline, kernels: Int64, launched: Int64) -> Cuts | None:
@@ -268,6 +261,7 @@ def measured(
     step_kernels = kernels[cuts.start[modal] : cuts.stop[modal]]
     pure = step_kernels[activities.kind[step_kernels] == Activity.KERNEL]
     hidden = len(pure) != len(step_kernels)  # a whole graph is one row
+    kinds = [] if hidden else attention_kinds(activities.name[pure], timeline.strings)
     layers = None if hidden else find_layers(activities.name[pure].astype(np.int64), timeline.strings)
     call = launched[rows]
     linked = call >= 0
@@ -296,6 +290,7 @@ def measured(
         outside_ns=gaps.span_ns - int(wall[warm_up:].sum()),
         outside_idle_ns=gaps.idle_ns - int(np.sum(in_steps)),
         outside_causes=cause_times(causes, np.flatnonzero(out)),
-        attention_kernels=None if hidden else _attention_kernels(activities.name[pure], timeline.strings),
+        attention_kernels=kinds[0].kernels if kinds else None,
+        attention_kinds=kinds,
     )
     return StepFrame(steps, start, end, rows, layers[1] if layers else None)

@@ -159,6 +159,8 @@ def what_if(
         promised = tolerated(made, "graph")
         low, high = _within((promised.low_ns, promised.high_ns), least, base)
         residual = f"{costs.residual_ns[0] / 1e3:g} to {costs.residual_ns[1] / 1e3:g} µs stay between two kernels"
+        if costs.residual_ns == (0, 0):
+            residual = "its kernels follow one another without a gap, as they do in the replays of this trace"
         shapes = "static shapes, preallocated buffers, no wait of the host inside; it holds all kernels of the step"
         notes = [residual, shapes]
         if costs.kept_ns:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from laptime.data.record import Finding
 from laptime.report.kit.numbers import KEEP_TOGETHER, NOTHING, count, decimals, percent, ratio, whole_percent
 from laptime.report.kit.text import counted, one_line
+from laptime.trace.attention_kinds import attention_words
 from laptime.trace.comparison import Pair
 from laptime.trace.result import MANY, DeviceTimes, Integrity, LargeGap, Steps, TraceAnalysis, TracedPass, WhatIf
 
@@ -100,9 +101,8 @@ def layer_shape(steps: Steps) -> str:
 
 def uncounted_layers(steps: Steps) -> str | None:
     """What is known of layers that were not counted; None where nothing is."""
-    if steps.attention_kernels is None or steps.attention_kernels < 2:
-        return None
-    return f"not counted, they differ; {count(steps.attention_kernels)} kernels are the same attention"
+    kinds = attention_words(steps.attention_kinds)
+    return None if kinds is None else f"not counted, they differ; of the kernels are {kinds.replace(' of them', '', 1)}"
 
 
 def launches(device: DeviceTimes) -> str:
