@@ -20,6 +20,8 @@ SHOWN = ("grpo", "grpo-pixels", "grpo-language", "grpo-budget", "supervised", *S
          "grpo, mean budgets", "grpo, analytic budgets", *ORACLES)  # fmt: skip
 LABELS = {"lookup, told less": "lookup, less budget"}
 """What readers see instead of a policy's name in the results."""
+FAST = ("control-fast-wide", "control-fast")
+"""Evaluations on FastModel: of the wide glyphs model, and of the one that is committed."""
 HOW = {"measured": "measured calls", "replayed": "looked up in the sweep, where each was measured once"}
 
 
@@ -29,7 +31,8 @@ def main() -> None:
     before, _, rest = file.read_text(encoding="utf-8").partition(BEGIN)
     _, _, after = rest.partition(END)
     parts = [evaluation(name.stem) for name in sorted(RESULTS.glob("control_glyphs*.json"))]
-    parts += [evaluation(name.stem) for name in sorted(RESULTS.glob("control-fast-*.json"))]
+    parts += [evaluation(name) for name in FAST]
+    parts.append(uncorrected("control-fast-uncorrected"))
     parts += [cost(name.stem) for name in sorted(RESULTS.glob("control_cost*.json"))]
     if (RESULTS / "control_training.json").exists():
         parts.append(training())
@@ -75,9 +78,42 @@ def fast_path(figures: dict[str, Any]) -> Iterator[str]:
         f"{figures['equal_to_eager']} in bfloat16. GRPO decides in "
         f"{max(deciding):.3f} ms."
     )
+    if (live := figures.get("live_over_learnt")) is not None:
+        yield (
+            f"- Answers took {live['p5']:.3f} to {live['p95']:.3f} times what their setting took while the bounds were "
+            f"learnt (5th to 95th percentile), {live['median']:.3f} in the median."
+        )
+    learnt = "corrected by earlier calls" if figures["evaluation"].get("online") else "as they were learnt, uncorrected"
+    yield f"- Bounds: {learnt}."
+    yield from infeasible(figures["evaluation"])
     for finding in figures["evaluation"].get("findings", []):
         message = finding["message"].replace("grpo", "GRPO")
         yield f"- {message[:1].upper()}{message[1:]}."
+
+
+def uncorrected(name: str) -> str:
+    """How often GRPO was in time in a run whose bounds stayed as they were learnt."""
+    record = result(name)
+    judged = record["figures"]["evaluation"]
+    own = sorted((p for p in judged["points"] if p["policy"] == "grpo"), key=lambda p: float(p["budget_ms"]))
+    shares = [f"{100 * p['attainment']['value']:.0f} % at {budget(p['budget_ms'])}" for p in own]
+    return (
+        f"The same with bounds as they were learnt, uncorrected (benchmarks/results/{name}.json, an hour before, "
+        f"another {record['environment']['gpu']}, {judged['questions']} held-out questions): GRPO was in time in "
+        f"{', '.join(shares)}.\n"
+    )
+
+
+def infeasible(evaluation: dict[str, Any]) -> Iterator[str]:
+    """At which budgets GRPO promises nothing, since for as many questions as may be late, or more, nothing fits."""
+    late = 1 - evaluation["confidence"]
+    own = sorted((p for p in evaluation["points"] if p["policy"] == "grpo"), key=lambda p: float(p["budget_ms"]))
+    unfit = [f"{p['unfit']} at {budget(p['budget_ms'])}" for p in own if p["unfit"] >= late * p["questions"]]
+    if unfit:
+        yield (
+            f"- No choice was known to fit for {', '.join(unfit)}. That is as many of {evaluation['questions']} "
+            "questions as may be late, or more, so nothing was promised there."
+        )
 
 
 def cell(point: dict[str, Any]) -> str:

@@ -165,6 +165,8 @@ def test_where_nothing_fits_the_fastest_runs_and_a_flag_says_so() -> None:
     assert answer.choice == 3
     assert answer.sample.flags.count("no-choice-fits") == 1
     assert adapted.generate(question(), budget_ms=30.0).sample.flags.count("no-choice-fits") == 0
+    policy.choosable = np.arange(len(SPACE)) == len(SPACE) - 1  # type: ignore[attr-defined]
+    assert adapted.generate(question(), budget_ms=30.0).sample.flags.count("no-choice-fits") == 1
 
 
 def test_what_deciding_takes_is_taken_off_the_budget() -> None:

@@ -31,7 +31,7 @@ from laptime.control.call import Call, Sight, check_asked
 from laptime.control.choices import Choice, ChoiceSpace
 from laptime.control.fast_answers import FastAnswers
 from laptime.control.known_texts import KnownTexts
-from laptime.control.policies.policy import Policy
+from laptime.control.policies.policy import Policy, can_keep
 from laptime.control.policies.saved_policy import check_model, read_policy
 from laptime.control.question import AnyQuestion, OpenedQuestion, inputs_for, opened
 from laptime.control.seen import Budget, Seen, correction_factors
@@ -309,7 +309,7 @@ class AdaptiveModel:
             config_id=config_id(config),
             crops=inputs.crops,
             text=answer_text(self.loaded, sample.output_ids[0]),
-            flags=sample.flags if call.sight.budget.fits.any() else [*sample.flags, "no-choice-fits"],
+            flags=sample.flags if can_keep(call.policy, call.sight.budget) else [*sample.flags, "no-choice-fits"],
             decision=call.decision(budget_ms, self.bounds.confidence),
         )
 

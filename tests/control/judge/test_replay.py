@@ -21,6 +21,7 @@ from laptime.control.judge.replay import replay, spread_budgets
 from laptime.control.judge.result import ControlEvaluation
 from laptime.control.judge.slow_stream import StreamSettings, online_baseline, slow_down, slow_stream
 from laptime.control.policies.oracle import Oracle
+from laptime.control.policies.simple import per_type_policy
 from laptime.control.policies.static import lookup_policy, static_policy
 from laptime.errors import LaptimeError
 from tests.control.worlds import SPACE, world
@@ -226,3 +227,14 @@ def test_a_stream_that_is_cut_nowhere_is_one_line() -> None:
         StreamSettings(budget_ms=26.0, requests=100, at=90, settling=20)
     with pytest.raises(LaptimeError, match="none is left"):
         slow_down([outcome(0)], at=1, settling=0, factor=1.5, how="set", online=False)
+
+
+def test_one_knob_alone_fits_only_where_a_setting_of_that_knob_does() -> None:
+    """Others fit, and it may not take them: its answer counts as one for which nothing fitted."""
+    bound, _ = WORLD.bounds.for_questions(HELD_OUT.language)
+    alone = per_type_policy(WORLD.train, "tier")
+    between = float((bound.min(axis=1).max() + bound[:, alone.choosable].min()) / 2)
+    assert bound.min(axis=1).max() < between < bound[:, alone.choosable].min()
+    for policy, unfit in ((per_type_policy(WORLD.train), False), (alone, True)):
+        answered = replay(policy, WORLD.held_out, HELD_OUT, WORLD.bounds, between)
+        assert {one.unfit for one in answered} == {unfit}

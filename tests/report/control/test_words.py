@@ -116,6 +116,9 @@ def test_the_policy_in_question_is_the_one_that_differences_are_about() -> None:
         ("grpo (roofline)", 0.6, 0, "no promise"),
         ("meaningful", 0.9, 0, "missed"),
         ("oracle", 0.6, 0, "upper limit"),
+        ("per type, top-k only", 0.6, 0, "one knob"),
+        ("per type, top-k only", 0.6, 20, "unfit"),
+        ("per type, blocks only", 0.96, 0, "kept"),
     ],
 )
 def test_a_promise_is_kept_short_or_missed(policy: str, in_time: float, unfit: int, expected: str) -> None:
@@ -145,10 +148,30 @@ def test_missed_promises_are_named_and_chance_is_told_apart() -> None:
 
 
 def test_an_infeasible_budget_is_said() -> None:
-    evaluation = an_evaluation_of(a_point("grpo", 10.0, in_time=0.2, unfit=390), a_point("grpo", 30.0))
+    points = [a_point("grpo", 12.5, unfit=20), a_point("grpo", 10.0, in_time=0.2, unfit=390), a_point("grpo", 30.0)]
+    evaluation = an_evaluation_of(*points)
     lines = [plain(line) for line in promise_lines(evaluation)]
     assert lines[0].endswith("The one policy with a bound kept it at every feasible budget.")
-    assert lines[1] == "At 10 ms too few questions have a choice that fits, so GRPO promises nothing there."
+    said = "That is as many as may be late, or more, so GRPO promises nothing there."
+    assert lines[1] == f"At 10 ms and 12.5 ms no choice was known to fit for 20 to 390 of 400 questions. {said}"
+    one = [plain(line) for line in promise_lines(an_evaluation_of(*points[1:]))]
+    assert one[1] == f"At 10 ms no choice was known to fit for 390 of 400 questions. {said}"
+
+
+def test_a_policy_of_one_knob_alone_misses_no_promise() -> None:
+    """Where none of its settings fits it takes the fastest one, whatever its bounds say."""
+    evaluation = an_evaluation_of(
+        a_point("grpo"),
+        a_point("per type, tier only", 20.0, in_time=0.0),
+        a_point("per type, tier only", in_time=0.98),
+    )
+    assert [plain(line) for line in promise_lines(evaluation)] == [
+        "95 % in time was promised. The one policy with a bound kept it at every feasible budget.",
+        "With one knob alone the share in time was: per type, tier only 0 to 98 %. Where no setting of that knob is "
+        "known to keep a budget, its fastest one is taken.",
+    ]
+    about = replace(evaluation, differences=[a_difference("per type, tier only", 0.1, 0.0, 0.2)])
+    assert baselines(about) == ["per type, tier only"]
 
 
 def test_a_replay_is_called_one() -> None:

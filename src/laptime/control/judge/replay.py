@@ -12,7 +12,7 @@ from laptime.control.bounds.bounds import Bounds
 from laptime.control.judge.outcomes import Outcome
 from laptime.control.policies.one_pass import deciders
 from laptime.control.policies.oracle import Judged, Oracle, policy_for
-from laptime.control.policies.policy import decide_twice
+from laptime.control.policies.policy import can_keep, decide_twice
 from laptime.control.policies.simple import PerTypePolicy
 from laptime.control.policies.static import StaticPolicy
 from laptime.control.seen import NO_ROOM, Floats32, Room
@@ -41,10 +41,12 @@ def replay(
     outcomes = []
     for row, sample_id in enumerate(table.sample_ids):
         budget = bounds.budget(budget_ms, features.language[row], room=room)
+        keeps = bool(budget.fits.any())
         if one is not None:
             number = one(row)(budget)
         else:
-            number = decide_twice(policy_for(policy, sample_id), features, row, budget)
+            asked = policy_for(policy, sample_id)
+            number, keeps = decide_twice(asked, features, row, budget), can_keep(asked, budget)
         total = float(table.total_ms[row, number])
         if not total > 0:
             raise LaptimeError(f"question {sample_id} was not timed under choice ({table.space.choice(number)})")
@@ -58,7 +60,7 @@ def replay(
                 score=float(table.score[row, number]),
                 total_ms=total,
                 bound_ms=float(budget.bound_ms[number]),
-                unfit=not budget.fits.any(),
+                unfit=not keeps,
             )
         )
     return outcomes

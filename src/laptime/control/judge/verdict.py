@@ -17,25 +17,29 @@ from laptime.control.judge.result import (
     SlowDown,
 )
 
-Role = Literal["main", "bound", "no bound", "oracle"]
-"""main: the policy in question. bound: another one that keeps to calibrated bounds. no bound: one that keeps to a mean
-or to arithmetic, so nothing was promised. oracle: it knows the answers; an upper limit, not a policy."""
+Role = Literal["main", "bound", "one knob", "no bound", "oracle"]
+"""main: the policy in question. bound: another one that keeps to calibrated bounds. one knob: likewise, but it may turn
+one knob alone; where none of its settings keeps a budget it takes its fastest one, and nothing was promised. no bound:
+one that keeps to a mean or to arithmetic, so nothing was promised. oracle: it knows the answers; an upper limit, not a
+policy."""
 
-Kept = Literal["kept", "short", "missed", "unfit", "no promise", "upper limit"]
+Kept = Literal["kept", "short", "missed", "unfit", "one knob", "no promise", "upper limit"]
 """Whether the promise was kept at one budget. short: below it, but by no more than chance explains. missed: the whole
-interval is below it. unfit: for too many questions nothing fitted, so nothing was promised."""
+interval is below it. unfit: for too many questions nothing fitted, so nothing was promised. one knob: below it, by a
+policy that may turn one knob alone."""
 
 _FIRST = ("static", "per type", "lookup", "logistic", "supervised")
 SUPERVISED = "supervised"
 SIMPLE = ("static", "per type", "logistic", SUPERVISED)
 """Policies by how simple they are: fixed, by the question's type, linear in its words, a network without rewards."""
 CHANCE = 0.05
+_ONE_KNOB = re.compile(r", (tier|top-k|blocks) only$")
 _NO_BOUND = frozenset({"mean", "median", "analytic", "analytical", "roofline", "lookup"})
 
 
 def policy_names(evaluation: ControlEvaluation) -> list[str]:
-    """The policies in order: the one in question, others with a bound, those without a bound, the oracles."""
-    order: tuple[Role, ...] = ("main", "bound", "no bound", "oracle")
+    """The policies in order: the one in question, others with a bound, of one knob, without a bound, the oracles."""
+    order: tuple[Role, ...] = ("main", "bound", "one knob", "no bound", "oracle")
     main = main_policy(evaluation)
     known = {point.policy for point in evaluation.points}
     return sorted(known, key=lambda name: (order.index(role(name, main)), _rank(name), name))
@@ -45,6 +49,8 @@ def role(policy: str, main: str | None) -> Role:
     """The role of a policy beside the one in question."""
     if policy == main:
         return "main"
+    if _ONE_KNOB.search(policy):
+        return "one knob"
     words = set(re.split(r"[^a-z]+", policy.lower()))
     return "oracle" if "oracle" in words else "no bound" if words & _NO_BOUND else "bound"
 
@@ -69,7 +75,11 @@ def baselines(evaluation: ControlEvaluation) -> list[str]:
     compared = {one.than.removesuffix(SMALLER_BUDGET) for one in evaluation.differences if one.policy == main}
     known = compared or {name.removesuffix(SMALLER_BUDGET) for name in policy_names(evaluation)}
     own = main.partition(",")[0] if main else None
-    others = [name for name in known if role(name, main) in {"bound", "no bound"} and name.partition(",")[0] != own]
+    others = [
+        name
+        for name in known
+        if role(name, main) in {"bound", "one knob", "no bound"} and name.partition(",")[0] != own
+    ]
     return sorted(others, key=lambda name: (_rank(name), name))
 
 
@@ -91,6 +101,8 @@ def kept(point: PolicyPoint, confidence: float, main: str | None) -> Kept:
         return "unfit"
     if point.attainment.value >= confidence:
         return "kept"
+    if role(point.policy, main) == "one knob":
+        return "one knob"
     return "missed" if surely_late(point, confidence) else "short"
 
 

@@ -42,6 +42,15 @@ class Policy(Protocol):
     def decide(self, seen: Seen, budget: Budget) -> int: ...
 
 
+def can_keep(policy: Policy, budget: Budget) -> bool:
+    """Whether any choice that the policy may take keeps the budget by its bound.
+
+    A policy that may not take every choice says so by `choosable`, (choices,).
+    """
+    choosable: Mask | None = getattr(policy, "choosable", None)
+    return bool((budget.fits if choosable is None else budget.fits & choosable).any())
+
+
 def decide_twice(policy: Policy, features: FeatureTable, row: int, budget: Budget) -> int:
     """Both decisions of one question of a table, in the order of a call: first the tier, then the rest."""
     tier = policy.decide(features.seen(row), budget) // policy.space.late

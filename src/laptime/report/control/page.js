@@ -7,9 +7,12 @@ const { policies, budgets, budget_words: budgetWords, confidence, knobs, types }
 const pointAt = (policy, budget) => evaluation.points.findIndex((p) => p.policy === policy && p.budget === budget);
 const KEPT = {
   kept: "kept", short: "short by no more than chance", missed: "missed",
-  unfit: "none: nothing fits too often", "no promise": "none: no bound", "upper limit": "none: an upper limit",
+  unfit: "none: nothing fits too often", "one knob": "none: one knob alone", "no promise": "none: no bound", "upper limit": "none: an upper limit",
 };
-const HEADS = { main: "by a bound", bound: "by a bound", "no bound": "by a mean or arithmetic", oracle: "upper limit" };
+const HEADS = {
+  main: "by a bound", bound: "by a bound", "one knob": "one knob alone", "no bound": "by a mean or arithmetic",
+  oracle: "upper limit",
+};
 const LATENCIES = {
   p95: ["95th percentile of the total, ms", (p) => [p.p95, null, null]],
   median: ["median of the total, ms", (p) => p.median],
@@ -69,7 +72,7 @@ function drawAttainment(place) {
   const promised = evaluation.points.filter(({ kept }) => ["kept", "short", "missed"].includes(kept));
   const least = Math.min(...promised.map(({ attainment }) => attainment[1] ?? 1));
   const tone = ({ kept, late, attainment: [share] }) => {
-    if (kept === "unfit") return "none";
+    if (kept === "unfit" || kept === "one knob") return "none";
     return late ? "missed" : share < confidence ? "short" : "kept";
   };
   drawInto(place, (width) => intervalGrid(place, width, {

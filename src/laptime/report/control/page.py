@@ -51,6 +51,7 @@ PROMISES: dict[Kept, str] = {
     "short": "short, by chance",
     "missed": "missed",
     "unfit": "nothing fits",
+    "one knob": "one knob",
     "no promise": "no bound",
     "upper limit": "upper limit",
 }
@@ -137,8 +138,9 @@ def _attainment_section(evaluation: ControlEvaluation) -> Html | None:
         chart("attainment", "Share of answers within the budget for each policy and budget, with Wilson's interval"),
         id="attainment-section",
         lead=f"The share of answers within the budget, with its 95 % interval. The line marks the promised "
-        f"{plain_percent(evaluation.confidence)}. Red: the whole interval is below it. Grey: for too many questions "
-        "nothing fits, so nothing is promised. An arrow points to a value left of the scale."
+        f"{plain_percent(evaluation.confidence)}. Red: the whole interval is below it. Grey: nothing is promised, "
+        "since for too many questions nothing fits, or one knob alone is turned. An arrow points to a value left "
+        "of the scale."
         + (" Less budget: the policy decides under a smaller budget than it is judged by." if smaller else ""),
     )
 

@@ -144,7 +144,8 @@ def promise_lines(evaluation: ControlEvaluation) -> Iterator[str]:
     """Whether policies with a bound kept the promise, and how often the others were in time."""
     main, confidence = main_policy(evaluation), evaluation.confidence
     state = [(point, kept(point, confidence, main)) for point in evaluation.points]
-    judged = [point for point, how in state if how in {"kept", "short", "missed"}]
+    alone = [name for name in policy_names(evaluation) if role(name, main) == "one knob"]
+    judged = [point for point, how in state if how in {"kept", "short", "missed"} and point.policy not in alone]
     missed = [point for point, how in state if how == "missed"]
     short = [point for point, how in state if how == "short"]
     if judged:
@@ -157,18 +158,40 @@ def promise_lines(evaluation: ControlEvaluation) -> Iterator[str]:
             words += f" {who} with a bound kept it at every feasible budget."
         yield words + (f" Below it by no more than chance: {_misses(short)}." if short else "")
     if unfit := [point for point, how in state if how == "unfit" and point.policy == main]:
-        listed = ", ".join(plain_text(point.budget_ms, "ms") for point in unfit)
-        who = in_sentence(main or "")
-        yield f"At {listed} too few questions have a choice that fits, so {who} promises nothing there."
+        yield _unfit_words(sorted(unfit, key=lambda point: point.budget_ms))
     own = [point for point in evaluation.points if point.policy == main]
     if none := sum(point.unfit for point in own):
         every = counted(sum(point.questions for point in own), "answer")
         who = in_sentence(main or "")
         yield f"For {count(none)} of {every} of {who} no choice was known to fit: the fastest was taken."
-    loose = [name for name in policy_names(evaluation) if role(name, main) == "no bound"]
-    if loose:
-        reached = [f"{in_sentence(name)} {_span([p for p in evaluation.points if p.policy == name])}" for name in loose]
-        yield f"Without a bound the share in time was: {'; '.join(reached)}."
+    if alone:
+        yield (
+            f"With one knob alone the share in time was: {_reached(evaluation, alone)}. Where no setting of that knob "
+            "is known to keep a budget, its fastest one is taken."
+        )
+    if loose := [name for name in policy_names(evaluation) if role(name, main) == "no bound"]:
+        yield f"Without a bound the share in time was: {_reached(evaluation, loose)}."
+
+
+def _unfit_words(points: list[PolicyPoint]) -> str:
+    """At which budgets a policy promises nothing, and for how many questions nothing fits there. points: ascending."""
+    *others, last = [plain_text(point.budget_ms, "ms") for point in points]
+    where = f"{', '.join(others)} and {last}" if others else last
+    least, most = (pick(point.unfit for point in points) for pick in (min, max))
+    of = counted(points[0].questions, "question")
+    which = count(most) if least == most else f"{count(least)} to {count(most)}"
+    who = in_sentence(points[0].policy)
+    return (
+        f"At {where} no choice was known to fit for {which} of {of}. That is as many as may be late, or more, so {who} "
+        "promises nothing there."
+    )
+
+
+def _reached(evaluation: ControlEvaluation, names: list[str]) -> str:
+    """The share in time of each of these policies over all budgets."""
+    return "; ".join(
+        f"{in_sentence(name)} {_span([p for p in evaluation.points if p.policy == name])}" for name in names
+    )
 
 
 def deciding_words(evaluation: ControlEvaluation) -> str:
