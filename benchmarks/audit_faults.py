@@ -2,10 +2,10 @@
 
     python benchmarks/audit_faults.py [--runs 10]
 
-The faults are those of crafted_faults.py and crafted_records.py, in runs of 6 configurations with 20 inputs, 3
-repeats, 3 workers, 2 % noise and 2 to 40 output tokens. A fault is found when the rule that it belongs to has a
-finding; misnamed when only other rules have one, of warning or severe; missed when none has. What harms no figure has
-no rule: then nothing may warn. Writes its table into docs/appendix/audit-chance.md.
+The faults are those of crafted_faults.py, crafted_records.py and crafted_field.py, in runs of 6 configurations with
+20 inputs, 3 repeats, 3 workers, 2 % noise and 2 to 40 output tokens. A fault is found when the rule that it belongs to
+has a finding; misnamed when only other rules have one, of warning or severe; missed when none has. What harms no figure
+has no rule: then nothing may warn. Writes its table into docs/appendix/audit-chance.md.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 from crafted_faults import FAULTS, Fault, run_of
+from crafted_field import FIELD
 from crafted_records import RECORDS
 
 from laptime.audits import audit_measurements, measurements_of
@@ -61,7 +62,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="part of a fault's name")
     asked = parser.parse_args()
     rows, sums = [], Counter[str]()
-    for fault in (*FAULTS, *RECORDS):
+    for fault in (*FAULTS, *RECORDS, *FIELD):
         if asked.only not in fault.name:
             continue
         answers = [judged(fault, seed) for seed in range(asked.runs)]

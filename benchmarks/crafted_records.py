@@ -10,12 +10,12 @@ BEGIN = 1.8e12
 GAPS = ("itl_ms", "tpot_ms", "ttft_ms", "decode_per_token_ms")
 
 
-def _bare(frame: polars.DataFrame) -> polars.DataFrame:
+def bare(frame: polars.DataFrame) -> polars.DataFrame:
     """Without gaps between tokens, and without a count of forwards: as most tables are."""
     return frame.drop(*GAPS, "decode_forwards")
 
 
-def _stamped(frame: polars.DataFrame) -> polars.DataFrame:
+def stamped(frame: polars.DataFrame) -> polars.DataFrame:
     """Start times as they are when calls take as long as they say, one after the other."""
     total = col("total_ms")
     return frame.with_columns(started_unix_ms=BEGIN + total.cum_sum() - total)
@@ -56,7 +56,7 @@ def appended(frame: polars.DataFrame) -> polars.DataFrame:
 
 def appended_rounded(frame: polars.DataFrame) -> polars.DataFrame:
     """The same, of which one copy went through a CSV with one digit."""
-    frame = _bare(frame)
+    frame = bare(frame)
     again = frame.with_columns(
         (col(name).round(1) for name in (*STAGES, "total_ms")),
         sample_id="b" + col("sample_id"), started_unix_ms=col("started_unix_ms") + 86.4e6,
@@ -72,31 +72,31 @@ def other_tokenizer(frame: polars.DataFrame) -> polars.DataFrame:
 def with_prompt(frame: polars.DataFrame) -> polars.DataFrame:
     """len(returned ids): the prompt's tokens are counted, too."""
     counted = frame.with_columns(output_tokens=col("output_tokens") + col("prompt_tokens"))
-    return _bare(counted)
+    return bare(counted)
 
 
 def timed_out(frame: polars.DataFrame) -> polars.DataFrame:
     """One call of 30 never came back, and its timeout of 10 s stands as its total."""
     late, limit = CHANCE < 1 / 30, 10_000.0
     total = when(late).then(limit + 3 * CHANCE).otherwise(col("total_ms"))
-    return _bare(_stamped(frame.with_columns(total_ms=total, other_ms=col("other_ms") + total - col("total_ms"))))
+    return bare(stamped(frame.with_columns(total_ms=total, other_ms=col("other_ms") + total - col("total_ms"))))
 
 
 def cut_off(frame: polars.DataFrame) -> polars.DataFrame:
     """All that was slower than 500 ms stands as 500 ms."""
-    return _bare(frame.with_columns(total_ms=polars.min_horizontal(col("total_ms"), lit(330.0)), other_ms=None,
+    return bare(frame.with_columns(total_ms=polars.min_horizontal(col("total_ms"), lit(330.0)), other_ms=None,
                                     vision_ms=None, prefill_ms=None, decode_ms=None))  # fmt: skip
 
 
 def p95_total(frame: polars.DataFrame) -> polars.DataFrame:
     """Each row stands for calls: its stages are their means, its total the 95th percentile."""
-    return _bare(frame).with_columns(total_ms=col("total_ms") * (1.06 + 0.02 * CHANCE)).drop("started_unix_ms")
+    return bare(frame).with_columns(total_ms=col("total_ms") * (1.06 + 0.02 * CHANCE)).drop("started_unix_ms")
 
 
 def retried(frame: polars.DataFrame) -> polars.DataFrame:
     """One call of 12 was tried twice; its total holds both tries, its stages are the last one's."""
     twice = when(CHANCE < 1 / 12).then(2.1).otherwise(1.0)
-    return _bare(_stamped(frame.with_columns(total_ms=col("total_ms") * twice)))
+    return bare(stamped(frame.with_columns(total_ms=col("total_ms") * twice)))
 
 
 def shared_since(frame: polars.DataFrame) -> polars.DataFrame:
@@ -139,7 +139,7 @@ def sampled(frame: polars.DataFrame) -> polars.DataFrame:
     tokens = (col("output_tokens") * longer).round().cast(int)
     step = col("decode_per_token_ms")
     frame = frame.with_columns(decode_ms=step * (tokens - 1), output_tokens=tokens, decode_forwards=tokens - 1)
-    return _stamped(frame.with_columns(total_ms=polars.sum_horizontal(STAGES)).drop(*GAPS))
+    return stamped(frame.with_columns(total_ms=polars.sum_horizontal(STAGES)).drop(*GAPS))
 
 
 def other_prompt(frame: polars.DataFrame) -> polars.DataFrame:
@@ -150,21 +150,21 @@ def other_prompt(frame: polars.DataFrame) -> polars.DataFrame:
         prefill_ms=col("prefill_ms") * more, vision_ms=col("vision_ms") * more,
         prompt_tokens=(64 + col("image_tokens") * more).cast(int), image_tokens=(col("image_tokens") * more).cast(int),
     )  # fmt: skip
-    return _stamped(frame.with_columns(total_ms=polars.sum_horizontal(STAGES)).drop(*GAPS))
+    return stamped(frame.with_columns(total_ms=polars.sum_horizontal(STAGES)).drop(*GAPS))
 
 
 def rounded_stages(frame: polars.DataFrame) -> polars.DataFrame:
-    return _bare(frame.with_columns(col(name).round(0) for name in STAGES))
+    return bare(frame.with_columns(col(name).round(0) for name in STAGES))
 
 
 def rounded_to_ten(frame: polars.DataFrame) -> polars.DataFrame:
     """The least that such a clock gives is one step."""
-    return _bare(frame.with_columns(polars.max_horizontal((col(name) / 10).round(0) * 10, lit(10.0)).alias(name)
+    return bare(frame.with_columns(polars.max_horizontal((col(name) / 10).round(0) * 10, lit(10.0)).alias(name)
                                     for name in STAGES[:3])).with_columns(other_ms=None)  # fmt: skip
 
 
 def swapped(frame: polars.DataFrame) -> polars.DataFrame:
-    return _bare(frame.with_columns(prefill_ms=col("decode_ms"), decode_ms=col("prefill_ms")))
+    return bare(frame.with_columns(prefill_ms=col("decode_ms"), decode_ms=col("prefill_ms")))
 
 
 def compiled_each(frame: polars.DataFrame) -> polars.DataFrame:
@@ -175,7 +175,7 @@ def compiled_each(frame: polars.DataFrame) -> polars.DataFrame:
 
 def stopwatch(frame: polars.DataFrame) -> polars.DataFrame:
     """The stopwatch was never set to zero: each total is the time since the worker began."""
-    return _bare(frame.with_columns(total_ms=col("total_ms").cum_sum().over("worker"))).with_columns(other_ms=None)
+    return bare(frame.with_columns(total_ms=col("total_ms").cum_sum().over("worker"))).with_columns(other_ms=None)
 
 
 def sorted_rows(frame: polars.DataFrame) -> polars.DataFrame:
@@ -185,7 +185,7 @@ def sorted_rows(frame: polars.DataFrame) -> polars.DataFrame:
 def sorted_one(frame: polars.DataFrame) -> polars.DataFrame:
     """The same with inputs of one kind, so that neighbours are equal work."""
     one = frame.filter(col("config_id") == "c02").with_columns(sample_id=NUMBER.cast(str), repeat=lit(0))
-    one = _bare(one.with_columns(decode_ms=20 * col("decode_per_token_ms"), output_tokens=lit(21)))
+    one = bare(one.with_columns(decode_ms=20 * col("decode_per_token_ms"), output_tokens=lit(21)))
     return sorted_rows(one.with_columns(total_ms=polars.sum_horizontal(STAGES)))
 
 

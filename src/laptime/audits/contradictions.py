@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import log
 
 from laptime.audits.arithmetic import ROUNDING_MS
-from laptime.audits.measurements import Measurements
+from laptime.audits.measurements import AT_ONCE_MS, Measurements
 from laptime.audits.result import AuditFinding
 from laptime.audits.rule import Judged, NotJudged, Rule, RuleOutcome, counted, key_of, percent, worst_rows
 from laptime.audits.starts import ends_as_starts, start_step_ms
@@ -206,6 +206,82 @@ def gaps_not_decode(measurements: Measurements) -> RuleOutcome:
     )
 
 
+TTFT_APART, TTFT_APART_MS = 0.02, 1.0
+"""Of the total: TTFT ends when the host has the first token, a little after prefill's end on the device."""
+
+
+def ttft_holds_decode(measurements: Measurements) -> RuleOutcome:
+    """A first token after which too little of the call is left for its decode."""
+    from polars import col, lit, max_horizontal
+
+    rows = measurements.of(*STAGE_COLUMNS, "ttft_ms", "output_tokens", "batch").filter(
+        col("ttft_ms") > 0, col("decode_ms") > 0, col("total_ms") > 0, col("queue_ms").is_null(),
+        col("output_tokens") >= 2, col("batch").fill_null(1) == 1,
+    )  # fmt: skip
+    if rows.is_empty():
+        return NotJudged("no call with TTFT, decode and a total")
+    room = max_horizontal(TTFT_APART * col("total_ms"), lit(TTFT_APART_MS))
+    bad = rows.with_columns(over=col("ttft_ms") + col("decode_ms") - col("total_ms")).filter(col("over") > room)
+    if bad.height < max(SEVERAL, FEW * rows.height):
+        return Judged(rows.height)
+    share = float((bad["over"] / bad["decode_ms"]).median() or 0.0)  # type: ignore[arg-type]
+    return Judged(
+        rows.height,
+        AuditFinding(
+            code="ttft-holds-decode",
+            severity="severe",
+            count=bad.height,
+            of=rows.height,
+            examples=[
+                f"{key_of(row)}: first token after {row['ttft_ms']:.2f} ms, decode {row['decode_ms']:.2f} ms, total "
+                f"{row['total_ms']:.2f} ms"
+                for row in worst_rows(bad, col("over"))
+            ],
+            reason=f"In {counted(bad.height, 'sample')} ({percent(bad.height / rows.height)}) TTFT and decode together "
+            f"are longer than the call, by {percent(share)} of decode at the median: the instant that is called the "
+            "first token lies within decode. A client that waits for the first visible text while a model thinks, a "
+            "first chunk of several tokens, or stages of another call would each look so.",
+            mend="Take TTFT when the first token comes, whatever it is, and say how many tokens a chunk holds",
+        ),
+    )
+
+
+MANY_GAPS, AT_ONCE = 4, 0.4
+"""From so many gaps on a call is judged; and the share of them in which no step can have run."""
+
+
+def gaps_in_bursts(measurements: Measurements) -> RuleOutcome:
+    """Gaps between tokens so short that no forward lies in them: tokens that came several at once."""
+    from polars import col
+
+    if not measurements.has("gaps_at_once"):
+        return NotJudged("no column itl_ms")
+    rows = measurements.of("gaps", "gaps_at_once", "gaps_ms", "output_tokens", "drafted_tokens")
+    rows = rows.filter(col("gaps") >= MANY_GAPS, col("drafted_tokens").is_null())
+    bad = rows.filter(col("gaps_at_once") >= AT_ONCE * col("gaps"))
+    if bad.height < max(SEVERAL, GAPS_APART * rows.height):
+        return Judged(rows.height)
+    together = float((bad["gaps"] / (bad["gaps"] - bad["gaps_at_once"]).clip(1)).median() or 0.0)
+    return Judged(
+        rows.height,
+        AuditFinding(
+            code="gaps-in-bursts",
+            severity="warning",
+            count=bad.height,
+            of=rows.height,
+            examples=[
+                f"{key_of(row)}: {row['gaps_at_once']:,} of {row['gaps']:,} gaps below {AT_ONCE_MS * 1e3:.0f} µs"
+                for row in worst_rows(bad, col("gaps_at_once") / col("gaps"))
+            ],
+            reason=f"In {counted(bad.height, 'sample')} ({percent(bad.height / rows.height)}) many gaps between tokens "
+            f"are shorter than any forward, below {AT_ONCE_MS * 1e3:.0f} µs: about {together:.1f} tokens came at a "
+            "time. A proxy or a client that buffers, chunks of several tokens, or speculative decoding would each look "
+            "so. The mean gap is right; the median is far too small, and high percentiles are those of whole bursts.",
+            mend="Judge such calls by the mean (TPOT), or take a gap for each step of the engine",
+        ),
+    )
+
+
 RULES = (
     Rule(
         "per-token-not-decode",
@@ -215,6 +291,13 @@ RULES = (
     ),
     Rule("ttft-below-prefill", "no first token before prefill is over", ("ttft_ms", "prefill_ms"), ttft_below_prefill),
     Rule("gaps-not-decode", "gaps between tokens sum to decode", ("decode_ms", "output_tokens"), gaps_not_decode),
+    Rule(
+        "ttft-holds-decode",
+        "no decode before the first token",
+        ("ttft_ms", "decode_ms", "total_ms"),
+        ttft_holds_decode,
+    ),
+    Rule("gaps-in-bursts", "a forward in each gap", ("output_tokens",), gaps_in_bursts),
     Rule(
         "overlapping-calls",
         "one call at a time on a worker",

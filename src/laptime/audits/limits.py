@@ -1,4 +1,4 @@
-"""A rule about the upper end of the times: a limit that stands where a time should."""
+"""Rules about an upper end: a limit that stands where a time should, or a prompt's length."""
 
 from __future__ import annotations
 
@@ -104,4 +104,45 @@ def _ms(value: float) -> str:
     return f"{value:,.4g}" if value < 1e4 else f"{value:,.0f}"
 
 
-RULES = (Rule("timeouts-as-times", "no limit where a time should be", ("total_ms",), timeouts_as_times),)
+CUT, OTHERS = 0.05, 10
+"""The share of inputs with one, largest, number of prompt tokens; and how many other numbers there must be."""
+
+
+def prompts_cut(measurements: Measurements) -> RuleOutcome:
+    """Inputs of many sizes, of which many have exactly the largest."""
+    from polars import col
+
+    rows = measurements.of("prompt_tokens").filter(col("prompt_tokens") > 0, col("sample_id").is_not_null())
+    inputs = rows.unique(["sample_id", "prompt_tokens"], keep="first", maintain_order=True)
+    if inputs["sample_id"].n_unique() < OTHERS:
+        return NotJudged(f"fewer than {OTHERS} inputs")
+    each = inputs.group_by("prompt_tokens").agg(n=col("sample_id").n_unique()).sort("prompt_tokens")
+    if each.height <= OTHERS:
+        return Judged(inputs.height)
+    longest, count = each.row(-1)
+    most = int(each.head(-1).select(col("n").max()).item())
+    if count < max(4, CUT * inputs["sample_id"].n_unique(), 4 * most):
+        return Judged(inputs.height)
+    bad = inputs.filter(col("prompt_tokens") == longest)
+    return Judged(
+        inputs.height,
+        AuditFinding(
+            code="prompts-cut",
+            severity="info",
+            count=bad.height,
+            of=inputs.height,
+            unit="input",
+            examples=[f"{key_of(row)}: {row['prompt_tokens']:,} prompt tokens" for row in bad.head(5).to_dicts()],
+            reason=f"{counted(bad.height, 'input')} have exactly {longest:,} prompt tokens, no input has more, and "
+            f"no other number stands for more than {most:,}: prompts were probably cut at a limit. Their times are "
+            "those of the shorter prompt, and their answers too. Prompts that were filled up to one length would look "
+            "so as well.",
+            mend="Raise the limit, leave such inputs out, or say that prompts are cut",
+        ),
+    )
+
+
+RULES = (
+    Rule("timeouts-as-times", "no limit where a time should be", ("total_ms",), timeouts_as_times),
+    Rule("prompts-cut", "whole prompts", ("prompt_tokens", "sample_id"), prompts_cut),
+)

@@ -31,6 +31,9 @@ USED_COLUMNS = (
 MOST_BYTES_WITH_GAPS = 128 << 20
 """Larger folders and tables are read without the gaps between tokens: a list for each sample takes its time."""
 
+AT_ONCE_MS = 0.05
+"""No forward is known that takes less: two tokens so near to one another came together."""
+
 SORTED = 8
 """So many times in ascending order are sorted: chance does it once in 40,320 tables."""
 
@@ -238,11 +241,16 @@ def measurements_of(frame: polars.DataFrame, source: str = "samples") -> Measure
 
 
 def _with_gaps(frame: polars.DataFrame) -> polars.DataFrame:
-    """The frame with the number and the sum of the gaps between tokens (`gaps`, `gaps_ms`) instead of the gaps."""
-    from polars import col
+    """The frame with what the gaps between tokens come to instead of the gaps.
+
+    `gaps` is their number, `gaps_ms` their sum, `gaps_at_once` how many are shorter than AT_ONCE_MS.
+    """
+    from polars import col, element
 
     if "itl_ms" in frame.columns and frame["itl_ms"].null_count() < frame.height:
-        frame = frame.with_columns(gaps=col("itl_ms").list.len(), gaps_ms=col("itl_ms").list.sum())
+        at_once = col("itl_ms").list.eval((element() < AT_ONCE_MS).cast(int)).list.sum()
+        gaps = col("itl_ms").list
+        frame = frame.with_columns(gaps=gaps.len(), gaps_ms=gaps.sum(), gaps_at_once=at_once)
     return frame.drop("itl_ms", "text", strict=False)
 
 

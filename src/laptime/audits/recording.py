@@ -297,5 +297,12 @@ EXPLAINS: dict[str, tuple[str, ...]] = {
     "first-calls-slow": ("bimodal", "clock-drift", "cold-start", "slow-stretch"),
     "mixed-start-times": ("shards-apart", "overlapping-calls", "longer-than-their-run"),
     "slow-stretch": ("bimodal",),
+    "summary-rows": ("overlapping-calls", "clock-set-back", "missing-samples", "bimodal", "cold-start"),
+    "running-mean": ("overlapping-calls", "cold-start", "clock-drift", "slow-stretch", "bimodal", "residual-too-large"),
+    "shared-totals": ("overlapping-calls", "residual-too-large", "bimodal", "timeouts-as-times"),
+    "lost-decimal-point": ("overlapping-calls", "bimodal", "cold-start", "timeouts-as-times", "slow-stretch"),
+    "whole-seconds-lost": ("timeouts-as-times", "stage-sum-exceeds-total", "stages-miss-total", "bimodal"),
+    "stage-sum-exceeds-total": ("ttft-holds-decode",),
+    "gaps-not-decode": ("ttft-holds-decode",),
 }
 """What a finding of these rules makes other rules see: they are not reported beside it; it is as severe as they are."""
