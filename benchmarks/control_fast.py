@@ -37,7 +37,7 @@ import laptime  # noqa: E402
 from laptime.control.adaptive_model import AdaptiveModel  # noqa: E402
 from laptime.control.bounds.bounds import GRID, Bounds  # noqa: E402
 from laptime.control.bounds.lengths import fit_lengths  # noqa: E402
-from laptime.control.bounds.measured_bounds import MeasuredTimes, measured_bounds  # noqa: E402
+from laptime.control.bounds.measured_bounds import MeasuredTimes, measured_bounds, times_of  # noqa: E402
 from laptime.control.choices import ChoiceSpace, Tier  # noqa: E402
 from laptime.control.judge.contest import Contest, contest  # noqa: E402
 from laptime.control.judge.lineup import Training, leeways_of, lineup  # noqa: E402
@@ -270,10 +270,9 @@ def measured(
                 while made != adaptive.fast.model.made:  # not a call that captured a graph
                     made = adaptive.fast.model.made
                     sample = adaptive.fast.answer(made_for[crops], arguments, knobs, None)
-            decode, length = sample.stages.decode_ms or 0.0, sample.output_tokens or 1
-            total[row, number], tokens[row, number] = sample.stages.total_ms, length
-            before[row, number] = sample.stages.total_ms - decode
-            step[row, number] = decode / (length - 1) if length > 1 else np.nan
+            tokens[row, number] = sample.output_tokens or 1
+            for kept, ((value,),) in zip((before, step, total), times_of([[sample]]), strict=True):
+                kept[row, number] = value
             for name, kept in stages.items():
                 kept[row, number] = getattr(sample.stages, f"{name}_ms")
             right[row, number] = score("exact", answer_text(loaded, sample.output_ids[0]), example)

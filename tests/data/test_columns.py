@@ -23,6 +23,7 @@ TODAY = {
     "generated_tokens": "Int64", "cut_rows": "Int64",
     "preprocess_ms": "Float64", "cached_tokens": "Int64",
     "draft_ms": "Float64", "verify_ms": "Float64", "drafted_tokens": "Int64", "accepted_tokens": "Int64",
+    "surplus_forwards": "Int64",
     "started_unix_ms": "Float64", "memory_peak_bytes": "Int64", "energy_j": "Float64", "gpu_sm_mhz": "Int64",
     "gpu_temperature_c": "Int64", "gpu_power_w": "Float64", "gpu_throttle": "String", "gc_pause_ms": "Float64",
     "flags": "String", "text": "String", "score": "Float64",

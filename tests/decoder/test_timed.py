@@ -63,6 +63,52 @@ def test_a_sample_says_what_the_model_s_own_timer_says(fast):
     assert sample.config == {**own.last.config, "answered_by": fast.__name__}
 
 
+@pytest.mark.parametrize("per_token", [False, True])
+@pytest.mark.parametrize("kept", [1, 2, 4])
+def test_steps_behind_the_end_are_counted_apart_and_belong_to_no_stage(kept, per_token):
+    """As on a GPU, where the next steps run while the host looks whether the answer has ended."""
+    model, ids, inputs = prepared("llama")
+    call = {**inputs, "max_new_tokens": 6, "do_sample": False, "eos_token_id": []}
+    with FastDecoder(model) as decoder:
+
+        def run(mark, processors):
+            whole, steps = decoder.run(ids, call, mark=mark, per_token=True, processors=processors)
+            return whole[:, : ids.shape[1] + kept], steps
+
+        sample = CallTimer(model)(run, ids, per_token=per_token)
+    assert (sample.output_tokens, sample.decode_forwards, sample.surplus_forwards) == (kept, kept - 1, 6 - kept)
+    assert sample.flags == []
+    assert sample.stages.closes()
+    assert len([mark for mark in sample.marks if mark.kind == "logits"]) == (
+        kept - 1 if per_token else min(1, kept - 1)
+    )
+    if kept == 1:
+        assert sample.stages.decode_ms is None
+        assert sample.tpot_ms is None
+        return
+    assert sample.decode_per_token_ms == pytest.approx(sample.stages.decode_ms / (kept - 1))
+    last = [mark for mark in sample.marks if mark.kind == "logits"][-1]
+    assert sample.stages.total_ms > sample.ttft_ms + sample.stages.decode_ms
+    assert sample.tpot_ms == pytest.approx(
+        ((last.device_ns - sample.marks[0].device_ns) / 1e6 - sample.ttft_ms) / (kept - 1)
+    )
+    if per_token:
+        assert len(sample.itl_ms) == kept - 1
+
+
+def test_fewer_steps_than_tokens_are_still_a_finding():
+    model, ids, inputs = prepared("llama")
+    with FastDecoder(model) as decoder:
+
+        def run(mark, processors):
+            whole, steps = decoder.run(ids, {**inputs, "max_new_tokens": 6}, mark=mark, processors=processors)
+            return whole, steps - 1
+
+        sample = CallTimer(model)(run, ids)
+    assert sample.flags == ["forwards-mismatch"]
+    assert sample.surplus_forwards == 0
+
+
 def test_a_single_token_has_no_decode():
     model, ids, inputs = prepared("llama")
     with FastDecoder(model) as decoder:

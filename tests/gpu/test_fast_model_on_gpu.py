@@ -113,6 +113,25 @@ def test_the_stages_of_a_call_close_and_vision_is_seen(cuda):
         assert (sample.output_tokens, sample.decode_forwards) == (16, 15)
 
 
+@pytest.mark.parametrize("place", [0, 1, 3, 9])
+def test_steps_behind_an_end_are_counted_and_the_sample_is_not_flagged(cuda, place):
+    model, inputs = prepared("preset:tiny-llm", dtype="float32")
+    ids = inputs.pop("input_ids")
+    with FastModel(model) as fast:
+        free = fast.generate(ids, **inputs, **GREEDY)[0, ids.shape[1] :].tolist()
+        end = free[place]
+        call = {**inputs, **GREEDY, "eos_token_id": end}
+        fast.generate(ids, **call)
+        output, sample = timed_generate(fast, ids, **call)
+    length = free.index(end) + 1
+    assert output[0, ids.shape[1] :].tolist() == free[:length]
+    assert (sample.output_tokens, sample.decode_forwards) == (length, length - 1)
+    assert sample.surplus_forwards > 0 or length == len(free)
+    assert "forwards-mismatch" not in sample.flags
+    assert sample.stages.closes()
+    assert (sample.stages.decode_ms is None) is (length == 1)
+
+
 def test_a_compiler_that_fails_leaves_the_tower_captured_as_it_is(cuda, monkeypatch):
     def broken(*_, **__):
         def raises(*_, **__):

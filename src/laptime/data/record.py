@@ -203,6 +203,9 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
     verify_ms: Real | None = None  # of decode: forwards over the candidates
     drafted_tokens: Whole | None = None  # candidates of all forwards, the prefill's among them
     accepted_tokens: Whole | None = None  # candidates that the model would have chosen itself
+    surplus_forwards: Whole | None = (
+        None  # decode forwards that ran behind the last token, in no stage; None: not counted
+    )
     started_unix_ms: UnixMs = 0.0
     memory_peak_bytes: Whole | None = None
     energy_j: Real | None = None

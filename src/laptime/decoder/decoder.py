@@ -153,7 +153,8 @@ class FastDecoder:
     ) -> tuple[torch.Tensor, int]:
         """generate() with marks at its stages ("first-token", "decode-begin", "logits"): (ids, decode steps run).
 
-        Marks lie between replays, never inside a capture. per_token: mark every step, not only the last.
+        Marks lie between replays, never inside a capture. per_token: mark every step, not only the last. Where an end
+        can come, every step is marked anyhow: some may run behind it.
         """
         check_prompt(input_ids, call.get("attention_mask"))
         with self.one_call():
@@ -284,8 +285,9 @@ def go_on(
 ) -> tuple[torch.Tensor, int]:
     """Decode after the first token: prompt and new ids, and the number of steps."""
     mark("decode-begin")
-    steps = _decode(session, settings, mark, per_token)
-    if steps and not per_token:
+    every = per_token or bool(settings.eos)  # which step was the answer's last one is known only afterwards
+    steps = _decode(session, settings, mark, every)
+    if steps and not every:
         mark("logits")
     return torch.cat([input_ids, _new_ids(session.state, settings, steps + 1)], dim=1), steps
 

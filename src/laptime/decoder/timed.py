@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from transformers import LogitsProcessor
 
-from laptime.data.record import Flag, Sample, Scalar, config_id
+from laptime.data.record import Flag, Mark, Sample, Scalar, config_id
 from laptime.decoder.decoder import FastDecoder
 from laptime.decoder.fast_model import FastModel
 from laptime.decoder.prompt import check_prompt
@@ -61,14 +61,16 @@ class CallTimer:
             self._clock.start()
             ids, steps = run(self._clock.mark, [probes] if probed else [])
             self._clock.mark("end")
-            marks = self._clock.resolve()
+            passed = self._clock.resolve()
         around = watch.circumstances
         assert around is not None
         rows = [_up_to_end(row, ends) for row in ids[:, prompt.shape[1] :].tolist()]
-        times = partition(marks)
         tokens = max(map(len, rows))
+        surplus = max(0, steps - (tokens - 1))
+        marks = _up_to_last_token(passed, tokens, every=per_token)
+        times = partition(marks)
         flags: list[Flag] = [*around.flags]
-        if steps != tokens - 1:
+        if steps < tokens - 1:
             flags.append("forwards-mismatch")
         self._taken += 1
         config: dict[str, Scalar] = {**config_of(self._model), "answered_by": answered_by}
@@ -83,9 +85,10 @@ class CallTimer:
             host_stages=times.host_stages,
             ttft_ms=times.ttft_ms,
             tpot_ms=times.tpot_ms(tokens),
-            itl_ms=inter_token(marks)[: tokens - 1] if per_token else None,
+            itl_ms=inter_token(marks) if per_token else None,
             output_tokens=tokens,
-            decode_forwards=steps,
+            decode_forwards=steps - surplus,
+            surplus_forwards=surplus,
             prompt_tokens=int(prompt.shape[1]),
             image_tokens=image_tokens(self._placeholders, prompt[0].tolist() if self._placeholders else []),
             batch=len(rows),
@@ -99,6 +102,17 @@ class CallTimer:
             marks=marks,
             output_ids=rows,
         )
+
+
+def _up_to_last_token(marks: Sequence[Mark], tokens: int, *, every: bool) -> list[Mark]:
+    """The marks without those of steps that ran behind the last token. every: keep each step's, else the last one's.
+
+    Their time is in no stage then: they gave no token of the answer.
+    """
+    at = [place for place, mark in enumerate(marks) if mark.kind == "logits"]
+    kept = at[: tokens - 1] if len(at) > 1 or tokens == 1 else at  # a single mark stands behind the last step
+    left_out = set(at) - set(kept if every else kept[-1:])
+    return [mark for place, mark in enumerate(marks) if place not in left_out]
 
 
 def _up_to_end(row: list[int], ends: Sequence[int]) -> list[int]:

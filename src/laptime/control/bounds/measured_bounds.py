@@ -33,7 +33,8 @@ call."""
 class MeasuredTimes(NamedTuple):
     """Measured calls, (questions, choices) each, in ms: the total, what lies before its steps, and one step.
 
-    step_ms: the time of all steps over the number of tokens after the first; NaN where there was one token.
+    before_ms: until the first token is chosen. step_ms: what follows, also steps that ran behind the last token, over
+    the number of tokens after the first; NaN where there was one token.
     """
 
     before_ms: Floats
@@ -44,10 +45,14 @@ class MeasuredTimes(NamedTuple):
 def times_of(samples: Sequence[Sequence[Sample]]) -> MeasuredTimes:
     """The times of calls: for each question one sample of each choice, in the order of the choices."""
     total = np.array([[sample.stages.total_ms for sample in row] for row in samples])
-    decode = np.array([[sample.stages.decode_ms or 0.0 for sample in row] for row in samples])
+    before = np.array([[_until_first_token(sample) for sample in row] for row in samples])
     after_first = np.array([[max(sample.output_tokens or 1, 1) - 1 for sample in row] for row in samples])
-    step = np.where(after_first > 0, decode / np.maximum(after_first, 1), np.nan)
-    return MeasuredTimes(total - decode, step, total)
+    step = np.where(after_first > 0, (total - before) / np.maximum(after_first, 1), np.nan)
+    return MeasuredTimes(before, step, total)
+
+
+def _until_first_token(sample: Sample) -> float:
+    return sample.stages.total_ms - (sample.stages.decode_ms or 0.0) if sample.ttft_ms is None else sample.ttft_ms
 
 
 def measured_bounds(bounds: Bounds, times: MeasuredTimes, language: Floats32) -> Bounds:

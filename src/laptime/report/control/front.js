@@ -61,14 +61,15 @@ function controlFront(container, width, { lines, xName, logarithmic, gain }) {
   /** The step from the baseline's point to the one in question's at the same budget, with its size beside it. */
   function gained() {
     const [low, high] = [gain.from, gain.to].map((p) => [x(p.x), y(p.y)]);
-    const [wide, height] = [gain.words.length * 8.4, Math.max(low[1], high[1]) + 22];
+    const words = gain.words.length * 8.4 < right - left ? gain.words : gain.words.split(" at ")[0];
+    const [wide, height] = [words.length * 8.4, Math.max(low[1], high[1]) + 22];
     const rightOf = Math.max(low[0], high[0]) + 12;
     const beside = rightOf + wide < right
       ? { x: rightOf, y: Math.min(height, bottom - 8) }
       : { x: right, y: bottom - 10, "text-anchor": "end" };
     return svg("g", { class: "hue-main" },
       svg("line", { class: "gain", x1: low[0], y1: low[1], x2: high[0], y2: high[1] }),
-      svg("text", { class: "gain-words", ...beside }, gain.words));
+      svg("text", { class: "gain-words", ...beside }, words));
   }
 
   /** Names beside, above or below their lines' ends where nothing else is drawn; the others in the margin, as near to
