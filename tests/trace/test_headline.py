@@ -81,6 +81,16 @@ def test_one_kernel_waits_for_nothing_that_the_trace_holds() -> None:
     assert analysis.headline == "GPU: only one activity is in the trace, so there are no gaps to explain"
 
 
+def test_one_copy_and_a_second_gpu_that_worked_for_a_moment() -> None:
+    """A device with one activity has no share of its time, and another's share is of the time in which that worked."""
+    copy = ActivityRow(0, 4_000_000, "Memcpy HtoD (Pageable -> Device)", "memcpy", device=2, bytes=20_000_000)
+    rows = [ActivityRow(4_100_000 + 60_000 * i, 4_150_000 + 60_000 * i, "k") for i in range(2)]
+    assert analyse(build([copy, *rows])).headline == (
+        "GPU 2: only one activity, a copy host to device (pageable, 5 GB/s), is in the trace, so there are no gaps to"
+        " explain; GPU 0 busy 91 % of the 0.11 ms in which it worked"
+    )
+
+
 def test_a_share_that_would_be_printed_as_nothing_is_left_out() -> None:
     rows = [ActivityRow(0, 90_000_000, "k"), ActivityRow(90_000_010, 90_000_020, "Memcpy HtoD", "memcpy")]
     said = analyse(build(rows)).headline

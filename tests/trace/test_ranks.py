@@ -106,6 +106,15 @@ def test_ranks_that_do_not_fit_together_are_not_aligned(tmp_path: Path) -> None:
     assert not read_ranks(tmp_path).clocks.aligned
 
 
+def test_traces_of_separate_runs_are_not_called_ranks_of_one(tmp_path: Path) -> None:
+    for i, name in enumerate(("attention", "norm", "mlp")):
+        activities, calls = a_rank(100 + i)
+        write_kineto(tmp_path / f"{name}.json", activities[::2], calls[::2])
+    analysis = read_ranks(tmp_path)
+    assert [finding.code for finding in analysis.findings] == ["ranks-apart"]
+    assert analysis.headline.startswith("3 files, which may be of separate runs: they compute 0.6 to 0.612 ms each")
+
+
 def same(one: RankAnalysis, other: RankAnalysis) -> bool:
     return (one.ranks, one.straggler, one.clocks) == (other.ranks, other.straggler, other.clocks)
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from laptime.trace.analysis import analyse
 from laptime.trace.attention_kinds import attention_words
 from laptime.trace.repeats import find_layers, intervals, levels, longest_run
-from laptime.trace.result import Steps
+from laptime.trace.result import SURE, Steps
 from tests.trace.build_timeline import build
 from tests.trace.engines import LAYER, Kernels, Rows, decoder, host_bound, published_step
 from tests.trace.write_traces import ActivityRow, CallRow, RangeRow
@@ -591,6 +591,27 @@ def test_a_data_loader_begins_steps_where_nothing_else_says_so(batches: int) -> 
     assert (steps.method, steps.count, steps.kernels_per_step) == ("annotation", batches, len(batch))
     assert "it was in enumerate(DataLoader)" in analysis.headline
     assert "the host loads data" in analysis.advice
+
+
+def test_passes_of_a_convolutional_net_are_steps_and_its_blocks_no_layers() -> None:
+    """ResNet-50, eight times, with one kernel before the first: stages of 3, 4, 6 and 3 blocks in each pass."""
+    stages = [named(f"conv_a{i} bn_fw_a conv_b{i} bn_fw_b conv_c{i} bn_fw_c elementwise_add") for i in range(4)]
+    blocks = [kernel for stage, times in zip(stages, (3, 4, 6, 3), strict=True) for kernel in stage * times]
+    one = [*named("conv_stem bn_fw max_pool"), *blocks, *named("mean_kernel sgemm")]
+    rows = host_bound([[*named("computeOffsets"), *one], *[one] * 7], between_ns=30_000)
+    steps = steps_of(rows)
+    assert (steps.method, steps.kernels_per_step, steps.layers) == ("period", len(one), None)
+    assert steps.confidence >= SURE
+    single = analyse(build(*host_bound([one], between_ns=30_000).all))
+    assert "layers" not in single.advice
+
+
+def test_a_kernel_that_follows_itself_has_no_period() -> None:
+    """A loop that runs one kernel 2,000, 250, 75 and 20 times: any period fits that."""
+    kernels = [kernel for times in (2_000, 250, 75, 20) for kernel in [*named("first"), *named("again") * times]]
+    steps = steps_of(host_bound([kernels], between_ns=30_000))
+    assert steps.count == 0
+    assert (steps.reason or "").startswith("one kernel follows itself in 2342 of 2349 cases")
 
 
 def test_layers_of_a_hybrid_are_told_apart() -> None:

@@ -54,6 +54,9 @@ QUEUED_NS = 100_000
 IDLE_OUTSIDE = 0.2
 """From which share on idle time outside the steps is said."""
 
+SHORTER = 0.5
+"""A device that worked within less than this share of the longest one's time is said with its own time."""
+
 MOSTLY = 0.7
 """A cause of more than this share of idle time is why it is idle."""
 
@@ -109,7 +112,7 @@ def headline(integrity: Integrity, devices: list[DeviceTimes], kernels: list[Ker
         + said
         + "".join(also)
         + shared
-        + _other_devices(device, devices, said.startswith(f"{which} busy"), of_all)
+        + _other_devices(device, devices, not said.startswith(f"{which} idle"), of_all)
     )
 
 
@@ -130,12 +133,14 @@ def _of_trace(
     spoiled = any(finding.code == "overlong-kernels" for finding in integrity.findings)
     idle_words = f"{which} idle {'at least ' if spoiled else ''}{_percent(idle)}"
     busy_words = f"{which} busy {'at most ' if spoiled else ''}{_percent(1 - idle)}"
+    if sum(row.count for row in device.busy) == 1:
+        copied = [row for row in device.copies if row.direction != "memset"]
+        what = f", a copy {copy_words(copied[0])}," if copied else ""
+        return f"{which}: only one activity{what} is in the trace, so there are no gaps to explain", []
     if largest and exposed[largest] > max(idle, _LEADS):
         computes = f", computing {_percent(_computes(device))}" if largest == "communication" else ""
         said = f"{busy_words}{computes}: {_exposed_words(device, largest, exposed[largest])}"
         return said, [kind for kind in exposed if kind != largest]
-    if sum(row.count for row in device.busy) == 1:
-        return f"{which}: only one activity is in the trace, so there are no gaps to explain", list(exposed)
     if idle < _HARDLY:
         named = bool(device.processes) or any(share >= _NAMED for share in exposed.values())
         parts = ["" if named else "it hardly waits", _where_busy(device, kernels)]
@@ -164,8 +169,13 @@ def _other_devices(device: DeviceTimes, devices: list[DeviceTimes], busy: bool, 
         of: what the shares are of, where that sentence's is of something else.
     """
     others = [one for one in devices if one is not device and one.span_ns]
-    shares = [(one.device, (one.busy_ns if busy else one.idle_ns) / one.span_ns) for one in others[:3]]
-    words = [f"GPU {number} {'busy' if busy else 'idle'} {_percent(share)}{of}" for number, share in shares]
+    shares = [(one, (one.busy_ns if busy else one.idle_ns) / one.span_ns) for one in others[:3]]
+    longest = max(one.span_ns for one in devices)
+    words = [
+        f"GPU {one.device} {'busy' if busy else 'idle'} {_percent(share)}"
+        + (f" of the {one.span_ns / 1e6:.3g} ms in which it worked" if one.span_ns < SHORTER * longest else of)
+        for one, share in shares
+    ]
     more = f" and {len(others) - 3} more" if len(others) > 3 else ""
     return f"; {', '.join(words)}{more}" if words else ""
 

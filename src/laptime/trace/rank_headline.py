@@ -8,15 +8,19 @@ from laptime.trace.rank_waits import MATERIAL
 from laptime.trace.ranks_result import Clocks, RankTimes
 
 
-def headline(ranks: Sequence[RankTimes], clocks: Clocks, straggler: int | None, *, unsure: bool = False) -> str:
+def headline(
+    ranks: Sequence[RankTimes], clocks: Clocks, straggler: int | None, *, unsure: bool = False, apart: bool = False
+) -> str:
     """What the ranks computed, how long they communicated, and what of that is waiting for one of them.
 
-    unsure: whether waiting would matter, were it not shorter than the clocks' spread.
+    unsure: whether waiting would matter, were it not shorter than the clocks' spread. apart: whether nothing says that
+    the files are ranks of one run.
     """
     low, high = min(r.compute_ns for r in ranks), max(r.compute_ns for r in ranks)
     partial = [rank.rank for rank in ranks if rank.verdict != "ok"]
     hedge = f", {len(partial)} of them from partial files ({listed(partial)})" if partial else ""
-    text = f"{len(ranks)} ranks{hedge}: they compute {_ms(low)} to {_ms(high)} ms each"
+    what = f"{len(ranks)} files, which may be of separate runs" if apart else f"{len(ranks)} ranks"
+    text = f"{what}{hedge}: they compute {_ms(low)} to {_ms(high)} ms each"
     least = min(ranks, key=lambda rank: rank.exposed_communication_ns)
     most = max(ranks, key=lambda rank: rank.exposed_communication_ns)
     if most.exposed_communication_ns == 0:

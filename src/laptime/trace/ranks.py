@@ -173,7 +173,7 @@ def _nothing(file: str, refused: str) -> RankWork:
 
 def compare_ranks(source: str, works: Sequence[RankWork]) -> RankAnalysis:
     """The ranks of one run side by side."""
-    findings = []
+    findings, apart = [], False
     numbers = [work.rank for work in works]
     if -1 in numbers or len(set(numbers)) < len(numbers):
         if any(number >= 0 for number in numbers):
@@ -181,6 +181,9 @@ def compare_ranks(source: str, works: Sequence[RankWork]) -> RankAnalysis:
                 "the files don't state a rank each, or state one twice: they are numbered in the order of their names"
             )
             findings.append(Finding(code="ranks-numbered", severity="warning", message=message))
+        elif apart := not any(work.collectives for work in works):
+            message = "no file says which rank it is, and none holds a collective: they may be traces of separate runs"
+            findings.append(Finding(code="ranks-apart", severity="warning", message=message))
         numbers = list(range(len(works)))
     unsupported = [number for number, work in zip(numbers, works, strict=True) if work.verdict != "ok"]
     if unsupported:
@@ -222,7 +225,7 @@ def compare_ranks(source: str, works: Sequence[RankWork]) -> RankAnalysis:
     slow = None if waits is None else waits.straggler(spans)
     straggler = None if slow is None else numbers[slow]
     return RankAnalysis(
-        headline=headline(ranks, clocks, straggler, unsure=waits is not None and waits.unsure(spans)),
+        headline=headline(ranks, clocks, straggler, unsure=waits is not None and waits.unsure(spans), apart=apart),
         source=source,
         ranks=ranks,
         straggler=straggler,

@@ -282,8 +282,11 @@ def find_layers(step: Tokens, strings: tuple[str, ...]) -> tuple[Layers | None, 
     if identical < 0.8 * run.count:
         return None
     unit = units[run.count // 2]
-    if not {family(strings[name]) for name in np.unique(unit).tolist()} & LAYERS_HOLD:
+    families = {family(strings[name]) for name in np.unique(unit).tolist()}
+    if not families & LAYERS_HOLD:
         return None, run  # copies and sums in a loop are equal parts of a step, and no layers
+    if "convolution" in families and "attention" not in families:
+        return None, run  # blocks of a convolutional net: the equal ones among them are not their number
     inner = cyclic_run(unit)
     if (inner is not None and inner.period * inner.count < len(unit)) or _holds_passes(unit, strings):
         return None, run  # what repeats is itself made of layers and more: a whole pass, and no layer

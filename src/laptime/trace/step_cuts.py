@@ -44,6 +44,9 @@ LEAST_STEPS = 3
 MOST = 0.8
 """Share of a device's kernels that one or two steps must hold, when only their name or their graph speaks for them."""
 
+THROUGHOUT = 0.95
+"""Share of a device's kernels that passes of a convolutional net must hold: little comes before or after them."""
+
 MOSTLY = 0.5
 """Share of the kernels that steps must hold, when only their layers speak for them."""
 
@@ -159,10 +162,30 @@ def _step_level(tokens: Tokens, strings: tuple[str, ...]) -> tuple[int, bool, bo
             and level.covered >= 0.5 * min(len(tokens), WINDOW)
         ):
             return level.period, False, False
+    for level in candidates:
+        if _is_pass(level, candidates, tokens, strings):
+            return level.period, True, False
     exact = [
         level.period for level in candidates if level.period >= LEAST_FLAT and _holds_throughout(tokens, level.period)
     ]
     return (exact[0], False, False) if exact else None
+
+
+def _is_pass(level: RepeatLevel, levels: list[RepeatLevel], tokens: Tokens, strings: tuple[str, ...]) -> bool:
+    """Whether a period of nearly all kernels is a pass of a convolutional net: blocks come again within each of them.
+
+    A layer holds no such blocks, and an embedding or a head stands outside layers.
+    """
+    if level.repeats < LEAST_STEPS or level.covered < THROUGHOUT * min(len(tokens), WINDOW):
+        return False
+    start, stop = max(level.intervals, key=lambda span: span[1] - span[0])
+    families = {family(strings[name]) for name in np.unique(_unit(tokens, start, stop, level.period)).tolist()}
+    if "convolution" not in families or "attention" in families:
+        return False
+    return any(
+        3 * part.period <= level.period and part.covered >= 0.5 * level.covered and len(part.intervals) >= level.repeats
+        for part in levels
+    )
 
 
 def _holds_throughout(tokens: Tokens, period: int) -> bool:

@@ -114,11 +114,16 @@ def _captured(timeline: GpuTimeline) -> str:
 _CAPTURE = re.compile(r"BeginCapture|EndCapture|GraphInstantiate|StreamIsCapturing|GetCaptureInfo", re.IGNORECASE)
 
 
+ITSELF = 0.9
+"""A kernel that follows itself this often fits any period: no repetition is known by it."""
+
+
 def _why_none(tokens: Int64) -> str:
     """What stands against steps in a sequence of kernels."""
     known = levels(tokens)
     same = int(np.count_nonzero(tokens[1:] == tokens[:-1])) + 1
-    if 2 * same > len(tokens) and same > max((level.covered for level in known), default=0):
+    covered = max((level.covered for level in known), default=0)
+    if 2 * same > len(tokens) and (same > covered or same >= ITSELF * len(tokens)):
         return f"one kernel follows itself in {same} of {len(tokens)} cases: where a step would begin is not known"
     if not known:
         return "no range names a step, no graph holds one, and no sequence of kernels comes three times in a row"

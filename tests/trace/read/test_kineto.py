@@ -141,6 +141,11 @@ def test_a_bare_list_with_times_between_quotes_is_read_alike(tmp_path: Path) -> 
     [
         ({"ph": "M", "name": "process_name", "pid": 8, "args": {"name": "Ascend Hardware"}}, "unread-device", "Ascend"),
         ({"ph": "M", "name": "process_name", "pid": 1, "args": {"name": "/device:GPU:0"}}, "unread-device", "XLA's"),
+        (
+            {"ph": "M", "name": "process_name", "pid": 2, "args": {"name": "CPU HIP API"}},
+            "unread-device",
+            "rocprof wrote",
+        ),
         ({"ph": "X", "cat": "mtia_ccp_events", "name": "wait", "ts": 1, "dur": 2}, "unread-device", "MTIA"),
         ({"ph": "X", "name": "mm", "ts": 1, "dur": 2, "pid": "CUDA functions"}, "legacy-autograd", "old format"),
     ],

@@ -195,6 +195,16 @@ def test_an_sqlite_file_of_something_else_is_one_clear_line(tmp_path: Path) -> N
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("table", "whose"),
+    [("KERN", "of rocprof,"), ("CANN_API", "of the Ascend profiler,"), ("read_only_kernels", "of DLProf,")],
+)
+def test_an_sqlite_file_of_another_profiler_is_named(tmp_path: Path, table: str, whose: str) -> None:
+    execute(tmp_path / "t.sqlite", f"CREATE TABLE {table} (name TEXT)")
+    with pytest.raises(LaptimeError, match=whose):
+        read_timeline(tmp_path / "t.sqlite")
+
+
 def test_a_text_too_large_for_memory_is_one_clear_line(tmp_path: Path) -> None:
     file = write_nsys(tmp_path / "large.sqlite", [KERNEL], [LAUNCH])
     execute(file, f"INSERT INTO StringIds VALUES (999999, '{'x' * 12_000_000}')")

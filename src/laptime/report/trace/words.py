@@ -106,11 +106,15 @@ def uncounted_layers(steps: Steps) -> str | None:
 
 
 def launches(device: DeviceTimes) -> str:
-    """How many kernels a device ran, from how many launches."""
+    """How many kernels and copies a device ran, from how many launches."""
+    copies = sum(row.count for row in device.busy) - (device.kernels or 0)
+    kernels = f"{count(device.kernels)} kernels"
+    if device.kernels is not None and copies:
+        kernels += f" and {counted(copies, 'copy or memset', 'copies and memsets')}"
     if not device.launched_before:
-        return f"{count(device.kernels)} kernels from {count(device.launches)} launches"
+        return f"{kernels} from {count(device.launches)} launches"
     early = counted(device.launched_before, "activity", "activities")
-    return f"{count(device.kernels)} kernels; {count(device.launches)} launches, and {early} launched before the trace"
+    return f"{kernels}; {count(device.launches)} launches, and {early} launched before the trace"
 
 
 def step_title(steps: Steps) -> str:

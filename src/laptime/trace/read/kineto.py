@@ -45,6 +45,12 @@ UNREAD: tuple[tuple[str, re.Pattern[bytes], str], ...] = (
         " trace the program with nsys profile -t cuda,nvtx",
     ),
     (
+        "unread-device",
+        re.compile(rb'"name"\s{0,9}:\s{0,9}"CPU H(?:IP|SA) API"'),
+        "rocprof wrote this file; laptime reads those of torch.profiler and Nsight Systems: trace with torch.profiler,"
+        " and export with prof.export_chrome_trace()",
+    ),
+    (
         "legacy-autograd",
         re.compile(rb'"pid":\s{0,9}"(?:CPU|CUDA) functions"'),
         "torch.autograd.profiler wrote this file in its old format, without streams and launches; capture the trace"

@@ -71,6 +71,19 @@ def is_read(table: str) -> bool:
     return table in others or _NAME.fullmatch(table) is not None
 
 
+OTHER_PROGRAMS: dict[frozenset[str], str] = {
+    frozenset({"CANN_API", "NPU_INFO"}): "the Ascend profiler",
+    frozenset({"HIP", "HSA", "KERN", "rocpd_metadata", "rocpd_string"}): "rocprof",
+    frozenset({"read_only_kernels", "read_only_cuda_calls"}): "DLProf",
+}
+"""Whose SQLite a file is, by tables of which it has one."""
+
+_INSTEAD = {
+    "the Ascend profiler": "laptime reads device work of CUDA and HIP only",
+    "rocprof": "trace with torch.profiler, and export with prof.export_chrome_trace()",
+}
+
+
 def open_export(path: Path) -> NsightExport:
     """Look at an export's schema.
 
@@ -91,8 +104,10 @@ def open_export(path: Path) -> NsightExport:
                 row = db.execute(f"SELECT value FROM {meta} WHERE name = 'EXPORT_SCHEMA_VERSION'").fetchone()  # noqa: S608
                 schema = str(row[0]) if row else schema
     if not names and STRINGS not in columns:
+        whose = next((whose for tables, whose in OTHER_PROGRAMS.items() if tables & set(columns)), "")
         raise LaptimeError(
-            f"{path}: an SQLite file, but not one of Nsight Systems; export one with nsys export --type sqlite"
+            f"{path}: an SQLite file{whose and f' of {whose}'}, but not one of Nsight Systems; "
+            + (_INSTEAD.get(whose) or "export one with nsys export --type sqlite")
         )
     names |= {name: name for name in (STRINGS, CUDA_DEVICES, DIAGNOSTICS) if name in columns}
     return NsightExport(path, names, {plain: columns[name] for plain, name in names.items()}, schema)
