@@ -85,6 +85,21 @@ def test_an_unseen_level_is_bounded_by_held_out_levels(fitted: laptime.Estimator
     assert (fitted.quantile(rows, 0.9) / fitted.predict(rows)).min() > known.max()
 
 
+def test_a_new_level_is_bounded_by_levels_of_its_own_column_alone() -> None:
+    """Three levels of `gpu` bound a fourth one; two of `engine` say too little, whatever `gpu` showed."""
+    table = latency_table(configs=120).with_columns(engine=pl.Series(["eager", "graph"] * 120))
+    estimator = made(categorical=["gpu", "engine"]).fit(table)
+    new = table.head(1).with_columns(gpu=pl.lit("new"))
+    other = table.head(1).with_columns(engine=pl.lit("new"))
+    assert np.isfinite(estimator.quantile(new, 0.5)).all()
+    assert np.isinf(estimator.quantile(other, 0.5)).all()
+    assert np.isinf(estimator.quantile(other.with_columns(gpu=pl.lit("new")), 0.5)).all()
+    assert "gpu" in str(estimator.bases(new)[0])
+    assert "engine eager" not in str(estimator.bases(new)[0])
+    assert "too few to check a bound" in str(estimator.bases(other)[0])
+    assert any("a value of engine that was not seen gets no bound: 2 held-out ones" in n for n in estimator.card.notes)
+
+
 def test_a_feature_that_never_varied_gets_no_bound_when_it_does() -> None:
     table = latency_table().with_columns(dtype=pl.lit("bf16"))
     estimator = made(categorical=["gpu", "dtype"]).fit(table)

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from laptime.estimate.learn.card import ModelCard
 from laptime.estimate.learn.fitting import Fitted
 from laptime.estimate.learn.selection import Question
 from laptime.estimate.table.table import UNSEEN, Encoded
@@ -17,18 +16,24 @@ NAMED = 8
 """At most so many are named."""
 
 
-def held_out_for(card: ModelCard, question: Question) -> list[str]:
-    """What was held out in turn for this question: groups or levels by their names."""
-    asked = "group" if question == "sibling" else question
-    by_question = {choice.question: choice.folds for choice in card.choices}
-    return by_question.get(asked, by_question.get("group", []) if asked == "level" else [])
+def held_out_for(fitted: Fitted, question: Question, new: Sequence[str]) -> list[str]:
+    """What was held out in turn for a row of this question: groups, or levels of its new columns, by their names."""
+    by_question = {choice.question: choice.folds for choice in fitted.card.choices}
+    if question == "level" and "level" in by_question:
+        return [fold for fold in by_question["level"] if any(fold.startswith(f"{column} ") for column in new)]
+    return by_question.get("group", []) if question in NEW else []
 
 
-def new_names(fitted: Fitted, table: pl.DataFrame, rows: Encoded, row: int) -> str:
+def new_levels(fitted: Fitted, rows: Encoded, row: int) -> list[str]:
+    """The columns of a row whose value was never measured."""
+    return [
+        name for name, code in zip(fitted.schema.categorical, rows.codes[row].tolist(), strict=True) if code == UNSEEN
+    ]
+
+
+def new_names(fitted: Fitted, table: pl.DataFrame, new: Sequence[str], row: int) -> str:
     """What is new in a row: the levels that were never measured, else its group."""
-    schema = fitted.schema
-    new = [name for name, code in zip(schema.categorical, rows.codes[row].tolist(), strict=True) if code == UNSEEN]
-    names = new or [name for name in schema.group if name in table.columns]
+    names = new or [name for name in fitted.schema.group if name in table.columns]
     return " and ".join(f"{name} {table[name][row]}" for name in names)
 
 
@@ -36,12 +41,15 @@ def bases(fitted: Fitted, table: pl.DataFrame, rows: Encoded, questions: Sequenc
     """For each row of a new group or level what its bound was checked on, else None."""
     said: list[str | None] = []
     for row, question in enumerate(questions):
-        held = held_out_for(fitted.card, question) if question in NEW else []
+        new = new_levels(fitted, rows, row) if question in NEW else []
+        held = held_out_for(fitted, question, new)
         if not held:
             said.append(None)
             continue
         names = ", ".join(held[:NAMED]) + (f" and {len(held) - NAMED} more" if len(held) > NAMED else "")
-        few = "" if len(fitted.by_question[question].residuals) else "; too few to check a bound"
+        calibrated = fitted.by_question[question]
+        checked = len(calibrated.residuals) or (len(new) == 1 and new[0] in calibrated.groups)
+        few = "" if checked else "; too few to check a bound"
         ways = f"{len(held)} others were held out in turn" if len(held) > 1 else "one other was held out"
-        said.append(f"{new_names(fitted, table, rows, row)} was never measured: {ways} ({names}){few}")
+        said.append(f"{new_names(fitted, table, new, row)} was never measured: {ways} ({names}){few}")
     return said

@@ -19,7 +19,7 @@ from laptime.estimate.judge.evaluation import evaluate
 from laptime.estimate.judge.evaluation_result import Evaluation
 from laptime.estimate.learn.card import ModelCard
 from laptime.estimate.learn.conformal import CalibratedRegressor, check_level
-from laptime.estimate.learn.domain import NEAR, unseen_levels
+from laptime.estimate.learn.domain import NEAR, new_columns, unseen_levels
 from laptime.estimate.learn.fitting import FitSettings, Fitted, fit_table, one_thread
 from laptime.estimate.learn.growth import reach
 from laptime.estimate.learn.selection import Question
@@ -255,8 +255,9 @@ class Estimator:
                     if around is not None:  # what is not known at the edge is not known beyond it
                         largest = np.maximum(around.at(found.nearest), around.at(some))
                         local[places] = np.where(np.isinf(largest), np.inf, 1.0)
+            labels = groups if question != "level" else new_columns(rows, fitted.schema.categorical)
             for name in calibrated.groups if not only_support else ():
-                own = np.array([groups[place] == name for place in places], dtype=np.bool_)
+                own = np.array([labels[place] == name for place in places], dtype=np.bool_)
                 if own.any():
                     calibrated_rows.append((calibrated.of_group(name), places[own]))
                     places = places[~own]

@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from laptime.data.stats import Floats
-from laptime.estimate.basis import NEW, held_out_for, new_names
+from laptime.estimate.basis import NEW, held_out_for, new_levels, new_names
 from laptime.estimate.learn.card import ModelCard
 from laptime.estimate.learn.fitting import Fitted
 from laptime.estimate.learn.selection import Question
@@ -34,8 +34,9 @@ def unpromised_reasons(
         parts = []
         if larger[row] > np.log(FARTHEST) + 1e-9:
             parts.append(_too_large(fitted.card, rows.numeric[row], float(np.exp(larger[row]))))
-        if question in NEW and not held_out_for(fitted.card, question):
-            what = new_names(fitted, table, rows, row)
+        new = new_levels(fitted, rows, row) if question in NEW else []
+        if question in NEW and not held_out_for(fitted, question, new):
+            what = new_names(fitted, table, new, row)
             parts.append(f"{what} was never measured, and no other value could be held out to check a bound")
         reasons.append("; ".join(parts) or None)
     return reasons

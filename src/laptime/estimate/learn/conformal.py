@@ -23,6 +23,7 @@ from laptime.estimate.learn.domain import NEAR
 from laptime.estimate.learn.growth import Growth
 from laptime.estimate.learn.ranks import bound, rank, share_below
 from laptime.estimate.learn.regressors import Regressor
+from laptime.estimate.learn.selection import FEWEST_FOLDS
 from laptime.estimate.learn.surroundings import Surroundings
 
 SLACK = 1e-12
@@ -44,7 +45,7 @@ class CalibratedRegressor(msgspec.Struct, frozen=True):
     floor: Floats = np.empty(0)
     """Residuals of configurations inside the domain: no bound outside it is narrower than theirs."""
     groups: dict[str, Floats] = {}
-    """The residuals of each group that was seen and has enough of them."""
+    """The residuals of each group that was seen and has enough of them; of new levels, those of each column."""
     most: float | None = None
     """A bound further above the prediction (in logarithms) is none: so far the regressor doesn't extrapolate."""
     around: Surroundings | None = None
@@ -54,7 +55,7 @@ class CalibratedRegressor(msgspec.Struct, frozen=True):
 
     def of_group(self, name: str) -> CalibratedRegressor:
         """The same regressor, calibrated on one group alone."""
-        return CalibratedRegressor(self.regressor, self.groups[name], self.spread, around=self.around)
+        return msgspec.structs.replace(self, residuals=self.groups[name], groups={})
 
     def scale(self, distances: Floats) -> Floats:
         """What a residual is multiplied by at each distance outside the domain: 1 inside, 2 at `spread`."""
@@ -105,8 +106,6 @@ MOST_WIDENING = float(np.log(2.0))
 """Outside the domain a bound may be this much wider than inside, twice: what is wider promises nothing of use."""
 MOST_BEYOND = float(np.log(1.8))
 """The same beyond the sizes, over a prediction that already allows for growth."""
-FEWEST_FOLDS = 3
-"""Held-out groups or levels from which a spread between them can be told."""
 SHARES = np.arange(1, 400) / 400
 """Levels at which a bound over groups is worked out; in between the higher one counts."""
 
@@ -165,12 +164,17 @@ def calibrate(
     """Scale and sort the held-out residuals. Their spread is their median distance, at least NEAR.
 
     `groups` names each residual's group, or is empty. `folds` numbers what it was held out with. `across`: what a new
-    row is to its folds: "rows" (one like those held out), "directions" or "groups" (a further one of them).
+    row is to its folds: "rows" (one like those held out), "directions", "groups" (a further one of them) or "levels" (a
+    further one of its own column: then `groups` names the columns).
     """
     outside = distances[distances > 0]
     spread = max(float(np.median(outside)), NEAR) if len(outside) else NEAR
     scaled = log_ratios / (1.0 + distances / spread)
     of = np.array(groups, dtype=object)
+    if across == "levels":
+        each = {name: over_groups(scaled[of == name], folds[of == name]) for name in sorted(set(groups))}
+        widest = np.max(list(each.values()), axis=0) if all(len(one) for one in each.values()) else np.empty(0)
+        return CalibratedRegressor(regressor, widest, spread, groups={k: own for k, own in each.items() if len(own)})
     enough = [name for name in sorted(set(groups)) if (of == name).sum() >= FEWEST_OF_A_GROUP]
     by_group = {name: np.sort(scaled[of == name]) for name in enough}
     if across == "directions":

@@ -211,3 +211,11 @@ def _products_of_many(sizes: list[int]) -> list[tuple[int, ...]]:
 def unseen_levels(rows: Encoded) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
     """Rows with a level that the training table did not have."""
     return np.asarray((rows.codes == UNSEEN).any(axis=1), dtype=np.bool_)
+
+
+def new_columns(rows: Encoded, names: Sequence[str]) -> list[str | None]:
+    """For each row the categorical column whose level is new; None where there is none, or several."""
+    unseen = rows.codes == UNSEEN
+    single = unseen.sum(axis=1) == 1
+    columns = unseen.argmax(axis=1) if unseen.shape[1] else np.zeros(len(rows), dtype=np.int64)
+    return [names[column] if one else None for column, one in zip(columns, single, strict=True)]

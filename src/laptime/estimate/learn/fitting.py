@@ -64,7 +64,7 @@ from laptime.estimate.table.table import (
     varying,
 )
 
-ACROSS: dict[Question, str] = {"inside": "rows", "beyond": "directions", "group": "groups", "level": "groups"}
+ACROSS: dict[Question, str] = {"inside": "rows", "beyond": "directions", "group": "groups", "level": "levels"}
 """What a new row of a question is to the folds that were held out for it."""
 TOKENS = "output_tokens"
 UNCHECKED = "beyond the measured sizes bounds are wider, but this table has too few sizes to check them"
@@ -163,6 +163,8 @@ def fit_table(frame: pl.DataFrame, settings: FitSettings, *, threads: int = 0, b
         ratios = np.log(times)[measured] - held.log_ms[place]
         by_group = question == "inside" and 1 < len(group_names) < FEW_GROUPS
         names_of = [group_names[code] for code in groups[measured]] if by_group else []
+        if question == "level":
+            names_of = [str(own_folds[fold].column) for fold in held.folds[place]]
         looked = None
         if question == "inside":
             held_rows = training.rows.take(held.configurations).take(place)
@@ -175,8 +177,14 @@ def fit_table(frame: pl.DataFrame, settings: FitSettings, *, threads: int = 0, b
             usual = np.sort(ratios / (by_question[question].scale(held.distances[place])))
         if looked is not None:
             by_question[question] = msgspec.structs.replace(by_question[question], around=looked.surroundings)
-        if ACROSS[question] == "groups":
-            notes.append(_promise(question, len(own_folds), len(by_question[question].residuals) > 0))
+        if question == "group":
+            notes.append(_promise("group", len(own_folds), len(by_question[question].residuals) > 0))
+        if question == "level":
+            if set(by_question["level"].groups) != set(schema.categorical):  # new in several columns: none
+                by_question["level"] = msgspec.structs.replace(by_question["level"], residuals=np.empty(0))
+            for column in dict.fromkeys(str(fold.column) for fold in own_folds):
+                held_levels = sum(fold.column == column for fold in own_folds)
+                notes.append(_promise(f"value of {column}", held_levels, column in by_question["level"].groups))
         choices.append(_choice(best, ratios, own_folds, by_question[question], schema.sizes))
     if "inside" not in by_question:
         raise LaptimeError(
@@ -208,7 +216,9 @@ def fit_table(frame: pl.DataFrame, settings: FitSettings, *, threads: int = 0, b
     if not any(one.regressor.needs_work for one in by_question.values()):
         schema = msgspec.structs.replace(schema, work=None)
     few_groups = 1 < len(group_names) < FEW_GROUPS
-    notes += _fill_questions(by_question, usual, [*schema.categorical, *(group if few_groups else [])])
+    told = {fold.column for fold in folds}
+    names_of_new = [name for name in [*schema.categorical, *(group if few_groups else [])] if name not in told]
+    notes += _fill_questions(by_question, usual, names_of_new)
     card = ModelCard(
         target=target,
         features=names,
@@ -283,7 +293,7 @@ def _fill_questions(by_question: dict[Question, CalibratedRegressor], floor: Flo
     """Fill the questions for which no row could be held out, and return notes that say so.
 
     Sizes beyond the table get wider bounds, unseen levels none. floor: residuals inside, of one scale. names: the
-    columns that can have unseen levels.
+    columns that can have unseen levels and have no note yet.
     """
     notes = []
     inside = by_question["inside"]
@@ -312,14 +322,14 @@ def _fill_questions(by_question: dict[Question, CalibratedRegressor], floor: Flo
     return notes
 
 
-def _promise(question: Question, held: int, given: bool) -> str:
-    """What can be said of a group or level that was not seen, after leaving out this many."""
-    what = f"a {question} that was not seen"
+def _promise(new: str, held: int, given: bool) -> str:
+    """What can be said of a group or a column's value that was not seen, after leaving out this many."""
+    what = f"a {new} that was not seen"
     if not given:
-        return f"{what} gets no bound: {held} held-out {question}{'s' * (held > 1)} say too little of a further one"
+        return f"{what} gets no bound: {held} held-out one{'s' * (held > 1)} say too little of a further one"
     sure = held / (held + 1)
     return (
-        f"{what} has a bound from {held} held-out ones, taken as normal over {question}s; without that assumption "
+        f"{what} has a bound from {held} held-out ones, taken as normal over these; without that assumption "
         f"{held} of them can promise no level above {sure:.0%}"
     )
 

@@ -53,6 +53,8 @@ final one, so its residuals are a little too large: the smaller the table, the m
 MOST_BEYOND = 5
 FEWEST_SIZES = 3
 MOST_NEW = 8
+FEWEST_FOLDS = 3
+"""Held-out groups or levels from which a spread between them can be told."""
 LARGEST_SHARE = 0.2
 MOST_HELD = 0.45
 FEWEST_LEFT = 15
@@ -75,6 +77,8 @@ class Fold(msgspec.Struct, frozen=True):
     held: Mask
     kept: Mask | None = None
     """What is fitted on; None: all that isn't held out."""
+    column: str | None = None
+    """The categorical column whose level is held out."""
 
 
 class Score(msgspec.Struct, frozen=True, kw_only=True):
@@ -176,9 +180,11 @@ def _level_folds(
     training: Training, names: Sequence[str], levels: Sequence[Sequence[str]], rng: np.random.Generator
 ) -> Iterable[Fold]:
     codes, count = training.rows.codes, training.rows.numeric.shape[1]
+    most = max(MOST_NEW // max(1, codes.shape[1]) + 1, FEWEST_FOLDS)
     for column in range(codes.shape[1]):
         known = [f"{names[count + column]} {level}" for level in levels[column]]
-        yield from _left_out("level", known.__getitem__, codes[:, column], MOST_NEW // codes.shape[1] + 1, rng)
+        for fold in _left_out("level", known.__getitem__, codes[:, column], most, rng):
+            yield msgspec.structs.replace(fold, column=names[count + column])
 
 
 def split(training: Training, fold: Fold) -> tuple[Training, Encoded]:
