@@ -11,8 +11,9 @@ os.environ["TRITON_INTERPRET"] = "1"
 
 import torch
 
+from laptime.decoder.merged_weights import merge
 from laptime.decoder.plain_prompt import PlainPrompt
-from laptime.decoder.plan import merge, read_plan
+from laptime.decoder.plan import read_plan
 from laptime.decoder.prompt import fill, new_prompt, read_layout
 from laptime.decoder.state import new_state
 from laptime.decoder.triton_prompt import TileShape, TritonPrompt

@@ -12,8 +12,9 @@ os.environ["TRITON_INTERPRET"] = "1"
 import torch
 
 from laptime.decoder.kernels.shapes import SHAPES
+from laptime.decoder.merged_weights import merge
 from laptime.decoder.plain_step import decode_one_token
-from laptime.decoder.plan import merge, read_plan
+from laptime.decoder.plan import read_plan
 from laptime.decoder.state import Sampling, new_state
 from laptime.decoder.triton_step import kernels_of, triton_step
 from tests.models.tiny import build

@@ -8,10 +8,11 @@ from transformers import LlamaConfig, MistralConfig
 
 import laptime
 from laptime.decoder import FastModel, timed_generate
+from laptime.decoder.aligned_weights import Aligned
 from laptime.decoder.fast_model import LateSetting, Setting
 from laptime.decoder.prompt import bucket_of
 from laptime.decoder.state import Sampling, new_state
-from laptime.decoder.vision import Aligned, Tower
+from laptime.decoder.vision import Tower
 from laptime.errors import LaptimeError
 from laptime.models.block_experts import own_experts
 from laptime.models.knob_switch import KnobSwitch, LateKnobs

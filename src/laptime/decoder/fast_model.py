@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from transformers import GenerationConfig, LogitsProcessor
 
-from laptime.decoder.decoder import FastDecoder, Kernels, Mark, Session, go_on
+from laptime.decoder.decoder import FastDecoder, Kernels
 from laptime.decoder.fast_vision import FastVision
 from laptime.decoder.one_call import LateSetting as LateSetting
 from laptime.decoder.one_call import OneCall
@@ -22,8 +22,9 @@ from laptime.decoder.one_call import Setting as Setting
 from laptime.decoder.plain_prompt import PlainPrompt
 from laptime.decoder.prefill import write_ends
 from laptime.decoder.prompt import Layout, Prompt, bucket_of, check_prompt, fill, new_prompt, read_layout
+from laptime.decoder.session import Mark, Session, go_on
 from laptime.decoder.settings import REFUSED_ARGUMENTS, GenerationSettings, read_settings
-from laptime.decoder.shelf import Bucket, Part, Shelf
+from laptime.decoder.shelf import Bucket, Part, PartReport, Shelf
 from laptime.decoder.state import choose, take
 from laptime.decoder.triton_prompt import TritonPrompt
 from laptime.decoder.vision import PIXELS, SIZES, RopePlaces, images_of, levels_of
@@ -44,16 +45,6 @@ class Prefill:
 
     prompt: Prompt
     passes: Passes
-
-
-@dataclass(frozen=True)
-class PartReport:
-    """How a bucket of a part runs. reason: why it isn't captured; None when it is, or where nothing can be."""
-
-    part: str
-    bucket: str
-    captured: bool
-    reason: str | None
 
 
 class FastModel:

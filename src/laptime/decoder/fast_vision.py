@@ -9,11 +9,12 @@ from typing import Any
 
 import torch
 
+from laptime.decoder.aligned_weights import Aligned
 from laptime.decoder.imprint import Hooks
 from laptime.decoder.plan import DecodePlan
 from laptime.decoder.prompt import Layout, Prompt
 from laptime.decoder.shelf import Part, Shelf
-from laptime.decoder.vision import Aligned, Features, Tower, compiled_blocks, seeing_modules, shape_of
+from laptime.decoder.vision import Features, Tower, compiled_blocks, seeing_modules, shape_of
 from laptime.errors import LaptimeError
 
 

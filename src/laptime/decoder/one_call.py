@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 import torch
 
-from laptime.decoder.decoder import Mark
 from laptime.decoder.prompt import Layout
+from laptime.decoder.session import Mark
 from laptime.decoder.settings import GenerationSettings
 
 

@@ -27,6 +27,16 @@ class Part:
     reason: str | None
 
 
+@dataclass(frozen=True)
+class PartReport:
+    """How a bucket of a part runs. reason: why it isn't captured; None when it is, or where nothing can be."""
+
+    part: str
+    bucket: str
+    captured: bool
+    reason: str | None
+
+
 @dataclass(frozen=True, eq=False)
 class Bucket(Generic[Content]):
     """One size: the buffers that its parts share, how many bytes they have, and its parts by name."""

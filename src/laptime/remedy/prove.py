@@ -16,7 +16,8 @@ from typing import Any
 from msgspec.structs import replace
 
 from laptime.data.record import Scalar
-from laptime.decoder.plan import DecodePlan, merge, read_plan, separate
+from laptime.decoder.merged_weights import merge, separate
+from laptime.decoder.plan import DecodePlan, read_plan
 from laptime.decoder.prompt import check_prompt
 from laptime.decoder.triton_step import kernels_of
 from laptime.decoder.vision import is_packed, tower_blocks
