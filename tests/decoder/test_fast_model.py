@@ -243,6 +243,41 @@ def test_a_tower_s_mlp_of_an_odd_width_computes_the_same_filled_up():
     assert model.model.visual.blocks[0].mlp.down_proj.weight.shape == (24, 30)
 
 
+def scaled(weight):
+    weight.mul_(-3.0)
+
+
+def merged_into(weight):
+    weight.data += torch.linspace(-1, 1, weight.numel()).view_as(weight)
+
+
+@pytest.mark.parametrize("inference", [False, True])
+@pytest.mark.parametrize("change", [scaled, merged_into])
+@pytest.mark.parametrize("which", ["gate_proj.weight", "gate_proj.bias", "up_proj.weight", "down_proj.weight"])
+def test_copies_of_a_tower_s_weights_follow_changes_in_place(which, change, inference):
+    """To the memory that graphs read: the copies stay where they are."""
+    with torch.inference_mode(inference):
+        config = VLM_CONFIGS["qwen2_5_vl"]()
+        config.vision_config.intermediate_size = 30
+        model = built("qwen2_5_vl", config=config)
+        model.model.visual.blocks[1].mlp.gate_proj.bias.fill_(0.3)
+    inputs = tiny_inputs("qwen2_5_vl", text=9)
+    aligned = Aligned(model.model)
+    with aligned.put_in():
+        places = [one.data_ptr() for one in model.model.visual.parameters()]
+    own, tower = (Tower(model.model, inputs, torch.float32, wide) for wide in (None, aligned))
+    before = own().first
+    assert not aligned.refresh()
+    with torch.inference_mode(inference):
+        change(model.model.visual.blocks[1].mlp.get_parameter(which))
+    assert aligned.refresh()
+    assert not aligned.refresh()
+    assert not torch.allclose(own().first, before)
+    torch.testing.assert_close(tower().first, own().first)
+    with aligned.put_in():
+        assert places == [one.data_ptr() for one in model.model.visual.parameters()]
+
+
 def test_image_tokens_and_features_must_be_as_many():
     model = built("internvl")
     inputs = tiny_inputs("internvl", text=9)

@@ -12,7 +12,7 @@ from laptime.decoder.triton_prompt import TileShape, TritonPrompt
 from laptime.models.knobs import ModelKnobs, applied
 from laptime.models.loading import load_model
 from laptime.workload.inputs import make_inputs
-from tests.models.tiny import FAMILIES, build, tiny_inputs
+from tests.models.tiny import FAMILIES, VLM_CONFIGS, build, tiny_inputs
 
 REFUSED = ("gemma3", "paligemma", "aria")
 LOOKS_AT_PIXELS = ("idefics3", "smolvlm")
@@ -130,6 +130,27 @@ def test_steps_behind_an_end_are_counted_and_the_sample_is_not_flagged(cuda, pla
     assert "forwards-mismatch" not in sample.flags
     assert sample.stages.closes()
     assert (sample.stages.decode_ms is None) is (length == 1)
+
+
+def test_weights_of_a_tower_that_change_are_read_without_a_word(cuda):
+    """Also those whose copies a graph holds, since their width is no multiple of 8."""
+    config = VLM_CONFIGS["qwen2_5_vl"]()
+    config.vision_config.intermediate_size = 30
+    model = build("qwen2_5_vl", config=config).requires_grad_(False).to(cuda)
+    for parameter in model.parameters():
+        if parameter.ndim > 1:
+            parameter.mul_(3.0)
+    inputs = {k: v.to(cuda) for k, v in tiny_inputs("qwen2_5_vl", text=9).items()}
+    with FastModel(model, compiled=False) as fast:
+        for change in (None, "in place", "data", "one bias"):
+            for block in model.model.visual.blocks:
+                if change == "in place":
+                    block.mlp.down_proj.weight.mul_(-3.0)
+                elif change == "data":
+                    block.mlp.up_proj.weight.data *= 5.0
+                elif change == "one bias":
+                    block.mlp.gate_proj.bias.data += 1.0
+            assert torch.equal(fast.generate(**inputs, **GREEDY), model.generate(**inputs, **GREEDY)), change
 
 
 def test_a_compiler_that_fails_leaves_the_tower_captured_as_it_is(cuda, monkeypatch):

@@ -61,6 +61,8 @@ class FastVision:
         images that the tower can't take.
         """
         assert prompt.features is not None
+        if self._aligned is not None:
+            self._aligned.refresh()
         key = shape_of(self._core, inputs)
         if self._compiled and key not in self.shelf:
             with compiled_blocks(self._core), suppress(Exception):  # a compiler can raise anything
