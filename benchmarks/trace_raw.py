@@ -45,8 +45,27 @@ WAYS = {
     "DtoD": "device to device",
     "PtoP": "peer to peer",
     "HtoH": "host to host",
+    "HtoA": "host to array",
+    "AtoH": "array to host",
+    "AtoA": "array to array",
+    "AtoD": "array to device",
+    "DtoA": "device to array",
 }
-NSYS_WAYS = {1: "HtoD", 2: "DtoH", 8: "DtoD", 9: "HtoH", 10: "PtoP", 11: "HtoD", 12: "DtoH", 13: "DtoD"}
+NSYS_WAYS = {
+    1: "HtoD",
+    2: "DtoH",
+    3: "HtoA",
+    4: "AtoH",
+    5: "AtoA",
+    6: "AtoD",
+    7: "DtoA",
+    8: "DtoD",
+    9: "HtoH",
+    10: "PtoP",
+    11: "HtoD",
+    12: "DtoH",
+    13: "DtoD",
+}
 
 
 def kineto_rows(path: Path) -> tuple[list[Row], list[dict[str, Any]]]:

@@ -77,6 +77,8 @@ def test_a_gpu_that_hardly_worked_is_said_to() -> None:
     analysis = analyse(build(activities, calls))
     assert analysis.headline.startswith("The GPU's work lies within 0.055 ms of the 60 ms that were traced")
     assert codes(analysis)["short-device-span"] == ("warning", 1)
+    calls.append(CallRow(T + 20_000_000_000, T + 20_000_000_001, "cudaDeviceSynchronize", 100))
+    assert "that were traced (under 0.001 %)" in analyse(build(activities, calls)).headline
 
 
 @pytest.mark.parametrize("ranks", [2, 3])

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from laptime.trace.analysis import analyse
 from laptime.trace.headline import plain
+from laptime.trace.result import SURE
 from tests.trace.build_timeline import build
 from tests.trace.engines import LAYER, Rows, decoder, host_bound
 from tests.trace.write_traces import ActivityRow, CallRow, RangeRow
@@ -36,6 +37,14 @@ def test_start_up_is_the_headline_only_where_nothing_is_steady() -> None:
 def test_long_work_between_launches_is_not_called_slow_launching() -> None:
     rows = host_bound([STEP] * 6, between_ns=200_000_000)
     assert "the host does other work than launching" in analyse(build(*rows.all)).headline
+
+
+def test_ranges_with_unlike_work_are_not_called_steps() -> None:
+    """A sampled trace: of the one range other kernels are left than of the other."""
+    ranges = [[(f"{name}{i % 7}", 9_000) for i in range(many)] for name, many in (("gemm", 40), ("relu", 60))]
+    analysis = analyse(build(*host_bound(ranges, annotate="ProfilerStep#{}", between_ns=30_000).all))
+    assert (analysis.steps.count, analysis.steps.confidence < SURE) == (2, True)
+    assert analysis.advice.startswith("The one shown of 2 ranges of ProfilerStep#N takes")
 
 
 def test_repeated_products_alone_are_no_forward_pass() -> None:

@@ -61,6 +61,12 @@ def test_the_costs_are_those_of_the_published_step() -> None:
     assert costs.fusable_ns == sum(duration for name, duration in engines.published_step() if name == "add")
 
 
+def test_kernels_that_leave_no_gap_in_replays_are_promised_none() -> None:
+    rows = what_if(replace(published_costs(), residual_ns=(0, 1)))
+    (graph,) = [row for row in rows if row.remedy == "graph"]
+    assert graph.assumptions[0].startswith("its kernels follow one another with hardly a gap")
+
+
 def test_fusion_under_the_graph_gave_0_9_percent() -> None:
     costs = published_costs()
     adds = [duration for name, duration in engines.published_step() if name == "add"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from laptime.trace.attention_kinds import attention_words
-from laptime.trace.headline import START_UP, missing_work, start_up_ns
+from laptime.trace.headline import START_UP, missing_work, plain, start_up_ns
 from laptime.trace.result import SURE, DeviceTimes, Integrity, Steps, TracedPass, WhatIf
 from laptime.trace.tolerance import VERB
 
@@ -27,6 +27,8 @@ def advice(integrity: Integrity, steps: Steps, whatif: list[WhatIf], devices: li
     subject = "A step takes" if steps.count > 1 else "The only step takes"
     if steps.confidence < SURE and steps.method == "period":
         subject = "If what repeats is a step, it takes"
+    elif steps.confidence < SURE and steps.name and steps.count > 1:
+        subject = f"The one shown of {steps.count} ranges of {plain(steps.name)} takes"
     elif steps.confidence < SURE and steps.method == "forward":
         subject = "If what repeats are layers, the one pass through them takes"
     elif steps.method == "forward":

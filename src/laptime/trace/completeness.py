@@ -174,6 +174,10 @@ def _ms(time_ns: int) -> str:
     return f"{time_ns / 1e6:.0f}" if time_ns >= 100_000_000 else f"{time_ns / 1e6:.3g}"
 
 
+def _small_percent(share: float) -> str:
+    return f"{share * 100:.2g} %" if share >= 1e-5 else "under 0.001 %"
+
+
 def short_device_span(timeline: GpuTimeline) -> Iterator[Finding]:
     """A device that worked within a small part of what was traced."""
     traced, device = traced_span_ns(timeline), device_span_ns(timeline)
@@ -182,7 +186,7 @@ def short_device_span(timeline: GpuTimeline) -> Iterator[Finding]:
             code="short-device-span",
             severity="warning",
             message=f"the GPU's work lies within {_ms(device)} ms of the {_ms(traced)} ms that were traced"
-            f" ({device / traced * 100:.2g} %): idle time and gaps are those within its work",
+            f" ({_small_percent(device / traced)}): idle time and gaps are those within its work",
         )
 
 
