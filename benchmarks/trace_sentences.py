@@ -76,6 +76,18 @@ PUBLIC: dict[str, str] = {
     "openacc15": "OpenACC, in Nsight Systems (PolPuigPuy/OpenACC_Project_PolPuig, report15.sqlite)",
     "gpquad": "the CPU alone (danbider/gp-quadrature, pytorch_profiler_trace.json)",
     "grof_gpu": "another profiler's file (siwaarbn/grof, gpu_trace.json)",
+    "amach_resnet50": "ResNet-50, eight passes and their start-up (amacharla15/gpu-profiling-cuda-kernels)",
+    "abenich_resnet": "ResNet-18, one pass (Abenich7/CPU-GPU-inference-2024---V2, resnet_inference.json)",
+    "abenich_streamed": "one copy to one GPU, two kernels on another (the same, trace_streamed0_pinned0.json)",
+    "wenlu": "a small network's training, bf16 (Wenlu057/ml-training-template, trace_optimized.json)",
+    "hpdl_resnet50": "ResNet-50, one training step (haraldger/High-Performance-Deep-Learning)",
+    "knn": "nearest neighbours in four ways (enleeyee/kNN-Benchmark, profile_report.sqlite)",
+    "trisolve_la": "sparse triangular solves, one kernel 1,221 times (caoye310/Lower-Triangular-Solves, la.sqlite)",
+    "gaussian2": "Gaussian elimination, two kernels in turns (kmcho2019/Rodinia_3.1_Gaussian, report2.sqlite)",
+    "beast2": "OpenMP offloading (lockfuehrer/beast_ressoruces, report2.sqlite)",
+    "csc746_5": "unified memory (igouProto/CSC746CUDALab, report5.sqlite)",
+    "luminara": "a ray tracer (nPr0nn/Luminara-Raytracing, profile_report.sqlite)",
+    "rocprof_hip": "rocprof's own file (ROCm/rocm-blogs, HIP_trace/results.json)",
 }
 """Files of public repositories, looked at for the first time with the program as it was: `LAPTIME_MORE`."""
 
