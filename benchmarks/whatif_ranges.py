@@ -39,9 +39,9 @@ from laptime.trace.step_changes import step_changes
 from laptime.trace.step_costs import step_costs
 from recorded import record
 
-CONSTANTS = 9
-"""Residual, memsets, streams side by side, heat, merged kernels and what they leave of strided ones, launching beside
-workers, receiving a batch, stretching by the profiler."""
+CONSTANTS = 10
+"""Residual, memsets, streams side by side, heat, merged kernels and what they leave of strided ones, receiving a batch,
+stretching by the profiler, a graph's launch behind a wait, what a link carries."""
 
 OTHER = 0.2
 """A graph whose kernels are so many more or fewer is of another program."""

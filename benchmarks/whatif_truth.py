@@ -42,7 +42,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("workloads", nargs="*")
     parser.add_argument(
-        "--set", choices=("first", "unseen", "third", "fourth"), default="first", help="which workloads"
+        "--set", choices=("first", "unseen", "third", "fourth", "fifth"), default="first", help="which workloads"
     )
     parser.add_argument("--seconds", type=float, default=600.0, help="begin no workload after this")
     parser.add_argument("--again", type=Path, help="a folder with a run's .json and its traces in a .zip")
@@ -109,9 +109,13 @@ def the_set(name: str) -> dict[str, Any]:
         import whatif_third
 
         return whatif_third.WORKLOADS
-    import whatif_fourth
+    if name == "fourth":
+        import whatif_fourth
 
-    return whatif_fourth.WORKLOADS
+        return whatif_fourth.WORKLOADS
+    import whatif_fifth
+
+    return whatif_fifth.WORKLOADS
 
 
 def run_all(workloads: dict[str, Any], folder: Path, seconds: float) -> None:

@@ -273,9 +273,6 @@ def test_the_decode_steps_of_a_real_generate_without_annotations() -> None:
     assert (steps.layers.count, steps.layers.identical) == (36, 36)
     assert analysis.headline.startswith("GPU idle 87 %: the host can't launch fast enough; partly in aten::mm")
     graph = next(row for row in analysis.whatif if row.remedy == "graph")
-    # Measured: 8.45 ms, the same step captured with a static cache: 0.2 % above the range of a graph of all of it, and
-    # within that of a graph of the layers alone. So this promise was missed, by little.
-    assert 1.002 * graph.step_ns_high >= 8_450_000
-    assert graph.step_ns_low <= 8_450_000 <= graph.step_ns_high + graph.outside_ns
+    assert graph.step_ns_low <= 8_450_000 <= graph.step_ns_high  # measured: the same step captured with a static cache
     for row in analysis.whatif:
         assert (row.step_ns_high - row.step_ns_low) / 2 <= 0.08 * 28_000_000, row

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from laptime.trace.remedied import Remedied
 from laptime.trace.tolerance import ASKED, REACH, SHIFT, tolerated
 
-LATER = ("third",)
+LATER = ("third", "fourth")
 RANGES = st.builds(
     lambda low, more, share: Remedied(low, low + round(low * more), round(low * share)),
     st.integers(10_000, 10**9),
@@ -26,11 +26,11 @@ def test_no_range_is_narrower_than_the_outcomes_or_the_replays(made: Remedied, r
     promised = tolerated(made, remedy)
     assert made.floor_ns <= promised.low_ns <= promised.high_ns
     middle = (made.low_ns + made.high_ns) / 2
-    assert promised.high_ns >= middle * 1.09  # the reach less the shift
+    assert promised.high_ns >= middle * 1.13  # the reach less the shift
     half = (made.high_ns - made.low_ns) / (made.high_ns + made.low_ns)
     if promised.low_ns > made.floor_ns:
         wide = (promised.high_ns - promised.low_ns) / (promised.high_ns + promised.low_ns)
-        assert wide == pytest.approx(max(half, 0.1459), abs=0.001)
+        assert wide == pytest.approx(max(half, 0.1489), abs=0.001)
 
 
 def test_two_equal_replays_are_promised_within_fifteen_percent() -> None:

@@ -14,8 +14,11 @@ from laptime.trace.device_time import COMPUTE, COPY, MEMSET
 from laptime.trace.remedied import AWAY, HOT, HOT_NS, Remedied, Replayed
 from laptime.trace.replay import Timing, replay_ns
 
-GRAPH_LAUNCH_NS = (0, 25_000)
-"""What the launch of a graph adds behind host work and waits."""
+GRAPH_LAUNCH_NS = (18_000, 26_000)
+"""What the launch of a graph adds behind host work and waits, until it is on its way to the device."""
+
+GRAPH_LATENCY_NS = 4_000
+"""And from there to the device, at least."""
 
 GROWN = 1.2
 """Kernel time with a cache of fixed size at most, in multiples of that with a growing one: 8.2 and 8.45 ms were
@@ -31,7 +34,10 @@ BESIDE_NS = (1_100, 1_800)
 MEMSET_NS = (500, 2_500)
 """What a graph takes to go from a kernel to a memset and on."""
 
-GRAPH_COPY_NS = 8_000
+LEAST_RESIDUAL = 0.4
+"""What remains between two kernels in any case, in shares of the lower residual."""
+
+GRAPH_COPY_NS = 6_000
 """What a copy adds to the launch of a graph at most: a graph of kernels alone is launched at once."""
 
 
@@ -48,9 +54,13 @@ def floor_ns(step: Replayed, busy_share: float = 1.0) -> int:
 
 def _at_best(step: Replayed) -> Replayed:
     """The step with the least other host work that its untraced time allows."""
-    scale = min(step.away_least, step.away_scale)
-    traced = step.launching_scale == 1 and scale == 1
-    return step if traced else replace(step, away_scale=scale * AWAY[0])
+    scale = min(away for _, away in step.other_scales) * AWAY[0] if step.other_scales else step.away_scale
+    return replace(step, away_scale=scale)
+
+
+def _at_worst(step: Replayed) -> Replayed:
+    """The step with the most of it."""
+    return replace(step, away_scale=AWAY[1] * max((away for _, away in step.other_scales), default=step.away_scale))
 
 
 def graph_range(step: Replayed, residual_ns: tuple[int, int]) -> Remedied:
@@ -58,10 +68,11 @@ def graph_range(step: Replayed, residual_ns: tuple[int, int]) -> Remedied:
     graph = step.graph
     missed = max(step.base_ns - step.replayed_ns, 0)  # an order that the replay doesn't know of
     copies = int(np.count_nonzero(graph.kind == COPY))
-    late = replace(step, away_scale=step.away_scale * AWAY[1])
+    late = _at_worst(step)
     best = _at_best(step)
-    least = replay_ns(_captured(best, (0, 0), residual_ns[0] // 2))
-    low = replay_ns(_captured(best, (GRAPH_LAUNCH_NS[0], 0), residual_ns[0], MEMSET_NS[0]))
+    least = replay_ns(_captured(best, (0, 0), round(LEAST_RESIDUAL * residual_ns[0])))
+    soon = (GRAPH_LAUNCH_NS[0], min(GRAPH_LATENCY_NS, graph.latency_ns))
+    low = replay_ns(_captured(best, soon, residual_ns[0], MEMSET_NS[0]))
     launch = (GRAPH_LAUNCH_NS[1] + GRAPH_COPY_NS * copies, graph.latency_ns)
     timing = _captured(late, launch, residual_ns[1], MEMSET_NS[1])
     hot = step.heavy & (graph.duration_ns >= HOT_NS)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -19,14 +20,15 @@ from laptime.trace.step_graph import StepGraph, as_it_is
 
 Bools = npt.NDArray[np.bool_]
 
-FETCH_NS = (100_000, 800_000)
-"""What it takes to receive a batch that a worker made."""
+FETCH_NS = (600_000, 1_300_000)
+"""What it takes to receive a batch that a worker made: 0.75 to 1.35 ms were traced, whatever its size."""
 
 LARGE_NS = 50_000
 """Shorter copies are not worth a stream of their own."""
 
-PINNED_BYTES_PER_NS = (55.0, 20.0)
-"""What a link carries from pinned memory where the trace shows pageable copies only: high, low."""
+PINNED_BYTES_PER_NS, FIFTH_BYTES_PER_NS = (55.0, 20.0), (55.5, 48.0)
+"""What a link carries from pinned memory where the trace shows pageable copies only: high, low; and a link of PCI
+Express 5, 51 to 55 on an H200."""
 
 UNKNOWN_COPY = (0.1, 1.0)
 """What is left of a pageable copy's time where its size is not known."""
@@ -45,12 +47,9 @@ AWAY = (0.96, 1.04)
 """Other host work, in multiples of what the one step that is shown took for it; the shorter only of untraced steps,
 since the profiler may have stretched it."""
 
-STRETCHED = 1.4
-"""How much longer launching usually takes under the profiler: 1.2 to 2 times. Where launching less of that leaves the
-untraced step room, its other work may be as much shorter than it was traced."""
-
-WARM = (0.92, 1.0)
-"""Launching once workers load, in multiples of before: loading no longer empties the processor's caches."""
+STRETCHED = (1.2, 1.4, 1.9)
+"""How much longer launching takes under the profiler: seldom less, usually, seldom more. All of the host's work is
+longer or shorter than traced by one factor besides: a host is now faster and now slower."""
 
 MERGED = (0.0, 0.02, 0.11)
 """What merging a run of kernels leaves of all but its longest: never less than, low, high."""
@@ -69,12 +68,12 @@ COMPILED_CALL_NS = (20_000, 200_000)
 """What entering compiled code takes: its guards."""
 
 LONGER = 3.0
-"""How much longer than traced the host's other work is taken to be at most."""
+"""How much longer than traced the host's work is taken to be at most."""
 
 HIDDEN = 1.01
 """A step that launching makes longer by less than this is one whose launches the device hides."""
 
-HALVINGS = 8
+HALVINGS = 9
 """How often the interval is halved in which the profiler's stretching is looked for."""
 
 JITTER = (0.98, 1.02)
@@ -90,8 +89,7 @@ class Replayed:
     replayed_ns: int  # what its replay takes
     launching_scale: float = 1.0  # untraced launching in shares of the traced
     away_scale: float = 1.0  # likewise of other host work
-    away_least: float = 1.0  # and what that may be at least
-    launching_most: float | None = None  # launching, where the other work is as little
+    other_scales: tuple[tuple[float, float], ...] = ()  # both, where the profiler stretched launching less, and more
     outside: Bools  # the host goes on launching where a graph holds the layers alone
     copies: Int8  # large ones between host and device: 1 to the device, 2 to the host; else 0
     pinned: Bools
@@ -101,6 +99,7 @@ class Replayed:
     strided: Bools  # kernels that work element by element
     depthwise: Bools
     loading: Bools  # a data loader works before the launch
+    link_bytes_per_ns: tuple[float, float] = PINNED_BYTES_PER_NS  # from pinned memory: high, low
     grows: bool = False  # a cache is concatenated: a graph needs one of fixed size, whose kernels read all of it
 
     def as_it_is(self) -> Timing:
@@ -125,39 +124,56 @@ class Remedied:
 def untraced(step: Replayed, base_ns: int) -> Replayed:
     """The step without the profiler: host time is scaled until the replay lasts as long as was measured.
 
-    The profiler stretches what the host does to launch. Only when that doesn't suffice is its other work shorter too.
+    The profiler stretches what the host does to launch. Where the host does other work, too, a usual stretch of
+    launching is taken, and what remains is a host that was faster or slower: it scales both.
 
     Args:
         step: the step as it was traced.
         base_ns: its time without the profiler.
     """
     wanted = base_ns * step.replayed_ns / max(step.base_ns, 1)
-    away = any(part.any() for part in step.graph.away_ns)
-    if wanted > step.replayed_ns:  # more than was traced: the host's other work was longer, if it did any
-        share = _share(lambda share: replace(step, away_scale=share), wanted, (1.0, LONGER)) if away else 1.0
-        share = share if share < 0.99 * LONGER else 1.0
-        return _timed(replace(step, base_ns=base_ns, away_scale=share, away_least=(1 + share) / 2))
-    usual, shorter = replace(step, launching_scale=1 / STRETCHED), replace(step, launching_scale=0.0)
-    bound = replay_ns(shorter.as_it_is())
-    if replay_ns(usual.as_it_is()) <= bound * HIDDEN:  # the device hides launching: nothing says what it takes
-        return _timed(replace(usual, base_ns=base_ns))
-    if bound < wanted:
-        share = _share(lambda share: replace(step, launching_scale=share), wanted)
-        least, most = 1.0, share
-        if away and share < usual.launching_scale:
-            least, most = _share(lambda share: replace(usual, away_scale=share), wanted), usual.launching_scale
-        return _timed(replace(step, base_ns=base_ns, launching_scale=share, launching_most=most, away_least=least))
-    share = _share(lambda share: replace(shorter, away_scale=share), wanted)
-    return _timed(replace(shorter, base_ns=base_ns, away_scale=share, away_least=share))
+    if (scales := _scales(step, wanted)) is not None:
+        (launching, away), *others = scales
+        return _timed(replace(step, launching_scale=launching, away_scale=away, other_scales=tuple(others)), base_ns)
+    usual, least = replace(step, launching_scale=1 / STRETCHED[1]), replace(step, launching_scale=0.0)
+    if replay_ns(usual.as_it_is()) <= replay_ns(least.as_it_is()) * HIDDEN:  # nothing says what launching takes
+        return _timed(usual, base_ns)
+    share = _share(partial(_launching, step), wanted)
+    return _timed(replace(step, launching_scale=share if share < 0.99 * LONGER else 1.0), base_ns)
 
 
-def _timed(step: Replayed) -> Replayed:
-    return replace(step, replayed_ns=replay_ns(step.as_it_is()))
+def _scales(step: Replayed, wanted_ns: float) -> list[tuple[float, float]] | None:
+    """What launching and other work are scaled by: likely, where the profiler stretched launching less, and more.
+
+    None where the host does no other work, or no speed of it explains the step.
+    """
+    if not any(part.any() for part in step.graph.away_ns):
+        return None
+    speeds = [_share(partial(_at_speed, step, one), wanted_ns) for one in STRETCHED]
+    slow, usual, fast = speeds
+    if not 0.01 * LONGER < usual < 0.99 * LONGER:
+        return None
+    likely = (usual + min(max(1.0, slow), fast)) / 2  # rather the host's speed in the trace than another
+    launching = [speed / one for speed, one in zip(speeds, STRETCHED, strict=True)]
+    chosen = (likely, (slow + likely) / 2, (likely + fast) / 2)
+    return [(float(np.interp(speed, speeds, launching)), speed) for speed in chosen]
 
 
-def _share(scaled: Callable[[float], Replayed], wanted_ns: float, within: tuple[float, float] = (0.0, 1.0)) -> float:
+def _at_speed(step: Replayed, stretched: float, speed: float) -> Replayed:
+    return replace(step, launching_scale=speed / stretched, away_scale=speed)
+
+
+def _launching(step: Replayed, share: float) -> Replayed:
+    return replace(step, launching_scale=share)
+
+
+def _timed(step: Replayed, base_ns: int) -> Replayed:
+    return replace(step, base_ns=base_ns, replayed_ns=replay_ns(step.as_it_is()))
+
+
+def _share(scaled: Callable[[float], Replayed], wanted_ns: float) -> float:
     """Which share makes the step as long as wanted; the least where none is short enough."""
-    low, high = within
+    low, high = 0.0, LONGER
     for _ in range(HALVINGS):
         middle = (low + high) / 2
         low, high = (low, middle) if replay_ns(scaled(middle).as_it_is()) > wanted_ns else (middle, high)
@@ -169,13 +185,11 @@ def workers_range(step: Replayed) -> Remedied | None:
     own = step.loading
     if not np.where(own, step.graph.away_ns[0] + step.graph.away_ns[1], 0).any():
         return None
-    most = step.launching_scale if step.launching_most is None else step.launching_most
-    shares = ((step.launching_scale + most) / 2, most)  # what the profiler stretched is not known
-    least = (step.away_scale + step.away_least) / 2
+    less, more = step.other_scales or ((step.launching_scale, step.away_scale),) * 2
     ends = []
-    for fetch, warm, launching, scale in zip(FETCH_NS, WARM, shares, (least, step.away_least), strict=True):
+    for fetch, (launching, scale) in zip(FETCH_NS, (more, less), strict=True):
         away = [np.where(own, np.round(part * scale), 0).astype(np.int64) for part in step.graph.away_ns]
-        timing = replace(step, launching_scale=launching * warm, away_scale=scale).as_it_is()
+        timing = replace(step, launching_scale=launching, away_scale=scale).as_it_is()
         before, behind = (spent - part for spent, part in zip(timing.host_ns, away, strict=True))
         anew = np.where(away[0] + away[1] > 0, np.minimum(fetch, away[0] + away[1]), 0)
         ends.append(replace(timing, host_ns=(before, behind + anew)))
@@ -196,7 +210,7 @@ def overlap_range(step: Replayed) -> Remedied | None:
     }
     ends = []
     hot = step.heavy & (graph.duration_ns >= HOT_NS)
-    for rate, unknown, beside, heated in zip(PINNED_BYTES_PER_NS, UNKNOWN_COPY, CONTENTION, HOT, strict=True):
+    for rate, unknown, beside, heated in zip(step.link_bytes_per_ns, UNKNOWN_COPY, CONTENTION, HOT, strict=True):
         slowed = beside * np.where(hot, heated, 1.0)
         fast = np.where(step.bytes >= 0, step.bytes / rate, graph.duration_ns * unknown)
         copied = np.where(step.pinned, graph.duration_ns, np.minimum(fast, graph.duration_ns))

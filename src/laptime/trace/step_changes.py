@@ -4,7 +4,7 @@ host work that needs nothing of the device."""
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -12,8 +12,9 @@ import numpy.typing as npt
 from laptime.trace.device_time import copy_direction
 from laptime.trace.gaps import DeviceGaps
 from laptime.trace.kernel_names import compiled, family
+from laptime.trace.operator_times import card_of
 from laptime.trace.read.timeline import Activity, GpuTimeline, Int8, Int64
-from laptime.trace.remedied import LARGE_NS, Replayed
+from laptime.trace.remedied import FIFTH_BYTES_PER_NS, LARGE_NS, PINNED_BYTES_PER_NS, Replayed
 from laptime.trace.replay import replay_ns
 from laptime.trace.step_graph import LOADER, StepGraph, as_it_is, step_graph
 from laptime.trace.steps import StepFrame
@@ -26,6 +27,11 @@ HEAVY = frozenset({"GEMM", "attention", "convolution"})
 
 _STRIDED = re.compile(r"(?<!vectorized_)elementwise_kernel<|CatArray")
 _DEPTHWISE = re.compile(r"conv_?depthwise", re.IGNORECASE)
+
+_STATISTICS = re.compile(r"batch_?norm\w*(collect|reduce)", re.IGNORECASE)
+
+_FIFTH = re.compile(r"\b(H\d{2,3}|B\d00)\b")
+"""Cards whose link to the host is PCI Express 5."""
 
 _INDEXED = re.compile(r"index_?(copy|put|fill|elementwise)|scatter", re.IGNORECASE)
 
@@ -62,6 +68,7 @@ def step_changes(timeline: GpuTimeline, gaps: DeviceGaps, launched: Int64, frame
         strided=_of(timeline, graph, lambda name: _STRIDED.search(name) is not None),
         depthwise=_of(timeline, graph, lambda name: _DEPTHWISE.search(name) is not None),
         loading=away & _loads(timeline, launched, graph),
+        link_bytes_per_ns=_link(timeline, gaps.device),
         grows=_grows([timeline.strings[i] for i in activities.name[graph.rows].tolist()], frame),
     )
 
@@ -89,6 +96,12 @@ def _copies(timeline: GpuTimeline, graph: StepGraph) -> tuple[Int8, npt.NDArray[
     return result, pinned
 
 
+def _link(timeline: GpuTimeline, device: int) -> tuple[float, float]:
+    """What the card's link to the host carries."""
+    card = card_of(timeline, device)
+    return FIFTH_BYTES_PER_NS if card is not None and _FIFTH.search(card.name) else PINNED_BYTES_PER_NS
+
+
 def _of(timeline: GpuTimeline, graph: StepGraph, holds: Callable[[str], bool]) -> npt.NDArray[np.bool_]:
     """Which of the step's activities are kernels whose name is such."""
     names, kind = timeline.activities.name[graph.rows], timeline.activities.kind[graph.rows]
@@ -105,14 +118,19 @@ def compiled_already(names: Sequence[str]) -> bool:
 
 
 def _runs(timeline: GpuTimeline, graph: StepGraph) -> Int64:
-    """Neighbours of fusable families on one stream have one number, all else -1. A reduction next to them is of them,
-    as a norm in single operators has one. What a compiler made it has merged already."""
+    """Neighbours of fusable families on one stream have one number, all else -1. A reduction or a softmax next to them
+    is of them, as a norm in single operators has one. Statistics of a batch need all of it before what follows, and
+    what a compiler made it has merged already."""
     names, kernel = timeline.activities.name[graph.rows], timeline.activities.kind[graph.rows] == Activity.KERNEL
     if compiled_already([timeline.strings[i] for i in names[kernel].tolist()]):
         return np.full(len(graph), -1, dtype=np.int64)
-    fusable = _of(timeline, graph, lambda name: family(name) in FUSABLE and not compiled(name))
+
+    def chosen(name: str, families: Container[str]) -> bool:
+        return family(name) in families and not compiled(name) and not _STATISTICS.search(name)
+
+    fusable = _of(timeline, graph, lambda name: chosen(name, FUSABLE))
     beside = np.r_[fusable[1:], False] | np.r_[False, fusable[:-1]]
-    fusable |= beside & _of(timeline, graph, lambda name: family(name) == "reduce" and not compiled(name))
+    fusable |= beside & _of(timeline, graph, lambda name: chosen(name, ("reduce", "softmax")))
     begins = np.r_[True, ~fusable[:-1] | (graph.stream[1:] != graph.stream[:-1])]
     return np.where(fusable, np.cumsum(begins), -1).astype(np.int64)
 

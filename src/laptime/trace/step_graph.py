@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from laptime.trace.api import FREE, MEMCPY, SYNCHRONIZE, purposes
-from laptime.trace.device_time import COMMUNICATION, kinds
+from laptime.trace.device_time import COMMUNICATION, copy_direction, kinds
 from laptime.trace.gaps import DeviceGaps, covered_ns
 from laptime.trace.read.timeline import GpuTimeline, Int8, Int32, Int64, RangeKind
 from laptime.trace.replay import Timing
@@ -222,7 +222,8 @@ def _host(timeline: GpuTimeline, launched: Int64, order: Int32, first: int, foll
             break
         behind = at + 1 if is_launch[i] else at
         spent, found = end[i] - max(start[i], reach), -1
-        if held[i] and "Query" not in name:
+        free = is_launch[i] and _returns_at_once(timeline, order[first + at], name)
+        if held[i] and "Query" not in name and not free:
             found = _held_by(ends, by_end, starts, (start[i], end[i]), first + at if is_launch[i] else None)
         if found >= 0:
             host.wait(behind, first + behind - found)
@@ -272,6 +273,17 @@ def _covered(begins: list[int], ends: list[int], begin_ns: int, end_ns: int) -> 
     order = np.argsort(begins, kind="stable")
     first, last = np.array(begins)[order], np.maximum(np.array(ends), np.array(begins))[order]
     return int(covered_ns(first, last, np.array([begin_ns]), np.array([end_ns]))[0])
+
+
+def _returns_at_once(timeline: GpuTimeline, row: int, call: str) -> bool:
+    """Whether the call that launched an activity never holds the host, though that may have ended before the call did.
+
+    It is asynchronous, and what it moves stays on the device or lies in pinned memory.
+    """
+    name = timeline.strings[timeline.activities.name[row]]
+    way, memory = copy_direction(name)
+    inside = "memset" in name.lower() or way == "device to device"
+    return "async" in call.lower() and (inside or memory not in (None, "pageable"))
 
 
 def _held_by(

@@ -12,14 +12,14 @@ import math
 
 from laptime.trace.remedied import Remedied
 
-SHIFT = {"graph": -0.040, "compile": 0.010, "workers": 0.010, "overlap": 0.010}
-"""The median logarithm of outcome over middle, of 23 graphs and of 14 other programs."""
+SHIFT = {"graph": -0.010, "compile": 0.010, "workers": 0.010, "overlap": 0.010}
+"""The median logarithm of outcome over middle, of 33 graphs and of 18 other programs."""
 
-REACH = 0.147
-"""How far the range reaches from there: what the first 23 programs gave. All 37 give less, 0.126."""
+REACH = 0.150
+"""How far the range reaches from there: as far as keeps it within 15 % of its middle. All 51 programs give 0.152."""
 
 
-ASKED = (17, 10)
+ASKED = (31, 20)
 """Programs that no range had been set on when they were measured, on an H200, and how many ended inside."""
 
 RECORD = f"ranges made in this way held {ASKED[1]} of {ASKED[0]} programs that were new to them, on an H200"
