@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,46 @@ def test_ranks_of_unlike_work_are_paired_by_their_groups_alone(tmp_path: Path) -
     without = write_grid(tmp_path / "unnamed", slow=3, calls=(2, 2, 3, 3), named=False)
     assert not without.clocks.aligned
     assert "did not run the same collectives" in without.clocks.why
+
+
+def apart(folder: Path, cuts: list[slice], *, regular: bool = False, grouped: bool = False) -> RankAnalysis:
+    """Ranks of one run whose captures hold different parts of its 40 collectives; rank 1 computes for longest."""
+    folder.mkdir()
+    turn = random.Random(7)
+    waits = [30 if regular else turn.randint(10, 90) for _ in range(40)]
+    for rank, cut in enumerate(cuts):
+        events, at = [], 1_000.0 + CLOCKS_US[rank]
+        for wait in waits:
+            own = 150 if rank == 1 else 100
+            events.append(kernel(GEMM, at, at + own, 7))
+            told = {"group": "tp", "ranks": list(range(len(cuts))), "operation": "allreduce"}
+            events.append(collective(NCCL, at + own, at + 170, **told))  # type: ignore[arg-type]
+            at += 170 + wait
+        events = [event for i in range(40)[cut] for event in events[2 * i : 2 * i + 2]]
+        if not grouped:
+            for event in events:
+                event["args"] = {"device": 0, "stream": event["args"]["stream"]}  # type: ignore[index]
+        content = {"distributedInfo": {"backend": "nccl", "rank": rank}, "traceEvents": events}
+        (folder / f"rank{rank}.json").write_text(json.dumps(content))
+    return read_ranks(folder)
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+def test_captures_that_begin_and_end_apart_are_paired_where_they_overlap(tmp_path: Path, grouped: bool) -> None:
+    analysis = apart(tmp_path / "cut", [slice(2, 38), slice(0, 36), slice(5, 40)], grouped=grouped)
+    assert analysis.clocks.aligned, analysis.clocks.why
+    assert analysis.clocks.offsets_ns == [us * 1_000 for us in CLOCKS_US[:3]]
+    assert [rank.paired for rank in analysis.ranks] == [31, 31, 31]
+    assert [rank.waited_ns for rank in analysis.ranks] == [31 * 50_000, 0, 31 * 50_000]
+    assert analysis.straggler == 1
+
+
+def test_captures_that_fit_together_in_more_than_one_way_are_not(tmp_path: Path) -> None:
+    """All collectives alike and evenly apart: which of them are one can't be known."""
+    assert apart(tmp_path / "as many", [slice(2, 38), slice(0, 36)]).ranks[0].paired == 34, "told by their ends"
+    analysis = apart(tmp_path / "uneven", [slice(2, 38), slice(0, 35)], regular=True)
+    assert not analysis.clocks.aligned
+    assert analysis.straggler is None
 
 
 def test_groups_that_share_no_collective_are_not_aligned(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 Where the traces name the process group of each collective (tensor, pipeline and data parallel groups), ranks are paired
 within their groups, and clocks are aligned from group to group. Else all ranks must have run the same collectives.
+Captures may begin or end at different ones: the parts that belong together are found by when their collectives end.
 """
 
 from __future__ import annotations
@@ -14,6 +15,24 @@ import numpy as np
 import numpy.typing as npt
 
 from laptime.trace.read.timeline import Int64
+
+EDGE = 256
+"""Captures that begin or end at different collectives are compared where they differ by at most so many."""
+
+OVERLAP = 0.5
+"""The least share of the shorter capture's collectives that are compared then."""
+
+NEAR_NS = 20_000
+"""Ends of the same sequences that lie within this belong together as they come."""
+
+CLEARER = 3
+"""How many times as far apart the ends must lie for every other pairing: else which belong together isn't known."""
+
+LEAST_COMMON = 8
+"""The fewest collectives whose ends say where two captures belong together."""
+
+GRAIN_NS = 2_000
+"""Ends that lie nearer than this are as near as any."""
 
 POINT_TO_POINT = frozenset({"send", "recv", "isend", "irecv", "batch_isend_irecv", "coalesced"})
 """Operations between two ranks of a group: the n-th of one rank is not the n-th of another."""
@@ -45,11 +64,67 @@ def pair(ranks: Sequence[Collectives]) -> tuple[list[Paired], str]:
         found = _by_group(ranks)
         if found:
             return found, ""
-    sequence = list(ranks[0].names)
-    if any(list(rank.names) != sequence for rank in ranks):
+    rows = [np.arange(len(rank.names)) for rank in ranks]
+    common = _common([list(rank.names) for rank in ranks], [rank.end_ns for rank in ranks])
+    if common is None:
         return [], "the ranks did not run the same collectives in the same order"
-    everyone = np.arange(len(ranks))
-    return [Paired(everyone, *(np.stack([getattr(rank, c) for rank in ranks]) for c in ("start_ns", "end_ns")))], ""
+    return [_paired(ranks, list(range(len(ranks))), [row[cut] for row, cut in zip(rows, common, strict=True)])], ""
+
+
+def _paired(ranks: Sequence[Collectives], places: list[int], rows: Sequence[npt.NDArray[np.intp]]) -> Paired:
+    start, end = (
+        np.stack([getattr(ranks[place], column)[own] for place, own in zip(places, rows, strict=True)])
+        for column in ("start_ns", "end_ns")
+    )
+    return Paired(np.array(places, dtype=np.intp), start, end)
+
+
+def _common(sequences: Sequence[list[str]], ends_ns: Sequence[Int64]) -> list[slice] | None:
+    """Of each rank the part of its collectives that all ranks hold; None where that isn't known.
+
+    All of them where the ranks ran the same, and it fits. Else the captures begin or end apart: the parts are those of
+    equal names whose ends lie nearest, and clearly nearer than those of any other.
+    """
+    names = sorted({name for sequence in sequences for name in sequence})
+    number = {name: i for i, name in enumerate(names)}
+    coded = [np.array([number[name] for name in sequence], dtype=np.int64) for sequence in sequences]
+    same = all(sequence == sequences[0] for sequence in sequences)
+    whole = [slice(0, len(coded[0]))] * len(coded)
+    if same and all(_apart(end - ends_ns[0]) <= NEAR_NS for end in ends_ns[1:]):
+        return whole
+    shifts = [0]
+    for other, end in zip(coded[1:], ends_ns[1:], strict=True):
+        shift = _shift(coded[0], other, ends_ns[0], end)
+        if shift is None:
+            return whole if same else None
+        shifts.append(shift)
+    begin = max(-shift for shift in shifts)
+    stop = min(len(own) - shift for own, shift in zip(coded, shifts, strict=True))
+    if stop - begin < OVERLAP * min(map(len, coded)):
+        return None
+    return [slice(begin + shift, stop + shift) for shift in shifts]
+
+
+def _apart(lead: Int64) -> float:
+    """Within how much of their median three of four ends lie; of many, some thousand spread over them."""
+    lead = lead[:: max(len(lead) // 4_096, 1)]
+    return float(np.percentile(np.abs(lead - np.median(lead)), 75)) if len(lead) else 0.0
+
+
+def _shift(one: Int64, other: Int64, one_end: Int64, other_end: Int64) -> int | None:
+    """By how much another rank's collectives are numbered higher than those that they belong to; None: not known."""
+    found: list[tuple[float, int]] = []
+    for shift in range(-EDGE, EDGE + 1):
+        a, b = max(0, -shift), min(len(one), len(other) - shift)
+        if b - a < max(LEAST_COMMON, OVERLAP * min(len(one), len(other))):
+            continue
+        if not np.array_equal(one[a:b], other[a + shift : b + shift]):
+            continue
+        found.append((_apart(other_end[a + shift : b + shift] - one_end[a:b]), shift))
+    found.sort()
+    if not found or (len(found) > 1 and found[1][0] < CLEARER * found[0][0] + GRAIN_NS):
+        return None
+    return found[0][1]
 
 
 def _by_group(ranks: Sequence[Collectives]) -> list[Paired]:
@@ -66,14 +141,14 @@ def _by_group(ranks: Sequence[Collectives]) -> list[Paired]:
             members.setdefault(key, {}).setdefault(place, []).append((i, f"{operation} {rank.names[i]}"))
     pairs = []
     for rows in members.values():
-        sequences = [[operation for _, operation in row] for row in rows.values()]
-        if len(rows) < 2 or any(sequence != sequences[0] for sequence in sequences):
+        if len(rows) < 2:
             continue
-        start, end = (
-            np.stack([getattr(ranks[place], column)[[i for i, _ in row]] for place, row in rows.items()])
-            for column in ("start_ns", "end_ns")
-        )
-        pairs.append(Paired(np.array(list(rows), dtype=np.intp), start, end))
+        own = {place: np.array([i for i, _ in row], dtype=np.intp) for place, row in rows.items()}
+        sequences = [[operation for _, operation in row] for row in rows.values()]
+        common = _common(sequences, [ranks[place].end_ns[row] for place, row in own.items()])
+        if common is not None:
+            cut = [row[part] for row, part in zip(own.values(), common, strict=True)]
+            pairs.append(_paired(ranks, list(own), cut))
     return pairs
 
 
