@@ -176,7 +176,7 @@ def packed() -> Made:
         optimizer.step()
 
     def batches(workers: int) -> Iterator[Any]:
-        return iter(DataLoader(Packed(), batch_size=32 if not SMALL else 2, num_workers=workers))
+        return iter(DataLoader(Packed(), batch_size=16 if not SMALL else 2, num_workers=workers))
 
     return partial(train, batches(0)), lambda: partial(train, batches(6 if CUDA else 1))
 
@@ -197,7 +197,7 @@ class Rooms(Dataset):  # type: ignore[type-arg]
 def rooms() -> Made:
     """Sounds are changed on the processor and sorted on the device; then six workers change them."""
     net = sound_net(64 if not SMALL else 8, 40 if not SMALL else 1, 10).requires_grad_(False)
-    place = torch.zeros(16, 10, device=DEVICE) if not SMALL else torch.zeros(2, 10)
+    place = torch.zeros(8 if not SMALL else 2, 10, device=DEVICE)
 
     def sort(batches: Iterator[Any]) -> None:
         place.copy_(net(next(batches).to(DEVICE)))
