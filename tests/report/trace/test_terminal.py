@@ -45,6 +45,17 @@ def test_a_verdict_does_not_contradict_its_findings(severities: list[str], verdi
     assert said in trace_page(analysis)
 
 
+def test_copies_and_memsets_are_counted_beside_kernels() -> None:
+    """Each launch is of one of them: two kernels are not said to come from five launches."""
+    names = [("k", "kernel")] * 2 + [("Memcpy HtoD (Pinned -> Device)", "memcpy"), ("Memset (Device)", "memset")]
+    rows = [
+        ActivityRow(9_000 * i, 9_000 * i + 3_000, name, kind, correlation=i) for i, (name, kind) in enumerate(names)
+    ]
+    calls = [CallRow(row.start_ns - 3_000, row.start_ns - 1_000, correlation=row.correlation or 0) for row in rows]
+    assert "2 kernels, 1 copy and 1 memset from 4 launches" in shown(analyse(build(rows, calls)))
+    assert "2 kernels from 2 launches" in shown(analyse(build(rows[:2], calls[:2])))
+
+
 def test_a_cause_with_time_and_no_gap_is_explained() -> None:
     analysis = an_analysis()
     assert any(row.gaps == 0 and row.total_ns for row in analysis.devices[0].gaps.causes)

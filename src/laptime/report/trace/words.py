@@ -107,10 +107,12 @@ def uncounted_layers(steps: Steps) -> str | None:
 
 def launches(device: DeviceTimes) -> str:
     """How many kernels and copies a device ran, from how many launches."""
-    copies = sum(row.count for row in device.busy) - (device.kernels or 0)
-    kernels = f"{count(device.kernels)} kernels"
-    if device.kernels is not None and copies:
-        kernels += f" and {counted(copies, 'copy or memset', 'copies and memsets')}"
+    sets = sum(row.count for row in device.busy if row.kind == "memset")
+    copies = sum(row.count for row in device.busy) - sets - (device.kernels or 0)
+    parts = [f"{count(device.kernels)} kernels"]
+    if device.kernels is not None:
+        parts += [counted(copies, "copy", "copies")] * bool(copies) + [counted(sets, "memset")] * bool(sets)
+    kernels = parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
     if not device.launched_before:
         return f"{kernels} from {count(device.launches)} launches"
     early = counted(device.launched_before, "activity", "activities")
