@@ -72,7 +72,7 @@ WANDERING_FREEDOM = 6
 
 
 NARROW, WIDE, LONG = 0.65, 0.85, 40
-"""The spectrum's power is fitted on so many of the lowest frequencies, n to one of these powers; of LONG places and more
+"""The spectrum's power is fitted on so many of the lowest frequencies, n to one of these powers; of LONG places on
 to the larger one. On few frequencies the power is uncertain by a third, and a steady drift of 5 % in 360 calls passes
 for wandering in one run of four; of short runs the higher ones say that noise wanders less than it does."""
 

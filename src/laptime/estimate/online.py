@@ -20,6 +20,7 @@ pure function of state and clock:
 3. Level: adaptive conformal inference (Gibbs and Candes 2021), alpha = alpha_0 + step * sum(alpha_0 - missed) over
    some windows' requests, each judged by the bound that it was issued with. A sum over windows instead of over all time
    forgets, and does not depend on the order of arrival.
+4. Jumps: what the only jump in memory took by surprise counts in neither (laptime.estimate.jumps).
 
 The correction is one factor within [1 / limit, limit]. Beyond that the bound is infinite (no promise), and `saturated`
 says that the estimator should be fitted anew.
@@ -38,8 +39,9 @@ import numpy.typing as npt
 
 from laptime.data.files import write_whole
 from laptime.data.outside import DAMAGE, read_regular
-from laptime.data.stats import Floats
+from laptime.data.stats import Floats, Ints
 from laptime.errors import LaptimeError
+from laptime.estimate.jumps import SHORTEST, single_jump
 
 LOST_AFTER = 20
 """A running request this number of windows behind the newest is taken for lost, and forgotten."""
@@ -152,9 +154,11 @@ def correction(online: Online, now_ms: float) -> Correction:
     """What this stream's requests say at `now_ms` of the clock that they were issued by."""
     seen = _observed(online, now_ms)
     forecast = _forecast(online, seen)
-    at, survival = _product_limit(seen.ratios - seen.forecasts, seen.censored)
-    level = 1 - _alpha(online)
-    left_over = seen.ratios - seen.forecasts
+    surprised = _surprised(online)
+    kept = ~np.isin(seen.numbers, surprised)
+    at, survival = _product_limit((seen.ratios - seen.forecasts)[kept], seen.censored[kept])
+    level = 1 - _alpha(online, surprised)
+    left_over = (seen.ratios - seen.forecasts)[kept]
     late_by = _quantile(at, survival, 0.5, 0.0) - float(np.median(online.baseline))
     most = float(seen.ratios.max()) + max(late_by, 0.0)  # after a jump its own errors would add to the forecast
     shift = min(forecast + _quantile(at, survival, level, float(left_over.max())), most)
@@ -293,8 +297,22 @@ def _quantile(at: Floats, survival: Floats, level: float, otherwise: float) -> f
     return float(at[reached[0]]) if len(reached) else otherwise
 
 
-def _alpha(online: Online) -> float:
+def _surprised(online: Online) -> Ints:
+    """The numbers of the requests that the only jump in memory took by surprise."""
+    if len(online.ended) < SHORTEST:
+        return np.empty(0, dtype=np.int64)
+    errors = np.array([e.log_ratio - e.forecast for e in online.ended])
+    forecasts = np.array([e.forecast for e in online.ended])
+    longest = 2 * (RECENT + len(online.running))
+    late = np.flatnonzero(single_jump(errors, forecasts, np.array(online.baseline), longest))
+    if not len(late):
+        return np.empty(0, dtype=np.int64)
+    return np.arange(online.ended[late[0]].number, online.ended[late[-1]].number + 1)  # some of them may still run
+
+
+def _alpha(online: Online, surprised: Ints) -> float:
     wanted = 1 - online.q
-    known = [e.missed for e in online.ended if e.missed is not None]
+    without = set(surprised.tolist())
+    known = [e.missed for e in online.ended if e.missed is not None and e.number not in without]
     moved = online.step * (wanted * len(known) - sum(known))
     return wanted + float(np.clip(moved, -LEVEL_ROOM * wanted, LEVEL_ROOM * wanted))
