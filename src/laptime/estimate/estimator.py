@@ -19,13 +19,13 @@ from laptime.estimate.judge.evaluation import evaluate
 from laptime.estimate.judge.evaluation_result import Evaluation
 from laptime.estimate.learn.card import ModelCard
 from laptime.estimate.learn.conformal import CalibratedRegressor, check_level
-from laptime.estimate.learn.domain import NEAR, new_columns, unseen_levels
+from laptime.estimate.learn.domain import NEAR, only_column, unseen_levels
 from laptime.estimate.learn.fitting import FitSettings, Fitted, fit_table, one_thread
 from laptime.estimate.learn.growth import reach
 from laptime.estimate.learn.selection import Question
 from laptime.estimate.roofline.work import Work
 from laptime.estimate.table.row_marks import row_marks, share_seen
-from laptime.estimate.table.table import Encoded, as_polars, encode, group_codes, other_constants
+from laptime.estimate.table.table import UNSEEN, Encoded, as_polars, encode, group_codes, other_constants
 from laptime.estimate.unpromised import unpromised_reasons
 
 
@@ -242,6 +242,9 @@ class Estimator:
         kinds = np.array(questions, dtype=object)
         for question, calibrated in fitted.by_question.items():
             places = np.flatnonzero(kinds == question)
+            labels = np.array(groups, dtype=object)
+            if question == "level":
+                labels[places] = only_column(rows.codes[places] == UNSEEN, fitted.schema.categorical)
             if len(places) and not only_support:
                 some = rows.take(places)
                 if calibrated.growth is None:
@@ -252,12 +255,12 @@ class Estimator:
                     near = fitted.by_question["inside"].regressor
                     found = reach(calibrated.growth, fitted.domain, near, calibrated.regressor, some, distances[places])
                     log_ms[places], above[places] = found.log_ms, found.above
+                    labels[places] = only_column(found.larger_by > 0, fitted.schema.numeric)
                     if around is not None:  # what is not known at the edge is not known beyond it
                         largest = np.maximum(around.at(found.nearest), around.at(some))
                         local[places] = np.where(np.isinf(largest), np.inf, 1.0)
-            labels = groups if question != "level" else new_columns(rows, fitted.schema.categorical)
             for name in calibrated.groups if not only_support else ():
-                own = np.array([labels[place] == name for place in places], dtype=np.bool_)
+                own = labels[places] == name
                 if own.any():
                     calibrated_rows.append((calibrated.of_group(name), places[own]))
                     places = places[~own]

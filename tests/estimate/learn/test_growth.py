@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import laptime
-from laptime.estimate.learn.conformal import bound, over_steps
-from laptime.estimate.learn.domain import domain_of
+from laptime.estimate.learn.conformal import bound, by_direction, over_steps
+from laptime.estimate.learn.domain import domain_of, only_column
 from laptime.estimate.learn.growth import growth_of
 from laptime.estimate.table.table import Encoded
 
@@ -63,6 +63,44 @@ def test_no_last_step_has_a_narrower_bound_than_it_needs(seed: int, steps: int, 
     for step in np.flatnonzero(first):
         own = residuals[folds == step]
         assert (own <= reach).mean() >= q - 1 / len(own)
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(2, 8), st.floats(0.5, 0.98))
+def test_a_direction_keeps_what_its_own_steps_need_and_a_third_of_all(seed: int, steps: int, q: float) -> None:
+    rng = np.random.default_rng(seed)
+    folds = np.repeat(np.arange(steps), rng.integers(30, 80, steps))
+    directions = [str(rng.integers(3)) for _ in range(steps)]
+    residuals = rng.normal(size=len(folds)) * rng.exponential(size=steps)[folds]
+    found = by_direction(residuals, folds, directions)
+    assert set(found) == set(directions)
+    for name, ascending in found.items():
+        assert (np.diff(ascending) >= 0).all()
+        reach = bound(ascending, np.array([q]))[0]
+        held = [(residuals[folds == step] <= reach).mean() >= q - 1 / (folds == step).sum() for step in range(steps)]
+        assert all(ok for ok, direction in zip(held, directions, strict=True) if direction == name)
+        assert sum(held) >= 1
+
+
+def test_the_one_marked_column_is_named() -> None:
+    marked = np.array([[True, False], [False, True], [True, True], [False, False]])
+    assert only_column(marked, ["a", "b"]) == ["a", "b", None, None]
+    assert only_column(np.zeros((2, 0), dtype=np.bool_), []) == [None, None]
+
+
+def test_a_jump_along_one_size_widens_no_bound_along_another() -> None:
+    """Each value of `rows` finds another kernel, faster or slower by a half; times grow smoothly with the others."""
+    rng = np.random.default_rng(0)
+    rows, sizes = rng.integers(1, 9, 400), np.exp(rng.uniform(0, 6, (400, 3)))
+    jump = np.array([1.0, 1.6, 0.8, 1.4, 0.7, 1.5, 0.8, 1.3])[rows - 1]
+    names = ["rows", "a", "b", "c"]
+    table = pl.DataFrame(np.column_stack([rows, sizes]), schema=names)
+    table = table.with_columns(ms=pl.Series((2 + 0.1 * sizes.sum(axis=1)) * jump * np.exp(0.01 * rng.normal(size=400))))
+    est = laptime.Estimator(target="ms", features=names).fit(table)
+    longer = pl.DataFrame({"rows": [2.0], "a": [600.0], "b": [20.0], "c": [20.0]})
+    more = longer.with_columns(rows=pl.lit(9.0), a=pl.lit(20.0))
+    assert {one.question for one in est.support(pl.concat([longer, more]))} == {"beyond"}
+    along, across = (float((est.quantile(asked, 0.8) / est.predict(asked))[0]) for asked in (longer, more))
+    assert along < 1.1 < across
 
 
 def products(seed: int) -> pl.DataFrame:

@@ -45,7 +45,8 @@ class CalibratedRegressor(msgspec.Struct, frozen=True):
     floor: Floats = np.empty(0)
     """Residuals of configurations inside the domain: no bound outside it is narrower than theirs."""
     groups: dict[str, Floats] = {}
-    """The residuals of each group that was seen and has enough of them; of new levels, those of each column."""
+    """The residuals of each group that was seen and has enough of them; of new levels and of rows beyond, those of each
+    column."""
     most: float | None = None
     """A bound further above the prediction (in logarithms) is none: so far the regressor doesn't extrapolate."""
     around: Surroundings | None = None
@@ -106,6 +107,8 @@ MOST_WIDENING = float(np.log(2.0))
 """Outside the domain a bound may be this much wider than inside, twice: what is wider promises nothing of use."""
 MOST_BEYOND = float(np.log(1.8))
 """The same beyond the sizes, over a prediction that already allows for growth."""
+LEAST_STEPS = 1 / 3
+"""A direction's bound is at least what this share of all steps need, whatever its own steps needed."""
 SHARES = np.arange(1, 400) / 400
 """Levels at which a bound over groups is worked out; in between the higher one counts."""
 
@@ -131,13 +134,35 @@ def over_steps(residuals: Floats, folds: Ints, first: Sequence[bool]) -> Floats:
     direction, the nearest to what is asked. Of all steps the second worst counts too: smaller sizes obey other rules,
     and one of these steps may be odd.
     """
-    steps = [np.sort(residuals[folds == fold]) for fold in np.unique(folds)]
-    levels = np.arange(1, len(residuals) + 1) / (len(residuals) + 1)
-    own = np.array([step[np.minimum(rank(len(step), levels), len(step)) - 1] for step in steps])
+    own = _at_levels(residuals, folds)
     worst = own[np.array(first)].max(axis=0) if any(first) else own.max(axis=0)
     if len(own) > 1:
         worst = np.maximum(worst, np.sort(own, axis=0)[-2])
     return np.asarray(np.maximum.accumulate(worst), dtype=np.float64)
+
+
+def by_direction(residuals: Floats, folds: Ints, directions: Sequence[str]) -> dict[str, Floats]:
+    """Of each direction in which sizes grow, residuals whose bound is that of its own steps to larger sizes.
+
+    A row that is larger in one size alone is judged by the steps in that size: a table can grow smoothly with one and
+    jump with another. The worst of them counts, and never less than a third of all steps need.
+
+    folds: the number of each residual's step. directions: by step, the size or product that was cut.
+    """
+    own = _at_levels(residuals, folds)
+    least = np.sort(own, axis=0)[-int(np.ceil(len(own) * LEAST_STEPS))]
+    found = {}
+    for name in dict.fromkeys(directions):
+        worst = own[[direction == name for direction in directions]].max(axis=0)
+        found[name] = np.asarray(np.maximum.accumulate(np.maximum(worst, least)), dtype=np.float64)
+    return found
+
+
+def _at_levels(residuals: Floats, folds: Ints) -> Floats:
+    """Of each step its own residual at each level, (steps, levels): as many levels as there are residuals."""
+    steps = [np.sort(residuals[folds == fold]) for fold in np.unique(folds)]
+    levels = np.arange(1, len(residuals) + 1) / (len(residuals) + 1)
+    return np.array([step[np.minimum(rank(len(step), levels), len(step)) - 1] for step in steps])
 
 
 def over_groups(residuals: Floats, folds: Ints) -> Floats:

@@ -213,9 +213,11 @@ def unseen_levels(rows: Encoded) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
     return np.asarray((rows.codes == UNSEEN).any(axis=1), dtype=np.bool_)
 
 
-def new_columns(rows: Encoded, names: Sequence[str]) -> list[str | None]:
-    """For each row the categorical column whose level is new; None where there is none, or several."""
-    unseen = rows.codes == UNSEEN
-    single = unseen.sum(axis=1) == 1
-    columns = unseen.argmax(axis=1) if unseen.shape[1] else np.zeros(len(rows), dtype=np.int64)
+def only_column(marked: np.ndarray[tuple[int, int], np.dtype[np.bool_]], names: Sequence[str]) -> list[str | None]:
+    """For each row the one column that is marked, by its name; None where there is none, or several.
+
+    marked: (n, columns).
+    """
+    single = marked.sum(axis=1) == 1
+    columns = marked.argmax(axis=1) if marked.shape[1] else np.zeros(len(marked), dtype=np.int64)
     return [names[column] if one else None for column, one in zip(columns, single, strict=True)]

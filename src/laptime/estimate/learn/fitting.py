@@ -24,6 +24,7 @@ from laptime.estimate.learn.conformal import (
     MOST_BEYOND,
     MOST_WIDENING,
     CalibratedRegressor,
+    by_direction,
     calibrate,
     over_steps,
 )
@@ -46,7 +47,7 @@ from laptime.estimate.learn.selection import (
     cross_fit,
     make_folds,
 )
-from laptime.estimate.learn.steps import LAWS, Steps, cross_fit_steps, step_folds
+from laptime.estimate.learn.steps import LAWS, cross_fit_steps, step_folds
 from laptime.estimate.learn.surroundings import surroundings_of
 from laptime.estimate.roofline.work import Work
 from laptime.estimate.table.row_marks import kept_marks, row_marks
@@ -203,11 +204,18 @@ def fit_table(frame: pl.DataFrame, settings: FitSettings, *, threads: int = 0, b
             of_all = laws[0].configurations if sample is None else sample[laws[0].configurations]
             measured, place = rows_of(of_all, configuration)
             took = np.log(times)[measured]
-            judged = [(found, _over_steps(found, took, place)) for found in laws]
-            widths = [float(found.above.mean() + bound(margins, np.array([USUAL]))[0]) for found, margins in judged]
-            law = int(np.argmin(widths))
-            ratios, residuals = took - judged[law][0].log_ms[place], judged[law][1]
-            beyond = msgspec.structs.replace(beyond, residuals=residuals, growth=LAWS[law](seen))
+            over = [took - (found.log_ms + found.above)[place] for found in laws]
+            margins = [over_steps(one, found.folds[place], found.first) for one, found in zip(over, laws, strict=True)]
+            reaches = [float(bound(one, np.array([USUAL]))[0]) for one in margins]
+            law = int(np.argmin([found.above.mean() + one for found, one in zip(laws, reaches, strict=True)]))
+            ratios = took - laws[law].log_ms[place]
+            ways_up = by_direction(over[law], laws[law].folds[place], [str(fold.column) for fold, _ in steps])
+            beyond = msgspec.structs.replace(
+                beyond,
+                residuals=margins[law],
+                growth=LAWS[law](seen),
+                groups={name: own for name, own in ways_up.items() if name in schema.numeric},
+            )
             best = far or msgspec.structs.replace(near, question="beyond", name=ways[1].name)
             choices.append(_choice(best, ratios, [fold for fold, _ in steps], beyond, schema.sizes))
         else:
@@ -258,10 +266,6 @@ def _answer_lengths(frame: pl.DataFrame) -> Range | None:
     if not len(counts) or not np.isfinite(counts).all() or counts.min() < 1:
         return None
     return Range(feature=TOKENS, low=float(counts.min()), high=float(counts.max()), distinct=len(counts))
-
-
-def _over_steps(found: Steps, took: Floats, place: Ints) -> Floats:
-    return over_steps(took - (found.log_ms + found.above)[place], found.folds[place], found.first)
 
 
 def known_of_groups(rows: Encoded, groups: Ints) -> tuple[Known, Ints]:

@@ -47,6 +47,8 @@ class Reach(msgspec.Struct, frozen=True):
     above: Floats
     nearest: Encoded
     """The nearest row inside of each."""
+    larger_by: Floats
+    """By how much each size is larger than there, (n, columns), in logarithms."""
 
 
 def growth_of(rows: Encoded, log_ms: Floats) -> Growth:
@@ -90,4 +92,4 @@ def reach(growth: Growth, domain: Domain, near: Regressor, far: Regressor, rows:
     before = near.log_ms(Encoded(domain.scaled(nearest, -back), rows.codes, rows.work)) + back @ elasticities
     highest = np.maximum(at_edge, before) + np.maximum(larger_by @ elasticities, grown)
     middle = (np.clip(forecast, at_edge, highest) + highest) / 2
-    return Reach(middle, highest - middle + UNSEEN_PER_FACTOR * distances, inside)
+    return Reach(middle, highest - middle + UNSEEN_PER_FACTOR * distances, inside, larger_by)

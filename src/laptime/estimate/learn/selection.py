@@ -78,7 +78,7 @@ class Fold(msgspec.Struct, frozen=True):
     kept: Mask | None = None
     """What is fitted on; None: all that isn't held out."""
     column: str | None = None
-    """The categorical column whose level is held out."""
+    """Whose level is held out; of a step to larger sizes, the size or the product that is cut."""
 
 
 class Score(msgspec.Struct, frozen=True, kw_only=True):

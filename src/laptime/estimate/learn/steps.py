@@ -50,7 +50,7 @@ def _steps_of(name: str, order: Floats) -> Iterable[tuple[Fold, bool]]:
         held = ~rest & (order <= values[above - 1])
         above = kept
         if step > 0 or held.mean() <= MOST_HELD:
-            yield Fold("beyond", f"larger {name}" if step else f"largest {name}", held, rest), step == 0
+            yield Fold("beyond", f"larger {name}" if step else f"largest {name}", held, rest, name), step == 0
 
 
 def cross_fit_steps(
