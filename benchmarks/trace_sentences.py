@@ -41,11 +41,11 @@ MORE: dict[str, str] = {
     "dlrm_8_ranks": "8 ranks of one training step (a folder)",
     "nsys@2026__lighttransport_driver": "a driver too new for Nsight Systems",
     "nsys@2026__rchops_no_kernel_table": "launches, and no record of the GPU",
-    "mstt@2026__ascend_trace_view": "an Ascend NPU",
 }
 """The same for docs/trace-ranks.md: several ranks, and traces that lack something."""
 
 FURTHER: dict[str, str] = {
+    "mstt@2026__ascend_trace_view": "an Ascend NPU",
     "TraceLens@2026__sglang_decode_capture_bs32": "SGLang while it captures a graph",
     "nsys-ai@387e5a5d__mfu_2gpu_before": "two processes on two GPUs",
     "flameox@f94c860f": "graphs recorded whole",

@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from laptime.trace.rank_waits import MATERIAL
 from laptime.trace.ranks_result import Clocks, RankTimes
 
+FIRST = 0.5
+"""From which share on waiting in the first collective is said: captures that begin apart add to it."""
+
 
 def headline(
     ranks: Sequence[RankTimes], clocks: Clocks, straggler: int | None, *, unsure: bool = False, apart: bool = False
@@ -40,12 +43,16 @@ def headline(
 
 def _held_up_by(slow: RankTimes, ranks: Sequence[RankTimes]) -> str:
     exposed = sum(rank.exposed_waited_ns or 0 for rank in ranks)
-    caused = sum(row.exposed_ns for rank in ranks for row in rank.waited_for or [] if row.rank == slow.rank)
+    for_it = [row for rank in ranks for row in rank.waited_for or [] if row.rank == slow.rank]
+    caused, first = sum(row.exposed_ns for row in for_it), sum(row.first_ns for row in for_it)
     hidden = sum(rank.waited_ns or 0 for rank in ranks) > 2 * exposed
     what = "waiting that no compute hides" if hidden else "waiting"
     share = f"Most {what}" if 2 * caused > exposed else f"The largest part of the {what} ({caused / exposed:.0%})"
     share = share.replace("%", " %")
-    return f"{share} is for rank {slow.rank}, which comes last to {slow.last_in} of {slow.paired} collectives"
+    text = f"{share} is for rank {slow.rank}, which comes last to {slow.last_in} of {slow.paired} collectives"
+    if (slow.last_in or 0) > 1 and first > FIRST * caused:
+        text += f"; of these {_ms(caused)} ms over all ranks, {_ms(first)} ms are in the first one"
+    return text
 
 
 def _little(ranks: Sequence[RankTimes]) -> str:

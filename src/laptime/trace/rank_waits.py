@@ -38,14 +38,17 @@ class Computing(Protocol):
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Waits:
-    """How long each rank (row) waited in collectives for each that came last (column); `exposed_ns`: what of it had no
-    compute beside it; `sure_ns`: what of that is longer than the clocks' spread, collective by collective. Of each
-    rank: collectives that it took part in with others, and those that it came last to.
+    """How long each rank (row) waited in collectives for each that came last (column).
+
+    `exposed_ns`: what of it had no compute beside it. `sure_ns`: what of that is longer than the clocks' spread,
+    collective by collective. `first_ns`: what of it lies in the first collective of a group. Of each rank: collectives
+    that it took part in with others, and those that it came last to.
     """
 
     total_ns: Int64
     exposed_ns: Int64
     sure_ns: Int64
+    first_ns: Int64
     paired: Int64
     last: Int64
 
@@ -53,7 +56,7 @@ class Waits:
         """For whom one rank waited, most first; `numbers`: the ranks' own."""
         total, exposed = self.total_ns[place], self.exposed_ns[place]
         rows = [
-            Waiting(rank=numbers[j], total_ns=int(total[j]), exposed_ns=int(exposed[j]))
+            Waiting(numbers[j], int(total[j]), int(exposed[j]), int(self.first_ns[place, j]))
             for j in np.argsort(-total, kind="stable")
         ]
         return [row for row in rows if row.total_ns > 0]
@@ -85,7 +88,7 @@ def waits_of(ranks: Sequence[Computing], pairs: Sequence[Paired], offsets: Int64
         spread_ns: how far apart the ends of a collective lie on aligned clocks.
     """
     count = len(ranks)
-    total, exposed, sure = (np.zeros((count, count), dtype=np.int64) for _ in range(3))
+    total, exposed, sure, first = (np.zeros((count, count), dtype=np.int64) for _ in range(4))
     paired, last_in = (np.zeros(count, dtype=np.int64) for _ in range(2))
     for one in pairs:
         start = one.start_ns - offsets[one.members][:, None]
@@ -97,7 +100,8 @@ def waits_of(ranks: Sequence[Computing], pairs: Sequence[Paired], offsets: Int64
             hidden = covered_ns(rank.beside_start_ns, rank.beside_end_ns, began, began + waited[row])
             np.add.at(total[place], last, waited[row])
             np.add.at(exposed[place], last, waited[row] - hidden)
+            np.add.at(first[place], last[:1], (waited[row] - hidden)[:1])
             np.add.at(sure[place], last, np.maximum(waited[row] - hidden - spread_ns, 0))
         paired[one.members] += start.shape[1]
         np.add.at(last_in, last, 1)
-    return Waits(total, exposed, sure, paired, last_in)
+    return Waits(total, exposed, sure, first, paired, last_in)

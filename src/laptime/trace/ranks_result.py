@@ -21,6 +21,7 @@ class Waiting(msgspec.Struct, frozen=True):
     rank: int  # that came last
     total_ns: int
     exposed_ns: int = 0  # of it: with no compute beside it
+    first_ns: int = 0  # of that: in the first collective of a group, before which captures can begin apart
 
 
 class RankTimes(msgspec.Struct, frozen=True, kw_only=True):
