@@ -40,6 +40,9 @@ HALF = 0.5
 ABRUPT = 0.75
 """The share of the slowness that comes between two neighbours: noise that wanders climbs, a throttled clock falls."""
 
+EDGE = 6
+"""The ends of a stretch are looked for within a sixth of its length."""
+
 CHANCE = 1e-4
 """How likely slow calls may be to lie together by chance."""
 
@@ -48,7 +51,7 @@ SHOWN_POINTS = 80
 
 @dataclass(frozen=True)
 class Stretch:
-    """Places from `begin` up to before `end` of one worker's calls, and by how much (log) they are slower.
+    """Places from `begin` up to before `end` of the calls of one worker, or of all, and how much (log) slower they are.
 
     calls: how many calls of this worker lie there, also those whose work nobody else shows.
     level: they last until the end of the run, or from its beginning.
@@ -63,7 +66,7 @@ class Stretch:
 
 
 def slow_stretch(measurements: Measurements) -> RuleOutcome:
-    """Calls of one worker that are slower together, with an abrupt begin and end, and without a flag."""
+    """Calls of a worker, or of all, that are slower together, with an abrupt begin and end, and without a flag."""
     if measurements.order_unknown is not None:
         return NotJudged(measurements.order_unknown)
     used = measurements.used
@@ -74,6 +77,9 @@ def slow_stretch(measurements: Measurements) -> RuleOutcome:
     for part in workers:
         one = _stretch(_compared_with_others(part, used)) or _level(part, used)
         found += [one] if one is not None else []
+    if not found and len(workers) > 1:  # what slows all workers for a while shows in few calls of each
+        together = _stretch(_compared_with_others(used, used))
+        found = [together] if together is not None else []
     if not found:
         return Judged(used.height)
     slowest = max(found, key=lambda one: one.excess)
@@ -128,7 +134,7 @@ def _slow(values: Floats) -> np.ndarray:
 
 
 def _stretch(rows: polars.DataFrame) -> Stretch | None:
-    """The longest stretch of one worker's calls, in their order, that chance explains badly; None if there is none."""
+    """The longest stretch of these calls, in their order, that chance explains badly; None if there is none."""
     values = rows["deviation"].to_numpy()
     slow = _slow(values)
     begin, end = _densest(slow, INSIDE)
@@ -141,6 +147,7 @@ def _stretch(rows: polars.DataFrame) -> Stretch | None:
     often = max(float(slow.mean()), 1 / n)
     chance = n * sum(comb(length, k) * often**k * (1 - often) ** (length - k) for k in range(hits, length + 1))
     excess = float(np.median(values[begin:end])) - float(np.median(np.concatenate([values[:begin], values[end:]])))
+    begin, end = _edge(values, begin, length, 1), _edge(values, end, length, -1)
     steps = _known([_step(values, begin), -_step(values, end)], begin, end, n)
     if chance > CHANCE or any(step < ABRUPT * excess for step in steps):
         return None
@@ -225,6 +232,17 @@ def _densest(slow: np.ndarray, inside: float) -> tuple[int, int]:
     return begin, end
 
 
+def _edge(values: Floats, place: int, length: int, sign: int) -> int:
+    """Where, near this place, the values change most from one call to the next; ends of the run stay.
+
+    The first calls of a stretch may not look slow: the median of their work can be that of slow repeats.
+    """
+    if not 0 < place < len(values):
+        return place
+    near = range(max(1, place - length // EDGE), min(len(values) - 1, place + length // EDGE) + 1)
+    return max(near, key=lambda at: sign * _step(values, at))
+
+
 def _step(values: Floats, place: int) -> float:
     """By how much the three calls from a place on are slower than the three before it (medians)."""
     if not 0 < place < len(values):
@@ -238,7 +256,7 @@ def _known(steps: list[float], begin: int, end: int, n: int) -> list[float]:
 
 
 def _of_workers(found: list[Stretch]) -> str:
-    names = sorted(str(one.rows["worker"][0]) for one in found if one.rows["worker"][0] is not None)
+    names = sorted({str(name) for one in found for name in one.rows["worker"].drop_nulls().unique()})
     return f" (worker{'s' if len(names) > 1 else ''} {', '.join(names[:5])})" if names else ""
 
 
@@ -260,7 +278,7 @@ def _picture(one: Stretch) -> AuditPicture:
     return AuditPicture(
         kind="points",
         title="Each call's total against the median of the same work",
-        x="calls of this worker, in their order",
+        x="calls of this worker, in their order" if one.rows["worker"].n_unique() == 1 else "calls, in their order",
         y="% of the median",
         points=[AuditPoint(i, round((exp(float(values[i])) - 1) * 100, 3)) for i in range(0, len(values), step)],
     )
