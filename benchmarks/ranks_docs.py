@@ -10,6 +10,8 @@ from typing import Any
 from into_docs import ROOT, machine, result
 from whatif_docs import fill
 
+from laptime.trace.rank_waits import MATERIAL
+
 PAGE = ROOT / "docs" / "trace-ranks.md"
 TIMES = ("compute_ms", "exposed_ms", "waited_ms")
 
@@ -24,11 +26,23 @@ def table(recorded: dict[str, Any]) -> str:
     lines = ["| case | compute | exposed | waiting | who is waited for |", "|---|---|---|---|---|"]
     for name, case in recorded["figures"]["cases"].items():
         cells = [f"{both(case['said'][time])} ({both(case['truth'][time])})" for time in TIMES]
-        straggler = case["said"]["straggler"]
-        said = f"rank {straggler}" if straggler is not None else case["said"]["headline"].partition(". ")[2]
+        said = waited_for(case["said"])
         lines.append(f"| {name} | {' | '.join(cells)} | {said} |")
     steps = recorded["figures"]["steps"]
     return "\n".join(lines) + f"\n\nIn ms over {steps} steps; `{recorded['command']}`, two {machine(recorded)}.\n"
+
+
+def waited_for(said: dict[str, Any]) -> str:
+    """The rank that is named, or what is said instead.
+
+    A run from before exposed waiting was recorded bounds it: by waiting, and by what of communication is exposed.
+    """
+    if "exposed_waited_ms" in said:
+        named = said["straggler"]
+        return f"rank {named}" if named is not None else str(said["headline"]).partition(". ")[2]
+    times = zip(said["waited_ms"], said["exposed_ms"], said["compute_ms"], strict=True)
+    most = max(min(waited, exposed) / (exposed + compute) for waited, exposed, compute in times)
+    return f"rank {said['straggler']}" if most >= MATERIAL else f"nobody: at most {100 * most:.1f} % of the time"
 
 
 def both(ranks_ms: list[float]) -> str:

@@ -19,8 +19,8 @@ LARGEST = 0.4
 MATERIAL = 0.05
 """The least share of a rank's time whose exposed waiting names a straggler.
 
-Two equal GPUs with equal work waited 4.7 % of the time for each other (benchmarks/ranks_truth.py, "equal work"): less
-than this share is what equal ranks show.
+Two equal GPUs with equal work waited at most 4.9 % of the time for each other (benchmarks/ranks_truth.py, "equal
+work"): less than this share is what equal ranks show.
 """
 
 
