@@ -70,7 +70,7 @@ def _npu_products(frame: pl.DataFrame, dtype: str) -> pl.DataFrame:
 
 def _translation(read) -> Iterator[LatencyTable]:  # type: ignore[no-untyped-def]
     """Translation models drawn for a search; heads and widths are means over layers."""
-    took, sizes = "latency_mean_decoder", ["decoder_layer_num", "decoder_embed_dim"]
+    took, sizes = "latency_mean_decoder", ["decoder_layer_num", "decoder_ffn_embed_dim_avg"]
     devices = {name: read(f"hat_{name}") for name in ("raspberrypi", "xeon", "titanxp")}
     numbers = [name for name in devices["xeon"].columns if not name.startswith("latency")]
     for name, frame in devices.items():

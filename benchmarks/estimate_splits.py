@@ -2,13 +2,14 @@
 
 python benchmarks/estimate_splits.py --tables FOLDER [--rows 600] [--only gemm] [--kind largest] [--add] [--ours]
 python benchmarks/estimate_splits.py --tables FOLDER --others --name estimate_others
+python benchmarks/estimate_splits.py --tables FOLDER --devices --name estimate_devices
 
 Beside laptime.Estimator, on the same rows: a forest, LightGBM and (where it is installed) CatBoost, each with split
 conformal and with CQR; a fifth of the training rows calibrates. CQR of the forest uses the quantiles of its trees, the
 other two a quantile loss (Romano et al. 2019). Choice and calibration see training rows only, and nothing is set for
 one table. `--add` runs one piece and keeps what the file has of the others; `--ours` judges laptime again in the
-splits that the file has, and keeps the peers' figures (the rows are the same). `--others`: the tables of
-benchmarks/other_tables.py, laptime alone.
+splits that the file has, and keeps the peers' figures (the rows are the same). `--others`, `--devices`: the
+tables of benchmarks/other_tables.py and benchmarks/device_tables.py, laptime alone.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import lightgbm
 import numpy as np
 import sklearn
+from device_tables import device_tables
 from further_tables import latency_tables, table_splits
 from latency_tables import Split
 from other_tables import other_tables
@@ -138,6 +140,7 @@ def main() -> None:
     parser.add_argument("--add", action="store_true", help="keep the splits that the file has of other pieces")
     parser.add_argument("--ours", action="store_true", help="judge laptime again, keep the peers' figures")
     parser.add_argument("--others", action="store_true", help="the tables of other_tables.py, without peers")
+    parser.add_argument("--devices", action="store_true", help="the tables of device_tables.py, without peers")
     parser.add_argument("--name", default="estimate_splits")
     asked = parser.parse_args()
     if asked.tables is None:
@@ -159,7 +162,8 @@ def main() -> None:
         known = json.loads(file.read_text(encoding="utf-8"))
         rows, environment = known["figures"], known["environment"] if asked.ours else environment
     done = {(row["table"], row["split"]): row for row in rows}
-    tables = other_tables if asked.others else latency_tables
+    alone = asked.ours or asked.others or asked.devices
+    tables = other_tables if asked.others else device_tables if asked.devices else latency_tables
     for table in tables(asked.tables, most_rows=asked.rows):
         seen: list[str] = []
         for split in table_splits(table) if asked.only in table.name else ():
@@ -172,7 +176,7 @@ def main() -> None:
             row: dict[str, Any] = {"table": table.name, "kind": split.kind, "split": split.name}
             signal.alarm(FIT_LIMIT_S)
             try:
-                row = (old or row) | judge(split, peers=not (asked.ours or asked.others))
+                row = (old or row) | judge(split, peers=not alone)
             except TimeoutError:
                 row |= {"stopped": f"after {FIT_LIMIT_S} s"}
             except laptime.LaptimeError as error:

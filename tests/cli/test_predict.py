@@ -65,6 +65,27 @@ def test_words_of_the_support_column_are_explained_once(folder, capsys, tmp_path
         assert out.count("outside: beyond what the estimator was fitted on") == said
 
 
+def test_a_new_level_says_what_was_held_out_to_check_its_bound(capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    rows = [
+        (gpu, batch, speed * (2 + batch)) for gpu, speed in (("a", 1), ("b", 2), ("c", 9)) for batch in range(1, 15)
+    ]
+    table = tmp_path / "gpus.csv"
+    table.write_text("gpu,batch,step_ms\n" + "".join(f"{gpu},{batch},{ms}\n" for gpu, batch, ms in rows))
+    fit = ["fit", str(table), "--target", "step_ms", "--features", "batch", "--categorical", "gpu"]
+    assert laptime([*fit, "--out", str(tmp_path / "est")]) == 0
+    capsys.readouterr()
+    _, out, _ = ask(capsys, "predict", tmp_path / "est", "batch=4", "gpu=d")
+    assert "gpu d was never measured: 3 others were held out in turn (gpu " in out
+    assert "they say too little for a bound at this confidence" in out
+    asked = tmp_path / "asked.csv"
+    asked.write_text("gpu,batch\nd,4\na,4\nd,8\n")
+    _, out, _ = ask(capsys, "predict", tmp_path / "est", asked)
+    assert out.count("gpu d was never measured") == 1
+    _, out, _ = ask(capsys, "predict", tmp_path / "est", asked, "--json")
+    assert [row["basis"] is None for row in json.loads(out)["rows"]] == [False, True, False]
+
+
 def test_more_bounds_are_higher(folder, capsys):
     bounds = []
     for level in ("50%", "0.9", "0.95"):

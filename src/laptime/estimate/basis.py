@@ -12,6 +12,7 @@ from laptime.estimate.table.table import UNSEEN, Encoded
 
 NEW = ("level", "group", "sibling")
 """Questions about what was never measured, and was held out to be answered."""
+TOO_FEW = "; too few to check a bound"
 NAMED = 8
 """At most so many are named."""
 
@@ -49,7 +50,7 @@ def bases(fitted: Fitted, table: pl.DataFrame, rows: Encoded, questions: Sequenc
         names = ", ".join(held[:NAMED]) + (f" and {len(held) - NAMED} more" if len(held) > NAMED else "")
         calibrated = fitted.by_question[question]
         checked = len(calibrated.residuals) or (len(new) == 1 and new[0] in calibrated.groups)
-        few = "" if checked else "; too few to check a bound"
+        few = "" if checked else TOO_FEW
         ways = f"{len(held)} others were held out in turn" if len(held) > 1 else "one other was held out"
         said.append(f"{new_names(fitted, table, new, row)} was never measured: {ways} ({names}){few}")
     return said

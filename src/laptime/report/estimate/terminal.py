@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import polars as pl
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -18,6 +19,7 @@ from laptime.report.estimate.words import (
     QUESTIONS,
     SPLITS,
     SUPPORT,
+    basis_line,
     ceiling_lines,
     evaluation_headline,
     filter_lines,
@@ -120,9 +122,10 @@ def prediction_report(prediction: Prediction) -> RenderableType:
         table.add_row(*map(Text, cells), Text(answer["support"], style=SUPPORT_STYLE[answer["support"]]))
     left = len(prediction.answers) - ROWS_SHOWN
     remarks = [f"{counted(left, 'more row')}: --to FILE.csv or --json"] if left > 0 else []
-    bases = prediction.answers["basis"].head(ROWS_SHOWN).drop_nulls().unique(maintain_order=True)
+    shown = prediction.answers.head(ROWS_SHOWN).filter(pl.col("basis").is_not_null())
+    bases = [basis_line(row["basis"], bounded=row["bound_ms"] is not None) for row in shown.iter_rows(named=True)]
     remarks += support_legend(prediction.answers["support"].head(ROWS_SHOWN))
-    remarks += [one_line(basis, 400) for basis in bases.head(BASES_SHOWN)]
+    remarks += list(dict.fromkeys(bases))[:BASES_SHOWN]
     return with_remarks(table, remarks)
 
 
@@ -145,7 +148,7 @@ def _one_prediction(prediction: Prediction) -> Iterator[RenderableType]:
     line = support_line(answer["support"], bounded=answer["bound_ms"] is not None)
     yield Text(f"  {line}", style=SUPPORT_STYLE[answer["support"]])
     if answer["basis"] is not None:
-        yield Text(f"  {one_line(answer['basis'], 400)}")
+        yield Text(f"  {basis_line(answer['basis'], bounded=answer['bound_ms'] is not None)}")
 
 
 def _probability(answer: dict[str, Any], before: str = "probability ") -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from laptime.estimate.basis import TOO_FEW
 from laptime.estimate.budget import BudgetReport
 from laptime.estimate.judge.ceiling import Ceiling
 from laptime.estimate.judge.evaluation_result import Evaluation
@@ -45,6 +46,12 @@ def support_line(support: str, *, bounded: bool) -> str:
     widened = ["the bound is widened"] if bounded and support in ("near", "outside") else []
     advice = ["measure before relying on it"] if support == "outside" else []
     return ": ".join(part for part in (SUPPORT[support], ", ".join(widened + advice)) if part)
+
+
+def basis_line(basis: str, *, bounded: bool) -> str:
+    """What was held out to check the bound of a new group or level, and why there is none all the same."""
+    few = "" if bounded or basis.endswith(TOO_FEW) else "; they say too little for a bound at this confidence"
+    return one_line(basis + few, 400)
 
 
 def support_legend(words: Iterable[str]) -> list[str]:
