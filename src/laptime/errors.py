@@ -14,6 +14,10 @@ class LaptimeError(Exception):
     """
 
 
+class NoTraceError(LaptimeError):
+    """A file of another kind where a trace was looked for: in a folder of traces it can be left out."""
+
+
 class Stopped(KeyboardInterrupt):
     """A signal asked this process to end: Ctrl-C (SIGINT), SIGTERM or SIGHUP. What was finished is kept."""
 

@@ -115,6 +115,23 @@ def test_traces_of_separate_runs_are_not_called_ranks_of_one(tmp_path: Path) -> 
     assert analysis.headline.startswith("3 files, which may be of separate runs: they compute 0.6 to 0.612 ms each")
 
 
+def test_what_is_no_trace_is_left_out_of_a_folder_and_said(tmp_path: Path) -> None:
+    paths = write_ranks(tmp_path / "ranks")
+    (tmp_path / "ranks" / "config.json").write_text('{"layers": 12}')
+    (tmp_path / "ranks" / "host.json").write_text('{"schema": "1.0.2", "nodes": [{"id": 1}]}')
+    analysis = read_ranks(tmp_path / "ranks")
+    assert [(finding.code, finding.severity) for finding in analysis.findings] == [("other-files", "warning")]
+    assert "2 of 6 files are no trace, and left out: config.json, host.json" in analysis.findings[0].message
+    assert same(read_ranks(*paths), analysis)
+    with pytest.raises(LaptimeError, match="no traceEvents"):
+        read_ranks(*paths, tmp_path / "ranks" / "config.json")  # one that is named is no slip
+    paths[0].write_bytes(paths[0].read_bytes()[:-200].replace(b"traceEvents", b"trace"))
+    for path in paths[2:]:
+        path.unlink()
+    with pytest.raises(LaptimeError):
+        read_ranks(tmp_path / "ranks")  # one trace alone
+
+
 def same(one: RankAnalysis, other: RankAnalysis) -> bool:
     return (one.ranks, one.straggler, one.clocks) == (other.ranks, other.straggler, other.clocks)
 

@@ -99,7 +99,7 @@ def trace(
                 if value is not None:
                     raise LaptimeError(f"{option} is for one trace, and these are {len(found)} ranks; name one file")
             source = files[0].name if len(files) == 1 else f"{len(found)} files"
-            give(ranks_of(source, found), as_json=as_json, html=html, force=force)
+            give(ranks_of(source, found, named=files), as_json=as_json, html=html, force=force)
             return 0
         from laptime.trace.analysis import read_trace  # ranks don't need it, and start-up counts
 

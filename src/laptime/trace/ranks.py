@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from laptime.data.record import Finding
-from laptime.errors import LaptimeError
+from laptime.errors import LaptimeError, NoTraceError
 from laptime.trace.device_time import COMMUNICATION, COMPUTE, busy_times, compute_beside, kinds
 from laptime.trace.gaps import device_gaps
 from laptime.trace.integrity import check
@@ -33,6 +34,8 @@ TOLERANCE_NS = 20_000
 """Ends of one collective that lie no further apart than this are taken for one instant; or a tenth of its time."""
 
 LEAST_COLLECTIVES = 3
+FEWEST = 2
+"""Traces among which a file of another kind is left out."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -44,6 +47,7 @@ class RankWork:
     device: int
     verdict: str
     refused: str  # why the file could not be read; empty when it was
+    other: bool  # whether it was refused because it is of another kind
     start_ns: int
     span_ns: int
     busy_ns: int
@@ -71,16 +75,35 @@ def read_ranks(*paths: str | Path) -> RankAnalysis:
     Example: laptime.show(laptime.read_ranks("traces/"))
     """
     with trace_files([Path(path) for path in paths]) as files:
-        return ranks_of(Path(paths[0]).name if len(paths) == 1 else f"{len(files)} files", files)
+        source = Path(paths[0]).name if len(paths) == 1 else f"{len(files)} files"
+        return ranks_of(source, files, named=[Path(path) for path in paths])
 
 
-def ranks_of(source: str, files: Sequence[Path]) -> RankAnalysis:
-    """The same of files that are found already. Raises LaptimeError when one of them can't be read."""
+def ranks_of(source: str, files: Sequence[Path], *, named: Sequence[Path] = ()) -> RankAnalysis:
+    """The same of files that are found already.
+
+    What is no trace is left out where two others are, unless it is among those that were `named` by themselves.
+
+    Raises:
+        LaptimeError: one of the files can't be read.
+    """
     works = _read_all(files)
-    refused = next((work for work in works if work.refused), None)
+    left_out = [work for work in works if work.other and Path(work.file) not in set(named)]
+    traces = [work for work in works if work not in left_out]
+    if len(traces) < FEWEST:
+        left_out, traces = [], works
+    refused = next((work for work in traces if work.refused), None)
     if refused is not None:
         raise LaptimeError(refused.refused)
-    return compare_ranks(source, works)
+    analysis = compare_ranks(source, traces)
+    if not left_out:
+        return analysis
+    names = ", ".join(Path(work.file).name for work in left_out[:4]) + (", …" if len(left_out) > 4 else "")
+    message = (
+        f"{len(left_out)} of {len(works)} files {'is' if len(left_out) == 1 else 'are'} no trace, and left out: {names}"
+    )
+    finding = Finding(code="other-files", severity="warning", message=message)
+    return msgspec.structs.replace(analysis, findings=[finding, *analysis.findings])
 
 
 def _read_all(files: Sequence[Path]) -> list[RankWork]:
@@ -110,7 +133,7 @@ def _read_one(file: Path) -> list[RankWork]:
     try:
         return rank_works(read_timeline(file, details=False))
     except LaptimeError as error:
-        return [_nothing(str(file), str(error))]
+        return [_nothing(str(file), str(error), other=isinstance(error, NoTraceError))]
 
 
 def rank_works(timeline: GpuTimeline) -> list[RankWork]:
@@ -139,6 +162,7 @@ def rank_works(timeline: GpuTimeline) -> list[RankWork]:
                 device=gaps.device,
                 verdict=checked.verdict,
                 refused="",
+                other=False,
                 start_ns=gaps.start_ns,
                 span_ns=gaps.span_ns,
                 busy_ns=gaps.busy_ns,
@@ -166,9 +190,11 @@ def _groups(timeline: GpuTimeline, rows: Int32) -> list[str]:
     return [timeline.groups[i] for i in group.tolist()] if (group >= 0).all() else []
 
 
-def _nothing(file: str, refused: str) -> RankWork:
+def _nothing(file: str, refused: str, *, other: bool = False) -> RankWork:
     empty = np.zeros(0, dtype=np.int64)
-    return RankWork(file, -1, -1, "unsupported", refused, 0, 0, 0, 0, 0, 0, 0, 0, empty, empty, empty, empty, [], [])
+    return RankWork(
+        file, -1, -1, "unsupported", refused, other, 0, 0, 0, 0, 0, 0, 0, 0, empty, empty, empty, empty, [], []
+    )
 
 
 def compare_ranks(source: str, works: Sequence[RankWork]) -> RankAnalysis:

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from laptime.errors import LaptimeError
+from laptime.errors import LaptimeError, NoTraceError
 from laptime.trace.read.kineto_bytes import blocks, is_gzip, stretch
 from laptime.trace.read.kineto_columns import Batch, columns_of
 from laptime.trace.read.kineto_events import (
@@ -209,7 +209,7 @@ def _open_list(path: Path, source: Iterator[bytes]) -> tuple[bytes, Header | Non
         head += block
         start = head.lstrip(b"\xef\xbb\xbf \t\r\n")
         if start.startswith(b"[") and start[1:].lstrip().startswith(b"["):
-            raise LaptimeError(
+            raise NoTraceError(
                 f"{path}: a list of lists, such as a memory timeline of torch.profiler, and no list of events; "
                 "export the trace with prof.export_chrome_trace()"
             )
@@ -228,8 +228,8 @@ def _open_list(path: Path, source: Iterator[bytes]) -> tuple[bytes, Header | Non
                 break
     for mark, what in OTHER_FORMATS.items():
         if mark.search(head[:MARK_BYTES]):
-            raise LaptimeError(f"{path}: {what}")
-    raise LaptimeError(
+            raise NoTraceError(f"{path}: {what}")
+    raise NoTraceError(
         f"{path}: no traceEvents list in {f'its first {len(head)} bytes' if more else 'it'}: not a whole PyTorch"
         " profiler file; export one with prof.export_chrome_trace()"
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from laptime.errors import LaptimeError
+from laptime.errors import LaptimeError, NoTraceError
 from laptime.trace.read.second_process import available, elsewhere
 from laptime.trace.read.sqlite_columns import MISSING, database, quoted, read_columns, table_columns
 from laptime.trace.read.timeline import Int64
@@ -105,7 +105,7 @@ def open_export(path: Path) -> NsightExport:
                 schema = str(row[0]) if row else schema
     if not names and STRINGS not in columns:
         whose = next((whose for tables, whose in OTHER_PROGRAMS.items() if tables & set(columns)), "")
-        raise LaptimeError(
+        raise NoTraceError(
             f"{path}: an SQLite file{whose and f' of {whose}'}, but not one of Nsight Systems; "
             + (_INSTEAD.get(whose) or "export one with nsys export --type sqlite")
         )
