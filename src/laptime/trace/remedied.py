@@ -77,7 +77,7 @@ HALVINGS = 9
 """How often the interval is halved in which the profiler's stretching is looked for."""
 
 SAME = 0.98
-"""The device's own work from run to run, in multiples of that in the trace, at least."""
+"""The device's own work beside copies, in multiples of that in the trace, at least: it differs from run to run."""
 
 JITTER = (0.98, 1.02)
 """What remains uncertain of a step in which the host goes on launching."""
@@ -226,7 +226,7 @@ def overlap_range(step: Replayed) -> Remedied | None:
                 after=after,
             )
         )
-    return _by_saving(step, ends)
+    return _by_saving(step, ends, round(SAME * replay_ns(_without_launching(step, ends[0]))))
 
 
 def compile_range(step: Replayed) -> Remedied | None:
@@ -271,7 +271,7 @@ def _by_saving(step: Replayed, ends: list[Timing], least_ns: int | None = None) 
         ends: its times at best and at worst.
         least_ns: what nothing goes below; without it the times at best without launching.
     """
-    least = round(SAME * replay_ns(_without_launching(step, ends[0]))) if least_ns is None else least_ns
+    least = replay_ns(_without_launching(step, ends[0])) if least_ns is None else least_ns
     missed = step.base_ns - step.replayed_ns
     best, worst = (replay_ns(timing) for timing in ends)
     goes = min(best / max(step.replayed_ns, 1), 1.0) if missed > 0 else 1.0  # at best it goes with what is saved
