@@ -215,6 +215,15 @@ OPTIONS = ("a cat", "a dog", "the dog and cat", "fish", "7.5")
         ("A fish is what I see", 3),  # an article and a pronoun are no options
         ("It is the dog and cat", 2),  # not the cat within it
         ("a cat, no: a dog", 1),
+        ("The answer is b.", 1),
+        ("Option d", 3),
+        ("\u7b54\u6848\u662fB", 1),  # the answer is B, in Chinese, which has no spaces
+        ("\u9009\u9879B\u3002", 1),
+        ("The answer is a dog", 1),
+        ("It can't be B.", None),  # what is denied is not named
+        ("B, not A", 1),
+        ("D. A is incorrect.", 3),
+        ("a dog, not a fish", 1),
         ("e.g. U.S.A.", None),
         ("X", None),
         ("none of these", None),

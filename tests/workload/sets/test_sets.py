@@ -239,6 +239,11 @@ def test_cider_is_the_published_sum_for_one_reference() -> None:
         ("", None),
         ("The answer is yes. Not a cat.", "yes"),
         ("It is not there", "no"),
+        ("Not sure.", None),
+        ("No doubt: yes", "yes"),
+        ("Isn't it? Yes", "yes"),
+        ("Nope", "no"),
+        ("yes or no", None),
     ],
 )
 def test_yes_or_no(text: str, says: str | None) -> None:

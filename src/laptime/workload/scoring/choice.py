@@ -13,10 +13,24 @@ from collections.abc import Sequence
 from laptime.workload.example import LETTERS
 from laptime.workload.scoring.match import normalised
 
-_STATED = re.compile(r"\b(?i:answer)\b(?:\s+is\b)?[\s:*(]*([A-Z]|(?<=\()[a-z](?=\)))(?![\w'’])")
-_MARKED = re.compile(r"(?<![\w'’.])([A-Z])[.:)](?!\w)")
-_ALONE = re.compile(r"(?<![\w'’.])([A-Z])(?![\w'’])")
+_IN_A_WORD = r"[^\W\u3040-\u30ff\u3400-\u9fff]"
+"""Characters that continue a word of letters. Chinese and Japanese are written without spaces, so theirs don't."""
+
+_STATED = re.compile(
+    rf"(?<!{_IN_A_WORD})(?:(?i:answer|option|choice)(?:\s+is)?|(?:\u7b54\u6848|\u9009\u9879|\u9078\u9805)[\u662f\u4e3a\u70ba]?)"
+    rf"[\s:\uff1a*(]*(?:([A-Z])(?!{_IN_A_WORD}|['’])|([a-z])(?=[).,;:*]|\s*$))",
+    re.MULTILINE,
+)
+_MARKED = re.compile(rf"(?<!{_IN_A_WORD})(?<!['’.])([A-Z])[.:)](?!{_IN_A_WORD})")
+_ALONE = re.compile(rf"(?<!{_IN_A_WORD})(?<!['’.])([A-Z])(?!{_IN_A_WORD}|['’])")
 _WORD_FOLLOWS = re.compile(r"\s+[a-z]")
+_DENIED_BEFORE = re.compile(
+    r"(?:\bnot|n['’]t|\bcannot|\bnor|\brather than|\binstead of)\s+(?:be\s+|option\s+|choice\s+)?[\"'(*]*$",
+    re.IGNORECASE,
+)
+_DENIED_AFTER = re.compile(
+    r"[)\"'*]*\s+(?:(?:is|are)(?:\s+not|n['’]t|\s+(?:wrong|incorrect|false))|cannot be|can['’]t be)\b", re.IGNORECASE
+)
 
 
 def choice_score(prediction: str, choices: Sequence[str], right: int) -> float:
@@ -31,14 +45,14 @@ def chosen(prediction: str, choices: Sequence[str]) -> int | None:
 
     1. The whole answer is a letter, in either case, perhaps in brackets or with a full stop.
     2. The whole answer is an option's text, by exact match's normalisation.
-    3. "answer is B", "Answer: (B)", "the answer is (b)".
+    3. "answer is B", "Answer: (B)", "the answer is b.", "Option B"; the same in Chinese.
     4. A capital letter followed by a bracket, full stop or colon: "(B)", "B)", "B.", "B:".
     5. A capital letter that stands alone.
     6. An option's text inside the answer, as whole words, by the same normalisation; one that is part of another
        option at the same place gives way to it.
 
     In 3 and 5, A or I right before a word in lower case is an article or a pronoun, not an option ("A dog", "I see").
-    "A. bangkok" marks its option (4), whatever follows.
+    "A. bangkok" marks its option (4), whatever follows. What is denied isn't named: "not B", "B is wrong".
     """
     letters = LETTERS[: len(choices)]
     text = prediction.strip()
@@ -51,13 +65,25 @@ def chosen(prediction: str, choices: Sequence[str]) -> int | None:
         return options.index(said)
     for pattern in (_STATED, _MARKED, _ALONE):
         named = [
-            match
+            letter
             for match in pattern.finditer(text)
-            if match[1].upper() in letters and (pattern is _MARKED or not _an_article(match))
+            if (letter := _letter(match)) in letters
+            and (pattern is _MARKED or not _an_article(match))
+            and not _denied(match)
         ]
         if named:
-            return letters.index(named[-1][1].upper())
+            return letters.index(named[-1])
     return _last_text(f" {said} ", options)
+
+
+def _letter(match: re.Match[str]) -> str:
+    return next(group for group in match.groups() if group).upper()
+
+
+def _denied(match: re.Match[str]) -> bool:
+    """Whether the words around say that it is not this one."""
+    before, after = match.string[: match.start()], match.end()
+    return _DENIED_BEFORE.search(before) is not None or _DENIED_AFTER.match(match.string, after) is not None
 
 
 def _an_article(letter: re.Match[str]) -> bool:
@@ -67,6 +93,11 @@ def _an_article(letter: re.Match[str]) -> bool:
 
 def _last_text(said: str, options: Sequence[str]) -> int | None:
     """The option whose text ends last in `said`; of two that end together the longer, of equal ones the first."""
-    ends = [(said.rfind(f" {option} ") + len(option), len(option), -place) for place, option in enumerate(options)]
-    named = [end for end, option in zip(ends, options, strict=True) if option and f" {option} " in said]
-    return -max(named)[2] if named else None
+    ends = [
+        (found.end(), len(option), -place)
+        for place, option in enumerate(options)
+        if option
+        for found in re.finditer(rf"(?<= ){re.escape(option)}(?= )", said)
+        if not _denied(found)
+    ]
+    return -max(ends)[2] if ends else None
