@@ -10,8 +10,6 @@ from typing import Any
 from into_docs import ROOT, machine, result
 from whatif_docs import fill
 
-from laptime.trace.rank_waits import MATERIAL
-
 PAGE = ROOT / "docs" / "trace-ranks.md"
 TIMES = ("compute_ms", "exposed_ms", "waited_ms")
 
@@ -33,21 +31,14 @@ def table(recorded: dict[str, Any]) -> str:
 
 
 def waited_for(said: dict[str, Any]) -> str:
-    """The rank that is named, or what is said instead.
-
-    A run from before exposed waiting was recorded bounds it: by waiting, and by what of communication is exposed.
-    """
-    if "exposed_waited_ms" in said:
-        named = said["straggler"]
-        return f"rank {named}" if named is not None else str(said["headline"]).partition(". ")[2]
-    times = zip(said["waited_ms"], said["exposed_ms"], said["compute_ms"], strict=True)
-    most = max(min(waited, exposed) / (exposed + compute) for waited, exposed, compute in times)
-    return f"rank {said['straggler']}" if most >= MATERIAL else f"nobody: at most {100 * most:.1f} % of the time"
+    """The rank that is named, or what is said instead."""
+    named = said["straggler"]
+    return f"rank {named}" if named is not None else str(said["headline"]).partition(". ")[2]
 
 
 def both(ranks_ms: list[float]) -> str:
     """Rank 0's time and rank 1's."""
-    return ", ".join(f"{ms:.3g}" for ms in ranks_ms)
+    return ", ".join(f"{ms:,.0f}" if ms >= 1000 else f"{ms:.3g}" for ms in ranks_ms)
 
 
 if __name__ == "__main__":
