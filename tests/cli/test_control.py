@@ -181,6 +181,44 @@ def test_bounds_may_stay_as_they_were_calibrated(workspace, capsys):
     assert json.loads(out)["online"] is False
 
 
+def test_bounds_of_fastmodel_are_measured_and_kept_with_the_policy(workspace, tmp_path, capsys):
+    """A policy on them answers on FastModel without being told to; it isn't judged beside times of the plain path."""
+    data = ("--data", workspace / "questions" / "questions.jsonl")
+    words = ("control", "bounds", workspace / "policy", "--out", tmp_path / "fast", *data)
+    code, _, said = ask(capsys, *words, "--samples", "5", "--json")
+    assert code == 2
+    assert "at least 19" in said
+    code, out, said = ask(capsys, *words, "--samples", "19", "--json")
+    assert code == 0, said
+    assert "152 calls" in said
+    written = json.loads(out)
+    assert (written["schema"], written["questions"], written["confidence"]) == ("laptime.bounds/1", 19, 0.95)
+    saved, bounds = read_policy(tmp_path / "fast")
+    assert bounds.fast
+    assert saved.leeway is None
+    assert list(written["bound_ms"]) == [str(bounds.space.choice(number)) for number in range(8)]
+    assert all(0 < ms < 60_000 for ms in written["bound_ms"].values())
+    code, out, _ = ask(
+        capsys,
+        "control",
+        "run",
+        tmp_path / "fast",
+        "--question",
+        "x?",
+        "--budget-ms",
+        "90000",
+        "--repeats",
+        "1",
+        "--json",
+    )
+    assert code == 0
+    assert json.loads(out)["sample"]["config"]["answered_by"] == "FastModel"
+    asked = ("control", "evaluate", workspace / "run", tmp_path / "fast", "--features", workspace / "features", *KEEP)
+    code, _, said = ask(capsys, *asked)
+    assert code == 2
+    assert "bounds are of FastModel" in said
+
+
 def _typed(evaluation):
     import msgspec
 

@@ -14,7 +14,7 @@ from laptime.cli.main import VERBS, imported_verb
 from laptime.cli.main import run as laptime
 
 NAMES = [name for verbs in VERBS.values() for name in verbs]
-CONTROL_NAMES = ["features", "ask", "train", "evaluate", "run"]
+CONTROL_NAMES = ["features", "ask", "train", "bounds", "evaluate", "run"]
 
 
 def first_paragraph(text: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from laptime.cli.control_ask import ask
+from laptime.cli.control_bounds import bounds
 from laptime.cli.control_evaluate import evaluate
 from laptime.cli.control_features import features
 from laptime.cli.control_run import run
@@ -19,5 +20,5 @@ CONTROL = typer.Typer(
 )
 """The verbs of `laptime control`, in the order in which they are used."""
 
-for verb in (features, ask, train, evaluate, run):
+for verb in (features, ask, train, bounds, evaluate, run):
     CONTROL.command(verb.__name__, context_settings={"help_option_names": ["-h", "--help"]})(verb)

@@ -139,7 +139,7 @@ def evaluate(
 def _read(
     run: Path, policies: list[Path], features: Path, answers: Path | None, keep: str, budgets: list[float]
 ) -> Judgement:
-    """What is judged. Raises LaptimeError for policies that were trained with different bounds."""
+    """What is judged. Raises LaptimeError for policies of different bounds, or of bounds measured on FastModel."""
     from laptime.cli.control_sweep import scored_sweep, with_answers
     from laptime.control.bounds.bounds import same_bounds
     from laptime.control.judge.replay import spread_budgets
@@ -152,6 +152,11 @@ def _read(
     for folder, (_, others) in zip(policies, pairs, strict=True):
         if not same_bounds(bounds, others):
             raise LaptimeError(f"{folder}: has other bounds than {policies[0]}; judge each by itself")
+    if bounds.fast:
+        raise LaptimeError(
+            f"{policies[0]}: its bounds are of FastModel, and the sweep's times are not, so its peers would be late or "
+            "waste time; judge the policy that `control train` wrote"
+        )
     collected = read_features(features)
     sweep = scored_sweep(run, collected.model, keep)
     held_out = sweep.table.half("held-out")
