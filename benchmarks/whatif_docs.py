@@ -24,7 +24,7 @@ RUNS = {
     "fourth": "whatif_truth-fourth",
     "fifth": "whatif_truth-fifth",
 }
-COMMITS = {"third": "c64f338", "fourth": "916f006"}
+COMMITS = {"third": "c64f338", "fourth": "916f006", "fifth": "c637fc8"}
 """Of which laptime a run was asked, where the copy on the machine bore another commit."""
 
 WIDE = 0.15
@@ -98,6 +98,8 @@ def table(recorded: dict[str, Any]) -> str:
         lines.append(f"| {row['what']} | {remedy(row)} | {times} | {word} |")
     head = f"`{recorded['command']}`: {where['gpu'] or where['device']}, "
     head += f"torch {where['torch']}. {inside} of {len(rows)} inside.\n\n"
+    if note := recorded["figures"].get("note"):
+        head += f"{note}\n\n"
     return head + "\n".join(lines) + "\n"
 
 
@@ -107,7 +109,9 @@ def remedy(row: dict[str, Any]) -> str:
 
 
 def promise(row: dict[str, Any]) -> list[float] | None:
-    """The range with `--tpot`, in ms."""
+    """The range with `--tpot`, in ms; of a run that ended before it wrote its file, as it was printed."""
+    if "all_promises_ms" not in row:
+        return list(row["by_wall_clock"]["promised_ms"])
     ends: list[float] | None = row["all_promises_ms"].get(remedy(row))
     return ends
 

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from laptime.trace.remedied import Remedied
-from laptime.trace.tolerance import ASKED, REACH, SHIFT, tolerated
+from laptime.trace.tolerance import ASKED, LATEST, REACH, RECORD, SHIFT, tolerated
 
-LATER = ("third", "fourth")
+LATER = ("third", "fourth", "fifth")
 RANGES = st.builds(
     lambda low, more, share: Remedied(low, low + round(low * more), round(low * share)),
     st.integers(10_000, 10**9),
@@ -47,9 +47,12 @@ def test_the_floor_is_kept() -> None:
 def test_the_record_that_is_printed_is_that_of_the_later_sets() -> None:
     """Each set's promises as they were made, before its programs were known."""
     results = Path(__file__).parents[2] / "benchmarks" / "results"
-    programs = inside = 0
+    counts = []
     for name in LATER:
         summary = json.loads((results / f"whatif_truth-{name}.json").read_text())["figures"]["summary"]["by_wall_clock"]
-        programs += summary["workloads"]
-        inside += summary["inside"]
-    assert (programs, inside) == ASKED
+        counts.append((summary["workloads"], summary["inside"]))
+    assert tuple(map(sum, zip(*counts, strict=True))) == ASKED
+    assert counts[-1] == LATEST
+    assert RECORD == (
+        "ranges made in this way held 33 of 46 programs that were new to them, 13 of the last 15, on an H200"
+    )
