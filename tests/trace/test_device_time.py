@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from laptime.trace.analysis import analyse, read_trace
+from laptime.trace.device_time import copy_direction
 from laptime.trace.result import CopyTime, TraceAnalysis
 from tests.trace.build_timeline import build
 from tests.trace.write_traces import ActivityRow, CallRow, write_kineto, write_nsys
@@ -153,3 +154,34 @@ def test_a_damaged_copys_name_has_a_direction(tmp_path: Path) -> None:
         .copies
     )
     assert (copies.direction, copies.memory) == ("host to device", "pageable")
+
+
+def test_memsets_lead_as_copies_do(read) -> None:
+    activities, calls = [], []
+    for i in range(20):
+        at = 1_000_003 + i * 1_100_000
+        calls += [CallRow(at - 9_000, at - 8_000, "cudaMemsetAsync", 2 * i + 1)]
+        calls += [CallRow(at - 7_000, at - 6_000, "cudaLaunchKernel", 2 * i + 2)]
+        activities.append(ActivityRow(at, at + 1_000_000, "Memset", "memset", correlation=2 * i + 1))
+        activities.append(ActivityRow(at + 1_000_000, at + 1_050_000, GEMM, correlation=2 * i + 2))
+    assert read(activities, calls).headline == "GPU busy 96 %: its time goes to memsets (91 %)"
+
+
+@pytest.mark.parametrize(
+    ("name", "direction"),
+    [
+        ("CopyHostToDevice", "host to device"),
+        ("CopyDeviceToHost", "device to host"),
+        ("CopyDeviceToDevice", "device to device"),
+        ("CopyAnything", "unknown"),
+    ],
+)
+def test_rocms_names_of_copies_have_a_direction(name: str, direction: str) -> None:
+    assert copy_direction(name) == (direction, None)
+
+
+def test_a_rate_has_no_exponent() -> None:
+    rows = [
+        ActivityRow(1_000_000 * i, 1_000_000 * i + 990_000, "Memcpy DtoD", "memcpy", bytes=3 * 10**9) for i in (1, 2)
+    ]
+    assert "device to device (3,030 GB/s)" in analyse(build(rows)).headline

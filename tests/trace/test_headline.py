@@ -160,6 +160,17 @@ def test_missing_kernels_leave_the_cause_open_and_promise_nothing() -> None:
     assert not re.search(r"(would|could) leave \d", lost.advice)
 
 
+def test_graph_replays_without_kernels_leave_the_cause_open() -> None:
+    rows = [CallRow(100_000 * i, 100_000 * i + 5_000, "cudaGraphLaunch", i) for i in range(1, 13)]
+    work = [
+        ActivityRow(100_000 * i + 9_000 + 6_001 * k, 100_000 * i + 14_000 + 6_001 * k, f"k{k}", correlation=i)
+        for i in range(1, 13, 3)
+        for k in range(9)
+    ]
+    said = analyse(build([replace(row, graph_node=i % 9) for i, row in enumerate(work)], rows)).headline
+    assert "in what was recorded; graph replays lack kernels, so why isn't certain" in said
+
+
 def test_impossible_durations_bound_the_idle_time() -> None:
     rows = a_loop(120)
     long = rows.activities[30]

@@ -24,6 +24,9 @@ _COPY = re.compile(
     r"Mem(?:cpy|copy) (?P<unified>unified )?(?P<way>(?P<source>[A-Z])to(?P<target>[A-Z]))(?: \((?P<memory>[^)]*)\))?",
     re.IGNORECASE,
 )
+_ROCM_COPY = re.compile(r"Copy(?P<source>Host|Device|Peer)To(?P<target>Host|Device|Peer)")
+"""How ROCm's tracer names copies."""
+
 _PEER = "PtoP"
 
 UNIFIED = "unified"
@@ -245,7 +248,8 @@ def copy_direction(name: str) -> tuple[str, str | None]:
     """A copy's direction in words, and the host memory's kind where the file says it."""
     match = _COPY.match(name)
     if match is None:
-        return "unknown", None
+        rocm = _ROCM_COPY.match(name)
+        return (f"{rocm['source']} to {rocm['target']}".lower() if rocm else "unknown"), None
     words = {"H": "host", "D": "device", "P": "peer", "A": "array"}
     one, other = match["source"].upper(), match["target"].upper()
     way = f"{words.get(one, one)} to {words.get(other, other)}"

@@ -41,6 +41,7 @@ NOT_BEGUN = "the work was queued already, and the GPU didn't begin it: what it w
 MISSING: dict[str, str] = {
     "launches-without-kernels": "",  # its finding says how many
     "lost-records": "Nsight Systems noted that CUDA events may be missing",
+    "under-recorded-replays": "graph replays lack kernels",
     "truncated-capture": "the file is cut",
 }
 """Severe findings after which work may be missing between what is there, and what the headline says of them."""
@@ -213,17 +214,16 @@ _LEADS, _NAMED = 0.15, 0.1
 
 
 def _exposed(device: DeviceTimes) -> dict[str, float]:
-    """The share of the span in which only communication ran, and in which only copies ran."""
-    return {
-        row.kind: row.share_ns / device.span_ns
-        for row in device.busy
-        if row.kind in ("communication", "copy") and device.span_ns
-    }
+    """The share of the span in which only communication ran, in which only copies and in which only memsets ran."""
+    return {row.kind: row.share_ns / device.span_ns for row in device.busy if row.kind != "compute" and device.span_ns}
 
 
 def _exposed_words(device: DeviceTimes, kind: str, share: float, *, also: bool = False) -> str:
     if kind == "communication":
         return f"exposed communication {_percent(share)} (no compute beside it; waiting for other ranks is in it)"
+    if kind == "memset":
+        percent = _percent(share)
+        return f"only memsets run {percent} of the time" if also else f"its time goes to memsets ({percent})"
     copies = [row for row in device.copies if row.direction not in ("memset", "peer to peer")]
     total = sum(row.sum_ns for row in copies)
     named = [copy_words(row) for row in copies if row.sum_ns >= 0.2 * total][:2]
@@ -234,9 +234,14 @@ def _exposed_words(device: DeviceTimes, kind: str, share: float, *, also: bool =
 
 def copy_words(row: CopyTime) -> str:
     """A direction of copies in a sentence: `host to device (pageable, 3.83 GB/s)`."""
-    rate = None if row.bytes_per_second is None else f"{row.bytes_per_second / 1e9:.3g} GB/s"
+    rate = None if row.bytes_per_second is None else f"{_three_digits(row.bytes_per_second / 1e9)} GB/s"
     details = [word for word in (row.memory, rate) if word]
     return row.direction + (f" ({', '.join(details)})" if details else "")
+
+
+def _three_digits(number: float) -> str:
+    """A number in three digits, or all of them before the point; never with an exponent from a thousand on."""
+    return f"{number:.3g}" if number < 999.5 else f"{number:,.0f}"
 
 
 def _idle_of_step(device: DeviceTimes, steps: Steps) -> float | None:
@@ -377,8 +382,8 @@ def _where_busy(device: DeviceTimes, kernels: list[Kernel]) -> str:
         alone = most.share >= 0.5 * unknown and most.name != "(unnamed)"
         families[plain(most.short_name) if alone else "kernels of no known kind"] = most.share if alone else unknown
     for row in device.busy:
-        if row.kind == "copy" and device.busy_ns:
-            families["copies"] = row.share_ns / device.busy_ns
+        if row.kind in ("copy", "memset") and device.busy_ns:
+            families["copies" if row.kind == "copy" else "memsets"] = row.share_ns / device.busy_ns
     if not families:
         return ""
     top = sorted(families, key=families.__getitem__, reverse=True)[:2]

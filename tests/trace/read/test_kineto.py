@@ -466,6 +466,12 @@ def test_times_may_be_strings(tmp_path: Path) -> None:
     quoted.write_text(text)
     assert activity_rows(read_timeline(quoted)) == activity_rows(read_timeline(plain))
     assert read_timeline(quoted).findings == ()
+    padded = tmp_path / "padded.json"
+    padded.write_text(re.sub(r'"(ts|dur)": "([\d.]+)"', r'"\1": " \2 "', text))
+    assert activity_rows(read_timeline(padded)) == activity_rows(read_timeline(plain))
+    unreadable = tmp_path / "unreadable.json"
+    unreadable.write_text(re.sub(r'"(ts|dur)": "([\d.]+)"', r'"\1": "\2 us"', text))
+    assert codes(read_timeline(unreadable)) == {"untimed-events": 5}  # not: of another program
 
 
 def test_thousands_of_damaged_events_are_read_as_fast_as_whole_ones(tmp_path: Path) -> None:

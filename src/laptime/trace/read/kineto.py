@@ -81,7 +81,7 @@ def read(path: Path, *, details: bool = True) -> GpuTimeline:
     batches, ending = read_batches(path, details=details)
     untimed, negative = sum(batch.untimed for batch in batches), sum(batch.negative for batch in batches)
     events = joined(batches)
-    findings = [] if events.activities else list(_unread(path, known=bool(events.calls or events.ranges)))
+    findings = [] if events.activities else list(_unread(path, known=bool(untimed or events.calls or events.ranges)))
     findings += _findings(ending, untimed, negative)
     activities = tables.in_one(events.activities)
     merged = split_merged(activities, events.calls, events.ranges)

@@ -268,8 +268,8 @@ def to_ns(texts: Sequence[Buffer]) -> tuple[Int64, Bool]:
 
 
 def _unquoted(text: bytes) -> bytes:
-    """What stands between a JSON string's quotes; any other value as it is."""
-    return text[1:-1] if len(text) > 1 and text.startswith(b'"') and text.endswith(b'"') else text
+    """What stands between a JSON string's quotes, without blanks around it; any other value as it is."""
+    return text[1:-1].strip() if len(text) > 1 and text.startswith(b'"') and text.endswith(b'"') else text
 
 
 def _plain_to_ns(texts: Sequence[Buffer]) -> Int64 | None:
