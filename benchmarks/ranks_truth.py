@@ -1,6 +1,7 @@
 """What `laptime trace FOLDER` says of two ranks, beside what events and the host's clock said of the same steps.
 
-    python benchmarks/ranks_truth.py                     # two GPUs of one host
+    python benchmarks/ranks_truth.py --keep FOLDER       # two GPUs of one host
+    python benchmarks/ranks_truth.py --kept FOLDER       # what laptime of today says of the traces that were kept
 
 Each case is a loop of matrix products and all-reduces in two processes. Who waits for whom is known by construction,
 and measured without the trace: CUDA events around each stretch of compute and each collective, placed on the clock that
@@ -154,13 +155,42 @@ def truth(marks: list[list[tuple[str, float]]], case: Case) -> dict[str, Any]:
     return {"compute_ms": compute, "exposed_ms": exposed, "waited_ms": waited, "straggler": case.straggler}
 
 
+def said_of(place: Path) -> dict[str, Any]:
+    """What laptime says of one case's traces."""
+    said = laptime.read_ranks(place)
+    ranks = sorted(said.ranks, key=lambda one: one.rank)
+    return {
+        "compute_ms": [one.compute_ns / 1e6 for one in ranks],
+        "exposed_ms": [one.exposed_communication_ns / 1e6 for one in ranks],
+        "waited_ms": [None if one.waited_ns is None else one.waited_ns / 1e6 for one in ranks],
+        "exposed_waited_ms": [None if one.exposed_waited_ns is None else one.exposed_waited_ns / 1e6 for one in ranks],
+        "straggler": said.straggler,
+        "aligned": said.clocks.aligned,
+        "headline": said.headline,
+    }
+
+
+def say_again(folder: Path) -> None:
+    """Write what laptime says today of kept traces beside what was measured; the run's environment stays."""
+    target = Path(__file__).parent / "results" / "ranks_truth.json"
+    recorded = json.loads(target.read_text(encoding="utf-8"))
+    for name, row in recorded["figures"]["cases"].items():
+        row["said"] = said_of(folder / name.replace(" ", "-"))
+        print(name, row["said"]["headline"])
+    target.write_text(json.dumps(recorded, indent=1) + "\n", encoding="utf-8")
+
+
 def main() -> None:
     """Run the cases, read the traces, compare."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("cases", nargs="*", default=list(CASES))
     parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"))
     parser.add_argument("--keep", type=Path, help="leave the traces in this folder")
+    parser.add_argument("--kept", type=Path, help="read that folder's traces again; what was measured stays")
     asked = parser.parse_args()
+    if asked.kept:
+        say_again(asked.kept)
+        return
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -174,19 +204,7 @@ def main() -> None:
             marks = [json.loads((place / f"marks{rank}.txt").read_text()) for rank in range(RANKS)]
             rows[name] = {"truth": truth(marks, CASES[name])}
             if asked.device == "cuda":
-                said = laptime.read_ranks(place)
-                ranks = sorted(said.ranks, key=lambda one: one.rank)
-                rows[name]["said"] = {
-                    "compute_ms": [one.compute_ns / 1e6 for one in ranks],
-                    "exposed_ms": [one.exposed_communication_ns / 1e6 for one in ranks],
-                    "waited_ms": [None if one.waited_ns is None else one.waited_ns / 1e6 for one in ranks],
-                    "exposed_waited_ms": [
-                        None if one.exposed_waited_ns is None else one.exposed_waited_ns / 1e6 for one in ranks
-                    ],
-                    "straggler": said.straggler,
-                    "aligned": said.clocks.aligned,
-                    "headline": said.headline,
-                }
+                rows[name]["said"] = said_of(place)
             print(name, json.dumps(rows[name], default=lambda value: round(value, 3)), flush=True)
     if asked.device == "cuda":
         print("written to", record("ranks_truth", {"steps": STEPS, "cases": rows}, describe(torch.device("cuda:0"))))

@@ -79,6 +79,23 @@ def test_waiting_in_the_first_collective_is_said(tmp_path: Path) -> None:
     assert "first one" not in write(tmp_path / "even", *sequential(1_400, 1_000, sending=500)).headline
 
 
+def test_ranks_that_begin_apart_hold_nobody_up(tmp_path: Path) -> None:
+    """Rank 0 comes 1,300 ms late to the first collective, and in time to all others."""
+    ranks = sequential(1_008, 1_000, sending=500)
+    for rank in ranks:
+        rank[1:] = [tuple(at + 1_300_000 for at in step) for step in rank[1:]]
+    begins, computed, _, end = ranks[0][0]
+    ranks[0][0] = (begins, computed, computed + 1_300_000, end + 1_300_000)
+    ranks[1][0] = (*ranks[1][0][:3], end + 1_300_000)
+    analysis = write(tmp_path / "apart", *ranks)
+    assert analysis.straggler is None
+    assert analysis.ranks[1].waited_ns == 1_300_008_000 + 11 * 8_000
+    said = (
+        "Rank 1 waits 1300 ms for rank 0 in the first collective, as it does where captures begin apart; in later ones"
+    )
+    assert analysis.headline.endswith(f"{said} no rank waits for more than 0.088 ms")
+
+
 def test_the_largest_part_is_not_called_most(tmp_path: Path) -> None:
     """Ranks 0, 1 and 2 come last in turn, rank 0 twice as often."""
     turns = [

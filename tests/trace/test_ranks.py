@@ -6,6 +6,7 @@ import io
 import json
 import tarfile
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,10 +16,11 @@ from typer.testing import CliRunner
 from laptime.errors import LaptimeError
 from laptime.report.results import report
 from laptime.report.trace.ranks import ranks_page
+from laptime.trace.analysis import read_trace
 from laptime.trace.ranks import read_ranks
 from laptime.trace.ranks_result import RankAnalysis
 from tests.cli.test_trace import app
-from tests.trace.write_traces import ActivityRow, CallRow, write_kineto
+from tests.trace.write_traces import ActivityRow, CallRow, write_kineto, write_nsys
 
 GEMM, NCCL = "ampere_sgemm_128x64_tn", "ncclDevKernel_AllReduce_Sum_f32_RING_LL(ncclDevKernelArgsStorage<4096ul>)"
 US = 1_000
@@ -187,6 +189,27 @@ def test_the_command_line_shows_all_faces(tmp_path: Path) -> None:
     result = runner.invoke(app, ["trace", str(tmp_path / "ranks"), "--tpot", "3"], standalone_mode=False)
     assert isinstance(result.exception, LaptimeError)
     assert "4 ranks" in str(result.exception)
+
+
+def test_the_gpus_of_one_file_are_set_side_by_side(tmp_path: Path) -> None:
+    """One report of Nsight Systems holds all GPUs of a host."""
+    activities, calls = [], []
+    for device, compute in enumerate(COMPUTE_US[1:3]):
+        work, launched = a_rank(compute)
+        activities += [
+            replace(row, device=device, process=device + 1, correlation=(row.correlation or 0) + 100 * device)
+            for row in work
+        ]
+        calls += [replace(row, process=device + 1, correlation=row.correlation + 100 * device) for row in launched]
+    path = write_nsys(tmp_path / "host.sqlite", activities, calls)
+    (finding,) = [one for one in read_trace(path).integrity.findings if one.code == "gpus-as-ranks"]
+    assert (finding.severity, finding.count) == ("info", 2)
+    value = json.loads(CliRunner().invoke(app, ["trace", str(path), "--ranks", "--json"]).stdout)
+    assert [rank["waited_ns"] for rank in value["ranks"]] == [6 * 180 * US, 0]
+    assert value["straggler"] == 1
+    alone = write_nsys(tmp_path / "one.sqlite", *a_rank(100))
+    result = CliRunner().invoke(app, ["trace", str(alone), "--ranks"], standalone_mode=False)
+    assert "this file has one" in str(result.exception)
 
 
 @pytest.mark.chromium

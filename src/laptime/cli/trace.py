@@ -30,6 +30,12 @@ def trace(
     device: Annotated[
         int | None, typer.Option("--device", metavar="N", help="Look at this GPU only.", rich_help_panel=INPUT)
     ] = None,
+    ranks: Annotated[
+        bool,
+        typer.Option(
+            "--ranks", help="The GPUs of one file are ranks of one run: set them side by side.", rich_help_panel=INPUT
+        ),
+    ] = False,
     capture: Annotated[
         Path | None,
         typer.Option(
@@ -85,9 +91,10 @@ def trace(
     stage_ms = {stage: milliseconds(f"--{stage}", ms) for stage, ms in given.items() if ms is not None}
     check_new_file(html, "--html", force=force)
     with trace_files(files) as found:
-        if len(found) > 1:
+        if len(found) > 1 or ranks:
             from laptime.trace.ranks import ranks_of
 
+            these = f"these are {len(found)} ranks" if len(found) > 1 else "--ranks takes its GPUs for ranks"
             for option, value in (
                 ("--compare", compare),
                 ("--device", device),
@@ -97,9 +104,12 @@ def trace(
                 ("--vision", vision),
             ):
                 if value is not None:
-                    raise LaptimeError(f"{option} is for one trace, and these are {len(found)} ranks; name one file")
+                    raise LaptimeError(f"{option} is for one trace, and {these}; name one file")
             source = files[0].name if len(files) == 1 else f"{len(found)} files"
-            give(ranks_of(source, found, named=files), as_json=as_json, html=html, force=force)
+            beside = ranks_of(source, found, named=files)
+            if len(beside.ranks) == 1:
+                raise LaptimeError(f"{source}: --ranks sets the GPUs of a file side by side, and this file has one")
+            give(beside, as_json=as_json, html=html, force=force)
             return 0
         from laptime.trace.analysis import read_trace  # ranks don't need it, and start-up counts
 

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from laptime.data.record import Finding
+from laptime.trace.kernel_names import family
 from laptime.trace.read.timeline import Activity, GpuTimeline, Int64, RangeKind
 
 FEW = 0.05
@@ -219,3 +220,14 @@ def several_processes(timeline: GpuTimeline) -> Iterator[Finding]:
                 " are those of all of them together",
                 count=len(process),
             )
+
+
+def gpus_as_ranks(timeline: GpuTimeline) -> Iterator[Finding]:
+    """GPUs of one file that run collectives: ranks of one run."""
+    activities = timeline.activities
+    used = np.unique(activities.name[activities.kind == Activity.KERNEL]).tolist()
+    collectives = [i for i in used if family(timeline.strings[i]) == "collective"]
+    gpus = len(np.unique(activities.device[np.isin(activities.name, collectives)])) if collectives else 0
+    if gpus > 1:
+        message = f"{gpus} GPUs of this file run collectives: laptime trace FILE --ranks says who waits for whom"
+        yield Finding(code="gpus-as-ranks", severity="info", message=message, count=gpus)

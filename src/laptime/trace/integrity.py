@@ -14,6 +14,7 @@ import numpy as np
 from laptime.data.record import Finding
 from laptime.trace.completeness import (
     captured_launches,
+    gpus_as_ranks,
     kernel_launches,
     launched_before,
     launches_without_kernels,
@@ -262,6 +263,7 @@ _LOOKS: tuple[Callable[[GpuTimeline], Iterator[Finding]], ...] = (
     overlong_kernels,
     short_device_span,
     several_processes,
+    gpus_as_ranks,
     _graph_granularity,
     _under_recorded_replays,
     _quantised,

@@ -59,8 +59,13 @@ def _little(ranks: Sequence[RankTimes]) -> str:
     """What is true where no single rank holds the others up by much."""
     worst = max(ranks, key=_exposed_share)
     exposed = worst.exposed_waited_ns or 0
-    if _exposed_share(worst) >= MATERIAL:
+    if any(_later(rank) >= MATERIAL * max(rank.span_ns - _first(rank), 1) for rank in ranks):
         return "No single rank holds the others up"
+    if _exposed_share(worst) >= MATERIAL:
+        whom = max(worst.waited_for or [], key=lambda row: row.first_ns)
+        waits = f"Rank {worst.rank} waits {_ms(whom.first_ns)} ms for rank {whom.rank} in the first collective"
+        later = _ms(max(map(_later, ranks)))
+        return f"{waits}, as it does where captures begin apart; in later ones no rank waits for more than {later} ms"
     longest = max(ranks, key=lambda rank: (rank.waited_ns or 0) / max(rank.span_ns, 1))
     if (longest.waited_ns or 0) >= MATERIAL * longest.span_ns:
         waited = longest.waited_ns or 0
@@ -69,6 +74,16 @@ def _little(ranks: Sequence[RankTimes]) -> str:
     if exposed == 0:
         return "None of it is waiting for other ranks"
     return f"At most {_ms(exposed)} ms of it is waiting for other ranks (rank {worst.rank})"
+
+
+def _later(rank: RankTimes) -> int:
+    """Exposed waiting behind the first collective of each group."""
+    return (rank.exposed_waited_ns or 0) - _first(rank)
+
+
+def _first(rank: RankTimes) -> int:
+    """Exposed waiting in the first collective of each group."""
+    return sum(row.first_ns for row in rank.waited_for or [])
 
 
 def _exposed_share(rank: RankTimes) -> float:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from laptime.trace.device_time import covered_ns
 from laptime.trace.rank_pairs import Paired
@@ -19,8 +20,8 @@ LARGEST = 0.4
 MATERIAL = 0.05
 """The least share of a rank's time whose exposed waiting names a straggler.
 
-Two equal GPUs with equal work waited at most 4.9 % of the time for each other (benchmarks/ranks_truth.py, "equal
-work"): less than this share is what equal ranks show.
+In two runs of benchmarks/ranks_truth.py two equal GPUs with equal work waited up to 3.9 and 4.9 % of the time for each
+other: less than this share is what equal ranks show.
 """
 
 
@@ -40,9 +41,9 @@ class Computing(Protocol):
 class Waits:
     """How long each rank (row) waited in collectives for each that came last (column).
 
-    `exposed_ns`: what of it had no compute beside it. `sure_ns`: what of that is longer than the clocks' spread,
-    collective by collective. `first_ns`: what of it lies in the first collective of a group. Of each rank: collectives
-    that it took part in with others, and those that it came last to.
+    `exposed_ns`: what of it had no compute beside it. `first_ns`: what of that lies in the first collective of a group,
+    before which captures can begin apart. `sure_ns`: what of the rest is longer than the clocks' spread, collective by
+    collective. Of each rank: collectives that it took part in with others, and those that it came last to.
     """
 
     total_ns: Int64
@@ -64,18 +65,25 @@ class Waits:
     def straggler(self, spans_ns: Sequence[int]) -> int | None:
         """The place of the rank that most exposed waiting was for; None where it is no single one's, or matters little.
 
-        It matters where a rank loses a material share of its time. `spans_ns`: each rank's time.
+        It matters where a rank loses a material share of its time. The first collective of a group doesn't count:
+        captures that begin apart make it long. `spans_ns`: each rank's time.
         """
-        caused = self.exposed_ns.sum(axis=0)
-        first = int(np.argmax(caused))
-        if caused[first] == 0 or caused[first] < LARGEST * caused.sum():
+        caused = (self.exposed_ns - self.first_ns).sum(axis=0)
+        most = int(np.argmax(caused))
+        if caused[most] == 0 or caused[most] < LARGEST * caused.sum():
             return None
-        return first if (self.sure_ns[:, first] >= MATERIAL * np.array(spans_ns)).any() else None
+        return most if (self.sure_ns[:, most] >= self._least(spans_ns)).any() else None
+
+    def _least(self, spans_ns: Sequence[int]) -> npt.NDArray[np.float64]:
+        """What is a material share of each rank's time, without its waiting in first collectives."""
+        least: npt.NDArray[np.float64] = MATERIAL * (np.array(spans_ns) - self.first_ns.sum(axis=1))
+        return least
 
     def unsure(self, spans_ns: Sequence[int]) -> bool:
         """Whether waiting would matter, were it not shorter than the clocks' spread."""
-        least = MATERIAL * np.array(spans_ns)
-        return bool((self.exposed_ns.sum(axis=1) >= least).any() and not (self.sure_ns.sum(axis=1) >= least).any())
+        least = self._least(spans_ns)
+        later = (self.exposed_ns - self.first_ns).sum(axis=1)
+        return bool((later >= least).any() and not (self.sure_ns.sum(axis=1) >= least).any())
 
 
 def waits_of(ranks: Sequence[Computing], pairs: Sequence[Paired], offsets: Int64, spread_ns: int) -> Waits:
@@ -101,7 +109,7 @@ def waits_of(ranks: Sequence[Computing], pairs: Sequence[Paired], offsets: Int64
             np.add.at(total[place], last, waited[row])
             np.add.at(exposed[place], last, waited[row] - hidden)
             np.add.at(first[place], last[:1], (waited[row] - hidden)[:1])
-            np.add.at(sure[place], last, np.maximum(waited[row] - hidden - spread_ns, 0))
+            np.add.at(sure[place], last[1:], np.maximum(waited[row] - hidden - spread_ns, 0)[1:])
         paired[one.members] += start.shape[1]
         np.add.at(last_in, last, 1)
     return Waits(total, exposed, sure, first, paired, last_in)

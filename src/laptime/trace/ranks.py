@@ -207,7 +207,7 @@ def compare_ranks(source: str, works: Sequence[RankWork]) -> RankAnalysis:
                 "the files don't state a rank each, or state one twice: they are numbered in the order of their names"
             )
             findings.append(Finding(code="ranks-numbered", severity="warning", message=message))
-        elif apart := not any(work.collectives for work in works):
+        elif apart := len({work.file for work in works}) > 1 and not any(work.collectives for work in works):
             message = "no file says which rank it is, and none holds a collective: they may be traces of separate runs"
             findings.append(Finding(code="ranks-apart", severity="warning", message=message))
         numbers = list(range(len(works)))
