@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument(
         "--devices", type=Path, default=os.environ.get("LAPTIME_DEVICE_TABLES"), help="the folder of device_tables.py"
     )
-    parser.add_argument("--only", default="", help="part of a table's name")
+    parser.add_argument("--only", default="", help="parts of tables' names, with commas between")
     parser.add_argument("--draws", type=int, default=8)
     parser.add_argument("--rows", type=int, default=400, help="rows that a table is drawn down to")
     asked = parser.parse_args()
@@ -55,7 +55,8 @@ def main() -> None:
     for tables, folder in sources:
         for seed in range(asked.draws if folder is not None else 0):
             for table in tables(Path(folder), most_rows=asked.rows, seed=seed):
-                for split in table_splits(table, seed=seed) if asked.only in table.name else ():
+                chosen = any(part in table.name for part in asked.only.split(","))
+                for split in table_splits(table, seed=seed) if chosen else ():
                     if split.kind in KINDS:
                         found.setdefault((table.name, split.kind), []).append(judge(split, peers=False))
             rows = [_row(table, kind, draws) for (table, kind), draws in found.items()]
