@@ -71,6 +71,26 @@ def test_host_work_that_the_device_hides_is_not_added() -> None:
     assert promised(of(run(step)), "graph")[0] >= 34 * MS
 
 
+@pytest.mark.parametrize("times", [1, 6])
+def test_short_host_work_behind_a_wait_stays_and_is_named(times: int) -> None:
+    """150 us of sampling after the logits arrived, once or before each of six small kernels: nothing here ends it."""
+    sampling = [op for _ in range(times) for op in (Op("work", 150_000), Op("launch", 3_000, name="argmax"))]
+    analysis = of(run([*launches(60, 9_000, 1_000), *SYNC, *sampling]))
+    busy, kept = 60 * 9_000 + times * 3_000, times * 150_000
+    assert analysis.steps.host_work_ns == pytest.approx(kept, rel=0.1)
+    for row in analysis.whatif:
+        assert row.step_ns_low >= 0.95 * (busy + kept), row.remedy
+    launching = analysis.headline.count("the host can't launch fast enough")
+    assert (launching, "does other work" in analysis.headline) == (0, True)
+
+
+def test_slow_launching_behind_a_wait_is_still_launching() -> None:
+    """A host that needs 40 us for each launch needs no less for the first ones behind a wait."""
+    analysis = of(run([*launches(60, 9_000, 40_000), *SYNC, Op("work", 70_000)]))
+    assert promised(analysis, "graph")[0] < 60 * 9_000 + 60_000
+    assert "the host can't launch fast enough" in analysis.headline
+
+
 def test_two_streams_run_side_by_side_in_a_graph() -> None:
     """Launched one by one they hardly overlap; the branches' join is kept."""
     analysis = of(run(PROGRAMS["two streams, joined"]))

@@ -130,10 +130,10 @@ def answer(
         tokens = step_tokens(timeline, main.launched, frame)
         frame = replace(frame, steps=msgspec.structs.replace(frame.steps, tokens=tokens))
         picture = drawing(timeline, main.gaps, main.causes, frame)
-        costs = step_costs(timeline, main.gaps, main.causes, main.launched, frame)
+        changes = step_changes(timeline, main.gaps, main.launched, frame) if frame.steps.kernels_per_step else None
+        costs = step_costs(timeline, main.gaps, main.causes, main.launched, frame, changes)
         if costs is not None:
             frame = replace(frame, steps=msgspec.structs.replace(frame.steps, host_work_ns=costs.kept_ns))
-            changes = step_changes(timeline, main.gaps, main.launched, frame)
             if changes is not None:
                 frame = replace(frame, steps=msgspec.structs.replace(frame.steps, replay_ns=changes.replayed_ns))
             rows = what_if(costs, untraced_ns(frame.steps, tpot_ms), changes, longest_ns=long_step_ns(frame.steps))

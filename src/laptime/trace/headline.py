@@ -278,7 +278,8 @@ def _reason_of(device: DeviceTimes, steps: Steps) -> str:
     words = reason(causes, host)
     if words == REASONS["queued"] and _long_share(device, "queued", QUEUED_NS) > 0.5:
         return NOT_BEGUN
-    return words.replace(REASONS["host-not-launching"], OTHER_WORK) if _works_on_else(device) else words
+    elsewhere = _works_on_else(device) or _step_works_on_else(device, steps)
+    return words.replace(REASONS["host-not-launching"], OTHER_WORK) if elsewhere else words
 
 
 def _why(integrity: Integrity, device: DeviceTimes, kernels: list[Kernel], steps: Steps) -> str:
@@ -313,6 +314,14 @@ def _first_launches(device: DeviceTimes, kernels: list[Kernel]) -> bool:
 def _works_on_else(device: DeviceTimes) -> bool:
     """Whether the host's time between launches lies in few long stretches, not before each kernel."""
     return _long_share(device, "host-not-launching", LONG_NS, "launch-overhead") > 0.5
+
+
+def _step_works_on_else(device: DeviceTimes, steps: Steps) -> bool:
+    """Whether a step's gaps of launching are mostly other work of the host, as what-if counts it."""
+    if _idle_of_step(device, steps) is None or not steps.host_work_ns:
+        return False
+    causes = ("host-not-launching", "launch-overhead")
+    return 2 * steps.host_work_ns > sum(row.total_ns for row in steps.causes if row.cause in causes)
 
 
 def _long_share(device: DeviceTimes, cause: str, least_ns: int, *also: str) -> float:

@@ -72,8 +72,8 @@ def _with_remedies(
     """One pass with its remedies. untraced_ms: its time without the profiler."""
     steps = frame.steps
     wall, busy, gap = steps.wall_ns or 0, steps.busy_ns or 0, steps.gap_ns or 0
-    costs = step_costs(timeline, view.gaps, view.causes, view.launched, frame)
-    changes = None if costs is None else step_changes(timeline, view.gaps, view.launched, frame)
+    changes = step_changes(timeline, view.gaps, view.launched, frame) if steps.kernels_per_step else None
+    costs = step_costs(timeline, view.gaps, view.causes, view.launched, frame, changes)
     untraced = None if untraced_ms is None else round(untraced_ms * 1e6)
     if untraced is not None and untraced < SHORTEST * busy:
         raise LaptimeError(

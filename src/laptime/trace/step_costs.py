@@ -13,6 +13,7 @@ from laptime.trace.gaps import DeviceGaps, covered_ns
 from laptime.trace.kernel_names import compiled, family, short_name
 from laptime.trace.operator_times import card_of
 from laptime.trace.read.timeline import Activity, GpuTimeline, Int32, Int64
+from laptime.trace.remedied import Replayed
 from laptime.trace.result import StepDrawing
 from laptime.trace.step_changes import FUSABLE
 from laptime.trace.steps import StepFrame
@@ -42,9 +43,17 @@ DRAWN = 20_000
 
 
 def step_costs(
-    timeline: GpuTimeline, gaps: DeviceGaps, causes: GapCauses, launched: Int64, frame: StepFrame
+    timeline: GpuTimeline,
+    gaps: DeviceGaps,
+    causes: GapCauses,
+    launched: Int64,
+    frame: StepFrame,
+    changes: Replayed | None = None,
 ) -> StepCosts | None:
-    """The costs of the modal step; None without steps or where graphs hide the kernels."""
+    """The costs of the modal step; None without steps or where graphs hide the kernels.
+
+    `changes`: the step's graph, which knows of other work of the host behind its waits.
+    """
     steps = frame.steps
     if steps.wall_ns is None or steps.busy_ns is None or not steps.kernels_per_step:
         return None
@@ -61,6 +70,10 @@ def step_costs(
         around = length == length.max(initial=-1)
     waiting = spent[:, SYNCHRONIZE] + spent[:, MEMCPY]
     away = _away(spent[:, HOST], around if frame.layer_run is not None else np.ones(len(length), dtype=bool))
+    if changes is not None and len(changes.graph.elsewhere_ns[0]):
+        begins, ends = changes.graph.elsewhere_ns
+        known = covered_ns(begins, ends, gaps.gap_start_ns[inside], gaps.gap_end_ns[inside])
+        away = np.maximum(away, np.minimum(known, spent[:, HOST]))
     outside = np.where(around, length, np.maximum(waiting, away))
 
     call = launched[kernels]

@@ -53,6 +53,10 @@ AWAY_NS, TIMES_USUAL = (200_000, 1_000_000), 20
 """A host in no call for longer does other work than launching: from the first where that is so many times as long as
 usual and no layer is being launched, from the second in any case."""
 
+BEHIND_NS, TIMES_BEHIND = 100_000, 10
+"""The same of a host that waited for the device, or worked on something else since: it looks at what it got. From then
+on each such time counts, until it launches as usual again."""
+
 
 @dataclass(frozen=True, eq=False, slots=True, kw_only=True)
 class StepGraph:
@@ -68,6 +72,7 @@ class StepGraph:
     after: dict[int, tuple[int, ...]]  # activities that also wait for others: how many launches back these lie
     latency_ns: int  # from a launch call's beginning to its work
     residual_ns: int  # between two activities that were queued on one stream
+    elsewhere_ns: tuple[Int64, Int64]  # when the host's other work began and ended, ascending
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -125,6 +130,7 @@ def step_graph(timeline: GpuTimeline, gaps: DeviceGaps, launched: Int64, frame: 
         after=_others(timeline, launched, order, first, host.records) if len(lanes) > 1 else {},
         latency_ns=min(int(np.median(seen)), LONGEST_LATENCY_NS) if len(seen) else LATENCY_NS,
         residual_ns=int(np.median(close)) if len(close) else RESIDUAL_NS,
+        elsewhere_ns=(np.array(host.elsewhere[0], dtype=np.int64), np.array(host.elsewhere[1], dtype=np.int64)),
     )
 
 
@@ -160,6 +166,7 @@ class _Host:
     records: dict[int, list[int]] = field(
         default_factory=dict
     )  # before which launches streams waited: for events of when
+    elsewhere: tuple[list[int], list[int]] = field(default_factory=lambda: ([], []))  # other work's begins and ends
 
     def __post_init__(self) -> None:
         self.waits = [0] * self.count
@@ -211,13 +218,19 @@ def _host(timeline: GpuTimeline, launched: Int64, order: Int32, first: int, foll
     ends = activities.end_ns[order]
     by_end = np.argsort(ends, kind="stable")
     starts = np.where(launched[order] >= 0, calls.start_ns[launched[order]], activities.start_ns[order])
-    reach, recorded = opened, opened
+    behind_wait = min(max(TIMES_BEHIND * usual, BEHIND_NS), long)
+    reach, recorded, least = opened, opened, long
     for i, name in enumerate(names):
         at, gap = place[i], start[i] - reach
         if gap > 0:
-            other = gap if gap < long else gap - _launching_ns(timeline, threads, reach, start[i])
-            host.spend(at, other, away=other >= long)
+            other = gap if gap < least else gap - _launching_ns(timeline, threads, reach, start[i])
+            host.spend(at, other, away=other >= least)
             host.spend(at, gap - other)
+            if other >= least:
+                host.elsewhere[0].append(reach)
+                host.elsewhere[1].append(reach + other)
+            elif is_launch[i]:
+                least = long
         if start[i] >= launching[-1]:
             break
         behind = at + 1 if is_launch[i] else at
@@ -227,6 +240,7 @@ def _host(timeline: GpuTimeline, launched: Int64, order: Int32, first: int, foll
             found = _held_by(ends, by_end, starts, (start[i], end[i]), first + at if is_launch[i] else None)
         if found >= 0:
             host.wait(behind, first + behind - found)
+            least = behind_wait
             spent = end[i] - max(start[i], reach, min(int(ends[found]), end[i]))
         elif "EventRecord" in name:
             recorded = start[i]
