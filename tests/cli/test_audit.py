@@ -168,6 +168,18 @@ def test_warm_up_calls_alone_are_nothing_to_judge(tmp_path, capsys):
     assert out.startswith("Nothing could be judged: only warm-up calls (repeat below 0).")
 
 
+def test_a_whole_table_without_configurations_misses_nothing(tmp_path, capsys):
+    rows = [f"s{sample},{repeat},{100 + sample + repeat / 10}" for sample in range(20) for repeat in range(3)]
+    (tmp_path / "t.csv").write_text("sample_id,repeat,total_ms\n" + "\n".join(rows) + "\n")
+    code, out, _ = ask(capsys, tmp_path / "t.csv")
+    assert code == 0
+    assert "No rule of" in out
+    (tmp_path / "less.csv").write_text("sample_id,repeat,total_ms\n" + "\n".join(rows[:-3] + rows[-2:]) + "\n")
+    code, out, _ = ask(capsys, tmp_path / "less.csv")
+    assert code == 0
+    assert "1 of 60 expected samples" in out
+
+
 def test_an_empty_run_says_so(tmp_path, capsys):
     code, out, _ = ask(capsys, write(tmp_path / "run", []))
     assert code == 0

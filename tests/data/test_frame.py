@@ -164,6 +164,7 @@ def test_a_table_with_few_columns_is_completed(tmp_path):
     [
         ("t.csv", b"", "t.csv: empty; a table begins with a line of column names"),
         ("t.csv", b"total,decode_time\n1,2\n", "'total' should perhaps be total_ms"),
+        ("t.csv", b"tpot_ms,e2e_latency_ms\n1,2\n", "('e2e_latency_ms' should perhaps be total_ms)"),
         ("t.csv", b"a,b\n1,2\n", "no column vision_ms"),
         ("t.csv", b"decode_s,total_us\n1,2\n", "make decode_ms = decode_s * 1000, total_ms = total_us / 1000"),
         ("t.csv", b"total_ms\nfast\n", "column total_ms"),

@@ -64,7 +64,11 @@ def flagged(flag: str, measurements: Measurements) -> RuleOutcome:
             of=rows.height,
             examples=[f"{key_of(row)}: {_figures(flag, row)}" for row in hit.head(5).to_dicts()],
             reason=f"In {percent(share)} of the samples {REASONS[flag]}. Summaries leave them out"
-            + (", but what remains is a selection." if severity == "severe" else "."),
+            + (
+                ", but what remains is a selection; where too few remain, flagged ones count in all configurations."
+                if severity == "severe"
+                else ", where enough others are left."
+            ),
             mend=MENDS[flag],
         ),
     )

@@ -61,7 +61,9 @@ def launches_timed(measurements: Measurements) -> RuleOutcome:
     )
     sizes = by_size["size"].to_numpy().astype(np.float64)
     if len(sizes) < FEWEST_SIZES or sizes[-1] < RANGE * sizes[0]:
-        return NotJudged(f"prompts of fewer than {FEWEST_SIZES} sizes, or of sizes within a factor of {RANGE}")
+        return NotJudged(
+            f"fewer than {FEWEST_SIZES} sizes of prompts with {FEWEST} samples, or sizes within a factor of {RANGE}"
+        )
     encode = by_size["encode"].to_numpy()
     power = float(np.polyfit(np.log(sizes), np.log(encode), 1)[0])
     grown = _elsewhere(rows, sizes) if power < FLAT else []

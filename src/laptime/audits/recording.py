@@ -281,6 +281,7 @@ RULES = (
 )
 
 EXPLAINS: dict[str, tuple[str, ...]] = {
+    "zero-decode": ("slow-stretch", "bimodal"),
     "mixed-units": ("clock-drift", "cold-start", "bimodal", "rank-skew", "faster-than-a-launch", "slow-stretch"),
     "longer-than-their-run": ("overlapping-calls",),
     "faster-than-a-launch": ("launches-timed",),

@@ -331,5 +331,5 @@ def _hint_once() -> Callable[[Environment, Sample], None]:
 
 def _new_folder(model: str) -> Path:
     """runs/MODEL-TIME."""
-    name = re.sub(r"[^A-Za-z0-9.]+", "-", model.removeprefix("preset:")).strip("-")[-48:] or "run"
+    name = re.sub(r"[^A-Za-z0-9.]+", "-", model.removeprefix("preset:")).strip("-.")[-48:].lstrip("-.") or "run"
     return Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"

@@ -206,6 +206,8 @@ def _no_time(column: polars.Series) -> bool:
     return len(values) == 2 and values <= _FLAG_VALUES
 
 
+_WHOLE_CALL = ("e2e", "latency", "total", "duration", "elapsed")
+"""What names of columns hold that are the time of a whole call."""
 _FLAG_VALUES = {"true", "false", "yes", "no", "0", "1", "0.0", "1.0"}
 _FLAG_STARTS = ("is_", "has_")
 _COUNT_ENDS = ("_size", "_count", "_tokens", "_length")
@@ -218,8 +220,10 @@ def _no_times(frame: polars.DataFrame) -> str:
     ]
     if others:
         return f"no column in ms, which laptime reads; make {', '.join(others[:4])}"
-    times = [name for name in columns if not _no_time(frame[name])]
+    times = [name for name in columns if name not in ORDER and not _no_time(frame[name])]
     near = {name: get_close_matches(name, times, n=1, cutoff=0.6) for name in STAGE_COLUMNS}
+    if whole := [name for name in times if any(word in name.lower() for word in _WHOLE_CALL)]:
+        near["total_ms"] = whole[:1]
     guesses = [f"{names[0]!r} should perhaps be {name}" for name, names in near.items() if names]
     hint = f" ({'; '.join(guesses)})" if guesses else ""
     there = dict.fromkeys((*STAGE_COLUMNS, "total_ms"))
