@@ -107,7 +107,7 @@ WHY = {
     ("gemm", "fp8_block by work"): "flat rows",
     ("lss attention", "by batch_size"): "two kernels",
     ("splitwise prefill", "by batch_size"): "times fall",
-    ("splitwise prefill", "by prompt_size"): "times fall",
+    ("splitwise prefill", "by prompt_size"): "times jump",
     ("splitwise prefill", "by batch_size x prompt_size"): "times fall",
     ("argonne", "by batch"): "columns are missing",
     ("argonne", "by length"): "columns are missing",
