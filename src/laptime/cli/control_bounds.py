@@ -66,6 +66,7 @@ def bounds(
     import numpy as np
 
     from laptime.control.adaptive_model import AdaptiveModel
+    from laptime.control.bounds.measured_bounds import check_enough
     from laptime.control.policies.saved_policy import MARKS, read_policy, write_policy
     from laptime.control.tables.features import language_features
     from laptime.models.loading import load_model
@@ -73,11 +74,12 @@ def bounds(
     from laptime.workload.reading import read_examples
 
     check_new_folder(out, MARKS, force=force)
-    saved, _ = read_policy(policy)
+    saved, known = read_policy(policy)
     name = model or saved.model.name
     if not name:
         raise LaptimeError(f"{policy}: doesn't say which model it was trained for; name it with --model")
     examples = read_examples(data, samples=samples, seed=seed)
+    check_enough(len(examples), known.confidence)
     loaded = load_model(name, dtype=dtype.value, device=device, trust_remote_code=trust_remote_code)
     adaptive = AdaptiveModel.load(loaded, policy, fast=True)
     try:

@@ -26,7 +26,7 @@ import torch
 
 from laptime.control.bounds.bounds import Bounds
 from laptime.control.bounds.leeway import Leeway, room_at
-from laptime.control.bounds.measured_bounds import measured_bounds, times_of
+from laptime.control.bounds.measured_bounds import check_enough, measured_bounds, times_of
 from laptime.control.call import Call, Sight, check_asked
 from laptime.control.choices import Choice, ChoiceSpace
 from laptime.control.fast_answers import FastAnswers
@@ -227,6 +227,7 @@ class AdaptiveModel:
 
         Raises LaptimeError for fewer questions than the promise's confidence needs: 19 for 95 %.
         """
+        check_enough(len(questions), self.bounds.confidence)
         opened_ones = [opened(question) for question in questions]
         with quiet_collector():
             samples = [

@@ -61,12 +61,8 @@ def measured_bounds(bounds: Bounds, times: MeasuredTimes, language: Floats32) ->
     Raises LaptimeError for fewer questions than the confidence needs, and where a choice was measured without steps.
     """
     questions = len(times.total_ms)
-    rank = level_rank(bounds.confidence, questions) if questions else 2.0
-    if rank > 1:
-        least = int(np.ceil(bounds.confidence / (1 - bounds.confidence) - 1e-9))
-        raise LaptimeError(
-            f"{questions} questions: bounds that hold for {bounds.confidence:.0%} of the answers need at least {least}"
-        )
+    check_enough(questions, bounds.confidence)
+    rank = level_rank(bounds.confidence, questions)
     allowed = most_late(questions, bounds.confidence, CERTAIN)
     rank = max(rank, 1 - allowed / questions) if allowed >= 0 else rank
     most = bounds.lengths.most
@@ -95,6 +91,15 @@ def measured_bounds(bounds: Bounds, times: MeasuredTimes, language: Floats32) ->
     )
     mass = np.stack([bounds.lengths.mass(one)[bounds.lengths.group] for one in language])
     return msgspec.structs.replace(learnt, level=calibrated_levels(learnt, mass, times.total_ms, rank))
+
+
+def check_enough(questions: int, confidence: float) -> None:
+    """Raises LaptimeError for fewer questions than bounds of this confidence can be learnt from."""
+    if not questions or level_rank(confidence, questions) > 1:
+        least = int(np.ceil(confidence / (1 - confidence) - 1e-9))
+        raise LaptimeError(
+            f"{questions} questions: bounds that hold for {confidence:.0%} of the answers need at least {least}"
+        )
 
 
 def decode_by_tokens(decode_ms: Floats, tokens: np.ndarray[tuple[int], np.dtype[np.int64]], most: int) -> Floats:
