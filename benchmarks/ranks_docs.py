@@ -27,7 +27,10 @@ def table(recorded: dict[str, Any]) -> str:
         said = waited_for(case["said"])
         lines.append(f"| {name} | {' | '.join(cells)} | {said} |")
     steps = recorded["figures"]["steps"]
-    return "\n".join(lines) + f"\n\nIn ms over {steps} steps; `{recorded['command']}`, two {machine(recorded)}; read again with `--kept`.\n"
+    return (
+        "\n".join(lines)
+        + f"\n\nIn ms over {steps} steps; `{recorded['command']}`, two {machine(recorded)}; read again with `--kept`.\n"
+    )
 
 
 def waited_for(said: dict[str, Any]) -> str:
