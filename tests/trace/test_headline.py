@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from typing import Any
 
 from laptime.trace.analysis import analyse
 from laptime.trace.headline import plain
@@ -119,6 +120,39 @@ def test_a_step_of_first_calls_promises_nothing() -> None:
     assert analysis.steps.count == 1
     assert "first calls are made: warm up first" in analysis.advice
     assert not re.search(r"(would|could) leave \d", analysis.advice)
+
+
+def with_a_first_call(steps: int) -> Rows:
+    """Steps with ranges; 500 ms of the last but one, or of the only one, are a first call between two launches."""
+    rows, late = host_bound([STEP] * steps, between_ns=30_000, annotate="ProfilerStep#{}"), 500_000_000
+    number = max(steps - 2, 0) * len(STEP) + 5
+    at = rows.calls[number].start_ns
+
+    def later(row: Any) -> Any:
+        begun = row.start_ns + (late if row.start_ns >= at else 0)
+        return replace(row, start_ns=begun, end_ns=row.end_ns + (late if row.end_ns > at else 0))
+
+    moved = Rows(*([later(row) for row in part] for part in (rows.activities, rows.calls, rows.ranges)))
+    moved.calls.append(CallRow(at - 1_000, at + late - 1_000, "cudaFree", 0))
+    return moved
+
+
+def test_a_first_call_in_one_of_many_steps_is_not_their_headline() -> None:
+    rows = with_a_first_call(6)
+    analysis = analyse(build(rows.activities, rows.calls, rows.ranges))
+    assert analysis.steps.count == 6
+    assert "of a step: " in analysis.headline
+    assert re.search(r"; first calls elsewhere took 500\.\d ms$", analysis.headline)
+    assert analysis.whatif
+
+
+def test_the_only_step_with_a_first_call_waits_for_that_and_promises_nothing() -> None:
+    rows = with_a_first_call(1)
+    analysis = analyse(build(rows.activities, rows.calls, rows.ranges))
+    assert analysis.steps.count == 1
+    assert "while the program starts up: 500." in analysis.headline
+    assert "warm up first" in analysis.advice
+    assert analysis.whatif == []
 
 
 def a_loop(count: int, *, names: str = "gemm add", process: int = 100, shift_ns: int = 0) -> Rows:

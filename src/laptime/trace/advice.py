@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from laptime.trace.attention_kinds import attention_words
-from laptime.trace.headline import START_UP, missing_work, plain, start_up_ns
+from laptime.trace.headline import missing_work, plain, start_up_ns
 from laptime.trace.result import SURE, DeviceTimes, Integrity, Steps, TracedPass, WhatIf
+from laptime.trace.start_up import first_calls_ns
 from laptime.trace.tolerance import VERB
 
 SAID = 0.05
@@ -38,7 +39,7 @@ def advice(integrity: Integrity, steps: Steps, whatif: list[WhatIf], devices: li
         f"{f' in {steps.kernels_per_step} kernels' if steps.kernels_per_step else ''}{_layers(steps)}."
     )
     remedies = [row for row in whatif if row.remedy != "untraced"]
-    warming = sum(row.total_ns for row in steps.causes if row.cause in START_UP)
+    warming = first_calls_ns(steps.causes)
     unsure = steps.confidence < SURE or steps.unexplained or steps.uneven or missing_work(integrity)
     promised = bool(remedies) and not unsure
     best = _best(remedies) if promised and warming < SAID * steps.wall_ns else None
@@ -78,7 +79,7 @@ def pass_advice(one: TracedPass, integrity: Integrity) -> str:
         f"{subject} takes {one.wall_ns / 1e6:.2f} ms, the GPU works {one.busy_ns / 1e6:.2f} ms of it{kernels}{layers}."
     )
     remedies = [row for row in one.whatif if row.remedy != "untraced"]
-    warming = sum(row.total_ns for row in one.causes if row.cause in START_UP)
+    warming = first_calls_ns(one.causes)
     if warming >= SAID * one.wall_ns:
         return f"{text} For {warming / 1e6:.2f} ms first calls are made: warm up first, and trace a pass that has none."
     if not remedies or one.unsure or one.unexplained or missing_work(integrity):

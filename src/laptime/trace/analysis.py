@@ -44,6 +44,7 @@ from laptime.trace.result import (
     TraceSource,
     WhatIf,
 )
+from laptime.trace.start_up import SOME, first_calls_ns
 from laptime.trace.step_changes import step_changes
 from laptime.trace.step_costs import drawing, step_costs
 from laptime.trace.step_tokens import step_tokens
@@ -137,7 +138,8 @@ def answer(
             if changes is not None:
                 frame = replace(frame, steps=msgspec.structs.replace(frame.steps, replay_ns=changes.replayed_ns))
             rows = what_if(costs, untraced_ns(frame.steps, tpot_ms), changes, longest_ns=long_step_ns(frame.steps))
-            whatif = _hedged(rows, frame.steps)
+            warm = first_calls_ns(frame.steps.causes) < SOME * (frame.steps.wall_ns or 0)
+            whatif = _hedged(rows, frame.steps) if warm or tpot_ms is not None else []
     passes = [] if main is None else traced_passes(timeline, main, stage_ms)
     kernels = []
     for view in of:

@@ -11,6 +11,7 @@ import re
 from laptime.trace.causes import UNNAMED
 from laptime.trace.device_time import UNIFIED
 from laptime.trace.result import SURE, CauseTime, CopyTime, DeviceTimes, HostTime, Integrity, Kernel, Steps
+from laptime.trace.start_up import SOME, START_UP, first_calls_ns
 from laptime.trace.step_ranges import LOADER
 
 REASONS: dict[str, str] = {
@@ -30,9 +31,6 @@ REASONS: dict[str, str] = {
     "unknown": "the trace doesn't show what the host did",
 }
 
-
-START_UP = frozenset({"start-up", "module-load"})
-"""Causes of what a program does once."""
 
 OTHER_WORK = "the host does other work than launching"
 CAPTURES = "the host captures graphs meanwhile, which runs no kernel"
@@ -101,6 +99,10 @@ def headline(integrity: Integrity, devices: list[DeviceTimes], kernels: list[Ker
         )
         said = f"{which} {_step_words(of_step, steps)}; {out_ns / 1e6:.1f} ms{of} lie outside {outside}{of_them}"
         of_all = " of the trace"
+    elif of_step is not None and abs(of_step - idle) >= APART and not missing and _first_calls_apart(device, steps):
+        apart = f"{(start_up_ns(device) - first_calls_ns(steps.causes)) / 1e6:.1f}"
+        said = f"{which} {_step_words(of_step, steps)}; first calls elsewhere took {apart} ms"
+        of_all = " of the trace"
     elif missing and idle >= _HARDLY:
         said = f"{which} idle {_percent(idle)} in what was recorded; {missing}, so why isn't certain"
     else:
@@ -146,7 +148,8 @@ def _of_trace(
         named = bool(device.processes) or any(share >= _NAMED for share in exposed.values())
         parts = ["" if named else "it hardly waits", _where_busy(device, kernels)]
         return f"{busy_words}: {'; '.join(part for part in parts if part)}".removesuffix(": "), list(exposed)
-    if _idle_of_step(device, steps) is None and start_up_ns(device) >= 0.5 * device.idle_ns:
+    alone = steps.count == 1 and first_calls_ns(steps.causes) >= 0.5 * (steps.gap_ns or 0)
+    if (alone or _idle_of_step(device, steps) is None) and start_up_ns(device) >= 0.5 * device.idle_ns:
         if start_up_ns(device) < _LONG_START * device.span_ns:
             return f"{busy_words}: {_where_busy(device, kernels)}; {_start_up(device)}", list(exposed)
         return f"{idle_words} while the program starts up: {_start_up(device)}", list(exposed)
@@ -253,7 +256,13 @@ def _idle_of_step(device: DeviceTimes, steps: Steps) -> float | None:
 
 def start_up_ns(device: DeviceTimes) -> int:
     """Idle time in what a program does once."""
-    return sum(row.total_ns for row in device.gaps.causes if row.cause in START_UP)
+    return first_calls_ns(device.gaps.causes)
+
+
+def _first_calls_apart(device: DeviceTimes, steps: Steps) -> bool:
+    """Whether most of the idle time lies in first calls, and none of it in the step that is shown."""
+    within = first_calls_ns(steps.causes)
+    return within < SOME * (steps.wall_ns or 0) and start_up_ns(device) - within >= 0.5 * device.idle_ns
 
 
 def _some_start_up(device: DeviceTimes) -> str:

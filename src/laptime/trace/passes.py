@@ -14,6 +14,7 @@ from laptime.trace.kernel_names import family
 from laptime.trace.pass_cuts import PassCut, pass_cuts
 from laptime.trace.read.timeline import Activity, GpuTimeline, Int64
 from laptime.trace.result import SURE, TracedPass
+from laptime.trace.start_up import SOME, first_calls_ns
 from laptime.trace.step_changes import FUSABLE, step_changes
 from laptime.trace.step_costs import step_costs
 from laptime.trace.step_cuts import Cuts
@@ -83,7 +84,8 @@ def _with_remedies(
     if untraced is not None:
         check_given(f"--{cut.stage}", untraced, wall, "that pass of this trace takes")
     compared = COMPARED if cut.stage == "encoder" else f"{COMPARED}; give --{cut.stage} for the untraced one"
-    rows = [] if costs is None else what_if(costs, untraced, changes, compared=compared)
+    warm = first_calls_ns(steps.causes) < SOME * wall or untraced is not None
+    rows = what_if(costs, untraced, changes, compared=compared) if costs is not None and warm else []
     one = TracedPass(
         stage=cut.stage,
         method=cut.method,

@@ -6,17 +6,31 @@ that call is then thousands of times as long as its kind. Such time is gone in a
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import numpy.typing as npt
 
 from laptime.trace.api import GRAPH_LAUNCH, MEMCPY, MODULE_LOAD, PROFILER, SYNCHRONIZE, purposes
 from laptime.trace.read.timeline import GpuTimeline, Int64
+from laptime.trace.result import CauseTime
+
+START_UP = frozenset({"start-up", "module-load"})
+"""Causes of what a program does once."""
+
+SOME = 0.05
+"""First calls of more than this share of a step make it none to judge remedies by."""
 
 LEAST_NS = 1_000_000
 """Shorter calls are not worth a cause of their own."""
 
 TIMES_USUAL = 20
 """A first call counts when it lasts this many times as long as the middle call of its name."""
+
+
+def first_calls_ns(causes: Iterable[CauseTime]) -> int:
+    """Idle time in what a program does once."""
+    return sum(row.total_ns for row in causes if row.cause in START_UP)
 
 
 def start_up_calls(timeline: GpuTimeline, launched: Int64) -> npt.NDArray[np.bool_]:
