@@ -135,6 +135,15 @@ def test_two_traces_are_compared_kernels_first() -> None:
     assert [pair.name for pair in result.counts] == ["kernels", "launches", "layers", "steps"]
     before, after = a.steps.wall_ns, b.steps.wall_ns
     assert result.headline.startswith(f"A step goes from {before / 1e6:.2f} to {after / 1e6:.2f} ms (-")
+    parts = [gaps[name].delta / 1e6 for name in ("busy", "gaps")]
+    assert sum(parts) == pytest.approx((after - before) / 1e6)  # what the headline names sums to the step's change
+    assert f"busy {parts[0]:+.3f} ms" in result.headline
+    assert f"gaps {parts[1]:+.3f} ms" in result.headline
+    nothing = analyse(build())
+    unread = compare(nothing, a)
+    assert unread.headline == f"Nothing to compare. A: {nothing.headline}"
+    assert unread.kernel_sums[0].a is None
+    assert {pair.a for pair in unread.gaps} <= {None}
     same = compare(a, a)
     assert {pair.delta for pair in [*same.kernel_sums, *same.gaps, *same.counts]} <= {0}
     assert not same.headline.endswith("if both are steps of the same work")

@@ -5,6 +5,7 @@ Per step when both have steps, over the whole trace otherwise. Kernels are match
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 import msgspec
@@ -71,13 +72,11 @@ def compare(a: TraceAnalysis, b: TraceAnalysis) -> TraceComparison:
     families = sorted(
         {k.family for k in kernels}, key=lambda f: (-sum(k.a_ns + k.b_ns for k in kernels if k.family == f), f)
     )
-    sums = [
-        Pair("all kernels", sum(k.a_ns for k in kernels), sum(k.b_ns for k in kernels), "ns"),
-        *(
-            Pair(f, sum(k.a_ns for k in kernels if k.family == f), sum(k.b_ns for k in kernels if k.family == f), "ns")
-            for f in families
-        ),
-    ]
+
+    def summed(name: str, of: Sequence[KernelPair]) -> Pair:
+        return Pair(name, sum(k.a_ns for k in of) if da else None, sum(k.b_ns for k in of) if db else None, "ns")
+
+    sums = [summed("all kernels", kernels), *(summed(f, [k for k in kernels if k.family == f]) for f in families)]
     if steps:
         gaps = [
             Pair("wall", a.steps.wall_ns, b.steps.wall_ns, "ns"),
@@ -106,12 +105,13 @@ def compare(a: TraceAnalysis, b: TraceAnalysis) -> TraceComparison:
         causes = (da.gaps.causes if da else [], db.gaps.causes if db else [])
     by_cause = [{row.cause: row.total_ns for row in rows} for rows in causes]
     for cause in sorted({*by_cause[0], *by_cause[1]}, key=lambda c: (-max(t.get(c, 0) for t in by_cause), c)):
-        gaps.append(Pair(f"gaps: {cause}", by_cause[0].get(cause, 0), by_cause[1].get(cause, 0), "ns"))
+        before, after = (by.get(cause, 0) if one else None for by, one in zip(by_cause, (da, db), strict=True))
+        gaps.append(Pair(f"gaps: {cause}", before, after, "ns"))
     return TraceComparison(
         a=a.source.file,
         b=b.source.file,
         per="step" if steps else "trace",
-        headline=_headline(a, b, sums[0], next(pair for pair in gaps if pair.name == "gaps")),
+        headline=_headline(a, b, *(next(pair for pair in gaps if pair.name == name) for name in ("busy", "gaps"))),
         kernel_sums=sums,
         gaps=gaps,
         counts=counts,
@@ -119,9 +119,18 @@ def compare(a: TraceAnalysis, b: TraceAnalysis) -> TraceComparison:
     )
 
 
-def _headline(a: TraceAnalysis, b: TraceAnalysis, kernels: Pair, gaps: Pair) -> str:
+def _headline(a: TraceAnalysis, b: TraceAnalysis, busy: Pair, gaps: Pair) -> str:
     """What became of a step; of the whole traces where one of them has no steps."""
-    changes = f"{_change(kernels)}, {_change(gaps)}"
+    sides = (("A", a), ("B", b))
+    if unread := [f"{side}: {one.headline}" for side, one in sides if one.integrity.verdict == "unsupported"]:
+        return f"Nothing to compare. {'; '.join(unread)}"
+    partial = [side for side, one in sides if one.integrity.verdict == "partial"]
+    changes = _changes(a, b, busy, gaps)
+    return f"{changes}; the record of {' and '.join(partial)} is partial" if partial else changes
+
+
+def _changes(a: TraceAnalysis, b: TraceAnalysis, busy: Pair, gaps: Pair) -> str:
+    changes = f"{_change(busy)}, {_change(gaps)}"
     before, after = a.steps.wall_ns, b.steps.wall_ns
     if before is None or after is None:
         return f"Per trace, from A to B: {changes}"
