@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import sqlite3
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -60,8 +61,7 @@ def test_a_duration_over_its_stream_is_no_truth_and_no_step() -> None:
     assert "overlong-kernels" not in codes(analyse(build(activities, calls)))
     long = activities[40]
     activities[40] = ActivityRow(long.start_ns, long.start_ns + 2_000_000, long.name, correlation=long.correlation)
-    at = [T + 400_000 * step - 1_000 for step in range(9)]
-    steps = [RangeRow(start, end, f"ProfilerStep#{i}") for i, (start, end) in enumerate(pairwise(at))]
+    steps = eight_steps()
     analysis = analyse(build(activities, calls, steps))
     assert (analysis.integrity.verdict, codes(analysis)["overlong-kernels"]) == ("partial", ("severe", 1))
     assert analysis.steps.start_ns is not None
@@ -69,6 +69,52 @@ def test_a_duration_over_its_stream_is_no_truth_and_no_step() -> None:
     end = analysis.steps.start_ns + analysis.steps.wall_ns
     assert not (analysis.steps.start_ns < long.start_ns + 2_000_000 and end > long.start_ns)
     assert analyse(build(activities, calls, steps[2:3])).steps.method == "none"  # the only one is spoiled
+
+
+@pytest.mark.parametrize(("kind", "name"), [("memcpy", "Memcpy HtoD (Pinned -> Device)"), ("memset", "Memset")])
+@pytest.mark.parametrize(("at", "over"), [(0, 159), (40, 30), (41, 2), (42, 5)])
+def test_a_wrong_duration_counts_up_to_the_streams_next_work(kind: str, name: str, at: int, over: int) -> None:
+    """What is recorded of all other work stays right: each step is half idle, and the GPU too."""
+    for other in ("kernel", kind):
+        activities, calls = a_run(160, step=20_000)
+        if other != "kernel":
+            activities[at] = replace(activities[at], name=name, kind=kind)
+        sound = analyse(build(activities, calls, eight_steps()))
+        long = activities[at]
+        activities[at] = replace(long, end_ns=activities[min(at + over, 159)].end_ns + 1_000)
+        analysis = analyse(build(activities, calls, eight_steps()))
+        assert (analysis.integrity.verdict, codes(analysis)["overlong-kernels"]) == ("partial", ("severe", 1))
+        assert analysis.steps.count == 8
+        assert analysis.steps.busy_ns == sound.steps.busy_ns
+        own = [activities[at].start_ns, activities[at + 1].start_ns]
+        assert analysis.devices[0].busy_ns == sound.devices[0].busy_ns + own[1] - long.end_ns
+        assert analysis.headline.startswith("GPU idle at least 50 %")
+
+
+def eight_steps() -> list[RangeRow]:
+    at = [T + 400_000 * step - 1_000 for step in range(9)]
+    return [RangeRow(start, end, f"ProfilerStep#{i}") for i, (start, end) in enumerate(pairwise(at))]
+
+
+def test_merged_streams_have_no_wrong_durations() -> None:
+    """Two streams under one number: long kernels of one run over short ones of the other, again and again."""
+    rows = [ActivityRow(T + 50_003 * i, T + 50_003 * i + 45_001, GEMM) for i in range(30)]
+    rows += [
+        ActivityRow(T + 50_003 * i + 9_001 * k, T + 50_003 * i + 9_001 * k + 5_003, ADD)
+        for i in range(30)
+        for k in (1, 2, 3)
+    ]
+    assert "overlong-kernels" not in codes(analyse(build(rows)))
+
+
+def test_a_graphs_branches_have_no_wrong_durations() -> None:
+    rows = [ActivityRow(T + 30_003 * i, T + 30_003 * i + 9_001, GEMM, correlation=i + 1) for i in range(60)]
+    rows[30] = replace(rows[30], end_ns=rows[30].start_ns + 25_000)
+    rows += [
+        ActivityRow(rows[30].start_ns + 4_000 * k, rows[30].start_ns + 4_000 * k + 3_001, ADD, correlation=31)
+        for k in (1, 2)
+    ]
+    assert "overlong-kernels" not in codes(analyse(build(rows)))
 
 
 def test_a_gpu_that_hardly_worked_is_said_to() -> None:

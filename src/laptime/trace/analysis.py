@@ -17,6 +17,7 @@ from laptime.trace.captured import named_by_capture
 from laptime.trace.causes import GapCauses, cause_times, gap_causes, host_times, large_gaps
 from laptime.trace.completeness import launched_before
 from laptime.trace.device_time import busy_times, copy_times, process_times
+from laptime.trace.durations import bounded
 from laptime.trace.gaps import DeviceGaps, device_gaps, histogram, median_ns, sum_ns, union_ns
 from laptime.trace.given_time import long_step_ns, tpot_findings, untraced_ns
 from laptime.trace.headline import headline
@@ -107,6 +108,7 @@ def analyse(
     stage_ms: Mapping[str, float] | None = None,
 ) -> TraceAnalysis:
     """The answer for a timeline. Steps and what-if are those of the device that worked most (or `device`)."""
+    timeline = bounded(timeline)
     return answer(timeline, views(timeline, device=device), tpot_ms=tpot_ms, capture=capture, stage_ms=stage_ms)
 
 

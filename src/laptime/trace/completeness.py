@@ -1,4 +1,4 @@
-"""Whether a trace holds all that happened: launches against kernels, durations that can't be, ranks in one, processes.
+"""Whether a trace holds all that happened: launches against kernels, ranks in one, processes.
 
 Like integrity's own checks, each is one function from a timeline to findings.
 """
@@ -18,9 +18,6 @@ from laptime.trace.read.timeline import Activity, GpuTimeline, Int64, RangeKind
 
 FEW = 0.05
 """Up to this share of launches may lack a kernel before figures are called unsupported."""
-
-SWALLOWED = 8
-"""A kernel that holds this many later kernels of its own stream from start to end has an impossible duration."""
 
 SHORT_SPAN = 0.05
 """A device that worked within so small a share of the traced time is said to."""
@@ -140,34 +137,6 @@ def launched_before(timeline: GpuTimeline, launched: Int64) -> npt.NDArray[np.bo
 
 def _keys(process: npt.NDArray[np.int32], correlation: Int64) -> Int64:
     return (process.astype(np.int64) << 40) ^ correlation
-
-
-def overlong(timeline: GpuTimeline) -> Int64:
-    """Indices of kernels whose duration runs over SWALLOWED or more later kernels of their own stream."""
-    a = timeline.activities
-    kernels = np.flatnonzero((a.kind == Activity.KERNEL) & (a.graph_node < 0))
-    order = kernels[np.lexsort((a.start_ns[kernels], a.process[kernels], a.stream[kernels], a.device[kernels]))]
-    if len(order) <= SWALLOWED:
-        return np.zeros(0, dtype=np.int64)
-    ahead, behind = order[:-SWALLOWED], order[SWALLOWED:]
-    same = np.ones(len(ahead), dtype=np.bool_)
-    for column in (a.device, a.stream, a.process):
-        same &= column[ahead] == column[behind]
-    return ahead[same & (a.end_ns[ahead] >= a.end_ns[behind]) & (a.start_ns[behind] > a.start_ns[ahead])]
-
-
-def overlong_kernels(timeline: GpuTimeline) -> Iterator[Finding]:
-    """Durations that can't be: a stream runs one kernel after the other."""
-    rows = overlong(timeline)
-    if len(rows):
-        longest = int((timeline.activities.end_ns - timeline.activities.start_ns)[rows].max())
-        yield Finding(
-            code="overlong-kernels",
-            severity="severe",
-            message=f"kernels last over {SWALLOWED} or more later kernels of their own stream, which can't be (up to"
-            f" {longest} ns): their durations are wrong, and so is the busy time around them",
-            count=len(rows),
-        )
 
 
 def _ms(time_ns: int) -> str:

@@ -145,7 +145,7 @@ def _of_trace(
         said = f"{busy_words}{computes}: {_exposed_words(device, largest, exposed[largest])}"
         return said, [kind for kind in exposed if kind != largest]
     if idle < _HARDLY:
-        named = bool(device.processes) or any(share >= _NAMED for share in exposed.values())
+        named = spoiled or bool(device.processes) or any(share >= _NAMED for share in exposed.values())
         parts = ["" if named else "it hardly waits", _where_busy(device, kernels)]
         return f"{busy_words}: {'; '.join(part for part in parts if part)}".removesuffix(": "), list(exposed)
     alone = steps.count == 1 and first_calls_ns(steps.causes) >= 0.5 * (steps.gap_ns or 0)

@@ -18,11 +18,11 @@ from laptime.trace.completeness import (
     kernel_launches,
     launched_before,
     launches_without_kernels,
-    overlong_kernels,
     several_processes,
     short_device_span,
 )
 from laptime.trace.device_time import migrations
+from laptime.trace.durations import PDL_NS, overlong_kernels
 from laptime.trace.gaps import union_ns
 from laptime.trace.read.launch_links import launches
 from laptime.trace.read.timeline import Activities, Activity, GpuTimeline, Int64
@@ -31,9 +31,6 @@ from laptime.trace.result import Integrity
 TICKS_NS = (1000, 500, 250, 125, 100)
 """What times are rounded to on their way into a file: whole microseconds, or the steps of a float64 that holds them.
 Devices themselves tick at 1 to 32 ns."""
-
-PDL_NS = 2_000
-"""Kernels of one stream may overlap this much by design (programmatic dependent launch)."""
 
 _FEW = 0.05
 _ENOUGH = 16

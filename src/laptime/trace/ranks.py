@@ -18,6 +18,7 @@ import numpy as np
 from laptime.data.record import Finding
 from laptime.errors import LaptimeError, NoTraceError
 from laptime.trace.device_time import COMMUNICATION, COMPUTE, busy_times, compute_beside, kinds
+from laptime.trace.durations import bounded
 from laptime.trace.gaps import device_gaps
 from laptime.trace.integrity import check
 from laptime.trace.kernel_names import short_name
@@ -138,7 +139,7 @@ def _read_one(file: Path) -> list[RankWork]:
 
 def rank_works(timeline: GpuTimeline) -> list[RankWork]:
     """The work of each device of a timeline; one without times where the trace has no device work."""
-    file = timeline.source.file
+    file, timeline = timeline.source.file, bounded(timeline)
     checked = check(timeline)
     if checked.verdict == "unsupported":
         return [_nothing(file, f"{file}: {checked.findings[0].message}")]

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from laptime.trace.attention_kinds import attention_kinds
 from laptime.trace.causes import GapCauses, cause_times
-from laptime.trace.completeness import overlong
+from laptime.trace.durations import overlong
 from laptime.trace.gaps import DeviceGaps, covered_ns, union_ns
 from laptime.trace.read.timeline import Activities, Activity, GpuTimeline, Int32, Int64
 from laptime.trace.repeats import WINDOW, RepeatRun, find_layers, levels
@@ -207,12 +207,17 @@ def _between_bursts(start: Int64, own_end: Int64, followed: npt.NDArray[np.bool_
 
 
 def _spoiled(timeline: GpuTimeline, start: Int64, end: Int64) -> npt.NDArray[np.bool_]:
-    """Which steps a kernel of impossible duration reaches into: none of them is the one to show."""
-    activities = timeline.activities
-    spoiled = np.zeros(len(start), dtype=np.bool_)
+    """Which steps work of impossible duration reaches into: none of them is the one to show.
+
+    Work that was cut spoils all that its recorded duration holds; where that is every step, its own alone.
+    """
+    activities, cut = timeline.activities, dict(timeline.cut)
+    spoiled, own = np.zeros((2, len(start)), dtype=np.bool_)
     for row in overlong(timeline).tolist():
-        spoiled |= (start < activities.end_ns[row]) & (end > activities.start_ns[row])
-    return spoiled
+        began, ended = activities.start_ns[row], activities.end_ns[row]
+        own |= (start < ended) & (end > began)
+        spoiled |= (start < max(ended, began + cut.get(row, 0))) & (end > began)
+    return own if spoiled.all() else spoiled
 
 
 def measured(
@@ -240,7 +245,7 @@ def measured(
     steady[:warm_up] = False
     spoiled = _spoiled(timeline, start, end)
     if spoiled.all():
-        return _none("every step has a kernel whose recorded duration can't be")
+        return _none("every step has work whose recorded duration can't be")
     steady &= ~spoiled
     if not steady.any():
         steady[:], warm_up = ~spoiled, 0

@@ -12,6 +12,7 @@ import msgspec
 
 from laptime.trace.analysis import views
 from laptime.trace.api import CAUSES
+from laptime.trace.durations import bounded
 from laptime.trace.kernel_names import short_name
 from laptime.trace.read.timeline import GpuTimeline
 from laptime.trace.steps import DeviceView
@@ -24,6 +25,7 @@ def trace_to_perfetto(timeline: GpuTimeline, *, device: int | None = None) -> by
 
     device: this device only. Raises LaptimeError when it has no activity.
     """
+    timeline = bounded(timeline)
     shown = views(timeline, device=device)
     origin = min((view.gaps.start_ns for view in shown), default=0)
     events = b",\n".join(_events(timeline, shown, origin))

@@ -142,3 +142,4 @@ class GpuTimeline:
     groups: tuple[str, ...] = ()  # of collectives: a JSON list of the group's name, its ranks, the operation
     memory: MemoryEvents = field(default_factory=_no_memory)
     cards: tuple[Card, ...] = ()
+    cut: tuple[tuple[int, int], ...] = ()  # activities that were cut, as their recorded durations can't be: row, ns

@@ -1,0 +1,124 @@
+"""Durations that can't be: a stream runs one after the other, so nothing on it lasts over what ran later there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from laptime.data.record import Finding
+from laptime.trace.read.timeline import Activity, GpuTimeline, Int64
+
+SWALLOWED = 8
+"""A kernel that holds this many later kernels of its own stream from start to end has an impossible duration."""
+
+FEW_SWALLOWED = 2
+"""Where nothing else overlaps on a stream, so many are enough; copies and memsets are judged there too."""
+
+RARE = 50
+"""One in so many of a stream's activities may have a wrong record; where more overlap, streams were merged."""
+
+PDL_NS = 2_000
+"""Kernels of one stream may overlap this much by design (programmatic dependent launch)."""
+
+
+def bounded(timeline: GpuTimeline) -> GpuTimeline:
+    """The timeline with impossible durations cut where the stream's next work begins, by when they had ended.
+
+    Only where the rest of the stream runs one after the other: elsewhere the file's times stay as they are.
+    """
+    rows, end_ns = _on_serial_streams(timeline)
+    if len(rows) == 0:
+        return timeline
+    a = timeline.activities
+    cut = tuple((int(row), int(a.end_ns[row] - a.start_ns[row])) for row in rows)
+    ends = a.end_ns.copy()
+    ends[rows] = end_ns
+    return replace(timeline, activities=replace(a, end_ns=ends), cut=(*timeline.cut, *cut))
+
+
+def overlong(timeline: GpuTimeline) -> Int64:
+    """Indices of activities whose recorded duration can't be, those that `bounded` cut among them."""
+    cut = np.array([row for row, _ in timeline.cut], dtype=np.int64)
+    return np.unique(np.concatenate([cut, _on_serial_streams(timeline)[0], _over_many(timeline)]))
+
+
+def overlong_kernels(timeline: GpuTimeline) -> Iterator[Finding]:
+    """Says that there are such durations."""
+    rows = overlong(timeline)
+    if len(rows):
+        longest = max(
+            int((timeline.activities.end_ns - timeline.activities.start_ns)[rows].max()),
+            max((duration for _, duration in timeline.cut), default=0),
+        )
+        whole = len(rows) == len(timeline.cut)
+        yield Finding(
+            code="overlong-kernels",
+            severity="severe",
+            message="work of the GPU is recorded to last over later work of its own stream, which can't be (up to"
+            f" {longest} ns): "
+            + (
+                "it counts up to where the next work begins, so busy time is at most what is shown"
+                if whole
+                else "these durations are wrong, and so is the busy time around them"
+            ),
+            count=len(rows),
+        )
+
+
+def _order(timeline: GpuTimeline, rows: Int64) -> tuple[Int64, npt.NDArray[np.bool_]]:
+    """Rows by stream and start, and for all but the last whether the next one is of the same stream."""
+    a = timeline.activities
+    order = rows[np.lexsort((a.start_ns[rows], a.process[rows], a.stream[rows], a.device[rows]))]
+    same = np.ones(max(len(order) - 1, 0), dtype=np.bool_)
+    for column in (a.device, a.stream, a.process):
+        same &= column[order][1:] == column[order][:-1]
+    return order, same
+
+
+def _over_many(timeline: GpuTimeline) -> Int64:
+    """Kernels that last over SWALLOWED or more later kernels of their stream."""
+    a = timeline.activities
+    order, same = _order(timeline, np.flatnonzero((a.kind == Activity.KERNEL) & (a.graph_node < 0)))
+    if len(order) <= SWALLOWED:
+        return order[:0]
+    ahead, behind = order[:-SWALLOWED], order[SWALLOWED:]
+    lane = np.concatenate([[0], np.cumsum(~same)])
+    held = (lane[:-SWALLOWED] == lane[SWALLOWED:]) & (a.end_ns[ahead] >= a.end_ns[behind])
+    found: Int64 = ahead[held & (a.start_ns[behind] > a.start_ns[ahead])]
+    return found
+
+
+def _on_serial_streams(timeline: GpuTimeline) -> tuple[Int64, Int64]:
+    """Rare activities that last over FEW_SWALLOWED or more of a stream on which nothing else overlaps.
+
+    Returns:
+        their indices, and when the next activity of their stream begins.
+    """
+    a = timeline.activities
+    order, same = _order(timeline, np.flatnonzero((a.kind != Activity.GRAPH) & (a.graph_node < 0)))
+    none = order[:0]
+    if len(order) <= FEW_SWALLOWED:
+        return none, none
+    start, end = a.start_ns[order], a.end_ns[order]
+    over = np.where(same, end[:-1] - start[1:], 0) > PDL_NS
+    if not over.any():
+        return none, none
+    launch = a.correlation[order]
+    together = (launch[1:] == launch[:-1]) & (launch[1:] >= 0)  # one graph launch, whose nodes may run side by side
+    lane = np.concatenate([[0], np.cumsum(~same)])
+    held = over & ~together & (start[1:] > start[:-1])
+    for further in range(1, FEW_SWALLOWED + 1):
+        inside = np.zeros(len(held), dtype=np.bool_)
+        many = len(order) - further
+        inside[:many] = (lane[further:] == lane[:many]) & (end[further:] <= end[:many])
+        held &= inside
+    count, lanes = int(lane[-1]) + 1, lane[:-1]
+    sizes = np.bincount(lane, minlength=count)
+    wrong = np.bincount(lanes[held], minlength=count)
+    others = np.bincount(lanes[over & ~held], minlength=count)
+    serial = (wrong <= np.maximum(sizes // RARE, 1)) & (others == 0)
+    found = np.flatnonzero(held & serial[lanes])
+    return order[found], start[found + 1]
