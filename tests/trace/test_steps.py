@@ -16,6 +16,7 @@ from laptime.trace.repeats import find_layers, intervals, levels, longest_run
 from laptime.trace.result import SURE, Steps
 from tests.trace.build_timeline import build
 from tests.trace.engines import LAYER, Kernels, Rows, decoder, host_bound, published_step
+from tests.trace.programs import Op, run
 from tests.trace.write_traces import ActivityRow, CallRow, RangeRow
 
 
@@ -177,6 +178,30 @@ def test_one_forward_is_one_step() -> None:
     assert (steps.layers.count, steps.layers.outside) == (24, len(HEAD))
     # What stands around the layers is counted in on trust, and this is said.
     assert "one-forward" in {finding.code for finding in analysis.integrity.findings}
+
+
+@pytest.mark.parametrize("passes", [3, 12])
+def test_copies_and_waits_part_passes_of_layers_alone(passes: int) -> None:
+    """Features in, eight layers, features out, a wait, and 900 us in Python: no embedding and no token says where."""
+    layers = [Op("launch", duration, name=name) for name, duration in LAYER * 8]
+    copy = Op("launch", 2_000, memory="pageable", bytes=4_096)
+    made = run([copy, *layers, copy, Op("sync"), Op("work", 900_000)], passes)
+    steps = analyse(build(made.activities, made.calls)).steps
+    assert (steps.method, steps.count, steps.kernels_per_step) == ("period", passes, len(layers))
+    assert steps.confidence >= SURE
+    assert steps.layers is not None
+    assert (steps.layers.count, steps.layers.outside) == (8, 0)
+
+
+def test_weights_that_are_copied_before_some_layers_part_no_passes() -> None:
+    """Every fourth layer waits for the weights of the next four: one forward pass of 24 layers."""
+    layers = [Op("launch", 9_000, name=name) for name in ("gemm", "flash_fwd", "rms_norm", "add") * 4]
+    weights = Op("launch", 500_000, memory="pageable", bytes=20_000_000)
+    made = run([op for _ in range(6) for op in (weights, *layers)], 1)
+    steps = analyse(build(made.activities, made.calls)).steps
+    assert (steps.method, steps.count) == ("forward", 1)
+    assert steps.layers is not None
+    assert steps.layers.count == 24
 
 
 def test_what_a_long_wait_parts_from_the_only_step_is_not_its_idle_time() -> None:

@@ -68,6 +68,9 @@ NO_LAYERS = 0.6
 PARTING_NS = 1_000_000
 """A wait longer than this parts a single step from what ran before and after it."""
 
+WAIT_NS = 50_000
+"""A shorter wait parts no steps of equal layers."""
+
 APART = 3
 """A wait that begins each repetition, and is this many times as long as any other in it, parts steps."""
 
@@ -299,6 +302,37 @@ def by_forward(tokens: Tokens, strings: tuple[str, ...], before_ns: Int64) -> Cu
     if "attention" not in families:
         confidence = min(confidence, NO_LAYERS)
     return Cuts("forward", round(confidence, 3), np.array([start], dtype=np.int64), np.array([stop], dtype=np.int64))
+
+
+def by_waits(tokens: Tokens, before_ns: Int64, copies_ns: Int64) -> Cuts | None:
+    """Steps of equal layers and nothing else: before each of them stand copies and a wait far longer than any other.
+
+    Weights that are copied before some layers of one pass are waited for no longer than they are copied.
+
+    Args:
+        tokens: name id of each kernel in start order.
+        before_ns: time without a kernel right before each kernel.
+        copies_ns: of it: what copies took.
+    """
+    run = longest_run(tokens)
+    if run is None or run.count < 2 * LEAST_STEPS:
+        return None
+    first, last = run.start, run.start + run.period * run.count
+    copied = (copies_ns > 0) & (before_ns > 2 * copies_ns)
+    waits, others = np.where(copied, before_ns, 0)[first + 1 : last], np.where(copied, 0, before_ns)[first + 1 : last]
+    begins = first + 1 + np.flatnonzero(waits > max(APART * int(others.max(initial=0)), WAIT_NS))
+    apart = np.unique(np.diff(begins))
+    if len(apart) != 1 or apart[0] % run.period or apart[0] < 2 * run.period:
+        return None
+    size = int(apart[0])
+    if begins[0] >= size and (tokens[begins[0] - size : begins[0]] == tokens[begins[0] : begins[1]]).all():
+        begins = np.r_[begins[0] - size, begins]
+    if begins[-1] + size > len(tokens):
+        begins = begins[:-1]
+    if len(begins) < LEAST_STEPS or len(begins) * size < MOSTLY * len(tokens):
+        return None
+    starts = begins.astype(np.int64)
+    return Cuts("period", round(1 - 1 / (1 + len(starts)), 3), starts, starts + size)
 
 
 def by_two(tokens: Tokens) -> Cuts | None:

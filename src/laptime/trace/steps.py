@@ -20,7 +20,7 @@ from laptime.trace.gaps import DeviceGaps, covered_ns, union_ns
 from laptime.trace.read.timeline import Activities, Activity, GpuTimeline, Int32, Int64
 from laptime.trace.repeats import WINDOW, RepeatRun, find_layers, levels
 from laptime.trace.result import SURE, UNEVEN, Steps
-from laptime.trace.step_cuts import LEAST_STEPS, Cuts, by_forward, by_graph, by_period, by_two
+from laptime.trace.step_cuts import LEAST_STEPS, Cuts, by_forward, by_graph, by_period, by_two, by_waits
 from laptime.trace.step_ranges import PROFILER_STEP, by_compiled, by_loader, by_ranges
 
 WARM_UP = 1.5
@@ -162,8 +162,9 @@ def _cuts(timeline: GpuTimeline, kernels: Int64, launched: Int64) -> Cuts | None
         if periodic.confidence >= SURE:
             return periodic
     loaded = by_loader(timeline, kernels, launched[kernels])
-    if loaded is not None or periodic is not None:
-        return loaded or periodic
+    waited = None if loaded is not None else by_waits(tokens, before, _copies_ns(activities, kernels))
+    if loaded is not None or waited is not None or periodic is not None:
+        return loaded or waited or periodic
     return (
         by_ranges(timeline, kernels, launched[kernels], strict=False)
         or by_two(tokens)
@@ -180,6 +181,14 @@ def _corroborated(timeline: GpuTimeline, cuts: Cuts) -> Cuts:
     if abs(counted - len(cuts.start)) > 1:
         return cuts
     return Cuts(cuts.method, round(1 - 1 / (2 + len(cuts.start)), 3), cuts.start, cuts.stop, cuts.name)
+
+
+def _copies_ns(activities: Activities, kernels: Int64) -> Int64:
+    """For each kernel what the copies took that began on its device since the kernel before it."""
+    own = (activities.kind == Activity.MEMCPY) & (activities.device == activities.device[kernels[0]])
+    lasts = np.maximum(activities.end_ns[own] - activities.start_ns[own], 1)
+    so_far = np.searchsorted(activities.start_ns[own], activities.start_ns[kernels], side="right")
+    return np.diff(np.concatenate([[0], np.cumsum(lasts)])[so_far], prepend=0)
 
 
 def _replays(activities: Activities, kernels: Int64) -> Int64:
