@@ -1,9 +1,10 @@
 """How fast an estimator answers and learns, beside what one would use instead, in the same process.
 
-python benchmarks/estimate_speed.py [--fits]
+python benchmarks/estimate_speed.py [--fits] [--tables FOLDER]
 
-`--fits` times the fits alone and keeps what the file has of the rest. Their processor time is what counts on a machine
-that others use: two workers share it, so that half of it is what two quiet cores need at least.
+`--fits` times the fits alone and keeps what the file has of the rest; `--tables` times only those of public tables
+(benchmarks/further_tables.py), of 1500 and of up to 10 000 of their rows. Their processor time is what counts on a
+machine that others use: two workers share it, so that half of it is what two quiet cores need at least.
 
 A table of 10 000 rows (1000 configurations of six knobs, ten repeats, 5 % noise), made here. One row: the median, the
 P95 bound and P(T <= B) of a frame of one row, three calls, and the bound of one choice in a LookupTable; the peers give
@@ -106,19 +107,41 @@ def fits() -> dict[str, dict[str, float]]:
     return took
 
 
+def table_fits(folder: Path) -> dict[str, dict[str, float]]:
+    """The same for real tables: with categories, groups, and sizes that differ by orders of magnitude."""
+    from further_tables import latency_tables
+
+    took = {}
+    for most in (1500, 10_000):
+        for one in latency_tables(folder, most_rows=most):
+            if len(one.frame) < most and most < 10_000:
+                continue
+            begin, begin_cpu = time.perf_counter(), time.process_time()
+            group = [one.group] if one.group else []
+            estimator = Estimator(target=one.target, features=one.features, categorical=one.categorical, group=group)
+            estimator.fit(one.frame)
+            name = f"{one.name}, {len(one.frame)} rows"
+            took[name] = {"s": time.perf_counter() - begin, "cpu_s": time.process_time() - begin_cpu}
+            print(f"fit of {name}: {took[name]['s']:.1f} s ({took[name]['cpu_s']:.1f} s of processor)", flush=True)
+    return took
+
+
 def main() -> None:
     """Print times with their ratios and write benchmarks/results/estimate_speed.json."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--fits", action="store_true", help="time the fits alone")
+    parser.add_argument("--tables", type=Path, help="time the fits of the public tables in this folder alone")
+    asked = parser.parse_args()
     environment = {
         "python": platform.python_version(), "numpy": np.__version__, "lightgbm": lightgbm.__version__,
         "scikit_learn": sklearn.__version__, "laptime": laptime.__version__, "platform": platform.platform(),
         "processors": os.cpu_count(), "load": os.getloadavg()[0],
     }  # fmt: skip
-    if parser.parse_args().fits:
+    if asked.fits or asked.tables:
         file = Path(__file__).parent / "results" / "estimate_speed.json"
         known = json.loads(file.read_text(encoding="utf-8"))
-        kept = known["figures"] | {"fits": fits(), "fits_load": environment["load"]}
+        again = {"table_fits": table_fits(asked.tables)} if asked.tables else {"fits": fits()}
+        kept = known["figures"] | again | {"fits_load": environment["load"]}
         print(record("estimate_speed", kept, known["environment"]).name)
         return
     of_fits = fits()

@@ -23,6 +23,12 @@ def test_the_requests_that_one_jump_took_by_surprise_are_told():
     assert late.sum() <= 22
 
 
+def test_what_is_left_of_a_jump_counts_as_little_when_what_came_before_it_is_forgotten():
+    errors, forecasts = stream((12, 0.7, 0.7), (100, 0.0, 0.7))
+    assert single_jump(errors, forecasts, USUAL, 60, forgotten=True).sum() >= 10
+    assert not single_jump(errors, forecasts, USUAL, 60).any()  # a stream that began so
+
+
 @pytest.mark.parametrize(
     "parts",
     [

@@ -282,9 +282,18 @@ RULES = (
 
 EXPLAINS: dict[str, tuple[str, ...]] = {
     "zero-decode": ("slow-stretch", "bimodal"),
-    "mixed-units": ("clock-drift", "cold-start", "bimodal", "rank-skew", "faster-than-a-launch", "slow-stretch"),
+    "mixed-units": (
+        "clock-drift",
+        "cold-start",
+        "bimodal",
+        "rank-skew",
+        "faster-than-a-launch",
+        "slow-stretch",
+        "gaps-in-bursts",
+        "lost-decimal-point",
+    ),
     "longer-than-their-run": ("overlapping-calls",),
-    "faster-than-a-launch": ("launches-timed",),
+    "faster-than-a-launch": ("launches-timed", "gaps-in-bursts"),
     "coarse-timer": ("subtracted-decode", "bimodal", "cold-start", "overlapping-calls"),
     "prefix-cache-hits": ("clock-drift", "cold-start", "bimodal"),
     "copied-rows": ("bimodal",),

@@ -304,7 +304,8 @@ def _surprised(online: Online) -> Ints:
     errors = np.array([e.log_ratio - e.forecast for e in online.ended])
     forecasts = np.array([e.forecast for e in online.ended])
     longest = 2 * (RECENT + len(online.running))
-    late = np.flatnonzero(single_jump(errors, forecasts, np.array(online.baseline), longest))
+    forgotten = online.ended[0].number >= online.window
+    late = np.flatnonzero(single_jump(errors, forecasts, np.array(online.baseline), longest, forgotten=forgotten))
     if not len(late):
         return np.empty(0, dtype=np.int64)
     return np.arange(online.ended[late[0]].number, online.ended[late[-1]].number + 1)  # some of them may still run
