@@ -117,6 +117,21 @@ def test_a_graphs_branches_have_no_wrong_durations() -> None:
     assert "overlong-kernels" not in codes(analyse(build(rows)))
 
 
+def test_a_step_of_lost_kernels_has_no_known_busy_time_and_no_remedy() -> None:
+    """Two of three records lost, here and there; and all of them before the last steps, which leaves those whole."""
+    activities, calls = a_run(160, step=20_000)
+    whole = analyse(build(activities[80:], calls, eight_steps()))
+    assert "step-incomplete" not in codes(whole)
+    assert whole.whatif
+    kept = [row for i, row in enumerate(activities) if i % 20 == 0 or i % 7 in (1, 4)]
+    analysis = analyse(build(kept, calls, eight_steps()))
+    assert analysis.steps.count >= 1
+    assert codes(analysis)["step-incomplete"][0] == "severe"
+    assert analysis.whatif == []
+    assert "how long the GPU works in it isn't known" in analysis.advice
+    assert "the GPU works 0" not in analysis.advice
+
+
 def test_a_gpu_that_hardly_worked_is_said_to() -> None:
     activities, calls = a_run(4)
     calls.append(CallRow(T + 50_000_000, T + 60_000_000, "cudaDeviceSynchronize", 99))

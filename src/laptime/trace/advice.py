@@ -34,6 +34,9 @@ def advice(integrity: Integrity, steps: Steps, whatif: list[WhatIf], devices: li
         subject = "If what repeats are layers, the one pass through them takes"
     elif steps.method == "forward":
         subject = "The one forward pass in it takes"
+    lost = next((finding for finding in integrity.findings if finding.code == "step-incomplete"), None)
+    if lost is not None:
+        return f"{subject} {steps.wall_ns / 1e6:.2f} ms; {lost.message.replace(':', ', so', 1)}."
     text = (
         f"{subject} {steps.wall_ns / 1e6:.2f} ms, the GPU works {steps.busy_ns / 1e6:.2f} ms of it"
         f"{f' in {steps.kernels_per_step} kernels' if steps.kernels_per_step else ''}{_layers(steps)}."

@@ -15,7 +15,7 @@ from laptime.trace.advice import advice, pass_advice
 from laptime.trace.api import api_calls
 from laptime.trace.captured import named_by_capture
 from laptime.trace.causes import GapCauses, cause_times, gap_causes, host_times, large_gaps
-from laptime.trace.completeness import launched_before
+from laptime.trace.completeness import incomplete_step, launched_before
 from laptime.trace.device_time import busy_times, copy_times, process_times
 from laptime.trace.durations import bounded
 from laptime.trace.gaps import DeviceGaps, device_gaps, histogram, median_ns, sum_ns, union_ns
@@ -126,6 +126,7 @@ def answer(
     main = max(of, key=lambda view: view.gaps.busy_ns, default=None)
     frame: StepFrame = NONE
     whatif: list[WhatIf] = []
+    incomplete: list[Finding] = []
     picture = None
     if main is not None:
         frame = main.frame
@@ -141,7 +142,8 @@ def answer(
                 frame = replace(frame, steps=msgspec.structs.replace(frame.steps, replay_ns=changes.replayed_ns))
             rows = what_if(costs, untraced_ns(frame.steps, tpot_ms), changes, longest_ns=long_step_ns(frame.steps))
             warm = first_calls_ns(frame.steps.causes) < SOME * (frame.steps.wall_ns or 0)
-            whatif = _hedged(rows, frame.steps) if warm or tpot_ms is not None else []
+            incomplete = _incomplete(timeline, main)
+            whatif = _hedged(rows, frame.steps) if (warm or tpot_ms is not None) and not incomplete else []
     passes = [] if main is None else traced_passes(timeline, main, stage_ms)
     kernels = []
     for view in of:
@@ -151,9 +153,10 @@ def answer(
     if main is not None:
         found, kernels = _launched_by(timeline, main, kernels, capture)
     integrity = Integrity(
-        checked.verdict,
+        "partial" if incomplete else checked.verdict,
         [
             *checked.findings,
+            *incomplete,
             *_step_findings(frame, tpot_ms),
             *_pass_findings(passes, stage_ms or {}),
             *_capture_findings(found, capture),
@@ -179,6 +182,17 @@ def answer(
         launched_by=found,
         memory=device_memory(timeline, _step_launches(timeline, main)),
     )
+
+
+def _incomplete(timeline: GpuTimeline, view: DeviceView) -> list[Finding]:
+    """Whether kernels of the step that is shown are missing."""
+    modal = view.frame.modal_rows
+    begun = view.launched[modal][view.launched[modal] >= 0]
+    if len(begun) == 0:
+        return []
+    at = _step_launches(timeline, view)
+    later = at[at > int(timeline.calls.start_ns[begun].max())]
+    return list(incomplete_step(timeline, view.launched, modal, int(later[0]) if len(later) else None))
 
 
 def _step_launches(timeline: GpuTimeline, view: DeviceView | None) -> Int64:

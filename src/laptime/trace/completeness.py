@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from laptime.data.record import Finding
 from laptime.trace.kernel_names import family
-from laptime.trace.read.timeline import Activity, GpuTimeline, Int64, RangeKind
+from laptime.trace.read.timeline import Activity, GpuTimeline, Int32, Int64, RangeKind
 
 FEW = 0.05
 """Up to this share of launches may lack a kernel before figures are called unsupported."""
@@ -74,28 +74,68 @@ def _named(names: tuple[str, ...], wanted: Callable[[str], bool]) -> npt.NDArray
     return np.fromiter((wanted(name) for name in names), np.bool_, len(names))
 
 
-def launches_without_kernels(timeline: GpuTimeline, launched: Int64) -> Iterator[Finding]:
-    """Launch calls that no device activity answers. `launched`: each activity's call, as `launches` gives it."""
+def unanswered(timeline: GpuTimeline, launched: Int64, found: Int64) -> Int64:
+    """Those of some launch calls that no device activity answers.
+
+    Args:
+        timeline: the trace.
+        launched: for each activity the index of its call, -1 without one.
+        found: indices of the launch calls.
+    """
     calls, activities = timeline.calls, timeline.activities
-    found = kernel_launches(timeline)
-    total = len(found)
     ran = np.zeros(len(calls.start_ns), dtype=np.bool_)
     ran[launched[launched >= 0]] = True
     found = found[~ran[found]]
     if len(found) == 0:
-        return
+        return found
     known = _keys(activities.process, activities.correlation)
     unknown = activities.correlation[activities.process < 0]
     answered = np.isin(_keys(calls.process[found], calls.correlation[found]), known)
     if len(unknown):
         answered |= np.isin(calls.correlation[found], unknown)
-    count = int(np.count_nonzero(~answered & (calls.correlation[found] >= 0)))
+    missing: Int64 = found[~answered & (calls.correlation[found] >= 0)]
+    return missing
+
+
+def launches_without_kernels(timeline: GpuTimeline, launched: Int64) -> Iterator[Finding]:
+    """Launch calls that no device activity answers. `launched`: each activity's call, as `launches` gives it."""
+    found = kernel_launches(timeline)
+    count, total = len(unanswered(timeline, launched, found)), len(found)
     if count:
         yield Finding(
             code="launches-without-kernels",
             severity="severe" if count > FEW * total else "warning",
             message=f"{count} of {total} kernel launches have no kernel: the profiler lost records, or the capture"
             " ended before they ran. Busy time, kernels and gaps are those of the kernels that are there",
+            count=count,
+        )
+
+
+def incomplete_step(timeline: GpuTimeline, launched: Int64, rows: Int32, until_ns: int | None) -> Iterator[Finding]:
+    """A step of which more than FEW of the kernels that were launched in it are missing.
+
+    Args:
+        timeline: the trace.
+        launched: for each activity the index of its call, -1 without one.
+        rows: the step's activities.
+        until_ns: when the next step's first kernel was launched; None for the last one.
+    """
+    calls, own = timeline.calls, launched[rows]
+    own = own[own >= 0]
+    if len(own) == 0:
+        return
+    found = kernel_launches(timeline)
+    last = int(calls.start_ns[own].max())
+    begun = calls.start_ns[found]
+    inside = (begun >= calls.start_ns[own].min()) & (begun <= last if until_ns is None else begun < max(until_ns, last))
+    found = found[inside & np.isin(calls.thread[found], calls.thread[own])]
+    count = len(unanswered(timeline, launched, found))
+    if count > FEW * len(found):
+        yield Finding(
+            code="step-incomplete",
+            severity="severe",
+            message=f"{count} of the {len(found)} kernels that were launched in the step shown are missing: how long"
+            " the GPU works in it isn't known, nor what a remedy would leave of it",
             count=count,
         )
 
