@@ -334,7 +334,7 @@ def _promise(new: str, held: int, given: bool) -> str:
     sure = held / (held + 1)
     return (
         f"{what} has a bound from {held} held-out ones, taken as normal over these; without that assumption "
-        f"{held} of them can promise no level above {sure:.0%}"
+        f"{held} of them can promise no level above {100 * sure:.0f} %"
     )
 
 

@@ -49,7 +49,7 @@ def _answers_table(report: BudgetReport) -> Table:
     shown = report.answers[:ANSWERS_SHOWN]
     alike = _alike(report.answers)
     accuracies = any(answer.accuracy is not None for answer in shown)
-    heads = ["nearest to the budget", "median", f"{plain_percent(report.confidence)} bound", "within"]
+    heads = ["feasible ones first", "median", f"{plain_percent(report.confidence)} bound", "within"]
     table = columns_table(*heads, *(["accuracy"] if accuracies else []), "", numeric=range(1, 4 + accuracies))
     for answer in shown:
         cells = [

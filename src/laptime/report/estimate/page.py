@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from laptime import __version__
 from laptime.estimate.judge.evaluation_result import Evaluation, SplitScores
@@ -74,11 +74,19 @@ def _facts(evaluation: Evaluation) -> list[str]:
     ]
 
 
+def _sentences(lines: Iterable[str]) -> str:
+    """Lines of a terminal as one paragraph."""
+    said = ""
+    for line in lines:
+        said += f", {line}" if said and line.startswith(("of which", "so ")) else f"{'. ' if said else ''}{line}"
+    return f"{said}."
+
+
 def _lead(evaluation: Evaluation) -> Html:
     drawn = any("r2" in split.metrics for split in evaluation.splits)
     return tag(
         "div",
-        tag("p", " ".join(ceiling_lines(evaluation)), class_="lead"),
+        tag("p", _sentences(ceiling_lines(evaluation)), class_="lead"),
         tag("div", chart("ceiling", "R² beside the best that any predictor could reach"), class_="header-chart")
         if drawn
         else None,
