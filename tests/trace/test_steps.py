@@ -662,6 +662,16 @@ def test_steps_of_another_kind_between_ranges_are_no_part_of_them() -> None:
     assert (steps.name, steps.count, steps.kernels_per_step) == ("step[DECODE bs=N]", 20, len(kernels))
 
 
+@pytest.mark.parametrize(("kernel", "said"), [("kernel", "4 equal parts"), ("gemm", "4 layers")])
+def test_equal_parts_of_unknown_kernels_are_not_called_layers(kernel: str, said: str) -> None:
+    """Four micro-batches and an optimizer: kernels of no known kind don't say whether what repeats is a layer."""
+    step = [*[(f"{kernel}_{i}", 20_000) for i in range(26)] * 4, *[(f"update_{i}", 20_000) for i in range(10)]]
+    analysis = analyse(build(*host_bound([step] * 5).all))
+    assert f"in 114 kernels ({said})" in analysis.advice
+    assert analysis.steps.layers is not None
+    assert analysis.steps.layers.known == (kernel == "gemm")
+
+
 def test_several_batches_in_one_step_are_no_layers() -> None:
     """Gradients of four batches, then the optimizer: what repeats in a step is a batch, whatever it is divisible by."""
     forward = [(name, 2_000) for name in ("gemm", "flash_fwd", "gemm", "layer_norm")]

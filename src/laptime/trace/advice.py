@@ -138,9 +138,9 @@ def _half_width(row: WhatIf) -> float:
 def _layers(steps: Steps) -> str:
     """What the step is made of, in brackets: its layers, and the tokens that it works on."""
     parts = []
-    if steps.layers is not None and steps.confidence < SURE:
+    if steps.layers is not None and (steps.confidence < SURE or not steps.layers.known):
         parts.append(f"{steps.layers.count} equal parts")
-    elif steps.layers is not None:
+    elif steps.layers is not None and steps.layers.known:
         most = steps.layers.outside < 0.25 * (steps.kernels_per_step or 0)
         parts.append(f"{steps.layers.count} {'layers' if most else 'equal layers'}")
     elif words := attention_words(steps.attention_kinds):

@@ -307,6 +307,7 @@ def find_layers(step: Tokens, strings: tuple[str, ...]) -> tuple[Layers | None, 
         period_kernels=run.period,
         period_layers=per_unit,
         identical=identical + more,
+        known=bool(families & LAYERS_HOLD - {"other"}),
     )
     return layers, run
 

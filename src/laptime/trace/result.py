@@ -179,6 +179,7 @@ class Layers(msgspec.Struct, frozen=True, kw_only=True):
     period_kernels: int  # the repeated unit of the kernel sequence
     period_layers: int  # layers in that unit (2 where even and odd layers differ)
     identical: int  # units whose kernel counts equal the usual unit's
+    known: bool = True  # a unit multiplies, attends or normalises; else it may be any equal part of a step
 
 
 class AttentionKind(msgspec.Struct, frozen=True):

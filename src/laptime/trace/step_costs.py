@@ -189,7 +189,7 @@ def drawing(timeline: GpuTimeline, gaps: DeviceGaps, causes: GapCauses, frame: S
     used, local = np.unique(activities.name[rows], return_inverse=True)
     kernel = activities.kind[rows] == Activity.KERNEL
     layer = np.full(len(rows), -1, dtype=np.int64)
-    if steps.layers is not None:  # a run that is not all of a step's layers has no numbers
+    if steps.layers is not None and steps.layers.known:  # a run that is not all of a step's layers has no numbers
         all_kernels = int((activities.kind[frame.modal_rows] == Activity.KERNEL).sum())
         layer[kernel] = _layer_of(frame, all_kernels)[: kernel.sum()]
     kind_of = {int(n): int(k) for n, k in zip(activities.name[rows], activities.kind[rows], strict=True)}

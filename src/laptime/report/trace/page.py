@@ -124,7 +124,7 @@ def _step_facts(steps: Steps) -> Html:
     layers = steps.layers
     shape = None
     if layers is not None:
-        shape = f"{words.layer_shape(steps)} (layers × kernels + kernels outside)"
+        shape = f"{words.layer_shape(steps)} ({words.layers_name(steps)} × kernels + kernels outside)"
         if layers.period_layers > 1:
             shape += f"; {layers.period_layers} layers of {layers.period_kernels} kernels repeat together"
     return definitions(
@@ -133,7 +133,7 @@ def _step_facts(steps: Steps) -> Html:
             ("wall", f"{words.ms_column(steps.wall_ns)}{KEEP_TOGETHER}ms; {words.step_spread(steps)}"),
             ("GPU works", f"{words.ms_column(steps.busy_ns)}{KEEP_TOGETHER}ms ({percent(steps.utilisation)})"),
             ("kernels", f"{count(steps.kernels_per_step)} from {count(steps.launches_per_step)} launches"),
-            ("layers", shape or words.uncounted_layers(steps)),
+            (words.layers_name(steps), shape or words.uncounted_layers(steps)),
             ("tokens", words.step_tokens(steps)),
         ]
     )

@@ -129,7 +129,7 @@ def _large(gaps: Sequence[LargeGap]) -> RenderableType:
 
 
 def _step(steps: Steps) -> RenderableType:
-    heads = ("wall ms", "busy ms", "gaps ms", "utilisation", "kernels", "launches", "layers")
+    heads = ("wall ms", "busy ms", "gaps ms", "utilisation", "kernels", "launches", words.layers_name(steps))
     table = columns_table(*heads, title=words.step_title(steps), numeric=range(len(heads)))
     table.add_row(
         *(words.ms_column(ns) for ns in (steps.wall_ns, steps.busy_ns, steps.gap_ns)),

@@ -99,6 +99,11 @@ def layer_shape(steps: Steps) -> str:
     return NOTHING if layers is None else f"{layers.count} × {layers.kernels_per_layer:g} + {layers.outside}"
 
 
+def layers_name(steps: Steps) -> str:
+    """What the parts of a step are: layers, unless none of their kernels is of a kind that layers have."""
+    return "layers" if steps.layers is None or steps.layers.known else "equal parts"
+
+
 def uncounted_layers(steps: Steps) -> str | None:
     """What is known of layers that were not counted; None where nothing is."""
     kinds = attention_words(steps.attention_kinds)
