@@ -1,7 +1,8 @@
 """Other programs' results: each format is recognised, each rule fires on what it is for and on nothing else.
 
-vllm-bench-0.32.0.json and guidellm-0.8.1.json are real output, cut to ten requests, of a server that sends a role first
-and its first content 30 ms later (tests/engines/known_server.py). The others are written with the programs' fields.
+vllm-bench-0.32.0.json and guidellm-0.8.1.json are real output, cut to ten requests (vLLM's summary was worked out again
+for these ten), of a server that sends a role first and its first content 30 ms later (tests/engines/known_server.py).
+The others are written with the programs' fields.
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ def fired(path) -> dict[str, str]:
     return {finding.code: finding.severity for finding in audit(path).findings}
 
 
-def vllm(tmp_path, name: str = "r.json", **changes) -> Path:
+def vllm(tmp_path, name: str = "r.json", **result) -> Path:
     file = tmp_path / name
-    file.write_text(json.dumps(json.loads(VLLM.read_text()) | changes))
+    file.write_text(json.dumps(result))
     return file
 
 
@@ -39,7 +40,7 @@ def sound(requests: int = 120, tokens: int = 8) -> dict:
         "ttfts": [0.03] * requests, "itls": [[0.01] * (tokens - 1)] * requests,
         "latencies": [0.03 + 0.01 * (tokens - 1)] * requests, "start_times": [0.1 * n for n in range(requests)],
         "queue_times": [0.0001] * requests, "errors": [""] * requests, "p99_ttft_ms": 30.0, "model_id": "m",
-        "tokenizer_id": "t",
+        "tokenizer_id": "t", "output_throughput": 10.0 * tokens, "mean_ttft_ms": 30.0, "mean_tpot_ms": 10.0,
     }  # fmt: skip
 
 
@@ -66,14 +67,22 @@ def test_real_output_of_guidellm():
     assert fired(DATA / "guidellm-0.8.1.json") == {"few-for-percentile": "info", "ttft-without-queue": "severe"}
 
 
+SENT_LATE = {"start_times": [0.2 * n for n in range(120)], "duration": 24.0, "request_throughput": 5.0,
+             "output_throughput": 40.0}  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("changes", "code", "severity"),
     [
         ({"queue_times": [0.2] * 120}, "ttft-without-queue", "severe"),
-        ({"failed": 30, "completed": 110}, "failures-dropped", "severe"),
-        ({"failed": 1, "completed": 119}, "failures-dropped", "warning"),
-        ({"ttfts": [0.9] + [0.03] * 119}, "warm-up-inside", "warning"),
-        ({"start_times": [0.2 * n for n in range(120)]}, "client-bound", "severe"),
+        ({"failed": 30, "completed": 110, "request_throughput": 110 / 12}, "failures-dropped", "severe"),
+        ({"failed": 1, "completed": 119, "request_throughput": 119 / 12}, "failures-dropped", "warning"),
+        (
+            {"ttfts": [0.9] + [0.03] * 119, "latencies": [0.97] + [0.1] * 119, "mean_ttft_ms": 37.25},
+            "warm-up-inside",
+            "warning",
+        ),
+        (SENT_LATE, "client-bound", "severe"),
         ({"input_lens": [32, 512] * 60}, "mixed-prompts", "info"),
         ({"random_prefix_len": 64}, "cached-prefixes", "warning"),
         ({"itls": [[0.02] * 3] * 120}, "chunk-for-token", "severe"),
@@ -83,12 +92,19 @@ def test_each_rule_finds_what_it_is_for(tmp_path, changes, code, severity):
     assert fired(vllm(tmp_path, **sound() | changes)) == {code: severity}
 
 
+OTHER = {"total_output_tokens": 1080, "output_throughput": 90.0, "latencies": [0.08, 0.14] * 60}
+
+
 def test_loads_that_are_compared(tmp_path):
     vllm(tmp_path, "a.json", **sound(tokens=8))
-    other = sound() | {"output_lens": [6, 12] * 60, "itls": [[0.01] * 5, [0.01] * 11] * 60}
+    other = sound() | OTHER | {"output_lens": [6, 12] * 60, "itls": [[0.01] * 5, [0.01] * 11] * 60}
     vllm(tmp_path, "b.json", **other)
     assert fired(tmp_path) == {"eos-ignored-in-some": "severe"}
-    lengths = sound() | {"output_lens": [7, 9] * 60, "itls": [[0.01] * 6, [0.01] * 8] * 60}
+    lengths = sound() | {
+        "output_lens": [7, 9] * 60,
+        "itls": [[0.01] * 6, [0.01] * 8] * 60,
+        "latencies": [0.09, 0.11] * 60,
+    }
     vllm(tmp_path, "a.json", **lengths)
     assert fired(tmp_path) == {"unequal-output-lengths": "warning"}
 
@@ -200,10 +216,14 @@ def test_guidellm_one_after_another_waits_for_its_turn_only(tmp_path):
 
 
 def test_requests_that_an_older_vllm_bench_does_not_count_as_failed(tmp_path):
-    older = sound() | {"completed": 110}
+    older = sound() | {"completed": 110, "request_throughput": 110 / 12}
     del older["failed"]
     (tmp_path / "v.json").write_text(json.dumps(older))
     assert fired(tmp_path / "v.json") == {"failures-dropped": "severe"}
-    none = sound() | {"completed": 0, "failed": 120} | {name: [] for name in ("itls", "ttfts", "latencies")}
+    none = (
+        sound()
+        | {"completed": 0, "failed": 120, "request_throughput": 0.0}
+        | {name: [] for name in ("itls", "ttfts", "latencies")}
+    )
     (tmp_path / "v.json").write_text(json.dumps(none))
     assert fired(tmp_path / "v.json") == {"failures-dropped": "severe"}  # and no percentile of no requests

@@ -1,4 +1,4 @@
-"""Result files of vLLM bench, SGLang bench, AIPerf, GuideLLM, LLMPerf, llama-bench and optimum-benchmark.
+"""Result files of vLLM bench, SGLang bench, AIPerf, genai-perf, GuideLLM, LLMPerf, llama-bench, optimum-benchmark.
 
 A format is recognised by the fields that only it has. Nothing is guessed: what a file doesn't say stays None.
 """
@@ -16,13 +16,21 @@ from laptime.audits.served.fields import (
     Object,
     as_int,
     as_ms,
+    as_number,
     as_rate,
-    metric_value,
+    numbers_of,
     ratio_of,
     value_at,
     whole_ms,
 )  # fmt: skip
-from laptime.audits.served.result import ServedLevel, ServedRequest, ServedResult
+from laptime.audits.served.perf_exports import (
+    aiperf_records,
+    aiperf_summary,
+    genai_perf_requests,
+    is_aiperf_summary,
+    is_genai_perf_requests,
+)
+from laptime.audits.served.result import ServedLevel, ServedRequest, ServedResult, StatedFigures
 from laptime.data.legacy import FILE_NAME, RESULTS
 from laptime.data.outside import DAMAGE
 from laptime.errors import LaptimeError
@@ -104,7 +112,7 @@ def _vllm(values: Sequence[Object], path: Path) -> ServedResult:
         requests = [
             ServedRequest(
                 ttft_ms=as_ms(value_at(one, "ttfts", place)),
-                total_ms=as_ms(value_at(one, "latencies", place)) or whole_ms(value_at(one, "ttfts", place), row),
+                total_ms=as_ms(value_at(one, "latencies", place)) or _whole_ms(one, place, row),
                 gaps_ms=[gap * 1e3 for gap in row],
                 chunks=len(row) + 1,
                 prompt_tokens=value_at(one, "input_lens", place),
@@ -121,79 +129,40 @@ def _vllm(values: Sequence[Object], path: Path) -> ServedResult:
                 requests=requests,
                 planned=as_int(one.get("num_prompts")),
                 finished=as_int(one.get("completed")),
-                failed=_failed(one),
+                failed=_failed(one, requests),
                 rate_per_s=as_rate(one.get("request_rate")),
                 achieved_per_s=one.get("request_throughput"),
                 concurrency=as_int(one.get("max_concurrency")),
                 shared_prefix_tokens=as_int(one.get("random_prefix_len")),
                 output_mean=ratio_of(one.get("total_output_tokens"), one.get("completed")),
                 p99="p99_ttft_ms" in one,
+                stated=_stated(one),
             )
         )
     return ServedResult(program="vLLM bench serve", source=str(path), levels=levels, ttft_from="sent")
 
 
+def _without_gaps(stated: StatedFigures) -> StatedFigures:
+    """SGLang may sum up gaps by tokens that it counts again, so the gaps that it keeps needn't give its summary."""
+    times = {kind: figures for kind, figures in stated.times.items() if kind != "gap"}
+    return msgspec.structs.replace(stated, times=times)
+
+
+def _whole_ms(one: Object, place: int, gaps: Sequence[float]) -> float | None:
+    """A request's time by its first token and its gaps; unknown where a backend keeps no gaps of several tokens."""
+    several = (value_at(one, "output_lens", place) or 0) > 1
+    return None if several and not gaps else whole_ms(value_at(one, "ttfts", place), gaps)
+
+
 def _sglang(values: Sequence[Object], path: Path) -> ServedResult:
     found = _vllm(values, path)
     levels = [
-        msgspec.structs.replace(level, shared_prefix_tokens=as_int(one.get("gsp_system_prompt_len")))
+        msgspec.structs.replace(
+            level, shared_prefix_tokens=as_int(one.get("gsp_system_prompt_len")), stated=_without_gaps(level.stated)
+        )
         for one, level in zip(values, found.levels, strict=True)
     ]
     return msgspec.structs.replace(found, program="SGLang bench_serving", levels=levels)
-
-
-def _aiperf_records(values: Sequence[Object], path: Path) -> ServedResult:
-    requests = []
-    for one in values:
-        metrics, meta = one.get("metrics") or {}, one.get("metadata") or {}
-        if meta.get("benchmark_phase") not in (None, "profiling"):
-            continue
-        if _is_cancelled(one.get("error")) or meta.get("was_cancelled"):
-            continue
-        start, issued = meta.get("request_start_ns", meta.get("timestamp_ns")), meta.get("credit_issued_ns")
-        requests.append(
-            ServedRequest(
-                ttft_ms=metric_value(metrics, "time_to_first_token") or metric_value(metrics, "ttft"),
-                total_ms=metric_value(metrics, "request_latency"),
-                per_token_ms=metric_value(metrics, "inter_token_latency"),
-                prompt_tokens=as_int(metric_value(metrics, "input_sequence_length")),
-                cached_tokens=as_int(metric_value(metrics, "usage_prompt_cache_read_tokens")),
-                output_tokens=as_int(metric_value(metrics, "output_sequence_length")),
-                start_s=None if start is None else start / 1e9,
-                client_queue_ms=None if start is None or issued is None else (start - issued) / 1e6,
-                error=None if one.get("error") is None else str(one["error"])[:200],
-            )
-        )
-    failed = sum(request.error is not None for request in requests)
-    level = ServedLevel(name=path.stem, requests=requests, finished=len(requests) - failed, failed=failed)
-    return ServedResult(program="AIPerf", source=str(path), levels=[level], ttft_from="sent")
-
-
-def _aiperf_summary(values: Sequence[Object], path: Path) -> ServedResult:
-    (one,) = values
-    figures = one.get("records") or one
-    errors = figures.get("error_request_count") or {}
-    cancelled = sum(
-        row.get("count") or 0 for row in one.get("error_summary") or [] if _is_cancelled(row.get("error_details"))
-    )
-    level = ServedLevel(
-        name=path.stem,
-        finished=as_int((figures.get("request_count") or {}).get("avg")),
-        failed=max(0, (as_int(errors.get("avg")) or 0) - cancelled),
-        achieved_per_s=(figures.get("request_throughput") or {}).get("avg"),
-        output_mean=(figures.get("output_sequence_length") or {}).get("avg"),
-    )
-    return ServedResult(program="AIPerf", source=str(path), levels=[level], ttft_from="sent")
-
-
-def _is_cancelled(error: Any) -> bool:
-    """Whether AIPerf itself hung up, as its user asked (--request-cancellation-rate): no failure of the server."""
-    return isinstance(error, dict) and error.get("type") == "RequestCancellationError"
-
-
-def _is_aiperf_summary(values: Sequence[Object]) -> bool:
-    figures = values[0].get("records") or values[0]
-    return "input_config" in values[0] and isinstance(figures, dict) and "request_latency" in figures
 
 
 def _guidellm(values: Sequence[Object], path: Path) -> ServedResult:
@@ -265,8 +234,18 @@ def _llmperf_summary(values: Sequence[Object], path: Path) -> ServedResult:
         failed=as_int(one.get("results_number_errors")),
         concurrency=as_int(one.get("num_concurrent_requests")),
         output_mean=one.get("results_number_output_tokens_mean"),
+        stated=StatedFigures(times={kind: _llmperf_times(one, name) for kind, name in LLMPERF_TIMES.items()}),
     )
     return ServedResult(program="LLMPerf", source=str(path), levels=[level], ttft_from="sent")
+
+
+LLMPERF_TIMES = {"TTFT": "ttft_s", "request": "end_to_end_latency_s"}
+
+
+def _llmperf_times(one: Object, name: str) -> dict[str, float]:
+    parts = {"mean": "mean", "min": "min", "median": "quantiles_p50", "p99": "quantiles_p99", "max": "max"}
+    found = numbers_of({statistic: one.get(f"results_{name}_{part}") for statistic, part in parts.items()})
+    return {statistic: seconds * 1e3 for statistic, seconds in found.items()}
 
 
 def _llama_bench(values: Sequence[Object], path: Path) -> ServedResult:
@@ -312,8 +291,9 @@ def _is_optimum(values: Sequence[Object]) -> bool:
 FORMATS: tuple[tuple[Callable[[Sequence[Object]], bool], Callable[[Sequence[Object], Path], ServedResult]], ...] = (
     (_has("total_output_tokens_retokenized", "completed", "duration"), _sglang),
     (_has("completed", "total_input_tokens", "request_throughput", "num_prompts"), _vllm),
-    (_has("metadata", "metrics"), _aiperf_records),
-    (_is_aiperf_summary, _aiperf_summary),
+    (_has("metadata", "metrics"), aiperf_records),
+    (is_aiperf_summary, aiperf_summary),
+    (is_genai_perf_requests, genai_perf_requests),
     (lambda values: isinstance(values[0].get("benchmarks"), list) and "metadata" in values[0], _guidellm),
     (_has("ttft_s", "end_to_end_latency_s", "number_output_tokens"), _llmperf),
     (_has("results_num_requests_started", "results_number_errors"), _llmperf_summary),
@@ -325,16 +305,35 @@ FORMATS: tuple[tuple[Callable[[Sequence[Object]], bool], Callable[[Sequence[Obje
 
 def programs() -> Iterator[str]:
     """The programs whose results are read."""
-    yield from ("vLLM bench serve", "SGLang bench_serving", "AIPerf", "GuideLLM", "LLMPerf", "llama-bench",
-                "optimum-benchmark")  # fmt: skip
+    yield from ("vLLM bench serve", "SGLang bench_serving", "AIPerf", "genai-perf", "GuideLLM", "LLMPerf",
+                "llama-bench", "optimum-benchmark")  # fmt: skip
 
 
-def _failed(one: Object) -> int | None:
-    """As it counts them; where it doesn't, those that it asked and that didn't end."""
+def _failed(one: Object, requests: Sequence[ServedRequest]) -> int | None:
+    """As it counts them, or as many rows as have an error; without a count, those that it asked and that didn't end."""
     failed, planned, finished = (as_int(one.get(name)) for name in ("failed", "num_prompts", "completed"))
     if failed is None and planned is not None and finished is not None:
         return max(0, planned - finished)
-    return failed
+    with_error = sum(request.error is not None for request in requests)
+    return max(failed, with_error) if failed is not None else with_error or None
+
+
+def _stated(one: Object) -> StatedFigures:
+    kinds = {"TTFT": "ttft_ms", "token": "tpot_ms", "gap": "itl_ms", "request": "e2el_ms"}
+    kinds |= {"request": "e2e_latency_ms"} if "mean_e2e_latency_ms" in one else {}
+    times = {
+        kind: numbers_of({statistic: one.get(f"{statistic}_{name}") for statistic in ("mean", "median", "p99")})
+        for kind, name in kinds.items()
+    }
+    return StatedFigures(
+        duration_s=as_number(one.get("duration")),
+        times=times,
+        requests_rate=as_number(one.get("request_throughput")),
+        output_rate=as_number(one.get("output_throughput")),
+        tokens_rate=as_number(one.get("total_token_throughput", one.get("total_throughput"))),
+        input_tokens=as_number(one.get("total_input_tokens")),
+        output_tokens=as_number(one.get("total_output_tokens")),
+    )
 
 
 def _load_name(one: Object, path: Path) -> str:

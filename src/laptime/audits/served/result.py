@@ -28,6 +28,21 @@ class ServedRequest(msgspec.Struct, frozen=True, kw_only=True):
     error: str | None = None
 
 
+class StatedFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """What a result says of a load as a whole. times: kind ("TTFT", "request", "token", "gap") to statistic, ms.
+
+    The rates are per second.
+    """
+
+    duration_s: float | None = None
+    times: dict[str, dict[str, float]] = {}
+    requests_rate: float | None = None
+    output_rate: float | None = None
+    tokens_rate: float | None = None
+    input_tokens: float | None = None
+    output_tokens: float | None = None
+
+
 class ServedLevel(msgspec.Struct, frozen=True, kw_only=True):
     """One load. requests: those that it keeps one by one, failed ones too; empty where only totals are kept.
 
@@ -45,6 +60,7 @@ class ServedLevel(msgspec.Struct, frozen=True, kw_only=True):
     shared_prefix_tokens: int | None = None
     output_mean: float | None = None
     p99: bool = True
+    stated: StatedFigures = StatedFigures()
 
     @property
     def good(self) -> list[ServedRequest]:
@@ -55,10 +71,14 @@ class ServedLevel(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ServedResult(msgspec.Struct, frozen=True, kw_only=True):
-    """One result. program: its name. ttft_from: where its TTFT begins. batches: it times batches and not requests."""
+    """One result. program: its name. ttft_from: where its TTFT begins. batches: it times batches and not requests.
+
+    gaps_named: what the program calls the things between which its gaps lie.
+    """
 
     program: str
     source: str
     levels: list[ServedLevel]
     ttft_from: str | None
     batches: bool = False
+    gaps_named: Literal["tokens", "chunks"] = "tokens"

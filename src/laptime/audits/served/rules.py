@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from statistics import median
 
-from laptime.audits.result import AuditFinding, AuditReport, Severity
+from laptime.audits.result import AuditReport
 from laptime.audits.rule import Judged, NotJudged, RuleOutcome, collected, counted, percent, worst_first
+from laptime.audits.served import possible, stated, stretches
 from laptime.audits.served.result import ServedLevel, ServedRequest, ServedResult
+from laptime.audits.served.rule import CLOSE, ServedRule, after_first, found, gaps_by_token, good_of
 
 CACHED, FAILED_SEVERE, QUEUE_SHARE, RATE_KEPT = 0.05, 0.05, 0.05, 0.9
-WARM, FEWEST_FOR_WARM, LENGTHS, MIXED, FEW_FOR_P99, CLOSE = 2.0, 8, 1.05, 2.0, 100, 0.02
-
-
-@dataclass(frozen=True)
-class ServedRule:
-    """One rule over another program's result."""
-
-    code: str
-    checks: str
-    judge: Callable[[ServedResult], RuleOutcome]
+WARM, FEWEST_FOR_WARM, LENGTHS, MIXED, FEW_FOR_P99 = 2.0, 8, 1.05, 2.0, 100
+FEW_CHUNKS = 1.2
+"""So many tokens a chunk: a tokenizer that counts one more or less is no reason to speak of chunks."""
 
 
 def cached_prefixes(result: ServedResult) -> RuleOutcome:
     """Prompts that a prefix cache had."""
-    known = [r for r in _good(result) if r.cached_tokens is not None and r.prompt_tokens]
+    known = [r for r in good_of(result) if r.cached_tokens is not None and r.prompt_tokens]
     shared = [level for level in result.levels if level.shared_prefix_tokens]
     if not known and not shared:
         return NotJudged("the file doesn't say how many prompt tokens came from a cache, or shared a prefix")
@@ -36,7 +29,7 @@ def cached_prefixes(result: ServedResult) -> RuleOutcome:
     said = "All prompts begin with the same tokens. "
     if cached:
         said = f"{counted(len(cached), 'request')} had over {percent(CACHED)} of the prompt in the server's cache. "
-    return _found(
+    return found(
         "cached-prefixes", "warning", len(cached) or len(shared), of,
         [f"{r.cached_tokens} of {r.prompt_tokens} tokens" for r in cached]
         or [f"{level.name}: {level.shared_prefix_tokens} tokens shared" for level in shared],
@@ -48,13 +41,13 @@ def cached_prefixes(result: ServedResult) -> RuleOutcome:
 
 def chunk_for_token(result: ServedResult) -> RuleOutcome:
     """Gaps between chunks given as gaps between tokens."""
-    known = [r for r in _good(result) if r.gaps_ms is not None and r.chunks and r.output_tokens]
-    if not known:
-        return NotJudged("the file keeps no gaps between chunks beside counts of tokens")
+    known = [r for r in good_of(result) if r.gaps_ms is not None and r.chunks and r.output_tokens]
+    if not known or result.gaps_named == "chunks":
+        return _times_of_chunks(result)
     merged = [r for r in known if r.chunks != r.output_tokens]
     if not merged:
         return Judged(len(known))
-    return _found(
+    return found(
         "chunk-for-token", "severe" if len(merged) > len(known) / 2 else "warning", len(merged), len(known),
         [f"{r.output_tokens} tokens in {r.chunks} chunks" for r in merged],
         "The gaps called inter-token latency are between events of the stream, and an event held several tokens or "
@@ -65,21 +58,58 @@ def chunk_for_token(result: ServedResult) -> RuleOutcome:
     )  # fmt: skip
 
 
+def _times_of_chunks(result: ServedResult) -> RuleOutcome:
+    """By times per token alone: together they last longer than their whole request, though each is shorter."""
+    known = [r for r in good_of(result) if _has_per_token(r) and not possible.broken(r)]
+    if not known:
+        return NotJudged("the file keeps neither gaps that it calls those of tokens nor times per token with totals")
+    long = [r for r in known if gaps_by_token(r) > (1 + CLOSE) * (r.total_ms or 0.0)]
+    if not long:
+        return Judged(len(known))
+    return found(
+        "chunk-for-token", "severe" if len(long) > len(known) / 2 else "warning", len(long), len(known),
+        [f"{r.per_token_ms:.2f} ms x {(r.output_tokens or 0) - 1} gaps = {gaps_by_token(r):.1f} ms in a request of "
+         f"{r.total_ms:.1f} ms ({gaps_by_token(r) / after_first(r):.1f} times what followed the first token)"
+         for r in long if after_first(r) > 0],
+        "The times per token of a request last longer than the request itself. Gaps between chunks of several tokens, "
+        "given as gaps between tokens, look so; so do tokens in the count that were not generated one by one (the "
+        "prompt's, or another tokenizer's).",
+        "Use (total - TTFT) / (N - 1) with N the generated tokens as the endpoint counts them", "request",
+    )  # fmt: skip
+
+
+def chunks_of_tokens(result: ServedResult) -> RuleOutcome:
+    """Chunks that held several tokens, where the program names its gaps those of chunks."""
+    known = [r for r in good_of(result) if r.gaps_ms is not None and r.chunks and (r.output_tokens or 0) > 1]
+    if not known or result.gaps_named != "chunks":
+        return NotJudged("the file keeps no gaps that it calls those of chunks beside counts of tokens")
+    unlike = [r for r in known if (r.output_tokens or 0) > FEW_CHUNKS * (r.chunks or 0)]
+    if len(unlike) <= len(known) / 20:
+        return Judged(len(known))
+    return found(
+        "several-tokens-a-chunk", "info", len(unlike), len(known),
+        [f"{r.output_tokens} tokens in {r.chunks} chunks" for r in unlike],
+        "A chunk held several tokens (or the file leaves chunks out, or the count of tokens is another tokenizer's). "
+        "The gaps are named those of chunks, and rightly; read as gaps between tokens they would be too long.",
+        "For the time per token use (total - TTFT) / (N - 1), and give gaps between chunks that name", "request",
+    )  # fmt: skip
+
+
 def per_token_divisor(result: ServedResult) -> RuleOutcome:
     """A time per token that holds the first token, or divides by N."""
-    known = [
-        r for r in _good(result)
-        if r.per_token_ms and r.total_ms and r.ttft_ms is not None and (r.output_tokens or 0) > 2
-    ]  # fmt: skip
-    if not known:
+    kept = [r for r in good_of(result) if _has_per_token(r)]
+    if not kept:
         return NotJudged("the file keeps no time per token beside TTFT, total and tokens")
-    wrong = [r for r in known if _by_gaps(r) > (1 + CLOSE) * _after_first(r)]
+    known = [r for r in kept if not possible.broken(r) and gaps_by_token(r) <= (1 + CLOSE) * (r.total_ms or 0.0)]
+    if not known:
+        return NotJudged("the times per token are longer than their requests, or their times can't be")
+    wrong = [r for r in known if gaps_by_token(r) > (1 + CLOSE) * after_first(r)]
     if len(wrong) <= len(known) / 2:
         return Judged(len(known))
-    return _found(
+    return found(
         "per-token-includes-first", "severe", len(wrong), len(known),
-        [f"{r.per_token_ms:.2f} ms x {(r.output_tokens or 0) - 1} gaps = {_by_gaps(r):.1f} ms, "
-         f"but {_after_first(r):.1f} ms followed the first token" for r in wrong],
+        [f"{r.per_token_ms:.2f} ms x {(r.output_tokens or 0) - 1} gaps = {gaps_by_token(r):.1f} ms, "
+         f"but {after_first(r):.1f} ms followed the first token" for r in wrong],
         "The time per token holds more than what followed the first token: prefill and queue are in it (as in the "
         "request's time over all its tokens), so it grows with the prompt and shrinks with the answer.",
         "Use (total - TTFT) / (N - 1)", "request",
@@ -88,13 +118,13 @@ def per_token_divisor(result: ServedResult) -> RuleOutcome:
 
 def queue_left_out(result: ServedResult) -> RuleOutcome:
     """Waiting inside the client that TTFT leaves out."""
-    known = [r for r in _good(result) if r.client_queue_ms is not None and r.ttft_ms]
+    known = [r for r in good_of(result) if r.client_queue_ms is not None and r.ttft_ms]
     if not known:
         return NotJudged("the file doesn't say how long requests waited inside the client")
     waited = [r for r in known if (r.client_queue_ms or 0) > max(1.0, QUEUE_SHARE * (r.ttft_ms or 0))]
     if not waited:
         return Judged(len(known))
-    return _found(
+    return found(
         "ttft-without-queue", "severe" if len(waited) > len(known) / 2 else "warning", len(waited), len(known),
         [f"waited {r.client_queue_ms:.1f} ms, TTFT {r.ttft_ms:.1f} ms" for r in waited],
         "Requests were due and waited inside the client (for a connection, for a place within the limit on "
@@ -117,7 +147,7 @@ def client_bound(result: ServedResult) -> RuleOutcome:
     late = [(level, sent) for level, sent in outcomes if sent < RATE_KEPT * (level.rate_per_s or 0)]
     if not late:
         return Judged(len(outcomes))
-    return _found(
+    return found(
         "client-bound", "severe", len(late), len(outcomes),
         [f"{level.name}: sent {sent:.3g} of {level.rate_per_s:g} requests/s" for level, sent in late],
         "The client sent fewer requests a second than asked, so the server had less to do than the load's name says; "
@@ -135,7 +165,7 @@ def failures_dropped(result: ServedResult) -> RuleOutcome:
     of = sum((level.finished or 0) + count for level, count in known)
     if not failed:
         return Judged(of)
-    return _found(
+    return found(
         "failures-dropped", "severe" if failed > FAILED_SEVERE * of else "warning", failed, of,
         [f"{level.name}: {count} failed, {level.finished} finished" for level, count in known if count],
         "Means and percentiles are over finished requests only. Requests that failed or timed out waited longest, so "
@@ -160,7 +190,7 @@ def warm_up_inside(result: ServedResult) -> RuleOutcome:
         return NotJudged("too few requests are kept one by one in the order of their start")
     if not slow:
         return Judged(judged)
-    return _found(
+    return found(
         "warm-up-inside", "warning", len(slow), judged,
         [f"{level.name}: first {first:.1f} ms, the rest {rest:.1f} ms (median)" for level, first, rest in slow],
         "The first request is far slower than nearly all that follow: compilation, memory or connections were made "
@@ -177,7 +207,7 @@ def unequal_outputs(result: ServedResult) -> RuleOutcome:
     low, high = min(means, key=lambda one: one[1]), max(means, key=lambda one: one[1])
     fixed = [level for level, _ in means if _one_length(level)]
     if fixed and len(fixed) < len(means):
-        return _found(
+        return found(
             "eos-ignored-in-some", "severe", len(fixed), len(means), [level.name for level in fixed],
             "In some loads every answer has the same length, in others they end by themselves: the end of sequence was "
             "ignored in some of them. Totals, throughput and load differ for that reason alone.",
@@ -185,7 +215,7 @@ def unequal_outputs(result: ServedResult) -> RuleOutcome:
         )  # fmt: skip
     if high[1] <= LENGTHS * low[1]:
         return Judged(len(means))
-    return _found(
+    return found(
         "unequal-output-lengths", "warning", 2, len(means),
         [f"{level.name}: {mean:.1f} tokens" for level, mean in (low, high)],
         "The loads' answers differ in length, so their totals and requests a second are not comparable.",
@@ -206,7 +236,7 @@ def mixed_prompts(result: ServedResult) -> RuleOutcome:
         return NotJudged("the sizes of prompts are not kept")
     if not mixed:
         return Judged(judged)
-    return _found(
+    return found(
         "mixed-prompts", "info", len(mixed), judged,
         [f"{level.name}: {low} to {high} tokens" for level, low, high in mixed],
         "Prompts of one load differ in size, and a percentile of TTFT then says which prompts were long.",
@@ -222,7 +252,7 @@ def few_for_percentile(result: ServedResult) -> RuleOutcome:
     few = [(level, count) for level, count in known if count < FEW_FOR_P99]
     if not few:
         return Judged(len(known))
-    return _found(
+    return found(
         "few-for-percentile", "info", len(few), len(known), [f"{level.name}: {count} requests" for level, count in few],
         f"The 99th percentile of fewer than {FEW_FOR_P99} requests is their largest value (or lies between the largest "
         "two), so it says little about the tail.",
@@ -231,13 +261,19 @@ def few_for_percentile(result: ServedResult) -> RuleOutcome:
 
 
 RULES: tuple[ServedRule, ...] = (
+    ServedRule("impossible-times", "can the times be?", possible.impossible_times),
+    ServedRule("longer-than-run", "do requests fit into the run?", possible.longer_than_run),
+    ServedRule("summary-unlike-rows", "does the summary follow from the rest?", stated.summary_unlike_rows),
+    ServedRule("copied-requests", "is each request its own?", stretches.copied_requests),
     ServedRule("cached-prefixes", "were prompts in a cache?", cached_prefixes),
     ServedRule("chunk-for-token", "are chunks taken for tokens?", chunk_for_token),
+    ServedRule("several-tokens-a-chunk", "does a chunk hold one token?", chunks_of_tokens),
     ServedRule("per-token-includes-first", "is the first token in the time per token?", per_token_divisor),
     ServedRule("ttft-without-queue", "does TTFT leave the client's own queue out?", queue_left_out),
     ServedRule("client-bound", "was the rate sent?", client_bound),
     ServedRule("failures-dropped", "are failed requests left out?", failures_dropped),
     ServedRule("warm-up-inside", "is the warm-up in it?", warm_up_inside),
+    ServedRule("slow-stretch", "are requests in a row slower than the others?", stretches.slow_stretch),
     ServedRule("unequal-output-lengths", "are answers equally long?", unequal_outputs),
     ServedRule("mixed-prompts", "are prompts equally long?", mixed_prompts),
     ServedRule("few-for-percentile", "are there enough requests for p99?", few_for_percentile),
@@ -245,27 +281,9 @@ RULES: tuple[ServedRule, ...] = (
 """Every rule over other programs' results, in the order in which they are listed."""
 
 
-def _found(
-    code: str, severity: Severity, count: int, of: int, examples: Sequence[str], reason: str, mend: str, unit: str
-) -> Judged:
-    return Judged(
-        of,
-        AuditFinding(code=code, severity=severity, count=count, of=of, examples=list(examples), reason=reason,
-                     mend=mend, unit=unit),
-    )  # fmt: skip
-
-
-def _good(result: ServedResult) -> list[ServedRequest]:
-    return [request for level in result.levels for request in level.good]
-
-
-def _by_gaps(request: ServedRequest) -> float:
-    """What the program's time per token makes of all gaps between tokens, ms."""
-    return (request.per_token_ms or 0.0) * ((request.output_tokens or 1) - 1)
-
-
-def _after_first(request: ServedRequest) -> float:
-    return (request.total_ms or 0.0) - (request.ttft_ms or 0.0)
+def _has_per_token(request: ServedRequest) -> bool:
+    times = request.per_token_ms and request.total_ms and request.ttft_ms is not None
+    return bool(times) and (request.output_tokens or 0) > 2
 
 
 def _time(request: ServedRequest) -> float | None:
