@@ -427,3 +427,15 @@ def test_a_value_that_other_programs_write_for_none_is_none():
     frame = clean().with_columns(energy_j=float("nan"), output_tokens=polars.lit(32.0))
     assert report_of(put(frame, 3, total_ms=float("nan"), output_tokens=float("nan"))).samples == frame.height
     assert {f.code for f in report_of(put(frame, 3, total_ms=float("inf"))).findings} == set()
+
+
+def test_tokens_of_a_client_s_table_may_not_reach_beyond_the_call():
+    """No stages: TTFT, a time per token, tokens and the total. A time per token of total / N holds the first one."""
+    frame = clean().with_columns(col("output_tokens") * 4 + 20)
+    total, tokens = col("total_ms"), col("output_tokens")
+    seen = frame.select(
+        "sample_id", "repeat", "output_tokens", "total_ms", ttft_ms=total * 0.3, tpot_ms=total * 0.7 / (tokens - 1)
+    )
+    assert finding_of(seen, "gaps-not-decode") is None
+    finding = finding_of(seen.with_columns(tpot_ms=total / tokens), "gaps-not-decode")
+    assert (finding.severity, finding.count) == ("severe", seen.height)

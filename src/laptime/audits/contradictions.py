@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import log
+from typing import Any
 
 from laptime.audits.arithmetic import ROUNDING_MS
 from laptime.audits.measurements import AT_ONCE_MS, Measurements
@@ -167,17 +168,19 @@ def gaps_not_decode(measurements: Measurements) -> RuleOutcome:
     steps = col("output_tokens") - 1
     own = col("queue_ms").is_null() & (col("batch").fill_null(1) == 1)
     as_many = (col("decode_forwards").is_null()) | (col("decode_forwards") == steps)
-    rows = frame.filter(own & as_many, steps >= 1, col("decode_ms") > 0).with_columns(
+    whole = col("decode_ms").is_null() & (col("ttft_ms") > 0) & (col("total_ms") > 0)  # as a client sees a call
+    rows = frame.filter(own & as_many, steps >= 1, (col("decode_ms") > 0).fill_null(value=False) | whole).with_columns(
         between=when(col("gaps_ms").is_not_null()).then(col("gaps_ms")).otherwise(col("tpot_ms") * steps), steps=steps
     )
     rows = rows.filter(col("between").is_not_null())
     if rows.is_empty():
-        return NotJudged("no sample has decode, its tokens and the gaps between them")
+        return NotJudged("no sample has decode (or TTFT and a total), its tokens and the gaps between them")
     room = col("decode_ms") * (GAPS_APART + 1 / col("steps")) + ROUNDING_MS
+    rounded = when(col("decode_ms").is_null()).then(TTFT_APART * col("total_ms")).otherwise(ROUNDING_MS)
     bad = rows.with_columns(
-        other_sum=(col("between") - col("decode_ms")).abs() > room,
+        other_sum=((col("between") - col("decode_ms")).abs() > room).fill_null(value=False),
         other_count=(col("gaps") != col("steps")).fill_null(value=False),
-        too_long=(col("ttft_ms") + col("between") > col("total_ms") + ROUNDING_MS).fill_null(value=False),
+        too_long=(col("ttft_ms") + col("between") > col("total_ms") + rounded).fill_null(value=False),
     ).filter(col("other_sum") | col("other_count") | col("too_long"))
     if bad.height < max(SEVERAL, FEW * rows.height):
         return Judged(rows.height)
@@ -185,7 +188,7 @@ def gaps_not_decode(measurements: Measurements) -> RuleOutcome:
     parts = [f"in {sums:,} they don't sum to decode"] if sums else []
     parts += [f"in {counts:,} they are not one fewer than the tokens"] if counts else []
     parts += [f"in {long:,} TTFT and gaps together are longer than the call"] if long else []
-    ratio = (col("between") / col("decode_ms")).log().abs()
+    ratio = (col("between") / col("decode_ms").fill_null(col("total_ms"))).log().abs()
     return Judged(
         rows.height,
         AuditFinding(
@@ -195,7 +198,7 @@ def gaps_not_decode(measurements: Measurements) -> RuleOutcome:
             of=rows.height,
             examples=[
                 f"{key_of(row)}: {'' if row['gaps'] is None else format(row['gaps'], ',') + ' '}gaps of together "
-                f"{row['between']:.2f} ms, decode {row['decode_ms']:.2f} ms with {row['output_tokens']} tokens"
+                f"{row['between']:.2f} ms, {_beside(row)} with {row['output_tokens']} tokens"
                 for row in worst_rows(bad, ratio)
             ],
             reason=f"The gaps between tokens (ITL, or TPOT times N − 1) contradict the rest in "
@@ -204,6 +207,13 @@ def gaps_not_decode(measurements: Measurements) -> RuleOutcome:
             mend="Take one instant for each token of this call alone; N tokens have N − 1 gaps",
         ),
     )
+
+
+def _beside(row: dict[str, Any]) -> str:
+    """What the gaps are held against."""
+    if row["decode_ms"] is not None:
+        return f"decode {row['decode_ms']:.2f} ms"
+    return f"TTFT {row['ttft_ms']:.2f} and total {row['total_ms']:.2f} ms"
 
 
 TTFT_APART, TTFT_APART_MS = 0.02, 1.0
@@ -290,7 +300,7 @@ RULES = (
         per_token_not_decode,
     ),
     Rule("ttft-below-prefill", "no first token before prefill is over", ("ttft_ms", "prefill_ms"), ttft_below_prefill),
-    Rule("gaps-not-decode", "gaps between tokens sum to decode", ("decode_ms", "output_tokens"), gaps_not_decode),
+    Rule("gaps-not-decode", "gaps between tokens sum to decode", ("output_tokens",), gaps_not_decode),
     Rule(
         "ttft-holds-decode",
         "no decode before the first token",
