@@ -103,6 +103,10 @@ def headline(integrity: Integrity, devices: list[DeviceTimes], kernels: list[Ker
         apart = f"{(start_up_ns(device) - first_calls_ns(steps.causes)) / 1e6:.1f}"
         said = f"{which} {_step_words(of_step, steps)}; first calls elsewhere took {apart} ms"
         of_all = " of the trace"
+    elif of_step is not None and abs(of_step - idle) >= APART and not missing and _longer_steps_ns(device, steps):
+        longer = _longer_steps_ns(device, steps)
+        said = f"{which} {_step_words(of_step, steps)}; a few steps are longer, by {longer / 1e6:.1f} ms together"
+        of_all = " of the trace"
     elif missing and idle >= _HARDLY:
         said = f"{which} idle {_percent(idle)} in what was recorded; {missing}, so why isn't certain"
     else:
@@ -263,6 +267,15 @@ def _first_calls_apart(device: DeviceTimes, steps: Steps) -> bool:
     """Whether most of the idle time lies in first calls, and none of it in the step that is shown."""
     within = first_calls_ns(steps.causes)
     return within < SOME * (steps.wall_ns or 0) and start_up_ns(device) - within >= 0.5 * device.idle_ns
+
+
+def _longer_steps_ns(device: DeviceTimes, steps: Steps) -> int:
+    """How much longer than usual the steps are together, where few are and this is most of the trace; else 0."""
+    if steps.count < 3 or steps.uneven:
+        return 0
+    usual = steps.count * (steps.wall_ns or 0)
+    longer = device.span_ns - (steps.outside_ns or 0) - usual
+    return longer if longer > usual else 0
 
 
 def _some_start_up(device: DeviceTimes) -> str:
