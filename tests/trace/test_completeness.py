@@ -107,6 +107,21 @@ def test_merged_streams_have_no_wrong_durations() -> None:
     assert "overlong-kernels" not in codes(analyse(build(rows)))
 
 
+def test_an_impossible_duration_among_merged_streams_is_no_busy_gpu() -> None:
+    """Where the streams are known to be merged nothing is cut, and the steps that it doesn't reach are spoken of."""
+    activities, calls = a_run(160, step=20_000)
+    beside = [replace(row, start_ns=row.start_ns + 2_000, end_ns=row.end_ns + 3_500) for row in activities[::2]]
+    rows = [*activities, *beside]
+    rows[100] = replace(rows[100], end_ns=rows[100].start_ns + 10_000_000_000)
+    analysis = analyse(build(rows, calls, eight_steps()))
+    assert (analysis.devices[0].idle_ns < 2_000_000, analysis.steps.count) == (True, 8)
+    assert analysis.headline.startswith("GPU idle 41 % of a step: the host can't launch fast enough")
+    assert analysis.headline.endswith("some recorded durations can't be")
+    alone = analyse(build(rows, calls)).headline
+    assert "hardly waits" not in alone
+    assert "its time goes" not in alone
+
+
 def test_a_graphs_branches_have_no_wrong_durations() -> None:
     rows = [ActivityRow(T + 30_003 * i, T + 30_003 * i + 9_001, GEMM, correlation=i + 1) for i in range(60)]
     rows[30] = replace(rows[30], end_ns=rows[30].start_ns + 25_000)

@@ -15,7 +15,7 @@ SWALLOWED = 8
 """A kernel that holds this many later kernels of its own stream from start to end has an impossible duration."""
 
 FEW_SWALLOWED = 2
-"""Where nothing else overlaps on a stream, so many are enough; copies and memsets are judged there too."""
+"""Where hardly anything else overlaps on a stream, so many are enough; copies and memsets are judged there too."""
 
 RARE = 50
 """One in so many of a stream's activities may have a wrong record; where more overlap, streams were merged."""
@@ -92,7 +92,7 @@ def _over_many(timeline: GpuTimeline) -> Int64:
 
 
 def _on_serial_streams(timeline: GpuTimeline) -> tuple[Int64, Int64]:
-    """Rare activities that last over FEW_SWALLOWED or more of a stream on which nothing else overlaps.
+    """Rare activities that last over FEW_SWALLOWED or more of a stream on which hardly anything else overlaps.
 
     Returns:
         their indices, and when the next activity of their stream begins.
@@ -119,6 +119,6 @@ def _on_serial_streams(timeline: GpuTimeline) -> tuple[Int64, Int64]:
     sizes = np.bincount(lane, minlength=count)
     wrong = np.bincount(lanes[held], minlength=count)
     others = np.bincount(lanes[over & ~held], minlength=count)
-    serial = (wrong <= np.maximum(sizes // RARE, 1)) & (others == 0)
+    serial = wrong + others <= np.maximum(sizes // RARE, 1)
     found = np.flatnonzero(held & serial[lanes])
     return order[found], start[found + 1]

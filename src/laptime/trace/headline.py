@@ -148,8 +148,12 @@ def _of_trace(
         computes = f", computing {_percent(_computes(device))}" if largest == "communication" else ""
         said = f"{busy_words}{computes}: {_exposed_words(device, largest, exposed[largest])}"
         return said, [kind for kind in exposed if kind != largest]
+    if idle < _HARDLY and spoiled:
+        of_step = _idle_of_step(device, steps)
+        doubt = "; some recorded durations can't be"
+        return (f"{busy_words}{doubt}" if of_step is None else f"{which} {_step_words(of_step, steps)}{doubt}"), []
     if idle < _HARDLY:
-        named = spoiled or bool(device.processes) or any(share >= _NAMED for share in exposed.values())
+        named = bool(device.processes) or any(share >= _NAMED for share in exposed.values())
         parts = ["" if named else "it hardly waits", _where_busy(device, kernels)]
         return f"{busy_words}: {'; '.join(part for part in parts if part)}".removesuffix(": "), list(exposed)
     alone = steps.count == 1 and first_calls_ns(steps.causes) >= 0.5 * (steps.gap_ns or 0)
