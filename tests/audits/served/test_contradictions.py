@@ -206,6 +206,12 @@ def test_llmperf_is_told_what_is_wrong_and_nothing_else(tmp_path, rows, code, wo
     assert words in finding(file, code).reason
 
 
+def test_a_unit_that_explains_few_is_not_named(tmp_path):
+    rows = llmperf(ttft=30)
+    rows[0]["ttft_s"] *= 40
+    assert "thousandth" not in finding(written(tmp_path, rows), "impossible-times").reason
+
+
 def test_aiperf_names_the_unit_of_each_time(tmp_path):
     def in_s(metrics):
         metrics["request_latency"] = {"value": metrics["request_latency"]["value"] / 1e3, "unit": "sec"}
@@ -243,6 +249,9 @@ def test_a_summary_of_genai_perf(tmp_path):
     sound = {"avg": 50.0, "min": 40.0, "p99": 60.0, "max": 70.0}
     file = written(tmp_path, genai_perf(sound), "profile_export_genai_perf.json")
     assert fired(file) == {} and read_served(file).program == "genai-perf"
+    without = {name: value for name, value in genai_perf(sound).items() if name != "input_config"}
+    other = written(tmp_path, without | {"input_config": {}}, "my_profile_genai_perf.json")
+    assert read_served(other).program == "genai-perf"
     for wrong in (sound | {"avg": 5000.0}, sound | {"p99": 10.0}, sound | {"min": -1.0}):
         assert fired(written(tmp_path, genai_perf(wrong), file.name)) == {"impossible-times": "severe"}
     assert (
@@ -264,3 +273,12 @@ def test_the_requests_of_genai_perf(tmp_path):
     assert 50 <= level.good[0].ttft_ms < 51 and "genai-perf" in audit(file).source and fired(file) == {}
     requests[3]["response_timestamps"][0] = 3 * second - 5
     assert fired(written(tmp_path, result, file.name)) == {"impossible-times": "severe"}
+
+
+@pytest.mark.parametrize("value", ["x", {}, float("inf"), None])
+@pytest.mark.parametrize("name", ["start_times", "input_lens", "output_lens"])
+def test_a_value_of_another_kind_is_unknown(tmp_path, name, value):
+    def change(rows):
+        rows[name][0] = value
+
+    assert "impossible-times" not in fired(written(tmp_path, vllm(change)))

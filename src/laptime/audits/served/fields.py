@@ -68,7 +68,7 @@ def as_ms(seconds: Any) -> float | None:
 
 
 def as_int(value: Any) -> int | None:
-    return int(value) if isinstance(value, (int, float)) and not isinstance(value, bool) and value == value else None
+    return None if (number := as_number(value)) is None else int(number)
 
 
 def as_rate(value: Any) -> float | None:

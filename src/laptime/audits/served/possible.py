@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from laptime.audits.rule import Judged, NotJudged, RuleOutcome, counted
 from laptime.audits.served.result import ServedLevel, ServedRequest, ServedResult
-from laptime.audits.served.rule import CLOSE, after_first, found, good_of
+from laptime.audits.served.rule import CLOSE, after_first, figure, found, good_of
 
 UNIT, FAR = 1000.0, 10.0
 """A unit that was swapped (s, ms) is off by a thousand; so far off that a thousandth is nearer than the figure."""
@@ -32,7 +32,7 @@ def impossible_times(result: ServedResult) -> RuleOutcome:
     count = len(wrong) or sum(bool(said) for _, said in totals)
     return found(
         "impossible-times", "severe", count, len(known) if wrong else len(totals), [why for _, why in wrong] + of_loads,
-        "A time is below 0, or a part lasts longer than the whole that holds it. "
+        "A time is below 0, a part lasts longer than the whole that holds it, or a summary's figures are out of order. "
         + _units(wrong)
         + "Two clocks, a clock that was set meanwhile, fields that were swapped, or figures that are not of the same "
         "requests look so too.",
@@ -62,9 +62,9 @@ def _units(wrong: list[tuple[ServedRequest, str]]) -> str:
 def _why(r: ServedRequest) -> str | None:
     for name, value in (("TTFT", r.ttft_ms), ("request", r.total_ms), ("time per token", r.per_token_ms)):
         if value is not None and value < 0:
-            return f"{name} {value:.4g} ms"
+            return f"{name} {figure(value)} ms"
     if r.gaps_ms and min(r.gaps_ms) < 0:
-        return f"a gap of {min(r.gaps_ms):.4g} ms"
+        return f"a gap of {figure(min(r.gaps_ms))} ms"
     total = r.total_ms
     if total is None or total <= 0:
         return None
@@ -89,11 +89,11 @@ def _of_summary(level: ServedLevel) -> list[str] | None:
     for kind, figures in times.items():
         ranked = [(name, figures[name]) for name in ("min", "median", "p99", "max") if name in figures]
         said += [
-            f"{low} of {kind} times {below:,.4g} ms, {high} {above:,.4g} ms"
+            f"{low} of {kind} times {figure(below)} ms, {high} {figure(above)} ms"
             for (low, below), (high, above) in pairwise(ranked)
             if below > (1 + CLOSE) * above
         ]
-        said += [f"{name} of {kind} times {value:,.4g} ms" for name, value in figures.items() if value < 0]
+        said += [f"{name} of {kind} times {figure(value)} ms" for name, value in figures.items() if value < 0]
     return said
 
 
@@ -110,7 +110,7 @@ def longer_than_run(result: ServedResult) -> RuleOutcome:
     count = sum(len(rows) for *_, rows in late)
     return found(
         "longer-than-run", "severe", count, of,
-        [f"{level.name}: the run took {run_s:.4g} s, and a request ends {max(_ends(level, rows)):,.4g} s "
+        [f"{level.name}: the run took {figure(run_s)} s, and a request ends {figure(max(_ends(level, rows)))} s "
          f"{'after the first began' if _started(level) else 'after it began'}" for level, run_s, rows in late],
         "Requests end after the end of the run that sent them. " + _fitting(late)
         + "A duration of another run, or one that leaves out a part (a warm-up), looks so too.",

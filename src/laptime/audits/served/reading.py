@@ -115,9 +115,9 @@ def _vllm(values: Sequence[Object], path: Path) -> ServedResult:
                 total_ms=as_ms(value_at(one, "latencies", place)) or _whole_ms(one, place, row),
                 gaps_ms=[gap * 1e3 for gap in row],
                 chunks=len(row) + 1,
-                prompt_tokens=value_at(one, "input_lens", place),
-                output_tokens=value_at(one, "output_lens", place),
-                start_s=value_at(one, "start_times", place),
+                prompt_tokens=as_int(value_at(one, "input_lens", place)),
+                output_tokens=as_int(value_at(one, "output_lens", place)),
+                start_s=as_number(value_at(one, "start_times", place)),
                 client_queue_ms=as_ms(value_at(one, "queue_times", place)),
                 error=value_at(one, "errors", place) or None,
             )
@@ -150,7 +150,7 @@ def _without_gaps(stated: StatedFigures) -> StatedFigures:
 
 def _whole_ms(one: Object, place: int, gaps: Sequence[float]) -> float | None:
     """A request's time by its first token and its gaps; unknown where a backend keeps no gaps of several tokens."""
-    several = (value_at(one, "output_lens", place) or 0) > 1
+    several = (as_int(value_at(one, "output_lens", place)) or 0) > 1
     return None if several and not gaps else whole_ms(value_at(one, "ttfts", place), gaps)
 
 

@@ -46,3 +46,8 @@ def gaps_by_token(request: ServedRequest) -> float:
 def after_first(request: ServedRequest) -> float:
     """What followed the first token, ms."""
     return (request.total_ms or 0.0) - (request.ttft_ms or 0.0)
+
+
+def figure(value: float) -> str:
+    """A figure in words: four digits, and never an exponent where it is large."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"

@@ -6,7 +6,7 @@ from statistics import fmean, median
 
 from laptime.audits.rule import Judged, NotJudged, RuleOutcome
 from laptime.audits.served.result import ServedLevel, ServedResult
-from laptime.audits.served.rule import after_first, found
+from laptime.audits.served.rule import after_first, figure, found
 
 SAME = 0.05
 """What a summary may be off: warm-up calls that it leaves out, and ends of a run that are counted in two ways."""
@@ -21,7 +21,7 @@ def summary_unlike_rows(result: ServedResult) -> RuleOutcome:
         pairs = [*_times(level), *_rates(level)]
         judged += bool(pairs)
         unlike = [
-            f"{level.name}: {name} {said:,.4g}, but {why} give {due:,.4g}"
+            f"{level.name}: {name} {figure(said)}, but {why} give {figure(due)}"
             for name, why, said, due, slack in pairs
             if abs(said - due) > max(slack, SAME * max(abs(said), abs(due)))
         ]
@@ -34,8 +34,8 @@ def summary_unlike_rows(result: ServedResult) -> RuleOutcome:
     return found(
         "summary-unlike-rows", "severe", count, judged, rows,
         "Figures of the summary don't follow from the file's own requests, counts and duration; which of the two is "
-        "wrong can't be seen. A figure a thousand times off is in another unit. A file that was edited or joined from "
-        "two runs, or figures over other requests than those that the file keeps, look so.",
+        "wrong can't be seen. A figure that is a thousand times off may be in another unit. A file that was edited or "
+        "joined from two runs, or figures over other requests than those that the file keeps, look so.",
         "Use neither until you know why; work the figures out again from the requests", "load",
     )  # fmt: skip
 
@@ -84,7 +84,7 @@ def _rates(level: ServedLevel) -> list[Stated]:
             ("tokens/s", said.tokens_rate, both),
         ):
             if rate is not None and amount is not None:
-                pairs.append((name, f"{amount:,.0f} in {run_s:.4g} s", rate, amount / run_s, 0.01))
+                pairs.append((name, f"{amount:,.0f} in {figure(run_s)} s", rate, amount / run_s, 0.01))
     tokens = [r.output_tokens for r in level.good]
     if said.output_tokens is not None and tokens and level.finished == len(tokens) and None not in tokens:
         pairs.append(("output tokens", "its requests", said.output_tokens, float(sum(n or 0 for n in tokens)), 1.0))
