@@ -111,7 +111,8 @@ def per_token_divisor(result: ServedResult) -> RuleOutcome:
         [f"{r.per_token_ms:.2f} ms x {(r.output_tokens or 0) - 1} gaps = {gaps_by_token(r):.1f} ms, "
          f"but {after_first(r):.1f} ms followed the first token" for r in wrong],
         "The time per token holds more than what followed the first token: prefill and queue are in it (as in the "
-        "request's time over all its tokens), so it grows with the prompt and shrinks with the answer.",
+        "request's time over all its tokens), so it grows with the prompt and shrinks with the answer. Chunks of which "
+        "few hold two tokens, given as tokens, can look so.",
         "Use (total - TTFT) / (N - 1)", "request",
     )  # fmt: skip
 
