@@ -112,6 +112,19 @@ def test_a_graph_of_the_prefill_lies_in_its_range() -> None:
     assert not any(row.remedy in ("workers", "overlap") for row in prefill.whatif)
 
 
+def test_a_pass_of_lost_kernels_has_no_known_busy_time_and_no_remedy() -> None:
+    rows, spans = engine(ENTRY, PREFILL, CHOICE)
+    rows.ranges.append(RangeRow(*spans[1], "Prefill 512 tokens"))
+    assert passes(rows)["prefill"].lost_kernels == 0
+    own = [row for row in rows.activities if spans[1][0] <= row.start_ns < spans[1][1]]
+    lost = own[10:60]
+    rows.activities[:] = [row for row in rows.activities if row not in lost]
+    prefill = passes(rows)["prefill"]
+    assert (prefill.lost_kernels, prefill.whatif) == (50, [])
+    assert "50 of the kernels that were launched in it are missing" in prefill.advice
+    assert "the GPU works" in prefill.advice.partition("how long ")[2]
+
+
 def test_without_the_profiler_the_ranges_start_from_the_time_that_is_given() -> None:
     rows, _ = engine(ENTRY, PREFILL, CHOICE)
     traced = passes(rows)["prefill"]

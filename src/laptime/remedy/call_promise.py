@@ -62,7 +62,14 @@ def traced_promise(one: TracedPass | None, floor: PartFloor, by_work: Promise | 
 
     one: the traced pass. by_work: the promise by operations and bytes. same: whether the kinds of kernels stay.
     """
-    if one is None or one.unsure or not one.merged_kernels or not one.merged_ns or not one.products_ns:
+    if (
+        one is None
+        or one.unsure
+        or one.lost_kernels
+        or not one.merged_kernels
+        or not one.merged_ns
+        or not one.products_ns
+    ):
         return by_work
     most = (one.merged_ns + one.merged_kernels * RESIDUAL_NS[1]) / 1e6
     merged = f"with runs of small kernels merged {one.merged_kernels} of {one.kernels} stay; they take {most:.2f} ms"

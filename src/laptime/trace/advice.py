@@ -76,6 +76,11 @@ def pass_advice(one: TracedPass, integrity: Integrity) -> str:
     """A pass before decoding in numbers, and the remedy that leaves the least of it."""
     several = f"The middle one of {one.count} passes of {'an ' if one.stage == 'encoder' else ''}{one.stage}"
     subject = _PASSES[one.stage] if one.count == 1 else several
+    if one.lost_kernels:
+        return (
+            f"{subject} takes {one.wall_ns / 1e6:.2f} ms; {one.lost_kernels} of the kernels that were launched in it"
+            " are missing, so how long the GPU works in it isn't known."
+        )
     kernels = "" if one.kernels is None else f" in {one.kernels} kernels"
     layers = "" if one.layers is None else f" ({one.layers.count} {'equal ' if one.unsure else ''}layers)"
     text = (

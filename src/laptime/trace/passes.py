@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 
 from laptime.errors import LaptimeError
+from laptime.trace.completeness import incomplete_step
 from laptime.trace.given_time import check_given
 from laptime.trace.kernel_names import family
 from laptime.trace.pass_cuts import PassCut, pass_cuts
@@ -85,7 +86,8 @@ def _with_remedies(
         check_given(f"--{cut.stage}", untraced, wall, "that pass of this trace takes")
     compared = COMPARED if cut.stage == "encoder" else f"{COMPARED}; give --{cut.stage} for the untraced one"
     warm = first_calls_ns(steps.causes) < SOME * wall or untraced is not None
-    rows = what_if(costs, untraced, changes, compared=compared) if costs is not None and warm else []
+    lost = sum(finding.count for finding in incomplete_step(timeline, view.launched, frame.modal_rows, None))
+    rows = what_if(costs, untraced, changes, compared=compared) if costs is not None and warm and not lost else []
     one = TracedPass(
         stage=cut.stage,
         method=cut.method,
@@ -103,6 +105,7 @@ def _with_remedies(
         replay_ns=None if changes is None else changes.replayed_ns,
         whatif=[],
         unsure=cut.confidence <= SURE,
+        lost_kernels=lost,
     )
     one = _with_work(timeline, frame, one)
     notes = ["which kernels are the pass's own is a guess by its layers"] if one.unsure else []
