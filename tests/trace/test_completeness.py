@@ -175,6 +175,107 @@ def test_ranks_merged_under_one_id_are_taken_apart(tmp_path: Path, ranks: int, s
     assert figures == [(alone.span_ns, alone.idle_ns, 24, 24)] * ranks
 
 
+def ranks(pids: list[int], devices: list[int], *, shift: int = 3_000, ids_apart: int = 0) -> list[list[str]]:
+    """The events of each of several ranks, all of one program, with three steps each."""
+    events = []
+    for rank, (pid, device) in enumerate(zip(pids, devices, strict=True)):
+        activities, calls = a_run(24, shift=shift * rank)
+        at = [T + shift * rank - 1_000 + 15_007 * 8 * step for step in range(4)]
+        steps = [
+            RangeRow(start, end, f"ProfilerStep#{i}", process=pid, thread=pid)
+            for i, (start, end) in enumerate(pairwise(at))
+        ]
+        events.append(
+            kineto_events(
+                [replace(a, device=device, correlation=a.correlation + rank * ids_apart) for a in activities],
+                [replace(c, process=pid, thread=pid, correlation=c.correlation + rank * ids_apart) for c in calls],
+                steps,
+            )
+        )
+    return events
+
+
+def merged(path: Path, files: list[list[str]], *, sort: bool) -> Path:
+    events = [event for file in files for event in file]
+    if sort:
+        events.sort(key=lambda event: json.loads(event)["ts"])
+    path.write_text(f'{{"schemaVersion": 1, "traceEvents": [{",".join(events)}]}}')
+    return path
+
+
+@pytest.mark.parametrize(
+    ("pids", "devices"),
+    [([100, 101], [0, 0]), ([100, 100], [0, 1]), ([100, 200], [0, 1]), ([300, 200, 100], [2, 0, 1])],
+    ids=["one-device", "one-pid", "both-differ", "three"],
+)
+@pytest.mark.parametrize("sort", [False, True])
+def test_merged_ranks_with_ids_of_their_own_are_joined_to_their_launches(
+    tmp_path: Path, pids: list[int], devices: list[int], sort: bool
+) -> None:
+    alone = analyse(build(*a_run(24))).devices[0]
+    count = len(pids)
+    path = merged(tmp_path / "merged.json", ranks(pids, devices), sort=sort)
+    analysis = read_trace(path)
+    assert codes(analysis)["merged-ranks"] == ("warning", count)
+    figures = [(d.device, d.span_ns, d.idle_ns, d.kernels, d.launches) for d in analysis.devices]
+    assert sorted(figures) == [(i, alone.span_ns, alone.idle_ns, 24, 24) for i in range(count)]
+    assert "no-launch-record" not in codes(analysis)
+    if len(set(pids)) > 1:
+        assert analysis.steps.count == 3
+        activities = read_timeline(path).activities
+        numbers = range(count) if len(set(devices)) < count else devices
+        assert set(zip(activities.process.tolist(), activities.device.tolist(), strict=True)) == set(
+            zip(pids, numbers, strict=True)
+        )
+
+
+def test_kernels_before_the_first_launch_stay_with_their_rank(tmp_path: Path) -> None:
+    """They were launched before the capture began, so no id says whose they are."""
+    first, second = ranks([100, 101], [0, 0])
+    second = [e for e in second if "cudaLaunchKernel" not in e or json.loads(e)["args"]["correlation"] > 4]
+    analysis = read_trace(merged(tmp_path / "merged.json", [first, second], sort=False))
+    assert [(device.kernels, device.launches) for device in analysis.devices] == [(24, 24), (24, 20)]
+
+
+@pytest.mark.parametrize("sort", [False, True])
+def test_ids_that_differ_leave_open_whether_processes_share_a_gpu(tmp_path: Path, sort: bool) -> None:
+    analysis = read_trace(merged(tmp_path / "merged.json", ranks([100, 101], [0, 0], ids_apart=1000), sort=sort))
+    (device,) = analysis.devices
+    (finding,) = [f for f in analysis.integrity.findings if f.code == "several-processes"]
+    assert "MPS" in finding.message
+    assert "or are ranks merged into this file" in finding.message
+    assert "2 processes share it, or are merged ranks" in analysis.headline
+    assert [process.process for process in device.processes] == [100, 101]
+
+
+def test_processes_that_take_turns_on_one_gpu_are_no_ranks(tmp_path: Path) -> None:
+    """Each kernel of one runs in the other's gaps: on GPUs of their own some would overlap."""
+    files = []
+    for rank, pid in enumerate((100, 101)):
+        activities, calls = a_run(24, shift=11_000 * rank, step=22_000)
+        files.append(kineto_events(activities, [replace(c, process=pid, thread=pid) for c in calls]))
+    analysis = read_trace(merged(tmp_path / "merged.json", files, sort=False))
+    assert "merged-ranks" not in codes(analysis)
+    assert codes(analysis)["several-processes"] == ("info", 2)
+
+
+def test_work_that_the_ids_cannot_part_is_said_to_be_so(tmp_path: Path) -> None:
+    """Sorted by time, one rank's host far ahead of its GPU: the first launch of an id isn't its first kernel's."""
+    files = []
+    for pid, late in ((100, 0), (101, 7_000_013), (102, 3_000_005)):
+        activities, calls = a_run(60, shift=late // 3)
+        activities = [
+            replace(a, start_ns=a.start_ns - late // 3 + 8_000_000 + (late * i) % 160_000, end_ns=0)
+            for i, a in enumerate(activities)
+        ]
+        activities = [replace(a, end_ns=a.start_ns + 10_000) for a in activities]
+        files.append(kineto_events(activities, [replace(c, process=pid, thread=pid) for c in calls]))
+    analysis = read_trace(merged(tmp_path / "merged.json", files, sort=True))
+    (finding,) = [f for f in analysis.integrity.findings if f.code == "merged-ranks"]
+    assert "can't be told" in finding.message
+    assert len(analysis.devices) == 1
+
+
 def noted(path: Path, *texts: str) -> Path:
     with sqlite3.connect(path) as db:
         db.execute("CREATE TABLE DIAGNOSTIC_EVENT (timestamp, timestampType, source, severity, text, globalPid)")

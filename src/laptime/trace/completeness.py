@@ -214,19 +214,24 @@ def device_span_ns(timeline: GpuTimeline) -> int:
     return int(timeline.activities.end_ns.max() - timeline.activities.start_ns.min())
 
 
+OR_RANKS = ", or are ranks merged into this file, each with a GPU of its own under that number"
+"""What else several processes on one device may be, where the file can't tell."""
+
+
 def several_processes(timeline: GpuTimeline) -> Iterator[Finding]:
     """Processes that work on one device at the same time."""
     a = timeline.activities
     if a.process.min() == a.process.max():
         return
+    others = OR_RANKS if timeline.source.format == "kineto" else ""  # which has one process to a file before merging
     for device in np.unique(a.device).tolist():
         process = np.unique(a.process[(a.device == device) & (a.process >= 0)])
         if len(process) > 1:
             yield Finding(
                 code="several-processes",
                 severity="info",
-                message=f"{len(process)} processes worked on GPU {device} (MPS, or taking turns): busy and idle time"
-                " are those of all of them together",
+                message=f"{len(process)} processes worked on GPU {device} (MPS, or taking turns){others}: busy and idle"
+                " time are those of all of them together",
                 count=len(process),
             )
 

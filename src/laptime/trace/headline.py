@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 
 from laptime.trace.causes import UNNAMED
+from laptime.trace.completeness import OR_RANKS
 from laptime.trace.device_time import UNIFIED
 from laptime.trace.result import SURE, CauseTime, CopyTime, DeviceTimes, HostTime, Integrity, Kernel, Steps
 from laptime.trace.start_up import SOME, START_UP, first_calls_ns
@@ -112,7 +113,10 @@ def headline(integrity: Integrity, devices: list[DeviceTimes], kernels: list[Ker
     else:
         said, others = _of_trace(which, idle, integrity, device, kernels, steps)
     also = [f"; {_exposed_words(device, kind, exposed[kind], also=True)}" for kind in others if exposed[kind] >= _NAMED]
-    shared = f"; {len(device.processes)} processes share it" if device.processes else ""
+    ranks = any(OR_RANKS in finding.message for finding in integrity.findings)
+    shared = (
+        f"; {len(device.processes)} processes share it{', or are merged ranks' * ranks}" if device.processes else ""
+    )
     within = "" if short is None else short.message.partition(":")[0].replace("the GPU's", "The GPU's", 1) + "; in it: "
     return (
         within

@@ -57,6 +57,8 @@ def by_ranges(timeline: GpuTimeline, rows: Int64, launched: Int64, *, strict: bo
     named = np.flatnonzero(marked & (ranges.end_ns > ranges.start_ns))
     if len(named) == 0 or np.count_nonzero(launched >= 0) < 0.5 * len(rows) or len(rows) == 0:
         return None
+    launchers = np.unique(timeline.calls.process[launched[launched >= 0]])
+    named = named[np.isin(ranges.process[named], launchers)]  # another rank's steps aren't this device's
     plain: dict[str, int] = {}
     group_of = {
         int(i): plain.setdefault(_NUMBER.sub("N", strings[i]), len(plain)) for i in np.unique(ranges.name[named])

@@ -84,13 +84,9 @@ def read(path: Path, *, details: bool = True) -> GpuTimeline:
     findings = [] if events.activities else list(_unread(path, known=bool(untimed or events.calls or events.ranges)))
     findings += _findings(ending, untimed, negative)
     activities = tables.in_one(events.activities)
-    merged = split_merged(activities, events.calls, events.ranges)
-    if merged > 1:
-        message = (
-            f"{merged} ranks were merged into this file under one process id and device number: they are shown as"
-            " GPUs of their own. Which host range is whose is a guess; better read the ranks' own files together"
-        )
-        findings.append(Finding(code="merged-ranks", severity="warning", message=message, count=merged))
+    merged = split_merged(activities, events.calls, events.ranges, events.memory, events.names)
+    if merged is not None:
+        findings.append(merged)
     return GpuTimeline(
         source=Source("kineto", str(path), ending.schema_version, ending.rank),
         activities=tables.activities(claim(activities, events.calls, events.names)),

@@ -1,7 +1,8 @@
-"""Ranks that were merged into one file under one process id and one device number: recognised and taken apart.
+"""Ranks that were merged into one file: recognised, taken apart, and each joined to its own launches.
 
-Correlation ids never repeat within a process. Where most calls share theirs with another call of the same name, the
-file holds several processes that bear one id.
+torch.profiler records one process, so a file with launches of several was merged from several files. Correlation ids
+never repeat within a process: where most calls share theirs with another call of the same name under one process id,
+the file holds several processes that bear one id.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from laptime.data.record import Finding
 from laptime.trace.read.launch_links import UNKNOWN
+from laptime.trace.read.merged_processes import MAYBE_SHARED, Launches, launching, own_devices, owners, ranks_of
 from laptime.trace.read.tables import Table
 from laptime.trace.read.timeline import Activity, Int64
 
@@ -19,46 +22,126 @@ LEAST_CALLS = 16
 _MOST = 0.5
 _RANKS = 64
 
+_BETTER = "better read the ranks' own files together"
+_GUESS = f"Which host range is whose is a guess; {_BETTER}"
 
-def split_merged(activities: Sequence[Table], calls: Sequence[Table], ranges: Sequence[Table]) -> int:
+
+def split_merged(
+    activities: Sequence[Table],
+    calls: Sequence[Table],
+    ranges: Sequence[Table],
+    memory: Sequence[Table],
+    names: Sequence[str],
+) -> Finding | None:
     """Give each merged rank a process and devices of its own, in place.
 
     Args:
         activities: one piece or none, in the order of the file.
-        calls, ranges: pieces in the order of the file.
+        calls, ranges, memory: pieces in the order of the file.
+        names: the string table.
 
     Returns:
-        how many ranks there are; 1 where nothing was merged.
+        what was merged, and how it is shown; None where nothing was, or where nothing had to be guessed.
     """
     if len(activities) != 1 or not calls:
-        return 1
-    process, correlation, name = (
+        return None
+    process, correlation, name, start = (
         np.concatenate([piece[column] for piece in calls]).astype(np.int64)
-        for column in ("process", "correlation", "name")
+        for column in ("process", "correlation", "name", "start_ns")
     )
-    if len(np.unique(process)) != 1:
-        return 1
     known = correlation > 0
-    keys = np.where(known, (correlation << 20) ^ name, -1)
-    turn = _turns(keys)
-    count = int(turn[known].max()) + 1 if known.any() else 1
+    if known.sum() < LEAST_CALLS:
+        return None
+    if len(np.unique(process)) == 1:
+        return _of_one_process(activities[0], calls, ranges, (correlation << 20) ^ name, known)
+    launches = launching(process, correlation, name, start, names)
+    if not 2 <= len(launches.processes) <= _RANKS:
+        return None
+    return _of_several(activities[0], memory, launches, names)
+
+
+def _of_several(own: Table, memory: Sequence[Table], launches: Launches, names: Sequence[str]) -> Finding | None:
+    """Each process keeps its id; it gets devices of its own where they bear one number."""
+    devices = np.unique(own["device"])
+    if len(devices) > 1:
+        rank_of, guessed = own_devices(own, launches)
+        for device, owner in rank_of.items():
+            mine = (own["device"] == device) & (own["process"] == UNKNOWN)
+            own["process"] = np.where(mine, launches.processes[owner], own["process"])
+        if not guessed:
+            return None
+        message = (
+            f"{len(rank_of)} ranks were merged into this file, and their launches bear the same ids: which GPU belongs"
+            f" to which process follows from their order in it alone; {_BETTER}"
+        )
+        return Finding(code="merged-ranks", severity="warning", message=message, count=len(rank_of))
+    rank = owners(own, launches)
+    if rank is None:
+        count = len(launches.processes)
+        message = (
+            f"{count} processes were merged into this file under one device number, sorted by time: which work is whose"
+            f" can't be told from their ids, nor whether it ran on one GPU or on {count}; {_BETTER}"
+        )
+        return Finding(code="merged-ranks", severity="warning", message=message, count=count)
+    own["process"] = np.where((rank >= 0) & (own["process"] == UNKNOWN), launches.processes[rank], own["process"])
+    count = ranks_of(own, rank, launches, names)
+    if count < 2:
+        return None
+    own["device"] = own["device"] + np.maximum(rank, 0)
+    for piece in memory:
+        on_device = (piece["device"] == devices[0]) & np.isin(piece["process"], launches.processes)
+        of = np.argmax(piece["process"][:, None] == launches.processes[None, :], axis=1)
+        piece["device"] = np.where(on_device, piece["device"] + of, piece["device"])
+    message = (
+        f"{count} ranks were merged into this file, each with a process id of its own, under one device number: they"
+        f" are shown as GPUs of their own. {MAYBE_SHARED}; {_BETTER}"
+    )
+    return Finding(code="merged-ranks", severity="warning", message=message, count=count)
+
+
+def _of_one_process(
+    own: Table, calls: Sequence[Table], ranges: Sequence[Table], keys: Int64, known: npt.NDArray[np.bool_]
+) -> Finding | None:
+    """keys: of each call, the same for calls with one id and name."""
+    turn = _turns(np.where(known, keys, -1))
+    count = int(turn[known].max()) + 1
     repeated = int(np.count_nonzero(turn[known] > 0))
-    if not 2 <= count <= _RANKS or known.sum() < LEAST_CALLS or repeated < _MOST * known.sum() * (count - 1) / count:
-        return 1
-    own = activities[0]
+    if not 2 <= count <= _RANKS or repeated < _MOST * known.sum() * (count - 1) / count:
+        return None
     of_graphs = own["graph_node"] >= 0
     kernel = (own["kind"] == Activity.KERNEL) & ~of_graphs & (own["correlation"] > 0)
     worked = _turns(np.where(kernel, own["correlation"].astype(np.int64), -1))
     if int(worked[kernel].max(initial=0)) + 1 != count:
-        return 1
-    base = int(process[0])
+        return None
+    base = int(calls[0]["process"][0])
     _renumber(calls, "process", _in_stretches(turn, known), base)
-    rank = _in_stretches(worked, kernel)
-    step = int(own["device"].max()) + 1
-    own["device"] = own["device"] + rank * step
+    rank = _by_device(own, kernel, count)
+    apart = rank is not None
+    if rank is None:
+        rank = _in_stretches(worked, kernel)
+        own["device"] = own["device"] + rank * (int(own["device"].max()) + 1)
     own["process"] = np.where(own["process"] == UNKNOWN, base, own["process"]) + rank * _APART
     _renumber(ranges, "process", _by_restarts(ranges, count), base)
-    return count
+    how = (
+        "under one process id, each on a GPU with a number of its own"
+        if apart
+        else "under one process id and device number: they are shown as GPUs of their own"
+    )
+    message = f"{count} ranks were merged into this file {how}. {_GUESS}"
+    return Finding(code="merged-ranks", severity="warning", message=message, count=count)
+
+
+def _by_device(own: Table, kernel: npt.NDArray[np.bool_], count: int) -> Int64 | None:
+    """Which rank each row is of, where each rank has one device to itself: they count in the order of the file."""
+    devices, first, of = np.unique(own["device"], return_index=True, return_inverse=True)
+    if len(devices) != count:
+        return None
+    keys = np.where(kernel, own["correlation"].astype(np.int64) * count + of, -1)
+    if np.any(_turns(keys) > 0):
+        return None
+    place = np.empty(count, dtype=np.int64)
+    place[np.argsort(first)] = np.arange(count)
+    return place[of]
 
 
 _APART = 1 << 22
