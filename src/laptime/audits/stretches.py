@@ -148,6 +148,8 @@ def _stretch(rows: polars.DataFrame) -> Stretch | None:
     chance = n * sum(comb(length, k) * often**k * (1 - often) ** (length - k) for k in range(hits, length + 1))
     excess = float(np.median(values[begin:end])) - float(np.median(np.concatenate([values[:begin], values[end:]])))
     begin, end = _edge(values, begin, length, 1), _edge(values, end, length, -1)
+    if begin == 0 and end < LEVEL:  # slow first calls are cold-start's
+        return None
     steps = _known([_step(values, begin), -_step(values, end)], begin, end, n)
     if chance > CHANCE or any(step < ABRUPT * excess for step in steps):
         return None
