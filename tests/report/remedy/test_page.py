@@ -5,7 +5,7 @@ import pytest
 from rich.console import Console
 
 from laptime.data.record import Interval
-from laptime.remedy.result import headline
+from laptime.remedy.result import headline, recommend
 from laptime.report.remedy.page import remedy_page
 from laptime.report.remedy.terminal import remedy_report
 from tests.report.remedy.sample_remedies import a_report, a_row
@@ -110,7 +110,7 @@ def unproven(**changes):
     rows[2] = msgspec.structs.replace(
         rows[2], tpot_ms=Interval(18.0, 12.0, 30.0, 6), speedup=Interval(1.52, 0.9, 2.1, 6)
     )
-    return a_report(rows=rows, headline=headline(rows), **changes)
+    return a_report(rows=rows, headline=headline(rows), recommendations=recommend(rows, 64), **changes)
 
 
 def test_headline_and_tiles_speak_of_the_same_remedy():
@@ -129,8 +129,12 @@ def test_an_unproven_speed_up_is_called_so_in_headline_tiles_and_advice():
     assert "laptime&#39;s FastDecoder comes nearest: 1.52 times as fast, 95 % interval 0.900 to 2.10" in head
     assert "not proven: 95 % interval 0.900–2.10" in tiles
     assert "Fastest" not in tiles
-    shown = shown_in_terminal(unproven())
+    report = unproven()
+    shown = shown_in_terminal(report, width=200)
     assert "No remedy is proven faster" in shown
+    assert "not sure" in shown  # after how many tokens it pays
+    assert "no remedy that ran is surely faster than the baseline, for any number of tokens" in shown
+    assert "tokens in a process" not in shown
 
 
 def test_when_no_remedy_is_faster_the_tiles_show_the_baseline():

@@ -137,11 +137,14 @@ def _remarks(report: RemedyReport) -> Iterable[Text]:
     for row in report.rows:
         if row.failed is not None:
             yield Text(one_line(f"{row.name} ({title(row)}): {row.failed}", 400), style="yellow")
-    if report.recommendations:
+    advised = [one for one in report.recommendations if one.remedy != report.rows[0].name]
+    if report.recommendations and not advised:
+        yield Text("no remedy that ran is surely faster than the baseline, for any number of tokens", style="bold")
+    if advised:
         yield Text(
             "least time for so many decoded tokens: preparation and steps, without vision and prefill", style="dim"
         )
-    for advice in report.recommendations:
+    for advice in report.recommendations if advised else []:
         asked = advice.tokens == report.config.get("new_tokens")
         seconds = f"{text(advice.seconds, 's')}, the baseline {text(advice.baseline_seconds, 's')}"
         line = f"{count(advice.tokens)} tokens in a process: {one_line(advice.remedy, 20)} ({seconds})"

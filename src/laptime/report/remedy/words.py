@@ -55,12 +55,12 @@ def prepared(row: RemedyRow) -> str:
 
 
 def pays(row: RemedyRow) -> str:
-    """After how many tokens the remedy has made up for its preparation: 1 333, never."""
+    """After how many tokens the remedy has made up for its preparation: 1 333, never; not sure if it is faster."""
     if row.prepare_s is None:
         return NOTHING
     if row.speedup is None or row.speedup.value <= 1 or row.pays_after_tokens is None:
         return "never"
-    return count(row.pays_after_tokens)
+    return count(row.pays_after_tokens) if conclusion.is_faster(row) else "not sure"
 
 
 def tokens(row: RemedyRow) -> str:
