@@ -147,6 +147,22 @@ def test_a_step_of_lost_kernels_has_no_known_busy_time_and_no_remedy() -> None:
     assert "the GPU works 0" not in analysis.advice
 
 
+@pytest.mark.parametrize("every", [1, 2])
+def test_a_step_that_lost_replays_lie_in_has_no_remedy(every: int) -> None:
+    """Of 24 replays every second one's kernels are missing: what looks like a step is two."""
+    calls = [CallRow(T + 100_000 * i, T + 100_000 * i + 5_000, "cudaGraphLaunch", i + 1) for i in range(24)]
+    work = [
+        ActivityRow(call.end_ns + 6_001 * k, call.end_ns + 6_001 * k + 5_003, f"k{k}", correlation=i + 1, graph_node=k)
+        for i, call in enumerate(calls)
+        if i % every == 0
+        for k in range(9)
+    ]
+    analysis = analyse(build(work, calls))
+    assert analysis.steps.wall_ns == 100_000 * every
+    assert ("step-incomplete" in codes(analysis)) == (every == 2)
+    assert ("the GPU works 0.0" in analysis.advice) == (every == 1)
+
+
 def test_a_gpu_that_hardly_worked_is_said_to() -> None:
     activities, calls = a_run(4)
     calls.append(CallRow(T + 50_000_000, T + 60_000_000, "cudaDeviceSynchronize", 99))

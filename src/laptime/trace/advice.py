@@ -34,12 +34,13 @@ def advice(integrity: Integrity, steps: Steps, whatif: list[WhatIf], devices: li
         subject = "If what repeats are layers, the one pass through them takes"
     elif steps.method == "forward":
         subject = "The one forward pass in it takes"
+    plural = "" if steps.kernels_per_step == 1 else "s"
     lost = next((finding for finding in integrity.findings if finding.code == "step-incomplete"), None)
     if lost is not None:
         return f"{subject} {steps.wall_ns / 1e6:.2f} ms; {lost.message.replace(':', ', so', 1)}."
     text = (
         f"{subject} {steps.wall_ns / 1e6:.2f} ms, the GPU works {steps.busy_ns / 1e6:.2f} ms of it"
-        f"{f' in {steps.kernels_per_step} kernels' if steps.kernels_per_step else ''}{_layers(steps)}."
+        f"{f' in {steps.kernels_per_step} kernel{plural}' if steps.kernels_per_step else ''}{_layers(steps)}."
     )
     remedies = [row for row in whatif if row.remedy != "untraced"]
     warming = first_calls_ns(steps.causes)
@@ -78,8 +79,8 @@ def pass_advice(one: TracedPass, integrity: Integrity) -> str:
     subject = _PASSES[one.stage] if one.count == 1 else several
     if one.lost_kernels:
         return (
-            f"{subject} takes {one.wall_ns / 1e6:.2f} ms; {one.lost_kernels} of the kernels that were launched in it"
-            " are missing, so how long the GPU works in it isn't known."
+            f"{subject} takes {one.wall_ns / 1e6:.2f} ms; {one.lost_kernels} of the launches in it have no"
+            " kernel, so how long the GPU works in it isn't known."
         )
     kernels = "" if one.kernels is None else f" in {one.kernels} kernels"
     layers = "" if one.layers is None else f" ({one.layers.count} {'equal ' if one.unsure else ''}layers)"

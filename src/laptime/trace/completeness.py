@@ -112,7 +112,7 @@ def launches_without_kernels(timeline: GpuTimeline, launched: Int64) -> Iterator
 
 
 def incomplete_step(timeline: GpuTimeline, launched: Int64, rows: Int32, until_ns: int | None) -> Iterator[Finding]:
-    """A step of which more than FEW of the kernels that were launched in it are missing.
+    """A step of which more than FEW of the launches, of kernels or of graphs, have no work.
 
     Args:
         timeline: the trace.
@@ -124,7 +124,8 @@ def incomplete_step(timeline: GpuTimeline, launched: Int64, rows: Int32, until_n
     own = own[own >= 0]
     if len(own) == 0:
         return
-    found = kernel_launches(timeline)
+    graphs = _named(timeline.strings, lambda name: "GraphLaunch" in name)
+    found = np.union1d(kernel_launches(timeline), np.flatnonzero(graphs[calls.name]))
     last = int(calls.start_ns[own].max())
     begun = calls.start_ns[found]
     inside = (begun >= calls.start_ns[own].min()) & (begun <= last if until_ns is None else begun < max(until_ns, last))
@@ -134,8 +135,8 @@ def incomplete_step(timeline: GpuTimeline, launched: Int64, rows: Int32, until_n
         yield Finding(
             code="step-incomplete",
             severity="severe",
-            message=f"{count} of the {len(found)} kernels that were launched in the step shown are missing: how long"
-            " the GPU works in it isn't known, nor what a remedy would leave of it",
+            message=f"{count} of the {len(found)} launches in the step shown have no kernel: how long the GPU works in"
+            " it isn't known, nor what a remedy would leave of it",
             count=count,
         )
 

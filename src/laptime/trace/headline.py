@@ -92,6 +92,8 @@ def headline(integrity: Integrity, devices: list[DeviceTimes], kernels: list[Ker
     others: list[str] = []
     of_all = ""
     missing = missing_work(integrity)
+    spoiled = any(finding.code == "overlong-kernels" for finding in integrity.findings)
+    doubtful = missing or spoiled
     if of_step is not None and abs(of_step - idle) >= APART and out_ns >= OUTSIDE * device.span_ns:
         of, outside = "" if short else " of the trace", "it" if steps.count == 1 else "the steps"
         unused = steps.outside_idle_ns or 0
@@ -99,12 +101,13 @@ def headline(integrity: Integrity, devices: list[DeviceTimes], kernels: list[Ker
             f", {unused / 1e6:.1f} ms of them idle{_why_outside(steps)}" if unused >= IDLE_OUTSIDE * out_ns else ""
         )
         said = f"{which} {_step_words(of_step, steps)}; {out_ns / 1e6:.1f} ms{of} lie outside {outside}{of_them}"
+        said += "; some recorded durations can't be" if spoiled else ""
         of_all = " of the trace"
-    elif of_step is not None and abs(of_step - idle) >= APART and not missing and _first_calls_apart(device, steps):
+    elif of_step is not None and abs(of_step - idle) >= APART and not doubtful and _first_calls_apart(device, steps):
         apart = f"{(start_up_ns(device) - first_calls_ns(steps.causes)) / 1e6:.1f}"
         said = f"{which} {_step_words(of_step, steps)}; first calls elsewhere took {apart} ms"
         of_all = " of the trace"
-    elif of_step is not None and abs(of_step - idle) >= APART and not missing and _longer_steps_ns(device, steps):
+    elif of_step is not None and abs(of_step - idle) >= APART and not doubtful and _longer_steps_ns(device, steps):
         longer = _longer_steps_ns(device, steps)
         said = f"{which} {_step_words(of_step, steps)}; a few steps are longer, by {longer / 1e6:.1f} ms together"
         of_all = " of the trace"

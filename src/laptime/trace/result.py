@@ -283,7 +283,7 @@ class TracedPass(msgspec.Struct, frozen=True, kw_only=True):
     attention_kernels: int | None = None
     merged_kernels: int | None = None  # if every run of small kernels were one kernel
     merged_ns: int | None = None  # and these take together, such a run as long as its longest kernel
-    lost_kernels: int = 0  # that were launched in it and are missing, where that is more than a few of its kernels
+    lost_kernels: int = 0  # launches in it without a kernel, where these are more than a few of them
     advice: str = ""
 
     @property
