@@ -221,8 +221,14 @@ def merged(path: Path, files: list[list[str]], *, sort: bool) -> Path:
 
 @pytest.mark.parametrize(
     ("pids", "devices"),
-    [([100, 101], [0, 0]), ([100, 100], [0, 1]), ([100, 200], [0, 1]), ([300, 200, 100], [2, 0, 1])],
-    ids=["one-device", "one-pid", "both-differ", "three"],
+    [
+        ([100, 101], [0, 0]),
+        ([100, 100], [0, 1]),
+        ([100, 200], [0, 1]),
+        ([300, 200, 100], [2, 0, 1]),
+        ([1, 2, 3, 4], [0, 1, 0, 1]),
+    ],
+    ids=["one-device", "one-pid", "both-differ", "three", "two-nodes"],
 )
 @pytest.mark.parametrize("sort", [False, True])
 def test_merged_ranks_with_ids_of_their_own_are_joined_to_their_launches(

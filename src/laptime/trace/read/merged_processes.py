@@ -128,7 +128,8 @@ def _disorder(own: Table, rank: Int64) -> float:
     A stream runs its kernels one by one in the order of their launches.
     """
     row = np.flatnonzero((own["kind"] == Activity.KERNEL) & (own["graph_node"] < 0) & (rank >= 0))
-    stream, start, end, ids = (own[column][row] for column in ("stream", "start_ns", "end_ns", "correlation"))
+    start, end, ids = (own[column][row] for column in ("start_ns", "end_ns", "correlation"))
+    stream = own["device"][row].astype(np.int64) * (1 << 32) + own["stream"][row]
     order = np.lexsort((start, stream, rank[row]))
     same = (np.diff(rank[row][order]) == 0) & (np.diff(stream[order]) == 0)
     wrong = same & ((start[order][1:] < end[order][:-1]) | (np.diff(ids[order]) < 0))

@@ -61,40 +61,43 @@ def split_merged(
 
 
 def _of_several(own: Table, memory: Sequence[Table], launches: Launches, names: Sequence[str]) -> Finding | None:
-    """Each process keeps its id; it gets devices of its own where they bear one number."""
-    devices = np.unique(own["device"])
-    if len(devices) > 1:
-        rank_of, guessed = own_devices(own, launches)
-        for device, owner in rank_of.items():
-            mine = (own["device"] == device) & (own["process"] == UNKNOWN)
-            own["process"] = np.where(mine, launches.processes[owner], own["process"])
-        if not guessed:
+    """Each process keeps its id; it gets devices of its own where several bear one number."""
+    rank_of, guessed = own_devices(own, launches)
+    for device, owner in rank_of.items():
+        mine = (own["device"] == device) & (own["process"] == UNKNOWN)
+        own["process"] = np.where(mine, launches.processes[owner], own["process"])
+    count = len(launches.processes)
+    if rank_of:
+        message = (
+            f"{count} ranks were merged into this file, and their launches bear the same ids: which GPU is of which"
+            f" process follows from their order in it alone; {_BETTER}"
+        )
+        return Finding(code="merged-ranks", severity="warning", message=message, count=count) if guessed else None
+    rank = owners(own, launches)
+    numbers = len(np.unique(own["device"]))
+    number = "one device number" if numbers == 1 else "device numbers that they share"
+    if rank is None:
+        if numbers >= count:
             return None
         message = (
-            f"{len(rank_of)} ranks were merged into this file, and their launches bear the same ids: which GPU belongs"
-            f" to which process follows from their order in it alone; {_BETTER}"
-        )
-        return Finding(code="merged-ranks", severity="warning", message=message, count=len(rank_of))
-    rank = owners(own, launches)
-    if rank is None:
-        count = len(launches.processes)
-        message = (
-            f"{count} processes were merged into this file under one device number, sorted by time: which work is whose"
-            f" can't be told from their ids, nor whether it ran on one GPU or on {count}; {_BETTER}"
+            f"{count} processes were merged into this file under {number}, sorted by time: which work is whose can't be"
+            f" told from their ids, nor on how many GPUs it ran; {_BETTER}"
         )
         return Finding(code="merged-ranks", severity="warning", message=message, count=count)
     own["process"] = np.where((rank >= 0) & (own["process"] == UNKNOWN), launches.processes[rank], own["process"])
-    count = ranks_of(own, rank, launches, names)
-    if count < 2:
+    known = rank >= 0
+    pairs = len(np.unique(rank[known] * (1 << 32) + own["device"][known]))
+    if numbers >= count or pairs != count or ranks_of(own, rank, launches, names) < 2:
         return None
-    own["device"] = own["device"] + np.maximum(rank, 0)
+    first = int(own["device"].min())
+    own["device"] = np.where(known, first + rank, own["device"])
     for piece in memory:
-        on_device = (piece["device"] == devices[0]) & np.isin(piece["process"], launches.processes)
+        on_device = (piece["device"] >= 0) & np.isin(piece["process"], launches.processes)
         of = np.argmax(piece["process"][:, None] == launches.processes[None, :], axis=1)
-        piece["device"] = np.where(on_device, piece["device"] + of, piece["device"])
+        piece["device"] = np.where(on_device, first + of, piece["device"])
     message = (
-        f"{count} ranks were merged into this file, each with a process id of its own, under one device number: they"
-        f" are shown as GPUs of their own. {MAYBE_SHARED}; {_BETTER}"
+        f"{count} ranks were merged into this file, each with a process id of its own, under {number}: they are shown"
+        f" as GPUs of their own. {MAYBE_SHARED}; {_BETTER}"
     )
     return Finding(code="merged-ranks", severity="warning", message=message, count=count)
 
