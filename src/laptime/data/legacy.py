@@ -21,9 +21,9 @@ import msgspec
 import numpy as np
 
 from laptime.data.columns import KNOB, ON_REQUEST, ORDER, frame_types, knob_series, ordered
+from laptime.data.file_kinds import what_it_is
 from laptime.data.outside import DAMAGE, read_regular
 from laptime.data.record import LARGEST, Scalar, config_id
-from laptime.data.thing import what_it_is
 from laptime.errors import LaptimeError
 
 if TYPE_CHECKING:  # polars takes 0.2 s to import, so the functions that need it import it

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 import msgspec
 
 from laptime.data.columns import SampleColumns
+from laptime.data.file_kinds import what_it_is
 from laptime.data.files import FolderLock, write_whole
 from laptime.data.line_file import LineFile
 from laptime.data.outside import DAMAGE, read_part, read_regular
@@ -44,7 +45,6 @@ from laptime.data.record import (
 from laptime.data.shown import Shown
 from laptime.data.subtraction import summarise_subtraction
 from laptime.data.summary import Summary, summarise
-from laptime.data.thing import what_it_is
 from laptime.data.usable import REPEATED_KEY
 from laptime.errors import LaptimeError
 

@@ -22,10 +22,10 @@ import msgspec
 import numpy as np
 import polars as pl
 
+from laptime.data.file_kinds import what_it_is
 from laptime.data.files import check_new_folder, whole_folder
 from laptime.data.outside import DAMAGE, read_regular
 from laptime.data.stats import Floats
-from laptime.data.thing import what_it_is
 from laptime.errors import LaptimeError
 from laptime.estimate.learn.card import ModelCard
 from laptime.estimate.learn.conformal import CalibratedRegressor

@@ -13,7 +13,7 @@ from filecmp import cmp
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from laptime.data.thing import what_it_is
+from laptime.data.file_kinds import what_it_is
 from laptime.errors import LaptimeError
 from laptime.trace.read.nsight_other import is_parquet_export
 

@@ -5,9 +5,9 @@ import gzip
 import polars as pl
 import pytest
 
+from laptime.data.file_kinds import what_it_is
 from laptime.data.frame import complete
 from laptime.data.run_folder import read_info
-from laptime.data.thing import what_it_is
 from laptime.errors import LaptimeError
 from laptime.trace.read.rank_files import trace_files
 
