@@ -14,18 +14,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import polars as pl
-from further_tables import LatencyTable
+from further_tables import LatencyTable, cut_down
 
 HEADS = ["Num Heads", "Num KV Heads", "Head Size"]
 
 
 def device_tables(folder: Path, *, most_rows: int, seed: int = 0) -> Iterator[LatencyTable]:
     """Every table, cut down to a number of rows at random."""
-    for table in _whole(folder):
-        rows = np.random.default_rng(seed).permutation(len(table.frame))[:most_rows]
-        yield LatencyTable(**{**table.__dict__, "frame": table.frame[np.sort(rows)]})
+    return cut_down(_whole(folder), most_rows, seed)
 
 
 def _whole(folder: Path) -> Iterator[LatencyTable]:

@@ -8,8 +8,8 @@ argonne_all.csv (argonne-lcf/LLM-Inference-Bench).
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -37,9 +37,14 @@ class LatencyTable:
 
 def latency_tables(folder: Path, *, most_rows: int, seed: int = 0) -> Iterator[LatencyTable]:
     """Every table, cut down to a number of rows at random: what a user measures, not what a laboratory does."""
-    for table in _whole_tables(folder):
+    return cut_down(_whole_tables(folder), most_rows, seed)
+
+
+def cut_down(tables: Iterable[LatencyTable], most_rows: int, seed: int) -> Iterator[LatencyTable]:
+    """The tables with so many rows each at most, taken at random."""
+    for table in tables:
         rows = np.random.default_rng(seed).permutation(len(table.frame))[:most_rows]
-        yield LatencyTable(**{**table.__dict__, "frame": table.frame[np.sort(rows)]})
+        yield replace(table, frame=table.frame[np.sort(rows)])
 
 
 def _whole_tables(folder: Path) -> Iterator[LatencyTable]:

@@ -12,18 +12,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import polars as pl
-from further_tables import LatencyTable
+from further_tables import LatencyTable, cut_down
 
 TIMM = ["infer_img_size", "infer_batch_size", "param_count", "infer_gmacs", "infer_macts"]
 
 
 def other_tables(folder: Path, *, most_rows: int, seed: int = 0) -> Iterator[LatencyTable]:
     """Every table, cut down to a number of rows at random."""
-    for table in _whole(folder):
-        rows = np.random.default_rng(seed).permutation(len(table.frame))[:most_rows]
-        yield LatencyTable(**{**table.__dict__, "frame": table.frame[np.sort(rows)]})
+    return cut_down(_whole(folder), most_rows, seed)
 
 
 def _whole(folder: Path) -> Iterator[LatencyTable]:

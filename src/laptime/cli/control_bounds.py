@@ -38,15 +38,7 @@ def bounds(
             rich_help_panel=options.INPUT,
         ),
     ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "--model",
-            metavar="MODEL",
-            help="Without it: the model that the policy was trained for.",
-            rich_help_panel=options.MODEL,
-        ),
-    ] = None,
+    model: options.PolicyModel = None,
     dtype: options.DtypeOption = options.Dtype.auto,
     device: options.Device = "auto",
     trust_remote_code: options.TrustRemoteCode = False,

@@ -42,15 +42,7 @@ def run(
             "--new-tokens", metavar="N", min=1, help="The most tokens of the answer.", rich_help_panel=options.QUESTION
         ),
     ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "--model",
-            metavar="MODEL",
-            help="Without it: the model that the policy was trained for.",
-            rich_help_panel=options.MODEL,
-        ),
-    ] = None,
+    model: options.PolicyModel = None,
     dtype: options.DtypeOption = options.Dtype.auto,
     device: options.Device = "auto",
     trust_remote_code: options.TrustRemoteCode = False,

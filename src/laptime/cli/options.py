@@ -77,6 +77,12 @@ OutFolder = Annotated[
 ModelName = Annotated[
     str, typer.Argument(metavar="MODEL", help="A hub id, a local path, or preset:NAME (random weights, no download).")
 ]
+PolicyModel = Annotated[
+    str | None,
+    typer.Option(
+        "--model", metavar="MODEL", help="Without it: the model that the policy was trained for.", rich_help_panel=MODEL
+    ),
+]
 DtypeOption = Annotated[
     Dtype,
     typer.Option(

@@ -6,8 +6,6 @@ from typing import Literal
 
 import msgspec
 
-PerTokenDivisor = Literal["N-1", "N", "chunks"]
-
 
 class ServedRequest(msgspec.Struct, frozen=True, kw_only=True):
     """One request as the program saw it. start_s: on any clock. client_queue_ms: what it waited inside the client.
