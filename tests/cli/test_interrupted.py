@@ -68,7 +68,7 @@ def test_finished_samples_are_kept_and_reported(tmp_path, capsys, how, code):
     assert process.returncode == code
     assert "Traceback" not in printed
     if how == signal.SIGINT:
-        assert printed.splitlines()[-1] == "laptime: stopped; what was finished is kept"
+        assert printed.splitlines()[-1] == "laptime: stopped; what was written is kept"
     run = load_run(out)
     assert len(run.samples) > 8
     assert all(sample.stages.closes() for sample in run.samples)

@@ -387,7 +387,7 @@ def test_ctrl_c_keeps_what_was_finished_and_ends_all_workers(tmp_path, config):
     _, said = process.communicate(timeout=30)
     assert process.returncode == 130
     assert "Traceback" not in said
-    assert said.splitlines()[-1] == "laptime: stopped; what was finished is kept"
+    assert said.splitlines()[-1] == "laptime: stopped; what was written is kept"
     assert not any(Path(f"/proc/{pid}").exists() for pid in workers)
     run = load_run(out)
     assert len(run.samples) >= 12

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from laptime.trace.analysis import analyse
-from laptime.trace.headline import plain
+from laptime.trace.plain_names import plain
 from laptime.trace.result import SURE
 from tests.trace.build_timeline import build
 from tests.trace.engines import LAYER, Rows, decoder, host_bound

@@ -16,7 +16,7 @@ import time
 from types import FrameType
 from typing import Any
 
-LINE = b"laptime: stopped; what was finished is kept\n"
+LINE = b"laptime: stopped; what was written is kept\n"
 ORDERLY_S = 3.0
 """For so long after the first signal a verb may put its files in order."""
 

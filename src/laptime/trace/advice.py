@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from laptime.trace.attention_kinds import attention_words
-from laptime.trace.headline import missing_work, plain, start_up_ns
+from laptime.trace.headline import missing_work, start_up_ns
+from laptime.trace.plain_names import plain
 from laptime.trace.result import SURE, DeviceTimes, Integrity, Steps, TracedPass, WhatIf
 from laptime.trace.start_up import first_calls_ns
 from laptime.trace.tolerance import VERB

@@ -6,12 +6,12 @@ only once, is not what a steady state waits for.
 
 from __future__ import annotations
 
-import re
-
+from laptime.trace.busy_words import copy_words, exposed_shares, exposed_words, percent, where_busy
 from laptime.trace.causes import UNNAMED
 from laptime.trace.completeness import OR_RANKS
 from laptime.trace.device_time import UNIFIED
-from laptime.trace.result import SURE, CauseTime, CopyTime, DeviceTimes, HostTime, Integrity, Kernel, Steps
+from laptime.trace.plain_names import plain
+from laptime.trace.result import SURE, CauseTime, DeviceTimes, HostTime, Integrity, Kernel, Steps
 from laptime.trace.start_up import SOME, START_UP, first_calls_ns
 from laptime.trace.step_ranges import LOADER
 
@@ -60,9 +60,6 @@ SHORTER = 0.5
 MOSTLY = 0.7
 """A cause of more than this share of idle time is why it is idle."""
 
-HIDDEN = 0.2
-"""Communication of which less than this is exposed runs beside the compute."""
-
 LONG_NS = 1_000_000
 """A host that launches nothing for longer than this is doing something else than launching."""
 
@@ -86,7 +83,7 @@ def headline(integrity: Integrity, devices: list[DeviceTimes], kernels: list[Ker
     device = max(devices, key=lambda d: d.busy_ns)
     idle = device.idle_ns / device.span_ns if device.span_ns else 0.0
     which = f"GPU {device.device}" if len(devices) > 1 else "GPU"
-    exposed = _exposed(device)
+    exposed = exposed_shares(device)
     of_step = _idle_of_step(device, steps)
     out_ns = steps.outside_ns or 0
     others: list[str] = []
@@ -112,10 +109,10 @@ def headline(integrity: Integrity, devices: list[DeviceTimes], kernels: list[Ker
         said = f"{which} {_step_words(of_step, steps)}; a few steps are longer, by {longer / 1e6:.1f} ms together"
         of_all = " of the trace"
     elif missing and idle >= _HARDLY:
-        said = f"{which} idle {_percent(idle)} in what was recorded; {missing}, so why isn't certain"
+        said = f"{which} idle {percent(idle)} in what was recorded; {missing}, so why isn't certain"
     else:
         said, others = _of_trace(which, idle, integrity, device, kernels, steps)
-    also = [f"; {_exposed_words(device, kind, exposed[kind], also=True)}" for kind in others if exposed[kind] >= _NAMED]
+    also = [f"; {exposed_words(device, kind, exposed[kind], also=True)}" for kind in others if exposed[kind] >= _NAMED]
     ranks = any(OR_RANKS in finding.message for finding in integrity.findings)
     shared = (
         f"; {len(device.processes)} processes share it{', or are merged ranks' * ranks}" if device.processes else ""
@@ -142,18 +139,18 @@ def _of_trace(
     which: str, idle: float, integrity: Integrity, device: DeviceTimes, kernels: list[Kernel], steps: Steps
 ) -> tuple[str, list[str]]:
     """The sentence about all of the trace, and which exposed kinds of work it does not name yet."""
-    exposed = _exposed(device)
+    exposed = exposed_shares(device)
     largest = max(exposed, key=exposed.__getitem__, default="")
     spoiled = any(finding.code == "overlong-kernels" for finding in integrity.findings)
-    idle_words = f"{which} idle {'at least ' if spoiled else ''}{_percent(idle)}"
-    busy_words = f"{which} busy {'at most ' if spoiled else ''}{_percent(1 - idle)}"
+    idle_words = f"{which} idle {'at least ' if spoiled else ''}{percent(idle)}"
+    busy_words = f"{which} busy {'at most ' if spoiled else ''}{percent(1 - idle)}"
     if sum(row.count for row in device.busy) == 1:
         copied = [row for row in device.copies if row.direction != "memset"]
         what = f", a copy {copy_words(copied[0])}," if copied else ""
         return f"{which}: only one activity{what} is in the trace, so there are no gaps to explain", []
     if largest and exposed[largest] > max(idle, _LEADS):
-        computes = f", computing {_percent(_computes(device))}" if largest == "communication" else ""
-        said = f"{busy_words}{computes}: {_exposed_words(device, largest, exposed[largest])}"
+        computes = f", computing {percent(_computes(device))}" if largest == "communication" else ""
+        said = f"{busy_words}{computes}: {exposed_words(device, largest, exposed[largest])}"
         return said, [kind for kind in exposed if kind != largest]
     if idle < _HARDLY and spoiled:
         of_step = _idle_of_step(device, steps)
@@ -161,12 +158,12 @@ def _of_trace(
         return (f"{busy_words}{doubt}" if of_step is None else f"{which} {_step_words(of_step, steps)}{doubt}"), []
     if idle < _HARDLY:
         named = bool(device.processes) or any(share >= _NAMED for share in exposed.values())
-        parts = ["" if named else "it hardly waits", _where_busy(device, kernels)]
+        parts = ["" if named else "it hardly waits", where_busy(device, kernels)]
         return f"{busy_words}: {'; '.join(part for part in parts if part)}".removesuffix(": "), list(exposed)
     alone = steps.count == 1 and first_calls_ns(steps.causes) >= 0.5 * (steps.gap_ns or 0)
     if (alone or _idle_of_step(device, steps) is None) and start_up_ns(device) >= 0.5 * device.idle_ns:
         if start_up_ns(device) < _LONG_START * device.span_ns:
-            return f"{busy_words}: {_where_busy(device, kernels)}; {_start_up(device)}", list(exposed)
+            return f"{busy_words}: {where_busy(device, kernels)}; {_start_up(device)}", list(exposed)
         return f"{idle_words} while the program starts up: {_start_up(device)}", list(exposed)
     doubt = "; some recorded durations can't be" if spoiled else ""
     why = _why(integrity, device, kernels, steps)
@@ -191,7 +188,7 @@ def _other_devices(device: DeviceTimes, devices: list[DeviceTimes], busy: bool, 
     shares = [(one, (one.busy_ns if busy else one.idle_ns) / one.span_ns) for one in others[:3]]
     longest = max(one.span_ns for one in devices)
     words = [
-        f"GPU {one.device} {'busy' if busy else 'idle'} {_percent(share)}"
+        f"GPU {one.device} {'busy' if busy else 'idle'} {percent(share)}"
         + (f" of the {one.span_ns / 1e6:.3g} ms in which it worked" if one.span_ns < SHORTER * longest else of)
         for one, share in shares
     ]
@@ -214,11 +211,11 @@ def _why_outside(steps: Steps) -> str:
 def _step_words(idle: float, steps: Steps) -> str:
     of = "its one forward pass" if steps.method == "forward" else "a step" if steps.count > 1 else "the only step"
     if idle < _HARDLY:
-        return f"busy {_percent(1 - idle)} of {of}: it hardly waits"
+        return f"busy {percent(1 - idle)} of {of}: it hardly waits"
     why = reason(steps.causes, [])
     if why == REASONS["host-not-launching"] and steps.host_work_ns and 2 * steps.host_work_ns > (steps.gap_ns or 0):
         why = OTHER_WORK
-    return f"idle {_percent(idle)} of {of}: {why}"
+    return f"idle {percent(idle)} of {of}: {why}"
 
 
 _LONG_START = 0.25
@@ -229,37 +226,6 @@ _HARDLY = 0.1
 
 _LEADS, _NAMED = 0.15, 0.1
 """From which share of the span on exposed copies or communication lead the headline, and are named in it."""
-
-
-def _exposed(device: DeviceTimes) -> dict[str, float]:
-    """The share of the span in which only communication ran, in which only copies and in which only memsets ran."""
-    return {row.kind: row.share_ns / device.span_ns for row in device.busy if row.kind != "compute" and device.span_ns}
-
-
-def _exposed_words(device: DeviceTimes, kind: str, share: float, *, also: bool = False) -> str:
-    if kind == "communication":
-        return f"exposed communication {_percent(share)} (no compute beside it; waiting for other ranks is in it)"
-    if kind == "memset":
-        percent = _percent(share)
-        return f"only memsets run {percent} of the time" if also else f"its time goes to memsets ({percent})"
-    copies = [row for row in device.copies if row.direction not in ("memset", "peer to peer")]
-    total = sum(row.sum_ns for row in copies)
-    named = [copy_words(row) for row in copies if row.sum_ns >= 0.2 * total][:2]
-    if also:
-        return f"only copies run {_percent(share)} of the time, {' and '.join(named)}"
-    return f"its time goes to copies ({_percent(share)}), {' and '.join(named)}"
-
-
-def copy_words(row: CopyTime) -> str:
-    """A direction of copies in a sentence: `host to device (pageable, 3.83 GB/s)`."""
-    rate = None if row.bytes_per_second is None else f"{_three_digits(row.bytes_per_second / 1e9)} GB/s"
-    details = [word for word in (row.memory, rate) if word]
-    return row.direction + (f" ({', '.join(details)})" if details else "")
-
-
-def _three_digits(number: float) -> str:
-    """A number in three digits, or all of them before the point; never with an exponent from a thousand on."""
-    return f"{number:.3g}" if number < 999.5 else f"{number:,.0f}"
 
 
 def _idle_of_step(device: DeviceTimes, steps: Steps) -> float | None:
@@ -365,16 +331,6 @@ def _long_share(device: DeviceTimes, cause: str, least_ns: int, *also: str) -> f
     return long / total if total else 0.0
 
 
-_SHOWN = 0.005
-"""A smaller share would be printed as 0 %."""
-
-
-def _percent(share: float) -> str:
-    if 0.9995 <= share < 1:
-        return "over 99.9 %"
-    return f"{share * 100:.0f} %" if share < 0.995 or share == 1 else f"{share * 100:.1f} %"
-
-
 def reason(causes: list[CauseTime], host: list[HostTime]) -> str:
     """What most of the gap time was, in words; launching and not launching count together."""
     if not causes:
@@ -391,43 +347,3 @@ def reason(causes: list[CauseTime], host: list[HostTime]) -> str:
         return words
     most = sum(row.total_ns for row in named) >= 0.5 * groups[words]
     return f"{words}; {'it was' if most else 'partly'} in {', '.join(plain(row.name) for row in named)}"
-
-
-_FRAME = re.compile(r"[^/]{1,200}/[^/]{1,200}\.py\(\d{1,9}\): .{1,200}$")
-"""The last folder, the file and the function of a Python frame."""
-
-
-def plain(name: str, limit: int = 48) -> str:
-    """An operator's or a Python frame's name, short enough for a sentence: of a frame the function stays."""
-    name = " ".join(name.split())
-    frame = _FRAME.search(name[-800:]) if len(name) > limit else None
-    if frame is None:
-        return name if len(name) <= limit else name[: limit - 1] + "…"
-    name = frame.group()
-    return name if len(name) <= limit else f"{name[: limit // 3]}…{name[limit // 3 + 1 - limit :]}"
-
-
-def _where_busy(device: DeviceTimes, kernels: list[Kernel]) -> str:
-    families: dict[str, float] = {}
-    for kernel in kernels:
-        if kernel.device == device.device:
-            families[kernel.family] = families.get(kernel.family, 0.0) + kernel.share
-    communicates = families.pop("collective", 0.0)
-    if communicates:
-        row = next((row for row in device.busy if row.kind == "communication"), None)
-        hidden = row is not None and row.exposed_ns < HIDDEN * row.busy_ns
-        families["communication beside compute" if hidden else "communication"] = communicates
-    unknown = families.pop("other", 0.0)
-    own = [kernel for kernel in kernels if kernel.device == device.device and kernel.family == "other"]
-    most = max(own, key=lambda kernel: kernel.share, default=None)
-    if most is not None:
-        alone = most.share >= 0.5 * unknown and most.name != "(unnamed)"
-        families[plain(most.short_name) if alone else "kernels of no known kind"] = most.share if alone else unknown
-    for row in device.busy:
-        if row.kind in ("copy", "memset") and device.busy_ns:
-            families["copies" if row.kind == "copy" else "memsets"] = row.share_ns / device.busy_ns
-    if not families:
-        return ""
-    top = sorted(families, key=families.__getitem__, reverse=True)[:2]
-    top = [name for name in top if families[name] >= _SHOWN] or top[:1]
-    return "its time goes to " + " and ".join(f"{name} ({_percent(families[name])})" for name in top)

@@ -15,7 +15,7 @@ from laptime.report.trace.launched_by import launched_by_data, launched_by_secti
 from laptime.report.trace.memory import memory_data, memory_section, shown
 from laptime.report.trace.operator_times import in_unit, operator_times_data, operator_times_section
 from laptime.trace.comparison import Pair, TraceComparison
-from laptime.trace.headline import plain
+from laptime.trace.plain_names import plain
 from laptime.trace.result import DeviceTimes, Steps, TraceAnalysis, TracedPass, WhatIf
 
 NAME_LIMIT = 2_000

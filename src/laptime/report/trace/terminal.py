@@ -16,7 +16,7 @@ from laptime.report.trace.launched_by import launched_by_report
 from laptime.report.trace.memory import memory_report
 from laptime.report.trace.operator_times import operator_times_report
 from laptime.trace.comparison import Pair, TraceComparison
-from laptime.trace.headline import plain
+from laptime.trace.plain_names import plain
 from laptime.trace.result import DeviceTimes, Kernel, LargeGap, Steps, TraceAnalysis, TracedPass, WhatIf
 
 _STYLES = {"ok": "green", "partial": "yellow", "unsupported": "red"}

@@ -1,0 +1,78 @@
+"""What a device's time went to, in words: kernels by family, copies, memsets, communication."""
+
+from __future__ import annotations
+
+from laptime.trace.plain_names import plain
+from laptime.trace.result import CopyTime, DeviceTimes, Kernel
+
+HIDDEN = 0.2
+"""Communication of which less than this is exposed runs beside the compute."""
+
+_SHOWN = 0.005
+"""A smaller share would be printed as 0 %."""
+
+
+def percent(share: float) -> str:
+    """A share in whole percent; never 100 % for what is less."""
+    if 0.9995 <= share < 1:
+        return "over 99.9 %"
+    return f"{share * 100:.0f} %" if share < 0.995 or share == 1 else f"{share * 100:.1f} %"
+
+
+def exposed_shares(device: DeviceTimes) -> dict[str, float]:
+    """The share of the span in which only communication ran, in which only copies and in which only memsets ran."""
+    return {row.kind: row.share_ns / device.span_ns for row in device.busy if row.kind != "compute" and device.span_ns}
+
+
+def exposed_words(device: DeviceTimes, kind: str, share: float, *, also: bool = False) -> str:
+    """What runs with no compute beside it. also: it comes after another clause of the sentence."""
+    if kind == "communication":
+        return f"exposed communication {percent(share)} (no compute beside it; waiting for other ranks is in it)"
+    if kind == "memset":
+        of_time = percent(share)
+        return f"only memsets run {of_time} of the time" if also else f"its time goes to memsets ({of_time})"
+    copies = [row for row in device.copies if row.direction not in ("memset", "peer to peer")]
+    total = sum(row.sum_ns for row in copies)
+    named = [copy_words(row) for row in copies if row.sum_ns >= 0.2 * total][:2]
+    if also:
+        return f"only copies run {percent(share)} of the time, {' and '.join(named)}"
+    return f"its time goes to copies ({percent(share)}), {' and '.join(named)}"
+
+
+def copy_words(row: CopyTime) -> str:
+    """A direction of copies in a sentence: `host to device (pageable, 3.83 GB/s)`."""
+    rate = None if row.bytes_per_second is None else f"{_three_digits(row.bytes_per_second / 1e9)} GB/s"
+    details = [word for word in (row.memory, rate) if word]
+    return row.direction + (f" ({', '.join(details)})" if details else "")
+
+
+def _three_digits(number: float) -> str:
+    """A number in three digits, or all of them before the point; never with an exponent from a thousand on."""
+    return f"{number:.3g}" if number < 999.5 else f"{number:,.0f}"
+
+
+def where_busy(device: DeviceTimes, kernels: list[Kernel]) -> str:
+    """The two kinds of work with the most time: `its time goes to GEMM (46 %) and elementwise (43 %)`."""
+    families: dict[str, float] = {}
+    for kernel in kernels:
+        if kernel.device == device.device:
+            families[kernel.family] = families.get(kernel.family, 0.0) + kernel.share
+    communicates = families.pop("collective", 0.0)
+    if communicates:
+        row = next((row for row in device.busy if row.kind == "communication"), None)
+        hidden = row is not None and row.exposed_ns < HIDDEN * row.busy_ns
+        families["communication beside compute" if hidden else "communication"] = communicates
+    unknown = families.pop("other", 0.0)
+    own = [kernel for kernel in kernels if kernel.device == device.device and kernel.family == "other"]
+    most = max(own, key=lambda kernel: kernel.share, default=None)
+    if most is not None:
+        alone = most.share >= 0.5 * unknown and most.name != "(unnamed)"
+        families[plain(most.short_name) if alone else "kernels of no known kind"] = most.share if alone else unknown
+    for row in device.busy:
+        if row.kind in ("copy", "memset") and device.busy_ns:
+            families["copies" if row.kind == "copy" else "memsets"] = row.share_ns / device.busy_ns
+    if not families:
+        return ""
+    top = sorted(families, key=families.__getitem__, reverse=True)[:2]
+    top = [name for name in top if families[name] >= _SHOWN] or top[:1]
+    return "its time goes to " + " and ".join(f"{name} ({percent(families[name])})" for name in top)
