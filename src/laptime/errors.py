@@ -19,7 +19,7 @@ class NoTraceError(LaptimeError):
 
 
 class Stopped(KeyboardInterrupt):
-    """A signal asked this process to end: Ctrl-C (SIGINT), SIGTERM or SIGHUP. What was finished is kept."""
+    """A signal asked this process to end: Ctrl-C (SIGINT), SIGTERM or SIGHUP. What was written is kept."""
 
     def __init__(self, number: int) -> None:
         """number: of the signal."""

@@ -72,7 +72,7 @@ def test_one_line_and_one_code(place, number, code):
         process.send_signal(number)
     _, said = process.communicate(timeout=60)
     assert process.returncode == code
-    assert said == "laptime: stopped; what was finished is kept\n"
+    assert said == "laptime: stopped; what was written is kept\n"
 
 
 def test_what_was_ignored_stays_so():
@@ -119,4 +119,4 @@ def test_a_second_signal_at_the_very_end_changes_nothing_also_in_a_script_of_an_
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert said == "laptime: stopped; what was finished is kept\n"
+    assert said == "laptime: stopped; what was written is kept\n"
