@@ -21,17 +21,25 @@ STAGES = {
     "read.nsight": {"read_rows": "read: SQLite", "claim": "read: join, sort"},
     "read.tables": {"activities": "read: join, sort", "calls": "read: join, sort", "ranges": "read: join, sort"},
     "analysis": {
+        "bounded": "integrity",
+        "check": "integrity",
+        "_incomplete": "integrity",
         "device_gaps": "gaps",
+        "_device": "gaps",
+        "_with_busy_times": "gaps",
         "launches": "launches",
         "gap_causes": "causes",
         "find_steps": "steps",
-        "check": "integrity",
-        "_device": "gaps",
+        "step_tokens": "steps",
+        "traced_passes": "passes",
         "rank": "kernels, API",
         "api_calls": "kernels, API",
+        "step_changes": "step's replay",
         "drawing": "what-if, drawing",
         "step_costs": "what-if, drawing",
         "what_if": "what-if, drawing",
+        "_launched_by": "launched by",
+        "device_memory": "memory",
     },
 }
 
@@ -65,7 +73,7 @@ def measure(path: str, processes: int) -> dict[str, object]:
     timeline = analysis.read_timeline(path)
     read = timed_part("read", begin, before)
     begin, before = time.perf_counter(), sum(seconds.values())
-    answer = analysis.answer(timeline, analysis.views(timeline))
+    answer = analysis.analyse(timeline)
     timed_part("analysis", begin, before)
     begin = time.perf_counter()
     answer.to_json()
