@@ -203,7 +203,7 @@ def test_what_a_late_choice_takes_besides_is_measured_and_taken_off(monkeypatch:
         time.sleep(0.15)  # far above what a busy machine adds to a call
         return hidden_features(*given)
 
-    monkeypatch.setattr("laptime.control.adaptive_model.hidden_features", slow)
+    monkeypatch.setattr("laptime.control.rehearsal.hidden_features", slow)
     late, early = fixed(0, hidden=True), fixed(0, hidden=False)
     adapted = adaptive(late)
     before = state(adapted.loaded.model)

@@ -10,10 +10,9 @@ of the prefill, from an early block's output, if the policy looks at that. Nothi
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median as median_of
@@ -22,34 +21,29 @@ from typing import Any
 
 import msgspec
 import numpy as np
-import torch
 
 from laptime.control.bounds.bounds import Bounds
 from laptime.control.bounds.leeway import Leeway, room_at
 from laptime.control.bounds.measured_bounds import check_enough, measured_bounds, times_of
 from laptime.control.call import Call, Sight, check_asked
-from laptime.control.choices import Choice, ChoiceSpace
+from laptime.control.choices import ChoiceSpace
 from laptime.control.fast_answers import FastAnswers
 from laptime.control.known_texts import KnownTexts
 from laptime.control.policies.policy import Policy, can_keep
 from laptime.control.policies.saved_policy import check_model, read_policy
-from laptime.control.question import AnyQuestion, OpenedQuestion, inputs_for, opened
+from laptime.control.question import AnyQuestion, OpenedQuestion, opened
+from laptime.control.rehearsal import choosing_late_ms, rehearsed_calls
 from laptime.control.seen import Budget, Seen, correction_factors
-from laptime.control.tables.collection import facts_of, hidden_features
+from laptime.control.switched_model import SwitchedModel
+from laptime.control.tables.collection import facts_of
 from laptime.control.tables.features import pixel_features
-from laptime.data.record import Sample, Scalar, config_id
+from laptime.data.record import Sample, config_id
 from laptime.errors import LaptimeError
 from laptime.estimate import online as streams
-from laptime.measure.session import quiet_collector
-from laptime.measure.stage_timer import StageTimer
-from laptime.models.block_list import written_blocks, written_experts
-from laptime.models.knob_switch import KnobSwitch, LateKnobs
+from laptime.models.knob_switch import KnobSwitch
 from laptime.models.loading import Loaded, load_model
 from laptime.workload.datasets import answer_text
-from laptime.workload.inputs import Inputs, generation_arguments
 
-CAPTURES = 2
-"""The most calls of one question under one choice that are not counted because they captured a graph."""
 REMEMBERED = 16
 """The number of recent calls whose times for the rest of deciding predict that of the next one."""
 
@@ -96,27 +90,12 @@ class AdaptiveModel:
     ) -> None:
         if different := bounds.model.differences(facts_of(loaded)):
             raise LaptimeError(f"{loaded.name}: its policy was made for another model ({', '.join(different)})")
-        self.loaded = loaded
         self.policy = policy
         self.bounds = bounds
-        self.space: ChoiceSpace = bounds.space
         self.leeway = leeway
         self.online = online
-        self.switch = KnobSwitch(
-            loaded.model,
-            crops=[(tier.low, tier.high) for tier in self.space.tiers],
-            top_ks=self.space.top_ks,
-            blocks=self.space.blocks,
-            active=self.space.active_blocks,
-            experts=self.space.experts_by_block,
-            early=max(0, early_block - 1),
-        )
-        self._timer = StageTimer(loaded.model)
-        on_fast = bounds.fast if fast is None else fast
-        self.fast = FastAnswers(loaded.model, self.switch) if on_fast else None
-        # The inputs of the newest question, by crops: the same question may be asked under many budgets.
-        self._newest: OpenedQuestion | None = None
-        self._inputs_by_crops: dict[tuple[int, int] | None, Inputs] = {}
+        self.space: ChoiceSpace = bounds.space
+        self.model = SwitchedModel(loaded, bounds.space, early=early_block, fast=bounds.fast if fast is None else fast)
         self._texts = KnownTexts(bounds)
         self._calls = 0
         self._deciding_ms: dict[str, deque[float]] = {}  # by policy: they differ in what they look at
@@ -159,24 +138,13 @@ class AdaptiveModel:
         most = self.bounds.lengths.most if max_new_tokens is None else max_new_tokens
         began = perf_counter_ns()
         call = Call(self.policy, self._look(question, budget_ms, most, began), began)
-        crops = _crops(call.choice, question)
-        arguments = {**generation_arguments(new_tokens=most, cache=None, compile=False), **options}
-        with self.switch.crops(crops):
-            inputs = self._inputs(question, crops, most)
-            self._calls += 1
-            if self.fast is not None:
-                late = call.decide_late if call.policy.needs.hidden else None
-                sample = self.fast.answer(inputs.kwargs, arguments, call.knobs, late)
-                sample = msgspec.structs.replace(sample, sample_id=question.id or sample.sample_id, repeat=self._calls)
-            else:
-                with self._knobs(call), self._timer as timer:
-                    timer.label(question.id, self._calls)
-                    timer.model.generate(**inputs.kwargs, **arguments)
-                    sample = timer.samples.pop()
+        self._calls += 1
+        late = call.decide_late if call.policy.needs.hidden else None
+        sample = self.model.call(question, call.choice, most, late=late, options=options)
         recent = self._deciding_ms.setdefault(self.policy.name, deque(maxlen=REMEMBERED))
         recent.append(call.deciding_ms - call.sight.looked_ms)
         self._usual_ms[self.policy.name] = median_of(recent)
-        sample = self._finished(sample, call, inputs, budget_ms)
+        sample = self._finished(sample, call, budget_ms)
         if self.online is not None:
             self._learn(sample, float(call.sight.own_bound_ms[call.number]))
         return AdaptiveAnswer(sample.text or "", call.number, sample, sample.stages.total_ms + call.before_ms)
@@ -188,35 +156,8 @@ class AdaptiveModel:
         copy to the host). Later budgets of policies that choose late are lowered by that. It is measured on choices of
         the fewest experts: other choices save some time up to the early block.
         """
-        question = opened(question)
-        extra = []
-        for number in range(rounds):
-            for choice in map(self.space.choice, range(len(self.space))):
-                in_turn = [False, True] if number % 2 else [True, False]
-                took = {late: self._rehearsed(question, choice, late=late).stages.total_ms for late in in_turn}
-                if number and choice.top_k == self.switch.early_top_k:
-                    extra.append(took[True] - took[False])
-        self._late_ms = max(0.0, median_of(extra)) if extra else 0.0
-
-    def _rehearsed(self, question: OpenedQuestion, choice: Choice, *, late: bool) -> Sample:
-        """A call whose choice is known beforehand, with the knobs set before it or late in it."""
         most = self.bounds.lengths.most
-        crops = _crops(choice, question)
-        knobs = LateKnobs(choice.top_k, choice.blocks)
-
-        def set_late(hidden: torch.Tensor) -> LateKnobs:
-            hidden_features(hidden)
-            return knobs
-
-        setting = self.switch.late(set_late) if late else self.switch.fixed(knobs)
-        with self.switch.crops(crops):
-            inputs = self._inputs(question, crops, most)
-            arguments = generation_arguments(new_tokens=most, cache=None, compile=False)
-            if self.fast is not None:
-                return self.fast.answer(inputs.kwargs, arguments, knobs, set_late if late else None)
-            with setting, self._timer as timer:
-                timer.model.generate(**inputs.kwargs, **arguments)
-                return timer.samples.pop()
+        self._late_ms = choosing_late_ms(self.model, self.space, opened(question), most, rounds)
 
     def learn_bounds(self, questions: Sequence[AnyQuestion], *, rounds: int = 1) -> None:
         """Measure every choice on these questions, on the path that answers take, and bound what they take there.
@@ -229,36 +170,31 @@ class AdaptiveModel:
         """
         check_enough(len(questions), self.bounds.confidence)
         opened_ones = [opened(question) for question in questions]
-        with quiet_collector():
-            samples = [
-                [
-                    self._usual_call(question, choice, rounds)
-                    for choice in map(self.space.choice, range(len(self.space)))
-                ]
-                for question in opened_ones
-            ]
+        samples = rehearsed_calls(self.model, self.space, opened_ones, self.bounds.lengths.most, rounds)
         language = np.stack([self._texts.of(question.text).language for question in opened_ones])
         self.bounds = measured_bounds(self.bounds, times_of(samples), language)
-        self.bounds = msgspec.structs.replace(self.bounds, fast=self.fast is not None)
+        self.bounds = msgspec.structs.replace(self.bounds, fast=self.model.fast is not None)
         self.leeway = None
         self._texts = KnownTexts(self.bounds)
 
-    def _usual_call(self, question: OpenedQuestion, choice: Choice, rounds: int) -> Sample:
-        """The middle one of so many calls, not counting those in which a graph was captured."""
-        counted: list[Sample] = []
-        for _ in range(rounds + CAPTURES):
-            made = 0 if self.fast is None else self.fast.model.made
-            sample = self._rehearsed(question, choice, late=False)
-            if self.fast is None or self.fast.model.made == made:
-                counted.append(sample)
-            if len(counted) == rounds:
-                break
-        return sorted(counted or [sample], key=lambda one: one.stages.total_ms)[(max(1, len(counted)) - 1) // 2]
+    @property
+    def loaded(self) -> Loaded:
+        """The model that answers."""
+        return self.model.loaded
+
+    @property
+    def switch(self) -> KnobSwitch:
+        """What sets the model's knobs."""
+        return self.model.switch
+
+    @property
+    def fast(self) -> FastAnswers | None:
+        """FastModel with the knobs; None on the plain path."""
+        return self.model.fast
 
     def close(self) -> None:
         """Free FastModel's caches and graphs, and give the model its separate weights back."""
-        if self.fast is not None:
-            self.fast.close()
+        self.model.close()
 
     def _look(self, question: OpenedQuestion, budget_ms: float, most: int, began_ns: int) -> Sight:
         """What the policy is given. most: the most tokens of the answer. began_ns: when the call began to decide."""
@@ -289,45 +225,18 @@ class AdaptiveModel:
         seen = Seen(language=text.language, pixels=pixels)
         return Sight(seen, budget, own, room.times, decisions, looked_ms)
 
-    @contextlib.contextmanager
-    def _knobs(self, call: Call) -> Iterator[None]:
-        with self.switch.late(call.decide_late) if call.policy.needs.hidden else self.switch.fixed(call.knobs):
-            yield
-
-    def _inputs(self, question: OpenedQuestion, crops: tuple[int, int] | None, most: int) -> Inputs:
-        if question is not self._newest:
-            self._newest, self._inputs_by_crops = question, {}
-        if crops not in self._inputs_by_crops:
-            self._inputs_by_crops[crops] = inputs_for(self.loaded, question, crops, most)
-        return self._inputs_by_crops[crops]
-
-    def _finished(self, sample: Sample, call: Call, inputs: Inputs, budget_ms: float) -> Sample:
+    def _finished(self, sample: Sample, call: Call, budget_ms: float) -> Sample:
         """The sample with its configuration, its text and its decision."""
-        config = self._config(call.choice)
+        config = self.model.config(call.choice)
         return msgspec.structs.replace(
             sample,
             config=config,
             config_id=config_id(config),
-            crops=inputs.crops,
+            repeat=self._calls,
             text=answer_text(self.loaded, sample.output_ids[0]),
             flags=sample.flags if can_keep(call.policy, call.sight.budget) else [*sample.flags, "no-choice-fits"],
             decision=call.decision(budget_ms, self.bounds.confidence),
         )
-
-    def _config(self, choice: Choice) -> dict[str, Scalar]:
-        tier, active, experts = choice.tier, self.switch.active(choice.blocks), self.switch.experts(choice.top_k)
-        known: dict[str, Scalar] = {
-            "model": self.loaded.name,
-            "dtype": str(self.loaded.dtype).removeprefix("torch."),
-            "tier": None if tier is None else tier.name,
-            "crops": None if tier is None else f"{tier.low}-{tier.high}",
-            "top_k": choice.top_k if choice.top_k is not None else self.switch.own_top_k,
-            "experts": written_experts(experts) if isinstance(experts, tuple) else None,
-            "blocks": choice.blocks if choice.blocks is not None else self.switch.block_count,
-            "active_blocks": written_blocks(active) if len(active) < self.switch.block_count else None,
-            "answered_by": None if self.fast is None else "FastModel",
-        }
-        return {name: value for name, value in known.items() if value is not None}
 
     def _learn(self, sample: Sample, bound_ms: float) -> None:
         """Add the call that has just ended to the stream, as one request."""
@@ -345,9 +254,3 @@ class AdaptiveModel:
 
     def _factors(self) -> tuple[float, float]:
         return (1.0, 1.0) if self._now is None else correction_factors(self._now, leeway=self.leeway is not None)
-
-
-def _crops(choice: Choice, question: OpenedQuestion) -> tuple[int, int] | None:
-    """The crops that an image is cut into under a choice; None without an image or a tier."""
-    tier = choice.tier
-    return None if tier is None or question.image is None else (tier.low, tier.high)
