@@ -39,7 +39,7 @@ def test_overhead_is_measured_on_this_machine(capsys):
 def test_reading_and_helping_never_import_torch():
     program = (
         "import sys, laptime, laptime.data.run_folder, laptime.report.profile.page, laptime.report.profile.terminal\n"
-        "from laptime.cli.main import application; application()\n"
+        "from laptime.cli.typer_line import application; application()\n"
         "print(sorted({'torch', 'transformers', 'polars'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -18,6 +18,7 @@ place = sys.argv[1]
 if place == "starting":
     time.sleep(60)
 import laptime.cli.main as main
+import laptime.cli.verbs as verbs
 module = types.ModuleType("slow_verb")
 def slow_verb() -> int:
     '''Sleep.'''
@@ -32,7 +33,7 @@ def slow_verb() -> int:
         raise
 module.slow_verb = slow_verb
 sys.modules["slow_verb"] = module
-main.VERBS["Measure"]["slow"] = main.Verb("slow_verb:slow_verb", "Sleep.")
+verbs.VERBS["Measure"]["slow"] = verbs.Verb("slow_verb:slow_verb", "Sleep.")
 try:
     sys.exit(main.run(["slow"]))
 finally:

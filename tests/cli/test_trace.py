@@ -11,12 +11,13 @@ import typer
 from typer.testing import CliRunner
 
 from laptime.cli.trace import trace
+from laptime.cli.typer_line import with_typers_declarations
 from laptime.errors import LaptimeError
 from tests.trace import engines
 from tests.trace.write_traces import write_kineto, write_nsys
 
 app = typer.Typer()
-app.command("trace")(trace)
+app.command("trace")(with_typers_declarations(trace))
 app.command("other")(lambda: None)
 
 

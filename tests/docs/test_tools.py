@@ -6,7 +6,7 @@ import pytest
 from tools.docs import reference, run_blocks
 
 import laptime
-from laptime.cli.main import VERBS
+from laptime.cli.verbs import VERBS
 
 
 def test_every_verb_and_every_public_name_has_a_page(tmp_path, monkeypatch):

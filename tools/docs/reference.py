@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import laptime
-from laptime.cli.main import VERBS, imported_verb
+from laptime.cli.typer_line import imported_verb
+from laptime.cli.verbs import VERBS
 from laptime.errors import LaptimeError
 
 FOLDER = Path(__file__).parents[2] / "docs" / "reference"

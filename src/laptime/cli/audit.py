@@ -6,8 +6,7 @@ import os
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
+from laptime.cli.declared import argument
 from laptime.cli.options import Force, GithubSummary, Html, Json, Junit
 from laptime.cli.output import check_ci, give, tell_ci
 from laptime.data.files import check_new_file
@@ -16,7 +15,7 @@ from laptime.data.files import check_new_file
 def audit(
     path: Annotated[
         Path,
-        typer.Argument(
+        argument(
             metavar="PATH",
             help="A run folder, a table, the older JSON files, or another program's result.",
         ),

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
+from laptime.cli.declared import option
 from laptime.cli.estimator_options import EstimatorFolder
 from laptime.cli.options import QUESTION, BudgetMs, Confidence, Json, Keep, Tokens
 from laptime.errors import LaptimeError
@@ -18,21 +17,21 @@ def budget(
     confidence: Confidence = "0.95",
     config: Annotated[
         list[str] | None,
-        typer.Option(
+        option(
             "--config", metavar="NAME=VALUE,...", help="One configuration. May be given again.",
             rich_help_panel=QUESTION,
         ),
     ] = None,
     grid: Annotated[
         Path | None,
-        typer.Option(
+        option(
             "--grid", metavar="FILE", help="Many: a YAML file of lists, or a table with the features' columns.",
             rich_help_panel=QUESTION,
         ),
     ] = None,
     accuracy: Annotated[
         str | None,
-        typer.Option(
+        option(
             "--accuracy", metavar="COL", help="The table's column of accuracies; the larger the better.",
             rich_help_panel=QUESTION,
         ),

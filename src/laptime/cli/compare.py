@@ -8,8 +8,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
+from laptime.cli.declared import argument, option
 from laptime.cli.options import (
     INPUT,
     MEASURING,
@@ -33,12 +32,12 @@ if TYPE_CHECKING:
 
 def compare(
     a: Annotated[
-        Path | None, typer.Argument(metavar="A", help="The run folder to compare with; or a folder of --run, again.")
+        Path | None, argument(metavar="A", help="The run folder to compare with; or a folder of --run, again.")
     ] = None,
-    b: Annotated[Path | None, typer.Argument(metavar="B", help="The run folder in question.")] = None,
+    b: Annotated[Path | None, argument(metavar="B", help="The run folder in question.")] = None,
     run: Annotated[
         str | None,
-        typer.Option(
+        option(
             "--run",
             metavar="COMMAND",
             help="A: a laptime profile line, or any command with {out}.",
@@ -47,11 +46,11 @@ def compare(
     ] = None,
     against: Annotated[
         str | None,
-        typer.Option("--against", metavar="COMMAND", help="B: likewise.", rich_help_panel=MEASURING),
+        option("--against", metavar="COMMAND", help="B: likewise.", rich_help_panel=MEASURING),
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(
+        option(
             "--out",
             metavar="FOLDER",
             help="The folder to write \\[default: runs/compare-TIME].",
@@ -60,13 +59,11 @@ def compare(
     ] = None,
     processes: Annotated[
         int,
-        typer.Option(
-            "--processes", metavar="N", help="Start at most this many processes.", min=4, rich_help_panel=MEASURING
-        ),
+        option("--processes", metavar="N", help="Start at most this many processes.", min=4, rich_help_panel=MEASURING),
     ] = 40,
     baseline: Annotated[
         list[Path] | None,
-        typer.Option(
+        option(
             "--baseline",
             metavar="FOLDER",
             help="A further run of A on this machine; give three or more.",
@@ -76,7 +73,7 @@ def compare(
     keep: Keep = "",
     stage: Annotated[
         Stage | None,
-        typer.Option(
+        option(
             "--stage",
             metavar="STAGE",
             help="Judge one alone: vision, audio, encode, prefill, decode, other, total or decode_per_token;"
@@ -86,7 +83,7 @@ def compare(
     ] = None,
     min_effect: Annotated[
         str,
-        typer.Option(
+        option(
             "--min-effect",
             metavar="SHARE",
             help="A smaller change counts as none: 2% or 0.02.",

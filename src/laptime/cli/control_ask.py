@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from laptime.cli import options
 from laptime.cli.control_features import EarlyBlock, Sweep, SweepDtype, SweepModel
-from laptime.cli.output import print_json
+from laptime.cli.declared import option
+from laptime.cli.output import print_json, say
 from laptime.data.files import check_new_folder, whole_folder
 from laptime.errors import require_torch
 
@@ -21,15 +20,13 @@ def ask(
     run: Sweep,
     data: Annotated[
         Path,
-        typer.Option(
-            "--data", metavar="FILE", help="Questions that the sweep didn't ask.", rich_help_panel=options.INPUT
-        ),
+        option("--data", metavar="FILE", help="Questions that the sweep didn't ask.", rich_help_panel=options.INPUT),
     ],
     out: options.OutFolder,
     force: options.Force = False,
     annotations: Annotated[
         Path | None,
-        typer.Option(
+        option(
             "--annotations",
             metavar="FILE",
             help="The questions' answers, if they are in a file of their own.",
@@ -38,7 +35,7 @@ def ask(
     ] = None,
     images: Annotated[
         Path | None,
-        typer.Option(
+        option(
             "--images",
             metavar="FOLDER",
             help="The questions' images, if they are in a folder of their own.",
@@ -47,7 +44,7 @@ def ask(
     ] = None,
     samples: Annotated[
         int | None,
-        typer.Option(
+        option(
             "--samples",
             metavar="N",
             min=1,
@@ -61,7 +58,7 @@ def ask(
     device: options.Device = "auto",
     batch: Annotated[
         int,
-        typer.Option(
+        option(
             "--batch",
             metavar="N",
             min=1,
@@ -108,5 +105,5 @@ def ask(
             "right": right,
         })  # fmt: skip
     else:
-        typer.echo(f"{out}: {len(table)} questions under {len(table.space)} choices, {percent(right)} of them right")
+        say(f"{out}: {len(table)} questions under {len(table.space)} choices, {percent(right)} of them right")
     return 0

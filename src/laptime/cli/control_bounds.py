@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from laptime.cli import options
-from laptime.cli.output import print_json
+from laptime.cli.declared import argument, option
+from laptime.cli.output import print_json, say
 from laptime.data.files import check_new_folder, whole_folder
 from laptime.errors import LaptimeError, require_torch
 
@@ -16,10 +15,10 @@ SCHEMA = "laptime.bounds/1"
 
 
 def bounds(
-    policy: Annotated[Path, typer.Argument(metavar="POLICY", help="What laptime control train wrote.")],
+    policy: Annotated[Path, argument(metavar="POLICY", help="What laptime control train wrote.")],
     data: Annotated[
         Path,
-        typer.Option(
+        option(
             "--data",
             metavar="FILE",
             help="Questions that the policy didn't learn from; 19 or more for a promise of 95 %.",
@@ -30,7 +29,7 @@ def bounds(
     force: options.Force = False,
     samples: Annotated[
         int | None,
-        typer.Option(
+        option(
             "--samples",
             metavar="N",
             min=1,
@@ -76,7 +75,7 @@ def bounds(
     adaptive = AdaptiveModel.load(loaded, policy, fast=True)
     try:
         choices = len(adaptive.space)
-        typer.echo(f"{count(len(examples) * choices)} calls, and what captures and warms up before", err=True)
+        say(f"{count(len(examples) * choices)} calls, and what captures and warms up before", err=True)
         adaptive.warm_up(examples[0])
         adaptive.learn_bounds(examples)
         learnt = adaptive.bounds
@@ -93,7 +92,7 @@ def bounds(
         })  # fmt: skip
         return 0
     least, most = int(usual.argmin()), int(usual.argmax())
-    typer.echo(
+    say(
         f"{out}: bounds of {choices} choices on FastModel, of {len(examples)} questions: "
         f"{text(float(usual[least]), 'ms')} ({learnt.space.choice(least)}) to {text(float(usual[most]), 'ms')} "
         f"({learnt.space.choice(most)}) in the median question"

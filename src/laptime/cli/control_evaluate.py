@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
-import typer
-
 from laptime.cli import options
 from laptime.cli.control_features import SweepDtype, SweepModel
 from laptime.cli.control_train import Answers, Features
-from laptime.cli.output import give
+from laptime.cli.declared import argument, option
+from laptime.cli.output import give, say
 from laptime.data.files import check_new_file
 from laptime.errors import LaptimeError
 
@@ -38,17 +37,17 @@ class Judgement(NamedTuple):
 
 
 def evaluate(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="The sweep's folder that the policies were trained on.")],
+    run: Annotated[Path, argument(metavar="RUN", help="The sweep's folder that the policies were trained on.")],
     policies: Annotated[
         list[Path],
-        typer.Argument(metavar="POLICY", help="What laptime control train wrote; the first is the one in question."),
+        argument(metavar="POLICY", help="What laptime control train wrote; the first is the one in question."),
     ],
     features: Features,
     answers: Answers = None,
     keep: options.Keep = "",
     budgets: Annotated[
         str,
-        typer.Option(
+        option(
             "--budgets",
             metavar="MS,...",
             help="Budgets: 20,30,40. Without it: five, spread over where choosing can gain.",
@@ -57,7 +56,7 @@ def evaluate(
     ] = "",
     questions: Annotated[
         int | None,
-        typer.Option(
+        option(
             "--questions",
             metavar="N",
             min=1,
@@ -67,7 +66,7 @@ def evaluate(
     ] = None,
     replay: Annotated[
         bool,
-        typer.Option(
+        option(
             "--replay",
             help="Look answers and times up in the sweep; measure nothing.",
             rich_help_panel=options.MEASURING,
@@ -75,7 +74,7 @@ def evaluate(
     ] = False,
     online: Annotated[
         bool,
-        typer.Option(
+        option(
             "--online/--as-calibrated",
             help="Whether measured calls correct the bounds of later ones.",
             rich_help_panel=options.MEASURING,
@@ -83,7 +82,7 @@ def evaluate(
     ] = True,
     time_limit: Annotated[
         float | None,
-        typer.Option(
+        option(
             "--time-limit",
             metavar="SECONDS",
             min=1,
@@ -93,7 +92,7 @@ def evaluate(
     ] = None,
     slow_down: Annotated[
         float | None,
-        typer.Option(
+        option(
             "--slow-down",
             metavar="FACTOR",
             help="Also replay a stream on a machine that becomes slower by this factor.",
@@ -196,7 +195,7 @@ def _measured(
         seed=seed,
         limit_s=limit_s,
     )
-    typer.echo(_announcement(judgement, len(examination.examples), limit_s), err=True)
+    say(_announcement(judgement, len(examination.examples), limit_s), err=True)
     judged = JudgedSweep(
         table=sweep.table,
         features=judgement.features,

@@ -5,30 +5,29 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from laptime.cli import options
-from laptime.cli.output import print_json
+from laptime.cli.declared import argument, option
+from laptime.cli.output import print_json, say
 from laptime.data.files import check_new_folder, whole_folder
 from laptime.errors import LaptimeError, require_torch
 
 MARKS = ("features.json",)
 """What a folder of this verb holds: only such a folder is replaced by --force."""
 
-Sweep = Annotated[Path, typer.Argument(metavar="RUN", help="A sweep's folder, of scored questions.")]
+Sweep = Annotated[Path, argument(metavar="RUN", help="A sweep's folder, of scored questions.")]
 SweepModel = Annotated[
     str | None,
-    typer.Option(
+    option(
         "--model", metavar="MODEL", help="The sweep's model, if it is in another place now.",
         rich_help_panel=options.MODEL,
     ),
 ]  # fmt: skip
 SweepDtype = Annotated[
-    options.Dtype, typer.Option("--dtype", help="Precision; auto is the sweep's.", rich_help_panel=options.MODEL)
+    options.Dtype, option("--dtype", help="Precision; auto is the sweep's.", rich_help_panel=options.MODEL)
 ]
 EarlyBlock = Annotated[
     int,
-    typer.Option(
+    option(
         "--early-block", metavar="N", min=1, help="Blocks that run before experts and blocks are chosen.",
         rich_help_panel=options.LEARNING,
     ),
@@ -78,5 +77,5 @@ def features(
     if as_json:
         print_json({"schema": "laptime.features/1", "folder": str(out), "questions": len(table), "hidden": hidden})
     else:
-        typer.echo(f"{out}: words, pixels and {hidden} hidden values of {len(table)} questions under each tier")
+        say(f"{out}: words, pixels and {hidden} hidden values of {len(table)} questions under each tier")
     return 0

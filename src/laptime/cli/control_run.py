@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from laptime.cli import options
-from laptime.cli.output import print_json
+from laptime.cli.declared import argument, option
+from laptime.cli.output import print_json, say
 from laptime.errors import LaptimeError, require_torch
 
 MOST_CHOICES = 26
@@ -16,20 +15,18 @@ MOST_CHOICES = 26
 
 
 def run(
-    policy: Annotated[Path, typer.Argument(metavar="POLICY", help="What laptime control train wrote.")],
+    policy: Annotated[Path, argument(metavar="POLICY", help="What laptime control train wrote.")],
     question: Annotated[
-        str, typer.Option("--question", metavar="TEXT", help="What is asked.", rich_help_panel=options.QUESTION)
+        str, option("--question", metavar="TEXT", help="What is asked.", rich_help_panel=options.QUESTION)
     ],
     budget_ms: options.BudgetMs,
     image: Annotated[
         Path | None,
-        typer.Option(
-            "--image", metavar="FILE", help="The image that is asked about.", rich_help_panel=options.QUESTION
-        ),
+        option("--image", metavar="FILE", help="The image that is asked about.", rich_help_panel=options.QUESTION),
     ] = None,
     choice: Annotated[
         list[str] | None,
-        typer.Option(
+        option(
             "--choice",
             metavar="TEXT",
             help="An option of a multiple-choice question; once for each.",
@@ -38,7 +35,7 @@ def run(
     ] = None,
     new_tokens: Annotated[
         int | None,
-        typer.Option(
+        option(
             "--new-tokens", metavar="N", min=1, help="The most tokens of the answer.", rich_help_panel=options.QUESTION
         ),
     ] = None,
@@ -48,7 +45,7 @@ def run(
     trust_remote_code: options.TrustRemoteCode = False,
     repeats: Annotated[
         int,
-        typer.Option(
+        option(
             "--repeats",
             metavar="N",
             min=1,
@@ -58,7 +55,7 @@ def run(
     ] = 2,
     fast: Annotated[
         bool,
-        typer.Option(
+        option(
             "--fast",
             help="Answer on FastModel, without launch gaps; the policy's bounds are of the plain path.",
             rich_help_panel=options.MEASURING,
@@ -118,8 +115,8 @@ def run(
             bound = f"bound {text(decision.bound_ms, 'ms')}"
             bound += "" if decision.confidence is None else f" with {plain_percent(round(decision.confidence, 2))}"
         knobs = saved.policy.space.choice(answer.choice)
-        typer.echo(answer.text if named is None else f"{answer.text}  (option: {named})")
-        typer.echo(
+        say(answer.text if named is None else f"{answer.text}  (option: {named})")
+        say(
             f"{text(answer.spent_ms, 'ms')} of {plain_text(budget, 'ms')} ({bound}); {knobs}; "
             f"decided in {text(decision.deciding_ms, 'ms')}"
             + ("; no choice was known to fit: the fastest was taken" if unfit else ""),

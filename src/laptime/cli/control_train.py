@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
-import typer
 
 from laptime.cli import options
 from laptime.cli.control_features import Sweep
-from laptime.cli.output import print_json
+from laptime.cli.declared import option
+from laptime.cli.output import print_json, say
 from laptime.data.files import check_new_folder, whole_folder
 from laptime.errors import LaptimeError
 
@@ -43,11 +43,11 @@ class PromiseScope(str, Enum):
 
 Features = Annotated[
     Path,
-    typer.Option("--features", metavar="FOLDER", help="What control features wrote.", rich_help_panel=options.INPUT),
+    option("--features", metavar="FOLDER", help="What control features wrote.", rich_help_panel=options.INPUT),
 ]
 SeveralFeatures = Annotated[
     list[Path],
-    typer.Option(
+    option(
         "--features", metavar="FOLDER",
         help="What control features wrote. Several, each with another --early-block: the best block is searched.",
         rich_help_panel=options.INPUT,
@@ -55,7 +55,7 @@ SeveralFeatures = Annotated[
 ]  # fmt: skip
 Answers = Annotated[
     Path | None,
-    typer.Option(
+    option(
         "--answers", metavar="FOLDER", help="What control ask wrote: further questions to learn from.",
         rich_help_panel=options.INPUT,
     ),
@@ -66,7 +66,7 @@ def train(
     run: Sweep,
     estimator: Annotated[
         Path,
-        typer.Option(
+        option(
             "--estimator", metavar="FOLDER", help="What laptime fit wrote of this sweep.", rich_help_panel=options.INPUT
         ),
     ],
@@ -76,11 +76,11 @@ def train(
     answers: Answers = None,
     keep: options.Keep = "",
     kind: Annotated[
-        PolicyKind, typer.Option("--policy", help="Which policy.", rich_help_panel=options.LEARNING)
+        PolicyKind, option("--policy", help="Which policy.", rich_help_panel=options.LEARNING)
     ] = PolicyKind.grpo,
     sees: Annotated[
         str,
-        typer.Option(
+        option(
             "--sees",
             metavar="NAME,...",
             help="What it looks at besides the budget: language,pixels,hidden; none; or all.",
@@ -89,7 +89,7 @@ def train(
     ] = "all",
     budget_range: Annotated[
         str | None,
-        typer.Option(
+        option(
             "--budget-range",
             metavar="LOW:HIGH",
             help="Budgets in ms to train on. Without it: all where choices differ.",
@@ -98,11 +98,11 @@ def train(
     ] = None,
     steps: Annotated[
         int | None,
-        typer.Option("--steps", metavar="N", min=1, help="Steps of training.", rich_help_panel=options.LEARNING),
+        option("--steps", metavar="N", min=1, help="Steps of training.", rich_help_panel=options.LEARNING),
     ] = None,
     name: Annotated[
         str | None,
-        typer.Option(
+        option(
             "--name",
             metavar="NAME",
             help="What tables call it. Without it: its kind.",
@@ -113,7 +113,7 @@ def train(
     confidence: options.Confidence = "0.95",
     promise: Annotated[
         PromiseScope,
-        typer.Option(
+        option(
             "--promise",
             help="overall: that share of all answers is in time; each: every question keeps it by itself.",
             rich_help_panel=options.QUESTION,
@@ -155,7 +155,7 @@ def train(
         found = search_early_block(half, tables, bounds, seed=seed)
         seen = next(one for one in tables if one.early_block == found.chosen).of(half.sample_ids, half.space)
         tried = {f"early_block_{one.early_block}": one.score for one in found.scores}
-        typer.echo(_searched(found), err=True)
+        say(_searched(found), err=True)
     spec = PolicySpec(
         kind=kind.value,
         needs=needs,
@@ -175,10 +175,10 @@ def train(
     from laptime.control.judge.lineup import what_it_kept
     from laptime.report.kit.numbers import plain_percent
 
-    typer.echo(f"{out}: {saved.policy.name} of {len(half)} questions, {len(half.space)} choices{_trained(saved)}")
+    say(f"{out}: {saved.policy.name} of {len(half)} questions, {len(half.space)} choices{_trained(saved)}")
     if (kept := what_it_kept(saved.policy)) is not None:
-        typer.echo(kept, err=True)
-    typer.echo(f"{plain_percent(share)} in time are promised {_promised(saved, promise)}", err=True)
+        say(kept, err=True)
+    say(f"{plain_percent(share)} in time are promised {_promised(saved, promise)}", err=True)
     return 0
 
 

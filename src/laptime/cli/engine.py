@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
+from laptime.cli.declared import argument, option
 from laptime.cli.options import INPUT, OUTPUT, Force, Html, Json
 from laptime.cli.output import give
 from laptime.data.files import check_new_file
@@ -15,24 +14,22 @@ from laptime.data.files import check_new_file
 def engine(
     folder: Annotated[
         Path,
-        typer.Argument(
+        argument(
             metavar="FOLDER|LOG",
             help="What LAPTIME_VLLM named when vLLM started, or a log of requests of SGLang or TensorRT-LLM.",
         ),
     ],
     client: Annotated[
         Path | None,
-        typer.Option("--client", metavar="RUN", help="A run of serve-bench on the same host.", rich_help_panel=INPUT),
+        option("--client", metavar="RUN", help="A run of serve-bench on the same host.", rich_help_panel=INPUT),
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(
-            "--out", metavar="FOLDER", help="A run folder with each request's stages.", rich_help_panel=OUTPUT
-        ),
+        option("--out", metavar="FOLDER", help="A run folder with each request's stages.", rich_help_panel=OUTPUT),
     ] = None,
     perfetto: Annotated[
         Path | None,
-        typer.Option("--perfetto", metavar="FILE", help="Requests and steps for Perfetto.", rich_help_panel=OUTPUT),
+        option("--perfetto", metavar="FILE", help="Requests and steps for Perfetto.", rich_help_panel=OUTPUT),
     ] = None,
     html: Html = None,
     force: Force = False,
@@ -53,8 +50,8 @@ def engine(
     from laptime.data.run_folder import check_free
     from laptime.engines.engine_report import engine_report, write_run
 
-    for file, option in ((html, "--html"), (perfetto, "--perfetto")):
-        check_new_file(file, option, force=force)
+    for file, name in ((html, "--html"), (perfetto, "--perfetto")):
+        check_new_file(file, name, force=force)
     if out is not None:
         check_free(out)
     report = engine_report(folder, client)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
+from laptime.cli.declared import option
 from laptime.cli.options import MEASURING, Device, Json
 from laptime.cli.output import print_json, print_report
 from laptime.errors import require_torch
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 def env(
     overhead: Annotated[
         bool,
-        typer.Option(
+        option(
             "--overhead",
             help="Measure what a mark, a synchronize and each way of marking cost here.",
             rich_help_panel=MEASURING,

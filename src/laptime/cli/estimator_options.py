@@ -7,39 +7,38 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
-
+from laptime.cli.declared import argument, option
 from laptime.cli.options import LEARNING, names
 from laptime.errors import LaptimeError
 
 MOST_TOKENS = 10**7
 
 EstimatorFolder = Annotated[
-    Path, typer.Argument(metavar="EST", help="The folder that fit wrote. A run's folder of stages answers the total.")
+    Path, argument(metavar="EST", help="The folder that fit wrote. A run's folder of stages answers the total.")
 ]
 Target = Annotated[
     str | None,
-    typer.Option(
+    option(
         "--target", metavar="COL", help="The column to predict, in ms or its name's unit.", rich_help_panel=LEARNING
     ),
 ]
 Features = Annotated[
-    str, typer.Option("--features", metavar="A,B", help="Columns that it depends on.", rich_help_panel=LEARNING)
+    str, option("--features", metavar="A,B", help="Columns that it depends on.", rich_help_panel=LEARNING)
 ]
 Categorical = Annotated[
     str,
-    typer.Option("--categorical", metavar="A,B", help="Features that are names, not sizes.", rich_help_panel=LEARNING),
+    option("--categorical", metavar="A,B", help="Features that are names, not sizes.", rich_help_panel=LEARNING),
 ]
 Group = Annotated[
     str,
-    typer.Option(
+    option(
         "--group", metavar="A,B", help="Columns whose rows belong together and are held out together.",
         rich_help_panel=LEARNING,
     ),
 ]  # fmt: skip
 Iqr = Annotated[
     float | None,
-    typer.Option(
+    option(
         "--iqr", metavar="N",
         help="Fit without times beyond N interquartile ranges of their repeats; the result says what was left out.",
         rich_help_panel=LEARNING,
@@ -47,14 +46,14 @@ Iqr = Annotated[
 ]  # fmt: skip
 BandwidthGbS = Annotated[
     float | None,
-    typer.Option(
+    option(
         "--bandwidth-gb-s", metavar="X", help="(a run) The device's measured bandwidth; laptime remedy prints it.",
         rich_help_panel=LEARNING,
     ),
 ]  # fmt: skip
 TflopS = Annotated[
     float | None,
-    typer.Option(
+    option(
         "--tflop-s", metavar="X", help="(a run) Its measured dense rate at the run's precision.",
         rich_help_panel=LEARNING,
     ),

@@ -6,8 +6,7 @@ import os
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
+from laptime.cli.declared import argument, option
 from laptime.cli.estimator_options import BandwidthGbS, Categorical, Features, Group, Iqr, Target, TflopS
 from laptime.cli.options import Confidence, Force, Html, Json, Keep
 from laptime.errors import LaptimeError
@@ -18,11 +17,11 @@ JUDGING = "Judging"
 def evaluate(
     what: Annotated[
         Path,
-        typer.Argument(metavar="EST|TABLE", help="What fit wrote, or a table."),
+        argument(metavar="EST|TABLE", help="What fit wrote, or a table."),
     ],
     table: Annotated[
         Path | None,
-        typer.Argument(metavar="TABLE", help="The table to judge EST on."),
+        argument(metavar="TABLE", help="The table to judge EST on."),
     ] = None,
     target: Target = None,
     features: Features = "",
@@ -30,27 +29,27 @@ def evaluate(
     group: Group = "",
     splits: Annotated[
         str,
-        typer.Option(
+        option(
             "--splits", metavar="KINDS", help="What to hold out: random,new-config,largest,held-out.",
             rich_help_panel=JUDGING,
         ),
     ] = "",
     size: Annotated[
         str,
-        typer.Option(
+        option(
             "--size", metavar="A,B", help="(largest) Columns whose product is the size.", rich_help_panel=JUDGING
         ),
     ] = "",
     hold_out: Annotated[
         str,
-        typer.Option(
+        option(
             "--hold-out", metavar="A,B", help="(held-out) Columns whose levels are held out one by one.",
             rich_help_panel=JUDGING,
         ),
     ] = "",
     seeds: Annotated[
         int,
-        typer.Option(
+        option(
             "--seeds", metavar="N", help="Random splits of each kind.", min=1, max=100, rich_help_panel=JUDGING
         ),
     ] = 3,

@@ -9,10 +9,9 @@ from enum import Enum
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
-import typer
-
+from laptime.cli.declared import argument, option
 from laptime.cli.options import OUTPUT, Force, Json
-from laptime.cli.output import print_json
+from laptime.cli.output import print_json, say
 from laptime.data.files import check_new_file, check_new_folder, whole_folder, write_new_file
 
 LEGACY_FILES = ("*_imgsizetier-*.json",)
@@ -41,7 +40,7 @@ class Exported(NamedTuple):
 def export(
     path: Annotated[
         Path,
-        typer.Argument(
+        argument(
             metavar="PATH",
             help="A run folder or a table of samples; for perfetto a run folder or a trace file, "
             "for otlp-json and prometheus a run folder.",
@@ -49,7 +48,7 @@ def export(
     ],
     format_: Annotated[
         Format,
-        typer.Option(
+        option(
             "--format",
             metavar="NAME",
             help="parquet, csv, legacy-json, perfetto, otlp-json or prometheus.",
@@ -58,7 +57,7 @@ def export(
     ] = Format.parquet,
     to: Annotated[
         Path | None,
-        typer.Option(
+        option(
             "--to",
             metavar="FILE",
             help="The file to write, for legacy-json a folder. Default: beside PATH, with its name.",
@@ -103,7 +102,7 @@ def export(
             }
         )
     else:
-        typer.echo(str(target))
+        say(str(target))
     return 0
 
 

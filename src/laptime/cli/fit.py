@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
+from laptime.cli.declared import argument
 from laptime.cli.estimator_options import BandwidthGbS, Categorical, Features, Group, Iqr, Target, TflopS
 from laptime.cli.options import Force, Json, Keep, OutFolder, Seed, names
+from laptime.cli.output import say
 
 
 def fit(
-    table: Annotated[Path, typer.Argument(metavar="TABLE", help="A run folder, a Parquet or a CSV table.")],
+    table: Annotated[Path, argument(metavar="TABLE", help="A run folder, a Parquet or a CSV table.")],
     out: OutFolder,
     target: Target = None,
     features: Features = "",
@@ -59,6 +59,6 @@ def fit(
     else:
         fitted = fit_run(table, out, options, force=force)
     for name, why in fitted.skipped.items():
-        typer.echo(f"{name}: left out ({why})", err=True)
+        say(f"{name}: left out ({why})", err=True)
     give(fitted, as_json=as_json)
     return 0

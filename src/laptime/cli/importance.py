@@ -7,9 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from laptime.cli import options
+from laptime.cli.declared import option
 from laptime.cli.output import give
 from laptime.data.files import check_new_file, write_new_file
 from laptime.errors import LaptimeError, require_torch
@@ -29,7 +28,7 @@ def importance(
     model: options.ModelName,
     data: Annotated[
         Path | None,
-        typer.Option(
+        option(
             "--data",
             metavar="FILE",
             help="Questions to measure on; without it: random tokens, which say little.",
@@ -38,7 +37,7 @@ def importance(
     ] = None,
     samples: Annotated[
         int,
-        typer.Option(
+        option(
             "--samples",
             metavar="N",
             min=1,
@@ -48,7 +47,7 @@ def importance(
     ] = SAMPLES,
     out: Annotated[
         Path | None,
-        typer.Option(
+        option(
             "--out",
             metavar="FILE",
             help="Write the file that a sweep's `importance:` or `experts:` names.",
@@ -57,7 +56,7 @@ def importance(
     ] = None,
     search: Annotated[
         Search | None,
-        typer.Option(
+        option(
             "--search",
             metavar="blocks|experts",
             help="Beam search by the answers that are then right: which blocks run, or experts in each block.",
@@ -66,7 +65,7 @@ def importance(
     ] = None,
     score: Annotated[
         str | None,
-        typer.Option(
+        option(
             "--score",
             metavar="KIND",
             help="How answers are scored; likelihood: how probable the right one is, none is written.",
@@ -76,7 +75,7 @@ def importance(
     ] = None,
     totals: Annotated[
         str | None,
-        typer.Option(
+        option(
             "--totals",
             metavar="N,N,...",
             help="How many blocks run, or experts over all blocks: 28,26,24.",
@@ -85,7 +84,7 @@ def importance(
     ] = None,
     width: Annotated[
         int | None,
-        typer.Option(
+        option(
             "--width",
             metavar="N",
             min=1,
@@ -96,7 +95,7 @@ def importance(
     ] = None,
     tries: Annotated[
         int | None,
-        typer.Option(
+        option(
             "--tries",
             metavar="N",
             min=1,
@@ -107,7 +106,7 @@ def importance(
     ] = None,
     new_tokens: Annotated[
         int | None,
-        typer.Option(
+        option(
             "--new-tokens",
             metavar="N",
             min=1,

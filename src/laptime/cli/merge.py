@@ -5,14 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
+from laptime.cli.declared import argument
 from laptime.cli.options import Json, OutFolder
 from laptime.cli.output import give
 
 
 def merge(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders of one sweep, or of one profile.")],
+    runs: Annotated[list[Path], argument(metavar="RUN...", help="Run folders of one sweep, or of one profile.")],
     out: OutFolder,
     as_json: Json = False,
 ) -> int:

@@ -11,8 +11,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
+from laptime.cli.declared import argument, option
 from laptime.errors import LaptimeError
 
 MODEL = "Model"
@@ -47,79 +46,75 @@ class Stage(Enum):
     decode_per_token = "decode_per_token"  # noqa: S105
 
 
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.", rich_help_panel=OUTPUT)]
+Json = Annotated[bool, option("--json", help="Print the result as JSON on stdout.", rich_help_panel=OUTPUT)]
 Html = Annotated[
-    Path | None, typer.Option("--html", metavar="FILE", help="Write one self-contained page.", rich_help_panel=OUTPUT)
+    Path | None, option("--html", metavar="FILE", help="Write one self-contained page.", rich_help_panel=OUTPUT)
 ]
 Force = Annotated[
-    bool, typer.Option("--force", help="Replace what an earlier run of this verb wrote.", rich_help_panel=OUTPUT)
+    bool, option("--force", help="Replace what an earlier run of this verb wrote.", rich_help_panel=OUTPUT)
 ]
 ForcePage = Annotated[
     bool,
-    typer.Option("--force", help="Replace an earlier page. A run folder is never replaced.", rich_help_panel=OUTPUT),
+    option("--force", help="Replace an earlier page. A run folder is never replaced.", rich_help_panel=OUTPUT),
 ]
 """Of verbs that write a run folder: what was measured stays."""
 GithubSummary = Annotated[
     bool,
-    typer.Option(
+    option(
         "--github-summary", help="In a GitHub job: add to its summary, and annotate the change.", rich_help_panel=OUTPUT
     ),
 ]
 Junit = Annotated[
     Path | None,
-    typer.Option("--junit", metavar="FILE", help="Write JUnit XML; a file that is there is replaced.",
+    option("--junit", metavar="FILE", help="Write JUnit XML; a file that is there is replaced.",
                  rich_help_panel=OUTPUT),
 ]  # fmt: skip
-OutFolder = Annotated[
-    Path, typer.Option("--out", metavar="FOLDER", help="The folder to write.", rich_help_panel=OUTPUT)
-]
+OutFolder = Annotated[Path, option("--out", metavar="FOLDER", help="The folder to write.", rich_help_panel=OUTPUT)]
 
 ModelName = Annotated[
-    str, typer.Argument(metavar="MODEL", help="A hub id, a local path, or preset:NAME (random weights, no download).")
+    str, argument(metavar="MODEL", help="A hub id, a local path, or preset:NAME (random weights, no download).")
 ]
 PolicyModel = Annotated[
     str | None,
-    typer.Option(
+    option(
         "--model", metavar="MODEL", help="Without it: the model that the policy was trained for.", rich_help_panel=MODEL
     ),
 ]
 DtypeOption = Annotated[
     Dtype,
-    typer.Option(
+    option(
         "--dtype", metavar="DTYPE", help="auto (the checkpoint's), float32, bfloat16, float16.", rich_help_panel=MODEL
     ),
 ]
 Device = Annotated[
-    str, typer.Option("--device", metavar="DEVICE", help="auto, cpu, cuda, cuda:1, ...", rich_help_panel=MODEL)
+    str, option("--device", metavar="DEVICE", help="auto, cpu, cuda, cuda:1, ...", rich_help_panel=MODEL)
 ]
 TrustRemoteCode = Annotated[
-    bool, typer.Option("--trust-remote-code", help="Run code that comes with the model.", rich_help_panel=MODEL)
+    bool, option("--trust-remote-code", help="Run code that comes with the model.", rich_help_panel=MODEL)
 ]
 
-Seed = Annotated[int, typer.Option("--seed", metavar="N", help="The same seed and input give the same result.")]
+Seed = Annotated[int, option("--seed", metavar="N", help="The same seed and input give the same result.")]
 Keep = Annotated[
     str,
-    typer.Option(
+    option(
         "--keep", metavar="FLAGS", help="Use samples with these flags all the same: cold,foreign-process.",
         rich_help_panel=INPUT,
     ),
 ]  # fmt: skip
 Confidence = Annotated[
     str,
-    typer.Option(
-        "--confidence", metavar="SHARE", help="How sure the answer must be: 0.95 or 95%.", rich_help_panel=QUESTION
-    ),
+    option("--confidence", metavar="SHARE", help="How sure the answer must be: 0.95 or 95%.", rich_help_panel=QUESTION),
 ]
 BudgetMs = Annotated[
     str | None,
-    typer.Option(
+    option(
         "--budget-ms", metavar="MS", help="The time that an answer may take: 170, 170ms or 0.17s.",
         rich_help_panel=QUESTION,
     ),
 ]  # fmt: skip
 Tokens = Annotated[
     str | None,
-    typer.Option(
+    option(
         "--tokens", metavar="N,N,...", help="Output tokens, equally likely: 4,8,16 (estimators of stages only).",
         rich_help_panel=QUESTION,
     ),

@@ -82,3 +82,8 @@ def print_report(*reports: Any) -> None:
     printer = console()
     for report in reports:
         printer.print(report)
+
+
+def say(text: str, *, err: bool = False) -> None:
+    """Print a line on stdout, or on stderr."""
+    print(text, file=sys.stderr if err else sys.stdout, flush=True)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
+from laptime.cli.declared import argument, option
 from laptime.cli.estimator_options import EstimatorFolder
 from laptime.cli.options import OUTPUT, BudgetMs, Confidence, Force, Json, Keep, Tokens
+from laptime.cli.output import say
 from laptime.errors import LaptimeError
 
 
@@ -16,7 +16,7 @@ def predict(
     estimator: EstimatorFolder,
     asked: Annotated[
         list[str],
-        typer.Argument(metavar="TABLE|NAME=VALUE...", help="A table with the features' columns, or one row in words."),
+        argument(metavar="TABLE|NAME=VALUE...", help="A table with the features' columns, or one row in words."),
     ],
     confidence: Confidence = "0.95",
     budget_ms: BudgetMs = None,
@@ -24,7 +24,7 @@ def predict(
     keep: Keep = "",
     to: Annotated[
         Path | None,
-        typer.Option(
+        option(
             "--to", metavar="FILE", help="Write the table with its predictions: .csv or .parquet.",
             rich_help_panel=OUTPUT,
         ),
@@ -65,5 +65,5 @@ def predict(
     give(prediction, as_json=as_json)
     if to is not None:
         write_new_file(to, prediction.encoded_table(to.suffix), "--to", force=force)
-        typer.echo(f"table: {to}", err=True)
+        say(f"table: {to}", err=True)
     return 1 if prediction.nothing_known else 0

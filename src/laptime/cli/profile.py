@@ -10,8 +10,7 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
+from laptime.cli.declared import option
 from laptime.cli.options import (
     INPUT,
     MEASURING,
@@ -84,56 +83,50 @@ def profile(
     device: Device = "auto",
     attention: Annotated[
         Attention | None,
-        typer.Option(
+        option(
             "--attention", metavar="NAME", help=f"{', '.join(one.value for one in Attention)}.", rich_help_panel=MODEL
         ),
     ] = None,
     cache: Annotated[
         Cache,
-        typer.Option(
-            "--cache", metavar="NAME", help=f"{', '.join(one.value for one in Cache)}.", rich_help_panel=MODEL
-        ),
+        option("--cache", metavar="NAME", help=f"{', '.join(one.value for one in Cache)}.", rich_help_panel=MODEL),
     ] = Cache.dynamic,
     compile_: Annotated[
         bool,
-        typer.Option("--compile/--no-compile", help="Let a static cache compile decode.", rich_help_panel=MODEL),
+        option("--compile/--no-compile", help="Let a static cache compile decode.", rich_help_panel=MODEL),
     ] = True,
     prefill_chunk: Annotated[
         int | None,
-        typer.Option("--prefill-chunk", metavar="N", help="Prefill in chunks of N tokens.", rich_help_panel=MODEL),
+        option("--prefill-chunk", metavar="N", help="Prefill in chunks of N tokens.", rich_help_panel=MODEL),
     ] = None,
     autocast: Annotated[
         Autocast | None,
-        typer.Option(
-            "--autocast", metavar="DTYPE", help="Run under autocast: bfloat16 or float16.", rich_help_panel=MODEL
-        ),
+        option("--autocast", metavar="DTYPE", help="Run under autocast: bfloat16 or float16.", rich_help_panel=MODEL),
     ] = None,
-    tf32: Annotated[
-        bool, typer.Option("--tf32", help="TF32 in float32 matrix products.", rich_help_panel=MODEL)
-    ] = False,
+    tf32: Annotated[bool, option("--tf32", help="TF32 in float32 matrix products.", rich_help_panel=MODEL)] = False,
     vision_module: Annotated[
         list[str] | None,
-        typer.Option(
+        option(
             "--vision-module", metavar="PATH", help="Where a vision tower is. Once for each.", rich_help_panel=MODEL
         ),
     ] = None,
     projector_module: Annotated[
         list[str] | None,
-        typer.Option(
+        option(
             "--projector-module", metavar="PATH", help="Where a projector is. Once for each.", rich_help_panel=MODEL
         ),
     ] = None,
     language_module: Annotated[
         str | None,
-        typer.Option("--language-module", metavar="PATH", help="Where the language model is.", rich_help_panel=MODEL),
+        option("--language-module", metavar="PATH", help="Where the language model is.", rich_help_panel=MODEL),
     ] = None,
     adapter: Annotated[
         str | None,
-        typer.Option("--adapter", metavar="NAME", help="A PEFT adapter: a folder or a hub id.", rich_help_panel=MODEL),
+        option("--adapter", metavar="NAME", help="A PEFT adapter: a folder or a hub id.", rich_help_panel=MODEL),
     ] = None,
     quantize: Annotated[
         str | None,
-        typer.Option(
+        option(
             "--quantize",
             metavar="NAME",
             help="bnb-8bit, bnb-4bit, quanto-int8, quanto-int4, torchao-int8, hqq-4bit, fp8.",
@@ -142,38 +135,34 @@ def profile(
     ] = None,
     device_map: Annotated[
         str | None,
-        typer.Option(
-            "--device-map", metavar="MAP", help="As transformers takes it: auto, cuda:0.", rich_help_panel=MODEL
-        ),
+        option("--device-map", metavar="MAP", help="As transformers takes it: auto, cuda:0.", rich_help_panel=MODEL),
     ] = None,
     trust_remote_code: TrustRemoteCode = False,
-    samples: Annotated[
-        int, typer.Option("--samples", metavar="N", help="Different inputs.", rich_help_panel=INPUT)
-    ] = 20,
+    samples: Annotated[int, option("--samples", metavar="N", help="Different inputs.", rich_help_panel=INPUT)] = 20,
     prompt_tokens: Annotated[
         int,
-        typer.Option(
+        option(
             "--prompt-tokens", metavar="N", help="Text tokens of a prompt, besides image tokens.", rich_help_panel=INPUT
         ),
     ] = 64,
     new_tokens: Annotated[
-        int, typer.Option("--new-tokens", metavar="N", help="Tokens to generate.", rich_help_panel=INPUT)
+        int, option("--new-tokens", metavar="N", help="Tokens to generate.", rich_help_panel=INPUT)
     ] = 32,
     image_size: Annotated[
         str | None,
-        typer.Option("--image-size", metavar="WIDTHxHEIGHT", help="Size of the image.", rich_help_panel=INPUT),
+        option("--image-size", metavar="WIDTHxHEIGHT", help="Size of the image.", rich_help_panel=INPUT),
     ] = None,
     image_tokens: Annotated[
         int | None,
-        typer.Option("--image-tokens", metavar="N", help="At most N tokens of an image.", rich_help_panel=INPUT),
+        option("--image-tokens", metavar="N", help="At most N tokens of an image.", rich_help_panel=INPUT),
     ] = None,
     audio_seconds: Annotated[
         float | None,
-        typer.Option("--audio-seconds", metavar="S", help="Length of the sound.", rich_help_panel=INPUT),
+        option("--audio-seconds", metavar="S", help="Length of the sound.", rich_help_panel=INPUT),
     ] = None,
     generate: Annotated[
         list[str] | None,
-        typer.Option(
+        option(
             "--generate",
             metavar="KEY=VALUE",
             help="A further setting of generate(): num_beams=4. Once for each.",
@@ -182,14 +171,14 @@ def profile(
     ] = None,
     assistant: Annotated[
         str | None,
-        typer.Option(
+        option(
             "--assistant", metavar="MODEL", help="A smaller model drafts: assisted decoding.", rich_help_panel=INPUT
         ),
     ] = None,
-    batch: Annotated[int, typer.Option("--batch", metavar="N", help="Rows per call.", rich_help_panel=INPUT)] = 1,
+    batch: Annotated[int, option("--batch", metavar="N", help="Rows per call.", rich_help_panel=INPUT)] = 1,
     data: Annotated[
         Path | None,
-        typer.Option(
+        option(
             "--data",
             metavar="FILE",
             help="JSON lines of {image, question}, or images, video, audio; EOS then ends a row.",
@@ -197,14 +186,14 @@ def profile(
         ),
     ] = None,
     seed: Annotated[
-        int, typer.Option("--seed", metavar="N", help="Seed of inputs and random weights.", rich_help_panel=INPUT)
+        int, option("--seed", metavar="N", help="Seed of inputs and random weights.", rich_help_panel=INPUT)
     ] = 0,
     repeats: Annotated[
-        int, typer.Option("--repeats", metavar="N", help="At most N passes over the inputs.", rich_help_panel=MEASURING)
+        int, option("--repeats", metavar="N", help="At most N passes over the inputs.", rich_help_panel=MEASURING)
     ] = 5,
     precision: Annotated[
         float,
-        typer.Option(
+        option(
             "--precision",
             metavar="SHARE",
             help="Stop when the median's interval is this narrow (relative half-width).",
@@ -212,35 +201,35 @@ def profile(
         ),
     ] = 0.01,
     time_limit: Annotated[
-        float, typer.Option("--time-limit", metavar="SECONDS", help="Stop after this time.", rich_help_panel=MEASURING)
+        float, option("--time-limit", metavar="SECONDS", help="Stop after this time.", rich_help_panel=MEASURING)
     ] = 600.0,
     max_warmups: Annotated[
-        int, typer.Option("--max-warmups", metavar="N", help="At most N warm-up calls.", rich_help_panel=MEASURING)
+        int, option("--max-warmups", metavar="N", help="At most N warm-up calls.", rich_help_panel=MEASURING)
     ] = 10,
     cache_policy: Annotated[
         CachePolicy,
-        typer.Option("--cache-policy", help="The allocator's cache before each sample.", rich_help_panel=MEASURING),
+        option("--cache-policy", help="The allocator's cache before each sample.", rich_help_panel=MEASURING),
     ] = CachePolicy.keep,
     per_token: Annotated[
-        bool, typer.Option("--per-token", help="Mark every step too: ITL.", rich_help_panel=MEASURING)
+        bool, option("--per-token", help="Mark every step too: ITL.", rich_help_panel=MEASURING)
     ] = False,
     percentiles: Annotated[
         str | None,
-        typer.Option(
+        option(
             "--percentiles", metavar="N,N,...", help="Show these of all times: 50,90,99.", rich_help_panel=MEASURING
         ),
     ] = None,
     method: Annotated[
         Method,
-        typer.Option("--method", help="subtract or both: show the error of subtraction.", rich_help_panel=MEASURING),
+        option("--method", help="subtract or both: show the error of subtraction.", rich_help_panel=MEASURING),
     ] = Method.direct,
     verify: Annotated[
         bool,
-        typer.Option("--verify", help="Compare the tokens with those without the timer.", rich_help_panel=MEASURING),
+        option("--verify", help="Compare the tokens with those without the timer.", rich_help_panel=MEASURING),
     ] = False,
     out: Annotated[
         Path | None,
-        typer.Option(
+        option(
             "--out",
             metavar="FOLDER",
             help="The run folder to write \\[default: runs/MODEL-TIME].",

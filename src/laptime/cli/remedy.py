@@ -6,9 +6,8 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from laptime.cli import options
+from laptime.cli.declared import option
 from laptime.cli.output import give
 from laptime.data.files import check_new_file, check_new_folder, whole_folder, write_whole
 from laptime.errors import require_torch
@@ -25,7 +24,7 @@ def remedy(
     trust_remote_code: options.TrustRemoteCode = False,
     prompt_tokens: Annotated[
         int,
-        typer.Option(
+        option(
             "--prompt-tokens",
             metavar="N",
             min=1,
@@ -35,7 +34,7 @@ def remedy(
     ] = 64,
     new_tokens: Annotated[
         int,
-        typer.Option(
+        option(
             "--new-tokens",
             metavar="N",
             help="Tokens to generate, at least 8: your usual output.",
@@ -43,11 +42,11 @@ def remedy(
         ),
     ] = 64,
     batch: Annotated[
-        int, typer.Option("--batch", metavar="N", min=1, help="Rows per call.", rich_help_panel=options.INPUT)
+        int, option("--batch", metavar="N", min=1, help="Rows per call.", rich_help_panel=options.INPUT)
     ] = 1,
     image_size: Annotated[
         str | None,
-        typer.Option(
+        option(
             "--image-size",
             metavar="WIDTHxHEIGHT",
             help="Image size, for a model that takes images.",
@@ -57,7 +56,7 @@ def remedy(
     seed: options.Seed = 0,
     only: Annotated[
         str | None,
-        typer.Option(
+        option(
             "--only",
             metavar="NAME,...",
             help=f"Try these remedies only: {', '.join(NAMES[1:])}.",
@@ -66,7 +65,7 @@ def remedy(
     ] = None,
     rounds: Annotated[
         int,
-        typer.Option(
+        option(
             "--rounds",
             metavar="N",
             help="Calls of every remedy; six make a 95 % interval.",
@@ -75,7 +74,7 @@ def remedy(
     ] = 6,
     out: Annotated[
         Path | None,
-        typer.Option(
+        option(
             "--out", metavar="FOLDER", help="Write remedy.json and remedy.html there.", rich_help_panel=options.OUTPUT
         ),
     ] = None,

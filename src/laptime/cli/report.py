@@ -5,15 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
+from laptime.cli.declared import argument
 from laptime.cli.options import Force, Html, Json
-from laptime.cli.output import print_json
+from laptime.cli.output import print_json, say
 from laptime.data.files import check_new_file, is_own_page, write_new_file
 
 
 def report(
-    path: Annotated[Path, typer.Argument(metavar="PATH", help="A run folder, or a .parquet or .csv table of samples.")],
+    path: Annotated[Path, argument(metavar="PATH", help="A run folder, or a .parquet or .csv table of samples.")],
     html: Html = None,
     force: Force = False,
     as_json: Json = False,
@@ -39,5 +38,5 @@ def report(
         print_json(to_json(result))
     if not (own and as_json):
         write_new_file(target, page(result).encode(), "--html", force=replace)
-        typer.echo(str(target), err=as_json)
+        say(str(target), err=as_json)
     return 0

@@ -8,8 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
+from laptime.cli.declared import argument, option
 from laptime.cli.options import (
     INPUT,
     MEASURING,
@@ -50,37 +49,31 @@ class Arrivals(str, Enum):
 
 
 def serve_bench(
-    url: Annotated[str, typer.Argument(metavar="URL", help="The server: http://localhost:8000.")],
+    url: Annotated[str, argument(metavar="URL", help="The server: http://localhost:8000.")],
     concurrency: Annotated[
         str | None,
-        typer.Option(
-            "--concurrency", metavar="N,N,...", help="Levels: N requests at once; default 1.", rich_help_panel=LOAD
-        ),
+        option("--concurrency", metavar="N,N,...", help="Levels: N requests at once; default 1.", rich_help_panel=LOAD),
     ] = None,
     rate: Annotated[
-        str | None, typer.Option("--rate", metavar="R,R,...", help="Levels: arrivals per second.", rich_help_panel=LOAD)
+        str | None, option("--rate", metavar="R,R,...", help="Levels: arrivals per second.", rich_help_panel=LOAD)
     ] = None,
     arrivals: Annotated[
-        Arrivals, typer.Option("--arrivals", help="How the requests of --rate arrive.", rich_help_panel=LOAD)
+        Arrivals, option("--arrivals", help="How the requests of --rate arrive.", rich_help_panel=LOAD)
     ] = Arrivals.poisson,
     ramp: Annotated[
         str | None,
-        typer.Option(
-            "--ramp", metavar="R,R", help="One level whose rate grows from one to the other.", rich_help_panel=LOAD
-        ),
+        option("--ramp", metavar="R,R", help="One level whose rate grows from one to the other.", rich_help_panel=LOAD),
     ] = None,
     replay: Annotated[
         Path | None,
-        typer.Option(
-            "--replay", metavar="FILE", help="Recorded arrivals, one time in seconds a line.", rich_help_panel=LOAD
-        ),
+        option("--replay", metavar="FILE", help="Recorded arrivals, one time in seconds a line.", rich_help_panel=LOAD),
     ] = None,
     requests: Annotated[
-        int, typer.Option("--requests", min=1, metavar="N", help="Of each level.", rich_help_panel=LOAD)
+        int, option("--requests", min=1, metavar="N", help="Of each level.", rich_help_panel=LOAD)
     ] = 100,
     find_load: Annotated[
         float | None,
-        typer.Option(
+        option(
             "--find-load",
             metavar="R",
             help="Search the largest rate within --slo, from this one.",
@@ -89,34 +82,32 @@ def serve_bench(
     ] = None,
     slo: Annotated[
         str | None,
-        typer.Option(
-            "--slo", metavar="LIMITS", help="ttft=200ms,tpot=30ms,total=2s,share=95%.", rich_help_panel=QUESTION
-        ),
+        option("--slo", metavar="LIMITS", help="ttft=200ms,tpot=30ms,total=2s,share=95%.", rich_help_panel=QUESTION),
     ] = None,
-    api: Annotated[ApiName, typer.Option("--api", help="The interface.", rich_help_panel=MODEL)] = ApiName.chat,
+    api: Annotated[ApiName, option("--api", help="The interface.", rich_help_panel=MODEL)] = ApiName.chat,
     model: Annotated[
         str | None,
-        typer.Option("--model", metavar="NAME", help="Default: the one that it offers.", rich_help_panel=MODEL),
+        option("--model", metavar="NAME", help="Default: the one that it offers.", rich_help_panel=MODEL),
     ] = None,
     api_key_env: Annotated[
         str | None,
-        typer.Option(
+        option(
             "--api-key-env", metavar="NAME", help="The environment variable that holds the key.", rich_help_panel=MODEL
         ),
     ] = None,
     prompt_tokens: Annotated[
         int,
-        typer.Option("--prompt-tokens", min=1, metavar="N", help="Of made-up prompts, about.", rich_help_panel=INPUT),
+        option("--prompt-tokens", min=1, metavar="N", help="Of made-up prompts, about.", rich_help_panel=INPUT),
     ] = 128,
     new_tokens: Annotated[
-        int, typer.Option("--new-tokens", min=1, metavar="N", help="At most, of an answer.", rich_help_panel=INPUT)
+        int, option("--new-tokens", min=1, metavar="N", help="At most, of an answer.", rich_help_panel=INPUT)
     ] = 64,
     data: Annotated[
-        Path | None, typer.Option("--data", metavar="FILE", help="Questions, as of a sweep.", rich_help_panel=INPUT)
+        Path | None, option("--data", metavar="FILE", help="Questions, as of a sweep.", rich_help_panel=INPUT)
     ] = None,
     body: Annotated[
         str | None,
-        typer.Option(
+        option(
             "--body",
             metavar="JSON",
             help="More fields of each request: '{\"ignore_eos\": true}'.",
@@ -124,21 +115,21 @@ def serve_bench(
         ),
     ] = None,
     fixed_prompt: Annotated[
-        bool, typer.Option("--fixed-prompt", help="One prompt for all, so that caches work.", rich_help_panel=INPUT)
+        bool, option("--fixed-prompt", help="One prompt for all, so that caches work.", rich_help_panel=INPUT)
     ] = False,
     warmup: Annotated[
-        int, typer.Option("--warmup", min=0, metavar="N", help="Requests before measuring.", rich_help_panel=MEASURING)
+        int, option("--warmup", min=0, metavar="N", help="Requests before measuring.", rich_help_panel=MEASURING)
     ] = 2,
     timeout: Annotated[
         str,
-        typer.Option("--timeout", metavar="TIME", help="A request is given up after it.", rich_help_panel=MEASURING),
+        option("--timeout", metavar="TIME", help="A request is given up after it.", rich_help_panel=MEASURING),
     ] = "120s",
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on: send only what --out lacks.", rich_help_panel=MEASURING)
+        bool, option("--resume", help="Go on: send only what --out lacks.", rich_help_panel=MEASURING)
     ] = False,
     seed: Seed = 0,
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="FOLDER", help="The run folder to write.", rich_help_panel=OUTPUT)
+        Path | None, option("--out", metavar="FOLDER", help="The run folder to write.", rich_help_panel=OUTPUT)
     ] = None,
     html: Html = None,
     force: ForcePage = False,

@@ -7,10 +7,9 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
+from laptime.cli.declared import argument, option
 from laptime.cli.options import MEASURING, MODEL, OUTPUT, ForcePage, Html, Json
-from laptime.cli.output import give
+from laptime.cli.output import give, say
 from laptime.data.files import check_new_file
 
 if TYPE_CHECKING:
@@ -29,10 +28,10 @@ class Executor(str, Enum):
 
 
 def sweep(
-    config: Annotated[Path, typer.Argument(help="The sweep's configuration, YAML.", metavar="CONFIG.yaml")],
+    config: Annotated[Path, argument(help="The sweep's configuration, YAML.", metavar="CONFIG.yaml")],
     out: Annotated[
         Path | None,
-        typer.Option(
+        option(
             "--out",
             metavar="FOLDER",
             help="The folder to write; default runs/CONFIG.",
@@ -41,18 +40,18 @@ def sweep(
         ),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show the plan and how long it takes.", rich_help_panel=MEASURING)
+        bool, option("--dry-run", help="Show the plan and how long it takes.", rich_help_panel=MEASURING)
     ] = False,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on: measure only what is missing.", rich_help_panel=MEASURING)
+        bool, option("--resume", help="Go on: measure only what is missing.", rich_help_panel=MEASURING)
     ] = False,
     retry_failures: Annotated[
         bool,
-        typer.Option("--retry-failures", help="With --resume: try again what failed.", rich_help_panel=MEASURING),
+        option("--retry-failures", help="With --resume: try again what failed.", rich_help_panel=MEASURING),
     ] = False,
     device: Annotated[
         str | None,
-        typer.Option(
+        option(
             "--device",
             metavar="DEVICE",
             help="auto, cpu or cuda; default the configuration's.",
@@ -61,11 +60,11 @@ def sweep(
         ),
     ] = None,
     executor: Annotated[
-        Executor, typer.Option("--executor", help="Who starts the workers.", rich_help_panel=WORKERS)
+        Executor, option("--executor", help="Who starts the workers.", rich_help_panel=WORKERS)
     ] = Executor.local,
     workers: Annotated[
         int,
-        typer.Option(
+        option(
             "--workers",
             min=1,
             metavar="N",
@@ -75,7 +74,7 @@ def sweep(
     ] = 1,
     ray_address: Annotated[
         str | None,
-        typer.Option(
+        option(
             "--ray-address",
             metavar="HOST:PORT",
             help="A Ray cluster; default: one on this machine.",
@@ -148,4 +147,4 @@ def _give(folder: Path, *, html: Path | None, force: bool, as_json: bool) -> Non
     view = write_sweep_report(folder)
     give(view, as_json=as_json, html=html, force=force)
     if not as_json:
-        typer.echo(f"page: {folder / 'report.html'}")
+        say(f"page: {folder / 'report.html'}")

@@ -6,8 +6,7 @@ import os
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
+from laptime.cli.declared import argument, option
 from laptime.cli.options import INPUT, QUESTION, Force, Html, Json, milliseconds
 from laptime.cli.output import give
 from laptime.data.files import check_new_file
@@ -17,7 +16,7 @@ from laptime.errors import LaptimeError
 def trace(
     files: Annotated[
         list[Path],
-        typer.Argument(
+        argument(
             metavar="FILE...",
             help="A PyTorch profiler file (.json, .json.gz) or an Nsight Systems export (.sqlite). Several of them, a"
             " folder, or a .tar or .zip of them: the ranks of one run, side by side.",
@@ -25,20 +24,20 @@ def trace(
     ],
     compare: Annotated[
         Path | None,
-        typer.Option("--compare", metavar="FILE", help="Set this trace beside the first.", rich_help_panel=INPUT),
+        option("--compare", metavar="FILE", help="Set this trace beside the first.", rich_help_panel=INPUT),
     ] = None,
     device: Annotated[
-        int | None, typer.Option("--device", metavar="N", help="Look at this GPU only.", rich_help_panel=INPUT)
+        int | None, option("--device", metavar="N", help="Look at this GPU only.", rich_help_panel=INPUT)
     ] = None,
     ranks: Annotated[
         bool,
-        typer.Option(
+        option(
             "--ranks", help="The GPUs of one file are ranks of one run: set them side by side.", rich_help_panel=INPUT
         ),
     ] = False,
     capture: Annotated[
         Path | None,
-        typer.Option(
+        option(
             "--capture",
             metavar="FILE",
             help="A trace of the capture of the graphs that the first replays: it names their kernels.",
@@ -47,7 +46,7 @@ def trace(
     ] = None,
     tpot: Annotated[
         str | None,
-        typer.Option(
+        option(
             "--tpot",
             metavar="MS",
             help="The time per token without the profiler: what-if then starts from it.",
@@ -56,15 +55,13 @@ def trace(
     ] = None,
     prefill: Annotated[
         str | None,
-        typer.Option(
+        option(
             "--prefill", metavar="MS", help="The same of the prefill that the trace holds.", rich_help_panel=QUESTION
         ),
     ] = None,
     vision: Annotated[
         str | None,
-        typer.Option(
-            "--vision", metavar="MS", help="The same of one pass of the vision tower.", rich_help_panel=QUESTION
-        ),
+        option("--vision", metavar="MS", help="The same of one pass of the vision tower.", rich_help_panel=QUESTION),
     ] = None,
     html: Html = None,
     force: Force = False,
