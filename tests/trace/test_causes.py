@@ -156,6 +156,14 @@ def test_the_way_from_the_call_to_the_device_is_launching() -> None:
     }
 
 
+def test_a_device_that_begins_long_after_the_launch_returned_waits_for_something_else() -> None:
+    """As where its stream waits for an event of work that is not in the trace."""
+    work = [ActivityRow(0, 100_000, "a"), ActivityRow(463_100_000, 463_200_000, "b", correlation=7)]
+    calls = [CallRow(120_000, 140_000, "hipStreamWaitEvent", 6), CallRow(300_000, 308_000, "hipLaunchKernel", 7)]
+    found = {row.cause: row.total_ns for row in cause_times(causes_of(build(work, calls))) if row.total_ns > 100_000}
+    assert found == {"queued": 462_792_000, "host-not-launching": 180_000}
+
+
 def test_the_innermost_operator_is_named_and_an_inner_call_wins() -> None:
     ranges = [
         RangeRow(150_000, 1_099_000, "step", "nvtx"),

@@ -336,3 +336,66 @@ def test_a_server_that_waits_for_requests_waits_in_no_step() -> None:
     assert "busy" in analysis.headline
     assert "of a step: it hardly waits" in analysis.headline
     assert analysis.headline.endswith("ms of them idle: the host does other work than launching")
+
+
+def test_what_less_time_goes_to_than_to_compute_does_not_stand_for_all_of_it() -> None:
+    """Per 1 ms: 550 µs of kernels, 260 µs of copies, and idle time."""
+    rows = Rows()
+    for i in range(20):
+        at = 1_000_000 + i * 1_000_000
+        for k, (name, kind, begins, lasts) in enumerate(
+            (("solve", "kernel", 8_000, 550_000), ("Memcpy HtoD (Pageable -> Device)", "memcpy", 560_000, 260_000))
+        ):
+            rows.calls.append(CallRow(at + begins - 8_000, at + begins - 2_000, correlation=2 * i + k + 1))
+            rows.activities.append(
+                ActivityRow(at + begins, at + begins + lasts, name, kind, correlation=2 * i + k + 1, bytes=1_000_000)
+            )
+    said = analyse(build(*rows.all)).headline
+    assert said.startswith("GPU busy 82 %, computing 56 %: only copies run 26 % of the time, host to device (pageable")
+    peer = [
+        replace(row, name="Memcpy PtoP (Device -> Device)") if row.kind == "memcpy" else row for row in rows.activities
+    ]
+    said = analyse(build(peer, rows.calls)).headline
+    assert said == "GPU busy 82 %, computing 56 %: only copies between GPUs run 26 % of the time"
+
+
+def test_a_busy_step_among_steps_that_wait_does_not_stand_for_them() -> None:
+    """Every third step waits for its batch four times as long as a step lasts; some idle time lies before them all."""
+    waits = [400_000 if i % 3 == 2 else 0 for i in range(12)]
+    rows = Rows()
+    at = 1_000_000
+    number = iter(range(1, 10_000))
+    for i, wait in enumerate(waits):
+        begun = at
+        for k in range(10):
+            n = next(number)
+            rows.calls.append(CallRow(at - 8_000, at - 4_000, correlation=n))
+            rows.activities.append(ActivityRow(at, at + 10_000, f"void gemm{k}", correlation=n))
+            at += 10_000
+        at += wait
+        rows.ranges.append(RangeRow(begun - 9_000, at - 9_000, f"ProfilerStep#{i}"))
+    analysis = analyse(build([ActivityRow(0, 1_000, "fill"), *rows.activities], rows.calls, rows.ranges))
+    assert analysis.steps.uneven
+    assert "hardly waits" not in analysis.headline
+    assert analysis.headline.startswith("GPU idle ")
+
+
+def test_clocks_that_disagree_leave_the_cause_open() -> None:
+    rows = host_bound([STEP] * 6, between_ns=300_000)
+    work = [replace(row, start_ns=row.start_ns - 900_000, end_ns=row.end_ns - 900_000) for row in rows.activities]
+    analysis = analyse(build(work, rows.calls))
+    assert analysis.headline.endswith("; the clocks of host and device disagree, so why isn't certain")
+    assert not re.search(r"(would|could) leave \d", analysis.advice)
+
+
+def test_warm_up_steps_lie_outside_the_steady_ones() -> None:
+    cold = host_bound([STEP], host=((None, 400_000),), annotate="ProfilerStep#9")
+    warm = host_bound(
+        [STEP] * 7, start_ns=cold.ranges[0].end_ns + 30_000, between_ns=30_000, annotate="ProfilerStep#{}"
+    )
+    begun = len(cold.calls)
+    for row in (*warm.calls, *warm.activities):
+        object.__setattr__(row, "correlation", row.correlation + begun)  # numbers of their own
+    analysis = analyse(build(*(one + more for one, more in zip(cold.all, warm.all, strict=True))))
+    assert (analysis.steps.count, analysis.steps.warm_up) == (8, 1)
+    assert "ms of the trace lie outside the steady steps" in analysis.headline

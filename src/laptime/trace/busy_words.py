@@ -26,6 +26,8 @@ def exposed_shares(device: DeviceTimes) -> dict[str, float]:
 
 def exposed_words(device: DeviceTimes, kind: str, share: float, *, also: bool = False) -> str:
     """What runs with no compute beside it. also: it comes after another clause of the sentence."""
+    if kind == "communication" and _only_peer_copies(device):
+        return f"only copies between GPUs run {percent(share)} of the time"
     if kind == "communication":
         return f"exposed communication {percent(share)} (no compute beside it; waiting for other ranks is in it)"
     if kind == "memset":
@@ -37,6 +39,12 @@ def exposed_words(device: DeviceTimes, kind: str, share: float, *, also: bool = 
     if also:
         return f"only copies run {percent(share)} of the time, {' and '.join(named)}"
     return f"its time goes to copies ({percent(share)}), {' and '.join(named)}"
+
+
+def _only_peer_copies(device: DeviceTimes) -> bool:
+    """Whether all that communicates are copies, which wait for no other rank."""
+    communicates = next((row.count for row in device.busy if row.kind == "communication"), 0)
+    return 0 < communicates == sum(row.count for row in device.copies if row.direction == "peer to peer")
 
 
 def copy_words(row: CopyTime) -> str:

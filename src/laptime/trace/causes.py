@@ -4,7 +4,7 @@ A gap [g0, g1) ends with an activity that some call L launched. Until L returned
 thread's: it is split over what the thread was innermost in (allocation, synchronize, the launch itself, …);
 what no API call covers is the host not launching, and the operator or Python frame it was in has a name where
 the trace has one. What is left after L returned is the launch's way to the device when L returned inside the
-gap, and `queued` when L had returned before it: the work was there and the GPU took the time by itself.
+gap, and `queued` when L had returned before it, or is long: the work was there and the GPU took the time by itself.
 Of each gap the parts sum to its duration exactly.
 """
 
@@ -39,6 +39,9 @@ from laptime.trace.start_up import start_up_calls
 
 _PROFILER_OWNER = -2
 
+
+LATE_NS = 1_000_000
+"""A device that begins work later than this after its launch call returned waits for something else than the launch."""
 
 _BLOCK = 65_536
 """Gaps in one block. A trace has millions of gaps, and what a block needs stays in the processor's cache."""
@@ -143,8 +146,9 @@ def _add_block(
     end[waits] = begin[waits]
 
     rest = gap_end - end
-    time_ns[block, QUEUED] = np.where(queued, rest, 0)
-    time_ns[block, LAUNCH] = np.where(queued, 0, rest)
+    late = queued | (rest > LATE_NS)  # it waits for an event, or for a GPU that another works on
+    time_ns[block, QUEUED] = np.where(late, rest, 0)
+    time_ns[block, LAUNCH] = np.where(late, 0, rest)
     uncovered = end - begin
     for cause, spent in time_within(segments, label, begin, end, but=HOST):
         time_ns[block, cause] += spent.astype(time_ns.dtype)

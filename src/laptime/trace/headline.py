@@ -7,49 +7,23 @@ only once, is not what a steady state waits for.
 from __future__ import annotations
 
 from laptime.trace.busy_words import copy_words, exposed_shares, exposed_words, percent, where_busy
-from laptime.trace.causes import UNNAMED
 from laptime.trace.completeness import OR_RANKS
-from laptime.trace.device_time import UNIFIED
-from laptime.trace.plain_names import plain
-from laptime.trace.result import SURE, CauseTime, DeviceTimes, HostTime, Integrity, Kernel, Steps
+from laptime.trace.idle_words import OTHER_WORK, REASONS, idle_of_step, reason, why_idle
+from laptime.trace.result import DeviceTimes, Integrity, Kernel, Steps
 from laptime.trace.start_up import SOME, START_UP, first_calls_ns
-from laptime.trace.step_ranges import LOADER
-
-REASONS: dict[str, str] = {
-    "host-not-launching": "the host can't launch fast enough",
-    "launch-overhead": "the host can't launch fast enough",
-    "graph-launch": "it waits for graphs to be launched",
-    "memcpy": "the host is busy with copies",
-    "synchronize": "the host sits in synchronisations",
-    "allocation": "the host is allocating memory",
-    "free": "the host is freeing memory",
-    "module-load": "the host is loading or compiling kernels",
-    "start-up": "the program starts up",
-    "graph-capture": "the host is capturing graphs",
-    "other-api": "the host is in other API calls",
-    "profiler-overhead": "the profiler itself holds the host up",
-    "queued": "the work was queued already, and the GPU took the time between its own kernels",
-    "unknown": "the trace doesn't show what the host did",
-}
-
-
-OTHER_WORK = "the host does other work than launching"
-CAPTURES = "the host captures graphs meanwhile, which runs no kernel"
-NOT_BEGUN = "the work was queued already, and the GPU didn't begin it: what it waited for isn't in the trace"
 
 MISSING: dict[str, str] = {
     "launches-without-kernels": "",  # its finding says how many
     "lost-records": "Nsight Systems noted that CUDA events may be missing",
     "under-recorded-replays": "graph replays lack kernels",
     "truncated-capture": "the file is cut",
+    "before-launch": "the clocks of host and device disagree",
 }
-"""Severe findings after which work may be missing between what is there, and what the headline says of them."""
+"""Severe findings after which work may be missing between what is there, or its launches lie elsewhere, and what the
+headline says of them."""
 
-FEW_KERNELS = 64
-"""A trace of no more kernels than this can consist of first launches."""
-
-QUEUED_NS = 100_000
-"""A device that has work queued and begins none for longer than this waits for something else."""
+DISAGREE = 0.1
+"""A step whose idle share is further than this from that of all uneven steps together doesn't stand for them."""
 
 IDLE_OUTSIDE = 0.2
 """From which share on idle time outside the steps is said."""
@@ -59,9 +33,6 @@ SHORTER = 0.5
 
 MOSTLY = 0.7
 """A cause of more than this share of idle time is why it is idle."""
-
-LONG_NS = 1_000_000
-"""A host that launches nothing for longer than this is doing something else than launching."""
 
 APART = 0.05
 """A step's idle share that is further than this from the whole trace's is the one to speak of."""
@@ -84,15 +55,20 @@ def headline(integrity: Integrity, devices: list[DeviceTimes], kernels: list[Ker
     idle = device.idle_ns / device.span_ns if device.span_ns else 0.0
     which = f"GPU {device.device}" if len(devices) > 1 else "GPU"
     exposed = exposed_shares(device)
-    of_step = _idle_of_step(device, steps)
+    of_step = idle_of_step(device, steps)
     out_ns = steps.outside_ns or 0
     others: list[str] = []
     of_all = ""
     missing = missing_work(integrity)
+    if of_step is not None and (not _stands_for_all(device, steps, of_step) or missing == MISSING["before-launch"]):
+        of_step = None
     spoiled = any(finding.code == "overlong-kernels" for finding in integrity.findings)
     doubtful = missing or spoiled
     if of_step is not None and abs(of_step - idle) >= APART and out_ns >= OUTSIDE * device.span_ns:
-        of, outside = "" if short else " of the trace", "it" if steps.count == 1 else "the steps"
+        of, outside = (
+            "" if short else " of the trace",
+            "it" if steps.count == 1 else f"the {'steady ' * bool(steps.warm_up)}steps",
+        )
         unused = steps.outside_idle_ns or 0
         of_them = (
             f", {unused / 1e6:.1f} ms of them idle{_why_outside(steps)}" if unused >= IDLE_OUTSIDE * out_ns else ""
@@ -149,11 +125,12 @@ def _of_trace(
         what = f", a copy {copy_words(copied[0])}," if copied else ""
         return f"{which}: only one activity{what} is in the trace, so there are no gaps to explain", []
     if largest and exposed[largest] > max(idle, _LEADS):
-        computes = f", computing {percent(_computes(device))}" if largest == "communication" else ""
-        said = f"{busy_words}{computes}: {exposed_words(device, largest, exposed[largest])}"
+        less = exposed[largest] < _computes(device)  # its time goes to compute more than to this
+        computes = f", computing {percent(_computes(device))}" if largest == "communication" or less else ""
+        said = f"{busy_words}{computes}: {exposed_words(device, largest, exposed[largest], also=less)}"
         return said, [kind for kind in exposed if kind != largest]
     if idle < _HARDLY and spoiled:
-        of_step = _idle_of_step(device, steps)
+        of_step = idle_of_step(device, steps)
         doubt = "; some recorded durations can't be"
         return (f"{busy_words}{doubt}" if of_step is None else f"{which} {_step_words(of_step, steps)}{doubt}"), []
     if idle < _HARDLY:
@@ -161,12 +138,12 @@ def _of_trace(
         parts = ["" if named else "it hardly waits", where_busy(device, kernels)]
         return f"{busy_words}: {'; '.join(part for part in parts if part)}".removesuffix(": "), list(exposed)
     alone = steps.count == 1 and first_calls_ns(steps.causes) >= 0.5 * (steps.gap_ns or 0)
-    if (alone or _idle_of_step(device, steps) is None) and start_up_ns(device) >= 0.5 * device.idle_ns:
+    if (alone or idle_of_step(device, steps) is None) and start_up_ns(device) >= 0.5 * device.idle_ns:
         if start_up_ns(device) < _LONG_START * device.span_ns:
             return f"{busy_words}: {where_busy(device, kernels)}; {_start_up(device)}", list(exposed)
         return f"{idle_words} while the program starts up: {_start_up(device)}", list(exposed)
     doubt = "; some recorded durations can't be" if spoiled else ""
-    why = _why(integrity, device, kernels, steps)
+    why = why_idle(integrity, device, kernels, steps)
     return f"{idle_words}: {why}{_some_start_up(device)}{doubt}", list(exposed)
 
 
@@ -228,11 +205,13 @@ _LEADS, _NAMED = 0.15, 0.1
 """From which share of the span on exposed copies or communication lead the headline, and are named in it."""
 
 
-def _idle_of_step(device: DeviceTimes, steps: Steps) -> float | None:
-    """The step's idle share, None where no step can be spoken of."""
-    if steps.device != device.device or not steps.wall_ns or steps.gap_ns is None or steps.confidence < SURE:
-        return None
-    return steps.gap_ns / steps.wall_ns
+def _stands_for_all(device: DeviceTimes, steps: Steps, of_step: float) -> bool:
+    """Whether the step shown waits for about as much of its time as all of uneven steps do, first calls apart."""
+    once = start_up_ns(device)
+    lasts = device.span_ns - (steps.outside_ns or 0) - once
+    if not steps.uneven or lasts <= 0:
+        return True
+    return max(device.idle_ns - (steps.outside_idle_ns or 0) - once, 0) / lasts < of_step + DISAGREE
 
 
 def start_up_ns(device: DeviceTimes) -> int:
@@ -267,83 +246,3 @@ def _start_up(device: DeviceTimes) -> str:
     spent = f"{start_up_ns(device) / 1e6:.1f} of the {device.idle_ns / 1e6:.1f} ms idle are first calls"
     longest = next((gap for gap in device.gaps.large if gap.cause in START_UP and gap.api), None)
     return spent if longest is None else f"{spent}; the longest is in {longest.api}"
-
-
-def _reason_of(device: DeviceTimes, steps: Steps) -> str:
-    """Why a device waited, over the whole trace; without what the program does once, which is not why it waits now."""
-    causes = [row for row in device.gaps.causes if row.cause not in START_UP] or device.gaps.causes
-    holds = {steps.name} if not (steps.name or "").startswith(LOADER) else set()  # a range that holds a whole step
-    host = [row for row in device.gaps.host if not (row.name.startswith("ProfilerStep") or row.name in holds)]
-    words = reason(causes, host)
-    if words == REASONS["queued"] and _long_share(device, "queued", QUEUED_NS) > 0.5:
-        return NOT_BEGUN
-    elsewhere = _works_on_else(device) or _step_works_on_else(device, steps)
-    return words.replace(REASONS["host-not-launching"], OTHER_WORK) if elsewhere else words
-
-
-def _why(integrity: Integrity, device: DeviceTimes, kernels: list[Kernel], steps: Steps) -> str:
-    """Why a device waited, as far as the trace knows its launches."""
-    work = sum(row.count for row in device.busy)
-    alone = sum(finding.count for finding in integrity.findings if finding.code == "no-launch-record")
-    if alone > 0.5 * work:
-        return "most of its work has no launch in this trace, so why isn't known"
-    why = _reason_of(device, steps)
-    launching = why.startswith((REASONS["launch-overhead"], OTHER_WORK))
-    captured = sum(finding.count for finding in integrity.findings if finding.code == "captured-launches")
-    if launching and captured > work:
-        return CAPTURES
-    moved = sum(row.count for row in device.copies if row.memory == UNIFIED)
-    if launching and moved > 0.5 * work:
-        return f"the host launches nothing, and the driver moves pages of unified memory ({moved} copies)"
-    first = steps.method == "none" and why.startswith(REASONS["launch-overhead"]) and _first_launches(device, kernels)
-    if first and device.kernels != 1:
-        return (
-            f"it waits for launches; most of the {device.kernels} are a kernel's first or second in this trace, and a"
-            " first launch can take longer"
-        )
-    return why
-
-
-def _first_launches(device: DeviceTimes, kernels: list[Kernel]) -> bool:
-    """Whether most kernels of a short trace ran once or twice: their launches load code, and say nothing of speed."""
-    own = [kernel.count for kernel in kernels if kernel.device == device.device]
-    return 0 < sum(own) <= FEW_KERNELS and sum(count for count in own if count <= 2) > 0.5 * sum(own)
-
-
-def _works_on_else(device: DeviceTimes) -> bool:
-    """Whether the host's time between launches lies in few long stretches, not before each kernel."""
-    return _long_share(device, "host-not-launching", LONG_NS, "launch-overhead") > 0.5
-
-
-def _step_works_on_else(device: DeviceTimes, steps: Steps) -> bool:
-    """Whether a step's gaps of launching are mostly other work of the host, as what-if counts it."""
-    if _idle_of_step(device, steps) is None or not steps.host_work_ns:
-        return False
-    causes = ("host-not-launching", "launch-overhead")
-    return 2 * steps.host_work_ns > sum(row.total_ns for row in steps.causes if row.cause in causes)
-
-
-def _long_share(device: DeviceTimes, cause: str, least_ns: int, *also: str) -> float:
-    """Of a device's idle time by a cause (and others that count with it) the share in long stretches of that cause."""
-    total = sum(row.total_ns for row in device.gaps.causes if row.cause in (cause, *also))
-    shares = (share for gap in device.gaps.large for share in gap.shares)
-    long = sum(share.total_ns for share in shares if share.cause == cause and share.total_ns >= least_ns)
-    return long / total if total else 0.0
-
-
-def reason(causes: list[CauseTime], host: list[HostTime]) -> str:
-    """What most of the gap time was, in words; launching and not launching count together."""
-    if not causes:
-        return REASONS["unknown"]
-    groups: dict[str, int] = {}
-    for cause in causes:
-        text = REASONS[cause.cause]
-        groups[text] = groups.get(text, 0) + cause.total_ns
-    words = max(groups, key=groups.__getitem__)
-    if words != REASONS["host-not-launching"]:
-        return words
-    named = [row for row in host if row.name != UNNAMED and row.total_ns >= 0.05 * groups[words]][:3]
-    if not named:
-        return words
-    most = sum(row.total_ns for row in named) >= 0.5 * groups[words]
-    return f"{words}; {'it was' if most else 'partly'} in {', '.join(plain(row.name) for row in named)}"

@@ -38,8 +38,11 @@ _FAMILY_PATTERNS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
     for family, pattern in (
         (
             "collective",
-            r"nccl|rccl|(?<![a-z])all[-_]?(?:reduce|gather|to_?all)|(?-i:All(?:Reduce|Gather|ToAll))|reduce_?scatter"
-            r"|cross_device|send_?recv|nvshmem|multimem|quick_?reduce|mscclpp"
+            r"nccl|rccl|msccl|one_?ccl|(?<![a-z])all[-_]?(?:reduce|gather|to_?all)|reduce_?scatter"
+            r"|(?-i:All(?:[Rr]educe|[Gg]ather|To_?[Aa]ll))|(?<![a-z0-9])a2a(?![a-z])"
+            r"|cross_device|send_?recv|nvshmem|rocshmem|multimem|quick_?reduce|user_?buffers"
+            # How ranks signal each other through memory that all of them see.
+            r"|symm_mem|symmetric_memory|(?<![a-z])(?:put|wait)_signal_kernel"
             # Tokens sent to the experts of other ranks and back: DeepEP and its relatives.
             r"|(?:deep_?ep|(?:inter|intra)_?node(?:_ll)?)::(?!(?:\w+::)*\w*layout)|(?<![a-z])ep_?(?:dispatch|combine)",
         ),

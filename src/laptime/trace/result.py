@@ -200,6 +200,7 @@ class Steps(msgspec.Struct, frozen=True, kw_only=True):
     name: str | None = None  # of the range, when ranges cut the steps
     count: int = 0  # complete steps of the steady pattern
     cut: int = 0  # steps at the edge or in the warm-up left out of the choice of the modal step
+    warm_up: int = 0  # of them: leading steps that last far longer than the others
     modal: int | None = None  # index of the modal step among the count
     kernels_per_step: int | None = None
     launches_per_step: int | None = None

@@ -293,6 +293,7 @@ def measured(
         name=cuts.name,
         count=len(start),
         cut=int(len(start) - steady.sum()),
+        warm_up=warm_up,
         modal=modal,
         kernels_per_step=None if hidden else len(pure),
         launches_per_step=launches,
