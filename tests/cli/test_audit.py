@@ -163,8 +163,8 @@ def test_a_page_is_replaced_only_when_asked(tmp_path, capsys):
 
 
 def test_warm_up_calls_alone_are_nothing_to_judge(tmp_path, capsys):
-    code, out, _ = ask(capsys, write(tmp_path / "run", samples(2, repeat=-1)))
-    assert code == 0
+    code, out, err = ask(capsys, write(tmp_path / "run", samples(2, repeat=-1)))
+    assert (code, err.count("\n")) == (2, 1)
     assert out.startswith("Nothing could be judged: only warm-up calls (repeat below 0).")
 
 
@@ -180,10 +180,13 @@ def test_a_whole_table_without_configurations_misses_nothing(tmp_path, capsys):
     assert "1 of 60 expected samples" in out
 
 
-def test_an_empty_run_says_so(tmp_path, capsys):
-    code, out, _ = ask(capsys, write(tmp_path / "run", []))
-    assert code == 0
-    assert "no samples to judge" in out
+def test_what_holds_no_samples_says_so_and_passes_no_gate(tmp_path, capsys):
+    (tmp_path / "t.csv").write_text("sample_id,repeat,total_ms\n")
+    for place in (write(tmp_path / "run", []), tmp_path / "t.csv"):
+        code, out, err = ask(capsys, place)
+        assert code == 2
+        assert "no samples to judge" in out
+        assert f"{place}: nothing could be judged: no samples; measure again" in err
 
 
 def test_no_torch_is_imported(tmp_path):

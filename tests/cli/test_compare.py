@@ -53,6 +53,15 @@ def ask(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, s
     return code, captured.out, captured.err
 
 
+def test_a_sample_with_two_flags_is_left_out_once(tmp_path, capsys):
+    a, b = runs(np.random.default_rng(1), lognormal(0.005))
+    b[0] = msgspec.structs.replace(b[0], flags=["gc-pause", "throttled"])
+    _, out, _ = ask(capsys, write(tmp_path / "a", a), write(tmp_path / "b", b))
+    text = " ".join(out.split())
+    assert f"{len(b) - 1} of {len(b)} samples; 1 left out: 1 gc-pause (" in text
+    assert "a sample can carry several of these flags" in text
+
+
 def test_exit_codes_gate_a_regression(folders, capsys):
     known = repeats(folders)
     assert ask(capsys, folders["a"], folders["same"], *known)[0] == 0

@@ -81,6 +81,11 @@ class AuditReport(Shown, msgspec.Struct, frozen=True, kw_only=True):
     warm_ups: int = 0  # of `samples`: the warm-up calls, which no rule takes for samples
 
     @property
+    def judged(self) -> bool:
+        """Whether any rule could judge; if not, the absence of findings says nothing (exit code 2)."""
+        return any(rule.could_not_judge is None for rule in self.rules)
+
+    @property
     def severe(self) -> bool:
         """Whether a severe finding says that these measurements can't be used as they are (exit code 1)."""
         return any(finding.severity == "severe" for finding in self.findings)

@@ -10,6 +10,7 @@ from laptime.cli.declared import argument
 from laptime.cli.options import Force, GithubSummary, Html, Json, Junit
 from laptime.cli.output import check_ci, give, tell_ci
 from laptime.data.files import check_new_file
+from laptime.errors import LaptimeError
 
 
 def audit(
@@ -32,7 +33,7 @@ def audit(
 
     Example: laptime audit runs/demo --html audit.html
 
-    Exit codes: 0 no severe finding, 1 a severe finding, 2 usage or unreadable input.
+    Exit codes: 0 no severe finding, 1 a severe finding, 2 usage, unreadable input, or nothing that could be judged.
     """
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # nothing here multiplies matrices
     from laptime.audits import audit as audit_path
@@ -42,4 +43,6 @@ def audit(
     report = audit_path(path)
     give(report, as_json=as_json, html=html, force=force)
     tell_ci(report, github_summary=github_summary, junit=junit)
+    if not report.judged:
+        raise LaptimeError(f"{path}: nothing could be judged: {report.rules[0].could_not_judge}; measure again")
     return 1 if report.severe else 0

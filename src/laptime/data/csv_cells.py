@@ -1,4 +1,4 @@
-"""A frame as CSV and back, without a cell that a spreadsheet would run as a formula.
+"""A frame as CSV and back, without a cell that a spreadsheet would run as a formula; any other CSV as a frame.
 
 A text that begins with = + - @, a tab, a line break or an apostrophe gets an apostrophe before it, which spreadsheets
 take for "this is text". So does a knob's text that would read as a number or as true. Reading takes one apostrophe off
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from laptime.data.columns import KNOB, frame_types
+from laptime.data.written_table import numbers_of, read_written, without_missing
 
 if TYPE_CHECKING:  # polars takes 0.2 s to import, so the functions that need it import it
     import polars
@@ -67,35 +68,65 @@ def _as_text(value: Any) -> str | None:
     return msgspec.json.encode(value, enc_hook=str).decode()
 
 
-def read_csv(file: Path) -> polars.DataFrame:
-    """A CSV file with every column typed: those of a frame by their names, others by what they hold.
+def read_csv(file: Path, *, of_samples: bool) -> polars.DataFrame:
+    """A CSV file with every column typed: those of a frame by their names if it is one, others by what they hold.
 
-    Raises what polars raises for a file that is no table.
+    Cells of a frame's column that hold no number stay texts: laptime.data.frame.complete says which.
+    Raises LaptimeError for a file that is no table. Raises OSError.
     """
     import polars
 
-    types = frame_types()
-    raw = polars.read_csv(file, infer_schema=False)
-    return polars.DataFrame([_typed(raw[name], types.get(name)) for name in raw.columns])
+    types = frame_types() if of_samples else {}
+    written = read_written(file)
+    return polars.DataFrame(
+        [_typed(column, types.get(column.name), decimal_comma=written.decimal_comma) for column in written.cells]
+    )
 
 
-def _typed(cells: polars.Series, type_: polars.DataType | type[polars.DataType] | None) -> polars.Series:
+def _typed(
+    cells: polars.Series, type_: polars.DataType | type[polars.DataType] | None, *, decimal_comma: bool
+) -> polars.Series:
     import polars
 
     if type_ == polars.String:
         return _text(cells)
     if isinstance(type_, polars.List):
-        filled = polars.element().filter(polars.element() != "")
-        return _series(cells.str.split(LIST_SEPARATOR).list.eval(filled).cast(type_))
+        return _lists(cells, decimal_comma=decimal_comma)
     if type_ is not None:
-        return _series(
-            cells.str.strip_chars().replace("", None)
-        )  # laptime.data.frame.complete casts, and says what doesn't fit
-    return _guessed(cells)
+        return _numbers(cells, type_, decimal_comma=decimal_comma)
+    return _guessed(cells, decimal_comma=decimal_comma)
 
 
-def _guessed(cells: polars.Series) -> polars.Series:
-    """A knob's or a foreign column: true or false, whole, real, else text."""
+def _numbers(
+    cells: polars.Series, type_: polars.DataType | type[polars.DataType], *, decimal_comma: bool
+) -> polars.Series:
+    """A column of numbers by its name: as numbers if every cell holds one or none, else as it is."""
+    import polars
+
+    bare = _series(cells.str.strip_chars().replace("", None))
+    for number in () if decimal_comma else (type_, polars.Float64):
+        numbers: polars.Series = bare.cast(number, strict=False)
+        if numbers.null_count() == bare.null_count():
+            return numbers
+    return numbers_of(without_missing(bare), decimal_comma=decimal_comma)
+
+
+def _lists(cells: polars.Series, *, decimal_comma: bool) -> polars.Series:
+    """Lists of numbers as laptime writes them, 1.5;2.5, and as Python and JSON do: [1.5, 2.5]."""
+    import polars
+
+    filled = polars.element().filter(polars.element() != "")
+    bracketed = cells.str.contains(r"^\s*\[").any()
+    bare = cells.str.replace_all(r"[\[\]\s]", "") if bracketed else cells
+    if bracketed:
+        bare = bare.str.replace_all(",", LIST_SEPARATOR, literal=True)
+    elif decimal_comma:
+        bare = bare.str.replace_all(",", ".", literal=True)
+    return _series(bare.str.split(LIST_SEPARATOR).list.eval(filled))
+
+
+def _guessed(cells: polars.Series, *, decimal_comma: bool) -> polars.Series:
+    """A knob's or a foreign column: true or false, whole, real, else text. A knob's texts stay as they are."""
     import polars
 
     present = cells.drop_nulls()
@@ -103,14 +134,19 @@ def _guessed(cells: polars.Series) -> polars.Series:
         return cells
     if present.is_in(["true", "false"]).all():
         return cells == "true"
-    if not cells.name.startswith(KNOB):
+    knob = cells.name.startswith(KNOB)
+    if not knob:
         present = present.str.strip_chars()
     if present.str.contains(WHOLE).all():
         return _series(cells.str.strip_chars().cast(polars.Int64))
+    if decimal_comma:
+        numbers = numbers_of(cells, decimal_comma=True)
+        return _text(cells) if numbers.dtype == polars.String else numbers
     real = present.cast(polars.Float64, strict=False)
     if real.null_count() == 0 and not present.str.contains(ESCAPED).any():
         return _series(cells.str.strip_chars().cast(polars.Float64))
-    return _text(cells)
+    numbers = cells if knob else numbers_of(cells)
+    return _text(cells) if numbers.dtype == polars.String else numbers
 
 
 def _series(value: Any) -> polars.Series:

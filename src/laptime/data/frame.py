@@ -7,7 +7,7 @@ where something wasn't recorded. So what is written over a frame works on all of
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from io import BufferedReader
@@ -30,20 +30,17 @@ from laptime.data.columns import (
     ordered,
     possible,
 )
-from laptime.data.csv_cells import read_csv
 from laptime.data.legacy import read_legacy
 from laptime.data.legacy_own import read_own
-from laptime.data.outside import DAMAGE, open_regular, table_errors
+from laptime.data.outside import DAMAGE, open_regular
 from laptime.data.record import SCHEMA_VERSION, Sample, config_id
 from laptime.data.run_folder import FILES, read_info
+from laptime.data.table_file import is_table, of_type, plain_column, read_table_file
 from laptime.data.usable import REPEATED_KEY
 from laptime.errors import LaptimeError
 
 if TYPE_CHECKING:  # polars takes 0.2 s to import, so the functions that need it import it
     import polars
-
-
-TABLES: dict[str, str] = {".parquet": "Parquet", ".pq": "Parquet", ".csv": "CSV"}
 
 
 def read_frame(path: str | Path, *, bulky: bool = False) -> polars.DataFrame:
@@ -58,12 +55,11 @@ def read_frame(path: str | Path, *, bulky: bool = False) -> polars.DataFrame:
     without a single stage's time.
     """
     place = Path(path)
-    suffix = place.suffix.lower()
-    if suffix in TABLES and not place.is_dir():
-        return _read_table(place, TABLES[suffix], bulky=bulky)
+    if is_table(place):
+        return _read_table(place, bulky=bulky)
     if place.is_dir() and not (place / "run.json").exists() and any(place.glob("*.json")):
         return _read_older(place, bulky=bulky)
-    if suffix == ".json" and not place.is_dir():
+    if place.suffix.lower() == ".json" and not place.is_dir():
         return _read_older(place, bulky=bulky)
     return _read_run(place, bulky=bulky)
 
@@ -89,18 +85,8 @@ def _read_older(place: Path, *, bulky: bool) -> polars.DataFrame:
     return read_legacy(place, bulky=bulky) if frame is None else frame
 
 
-def _read_table(file: Path, kind: str, *, bulky: bool) -> polars.DataFrame:
-    import polars
-
-    read: Callable[[Path], polars.DataFrame] = polars.read_parquet if kind == "Parquet" else read_csv
-    try:
-        open_regular(file).close()  # a pipe would keep polars waiting
-        with table_errors(file, f"a {kind} table"):
-            frame = read(file)
-    except FileNotFoundError:
-        raise LaptimeError(f"{file}: no such file") from None
-    except OSError as error:
-        raise LaptimeError(f"{file}: {error.strerror or error}") from error
+def _read_table(file: Path, *, bulky: bool) -> polars.DataFrame:
+    frame = read_table_file(file, of_samples=True)
     if not frame.width:
         raise LaptimeError(f"{file}: empty; a table begins with a line of column names, then a line a sample")
     return complete(frame, str(file), bulky=bulky)
@@ -122,8 +108,7 @@ def complete(frame: polars.DataFrame, source: str, *, bulky: bool = False) -> po
         if name not in frame.columns:
             columns.append(polars.Series(name, [None] * frame.height, dtype=types[name]))
             continue
-        with table_errors(f"{source}, column {name}", str(types[name])):
-            columns.append(possible(_of_type(frame[name], types[name]), name))
+        columns.append(possible(of_type(frame[name], types[name], source), name))
     others = [possible(plain_column(frame[name], source), name) for name in frame.columns if name not in ORDER]
     completed = polars.DataFrame([*columns, *others])
     if DECODE_PER_TOKEN not in frame.columns:
@@ -142,34 +127,6 @@ def _with_config_ids(frame: polars.DataFrame) -> polars.DataFrame:
     ids = [config_id({n.removeprefix(KNOB): v for n, v in row.items()}) for row in kinds.iter_rows(named=True)]
     named = kinds.with_columns(polars.Series("config_id", ids, dtype=polars.String))
     return frame.drop("config_id").join(named, on=names, how="left", nulls_equal=True, maintain_order="left")
-
-
-def _of_type(column: polars.Series, type_: Any) -> polars.Series:
-    """A column as one of its type. Raises what polars raises; a time or a list is no number, whatever it casts to."""
-    import polars
-
-    if column.dtype.is_temporal() or (column.dtype.is_nested() and not isinstance(type_, polars.List)):
-        raise TypeError(f"it holds {column.dtype}")
-    if column.dtype.is_float() and type_ == polars.Int64:
-        column = possible(column, "")
-    cast: polars.Series = column.cast(type_)
-    return cast
-
-
-def plain_column(column: polars.Series, source: str) -> polars.Series:
-    """A knob, or a column of another program: as text where it is neither a number, true or false, nor text."""
-    import polars
-
-    type_ = column.dtype
-    if column.name.startswith(KNOB) and (type_.is_nested() or type_ in (polars.Binary, polars.Object)):
-        raise LaptimeError(f"{source}, column {column.name}: a knob is one value, not {type_}; leave it out")
-    if type_.is_decimal():
-        column = column.cast(polars.Float64)
-    elif type_ == polars.Duration:
-        column = column.cast(polars.Int64)
-    elif type_.is_temporal() or type_ in (polars.Categorical, polars.Enum, polars.Null):
-        column = column.cast(polars.String)
-    return column
 
 
 def with_repeated_keys_flagged(frame: polars.DataFrame) -> polars.DataFrame:

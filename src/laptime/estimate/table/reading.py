@@ -10,12 +10,12 @@ import numpy as np
 import polars
 
 from laptime.data.columns import STAGE_COLUMNS
-from laptime.data.frame import plain_column, read_frame
-from laptime.data.outside import open_regular, table_errors
+from laptime.data.frame import read_frame
+from laptime.data.outside import table_errors
 from laptime.data.record import LEFT_OUT, STAGES
+from laptime.data.table_file import is_table, plain_column, read_table_file
 from laptime.data.usable import Grade, row_grades, warm_up_rows
 from laptime.errors import LaptimeError, did_you_mean
-from laptime.estimate.table.written_table import KIND, read_written
 
 STAGE_TARGETS = tuple("decode_per_token_ms" if name == "decode" else f"{name}_ms" for name in (*STAGES, "total"))
 """What is learnt of a run when no target is named. The total is learnt for a given number of output tokens."""
@@ -41,17 +41,9 @@ def read_table(path: str | Path, keep: Sequence[str] = (), *, by_token: bool = F
     Raises LaptimeError for anything that can't be read, and for a run whose samples are all flagged.
     """
     place = Path(path)
-    if place.suffix.lower() not in {".csv", ".parquet", ".pq"} or place.is_dir():
+    if not is_table(place):
         return _clean_run(read_frame(place, bulky=by_token), place, keep)
-    is_csv = place.suffix.lower() == ".csv"
-    try:
-        open_regular(place).close()  # a pipe would keep polars waiting
-        with table_errors(place, KIND if is_csv else "a Parquet table"):
-            frame = read_written(place) if is_csv else polars.read_parquet(place)
-    except FileNotFoundError:
-        raise LaptimeError(f"{place}: no such file") from None
-    except OSError as error:
-        raise LaptimeError(f"{place}: {error.strerror or error}") from error
+    frame = read_table_file(place, of_samples=False)
     if "config_id" in frame.columns and any(name in frame.columns for name in STAGE_COLUMNS):
         return _clean_run(read_frame(place, bulky=by_token), place, keep)
     with table_errors(place, "a table of numbers and texts"):

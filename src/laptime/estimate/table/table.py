@@ -18,11 +18,11 @@ import polars as pl
 
 from laptime.data.record import STAGES
 from laptime.data.stats import Floats, Ints
+from laptime.data.written_table import is_number_text
 from laptime.errors import LaptimeError, did_you_mean
 from laptime.estimate.roofline.work import Work
 from laptime.estimate.table.reading import read_table
 from laptime.estimate.table.units import is_rate
-from laptime.estimate.table.written_table import is_number_text
 
 UNSEEN = -1
 LARGEST_FEATURE = 1e30

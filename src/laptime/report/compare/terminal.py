@@ -187,8 +187,11 @@ def _side(letter: str, side: Side) -> str:
     )
     if side.measured_left_out:
         left = side.measured_left_out.items()
-        reasons = (f"{count(n)} {flag} ({LEFT_OUT_REASONS.get(flag, 'flagged')})" for flag, n in left)
-        line += f"; left out: {', '.join(reasons)}"
+        flags = (f"{count(n)} {flag} ({LEFT_OUT_REASONS.get(flag, 'flagged')})" for flag, n in left)
+        samples = side.samples - side.warm_ups - side.used - side.unpaired
+        line += f"; {count(samples)} left out: {', '.join(flags)}"
+        if sum(side.measured_left_out.values()) > samples:
+            line += "; a sample can carry several of these flags"
     if side.warm_ups:
         line += f"; {counted(side.warm_ups, 'warm-up call')} apart"
     return line + (f"; {count(side.unpaired)} without a partner" if side.unpaired else "")

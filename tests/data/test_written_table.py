@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from laptime.data.frame import read_frame
+from laptime.data.written_table import numbers_of
 from laptime.errors import LaptimeError
 from laptime.estimate.table.reading import read_table
 from laptime.estimate.table.table import make_schema, target_values
-from laptime.estimate.table.written_table import numbers_of
 
 ROWS = [(1, 128, 1.25), (2, 256, 2.5), (4, 1024, 5.75)]
 PLAIN = pl.DataFrame(ROWS, schema=["batch", "seq", "took_ms"], orient="row")
@@ -56,10 +57,57 @@ def test_names_stay_names(names: list[str]) -> None:
     assert numbers_of(pl.Series("x", names)).to_list() == names
 
 
-@pytest.mark.parametrize("encoding", ["latin-1", "utf-16", "utf-16-le"])
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16-le"])
 def test_what_is_no_utf_8_is_refused(tmp_path: Path, encoding: str) -> None:
-    with pytest.raises(LaptimeError, match=r"table\.csv: .*save the table as UTF-8"):
+    with pytest.raises(LaptimeError, match=r"table\.csv(, line 1)?: .*save the table as UTF-8"):
         read_table(written(tmp_path, "größe,took_ms\n1,2\n", encoding))
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        ("batch;seq;took_ms\n1;128;1,25\n2;256;2,5\n4;1.024;5,75\n", "utf-8-sig"),
+        ("batch\tseq\ttook_ms\r\n1\t128\t1.25\r\n2\t256\t2.5\r\n4\t1024\t5.75\r\n", "utf-16"),
+        ("sep=;\nbatch;seq;took_ms\n1;128;1.25\n\n2;256;2.5\n4;1024;5.75\n\n", "utf-8"),
+        ("# written by a bench\n# on a host\nbatch,seq,took_ms\n1,128,1.25\n2,256,2.5\n4,1024,5.75", "utf-8"),
+        ("batch,seq,took_ms\r1,128,1.25\r2,256,2.5\r4,1024,5.75\r", "utf-8"),
+    ],
+)
+def test_other_encodings_line_ends_and_lines_before_the_names(tmp_path: Path, text: str, encoding: str) -> None:
+    assert read_table(written(tmp_path, text, encoding)).cast(PLAIN.schema).equals(PLAIN)
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_samples_are_read_alike(tmp_path: Path, separator: str) -> None:
+    """What `fit` reads, `audit`, `compare` and `report` read too, and the same figures."""
+    point = "," if separator == ";" else "."
+    rows = [["sample_id", "total_ms", "output_tokens", "itl_ms"], ["007", "1.5", "16.0", "2.5"], ["8", "N/A", "", ""]]
+    lines = [separator.join(cells).replace(".", point) for cells in rows]
+    frame = read_frame(written(tmp_path, "\n".join(lines)), bulky=True)
+    assert frame["sample_id"].to_list() == ["007", "8"]
+    assert frame["total_ms"].to_list() == [1.5, None]
+    assert frame["output_tokens"].to_list() == [16, None]
+    assert frame["itl_ms"].to_list() == [[2.5], None]
+
+
+def test_lists_as_python_writes_them(tmp_path: Path) -> None:
+    file = written(tmp_path, 'total_ms,itl_ms\n9,"[2.5, 3.0]"\n8,[]\n7,2.5;3\n')
+    assert read_frame(file, bulky=True)["itl_ms"].to_list() == [[2.5, 3.0], [], [2.5, 3.0]]
+
+
+@pytest.mark.parametrize(
+    ("line", "complaint"),
+    [
+        ("fast,4,", "column total_ms, row 2: 'fast' is no number"),
+        ("228 ms,4,", "column total_ms, row 2: '228 ms' is no number"),
+        ("1,4.5,", "column output_tokens, row 2: 4.5 is no whole number"),
+        ("1,4,2;x", "column itl_ms, row 2: \"['2', 'x']\" is no list of numbers"),
+    ],
+)
+def test_the_row_of_a_bad_value_is_named(tmp_path: Path, line: str, complaint: str) -> None:
+    with pytest.raises(LaptimeError) as caught:
+        read_frame(written(tmp_path, f"total_ms,output_tokens,itl_ms\n1,4,2;3\n{line}\n"), bulky=True)
+    assert complaint in str(caught.value)
 
 
 def test_a_longer_line_is_named(tmp_path: Path) -> None:
