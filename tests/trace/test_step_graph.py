@@ -13,7 +13,7 @@ from laptime.trace.analysis import analyse
 from laptime.trace.result import TraceAnalysis
 from tests.trace.build_timeline import build
 from tests.trace.programs import Op, Run, as_graph, launches, run
-from tests.trace.write_traces import RangeRow
+from tests.trace.write_traces import CallRow, RangeRow
 
 MS = 1_000_000
 
@@ -166,6 +166,16 @@ def test_what_an_operator_does_before_its_launch_goes_with_a_graph_and_other_ope
     inner = [RangeRow(end - 6 * MS + 1_000, end - 1_000, "aten::sort", "cpu_op") for end in ends]
     assert promised(analyse(build(made.activities, made.calls, made.ranges + outer)), "graph")[1] < 3 * MS
     assert promised(analyse(build(made.activities, made.calls, made.ranges + inner)), "graph")[0] > 6 * MS
+
+
+def test_host_work_in_pieces_is_work_too() -> None:
+    """Sampling on the host, which asks every 80 µs how far the device is: no piece is long, all of them are."""
+    made = run([*launches(60, 20_000), *SYNC, Op("work", 3 * MS)])
+    ends = [row.end_ns for row in made.calls if row.name == "cudaStreamSynchronize"]
+    asked = [
+        CallRow(end + k * 80_000, end + k * 80_000 + 1_000, "cudaEventQuery") for end in ends for k in range(1, 37)
+    ]
+    assert promised(analyse(build(made.activities, made.calls + asked, made.ranges)), "graph")[0] > 2.8 * MS
 
 
 def test_other_host_work_is_promised_to_no_worker() -> None:

@@ -53,6 +53,9 @@ AWAY_NS, TIMES_USUAL = (200_000, 1_000_000), 20
 """A host in no call for longer does other work than launching: from the first where that is so many times as long as
 usual and no layer is being launched, from the second in any case."""
 
+PIECES_NS = 1_000_000
+"""A host that launches nothing and waits for nothing for so long does other work, whatever it calls meanwhile."""
+
 BEHIND_NS, TIMES_BEHIND = 100_000, 10
 """The same of a host that waited for the device, or worked on something else since: it looks at what it got. From then
 on each such time counts, until it launches as usual again."""
@@ -220,13 +223,16 @@ def _host(timeline: GpuTimeline, launched: Int64, order: Int32, first: int, foll
     starts = np.where(launched[order] >= 0, calls.start_ns[launched[order]], activities.start_ns[order])
     behind_wait = min(max(TIMES_BEHIND * usual, BEHIND_NS), long)
     reach, recorded, least = opened, opened, long
+    in_pieces = _in_pieces(calls.start_ns[inside], calls.end_ns[inside], np.array(is_launch) | _waits(held, names))
     for i, name in enumerate(names):
         at, gap = place[i], start[i] - reach
         if gap > 0:
-            other = gap if gap < least else gap - _launching_ns(timeline, threads, reach, start[i])
-            host.spend(at, other, away=other >= least)
+            pieces = in_pieces[i] >= max(least, PIECES_NS)  # together they are long, whatever the host calls between
+            other = gap - _launching_ns(timeline, threads, reach, start[i]) if gap >= least or pieces else gap
+            away = other >= least or (pieces and other > 0)
+            host.spend(at, other, away=away)
             host.spend(at, gap - other)
-            if other >= least:
+            if away:
                 host.elsewhere[0].append(reach)
                 host.elsewhere[1].append(reach + other)
             elif is_launch[i]:
@@ -249,6 +255,26 @@ def _host(timeline: GpuTimeline, launched: Int64, order: Int32, first: int, foll
         host.spend(behind, max(spent, 0))
         reach = max(reach, end[i])
     return host
+
+
+def _waits(held: list[bool], names: list[str]) -> npt.NDArray[np.bool_]:
+    """Which calls may hold the host; one that only asks holds nobody."""
+    return np.array([one and "Query" not in name for one, name in zip(held, names, strict=True)], dtype=np.bool_)
+
+
+def _in_pieces(start_ns: Int64, end_ns: Int64, parts: npt.NDArray[np.bool_]) -> list[int]:
+    """For each call how long the host was in none, together, between the launch or wait before it and the next one.
+
+    Args:
+        start_ns, end_ns: the calls'.
+        parts: which of them launch or wait.
+    """
+    if len(start_ns) == 0:
+        return []
+    none_ns = np.maximum(start_ns - np.concatenate([start_ns[:1], np.maximum.accumulate(end_ns)[:-1]]), 0)
+    part = np.cumsum(np.concatenate([[0], parts[:-1]]))
+    together: list[int] = np.bincount(part, weights=none_ns).astype(np.int64)[part].tolist()
+    return together
 
 
 def _launching_ns(timeline: GpuTimeline, threads: Int64, begin_ns: int, end_ns: int) -> int:
