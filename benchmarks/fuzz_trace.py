@@ -27,7 +27,6 @@ import time
 import traceback
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import MISSING
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -101,8 +100,9 @@ def disorder(timeline: object) -> str | None:
 
 def optional(table: object, column: object) -> bool:
     """Whether a column may be empty: it has a default."""
-    fields = table.__dataclass_fields__.values()  # type: ignore[attr-defined]
-    return any(getattr(table, one.name) is column and one.default_factory is not MISSING for one in fields)
+    fields = table.__struct_fields__  # type: ignore[attr-defined]
+    defaults = table.__struct_defaults__  # type: ignore[attr-defined]
+    return any(getattr(table, name) is column for name in fields[len(fields) - len(defaults) :])
 
 
 def rows_of(timeline: object) -> Rows:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from msgspec import structs
 
 from laptime.trace.analysis import analyse
 from laptime.trace.read.timeline import Card
@@ -89,7 +90,7 @@ def test_a_known_link_narrows_the_promise_of_pinned_copies() -> None:
     timeline = build(*made.all)
     widths = []
     for name in ("NVIDIA H200", "Some other card"):
-        low, high = promised(analyse(replace(timeline, cards=(Card(0, name),))), "overlap")
+        low, high = promised(analyse(structs.replace(timeline, cards=(Card(0, name),))), "overlap")
         widths.append((high - low) / (high + low))
         if name == "NVIDIA H200":
             assert low <= 20 * 201_000 <= high  # 2.7 ms of copies hide behind 4 ms of compute

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from laptime.errors import LaptimeError
 from laptime.trace.analysis import analyse, views
@@ -62,7 +63,7 @@ def test_the_costs_are_those_of_the_published_step() -> None:
 
 
 def test_kernels_that_leave_no_gap_in_replays_are_promised_none() -> None:
-    rows = what_if(replace(published_costs(), residual_ns=(0, 1)))
+    rows = what_if(structs.replace(published_costs(), residual_ns=(0, 1)))
     (graph,) = [row for row in rows if row.remedy == "graph"]
     assert graph.assumptions[0].startswith("its kernels follow one another with hardly a gap")
 
@@ -70,7 +71,7 @@ def test_kernels_that_leave_no_gap_in_replays_are_promised_none() -> None:
 def test_fusion_under_the_graph_gave_0_9_percent() -> None:
     costs = published_costs()
     adds = [duration for name, duration in engines.published_step() if name == "add"]
-    one_a_layer = replace(costs, fusable=36, fusable_ns=sum(adds[:36]))
+    one_a_layer = structs.replace(costs, fusable=36, fusable_ns=sum(adds[:36]))
     low, high = fusion_saving_in_graph(one_a_layer)
     measured = engines.PUBLISHED_FUSION_SHARE * engines.PUBLISHED_GRAPH_MS * MS
     assert low <= measured <= high
@@ -123,7 +124,7 @@ def test_an_untraced_time_above_the_traced_step_is_said_to_be_unlikely() -> None
 
 
 def test_kernels_of_no_time_get_no_promise() -> None:
-    assert what_if(replace(published_costs(), busy_ns=0)) == []
+    assert what_if(structs.replace(published_costs(), busy_ns=0)) == []
 
 
 def test_a_graphed_step_gets_no_graph_advice() -> None:
@@ -234,7 +235,7 @@ def test_a_card_for_servers_keeps_the_kernels_of_a_graph_closer() -> None:
     timeline = build(*engines.published_engine().all)
     ends = []
     for name in ("NVIDIA H200", "NVIDIA GeForce RTX 5070 Ti"):
-        analysis = analyse(replace(timeline, cards=(Card(0, name),)))
+        analysis = analyse(structs.replace(timeline, cards=(Card(0, name),)))
         row = next(row for row in analysis.whatif if row.remedy == "graph")
         ends.append((row.step_ns_low, row.step_ns_high, row.assumptions[0]))
     assert ends[0][1] < ends[1][1]

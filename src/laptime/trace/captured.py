@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from itertools import pairwise
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
+from msgspec.structs import replace
 
 from laptime.trace.api import LAUNCH, MEMCPY, purposes
 from laptime.trace.kernel_names import family
@@ -38,8 +39,7 @@ _EXPECTED: tuple[tuple[re.Pattern[str], frozenset[str]], ...] = (
 """Operators whose kernels' families are known."""
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class _Capture:
+class _Capture(msgspec.Struct, frozen=True, eq=False):
     """One captured graph: its launches in order."""
 
     number: int
@@ -48,8 +48,7 @@ class _Capture:
     end_ns: int
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class _Captured:
+class _Captured(msgspec.Struct, frozen=True, eq=False):
     """All captures of a trace, and the tree of their launches."""
 
     timeline: GpuTimeline

@@ -11,8 +11,8 @@ Of each gap the parts sum to its duration exactly.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -47,8 +47,7 @@ _BLOCK = 65_536
 """Gaps in one block. A trace has millions of gaps, and what a block needs stays in the processor's cache."""
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class GapCauses:
+class GapCauses(msgspec.Struct, frozen=True, eq=False):
     """One row per gap, one column per cause of CAUSES; rows sum to the gap's duration."""
 
     time_ns: Int32 | Int64  # (gaps, causes), 32 bits where the longest gap fits
@@ -57,8 +56,7 @@ class GapCauses:
     by_name_ns: Int64  # per string: time of all gaps that the host was innermost in that range
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class _Thread:
+class _Thread(msgspec.Struct, frozen=True, eq=False):
     """A host thread, flattened. Of each of its intervals the name id and the purpose."""
 
     segments: Segments
@@ -66,8 +64,7 @@ class _Thread:
     purpose: Int8
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class _Filled:
+class _Filled(msgspec.Struct, frozen=True, eq=False):
     """GapCauses while its arrays are being filled; `is_long` marks the gaps whose call and range are named."""
 
     time_ns: Int32 | Int64

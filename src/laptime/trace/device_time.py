@@ -7,8 +7,8 @@ between devices. A part of an operation is exposed while no compute runs beside 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -99,8 +99,7 @@ def busy_times(timeline: GpuTimeline, gaps: DeviceGaps, within_ns: tuple[int, in
     return [first, *result]
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class _Union:
+class _Union(msgspec.Struct, frozen=True, eq=False):
     """Disjoint intervals in time order."""
 
     start_ns: Int64

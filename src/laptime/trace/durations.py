@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
+from msgspec.structs import replace
 
 from laptime.data.record import Finding
 from laptime.trace.read.timeline import Activity, GpuTimeline, Int64

@@ -5,8 +5,7 @@ Busy is the length of the union of all activities; a gap is one maximal idle int
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -17,8 +16,7 @@ EDGES_NS: tuple[int, ...] = (1_000, 5_000, 10_000, 50_000, 100_000, 1_000_000)
 """Histogram edges: 1, 5, 10, 50, 100 µs, 1 ms. Seven bins, each lo <= duration < hi."""
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class DeviceGaps:
+class DeviceGaps(msgspec.Struct, frozen=True, eq=False):
     """One device's occupation. `rows` are indices into Activities in start order; gap columns have equal length."""
 
     device: int

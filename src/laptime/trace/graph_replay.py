@@ -6,9 +6,8 @@ takes longer to launch.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
+from msgspec.structs import replace
 
 from laptime.trace.device_time import COMPUTE, COPY, MEMSET
 from laptime.trace.remedied import AWAY, HOT, HOT_NS, Remedied, Replayed

@@ -6,16 +6,15 @@ Nested intervals (Python frame > operator > API call) are flattened in O(n log n
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from laptime.trace.read.timeline import Int32, Int64
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Segments:
+class Segments(msgspec.Struct, frozen=True, eq=False):
     """Segment i lasts from edge_ns[i] to edge_ns[i + 1]; `owner[i]` is an index into the intervals given, or -1.
 
     Before the first edge and after the last one nothing is open.
@@ -55,8 +54,7 @@ def nest(start_ns: Int64, end_ns: Int64) -> tuple[Segments, Int32]:
     return Segments(events.time_ns, events.top[:-1]), parent
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class _Events:
+class _Events(msgspec.Struct, frozen=True, eq=False):
     """Openings and closings in order of time. `top[i]` is the innermost interval open after the i-th, -1 for none."""
 
     time_ns: Int64

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 
 from laptime.trace.read.timeline import Int8, Int32, RangeKind, Ranges
@@ -32,8 +32,7 @@ _OUTSIDE_THE_PROGRAM = re.compile(
 _LONGEST = 300
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class RangeLabels:
+class RangeLabels(msgspec.Struct, frozen=True, eq=False):
     """For each row of Ranges its place in `labels` and its kind; -1 where it is left out of what launched."""
 
     labels: list[str]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -14,8 +13,7 @@ from laptime.trace.read.timeline import GpuTimeline, Int32, Int64
 NOWHERE = -1
 
 
-@dataclass(eq=False, slots=True)
-class GrowingTree:
+class GrowingTree(msgspec.Struct, eq=False):
     """The tree while it grows."""
 
     known: dict[tuple[int, str, int], int]
@@ -27,8 +25,7 @@ class GrowingTree:
         return self.known.setdefault((parent, name, kind), len(self.known))
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class HostThread:
+class HostThread(msgspec.Struct, frozen=True, eq=False):
     """A thread's named ranges. `rows` are indices into Ranges; `parent` counts within `rows`."""
 
     rows: npt.NDArray[np.intp]

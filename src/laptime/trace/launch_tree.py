@@ -8,10 +8,11 @@ open on the thread with most of the process' ranges counts.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
+from msgspec.structs import replace
 
 from laptime.trace.host_segments import owner_at
 from laptime.trace.launch_backward import in_forward_modules
@@ -20,8 +21,7 @@ from laptime.trace.launch_threads import NOWHERE, GrowingTree, HostThread, host_
 from laptime.trace.read.timeline import GpuTimeline, Int8, Int32, Int64
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class LaunchTree:
+class LaunchTree(msgspec.Struct, frozen=True, eq=False):
     """Nodes are names in the order of their nesting; a node stands behind its parent."""
 
     names: list[str]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -30,8 +29,7 @@ PATH = " › "
 _DENSE = 1 << 22
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class _Sums:
+class _Sums(msgspec.Struct, frozen=True, eq=False):
     """For each node of a tree, and for each with all that lies in it."""
 
     own_ns: Int64

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -29,8 +29,7 @@ MOSTLY = 0.8
 """A kernel that takes this share of an operator's call is the one that does its work."""
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class OperatorCalls:
+class OperatorCalls(msgspec.Struct, frozen=True, eq=False):
     """Calls of operators with recorded shapes that launched something, one entry each."""
 
     name: Int64  # index into strings
@@ -42,8 +41,7 @@ class OperatorCalls:
     shapes: Sequence[str]
 
 
-@dataclass(frozen=True, slots=True)
-class KernelWork:
+class KernelWork(msgspec.Struct, frozen=True):
     """What a kernel's launches did together."""
 
     flop_per_second: float | None

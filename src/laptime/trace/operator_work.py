@@ -21,15 +21,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
+
+import msgspec
 
 from laptime.trace.recorded_shapes import TYPE_BYTES, RecordedCall, Tensor, recorded_call
 
 
-@dataclass(frozen=True, slots=True)
-class Work:
+class Work(msgspec.Struct, frozen=True):
     """One call's least work. `dtype` is what it computes in: fp64, fp32, fp16 (and bf16), fp8, int."""
 
     kind: str

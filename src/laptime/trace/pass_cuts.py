@@ -8,8 +8,8 @@ measures time; `passes` does.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -47,8 +47,7 @@ WHOLE = 0.9
 """Share of the kernels between a pass's first and its last one that must be its own."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PassCut:
+class PassCut(msgspec.Struct, frozen=True, kw_only=True):
     """One pass as a half-open range of positions among the device's kernels."""
 
     stage: str  # vision | encoder | prefill

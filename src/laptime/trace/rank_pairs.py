@@ -8,7 +8,6 @@ Captures may begin or end at different ones: the parts that belong together are 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import msgspec
 import numpy as np
@@ -38,8 +37,7 @@ POINT_TO_POINT = frozenset({"send", "recv", "isend", "irecv", "batch_isend_irecv
 """Operations between two ranks of a group: the n-th of one rank is not the n-th of another."""
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Collectives:
+class Collectives(msgspec.Struct, frozen=True, eq=False):
     """One rank's collectives in the order of their start. `groups`: a JSON list of name, ranks, operation; or empty."""
 
     rank: int
@@ -49,8 +47,7 @@ class Collectives:
     end_ns: Int64
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Paired:
+class Paired(msgspec.Struct, frozen=True, eq=False):
     """Collectives that some ranks ran together: one row for each of `members`, one column for each collective."""
 
     members: npt.NDArray[np.intp]  # places among the ranks

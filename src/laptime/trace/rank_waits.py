@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -37,8 +37,7 @@ class Computing(Protocol):
         """When it ends."""
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Waits:
+class Waits(msgspec.Struct, frozen=True, eq=False):
     """How long each rank (row) waited in collectives for each that came last (column).
 
     `exposed_ns`: what of it had no compute beside it. `first_ns`: what of that lies in the first collective of a group,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -39,8 +38,7 @@ FEWEST = 2
 """Traces among which a file of another kind is left out."""
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class RankWork:
+class RankWork(msgspec.Struct, frozen=True, eq=False):
     """One rank's device: its times, and its collectives in the order in which they started."""
 
     file: str

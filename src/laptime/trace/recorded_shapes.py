@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from math import prod
 from typing import Any
 
@@ -29,8 +28,7 @@ TYPE_BYTES = {
 """Bytes of one element of each type, as the profiler names it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Tensor:
+class Tensor(msgspec.Struct, frozen=True):
     """One input. `held` counts the elements that lie in memory: an expanded dimension repeats them."""
 
     dims: tuple[int, ...]
@@ -49,8 +47,7 @@ class Tensor:
         return None if size is None else size * self.held
 
 
-@dataclass(frozen=True, slots=True)
-class RecordedCall:
+class RecordedCall(msgspec.Struct, frozen=True):
     """A call with its inputs as far as they were recorded."""
 
     name: str

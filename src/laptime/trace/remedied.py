@@ -8,11 +8,12 @@ two replays, so that what a replay misses of the step as it is doesn't enter.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from functools import partial
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
+from msgspec.structs import replace
 
 from laptime.trace.read.timeline import Int8, Int64
 from laptime.trace.replay import Timing, replay_ns
@@ -83,8 +84,7 @@ JITTER = (0.98, 1.02)
 """What remains uncertain of a step in which the host goes on launching."""
 
 
-@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
-class Replayed:
+class Replayed(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     """A step's graph, and what remedies need to know of its activities. Columns as in StepGraph."""
 
     graph: StepGraph
@@ -115,8 +115,7 @@ class Replayed:
         return replace(as_it_is(graph), host_ns=(host[0], host[1]))
 
 
-@dataclass(frozen=True, slots=True)
-class Remedied:
+class Remedied(msgspec.Struct, frozen=True):
     """A step under a remedy in ns: at best, at worst, and what nothing goes below."""
 
     low_ns: int

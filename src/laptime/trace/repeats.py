@@ -8,8 +8,7 @@ a step when such details alternate. Cost: O(n log n) for the hashes and O(n) for
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -49,8 +48,7 @@ _GRAMS = (1, 8, 64)
 _CANDIDATES = 14
 
 
-@dataclass(frozen=True, slots=True)
-class RepeatLevel:
+class RepeatLevel(msgspec.Struct, frozen=True):
     """One period and where it holds: `intervals` are [start, stop) in the sequence, each at least three units."""
 
     period: int
@@ -65,8 +63,7 @@ class RepeatLevel:
         return sum((stop - start) // self.period for start, stop in self.intervals)
 
 
-@dataclass(frozen=True, slots=True)
-class RepeatRun:
+class RepeatRun(msgspec.Struct, frozen=True):
     """A unit of `period` kernels repeated `count` times without a break, from `start` on."""
 
     period: int

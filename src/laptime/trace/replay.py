@@ -6,9 +6,9 @@ as they would. The device works through each stream in the order of launches.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from itertools import pairwise
 
+import msgspec
 import numpy as np
 
 from laptime.trace.read.timeline import Int32, Int64
@@ -22,15 +22,14 @@ MOST_WAITS = 200
 NEVER = -(2**60)
 
 
-@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
-class Timing:
+class Timing(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     """What a replay takes for the times of a step. Columns as in StepGraph."""
 
     duration_ns: Int64  # below 0 where the activity is gone
     stream: Int32
     host_ns: tuple[Int64, Int64]  # host time before and after each wait
     waits: Int64
-    after: dict[int, tuple[int, ...]] = field(default_factory=dict)
+    after: dict[int, tuple[int, ...]] = msgspec.field(default_factory=dict)
     latency_ns: int = 0
     residual_ns: int = 0
 

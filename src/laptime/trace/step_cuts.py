@@ -6,8 +6,8 @@ A cut is a half-open range of kernel positions. Nothing here measures time; `ste
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -75,8 +75,7 @@ APART = 3
 """A wait that begins each repetition, and is this many times as long as any other in it, parts steps."""
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Cuts:
+class Cuts(msgspec.Struct, frozen=True, eq=False):
     """Steps as positions [start, stop) among the device's kernels, in order."""
 
     method: str

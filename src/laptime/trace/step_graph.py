@@ -10,8 +10,8 @@ Source: the critical path of Holistic Trace Analysis and of Chakra's execution t
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -61,8 +61,7 @@ BEHIND_NS, TIMES_BEHIND = 100_000, 10
 on each such time counts, until it launches as usual again."""
 
 
-@dataclass(frozen=True, eq=False, slots=True, kw_only=True)
-class StepGraph:
+class StepGraph(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     """One step's activities in the order of their launches. Columns have one entry per activity; times in ns."""
 
     rows: Int32  # indices into Activities
@@ -157,19 +156,18 @@ def _launch_order(
     return np.concatenate(parts).astype(np.int32), len(earlier), following
 
 
-@dataclass(slots=True)
-class _Host:
+class _Host(msgspec.Struct):
     """What the host did between the launches of a step, while it is being counted. Lists have one entry per activity:
     time before and after the wait that precedes its launch."""
 
     count: int
-    waits: list[int] = field(default_factory=list)
-    launching: tuple[list[int], list[int]] = field(default_factory=lambda: ([], []))
-    away: tuple[list[int], list[int]] = field(default_factory=lambda: ([], []))
-    records: dict[int, list[int]] = field(
-        default_factory=dict
-    )  # before which launches streams waited: for events of when
-    elsewhere: tuple[list[int], list[int]] = field(default_factory=lambda: ([], []))  # other work's begins and ends
+    waits: list[int] = msgspec.field(default_factory=list)
+    launching: tuple[list[int], list[int]] = msgspec.field(default_factory=lambda: ([], []))
+    away: tuple[list[int], list[int]] = msgspec.field(default_factory=lambda: ([], []))
+    # before which launches streams waited: for events of when
+    records: dict[int, list[int]] = msgspec.field(default_factory=dict)
+    # other work's begins and ends
+    elsewhere: tuple[list[int], list[int]] = msgspec.field(default_factory=lambda: ([], []))
 
     def __post_init__(self) -> None:
         self.waits = [0] * self.count

@@ -8,10 +8,11 @@ such edge steps are counted but never chosen as the modal one while there are ot
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
+from msgspec.structs import replace
 
 from laptime.trace.attention_kinds import attention_kinds
 from laptime.trace.causes import GapCauses, cause_times
@@ -37,8 +38,7 @@ LEAST_SHARE = 0.2
 """Steps that hold less of the device's kernels than this are an episode of the trace, not its steady state."""
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class StepFrame:
+class StepFrame(msgspec.Struct, frozen=True, eq=False):
     """The steps as instants on the device, and the modal one's rows. Columns have one entry per step."""
 
     steps: Steps
@@ -48,8 +48,7 @@ class StepFrame:
     layer_run: RepeatRun | None  # over the modal step's kernels
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class DeviceView:
+class DeviceView(msgspec.Struct, frozen=True, eq=False):
     """One device's gaps, causes and steps in columns: what the answer is made from, and what exports draw."""
 
     gaps: DeviceGaps

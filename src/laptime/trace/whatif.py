@@ -14,8 +14,6 @@ consumer Blackwell card: 0.2 to 0.8 µs unless the trace itself has replays to m
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import msgspec
 
 from laptime.errors import LaptimeError
@@ -72,8 +70,7 @@ FUSED_NS = 1_500
 """Gap and start of a kernel that goes with it, at most: measured on a consumer card."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepCosts:
+class StepCosts(msgspec.Struct, frozen=True, kw_only=True):
     """The modal step as far as remedies care. Times in ns."""
 
     wall_ns: int

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from decimal import Decimal
 from operator import attrgetter
 
@@ -54,8 +53,7 @@ _NO_ARGS = Args()
 _UNNAMED = "(unnamed)"
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
+class Batch(msgspec.Struct, frozen=True):
     """A stretch of a file as columns, each table's rows in the order of the file; `name` is an index into `names`.
 
     Where the file has details, ranges have a `shape` (index into `shapes`), activities a `group`, calls a `kernel`.
@@ -70,16 +68,15 @@ class Batch:
     negative: int
     shapes: Sequence[str] = ()
     groups: Sequence[str] = ()
-    memory: Table = field(default_factory=dict)  # empty where there is none
+    memory: Table = msgspec.field(default_factory=dict)  # empty where there is none
 
 
-@dataclass(frozen=True, slots=True)
-class _Numbers:
+class _Numbers(msgspec.Struct, frozen=True):
     """Texts that a batch's columns are numbers of."""
 
-    names: Ids = field(default_factory=Ids)
-    shapes: Ids = field(default_factory=Ids)
-    groups: Ids = field(default_factory=Ids)
+    names: Ids = msgspec.field(default_factory=Ids)
+    shapes: Ids = msgspec.field(default_factory=Ids)
+    groups: Ids = msgspec.field(default_factory=Ids)
 
 
 def columns_of(events: Sequence[Event], *, details: bool = True) -> Batch:
@@ -188,8 +185,7 @@ def _all(number: int, values: Sequence[object]) -> Int64:
     return np.full(len(values), number, dtype=np.int64)
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Joined:
+class Joined(msgspec.Struct, frozen=True, eq=False):
     """All batches of a file, with one table of each kind of text."""
 
     names: tuple[str, ...]

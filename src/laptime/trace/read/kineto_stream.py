@@ -8,10 +8,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
+
+import msgspec
+from msgspec.structs import replace
 
 from laptime.errors import LaptimeError, NoTraceError
 from laptime.trace.read.kineto_bytes import blocks, is_gzip, stretch
@@ -40,8 +42,7 @@ HEADER_TRIES = 16
 _Columns = Callable[[Sequence[Event]], Batch]
 
 
-@dataclass(frozen=True, slots=True)
-class Ending:
+class Ending(msgspec.Struct, frozen=True):
     """How the event list ended.
 
     `complete`: with its closing bracket. `cut`: the file ended before. `broken`: it stopped being JSON.
@@ -241,8 +242,7 @@ LEAST_BYTES = 8 << 20
 _WINDOW_BYTES = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class Meeting:
+class Meeting(msgspec.Struct, frozen=True):
     """The first half ends before byte `stop`, the second one begins at `start`; a comma lies between."""
 
     stop: int

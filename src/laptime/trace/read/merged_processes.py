@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -34,8 +34,7 @@ _EXPECTED = 0.02
 """Of the common time: how long independent processes must be expected to work at once to say that they take turns."""
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Launches:
+class Launches(msgspec.Struct, frozen=True, eq=False):
     """Launches of all processes: for each process and id the first, in the order of id, then of the file."""
 
     processes: Int64  # in the order of the file

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from laptime.errors import LaptimeError, NoTraceError
@@ -41,8 +41,7 @@ LARGE_BYTES = 16 << 20
 """A smaller export is read before a second process would have started to pay."""
 
 
-@dataclass(frozen=True, slots=True)
-class NsightExport:
+class NsightExport(msgspec.Struct, frozen=True):
     """An export's tables by their plain names ("KERNEL"), with their columns."""
 
     path: Path
@@ -51,8 +50,7 @@ class NsightExport:
     schema_version: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Rows:
+class Rows(msgspec.Struct, frozen=True):
     """A table's integer columns, each MISSING where the file has nothing.
 
     `start_ns, end_ns, name, correlation, global` (id of process and thread) everywhere; `device, stream, graph_node`

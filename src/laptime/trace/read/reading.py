@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from laptime.errors import LaptimeError
 from laptime.trace.read.nsight_other import exported, from_parquet, is_parquet_export

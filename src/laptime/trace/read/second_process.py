@@ -10,7 +10,6 @@ import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import fields
 from typing import Any, BinaryIO, NoReturn
 
 import msgspec
@@ -69,7 +68,7 @@ def _work(work: Callable[[], Sequence[Any]], writing: int) -> NoReturn:
         with os.fdopen(writing, "wb") as file:
             results = work()
             for result in results:
-                values = {field.name: getattr(result, field.name) for field in fields(result)}
+                values = {name: getattr(result, name) for name in result.__struct_fields__}
                 _send(file, _ENCODER.encode((type(result).__name__, values)))
             _send(file, _ENCODER.encode(len(results)))
     finally:

@@ -6,9 +6,9 @@ sorted by (start_ns, end_ns). Names are indices into one string table.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from enum import IntEnum
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -45,8 +45,7 @@ class RangeKind(IntEnum):
     PROFILER = 3  # the profiler's own work: buffer flushes, overhead records
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Activities:
+class Activities(msgspec.Struct, frozen=True, eq=False):
     """Work on the devices, one row each."""
 
     start_ns: Int64
@@ -59,11 +58,11 @@ class Activities:
     correlation: Int64  # joins to a call of the same process; -1 when the trace gives none
     graph_node: Int64  # >= 0 when it ran as part of a graph replay (node id or 0); else -1
     bytes: Int64  # what a copy or memset moved; -1 where the file does not say
-    group: Int32 = field(default_factory=_no_column)  # of collectives: index into GpuTimeline.groups, -1; or empty
+    # of collectives: index into GpuTimeline.groups, -1; or empty
+    group: Int32 = msgspec.field(default_factory=_no_column)
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class ApiCalls:
+class ApiCalls(msgspec.Struct, frozen=True, eq=False):
     """API calls on the host (runtime and driver), one row each."""
 
     start_ns: Int64
@@ -72,11 +71,10 @@ class ApiCalls:
     thread: Int64
     name: Int32
     correlation: Int64
-    kernel: Int32 = field(default_factory=_no_column)  # what it launches: index into strings, -1; or empty
+    kernel: Int32 = msgspec.field(default_factory=_no_column)  # what it launches: index into strings, -1; or empty
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Ranges:
+class Ranges(msgspec.Struct, frozen=True, eq=False):
     """Named intervals on host threads."""
 
     start_ns: Int64
@@ -85,13 +83,14 @@ class Ranges:
     thread: Int64
     name: Int32
     kind: Int8  # RangeKind
-    shape: Int32 = field(default_factory=_no_column)  # of operators: index into GpuTimeline.shapes, -1; or empty
-    sequence: Int64 = field(default_factory=_no_numbers)  # autograd's: of a forward operator its number, of backward
-    # -2 less the number of what it is backward of; -1 for neither; or empty
+    # of operators: index into GpuTimeline.shapes, -1; or empty
+    shape: Int32 = msgspec.field(default_factory=_no_column)
+    # autograd's: of a forward operator its number, of backward -2 less the number of what it is backward of; -1 for
+    # neither; or empty
+    sequence: Int64 = msgspec.field(default_factory=_no_numbers)
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class MemoryEvents:
+class MemoryEvents(msgspec.Struct, frozen=True, eq=False):
     """Allocations and frees by the framework's allocator, one row each, in order of time."""
 
     at_ns: Int64
@@ -109,8 +108,7 @@ def _no_memory() -> MemoryEvents:
     return MemoryEvents(none, _no_column(), none, _no_column(), none, none, none, none)
 
 
-@dataclass(frozen=True, slots=True)
-class Card:
+class Card(msgspec.Struct, frozen=True):
     """A device as the file names it."""
 
     device: int
@@ -118,8 +116,7 @@ class Card:
     memory_bytes: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(msgspec.Struct, frozen=True):
     """Where a timeline came from."""
 
     format: str  # "kineto" | "nsys-sqlite"
@@ -128,8 +125,7 @@ class Source:
     rank: int | None = None  # of a distributed run, where the file says it
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class GpuTimeline:
+class GpuTimeline(msgspec.Struct, frozen=True, eq=False):
     """One trace, wherever it came from. `findings` is what the reader itself noticed (dropped rows, cut file)."""
 
     source: Source
@@ -140,6 +136,6 @@ class GpuTimeline:
     findings: tuple[Finding, ...]
     shapes: tuple[str, ...] = ()  # of operators: a JSON list of dimensions, types, values or null, strides
     groups: tuple[str, ...] = ()  # of collectives: a JSON list of the group's name, its ranks, the operation
-    memory: MemoryEvents = field(default_factory=_no_memory)
+    memory: MemoryEvents = msgspec.field(default_factory=_no_memory)
     cards: tuple[Card, ...] = ()
     cut: tuple[tuple[int, int], ...] = ()  # activities that were cut, as their recorded durations can't be: row, ns
