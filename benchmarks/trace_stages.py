@@ -14,6 +14,9 @@ STAGES = {
     "read.kineto_stream": {
         "_next": "read: file",
         "cut": "read: split",
+        "listed": "read: split",
+        "decode_plain": "read: decode",
+        "plain_columns": "read: columns",
         "decode": "read: decode",
         "columns_of": "read: columns",
     },

@@ -20,7 +20,7 @@ from laptime.trace.analysis import read_trace
 from laptime.trace.integrity import check
 from laptime.trace.read import kineto_bytes
 from laptime.trace.read import kineto_stream as events_module
-from laptime.trace.read.kineto_columns import to_ns
+from laptime.trace.read.kineto_times import to_ns
 from laptime.trace.read.reading import read_timeline
 from tests.trace.read.rows_back import activity_rows, call_rows, range_rows
 from tests.trace.write_traces import ActivityRow, CallRow, RangeRow, kineto_events, write_kineto

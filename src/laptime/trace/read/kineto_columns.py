@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
-from decimal import Decimal
 from operator import attrgetter
 
 import msgspec
@@ -20,6 +18,7 @@ from laptime.trace.read.kineto_details import (
     shape_columns,
 )
 from laptime.trace.read.kineto_events import Args, Event
+from laptime.trace.read.kineto_times import to_ns
 from laptime.trace.read.launch_links import UNKNOWN
 from laptime.trace.read.tables import Ids, Table, whole_number, whole_numbers
 from laptime.trace.read.timeline import Activity, Int64, RangeKind
@@ -43,11 +42,11 @@ RANGE_KINDS: Mapping[str, RangeKind] = {
     "overhead": RangeKind.PROFILER,
 }
 
-_ACTIVITY, _CALL, _RANGE = 0, 8, 16  # a category's code is its table plus its kind
-_CODES: Mapping[str | None, int] = {
-    **{cat: _ACTIVITY + kind for cat, kind in ACTIVITY_KINDS.items()},
-    **dict.fromkeys(CALL_CATEGORIES, _CALL),
-    **{cat: _RANGE + kind for cat, kind in RANGE_KINDS.items()},
+ACTIVITY, CALL, RANGE = 0, 8, 16  # a category's code is its table plus its kind
+CODES: Mapping[str | None, int] = {
+    **{cat: ACTIVITY + kind for cat, kind in ACTIVITY_KINDS.items()},
+    **dict.fromkeys(CALL_CATEGORIES, CALL),
+    **{cat: RANGE + kind for cat, kind in RANGE_KINDS.items()},
 }
 _NO_ARGS = Args()
 _UNNAMED = "(unnamed)"
@@ -71,7 +70,7 @@ class Batch(msgspec.Struct, frozen=True):
     memory: Table = msgspec.field(default_factory=dict)  # empty where there is none
 
 
-class _Numbers(msgspec.Struct, frozen=True):
+class Texts(msgspec.Struct, frozen=True):
     """Texts that a batch's columns are numbers of."""
 
     names: Ids = msgspec.field(default_factory=Ids)
@@ -84,8 +83,8 @@ def columns_of(events: Sequence[Event], *, details: bool = True) -> Batch:
 
     details: also operators' shapes and autograd's numbers, and the allocator's events.
     """
-    rows = [event for event in events if event.ph == "X" and event.cat in _CODES]
-    code = np.fromiter(map(_CODES.__getitem__, map(attrgetter("cat"), rows)), np.int64, len(rows))
+    rows = [event for event in events if event.ph == "X" and event.cat in CODES]
+    code = np.fromiter(map(CODES.__getitem__, map(attrgetter("cat"), rows)), np.int64, len(rows))
     start, timed = to_ns(list(map(attrgetter("ts"), rows)))
     duration, lasting = to_ns(list(map(attrgetter("dur"), rows)))
     timed &= lasting
@@ -93,7 +92,7 @@ def columns_of(events: Sequence[Event], *, details: bool = True) -> Batch:
     if not good.all():
         rows = [row for row, kept in zip(rows, good.tolist(), strict=True) if kept]
         code, start, duration = code[good], start[good], duration[good]
-    numbers = _Numbers()
+    numbers = Texts()
     names = numbers.names
     name = np.fromiter(map(names.__getitem__, [row.name or _UNNAMED for row in rows]), np.int64, len(rows))
     common: Table = {"start_ns": start, "end_ns": start + duration, "name": name}
@@ -105,8 +104,8 @@ def columns_of(events: Sequence[Event], *, details: bool = True) -> Batch:
         return {column: values[index] for column, values in common.items()} | own
 
     untimed = int(np.count_nonzero(~timed))
-    activities, calls = table(code < _CALL, _activity_columns), table(code == _CALL, _call_columns)
-    ranges = table(code >= _RANGE, _range_columns if details else _plain_range_columns)
+    activities, calls = table(code < CALL, _activity_columns), table(code == CALL, _call_columns)
+    ranges = table(code >= RANGE, _range_columns if details else _plain_range_columns)
     return Batch(
         names=tuple(names),
         activities=activities,
@@ -120,7 +119,7 @@ def columns_of(events: Sequence[Event], *, details: bool = True) -> Batch:
     )
 
 
-_OwnColumns = Callable[[list[Event], Int64, _Numbers], Table]
+_OwnColumns = Callable[[list[Event], Int64, Texts], Table]
 
 
 def _memory(events: Sequence[Event]) -> Table:
@@ -130,36 +129,41 @@ def _memory(events: Sequence[Event]) -> Table:
     rows = [event for event in events if event.name == MEMORY and event.ph == "i"]
     at_ns, timed = to_ns([row.ts for row in rows])
     kept = [row for row, good in zip(rows, timed.tolist(), strict=True) if good]
-    return memory_columns(kept, at_ns[timed]) if kept else {}
+    if not kept:
+        return {}
+    return memory_columns(
+        [row.pid for row in kept], [row.tid for row in kept], [row.args for row in kept], at_ns[timed]
+    )
 
 
-def _activity_columns(rows: list[Event], code: Int64, numbers: _Numbers) -> Table:
+def _activity_columns(rows: list[Event], code: Int64, numbers: Texts) -> Table:
     args = [row.args or _NO_ARGS for row in rows]
     node = _few("graph_node", args)
     return group_columns(args, numbers.groups) | {
-        "kind": code - _ACTIVITY,
+        "kind": code - ACTIVITY,
         "device": _few("device", args, lambda: _few("pid", rows)),
         "stream": _few("stream", args, lambda: _few("tid", rows)),
         "correlation": _ids("correlation", args),
         "process": np.full(len(rows), UNKNOWN, dtype=np.int64),
         "graph_node": np.where(node > 0, node, -1),
-        "bytes": _ids("bytes", args) if (code != _ACTIVITY + Activity.KERNEL).any() else _all(-1, args),
+        "bytes": _ids("bytes", args) if (code != ACTIVITY + Activity.KERNEL).any() else _all(-1, args),
     }
 
 
-def _call_columns(rows: list[Event], _: Int64, numbers: _Numbers) -> Table:
+def _call_columns(rows: list[Event], _: Int64, numbers: Texts) -> Table:
     args = [row.args or _NO_ARGS for row in rows]
     own = {"correlation": _ids("correlation", args)}
     return _host_columns(rows) | own | kernel_columns(args, numbers.names)
 
 
-def _range_columns(rows: list[Event], code: Int64, numbers: _Numbers) -> Table:
-    further = shape_columns(rows, numbers.shapes) | sequence_columns(rows)
+def _range_columns(rows: list[Event], code: Int64, numbers: Texts) -> Table:
+    args = [row.args or _NO_ARGS for row in rows]
+    further = shape_columns([row.name for row in rows], args, numbers.shapes) | sequence_columns(args)
     return _plain_range_columns(rows, code, numbers) | further
 
 
-def _plain_range_columns(rows: list[Event], code: Int64, _: _Numbers) -> Table:
-    return _host_columns(rows) | {"kind": code - _RANGE}
+def _plain_range_columns(rows: list[Event], code: Int64, _: Texts) -> Table:
+    return _host_columns(rows) | {"kind": code - RANGE}
 
 
 def _host_columns(rows: list[Event]) -> Table:
@@ -222,92 +226,3 @@ def joined(batches: list[Batch]) -> Joined:
         if batch.memory:
             memory.append(batch.memory)
     return Joined(tuple(names), tuple(shapes), tuple(groups), *pieces, memory)
-
-
-Buffer = bytes | msgspec.Raw
-Bool = npt.NDArray[np.bool_]
-
-LIMIT_NS = 2**62
-"""Times beyond ±146 years are not times. The bound keeps start + duration inside int64."""
-
-_PLAIN = re.compile(rb"(?:\d{1,15}|[1-3]\d{15})(?:\.\d{1,3})?")  # below 4e15 µs, so within LIMIT_NS
-_NUMBER = re.compile(rb"-?\d{1,400}(?:\.\d{1,400})?(?:[eE][+-]?\d{1,3})?")
-
-
-def to_ns(texts: Sequence[Buffer]) -> tuple[Int64, Bool]:
-    """Read a column of JSON numbers in microseconds. Some writers put them between quotes; they are read alike.
-
-    Args:
-        texts: n JSON values as they stand in the file (bytes or msgspec.Raw).
-
-    Returns:
-        n nanoseconds and, for each, whether it is a number within LIMIT_NS (0 where it is not). Digits beyond the
-        nanosecond are rounded half to even.
-    """
-    plain = _plain_to_ns(texts)
-    if plain is not None:
-        return plain, np.ones(len(texts), dtype=np.bool_)
-    texts = [_unquoted(bytes(text)) for text in texts]
-    odd = [i for i, text in enumerate(texts) if _PLAIN.fullmatch(text) is None]
-    tamed = list(texts)
-    for i in odd:
-        tamed[i] = b"0"
-    values = _plain_to_ns(tamed)
-    if values is None:  # all are plain now, so this can't be; say so rather than guess
-        raise AssertionError("plain decimals were not read")
-    good = np.ones(len(texts), dtype=np.bool_)
-    for i in odd:
-        exact = _odd_to_ns(texts[i])
-        good[i] = exact is not None
-        values[i] = exact or 0
-    return values, good
-
-
-def _unquoted(text: bytes) -> bytes:
-    """What stands between a JSON string's quotes, without blanks around it; any other value as it is."""
-    return text[1:-1].strip() if len(text) > 1 and text.startswith(b'"') and text.endswith(b'"') else text
-
-
-def _plain_to_ns(texts: Sequence[Buffer]) -> Int64 | None:
-    """The column if every text is plain (digits, at most three after the point), else None."""
-    count = len(texts)
-    if count == 0:
-        return np.zeros(0, dtype=np.int64)
-    joined = b"\n".join(texts) + b"\n"
-    if joined.translate(None, b"0123456789.\n"):
-        return None
-    data = np.frombuffer(joined, dtype=np.uint8)
-    ends = np.flatnonzero(data == ord("\n"))
-    points = np.flatnonzero(data == ord("."))
-    if len(ends) != count:
-        return None
-    lengths = np.diff(ends, prepend=-1) - 1
-    if len(points) == count and (points < ends).all() and (points[1:] > ends[:-1]).all():
-        decimals = ends - points - 1
-        whole = lengths - decimals - 1
-    else:  # not every text has a point
-        owner = np.searchsorted(ends, points)
-        if (np.diff(owner) < 1).any():
-            return None
-        decimals = np.zeros(count, dtype=np.int64)
-        decimals[owner] = ends[owner] - points - 1
-        whole = lengths - decimals
-        whole[owner] -= 1
-    if decimals.max() > 3 or whole.max() > 16 or whole.min() < 1:
-        return None
-    long = np.flatnonzero(whole == 16)
-    if len(long) and data[ends[long] - lengths[long]].max() > ord("3"):
-        return None
-    values: Int64 = np.fromstring(joined.replace(b".", b""), dtype=np.int64, sep="\n")
-    return values if (decimals == 3).all() else values * 10 ** (3 - decimals)
-
-
-def _odd_to_ns(text: bytes) -> int | None:
-    """One number of any JSON form (signs, exponents, many decimals), or None when it is none or too large."""
-    if _NUMBER.fullmatch(text) is None:
-        return None
-    value = Decimal(text.decode()).scaleb(3)
-    if value.adjusted() > 18:
-        return None
-    ns = int(value.to_integral_value())
-    return ns if abs(ns) <= LIMIT_NS else None

@@ -19,14 +19,9 @@ ABSENT = msgspec.Raw()
 """What a field holds that an event lacks."""
 
 
-class Args(msgspec.Struct, gc=False):
-    """What is used of an event's `args`. Most files lack the later fields: shapes, allocations, process groups."""
+class Details(msgspec.Struct, gc=False):
+    """What most files lack in an event's `args`: shapes, autograd's numbers, a launch's kernel, process groups."""
 
-    correlation: Number = None
-    device: Number = None
-    stream: Number = None
-    graph_node: Number = msgspec.field(default=None, name="graph node id")
-    bytes: Number = None
     dims: msgspec.Raw = msgspec.field(default=ABSENT, name="Input Dims")
     types: msgspec.Raw = msgspec.field(default=ABSENT, name="Input type")
     strides: msgspec.Raw = msgspec.field(default=ABSENT, name="Input Strides")
@@ -37,6 +32,16 @@ class Args(msgspec.Struct, gc=False):
     group: msgspec.Raw = msgspec.field(default=ABSENT, name="Process Group Name")
     ranks: msgspec.Raw = msgspec.field(default=ABSENT, name="Process Group Ranks")
     collective: msgspec.Raw = msgspec.field(default=ABSENT, name="Collective name")
+
+
+class Args(Details, gc=False):
+    """What is used of an event's `args`. The later fields are an allocation's."""
+
+    correlation: Number = None
+    device: Number = None
+    stream: Number = None
+    graph_node: Number = msgspec.field(default=None, name="graph node id")
+    bytes: Number = None
     changed: Number = msgspec.field(default=None, name="Bytes")
     allocated: Number = msgspec.field(default=None, name="Total Allocated")
     reserved: Number = msgspec.field(default=None, name="Total Reserved")
@@ -106,7 +111,9 @@ _LIST_END = re.compile(rb'\s{0,64}(?:\Z|\}|,\s{0,64}(?:\Z|"(?:[^"\n]{1,200}(?:\Z
 
 _COMMA = re.compile(rb"\s{0,64},\s{0,64}")
 _NOT_JSON = re.compile(rb'(?<=":)(\s{0,64})-?(?:nan|inf(?:inity)?)(?=\s{0,64}[,}])', re.IGNORECASE)
-_NEAR_BYTES = 1 << 15
+_NEAR_BYTES = (1 << 12, 1 << 15)
+"""At how much of a stretch's end its last event is looked for, before all of it is searched."""
+
 _LOOK_BEHIND = 512
 """Characters behind an event's last bracket that are looked at for the start of the next one."""
 
@@ -135,18 +142,22 @@ def devices_of(text: bytes | msgspec.Raw) -> list[DeviceProperties]:
         return []
 
 
-def cut(pending: bytes) -> tuple[bytes, bytes]:
-    """Split behind the last event that seems whole: (events, what is left). Nothing is left out between but a comma."""
-    near = max(0, len(pending) - _NEAR_BYTES)
-    between = deque(BETWEEN.finditer(pending, near), maxlen=1) or deque(BETWEEN.finditer(pending), maxlen=1)
-    if not between:
-        return b"", pending
-    return pending[: between[0].start() + 1], pending[between[0].end() :]
+def cut(pending: bytes) -> tuple[int, int]:
+    """Where the last event that seems whole ends, and where what is left begins: nothing stands between but a comma."""
+    for near in (*_NEAR_BYTES, len(pending)):
+        between = deque(BETWEEN.finditer(pending, max(0, len(pending) - near)), maxlen=1)
+        if between:
+            return between[0].start() + 1, between[0].end()
+    return 0, 0
 
 
-def decode(piece: bytes) -> tuple[list[Event], int] | None:
-    """A comma-separated run of events and how many of them were unreadable, or None when it is not exactly that."""
-    text = b"[" + piece + b"]"
+def listed(pending: bytes, end: int) -> bytes:
+    """A comma-separated run of events, up to `end`, as a list."""
+    return b"".join((b"[", memoryview(pending)[:end], b"]"))
+
+
+def decode(text: bytes) -> tuple[list[Event], int] | None:
+    """The events of a list and how many of them were unreadable, or None when it is not exactly that."""
     try:
         return _EVENTS.decode(text), 0
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

@@ -6,9 +6,8 @@ A large plain file is read in two halves, each by a process of its own.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing
-from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -21,14 +20,15 @@ from laptime.trace.read.kineto_columns import Batch, columns_of
 from laptime.trace.read.kineto_events import (
     BETWEEN,
     LIST_KEY,
-    Event,
     Header,
     cut,
     decode,
     devices_of,
     header_of,
+    listed,
     take_apart,
 )
+from laptime.trace.read.kineto_plain import decode_plain, plain_columns
 from laptime.trace.read.second_process import available, elsewhere
 from laptime.trace.read.tables import whole_number
 from laptime.trace.read.timeline import Card
@@ -37,9 +37,6 @@ LARGEST_EVENT_BYTES = 32 << 20
 LARGEST_HEADER_BYTES = 64 << 20
 HEADER_TRIES = 16
 """How often the list's key may turn up where it opens no list (inside a string, say) before the file is given up."""
-
-
-_Columns = Callable[[Sequence[Event]], Batch]
 
 
 class Ending(msgspec.Struct, frozen=True):
@@ -58,6 +55,16 @@ class Ending(msgspec.Struct, frozen=True):
     tail: bytes = b""  # what stands behind the list
 
 
+def read_whole(text: bytes, *, details: bool) -> tuple[Batch, int] | None:
+    """A list of events as columns, and how many were unreadable; None when it is not exactly that."""
+    plain = decode_plain(text)
+    batch = None if plain is None else plain_columns(plain, details=details)
+    if batch is not None:
+        return batch, 0
+    decoded = decode(text)
+    return None if decoded is None else (columns_of(decoded[0], details=details), decoded[1])
+
+
 def read_batches(path: Path, *, details: bool = True) -> tuple[list[Batch], Ending]:
     """Read a file's events as columns; the halves of a large plain file in two processes. `details`: as `columns_of`.
 
@@ -65,21 +72,20 @@ def read_batches(path: Path, *, details: bool = True) -> tuple[list[Batch], Endi
         LaptimeError: when there is no event list or its gzip data is damaged.
     """
     where = meeting(path)
-    columns = partial(columns_of, details=details)
-    read = None if where is None else _in_halves(path, where, columns)
+    read = None if where is None else _in_halves(path, where, details)
     if read is not None:
         return read
     with closing(blocks(path)) as source:
         pending, header, gone, more = _open_list(path, source)
-        batches, ending = _rest(source, pending, gone, more, columns)
+        batches, ending = _rest(source, pending, gone, more, details)
     return batches, _with_header(ending, header)
 
 
-def _in_halves(path: Path, where: Meeting, columns: _Columns) -> tuple[list[Batch], Ending] | None:
+def _in_halves(path: Path, where: Meeting, details: bool) -> tuple[list[Batch], Ending] | None:
     """Read both halves at once; None when the file isn't whole events up to where they meet."""
 
     def second() -> list[Batch | Ending]:
-        batches, ending = _rest(stretch(path, where.start), b"", where.start, True, columns)
+        batches, ending = _rest(stretch(path, where.start), b"", where.start, True, details)
         return [*batches, ending]
 
     with elsewhere(second, Batch, Ending) as fetch, closing(stretch(path, 0, where.stop)) as source:
@@ -87,7 +93,7 @@ def _in_halves(path: Path, where: Meeting, columns: _Columns) -> tuple[list[Batc
             pending, header, _, more = _open_list(path, source)
         except LaptimeError:
             return None
-        first = _whole_events(source, pending, more, columns)
+        first = _whole_events(source, pending, more, details)
         results = None if first is None else fetch()
     if first is None or results is None:
         return None
@@ -116,47 +122,44 @@ def _with_header(ending: Ending, header: Header | None) -> Ending:
     return replace(ending, schema_version=schema, rank=rank)
 
 
-def _whole_events(
-    source: Iterator[bytes], pending: bytes, more: bool, columns: _Columns
-) -> tuple[list[Batch], int] | None:
+def _whole_events(source: Iterator[bytes], pending: bytes, more: bool, details: bool) -> tuple[list[Batch], int] | None:
     """Events to the very end of the source, and how many were unreadable; None when they don't end just there."""
     batches: list[Batch] = []
     unreadable = 0
     while len(pending) <= LARGEST_EVENT_BYTES:
-        piece, rest = cut(pending) if more else (pending, b"")
-        decoded = decode(piece)
-        if decoded is None:
+        end, behind = cut(pending) if more else (len(pending), len(pending))
+        read = read_whole(listed(pending, end), details=details)
+        if read is None:
             return None
-        batches.append(columns(decoded[0]))
-        unreadable += decoded[1]
+        batches.append(read[0])
+        unreadable += read[1]
         if not more:
             return batches, unreadable
-        block, more = _next(source, 0 if len(rest) < len(pending) else len(pending))
-        pending = rest + block
+        block, more = _next(source, 0 if behind else len(pending))
+        pending = pending[behind:] + block
     return None
 
 
-def _rest(
-    source: Iterator[bytes], pending: bytes, gone: int, more: bool, columns: _Columns
-) -> tuple[list[Batch], Ending]:
+def _rest(source: Iterator[bytes], pending: bytes, gone: int, more: bool, details: bool) -> tuple[list[Batch], Ending]:
     """Events up to the list's end. `pending` follows the `gone` bytes that were used up."""
     batches: list[Batch] = []
     unreadable = 0
     while True:
-        piece, rest = cut(pending)
-        decoded, closed = decode(piece), False
-        if decoded is not None:
-            events, dropped, used = *decoded, len(pending) - len(rest)
+        end, behind = cut(pending)
+        read, closed = read_whole(listed(pending, end), details=details), False
+        if read is not None:
+            batch, dropped, used = *read, behind
         else:
             events, dropped, used, closed = take_apart(pending)
-        batches.append(columns(events))
+            batch = columns_of(events, details=details)
+        batches.append(batch)
         unreadable, gone, pending = unreadable + dropped, gone + used, pending[used:]
         if closed:
             return batches, Ending("complete", gone, unreadable, tail=_tail(pending, source))
         if not more or len(pending) > LARGEST_EVENT_BYTES:
             # What is left holds the last event and the list's end, or is cut, or is no JSON.
             events, dropped, used, closed = take_apart(pending)
-            batches.append(columns(events))
+            batches.append(columns_of(events, details=details))
             how: Literal["complete", "cut", "broken"] = "complete" if closed else "broken" if more else "cut"
             return batches, Ending(how, gone + used, unreadable + dropped, tail=pending[used:][:_TAIL_BYTES])
         # An event larger than a block is tried again when twice as much is there, so that trying stays linear.

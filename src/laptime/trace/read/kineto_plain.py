@@ -1,0 +1,213 @@
+"""Events exactly as torch.profiler writes them today, as columns in half the time that kineto_columns takes.
+
+Ids are integers, times have at most three decimals, and nothing is missing. A stretch of a file in which one event
+differs is left to kineto_events and kineto_columns as a whole, so that nothing is read in another way here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import repeat
+from operator import attrgetter
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from laptime.trace.read.kineto_columns import ACTIVITY, CALL, CODES, RANGE, Batch, Texts
+from laptime.trace.read.kineto_details import (
+    MEMORY,
+    group_columns,
+    kernel_columns,
+    memory_columns,
+    sequence_columns,
+    shape_columns,
+)
+from laptime.trace.read.kineto_events import Args, Details, Number
+from laptime.trace.read.kineto_times import plain_to_ns
+from laptime.trace.read.launch_links import UNKNOWN
+from laptime.trace.read.tables import Table
+from laptime.trace.read.timeline import Activity, Int64
+
+
+class PlainArgs(Details, gc=False):
+    """What is used of the `args` of an event that lasts; a number below 0 is one that is not there."""
+
+    device: int = -1
+    stream: int = -1
+    correlation: int = -1
+    graph_node: int = msgspec.field(default=-1, name="graph node id")
+    bytes: int = -1
+
+
+class PlainSpan(msgspec.Struct, gc=False, tag_field="ph", tag="X"):
+    """An event that lasts."""
+
+    cat: str
+    name: str
+    pid: int
+    tid: int
+    ts: msgspec.Raw
+    dur: float
+    args: PlainArgs | None = None
+
+
+class PlainInstant(msgspec.Struct, gc=False, tag_field="ph", tag="i"):
+    """An event that doesn't, such as an allocation."""
+
+    name: str
+    pid: Number = None
+    tid: Number = None
+    ts: msgspec.Raw = msgspec.Raw()
+    args: Args | None = None
+
+
+class ArrowStart(msgspec.Struct, gc=False, tag_field="ph", tag="s"):
+    """The start of an arrow from a launch to its work. Nothing of it is used."""
+
+
+class ArrowEnd(msgspec.Struct, gc=False, tag_field="ph", tag="f"):
+    """The end of an arrow. Nothing of it is used."""
+
+
+class Label(msgspec.Struct, gc=False, tag_field="ph", tag="M"):
+    """The name of a process or a thread. Nothing of it is used."""
+
+
+PlainEvent = PlainSpan | PlainInstant | ArrowStart | ArrowEnd | Label
+
+_EVENTS = msgspec.json.Decoder(list[PlainEvent])
+_NO_ARGS = PlainArgs()
+
+_LONGEST_NS = 2.0**40
+_CLEAR = 0.499
+"""A float of fewer ns than that is wrong by less than 0.0003 ns: one that is so near to a whole number rounds to it."""
+
+
+def decode_plain(text: bytes) -> list[PlainEvent] | None:
+    """The events of a list of plain ones; None when one of them isn't."""
+    try:
+        return _EVENTS.decode(text)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+class _NotPlainError(Exception):
+    """A value is missing, or one that only kineto_columns reads."""
+
+
+def plain_columns(events: Sequence[PlainEvent], *, details: bool = True) -> Batch | None:
+    """What kineto_columns.columns_of makes of such events, or None where a value isn't plain."""
+    try:
+        return _columns(events, details)
+    except (OverflowError, _NotPlainError):
+        return None
+
+
+def _columns(events: Sequence[PlainEvent], details: bool) -> Batch:
+    rows = [event for event in events if type(event) is PlainSpan]
+    code = np.fromiter(map(CODES.get, map(attrgetter("cat"), rows), repeat(-1)), np.int64, len(rows))
+    if (code < 0).any():
+        known = np.flatnonzero(code >= 0)
+        rows, code = _chosen(rows, known), code[known]
+    start = _times(list(map(attrgetter("ts"), rows)))
+    texts = Texts()
+    name = np.fromiter(map(texts.names.__getitem__, map(attrgetter("name"), rows)), np.int64, len(rows))
+    if "" in texts.names:
+        raise _NotPlainError
+    common: Table = {"start_ns": start, "end_ns": start + _durations(rows), "name": name}
+
+    def table(of_table: npt.NDArray[np.bool_], own_columns: _OwnColumns) -> Table:
+        index = np.flatnonzero(of_table)
+        own = own_columns(_chosen(rows, index), code[index], texts)
+        return {column: values[index] for column, values in common.items()} | own
+
+    return Batch(
+        activities=table(code < CALL, _activity_columns),
+        calls=table(code == CALL, _call_columns),
+        ranges=table(code >= RANGE, _range_columns if details else _bare_range_columns),
+        untimed=0,
+        negative=0,
+        memory=_memory(events) if details else {},
+        names=tuple(texts.names),
+        shapes=tuple(texts.shapes),
+        groups=tuple(texts.groups),
+    )
+
+
+_OwnColumns = Callable[[list[PlainSpan], Int64, Texts], Table]
+
+
+def _chosen(rows: list[PlainSpan], index: Int64) -> list[PlainSpan]:
+    return rows if len(index) == len(rows) else [rows[i] for i in index.tolist()]
+
+
+def _times(texts: list[msgspec.Raw]) -> Int64:
+    plain = plain_to_ns(texts)
+    if plain is None:
+        raise _NotPlainError
+    return plain
+
+
+def _durations(rows: Sequence[PlainSpan]) -> Int64:
+    """Nanoseconds, none of them negative, and each the one that its text says, though floats were made of them."""
+    exact = np.fromiter(map(attrgetter("dur"), rows), np.float64, len(rows)) * 1000
+    whole = np.rint(exact)
+    if len(rows) and (exact.min() < 0 or exact.max() > _LONGEST_NS or np.abs(exact - whole).max() > _CLEAR):
+        raise _NotPlainError
+    return whole.astype(np.int64)
+
+
+def _memory(events: Sequence[PlainEvent]) -> Table:
+    """Allocations and frees."""
+    if not list(map(type, events)).count(PlainInstant):
+        return {}
+    rows = [event for event in events if isinstance(event, PlainInstant) and event.name == MEMORY]
+    at_ns = _times([row.ts for row in rows])
+    if not rows:
+        return {}
+    return memory_columns([row.pid for row in rows], [row.tid for row in rows], [row.args for row in rows], at_ns)
+
+
+def _activity_columns(rows: list[PlainSpan], code: Int64, texts: Texts) -> Table:
+    args = _args(rows)
+    device, stream, node = _ids("device", args), _ids("stream", args), _ids("graph_node", args)
+    if (device < 0).any() or (stream < 0).any():
+        raise _NotPlainError
+    return group_columns(args, texts.groups) | {
+        "kind": code - ACTIVITY,
+        "device": device,
+        "stream": stream,
+        "correlation": _ids("correlation", args),
+        "process": np.full(len(rows), UNKNOWN, dtype=np.int64),
+        "graph_node": np.where(node > 0, node, -1),
+        "bytes": _ids("bytes", args) if (code != ACTIVITY + Activity.KERNEL).any() else np.full(len(rows), -1),
+    }
+
+
+def _call_columns(rows: list[PlainSpan], _: Int64, texts: Texts) -> Table:
+    args = _args(rows)
+    return _host_columns(rows) | {"correlation": _ids("correlation", args)} | kernel_columns(args, texts.names)
+
+
+def _range_columns(rows: list[PlainSpan], code: Int64, texts: Texts) -> Table:
+    args = _args(rows)
+    further = shape_columns(map(attrgetter("name"), rows), args, texts.shapes) | sequence_columns(args)
+    return _bare_range_columns(rows, code, texts) | further
+
+
+def _bare_range_columns(rows: list[PlainSpan], code: Int64, _: Texts) -> Table:
+    return _host_columns(rows) | {"kind": code - RANGE}
+
+
+def _host_columns(rows: list[PlainSpan]) -> Table:
+    return {"process": _ids("pid", rows), "thread": _ids("tid", rows)}
+
+
+def _args(rows: Sequence[PlainSpan]) -> list[PlainArgs]:
+    args = list(map(attrgetter("args"), rows))
+    return args if None not in args else [one or _NO_ARGS for one in args]
+
+
+def _ids(field: str, values: Sequence[object]) -> Int64:
+    return np.fromiter(map(attrgetter(field), values), np.int64, len(values))
