@@ -179,6 +179,15 @@ def test_a_path_that_is_not_there_gets_the_names_beside_it(tmp_path, capsys):
     assert f"no such file or folder; did you mean {tmp_path / 'demo'}?" in capsys.readouterr().err
 
 
+def test_the_verb_is_no_path_that_is_not_there(tmp_path, monkeypatch, capsys):
+    """A file beside it is called nearly as the verb is, which the message names too."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "trace1").touch()
+    (tmp_path / "cpp_trace_0.json").write_text('{"seed": 0}')
+    assert laptime(["trace", "cpp_trace_0.json"]) == 2
+    assert "did you mean" not in capsys.readouterr().err
+
+
 def test_an_answer_that_nobody_reads_is_neither_yes_nor_no():
     """`laptime compare A B | true` with pipefail: 1 would mean slower, 0 not slower."""
     reading, writing = os.pipe()

@@ -99,7 +99,7 @@ WRITES = ("--html", "--out", "--to", "--junit", "--perfetto")
 
 def _near_paths(message: str, arguments: list[str]) -> str:
     """Of an argument that names nothing and that the message is about: what beside it has nearly its name."""
-    for before, argument in pairwise(["", *arguments]):
+    for before, argument in pairwise(arguments):  # the verb is none
         path = Path(argument)
         if argument in message and not argument.startswith("-") and before not in WRITES:
             with suppress(OSError, ValueError):

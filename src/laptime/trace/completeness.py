@@ -22,6 +22,9 @@ FEW = 0.05
 SHORT_SPAN = 0.05
 """A device that worked within so small a share of the traced time is said to."""
 
+LEFT_OUT = ("unreadable-events", "untimed-events", "negative-durations")
+"""What readers note where they leave events out."""
+
 IDLE_NS = 100_000
 """A stream that runs nothing for longer than this has nothing queued."""
 
@@ -102,11 +105,13 @@ def launches_without_kernels(timeline: GpuTimeline, launched: Int64) -> Iterator
     found = kernel_launches(timeline)
     count, total = len(unanswered(timeline, launched, found)), len(found)
     if count:
+        left_out = any(finding.code in LEFT_OUT for finding in timeline.findings)
+        damaged = "their records are damaged, " if left_out else ""
         yield Finding(
             code="launches-without-kernels",
             severity="severe" if count > FEW * total else "warning",
-            message=f"{count} of {total} kernel launches have no kernel: the profiler lost records, or the capture"
-            " ended before they ran. Busy time, kernels and gaps are those of the kernels that are there",
+            message=f"{count} of {total} kernel launches have no kernel: {damaged}the profiler lost records, or the"
+            " capture ended before they ran. Busy time, kernels and gaps are those of the kernels that are there",
             count=count,
         )
 

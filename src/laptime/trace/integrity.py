@@ -67,7 +67,9 @@ def _no_activity(timeline: GpuTimeline) -> list[Finding]:
     """The findings of a trace without device activity, the reason for that first."""
     launched = len(kernel_launches(timeline))
     message = "no kernel, copy or memset was recorded on any device; was the device traced while it worked?"
-    if timeline.source.format == "kineto" and len(timeline.ranges.start_ns) and not len(timeline.calls.start_ns):
+    if any(finding.code == "unread-device" for finding in timeline.findings):
+        message = "no work of a CUDA or HIP device is in it"
+    elif timeline.source.format == "kineto" and len(timeline.ranges.start_ns) and not len(timeline.calls.start_ns):
         message = (
             "only the host's work was traced, and no call to a GPU: this process used none (an engine's front end"
             " doesn't), or its device wasn't traced (activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA])"

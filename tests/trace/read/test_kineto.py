@@ -394,7 +394,12 @@ def test_other_programs_json_is_named(tmp_path: Path, content: bytes, said: str)
             b'{"ph": "X", "cat": "cpu_op", "name": "aten::mm", "pid": 1, "tid": 1, "ts": 5, "dur": 2}',
             "only the host's work",
         ),
-        (b"", "no kernel, copy or memset was recorded"),
+        (b"", "nothing was recorded, or it is no trace"),
+        (b'"Put", "Get"', "nothing was recorded, or it is no trace"),
+        (
+            b'{"ph": "X", "cat": "mtia_ccp_events", "name": "k", "pid": 1, "tid": 1, "ts": 5, "dur": 2}',
+            "an MTIA accelerator",
+        ),
     ],
 )
 def test_a_trace_without_device_work_says_what_it_is(tmp_path: Path, event: bytes, said: str) -> None:
@@ -402,6 +407,7 @@ def test_a_trace_without_device_work_says_what_it_is(tmp_path: Path, event: byte
     analysis = read_trace(tmp_path / "t.json")
     assert analysis.integrity.verdict == "unsupported"
     assert said in analysis.headline
+    assert "was the device traced" not in str(analysis.integrity)
     assert "no-steps" not in {finding.code for finding in analysis.integrity.findings}
 
 

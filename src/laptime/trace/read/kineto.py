@@ -64,6 +64,8 @@ OTHER_PROGRAM = (
     " program wrote this file"
 )
 
+NO_EVENT = "no event is in its list: nothing was recorded, or it is no trace"
+
 _EVENT = re.compile(rb'"(?:ph|name|id)"\s{0,9}:')
 
 _LONGEST_SIGN = 64
@@ -113,8 +115,9 @@ def _unread(path: Path, *, known: bool) -> Iterable[Finding]:
                     yield Finding(code=code, severity="severe", message=message)
                     return
             behind = text[-_LONGEST_SIGN:]
-    if named and not known:
-        yield Finding(code="unread-device", severity="severe", message=OTHER_PROGRAM)
+    if not known:
+        message = OTHER_PROGRAM if named else NO_EVENT
+        yield Finding(code="unread-device", severity="severe", message=message)
 
 
 def _findings(ending: Ending, untimed: int, negative: int) -> Iterable[Finding]:
