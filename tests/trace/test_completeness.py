@@ -91,6 +91,26 @@ def test_a_wrong_duration_counts_up_to_the_streams_next_work(kind: str, name: st
         assert analysis.headline.startswith("GPU idle at least 50 %")
 
 
+def test_the_last_work_of_all_has_nothing_behind_it_and_is_doubted_by_its_own_kind() -> None:
+    activities, calls = a_run(160, step=20_000)
+    last = activities[-1]
+    activities[-1] = replace(last, end_ns=last.start_ns + 10_000_000_000)
+    analysis = analyse(build(activities, calls, eight_steps()))
+    assert (analysis.integrity.verdict, codes(analysis)["doubtful-duration"]) == ("partial", ("severe", 1))
+    assert analysis.headline.endswith("the last recorded duration is doubtful")
+    # A wait for all of it that returned before says that it can't be, and where it ended at the latest.
+    waited = [*calls, CallRow(last.start_ns + 5_000, last.start_ns + 30_000, "cudaDeviceSynchronize")]
+    analysis = analyse(build(activities, waited, eight_steps()))
+    assert (codes(analysis)["overlong-kernels"], analysis.steps.count) == (("severe", 1), 8)
+    assert analysis.devices[0].span_ns == last.start_ns + 30_000 - activities[0].start_ns
+    assert analysis.headline.endswith("some recorded durations can't be")
+    # A collective lasts for as long as another rank is late, and what ran once may take long.
+    for name in ("ncclDevKernel_AllReduce_Sum_f32_RING_LL(ncclDevKernelArgsStorage<4096ul>)", "validation"):
+        rows = [replace(row, name=name) if row.name == last.name else row for row in activities]
+        rows = rows if "nccl" in name else [*activities[:-1], replace(activities[-1], name=name)]
+        assert "doubtful-duration" not in codes(analyse(build(rows, calls, eight_steps())))
+
+
 def eight_steps() -> list[RangeRow]:
     at = [T + 400_000 * step - 1_000 for step in range(9)]
     return [RangeRow(start, end, f"ProfilerStep#{i}") for i, (start, end) in enumerate(pairwise(at))]

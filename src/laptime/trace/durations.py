@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy.typing as npt
 from msgspec.structs import replace
 
 from laptime.data.record import Finding
+from laptime.trace.kernel_names import family
 from laptime.trace.read.timeline import Activity, GpuTimeline, Int64
 
 SWALLOWED = 8
@@ -24,12 +26,29 @@ PDL_NS = 2_000
 """Kernels of one stream may overlap this much by design (programmatic dependent launch)."""
 
 
+UNLIKE = 1_000
+"""Work that lasts so many times as long as all other of its name, and beyond all else in the file, is doubtful."""
+
+ALIKE = 3
+"""Others of its name that there must be."""
+
+SLACK_NS = 1_000_000
+"""Clocks of host and device differ by less than this."""
+
+_WAITS_FOR_ALL = re.compile(r"(?:Device|Ctx)Synchronize")
+
+
 def bounded(timeline: GpuTimeline) -> GpuTimeline:
     """The timeline with impossible durations cut where the stream's next work begins, by when they had ended.
 
-    Only where the rest of the stream runs one after the other: elsewhere the file's times stay as they are.
+    Only where the rest of the stream runs one after the other: elsewhere the file's times stay as they are. The last
+    work of all is cut where the host's wait for the whole device returned.
     """
     rows, end_ns = _on_serial_streams(timeline)
+    last = doubtful(timeline)
+    waited_ns = _waited_for(timeline, last)
+    if waited_ns is not None and last not in rows:
+        rows, end_ns = np.append(rows, last), np.append(end_ns, waited_ns)
     if len(rows) == 0:
         return timeline
     a = timeline.activities
@@ -40,14 +59,66 @@ def bounded(timeline: GpuTimeline) -> GpuTimeline:
 
 
 def overlong(timeline: GpuTimeline) -> Int64:
-    """Indices of activities whose recorded duration can't be, those that `bounded` cut among them."""
+    """Indices of activities whose recorded duration can't be or is doubtful, those that `bounded` cut among them."""
+    last = doubtful(timeline)
+    return np.union1d(_impossible(timeline), [last] if last >= 0 else []).astype(np.int64)
+
+
+def _impossible(timeline: GpuTimeline) -> Int64:
     cut = np.array([row for row, _ in timeline.cut], dtype=np.int64)
     return np.unique(np.concatenate([cut, _on_serial_streams(timeline)[0], _over_many(timeline)]))
 
 
+def doubtful(timeline: GpuTimeline) -> int:
+    """The activity that lasts beyond all else in the file, UNLIKE times as long as all others of its name; else -1.
+
+    Communication is left out: it lasts for as long as another rank is late.
+    """
+    a = timeline.activities
+    if len(a.end_ns) <= ALIKE:
+        return -1
+    row = int(np.argmax(a.end_ns))
+    lasts = int(a.end_ns[row] - a.start_ns[row])
+    others = np.flatnonzero(a.name == a.name[row])
+    others = others[others != row]
+    if len(others) < ALIKE or lasts <= UNLIKE * max(int((a.end_ns[others] - a.start_ns[others]).max()), 1):
+        return -1
+    ends = [int(part.end_ns.max()) for part in (timeline.calls, timeline.ranges) if len(part.end_ns)]
+    ends.append(int(np.partition(a.end_ns, -2)[-2]))
+    alone = 2 * (int(a.end_ns[row]) - max(ends)) > lasts
+    return row if alone and family(timeline.strings[a.name[row]]) != "collective" else -1
+
+
+def _waited_for(timeline: GpuTimeline, row: int) -> int | None:
+    """When a wait for the whole device returned that began after an activity and ended long before it; else None."""
+    a, calls = timeline.activities, timeline.calls
+    if row < 0 or len(calls.end_ns) == 0 or (a.device != a.device[row]).any():
+        return None
+    waits = np.array([_WAITS_FOR_ALL.search(name) is not None for name in timeline.strings], dtype=np.bool_)
+    began, ended = calls.start_ns > a.start_ns[row], calls.end_ns < a.end_ns[row] - SLACK_NS
+    same = (calls.process == a.process[row]) | (a.process[row] < 0)
+    found = np.flatnonzero(waits[calls.name] & began & ended & same)
+    return int(calls.end_ns[found].min()) if len(found) else None
+
+
+def doubtful_duration(timeline: GpuTimeline) -> Iterator[Finding]:
+    """Says that the last work of all lasts unlike all others of its name."""
+    row = doubtful(timeline)
+    if row >= 0 and row not in _impossible(timeline):
+        a = timeline.activities
+        yield Finding(
+            code="doubtful-duration",
+            severity="severe",
+            message=f"the last work of the GPU is recorded to last {int(a.end_ns[row] - a.start_ns[row])} ns, beyond"
+            f" all else in the file and over {UNLIKE} times as long as all others of its name: if that is wrong, so"
+            " are the span and the busy time",
+            count=1,
+        )
+
+
 def overlong_kernels(timeline: GpuTimeline) -> Iterator[Finding]:
     """Says that there are such durations."""
-    rows = overlong(timeline)
+    rows = _impossible(timeline)
     if len(rows):
         longest = max(
             int((timeline.activities.end_ns - timeline.activities.start_ns)[rows].max()),
@@ -57,10 +128,10 @@ def overlong_kernels(timeline: GpuTimeline) -> Iterator[Finding]:
         yield Finding(
             code="overlong-kernels",
             severity="severe",
-            message="work of the GPU is recorded to last over later work of its own stream, which can't be (up to"
-            f" {longest} ns): "
+            message="work of the GPU is recorded to last over later work of its own stream, or over a wait for all of"
+            f" it, which can't be (up to {longest} ns): "
             + (
-                "it counts up to where the next work begins, so busy time is at most what is shown"
+                "it counts up to there, so busy time is at most what is shown"
                 if whole
                 else "these durations are wrong, and so is the busy time around them"
             ),

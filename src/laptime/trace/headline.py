@@ -62,7 +62,7 @@ def headline(integrity: Integrity, devices: list[DeviceTimes], kernels: list[Ker
     missing = missing_work(integrity)
     if of_step is not None and (not _stands_for_all(device, steps, of_step) or missing == MISSING["before-launch"]):
         of_step = None
-    spoiled = any(finding.code == "overlong-kernels" for finding in integrity.findings)
+    spoiled = _wrong_durations(integrity)
     doubtful = missing or spoiled
     if of_step is not None and abs(of_step - idle) >= APART and out_ns >= OUTSIDE * device.span_ns:
         of, outside = (
@@ -74,7 +74,7 @@ def headline(integrity: Integrity, devices: list[DeviceTimes], kernels: list[Ker
             f", {unused / 1e6:.1f} ms of them idle{_why_outside(steps)}" if unused >= IDLE_OUTSIDE * out_ns else ""
         )
         said = f"{which} {_step_words(of_step, steps)}; {out_ns / 1e6:.1f} ms{of} lie outside {outside}{of_them}"
-        said += "; some recorded durations can't be" if spoiled else ""
+        said += spoiled
         of_all = " of the trace"
     elif of_step is not None and abs(of_step - idle) >= APART and not doubtful and _first_calls_apart(device, steps):
         apart = f"{(start_up_ns(device) - first_calls_ns(steps.causes)) / 1e6:.1f}"
@@ -117,7 +117,7 @@ def _of_trace(
     """The sentence about all of the trace, and which exposed kinds of work it does not name yet."""
     exposed = exposed_shares(device)
     largest = max(exposed, key=exposed.__getitem__, default="")
-    spoiled = any(finding.code == "overlong-kernels" for finding in integrity.findings)
+    spoiled = _wrong_durations(integrity)
     idle_words = f"{which} idle {'at least ' if spoiled else ''}{percent(idle)}"
     busy_words = f"{which} busy {'at most ' if spoiled else ''}{percent(1 - idle)}"
     if sum(row.count for row in device.busy) == 1:
@@ -131,8 +131,8 @@ def _of_trace(
         return said, [kind for kind in exposed if kind != largest]
     if idle < _HARDLY and spoiled:
         of_step = idle_of_step(device, steps)
-        doubt = "; some recorded durations can't be"
-        return (f"{busy_words}{doubt}" if of_step is None else f"{which} {_step_words(of_step, steps)}{doubt}"), []
+        said = busy_words if of_step is None else f"{which} {_step_words(of_step, steps)}"
+        return f"{said}{spoiled}", []
     if idle < _HARDLY:
         named = bool(device.processes) or any(share >= _NAMED for share in exposed.values())
         parts = ["" if named else "it hardly waits", where_busy(device, kernels)]
@@ -142,9 +142,16 @@ def _of_trace(
         if start_up_ns(device) < _LONG_START * device.span_ns:
             return f"{busy_words}: {where_busy(device, kernels)}; {_start_up(device)}", list(exposed)
         return f"{idle_words} while the program starts up: {_start_up(device)}", list(exposed)
-    doubt = "; some recorded durations can't be" if spoiled else ""
     why = why_idle(integrity, device, kernels, steps)
-    return f"{idle_words}: {why}{_some_start_up(device)}{doubt}", list(exposed)
+    return f"{idle_words}: {why}{_some_start_up(device)}{spoiled}", list(exposed)
+
+
+def _wrong_durations(integrity: Integrity) -> str:
+    """What must be said of the durations in the file; empty where nothing speaks against them."""
+    codes = {finding.code for finding in integrity.findings}
+    if "overlong-kernels" in codes:
+        return "; some recorded durations can't be"
+    return "; the last recorded duration is doubtful" if "doubtful-duration" in codes else ""
 
 
 def _computes(device: DeviceTimes) -> float:

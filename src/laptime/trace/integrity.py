@@ -22,7 +22,7 @@ from laptime.trace.completeness import (
     short_device_span,
 )
 from laptime.trace.device_time import migrations
-from laptime.trace.durations import PDL_NS, overlong_kernels
+from laptime.trace.durations import PDL_NS, doubtful_duration, overlong_kernels
 from laptime.trace.gaps import union_ns
 from laptime.trace.read.launch_links import launches
 from laptime.trace.read.timeline import Activities, Activity, GpuTimeline, Int64
@@ -260,6 +260,7 @@ def _overlaps(timeline: GpuTimeline) -> Iterator[Finding]:
 _LOOKS: tuple[Callable[[GpuTimeline], Iterator[Finding]], ...] = (
     captured_launches,
     overlong_kernels,
+    doubtful_duration,
     short_device_span,
     several_processes,
     gpus_as_ranks,
