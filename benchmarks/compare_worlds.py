@@ -157,7 +157,7 @@ def in_turns(rng: np.random.Generator, world: World, factor: float) -> tuple[str
         for i, (side, x) in enumerate(zip(order, slowness, strict=True), 1)
     ]
     for done in range(4, MOST + 1, 2):
-        word = compare_turns(processes[:done], names=("A", "B")).verdict
+        word = compare_turns(processes[:done], names=("A", "B"), last=done == MOST).verdict
         if word != "inconclusive":
             return word, done
     return "inconclusive", MOST
@@ -172,7 +172,10 @@ def relabel(folder: Path, draws: int, seed: int) -> dict[str, Any]:
         order = turn_order(len(runs), int(rng.integers(1 << 30)))
         pairs = zip(order, runs[: len(order)], strict=True)
         processes = [Process(number=i, side=s, run=r, keep=("foreign-process",)) for i, (s, r) in enumerate(pairs, 1)]
-        words = (compare_turns(processes[:n], names=("A", "B")).verdict for n in range(4, len(processes) + 1, 2))
+        whole = len(processes)
+        words = (
+            compare_turns(processes[:n], names=("A", "B"), last=n == whole).verdict for n in range(4, whole + 1, 2)
+        )
         wrong += any(word in ("slower", "faster") for word in words)
     plain = [
         [msgspec.structs.replace(s, flags=[f for f in s.flags if f != "foreign-process"]) for s in r.samples]

@@ -67,11 +67,24 @@ def test_the_odds_are_fair_over_the_coins(sizes):
     assert mean == pytest.approx(1.0, rel=1e-9)
 
 
-@given(st.lists(st.floats(-0.1, 0.1), min_size=3, max_size=20), st.floats(-0.5, 0.5))
+def test_one_disturbed_pair_costs_a_tenth_of_the_odds_at_most():
+    steady = np.full(10, 0.05)
+    lost = log_odds(np.append(steady, -3.0)) - log_odds(steady)
+    assert lost == pytest.approx(np.log(0.1), abs=1e-4)
+
+
+def test_the_last_look_finds_what_the_odds_leave_open():
+    """20 pairs that differ by 5 % around 5 %: the odds leave 1 open, the signed-rank test of all pairs doesn't."""
+    values = 0.05 + 0.05 * np.tile([-1.45, -0.55, 0.5, 1.6], 5)
+    before, after = (turns_interval(values, 0.99, last=last) for last in (False, True))
+    assert before.low < 1 < after.low < 1.05 < after.high < before.high
+
+
+@given(st.lists(st.floats(-0.1, 0.1), min_size=3, max_size=20), st.floats(-0.5, 0.5), st.booleans())
 @settings(max_examples=40, deadline=None)
-def test_the_interval_moves_with_the_factor(values, moved):
-    one = turns_interval(np.array(values), 0.95)
-    other = turns_interval(np.array(values) + moved, 0.95)
+def test_the_interval_moves_with_the_factor(values, moved, last):
+    one = turns_interval(np.array(values), 0.95, last=last)
+    other = turns_interval(np.array(values) + moved, 0.95, last=last)
     assert np.log(other.value / one.value) == pytest.approx(moved, abs=1e-6)
     assert (one.low is None) == (other.low is None)
     if one.low is not None and other.low is not None:

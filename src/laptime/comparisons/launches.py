@@ -206,6 +206,7 @@ def _judged(plan: TurnsPlan, processes: list[Process]) -> Comparison:
         stage=plan.stage,
         min_effect=plan.min_effect,
         confidence=plan.confidence,
+        last=len(processes) >= len(plan.order),
     )
 
 

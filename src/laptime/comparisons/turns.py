@@ -46,13 +46,14 @@ def compare_turns(
     stage: str | None = None,
     min_effect: float = 0.02,
     confidence: float = 0.95,
+    last: bool = False,
 ) -> Comparison:
     """What the finished processes say; their first and second make a pair, their third and fourth, and so on.
 
     For each pair and stage the value is the trimmed mean of ln(B/A) over the samples that both have. The interval
     holds the factors that the odds (laptime.comparisons.odds) don't exclude, at 1 - (1 - confidence) / m for the m
     stages that decide (Bonferroni), and may be looked at after every pair. A process without a clean sample is not
-    judged, and neither is its pair.
+    judged, and neither is its pair. last: all planned processes have run, so that all pairs are tested once more.
 
     Raises LaptimeError when nothing is comparable, or an option makes no sense.
     """
@@ -72,7 +73,7 @@ def compare_turns(
         small = small_stages(together, asked)
         findings += [*more, *small_findings(small), *differences.sample_findings(together)]
         each = 1 - (1 - confidence) / max(1, len(asked) - len(small))
-        stages = [_stage(matched, name, min_effect, each, decides=name not in small) for name in asked]
+        stages = [_stage(name, matched, (min_effect, each), decides=name not in small, last=last) for name in asked]
     return Comparison(
         verdict=overall(s.verdict for s in stages if s.decides),
         a=_side("A", names[0], processes),
@@ -96,11 +97,13 @@ def _pairs(processes: Sequence[Process]) -> list[tuple[list[Sample], list[Sample
 
 
 def _stage(
-    matched: Sequence[Matched], name: str, min_effect: float, confidence: float, *, decides: bool
+    name: str, matched: Sequence[Matched], limits: tuple[float, float], *, decides: bool, last: bool
 ) -> StageComparison:
+    """limits: the smallest effect that counts, and the confidence of this stage."""
+    min_effect, confidence = limits
     known = [d for m in matched if (d := difference(m, name)) is not None]
     values = np.array(known, dtype=np.float64)
-    ratio = turns_interval(values, confidence)
+    ratio = turns_interval(values, confidence, last=last)
     logs = [stage_logs(m, name) for m in matched]
     word = verdict(ratio, min_effect)
     return StageComparison(
@@ -120,8 +123,8 @@ def _stage(
 
 
 def odds_needed(comparison: Comparison) -> float:
-    """The odds from which a stage is called different: 1 / error, for each of the stages that decide."""
-    return min((1 / (1 - s.confidence) for s in comparison.stages), default=1 / (1 - comparison.confidence))
+    """The odds from which a stage is called different: 1 / error, of which the odds have half, for each stage."""
+    return min((2 / (1 - s.confidence) for s in comparison.stages), default=2 / (1 - comparison.confidence))
 
 
 def standing(comparison: Comparison, most: int) -> str:

@@ -137,8 +137,6 @@ def _first_lines(place: Path) -> _Head:
             except UnicodeDecodeError as error:
                 line = lines + chunk[: max(0, error.start)].count(b"\n")
                 raise LaptimeError(f"{place}, line {line}: no UTF-8 text; save the table as UTF-8") from error
-            if "\0" in decoded:
-                raise LaptimeError(f"{place}: holds zero bytes, as UTF-16 text does; save the table as UTF-8")
             text = text or decoded
             if not chunk:
                 break
@@ -150,6 +148,8 @@ def _first_lines(place: Path) -> _Head:
     if skipped and (told := re.match(r"^sep=(.)$", there[0], re.IGNORECASE)):  # how spreadsheets are told
         return _Head(encoding, plain, skipped, told[1])
     names = next((line for line in there[skipped:] if line.strip()), "")
+    if "\0" in names:
+        raise LaptimeError(f"{place}: holds zero bytes, as UTF-16 text does; save the table as UTF-8")
     return _Head(encoding, plain, skipped, _separator(names))
 
 
