@@ -21,6 +21,7 @@ from laptime.trace.launch_labels import MODULE, RANGE
 from laptime.trace.launch_result import CaptureMatch
 from laptime.trace.launch_threads import NOWHERE
 from laptime.trace.launch_tree import LaunchTree, launch_tree
+from laptime.trace.read.distinct import each_once
 from laptime.trace.read.timeline import GpuTimeline, Int32, Int64
 
 AGREE, PLAUSIBLE = 0.9, 0.7
@@ -211,7 +212,7 @@ def _replays(timeline: GpuTimeline, rows: Int32, launched: Int64) -> list[npt.ND
     own = own[is_graph[timeline.calls.name[call[own]]]]
     node = timeline.activities.graph_node[rows]
     replays = []
-    for one in np.unique(call[own]).tolist():
+    for one in each_once(call[own]).tolist():
         places = own[call[own] == one]
         streams = timeline.activities.stream[rows[places]]
         if (streams != streams[0]).any() and (node[places] > 0).all():

@@ -32,6 +32,7 @@ from laptime.trace.completeness import launched_before
 from laptime.trace.gaps import DeviceGaps, largest
 from laptime.trace.host_segments import Segments, flatten, overlay, owner_at, stretch, time_within
 from laptime.trace.kernel_names import short_name
+from laptime.trace.read.distinct import each_once
 from laptime.trace.read.tables import Column
 from laptime.trace.read.timeline import GpuTimeline, Int8, Int32, Int64, RangeKind
 from laptime.trace.result import CauseTime, HostTime, LargeGap
@@ -138,7 +139,7 @@ def _add_block(
     purpose_then = np.append(host.purpose, np.int8(-1))[np.maximum(waiting, -1)]  # -1 where no call is open
     waits = unlinked[purpose_then == SYNCHRONIZE]
     if ready is not None:
-        waits = np.union1d(waits, np.flatnonzero(ready[block]))
+        waits = each_once(np.concatenate([waits, np.flatnonzero(ready[block])]))
     queued[waits] = True
     end[waits] = begin[waits]
 
@@ -187,11 +188,11 @@ def _launching_threads(
     if linked.any():
         usual = np.bincount(gap_thread[linked], minlength=len(threads))
     process = timeline.activities.process[gaps.after]
-    for own in np.unique(process[~linked]):
+    for own in each_once(process[~linked]):
         of_process = np.where(threads[:, 0] == own, usual, -1)
         best = int(np.argmax(of_process if of_process.max() > 0 else usual))
         gap_thread[~linked & (process == own)] = best
-    for i in np.unique(gap_thread):
+    for i in each_once(gap_thread):
         yield (int(threads[i, 0]), int(threads[i, 1])), np.flatnonzero(gap_thread == i)
 
 

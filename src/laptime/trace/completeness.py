@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from laptime.data.record import Finding
 from laptime.trace.kernel_names import family
+from laptime.trace.read.distinct import each_once
 from laptime.trace.read.timeline import Activity, GpuTimeline, Int32, Int64, RangeKind
 
 FEW = 0.05
@@ -63,7 +64,7 @@ def _launches(timeline: GpuTimeline) -> tuple[Int64, Int64]:
     if len(begins) == 0 and len(ends) == 0:
         return found, found[:0]
     captured = np.zeros(len(found), dtype=np.bool_)
-    for process in np.unique(calls.process[np.concatenate([begins, ends])]).tolist():
+    for process in each_once(calls.process[np.concatenate([begins, ends])]).tolist():
         own = calls.process[found] == process
         at = calls.start_ns[found]
         opened = np.searchsorted(calls.start_ns[begins[calls.process[begins] == process]], at, side="right")
@@ -130,7 +131,7 @@ def incomplete_step(timeline: GpuTimeline, launched: Int64, rows: Int32, until_n
     if len(own) == 0:
         return
     graphs = _named(timeline.strings, lambda name: "GraphLaunch" in name)
-    found = np.union1d(kernel_launches(timeline), np.flatnonzero(graphs[calls.name]))
+    found = each_once(np.concatenate([kernel_launches(timeline), np.flatnonzero(graphs[calls.name])]))
     last = int(calls.start_ns[own].max())
     begun = calls.start_ns[found]
     inside = (begun >= calls.start_ns[own].min()) & (begun <= last if until_ns is None else begun < max(until_ns, last))
@@ -230,8 +231,8 @@ def several_processes(timeline: GpuTimeline) -> Iterator[Finding]:
     if a.process.min() == a.process.max():
         return
     others = OR_RANKS if timeline.source.format == "kineto" else ""  # which has one process to a file before merging
-    for device in np.unique(a.device).tolist():
-        process = np.unique(a.process[(a.device == device) & (a.process >= 0)])
+    for device in each_once(a.device).tolist():
+        process = each_once(a.process[(a.device == device) & (a.process >= 0)])
         if len(process) > 1:
             yield Finding(
                 code="several-processes",
@@ -245,9 +246,9 @@ def several_processes(timeline: GpuTimeline) -> Iterator[Finding]:
 def gpus_as_ranks(timeline: GpuTimeline) -> Iterator[Finding]:
     """GPUs of one file that run collectives: ranks of one run."""
     activities = timeline.activities
-    used = np.unique(activities.name[activities.kind == Activity.KERNEL]).tolist()
+    used = each_once(activities.name[activities.kind == Activity.KERNEL]).tolist()
     collectives = [i for i in used if family(timeline.strings[i]) == "collective"]
-    gpus = len(np.unique(activities.device[np.isin(activities.name, collectives)])) if collectives else 0
+    gpus = len(each_once(activities.device[np.isin(activities.name, collectives)])) if collectives else 0
     if gpus > 1:
         message = f"{gpus} GPUs of this file run collectives: laptime trace FILE --ranks says who waits for whom"
         yield Finding(code="gpus-as-ranks", severity="info", message=message, count=gpus)

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from laptime.trace.gaps import DeviceGaps, union_ns
 from laptime.trace.kernel_names import family
+from laptime.trace.read.distinct import each_once
 from laptime.trace.read.timeline import Activity, GpuTimeline, Int8, Int32, Int64
 from laptime.trace.result import BusyTime, CopyTime, ProcessTime
 
@@ -193,7 +194,7 @@ def copy_times(timeline: GpuTimeline, gaps: DeviceGaps) -> list[CopyTime]:
 def process_times(timeline: GpuTimeline, gaps: DeviceGaps) -> list[ProcessTime]:
     """Each process that worked on a device, most busy first; empty where there is one only."""
     process = timeline.activities.process[gaps.rows]
-    known = np.unique(process[process >= 0])
+    known = each_once(process[process >= 0])
     if len(known) < 2:
         return []
     start, end = _times(timeline, gaps.rows)

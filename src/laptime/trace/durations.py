@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from laptime.data.record import Finding
 from laptime.trace.kernel_names import family
+from laptime.trace.read.distinct import each_once
 from laptime.trace.read.timeline import Activity, GpuTimeline, Int64
 
 SWALLOWED = 8
@@ -61,12 +62,12 @@ def bounded(timeline: GpuTimeline) -> GpuTimeline:
 def overlong(timeline: GpuTimeline) -> Int64:
     """Indices of activities whose recorded duration can't be or is doubtful, those that `bounded` cut among them."""
     last = doubtful(timeline)
-    return np.union1d(_impossible(timeline), [last] if last >= 0 else []).astype(np.int64)
+    return each_once(np.concatenate([_impossible(timeline), np.array([last] if last >= 0 else [], dtype=np.int64)]))
 
 
 def _impossible(timeline: GpuTimeline) -> Int64:
     cut = np.array([row for row, _ in timeline.cut], dtype=np.int64)
-    return np.unique(np.concatenate([cut, _on_serial_streams(timeline)[0], _over_many(timeline)]))
+    return each_once(np.concatenate([cut, _on_serial_streams(timeline)[0], _over_many(timeline)]))
 
 
 def doubtful(timeline: GpuTimeline) -> int:

@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from laptime.trace.read.distinct import each_once
 from laptime.trace.read.timeline import Int32, Int64
 
 
@@ -110,7 +111,7 @@ def _without_crossings(start: Int64, end: Int64) -> Int64:
     fresh = np.r_[True, start[1:] >= np.maximum.accumulate(end)[:-1]]
     bounds = np.append(np.flatnonzero(fresh), len(start))
     cut: Int64 = end.copy()
-    for group in np.unique(np.cumsum(fresh)[crossing] - 1).tolist():
+    for group in each_once(np.cumsum(fresh)[crossing] - 1).tolist():
         first, last = int(bounds[group]), int(bounds[group + 1])
         opened, closes = start[first:last].tolist(), end[first:last].tolist()
         waiting: list[int] = []  # intervals that none has outlasted yet, the innermost last

@@ -24,6 +24,7 @@ from laptime.trace.completeness import (
 from laptime.trace.device_time import migrations
 from laptime.trace.durations import PDL_NS, doubtful_duration, overlong_kernels
 from laptime.trace.gaps import union_ns
+from laptime.trace.read.distinct import each_once
 from laptime.trace.read.launch_links import launches
 from laptime.trace.read.timeline import Activities, Activity, GpuTimeline, Int64
 from laptime.trace.result import Integrity
@@ -152,9 +153,9 @@ def _under_recorded_replays(timeline: GpuTimeline) -> Iterator[Finding]:
     is_graph_launch = np.array(["GraphLaunch" in name for name in timeline.strings], dtype=np.bool_)
     launched = np.flatnonzero(is_graph_launch[calls.name]) if len(calls.name) else np.zeros(0, dtype=np.int64)
     empty = 0
-    for process in np.unique(calls.process[launched]).tolist():
+    for process in each_once(calls.process[launched]).tolist():
         ran = activities.correlation[activities.process == process]
-        wanted = np.unique(calls.correlation[launched][calls.process[launched] == process])
+        wanted = each_once(calls.correlation[launched][calls.process[launched] == process])
         empty += int(np.count_nonzero(~np.isin(wanted, ran)))
     short = _short_replays(activities)
     if empty + short:
@@ -202,7 +203,7 @@ def _quantised(timeline: GpuTimeline) -> Iterator[Finding]:
         return
     common = int(np.gcd.reduce(start - start[0]))
     tick = next((tick for tick in TICKS_NS if common % tick == 0), 0)
-    few = len(start) >= _MANY and len(np.unique(start % 1000)) <= _FEW_RESIDUES
+    few = len(start) >= _MANY and len(each_once(start % 1000)) <= _FEW_RESIDUES
     if tick or few:
         how = f"multiples of {tick} ns" if tick else "rounded (their fractions of a microsecond repeat)"
         yield Finding(

@@ -18,6 +18,7 @@ from laptime.trace.host_segments import owner_at
 from laptime.trace.launch_backward import in_forward_modules
 from laptime.trace.launch_labels import KINDS, MODULE, NUMBERED, OPERATOR, RANGE, RangeLabels, range_labels
 from laptime.trace.launch_threads import NOWHERE, GrowingTree, HostThread, host_thread
+from laptime.trace.read.distinct import each_once
 from laptime.trace.read.timeline import GpuTimeline, Int8, Int32, Int64
 
 
@@ -116,7 +117,7 @@ def _distinct(values: npt.NDArray[np.signedinteger]) -> list[int]:
     """The distinct values; mostly there is one, which is found without sorting."""
     if len(values) and (values == values[0]).all():
         return [int(values[0])]
-    return [int(value) for value in np.unique(values).tolist()]
+    return [int(value) for value in each_once(values).tolist()]
 
 
 def _of_rows(column: Int32, rows: Int32) -> Int32:
@@ -183,7 +184,7 @@ def _levels(parent: Int32, owner: Int32) -> tuple[npt.NDArray[np.intp], Int32]:
     needed[owner[owner >= 0]] = True
     front = np.flatnonzero(needed)
     while len(front):
-        front = np.unique(parent[front])
+        front = each_once(parent[front]).astype(np.intp)
         front = front[front >= 0]
         front = front[~needed[front]]
         needed[front] = True

@@ -10,6 +10,7 @@ from laptime.trace.launch_threads import NOWHERE
 from laptime.trace.launch_tree import LaunchTree, open_at
 from laptime.trace.launched_by import PATH
 from laptime.trace.memory_result import DeviceMemory, MemoryHolder, StepMemory
+from laptime.trace.read.distinct import each_once
 from laptime.trace.read.timeline import GpuTimeline, Int64
 
 HELD, POINTS, STEPS = 40, 600, 2_000
@@ -23,7 +24,7 @@ def device_memory(timeline: GpuTimeline, step_starts_ns: Int64) -> list[DeviceMe
         timeline: the trace.
         step_starts_ns: when the host launched the first kernel of each step, ascending.
     """
-    devices = np.unique(timeline.memory.device)
+    devices = each_once(timeline.memory.device)
     return [
         _of_device(timeline, int(device), step_starts_ns) for device in [*devices[devices >= 0], *devices[devices < 0]]
     ]
@@ -112,7 +113,7 @@ def _steps(at_ns: Int64, levels: Int64, starts_ns: Int64) -> list[StepMemory]:
 
 def _curve(at_ns: Int64, after: Int64) -> tuple[list[int], list[int]]:
     """The curve in at most POINTS stretches of equally many changes: of each the largest value, and the last change."""
-    bounds = np.unique(np.linspace(0, len(after), min(POINTS, len(after)) + 1).astype(np.int64))[:-1]
+    bounds = each_once(np.linspace(0, len(after), min(POINTS, len(after)) + 1).astype(np.int64))[:-1]
     places = [
         int(begin + np.argmax(after[begin:end])) for begin, end in zip(bounds, [*bounds[1:], len(after)], strict=True)
     ]

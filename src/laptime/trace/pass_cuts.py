@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from laptime.trace.kernel_names import family
+from laptime.trace.read.distinct import each_once
 from laptime.trace.read.timeline import Activities, Activity, GpuTimeline, Int64, RangeKind
 from laptime.trace.repeats import LEAST_COUNT, LEAST_PERIOD, find_layers, levels
 from laptime.trace.result import SURE
@@ -233,7 +234,7 @@ def _by_layers(timeline: GpuTimeline, kernels: Int64, launched: Int64, frame: St
     if begin - start > NEAR:
         return []
     stop = next((i + 1 for i in range(end, min(end + NEAR, first)) if family(names[i]) in ("GEMM", "GEMV")), end)
-    step = {strings[name] for name in np.unique(activities.name[frame.modal_rows]).tolist()}
+    step = {strings[name] for name in each_once(activities.name[frame.modal_rows]).tolist()}
     sure = 1.0 if decode is not None or any(_CHOOSES.search(name) for name in step) else SURE
     cuts = [PassCut(stage="prefill", method="layers", start=start, stop=stop, confidence=sure)]
     if earlier is not None:
@@ -274,7 +275,7 @@ def _layer_runs(activities: Activities, kernels: Int64, strings: tuple[str, ...]
         layers = find_layers(part, strings)
         if layers is None or layers[0] is None or layers[0].count < LEAST_COUNT:
             continue
-        if not any(family(strings[name]) == "GEMM" for name in np.unique(part).tolist()):
+        if not any(family(strings[name]) == "GEMM" for name in each_once(part).tolist()):
             continue
         run = layers[1]
         found.append((layers[0].count, start + run.start, start + run.start + run.period * run.count))

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from laptime.trace.kernel_names import family
+from laptime.trace.read.distinct import each_once
 from laptime.trace.result import Layers
 
 Tokens = npt.NDArray[np.int64]
@@ -136,15 +137,26 @@ def intervals(tokens: Tokens, period: int, *, repeats: int) -> tuple[tuple[int, 
     return tuple(result)
 
 
+def _mixed(count: int) -> npt.NDArray[np.uint64]:
+    """Numbers without a pattern, one for each token, always the same. numpy.random would take longer to import.
+
+    Source: splitmix64 (Steele, Lea, Flood 2014).
+    """
+    with np.errstate(over="ignore"):
+        x: npt.NDArray[np.uint64] = np.arange(1, count + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+        x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        x ^= x >> np.uint64(31)
+    return x
+
+
 def _candidates(tokens: Tokens) -> set[int]:
     """Lags at which many k-grams come back, for short, middling and long k."""
     n = len(tokens)
     if n < 12:
         return set()
-    generator = np.random.default_rng(0)
     _, dense = np.unique(tokens, return_inverse=True)
-    values = generator.integers(1, 2**63, size=int(dense.max()) + 1, dtype=np.uint64)
-    gram, length, factor = values[dense], 1, np.uint64(0x9E3779B97F4A7C15)
+    gram, length, factor = _mixed(int(dense.max()) + 1)[dense], 1, np.uint64(0x9E3779B97F4A7C15)
     result: set[int] = set()
     for k in _GRAMS:
         while length < k:
@@ -225,8 +237,7 @@ def _matches(tokens: npt.NDArray[np.int32], lags: npt.NDArray[np.intp]) -> npt.N
         return np.array(counts, dtype=np.int64)
     # Random signs per kernel name: the correlation's expectation is the number of equal pairs.
     total = np.zeros(n)
-    generator = np.random.default_rng(0)
-    size = 1 << (2 * n - 1).bit_length()
+    size, generator = 1 << (2 * n - 1).bit_length(), np.random.default_rng(0)
     rounds = 8
     for _ in range(rounds):
         signs = generator.choice(np.array([-1.0, 1.0]), size=int(tokens.max()) + 1)[tokens]
@@ -279,7 +290,7 @@ def find_layers(step: Tokens, strings: tuple[str, ...]) -> tuple[Layers | None, 
     if identical < 0.8 * run.count:
         return None
     unit = units[run.count // 2]
-    families = {family(strings[name]) for name in np.unique(unit).tolist()}
+    families = {family(strings[name]) for name in each_once(unit).tolist()}
     if not families & LAYERS_HOLD:
         return None, run  # copies and sums in a loop are equal parts of a step, and no layers
     if "convolution" in families and "attention" not in families:
@@ -312,7 +323,7 @@ def find_layers(step: Tokens, strings: tuple[str, ...]) -> tuple[Layers | None, 
 def _holds_passes(unit: Tokens, strings: tuple[str, ...]) -> bool:
     """Whether a repeated unit holds many layers with attention, forward and backward perhaps: it is one batch of
     several in a step, and no layer."""
-    attention = [name for name in np.unique(unit).tolist() if family(strings[name]) == "attention"]
+    attention = [name for name in each_once(unit).tolist() if family(strings[name]) == "attention"]
     twice = np.concatenate([unit, unit]).astype(np.int32)
     for period in range(LEAST_PERIOD, len(unit) // LEAST_PASS + 1) if attention else ():
         run = _run_at(twice, period)

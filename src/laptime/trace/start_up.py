@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from laptime.trace.api import GRAPH_LAUNCH, MEMCPY, MODULE_LOAD, PROFILER, SYNCHRONIZE, purposes
+from laptime.trace.read.distinct import each_once
 from laptime.trace.read.timeline import GpuTimeline, Int64
 from laptime.trace.result import CauseTime
 
@@ -53,9 +54,9 @@ def start_up_calls(timeline: GpuTimeline, launched: Int64) -> npt.NDArray[np.boo
     if len(slow) == 0:
         return chosen
     before_first = _before_first_launch(timeline, launched, slow)
-    for process in np.unique(calls.process[slow]).tolist():
+    for process in each_once(calls.process[slow]).tolist():
         of_process = calls.process == process
-        for name in np.unique(calls.name[slow[of_process[slow]]]).tolist():
+        for name in each_once(calls.name[slow[of_process[slow]]]).tolist():
             alike = np.flatnonzero(of_process & (calls.name == name))
             if len(alike) == 1:
                 chosen[alike] = True
@@ -81,7 +82,7 @@ def _before_first_launch(timeline: GpuTimeline, launched: Int64, slow: npt.NDArr
     launching[launched[linked]] = True
     first_launch[launched[linked[first]]] = True
     result = np.zeros(len(slow), dtype=np.bool_)
-    for thread in np.unique(calls.thread[slow]).tolist():
+    for thread in each_once(calls.thread[slow]).tolist():
         own = np.flatnonzero(launching & (calls.thread == thread))
         of_thread = np.flatnonzero(calls.thread[slow] == thread)
         following = np.searchsorted(own, slow[of_thread])

@@ -13,6 +13,7 @@ from laptime.trace.device_time import copy_direction
 from laptime.trace.gaps import DeviceGaps
 from laptime.trace.kernel_names import compiled, family
 from laptime.trace.operator_times import card_of
+from laptime.trace.read.distinct import each_once
 from laptime.trace.read.timeline import Activity, GpuTimeline, Int8, Int64
 from laptime.trace.remedied import FIFTH_BYTES_PER_NS, LARGE_NS, PINNED_BYTES_PER_NS, Replayed
 from laptime.trace.replay import replay_ns
@@ -105,7 +106,7 @@ def _link(timeline: GpuTimeline, device: int) -> tuple[float, float]:
 def _of(timeline: GpuTimeline, graph: StepGraph, holds: Callable[[str], bool]) -> npt.NDArray[np.bool_]:
     """Which of the step's activities are kernels whose name is such."""
     names, kind = timeline.activities.name[graph.rows], timeline.activities.kind[graph.rows]
-    known = {i: holds(timeline.strings[i]) for i in np.unique(names).tolist()}
+    known = {i: holds(timeline.strings[i]) for i in each_once(names).tolist()}
     result = np.array([known[i] for i in names.tolist()], dtype=np.bool_)
     result[kind != Activity.KERNEL] = False
     return result

@@ -12,6 +12,7 @@ from laptime.trace.causes import GapCauses
 from laptime.trace.gaps import DeviceGaps, covered_ns
 from laptime.trace.kernel_names import compiled, family, short_name
 from laptime.trace.operator_times import card_of
+from laptime.trace.read.distinct import each_once
 from laptime.trace.read.timeline import Activity, GpuTimeline, Int32, Int64
 from laptime.trace.remedied import Replayed
 from laptime.trace.result import StepDrawing
@@ -81,7 +82,7 @@ def step_costs(
     kernel_gap = activities.start_ns[kernels][1:] - np.maximum.accumulate(activities.end_ns[kernels])[:-1]
     card = card_of(timeline, gaps.device)
     residual = LARGE_CARD_NS if card is not None and _LARGE_CARD.search(card.name) else RESIDUAL_NS
-    graphed = bool(len(same)) and float(same.mean()) >= 0.5 and len(np.unique(call[call >= 0])) <= ONE_GRAPH
+    graphed = bool(len(same)) and float(same.mean()) >= 0.5 and len(each_once(call[call >= 0])) <= ONE_GRAPH
     if same.sum() >= 20:  # the trace's own replays say it
         typical = int(np.median(np.maximum(kernel_gap[same], 0)))
         residual = (round(typical * 0.6), round(typical * 1.1))  # the profiler stretches them
@@ -134,7 +135,7 @@ def _beside(timeline: GpuTimeline, rows: Int32, kernels: Int32) -> Int64:
     if (activities.stream[rows] == activities.stream[rows[:1]]).all():
         return result
     start, end = activities.start_ns[kernels], activities.end_ns[kernels]
-    for stream in np.unique(activities.stream[kernels]).tolist():
+    for stream in each_once(activities.stream[kernels]).tolist():
         own = activities.stream[kernels] == stream
         others = rows[activities.stream[rows] != stream]
         if len(others):

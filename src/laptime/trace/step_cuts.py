@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from laptime.trace.kernel_names import family
+from laptime.trace.read.distinct import each_once
 from laptime.trace.read.timeline import Int64
 from laptime.trace.repeats import (
     EXACT,
@@ -113,7 +114,7 @@ def by_period(tokens: Tokens, strings: tuple[str, ...], before_ns: Int64) -> Cut
     run = cyclic_run(unit) if layered else None
     if run is not None:
         inside = (np.arange(run.start + 1, run.start + run.period * run.count)) % period
-        if len(np.unique(inside)) < period:
+        if len(each_once(inside)) < period:
             waits[inside] = -1.0
     phase = int(np.argmax(waits))
     parted = False
@@ -181,7 +182,7 @@ def _is_pass(level: RepeatLevel, levels: list[RepeatLevel], tokens: Tokens, stri
     if level.repeats < LEAST_STEPS or level.covered < THROUGHOUT * min(len(tokens), WINDOW):
         return False
     start, stop = max(level.intervals, key=lambda span: span[1] - span[0])
-    families = {family(strings[name]) for name in np.unique(_unit(tokens, start, stop, level.period)).tolist()}
+    families = {family(strings[name]) for name in each_once(_unit(tokens, start, stop, level.period)).tolist()}
     if "convolution" not in families or "attention" in families:
         return False
     return any(
@@ -283,7 +284,7 @@ def by_forward(tokens: Tokens, strings: tuple[str, ...], before_ns: Int64) -> Cu
         return None
     if run.count * layers_per_unit(tokens[run.start : run.start + run.period], strings) < LEAST_LAYERS:
         return None
-    unit = np.unique(tokens[run.start : run.start + run.period]).tolist()
+    unit = each_once(tokens[run.start : run.start + run.period]).tolist()
     families = {family(strings[name]) for name in unit}
     if not families & {"GEMM", "attention", "convolution"}:
         return None  # many programs repeat something; a layer multiplies matrices
@@ -320,7 +321,7 @@ def by_waits(tokens: Tokens, before_ns: Int64, copies_ns: Int64) -> Cuts | None:
     copied = (copies_ns > 0) & (before_ns > 2 * copies_ns)
     waits, others = np.where(copied, before_ns, 0)[first + 1 : last], np.where(copied, 0, before_ns)[first + 1 : last]
     begins = first + 1 + np.flatnonzero(waits > max(APART * int(others.max(initial=0)), WAIT_NS))
-    apart = np.unique(np.diff(begins))
+    apart = each_once(np.diff(begins))
     if len(apart) != 1 or apart[0] % run.period or apart[0] < 2 * run.period:
         return None
     size = int(apart[0])

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from laptime.trace.api import FREE, MEMCPY, SYNCHRONIZE, purposes
 from laptime.trace.device_time import COMMUNICATION, copy_direction, kinds
 from laptime.trace.gaps import DeviceGaps, covered_ns
+from laptime.trace.read.distinct import each_once
 from laptime.trace.read.timeline import GpuTimeline, Int8, Int32, Int64, RangeKind
 from laptime.trace.replay import Timing
 from laptime.trace.step_ranges import PROFILER_STEP
@@ -108,7 +109,7 @@ def step_graph(timeline: GpuTimeline, gaps: DeviceGaps, launched: Int64, frame: 
     if frame.steps.wall_ns is None or len(modal) < 2 or len(modal) > MOST or (launched[modal] < 0).mean() > 0.1:
         return None
     activities = timeline.activities
-    if len(np.unique(activities.process[modal])) > 1:
+    if len(each_once(activities.process[modal])) > 1:
         return None
     order, first, following = _launch_order(timeline, gaps, launched, modal)
     rows = order[first:]
@@ -207,7 +208,7 @@ def _host(timeline: GpuTimeline, launched: Int64, order: Int32, first: int, foll
         launching = np.append(launching, following)
     inside = np.arange(np.searchsorted(calls.start_ns, opened), np.searchsorted(calls.start_ns, launching[-1], "right"))
     of_process = calls.process[inside] == calls.process[known[0]]
-    threads = np.unique(calls.thread[known])
+    threads = each_once(calls.thread[known])
     inside = inside[of_process & np.isin(calls.thread[inside], threads)]
     start, end = calls.start_ns[inside].tolist(), calls.end_ns[inside].tolist()
     names = [timeline.strings[name] for name in calls.name[inside].tolist()]
@@ -360,10 +361,10 @@ def _others(
     for at, events in records.items():
         if backs := _recorded(stream, starts, events, (first, first + at)):
             result[at] = backs
-    for one in np.unique(stream[first:]).tolist():
+    for one in each_once(stream[first:]).tolist():
         mine = np.flatnonzero(stream == one)
         mine = mine[mine >= first]
-        for other in np.unique(stream).tolist():
+        for other in each_once(stream).tolist():
             theirs = np.flatnonzero(stream == other)
             if other == one:
                 continue
@@ -391,7 +392,7 @@ def _recorded(stream: Int32 | Int64, starts: Int64, events: list[int], place: tu
     first, at = place
     own, main = int(stream[at]), int(stream.min())
     before = starts[:at] <= max(events)
-    last = {int(lane): np.flatnonzero((stream[:at] == lane) & before) for lane in np.unique(stream)}
+    last = {int(lane): np.flatnonzero((stream[:at] == lane) & before) for lane in each_once(stream)}
     found = {lane: int(places[-1]) for lane, places in last.items() if len(places) and lane != own}
     if own != main and main not in found:  # the step before is not in the trace: it was as this one
         found[main] = int(np.flatnonzero(stream == main)[-1]) - (len(stream) - first)

@@ -7,6 +7,7 @@ import re
 import numpy as np
 import numpy.typing as npt
 
+from laptime.trace.read.distinct import each_once
 from laptime.trace.read.timeline import GpuTimeline, Int32, Int64, RangeKind
 from laptime.trace.repeats import longest_run
 from laptime.trace.result import SURE
@@ -57,11 +58,11 @@ def by_ranges(timeline: GpuTimeline, rows: Int64, launched: Int64, *, strict: bo
     named = np.flatnonzero(marked & (ranges.end_ns > ranges.start_ns))
     if len(named) == 0 or np.count_nonzero(launched >= 0) < 0.5 * len(rows) or len(rows) == 0:
         return None
-    launchers = np.unique(timeline.calls.process[launched[launched >= 0]])
+    launchers = each_once(timeline.calls.process[launched[launched >= 0]])
     named = named[np.isin(ranges.process[named], launchers)]  # another rank's steps aren't this device's
     plain: dict[str, int] = {}
     group_of = {
-        int(i): plain.setdefault(_NUMBER.sub("N", strings[i]), len(plain)) for i in np.unique(ranges.name[named])
+        int(i): plain.setdefault(_NUMBER.sub("N", strings[i]), len(plain)) for i in each_once(ranges.name[named])
     }
     group = np.array([group_of[int(i)] for i in ranges.name[named]])
     method = "annotation" if timeline.source.format == "kineto" else "nvtx"
@@ -101,7 +102,7 @@ def by_compiled(timeline: GpuTimeline, rows: Int64, launched: Int64) -> Cuts | N
     if not compiled.any():
         return None
     best: Cuts | None = None
-    for name in np.unique(ranges.name[compiled[ranges.name] & (ranges.kind == RangeKind.NVTX)]).tolist():
+    for name in each_once(ranges.name[compiled[ranges.name] & (ranges.kind == RangeKind.NVTX)]).tolist():
         own = _one_after_another(timeline, np.flatnonzero(ranges.name == name))
         cuts = (
             None if own is None or len(own) < LEAST_STEPS else _cuts_of(timeline, rows, launched, own, any_thread=True)

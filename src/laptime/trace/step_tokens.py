@@ -6,6 +6,7 @@ import msgspec
 import numpy as np
 
 from laptime.trace.kernel_names import family
+from laptime.trace.read.distinct import each_once
 from laptime.trace.read.timeline import GpuTimeline, Int64, RangeKind
 from laptime.trace.recorded_shapes import recorded_call
 from laptime.trace.steps import StepFrame
@@ -28,11 +29,11 @@ def step_tokens(timeline: GpuTimeline, launched: Int64, frame: StepFrame) -> lis
     ranges, calls = timeline.ranges, timeline.calls
     if EMBEDDING not in timeline.strings or len(ranges.shape) == 0 or len(frame.modal_rows) == 0:
         return None
-    used = np.unique(timeline.activities.name[frame.modal_rows]).tolist()
+    used = each_once(timeline.activities.name[frame.modal_rows]).tolist()
     if any(family(timeline.strings[i]) == "convolution" for i in used):
         return None
     name = timeline.strings.index(EMBEDDING)
-    own = np.unique(launched[frame.modal_rows])
+    own = each_once(launched[frame.modal_rows])
     own = own[own >= 0]
     if len(own) == 0:
         return None

@@ -18,6 +18,7 @@ from laptime.trace.attention_kinds import attention_kinds
 from laptime.trace.causes import GapCauses, cause_times
 from laptime.trace.durations import overlong
 from laptime.trace.gaps import DeviceGaps, covered_ns, union_ns
+from laptime.trace.read.distinct import each_once
 from laptime.trace.read.timeline import Activities, Activity, GpuTimeline, Int32, Int64
 from laptime.trace.repeats import WINDOW, RepeatRun, find_layers, levels
 from laptime.trace.result import SURE, UNEVEN, Steps
@@ -283,7 +284,7 @@ def measured(
     layers = None if hidden else find_layers(activities.name[pure].astype(np.int64), timeline.strings)
     call = launched[rows]
     linked = call >= 0
-    launches = len(np.unique(call[linked])) if linked.mean() >= 0.95 else None
+    launches = len(each_once(call[linked])) if linked.mean() >= 0.95 else None
     wall_ns = high - low
     steps = Steps(
         method=cuts.method,

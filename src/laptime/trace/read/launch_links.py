@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from laptime.trace.read.distinct import each_once
 from laptime.trace.read.tables import Column, Columns, Table
 from laptime.trace.read.timeline import GpuTimeline, Int64
 
@@ -39,7 +40,7 @@ def claim(activities: Sequence[Columns], calls: Sequence[Columns], names: Iterab
     is_graph = np.fromiter(("GraphLaunch" in text for text in names), dtype=np.bool_)
     of_graphs = np.flatnonzero(is_graph[name])
     pairs = np.stack([process[of_graphs], correlation[of_graphs]], axis=1)
-    processes = np.unique(process)
+    processes = each_once(process)
     if len(processes) > 1:
         order = np.lexsort((process, correlation))
         process, correlation = process[order], correlation[order]
@@ -76,7 +77,7 @@ def _owners(piece: Columns, process: Column, correlation: Column, processes: Col
 def _among(process: Column, correlation: Column, pairs: Column) -> npt.NDArray[np.bool_]:
     """Whether each (process, correlation) is one of some pairs."""
     result = np.zeros(len(process), dtype=np.bool_)
-    for owner in np.unique(pairs[:, 0]):
+    for owner in each_once(pairs[:, 0]):
         result |= (process == owner) & np.isin(correlation, pairs[pairs[:, 0] == owner, 1])
     return result
 

@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from laptime.trace.read.distinct import each_once
 from laptime.trace.read.tables import Table
 from laptime.trace.read.timeline import Activity, Int64
 
@@ -142,11 +143,11 @@ def ranks_of(own: Table, rank: Int64, launches: Launches, names: Sequence[str]) 
     a GPU of its own. Processes whose work never overlaps, though by chance it would, take turns on one GPU.
     """
     count = len(launches.processes)
-    if np.count_nonzero(rank < 0) > _FEW * len(rank) or len(np.unique(rank[rank >= 0])) != count:
+    if np.count_nonzero(rank < 0) > _FEW * len(rank) or len(each_once(rank[rank >= 0])) != count:
         return 1
     kernel = (own["kind"] == Activity.KERNEL) & (own["graph_node"] < 0) & (rank >= 0)
     talks = np.fromiter((_COLLECTIVE.search(text) is not None for text in names), dtype=np.bool_, count=len(names))
-    together = len(np.unique(rank[kernel & talks[own["name"]]])) == count
+    together = len(each_once(rank[kernel & talks[own["name"]]])) == count
     if not (together or _same_program(own, kernel)) or _takes_turns(own, rank, count):
         return 1
     return count

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from laptime.data.record import Finding
+from laptime.trace.read.distinct import each_once
 from laptime.trace.read.launch_links import UNKNOWN
 from laptime.trace.read.merged_processes import MAYBE_SHARED, Launches, launching, own_devices, owners, ranks_of
 from laptime.trace.read.tables import Table
@@ -52,7 +53,7 @@ def split_merged(
     known = correlation > 0
     if known.sum() < LEAST_CALLS:
         return None
-    if len(np.unique(process)) == 1:
+    if len(each_once(process)) == 1:
         return _of_one_process(activities[0], calls, ranges, (correlation << 20) ^ name, known)
     launches = launching(process, correlation, name, start, names)
     if not 2 <= len(launches.processes) <= _RANKS:
@@ -74,7 +75,7 @@ def _of_several(own: Table, memory: Sequence[Table], launches: Launches, names: 
         )
         return Finding(code="merged-ranks", severity="warning", message=message, count=count) if guessed else None
     rank = owners(own, launches)
-    numbers = len(np.unique(own["device"]))
+    numbers = len(each_once(own["device"]))
     number = "one device number" if numbers == 1 else "device numbers that they share"
     if rank is None:
         if numbers >= count:
@@ -86,7 +87,7 @@ def _of_several(own: Table, memory: Sequence[Table], launches: Launches, names: 
         return Finding(code="merged-ranks", severity="warning", message=message, count=count)
     own["process"] = np.where((rank >= 0) & (own["process"] == UNKNOWN), launches.processes[rank], own["process"])
     known = rank >= 0
-    pairs = len(np.unique(rank[known] * (1 << 32) + own["device"][known]))
+    pairs = len(each_once(rank[known] * (1 << 32) + own["device"][known]))
     if numbers >= count or pairs != count or ranks_of(own, rank, launches, names) < 2:
         return None
     first = int(own["device"].min())
