@@ -20,6 +20,7 @@ _BY_VALUE = re.compile(r"attention|attn|fmha|flash|convolution|conv\d?d", re.IGN
 """Operators whose work depends on values too: whether attention is causal, a convolution's stride."""
 
 _NO_ARGS = Args()
+_NULL = b"null"
 
 
 def shape_columns(names: Iterable[str | None], args: Sequence[Details], shapes: Ids) -> Table:
@@ -27,17 +28,32 @@ def shape_columns(names: Iterable[str | None], args: Sequence[Details], shapes: 
 
     names: of the operators.
     """
-    if _absent("dims", args):
+    dims = list(map(attrgetter("dims"), args))
+    if dims.count(ABSENT) == len(dims):
         return {}
     numbers = np.full(len(args), -1, dtype=np.int64)
-    for i, (name, own) in enumerate(zip(names, args, strict=True)):
-        if own.dims is ABSENT:
+    by_value: dict[str | None, bool] = {}
+    known: dict[bytes, int] = {}
+    for i, (name, own_dims, own) in enumerate(zip(names, dims, args, strict=True)):
+        if own_dims is ABSENT:
             continue
-        values = own.inputs if _BY_VALUE.search(name or "") else ABSENT
-        parts = (own.dims, own.types, values, own.strides)
-        text = b"[%b]" % b",".join(b"null" if one is ABSENT else one for one in parts)
-        if len(text) <= _LONGEST:
-            numbers[i] = shapes[text.decode("utf-8", "replace")]
+        if name not in by_value:
+            by_value[name] = _BY_VALUE.search(name or "") is not None
+        types, strides, values = own.types, own.strides, own.inputs if by_value[name] else ABSENT
+        text = b",".join(
+            (
+                own_dims,
+                _NULL if types is ABSENT else types,
+                _NULL if values is ABSENT else values,
+                _NULL if strides is ABSENT else strides,
+            )
+        )
+        number = known.get(text)
+        if number is None:
+            listed = b"[%b]" % text
+            number = shapes[listed.decode("utf-8", "replace")] if len(listed) <= _LONGEST else -1
+            known[text] = number
+        numbers[i] = number
     return {"shape": numbers}
 
 

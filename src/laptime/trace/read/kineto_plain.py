@@ -26,7 +26,7 @@ from laptime.trace.read.kineto_details import (
 from laptime.trace.read.kineto_events import Args, Details, Number
 from laptime.trace.read.kineto_times import plain_to_ns
 from laptime.trace.read.launch_links import UNKNOWN
-from laptime.trace.read.tables import Table
+from laptime.trace.read.tables import Table, whole_numbers
 from laptime.trace.read.timeline import Activity, Int64
 
 
@@ -37,7 +37,7 @@ class PlainArgs(Details, gc=False):
     stream: int = -1
     correlation: int = -1
     graph_node: int = msgspec.field(default=-1, name="graph node id")
-    bytes: int = -1
+    bytes: Number = None  # HIP's are strings
 
 
 class PlainSpan(msgspec.Struct, gc=False, tag_field="ph", tag="X"):
@@ -181,8 +181,12 @@ def _activity_columns(rows: list[PlainSpan], code: Int64, texts: Texts) -> Table
         "correlation": _ids("correlation", args),
         "process": np.full(len(rows), UNKNOWN, dtype=np.int64),
         "graph_node": np.where(node > 0, node, -1),
-        "bytes": _ids("bytes", args) if (code != ACTIVITY + Activity.KERNEL).any() else np.full(len(rows), -1),
+        "bytes": _bytes(args) if (code != ACTIVITY + Activity.KERNEL).any() else np.full(len(rows), -1),
     }
+
+
+def _bytes(args: Sequence[PlainArgs]) -> Int64:
+    return whole_numbers(map(attrgetter("bytes"), args), lambda: np.full(len(args), -1))
 
 
 def _call_columns(rows: list[PlainSpan], _: Int64, texts: Texts) -> Table:
