@@ -91,6 +91,17 @@ def test_a_wrong_duration_counts_up_to_the_streams_next_work(kind: str, name: st
         assert analysis.headline.startswith("GPU idle at least 50 %")
 
 
+def test_kernels_that_overlap_on_one_stream_are_of_several() -> None:
+    """Two ranks under one process, device and stream, whose correlation ids don't repeat: nothing parts them."""
+    one, calls = a_run(160)
+    other = [replace(row, start_ns=row.start_ns + 3_000, end_ns=row.end_ns + 3_000, correlation=None) for row in one]
+    analysis = analyse(build([*one, *other], calls))
+    assert codes(analysis)["merged-streams"][0] == "warning"
+    assert "kernels of one stream overlap, so several streams or ranks may be in it" in analysis.headline
+    early = [replace(row, start_ns=row.start_ns - 60) for row in one[1:]]  # programmatic dependent launch
+    assert "merged-streams" not in codes(analyse(build([one[0], *early], calls)))
+
+
 def test_the_last_work_of_all_has_nothing_behind_it_and_is_doubted_by_its_own_kind() -> None:
     activities, calls = a_run(160, step=20_000)
     last = activities[-1]

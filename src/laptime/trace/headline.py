@@ -93,6 +93,8 @@ def headline(integrity: Integrity, devices: list[DeviceTimes], kernels: list[Ker
     shared = (
         f"; {len(device.processes)} processes share it{', or are merged ranks' * ranks}" if device.processes else ""
     )
+    if any(finding.code == "merged-streams" for finding in integrity.findings):
+        shared += "; kernels of one stream overlap, so several streams or ranks may be in it under one number"
     within = "" if short is None else short.message.partition(":")[0].replace("the GPU's", "The GPU's", 1) + "; in it: "
     return (
         within

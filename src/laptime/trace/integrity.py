@@ -33,6 +33,9 @@ TICKS_NS = (1000, 500, 250, 125, 100)
 """What times are rounded to on their way into a file: whole microseconds, or the steps of a float64 that holds them.
 Devices themselves tick at 1 to 32 ns."""
 
+MERGED = 0.05
+"""Kernels of one stream hardly run beside each other (under 1 % of their time): from here on streams were merged."""
+
 _FEW = 0.05
 _ENOUGH = 16
 _MANY = 1000
@@ -256,6 +259,16 @@ def _overlaps(timeline: GpuTimeline) -> Iterator[Finding]:
             f" {twice_ns} ns more than the time in which a kernel ran",
             count=count,
         )
+        total_ns = int((a.end_ns[order] - a.start_ns[order]).sum())
+        if twice_ns > MERGED * total_ns and not any(True for _ in overlong_kernels(timeline)):
+            yield Finding(
+                code="merged-streams",
+                severity="warning",
+                message=f"kernels of one stream run beside each other for {twice_ns / total_ns * 100:.0f} % of their"
+                " time, which no stream does: several were written under one number, or ranks with a GPU of their own"
+                " each, and busy and idle time are those of all of them together",
+                count=count,
+            )
 
 
 _LOOKS: tuple[Callable[[GpuTimeline], Iterator[Finding]], ...] = (
