@@ -29,6 +29,7 @@ from laptime.trace.launched_by import launched_by
 from laptime.trace.memory import device_memory
 from laptime.trace.operator_times import kernel_work, operator_calls, operator_times
 from laptime.trace.passes import traced_passes
+from laptime.trace.plain_names import plain
 from laptime.trace.read.launch_links import launches
 from laptime.trace.read.reading import read_timeline
 from laptime.trace.read.timeline import Activity, GpuTimeline, Int64
@@ -238,7 +239,7 @@ def _launched_by(
 def _hedged(rows: list[WhatIf], steps: Steps) -> list[WhatIf]:
     """The rows with what must be said of the step that they start from."""
     if steps.confidence < SURE:
-        note = "the step itself is a guess"
+        note = "other steps run other kernels" if steps.name else "the step itself is a guess"
     elif steps.uneven:
         note = "steps differ: this is said of the one that is shown"
     elif steps.unexplained:
@@ -320,6 +321,9 @@ def _unsure(steps: Steps) -> str:
         return "the repeated kernels have no layers and no mark of a token: they may be a part of a step, or several"
     if steps.method == "forward":
         return "no attention kernel is among what repeats: it may be any loop, and no layers of one forward pass"
+    if steps.name:
+        regular = f"their regularity is {steps.confidence * 100:.0f} %"
+        return f"the ranges of {plain(steps.name)} run unlike kernels ({regular}): judge them by the picture"
     return f"the steps' regularity is only {steps.confidence * 100:.0f} %: judge them by the picture"
 
 

@@ -47,6 +47,11 @@ def test_what_somebody_chose_is_written_as_it_was_chosen() -> None:
 def test_shares() -> None:
     shares = [0.713, 0.0421, 0, 1, None]
     assert [shown(numbers.percent(share)) for share in shares] == ["71.3 %", "4.2 %", "0 %", "100 %", "–"]
+    assert [shown(numbers.percent(share)) for share in (0.9994, 0.9996, 0.99999)] == [
+        "99.9 %",
+        "over 99.9 %",
+        "over 99.9 %",
+    ]
     assert [shown(numbers.whole_percent(share)) for share in shares] == ["71 %", "4.2 %", "0 %", "100 %", "–"]
     assert [shown(numbers.signed_percent(share)) for share in (0.042, -0.125, 0)] == ["+4.2 %", "−12.5 %", "0 %"]
 

@@ -54,6 +54,12 @@ def test_copies_and_memsets_are_counted_beside_kernels() -> None:
     calls = [CallRow(row.start_ns - 3_000, row.start_ns - 1_000, correlation=row.correlation or 0) for row in rows]
     assert "2 kernels, 1 copy and 1 memset from 4 launches" in shown(analyse(build(rows, calls)))
     assert "2 kernels from 2 launches" in shown(analyse(build(rows[:2], calls[:2])))
+    assert "1 kernel from 1 launch;" in shown(analyse(build(rows[:1], calls[:1])))
+
+
+def test_the_whole_one_of_two_steps_has_no_spread() -> None:
+    rows = engines.host_bound([engines.published_step()] * 2, annotate="ProfilerStep#{}", between_ns=30_000)
+    assert "the other one is at an edge of the trace, or of the warm-up" in shown(analyse(build(*rows.all)))
 
 
 def test_a_cause_with_time_and_no_gap_is_explained() -> None:

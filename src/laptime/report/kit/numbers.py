@@ -83,10 +83,16 @@ def duration(seconds: float | None) -> str:
     return f"{decimals(seconds / 3600, 1)}{KEEP_TOGETHER}h"
 
 
+NEARLY_ALL = 0.9995
+"""A share from here on would be printed as all of it."""
+
+
 def percent(share: float | None) -> str:
-    """A share of 1 as per cent: `percent(0.713)` is 71.3 %, `percent(0.042)` 4.2 %, `percent(0)` 0 %."""
+    """A share of 1 as per cent: `percent(0.713)` is 71.3 %, `percent(0.042)` 4.2 %; only all of it is 100 %."""
     if share is None or not isfinite(share):
         return NOTHING
+    if NEARLY_ALL <= share < 1:
+        return f"over 99.9{KEEP_TOGETHER}%"
     return f"{number(share * 100, 2 if abs(share) < 0.1 else 3)}{KEEP_TOGETHER}%"
 
 

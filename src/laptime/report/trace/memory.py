@@ -11,7 +11,7 @@ from rich.text import Text
 from laptime.report.kit.html import Html, chart, section, table, tag
 from laptime.report.kit.numbers import NOTHING, count, percent, text
 from laptime.report.kit.terminal import Column, columns_table, with_remarks
-from laptime.report.kit.text import one_line
+from laptime.report.kit.text import counted, one_line
 from laptime.report.trace.launched_by import last_parts
 from laptime.trace.memory_result import DeviceMemory, MemoryHolder
 
@@ -115,7 +115,8 @@ def _remarks(memory: DeviceMemory, worked: Sequence[int]) -> list[str]:
         peaks = text(high, "bytes") if low == high else f"{text(low, 'bytes')} to {text(high, 'bytes')}"
         starts = [step.start_bytes for step in memory.steps]
         grows = starts[-1] - starts[0]
-        lines.append(f"Over {count(len(memory.steps))} steps: their peaks are {peaks}.")
+        theirs = "its peak is" if len(memory.steps) == 1 else "their peaks are"
+        lines.append(f"Over {counted(len(memory.steps), 'step')}: {theirs} {peaks}.")
         growing = all(later > earlier for earlier, later in pairwise(starts))
         if len(starts) > 2 and growing and grows > 0.02 * memory.peak_bytes:
             lines[-1] += f" Each begins with more than the one before: {text(grows, 'bytes')} more in all."

@@ -114,14 +114,18 @@ def launches(device: DeviceTimes) -> str:
     """How many kernels and copies a device ran, from how many launches."""
     sets = sum(row.count for row in device.busy if row.kind == "memset")
     copies = sum(row.count for row in device.busy) - sets - (device.kernels or 0)
-    parts = [f"{count(device.kernels)} kernels"]
+    parts = [f"{count(device.kernels)} kernel{'' if device.kernels == 1 else 's'}"]
     if device.kernels is not None:
         parts += [counted(copies, "copy", "copies")] * bool(copies) + [counted(sets, "memset")] * bool(sets)
     kernels = parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
     if not device.launched_before:
-        return f"{kernels} from {count(device.launches)} launches"
+        return f"{kernels} from {_launches(device.launches)}"
     early = counted(device.launched_before, "activity", "activities")
-    return f"{kernels}; {count(device.launches)} launches, and {early} launched before the trace"
+    return f"{kernels}; {_launches(device.launches)}, and {early} launched before the trace"
+
+
+def _launches(known: int | None) -> str:
+    return f"{count(known)} launches" if known is None else counted(known, "launch", "launches")
 
 
 def step_title(steps: Steps) -> str:
@@ -141,6 +145,9 @@ def step_spread(steps: Steps) -> str:
     """The range that holds four of five steps, or all of fewer."""
     if steps.count < 2:
         return "there is no second one"
+    if steps.count - steps.cut == 1:
+        others = "the other one is" if steps.count == 2 else "the others are"
+        return f"{others} at an edge of the trace, or of the warm-up"
     low, high = ms_column(steps.wall_p10_ns), ms_column(steps.wall_p90_ns)
     return f"{'steps' if steps.count < MANY else 'four of five steps'} take {low} to {high}{KEEP_TOGETHER}ms"
 
