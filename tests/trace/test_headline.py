@@ -313,6 +313,16 @@ def test_communication_beside_compute_is_called_that() -> None:
     assert "communication beside compute (46 %)" in analysis.headline
 
 
+def test_copies_beside_kernels_take_nothing_from_them() -> None:
+    """Kernels work all the time but for 1 % of it; copies run beside them."""
+    rows = [ActivityRow(i * 101_000, i * 101_000 + 100_000, "gemm", stream=7) for i in range(20)]
+    rows += [
+        ActivityRow(i * 101_000 + 9_000, i * 101_000 + 101_000, "Memcpy HtoD (Pinned -> Device)", "memcpy", stream=20)
+        for i in range(20)
+    ]
+    assert analyse(build(rows)).headline.endswith("its time goes to GEMM (99 %) and copies (1 %)")
+
+
 def test_a_pass_in_a_long_trace_is_not_its_headline_alone() -> None:
     rows = host_bound([STEP], start_ns=8_000_000_000)
     load = CallRow(0, 7_000_000_000, "cudaDeviceSynchronize", 99_999)

@@ -178,6 +178,16 @@ def test_host_work_in_pieces_is_work_too() -> None:
     assert promised(analyse(build(made.activities, made.calls + asked, made.ranges)), "graph")[0] > 2.8 * MS
 
 
+def test_a_wait_that_outlasts_the_device_is_for_something_else_and_stays() -> None:
+    made = run([*launches(60, 20_000), *SYNC, Op("work", 5 * MS)])
+    longer = [
+        replace(row, end_ns=row.end_ns + 5 * MS) if row.name == "cudaStreamSynchronize" else row for row in made.calls
+    ]
+    analysis = analyse(build(made.activities, longer, made.ranges))
+    assert "the host sits in synchronisations" in analysis.headline
+    assert promised(analysis, "graph")[0] > 5 * MS
+
+
 def test_other_host_work_is_promised_to_no_worker() -> None:
     for name in ("host work after a wait", "host work beside the device"):
         assert "workers" not in {row.remedy for row in of(run(PROGRAMS[name])).whatif}

@@ -62,9 +62,12 @@ def _three_digits(number: float) -> str:
 def where_busy(device: DeviceTimes, kernels: list[Kernel]) -> str:
     """The two kinds of work with the most time: `its time goes to GEMM (46 %) and elementwise (43 %)`."""
     families: dict[str, float] = {}
+    shares = sum(kernel.share for kernel in kernels if kernel.device == device.device)
+    # A copy that runs beside kernels takes nothing from them: together they have the time in which a kernel ran.
+    beside = (device.kernel_busy_ns or 0) / (shares * device.busy_ns) if shares and device.kernel_busy_ns else 1.0
     for kernel in kernels:
         if kernel.device == device.device:
-            families[kernel.family] = families.get(kernel.family, 0.0) + kernel.share
+            families[kernel.family] = families.get(kernel.family, 0.0) + kernel.share * beside
     communicates = families.pop("collective", 0.0)
     if communicates:
         row = next((row for row in device.busy if row.kind == "communication"), None)
@@ -74,8 +77,9 @@ def where_busy(device: DeviceTimes, kernels: list[Kernel]) -> str:
     own = [kernel for kernel in kernels if kernel.device == device.device and kernel.family == "other"]
     most = max(own, key=lambda kernel: kernel.share, default=None)
     if most is not None:
-        alone = most.share >= 0.5 * unknown and most.name != "(unnamed)"
-        families[plain(most.short_name) if alone else "kernels of no known kind"] = most.share if alone else unknown
+        alone = most.share * beside >= 0.5 * unknown and most.name != "(unnamed)"
+        told = most.share * beside if alone else unknown
+        families[plain(most.short_name) if alone else "kernels of no known kind"] = told
     for row in device.busy:
         if row.kind in ("copy", "memset") and device.busy_ns:
             families["copies" if row.kind == "copy" else "memsets"] = row.share_ns / device.busy_ns

@@ -247,6 +247,9 @@ def _host(timeline: GpuTimeline, launched: Int64, order: Int32, first: int, foll
             host.wait(behind, first + behind - found)
             least = behind_wait
             spent = end[i] - max(start[i], reach, min(int(ends[found]), end[i]))
+            if spent >= AWAY_NS[1] and "ynchronize" in name:  # it waited for something that is not in the trace
+                host.spend(behind, spent, away=True)
+                spent = 0
         elif "EventRecord" in name:
             recorded = start[i]
         elif "WaitEvent" in name:
