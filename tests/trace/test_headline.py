@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from laptime.trace.analysis import analyse
+from laptime.trace.busy_words import percent
 from laptime.trace.plain_names import plain
 from laptime.trace.result import SURE
 from tests.trace.build_timeline import build
@@ -253,6 +254,19 @@ def test_a_capture_is_named_as_what_the_host_does() -> None:
     assert "the host captures graphs meanwhile, which runs no kernel" in said
 
 
+def test_between_graphs_of_a_whole_step_the_host_does_not_launch_slowly() -> None:
+    rows = host_bound([STEP] * 12, graph=True, between_ns=400_000)
+    assert analyse(build(*rows.all)).steps.method == "graph"
+    assert "the host does other work than launching" in analyse(build(*rows.all)).headline
+
+
+def test_a_trace_without_calls_promises_nothing() -> None:
+    rows = host_bound([STEP] * 6, between_ns=30_000)
+    alone = analyse(build(rows.activities))
+    assert alone.steps.confidence >= SURE
+    assert not re.search(r"(would|could) leave \d", alone.advice)
+
+
 def test_other_devices_are_named() -> None:
     one, two = a_loop(40), a_loop(40, process=101)
     away = [replace(row, device=1) for row in two.activities[::2]]
@@ -321,6 +335,9 @@ def test_copies_beside_kernels_take_nothing_from_them() -> None:
         for i in range(20)
     ]
     assert analyse(build(rows)).headline.endswith("its time goes to GEMM (99 %) and copies (1 %)")
+    assert [percent(share) for share in (1.0000000000002, 0.9999999999998, 0.99999, 0.9951)] == [
+        *("100 %", "100 %", "over 99.9 %", "99.5 %")
+    ]
 
 
 def test_a_pass_in_a_long_trace_is_not_its_headline_alone() -> None:

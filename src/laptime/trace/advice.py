@@ -45,7 +45,8 @@ def advice(integrity: Integrity, steps: Steps, whatif: list[WhatIf], devices: li
     )
     remedies = [row for row in whatif if row.remedy != "untraced"]
     warming = first_calls_ns(steps.causes)
-    unsure = steps.confidence < SURE or steps.unexplained or steps.uneven or missing_work(integrity)
+    unseen = bool(steps.causes) and all(row.cause == "unknown" for row in steps.causes)  # no call was recorded
+    unsure = steps.confidence < SURE or steps.unexplained or steps.uneven or missing_work(integrity) or unseen
     promised = bool(remedies) and not unsure
     best = _best(remedies) if promised and warming < SAID * steps.wall_ns else None
     if steps.host_work_ns and steps.host_work_ns > 0.1 * steps.wall_ns:

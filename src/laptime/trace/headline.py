@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from laptime.trace.busy_words import copy_words, exposed_shares, exposed_words, percent, where_busy
 from laptime.trace.completeness import OR_RANKS
-from laptime.trace.idle_words import OTHER_WORK, REASONS, idle_of_step, reason, why_idle
+from laptime.trace.idle_words import OTHER_WORK, REASONS, idle_of_step, launches_at_once, reason, why_idle
 from laptime.trace.result import DeviceTimes, Integrity, Kernel, Steps
 from laptime.trace.start_up import SOME, START_UP, first_calls_ns
 
@@ -199,7 +199,8 @@ def _step_words(idle: float, steps: Steps) -> str:
     if idle < _HARDLY:
         return f"busy {percent(1 - idle)} of {of}: it hardly waits"
     why = reason(steps.causes, [])
-    if why == REASONS["host-not-launching"] and steps.host_work_ns and 2 * steps.host_work_ns > (steps.gap_ns or 0):
+    works = launches_at_once(steps) or 2 * (steps.host_work_ns or 0) > (steps.gap_ns or 0)
+    if why == REASONS["host-not-launching"] and works:
         why = OTHER_WORK
     return f"idle {percent(idle)} of {of}: {why}"
 

@@ -37,6 +37,9 @@ CAPTURED = 0.2
 FEW_KERNELS = 64
 """A trace of no more kernels than this can consist of first launches."""
 
+AT_ONCE = 4
+"""A step of graphs and no more launches than this isn't bound by launching."""
+
 QUEUED_NS = 100_000
 """A device that has work queued and begins none for longer than this waits for something else."""
 
@@ -94,10 +97,15 @@ def _works_on_else(device: DeviceTimes) -> bool:
 
 def _step_works_on_else(device: DeviceTimes, steps: Steps) -> bool:
     """Whether a step's gaps of launching are mostly other work of the host, as what-if counts it."""
-    if idle_of_step(device, steps) is None or not steps.host_work_ns:
+    if idle_of_step(device, steps) is None:
         return False
-    causes = ("host-not-launching", "launch-overhead")
-    return 2 * steps.host_work_ns > sum(row.total_ns for row in steps.causes if row.cause in causes)
+    launching = sum(row.total_ns for row in steps.causes if row.cause in ("host-not-launching", "launch-overhead"))
+    return launches_at_once(steps) or 2 * (steps.host_work_ns or 0) > launching
+
+
+def launches_at_once(steps: Steps) -> bool:
+    """Whether a step is one graph, or few: a host that doesn't launch then does something else."""
+    return steps.method == "graph" and 0 < (steps.launches_per_step or 0) <= AT_ONCE
 
 
 def _long_share(device: DeviceTimes, cause: str, least_ns: int, *also: str) -> float:

@@ -226,8 +226,9 @@ def _findings(export: NsightExport, rows: Mapping[str, Rows]) -> Iterable[Findin
     missing = [table for table in ("KERNEL", "RUNTIME", STRINGS) if table not in export.names]
     if "RUNTIME" in missing and "DRIVER" in rows:
         missing.remove("RUNTIME")
+    traced = any(table in rows for table in (*DEVICE_TABLES, *CALL_TABLES))
     why = {
-        "KERNEL": "no kernel was recorded (was CUDA traced?)",
+        "KERNEL": "no kernel was recorded" + ("" if traced else " (was CUDA traced?)"),
         "RUNTIME": "no API call was recorded, so launches and causes are not known",
         STRINGS: "names are not known",
     }
