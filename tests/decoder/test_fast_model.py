@@ -1,5 +1,6 @@
 """FastModel on a CPU: the model's own tokens through the same buffers that a GPU captures, and what it passes by."""
 
+import re
 import threading
 
 import pytest
@@ -85,6 +86,28 @@ def test_left_padded_rows_get_their_own_positions(family):
         inputs = padded(inputs, (14, 9, 3))
     own = model.generate(**inputs, **GREEDY)
     with FastModel(model) as fast:
+        assert torch.equal(fast.generate(**inputs, **GREEDY), own)
+
+
+@pytest.mark.parametrize(
+    ("changed", "line"),
+    [
+        (lambda inputs: {"image_grid_thw": None}, "image_grid_thw is missing"),
+        (lambda inputs: {"mm_token_type_ids": None}, "mm_token_type_ids is missing"),
+        (lambda inputs: {"image_grid_thw": inputs["image_grid_thw"][:1]}, "(1 images) don't belong together"),
+        (
+            lambda inputs: {"attention_mask": inputs["attention_mask"].index_fill(1, torch.tensor([3]), 0)},
+            "(2 images) don't belong together",
+        ),
+    ],
+)
+def test_inputs_at_native_resolution_that_do_not_belong_together_are_one_line(changed, line):
+    model = built("qwen2_5_vl")
+    inputs = tiny_inputs("qwen2_5_vl", batch=2, text=9)
+    own = model.generate(**inputs, **GREEDY)
+    with FastModel(model) as fast:
+        with pytest.raises(LaptimeError, match=re.escape(line)):
+            fast.generate(**{**inputs, **changed(inputs)}, **GREEDY)
         assert torch.equal(fast.generate(**inputs, **GREEDY), own)
 
 

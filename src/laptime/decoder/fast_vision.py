@@ -14,7 +14,7 @@ from laptime.decoder.imprint import Hooks
 from laptime.decoder.plan import DecodePlan
 from laptime.decoder.prompt import Layout, Prompt
 from laptime.decoder.shelf import Part, Shelf
-from laptime.decoder.vision import Features, Tower, compiled_blocks, seeing_modules, shape_of
+from laptime.decoder.vision import Features, Tower, compiled_blocks, is_packed, seeing_modules, shape_of
 from laptime.errors import LaptimeError
 
 
@@ -61,6 +61,8 @@ class FastVision:
         images that the tower can't take.
         """
         assert prompt.features is not None
+        if is_packed(self._core) and inputs.get("image_grid_thw") is None:
+            raise LaptimeError("image_grid_thw is missing: without it the images' sizes are not known")
         if self._aligned is not None:
             self._aligned.refresh()
         key = shape_of(self._core, inputs)

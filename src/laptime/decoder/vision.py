@@ -140,7 +140,7 @@ class RopePlaces:
     ) -> Callable[[torch.Tensor, torch.Tensor | None], torch.Tensor] | None:
         """The positions, (3, B, S), as a function of ids and mask on the host; None where the model has none.
 
-        Raises LaptimeError where the processor's mm_token_type_ids are missing.
+        Raises LaptimeError where the processor's mm_token_type_ids are missing, or don't fit the prompt and its images.
         """
         if given.get("image_grid_thw") is None or not hasattr(core, "get_rope_index"):
             return None
@@ -155,7 +155,13 @@ class RopePlaces:
             masked = b"" if mask is None else mask.numpy().tobytes()
             key = (tuple(ids.shape), kinds.numpy().tobytes(), grid.numpy().tobytes(), masked)
             if key not in self._known:
-                self._known[key] = core.get_rope_index(ids, kinds, image_grid_thw=grid, attention_mask=mask)[0]
+                try:
+                    self._known[key] = core.get_rope_index(ids, kinds, image_grid_thw=grid, attention_mask=mask)[0]
+                except (RuntimeError, ValueError, IndexError, StopIteration) as error:
+                    raise LaptimeError(
+                        f"the prompt, mm_token_type_ids and image_grid_thw ({len(grid)} images) don't belong together; "
+                        "make them with one processor"
+                    ) from error
                 if len(self._known) > REMEMBERED:
                     self._known.popitem(last=False)
             return self._known[key]
