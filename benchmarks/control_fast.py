@@ -42,7 +42,6 @@ from laptime.control.choices import ChoiceSpace, Tier  # noqa: E402
 from laptime.control.judge.contest import Contest, contest  # noqa: E402
 from laptime.control.judge.lineup import Training, leeways_of, lineup  # noqa: E402
 from laptime.control.judge.replay import spread_budgets  # noqa: E402
-from laptime.control.judge.slow_stream import online_baseline  # noqa: E402
 from laptime.control.policies.policy import Needs  # noqa: E402
 from laptime.control.policies.static import StaticPolicy, static_policy  # noqa: E402
 from laptime.control.question import inputs_for, opened  # noqa: E402
@@ -52,7 +51,6 @@ from laptime.control.tables.feature_table import FeatureTable  # noqa: E402
 from laptime.control.tables.features import language_features  # noqa: E402
 from laptime.control.training.kinds import PolicySpec, train_policy  # noqa: E402
 from laptime.decoder import FastModel  # noqa: E402
-from laptime.estimate import online as streams  # noqa: E402
 from laptime.measure.session import quiet_collector  # noqa: E402
 from laptime.models.knob_switch import LateKnobs  # noqa: E402
 from laptime.models.loading import load_model  # noqa: E402
@@ -191,7 +189,6 @@ def run(asked: argparse.Namespace, loaded: Any, space: ChoiceSpace, examples: An
             compared=["grpo"],
             leeways=leeways_of(saved),
             kind="exact",
-            online=streams.begin(online_baseline(rest, bounds, language[rows]), q=bounds.confidence),
             limit_s=left,
         ),
     )

@@ -39,13 +39,12 @@ from laptime.control.judge.contest import Examination, JudgedSweep, measured_eva
 from laptime.control.judge.live import Contestant, stream
 from laptime.control.judge.replay import spread_budgets
 from laptime.control.judge.result import ControlEvaluation, SlowDown
-from laptime.control.judge.slow_stream import online_baseline, slow_down
+from laptime.control.judge.slow_stream import slow_down
 from laptime.control.policies.saved_policy import SavedPolicy, read_policy
 from laptime.control.policies.static import static_policy
 from laptime.control.question import OpenedQuestion, opened
-from laptime.control.tables.feature_table import FeatureTable, read_features
+from laptime.control.tables.feature_table import read_features
 from laptime.data.run_folder import read_info
-from laptime.estimate import online as streams
 from laptime.models.loading import Loaded, load_model
 from laptime.workload.example import pick
 from recorded import record
@@ -194,7 +193,7 @@ def judge(names: Sequence[str], requests: int, keep: str, result_name: str, unti
     _write(evaluation, result_name)
     slow: list[SlowDown] = []
     if requests:
-        slow = _slow_downs(loaded, saved[0], bounds, one, features, budgets[len(budgets) // 2], requests)
+        slow = _slow_downs(loaded, saved[0], bounds, one, budgets[len(budgets) // 2], requests)
         _write(msgspec.structs.replace(evaluation, slow_downs=slow), result_name)
     for point in evaluation.points:
         print(
@@ -242,7 +241,6 @@ def _slow_downs(
     saved: SavedPolicy,
     bounds: Bounds,
     one: ScoredSweep,
-    features: FeatureTable,
     budget_ms: float,
     requests: int,
 ) -> list[SlowDown]:
@@ -250,8 +248,6 @@ def _slow_downs(
 
     The budget leaves room for the slower half: where nothing fits any more, no correction can help.
     """
-    train = one.table.half("train")
-    baseline = online_baseline(train, bounds, features.of(train.sample_ids, train.space).language)
     held_out = one.table.half("held-out").sample_ids
     drawn = np.random.default_rng(1).integers(0, len(held_out), requests)
     examples = questions_of(one, tuple(dict.fromkeys(held_out)))
@@ -259,12 +255,12 @@ def _slow_downs(
     wanted = [by_id[held_out[i]] for i in drawn]
     evaluation = []
     with _burner() as set_pause:
-        adaptive = AdaptiveModel(loaded, saved.policy, bounds, early_block=max(1, saved.early_block))
+        early = max(1, saved.early_block)
+        adaptive = AdaptiveModel(loaded, saved.policy, bounds, online=False, early_block=early)
         pause, factor = _calibrated(adaptive, opened(wanted[0]), set_pause)
         print(f"  pause {pause:.4f} s: calls take {factor:.2f} times as long", flush=True)
         for online in (False, True):
-            state = streams.begin(baseline, q=bounds.confidence) if online else None
-            adaptive = AdaptiveModel(loaded, saved.policy, bounds, online=state, early_block=max(1, saved.early_block))
+            adaptive = AdaptiveModel(loaded, saved.policy, bounds, online=online, early_block=early)
             adaptive.warm_up(opened(wanted[0]))
             outcomes = stream(
                 Contestant(policy=saved.policy, adaptive=adaptive, leeway=saved.leeway),

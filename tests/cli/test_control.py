@@ -313,7 +313,6 @@ TRAIN = ("train", "run", "--estimator", "est", "--features", "features", "--out"
         (["run", "policy", "--question", " ", "--budget-ms", "9"], "--question is empty"),
         (["run", "est", "--question", "What?", "--budget-ms", "9"], "doesn't hold a policy"),
         ([*ASK, "9", "--image", "sweep.yaml"], "no readable image"),
-        ([*ASK, "9", "--model", "preset:tiny-llm"], "of kind llava_next instead of qwen3"),
         (["features", "questions", "--out", "x"], "holds no run"),
         (
             ["train", "run", "--estimator", "est", "--features", "policy", "--out", "x"],
@@ -341,6 +340,21 @@ def test_bad_input_is_one_line(workspace, capsys, monkeypatch, words, line):
     assert len(lines) == 1
     assert line in lines[0]
     assert "Traceback" not in err
+
+
+def test_what_a_question_lacks_is_said_before_a_model_is_loaded(workspace, tmp_path, capsys, monkeypatch):
+    words = train(workspace, tmp_path / "p", "--policy", "supervised", "--sees", "language,pixels", "--steps", "3")
+    assert ask(capsys, *words)[0] == 0
+    assert read_policy(tmp_path / "p")[0].policy.needs.pixels
+    asked = ("control", "run", tmp_path / "p", "--question", "What?", "--budget-ms", "1e6", "--device", "cpu")
+    image = next((workspace / "questions" / "images").iterdir())
+    code, _, err = ask(capsys, *asked, "--image", image, "--model", "preset:tiny-llm")
+    assert code == 2
+    assert "of kind llava_next instead of qwen3" in err
+    monkeypatch.setattr("laptime.models.loading.load_model", lambda *_, **__: pytest.fail("a model was loaded"))
+    code, _, err = ask(capsys, *asked)
+    assert code == 2
+    assert "--image is missing" in err
 
 
 def test_an_estimator_of_another_model_is_refused(workspace, tmp_path, capsys):

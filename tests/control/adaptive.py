@@ -46,22 +46,22 @@ def fixed(number: int, *, hidden: bool) -> Scripted:
     return Scripted(lambda seen, budget: number, hidden=hidden)
 
 
-def bounds_of(bound_ms: list[float], *, facts: ModelFacts | None = None) -> Bounds:
+def bounds_of(bound_ms: list[float], *, facts: ModelFacts | None = None, space: ChoiceSpace = SPACE) -> Bounds:
     """Bounds (choices,) that hold for any number of tokens up to TOKENS, which every answer needs."""
     bound = np.array(bound_ms, dtype=np.float64)
     median = 0.8 * bound
-    within = np.full((len(SPACE), 1, GRID), 0.6, dtype=np.float32)
+    within = np.full((len(space), 1, GRID), 0.6, dtype=np.float32)
     within[:, :, -1] = 1.0
     lengths = LengthModel(
         counts=np.array([TOKENS], dtype=np.int32),
         weights=np.zeros((LANGUAGE, 1, 1), dtype=np.float32),
         bias=np.zeros((1, 1), dtype=np.float32),
-        group=np.zeros(len(SPACE), dtype=np.int32),
+        group=np.zeros(len(space), dtype=np.int32),
         questions=100,
         most=TOKENS,
     )
     return Bounds(
-        space=SPACE,
+        space=space,
         model=facts or ModelFacts(),
         confidence=0.95,
         lengths=lengths,
@@ -69,14 +69,14 @@ def bounds_of(bound_ms: list[float], *, facts: ModelFacts | None = None) -> Boun
         median_ms=np.tile(median, (TOKENS, 1)),
         grid_ms=np.linspace(median, bound, GRID, axis=1),
         within=within,
-        level=np.full(len(SPACE), 0.95),
+        level=np.full(len(space), 0.95),
     )
 
 
 def adaptive(
     policy: Scripted,
     bound_ms: list[float] | None = None,
-    online: Online | None = None,
+    online: Online | bool = False,
     facts: ModelFacts | None = None,
     fast: bool | None = None,
 ) -> AdaptiveModel:

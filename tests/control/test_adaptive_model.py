@@ -14,6 +14,7 @@ from laptime.control.adaptive_model import AdaptiveModel
 from laptime.control.bounds.leeway import STEPS, Leeway
 from laptime.control.choices import ModelFacts
 from laptime.control.judge.live import Contestant, evaluate_live
+from laptime.control.question import Question
 from laptime.control.seen import Budget, Seen
 from laptime.control.tables.collection import collect_features, hidden_features
 from laptime.errors import LaptimeError
@@ -319,6 +320,17 @@ def test_what_no_bound_knows_is_refused(budget: Any, options: dict[str, Any], li
     adapted = adaptive(fixed(0, hidden=False))
     with pytest.raises(LaptimeError, match=line):
         adapted.generate(question(), budget_ms=budget, **options)
+
+
+def test_a_question_without_an_image_looks_as_it_did_in_training() -> None:
+    """A policy that looks at images answers it too: a set may have both kinds."""
+    policy = fixed(0, hidden=False)
+    adapted = adaptive(policy)
+    adapted.generate("what is it?", budget_ms=70_000)
+    live = policy.seen[0].pixels
+    collected = collect_features(adapted.loaded, [question(), Question("what is it?")], SPACE)
+    assert live is not None
+    np.testing.assert_array_equal(live, collected.pixels[1])
 
 
 def test_a_policy_for_other_knobs_than_the_model_has_is_one_clear_line() -> None:

@@ -99,6 +99,7 @@ def test_what_it_can_not_do_is_one_line(model_folder: str) -> None:
         ({"buget_ms": 3}, "buget_ms: laptime knows no such argument"),
         ({"fast": True}, "fast: is for a policy"),
         ({"crops": "many"}, "crops=many"),
+        ({"online": "maybe"}, "online=maybe: write true or false"),
     ):
         with pytest.raises(LaptimeError, match=says):
             LaptimeModel(pretrained=model_folder, device="cpu", batch_size=1, max_batch_size=None, **given)
@@ -114,6 +115,15 @@ def test_a_policy_answers_within_its_budget(tmp_path: Path) -> None:
     policy = StaticPolicy(space=SPACE, accuracy=np.linspace(0.1, 0.9, len(SPACE)), bound_ms=np.full(len(SPACE), 60e3))
     saved = SavedPolicy(policy=policy, model=ModelFacts())
     write_policy(saved, bounds_of([60e3] * len(SPACE)), tmp_path)
-    model = asked(LaptimeModel(pretrained=loaded("llava_next"), policy=str(tmp_path), budget_ms="60000"))
+    model = asked(LaptimeModel(pretrained=loaded("llava_next"), policy=str(tmp_path), budget_ms="70000"))
     assert len(model.generate_until(requests(2))) == 2
     assert [one.in_time for one in model.answers] == [True, True]
+    assert [(one.fits, one.factor) for one in model.answers] == [(True, 1.0)] * 2
+    assert model.adaptive is not None
+    assert model.adaptive.online is not None
+    assert model.adaptive.online.issued == 2, "answers correct the bounds of later ones, unasked"
+    as_calibrated = LaptimeModel(
+        pretrained=loaded("llava_next"), policy=str(tmp_path), budget_ms="70000", online="false"
+    )
+    assert as_calibrated.adaptive is not None
+    assert as_calibrated.adaptive.online is None

@@ -72,14 +72,7 @@ def evaluate(
             rich_help_panel=options.MEASURING,
         ),
     ] = False,
-    online: Annotated[
-        bool,
-        option(
-            "--online/--as-calibrated",
-            help="Whether measured calls correct the bounds of later ones.",
-            rich_help_panel=options.MEASURING,
-        ),
-    ] = True,
+    online: options.Online = True,
     time_limit: Annotated[
         float | None,
         option(
@@ -231,11 +224,9 @@ def _announcement(judgement: Judgement, questions: int, limit_s: float | None) -
 
 def _slow(judgement: Judgement, factor: float) -> list[SlowDown]:
     """The held-out half as a stream, at the middle budget, with and without online correction."""
-    from laptime.control.judge.slow_stream import StreamSettings, online_baseline, slow_down, slow_stream
+    from laptime.control.judge.slow_stream import StreamSettings, slow_down, slow_stream
 
     saved, bounds, held_out = judgement.saved[0], judgement.bounds, judgement.held_out
-    train = judgement.sweep.table.half("train")
-    baseline = online_baseline(train, bounds, judgement.features.of(train.sample_ids, train.space).language)
     aligned = judgement.features.of(held_out.sample_ids, held_out.space)
     budget = sorted(judgement.budgets)[len(judgement.budgets) // 2] * factor
     streams = []
@@ -243,7 +234,7 @@ def _slow(judgement: Judgement, factor: float) -> list[SlowDown]:
         settings = StreamSettings(budget_ms=budget, factor=factor, online=online, leeway=saved.leeway)
         streams.append(
             slow_down(
-                slow_stream(saved.policy, held_out, aligned, bounds, baseline, settings),
+                slow_stream(saved.policy, held_out, aligned, bounds, settings),
                 at=settings.at,
                 settling=settings.settling,
                 factor=factor,

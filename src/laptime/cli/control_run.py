@@ -61,6 +61,7 @@ def run(
             rich_help_panel=options.MEASURING,
         ),
     ] = False,
+    online: options.Online = True,
     as_json: options.Json = False,
 ) -> int:
     """Answer one question within a budget: the policy chooses the knobs, for this call only.
@@ -88,9 +89,11 @@ def run(
     name = model or saved.model.name
     if not name:
         raise LaptimeError(f"{policy}: doesn't say which model it was trained for; name it with --model")
+    if image is None and saved.policy.needs.pixels:
+        raise LaptimeError(f"--image is missing: {policy} chooses by the question's image too; name its file")
     asked = Question(question, None if image is None else open_image(image, "--image"), choices=choices)
     loaded = load_model(name, dtype=dtype.value, device=device, trust_remote_code=trust_remote_code)
-    adaptive = AdaptiveModel.load(loaded, policy, fast=fast or None)
+    adaptive = AdaptiveModel.load(loaded, policy, fast=fast or None, online=online)
     adaptive.warm_up(asked)
     for _ in range(repeats):
         answer = adaptive.generate(asked, budget_ms=budget, max_new_tokens=new_tokens)

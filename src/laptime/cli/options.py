@@ -112,6 +112,13 @@ BudgetMs = Annotated[
         rich_help_panel=QUESTION,
     ),
 ]  # fmt: skip
+Online = Annotated[
+    bool,
+    option(
+        "--online/--as-calibrated", help="Whether measured calls correct the bounds of later ones.",
+        rich_help_panel=MEASURING,
+    ),
+]  # fmt: skip
 Tokens = Annotated[
     str | None,
     option(

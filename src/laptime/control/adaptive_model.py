@@ -10,12 +10,12 @@ of the prefill, from an early block's output, if the policy looks at that. Nothi
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median as median_of
+from threading import RLock
 from time import perf_counter_ns
 from typing import Any
 
@@ -27,13 +27,14 @@ from laptime.control.bounds.leeway import Leeway, room_at
 from laptime.control.bounds.measured_bounds import check_enough, measured_bounds, times_of
 from laptime.control.call import Call, Sight, check_asked
 from laptime.control.choices import ChoiceSpace
+from laptime.control.correction import OnlineCorrection
 from laptime.control.fast_answers import FastAnswers
 from laptime.control.known_texts import KnownTexts
 from laptime.control.policies.policy import Policy, can_keep
 from laptime.control.policies.saved_policy import check_model, read_policy
 from laptime.control.question import AnyQuestion, OpenedQuestion, opened
 from laptime.control.rehearsal import choosing_late_ms, rehearsed_calls
-from laptime.control.seen import Budget, Seen, correction_factors
+from laptime.control.seen import Budget, Seen
 from laptime.control.switched_model import SwitchedModel
 from laptime.control.tables.collection import facts_of
 from laptime.control.tables.features import pixel_features
@@ -65,13 +66,15 @@ class AdaptiveModel:
     """A model that sets its knobs for each question.
 
     policy: anything with `decide(seen, budget)`; it may be replaced between calls. bounds: what each choice takes on
-    this machine. online: the state of a stream of requests (laptime.estimate.online); each call then corrects the
-    bounds for the next ones, and `adaptive.online` is the newest state. early_block: how many blocks run before a
-    policy that looks at hidden states makes its late choice. leeway: how often a choice of this policy may be late, as
+    this machine. online: each call corrects the bounds for the next ones, so that the promise holds on a machine that
+    has become slower; a state that `laptime.estimate.online` saved continues an earlier stream, False leaves the bounds
+    as they were calibrated. early_block: how many blocks run before a policy that looks at hidden states makes its late
+    choice. leeway: how often a choice of this policy may be late, as
     far as the promise over all questions allows it; without it each choice has to keep the promise by itself. It
     belongs to the policy, so replace both together.
     fast: answer on FastModel (laptime.decoder.fast_model), with one graph for each choice; None: where the bounds were
     learnt there (`learn_bounds`), as a bound is one of the path that it was measured on.
+    Calls of several threads follow one another.
 
     Raises LaptimeError when the model doesn't have the knobs that the policy was trained for, and when it has to answer
     on FastModel and can't.
@@ -83,7 +86,7 @@ class AdaptiveModel:
         policy: Policy,
         bounds: Bounds,
         *,
-        online: streams.Online | None = None,
+        online: streams.Online | bool = True,
         early_block: int = 1,
         leeway: Leeway | None = None,
         fast: bool | None = None,
@@ -93,7 +96,6 @@ class AdaptiveModel:
         self.policy = policy
         self.bounds = bounds
         self.leeway = leeway
-        self.online = online
         self.space: ChoiceSpace = bounds.space
         self.model = SwitchedModel(loaded, bounds.space, early=early_block, fast=bounds.fast if fast is None else fast)
         self._texts = KnownTexts(bounds)
@@ -101,7 +103,8 @@ class AdaptiveModel:
         self._deciding_ms: dict[str, deque[float]] = {}  # by policy: they differ in what they look at
         self._usual_ms: dict[str, float] = {}  # their medians
         self._late_ms = 0.0  # what a late choice takes besides deciding; warm_up() measures it
-        self._now = self._correction()
+        self._correction = OnlineCorrection(bounds, online)
+        self._one_call = RLock()
 
     @classmethod
     def load(
@@ -109,7 +112,7 @@ class AdaptiveModel:
         model: Loaded | str,
         policy: str | Path,
         *,
-        online: streams.Online | None = None,
+        online: streams.Online | bool = True,
         fast: bool | None = None,
     ) -> AdaptiveModel:
         """A model, or its name as load_model takes it, with the folder that `laptime control train` wrote.
@@ -136,17 +139,19 @@ class AdaptiveModel:
         check_asked(budget_ms, max_new_tokens, options)
         question = opened(question)
         most = self.bounds.lengths.most if max_new_tokens is None else max_new_tokens
-        began = perf_counter_ns()
-        call = Call(self.policy, self._look(question, budget_ms, most, began), began)
-        self._calls += 1
-        late = call.decide_late if call.policy.needs.hidden else None
-        sample = self.model.call(question, call.choice, most, late=late, options=options)
-        recent = self._deciding_ms.setdefault(self.policy.name, deque(maxlen=REMEMBERED))
-        recent.append(call.deciding_ms - call.sight.looked_ms)
-        self._usual_ms[self.policy.name] = median_of(recent)
-        sample = self._finished(sample, call, budget_ms)
-        if self.online is not None:
-            self._learn(sample, float(call.sight.own_bound_ms[call.number]))
+        with self._one_call:
+            began = perf_counter_ns()
+            call = Call(self.policy, self._look(question, budget_ms, most, began), began)
+            self._calls += 1
+            late = call.decide_late if call.policy.needs.hidden else None
+            captured = self.model.captured
+            sample = self.model.call(question, call.choice, most, late=late, options=options)
+            recent = self._deciding_ms.setdefault(self.policy.name, deque(maxlen=REMEMBERED))
+            recent.append(call.deciding_ms - call.sight.looked_ms)
+            self._usual_ms[self.policy.name] = median_of(recent)
+            sample = self._finished(sample, call, budget_ms)
+            if self.model.captured == captured:  # else it took longer than any later one will
+                self._correction.learn(float(call.sight.own_bound_ms[call.number]), sample.stages.total_ms)
         return AdaptiveAnswer(sample.text or "", call.number, sample, sample.stages.total_ms + call.before_ms)
 
     def warm_up(self, question: AnyQuestion, rounds: int = 3) -> None:
@@ -156,26 +161,30 @@ class AdaptiveModel:
         copy to the host). Later budgets of policies that choose late are lowered by that. It is measured on choices of
         the fewest experts: other choices save some time up to the early block.
         """
-        most = self.bounds.lengths.most
-        self._late_ms = choosing_late_ms(self.model, self.space, opened(question), most, rounds)
+        question = opened(question)
+        with self._one_call:
+            most = self.bounds.lengths.most
+            self._late_ms = choosing_late_ms(self.model, self.space, question, most, rounds)
 
     def learn_bounds(self, questions: Sequence[AnyQuestion], *, rounds: int = 1) -> None:
         """Measure every choice on these questions, on the path that answers take, and bound what they take there.
 
         The questions must be others than those that the policy learnt from. How long answers become is still what the
         bounds knew before. The path has to be warm (`warm_up`). Leeway was proven with the bounds before, so there is
-        none afterwards.
+        none afterwards. Correction begins anew.
 
         Raises LaptimeError for fewer questions than the promise's confidence needs: 19 for 95 %.
         """
         check_enough(len(questions), self.bounds.confidence)
         opened_ones = [opened(question) for question in questions]
-        samples = rehearsed_calls(self.model, self.space, opened_ones, self.bounds.lengths.most, rounds)
-        language = np.stack([self._texts.of(question.text).language for question in opened_ones])
-        self.bounds = measured_bounds(self.bounds, times_of(samples), language)
-        self.bounds = msgspec.structs.replace(self.bounds, fast=self.model.fast is not None)
-        self.leeway = None
-        self._texts = KnownTexts(self.bounds)
+        with self._one_call:
+            samples = rehearsed_calls(self.model, self.space, opened_ones, self.bounds.lengths.most, rounds)
+            language = np.stack([self._texts.of(question.text).language for question in opened_ones])
+            learnt = measured_bounds(self.bounds, times_of(samples), language)
+            self.bounds = msgspec.structs.replace(learnt, fast=self.model.fast is not None)
+            self.leeway = None
+            self._texts = KnownTexts(self.bounds)
+            self._correction = OnlineCorrection(self.bounds, online=self.online is not None)
 
     @property
     def loaded(self) -> Loaded:
@@ -192,6 +201,11 @@ class AdaptiveModel:
         """FastModel with the knobs; None on the plain path."""
         return self.model.fast
 
+    @property
+    def online(self) -> streams.Online | None:
+        """The state of the stream that corrects the bounds; None where nothing does."""
+        return self._correction.state
+
     def close(self) -> None:
         """Free FastModel's caches and graphs, and give the model its separate weights back."""
         self.model.close()
@@ -199,11 +213,9 @@ class AdaptiveModel:
     def _look(self, question: OpenedQuestion, budget_ms: float, most: int, began_ns: int) -> Sight:
         """What the policy is given. most: the most tokens of the answer. began_ns: when the call began to decide."""
         policy, text = self.policy, self._texts.of(question.text)
-        pixels = None
-        if policy.needs.pixels and question.image is not None:
-            pixels = pixel_features(question.image)
+        pixels = pixel_features(question.image) if policy.needs.pixels else None
         decisions = self._texts.decisions(policy, text)
-        factor, median_factor = self._factors()
+        factor, median_factor = self._correction.factors(leeway=self.leeway is not None)
         # Bounds are of calls that decide nothing. A new text takes longer to look at, the rest as long as usual.
         looked_ms = (perf_counter_ns() - began_ns) / 1e6
         rest_ms = self._usual_ms.get(policy.name, 0.0) + (self._late_ms if policy.needs.hidden else 0.0)
@@ -237,20 +249,3 @@ class AdaptiveModel:
             flags=sample.flags if can_keep(call.policy, call.sight.budget) else [*sample.flags, "no-choice-fits"],
             decision=call.decision(budget_ms, self.bounds.confidence),
         )
-
-    def _learn(self, sample: Sample, bound_ms: float) -> None:
-        """Add the call that has just ended to the stream, as one request."""
-        assert self.online is not None
-        if not math.isfinite(bound_ms):
-            return
-        key, started = str(self._calls), sample.started_unix_ms
-        given = bound_ms * (1.0 if self._now is None else correction_factors(self._now)[0])
-        state = streams.issued(self.online, key, bound_ms, given, started)
-        self.online = streams.finished(state, key, sample.stages.total_ms)
-        self._now = self._correction(started + sample.stages.total_ms)
-
-    def _correction(self, now_ms: float = 0.0) -> streams.Correction | None:
-        return None if self.online is None else streams.correction(self.online, now_ms)
-
-    def _factors(self) -> tuple[float, float]:
-        return (1.0, 1.0) if self._now is None else correction_factors(self._now, leeway=self.leeway is not None)

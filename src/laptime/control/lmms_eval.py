@@ -9,6 +9,7 @@ lmms-eval finds it by the entry point `lmms_eval.models`. Only this module impor
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -42,6 +43,7 @@ ARGUMENTS = [
     "blocks",
     "importance",
     "fast",
+    "online",
     "times",
     "dtype",
     "device",
@@ -51,11 +53,17 @@ DEFAULT_TOKENS = 32
 
 
 class Timed(NamedTuple):
-    """One answer: its text, and its time in ms. in_time: None where there was no budget."""
+    """One answer: its text, and its time in ms.
+
+    in_time: None where there was no budget. fits: whether a choice was known to keep the budget; else it wasn't
+    promised. factor: what the bounds were multiplied by for earlier answers.
+    """
 
     text: str
     total_ms: float
     in_time: bool | None
+    fits: bool | None = None
+    factor: float | None = None
 
 
 class LaptimeModel(lmms):
@@ -63,7 +71,8 @@ class LaptimeModel(lmms):
 
     policy: the folder of `laptime control train`, with budget_ms; pretrained: the model, if it isn't the policy's.
     crops, top_k, blocks: the fixed knobs without a policy. importance: the file of `laptime importance` that says which
-    blocks run, or "position". fast: a policy answers on FastModel. times: a file that gets a JSON line for each answer;
+    blocks run, or "position". fast: a policy answers on FastModel. online: a policy's answers correct the bounds of
+    later ones; off leaves the bounds as they were calibrated. times: a file that gets a JSON line for each answer;
     `answers` holds the same.
 
     Raises LaptimeError for a policy without a budget, knobs that the model can't take, fewer blocks without a word on
@@ -80,6 +89,7 @@ class LaptimeModel(lmms):
         blocks: int | str | None = None,
         importance: str = "",
         fast: bool | str = False,
+        online: bool | str = True,
         times: str = "",
         dtype: str = "auto",
         device: str = "auto",
@@ -96,14 +106,14 @@ class LaptimeModel(lmms):
             raise LaptimeError("pretrained: name a model, or policy: the folder of a policy")
         if times and Path(times).exists():
             raise LaptimeError(f"times={times}: is there already; name a new file")
-        on_fast = str(fast).lower() in ("true", "1")
+        on_fast, corrected = _switch("fast", fast), _switch("online", online)
         if on_fast and not policy:
             raise LaptimeError("fast: is for a policy; a fixed configuration answers by the model's own generate()")
         self._times = Path(times) if times else None
         self.adaptive: AdaptiveModel | None = None
         if policy:
             loaded = _loaded(pretrained, policy, dtype, device)
-            self.adaptive = AdaptiveModel.load(loaded, policy, fast=on_fast or None)
+            self.adaptive = AdaptiveModel.load(loaded, policy, fast=on_fast or None, online=corrected)
             self.loaded: Loaded = self.adaptive.loaded
         else:
             self.loaded = _named(pretrained, dtype, device)
@@ -162,7 +172,10 @@ class LaptimeModel(lmms):
             adaptive.warm_up(question)
             self._warm = True
         answer = adaptive.generate(question, budget_ms=self.budget_ms, max_new_tokens=most)
-        return Timed(answer.text, answer.spent_ms, answer.spent_ms <= self.budget_ms)
+        decision, in_time = answer.sample.decision, answer.spent_ms <= self.budget_ms
+        assert decision is not None
+        factor = decision.factor if math.isfinite(decision.factor) else None
+        return Timed(answer.text, answer.spent_ms, in_time, "no-choice-fits" not in answer.sample.flags, factor)
 
     def _fixed(self, question: OpenedQuestion, most: int) -> Timed:
         inputs = inputs_for(self.loaded, question, self.knobs.crops, most)
@@ -180,6 +193,14 @@ def cut(text: str, until: Any) -> str:
         if end and end in text:
             text = text.split(end, 1)[0]
     return text
+
+
+def _switch(name: str, value: bool | str) -> bool:
+    """A switch as lmms-eval gives it. Raises LaptimeError for another word than true or false."""
+    word = str(value).lower()
+    if word not in ("true", "1", "false", "0"):
+        raise LaptimeError(f"{name}={value}: write true or false")
+    return word in ("true", "1")
 
 
 def _loaded(pretrained: str | Loaded, policy: str, dtype: str, device: str) -> Loaded:

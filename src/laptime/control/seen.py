@@ -17,7 +17,7 @@ Floats32 = npt.NDArray[np.float32]
 class Seen(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of one input so far.
 
-    language: features of the question's text, (L,). pixels: the image made small, (P,); None without an image, or when
+    language: features of the question's text, (L,). pixels: the image made small, (P,), 0 without an image; None when
     no policy looks at it. Before the vision tower `tier` and `hidden` are None. After the early block `tier` is the
     number of the chosen tier, and `hidden`, (H,), is that block's output: its last position, then its mean over all
     positions.

@@ -15,7 +15,7 @@ from laptime.control.judge.lineup import EvaluationScope, leeways_of, replayed_e
 from laptime.control.judge.outcomes import attainment
 from laptime.control.judge.replay import replay
 from laptime.control.judge.result import BOUNDED
-from laptime.control.judge.slow_stream import StreamSettings, online_baseline, slow_stream
+from laptime.control.judge.slow_stream import StreamSettings, slow_stream
 from laptime.control.policies.oracle import Oracle
 from laptime.control.policies.policy import Needs
 from laptime.control.policies.saved_policy import SavedPolicy
@@ -190,8 +190,7 @@ def test_a_slower_machine_leaves_the_leeway_of_a_smaller_budget() -> None:
     """With bounds corrected by a factor, a budget is as one that much smaller was when leeway was proven."""
     budget_ms = 2 * float(np.quantile(LEEWAY.budgets_ms, 0.5))
     settings = StreamSettings(budget_ms=budget_ms, requests=200, at=100, factor=2.0, settling=40, leeway=LEEWAY)
-    baseline = online_baseline(WORLD.train, WORLD.bounds, TRAIN.language)
-    outcome = slow_stream(POLICY, WORLD.held_out, HELD_OUT, WORLD.bounds, baseline, settings)
+    outcome = slow_stream(POLICY, WORLD.held_out, HELD_OUT, WORLD.bounds, settings)
     slowed = [one for one in outcome[140:] if np.isfinite(one.bound_ms)]
     assert np.median([one.factor for one in slowed]) > 1.3
     assert attainment(slowed) >= 0.9

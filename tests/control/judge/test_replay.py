@@ -19,7 +19,7 @@ from laptime.control.judge.outcomes import (
 )
 from laptime.control.judge.replay import replay, spread_budgets
 from laptime.control.judge.result import ControlEvaluation
-from laptime.control.judge.slow_stream import StreamSettings, online_baseline, slow_down, slow_stream
+from laptime.control.judge.slow_stream import StreamSettings, slow_down, slow_stream
 from laptime.control.policies.oracle import Oracle
 from laptime.control.policies.simple import per_type_policy
 from laptime.control.policies.static import lookup_policy, static_policy
@@ -188,11 +188,10 @@ def test_an_evaluation_names_everything_once_and_survives_json() -> None:
 
 @pytest.fixture(scope="module")
 def streams() -> dict[bool, list[Outcome]]:
-    baseline = online_baseline(WORLD.train, WORLD.bounds, TRAIN.language)
     streams = {}
     for online in (True, False):
         settings = StreamSettings(budget_ms=26.0, requests=300, at=120, factor=1.6, settling=40, online=online)
-        streams[online] = slow_stream(STATIC, WORLD.held_out, HELD_OUT, WORLD.bounds, baseline, settings)
+        streams[online] = slow_stream(STATIC, WORLD.held_out, HELD_OUT, WORLD.bounds, settings)
     return streams
 
 
@@ -212,9 +211,8 @@ def test_a_slow_machine_breaks_promises_unless_it_is_noticed(streams: dict[bool,
 
 def test_nothing_is_learnt_before_an_answer_ends() -> None:
     """Requests that arrive before the first answer is there are all decided by what was known at first."""
-    baseline = online_baseline(WORLD.train, WORLD.bounds, TRAIN.language)
     given = StreamSettings(budget_ms=26.0, requests=100, at=50, settling=10, in_flight=50)
-    answered = slow_stream(STATIC, WORLD.held_out, HELD_OUT, WORLD.bounds, baseline, given)
+    answered = slow_stream(STATIC, WORLD.held_out, HELD_OUT, WORLD.bounds, given)
     first = min(number * 26.0 / 50 + one.total_ms for number, one in enumerate(answered))
     early = [one.factor for number, one in enumerate(answered) if number * 26.0 / 50 < first]
     assert len(early) > 5

@@ -42,6 +42,8 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
     float32: P(T <= grid_ms) of an answer of lengths.counts[k] tokens. level (choices,): what P must exceed so that the
     promise is kept, at least the confidence; 1 where no level is enough. confidence: that of the promise.
     fast: the times are of calls on FastModel; else of the model's own generate().
+    ratios (n,): log(time / bound) of the calls that were measured, ascending; None where that isn't known
+    (laptime.control.bounds.ratios).
     """
 
     space: ChoiceSpace
@@ -54,6 +56,7 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
     within: Floats32
     level: Floats
     fast: bool = False
+    ratios: Floats | None = None
 
     def for_question(self, language: Floats32, room: Room = NO_ROOM) -> tuple[Floats, Floats]:
         """Bound and median of each choice, (choices,) each, for a question with these words."""
@@ -142,7 +145,8 @@ class _BoundsFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
 def bounds_arrays(bounds: Bounds) -> Arrays:
     """The arrays of bounds by name, as they are written."""
     own = {name: getattr(bounds, name) for name in ("known_ms", "median_ms", "grid_ms", "within", "level")}
-    return own | bounds.lengths.arrays()
+    known = {} if bounds.ratios is None else {"ratios": bounds.ratios}
+    return own | known | bounds.lengths.arrays()
 
 
 def same_bounds(first: Bounds, second: Bounds) -> bool:
@@ -200,6 +204,11 @@ def read_paired_bounds(folder: str | Path) -> tuple[Bounds, str | None]:
     rises = (np.diff(within) >= 0).all() and within.min() >= 0 and within.max() <= 1
     if not rises or level.min() < facts.confidence or level.max() > 1:
         raise LaptimeError(f"{file}: shares outside 0 to 1, or that fall with time; train anew")
+    ratios = None
+    if "ratios" in arrays:
+        ratios = take_array(arrays, "ratios", arrays["ratios"].shape, file).astype(np.float64)
+        if ratios.ndim != 1 or len(ratios) < 20 or (np.diff(ratios) < 0).any():
+            raise LaptimeError(f"{file}: array 'ratios' is no ascending list of 20 values or more; train anew")
     bounds = Bounds(
         space=facts.space,
         model=facts.model,
@@ -211,5 +220,6 @@ def read_paired_bounds(folder: str | Path) -> tuple[Bounds, str | None]:
         within=within,
         level=level,
         fast=facts.fast,
+        ratios=ratios,
     )
     return bounds, facts.pair_sha256

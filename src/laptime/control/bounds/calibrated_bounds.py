@@ -17,6 +17,7 @@ import numpy.typing as npt
 from laptime.control.bounds.bounds import GRID, Bounds
 from laptime.control.bounds.coverage import level_rank
 from laptime.control.bounds.lengths import fit_lengths
+from laptime.control.bounds.ratios import measured_ratios
 from laptime.control.choices import Tier
 from laptime.control.seen import Floats32
 from laptime.control.tables.decision_table import DecisionTable
@@ -81,7 +82,8 @@ def make_bounds(estimator: Predictor, table: DecisionTable, language: Floats32, 
         level=np.ones(len(table.space)),
     )
     _refuse_other_times(uncalibrated, table)
-    return msgspec.structs.replace(uncalibrated, level=calibrated_levels(uncalibrated, mass, table.total_ms))
+    calibrated = msgspec.structs.replace(uncalibrated, level=calibrated_levels(uncalibrated, mass, table.total_ms))
+    return msgspec.structs.replace(calibrated, ratios=measured_ratios(calibrated, table.total_ms, language))
 
 
 def calibrated_levels(bounds: Bounds, mass: Floats32, total_ms: Floats, rank: float | None = None) -> Floats:

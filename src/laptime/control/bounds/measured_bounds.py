@@ -18,6 +18,7 @@ import numpy as np
 from laptime.control.bounds.bounds import Bounds
 from laptime.control.bounds.calibrated_bounds import calibrated_levels, distributions
 from laptime.control.bounds.coverage import level_rank, most_late
+from laptime.control.bounds.ratios import measured_ratios
 from laptime.control.seen import Floats32
 from laptime.data.record import Sample
 from laptime.data.stats import Floats
@@ -90,7 +91,8 @@ def measured_bounds(bounds: Bounds, times: MeasuredTimes, language: Floats32) ->
         level=np.ones(len(bounds.space)),
     )
     mass = np.stack([bounds.lengths.mass(one)[bounds.lengths.group] for one in language])
-    return msgspec.structs.replace(learnt, level=calibrated_levels(learnt, mass, times.total_ms, rank))
+    learnt = msgspec.structs.replace(learnt, level=calibrated_levels(learnt, mass, times.total_ms, rank))
+    return msgspec.structs.replace(learnt, ratios=measured_ratios(learnt, times.total_ms, language))
 
 
 def check_enough(questions: int, confidence: float) -> None:

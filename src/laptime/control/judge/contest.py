@@ -24,7 +24,6 @@ from laptime.control.judge.lineup import (
 from laptime.control.judge.live import Contestant, Progress, evaluate_live
 from laptime.control.judge.outcomes import Outcome, corrected, policy_points, same_budget_differences
 from laptime.control.judge.result import SMALLER_BUDGET, ControlEvaluation, Difference
-from laptime.control.judge.slow_stream import online_baseline
 from laptime.control.policies.oracle import Judged, policy_for
 from laptime.control.policies.saved_policy import SavedPolicy, check_model
 from laptime.control.policies.static import LookupPolicy
@@ -35,7 +34,6 @@ from laptime.control.tables.feature_table import FeatureTable
 from laptime.data.record import Finding
 from laptime.data.stats import Floats
 from laptime.errors import LaptimeError
-from laptime.estimate import online as streams
 from laptime.measure.environment import describe
 from laptime.models.loading import Loaded
 from laptime.workload.example import Example
@@ -78,13 +76,13 @@ class Contest(EvaluationScope):
     """How policies are compared by calls.
 
     kind: the score. early_block: as AdaptiveModel takes it. smaller_budgets: by policy and budget; such a policy takes
-    part once more under these budgets. online: the state that all calls learn from, and are corrected by.
+    part once more under these budgets. online: whether all calls learn from earlier ones, and are corrected by them.
     """
 
     kind: str
     early_block: int = 1
     smaller_budgets: Mapping[str, Mapping[float, float]] = field(default_factory=dict)
-    online: streams.Online | None = None
+    online: bool = True
     seed: int = 0
     limit_s: float | None = None
 
@@ -125,10 +123,6 @@ def measured_evaluation(
         for policy in policies
         if isinstance(policy, LookupPolicy)
     }
-    online = None
-    if examination.online:
-        language = sweep.features.of(train.sample_ids, train.space).language
-        online = streams.begin(online_baseline(train, bounds, language), q=bounds.confidence)
     return contest(
         loaded,
         policies,
@@ -141,7 +135,7 @@ def measured_evaluation(
             kind=examination.kind,
             early_block=early.pop() if early else 1,
             smaller_budgets=smaller,
-            online=online,
+            online=examination.online,
             seed=examination.seed,
             limit_s=examination.limit_s,
         ),
@@ -187,7 +181,7 @@ def contest(
         points=policy_points(outcomes, bounds.space),
         differences=differences(outcomes, settings.compared, bounds.confidence),
         environment=describe(loaded.device),
-        online=settings.online is not None,
+        online=settings.online,
         findings=[*kept_findings(policies), *([] if asked == len(examples) else [_cut_short(asked, len(examples))])],
     )
     return evaluation, outcomes

@@ -14,14 +14,15 @@ import numpy as np
 
 from laptime.control.bounds.bounds import Bounds
 from laptime.control.bounds.leeway import Leeway, room_at
+from laptime.control.correction import stream_of
 from laptime.control.judge.outcomes import Outcome, attainment
 from laptime.control.judge.result import SlowDown, StreamRequest
 from laptime.control.policies.oracle import Judged, policy_for
 from laptime.control.policies.policy import decide_twice
-from laptime.control.seen import Floats32, correction_factors
+from laptime.control.seen import correction_factors
 from laptime.control.tables.decision_table import DecisionTable
 from laptime.control.tables.feature_table import FeatureTable
-from laptime.data.stats import Floats, wilson
+from laptime.data.stats import wilson
 from laptime.errors import LaptimeError
 from laptime.estimate import online as streams
 
@@ -54,32 +55,21 @@ class StreamSettings(msgspec.Struct, frozen=True, kw_only=True):
             raise LaptimeError("a stream's factor and in_flight are above 0")
 
 
-def online_baseline(table: DecisionTable, bounds: Bounds, language: Floats32) -> Floats:
-    """log(total / bound) of the training half's answers, for laptime.estimate.online.begin: (questions * choices,).
-
-    The bound is the one that is known before the answer's length is. Choices without a bound are left out.
-    """
-    bound_ms, _ = bounds.for_questions(language)
-    ratios = np.log(table.total_ms) - np.log(bound_ms)
-    finite: Floats = ratios[np.isfinite(ratios)]
-    return finite
-
-
 def slow_stream(
     policy: Judged,
     table: DecisionTable,
     features: FeatureTable,
     bounds: Bounds,
-    baseline: Floats,
     settings: StreamSettings,
 ) -> list[Outcome]:
     """One outcome a request. Questions are drawn from the table with repetition; the same seed draws the same ones.
 
-    features: those of the table's questions, in its order. baseline: of the training half (`online_baseline`).
+    features: those of the table's questions, in its order. Raises LaptimeError for bounds that promise nothing.
     """
     budget_ms = settings.budget_ms
     rows = np.random.default_rng(settings.seed).integers(0, len(table), settings.requests)
-    state = streams.begin(baseline, q=bounds.confidence)
+    if (state := stream_of(bounds)) is None:
+        raise LaptimeError("these bounds promise nothing, so there is nothing to correct; train the policy anew")
     running: list[tuple[float, str, float]] = []  # ends at, key, took
     outcomes = []
     for number, row in enumerate(rows.tolist()):

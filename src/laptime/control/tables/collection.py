@@ -14,7 +14,7 @@ from laptime.control.question import Question, inputs_for, opened
 from laptime.control.seen import Floats32
 from laptime.control.tables.decision_table import DecisionTable, question_type
 from laptime.control.tables.feature_table import FeatureArrays, FeatureTable, feature_table
-from laptime.control.tables.features import PIXELS, language_features, pixel_features
+from laptime.control.tables.features import language_features, pixel_features
 from laptime.errors import LaptimeError
 from laptime.measure.stage_timer import StageTimer
 from laptime.models.anatomy import find_anatomy
@@ -143,7 +143,7 @@ def collect_features(
     for example in examples:
         question = opened(example)
         language.append(language_features(question.text))
-        pixels.append(np.zeros(PIXELS, np.float32) if question.image is None else pixel_features(question.image))
+        pixels.append(pixel_features(question.image))
     hidden: list[Floats32] = []
     for tier, cut in enumerate(crops or [None]):
         rows: dict[int, Floats32] = {}

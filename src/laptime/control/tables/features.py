@@ -50,11 +50,13 @@ def language_features(question: str) -> Floats32:
 
 
 def pixel_features(image: Any) -> Floats32:
-    """The image as the mean colours of 8 x 8 boxes, RGB, each from -1 to 1: (192,).
+    """The image as the mean colours of 8 x 8 boxes, RGB, each from -1 to 1: (192,). All are 0 without an image.
 
-    image: a PIL image, or an array (height, width, 3) or (height, width) of uint8. The mean is over 4 x 4 evenly spaced
-    pixels of a box, so a large image takes no longer than a small one. Raises LaptimeError for anything else.
+    image: a PIL image, an array (height, width, 3) or (height, width) of uint8, or None. The mean is over 4 x 4 evenly
+    spaced pixels of a box, so a large image takes no longer than a small one. Raises LaptimeError for anything else.
     """
+    if image is None:
+        return np.zeros(PIXELS, dtype=np.float32)
     if hasattr(image, "resize") and hasattr(image, "convert"):
         small = (image if image.mode == "RGB" else image.convert("RGB")).resize((LOOKED_AT, LOOKED_AT), NEAREST)
         pixels = np.asarray(small)
