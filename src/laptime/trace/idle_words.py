@@ -62,8 +62,7 @@ def _reason_of(device: DeviceTimes, steps: Steps) -> str:
 def why_idle(integrity: Integrity, device: DeviceTimes, kernels: list[Kernel], steps: Steps) -> str:
     """Why a device waited, as far as the trace knows its launches."""
     work = sum(row.count for row in device.busy)
-    alone = sum(finding.count for finding in integrity.findings if finding.code == "no-launch-record")
-    if alone > 0.5 * work:
+    if launches_unknown(integrity, device):
         return "most of its work has no launch in this trace, so why isn't known"
     why = _reason_of(device, steps)
     launching = why.startswith((REASONS["launch-overhead"], OTHER_WORK))
@@ -82,6 +81,12 @@ def why_idle(integrity: Integrity, device: DeviceTimes, kernels: list[Kernel], s
             " first launch can take longer"
         )
     return why
+
+
+def launches_unknown(integrity: Integrity, device: DeviceTimes) -> bool:
+    """Whether most of a device's work has no launch in the trace."""
+    alone = sum(finding.count for finding in integrity.findings if finding.code == "no-launch-record")
+    return alone > 0.5 * sum(row.count for row in device.busy)
 
 
 def _first_launches(device: DeviceTimes, kernels: list[Kernel]) -> bool:

@@ -69,6 +69,15 @@ def test_a_cause_with_time_and_no_gap_is_explained() -> None:
         assert "A gap is counted under its main cause; its time is parted among all of its causes." in text
 
 
+def test_causes_are_doubted_where_the_headline_leaves_them_open() -> None:
+    whole = an_analysis()
+    assert "not surely why" not in shown(whole) + trace_page(whole)
+    lost = Finding(code="launches-without-kernels", severity="severe", message="9 of 20 launches have no kernel: x")
+    for text in (shown, trace_page):
+        analysis = msgspec.structs.replace(whole, integrity=Integrity("partial", [lost]))
+        assert "what the host did meanwhile, not surely why: 9 of 20 launches have no kernel." in text(analysis)
+
+
 def test_kernels_beside_whole_graphs_are_said_to_be_outside_them() -> None:
     rows = [ActivityRow(1_000, 2_000, "add", correlation=1), ActivityRow(9_000, 99_000, "CUDA graph 1", "graph", 2)]
     calls = [CallRow(0, 500, correlation=1), CallRow(5_000, 6_000, "cudaGraphLaunch", 2)]

@@ -16,7 +16,7 @@ from laptime.report.trace.memory import memory_data, memory_section, shown
 from laptime.report.trace.operator_times import in_unit, operator_times_data, operator_times_section
 from laptime.trace.comparison import Pair, TraceComparison
 from laptime.trace.plain_names import plain
-from laptime.trace.result import DeviceTimes, Steps, TraceAnalysis, TracedPass, WhatIf
+from laptime.trace.result import DeviceTimes, Integrity, Steps, TraceAnalysis, TracedPass, WhatIf
 
 NAME_LIMIT = 2_000
 """Characters of a kernel's full name that a page carries."""
@@ -43,7 +43,7 @@ def trace_page(analysis: TraceAnalysis) -> str:
         _whatif_section(analysis.whatif) if analysis.whatif else None,
         _pass_section(analysis.passes) if analysis.passes else None,
         *(device_time_section(d, several=len(analysis.devices) > 1) for d in analysis.devices),
-        *(_gap_section(d, several=len(analysis.devices) > 1) for d in analysis.devices),
+        *(_gap_section(d, analysis.integrity, several=len(analysis.devices) > 1) for d in analysis.devices),
         launched_by_section(analysis.launched_by) if analysis.launched_by else None,
         operator_times_section(analysis.launched_by) if analysis.launched_by and analysis.launched_by.work else None,
         _kernel_section(analysis) if analysis.kernels else None,
@@ -175,8 +175,9 @@ def _pass_section(passes: Sequence[TracedPass]) -> Html:
     )
 
 
-def _gap_section(device: DeviceTimes, *, several: bool) -> Html:
+def _gap_section(device: DeviceTimes, integrity: Integrity, *, several: bool) -> Html:
     gaps = device.gaps
+    doubt = words.doubt_of_causes(integrity, device) if gaps.causes else None
     causes = [
         [
             tag("span", tag("span", class_=f"swatch cause-{row.cause}"), words.CAUSES.get(row.cause, row.cause)),
@@ -210,6 +211,7 @@ def _gap_section(device: DeviceTimes, *, several: bool) -> Html:
                 tag("h3", "Why the GPU waited"),
                 table(["cause", "gaps", "ms", "of idle"], causes, numeric=[1, 2, 3]),
                 tag("p", words.GAPS_OF_CAUSES, class_="lead") if len(gaps.causes) > 1 else None,
+                tag("p", doubt, class_="lead") if doubt else None,
             ),
             tag(
                 "div",

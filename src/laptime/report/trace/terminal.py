@@ -17,7 +17,7 @@ from laptime.report.trace.memory import memory_report
 from laptime.report.trace.operator_times import operator_times_report
 from laptime.trace.comparison import Pair, TraceComparison
 from laptime.trace.plain_names import plain
-from laptime.trace.result import DeviceTimes, Kernel, LargeGap, Steps, TraceAnalysis, TracedPass, WhatIf
+from laptime.trace.result import DeviceTimes, Integrity, Kernel, LargeGap, Steps, TraceAnalysis, TracedPass, WhatIf
 
 _STYLES = {"ok": "green", "partial": "yellow", "unsupported": "red"}
 _BAR = Column(narrow="keep", min_width=BAR_CELLS)
@@ -31,7 +31,7 @@ def trace_report(analysis: TraceAnalysis, *, kernels: int = 12, large: int = 8) 
     parts: list[RenderableType] = [*_integrity(analysis), Text(""), _bold(analysis.headline)]
     parts += [Text(one_line(analysis.advice, 400)), Text("")]
     for device in analysis.devices:
-        parts += [*device_time_report(device), _gap_lengths(device), _causes(device)]
+        parts += [*device_time_report(device), _gap_lengths(device), _causes(device, analysis.integrity)]
         if device.gaps.large:
             parts.append(_large(device.gaps.large[:large]))
     if analysis.steps.method != "none":
@@ -100,7 +100,7 @@ def _of_idle(ns: int, device: DeviceTimes) -> tuple[str, str]:
     return percent(part), bar(part)
 
 
-def _causes(device: DeviceTimes) -> RenderableType:
+def _causes(device: DeviceTimes, integrity: Integrity) -> RenderableType:
     table = columns_table(
         "cause", "gaps", "total ms", "share of idle", _BAR, title="Why the GPU waited", numeric=(1, 2, 3)
     )
@@ -110,6 +110,8 @@ def _causes(device: DeviceTimes) -> RenderableType:
     remarks: list[str | Text] = []
     if len(device.gaps.causes) > 1:
         remarks.append(Text(words.GAPS_OF_CAUSES, style="dim"))
+    if device.gaps.causes and (doubt := words.doubt_of_causes(integrity, device)):
+        remarks.append(Text(doubt, style="dim"))
     if device.gaps.host:
         named = [f"{one_line(plain(row.name, 44), 44)} {text(row.total_ns, 'ns')}" for row in device.gaps.host[:5]]
         remarks.append(Text(f"meanwhile the host was in: {', '.join(named)}", style="dim"))

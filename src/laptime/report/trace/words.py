@@ -12,6 +12,8 @@ from laptime.report.kit.numbers import KEEP_TOGETHER, NOTHING, count, decimals, 
 from laptime.report.kit.text import counted, one_line
 from laptime.trace.attention_kinds import attention_words
 from laptime.trace.comparison import Pair
+from laptime.trace.headline import missing_work
+from laptime.trace.idle_words import launches_unknown
 from laptime.trace.result import MANY, DeviceTimes, Integrity, LargeGap, Steps, TraceAnalysis, TracedPass, WhatIf
 
 CAUSES: dict[str, str] = {
@@ -70,6 +72,14 @@ def ms_column(ns: float | None) -> str:
 def kernels_title(devices: Sequence[DeviceTimes]) -> str:
     """What the table of kernels holds: of graphs that were recorded whole no kernel is known."""
     return "Kernels outside graphs" if any(device.kernels is None for device in devices) else "Kernels"
+
+
+def doubt_of_causes(integrity: Integrity, device: DeviceTimes) -> str | None:
+    """What must be said of causes where the headline leaves open why the device waited; None where it doesn't."""
+    missing = missing_work(integrity)
+    if not missing and launches_unknown(integrity, device):
+        missing = "most of its work has no launch in this trace"
+    return f"These are what the host did meanwhile, not surely why: {missing}." if missing else None
 
 
 GAPS_OF_CAUSES = "A gap is counted under its main cause; its time is parted among all of its causes."
