@@ -126,7 +126,7 @@ def test_the_other_formats_are_recognised(tmp_path):
               "inter_token_latency_s": 0.1, "number_input_tokens": 30, "number_output_tokens": 10,
               "number_total_tokens": 40, "request_output_throughput_token_per_s": 10.0}] * 9),
         "llama-bench": json.dumps(
-            [{"build_commit": "abc", "n_prompt": 0, "n_gen": 16, "avg_ns": 2e6, "avg_ts": 8000.0,
+            [{"build_commit": "abc", "n_prompt": 0, "n_gen": 16, "avg_ns": 3.42e6, "avg_ts": 6679.4,
               "samples_ns": [9_000_000, 2_000_000, 2_100_000, 2_000_000, 2_000_000], "samples_ts": [1.0] * 5}]),
         "optimum-benchmark": json.dumps(
             {"config": {}, "report": {"prefill": {"latency": {"unit": "s", "values": [0.1] * 5}},

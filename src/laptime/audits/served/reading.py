@@ -262,7 +262,14 @@ def _llama_bench(values: Sequence[Object], path: Path) -> ServedResult:
             for ns in one.get("samples_ns") or []
         ]
         name = f"pp{one['n_prompt']} tg{tokens}"
-        levels.append(ServedLevel(name=name, requests=requests, finished=len(requests), failed=0, p99=False))
+        mean_ns = as_number(one.get("avg_ns"))
+        stated = StatedFigures(
+            times={} if mean_ns is None else {"request": {"mean": mean_ns / 1e6}},
+            call_rate=as_number(one.get("avg_ts")),
+        )
+        levels.append(
+            ServedLevel(name=name, requests=requests, finished=len(requests), failed=0, p99=False, stated=stated)
+        )
     return ServedResult(program="llama-bench", source=str(path), levels=levels, ttft_from=None, batches=True)
 
 
@@ -275,7 +282,9 @@ def _optimum(values: Sequence[Object], path: Path) -> ServedResult:
         if not times:
             continue
         requests = [ServedRequest(total_ms=value * 1e3) for value in times]
-        levels.append(ServedLevel(name=name, requests=requests, finished=len(requests), failed=0))
+        mean_s = as_number(part["latency"].get("mean"))
+        stated = StatedFigures(times={} if mean_s is None else {"request": {"mean": mean_s * 1e3}})
+        levels.append(ServedLevel(name=name, requests=requests, finished=len(requests), failed=0, stated=stated))
     return ServedResult(program="optimum-benchmark", source=str(path), levels=levels, ttft_from=None, batches=True)
 
 

@@ -29,7 +29,7 @@ class ServedRequest(msgspec.Struct, frozen=True, kw_only=True):
 class StatedFigures(msgspec.Struct, frozen=True, kw_only=True):
     """What a result says of a load as a whole. times: kind ("TTFT", "request", "token", "gap") to statistic, ms.
 
-    The rates are per second.
+    The rates are per second. call_rate: tokens a second, the mean over calls that are timed one by one.
     """
 
     duration_s: float | None = None
@@ -37,6 +37,7 @@ class StatedFigures(msgspec.Struct, frozen=True, kw_only=True):
     requests_rate: float | None = None
     output_rate: float | None = None
     tokens_rate: float | None = None
+    call_rate: float | None = None
     input_tokens: float | None = None
     output_tokens: float | None = None
 

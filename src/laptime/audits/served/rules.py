@@ -6,7 +6,7 @@ from statistics import median
 
 from laptime.audits.result import AuditReport
 from laptime.audits.rule import Judged, NotJudged, RuleOutcome, collected, counted, percent, worst_first
-from laptime.audits.served import possible, stated, stretches
+from laptime.audits.served import answers, possible, stated, streams, stretches
 from laptime.audits.served.result import ServedLevel, ServedRequest, ServedResult
 from laptime.audits.served.rule import CLOSE, ServedRule, after_first, found, gaps_by_token, good_of
 
@@ -41,7 +41,7 @@ def cached_prefixes(result: ServedResult) -> RuleOutcome:
 
 def chunk_for_token(result: ServedResult) -> RuleOutcome:
     """Gaps between chunks given as gaps between tokens."""
-    known = [r for r in good_of(result) if r.gaps_ms is not None and r.chunks and r.output_tokens]
+    known = [r for r in good_of(result) if r.chunks and r.output_tokens and not streams.came_whole(r)]
     if not known or result.gaps_named == "chunks":
         return _times_of_chunks(result)
     merged = [r for r in known if r.chunks != r.output_tokens]
@@ -185,7 +185,11 @@ def warm_up_inside(result: ServedResult) -> RuleOutcome:
             continue
         judged += 1
         rest = sorted(values[max(1, level.concurrency or 1) :])
-        if rest and values[0] > (WARM if not result.batches else 1.2) * rest[max(0, int(0.95 * len(rest)) - 1)]:
+        if (
+            rest
+            and rest[0] > 0
+            and values[0] > (WARM if not result.batches else 1.2) * rest[max(0, int(0.95 * len(rest)) - 1)]
+        ):
             slow.append((level, values[0], median(rest)))
     if not judged:
         return NotJudged("too few requests are kept one by one in the order of their start")
@@ -266,12 +270,18 @@ RULES: tuple[ServedRule, ...] = (
     ServedRule("longer-than-run", "do requests fit into the run?", possible.longer_than_run),
     ServedRule("summary-unlike-rows", "does the summary follow from the rest?", stated.summary_unlike_rows),
     ServedRule("copied-requests", "is each request its own?", stretches.copied_requests),
+    ServedRule("total-unlike-parts", "is a request as long as its parts?", streams.total_unlike_parts),
+    ServedRule("empty-answers", "does each finished request have an answer?", answers.empty_answers),
+    ServedRule("ttft-not-seen", "was a first token seen?", streams.never_seen),
+    ServedRule("not-streamed", "did the first token come before the answer's end?", streams.not_streamed),
     ServedRule("cached-prefixes", "were prompts in a cache?", cached_prefixes),
     ServedRule("chunk-for-token", "are chunks taken for tokens?", chunk_for_token),
+    ServedRule("chunks-in-bursts", "do chunks come one by one?", streams.chunks_in_bursts),
     ServedRule("several-tokens-a-chunk", "does a chunk hold one token?", chunks_of_tokens),
     ServedRule("per-token-includes-first", "is the first token in the time per token?", per_token_divisor),
     ServedRule("ttft-without-queue", "does TTFT leave the client's own queue out?", queue_left_out),
     ServedRule("client-bound", "was the rate sent?", client_bound),
+    ServedRule("more-at-once", "were no more under way than asked?", answers.more_at_once),
     ServedRule("failures-dropped", "are failed requests left out?", failures_dropped),
     ServedRule("warm-up-inside", "is the warm-up in it?", warm_up_inside),
     ServedRule("slow-stretch", "are requests in a row slower than the others?", stretches.slow_stretch),

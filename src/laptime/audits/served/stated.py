@@ -47,13 +47,16 @@ Stated = tuple[str, str, float, float, float]
 def _times(level: ServedLevel) -> list[Stated]:
     """Times, where the file keeps exactly the requests that it counts as finished."""
     good = level.good
-    if not good or level.finished != len(good) or any(r.ttft_ms is None or r.ttft_ms == 0 for r in good):
+    if not good or level.finished != len(good) or any(r.ttft_ms == 0 for r in good):
+        return []
+    timed = all(r.ttft_ms is not None for r in good)
+    if not timed and any(kind != "request" for kind in level.stated.times):
         return []
     several = [r for r in good if (r.output_tokens or 0) > 1 and r.total_ms is not None]
     of_rows = {
-        "TTFT": [r.ttft_ms or 0.0 for r in good],
+        "TTFT": [r.ttft_ms or 0.0 for r in good] if timed else [],
         "request": [r.total_ms for r in good if r.total_ms is not None],
-        "token": [after_first(r) / ((r.output_tokens or 2) - 1) for r in several],
+        "token": [] if not timed else [after_first(r) / ((r.output_tokens or 2) - 1) for r in several],
         "gap": [gap for r in good for gap in r.gaps_ms or []],
     }
     found_times: list[Stated] = []
@@ -85,6 +88,9 @@ def _rates(level: ServedLevel) -> list[Stated]:
         ):
             if rate is not None and amount is not None:
                 pairs.append((name, f"{amount:,.0f} in {figure(run_s)} s", rate, amount / run_s, 0.01))
+    calls = [((r.prompt_tokens or 0) + (r.output_tokens or 0)) / r.total_ms * 1e3 for r in level.good if r.total_ms]
+    if said.call_rate is not None and calls and len(calls) == level.finished:
+        pairs.append(("tokens/s", "its calls", said.call_rate, fmean(calls), 0.01))
     tokens = [r.output_tokens for r in level.good]
     if said.output_tokens is not None and tokens and level.finished == len(tokens) and None not in tokens:
         pairs.append(("output tokens", "its requests", said.output_tokens, float(sum(n or 0 for n in tokens)), 1.0))
