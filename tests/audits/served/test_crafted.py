@@ -28,7 +28,7 @@ def test_a_sound_result_has_no_warning(tmp_path, make):
 
 
 def test_a_few_answers_in_one_chunk_are_a_stream(tmp_path):
-    """A third of the answers fit one chunk, one is empty because it ended at once: nothing says that nothing streams."""
+    """A third of the answers fit one chunk: that says nothing of the others."""
 
     def short(place, row):
         if place % 3 == 0:
