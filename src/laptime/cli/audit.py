@@ -6,9 +6,10 @@ import os
 from pathlib import Path
 from typing import Annotated
 
+from laptime.cli.ci import check_ci, tell_ci
 from laptime.cli.declared import argument
 from laptime.cli.options import Force, GithubSummary, Html, Json, Junit
-from laptime.cli.output import check_ci, give, tell_ci
+from laptime.cli.output import give
 from laptime.data.files import check_new_file
 from laptime.errors import LaptimeError
 

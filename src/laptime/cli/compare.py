@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+from laptime.cli.ci import check_ci, tell_ci
 from laptime.cli.declared import argument, option
 from laptime.cli.options import (
     INPUT,
@@ -22,7 +23,7 @@ from laptime.cli.options import (
     Stage,
     share,
 )
-from laptime.cli.output import check_ci, give, tell_ci
+from laptime.cli.output import give
 from laptime.errors import LaptimeError
 
 if TYPE_CHECKING:

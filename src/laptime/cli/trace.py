@@ -9,7 +9,6 @@ from typing import Annotated
 from laptime.cli.declared import argument, option
 from laptime.cli.options import INPUT, QUESTION, Force, Html, Json, milliseconds
 from laptime.cli.output import give
-from laptime.data.files import check_new_file
 from laptime.errors import LaptimeError
 
 
@@ -86,7 +85,10 @@ def trace(
     tpot_ms = None if tpot is None else milliseconds("--tpot", tpot)
     given = {"prefill": prefill, "vision": vision}
     stage_ms = {stage: milliseconds(f"--{stage}", ms) for stage, ms in given.items() if ms is not None}
-    check_new_file(html, "--html", force=force)
+    if html is not None:
+        from laptime.data.files import check_new_file
+
+        check_new_file(html, "--html", force=force)
     with trace_files(files) as found:
         if len(found) > 1 or ranks:
             from laptime.trace.ranks import ranks_of

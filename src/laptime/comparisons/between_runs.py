@@ -22,7 +22,8 @@ from laptime.comparisons.compared_run import ComparedRun
 from laptime.comparisons.matching import Matched, match, stage_logs
 from laptime.comparisons.result import UNKNOWN_NOISE, Comparison, StageComparison
 from laptime.comparisons.verdict import overall, verdict
-from laptime.data.record import Finding, Interval
+from laptime.data.finding import Finding
+from laptime.data.record import Interval
 from laptime.data.stats import t_quantile
 from laptime.errors import LaptimeError
 

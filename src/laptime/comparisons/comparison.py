@@ -17,7 +17,8 @@ from laptime.comparisons.matching import Matched, match, merged_until_independen
 from laptime.comparisons.ratio_interval import fewest_pairs, fewest_unpaired, paired_interval, unpaired_interval
 from laptime.comparisons.result import NOT_CLEAN, Comparison, Side, StageComparison
 from laptime.comparisons.verdict import more_samples, overall, verdict
-from laptime.data.record import STAGES, Finding, Sample
+from laptime.data.finding import Finding
+from laptime.data.record import STAGES, Sample
 from laptime.data.run_folder import Run
 from laptime.errors import LaptimeError
 

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from laptime.comparisons.matching import Matched
-from laptime.data.record import STAGES, Environment, Finding, Scalar
+from laptime.data.finding import Finding
+from laptime.data.record import STAGES, Environment, Scalar
 from laptime.data.stats import Floats
 
 ALL = (*STAGES, "total", "decode_per_token")

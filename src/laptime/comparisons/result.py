@@ -6,7 +6,8 @@ from typing import ClassVar, Literal
 
 import msgspec
 
-from laptime.data.record import Finding, Interval
+from laptime.data.finding import Finding
+from laptime.data.record import Interval
 from laptime.data.shown import Shown
 
 SCHEMA = "laptime.compare/1"

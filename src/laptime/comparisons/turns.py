@@ -16,7 +16,8 @@ from laptime.comparisons.matching import Matched, match, stage_logs
 from laptime.comparisons.odds import log_odds, turns_interval
 from laptime.comparisons.result import Comparison, Side, StageComparison, Turn
 from laptime.comparisons.verdict import overall, verdict
-from laptime.data.record import Finding, Sample
+from laptime.data.finding import Finding
+from laptime.data.record import Sample
 from laptime.data.run_folder import Run
 from laptime.data.usable import left_out_reasons, usable
 

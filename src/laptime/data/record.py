@@ -322,15 +322,6 @@ class WorkerStart(msgspec.Struct, frozen=True, kw_only=True):
     environment: Environment
 
 
-class Finding(msgspec.Struct, frozen=True, kw_only=True):
-    """Something that a reader must know before trusting a number."""
-
-    code: str
-    severity: Literal["info", "warning", "severe"]
-    message: str
-    count: int = 1
-
-
 class Interval(msgspec.Struct, frozen=True):
     """An estimate with its confidence interval; the ends are None when there are too few values for one."""
 

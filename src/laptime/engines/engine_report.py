@@ -10,8 +10,9 @@ from statistics import median
 
 import msgspec
 
+from laptime.data.finding import Finding
 from laptime.data.line_file import LineFile
-from laptime.data.record import STAGES, Finding, Interval, Scalar
+from laptime.data.record import STAGES, Interval, Scalar
 from laptime.data.run_folder import RunFolder, new_info, read_info
 from laptime.data.stats import median_interval
 from laptime.engines.engine_result import Beside, EngineLevel, EngineReport, StageFigure, StepFigures

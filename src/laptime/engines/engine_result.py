@@ -6,7 +6,8 @@ from typing import ClassVar
 
 import msgspec
 
-from laptime.data.record import Finding, Interval
+from laptime.data.finding import Finding
+from laptime.data.record import Interval
 from laptime.data.shown import Shown
 from laptime.engines.life import RequestLife, SpanKind
 from laptime.engines.step import StepSample

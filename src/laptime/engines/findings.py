@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from laptime.data.record import Finding
+from laptime.data.finding import Finding
 from laptime.engines.result import Level
 
 LAG_LIMIT_MS, LAG_SHARE = 2.0, 0.05

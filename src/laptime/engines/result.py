@@ -6,7 +6,8 @@ from typing import ClassVar, Literal
 
 import msgspec
 
-from laptime.data.record import Environment, Finding, Interval, Scalar
+from laptime.data.finding import Finding
+from laptime.data.record import Environment, Interval, Scalar
 from laptime.data.shown import Shown
 
 SCHEMA = "laptime.serve/1"

@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 from msgspec.structs import replace
 
-from laptime.data.record import Finding
+from laptime.data.finding import Finding
 from laptime.errors import LaptimeError
 from laptime.trace.advice import advice, pass_advice
 from laptime.trace.api import api_calls

@@ -12,7 +12,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from laptime.data.record import Finding
+from laptime.data.finding import Finding
 from laptime.trace.kernel_names import family
 from laptime.trace.read.distinct import each_once
 from laptime.trace.read.timeline import Activity, GpuTimeline, Int32, Int64, RangeKind

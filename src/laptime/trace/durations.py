@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from msgspec.structs import replace
 
-from laptime.data.record import Finding
+from laptime.data.finding import Finding
 from laptime.trace.kernel_names import family
 from laptime.trace.read.distinct import each_once
 from laptime.trace.read.timeline import Activity, GpuTimeline, Int64

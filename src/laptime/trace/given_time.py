@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from laptime.data.record import Finding
+from laptime.data.finding import Finding
 from laptime.errors import LaptimeError
 from laptime.trace.result import SURE, Steps
 

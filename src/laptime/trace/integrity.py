@@ -11,7 +11,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from laptime.data.record import Finding
+from laptime.data.finding import Finding
 from laptime.trace.completeness import (
     captured_launches,
     gpus_as_ranks,

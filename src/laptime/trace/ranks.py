@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from laptime.data.record import Finding
+from laptime.data.finding import Finding
 from laptime.errors import LaptimeError, NoTraceError
 from laptime.trace.device_time import COMMUNICATION, COMPUTE, busy_times, compute_beside, kinds
 from laptime.trace.durations import bounded

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import msgspec
 
-from laptime.data.record import Finding
+from laptime.data.finding import Finding
 from laptime.data.shown import Shown
 
 SCHEMA = "laptime.trace-ranks/1"

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import msgspec
 
-from laptime.data.record import Finding
+from laptime.data.finding import Finding
 from laptime.data.shown import Shown
 from laptime.trace.launch_result import LaunchedBy
 from laptime.trace.memory_result import DeviceMemory

@@ -24,7 +24,8 @@ from laptime.control.judge.result import (
     StreamRequest,
 )
 from laptime.control.policies.saved_policy import CurvePoint, TrainingCurve
-from laptime.data.record import Environment, Finding, Interval
+from laptime.data.finding import Finding
+from laptime.data.record import Environment, Interval
 from laptime.data.stats import wilson
 from tests.report.sample_runs import environment
 

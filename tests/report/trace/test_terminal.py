@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from laptime.data.record import Finding
+from laptime.data.finding import Finding
 from laptime.report.trace.page import trace_page
 from laptime.report.trace.terminal import trace_report
 from laptime.trace.analysis import analyse

@@ -31,7 +31,7 @@ from laptime.control.seen import Floats32
 from laptime.control.tables.collection import facts_of
 from laptime.control.tables.decision_table import DecisionTable
 from laptime.control.tables.feature_table import FeatureTable
-from laptime.data.record import Finding
+from laptime.data.finding import Finding
 from laptime.data.stats import Floats
 from laptime.errors import LaptimeError
 from laptime.measure.environment import describe

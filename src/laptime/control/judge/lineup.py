@@ -33,7 +33,7 @@ from laptime.control.policies.static import lookup_policy, static_policy
 from laptime.control.seen import Floats32
 from laptime.control.tables.decision_table import DecisionTable
 from laptime.control.tables.feature_table import FeatureTable
-from laptime.data.record import Finding
+from laptime.data.finding import Finding
 from laptime.data.stats import Floats
 from laptime.errors import LaptimeError
 from laptime.estimate.roofline.roofline import Rates, roofline_columns, shape_of

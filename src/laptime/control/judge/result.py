@@ -11,7 +11,8 @@ from typing import ClassVar, Literal
 import msgspec
 
 from laptime.control.policies.saved_policy import TrainingCurve
-from laptime.data.record import Environment, Finding, Interval
+from laptime.data.finding import Finding
+from laptime.data.record import Environment, Interval
 from laptime.data.shown import Shown
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from laptime.data.record import Finding
+from laptime.data.finding import Finding
 from laptime.report.kit.numbers import KEEP_TOGETHER, NOTHING, count, decimals, percent, ratio, whole_percent
 from laptime.report.kit.text import counted, one_line
 from laptime.trace.attention_kinds import attention_words

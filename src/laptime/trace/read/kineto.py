@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
 
-from laptime.data.record import Finding
+from laptime.data.finding import Finding
 from laptime.trace.read import tables
 from laptime.trace.read.kineto_bytes import blocks
 from laptime.trace.read.kineto_columns import joined

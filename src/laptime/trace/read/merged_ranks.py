@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from laptime.data.record import Finding
+from laptime.data.finding import Finding
 from laptime.trace.read.distinct import each_once
 from laptime.trace.read.launch_links import UNKNOWN
 from laptime.trace.read.merged_processes import MAYBE_SHARED, Launches, launching, own_devices, owners, ranks_of

@@ -13,17 +13,14 @@ from typing import Literal
 
 import numpy as np
 
-from laptime.data.record import Finding
+from laptime.data.finding import Finding
 from laptime.errors import LaptimeError
 from laptime.trace.read import tables
 from laptime.trace.read.launch_links import claim
 from laptime.trace.read.nsight_diagnostics import diagnostics
+from laptime.trace.read.nsight_names import CALL_TABLES, DEVICE_TABLES, RANGE_TABLES, STRINGS
 from laptime.trace.read.nsight_tables import (
-    CALL_TABLES,
     COPY_BASE,
-    DEVICE_TABLES,
-    RANGE_TABLES,
-    STRINGS,
     NsightExport,
     Rows,
     gpu_of,

@@ -10,9 +10,10 @@ import sqlite3
 from collections.abc import Iterator
 from typing import Literal
 
-from laptime.data.record import Finding
+from laptime.data.finding import Finding
 from laptime.errors import LaptimeError
-from laptime.trace.read.nsight_tables import DIAGNOSTICS, NsightExport
+from laptime.trace.read.nsight_names import DIAGNOSTICS
+from laptime.trace.read.nsight_tables import NsightExport
 from laptime.trace.read.sqlite_columns import database
 
 Severity = Literal["info", "warning", "severe"]

@@ -11,16 +11,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from laptime.errors import LaptimeError
-from laptime.trace.read.nsight_tables import is_read
+from laptime.trace.read.nsight_names import is_read
 from laptime.trace.read.sqlite_columns import quoted
 
 EXPORT_SECONDS = 600
 _ROWS = 100_000
-
-
-def is_parquet_export(path: Path) -> bool:
-    """Whether a folder is what `nsys export --type parquetdir` writes."""
-    return path.is_dir() and any(is_read(file.stem) for file in path.glob("*.parquet"))
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,20 +9,19 @@ import msgspec
 import numpy as np
 
 from laptime.errors import LaptimeError, NoTraceError
+from laptime.trace.read.nsight_names import (
+    CALL_TABLES,
+    CUDA_DEVICES,
+    DEVICE_TABLES,
+    DIAGNOSTICS,
+    RANGE_TABLES,
+    STRINGS,
+    TABLE,
+)
 from laptime.trace.read.second_process import available, elsewhere
 from laptime.trace.read.sqlite_columns import MISSING, database, quoted, read_columns, table_columns
 from laptime.trace.read.timeline import Int64
 
-DEVICE_TABLES = ("KERNEL", "MEMCPY", "MEMCPY2", "MEMSET", "GRAPH_TRACE")
-CALL_TABLES = ("RUNTIME", "DRIVER")
-RANGE_TABLES = ("NVTX_EVENTS", "PROFILER_OVERHEAD", "OVERHEAD")
-STRINGS = "StringIds"
-CUDA_DEVICES = "TARGET_INFO_CUDA_DEVICE"
-DIAGNOSTICS = "DIAGNOSTIC_EVENT"
-
-_NAME = re.compile(
-    rf"(?:CUPTI_ACTIVITY_KIND_(?:CONCURRENT_)?)?({'|'.join(DEVICE_TABLES + CALL_TABLES + RANGE_TABLES)})(?:_V(\d+))?"
-)
 _NAME_COLUMNS: Mapping[str, tuple[str, ...]] = {
     "KERNEL": ("demangledName", "shortName", "mangledName"),
     "MEMSET": (),
@@ -63,12 +61,6 @@ class Rows(msgspec.Struct, frozen=True):
     damage: str | None = None
 
 
-def is_read(table: str) -> bool:
-    """Whether a table of this name is one that is read."""
-    others = (STRINGS, CUDA_DEVICES, DIAGNOSTICS, "META_DATA_EXPORT", "EXPORT_META_DATA")
-    return table in others or _NAME.fullmatch(table) is not None
-
-
 OTHER_PROGRAMS: dict[frozenset[str], str] = {
     frozenset({"CANN_API", "NPU_INFO"}): "the Ascend profiler",
     frozenset({"HIP", "HSA", "KERN", "rocpd_metadata", "rocpd_string"}): "rocprof",
@@ -94,7 +86,7 @@ def open_export(path: Path) -> NsightExport:
     with database(path) as db:
         columns = table_columns(db)
         for name in columns:
-            match = _NAME.fullmatch(name)
+            match = TABLE.fullmatch(name)
             if match is not None and int(match[2] or 0) >= versions.get(match[1], 0):
                 names[match[1]], versions[match[1]] = name, int(match[2] or 0)
         for meta in ("META_DATA_EXPORT", "EXPORT_META_DATA"):  # since 2024, and before

@@ -1,4 +1,7 @@
-"""One door for every trace format: the content, not the name, says which reader is asked."""
+"""One door for every trace format: the content, not the name, says which reader is asked.
+
+Each reader is imported for its own files only: start-up counts.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from laptime.errors import LaptimeError
-from laptime.trace.read.nsight_other import exported, from_parquet, is_parquet_export
+from laptime.trace.read.nsight_names import is_parquet_export
 from laptime.trace.read.timeline import GpuTimeline
 
 _SQLITE_MAGIC = b"SQLite format 3\0"
@@ -34,6 +37,8 @@ def read_timeline(path: str | Path, *, details: bool = True) -> GpuTimeline:
     """
     path = Path(path)
     if is_parquet_export(path):
+        from laptime.trace.read.nsight_other import from_parquet
+
         with from_parquet(path) as sqlite:
             return _nsight(sqlite, path)
     try:
@@ -51,6 +56,8 @@ def read_timeline(path: str | Path, *, details: bool = True) -> GpuTimeline:
         return _nsight(path, path)
     text = head.startswith(_GZIP_MAGIC) or head.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"[", b"")
     if path.suffix in (".nsys-rep", ".qdrep") or (not text and any(mark in head for mark in _NSYS_REPORT_MARKS)):
+        from laptime.trace.read.nsight_other import exported
+
         with exported(path) as sqlite:
             return _nsight(sqlite, path)
     if not head:
@@ -73,7 +80,7 @@ def read_timeline(path: str | Path, *, details: bool = True) -> GpuTimeline:
 
 def _nsight(sqlite: Path, path: Path) -> GpuTimeline:
     """What an export holds, under the name of the file that the user named."""
-    from laptime.trace.read import nsight  # each reader is imported for its own files only: start-up counts
+    from laptime.trace.read import nsight
 
     timeline = nsight.read(sqlite)
     return timeline if sqlite is path else replace(timeline, source=replace(timeline.source, file=str(path)))

@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from laptime.data.record import Finding
+from laptime.data.finding import Finding
 
 Int8 = npt.NDArray[np.int8]
 Int32 = npt.NDArray[np.int32]

@@ -1,0 +1,77 @@
+"""Traces in a .tar or .zip: what is one, and its files, unpacked under their own names and never beyond reason."""
+
+from __future__ import annotations
+
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+from laptime.errors import LaptimeError
+
+ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.bz2")
+BOMB_BYTES, BOMB_RATIO = 64 << 20, 300  # real traces pack to a tenth or a twentieth
+
+
+def is_archive(path: Path) -> bool:
+    """Whether the content is a .zip or a .tar (packed or not), or was meant to be one."""
+    try:
+        if not path.is_file():
+            return False
+        named = path.name.lower().endswith(ARCHIVES)
+        return named or _begins_as_zip(path) or zipfile.is_zipfile(path) or tarfile.is_tarfile(path)
+    except (OSError, EOFError):
+        return False
+
+
+def _begins_as_zip(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(4) == b"PK\x03\x04"
+
+
+def unpacked(path: Path, folder: Path, suffixes: tuple[str, ...], most: int) -> Iterator[Path]:
+    """Write an archive's traces below a folder, each under its own name and nothing but its name.
+
+    suffixes: how a trace's name ends. most: files that it may hold. Raises LaptimeError for a damaged archive, and for
+    one that unpacks to far more than it should.
+    """
+    room = max(BOMB_BYTES, BOMB_RATIO * path.stat().st_size)
+    try:
+        for number, (name, content) in enumerate(_members(path, suffixes)):
+            if number >= most:
+                raise LaptimeError(f"{path}: more than {most} files in it; unpack it and name those to read")
+            target = folder / str(number) / PurePosixPath(name.replace("\\", "/")).name
+            target.parent.mkdir()
+            with content, target.open("wb") as file:
+                while block := content.read(1 << 20):
+                    room -= len(block)
+                    if room < 0:
+                        raise LaptimeError(
+                            f"{path}: unpacks to over {BOMB_RATIO} times its size, as no trace does; check its origin"
+                        )
+                    file.write(block)
+            yield target
+    except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError, zlib.error, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise LaptimeError(f"{path}: the archive is damaged or can't be unpacked ({reason}); pack it again") from None
+
+
+def _members(path: Path, suffixes: tuple[str, ...]) -> Iterator[tuple[str, IO[bytes]]]:
+    """Name and content of each regular file in an archive that a trace can be in."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as packed:
+            for info in packed.infolist():
+                if not info.is_dir() and info.filename.endswith(suffixes):
+                    yield info.filename, packed.open(info)
+        return
+    if _begins_as_zip(path) or not tarfile.is_tarfile(path):
+        raise EOFError("it is cut short, or no archive")
+    with tarfile.open(path) as archive:
+        for member in archive:
+            content = archive.extractfile(member) if member.isreg() and member.name.endswith(suffixes) else None
+            if content is not None:
+                yield member.name, content
+        if archive.fileobj is not None and archive.fileobj.tell() <= archive.offset:
+            raise EOFError("it is cut short: its end mark is missing")
