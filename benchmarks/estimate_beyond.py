@@ -35,8 +35,9 @@ import laptime
 from laptime.estimate.judge.splits import largest
 from laptime.estimate.learn.configurations import collapse
 from laptime.estimate.learn.conformal import calibrate
+from laptime.estimate.learn.folds import FEWEST_LEFT, FEWEST_SIZES, MOST_BEYOND, MOST_HELD, Fold
 from laptime.estimate.learn.regressors import Training, described
-from laptime.estimate.learn.selection import FEWEST_LEFT, FEWEST_SIZES, MOST_BEYOND, MOST_HELD, Fold, cross_fit
+from laptime.estimate.learn.selection import cross_fit
 from laptime.estimate.roofline.work import work_of_run
 from laptime.estimate.table.reading import read_table, run_columns
 from laptime.estimate.table.table import encode

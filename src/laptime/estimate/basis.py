@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import polars as pl
 
 from laptime.estimate.learn.fitting import Fitted
-from laptime.estimate.learn.selection import Question
+from laptime.estimate.learn.folds import Question
+from laptime.estimate.learn.named_numbers import unmeasured
 from laptime.estimate.table.table import UNSEEN, Encoded
 
 NEW = ("level", "group", "sibling")
@@ -26,9 +27,10 @@ def held_out_for(fitted: Fitted, question: Question, new: Sequence[str]) -> list
 
 
 def new_levels(fitted: Fitted, rows: Encoded, row: int) -> list[str]:
-    """The columns of a row whose value was never measured."""
+    """The columns of a row whose name was never measured."""
+    between = unmeasured(fitted.named, rows.numeric[row : row + 1])[0]
     return [
-        name for name, code in zip(fitted.schema.categorical, rows.codes[row].tolist(), strict=True) if code == UNSEEN
+        name for name, new in zip(fitted.schema.features, [*between, *(rows.codes[row] == UNSEEN)], strict=True) if new
     ]
 
 

@@ -21,8 +21,9 @@ from laptime.estimate.learn.card import ModelCard
 from laptime.estimate.learn.conformal import CalibratedRegressor, check_level
 from laptime.estimate.learn.domain import NEAR, only_column, unseen_levels
 from laptime.estimate.learn.fitting import FitSettings, Fitted, fit_table, one_thread
+from laptime.estimate.learn.folds import Question
 from laptime.estimate.learn.growth import reach
-from laptime.estimate.learn.selection import Question
+from laptime.estimate.learn.named_numbers import unmeasured
 from laptime.estimate.roofline.work import Work
 from laptime.estimate.table.row_marks import row_marks, share_seen
 from laptime.estimate.table.table import UNSEEN, Encoded, as_polars, encode, group_codes, other_constants
@@ -229,7 +230,9 @@ class Estimator:
         distances = fitted.domain.distances(rows.numeric, rows.codes)
         names_needed = only_support or fitted.groups_are_few
         groups: list[str | None] = _group_names(table, fitted) if names_needed else [None] * len(rows)
-        levels, unknown = unseen_levels(rows), other_constants(table, fitted.schema)
+        between = unmeasured(fitted.named, rows.numeric)
+        levels = unseen_levels(rows) | between.any(axis=1)
+        unknown = other_constants(table, fitted.schema)
         strange, siblings = _unseen_groups(rows, groups, table, fitted)
         questions: list[Question] = np.select(
             [unknown, levels, strange, distances > 0, siblings],
@@ -244,7 +247,8 @@ class Estimator:
             places = np.flatnonzero(kinds == question)
             labels = np.array(groups, dtype=object)
             if question == "level":
-                labels[places] = only_column(rows.codes[places] == UNSEEN, fitted.schema.categorical)
+                new = np.column_stack([between[places], rows.codes[places] == UNSEEN])
+                labels[places] = only_column(new, fitted.schema.features)
             if len(places) and not only_support:
                 some = rows.take(places)
                 if calibrated.growth is None:

@@ -30,11 +30,13 @@ from laptime.errors import LaptimeError
 from laptime.estimate.learn.card import ModelCard
 from laptime.estimate.learn.conformal import CalibratedRegressor
 from laptime.estimate.learn.domain import Domain
-from laptime.estimate.learn.fitting import FitSettings, Fitted, Known
+from laptime.estimate.learn.fitting import FitSettings, Fitted
+from laptime.estimate.learn.folds import QUESTIONS, Question
 from laptime.estimate.learn.growth import Growth
+from laptime.estimate.learn.known_groups import Known
+from laptime.estimate.learn.named_numbers import NamedNumbers
 from laptime.estimate.learn.process import Process
 from laptime.estimate.learn.regressors import Candidate, Clamp, Regressor
-from laptime.estimate.learn.selection import QUESTIONS, Question
 from laptime.estimate.learn.surroundings import Places, Surroundings
 from laptime.estimate.learn.terms import Terms
 from laptime.estimate.learn.trees import Trees, parse, write
@@ -44,6 +46,7 @@ from laptime.estimate.saved_checks import (
     check_growth,
     check_known,
     check_marks,
+    check_named,
     check_places,
     check_process,
     check_terms,
@@ -80,6 +83,8 @@ class _SavedRegressor(msgspec.Struct, frozen=True):
     most: float | None = None
     growth: Growth | None = None
     around: Places | None = None
+    checked: float | None = None
+    checked_of: dict[str, float] = {}
 
 
 class _Manifest(msgspec.Struct, frozen=True):
@@ -95,6 +100,7 @@ class _Manifest(msgspec.Struct, frozen=True):
     """sha256 of each other file."""
     marks: list[int] = []
     """Of some of the rows it was fitted on: hashes (laptime.estimate.table.row_marks)."""
+    named: list[NamedNumbers] = []
 
 
 class _SchemaOnly(msgspec.Struct):
@@ -125,6 +131,8 @@ def save_estimator(fitted: Fitted, settings: FitSettings, folder: Path) -> None:
                 calibrated.most,
                 calibrated.growth,
                 None if calibrated.around is None else calibrated.around.places,
+                calibrated.checked,
+                calibrated.checked_of,
             )
         )
     manifest = _Manifest(
@@ -138,6 +146,7 @@ def save_estimator(fitted: Fitted, settings: FitSettings, folder: Path) -> None:
         fitted.card,
         {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()},
         fitted.marks,
+        fitted.named,
     )
     for name, content in contents.items():
         (folder / name).write_bytes(content)
@@ -183,6 +192,7 @@ def load_estimator(folder: Path) -> tuple[FitSettings, Fitted]:
     for saved in manifest.answers:
         by_question[saved.question] = _calibrated(saved, manifest, contents, residuals, folder)
     check_marks(manifest.marks, str(file))
+    check_named(manifest.named, len(manifest.columns.numeric), str(file))
     if missing := sorted(set(QUESTIONS) - set(by_question)):
         raise LaptimeError(f"{file}: has no answer for {', '.join(missing)}; fit it again")
     saved_settings = manifest.settings
@@ -202,6 +212,7 @@ def load_estimator(folder: Path) -> tuple[FitSettings, Fitted]:
         by_question=by_question,
         card=manifest.card,
         marks=manifest.marks,
+        named=manifest.named,
     )
     return settings, fitted
 
@@ -257,7 +268,12 @@ def _calibrated(
     if saved.around is not None:
         check_places(saved.around, numeric, len(manifest.columns.categorical), file)
         around = Surroundings(saved.around)
-    return CalibratedRegressor(regressor, own, saved.spread, floor, groups, saved.most, around, saved.growth)
+    known = [*([] if saved.checked is None else [saved.checked]), *saved.checked_of.values()]
+    if not all(math.isfinite(one) and one >= 0 for one in known):
+        raise LaptimeError(f"{file}: {saved.question} has a distance out of range; fit the estimator again")
+    return CalibratedRegressor(
+        regressor, own, saved.spread, floor, groups, saved.most, around, saved.growth, saved.checked, saved.checked_of
+    )
 
 
 Residuals = dict[tuple[str, str | None], Floats]

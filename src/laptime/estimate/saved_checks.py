@@ -9,8 +9,9 @@ import msgspec
 
 from laptime.errors import LaptimeError
 from laptime.estimate.learn.domain import Domain
-from laptime.estimate.learn.fitting import Known
 from laptime.estimate.learn.growth import Growth
+from laptime.estimate.learn.known_groups import Known
+from laptime.estimate.learn.named_numbers import NamedNumbers
 from laptime.estimate.learn.process import Process, Scaling
 from laptime.estimate.learn.regressors import Clamp
 from laptime.estimate.learn.surroundings import Places
@@ -28,6 +29,15 @@ def check_marks(marks: list[int], where: str) -> None:
     """Raise LaptimeError unless the marks of rows are few, ascending and of 63 bits."""
     ok = len(marks) <= KEPT and all(0 <= mark < 2**63 for mark in marks) and marks == sorted(set(marks))
     _require(ok, "marks of rows", where)
+
+
+def check_named(named: list[NamedNumbers], numeric: int, where: str) -> None:
+    """Raise LaptimeError unless every column of names is there, with two or more values that ascend."""
+    ok = all(
+        0 <= one.column < numeric and len(one.values) > 1 and _finite(one.values) and one.values == sorted(one.values)
+        for one in named
+    )
+    _require(ok, "columns of names", where)
 
 
 def check_terms(terms: Terms, numeric: int, categories: int, where: str) -> None:

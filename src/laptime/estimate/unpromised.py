@@ -16,7 +16,7 @@ from laptime.data.stats import Floats
 from laptime.estimate.basis import NEW, held_out_for, new_levels, new_names
 from laptime.estimate.learn.card import ModelCard
 from laptime.estimate.learn.fitting import Fitted
-from laptime.estimate.learn.selection import Question
+from laptime.estimate.learn.folds import Question
 from laptime.estimate.table.table import Encoded
 
 FARTHEST = 16.0

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from laptime.estimate.learn.folds import Fold, Grouping, make_folds, split
 from laptime.estimate.learn.regressors import Training
-from laptime.estimate.learn.selection import Fold, Grouping, compare_candidates, make_folds, overall, split
+from laptime.estimate.learn.selection import compare_candidates, overall
 from laptime.estimate.table.table import UNSEEN, Encoded
 
 NAMES, LEVELS = [f"g{i}" for i in range(200)], [["small", "middle", "large"]]

@@ -30,6 +30,7 @@ from laptime.estimate.judge.evaluation_result import (
     point_scores,
 )
 from laptime.estimate.judge.splits import OutlierFilter, Split, row_labels
+from laptime.estimate.judge.weak_part import weak_part
 from laptime.estimate.predictor import Predictor
 from laptime.estimate.table.table import require_columns, target_values
 from laptime.estimate.table.units import ms_per_unit
@@ -158,6 +159,7 @@ class _Judge:
         notes = []
         if self.noise is None:
             notes.append("no two rows are alike, so the share of noise in the variance is unknown")
+        scores = [self._scores(kind) for kind in kinds]
         return Evaluation(
             source=source,
             target=self.target,
@@ -168,8 +170,9 @@ class _Judge:
             grouped_by=self.by,
             ceiling=ceiling(self.actual, self.labels, visits=self.visits),
             ceiling_of=self.label_columns,
-            splits=[self._scores(kind) for kind in kinds],
+            splits=scores,
             points=self._points(),
+            weakest=weak_part(scores, self.q),
             notes=notes,
         )
 
@@ -194,6 +197,7 @@ class _Judge:
             details=[part.detail for part in parts],
             train_rows=parts[0].train_rows,
             test_rows=len(parts[0].rows),
+            held_rows=len(rows),
             metrics={name: spread(values) for name, values in figures.items() if values},
             reachable_r2=spread(reachable) if reachable else None,
             abstained=float(np.mean(np.concatenate([~np.isfinite(part.bound) for part in parts]))),

@@ -48,12 +48,22 @@ class SplitScores(msgspec.Struct, frozen=True, kw_only=True):
     kind: str
     details: list[str]  # what was held out, one for each split
     train_rows: int  # of the first split; 0 when the estimator had been fitted before
-    test_rows: int
+    test_rows: int  # of the first split
     metrics: dict[str, Spread]  # by METRICS; a figure that no split has is absent
     reachable_r2: Spread | None  # the R2 that the true mean of repeats would have on the test rows
     abstained: float  # share of the test rows without a finite bound
     support: dict[str, int]  # test rows inside, near, outside the training domain
     groups: list[GroupScores]
+    held_rows: int = 0  # test rows of all splits together
+
+
+class WeakPart(msgspec.Struct, frozen=True):
+    """A part whose bound fails: the rows of one group, or (group None) all rows of one way of holding out."""
+
+    kind: str
+    group: str | None
+    rows: int  # with a bound
+    coverage: float
 
 
 class Points(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,6 +98,7 @@ class Evaluation(Shown, msgspec.Struct, frozen=True, kw_only=True):
     unfiltered: list[SplitScores] | None = None  # the same splits fitted on all rows, when outliers were left out
     points: Points
     notes: list[str] = []
+    weakest: WeakPart | None = None  # where the bound holds surely less often than asked, if anywhere
     fitted_on: float | None = None  # the share of the rows that the estimator was fitted on, where that is known
 
 

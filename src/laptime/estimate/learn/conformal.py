@@ -16,14 +16,15 @@ from collections.abc import Sequence
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from laptime.data.stats import Floats, Ints, t_quantile
 from laptime.errors import LaptimeError
 from laptime.estimate.learn.domain import NEAR
+from laptime.estimate.learn.folds import FEWEST_FOLDS
 from laptime.estimate.learn.growth import Growth
 from laptime.estimate.learn.ranks import bound, rank, share_below
 from laptime.estimate.learn.regressors import Regressor
-from laptime.estimate.learn.selection import FEWEST_FOLDS
 from laptime.estimate.learn.surroundings import Surroundings
 
 SLACK = 1e-12
@@ -53,14 +54,31 @@ class CalibratedRegressor(msgspec.Struct, frozen=True):
     """How large residuals are near a row, where that makes bounds narrower: inside alone."""
     growth: Growth | None = None
     """Beyond the sizes: rows are predicted from the nearest row inside, and bounds start `above` the prediction."""
+    checked: float | None = None
+    """How far outside the domain rows were held out. A row beyond that is further out needs so many times the residual;
+    what is new and lies further out has no bound."""
+    checked_of: dict[str, float] = {}
+    """The same of each of `groups`."""
 
     def of_group(self, name: str) -> CalibratedRegressor:
         """The same regressor, calibrated on one group alone."""
-        return msgspec.structs.replace(self, residuals=self.groups[name], groups={})
+        return msgspec.structs.replace(
+            self, residuals=self.groups[name], groups={}, checked=self.checked_of.get(name, self.checked)
+        )
 
     def scale(self, distances: Floats) -> Floats:
-        """What a residual is multiplied by at each distance outside the domain: 1 inside, 2 at `spread`."""
-        return np.ones(len(distances)) if self.growth is not None else 1.0 + distances / self.spread
+        """What a residual is multiplied by at each distance outside the domain: 1 inside, 2 at `spread`.
+
+        Beyond the sizes 1 up to where rows were held out, and from there in proportion to the distance.
+        """
+        if self.growth is None:
+            return 1.0 + distances / self.spread
+        return np.maximum(distances / max(self.checked or np.inf, NEAR), 1.0)
+
+    def checkable(self, distances: Floats) -> npt.NDArray[np.bool_]:
+        """Whether rows lie little further outside than what was held out; beyond the sizes `scale` counts instead."""
+        most = np.inf if self.growth is not None or self.checked is None else self.checked + NEAR
+        return distances <= most + 1e-9
 
     def log_bounds(
         self,
@@ -78,12 +96,17 @@ class CalibratedRegressor(msgspec.Struct, frozen=True):
         reach = bound(self.residuals, levels)
         if len(self.floor):
             reach = np.maximum(reach, bound(self.floor, levels))
-        given = np.isfinite(local)
+        given = np.isfinite(local) & self.checkable(distances)
         scale = self.scale(distances) * np.where(given, local, 1.0)
-        higher = np.reshape(above, (-1, 1)) + scale[:, None] * reach[None, :]
+        higher = np.reshape(above, (-1, 1)) + self._scaled(scale, reach)
         if self.most is not None:
             higher = np.where(higher > self.most, np.inf, higher)
         return np.asarray(np.where(np.reshape(given, (-1, 1)), log_ms[:, None] + higher, np.inf), dtype=np.float64)
+
+    def _scaled(self, scale: Floats, reach: Floats) -> Floats:
+        """The residual at each level by the scale of each row; beyond the sizes one below 0 makes no bound narrower."""
+        scaled = scale[:, None] * reach[None, :]
+        return scaled if self.growth is None else np.where(reach > 0, scaled, reach)
 
     def within(
         self,
@@ -96,8 +119,9 @@ class CalibratedRegressor(msgspec.Struct, frozen=True):
         """P(time <= budget), (n,): the level of the bound that the budget is."""
         higher = log_budget - log_ms + SLACK
         reach = (higher if self.most is None else np.minimum(higher, self.most)) - above
-        given = np.isfinite(local)
-        reach = reach / (self.scale(distances) * np.where(given, local, 1.0))
+        given = np.isfinite(local) & self.checkable(distances)
+        scale = self.scale(distances) * np.where(given, local, 1.0)
+        reach = reach / (scale if self.growth is None else np.where(reach > 0, scale, 1.0))
         share = share_below(self.residuals, reach)
         share = np.minimum(share, share_below(self.floor, reach)) if len(self.floor) else share
         return np.where(given, share, 0.0)

@@ -29,30 +29,28 @@ from laptime.estimate.learn.conformal import (
     over_steps,
 )
 from laptime.estimate.learn.domain import NEAR, Domain, domain_of
-from laptime.estimate.learn.growth import growth_of
-from laptime.estimate.learn.ranks import bound
-from laptime.estimate.learn.regressors import Candidate, Regressor, fit_regressor
-from laptime.estimate.learn.selection import (
+from laptime.estimate.learn.folds import (
     CALIBRATION_FOLDS,
     COMPARING_FOLDS,
     FEW_GROUPS,
-    MIDDLE_POWER,
     QUESTIONS,
     SELECTION_ROWS,
     Fold,
     Grouping,
     Question,
-    Score,
-    compare_candidates,
-    cross_fit,
     make_folds,
 )
-from laptime.estimate.learn.steps import LAWS, cross_fit_steps, step_folds
+from laptime.estimate.learn.growth import growth_of
+from laptime.estimate.learn.known_groups import Known, known_of_groups
+from laptime.estimate.learn.named_numbers import NamedNumbers, named_numbers, value_folds
+from laptime.estimate.learn.ranks import bound
+from laptime.estimate.learn.regressors import Candidate, Regressor, fit_regressor
+from laptime.estimate.learn.selection import MIDDLE_POWER, HeldOut, Score, compare_candidates, cross_fit
+from laptime.estimate.learn.steps import LAWS, Steps, cross_fit_steps, step_folds
 from laptime.estimate.learn.surroundings import surroundings_of
 from laptime.estimate.roofline.work import Work
 from laptime.estimate.table.row_marks import kept_marks, row_marks
 from laptime.estimate.table.table import (
-    Encoded,
     Schema,
     check_groups,
     check_rows,
@@ -68,16 +66,13 @@ from laptime.estimate.table.table import (
 ACROSS: dict[Question, str] = {"inside": "rows", "beyond": "directions", "group": "groups", "level": "levels"}
 """What a new row of a question is to the folds that were held out for it."""
 TOKENS = "output_tokens"
+NAMED = (
+    "times don't follow the numbers of {}: with one left out, the others don't tell its times. A value in between that "
+    "was not measured is asked as a name that was never seen"
+)
 UNCHECKED = "beyond the measured sizes bounds are wider, but this table has too few sizes to check them"
 USUAL = 0.95
 """The level at which "wider than inside" is judged."""
-
-
-class Known(msgspec.Struct, frozen=True):
-    """What is known of a group: the numeric features that are constant within every group, and their values seen."""
-
-    columns: list[int]
-    values: list[list[float]]
 
 
 class FitSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,6 +97,8 @@ class Fitted(msgspec.Struct, frozen=True, kw_only=True):
     card: ModelCard
     marks: list[int] = []
     """Of some of the rows it was fitted on (laptime.estimate.table.row_marks)."""
+    named: list[NamedNumbers] = []
+    """Numeric columns whose values are names: one between them that was not measured is a level never seen."""
 
     @property
     def groups_are_few(self) -> bool:
@@ -136,7 +133,8 @@ def fit_table(frame: pl.DataFrame, settings: FitSettings, *, threads: int = 0, b
     workers = threads or 2
     known, kinds = known_of_groups(rows, groups)
     levels = [schema.levels[name] for name in schema.categorical]
-    grouping = Grouping(group_of, units, kinds[group_of], group_names, levels)
+    is_level = len(group) == 1 and group[0] in schema.categorical
+    grouping = Grouping(group_of, units, kinds[group_of], group_names, levels, is_level)
     names = schema.features
     sample = _sample(len(training), seed)
     few, many = CALIBRATION_FOLDS
@@ -149,11 +147,22 @@ def fit_table(frame: pl.DataFrame, settings: FitSettings, *, threads: int = 0, b
     choices: list[ChosenRegressor] = []
     usual = np.empty(0)
     """Residuals inside, all of one scale."""
+    named: list[NamedNumbers] = []
     by_growth = rows.numeric.shape[1] > 0 and not rows.work.shape[1]
     """Whether rows beyond are predicted from the nearest inside. Where the work of a call is known, it says more."""
     for question in QUESTIONS:
         own_folds = [fold for fold in folds if fold.question == question]
         best = next((s for s in scores if s.question == question and s.chosen), None)
+        if question == "level" and "inside" in by_question:
+            near = next(s for s in scores if s.question == "inside" and s.chosen)
+
+            def left_out(folds: Sequence[Fold], kind: Candidate = near.candidate) -> list[Floats]:
+                out = cross_fit(training, folds, kind, seed=seed, parameters=parameters, workers=workers)
+                return [(training.log_ms[out.configurations] - out.log_ms)[out.folds == i] for i in range(len(folds))]
+
+            named = named_numbers(training, names, by_question["inside"].regressor, usual, left_out)
+            own_folds += value_folds(training, named, names)
+            best = best or msgspec.structs.replace(near, question="level")
         if best is None or not own_folds:
             continue
         if question == "beyond" and by_growth:
@@ -174,6 +183,12 @@ def fit_table(frame: pl.DataFrame, settings: FitSettings, *, threads: int = 0, b
         by_question[question] = calibrate(
             regressor, scaled, held.distances[place], names_of, held.folds[place], ACROSS[question]
         )
+        if question in ("group", "level"):
+            by_question[question] = msgspec.structs.replace(
+                by_question[question],
+                checked=float(held.distances.max()),
+                checked_of={name: farthest(held, own_folds, name) for name in by_question[question].groups},
+            )
         if question == "inside":
             usual = np.sort(ratios / (by_question[question].scale(held.distances[place])))
         if looked is not None:
@@ -181,8 +196,10 @@ def fit_table(frame: pl.DataFrame, settings: FitSettings, *, threads: int = 0, b
         if question == "group":
             notes.append(_promise("group", len(own_folds), len(by_question[question].residuals) > 0))
         if question == "level":
-            if set(by_question["level"].groups) != set(schema.categorical):  # new in several columns: none
+            columns = {*schema.categorical, *(names[one.column] for one in named)}
+            if set(by_question["level"].groups) != columns:  # new in several columns: none
                 by_question["level"] = msgspec.structs.replace(by_question["level"], residuals=np.empty(0))
+            notes += [NAMED.format(names[one.column]) for one in named]
             for column in dict.fromkeys(str(fold.column) for fold in own_folds):
                 held_levels = sum(fold.column == column for fold in own_folds)
                 notes.append(_promise(f"value of {column}", held_levels, column in by_question["level"].groups))
@@ -215,6 +232,8 @@ def fit_table(frame: pl.DataFrame, settings: FitSettings, *, threads: int = 0, b
                 residuals=margins[law],
                 growth=LAWS[law](seen),
                 groups={name: own for name, own in ways_up.items() if name in schema.numeric},
+                checked=float(laws[law].distances.max()),
+                checked_of={name: farthest(laws[law], [fold for fold, _ in steps], name) for name in schema.numeric},
             )
             best = far or msgspec.structs.replace(near, question="beyond", name=ways[1].name)
             choices.append(_choice(best, ratios, [fold for fold, _ in steps], beyond, schema.sizes))
@@ -255,6 +274,7 @@ def fit_table(frame: pl.DataFrame, settings: FitSettings, *, threads: int = 0, b
         by_question=by_question,
         card=card,
         marks=kept_marks(row_marks(rows, times)),
+        named=named,
     )
 
 
@@ -268,22 +288,10 @@ def _answer_lengths(frame: pl.DataFrame) -> Range | None:
     return Range(feature=TOKENS, low=float(counts.min()), high=float(counts.max()), distinct=len(counts))
 
 
-def known_of_groups(rows: Encoded, groups: Ints) -> tuple[Known, Ints]:
-    """What is known of each group, and the kind of each group: groups of which the same is known are one kind.
-
-    Without any feature that is constant within every group each group is a kind of its own.
-    """
-    count = int(groups.max()) + 1
-    first = np.array([np.argmax(groups == group) for group in range(count)])
-    table = rows.numeric
-    columns = [i for i in range(table.shape[1]) if (table[:, i] == table[first[groups], i]).all()] if count > 1 else []
-    codes = [i for i in range(rows.codes.shape[1]) if (rows.codes[:, i] == rows.codes[first[groups], i]).all()]
-    if not columns and not codes:
-        return Known([], []), np.arange(count)
-    facts = np.column_stack([table[first][:, columns], rows.codes[first][:, codes]])
-    _, kinds = np.unique(facts, axis=0, return_inverse=True)
-    values = np.unique(table[first][:, columns], axis=0)
-    return Known(columns, values.tolist() if columns else []), kinds.reshape(-1).astype(np.int64)
+def farthest(held: HeldOut | Steps, folds: Sequence[Fold], column: str) -> float:
+    """How far outside rows lay that were held out by this column; 0 where none was."""
+    own = [number for number, fold in enumerate(folds) if fold.column == column]
+    return float(held.distances[np.isin(held.folds, own)].max(initial=0.0))
 
 
 def settled(regressor: Regressor) -> Regressor:
@@ -307,7 +315,7 @@ def _fill_questions(by_question: dict[Question, CalibratedRegressor], floor: Flo
     if "group" not in by_question:
         by_question["group"] = CalibratedRegressor(by_question["beyond"].regressor, np.empty(0), NEAR)
     group = by_question["group"]
-    by_question["sibling"] = CalibratedRegressor(inside.regressor, group.residuals, group.spread)
+    by_question["sibling"] = CalibratedRegressor(inside.regressor, group.residuals, group.spread, checked=group.checked)
     if "level" not in by_question:
         by_question["level"] = group
     by_question["unknown"] = CalibratedRegressor(by_question["level"].regressor, np.empty(0), NEAR)
@@ -331,10 +339,9 @@ def _promise(new: str, held: int, given: bool) -> str:
     what = f"a {new} that was not seen"
     if not given:
         return f"{what} gets no bound: {held} held-out one{'s' * (held > 1)} say too little of a further one"
-    sure = held / (held + 1)
     return (
-        f"{what} has a bound from {held} held-out ones, taken as normal over these; without that assumption "
-        f"{held} of them can promise no level above {100 * sure:.0f} %"
+        f"{what} is bounded by what {held} held-out ones show, taken as normally distributed, and gets no bound where "
+        f"they differ too much. Without that assumption {held} could promise {100 * held / (held + 1):.0f} % at most"
     )
 
 

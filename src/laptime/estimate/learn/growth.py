@@ -76,18 +76,27 @@ def _elasticities(terms: Terms, rows: Encoded) -> Floats:
     return found
 
 
+def _most(larger_by: Floats, elasticities: Floats) -> Floats:
+    """By how much times grow at most, (n,), in logarithms: in proportion, and faster with a size that showed it.
+
+    An elasticity of 1.3 is that of a sum of which 0.3 grow with the square: further out the square is more of it.
+    """
+    whole = np.maximum(np.floor(elasticities), 1.0)
+    share = np.maximum(elasticities - whole, 0.0)
+    return np.asarray((larger_by * whole + np.log1p(share * np.expm1(larger_by))).sum(axis=1), dtype=np.float64)
+
+
 def reach(growth: Growth, domain: Domain, near: Regressor, far: Regressor, rows: Encoded, distances: Floats) -> Reach:
     """What is predicted of rows beyond a domain, and where their bound starts.
 
     near: what predicts best inside; it is asked about the nearest rows there.
-    far: a roofline; its own growth counts up to proportion (or the largest elasticity, where that is above 1).
+    far: a roofline; its own growth counts up to proportion, or what a size may grow by whose elasticity was above 1.
     """
     nearest, larger_by = domain.nearest(rows.numeric, rows.codes)
     inside = Encoded(nearest, rows.codes, rows.work)
     elasticities = np.array(growth.elasticities)
     at_edge, forecast = near.log_ms(inside), far.log_ms(rows)
-    proportional = larger_by @ np.maximum(elasticities, 1.0)
-    grown = np.clip(forecast - far.log_ms(inside), 0.0, proportional)
+    grown = np.clip(forecast - far.log_ms(inside), 0.0, _most(larger_by, elasticities))
     back = BACK * larger_by / np.maximum(larger_by.sum(axis=1, keepdims=True), 1e-12)
     before = near.log_ms(Encoded(domain.scaled(nearest, -back), rows.codes, rows.work)) + back @ elasticities
     highest = np.maximum(at_edge, before) + np.maximum(larger_by @ elasticities, grown)

@@ -13,10 +13,11 @@ import numpy as np
 
 from laptime.data.stats import Floats, Ints
 from laptime.estimate.learn.domain import domain_of
+from laptime.estimate.learn.folds import FEWEST_LEFT, LARGEST_SHARE, MOST_HELD, Fold, growing, split
 from laptime.estimate.learn.growth import Growth, Reach, growth_of, proportional, reach
 from laptime.estimate.learn.process import Parameters
 from laptime.estimate.learn.regressors import Candidate, Roof, Shared, Training, fit_regressor
-from laptime.estimate.learn.selection import FEWEST_LEFT, LARGEST_SHARE, MOST_HELD, Fold, each, growing, split
+from laptime.estimate.learn.selection import each
 
 STEPS = 2
 LAWS: tuple[Callable[[Growth], Growth], ...] = (lambda seen: seen, proportional)
@@ -31,6 +32,8 @@ class Steps(msgspec.Struct, frozen=True):
     above: Floats
     folds: Ints
     """The number of the step of each."""
+    distances: Floats
+    """How far each lies outside what its step kept."""
     first: list[bool]
     """By step: whether it is the last one that the table has in its direction."""
 
@@ -65,7 +68,7 @@ def cross_fit_steps(
 ) -> list[Steps]:
     """Predict what every step holds out as rows beyond are predicted, from the rows below it alone; for each law."""
 
-    def one(step: tuple[Fold, bool]) -> list[Reach]:
+    def one(step: tuple[Fold, bool]) -> tuple[list[Reach], Floats]:
         kept, held = split(training, step[0])
         shared = Shared()
         inside, beyond = (
@@ -74,7 +77,7 @@ def cross_fit_steps(
         )
         domain, growth = domain_of(kept.rows), growth_of(kept.rows, kept.log_ms)
         distances = domain.distances(held.numeric, held.codes)
-        return [reach(law(growth), domain, inside, beyond, held, distances) for law in LAWS]
+        return [reach(law(growth), domain, inside, beyond, held, distances) for law in LAWS], distances
 
     by_step = each(one, list(steps), workers)
     held = np.concatenate([np.flatnonzero(fold.held) for fold, _ in steps]).astype(np.int64)
@@ -82,9 +85,10 @@ def cross_fit_steps(
     return [
         Steps(
             held,
-            np.concatenate([found[law].log_ms for found in by_step]),
-            np.concatenate([found[law].above for found in by_step]),
+            np.concatenate([found[law].log_ms for found, _ in by_step]),
+            np.concatenate([found[law].above for found, _ in by_step]),
             number,
+            np.concatenate([distances for _, distances in by_step]),
             [first for _, first in steps],
         )
         for law in range(len(LAWS))

@@ -41,6 +41,11 @@ def read_table(path: str | Path, keep: Sequence[str] = (), *, by_token: bool = F
     Raises LaptimeError for anything that can't be read, and for a run whose samples are all flagged.
     """
     place = Path(path)
+    if place.is_file() and not is_table(place) and place.suffix.lower() != ".json":
+        raise LaptimeError(
+            f"{place}: neither a run folder nor, by its name, a table; give a CSV or Parquet file whose name ends in "
+            ".csv or .parquet"
+        )
     if not is_table(place):
         return _clean_run(read_frame(place, bulky=by_token), place, keep)
     frame = read_table_file(place, of_samples=False)

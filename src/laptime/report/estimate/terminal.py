@@ -21,6 +21,7 @@ from laptime.report.estimate.words import (
     SUPPORT,
     basis_line,
     ceiling_lines,
+    config_text,
     evaluation_headline,
     filter_lines,
     support_legend,
@@ -40,10 +41,12 @@ from laptime.report.kit.numbers import (
     signed_percent,
     text,
 )
-from laptime.report.kit.terminal import columns_table, with_remarks
+from laptime.report.kit.terminal import Column, columns_table, with_remarks
 from laptime.report.kit.text import counted, one_line
 
 GROUPS_SHOWN = 20
+NARROW = 40
+"""So many characters are left for what was asked, beside the figures in 80 columns."""
 ROWS_SHOWN = 50
 BASES_SHOWN = 5
 SUPPORT_STYLE = {"inside": "", "near": "yellow", "outside": "bold yellow", "unknown": "bold red"}
@@ -107,26 +110,40 @@ def prediction_report(prediction: Prediction) -> RenderableType:
     """One sentence for one row, a table for several."""
     if len(prediction.answers) == 1:
         return Group(*_one_prediction(prediction))
-    names, with_budget = prediction.features, prediction.budget_ms is not None
-    heads = [*names, "median", f"{plain_percent(prediction.confidence)} bound", *(["within"] if with_budget else [])]
-    table = columns_table(*(one_line(head, 24) for head in heads), "support", numeric=range(len(names), len(heads)))
-    rows = zip(
-        prediction.asked.head(ROWS_SHOWN).iter_rows(named=True),
-        prediction.answers.head(ROWS_SHOWN).iter_rows(named=True),
-        strict=True,
-    )
-    for asked, answer in rows:
-        cells = [one_line(value_text(asked[name]), 24) for name in names]
-        cells += [text(answer["median_ms"], "ms"), text(answer["bound_ms"], "ms")]
+    with_budget = prediction.budget_ms is not None
+    heads, asked_cells, same = _asked_cells(prediction)
+    figures = ["median", f"{plain_percent(prediction.confidence)} bound", *(["within"] if with_budget else [])]
+    columns = [Column(head, narrow="fold") for head in heads]
+    table = columns_table(*columns, *figures, "support", numeric=range(len(heads), len(heads) + len(figures)))
+    for asked, answer in zip(asked_cells, prediction.answers.head(ROWS_SHOWN).iter_rows(named=True), strict=True):
+        cells = [*asked, text(answer["median_ms"], "ms"), text(answer["bound_ms"], "ms")]
         cells += [_probability(answer, "") or NOTHING] if with_budget else []
         table.add_row(*map(Text, cells), Text(answer["support"], style=SUPPORT_STYLE[answer["support"]]))
     left = len(prediction.answers) - ROWS_SHOWN
-    remarks = [f"{counted(left, 'more row')}: --to FILE.csv or --json"] if left > 0 else []
+    remarks = [f"all with {same}"] if same else []
+    remarks += [f"{counted(left, 'more row')}: --to FILE.csv or --json"] if left > 0 else []
     shown = prediction.answers.head(ROWS_SHOWN).filter(pl.col("basis").is_not_null())
     bases = [basis_line(row["basis"], bounded=row["bound_ms"] is not None) for row in shown.iter_rows(named=True)]
     remarks += support_legend(prediction.answers["support"].head(ROWS_SHOWN))
     remarks += list(dict.fromkeys(bases))[:BASES_SHOWN]
     return with_remarks(table, remarks)
+
+
+def _asked_cells(prediction: Prediction) -> tuple[list[str], list[list[str]], str]:
+    """What tells the rows apart: the heads of its columns, the cells of each row, and what all rows have.
+
+    A column each where these are narrow, else one column with names and values: a name that is cut says nothing.
+    """
+    names, shown = prediction.features, prediction.asked.head(ROWS_SHOWN)
+    rows = [{name: row[name] for name in names} for row in shown.iter_rows(named=True)]
+    cells = [[one_line(value_text(row[name]), 60) for name in names] for row in rows]
+    widths = [max(len(name), *(len(row[place]) for row in cells)) for place, name in enumerate(names)]
+    if sum(widths) + len(widths) <= NARROW:
+        return [one_line(name, 60) for name in names], cells, ""
+    same = [name for name in names if len({str(row[name]) for row in rows}) == 1] if len(rows) > 1 else []
+    same = same if len(same) < len(names) else []
+    apart = [[config_text({name: row[name] for name in names if name not in same})] for row in rows]
+    return ["row"], apart, config_text({name: rows[0][name] for name in same})
 
 
 def _one_prediction(prediction: Prediction) -> Iterator[RenderableType]:
@@ -191,8 +208,8 @@ def _splits_table(splits: Sequence[SplitScores], q: float) -> Table:
 
 
 def _held(split: SplitScores) -> str:
-    times = f", {len(split.details)} times" if len(split.details) > 1 else ""
-    return f"{count(split.test_rows)}{times}"
+    times = f" in {len(split.details)} splits" if len(split.details) > 1 else ""
+    return f"{count(split.held_rows)}{times}"
 
 
 def _groups_table(split: SplitScores, names: Sequence[str]) -> Table:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from laptime.estimate.basis import TOO_FEW
-from laptime.estimate.budget import BudgetReport
+from laptime.estimate.budget import BudgetAnswer, BudgetReport
 from laptime.estimate.judge.ceiling import Ceiling
-from laptime.estimate.judge.evaluation_result import Evaluation
+from laptime.estimate.judge.evaluation_result import Evaluation, SplitScores
 from laptime.estimate.judge.splits import Filtered
 from laptime.estimate.run_evaluation import WORTH_SAYING
 from laptime.report.kit.numbers import count, decimals, number, percent, plain, plain_percent, plain_text, text
@@ -17,14 +17,14 @@ QUESTIONS = {
     "inside": "within what was measured",
     "beyond": "larger or smaller",
     "group": "groups never seen",
-    "level": "levels never seen",
+    "level": "names never seen",
 }
 SPLITS = {
     "given": "the table as it is",
     "random": "rows at random",
     "new-config": "new configurations",
     "largest": "the largest sizes",
-    "held-out": "a level never seen",
+    "held-out": "a name never seen",
 }
 SUPPORT = {
     "inside": "inside what the estimator was fitted on",
@@ -70,9 +70,21 @@ def evaluation_headline(evaluation: Evaluation) -> str:
     words += f"predictions are off by {percent(mape.mean)} on average" if mape else "judged"
     if coverage:
         words += f"; the {plain_percent(evaluation.q)} bound holds for {percent(coverage.mean)} of the rows"
+        words += _weak_words(evaluation, split)
     if evaluation.fitted_on is not None and evaluation.fitted_on >= WORTH_SAYING:
         words += f". {percent(evaluation.fitted_on)} of these rows are those that it was fitted on"
     return words
+
+
+def _weak_words(evaluation: Evaluation, said: SplitScores) -> str:
+    """Where the bound fails although the whole looks well."""
+    weak = evaluation.weakest
+    if weak is None or (weak.group is None and weak.kind == said.kind):
+        return ""
+    where = SPLITS[weak.kind]
+    if weak.group is not None:
+        where = one_line(weak.group, 60) + ("" if weak.kind == said.kind else f" ({where})")
+    return f", but for {percent(weak.coverage)} of the {counted(weak.rows, 'row')} of {where}"
 
 
 def ceiling_lines(evaluation: Evaluation) -> Iterator[str]:
@@ -136,19 +148,18 @@ def budget_headline(report: BudgetReport) -> str:
         bound = f"the bound is {text(one.bound_ms, 'ms')}"
         return f"{word}: within {limit} with probability {percent(one.probability)} ({sure} asked); {bound}"
     words = f"{report.feasible} of {counted(report.asked, 'configuration')} keep {limit} with {sure} confidence"
-    if report.best is not None:
-        words += f"; {_best_words(report)}: {config_text(report.best.config)}"
-        words += f" ({number(report.best.accuracy)})" if report.best.accuracy is not None else ""
-    return words
+    return words if report.best is None else f"{words}. {_best_words(report, report.best)}"
 
 
-def _best_words(report: BudgetReport) -> str:
-    """Which one was chosen, and why at a higher confidence than was asked."""
+def _best_words(report: BudgetReport, best: BudgetAnswer) -> str:
+    """Which one to take, and why by a higher confidence than was asked."""
+    what = config_text(best.config)
     if report.chosen_at is None or report.chosen_at <= report.confidence:
-        return "none keeps it surely enough to be chosen among many, so the fastest"
-    accurate = report.best is not None and report.best.accuracy is not None
-    what = "most accurate" if accurate else "slowest"
-    return f"the {what} with {plain_percent(report.chosen_at)}, as a choice among many needs"
+        return f"Take the fastest of them, {what}: whoever chooses among many must be surer, and none is sure enough"
+    sure = f"with {plain_percent(report.chosen_at)} confidence, because whoever chooses among many must be surer"
+    if best.accuracy is None:
+        return f"Take {what}: it is the slowest that keeps the budget {sure}"
+    return f"Take {what} (accuracy {number(best.accuracy)}): it is the most accurate that keeps the budget {sure}"
 
 
 def rules_lines(report: BudgetReport) -> Iterator[str]:
