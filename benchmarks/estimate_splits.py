@@ -1,21 +1,21 @@
 """Does P95 hold on every table and every way of holding rows out, how wide is it, and how often is there none?
 
-python benchmarks/estimate_splits.py --tables FOLDER [--rows 600] [--only gemm] [--kind largest] [--add] [--ours]
+python benchmarks/estimate_splits.py --tables FOLDER [--rows 600] [--only gemm] [--kind largest] [--minutes 5] [--ours]
 python benchmarks/estimate_splits.py --tables FOLDER --others --name estimate_others
 python benchmarks/estimate_splits.py --tables FOLDER --devices --name estimate_devices
 
 Beside laptime.Estimator, on the same rows: a forest, LightGBM and (where it is installed) CatBoost, each with split
 conformal and with CQR; a fifth of the training rows calibrates. CQR of the forest uses the quantiles of its trees, the
 other two a quantile loss (Romano et al. 2019). Choice and calibration see training rows only, and nothing is set for
-one table. `--add` runs one piece and keeps what the file has of the others; `--ours` judges laptime again in the
-splits that the file has, and keeps the peers' figures (the rows are the same). `--others`, `--devices`: the
-tables of benchmarks/other_tables.py and benchmarks/device_tables.py, laptime alone.
+one table. With `--minutes` it stops after so many, and the same command (or one for another piece) goes on with the
+splits that are missing; a file of another code (a hash of src/laptime/estimate is in it) or of other rows is begun
+anew. `--ours` judges laptime again where the file's figures are of another code, and keeps the peers' (the rows are the
+same). `--others`, `--devices`: the tables of benchmarks/other_tables.py and benchmarks/device_tables.py, laptime alone.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform
 import signal
@@ -37,7 +37,7 @@ from other_tables import other_tables
 from sklearn.ensemble import RandomForestRegressor
 
 import laptime
-from recorded import record
+from recorded import code_of, known, record
 
 try:
     import catboost
@@ -137,7 +137,7 @@ def main() -> None:
     parser.add_argument("--kind", default="", help="part of a way of holding out")
     parser.add_argument("--rows", type=int, default=600, help="rows that a table is drawn down to")
     parser.add_argument("--quick", action="store_true", help="by work instead of by each size, one split of a kind")
-    parser.add_argument("--add", action="store_true", help="keep the splits that the file has of other pieces")
+    parser.add_argument("--minutes", type=float, default=1e9, help="stop before the first split after so many")
     parser.add_argument("--ours", action="store_true", help="judge laptime again, keep the peers' figures")
     parser.add_argument("--others", action="store_true", help="the tables of other_tables.py, without peers")
     parser.add_argument("--devices", action="store_true", help="the tables of device_tables.py, without peers")
@@ -155,15 +155,14 @@ def main() -> None:
         "cpus": os.cpu_count(),
         "rows": asked.rows,
         "catboost": None if catboost is None else catboost.__version__,
+        **code_of("estimate"),
     }
-    rows: list[dict[str, Any]] = []
-    file = Path(__file__).parent / "results" / f"{asked.name}.json"
-    if (asked.add or asked.ours) and file.exists():
-        known = json.loads(file.read_text(encoding="utf-8"))
-        rows, environment = known["figures"], known["environment"] if asked.ours else environment
+    same = {"rows": asked.rows} | ({} if asked.ours else {"code": environment["code"]})
+    rows: list[dict[str, Any]] = known(asked.name, same) or []
     done = {(row["table"], row["split"]): row for row in rows}
     alone = asked.ours or asked.others or asked.devices
     tables = other_tables if asked.others else device_tables if asked.devices else latency_tables
+    end = time.monotonic() + 60 * asked.minutes
     for table in tables(asked.tables, most_rows=asked.rows):
         seen: list[str] = []
         for split in table_splits(table) if asked.only in table.name else ():
@@ -171,12 +170,15 @@ def main() -> None:
                 continue
             seen.append(split.kind)
             old = done.get((table.name, split.name))
-            if asked.ours == (old is None):
+            if (old is None) == asked.ours or (old is not None and old.get("code") == environment["code"]):
                 continue
+            if time.monotonic() > end:
+                print(f"stopped after {len(rows)} splits; the same command goes on")
+                return
             row: dict[str, Any] = {"table": table.name, "kind": split.kind, "split": split.name}
             signal.alarm(FIT_LIMIT_S)
             try:
-                row = (old or row) | judge(split, peers=not alone)
+                row = (old or row) | judge(split, peers=not alone) | {"code": environment["code"]}
             except TimeoutError:
                 row |= {"stopped": f"after {FIT_LIMIT_S} s"}
             except laptime.LaptimeError as error:

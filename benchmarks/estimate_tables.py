@@ -1,10 +1,13 @@
 """How well does laptime.Estimator predict public latency tables, and do its P95 bounds hold? Beside it, its peers.
 
-python benchmarks/estimate_tables.py --tables FOLDER [--configurations 20] [--random 3] [--only "splitwise decode"]
+python benchmarks/estimate_tables.py --tables FOLDER [--configurations 20] [--random 3] [--minutes 5]
 
 One automatic procedure for all tables: nothing is set for one of them. Beside it in each row, on the same training
 rows: Vidur's random forest (scikit-learn, 500 trees, depth 32, the setting that its own grid search picks), and plain
 quantile boosting (LightGBM, alpha 0.95) for the bound. Choice and calibration see training rows only.
+
+With `--minutes` it stops after so many, and the same command goes on with the splits that are missing. A file of
+another code (a hash of src/laptime/estimate is in it) is begun anew, so that all figures are of one.
 """
 
 from __future__ import annotations
@@ -29,6 +32,7 @@ from latency_tables import Split, splits
 from sklearn.ensemble import RandomForestRegressor
 
 import laptime
+from recorded import code_of, known, record
 
 TARGETS = {  # MAPE of the point prediction, in %
     ("splitwise decode", "new configurations", "20 %"): 1.7,
@@ -104,40 +108,15 @@ def _bound(name: str, bound: Floats, truth: Floats) -> dict[str, float]:
 
 def main() -> None:
     """Print a row for each question and write benchmarks/results/estimate_tables.json."""
-    from recorded import record
-
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tables", type=Path, default=os.environ.get("LAPTIME_TABLES"))
     parser.add_argument("--configurations", type=int, default=20, help="splits of new configurations")
     parser.add_argument("--random", type=int, default=3, help="seeds of the other splits")
     parser.add_argument("--only", default="", help="part of a task's name")
+    parser.add_argument("--minutes", type=float, default=1e9, help="stop before the first split after so many")
     asked = parser.parse_args()
     if asked.tables is None:
         parser.error("name the folder of the tables with --tables or LAPTIME_TABLES")
-    rows: dict[tuple[str, str, str], list[dict[str, Any]]] = defaultdict(list)
-    for split in splits(asked.tables, configurations=asked.configurations, random=asked.random, only=asked.only):
-        found = judge(split)
-        rows[split.task, split.kind, split.name].append(found)
-        print(split.task, "|", split.name, split.seed, {k: _short(v) for k, v in found.items()}, flush=True)
-    figures = [_figures(key, found) for key, found in rows.items()]
-    print(
-        f"\n{'':72}{'MAPE % (target)':>20}{'forest':>9}{'P95 cover':>11}{'/actual':>11}{'boosted':>11}{'/actual':>11}"
-    )
-    for row in figures:
-        bounds = [f"{row[name]['mean']:{form}}" if name in row else "none given" for name, form in BOUNDS]
-        name = f"{row['task']}: {row['kind']}, {row['split']} ({row['splits']}x)"
-        target = f" ({row['target']})" if row["target"] else ""
-        print(
-            f"{name:72}{row['mape']['mean']:13.2f}{target:>7}{row['forest_mape']['mean']:9.2f}"
-            + "".join(f"{bound:>11}" for bound in bounds)
-        )
-    kinds = {kind: [one for key, found in rows.items() if key[1] == kind for one in found] for kind in KINDS}
-    summary = {kind: _spread(found) for kind, found in kinds.items() if found}
-    for kind, values in summary.items():
-        print(
-            f"{kind}: P95 covers {values['coverage']['mean']:.1f} %, bound/actual {values['width']['mean']:.3f}, "
-            f"no bound for {100 * values['abstained']['mean']:.1f} % of the rows"
-        )
     environment = {
         "python": platform.python_version(),
         "platform": platform.platform(),
@@ -146,9 +125,54 @@ def main() -> None:
         "scikit_learn": sklearn.__version__,
         "laptime": laptime.__version__,
         "cpus": os.cpu_count(),
+        **code_of("estimate"),
     }
     name = "estimate_tables" + (f"-{asked.only.replace(' ', '_')}" if asked.only else "")
-    print(record(name, {"rows": figures, "by_kind": summary}, environment).name)
+    before = known(name, {"code": environment["code"]})
+    judged: list[dict[str, Any]] = before["splits"] if before else []
+    done = {tuple(one["key"]) for one in judged}
+    end = time.monotonic() + 60 * asked.minutes
+    for split in splits(asked.tables, configurations=asked.configurations, random=asked.random, only=asked.only):
+        key = (split.task, split.kind, split.name, split.seed)
+        if key in done:
+            continue
+        if time.monotonic() > end:
+            print(f"stopped after {len(judged)} splits; the same command goes on")
+            return
+        judged.append({"key": list(key), **judge(split)})
+        print(split.task, "|", split.name, split.seed, {k: _short(v) for k, v in judged[-1].items()}, flush=True)
+        record(name, _report(judged), environment)
+    figures = _report(judged)
+    print(
+        f"\n{'':72}{'MAPE % (target)':>20}{'forest':>9}{'P95 cover':>11}{'/actual':>11}{'boosted':>11}{'/actual':>11}"
+    )
+    for row in figures["rows"]:
+        bounds = [f"{row[name]['mean']:{form}}" if name in row else "none given" for name, form in BOUNDS]
+        what = f"{row['task']}: {row['kind']}, {row['split']} ({row['splits']}x)"
+        target = f" ({row['target']})" if row["target"] else ""
+        print(
+            f"{what:72}{row['mape']['mean']:13.2f}{target:>7}{row['forest_mape']['mean']:9.2f}"
+            + "".join(f"{bound:>11}" for bound in bounds)
+        )
+    for kind, values in figures["by_kind"].items():
+        print(
+            f"{kind}: P95 covers {values['coverage']['mean']:.1f} %, bound/actual {values['width']['mean']:.3f}, "
+            f"no bound for {100 * values['abstained']['mean']:.1f} % of the rows"
+        )
+    print(record(name, figures, environment).name)
+
+
+def _report(judged: list[dict[str, Any]]) -> dict[str, Any]:
+    """What is recorded: a row for each question, a summary of each kind, and every split."""
+    rows: dict[tuple[str, str, str], list[dict[str, Any]]] = defaultdict(list)
+    for one in judged:
+        rows[tuple(one["key"][:3])].append(one)
+    kinds = {kind: [one for one in judged if one["key"][1] == kind] for kind in KINDS}
+    return {
+        "rows": [_figures(key, found) for key, found in rows.items()],
+        "by_kind": {kind: _spread(found) for kind, found in kinds.items() if found},
+        "splits": judged,
+    }
 
 
 BOUNDS = (("coverage", ".1f"), ("width", ".3f"), ("boosted_coverage", ".1f"), ("boosted_width", ".3f"))

@@ -1,8 +1,10 @@
-"""Write a benchmark's figures with the environment and the command that they came from."""
+"""Write a benchmark's figures with the environment and the command that they came from, and go on with them."""
 
 from __future__ import annotations
 
+import hashlib
 import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -19,3 +21,22 @@ def record(name: str, figures: Any, environment: Any) -> Path:
     target = folder / f"{name}.json"
     target.write_bytes(msgspec.json.format(msgspec.json.encode(value), indent=1) + b"\n")
     return target
+
+
+def code_of(package: str) -> dict[str, str | None]:
+    """Which code was judged: a hash of all files of a package below src/laptime, and the commit where git knows it."""
+    root = Path(__file__).parents[1]
+    digest = hashlib.sha256()
+    for file in sorted((root / "src" / "laptime" / package).rglob("*.py")):
+        digest.update(file.read_bytes())
+    asked = subprocess.run(["git", "-C", root, "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
+    return {"code": digest.hexdigest()[:16], "commit": asked.stdout.strip() or None}
+
+
+def known(name: str, same: dict[str, Any]) -> Any:
+    """The figures of benchmarks/results/NAME.json if its environment has all these values; else None."""
+    file = Path(os.environ.get("OUT") or Path(__file__).parent / "results") / f"{name}.json"
+    if not file.exists():
+        return None
+    value = msgspec.json.decode(file.read_bytes())
+    return value["figures"] if same.items() <= value["environment"].items() else None
