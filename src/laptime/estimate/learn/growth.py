@@ -22,8 +22,8 @@ BASES = ("sizes", "products")
 """The terms of the rooflines whose elasticities are looked at: one alone can leave a size out by chance."""
 FASTEST = 0.95
 """The share of the training rows whose elasticity is at most the largest that counts."""
-UNSEEN_PER_FACTOR = 0.05
-"""What is added to a bound for each factor of e beyond: however well held-out steps were met, 5 % is not known."""
+UNSEEN_PER_FACTOR = 0.07
+"""What is added to a bound for each factor of e beyond: however well held-out steps were met, 7 % is not known."""
 
 
 BACK = float(np.log(1.25))
@@ -76,14 +76,15 @@ def _elasticities(terms: Terms, rows: Encoded) -> Floats:
     return found
 
 
-def _most(larger_by: Floats, elasticities: Floats) -> Floats:
-    """By how much times grow at most, (n,), in logarithms: in proportion, and faster with a size that showed it.
+def _grown(larger_by: Floats, elasticities: Floats) -> Floats:
+    """By how much times grow with these elasticities, (n,), in logarithms.
 
-    An elasticity of 1.3 is that of a sum of which 0.3 grow with the square: further out the square is more of it.
+    An elasticity of 1.3 is that of a sum of which 0.3 grow with the square: further out the square is more of it. One
+    below 1 counts as it is: what doesn't grow may be a launch, whose share says nothing of what comes after it.
     """
-    whole = np.maximum(np.floor(elasticities), 1.0)
-    share = np.maximum(elasticities - whole, 0.0)
-    return np.asarray((larger_by * whole + np.log1p(share * np.expm1(larger_by))).sum(axis=1), dtype=np.float64)
+    whole = np.floor(elasticities)
+    faster = np.where(whole > 0, np.log1p((elasticities - whole) * np.expm1(larger_by)), larger_by * elasticities)
+    return np.asarray((larger_by * whole + faster).sum(axis=1), dtype=np.float64)
 
 
 def reach(growth: Growth, domain: Domain, near: Regressor, far: Regressor, rows: Encoded, distances: Floats) -> Reach:
@@ -96,9 +97,9 @@ def reach(growth: Growth, domain: Domain, near: Regressor, far: Regressor, rows:
     inside = Encoded(nearest, rows.codes, rows.work)
     elasticities = np.array(growth.elasticities)
     at_edge, forecast = near.log_ms(inside), far.log_ms(rows)
-    grown = np.clip(forecast - far.log_ms(inside), 0.0, _most(larger_by, elasticities))
+    grown = np.clip(forecast - far.log_ms(inside), 0.0, _grown(larger_by, np.maximum(elasticities, 1.0)))
     back = BACK * larger_by / np.maximum(larger_by.sum(axis=1, keepdims=True), 1e-12)
     before = near.log_ms(Encoded(domain.scaled(nearest, -back), rows.codes, rows.work)) + back @ elasticities
-    highest = np.maximum(at_edge, before) + np.maximum(larger_by @ elasticities, grown)
+    highest = np.maximum(at_edge, before) + np.maximum(_grown(larger_by, elasticities), grown)
     middle = (np.clip(forecast, at_edge, highest) + highest) / 2
     return Reach(middle, highest - middle + UNSEEN_PER_FACTOR * distances, inside, larger_by)
