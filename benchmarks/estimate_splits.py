@@ -8,7 +8,7 @@ Beside laptime.Estimator, on the same rows: a forest, LightGBM and (where it is 
 conformal and with CQR; a fifth of the training rows calibrates. CQR of the forest uses the quantiles of its trees, the
 other two a quantile loss (Romano et al. 2019). Choice and calibration see training rows only, and nothing is set for
 one table. With `--minutes` it stops after so many, and the same command (or one for another piece) goes on with the
-splits that are missing; a file of another code (a hash of src/laptime/estimate is in it) or of other rows is begun
+splits that are missing; a file of another code (it has a hash of src/laptime/estimate/learn) or of other rows is begun
 anew. `--ours` judges laptime again where the file's figures are of another code, and keeps the peers' (the rows are the
 same). `--others`, `--devices`: the tables of benchmarks/other_tables.py and benchmarks/device_tables.py, laptime alone.
 """
@@ -155,7 +155,7 @@ def main() -> None:
         "cpus": os.cpu_count(),
         "rows": asked.rows,
         "catboost": None if catboost is None else catboost.__version__,
-        **code_of("estimate"),
+        **code_of("estimate/learn"),
     }
     same = {"rows": asked.rows} | ({} if asked.ours else {"code": environment["code"]})
     rows: list[dict[str, Any]] = known(asked.name, same) or []

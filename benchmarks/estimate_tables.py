@@ -7,7 +7,7 @@ rows: Vidur's random forest (scikit-learn, 500 trees, depth 32, the setting that
 quantile boosting (LightGBM, alpha 0.95) for the bound. Choice and calibration see training rows only.
 
 With `--minutes` it stops after so many, and the same command goes on with the splits that are missing. A file of
-another code (a hash of src/laptime/estimate is in it) is begun anew, so that all figures are of one.
+another code (a hash of src/laptime/estimate/learn is in it) is begun anew, so that all figures are of one.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ def main() -> None:
         "scikit_learn": sklearn.__version__,
         "laptime": laptime.__version__,
         "cpus": os.cpu_count(),
-        **code_of("estimate"),
+        **code_of("estimate/learn"),
     }
     name = "estimate_tables" + (f"-{asked.only.replace(' ', '_')}" if asked.only else "")
     before = known(name, {"code": environment["code"]})
