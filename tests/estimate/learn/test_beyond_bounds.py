@@ -14,6 +14,7 @@ from laptime.estimate.learn.conformal import (
     over_groups,
     widest_fold,
 )
+from laptime.estimate.learn.growth import Growth
 from laptime.estimate.learn.regressors import Candidate, Regressor
 
 BARE = Regressor(candidate=Candidate(power=None, residual="none"))
@@ -61,3 +62,20 @@ def test_a_bound_that_is_too_wide_is_none_and_never_sure(distance: float, q: flo
     assert reach <= 0.7 or np.isinf(reach)
     share = made.within(np.zeros(1), np.array([distance]), np.array([budget]))[0]
     assert (reach <= budget) == (share >= q - 1e-9) or abs(reach - budget) < 1e-9
+
+
+@given(st.floats(0.3, 4), st.floats(0.05, 0.99), st.floats(0.3, 2))
+def test_further_than_what_was_held_out_a_margin_grows_and_never_shrinks(far: float, q: float, checked: float) -> None:
+    flat = Growth([1.0])
+    made = CalibratedRegressor(BARE, np.linspace(-0.1, 0.3, 99), 0.5, growth=flat, checked=checked)
+    near, away = made.log_bounds(np.zeros(2), np.array([checked, far * checked]), np.array([q]))[:, 0]
+    assert away == pytest.approx(near * (max(far, 1.0) if near > 0 else 1.0))
+    share = made.within(np.zeros(1), np.array([far * checked]), np.array([away]))[0]
+    assert share >= q - 1e-9
+
+
+@pytest.mark.parametrize(("distance", "given"), [(0.0, True), (0.5, True), (0.7, True), (0.8, False)])
+def test_what_is_new_and_further_out_than_held_out_groups_has_no_bound(distance: float, given: bool) -> None:
+    made = CalibratedRegressor(BARE, np.linspace(-0.1, 0.3, 99), 0.5, checked=0.5)
+    assert np.isfinite(made.log_bounds(np.zeros(1), np.array([distance]), LEVEL)[0, 0]) == given
+    assert (made.within(np.zeros(1), np.array([distance]), np.array([5.0]))[0] > 0) == given

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 import laptime
 from laptime.estimate.learn.conformal import bound, by_direction, over_steps
 from laptime.estimate.learn.domain import domain_of, only_column
-from laptime.estimate.learn.growth import growth_of
+from laptime.estimate.learn.growth import Growth, growth_of, reach
+from laptime.estimate.learn.regressors import Candidate, Regressor, Training, fit_regressor
 from laptime.estimate.table.table import Encoded
 
 
@@ -51,6 +52,20 @@ def test_the_largest_elasticity_is_that_of_the_law() -> None:
     table = np.exp(rng.uniform(0, 7, (300, 3)))
     found = growth_of(encoded(table), np.log(5 + 0.01 * table[:, 0] * table[:, 1])).elasticities
     assert found == pytest.approx([1, 1, 0], abs=0.1)
+
+
+def test_a_sum_with_a_square_is_followed_beyond_the_sizes() -> None:
+    """time = x + x² / 1000: at 1000 it grows with the power 1.5, and from there faster and faster."""
+    sizes = np.geomspace(10, 1000, 60)
+    rows, law = encoded(sizes[:, None]), lambda x: np.log(x + x * x / 1000)
+    asked = encoded(np.array([[2000.0], [4000.0]]))
+    bare = Regressor(candidate=Candidate(power=None, residual="none"))
+    near = fit_regressor(Training(rows, law(sizes), np.ones(60)), Candidate(power=0.5, residual="none"))
+    domain = domain_of(rows)
+    found = reach(Growth([1.5]), domain, near, bare, asked, domain.distances(asked.numeric))
+    limit = found.log_ms + found.above
+    assert (limit >= law(asked.numeric[:, 0])).all()
+    assert (limit <= law(asked.numeric[:, 0]) + 0.2).all()
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 6), st.floats(0.5, 0.98))

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import polars as pl
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from laptime.errors import LaptimeError
 from laptime.estimate.run_fit import FitOptions, fit_run
-from laptime.estimate.table.reading import some_of_each
+from laptime.estimate.table.reading import read_table, some_of_each
 
 
 def table(counts: list[int]) -> pl.DataFrame:
@@ -51,3 +55,10 @@ def test_a_fit_on_some_calls_answers_as_one_on_all() -> None:
     assert np.abs(other.quantile(asked, 0.95) / one.quantile(asked, 0.95) - 1).max() < 0.01
     assert not any("drawn at random" in note for note in one.card.notes)
     assert other.card.notes[0].startswith("fitted on 3\u202f000 of 12\u202f000 calls: at most 250 of each")
+
+
+@pytest.mark.parametrize("name", ["table.txt", "notes.md", "samples.tsv"])
+def test_a_file_that_is_no_table_by_its_name_is_called_so(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text("a,b\n1,2\n")
+    with pytest.raises(LaptimeError, match=r"neither a run folder nor, by its name, a table; give a CSV or Parquet"):
+        read_table(tmp_path / name)
