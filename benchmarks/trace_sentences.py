@@ -88,6 +88,21 @@ PUBLIC: dict[str, str] = {
     "csc746_5": "unified memory (igouProto/CSC746CUDALab, report5.sqlite)",
     "luminara": "a ray tracer (nPr0nn/Luminara-Raytracing, profile_report.sqlite)",
     "rocprof_hip": "rocprof's own file (ROCm/rocm-blogs, HIP_trace/results.json)",
+    "sglang_decode32": "SGLang, one decode step of 32 requests (AMD-AGI/TraceLens, tests/traces/inference)",
+    "vllm_captures": "vLLM while it captures its graph (the same)",
+    "flux_captures": "FLUX, a first call that captures graphs (the same)",
+    "sd35": "Stable Diffusion 3.5, compiled, 4 steps (the same)",
+    "b200_eager": "vLLM, one eager prefill on a B200 (the same, b200/eager_trace)",
+    "timesformer_mi300": "video classified, `active=1`, MI300 (the same, mi300)",
+    "resnet_workers": "training whose loader falls behind (facebookresearch/param, resnet_kineto)",
+    "minitoy_mi250": "a first training step, MI250 (facebookresearch/HolisticTraceAnalysis, amd_trace)",
+    "df_index": "compiled training, one rank (the same, df_index_resolver)",
+    "sampled_rank0": "two steps, of whose work a sample was kept (the same, timeline_analysis)",
+    "negative_queue": "training a recommender, launches lost (the same, negative_queue_length)",
+    "memfusion": "a TensorRT engine (LeiWang1999/memfusion_artifact, report1.sqlite)",
+    "cuckoo": "a hash table (Ayanokoji-li/cuckoo_hash, report1.sqlite)",
+    "sc23_6": "OpenMP with slow launches (RajaATAli/SC23_Programming-Your-GPU, report6.sqlite)",
+    "fsdp_1s": "a second of FSDP with weights on the host (GindaChen/nsys-ai, h100_2gpu_1s.sqlite)",
 }
 """Files of public repositories, looked at for the first time with the program as it was: `LAPTIME_MORE`."""
 

@@ -231,13 +231,13 @@ def test_impossible_durations_bound_the_idle_time() -> None:
 
 def test_work_that_is_queued_and_not_begun_waits_for_something_unseen() -> None:
     """All is launched at once, and the device begins each kernel 5 ms after the last one: no host, no launch."""
-    calls = [CallRow(i * 6_000, i * 6_000 + 5_000, correlation=i + 1) for i in range(40)]
+    calls = [CallRow(i * 6_000, i * 6_000 + 5_000, correlation=i + 1) for i in range(400)]
     rows = [
         ActivityRow(10_000_000 + i * 5_100_000, 10_100_000 + i * 5_100_000, "gemm", correlation=i + 1)
-        for i in range(40)
+        for i in range(400)
     ]
     assert analyse(build(rows, calls)).headline.endswith("what it waited for isn't in the trace")
-    close = [ActivityRow(300_000 + i * 3_000, 302_000 + i * 3_000, "gemm", correlation=i + 1) for i in range(40)]
+    close = [ActivityRow(3_000_000 + i * 3_000, 3_002_000 + i * 3_000, "gemm", correlation=i + 1) for i in range(400)]
     assert analyse(build(close, calls)).headline.endswith("the GPU took the time between its own kernels")
 
 

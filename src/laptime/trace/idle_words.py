@@ -53,7 +53,7 @@ def _reason_of(device: DeviceTimes, steps: Steps) -> str:
     holds = {steps.name} if not (steps.name or "").startswith(LOADER) else set()  # a range that holds a whole step
     host = [row for row in device.gaps.host if not (row.name.startswith("ProfilerStep") or row.name in holds)]
     words = reason(causes, host)
-    if words == REASONS["queued"] and _long_share(device, "queued", QUEUED_NS) > 0.5:
+    if words == REASONS["queued"] and _not_begun(device):
         return NOT_BEGUN
     elsewhere = _works_on_else(device) or _step_works_on_else(device, steps)
     return words.replace(REASONS["host-not-launching"], OTHER_WORK) if elsewhere else words
@@ -93,6 +93,13 @@ def _first_launches(device: DeviceTimes, kernels: list[Kernel]) -> bool:
     """Whether most kernels of a short trace ran once or twice: their launches load code, and say nothing of speed."""
     own = [kernel.count for kernel in kernels if kernel.device == device.device]
     return 0 < sum(own) <= FEW_KERNELS and sum(count for count in own if count <= 2) > 0.5 * sum(own)
+
+
+def _not_begun(device: DeviceTimes) -> bool:
+    """Whether queued work waits for longer than a device needs between two kernels: mostly, or as a rule."""
+    queued = next((row for row in device.gaps.causes if row.cause == "queued"), None)
+    usual_ns = queued.total_ns / queued.gaps if queued is not None and queued.gaps else 0
+    return usual_ns > QUEUED_NS or _long_share(device, "queued", QUEUED_NS) > 0.5
 
 
 def _works_on_else(device: DeviceTimes) -> bool:
