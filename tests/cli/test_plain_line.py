@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from enum import EnumMeta
@@ -17,6 +18,8 @@ from laptime.cli.declared import parameters
 from laptime.cli.plain_line import COMPLETION, plain_line
 from laptime.cli.typer_line import typer_command
 from laptime.cli.verbs import VERBS, Group, imported
+from tests.trace.engines import published_engine
+from tests.trace.write_traces import write_kineto
 
 NAMES = [(name,) for verbs in VERBS.values() for name in verbs if not isinstance(imported(name), Group)]
 NAMES += [("control", one.__name__) for one in imported("control").functions]
@@ -132,3 +135,24 @@ def test_the_version_needs_no_library():
     modules, out = imported_by("--version")
     assert out.strip()
     assert not modules & {"typer", "click", "pydantic", "rich", "numpy", "msgspec", "polars", "inspect"}
+
+
+def test_a_trace_imports_what_its_own_file_needs(tmp_path):
+    """Of a Kineto file's JSON: no parser with its schemas, no tables, no other format's reader, no archives."""
+    modules, out = imported_by("trace", write_kineto(tmp_path / "t.json", *published_engine(6).all), "--json")
+    assert json.loads(out)["schema"] == "laptime.trace/1"
+    assert "laptime.trace.read.kineto" in modules
+    others = {f"laptime.trace.read.{name}" for name in ("nsight", "nsight_tables", "nsight_other", "archives")}
+    libraries = {
+        "typer",
+        "pydantic",
+        "rich",
+        "polars",
+        "scipy",
+        "lightgbm",
+        "yaml",
+        "torch",
+        "numpy.ma",
+        "numpy.random",
+    }
+    assert not modules & {*others, *libraries, "laptime.trace.ranks", "sqlite3", "tarfile", "zipfile", "hashlib"}

@@ -32,14 +32,17 @@ _LIMIT = 64
 _LOOKED_AT = 4_000
 """Characters of a name that are read: longer ones repeat their template arguments."""
 
-# In this order: the first pattern in a name decides.
+_COLLECTIVE_WITHIN = re.compile(r"All(?:[Rr]educe|[Gg]ather|To_?[Aa]ll)")
+"""Where one word ends and `AllReduce` begins only capitals tell."""
+
+# In this order: the first pattern in a name, in small letters, decides. Ignoring case would take twice as long.
 _FAMILY_PATTERNS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
-    (family, re.compile(pattern, re.IGNORECASE))
+    (family, re.compile(pattern))
     for family, pattern in (
         (
             "collective",
             r"nccl|rccl|msccl|one_?ccl|(?<![a-z])all[-_]?(?:reduce|gather|to_?all)|reduce_?scatter"
-            r"|(?-i:All(?:[Rr]educe|[Gg]ather|To_?[Aa]ll))|(?<![a-z0-9])a2a(?![a-z])"
+            r"|(?<![a-z0-9])a2a(?![a-z])"
             r"|cross_device|send_?recv|nvshmem|rocshmem|multimem|quick_?reduce|user_?buffers"
             # How ranks signal each other through memory that all of them see.
             r"|symm_mem|symmetric_memory|(?<![a-z])(?:put|wait)_signal_kernel"
@@ -168,11 +171,14 @@ def family(name: str) -> str:
     text = _flat_mangled(name[:_LOOKED_AT]) if name.startswith("_Z") else name[:_LOOKED_AT]
     base, inner = _split(text)
     base = base.removeprefix("fbgemm_gpu::")
-    if base in _ENTRIES and _ATTENTION.search(inner.split(None, 1)[0] if inner.strip() else ""):
+    if base in _ENTRIES and _ATTENTION.search(inner.split(None, 1)[0].lower() if inner.strip() else ""):
         return "attention"
     for part in (base, inner):  # what the kernel is called counts before what it is called with
+        if _COLLECTIVE_WITHIN.search(part):
+            return "collective"
+        small = part.lower()
         for kind, pattern in _FAMILY_PATTERNS:
-            if pattern.search(part) and not (part is base and kind == "elementwise" and _native_copy(inner)):
+            if pattern.search(small) and not (part is base and kind == "elementwise" and _native_copy(inner)):
                 return "convolution" if kind == "GEMM" and part is base and _CONVOLVES.search(inner) else kind
     return "other"
 
