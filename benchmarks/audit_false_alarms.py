@@ -5,6 +5,7 @@ rank-skew, bimodal, slow-stretch, launches-timed. Simulated runs with nothing wr
 noise, must raise any of them in at most 5 %.
 
     python benchmarks/audit_false_alarms.py [--runs 400] [--workers 2]
+    python benchmarks/audit_false_alarms.py --rules mixed-units,ended-at-once    # these alone, whatever they judge by
     python benchmarks/audit_false_alarms.py --dip-table     # the quantiles in src/laptime/audits/dip.py
 """
 
@@ -22,6 +23,8 @@ import numpy as np
 import polars
 
 from laptime.audits import audit_measurements, measurements_of
+from laptime.audits.audit import RULES
+from laptime.audits.rule import Judged
 from laptime.data.stats import Floats
 
 Noise = Callable[[np.random.Generator, int], Floats]
@@ -195,9 +198,19 @@ AT_ONCE = 20
 """Runs that a process judges before it is given the next."""
 
 
-def _alarms(shape: Shape, title: str, seeds: range) -> list[set[str]]:
-    """The codes that chance raised in each of these sound runs."""
-    return [by_chance(sound(seed, shape, NOISES[title])) for seed in seeds]
+def _alarms(shape: Shape, title: str, seeds: range, codes: tuple[str, ...] = ()) -> list[set[str]]:
+    """The codes that chance raised in each of these sound runs; with `codes`, those of these rules."""
+    if not codes:
+        return [by_chance(sound(seed, shape, NOISES[title])) for seed in seeds]
+    rules = [rule for rule in RULES if rule.code in codes]
+    raised = []
+    for seed in seeds:
+        frame = sound(seed, shape, NOISES[title])
+        first = polars.col("vision_ms") + polars.col("prefill_ms") + 0.5
+        measurements = measurements_of(frame.with_columns(ttft_ms=first))
+        answers = {rule.code: rule.look(measurements) for rule in rules}
+        raised.append({code for code, answer in answers.items() if isinstance(answer, Judged) and answer.finding})
+    return raised
 
 
 def _found(name: str, layout: Shape, seeds: range) -> int:
@@ -211,11 +224,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=400, help="simulated runs of each shape and noise")
     parser.add_argument("--workers", type=int, default=2, help="processes that judge runs at the same time")
+    parser.add_argument("--rules", default="", help="judge these rules alone, separated by commas")
     parser.add_argument("--dip-table", action="store_true", help="simulate the dip's quantiles instead")
     asked = parser.parse_args()
     if asked.dip_table:
         dip_table()
         return
+    codes = tuple(code for code in asked.rules.split(",") if code)
+    if unknown := set(codes) - {rule.code for rule in RULES}:
+        parser.error(f"no such rule: {', '.join(sorted(unknown))}")
     alarms: dict[str, dict[str, float]] = {}
     rules: Counter[str] = Counter()
     pool = ProcessPoolExecutor(asked.workers, mp_context=get_context("spawn"))
@@ -224,7 +241,7 @@ def main() -> None:
     for name, shape in SHAPES.items():
         alarms[name] = {}
         for title in NOISES:
-            parts = [pool.submit(_alarms, shape, title, part) for part in seeds]
+            parts = [pool.submit(_alarms, shape, title, part, codes) for part in seeds]
             hits = [hit for part in parts for hit in part.result()]
             rules.update(code for hit in hits for code in hit)
             alarms[name][title] = sum(map(bool, hits)) / asked.runs
@@ -233,6 +250,8 @@ def main() -> None:
     power = {}
     shape = Shape(6, 20, repeats=3, workers=3, tokens=(32, 32))
     for name, (code, _) in WRONG.items():
+        if codes:
+            break
         layout = shape._replace(tokens=(2, 40)) if code == "decode-per-token-by-N" else shape
         layout = layout._replace(workers=5) if "of five" in name and code == "rank-skew" else layout
         tried = max(20, asked.runs // 4)
@@ -245,7 +264,9 @@ def main() -> None:
 
     environment = {"python": platform.python_version(), "numpy": np.__version__, "platform": platform.platform()}
     figures = {"runs": asked.runs, "alarms": alarms, "by_rule": by_rule, "found": power}
-    print(record("audit_false_alarms", figures, environment).name)
+    if codes:
+        figures = {"rules": list(codes), **figures}
+    print(record("audit_false_alarms-rules" if codes else "audit_false_alarms", figures, environment).name)
 
 
 def dip_table() -> None:

@@ -61,6 +61,9 @@ def test_sound_measurements_raise_nothing():
     assert report.findings == []
     assert report.clean
     assert {rule.code for rule in report.rules if rule.could_not_judge} == {
+        "ttft-not-seen",
+        "not-streamed",
+        "smoothed-times",
         "mixed-environment",
         "bimodal",
         "prefill-holds-decode",
@@ -426,7 +429,7 @@ def test_any_table_is_judged_or_refused_in_one_line(columns):
 def test_a_value_that_other_programs_write_for_none_is_none():
     frame = clean().with_columns(energy_j=float("nan"), output_tokens=polars.lit(32.0))
     assert report_of(put(frame, 3, total_ms=float("nan"), output_tokens=float("nan"))).samples == frame.height
-    assert {f.code for f in report_of(put(frame, 3, total_ms=float("inf"))).findings} == set()
+    assert {f.code for f in report_of(put(frame, 3, total_ms=float("inf"))).findings} == {"times-missing"}
 
 
 def test_tokens_of_a_client_s_table_may_not_reach_beyond_the_call():

@@ -20,6 +20,7 @@ from laptime.audits import (
     limits,
     lost_digits,
     modes,
+    not_measured,
     order,
     per_token,
     recording,
@@ -30,6 +31,7 @@ from laptime.audits import (
     stretches,
     summarised,
     units,
+    worked_on,
     workers,
 )
 from laptime.audits.measurements import Measurements, read_measurements
@@ -53,6 +55,8 @@ RULES: tuple[Rule, ...] = (
     *copies.RULES,
     *summarised.RULES,
     *recording.RULES,
+    *not_measured.RULES,
+    *worked_on.RULES,
     *same_input.RULES,
     *starts.RULES,
     *order.RULES,

@@ -69,7 +69,7 @@ def stages_miss_total(measurements: Measurements) -> RuleOutcome:
 
 
 def stage_in_seconds(measurements: Measurements) -> RuleOutcome:
-    """One stage, in all samples, a thousand times too small or too large: with its unit changed the call closes."""
+    """One stage, in all samples, in seconds, microseconds or nanoseconds: with its unit changed the call closes."""
     from polars import col
 
     rows = measurements.of(*STAGE_COLUMNS)
@@ -84,7 +84,7 @@ def stage_in_seconds(measurements: Measurements) -> RuleOutcome:
     if shares is None or shares < MOST:
         return Judged(rows.height)
     for name in names:
-        for factor, unit in ((1e3, "seconds"), (1e-3, "microseconds")):
+        for factor, unit in ((1e3, "seconds"), (1e-3, "microseconds"), (1e-6, "nanoseconds")):
             scaled = stage_sum() + col(name).fill_null(0.0) * (factor - 1) - col("total_ms")
             beside = rows.select((col(name) / col("total_ms")).median()).item()
             if factor < 1 and (beside is None or beside < LARGE):  # without it any sum could close

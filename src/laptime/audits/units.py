@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import log
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +18,9 @@ if TYPE_CHECKING:  # polars takes 0.2 s to import, so the functions that need it
 
 THOUSAND = (300.0, 3000.0)
 """By this much medians in seconds and in milliseconds of the same work differ."""
+
+NEAR_THOUSAND, ALIKE = 1.6, 0.1
+"""How near a thousand it is for the same work, where work differs by more than a tenth."""
 
 BETWEEN = 30.0
 """Nothing lies between the two units: neighbours in the order of size differ at least by this factor there."""
@@ -39,6 +43,8 @@ def mixed_units(measurements: Measurements) -> RuleOutcome:
     from polars import col, concat, lit
 
     rows = measurements.of("total_ms", "decode_per_token_ms").filter(col("total_ms") > 0)
+    if not in_seconds_too(measurements) and _slower_configs(rows) is None:
+        return Judged(rows.height)
     small = [
         part.filter(col("total_ms") < border).with_columns(
             others=others, value=col("total_ms"), figure=lit("total"), of=lit("the others of its configuration")
@@ -67,6 +73,29 @@ def mixed_units(measurements: Measurements) -> RuleOutcome:
             mend="Write all times in milliseconds; look at these rows before anything is worked out from them",
         ),
     )
+
+
+def in_seconds_too(measurements: Measurements) -> bool:
+    """Whether some totals of a configuration are others of it in seconds.
+
+    Such calls differ among each other as the others do. Calls that failed all take about as long, whatever their work.
+    """
+    from polars import col
+
+    rows = measurements.of("total_ms").filter(col("total_ms") > 0)
+    work = measurements.used.select("row", "deviation")
+    deviations, differ, seen = [], [], False
+    for part in rows.partition_by("config_id"):
+        totals = part["total_ms"].to_numpy().astype(np.float64)
+        if (found := _in_seconds(totals)) is None:
+            continue
+        seen = True
+        small = part.filter(col("total_ms") < found[0]).join(work, on="row")["deviation"].to_numpy()
+        deviations += small[small < -1.0].tolist()  # where most of the same work is small, the others are the odd ones
+        differ.append(float(np.log(totals[totals >= found[0]]).std()))
+    if not deviations or max(differ) < ALIKE:
+        return seen
+    return abs(float(np.median(deviations)) + log(1e3)) <= log(NEAR_THOUSAND)
 
 
 def _slower_configs(rows: polars.DataFrame) -> polars.DataFrame | None:
