@@ -156,6 +156,17 @@ def test_the_only_step_with_a_first_call_waits_for_that_and_promises_nothing() -
     assert analysis.whatif == []
 
 
+def test_kernels_that_are_loaded_in_every_step_are_no_start_up() -> None:
+    """As where each step has new shapes."""
+    rows = host_bound([STEP] * 8, between_ns=6_000_000, annotate="ProfilerStep#{}")
+    loads = [CallRow(row.end_ns + 9_000, row.end_ns + 5_000_000, "cuModuleLoadData") for row in rows.ranges]
+    analysis = analyse(build(rows.activities, [*rows.calls, *loads], rows.ranges))
+    assert ": the host is loading or compiling kernels" in analysis.headline
+    assert "start" not in analysis.headline
+    assert "kernels are loaded or compiled, in this step as in others." in analysis.advice
+    assert "warm up" not in analysis.advice
+
+
 def test_one_step_of_many_that_lasts_far_longer_is_not_their_headline() -> None:
     """The last kernel is recorded to last 5 s: the five steps before it say how a step is."""
     rows = host_bound([STEP] * 6, between_ns=30_000, annotate="ProfilerStep#{}")

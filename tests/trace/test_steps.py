@@ -680,3 +680,10 @@ def test_several_batches_in_one_step_are_no_layers() -> None:
     steps = steps_of(host_bound([[*batch * 4, ("multi_tensor_adam", 9_000)]] * 6, between_ns=30_000))
     assert (steps.count, steps.kernels_per_step) == (6, 4 * len(batch) + 1)
     assert (steps.layers, steps.attention_kernels) == (None, 48)
+
+
+def test_ranges_that_are_written_twice_are_steps_once() -> None:
+    rows = host_bound([published_step()] * 6, between_ns=30_000, annotate="ProfilerStep#{}")
+    twice = [replace(row, kind=kind) for row in rows.ranges for kind in ("nvtx", "cpu_op")]
+    steps = analyse(build(rows.activities, rows.calls, twice)).steps
+    assert (steps.method, steps.count, steps.confidence) == ("annotation", 6, 1.0)

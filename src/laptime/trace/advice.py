@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from laptime.trace.attention_kinds import attention_words
 from laptime.trace.headline import missing_work, start_up_ns
+from laptime.trace.idle_words import loads_again
 from laptime.trace.plain_names import plain
 from laptime.trace.result import SURE, DeviceTimes, Integrity, Steps, TracedPass, WhatIf
 from laptime.trace.start_up import first_calls_ns
@@ -59,7 +60,9 @@ def advice(integrity: Integrity, steps: Steps, whatif: list[WhatIf], devices: li
     if steps.uneven and steps.wall_p10_ns and steps.wall_p90_ns:
         spread = f"{steps.wall_p10_ns / 1e6:.2f} to {steps.wall_p90_ns / 1e6:.2f} ms"
         return f"{text} Steps differ, from {spread}: what remedies would leave of this one says little of the others."
-    if warming >= SAID * steps.wall_ns:
+    if loads_again(steps):
+        text += f" For {warming / 1e6:.2f} ms kernels are loaded or compiled, in this step as in others."
+    elif warming >= SAID * steps.wall_ns:
         text += f" For {warming / 1e6:.2f} ms first calls are made: warm up first, and trace a step that has none."
     if best is None:
         return text

@@ -239,7 +239,7 @@ def _launched_by(
 def _hedged(rows: list[WhatIf], steps: Steps) -> list[WhatIf]:
     """The rows with what must be said of the step that they start from."""
     if steps.confidence < SURE:
-        note = "other steps run other kernels" if steps.name else "the step itself is a guess"
+        note = "the steps hold unlike numbers of kernels" if steps.name else "the step itself is a guess"
     elif steps.uneven:
         note = "steps differ: this is said of the one that is shown"
     elif steps.unexplained:
@@ -322,8 +322,8 @@ def _unsure(steps: Steps) -> str:
     if steps.method == "forward":
         return "no attention kernel is among what repeats: it may be any loop, and no layers of one forward pass"
     if steps.name:
-        regular = f"their regularity is {steps.confidence * 100:.0f} %"
-        return f"the ranges of {plain(steps.name)} run unlike kernels ({regular}): judge them by the picture"
+        unlike = f"hold unlike numbers of kernels (their regularity is {steps.confidence * 100:.0f} %)"
+        return f"the ranges of {plain(steps.name)} {unlike}: judge them by the picture"
     return f"the steps' regularity is only {steps.confidence * 100:.0f} %: judge them by the picture"
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from laptime.trace.busy_words import copy_words, exposed_shares, exposed_words, percent, where_busy
 from laptime.trace.completeness import OR_RANKS
-from laptime.trace.idle_words import OTHER_WORK, REASONS, idle_of_step, launches_at_once, reason, why_idle
+from laptime.trace.idle_words import OTHER_WORK, REASONS, idle_of_step, launches_at_once, loads_again, reason, why_idle
 from laptime.trace.result import DeviceTimes, Integrity, Kernel, Steps
 from laptime.trace.start_up import SOME, START_UP, first_calls_ns
 
@@ -145,7 +145,7 @@ def _of_trace(
             return f"{busy_words}: {where_busy(device, kernels)}; {_start_up(device)}", list(exposed)
         return f"{idle_words} while the program starts up: {_start_up(device)}", list(exposed)
     why = why_idle(integrity, device, kernels, steps)
-    return f"{idle_words}: {why}{_some_start_up(device)}{spoiled}", list(exposed)
+    return f"{idle_words}: {why}{_some_start_up(device, steps)}{spoiled}", list(exposed)
 
 
 def _wrong_durations(integrity: Integrity) -> str:
@@ -244,10 +244,10 @@ def _longer_steps_ns(device: DeviceTimes, steps: Steps) -> int:
     return longer if longer > usual else 0
 
 
-def _some_start_up(device: DeviceTimes) -> str:
+def _some_start_up(device: DeviceTimes, steps: Steps) -> str:
     """What of the idle time is start-up, where it is not most of it and not little."""
     spent = start_up_ns(device)
-    if spent < 0.1 * device.idle_ns:
+    if spent < 0.1 * device.idle_ns or loads_again(steps):
         return ""
     return f"; {spent / 1e6:.1f} of the {device.idle_ns / 1e6:.1f} ms idle are start-up"
 

@@ -6,7 +6,8 @@ from laptime.trace.causes import UNNAMED
 from laptime.trace.device_time import UNIFIED
 from laptime.trace.plain_names import plain
 from laptime.trace.result import SURE, CauseTime, DeviceTimes, HostTime, Integrity, Kernel, Steps
-from laptime.trace.start_up import START_UP
+from laptime.trace.start_up import SOME, START_UP
+from laptime.trace.step_cuts import LEAST_STEPS
 from laptime.trace.step_ranges import LOADER
 
 REASONS: dict[str, str] = {
@@ -50,6 +51,8 @@ LONG_NS = 1_000_000
 def _reason_of(device: DeviceTimes, steps: Steps) -> str:
     """Why a device waited, over the whole trace; without what the program does once, which is not why it waits now."""
     causes = [row for row in device.gaps.causes if row.cause not in START_UP] or device.gaps.causes
+    if loads_again(steps):
+        causes = device.gaps.causes
     holds = {steps.name} if not (steps.name or "").startswith(LOADER) else set()  # a range that holds a whole step
     host = [row for row in device.gaps.host if not (row.name.startswith("ProfilerStep") or row.name in holds)]
     words = reason(causes, host)
@@ -113,6 +116,12 @@ def _step_works_on_else(device: DeviceTimes, steps: Steps) -> bool:
         return False
     launching = sum(row.total_ns for row in steps.causes if row.cause in ("host-not-launching", "launch-overhead"))
     return launches_at_once(steps) or 2 * (steps.host_work_ns or 0) > launching
+
+
+def loads_again(steps: Steps) -> bool:
+    """Whether the usual one of several steps loads or compiles kernels, which is then nothing that is done once."""
+    loaded = sum(row.total_ns for row in steps.causes if row.cause == "module-load")
+    return steps.count - steps.cut >= LEAST_STEPS and loaded >= SOME * (steps.wall_ns or 1)
 
 
 def launches_at_once(steps: Steps) -> bool:
