@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 import hashlib
 import os
 import subprocess
@@ -21,6 +22,14 @@ def record(name: str, figures: Any, environment: Any) -> Path:
     target = folder / f"{name}.json"
     target.write_bytes(msgspec.json.format(msgspec.json.encode(value), indent=1) + b"\n")
     return target
+
+
+def as_installed() -> None:
+    """Write the bytecode of laptime, as pip does for what it installs.
+
+    Else, where PYTHONDONTWRITEBYTECODE is set, each process compiles all that it imports, and its peers do not.
+    """
+    compileall.compile_dir(Path(__file__).parents[1] / "src" / "laptime", quiet=1)
 
 
 def code_of(package: str) -> dict[str, str | None]:

@@ -1,4 +1,4 @@
-"""Does the command answer at once? `laptime --help` and `import laptime`, whole processes, on any machine.
+"""Does the command answer at once? `laptime --help`, `--version` and `import laptime`, whole processes, on any machine.
 
 python benchmarks/startup.py
 """
@@ -13,11 +13,13 @@ import time
 from pathlib import Path
 
 from laptime.data.stats import median_interval, ratio_of_medians
-from recorded import record
+from recorded import as_installed, record
 
 ROUNDS = 20
 COMMANDS = {
     "python -c pass": [sys.executable, "-c", "pass"],
+    "import numpy": [sys.executable, "-c", "import numpy"],
+    "laptime --version": [sys.executable, "-m", "laptime", "--version"],
     "laptime --help": [sys.executable, "-m", "laptime", "--help"],
     "import laptime": [sys.executable, "-c", "import laptime"],
     "import torch": [sys.executable, "-c", "import torch"],
@@ -26,6 +28,7 @@ COMMANDS = {
 
 def main() -> None:
     """Time the commands in turns and write benchmarks/results/startup.json."""
+    as_installed()
     times: dict[str, list[float]] = {name: [] for name in COMMANDS}
     for _ in range(ROUNDS):
         for name, command in COMMANDS.items():

@@ -23,7 +23,7 @@ from typing import Any
 
 from trace_speed import kineto_files, nsys_file
 
-from recorded import record
+from recorded import as_installed, record
 
 STAGES = Path(__file__).with_name("trace_stages.py")
 
@@ -67,6 +67,7 @@ def main() -> None:
     parser.add_argument("--traces", type=Path, default=os.environ.get("LAPTIME_TRACES"), help="folder of real traces")
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
+    as_installed()
     traces = Path(options.traces) if options.traces else None
     profiles = {}
     with tempfile.TemporaryDirectory() as temporary:

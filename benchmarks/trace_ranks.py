@@ -21,7 +21,7 @@ from pathlib import Path
 
 from trace_speed import figures, in_turns, kineto_files
 
-from recorded import record
+from recorded import as_installed, record
 
 PEER = """
 import os, sys
@@ -45,6 +45,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--small", action="store_true", help="the eight real ranks only")
     options = parser.parse_args()
+    as_installed()
     traces = Path(options.traces)
     commands = {"laptime": [sys.executable, "-m", "laptime", "trace", "FILE", "--json"]}
     peers = []

@@ -28,7 +28,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from laptime.data.stats import median_interval, ratio_of_medians
-from recorded import record
+from recorded import as_installed, record
 
 ROOT = Path(__file__).resolve().parent.parent
 MB = 1_000_000
@@ -252,6 +252,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--work", type=Path, help="keep the made files here")
     options = parser.parse_args()
+    as_installed()
     traces = Path(options.traces) if options.traces else None
     results: dict[str, object] = {}
     with tempfile.TemporaryDirectory() as temporary:

@@ -22,7 +22,7 @@ from laptime.trace.gaps import device_gaps
 from laptime.trace.integrity import check
 from laptime.trace.kernel_names import short_name
 from laptime.trace.rank_headline import headline, listed
-from laptime.trace.rank_pairs import Collectives, Paired, offsets_of, pair
+from laptime.trace.rank_pairs import Collectives, Paired, offsets_of, pair, upper_quartile
 from laptime.trace.rank_waits import waits_of
 from laptime.trace.ranks_result import Clocks, RankAnalysis, RankTimes
 from laptime.trace.read.rank_files import rank_in_name, trace_files
@@ -288,7 +288,7 @@ def align(works: Sequence[RankWork], numbers: Sequence[int]) -> tuple[Clocks, In
         aligned = one.end_ns - offsets[one.members][:, None]
         spreads.append(aligned.max(axis=0) - aligned.min(axis=0))
         longest.append((one.end_ns - one.start_ns).max(axis=0))
-    usual = int(np.percentile(np.concatenate(spreads), 75))
+    usual = int(upper_quartile(np.concatenate(spreads)))
     if usual > max(TOLERANCE_NS, int(np.median(np.concatenate(longest))) // 10):
         return refused("collectives don't end together on all ranks")
     return Clocks(aligned=True, why="", spread_ns=usual, offsets_ns=offsets.tolist()), offsets, pairs
