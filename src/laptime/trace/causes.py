@@ -30,7 +30,7 @@ from laptime.trace.api import (
 )
 from laptime.trace.completeness import launched_before
 from laptime.trace.gaps import DeviceGaps, largest
-from laptime.trace.host_segments import Segments, flatten, overlay, owner_at, stretch, time_within
+from laptime.trace.host_segments import Segments, flatten, overlay, owner_at, pieces, stretch
 from laptime.trace.kernel_names import short_name
 from laptime.trace.read.distinct import each_once
 from laptime.trace.read.tables import Column
@@ -40,6 +40,8 @@ from laptime.trace.start_up import start_up_calls
 
 _PROFILER_OWNER = -2
 
+_OWNERLESS = np.array([PROFILER, HOST], dtype=np.int8)
+"""What the owners -2 and -1 of segments count as."""
 
 LATE_NS = 1_000_000
 """A device that begins work later than this after its launch call returned waits for something else than the launch."""
@@ -62,7 +64,7 @@ class _Thread(msgspec.Struct, frozen=True, eq=False):
 
     segments: Segments
     name: Int32
-    purpose: Int8
+    purpose: Int8  # and behind them that of the profiler's own work, and of none: owners of -2 and -1
 
 
 class _Filled(msgspec.Struct, frozen=True, eq=False):
@@ -129,15 +131,10 @@ def _add_block(
 
     part = stretch(host.segments, int(begin[0]), int(gap_end[-1]))
     segments = Segments(host.segments.edge_ns[part.start : part.stop + 1], host.segments.owner[part])
-    label = np.full(len(segments.owner), HOST, dtype=np.int8)
-    owned = segments.owner >= 0
-    label[owned] = host.purpose[segments.owner[owned]]
-    label[segments.owner == _PROFILER_OWNER] = PROFILER
     # Work without a launch record that starts while the thread waits for the device was launched before.
     unlinked = np.flatnonzero(~linked)
     waiting = owner_at(segments, gap_end[unlinked] - 1)
-    purpose_then = np.append(host.purpose, np.int8(-1))[np.maximum(waiting, -1)]  # -1 where no call is open
-    waits = unlinked[purpose_then == SYNCHRONIZE]
+    waits = unlinked[host.purpose[waiting] == SYNCHRONIZE]
     if ready is not None:
         waits = each_once(np.concatenate([waits, np.flatnonzero(ready[block])]))
     queued[waits] = True
@@ -148,13 +145,19 @@ def _add_block(
     time_ns[block, QUEUED] = np.where(late, rest, 0)
     time_ns[block, LAUNCH] = np.where(late, 0, rest)
     uncovered = end - begin
-    for cause, spent in time_within(segments, label, begin, end, but=HOST):
-        time_ns[block, cause] += spent.astype(time_ns.dtype)
-        uncovered -= spent
-    time_ns[block, HOST] = uncovered
-    _add_named(filled.by_name, segments, label, host.name, begin, end)
+    parts = pieces(segments, begin, end)
+    owner = segments.owner[parts.segment]
+    cause = host.purpose[owner]
+    called = cause != HOST
+    spent, of = parts.time_ns[called], parts.window[called]
+    by_cause = time_ns.T.reshape(-1)  # one cause after the other, as they lie in memory
+    np.add.at(by_cause, cause[called].astype(np.intp) * len(time_ns) + block[of], spent.astype(time_ns.dtype))
+    np.subtract.at(uncovered, of, spent)
+    time_ns[block, HOST] += uncovered.astype(time_ns.dtype)
+    named = ~called & (owner >= 0)
+    np.add.at(filled.by_name, host.name[owner[named]], parts.time_ns[named])
     for i in np.flatnonzero(filled.is_long[block]).tolist():
-        filled.longest[int(block[i])] = _longest_in(segments, label, host.name, int(begin[i]), int(end[i]))
+        filled.longest[int(block[i])] = _longest_in(segments, host, int(begin[i]), int(end[i]))
 
 
 def _main(time_ns: Int32 | Int64) -> Int8:
@@ -207,10 +210,8 @@ def _flattened(timeline: GpuTimeline, process: int, thread: int, start_up: npt.N
     called = calls.name[own_calls]
     purpose = purposes(called, timeline.strings)
     purpose[start_up[own_calls]] = START_UP
-    name, purpose = (
-        _together(called, ranges.name[named]),
-        np.append(purpose, np.int8(HOST).repeat(len(ranges.name[named]))),
-    )
+    name = _together(called, ranges.name[named])
+    purpose = np.concatenate([purpose, np.full(len(name) - len(called), HOST, np.int8), _OWNERLESS])
     overhead = ranges.kind == RangeKind.PROFILER
     same_process = overhead & (ranges.process == process)
     rows = np.flatnonzero(same_process if same_process.any() else overhead)
@@ -226,27 +227,7 @@ def _together(first: Column, second: Column) -> Column:
     return np.concatenate([first, second]) if len(second) else first
 
 
-def _add_named(
-    by_name: Int64,
-    segments: Segments,
-    label: Int8,
-    name: Int32,
-    begin: Int64,
-    end: Int64,
-) -> None:
-    """Add the host's time in gaps [begin, end) to the names of the ranges it was innermost in."""
-    chosen = np.flatnonzero((label == HOST) & (segments.owner >= 0))
-    if len(chosen) == 0 or len(begin) == 0:
-        return
-    edges = np.stack([begin, end], axis=1).ravel()  # gaps of a device are disjoint and in order
-    inside = np.tile(np.array([1, 0], dtype=np.int8), len(begin))[:-1]
-    window = Segments(edges, np.zeros(len(inside), dtype=np.int32))
-    named = time_within(window, inside, segments.edge_ns[chosen], segments.edge_ns[chosen + 1], but=0)
-    spent = next(iter(named))[1]
-    np.add.at(by_name, name[segments.owner[chosen]], spent)
-
-
-def _longest_in(segments: Segments, label: Int8, name: Int32, begin: int, end: int) -> tuple[int, int]:
+def _longest_in(segments: Segments, host: _Thread, begin: int, end: int) -> tuple[int, int]:
     """Name ids of the call and of the range that cover most of [begin, end); -1 for none.
 
     No range is named where the host was for longer in none at all.
@@ -255,10 +236,10 @@ def _longest_in(segments: Segments, label: Int8, name: Int32, begin: int, end: i
     last = min(int(np.searchsorted(segments.edge_ns, end, side="left")), len(segments.owner))
     owner = segments.owner[first:last]
     spent = np.minimum(segments.edge_ns[first + 1 : last + 1], end) - np.maximum(segments.edge_ns[first:last], begin)
-    is_host = label[first:last] == HOST
+    is_host = host.purpose[owner] == HOST
 
     def most(chosen: npt.NDArray[np.bool_], least: int) -> int:
-        names, inverse = np.unique(name[owner[chosen]], return_inverse=True)
+        names, inverse = np.unique(host.name[owner[chosen]], return_inverse=True)
         if not len(names):
             return -1
         total = np.bincount(inverse, weights=spent[chosen])

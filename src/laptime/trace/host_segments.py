@@ -5,7 +5,6 @@ Nested intervals (Python frame > operator > API call) are flattened in O(n log n
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 
 import msgspec
 import numpy as np
@@ -51,7 +50,7 @@ def nest(start_ns: Int64, end_ns: Int64) -> tuple[Segments, Int32]:
     if len(lasting) == 0:
         return flatten(start_ns, end_ns), parent
     events = _events(lasting, start_ns[lasting], end_ns[lasting])
-    parent[events.opened] = np.where(events.at > 0, events.top[events.at - 1], -1)
+    parent[events.opened] = events.parent
     return Segments(events.time_ns, events.top[:-1]), parent
 
 
@@ -61,36 +60,58 @@ class _Events(msgspec.Struct, frozen=True, eq=False):
     time_ns: Int64
     top: Int32
     opened: npt.NDArray[np.intp]  # intervals in the order of their opening
-    at: npt.NDArray[np.intp]  # the event at which each of them opens
+    parent: Int32  # of each of them the interval that it opened in, -1 for none
+
+
+class _Levels(msgspec.Struct, frozen=True, eq=False):
+    """Openings and closings grouped by nesting depth, in each depth in order of time.
+
+    At each depth openings and closings take turns. Where intervals nest, a closing belongs to the opening before it.
+    """
+
+    time_ns: Int64  # of all events, in order of time
+    number: Int32  # of an event which interval it opens; unset for closings
+    opens: npt.NDArray[np.bool_]
+    opening: npt.NDArray[np.intp]  # events, by depth
+    closing: npt.NDArray[np.intp]  # the one after each opening, at its depth
 
 
 def _events(lasting: npt.NDArray[np.intp], start: Int64, end: Int64) -> _Events:
     """Openings and closings of intervals that last, numbered as in `lasting`.
 
-    The innermost open interval after an event at nesting depth d is the one that opened last at depth d. So the events
-    are grouped by depth and the last opening carried forward within each group.
+    An interval that opens right after an opening lies in that one. One that opens right after a closing lies where the
+    closed one lay, which stands before it among the openings of its depth.
     """
     order = _outer_first(start, end)
-    start, end = start[order], np.sort(_without_crossings(start[order], end[order]))
-    # Where each opening stands among all events. At one instant, what ends does so before anything opens.
-    at = np.arange(len(start)) + np.searchsorted(end, start, side="right")
-    opens = np.zeros(2 * len(start), dtype=np.bool_)
-    opens[at] = True
-    time = np.empty(len(opens), dtype=np.int64)
-    time[at], time[~opens] = start, end
-    owner = np.full(len(opens), -1, dtype=np.int32)
-    opened = lasting[order]
-    owner[at] = opened
-    del order, start, end
-    depth = np.cumsum(np.where(opens, np.int8(1), np.int8(-1)), dtype=np.int32)
-    by_depth = np.argsort(depth.astype(np.int16) if depth.max() < 2**15 else depth, kind="stable")  # int16: no compares
-    # At each depth above 0 the first event is an opening, so the last opening so far is one of the same depth.
-    last = np.where(opens[by_depth], np.arange(len(opens), dtype=np.int32), np.int32(0))
-    np.maximum.accumulate(last, out=last)
-    top = np.empty(len(opens), dtype=np.int32)
-    top[by_depth] = owner[by_depth][last]
-    top[depth == 0] = -1
-    return _Events(time, top, opened, at)
+    start, end = start[order], end[order]
+    levels = _levels(start, end)
+    crossing = _crossing(levels, end)
+    if crossing.any():
+        levels = _levels(start, _without_crossings(start, end, crossing))
+    before = levels.opening - 1
+    deeper = levels.opens[before]
+    deeper[0] = True  # the first event of all, with nothing before it
+    holder = levels.number[before]
+    holder[0] = -1
+    inner = holder[np.maximum.accumulate(np.where(deeper, np.arange(len(deeper), dtype=np.int32), np.int32(0)))]
+    numbers = levels.number[levels.opening]
+    named = np.append(lasting[order], -1).astype(np.int32)
+    top, parent = np.empty(len(levels.time_ns), dtype=np.int32), np.empty(len(numbers), dtype=np.int32)
+    top[levels.opening], top[levels.closing] = named[numbers], named[inner]
+    parent[numbers] = named[inner]
+    return _Events(levels.time_ns, top, lasting[order], parent)
+
+
+def _levels(start: Int64, end: Int64) -> _Levels:
+    """The events of intervals in the order of their opening."""
+    count = len(start)
+    times = np.concatenate([np.sort(end, kind="stable"), start])  # nearly sorted: merging is faster than sorting anew
+    order = np.argsort(times, kind="stable")  # at one instant, what ends does so before anything opens
+    opens = order >= count
+    level = np.cumsum(np.where(opens, np.int8(1), np.int8(-1)), dtype=np.int32) + ~opens
+    by_level = np.argsort(level.astype(np.int16) if level.max() < 2**15 else level, kind="stable")  # int16: no compares
+    number = (order - count).astype(np.int32)
+    return _Levels(times[order], number, opens, by_level[0::2], by_level[1::2])
 
 
 def _outer_first(start: Int64, end: Int64) -> npt.NDArray[np.intp]:
@@ -102,11 +123,16 @@ def _outer_first(start: Int64, end: Int64) -> npt.NDArray[np.intp]:
     return order
 
 
-def _without_crossings(start: Int64, end: Int64) -> Int64:
+def _crossing(levels: _Levels, end: Int64) -> npt.NDArray[np.bool_]:
+    """Which intervals do not close in the reverse order of their opening: none where all nest."""
+    opened = levels.number[levels.opening]
+    result = np.zeros(len(end), dtype=np.bool_)
+    result[opened] = end[opened] != levels.time_ns[levels.closing]
+    return result
+
+
+def _without_crossings(start: Int64, end: Int64, crossing: npt.NDArray[np.bool_]) -> Int64:
     """The ends of intervals (outer ones first), cut where an interval opens that outlasts this one."""
-    crossing = _crossing(start, end)
-    if not crossing.any():
-        return end
     # Only groups of intervals that share instants with a crossing one are looked at one by one.
     fresh = np.r_[True, start[1:] >= np.maximum.accumulate(end)[:-1]]
     bounds = np.append(np.flatnonzero(fresh), len(start))
@@ -121,25 +147,6 @@ def _without_crossings(start: Int64, end: Int64) -> Int64:
                 cut[first + outlasted] = min(opened[i], closes[outlasted])
             waiting.append(i)
     return cut
-
-
-def _crossing(start: Int64, end: Int64) -> npt.NDArray[np.bool_]:
-    """Which intervals do not close in the reverse order of their opening: none where all nest.
-
-    At each depth openings and closings take turns; where intervals nest, a closing belongs to the opening before it.
-    """
-    closed = np.sort(end)
-    at = np.arange(len(start)) + np.searchsorted(closed, start, side="right")
-    opens = np.zeros(2 * len(start), dtype=np.bool_)
-    opens[at] = True
-    level = np.cumsum(np.where(opens, np.int8(1), np.int8(-1)), dtype=np.int32) + ~opens
-    order = np.argsort(level.astype(np.int16) if level.max() < 2**15 else level, kind="stable")
-    interval = np.empty(2 * len(start), dtype=np.int32)  # of an opening which interval, of a closing which of `closed`
-    interval[at] = interval[~opens] = np.arange(len(start), dtype=np.int32)
-    opening, closing = interval[order[0::2]], interval[order[1::2]]
-    result = np.zeros(len(start), dtype=np.bool_)
-    result[opening] = end[opening] != closed[closing]
-    return result
 
 
 def overlay(under: Segments, start_ns: Int64, end_ns: Int64, value: int) -> Segments:
@@ -174,43 +181,27 @@ def owner_at(segments: Segments, time_ns: Int64) -> Int32:
     return result
 
 
-def time_within(
-    segments: Segments, label: npt.NDArray[np.int8], begin_ns: Int64, end_ns: Int64, *, but: int = -1
-) -> Iterator[tuple[int, Int64]]:
-    """For each label of segments: how much of each window [begin, end) lies in segments with that label.
+class Pieces(msgspec.Struct, frozen=True, eq=False):
+    """What windows and segments share, one row for each segment in each window."""
 
-    Args:
-        segments: the segments.
-        label: one small number >= 0 for each segment.
-        begin_ns, end_ns: the windows.
-        but: a label that isn't asked for.
-    """
-    if len(label) == 0:
-        return
-    at_begin, at_end = (np.searchsorted(segments.edge_ns, t, side="right") - 1 for t in (begin_ns, end_ns))
-    length = np.diff(segments.edge_ns)
-    cumulated = np.zeros(len(label) + 1, dtype=np.int64)
-    for value in np.flatnonzero(np.bincount(label)):  # np.unique is slower here
-        if value == but:
-            continue
-        chosen = np.append(label == value, False)
-        np.cumsum(length * chosen[:-1], out=cumulated[1:])
-        spent = _time_before(segments, cumulated, chosen, at_end, end_ns)
-        spent -= _time_before(segments, cumulated, chosen, at_begin, begin_ns)
-        yield int(value), spent
+    window: npt.NDArray[np.intp]
+    segment: npt.NDArray[np.intp]
+    time_ns: Int64
+
+
+def pieces(segments: Segments, begin_ns: Int64, end_ns: Int64) -> Pieces:
+    """Each window [begin, end) cut where segments begin; what lies in no segment is left out."""
+    edges = segments.edge_ns
+    first = np.maximum(np.searchsorted(edges, begin_ns, side="right") - 1, 0)
+    stop = np.minimum(np.searchsorted(edges, end_ns), len(segments.owner))
+    count = np.where(end_ns > begin_ns, np.maximum(stop - first, 0), 0)
+    window = np.repeat(np.arange(len(count)), count)
+    segment = np.arange(len(window)) + np.repeat(first - (np.cumsum(count) - count), count)
+    time_ns = np.minimum(edges[segment + 1], end_ns[window]) - np.maximum(edges[segment], begin_ns[window])
+    return Pieces(window, segment, time_ns)
 
 
 def stretch(segments: Segments, begin_ns: int, end_ns: int) -> slice:
     """Which segments can hold any of [begin, end)."""
     first = max(int(np.searchsorted(segments.edge_ns, begin_ns, side="right")) - 1, 0)
     return slice(first, max(min(int(np.searchsorted(segments.edge_ns, end_ns)), len(segments.owner)), first))
-
-
-def _time_before(
-    segments: Segments, cumulated: Int64, chosen: npt.NDArray[np.bool_], at: npt.NDArray[np.intp], time_ns: Int64
-) -> Int64:
-    """The chosen segments' time before each instant, which lies in segment `at`."""
-    inside = np.maximum(at, 0)
-    part = np.where(at >= 0, time_ns - segments.edge_ns[inside], 0)
-    result: Int64 = cumulated[inside] + part * chosen[inside]
-    return result
