@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from laptime.trace.analysis import analyse
 from laptime.trace.attention_kinds import attention_words
-from laptime.trace.repeats import find_layers, intervals, levels, longest_run
+from laptime.trace.layers import find_layers
+from laptime.trace.repeats import intervals, levels, longest_run
 from laptime.trace.result import SURE, Steps
 from tests.trace.build_timeline import build
 from tests.trace.engines import LAYER, Kernels, Rows, decoder, host_bound, published_step

@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from laptime.trace.kernel_names import family
-from laptime.trace.read.distinct import each_once
+from laptime.trace.layers import find_layers
 from laptime.trace.read.timeline import Activities, Activity, GpuTimeline, Int64, RangeKind
-from laptime.trace.repeats import LEAST_COUNT, LEAST_PERIOD, find_layers, levels
+from laptime.trace.repeats import LEAST_COUNT, LEAST_PERIOD, levels
 from laptime.trace.result import SURE
 from laptime.trace.step_cuts import FORWARD, LEAST_STEPS
 from laptime.trace.steps import StepFrame

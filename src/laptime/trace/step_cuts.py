@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from laptime.trace.kernel_names import family
-from laptime.trace.read.distinct import each_once
+from laptime.trace.layers import alternates, layers_per_unit
 from laptime.trace.read.timeline import Int64
 from laptime.trace.repeats import (
     EXACT,
@@ -21,10 +21,8 @@ from laptime.trace.repeats import (
     WINDOW,
     RepeatLevel,
     Tokens,
-    alternates,
     cyclic_run,
     intervals,
-    layers_per_unit,
     levels,
     longest_run,
 )
