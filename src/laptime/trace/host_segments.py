@@ -5,7 +5,6 @@ Nested intervals (Python frame > operator > API call) are flattened in O(n log n
 
 from __future__ import annotations
 
-
 import msgspec
 import numpy as np
 import numpy.typing as npt

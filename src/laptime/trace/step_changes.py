@@ -17,7 +17,8 @@ from laptime.trace.read.distinct import each_once
 from laptime.trace.read.timeline import Activity, GpuTimeline, Int8, Int64
 from laptime.trace.remedied import FIFTH_BYTES_PER_NS, LARGE_NS, PINNED_BYTES_PER_NS, Replayed
 from laptime.trace.replay import replay_ns
-from laptime.trace.step_graph import LOADER, StepGraph, as_it_is, step_graph
+from laptime.trace.step_graph import StepGraph, as_it_is, step_graph
+from laptime.trace.step_host import LOADER
 from laptime.trace.steps import StepFrame
 
 FUSABLE = frozenset({"elementwise", "norm", "copy", "rope"})
