@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from laptime.data.finding import Finding
 from laptime.errors import LaptimeError
 from laptime.trace.advice import advice, pass_advice
+from laptime.trace.answer_findings import capture_findings, pass_findings, step_findings
 from laptime.trace.api import api_calls
 from laptime.trace.captured import named_by_capture
 from laptime.trace.causes import GapCauses, cause_times, gap_causes, host_times, large_gaps
@@ -19,7 +20,7 @@ from laptime.trace.completeness import incomplete_step, launched_before
 from laptime.trace.device_time import busy_times, copy_times, process_times
 from laptime.trace.durations import bounded
 from laptime.trace.gaps import DeviceGaps, device_gaps, histogram, median_ns, sum_ns, union_ns
-from laptime.trace.given_time import long_step_ns, tpot_findings, untraced_ns
+from laptime.trace.given_time import long_step_ns, untraced_ns
 from laptime.trace.headline import headline
 from laptime.trace.integrity import check
 from laptime.trace.kernels import rank
@@ -29,12 +30,10 @@ from laptime.trace.launched_by import launched_by
 from laptime.trace.memory import device_memory
 from laptime.trace.operator_times import kernel_work, operator_calls, operator_times
 from laptime.trace.passes import traced_passes
-from laptime.trace.plain_names import plain
 from laptime.trace.read.launch_links import launches
 from laptime.trace.read.reading import read_timeline
 from laptime.trace.read.timeline import Activity, GpuTimeline, Int64
 from laptime.trace.result import (
-    MANY,
     SURE,
     DeviceTimes,
     Gaps,
@@ -42,7 +41,6 @@ from laptime.trace.result import (
     Kernel,
     Steps,
     TraceAnalysis,
-    TracedPass,
     TraceSource,
     WhatIf,
 )
@@ -158,9 +156,9 @@ def answer(
         [
             *checked.findings,
             *incomplete,
-            *_step_findings(frame, tpot_ms),
-            *_pass_findings(passes, stage_ms or {}),
-            *_capture_findings(found, capture),
+            *step_findings(frame, tpot_ms),
+            *pass_findings(passes, stage_ms or {}),
+            *capture_findings(found, capture),
         ],
     )
     return TraceAnalysis(
@@ -297,75 +295,3 @@ def _device(timeline: GpuTimeline, gaps: DeviceGaps, causes: GapCauses, launched
 def _count_distinct(calls: Int64) -> int:
     ordered = np.sort(calls)  # np.unique hashes, which is slower here
     return int((ordered[1:] != ordered[:-1]).sum()) + 1 if len(ordered) else 0
-
-
-def _capture_findings(found: LaunchedBy | None, capture: GpuTimeline | None) -> list[Finding]:
-    """What the capture's trace could not name."""
-    if capture is None:
-        return []
-    match = None if found is None else found.capture
-    if match is None or not match.captures:
-        message = "the trace given with --capture holds no capture of a graph: record while the graph is captured"
-    elif match.named == match.replays and match.replays:
-        return []
-    elif not match.replays:
-        message = "--capture has nothing to name: this trace replays no graph whose kernels are known"
-    else:
-        unnamed = match.replays - match.named
-        message = f"{unnamed} of {match.replays} graph replays fit no capture by number and names of their kernels"
-    return [Finding(code="capture-unmatched", severity="warning", message=message)]
-
-
-def _unsure(steps: Steps) -> str:
-    if steps.method == "period" and steps.layers is None:
-        return "the repeated kernels have no layers and no mark of a token: they may be a part of a step, or several"
-    if steps.method == "forward":
-        return "no attention kernel is among what repeats: it may be any loop, and no layers of one forward pass"
-    if steps.name:
-        unlike = f"hold unlike numbers of kernels (their regularity is {steps.confidence * 100:.0f} %)"
-        return f"the ranges of {plain(steps.name)} {unlike}: judge them by the picture"
-    return f"the steps' regularity is only {steps.confidence * 100:.0f} %: judge them by the picture"
-
-
-def _pass_findings(passes: list[TracedPass], stage_ms: Mapping[str, float]) -> list[Finding]:
-    """The times that were given of passes that the trace doesn't show."""
-    known = {one.stage for one in passes}
-    messages = [f"--{stage} has no pass to be compared with" for stage in stage_ms if stage not in known]
-    return [Finding(code="stage-unused", severity="warning", message=message) for message in messages]
-
-
-def _step_findings(frame: StepFrame, tpot_ms: float | None) -> list[Finding]:
-    steps = frame.steps
-    if steps.method == "none":
-        message = f"no steady steps were recognised: {steps.reason}"
-        findings = [Finding(code="no-steps", severity="info", message=message)] if steps.reason else []
-        if tpot_ms is not None:
-            findings.append(
-                Finding(code="tpot-unused", severity="warning", message="--tpot has no step to be compared with")
-            )
-        return findings
-    findings = [] if tpot_ms is None else tpot_findings(steps, tpot_ms)
-    if steps.method == "forward" and steps.confidence >= SURE:
-        message = (
-            "the trace holds one forward pass, known by its layers alone: what ran right before and after them is"
-            " counted as its own"
-        )
-        findings.append(Finding(code="one-forward", severity="info", message=message))
-    if steps.confidence < SURE:
-        message = _unsure(steps)
-        findings.append(Finding(code="steps-unsure", severity="warning", message=message))
-    if steps.unexplained and steps.replay_ns and steps.wall_ns:
-        message = (
-            f"launches, waits and streams add up to {steps.replay_ns / 1e6:.2f} ms of a step that lasts "
-            f"{steps.wall_ns / 1e6:.2f} ms: what remedies would leave of it is not certain"
-        )
-        findings.append(Finding(code="step-unexplained", severity="warning", message=message))
-    low, high = steps.wall_p10_ns, steps.wall_p90_ns
-    if steps.uneven and low and high:
-        which = "steps" if steps.count < MANY else "four of five steps"
-        message = f"{which} last {low / 1e6:.1f} to {high / 1e6:.1f} ms: the one shown does not stand for all"
-        findings.append(Finding(code="steps-uneven", severity="warning", message=message))
-    if steps.kernels_per_step is None:
-        message = "graphs were recorded whole: what is in a step is not known (nsys: --cuda-graph-trace=node)"
-        findings.append(Finding(code="step-hidden-in-graph", severity="warning", message=message))
-    return findings

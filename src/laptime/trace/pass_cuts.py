@@ -13,12 +13,13 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from laptime.trace.few_steps import FORWARD
 from laptime.trace.kernel_names import family
 from laptime.trace.layers import find_layers
 from laptime.trace.read.timeline import Activities, Activity, GpuTimeline, Int64, RangeKind
 from laptime.trace.repeats import LEAST_COUNT, LEAST_PERIOD, levels
 from laptime.trace.result import SURE
-from laptime.trace.step_cuts import FORWARD, LEAST_STEPS
+from laptime.trace.step_cuts import LEAST_STEPS
 from laptime.trace.steps import StepFrame
 
 _PREFILL = re.compile(r"prefill|\bextend\b|prompt_(?:phase|pass|forward)|execute_context_[1-9]\d*\(\d+\)_generation_0")

@@ -17,12 +17,13 @@ from msgspec.structs import replace
 from laptime.trace.attention_kinds import attention_kinds
 from laptime.trace.causes import GapCauses, cause_times
 from laptime.trace.durations import overlong
+from laptime.trace.few_steps import by_forward, by_two, by_waits
 from laptime.trace.gaps import DeviceGaps, covered_ns, union_ns
 from laptime.trace.layers import find_layers
 from laptime.trace.read.timeline import Activities, Activity, GpuTimeline, Int32, Int64
 from laptime.trace.repeats import WINDOW, RepeatRun, levels
 from laptime.trace.result import SURE, UNEVEN, Steps
-from laptime.trace.step_cuts import LEAST_STEPS, Cuts, by_forward, by_graph, by_period, by_two, by_waits
+from laptime.trace.step_cuts import LEAST_STEPS, Cuts, by_graph, by_period
 from laptime.trace.step_ranges import PROFILER_STEP, by_compiled, by_loader, by_ranges
 
 WARM_UP = 1.5
