@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from laptime.trace.kernel_names import family
-from laptime.trace.repeats import EXACT, LEAST_PERIOD, RepeatRun, Tokens, cyclic_run, longest_run, run_at
+from laptime.trace.repeats import EXACT, LEAST_PERIOD, RepeatRun, Tokens, cyclic_run, hashes, longest_run, run_at
 from laptime.trace.result import Layers
 
 LEAST_PASS = 6
@@ -37,11 +37,11 @@ def find_layers(step: Tokens, strings: tuple[str, ...]) -> tuple[Layers | None, 
     run = _aligned(step, run)
     if alternates(step, run):
         return None, run
-    units = step[run.start : run.start + run.period * run.count].reshape(run.count, run.period)
-    identical = _identical_units(units)
+    part = step[run.start : run.start + run.period * run.count]
+    identical = _identical_units(part, run.period)
     if identical < 0.8 * run.count:
         return None
-    unit = units[run.count // 2]
+    unit = part.reshape(run.count, run.period)[run.count // 2]
     families = {family(strings[name]) for name in np.unique(unit).tolist()}
     if not families & LAYERS_HOLD:
         return None, run  # copies and sums in a loop are equal parts of a step, and no layers
@@ -115,18 +115,17 @@ def _aligned(step: Tokens, run: RepeatRun) -> RepeatRun:
     best, best_identical = run, -1
     for shift in range(-min(run.start, 2), min(slack, 2) + 1):
         start = run.start + shift
-        units = step[start : start + run.period * run.count].reshape(run.count, run.period)
-        identical = _identical_units(units)
+        identical = _identical_units(step[start : start + run.period * run.count], run.period)
         if identical > best_identical or (identical == best_identical and shift == 0):
             best, best_identical = RepeatRun(run.period, run.count, start), identical
     return best
 
 
-def _identical_units(units: Tokens) -> int:
-    """How many units have the same count of every kernel as the usual unit."""
-    ordered = np.sort(units, axis=1)
-    _, counts = np.unique(ordered, axis=0, return_counts=True)
-    return int(counts.max())
+def _identical_units(tokens: Tokens, period: int) -> int:
+    """How many units have the same count of every kernel as the usual unit: what their kernels' hashes sum to."""
+    sums = np.sort(hashes(tokens).reshape(-1, period).sum(axis=1))
+    edges = np.flatnonzero(np.concatenate([[True], sums[1:] != sums[:-1], [True]]))
+    return int(np.diff(edges).max())
 
 
 def layers_per_unit(unit: Tokens, strings: tuple[str, ...]) -> int:

@@ -8,11 +8,14 @@ a step when such details alternate. Cost: O(n log n) for the hashes and O(n) for
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
 Tokens = npt.NDArray[np.int64]
+Hashes = npt.NDArray[np.uint64]
 
 MATCH = 0.9
 """Share of a window that must equal the next window."""
@@ -31,6 +34,9 @@ LEAST_PERIOD, LEAST_COUNT = 4, 3
 
 EXACT = 0.99
 """Share of kernels that equal the one a period earlier, where nothing but the period speaks for something."""
+
+LONG = 20_000
+"""Of a longer step matches are estimated."""
 
 _GRAMS = (1, 8, 64)
 _CANDIDATES = 14
@@ -142,24 +148,44 @@ def _candidates(tokens: Tokens) -> set[int]:
     n = len(tokens)
     if n < 12:
         return set()
-    _, dense = np.unique(tokens, return_inverse=True)
-    gram, length, factor = _mixed(int(dense.max()) + 1)[dense], 1, np.uint64(0x9E3779B97F4A7C15)
+    gram, length, factor = hashes(tokens), 1, 0x9E3779B97F4A7C15
     result: set[int] = set()
     for k in _GRAMS:
         while length < k:
-            with np.errstate(over="ignore"):
-                gram = gram[:-length] * factor + gram[length:]
-                factor = factor * factor
+            gram = gram[:-length] * np.uint64(factor) + gram[length:]
+            factor = factor * factor % 2**64
             length *= 2
             if len(gram) <= length:
                 return result
-        order = np.argsort(gram, kind="stable")
+        order = _grouped(gram)
         same = gram[order[1:]] == gram[order[:-1]]
         distance = (order[1:] - order[:-1])[same]
         counts = np.bincount(distance, minlength=2)
         counts[0] = 0
         result |= {int(lag) for lag in np.argsort(-counts, kind="stable")[:_CANDIDATES] if counts[lag] >= 2}
     return {lag for lag in result if 2 <= lag <= n // 3}
+
+
+def hashes(tokens: Tokens) -> Hashes:
+    """A number of 64 bits for each kernel, the same for the same name.
+
+    Source: the output function of SplitMix64 (Steele, Lea and Flood, 2014).
+    """
+    mixed = np.arange(1, int(tokens.max(initial=0)) + 2, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    result: Hashes = (mixed ^ (mixed >> np.uint64(31)))[tokens]
+    return result
+
+
+def _grouped(keys: Hashes) -> npt.NDArray[np.intp]:
+    """The order in which equal keys stand side by side, each in the order of the sequence: sorted 16 bits at a time,
+    which numpy does without comparing."""
+    parts = keys.view(np.uint16).reshape(len(keys), 4)
+    order = np.argsort(parts[:, 0], kind="stable")
+    for i in range(1, 4):
+        order = order[np.argsort(parts[order, i], kind="stable")]
+    return order
 
 
 def cyclic_run(unit: Tokens) -> RepeatRun | None:
@@ -172,10 +198,13 @@ def longest_run(step: Tokens, *, of: int | None = None) -> RepeatRun | None:
 
     Every lag up to a third of the step is tried; among lags that cover the same, the shortest is the unit.
     """
-    n = len(step) if of is None else of
+    return _longest_run(step.astype(np.int32).tobytes(), len(step) if of is None else of)
+
+
+@lru_cache(maxsize=4)  # one step is asked about several times
+def _longest_run(content: bytes, n: int) -> RepeatRun | None:
+    small = np.frombuffer(content, dtype=np.int32)
     best: RepeatRun | None = None
-    _, dense = np.unique(step, return_inverse=True)
-    small = dense.astype(np.int32)
     lags = np.arange(LEAST_PERIOD, n // LEAST_COUNT + 1)
     if len(lags) == 0:
         return None
@@ -217,20 +246,21 @@ def _better(run: RepeatRun, best: RepeatRun) -> bool:
 
 
 def _matches(tokens: npt.NDArray[np.int32], lags: npt.NDArray[np.intp]) -> npt.NDArray[np.int64]:
-    """For each lag the number of positions that equal the one a lag later: by FFT for long steps."""
-    n = len(tokens)
-    if n <= 4096:
-        counts = [np.count_nonzero(tokens[:-lag] == tokens[lag:]) for lag in lags.tolist()]
+    """For each lag the number of positions that equal the one a lag later; for very long steps about that, by FFT."""
+    used = np.bincount(tokens) > 0
+    if len(tokens) <= LONG:
+        number = np.cumsum(used) - 1  # bytes compare fastest
+        short = number.astype(np.uint8 if number[-1] < 256 else np.int32)[tokens]
+        counts = [np.count_nonzero(short[:-lag] == short[lag:]) for lag in lags.tolist()]
         return np.array(counts, dtype=np.int64)
     # Random signs per kernel name: the correlation's expectation is the number of equal pairs.
-    total = np.zeros(n)
-    size, generator = 1 << (2 * n - 1).bit_length(), np.random.default_rng(0)
-    rounds = 8
+    generator, rounds = np.random.default_rng(0), 8
+    size = 1 << (2 * len(tokens) - 1).bit_length()
+    power = np.zeros(size // 2 + 1)
     for _ in range(rounds):
-        signs = generator.choice(np.array([-1.0, 1.0]), size=int(tokens.max()) + 1)[tokens]
-        spectrum = np.fft.rfft(signs, size)
-        total += np.fft.irfft(spectrum * np.conj(spectrum), size)[:n]
-    return np.rint(total[lags] / rounds).astype(np.int64)
+        spectrum = np.fft.rfft(generator.choice(np.array([-1.0, 1.0]), size=len(used))[tokens], size)
+        power += spectrum.real**2 + spectrum.imag**2
+    return np.rint(np.fft.irfft(power, size)[lags] / rounds).astype(np.int64)
 
 
 def run_at(tokens: npt.NDArray[np.int32], period: int) -> RepeatRun | None:
