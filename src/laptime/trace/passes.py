@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import groupby
 
 import msgspec
 import numpy as np
@@ -12,6 +11,7 @@ from laptime.errors import LaptimeError
 from laptime.trace.completeness import incomplete_step
 from laptime.trace.given_time import check_given
 from laptime.trace.kernel_names import family
+from laptime.trace.name_marks import marked
 from laptime.trace.pass_cuts import PassCut, pass_cuts
 from laptime.trace.read.timeline import Activity, GpuTimeline, Int64
 from laptime.trace.result import SURE, TracedPass
@@ -128,18 +128,16 @@ def _with_work(timeline: GpuTimeline, frame: StepFrame, one: TracedPass) -> Trac
         return one
     activities, rows = timeline.activities, frame.modal_rows
     rows = rows[activities.kind[rows] == Activity.KERNEL]
-    families = [family(timeline.strings[name]) for name in activities.name[rows].tolist()]
-    lasts = (activities.end_ns[rows] - activities.start_ns[rows]).tolist()
-    merged_kernels, merged_ns = 0, 0
-    each = zip((kind in MERGED for kind in families), lasts, strict=True)
-    for small, run in groupby(each, key=lambda pair: pair[0]):
-        durations = [duration for _, duration in run]
-        merged_kernels += 1 if small else len(durations)
-        merged_ns += max(durations) if small else sum(durations)
+    names, strings = activities.name[rows], timeline.strings
+    small = marked(names, strings, lambda name: family(name) in MERGED)
+    lasts = activities.end_ns[rows] - activities.start_ns[rows]
+    begins = np.flatnonzero(np.r_[True, small[1:] != small[:-1]][: len(rows)])  # of runs of small ones, and of others
+    together = small[begins]
+    longest, whole = (of.reduceat(lasts, begins) if len(rows) else lasts for of in (np.maximum, np.add))
     return msgspec.structs.replace(
         one,
-        products_ns=sum(ns for kind, ns in zip(families, lasts, strict=True) if kind in PRODUCTS),
-        attention_kernels=families.count("attention"),
-        merged_kernels=merged_kernels,
-        merged_ns=merged_ns,
+        products_ns=int(lasts[marked(names, strings, lambda name: family(name) in PRODUCTS)].sum()),
+        attention_kernels=int(np.count_nonzero(marked(names, strings, lambda name: family(name) == "attention"))),
+        merged_kernels=int(np.where(together, 1, np.diff(begins, append=len(rows))).sum()),
+        merged_ns=int(np.where(together, longest, whole).sum()),
     )

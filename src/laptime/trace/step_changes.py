@@ -4,7 +4,7 @@ host work that needs nothing of the device."""
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,7 @@ import numpy.typing as npt
 from laptime.trace.device_time import copy_direction
 from laptime.trace.gaps import DeviceGaps
 from laptime.trace.kernel_names import compiled, family
+from laptime.trace.name_marks import counted_names, marked
 from laptime.trace.operator_times import card_of
 from laptime.trace.read.distinct import each_once
 from laptime.trace.read.timeline import Activity, GpuTimeline, Int8, Int64
@@ -71,7 +72,7 @@ def step_changes(timeline: GpuTimeline, gaps: DeviceGaps, launched: Int64, frame
         depthwise=_of(timeline, graph, lambda name: _DEPTHWISE.search(name) is not None),
         loading=away & _loads(timeline, launched, graph),
         link_bytes_per_ns=_link(timeline, gaps.device),
-        grows=_grows([timeline.strings[i] for i in activities.name[graph.rows].tolist()], frame),
+        grows=_grows(counted_names(activities.name[graph.rows], timeline.strings), frame),
     )
 
 
@@ -106,17 +107,20 @@ def _link(timeline: GpuTimeline, device: int) -> tuple[float, float]:
 
 def _of(timeline: GpuTimeline, graph: StepGraph, holds: Callable[[str], bool]) -> npt.NDArray[np.bool_]:
     """Which of the step's activities are kernels whose name is such."""
-    names, kind = timeline.activities.name[graph.rows], timeline.activities.kind[graph.rows]
-    known = {i: holds(timeline.strings[i]) for i in each_once(names).tolist()}
-    result = np.array([known[i] for i in names.tolist()], dtype=np.bool_)
-    result[kind != Activity.KERNEL] = False
+    activities = timeline.activities
+    of_kernel = activities.kind[graph.rows] == Activity.KERNEL
+    result: npt.NDArray[np.bool_] = of_kernel & marked(activities.name[graph.rows], timeline.strings, holds)
     return result
 
 
-def compiled_already(names: Sequence[str]) -> bool:
-    """Whether a compiler made most of a step's small kernels: what else it holds can't be compiled, or was left out."""
-    small = [name for name in names if compiled(name) or family(name) in FUSABLE]
-    return 2 * sum(map(compiled, small)) > len(small)
+def compiled_already(names: Mapping[str, int]) -> bool:
+    """Whether a compiler made most of a step's small kernels: what else it holds can't be compiled, or was left out.
+
+    names: how often each kernel runs.
+    """
+    made = sum(count for name, count in names.items() if compiled(name))
+    others = sum(count for name, count in names.items() if not compiled(name) and family(name) in FUSABLE)
+    return made > others
 
 
 def _runs(timeline: GpuTimeline, graph: StepGraph) -> Int64:
@@ -124,7 +128,7 @@ def _runs(timeline: GpuTimeline, graph: StepGraph) -> Int64:
     is of them, as a norm in single operators has one. Statistics of a batch need all of it before what follows, and
     what a compiler made it has merged already."""
     names, kernel = timeline.activities.name[graph.rows], timeline.activities.kind[graph.rows] == Activity.KERNEL
-    if compiled_already([timeline.strings[i] for i in names[kernel].tolist()]):
+    if compiled_already(counted_names(names[kernel], timeline.strings)):
         return np.full(len(graph), -1, dtype=np.int64)
 
     def chosen(name: str, families: Container[str]) -> bool:
@@ -137,12 +141,12 @@ def _runs(timeline: GpuTimeline, graph: StepGraph) -> Int64:
     return np.where(fusable, np.cumsum(begins), -1).astype(np.int64)
 
 
-def _grows(names: list[str], frame: StepFrame) -> bool:
+def _grows(names: Mapping[str, int], frame: StepFrame) -> bool:
     """Whether each layer concatenates keys and values, and nothing writes at an index: a cache that grows."""
     layers = frame.steps.layers
-    if layers is None or any(_INDEXED.search(name) for name in set(names)):
+    if layers is None or any(_INDEXED.search(name) for name in names):
         return False
-    return sum("CatArray" in name for name in names) >= 2 * layers.count
+    return sum(count for name, count in names.items() if "CatArray" in name) >= 2 * layers.count
 
 
 def _loads(timeline: GpuTimeline, launched: Int64, graph: StepGraph) -> bool:

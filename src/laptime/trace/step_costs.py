@@ -11,6 +11,7 @@ from laptime.trace.api import ALLOCATION, CAUSES, FREE, HOST, LAUNCH, MEMCPY, SY
 from laptime.trace.causes import GapCauses
 from laptime.trace.gaps import DeviceGaps, covered_ns
 from laptime.trace.kernel_names import compiled, family, short_name
+from laptime.trace.name_marks import marked
 from laptime.trace.operator_times import card_of
 from laptime.trace.read.distinct import each_once
 from laptime.trace.read.timeline import Activity, GpuTimeline, Int32, Int64
@@ -89,8 +90,10 @@ def step_costs(
     duration = activities.end_ns[kernels] - activities.start_ns[kernels]
     alone = duration - _beside(timeline, frame.modal_rows, kernels)
     exposed = alone > 0.5 * duration
-    names = [timeline.strings[i] for i in activities.name[kernels].tolist()]
-    merged = _fusable(names, (duration < SMALL_NS) & exposed)
+    movable = marked(
+        activities.name[kernels], timeline.strings, lambda name: family(name) in FUSABLE and not compiled(name)
+    )
+    merged = _fusable(movable & (duration < SMALL_NS) & exposed)
     launching = spent[:, LAUNCH][spent[:, LAUNCH] > 0]
     return StepCosts(
         wall_ns=steps.wall_ns,
@@ -144,24 +147,15 @@ def _beside(timeline: GpuTimeline, rows: Int32, kernels: Int32) -> Int64:
     return result
 
 
-def _fusable(names: list[str], small: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """Kernels that can be merged into the kernel before them: pairs of small neighbours, none in two pairs.
+def _fusable(movable: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Kernels that can be merged into the kernel before them: pairs of neighbours, none in two pairs.
 
-    What a compiler made it has merged already.
+    movable: the small ones that only move memory. What a compiler made it has merged already.
     """
-    movable = [
-        bool(little) and family(name) in FUSABLE and not compiled(name)
-        for name, little in zip(names, small, strict=True)
-    ]
-    merged = np.zeros(len(names), dtype=bool)
-    i = 1
-    while i < len(names):
-        if movable[i] and movable[i - 1]:
-            merged[i] = True
-            i += 2
-        else:
-            i += 1
-    return merged
+    place = np.arange(len(movable))
+    begins = np.maximum.accumulate(np.where(movable, -1, place))  # the last one that isn't
+    second: npt.NDArray[np.bool_] = (place - begins) % 2 == 0
+    return movable & second
 
 
 def _gaps_in_step(gaps: DeviceGaps, frame: StepFrame) -> npt.NDArray[np.intp]:

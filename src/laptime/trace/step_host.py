@@ -11,6 +11,7 @@ import numpy.typing as npt
 from laptime.trace.api import FREE, MEMCPY, SYNCHRONIZE, purposes
 from laptime.trace.device_time import copy_direction
 from laptime.trace.gaps import covered_ns
+from laptime.trace.name_marks import marked
 from laptime.trace.read.timeline import GpuTimeline, Int32, Int64, RangeKind
 from laptime.trace.step_ranges import PROFILER_STEP
 
@@ -97,20 +98,24 @@ def host_work(timeline: GpuTimeline, launched: Int64, order: Int32, first: int, 
     threads = np.unique(calls.thread[known])
     inside = inside[of_process & np.isin(calls.thread[inside], threads)]
     start, end = calls.start_ns[inside].tolist(), calls.end_ns[inside].tolist()
-    names = [timeline.strings[name] for name in calls.name[inside].tolist()]
-    held = np.isin(purposes(calls.name[inside], timeline.strings), (SYNCHRONIZE, MEMCPY, FREE)).tolist()
+    names, strings = calls.name[inside], timeline.strings
+    waits = np.isin(purposes(names, strings), (SYNCHRONIZE, MEMCPY, FREE))
+    waits &= ~marked(names, strings, lambda name: "Query" in name)  # one that only asks holds nobody
+    records = marked(names, strings, lambda name: "EventRecord" in name).tolist()
+    awaits = marked(names, strings, lambda name: "WaitEvent" in name).tolist()
     place = np.searchsorted(launching, calls.start_ns[inside]).tolist()  # the launch that a call stands before, or is
-    is_launch = np.isin(inside, known).tolist()
+    launches = np.isin(inside, known)
+    is_launch, held = launches.tolist(), waits.tolist()
     usual = int(np.median(np.diff(calls.start_ns[inside]))) if len(inside) > 1 else 0
     long = max(min(max(TIMES_USUAL * usual, AWAY_NS[0]), AWAY_NS[1]), 2 * usual)
     ends = activities.end_ns[order]
     by_end = np.argsort(ends, kind="stable")
     starts = np.where(launched[order] >= 0, calls.start_ns[launched[order]], activities.start_ns[order])
     behind_wait = min(max(TIMES_BEHIND * usual, BEHIND_NS), long)
-    reach, recorded, least = opened, opened, long
-    in_pieces = _in_pieces(calls.start_ns[inside], calls.end_ns[inside], np.array(is_launch) | _waits(held, names))
-    for i, name in enumerate(names):
-        at, gap = place[i], start[i] - reach
+    reach, recorded, least, last = opened, opened, long, int(launching[-1])
+    in_pieces = _in_pieces(calls.start_ns[inside], calls.end_ns[inside], launches | waits)
+    for i, at in enumerate(place):
+        gap = start[i] - reach
         if gap > 0:
             pieces = in_pieces[i] >= max(least, PIECES_NS)  # together they are long, whatever the host calls between
             other = gap - _launching_ns(timeline, threads, reach, start[i]) if gap >= least or pieces else gap
@@ -122,29 +127,23 @@ def host_work(timeline: GpuTimeline, launched: Int64, order: Int32, first: int, 
                 host.elsewhere[1].append(reach + other)
             elif is_launch[i]:
                 least = long
-        if start[i] >= launching[-1]:
+        if start[i] >= last:
             break
         behind = at + 1 if is_launch[i] else at
         spent, found = end[i] - max(start[i], reach), -1
-        free = is_launch[i] and _returns_at_once(timeline, order[first + at], name)
-        if held[i] and "Query" not in name and not free:
+        if held[i] and not (is_launch[i] and _returns_at_once(timeline, order[first + at], strings[names[i]])):
             found = _held_by(ends, by_end, starts, (start[i], end[i]), first + at if is_launch[i] else None)
         if found >= 0:
             host.wait(behind, first + behind - found)
             least = behind_wait
             spent = end[i] - max(start[i], reach, min(int(ends[found]), end[i]))
-        elif "EventRecord" in name:
+        elif records[i]:
             recorded = start[i]
-        elif "WaitEvent" in name:
+        elif awaits[i]:
             host.records.setdefault(at % host.count, []).append(recorded)
         host.spend(behind, max(spent, 0))
         reach = max(reach, end[i])
     return host
-
-
-def _waits(held: list[bool], names: list[str]) -> npt.NDArray[np.bool_]:
-    """Which calls may hold the host; one that only asks holds nobody."""
-    return np.array([one and "Query" not in name for one, name in zip(held, names, strict=True)], dtype=np.bool_)
 
 
 def _in_pieces(start_ns: Int64, end_ns: Int64, parts: npt.NDArray[np.bool_]) -> list[int]:
