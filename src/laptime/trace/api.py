@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -57,6 +58,7 @@ def plain_name(name: str) -> str:
     return _SUFFIX.sub("", name)
 
 
+@lru_cache(maxsize=4_096)
 def purpose(name: str) -> int:
     """Index into CAUSES of what a call of this name counts as."""
     for cause, pattern in _PURPOSES:

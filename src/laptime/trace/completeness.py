@@ -6,7 +6,7 @@ Like integrity's own checks, each is one function from a timeline to findings.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import pairwise
 
 import numpy as np
@@ -14,7 +14,8 @@ import numpy.typing as npt
 
 from laptime.data.finding import Finding
 from laptime.trace.kernel_names import family
-from laptime.trace.read.distinct import each_once
+from laptime.trace.lanes import by_lane
+from laptime.trace.name_marks import marked
 from laptime.trace.read.timeline import Activity, GpuTimeline, Int32, Int64, RangeKind
 
 FEW = 0.05
@@ -57,10 +58,11 @@ def _launches(timeline: GpuTimeline) -> tuple[Int64, Int64]:
     if len(calls.start_ns) == 0:
         return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
     names = timeline.strings
-    launching = _named(names, lambda name: bool(_KERNEL_LAUNCH.search(name)) and not _NO_KERNEL.search(name))
-    found = np.flatnonzero(launching[calls.name])
-    begins = np.flatnonzero(_named(names, lambda name: bool(_BEGIN.search(name)))[calls.name])
-    ends = np.flatnonzero(_named(names, lambda name: bool(_END.search(name)))[calls.name])
+    found = np.flatnonzero(
+        marked(calls.name, names, lambda name: bool(_KERNEL_LAUNCH.search(name)) and not _NO_KERNEL.search(name))
+    )
+    begins = np.flatnonzero(marked(calls.name, names, lambda name: bool(_BEGIN.search(name))))
+    ends = np.flatnonzero(marked(calls.name, names, lambda name: bool(_END.search(name))))
     if len(begins) == 0 and len(ends) == 0:
         return found, found[:0]
     captured = np.zeros(len(found), dtype=np.bool_)
@@ -72,10 +74,6 @@ def _launches(timeline: GpuTimeline) -> tuple[Int64, Int64]:
         late = max(0, int((calls.process[ends] == process).sum()) - int((calls.process[begins] == process).sum()))
         captured |= own & (opened + late > closed)
     return found[~captured], found[captured]
-
-
-def _named(names: tuple[str, ...], wanted: Callable[[str], bool]) -> npt.NDArray[np.bool_]:
-    return np.fromiter((wanted(name) for name in names), np.bool_, len(names))
 
 
 def unanswered(timeline: GpuTimeline, launched: Int64, found: Int64) -> Int64:
@@ -130,12 +128,13 @@ def incomplete_step(timeline: GpuTimeline, launched: Int64, rows: Int32, until_n
     own = own[own >= 0]
     if len(own) == 0:
         return
-    graphs = _named(timeline.strings, lambda name: "GraphLaunch" in name)
-    found = each_once(np.concatenate([kernel_launches(timeline), np.flatnonzero(graphs[calls.name])]))
+    launching = marked(calls.name, timeline.strings, lambda name: "GraphLaunch" in name)
+    launching[kernel_launches(timeline)] = True
+    found = np.flatnonzero(launching)
     last = int(calls.start_ns[own].max())
     begun = calls.start_ns[found]
     inside = (begun >= calls.start_ns[own].min()) & (begun <= last if until_ns is None else begun < max(until_ns, last))
-    found = found[inside & np.isin(calls.thread[found], calls.thread[own])]
+    found = found[inside & np.isin(calls.thread[found], np.unique(calls.thread[own]))]
     count = len(unanswered(timeline, launched, found))
     if count > FEW * len(found):
         yield Finding(
@@ -163,13 +162,8 @@ def launched_before(timeline: GpuTimeline, launched: Int64) -> npt.NDArray[np.bo
     if alone.all() or not alone.any():
         return result
     begin_ns = int(timeline.calls.start_ns.min())
-    own = (activities.device, activities.process, activities.stream)
-    order = np.lexsort((activities.start_ns, *own[::-1]))
-    fresh = np.zeros(len(order), dtype=np.bool_)
-    fresh[0] = True
-    for column in own:
-        fresh[1:] |= column[order][1:] != column[order][:-1]
-    edges = [*np.flatnonzero(fresh).tolist(), len(order)]
+    order, same = by_lane(activities, np.arange(len(launched)))
+    edges = np.flatnonzero(np.concatenate([[True], ~same, [True]])).tolist()
     for first, stop in pairwise(edges):
         rows = order[first:stop]
         linked = np.flatnonzero(~alone[rows])

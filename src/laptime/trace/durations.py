@@ -6,11 +6,11 @@ import re
 from collections.abc import Iterator
 
 import numpy as np
-import numpy.typing as npt
 from msgspec.structs import replace
 
 from laptime.data.finding import Finding
 from laptime.trace.kernel_names import family
+from laptime.trace.lanes import by_lane
 from laptime.trace.read.distinct import each_once
 from laptime.trace.read.timeline import Activity, GpuTimeline, Int64
 
@@ -140,20 +140,10 @@ def overlong_kernels(timeline: GpuTimeline) -> Iterator[Finding]:
         )
 
 
-def _order(timeline: GpuTimeline, rows: Int64) -> tuple[Int64, npt.NDArray[np.bool_]]:
-    """Rows by stream and start, and for all but the last whether the next one is of the same stream."""
-    a = timeline.activities
-    order = rows[np.lexsort((a.start_ns[rows], a.process[rows], a.stream[rows], a.device[rows]))]
-    same = np.ones(max(len(order) - 1, 0), dtype=np.bool_)
-    for column in (a.device, a.stream, a.process):
-        same &= column[order][1:] == column[order][:-1]
-    return order, same
-
-
 def _over_many(timeline: GpuTimeline) -> Int64:
     """Kernels that last over SWALLOWED or more later kernels of their stream."""
     a = timeline.activities
-    order, same = _order(timeline, np.flatnonzero((a.kind == Activity.KERNEL) & (a.graph_node < 0)))
+    order, same = by_lane(a, np.flatnonzero((a.kind == Activity.KERNEL) & (a.graph_node < 0)))
     if len(order) <= SWALLOWED:
         return order[:0]
     ahead, behind = order[:-SWALLOWED], order[SWALLOWED:]
@@ -170,7 +160,7 @@ def _on_serial_streams(timeline: GpuTimeline) -> tuple[Int64, Int64]:
         their indices, and when the next activity of their stream begins.
     """
     a = timeline.activities
-    order, same = _order(timeline, np.flatnonzero((a.kind != Activity.GRAPH) & (a.graph_node < 0)))
+    order, same = by_lane(a, np.flatnonzero((a.kind != Activity.GRAPH) & (a.graph_node < 0)))
     none = order[:0]
     if len(order) <= FEW_SWALLOWED:
         return none, none

@@ -24,7 +24,8 @@ from laptime.trace.completeness import (
 from laptime.trace.device_time import migrations
 from laptime.trace.durations import PDL_NS, doubtful_duration, overlong_kernels
 from laptime.trace.gaps import union_ns
-from laptime.trace.read.distinct import each_once
+from laptime.trace.lanes import by_lane
+from laptime.trace.name_marks import marked
 from laptime.trace.read.launch_links import launches
 from laptime.trace.read.timeline import Activities, Activity, GpuTimeline, Int64
 from laptime.trace.result import Integrity
@@ -153,8 +154,7 @@ def _graph_granularity(timeline: GpuTimeline) -> Iterator[Finding]:
 def _under_recorded_replays(timeline: GpuTimeline) -> Iterator[Finding]:
     """Graph replays that lack activities which other replays of the same graph have, or have none at all."""
     activities, calls = timeline.activities, timeline.calls
-    is_graph_launch = np.array(["GraphLaunch" in name for name in timeline.strings], dtype=np.bool_)
-    launched = np.flatnonzero(is_graph_launch[calls.name]) if len(calls.name) else np.zeros(0, dtype=np.int64)
+    launched = np.flatnonzero(marked(calls.name, timeline.strings, lambda name: "GraphLaunch" in name))
     empty = 0
     for process in each_once(calls.process[launched]).tolist():
         ran = activities.correlation[activities.process == process]
@@ -204,9 +204,9 @@ def _quantised(timeline: GpuTimeline) -> Iterator[Finding]:
     start = timeline.activities.start_ns
     if len(start) < _ENOUGH:
         return
-    common = int(np.gcd.reduce(start - start[0]))
-    tick = next((tick for tick in TICKS_NS if common % tick == 0), 0)
-    few = len(start) >= _MANY and len(each_once(start % 1000)) <= _FEW_RESIDUES
+    apart = np.flatnonzero(np.bincount((start - start[0]) % TICKS_NS[0]))  # each tick is a part of the first
+    tick = next((tick for tick in TICKS_NS if not (apart % tick).any()), 0)
+    few = len(start) >= _MANY and len(apart) <= _FEW_RESIDUES
     if tick or few:
         how = f"multiples of {tick} ns" if tick else "rounded (their fractions of a microsecond repeat)"
         yield Finding(
@@ -237,10 +237,7 @@ def _overlaps(timeline: GpuTimeline) -> Iterator[Finding]:
     """Kernels of one stream that run at the same time."""
     kernels = np.flatnonzero(timeline.activities.kind == Activity.KERNEL)
     a = timeline.activities
-    order = kernels[np.lexsort((a.start_ns[kernels], a.process[kernels], a.stream[kernels], a.device[kernels]))]
-    same = np.ones(max(len(order) - 1, 0), dtype=np.bool_)
-    for column in (a.device, a.stream, a.process):
-        same &= column[order][1:] == column[order][:-1]
+    order, same = by_lane(a, kernels)
     overlap = np.where(same, a.end_ns[order][:-1] - a.start_ns[order][1:], 0)
     count = int(np.count_nonzero(overlap > 0))
     if count:
