@@ -42,15 +42,16 @@ def flatten(start_ns: Int64, end_ns: Int64) -> Segments:
     return Segments(events.time_ns, events.top[:-1])
 
 
-def nest(start_ns: Int64, end_ns: Int64) -> tuple[Segments, Int32]:
-    """The same, and for each interval the one that it opened in; -1 for none, and for an empty interval."""
-    parent = np.full(len(start_ns), -1, dtype=np.int32)
+def nest(start_ns: Int64, end_ns: Int64) -> tuple[Segments, Int32, Int32]:
+    """The same; for each interval the one that it opened in, -1 for none; and how many it lies in. An empty one lies in
+    none."""
+    parent, level = np.full(len(start_ns), -1, dtype=np.int32), np.zeros(len(start_ns), dtype=np.int32)
     lasting = np.flatnonzero(end_ns > start_ns)
     if len(lasting) == 0:
-        return flatten(start_ns, end_ns), parent
+        return flatten(start_ns, end_ns), parent, level
     events = _events(lasting, start_ns[lasting], end_ns[lasting])
-    parent[events.opened] = events.parent
-    return Segments(events.time_ns, events.top[:-1]), parent
+    parent[events.opened], level[events.opened] = events.parent, events.level
+    return Segments(events.time_ns, events.top[:-1]), parent, level
 
 
 class _Events(msgspec.Struct, frozen=True, eq=False):
@@ -60,6 +61,7 @@ class _Events(msgspec.Struct, frozen=True, eq=False):
     top: Int32
     opened: npt.NDArray[np.intp]  # intervals in the order of their opening
     parent: Int32  # of each of them the interval that it opened in, -1 for none
+    level: Int32  # of each of them how many it lies in
 
 
 class _Levels(msgspec.Struct, frozen=True, eq=False):
@@ -70,6 +72,7 @@ class _Levels(msgspec.Struct, frozen=True, eq=False):
 
     time_ns: Int64  # of all events, in order of time
     number: Int32  # of an event which interval it opens; unset for closings
+    level: Int32  # of an event how many intervals hold the one that it opens or closes
     opens: npt.NDArray[np.bool_]
     opening: npt.NDArray[np.intp]  # events, by depth
     closing: npt.NDArray[np.intp]  # the one after each opening, at its depth
@@ -98,7 +101,7 @@ def _events(lasting: npt.NDArray[np.intp], start: Int64, end: Int64) -> _Events:
     top, parent = np.empty(len(levels.time_ns), dtype=np.int32), np.empty(len(numbers), dtype=np.int32)
     top[levels.opening], top[levels.closing] = named[numbers], named[inner]
     parent[numbers] = named[inner]
-    return _Events(levels.time_ns, top, lasting[order], parent)
+    return _Events(levels.time_ns, top, lasting[order], parent, levels.level[levels.opens])
 
 
 def _levels(start: Int64, end: Int64) -> _Levels:
@@ -107,10 +110,10 @@ def _levels(start: Int64, end: Int64) -> _Levels:
     times = np.concatenate([np.sort(end, kind="stable"), start])  # nearly sorted: merging is faster than sorting anew
     order = np.argsort(times, kind="stable")  # at one instant, what ends does so before anything opens
     opens = order >= count
-    level = np.cumsum(np.where(opens, np.int8(1), np.int8(-1)), dtype=np.int32) + ~opens
+    level = np.cumsum(np.where(opens, np.int8(1), np.int8(-1)), dtype=np.int32) - opens
     by_level = np.argsort(level.astype(np.int16) if level.max() < 2**15 else level, kind="stable")  # int16: no compares
     number = (order - count).astype(np.int32)
-    return _Levels(times[order], number, opens, by_level[0::2], by_level[1::2])
+    return _Levels(times[order], number, level, opens, by_level[0::2], by_level[1::2])
 
 
 def _outer_first(start: Int64, end: Int64) -> npt.NDArray[np.intp]:

@@ -31,6 +31,7 @@ class HostThread(msgspec.Struct, frozen=True, eq=False):
     rows: npt.NDArray[np.intp]
     segments: Segments
     parent: Int32
+    level: Int32  # how many of them each lies in
 
 
 def host_thread(
@@ -40,7 +41,7 @@ def host_thread(
     ranges = timeline.ranges
     own = (ranges.process == thread[0]) & (ranges.thread == thread[1]) & (labels.label >= 0)
     rows = np.flatnonzero(own if only is None else own & (labels.kind == only))
-    instants = np.sort(at_ns)
+    instants = np.append(np.sort(at_ns, kind="stable"), np.iinfo(np.int64).max)  # work starts about as it is launched
     start, end = ranges.start_ns[rows], ranges.end_ns[rows]
-    holds = np.searchsorted(instants, end) > np.searchsorted(instants, start)
+    holds = instants[np.searchsorted(instants, start)] < end
     return HostThread(rows[holds], *nest(start[holds], end[holds]))

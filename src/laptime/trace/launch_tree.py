@@ -7,7 +7,7 @@ open on the thread with most of the process' ranges counts.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 import numpy as np
@@ -20,6 +20,9 @@ from laptime.trace.launch_labels import KINDS, MODULE, NUMBERED, OPERATOR, RANGE
 from laptime.trace.launch_threads import NOWHERE, GrowingTree, HostThread, host_thread
 from laptime.trace.read.distinct import each_once
 from laptime.trace.read.timeline import GpuTimeline, Int8, Int32, Int64
+
+_DENSE = 1 << 20
+"""Keys below this are counted in a table."""
 
 
 class LaunchTree(msgspec.Struct, frozen=True, eq=False):
@@ -149,7 +152,7 @@ def _placed(
     """
     host, around = hosts
     owner = owner_at(host.segments, at_ns)
-    needed, level = _levels(host.parent, owner)
+    needed, level = _needed(host, owner), host.level
     outer = np.full(len(host.rows), NOWHERE, dtype=np.int32)
     alone = np.full(len(at_ns), NOWHERE, dtype=np.int32)
     if around is not None and len(around.rows):
@@ -167,34 +170,32 @@ def _placed(
         outermost = (kinds[rows] == OPERATOR) & (kinds[np.maximum(host.parent[rows], 0)] != OPERATOR if depth else True)
         within = in_forward_modules(timeline, labels, host.rows[rows], within, (outermost, nodes))
         keys = ((within + 1) * len(words) + label[rows]) * len(KINDS) + kinds[rows]
-        distinct, which = np.unique(keys, return_inverse=True)
-        which = which.ravel()
-        placed = [
-            nodes.get(key // size - 1, words[key % size // len(KINDS)], key % len(KINDS)) for key in distinct.tolist()
-        ]
-        node[rows] = np.array(placed, dtype=np.int32)[which]
+        node[rows] = _mapped(
+            keys, lambda key: nodes.get(key // size - 1, words[key % size // len(KINDS)], key % len(KINDS))
+        )
         nodes.of_range[host.rows[rows]] = node[rows]
     innermost = np.where(owner >= 0, node[np.maximum(owner, 0)], alone) if len(node) else alone
     return innermost.astype(np.int32), _operators(labels, host, owner)
 
 
-def _levels(parent: Int32, owner: Int32) -> tuple[npt.NDArray[np.intp], Int32]:
-    """The ranges that hold a launch, and for each range how deep it lies."""
-    needed = np.zeros(len(parent), dtype=np.bool_)
+def _mapped(keys: Int64, value: Callable[[int], int]) -> Int32:
+    """What each key stands for; each distinct one is asked once, in ascending order."""
+    if int(keys.max(initial=0)) < _DENSE:
+        values = np.zeros(int(keys.max(initial=0)) + 1, dtype=np.int32)
+        for key in np.flatnonzero(np.bincount(keys)).tolist():
+            values[key] = value(key)
+        return values[keys]
+    distinct, which = np.unique(keys, return_inverse=True)
+    return np.array([value(key) for key in distinct.tolist()], dtype=np.int32)[which.ravel()]
+
+
+def _needed(host: HostThread, owner: Int32) -> npt.NDArray[np.intp]:
+    """The ranges that hold a launch. `owner`: the innermost one of each, -1 for none."""
+    needed = np.zeros(len(host.rows), dtype=np.bool_)
     needed[owner[owner >= 0]] = True
-    front = np.flatnonzero(needed)
-    while len(front):
-        front = each_once(parent[front]).astype(np.intp)
-        front = front[front >= 0]
-        front = front[~needed[front]]
-        needed[front] = True
-    rows = np.flatnonzero(needed)
-    level = np.zeros(len(parent), dtype=np.int32)
-    above = parent[rows]
-    while (above >= 0).any():
-        level[rows] += above >= 0
-        above = np.where(above >= 0, parent[np.maximum(above, 0)], -1)
-    return rows, level
+    for level in range(int(host.level.max(initial=0)), 0, -1):
+        needed[host.parent[needed & (host.level == level)]] = True
+    return np.flatnonzero(needed)
 
 
 def _named(labels: RangeLabels, host: HostThread, needed: npt.NDArray[np.intp]) -> tuple[Int32, list[str]]:
