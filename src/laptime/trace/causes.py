@@ -46,7 +46,7 @@ _OWNERLESS = np.array([PROFILER, HOST], dtype=np.int8)
 LATE_NS = 1_000_000
 """A device that begins work later than this after its launch call returned waits for something else than the launch."""
 
-_BLOCK = 65_536
+_BLOCK = 8_192
 """Gaps in one block. A trace has millions of gaps, and what a block needs stays in the processor's cache."""
 
 

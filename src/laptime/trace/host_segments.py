@@ -5,12 +5,17 @@ Nested intervals (Python frame > operator > API call) are flattened in O(n log n
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from laptime.trace.read.distinct import each_once
 from laptime.trace.read.timeline import Int32, Int64
+
+_BLOCK = 8_192
+"""Intervals that are nested together: what that needs stays in the processor's cache."""
 
 
 class Segments(msgspec.Struct, frozen=True, eq=False):
@@ -29,16 +34,15 @@ def flatten(start_ns: Int64, end_ns: Int64) -> Segments:
     An interval that ends inside one that opened later owns nothing from there on, so it is cut where the other opens;
     what is left nests.
     """
-    lasting = np.flatnonzero(end_ns > start_ns)  # an empty interval owns no time
-    if len(lasting) == 0:
+    opened, start, end = _in_opening_order(start_ns, end_ns)
+    if len(opened) == 0:
         return Segments(np.zeros(1, dtype=np.int64), np.zeros(0, dtype=np.int32))
-    start, end = start_ns[lasting], end_ns[lasting]
     if np.all(start[1:] >= end[:-1]):  # side by side, as the API calls of one thread are
-        edges, owners = np.empty(2 * len(lasting), dtype=np.int64), np.full(2 * len(lasting) - 1, -1, dtype=np.int32)
+        edges, owners = np.empty(2 * len(opened), dtype=np.int64), np.full(2 * len(opened) - 1, -1, dtype=np.int32)
         edges[0::2], edges[1::2] = start, end
-        owners[0::2] = lasting
+        owners[0::2] = opened
         return Segments(edges, owners)
-    events = _events(lasting, start, end)
+    events = _events(opened, start, end)
     return Segments(events.time_ns, events.top[:-1])
 
 
@@ -46,12 +50,31 @@ def nest(start_ns: Int64, end_ns: Int64) -> tuple[Segments, Int32, Int32]:
     """The same; for each interval the one that it opened in, -1 for none; and how many it lies in. An empty one lies in
     none."""
     parent, level = np.full(len(start_ns), -1, dtype=np.int32), np.zeros(len(start_ns), dtype=np.int32)
-    lasting = np.flatnonzero(end_ns > start_ns)
-    if len(lasting) == 0:
+    opened, start, end = _in_opening_order(start_ns, end_ns)
+    if len(opened) == 0:
         return flatten(start_ns, end_ns), parent, level
-    events = _events(lasting, start_ns[lasting], end_ns[lasting])
-    parent[events.opened], level[events.opened] = events.parent, events.level
+    events = _events(opened, start, end)
+    parent[opened], level[opened] = events.parent, events.level
     return Segments(events.time_ns, events.top[:-1]), parent, level
+
+
+def _in_opening_order(start_ns: Int64, end_ns: Int64) -> tuple[Int32, Int64, Int64]:
+    """Which intervals last (an empty one owns no time), in the order in which they open, an outer one before an inner
+    one with the same start; their starts and ends."""
+    order = None
+    if np.any(start_ns[1:] < start_ns[:-1]):
+        order = np.argsort(start_ns, kind="stable")  # merges the sorted runs that are given
+        start_ns, end_ns = start_ns[order], end_ns[order]
+    lasting = end_ns > start_ns
+    if not lasting.all():
+        order = np.flatnonzero(lasting) if order is None else order[lasting]
+        start_ns, end_ns = start_ns[lasting], end_ns[lasting]
+    if np.any((start_ns[1:] == start_ns[:-1]) & (end_ns[1:] > end_ns[:-1])):
+        outer_first = np.lexsort((-end_ns, start_ns))
+        order = outer_first if order is None else order[outer_first]
+        start_ns, end_ns = start_ns[outer_first], end_ns[outer_first]
+    opened = np.arange(len(start_ns), dtype=np.int32) if order is None else order.astype(np.int32)
+    return opened, start_ns, end_ns
 
 
 class _Events(msgspec.Struct, frozen=True, eq=False):
@@ -59,8 +82,7 @@ class _Events(msgspec.Struct, frozen=True, eq=False):
 
     time_ns: Int64
     top: Int32
-    opened: npt.NDArray[np.intp]  # intervals in the order of their opening
-    parent: Int32  # of each of them the interval that it opened in, -1 for none
+    parent: Int32  # of each interval, in the order of their opening, the one that it opened in, -1 for none
     level: Int32  # of each of them how many it lies in
 
 
@@ -78,30 +100,46 @@ class _Levels(msgspec.Struct, frozen=True, eq=False):
     closing: npt.NDArray[np.intp]  # the one after each opening, at its depth
 
 
-def _events(lasting: npt.NDArray[np.intp], start: Int64, end: Int64) -> _Events:
-    """Openings and closings of intervals that last, numbered as in `lasting`.
+def _events(opened: Int32, start: Int64, end: Int64) -> _Events:
+    """Openings and closings of intervals in the order of their opening, numbered as in `opened`."""
+    count = len(opened)
+    time_ns, top = np.empty(2 * count, dtype=np.int64), np.empty(2 * count, dtype=np.int32)
+    parent, level = (np.empty(count, dtype=np.int32) for _ in range(2))
+    for first, stop in pairwise(_blocks(start, end)):
+        levels = _levels(start[first:stop], end[first:stop])
+        crossing = _crossing(levels, end[first:stop])
+        if crossing.any():
+            cut = _without_crossings(start[first:stop], end[first:stop], crossing)
+            levels = _levels(start[first:stop], cut)
+        named = np.append(opened[first:stop], np.int32(-1))
+        numbers, within = levels.number[levels.opening], named[_holders(levels)]
+        events = slice(2 * first, 2 * stop)
+        time_ns[events], level[first:stop] = levels.time_ns, levels.level[levels.opens]
+        top[events][levels.opening], top[events][levels.closing] = named[numbers], within
+        parent[first:stop][numbers] = within
+    return _Events(time_ns, top, parent, level)
 
-    An interval that opens right after an opening lies in that one. One that opens right after a closing lies where the
-    closed one lay, which stands before it among the openings of its depth.
+
+def _blocks(start: Int64, end: Int64) -> list[int]:
+    """Where intervals can be parted, as nothing is open there: about _BLOCK of them lie between two such places."""
+    alone = np.flatnonzero(start[1:] >= np.maximum.accumulate(end)[:-1]) + 1
+    wanted = np.searchsorted(alone, np.arange(_BLOCK, len(start) - _BLOCK, _BLOCK))
+    return [0, *np.unique(alone[wanted[wanted < len(alone)]]).tolist(), len(start)]
+
+
+def _holders(levels: _Levels) -> Int32:
+    """For each opening, by depth, the interval that it lies in, -1 for none.
+
+    What opens right after an opening lies in that one. What opens right after a closing lies where the closed one lay,
+    which stands before it among the openings of its depth.
     """
-    order = _outer_first(start, end)
-    start, end = start[order], end[order]
-    levels = _levels(start, end)
-    crossing = _crossing(levels, end)
-    if crossing.any():
-        levels = _levels(start, _without_crossings(start, end, crossing))
     before = levels.opening - 1
     deeper = levels.opens[before]
     deeper[0] = True  # the first event of all, with nothing before it
     holder = levels.number[before]
     holder[0] = -1
-    inner = holder[np.maximum.accumulate(np.where(deeper, np.arange(len(deeper), dtype=np.int32), np.int32(0)))]
-    numbers = levels.number[levels.opening]
-    named = np.append(lasting[order], -1).astype(np.int32)
-    top, parent = np.empty(len(levels.time_ns), dtype=np.int32), np.empty(len(numbers), dtype=np.int32)
-    top[levels.opening], top[levels.closing] = named[numbers], named[inner]
-    parent[numbers] = named[inner]
-    return _Events(levels.time_ns, top, lasting[order], parent, levels.level[levels.opens])
+    result: Int32 = holder[np.maximum.accumulate(np.where(deeper, np.arange(len(deeper), dtype=np.int32), np.int32(0)))]
+    return result
 
 
 def _levels(start: Int64, end: Int64) -> _Levels:
@@ -114,15 +152,6 @@ def _levels(start: Int64, end: Int64) -> _Levels:
     by_level = np.argsort(level.astype(np.int16) if level.max() < 2**15 else level, kind="stable")  # int16: no compares
     number = (order - count).astype(np.int32)
     return _Levels(times[order], number, level, opens, by_level[0::2], by_level[1::2])
-
-
-def _outer_first(start: Int64, end: Int64) -> npt.NDArray[np.intp]:
-    """The order in which intervals open: an outer one before an inner one with the same start."""
-    order = np.argsort(start, kind="stable")  # merges the sorted runs that are given
-    first, last = start[order], end[order]
-    if np.any((first[1:] == first[:-1]) & (last[1:] > last[:-1])):
-        return np.lexsort((-end, start))
-    return order
 
 
 def _crossing(levels: _Levels, end: Int64) -> npt.NDArray[np.bool_]:
