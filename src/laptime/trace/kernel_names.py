@@ -120,6 +120,7 @@ _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _LITERAL = re.compile(r"L[a-z]n?\d+E")
 _DIGITS = re.compile(r"\d+")
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_BRACKETS = re.compile(r"([<({>)}])")
 
 
 @lru_cache(maxsize=65_536)
@@ -237,19 +238,19 @@ def _split(text: str) -> tuple[str, str]:
     depth = 0
     base: list[str] = []
     inner: list[str] = []
-    for character in text:
-        if character in "<({":
+    for i, part in enumerate(_BRACKETS.split(text)):  # text and brackets in turns
+        if i % 2 == 0:
+            if part:
+                (inner if depth else base).append(part)
+        elif part in "<({":
             depth += 1
             inner.append(" ")
-            if character == "(" and depth == 1 and base:
+            if part == "(" and depth == 1 and base:
                 break
-            continue
-        if character in ">)}":
+        else:
             depth = max(depth - 1, 0)
             if depth:
                 inner.append(" ")
-            continue
-        (inner if depth else base).append(character)
     plain = "".join(base).strip()
     plain = "::".join(part for part in plain.split("::") if part and part != "_anonymous")
     return plain.rsplit(" ", 1)[-1] if "::" in plain else plain, "".join(inner)
