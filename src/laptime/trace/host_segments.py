@@ -196,10 +196,9 @@ def overlay(under: Segments, start_ns: Int64, end_ns: Int64, value: int) -> Segm
     last = len(under.edge_ns)
     before = np.where((at > 0) & (at < last), np.append(under.owner, np.int32(-1))[np.minimum(at, last) - 1], -1)
     owner = np.insert(np.append(under.owner, np.int32(-1)), at, before.astype(np.int32))[:-1]
-    change = np.zeros(len(edges), dtype=np.int8)
-    change[cut_at[0::2]] += 1
-    change[cut_at[1::2]] -= 1
-    owner[np.cumsum(change, dtype=np.int8)[:-1] > 0] = value
+    lengths = cut_at[1::2] - cut_at[0::2]
+    inside = np.repeat(cut_at[0::2] - (np.cumsum(lengths) - lengths), lengths) + np.arange(int(lengths.sum()))
+    owner[inside] = value
     return Segments(edges, owner)
 
 

@@ -8,6 +8,7 @@ measures time; `passes` does.
 from __future__ import annotations
 
 import re
+from functools import partial
 
 import msgspec
 import numpy as np
@@ -16,6 +17,7 @@ import numpy.typing as npt
 from laptime.trace.few_steps import FORWARD
 from laptime.trace.kernel_names import family
 from laptime.trace.layers import find_layers
+from laptime.trace.name_marks import marked
 from laptime.trace.read.timeline import Activities, Activity, GpuTimeline, Int64, RangeKind
 from laptime.trace.repeats import LEAST_COUNT, LEAST_PERIOD, levels
 from laptime.trace.result import SURE
@@ -92,12 +94,10 @@ def _named(timeline: GpuTimeline, kernels: Int64, launched: Int64) -> list[PassC
     """Passes by ranges that a program named."""
     ranges = timeline.ranges
     cuts: list[PassCut] = []
-    words = [name[:READ].lower() for name in timeline.strings]
+    notes = np.flatnonzero(ranges.kind == RangeKind.NVTX)
     for stage, pattern in (("vision", _VISION), ("prefill", _PREFILL)):
-        fits = np.array([bool(pattern.search(word)) and not _PART.search(word) for word in words], dtype=np.bool_)
-        if not fits.any():
-            continue
-        chosen = np.flatnonzero(fits[ranges.name] & (ranges.kind == RangeKind.NVTX))
+        fits = marked(ranges.name[notes], timeline.strings, partial(_whole, pattern))
+        chosen = notes[fits]
         for index in _outermost(timeline, chosen).tolist():
             span = (int(ranges.start_ns[index]), int(ranges.end_ns[index]))
             cut = _launched_in(timeline, kernels, launched, index, span)
@@ -105,6 +105,12 @@ def _named(timeline: GpuTimeline, kernels: Int64, launched: Int64) -> list[PassC
                 name = timeline.strings[ranges.name[index]]
                 cuts.append(PassCut(stage=stage, method="range", start=cut[0], stop=cut[1], confidence=1.0, name=name))
     return cuts
+
+
+def _whole(pattern: re.Pattern[str], name: str) -> bool:
+    """Whether a range's name is that of a pass, and of no part of one."""
+    words = name[:READ].lower()
+    return pattern.search(words) is not None and not _PART.search(words)
 
 
 def _by_modules(timeline: GpuTimeline, kernels: Int64, launched: Int64, frame: StepFrame) -> list[PassCut]:

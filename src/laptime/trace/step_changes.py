@@ -70,7 +70,7 @@ def step_changes(timeline: GpuTimeline, gaps: DeviceGaps, launched: Int64, frame
         heavy=_of(timeline, graph, lambda name: family(name) in HEAVY),
         strided=_of(timeline, graph, lambda name: _STRIDED.search(name) is not None),
         depthwise=_of(timeline, graph, lambda name: _DEPTHWISE.search(name) is not None),
-        loading=away & _loads(timeline, launched, graph),
+        loading=away & (bool(away.any()) and _loads(timeline, launched, graph)),
         link_bytes_per_ns=_link(timeline, gaps.device),
         grows=_grows(counted_names(activities.name[graph.rows], timeline.strings), frame),
     )

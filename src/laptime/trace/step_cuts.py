@@ -115,13 +115,12 @@ def by_period(tokens: Tokens, strings: tuple[str, ...], before_ns: Int64) -> Cut
 def _step_level(tokens: Tokens, strings: tuple[str, ...]) -> tuple[int, bool, bool] | None:
     """(period, layered, marked) of the step level, None when no level can be one."""
     candidates = levels(tokens)
-    marks = np.array([bool(_TOKEN_WORDS.search(name)) for name in strings]) if candidates else np.zeros(0, dtype=bool)
     judged: list[tuple[RepeatLevel, bool, bool]] = []
     for level in candidates:
         start, stop = max(level.intervals, key=lambda span: span[1] - span[0])
         unit = _unit(tokens, start, stop, level.period)
         run = cyclic_run(unit) if level.period >= 12 else None
-        marked = bool(marks[unit].any())
+        marked = _has(unit, strings, _TOKEN_WORDS)
         # Three convolutions with their norms, five times in a pass, are blocks: only more layers in most of the kernels
         # make a step of what has no token.
         whole = level.covered >= MOSTLY * min(len(tokens), WINDOW)
@@ -134,10 +133,10 @@ def _step_level(tokens: Tokens, strings: tuple[str, ...]) -> tuple[int, bool, bo
     flat = [(level, marked) for level, layered, marked in judged if marked and level.covered >= 0.3 * len(tokens)]
     if flat:
         return flat[0][0].period, False, True
-    once = np.array([bool(_ONCE_A_STEP.search(name)) for name in strings]) if candidates else marks
     for level in candidates:
         start, stop = max(level.intervals, key=lambda span: span[1] - span[0])
-        if level.covered >= MOST * min(len(tokens), WINDOW) and once[_unit(tokens, start, stop, level.period)].any():
+        unit = _unit(tokens, start, stop, level.period)
+        if level.covered >= MOST * min(len(tokens), WINDOW) and _has(unit, strings, _ONCE_A_STEP):
             return level.period, False, True
     for level in candidates:
         if (
@@ -153,6 +152,11 @@ def _step_level(tokens: Tokens, strings: tuple[str, ...]) -> tuple[int, bool, bo
         level.period for level in candidates if level.period >= LEAST_FLAT and _holds_throughout(tokens, level.period)
     ]
     return (exact[0], False, False) if exact else None
+
+
+def _has(unit: Tokens, strings: tuple[str, ...], words: re.Pattern[str]) -> bool:
+    """Whether a kernel's name holds one of these words."""
+    return any(words.search(strings[name]) for name in np.flatnonzero(np.bincount(unit)).tolist())
 
 
 def _is_pass(level: RepeatLevel, levels: list[RepeatLevel], tokens: Tokens, strings: tuple[str, ...]) -> bool:

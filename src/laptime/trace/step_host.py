@@ -65,8 +65,8 @@ class HostWork(msgspec.Struct):
     def spend(self, at: int, time_ns: int, *, away: bool = False) -> None:
         """Host time before the launch of activity `at`; behind the last one lies the next step's first."""
         if time_ns > 0 and at <= self.count:
-            kind = self.away if away else self.launching
-            kind[1 if self.waits[at % self.count] else 0][at % self.count] += time_ns
+            at = at if at < self.count else 0
+            (self.away if away else self.launching)[1 if self.waits[at] else 0][at] += time_ns
 
     def wait(self, at: int, back: int) -> None:
         """A wait before the launch of activity `at`, for the one that lies so many launches back."""
@@ -116,7 +116,11 @@ def host_work(timeline: GpuTimeline, launched: Int64, order: Int32, first: int, 
     in_pieces = _in_pieces(calls.start_ns[inside], calls.end_ns[inside], launches | waits)
     for i, at in enumerate(place):
         gap = start[i] - reach
-        if gap > 0:
+        if 0 < gap < least and in_pieces[i] < PIECES_NS:  # nearly all are short
+            host.spend(at, gap)
+            if is_launch[i]:
+                least = long
+        elif gap > 0:
             pieces = in_pieces[i] >= max(least, PIECES_NS)  # together they are long, whatever the host calls between
             other = gap - _launching_ns(timeline, threads, reach, start[i]) if gap >= least or pieces else gap
             away = other >= least or (pieces and other > 0)
@@ -130,7 +134,7 @@ def host_work(timeline: GpuTimeline, launched: Int64, order: Int32, first: int, 
         if start[i] >= last:
             break
         behind = at + 1 if is_launch[i] else at
-        spent, found = end[i] - max(start[i], reach), -1
+        spent, found = end[i] - (start[i] if gap > 0 else reach), -1
         if held[i] and not (is_launch[i] and _returns_at_once(timeline, order[first + at], strings[names[i]])):
             found = _held_by(ends, by_end, starts, (start[i], end[i]), first + at if is_launch[i] else None)
         if found >= 0:
@@ -141,8 +145,9 @@ def host_work(timeline: GpuTimeline, launched: Int64, order: Int32, first: int, 
             recorded = start[i]
         elif awaits[i]:
             host.records.setdefault(at % host.count, []).append(recorded)
-        host.spend(behind, max(spent, 0))
-        reach = max(reach, end[i])
+        host.spend(behind, spent)
+        if end[i] > reach:
+            reach = end[i]
     return host
 
 
