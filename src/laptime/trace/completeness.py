@@ -16,6 +16,7 @@ from laptime.data.finding import Finding
 from laptime.trace.kernel_names import family
 from laptime.trace.lanes import by_lane
 from laptime.trace.name_marks import marked
+from laptime.trace.read.distinct import each_once
 from laptime.trace.read.timeline import Activity, GpuTimeline, Int32, Int64, RangeKind
 
 FEW = 0.05
@@ -134,7 +135,7 @@ def incomplete_step(timeline: GpuTimeline, launched: Int64, rows: Int32, until_n
     last = int(calls.start_ns[own].max())
     begun = calls.start_ns[found]
     inside = (begun >= calls.start_ns[own].min()) & (begun <= last if until_ns is None else begun < max(until_ns, last))
-    found = found[inside & np.isin(calls.thread[found], np.unique(calls.thread[own]))]
+    found = found[inside & np.isin(calls.thread[found], each_once(calls.thread[own]))]
     count = len(unanswered(timeline, launched, found))
     if count > FEW * len(found):
         yield Finding(

@@ -6,6 +6,7 @@ import numpy as np
 
 from laptime.trace.kernel_names import family
 from laptime.trace.layers import alternates, layers_per_unit
+from laptime.trace.read.distinct import each_once
 from laptime.trace.read.timeline import Int64
 from laptime.trace.repeats import EXACT, LEAST_PERIOD, Tokens, cyclic_run, longest_run
 from laptime.trace.step_cuts import APART, LEAST_STEPS, MOST, MOSTLY, Cuts
@@ -41,7 +42,7 @@ def by_forward(tokens: Tokens, strings: tuple[str, ...], before_ns: Int64) -> Cu
         return None
     if run.count * layers_per_unit(tokens[run.start : run.start + run.period], strings) < LEAST_LAYERS:
         return None
-    unit = np.unique(tokens[run.start : run.start + run.period]).tolist()
+    unit = each_once(tokens[run.start : run.start + run.period]).tolist()
     families = {family(strings[name]) for name in unit}
     if not families & {"GEMM", "attention", "convolution"}:
         return None  # many programs repeat something; a layer multiplies matrices
@@ -78,7 +79,7 @@ def by_waits(tokens: Tokens, before_ns: Int64, copies_ns: Int64) -> Cuts | None:
     copied = (copies_ns > 0) & (before_ns > 2 * copies_ns)
     waits, others = np.where(copied, before_ns, 0)[first + 1 : last], np.where(copied, 0, before_ns)[first + 1 : last]
     begins = first + 1 + np.flatnonzero(waits > max(APART * int(others.max(initial=0)), WAIT_NS))
-    apart = np.unique(np.diff(begins))
+    apart = each_once(np.diff(begins))
     if len(apart) != 1 or apart[0] % run.period or apart[0] < 2 * run.period:
         return None
     size = int(apart[0])

@@ -124,7 +124,7 @@ def _blocks(start: Int64, end: Int64) -> list[int]:
     """Where intervals can be parted, as nothing is open there: about _BLOCK of them lie between two such places."""
     alone = np.flatnonzero(start[1:] >= np.maximum.accumulate(end)[:-1]) + 1
     wanted = np.searchsorted(alone, np.arange(_BLOCK, len(start) - _BLOCK, _BLOCK))
-    return [0, *np.unique(alone[wanted[wanted < len(alone)]]).tolist(), len(start)]
+    return [0, *each_once(alone[wanted[wanted < len(alone)]]).tolist(), len(start)]
 
 
 def _holders(levels: _Levels) -> Int32:

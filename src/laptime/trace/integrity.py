@@ -26,6 +26,7 @@ from laptime.trace.durations import PDL_NS, doubtful_duration, overlong_kernels
 from laptime.trace.gaps import union_ns
 from laptime.trace.lanes import by_lane
 from laptime.trace.name_marks import marked
+from laptime.trace.read.distinct import each_once
 from laptime.trace.read.launch_links import launches
 from laptime.trace.read.timeline import Activities, Activity, GpuTimeline, Int64
 from laptime.trace.result import Integrity

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from laptime.trace.kernel_names import family
+from laptime.trace.read.distinct import each_once
 from laptime.trace.repeats import EXACT, LEAST_PERIOD, RepeatRun, Tokens, cyclic_run, hashes, longest_run, run_at
 from laptime.trace.result import Layers
 
@@ -42,7 +43,7 @@ def find_layers(step: Tokens, strings: tuple[str, ...]) -> tuple[Layers | None, 
     if identical < 0.8 * run.count:
         return None
     unit = part.reshape(run.count, run.period)[run.count // 2]
-    families = {family(strings[name]) for name in np.unique(unit).tolist()}
+    families = {family(strings[name]) for name in each_once(unit).tolist()}
     if not families & LAYERS_HOLD:
         return None, run  # copies and sums in a loop are equal parts of a step, and no layers
     if "convolution" in families and "attention" not in families:
@@ -75,7 +76,7 @@ def find_layers(step: Tokens, strings: tuple[str, ...]) -> tuple[Layers | None, 
 def _holds_passes(unit: Tokens, strings: tuple[str, ...]) -> bool:
     """Whether a repeated unit holds many layers with attention, forward and backward perhaps: it is one batch of
     several in a step, and no layer."""
-    attention = [name for name in np.unique(unit).tolist() if family(strings[name]) == "attention"]
+    attention = [name for name in each_once(unit).tolist() if family(strings[name]) == "attention"]
     twice = np.concatenate([unit, unit]).astype(np.int32)
     for period in range(LEAST_PERIOD, len(unit) // LEAST_PASS + 1) if attention else ():
         run = run_at(twice, period)

@@ -18,6 +18,7 @@ from laptime.trace.few_steps import FORWARD
 from laptime.trace.kernel_names import family
 from laptime.trace.layers import find_layers
 from laptime.trace.name_marks import marked
+from laptime.trace.read.distinct import each_once
 from laptime.trace.read.timeline import Activities, Activity, GpuTimeline, Int64, RangeKind
 from laptime.trace.repeats import LEAST_COUNT, LEAST_PERIOD, levels
 from laptime.trace.result import SURE

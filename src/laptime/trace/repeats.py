@@ -130,19 +130,6 @@ def intervals(tokens: Tokens, period: int, *, repeats: int) -> tuple[tuple[int, 
     return tuple(result)
 
 
-def _mixed(count: int) -> npt.NDArray[np.uint64]:
-    """Numbers without a pattern, one for each token, always the same. numpy.random would take longer to import.
-
-    Source: splitmix64 (Steele, Lea, Flood 2014).
-    """
-    with np.errstate(over="ignore"):
-        x: npt.NDArray[np.uint64] = np.arange(1, count + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-        x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        x ^= x >> np.uint64(31)
-    return x
-
-
 def _candidates(tokens: Tokens) -> set[int]:
     """Lags at which many k-grams come back, for short, middling and long k."""
     n = len(tokens)
@@ -167,7 +154,7 @@ def _candidates(tokens: Tokens) -> set[int]:
 
 
 def hashes(tokens: Tokens) -> Hashes:
-    """A number of 64 bits for each kernel, the same for the same name.
+    """A number of 64 bits for each kernel, the same for the same name. numpy.random would take longer to import.
 
     Source: the output function of SplitMix64 (Steele, Lea and Flood, 2014).
     """

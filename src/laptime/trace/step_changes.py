@@ -14,7 +14,6 @@ from laptime.trace.gaps import DeviceGaps
 from laptime.trace.kernel_names import compiled, family
 from laptime.trace.name_marks import counted_names, marked
 from laptime.trace.operator_times import card_of
-from laptime.trace.read.distinct import each_once
 from laptime.trace.read.timeline import Activity, GpuTimeline, Int8, Int64
 from laptime.trace.remedied import FIFTH_BYTES_PER_NS, LARGE_NS, PINNED_BYTES_PER_NS, Replayed
 from laptime.trace.replay import replay_ns

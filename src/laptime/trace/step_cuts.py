@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from laptime.trace.kernel_names import family
+from laptime.trace.read.distinct import each_once
 from laptime.trace.read.timeline import Int64
 from laptime.trace.repeats import (
     EXACT,

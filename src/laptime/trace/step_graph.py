@@ -14,6 +14,7 @@ import numpy as np
 
 from laptime.trace.device_time import COMMUNICATION, kinds
 from laptime.trace.gaps import DeviceGaps
+from laptime.trace.read.distinct import each_once
 from laptime.trace.read.timeline import GpuTimeline, Int8, Int32, Int64
 from laptime.trace.replay import Timing
 from laptime.trace.step_host import host_work

@@ -12,6 +12,7 @@ from laptime.trace.api import FREE, MEMCPY, SYNCHRONIZE, purposes
 from laptime.trace.device_time import copy_direction
 from laptime.trace.gaps import covered_ns
 from laptime.trace.name_marks import marked
+from laptime.trace.read.distinct import each_once
 from laptime.trace.read.timeline import GpuTimeline, Int32, Int64, RangeKind
 from laptime.trace.step_ranges import PROFILER_STEP
 
@@ -95,7 +96,7 @@ def host_work(timeline: GpuTimeline, launched: Int64, order: Int32, first: int, 
         launching = np.append(launching, following)
     inside = np.arange(np.searchsorted(calls.start_ns, opened), np.searchsorted(calls.start_ns, launching[-1], "right"))
     of_process = calls.process[inside] == calls.process[known[0]]
-    threads = np.unique(calls.thread[known])
+    threads = each_once(calls.thread[known])
     inside = inside[of_process & np.isin(calls.thread[inside], threads)]
     start, end = calls.start_ns[inside].tolist(), calls.end_ns[inside].tolist()
     names, strings = calls.name[inside], timeline.strings

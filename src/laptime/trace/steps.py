@@ -20,6 +20,7 @@ from laptime.trace.durations import overlong
 from laptime.trace.few_steps import by_forward, by_two, by_waits
 from laptime.trace.gaps import DeviceGaps, covered_ns, union_ns
 from laptime.trace.layers import find_layers
+from laptime.trace.read.distinct import each_once
 from laptime.trace.read.timeline import Activities, Activity, GpuTimeline, Int32, Int64
 from laptime.trace.repeats import WINDOW, RepeatRun, levels
 from laptime.trace.result import SURE, UNEVEN, Steps
