@@ -142,6 +142,9 @@ def host_work(timeline: GpuTimeline, launched: Int64, order: Int32, first: int, 
             host.wait(behind, first + behind - found)
             least = behind_wait
             spent = end[i] - max(start[i], reach, min(int(ends[found]), end[i]))
+            if spent >= AWAY_NS[1] and "ynchronize" in strings[names[i]]:  # it waited for something outside the trace
+                host.spend(behind, spent, away=True)
+                spent = 0
         elif records[i]:
             recorded = start[i]
         elif awaits[i]:
