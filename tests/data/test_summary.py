@@ -55,6 +55,12 @@ def test_throughput_and_energy_count_tokens_of_all_rows():
     assert summary.energy_per_token_j == pytest.approx(0.5)
 
 
+def test_metrics_count_warm_up_calls_apart():
+    metrics = summarise([sample(900, repeat=-1, flags=["cold"]), sample(0), sample(0, flags=["cold"])]).metrics()
+    counts = {name: metrics[name] for name in ("samples_used", "samples_left_out", "warm_up_calls")}
+    assert counts == {"samples_used": 1, "samples_left_out": 1, "warm_up_calls": 1}
+
+
 def test_metrics_are_flat_numbers_that_agree_with_the_summary():
     from tests.report.sample_runs import run_of, samples
 

@@ -96,7 +96,8 @@ class Summary(Shown, msgspec.Struct, frozen=True, kw_only=True):
             "memory_peak_bytes": self.memory_peak_bytes,
             "energy_j": self.energy_j.value if self.energy_j else None,
             "samples_used": self.used,
-            "samples_left_out": self.samples - self.used,
+            "samples_left_out": self.measured - self.used,
+            "warm_up_calls": self.warm_ups,
         }
         return {**medians, **p95, **{name: float(value) for name, value in others.items() if value is not None}}
 

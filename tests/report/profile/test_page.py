@@ -140,6 +140,17 @@ def test_it_renders_without_a_word_on_the_console(open_page: Open, console_lines
 
 
 @pytest.mark.chromium
+def test_warm_up_calls_are_counted_apart(open_page: Open, console_lines: Console) -> None:
+    warm_ups = [msgspec.structs.replace(one, repeat=-1 - i) for i, one in enumerate(samples(3))]
+    browser = open_page(profile_page(run_of([*warm_ups, *samples(8)])))
+    count = "return document.getElementById('count').textContent"
+    assert browser.execute_script(count) == "8 samples, 3 warm-up calls"
+    type_filter(browser, "0007 street")
+    assert browser.execute_script(count) == "1 of 11 calls"
+    assert console_lines() == []
+
+
+@pytest.mark.chromium
 def test_the_filter_and_the_order_work(open_page: Open, console_lines: Console) -> None:
     run_samples = samples(20)
     browser = open_page(profile_page(run_of(run_samples)))

@@ -11,6 +11,7 @@ const haystacks = everyIndex.map((i) => `${samples.name[i]} ${samples.flags[i].j
 const filterBox = document.getElementById("filter");
 const sortBox = document.getElementById("sort");
 const countText = document.getElementById("count");
+const countOfAll = countText.textContent; // it counts warm-up calls apart
 
 function matches(i, words) {
   const flags = samples.flags[i];
@@ -62,7 +63,8 @@ const redraws = [];
 
 function drawAll() {
   const indices = chosen();
-  countText.textContent = `${indices.length === everyIndex.length ? "" : `${indices.length} of `}${everyIndex.length} sample${everyIndex.length === 1 ? "" : "s"}`;
+  const every = everyIndex.length;
+  countText.textContent = indices.length === every ? countOfAll : `${indices.length} of ${every} ${countText.dataset.each}${every === 1 ? "" : "s"}`;
   page.chosen = new Set(indices);
   showRows(sorted(indices));
   for (const redraw of redraws) redraw();

@@ -197,6 +197,8 @@ def toolbar(samples: Sequence[Sample]) -> Html:
     """Filter by text and flags, and the order of the rows."""
     flags = sorted({flag for sample in samples for flag in sample.flags})
     clean = sum(not sample.flags for sample in samples)
+    warm_ups = sum(sample.repeat < 0 for sample in samples)
+    words = counted(len(samples) - warm_ups, "sample") + (f", {counted(warm_ups, 'warm-up call')}" if warm_ups else "")
     toggles = [
         tag("button", f"{flag} {count}", type="button", data_flag=flag, aria_pressed="false")
         for flag, count in [
@@ -214,7 +216,7 @@ def toolbar(samples: Sequence[Sample]) -> Html:
             aria_label="Filter samples"),
         tag("select", [tag("option", words, value=value) for value, words in orders], id="sort", aria_label="Order"),
         toggles,
-        tag("span", counted(len(samples), "sample"), id="count", class_="count", role="status"),
+        tag("span", words, id="count", class_="count", role="status", data_each="call" if warm_ups else "sample"),
         class_="toolbar",
     )  # fmt: skip
 
