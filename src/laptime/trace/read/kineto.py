@@ -66,6 +66,11 @@ OTHER_PROGRAM = (
 
 NO_EVENT = "no event is in its list: nothing was recorded, or it is no trace"
 
+NOTHING_RAN = "torch.profiler recorded nothing: no operator and no work of a GPU ran while it was active"
+
+_WINDOW = b'"Record Window End"'
+"""torch.profiler's own mark, which it writes whatever else it recorded."""
+
 _EVENT = re.compile(rb'"(?:ph|name|id)"\s{0,9}:')
 
 _LONGEST_SIGN = 64
@@ -105,18 +110,19 @@ def read(path: Path, *, details: bool = True) -> GpuTimeline:
 
 def _unread(path: Path, *, known: bool) -> Iterable[Finding]:
     """Why a file without any activity has none, where the file itself shows it. `known`: host work is in it."""
-    behind, named = b"", False
+    behind, named, windowed = b"", False, False
     with closing(blocks(path)) as content:
         for block in content:
             text = behind + block
             named = named or _EVENT.search(text) is not None
+            windowed = windowed or _WINDOW in text
             for code, sign, message in UNREAD:
                 if sign.search(text):
                     yield Finding(code=code, severity="severe", message=message)
                     return
             behind = text[-_LONGEST_SIGN:]
     if not known:
-        message = OTHER_PROGRAM if named else NO_EVENT
+        message = NOTHING_RAN if windowed else OTHER_PROGRAM if named else NO_EVENT
         yield Finding(code="unread-device", severity="severe", message=message)
 
 
