@@ -109,7 +109,11 @@ def _matrix(split: Split, frame: Any) -> np.ndarray:
 
 
 def _figures(median: np.ndarray, bound: np.ndarray, truth: np.ndarray) -> dict[str, Any]:
-    """An infinite bound is none: it is counted as abstained, never as covered."""
+    """An infinite bound is none: it is counted as abstained, never as covered.
+
+    "hindsight" is the width if all predictions were multiplied by the one factor that just covers the level, which nobody
+    knows beforehand.
+    """
     given = np.isfinite(bound)
     return {
         "mape": float(np.mean(np.abs(median / truth - 1))),
@@ -117,6 +121,7 @@ def _figures(median: np.ndarray, bound: np.ndarray, truth: np.ndarray) -> dict[s
         "width": float(np.mean(bound[given] / truth[given])) if given.any() else None,
         "median_width": float(np.median(bound[given] / truth[given])) if given.any() else None,
         "abstained": float(1 - np.mean(given)),
+        "hindsight": float(np.mean(median * np.quantile(truth / median, LEVEL, method="higher") / truth)),
     }
 
 
