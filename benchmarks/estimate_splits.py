@@ -111,8 +111,7 @@ def _matrix(split: Split, frame: Any) -> np.ndarray:
 def _figures(median: np.ndarray, bound: np.ndarray, truth: np.ndarray) -> dict[str, Any]:
     """An infinite bound is none: it is counted as abstained, never as covered.
 
-    "hindsight" is the width if all predictions were multiplied by the one factor that just covers the level, which nobody
-    knows beforehand.
+    "hindsight" is the width of predictions times the one factor that just covers the level, which nobody knows before.
     """
     given = np.isfinite(bound)
     return {

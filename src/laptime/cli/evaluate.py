@@ -43,7 +43,7 @@ def evaluate(
     hold_out: Annotated[
         str,
         option(
-            "--hold-out", metavar="A,B", help="(held-out) Columns whose levels are held out one by one.",
+            "--hold-out", metavar="A,B", help="(held-out) Columns whose values are held out one by one.",
             rich_help_panel=JUDGING,
         ),
     ] = "",

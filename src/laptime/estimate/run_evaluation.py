@@ -35,7 +35,7 @@ class SplitOptions(msgspec.Struct, frozen=True, kw_only=True):
     size: list[str] = []
     """Columns whose product is the size, for "largest". None of them: those that the time grows with."""
     hold_out: list[str] = []
-    """Columns whose levels are held out one by one. None of them: the categorical ones."""
+    """Columns whose values are held out one by one. None of them: the categorical ones."""
     seeds: int = 3
     """Random splits of each kind."""
 
@@ -137,5 +137,6 @@ def _splits(frame: polars.DataFrame, columns: Columns, options: SplitOptions) ->
     if "largest" in kinds and by:
         yield from splits.largest(splits.product([frame[name].to_numpy() for name in by]), name=" × ".join(by))
     if "held-out" in kinds:
-        for name in options.hold_out or columns.categorical:
+        texts = [name for name in columns.features if not frame[name].dtype.is_numeric()]
+        for name in options.hold_out or dict.fromkeys([*columns.categorical, *texts]):
             yield from splits.held_out(name, frame[name].to_list())

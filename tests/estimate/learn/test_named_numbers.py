@@ -11,6 +11,7 @@ import pytest
 
 import laptime
 from laptime.data.stats import Floats
+from laptime.estimate.prediction import predict
 
 SIZES = [1, 2, 4, 8, 16, 32]
 
@@ -75,3 +76,12 @@ def test_it_answers_alike_after_loading_and_refuses_names_that_lie(names: laptim
         manifest.write_bytes(msgspec.json.encode(changed))
         with pytest.raises(laptime.LaptimeError, match="columns of names"):
             laptime.Estimator.load(tmp_path / "est")
+
+
+def test_budget_and_predict_say_what_was_left_out(names: laptime.Estimator) -> None:
+    asked = {"model": [20], "batch": [4], "prompt": [256]}
+    answer = laptime.budget(names, asked, 1e6).answers[0]
+    assert not answer.within
+    assert answer.bound_ms is None
+    assert "model 20 was never measured: 4 others were held out" in (answer.basis or "")
+    assert predict(names, asked).answers["basis"][0] == answer.basis

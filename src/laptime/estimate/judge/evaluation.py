@@ -31,6 +31,7 @@ from laptime.estimate.judge.evaluation_result import (
 )
 from laptime.estimate.judge.splits import OutlierFilter, Split, row_labels
 from laptime.estimate.judge.weak_part import weak_part
+from laptime.estimate.learn.folds import FEW_GROUPS
 from laptime.estimate.predictor import Predictor
 from laptime.estimate.table.table import require_columns, target_values
 from laptime.estimate.table.units import ms_per_unit
@@ -95,14 +96,15 @@ def target_of(frame: polars.DataFrame, name: str) -> Floats:
 def repeat_labels(
     frame: polars.DataFrame, features: Sequence[str], group: Sequence[str]
 ) -> tuple[npt.NDArray[np.int64], list[str]]:
-    """What counts as a repeat: rows with equal features; where no two are equal, rows of one group.
+    """What counts as a repeat: rows with equal features; where no two are equal, rows of one of FEW_GROUPS groups or more.
 
+    Fewer groups are models or GPUs, whose rows are no repeats.
     Returns a label for each row, and the columns that it stands for. With labels by group, a predictor that sees more
     of a row than its group may exceed the ceiling.
     """
-    for columns in (list(features), list(group)):
+    for columns, fewest in ((list(features), 1), (list(group), FEW_GROUPS)):
         labels = row_labels([frame[name].to_numpy() for name in columns], len(frame))
-        if columns and len(np.unique(labels)) < len(labels):
+        if columns and fewest <= len(np.unique(labels)) < len(labels):
             return labels, columns
     return row_labels([frame[name].to_numpy() for name in features], len(frame)), list(features)
 

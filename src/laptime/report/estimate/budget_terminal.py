@@ -11,7 +11,14 @@ from rich.text import Text
 from laptime.data.record import Scalar
 from laptime.estimate.budget import BudgetAnswer, BudgetReport, RuleCost
 from laptime.report.estimate.terminal import SUPPORT_STYLE
-from laptime.report.estimate.words import budget_headline, config_text, rules_lines, support_legend, support_line
+from laptime.report.estimate.words import (
+    basis_line,
+    budget_headline,
+    config_text,
+    rules_lines,
+    support_legend,
+    support_line,
+)
 from laptime.report.kit.numbers import KEEP_TOGETHER, NOTHING, count, number, percent, plain_percent, text
 from laptime.report.kit.terminal import columns_table
 from laptime.report.kit.text import one_line
@@ -31,6 +38,8 @@ def budget_report(report: BudgetReport) -> RenderableType:
         one = report.answers[0]
         line = support_line(one.support, bounded=one.bound_ms is not None)
         parts.append(Text(f"  {line}", style=SUPPORT_STYLE[one.support]))
+        if one.basis is not None:
+            parts.append(Text(f"  {basis_line(one.basis, bounded=one.bound_ms is not None)}"))
     if report.asked == 1 and report.answers and report.answers[0].bound_ms is None:
         return Group(*parts)  # what isn't known is not to be guessed by rules of thumb either
     parts.append(_rules_table(report) if report.asked > 1 else _rules_of_one(report))
