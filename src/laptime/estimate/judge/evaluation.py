@@ -96,9 +96,9 @@ def target_of(frame: polars.DataFrame, name: str) -> Floats:
 def repeat_labels(
     frame: polars.DataFrame, features: Sequence[str], group: Sequence[str]
 ) -> tuple[npt.NDArray[np.int64], list[str]]:
-    """What counts as a repeat: rows with equal features; where no two are equal, rows of one of FEW_GROUPS groups or more.
+    """What counts as a repeat: rows with equal features; where no two are equal, rows of a group of many.
 
-    Fewer groups are models or GPUs, whose rows are no repeats.
+    Fewer than FEW_GROUPS groups are models or GPUs, whose rows are no repeats.
     Returns a label for each row, and the columns that it stands for. With labels by group, a predictor that sees more
     of a row than its group may exceed the ceiling.
     """
