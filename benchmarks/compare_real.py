@@ -151,7 +151,28 @@ def decide(kind: str, number: int, folder: Path) -> dict[str, Any]:
         "kind": kind, "number": number, "verdict": said_so["verdict"], "exit": code,
         "processes": len(said_so["turns"]), "seconds": round(time.monotonic() - began, 1),
         "load": round(os.getloadavg()[0], 1), "sd": round(between_processes(folder / "turns"), 4), "stages": stages,
+        "pairs": pairs(folder / "turns"),
     }  # fmt: skip
+
+
+def pairs(turns: Path) -> dict[str, list[float]]:
+    """ln(B/A) of each pair of processes, as the comparison judged it: what another test would have said of them."""
+    from laptime.comparisons.between_runs import difference
+    from laptime.comparisons.calls import calls_of
+    from laptime.comparisons.matching import match
+    from laptime.data.run_folder import load_run
+    from laptime.data.usable import usable
+
+    folders = sorted(turns.glob("[0-9]*-[AB]"))
+    clean = {f: calls_of(usable(load_run(f).samples, tuple(KEEP.split(",")))[0]) for f in folders}
+    logs: dict[str, list[float]] = {"decode": [], "total": []}
+    for one, other in zip(folders[::2], folders[1::2], strict=False):
+        a, b = (one, other) if one.name.endswith("A") else (other, one)
+        matched = match(clean[a], clean[b], 1)
+        for stage, values in logs.items():
+            if (value := difference(matched, stage)) is not None:
+                values.append(round(value, 5))
+    return logs
 
 
 def between_processes(turns: Path) -> float:
