@@ -15,7 +15,9 @@ from __future__ import annotations
 
 import argparse
 import gzip
+import importlib
 import json
+import signal
 import statistics
 import subprocess
 import sys
@@ -33,6 +35,7 @@ from recorded import record
 
 KEPT = ("schemaVersion", "deviceProperties", "displayTimeUnit", "baseTimeNanoseconds", "traceEvents")
 ROUNDS = 7
+SETS = ("first", "unseen", "third", "fourth", "fifth", "sixth")
 WIDE = 0.15
 """A range is narrow enough when its ends are at most this share from its middle."""
 
@@ -41,9 +44,7 @@ def main() -> None:
     """Measure what fits into the time, or judge the kept traces again."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("workloads", nargs="*")
-    parser.add_argument(
-        "--set", choices=("first", "unseen", "third", "fourth", "fifth"), default="first", help="which workloads"
-    )
+    parser.add_argument("--set", choices=SETS, default="first", help="which workloads")
     parser.add_argument("--seconds", type=float, default=600.0, help="begin no workload after this")
     parser.add_argument("--again", type=Path, help="a folder with a run's .json and its traces in a .zip")
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
@@ -56,31 +57,44 @@ def main() -> None:
     if given.child:
         run_all({name: workloads[name] for name in names}, given.child, given.seconds)
         return
-    name_of = "whatif_truth" if given.set == "first" else f"whatif_truth-{given.set}"
-    began = time.monotonic()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # a time limit of another's: what was measured is written
     with tempfile.TemporaryDirectory() as temporary:
-        folder, left = Path(temporary), list(names)
-        while left and time.monotonic() - began < given.seconds:
-            seconds = given.seconds - (time.monotonic() - began)
-            command = [sys.executable, __file__, *left, "--set", given.set]
-            command += ["--child", str(folder), "--seconds", f"{seconds:.0f}"]
-            try:
-                subprocess.run(command, timeout=seconds + 90, check=False)
-            except subprocess.TimeoutExpired:
-                print("a workload took too long", flush=True)
-            done = [name for name in left if (folder / f"{name}.json").exists()]
-            if len(done) < len(left) and not (folder / "late").exists():  # it broke down: without that one again
-                broken = next(name for name in left if name not in done)
-                (folder / f"{broken}.json").write_text(json.dumps({"failed": "the process ended"}))
-            elif len(done) < len(left):
-                break
-            left = [name for name in left if not (folder / f"{name}.json").exists()]
-        rows = {name: json.loads((folder / f"{name}.json").read_text()) for name in names if name not in left}
-        figures = {"summary": summary(rows), "workloads": rows, "not_run": left}
-        target = record(name_of, figures, json.loads(environment()))
-        with zipfile.ZipFile(target.parent / f"{name_of}-traces.zip", "w") as archive:
-            for path in sorted(folder.glob("*.json.gz")):
-                archive.write(path, path.name)
+        folder = Path(temporary)
+        try:
+            each_measured(names, given.set, folder, given.seconds)
+        finally:
+            written(names, given.set, folder)
+
+
+def each_measured(names: list[str], set_name: str, folder: Path, seconds: float) -> None:
+    """Measure until the time is over, in processes: a program that breaks down costs the others nothing."""
+    began, left = time.monotonic(), list(names)
+    while left and time.monotonic() - began < seconds:
+        rest = seconds - (time.monotonic() - began)
+        command = [sys.executable, __file__, *left, "--set", set_name]
+        command += ["--child", str(folder), "--seconds", f"{rest:.0f}"]
+        try:
+            subprocess.run(command, timeout=rest + 90, check=False)
+        except subprocess.TimeoutExpired:
+            print("a workload took too long", flush=True)
+        done = [name for name in left if (folder / f"{name}.json").exists()]
+        if len(done) < len(left) and not (folder / "late").exists():  # it broke down: without that one again
+            broken = next(name for name in left if name not in done)
+            (folder / f"{broken}.json").write_text(json.dumps({"failed": "the process ended"}))
+        elif len(done) < len(left):
+            break
+        left = [name for name in left if not (folder / f"{name}.json").exists()]
+
+
+def written(names: list[str], set_name: str, folder: Path) -> None:
+    """Write the result and the traces of what was measured, and print them."""
+    rows = {name: json.loads(file.read_text()) for name in names if (file := folder / f"{name}.json").exists()}
+    figures = {"summary": summary(rows), "workloads": rows, "not_run": [name for name in names if name not in rows]}
+    name_of = "whatif_truth" if set_name == "first" else f"whatif_truth-{set_name}"
+    target = record(name_of, figures, json.loads(environment()))
+    with zipfile.ZipFile(target.parent / f"{name_of}-traces.zip", "w") as archive:
+        for path in sorted(folder.glob("*.json.gz")):
+            archive.write(path, path.name)
     print(table(rows))
     print(json.dumps(figures["summary"]), target)
 
@@ -97,25 +111,9 @@ def environment() -> str:
 
 def the_set(name: str) -> dict[str, Any]:
     """The workloads of that name."""
-    if name == "first":
-        from whatif_workloads import WORKLOADS
-
-        return WORKLOADS
-    if name == "unseen":
-        import whatif_unseen
-
-        return whatif_unseen.WORKLOADS
-    if name == "third":
-        import whatif_third
-
-        return whatif_third.WORKLOADS
-    if name == "fourth":
-        import whatif_fourth
-
-        return whatif_fourth.WORKLOADS
-    import whatif_fifth
-
-    return whatif_fifth.WORKLOADS
+    module = importlib.import_module("whatif_workloads" if name == "first" else f"whatif_{name}")
+    workloads: dict[str, Any] = module.WORKLOADS
+    return workloads
 
 
 def run_all(workloads: dict[str, Any], folder: Path, seconds: float) -> None:
