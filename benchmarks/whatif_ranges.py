@@ -1,6 +1,9 @@
 """How wide the what-if's ranges must be: from the outcomes of measured programs, with each left out in turn. No GPU.
 
     python benchmarks/whatif_ranges.py FOLDER FOLDER    # each with a run's .json and its traces in a .zip
+    python benchmarks/whatif_ranges.py --add RESULT     # the last result, and a run without its traces
+
+Of a run whose traces are lost the middle is that of the range it promised, without the shift of then.
 
 For each program two replays of its dependency graph give a middle. The logarithm of outcome over middle is taken; its
 median by kind (graphs, and the others) shifts the middle, and a tolerance interval gives the reach. It holds 95 % of
@@ -48,6 +51,8 @@ OTHER = 0.2
 
 CONTENT, CONFIDENCE = 0.95, 0.95
 
+RESULTS = Path(__file__).parent / "results"
+
 MAD = 1.4826
 """A normal distribution's spread, in multiples of the median distance from its median: an outlier doesn't move it."""
 
@@ -61,7 +66,7 @@ class Outcome:
     replays: Remedied
     before_ms: float
     after_ms: float
-    kernels_ms: tuple[float, float]  # in the traces of before and after
+    kernels_ms: tuple[float, ...]  # in the traces of before and after; empty where these are lost
     kernels: tuple[int, int]
 
     @property
@@ -83,7 +88,12 @@ class Outcome:
 
 def main() -> None:
     """Write benchmarks/results/whatif_ranges.json."""
-    every = [one for folder in sys.argv[1:] for one in outcomes_of(Path(folder))]
+    known: dict[str, Any] = {}
+    if sys.argv[1] == "--add":
+        known = json.loads((RESULTS / "whatif_ranges.json").read_text())["figures"]
+        every = [*recorded_before(known), *promised_then(Path(sys.argv[2]), known["shift"])]
+    else:
+        every = [one for folder in sys.argv[1:] for one in outcomes_of(Path(folder))]
     outcomes = [one for one in every if not one.other]
     shift, reach = fitted(outcomes)
     rows: dict[str, Any] = {}
@@ -95,16 +105,16 @@ def main() -> None:
             "middle_ms": round(one.middle_ms, 4),
             "after_ms": round(one.after_ms, 4),
             "off": round(one.off, 4),
-            "kernels_ms": [round(time, 4) for time in one.kernels_ms],
+            "kernels_ms": [round(time, 4) for time in one.kernels_ms] if one.kernels_ms else None,
             "replays_half_width": round(one.half, 4),
             "left_out_ms": [round(end, 4) for end in ends],
             "left_out_half_width": round((ends[1] - ends[0]) / (ends[1] + ends[0]), 4),
             "left_out_inside": ends[0] <= one.after_ms <= ends[1],
         }
-    single = [one.kernels_ms[1] / one.kernels_ms[0] for one in outcomes if one.kind == "graph"]
+    single = [one.kernels_ms[1] / one.kernels_ms[0] for one in outcomes if one.kind == "graph" and one.kernels_ms]
     figures = {
         "kernels_in_graphs": [round(share, 3) for share in sorted(single)],
-        "other_kernels": {one.name: one.kernels for one in every if one.other},
+        "other_kernels": {**known.get("other_kernels", {}), **{one.name: one.kernels for one in every if one.other}},
         "shift": {kind: round(one, 4) for kind, one in shift.items()},
         "reach": round(reach, 4),
         "programs": len(rows),
@@ -113,6 +123,45 @@ def main() -> None:
         "rows": rows,
     }
     print(json.dumps(figures, indent=1), record("whatif_ranges", figures, json.loads(environment())))
+
+
+def recorded_before(figures: dict[str, Any]) -> list[Outcome]:
+    """The outcomes of the last result. Their floors and the steps before aren't in it: no range is cut off by them."""
+    return [
+        Outcome(
+            name,
+            row["kind"],
+            ends_of(row["middle_ms"], row["replays_half_width"]),
+            math.inf,
+            row["after_ms"],
+            tuple(row["kernels_ms"] or ()),
+            (1, 1),
+        )
+        for name, row in figures["rows"].items()
+    ]
+
+
+def promised_then(result: Path, shift: dict[str, float]) -> list[Outcome]:
+    """The outcomes of a run by the ranges that it promised: their middle less the shift that was in force.
+
+    Args:
+        result: its .json; its traces are lost.
+        shift: the shift of each kind in which those ranges were made.
+    """
+    found = []
+    for name, row in json.loads(result.read_text())["figures"]["workloads"].items():
+        if "failed" in row or not (ends := row["by_wall_clock"]["promised_ms"]):
+            continue
+        kind = "graph" if row["remedy"] == "graph" else "other"
+        made = ends_of(math.sqrt(ends[0] * ends[1]) / math.exp(shift[kind]), 0.0)
+        found.append(Outcome(name, kind, made, row["before_ms"], row["after_ms"], (), (1, 1)))
+    return found
+
+
+def ends_of(middle_ms: float, half: float) -> Remedied:
+    """Two replays with this middle, so far apart."""
+    low, high = (round(middle_ms * 1e6 * (1 + way * half)) for way in (-1, 1))
+    return Remedied(low, high, 0)
 
 
 def outcomes_of(folder: Path) -> list[Outcome]:

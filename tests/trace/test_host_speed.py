@@ -85,6 +85,19 @@ def test_a_softmax_is_compiled_with_its_neighbours_and_statistics_of_a_batch_are
         assert low <= run(after).step_ns <= high
 
 
+def test_a_softmax_may_become_faster_than_it_was_by_itself() -> None:
+    def chain(*parts: tuple[str, int]) -> list[Op]:
+        return [op for name, time_ns in parts * 8 for op in launches(1, time_ns, name=name)]
+
+    elementwise = ("vectorized_elementwise_kernel", 80_000)
+    before = chain(("gemm", 200_000), elementwise, elementwise, elementwise, ("cunn_SoftMaxForward", 300_000))
+    after = chain(("gemm", 200_000), ("triton", 150_000))
+    (row,) = [row for row in analyse(build(*run(before).all)).whatif if row.remedy == "compile"]
+    assert row.step_ns_low <= run(after).step_ns <= row.step_ns_high
+    assert row.floor_ns is not None
+    assert row.floor_ns <= run(after).step_ns
+
+
 def test_a_known_link_narrows_the_promise_of_pinned_copies() -> None:
     made = run([Op("launch", 10 * MS, memory="pageable", bytes=150_000_000), *launches(20, 200_000)])
     timeline = build(*made.all)

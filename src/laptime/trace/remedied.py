@@ -59,6 +59,10 @@ STRIDED = (0.28, 0.28, 0.5)
 """What a compiler makes of a kernel that reads or writes element by element, in shares of its time: never less than,
 low, high."""
 
+SOFTMAX = (0.28, 0.45, 1.0)
+"""The same of a softmax between such kernels: of the one program that had it (attention by hand, of which no trace came
+back) less was left than its own time."""
+
 DEPTHWISE = (0.28, 0.7)
 """The same of a convolution by channel, where it may choose another layout."""
 
@@ -100,6 +104,7 @@ class Replayed(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     runs: Int64  # the run of mergeable kernels that an activity belongs to, -1 for none
     heavy: Bools  # GEMMs, attention and convolutions
     strided: Bools  # kernels that work element by element
+    softmax: Bools
     depthwise: Bools
     loading: Bools  # a data loader works before the launch
     link_bytes_per_ns: tuple[float, float] = PINNED_BYTES_PER_NS  # from pinned memory: high, low
@@ -238,10 +243,10 @@ def compile_range(step: Replayed) -> Remedied | None:
         return None
     hot = step.heavy & (graph.duration_ns >= HOT_NS)
     ends = []
-    for left, strided, i in zip(MERGED, STRIDED, (0, 0, 1), strict=True):
+    for left, strided, softmax, i in zip(MERGED, STRIDED, SOFTMAX, (0, 0, 1), strict=True):
         longest = np.zeros(run.max() + 1, dtype=np.int64)
-        slow = step.strided & (step.runs >= 0)
-        rows = np.where(slow, graph.duration_ns * strided, graph.duration_ns).astype(np.int64)
+        share = np.where(step.strided, strided, np.where(step.softmax, softmax, 1.0))
+        rows = np.where(step.runs >= 0, graph.duration_ns * share, graph.duration_ns).astype(np.int64)
         np.maximum.at(longest, run, rows)
         total = np.bincount(run, weights=rows)
         merged = longest + left * (total - longest)

@@ -68,6 +68,7 @@ def step_changes(timeline: GpuTimeline, gaps: DeviceGaps, launched: Int64, frame
         runs=_runs(timeline, graph),
         heavy=_of(timeline, graph, lambda name: family(name) in HEAVY),
         strided=_of(timeline, graph, lambda name: _STRIDED.search(name) is not None),
+        softmax=_of(timeline, graph, lambda name: family(name) == "softmax"),
         depthwise=_of(timeline, graph, lambda name: _DEPTHWISE.search(name) is not None),
         loading=away & (bool(away.any()) and _loads(timeline, launched, graph)),
         link_bytes_per_ns=_link(timeline, gaps.device),
