@@ -178,6 +178,12 @@ def test_host_work_in_pieces_is_work_too() -> None:
     assert promised(analyse(build(made.activities, made.calls + asked, made.ranges)), "graph")[0] > 2.8 * MS
 
 
+def test_a_graph_is_not_promised_without_the_waits_that_it_cant_hold() -> None:
+    part = [*launches(6, 10_000), Op("sync"), Op("work", 80_000)]
+    assert "can't hold the host's 10 waits for the GPU in a step" in of(run(part * 10)).advice
+    assert "waits for the GPU" not in of(run([*launches(60, 10_000), *SYNC])).advice
+
+
 def test_a_wait_that_outlasts_the_device_is_for_something_else_and_stays() -> None:
     made = run([*launches(60, 20_000), *SYNC, Op("work", 5 * MS)])
     longer = [

@@ -16,6 +16,9 @@ SAID = 0.05
 NARROW = 0.2
 """Of a range whose ends are further from its middle than this, only the end above is said."""
 
+MANY_WAITS = 3
+"""A step has a wait or two: for its batch, for what it chose. More lie inside, where a graph has none."""
+
 WORTH = 0.97
 """A remedy that may leave more of the step than this is none to recommend."""
 
@@ -72,7 +75,9 @@ def advice(integrity: Integrity, steps: Steps, whatif: list[WhatIf], devices: li
         nothing = ["No remedy that laptime knows is sure to win 3 % of it.", *start]
         return text if "no remedy here" in text else " ".join([text, *nothing])
     workers = next((row for row in remedies if row.remedy == "workers" and row is not best), None)
-    return " ".join([text, _promise(best), *([_promise(workers)] if workers else []), *start])
+    waits = [f"It can't hold the host's {steps.host_waits} waits for the GPU in a step: these must go first."]
+    waits = waits if best.remedy.startswith("graph") and (steps.host_waits or 0) >= MANY_WAITS else []
+    return " ".join([text, _promise(best), *waits, *([_promise(workers)] if workers else []), *start])
 
 
 _PASSES = {"vision": "A vision pass", "encoder": "An encoder's pass", "prefill": "Prefill"}

@@ -219,6 +219,7 @@ class Steps(msgspec.Struct, frozen=True, kw_only=True):
     outside_idle_ns: int | None = None  # of it: in which the device did nothing
     outside_causes: list[CauseTime] = []  # of the gaps of 1 ms and more that are no step's
     host_work_ns: int | None = None  # gap time in which the host worked on something else than launching
+    host_waits: int | None = None  # how many launches of the step the host made after a wait for the device
     attention_kernels: int | None = None  # how often a step runs its most frequent attention kernel
     attention_kinds: list[AttentionKind] = []  # most frequent first; of kernels that run equally often the first
     tokens: list[int] | None = None  # the dimensions of the tokens that the modal step embeds, from recorded shapes
