@@ -26,7 +26,7 @@ from laptime.trace.rank_pairs import Collectives, Paired, offsets_of, pair, uppe
 from laptime.trace.rank_waits import waits_of
 from laptime.trace.ranks_result import Clocks, RankAnalysis, RankTimes
 from laptime.trace.read.rank_files import rank_in_name, trace_files
-from laptime.trace.read.reading import read_timeline
+from laptime.trace.read.reading import import_reader, read_timeline
 from laptime.trace.read.second_process import available, elsewhere, processors
 from laptime.trace.read.timeline import Activity, GpuTimeline, Int32, Int64
 
@@ -109,6 +109,7 @@ def _read_all(files: Sequence[Path]) -> list[RankWork]:
     """Every file's work, in the order of the files; each further process takes its share of them."""
     processes = min(processors(), len(files)) if available() else 1
     works: list[RankWork] = []
+    import_reader(files[0])
     with ExitStack() as running:
         fetches = [
             running.enter_context(elsewhere(partial(_read_some, files[i::processes]), RankWork))

@@ -1,9 +1,11 @@
-"""A trace file as a stream of blocks. A gzipped one is unpacked one block ahead of whoever reads it."""
+"""A trace file as a stream of blocks. A large gzip file is unpacked one block ahead of whoever reads it."""
 
 from __future__ import annotations
 
 from collections.abc import Generator
 from pathlib import Path
+from queue import SimpleQueue
+from threading import Thread
 
 from isal import isal_zlib
 
@@ -11,6 +13,9 @@ from laptime.errors import LaptimeError
 
 BLOCK_BYTES = 3 << 17  # what is made of one still lies in the cache when it is used
 _PACKED_BYTES = 1 << 20
+LEAST_BYTES = 1 << 18
+"""A smaller gzip file is unpacked before a second thread would have started to pay."""
+
 BOMB_BYTES, BOMB_RATIO = 64 << 20, 300  # real traces unpack to 10 or 20 times their size
 _GZIP_MAGIC = b"\x1f\x8b"
 _GZIP_WINDOW = 31  # a gzip header and checksum around the deflate stream
@@ -22,7 +27,10 @@ def blocks(path: Path) -> Generator[bytes, None, None]:
     Raises:
         LaptimeError: when gzip data is damaged: what came out of it can't be trusted.
     """
-    return _one_ahead(_gunzipped(path)) if is_gzip(path) else stretch(path)
+    if not is_gzip(path):
+        return stretch(path)
+    unpacked = _gunzipped(path)
+    return unpacked if path.stat().st_size < LEAST_BYTES else _one_ahead(unpacked)
 
 
 def stretch(path: Path, start: int = 0, stop: int | None = None) -> Generator[bytes, None, None]:
@@ -36,13 +44,29 @@ def stretch(path: Path, start: int = 0, stop: int | None = None) -> Generator[by
 
 
 def _one_ahead(source: Generator[bytes, None, None]) -> Generator[bytes, None, None]:
-    from concurrent.futures import ThreadPoolExecutor  # takes as long to import as a small file to read
+    """What a source yields, each block made by a second thread while the one before is in use."""
+    asked: SimpleQueue[bool] = SimpleQueue()
+    made: SimpleQueue[bytes | Exception | None] = SimpleQueue()
 
-    with ThreadPoolExecutor(1) as ahead:
-        coming = ahead.submit(next, source, None)
-        while (block := coming.result()) is not None:
-            coming = ahead.submit(next, source, None)
+    def make() -> None:
+        try:
+            while asked.get():
+                made.put(next(source, None))
+        except Exception as error:  # raised again where the block is used
+            made.put(error)
+
+    maker = Thread(target=make)  # concurrent.futures takes as long to import as a small file to read
+    maker.start()
+    asked.put(True)
+    try:
+        while (block := made.get()) is not None:
+            if isinstance(block, Exception):
+                raise block
+            asked.put(True)
             yield block
+    finally:
+        asked.put(False)
+        maker.join()
 
 
 def is_gzip(path: Path) -> bool:

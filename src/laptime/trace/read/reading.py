@@ -81,6 +81,14 @@ def read_timeline(path: str | Path, *, details: bool = True) -> GpuTimeline:
     )
 
 
+def import_reader(path: Path) -> None:
+    """Import what reads a file of this name, once for the processes that are to read several."""
+    if path.suffix == ".sqlite":
+        from laptime.trace.read import nsight  # noqa: F401
+    else:
+        from laptime.trace.read import kineto  # noqa: F401
+
+
 def _keep_freed_memory() -> None:
     """Let glibc keep freed memory, up to twice the largest block that was ever freed: one of this size.
 
