@@ -257,7 +257,7 @@ class Estimator:
                         local[places] = calibrated.around.at(some)
                 else:
                     near = fitted.by_question["inside"].regressor
-                    found = reach(calibrated.growth, fitted.domain, near, calibrated.regressor, some, distances[places])
+                    found = reach(calibrated.growth, fitted.domain, near, calibrated.regressor, some)
                     log_ms[places], above[places] = found.log_ms, found.above
                     labels[places] = only_column(found.larger_by > 0, fitted.schema.numeric)
                     if around is not None:  # what is not known at the edge is not known beyond it

@@ -62,7 +62,7 @@ def test_a_sum_with_a_square_is_followed_beyond_the_sizes() -> None:
     bare = Regressor(candidate=Candidate(power=None, residual="none"))
     near = fit_regressor(Training(rows, law(sizes), np.ones(60)), Candidate(power=0.5, residual="none"))
     domain = domain_of(rows)
-    found = reach(Growth([1.5]), domain, near, bare, asked, domain.distances(asked.numeric))
+    found = reach(Growth([1.5]), domain, near, bare, asked)
     limit = found.log_ms + found.above
     assert (limit >= law(asked.numeric[:, 0])).all()
     assert (limit <= law(asked.numeric[:, 0]) + 0.2).all()

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import threading
+from typing import Any
+
+import lightgbm
 import numpy as np
 import pytest
 
 from laptime.estimate.learn.folds import Fold, Grouping, make_folds, split
-from laptime.estimate.learn.regressors import Training
+from laptime.estimate.learn.regressors import Candidate, Training
 from laptime.estimate.learn.selection import compare_candidates, overall
+from laptime.estimate.learn.steps import cross_fit_steps, step_folds
 from laptime.estimate.table.table import UNSEEN, Encoded
 
 NAMES, LEVELS = [f"g{i}" for i in range(200)], [["small", "middle", "large"]]
@@ -103,3 +108,21 @@ def test_a_candidate_that_knows_only_its_training_rows_is_not_chosen() -> None:
 def test_folds_count_alike_however_hard_they_are() -> None:
     assert overall([0.01, 1.0]) == pytest.approx(0.1)
     assert overall([0.02, 0.5]) == overall([0.01, 1.0])
+
+
+def test_beside_other_fits_lightgbm_is_asked_for_one_thread_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It keeps the number for the whole process: another one can end it while trees are fitted elsewhere."""
+    asked: set[int] = set()
+    plain = lightgbm.Booster.predict
+
+    def watched(self: Any, *given: Any, **options: Any) -> Any:
+        if threading.current_thread() is not threading.main_thread():
+            asked.add(options["num_threads"])
+        return plain(self, *given, **options)
+
+    monkeypatch.setattr(lightgbm.Booster, "predict", watched)
+    data = table()
+    steps = step_folds(data, ["tokens", "width", "level"])
+    kinds = Candidate(power=None, residual="large"), Candidate(power=0.5, residual="small")
+    cross_fit_steps(data, steps, *kinds, seed=0, parameters={}, workers=2)
+    assert asked == {1}

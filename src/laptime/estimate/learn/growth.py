@@ -87,19 +87,25 @@ def _grown(larger_by: Floats, elasticities: Floats) -> Floats:
     return np.asarray((larger_by * whole + faster).sum(axis=1), dtype=np.float64)
 
 
-def reach(growth: Growth, domain: Domain, near: Regressor, far: Regressor, rows: Encoded, distances: Floats) -> Reach:
+def reach(growth: Growth, domain: Domain, near: Regressor, far: Regressor, rows: Encoded, threads: int = 0) -> Reach:
     """What is predicted of rows beyond a domain, and where their bound starts.
 
     near: what predicts best inside; it is asked about the nearest rows there.
+    threads: of trees; 1 beside other fits (learn/trees).
     far: a roofline; its own growth counts up to proportion, or what a size may grow by whose elasticity was above 1.
     """
     nearest, larger_by = domain.nearest(rows.numeric, rows.codes)
     inside = Encoded(nearest, rows.codes, rows.work)
     elasticities = np.array(growth.elasticities)
-    at_edge, forecast = near.log_ms(inside), far.log_ms(rows)
-    grown = np.clip(forecast - far.log_ms(inside), 0.0, _grown(larger_by, np.maximum(elasticities, 1.0)))
+    at_edge, forecast = near.log_ms(inside, threads=threads), far.log_ms(rows, threads=threads)
+    grown = np.clip(
+        forecast - far.log_ms(inside, threads=threads), 0.0, _grown(larger_by, np.maximum(elasticities, 1.0))
+    )
     back = BACK * larger_by / np.maximum(larger_by.sum(axis=1, keepdims=True), 1e-12)
-    before = near.log_ms(Encoded(domain.scaled(nearest, -back), rows.codes, rows.work)) + back @ elasticities
+    within = Encoded(domain.scaled(nearest, -back), rows.codes, rows.work)
+    before = near.log_ms(within, threads=threads) + back @ elasticities
     highest = np.maximum(at_edge, before) + np.maximum(_grown(larger_by, elasticities), grown)
     middle = (np.clip(forecast, at_edge, highest) + highest) / 2
-    return Reach(middle, highest - middle + UNSEEN_PER_FACTOR * distances, inside, larger_by)
+    return Reach(
+        middle, highest - middle + UNSEEN_PER_FACTOR * domain.distances(rows.numeric, rows.codes), inside, larger_by
+    )

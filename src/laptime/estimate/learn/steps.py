@@ -77,7 +77,7 @@ def cross_fit_steps(
         )
         domain, growth = domain_of(kept.rows), growth_of(kept.rows, kept.log_ms)
         distances = domain.distances(held.numeric, held.codes)
-        return [reach(law(growth), domain, inside, beyond, held, distances) for law in LAWS], distances
+        return [reach(law(growth), domain, inside, beyond, held, threads=1) for law in LAWS], distances
 
     by_step = each(one, list(steps), workers)
     held = np.concatenate([np.flatnonzero(fold.held) for fold, _ in steps]).astype(np.int64)

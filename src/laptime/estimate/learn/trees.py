@@ -87,7 +87,11 @@ WORTH_THREADS = 100_000
 def fit_trees(
     rows: Encoded, log_residual: Floats, size: TreeSize, guide: Floats | None = None, *, seed: int, threads: int = 0
 ) -> Trees:
-    """Boost on squared error of the logarithms; the same seed gives the same model, whatever the threads."""
+    """Boost on squared error of the logarithms; the same seed gives the same model, whatever the threads.
+
+    Whatever runs beside other fits asks for one thread. LightGBM keeps the number for the whole process and sizes its
+    buffers by it: a prediction that asks for more while another thread fits can end the process.
+    """
     import lightgbm
 
     several = threads if len(rows) >= WORTH_THREADS else 1
