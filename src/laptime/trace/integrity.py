@@ -75,6 +75,12 @@ def _no_activity(timeline: GpuTimeline) -> list[Finding]:
     message = "no kernel, copy or memset was recorded on any device; was the device traced while it worked?"
     if any(finding.code == "unread-device" for finding in timeline.findings):
         message = "no work of a CUDA or HIP device is in it"
+    elif (
+        not len(timeline.ranges.start_ns)
+        and not launched
+        and any(f.code == "untimed-events" for f in timeline.findings)
+    ):
+        message = "none of its events has a start and a duration that are numbers"
     elif timeline.source.format == "kineto" and len(timeline.ranges.start_ns) and not len(timeline.calls.start_ns):
         message = (
             "only the host's work was traced, and no call to a GPU: this process used none (an engine's front end"

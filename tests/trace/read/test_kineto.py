@@ -399,6 +399,10 @@ def test_other_programs_json_is_named(tmp_path: Path, content: bytes, said: str)
             b'{"name": "Record Window End", "ph": "i", "s": "g", "pid": "", "tid": "", "ts": 5}',
             "torch.profiler recorded nothing",
         ),
+        (
+            b'{"ph": "X", "cat": "kernel", "name": "k", "pid": 0, "tid": 7, "ts": 5, "dur": "2 us"}',
+            "none of its events has a start and a duration that are numbers",
+        ),
         (b'"Put", "Get"', "nothing was recorded, or it is no trace"),
         (
             b'{"ph": "X", "cat": "mtia_ccp_events", "name": "k", "pid": 1, "tid": 1, "ts": 5, "dur": 2}',

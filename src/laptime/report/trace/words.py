@@ -159,7 +159,8 @@ def step_spread(steps: Steps) -> str:
         others = "the other one is" if steps.count == 2 else "the others are"
         return f"{others} at an edge of the trace, or of the warm-up"
     low, high = ms_column(steps.wall_p10_ns), ms_column(steps.wall_p90_ns)
-    return f"{'steps' if steps.count < MANY else 'four of five steps'} take {low} to {high}{KEEP_TOGETHER}ms"
+    which = "steps" if steps.count < MANY else "four of five steps"
+    return f"{which} take {low if low == high else f'{low} to {high}'}{KEEP_TOGETHER}ms"
 
 
 def inside(gap: LargeGap) -> str:
