@@ -22,6 +22,9 @@ SEVERAL, FEW = 3, 0.01
 OFF, CLOSES = 0.05, 0.02
 """A sum that was off by more than the first and is by less than the second after a column is scaled was off by it."""
 
+FILLS = 0.1
+"""Where `other` is known, a small stage in seconds is, as milliseconds, what the sum lacks; within this part of it."""
+
 LARGE = 20.0
 """A stage in microseconds is so many times as long as the call, at the median: a fiftieth of it, in milliseconds."""
 
@@ -82,7 +85,8 @@ def stage_in_seconds(measurements: Measurements) -> RuleOutcome:
     names = [name for name in (*BEFORE_DECODE, "decode_ms", "other_ms") if measurements.has(name)]
     shares = rows.select(apart.alias("apart")).item()
     if shares is None or shares < MOST:
-        return Judged(rows.height)
+        small = _fills_what_lacks(rows, names) if rows.select(known).item() else None
+        return Judged(rows.height, None if small is None else _in_unit(rows, small, "seconds", 1e3))
     for name in names:
         for factor, unit in ((1e3, "seconds"), (1e-3, "microseconds"), (1e-6, "nanoseconds")):
             scaled = stage_sum() + col(name).fill_null(0.0) * (factor - 1) - col("total_ms")
@@ -93,6 +97,18 @@ def stage_in_seconds(measurements: Measurements) -> RuleOutcome:
             if (rows.select(inside.mean().alias("inside")).item() or 0.0) >= MOST:
                 return Judged(rows.height, _in_unit(rows, name, unit, factor))
     return Judged(rows.height)
+
+
+def _fills_what_lacks(rows: polars.DataFrame, names: list[str]) -> str | None:
+    """The stage that, read as seconds, is what the sum lacks in most samples: a small part of the total each time."""
+    from polars import col
+
+    lacks = col("total_ms") - stage_sum()
+    for name in names:
+        fills = (col(name).fill_null(0.0) * 999 - lacks).abs() <= FILLS * lacks
+        if (rows.select((fills & (lacks > rounding_room())).mean().alias("fills")).item() or 0.0) >= MOST:
+            return name
+    return None
 
 
 def _in_unit(rows: polars.DataFrame, name: str, unit: str, factor: float) -> AuditFinding:

@@ -171,9 +171,14 @@ def ran(settings: GenerationConfig, cache: str | None) -> dict[str, Scalar]:
     return {name: value for name, value in facts.items() if value is not None}
 
 
+def brought(call: Mapping[str, Any]) -> Any:
+    """The cache that a call brings, by its name of today or by that of transformers before 5.24; None without one."""
+    return call.get("past_key_values") if call.get("cache") is None else call["cache"]
+
+
 def given_cache(call: Mapping[str, Any]) -> str | None:
     """The kind of the cache that a call brings, as cache_implementation would name it; None for a dynamic one."""
-    cache = call.get("past_key_values")
+    cache = brought(call)
     if not isinstance(cache, Cache) or isinstance(cache, DynamicCache | EncoderDecoderCache):
         return "offloaded" if isinstance(cache, DynamicCache) and getattr(cache, "offloading", False) else None
     kind = type(cache).__name__.removesuffix("Cache").lower()
@@ -201,8 +206,7 @@ def prompt_width(call: Mapping[str, Any]) -> int:
 
 def cached_tokens(call: Mapping[str, Any]) -> int | None:
     """How many of the prompt's tokens a cache holds that the call brings; None without one. Read before the call."""
-    cache = call.get("past_key_values")
-    length = getattr(cache, "get_seq_length", None)
+    length = getattr(brought(call), "get_seq_length", None)
     if length is None:
         return None
     return min(int(length()), prompt_width(call))

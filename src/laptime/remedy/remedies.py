@@ -88,7 +88,7 @@ def buffers(subject: Subject) -> Iterator[Call]:
 
     def call(tokens: int) -> Sample:
         with timer:
-            own = {**subject.inputs, "past_key_values": empty(cache)}
+            own = {**subject.inputs, CACHE: empty(cache)}
             subject.model.generate(**own, max_new_tokens=tokens, do_sample=False)
         return timer.last
 
@@ -224,7 +224,7 @@ class PreallocatedLayer(DynamicLayer):
 
 
 def preallocated_cache(layers: int, capacity: int) -> Cache:
-    """A cache for generate(past_key_values=...) with room for `capacity` positions."""
+    """A cache that generate() takes as CACHE, with room for `capacity` positions."""
     return Cache(layers=[PreallocatedLayer(capacity) for _ in range(layers)])
 
 
