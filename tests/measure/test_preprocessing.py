@@ -11,6 +11,7 @@ from laptime import StageTimer
 from laptime.data.percentiles import percentiles
 from laptime.data.summary import summarise
 from laptime.data.usable import usable
+from laptime.measure.call_settings import CACHE
 from tests.models.tiny import build, tiny_inputs
 from tests.samples import sample
 
@@ -41,9 +42,9 @@ def test_what_a_cache_holds_of_the_prompt_is_counted():
     prompt = torch.randint(5, 90, (1, 20))
     cache = DynamicCache(config=model.config)
     with torch.no_grad():
-        model(prompt[:, :15], past_key_values=cache, use_cache=True)
+        model(prompt[:, :15], use_cache=True, **{CACHE: cache})
     with StageTimer(model) as timer:
-        model.generate(prompt, attention_mask=torch.ones_like(prompt), past_key_values=cache, max_new_tokens=3)
+        model.generate(prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=3, **{CACHE: cache})
         model.generate(prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=3)
     cached, whole = timer.samples
     assert (cached.cached_tokens, cached.prompt_tokens, cached.output_tokens) == (15, 20, 3)

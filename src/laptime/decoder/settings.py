@@ -66,6 +66,7 @@ REFUSED_ARGUMENTS = (
     "streamer",
     "assistant_model",
     "past_key_values",
+    "cache",
     "inputs_embeds",
     "prefix_allowed_tokens_fn",
     "negative_prompt_ids",

@@ -28,6 +28,14 @@ _UNSET_VALUES = {name: value for name, value in vars(_UNSET).items() if value is
 _DEFAULTS: dict[str, Any] = getattr(GenerationConfig, "_get_default_generation_params", dict)()
 
 
+CACHE = (
+    "cache"
+    if "cache" in inspect.signature(GenerationMixin.prepare_inputs_for_generation).parameters
+    else "past_key_values"
+)
+"""What this version of transformers calls a cache that a call of generate() or of a forward brings."""
+
+
 def bind(original: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
     """The call's arguments by name, so that a LogitsProcessor can be added wherever the user's stand."""
     if not args:
@@ -172,7 +180,7 @@ def ran(settings: GenerationConfig, cache: str | None) -> dict[str, Scalar]:
 
 
 def brought(call: Mapping[str, Any]) -> Any:
-    """The cache that a call brings, by its name of today or by that of transformers before 5.24; None without one."""
+    """The cache that a call brings, by the newer name or by the older; None without one."""
     return call.get("past_key_values") if call.get("cache") is None else call["cache"]
 
 

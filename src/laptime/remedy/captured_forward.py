@@ -10,6 +10,7 @@ from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList,
 
 from laptime.decoder.graph import CapturedStep, capture
 from laptime.errors import LaptimeError
+from laptime.measure.call_settings import CACHE
 from laptime.models.anatomy import find_anatomy
 
 
@@ -69,8 +70,8 @@ class CapturedForward:
                 self._model,
                 **inputs,
                 generation_config=once,
-                past_key_values=self._cache,
                 logits_processor=LogitsProcessorList(processors),
+                **{CACHE: self._cache},
             )
         finally:
             handle.remove()
@@ -97,7 +98,7 @@ class CapturedForward:
 
     def _step(self) -> None:
         assert self._place is not None
-        out = self._model(input_ids=self._token, position_ids=self._place, past_key_values=self._cache, use_cache=True)
+        out = self._model(input_ids=self._token, position_ids=self._place, use_cache=True, **{CACHE: self._cache})
         logits = out.logits[:, -1].float()
         logits.index_fill_(1, self._suppressed, float("-inf"))
         self._token.copy_(logits.argmax(dim=-1, keepdim=True))

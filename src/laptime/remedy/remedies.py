@@ -18,6 +18,7 @@ from laptime.data.record import Sample
 from laptime.decoder.decoder import FastDecoder
 from laptime.decoder.fast_model import FastModel
 from laptime.decoder.timed import CallTimer, timed_generate
+from laptime.measure.call_settings import CACHE
 from laptime.measure.stage_timer import StageTimer
 from laptime.models.anatomy import find_anatomy
 from laptime.remedy.captured_forward import CapturedForward
