@@ -30,6 +30,7 @@ from laptime.trace.launched_by import launched_by
 from laptime.trace.memory import device_memory
 from laptime.trace.operator_times import kernel_work, operator_calls, operator_times
 from laptime.trace.passes import traced_passes
+from laptime.trace.read.distinct import each_once
 from laptime.trace.read.launch_links import launches
 from laptime.trace.read.reading import read_timeline
 from laptime.trace.read.timeline import Activity, GpuTimeline, Int64
@@ -278,7 +279,7 @@ def _device(timeline: GpuTimeline, gaps: DeviceGaps, causes: GapCauses, launched
         memset_ns=sum_ns(activities, rows, Activity.MEMSET),
         graph_ns=sum_ns(activities, rows, Activity.GRAPH),
         kernels=None if hidden else len(kernels),
-        launches=_count_distinct(calls[calls >= 0]) if (early | (calls >= 0)).all() else None,
+        launches=len(each_once(calls[calls >= 0])) if (early | (calls >= 0)).all() else None,
         launched_before=int(np.count_nonzero(early)),
         gaps=Gaps(
             count=len(length),
@@ -292,8 +293,3 @@ def _device(timeline: GpuTimeline, gaps: DeviceGaps, causes: GapCauses, launched
         copies=copy_times(timeline, gaps),
         processes=process_times(timeline, gaps),
     )
-
-
-def _count_distinct(calls: Int64) -> int:
-    ordered = np.sort(calls)  # np.unique hashes, which is slower here
-    return int((ordered[1:] != ordered[:-1]).sum()) + 1 if len(ordered) else 0

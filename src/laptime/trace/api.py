@@ -77,16 +77,12 @@ def purposes(names: npt.NDArray[np.int32], strings: tuple[str, ...]) -> npt.NDAr
 
 def api_calls(calls: ApiCalls, strings: tuple[str, ...]) -> list[ApiCall]:
     """Count and time of each API function over all threads, longest first."""
-    counts = np.bincount(calls.name, minlength=len(strings))
-    duration = np.maximum(calls.end_ns - calls.start_ns, 0)
+    counts, spent = np.bincount(calls.name, minlength=len(strings)), np.zeros(len(strings), dtype=np.int64)
+    np.add.at(spent, calls.name, np.maximum(calls.end_ns - calls.start_ns, 0))
     totals: dict[str, tuple[int, int]] = {}
-    order = np.argsort(calls.name, kind="stable")
-    bounds = np.concatenate([[0], np.cumsum(counts)])
-    cumulated = np.concatenate([[0], np.cumsum(duration[order])])
-    for i in np.flatnonzero(counts):
+    for i in np.flatnonzero(counts).tolist():
         name = plain_name(strings[i])
         count, total = totals.get(name, (0, 0))
-        spent = int(cumulated[bounds[i + 1]] - cumulated[bounds[i]])
-        totals[name] = (count + int(counts[i]), total + spent)
+        totals[name] = (count + int(counts[i]), total + int(spent[i]))
     rows = [ApiCall(name, count, total, CAUSES[purpose(name)]) for name, (count, total) in totals.items()]
     return sorted(rows, key=lambda row: (-row.total_ns, row.name))

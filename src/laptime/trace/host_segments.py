@@ -12,8 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from laptime.trace.read.distinct import each_once
+from laptime.trace.read.tables import Column
 from laptime.trace.read.timeline import Int32, Int64
 
+_PIECES = 1_000
 _BLOCK = 8_192
 """Intervals that are nested together: what that needs stays in the processor's cache."""
 
@@ -191,15 +193,25 @@ def overlay(under: Segments, start_ns: Int64, end_ns: Int64, value: int) -> Segm
     # Every begin and end becomes an edge; segments of no length may come of it, which own no time.
     cuts = np.stack([begins, ends], axis=1).ravel()
     at = np.searchsorted(under.edge_ns, cuts, side="right")
-    edges = np.insert(under.edge_ns, at, cuts)
+    edges = _with(under.edge_ns, at, cuts)
     cut_at = at + np.arange(len(cuts))
     last = len(under.edge_ns)
     before = np.where((at > 0) & (at < last), np.append(under.owner, np.int32(-1))[np.minimum(at, last) - 1], -1)
-    owner = np.insert(np.append(under.owner, np.int32(-1)), at, before.astype(np.int32))[:-1]
+    owner = _with(np.append(under.owner, np.int32(-1)), at, before.astype(np.int32))[:-1]
     lengths = cut_at[1::2] - cut_at[0::2]
     inside = np.repeat(cut_at[0::2] - (np.cumsum(lengths) - lengths), lengths) + np.arange(int(lengths.sum()))
     owner[inside] = value
     return Segments(edges, owner)
+
+
+def _with(values: Column, at: npt.NDArray[np.intp], new: Column) -> Column:
+    """Values with new ones before some places; few are put in piece by piece, which copies fastest."""
+    if len(at) > _PIECES:
+        return np.insert(values, at, new)
+    parts = [values[: at[0]]]
+    for i, stop in enumerate([*at[1:].tolist(), len(values)]):
+        parts += [new[i : i + 1], values[at[i] : stop]]
+    return np.concatenate(parts)
 
 
 def owner_at(segments: Segments, time_ns: Int64) -> Int32:

@@ -19,6 +19,8 @@ def by_lane(activities: Activities, rows: npt.NDArray[np.signedinteger]) -> tupl
     rows = rows.astype(np.int64, copy=False)
     lane, size = np.zeros(len(rows), dtype=np.int64), 1
     for column in (activities.device, activities.stream, activities.process):
+        if len(rows) == 0 or column.min() == column.max():
+            continue
         number, count = _numbered(column[rows])
         if count > 1:
             lane, size = lane * count + number, size * count

@@ -41,6 +41,8 @@ def host_thread(
     ranges = timeline.ranges
     own = (ranges.process == thread[0]) & (ranges.thread == thread[1]) & (labels.label >= 0)
     rows = np.flatnonzero(own if only is None else own & (labels.kind == only))
+    if len(rows) == 0:
+        return HostThread(rows, *nest(rows, rows))
     instants = np.append(np.sort(at_ns, kind="stable"), np.iinfo(np.int64).max)  # work starts about as it is launched
     start, end = ranges.start_ns[rows], ranges.end_ns[rows]
     holds = instants[np.searchsorted(instants, start)] < end

@@ -7,7 +7,11 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from laptime.trace.read.distinct import each_once
 from laptime.trace.read.timeline import Int32
+
+_ROWS = 256
+"""Rows that are looked through while a name is asked about."""
 
 
 def marked(names: Int32, strings: Sequence[str], holds: Callable[[str], bool]) -> npt.NDArray[np.bool_]:
@@ -16,18 +20,14 @@ def marked(names: Int32, strings: Sequence[str], holds: Callable[[str], bool]) -
     Args:
         names: ids into strings.
         strings: the names.
-        holds: asked once for each name that occurs.
+        holds: asked once for each name that occurs, or of a large table for all names.
     """
     marks = np.zeros(len(strings), dtype=np.bool_)
-    for i in distinct(names):
+    few = _ROWS * len(strings) < len(names)  # to ask about all is faster than to see which occur
+    for i in range(len(strings)) if few else each_once(names).tolist():
         marks[i] = holds(strings[i])
     result: npt.NDArray[np.bool_] = marks[names]
     return result
-
-
-def distinct(names: Int32) -> list[int]:
-    """The name ids that occur, ascending."""
-    return [int(i) for i in np.flatnonzero(np.bincount(names)).tolist()]
 
 
 def counted_names(names: Int32, strings: Sequence[str]) -> dict[str, int]:

@@ -47,10 +47,9 @@ def start_up_calls(timeline: GpuTimeline, launched: Int64) -> npt.NDArray[np.boo
     calls = timeline.calls
     duration = calls.end_ns - calls.start_ns
     chosen = np.zeros(len(duration), dtype=np.bool_)
-    purpose = purposes(calls.name, timeline.strings)
-    slow = np.flatnonzero(
-        (duration >= LEAST_NS) & ~np.isin(purpose, (SYNCHRONIZE, MEMCPY, MODULE_LOAD, GRAPH_LAUNCH, PROFILER))
-    )
+    slow = np.flatnonzero(duration >= LEAST_NS)
+    purpose = purposes(calls.name[slow], timeline.strings)
+    slow = slow[~np.isin(purpose, (SYNCHRONIZE, MEMCPY, MODULE_LOAD, GRAPH_LAUNCH, PROFILER))]
     if len(slow) == 0:
         return chosen
     before_first = _before_first_launch(timeline, launched, slow)
@@ -77,7 +76,9 @@ def _before_first_launch(timeline: GpuTimeline, launched: Int64, slow: npt.NDArr
     """For each slow call whether the next launch on its thread, or it itself, is the first of a kernel."""
     calls, activities = timeline.calls, timeline.activities
     linked = np.flatnonzero(launched >= 0)
-    _, first = np.unique(activities.name[linked], return_index=True)  # activities are in the order of their start
+    first = np.full(len(timeline.strings), -1, dtype=np.int64)
+    first[activities.name[linked[::-1]]] = np.arange(len(linked))[::-1]  # the earliest is written last
+    first = first[first >= 0]
     launching, first_launch = np.zeros((2, len(calls.start_ns)), dtype=np.bool_)
     launching[launched[linked]] = True
     first_launch[launched[linked[first]]] = True

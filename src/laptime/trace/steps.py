@@ -202,8 +202,10 @@ def _replays(activities: Activities, kernels: Int64) -> Int64:
     correlation, process = activities.correlation[kernels], activities.process[kernels].astype(np.int64)
     known = correlation >= 0
     key = np.where(known, (process << 40) + correlation, -1)
-    ordered = np.sort(key, kind="stable")
-    shared = np.searchsorted(ordered, key, side="right") - np.searchsorted(ordered, key, side="left") > 2
+    order = np.argsort(key, kind="stable")
+    edges = np.flatnonzero(np.concatenate([[True], key[order[1:]] != key[order[:-1]], [True]]))
+    shared = np.empty(len(key), dtype=np.bool_)
+    shared[order] = np.repeat(np.diff(edges) > 2, np.diff(edges))
     marked = (activities.graph_node[kernels] >= 0) | (activities.kind[kernels] == Activity.GRAPH)
     return np.where(known & (marked | shared), key, -1)
 
