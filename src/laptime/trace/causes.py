@@ -63,6 +63,7 @@ class _Thread(msgspec.Struct, frozen=True, eq=False):
     """A host thread, flattened. Of each of its intervals the name id and the purpose."""
 
     segments: Segments
+    profiler_ns: tuple[Int64, Int64]  # when the profiler's own work began and ended, which counts before all else
     name: Int32
     purpose: Int8  # and behind them that of the profiler's own work, and of none: owners of -2 and -1
 
@@ -131,6 +132,9 @@ def _add_block(
 
     part = stretch(host.segments, int(begin[0]), int(gap_end[-1]))
     segments = Segments(host.segments.edge_ns[part.start : part.stop + 1], host.segments.owner[part])
+    own_begin, own_end = host.profiler_ns
+    own = slice(*(int(np.searchsorted(*one)) for one in ((own_end, begin[0]), (own_begin, gap_end[-1]))))
+    segments = overlay(segments, own_begin[own], own_end[own], _PROFILER_OWNER)
     # Work without a launch record that starts while the thread waits for the device was launched before.
     unlinked = np.flatnonzero(~linked)
     waiting = owner_at(segments, gap_end[unlinked] - 1)
@@ -200,8 +204,8 @@ def _launching_threads(
 
 
 def _flattened(timeline: GpuTimeline, process: int, thread: int, start_up: npt.NDArray[np.bool_]) -> _Thread:
-    """The thread's calls and ranges; the profiler's own work on top. `start_up`: for each call whether it is a slow
-    first one."""
+    """The thread's calls and ranges, and the profiler's own work. `start_up`: for each call whether it is a slow first
+    one."""
     calls, ranges = timeline.calls, timeline.ranges
     own_calls = _rows((calls.process == process) & (calls.thread == thread))
     named = _rows((ranges.process == process) & (ranges.thread == thread) & (ranges.kind != RangeKind.PROFILER))
@@ -215,7 +219,8 @@ def _flattened(timeline: GpuTimeline, process: int, thread: int, start_up: npt.N
     overhead = ranges.kind == RangeKind.PROFILER
     same_process = overhead & (ranges.process == process)
     rows = np.flatnonzero(same_process if same_process.any() else overhead)
-    return _Thread(overlay(segments, ranges.start_ns[rows], ranges.end_ns[rows], _PROFILER_OWNER), name, purpose)
+    begin, end = ranges.start_ns[rows], np.maximum(ranges.end_ns[rows], ranges.start_ns[rows])
+    return _Thread(segments, (begin, np.maximum.accumulate(end)), name, purpose)
 
 
 def _rows(chosen: npt.NDArray[np.bool_]) -> slice | npt.NDArray[np.intp]:

@@ -105,13 +105,14 @@ class _Union(msgspec.Struct, frozen=True, eq=False):
 
     start_ns: Int64
     end_ns: Int64
+    before_ns: Int64  # how long all together last that come before each, and all of them
 
     @property
     def total_ns(self) -> int:
-        return int((self.end_ns - self.start_ns).sum())
+        return int(self.before_ns[-1])
 
 
-_NOTHING = _Union(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64))
+_NOTHING = _Union(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64), np.zeros(1, dtype=np.int64))
 
 
 def _union(start: Int64, end: Int64) -> _Union:
@@ -120,7 +121,8 @@ def _union(start: Int64, end: Int64) -> _Union:
         return _NOTHING
     reach = np.maximum.accumulate(end)
     opens = np.flatnonzero(start[1:] > reach[:-1])
-    return _Union(start[np.concatenate([[0], opens + 1])], reach[np.concatenate([opens, [len(start) - 1]])])
+    first, last = start[np.concatenate([[0], opens + 1])], reach[np.concatenate([opens, [len(start) - 1]])]
+    return _Union(first, last, np.concatenate([[0], np.cumsum(last - first)]))
 
 
 def _both(one: _Union, other: _Union) -> _Union:
@@ -134,19 +136,23 @@ def _both(one: _Union, other: _Union) -> _Union:
 def _together_ns(one: _Union, other: _Union) -> int:
     """How long both run at the same time."""
     few, many = (one, other) if len(one.start_ns) <= len(other.start_ns) else (other, one)
-    return int(covered_ns(many.start_ns, many.end_ns, few.start_ns, few.end_ns).sum())
+    return int(_covered_ns(many, few.start_ns, few.end_ns).sum())
 
 
 def covered_ns(union_start: Int64, union_end: Int64, start: Int64, end: Int64) -> Int64:
     """How much of each interval a union of disjoint intervals covers; the union in time order."""
-    if len(start) == 0 or len(union_start) == 0:
-        return np.zeros(len(start), dtype=np.int64)
     before = np.concatenate([[0], np.cumsum(union_end - union_start)])
+    return _covered_ns(_Union(union_start, union_end, before), start, end)
+
+
+def _covered_ns(union: _Union, start: Int64, end: Int64) -> Int64:
+    if len(start) == 0 or len(union.start_ns) == 0:
+        return np.zeros(len(start), dtype=np.int64)
 
     def covered(at: Int64) -> Int64:
-        place = np.searchsorted(union_start, at, side="right")
-        beyond = np.maximum(union_end[np.maximum(place - 1, 0)] - at, 0)
-        reached: Int64 = before[place] - np.where(place > 0, beyond, 0)
+        place = np.searchsorted(union.start_ns, at, side="right")
+        beyond = np.maximum(union.end_ns[np.maximum(place - 1, 0)] - at, 0)
+        reached: Int64 = union.before_ns[place] - np.where(place > 0, beyond, 0)
         return reached
 
     return covered(end) - covered(start)
@@ -155,7 +161,7 @@ def covered_ns(union_start: Int64, union_end: Int64, start: Int64, end: Int64) -
 def compute_beside(timeline: GpuTimeline, rows: Int32, others: Int32) -> tuple[Int64, Int64]:
     """Starts and ends of the union of some activities, as far as it runs beside some others; both by start."""
     mine, theirs = _union(*_times(timeline, rows)), _union(*_times(timeline, others))
-    beside = covered_ns(theirs.start_ns, theirs.end_ns, mine.start_ns, mine.end_ns) > 0
+    beside = _covered_ns(theirs, mine.start_ns, mine.end_ns) > 0
     return mine.start_ns[beside], mine.end_ns[beside]
 
 
