@@ -118,7 +118,7 @@ def intervals(tokens: Tokens, period: int, *, repeats: int) -> tuple[tuple[int, 
     n = len(tokens)
     if period < 1 or n < repeats * period:
         return ()
-    equal = np.concatenate([[0], np.cumsum(tokens[:-period] == tokens[period:])])
+    equal = _counted(tokens[:-period] == tokens[period:])
     alike = np.concatenate([[False], (equal[period:] - equal[:-period]) >= MATCH * period, [False]])
     starts = np.flatnonzero(alike[1:] & ~alike[:-1])
     ends = np.flatnonzero(~alike[1:] & alike[:-1])  # exclusive
@@ -128,6 +128,13 @@ def intervals(tokens: Tokens, period: int, *, repeats: int) -> tuple[tuple[int, 
         if stop - start >= repeats * period:
             result.append((start, stop))
     return tuple(result)
+
+
+def _counted(marks: npt.NDArray[np.bool_]) -> npt.NDArray[np.int32]:
+    """How many are marked before each place, and behind the last."""
+    before = np.zeros(len(marks) + 1, dtype=np.int32)
+    np.cumsum(marks, dtype=np.int32, out=before[1:])
+    return before
 
 
 def _candidates(tokens: Tokens) -> set[int]:
@@ -253,7 +260,7 @@ def _matches(tokens: npt.NDArray[np.int32], lags: npt.NDArray[np.intp]) -> npt.N
 def run_at(tokens: npt.NDArray[np.int32], period: int) -> RepeatRun | None:
     """The longest run at one period: whole units only, counted from the first kernel that matches."""
     equal = tokens[:-period] == tokens[period:]
-    cumulated = np.concatenate([[0], np.cumsum(equal)])
+    cumulated = _counted(equal)
     alike = cumulated[period:] - cumulated[:-period] >= MATCH * period
     edges = np.flatnonzero(np.diff(np.concatenate([[False], alike, [False]]).astype(np.int8)))
     if len(edges) == 0:

@@ -116,12 +116,13 @@ def by_period(tokens: Tokens, strings: tuple[str, ...], before_ns: Int64) -> Cut
 def _step_level(tokens: Tokens, strings: tuple[str, ...]) -> tuple[int, bool, bool] | None:
     """(period, layered, marked) of the step level, None when no level can be one."""
     candidates = levels(tokens)
+    marks = _with_words(tokens if candidates else tokens[:0], strings, _TOKEN_WORDS)
     judged: list[tuple[RepeatLevel, bool, bool]] = []
     for level in candidates:
         start, stop = max(level.intervals, key=lambda span: span[1] - span[0])
         unit = _unit(tokens, start, stop, level.period)
         run = cyclic_run(unit) if level.period >= 12 else None
-        marked = _has(unit, strings, _TOKEN_WORDS)
+        marked = bool(marks[unit].any())
         # Three convolutions with their norms, five times in a pass, are blocks: only more layers in most of the kernels
         # make a step of what has no token.
         whole = level.covered >= MOSTLY * min(len(tokens), WINDOW)
@@ -134,10 +135,11 @@ def _step_level(tokens: Tokens, strings: tuple[str, ...]) -> tuple[int, bool, bo
     flat = [(level, marked) for level, layered, marked in judged if marked and level.covered >= 0.3 * len(tokens)]
     if flat:
         return flat[0][0].period, False, True
+    once = _with_words(tokens if candidates else tokens[:0], strings, _ONCE_A_STEP)
     for level in candidates:
         start, stop = max(level.intervals, key=lambda span: span[1] - span[0])
         unit = _unit(tokens, start, stop, level.period)
-        if level.covered >= MOST * min(len(tokens), WINDOW) and _has(unit, strings, _ONCE_A_STEP):
+        if level.covered >= MOST * min(len(tokens), WINDOW) and once[unit].any():
             return level.period, False, True
     for level in candidates:
         if (
@@ -155,9 +157,12 @@ def _step_level(tokens: Tokens, strings: tuple[str, ...]) -> tuple[int, bool, bo
     return (exact[0], False, False) if exact else None
 
 
-def _has(unit: Tokens, strings: tuple[str, ...], words: re.Pattern[str]) -> bool:
-    """Whether a kernel's name holds one of these words."""
-    return any(words.search(strings[name]) for name in np.flatnonzero(np.bincount(unit)).tolist())
+def _with_words(tokens: Tokens, strings: tuple[str, ...], words: re.Pattern[str]) -> npt.NDArray[np.bool_]:
+    """For each name whether a kernel bears it and it holds one of these words."""
+    marks = np.zeros(len(strings), dtype=np.bool_)
+    for name in each_once(tokens).tolist():
+        marks[name] = words.search(strings[name]) is not None
+    return marks
 
 
 def _is_pass(level: RepeatLevel, levels: list[RepeatLevel], tokens: Tokens, strings: tuple[str, ...]) -> bool:
