@@ -441,3 +441,12 @@ def test_warm_up_steps_lie_outside_the_steady_ones() -> None:
     analysis = analyse(build(*(one + more for one, more in zip(cold.all, warm.all, strict=True))))
     assert (analysis.steps.count, analysis.steps.warm_up) == (8, 1)
     assert "ms of the trace lie outside the steady steps" in analysis.headline
+
+
+def test_a_step_that_the_profiler_lengthens_promises_nothing() -> None:
+    rows = host_bound([STEP] * 6, between_ns=4_000_000, annotate="ProfilerStep#{}")
+    own = [RangeRow(row.end_ns + 1_000, row.end_ns + 3_900_000, "Buffer Flush", "profiler") for row in rows.ranges]
+    timeline = build(rows.activities, rows.calls, [*rows.ranges, *own])
+    assert "the profiler itself holds the host up" in analyse(timeline).headline
+    assert analyse(timeline).advice.endswith("give --tpot, the step's time without it.")
+    assert re.search(r"(would|could) leave \d", analyse(timeline, tpot_ms=5.0).advice)

@@ -67,6 +67,10 @@ def advice(integrity: Integrity, steps: Steps, whatif: list[WhatIf], devices: li
         text += f" For {warming / 1e6:.2f} ms kernels are loaded or compiled, in this step as in others."
     elif warming >= SAID * steps.wall_ns:
         text += f" For {warming / 1e6:.2f} ms first calls are made: warm up first, and trace a step that has none."
+    profiled = sum(row.total_ns for row in steps.causes if row.cause == "profiler-overhead")
+    if profiled >= SAID * steps.wall_ns and not any(row.remedy == "untraced" for row in whatif):
+        held = f"For {profiled / 1e6:.2f} ms the profiler itself holds the host up"
+        return f"{text} {held}: give --tpot, the step's time without it."
     if best is None:
         return text
     longer = any(finding.code == "tpot-longer" for finding in integrity.findings)
