@@ -26,15 +26,20 @@ LEAST_BYTES = 1 << 20
 def memory_report(devices: Sequence[DeviceMemory], worked: Sequence[int] = ()) -> Iterator[RenderableType]:
     """Each device's peak and what held it. worked: the numbers of the GPUs whose kernels the trace holds."""
     for memory in shown(devices):
+        title = f"Memory of {_device(memory)}"
+        remarks = [Text(line, style="dim") for line in [*_remarks(memory, worked), ""]]
+        if not memory.holders:
+            yield with_remarks(Text(title, style="bold"), remarks)
+            continue
         holders = columns_table(
             Column(HEADS[0], max_width=24),
             Column(HEADS[1], max_width=26),
             *(Column(head, numeric=True) for head in HEADS[2:]),
-            title=f"Memory of {_device(memory)}",
+            title=title,
         )
         for row in memory.holders[:SHOWN]:
             holders.add_row(*(Text(cell) for cell in _cells(row, memory, 26)))
-        yield with_remarks(holders, [Text(line, style="dim") for line in [*_remarks(memory, worked), ""]])
+        yield with_remarks(holders, remarks)
 
 
 def memory_section(devices: Sequence[DeviceMemory], worked: Sequence[int] = ()) -> Html:
