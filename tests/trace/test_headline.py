@@ -450,3 +450,9 @@ def test_a_step_that_the_profiler_lengthens_promises_nothing() -> None:
     assert "the profiler itself holds the host up" in analyse(timeline).headline
     assert analyse(timeline).advice.endswith("give --tpot, the step's time without it.")
     assert re.search(r"(would|could) leave \d", analyse(timeline, tpot_ms=5.0).advice)
+
+
+def test_durations_that_are_all_zero_say_nothing_of_idle_time() -> None:
+    rows = a_loop(40)
+    work = [replace(row, end_ns=row.start_ns) for row in rows.activities]
+    assert analyse(build(work, rows.calls)).headline.startswith("GPU: all durations of its work are recorded as 0")

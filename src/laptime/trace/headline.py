@@ -126,6 +126,8 @@ def _of_trace(
         copied = [row for row in device.copies if row.direction != "memset"]
         what = f", a copy {copy_words(copied[0])}," if copied else ""
         return f"{which}: only one activity{what} is in the trace, so there are no gaps to explain", []
+    if device.busy_ns == 0:
+        return f"{which}: all durations of its work are recorded as 0, so how long it worked isn't known", []
     if largest and exposed[largest] > max(idle, _LEADS):
         less = exposed[largest] < _computes(device)  # its time goes to compute more than to this
         computes = f", computing {percent(_computes(device))}" if largest == "communication" or less else ""
