@@ -104,7 +104,7 @@ def oracle() -> str:
 WHY = {
     ("gemm", "by n"): "flat rows",
     ("gemm", "by k"): "flat rows",
-    ("gemm", "fp8_block by work"): "flat rows",
+    ("gemm", "fp8_block by work"): "flat rows; 12 of 13 hold: chance",
     ("lss attention", "by batch_size"): "two kernels",
     ("splitwise prefill", "by batch_size"): "times fall",
     ("splitwise prefill", "by prompt_size"): "times jump",

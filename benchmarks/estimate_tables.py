@@ -129,7 +129,7 @@ def main() -> None:
     }
     name = "estimate_tables" + (f"-{asked.only.replace(' ', '_')}" if asked.only else "")
     before = known(name, {"code": environment["code"]})
-    judged: list[dict[str, Any]] = before["splits"] if before else []
+    judged: list[dict[str, Any]] = before["figures"]["splits"] if before else []
     done = {tuple(one["key"]) for one in judged}
     end = time.monotonic() + 60 * asked.minutes
     for split in splits(asked.tables, configurations=asked.configurations, random=asked.random, only=asked.only):

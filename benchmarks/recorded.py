@@ -5,6 +5,7 @@ from __future__ import annotations
 import compileall
 import hashlib
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,7 @@ def record(name: str, figures: Any, environment: Any) -> Path:
     folder = Path(os.environ.get("OUT") or Path(__file__).parent / "results")
     folder.mkdir(parents=True, exist_ok=True)
     command = " ".join(["python", "benchmarks/" + Path(sys.argv[0]).name, *sys.argv[1:]])
+    command = re.sub(r"--tables \S+", "--tables FOLDER", command)
     value = {"benchmark": name, "command": command, "environment": environment, "figures": figures}
     target = folder / f"{name}.json"
     target.write_bytes(msgspec.json.format(msgspec.json.encode(value), indent=1) + b"\n")
@@ -43,9 +45,9 @@ def code_of(package: str) -> dict[str, str | None]:
 
 
 def known(name: str, same: dict[str, Any]) -> Any:
-    """The figures of benchmarks/results/NAME.json if its environment has all these values; else None."""
+    """What benchmarks/results/NAME.json holds if its environment has all these values; else None."""
     file = Path(os.environ.get("OUT") or Path(__file__).parent / "results") / f"{name}.json"
     if not file.exists():
         return None
     value = msgspec.json.decode(file.read_bytes())
-    return value["figures"] if same.items() <= value["environment"].items() else None
+    return value if same.items() <= value["environment"].items() else None
