@@ -103,7 +103,7 @@ def _scores_section(evaluation: Evaluation) -> Html:
             _scores_table(evaluation.unfiltered, evaluation.q),
         ]
     lead = "Every row was predicted by an estimator that had not seen it, except in “the table as it is”."
-    if any(split.kind != "given" for split in evaluation.splits):
+    if any(split.kind != "given" and split.reachable_r2 is not None for split in evaluation.splits):
         lead += f" “R² within reach” is what the true mean of {repeats_text(evaluation)} would get on the same rows."
     return section(
         "Scores",

@@ -76,7 +76,7 @@ def card_report(card: ModelCard, lines: Sequence[str] = (), *, said: Sequence[st
             Text(QUESTIONS.get(chosen.question, chosen.question)),
             Text(one_line(chosen.candidate, 60)),
             Text("not judged" if chosen.error is None else f"±{percent(chosen.error)}"),
-            Text(count(tried)),
+            Text(count(tried) if tried else NOTHING),
         )
     notes = [Text(f"note: {one_line(note, 400)}", style="dim") for note in card.notes if note not in said]
     headline = Text(f"{one_line(card.target, 80)}: {_learnt_from(card)}", style="bold")
