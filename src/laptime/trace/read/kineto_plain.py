@@ -56,6 +56,7 @@ class PlainInstant(msgspec.Struct, gc=False, tag_field="ph", tag="i"):
     """An event that doesn't, such as an allocation."""
 
     name: str
+    cat: str | None = None
     pid: Number = None
     tid: Number = None
     ts: msgspec.Raw = msgspec.Raw()
