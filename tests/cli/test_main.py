@@ -204,3 +204,23 @@ def test_what_is_to_be_written_needs_no_name_beside_it(tmp_path, capsys):
     assert laptime(["audit", str(tmp_path / "demo"), "--html", str(tmp_path / "demo.html" / "dem.html")]) == 2
     assert laptime(["audit", str(tmp_path / "demo"), "--html", "/proc/x.html"]) == 2
     assert "did you mean" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("words", "code"), [(["--version"], 0), (["audit", "no such folder"], 2), (["--help"], 0)])
+def test_the_process_ends_with_its_code_and_all_that_it_printed(words, code):
+    program = (
+        "import atexit, sys; atexit.register(lambda: print('at the end'))\n"
+        "from laptime.cli.main import main; print('before', end=' ')\nmain()"
+    )
+    done = subprocess.run([sys.executable, "-c", program, *words], capture_output=True, text=True, check=False)
+    assert done.returncode == code
+    assert done.stdout.startswith("before ") and done.stdout.endswith("at the end\n")
+
+
+def test_a_thread_is_waited_for():
+    program = (
+        "import threading, time; from laptime.cli.main import main\n"
+        "threading.Thread(target=lambda: (time.sleep(0.5), print('done'))).start()\nmain()"
+    )
+    done = subprocess.run([sys.executable, "-c", program, "--version"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.split()[-1]) == (0, "done")

@@ -123,8 +123,8 @@ def test_a_shell_that_completes_is_left_to_typer(monkeypatch):
 def imported_by(*arguments):
     """The modules that a command has imported in a fresh process, and what it printed."""
     program = (
-        "import sys\nfrom laptime.__main__ import main\ntry:\n    main()\nfinally:\n"
-        "    print('\\n', *sys.modules, file=sys.stderr)"
+        "import atexit, sys\nfrom laptime.__main__ import main\n"
+        "atexit.register(lambda: print('\\n', *sys.modules, file=sys.stderr))\nmain()"
     )
     command = [sys.executable, "-c", program, *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

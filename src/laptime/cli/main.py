@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
 import errno
 import os
 import sys
+import threading
 from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
+from typing import NoReturn
 
 import laptime
 from laptime.cli import stop
@@ -38,9 +41,27 @@ def main(arguments: list[str] | None = None) -> None:
     stop.watch_signals()
     try:
         make_streams_whole()
-        sys.exit(run(sys.argv[1:]))
+        code = run(sys.argv[1:])
     finally:
         stop.leave_signals()
+    _leave(code)
+
+
+def _leave(code: int) -> NoReturn:
+    """End the process without taking Python apart, which takes 20 to 40 ms and changes nothing (decision 0097).
+
+    What libraries registered for the end is done before. With torch or with threads, and where what was printed can't
+    be written, Python ends by itself.
+    """
+    if "torch" in sys.modules or threading.active_count() > 1:
+        sys.exit(code)
+    atexit._run_exitfuncs()
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        sys.exit(code)
+    os._exit(code)
 
 
 def run(arguments: list[str]) -> int:
