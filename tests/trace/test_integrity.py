@@ -74,6 +74,8 @@ def test_kernels_before_their_launch_are_counted(tmp_path: Path) -> None:
     integrity = kineto(tmp_path, kernels(40), [*late, *calls(40)[3:]])
     assert codes(integrity) == {"before-launch": ("severe", 3)}
     assert "50997 ns" in integrity.findings[0].message
+    near = [CallRow(c.start_ns + 10_000, c.end_ns + 10_000, c.name, c.correlation) for c in calls(40)]
+    assert codes(kineto(tmp_path, kernels(40), near)) == {"before-launch": ("warning", 40)}  # by a microsecond
 
 
 def test_whole_graph_replays_hide_their_kernels(tmp_path: Path) -> None:

@@ -38,6 +38,9 @@ Devices themselves tick at 1 to 32 ns."""
 MERGED = 0.05
 """Kernels of one stream hardly run beside each other (under 1 % of their time): from here on streams were merged."""
 
+SKEW_NS = 10_000
+"""Clocks that differ by less shift no cause of a gap that matters."""
+
 _FEW = 0.05
 _ENOUGH = 16
 _MANY = 1000
@@ -138,7 +141,7 @@ def _launch_findings(timeline: GpuTimeline, launch: Int64) -> Iterator[Finding]:
     if count:
         yield Finding(
             code="before-launch",
-            severity="severe" if count > _FEW * total else "warning",
+            severity="severe" if count > _FEW * total and int(early.max()) > SKEW_NS else "warning",
             message=f"activities start before the call that launched them, by up to {int(early.max())} ns: the clocks"
             " of host and device disagree, so causes of gaps are shifted",
             count=count,
