@@ -141,7 +141,7 @@ def main() -> None:
         file = Path(__file__).parent / "results" / "estimate_speed.json"
         known = json.loads(file.read_text(encoding="utf-8"))
         again = {"table_fits": table_fits(asked.tables)} if asked.tables else {"fits": fits()}
-        kept = known["figures"] | again | {"fits_load": environment["load"]}
+        kept = known["figures"] | again | {"table_fits_load" if asked.tables else "fits_load": environment["load"]}
         print(record("estimate_speed", kept, known["environment"]).name)
         return
     of_fits = fits()
