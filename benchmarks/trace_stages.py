@@ -47,6 +47,9 @@ STAGES = {
 }
 
 
+BETWEEN_LOOKS_S = 0.005
+
+
 def peak_mb() -> float:
     """What this process has taken at most."""
     with open("/proc/self/status") as status:  # noqa: PTH123
@@ -88,14 +91,20 @@ def clock_stages(seconds: dict[str, float], peak: dict[str, float]) -> None:
     """Put a clock around each stage's functions, and keep the readers to one process."""
     from importlib import import_module
 
+    looked, known = 0.0, 0.0  # a look at the memory takes as long as a small stage
+
     def clocked(function, stage):  # type: ignore[no-untyped-def]
         def wrapper(*args, **kwargs):  # type: ignore[no-untyped-def]
+            nonlocal looked, known
             begin = time.perf_counter()
             try:
                 return function(*args, **kwargs)
             finally:
-                seconds[stage] = seconds.get(stage, 0.0) + time.perf_counter() - begin
-                peak[stage] = peak_mb()
+                end = time.perf_counter()
+                seconds[stage] = seconds.get(stage, 0.0) + end - begin
+                if end - looked > BETWEEN_LOOKS_S:
+                    looked, known = end, peak_mb()
+                peak[stage] = known
 
         return wrapper
 
