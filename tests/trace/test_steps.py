@@ -688,3 +688,10 @@ def test_ranges_that_are_written_twice_are_steps_once() -> None:
     twice = [replace(row, kind=kind) for row in rows.ranges for kind in ("nvtx", "cpu_op")]
     steps = analyse(build(rows.activities, rows.calls, twice)).steps
     assert (steps.method, steps.count, steps.confidence) == ("annotation", 6, 1.0)
+
+
+def test_two_kinds_of_ranges_in_turns_are_half_alike() -> None:
+    """As the steps of a generator and of its judge."""
+    kinds = [[(f"{name}{i}", 9_000) for i in range(many)] for name, many in (("gen", 40), ("disc", 60))]
+    steps = analyse(build(*host_bound(kinds * 5, annotate="ProfilerStep#{}", between_ns=30_000).all)).steps
+    assert (steps.count, steps.confidence) == (10, 0.5)

@@ -199,8 +199,7 @@ def _cuts_of(
     stop[:-1][follows] = begin[1:][follows]
     _add_what_follows(timeline.activities.name[rows], begin, stop)
     sizes = stop - begin
-    usual = int(np.median(sizes))
-    regular = float(np.mean(np.abs(sizes - usual) <= 0.02 * usual))
+    regular = max(float(np.mean(np.abs(sizes - one) <= 0.02 * one)) for one in each_once(sizes).tolist())
     return Cuts("range", round(regular, 3), begin.astype(np.int64), stop.astype(np.int64))
 
 
