@@ -1,6 +1,6 @@
 """What `laptime audit` says about measurements with one thing wrong: found, misnamed or missed.
 
-    python benchmarks/audit_faults.py [--runs 10]
+    python benchmarks/audit_faults.py [--runs 10] [--new]
 
 The faults are those of crafted_faults.py, crafted_records.py, crafted_field.py and crafted_stored.py, in runs of 6
 configurations with 20 inputs, 3 repeats, 3 workers, 2 % noise and 2 to 40 output tokens; and those of
@@ -12,6 +12,7 @@ has no rule: then nothing may warn. Writes its table into docs/appendix/audit-ch
 from __future__ import annotations
 
 import argparse
+import json
 import platform
 import random
 import re
@@ -29,6 +30,7 @@ from crafted_stored import STORED
 
 from laptime.audits import audit, audit_measurements, measurements_of
 
+RECORD = Path(__file__).parent / "results" / "audit_faults.json"
 PAGE = Path(__file__).parents[1] / "docs" / "appendix" / "audit-chance.md"
 
 
@@ -82,11 +84,14 @@ def main() -> None:
     """Judge every fault in several runs, print a table, record it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=10, help="simulated runs of each fault")
+    parser.add_argument("--new", action="store_true", help="judge the faults that the record lacks, keep its others")
     parser.add_argument("--only", default="", help="part of a fault's name")
     asked = parser.parse_args()
-    rows, sums = [], Counter[str]()
+    rows: list[dict[str, Any]] = json.loads(RECORD.read_text())["figures"]["faults"] if asked.new else []
+    kept = {row["fault"] for row in rows}
+    sums = Counter[str]({word: sum(row.get(word, 0) for row in rows) for word in ("found", "misnamed", "missed")})
     for fault in (*FAULTS, *RECORDS, *FIELD, *STORED, *SERVED):
-        if asked.only not in fault.name:
+        if asked.only not in fault.name or fault.name in kept:
             continue
         ask = judged_served if isinstance(fault, ServedFault) else judged
         answers = [ask(fault, seed) for seed in range(asked.runs)]  # type: ignore[arg-type]

@@ -10,6 +10,7 @@ import msgspec
 import polars
 import pytest
 
+from laptime.audits import audit
 from laptime.cli.main import run as laptime
 from laptime.data.record import Failure, StageTimes, WorkerStart
 from laptime.data.run_folder import RunFolder, RunInfo, new_info
@@ -187,6 +188,19 @@ def test_what_holds_no_samples_says_so_and_passes_no_gate(tmp_path, capsys):
         assert code == 2
         assert "no samples to judge" in out
         assert f"{place}: nothing could be judged: no samples; measure again" in err
+
+
+def test_columns_that_no_rule_knows_are_named(tmp_path, capsys):
+    """A table whose TTFT has another name than laptime's: its rules can't judge, and the report says why."""
+    rows = [f"s{n},{100 + n % 7},{40 + n % 5},x,4" for n in range(30)]
+    (tmp_path / "t.csv").write_text("sample_id,total_ms,ttft,note,config.crops\n" + "\n".join(rows) + "\n")
+    code, out, _ = ask(capsys, tmp_path / "t.csv")
+    assert code == 0
+    assert "No rule knows the columns ttft, note." in out
+    page = tmp_path / "audit.html"
+    ask(capsys, tmp_path / "t.csv", "--html", page)
+    assert "No rule knows the columns ttft, note" in page.read_text()
+    assert audit(write(tmp_path / "run", samples())).columns_not_read == []
 
 
 def test_no_torch_is_imported(tmp_path):

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import msgspec
-
 from laptime.audits import (
     arithmetic,
     closing,
@@ -34,11 +32,13 @@ from laptime.audits import (
     worked_on,
     workers,
 )
-from laptime.audits.measurements import Measurements, read_measurements
-from laptime.audits.result import SEVERITIES, AuditFinding, AuditReport, RuleRun
+from laptime.audits.explained import explained
+from laptime.audits.measurements import WORKED_OUT, Measurements, read_measurements
+from laptime.audits.result import AuditReport
 from laptime.audits.rule import NotJudged, Rule, collected, worst_first
 from laptime.audits.served.reading import read_served
 from laptime.audits.served.rules import audit_served
+from laptime.data.columns import KNOB, ORDER
 
 RULES: tuple[Rule, ...] = (
     *arithmetic.RULES,
@@ -70,6 +70,9 @@ RULES: tuple[Rule, ...] = (
 )
 """Every rule, in the order in which they are listed."""
 
+KNOWN = frozenset({*ORDER, *WORKED_OUT})
+"""Columns that rules may read; knobs besides."""
+
 
 def audit(path: str | Path) -> AuditReport:
     """Audit a run folder, a Parquet or CSV table, the older JSON files, or a result of another program.
@@ -91,7 +94,7 @@ def audit_measurements(measurements: Measurements) -> AuditReport:
         )
         for rule in RULES
     )
-    findings, runs = _explained(findings, runs)
+    findings, runs = explained(findings, runs)
     return AuditReport(
         source=measurements.source,
         samples=measurements.frame.height,
@@ -100,32 +103,10 @@ def audit_measurements(measurements: Measurements) -> AuditReport:
         rules=runs,
         clean=all(finding.severity == "info" for finding in findings),
         warm_ups=measurements.frame.height - measurements.measured.height,
+        columns_not_read=[
+            name for name in measurements.frame.columns if name not in KNOWN and not name.startswith(KNOB)
+        ],
     )
-
-
-def _explained(findings: list[AuditFinding], runs: list[RuleRun]) -> tuple[list[AuditFinding], list[RuleRun]]:
-    """Without findings that another one explains: a cache of prompts is no drift of the clock.
-
-    What explains a worse finding is as bad itself, so that no audit becomes milder by it.
-    """
-    fired = {finding.code: finding for finding in findings}
-    why = {
-        seen: code for code, others in recording.EXPLAINS.items() if code in fired for seen in others if seen in fired
-    }
-    kept = []
-    for finding in findings:
-        if finding.code in why:
-            continue
-        explained = [fired[seen].severity for seen, code in why.items() if code == finding.code]
-        worst = min([finding.severity, *explained], key=SEVERITIES.index)
-        kept.append(msgspec.structs.replace(finding, severity=worst))
-    told = [
-        RuleRun(code=run.code, checks=run.checks, could_not_judge=f"{why[run.code]} explains what it sees")
-        if run.code in why
-        else run
-        for run in runs
-    ]
-    return kept, told
 
 
 def _nothing_to_judge(measurements: Measurements) -> str | None:

@@ -28,6 +28,9 @@ USED_COLUMNS = (
 )  # fmt: skip
 """The columns by which rules judge times. Copying all columns of a million rows would take longer than reading them."""
 
+WORKED_OUT = ("row", "gaps", "gaps_ms", "gaps_at_once")
+"""Columns of a frame that no file holds."""
+
 MOST_BYTES_WITH_GAPS = 128 << 20
 """Larger folders and tables are read without the gaps between tokens: a list for each sample takes its time."""
 

@@ -19,6 +19,8 @@ WHOLE, WHOLE_MS = 0.02, 1.0
 """A first token that comes so late in its call came with the rest."""
 FAST, EMPTY_FAST = 0.05, 0.1
 """No call of the same work takes so small a share of what the others take; none without an answer this one."""
+APART = 2.0
+"""Nothing lies between the two kinds of calls: by so much the slowest of these is faster than any other."""
 SEVERAL, SHARE, MOST = 2, 0.005, 0.4
 """So many calls and such a share of them tell; with more, the others may be the odd ones."""
 
@@ -112,16 +114,20 @@ def not_streamed(measurements: Measurements) -> RuleOutcome:
 
 def ended_at_once(measurements: Measurements) -> RuleOutcome:
     """Calls that take a twentieth of what the same work takes, or less: they can't have done it."""
-    from polars import col
+    from polars import col, when
 
     rows = measurements.used
     if rows.height < 10 * SEVERAL:
         return NotJudged(f"fewer than {10 * SEVERAL} samples to compare")
     empty = (col("output_tokens") == 0).fill_null(value=False) & (col("output_tokens") > 0).any()
     usual = col("total_ms").median().over("config_id")
-    fast = (col("deviation") < log(FAST)) | (empty & (col("total_ms") < EMPTY_FAST * usual))
+    rows = rows.with_columns(away=when(empty).then((col("total_ms") / usual).log()).otherwise(col("deviation")))
+    fast = (col("away") < log(FAST)) | (empty & (col("away") < log(EMPTY_FAST)))
     bad = rows.filter(fast)
     if not max(SEVERAL, SHARE * rows.height) <= bad.height <= MOST * rows.height or in_seconds_too(measurements):
+        return Judged(rows.height)
+    slowest, next_one = bad["away"].max(), rows.filter(~fast)["away"].min()
+    if slowest is None or next_one is None or float(next_one) - float(slowest) < log(APART):  # type: ignore[arg-type]
         return Judged(rows.height)
     none = bad.filter(col("output_tokens") == 0).height
     said = f" Without one token: {none}." if none else ""

@@ -79,6 +79,7 @@ class AuditReport(Shown, msgspec.Struct, frozen=True, kw_only=True):
     rules: list[RuleRun]
     clean: bool
     warm_ups: int = 0  # of `samples`: the warm-up calls, which no rule takes for samples
+    columns_not_read: list[str] = []  # of a table: what no rule knows by its name
 
     @property
     def judged(self) -> bool:

@@ -13,12 +13,17 @@ from laptime.report.kit.html import Html, note, tag
 from laptime.report.kit.numbers import count, percent
 from laptime.report.kit.text import counted, one_line
 
+NAMED = 12
+"""How many columns that no rule knows are named."""
+
 STYLES: dict[Severity, str] = {"info": "dim", "warning": "yellow", "severe": "bold red"}
 
 
 def audit_report(report: AuditReport) -> RenderableType:
     """The whole audit."""
     lines: list[RenderableType] = [Text(headline(report), style=_style(report)), Text(facts(report), style="dim")]
+    if report.columns_not_read:
+        lines.append(Text(not_read(report), style="dim"))
     for finding in report.findings:
         lines += ["", *_finding(finding)]
     if unjudged := [rule for rule in report.rules if rule.could_not_judge]:
@@ -53,6 +58,13 @@ def facts(report: AuditReport) -> str:
         f"{one_line(report.source, 200)}: {samples_words(report)}, "
         f"{counted(report.configs, 'configuration')}; {judged} of {counted(len(report.rules), 'rule')} could judge"
     )
+
+
+def not_read(report: AuditReport) -> str:
+    """Which columns of a table no rule knows: one that means a known thing has another name there."""
+    names = [one_line(name, 60) for name in report.columns_not_read]
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return f"No rule knows the {'column' if len(names) == 1 else 'columns'} {', '.join(names[:NAMED])}{more}."
 
 
 def samples_words(report: AuditReport) -> str:
