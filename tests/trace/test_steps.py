@@ -695,3 +695,8 @@ def test_two_kinds_of_ranges_in_turns_are_half_alike() -> None:
     kinds = [[(f"{name}{i}", 9_000) for i in range(many)] for name, many in (("gen", 40), ("disc", 60))]
     steps = analyse(build(*host_bound(kinds * 5, annotate="ProfilerStep#{}", between_ns=30_000).all)).steps
     assert (steps.count, steps.confidence) == (10, 0.5)
+
+
+def test_one_kernel_that_names_a_token_is_no_sure_step() -> None:
+    steps = steps_of(host_bound([named("argmax")] * 40, between_ns=30_000))
+    assert steps.confidence < SURE

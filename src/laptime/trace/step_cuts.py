@@ -102,7 +102,7 @@ def by_period(tokens: Tokens, strings: tuple[str, ...], before_ns: Int64) -> Cut
     parted = False
     if len(tokens) % period == 0 and _holds_throughout(tokens, period):
         phase = (-middle) % period  # the capture holds whole steps and nothing else
-        parted = waits[phase] > APART * np.delete(waits, phase).max()
+        parted = period > 1 and waits[phase] > APART * np.delete(waits, phase).max()
     template = np.roll(unit, -phase)
     starts = _where_alike(tokens, template, spans, (middle - a + phase) % period)
     if len(starts) < 3:
