@@ -170,6 +170,9 @@ def test_some_of_the_questions_can_be_taken(tmp_path: Path, write: Any) -> None:
         (scienceqa, "image.png", "none.png", "no image"),
         (mmbench, "\tA\tattribute", "\tE\tattribute", "answer 'E' of 2 options"),
         (mmbench, "\t/9j/", "\t!!!!", "is no base64"),
+        (mmbench, "\tattribute\t241\tx\tdev", "", "row 3 ends before its last column"),
+        (mmbench, "\t241\tx\tdev", "\t\tx\tdev", "index 1000241: its image is no base64"),
+        (mmbench, "\n1000241\t", "\n241\t", "index 241 is used twice"),
     ],
 )
 def test_a_fault_is_one_line_with_its_place(tmp_path: Path, write: Any, old: str, new: str, says: str) -> None:

@@ -13,6 +13,7 @@ import csv
 import io
 import shutil
 import tempfile
+from collections import Counter
 from functools import cache
 from pathlib import Path
 
@@ -33,7 +34,8 @@ def read_mmbench(file: Path, *, images: Path | None = None, samples: int | None 
     """The questions in the table's order; an example's id is "category-index". Score them by `choice`.
 
     The images are unpacked into `images` (files there stay as they are), or into a folder that is gone when the process
-    ends. Raises LaptimeError with file and index: a missing column, an answer that is no option, a damaged image.
+    ends. Raises LaptimeError with file and index: a missing column, a row that is cut short, an index used twice, an
+    answer that is no option, a damaged image.
     """
     csv.field_size_limit(MOST_CELL)
     text = io.StringIO(read_bytes(file).decode("utf-8", "replace"), newline="")
@@ -41,9 +43,15 @@ def read_mmbench(file: Path, *, images: Path | None = None, samples: int | None 
         rows = list(csv.DictReader(text, delimiter="\t"))
     except csv.Error as error:
         raise LaptimeError(f"{file}: not a table of MMBench: {error}") from None
-    if not rows or any(rows[0].get(name) is None for name in NEEDED):
+    if not rows or not set(NEEDED) <= set(rows[0]):
         raise LaptimeError(f"{file}: not a table of MMBench; it needs the columns {', '.join(NEEDED)}")
+    for number, row in enumerate(rows, 2):
+        if any(row.get(name) is None for name in NEEDED):
+            raise LaptimeError(f"{file}: row {number} ends before its last column; get the table again")
     by_index = {row["index"]: row for row in rows}
+    if len(by_index) < len(rows):
+        twice = next(index for index, times in Counter(row["index"] for row in rows).items() if times > 1)
+        raise LaptimeError(f"{file}: index {twice[:40]} is used twice; read one of MMBench's tables at a time")
     folder = _temporary_folder(file.resolve()) if images is None else images
     ids = [f"{row.get('category') or 'question'}-{row['index']}" for row in rows]
     names = dict(zip(map(id, rows), ids, strict=True))
@@ -52,7 +60,7 @@ def read_mmbench(file: Path, *, images: Path | None = None, samples: int | None 
 
 
 def _example(file: Path, folder: Path, name: str, row: dict[str, str], by_index: dict[str, dict[str, str]]) -> Example:
-    place = f"{file}: index {row['index']}"
+    place = f"{file}: index {row['index'][:40]}"
     choices = [row[letter] for letter in LETTERS if row.get(letter) not in (None, "", "nan")]
     answer = (row.get("answer") or "").strip()
     if len(choices) < 2 or (answer and answer not in LETTERS[: len(choices)]):
@@ -82,7 +90,9 @@ def _unpacked(folder: Path, place: str, row: dict[str, str], by_index: dict[str,
         try:
             content = base64.b64decode(packed, validate=True)
         except (binascii.Error, ValueError):
-            raise LaptimeError(f"{place}: its image is no base64; get the table again") from None
+            content = b""
+        if not content:
+            raise LaptimeError(f"{place}: its image is no base64; get the table again")
         try:
             folder.mkdir(parents=True, exist_ok=True)
             write_whole(path, content)
