@@ -523,6 +523,27 @@ def test_what_was_measured_is_what_evaluate_runs(workspace, blocks_that_ran, cap
     assert "--time-limit make it shorter" in told
 
 
+def test_an_evaluation_that_is_stopped_judges_what_all_have_answered(workspace, capsys, monkeypatch):
+    asked = AdaptiveModel.generate
+    seen: list[str] = []
+
+    def until_the_third(self, question, **given):
+        seen.append(question.id)
+        if len(set(seen)) == 3:
+            raise KeyboardInterrupt
+        return asked(self, question, **given)
+
+    monkeypatch.setattr(AdaptiveModel, "generate", until_the_third)
+    words = ("control", "evaluate", workspace / "run", workspace / "policy", "--features", workspace / "features")
+    code, out, _ = ask(capsys, *words, "--questions", "4", "--budgets", "5000", *KEEP, "--json")
+    assert code == 130
+    evaluation = json.loads(out)
+    assert evaluation["questions"] == 2
+    assert [one["message"] for one in evaluation["findings"] if one["code"] == "interrupted"] == [
+        "2 of 4 questions were asked before it was stopped: the intervals are of these alone"
+    ]
+
+
 def test_an_evaluation_ends_at_its_time_limit(workspace, capsys):
     words = ("control", "evaluate", workspace / "run", workspace / "policy", "--features", workspace / "features")
     more = ("--budgets", "5000", "--time-limit", "1", "--json", *KEEP)

@@ -299,7 +299,8 @@ def test_each_contestant_has_its_own_leeway(tmp_path: Path) -> None:
     ]
     question().image.save(tmp_path / "page.png")
     examples = [Example(str(n), "what is it?", tmp_path / "page.png", ("x",), "here") for n in range(3)]
-    outcomes = evaluate_live(both, examples, [50_000.0], kind="exact")
+    outcomes, ended = evaluate_live(both, examples, [50_000.0], kind="exact")
+    assert ended == "all"
     assert {(one.policy, one.choice) for one in outcomes} == {("scripted", 1), ("strict", 0)}
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from laptime.control.adaptive_model import AdaptiveModel
-from laptime.control.bounds.bounds import read_bounds, write_bounds
+from laptime.control.bounds.bounds import read_paired_bounds, write_bounds
 from laptime.control.bounds.leeway import Leeway
 from laptime.control.bounds.lengths import fit_lengths
 from laptime.control.bounds.measured_bounds import MeasuredTimes, decode_by_tokens, measured_bounds
@@ -123,7 +123,7 @@ def test_measured_bounds_hold_for_as_many_calls_as_they_say_and_survive_their_fi
     assert (learnt.for_question(language[0])[0] < 2 * 1.3 * truth).all()
     assert (np.diff(learnt.known_ms, axis=0) >= 0).all()
     write_bounds(msgspec.structs.replace(learnt, fast=True), tmp_path)
-    read = read_bounds(tmp_path)
+    read = read_paired_bounds(tmp_path)[0]
     assert read.fast
     np.testing.assert_allclose(read.known_ms, learnt.known_ms, rtol=1e-6)
     one = calls(60)

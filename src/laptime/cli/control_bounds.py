@@ -9,7 +9,7 @@ from laptime.cli import options
 from laptime.cli.declared import argument, option
 from laptime.cli.output import print_json, say
 from laptime.data.files import check_new_folder, whole_folder
-from laptime.errors import LaptimeError, require_torch
+from laptime.errors import require_torch
 
 SCHEMA = "laptime.bounds/1"
 
@@ -58,7 +58,7 @@ def bounds(
 
     from laptime.control.adaptive_model import AdaptiveModel
     from laptime.control.bounds.measured_bounds import check_enough
-    from laptime.control.policies.saved_policy import MARKS, read_policy, write_policy
+    from laptime.control.policies.saved_policy import MARKS, model_to_load, read_policy, write_policy
     from laptime.control.tables.features import language_features
     from laptime.models.loading import load_model
     from laptime.report.kit.numbers import count, text
@@ -66,9 +66,7 @@ def bounds(
 
     check_new_folder(out, MARKS, force=force)
     saved, known = read_policy(policy)
-    name = model or saved.model.name
-    if not name:
-        raise LaptimeError(f"{policy}: doesn't say which model it was trained for; name it with --model")
+    name = model_to_load(saved, model, policy, "--model")
     examples = read_examples(data, samples=samples, seed=seed)
     check_enough(len(examples), known.confidence)
     loaded = load_model(name, dtype=dtype.value, device=device, trust_remote_code=trust_remote_code)

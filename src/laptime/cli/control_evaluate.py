@@ -104,7 +104,8 @@ def evaluate(
 
     Example: laptime control evaluate runs/glyphs policy --features runs/glyphs-features --html control.html
 
-    Exit codes: 0 done, 1 the first policy misses a budget that its bounds say can be kept, 2 usage or unreadable input.
+    Exit codes: 0 done, 1 the first policy misses a budget that its bounds say can be kept, 2 usage or unreadable input,
+    130 stopped: what all policies have answered is judged.
     """
     check_new_file(html, "--html", force=force)
     limits = [options.milliseconds("--budgets", word) for word in options.names(budgets)]
@@ -125,6 +126,8 @@ def evaluate(
     curves = [one.curve for one in judgement.saved if one.curve is not None]
     evaluation = msgspec.structs.replace(evaluation, training=curves, slow_downs=slow)
     give(evaluation, as_json=as_json, html=html, force=force)
+    if any(one.code == "interrupted" for one in evaluation.findings):
+        return 130
     return 0 if _kept(evaluation, judgement.saved[0].policy.name) else 1
 
 

@@ -78,7 +78,7 @@ def run(
         raise LaptimeError(f"--choice: give 2 to {MOST_CHOICES} different options (found {len(choices)})")
     require_torch()
     from laptime.control.adaptive_model import AdaptiveModel
-    from laptime.control.policies.saved_policy import read_policy
+    from laptime.control.policies.saved_policy import model_to_load, read_policy
     from laptime.control.question import Question
     from laptime.models.loading import load_model
     from laptime.report.kit.numbers import plain_percent, plain_text, text
@@ -86,9 +86,7 @@ def run(
     from laptime.workload.scoring.choice import chosen
 
     saved, _ = read_policy(policy)
-    name = model or saved.model.name
-    if not name:
-        raise LaptimeError(f"{policy}: doesn't say which model it was trained for; name it with --model")
+    name = model_to_load(saved, model, policy, "--model")
     if image is None and saved.policy.needs.pixels:
         raise LaptimeError(f"--image is missing: {policy} chooses by the question's image too; name its file")
     asked = Question(question, None if image is None else open_image(image, "--image"), choices=choices)

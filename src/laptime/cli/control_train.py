@@ -194,10 +194,10 @@ def _searched(found: EarlySearch) -> str:
 
 
 def _trained(saved: SavedPolicy) -> str:
-    """How fast it learned; nothing for a policy that doesn't learn."""
+    """How fast it learned; nothing for a policy that doesn't learn, or not by decisions."""
     from laptime.report.kit.numbers import count, duration, number
 
-    if saved.curve is None:
+    if saved.curve is None or not saved.curve.decisions:
         return ""
     rate = saved.curve.decisions / max(saved.curve.seconds, 1e-9) * 60
     return f", {count(saved.curve.decisions)} decisions in {duration(saved.curve.seconds)} ({number(rate)} a minute)"

@@ -19,6 +19,7 @@ from lmms_eval.api.model import lmms
 from lmms_eval.models.registry_v2 import ModelManifest
 
 from laptime.control.adaptive_model import AdaptiveModel
+from laptime.control.policies.saved_policy import model_to_load, read_policy
 from laptime.control.question import OpenedQuestion, inputs_for
 from laptime.errors import LaptimeError
 from laptime.measure.stage_timer import StageTimer
@@ -204,12 +205,9 @@ def _switch(name: str, value: bool | str) -> bool:
 
 
 def _loaded(pretrained: str | Loaded, policy: str, dtype: str, device: str) -> Loaded:
-    from laptime.control.policies.saved_policy import read_policy
-
-    name = pretrained or read_policy(Path(policy))[0].model.name
-    if not name:
-        raise LaptimeError(f"{policy}: doesn't say which model it was trained for; name it as pretrained=")
-    return _named(name, dtype, device)
+    if isinstance(pretrained, Loaded):
+        return pretrained
+    return _named(model_to_load(read_policy(policy)[0], pretrained, policy, "pretrained="), dtype, device)
 
 
 def _named(model: str | Loaded, dtype: str, device: str) -> Loaded:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from laptime.control.bounds.bounds import Bounds, read_bounds, write_bounds
+from laptime.control.bounds.bounds import Bounds, read_paired_bounds, write_bounds
 from laptime.control.bounds.calibrated_bounds import make_bounds
 from laptime.control.bounds.lengths import fit_lengths
 from laptime.control.choices import ChoiceSpace
@@ -223,7 +223,7 @@ def test_a_budget_that_is_none_is_one_line(wrong: object) -> None:
 
 def test_they_come_back_as_they_were(tmp_path: Path) -> None:
     write_bounds(WORLD.bounds, tmp_path)
-    again = read_bounds(tmp_path)
+    again = read_paired_bounds(tmp_path)[0]
     for words in WORDS.values():
         language = language_features(words)
         for one, other in zip(again.for_question(language), WORLD.bounds.for_question(language), strict=True):
@@ -255,13 +255,13 @@ def test_damaged_bounds_are_one_line(tmp_path: Path, name: str, place: Any, valu
     bounds = changed if part is WORLD.bounds else msgspec.structs.replace(WORLD.bounds, lengths=changed)
     write_bounds(bounds, tmp_path)
     with pytest.raises(LaptimeError, match=line):
-        read_bounds(tmp_path)
+        read_paired_bounds(tmp_path)[0]
 
 
 def test_what_nothing_is_promised_of_comes_back(tmp_path: Path) -> None:
     never = WORLD.bounds.known_ms * np.inf
     write_bounds(msgspec.structs.replace(WORLD.bounds, known_ms=never), tmp_path)
-    assert np.isinf(read_bounds(tmp_path).known_ms).all()
+    assert np.isinf(read_paired_bounds(tmp_path)[0].known_ms).all()
 
 
 def test_an_estimator_of_another_machine_is_refused() -> None:

@@ -174,11 +174,6 @@ def write_bounds(bounds: Bounds, folder: str | Path, *, pair_sha256: str | None 
     write_value(Path(folder), "bounds", SCHEMA, facts, bounds_arrays(bounds))
 
 
-def read_bounds(folder: str | Path) -> Bounds:
-    """Read what `write_bounds` wrote. Raises LaptimeError for a folder that is damaged or foreign."""
-    return read_paired_bounds(folder)[0]
-
-
 def read_paired_bounds(folder: str | Path) -> tuple[Bounds, str | None]:
     """The bounds of a folder, and the pair_sha256 that they were written with; None for an older folder.
 

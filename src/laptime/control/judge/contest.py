@@ -38,6 +38,9 @@ from laptime.measure.environment import describe
 from laptime.models.loading import Loaded
 from laptime.workload.example import Example
 
+INTERRUPTED = "interrupted"
+"""The code of the finding that an evaluation was stopped before its last question."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class JudgedSweep:
@@ -168,7 +171,7 @@ def contest(
         if policy.name in settings.smaller_budgets
     ]
     budgets, kind = settings.budgets_ms, settings.kind
-    outcomes = evaluate_live(
+    outcomes, ended = evaluate_live(
         contestants, examples, budgets, kind=kind, seed=settings.seed, limit_s=settings.limit_s, progress=progress
     )
     asked = len({one.sample_id for one in outcomes})
@@ -182,14 +185,18 @@ def contest(
         differences=differences(outcomes, settings.compared, bounds.confidence),
         environment=describe(loaded.device),
         online=settings.online,
-        findings=[*kept_findings(policies), *([] if asked == len(examples) else [_cut_short(asked, len(examples))])],
+        findings=[*kept_findings(policies), *_cut_short(ended, asked, len(examples))],
     )
     return evaluation, outcomes
 
 
-def _cut_short(asked: int, of: int) -> Finding:
-    message = f"{asked} of {of} questions were asked before the time limit: the intervals are of these alone"
-    return Finding(code="time-limit", severity="info", message=message)
+def _cut_short(ended: str, asked: int, of: int) -> list[Finding]:
+    """That questions are missing, and why; none where all were asked."""
+    if ended == "all":
+        return []
+    why = "it was stopped" if ended == INTERRUPTED else "the time limit"
+    message = f"{asked} of {of} questions were asked before {why}: the intervals are of these alone"
+    return [Finding(code=ended, severity="info", message=message)]
 
 
 def differences(outcomes: Sequence[Outcome], compared: Sequence[str], level: float) -> list[Difference]:

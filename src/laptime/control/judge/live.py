@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from time import monotonic
+from typing import Literal, NamedTuple
 
 from laptime.control.adaptive_model import AdaptiveAnswer, AdaptiveModel
 from laptime.control.bounds.leeway import Leeway
@@ -45,6 +46,13 @@ class Contestant:
     leeway: Leeway | None = None
 
 
+class LiveCalls(NamedTuple):
+    """The outcomes of measured calls, and why there are no more: all were made, or the code of a finding."""
+
+    outcomes: list[Outcome]
+    ended: Literal["all", "time-limit", "interrupted"]
+
+
 def evaluate_live(
     contestants: Sequence[Contestant],
     examples: Sequence[Example],
@@ -54,11 +62,12 @@ def evaluate_live(
     seed: int = 0,
     limit_s: float | None = None,
     progress: Progress = lambda done, of: None,
-) -> list[Outcome]:
+) -> LiveCalls:
     """One call for each question, policy and budget. kind: the score, as laptime.workload.scoring names it.
 
     limit_s: no further question begins after it, warm-up included; the first one is always asked.
-    Raises LaptimeError without questions, policies or budgets, and when a call fails.
+    Raises LaptimeError without questions, policies or budgets, and when a call fails. KeyboardInterrupt after the first
+    question ends it early: the questions that every policy has answered are kept.
     """
     if not (contestants and examples and budgets_ms):
         raise LaptimeError("an evaluation needs at least one policy, one question and one budget")
@@ -72,12 +81,20 @@ def evaluate_live(
         for number, example in enumerate(questions):
             question = opened(example)
             calls = [(contestant, budget) for contestant in contestants for budget in budgets_ms]
-            for contestant, budget in order.sample(calls, len(calls)):
-                outcomes.append(_outcome(contestant, example, question, budget, right))
+            try:
+                answered = [
+                    _outcome(contestant, example, question, budget, right)
+                    for contestant, budget in order.sample(calls, len(calls))
+                ]
+            except KeyboardInterrupt:
+                if not outcomes:
+                    raise
+                return LiveCalls(outcomes, "interrupted")
+            outcomes += answered
             progress(number + 1, len(questions))
-            if monotonic() > until:
-                break
-    return outcomes
+            if monotonic() > until and number + 1 < len(questions):
+                return LiveCalls(outcomes, "time-limit")
+    return LiveCalls(outcomes, "all")
 
 
 def planned_calls(policies: int, questions: int, budgets: int, choices: int) -> tuple[int, int]:

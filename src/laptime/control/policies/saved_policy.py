@@ -175,6 +175,17 @@ def read_policy(folder: str | Path) -> tuple[SavedPolicy, Bounds]:
     return saved, bounds
 
 
+def model_to_load(saved: SavedPolicy, given: str | None, folder: str | Path, option: str) -> str:
+    """The name of the model that a policy answers with: the given one, or the one that it was trained for.
+
+    option: how the caller names a model. Raises LaptimeError where neither is known.
+    """
+    name = given or saved.model.name
+    if not name:
+        raise LaptimeError(f"{folder}: doesn't say which model it was trained for; name it with {option}")
+    return name
+
+
 def check_model(saved: SavedPolicy, facts: ModelFacts) -> None:
     """Raise LaptimeError, naming the knob, when a policy was trained for other knobs than this model has."""
     space = saved.policy.space
