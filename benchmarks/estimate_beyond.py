@@ -41,7 +41,7 @@ from laptime.estimate.learn.selection import cross_fit
 from laptime.estimate.roofline.work import work_of_run
 from laptime.estimate.table.reading import read_table, run_columns
 from laptime.estimate.table.table import encode
-from recorded import record
+from recorded import code_of, record
 
 SWEEP = Path(__file__).parent / "data" / "molmoe-1b-h200.parquet"
 WAYS = {
@@ -135,7 +135,12 @@ def main() -> None:
     figures: dict[str, Any] = {"tables": {}}
     if asked.add and file.exists():
         figures = json.loads(file.read_text(encoding="utf-8"))["figures"]
-    environment = {"python": platform.python_version(), "numpy": np.__version__, "laptime": laptime.__version__}
+    environment = {
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "laptime": laptime.__version__,
+        **code_of("estimate/learn"),
+    }
     for split in splits(asked.tables, configurations=0, random=1):
         if split.kind != "largest sizes" or split.task in figures["tables"]:
             continue

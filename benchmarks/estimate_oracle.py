@@ -29,7 +29,7 @@ from further_tables import LatencyTable, latency_tables, table_splits
 from into_docs import result
 
 import laptime
-from recorded import record
+from recorded import code_of, record
 
 LEVEL, LEFT_OUT, FOLDS = 0.95, 1 / 3, 3
 
@@ -64,7 +64,12 @@ def main() -> None:
     if asked.tables is None:
         parser.error("name the folder of the tables with --tables or LAPTIME_TABLES")
     rows: list[dict[str, Any]] = []
-    environment = {"python": platform.python_version(), "laptime": laptime.__version__, "rows": asked.rows}
+    environment = {
+        "python": platform.python_version(),
+        "laptime": laptime.__version__,
+        "rows": asked.rows,
+        **code_of("estimate/learn"),
+    }
     missed = {
         (row["table"], row["split"])
         for row in result("estimate_splits")["figures"]
