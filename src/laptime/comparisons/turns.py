@@ -140,7 +140,7 @@ def standing(comparison: Comparison, most: int) -> str:
     share = (top.ratio.value - 1) * 100
     return (
         f"{begun}: {top.stage.replace('_', ' ')} {share:+.1f} %, odds {_odds(top.odds or 0.0)} to 1 that B differs "
-        f"(it takes {odds_needed(comparison):.0f})"
+        f"(it takes {odds_needed(comparison):.0f}, or the test of all pairs at the end)"
     )
 
 
