@@ -4,7 +4,7 @@ nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -12,13 +12,36 @@ import torch
 
 from laptime.control.choices import Choice, ChoiceSpace
 from laptime.control.fast_answers import FastAnswers
-from laptime.control.plain_answers import PlainAnswers
 from laptime.control.question import OpenedQuestion, inputs_for
 from laptime.data.record import Sample, Scalar
+from laptime.measure.stage_timer import StageTimer
 from laptime.models.block_list import written_blocks, written_experts
 from laptime.models.knob_switch import KnobSwitch, LateKnobs
 from laptime.models.loading import Loaded
 from laptime.workload.inputs import Inputs, generation_arguments
+
+
+class PlainAnswers:
+    """The model's own generate(). It captures no graph."""
+
+    captured = 0
+
+    def __init__(self, model: Any, switch: KnobSwitch) -> None:
+        self._switch = switch
+        self._timer = StageTimer(model)
+
+    def answer(
+        self,
+        inputs: Mapping[str, Any],
+        arguments: Mapping[str, Any],
+        knobs: LateKnobs,
+        late: Callable[[torch.Tensor], LateKnobs] | None,
+    ) -> Sample:
+        """One measured call. late: chooses the knobs after the early block; None: `knobs` hold from the start."""
+        setting = self._switch.fixed(knobs) if late is None else self._switch.late(late)
+        with setting, self._timer as timer:
+            timer.model.generate(**inputs, **arguments)
+            return timer.samples.pop()
 
 
 class SwitchedModel:
