@@ -68,7 +68,7 @@ def evaluate(
         bool,
         option(
             "--replay",
-            help="Look answers and times up in the sweep; measure nothing.",
+            help="Look answers and times up; measure nothing.",
             rich_help_panel=options.MEASURING,
         ),
     ] = False,
@@ -105,7 +105,7 @@ def evaluate(
     Example: laptime control evaluate runs/glyphs policy --features runs/glyphs-features --html control.html
 
     Exit codes: 0 done, 1 the first policy misses a budget that its bounds say can be kept, 2 usage or unreadable input,
-    130 stopped: what all policies have answered is judged.
+    130 stopped: what all answered is judged.
     """
     check_new_file(html, "--html", force=force)
     limits = [options.milliseconds("--budgets", word) for word in options.names(budgets)]

@@ -115,7 +115,7 @@ BudgetMs = Annotated[
 Online = Annotated[
     bool,
     option(
-        "--online/--as-calibrated", help="Whether measured calls correct the bounds of later ones.",
+        "--online/--as-calibrated", help="Correct bounds by earlier calls.",
         rich_help_panel=MEASURING,
     ),
 ]  # fmt: skip
