@@ -100,7 +100,7 @@ def test_bad_words_are_one_line(folder, capsys, words, message):
         ),
         (pl.lit("fast").alias("step_ms"), "holds text ('fast')"),
         (-pl.col("step_ms"), "64 of 64 values are negative"),
-        (pl.when(pl.int_range(pl.len()) == 5).then(None).otherwise("batch").alias("batch"), "(first: row 5)"),
+        (pl.when(pl.int_range(pl.len()) == 5).then(None).otherwise("batch").alias("batch"), "(first: row 6)"),
     ],
 )
 def test_a_table_that_can_not_be_judged_by_is_one_line_that_names_it(folder, capsys, tmp_path, change, message):

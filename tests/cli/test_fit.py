@@ -157,7 +157,7 @@ BAD = {
     "a feature out of range": ([pl.col("batch") * 1e300], "'batch': 1e+300 is too large"),
     "a feature with a hole": (
         [pl.when(pl.int_range(pl.len()) == 3).then(None).otherwise("batch").alias("batch")],
-        "'batch': 1 of 64 values are missing or not finite (first: row 3)",
+        "'batch': 1 of 64 values are missing or not finite (first: row 4)",
     ),
     "an infinite feature": (
         [pl.when(pl.int_range(pl.len()) == 3).then(float("inf")).otherwise(pl.col("batch").cast(float)).alias("batch")],

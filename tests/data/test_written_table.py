@@ -117,10 +117,10 @@ def test_a_longer_line_is_named(tmp_path: Path) -> None:
 
 def test_a_text_among_numbers_is_no_name() -> None:
     frame = pl.DataFrame({"batch": ["1", "2", "auto"], "took_ms": ["1.0", "OOM", "2.0"]})
-    with pytest.raises(LaptimeError, match=r"'batch' holds numbers and text \('auto', first in row 2, 1 of 3 rows\)"):
+    with pytest.raises(LaptimeError, match=r"'batch' holds numbers and text \('auto', first in row 3, 1 of 3 rows\)"):
         make_schema(frame, target="took_ms", features=["batch"], categorical=[], group=[])
     assert make_schema(frame, target="took_ms", features=[], categorical=["batch"], group=[]).categorical == ["batch"]
-    with pytest.raises(LaptimeError, match=r"'took_ms' holds text \('OOM', first in row 1, 1 of 3 rows\); drop"):
+    with pytest.raises(LaptimeError, match=r"'took_ms' holds text \('OOM', first in row 2, 1 of 3 rows\); drop"):
         target_values(frame, "took_ms")
 
 

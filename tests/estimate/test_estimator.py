@@ -175,9 +175,9 @@ def change(**columns: object) -> pl.DataFrame:
 N = len(latency_table())
 MS = latency_table()["ms"].to_list()
 BAD = [
-    ({}, change(ms=[0.0, 0.0, *MS[2:]]), "target 'ms': 2 of 180 values are zero (first: row 0)"),
-    ({}, change(ms=[*MS[:-1], -1.0]), "1 of 180 values are negative (first: row 179)"),
-    ({}, change(ms=[1.0, float("nan"), *MS[2:]]), "1 of 180 values are missing or NaN (first: row 1)"),
+    ({}, change(ms=[0.0, 0.0, *MS[2:]]), "target 'ms': 2 of 180 values are zero (first: row 1)"),
+    ({}, change(ms=[*MS[:-1], -1.0]), "1 of 180 values are negative (first: row 180)"),
+    ({}, change(ms=[1.0, float("nan"), *MS[2:]]), "1 of 180 values are missing or NaN (first: row 2)"),
     ({}, change(ms=[float("inf"), *MS[1:]]), "infinite"),
     ({}, change(ms=["fast"] * N), "target 'ms' holds text ('fast')"),
     ({}, change(batch=[None, *latency_table()["batch"].to_list()[1:]]), "feature 'batch': 1 of 180 values are missing"),

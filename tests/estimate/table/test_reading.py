@@ -57,7 +57,7 @@ def test_a_fit_on_some_calls_answers_as_one_on_all() -> None:
     assert other.card.notes[0].startswith("fitted on 3\u202f000 of 12\u202f000 calls: at most 250 of each")
 
 
-@pytest.mark.parametrize("name", ["table.txt", "notes.md", "samples.tsv"])
+@pytest.mark.parametrize("name", ["table.txt", "notes.md", "samples.xlsx"])
 def test_a_file_that_is_no_table_by_its_name_is_called_so(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_text("a,b\n1,2\n")
     with pytest.raises(LaptimeError, match=r"neither a run folder nor, by its name, a table; give a CSV or Parquet"):

@@ -180,7 +180,7 @@ def _where_text(column: pl.Series) -> str:
     texts = column.cast(pl.String)
     bad = (texts.is_not_null() & ~is_number_text(texts.fill_null("0"))).to_numpy()
     first = int(np.argmax(bad))
-    return f"{texts[first]!r}, first in row {first}, {int(bad.sum())} of {len(column)} rows"
+    return f"{texts[first]!r}, first in row {first + 1}, {int(bad.sum())} of {len(column)} rows"
 
 
 def encode(frame: pl.DataFrame, schema: Schema) -> Encoded:
@@ -273,7 +273,7 @@ def target_values(frame: pl.DataFrame, name: str) -> Floats:
         (values > TIMES[1], f"above {TIMES[1]:g} ms", "no clock measured that; convert the column to milliseconds"),
     ):
         if bad.any():
-            count, first = int(bad.sum()), int(np.argmax(bad))
+            count, first = int(bad.sum()), int(np.argmax(bad)) + 1
             raise LaptimeError(
                 f"target {name!r}: {count} of {len(values)} values are {what} (first: row {first}); {why}"
             )
@@ -294,12 +294,12 @@ def _numbers(column: pl.Series, role: str, *, missing: str = "refused") -> Float
         bad = ~np.isfinite(values)
         raise LaptimeError(
             f"{role} {column.name!r}: {int(bad.sum())} of {len(values)} values are missing or not finite "
-            f"(first: row {int(np.argmax(bad))}); fill them, drop those rows or leave the column out"
+            f"(first: row {int(np.argmax(bad)) + 1}); fill them, drop those rows or leave the column out"
         )
     if missing == "refused" and (far := np.abs(values) > LARGEST_FEATURE).any():
         raise LaptimeError(
             f"{role} {column.name!r}: {values[far][0]:g} is too large to reckon with (first: row "
-            f"{int(np.argmax(far))}); give the column in a larger unit"
+            f"{int(np.argmax(far)) + 1}); give the column in a larger unit"
         )
     return values
 
@@ -375,8 +375,8 @@ def check_unit(target: Floats, configurations: Ints, name: str) -> None:
         few = low if len(low) <= len(high) else high
         raise LaptimeError(
             f"target {name!r} seems to mix units: {len(few)} of {len(target)} values are about {ratio:.0f} times "
-            f"{'smaller' if few is low else 'larger'} than the rest (first: row {int(few.min())}), as seconds beside "
-            "milliseconds are; convert them"
+            f"{'smaller' if few is low else 'larger'} than the rest (first: row {int(few.min()) + 1}), as seconds "
+            "beside milliseconds are; convert them"
         )
 
 
