@@ -11,7 +11,7 @@ const haystacks = everyIndex.map((i) => `${samples.name[i]} ${samples.flags[i].j
 const filterBox = document.getElementById("filter");
 const sortBox = document.getElementById("sort");
 const countText = document.getElementById("count");
-const countOfAll = countText.textContent; // it counts warm-up calls apart
+const countOfAll = countText?.textContent; // it counts warm-up calls apart; a page without samples has no count
 
 function matches(i, words) {
   const flags = samples.flags[i];
