@@ -134,11 +134,11 @@ def test_two_traces_are_compared_kernels_first() -> None:
     assert gaps["gaps: allocation"].b == 0
     assert [pair.name for pair in result.counts] == ["kernels", "launches", "layers", "steps"]
     before, after = a.steps.wall_ns, b.steps.wall_ns
-    assert result.headline.startswith(f"A step goes from {before / 1e6:.2f} to {after / 1e6:.2f} ms (-")
+    assert result.headline.startswith(f"A step goes from {before / 1e6:.2f} to {after / 1e6:.2f} ms (−")
     parts = [gaps[name].delta / 1e6 for name in ("busy", "gaps")]
     assert sum(parts) == pytest.approx((after - before) / 1e6)  # what the headline names sums to the step's change
-    assert f"busy {parts[0]:+.3f} ms" in result.headline
-    assert f"gaps {parts[1]:+.3f} ms" in result.headline
+    assert f"busy {parts[0]:+.3f} ms".replace("-", "−") in result.headline
+    assert f"gaps {parts[1]:+.3f} ms".replace("-", "−") in result.headline
     nothing = analyse(build())
     unread = compare(nothing, a)
     assert unread.headline == f"Nothing to compare. A: {nothing.headline}"

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 
+from laptime.report.results import report
 from laptime.trace.device_time import covered_ns
 from laptime.trace.ranks import read_ranks
 from laptime.trace.ranks_result import RankAnalysis
@@ -28,6 +31,12 @@ def write(folder: Path, *steps_of_rank: list[tuple[float, float, float, float]])
         content = {"distributedInfo": {"backend": "nccl", "rank": rank}, "traceEvents": events}
         (folder / f"rank{rank}.json").write_text(json.dumps(content))
     return read_ranks(folder)
+
+
+def shown(analysis: RankAnalysis) -> str:
+    console = Console(file=io.StringIO(), width=200)
+    console.print(report(analysis))
+    return console.file.getvalue().replace("\xa0", " ")  # type: ignore[attr-defined]
 
 
 def sequential(*compute_us: float, sending: float = 20, step_us: float = 5_000) -> list[list[tuple[float, ...]]]:
@@ -62,6 +71,9 @@ def test_waiting_beside_compute_is_no_straggler(tmp_path: Path) -> None:
     assert waits.exposed_waited_ns == waits.exposed_communication_ns
     assert analysis.straggler is None
     assert analysis.headline.endswith("Rank 1 waits 4.8 ms for others; compute runs beside 4.76 ms of that")
+    assert "Of what rank 1 waited, 4.76 ms had compute beside it; exposed time lacks that." in shown(analysis)
+    three = write(tmp_path / "three", ranks[0], ranks[1], ranks[1])
+    assert "Of what ranks 1 and 2 waited, up to 4.76 ms each had compute beside it" in shown(three)
     exposed = write(tmp_path / "exposed", ranks[0], [(start + 400, to, start, end) for _, to, start, end in ranks[1]])
     assert exposed.straggler == 0, "the same collectives with the compute after the wait"
 
@@ -75,7 +87,7 @@ def test_waiting_in_the_first_collective_is_said(tmp_path: Path) -> None:
     moved = [[rank[0], *[tuple(at + 31_000 for at in step) for step in rank[1:]]] for rank in ranks]
     analysis = write(tmp_path / "first", *moved)
     assert analysis.straggler == 0
-    assert analysis.headline.endswith("; of these 34.8 ms over all ranks, 30.4 ms are in the first one")
+    assert analysis.headline.endswith("; the ranks wait 34.8 ms for it together, 30.4 ms of that in the first one")
     assert "first one" not in write(tmp_path / "even", *sequential(1_400, 1_000, sending=500)).headline
 
 

@@ -186,6 +186,7 @@ def test_the_command_line_shows_all_faces(tmp_path: Path) -> None:
     console = Console(width=80, record=True, file=io.StringIO())
     console.print(report(read_ranks(tmp_path / "ranks")))
     assert "2 (1.20 ms)" in console.export_text().replace("\xa0", " ")
+    assert "had compute beside it" not in console.export_text(), "no compute ran beside their waiting"
     result = runner.invoke(app, ["trace", str(tmp_path / "ranks"), "--tpot", "3"], standalone_mode=False)
     assert isinstance(result.exception, LaptimeError)
     assert "4 ranks" in str(result.exception)

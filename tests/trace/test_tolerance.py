@@ -54,5 +54,6 @@ def test_the_record_that_is_printed_is_that_of_the_later_sets() -> None:
     assert tuple(map(sum, zip(*counts, strict=True))) == ASKED
     assert counts[-1] == LATEST
     assert RECORD == (
-        "ranges made in this way held 33 of 46 programs that were new to them, 13 of the last 15, on an H200"
+        "how often such ranges held: 33 of 46 programs that laptime had not been tuned on (13 of the latest 15),"
+        " measured on an H200"
     )

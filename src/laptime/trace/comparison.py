@@ -135,7 +135,8 @@ def _changes(a: TraceAnalysis, b: TraceAnalysis, busy: Pair, gaps: Pair) -> str:
     if before is None or after is None:
         return f"Per trace, from A to B: {changes}"
     text = (
-        f"A step goes from {before / 1e6:.2f} to {after / 1e6:.2f} ms ({(after / before - 1) * 100:+.1f} %): {changes}"
+        f"A step goes from {before / 1e6:.2f} to {after / 1e6:.2f} ms"
+        f" ({_signed((after / before - 1) * 100, 1)} %): {changes}"
     )
     layers = (_layers(a.steps), _layers(b.steps))
     if None not in layers and layers[0] != layers[1]:
@@ -149,8 +150,13 @@ def _change(pair: Pair) -> str:
     delta = pair.delta
     if delta is None:
         return f"{pair.name} not comparable"
-    ratio = f" ({(pair.ratio - 1) * 100:+.1f} %)" if pair.ratio is not None else ""
-    return f"{pair.name} {delta / 1e6:+.3f} ms{ratio}"
+    ratio = f" ({_signed((pair.ratio - 1) * 100, 1)} %)" if pair.ratio is not None else ""
+    return f"{pair.name} {_signed(delta / 1e6, 3)} ms{ratio}"
+
+
+def _signed(value: float, places: int) -> str:
+    """A difference with the minus sign that tables have."""
+    return f"{value:+.{places}f}".replace("-", "−")
 
 
 def _layers(steps: Steps) -> int | None:

@@ -44,8 +44,7 @@ OUTSIDE = 0.1
 def headline(integrity: Integrity, devices: list[DeviceTimes], kernels: list[Kernel], steps: Steps) -> str:
     """The point of the whole analysis in one sentence."""
     if integrity.verdict == "unsupported" or not devices:
-        why = integrity.findings[0].message if integrity.findings else "it holds no GPU activity"
-        return f"This trace can't say what the GPU waited for: {why}"
+        return f"This trace can't say what the GPU waited for: {why_unsupported(integrity)}"
     short = next((finding for finding in integrity.findings if finding.code == "short-device-span"), None)
     if short is not None and not steps.count:
         captured = any(finding.code == "captured-launches" for finding in integrity.findings)
@@ -103,6 +102,14 @@ def headline(integrity: Integrity, devices: list[DeviceTimes], kernels: list[Ker
         + shared
         + _other_devices(device, devices, not said.startswith(f"{which} idle"), of_all)
     )
+
+
+def why_unsupported(integrity: Integrity) -> str:
+    """Why a file can't support an answer, the first reason first."""
+    if not integrity.findings:
+        return "it holds no GPU activity"
+    first = integrity.findings[0]
+    return f"{first.message}, and no work of a GPU is among them" * (first.code == "truncated-capture") or first.message
 
 
 def missing_work(integrity: Integrity) -> str:

@@ -68,15 +68,24 @@ def check(timeline: GpuTimeline, launched: Int64 | None = None) -> Integrity:
     return Integrity("partial" if any(finding.severity == "severe" for finding in findings) else "ok", findings)
 
 
-_REASONS = ("unread-device", "legacy-autograd", "driver-not-supported", "cuda-not-collected", "no-device-activity")
-"""What explains best that a trace has no device activity, in this order."""
+_REASONS = (
+    "truncated-capture",
+    "unread-device",
+    "legacy-autograd",
+    "driver-not-supported",
+    "cuda-not-collected",
+    "no-device-activity",
+)
+"""What explains best that a trace has no device activity, in this order: of a cut file the rest isn't known."""
 
 
 def _no_activity(timeline: GpuTimeline) -> list[Finding]:
     """The findings of a trace without device activity, the reason for that first."""
     launched = len(kernel_launches(timeline))
     message = "no kernel, copy or memset was recorded on any device; was the device traced while it worked?"
-    if any(finding.code == "unread-device" for finding in timeline.findings):
+    if any(finding.code == "truncated-capture" for finding in timeline.findings):
+        message = "no work of a GPU is in what can be read of it"
+    elif any(finding.code == "unread-device" for finding in timeline.findings):
         message = "no work of a CUDA or HIP device is in it"
     elif (
         not len(timeline.ranges.start_ns)

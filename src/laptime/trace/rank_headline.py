@@ -51,7 +51,10 @@ def _held_up_by(slow: RankTimes, ranks: Sequence[RankTimes]) -> str:
     share = share.replace("%", " %")
     text = f"{share} is for rank {slow.rank}, which comes last to {slow.last_in} of {slow.paired} collectives"
     if (slow.last_in or 0) > 1 and first > FIRST * caused:
-        text += f"; of these {_ms(caused)} ms over all ranks, {_ms(first)} ms are in the first one"
+        beside = (
+            " with no compute beside it" if any((r.waited_ns or 0) > (r.exposed_waited_ns or 0) for r in ranks) else ""
+        )
+        text += f"; the ranks wait {_ms(caused)} ms for it together{beside}, {_ms(first)} ms of that in the first one"
     return text
 
 

@@ -19,6 +19,7 @@ from laptime.errors import LaptimeError, NoTraceError
 from laptime.trace.device_time import COMMUNICATION, COMPUTE, busy_times, compute_beside, kinds
 from laptime.trace.durations import bounded
 from laptime.trace.gaps import device_gaps
+from laptime.trace.headline import why_unsupported
 from laptime.trace.integrity import check
 from laptime.trace.kernel_names import short_name
 from laptime.trace.rank_headline import headline, listed
@@ -141,7 +142,7 @@ def rank_works(timeline: GpuTimeline) -> list[RankWork]:
     file, timeline = timeline.source.file, bounded(timeline)
     checked = check(timeline)
     if checked.verdict == "unsupported":
-        return [_nothing(file, f"{file}: {checked.findings[0].message}")]
+        return [_nothing(file, f"{file}: {why_unsupported(checked)}")]
     rank = timeline.source.rank
     if rank is None:
         rank = rank_in_name(Path(file).name)

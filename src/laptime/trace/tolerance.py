@@ -25,8 +25,8 @@ ASKED, LATEST = (46, 33), (15, 13)
 sets since ranges are made in this way, and of the last one. Since then the ranges lie lower by its outcomes."""
 
 RECORD = (
-    f"ranges made in this way held {ASKED[1]} of {ASKED[0]} programs that were new to them, "
-    f"{LATEST[1]} of the last {LATEST[0]}, on an H200"
+    f"how often such ranges held: {ASKED[1]} of {ASKED[0]} programs that laptime had not been tuned on "
+    f"({LATEST[1]} of the latest {LATEST[0]}), measured on an H200"
 )
 
 

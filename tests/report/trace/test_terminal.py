@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import io
+import re
 
 import msgspec
 import pytest
 from rich.console import Console
 
 from laptime.data.finding import Finding
-from laptime.report.trace.page import trace_page
-from laptime.report.trace.terminal import trace_report
+from laptime.report.trace.page import comparison_page, trace_page
+from laptime.report.trace.terminal import comparison_report, trace_report
 from laptime.trace.analysis import analyse
+from laptime.trace.comparison import compare
 from laptime.trace.memory_result import DeviceMemory
 from laptime.trace.result import Integrity, TraceAnalysis
+from laptime.trace.tolerance import RECORD
 from tests.trace import engines
 from tests.trace.build_timeline import build
 from tests.trace.write_traces import ActivityRow, CallRow
@@ -55,6 +58,36 @@ def test_copies_and_memsets_are_counted_beside_kernels() -> None:
     assert "2 kernels, 1 copy and 1 memset from 4 launches" in shown(analyse(build(rows, calls)))
     assert "2 kernels from 2 launches" in shown(analyse(build(rows[:2], calls[:2])))
     assert "1 kernel from 1 launch;" in shown(analyse(build(rows[:1], calls[:1])))
+
+
+def test_of_graphs_that_were_recorded_whole_no_kernel_is_counted() -> None:
+    rows = [ActivityRow(i * 9_000, i * 9_000 + 5_000, "CUDA graph 1", "graph", correlation=i) for i in range(3)]
+    calls = [CallRow(row.start_ns - 3_000, row.start_ns - 1_000, correlation=row.correlation or 0) for row in rows]
+    text = shown(analyse(build(rows, calls)))
+    assert "kernels are not counted, as replays of graphs were recorded whole; 3 launches; 2 gaps" in text
+    assert "–" not in text.partition("kernels are not counted")[2].partition("\n")[0]
+    assert "launches were not recorded" in shown(analyse(build(rows)))
+
+
+def test_how_often_ranges_held_is_said_once() -> None:
+    analysis = an_analysis()
+    assert [row.remedy for row in analysis.whatif if RECORD in row.assumptions] == ["graph", "compile"]
+    assert shown(analysis).count("how often such ranges held") == 1
+    assert f"graph, compile: {RECORD}." in shown(analysis)
+
+
+def test_a_comparison_says_points_and_why_sums_and_busy_differ() -> None:
+    """The second engine's steps are the same with half as much idle time."""
+    longer = analyse(build(*engines.host_bound([engines.decoder(12, [("k", 4_000)], [], [("h", 9_000)])] * 6).all))
+    comparison = compare(an_analysis(), longer)
+    console = Console(file=io.StringIO(), width=80)
+    console.print(comparison_report(comparison))
+    text = console.file.getvalue().replace("\xa0", " ")  # type: ignore[attr-defined]
+    (row,) = [line for line in text.splitlines() if line.strip().startswith("utilisation")]
+    assert row.split()[-2] == "points"
+    assert "mean time over all of the trace" in text
+    assert "mean time over all of the trace" in comparison_page(comparison)
+    assert not re.search(r"[( ]-\d", text), "one minus sign"
 
 
 def test_the_whole_one_of_two_steps_has_no_spread() -> None:

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from laptime.errors import LaptimeError
 from laptime.trace.analysis import read_trace
 from laptime.trace.integrity import check
+from laptime.trace.ranks import read_ranks
 from laptime.trace.read import kineto_bytes
 from laptime.trace.read import kineto_stream as events_module
 from laptime.trace.read.kineto_times import to_ns
@@ -418,6 +419,35 @@ def test_a_trace_without_device_work_says_what_it_is(tmp_path: Path, event: byte
     assert "was the device traced" not in str(analysis.integrity)
     assert "no-steps" not in {finding.code for finding in analysis.integrity.findings}
 
+
+@pytest.mark.parametrize(
+    "held",
+    [
+        b'{"ph": "X", "cat": "cpu_op", "name": "aten::mm", "pid": 1, "tid": 1, "ts": 5, "dur": 2}, ',
+        b'{"ph": "M", "name": "process_name", "pid": 1, "ts": 0}, ',
+        b"",
+    ],
+    ids=["host work", "names alone", "nothing"],
+)
+@pytest.mark.parametrize("packed", [False, True])
+def test_of_a_cut_trace_the_cut_is_said_first(tmp_path: Path, held: bytes, packed: bool) -> None:
+    """What it lost may be all that it is said to lack, so nothing is guessed from that."""
+    content = b'{"traceEvents": [' + held + b'{"ph": "X", "cat": "kern'
+    path = tmp_path / ("t.json.gz" if packed else "t.json")
+    path.write_bytes(gzip.compress(content) if packed else content)
+    analysis = read_trace(path)
+    assert analysis.integrity.verdict == "unsupported"
+    assert analysis.integrity.findings[0].code == "truncated-capture"
+    assert ": the file ends in the middle after byte " in analysis.headline
+    assert analysis.headline.endswith("and no work of a GPU is among them")
+    guessed = ("only the host", "nothing was recorded", "another program")
+    assert not [word for word in guessed if word in str(analysis.integrity)]
+    (tmp_path / "whole.json").write_bytes(b'{"traceEvents": [' + A_WHOLE_KERNEL + b"]}")
+    with pytest.raises(LaptimeError, match="the file ends in the middle after byte"):
+        read_ranks(tmp_path)
+
+
+A_WHOLE_KERNEL = b'{"ph": "X", "cat": "kernel", "name": "k", "pid": 0, "tid": 7, "ts": 5, "dur": 2}'
 
 CORPUS = sorted((Path(__file__).parent / "corpus").glob("*"))
 

@@ -143,15 +143,22 @@ def _floor(row: WhatIf) -> list[str]:
     return [] if row.floor_ns is None else [f"never below {words.floor_ms(row)}{KEEP_TOGETHER}ms"]
 
 
+def _record(rows: Sequence[WhatIf]) -> Child:
+    """How often ranges like these held, once for all of them."""
+    said = words.record(rows)
+    return tag("p", said, class_="assumptions") if said else None
+
+
 def _whatif_section(rows: Sequence[WhatIf]) -> Html:
     return section(
         "What if",
         chart("whatif", "The step under each remedy, as a range"),
         tag(
             "ul",
-            [tag("li", tag("b", row.remedy), ": ", "; ".join([*row.assumptions, *_floor(row)])) for row in rows],
+            [tag("li", tag("b", row.remedy), ": ", "; ".join([*words.assumed(row), *_floor(row)])) for row in rows],
             class_="assumptions",
         ),
+        _record(rows),
         id="whatif-section",
         lead="How long the step would take with each remedy. The pale part of a bar is the range.",
     )
@@ -165,11 +172,12 @@ def _pass_section(passes: Sequence[TracedPass]) -> Html:
         parts.append(tag("p", one_line(one.advice, 400)))
         if one.whatif:
             parts.append(chart(f"pass-{number}", f"{words.PASSES.get(one.stage, one.stage)} under each remedy"))
-            notes = [[tag("b", row.remedy), ": ", "; ".join([*row.assumptions, *_floor(row)])] for row in one.whatif]
+            notes = [[tag("b", row.remedy), ": ", "; ".join([*words.assumed(row), *_floor(row)])] for row in one.whatif]
             parts.append(tag("ul", [tag("li", line) for line in notes], class_="assumptions"))
     return section(
         "Before decoding",
         *parts,
+        _record([row for one in passes for row in one.whatif]),
         id="pass-section",
         lead="How long vision and prefill would take with each remedy, from the first kernel of a pass to its last.",
     )
@@ -320,12 +328,13 @@ def comparison_page(comparison: TraceComparison) -> str:
         ]
         for row in comparison.kernels[:100]
     ]
+    per_step = comparison.per == "step"
     return document(
         title=f"{names['a']} and {names['b']}",
         headline=one_line(comparison.headline, 300),
         meta=[f"A: {names['a']}", f"B: {names['b']}", f"per {comparison.per}"],
         sections=[
-            _pairs("Kernel sums", comparison.kernel_sums, "kernel-sums"),
+            _pairs("Kernel sums", comparison.kernel_sums, "kernel-sums", words.KERNEL_SUMS_PER_STEP * per_step),
             _pairs("Gaps", comparison.gaps, "gaps"),
             _pairs("Counts", comparison.counts, "counts"),
             section(
@@ -342,13 +351,15 @@ def comparison_page(comparison: TraceComparison) -> str:
     )
 
 
-def _pairs(title: str, pairs: Sequence[Pair], id: str) -> Html:
+def _pairs(title: str, pairs: Sequence[Pair], id: str, remark: str = "") -> Html:
     rows = [
         [
             one_line(words.pair_name(pair), 60),
-            *(words.pair_figure(pair, value) for value in (pair.a, pair.b, pair.delta)),
+            *(words.pair_figure(pair, value) for value in (pair.a, pair.b)),
+            words.pair_delta(pair),
             words.pair_ratio(pair),
         ]
         for pair in pairs
     ]
-    return section(title, table(["", "A", "B", "B − A", "B / A"], rows, numeric=[1, 2, 3, 4]), id=id)
+    figures = table(["", "A", "B", "B − A", "B / A"], rows, numeric=[1, 2, 3, 4])
+    return section(title, figures, tag("p", remark) if remark else None, id=id)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich.console import Group, RenderableType
 from rich.text import Text
 
@@ -17,6 +19,9 @@ from laptime.trace.ranks_result import RankAnalysis, RankTimes
 HEADS = ("rank", "compute", "exposed", "copies", "idle", "span", "waited", "last", "waits for")
 SHOWN = 512
 """Ranks that a table holds; the JSON has all."""
+
+NAMED = 8
+"""Ranks that a sentence names."""
 
 
 def ranks_report(analysis: RankAnalysis) -> RenderableType:
@@ -105,10 +110,22 @@ def _remarks(analysis: RankAnalysis) -> list[str]:
             "Waited: in a collective, before the last rank had started it too. The clocks are aligned by the ends of"
             f" collectives; three of four lie within {spread} of each other. Last: collectives that it started last."
         )
-        most = max(analysis.ranks, key=lambda rank: (rank.waited_ns or 0) - (rank.exposed_waited_ns or 0))
-        if hidden := (most.waited_ns or 0) - (most.exposed_waited_ns or 0):
-            beside = text(hidden, "ns").replace(" ", KEEP_TOGETHER)
-            lines.append(f"Of what rank {most.rank} waited, {beside} had compute beside it.")
+        hidden = {rank.rank: (rank.waited_ns or 0) - (rank.exposed_waited_ns or 0) for rank in analysis.ranks}
+        if beside := [rank for rank, ns in hidden.items() if ns > 0]:
+            most = text(max(hidden.values()), "ns").replace(" ", KEEP_TOGETHER)
+            much = f"up to {most} each" if len(beside) > 1 else most
+            whose = "each rank" if len(beside) == len(analysis.ranks) > 1 else _named(beside)
+            much = much.removesuffix(" each") if whose == "each rank" else much
+            lines.append(f"Of what {whose} waited, {much} had compute beside it; exposed time lacks that.")
     else:
         lines.append(f"Who waited for whom is not known: {clocks.why}.")
     return lines
+
+
+def _named(ranks: Sequence[int]) -> str:
+    """Some ranks in a sentence: rank 3; ranks 0, 1 and 3."""
+    shown = [str(rank) for rank in ranks[:NAMED]]
+    if len(shown) == 1:
+        return f"rank {shown[0]}"
+    more = f"{len(ranks) - NAMED} more" if len(ranks) > NAMED else shown.pop()
+    return f"ranks {', '.join(shown)} and {more}"

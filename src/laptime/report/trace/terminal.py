@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from rich.console import Group, RenderableType
+from rich.padding import Padding
 from rich.text import Text
 
 from laptime.report.kit.numbers import KEEP_TOGETHER, NOTHING, count, percent, plain_text, text
@@ -39,6 +40,8 @@ def trace_report(analysis: TraceAnalysis, *, kernels: int = 12, large: int = 8) 
     if analysis.whatif:
         parts.append(_whatif(analysis.whatif))
     parts += [_pass(one) for one in analysis.passes]
+    if record := words.record([*analysis.whatif, *(row for one in analysis.passes for row in one.whatif)]):
+        parts.append(Padding(Text(record, style="dim"), (0, 0, 1, 1)))
     if analysis.launched_by:
         parts.append(launched_by_report(analysis.launched_by))
         if analysis.launched_by.work:
@@ -61,6 +64,7 @@ def comparison_report(comparison: TraceComparison, *, kernels: int = 15) -> Rend
         Text(""),
         _pairs(f"Kernel sums per {per}", comparison.kernel_sums),
         _pairs(f"Gaps per {per}", comparison.gaps),
+        *([Padding(Text(words.KERNEL_SUMS_PER_STEP, style="dim"), (0, 0, 1, 1))] if per == "step" else []),
         _pairs("Counts", comparison.counts),
         _changed_kernels(comparison, kernels),
     )
@@ -90,8 +94,10 @@ def _gap_lengths(device: DeviceTimes) -> RenderableType:
     facts = [
         words.launches(device),
         f"{counted(device.gaps.count, 'gap')} (median {text(device.gaps.median_ns, 'ns')})",
-        f"sum of kernel times {text(device.kernel_sum_ns, 'ns')}, their union {text(device.kernel_busy_ns, 'ns')}",
     ]
+    if device.kernel_sum_ns is not None:
+        union = text(device.kernel_busy_ns, "ns")
+        facts.append(f"sum of kernel times {text(device.kernel_sum_ns, 'ns')}, their union {union}")
     return with_remarks(table, [Text("; ".join(facts), style="dim"), ""])
 
 
@@ -149,7 +155,7 @@ def _whatif(rows: Sequence[WhatIf]) -> RenderableType:
     table = columns_table("remedy", "step ms", "speed-up", "floor ms", title="What if", numeric=(1, 2, 3))
     for row in rows:
         table.add_row(row.remedy, words.step_range(row), words.speedup_range(row), words.floor_ms(row))
-    assumed = [Text(f"{row.remedy}: {'; '.join(row.assumptions)}", style="dim") for row in rows]
+    assumed = [Text(f"{row.remedy}: {'; '.join(words.assumed(row))}", style="dim") for row in rows]
     return with_remarks(table, [*assumed, ""])
 
 
@@ -160,7 +166,7 @@ def _pass(one: TracedPass) -> RenderableType:
     for row in one.whatif:
         table.add_row(row.remedy, words.step_range(row), words.speedup_range(row), words.floor_ms(row))
     said = [Text(one_line(one.advice, 400))]
-    assumed = [Text(f"{row.remedy}: {'; '.join(row.assumptions)}", style="dim") for row in one.whatif]
+    assumed = [Text(f"{row.remedy}: {'; '.join(words.assumed(row))}", style="dim") for row in one.whatif]
     return with_remarks(table, [*said, *assumed, ""])
 
 
@@ -188,8 +194,8 @@ def _kernels(kernels: Sequence[Kernel], shown: int, title: str) -> RenderableTyp
 def _pairs(title: str, pairs: Sequence[Pair]) -> RenderableType:
     table = columns_table("", "A", "B", "B − A", "B / A", title=title, numeric=range(1, 5))
     for pair in pairs:
-        figures = (words.pair_figure(pair, value) for value in (pair.a, pair.b, pair.delta))
-        table.add_row(words.pair_name(pair), *figures, words.pair_ratio(pair))
+        figures = (words.pair_figure(pair, value) for value in (pair.a, pair.b))
+        table.add_row(words.pair_name(pair), *figures, words.pair_delta(pair), words.pair_ratio(pair))
     return Group(table, Text(""))
 
 

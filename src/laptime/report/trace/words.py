@@ -15,6 +15,7 @@ from laptime.trace.comparison import Pair
 from laptime.trace.headline import missing_work
 from laptime.trace.idle_words import launches_unknown
 from laptime.trace.result import MANY, DeviceTimes, Integrity, LargeGap, Steps, TraceAnalysis, TracedPass, WhatIf
+from laptime.trace.tolerance import RECORD
 
 CAUSES: dict[str, str] = {
     "host-not-launching": "host not launching",
@@ -122,20 +123,26 @@ def uncounted_layers(steps: Steps) -> str | None:
 
 def launches(device: DeviceTimes) -> str:
     """How many kernels and copies a device ran, from how many launches."""
+    ran, launched = _ran(device), _launches(device.launches)
+    if device.launched_before:
+        early = counted(device.launched_before, "activity", "activities")
+        return f"{ran}; {launched}, and {early} launched before the trace"
+    known = device.kernels is not None and device.launches is not None
+    return f"{ran} from {launched}" if known else f"{ran}; {launched}"
+
+
+def _ran(device: DeviceTimes) -> str:
+    if device.kernels is None:
+        return "kernels are not counted, as replays of graphs were recorded whole"
     sets = sum(row.count for row in device.busy if row.kind == "memset")
-    copies = sum(row.count for row in device.busy) - sets - (device.kernels or 0)
+    copies = sum(row.count for row in device.busy) - sets - device.kernels
     parts = [f"{count(device.kernels)} kernel{'' if device.kernels == 1 else 's'}"]
-    if device.kernels is not None:
-        parts += [counted(copies, "copy", "copies")] * bool(copies) + [counted(sets, "memset")] * bool(sets)
-    kernels = parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
-    if not device.launched_before:
-        return f"{kernels} from {_launches(device.launches)}"
-    early = counted(device.launched_before, "activity", "activities")
-    return f"{kernels}; {_launches(device.launches)}, and {early} launched before the trace"
+    parts += [counted(copies, "copy", "copies")] * bool(copies) + [counted(sets, "memset")] * bool(sets)
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
 
 
 def _launches(known: int | None) -> str:
-    return f"{count(known)} launches" if known is None else counted(known, "launch", "launches")
+    return "launches were not recorded" if known is None else counted(known, "launch", "launches")
 
 
 def step_title(steps: Steps) -> str:
@@ -193,6 +200,17 @@ def floor_ms(row: WhatIf) -> str:
     return decimals(None if row.floor_ns is None else row.floor_ns / 1e6, 2)
 
 
+def assumed(row: WhatIf) -> list[str]:
+    """What a range assumes, without how often such ranges held, which a report says once."""
+    return [one for one in row.assumptions if one != RECORD]
+
+
+def record(rows: Sequence[WhatIf]) -> str:
+    """How often ranges like these held, and whose they are; empty where none of the remedies was judged so."""
+    judged = dict.fromkeys(row.remedy for row in rows if RECORD in row.assumptions)
+    return f"{', '.join(judged)}: {RECORD}." if judged else ""
+
+
 def speedup_range(row: WhatIf) -> str:
     """How many times as fast the step would be: 1.35–1.50×."""
     low, high = ratio(row.speedup_low), ratio(row.speedup_high)
@@ -212,6 +230,20 @@ def pair_figure(pair: Pair, value: float | None) -> str:
     if pair.unit == "ns":
         return f"{ms_column(value)}{KEEP_TOGETHER}ms"
     return percent(value) if pair.unit == "share" else count(value)
+
+
+def pair_delta(pair: Pair) -> str:
+    """The difference of a figure in its unit; two shares differ by points of per cent."""
+    if pair.unit != "share" or pair.delta is None:
+        return pair_figure(pair, pair.delta)
+    return f"{decimals(pair.delta * 100, 1)}{KEEP_TOGETHER}points"
+
+
+KERNEL_SUMS_PER_STEP = (
+    "Kernel sums: each kernel's mean time over all of the trace, times its count in a step; gaps and busy are of one"
+    " real step, the one with the median time. So the two differ a little, also where no kernels overlap."
+)
+"""Why kernel sums are not the busy time of a step."""
 
 
 def pair_ratio(pair: Pair) -> str:

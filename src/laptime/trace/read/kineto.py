@@ -88,7 +88,8 @@ def read(path: Path, *, details: bool = True) -> GpuTimeline:
     batches, ending = read_batches(path, details=details)
     untimed, negative = sum(batch.untimed for batch in batches), sum(batch.negative for batch in batches)
     events = joined(batches)
-    findings = [] if events.activities else list(_unread(path, known=bool(untimed or events.calls or events.ranges)))
+    known = bool(untimed or events.calls or events.ranges) or ending.how != "complete"
+    findings = [] if events.activities else list(_unread(path, known=known))
     findings += _findings(ending, untimed, negative)
     activities = tables.in_one(events.activities)
     merged = split_merged(activities, events.calls, events.ranges, events.memory, events.names)
@@ -109,7 +110,10 @@ def read(path: Path, *, details: bool = True) -> GpuTimeline:
 
 
 def _unread(path: Path, *, known: bool) -> Iterable[Finding]:
-    """Why a file without any activity has none, where the file itself shows it. `known`: host work is in it."""
+    """Why a file without any activity has none, where the file itself shows it.
+
+    known: whether host work is in it, or its end is missing, so that what it holds doesn't tell what it is.
+    """
     behind, named, windowed = b"", False, False
     with closing(blocks(path)) as content:
         for block in content:
