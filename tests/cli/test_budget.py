@@ -24,6 +24,14 @@ def folder(tmp_path_factory):
     return folder
 
 
+@pytest.mark.parametrize("nothing", ["", ",", " ", " , "])
+def test_no_configuration_is_refused_in_a_line(folder, capsys, nothing):
+    code, out, err = ask(capsys, "budget", folder / "est", "--budget-ms", "170", "--config", nothing)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    with pytest.raises(LaptimeError, match="name at least one value"):
+        budget(folder / "est", {}, 170)
+
+
 def test_one_configuration_is_answered_by_the_exit_code(folder, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "120")
     code, out, _ = ask(capsys, "budget", folder / "est", "--budget-ms", "170", "--config", "batch=4,prompt=256")

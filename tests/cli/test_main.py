@@ -65,6 +65,7 @@ def test_the_root_help_imports_no_verb():
         "cli.streams",
         "cli.typer_line",
         "cli.verbs",
+        "cli.wrong_line",
     ]
     few += ["data", "data.printable", "errors"]
     assert shown.stderr.strip() == str([f"laptime.{name}" for name in few])
@@ -124,10 +125,11 @@ def test_the_completion_script_is_shown():
     assert "complete -o default -F _laptime_completion laptime" in shown.stdout
 
 
-def test_the_version_is_printed(capsys):
+@pytest.mark.parametrize("word", ["--version", "-V", "version"])
+def test_the_version_is_printed(capsys, word):
     from laptime import __version__
 
-    assert laptime(["--version"]) == 0
+    assert laptime([word]) == 0
     assert capsys.readouterr().out.strip() == __version__
 
 

@@ -18,6 +18,7 @@ from laptime.cli.declared import parameters
 from laptime.cli.plain_line import COMPLETION, plain_line
 from laptime.cli.typer_line import typer_command
 from laptime.cli.verbs import VERBS, Group, imported
+from laptime.cli.wrong_line import wrong_line
 from tests.trace.engines import published_engine
 from tests.trace.write_traces import write_kineto
 
@@ -97,6 +98,7 @@ def test_what_is_read_plainly_means_the_same_to_typer(drawn):
     words, line = drawn
     read = plain_line([*words, *line])
     if read is not None:
+        assert wrong_line([*words, *line]) is None
         assert whole(words, read.values) == by_typer(words, line)
 
 
@@ -108,7 +110,7 @@ def test_what_is_read_plainly_means_the_same_to_typer(drawn):
         ["trace", "--", "a"],
         ["trace", "a", "--device"], ["trace", "a", "--device", "--json"], ["trace", "a", "--device", "-1"],
         ["trace", "a", "--device", "1", "--device", "2"], ["audit", "a", "b"], ["compare", "a", "--stage", "decod"],
-        ["compare", "a", "b", "--processes", "3"],
+        ["compare", "a", "b", "--processes", "3"], ["fit", "a", "--out", "b", "--seed", "-1"],
     ],
 )  # fmt: skip
 def test_what_is_not_plain_is_left_to_typer(line):

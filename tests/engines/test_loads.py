@@ -92,3 +92,8 @@ def test_events_are_the_same_however_the_bytes_are_cut(cuts):
     assert [event.content for event in events] == ["hé", "", ""]
     assert events[1].usage.output == 2 and events[1].usage.cached is None
     assert events[2].last
+
+
+def test_a_seed_below_0_is_refused():
+    with pytest.raises(LaptimeError, match="the seed can't be negative: -1"):
+        poisson(2.0, 10, -1)

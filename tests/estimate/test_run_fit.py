@@ -41,6 +41,11 @@ def test_python_gives_what_the_command_line_writes(saved: Path, tmp_path: Path) 
     assert laptime.Estimator.load(tmp_path / "est").predict(asked) == fitted.predictor().predict(asked)
 
 
+def test_a_seed_below_0_is_refused(saved: Path) -> None:
+    with pytest.raises(LaptimeError, match="the seed can't be negative: -1"):
+        laptime.fit_run(saved / "steps.csv", target="step_ms", features=["batch", "prompt"], seed=-1)
+
+
 def test_a_run_is_learnt_without_a_folder(tmp_path: Path) -> None:
     frame = pl.read_parquet(run_table(tmp_path / "run.parquet"))
     fitted = fit_run(tmp_path / "run.parquet")

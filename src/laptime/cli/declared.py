@@ -26,6 +26,7 @@ class Parameter(NamedTuple):
     kind: Any  # its type, without `| None`
     declared: Declared
     required: bool
+    default: Any = None
 
 
 def argument(*, help: str, metavar: str | None = None) -> Declared:
@@ -63,7 +64,9 @@ def parameters(function: Callable[..., Any]) -> list[Parameter]:
     found = []
     for one in inspect.signature(function, eval_str=True).parameters.values():
         kind, declared = get_args(one.annotation)
-        found.append(Parameter(one.name, _without_none(kind), declared, one.default is one.empty))
+        required = one.default is one.empty
+        default = None if required else one.default
+        found.append(Parameter(one.name, _without_none(kind), declared, required, default))
     return found
 
 

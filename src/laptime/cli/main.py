@@ -96,17 +96,22 @@ def _unread() -> int:
 
 
 def _run_line(arguments: list[str]) -> int:
-    if arguments == ["--version"]:
+    if arguments in (["--version"], ["version"], ["-V"]):
         print(laptime.__version__)  # noqa: T201
         return 0
-    from laptime.cli.plain_line import plain_line
+    if arguments[:1] == ["help"]:
+        arguments = [*arguments[1:], "--help"]
+    from laptime.cli.plain_line import COMPLETION, plain_line
 
     line = plain_line(arguments)
     if line is not None:
         code = as_verb(line.function)(**line.values)
     else:
         from laptime.cli.typer_line import WrongUsageError, run_typer
+        from laptime.cli.wrong_line import wrong_line
 
+        if COMPLETION not in os.environ and (wrong := wrong_line(arguments)) is not None:
+            return _fail(wrong)
         try:
             code = run_typer(arguments)
         except WrongUsageError as error:

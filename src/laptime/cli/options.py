@@ -93,7 +93,7 @@ TrustRemoteCode = Annotated[
     bool, option("--trust-remote-code", help="Run code that comes with the model.", rich_help_panel=MODEL)
 ]
 
-Seed = Annotated[int, option("--seed", metavar="N", help="The same seed and input give the same result.")]
+Seed = Annotated[int, option("--seed", metavar="N", help="The same seed and input give the same result.", min=0)]
 Keep = Annotated[
     str,
     option(

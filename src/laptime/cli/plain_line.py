@@ -67,7 +67,9 @@ def _values(declared: list[Parameter], words: Iterator[str]) -> dict[str, Any]:
         elif name not in options or (equals and options[name].kind is bool):
             raise _NotPlainError
         elif options[name].kind is bool:
-            result[options[name].name] = not options[name].declared.names[0].endswith(f"/{name}")
+            on = not options[name].declared.names[0].endswith(f"/{name}")
+            if result.setdefault(options[name].name, on) is not on:
+                raise _NotPlainError
         else:
             given.setdefault(options[name].name, []).append(text if equals else next(words, ""))
     for one in declared:

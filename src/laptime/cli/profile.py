@@ -186,7 +186,7 @@ def profile(
         ),
     ] = None,
     seed: Annotated[
-        int, option("--seed", metavar="N", help="Seed of inputs and random weights.", rich_help_panel=INPUT)
+        int, option("--seed", metavar="N", help="Seed of inputs and random weights.", rich_help_panel=INPUT, min=0)
     ] = 0,
     repeats: Annotated[
         int, option("--repeats", metavar="N", help="At most N passes over the inputs.", rich_help_panel=MEASURING)

@@ -45,6 +45,8 @@ def constant(rate_per_s: float, requests: int) -> Load:
 
 def poisson(rate_per_s: float, requests: int, seed: int) -> Load:
     """Arrivals that don't know of each other: the distances are exponential."""
+    if seed < 0:
+        raise LaptimeError(f"the seed can't be negative: {seed}")
     gaps = np.random.default_rng(seed).exponential(1 / rate_per_s, requests)
     times = (np.cumsum(gaps) - gaps[0]).tolist() if requests else []
     return _scheduled("poisson", f"{rate_per_s:g}/s, random", times, rate_per_s)

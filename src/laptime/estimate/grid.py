@@ -30,6 +30,8 @@ def grid_of(values: Mapping[Any, Any], where: str) -> polars.DataFrame:
     `where`: what holds the mapping, for messages. Raises LaptimeError for a value that is no number, text or list of
     one of them, and for more than MOST_ROWS combinations.
     """
+    if not values:
+        raise LaptimeError(f"{where}: name at least one value, such as batch=4")
     lists: dict[str, list[Any]] = {}
     for name, some in values.items():
         listed = list(some) if isinstance(some, (list, tuple)) else [some]

@@ -89,6 +89,8 @@ def fit_run(
     frame = _frame(table, options)
     whole_run = options.target is None and is_run_frame(frame)
     measured_rows = frame.height
+    if options.seed < 0:
+        raise LaptimeError(f"the seed can't be negative: {options.seed}")
     frame, each = some_of_each(frame, options.most_rows, options.seed) if is_run_frame(frame) else (frame, None)
     notes = [] if each is None else [_drawn(frame.height, measured_rows, each)]
     tables = _tables_of_run(frame, options) if whole_run else {options.target: frame}
