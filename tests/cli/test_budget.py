@@ -80,11 +80,15 @@ def test_a_measured_table_brings_accuracies_and_judges_the_rules(folder, capsys,
     assert rules["prediction"]["late"] > rules["calibrated bound"]["late"]
     assert rules["prediction"]["wrongly_admitted"] >= rules["calibrated bound"]["wrongly_admitted"]
     assert rules["prediction + 25 %"]["unused"] > rules["prediction"]["unused"]
+    monkeypatch.setenv("COLUMNS", "80")
     _, out, _ = ask(capsys, *words)
     told = " ".join(out.split())
     for said in ("it is the most accurate that keeps the budget with 97.5", "judged by 160 measured times"):
         assert said in told, said
-    assert "wrongly admits" in out
+    assert "wrongly admitted" in told
+    assert "admits: how many configurations the rule lets pass" in told
+    for rule in rules:
+        assert any(rule in line.replace("\xa0", " ") for line in out.splitlines()), rule
 
 
 @pytest.mark.parametrize(

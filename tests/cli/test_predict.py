@@ -99,7 +99,7 @@ def test_more_bounds_are_higher(folder, capsys):
     [
         (["batch=4"], "the rows: prompt is missing; the estimator needs batch, prompt"),
         (["batch=4", "promt=64"], "did you mean prompt"),
-        (["batch=4", "prompt=many"], "prompt"),
+        (["batch=4", "prompt=many"], "'prompt' holds text ('many'), but numbers in training; a number is needed"),
         (["batch=4", "batch=5", "prompt=1"], "batch is given twice"),
         (["batch=4", "prompt"], "not of the form NAME=VALUE"),
         (["nowhere.csv"], "no such file"),

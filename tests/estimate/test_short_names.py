@@ -37,6 +37,11 @@ def test_a_typo_is_named_and_what_is_missing_is_listed(estimator):
         laptime.budget(estimator, {"top_k": [1, 2]}, budget_ms=9)
 
 
+def test_what_is_missing_has_one_name_in_a_message(estimator):
+    with pytest.raises(LaptimeError, match=r"rows: top_k is missing; the estimator needs top_k, prompt_tokens"):
+        predict(estimator, {"prompt_tokens": 64})
+
+
 def test_a_name_that_could_be_two_columns_is_refused():
     rows = [(a, b, 1.0 + a + b) for a in (1, 2, 3, 4) for b in (1, 2, 3, 4) for _ in range(3)]
     frame = pl.DataFrame(rows, schema=["x.size", "y.size", "ms"], orient="row")

@@ -53,17 +53,27 @@ def full_names(predictor: Predictor, names: Collection[str]) -> dict[str, str]:
     return full
 
 
-def require_known(predictor: Predictor, frame: pl.DataFrame, where: str) -> None:
-    """Raise LaptimeError for rows that lack a feature, with all that the estimator needs."""
+def require_known(predictor: Predictor, frame: pl.DataFrame, where: str, *, whole: bool = False) -> None:
+    """Raise LaptimeError for rows that lack a feature, with all that the estimator needs.
+
+    whole: names are said as the columns are called, where short ones are not understood.
+    """
     needed = list(dict.fromkeys([*predictor.features, *predictor.categorical]))
     missing = [name for name in needed if name not in frame.columns]
     if missing:
-        short = ", ".join(name.rpartition(".")[2] for name in needed[:NAMED])
+        said = {name: name if whole else _short(name, needed) for name in needed}
+        short, lacking = (", ".join(said[name] for name in names[:NAMED]) for names in (needed, missing))
         near = did_you_mean(missing[0], [name for name in frame.columns if name not in needed], cutoff=0.5)
         raise LaptimeError(
-            f"{where}: {', '.join(missing[:NAMED])} {'is' if len(missing) == 1 else 'are'} missing; "
+            f"{where}: {lacking} {'is' if len(missing) == 1 else 'are'} missing; "
             f"{f'{near} ' if near else ''}the estimator needs {short}"
         )
+
+
+def _short(name: str, needed: Sequence[str]) -> str:
+    """A column without "config.", as it may be asked for, unless that is another column too."""
+    short = name.rpartition(".")[2]
+    return short if sum(one.rpartition(".")[2] == short for one in needed) == 1 else name
 
 
 def unknown_reasons(predictor: Predictor, frame: pl.DataFrame) -> list[str | None]:

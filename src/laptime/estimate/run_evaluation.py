@@ -62,7 +62,7 @@ def evaluate_saved(folder: Path, table: Path, *, confidence: float = 0.95, keep:
     frame = read_table(table, keep)
     if predictor.target in frame.columns:
         frame = usable_rows(frame, [predictor.target])
-    require_known(predictor, frame, str(table))
+    require_known(predictor, frame, str(table), whole=True)
     try:
         evaluation = evaluate(predictor, frame, q=confidence, source=str(table))
     except LaptimeError as error:

@@ -284,7 +284,9 @@ def _numbers(column: pl.Series, role: str, *, missing: str = "refused") -> Float
     if not _is_number(column):
         sample = next((value for value in column.to_list() if value is not None), None)
         if role == "feature":
-            raise LaptimeError(f"feature {column.name!r} holds text ({sample!r}); name it as categorical")
+            raise LaptimeError(
+                f"feature {column.name!r} holds text ({sample!r}), but numbers in training; a number is needed"
+            )
         numbers = is_number_text(column.cast(pl.String).fill_null("0")) if column.dtype == pl.String else None
         if numbers is not None and numbers.any() and not numbers.all():
             raise LaptimeError(f"target {column.name!r} holds text ({_where_text(column)}); drop those rows")

@@ -20,7 +20,7 @@ from laptime.report.estimate.words import (
     support_line,
 )
 from laptime.report.kit.numbers import KEEP_TOGETHER, NOTHING, count, number, percent, plain_percent, text
-from laptime.report.kit.terminal import columns_table
+from laptime.report.kit.terminal import Column, columns_table
 from laptime.report.kit.text import one_line
 
 ANSWERS_SHOWN = 12
@@ -81,9 +81,10 @@ def _answers_table(report: BudgetReport) -> Table:
 def _rules_table(report: BudgetReport) -> Table:
     judged = any(rule.wrongly_admitted is not None for rule in report.rules)
     scored = any(rule.best_accuracy is not None for rule in report.rules)
-    heads = ["rule", "admits", "bound too"]
-    heads += ["wrongly admits", "wrongly refuses", "late", "unused"] if judged else []
-    table = columns_table(*heads, *(["best accuracy"] if scored else []), numeric=range(1, len(heads) + scored))
+    heads = ["admits", "bound too"]
+    heads += ["wrongly\nadmits", "wrongly\nrefuses", "late", "unused"] if judged else []
+    heads += ["best\naccuracy"] if scored else []
+    table = columns_table(Column("rule", narrow="keep"), *heads, numeric=range(1, len(heads) + 1))
     for rule in report.rules:
         table.add_row(
             *(Text(cell, style="bold" if rule is report.rules[0] else "") for cell in _rule(rule, judged, scored))

@@ -163,7 +163,12 @@ def _best_words(report: BudgetReport, best: BudgetAnswer) -> str:
 
 
 def rules_lines(report: BudgetReport) -> Iterator[str]:
-    """How the rules were judged."""
+    """What the figures of the rules mean, and how the rules were judged."""
+    if report.asked > 1:
+        yield (
+            "admits: how many configurations the rule lets pass; bound too: how many of these the calibrated bound lets"
+            " pass as well"
+        )
     yield f"sd: one standard deviation of the prediction's error, {text(report.sigma_ms, 'ms')}{_sigma_over(report)}"
     if report.measured_rows:
         yield (

@@ -104,7 +104,7 @@ class FittingTable(Table):
         """The rows below each other."""
         if self.title:
             yield Text(str(self.title), style="bold")
-        heads = [str(column.header) for column in self.columns]
+        heads = [str(column.header).replace("\n", " ") for column in self.columns]
         for cells in zip(*(column.cells for column in self.columns), strict=True):
             yield Text()
             for place, (head, cell) in enumerate(zip(heads, cells, strict=True)):

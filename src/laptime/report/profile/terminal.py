@@ -22,6 +22,7 @@ from laptime.report.kit.terminal import BAR_CELLS, Column, bar, columns_table, f
 from laptime.report.kit.text import counted, one_line
 from laptime.report.profile.subtraction import subtraction_sentence
 from laptime.report.profile.words import (
+    SHARES,
     closure_sentence,
     cut_sentence,
     few_samples_sentence,
@@ -195,6 +196,8 @@ def _remarks(summary: Summary) -> Iterable[Text]:
         yield Text(cut)
     if gaps := gaps_sentence(summary):
         yield Text(gaps, style="dim")
+    if summary.used > 1:
+        yield Text(SHARES, style="dim")
     yield Text(rates_sentence(summary), style="dim")
     if few := few_samples_sentence(summary):
         yield Text(few, style="dim")

@@ -56,6 +56,9 @@ MEANINGS: tuple[tuple[str, str], ...] = (
 """What each number of a profile means."""
 
 
+SHARES = "Shares are of the summed time of these samples, so they can differ from those of the medians."
+
+
 def time_name(name: str) -> str:
     """What a time is called in tables."""
     return TIME_NAMES.get(name, name.removesuffix("_ms").capitalize())
