@@ -167,6 +167,28 @@ def test_the_tree_is_what_is_open_at_each_launch(spans: list[tuple[int, int]], i
         assert sorted(path) == sorted(expected)
 
 
+def test_each_launch_has_its_own_path_in_towers_of_any_depth_and_width() -> None:
+    """Towers side by side, the first of them deep: their lower levels have many rows, the upper ones a single row."""
+    depths = [1_500, *([40] * 70), *([3] * 100)]
+    ranges, instants, paths, at = [], [], [], 0
+    for tower, depth in enumerate(depths):
+        names = [f"r{chr(97 + (tower + level) % 7)}" for level in range(depth)]
+        ranges += [RangeRow(at + i, at + 2 * depth - i, name, "cpu_op") for i, name in enumerate(names)]
+        for inside in sorted({0, depth // 2, depth - 1}):
+            instants.append(at + inside)
+            paths.append(names[: inside + 1])
+        at += 2 * depth + 1
+    timeline = build(*work([(instant, 1) for instant in instants]), ranges)
+    tree = launch_tree(timeline, np.arange(len(instants)))
+    for node, expected in zip(tree.node.tolist(), paths, strict=True):
+        path = []
+        while node != NOWHERE:
+            path.append(tree.names[node])
+            node = tree.parent[node]
+        assert path[::-1] == expected
+    assert len(set(zip(tree.parent.tolist(), tree.names, strict=True))) == len(tree.names)
+
+
 @pytest.mark.parametrize("share", [0.5, 0.95, 1.0])
 def test_quantiles_of_a_kernel_are_durations_that_occur(share: float) -> None:
     rng = np.random.default_rng(3)

@@ -21,8 +21,10 @@ from laptime.trace.launch_threads import NOWHERE, GrowingTree, HostThread, host_
 from laptime.trace.read.distinct import each_once
 from laptime.trace.read.timeline import GpuTimeline, Int8, Int32, Int64
 
-_DENSE = 1 << 20
-"""Keys below this are counted in a table."""
+_DENSE = 16
+"""Keys below so many times their count are counted in a table: a level of a deep tree has few of them."""
+_FEW = 64
+"""So few keys are faster in a set than in arrays."""
 
 
 class LaunchTree(msgspec.Struct, frozen=True, eq=False):
@@ -164,8 +166,7 @@ def _placed(
     label, words = _named(labels, host, needed)
     node = np.full(len(host.rows), NOWHERE, dtype=np.int32)
     kinds, size = labels.kind[host.rows].astype(np.int64), len(words) * len(KINDS)
-    for depth in range(int(level[needed].max(initial=-1)) + 1):
-        rows = needed[level[needed] == depth]
+    for depth, rows in enumerate(_by_level(needed, level)):
         within = (node[host.parent[rows]] if depth else outer[rows]).astype(np.int64)
         outermost = (kinds[rows] == OPERATOR) & (kinds[np.maximum(host.parent[rows], 0)] != OPERATOR if depth else True)
         within = in_forward_modules(timeline, labels, host.rows[rows], within, (outermost, nodes))
@@ -180,8 +181,13 @@ def _placed(
 
 def _mapped(keys: Int64, value: Callable[[int], int]) -> Int32:
     """What each key stands for; each distinct one is asked once, in ascending order."""
-    if int(keys.max(initial=0)) < _DENSE:
-        values = np.zeros(int(keys.max(initial=0)) + 1, dtype=np.int32)
+    if len(keys) <= _FEW:
+        some = keys.tolist()
+        known = {key: value(key) for key in sorted(set(some))}
+        return np.array([known[key] for key in some], dtype=np.int32)
+    most = int(keys.max())
+    if most < _DENSE * len(keys):
+        values = np.zeros(most + 1, dtype=np.int32)
         for key in np.flatnonzero(np.bincount(keys)).tolist():
             values[key] = value(key)
         return values[keys]
@@ -193,9 +199,16 @@ def _needed(host: HostThread, owner: Int32) -> npt.NDArray[np.intp]:
     """The ranges that hold a launch. `owner`: the innermost one of each, -1 for none."""
     needed = np.zeros(len(host.rows), dtype=np.bool_)
     needed[owner[owner >= 0]] = True
-    for level in range(int(host.level.max(initial=0)), 0, -1):
-        needed[host.parent[needed & (host.level == level)]] = True
+    for rows in reversed(_by_level(np.arange(len(host.rows)), host.level)[1:]):
+        needed[host.parent[rows[needed[rows]]]] = True
     return np.flatnonzero(needed)
+
+
+def _by_level(rows: npt.NDArray[np.intp], level: Int32) -> list[npt.NDArray[np.intp]]:
+    """The rows of each level from the outermost on, each in the order given."""
+    own = level[rows]
+    order = rows[np.argsort(own.astype(np.int16) if own.max(initial=0) < 2**15 else own, kind="stable")]
+    return np.split(order, np.cumsum(np.bincount(own))[:-1])
 
 
 def _named(labels: RangeLabels, host: HostThread, needed: npt.NDArray[np.intp]) -> tuple[Int32, list[str]]:
