@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -61,13 +62,51 @@ def test_an_old_encoding_gets_plain_letters(folder, encoding):
     assert shown.stdout.decode(encoding)
 
 
+CLOSED = "laptime: stdout: is closed, so that the answer can't be printed\n"
+FULL = "laptime: writing: No space left on device\n"
+
+
+def shell(line, **variables):
+    """What a line of sh ended with, where $L is laptime."""
+    known = os.environ | {"L": f"{sys.executable} -m laptime"} | variables
+    return subprocess.run(["/bin/sh", "-c", line], capture_output=True, text=True, env=known, check=False)
+
+
+HAS_FULL = Path("/dev/full").exists()
+needs_full = pytest.mark.skipif(not HAS_FULL, reason="this system has no device that is full")
+
+
+@pytest.mark.parametrize(
+    "verb", ["--version", "--help", 'audit "$RUN"', 'audit "$RUN" --json', 'report "$RUN" --force']
+)
+def test_an_answer_that_nobody_can_get_is_none(folder, verb):
+    """Neither 0 nor 1, the answers, and no crash; the page of report is written, but its name isn't said."""
+    for stdout, said in ((">&-", CLOSED), (">/dev/full", FULL)):
+        if stdout == ">&-" or HAS_FULL:
+            ended = shell(f"$L {verb} {stdout}", RUN=str(folder))
+            assert (ended.returncode, ended.stdout, ended.stderr.splitlines()[-1:]) == (2, "", said.splitlines())
+
+
+@needs_full
+@pytest.mark.parametrize(
+    ("verb", "code"),
+    [("trace nothing-is-here", 2), ("trace --devcie 1", 2), ('audit "$RUN" --html "$PAGE"', 1), ("--version", 0)],
+)
+@pytest.mark.parametrize("stderr", ["2>/dev/full", "2>&-"])
+def test_what_stderr_can_not_take_changes_no_exit_code(folder, tmp_path, verb, code, stderr):
+    known = {"RUN": str(folder), "PAGE": str(tmp_path / "page.html")}
+    assert shell(f"$L {verb}", **known).returncode == code
+    assert shell(f"$L {verb}{' --force' * (code == 1)} {stderr}", **known).returncode == code
+    assert shell(f"$L {verb}{' --force' * (code == 1)} >/dev/full {stderr}", **known).returncode == 2
+
+
 @pytest.mark.parametrize("closed", [(1,), (0, 1, 2)], ids=str)
-def test_a_closed_stream_is_no_error_and_no_file_of_a_verb_gets_its_number(folder, tmp_path, closed):
+def test_a_page_is_whole_with_streams_closed_and_no_file_of_a_verb_gets_its_number(folder, tmp_path, closed):
     """A page whose file had the number of stdout would hold what the verb prints."""
     page = tmp_path / "page.html"
     words = f'{sys.executable} -m laptime report "$RUN" --html {page} {" ".join(f"{one}>&-" for one in closed)}'
     ended = subprocess.run(["/bin/sh", "-c", words], capture_output=True, env={**os.environ, "RUN": str(folder)})
-    assert ended.returncode == 0, ended.stderr
+    assert ended.returncode == 2, ended.stderr  # where it is could not be said
     assert page.read_text().startswith("<!doctype html>")
     assert page.read_text().rstrip().endswith("</html>")
 

@@ -41,10 +41,25 @@ def main(arguments: list[str] | None = None) -> None:
     stop.watch_signals()
     try:
         make_streams_whole()
-        code = run(sys.argv[1:])
+        code = _delivered(run(sys.argv[1:]))
     finally:
         stop.leave_signals()
     _leave(code)
+
+
+def _delivered(code: int) -> int:
+    """The exit code once all that was printed has reached stdout: 2, with a line, where it can't."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        unread = _unread()
+        return unread if code in (0, 1) else code
+    except OSError as error:
+        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - or Python tries it again at its end, and changes the code
+        return _fail(_of_system(error)) if code in (0, 1) else code
+    except ValueError:  # it was closed by somebody else
+        pass
+    return code
 
 
 def _leave(code: int) -> NoReturn:
@@ -85,8 +100,12 @@ def run(arguments: list[str]) -> int:
         if stop.was_asked():  # a library made another exception of the signal's
             return _stopped()
         if isinstance(error, OSError) and error.strerror is not None:  # the disk is full, a folder went away
-            return _fail(f"{error.filename or 'writing'}: {error.strerror}")
+            return _fail(_of_system(error))
         return _crashed(error, debug=arguments[:1] == ["--debug"])
+
+
+def _of_system(error: OSError) -> str:
+    return f"{error.filename or 'writing'}: {error.strerror}"
 
 
 def _unread() -> int:

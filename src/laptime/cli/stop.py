@@ -41,7 +41,10 @@ class StopState:
         """Print the line, once."""
         if not self.said:
             self.said = True
-            os.write(2, LINE)
+            try:  # noqa: SIM105 - contextlib may not be loaded
+                os.write(2, LINE)
+            except OSError:  # a full disk: the exit code says it too
+                pass
 
     def end_at_once(self, number: int) -> None:
         """Leave without putting anything in order."""

@@ -7,11 +7,12 @@ laptime's own reports, which `console` writes. What an encoding lacks (Latin-1, 
 from __future__ import annotations
 
 import codecs
+import errno
 import io
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TextIO
 
 from laptime.data.printable import printable
@@ -67,10 +68,33 @@ class PrintableStream:
         return getattr(self._stream, name)
 
 
-def make_streams_whole() -> None:
-    """Let stdout and stderr write what their encoding lacks in plain letters, and give closed ones the null device.
+class _Messages(io.FileIO):
+    """stderr as bytes: a message that can't be written (a full disk, a pipe that nobody reads) is lost."""
 
-    With a stream closed (`>&-`), a file that a verb opens would get its number, and what is printed.
+    def write(self, message: Any) -> int:
+        with suppress(OSError):
+            super().write(message)
+        return len(message)
+
+
+class _ClosedOutput(io.RawIOBase):
+    """stdout where it was closed: what is printed reaches nobody, which is an error as on a full disk."""
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return 1
+
+    def write(self, answer: Any) -> int:
+        raise OSError(errno.EBADF, "is closed, so that the answer can't be printed", "stdout")
+
+
+def make_streams_whole() -> None:
+    """Make stdout and stderr what every verb can print on, and give closed streams the null device.
+
+    They write what their encoding lacks in plain letters. What stderr can't take is lost; what stdout can't take is an
+    OSError. With a stream closed (`>&-`), a file that a verb opens would get its number, and what is printed.
     """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         try:
@@ -79,8 +103,14 @@ def make_streams_whole() -> None:
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest number that is free: this one
         if isinstance(stream := getattr(sys, name), io.TextIOWrapper) and number:
             stream.reconfigure(errors="laptime.plain")  # for what no verb writes: help, and Python itself
-        elif stream is None:
-            setattr(sys, name, open(number, "w" if number else "r", encoding="utf-8", closefd=False))  # noqa: SIM115
+        elif stream is None and number == 0:
+            sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
+        elif stream is None and number == 1:
+            sys.stdout = io.TextIOWrapper(io.BufferedWriter(_ClosedOutput()), encoding="utf-8")
+    if sys.stderr is None or (type(sys.stderr) is io.TextIOWrapper and sys.stderr.fileno() == 2):
+        encoding = getattr(sys.stderr, "encoding", "utf-8")
+        messages = io.BufferedWriter(_Messages(2, "w", closefd=False))
+        sys.stderr = io.TextIOWrapper(messages, encoding, "laptime.plain", line_buffering=True)
 
 
 @contextmanager
