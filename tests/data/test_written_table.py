@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import polars as pl
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from laptime.data.frame import read_frame
-from laptime.data.written_table import numbers_of
+from laptime.data.number_texts import numbers_of
 from laptime.errors import LaptimeError
 from laptime.estimate.table.reading import read_table
 from laptime.estimate.table.table import make_schema, target_values
@@ -55,6 +56,85 @@ def test_written_numbers_come_back(numbers: list[float | None]) -> None:
 @pytest.mark.parametrize("names", [["a100", "h100"], ["1x8", "1x16"], ["8", "auto"], ["-", ""], ["1,2,3"]])
 def test_names_stay_names(names: list[str]) -> None:
     assert numbers_of(pl.Series("x", names)).to_list() == names
+
+
+def table(separator: str, *columns: list[str]) -> str:
+    return "\n".join(separator.join(cells) for cells in zip(*columns, strict=True)) + "\n"
+
+
+@pytest.mark.parametrize(
+    ("columns", "times"),
+    [
+        ([["at", "01.02.2024", "03.02.2024"], ["took_ms", "10,5", "1,125"]], [10.5, 1.125]),
+        ([["version", "1.2", "1.2"], ["took_ms", "10,5", "1.024,125"]], [10.5, 1024.125]),
+        ([["gpus", "0,1", "0"], ["took_ms", "10.50", "1.125"]], [10.5, 1.125]),
+        ([["host", "10.0.0.1", "10.0.0.2"], ["took_ms", "0,125", "1,125"]], [0.125, 1.125]),
+        ([["load", "0.5", "0.25"], ["took_ms", "10.500", "1.125"]], [10.5, 1.125]),
+        ([["used", "12,5 %", "50 %"], ["took_ms", "10,500", "1,125"]], [10.5, 1.125]),
+        ([["used", "12,5 %", "50 %"], ["took_ms", "1.024", "128"]], [1024, 128]),
+        ([["used", "1", "2"], ["took_ms", "1,024.5", "128"]], [1024.5, 128]),
+    ],
+)
+def test_each_column_tells_what_its_comma_means(tmp_path: Path, columns: list[list[str]], times: list[float]) -> None:
+    assert read_table(written(tmp_path, table(";", *columns)))["took_ms"].to_list() == times
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        [["batch", "1", "2"], ["took_ms", "10,500", "22,250"]],
+        [["batch", "1", "2"], ["took_ms", "10.500", "22.250"]],
+        [["gpus", "0,1", "0"], ["took_ms", "10.500", "22.250"]],
+        [["at", "01.02.2024", "03.02.2024"], ["took_ms", "10,500", "22,250"]],
+        [["version", "1.2", "1.2"], ["took_ms", "10,500", "22,250"]],
+        [["batch", "1", "2"], ["took_ms", "10.50", "22,250"]],
+    ],
+)
+def test_what_may_be_a_thousand_times_larger_is_refused(tmp_path: Path, columns: list[list[str]]) -> None:
+    with pytest.raises(LaptimeError, match=r"took_ms: (10|22)[.,]\d{3} may be .* write a point before fractions"):
+        read_table(written(tmp_path, table(";", *columns)))
+
+
+ASIDE = st.sampled_from(
+    [["0,1", "0"], ["1,22", "1,2"], ["01.02.2024", ""], ["1.2", "1.3"], ["10.0.0.1", "x"], ["1", "2"]]
+)
+
+
+@given(
+    st.lists(st.floats(0, 999_999), min_size=1, max_size=5),
+    st.integers(1, 4),
+    st.sampled_from(["10.500", "10,500"]),
+    st.booleans(),
+    st.sampled_from(";\t|"),
+    ASIDE,
+)
+def test_no_number_becomes_a_thousand_times_larger(
+    numbers: list[float], digits: int, style: str, grouped: bool, separator: str, aside: list[str]
+) -> None:
+    """Whatever stands beside a column of one style: it is read as it was meant, or refused."""
+    swapped = str.maketrans(",.", ".,") if style == "10,500" else {}
+    texts = [(f"{one:,.{digits}f}" if grouped else f"{one:.{digits}f}").translate(swapped) for one in numbers]
+    others = [aside[row % 2] for row in range(len(texts))]
+    with TemporaryDirectory() as folder:
+        file = written(Path(folder), table(separator, ["aside", *others], ["took_ms", *texts]))
+        try:
+            read = read_table(file)["took_ms"].to_list()
+        except LaptimeError as error:
+            assert " may be " in str(error)
+        else:
+            assert read == [float(f"{one:.{digits}f}") for one in numbers]
+
+
+def test_a_comma_between_columns_says_that_a_point_begins_fractions(tmp_path: Path) -> None:
+    frame = read_table(written(tmp_path, 'gpus,took_ms\n"0,1",10.500\n"0",1.125\n'))
+    assert frame["took_ms"].to_list() == [10.5, 1.125]
+    with pytest.raises(LaptimeError, match=r"took_ms: 10,500 may be 10\.5 or 10500"):
+        read_table(written(tmp_path, 'load,took_ms\n"0,5","10,500"\n"0,25","1,125"\n'))
+
+
+def test_a_table_of_very_many_columns_is_refused_at_once(tmp_path: Path) -> None:
+    with pytest.raises(LaptimeError, match=r"has 10,001 columns, and at most 10,000 are read"):
+        read_table(written(tmp_path, ",".join(f"c{one}" for one in range(10_001)) + "\n1\n"))
 
 
 @pytest.mark.parametrize("encoding", ["latin-1", "utf-16-le"])

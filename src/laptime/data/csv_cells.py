@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from laptime.data.columns import KNOB, frame_types
-from laptime.data.written_table import numbers_of, read_written, without_missing
+from laptime.data.number_texts import comma_columns, numbers_of, without_missing
+from laptime.data.written_table import read_written
+from laptime.errors import LaptimeError
 
 if TYPE_CHECKING:  # polars takes 0.2 s to import, so the functions that need it import it
     import polars
@@ -24,6 +26,9 @@ ACTIVE = r"^[=+\-@\t\r\n']"
 ESCAPED = r"^'"
 
 LIST_SEPARATOR = ";"
+
+MOST_COLUMNS = 10_000
+"""Each column is typed by itself, in about a millisecond."""
 
 NUMBER = r"^\s*[+\-]?(\d+\.?\d*|\.\d+)([eE][+\-]?\d+)?\s*$|^(?i:true|false|nan|[+\-]?inf(inity)?)$"
 WHOLE = r"^-?\d{1,18}$"
@@ -72,15 +77,25 @@ def read_csv(file: Path, *, of_samples: bool) -> polars.DataFrame:
     """A CSV file with every column typed: those of a frame by their names if it is one, others by what they hold.
 
     Cells of a frame's column that hold no number stay texts: laptime.data.frame.complete says which.
-    Raises LaptimeError for a file that is no table. Raises OSError.
+    Raises LaptimeError for a file that is no table, or a too wide one. Raises OSError.
     """
     import polars
 
     types = frame_types() if of_samples else {}
     written = read_written(file)
-    return polars.DataFrame(
-        [_typed(column, types.get(column.name), decimal_comma=written.decimal_comma) for column in written.cells]
-    )
+    if written.cells.width > MOST_COLUMNS:
+        raise LaptimeError(
+            f"{file}: has {written.cells.width:,} columns, and at most {MOST_COLUMNS:,} are read from CSV; "
+            "leave some out, or save it as Parquet"
+        )
+    numbers = (column for column in written.cells if types.get(column.name) != polars.String)
+    commas, mostly = comma_columns(numbers, comma_separates=written.comma_separates, place=file)
+    typed = []
+    for column in written.cells:
+        type_ = types.get(column.name)
+        comma = column.name in commas or (mostly and isinstance(type_, polars.List))
+        typed.append(_typed(column, type_, decimal_comma=comma))
+    return polars.DataFrame(typed)
 
 
 def _typed(

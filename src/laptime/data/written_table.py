@@ -20,14 +20,6 @@ if TYPE_CHECKING:  # polars takes 0.2 s to import, so the functions that need it
     import polars
 
 SEPARATORS = ",;\t|"
-MISSING = ("", "nan", "na", "n/a", "#n/a", "null", "none", "-")
-"""What stands for no value in a column whose other values are numbers, in any case."""
-NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
-PERCENT = r"^[+-]?(\d+\.?\d*|\.\d+) ?%$"
-THOUSANDS = r"^[+-]?\d{1,3}(,\d{3})*(\.\d+)?$"
-COMMA = r"^[+-]?(\d+|\d{1,3}(\.\d{3})+)(,\d+)?([eE][+-]?\d+)?$"
-ANY_END, SURE_END = r"\d+([eE][+-]?\d+)?\s*$", r"(\d{1,2}|\d{4,})([eE][+-]?\d+)?\s*$"
-"""What follows the mark of a fraction; three digits may follow that of thousands too."""
 KIND = "a table with a first line of column names"
 CHUNK_BYTES = 1 << 20
 
@@ -36,11 +28,11 @@ CHUNK_BYTES = 1 << 20
 class WrittenTable:
     """A table's cells as they are written, null where a cell is empty.
 
-    decimal_comma: whether 1,234 is a bit more than one, because commas separate no columns and no number has a point.
+    comma_separates: whether a comma is what separates the columns.
     """
 
     cells: polars.DataFrame
-    decimal_comma: bool
+    comma_separates: bool
 
 
 def read_written(place: Path) -> WrittenTable:
@@ -62,53 +54,7 @@ def read_written(place: Path) -> WrittenTable:
         cells = cells.rename(dict(zip(cells.columns, names, strict=True)))
     if cells.width > 1:  # a line without anything is no row
         cells = cells.filter(~polars.all_horizontal(polars.all().is_null()))
-    return WrittenTable(cells, decimal_comma=first.separator != "," and _has_decimal_commas(cells))
-
-
-def _has_decimal_commas(cells: polars.DataFrame) -> bool:
-    """Whether a comma begins the fraction in this table's numbers: surely, or as well as can be said."""
-
-    def holds(mark: str, end: str) -> bool:
-        return any(column.str.contains(rf"^\s*[+-]?[\d.]*{mark}{end}").any() for column in cells)
-
-    if holds(r"\.", SURE_END):
-        return False
-    return holds(",", SURE_END) or (holds(",", ANY_END) and not holds(r"\.", ANY_END))
-
-
-def numbers_of(texts: polars.Series, *, decimal_comma: bool = False) -> polars.Series:
-    """A column of texts as numbers, where every value that isn't missing is one; else as it is.
-
-    A percent sign is taken off and the number kept: 85 % is 85. decimal_comma: 1,234 is a bit more than one.
-    """
-    import polars
-
-    bare = without_missing(texts)
-    present = bare.drop_nulls()
-    if not present.len():
-        return texts
-    kinds = [(NUMBER, ""), (PERCENT, r" ?%"), (THOUSANDS, ","), (COMMA, r"\.")]
-    for pattern, taken_off in reversed(kinds) if decimal_comma else kinds:
-        if present.str.contains(pattern).all():
-            digits = bare.str.replace_all(taken_off, "") if taken_off else bare
-            if pattern == COMMA:
-                digits = digits.str.replace(",", ".", literal=True)
-            numbers: polars.Series = digits.cast(polars.Float64).rename(texts.name)
-            return numbers
-    return texts
-
-
-def without_missing(texts: polars.Series) -> polars.Series:
-    """The texts without blanks around them, null for what stands for no value."""
-    import polars
-
-    kept = polars.when(~polars.col("text").str.to_lowercase().is_in(MISSING)).then(polars.col("text"))
-    return texts.str.strip_chars().to_frame("text").select(kept.alias(texts.name)).to_series()
-
-
-def is_number_text(texts: polars.Series) -> polars.Series:
-    """Which texts are numbers, (n,) true or false."""
-    return texts.str.strip_chars().str.contains(NUMBER)
+    return WrittenTable(cells, comma_separates=first.separator == ",")
 
 
 @dataclass(frozen=True)

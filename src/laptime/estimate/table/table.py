@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from laptime.data.number_texts import is_number_text
 from laptime.data.record import STAGES
 from laptime.data.stats import Floats, Ints
-from laptime.data.written_table import is_number_text
 from laptime.errors import LaptimeError, did_you_mean
 from laptime.estimate.roofline.work import Work
 from laptime.estimate.table.reading import read_table
