@@ -43,6 +43,18 @@ def test_a_page_replaces_a_page_and_nothing_else(folder, tmp_path, capsys, verb)
     assert laptime([*words, str(folder / "samples-0.jsonl")]) == 2
 
 
+def test_junit_replaces_a_file_of_laptime_and_nothing_else(folder, tmp_path, capsys):
+    theirs, own = tmp_path / "theirs.xml", tmp_path / "own.xml"
+    theirs.write_text('<?xml version="1.0"?><testsuites><testsuite name="pytest"/></testsuites>')
+    before = theirs.read_bytes()
+    assert laptime(["audit", str(folder), "--junit", str(theirs)]) == 2
+    assert "is no JUnit file of laptime" in capsys.readouterr().err
+    assert theirs.read_bytes() == before
+    for _ in range(2):
+        assert laptime(["audit", str(folder), "--junit", str(own)]) in (0, 1)
+    assert b'<testsuite name="laptime audit"' in own.read_bytes()
+
+
 def test_a_pipe_and_a_device_stay(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     for place in (tmp_path / "pipe", tmp_path / "null"):

@@ -56,6 +56,19 @@ def test_a_run_is_learnt_without_a_folder(tmp_path: Path) -> None:
     assert total.predict(asked)[0] == pytest.approx(asked["total_ms"][0], rel=0.1)
 
 
+def test_too_few_samples_because_of_flags_says_how_they_are_used(tmp_path: Path) -> None:
+    path = tmp_path / "run.parquet"
+    run_table(path)
+    frame = pl.read_parquet(path).filter(pl.col("repeat") >= 0)
+    flags = pl.when(pl.int_range(pl.len()) < pl.len() - 3).then(pl.lit("foreign-process")).otherwise(pl.lit(""))
+    frame.with_columns(flags=flags).write_parquet(path)
+    few = f"; {frame.height - 3} of {frame.height} samples are flagged and were left out: .*--keep foreign-process$"
+    with pytest.raises(LaptimeError, match=few) as told:
+        fit_run(path)
+    assert "(vision_ms, prefill_ms, " in str(told.value), "one reason of several stages is said once"
+    assert fit_run(path, options=FitOptions(keep=["foreign-process"])).targets
+
+
 def test_an_estimator_is_replaced_only_when_that_is_asked(saved: Path, tmp_path: Path) -> None:
     estimator = laptime.Estimator.load(saved / "est")
     estimator.save(tmp_path / "est")

@@ -66,7 +66,7 @@ GithubSummary = Annotated[
 ]
 Junit = Annotated[
     Path | None,
-    option("--junit", metavar="FILE", help="Write JUnit XML; a file that is there is replaced.",
+    option("--junit", metavar="FILE", help="Write JUnit XML; one that laptime wrote is replaced.",
                  rich_help_panel=OUTPUT),
 ]  # fmt: skip
 OutFolder = Annotated[Path, option("--out", metavar="FOLDER", help="The folder to write.", rich_help_panel=OUTPUT)]

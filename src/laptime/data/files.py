@@ -28,6 +28,8 @@ PARTS = ("*.json", "*.jsonl", "*.safetensors", "residuals.parquet", "trees-*.txt
 
 PAGE_MARK = b'<meta name="generator" content="laptime">'
 """What a page of laptime has in its head."""
+JUNIT_MARK = b'<testsuite name="laptime '
+"""What a JUnit file of laptime begins with."""
 HEAD_BYTES = 16_384
 
 _EXCHANGE = 2  # renameat2's RENAME_EXCHANGE (linux/fs.h)
@@ -53,7 +55,8 @@ def write_whole(file: Path, content: bytes) -> None:
 def check_new_file(file: Path | None, option: str, *, force: bool) -> None:
     """Raise LaptimeError if the file can't be written, or is there and may not be replaced. Ask before long work.
 
-    With `force` a page replaces only a page, and no file replaces a part of a run, an estimator or a policy.
+    With `force` a page replaces only a page, a JUnit file only one of laptime's, and no file replaces a part of a run,
+    an estimator or a policy.
     option: the option that named the file, for the message ("--html").
     """
     if file is not None and str(file) == "-":
@@ -73,6 +76,8 @@ def check_new_file(file: Path | None, option: str, *, force: bool) -> None:
         raise LaptimeError(f"{option} {file}: belongs to what laptime measured or learnt there; name another file")
     if option == "--html" and not _is_page(file):
         raise LaptimeError(f"{option} {file}: is no page of laptime, and is never replaced; name another file")
+    if option == "--junit" and not _begins_with(file, JUNIT_MARK):
+        raise LaptimeError(f"{option} {file}: is no JUnit file of laptime, and is never replaced; name another file")
     _check_writable(file, option)
 
 
@@ -98,6 +103,11 @@ def _belongs_to_result(file: Path) -> bool:
 
 def _is_page(file: Path) -> bool:
     """Whether laptime wrote this page, or the file is empty or a link to nothing."""
+    return _begins_with(file, PAGE_MARK)
+
+
+def _begins_with(file: Path, mark: bytes) -> bool:
+    """Whether a file has this mark near its beginning, is empty or a link to nothing."""
     try:
         with file.open("rb") as opened:
             head = opened.read(HEAD_BYTES)
@@ -105,7 +115,7 @@ def _is_page(file: Path) -> bool:
         return True
     except OSError:
         return False
-    return not head or PAGE_MARK in head
+    return not head or mark in head
 
 
 def is_own_page(file: Path) -> bool:

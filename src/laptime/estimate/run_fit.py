@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 import polars
 
+from laptime.data.record import LEFT_OUT
 from laptime.data.shown import Shown
 from laptime.errors import LaptimeError
 from laptime.estimate.estimator import Estimator
@@ -108,8 +109,11 @@ def fit_run(
         targets[fitted.estimator.target] = fitted
     progress("done", len(tables), len(tables))
     if not targets:
-        why = "; ".join(f"{name}: {reason}" for name, reason in skipped.items())
-        raise LaptimeError(f"{source}no stage can be learnt ({why})")
+        alike: dict[str, list[str]] = {}
+        for name, reason in skipped.items():
+            alike.setdefault(reason, []).append(name)
+        why = "; ".join(f"{', '.join(names)}: {reason}" for reason, names in alike.items())
+        raise LaptimeError(f"{source}no stage can be learnt ({why}){_left_out(table, options, measured_rows)}")
     if place is not None:
         _save(targets, place, force=force)
     return FittedRun(targets, skipped)
@@ -119,6 +123,20 @@ def _frame(table: Any, options: FitOptions) -> polars.DataFrame:
     if isinstance(table, (str, Path)):
         return read_table(table, options.keep, by_token=options.target is None)
     return as_polars(table)
+
+
+def _left_out(table: Any, options: FitOptions, used: int) -> str:
+    """How many of a run's samples weren't learnt from, and how they would be; empty where all were, or for a frame."""
+    if not isinstance(table, (str, Path)):
+        return ""
+    flagged = read_table(table, sorted(LEFT_OUT))
+    if flagged.height <= used or "flags" not in flagged.columns:
+        return ""
+    names = set(flagged["flags"].fill_null("").str.split(",").explode().to_list()) & LEFT_OUT - set(options.keep)
+    return (
+        f"; {flagged.height - used} of {flagged.height} samples are flagged and were left out: measure again"
+        f" undisturbed, or use them all the same with --keep {','.join(sorted({*names, *options.keep}))}"
+    )
 
 
 def _tables_of_run(frame: polars.DataFrame, options: FitOptions) -> dict[str | None, polars.DataFrame]:
