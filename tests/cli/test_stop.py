@@ -10,7 +10,7 @@ import time
 import pytest
 
 PROGRAM = """
-import os, sys, time, types
+import importlib.machinery, os, sys, time, types
 from laptime.cli.stop import leave_signals, watch_signals
 watch_signals()
 print("watching", flush=True)
@@ -23,6 +23,9 @@ module = types.ModuleType("slow_verb")
 def slow_verb() -> int:
     '''Sleep.'''
     try:
+        if place == "loading":
+            loader = ExtensionFileLoader("slow", "slow.so")
+            loader.exec_module(None)
         print("working", flush=True)
         time.sleep(60)
     except BaseException:
@@ -31,6 +34,11 @@ def slow_verb() -> int:
         if place == "made into another":
             raise ImportError("no such module")
         raise
+class ExtensionFileLoader(importlib.machinery.ExtensionFileLoader):
+    def exec_module(self, module):
+        print("working", flush=True)
+        time.sleep(0.5)
+        print("loaded", flush=True)
 module.slow_verb = slow_verb
 sys.modules["slow_verb"] = module
 verbs.VERBS["Measure"]["slow"] = verbs.Verb("slow_verb:slow_verb", "Sleep.")
@@ -52,6 +60,7 @@ def heard():
     [
         ("starting", signal.SIGTERM, 143), ("working", signal.SIGINT, 130), ("working", signal.SIGHUP, 129),
         ("made into another", signal.SIGTERM, 143), ("twice", signal.SIGINT, 130),
+        ("loading", signal.SIGINT, 130),
     ],
 )  # fmt: skip
 def test_one_line_and_one_code(place, number, code):
@@ -71,6 +80,8 @@ def test_one_line_and_one_code(place, number, code):
     if place == "twice":
         assert process.stdout.readline().strip() == "putting in order"
         process.send_signal(number)
+    if place == "loading":  # a library is whole before the verb is interrupted
+        assert process.stdout.readline().strip() == "loaded"
     _, said = process.communicate(timeout=60)
     assert process.returncode == code
     assert said == "laptime: stopped; what was written is kept\n"

@@ -110,6 +110,17 @@ def test_a_machine_that_is_slower_than_the_learnt_one_gets_its_promise_back(
     assert np.mean(in_time(uncorrected, budget_ms, 10)) < 0.5
 
 
+def test_bounds_that_promised_nothing_are_corrected_once_they_are_learnt(machine: Machine) -> None:
+    simulated, adapted = machine
+    simulated.slower = 1.0
+    nothing = bounds_of([np.inf] * len(BLOCKS), space=BLOCKS)
+    for online in (True, False):
+        fresh = AdaptiveModel(adapted.loaded, adapted.policy, nothing, online=online)
+        assert fresh.online is None
+        fresh.learn_bounds([f"what is {seed}?" for seed in range(20)])
+        assert (fresh.online is not None) == online
+
+
 def test_a_saved_stream_goes_on_where_it_ended(machine: Machine, tmp_path: Path) -> None:
     """Another object, as in the next process, begins with what was learnt; calls that still ran don't come back."""
     simulated, adapted = machine

@@ -184,7 +184,7 @@ class AdaptiveModel:
             self.bounds = msgspec.structs.replace(learnt, fast=self.model.fast is not None)
             self.leeway = None
             self._texts = KnownTexts(self.bounds)
-            self._correction = OnlineCorrection(self.bounds, online=self.online is not None)
+            self._correction = OnlineCorrection(self.bounds, online=self._correction.asked)
 
     @property
     def loaded(self) -> Loaded:

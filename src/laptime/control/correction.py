@@ -28,6 +28,7 @@ class OnlineCorrection:
     """
 
     def __init__(self, bounds: Bounds, online: streams.Online | bool) -> None:
+        self.asked = online is not False  # bounds that promise nothing have no stream, those learnt later may
         state = stream_of(bounds) if online is True else online or None
         if state is not None and not math.isclose(state.q, bounds.confidence):
             raise LaptimeError(

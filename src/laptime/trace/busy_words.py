@@ -14,7 +14,7 @@ _SHOWN = 0.005
 
 def percent(share: float) -> str:
     """A share in whole percent; never 100 % for what is less."""
-    share = round(share, 9)  # sums of shares miss 1 by rounding
+    share = round(share, 12)  # sums of shares miss 1 by rounding
     if 0.9995 <= share < 1:
         return "over 99.9 %"
     return f"{share * 100:.0f} %" if share < 0.995 or share == 1 else f"{share * 100:.1f} %"
