@@ -181,6 +181,29 @@ def test_a_path_that_is_not_there_gets_the_names_beside_it(tmp_path, capsys):
     assert f"no such file or folder; did you mean {tmp_path / 'demo'}?" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("written", "there", "near"),
+    [
+        ("nofile.yaml", "e.yaml", False), ("run.json", "est.json", False), ("dmeo.csv", "demo.csv", True),
+        ("demo.jsn", "demo.json", True), ("steps2.csv", "steps.csv", True), ("a.parquet", "b.parquet", False),
+    ],
+)  # fmt: skip
+def test_a_name_is_near_by_more_than_its_ending(tmp_path, capsys, written, there, near):
+    (tmp_path / there).touch()
+    for verb in ("audit", "sweep", "trace"):
+        assert laptime([verb, str(tmp_path / written)]) == 2
+        assert (f"; did you mean {tmp_path / there}?" in capsys.readouterr().err) is near
+
+
+def test_a_message_about_one_path_offers_no_name_for_another(tmp_path, monkeypatch, capsys):
+    """Of the two arguments only the first is at fault; the second stands in the message's words too."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "t.csv").write_text("a,b\n1,2\n")
+    (tmp_path / "tables").touch()
+    assert laptime(["evaluate", "t.csv", "table"]) == 2
+    assert "did you mean" not in capsys.readouterr().err
+
+
 def test_the_verb_is_no_path_that_is_not_there(tmp_path, monkeypatch, capsys):
     """A file beside it is called nearly as the verb is, which the message names too."""
     monkeypatch.chdir(tmp_path)

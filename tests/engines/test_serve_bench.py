@@ -325,3 +325,21 @@ def test_where_nobody_answers_nothing_is_left_and_the_question_is_read_first(cap
         assert run(["serve-bench", "http://localhost:9", *words]) == 2
         err = capsys.readouterr().err
         assert (says in err, err.count("\n")) == (True, 1), err
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("https://localhost:99999", "https://localhost:99999: no address of a server: a port is a number from 1"),
+        ("http://h:port", "a port is a number"), ("http://h:0", "a port is a number"),
+        ("localhost:1", "http:// or https:// is missing"), ("localhost", "http:// or https:// is missing"),
+        ("ftp://h", "it begins with ftp://"), ("http://", "it names no host"), ("http://h/?a=1", "it has a [?] or a #"),
+        ("http://name:secret-value@h:1", r"^\.\.\.@h:1: .* a name or a password stands in it"),
+        ("http://name:secret@value@h:99999", "a name or a password stands in it"),
+        ("name:secret-value@h", "a name or a password stands in it"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_an_address_is_said(url, said):
+    with pytest.raises(LaptimeError, match=said) as refused:
+        endpoint_url(url, "chat")
+    assert "secret" not in str(refused.value)

@@ -224,6 +224,17 @@ def test_remote_code_runs_only_when_allowed(tmp_path: Path, monkeypatch: pytest.
 # -- names, devices, dtypes ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("device", "near"),
+    [
+        ("gpu", "did you mean cuda?"), ("GPU", "did you mean cuda?"), ("gpu:0", "did you mean cuda?"),
+        ("1", "did you mean cuda:1?"), ("CPU", "did you mean cpu?"), ("cdua", "did you mean cuda?"),
+    ],
+)  # fmt: skip
+def test_a_device_that_is_none_gets_the_near_one(device: str, near: str) -> None:
+    assert near in says("preset:tiny-llm", device=device)
+
+
 def test_names_that_lead_nowhere() -> None:
     assert "did you mean tiny-vlm" in says("preset:tiny-vml")
     assert "tiny-llm" in says("preset:")

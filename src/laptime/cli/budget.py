@@ -47,7 +47,7 @@ def budget(
     Exit codes: 0 yes (of a grid: at least one), 1 no or unknown, 2 usage or unreadable input.
     """
     from laptime.cli.estimator_options import assignments, token_counts
-    from laptime.cli.options import milliseconds, share
+    from laptime.cli.options import confidence_share, milliseconds
     from laptime.cli.output import give
     from laptime.estimate.budget import budget as judge
     from laptime.estimate.table.reading import kept_flags
@@ -60,7 +60,7 @@ def budget(
         estimator,
         grid if grid is not None else assignments(config or []),
         milliseconds("--budget-ms", budget_ms),
-        confidence=share("--confidence", confidence),
+        confidence=confidence_share(confidence),
         accuracy=accuracy,
         tokens=token_counts(tokens),
         keep=kept_flags(keep),

@@ -21,6 +21,7 @@ from laptime.cli.options import (
     Junit,
     Keep,
     Stage,
+    confidence_share,
     share,
 )
 from laptime.cli.output import give
@@ -109,7 +110,7 @@ def compare(
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # nothing here multiplies matrices
     check_ci(github_summary=github_summary, junit=junit)
     asked = None if stage is None else stage.value
-    effect, sure = share("--min-effect", min_effect), share("--confidence", confidence)
+    effect, sure = share("--min-effect", min_effect), confidence_share(confidence, least=0.5)  # check_question's
     if run is not None or against is not None:
         if run is None or against is None or a is not None or baseline:
             raise LaptimeError("--run COMMAND and --against COMMAND belong together, and no run folder beside them")

@@ -127,7 +127,7 @@ def train(
 
     Exit codes: 0 done, 2 usage, unreadable input or a sweep that can't be learned from.
     """
-    share = options.share("--confidence", confidence)
+    share = options.confidence_share(confidence)
     if len(features) > 1 and answers is not None:
         raise LaptimeError(
             "--answers holds the features of one early block: search with several --features first, then train with "

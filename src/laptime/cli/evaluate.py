@@ -71,7 +71,7 @@ def evaluate(
     Exit codes: 0 done, 2 usage or unreadable input.
     """
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    from laptime.cli.options import names, share
+    from laptime.cli.options import confidence_share, names
     from laptime.cli.output import give
     from laptime.cli.progress import progress
     from laptime.data.files import check_new_file
@@ -80,7 +80,7 @@ def evaluate(
     from laptime.estimate.table.reading import kept_flags
     from laptime.estimate.total import is_estimator
 
-    sure = share("--confidence", confidence)
+    sure = confidence_share(confidence)
     check_new_file(html, "--html", force=force)
     if is_estimator(what):
         if table is None:

@@ -142,17 +142,28 @@ WRITES = ("--html", "--out", "--to", "--junit", "--perfetto")
 """Options that name what is written, so that nothing of the name needs to be there."""
 
 
+NEAR_STEM = 0.75
+"""How alike two names without their endings must be, from 0 to 1: .yaml on both makes no names alike."""
+
+
 def _near_paths(message: str, arguments: list[str]) -> str:
-    """Of an argument that names nothing and that the message is about: what beside it has nearly its name."""
+    """Of an argument that names nothing, which the message begins with: what beside it has nearly its name."""
+    from difflib import SequenceMatcher
+
     for before, argument in pairwise(arguments):  # the verb is none
         path = Path(argument)
-        if argument in message and not argument.startswith("-") and before not in WRITES:
+        begins = tuple(f"{named}{mark}" for named in (argument, path, f"{before} {argument}") for mark in (": ", " "))
+        if message.startswith(begins) and before not in WRITES:
             with suppress(OSError, ValueError):
-                if not path.exists() and path.parent.is_dir():
+                if not path.exists() and path.parent.is_dir() and "did you mean" not in message:
                     names = {entry.name: str(path.parent / entry.name) for entry in path.parent.iterdir()}
+                    alike = SequenceMatcher(b=path.stem)
+                    for name in list(names):
+                        alike.set_seq1(Path(name).stem)
+                        if alike.real_quick_ratio() < NEAR_STEM or alike.ratio() < NEAR_STEM:
+                            del names[name]
                     near = did_you_mean(path.name, names, cutoff=0.7, shown=names)
-                    if near and "did you mean" not in message:
-                        return f"{message}; {near}"
+                    return f"{message}; {near}" if near else message
     return message
 
 

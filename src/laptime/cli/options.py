@@ -146,17 +146,37 @@ def numbers(option: str, words: str) -> list[float]:
 
 def share(option: str, words: str) -> float:
     """A share written as 2% or 0.02. Raises LaptimeError for anything else, a bare 2 included."""
+    value = _share(words)
+    if not 0 <= value < 1:
+        raise _no_share(option, words, "from 0 to below 1", "2%")
+    return value
+
+
+def confidence_share(words: str, *, least: float | None = None) -> float:
+    """A --confidence written as 95% or 0.95. Raises LaptimeError for anything else.
+
+    least: the least that answers something; None for anything above 0.
+    """
+    value = _share(words)
+    if not (value > 0 if least is None else least <= value) or not value < 1:
+        wanted = "above 0 and below 1" if least is None else f"from {least:g} to below 1"
+        raise _no_share("--confidence", words, wanted, "95%")
+    return value
+
+
+def _share(words: str) -> float:
     bare = words.strip()
     try:
-        value = float(bare.removesuffix("%")) / (100 if bare.endswith("%") else 1)
+        return float(bare.removesuffix("%")) / (100 if bare.endswith("%") else 1)
     except ValueError:
-        value = math.nan
-    if not 0 <= value < 1:
-        meant = f"{value:g}%" if 1 <= value < 100 else "95%" if option == "--confidence" else "2%"
-        raise LaptimeError(
-            f"{option} {words}: write a share from 0 to below 1, as {meant} or {float(meant[:-1]) / 100:g}"
-        )
-    return value
+        return math.nan
+
+
+def _no_share(option: str, words: str, wanted: str, example: str) -> LaptimeError:
+    value = _share(words)
+    likely = 50 if option == "--confidence" else 1
+    meant = f"{value:g}%" if likely <= value < 100 else example
+    return LaptimeError(f"{option} {words}: write a share {wanted}, as {meant} or {float(meant[:-1]) / 100:g}")
 
 
 def milliseconds(option: str, words: str) -> float:

@@ -40,13 +40,13 @@ def predict(
     never varied), 2 usage or unreadable input.
     """
     from laptime.cli.estimator_options import assignments, token_counts
-    from laptime.cli.options import milliseconds, share
+    from laptime.cli.options import confidence_share, milliseconds
     from laptime.cli.output import give
     from laptime.data.files import check_new_file, write_new_file
     from laptime.estimate.prediction import predict as predict_rows
     from laptime.estimate.table.reading import kept_flags
 
-    sure = share("--confidence", confidence)
+    sure = confidence_share(confidence)
     limit = None if budget_ms is None else milliseconds("--budget-ms", budget_ms)
     if to is not None and to.suffix.lower() not in {".csv", ".parquet", ".pq"}:
         raise LaptimeError(f"--to {to}: name a .csv or .parquet file")

@@ -89,18 +89,43 @@ def endpoint_url(url: str, api: str) -> str:
 
     Raises LaptimeError for anything but http and https with a host.
     """
-    try:
-        parts = urlsplit(url)
-        known = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
-    except ValueError:  # an address in brackets that never close, or a port that is no number
-        raise LaptimeError(f"{url}: no address of a server; write it as http://localhost:8000") from None
-    if not known or parts.username or parts.query or parts.fragment:
-        raise LaptimeError(f"{url}: no address of a server; write it as http://localhost:8000")
+    wrong = _wrong_address(url)
+    if wrong is not None:
+        shown = url if "@" not in url else f"...@{url.rpartition('@')[2]}"  # a password is never shown
+        raise LaptimeError(f"{shown}: no address of a server: {wrong}")
+    parts = urlsplit(url)
     path = parts.path.rstrip("/")
     ending = "/chat/completions" if api == "chat" else "/completions"
     if not path.endswith("/completions"):
         path = (path or "/v1") + ending
     return f"{parts.scheme}://{parts.netloc}{path}"
+
+
+def _wrong_address(url: str) -> str | None:
+    """What keeps a text from being the address of a server, and how to mend it; None where nothing does."""
+    example = "write it as http://localhost:8000"
+    if "@" in url:
+        return "a name or a password stands in it; leave it out, and name the key's variable with --api-key-env"
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname
+    except ValueError:  # brackets that never close
+        return example
+    if "://" not in url:
+        return f"http:// or https:// is missing; {example}"
+    if parts.scheme not in ("http", "https"):
+        return f"it begins with {parts.scheme or 'nothing'}://, and only http:// and https:// are known; {example}"
+    if not host:
+        return f"it names no host; {example}"
+    try:
+        port = parts.port
+    except ValueError:
+        port = 0
+    if port == 0:
+        return f"a port is a number from 1 to 65535; {example}"
+    if parts.query or parts.fragment:
+        return "it has a ? or a #; leave that and what follows out"
+    return None
 
 
 class _Bench:

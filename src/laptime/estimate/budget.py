@@ -23,6 +23,7 @@ from laptime.errors import LaptimeError
 from laptime.estimate.grid import grid_of, read_grid
 from laptime.estimate.in_ms import in_ms
 from laptime.estimate.known import check_names, full_names, require_known, unknown_reasons
+from laptime.estimate.learn.conformal import check_confidence
 from laptime.estimate.predictor import Predictor, bases_of
 from laptime.estimate.table.reading import read_table
 from laptime.estimate.table.table import as_polars, other_value_rows, require_columns
@@ -202,8 +203,7 @@ def check_budget(budget_ms: float, confidence: float) -> None:
     """Raise LaptimeError for a budget that is not above 0 and finite, or a confidence outside (0, 1)."""
     if not (np.isfinite(budget_ms) and budget_ms > 0):
         raise LaptimeError(f"a budget of {budget_ms:g} ms: give a time above 0, in milliseconds")
-    if not 0 < confidence < 1:
-        raise LaptimeError(f"confidence {confidence:g}: a share between 0 and 1, written as 0.95 or 95%")
+    check_confidence(confidence)
 
 
 def rules_of_thumb(median_ms: Floats, sigma_ms: float) -> dict[str, Floats]:

@@ -21,7 +21,7 @@ from laptime.errors import LaptimeError
 from laptime.estimate.grid import grid_of
 from laptime.estimate.in_ms import in_ms
 from laptime.estimate.known import check_names, full_names, require_known, unknown_reasons
-from laptime.estimate.learn.conformal import check_level
+from laptime.estimate.learn.conformal import check_confidence
 from laptime.estimate.predictor import Predictor, bases_of
 from laptime.estimate.table.table import as_polars
 from laptime.estimate.total import load_predictor
@@ -85,7 +85,7 @@ def predict(
     keep: flags whose samples are used all the same, where the table is a run folder.
     Raises LaptimeError for input that can't be read or asked.
     """
-    check_level(np.atleast_1d(confidence))
+    check_confidence(confidence)
     predictor = in_ms(load_predictor(estimator, tokens) if isinstance(estimator, (str, Path)) else estimator)
     asked = grid_of(rows, "the rows") if isinstance(rows, Mapping) else as_polars(rows, keep)
     asked = asked.rename(full_names(predictor, asked.columns))

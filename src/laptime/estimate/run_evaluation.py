@@ -18,6 +18,7 @@ from laptime.estimate.judge.evaluation_result import Evaluation
 from laptime.estimate.judge.splits import Split
 from laptime.estimate.known import require_known
 from laptime.estimate.learn.card import ModelCard
+from laptime.estimate.learn.conformal import check_confidence
 from laptime.estimate.run_fit import FitOptions, chosen_columns, make_estimator, outliers_of
 from laptime.estimate.table.reading import Columns, is_run_frame, read_table, usable_rows
 from laptime.estimate.table.table import require_columns
@@ -58,6 +59,7 @@ def evaluate_saved(folder: Path, table: Path, *, confidence: float = 0.95, keep:
     keep: flags whose samples are used all the same.
     Raises LaptimeError for input that can't be read or judged.
     """
+    check_confidence(confidence)
     predictor = load_predictor(folder)
     frame = read_table(table, keep)
     if predictor.target in frame.columns:
@@ -91,6 +93,7 @@ def evaluate_table(
     progress: called after each split, with how many are done. Raises LaptimeError for a table that can't be read,
     learnt from or split.
     """
+    check_confidence(confidence)
     frame = read_table(table, options.keep)
     columns = chosen_columns(frame, options.target, options)
     if is_run_frame(frame):

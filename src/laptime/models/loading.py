@@ -139,7 +139,11 @@ def resolve_device(device: str) -> torch.device:
     try:
         target = torch.device(device)
     except RuntimeError:
-        near = did_you_mean(device, ("auto", "cpu", "cuda"), cutoff=0.5)
+        written = device.lower()
+        if "gpu" in written or written.isdigit() or "nvidia" in written:  # gpu is nearer to cpu than to cuda
+            near = f"did you mean {f'cuda:{written}' if written.isdigit() else 'cuda'}?"
+        else:
+            near = did_you_mean(written, ("auto", "cpu", "cuda"))
         raise LaptimeError(
             f"device {device!r} is unknown: {f'{near} ' if near else ''}use auto, cpu, cuda or cuda:N"
         ) from None

@@ -233,6 +233,12 @@ def calibrate(
     return CalibratedRegressor(regressor, np.sort(scaled), spread, groups=by_group)
 
 
+def check_confidence(confidence: float) -> None:
+    """Raise LaptimeError for a confidence that is no share strictly between 0 and 1."""
+    if not 0 < confidence < 1:
+        raise LaptimeError(f"confidence {confidence:g}: a share between 0 and 1, written as 0.95 or 95%")
+
+
 def check_level(q: Floats) -> None:
     """Raise LaptimeError for a level that is no share strictly between 0 and 1."""
     if not ((q > 0) & (q < 1)).all():
