@@ -150,11 +150,35 @@ def test_what_is_no_utf_8_is_refused(tmp_path: Path, encoding: str) -> None:
         ("batch\tseq\ttook_ms\r\n1\t128\t1.25\r\n2\t256\t2.5\r\n4\t1024\t5.75\r\n", "utf-16"),
         ("sep=;\nbatch;seq;took_ms\n1;128;1.25\n\n2;256;2.5\n4;1024;5.75\n\n", "utf-8"),
         ("# written by a bench\n# on a host\nbatch,seq,took_ms\n1,128,1.25\n2,256,2.5\n4,1024,5.75", "utf-8"),
+        ("# written by a bench\n\nbatch,seq,took_ms\n1,128,1.25\n2,256,2.5\n4,1024,5.75", "utf-8"),
+        ("\n  \nbatch,seq,took_ms\n1,128,1.25\n   \n2,256,2.5\n,,\n4,1024,5.75\n \t\n", "utf-8"),
+        ("batch,seq,took_ms\r1,128,1.25\n2,256,2.5\n4,1024,5.75\n", "utf-8"),
+        ("sep=;\nbatch,seq,took_ms\n1,128,1.25\n2,256,2.5\n4,1024,5.75\n", "utf-8"),
+        ('"sep=;"\nbatch;seq;took_ms\n1;128;1.25\n2;256;2.5\n4;1024;5.75\n', "utf-8"),
         ("batch,seq,took_ms\r1,128,1.25\r2,256,2.5\r4,1024,5.75\r", "utf-8"),
     ],
 )
 def test_other_encodings_line_ends_and_lines_before_the_names(tmp_path: Path, text: str, encoding: str) -> None:
     assert read_table(written(tmp_path, text, encoding)).cast(PLAIN.schema).equals(PLAIN)
+
+
+def test_a_line_without_anything_is_no_row_of_one_column_either(tmp_path: Path) -> None:
+    assert read_table(written(tmp_path, "took_ms\n1.5\n\n2.5\n  \n"))["took_ms"].to_list() == [1.5, 2.5]
+    assert read_table(written(tmp_path, 'took_ms\n1.5\n""\n2.5\n'))["took_ms"].to_list() == [1.5, None, 2.5]
+
+
+@pytest.mark.parametrize("number", ["2.5", "2,5"])
+def test_the_separator_is_what_the_rows_share(tmp_path: Path, number: str) -> None:
+    """A comma in a name separates nothing, and a decimal comma in each row doesn't either."""
+    frame = read_table(written(tmp_path, f"batch;time, all;seq\n1;{number};8\n2;{number};8\n"))
+    assert frame.columns == ["batch", "time, all", "seq"]
+    assert frame["time, all"].to_list() == [2.5, 2.5]
+
+
+@pytest.mark.parametrize("told", ['"', "é"])
+def test_what_cannot_separate_is_refused(tmp_path: Path, told: str) -> None:
+    with pytest.raises(LaptimeError, match=f"line 1: {told} can't separate columns; write sep=, or sep=; there"):
+        read_table(written(tmp_path, f"sep={told}\nbatch,took_ms\n1,2\n"))
 
 
 @pytest.mark.parametrize("separator", [",", ";", "\t"])

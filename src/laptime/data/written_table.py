@@ -22,6 +22,11 @@ if TYPE_CHECKING:  # polars takes 0.2 s to import, so the functions that need it
 SEPARATORS = ",;\t|"
 KIND = "a table with a first line of column names"
 CHUNK_BYTES = 1 << 20
+ROWS_LOOKED_AT = 50
+LINE_END = re.compile(r"\r\n|\r|\n")
+LONE_RETURN = re.compile(r"\r(?![\n])(?=.)", re.DOTALL)
+QUOTED = re.compile(r'"[^"]*"')
+SEPARATOR_LINE = re.compile(r'^("?)sep=(.)\1$', re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,7 @@ def read_written(place: Path) -> WrittenTable:
     import polars
 
     first = _first_lines(place)
-    source = place if first.plain else BytesIO(_text(place, first).replace("\r", "\n").encode())
+    source = place if first.plain else BytesIO(LINE_END.sub("\n", _text(place, first)).encode())
     try:
         with table_errors(place, KIND):
             cells = polars.read_csv(source, infer_schema=False, separator=first.separator, skip_lines=first.skipped)
@@ -52,9 +57,19 @@ def read_written(place: Path) -> WrittenTable:
     names = [name.strip() for name in cells.columns]
     if len(set(names)) == len(names):
         cells = cells.rename(dict(zip(cells.columns, names, strict=True)))
-    if cells.width > 1:  # a line without anything is no row
-        cells = cells.filter(~polars.all_horizontal(polars.all().is_null()))
-    return WrittenTable(cells, comma_separates=first.separator == ",")
+    return WrittenTable(_rows_with_something(cells), comma_separates=first.separator == ",")
+
+
+def _rows_with_something(cells: polars.DataFrame) -> polars.DataFrame:
+    """The rows but those of lines without anything: no values, or nothing but blanks. A written "" is something."""
+    import polars
+
+    rows = polars.Series(range(cells.height), dtype=polars.Int64)
+    for column in cells:
+        rows = rows.filter(column.gather(rows).str.contains(r"^\s+$").fill_null(value=True))
+        if not rows.len():
+            return cells
+    return cells.filter(~polars.int_range(cells.height, eager=True).is_in(rows.implode()))
 
 
 @dataclass(frozen=True)
@@ -88,33 +103,61 @@ def _first_lines(place: Path) -> _Head:
                 break
             lines += chunk.count(b"\n")
             chunk = file.read(CHUNK_BYTES)
-    plain = encoding != "utf-16" and not ("\r" in text and "\n" not in text)
-    there = text.splitlines()
-    skipped = _lines_before_names(there)
-    if skipped and (told := re.match(r"^sep=(.)$", there[0], re.IGNORECASE)):  # how spreadsheets are told
-        return _Head(encoding, plain, skipped, told[1])
-    names = next((line for line in there[skipped:] if line.strip()), "")
+    there = LINE_END.split(text)
+    lone_return = "\r" in text and LONE_RETURN.search(QUOTED.sub("", text)) is not None
+    plain = encoding != "utf-16" and not lone_return
+    skipped, told = _lines_before_names(there), _told_separator(there[0], place)
+    names = there[skipped] if skipped < len(there) else ""
     if "\0" in names:
         raise LaptimeError(f"{place}: holds zero bytes, as UTF-16 text does; save the table as UTF-8")
-    return _Head(encoding, plain, skipped, _separator(names))
+    if told is None or told not in names:
+        told = _separator(there[skipped : skipped + ROWS_LOOKED_AT])
+    return _Head(encoding, plain, skipped, told)
+
+
+def _told_separator(line: str, place: Path) -> str | None:
+    """What a first line `sep=;` says, as spreadsheets are told. Raises LaptimeError for what can't separate."""
+    told = SEPARATOR_LINE.match(line)
+    if told and (not told[2].isascii() or told[2] == '"'):
+        raise LaptimeError(f"{place}, line 1: {told[2]} can't separate columns; write sep=, or sep=; there")
+    return told[2] if told else None
 
 
 def _lines_before_names(lines: list[str]) -> int:
-    """How many lines stand before the names: `sep=;`, and remarks that begin with # and have other separators."""
-    count = 1 if lines and re.match(r"^sep=.$", lines[0], re.IGNORECASE) else 0
-    while count + 1 < len(lines) and lines[count].startswith("#"):
-        after = next((line for line in lines[count + 1 :] if not line.startswith("#")), "")
-        separator = _separator(after)
-        if lines[count].count(separator) == after.count(separator):
+    """How many lines stand before the names: `sep=;`, remarks, and lines without anything.
+
+    A remark begins with # and has other separators than the next line.
+    """
+    count = 1 if SEPARATOR_LINE.match(lines[0]) else 0
+    while count + 1 < len(lines):
+        if lines[count].startswith("#"):
+            after = [line for line in lines[count + 1 :] if line.strip() and not line.startswith("#")]
+            separator = _separator(after[:ROWS_LOOKED_AT])
+            if after and lines[count].count(separator) == after[0].count(separator):
+                break
+        elif lines[count].strip():
             break
         count += 1
     return count
 
 
-def _separator(line: str) -> str:
-    """What separates a line of names: a comma where there is one outside quotes, else what else is there."""
-    bare = re.sub(r'"[^"]*"', "", line)
-    return next((one for one in SEPARATORS if one in bare), ",")
+def _separator(lines: list[str]) -> str:
+    """What separates the names and the rows below: what gives most rows as many values as there are names.
+
+    Where several do, what separates more; a comma where nothing does.
+    """
+
+    def agreement(separator: str) -> tuple[float, int]:
+        try:
+            counts = [len(values) for values in csv.reader(lines, delimiter=separator) if values]
+        except csv.Error:  # a very long value
+            return (0.0 if separator in lines[0] else -1.0), 0
+        if not counts or counts[0] == 1:
+            return -1.0, 0
+        same = sum(count == counts[0] for count in counts[1:]) / max(1, len(counts) - 1)
+        return same, counts[0] if same else 0
+
+    return max(SEPARATORS, key=agreement)
 
 
 def _text(place: Path, head: _Head) -> str:
