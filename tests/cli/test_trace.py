@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -48,6 +49,16 @@ def test_json_is_alone_on_stdout(kineto: Path, tmp_path: Path) -> None:
     remedies = [row["remedy"] for row in value["whatif"]]
     assert remedies == ["untraced", "buffers", "fusion", "graph", "graph+fusion", "compile"]
     assert (tmp_path / "p.html").read_text(encoding="utf-8").startswith("<!doctype html>")
+
+
+def test_a_name_that_is_no_utf_8_is_shown_with_a_mark(kineto: Path, tmp_path: Path) -> None:
+    try:
+        odd = kineto.rename(tmp_path / os.fsdecode(b"odd\xff.json.gz"))
+    except OSError:
+        pytest.skip("this file system takes no such name")
+    code, out = run(odd, "--json")
+    assert code == 0
+    assert json.loads(out)["source"]["file"].endswith("odd\ufffd.json.gz")
 
 
 def test_both_formats_are_recognised(tmp_path: Path) -> None:

@@ -125,7 +125,17 @@ def to_json(result: Any) -> bytes:
 
     Example: json.loads(laptime.to_json(laptime.audit("runs/demo")))["findings"]
     """
-    encoded: bytes = _function(_faces(result).json)(result)
+    place = _faces(result).json
+    try:
+        encoded: bytes = _function(place)(result)
+    except UnicodeEncodeError:  # half a character, as in the name of a file that isn't UTF-8
+        if place != "msgspec.json:encode":
+            raise
+        import msgspec
+
+        from laptime.report.kit.page import encodable
+
+        encoded = msgspec.json.encode(encodable(msgspec.to_builtins(result)))
     return encoded.rstrip(b"\n")
 
 

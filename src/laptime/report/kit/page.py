@@ -114,19 +114,20 @@ def embedded_json(data: Any) -> str:
     `<`, `>`, `&` and the two line separators that old JavaScript ends a line at are written as \\u escapes;
     lone surrogates, which UTF-8 can't hold, are replaced. NaN and infinities become null.
     """
-    text = msgspec.json.encode(_encodable(msgspec.to_builtins(data))).decode("utf-8")
+    text = msgspec.json.encode(encodable(msgspec.to_builtins(data))).decode("utf-8")
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
     return text
 
 
-def _encodable(value: Any) -> Any:
+def encodable(value: Any) -> Any:
+    """A value of dicts, lists and texts without what no JSON holds: control characters and halves of characters."""
     if isinstance(value, str):
         return printable(value)
     if isinstance(value, dict):
-        return {_encodable(key): _encodable(item) for key, item in value.items()}
+        return {encodable(key): encodable(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_encodable(item) for item in value]
+        return [encodable(item) for item in value]
     return value
 
 
