@@ -52,6 +52,8 @@ def comma_columns(columns: Iterable[polars.Series], *, comma_separates: bool, pl
     told: set[str] = set()
     still_open: list[_Open] = []
     for column in columns:
+        if comma_separates and not column.str.contains(",", literal=True).any():
+            continue
         mark = _mark_of(column)
         if isinstance(mark, _Open):
             still_open.append(mark)
