@@ -85,3 +85,63 @@ def test_budget_and_predict_say_what_was_left_out(names: laptime.Estimator) -> N
     assert answer.bound_ms is None
     assert "model 20 was never measured: 4 others were held out" in (answer.basis or "")
     assert predict(names, asked).answers["basis"][0] == answer.basis
+
+
+def of_numbers(factors: list[float], batches: list[int], *, calls: int = 1) -> laptime.Estimator:
+    """Fitted on the numbers 0, 2, 4, ... with a factor each."""
+    rng = np.random.default_rng(0)
+    rows = [
+        {"id": 2 * i, "batch": batch, "ms": factor * batch**0.8 * np.exp(rng.normal(0, 0.02))}
+        for i, factor in enumerate(factors)
+        for batch in batches
+        for _ in range(calls)
+    ]
+    return laptime.Estimator(target="ms", features=["id", "batch"]).fit(pl.DataFrame(rows))
+
+
+def supported(estimator: laptime.Estimator, numbers: list[int]) -> set[str]:
+    asked = pl.DataFrame({"id": numbers, "batch": [4] * len(numbers)})
+    found = {one.where for one in estimator.support(asked)}
+    assert found == {"inside"} or np.isinf(bounds(estimator, asked)).all()
+    return found
+
+
+@pytest.mark.parametrize(
+    "factors",
+    [[9, 1, 4], [72, 21, 6.7, 7.2], [72, 21, 6.7, 7.2, 24], np.random.default_rng(1).lognormal(3, 1, 70).tolist()],
+    ids=["three", "four, that hardly rise", "five, that fall and rise", "seventy"],
+)
+def test_few_and_many_names_are_names_too(factors: list[float]) -> None:
+    few = len(factors) < 6
+    estimator = of_numbers(factors, [1, 2, 4, 8, 16] if few else [1, 4, 8], calls=2 if few else 1)
+    assert supported(estimator, list(range(1, 2 * len(factors) - 1, 2))) == {"outside"}
+    assert supported(estimator, [2 * i for i in range(len(factors))]) == {"inside"}
+
+
+def test_where_too_few_rows_are_left_to_test_numbers_a_note_says_so() -> None:
+    notes = of_numbers([9, 1, 4], [1, 2, 4, 8], calls=2).card.notes
+    assert any("rise and fall with the numbers of id, and there are too few rows to leave one out" in n for n in notes)
+
+
+@pytest.mark.parametrize("count", [3, 4, 70])
+def test_few_and_many_sizes_whose_times_rise_or_fall_throughout_are_interpolated(count: int) -> None:
+    batches, calls = ([1, 2, 4, 8, 16], 2) if count < 6 else ([1, 4, 8], 1)
+    for factors in ([5.0 + i for i in range(count)], [5 + 300 / (10 + i) for i in range(count)], [7.0] * count):
+        estimator = of_numbers(factors, batches, calls=calls)
+        assert supported(estimator, [1, 3]) == {"inside"}
+        assert not estimator.fitted.named
+
+
+def test_each_of_two_columns_of_names_is_found() -> None:
+    rng = np.random.default_rng(2)
+    of_a, of_b = [72, 21, 6.7, 7.2, 24, 35], [8, 19, 7, 14, 27, 5]
+    rows = [
+        {"a": 2 * i, "b": 2 * j, "batch": batch, "ms": of_a[i] * of_b[j] * batch**0.5 * np.exp(rng.normal(0, 0.02))}
+        for i in range(6)
+        for j in range(6)
+        for batch in (1, 4)
+    ]
+    estimator = laptime.Estimator(target="ms", features=["a", "b", "batch"]).fit(pl.DataFrame(rows))
+    asked = pl.DataFrame({"a": [1, 2, 5, 2], "b": [2, 5, 5, 2], "batch": [4] * 4})
+    assert [one.question for one in estimator.support(asked)] == ["level", "level", "level", "inside"]
+    assert np.isinf(bounds(estimator, asked)).tolist() == [True, True, True, False]

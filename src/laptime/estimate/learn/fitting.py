@@ -70,6 +70,10 @@ NAMED = (
     "times don't follow the numbers of {}: with one left out, the others don't tell its times. A value in between that "
     "was not measured is asked as a name that was never seen"
 )
+UNTOLD = (
+    "times rise and fall with the numbers of {}, and there are too few rows to leave one out. A value in between that "
+    "was not measured is asked as a name that was never seen"
+)
 UNCHECKED = "beyond the measured sizes bounds are wider, but this table has too few sizes to check them"
 USUAL = 0.95
 """The level at which "wider than inside" is judged."""
@@ -162,6 +166,10 @@ def fit_table(frame: pl.DataFrame, settings: FitSettings, *, threads: int = 0, b
 
             named = named_numbers(training, names, by_question["inside"].regressor, usual, left_out)
             own_folds += value_folds(training, named, names)
+            tested = {fold.column for fold in own_folds}
+            notes += [(NAMED if names[one.column] in tested else UNTOLD).format(names[one.column]) for one in named]
+            if named and not own_folds:
+                by_question["level"] = CalibratedRegressor(by_question["inside"].regressor, np.empty(0), NEAR)
             best = best or msgspec.structs.replace(near, question="level")
         if best is None or not own_folds:
             continue
@@ -199,7 +207,6 @@ def fit_table(frame: pl.DataFrame, settings: FitSettings, *, threads: int = 0, b
             columns = {*schema.categorical, *(names[one.column] for one in named)}
             if set(by_question["level"].groups) != columns:  # new in several columns: none
                 by_question["level"] = msgspec.structs.replace(by_question["level"], residuals=np.empty(0))
-            notes += [NAMED.format(names[one.column]) for one in named]
             for column in dict.fromkeys(str(fold.column) for fold in own_folds):
                 held_levels = sum(fold.column == column for fold in own_folds)
                 notes.append(_promise(f"value of {column}", held_levels, column in by_question["level"].groups))

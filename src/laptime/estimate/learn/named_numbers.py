@@ -1,9 +1,9 @@
 """Numeric columns that behave like names: a model's number, an id, a code of a kernel.
 
 Between two measured sizes a time lies near the line from one to the other, so a size that was not measured is
-interpolated. Between two names nothing lies. A column whose times rise and fall again from one value to the next is
-tested: each value is left out, and predicted from the others. Where that fails by more than a bound inside allows, a
-value in between that was not measured is asked as a name that was never seen.
+interpolated. Between two names nothing lies. A column whose times rise and fall with its values is tested: values are
+left out, and predicted from the others. Where that fails by more than a bound inside allows, or where too few rows are
+left to test it, a value in between that was not measured is asked as a name that was never seen.
 """
 
 from __future__ import annotations
@@ -20,15 +20,21 @@ from laptime.estimate.learn.ranks import bound
 from laptime.estimate.learn.regressors import Regressor, Training, described
 from laptime.estimate.table.table import Encoded
 
-MOST_VALUES = 64
-FEWEST_OF_A_VALUE = 4
-"""A column with fewer rows a value on average is no list of names, or a list that nothing can be learnt from."""
+MANY_VALUES = 64
+"""Above so many values several are left out together, so that a test takes few fits."""
+TOGETHER, EACH = 2, 8
+"""Of many values so many folds, which hold out one of so many values each."""
+FEWEST_OF_A_VALUE = 2
+"""With fewer rows a value on average, the folds inside leave out whole values anyway."""
 ROWS_OF_A_VALUE = 24
 USUAL = 0.95
 FOLLOWS = 0.8
 """Times follow a column's values if this share of what was left out is as near as a bound inside allows."""
 LEAST = float(np.log(1.1))
 """Errors up to a tenth are no failure, however small the others are."""
+FEW_VALUES = 4
+LEAST_OF_FEW = float(np.log(1.03))
+"""Of so few values little can be left out, so their times must rise or fall throughout, but for this or the usual."""
 
 
 class NamedNumbers(msgspec.Struct, frozen=True):
@@ -61,10 +67,20 @@ def named_numbers(
 
     regressor: what predicts best inside. residuals: its own inside, ascending, in logarithms.
     """
-    usual = max(float(bound(residuals, np.array([USUAL]))[0]), LEAST)
-    asked = _suspects(training, regressor, usual) if np.isfinite(usual) else []
-    folds = value_folds(training, asked, names)
-    return _failed(asked, names, folds, left_out(folds), usual) if folds else []
+    noise = float(bound(residuals, np.array([USUAL]))[0])
+    usual = max(noise, LEAST)
+    asked = _suspects(training, regressor, noise) if np.isfinite(noise) else []
+    folds = [fold for one in asked for fold in _tests(training, one, names)]
+    return _failed(asked, names, folds, left_out(folds) if folds else [], usual)
+
+
+def _tests(training: Training, one: NamedNumbers, names: Sequence[str]) -> list[Fold]:
+    """What is left out to test a column: values one by one, of many values several at once with others between."""
+    if len(one.values) <= MANY_VALUES:
+        return value_folds(training, [one], names)
+    name, values, column = names[one.column], np.array(one.values), training.rows.numeric[:, one.column]
+    shares = [values[1 + number * EACH // TOGETHER : -1 : EACH] for number in range(TOGETHER)]
+    return [Fold("level", f"values of {name}", np.isin(column, share), column=name) for share in shares]
 
 
 def value_folds(training: Training, named: Sequence[NamedNumbers], names: Sequence[str]) -> list[Fold]:
@@ -82,12 +98,13 @@ def value_folds(training: Training, named: Sequence[NamedNumbers], names: Sequen
     return folds
 
 
-def _suspects(training: Training, regressor: Regressor, usual: float) -> list[NamedNumbers]:
-    """The columns at one of whose values times lie above those at both neighbours, or below both."""
+def _suspects(training: Training, regressor: Regressor, noise: float) -> list[NamedNumbers]:
+    """The columns with whose values times rise and fall: from one value to the next and back, or step by step."""
     found = []
     for column, values in _columns_of_few(training):
+        usual = max(noise, LEAST_OF_FEW if len(values) <= FEW_VALUES else LEAST)
         over, under = _at_neighbours(training, regressor, column, values)
-        if ((over > usual) | (under < -usual)).any():
+        if ((over > usual) | (under < -usual)).any() or _rises_and_falls(_levels(training, regressor, column), usual):
             found.append(NamedNumbers(column, values.tolist()))
     return found
 
@@ -95,7 +112,7 @@ def _suspects(training: Training, regressor: Regressor, usual: float) -> list[Na
 def _failed(
     named: Sequence[NamedNumbers], names: Sequence[str], folds: Sequence[Fold], off: Sequence[Floats], usual: float
 ) -> list[NamedNumbers]:
-    """Those of the columns whose values, left out, are further off than a bound inside allows."""
+    """Those of the columns whose left out values are further off than a bound inside allows, or that no fold tests."""
     ends = {f"{names[one.column]} {end:g}" for one in named for end in (one.values[0], one.values[-1])}
     found = []
     for one in named:
@@ -104,7 +121,7 @@ def _failed(
             for errors, fold in zip(off, folds, strict=True)
             if fold.column == names[one.column] and fold.what not in ends
         ]
-        if between and np.mean(np.concatenate(between) <= usual) < FOLLOWS:
+        if not between or np.mean(np.concatenate(between) <= usual) < FOLLOWS:
             found.append(one)
     return found
 
@@ -113,7 +130,7 @@ def _columns_of_few(training: Training) -> list[tuple[int, Floats]]:
     found = []
     for column, asked in enumerate(training.rows.numeric.T):
         values = np.unique(asked)
-        few = FEWEST_SIZES <= len(values) <= min(MOST_VALUES, len(training) // FEWEST_OF_A_VALUE)
+        few = FEWEST_SIZES <= len(values) <= len(training) // FEWEST_OF_A_VALUE
         if few and not described(training.rows, column):
             found.append((column, values))
     return found
@@ -145,3 +162,27 @@ def _at_neighbours(training: Training, regressor: Regressor, column: int, values
         np.array([np.median(over[at == number]) for number in numbers]),
         np.array([np.median(under[at == number]) for number in numbers]),
     )
+
+
+def _levels(training: Training, regressor: Regressor, column: int) -> Floats:
+    """The times at each value of a column, all else being equal, (values,), in logarithms.
+
+    Predicted for the same rows at every value; and how far the rows of each value lie above their own prediction.
+    """
+    rows, own = training.rows, training.rows.numeric[:, column]
+    values = np.unique(own)
+    some = np.random.default_rng(0).permutation(len(training))[:ROWS_OF_A_VALUE]
+    asked = np.tile(rows.numeric[some], (len(values), 1))
+    asked[:, column] = np.repeat(values, len(some))
+    alike = np.tile(some, len(values))
+    predicted = regressor.log_ms(Encoded(asked, rows.codes[alike], rows.work[alike])).reshape(len(values), len(some))
+    off = training.log_ms - regressor.log_ms(rows)
+    above = np.array([np.median(off[own == value]) for value in values])
+    return np.asarray(np.median(predicted - predicted.mean(axis=0), axis=1) + above, dtype=np.float64)
+
+
+def _rises_and_falls(levels: Floats, usual: float) -> bool:
+    """Whether levels rise by more than usual somewhere, over one or more steps, and fall by more elsewhere."""
+    risen = (levels - np.minimum.accumulate(levels)).max()
+    fallen = (np.maximum.accumulate(levels) - levels).max()
+    return bool(risen > usual and fallen > usual)
