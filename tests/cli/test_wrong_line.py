@@ -81,6 +81,8 @@ def test_what_is_no_number_is_named_with_its_option(capsys, words, one):
     option = one.declared.names[0]
     wrong = "2.5" if one.kind is int else "2,5"
     assert f"{option} {wrong}: write a " in refused(capsys, *words, option, wrong)
+    if one.kind is int:
+        assert f"{option} {10**20}: " in refused(capsys, *words, option, str(10**20))
     least = one.declared.settings.get("min")
     if least is not None:
         below = f"{least - 1:g}"

@@ -14,6 +14,8 @@ from typing import Any, get_args, get_origin
 from laptime.cli.declared import Parameter, parameters
 from laptime.cli.verbs import VERBS, Group, imported
 
+MOST_INTEGER = 10**18
+"""Below it a whole number fits into the 64 bits that libraries have for it."""
 HELP = ("-h", "--help")
 
 
@@ -109,6 +111,8 @@ def wrong_value(name: str, one: Parameter, text: str) -> str | None:
         return f"{name} {text}: " + ("can't be negative" if least == 0 else f"must be at least {least:g}")
     if most is not None and number > most:
         return f"{name} {text}: must be at most {most:g}"
+    if kind is int and abs(number) >= MOST_INTEGER:
+        return f"{name} {text}: write at most 18 digits"
     if not math.isnan(number):
         return None
     wanted = "a whole number" if kind is int else "a number"
