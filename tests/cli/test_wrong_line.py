@@ -97,6 +97,14 @@ def test_a_seed_below_0_is_refused_by_every_verb(capsys, words):
     assert "--seed -1: can't be negative" in refused(capsys, *words, "--seed", "-1")
 
 
+def test_a_text_may_begin_with_dashes_but_a_path_may_not(capsys):
+    run = ["control", "run", "no-policy", "--budget-ms", "9", "--question"]
+    for text in ("-- why?", "--why is that?", "--?"):
+        assert "no-policy doesn't hold a policy" in refused(capsys, *run, text)
+        assert "no-policy doesn't hold a policy" in refused(capsys, *run[:-1], f"--question={text}")
+    assert "--html ./--my page" in refused(capsys, "trace", "x", "--html", "--my page")
+
+
 def test_an_option_before_its_verb_is_put_after_it(capsys):
     assert "write the verb first, as laptime trace --json" in refused(capsys, "--json", "trace", "a.json")
 

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args, get_origin
@@ -16,6 +17,8 @@ from laptime.cli.verbs import VERBS, Group, imported
 
 MOST_INTEGER = 10**18
 """Below it a whole number fits into the 64 bits that libraries have for it."""
+_OPTION = re.compile(r"-h|--|--[a-zA-Z][\w-]*(=.*)?", re.DOTALL)
+"""What an option looks like; a question or a command may begin with dashes."""
 HELP = ("-h", "--help")
 
 
@@ -76,7 +79,7 @@ class _Reading:
             text = next(words, None)
             if text is None:
                 return f"{name}: its value is missing; write {name} {metavar}"
-            if text.startswith("--") or text in HELP:
+            if _OPTION.fullmatch(text) or (_of(one) is Path and text.startswith("--")):
                 meant = f"{name} ./{text}" if _of(one) is Path else f"{name}={text}"
                 return f"{name} {text}: {name} needs a value, and {text} looks like an option; if you mean it: {meant}"
         if get_origin(one.kind) is not list:
