@@ -196,7 +196,9 @@ def test_columns_that_no_rule_knows_are_named(tmp_path, capsys):
     (tmp_path / "t.csv").write_text("sample_id,total_ms,ttft,note,config.crops\n" + "\n".join(rows) + "\n")
     code, out, _ = ask(capsys, tmp_path / "t.csv")
     assert code == 0
-    assert "No rule knows the columns ttft, note." in out
+    assert "No rule knows the columns ttft, note. Rename ttft to ttft_ms, if that is what it holds." in " ".join(
+        out.split()
+    )
     page = tmp_path / "audit.html"
     ask(capsys, tmp_path / "t.csv", "--html", page)
     assert "No rule knows the columns ttft, note" in page.read_text()
@@ -217,3 +219,31 @@ def test_strings_of_a_table_do_nothing_in_a_terminal(tmp_path, capsys, column):
     code, out, _ = ask(capsys, tmp_path / "t.parquet")
     assert code == 1
     assert "\x1b[31m" not in out
+
+
+def test_a_missing_total_is_said_up_front(tmp_path, capsys):
+    rows = [f"s{n},{40 + n % 5},{100 + n % 7}" for n in range(30)]
+    (tmp_path / "t.csv").write_text("sample,prefill_ms,decode_ms\n" + "\n".join(rows) + "\n")
+    _, out, _ = ask(capsys, tmp_path / "t.csv")
+    before = out.partition("Could not judge")[0]
+    assert "Add total_ms, the time of the whole call: without it" in before
+    assert "Rename sample to sample_id" in before
+    (tmp_path / "t.csv").write_text("sample_id,total_ms\n" + "\n".join(f"s{n},{100 + n % 7}" for n in range(30)))
+    assert "Add total_ms" not in ask(capsys, tmp_path / "t.csv")[1]
+
+
+def test_every_time_in_another_unit_is_in_the_mend(tmp_path, capsys):
+    (tmp_path / "t.csv").write_text("vision_s,audio_s,prefill_s,decode_s,other_s,total_s\n0.1,0.1,0.1,0.1,0.1,0.5\n")
+    code, _, err = ask(capsys, tmp_path / "t.csv")
+    assert code == 2
+    for name in ("vision", "audio", "prefill", "decode", "other", "total"):
+        assert f"{name}_ms = {name}_s * 1000" in err
+
+
+def test_more_in_stages_than_in_the_call_is_not_said_to_be_in_no_stage(tmp_path):
+    rows = [f"s{n},40,50,{9 + n % 3},{100 + n % 7}" for n in range(30)]
+    rows[3] = "s3,40,50,9,1"
+    (tmp_path / "t.csv").write_text("sample_id,prefill_ms,decode_ms,other_ms,total_ms\n" + "\n".join(rows) + "\n")
+    found = {finding.code: finding.examples for finding in audit(tmp_path / "t.csv").findings}
+    assert any("s3" in example for example in found["stage-sum-exceeds-total"])
+    assert not any("s3" in example for example in found.get("residual-too-large", []))

@@ -233,3 +233,25 @@ def test_a_text_column_with_nothing_in_it_has_one_level():
     frame = pl.DataFrame({"took_ms": [1.0, 2.0], "word": pl.Series([None, None], dtype=pl.String)})
     schema = make_schema(frame, target="took_ms", features=["word"], categorical=[], group=[])
     assert schema.levels == {"word": ["null"]}
+
+
+def test_a_column_that_is_there_twice_is_named(tmp_path: Path) -> None:
+    for names in (
+        "batch,took_ms,took_ms",
+        'batch,took_ms,"took_ms"',
+        "batch;took_ms; took_ms",
+        "sep=;\nbatch;took_ms;took_ms",
+    ):
+        values = ";".join("123") if ";" in names else ",".join("123")
+        with pytest.raises(LaptimeError, match="column took_ms is there twice"):
+            read_table(written(tmp_path, f"{names}\n{values}\n"))
+    assert read_table(written(tmp_path, "batch,took_ms,,\n1,2,,\n")).height == 1, "columns without a name"
+
+
+@pytest.mark.parametrize("line", ['"7,128,1.5', '7,"128,1.5', '7,128,"1.5', '7,128,1.5"'])
+@pytest.mark.parametrize("place", [0, 5, 19])
+def test_the_line_of_an_open_quote_is_named(tmp_path: Path, line: str, place: int) -> None:
+    lines = ["batch,seq,took_ms", *(f"{n},128,1.{n}" for n in range(20))]
+    lines[place + 1] = line
+    with pytest.raises(LaptimeError, match=rf"table\.csv: line {place + 2} holds a quote .* that is not closed"):
+        read_table(written(tmp_path, "\n".join(lines) + "\n"))

@@ -95,6 +95,7 @@ def audit_measurements(measurements: Measurements) -> AuditReport:
         for rule in RULES
     )
     findings, runs = explained(findings, runs)
+    not_read = [name for name in measurements.frame.columns if name not in KNOWN and not name.startswith(KNOB)]
     return AuditReport(
         source=measurements.source,
         samples=measurements.frame.height,
@@ -103,10 +104,16 @@ def audit_measurements(measurements: Measurements) -> AuditReport:
         rules=runs,
         clean=all(finding.severity == "info" for finding in findings),
         warm_ups=measurements.frame.height - measurements.measured.height,
-        columns_not_read=[
-            name for name in measurements.frame.columns if name not in KNOWN and not name.startswith(KNOB)
-        ],
+        columns_not_read=not_read,
+        columns_meant=_meant(not_read, [name for name in ORDER if not measurements.has(name)]),
     )
+
+
+def _meant(names: list[str], lacking: list[str]) -> dict[str, str]:
+    """Names that only lack the end of a known column's that has no value: sample for sample_id."""
+    bare = {name.removesuffix("_id").removesuffix("_ms"): name for name in reversed(lacking)}
+    plain = {name: name.strip().lower().replace(" ", "_").replace("-", "_") for name in names}
+    return {name: bare[known] for name, known in plain.items() if known in bare}
 
 
 def _nothing_to_judge(measurements: Measurements) -> str | None:

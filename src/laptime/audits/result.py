@@ -80,6 +80,7 @@ class AuditReport(Shown, msgspec.Struct, frozen=True, kw_only=True):
     clean: bool
     warm_ups: int = 0  # of `samples`: the warm-up calls, which no rule takes for samples
     columns_not_read: list[str] = []  # of a table: what no rule knows by its name
+    columns_meant: dict[str, str] = {}  # which of these may be a known column that has no value, and which one
 
     @property
     def judged(self) -> bool:

@@ -176,7 +176,7 @@ def _no_times(frame: polars.DataFrame) -> str:
         f"{name}_ms = {name}{end} {how}" for name in _STAGES for end, how in _UNITS.items() if name + end in columns
     ]
     if others:
-        return f"no column in ms, which laptime reads; make {', '.join(others[:4])}"
+        return f"no column in ms, which laptime reads; make {', '.join(others)}"
     times = [name for name in columns if name not in ORDER and not _no_time(frame[name])]
     near = {name: get_close_matches(name, times, n=1, cutoff=0.6) for name in STAGE_COLUMNS}
     if whole := [name for name in times if any(word in name.lower() for word in _WHOLE_CALL)]:

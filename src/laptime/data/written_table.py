@@ -48,12 +48,14 @@ def read_written(place: Path) -> WrittenTable:
     import polars
 
     first = _first_lines(place)
+    if twice := next((name for name in first.names if name and first.names.count(name) > 1), None):
+        raise LaptimeError(f"{place}: column {twice} is there twice; keep one of them, or rename one")
     source = place if first.plain else BytesIO(LINE_END.sub("\n", _text(place, first)).encode())
     try:
         with table_errors(place, KIND):
             cells = polars.read_csv(source, infer_schema=False, separator=first.separator, skip_lines=first.skipped)
     except LaptimeError as error:
-        raise LaptimeError(_longer_line(place, first) or str(error)) from error
+        raise LaptimeError(_open_quote(place, first) or _longer_line(place, first) or str(error)) from error
     names = [name.strip() for name in cells.columns]
     if len(set(names)) == len(names):
         cells = cells.rename(dict(zip(cells.columns, names, strict=True)))
@@ -83,6 +85,7 @@ class _Head:
     plain: bool
     skipped: int
     separator: str
+    names: tuple[str, ...]
 
 
 def _first_lines(place: Path) -> _Head:
@@ -112,7 +115,7 @@ def _first_lines(place: Path) -> _Head:
         raise LaptimeError(f"{place}: holds zero bytes, as UTF-16 text does; save the table as UTF-8")
     if told is None or told not in names:
         told = _separator(there[skipped : skipped + ROWS_LOOKED_AT])
-    return _Head(encoding, plain, skipped, told)
+    return _Head(encoding, plain, skipped, told, _names(there[skipped:], told))
 
 
 def _told_separator(line: str, place: Path) -> str | None:
@@ -121,6 +124,14 @@ def _told_separator(line: str, place: Path) -> str | None:
     if told and (not told[2].isascii() or told[2] == '"'):
         raise LaptimeError(f"{place}, line 1: {told[2]} can't separate columns; write sep=, or sep=; there")
     return told[2] if told else None
+
+
+def _names(lines: list[str], separator: str) -> tuple[str, ...]:
+    """The names of the columns, as they are written; none where their line can't be read."""
+    try:
+        return tuple(name.strip() for name in next(csv.reader(lines, delimiter=separator), []))
+    except csv.Error:
+        return ()
 
 
 def _lines_before_names(lines: list[str]) -> int:
@@ -163,6 +174,15 @@ def _separator(lines: list[str]) -> str:
 def _text(place: Path, head: _Head) -> str:
     """All of the file, without a byte order mark."""
     return read_regular(place).removeprefix(BOM_UTF8).decode(head.encoding.removesuffix("-sig"))
+
+
+def _open_quote(place: Path, head: _Head) -> str | None:
+    """Which line has a quote without a second one, in words."""
+    odd = [n for n, line in enumerate(_text(place, head).splitlines(), start=1) if line.count('"') % 2]
+    if len(odd) % 2 == 0:
+        return None
+    where = f"line {odd[0]} holds" if len(odd) == 1 else f"line {odd[0]}, or one after it, holds"
+    return f'{place}: {where} a quote (") that is not closed; close it, or write "" for a quote in a text'
 
 
 def _longer_line(place: Path, head: _Head) -> str | None:

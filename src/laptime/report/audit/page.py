@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from laptime import __version__
 from laptime.audits.result import AuditFinding, AuditReport, RuleRun
-from laptime.report.audit.terminal import facts, headline, not_read, samples_words, share_of
+from laptime.report.audit.terminal import facts, headline, not_read, samples_words, share_of, to_add
 from laptime.report.kit.html import Html, chart, note, section, table, tag
 from laptime.report.kit.numbers import count
 from laptime.report.kit.page import asset, document
@@ -29,6 +29,7 @@ def audit_page(report: AuditReport) -> str:
             counted(report.configs, "configuration"),
             f"{len(judged)} of {counted(len(report.rules), 'rule')} could judge",
             *([not_read(report).removesuffix(".")] if report.columns_not_read else []),
+            *([to_add(report).removesuffix(".")] if to_add(report) else []),
         ],
         lead=note(facts(report), kind=kind) if not report.findings else None,
         sections=sections,

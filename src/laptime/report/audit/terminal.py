@@ -24,6 +24,8 @@ def audit_report(report: AuditReport) -> RenderableType:
     lines: list[RenderableType] = [Text(headline(report), style=_style(report)), Text(facts(report), style="dim")]
     if report.columns_not_read:
         lines.append(Text(not_read(report), style="dim"))
+    if needed := to_add(report):
+        lines.append(Text(needed, style=STYLES["warning"]))
     for finding in report.findings:
         lines += ["", *_finding(finding)]
     if unjudged := [rule for rule in report.rules if rule.could_not_judge]:
@@ -64,7 +66,23 @@ def not_read(report: AuditReport) -> str:
     """Which columns of a table no rule knows: one that means a known thing has another name there."""
     names = [one_line(name, 60) for name in report.columns_not_read]
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return f"No rule knows the {'column' if len(names) == 1 else 'columns'} {', '.join(names[:NAMED])}{more}."
+    said = f"No rule knows the {'column' if len(names) == 1 else 'columns'} {', '.join(names[:NAMED])}{more}."
+    meant = [f"{one_line(name, 60)} to {known}" for name, known in list(report.columns_meant.items())[:NAMED]]
+    return f"{said} Rename {', '.join(meant)}, if that is what it holds." if meant else said
+
+
+def to_add(report: AuditReport) -> str:
+    """That most rules need the total, where the measurements have none; else empty."""
+    lacking = [rule for rule in report.rules if "total_ms" in _lacking(rule.could_not_judge or "")]
+    return f"Add total_ms, the time of the whole call: without it {count(len(lacking))} rules can't judge." * bool(
+        lacking
+    )
+
+
+def _lacking(reason: str) -> list[str]:
+    """The columns without a value for lack of which a rule can't judge."""
+    before, _, columns = reason.partition("no usable value in column ")
+    return [] if before else columns.split(", ")
 
 
 def samples_words(report: AuditReport) -> str:
