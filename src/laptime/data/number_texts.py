@@ -1,8 +1,8 @@
 """Numbers as people write them: what a comma and a point mean in each column, percent signs, words for "missing".
 
 1,234 is either a bit more than one or more than a thousand. A column tells which if all of it are numbers and one of
-them can be read in one way only. Else the other columns tell; what they leave open is refused, for a guess would make
-values a thousand times too large or too small.
+them can be read in one way only. Else the other columns tell. Points alone, with no comma that tells otherwise, begin
+fractions, as programs write them. What stays open is refused: a guess would make values a thousand times too large.
 """
 
 from __future__ import annotations
@@ -95,6 +95,8 @@ def _decided(column: _Open, told: set[str], *, comma_separates: bool, place: Pat
     its numbers have none, as those below a thousand have: fractions of three digits look like thousands otherwise.
     """
     if comma_separates and column.point and ("," not in column.marks or "," not in told):
+        return "."
+    if column.marks == {"."} and "," not in told:  # as programs write numbers, with three decimals: 10.500
         return "."
     if not comma_separates and len(told) == 1 and len(column.marks) == 1:
         if told == column.marks:
