@@ -105,6 +105,7 @@ def test_a_text_model_has_no_vision_to_learn_and_a_total_all_the_same(tmp_path, 
     assert shared, "the four tables are alike, so a note belongs to all"
     console = Console(file=io.StringIO(), width=500)
     console.print(fit_report(fitted))
+    assert console.file.getvalue().count("Chosen: of the ways to predict that were tried") == 1
     for note in shared:
         assert console.file.getvalue().count(note) == 1, "a note of all is said once"
 

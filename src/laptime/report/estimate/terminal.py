@@ -49,6 +49,10 @@ NARROW = 40
 """So many characters are left for what was asked, beside the figures in 80 columns."""
 ROWS_SHOWN = 50
 BASES_SHOWN = 5
+CHOSEN = (
+    "Chosen: of the ways to predict that were tried (candidates), the one that erred least on rows that it had not"
+    " seen; docs/estimate.md describes them."
+)
 SUPPORT_STYLE = {"inside": "", "near": "yellow", "outside": "bold yellow", "unknown": "bold red"}
 
 
@@ -61,7 +65,8 @@ def fit_report(fitted: FittedRun) -> RenderableType:
         lines = [] if one.folder is None else [one_line(str(one.folder), 300)]
         lines += [f"fitted in {duration(one.took_s)}", *filter_lines(one.removed)]
         reports.append(card_report(one.estimator.card, lines, said=of_all))
-    return Group(*reports, *(Text(f"of all {len(cards)}: {one_line(note, 400)}", style="dim") for note in of_all))
+    lines = [CHOSEN, *(f"for each of the {len(cards)}: {one_line(note, 400)}" for note in of_all)]
+    return Group(*reports, *(Text(line, style="dim") for line in lines))
 
 
 def card_report(card: ModelCard, lines: Sequence[str] = (), *, said: Sequence[str] = ()) -> RenderableType:
