@@ -108,8 +108,8 @@ def supported(estimator: laptime.Estimator, numbers: list[int]) -> set[str]:
 
 @pytest.mark.parametrize(
     "factors",
-    [[9, 1, 4], [72, 21, 6.7, 7.2], [72, 21, 6.7, 7.2, 24], np.random.default_rng(1).lognormal(3, 1, 70).tolist()],
-    ids=["three", "four, that hardly rise", "five, that fall and rise", "seventy"],
+    [[9, 1, 4], [72, 21, 6.7, 9], [72, 21, 6.7, 7.2, 24], np.random.default_rng(1).lognormal(3, 1, 70).tolist()],
+    ids=["three", "four, that fall and rise", "five, that fall and rise", "seventy"],
 )
 def test_few_and_many_names_are_names_too(factors: list[float]) -> None:
     few = len(factors) < 6
@@ -130,6 +130,10 @@ def test_few_and_many_sizes_whose_times_rise_or_fall_throughout_are_interpolated
         estimator = of_numbers(factors, batches, calls=calls)
         assert supported(estimator, [1, 3]) == {"inside"}
         assert not estimator.fitted.named
+
+
+def test_a_dip_of_less_than_a_tenth_makes_no_names_of_three_sizes() -> None:
+    assert supported(of_numbers([10, 7, 7.4], [1, 2, 4, 8, 16], calls=2), [1, 3]) == {"inside"}
 
 
 def test_each_of_two_columns_of_names_is_found() -> None:

@@ -32,9 +32,6 @@ FOLLOWS = 0.8
 """Times follow a column's values if this share of what was left out is as near as a bound inside allows."""
 LEAST = float(np.log(1.1))
 """Errors up to a tenth are no failure, however small the others are."""
-FEW_VALUES = 4
-LEAST_OF_FEW = float(np.log(1.03))
-"""Of so few values little can be left out, so their times must rise or fall throughout, but for this or the usual."""
 
 
 class NamedNumbers(msgspec.Struct, frozen=True):
@@ -67,9 +64,8 @@ def named_numbers(
 
     regressor: what predicts best inside. residuals: its own inside, ascending, in logarithms.
     """
-    noise = float(bound(residuals, np.array([USUAL]))[0])
-    usual = max(noise, LEAST)
-    asked = _suspects(training, regressor, noise) if np.isfinite(noise) else []
+    usual = max(float(bound(residuals, np.array([USUAL]))[0]), LEAST)
+    asked = _suspects(training, regressor, usual) if np.isfinite(usual) else []
     folds = [fold for one in asked for fold in _tests(training, one, names)]
     return _failed(asked, names, folds, left_out(folds) if folds else [], usual)
 
@@ -98,11 +94,10 @@ def value_folds(training: Training, named: Sequence[NamedNumbers], names: Sequen
     return folds
 
 
-def _suspects(training: Training, regressor: Regressor, noise: float) -> list[NamedNumbers]:
+def _suspects(training: Training, regressor: Regressor, usual: float) -> list[NamedNumbers]:
     """The columns with whose values times rise and fall: from one value to the next and back, or step by step."""
     found = []
     for column, values in _columns_of_few(training):
-        usual = max(noise, LEAST_OF_FEW if len(values) <= FEW_VALUES else LEAST)
         over, under = _at_neighbours(training, regressor, column, values)
         if ((over > usual) | (under < -usual)).any() or _rises_and_falls(_levels(training, regressor, column), usual):
             found.append(NamedNumbers(column, values.tolist()))
