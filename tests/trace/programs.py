@@ -30,7 +30,7 @@ class Op:
     stream: int = 7
     other: int = 7
     name: str = "gemm"
-    memory: str | None = None  # of a copy to the device: pageable | pinned
+    memory: str | None = None  # of a copy to the device: pageable | pinned; within it: device
     bytes: int | None = None
 
 
@@ -82,7 +82,8 @@ def run(step: list[Op], count: int = 8) -> Run:
             end = start + op.time_ns
             tails[op.stream] = end
             copied = op.memory is not None
-            name = f"Memcpy HtoD ({(op.memory or '').capitalize()} -> Device)" if copied else op.name
+            way = "DtoD" if op.memory == "device" else "HtoD"
+            name = f"Memcpy {way} ({(op.memory or '').capitalize()} -> Device)" if copied else op.name
             kind = "memcpy" if copied else "kernel"
             row = ActivityRow(start, end, name, kind, stream=op.stream, correlation=number, bytes=op.bytes)
             made.activities.append(row)

@@ -236,6 +236,26 @@ def test_runs_of_elementwise_kernels_are_compiled_into_one() -> None:
     assert high - low <= 0.35 * low
 
 
+def test_a_copy_within_the_device_is_compiled_into_its_neighbours() -> None:
+    """Eager code makes scores contiguous by a copy; compiled code writes them so at once."""
+
+    def layers(memory: str) -> list[Op]:
+        layer = [
+            *launches(1, 200_000),
+            *launches(1, 40_000, name="elementwise_add"),
+            Op("launch", 120_000, memory=memory, bytes=200_000_000),
+            *launches(1, 40_000, name="elementwise_mul"),
+        ]
+        return layer * 8
+
+    names = [("gemm", 200_000), ("triton_fused", 125_000)] * 8
+    fused = run([op for name, time_ns in names for op in launches(1, time_ns, name=name)])
+    low, high = promised(of(run(layers("device"))), "compile")
+    assert low <= fused.step_ns <= high
+    beside = {row.remedy: row.step_ns_low for row in of(run(layers("pinned"))).whatif}
+    assert beside.get("compile", fused.step_ns) >= fused.step_ns
+
+
 @pytest.mark.parametrize("compiled", ["triton_poi_fused_add_mul_{}", "loop_add_fusion_{}", "__myl_AddMul_{}"])
 def test_what_a_compiler_made_is_not_compiled_again(compiled: str) -> None:
     """Inductor's, XLA's and TensorRT's kernels follow one another because nothing more could be merged."""

@@ -125,9 +125,11 @@ def compiled_already(names: Mapping[str, int]) -> bool:
 
 def _runs(timeline: GpuTimeline, graph: StepGraph) -> Int64:
     """Neighbours of fusable families on one stream have one number, all else -1. A reduction or a softmax next to them
-    is of them, as a norm in single operators has one. Statistics of a batch need all of it before what follows, and
-    what a compiler made it has merged already."""
-    names, kernel = timeline.activities.name[graph.rows], timeline.activities.kind[graph.rows] == Activity.KERNEL
+    is of them, as a norm in single operators has one, and so is a copy within the device, which is how eager code makes
+    a tensor contiguous. Statistics of a batch need all of it before what follows, and what a compiler made it has
+    merged already."""
+    kinds, names = timeline.activities.kind[graph.rows], timeline.activities.name[graph.rows]
+    kernel = kinds == Activity.KERNEL
     if compiled_already(counted_names(names[kernel], timeline.strings)):
         return np.full(len(graph), -1, dtype=np.int64)
 
@@ -135,6 +137,8 @@ def _runs(timeline: GpuTimeline, graph: StepGraph) -> Int64:
         return family(name) in families and not compiled(name) and not _STATISTICS.search(name)
 
     fusable = _of(timeline, graph, lambda name: chosen(name, FUSABLE))
+    inside = marked(names, timeline.strings, lambda name: copy_direction(name)[0] == "device to device")
+    fusable |= (kinds == Activity.MEMCPY) & inside
     beside = np.r_[fusable[1:], False] | np.r_[False, fusable[:-1]]
     fusable |= beside & _of(timeline, graph, lambda name: chosen(name, ("reduce", "softmax")))
     begins = np.r_[True, ~fusable[:-1] | (graph.stream[1:] != graph.stream[:-1])]
