@@ -20,7 +20,7 @@ from laptime.trace.analysis import read_trace
 from laptime.trace.ranks import read_ranks
 from laptime.trace.ranks_result import RankAnalysis
 from tests.cli.test_trace import app
-from tests.trace.write_traces import ActivityRow, CallRow, write_kineto, write_nsys
+from tests.trace.write_traces import ActivityRow, CallRow, RangeRow, write_kineto, write_nsys
 
 GEMM, NCCL = "ampere_sgemm_128x64_tn", "ncclDevKernel_AllReduce_Sum_f32_RING_LL(ncclDevKernelArgsStorage<4096ul>)"
 US = 1_000
@@ -132,6 +132,41 @@ def test_what_is_no_trace_is_left_out_of_a_folder_and_said(tmp_path: Path) -> No
         path.unlink()
     with pytest.raises(LaptimeError):
         read_ranks(tmp_path / "ranks")  # one trace alone
+
+
+def test_an_engines_front_end_is_left_out_of_a_folder_and_said(tmp_path: Path) -> None:
+    paths = write_ranks(tmp_path / "ranks")
+    front = write_kineto(tmp_path / "ranks" / "front.json", ranges=[RangeRow(T, T + 900 * US, "schedule", "cpu_op")])
+    analysis = read_ranks(tmp_path / "ranks")
+    assert [finding.code for finding in analysis.findings] == ["host-only-files"]
+    assert "1 of 5 files holds no work of a GPU" in analysis.findings[0].message
+    assert same(read_ranks(*paths), analysis)
+    with pytest.raises(LaptimeError, match="only the host's work was traced"):
+        read_ranks(*paths, front)
+
+
+@pytest.mark.parametrize("straggler", [False, True])
+def test_ranks_that_are_not_here_may_be_the_ones_waited_for(tmp_path: Path, straggler: bool) -> None:
+    """Three of four ranks wait for the fourth, of which there is no file."""
+    computes_us = (100, 100, 200 if straggler else 100)
+    for rank, compute_us in enumerate(computes_us):
+        path = write_kineto(tmp_path / f"rank{rank}.json", *a_rank(compute_us, slowest_us=600))
+        info = f'{{"distributedInfo": {{"rank": {rank}, "world_size": 4}},'
+        path.write_text(path.read_text().replace("{", info, 1))
+    analysis = read_ranks(tmp_path)
+    assert analysis.absent == 1
+    assert [finding.code for finding in analysis.findings] == ["absent-ranks"]
+    assert analysis.headline.startswith("3 of 4 ranks: they compute ")
+    assert analysis.headline.endswith("how long they wait for rank 3 isn't known: its trace is not here")
+    assert "other ranks" not in analysis.headline
+    assert ("Of the waiting for one of these most is for rank 2" in analysis.headline) == straggler
+    assert analysis.straggler == (2 if straggler else None)
+
+
+def test_equal_ranks_have_one_figure(tmp_path: Path) -> None:
+    for rank in range(2):
+        write_kineto(tmp_path / f"rank{rank}.json", *a_rank(100, clock_ns=rank))
+    assert "they compute 0.6 ms each; exposed communication is 1.32 ms on each." in read_ranks(tmp_path).headline
 
 
 def same(one: RankAnalysis, other: RankAnalysis) -> bool:

@@ -126,7 +126,9 @@ def loads_again(steps: Steps) -> bool:
 
 def launches_at_once(steps: Steps) -> bool:
     """Whether a step is one graph, or few: a host that doesn't launch then does something else."""
-    return steps.method == "graph" and 0 < (steps.launches_per_step or 0) <= AT_ONCE
+    launches = steps.launches_per_step or 0
+    graphs = steps.method == "graph" or (steps.kernels_per_step or 0) >= FEW_KERNELS
+    return graphs and 0 < launches <= AT_ONCE
 
 
 def _long_share(device: DeviceTimes, cause: str, least_ns: int, *also: str) -> float:

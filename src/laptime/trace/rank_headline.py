@@ -4,41 +4,70 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from laptime.trace.rank_absences import Absent
 from laptime.trace.rank_waits import MATERIAL
 from laptime.trace.ranks_result import Clocks, RankTimes
 
 FIRST = 0.5
 """From which share on waiting in the first collective is said: captures that begin apart add to it."""
 
+ALL_HERE = Absent()
+
 
 def headline(
-    ranks: Sequence[RankTimes], clocks: Clocks, straggler: int | None, *, unsure: bool = False, apart: bool = False
+    ranks: Sequence[RankTimes],
+    clocks: Clocks,
+    straggler: int | None,
+    *,
+    unsure: bool = False,
+    apart: bool = False,
+    absent: Absent = ALL_HERE,
 ) -> str:
     """What the ranks computed, how long they communicated, and what of that is waiting for one of them.
 
     unsure: whether waiting would matter, were it not shorter than the clocks' spread. apart: whether nothing says that
-    the files are ranks of one run.
+    the files are ranks of one run. absent: the ranks of the run whose traces aren't here.
     """
-    low, high = min(r.compute_ns for r in ranks), max(r.compute_ns for r in ranks)
+    low, high = (_ms(bound(r.compute_ns for r in ranks)) for bound in (min, max))
     partial = [rank.rank for rank in ranks if rank.verdict != "ok"]
     hedge = f", {len(partial)} of them from partial files ({listed(partial)})" if partial else ""
-    what = f"{len(ranks)} files, which may be of separate runs" if apart else f"{len(ranks)} ranks"
-    text = f"{what}{hedge}: they compute {_ms(low)} to {_ms(high)} ms each"
+    of = f" of {absent.world}" if absent.count else ""
+    what = f"{len(ranks)} files, which may be of separate runs" if apart else f"{len(ranks)}{of} ranks"
+    text = f"{what}{hedge}: they compute {low if low == high else f'{low} to {high}'} ms each"
     least = min(ranks, key=lambda rank: rank.exposed_communication_ns)
     most = max(ranks, key=lambda rank: rank.exposed_communication_ns)
     if most.exposed_communication_ns == 0:
         return f"{text}; none has exposed communication"
-    text += (
-        f"; exposed communication is {_ms(least.exposed_communication_ns)} ms (rank {least.rank}) to"
-        f" {_ms(most.exposed_communication_ns)} ms (rank {most.rank})"
-    )
+    fewest, longest = _ms(least.exposed_communication_ns), _ms(most.exposed_communication_ns)
+    if fewest == longest and len(ranks) > 1:
+        text += f"; exposed communication is {longest} ms on each"
+    else:
+        text += f"; exposed communication is {fewest} ms (rank {least.rank}) to {longest} ms (rank {most.rank})"
     if not clocks.aligned:
         return f"{text}. Who waits for whom is not known: {clocks.why}"
     slow = next((rank for rank in ranks if rank.rank == straggler), None)
     if unsure:
         spread = f"{(clocks.spread_ns or 0) / 1e3:.3g} µs"
         return f"{text}. Who waits for whom isn't certain: waits are as short as the clocks' spread of {spread}"
-    return f"{text}. {_little(ranks) if slow is None else _held_up_by(slow, ranks)}"
+    waiting = _little(ranks) if slow is None else _held_up_by(slow, ranks)
+    return f"{text}. {_among(waiting, absent) if absent.shares else waiting}"
+
+
+def _among(waiting: str, absent: Absent) -> str:
+    """The same sentence, said of the ranks that are here."""
+    words = {
+        "other ranks": "another of these",
+        "for others;": "for others of these;",
+        "Most waiting ": "Of the waiting for one of these most ",
+        "The largest part of the waiting ": "Of the waiting for one of these the largest part ",
+        "No single rank holds": "No single one of these holds",
+    }
+    for said, of_these in words.items():
+        waiting = waiting.replace(said, of_these)
+    if absent.count == 1:
+        one = f"rank {absent.ranks[0]}" if absent.ranks else "the one other rank"
+        return f"{waiting}; how long they wait for {one} isn't known: its trace is not here"
+    return f"{waiting}; how long they wait for the other {absent.count} ranks isn't known: their traces are not here"
 
 
 def _held_up_by(slow: RankTimes, ranks: Sequence[RankTimes]) -> str:

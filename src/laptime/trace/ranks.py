@@ -6,7 +6,7 @@ the ends don't coincide after that, nothing is said about who waited.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -22,6 +22,7 @@ from laptime.trace.gaps import device_gaps
 from laptime.trace.headline import why_unsupported
 from laptime.trace.integrity import check
 from laptime.trace.kernel_names import short_name
+from laptime.trace.rank_absences import absent_ranks
 from laptime.trace.rank_headline import headline, listed
 from laptime.trace.rank_pairs import Collectives, Paired, offsets_of, pair, upper_quartile
 from laptime.trace.rank_waits import waits_of
@@ -38,6 +39,9 @@ LEAST_COLLECTIVES = 3
 FEWEST = 2
 """Traces among which a file of another kind is left out."""
 
+NO_TRACE, HOST_ONLY = "other-files", "host-only-files"
+"""Why a file is left out: the codes of the findings that say so."""
+
 
 class RankWork(msgspec.Struct, frozen=True, eq=False):
     """One rank's device: its times, and its collectives in the order in which they started."""
@@ -47,7 +51,8 @@ class RankWork(msgspec.Struct, frozen=True, eq=False):
     device: int
     verdict: str
     refused: str  # why the file could not be read; empty when it was
-    other: bool  # whether it was refused because it is of another kind
+    other: str  # why it may be left out where others are traces: it is of another kind, or only of the host
+    world_size: int | None  # how many ranks the file says that the run has
     start_ns: int
     span_ns: int
     busy_ns: int
@@ -82,7 +87,8 @@ def read_ranks(*paths: str | Path) -> RankAnalysis:
 def ranks_of(source: str, files: Sequence[Path], *, named: Sequence[Path] = ()) -> RankAnalysis:
     """The same of files that are found already.
 
-    What is no trace is left out where two others are, unless it is among those that were `named` by themselves.
+    What is no trace, or holds the host's work alone, is left out where two others are traces, unless it is among those
+    that were `named` by themselves.
 
     Raises:
         LaptimeError: one of the files can't be read.
@@ -98,12 +104,21 @@ def ranks_of(source: str, files: Sequence[Path], *, named: Sequence[Path] = ()) 
     analysis = compare_ranks(source, traces)
     if not left_out:
         return analysis
-    names = ", ".join(Path(work.file).name for work in left_out[:4]) + (", …" if len(left_out) > 4 else "")
-    message = (
-        f"{len(left_out)} of {len(works)} files {'is' if len(left_out) == 1 else 'are'} no trace, and left out: {names}"
-    )
-    finding = Finding(code="other-files", severity="warning", message=message)
-    return msgspec.structs.replace(analysis, findings=[finding, *analysis.findings])
+    return msgspec.structs.replace(analysis, findings=[*_left_out(left_out, len(works)), *analysis.findings])
+
+
+def _left_out(works: Sequence[RankWork], among: int) -> Iterator[Finding]:
+    """Says which files were left out, and why."""
+    lacks = "no work of a GPU (an engine's front end has none), and"
+    for code, one, several in (
+        (NO_TRACE, "is no trace, and", "are no trace, and"),
+        (HOST_ONLY, f"holds {lacks} is", f"hold {lacks} are"),
+    ):
+        own = [Path(work.file).name for work in works if work.other == code]
+        if own:
+            names = ", ".join(own[:4]) + (", …" if len(own) > 4 else "")
+            message = f"{len(own)} of {among} files {one if len(own) == 1 else several} left out: {names}"
+            yield Finding(code=code, severity="warning" if code == NO_TRACE else "info", message=message)
 
 
 def _read_all(files: Sequence[Path]) -> list[RankWork]:
@@ -134,7 +149,7 @@ def _read_one(file: Path) -> list[RankWork]:
     try:
         return rank_works(read_timeline(file, details=False))
     except LaptimeError as error:
-        return [_nothing(str(file), str(error), other=isinstance(error, NoTraceError))]
+        return [_nothing(str(file), str(error), other=NO_TRACE if isinstance(error, NoTraceError) else "")]
 
 
 def rank_works(timeline: GpuTimeline) -> list[RankWork]:
@@ -142,7 +157,9 @@ def rank_works(timeline: GpuTimeline) -> list[RankWork]:
     file, timeline = timeline.source.file, bounded(timeline)
     checked = check(timeline)
     if checked.verdict == "unsupported":
-        return [_nothing(file, f"{file}: {why_unsupported(checked)}")]
+        host_only = HOST_ONLY * ({finding.code for finding in checked.findings} == {"no-device-activity"})
+        other = host_only if len(timeline.ranges.start_ns) and not len(timeline.calls.start_ns) else ""
+        return [_nothing(file, f"{file}: {why_unsupported(checked)}", other=other)]
     rank = timeline.source.rank
     if rank is None:
         rank = rank_in_name(Path(file).name)
@@ -163,7 +180,8 @@ def rank_works(timeline: GpuTimeline) -> list[RankWork]:
                 device=gaps.device,
                 verdict=checked.verdict,
                 refused="",
-                other=False,
+                other="",
+                world_size=timeline.source.world_size if len(all_gaps) == 1 else None,
                 start_ns=gaps.start_ns,
                 span_ns=gaps.span_ns,
                 busy_ns=gaps.busy_ns,
@@ -191,10 +209,10 @@ def _groups(timeline: GpuTimeline, rows: Int32) -> list[str]:
     return [timeline.groups[i] for i in group.tolist()] if (group >= 0).all() else []
 
 
-def _nothing(file: str, refused: str, *, other: bool = False) -> RankWork:
+def _nothing(file: str, refused: str, *, other: str = "") -> RankWork:
     empty = np.zeros(0, dtype=np.int64)
     return RankWork(
-        file, -1, -1, "unsupported", refused, other, 0, 0, 0, 0, 0, 0, 0, 0, empty, empty, empty, empty, [], []
+        file, -1, -1, "unsupported", refused, other, None, 0, 0, 0, 0, 0, 0, 0, 0, empty, empty, empty, empty, [], []
     )
 
 
@@ -202,6 +220,7 @@ def compare_ranks(source: str, works: Sequence[RankWork]) -> RankAnalysis:
     """The ranks of one run side by side."""
     findings, apart = [], False
     numbers = [work.rank for work in works]
+    absent = absent_ranks(works)
     if -1 in numbers or len(set(numbers)) < len(numbers):
         if any(number >= 0 for number in numbers):
             message = (
@@ -218,6 +237,7 @@ def compare_ranks(source: str, works: Sequence[RankWork]) -> RankAnalysis:
         which = f"files of ranks {listed(unsupported)} don't" if many else f"file of rank {unsupported[0]} doesn't"
         message = f"the {which} support every figure; look at each by itself: laptime trace FILE"
         findings.append(Finding(code="partial-ranks", severity="warning", message=message))
+    findings += absent.findings()
     pairs = sorted(zip(numbers, works, strict=True), key=lambda pair: pair[0])
     numbers, works = [number for number, _ in pairs], [work for _, work in pairs]
     clocks, offsets, paired = align(works, numbers)
@@ -252,10 +272,13 @@ def compare_ranks(source: str, works: Sequence[RankWork]) -> RankAnalysis:
     slow = None if waits is None else waits.straggler(spans)
     straggler = None if slow is None else numbers[slow]
     return RankAnalysis(
-        headline=headline(ranks, clocks, straggler, unsure=waits is not None and waits.unsure(spans), apart=apart),
+        headline=headline(
+            ranks, clocks, straggler, unsure=waits is not None and waits.unsure(spans), apart=apart, absent=absent
+        ),
         source=source,
         ranks=ranks,
         straggler=straggler,
+        absent=absent.count,
         clocks=clocks,
         findings=findings,
     )

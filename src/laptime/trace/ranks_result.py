@@ -69,5 +69,6 @@ class RankAnalysis(Shown, msgspec.Struct, frozen=True, kw_only=True):
     straggler: (
         int | None
     )  # for whom most of the exposed waiting was; None where it is little, no single rank's, unknown
+    absent: int = 0  # ranks of the run whose traces are not here, as far as the files say how many it has
     clocks: Clocks
     findings: list[Finding]

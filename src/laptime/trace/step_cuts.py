@@ -21,6 +21,7 @@ from laptime.trace.repeats import (
     RepeatLevel,
     Tokens,
     cyclic_run,
+    hashes,
     intervals,
     levels,
     longest_run,
@@ -30,7 +31,9 @@ ALIKE = 0.95
 """Share of a step's kernels that must stand where the usual step has them."""
 
 _TOKEN_WORDS = re.compile(
-    r"arg_?max|sampl|multinomial|embedding|index_?select|vectorized_gather|top_?[kp](?!_?gating)|logits|lm_head",
+    r"arg_?max|(?<!up)(?<!up_)(?<!down)(?<!down_)(?<!sub)(?<!re)(?<!grid)(?<!grid_)sampl|multinomial"
+    r"|(?<!rotary)(?<!rotary_)(?<!rotary_pos_)embedding|index_?select|vectorized_gather|top_?[kp](?!_?gating)|logits"
+    r"|lm_head",
     re.IGNORECASE,
 )
 _ONCE_A_STEP = re.compile(r"multi_?tensor|adam|adagrad|sgd|lamb(?!da)|nll_loss|cross_?entropy|mse_?loss", re.IGNORECASE)
@@ -148,9 +151,9 @@ def _step_level(tokens: Tokens, strings: tuple[str, ...]) -> tuple[int, bool, bo
             and level.covered >= 0.5 * min(len(tokens), WINDOW)
         ):
             return level.period, False, False
-    for level in candidates:
-        if _is_pass(level, candidates, tokens, strings):
-            return level.period, True, False
+    passes = [level for level in candidates if _is_pass(level, candidates, tokens, strings)]
+    if passes:  # a pass may hold three alike parts, which its other kernels part from the next three
+        return min(passes, key=lambda level: len(level.intervals)).period, True, False
     exact = [
         level.period for level in candidates if level.period >= LEAST_FLAT and _holds_throughout(tokens, level.period)
     ]
@@ -168,13 +171,14 @@ def _with_words(tokens: Tokens, strings: tuple[str, ...], words: re.Pattern[str]
 def _is_pass(level: RepeatLevel, levels: list[RepeatLevel], tokens: Tokens, strings: tuple[str, ...]) -> bool:
     """Whether a period of nearly all kernels is a pass of a convolutional net: blocks come again within each of them.
 
-    A layer holds no such blocks, and an embedding or a head stands outside layers.
+    A layer holds no such blocks, and an embedding or a head stands outside layers. Layers that attend may hold
+    convolutions, of tokens; a U-Net that attends also enlarges its images again.
     """
     if level.repeats < LEAST_STEPS or level.covered < THROUGHOUT * min(len(tokens), WINDOW):
         return False
     start, stop = max(level.intervals, key=lambda span: span[1] - span[0])
     families = {family(strings[name]) for name in each_once(_unit(tokens, start, stop, level.period)).tolist()}
-    if "convolution" not in families or "attention" in families:
+    if "convolution" not in families or ("attention" in families and "resize" not in families):
         return False
     return any(
         3 * part.period <= level.period and part.covered >= 0.5 * level.covered and len(part.intervals) >= level.repeats
@@ -230,12 +234,13 @@ def _phase_in(tokens: Tokens, template: Tokens, a: int, b: int) -> int:
     return best
 
 
-def by_graph(graph: Int64, tokens: Tokens) -> Cuts | None:
+def by_graph(graph: Int64, tokens: Tokens, before_ns: Int64) -> Cuts | None:
     """Steps by graph launches: one step per launch, when the same graph (or several alike) runs most kernels.
 
     Args:
         graph: for each kernel its graph launch (an id that grows with time), -1 for kernels outside graphs.
         tokens: name id of each kernel.
+        before_ns: idle time right before each kernel.
     """
     inside = np.flatnonzero(graph >= 0)
     if len(inside) == 0 or len(inside) < 0.5 * len(tokens):
@@ -256,8 +261,39 @@ def by_graph(graph: Int64, tokens: Tokens) -> Cuts | None:
     last_end = inside[-1] + 1
     if alike[-1]:
         stops[-1] = last_end
+    if (sizes * alike).sum() < MOSTLY * len(tokens):
+        return _by_turns(tokens, inside, change, before_ns)  # one of several graphs of a step, as a draft model's
     chosen = alike
     return Cuts("graph", round(float(alike.mean()), 3), starts[chosen].astype(np.int64), stops[chosen].astype(np.int64))
+
+
+def _by_turns(
+    tokens: Tokens, inside: npt.NDArray[np.intp], change: npt.NDArray[np.intp], before_ns: Int64
+) -> Cuts | None:
+    """Steps of several graphs that take turns: three of a draft model and one that verifies, again and again.
+
+    Args:
+        tokens: name id of each kernel.
+        inside: positions of the kernels in graphs.
+        change: where among these a launch's first one is.
+        before_ns: idle time right before each kernel.
+    """
+    graphs = np.add.reduceat(hashes(tokens[inside]), change)
+    starts = inside[change]
+    for turn in range(2, len(graphs) // LEAST_STEPS + 1):
+        if np.mean(graphs[:-turn] == graphs[turn:]) < ALIKE:
+            continue
+        waits = [float(np.median(before_ns[starts[phase::turn]])) for phase in range(turn)]
+        begins = starts[int(np.argmax(waits)) :: turn]
+        stops = np.r_[begins[1:], len(tokens)]
+        whole = np.searchsorted(starts, stops) - np.searchsorted(starts, begins) == turn
+        begins, stops = begins[whole], stops[whole]
+        if len(begins) < LEAST_STEPS:
+            return None
+        if stops[-1] == len(tokens):
+            stops[-1] = inside[-1] + 1
+        return Cuts("graph", round(1 - 1 / (1 + len(begins)), 3), begins.astype(np.int64), stops.astype(np.int64))
+    return None
 
 
 def _one_of_several(tokens: Tokens, starts: npt.NDArray[np.intp], sizes: npt.NDArray[np.intp], usual: int) -> bool:

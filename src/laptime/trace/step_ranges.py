@@ -209,14 +209,16 @@ def _add_what_follows(names: Int32, begin: npt.NDArray[np.intp], stop: npt.NDArr
         return
     between = begin[1:] - stop[:-1]
     usual = int(np.median(between))
-    if not 0 < usual <= _LESS * np.median(stop - begin) or np.mean(between == usual) < _FOLLOWS:
+    if not 0 < usual <= _LESS * np.median(stop - begin) or np.mean(between == usual) <= 0.5:
         return  # more work than the range's own is steps of another kind
-    known = np.flatnonzero(between == usual)
+    known = np.flatnonzero(stop + usual <= len(names))
     tails = names[stop[known][:, None] + np.arange(usual)]
-    middle = tails[len(known) // 2]
-    if np.mean((tails == middle).mean(axis=1) >= ALIKE) < _FOLLOWS:
+    alone = np.flatnonzero(between == usual)
+    middle = tails[alone[len(alone) // 2]]
+    alike = known[(tails == middle).mean(axis=1) >= ALIKE]
+    if len(alike) < _FOLLOWS * len(between):
         return
-    stop[:-1] = begin[1:]
-    rest = names[stop[-1] : stop[-1] + usual]
-    if len(rest) == usual and np.mean(rest == middle) >= ALIKE:
-        stop[-1] += usual
+    # What comes behind that, before the next range of this name, are steps of another kind.
+    stop[alike] += usual
+    little = between <= 2 * usual
+    stop[:-1][little] = begin[1:][little]

@@ -126,7 +126,9 @@ def _why_none(tokens: Int64) -> str:
     same = int(np.count_nonzero(tokens[1:] == tokens[:-1])) + 1
     covered = max((level.covered for level in known), default=0)
     if 2 * same > len(tokens) and (same > covered or same >= ITSELF * len(tokens)):
-        return f"one kernel follows itself in {same} of {len(tokens)} cases: where a step would begin is not known"
+        return (
+            f"one kernel follows itself in {same - 1} of {len(tokens) - 1} cases: where a step would begin is not known"
+        )
     if not known:
         return "no range names a step, no graph holds one, and no sequence of kernels comes three times in a row"
     most = max(known, key=lambda level: level.covered)
@@ -147,11 +149,11 @@ def _cuts(timeline: GpuTimeline, kernels: Int64, launched: Int64) -> Cuts | None
         return named
     # One or two ranges may each hold many steps: what repeats inside them says it better.
     replay = _replays(activities, kernels)
-    graphed = by_graph(replay, tokens)
-    if graphed is not None and not (certain and len(graphed.start) < LEAST_STEPS):
-        return graphed
     reach = np.maximum.accumulate(activities.end_ns[kernels])
     before = np.concatenate([[0], np.maximum(activities.start_ns[kernels][1:] - reach[:-1], 0)])
+    graphed = by_graph(replay, tokens, before)
+    if graphed is not None and not (certain and len(graphed.start) < LEAST_STEPS):
+        return graphed
     periodic = by_period(tokens, timeline.strings, before)
     if periodic is not None and np.any(np.diff(replay[periodic.start]) == 0) and replay[periodic.start].max() >= 0:
         periodic = None  # what repeats inside one graph replay is a layer, not a step

@@ -96,7 +96,7 @@ def read(path: Path, *, details: bool = True) -> GpuTimeline:
     if merged is not None:
         findings.append(merged)
     return GpuTimeline(
-        source=Source("kineto", str(path), ending.schema_version, ending.rank),
+        source=Source("kineto", str(path), ending.schema_version, ending.rank, ending.world_size),
         activities=tables.activities(claim(activities, events.calls, events.names)),
         calls=tables.calls(events.calls),
         ranges=tables.ranges(events.ranges),

@@ -67,6 +67,7 @@ class Distributed(msgspec.Struct):
     """What is used of a header's `distributedInfo`."""
 
     rank: Number = None
+    world_size: Number = None
 
 
 class DeviceProperties(msgspec.Struct):

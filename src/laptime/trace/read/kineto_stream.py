@@ -51,6 +51,7 @@ class Ending(msgspec.Struct, frozen=True):
     unreadable: int
     schema_version: str | None = None
     rank: int | None = None
+    world_size: int | None = None
     cards: tuple[Card, ...] = ()
     tail: bytes = b""  # what stands behind the list
 
@@ -117,9 +118,11 @@ def _with_header(ending: Ending, header: Header | None) -> Ending:
     ending = replace(ending, cards=cards, tail=b"")
     if header is None:
         return ending
-    rank = None if header.distributed is None else whole_number(header.distributed.rank)
     schema = None if header.schema is None else str(header.schema)
-    return replace(ending, schema_version=schema, rank=rank)
+    run = header.distributed
+    if run is None:
+        return replace(ending, schema_version=schema)
+    return replace(ending, schema_version=schema, rank=whole_number(run.rank), world_size=whole_number(run.world_size))
 
 
 def _whole_events(source: Iterator[bytes], pending: bytes, more: bool, details: bool) -> tuple[list[Batch], int] | None:

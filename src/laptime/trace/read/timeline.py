@@ -123,6 +123,7 @@ class Source(msgspec.Struct, frozen=True):
     file: str
     schema_version: str | None
     rank: int | None = None  # of a distributed run, where the file says it
+    world_size: int | None = None  # how many ranks that run has
 
 
 class GpuTimeline(msgspec.Struct, frozen=True, eq=False):
