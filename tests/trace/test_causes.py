@@ -181,6 +181,13 @@ def test_the_innermost_operator_is_named_and_an_inner_call_wins() -> None:
     assert spent["allocation"] == 100_000
 
 
+def test_a_call_is_inside_a_range_of_the_same_times() -> None:
+    """As whole microseconds make of them."""
+    free = CallRow(200_000, 900_000, "cudaMalloc")
+    around = RangeRow(200_000, 900_000, "aten::empty", "cpu_op")
+    assert one_gap([LAUNCH, free], [around])["allocation"] == 700_000
+
+
 def test_the_profilers_own_time_is_its_own() -> None:
     flush = RangeRow(200_000, 1_000_000, "Buffer Flush", "profiler", thread=0)
     spent = one_gap([CallRow(100_000, 1_085_000, "cudaStreamSynchronize", 3), LAUNCH], [flush])

@@ -46,6 +46,25 @@ def test_launches_without_kernels_make_it_partial() -> None:
     assert (few.integrity.verdict, codes(few)["launches-without-kernels"]) == ("ok", ("warning", 2))
 
 
+def test_kernels_without_a_duration_leave_open_why_it_waits() -> None:
+    """A fifth of kernels of 10 µs is written with a duration of 0. Where all of a name are so, they were short."""
+    activities, calls = a_run(step=20_000)
+    lost = [replace(row, end_ns=row.start_ns) if i % 5 == 0 else row for i, row in enumerate(activities)]
+    analysis = analyse(build(lost, calls))
+    assert (analysis.integrity.verdict, codes(analysis)["zero-durations"]) == ("partial", ("severe", 20))
+    assert analysis.headline.endswith("20 of 100 kernels are recorded to last no time, so why isn't certain")
+    assert "could leave" not in analysis.advice
+    short = [replace(row, end_ns=row.start_ns) if row.name == ADD else row for row in activities]
+    assert "zero-durations" not in codes(analyse(build(short, calls)))
+
+
+def test_lost_kernels_may_hide_the_steps() -> None:
+    activities, calls = a_run(step=20_000)
+    named = [replace(row, name=f"k{i * i % 101}") for i, row in enumerate(activities)]
+    reason = analyse(build(named[:-3], calls)).steps.reason or ""
+    assert reason.endswith("3 launches without a kernel may hide what repeats")
+
+
 def test_launches_into_a_graph_and_host_functions_lack_no_kernel() -> None:
     activities, calls = a_run(20, step=20_000)
     begin = CallRow(T + 9 * 20_000 - 3_000, T + 9 * 20_000 - 2_000, "cudaStreamBeginCapture")

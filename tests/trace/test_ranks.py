@@ -134,6 +134,12 @@ def test_what_is_no_trace_is_left_out_of_a_folder_and_said(tmp_path: Path) -> No
         read_ranks(tmp_path / "ranks")  # one trace alone
 
 
+def test_a_folder_of_reports_says_how_to_export_them(tmp_path: Path) -> None:
+    (tmp_path / "rank0.nsys-rep").write_bytes(b"x")
+    with pytest.raises(LaptimeError, match=r"nsys export --type sqlite rank0\.nsys-rep"):
+        read_ranks(tmp_path)
+
+
 def test_an_engines_front_end_is_left_out_of_a_folder_and_said(tmp_path: Path) -> None:
     paths = write_ranks(tmp_path / "ranks")
     front = write_kineto(tmp_path / "ranks" / "front.json", ranges=[RangeRow(T, T + 900 * US, "schedule", "cpu_op")])

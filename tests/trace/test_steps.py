@@ -758,3 +758,11 @@ def test_denoising_steps_of_a_small_unet_that_attends_are_steps_and_no_layers() 
     assert (analysis.steps.method, analysis.steps.count) == ("period", 20)
     assert (analysis.steps.kernels_per_step, analysis.steps.layers) == (len(unet), None)
     assert "forward pass" not in analysis.advice
+
+
+def test_an_optimizers_kernel_makes_a_training_step_sure() -> None:
+    """Gradients, then one fused optimizer's kernel; one kernel before the first step."""
+    kernels = [*named(" ".join(f"gemm_{i} add_{i}" for i in range(20))), ("FusedAdamMathFunctor", 3_000)]
+    steps = steps_of(host_bound([named("fill"), *[kernels] * 8], between_ns=9_000))
+    assert (steps.method, steps.count, steps.kernels_per_step) == ("period", 8, len(kernels))
+    assert steps.confidence >= SURE

@@ -209,13 +209,14 @@ def _flattened(timeline: GpuTimeline, process: int, thread: int, start_up: npt.N
     calls, ranges = timeline.calls, timeline.ranges
     own_calls = _rows((calls.process == process) & (calls.thread == thread))
     named = _rows((ranges.process == process) & (ranges.thread == thread) & (ranges.kind != RangeKind.PROFILER))
-    start = _together(calls.start_ns[own_calls], ranges.start_ns[named])
-    segments = flatten(start, _together(calls.end_ns[own_calls], ranges.end_ns[named]))
+    # Ranges first: of a call and a range with the same times, as in whole microseconds, the call is the inner one.
+    start = _together(ranges.start_ns[named], calls.start_ns[own_calls])
+    segments = flatten(start, _together(ranges.end_ns[named], calls.end_ns[own_calls]))
     called = calls.name[own_calls]
     purpose = purposes(called, timeline.strings)
     purpose[start_up[own_calls]] = START_UP
-    name = _together(called, ranges.name[named])
-    purpose = np.concatenate([purpose, np.full(len(name) - len(called), HOST, np.int8), _OWNERLESS])
+    name = _together(ranges.name[named], called)
+    purpose = np.concatenate([np.full(len(name) - len(called), HOST, np.int8), purpose, _OWNERLESS])
     overhead = ranges.kind == RangeKind.PROFILER
     same_process = overhead & (ranges.process == process)
     rows = np.flatnonzero(same_process if same_process.any() else overhead)

@@ -36,6 +36,12 @@ ALIKE = 3
 SLACK_NS = 1_000_000
 """Clocks of host and device differ by less than this."""
 
+LASTS_NS = 4_000
+"""A kernel that usually lasts this long is not rounded to nothing."""
+
+FEW_ZERO = 0.02
+"""Up to this share of kernels may have lost their times before busy time is called unsupported."""
+
 _WAITS_FOR_ALL = re.compile(r"(?:Device|Ctx)Synchronize")
 
 
@@ -137,6 +143,33 @@ def overlong_kernels(timeline: GpuTimeline) -> Iterator[Finding]:
                 else "these durations are wrong, and so is the busy time around them"
             ),
             count=len(rows),
+        )
+
+
+def zero_durations(timeline: GpuTimeline) -> Iterator[Finding]:
+    """Kernels recorded to last no time, of names that usually last: their times were lost, and so was busy time.
+
+    Where times are rounded, a short kernel lasts 0; so the usual one of its name must last LASTS_NS.
+    """
+    a = timeline.activities
+    kernels = np.flatnonzero(a.kind == Activity.KERNEL)
+    lasts = a.end_ns[kernels] - a.start_ns[kernels]
+    zero = lasts <= 0
+    if not zero.any() or zero.all():
+        return
+    count = 0
+    for name in each_once(a.name[kernels[zero]]).tolist():
+        own = lasts[a.name[kernels] == name]
+        timed = own[own > 0]
+        if len(timed) and np.median(timed) >= LASTS_NS:
+            count += len(own) - len(timed)
+    if count:
+        yield Finding(
+            code="zero-durations",
+            severity="severe" if count > FEW_ZERO * len(kernels) else "warning",
+            message=f"{count} of {len(kernels)} kernels are recorded to last no time: others of their names do last, so"
+            " these times were lost, and the GPU worked for longer, and waited less, than is shown",
+            count=count,
         )
 
 

@@ -17,6 +17,7 @@ MISSING: dict[str, str] = {
     "lost-records": "Nsight Systems noted that CUDA events may be missing",
     "under-recorded-replays": "graph replays lack kernels",
     "truncated-capture": "the file is cut",
+    "zero-durations": "",
     "before-launch": "the clocks of host and device disagree",
 }
 """Severe findings after which work may be missing between what is there, or its launches lie elsewhere, and what the

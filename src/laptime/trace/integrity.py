@@ -22,7 +22,7 @@ from laptime.trace.completeness import (
     short_device_span,
 )
 from laptime.trace.device_time import migrations
-from laptime.trace.durations import PDL_NS, doubtful_duration, overlong_kernels
+from laptime.trace.durations import PDL_NS, doubtful_duration, overlong_kernels, zero_durations
 from laptime.trace.gaps import union_ns
 from laptime.trace.lanes import by_lane
 from laptime.trace.name_marks import marked
@@ -291,6 +291,7 @@ _LOOKS: tuple[Callable[[GpuTimeline], Iterator[Finding]], ...] = (
     captured_launches,
     overlong_kernels,
     doubtful_duration,
+    zero_durations,
     short_device_span,
     several_processes,
     gpus_as_ranks,

@@ -39,6 +39,9 @@ _TOKEN_WORDS = re.compile(
 _ONCE_A_STEP = re.compile(r"multi_?tensor|adam|adagrad|sgd|lamb(?!da)|nll_loss|cross_?entropy|mse_?loss", re.IGNORECASE)
 """An optimizer's kernel or a loss: a training step runs it, and a layer doesn't."""
 
+_OPTIMIZER = re.compile(r"adam|adagrad|sgd|lamb(?!da)", re.IGNORECASE)
+"""An optimizer's kernel. Those of multi_tensor alone also copy what layers gather from other ranks."""
+
 LEAST_STEPS = 3
 """Fewer repetitions than this need a better reason to be called steps."""
 
@@ -111,7 +114,7 @@ def by_period(tokens: Tokens, strings: tuple[str, ...], before_ns: Int64) -> Cut
     if len(starts) < 3:
         return None
     same = float(np.mean([np.mean(tokens[s : s + period] == template) for s in starts[:50].tolist()]))
-    whole = layered or parted or period >= LONG_UNIT
+    whole = layered or parted or period >= LONG_UNIT or _optimizes(unit, strings)
     confidence = same * (1 - 1 / (1 + len(starts))) * (1.0 if whole else 0.6) * (1.0 if marked else 0.9)
     return Cuts("period", round(confidence, 3), starts, starts + period)
 
@@ -166,6 +169,13 @@ def _with_words(tokens: Tokens, strings: tuple[str, ...], words: re.Pattern[str]
     for name in each_once(tokens).tolist():
         marks[name] = words.search(strings[name]) is not None
     return marks
+
+
+def _optimizes(unit: Tokens, strings: tuple[str, ...]) -> bool:
+    """Whether a unit multiplies matrices and then runs an optimizer by name: a training step, whatever is in it."""
+    names = [strings[name] for name in each_once(unit).tolist()]
+    families = {family(name) for name in names}
+    return bool(families & {"GEMM", "convolution"}) and any(_OPTIMIZER.search(name) for name in names)
 
 
 def _is_pass(level: RepeatLevel, levels: list[RepeatLevel], tokens: Tokens, strings: tuple[str, ...]) -> bool:

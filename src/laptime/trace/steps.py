@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from laptime.trace.attention_kinds import attention_kinds
 from laptime.trace.causes import GapCauses, cause_times
+from laptime.trace.completeness import kernel_launches, unanswered
 from laptime.trace.durations import overlong
 from laptime.trace.few_steps import by_forward, by_two, by_waits
 from laptime.trace.gaps import DeviceGaps, covered_ns, union_ns
@@ -86,7 +87,9 @@ def find_steps(timeline: GpuTimeline, gaps: DeviceGaps, launched: Int64, causes:
         return _none(f"{many} ran{_captured(timeline)}")
     cuts = _cuts(timeline, kernels, launched)
     if cuts is None:
-        return _none(_why_none(activities.name[kernels].astype(np.int64)))
+        lost = len(unanswered(timeline, launched, kernel_launches(timeline)))
+        hidden = f"; {lost} launches without a kernel may hide what repeats" if lost else ""
+        return _none(_why_none(activities.name[kernels].astype(np.int64)) + hidden)
     if cuts.method in ("period", "forward") and (several := _processes(activities, kernels)) > 1:
         return _none(f"kernels of {several} processes run in turns: what repeats is no step of one program")
     inside = int((cuts.stop - cuts.start).sum())

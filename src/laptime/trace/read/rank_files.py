@@ -13,6 +13,7 @@ from laptime.errors import LaptimeError
 from laptime.trace.read.nsight_names import is_parquet_export
 
 SUFFIXES = (".json", ".json.gz", ".sqlite")
+REPORTS = (".nsys-rep", ".qdrep")
 FILES = 4_096
 """Files that one analysis may have."""
 
@@ -48,6 +49,8 @@ def trace_files(paths: Sequence[Path]) -> Iterator[list[Path]]:
             else:
                 found, folder = _perhaps_unpacked(path, open_folders)
                 unpacked |= {folder: path} if folder else {}
+            if not found and (reports := _reports(path)):
+                raise LaptimeError(reports)
             if not found:
                 raise LaptimeError(
                     f"{path}: no trace in it, or it is cut short; name files that end in {', '.join(SUFFIXES)}"
@@ -64,6 +67,15 @@ def trace_files(paths: Sequence[Path]) -> Iterator[list[Path]]:
                 named = f"{path}!".replace("\\", "\\\\")
                 text = re.sub(rf"{re.escape(folder)}/\d+/", named, text)
             raise LaptimeError(text) from error
+
+
+def _reports(path: Path) -> str:
+    """What must be done with a folder of Nsight Systems reports; empty where it is none."""
+    found = sorted(file for file in path.rglob("*") if file.suffix in REPORTS) if path.is_dir() else []
+    if not found:
+        return ""
+    which = f"only Nsight Systems reports ({found[0].name}{', …' if len(found) > 1 else ''})"
+    return f"{path}: {which}; export each where nsys is installed: nsys export --type sqlite {found[0].name}"
 
 
 def _perhaps_unpacked(path: Path, open_folders: ExitStack) -> tuple[list[Path], str | None]:
