@@ -35,7 +35,7 @@ from recorded import record
 
 KEPT = ("schemaVersion", "deviceProperties", "displayTimeUnit", "baseTimeNanoseconds", "traceEvents")
 ROUNDS = 7
-SETS = ("first", "unseen", "third", "fourth", "fifth", "sixth")
+SETS = ("first", "unseen", "third", "fourth", "fifth", "sixth", "seventh")
 WIDE = 0.15
 """A range is narrow enough when its ends are at most this share from its middle."""
 
