@@ -23,8 +23,10 @@ RUNS = {
     "third": "whatif_truth-third",
     "fourth": "whatif_truth-fourth",
     "fifth": "whatif_truth-fifth",
+    "sixth": "whatif_truth-sixth",
+    "seventh": "whatif_truth-seventh",
 }
-COMMITS = {"third": "c64f338", "fourth": "916f006", "fifth": "8e8f02e"}
+COMMITS = {"third": "c64f338", "fourth": "916f006", "fifth": "8e8f02e", "sixth": "10dbaf5"}
 """Of which laptime a run was asked, where the copy on the machine bore another commit."""
 
 WIDE = 0.15
@@ -60,7 +62,7 @@ def askings(known: dict[str, dict[str, Any]]) -> str:
         inside = sum(one[0] <= row["after_ms"] <= one[1] for row, one in made)
         narrow = sum(half_width(one) <= WIDE for _, one in made)
         commit = COMMITS.get(name) or (recorded["environment"].get("git_commit") or "?")[:7]
-        lines.append(f"| {name} | `{commit}` | {len(rows)} | {len(made)} | {inside} | {narrow} |")
+        lines.append(f"| {name} | `{commit}` | {len(ends)} | {len(made)} | {inside} | {narrow} |")
     return "\n".join(lines) + "\n"
 
 

@@ -72,7 +72,7 @@ def test_a_softmax_is_compiled_with_its_neighbours_and_statistics_of_a_batch_are
     elementwise, statistics = "vectorized_elementwise_kernel", ("batch_norm_collect_statistics_kernel", 100_000)
     pairs = (
         (
-            chain(("gemm", 200_000), (elementwise, 80_000), (elementwise, 80_000), ("cunn_SoftMaxForward", 100_000)),
+            chain(("gemm", 200_000), (elementwise, 80_000), (elementwise, 80_000), ("cunn_SoftMaxForward", 40_000)),
             chain(("gemm", 200_000), ("triton", 104_000)),
         ),
         (
@@ -85,17 +85,14 @@ def test_a_softmax_is_compiled_with_its_neighbours_and_statistics_of_a_batch_are
         assert low <= run(after).step_ns <= high
 
 
-def test_a_softmax_may_become_faster_than_it_was_by_itself() -> None:
-    def chain(*parts: tuple[str, int]) -> list[Op]:
-        return [op for name, time_ns in parts * 8 for op in launches(1, time_ns, name=name)]
-
-    elementwise = ("vectorized_elementwise_kernel", 80_000)
-    before = chain(("gemm", 200_000), elementwise, elementwise, elementwise, ("cunn_SoftMaxForward", 300_000))
-    after = chain(("gemm", 200_000), ("triton", 150_000))
-    (row,) = [row for row in analyse(build(*run(before).all)).whatif if row.remedy == "compile"]
-    assert row.step_ns_low <= run(after).step_ns <= row.step_ns_high
-    assert row.floor_ns is not None
-    assert row.floor_ns <= run(after).step_ns
+@pytest.mark.parametrize("softmax_ns", [30_000, 300_000])
+def test_where_a_long_softmax_is_between_operators_no_compiler_is_promised_anything(softmax_ns: int) -> None:
+    """It may get faster or slower than it was by itself; a short one makes no difference."""
+    adds = [("vectorized_elementwise_kernel", 80_000)] * 4
+    parts = [("gemm", 200_000), *adds, ("cunn_SoftMaxForward", softmax_ns)] * 8
+    before = run([op for name, time_ns in parts for op in launches(1, time_ns, name=name)])
+    remedies = {row.remedy for row in analyse(build(*before.all)).whatif}
+    assert ("compile" in remedies) == (softmax_ns < 100_000)
 
 
 def test_a_known_link_narrows_the_promise_of_pinned_copies() -> None:

@@ -10,8 +10,9 @@ import numpy as np
 from msgspec.structs import replace
 
 from laptime.trace.device_time import COMPUTE, COPY, MEMSET
+from laptime.trace.read.timeline import Int64
 from laptime.trace.remedied import AWAY, HOT, HOT_NS, Remedied, Replayed
-from laptime.trace.replay import Timing, replay_ns
+from laptime.trace.replay import Timing, begun_ns, replay_ns
 
 GRAPH_LAUNCH_NS = (18_000, 26_000)
 """What the launch of a graph adds behind host work and waits, until it is on its way to the device."""
@@ -27,7 +28,7 @@ CROWDED, CROWDED_LONG = (0.0, 0.4), (0.6, 1.0)
 """How much of compute that a graph would put beside other compute lengthens the step, of short kernels and
 of long ones: they share the device, and a long one fills it."""
 
-BESIDE_NS = (1_100, 1_800)
+BESIDE_NS = (1_500, 1_650)
 """How often a graph of several streams begins a kernel at most: every 1.56 and 1.59 µs were measured on an H200."""
 
 MEMSET_NS = (500, 2_500)
@@ -39,9 +40,9 @@ LEAST_RESIDUAL = 0.4
 GRAPH_COPY_NS = 6_000
 """What a copy adds to the launch of a graph at most: a graph of kernels alone is launched at once."""
 
-GRAPH_KERNEL_NS, GRAPH_KERNELS_NS = 250, 75_000
-"""What each of its kernels adds to that at most, and all of them: behind a wait 290 kernels took 0.15 to 0.2 ms on an
-H200 to come to the device, 1,076 others 0.1 ms."""
+GRAPH_KERNEL_NS, GRAPH_KERNELS_NS = 250, 40_000
+"""What each of its kernels adds to that at most, and all of them: behind a wait 1,076 kernels took 0.1 ms on an H200 to
+come to the device, 290 others 0.15 to 0.2 ms."""
 
 
 def floor_ns(step: Replayed, busy_share: float = 1.0) -> int:
@@ -75,7 +76,8 @@ def graph_range(step: Replayed, residual_ns: tuple[int, int]) -> Remedied:
     best = _at_best(step)
     least = replay_ns(_captured(best, (0, 0), round(LEAST_RESIDUAL * residual_ns[0])))
     soon = (GRAPH_LAUNCH_NS[0], min(GRAPH_LATENCY_NS, graph.latency_ns))
-    low = replay_ns(_captured(best, soon, residual_ns[0], MEMSET_NS[0]))
+    sooner = _captured(best, soon, residual_ns[0], MEMSET_NS[0])
+    low = replay_ns(sooner)
     kernels = min(GRAPH_KERNEL_NS * int(np.count_nonzero(graph.kind == COMPUTE)), GRAPH_KERNELS_NS)
     launch = (GRAPH_LAUNCH_NS[1] + GRAPH_COPY_NS * copies + kernels, graph.latency_ns)
     timing = _captured(late, launch, residual_ns[1], MEMSET_NS[1])
@@ -85,15 +87,15 @@ def graph_range(step: Replayed, residual_ns: tuple[int, int]) -> Remedied:
     if step.grows:
         high += round((GROWN - 1) * int(graph.duration_ns.sum()))
     low, high = (
-        end + _crowding(step, end, residual, shares, pace)
-        for end, residual, shares, pace in zip(
-            (low, high), residual_ns, zip(CROWDED, CROWDED_LONG, strict=True), BESIDE_NS, strict=True
+        end + _crowding(step, end, begun_ns(replayed), shares, pace)
+        for end, replayed, shares, pace in zip(
+            (low, high), (sooner, timing), zip(CROWDED, CROWDED_LONG, strict=True), BESIDE_NS, strict=True
         )
     )
     return Remedied(low, max(high, low), least)
 
 
-def _crowding(step: Replayed, end_ns: int, residual_ns: int, shares: tuple[float, float], pace_ns: int) -> int:
+def _crowding(step: Replayed, end_ns: int, begun: Int64, shares: tuple[float, float], pace_ns: int) -> int:
     """What kernels of several streams add to each other in a graph.
 
     They share the device, and it begins one kernel after another.
@@ -101,24 +103,22 @@ def _crowding(step: Replayed, end_ns: int, residual_ns: int, shares: tuple[float
     Args:
         step: the step.
         end_ns: how long it lasts when they don't.
-        residual_ns: between two kernels of a stream.
+        begun: when its activities begin then, in ns and in order.
         shares: how much of what lies side by side lengthens the step, of short and of long kernels.
         pace_ns: from one beginning to the next.
     """
     graph = step.graph
     computes = graph.kind == COMPUTE
-    count = np.bincount(graph.stream[computes])
-    busy = np.bincount(graph.stream[computes], weights=graph.duration_ns[computes])
-    if np.count_nonzero(count) < 2:
+    if len(np.unique(graph.stream[computes])) < 2:
         return 0
-    sides = np.delete(np.arange(len(count)), count.argmax())
-    sides = sides[count[sides] > 0]
-    together = min(int(count[sides].sum() + count[sides].max()), int(count.sum()))
-    alone = float((busy[sides] + count[sides] * residual_ns).max())
-    filling = float(graph.duration_ns[computes & (graph.duration_ns >= HOT_NS)].sum()) / max(float(busy.sum()), 1.0)
+    duration = graph.duration_ns[computes]
+    busy = max(float(duration.sum()), 1.0)
+    filling = float(duration[duration >= HOT_NS].sum()) / busy
     share = shares[0] + filling * (shares[1] - shares[0])
-    shared = share * max(float(busy.sum()) - end_ns, 0.0)
-    return round(max(shared, together * pace_ns - alone, 0.0))
+    in_turn = np.sort(begun % max(end_ns, 1))  # a step overlaps with the next
+    waiting = np.arange(len(in_turn)) * pace_ns
+    paced = int((waiting + np.maximum.accumulate(in_turn - waiting))[-1] - in_turn[-1])
+    return max(round(share * max(busy - end_ns, 0.0)), paced)
 
 
 def outside_ns(step: Replayed, residual_ns: tuple[int, int]) -> int:

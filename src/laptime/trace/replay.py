@@ -41,6 +41,20 @@ def replay_ns(timing: Timing) -> int:
     alone = not timing.after and (timing.stream == timing.stream[0]).all()
     if alone and np.count_nonzero(timing.waits) < MOST_WAITS:
         return _replay_one_stream(timing)
+    return _replay_streams(timing)[0]
+
+
+def begun_ns(timing: Timing) -> Int64:
+    """When the work of each activity that is there begins in such a step, in ns from any zero, in the order of time."""
+    if not len(timing.stream):
+        return np.zeros(0, dtype=np.int64)
+    ended = np.array(_replay_streams(timing)[1][-len(timing.stream) :], dtype=np.int64)
+    there = timing.duration_ns >= 0
+    return np.sort((ended - timing.duration_ns)[there])
+
+
+def _replay_streams(timing: Timing) -> tuple[int, list[int]]:
+    """How long the step lasts, and all ends of several in a row."""
     duration, stream = timing.duration_ns.tolist(), timing.stream.tolist()
     before, behind = (part.tolist() for part in timing.host_ns)
     waits, after = timing.waits.tolist(), [timing.after.get(i, ()) for i in range(len(duration))]
@@ -65,7 +79,7 @@ def replay_ns(timing: Timing) -> int:
                     start = ended[at - other]
             ended[at] = last[lane] = start + lasts
             at += 1
-    return max(int(end - sooner) for end, sooner in zip(last, before_last, strict=True))
+    return max(int(end - sooner) for end, sooner in zip(last, before_last, strict=True)), ended
 
 
 def _replay_one_stream(timing: Timing) -> int:

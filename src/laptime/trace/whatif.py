@@ -48,8 +48,9 @@ NOTED = 0.005
 HIDES = 0.1
 """The host's other work runs beside the device's where a step can hide more than this share of it."""
 
-WIDEST = 0.35
-"""A range whose ends are further from its middle than this says too little to be a row."""
+WIDEST = {"compile": 0.2, "workers": 0.35, "overlap": 0.35}
+"""A range whose ends are further from its middle than this says too little to be a row. Of five compiled programs with
+wider ones two ended outside."""
 
 GRAPH_LAUNCH_NS = (0, 15_000)
 """What one replay's launch adds to a step when nothing hides it."""
@@ -195,7 +196,7 @@ def _replayed(step: Replayed, base: int, taxed: str) -> list[WhatIf]:
             continue
         made = tolerated(ends_of, remedy)
         ends = _within((made.low_ns, made.high_ns), made.floor_ns, base)
-        if ends[0] < WORTH * base and ends[1] - ends[0] <= WIDEST * (ends[1] + ends[0]):
+        if ends[0] < WORTH * base and ends[1] - ends[0] <= WIDEST[remedy] * (ends[1] + ends[0]):
             rows.append(_row(remedy, base, ends, min(made.floor_ns, base), [note, taxed, RECORD]))
     return rows
 
