@@ -140,7 +140,7 @@ def answer(
             frame = replace(frame, steps=msgspec.structs.replace(frame.steps, host_work_ns=costs.kept_ns))
             if changes is not None:
                 waits = int(np.count_nonzero(changes.graph.waits))
-                known = msgspec.structs.replace(frame.steps, replay_ns=changes.replayed_ns, host_waits=waits)
+                known = msgspec.structs.replace(frame.steps, replay_ns=changes.explained_ns, host_waits=waits)
                 frame = replace(frame, steps=known)
             rows = what_if(costs, untraced_ns(frame.steps, tpot_ms), changes, longest_ns=long_step_ns(frame.steps))
             warm = first_calls_ns(frame.steps.causes) < SOME * (frame.steps.wall_ns or 0)

@@ -70,7 +70,7 @@ def _at_worst(step: Replayed) -> Replayed:
 def graph_range(step: Replayed, residual_ns: tuple[int, int]) -> Remedied:
     """The step as one graph, or several where the host works or waits in between: at best and at worst."""
     graph = step.graph
-    missed = max(step.base_ns - step.replayed_ns, 0)  # an order that the replay doesn't know of
+    missed = max(step.missed_ns, 0)  # an order that the replay doesn't know of
     copies = int(np.count_nonzero(graph.kind == COPY))
     late = _at_worst(step)
     best = _at_best(step)
@@ -82,8 +82,8 @@ def graph_range(step: Replayed, residual_ns: tuple[int, int]) -> Remedied:
     launch = (GRAPH_LAUNCH_NS[1] + GRAPH_COPY_NS * copies + kernels, graph.latency_ns)
     timing = _captured(late, launch, residual_ns[1], MEMSET_NS[1])
     hot = step.heavy & (graph.duration_ns >= HOT_NS)
-    heated = np.round(timing.duration_ns * np.where(hot, HOT[1], 1.0)).astype(np.int64)
-    high = replay_ns(replace(timing, duration_ns=heated)) + missed
+    heated = np.round(timing.duration_ns * np.where(hot, HOT[1], 1.0)).astype(np.int64) + step.longer_ns
+    high = round(replay_ns(replace(timing, duration_ns=heated)) * step.waiting[1]) + missed
     if step.grows:
         high += round((GROWN - 1) * int(graph.duration_ns.sum()))
     low, high = (

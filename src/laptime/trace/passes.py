@@ -77,10 +77,11 @@ def _with_remedies(
     changes = step_changes(timeline, view.gaps, view.launched, frame) if steps.kernels_per_step else None
     costs = step_costs(timeline, view.gaps, view.causes, view.launched, frame, changes)
     untraced = None if untraced_ms is None else round(untraced_ms * 1e6)
-    if untraced is not None and untraced < SHORTEST * busy:
+    works = busy if costs is None else costs.busy_ns  # without waiting for other ranks
+    if untraced is not None and untraced < SHORTEST * works:
         raise LaptimeError(
-            f"--{cut.stage} {untraced_ms:g} ms is shorter than the {busy / 1e6:.3f} ms that the GPU works in that pass "
-            "of this trace; give the time of the same inputs, measured without the profiler"
+            f"--{cut.stage} {untraced_ms:g} ms is shorter than the {works / 1e6:.3f} ms that the GPU works in that "
+            "pass of this trace; give the time of the same inputs, measured without the profiler"
         )
     if untraced is not None:
         check_given(f"--{cut.stage}", untraced, wall, "that pass of this trace takes")
@@ -102,7 +103,7 @@ def _with_remedies(
         layers=steps.layers,
         causes=steps.causes,
         host_work_ns=None if costs is None else costs.kept_ns,
-        replay_ns=None if changes is None else changes.replayed_ns,
+        replay_ns=None if changes is None else changes.explained_ns,
         whatif=[],
         unsure=cut.confidence <= SURE,
         lost_kernels=lost,

@@ -89,11 +89,18 @@ JITTER = (0.98, 1.02)
 
 
 class Replayed(msgspec.Struct, frozen=True, eq=False, kw_only=True):
-    """A step's graph, and what remedies need to know of its activities. Columns as in StepGraph."""
+    """A step's graph, and what remedies need to know of its activities. Columns as in StepGraph.
+
+    In the graph communication takes the time of its transfer. `waiting` is the traced step in multiples of its replays
+    with the shortest and the longest transfers: other ranks are taken to be so much slower in all that they do.
+    """
 
     graph: StepGraph
     base_ns: int  # the step as it is, untraced where that is known
     replayed_ns: int  # what its replay takes
+    explained_ns: int  # what the replay of the traced step takes, with its waiting for other ranks
+    longer_ns: Int64  # how much longer than in the graph a transfer takes at worst
+    waiting: tuple[float, float] = (1.0, 1.0)
     launching_scale: float = 1.0  # untraced launching in shares of the traced
     away_scale: float = 1.0  # likewise of other host work
     other_scales: tuple[tuple[float, float], ...] = ()  # both, where the profiler stretched launching less, and more
@@ -109,6 +116,16 @@ class Replayed(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     loading: Bools  # a data loader works before the launch
     link_bytes_per_ns: tuple[float, float] = PINNED_BYTES_PER_NS  # from pinned memory: high, low
     grows: bool = False  # a cache is concatenated: a graph needs one of fixed size, whose kernels read all of it
+
+    @property
+    def missed_ns(self) -> int:
+        """By how much the step lasts longer than its replay and the waiting for other ranks explain."""
+        return self.base_ns - round(self.replayed_ns * self.waiting[0])
+
+    @property
+    def longer_at(self) -> tuple[Int64, Int64]:
+        """How much longer a transfer takes at best and at worst."""
+        return np.zeros_like(self.longer_ns), self.longer_ns
 
     def as_it_is(self) -> Timing:
         """The step without the profiler's share of host time."""
@@ -194,12 +211,12 @@ def workers_range(step: Replayed) -> Remedied | None:
         return None
     less, more = step.other_scales or ((step.launching_scale, step.away_scale),) * 2
     ends = []
-    for fetch, (launching, scale) in zip(FETCH_NS, (more, less), strict=True):
+    for fetch, (launching, scale), longer in zip(FETCH_NS, (more, less), step.longer_at, strict=True):
         away = [np.where(own, np.round(part * scale), 0).astype(np.int64) for part in step.graph.away_ns]
         timing = replace(step, launching_scale=launching, away_scale=scale).as_it_is()
         before, behind = (spent - part for spent, part in zip(timing.host_ns, away, strict=True))
         anew = np.where(away[0] + away[1] > 0, np.minimum(fetch, away[0] + away[1]), 0)
-        ends.append(replace(timing, host_ns=(before, behind + anew)))
+        ends.append(replace(timing, duration_ns=timing.duration_ns + longer, host_ns=(before, behind + anew)))
     return _by_saving(step, ends)
 
 
@@ -217,14 +234,15 @@ def overlap_range(step: Replayed) -> Remedied | None:
     }
     ends = []
     hot = step.heavy & (graph.duration_ns >= HOT_NS)
-    for rate, unknown, beside, heated in zip(step.link_bytes_per_ns, UNKNOWN_COPY, CONTENTION, HOT, strict=True):
+    ways = zip(step.link_bytes_per_ns, UNKNOWN_COPY, CONTENTION, HOT, step.longer_at, strict=True)
+    for rate, unknown, beside, heated, longer in ways:
         slowed = beside * np.where(hot, heated, 1.0)
         fast = np.where(step.bytes >= 0, step.bytes / rate, graph.duration_ns * unknown)
         copied = np.where(step.pinned, graph.duration_ns, np.minimum(fast, graph.duration_ns))
         ends.append(
             replace(
                 timing,
-                duration_ns=np.round(np.where(chosen, copied, graph.duration_ns * slowed)).astype(np.int64),
+                duration_ns=np.round(np.where(chosen, copied, graph.duration_ns * slowed + longer)).astype(np.int64),
                 stream=np.where(chosen, graph.stream.max() + step.copies, graph.stream).astype(np.int32),
                 waits=np.where(chosen[(places - graph.waits) % len(graph)], 0, graph.waits),
                 after=after,
@@ -257,6 +275,7 @@ def compile_range(step: Replayed) -> Remedied | None:
         away = [part * step.away_scale for part in graph.away_ns]
         host = [np.round(one + other).astype(np.int64) for one, other in zip(launching, away, strict=True)]
         host[1][0] += COMPILED_CALL_NS[i]
+        merged[run] += step.longer_at[i]
         ends.append(
             replace(
                 timing,
@@ -276,11 +295,11 @@ def _by_saving(step: Replayed, ends: list[Timing], least_ns: int | None = None) 
         least_ns: what nothing goes below; without it the times at best without launching.
     """
     least = replay_ns(_without_launching(step, ends[0])) if least_ns is None else least_ns
-    missed = step.base_ns - step.replayed_ns
+    missed = step.missed_ns
     best, worst = (replay_ns(timing) for timing in ends)
     goes = min(best / max(step.replayed_ns, 1), 1.0) if missed > 0 else 1.0  # at best it goes with what is saved
     low = max((missed * goes + best) * JITTER[0], least)
-    high = (missed + worst) * JITTER[1]
+    high = (missed + worst * step.waiting[1]) * JITTER[1]
     return Remedied(round(low), round(max(high, low)), least)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Container, Mapping
 
 import numpy as np
 import numpy.typing as npt
+from msgspec.structs import replace
 
 from laptime.trace.device_time import copy_direction
 from laptime.trace.gaps import DeviceGaps
@@ -20,6 +21,7 @@ from laptime.trace.replay import replay_ns
 from laptime.trace.step_graph import StepGraph, as_it_is, step_graph
 from laptime.trace.step_host import LOADER
 from laptime.trace.steps import StepFrame
+from laptime.trace.transfers import transfers_ns
 
 FUSABLE = frozenset({"elementwise", "norm", "copy", "rope"})
 """Families whose kernels move memory and little else: neighbours of these can be one kernel."""
@@ -51,16 +53,26 @@ def step_changes(timeline: GpuTimeline, gaps: DeviceGaps, launched: Int64, frame
         launched: for each activity the index of its call, -1 without one.
         frame: the steps.
     """
-    graph = step_graph(timeline, gaps, launched, frame)
-    if graph is None or frame.steps.wall_ns is None:
+    traced = step_graph(timeline, gaps, launched, frame)
+    if traced is None or frame.steps.wall_ns is None:
         return None
+    shortest, longest = transfers_ns(timeline, gaps, frame, traced.rows)
+    graph = replace(traced, duration_ns=shortest)
+    explained = replay_ns(as_it_is(traced))
+    replayed, waiting = explained, (1.0, 1.0)
+    if (shortest < traced.duration_ns).any():  # else replays need no time anew
+        replayed, late = (replay_ns(as_it_is(replace(traced, duration_ns=one))) for one in (shortest, longest))
+        waiting = (explained / max(replayed, 1), explained / max(late, 1))
     activities = timeline.activities
     copies, pinned = _copies(timeline, graph)
     away = graph.away_ns[0] + graph.away_ns[1] > 0
     return Replayed(
         graph=graph,
         base_ns=frame.steps.wall_ns,
-        replayed_ns=replay_ns(as_it_is(graph)),
+        replayed_ns=replayed,
+        explained_ns=explained,
+        longer_ns=longest - shortest,
+        waiting=waiting,
         outside=_outside(timeline, graph, frame),
         copies=copies,
         pinned=pinned,

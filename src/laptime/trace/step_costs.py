@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from laptime.trace.api import ALLOCATION, CAUSES, FREE, HOST, LAUNCH, MEMCPY, SYNCHRONIZE
 from laptime.trace.causes import GapCauses
-from laptime.trace.gaps import DeviceGaps, covered_ns
+from laptime.trace.gaps import DeviceGaps, covered_ns, union_ns
 from laptime.trace.kernel_names import compiled, family, short_name
 from laptime.trace.name_marks import marked
 from laptime.trace.operator_times import card_of
@@ -95,9 +95,10 @@ def step_costs(
     )
     merged = _fusable(movable & (duration < SMALL_NS) & exposed)
     launching = spent[:, LAUNCH][spent[:, LAUNCH] > 0]
+    busy_ns = steps.busy_ns if changes is None else _own_busy_ns(timeline, changes, steps.busy_ns)
     return StepCosts(
         wall_ns=steps.wall_ns,
-        busy_ns=steps.busy_ns,
+        busy_ns=busy_ns,
         kernels=len(kernels),
         allocation_ns=int(spent[:, ALLOCATION].sum() + spent[:, FREE].sum()),
         outside_ns=int(outside.sum()),
@@ -110,6 +111,23 @@ def step_costs(
         graphed=graphed,
         residual_ns=residual,
     )
+
+
+def _own_busy_ns(timeline: GpuTimeline, changes: Replayed, busy_ns: int) -> int:
+    """The device's busy time without waiting for other ranks, with which a transfer's time begins.
+
+    Args:
+        timeline: the trace.
+        changes: the step, with transfers by themselves.
+        busy_ns: with that waiting.
+    """
+    end = timeline.activities.end_ns[changes.graph.rows]
+    alone = end - changes.graph.duration_ns
+    begun = timeline.activities.start_ns[changes.graph.rows]
+    if (alone <= begun).all():
+        return busy_ns
+    order = np.argsort(alone, kind="stable")
+    return min(union_ns(alone[order], end[order]), busy_ns)
 
 
 def _away(host_ns: Int64, outside: npt.NDArray[np.bool_]) -> Int64:

@@ -16,6 +16,7 @@ from laptime.trace.read.kineto_plain import decode_plain, plain_columns
 
 KERNEL_ARGS = '{"queued": 0, "device": 0, "context": 1, "stream": 7, "correlation": 5, "bytes": 64, "graph node id": 3}'
 NCCL_ARGS = '{"device": 1, "stream": 9, "correlation": 6, "Process Group Name": "0", "Process Group Ranks": "[0, 1]"}'
+SIZED_ARGS = NCCL_ARGS.replace("}", ', "Collective name": "allreduce", "In msg nelems": 8, "dtype": "BFloat16"}')
 OPERATOR_ARGS = '{"Sequence number": 4, "Fwd thread id": 1, "Input Dims": [[2, 3]], "Input type": ["float"]}'
 MEMORY_ARGS = '{"Total Allocated": 9, "Bytes": -4, "Addr": 5, "Device Id": 0, "Device Type": 1}'
 PLAIN = {
@@ -36,7 +37,7 @@ def event(cat: str, args: str | None, **changed: str) -> str:
 
 MEMORY = event("cpu_instant_event", MEMORY_ARGS, ph='"i"', name='"[memory]"', dur="")
 REGULAR = [
-    *[event(cat, args) for cat in PLAIN["kernel"] for args in (KERNEL_ARGS, NCCL_ARGS)],
+    *[event(cat, args) for cat in PLAIN["kernel"] for args in (KERNEL_ARGS, NCCL_ARGS, SIZED_ARGS)],
     *[event(cat, '{"cbid": 211, "correlation": 5}') for cat in PLAIN["call"]],
     event("cuda_runtime", '{"correlation": 5, "kernel": "gemm"}'),
     *[event(cat, args) for cat in PLAIN["range"] for args in (None, OPERATOR_ARGS, "{}")],
@@ -134,3 +135,11 @@ def test_arrays_of_both_ways_are_of_one_type() -> None:
     for table in ("activities", "calls", "ranges", "memory"):
         for column, values in getattr(one, table).items():
             assert values.dtype == getattr(other, table)[column].dtype == np.int64, column
+
+
+def test_what_a_collective_was_given_is_read_in_bytes() -> None:
+    """Eight elements of two bytes; a file that names a group alone says no size, nor does a type that isn't known."""
+    unknown = SIZED_ARGS.replace("BFloat16", "Quaternion")
+    plain, general = both([event("kernel", args) for args in (SIZED_ARGS, NCCL_ARGS, unknown)], details=True)
+    assert plain == general
+    assert general["activities"]["bytes"] == [16, -1, -1]

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from laptime.trace.read.kineto_details import (
     MEMORY,
+    bytes_column,
     group_columns,
     kernel_columns,
     memory_columns,
@@ -139,6 +140,7 @@ def _memory(events: Sequence[Event]) -> Table:
 def _activity_columns(rows: list[Event], code: Int64, numbers: Texts) -> Table:
     args = [row.args or _NO_ARGS for row in rows]
     node = _few("graph_node", args)
+    copies = (code != ACTIVITY + Activity.KERNEL).any()
     return group_columns(args, numbers.groups) | {
         "kind": code - ACTIVITY,
         "device": _few("device", args, lambda: _few("pid", rows)),
@@ -146,7 +148,7 @@ def _activity_columns(rows: list[Event], code: Int64, numbers: Texts) -> Table:
         "correlation": _ids("correlation", args),
         "process": np.full(len(rows), UNKNOWN, dtype=np.int64),
         "graph_node": np.where(node > 0, node, -1),
-        "bytes": _ids("bytes", args) if (code != ACTIVITY + Activity.KERNEL).any() else _all(-1, args),
+        "bytes": bytes_column(args, _ids("bytes", args) if copies else _all(-1, args)),
     }
 
 

@@ -19,6 +19,14 @@ _LONGEST = 4_000
 _BY_VALUE = re.compile(r"attention|attn|fmha|flash|convolution|conv\d?d", re.IGNORECASE)
 """Operators whose work depends on values too: whether attention is causal, a convolution's stride."""
 
+_ELEMENT_BYTES = {
+    **dict.fromkeys(("Byte", "Char", "Bool", "Float8_e4m3fn", "Float8_e5m2"), 1),
+    **dict.fromkeys(("Half", "BFloat16", "Short"), 2),
+    **dict.fromkeys(("Float", "Int"), 4),
+    **dict.fromkeys(("Double", "Long", "ComplexFloat"), 8),
+}
+"""Of one element of a collective, by the type's name there."""
+
 _NO_ARGS = Args()
 _NULL = b"null"
 
@@ -85,6 +93,18 @@ def group_columns(args: Sequence[Details], groups: Ids) -> Table:
     if _absent("group", args) and _absent("ranks", args):
         return {}
     return {"group": np.array([_group(one, groups) for one in args], dtype=np.int64)}
+
+
+def bytes_column(args: Sequence[Details], copied: Int64) -> Int64:
+    """Bytes that copies moved, and those that a collective was given where the file says it; else -1.
+
+    copied: of the copies.
+    """
+    if _absent("group", args) and _absent("ranks", args):
+        return copied
+    given = [(whole_number(one.elements) or 0) * _ELEMENT_BYTES.get(_text(one.dtype) or "", 0) for one in args]
+    stated = np.array([size if 0 < size < 2**62 else -1 for size in given], dtype=np.int64)
+    return np.where(stated > 0, stated, copied)
 
 
 def _absent(field: str, args: Sequence[Details]) -> bool:

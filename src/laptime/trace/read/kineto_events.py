@@ -20,7 +20,8 @@ ABSENT = msgspec.Raw()
 
 
 class Details(msgspec.Struct, gc=False):
-    """What most files lack in an event's `args`: shapes, autograd's numbers, a launch's kernel, process groups."""
+    """What most files lack in an event's `args`: shapes, autograd's numbers, a launch's kernel, process groups
+    and what a collective is given."""
 
     dims: msgspec.Raw = msgspec.field(default=ABSENT, name="Input Dims")
     types: msgspec.Raw = msgspec.field(default=ABSENT, name="Input type")
@@ -32,6 +33,8 @@ class Details(msgspec.Struct, gc=False):
     group: msgspec.Raw = msgspec.field(default=ABSENT, name="Process Group Name")
     ranks: msgspec.Raw = msgspec.field(default=ABSENT, name="Process Group Ranks")
     collective: msgspec.Raw = msgspec.field(default=ABSENT, name="Collective name")
+    elements: Number = msgspec.field(default=None, name="In msg nelems")
+    dtype: msgspec.Raw = ABSENT
 
 
 class Args(Details, gc=False):

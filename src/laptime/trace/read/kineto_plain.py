@@ -17,6 +17,7 @@ import numpy.typing as npt
 from laptime.trace.read.kineto_columns import ACTIVITY, CALL, CODES, RANGE, Batch, Texts
 from laptime.trace.read.kineto_details import (
     MEMORY,
+    bytes_column,
     group_columns,
     kernel_columns,
     memory_columns,
@@ -175,6 +176,7 @@ def _activity_columns(rows: list[PlainSpan], code: Int64, texts: Texts) -> Table
     device, stream, node = _ids("device", args), _ids("stream", args), _ids("graph_node", args)
     if (device < 0).any() or (stream < 0).any():
         raise _NotPlainError
+    copies = (code != ACTIVITY + Activity.KERNEL).any()
     return group_columns(args, texts.groups) | {
         "kind": code - ACTIVITY,
         "device": device,
@@ -182,7 +184,7 @@ def _activity_columns(rows: list[PlainSpan], code: Int64, texts: Texts) -> Table
         "correlation": _ids("correlation", args),
         "process": np.full(len(rows), UNKNOWN, dtype=np.int64),
         "graph_node": np.where(node > 0, node, -1),
-        "bytes": _bytes(args) if (code != ACTIVITY + Activity.KERNEL).any() else np.full(len(rows), -1),
+        "bytes": bytes_column(args, _bytes(args) if copies else np.full(len(rows), -1)),
     }
 
 

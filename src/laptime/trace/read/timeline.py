@@ -57,7 +57,7 @@ class Activities(msgspec.Struct, frozen=True, eq=False):
     kind: Int8  # Activity
     correlation: Int64  # joins to a call of the same process; -1 when the trace gives none
     graph_node: Int64  # >= 0 when it ran as part of a graph replay (node id or 0); else -1
-    bytes: Int64  # what a copy or memset moved; -1 where the file does not say
+    bytes: Int64  # what a copy or memset moved, or a collective was given; -1 where the file does not say
     # of collectives: index into GpuTimeline.groups, -1; or empty
     group: Int32 = msgspec.field(default_factory=_no_column)
 

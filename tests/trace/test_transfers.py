@@ -1,0 +1,132 @@
+"""What one rank's trace promises where its collectives hold waiting for another rank.
+
+Two ranks are simulated: a collective ends when both have come to it and its transfer is done. A remedy is applied on
+both, so what it leaves is simulated, too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from dataclasses import replace as changed
+
+import numpy as np
+import pytest
+
+from laptime.trace.analysis import analyse, views
+from laptime.trace.result import TraceAnalysis
+from laptime.trace.transfers import transfers_ns
+from tests.trace.build_timeline import build
+from tests.trace.write_traces import ActivityRow, CallRow, RangeRow
+
+NAME = "ncclDevKernel_AllReduce_Sum_bf16_RING_LL"
+TRANSFER_NS, LAUNCH_NS, GAP_NS = 8_000, 5_000, 1_000
+LAYERS, STEPS, KERNELS = 30, 8, 6
+
+
+@dataclass(frozen=True)
+class Rank:
+    """How long its host takes before each launch, and each of its kernels."""
+
+    host_ns: int = 9_000
+    kernel_ns: int = 4_000
+    slower: tuple[int, ...] = (0,)  # its host, step by step
+
+
+def simulated(ranks: tuple[Rank, Rank], size: int | None = 16_384) -> list[list[ActivityRow]]:
+    """Both ranks' kernels, launched by the host one by one; both hosts wait for the device at each step's end."""
+    rows: list[list[ActivityRow]] = [[], []]
+    host, tail, number = [0, 0], [0, 0], 0
+    for step in range(STEPS):
+        for at in range(LAYERS * (KERNELS + 1)):
+            number += 1
+            for i, rank in enumerate(ranks):
+                host[i] += rank.host_ns + rank.slower[step % len(rank.slower)]
+            came = [max(host[i] + LAUNCH_NS, tail[i] + GAP_NS) for i in (0, 1)]
+            collective = at % (KERNELS + 1) == KERNELS
+            for i, rank in enumerate(ranks):
+                tail[i] = max(came) + TRANSFER_NS if collective else came[i] + rank.kernel_ns
+                name = NAME if collective else "gemm"
+                rows[i].append(
+                    ActivityRow(came[i], tail[i], name, correlation=number, bytes=size if collective else None)
+                )
+        host = [max(own, ended) + 2_000 for own, ended in zip(host, tail, strict=True)]
+    return rows
+
+
+def traced(rows: list[ActivityRow], rank: Rank, tpot_ms: float | None = None) -> TraceAnalysis:
+    """The answer for one rank's trace."""
+    a_step = LAYERS * (KERNELS + 1)
+    calls, ranges, host = [], [], 0
+    for step in range(STEPS):
+        began = host
+        for row in rows[step * a_step : (step + 1) * a_step]:
+            host += rank.host_ns + rank.slower[step % len(rank.slower)]
+            calls.append(CallRow(host, host + LAUNCH_NS, correlation=row.correlation or 0))
+        ended = max(host + LAUNCH_NS, rows[(step + 1) * a_step - 1].end_ns)
+        calls.append(CallRow(host + LAUNCH_NS, ended + 2_000, "cudaStreamSynchronize"))
+        host = max(host, ended) + 2_000
+        ranges.append(RangeRow(began, host, f"ProfilerStep#{step}"))
+    return analyse(build(rows, calls, ranges), tpot_ms=tpot_ms)
+
+
+def promise(analysis: TraceAnalysis) -> tuple[int, int]:
+    row = next(row for row in analysis.whatif if row.remedy == "graph")
+    assert row.floor_ns is not None
+    assert row.floor_ns <= row.step_ns_low
+    return row.step_ns_low, row.step_ns_high
+
+
+def as_graphs(ranks: tuple[Rank, Rank]) -> int:
+    """A step's time when both ranks launch a graph behind a wait of their hosts."""
+    slowest = max(rank.kernel_ns for rank in ranks)
+    return LAYERS * (KERNELS * (slowest + 500) + TRANSFER_NS + 500) + 20_000
+
+
+@pytest.mark.parametrize("size", [16_384, None], ids=["sizes", "no sizes"])
+def test_waiting_for_the_others_launches_goes_with_them(size: int | None) -> None:
+    """The other rank's host is now slower and now as fast: this rank's collectives hold its launching."""
+    ranks = (Rank(), Rank(slower=(1_000, 1_000, 1_000, 0)))
+    rows = simulated(ranks, size)
+    communicating = sum(row.end_ns - row.start_ns for row in rows[0] if row.name == NAME)
+    assert communicating > 2 * STEPS * LAYERS * TRANSFER_NS, "this rank waits"
+    analysis = traced(rows[0], ranks[0])
+    assert not analysis.steps.unexplained
+    low, high = promise(analysis)
+    assert low <= as_graphs(ranks) <= high < 1.4 * low
+
+
+def test_the_rank_that_others_wait_for_is_promised_the_same() -> None:
+    ranks = (Rank(), Rank(host_ns=12_000))
+    low, high = promise(traced(simulated(ranks)[1], ranks[1]))
+    assert low <= as_graphs(ranks) <= high < 1.4 * low
+
+
+def test_waiting_for_the_others_kernels_stays() -> None:
+    """The other rank computes more, and no host holds any of them up."""
+    ranks = (Rank(1_000, 20_000), Rank(1_000, 26_000))
+    low, high = promise(traced(simulated(ranks)[0], ranks[0]))
+    assert low <= as_graphs(ranks) <= high
+
+
+def test_an_untraced_time_below_the_waiting_is_taken() -> None:
+    """Without the profiler the other rank's host is faster: the step is shorter than the collectives were traced."""
+    rows = simulated((Rank(), Rank(slower=(1_000, 1_000, 1_000, 0))))
+    steps = traced(rows[0], Rank()).steps
+    assert steps.busy_ns is not None
+    low, high = promise(traced(rows[0], Rank(), tpot_ms=0.8 * steps.busy_ns / 1e6))
+    assert low <= as_graphs((Rank(), Rank())) <= high
+
+
+def test_the_shortest_of_a_kind_is_its_transfer_but_no_damaged_one() -> None:
+    rows = [
+        changed(row, end_ns=row.start_ns + (1 if i == 6 else row.end_ns - row.start_ns))
+        for i, row in enumerate(simulated((Rank(), Rank(host_ns=12_000)))[1])
+    ]
+    timeline = build(rows)
+    (view,) = views(timeline)
+    best, worst = transfers_ns(timeline, view.gaps, view.frame, view.gaps.rows)
+    collective = np.array([timeline.strings[i] == NAME for i in timeline.activities.name[view.gaps.rows]])
+    assert set(best[collective].tolist()) == {1, TRANSFER_NS}
+    assert set(worst[collective].tolist()) == {1, TRANSFER_NS}
+    taken = (timeline.activities.end_ns - timeline.activities.start_ns)[view.gaps.rows]
+    assert np.array_equal(best[~collective], taken[~collective])
