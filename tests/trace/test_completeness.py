@@ -65,6 +65,33 @@ def test_lost_kernels_may_hide_the_steps() -> None:
     assert reason.endswith("3 launches without a kernel may hide what repeats")
 
 
+def test_failed_launches_are_not_lost_kernels(tmp_path: Path) -> None:
+    """What CUDA answered with an error ran no kernel: the capture is whole, and the headline names the error."""
+    activities, calls = a_run(20, step=900_000)
+    path = write_nsys(tmp_path / "t.sqlite", activities[:5], calls)
+    assert "launches-without-kernels" in codes(read_trace(path))
+    with sqlite3.connect(path) as db:
+        db.execute("ALTER TABLE CUPTI_ACTIVITY_KIND_RUNTIME ADD returnValue INTEGER DEFAULT 0")
+        db.execute("UPDATE CUPTI_ACTIVITY_KIND_RUNTIME SET returnValue = 222 WHERE correlationId > 5")
+        db.execute("UPDATE CUPTI_ACTIVITY_KIND_RUNTIME SET returnValue = 7123 WHERE correlationId = 6")
+    found = read_trace(path)
+    assert codes(found)["failed-launches"] == ("severe", 15)
+    assert "launches-without-kernels" not in codes(found)
+    assert found.headline.endswith(
+        ": 15 of 20 kernel launches failed, most of them with CUDA error 222 (the driver is too old for the program's"
+        " PTX)"
+    )
+    with sqlite3.connect(path) as db:
+        db.execute("DELETE FROM CUPTI_ACTIVITY_KIND_KERNEL")
+        db.execute("UPDATE CUPTI_ACTIVITY_KIND_RUNTIME SET returnValue = 209")
+    none = read_trace(path)
+    assert "20 of 20 kernel launches failed with CUDA error 209 (the program has no code for this GPU)" in none.headline
+    assert "permission" not in str([finding.message for finding in none.integrity.findings])
+    with sqlite3.connect(path) as db:
+        db.execute("UPDATE CUPTI_ACTIVITY_KIND_RUNTIME SET returnValue = 0")
+    assert "failed-launches" not in codes(read_trace(path))
+
+
 def test_launches_into_a_graph_and_host_functions_lack_no_kernel() -> None:
     activities, calls = a_run(20, step=20_000)
     begin = CallRow(T + 9 * 20_000 - 3_000, T + 9 * 20_000 - 2_000, "cudaStreamBeginCapture")
@@ -396,6 +423,8 @@ def test_a_refusal_names_its_reason(tmp_path: Path) -> None:
         (b"\x80\x04\x95 snapshot", "a pickle"),
         (b"<!DOCTYPE html><html></html>", "a web page"),
         (b"PAR1" + bytes(20), "Parquet"),
+        (b'<?xml version="1.0"?><session version="2"/>', "Visual Profiler"),
+        (gzip.compress(b"SQLite format 3\0" + bytes(300), mtime=0), "a packed SQLite file; unpack it first"),
         (b"PK\x03\x04" + bytes(20), "an archive"),
         (gzip.compress(b"rank0.json".ljust(257, b"\0") + b"ustar" + bytes(300), mtime=0), "an archive"),
         (b"\x01\x00QuadDCommon" + bytes(40), "nsys export --type sqlite"),

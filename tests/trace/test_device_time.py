@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from laptime.report.trace import words
 from laptime.trace.analysis import analyse, read_trace
 from laptime.trace.device_time import copy_direction
 from laptime.trace.result import CopyTime, TraceAnalysis
@@ -145,6 +146,20 @@ def test_pages_of_unified_memory_have_no_launch(tmp_path: Path) -> None:
     assert {finding.code for finding in analysis.integrity.findings} == {"unified-memory", "no-steps"}
     assert analysis.devices[0].copies[0].memory == "unified"
     assert "the host launches nothing, and the driver moves pages of unified memory (40 copies)" in analysis.headline
+    assert analysis.devices[0].launches == 1
+    assert words.launches(analysis.devices[0]) == "1 kernel and 40 copies; 1 launch, and 40 copies by the driver"
+
+
+def test_waits_without_pages_are_the_hosts(tmp_path: Path) -> None:
+    rows = [ActivityRow(10_000, 20_000, "add", correlation=1)]
+    pages = [(30_000_000 * i, 40) for i in range(1, 5)]
+    for start, count in pages:
+        rows += [
+            ActivityRow(start + 9_000 * i, start + 9_000 * i + 1_000, "Memcpy unified DtoH", "memcpy")
+            for i in range(count)
+        ]
+    analysis = read_trace(write_kineto(tmp_path / "t.json", rows, [CallRow(1_000, 2_000, correlation=1)]))
+    assert "; the driver moves pages of unified memory in between (160 copies)" in analysis.headline
 
 
 def test_a_damaged_copys_name_has_a_direction(tmp_path: Path) -> None:

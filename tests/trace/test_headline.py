@@ -456,3 +456,13 @@ def test_durations_that_are_all_zero_say_nothing_of_idle_time() -> None:
     rows = a_loop(40)
     work = [replace(row, end_ns=row.start_ns) for row in rows.activities]
     assert analyse(build(work, rows.calls)).headline.startswith("GPU: all durations of its work are recorded as 0")
+
+
+def test_one_gap_that_is_nearly_all_idle_time_is_named() -> None:
+    rows, late = a_loop(40, names="gemm"), 5_000_000_000
+    work, calls = (
+        [replace(row, start_ns=row.start_ns + late * (i >= 20), end_ns=row.end_ns + late * (i >= 20)) for i, row in own]
+        for own in (enumerate(rows.activities), enumerate(rows.calls))
+    )
+    assert analyse(build(work, calls)).headline.endswith("; one gap of 5000.0 ms is nearly all of it")
+    assert "one gap" not in analyse(build(*rows.all)).headline

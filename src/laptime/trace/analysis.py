@@ -17,7 +17,7 @@ from laptime.trace.api import api_calls
 from laptime.trace.captured import named_by_capture
 from laptime.trace.causes import GapCauses, cause_times, gap_causes, host_times, large_gaps
 from laptime.trace.completeness import incomplete_step, launched_before
-from laptime.trace.device_time import busy_times, copy_times, process_times
+from laptime.trace.device_time import busy_times, copy_times, migrations, process_times
 from laptime.trace.durations import bounded
 from laptime.trace.gaps import DeviceGaps, device_gaps, histogram, median_ns, sum_ns, union_ns
 from laptime.trace.given_time import long_step_ns, untraced_ns
@@ -266,7 +266,9 @@ def _device(timeline: GpuTimeline, gaps: DeviceGaps, causes: GapCauses, launched
     hidden = bool((kind == Activity.GRAPH).any())  # graphs recorded whole: their kernels are not known
     length = gaps.gap_end_ns - gaps.gap_start_ns
     calls = launched[rows]
-    early = launched_before(timeline, launched)[rows] if (calls < 0).any() else calls < 0
+    unlinked = calls < 0
+    early = launched_before(timeline, launched)[rows] if unlinked.any() else unlinked
+    moved = migrations(timeline)[rows] if unlinked.any() else unlinked
     return DeviceTimes(
         device=gaps.device,
         start_ns=gaps.start_ns,
@@ -279,8 +281,8 @@ def _device(timeline: GpuTimeline, gaps: DeviceGaps, causes: GapCauses, launched
         memset_ns=sum_ns(activities, rows, Activity.MEMSET),
         graph_ns=sum_ns(activities, rows, Activity.GRAPH),
         kernels=None if hidden else len(kernels),
-        launches=len(each_once(calls[calls >= 0])) if (early | (calls >= 0)).all() else None,
-        launched_before=int(np.count_nonzero(early)),
+        launches=len(each_once(calls[~unlinked])) if (early | moved | ~unlinked).all() else None,
+        launched_before=int(np.count_nonzero(early & ~moved)),
         gaps=Gaps(
             count=len(length),
             median_ns=median_ns(length),

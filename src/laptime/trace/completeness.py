@@ -17,6 +17,7 @@ from laptime.trace.kernel_names import family
 from laptime.trace.lanes import by_lane
 from laptime.trace.name_marks import marked
 from laptime.trace.read.distinct import each_once
+from laptime.trace.read.launch_links import launches_kernel
 from laptime.trace.read.timeline import Activity, GpuTimeline, Int32, Int64, RangeKind
 
 FEW = 0.05
@@ -31,8 +32,6 @@ LEFT_OUT = ("unreadable-events", "untimed-events", "negative-durations")
 IDLE_NS = 100_000
 """A stream that runs nothing for longer than this has nothing queued."""
 
-_KERNEL_LAUNCH = re.compile(r"launch(?!hostfunc)", re.IGNORECASE)
-_NO_KERNEL = re.compile(r"hostfunc|graph", re.IGNORECASE)
 _BEGIN, _END = re.compile(r"begincapture", re.IGNORECASE), re.compile(r"endcapture", re.IGNORECASE)
 
 
@@ -59,9 +58,7 @@ def _launches(timeline: GpuTimeline) -> tuple[Int64, Int64]:
     if len(calls.start_ns) == 0:
         return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
     names = timeline.strings
-    found = np.flatnonzero(
-        marked(calls.name, names, lambda name: bool(_KERNEL_LAUNCH.search(name)) and not _NO_KERNEL.search(name))
-    )
+    found = np.flatnonzero(marked(calls.name, names, launches_kernel))
     begins = np.flatnonzero(marked(calls.name, names, lambda name: bool(_BEGIN.search(name))))
     ends = np.flatnonzero(marked(calls.name, names, lambda name: bool(_END.search(name))))
     if len(begins) == 0 and len(ends) == 0:
@@ -103,8 +100,9 @@ def unanswered(timeline: GpuTimeline, launched: Int64, found: Int64) -> Int64:
 def launches_without_kernels(timeline: GpuTimeline, launched: Int64) -> Iterator[Finding]:
     """Launch calls that no device activity answers. `launched`: each activity's call, as `launches` gives it."""
     found = kernel_launches(timeline)
-    count, total = len(unanswered(timeline, launched, found)), len(found)
-    if count:
+    failed = sum(finding.count for finding in timeline.findings if finding.code == "failed-launches")
+    count, total = len(unanswered(timeline, launched, found)) - failed, len(found) - failed
+    if count > 0:
         left_out = any(finding.code in LEFT_OUT for finding in timeline.findings)
         damaged = "their records are damaged, " if left_out else ""
         yield Finding(

@@ -8,12 +8,22 @@ from __future__ import annotations
 
 from laptime.trace.busy_words import copy_words, exposed_shares, exposed_words, percent, where_busy
 from laptime.trace.completeness import OR_RANKS
-from laptime.trace.idle_words import OTHER_WORK, REASONS, idle_of_step, launches_at_once, loads_again, reason, why_idle
+from laptime.trace.idle_words import (
+    OTHER_WORK,
+    REASONS,
+    idle_of_step,
+    launches_at_once,
+    loads_again,
+    one_gap,
+    reason,
+    why_idle,
+)
 from laptime.trace.result import DeviceTimes, Integrity, Kernel, Steps
 from laptime.trace.start_up import SOME, START_UP, first_calls_ns
 
 MISSING: dict[str, str] = {
-    "launches-without-kernels": "",  # its finding says how many
+    "failed-launches": "",  # its finding says how many
+    "launches-without-kernels": "",
     "lost-records": "Nsight Systems noted that CUDA events may be missing",
     "under-recorded-replays": "graph replays lack kernels",
     "truncated-capture": "the file is cut",
@@ -84,6 +94,8 @@ def headline(integrity: Integrity, devices: list[DeviceTimes], kernels: list[Ker
         longer = _longer_steps_ns(device, steps)
         said = f"{which} {_step_words(of_step, steps)}; a few steps are longer, by {longer / 1e6:.1f} ms together"
         of_all = " of the trace"
+    elif missing and idle >= _HARDLY and _launches_failed(integrity):
+        said = f"{which} idle {percent(idle)}: {missing}"
     elif missing and idle >= _HARDLY:
         said = f"{which} idle {percent(idle)} in what was recorded; {missing}, so why isn't certain"
     else:
@@ -121,6 +133,11 @@ def missing_work(integrity: Integrity) -> str:
     return ""
 
 
+def _launches_failed(integrity: Integrity) -> bool:
+    """Whether work is missing because it failed, and not because the profiler lost it."""
+    return any(finding.code == "failed-launches" and finding.severity == "severe" for finding in integrity.findings)
+
+
 def _of_trace(
     which: str, idle: float, integrity: Integrity, device: DeviceTimes, kernels: list[Kernel], steps: Steps
 ) -> tuple[str, list[str]]:
@@ -155,7 +172,8 @@ def _of_trace(
             return f"{busy_words}: {where_busy(device, kernels)}; {_start_up(device)}", list(exposed)
         return f"{idle_words} while the program starts up: {_start_up(device)}", list(exposed)
     why = why_idle(integrity, device, kernels, steps)
-    return f"{idle_words}: {why}{_some_start_up(device, steps)}{spoiled}", list(exposed)
+    most = one_gap(device) if idle_of_step(device, steps) is None else ""
+    return f"{idle_words}: {why}{most}{_some_start_up(device, steps)}{spoiled}", list(exposed)
 
 
 def _wrong_durations(integrity: Integrity) -> str:

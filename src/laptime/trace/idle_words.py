@@ -44,6 +44,12 @@ AT_ONCE = 4
 QUEUED_NS = 100_000
 """A device that has work queued and begins none for longer than this waits for something else."""
 
+PAGE_NS = 10_000_000
+"""A wait in which no page moves for longer than this is not one for pages of unified memory."""
+
+NEARLY_ALL = 0.9
+"""A gap that is more than this of all idle time is said."""
+
 LONG_NS = 1_000_000
 """A host that launches nothing for longer than this is doing something else than launching."""
 
@@ -76,6 +82,8 @@ def why_idle(integrity: Integrity, device: DeviceTimes, kernels: list[Kernel], s
         why = why.replace(OTHER_WORK, f"{OTHER_WORK}, such as capturing graphs, which runs no kernel")
     moved = sum(row.count for row in device.copies if row.memory == UNIFIED)
     if launching and moved > 0.5 * work:
+        if sum(gap.duration_ns for gap in device.gaps.large if gap.duration_ns >= PAGE_NS) > 0.5 * device.idle_ns:
+            return f"{OTHER_WORK}; the driver moves pages of unified memory in between ({moved} copies)"
         return f"the host launches nothing, and the driver moves pages of unified memory ({moved} copies)"
     first = steps.method == "none" and why.startswith(REASONS["launch-overhead"]) and _first_launches(device, kernels)
     if first and device.kernels != 1:
@@ -84,6 +92,14 @@ def why_idle(integrity: Integrity, device: DeviceTimes, kernels: list[Kernel], s
             " first launch can take longer"
         )
     return why
+
+
+def one_gap(device: DeviceTimes) -> str:
+    """That one gap is nearly all of the idle time, where there are others too and it is."""
+    longest = max(device.gaps.large, key=lambda gap: gap.duration_ns, default=None)
+    if longest is None or device.gaps.count < 2 or longest.duration_ns < NEARLY_ALL * device.idle_ns:
+        return ""
+    return f"; one gap of {longest.duration_ns / 1e6:.1f} ms is nearly all of it"
 
 
 def launches_unknown(integrity: Integrity, device: DeviceTimes) -> bool:

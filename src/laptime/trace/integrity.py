@@ -73,6 +73,7 @@ _REASONS = (
     "unread-device",
     "legacy-autograd",
     "driver-not-supported",
+    "failed-launches",
     "cuda-not-collected",
     "no-device-activity",
 )
@@ -98,6 +99,8 @@ def _no_activity(timeline: GpuTimeline) -> list[Finding]:
             "only the host's work was traced, and no call to a GPU: this process used none (an engine's front end"
             " doesn't), or its device wasn't traced (activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA])"
         )
+    elif any(f.code == "failed-launches" and f.count == launched for f in timeline.findings):
+        message = "no kernel, copy or memset is in it"
     elif launched:
         traced = "1 kernel launch was" if launched == 1 else f"{launched} kernel launches were"
         message = (

@@ -197,12 +197,25 @@ def test_an_sqlite_file_of_something_else_is_one_clear_line(tmp_path: Path) -> N
 
 @pytest.mark.parametrize(
     ("table", "whose"),
-    [("KERN", "of rocprof,"), ("CANN_API", "of the Ascend profiler,"), ("read_only_kernels", "of DLProf,")],
+    [
+        ("KERN", "of rocprof,"),
+        ("rocpd_string_00003fdc_92cb_72cb", "of rocprof,"),
+        ("CANN_API", "of the Ascend profiler,"),
+        ("read_only_kernels", "of DLProf,"),
+    ],
 )
 def test_an_sqlite_file_of_another_profiler_is_named(tmp_path: Path, table: str, whose: str) -> None:
     execute(tmp_path / "t.sqlite", f"CREATE TABLE {table} (name TEXT)")
     with pytest.raises(LaptimeError, match=whose):
         read_timeline(tmp_path / "t.sqlite")
+
+
+def test_a_file_of_nvprof_has_tables_of_the_same_names_and_is_no_export(tmp_path: Path) -> None:
+    names = ("KERNEL", "CONCURRENT_KERNEL", "RUNTIME")
+    tables = [f"CREATE TABLE CUPTI_ACTIVITY_KIND_{name} (start INTEGER, end INTEGER)" for name in names]
+    execute(tmp_path / "t.nvvp", "CREATE TABLE StringTable (_id_ INTEGER, value TEXT)", *tables)
+    with pytest.raises(LaptimeError, match=r"of nvprof, but not one of Nsight Systems; trace the program with nsys"):
+        read_timeline(tmp_path / "t.nvvp")
 
 
 def test_a_text_too_large_for_memory_is_one_clear_line(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from laptime.report.kit.numbers import KEEP_TOGETHER, NOTHING, count, decimals, 
 from laptime.report.kit.text import counted, one_line
 from laptime.trace.attention_kinds import attention_words
 from laptime.trace.comparison import Pair
+from laptime.trace.device_time import UNIFIED
 from laptime.trace.headline import missing_work
 from laptime.trace.idle_words import launches_unknown
 from laptime.trace.result import MANY, DeviceTimes, Integrity, LargeGap, Steps, TraceAnalysis, TracedPass, WhatIf
@@ -124,9 +125,14 @@ def uncounted_layers(steps: Steps) -> str | None:
 def launches(device: DeviceTimes) -> str:
     """How many kernels and copies a device ran, from how many launches."""
     ran, launched = _ran(device), _launches(device.launches)
+    pages = sum(row.count for row in device.copies if row.memory == UNIFIED)
+    alone: list[str] = []
     if device.launched_before:
-        early = counted(device.launched_before, "activity", "activities")
-        return f"{ran}; {launched}, and {early} launched before the trace"
+        alone.append(f"{counted(device.launched_before, 'activity', 'activities')} launched before the trace")
+    if pages and device.launches is not None:
+        alone.append(f"{counted(pages, 'copy', 'copies')} by the driver")
+    if alone:
+        return f"{ran}; {', '.join([launched, *alone[:-1]])}, and {alone[-1]}"
     known = device.kernels is not None and device.launches is not None
     return f"{ran} from {launched}" if known else f"{ran}; {launched}"
 

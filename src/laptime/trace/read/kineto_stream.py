@@ -201,6 +201,7 @@ MARK_BYTES = 4096
 OTHER_FORMATS: dict[re.Pattern[bytes], str] = {
     re.compile(rb'"schema"\s*:\s*"\d[^"]*"(?s:.*)"nodes"\s*:\s*\['): "an execution trace (Chakra's nodes), which holds"
     " no times of the device; give the profiler's trace of the same run, from prof.export_chrome_trace()",
+    re.compile(rb"^SQLite format 3\0"): "a packed SQLite file; unpack it first with gunzip",
     re.compile(rb"(?s)^.{257}ustar"): "an archive; laptime trace and laptime.read_ranks read archives",
     re.compile(rb'^\s*\{\s*"rocprofiler-sdk-tool"'): "rocprofv3's own JSON, which laptime doesn't read; trace with"
     " torch.profiler, and export with prof.export_chrome_trace()",

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -18,6 +19,14 @@ UNKNOWN = -1
 """The process of an activity while it is not known."""
 
 _BLOCK = 131_072
+
+_KERNEL_LAUNCH = re.compile(r"launch(?!hostfunc)", re.IGNORECASE)
+_NO_KERNEL = re.compile(r"hostfunc|graph", re.IGNORECASE)
+
+
+def launches_kernel(name: str) -> bool:
+    """Whether a call of this name launches one kernel."""
+    return _KERNEL_LAUNCH.search(name) is not None and not _NO_KERNEL.search(name)
 
 
 def claim(activities: Sequence[Columns], calls: Sequence[Columns], names: Iterable[str]) -> list[Table]:

@@ -16,8 +16,8 @@ import numpy as np
 from laptime.data.finding import Finding
 from laptime.errors import LaptimeError
 from laptime.trace.read import tables
-from laptime.trace.read.launch_links import claim
-from laptime.trace.read.nsight_diagnostics import diagnostics
+from laptime.trace.read.launch_links import claim, launches_kernel
+from laptime.trace.read.nsight_diagnostics import diagnostics, failed_launches
 from laptime.trace.read.nsight_names import CALL_TABLES, DEVICE_TABLES, RANGE_TABLES, STRINGS
 from laptime.trace.read.nsight_tables import (
     COPY_BASE,
@@ -84,6 +84,7 @@ def read(path: Path) -> GpuTimeline:
     ids = [_distinct(rows[table].columns["name"])[0] for table in by_string]
     texts = _strings(export, np.concatenate(ids)) if ids else {}
     names, gpus = Ids(), gpu_of(export)
+    findings += tuple(_failed(export, rows, texts))
     # Rows are let go as soon as they are turned into the timeline's narrower columns.
     calls = [_calls(rows.pop(table), texts, names) for table in CALL_TABLES if table in rows]
     ranges = [_ranges(export, table, rows.pop(table), texts, names) for table in RANGE_TABLES if table in rows]
@@ -96,6 +97,18 @@ def read(path: Path) -> GpuTimeline:
         strings=tuple(names),
         findings=findings,
     )
+
+
+def _failed(export: NsightExport, rows: Mapping[str, Rows], texts: Mapping[int, str]) -> Iterable[Finding]:
+    """Launches that failed. Where as many kernels ran as were launched none did, and the calls aren't read again."""
+    launching = {number: text for number, text in texts.items() if launches_kernel(text)}
+    if not launching:
+        return
+    ids = np.array(sorted(launching), dtype=np.int64)
+    launched = sum(int(np.isin(rows[table].columns["name"], ids).sum()) for table in CALL_TABLES if table in rows)
+    of_graphs = rows["KERNEL"].columns["graph_node"] > 0 if "KERNEL" in rows else np.zeros(0, dtype=np.bool_)
+    if launched > len(of_graphs) - int(of_graphs.sum()):
+        yield from failed_launches(export, launching, launched)
 
 
 def _strings(export: NsightExport, ids: Int64) -> dict[int, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -61,16 +62,18 @@ class Rows(msgspec.Struct, frozen=True):
     damage: str | None = None
 
 
-OTHER_PROGRAMS: dict[frozenset[str], str] = {
-    frozenset({"CANN_API", "NPU_INFO"}): "the Ascend profiler",
-    frozenset({"HIP", "HSA", "KERN", "rocpd_metadata", "rocpd_string"}): "rocprof",
-    frozenset({"read_only_kernels", "read_only_cuda_calls"}): "DLProf",
+OTHER_PROGRAMS: dict[re.Pattern[str], str] = {
+    re.compile("CANN_API|NPU_INFO"): "the Ascend profiler",
+    re.compile("HIP|HSA|KERN|rocpd_(?:metadata|string)(?:_[0-9a-f_]+)?"): "rocprof",
+    re.compile("read_only_(?:kernels|cuda_calls)"): "DLProf",
+    re.compile("StringTable"): "nvprof",
 }
-"""Whose SQLite a file is, by tables of which it has one."""
+"""Whose SQLite a file is, by a table that it has."""
 
 _INSTEAD = {
     "the Ascend profiler": "laptime reads device work of CUDA and HIP only",
     "rocprof": "trace with torch.profiler, and export with prof.export_chrome_trace()",
+    "nvprof": "trace the program with nsys profile -t cuda,nvtx",
 }
 
 
@@ -93,8 +96,8 @@ def open_export(path: Path) -> NsightExport:
             if {"name", "value"} <= set(columns.get(meta, ())):
                 row = db.execute(f"SELECT value FROM {meta} WHERE name = 'EXPORT_SCHEMA_VERSION'").fetchone()  # noqa: S608
                 schema = str(row[0]) if row else schema
-    if not names and STRINGS not in columns:
-        whose = next((whose for tables, whose in OTHER_PROGRAMS.items() if tables & set(columns)), "")
+    whose = next((whose for table, whose in OTHER_PROGRAMS.items() if any(map(table.fullmatch, columns))), "")
+    if STRINGS not in columns and (not names or whose == "nvprof"):
         raise NoTraceError(
             f"{path}: an SQLite file{whose and f' of {whose}'}, but not one of Nsight Systems; "
             + (_INSTEAD.get(whose) or "export one with nsys export --type sqlite")

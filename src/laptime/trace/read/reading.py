@@ -22,6 +22,7 @@ _OTHERS = (
     (b"\x80", "a pickle, such as a memory snapshot of torch: it has no device work, and a pickle is never loaded"),
     (b"<!doctype html", "a web page, such as a memory timeline of torch.profiler: it has no device work"),
     (b"<html", "a web page, such as a memory timeline of torch.profiler: it has no device work"),
+    (b"<?xml", "an XML file, such as a session of the Visual Profiler: it has no device work"),
     (b"par1", "one Parquet table; name the folder that nsys export --type parquetdir wrote"),
 )
 """What other files begin with, and what they are."""
