@@ -766,3 +766,17 @@ def test_an_optimizers_kernel_makes_a_training_step_sure() -> None:
     steps = steps_of(host_bound([named("fill"), *[kernels] * 8], between_ns=9_000))
     assert (steps.method, steps.count, steps.kernels_per_step) == ("period", 8, len(kernels))
     assert steps.confidence >= SURE
+
+
+def test_a_range_that_names_no_step_is_hedged_by_its_true_reason() -> None:
+    generator, bag = random.Random(0), [name for name, _ in LAYER] * 3
+    steps_kernels = []
+    for _ in range(7):
+        generator.shuffle(bag)
+        steps_kernels.append([(name, 2_000) for name in bag])
+    analysis = analyse(build(*host_bound(steps_kernels, annotate="work", between_ns=9_000).all))
+    messages = [finding.message for finding in analysis.integrity.findings if finding.code == "steps-unsure"]
+    assert messages == [
+        "work is no name of a step: its ranges hold most kernels, and may be a part of a step",
+    ]
+    assert "unlike" not in " ".join(assumed for row in analysis.whatif for assumed in row.assumptions)

@@ -48,6 +48,7 @@ from laptime.trace.result import (
 from laptime.trace.start_up import SOME, first_calls_ns
 from laptime.trace.step_changes import step_changes
 from laptime.trace.step_costs import drawing, step_costs
+from laptime.trace.step_ranges import names_steps
 from laptime.trace.step_tokens import step_tokens
 from laptime.trace.steps import NONE, DeviceView, StepFrame, find_steps
 from laptime.trace.whatif import what_if
@@ -240,7 +241,8 @@ def _launched_by(
 def _hedged(rows: list[WhatIf], steps: Steps) -> list[WhatIf]:
     """The rows with what must be said of the step that they start from."""
     if steps.confidence < SURE:
-        note = "the steps hold unlike numbers of kernels" if steps.name else "the step itself is a guess"
+        named = steps.name and names_steps(steps.name)
+        note = "the steps hold unlike numbers of kernels" if named else "the step itself is a guess"
     elif steps.uneven:
         note = "steps differ: this is said of the one that is shown"
     elif steps.unexplained:

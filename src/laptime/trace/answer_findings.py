@@ -10,6 +10,7 @@ from laptime.trace.launch_result import LaunchedBy
 from laptime.trace.plain_names import plain
 from laptime.trace.read.timeline import GpuTimeline
 from laptime.trace.result import MANY, SURE, Steps, TracedPass
+from laptime.trace.step_ranges import names_steps
 from laptime.trace.steps import StepFrame
 
 
@@ -18,6 +19,8 @@ def _unsure(steps: Steps) -> str:
         return "the repeated kernels have no layers and no mark of a token: they may be a part of a step, or several"
     if steps.method == "forward":
         return "no attention kernel is among what repeats: it may be any loop, and no layers of one forward pass"
+    if steps.name and not names_steps(steps.name):
+        return f"{plain(steps.name)} is no name of a step: its ranges hold most kernels, and may be a part of a step"
     if steps.name:
         unlike = f"hold unlike numbers of kernels (their regularity is {steps.confidence * 100:.0f} %)"
         return f"the ranges of {plain(steps.name)} {unlike}: judge them by the picture"

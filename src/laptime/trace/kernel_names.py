@@ -49,15 +49,17 @@ _FAMILY_PATTERNS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
             # Tokens sent to the experts of other ranks and back: DeepEP and its relatives.
             r"|(?:deep_?ep|(?:inter|intra)_?node(?:_ll)?)::(?!(?:\w+::)*\w*layout)|(?<![a-z])ep_?(?:dispatch|combine)",
         ),
-        ("copy", r"reshape_and_cache|concat_and_cache|nchw_?to_?nhwc|nhwc_?to_?nchw|nchw2|2nchw"),
+        ("copy", r"reshape_and_cache|concat_and_cache|append_?paged_?kv|nchw_?to_?nhwc|nhwc_?to_?nchw|nchw2|2nchw"),
         ("moe", r"moe(?![a-z])|fused_moe|moe_|expert|topk_?gating|_routing_"),
         (
             "attention",
-            r"flash|fmha|attention|attn|sdpa|(?<![a-z])mha|paged|(?<![a-z])mla_|decode_?softmax_?reducev|(?<![a-z])sage_|fwd_(?:grouped_)?kernel_stage\d"
+            r"flash(?!infer::)|fmha|attention|attn|sdpa|(?<![a-z])mha|paged|(?:prefill|decode)_?with_?(?:paged|ragged)?_?kv"
+            r"|merge_?states?(?:kernel|(?![a-z]))|(?<![a-z])xqa|mqa_logits|(?<![a-z])mla_|decode_?softmax_?reducev|(?<![a-z])sage_|fwd_(?:grouped_)?kernel_stage\d"
             # Layers that mix tokens without attention's square: state spaces and the delta rule.
             r"|delta_rule|selective_(?:scan|state)|chunk_(?:scan|state)_|(?<![a-z])wkv",
         ),
-        ("GEMV", r"gemv|dot_kernel|gemvx"),
+        ("GEMV", r"gemv|dot_kernel|gemvx|mul_mat_vec"),
+        ("rope", r"(?<![a-z_])rope_(?:norm|neox)(?![a-z_])"),
         (
             "norm",
             r"rms_?norm|layer_?norm|group_?norm|batch_?norm|bn_fw|bn_bw|norm_kernel|add_?norm|(?<![a-z])norm"
@@ -77,7 +79,7 @@ _FAMILY_PATTERNS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
         (
             "GEMM",
             r"gemm|nvjet|cutlass|cublas|cijk_|matmul|xmma|_mm_|splitkreduce|triton_tem|(?<!sub)tensorop|mlp"
-            r"|linear(?!ize)|wvsplitk|llmm|marlin|epilogue::|(?<![a-z])bmm_|myl_fc(?![a-z])",
+            r"|mul_mat_|lora_(?:shrink|expand)|(?<![a-z])spmm|csrmm|linear(?!ize)|wvsplitk|llmm|marlin|epilogue::|(?<![a-z])bmm_|myl_fc(?![a-z])",
         ),
         ("softmax", r"soft_?max"),
         ("sort", r"sort|radix|top_?k|bitonic"),
@@ -85,15 +87,18 @@ _FAMILY_PATTERNS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
         ("random", r"philox|distribution_|random|dropout|curand|rand_state"),
         (
             "gather",
-            r"index_?select|embedding|gather|scatter|index_elementwise|index_put|indexing|indexfunc|take_|indices"
+            r"index_?select|embedding|(?<![a-z])get_rows|k_get_rows|compute_grad_weight|gather|scatter|index_elementwise|index_put|indexing|indexfunc|take_|indices"
             r"|linearize_index|offsets_range|bounds_check|nonzero|masked_select|permute_2d|permute_pooled|bucketize"
             r"|token_ids|to_dense|compute_cuda_kernel",
         ),
         (
             "copy",
-            r"copy|catarray|concat|transpose|memcpy|permute|kv_?cache|contiguous|pad_|dynamic_(?:update_)?slice|(?<![a-z])slice|myl_resh",
+            r"copy|(?<![a-z])cpy_|catarray|concat|transpose|memcpy|permute|kv_?cache|contiguous|pad_|dynamic_(?:update_)?slice|(?<![a-z])slice|myl_resh",
         ),
-        ("reduce", r"reduce|reduction|argmax|argmin|scan|sum_|mean_|criterion|_loss|var_core|qparam|lpnorm"),
+        (
+            "reduce",
+            r"reduce|reduction|argmax|argmin|scan|sum_|mean_|criterion|_loss|cross_?entropy|var_core|qparam|lpnorm",
+        ),
         (
             "elementwise",
             r"elementwise|pointwise|functor|act_and_mul|silu|gelu|swiglu|relu|add|mul|fill|cast|quant|scale"

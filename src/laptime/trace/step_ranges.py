@@ -39,6 +39,11 @@ _LESS = 0.5
 _NUMBER = re.compile(r"\d+")
 
 
+def names_steps(label: str) -> bool:
+    """Whether a range's name says that it is a step."""
+    return label.startswith(PROFILER_STEP) or bool(_STEP_WORDS.search(label) and not _PART_WORDS.search(label))
+
+
 def by_ranges(timeline: GpuTimeline, rows: Int64, launched: Int64, *, strict: bool) -> Cuts | None:
     """Steps by named host ranges: kernels belong to the range that their launch lies in.
 
@@ -69,7 +74,7 @@ def by_ranges(timeline: GpuTimeline, rows: Int64, launched: Int64, *, strict: bo
     best: tuple[float, Cuts] | None = None
     for label, number in plain.items():
         certain = label.startswith(PROFILER_STEP)
-        if strict and not certain and (not _STEP_WORDS.search(label) or _PART_WORDS.search(label)):
+        if strict and not names_steps(label):
             continue
         own = _one_after_another(timeline, named[group == number])
         if own is None or (len(own) < LEAST_STEPS and not strict):
