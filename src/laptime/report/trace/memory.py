@@ -100,7 +100,7 @@ def _cells(row: MemoryHolder, memory: DeviceMemory, limit: int) -> list[str]:
 def _remarks(memory: DeviceMemory, worked: Sequence[int]) -> list[str]:
     since = ", counted from the trace's begin: what was there before is not in it" if memory.relative else ""
     lines = [
-        f"Peak {text(memory.peak_bytes, 'bytes')}; {text(memory.start_bytes, 'bytes')} at the begin,"
+        f"Peak {text(memory.peak_bytes, 'bytes')}; {text(memory.start_bytes, 'bytes')} at the beginning,"
         f" {text(memory.end_bytes, 'bytes')} at the end{since}."
     ]
     if worked and memory.device >= 0 and memory.device not in worked:
