@@ -15,7 +15,7 @@ from laptime.cli.trace import trace
 from laptime.cli.typer_line import with_typers_declarations
 from laptime.errors import LaptimeError
 from tests.trace import engines
-from tests.trace.write_traces import write_kineto, write_nsys
+from tests.trace.write_traces import RangeRow, write_kineto, write_nsys
 
 app = typer.Typer()
 app.command("trace")(with_typers_declarations(trace))
@@ -73,6 +73,8 @@ def test_two_traces_are_compared(kineto: Path, tmp_path: Path) -> None:
     assert (code, value["schema"], value["per"]) == (0, "laptime.trace-compare/1", "step")
     code, out = run(kineto, "--compare", other)
     assert out.index("Kernel sums") < out.index("Gaps per step") < out.index("Counts")
+    empty = write_kineto(tmp_path / "empty.json", ranges=[RangeRow(0, 9_000, "host", "cpu_op")])
+    assert [run(*pair)[0] for pair in ((kineto, "--compare", empty), (empty, "--compare", kineto))] == [1, 1]
     run(kineto, "--compare", other, "--html", tmp_path / "c.html")
     assert "Kernel sums" in (tmp_path / "c.html").read_text(encoding="utf-8")
 

@@ -149,6 +149,14 @@ def test_two_traces_are_compared_kernels_first() -> None:
     assert not same.headline.endswith("if both are steps of the same work")
     unknown = msgspec.structs.replace(a, steps=msgspec.structs.replace(a.steps, layers=None))
     assert compare(a, unknown).headline.endswith("if both are steps of the same work")
+    one, many = (
+        msgspec.structs.replace(a, steps=msgspec.structs.replace(a.steps, tokens=tokens))
+        for tokens in ([1, 1], [16, 1])
+    )
+    assert compare(one, many).headline.endswith("; but a step of A embeds 1 × 1 tokens and one of B 16 × 1")
+    stepless = analyse(build(*engines.host_bound([[("gemm", 9_000)]] * 30).all))
+    assert compare(a, stepless).headline.endswith("; no steps are known in B, so their work may differ")
+    assert "no steps are known in either" in compare(stepless, stepless).headline
 
 
 TIMES = st.integers(0, 2_000)

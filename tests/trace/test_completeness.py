@@ -480,3 +480,16 @@ def test_a_folder_of_parquet_tables_is_read(tmp_path: Path) -> None:
     assert activity_rows(read) == activity_rows(expected)
     assert call_rows(read) == call_rows(expected)
     assert read_trace(folder).source.file == "decode_pqtdir"
+
+
+def test_a_damaged_launch_was_not_made_before_the_capture(tmp_path: Path) -> None:
+    """The first launch's record is damaged: whether it was before the capture isn't known."""
+    activities, calls = a_run(20, step=20_000)
+    events = kineto_events(activities, calls)
+    first = next(i for i, event in enumerate(events) if '"cudaLaunchKernel"' in event)
+    events[first] = events[first].replace('"cudaLaunchKernel"', '"cuda"Launch')
+    path = tmp_path / "t.json"
+    path.write_text(f'{{"schemaVersion": 1, "traceEvents": [{", ".join(events)}]}}')
+    messages = [finding.message for finding in read_trace(path).integrity.findings]
+    assert not any("before the capture began" in message for message in messages)
+    assert any("its record was lost" in message for message in messages)

@@ -103,7 +103,8 @@ def trace(
                 ("--vision", vision),
             ):
                 if value is not None:
-                    raise LaptimeError(f"{option} is for one trace, and {these}; name one file")
+                    mend = "name one file" if len(found) > 1 else "leave one of the two out"
+                    raise LaptimeError(f"{option} is for one trace, and {these}; {mend}")
             source = files[0].name if len(files) == 1 else f"{len(found)} files"
             beside = ranks_of(source, found, named=files)
             if len(beside.ranks) == 1:
@@ -113,11 +114,13 @@ def trace(
         from laptime.trace.analysis import read_trace  # ranks don't need it, and start-up counts
 
         analysis = read_trace(found[0], tpot_ms=tpot_ms, device=device, capture=capture, stage_ms=stage_ms)
+    unsupported = analysis.integrity.verdict == "unsupported"
     if compare is None:
         give(analysis, as_json=as_json, html=html, force=force)
     else:
         from laptime.trace.comparison import compare as compare_traces
 
-        comparison = compare_traces(analysis, read_trace(compare, device=device))
-        give(comparison, as_json=as_json, html=html, force=force)
-    return 1 if analysis.integrity.verdict == "unsupported" else 0
+        other = read_trace(compare, device=device)
+        unsupported |= other.integrity.verdict == "unsupported"
+        give(compare_traces(analysis, other), as_json=as_json, html=html, force=force)
+    return 1 if unsupported else 0

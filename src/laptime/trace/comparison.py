@@ -133,7 +133,8 @@ def _changes(a: TraceAnalysis, b: TraceAnalysis, busy: Pair, gaps: Pair) -> str:
     changes = f"{_change(busy)}, {_change(gaps)}"
     before, after = a.steps.wall_ns, b.steps.wall_ns
     if before is None or after is None:
-        return f"Per trace, from A to B: {changes}"
+        without = "either" if before is after else "A" if before is None else "B"
+        return f"Per trace, from A to B: {changes}; no steps are known in {without}, so their work may differ"
     text = (
         f"A step goes from {before / 1e6:.2f} to {after / 1e6:.2f} ms"
         f" ({_signed((after / before - 1) * 100, 1)} %): {changes}"
@@ -141,6 +142,9 @@ def _changes(a: TraceAnalysis, b: TraceAnalysis, busy: Pair, gaps: Pair) -> str:
     layers = (_layers(a.steps), _layers(b.steps))
     if None not in layers and layers[0] != layers[1]:
         return f"{text}; but a step of A has {layers[0]} layers and one of B {layers[1]}"
+    tokens = [" × ".join(map(str, one.steps.tokens or [])) for one in (a, b)]
+    if all(tokens) and tokens[0] != tokens[1]:
+        return f"{text}; but a step of A embeds {tokens[0]} tokens and one of B {tokens[1]}"
     if min(a.steps.confidence, b.steps.confidence) < SURE or (layers[0] is None) != (layers[1] is None):
         return f"{text}, if both are steps of the same work"
     return text

@@ -172,7 +172,9 @@ def launched_before(timeline: GpuTimeline, launched: Int64) -> npt.NDArray[np.bo
         start, end = activities.start_ns[rows], activities.end_ns[rows]
         idle = np.r_[False, start[1:] - np.maximum.accumulate(end)[:-1] > IDLE_NS] & (start > begin_ns)
         result[rows[: int(np.argmax(idle)) if idle.any() else len(rows)]] = True
-    return result
+    damaged = sum(finding.count for finding in timeline.findings if finding.code in LEFT_OUT)
+    # Where as many events were left out, these may have been the launches.
+    return result & False if np.count_nonzero(result) <= damaged else result
 
 
 def _keys(process: npt.NDArray[np.int32], correlation: Int64) -> Int64:

@@ -58,6 +58,8 @@ def test_copies_and_memsets_are_counted_beside_kernels() -> None:
     assert "2 kernels, 1 copy and 1 memset from 4 launches" in shown(analyse(build(rows, calls)))
     assert "2 kernels from 2 launches" in shown(analyse(build(rows[:2], calls[:2])))
     assert "1 kernel from 1 launch;" in shown(analyse(build(rows[:1], calls[:1])))
+    one_lost = shown(analyse(build(rows, [*calls[:1], *calls[2:]])))
+    assert "2 kernels, 1 copy and 1 memset; not all of their launches were recorded" in one_lost
 
 
 def test_of_graphs_that_were_recorded_whole_no_kernel_is_counted() -> None:

@@ -124,7 +124,8 @@ def uncounted_layers(steps: Steps) -> str | None:
 
 def launches(device: DeviceTimes) -> str:
     """How many kernels and copies a device ran, from how many launches."""
-    ran, launched = _ran(device), _launches(device.launches)
+    some = any(row.cause != "unknown" for row in device.gaps.causes)
+    ran, launched = _ran(device), _launches(device.launches, some=some)
     pages = sum(row.count for row in device.copies if row.memory == UNIFIED)
     alone: list[str] = []
     if device.launched_before:
@@ -147,8 +148,9 @@ def _ran(device: DeviceTimes) -> str:
     return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
 
 
-def _launches(known: int | None) -> str:
-    return "launches were not recorded" if known is None else counted(known, "launch", "launches")
+def _launches(known: int | None, *, some: bool) -> str:
+    unknown = "not all of their launches were recorded" if some else "launches were not recorded"
+    return unknown if known is None else counted(known, "launch", "launches")
 
 
 def step_title(steps: Steps) -> str:
