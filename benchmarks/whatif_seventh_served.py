@@ -10,6 +10,7 @@ from PIL import Image
 from torch import nn
 from torch.nn import functional
 from transformers import DynamicCache, StaticCache
+from transformers.cache_utils import DynamicLayer
 from transformers.models.gpt_neox.modeling_gpt_neox import apply_rotary_pos_emb as turned_in_part
 from transformers.models.mistral.modeling_mistral import apply_rotary_pos_emb as turned
 from transformers.models.mistral.modeling_mistral import repeat_kv
@@ -55,6 +56,16 @@ def choices() -> Made:
     with torch.no_grad():
         model(input_ids=torch.randint(0, words, (1, before), device=DEVICE), past_key_values=prompt, use_cache=True)
     known = [(layer.keys.repeat(4, 1, 1, 1), layer.values.repeat(4, 1, 1, 1)) for layer in prompt.layers]
+
+    def behind() -> DynamicCache:
+        cache = DynamicCache()
+        for keys, values in known:
+            layer = DynamicLayer()
+            layer.keys, layer.values, layer.dtype, layer.device = keys, values, keys.dtype, keys.device
+            layer.is_initialized = True
+            cache.layers.append(layer)
+        return cache
+
     mask = seen_so_far(each, before + each)
     positions = torch.arange(before, before + each, device=DEVICE)[None]
     questions = torch.randint(0, words, (16, 4, each))
@@ -64,7 +75,7 @@ def choices() -> Made:
 
     def read() -> None:
         with torch.no_grad():
-            given = {"attention_mask": mask, "position_ids": positions, "past_key_values": DynamicCache(known)}
+            given = {"attention_mask": mask, "position_ids": positions, "past_key_values": behind()}
             chance = model(input_ids=place, use_cache=True, **given).logits[:, :-1].float().log_softmax(-1)
             worth.copy_(chance.gather(-1, place[:, 1:, None]).sum((1, 2)))
 
