@@ -1,4 +1,4 @@
-"""A seventh set of programs with a remedy each, written by one who didn't know how the what-if predicts.
+"""A seventh set of programs with a remedy each, written by one who had not read the what-if's code.
 
 Mostly code of published libraries (transformers, timm, torchvision, torch_geometric) with random weights, in loops as
 their users write them. A program whose library is absent is left out: `whatif_truth.py --set seventh`.
