@@ -10,7 +10,8 @@ from importlib.util import find_spec
 class LaptimeError(Exception):
     """Bad input or a question that can't be answered. Its text is one line, written for the user.
 
-    The command line prints it and exits with 2; in Python it is raised as it is.
+    It names an argument as Python does, in backticks: `new_tokens`. In Python it is raised as it is. The command line
+    prints it with the options' names and exits with 2.
     """
 
 

@@ -9,6 +9,7 @@ import pytest
 from laptime.cli.declared import parameters
 from laptime.cli.main import run as laptime
 from laptime.cli.verbs import VERBS, Group, imported
+from laptime.cli.wrong_line import with_option_names
 
 
 def declared_options():
@@ -118,3 +119,24 @@ def test_help_is_shown_beside_what_is_wrong(capsys):
 def test_help_is_a_verb_too(capsys, words, shown):
     assert laptime(words) == 0
     assert shown in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "text", "said"),
+    [
+        (["profile", "m"], "`new_tokens` 0: must be at least 1", "--new-tokens 0: must be at least 1"),
+        (["--debug", "profile", "m"], "x: use `compile`, not `cache`", "x: use --compile/--no-compile, not --cache"),
+        (["control", "train", "run"], "choose another `out`", "choose another --out"),
+        (["trace", "file"], "`new_tokens` 0: must be at least 1", "`new_tokens` 0: must be at least 1"),
+        (["control"], "choose another `out`", "choose another `out`"),
+        ([], "`out` of `laptime fit`", "`out` of `laptime fit`"),
+    ],
+)
+def test_an_argument_that_an_error_names_is_shown_as_the_option_of_its_verb(words, text, said):
+    assert with_option_names(text, words) == said
+
+
+def test_an_error_below_the_command_line_is_printed_with_the_option(capsys):
+    assert refused(capsys, "profile", "preset:tiny-vlm", "--percentiles", "100").startswith(
+        "laptime: --percentiles 100: "
+    )

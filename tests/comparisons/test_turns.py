@@ -160,7 +160,7 @@ def test_no_more_processes_are_started_where_ten_left_no_pair(tmp_path):
     assert len(result.turns) == 10
     assert said[0] == (
         "2 of at most 40 processes: no pair to judge yet; 2 had no clean sample; "
-        "--keep foreign-process uses them all the same"
+        "--keep foreign-process (in Python keep) uses them all the same"
     )
     kept = msgspec.structs.replace(plan, keep=["foreign-process"])
     calm = {"A": flagged, "B": partial(write_run, 1.5, flags="foreign-process")}

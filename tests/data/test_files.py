@@ -40,7 +40,7 @@ def test_a_file_that_is_there_needs_force(tmp_path: Path) -> None:
     file = tmp_path / "page.html"
     one, two = (PAGE_MARK + text for text in (b"one", b"two"))
     write_new_file(file, one, "--html", force=False)
-    with pytest.raises(LaptimeError, match=r"--html .*page.html: is already there; .* --force"):
+    with pytest.raises(LaptimeError, match=r"--html .*page.html: is already there; .* `force`"):
         write_new_file(file, two, "--html", force=False)
     assert file.read_bytes() == one
     write_new_file(file, two, "--html", force=True)
@@ -68,7 +68,7 @@ def test_a_folder_that_is_there_needs_force_and_goes_whole(tmp_path: Path) -> No
     with whole_folder(place, MARKS, force=False) as new:
         (new / "estimator.json").write_text("one")
         (new / "older.json").write_text("gone later")
-    with pytest.raises(LaptimeError, match=r"is already there; .* --force"), whole_folder(place, MARKS, force=False):
+    with pytest.raises(LaptimeError, match=r"is already there; .* `force`"), whole_folder(place, MARKS, force=False):
         pass
     with whole_folder(place, MARKS, force=True) as new:
         (new / "estimator.json").write_text("two")

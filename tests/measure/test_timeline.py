@@ -95,9 +95,9 @@ def test_all_calls_of_the_tower_are_summed_and_chunks_of_prefill_are_one():
 
 
 def test_what_was_not_seen_is_said_not_guessed():
-    with pytest.raises(LaptimeError, match="--language-module"):
+    with pytest.raises(LaptimeError, match="`language_module`"):
         partition([m for m in WHOLE if m.kind != "prefill-begin"])
-    with pytest.raises(LaptimeError, match="--projector-module"):
+    with pytest.raises(LaptimeError, match="`projector_module`"):
         partition([m for m in WHOLE if m.kind != "vision-end"])
     with pytest.raises(LaptimeError, match="nothing was generated"):
         partition([m for m in WHOLE if m.kind not in ("first-logits", "logits", "first-token", "decode-begin")])

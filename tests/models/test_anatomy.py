@@ -319,7 +319,7 @@ class TwoTowers(MolmoImitation):
 
 def test_two_towers_are_not_guessed_between() -> None:
     model = TwoTowers()
-    with pytest.raises(LaptimeError, match=r"model\.vision_backbone.*--vision-module"):
+    with pytest.raises(LaptimeError, match=r"model\.vision_backbone.*`vision_module`"):
         find_anatomy(model)
     assert find_anatomy(model, vision="model.second_vision").vision is model.model.second_vision
 
@@ -328,7 +328,7 @@ def test_a_config_with_vision_and_no_tower_is_not_a_text_model() -> None:
     model = MolmoImitation()
     model.config.vision_config = SimpleNamespace()
     model.model.vision_backbone = nn.Sequential(nn.Linear(12, 16))
-    with pytest.raises(LaptimeError, match=r"vision tower.*--vision-module"):
+    with pytest.raises(LaptimeError, match=r"vision tower.*`vision_module`"):
         find_anatomy(model)
     anatomy = find_anatomy(model, vision="model.vision_backbone")
     assert anatomy.vision_path == "model.vision_backbone"

@@ -118,7 +118,7 @@ def test_a_remedy_that_changes_tokens_says_where_and_by_how_much(monkeypatch):
     [
         ({"new_tokens": 4}, "--new-tokens 4"),
         ({"rounds": 0}, "--rounds 0"),
-        ({"only": ("fast", "magic")}, "--only magic: no such remedy; there are eager, buffers"),
+        ({"only": ("fast", "magic")}, "`only` magic: no such remedy; there are eager, buffers"),
     ],
 )
 def test_options_that_can_t_be_used_are_refused_before_anything_runs(given, reason):

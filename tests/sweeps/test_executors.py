@@ -119,7 +119,7 @@ def test_a_ray_cluster_that_loses_a_node_loses_nothing_else(tmp_path, cluster):
 
 def test_more_workers_than_the_cluster_has_room_for_is_said(tmp_path, cluster):
     ray_nodes, _ = cluster
-    with pytest.raises(LaptimeError, match=r"--workers 9: the cluster has \d cores"):
+    with pytest.raises(LaptimeError, match=r"`workers` 9: the cluster has \d cores"):
         sweep(
             read_sweep_config(config(tmp_path)),
             tmp_path / "run",

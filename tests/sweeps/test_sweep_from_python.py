@@ -21,7 +21,7 @@ def test_a_mapping_is_measured_and_nothing_is_printed(tmp_path, capfd):
     assert (outcome.measured, outcome.failed, outcome.missing) == (2, 0, 0)
     assert {s.config["blocks"] for s in load_run(tmp_path / "run").samples} == {2, 3}
     assert tuple(capfd.readouterr()) == ("", "")
-    with pytest.raises(LaptimeError, match=r"already holds a sweep; add --resume"):
+    with pytest.raises(LaptimeError, match=r"already holds a sweep; add `resume`"):
         sweep(TINY, tmp_path / "run")
     assert sweep(TINY, tmp_path / "run", Execution(resume=True)).measured == 2
 

@@ -448,7 +448,7 @@ def test_a_step_that_the_profiler_lengthens_promises_nothing() -> None:
     own = [RangeRow(row.end_ns + 1_000, row.end_ns + 3_900_000, "Buffer Flush", "profiler") for row in rows.ranges]
     timeline = build(rows.activities, rows.calls, [*rows.ranges, *own])
     assert "the profiler itself holds the host up" in analyse(timeline).headline
-    assert analyse(timeline).advice.endswith("give --tpot, the step's time without it.")
+    assert analyse(timeline).advice.endswith("give the step's time without it (--tpot, in Python tpot_ms).")
     assert re.search(r"(would|could) leave \d", analyse(timeline, tpot_ms=5.0).advice)
 
 

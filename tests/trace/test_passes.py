@@ -131,13 +131,13 @@ def test_without_the_profiler_the_ranges_start_from_the_time_that_is_given() -> 
     given = passes(rows, stage_ms={"prefill": 0.8 * traced.wall_ns / 1e6})["prefill"]
     untraced = next(row for row in given.whatif if row.remedy == "untraced")
     assert untraced.step_ns_low == untraced.step_ns_high == round(0.8 * traced.wall_ns)
-    with pytest.raises(LaptimeError, match=r"--prefill .* is shorter than the"):
+    with pytest.raises(LaptimeError, match=r"the given time of prefill, .* is shorter than the"):
         passes(rows, stage_ms={"prefill": 0.5 * traced.busy_ns / 1e6})
-    with pytest.raises(LaptimeError, match=r"--prefill .* is over 1\.5 times"):
+    with pytest.raises(LaptimeError, match=r"the given time of prefill, .* is over 1\.5 times"):
         passes(rows, stage_ms={"prefill": 1.6 * traced.wall_ns / 1e6})
     unused = analyse(build(*rows.all), stage_ms={"vision": 4.0}).integrity.findings
     assert [finding.message for finding in unused if finding.code == "stage-unused"] == [
-        "--vision has no pass to be compared with"
+        "the given time of vision has no pass to be compared with"
     ]
 
 

@@ -100,7 +100,7 @@ def test_the_untraced_time_is_the_baseline() -> None:
 
 
 def test_an_untraced_time_below_the_kernels_is_refused() -> None:
-    with pytest.raises(LaptimeError, match=r"--tpot 11 ms is shorter than the 11\.971 ms"):
+    with pytest.raises(LaptimeError, match=r"the given time of a token, 11 ms, is shorter than the 11\.971 ms"):
         published(11.0)
 
 
@@ -112,12 +112,12 @@ def test_an_untraced_time_far_above_the_traced_step_is_refused(tpot_ms: float) -
 
 def test_an_untraced_time_above_the_traced_step_is_said_to_be_unlikely() -> None:
     longer = published(17.0)
-    assert longer.advice.endswith(" This starts from --tpot, which is longer than the traced step.")
+    assert longer.advice.endswith(" This starts from the given time of a token, which is longer than the traced step.")
     assert "1.80 ms longer than what was traced" in longer.whatif[0].assumptions[0]
     assert [f.code for f in longer.integrity.findings if f.code.startswith("tpot")] == ["tpot-longer"]
     as_long = published(15.25)
     assert "tracing adds nothing that shows" in as_long.whatif[0].assumptions[0]
-    assert "--tpot" not in as_long.advice
+    assert "given time" not in as_long.advice
     for analysis in (longer, as_long, published(15.0)):
         assert not [f for row in analysis.whatif for f in row.assumptions if "adds -" in f]
     assert not [f for a in (as_long, published(15.0)) for f in a.integrity.findings if f.code.startswith("tpot")]

@@ -59,7 +59,7 @@ def mixed_cache_policy(measurements: Measurements) -> RuleOutcome:
             of=rows.height,
             examples=shown,
             reason=reason,
-            mend="Measure everything under one --cache-policy, keep or empty",
+            mend="Measure everything under one cache policy, keep or empty",
         ),
     )
 

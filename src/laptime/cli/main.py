@@ -85,7 +85,9 @@ def run(arguments: list[str]) -> int:
     try:
         return _run_line(arguments)
     except LaptimeError as error:
-        return _fail(_near_paths(str(error), arguments))
+        from laptime.cli.wrong_line import with_option_names
+
+        return _fail(_near_paths(with_option_names(str(error), arguments), arguments))
     except KeyboardInterrupt:
         return _stopped()
     except BrokenPipeError:  # `laptime ... | head`

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, get_args, get_origin
 
 from laptime.cli.declared import Parameter, parameters
-from laptime.cli.verbs import VERBS, Group, imported
+from laptime.cli.verbs import chosen
 
 COMPLETION = "_LAPTIME_COMPLETE"
 """The variable by which a shell asks for completions."""
@@ -36,22 +36,12 @@ class _NotPlainError(Exception):
 
 def plain_line(arguments: list[str]) -> Line | None:
     """The verb and the values that a command line means, or None where typer must read it."""
-    words = arguments[1:] if arguments[:1] == ["--debug"] else arguments
-    if COMPLETION in os.environ or not words or not any(words[0] in verbs for verbs in VERBS.values()):
+    if COMPLETION in os.environ or (verb := chosen(arguments)) is None:
         return None
-    verb, rest = imported(words[0]), iter(words[1:])
     try:
-        function = _in_group(verb, next(rest, "")) if isinstance(verb, Group) else verb
-        return Line(function, _values(parameters(function), rest))
+        return Line(verb.function, _values(parameters(verb.function), iter(verb.words)))
     except _NotPlainError:
         return None
-
-
-def _in_group(group: Group, name: str) -> Callable[..., Any]:
-    for function in group.functions:
-        if function.__name__ == name:
-            return function
-    raise _NotPlainError
 
 
 def _values(declared: list[Parameter], words: Iterator[str]) -> dict[str, Any]:

@@ -91,6 +91,26 @@ def imported(name: str) -> Callable[..., Any] | Group:
     return found
 
 
+class Chosen(NamedTuple):
+    """The verb that a command line names."""
+
+    name: str  # "control train"
+    function: Callable[..., Any]
+    words: list[str]  # those that follow the name
+
+
+def chosen(arguments: list[str]) -> Chosen | None:
+    """The verb that a command line names; None where it names none."""
+    words = arguments[1:] if arguments[:1] == ["--debug"] else arguments
+    if not any(words[:1] == [name] for verbs in VERBS.values() for name in verbs):
+        return None
+    verb = imported(words[0])
+    if not isinstance(verb, Group):
+        return Chosen(words[0], verb, words[1:])
+    named = [one for one in verb.functions if words[1:2] == [one.__name__]]
+    return Chosen(f"{words[0]} {words[1]}", named[0], words[2:]) if named else None
+
+
 def as_verb(function: Callable[..., Any]) -> Callable[..., Any]:
     """The function of a verb, with streams that show only what is printable, and as what a signal interrupts."""
     if getattr(function, "is_verb", False):

@@ -2,6 +2,8 @@
 
 `plain_line` reads what is plainly right. Of the rest this says what typer would read as something that nobody means (in
 `--html --json` a file of that name), or refuse in words of its parser. It refuses nothing that `plain_line` reads.
+
+What is found wrong below the command line names arguments as Python does; `with_option_names` writes their options.
 """
 
 from __future__ import annotations
@@ -13,13 +15,27 @@ from pathlib import Path
 from typing import Any, get_args, get_origin
 
 from laptime.cli.declared import Parameter, parameters
-from laptime.cli.verbs import VERBS, Group, imported
+from laptime.cli.verbs import VERBS, chosen
 
 MOST_INTEGER = 10**18
 """Below it a whole number fits into the 64 bits that libraries have for it."""
 _OPTION = re.compile(r"-h|--|--[a-zA-Z][\w-]*(=.*)?", re.DOTALL)
 """What an option looks like; a question or a command may begin with dashes."""
 HELP = ("-h", "--help")
+_ARGUMENT = re.compile("`([a-z][a-z0-9_]*)`", re.ASCII)
+"""How an error's text names an argument (decision 0098)."""
+
+
+def with_option_names(message: str, arguments: list[str]) -> str:
+    """An error's text with the verb's options where it names arguments: --new-tokens for `new_tokens`.
+
+    arguments: the command line. What is no option of its verb stays as it is.
+    """
+    if _ARGUMENT.search(message) is None or (verb := chosen(arguments)) is None:
+        return message
+    names = [name for one in parameters(verb.function) for name in one.declared.names]
+    options = {name: declared for declared in names for name in declared.split("/")}
+    return _ARGUMENT.sub(lambda named: options.get(f"--{named[1].replace('_', '-')}", named[0]), message)
 
 
 def wrong_line(arguments: list[str]) -> str | None:
@@ -30,16 +46,9 @@ def wrong_line(arguments: list[str]) -> str | None:
     if first.startswith("-") and first not in (*HELP, "--version"):
         named = next((word for word in words if word in verbs), None)
         return named and f"{first}: write the verb first, as laptime {named} {first} (see laptime --help)"
-    if first not in verbs:
-        return None
-    verb, rest, command = imported(first), words[1:], f"laptime {first}"
-    if isinstance(verb, Group):
-        function = next((one for one in verb.functions if rest[:1] == [one.__name__]), None)
-        if function is None:
-            return None
-        verb, rest, command = function, rest[1:], f"{command} {rest[0]}"
-    wrong = _Reading(parameters(verb)).wrong(iter(rest))
-    return wrong and f"{wrong} (see {command} --help)"
+    verb = chosen(words)
+    wrong = verb and _Reading(parameters(verb.function)).wrong(iter(verb.words))
+    return wrong and verb and f"{wrong} (see laptime {verb.name} --help)"
 
 
 class _Reading:

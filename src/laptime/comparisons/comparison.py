@@ -249,10 +249,10 @@ IN_TURNS = ("foreign-process", "gc-pause", "throttled")
 """Flags that hit both sides alike where these are measured in turns, so that they may be kept there."""
 
 
-def keep_option(left_out: Iterable[str]) -> str:
-    """The option that uses samples with these flags all the same, or "" where none of them may be kept."""
-    flags = [flag for flag in IN_TURNS if flag in set(left_out)]
-    return f"--keep {','.join(flags)}" if flags else ""
+def kept_in_turns(left_out: Iterable[str]) -> str:
+    """Those of these flags that may be kept in turns, as a,b; "" where none may be."""
+    flags = set(left_out)
+    return ",".join(flag for flag in IN_TURNS if flag in flags)
 
 
 def _flagged_findings(a: Calls, b: Calls, names: tuple[str, str]) -> list[Finding]:
@@ -263,9 +263,12 @@ def _flagged_findings(a: Calls, b: Calls, names: tuple[str, str]) -> list[Findin
     message = (
         f"{' and '.join(dirty)}: no sample was clean; the figures are those of flagged ones, and nothing is judged"
     )
-    option = keep_option(text for run in dirty.values() for text in left_out(run, np.zeros(len(run), dtype=np.bool_)))
-    if option and not any(usable_calls(run, IN_TURNS)[1] for run in dirty.values()):
-        message += f". To judge all the same, measure in turns: --run COMMAND_A --against COMMAND_B {option}"
+    kept = kept_in_turns(text for run in dirty.values() for text in left_out(run, np.zeros(len(run), dtype=np.bool_)))
+    if kept and not any(usable_calls(run, IN_TURNS)[1] for run in dirty.values()):
+        message += (
+            ". To judge all the same, measure in turns: laptime compare --run COMMAND_A --against COMMAND_B "
+            f"--keep {kept}"
+        )
     return [Finding(code="all-flagged", severity="severe", message=message, count=len(dirty))]
 
 

@@ -96,7 +96,7 @@ def sample_findings(matched: Matched) -> list[Finding]:
     if count := int(_differ(matched.a.output_tokens, matched.b.output_tokens).sum()):
         message = (
             f"{count} of {pairs} pairs generated different numbers of tokens, so decode and total did different "
-            "work; --stage decode_per_token compares a step"
+            "work; the stage decode_per_token compares a step"
         )
         findings.append(Finding(code="outputs-differ", severity="warning", message=message, count=count))
     return findings

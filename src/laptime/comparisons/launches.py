@@ -71,12 +71,12 @@ def measure_turns(
     Raises LaptimeError when a process fails, or the folder holds something.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise LaptimeError(f"--out {folder}: is already there; choose another folder")
+        raise LaptimeError(f"`out` {folder}: is already there; choose another folder")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_whole(folder / PLAN, readable_json(plan))
     except OSError as error:
-        raise LaptimeError(f"--out {folder}: {error.strerror}; choose another folder") from error
+        raise LaptimeError(f"`out` {folder}: {error.strerror}; choose another folder") from error
     processes: list[Process] = []
     comparison = _judged(plan, processes)
     try:
@@ -125,7 +125,7 @@ def command_launch(command: str, name: str) -> Launch:
     except ValueError as error:
         raise LaptimeError(f"{name} {command!r}: {error}") from error
     if not words:
-        raise LaptimeError(f"{name}: no command; write for example --run 'laptime profile MODEL'")
+        raise LaptimeError(f"{name}: no command; write for example {name} 'laptime profile MODEL'")
     if not any(PLACE in word for word in words):
         if Path(words[0]).name != "laptime" and words[1:3] != ["-m", "laptime"]:
             raise LaptimeError(f"{name} {command!r}: write {PLACE} where the run folder's name belongs")

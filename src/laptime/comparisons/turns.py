@@ -11,7 +11,13 @@ import numpy as np
 from laptime.comparisons import differences
 from laptime.comparisons.between_runs import difference
 from laptime.comparisons.calls import calls_of, joined
-from laptime.comparisons.comparison import check_question, comparable_stages, keep_option, small_findings, small_stages
+from laptime.comparisons.comparison import (
+    check_question,
+    comparable_stages,
+    kept_in_turns,
+    small_findings,
+    small_stages,
+)
 from laptime.comparisons.matching import Matched, match, stage_logs
 from laptime.comparisons.odds import log_odds, turns_interval
 from laptime.comparisons.result import Comparison, Side, StageComparison, Turn
@@ -193,5 +199,5 @@ def _findings(
 
 def _hint(left_out: Collection[str]) -> str:
     """What to do about flags that samples were left out for: in turns they hit both sides alike."""
-    option = keep_option(left_out)
-    return f"; {option} uses them all the same" if option else ""
+    kept = kept_in_turns(left_out)
+    return f"; --keep {kept} (in Python keep) uses them all the same" if kept else ""

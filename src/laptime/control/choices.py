@@ -57,11 +57,9 @@ class ChoiceSpace(msgspec.Struct, frozen=True, kw_only=True):
             if len(set(values)) != len(values):
                 raise LaptimeError(f"choices: {name} has a value twice; give each once")
         if self.experts and len(self.experts) != len(self.top_ks):
-            raise LaptimeError(
-                "choices: the experts by block are of other numbers than `top_ks`; measure the sweep anew"
-            )
+            raise LaptimeError("choices: the experts by block are of other numbers than top_ks; measure the sweep anew")
         if self.active and tuple(map(len, self.active)) != self.blocks:
-            raise LaptimeError("choices: the active blocks are of other numbers than `blocks`; measure the sweep anew")
+            raise LaptimeError("choices: the active blocks are of other numbers than blocks; measure the sweep anew")
 
     @property
     def experts_by_block(self) -> dict[int, tuple[int, ...]]:

@@ -69,7 +69,7 @@ def check_new_file(file: Path | None, option: str, *, force: bool) -> None:
     if file.is_dir():
         raise LaptimeError(f"{option} {file}: is a folder; name a file")
     if not force:
-        raise LaptimeError(f"{option} {file}: is already there; name another file, or add --force to replace it")
+        raise LaptimeError(f"{option} {file}: is already there; name another file, or add `force` to replace it")
     if file.exists() and not file.is_file():
         raise LaptimeError(f"{option} {file}: is no ordinary file, and is never replaced; name another file")
     if _belongs_to_result(file):
@@ -133,7 +133,7 @@ def write_new_file(file: Path, content: bytes, option: str, *, force: bool) -> N
         raise LaptimeError(f"{option} {file}: {error.strerror}; name another file") from error
 
 
-def check_new_folder(folder: Path, marks: tuple[str, ...], *, force: bool, option: str = "--out") -> None:
+def check_new_folder(folder: Path, marks: tuple[str, ...], *, force: bool, option: str = "`out`") -> None:
     """Raise LaptimeError if the folder holds something that may not be replaced.
 
     marks: names of files of which a folder of the same kind holds one, itself or in a folder of it ("estimator.json",
@@ -153,7 +153,7 @@ def check_new_folder(folder: Path, marks: tuple[str, ...], *, force: bool, optio
         )
     if not force:
         raise LaptimeError(
-            f"{option} {folder}: is already there; choose another {option}, or add --force to replace it"
+            f"{option} {folder}: is already there; choose another {option}, or add `force` to replace it"
         )
     if (foreign := _foreign_entry(folder, marks)) is not None:
         raise LaptimeError(
@@ -174,7 +174,7 @@ def _foreign_entry(folder: Path, marks: tuple[str, ...]) -> str | None:
 
 
 @contextmanager
-def whole_folder(folder: Path, marks: tuple[str, ...], *, force: bool, option: str = "--out") -> Iterator[Path]:
+def whole_folder(folder: Path, marks: tuple[str, ...], *, force: bool, option: str = "`out`") -> Iterator[Path]:
     """A new folder to write into. It takes the place of `folder` when the block ends without an error.
 
     An error or a kill inside the block leaves what was there before. Raises LaptimeError as `check_new_folder` does,
@@ -218,7 +218,7 @@ class FolderLock:
         try:
             self._descriptor = self._taken(folder, fcntl.LOCK_SH if shared else fcntl.LOCK_EX, patience_s)
         except OSError as error:
-            raise LaptimeError(f"{folder}: {error.strerror}; choose another --out") from error
+            raise LaptimeError(f"{folder}: {error.strerror}; choose another folder") from error
         finally:
             if self._descriptor is None:
                 self._remove_what_is_empty()
@@ -246,7 +246,7 @@ class FolderLock:
         while (descriptor := self._tried(folder, kind)) is None:
             if time.monotonic() >= until:
                 raise LaptimeError(
-                    f"{folder}: another run is being written there; wait for it, stop it, or choose another --out"
+                    f"{folder}: another run is being written there; wait for it, stop it, or choose another folder"
                 )
             time.sleep(0.05)
         return descriptor

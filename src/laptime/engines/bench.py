@@ -77,11 +77,11 @@ def serve_bench(
 def check_question(*, resume: bool, out: Path | None, first_per_s: float | None, slo: Slo | None) -> None:
     """Raise LaptimeError for what can't be asked together. Worth knowing before a server is looked for."""
     if resume and first_per_s is not None:
-        raise LaptimeError("--resume: can't go on with a search; leave --find-load out, or name a new --out")
+        raise LaptimeError("`resume`: can't go on with a search; leave `find_load` out, or name a new `out`")
     if resume and out is None:
-        raise LaptimeError("--resume: goes with --out, the folder to go on with")
+        raise LaptimeError("`resume`: goes with `out`, the folder to go on with")
     if first_per_s is not None and slo is None:
-        raise LaptimeError("--find-load: needs --slo, as in --slo ttft=200ms,tpot=30ms")
+        raise LaptimeError("`find_load`: needs `slo`, as in `slo` ttft=200ms,tpot=30ms")
 
 
 def endpoint_url(url: str, api: str) -> str:
@@ -105,7 +105,10 @@ def _wrong_address(url: str) -> str | None:
     """What keeps a text from being the address of a server, and how to mend it; None where nothing does."""
     example = "write it as http://localhost:8000"
     if "@" in url:
-        return "a name or a password stands in it; leave it out, and name the key's variable with --api-key-env"
+        return (
+            "a name or a password stands in it; leave it out, and name the key's variable with "
+            "--api-key-env (in Python give headers)"
+        )
     try:
         parts = urlsplit(url)
         host = parts.hostname
@@ -364,5 +367,5 @@ async def model_of(url: str, headers: dict[str, str]) -> str | None:
     listed = offered.get("data") if isinstance(offered, dict) else None
     names = [one["id"] for one in listed or [] if isinstance(one, dict) and isinstance(one.get("id"), str)]
     if len(names) > 1:
-        raise LaptimeError(f"{url}: offers {', '.join(names[:8])}; name one with --model")
+        raise LaptimeError(f"{url}: offers {', '.join(names[:8])}; name one with `model`")
     return names[0] if names else None

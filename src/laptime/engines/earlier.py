@@ -49,7 +49,7 @@ def read_earlier(folder: Path, config: Mapping[str, Scalar]) -> Earlier:
     now = {name: value for name, value in config.items() if value is not None}
     if before != now:
         differing = ", ".join(sorted(name for name in {*before, *now} if before.get(name) != now.get(name)))
-        raise LaptimeError(f"--resume {folder}: its run asked otherwise ({differing}); repeat that command's options")
+        raise LaptimeError(f"`resume` {folder}: its run asked otherwise ({differing}); repeat that command's options")
     requests = read_requests(folder)
     on_disk = Counter((one.sample_id, one.repeat) for one in run.samples)
     on_disk.update((one.sample_id, one.repeat) for one in run.failures)

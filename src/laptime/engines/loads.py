@@ -73,10 +73,10 @@ def replay(file: Path) -> Load:
     try:
         lines = read_regular(file).decode().splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise LaptimeError(f"--replay {file}: can't be read ({error}); name a file of arrival times") from None
+        raise LaptimeError(f"`replay` {file}: can't be read ({error}); name a file of arrival times") from None
     times = [_time(line, f"{file}, line {place}") for place, line in enumerate(lines, start=1) if line.strip()]
     if not times:
-        raise LaptimeError(f"--replay {file}: no arrivals; write one time in seconds a line")
+        raise LaptimeError(f"`replay` {file}: no arrivals; write one time in seconds a line")
     times.sort()
     whole = times[-1] - times[0]
     mean = (len(times) - 1) / whole if whole > 0 else None

@@ -58,7 +58,7 @@ def _body(asking: Asking, text: str, example: Example | None) -> bytes:
     image = example.image if example is not None else None
     if asking.api == "completions":
         if image is not None and example is not None:
-            raise LaptimeError(f"{example.place}: has an image, which completions can't carry; use --api chat")
+            raise LaptimeError(f"{example.place}: has an image, which completions can't carry; use `api` chat")
         body["prompt"] = text
     elif image is not None and example is not None:
         kind = MEDIA_TYPES.get(image.suffix.lower())

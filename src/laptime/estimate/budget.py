@@ -300,7 +300,7 @@ def _configurations(predictor: Predictor, asked: Any, accuracy: str | None, keep
     is_yaml = place is not None and place.suffix.lower() in {".yaml", ".yml"}
     if isinstance(asked, Mapping) or is_yaml:
         if accuracy is not None:
-            raise LaptimeError(f"--accuracy {accuracy}: needs a table (--grid FILE) that has this column")
+            raise LaptimeError(f"`accuracy` {accuracy}: needs a table of configurations that has this column")
         grid = read_grid(place) if place is not None else grid_of(asked, "the configurations")
         where = str(place) if place is not None else "the configurations"
         grid = grid.rename(full_names(predictor, grid.columns))

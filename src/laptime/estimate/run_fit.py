@@ -135,7 +135,7 @@ def _left_out(table: Any, options: FitOptions, used: int) -> str:
     names = set(flagged["flags"].fill_null("").str.split(",").explode().to_list()) & LEFT_OUT - set(options.keep)
     return (
         f"; {flagged.height - used} of {flagged.height} samples are flagged and were left out: measure again"
-        f" undisturbed, or use them all the same with --keep {','.join(sorted({*names, *options.keep}))}"
+        f" undisturbed, or use them all the same with `keep` {','.join(sorted({*names, *options.keep}))}"
     )
 
 
@@ -217,8 +217,8 @@ def device_rates(bandwidth_gb_s: float | None, tflop_s: float | None) -> Rates |
     if bandwidth_gb_s is None and tflop_s is None:
         return None
     if bandwidth_gb_s is None or tflop_s is None:
-        raise LaptimeError("--bandwidth-gb-s and --tflop-s go together: a roofline has both")
-    for name, value in (("--bandwidth-gb-s", bandwidth_gb_s), ("--tflop-s", tflop_s)):
+        raise LaptimeError("`bandwidth_gb_s` and `tflop_s` go together: a roofline has both")
+    for name, value in (("`bandwidth_gb_s`", bandwidth_gb_s), ("`tflop_s`", tflop_s)):
         if not 0 < value < float("inf"):
             raise LaptimeError(f"{name} {value:g}: write a rate above 0")
     return Rates(bandwidth_gb_s=bandwidth_gb_s, tflop_s=tflop_s)
@@ -228,14 +228,14 @@ def chosen_columns(frame: polars.DataFrame, target: str | None, options: FitOpti
     """Which column plays which part. Raises LaptimeError for a name that is missing or needed."""
     if target is None:
         raise LaptimeError(
-            f"--target COL is needed: which column to predict (the table has {', '.join(frame.columns[:12])})"
+            f"`target` COL is needed: which column to predict (the table has {', '.join(frame.columns[:12])})"
         )
     require_columns(frame, [target])
     if options.features or options.categorical:
         return Columns(target, options.features, options.categorical, options.group)
     if not is_run_frame(frame):
         others = ", ".join(name for name in frame.columns if name != target)
-        raise LaptimeError(f"--features a,b,c is needed: the columns that {target} depends on, of {others}")
+        raise LaptimeError(f"`features` a,b,c is needed: the columns that {target} depends on, of {others}")
     chosen = position_columns(frame) if target == BY_POSITION else run_columns(frame, target)
     return Columns(target, chosen.features, chosen.categorical, options.group or chosen.group)
 
@@ -267,6 +267,6 @@ def _work(rows: polars.DataFrame, columns: Columns, options: FitOptions) -> Work
     """The work columns of a run's defaults; none where the user named the features, or of any other table."""
     if options.features or options.categorical or not is_run_frame(rows):
         if options.rates is not None:
-            raise LaptimeError("--bandwidth-gb-s and --tflop-s go with a run whose features are not named")
+            raise LaptimeError("`bandwidth_gb_s` and `tflop_s` go with a run whose features are not named")
         return None
     return work_of_run(rows, columns.target, columns.features, columns.categorical, options.rates)

@@ -186,7 +186,7 @@ class TotalEstimator:
             return np.tile(np.array(self.tokens, dtype=np.float64) - 1, (len(frame), 1))
         if TOKENS not in frame.columns:
             raise LaptimeError(
-                f"how many tokens will the answer have? Give {TOKENS}=N, or a distribution with --tokens 4,8,16"
+                f"how many tokens will the answer have? Give {TOKENS}=N, or a distribution with `tokens` 4,8,16"
             )
         counts = np.asarray(frame[TOKENS].cast(float).to_numpy(), dtype=np.float64)
         if not (np.isfinite(counts) & (counts >= 1)).all():
@@ -209,7 +209,7 @@ def load_predictor(folder: str | Path, tokens: Sequence[int] | None = None) -> E
     if (place / MANIFEST).exists() or not is_estimator(place):
         if tokens is not None:
             words = ",".join(map(str, tokens))
-            raise LaptimeError(f"--tokens {words}: {folder} is no folder of stages, as fit writes of a run")
+            raise LaptimeError(f"`tokens` {words}: {folder} is no folder of stages, as fit writes of a run")
         return Estimator.load(place)
     return TotalEstimator.load(place, tokens)
 

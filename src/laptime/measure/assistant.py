@@ -19,7 +19,7 @@ def assistant_arguments(request: ProfileRequest, loaded: Loaded) -> dict[str, An
         return {}
     if loaded.is_encoder_decoder:
         raise LaptimeError(
-            f"--assistant: {loaded.name} is an encoder-decoder; assisted decoding of one is not measured"
+            f"`assistant`: {loaded.name} is an encoder-decoder; assisted decoding of one is not measured"
         )
     plan = LoadingPlan(
         dtype=request.dtype,
@@ -30,13 +30,13 @@ def assistant_arguments(request: ProfileRequest, loaded: Loaded) -> dict[str, An
     )
     assistant = load_as(request.assistant, plan)
     if assistant.is_encoder_decoder:
-        raise LaptimeError(f"--assistant {request.assistant}: an encoder-decoder can't draft for {loaded.name}")
+        raise LaptimeError(f"`assistant` {request.assistant}: an encoder-decoder can't draft for {loaded.name}")
     arguments: dict[str, Any] = {"assistant_model": assistant.model}
     if _ids(loaded) == _ids(assistant):
         return arguments
     if loaded.tokenizer is None or assistant.tokenizer is None:
         raise LaptimeError(
-            f"--assistant {request.assistant}: it has {_ids(assistant):,} token ids and {loaded.name} has "
+            f"`assistant` {request.assistant}: it has {_ids(assistant):,} token ids and {loaded.name} has "
             f"{_ids(loaded):,}; without a tokenizer of each, its drafts can't be read; name a model of the same family"
         )
     return {**arguments, "tokenizer": loaded.tokenizer, "assistant_tokenizer": assistant.tokenizer}

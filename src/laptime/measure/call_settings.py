@@ -100,7 +100,7 @@ def refuse_unmeasurable(
             f"{_mode_words(settings, mode)} runs no single forward per token"
             + (
                 "; ask for it by name to measure it: StageTimer(assisted=True), or "
-                "--generate prompt_lookup_num_tokens=3"
+                "laptime profile MODEL --generate prompt_lookup_num_tokens=3"
                 if asked
                 else ", so prefill and decode have no meaning there; measure greedy, sampling or beam search"
             )

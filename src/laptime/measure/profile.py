@@ -57,9 +57,9 @@ def prepare(request: ProfileRequest) -> PreparedProfile:
         torch.backends.cuda.matmul.allow_tf32 = request.tf32
         torch.backends.cudnn.allow_tf32 = request.tf32
     if device.type == "cpu" and (request.cache or "").startswith("offloaded"):
-        raise LaptimeError(f"--cache {request.cache}: moves the cache between a GPU and the host; no GPU is in use")
+        raise LaptimeError(f"`cache` {request.cache}: moves the cache between a GPU and the host; no GPU is in use")
     if loaded.is_encoder_decoder and request.method != "direct":
-        raise LaptimeError(f"--method {request.method}: {request.model} is an encoder-decoder, which it doesn't know")
+        raise LaptimeError(f"`method` {request.method}: {request.model} is an encoder-decoder, which it doesn't know")
     generation = generation_arguments(
         new_tokens=request.new_tokens,
         cache=None if request.cache == "dynamic" else request.cache,
@@ -77,7 +77,7 @@ def prepare(request: ProfileRequest) -> PreparedProfile:
     if settings.stop_strings:
         if loaded.tokenizer is None:
             raise LaptimeError(
-                f"{request.model}: stop_strings (of its generation_config, or of --generate) need a tokenizer, and "
+                f"{request.model}: stop_strings (of its generation_config, or of `generate`) need a tokenizer, and "
                 "there is none; put the tokenizer's files into the model's folder"
             )
         generation["tokenizer"] = loaded.tokenizer

@@ -57,7 +57,7 @@ def _reads_text(loaded: Loaded) -> bool:
 def _synthetic(request: ProfileRequest, loaded: Loaded) -> Iterator[tuple[str, Inputs]]:
     size, seconds = image_size(request, loaded), audio_s(request, loaded)
     if size is not None and seconds is not None:
-        raise LaptimeError("--image-size and --audio-seconds: one of them; --data takes questions with both")
+        raise LaptimeError("`image_size` and `audio_seconds`: one of them; `data` takes questions with both")
     for number in range(request.samples):
         if seconds is not None:
             made = make_sound_inputs(
@@ -86,7 +86,7 @@ def _questions(request: ProfileRequest, loaded: Loaded) -> Iterator[tuple[str, I
     examples = read_jsonl(request.data)
     if len(examples) < request.batch:
         raise LaptimeError(
-            f"{request.data}: {len(examples)} questions make no batch of {request.batch}; use a smaller --batch"
+            f"{request.data}: {len(examples)} questions make no batch of {request.batch}; use a smaller `batch`"
         )
     for number in range(min(request.samples, len(examples) // request.batch)):
         rows = examples[number * request.batch : (number + 1) * request.batch]

@@ -68,59 +68,59 @@ def check(request: ProfileRequest) -> None:
     _check_types(request)
     _check_types(request.plan)
     for name, value in (
-        ("--samples", request.samples),
-        ("--prompt-tokens", request.prompt_tokens),
-        ("--new-tokens", request.new_tokens),
-        ("--batch", request.batch),
-        ("--repeats", request.plan.max_repeats),
+        ("`samples`", request.samples),
+        ("`prompt_tokens`", request.prompt_tokens),
+        ("`new_tokens`", request.new_tokens),
+        ("`batch`", request.batch),
+        ("`repeats`", request.plan.max_repeats),
     ):
         if value < 1:
             raise LaptimeError(f"{name} {value}: must be at least 1")
     if request.prefill_chunk is not None and request.prefill_chunk < 1:
-        raise LaptimeError(f"--prefill-chunk {request.prefill_chunk}: must be at least 1")
+        raise LaptimeError(f"`prefill_chunk` {request.prefill_chunk}: must be at least 1")
     if request.plan.max_warmups < 0:
-        raise LaptimeError(f"--max-warmups {request.plan.max_warmups}: can't be negative")
+        raise LaptimeError(f"`max_warmups` {request.plan.max_warmups}: can't be negative")
     if not request.plan.time_limit_s > 0:
-        raise LaptimeError(f"--time-limit {request.plan.time_limit_s:g}: write a number of seconds above 0")
+        raise LaptimeError(f"`time_limit` {request.plan.time_limit_s:g}: write a number of seconds above 0")
     if request.audio_s is not None and not 0 < request.audio_s <= MAX_AUDIO_S:
         raise LaptimeError(
-            f"--audio-seconds {request.audio_s:g}: write a number of seconds above 0, at most {MAX_AUDIO_S}"
+            f"`audio_seconds` {request.audio_s:g}: write a number of seconds above 0, at most {MAX_AUDIO_S}"
         )
     if request.seed < 0:
-        raise LaptimeError(f"--seed {request.seed}: can't be negative")
+        raise LaptimeError(f"`seed` {request.seed}: can't be negative")
     for percentile in request.percentiles:
         if not 0 < percentile < 100:
-            raise LaptimeError(f"--percentiles {percentile:g}: write numbers between 0 and 100, as 50,90,99")
+            raise LaptimeError(f"`percentiles` {percentile:g}: write numbers between 0 and 100, as 50,90,99")
     check_cache(request.cache)
     check_generate(request.generate)
     if request.verify and request.generate.get("do_sample"):
-        raise LaptimeError("--verify compares greedy tokens; leave out do_sample=true, or --verify")
+        raise LaptimeError("`verify` compares greedy tokens; leave out do_sample=true, or `verify`")
     if request.generate and request.method != "direct":
-        raise LaptimeError(f"--method {request.method} times greedy calls; leave out --generate")
+        raise LaptimeError(f"`method` {request.method} times greedy calls; leave out `generate`")
     _check_assisted(request)
     if not 0 < request.plan.precision < 1:
-        raise LaptimeError(f"--precision {request.plan.precision}: write a share between 0 and 1, such as 0.01")
+        raise LaptimeError(f"`precision` {request.plan.precision}: write a share between 0 and 1, such as 0.01")
     if request.plan.autocast not in (None, "bfloat16", "float16"):
-        raise LaptimeError(f"--autocast {request.plan.autocast}: bfloat16 or float16")
+        raise LaptimeError(f"`autocast` {request.plan.autocast}: bfloat16 or float16")
     if request.data is not None and not request.data.is_file():
-        raise LaptimeError(f"{request.data}: no such file; --data takes JSON lines of {{image, question}}")
+        raise LaptimeError(f"{request.data}: no such file; `data` takes JSON lines of {{image, question}}")
 
 
 def _check_assisted(request: ProfileRequest) -> None:
     """Raise LaptimeError for what transformers drafts for in no way."""
     if not request.assisted:
         return
-    how = "prompt_lookup_num_tokens" if request.assistant is None else "--assistant"
+    how = "prompt_lookup_num_tokens" if request.assistant is None else "`assistant`"
     if request.assistant is not None and request.generate.get("prompt_lookup_num_tokens") is not None:
-        raise LaptimeError("--assistant and prompt_lookup_num_tokens both draft; leave one of them out")
+        raise LaptimeError("`assistant` and prompt_lookup_num_tokens both draft; leave one of them out")
     if request.batch > 1:
-        raise LaptimeError(f"--batch {request.batch}: {how} drafts for one row a call; leave --batch out")
+        raise LaptimeError(f"`batch` {request.batch}: {how} drafts for one row a call; leave `batch` out")
     if (request.generate.get("num_beams") or 1) > 1:
         raise LaptimeError(f"num_beams: {how} drafts for greedy search and sampling; leave num_beams out")
     if (request.cache or "").endswith("static"):
-        raise LaptimeError(f"--cache {request.cache}: {how} takes rejected tokens back, and a static cache can't")
+        raise LaptimeError(f"`cache` {request.cache}: {how} takes rejected tokens back, and a static cache can't")
     if request.method != "direct":
-        raise LaptimeError(f"--method {request.method} times greedy calls; leave out {how}")
+        raise LaptimeError(f"`method` {request.method} times greedy calls; leave out {how}")
 
 
 def _check_types(part: ProfileRequest | MeasuringPlan) -> None:
@@ -137,6 +137,6 @@ def _check_types(part: ProfileRequest | MeasuringPlan) -> None:
 def check_cache(cache: str | None) -> None:
     """Raise LaptimeError for a cache that transformers doesn't have, or one whose package is missing."""
     if cache is not None and cache not in CACHES:
-        raise LaptimeError(f"--cache {cache}: unknown; use one of {', '.join(CACHES)}")
+        raise LaptimeError(f"`cache` {cache}: unknown; use one of {', '.join(CACHES)}")
     if cache == "quantized":
-        need_package("optimum-quanto", "--cache quantized")
+        need_package("optimum-quanto", "`cache` quantized")

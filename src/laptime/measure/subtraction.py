@@ -62,7 +62,7 @@ def _time_vision(model: Any, inputs: Mapping[str, Any], device: torch.device) ->
         return 0.0
     encode = getattr(model, "get_image_features", None)
     if encode is None:
-        raise LaptimeError(f"{type(model).__name__} has no get_image_features(), which --method subtract calls")
+        raise LaptimeError(f"{type(model).__name__} has no get_image_features(), which `method` subtract calls")
     accepted = inspect.signature(encode).parameters
     arguments = {name: value for name, value in inputs.items() if name in accepted and name != "input_ids"}
     return _timed_ms(lambda: encode(**arguments), device)

@@ -135,7 +135,7 @@ def _check(first: dict[str, int]) -> None:
     if "prefill-begin" not in first:
         raise LaptimeError(
             "the language model's entry was never seen: it is compiled into the whole model, or another module is "
-            "the language model; name it with --language-module (language=... in Python)"
+            "the language model; name it with `language_module` (`language` of a StageTimer)"
         )
     if "first-logits" not in first or "end" not in first:
         raise LaptimeError(
@@ -161,7 +161,7 @@ def _encoder_spans(instants: Sequence[tuple[str, int]], stage: str) -> list[Span
     if begin is not None:
         raise LaptimeError(
             f"the {stage} encoder was entered but its projector's exit was never seen; name it with "
-            "--projector-module (projector=... in Python)"
+            "`projector_module` (`projector` of a StageTimer)"
         )
     return found
 

@@ -117,7 +117,7 @@ def load_as(name: str, plan: LoadingPlan) -> Loaded:
     with _one_line_errors(name, target):
         if name.startswith(PRESET_PREFIX):
             if plan.quantize or plan.device_map:
-                option = "--quantize" if plan.quantize else "--device-map"
+                option = "`quantize`" if plan.quantize else "`device_map`"
                 raise LaptimeError(f"{option}: a preset's weights are made in place; name a folder or a hub id")
             return _load_preset(name, chosen, target, plan.attn_implementation, plan.seed)
         return _load_pretrained(name, chosen, target, plan)
@@ -151,7 +151,7 @@ def resolve_device(device: str) -> torch.device:
         return target
     if accelerator is None or accelerator.type != target.type:
         has = "no GPU here" if accelerator is None else f"this machine has {accelerator.type}"
-        raise LaptimeError(f"device {device!r} asked for, {has}: use --device cpu or auto")
+        raise LaptimeError(f"device {device!r} asked for, {has}: use cpu or auto")
     count = torch.accelerator.device_count()
     if target.index is not None and target.index >= count:
         raise LaptimeError(f"device {device!r} asked for, there are only {count}: use {target.type}:0")

@@ -12,7 +12,10 @@ from torch import nn
 from laptime.errors import LaptimeError
 
 CONTAINERS = (nn.ModuleList, nn.ModuleDict)  # they hold modules but are never called, so no hook on them fires
-_HOW_TO_NAME = "name its modules with --vision-module, --projector-module and --language-module"
+_HOW_TO_NAME = (
+    "name its modules with `vision_module`, `projector_module` and `language_module` (`vision`, `projector` and "
+    "`language` of a StageTimer)"
+)
 
 
 class ModuleTree:

@@ -28,9 +28,9 @@ def quantization(name: str) -> Any:
     import transformers
 
     if name not in QUANTIZATIONS:
-        raise LaptimeError(f"--quantize {name}: unknown; use one of {', '.join(QUANTIZATIONS)}")
+        raise LaptimeError(f"`quantize` {name}: unknown; use one of {', '.join(QUANTIZATIONS)}")
     package, kind, arguments = QUANTIZATIONS[name]
-    need_package(package, f"--quantize {name}")
+    need_package(package, f"`quantize` {name}")
     if package == "torchao":
         from torchao.quantization import Int8WeightOnlyConfig
 
@@ -45,7 +45,7 @@ def device_map_of(asked: str | None, quantize: str | None, device: torch.device)
     """
     if asked is None and quantize is None:
         return None
-    need_package("accelerate", f"--quantize {quantize}" if asked is None else f"--device-map {asked}")
+    need_package("accelerate", f"`quantize` {quantize}" if asked is None else f"`device_map` {asked}")
     return {"": device} if asked is None else asked
 
 

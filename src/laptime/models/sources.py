@@ -85,7 +85,7 @@ def explained(name: str, error: Exception) -> LaptimeError:
     if any(isinstance(e, GatedRepoError) for e in chain):
         return LaptimeError(f"{name}: the hub asks for a log-in and acceptance of the model's terms (hf auth login)")
     if "trust_remote_code" in text or "custom code" in text:
-        return LaptimeError(f"{name}: runs its own code; read it, then allow it with --trust-remote-code")
+        return LaptimeError(f"{name}: runs its own code; read it, then allow it with `trust_remote_code`")
     if any(isinstance(e, OfflineModeIsEnabled | LocalEntryNotFoundError) for e in chain) or "connect" in text.lower():
         return LaptimeError(f"{name}: not on this machine, and the hub can't be reached: use a folder or preset:NAME")
     if any(isinstance(e, EntryNotFoundError) for e in chain):

@@ -63,12 +63,12 @@ class RemedyOptions:
 
     def __post_init__(self) -> None:
         if self.new_tokens < 8:
-            raise LaptimeError(f"--new-tokens {self.new_tokens}: a time per token needs at least 8")
+            raise LaptimeError(f"`new_tokens` {self.new_tokens}: a time per token needs at least 8")
         if self.rounds < 1:
-            raise LaptimeError(f"--rounds {self.rounds}: at least 1")
+            raise LaptimeError(f"`rounds` {self.rounds}: at least 1")
         if unknown := [name for name in self.only if name not in NAMES]:
             near = f"{hint} " if (hint := did_you_mean(unknown[0], NAMES)) else ""
-            raise LaptimeError(f"--only {', '.join(unknown)}: no such remedy; {near}there are {', '.join(NAMES)}")
+            raise LaptimeError(f"`only` {', '.join(unknown)}: no such remedy; {near}there are {', '.join(NAMES)}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -174,7 +174,7 @@ def _run_here(ledger: Ledger, setup: WorkerSetup) -> None:
         if broken:
             raise LaptimeError(
                 "the GPU reported an error that this process can't recover from; the configuration is recorded as "
-                "failed and what was finished is kept: go on with --resume"
+                "failed and what was finished is kept: go on with `resume`"
             )
 
 

@@ -70,11 +70,11 @@ def advice(integrity: Integrity, steps: Steps, whatif: list[WhatIf], devices: li
     profiled = sum(row.total_ns for row in steps.causes if row.cause == "profiler-overhead")
     if profiled >= SAID * steps.wall_ns and not any(row.remedy == "untraced" for row in whatif):
         held = f"For {profiled / 1e6:.2f} ms the profiler itself holds the host up"
-        return f"{text} {held}: give --tpot, the step's time without it."
+        return f"{text} {held}: give the step's time without it (--tpot, in Python tpot_ms)."
     if best is None:
         return text
     longer = any(finding.code == "tpot-longer" for finding in integrity.findings)
-    start = ["This starts from --tpot, which is longer than the traced step."] if longer else []
+    start = ["This starts from the given time of a token, which is longer than the traced step."] if longer else []
     if best.step_ns_high > WORTH * max(row.step_ns_high * row.speedup_low for row in remedies):
         nothing = ["No remedy that laptime knows is sure to win 3 % of it.", *start]
         return text if "no remedy here" in text else " ".join([text, *nothing])

@@ -30,7 +30,9 @@ def _unsure(steps: Steps) -> str:
 def pass_findings(passes: list[TracedPass], stage_ms: Mapping[str, float]) -> list[Finding]:
     """The times that were given of passes that the trace doesn't show."""
     known = {one.stage for one in passes}
-    messages = [f"--{stage} has no pass to be compared with" for stage in stage_ms if stage not in known]
+    messages = [
+        f"the given time of {stage} has no pass to be compared with" for stage in stage_ms if stage not in known
+    ]
     return [Finding(code="stage-unused", severity="warning", message=message) for message in messages]
 
 
@@ -40,9 +42,8 @@ def step_findings(frame: StepFrame, tpot_ms: float | None) -> list[Finding]:
         message = f"no steady steps were recognised: {steps.reason}"
         findings = [Finding(code="no-steps", severity="info", message=message)] if steps.reason else []
         if tpot_ms is not None:
-            findings.append(
-                Finding(code="tpot-unused", severity="warning", message="--tpot has no step to be compared with")
-            )
+            message = "the given time of a token has no step to be compared with"
+            findings.append(Finding(code="tpot-unused", severity="warning", message=message))
         return findings
     findings = [] if tpot_ms is None else tpot_findings(steps, tpot_ms)
     if steps.method == "forward" and steps.confidence >= SURE:
@@ -77,11 +78,13 @@ def capture_findings(found: LaunchedBy | None, capture: GpuTimeline | None) -> l
         return []
     match = None if found is None else found.capture
     if match is None or not match.captures:
-        message = "the trace given with --capture holds no capture of a graph: record while the graph is captured"
+        message = (
+            "the trace that was given for the capture holds no capture of a graph: record while the graph is captured"
+        )
     elif match.named == match.replays and match.replays:
         return []
     elif not match.replays:
-        message = "--capture has nothing to name: this trace replays no graph whose kernels are known"
+        message = "the capture's trace has nothing to name: this trace replays no graph whose kernels are known"
     else:
         unnamed = match.replays - match.named
         message = f"{unnamed} of {match.replays} graph replays fit no capture by number and names of their kernels"

@@ -20,19 +20,20 @@ def too_long(given_ns: int, traced_ns: int) -> bool:
     return given_ns > LONGEST * traced_ns
 
 
-def check_given(option: str, given_ns: int, traced_ns: int, what: str) -> None:
+def check_given(name: str, given_ns: int, traced_ns: int, what: str) -> None:
     """Raise LaptimeError where a given time is far longer than what was traced.
 
     Args:
-        option: what gave it, as the user writes it.
+        name: what it is the time of, in words: "prefill".
         given_ns: the time without the profiler.
         traced_ns: the traced time; of several steps that of the long ones.
         what: what was traced and that it takes the time, in words.
     """
     if too_long(given_ns, traced_ns):
         raise LaptimeError(
-            f"{option} {given_ns / 1e6:g} ms is over {LONGEST:g} times the {traced_ns / 1e6:.3g} ms that {what}, and a "
-            "profiler makes nothing faster; give the time of the same configuration, and look at the unit (28 or 28ms)"
+            f"the given time of {name}, {given_ns / 1e6:g} ms, is over {LONGEST:g} times the "
+            f"{traced_ns / 1e6:.3g} ms that {what}, and a profiler makes nothing faster; give the time of the same "
+            "configuration, and look at the unit (28 or 28ms)"
         )
 
 
@@ -75,7 +76,7 @@ def untraced_ns(steps: Steps, tpot_ms: float | None) -> int | None:
     if steps.confidence < SURE:
         return None if too_long(given, longest) else given
     takes = "the longer steps of this trace take" if steps.count > 1 else "the step of this trace takes"
-    check_given("--tpot", given, longest, takes)
+    check_given("a token", given, longest, takes)
     return given
 
 
@@ -83,9 +84,12 @@ def tpot_findings(steps: Steps, tpot_ms: float) -> list[Finding]:
     """What must be said of a time that is longer than the traced steps."""
     given, longest = round(tpot_ms * 1e6), long_step_ns(steps)
     if steps.confidence < SURE and too_long(given, longest):
-        message = f"--tpot {tpot_ms:g} ms isn't used: what repeats is far shorter, and may be a part of a step"
+        message = (
+            f"the given {tpot_ms:g} ms of a token aren't used: what repeats is far shorter, and may be a part of a step"
+        )
         return [Finding(code="tpot-unused", severity="warning", message=message)]
     if given > AS_LONG * longest:
-        message = f"--tpot is {longer_by(given, steps.wall_ns or 0)}: {UNLIKELY}, and then no remedy's time holds"
+        longer = longer_by(given, steps.wall_ns or 0)
+        message = f"the given time of a token is {longer}: {UNLIKELY}, and then no remedy's time holds"
         return [Finding(code="tpot-longer", severity="warning", message=message)]
     return []

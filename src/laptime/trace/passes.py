@@ -80,12 +80,16 @@ def _with_remedies(
     works = busy if costs is None else costs.busy_ns  # without waiting for other ranks
     if untraced is not None and untraced < SHORTEST * works:
         raise LaptimeError(
-            f"--{cut.stage} {untraced_ms:g} ms is shorter than the {works / 1e6:.3f} ms that the GPU works in that "
-            "pass of this trace; give the time of the same inputs, measured without the profiler"
+            f"the given time of {cut.stage}, {untraced_ms:g} ms, is shorter than the {works / 1e6:.3f} ms that the GPU "
+            "works in that pass of this trace; give the time of the same inputs, measured without the profiler"
         )
     if untraced is not None:
-        check_given(f"--{cut.stage}", untraced, wall, "that pass of this trace takes")
-    compared = COMPARED if cut.stage == "encoder" else f"{COMPARED}; give --{cut.stage} for the untraced one"
+        check_given(cut.stage, untraced, wall, "that pass of this trace takes")
+    compared = (
+        COMPARED
+        if cut.stage == "encoder"
+        else f"{COMPARED}; give the untraced one's time for more (--{cut.stage}, in Python stage_ms)"
+    )
     warm = first_calls_ns(steps.causes) < SOME * wall or untraced is not None
     lost = sum(finding.count for finding in incomplete_step(timeline, view.launched, frame.modal_rows, None))
     rows = what_if(costs, untraced, changes, compared=compared) if costs is not None and warm and not lost else []

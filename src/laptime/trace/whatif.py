@@ -98,7 +98,7 @@ class StepCosts(msgspec.Struct, frozen=True, kw_only=True):
         return self.kernels - self.hidden
 
 
-TRACED = "compared with the traced step; give --tpot for the untraced one"
+TRACED = "compared with the traced step; give the untraced one's time for more (--tpot, in Python tpot_ms)"
 
 
 def what_if(
@@ -126,8 +126,9 @@ def what_if(
     base = costs.wall_ns if untraced_ns is None else untraced_ns
     if untraced_ns is not None and untraced_ns < SHORTEST * costs.busy_ns:
         raise LaptimeError(
-            f"--tpot {untraced_ns / 1e6:g} ms is shorter than the {costs.busy_ns / 1e6:.3f} ms that the GPU works in a "
-            "step of this trace; give the time per token of the same configuration, measured without the profiler"
+            f"the given time of a token, {untraced_ns / 1e6:g} ms, is shorter than the {costs.busy_ns / 1e6:.3f} "
+            "ms that the GPU works in a step of this trace; give the time per token of the same configuration, "
+            "measured without the profiler"
         )
     base = max(base, costs.busy_ns)
     if step is not None and untraced_ns is not None:

@@ -17,14 +17,14 @@ from laptime.errors import LaptimeError
 from laptime.models.sources import first_line
 
 ELSEWHERE = {
-    "max_new_tokens": "--new-tokens",
-    "max_length": "--new-tokens",
-    "cache_implementation": "--cache",
-    "disable_compile": "--no-compile",
-    "prefill_chunk_size": "--prefill-chunk",
-    "assistant_model": "--assistant",
+    "max_new_tokens": "`new_tokens`",
+    "max_length": "`new_tokens`",
+    "cache_implementation": "`cache`",
+    "disable_compile": "`compile`",
+    "prefill_chunk_size": "`prefill_chunk`",
+    "assistant_model": "`assistant`",
 }
-"""What has an option of its own."""
+"""What profile() has an argument of its own for."""
 
 _COUNTS = ("num_beams", "num_return_sequences", "num_beam_groups", "prompt_lookup_num_tokens", "num_assistant_tokens")
 """Counts of which transformers itself doesn't say that they begin at 1."""
@@ -41,9 +41,9 @@ def read_generate(words: Iterable[str]) -> dict[str, Any]:
         key, equals, value = one.partition("=")
         key = key.strip().replace("-", "_")
         if not equals or not key:
-            raise LaptimeError(f"--generate {one}: write KEY=VALUE, as num_beams=4")
+            raise LaptimeError(f"`generate` {one}: write KEY=VALUE, as num_beams=4")
         if key in options:
-            raise LaptimeError(f"--generate {one}: {key} is given twice")
+            raise LaptimeError(f"`generate` {one}: {key} is given twice")
         try:
             options[key] = json.loads(value)
         except ValueError:
@@ -56,31 +56,31 @@ def check_generate(options: Mapping[str, Any]) -> None:
     known = [name for name in vars(GenerationConfig()) if not name.startswith("_")]
     for key in options:
         if key in ELSEWHERE:
-            raise LaptimeError(f"--generate {key}: use {ELSEWHERE[key]}")
+            raise LaptimeError(f"`generate` {key}: use {ELSEWHERE[key]}")
         if key in _RESULT:
-            raise LaptimeError(f"--generate {key}: changes what is returned and not how it is made; leave it out")
+            raise LaptimeError(f"`generate` {key}: changes what is returned and not how it is made; leave it out")
         if key == "custom_generate":
-            raise LaptimeError("--generate custom_generate: a loop of its own has no known stages; leave it out")
+            raise LaptimeError("`generate` custom_generate: a loop of its own has no known stages; leave it out")
         if key not in known and key in inspect.signature(GenerationMixin.generate).parameters:
             raise LaptimeError(
-                f"--generate {key}: is an object of a program and no setting; time your own call with "
+                f"`generate` {key}: is an object of a program and no setting; time your own call with "
                 "laptime.StageTimer"
             )
         if key not in known:
             near = ", ".join(difflib.get_close_matches(key, known, n=3, cutoff=0.5))
             hint = f"near: {near}" if near else "some are num_beams, do_sample, temperature"
-            raise LaptimeError(f"--generate {key}: generate() has no such setting; {hint}")
+            raise LaptimeError(f"`generate` {key}: generate() has no such setting; {hint}")
         if isinstance(options[key], str) and key not in _TEXTS:
-            raise LaptimeError(f"--generate {key}={options[key]}: write a number, true, false or JSON, not text")
+            raise LaptimeError(f"`generate` {key}={options[key]}: write a number, true, false or JSON, not text")
         if key in _COUNTS and options[key] is not None and not (type(options[key]) is int and options[key] >= 1):
-            raise LaptimeError(f"--generate {key}={options[key]}: must be a whole number, at least 1")
+            raise LaptimeError(f"`generate` {key}={options[key]}: must be a whole number, at least 1")
         if key in _SWITCHES and not isinstance(options[key], bool | None):
-            raise LaptimeError(f"--generate {key}={options[key]}: write true or false")
+            raise LaptimeError(f"`generate` {key}={options[key]}: write true or false")
     try:
         with _only_errors():
             GenerationConfig(**options).validate(strict=True)
     except (ValueError, TypeError, ImportError, AttributeError) as error:
-        raise LaptimeError(f"--generate: {_what_is_wrong(error)}") from error
+        raise LaptimeError(f"`generate`: {_what_is_wrong(error)}") from error
 
 
 @contextmanager

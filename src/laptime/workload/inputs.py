@@ -128,7 +128,7 @@ def _check_both_sides(loaded: Loaded, width: int, new_tokens: int) -> None:
         )
     if isinstance(written, int) and new_tokens >= written:
         raise LaptimeError(
-            f"{loaded.name}: {new_tokens} new tokens don't fit its decoder's {written}: use fewer (--new-tokens)"
+            f"{loaded.name}: {new_tokens} new tokens don't fit its decoder's {written}: use fewer (`new_tokens`)"
         )
 
 
@@ -163,7 +163,7 @@ def make_sound_inputs(
     A model that only writes down what it hears (Whisper) gets no text. Raises LaptimeError as make_inputs.
     """
     if not loaded.takes_sound:
-        raise LaptimeError(f"{loaded.name}: takes no sound: leave --audio-seconds out, or use a model of sound")
+        raise LaptimeError(f"{loaded.name}: takes no sound: leave `audio_seconds` out, or use a model of sound")
     extractor = loaded.processor.feature_extractor  # type: ignore[union-attr]
     rate = int(extractor.sampling_rate)
     sounds = [synthetic_sound(seconds, rate, _row_seed(seed, row)) for row in range(batch)]

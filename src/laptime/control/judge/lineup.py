@@ -95,7 +95,7 @@ def lineup(
     everyone: list[Judged] = [*trained, *peers, *oracles]
     names = [policy.name for policy in everyone]
     if len(set(names)) < len(names):
-        raise LaptimeError(f"two policies have one name ({', '.join(names)}); train one under another --name")
+        raise LaptimeError(f"two policies have one name ({', '.join(names)}); train one under another name")
     return everyone
 
 

@@ -145,7 +145,7 @@ def decision_table(frame: polars.DataFrame, model: ModelFacts | None = None, kee
         raise LaptimeError(
             f"none of {len(ids)} questions has all {len(space)} choices ({int((~filled).sum())} of {filled.size} cells "
             "are missing); every question needs every configuration of the grid: resume the sweep, or "
-            "keep flagged samples (--keep)"
+            "keep flagged samples (`keep`)"
         )
 
     def matrix(name: str, kind: type[np.generic]) -> npt.NDArray[np.generic]:

@@ -86,7 +86,9 @@ def search_early_block(
 
 def _check_block(space: ChoiceSpace, block: int, own: int | None) -> None:
     if block < 1:
-        raise LaptimeError("early block: these features hold no hidden states; collect them with --early-block")
+        raise LaptimeError(
+            "early block: these features hold no hidden states; collect them by laptime control features --early-block"
+        )
     for count in space.blocks:
         active = space.active_blocks.get(count)
         if active is None:  # chosen by position: the last one, and the first ones before it

@@ -69,7 +69,9 @@ def largest(
     if not (values > limit).any():  # the largest size alone is more than `share` of the rows
         below = values[values < limit]
         if len(below) == 0:
-            raise LaptimeError("split largest: all rows have the same size; name the columns that say it with --size")
+            raise LaptimeError(
+                "split largest: all rows have the same size; laptime evaluate --size A,B names the columns that say it"
+            )
         limit = float(below.max())
     for seed in seeds:
         yield Split("largest", f"{name} above {limit:g}", seed, *_parts(values > limit))
@@ -175,7 +177,7 @@ def outlier_filter(values: Floats, groups: npt.ArrayLike, factor: float = 1.5) -
     Raises LaptimeError for a factor that is not above 0.
     """
     if not factor > 0:
-        raise LaptimeError(f"--iqr {factor:g}: write a number of interquartile ranges above 0; 1.5 is usual")
+        raise LaptimeError(f"`iqr` {factor:g}: write a number of interquartile ranges above 0; 1.5 is usual")
     labels = np.unique(np.asarray(groups), return_inverse=True)[1]
     keep = within_quartiles(values, labels, factor)
     before, after = ceiling(values, labels), ceiling(values[keep], labels[keep])

@@ -62,7 +62,7 @@ def kept_flags(words: str | Sequence[str]) -> list[str]:
     if unknown := [name for name in names if name not in LEFT_OUT]:
         near = did_you_mean(unknown[0], LEFT_OUT)
         there = f"there are {', '.join(sorted(LEFT_OUT))}"
-        raise LaptimeError(f"--keep {unknown[0]}: no such flag; {f'{near} ' if near else ''}{there}")
+        raise LaptimeError(f"`keep` {unknown[0]}: no such flag; {f'{near} ' if near else ''}{there}")
     return names
 
 
@@ -81,7 +81,7 @@ def _clean_run(frame: polars.DataFrame, place: Path, keep: Sequence[str]) -> pol
         every = ",".join(sorted(set(flags.to_list()) & LEFT_OUT))
         raise LaptimeError(
             f"{place}: every one of {measured.height} samples is flagged ({every}); measure again undisturbed, or use "
-            f"them all the same with --keep {every}"
+            f"them all the same with `keep` {every}"
         )
     return cleaned
 

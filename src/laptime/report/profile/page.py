@@ -178,7 +178,10 @@ def samples_sections(samples: Sequence[Sample]) -> list[Html]:
             "Between tokens",
             chart("token-gaps", "Time before each output token: median and 5th to 95th percentile")
             if per_token
-            else note("Not measured: it takes an event at every step, and a second token. Add --per-token."),
+            else note(
+                "Not measured: it takes an event at every step, and a second token. Add --per-token (in Python "
+                "per_token=True)."
+            ),
             id="itl",
             lead="Time before each output token, over the samples of the summary: median, and 5th to 95th percentile.",
         ),

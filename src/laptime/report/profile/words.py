@@ -47,7 +47,8 @@ MEANINGS: tuple[tuple[str, str], ...] = (
     ("TTFT", "from the start to the first token chosen"),
     ("TPOT", "(last token − TTFT) / (N − 1), the mean of the gaps, with N output tokens counted from the returned ids"),
     ("Decode per token", "decode / (N − 1): N tokens need N − 1 decode forwards. With one token there is none, not 0"),
-    ("ITL", "one value for each gap between tokens, from the TTFT to the last token; only with --per-token"),
+    ("ITL", "one value for each gap between tokens, from the TTFT to the last token; only with --per-token (in Python "
+            "per_token=True)"),
     ("Preprocessing", "tokenizing and preparing images or sound, before the call and in no stage"),
     ("95 % interval", "of the median, from order statistics (sign test): no distribution is assumed. Below six "
                       "samples there is none, and a dash says so"),

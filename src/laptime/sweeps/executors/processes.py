@@ -59,7 +59,7 @@ def worker_setups(sweep_config: SweepConfig, workers: int) -> list[WorkerSetup]:
     Raises LaptimeError for a device that isn't there, and when there are fewer GPUs than workers.
     """
     if not hasattr(os, "fork"):
-        raise LaptimeError(f"--workers {workers}: this system can't fork a process; use --executor ray")
+        raise LaptimeError(f"`workers` {workers}: this system can't fork a process; use `executor` ray")
     # A library that asks on import whether there is a GPU must not open it here: a forked process could not use it.
     os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
     import laptime.sweeps.worker  # noqa: F401 - imported once, before the fork
@@ -72,7 +72,7 @@ def worker_setups(sweep_config: SweepConfig, workers: int) -> list[WorkerSetup]:
     visible: list[str | None] = [None] * workers
     if gpus:
         if workers > gpus:
-            raise LaptimeError(f"--workers {workers}: there are {gpus} GPUs, and a worker takes one alone")
+            raise LaptimeError(f"`workers` {workers}: there are {gpus} GPUs, and a worker takes one alone")
         named = os.environ.get("CUDA_VISIBLE_DEVICES")
         visible = list((named.split(",") if named else [str(number) for number in range(gpus)])[:workers])
     return [
@@ -205,7 +205,7 @@ class _ForkedWorkers:
             self._start(worker.setup)
         elif not self._workers and self._ledger.waiting:
             raise LaptimeError(
-                f"no worker is left (worker {name} {how}); what was finished is kept: go on with --resume"
+                f"no worker is left (worker {name} {how}); what was finished is kept: go on with `resume`"
             )
 
 

@@ -38,14 +38,14 @@ def cluster(address: str | None) -> Iterator[None]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     if find_spec("ray") is None:
-        raise LaptimeError("ray is not installed; pip install 'laptime[ray]', or use --executor local")
+        raise LaptimeError("ray is not installed; pip install 'laptime[ray]', or use `executor` local")
     _check_reachable(address)
     with ExitStack() as stack:
         try:
             stack.enter_context(own_cluster() if address is None else _cluster_at(address))
         except (ConnectionError, RuntimeError, ValueError, OSError) as error:
             first = (str(error).splitlines() or [type(error).__name__])[0]
-            raise LaptimeError(f"--ray-address {address or 'local'}: no Ray cluster there ({first[:200]})") from None
+            raise LaptimeError(f"`ray_address` {address or 'local'}: no Ray cluster there ({first[:200]})") from None
         yield
 
 
@@ -69,7 +69,7 @@ def _check_reachable(address: str | None) -> None:
     try:
         socket.create_connection((host, int(port)), timeout=REACH_S).close()
     except (OSError, OverflowError) as error:
-        raise LaptimeError(f"--ray-address {address}: no Ray cluster there ({error})") from None
+        raise LaptimeError(f"`ray_address` {address}: no Ray cluster there ({error})") from None
 
 
 class WorkerActor:
@@ -134,14 +134,14 @@ class Actors:
         self.on_gpu = device.startswith("cuda") or (device == "auto" and gpus > 0)
         if self.on_gpu:
             if workers > gpus:
-                raise LaptimeError(f"--workers {workers}: the cluster has {gpus} GPUs, and a worker takes one")
+                raise LaptimeError(f"`workers` {workers}: the cluster has {gpus} GPUs, and a worker takes one")
             options: dict[str, Any] = {"num_gpus": 1, "num_cpus": 0}
             self.per_node = workers
         else:
             cores = [int(node.get("CPU", 0)) for node in nodes]
             share = next((n for n in range(max(cores, default=0), 0, -1) if sum(c // n for c in cores) >= workers), 0)
             if share == 0:
-                raise LaptimeError(f"--workers {workers}: the cluster has {sum(cores)} cores, and a worker takes one")
+                raise LaptimeError(f"`workers` {workers}: the cluster has {sum(cores)} cores, and a worker takes one")
             options = {"num_cpus": share}
             self.per_node = max(1, max(cores) // share)
         self._class = ray.remote(**options, max_restarts=0)(WorkerActor)
@@ -210,7 +210,7 @@ class _RayWorkers:
             elif time.monotonic() - last > ROOM_PATIENCE_S:
                 raise LaptimeError(
                     f"the Ray cluster has had no room for a worker for {ROOM_PATIENCE_S:.0f} s; what was finished is "
-                    "kept: go on with --resume"
+                    "kept: go on with `resume`"
                 )
             for answer in ready:
                 self._receive(next(w for w in self._workers if w.answer is answer or w.answer == answer))
@@ -298,7 +298,7 @@ class _RayWorkers:
             self._workers.append(_RayWorker(worker.name, self._actors.new()))
         elif not self._workers and self._ledger.waiting:
             raise LaptimeError(
-                f"no worker is left (worker {worker.name} {how}); what was finished is kept: go on with --resume"
+                f"no worker is left (worker {worker.name} {how}); what was finished is kept: go on with `resume`"
             )
 
 

@@ -41,13 +41,13 @@ def this_rank() -> Rank:
         local_world = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     except KeyError as error:
         raise LaptimeError(
-            f"--executor torchrun: {error.args[0]} is not set; start it as "
+            f"`executor` torchrun: {error.args[0]} is not set; start it as "
             "torchrun --nproc-per-node 2 -m laptime sweep CONFIG.yaml --executor torchrun"
         ) from None
     except ValueError as error:
-        raise LaptimeError(f"--executor torchrun: RANK and its like must be numbers ({error})") from None
+        raise LaptimeError(f"`executor` torchrun: RANK and its like must be numbers ({error})") from None
     if not 0 <= numbers["RANK"] < numbers["WORLD_SIZE"]:
-        raise LaptimeError(f"--executor torchrun: RANK {numbers['RANK']} of {numbers['WORLD_SIZE']}: out of range")
+        raise LaptimeError(f"`executor` torchrun: RANK {numbers['RANK']} of {numbers['WORLD_SIZE']}: out of range")
     names = ("TORCHELASTIC_RUN_ID", "MASTER_ADDR", "MASTER_PORT")
     return Rank(
         rank=numbers["RANK"],
