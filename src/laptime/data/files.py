@@ -218,7 +218,7 @@ class FolderLock:
         try:
             self._descriptor = self._taken(folder, fcntl.LOCK_SH if shared else fcntl.LOCK_EX, patience_s)
         except OSError as error:
-            raise LaptimeError(f"{folder}: {error.strerror}; choose another folder") from error
+            raise LaptimeError(f"{folder}: {error.strerror}; choose another folder (`out`)") from error
         finally:
             if self._descriptor is None:
                 self._remove_what_is_empty()
@@ -246,7 +246,8 @@ class FolderLock:
         while (descriptor := self._tried(folder, kind)) is None:
             if time.monotonic() >= until:
                 raise LaptimeError(
-                    f"{folder}: another run is being written there; wait for it, stop it, or choose another folder"
+                    f"{folder}: another run is being written there; wait for it, stop it, or choose another folder "
+                    "(`out`)"
                 )
             time.sleep(0.05)
         return descriptor

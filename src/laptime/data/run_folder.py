@@ -298,7 +298,7 @@ class RunFolder:
             if not (self.path / "run.json").exists():
                 write_whole(self.path / "run.json", readable_json(self.info))
         except OSError as error:
-            raise LaptimeError(f"{self.path}: {error.strerror}; choose another folder") from error
+            raise LaptimeError(f"{self.path}: {error.strerror}; choose another folder (`out`)") from error
         self._begun = True
 
     def append(self, line: Sample | Failure | Subtraction | SessionEnd | WorkerStart) -> None:
@@ -352,19 +352,19 @@ def check_free(path: str | Path, *, resume: bool = False) -> None:
     """Raise LaptimeError unless a run can be written to `path`."""
     folder = Path(path)
     if folder.exists() and not folder.is_dir():
-        raise LaptimeError(f"{folder} is a file; name a folder for the run")
+        raise LaptimeError(f"{folder} is a file; name a folder for the run (`out`)")
     names = _names(folder)
     if "run.json" in names:
         if not resume:
-            raise LaptimeError(f"{folder} already holds a run; choose another folder or remove it")
+            raise LaptimeError(f"{folder} already holds a run; choose another folder (`out`) or remove it")
         read_info(folder)
     elif not all(LEFTOVER.fullmatch(name) for name in names):
-        raise LaptimeError(f"{folder} is not empty and holds no run; choose another folder")
+        raise LaptimeError(f"{folder} is not empty and holds no run; choose another folder (`out`)")
     probe = folder
     while not probe.exists():
         probe = probe.parent
     if not probe.is_dir() or not os.access(probe, os.W_OK | os.X_OK):
-        raise LaptimeError(f"{folder}: not writable; choose another folder")
+        raise LaptimeError(f"{folder}: not writable; choose another folder (`out`)")
 
 
 def _names(folder: Path) -> set[str]:

@@ -70,7 +70,7 @@ def opened(
     plan = read_plan(folder) if how.resume else None
     if plan is None:
         if how.resume and (folder / "run.json").exists() and not _holds_sweep(folder):
-            raise LaptimeError(f"{folder}: holds a run that is no sweep's; choose another folder")
+            raise LaptimeError(f"{folder}: holds a run that is no sweep's; choose another folder (`out`)")
         before = read_info(folder) if how.resume and (folder / "run.json").exists() else None
         ready = prepare()
         plan = ready.plan
@@ -104,7 +104,9 @@ def opened(
 def check_free_for_sweep(folder: Path, *, resume: bool) -> None:
     """Raise LaptimeError when a sweep can't write to `folder`. Worth knowing before long work."""
     if not resume and (folder / "run.json").exists() and _holds_sweep(folder):
-        raise LaptimeError(f"{folder}: already holds a sweep; add `resume` to go on with it, or choose another folder")
+        raise LaptimeError(
+            f"{folder}: already holds a sweep; add `resume` to go on with it, or choose another folder (`out`)"
+        )
     check_free(folder, resume=resume)
 
 

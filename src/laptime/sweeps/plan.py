@@ -106,7 +106,7 @@ def check_blocks_named(folder: Path, plan: SweepPlan) -> None:
     if any(c.config.get("importance") is not None and "active_blocks" not in c.config for c in plan.configs):
         raise LaptimeError(
             f"{folder}: its plan was made before a sweep recorded which blocks run, so it can't be gone on with; sweep "
-            "anew into another folder"
+            "anew into another folder (`out`)"
         )
 
 
@@ -117,7 +117,7 @@ def check_same(folder: Path, before: SweepPlan, sweep_config: SweepConfig) -> No
         more = f" (and {len(changed) - 3} more)" if len(changed) > 3 else ""
         raise LaptimeError(
             f"{folder}: holds a run of another configuration: {'; '.join(changed[:3])}{more}; "
-            "resume with the old one, or choose another folder"
+            "resume with the old one, or choose another folder (`out`)"
         )
 
 
@@ -145,7 +145,7 @@ def check_described(folder: Path, info: RunInfo, plan: SweepPlan, measured: set[
     if not same:
         raise LaptimeError(
             f"{folder}: its plan.json is lost, and run.json describes another configuration than this one; resume with "
-            "the old one, or choose another folder"
+            "the old one, or choose another folder (`out`)"
         )
 
 
