@@ -13,7 +13,7 @@ from typing import Literal
 
 import msgspec
 
-from laptime.engines.request import RequestSample
+from laptime.engines.request import Instant, RequestSample
 from laptime.engines.step import Row, StepSample
 
 SpanKind = Literal[
@@ -154,14 +154,7 @@ def _life(
     used = [(step, row) for step, row in mine if step.end <= last.ns + SOON_NS]  # an asynchronous engine runs ahead
     if not used:
         return None
-    line = _Line(request.due.ns)
-    if request.sent is not None:
-        line.until("client", request.sent.ns)
-        line.until("transport", request.arrival.ns)
-    else:
-        line.until("client", request.arrival.ns)
-    if request.handed is not None:
-        line.until("preprocessing", request.handed.ns)
+    line = _until_handed(request, request.arrival)
     line.until("queue", scheduled.ns)
     line.until("start", used[0][0].begin)
     for place, (step, row) in enumerate(used):
@@ -186,18 +179,24 @@ def _life(
     )
 
 
+def _until_handed(request: RequestSample, arrival: Instant) -> _Line:
+    """A life from when the request was due until the engine's core was given it, or until its arrival."""
+    line = _Line(request.due.ns)
+    if request.sent is not None:
+        line.until("client", request.sent.ns)
+        line.until("transport", arrival.ns)
+    else:
+        line.until("client", arrival.ns)
+    if request.handed is not None:
+        line.until("preprocessing", request.handed.ns)
+    return line
+
+
 def _coarse(request: RequestSample) -> RequestLife | None:
     scheduled, first, last = request.scheduled, request.first_token, request.last_token
     if request.arrival is None or first is None or last is None:
         return None
-    line = _Line(request.due.ns)
-    if request.sent is not None:
-        line.until("client", request.sent.ns)
-        line.until("transport", request.arrival.ns)
-    else:
-        line.until("client", request.arrival.ns)
-    if request.handed is not None:
-        line.until("preprocessing", request.handed.ns)
+    line = _until_handed(request, request.arrival)
     if scheduled is not None:
         line.until("queue", scheduled.ns)
     line.until("prefill", first.ns)
