@@ -83,7 +83,7 @@ def test_a_page_is_not_overwritten_unasked(kineto: Path, tmp_path: Path) -> None
     page = tmp_path / "p.html"
     mark = '<meta name="generator" content="laptime">'
     page.write_text(mark, encoding="utf-8")
-    with pytest.raises(LaptimeError, match="--force"):
+    with pytest.raises(LaptimeError, match="`force`"):
         run(kineto, "--html", page)
     assert page.read_text(encoding="utf-8") == mark
     code, out = run(kineto, "--html", page, "--force")
