@@ -75,47 +75,42 @@ def policy_for(judged: Judged, sample_id: str) -> Policy:
     return judged.of(sample_id) if isinstance(judged, Oracle | PerTypePolicy) else judged
 
 
-class MeanBudgets(msgspec.Struct, frozen=True):
-    """The policy relies on the median instead of the bound. About half of such answers are late where it matters."""
+class _OtherBudgets(msgspec.Struct, frozen=True):
+    """The policy with another time to rely on than its bound."""
 
     policy: Policy
+
+    @property
+    def needs(self) -> Needs:
+        return self.policy.needs
+
+    @property
+    def space(self) -> ChoiceSpace:
+        return self.policy.space
+
+
+class MeanBudgets(_OtherBudgets, frozen=True):
+    """The policy relies on the median instead of the bound. About half of such answers are late where it matters."""
 
     @property
     def name(self) -> str:
         return f"{self.policy.name}, mean budgets"
 
-    @property
-    def needs(self) -> Needs:
-        return self.policy.needs
-
-    @property
-    def space(self) -> ChoiceSpace:
-        return self.policy.space
-
     def decide(self, seen: Seen, budget: Budget) -> int:
         return self.policy.decide(seen, msgspec.structs.replace(budget, bound_ms=budget.median_ms, factor=1.0))
 
 
-class AnalyticBudgets(msgspec.Struct, frozen=True):
+class AnalyticBudgets(_OtherBudgets, frozen=True):
     """The policy relies on times by arithmetic, (choices,), that are the same for every question.
 
     Source: laptime.control.judge.lineup.
     """
 
-    policy: Policy
     analytic_ms: Floats
 
     @property
     def name(self) -> str:
         return f"{self.policy.name}, analytic budgets"
-
-    @property
-    def needs(self) -> Needs:
-        return self.policy.needs
-
-    @property
-    def space(self) -> ChoiceSpace:
-        return self.policy.space
 
     def decide(self, seen: Seen, budget: Budget) -> int:
         analytic = Budget(ms=budget.ms, bound_ms=self.analytic_ms, median_ms=self.analytic_ms)
