@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import os
-import platform
 import subprocess
 from contextlib import suppress
 from typing import Any
 
+import msgspec
 import torch
 import transformers
 
-import laptime
 from laptime.data.record import Environment
 from laptime.measure.gpu_monitor import GpuMonitor
-from laptime.measure.host import cpu_count, cpu_name, memory_bytes, platform_name
+from laptime.measure.host import describe_host
 
 VARIABLES = (
     "CUDA_VISIBLE_DEVICES",
@@ -35,13 +34,8 @@ VARIABLES = (
 
 def describe(device: torch.device) -> Environment:
     """The environment as seen from this process, for work on `device`."""
-    return Environment(
-        laptime=laptime.__version__,
-        python=platform.python_version(),
-        platform=platform_name(),
-        cpu=cpu_name(),
-        cpu_count=cpu_count(),
-        memory_bytes=memory_bytes(),
+    return msgspec.structs.replace(
+        describe_host(),
         torch=str(torch.__version__),
         torch_threads=torch.get_num_threads(),
         transformers=transformers.__version__,
