@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 from laptime.cli import options
-from laptime.cli.control_features import EarlyBlock, Sweep, SweepDtype, SweepModel
+from laptime.cli.control_features import EarlyBlock, SomeQuestions, Sweep, SweepDtype, SweepModel
 from laptime.cli.declared import option
 from laptime.cli.output import print_json, say
 from laptime.data.files import check_new_folder, whole_folder
@@ -42,16 +42,7 @@ def ask(
             rich_help_panel=options.INPUT,
         ),
     ] = None,
-    samples: Annotated[
-        int | None,
-        option(
-            "--samples",
-            metavar="N",
-            min=1,
-            help="Ask N of the questions instead of all.",
-            rich_help_panel=options.INPUT,
-        ),
-    ] = None,
+    samples: SomeQuestions = None,
     keep: options.Keep = "",
     model: SweepModel = None,
     dtype: SweepDtype = options.Dtype.auto,

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 from laptime.cli import options
+from laptime.cli.control_features import SomeQuestions
 from laptime.cli.declared import argument, option
 from laptime.cli.output import print_json, say
 from laptime.data.files import check_new_folder, whole_folder
@@ -27,16 +28,7 @@ def bounds(
     ],
     out: options.OutFolder,
     force: options.Force = False,
-    samples: Annotated[
-        int | None,
-        option(
-            "--samples",
-            metavar="N",
-            min=1,
-            help="Ask N of the questions instead of all.",
-            rich_help_panel=options.INPUT,
-        ),
-    ] = None,
+    samples: SomeQuestions = None,
     model: options.PolicyModel = None,
     dtype: options.DtypeOption = options.Dtype.auto,
     device: options.Device = "auto",

@@ -22,6 +22,12 @@ SweepModel = Annotated[
         rich_help_panel=options.MODEL,
     ),
 ]  # fmt: skip
+SomeQuestions = Annotated[
+    int | None,
+    option(
+        "--samples", metavar="N", min=1, help="Ask N of the questions instead of all.", rich_help_panel=options.INPUT
+    ),
+]
 SweepDtype = Annotated[
     options.Dtype, option("--dtype", help="Precision; auto is the sweep's.", rich_help_panel=options.MODEL)
 ]
