@@ -38,7 +38,7 @@ def test_a_run_in_memory_holds_what_a_folder_would(tmp_path, capsys):
 
 @pytest.mark.parametrize("plan", [MeasuringPlan(precision=7.0), MeasuringPlan(autocast="int8")])
 def test_a_plan_that_makes_no_sense_is_refused_before_the_model_is_loaded(plan):
-    with pytest.raises(LaptimeError, match=r"precision 7|autocast int8"):
+    with pytest.raises(LaptimeError, match=r"`precision` 7|`autocast` int8"):
         profile(ProfileRequest(model="no/such-model", plan=plan))
 
 

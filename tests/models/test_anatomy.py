@@ -306,7 +306,7 @@ def test_unknown_model_says_how_to_name_its_modules() -> None:
     with pytest.raises(LaptimeError) as raised:
         find_anatomy(Unknown())
     message = str(raised.value)
-    for word in ("--vision-module", "--projector-module", "--language-module", "trunk", "encoder", "Unknown"):
+    for word in ("`vision_module`", "`projector_module`", "`language_module`", "trunk", "encoder", "Unknown"):
         assert word in message
     assert "\n" not in message
 

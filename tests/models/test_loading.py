@@ -180,7 +180,7 @@ def test_a_pickle_is_never_opened(tmp_path: Path) -> None:
         ('{"model_type": "clip"}', "no generate()"),
         (
             '{"model_type": "zz", "auto_map": {"AutoConfig": "c.C", "AutoModelForCausalLM": "m.M"}}',
-            "--trust-remote-code",
+            "`trust_remote_code`",
         ),
         ('{"model_type": "llama"}', "model.safetensors"),
     ],
@@ -215,7 +215,7 @@ def test_remote_code_runs_only_when_allowed(tmp_path: Path, monkeypatch: pytest.
         "class OwnConfig(LlamaConfig):\n    model_type = 'own'\n"
         "class Own(LlamaForCausalLM):\n    config_class = OwnConfig\n"
     )
-    assert "--trust-remote-code" in says(tmp_path, device="cpu")
+    assert "`trust_remote_code`" in says(tmp_path, device="cpu")
     assert not (tmp_path / "ran").exists()
     assert "model.safetensors" in says(tmp_path, device="cpu", trust_remote_code=True)
     assert (tmp_path / "ran").exists()

@@ -116,8 +116,8 @@ def test_a_remedy_that_changes_tokens_says_where_and_by_how_much(monkeypatch):
 @pytest.mark.parametrize(
     ("given", "reason"),
     [
-        ({"new_tokens": 4}, "--new-tokens 4"),
-        ({"rounds": 0}, "--rounds 0"),
+        ({"new_tokens": 4}, "`new_tokens` 4"),
+        ({"rounds": 0}, "`rounds` 0"),
         ({"only": ("fast", "magic")}, "`only` magic: no such remedy; there are eager, buffers"),
     ],
 )
