@@ -56,8 +56,8 @@ FACES: dict[str, Faces] = {
         "laptime.report.trace.ranks:ranks_report", "laptime.report.trace.ranks:ranks_page", "msgspec.json:encode"
     ),
     "laptime.trace.comparison.TraceComparison": Faces(
-        "laptime.report.trace.terminal:comparison_report",
-        "laptime.report.trace.page:comparison_page",
+        "laptime.report.trace.comparison:comparison_report",
+        "laptime.report.trace.comparison:comparison_page",
         "msgspec.json:encode",
     ),
     "laptime.estimate.estimator.Estimator": Faces(f"{_HERE}:_estimator_report", json=f"{_HERE}:_estimator_json"),

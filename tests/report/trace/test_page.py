@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from laptime.report.trace.page import comparison_page, trace_page
-from laptime.report.trace.terminal import comparison_report, trace_report
+from laptime.report.trace.comparison import comparison_page, comparison_report
+from laptime.report.trace.page import trace_page
+from laptime.report.trace.terminal import trace_report
 from laptime.trace.analysis import analyse, read_trace
 from laptime.trace.comparison import compare
 from laptime.trace.result import TraceAnalysis

@@ -10,8 +10,9 @@ import pytest
 from rich.console import Console
 
 from laptime.data.finding import Finding
-from laptime.report.trace.page import comparison_page, trace_page
-from laptime.report.trace.terminal import comparison_report, trace_report
+from laptime.report.trace.comparison import comparison_page, comparison_report
+from laptime.report.trace.page import trace_page
+from laptime.report.trace.terminal import trace_report
 from laptime.trace.analysis import analyse
 from laptime.trace.comparison import compare
 from laptime.trace.memory_result import DeviceMemory

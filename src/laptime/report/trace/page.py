@@ -14,7 +14,6 @@ from laptime.report.trace.device_time import device_time_section
 from laptime.report.trace.launched_by import launched_by_data, launched_by_section
 from laptime.report.trace.memory import memory_data, memory_section, shown
 from laptime.report.trace.operator_times import in_unit, operator_times_data, operator_times_section
-from laptime.trace.comparison import Pair, TraceComparison
 from laptime.trace.plain_names import plain
 from laptime.trace.result import DeviceTimes, Integrity, Steps, TraceAnalysis, TracedPass, WhatIf
 
@@ -311,55 +310,3 @@ def _data(analysis: TraceAnalysis, device: DeviceTimes | None) -> dict[str, obje
             for k in analysis.kernels[:KERNELS]
         ],
     }
-
-
-def comparison_page(comparison: TraceComparison) -> str:
-    """Two traces side by side: kernel sums first, then gaps, then counts, then the kernels that changed."""
-    names = {"a": one_line(comparison.a, 120), "b": one_line(comparison.b, 120)}
-    kernels = [
-        [
-            one_line(row.short_name, 64),
-            row.family,
-            words.ms_column(row.a_ns),
-            words.ms_column(row.b_ns),
-            words.ms_column(row.b_ns - row.a_ns),
-            count(row.a_count),
-            count(row.b_count),
-        ]
-        for row in comparison.kernels[:100]
-    ]
-    per_step = comparison.per == "step"
-    return document(
-        title=f"{names['a']} and {names['b']}",
-        headline=one_line(comparison.headline, 300),
-        meta=[f"A: {names['a']}", f"B: {names['b']}", f"per {comparison.per}"],
-        sections=[
-            _pairs("Kernel sums", comparison.kernel_sums, "kernel-sums", words.KERNEL_SUMS_PER_STEP * per_step),
-            _pairs("Gaps", comparison.gaps, "gaps"),
-            _pairs("Counts", comparison.counts, "counts"),
-            section(
-                "Kernels that changed most",
-                table(
-                    ["kernel", "family", "A ms", "B ms", "B − A", "A count", "B count"], kernels, numeric=range(2, 7)
-                ),
-                id="kernels",
-            ),
-        ],
-        scripts=[],
-        styles=[asset("trace/page.css")],
-        footer=[f"laptime {__version__}", comparison.schema],
-    )
-
-
-def _pairs(title: str, pairs: Sequence[Pair], id: str, remark: str = "") -> Html:
-    rows = [
-        [
-            one_line(words.pair_name(pair), 60),
-            *(words.pair_figure(pair, value) for value in (pair.a, pair.b)),
-            words.pair_delta(pair),
-            words.pair_ratio(pair),
-        ]
-        for pair in pairs
-    ]
-    figures = table(["", "A", "B", "B − A", "B / A"], rows, numeric=[1, 2, 3, 4])
-    return section(title, figures, tag("p", remark) if remark else None, id=id)

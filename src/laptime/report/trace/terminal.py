@@ -16,7 +16,6 @@ from laptime.report.trace.device_time import device_time_report
 from laptime.report.trace.launched_by import launched_by_report
 from laptime.report.trace.memory import memory_report
 from laptime.report.trace.operator_times import operator_times_report
-from laptime.trace.comparison import Pair, TraceComparison
 from laptime.trace.plain_names import plain
 from laptime.trace.result import DeviceTimes, Integrity, Kernel, LargeGap, Steps, TraceAnalysis, TracedPass, WhatIf
 
@@ -50,24 +49,6 @@ def trace_report(analysis: TraceAnalysis, *, kernels: int = 12, large: int = 8) 
     if analysis.kernels:
         parts.append(_kernels(analysis.kernels, kernels, words.kernels_title(analysis.devices)))
     return Group(*parts)
-
-
-def comparison_report(comparison: TraceComparison, *, kernels: int = 15) -> RenderableType:
-    """Two traces side by side: kernel sums, gaps, counts, then the kernels that changed most.
-
-    kernels: how many kernels are shown.
-    """
-    per = comparison.per
-    return Group(
-        Text(f"A {one_line(comparison.a, 120)}\nB {one_line(comparison.b, 120)}"),
-        _bold(comparison.headline),
-        Text(""),
-        _pairs(f"Kernel sums per {per}", comparison.kernel_sums),
-        _pairs(f"Gaps per {per}", comparison.gaps),
-        *([Padding(Text(words.KERNEL_SUMS_PER_STEP, style="dim"), (0, 0, 1, 1))] if per == "step" else []),
-        _pairs("Counts", comparison.counts),
-        _changed_kernels(comparison, kernels),
-    )
 
 
 def _bold(sentence: str) -> Text:
@@ -189,28 +170,3 @@ def _kernels(kernels: Sequence[Kernel], shown: int, title: str) -> RenderableTyp
     remarks.append("Of busy: of the device's busy time; kernels that run together share each instant evenly.")
     remarks.append("Names are shortened here; --html and --json have the whole ones.")
     return with_remarks(table, [Text(line, style="dim") for line in remarks])
-
-
-def _pairs(title: str, pairs: Sequence[Pair]) -> RenderableType:
-    table = columns_table("", "A", "B", "B − A", "B / A", title=title, numeric=range(1, 5))
-    for pair in pairs:
-        figures = (words.pair_figure(pair, value) for value in (pair.a, pair.b))
-        table.add_row(words.pair_name(pair), *figures, words.pair_delta(pair), words.pair_ratio(pair))
-    return Group(table, Text(""))
-
-
-def _changed_kernels(comparison: TraceComparison, shown: int) -> RenderableType:
-    heads = ("A ms", "B ms", "B − A ms", "A count", "B count")
-    table = columns_table(
-        "kernel",
-        *(Column(head, numeric=True) for head in heads),
-        title="Kernels that changed most",
-    )
-    for kernel in comparison.kernels[:shown]:
-        table.add_row(
-            Text(one_line(kernel.short_name, 50)),
-            *(words.ms_column(ns) for ns in (kernel.a_ns, kernel.b_ns, kernel.b_ns - kernel.a_ns)),
-            count(kernel.a_count),
-            count(kernel.b_count),
-        )
-    return table

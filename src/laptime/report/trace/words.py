@@ -11,7 +11,6 @@ from laptime.data.finding import Finding
 from laptime.report.kit.numbers import KEEP_TOGETHER, NOTHING, count, decimals, percent, ratio, whole_percent
 from laptime.report.kit.text import counted, one_line
 from laptime.trace.attention_kinds import attention_words
-from laptime.trace.comparison import Pair
 from laptime.trace.device_time import UNIFIED
 from laptime.trace.headline import missing_work
 from laptime.trace.idle_words import launches_unknown
@@ -223,37 +222,3 @@ def speedup_range(row: WhatIf) -> str:
     """How many times as fast the step would be: 1.35–1.50×."""
     low, high = ratio(row.speedup_low), ratio(row.speedup_high)
     return low if low == high else f"{low.removesuffix('×')}–{high}"
-
-
-def pair_name(pair: Pair) -> str:
-    """What a figure of a comparison is called; "gaps: CODE" gets the cause's words."""
-    name, colon, cause = pair.name.partition(": ")
-    return f"{name}: {CAUSES.get(cause, cause)}" if colon else pair.name
-
-
-def pair_figure(pair: Pair, value: float | None) -> str:
-    """One figure of a comparison in its unit."""
-    if value is None:
-        return NOTHING
-    if pair.unit == "ns":
-        return f"{ms_column(value)}{KEEP_TOGETHER}ms"
-    return percent(value) if pair.unit == "share" else count(value)
-
-
-def pair_delta(pair: Pair) -> str:
-    """The difference of a figure in its unit; two shares differ by points of per cent."""
-    if pair.unit != "share" or pair.delta is None:
-        return pair_figure(pair, pair.delta)
-    return f"{decimals(pair.delta * 100, 1)}{KEEP_TOGETHER}points"
-
-
-KERNEL_SUMS_PER_STEP = (
-    "Kernel sums: each kernel's mean time over all of the trace, times its count in a step; gaps and busy are of one"
-    " real step, the one with the median time. So the two differ a little, also where no kernels overlap."
-)
-"""Why kernel sums are not the busy time of a step."""
-
-
-def pair_ratio(pair: Pair) -> str:
-    """B over A, with three decimals; a dash where A is 0 or missing."""
-    return decimals(pair.ratio, 3)
