@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from laptime.errors import LaptimeError
-from laptime.estimate.budget import judge_budget, rules_of_thumb
+from laptime.estimate.budget import judge_budget
+from laptime.estimate.rules_of_thumb import rules_of_thumb
 from tests.estimate.log_linear import LogLinear, step_table
 
 TABLE = step_table(repeats=20, noise=0.1)

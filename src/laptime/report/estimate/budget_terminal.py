@@ -9,7 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from laptime.data.record import Scalar
-from laptime.estimate.budget import BudgetAnswer, BudgetReport, RuleCost
+from laptime.estimate.budget import BudgetAnswer, BudgetReport
+from laptime.estimate.rules_of_thumb import RuleCost
 from laptime.report.estimate.terminal import SUPPORT_STYLE
 from laptime.report.estimate.words import (
     basis_line,
