@@ -10,16 +10,15 @@ from transformers import GenerationConfig
 from laptime.data.record import Sample, Scalar
 from laptime.errors import LaptimeError
 from laptime.measure.assisted import AssistedProbes
-from laptime.measure.call_settings import (
+from laptime.measure.call_settings import image_tokens, ran
+from laptime.measure.returned_call import ReturnedCall
+from laptime.measure.returned_rows import (
     cut_rows,
     generated_rows,
-    image_tokens,
     is_encoder_decoder,
-    ran,
     rows_begin_at,
     token_limit,
 )
-from laptime.measure.returned_call import ReturnedCall
 from laptime.measure.timed_call import TimedModel
 from laptime.measure.timeline import inter_token, partition, unassigned_ms
 

@@ -17,9 +17,10 @@ from transformers import GenerationConfig
 from laptime.data.record import Flag, Scalar
 from laptime.errors import LaptimeError
 from laptime.measure.assisted import AssistedProbes, how_drafted
-from laptime.measure.call_settings import Asked, asked_of, given_cache, is_encoder_decoder, prompt_ids, sequences
+from laptime.measure.call_settings import Asked, asked_of, given_cache, prompt_ids
 from laptime.measure.clock import Clock
 from laptime.measure.probes import Probes
+from laptime.measure.returned_rows import is_encoder_decoder, sequences
 from laptime.measure.timed_call import TimedCall, TimedModel
 from laptime.measure.watch import Circumstances
 
