@@ -17,7 +17,8 @@ pytest.importorskip("aiohttp")
 from laptime import audit, compare, page, read_frame, to_json
 from laptime.cli.main import run
 from laptime.data.run_folder import load_run
-from laptime.engines.bench import ServeRequest, endpoint_url, serve_bench
+from laptime.engines.address import endpoint_url
+from laptime.engines.bench import ServeRequest, serve_bench
 from laptime.engines.loads import concurrency, constant
 from laptime.engines.questions import Asking
 from laptime.engines.request import read_requests

@@ -151,7 +151,8 @@ def serve_bench(
 
     from laptime.cli.progress import progress
     from laptime.data.run_folder import check_free
-    from laptime.engines.bench import ServeRequest, check_question, endpoint_url, model_of
+    from laptime.engines.address import endpoint_url, model_of
+    from laptime.engines.bench import ServeRequest, check_question
     from laptime.engines.bench import serve_bench as bench
     from laptime.engines.questions import Asking, of_examples
 

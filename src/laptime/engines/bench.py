@@ -3,39 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-import queue
 import secrets
 import sys
-import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
-from typing import Any
-from urllib.parse import urlsplit
 
 import aiohttp
 import msgspec
 
-from laptime.data.line_file import LineFile
 from laptime.data.record import Interval, Scalar
 from laptime.data.run_folder import RunFolder, new_info
-from laptime.data.stats import quantile
-from laptime.engines.client import Endpoint, LoadRun, refused, run_load, session
+from laptime.engines.address import endpoint_url
+from laptime.engines.client import Endpoint, LoadRun, run_load, session
 from laptime.engines.earlier import Earlier, read_earlier, rest_of, together
 from laptime.engines.engine_run import boot_id
 from laptime.engines.figures import level_of
 from laptime.engines.findings import findings_of, is_bottleneck
+from laptime.engines.keeper import WORKER, Keeper
 from laptime.engines.loads import Load, concurrency, poisson
 from laptime.engines.questions import Asking, Question, synthetic
-from laptime.engines.request import ClientWakes, RequestSample, record_of
+from laptime.engines.request import RequestSample
 from laptime.engines.result import SCHEMA, LargestLoad, Level, ServeReport, Slo
 from laptime.engines.search import largest_load
 from laptime.errors import LaptimeError
 from laptime.measure.host import describe_host
 
 Progress = Callable[[str, int, int], None]
-WORKER = "client"
 
 
 class ServeRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,53 +78,6 @@ def check_question(*, resume: bool, out: Path | None, first_per_s: float | None,
         raise LaptimeError("`find_load`: needs `slo`, as in `slo` ttft=200ms,tpot=30ms")
 
 
-def endpoint_url(url: str, api: str) -> str:
-    """The address of an API from the server's: http://host:8000, .../v1 or the whole address.
-
-    Raises LaptimeError for anything but http and https with a host.
-    """
-    wrong = _wrong_address(url)
-    if wrong is not None:
-        shown = url if "@" not in url else f"...@{url.rpartition('@')[2]}"  # a password is never shown
-        raise LaptimeError(f"{shown}: no address of a server: {wrong}")
-    parts = urlsplit(url)
-    path = parts.path.rstrip("/")
-    ending = "/chat/completions" if api == "chat" else "/completions"
-    if not path.endswith("/completions"):
-        path = (path or "/v1") + ending
-    return f"{parts.scheme}://{parts.netloc}{path}"
-
-
-def _wrong_address(url: str) -> str | None:
-    """What keeps a text from being the address of a server, and how to mend it; None where nothing does."""
-    example = "write it as http://localhost:8000"
-    if "@" in url:
-        return (
-            "a name or a password stands in it; leave it out, and name the key's variable with "
-            "--api-key-env (in Python give headers)"
-        )
-    try:
-        parts = urlsplit(url)
-        host = parts.hostname
-    except ValueError:  # brackets that never close
-        return example
-    if "://" not in url:
-        return f"http:// or https:// is missing; {example}"
-    if parts.scheme not in ("http", "https"):
-        return f"it begins with {parts.scheme or 'nothing'}://, and only http:// and https:// are known; {example}"
-    if not host:
-        return f"it names no host; {example}"
-    try:
-        port = parts.port
-    except ValueError:
-        port = 0
-    if port == 0:
-        return f"a port is a number from 1 to 65535; {example}"
-    if parts.query or parts.fragment:
-        return "it has a ? or a #; leave that and what follows out"
-    return None
-
-
 class _Bench:
     """One run: the session, the folder, and the numbers of prompts that were used."""
 
@@ -153,7 +100,7 @@ class _Bench:
         info = new_info(sys.argv, self._config(), self.environment, self._session())
         async with session() as opened:
             warm_up = await self._warm_up(opened)  # before the folder: where nobody answers, none is left behind
-            with _Keeper(
+            with Keeper(
                 None if self.out is None else RunFolder(self.out, info, WORKER, resume=request.resume)
             ) as keeper:
                 loads = {load.name: load for load in request.loads}
@@ -179,7 +126,7 @@ class _Bench:
             environment=self.environment,
         )
 
-    async def _level(self, opened: aiohttp.ClientSession, keeper: _Keeper, load: Load) -> Level:
+    async def _level(self, opened: aiohttp.ClientSession, keeper: Keeper, load: Load) -> Level:
         before = self.earlier.of(load)
         run = await self._load(opened, keeper, rest_of(load, len(before)))
         keeper.put_wakes(load.name, run.lateness_ms)
@@ -199,7 +146,7 @@ class _Bench:
         return [(request, self._config() | load.config) for request in run.requests]
 
     async def _load(
-        self, opened: aiohttp.ClientSession, keeper: _Keeper | None, load: Load, *, warm_up: bool = False
+        self, opened: aiohttp.ClientSession, keeper: Keeper | None, load: Load, *, warm_up: bool = False
     ) -> LoadRun:
         phase, of = ("warm-up" if warm_up else load.name), load.requests
         config = self._config() | load.config
@@ -214,7 +161,7 @@ class _Bench:
 
         return await run_load(opened, self.endpoint, load, self._asked(load, warm_up=warm_up), note)
 
-    async def _search(self, opened: aiohttp.ClientSession, keeper: _Keeper) -> tuple[LargestLoad | None, list[Level]]:
+    async def _search(self, opened: aiohttp.ClientSession, keeper: Keeper) -> tuple[LargestLoad | None, list[Level]]:
         request, slo = self.request, self.request.slo
         if request.first_per_s is None or slo is None:
             return None, []
@@ -277,95 +224,3 @@ class _Bench:
             "planned": sum(load.requests for load in request.loads),
             "boot_id": boot_id(),
         }
-
-
-class _Keeper:
-    """Puts finished requests on the disk from a thread of its own, so that no request waits for the disk."""
-
-    def __init__(self, folder: RunFolder | None) -> None:
-        self._folder = folder
-        self._lines: LineFile | None = None
-        self._wakes: LineFile | None = None
-        self._waiting: queue.SimpleQueue[tuple[RequestSample, dict[str, Scalar]] | None] = queue.SimpleQueue()
-        self._failed: LaptimeError | None = None
-        self._thread = threading.Thread(target=self._work, name="laptime-keeper", daemon=True)
-
-    def __enter__(self) -> _Keeper:
-        if self._folder is not None:
-            self._folder.begin()
-            self._lines = LineFile(self._folder.path / f"requests-{WORKER}.jsonl")
-            self._wakes = LineFile(self._folder.path / f"wakes-{WORKER}.jsonl")
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._waiting.put(None)
-        self._thread.join()
-        for lines in (self._lines, self._wakes):
-            if lines is not None:
-                lines.close()
-        if self._folder is not None:
-            self._folder.close()
-        if self._failed is not None and error is None:
-            raise self._failed
-
-    def put(self, request: RequestSample, config: dict[str, Scalar]) -> None:
-        """Keep a finished request. Raises LaptimeError when an earlier one couldn't be written."""
-        if self._failed is not None:
-            raise self._failed
-        if self._folder is not None:
-            self._waiting.put((request, config))
-
-    def put_sample(self, request: RequestSample, config: dict[str, Scalar]) -> None:
-        """Write the sample of a request that is on the disk already."""
-        assert self._folder is not None
-        self._folder.append(record_of(request, config, WORKER))
-
-    def put_wakes(self, load: str, lateness_ms: Sequence[float]) -> None:
-        """Write how late the client woke during a load that is over. Raises LaptimeError when that fails."""
-        if self._wakes is None or not lateness_ms:
-            return
-        p95, p99 = quantile(lateness_ms, 0.95), quantile(lateness_ms, 0.99)
-        self._wakes.append(msgspec.json.encode(ClientWakes(load=load, wakes=len(lateness_ms), p95_ms=p95, p99_ms=p99)))
-
-    def _work(self) -> None:
-        ended = False
-        while not ended:
-            batch = [self._waiting.get()]
-            while not self._waiting.empty():
-                batch.append(self._waiting.get())
-            ended = batch[-1] is None
-            try:
-                self._write([one for one in batch if one is not None])
-            except LaptimeError as error:
-                self._failed = error
-                return
-
-    def _write(self, batch: Sequence[tuple[RequestSample, dict[str, Scalar]]]) -> None:
-        if not batch or self._lines is None or self._folder is None:
-            return
-        self._lines.append(b"\n".join(msgspec.json.encode(request) for request, _ in batch))
-        self._folder.append_all([record_of(request, config, WORKER) for request, config in batch])
-
-
-async def model_of(url: str, headers: dict[str, str]) -> str | None:
-    """The one model that an endpoint offers; None where it doesn't say. Raises LaptimeError if there are several."""
-    base = url.removesuffix("/chat/completions").removesuffix("/completions")
-    try:
-        async with session() as opened:
-            limit = aiohttp.ClientTimeout(total=10)
-            async with opened.get(f"{base}/models", headers=headers, timeout=limit, allow_redirects=False) as response:
-                offered: Any = msgspec.json.decode(await response.read()) if response.status == 200 else {}
-    except aiohttp.ClientConnectorError as error:
-        raise LaptimeError(
-            f"{url}: no server answers there ({refused(error)}); start it, or correct the address"
-        ) from None
-    except (aiohttp.ClientError, asyncio.TimeoutError, msgspec.DecodeError):
-        return None
-    listed = offered.get("data") if isinstance(offered, dict) else None
-    names = [one["id"] for one in listed or [] if isinstance(one, dict) and isinstance(one.get("id"), str)]
-    if len(names) > 1:
-        raise LaptimeError(f"{url}: offers {', '.join(names[:8])}; name one with `model`")
-    return names[0] if names else None

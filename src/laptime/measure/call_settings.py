@@ -1,4 +1,4 @@
-"""What one generate() call was asked for, read as transformers itself reads it (laptime.measure.returned_rows: what came)."""
+"""What one generate() call was asked for, read as transformers itself reads it. What came back: returned_rows."""
 
 from __future__ import annotations
 
