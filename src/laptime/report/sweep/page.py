@@ -11,10 +11,12 @@ from laptime.data.files import write_whole
 from laptime.errors import LaptimeError
 from laptime.report.audit.terminal import audit_notes
 from laptime.report.kit.html import Html, chart, details, join, note, section, table, tag
-from laptime.report.kit.numbers import NOTHING, count, interval_ends, percent, text
+from laptime.report.kit.numbers import NOTHING, count, text
 from laptime.report.kit.page import asset, document
 from laptime.report.kit.text import counted, one_line, shortened
-from laptime.report.sweep.data import by_tier, effect_stages, range_panels, sweep_data
+from laptime.report.sweep.accuracy import accuracy_section
+from laptime.report.sweep.data import by_tier, range_panels, sweep_data
+from laptime.report.sweep.effects import sweep_lead
 from laptime.report.sweep.environment import sweep_environment
 from laptime.report.sweep.view import FailedConfig, SweepView, read_sweep_view, sweep_json
 from laptime.report.sweep.words import (
@@ -22,13 +24,9 @@ from laptime.report.sweep.words import (
     drift_words,
     grade_words,
     headline,
-    interaction_words,
     samples_words,
-    silent_knobs,
-    stage_title,
-    visit_words,
 )
-from laptime.sweeps.summary.result import ConfigRow, SweepSummary
+from laptime.sweeps.summary.result import SweepSummary
 
 SCRIPTS = (
     "kit/charts/scale.js",
@@ -250,111 +248,3 @@ def _created(unix_ms: float) -> str:
     except (OverflowError, ValueError, OSError):
         return NOTHING
     return f"{moment:%Y-%m-%d %H:%M} UTC"
-
-
-INTERACTIONS_SHOWN = 3
-LEVELS_AT_FIRST = 8
-"""The page first shows this many levels of a knob, and all of them on demand (sweep/effect_rows.js)."""
-
-
-def sweep_lead(view: SweepView) -> Html:
-    """The picture under the headline: what each knob buys."""
-    summary = view.summary
-    if not any(row.samples for row in summary.rows):
-        return note("The run holds no finished sample. See Failures for the reasons.", kind="warning")
-    stages = effect_stages(summary)
-    if not stages:
-        return note(
-            "No knob has two levels that were measured on the same samples with the same values of the other knobs, so "
-            "there is no effect to show. Sweep at least two values of a knob."
-        )
-    by_repeats = any(effect.over == "repeats" for effect in summary.effects)
-    visits = visit_words(summary)
-    return tag(
-        "div",
-        tag(
-            "div",
-            tag("span", "What each knob buys", class_="effects-title"),
-            tag("select", [tag("option", stage_title(stage), value=stage) for stage in stages], id="effect-stage",
-                aria_label="Stage of the effects"),
-            tag("button", "All levels", type="button", id="effect-all", aria_pressed="false")
-            if any(len(levels) > LEVELS_AT_FIRST for levels in summary.knobs.values())
-            else None,
-            class_="toolbar",
-        ),
-        note("There are too few inputs for intervals (six are needed), so these ratios may be chance.", kind="warning")
-        if not any(level.ratio.low is not None for effect in summary.effects for level in effect.levels)
-        else None,
-        note(visits[0], kind="warning") if visits and visits[1] else None,
-        note(grade_words(summary) or "", kind="warning") if silent_knobs(summary) else None,
-        chart("effects", "For each knob and level the ratio against the base level, with its 95 % interval"),
-        tag(
-            "p",
-            "A bar is the ratio to the base level, on the same samples and with the same values of all other knobs. "
-            "The line is the 95 % interval; a grey bar shows no difference."
-            + (f" {visits[0]}" if visits and not visits[1] else "")
-            + (" There are few inputs, so the intervals come from repeats and hold for these only." * by_repeats),
-            class_="hero-note",
-        ),
-        _interactions(summary),
-        class_="effects",
-    )  # fmt: skip
-
-
-def _interactions(summary: SweepSummary) -> Html | None:
-    """The knobs whose effect depends on another knob, so that one figure would mislead."""
-    ordered = sorted(summary.interactions, key=lambda one: one.stage != "total")  # the total's first, strongest first
-    lines = [tag("li", interaction_words(one)) for one in ordered[:100]]
-    if not lines:
-        return None
-    return join(
-        tag("h3", "One knob changes what another buys"),
-        tag("ul", lines[:INTERACTIONS_SHOWN], class_="interactions"),
-        details(f"{len(lines) - INTERACTIONS_SHOWN} more", tag("ul", lines[INTERACTIONS_SHOWN:], class_="interactions"))
-        if len(lines) > INTERACTIONS_SHOWN
-        else None,
-    )
-
-
-FRONT_SHOWN = 40
-
-
-def accuracy_section(summary: SweepSummary) -> Html:
-    """The picture of the front and its table; without scores, how to get them."""
-    scored = [row for row in summary.rows if row.accuracy is not None and "total" in row.stages]
-    if not scored:
-        return section(
-            "Accuracy against latency",
-            note("No sample has a score. With questions and answers (workload: data) and a metric (workload: score) "
-                 "each configuration's accuracy is shown here against its latency."),
-            id="accuracy",
-        )  # fmt: skip
-    rows = {row.config_id: row for row in scored}
-    front = [rows[key] for key in summary.pareto if key in rows]
-    near = len(summary.near_pareto)
-    return section(
-        "Accuracy against latency",
-        chart("pareto", "Accuracy against total latency, a point for each configuration, and the Pareto front"),
-        _front_table(front[:FRONT_SHOWN], summary) if front else None,
-        id="accuracy",
-        lead=f"The line joins {counted(len(front), 'configuration')} of {count(len(scored))}: no other one is faster "
-        "and at least as accurate. The lines at a point are 95 % intervals. Click a point to find its row in the table."
-        + (f" By their intervals {count(near)} of the others could be on the front as well (darker)." if near else ""),
-    )
-
-
-def _front_table(front: list[ConfigRow], summary: SweepSummary) -> Html:
-    rows = []
-    for row in front:
-        assert row.accuracy is not None
-        total = row.stages["total"]
-        ends = NOTHING
-        if row.accuracy.low is not None and row.accuracy.high is not None:
-            ends = f"{percent(row.accuracy.low)} to {percent(row.accuracy.high)}"
-        rows.append([config_text(row.config, summary), text(total.value, "ms"), interval_ends(total, "ms"),
-                     percent(row.accuracy.value), ends])  # fmt: skip
-    return table(
-        ["On the front, fastest first", "total", "95 % interval", "accuracy", "95 % interval"],
-        rows,
-        numeric=[1, 2, 3, 4],
-    )
