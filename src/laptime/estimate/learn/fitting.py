@@ -49,13 +49,12 @@ from laptime.estimate.learn.selection import MIDDLE_POWER, HeldOut, Score, compa
 from laptime.estimate.learn.steps import LAWS, Steps, cross_fit_steps, step_folds
 from laptime.estimate.learn.surroundings import surroundings_of
 from laptime.estimate.roofline.work import Work
+from laptime.estimate.table.mixed_units import check_stage_units, check_unit
 from laptime.estimate.table.row_marks import kept_marks, row_marks
 from laptime.estimate.table.table import (
     Schema,
     check_groups,
     check_rows,
-    check_stage_units,
-    check_unit,
     encode,
     group_codes,
     make_schema,
