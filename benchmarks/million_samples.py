@@ -27,8 +27,9 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from laptime.data.json_text import readable_json
 from laptime.data.record import Environment, GpuState, Mark, Sample, Scalar, StageTimes, WorkerStart, config_id
-from laptime.data.run_folder import new_info, readable_json
+from laptime.data.run_folder import new_info
 
 SUMMARY = (
     "import sys; from laptime.data.frame import read_frame; from laptime.data.summary import summarise_frame; "

@@ -5,7 +5,8 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from laptime.data.run_folder import read_info, readable_json
+from laptime.data.json_text import readable_json
+from laptime.data.run_folder import read_info
 from laptime.errors import LaptimeError
 from laptime.sweeps.opening import Opening, opened
 from laptime.sweeps.plan import ModelSize, PreparedSweep

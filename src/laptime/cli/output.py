@@ -29,7 +29,7 @@ def give(result: Any, *, as_json: bool, html: Path | None = None, force: bool = 
 def print_json(value: Any) -> None:
     """Print a value on stdout as indented JSON. Bytes are taken for JSON that is already written."""
     if not isinstance(value, bytes):
-        from laptime.data.run_folder import readable_json
+        from laptime.data.json_text import readable_json
 
         value = readable_json(value)
     sys.stdout.buffer.write(value.rstrip(b"\n") + b"\n")

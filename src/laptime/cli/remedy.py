@@ -116,7 +116,7 @@ def remedy(
 
 
 def _write_folder(report: RemedyReport, out: Path, *, force: bool) -> None:
-    from laptime.data.run_folder import readable_json
+    from laptime.data.json_text import readable_json
     from laptime.report.results import page
 
     with whole_folder(out, MARKS, force=force) as folder:

@@ -25,8 +25,9 @@ import msgspec
 from laptime.comparisons.result import INTERRUPTED, Comparison
 from laptime.comparisons.turns import Process, compare_turns
 from laptime.data.files import write_whole
+from laptime.data.json_text import readable_json
 from laptime.data.outside import DAMAGE, read_regular
-from laptime.data.run_folder import load_run, readable_json
+from laptime.data.run_folder import load_run
 from laptime.errors import LaptimeError
 
 SCHEMA = "laptime.turns/1"

@@ -20,17 +20,17 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 import msgspec
 
 from laptime.data.columns import SampleColumns
 from laptime.data.file_kinds import what_it_is
 from laptime.data.files import FolderLock, write_whole
+from laptime.data.json_text import readable_json
 from laptime.data.line_file import LineFile
 from laptime.data.outside import DAMAGE, read_part, read_regular
 from laptime.data.percentiles import asked_percentiles, percentiles
-from laptime.data.printable import printable
 from laptime.data.record import (
     SCHEMA_VERSION,
     Environment,
@@ -220,28 +220,6 @@ def _first_bad_line(decoder: msgspec.json.Decoder[Line], content: bytes) -> int:
         except DAMAGE:  # noqa: PERF203 - only on the way to an error
             return number
     return len(lines)
-
-
-def readable_json(value: Any) -> bytes:
-    """A value as indented JSON with a newline at its end."""
-    try:
-        encoded = msgspec.json.encode(value)
-    except UnicodeEncodeError:  # the name of a file that is no UTF-8
-        encoded = msgspec.json.encode(_encodable(msgspec.to_builtins(value)))
-    return msgspec.json.format(encoded, indent=1) + b"\n"
-
-
-def _encodable(value: Any) -> Any:
-    """The same with a mark for each half of a character, which JSON can't hold."""
-    if isinstance(value, dict):
-        return {_encodable(key): _encodable(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_encodable(inner) for inner in value]
-    return printable(value) if isinstance(value, str) and _has_halves(value) else value
-
-
-def _has_halves(text: str) -> bool:
-    return any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 WORKER = re.compile(r"[A-Za-z0-9_.-]{1,64}")

@@ -24,10 +24,11 @@ class Faces(NamedTuple):
 
     terminal: str
     page: str | None = None
-    json: str = "laptime.data.run_folder:readable_json"
+    json: str = "laptime.data.json_text:readable_json"
 
 
 _HERE = "laptime.report.results"
+_ONE_LINE = "laptime.data.json_text:json_bytes"
 
 FACES: dict[str, Faces] = {
     "laptime.data.run_folder.Run": Faces(f"{_HERE}:_run_report", f"{_HERE}:_run_page", f"{_HERE}:_run_json"),
@@ -50,15 +51,19 @@ FACES: dict[str, Faces] = {
     ),
     "laptime.comparisons.result.Comparison": Faces("laptime.report.compare.terminal:compare_report"),
     "laptime.trace.result.TraceAnalysis": Faces(
-        "laptime.report.trace.terminal:trace_report", "laptime.report.trace.page:trace_page", "msgspec.json:encode"
+        "laptime.report.trace.terminal:trace_report",
+        "laptime.report.trace.page:trace_page",
+        _ONE_LINE,
     ),
     "laptime.trace.ranks_result.RankAnalysis": Faces(
-        "laptime.report.trace.ranks:ranks_report", "laptime.report.trace.ranks:ranks_page", "msgspec.json:encode"
+        "laptime.report.trace.ranks:ranks_report",
+        "laptime.report.trace.ranks:ranks_page",
+        _ONE_LINE,
     ),
     "laptime.trace.comparison.TraceComparison": Faces(
         "laptime.report.trace.comparison:comparison_report",
         "laptime.report.trace.comparison:comparison_page",
-        "msgspec.json:encode",
+        _ONE_LINE,
     ),
     "laptime.estimate.estimator.Estimator": Faces(f"{_HERE}:_estimator_report", json=f"{_HERE}:_estimator_json"),
     "laptime.estimate.judge.evaluation_result.Evaluation": Faces(
@@ -125,17 +130,7 @@ def to_json(result: Any) -> bytes:
 
     Example: json.loads(laptime.to_json(laptime.audit("runs/demo")))["findings"]
     """
-    place = _faces(result).json
-    try:
-        encoded: bytes = _function(place)(result)
-    except UnicodeEncodeError:  # half a character, as in the name of a file that isn't UTF-8
-        if place != "msgspec.json:encode":
-            raise
-        import msgspec
-
-        from laptime.report.kit.page import encodable
-
-        encoded = msgspec.json.encode(encodable(msgspec.to_builtins(result)))
+    encoded: bytes = _function(_faces(result).json)(result)
     return encoded.rstrip(b"\n")
 
 
@@ -206,6 +201,6 @@ def _estimator_report(estimator: Estimator) -> RenderableType:
 
 
 def _estimator_json(estimator: Estimator) -> bytes:
-    from laptime.data.run_folder import readable_json
+    from laptime.data.json_text import readable_json
 
     return readable_json({"schema": "laptime.fit/1", "estimators": {estimator.target: estimator.card}, "skipped": {}})

@@ -14,9 +14,10 @@ from typing import ClassVar
 import msgspec
 
 from laptime.data.files import whole_folder, write_whole
+from laptime.data.json_text import readable_json
 from laptime.data.outside import DAMAGE, read_part
 from laptime.data.record import Failure, Sample
-from laptime.data.run_folder import FILES, RunInfo, locked_for_run, read_info, readable_json
+from laptime.data.run_folder import FILES, RunInfo, locked_for_run, read_info
 from laptime.data.shown import Shown
 from laptime.errors import LaptimeError
 from laptime.sweeps.config import changes

@@ -13,9 +13,10 @@ from typing import Literal
 import msgspec
 
 from laptime.data.files import write_whole
+from laptime.data.json_text import readable_json
 from laptime.data.outside import DAMAGE, read_regular
 from laptime.data.record import Environment, Scalar
-from laptime.data.run_folder import RunInfo, readable_json
+from laptime.data.run_folder import RunInfo
 from laptime.errors import LaptimeError
 from laptime.sweeps.config import KNOBS, SweepConfig, changes, measured_fields
 from laptime.sweeps.grid import Configuration

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from laptime.data.run_folder import readable_json
+from laptime.data.json_text import readable_json
 from laptime.data.stats import wilson
 from laptime.estimate.judge.evaluation_result import Evaluation, GroupScores, SplitScores
 from laptime.estimate.learn.card import ModelCard

@@ -114,20 +114,20 @@ def embedded_json(data: Any) -> str:
     `<`, `>`, `&` and the two line separators that old JavaScript ends a line at are written as \\u escapes;
     lone surrogates, which UTF-8 can't hold, are replaced. NaN and infinities become null.
     """
-    text = msgspec.json.encode(encodable(msgspec.to_builtins(data))).decode("utf-8")
+    text = msgspec.json.encode(_printable_texts(msgspec.to_builtins(data))).decode("utf-8")
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
     return text
 
 
-def encodable(value: Any) -> Any:
+def _printable_texts(value: Any) -> Any:
     """A value of dicts, lists and texts without what no JSON holds: control characters and halves of characters."""
     if isinstance(value, str):
         return printable(value)
     if isinstance(value, dict):
-        return {encodable(key): encodable(item) for key, item in value.items()}
+        return {_printable_texts(key): _printable_texts(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [encodable(item) for item in value]
+        return [_printable_texts(item) for item in value]
     return value
 
 

@@ -15,8 +15,9 @@ import msgspec
 
 from laptime.audits import Measurements, audit_measurements, read_measurements
 from laptime.audits.result import AuditReport
+from laptime.data.json_text import readable_json
 from laptime.data.record import Environment, Failure, Scalar, WorkerStart
-from laptime.data.run_folder import RunInfo, read_failures, readable_json
+from laptime.data.run_folder import RunInfo, read_failures
 from laptime.data.shown import Shown
 from laptime.report.kit.text import one_line
 from laptime.sweeps.plan import ruined
