@@ -12,18 +12,17 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-import numpy as np
 
 from laptime.data.columns import KNOB, ON_REQUEST, ORDER, frame_types, knob_series, ordered
 from laptime.data.file_kinds import what_it_is
+from laptime.data.loose_values import number, numbers, plain_scalar, plain_text, typed_column
 from laptime.data.outside import DAMAGE, read_regular
-from laptime.data.record import LARGEST, Scalar, config_id
+from laptime.data.record import Scalar, config_id
 from laptime.errors import LaptimeError
 
 if TYPE_CHECKING:  # polars takes 0.2 s to import, so the functions that need it import it
@@ -105,7 +104,7 @@ def _measured(columns: Mapping[str, Sequence[Any]], count: int, *, bulky: bool) 
     types = frame_types()
     return polars.DataFrame(
         [
-            _typed(name, columns[name], types[name])
+            typed_column(name, columns[name], types[name])
             if name in columns
             else polars.Series(name, [None], dtype=types[name]).new_from_index(0, count)
             for name in ORDER
@@ -114,73 +113,12 @@ def _measured(columns: Mapping[str, Sequence[Any]], count: int, *, bulky: bool) 
     )
 
 
-def _typed(name: str, values: Sequence[Any], type_: Any) -> polars.Series:
-    """Values as a column of one type. Most columns hold one kind only, and then no value is looked at by itself."""
-    import polars
-
-    kinds = set(map(type, values)) - {type(None)}
-    if type_ == polars.Float64 and kinds <= {float, int}:
-        try:
-            figures = np.array(values, dtype=np.float64)
-        except OverflowError:
-            figures = np.array([np.inf])
-        if not (np.abs(figures) > LARGEST).any():  # NaN, as None becomes, is above nothing
-            return polars.Series(name, figures).fill_nan(None)
-    elif type_ == polars.Int64 and kinds <= {int}:
-        if all(abs(value) < 2**63 for value in values if value is not None):
-            return polars.Series(name, values, dtype=type_)
-    elif type_ == polars.String and kinds <= {str} and _is_encodable(values):
-        return polars.Series(name, values, dtype=type_)
-    return polars.Series(name, [_fitting(value, type_) for value in values], dtype=type_)
-
-
-def _is_encodable(texts: Iterable[str | None]) -> bool:
-    try:
-        "".join(text for text in texts if text).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 def _with_knobs(parts: Sequence[polars.DataFrame], knobs: Mapping[str, Sequence[Scalar]]) -> polars.DataFrame:
     """All files' frames below each other, with a column `config.NAME` for each knob."""
     import polars
 
     series = [knob_series(values).alias(name) for name, values in knobs.items()]
     return ordered(polars.concat(parts).with_columns(series))
-
-
-def _fitting(value: Any, type_: Any) -> Any:
-    import polars
-
-    if value is None or isinstance(value, bool):
-        return None
-    if type_ == polars.Int64:
-        return int(value) if _is_figure(value) and value == int(value) else None
-    if type_ == polars.Float64:
-        return float(value) if _is_figure(value) else None
-    if type_ == polars.String:
-        return _encodable(value) if isinstance(value, str) else None
-    return list(map(float, value)) if isinstance(value, list) and all(map(_is_figure, value)) else None
-
-
-def _scalar(value: Scalar) -> Scalar:
-    """A knob's value as it can be written: text without half characters, no number that is none."""
-    if isinstance(value, str):
-        return _encodable(value)
-    return value if value is None or isinstance(value, bool) or _is_figure(value) else None
-
-
-def _is_figure(value: Any) -> bool:
-    """Whether a value is a number that a sample can have (laptime.data.record.LARGEST). NaN is none."""
-    if isinstance(value, int):
-        return not isinstance(value, bool) and abs(value) < 2**63
-    return isinstance(value, float) and abs(value) <= LARGEST
-
-
-def _encodable(text: str) -> str:
-    """The text with a mark for each half of a character (a lone surrogate), which no file of text can hold."""
-    return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 def decoded(content: bytes) -> str:
@@ -243,7 +181,7 @@ def _columns(
 ) -> dict[str, Sequence[Any]]:
     """A file's samples as columns, knobs as `config.NAME`. None where a sample doesn't have it."""
     rank = named["rank"] if named else None
-    if rank is None and isinstance(content, dict) and _number(content.get("rank")) is not None:
+    if rank is None and isinstance(content, dict) and number(content.get("rank")) is not None:
         rank = str(content["rank"])
     columns = _own(samples)
     prefix = "" if rank is None else f"rank{rank}-"
@@ -268,10 +206,10 @@ def _columns(
 def _own(samples: Sequence[Mapping[str, Any]]) -> dict[str, Sequence[Any]]:
     """The older format's own fields as columns."""
     there = set().union(*samples)
-    columns = {column: _numbers(_cells(samples, name)) for column, name in FIELDS.items() if name in there}
+    columns = {column: numbers(_cells(samples, name)) for column, name in FIELDS.items() if name in there}
     vision = columns.get("vision_ms", [None] * len(samples))
     if None in vision and there.intersection(_PARTS_OF_VISION):
-        sums = map(_vision, *(_numbers(_cells(samples, name)) for name in _PARTS_OF_VISION))
+        sums = map(_vision, *(numbers(_cells(samples, name)) for name in _PARTS_OF_VISION))
         columns["vision_ms"] = [part if whole is None else whole for whole, part in zip(vision, sums, strict=True)]
     for column, names in OTHER_NAMES.items():
         values = _first_known([_cells(samples, name) for name in names if name in there])
@@ -282,7 +220,7 @@ def _own(samples: Sequence[Mapping[str, Any]]) -> dict[str, Sequence[Any]]:
                 one if isinstance(one, str) else None if isinstance(one, _NO_TEXT) else str(one) for one in values
             ]
         else:
-            columns[column] = _first_known([columns.get(column, []), _numbers(values)])
+            columns[column] = _first_known([columns.get(column, []), numbers(values)])
     return columns
 
 
@@ -309,16 +247,6 @@ def _first_known(columns: Sequence[Sequence[Any]]) -> Sequence[Any]:
     return known
 
 
-def _numbers(values: Sequence[Any]) -> Sequence[Any]:
-    """Each value as a number that a sample can have, else None."""
-    if set(map(type, values)) <= {float, int, type(None)}:
-        with suppress(OverflowError):
-            figures = np.array([0.0 if value is None else value for value in values], dtype=np.float64)
-            if (np.abs(figures) <= LARGEST).all():
-                return values
-    return [_number(value) for value in values]
-
-
 def _configs(extras: Sequence[Any], content: Any, named: re.Match[str] | None) -> list[Mapping[str, Any]]:
     """Each sample's knobs: its own, else the file's, else those in the file's name."""
     whole = content.get("config") if isinstance(content, dict) else None
@@ -329,7 +257,7 @@ def _configs(extras: Sequence[Any], content: Any, named: re.Match[str] | None) -
 
 def plain_knobs(config: Mapping[str, Any]) -> dict[str, Scalar]:
     """The knobs that are one value each, as they can be written."""
-    return {_encodable(str(name)): _scalar(value) for name, value in config.items() if isinstance(value, Scalar)}
+    return {plain_text(str(name)): plain_scalar(value) for name, value in config.items() if isinstance(value, Scalar)}
 
 
 def _knob_columns(configs: Sequence[Mapping[str, Any]]) -> dict[str, list[Scalar]]:
@@ -338,18 +266,18 @@ def _knob_columns(configs: Sequence[Mapping[str, Any]]) -> dict[str, list[Scalar
         values = [config.get(name) for config in configs]
         kinds = set(map(type, values))
         if len(kinds) == 1 and kinds < {int, str, float, bool}:
-            table = {value: _scalar(value) for value in set(values)}
-            columns[_encodable(str(name))] = [table[value] for value in values]
+            table = {value: plain_scalar(value) for value in set(values)}
+            columns[plain_text(str(name))] = [table[value] for value in values]
         elif any(isinstance(config[name], Scalar) for config in configs if name in config):
-            columns[_encodable(str(name))] = [_scalar(v) if isinstance(v, Scalar) else None for v in values]
+            columns[plain_text(str(name))] = [plain_scalar(v) if isinstance(v, Scalar) else None for v in values]
     return columns
 
 
 def _knobs(content: Any, named: re.Match[str] | None) -> dict[str, Scalar]:
     """The knobs by the file's name; by the file's own fields where it is called something else."""
     if named:
-        numbers = {name: int(named[name]) for name in ("crops", "top_k", "blocks")}
-        return {"task": named["task"], "tier": named["tier"], **numbers}
+        counts = {name: int(named[name]) for name in ("crops", "top_k", "blocks")}
+        return {"task": named["task"], "tier": named["tier"], **counts}
     if not isinstance(content, dict):
         return {}
     names = {
@@ -361,15 +289,3 @@ def _knobs(content: Any, named: re.Match[str] | None) -> dict[str, Scalar]:
     }
     values = {knob: next((content[n] for n in known if n in content), None) for knob, known in names.items()}
     return {knob: value for knob, value in values.items() if value is not None and isinstance(value, Scalar)}
-
-
-def _number(value: Any) -> float | int | None:
-    """A finite number, also one written as text; None for anything else."""
-    if isinstance(value, bool) or value is None:
-        return None
-    if isinstance(value, str):
-        try:
-            value = float(value)
-        except ValueError:
-            return None
-    return value if _is_figure(value) else None
