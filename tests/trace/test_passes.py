@@ -229,4 +229,4 @@ def test_a_real_captures_prefill(file: str, kernels: int) -> None:
     assert prefill.layers is not None
     assert prefill.layers.count == 8
     assert "A CUDA graph of all of it " in prefill.advice
-    assert any("give --prefill" in note for row in prefill.whatif for note in row.assumptions)
+    assert any("(--prefill, in Python stage_ms)" in note for row in prefill.whatif for note in row.assumptions)
