@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
 from importlib.util import find_spec
 
 
@@ -35,6 +34,8 @@ def did_you_mean(
 
     shown: how a known name is shown, where not by itself.
     """
+    from difflib import get_close_matches  # for errors only: start-up counts
+
     close = get_close_matches(written, list(dict.fromkeys(known)), n=3, cutoff=cutoff)
     near = [(shown or {}).get(name, name) for name in close]
     return f"did you mean {' or '.join(near)}?" if near else ""

@@ -6,7 +6,6 @@ import atexit
 import errno
 import os
 import sys
-import threading
 from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import NoReturn
 
 import laptime
 from laptime.cli import stop
+from laptime.cli.collector import COLLECTOR
 from laptime.cli.streams import make_streams_whole, printable_streams
 from laptime.cli.verbs import as_verb
 from laptime.data.printable import printable
@@ -39,6 +39,7 @@ def main(arguments: list[str] | None = None) -> None:
     if arguments is not None:
         sys.exit(run(arguments))
     stop.watch_signals()
+    COLLECTOR.rest()
     try:
         make_streams_whole()
         code = _delivered(run(sys.argv[1:]))
@@ -68,7 +69,8 @@ def _leave(code: int) -> NoReturn:
     What libraries registered for the end is done before. With torch or with threads, and where what was printed can't
     be written, Python ends by itself.
     """
-    if "torch" in sys.modules or threading.active_count() > 1:
+    threading = sys.modules.get("threading")
+    if "torch" in sys.modules or (threading is not None and threading.active_count() > 1):
         sys.exit(code)
     atexit._run_exitfuncs()
     try:

@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import Any, NamedTuple
 
 from laptime.cli import stop
+from laptime.cli.collector import COLLECTOR
 from laptime.cli.streams import printable_streams
 from laptime.errors import Stopped
 
@@ -111,6 +112,10 @@ def chosen(arguments: list[str]) -> Chosen | None:
     return Chosen(f"{words[0]} {words[1]}", named[0], words[2:]) if named else None
 
 
+WITHOUT_COLLECTOR = frozenset({"trace"})
+"""Verbs that read millions of values, none of them in a cycle, and end."""
+
+
 def as_verb(function: Callable[..., Any]) -> Callable[..., Any]:
     """The function of a verb, with streams that show only what is printable, and as what a signal interrupts."""
     if getattr(function, "is_verb", False):
@@ -118,6 +123,8 @@ def as_verb(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(function)
     def verb(*args: Any, **options: Any) -> Any:
+        if function.__name__ not in WITHOUT_COLLECTOR:
+            COLLECTOR.resume()
         with printable_streams():
             stop.STATE.running = True
             try:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
-import zlib
 from contextlib import suppress
 from pathlib import Path
 
@@ -32,6 +30,9 @@ def what_it_is(place: Path) -> str:
 
 def _start(file: Path) -> bytes:
     """The first bytes of a file, unpacked; none where it can't be read."""
+    import gzip  # for what can't be used only: start-up counts
+    import zlib
+
     with suppress(OSError, EOFError, zlib.error, LaptimeError), open_regular(file) as opened:
         packed = opened.peek(2)[:2] == b"\x1f\x8b"
         if not packed:

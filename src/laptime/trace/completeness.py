@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from laptime.data.finding import Finding
-from laptime.trace.kernel_names import family
+from laptime.trace.kernel_names import communicates
 from laptime.trace.lanes import by_lane
 from laptime.trace.name_marks import marked
 from laptime.trace.read.distinct import each_once
@@ -242,7 +242,7 @@ def gpus_as_ranks(timeline: GpuTimeline) -> Iterator[Finding]:
     """GPUs of one file that run collectives: ranks of one run."""
     activities = timeline.activities
     used = each_once(activities.name[activities.kind == Activity.KERNEL]).tolist()
-    collectives = [i for i in used if family(timeline.strings[i]) == "collective"]
+    collectives = [i for i in used if communicates(timeline.strings[i])]
     gpus = len(each_once(activities.device[np.isin(activities.name, collectives)])) if collectives else 0
     if gpus > 1:
         message = f"{gpus} GPUs of this file run collectives: laptime trace FILE --ranks says who waits for whom"

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from laptime.trace.gaps import DeviceGaps, union_ns
-from laptime.trace.kernel_names import family
+from laptime.trace.kernel_names import communicates
 from laptime.trace.read.distinct import each_once
 from laptime.trace.read.timeline import Activity, GpuTimeline, Int8, Int32, Int64
 from laptime.trace.result import BusyTime, CopyTime, ProcessTime
@@ -38,14 +38,14 @@ def kinds(timeline: GpuTimeline, rows: Int32) -> Int8:
     """For each of some activities its index into KINDS."""
     activities, strings = timeline.activities, timeline.strings
     kind, name = activities.kind[rows], activities.name[rows]
-    communicates = np.zeros(len(strings), dtype=np.bool_)
+    shared = np.zeros(len(strings), dtype=np.bool_)
     for i in np.flatnonzero(np.bincount(name, minlength=len(strings))).tolist():
-        communicates[i] = family(strings[i]) == "collective" or _way(strings[i]) == _PEER
+        shared[i] = communicates(strings[i]) or _way(strings[i]) == _PEER
     result = np.zeros(len(rows), dtype=np.int8)
     result[kind == Activity.MEMCPY] = COPY
     result[kind == Activity.MEMSET] = MEMSET
-    if communicates.any():
-        result[communicates[name] & ((kind == Activity.KERNEL) | (kind == Activity.MEMCPY))] = COMMUNICATION
+    if shared.any():
+        result[shared[name] & ((kind == Activity.KERNEL) | (kind == Activity.MEMCPY))] = COMMUNICATION
     return result
 
 

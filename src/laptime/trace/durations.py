@@ -9,7 +9,7 @@ import numpy as np
 from msgspec.structs import replace
 
 from laptime.data.finding import Finding
-from laptime.trace.kernel_names import family
+from laptime.trace.kernel_names import communicates
 from laptime.trace.lanes import by_lane
 from laptime.trace.read.distinct import each_once
 from laptime.trace.read.timeline import Activity, GpuTimeline, Int64
@@ -93,7 +93,7 @@ def doubtful(timeline: GpuTimeline) -> int:
     ends = [int(part.end_ns.max()) for part in (timeline.calls, timeline.ranges) if len(part.end_ns)]
     ends.append(int(np.partition(a.end_ns, -2)[-2]))
     alone = 2 * (int(a.end_ns[row]) - max(ends)) > lasts
-    return row if alone and family(timeline.strings[a.name[row]]) != "collective" else -1
+    return row if alone and not communicates(timeline.strings[a.name[row]]) else -1
 
 
 def _waited_for(timeline: GpuTimeline, row: int) -> int | None:

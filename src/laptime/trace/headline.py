@@ -18,6 +18,7 @@ from laptime.trace.idle_words import (
     reason,
     why_idle,
 )
+from laptime.trace.integrity import why_unsupported
 from laptime.trace.result import DeviceTimes, Integrity, Kernel, Steps
 from laptime.trace.start_up import SOME, START_UP, first_calls_ns
 
@@ -115,14 +116,6 @@ def headline(integrity: Integrity, devices: list[DeviceTimes], kernels: list[Ker
         + shared
         + _other_devices(device, devices, not said.startswith(f"{which} idle"), of_all)
     )
-
-
-def why_unsupported(integrity: Integrity) -> str:
-    """Why a file can't support an answer, the first reason first."""
-    if not integrity.findings:
-        return "it holds no GPU activity"
-    first = integrity.findings[0]
-    return f"{first.message}, and no work of a GPU is among them" * (first.code == "truncated-capture") or first.message
 
 
 def missing_work(integrity: Integrity) -> str:

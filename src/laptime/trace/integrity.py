@@ -112,6 +112,14 @@ def _no_activity(timeline: GpuTimeline) -> list[Finding]:
     return sorted(findings, key=lambda finding: place.get(finding.code, len(_REASONS)))
 
 
+def why_unsupported(integrity: Integrity) -> str:
+    """Why a file can't support an answer, the first reason first."""
+    if not integrity.findings:
+        return "it holds no GPU activity"
+    first = integrity.findings[0]
+    return f"{first.message}, and no work of a GPU is among them" * (first.code == "truncated-capture") or first.message
+
+
 def _launch_findings(timeline: GpuTimeline, launch: Int64) -> Iterator[Finding]:
     """Links between activities and API calls that are missing or run backwards."""
     if len(timeline.calls.start_ns) == 0:

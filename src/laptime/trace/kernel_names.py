@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
+COLLECTIVE = "collective"
+
 FAMILIES: tuple[str, ...] = (
     "GEMM",
     "GEMV",
@@ -22,7 +24,7 @@ FAMILIES: tuple[str, ...] = (
     "pooling",
     "resize",
     "fft",
-    "collective",
+    COLLECTIVE,
     "random",
     "graph",
     "other",
@@ -36,81 +38,81 @@ _COLLECTIVE_WITHIN = re.compile(r"All(?:[Rr]educe|[Gg]ather|To_?[Aa]ll)")
 """Where one word ends and `AllReduce` begins only capitals tell."""
 
 # In this order: the first pattern in a name, in small letters, decides. Ignoring case would take twice as long.
-_FAMILY_PATTERNS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
-    (family, re.compile(pattern))
-    for family, pattern in (
-        (
-            "collective",
-            r"nccl|rccl|msccl|one_?ccl|(?<![a-z])all[-_]?(?:reduce|gather|to_?all)|reduce_?scatter"
-            r"|(?<![a-z0-9])a2a(?![a-z])"
-            r"|cross_device|send_?recv|nvshmem|rocshmem|multimem|quick_?reduce|user_?buffers"
-            # How ranks signal each other through memory that all of them see.
-            r"|symm_mem|symmetric_memory|(?<![a-z])(?:put|wait)_signal_kernel"
-            # Tokens sent to the experts of other ranks and back: DeepEP and its relatives.
-            r"|(?:deep_?ep|(?:inter|intra)_?node(?:_ll)?)::(?!(?:\w+::)*\w*layout)|(?<![a-z])ep_?(?:dispatch|combine)",
-        ),
-        ("copy", r"reshape_and_cache|concat_and_cache|append_?paged_?kv|nchw_?to_?nhwc|nhwc_?to_?nchw|nchw2|2nchw"),
-        ("moe", r"moe(?![a-z])|fused_moe|moe_|expert|topk_?gating|_routing_"),
-        (
-            "attention",
-            r"flash(?!infer::)|fmha|attention|attn|sdpa|(?<![a-z])mha|paged|(?:prefill|decode)_?with_?(?:paged|ragged)?_?kv"
-            r"|merge_?states?(?:kernel|(?![a-z]))|(?<![a-z])xqa|mqa_logits|(?<![a-z])mla_|decode_?softmax_?reducev|(?<![a-z])sage_|fwd_(?:grouped_)?kernel_stage\d"
-            # Layers that mix tokens without attention's square: state spaces and the delta rule.
-            r"|delta_rule|selective_(?:scan|state)|chunk_(?:scan|state)_|(?<![a-z])wkv",
-        ),
-        ("GEMV", r"gemv|dot_kernel|gemvx|mul_mat_vec"),
-        ("rope", r"(?<![a-z_])rope_(?:norm|neox)(?![a-z_])"),
-        (
-            "norm",
-            r"rms_?norm|layer_?norm|group_?norm|batch_?norm|bn_fw|bn_bw|norm_kernel|add_?norm|(?<![a-z])norm"
-            r"|gamma_?beta|instance_?norm|rowwise_?moments|compute_?(?:internal_?gradients|(?:backward_?)?fused_?params)",
-        ),
-        (
-            "convolution",
-            r"convol|scudnn|conv[123]d|conv_|_conv(?!ert)|depthwise|winograd|implicit_con|dgrad|wgrad|fprop|im2d?2?col|col2im"
-            r"|(?<![a-z])igemm|bwd_weight|bwd_data|cask_cudnn|miopen.*conv|flip_filter",
-        ),
-        ("fft", r"fft(?![a-z])|fft\dd|dft_"),
-        (
-            "pooling",
-            r"max_?pool|avg_?pool|average_?pool|pooling_(?:fw|bw|forward|backward)|pool2d|pool3d|adaptive_\w*pool",
-        ),
-        ("resize", r"upsample|interpol|grid_sampl|resize|(?<![a-z])affine_grid|roi_align"),
-        (
-            "GEMM",
-            r"gemm|nvjet|cutlass|cublas|cijk_|matmul|xmma|_mm_|splitkreduce|triton_tem|(?<!sub)tensorop|mlp"
-            r"|mul_mat_|lora_(?:shrink|expand)|(?<![a-z])spmm|csrmm|linear(?!ize)|wvsplitk|llmm|marlin|epilogue::|(?<![a-z])bmm_|myl_fc(?![a-z])",
-        ),
-        ("softmax", r"soft_?max"),
-        ("sort", r"sort|radix|top_?k|bitonic"),
-        ("rope", r"rope|rotary"),
-        ("random", r"philox|distribution_|random|dropout|curand|rand_state"),
-        (
-            "gather",
-            r"index_?select|embedding|(?<![a-z])get_rows|k_get_rows|compute_grad_weight|gather|scatter|index_elementwise|index_put|indexing|indexfunc|take_|indices"
-            r"|linearize_index|offsets_range|bounds_check|nonzero|masked_select|permute_2d|permute_pooled|bucketize"
-            r"|token_ids|to_dense|compute_cuda_kernel",
-        ),
-        (
-            "copy",
-            r"copy|(?<![a-z])cpy_|catarray|concat|transpose|memcpy|permute|kv_?cache|contiguous|pad_|dynamic_(?:update_)?slice|(?<![a-z])slice|myl_resh",
-        ),
-        (
-            "reduce",
-            r"reduce|reduction|argmax|argmin|scan|sum_|mean_|criterion|_loss|cross_?entropy|var_core|qparam|lpnorm",
-        ),
-        (
-            "elementwise",
-            r"elementwise|pointwise|functor|act_and_mul|silu|gelu|swiglu|relu|add|mul|fill|cast|quant|scale"
-            r"|foreach|multi_tensor|(?<![a-z])cvt_|sigmoid|pow|arange|subtensorop|divide|subtract|absolute|sqrt|_transform"
-            r"|transform_config|triu|tril|clamp|to_float|(?<![a-z])scal_|compute_position"
-            r"|loop_\w*fusion|(?<![a-z_])fusion_?\d|wrapped_|bias_residual",
-        ),
-    )
+# They stay text until they are asked for, as start-up counts: re keeps what it compiled, and each name is asked once.
+_FAMILY_PATTERNS: tuple[tuple[str, str], ...] = (
+    (
+        COLLECTIVE,
+        r"nccl|rccl|msccl|one_?ccl|(?<![a-z])all[-_]?(?:reduce|gather|to_?all)|reduce_?scatter"
+        r"|(?<![a-z0-9])a2a(?![a-z])"
+        r"|cross_device|send_?recv|nvshmem|rocshmem|multimem|quick_?reduce|user_?buffers"
+        # How ranks signal each other through memory that all of them see.
+        r"|symm_mem|symmetric_memory|(?<![a-z])(?:put|wait)_signal_kernel"
+        # Tokens sent to the experts of other ranks and back: DeepEP and its relatives.
+        r"|(?:deep_?ep|(?:inter|intra)_?node(?:_ll)?)::(?!(?:\w+::)*\w*layout)|(?<![a-z])ep_?(?:dispatch|combine)",
+    ),
+    ("copy", r"reshape_and_cache|concat_and_cache|append_?paged_?kv|nchw_?to_?nhwc|nhwc_?to_?nchw|nchw2|2nchw"),
+    ("moe", r"moe(?![a-z])|fused_moe|moe_|expert|topk_?gating|_routing_"),
+    (
+        "attention",
+        r"flash(?!infer::)|fmha|attention|attn|sdpa|(?<![a-z])mha|paged|(?:prefill|decode)_?with_?(?:paged|ragged)?_?kv"
+        r"|merge_?states?(?:kernel|(?![a-z]))|(?<![a-z])xqa|mqa_logits|(?<![a-z])mla_|decode_?softmax_?reducev|(?<![a-z])sage_|fwd_(?:grouped_)?kernel_stage\d"
+        # Layers that mix tokens without attention's square: state spaces and the delta rule.
+        r"|delta_rule|selective_(?:scan|state)|chunk_(?:scan|state)_|(?<![a-z])wkv",
+    ),
+    ("GEMV", r"gemv|dot_kernel|gemvx|mul_mat_vec"),
+    ("rope", r"(?<![a-z_])rope_(?:norm|neox)(?![a-z_])"),
+    (
+        "norm",
+        r"rms_?norm|layer_?norm|group_?norm|batch_?norm|bn_fw|bn_bw|norm_kernel|add_?norm|(?<![a-z])norm"
+        r"|gamma_?beta|instance_?norm|rowwise_?moments|compute_?(?:internal_?gradients|(?:backward_?)?fused_?params)",
+    ),
+    (
+        "convolution",
+        r"convol|scudnn|conv[123]d|conv_|_conv(?!ert)|depthwise|winograd|implicit_con|dgrad|wgrad|fprop|im2d?2?col|col2im"
+        r"|(?<![a-z])igemm|bwd_weight|bwd_data|cask_cudnn|miopen.*conv|flip_filter",
+    ),
+    ("fft", r"fft(?![a-z])|fft\dd|dft_"),
+    (
+        "pooling",
+        r"max_?pool|avg_?pool|average_?pool|pooling_(?:fw|bw|forward|backward)|pool2d|pool3d|adaptive_\w*pool",
+    ),
+    ("resize", r"upsample|interpol|grid_sampl|resize|(?<![a-z])affine_grid|roi_align"),
+    (
+        "GEMM",
+        r"gemm|nvjet|cutlass|cublas|cijk_|matmul|xmma|_mm_|splitkreduce|triton_tem|(?<!sub)tensorop|mlp"
+        r"|mul_mat_|lora_(?:shrink|expand)|(?<![a-z])spmm|csrmm|linear(?!ize)|wvsplitk|llmm|marlin|epilogue::|(?<![a-z])bmm_|myl_fc(?![a-z])",
+    ),
+    ("softmax", r"soft_?max"),
+    ("sort", r"sort|radix|top_?k|bitonic"),
+    ("rope", r"rope|rotary"),
+    ("random", r"philox|distribution_|random|dropout|curand|rand_state"),
+    (
+        "gather",
+        r"index_?select|embedding|(?<![a-z])get_rows|k_get_rows|compute_grad_weight|gather|scatter|index_elementwise|index_put|indexing|indexfunc|take_|indices"
+        r"|linearize_index|offsets_range|bounds_check|nonzero|masked_select|permute_2d|permute_pooled|bucketize"
+        r"|token_ids|to_dense|compute_cuda_kernel",
+    ),
+    (
+        "copy",
+        r"copy|(?<![a-z])cpy_|catarray|concat|transpose|memcpy|permute|kv_?cache|contiguous|pad_|dynamic_(?:update_)?slice|(?<![a-z])slice|myl_resh",
+    ),
+    (
+        "reduce",
+        r"reduce|reduction|argmax|argmin|scan|sum_|mean_|criterion|_loss|cross_?entropy|var_core|qparam|lpnorm",
+    ),
+    (
+        "elementwise",
+        r"elementwise|pointwise|functor|act_and_mul|silu|gelu|swiglu|relu|add|mul|fill|cast|quant|scale"
+        r"|foreach|multi_tensor|(?<![a-z])cvt_|sigmoid|pow|arange|subtensorop|divide|subtract|absolute|sqrt|_transform"
+        r"|transform_config|triu|tril|clamp|to_float|(?<![a-z])scal_|compute_position"
+        r"|loop_\w*fusion|(?<![a-z_])fusion_?\d|wrapped_|bias_residual",
+    ),
 )
 
+_FIRST_PATTERN = dict(_FAMILY_PATTERNS)[COLLECTIVE]
+
 # What an operator of at::native is called inside its functor.
-_OPERATION = re.compile(
+_OPERATION = (
     r"CUDAFunctor(?:OnSelf|OnOther)?_(?P<a>[a-z]+)"
     r"|(?<![A-Za-z0-9_])(?P<b>[A-Z][A-Za-z0-9]*?)(?:Ops|Functor)(?![A-Za-z0-9_])"
     r"|(?<![A-Za-z0-9_])(?P<c>[a-z][a-z0-9_]*?)_(?:tensor_scalar_kernel_impl|kernel_cuda|kernel_impl|cuda_out|functor|kernel)"
@@ -136,13 +138,13 @@ def short_name(name: str) -> str:
 
 
 _INDUCTOR = re.compile(r"triton_(?P<kind>poi|red|per|tem|for|mm)_fused_(?P<operators>\w*?)_*\d*$")
-_ONLY_MOVES = re.compile(
+_ONLY_MOVES = (
     r"(?:_?to_copy|cat|clone|copy|view|permute|transpose|constant_pad_nd|stack|slice|split|squeeze|unsqueeze|expand"
     r"|as_strided|select|t|unsafe|with|sizes|_|\d)+"
 )
-_FUSED: tuple[tuple[str, re.Pattern[str]], ...] = (
-    ("norm", re.compile(r"norm|mean.*rsqrt|rsqrt.*mean")),
-    ("softmax", re.compile(r"soft_?max|logsumexp")),
+_FUSED: tuple[tuple[str, str], ...] = (
+    ("norm", r"norm|mean.*rsqrt|rsqrt.*mean"),
+    ("softmax", r"soft_?max|logsumexp"),
 )
 
 
@@ -151,21 +153,21 @@ def _inductor(kind: str, operators: str) -> str:
     if kind in ("tem", "mm"):
         return "attention" if "attention" in operators else "convolution" if "convolution" in operators else "GEMM"
     if kind in ("red", "per"):
-        return next((family for family, pattern in _FUSED if pattern.search(operators)), "reduce")
-    if _ONLY_MOVES.fullmatch(operators):
+        return next((family for family, pattern in _FUSED if re.search(pattern, operators)), "reduce")
+    if re.fullmatch(_ONLY_MOVES, operators):
         return "copy"
     return "gather" if re.match(r"(?:embedding|index|gather)", operators) else "elementwise"
 
 
-_COMPILED = re.compile(
-    r"triton_(?:poi|red|per|tem|for|mm)_|(?:wrapped|loop|input)_\w*fusion|fusion_?\d|__?myl_|generatedNativePointwise",
-    re.IGNORECASE,
+_COMPILED = (
+    r"(?i)triton_(?:poi|red|per|tem|for|mm)_|(?:wrapped|loop|input)_\w*fusion|fusion_?\d|__?myl_"
+    r"|generatedNativePointwise"
 )
 
 
 def compiled(name: str) -> bool:
     """Whether a compiler made this kernel, and chose what it merges: Inductor, XLA or TensorRT."""
-    return _COMPILED.match(name) is not None
+    return re.match(_COMPILED, name) is not None
 
 
 @lru_cache(maxsize=65_536)
@@ -174,19 +176,33 @@ def family(name: str) -> str:
     fused = _INDUCTOR.match(name)
     if fused is not None:
         return _inductor(fused["kind"], fused["operators"])
-    text = _flat_mangled(name[:_LOOKED_AT]) if name.startswith("_Z") else name[:_LOOKED_AT]
-    base, inner = _split(text)
-    base = base.removeprefix("fbgemm_gpu::")
-    if base in _ENTRIES and _ATTENTION.search(inner.split(None, 1)[0].lower() if inner.strip() else ""):
+    base, inner = _parts(name)
+    if base in _ENTRIES and re.search(_ATTENTION, inner.split(None, 1)[0].lower() if inner.strip() else ""):
         return "attention"
     for part in (base, inner):  # what the kernel is called counts before what it is called with
         if _COLLECTIVE_WITHIN.search(part):
-            return "collective"
+            return COLLECTIVE
         small = part.lower()
         for kind, pattern in _FAMILY_PATTERNS:
-            if pattern.search(small) and not (part is base and kind == "elementwise" and _native_copy(inner)):
-                return "convolution" if kind == "GEMM" and part is base and _CONVOLVES.search(inner) else kind
+            if re.search(pattern, small) and not (part is base and kind == "elementwise" and _native_copy(inner)):
+                return "convolution" if kind == "GEMM" and part is base and re.search(_CONVOLVES, inner) else kind
     return "other"
+
+
+@lru_cache(maxsize=65_536)
+def communicates(name: str) -> bool:
+    """Whether a kernel is of the family "collective". Of others most names are told without all families' patterns."""
+    return any(map(_may_communicate, _parts(name))) and family(name) == COLLECTIVE
+
+
+def _may_communicate(part: str) -> bool:
+    return _COLLECTIVE_WITHIN.search(part) is not None or re.search(_FIRST_PATTERN, part.lower()) is not None
+
+
+def _parts(name: str) -> tuple[str, str]:
+    """What a kernel is called, and what it is called with."""
+    base, inner = _split(_flat_mangled(name[:_LOOKED_AT]) if name.startswith("_Z") else name[:_LOOKED_AT])
+    return base.removeprefix("fbgemm_gpu::"), inner
 
 
 _ENTRIES = frozenset({"cutlass::device_kernel", "cutlass::Kernel", "cutlass::Kernel2"})
@@ -194,7 +210,7 @@ _ENTRIES = frozenset({"cutlass::device_kernel", "cutlass::Kernel", "cutlass::Ker
 
 _ATTENTION = dict(_FAMILY_PATTERNS)["attention"]
 
-_CONVOLVES = re.compile(r"dgrad|wgrad|fprop|ImplicitGemmConv|conv[23]d")
+_CONVOLVES = r"dgrad|wgrad|fprop|ImplicitGemmConv|conv[23]d"
 """What a GEMM template's arguments hold when it computes a convolution."""
 
 
@@ -228,7 +244,7 @@ def _readable(text: str) -> str:
 
 def _operation(inner: str) -> str | None:
     """`mul` of `BinaryFunctor<…, MulFunctor<float>>`: the innermost functor that isn't a wrapper."""
-    for match in _OPERATION.finditer(inner):
+    for match in re.finditer(_OPERATION, inner):
         word = match.group("a") or match.group("b") or match.group("c")
         if word in _WRAPPERS or word.startswith("gpu_"):
             continue

@@ -19,8 +19,7 @@ from laptime.errors import LaptimeError, NoTraceError
 from laptime.trace.device_time import COMMUNICATION, COMPUTE, busy_times, compute_beside, kinds
 from laptime.trace.durations import bounded
 from laptime.trace.gaps import device_gaps
-from laptime.trace.headline import why_unsupported
-from laptime.trace.integrity import check
+from laptime.trace.integrity import check, why_unsupported
 from laptime.trace.kernel_names import short_name
 from laptime.trace.rank_absences import absent_ranks
 from laptime.trace.rank_headline import headline, listed

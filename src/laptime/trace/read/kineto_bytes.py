@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from pathlib import Path
-from queue import SimpleQueue
-from threading import Thread
 
 from isal import isal_zlib
 
@@ -45,6 +43,9 @@ def stretch(path: Path, start: int = 0, stop: int | None = None) -> Generator[by
 
 def _one_ahead(source: Generator[bytes, None, None]) -> Generator[bytes, None, None]:
     """What a source yields, each block made by a second thread while the one before is in use."""
+    from queue import SimpleQueue  # for large files only: start-up counts
+    from threading import Thread
+
     asked: SimpleQueue[bool] = SimpleQueue()
     made: SimpleQueue[bytes | Exception | None] = SimpleQueue()
 

@@ -5,6 +5,7 @@ Each reader is imported for its own files only: start-up counts.
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -90,6 +91,7 @@ def import_reader(path: Path) -> None:
         from laptime.trace.read import kineto  # noqa: F401
 
 
+@cache  # a second block of this size would come from what was kept, and be filled with zeros
 def _keep_freed_memory() -> None:
     """Let glibc keep freed memory, up to twice the largest block that was ever freed: one of this size.
 
