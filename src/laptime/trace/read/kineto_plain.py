@@ -7,6 +7,8 @@ differs is left to kineto_events and kineto_columns as a whole, so that nothing 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import cache
 from itertools import repeat
 from operator import attrgetter
 
@@ -53,6 +55,13 @@ class PlainSpan(msgspec.Struct, gc=False, tag_field="ph", tag="X"):
     args: PlainArgs | None = None
 
 
+class OwnSpan(PlainSpan, gc=False, tag="X"):
+    """The same, or one of the profiler's own entries at the end of a file, whose ids are texts."""
+
+    pid: int | str  # type: ignore[assignment]
+    tid: int | str  # type: ignore[assignment]
+
+
 class PlainInstant(msgspec.Struct, gc=False, tag_field="ph", tag="i"):
     """An event that doesn't, such as an allocation."""
 
@@ -79,6 +88,7 @@ class Label(msgspec.Struct, gc=False, tag_field="ph", tag="M"):
 PlainEvent = PlainSpan | PlainInstant | ArrowStart | ArrowEnd | Label
 
 _EVENTS = msgspec.json.Decoder(list[PlainEvent])
+_NOT_EXACT = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _NO_ARGS = PlainArgs()
 
 _LONGEST_NS = 2.0**40
@@ -88,10 +98,17 @@ _CLEAR = 0.499
 
 def decode_plain(text: bytes) -> list[PlainEvent] | None:
     """The events of a list of plain ones; None when one of them isn't."""
-    try:
+    with suppress(*_NOT_EXACT):
         return _EVENTS.decode(text)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
+    with suppress(*_NOT_EXACT):
+        return _with_own().decode(text)
+    return None
+
+
+@cache
+def _with_own() -> msgspec.json.Decoder[list[PlainEvent]]:
+    """Of the last stretch of a file, which may be all that is asked for."""
+    return msgspec.json.Decoder(list[OwnSpan | PlainInstant | ArrowStart | ArrowEnd | Label])
 
 
 class _NotPlainError(Exception):
@@ -107,11 +124,13 @@ def plain_columns(events: Sequence[PlainEvent], *, details: bool = True) -> Batc
 
 
 def _columns(events: Sequence[PlainEvent], details: bool) -> Batch:
-    rows = [event for event in events if type(event) is PlainSpan]
+    rows = [event for event in events if isinstance(event, PlainSpan)]
     code = np.fromiter(map(CODES.get, map(attrgetter("cat"), rows), repeat(-1)), np.int64, len(rows))
     if (code < 0).any():
         known = np.flatnonzero(code >= 0)
         rows, code = _chosen(rows, known), code[known]
+    if rows and type(rows[0]) is OwnSpan and any(isinstance(one, str) for row in rows for one in (row.pid, row.tid)):
+        raise _NotPlainError
     start = _times(list(map(attrgetter("ts"), rows)))
     texts = Texts()
     name = np.fromiter(map(texts.names.__getitem__, map(attrgetter("name"), rows)), np.int64, len(rows))
