@@ -21,43 +21,45 @@ from laptime.trace.read.launch_links import claim
 from laptime.trace.read.merged_ranks import split_merged
 from laptime.trace.read.timeline import GpuTimeline, Source
 
-UNREAD: tuple[tuple[str, re.Pattern[bytes], str], ...] = (
+UNREAD: tuple[tuple[str, bytes, str], ...] = (
     (
         "unread-device",
-        re.compile(rb'"otherData":\s{0,9}\{\s{0,9}"laptime"'),
+        rb'"otherData":\s{0,9}\{\s{0,9}"laptime"',
         "this is a timeline that laptime export wrote: it has the stages of calls, and no kernels. Look at it on"
         " https://ui.perfetto.dev, or capture a trace with torch.profiler",
     ),
     (
         "unread-device",
-        re.compile(rb'"Ascend Hardware"'),
+        rb'"Ascend Hardware"',
         "the device in this file is an Ascend NPU, and laptime reads device work of CUDA and HIP only",
     ),
     (
         "unread-device",
-        re.compile(rb'"mtia_ccp_events"'),
+        rb'"mtia_ccp_events"',
         "the device in this file is an MTIA accelerator, and laptime reads device work of CUDA and HIP only",
     ),
     (
         "unread-device",
-        re.compile(rb'"/device:[A-Z]{3}:\d'),
+        rb'"/device:[A-Z]{3}:\d',
         "XLA's profiler (JAX, TensorFlow) wrote this file; laptime reads those of torch.profiler and Nsight Systems:"
         " trace the program with nsys profile -t cuda,nvtx",
     ),
     (
         "unread-device",
-        re.compile(rb'"name"\s{0,9}:\s{0,9}"CPU H(?:IP|SA) API"'),
+        rb'"name"\s{0,9}:\s{0,9}"CPU H(?:IP|SA) API"',
         "rocprof wrote this file; laptime reads those of torch.profiler and Nsight Systems: trace with torch.profiler,"
         " and export with prof.export_chrome_trace()",
     ),
     (
         "legacy-autograd",
-        re.compile(rb'"pid":\s{0,9}"(?:CPU|CUDA) functions"'),
+        rb'"pid":\s{0,9}"(?:CPU|CUDA) functions"',
         "torch.autograd.profiler wrote this file in its old format, without streams and launches; capture the trace"
         " again with torch.profiler.profile",
     ),
 )
-"""Files that hold device work which is not read: finding code, what shows it, and the message."""
+"""Files that hold device work which is not read: finding code, what shows it, and the message.
+
+The patterns are compiled when a file without device work is read: start-up counts."""
 
 OTHER_PROGRAM = (
     "none of its events is of a kind that torch.profiler writes (kernel, cuda_runtime, cpu_op and the like): another"
@@ -71,7 +73,7 @@ NOTHING_RAN = "torch.profiler recorded nothing: no operator and no work of a GPU
 _WINDOW = b'"Record Window End"'
 """torch.profiler's own mark, which it writes whatever else it recorded."""
 
-_EVENT = re.compile(rb'"(?:ph|name|id)"\s{0,9}:')
+_EVENT = rb'"(?:ph|name|id)"\s{0,9}:'
 
 _LONGEST_SIGN = 64
 
@@ -118,10 +120,10 @@ def _unread(path: Path, *, known: bool) -> Iterable[Finding]:
     with closing(blocks(path)) as content:
         for block in content:
             text = behind + block
-            named = named or _EVENT.search(text) is not None
+            named = named or re.search(_EVENT, text) is not None
             windowed = windowed or _WINDOW in text
             for code, sign, message in UNREAD:
-                if sign.search(text):
+                if re.search(sign, text):
                     yield Finding(code=code, severity="severe", message=message)
                     return
             behind = text[-_LONGEST_SIGN:]

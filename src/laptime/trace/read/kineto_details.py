@@ -16,7 +16,7 @@ from laptime.trace.read.timeline import Int64
 MEMORY = "[memory]"
 _HOST_DEVICE = 0
 _LONGEST = 4_000
-_BY_VALUE = re.compile(r"attention|attn|fmha|flash|convolution|conv\d?d", re.IGNORECASE)
+_BY_VALUE = r"(?i)attention|attn|fmha|flash|convolution|conv\d?d"
 """Operators whose work depends on values too: whether attention is causal, a convolution's stride."""
 
 _ELEMENT_BYTES = {
@@ -46,7 +46,7 @@ def shape_columns(names: Iterable[str | None], args: Sequence[Details], shapes: 
         if own_dims is ABSENT:
             continue
         if name not in by_value:
-            by_value[name] = _BY_VALUE.search(name or "") is not None
+            by_value[name] = re.search(_BY_VALUE, name or "") is not None
         types, strides, values = own.types, own.strides, own.inputs if by_value[name] else ABSENT
         text = b",".join(
             (

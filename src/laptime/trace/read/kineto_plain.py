@@ -6,15 +6,16 @@ differs is left to kineto_events and kineto_columns as a whole, so that nothing 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from functools import cache
 from itertools import repeat
 from operator import attrgetter
+from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
+from msgspec.structs import astuple
 
 from laptime.trace.read.kineto_columns import ACTIVITY, CALL, CODES, RANGE, Batch, Texts
 from laptime.trace.read.kineto_details import (
@@ -124,29 +125,30 @@ def plain_columns(events: Sequence[PlainEvent], *, details: bool = True) -> Batc
 
 
 def _columns(events: Sequence[PlainEvent], details: bool) -> Batch:
-    rows = [event for event in events if isinstance(event, PlainSpan)]
+    rows = _spans(events)
     code = np.fromiter(map(CODES.get, map(attrgetter("cat"), rows), repeat(-1)), np.int64, len(rows))
     if (code < 0).any():
         known = np.flatnonzero(code >= 0)
         rows, code = _chosen(rows, known), code[known]
-    if rows and type(rows[0]) is OwnSpan and any(isinstance(one, str) for row in rows for one in (row.pid, row.tid)):
+    fields: Iterable[Sequence[Any]] = zip(*map(astuple, rows), strict=True) if rows else repeat((), 7)
+    _, names, processes, threads, starts, durations, args = fields
+    if rows and type(rows[0]) is OwnSpan and {*map(type, processes), *map(type, threads)} != {int}:
         raise _NotPlainError
-    start = _times(list(map(attrgetter("ts"), rows)))
-    texts = Texts()
-    name = np.fromiter(map(texts.names.__getitem__, map(attrgetter("name"), rows)), np.int64, len(rows))
+    texts, start = Texts(), _times(starts)
+    name = np.fromiter(map(texts.names.__getitem__, names), np.int64, len(rows))
     if "" in texts.names:
         raise _NotPlainError
-    common: Table = {"start_ns": start, "end_ns": start + _durations(rows), "name": name}
-
-    def table(of_table: npt.NDArray[np.bool_], own_columns: _OwnColumns) -> Table:
-        index = np.flatnonzero(of_table)
-        own = own_columns(_chosen(rows, index), code[index], texts)
-        return {column: values[index] for column, values in common.items()} | own
-
+    times: Table = {"start_ns": start, "end_ns": start + _durations(durations), "name": name}
+    of_host: Table = times | {"process": _numbers(processes), "thread": _numbers(threads)}
+    activities, calls, ranges = (np.flatnonzero(of) for of in (code < CALL, code == CALL, code >= RANGE))
+    ranged: Table = _at(of_host, ranges) | {"kind": code[ranges] - RANGE}
+    if details:
+        own = _args(args, ranges)
+        ranged |= shape_columns(_chosen(names, ranges), own, texts.shapes) | sequence_columns(own)
     return Batch(
-        activities=table(code < CALL, _activity_columns),
-        calls=table(code == CALL, _call_columns),
-        ranges=table(code >= RANGE, _range_columns if details else _bare_range_columns),
+        activities=_at(times, activities) | _activity_columns(_args(args, activities), code[activities], texts),
+        calls=_at(of_host, calls) | _call_columns(_args(args, calls), texts),
+        ranges=ranged,
         untimed=0,
         negative=0,
         memory=_memory(events) if details else {},
@@ -156,25 +158,36 @@ def _columns(events: Sequence[PlainEvent], details: bool) -> Batch:
     )
 
 
-_OwnColumns = Callable[[list[PlainSpan], Int64, Texts], Table]
+def _spans(events: Sequence[PlainEvent]) -> Sequence[PlainSpan]:
+    """The events that last; all of them are of one type."""
+    return [event for event in events if type(event) is PlainSpan] or [
+        event for event in events if type(event) is OwnSpan
+    ]
 
 
-def _chosen(rows: list[PlainSpan], index: Int64) -> list[PlainSpan]:
-    return rows if len(index) == len(rows) else [rows[i] for i in index.tolist()]
+def _at(table: Table, index: Int64) -> Table:
+    return {column: values[index] for column, values in table.items()}
 
 
-def _times(texts: list[msgspec.Raw]) -> Int64:
+_Value = TypeVar("_Value")
+
+
+def _chosen(values: Sequence[_Value], index: Int64) -> Sequence[_Value]:
+    return values if len(index) == len(values) else [values[i] for i in index.tolist()]
+
+
+def _times(texts: Sequence[msgspec.Raw]) -> Int64:
     plain = plain_to_ns(texts)
     if plain is None:
         raise _NotPlainError
     return plain
 
 
-def _durations(rows: Sequence[PlainSpan]) -> Int64:
+def _durations(durations: Sequence[float]) -> Int64:
     """Nanoseconds, none of them negative, and each the one that its text says, though floats were made of them."""
-    exact = np.fromiter(map(attrgetter("dur"), rows), np.float64, len(rows)) * 1000
+    exact = np.fromiter(durations, np.float64, len(durations)) * 1000
     whole = np.rint(exact)
-    if len(rows) and (exact.min() < 0 or exact.max() > _LONGEST_NS or np.abs(exact - whole).max() > _CLEAR):
+    if len(exact) and (exact.min() < 0 or exact.max() > _LONGEST_NS or np.abs(exact - whole).max() > _CLEAR):
         raise _NotPlainError
     return whole.astype(np.int64)
 
@@ -190,8 +203,7 @@ def _memory(events: Sequence[PlainEvent]) -> Table:
     return memory_columns([row.pid for row in rows], [row.tid for row in rows], [row.args for row in rows], at_ns)
 
 
-def _activity_columns(rows: list[PlainSpan], code: Int64, texts: Texts) -> Table:
-    args = _args(rows)
+def _activity_columns(args: Sequence[PlainArgs], code: Int64, texts: Texts) -> Table:
     device, stream, node = _ids("device", args), _ids("stream", args), _ids("graph_node", args)
     if (device < 0).any() or (stream < 0).any():
         raise _NotPlainError
@@ -201,9 +213,9 @@ def _activity_columns(rows: list[PlainSpan], code: Int64, texts: Texts) -> Table
         "device": device,
         "stream": stream,
         "correlation": _ids("correlation", args),
-        "process": np.full(len(rows), UNKNOWN, dtype=np.int64),
+        "process": np.full(len(args), UNKNOWN, dtype=np.int64),
         "graph_node": np.where(node > 0, node, -1),
-        "bytes": bytes_column(args, _bytes(args) if copies else np.full(len(rows), -1)),
+        "bytes": bytes_column(args, _bytes(args) if copies else np.full(len(args), -1)),
     }
 
 
@@ -211,29 +223,17 @@ def _bytes(args: Sequence[PlainArgs]) -> Int64:
     return whole_numbers(map(attrgetter("bytes"), args), lambda: np.full(len(args), -1))
 
 
-def _call_columns(rows: list[PlainSpan], _: Int64, texts: Texts) -> Table:
-    args = _args(rows)
-    return _host_columns(rows) | {"correlation": _ids("correlation", args)} | kernel_columns(args, texts.names)
+def _call_columns(args: Sequence[PlainArgs], texts: Texts) -> Table:
+    return {"correlation": _ids("correlation", args)} | kernel_columns(args, texts.names)
 
 
-def _range_columns(rows: list[PlainSpan], code: Int64, texts: Texts) -> Table:
-    args = _args(rows)
-    further = shape_columns(map(attrgetter("name"), rows), args, texts.shapes) | sequence_columns(args)
-    return _bare_range_columns(rows, code, texts) | further
+def _args(args: Sequence[PlainArgs | None], index: Int64) -> Sequence[PlainArgs]:
+    return [one or _NO_ARGS for one in _chosen(args, index)]
 
 
-def _bare_range_columns(rows: list[PlainSpan], code: Int64, _: Texts) -> Table:
-    return _host_columns(rows) | {"kind": code - RANGE}
+def _ids(field: str, values: Sequence[PlainArgs]) -> Int64:
+    return _numbers(list(map(attrgetter(field), values)))
 
 
-def _host_columns(rows: list[PlainSpan]) -> Table:
-    return {"process": _ids("pid", rows), "thread": _ids("tid", rows)}
-
-
-def _args(rows: Sequence[PlainSpan]) -> list[PlainArgs]:
-    args = list(map(attrgetter("args"), rows))
-    return args if None not in args else [one or _NO_ARGS for one in args]
-
-
-def _ids(field: str, values: Sequence[object]) -> Int64:
-    return np.fromiter(map(attrgetter(field), values), np.int64, len(values))
+def _numbers(values: Sequence[int]) -> Int64:
+    return np.fromiter(values, np.int64, len(values))

@@ -198,12 +198,12 @@ def _next(source: Iterator[bytes], least: int = 0) -> tuple[bytes, bool]:
 MARK_BYTES = 4096
 """Within how many bytes another program's file says what it is."""
 
-OTHER_FORMATS: dict[re.Pattern[bytes], str] = {
-    re.compile(rb'"schema"\s*:\s*"\d[^"]*"(?s:.*)"nodes"\s*:\s*\['): "an execution trace (Chakra's nodes), which holds"
+OTHER_FORMATS: dict[bytes, str] = {
+    rb'"schema"\s*:\s*"\d[^"]*"(?s:.*)"nodes"\s*:\s*\[': "an execution trace (Chakra's nodes), which holds"
     " no times of the device; give the profiler's trace of the same run, from prof.export_chrome_trace()",
-    re.compile(rb"^SQLite format 3\0"): "a packed SQLite file; unpack it first with gunzip",
-    re.compile(rb"(?s)^.{257}ustar"): "an archive; laptime trace and laptime.read_ranks read archives",
-    re.compile(rb'^\s*\{\s*"rocprofiler-sdk-tool"'): "rocprofv3's own JSON, which laptime doesn't read; trace with"
+    rb"^SQLite format 3\0": "a packed SQLite file; unpack it first with gunzip",
+    rb"(?s)^.{257}ustar": "an archive; laptime trace and laptime.read_ranks read archives",
+    rb'^\s*\{\s*"rocprofiler-sdk-tool"': "rocprofv3's own JSON, which laptime doesn't read; trace with"
     " torch.profiler, and export with prof.export_chrome_trace()",
 }
 """JSON of other programs, and what to do about it."""
@@ -235,7 +235,7 @@ def _open_list(path: Path, source: Iterator[bytes]) -> tuple[bytes, Header | Non
                 more = False
                 break
     for mark, what in OTHER_FORMATS.items():
-        if mark.search(head[:MARK_BYTES]):
+        if re.search(mark, head[:MARK_BYTES]):
             raise NoTraceError(f"{path}: {what}")
     raise NoTraceError(
         f"{path}: no traceEvents list in {f'its first {len(head)} bytes' if more else 'it'}: not a whole PyTorch"

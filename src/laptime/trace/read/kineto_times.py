@@ -20,7 +20,7 @@ LIMIT_NS = 2**62
 """Times beyond ±146 years are not times. The bound keeps start + duration inside int64."""
 
 _PLAIN = re.compile(rb"(?:\d{1,15}|[1-3]\d{15})(?:\.\d{1,3})?")  # below 4e15 µs, so within LIMIT_NS
-_NUMBER = re.compile(rb"-?\d{1,400}(?:\.\d{1,400})?(?:[eE][+-]?\d{1,3})?")
+_NUMBER = rb"-?\d{1,400}(?:\.\d{1,400})?(?:[eE][+-]?\d{1,3})?"
 
 
 def to_ns(texts: Sequence[Buffer]) -> tuple[Int64, Bool]:
@@ -130,7 +130,7 @@ def _form(width: int, point: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np
 
 def _odd_to_ns(text: bytes) -> int | None:
     """One number of any JSON form (signs, exponents, many decimals), or None when it is none or too large."""
-    if _NUMBER.fullmatch(text) is None:
+    if re.fullmatch(_NUMBER, text) is None:
         return None
     value = Decimal(text.decode()).scaleb(3)
     if value.adjusted() > 18:

@@ -12,7 +12,7 @@ STRINGS = "StringIds"
 CUDA_DEVICES = "TARGET_INFO_CUDA_DEVICE"
 DIAGNOSTICS = "DIAGNOSTIC_EVENT"
 
-TABLE = re.compile(
+TABLE = (
     rf"(?:CUPTI_ACTIVITY_KIND_(?:CONCURRENT_)?)?({'|'.join(DEVICE_TABLES + CALL_TABLES + RANGE_TABLES)})(?:_V(\d+))?"
 )
 """The name of a table of device work, calls or ranges: what it holds, and a version."""
@@ -21,7 +21,7 @@ TABLE = re.compile(
 def is_read(table: str) -> bool:
     """Whether a table of this name is one that is read."""
     others = (STRINGS, CUDA_DEVICES, DIAGNOSTICS, "META_DATA_EXPORT", "EXPORT_META_DATA")
-    return table in others or TABLE.fullmatch(table) is not None
+    return table in others or re.fullmatch(TABLE, table) is not None
 
 
 def is_parquet_export(path: Path) -> bool:

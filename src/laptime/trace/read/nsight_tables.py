@@ -89,7 +89,7 @@ def open_export(path: Path) -> NsightExport:
     with database(path) as db:
         columns = table_columns(db)
         for name in columns:
-            match = TABLE.fullmatch(name)
+            match = re.fullmatch(TABLE, name)
             if match is not None and int(match[2] or 0) >= versions.get(match[1], 0):
                 names[match[1]], versions[match[1]] = name, int(match[2] or 0)
         for meta in ("META_DATA_EXPORT", "EXPORT_META_DATA"):  # since 2024, and before
