@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from laptime.trace.analysis import analyse
-from laptime.trace.kernel_names import FAMILIES, family, short_name
+from laptime.trace.kernel_names import COLLECTIVE, FAMILIES, communicates, family, short_name
 from tests.trace import engines
 from tests.trace.build_timeline import build
 from tests.trace.write_traces import ActivityRow
@@ -107,6 +107,7 @@ def test_names_are_folded(name: str, short: str, kind: str) -> None:
 def test_any_name_gives_a_short_one(name: str) -> None:
     assert 0 < len(short_name(name)) <= 64
     assert family(name) in FAMILIES
+    assert communicates(name) == (family(name) == COLLECTIVE)
     mangled = "_Z" + name
     assert 0 < len(short_name(mangled)) <= 64
 
@@ -144,6 +145,13 @@ def test_the_commonest_kernels_have_their_family() -> None:
     assert len(rows) == 400
     wrong = {name: (family(name), expected) for expected, name in rows if family(name) != expected}
     assert wrong == {}
+    assert [name for _, name in rows if communicates(name)] == [name for kind, name in rows if kind == COLLECTIVE]
+
+
+def test_what_a_kernel_is_called_with_makes_it_no_collective() -> None:
+    for name in ("triton_poi_fused_all_reduce_0", "cutlass::device_kernel<fmha<AllReduce>>", "copy_kernel<nccl::Op>"):
+        assert not communicates(name) and family(name) != COLLECTIVE
+    assert communicates("run_kernel<ncclDevKernel_AllReduce>")
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,8 @@ REGULAR = [
     '{"name": "process_name", "ph": "M", "ts": 4.5, "pid": "x", "args": {"name": "python"}}',
     MEMORY,
     event("cpu_op", None, name='"[memory]"'),
+    event("Trace", '{"Op count": 0}', name='"PyTorch Profiler (0)"', pid='"Spans"', tid='"PyTorch Profiler"'),
+    '{"name": "Record Window End", "ph": "i", "s": "g", "pid": "", "tid": "", "ts": 4368548121105.618}',
 ]
 
 numbers = st.sampled_from(

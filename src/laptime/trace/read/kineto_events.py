@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
+from typing import TypeVar
 
 import msgspec
 
@@ -131,19 +133,25 @@ _CUT = "Input data was truncated"
 def header_of(prefix: bytes) -> Header | None:
     """The header, if its text really ends inside the outermost object's list of events."""
     text = prefix.lstrip(b"\xef\xbb\xbf \t\r\n") + b"]}"
-    try:
-        header = _HEADER.decode(_mended(text))
-    except (msgspec.DecodeError, RecursionError):
-        return None
-    return header if header.events == [] else None
+    header = _as_it_is_or_mended(_HEADER, text)
+    return header if header is not None and header.events == [] else None
 
 
 def devices_of(text: bytes | msgspec.Raw) -> list[DeviceProperties]:
     """The devices in the text of a `deviceProperties` list; none where it is no such list."""
-    try:
-        return _DEVICES.decode(_mended(text))
-    except (msgspec.DecodeError, RecursionError):
-        return []
+    return _as_it_is_or_mended(_DEVICES, text) or []
+
+
+_Value = TypeVar("_Value")
+
+
+def _as_it_is_or_mended(decoder: msgspec.json.Decoder[_Value], text: bytes | msgspec.Raw) -> _Value | None:
+    """What a text holds; None where it can't be read even when it is mended."""
+    with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return decoder.decode(text)
+    with suppress(msgspec.DecodeError, RecursionError):
+        return decoder.decode(_mended(text))
+    return None
 
 
 def cut(pending: bytes) -> tuple[int, int]:
@@ -262,14 +270,7 @@ def _behind_damage(pending: bytes, start: int, end: int) -> int | None:
 
 def _decode_one(text: bytes | msgspec.Raw) -> Event | None:
     """One event, mended if it must be, or None."""
-    try:
-        return _EVENT.decode(text)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        pass
-    try:
-        return _EVENT.decode(_mended(text))
-    except (msgspec.DecodeError, RecursionError):
-        return None
+    return _as_it_is_or_mended(_EVENT, text)
 
 
 def _is_json(text: bytes) -> bool:

@@ -98,7 +98,7 @@ _CLEAR = 0.499
 
 
 def decode_plain(text: bytes) -> list[PlainEvent] | None:
-    """The events of a list of plain ones; None when one of them isn't."""
+    """The events of a list of plain ones, or of these and the profiler's own; None when one of them is neither."""
     with suppress(*_NOT_EXACT):
         return _EVENTS.decode(text)
     with suppress(*_NOT_EXACT):
