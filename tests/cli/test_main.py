@@ -58,6 +58,7 @@ def test_the_root_help_imports_no_verb():
     assert "budget" in shown.stdout
     few = [
         "cli",
+        "cli.collector",
         "cli.declared",
         "cli.main",
         "cli.plain_line",
