@@ -186,6 +186,8 @@ def test_memsets_lead_as_copies_do(read) -> None:
     ("name", "direction"),
     [
         ("CopyHostToDevice", "host to device"),
+        ("zeCommandListAppendMemoryCopy(M2D)", "host to device"),
+        ("Memcpy D2M(Device -> Memory)", "device to host"),
         ("CopyDeviceToHost", "device to host"),
         ("CopyDeviceToDevice", "device to device"),
         ("CopyAnything", "unknown"),

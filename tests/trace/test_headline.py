@@ -12,6 +12,7 @@ from laptime.trace.plain_names import plain
 from laptime.trace.result import SURE
 from tests.trace.build_timeline import build
 from tests.trace.engines import LAYER, Rows, decoder, host_bound
+from tests.trace.programs import Op, run
 from tests.trace.write_traces import ActivityRow, CallRow, RangeRow
 
 STEP = decoder(12, LAYER, [("embedding", 3_000)], [("argmax", 3_000)])
@@ -466,3 +467,11 @@ def test_one_gap_that_is_nearly_all_idle_time_is_named() -> None:
     )
     assert analyse(build(work, calls)).headline.endswith("; one gap of 5000.0 ms is nearly all of it")
     assert "one gap" not in analyse(build(*rows.all)).headline
+
+
+def test_a_host_that_waits_again_and_again_within_a_step_is_said_to() -> None:
+    """A loop that reads a value back after each of its layers can launch nothing ahead."""
+    step = [op for i in range(12) for op in (Op("launch", 30_000, name=f"gemm_{i}"), Op("sync"), Op("work", 20_000))]
+    many, few = (analyse(build(*run(ops).all)).headline for ops in (step, [*step[::3] * 2, Op("sync"), *step[2::3]]))
+    assert "the host can't launch fast enough, and waits for the GPU 12 times in a step" in many
+    assert "waits for the GPU" not in few

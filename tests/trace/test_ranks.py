@@ -266,3 +266,14 @@ def test_the_page_draws_every_rank(tmp_path: Path, width: int, open_page, consol
         assert console_lines() == []
     finally:
         browser.set_window_size(1280, 2000)
+
+
+def test_captures_that_end_apart_say_so_where_they_fit_in_several_ways(tmp_path: Path) -> None:
+    """One rank's file ends two steps earlier, and all steps last the same."""
+    for rank in range(2):
+        activities, calls = a_rank(100 + 50 * rank, steps=14 - 2 * rank)
+        write_kineto(tmp_path / f"rank{rank}.json", activities, calls)
+    clocks = read_ranks(tmp_path).clocks
+    assert (
+        clocks.why == "the files hold 12 to 14 of the same collectives, and which of them belong together isn't certain"
+    )

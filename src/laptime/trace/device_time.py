@@ -28,6 +28,10 @@ _COPY = re.compile(
 _ROCM_COPY = re.compile(r"Copy(?P<source>Host|Device|Peer)To(?P<target>Host|Device|Peer)")
 """How ROCm's tracer names copies."""
 
+_INTEL_COPY = re.compile(r"(?<![A-Za-z])(?P<source>[MDHS])2(?P<target>[MDHS])(?![A-Za-z])")
+_MEMORIES = {"M": "host", "H": "host", "D": "device", "S": "shared"}
+"""How Intel's tracer names copies, and between which memories: M2D."""
+
 _PEER = "PtoP"
 
 UNIFIED = "unified"
@@ -253,6 +257,8 @@ def _way(name: str) -> str | None:
 def copy_direction(name: str) -> tuple[str, str | None]:
     """A copy's direction in words, and the host memory's kind where the file says it."""
     match = _COPY.match(name)
+    if match is None and (intel := _INTEL_COPY.search(name)):
+        return f"{_MEMORIES[intel['source']]} to {_MEMORIES[intel['target']]}", None
     if match is None:
         rocm = _ROCM_COPY.match(name)
         return (f"{rocm['source']} to {rocm['target']}".lower() if rocm else "unknown"), None

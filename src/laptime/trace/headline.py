@@ -16,6 +16,7 @@ from laptime.trace.idle_words import (
     loads_again,
     one_gap,
     reason,
+    waits_within,
     why_idle,
 )
 from laptime.trace.integrity import why_unsupported
@@ -223,7 +224,8 @@ def _step_words(idle: float, steps: Steps) -> str:
     works = launches_at_once(steps) or 2 * (steps.host_work_ns or 0) > (steps.gap_ns or 0)
     if why == REASONS["host-not-launching"] and works:
         why = OTHER_WORK
-    return f"idle {percent(idle)} of {of}: {why}"
+    also = waits_within(steps) if why == REASONS["host-not-launching"] else ""
+    return f"idle {percent(idle)} of {of}: {why}{also}"
 
 
 _LONG_START = 0.25

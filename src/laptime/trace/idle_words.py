@@ -41,6 +41,9 @@ FEW_KERNELS = 64
 AT_ONCE = 4
 """A step of graphs and no more launches than this isn't bound by launching."""
 
+OFTEN, WAITS_SHARE = 8, 0.1
+"""From how many waits in a step on, and from which share of its launches on, they are said."""
+
 QUEUED_NS = 100_000
 """A device that has work queued and begins none for longer than this waits for something else."""
 
@@ -65,7 +68,16 @@ def _reason_of(device: DeviceTimes, steps: Steps) -> str:
     if words == REASONS["queued"] and _not_begun(device):
         return NOT_BEGUN
     elsewhere = _works_on_else(device) or _step_works_on_else(device, steps)
-    return words.replace(REASONS["host-not-launching"], OTHER_WORK) if elsewhere else words
+    launching = OTHER_WORK if elsewhere else f"{REASONS['host-not-launching']}{waits_within(steps)}"
+    return words.replace(REASONS["host-not-launching"], launching)
+
+
+def waits_within(steps: Steps) -> str:
+    """That the host waits for the device again and again within a step, after which it has launched nothing ahead."""
+    waits = steps.host_waits or 0
+    if waits < OFTEN or waits < WAITS_SHARE * (steps.launches_per_step or 0):
+        return ""
+    return f", and waits for the GPU {waits} times in a step"
 
 
 def why_idle(integrity: Integrity, device: DeviceTimes, kernels: list[Kernel], steps: Steps) -> str:

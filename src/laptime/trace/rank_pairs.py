@@ -64,8 +64,24 @@ def pair(ranks: Sequence[Collectives]) -> tuple[list[Paired], str]:
     rows = [np.arange(len(rank.names)) for rank in ranks]
     common = _common([list(rank.names) for rank in ranks], [rank.end_ns for rank in ranks])
     if common is None:
-        return [], "the ranks did not run the same collectives in the same order"
+        return [], _why_none([list(rank.names) for rank in ranks])
     return [_paired(ranks, list(range(len(ranks))), [row[cut] for row, cut in zip(rows, common, strict=True)])], ""
+
+
+def _why_none(sequences: Sequence[list[str]]) -> str:
+    """Why no part of some sequences is known to be common: they differ, or captures begin or end apart."""
+    longest = max(sequences, key=len)
+    counts = [len(sequence) for sequence in sequences]
+    if min(counts) and all(_holds(longest, sequence) for sequence in sequences):
+        held = f"{min(counts)} to {max(counts)} of the same collectives"
+        return f"the files hold {held}, and which of them belong together isn't certain"
+    return "the ranks did not run the same collectives in the same order"
+
+
+def _holds(sequence: list[str], part: list[str]) -> bool:
+    """Whether a part stands in a sequence as it is, at its beginning, its end, or at most EDGE behind its beginning."""
+    last = len(sequence) - len(part)
+    return any(sequence[at : at + len(part)] == part for at in {*range(min(last, EDGE) + 1), last})
 
 
 def _paired(ranks: Sequence[Collectives], places: list[int], rows: Sequence[npt.NDArray[np.intp]]) -> Paired:

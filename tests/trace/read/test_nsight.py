@@ -273,8 +273,8 @@ def traces(draw: st.DrawFn) -> tuple[list[ActivityRow], list[CallRow], list[Rang
         *(start, length, name.filter(lambda text: ", " not in text), st.sampled_from(["nvtx", "profiler"])),
     )
     return (
-        draw(st.lists(kernels | copies | sets, max_size=12)),
-        draw(st.lists(called, min_size=1, max_size=12)),
+        draw(st.lists(kernels | copies | sets, max_size=12, unique=True)),
+        draw(st.lists(called, min_size=1, max_size=12, unique=True)),
         draw(st.lists(ranged, max_size=6)),
     )
 

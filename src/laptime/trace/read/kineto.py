@@ -19,6 +19,7 @@ from laptime.trace.read.kineto_columns import joined
 from laptime.trace.read.kineto_stream import Ending, read_batches
 from laptime.trace.read.launch_links import claim
 from laptime.trace.read.merged_ranks import split_merged
+from laptime.trace.read.repeated_rows import without_repeats
 from laptime.trace.read.timeline import GpuTimeline, Source
 
 UNREAD: tuple[tuple[str, bytes, str], ...] = (
@@ -97,10 +98,14 @@ def read(path: Path, *, details: bool = True) -> GpuTimeline:
     merged = split_merged(activities, events.calls, events.ranges, events.memory, events.names)
     if merged is not None:
         findings.append(merged)
+    work, calls, repeated = without_repeats(
+        tables.activities(claim(activities, events.calls, events.names)), tables.calls(events.calls)
+    )
+    findings += [repeated] if repeated is not None else []
     return GpuTimeline(
         source=Source("kineto", str(path), ending.schema_version, ending.rank, ending.world_size),
-        activities=tables.activities(claim(activities, events.calls, events.names)),
-        calls=tables.calls(events.calls),
+        activities=work,
+        calls=calls,
         ranges=tables.ranges(events.ranges),
         strings=events.names,
         findings=tuple(findings),

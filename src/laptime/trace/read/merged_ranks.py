@@ -22,6 +22,8 @@ from laptime.trace.read.timeline import Activity, Int64
 LEAST_CALLS = 16
 _MOST = 0.5
 _RANKS = 64
+_ALL = 0.9
+"""Of repeated calls: from which share at the same times on they are one process' own, written twice."""
 
 _BETTER = "better read the ranks' own files together"
 _GUESS = f"Which host range is whose is a guess; {_BETTER}"
@@ -54,7 +56,10 @@ def split_merged(
     if known.sum() < LEAST_CALLS:
         return None
     if len(each_once(process)) == 1:
-        return _of_one_process(activities[0], calls, ranges, (correlation << 20) ^ name, known)
+        keys = (correlation << 20) ^ name
+        return (
+            None if _at_once(keys[known], start[known]) else _of_one_process(activities[0], calls, ranges, keys, known)
+        )
     launches = launching(process, correlation, name, start, names)
     if not 2 <= len(launches.processes) <= _RANKS:
         return None
@@ -101,6 +106,13 @@ def _of_several(own: Table, memory: Sequence[Table], launches: Launches, names: 
         f" as GPUs of their own. {MAYBE_SHARED}; {_BETTER}"
     )
     return Finding(code="merged-ranks", severity="warning", message=message, count=count)
+
+
+def _at_once(keys: Int64, start_ns: Int64) -> bool:
+    """Whether calls of one id and name were made at the same times: the same calls again, and not another rank's."""
+    order = np.argsort(keys, kind="stable")
+    again = np.diff(keys[order]) == 0
+    return bool(again.any() and np.mean(np.diff(start_ns[order])[again] == 0) > _ALL)
 
 
 def _of_one_process(
