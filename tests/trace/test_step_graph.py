@@ -13,7 +13,7 @@ from laptime.trace.analysis import analyse
 from laptime.trace.result import TraceAnalysis
 from tests.trace.build_timeline import build
 from tests.trace.programs import Op, Run, as_graph, launches, run
-from tests.trace.write_traces import CallRow, RangeRow
+from tests.trace.write_traces import ActivityRow, CallRow, RangeRow
 
 MS = 1_000_000
 
@@ -182,6 +182,48 @@ def test_a_graph_is_not_promised_without_the_waits_that_it_cant_hold() -> None:
     part = [*launches(6, 10_000), Op("sync"), Op("work", 80_000)]
     assert "can't hold the host's 10 waits for the GPU in a step" in of(run(part * 10)).advice
     assert "waits for the GPU" not in of(run([*launches(60, 10_000), *SYNC])).advice
+
+
+def test_calls_that_come_to_nothing_hold_nobody() -> None:
+    """A memset of no bytes, as cuBLAS makes before its kernels, and memory freed in the stream's order."""
+    made = run(launches(60, 10_000))
+    for name in ("cudaMemsetAsync", "cudaFreeAsync"):
+        between = [CallRow(row.start_ns - 4_000, row.start_ns - 2_000, name) for row in made.calls[1::6]]
+        analysis = analyse(build(made.activities, made.calls + between, made.ranges))
+        assert analysis.steps.host_waits == 0
+        assert "waits for the GPU" not in analysis.advice
+
+
+def two_graphs(between: list[CallRow]) -> TraceAnalysis:
+    """A step is two graphs of 16 kernels, and six launches in between that take the host 30 µs each."""
+    activities, calls, ranges, at, number = [], [], [], 1_000_000, 0
+    for step in range(8):
+        began = at
+        for kernels in (16, *[1] * 6, 16):
+            number += 1
+            name = "cudaGraphLaunch" if kernels > 1 else "cudaLaunchKernel"
+            calls.append(CallRow(at, at + 8_000, name, number))
+            start = max(at + 9_000, activities[-1].end_ns + 1_000 if activities else 0)
+            for i in range(kernels):
+                kernel = ("ampere_sgemm", "void at::native::vectorized_elementwise_kernel<4, int>(int)")[i % 2]
+                begin = start + i * 10_100
+                activities.append(ActivityRow(begin, begin + 10_000, kernel, correlation=number))
+            at += 30_000
+            if kernels > 1:
+                at = max(at, activities[-1].end_ns - 20_000)
+        calls += [replace(row, start_ns=began + row.start_ns, end_ns=began + row.end_ns) for row in between]
+        ranges.append(RangeRow(began, at - 2_000, f"ProfilerStep#{step}"))
+    return analyse(build(activities, calls, ranges))
+
+
+def test_a_step_in_two_graphs_is_promised_one_graph_and_no_compiling_without() -> None:
+    analysis = two_graphs([])
+    assert {"graph", "compile"} & {row.remedy for row in analysis.whatif} == {"graph"}
+    low, high = promised(analysis, "graph")
+    work = 38 * 10_000
+    assert work < low < high < (analysis.steps.wall_ns or 0)
+    waits = two_graphs([CallRow(340_000, 341_000, "cudaStreamSynchronize")])
+    assert not {"graph", "compile"} & {row.remedy for row in waits.whatif}
 
 
 def test_a_wait_that_outlasts_the_device_is_for_something_else_and_stays() -> None:

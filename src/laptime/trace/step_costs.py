@@ -83,7 +83,8 @@ def step_costs(
     kernel_gap = activities.start_ns[kernels][1:] - np.maximum.accumulate(activities.end_ns[kernels])[:-1]
     card = card_of(timeline, gaps.device)
     residual = LARGE_CARD_NS if card is not None and _LARGE_CARD.search(card.name) else RESIDUAL_NS
-    graphed = bool(len(same)) and float(same.mean()) >= 0.5 and len(each_once(call[call >= 0])) <= ONE_GRAPH
+    replayed = bool(len(same)) and float(same.mean()) >= 0.5
+    graphed = replayed and len(each_once(call[call >= 0])) <= ONE_GRAPH and not _in_pieces(timeline, call, changes)
     if same.sum() >= 20:  # the trace's own replays say it
         typical = int(np.median(np.maximum(kernel_gap[same], 0)))
         residual = (round(typical * 0.6), round(typical * 1.1))  # the profiler stretches them
@@ -109,6 +110,7 @@ def step_costs(
         launch_ns=int(launching.min(initial=steps.wall_ns)) if len(launching) else 0,
         hidden=int(np.count_nonzero(~exposed)),
         graphed=graphed,
+        replayed=replayed,
         residual_ns=residual,
     )
 
@@ -128,6 +130,19 @@ def _own_busy_ns(timeline: GpuTimeline, changes: Replayed, busy_ns: int) -> int:
         return busy_ns
     order = np.argsort(alone, kind="stable")
     return min(union_ns(alone[order], end[order]), busy_ns)
+
+
+def _in_pieces(timeline: GpuTimeline, call: Int64, changes: Replayed | None) -> bool:
+    """Whether a step has several graphs between which the host waits for nothing: one graph could hold them all.
+
+    Args:
+        timeline: the trace.
+        call: the calls that launched the step's kernels, -1 without one.
+        changes: the step's graph, which knows of the host's waits.
+    """
+    names = timeline.calls.name[each_once(call[call >= 0])]
+    graphs = int(np.count_nonzero(marked(names, timeline.strings, lambda name: "GraphLaunch" in name)))
+    return graphs > 1 and changes is not None and not changes.graph.waits.any()
 
 
 def _away(host_ns: Int64, outside: npt.NDArray[np.bool_]) -> Int64:

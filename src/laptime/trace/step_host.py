@@ -22,6 +22,9 @@ STAGED = 4
 LOADER = re.compile(r"data_?loader|datapipe|next_?batch|fetch_?batch|load_?batch", re.IGNORECASE)
 """How ranges are named in which a data loader works."""
 
+_HOLDS_NOBODY = re.compile(r"Query|(?:Free|Memset\w*)Async", re.IGNORECASE)
+"""Calls that only ask, or free or fill memory when the device comes to it: a memset of no bytes makes it do nothing."""
+
 _OPTIMIZER = "Optimizer."
 
 VIEW = re.compile(
@@ -101,7 +104,7 @@ def host_work(timeline: GpuTimeline, launched: Int64, order: Int32, first: int, 
     start, end = calls.start_ns[inside].tolist(), calls.end_ns[inside].tolist()
     names, strings = calls.name[inside], timeline.strings
     waits = np.isin(purposes(names, strings), (SYNCHRONIZE, MEMCPY, FREE))
-    waits &= ~marked(names, strings, lambda name: "Query" in name)  # one that only asks holds nobody
+    waits &= ~marked(names, strings, lambda name: _HOLDS_NOBODY.search(name) is not None)
     records = marked(names, strings, lambda name: "EventRecord" in name).tolist()
     awaits = marked(names, strings, lambda name: "WaitEvent" in name).tolist()
     place = np.searchsorted(launching, calls.start_ns[inside]).tolist()  # the launch that a call stands before, or is

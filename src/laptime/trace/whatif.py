@@ -85,7 +85,8 @@ class StepCosts(msgspec.Struct, frozen=True, kw_only=True):
     kept_ns: int = 0  # gap time in which the host works on something else than launching
     launch_ns: int = 0  # the least time from a launch to its work that the step shows, 0 where launches run ahead
     hidden: int = 0  # kernels that run beside those of other streams
-    graphed: bool = False  # graph replays already launch most kernels
+    graphed: bool = False  # one graph's replay already launches most kernels
+    replayed: bool = False  # replays of graphs do, of one or of several
     residual_ns: tuple[int, int] = RESIDUAL_NS
 
     @property
@@ -178,16 +179,21 @@ def what_if(
             note = "launch gaps are gone with the graph already: fusion adds its kernels' time and residuals only"
             fused = _row("graph+fusion", base, (low, high), least_fused, [note])
             rows.append(msgspec.structs.replace(fused, outside_ns=max(more, 0)))
-    return rows if step is None else [*rows, *_replayed(step, base, taxed)]
+    if step is not None:
+        rows += _replayed(step, base, taxed, compiles=not costs.replayed)
+    return rows
 
 
-def _replayed(step: Replayed, base: int, taxed: str) -> list[WhatIf]:
-    """The remedies that only a replay can tell, where they may win anything worth it."""
+def _replayed(step: Replayed, base: int, taxed: str, *, compiles: bool) -> list[WhatIf]:
+    """The remedies that only a replay can tell, where they may win anything worth it.
+
+    `compiles`: whether compiling without a graph is one: it would give up the graphs that a step has.
+    """
     compiled = "torch.compile without a graph: neighbouring elementwise, norm, rope and copy kernels become one"
     workers = "worker processes load the data, fast enough, while the step before runs"
     overlap = "pinned memory; large copies are made on streams of their own, a step ahead"
     ways = (
-        ("compile", compile_range(step), compiled),
+        ("compile", compile_range(step) if compiles else None, compiled),
         ("workers", workers_range(step), workers),
         ("overlap", overlap_range(step), overlap),
     )
