@@ -7,11 +7,11 @@ from pathlib import Path
 
 import msgspec
 
-from laptime.data.record import Failure, Sample, Scalar, StageTimes, config_id
+from laptime.data.record import Failure, Sample, Scalar, StageTimes
 from laptime.data.run_folder import read_info
 from laptime.engines.engine_run import EngineRun
 from laptime.engines.life import RequestLife
-from laptime.engines.request import RequestSample, read_requests
+from laptime.engines.request import RequestSample, read_requests, record_of
 from laptime.errors import LaptimeError
 
 ENGINE_FIELDS = ("engine_id", "arrival", "handed", "queued", "scheduled", "first_token", "last_token", "delivered")
@@ -84,12 +84,9 @@ def merged(client: RequestSample, engine: RequestSample) -> RequestSample:
 def sample_of(life: RequestLife, config: dict[str, Scalar], worker: str) -> Sample | Failure:
     """A life as the sample that every verb of laptime reads: its stages sum to its total to the nanosecond."""
     request = life.request
-    config = {**config, "load": request.load}
-    if request.outcome != "finished":
-        return Failure(
-            config_id=config_id(config), sample_id=request.request_id, repeat=request.repeat, worker=worker,
-            config=config, error=request.outcome, started_unix_ms=request.started_unix_ms,
-        )  # fmt: skip
+    record = record_of(request, {**config, "load": request.load}, worker)
+    if isinstance(record, Failure):
+        return record
     ns = life.stages
     stages = StageTimes(
         preprocessing_ms=_ms(ns.get("preprocessing")),
@@ -103,24 +100,14 @@ def sample_of(life: RequestLife, config: dict[str, Scalar], worker: str) -> Samp
     gaps = None
     if request.first_token is not None and request.last_token is not None and (request.output_tokens or 0) > 1:
         gaps = (request.last_token.ns - request.first_token.ns) / 1e6 / ((request.output_tokens or 0) - 1)
-    return Sample(
-        config_id=config_id(config),
-        sample_id=request.request_id,
-        repeat=request.repeat,
-        worker=worker,
-        config=config,
+    return msgspec.structs.replace(
+        record,
         stages=stages,
         host_stages=stages,
         ttft_ms=life.ttft_ns / 1e6,
         tpot_ms=gaps,
         itl_ms=None,
-        output_tokens=request.output_tokens,
         decode_forwards=life.decode_steps,
-        prompt_tokens=request.prompt_tokens,
-        image_tokens=None,
-        generated_tokens=request.output_tokens or 0,
-        started_unix_ms=request.started_unix_ms,
-        text=request.text,
     )
 
 
