@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import polars
@@ -86,6 +87,13 @@ def test_the_fault_is_found_and_named(fault: str) -> None:
     code, change = FAULTS[fault]
     assert code in findings(change(run_of()))
     assert not {"clock-drift", "bimodal", "overlapping-calls", "cold-start"} & set(findings(change(run_of())))
+
+
+def test_numbers_below_zero_have_a_minus_sign() -> None:
+    found = audit_measurements(measurements_of(without_the_slowest(run_of(), 0.1))).findings
+    said = " ".join([one.reason for one in found] + [text for one in found for text in one.examples])
+    assert "−" in said
+    assert re.search(r"(?<![/\w])-\d", said) is None
 
 
 @pytest.mark.parametrize("noise", ["lognormal 5 %", "5 % outliers", "AR(1) .95", "1/f", "two costs"])

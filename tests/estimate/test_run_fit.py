@@ -62,7 +62,7 @@ def test_too_few_samples_because_of_flags_says_how_they_are_used(tmp_path: Path)
     frame = pl.read_parquet(path).filter(pl.col("repeat") >= 0)
     flags = pl.when(pl.int_range(pl.len()) < pl.len() - 3).then(pl.lit("foreign-process")).otherwise(pl.lit(""))
     frame.with_columns(flags=flags).write_parquet(path)
-    few = f"; {frame.height - 3} of {frame.height} samples are flagged and were left out: .*--keep foreign-process$"
+    few = f"; {frame.height - 3} of {frame.height} samples are flagged and were left out: .*`keep` foreign-process$"
     with pytest.raises(LaptimeError, match=few) as told:
         fit_run(path)
     assert "(vision_ms, prefill_ms, " in str(told.value), "one reason of several stages is said once"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from laptime.audits.measurements import Measurements
 from laptime.audits.result import AuditFinding, AuditPicture, AuditPoint
-from laptime.audits.rule import Judged, NotJudged, Rule, RuleOutcome, counted, key_of, percent, worst_rows
+from laptime.audits.rule import Judged, NotJudged, Rule, RuleOutcome, counted, decimals, key_of, percent, worst_rows
 from laptime.data.columns import STAGE_COLUMNS
 from laptime.data.record import STAGES
 
@@ -54,7 +54,7 @@ def zero_decode(measurements: Measurements) -> RuleOutcome:
         reason += (
             " Decode was obtained by subtraction, total − vision − prefill of separate measurements, and clamped at 0: "
             f"in {_all_or(over.height, zeros.height)} vision + prefill is longer than the total, "
-            f"by {mean:.2f} ms on average (total − vision − prefill: {_ms(low)} to {_ms(high)} ms)."
+            f"by {mean:.2f} ms on average (total − vision − prefill: {decimals(low)} to {decimals(high)} ms)."
         )
         rest = rows.filter(col("decode_ms") > 0)
         exact = rest.filter((col("decode_ms") - remainder).abs() <= ROUNDING_MS).height
@@ -99,7 +99,7 @@ def subtracted_decode(measurements: Measurements) -> RuleOutcome:
             count=exact.height,
             of=rows.height,
             examples=[
-                f"{key_of(row)}: decode {_ms(row['decode_ms'])} = total {_ms(row['total_ms'])}{_less(row)} ms"
+                f"{key_of(row)}: decode {decimals(row['decode_ms'])} = total {decimals(row['total_ms'])}{_less(row)} ms"
                 for row in exact.head(5).to_dicts()
             ],
             reason=(
@@ -131,11 +131,13 @@ def stage_sum_exceeds_total(measurements: Measurements) -> RuleOutcome:
             count=bad.height,
             of=rows.height,
             examples=[
-                f"{key_of(row)}: stages sum to {_ms(row['sum'])}, total {_ms(row['total_ms'])} ms" for row in shown
+                f"{key_of(row)}: stages sum to {decimals(row['sum'])}, total {decimals(row['total_ms'])} ms"
+                for row in shown
             ],
             reason=(
-                f"In {counted(bad.height, 'sample')} the stages sum to more than the whole call, by {_ms(mean)} ms on "
-                f"average and {_ms(most)} ms at most: they come from different calls, or from clocks that differ."
+                f"In {counted(bad.height, 'sample')} the stages sum to more than the whole call, by {decimals(mean)} "
+                f"ms on average and {decimals(most)} ms at most: they come from different calls, or from clocks that "
+                "differ."
             ),
             mend="Take stages and total from marks on one timeline of one call",
         ),
@@ -190,7 +192,8 @@ def residual_too_large(measurements: Measurements) -> RuleOutcome:
             count=bad.height,
             of=rows.height,
             examples=[
-                f"{key_of(row)}: {percent(row['share'])} of {_ms(row['total_ms'])} ms is in no stage" for row in shown
+                f"{key_of(row)}: {percent(row['share'])} of {decimals(row['total_ms'])} ms is in no stage"
+                for row in shown
             ],
             reason=(
                 f"In {counted(bad.height, 'sample')} more than {percent(RESIDUAL_SHARE)} of the call is in none of "
@@ -239,10 +242,6 @@ def rounding_room() -> polars.Expr:
     return room
 
 
-def _ms(value: float | None) -> str:
-    return "–" if value is None else f"{value:.2f}".replace("-", "−")
-
-
 def _all_or(part: int, whole: int) -> str:
     return f"all {whole:,}" if part == whole else f"{part:,} of {whole:,}"
 
@@ -251,17 +250,17 @@ def _sum_words(row: dict[str, float | None]) -> str:
     if row.get("total_ms") is None or row.get("prefill_ms") is None:
         return ""
     parts = {name: row[name] or 0.0 for name in BEFORE_DECODE if row[name] is not None}
-    words = " + ".join(f"{name.removesuffix('_ms')} {_ms(ms)}" for name, ms in parts.items())
-    added = f"{words} = {_ms(sum(parts.values()))}"
-    return f"; {added}, total {_ms(row['total_ms'])}"
+    words = " + ".join(f"{name.removesuffix('_ms')} {decimals(ms)}" for name, ms in parts.items())
+    added = f"{words} = {decimals(sum(parts.values()))}"
+    return f"; {added}, total {decimals(row['total_ms'])}"
 
 
 def _less(row: dict[str, float | None]) -> str:
-    return "".join(f" − {name.removesuffix('_ms')} {_ms(row[name])}" for name in BEFORE_DECODE if row[name])
+    return "".join(f" − {name.removesuffix('_ms')} {decimals(row[name])}" for name in BEFORE_DECODE if row[name])
 
 
 def _negatives(row: dict[str, float | None], names: list[str]) -> str:
-    below = [f"{n.removesuffix('_ms')} {_ms(v)} ms" for n in names if (v := row[n]) is not None and v < 0]
+    below = [f"{n.removesuffix('_ms')} {decimals(v)} ms" for n in names if (v := row[n]) is not None and v < 0]
     return ", ".join(below) or "total 0 ms"
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from laptime.audits.measurements import Measurements
 from laptime.audits.result import EXAMPLES, AuditFinding, AuditPicture, AuditPoint, Severity
-from laptime.audits.rule import Judged, NotJudged, Rule, RuleOutcome, counted, key_of, percent
+from laptime.audits.rule import Judged, NotJudged, Rule, RuleOutcome, counted, key_of, percent, signed_percent
 from laptime.data.columns import KEY
 
 if TYPE_CHECKING:  # polars takes 0.2 s to import, so the functions that need it import it
@@ -181,14 +181,14 @@ def slow_calls_dropped(measurements: Measurements) -> RuleOutcome:
             count=missing.finding.count if missing.finding is not None else 0,
             of=missing.of,
             examples=[
-                f"{key_of(row)}: {row['total_ms']:.2f} ms, {np.expm1(row['deviation']) * 100:+.3g} % of its like"
+                f"{key_of(row)}: {row['total_ms']:.2f} ms, {signed_percent(np.expm1(row['deviation']))} of its like"
                 for row in [*slowest, *fastest]
             ],
             reason=f"{percent(share)} of the samples are missing, and of those that are left the {fast_first:,} that "
-            f"lie farthest from the median of their work are all fast ones (at most {np.expm1(away.max()) * 100:+.3g} "
-            f"%, at least {np.expm1(away.min()) * 100:+.3g} %): slow calls were probably left out, so means and high "
-            "percentiles are too low. A timeout, a filter of outliers, or a machine that was faster for a while where "
-            "samples are missing by chance would each look so.",
+            "lie farthest from the median of their work are all fast ones (at most "
+            f"{signed_percent(np.expm1(away.max()))}, at least {signed_percent(np.expm1(away.min()))}): slow calls "
+            "were probably left out, so means and high percentiles are too low. A timeout, a filter of outliers, or a "
+            "machine that was faster for a while where samples are missing by chance would each look so.",
             mend="Keep every call, and flag what was disturbed; count what ended in a timeout as late",
         ),
     )

@@ -6,7 +6,7 @@ import numpy as np
 
 from laptime.audits.measurements import Measurements
 from laptime.audits.result import AuditFinding
-from laptime.audits.rule import Judged, NotJudged, Rule, RuleOutcome, key_of, percent
+from laptime.audits.rule import Judged, NotJudged, Rule, RuleOutcome, decimals, key_of, percent
 from laptime.data.stats import Floats
 
 FEWEST = 20
@@ -96,9 +96,10 @@ def prefill_holds_decode(measurements: Measurements) -> RuleOutcome:
                 for part in ends
                 for row in part
             ],
-            reason=f"Prefill grows with the number of tokens that come after it (power {by_prefill:.2f}), and decode "
-            f"does not (power {by_decode:.2f}). Columns that were exchanged, a mark of the first token that is taken "
-            "at the end of generate(), or a decode that is the tokenizer's (ids into text) would each look so.",
+            reason=f"Prefill grows with the number of tokens that come after it (power {decimals(by_prefill)}), and "
+            f"decode does not (power {decimals(by_decode)}). Columns that were exchanged, a mark of the first token "
+            "that is taken at the end of generate(), or a decode that is the tokenizer's (ids into text) would each "
+            "look so.",
             mend="Take prefill's end when the first token is chosen; say what decode holds",
         ),
     )

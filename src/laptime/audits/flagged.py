@@ -6,7 +6,7 @@ from functools import partial
 
 from laptime.audits.measurements import Measurements
 from laptime.audits.result import AuditFinding, Severity
-from laptime.audits.rule import Judged, NotJudged, Rule, RuleOutcome, key_of, percent
+from laptime.audits.rule import Judged, NotJudged, Rule, RuleOutcome, decimals, key_of, percent
 from laptime.data.columns import has_flag
 
 SEVERE_SHARE = 0.2
@@ -76,7 +76,7 @@ def flagged(flag: str, measurements: Measurements) -> RuleOutcome:
 
 def _figures(flag: str, row: dict[str, object]) -> str:
     total = row.get("total_ms")
-    words = [f"total {total:.2f} ms" if isinstance(total, float) else "no total"]
+    words = [f"total {decimals(total)} ms" if isinstance(total, float) else "no total"]
     if flag == "throttled":
         words += [str(row["gpu_throttle"])] if row.get("gpu_throttle") else []
         words += [f"{row['gpu_sm_mhz']} MHz"] if row.get("gpu_sm_mhz") is not None else []

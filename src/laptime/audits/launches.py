@@ -9,7 +9,7 @@ import numpy as np
 
 from laptime.audits.measurements import Measurements
 from laptime.audits.result import AuditFinding, AuditPicture, AuditPoint
-from laptime.audits.rule import Judged, NotJudged, Rule, RuleOutcome, key_of, percent
+from laptime.audits.rule import Judged, NotJudged, Rule, RuleOutcome, decimals, key_of, percent
 from laptime.data.stats import Floats
 
 if TYPE_CHECKING:  # polars takes 0.2 s to import, so the functions that need it import it
@@ -86,7 +86,7 @@ def launches_timed(measurements: Measurements) -> RuleOutcome:
                 for row in part
             ],
             reason=f"From {sizes[0]:,.0f} to {sizes[-1]:,.0f} prompt tokens vision and prefill stay at "
-            f"{float(np.median(encode)):.3g} ms (power {power:.2f} of the size), while {most.what} grows by "
+            f"{float(np.median(encode)):.3g} ms (power {decimals(power)} of the size), while {most.what} grows by "
             f"{most.ms:.3g} ms ({percent(most.ms / float(np.median(encode)))} of them): the clock was probably read "
             "when the work had been launched, and the host waited for it later. A prefill that is bound by its "
             "launches, beside preparation of larger inputs in the same call, would look so too.",

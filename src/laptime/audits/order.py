@@ -10,7 +10,7 @@ import numpy as np
 from laptime.audits.measurements import Measurements
 from laptime.audits.ranks import ERROR, Trend, poisson_tail, trend, wandering_p
 from laptime.audits.result import EXAMPLES, AuditFinding, AuditPicture, AuditPoint
-from laptime.audits.rule import Judged, NotJudged, Rule, RuleOutcome, counted, key_of, percent
+from laptime.audits.rule import Judged, NotJudged, Rule, RuleOutcome, counted, key_of, percent, signed_percent
 from laptime.data.columns import has_flag
 from laptime.data.stats import Floats
 
@@ -246,7 +246,7 @@ def _drift_finding(
         change, ends = exp(t.slope * span) - 1, sorted((exp(t.low * span) - 1, exp(t.high * span) - 1))
         words.append(
             f"the {name} {'rose' if change > 0 else 'fell'} by {percent(abs(change))} from the first sample to the "
-            f"last (99 % interval {ends[0] * 100:+.2g} to {ends[1] * 100:+.2g} %)"
+            f"last (99 % interval {signed_percent(ends[0], 2)} to {signed_percent(ends[1], 2)})"
         )
     largest = max(abs(t.slope * span) for t in drifting.values())
     main = next(iter(drifting.values()))
@@ -267,7 +267,7 @@ def _drift_finding(
 
 def _relative(row: dict[str, Any]) -> str:
     clock = f", {row['gpu_sm_mhz']} MHz" if row.get("gpu_sm_mhz") is not None else ""
-    return f"total {row['total_ms']:.2f} ms, {(exp(row['deviation']) - 1) * 100:+.2g} % of its like{clock}"
+    return f"total {row['total_ms']:.2f} ms, {signed_percent(exp(row['deviation']) - 1, 2)} of its like{clock}"
 
 
 def _duration(measurements: Measurements, span: float) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 from laptime.audits.measurements import Measurements
 from laptime.audits.ranks import ERROR, trend
 from laptime.audits.result import AuditFinding, AuditPicture, AuditPoint
-from laptime.audits.rule import Judged, NotJudged, Rule, RuleOutcome, counted, key_of, percent, worst_rows
+from laptime.audits.rule import Judged, NotJudged, Rule, RuleOutcome, counted, decimals, key_of, percent, worst_rows
 from laptime.data.stats import Floats
 
 if TYPE_CHECKING:  # polars takes 0.2 s to import, so the functions that need it import it
@@ -143,8 +143,9 @@ def _grows_with_n(rows: polars.DataFrame) -> AuditFinding | None:
             f"{row['decode_per_token_ms'] * row['output_tokens'] / (row['output_tokens'] - 1):.2f} by N − 1"
             for row in short
         ],
-        reason=f"Decode per token grows with the number of tokens as (N − 1)/N does (power {growth.slope:.2f}, at 99 % "
-        f"{growth.low:.2f} to {growth.high:.2f}): it was divided by N, not by the N − 1 forwards. {table}",
+        reason=f"Decode per token grows with the number of tokens as (N − 1)/N does (power {decimals(growth.slope)}, "
+        f"at 99 % {decimals(growth.low)} to {decimals(growth.high)}): it was divided by N, not by the N − 1 forwards. "
+        f"{table}",
         mend="Multiply by N/(N − 1), or divide decode by N − 1 (laptime does)",
         picture=picture,
     )

@@ -12,6 +12,8 @@ from laptime.audits.result import EXAMPLES, SEVERITIES, AuditFinding, RuleRun
 if TYPE_CHECKING:  # polars takes 0.2 s to import, so the functions that need it import it
     import polars
 
+MINUS = "−"
+
 
 @dataclass(frozen=True)
 class Judged:
@@ -97,4 +99,14 @@ def counted(count: int, noun: str) -> str:
 
 def percent(share: float) -> str:
     """A share as per cent, as fine as it needs: 22.85 %, 0.3 %."""
-    return f"{share * 100:.4g} %"
+    return f"{share * 100:.4g} %".replace("-", MINUS)
+
+
+def signed_percent(share: float, digits: int = 3) -> str:
+    """A relative difference with its sign: +4.2 %, −12.5 %."""
+    return f"{share * 100:+.{digits}g} %".replace("-", MINUS)
+
+
+def decimals(value: float | None) -> str:
+    """A number with two decimals: 12.50, −0.04; a dash for None."""
+    return "–" if value is None else f"{value:.2f}".replace("-", MINUS)

@@ -8,7 +8,7 @@ import numpy as np
 
 from laptime.audits.measurements import Measurements
 from laptime.audits.result import AuditFinding
-from laptime.audits.rule import Judged, NotJudged, Rule, RuleOutcome, counted, key_of, percent
+from laptime.audits.rule import Judged, NotJudged, Rule, RuleOutcome, counted, key_of, percent, signed_percent
 
 if TYPE_CHECKING:  # polars takes 0.2 s to import, so the functions that need it import it
     import polars
@@ -139,7 +139,7 @@ def first_calls_slow(measurements: Measurements) -> RuleOutcome:
             of=len(pairs),
             unit="input",
             examples=[
-                f"{key_of(row)}: {row['total_ms']:.2f} ms at first, {np.expm1(row['slower']) * 100:+.3g} % of its "
+                f"{key_of(row)}: {row['total_ms']:.2f} ms at first, {signed_percent(np.expm1(row['slower']))} of its "
                 "later calls"
                 for row in shown
             ],

@@ -10,7 +10,7 @@ import numpy as np
 
 from laptime.audits.measurements import Measurements
 from laptime.audits.result import AuditFinding, AuditPicture, AuditPoint
-from laptime.audits.rule import Judged, NotJudged, Rule, RuleOutcome, counted, key_of, percent
+from laptime.audits.rule import Judged, NotJudged, Rule, RuleOutcome, counted, key_of, percent, signed_percent
 from laptime.data.stats import Floats
 
 if TYPE_CHECKING:  # polars takes 0.2 s to import, so the functions that need it import it
@@ -94,7 +94,7 @@ def slow_stretch(measurements: Measurements) -> RuleOutcome:
             count=count,
             of=used.height,
             examples=[
-                f"{key_of(row)}: {row['total_ms']:.2f} ms, {(exp(row['deviation']) - 1) * 100:+.3g} % of its like"
+                f"{key_of(row)}: {row['total_ms']:.2f} ms, {signed_percent(exp(row['deviation']) - 1)} of its like"
                 for row in inside.head(5).to_dicts()
             ],
             reason=f"{counted(count, 'call')} {'in a row ' if len(found) == 1 else ''}are slower together, by "

@@ -9,7 +9,7 @@ import numpy as np
 from laptime.audits.measurements import Measurements
 from laptime.audits.recording import decimal_step
 from laptime.audits.result import AuditFinding
-from laptime.audits.rule import Judged, NotJudged, Rule, RuleOutcome, counted, key_of, percent
+from laptime.audits.rule import Judged, NotJudged, Rule, RuleOutcome, counted, decimals, key_of, percent
 from laptime.data.columns import STAGE_COLUMNS
 from laptime.data.stats import Floats
 
@@ -114,8 +114,8 @@ def running_mean(measurements: Measurements) -> RuleOutcome:
             of=rows.height,
             examples=[f"{key_of(row)}: total {row['total_ms']:.6g} ms" for row in parts[0].tail(5).to_dicts()],
             reason=f"In {counted(len(parts), 'configuration')} the totals differ less and less from one row to the "
-            f"next, as the number of rows to the power of {fall[0]:.2f}; read as means over all calls so far, the "
-            "calls themselves differ equally much from beginning to end. What a progress line shows was probably "
+            f"next, as the number of rows to the power of {decimals(fall[0])}; read as means over all calls so far, "
+            "the calls themselves differ equally much from beginning to end. What a progress line shows was probably "
             "stored. Spreads, percentiles and intervals of such rows mean nothing.",
             mend="Store the time of each call; the mean so far times its number, less the one before, gives it back",
         ),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from laptime.audits.measurements import Measurements
 from laptime.audits.ranks import ERROR, poisson_tail, shift, signed_shift
 from laptime.audits.result import EXAMPLES, AuditFinding, AuditPicture, AuditPoint
-from laptime.audits.rule import Judged, Rule, RuleOutcome, counted, key_of, percent
+from laptime.audits.rule import Judged, Rule, RuleOutcome, counted, key_of, percent, signed_percent
 
 if TYPE_CHECKING:  # polars takes 0.2 s to import, so the functions that need it import it
     import polars
@@ -137,7 +137,7 @@ def _typical(shared: polars.DataFrame, worker: str) -> list[str]:
     own = own.with_columns(by=col("deviation") - col("usual"))
     middle = own.sort((col("by") - col("by").median()).abs(), "row").head(EXAMPLES)
     return [
-        f"worker {worker}, {key_of(row)}: {row['total_ms']:.2f} ms, {(exp(row['by']) - 1) * 100:+.3g} % against the "
+        f"worker {worker}, {key_of(row)}: {row['total_ms']:.2f} ms, {signed_percent(exp(row['by']) - 1)} against the "
         "others' of the same work"
         for row in middle.to_dicts()
     ]

@@ -143,9 +143,9 @@ def standing(comparison: Comparison, most: int) -> str:
         left_out = comparison.a.left_out.keys() | comparison.b.left_out.keys()
         return f"{begun}: no pair to judge yet" + (f"; {dirty} had no clean sample{_hint(left_out)}" if dirty else "")
     top = max(deciding, key=lambda s: s.odds or 0.0)
-    share = (top.ratio.value - 1) * 100
+    share = f"{(top.ratio.value - 1) * 100:+.1f}".replace("-", "−")
     return (
-        f"{begun}: {top.stage.replace('_', ' ')} {share:+.1f} %, odds {_odds(top.odds or 0.0)} to 1 that B differs "
+        f"{begun}: {top.stage.replace('_', ' ')} {share} %, odds {_odds(top.odds or 0.0)} to 1 that B differs "
         f"(it takes {odds_needed(comparison):.0f}, or the test of all pairs at the end)"
     )
 

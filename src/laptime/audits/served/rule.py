@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from laptime.audits.result import AuditFinding, Severity
-from laptime.audits.rule import Judged, RuleOutcome
+from laptime.audits.rule import MINUS, Judged, RuleOutcome
 from laptime.audits.served.result import ServedRequest, ServedResult
 
 CLOSE = 0.02
@@ -50,4 +50,4 @@ def after_first(request: ServedRequest) -> float:
 
 def figure(value: float) -> str:
     """A figure in words: four digits, and never an exponent where it is large."""
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+    return (f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}").replace("-", MINUS)
