@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-import msgspec
+from collections.abc import Sequence
 
+import msgspec
+import numpy as np
+
+from laptime.data.stats import Floats
+from laptime.estimate.learn.conformal import CalibratedRegressor
+from laptime.estimate.learn.folds import Fold
 from laptime.estimate.learn.selection import Score
 
 
@@ -51,3 +57,27 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
     notes: list[str]
     output_tokens: Range | None = None
     """The lengths of the answers that were learnt from, where the table says them."""
+
+
+def chosen_regressor(
+    best: Score, ratios: Floats, folds: Sequence[Fold], chosen: CalibratedRegressor, sizes: list[str]
+) -> ChosenRegressor:
+    """The line of the card about the winner of a question.
+
+    ratios: log(measured / predicted) of the single calls that were held out, by the winner alone. sizes: the schema's.
+    """
+    terms = chosen.regressor.terms
+    written = (
+        []
+        if terms is None
+        else [f"{rate:.4g} * {name}" for rate, name in zip(terms.rates, terms.terms.names(sizes), strict=True)]
+    )
+    return ChosenRegressor(
+        question=best.question,
+        candidate=best.name,
+        error=float(np.mean(np.abs(ratios))),
+        folds=[fold.what for fold in folds],
+        residuals=len(ratios),
+        spread=chosen.spread,
+        terms=written,
+    )

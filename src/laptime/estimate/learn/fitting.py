@@ -18,15 +18,14 @@ import polars as pl
 from laptime import __version__
 from laptime.data.stats import Floats, Ints
 from laptime.errors import LaptimeError
-from laptime.estimate.learn.card import ChosenRegressor, ModelCard, Range
+from laptime.estimate.learn.beyond import USUAL, Refit, TrainedRows, beyond_by_growth
+from laptime.estimate.learn.card import ChosenRegressor, ModelCard, Range, chosen_regressor
 from laptime.estimate.learn.configurations import collapse, rows_of
 from laptime.estimate.learn.conformal import (
     MOST_BEYOND,
     MOST_WIDENING,
     CalibratedRegressor,
-    by_direction,
     calibrate,
-    over_steps,
 )
 from laptime.estimate.learn.domain import NEAR, Domain, domain_of
 from laptime.estimate.learn.folds import (
@@ -38,15 +37,13 @@ from laptime.estimate.learn.folds import (
     Fold,
     Grouping,
     Question,
+    farthest,
     make_folds,
 )
-from laptime.estimate.learn.growth import growth_of
 from laptime.estimate.learn.known_groups import Known, known_of_groups
 from laptime.estimate.learn.named_numbers import NamedNumbers, named_numbers, value_folds
-from laptime.estimate.learn.ranks import bound
-from laptime.estimate.learn.regressors import Candidate, Regressor, fit_regressor
-from laptime.estimate.learn.selection import MIDDLE_POWER, HeldOut, Score, compare_candidates, cross_fit
-from laptime.estimate.learn.steps import LAWS, Steps, cross_fit_steps, step_folds
+from laptime.estimate.learn.regressors import Candidate, fit_regressor
+from laptime.estimate.learn.selection import compare_candidates, cross_fit
 from laptime.estimate.learn.surroundings import surroundings_of
 from laptime.estimate.roofline.work import Work
 from laptime.estimate.table.mixed_units import check_stage_units, check_unit
@@ -74,8 +71,6 @@ UNTOLD = (
     "was not measured is asked as a name that was never seen"
 )
 UNCHECKED = "beyond the measured sizes bounds are wider, but this table has too few sizes to check them"
-USUAL = 0.95
-"""The level at which "wider than inside" is judged."""
 
 
 class FitSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -175,7 +170,7 @@ def fit_table(frame: pl.DataFrame, settings: FitSettings, *, threads: int = 0, b
         if question == "beyond" and by_growth:
             continue
         held = cross_fit(training, own_folds, best.candidate, seed=seed, parameters=parameters, workers=workers)
-        regressor = settled(fit_regressor(training, best.candidate, seed=seed, threads=threads, parameters=parameters))
+        regressor = fit_regressor(training, best.candidate, seed=seed, threads=threads, parameters=parameters).settled()
         measured, place = rows_of(held.configurations, configuration)
         ratios = np.log(times)[measured] - held.log_ms[place]
         by_group = question == "inside" and 1 < len(group_names) < FEW_GROUPS
@@ -194,7 +189,9 @@ def fit_table(frame: pl.DataFrame, settings: FitSettings, *, threads: int = 0, b
             by_question[question] = msgspec.structs.replace(
                 by_question[question],
                 checked=float(held.distances.max()),
-                checked_of={name: farthest(held, own_folds, name) for name in by_question[question].groups},
+                checked_of={
+                    name: farthest(held.distances, held.folds, own_folds, name) for name in by_question[question].groups
+                },
             )
         if question == "inside":
             usual = np.sort(ratios / (by_question[question].scale(held.distances[place])))
@@ -209,42 +206,18 @@ def fit_table(frame: pl.DataFrame, settings: FitSettings, *, threads: int = 0, b
             for column in dict.fromkeys(str(fold.column) for fold in own_folds):
                 held_levels = sum(fold.column == column for fold in own_folds)
                 notes.append(_promise(f"value of {column}", held_levels, column in by_question["level"].groups))
-        choices.append(_choice(best, ratios, own_folds, by_question[question], schema.sizes))
+        choices.append(chosen_regressor(best, ratios, own_folds, by_question[question], schema.sizes))
     if "inside" not in by_question:
         raise LaptimeError(
             f"{len(training)} different configurations are too few to hold any out; measure more of them"
         )
     if by_growth:
-        near = next(s for s in scores if s.question == "inside" and s.chosen)
-        far = next((s for s in scores if s.question == "beyond" and s.chosen), None)
-        steps = step_folds(some, names)
-        ways = near.candidate, Candidate(power=MIDDLE_POWER, residual="none") if far is None else far.candidate
-        regressor = settled(fit_regressor(training, ways[1], seed=seed, threads=threads, parameters=parameters))
-        seen = growth_of(training.rows, training.log_ms)
-        beyond = CalibratedRegressor(regressor, usual, NEAR, growth=seen)
-        if steps:
-            laws = cross_fit_steps(some, steps, *ways, seed=seed, parameters=parameters, workers=workers)
-            of_all = laws[0].configurations if sample is None else sample[laws[0].configurations]
-            measured, place = rows_of(of_all, configuration)
-            took = np.log(times)[measured]
-            over = [took - (found.log_ms + found.above)[place] for found in laws]
-            margins = [over_steps(one, found.folds[place], found.first) for one, found in zip(over, laws, strict=True)]
-            reaches = [float(bound(one, np.array([USUAL]))[0]) for one in margins]
-            law = int(np.argmin([found.above.mean() + one for found, one in zip(laws, reaches, strict=True)]))
-            ratios = took - laws[law].log_ms[place]
-            ways_up = by_direction(over[law], laws[law].folds[place], [str(fold.column) for fold, _ in steps])
-            beyond = msgspec.structs.replace(
-                beyond,
-                residuals=margins[law],
-                growth=LAWS[law](seen),
-                groups={name: own for name, own in ways_up.items() if name in schema.numeric},
-                checked=float(laws[law].distances.max()),
-                checked_of={name: farthest(laws[law], [fold for fold, _ in steps], name) for name in schema.numeric},
-            )
-            best = far or msgspec.structs.replace(near, question="beyond", name=ways[1].name)
-            choices.append(_choice(best, ratios, [fold for fold, _ in steps], beyond, schema.sizes))
-        else:
+        table = TrainedRows(training, sample, configuration, np.log(times), schema)
+        beyond, choice = beyond_by_growth(table, Refit(seed, threads, workers, parameters), scores, usual)
+        if choice is None:
             notes.append(UNCHECKED)
+        else:
+            choices.append(choice)
         by_question["beyond"] = beyond
     if not any(one.regressor.needs_work for one in by_question.values()):
         schema = msgspec.structs.replace(schema, work=None)
@@ -294,19 +267,6 @@ def _answer_lengths(frame: pl.DataFrame) -> Range | None:
     return Range(feature=TOKENS, low=float(counts.min()), high=float(counts.max()), distinct=len(counts))
 
 
-def farthest(held: HeldOut | Steps, folds: Sequence[Fold], column: str) -> float:
-    """How far outside rows lay that were held out by this column; 0 where none was."""
-    own = [number for number, fold in enumerate(folds) if fold.column == column]
-    return float(held.distances[np.isin(held.folds, own)].max(initial=0.0))
-
-
-def settled(regressor: Regressor) -> Regressor:
-    """A regressor as it will be after saving and loading, bit for bit."""
-    if regressor.trees is None:
-        return regressor
-    return msgspec.structs.replace(regressor, trees=regressor.trees.settled())
-
-
 def _fill_questions(by_question: dict[Question, CalibratedRegressor], floor: Floats, names: Sequence[str]) -> list[str]:
     """Fill the questions for which no row could be held out, and return notes that say so.
 
@@ -348,27 +308,6 @@ def _promise(new: str, held: int, given: bool) -> str:
     return (
         f"{what} is bounded by what {held} held-out ones show, taken as normally distributed, and gets no bound where "
         f"they differ too much. Without that assumption {held} could promise {100 * held / (held + 1):.0f} % at most"
-    )
-
-
-def _choice(
-    best: Score, ratios: Floats, folds: Sequence[Fold], chosen: CalibratedRegressor, names: list[str]
-) -> ChosenRegressor:
-    """ratios: log(measured / predicted) of the single calls that were held out, by the winner alone."""
-    terms = chosen.regressor.terms
-    written = (
-        []
-        if terms is None
-        else [f"{rate:.4g} * {name}" for rate, name in zip(terms.rates, terms.terms.names(names), strict=True)]
-    )
-    return ChosenRegressor(
-        question=best.question,
-        candidate=best.name,
-        error=float(np.mean(np.abs(ratios))),
-        folds=[fold.what for fold in folds],
-        residuals=len(ratios),
-        spread=chosen.spread,
-        terms=written,
     )
 
 

@@ -169,3 +169,12 @@ def split(training: Training, fold: Fold) -> tuple[Training, Encoded]:
     for column in range(codes.shape[1]):
         codes[~np.isin(codes[:, column], kept.rows.codes[:, column]), column] = UNSEEN
     return kept, Encoded(held.numeric, codes, held.work)
+
+
+def farthest(distances: Floats, numbers: Ints, folds: Sequence[Fold], column: str) -> float:
+    """How far outside rows lay that were held out by this column; 0 where none was.
+
+    numbers: the fold of each row.
+    """
+    own = [number for number, fold in enumerate(folds) if fold.column == column]
+    return float(distances[np.isin(numbers, own)].max(initial=0.0))

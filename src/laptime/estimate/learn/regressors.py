@@ -88,6 +88,10 @@ class Regressor(msgspec.Struct, frozen=True, kw_only=True):
             total += self.trees.log_ms(seen, guide, threads=threads)
         return total
 
+    def settled(self) -> Regressor:
+        """The same as it will be after saving and loading, bit for bit."""
+        return self if self.trees is None else msgspec.structs.replace(self, trees=self.trees.settled())
+
 
 class Training(msgspec.Struct, frozen=True):
     """Configurations to fit on: unique rows, the median log time of each, how often each was measured."""
