@@ -475,3 +475,10 @@ def test_a_host_that_waits_again_and_again_within_a_step_is_said_to() -> None:
     many, few = (analyse(build(*run(ops).all)).headline for ops in (step, [*step[::3] * 2, Op("sync"), *step[2::3]]))
     assert "the host can't launch fast enough, and waits for the GPU 12 times in a step" in many
     assert "waits for the GPU" not in few
+
+
+def test_scans_of_a_state_space_are_not_called_attention() -> None:
+    layer = [("rms_norm", 4_000), ("gemm_in", 60_000), ("_selective_scan_fwd_kernel", 80_000), ("gemm_out", 40_000)]
+    step = decoder(24, layer, [("embedding", 3_000)], [("argmax", 3_000)])
+    busy = analyse(build(*host_bound([step] * 5, launch_ns=100, host=[]).all)).headline
+    assert "its time goes to GEMM (54 %) and linear attention or scans (43 %)" in busy

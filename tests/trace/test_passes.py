@@ -99,6 +99,14 @@ def test_a_prefill_is_known_by_the_layers_of_the_steps_behind_it() -> None:
     assert (prefill.layers.count, prefill.method, prefill.unsure) == (16, "layers", False)
 
 
+def test_chunks_of_a_prefill_are_counted() -> None:
+    """A long prompt goes through the model in four chunks before the first token is chosen."""
+    rows, _ = engine(*[ENTRY, PREFILL] * 4, CHOICE)
+    prefill = passes(rows)["prefill"]
+    assert (prefill.count, prefill.method) == (4, "layers")
+    assert prefill.advice.startswith("The middle one of 4 passes of prefill takes")
+
+
 def test_a_graph_of_the_prefill_lies_in_its_range() -> None:
     rows, _ = engine(ENTRY, PREFILL, CHOICE)
     prefill = passes(rows)["prefill"]

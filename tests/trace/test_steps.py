@@ -780,3 +780,40 @@ def test_a_range_that_names_no_step_is_hedged_by_its_true_reason() -> None:
         "work is no name of a step: its ranges hold most kernels, and may be a part of a step",
     ]
     assert "unlike" not in " ".join(assumed for row in analysis.whatif for assumed in row.assumptions)
+
+
+def test_passes_with_long_waits_between_them_are_no_layers() -> None:
+    """A rollout: the environment works for 1 ms after each of 16 small forward passes, then the policy is trained."""
+    rollout = [Op("launch", 9_000, name=name) for name in ("gemm_a", "tanh_a", "gemm_b", "tanh_b", "multinomial")]
+    rollout += [Op("sync"), Op("work", 1_000_000)]
+    training = [Op("launch", 30_000, name=f"gemm_{i}") for i in range(30)] + [Op("launch", 40_000, name="FusedAdam")]
+    analysis = analyse(build(*run([*rollout * 16, *training, Op("sync")], 5).all))
+    assert (analysis.steps.count, analysis.steps.kernels_per_step) == (5, 16 * 5 + 31)
+    assert analysis.steps.layers is None
+    assert "layers" not in analysis.advice
+    close = [op for op in rollout if op.kind == "launch"] * 16
+    assert analyse(build(*run([*close, *training, Op("sync")], 5).all)).steps.layers is not None
+
+
+def test_steps_whose_layers_run_other_experts_each_time_go_from_embedding_to_token() -> None:
+    """A loop over the experts that were hit: no two steps have the same number of kernels."""
+    generator, steps_kernels = random.Random(3), []
+    for _ in range(12):
+        kernels = named("indexSelect_embedding")
+        for _ in range(8):
+            kernels += named("rms_norm gemm_qkv flash_fwd gemm_o rms_norm gemm_router topk_softmax")
+            kernels += named("index_expert gemm_up silu_mul gemm_down index_add") * generator.randint(3, 8)
+        steps_kernels.append([*kernels, *named("gemm_head argmax")])
+    steps = steps_of(host_bound(steps_kernels, between_ns=30_000))
+    assert (steps.method, steps.count) == ("period", 12)
+    assert steps.kernels_per_step in {len(kernels) for kernels in steps_kernels}
+    assert steps.attention_kernels == 8
+
+
+def test_tokens_that_come_oftener_than_chunks_of_a_prefill_are_the_steps() -> None:
+    chunk = decoder(8, named("norm gemm_qkv flash_prefill gemm_o norm gemm_up silu gemm_down"), HEAD[:1])
+    token = decoder(
+        8, named("norm gemv_qkv splitkv_attn combine_attn gemv_o norm gemv_up silu gemv_down"), HEAD[:1], HEAD[1:]
+    )
+    steps = steps_of(host_bound([*[chunk] * 6, *[token] * 20], between_ns=9_000))
+    assert (steps.count, steps.kernels_per_step) == (20, len(token))

@@ -19,6 +19,11 @@ FEW = 0.1
 """A kernel that runs less often than this share of the most frequent one is no kind of layer."""
 
 
+def is_linear(name: str) -> bool:
+    """Whether a kernel mixes tokens without attention's square: linear attention, or the scan of a state space."""
+    return _LINEAR.search(name) is not None
+
+
 def attention_kinds(names: Int32, strings: Sequence[str]) -> list[AttentionKind]:
     """The attention kernels of a step, most frequent first.
 
@@ -33,7 +38,7 @@ def attention_kinds(names: Int32, strings: Sequence[str]) -> list[AttentionKind]
     forward = {name: count for name, count in found.items() if not _BACKWARD.search(name)} or dict(found)
     kinds: list[AttentionKind] = []
     for name, count in sorted(forward.items(), key=lambda row: (-row[1], row[0])):
-        linear = _LINEAR.search(name) is not None
+        linear = is_linear(name)
         known = any(kind.kernels == count and kind.linear == linear for kind in kinds)
         if not known and (not kinds or (count > 1 and count >= FEW * kinds[0].kernels)):
             kinds.append(AttentionKind(name=short_name(name), kernels=count, linear=linear))

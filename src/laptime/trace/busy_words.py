@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from laptime.trace.attention_kinds import is_linear
 from laptime.trace.plain_names import plain
 from laptime.trace.result import CopyTime, DeviceTimes, Kernel
 
@@ -68,7 +69,9 @@ def where_busy(device: DeviceTimes, kernels: list[Kernel]) -> str:
     beside = (device.kernel_busy_ns or 0) / (shares * device.busy_ns) if shares and device.kernel_busy_ns else 1.0
     for kernel in kernels:
         if kernel.device == device.device:
-            families[kernel.family] = families.get(kernel.family, 0.0) + kernel.share * beside
+            scans = kernel.family == "attention" and is_linear(kernel.name)
+            kind = "linear attention or scans" if scans else kernel.family
+            families[kind] = families.get(kind, 0.0) + kernel.share * beside
     communicates = families.pop("collective", 0.0)
     if communicates:
         row = next((row for row in device.busy if row.kind == "communication"), None)

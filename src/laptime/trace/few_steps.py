@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 
 from laptime.trace.kernel_names import family
@@ -9,6 +11,7 @@ from laptime.trace.layers import alternates, layers_per_unit
 from laptime.trace.read.distinct import each_once
 from laptime.trace.read.timeline import Int64
 from laptime.trace.repeats import EXACT, LEAST_PERIOD, Tokens, cyclic_run, longest_run
+from laptime.trace.result import SURE
 from laptime.trace.step_cuts import APART, LEAST_STEPS, MOST, MOSTLY, Cuts
 
 FORWARD = 50_000
@@ -22,6 +25,18 @@ NO_LAYERS = 0.6
 
 PARTING_NS = 1_000_000
 """A wait longer than this parts a single step from what ran before and after it."""
+
+UNLIKE_SIZES, TAIL = 0.5, 0.1
+"""How far the kernels of steps of one kind may be from their usual number, and how many may come between two of them,
+as shares of that number."""
+
+_EMBEDS = re.compile(
+    r"(?<!rotary)(?<!rotary_)(?<!rotary_pos_)embedding(?!.*(?:backward|grad))|index_?select|vectorized_gather",
+    re.IGNORECASE,
+)
+_CHOOSES = re.compile(
+    r"arg_?max|multinomial|(?<!up)(?<!up_)(?<!down)(?<!down_)(?<!sub)(?<!re)(?<!grid)(?<!grid_)sampl", re.IGNORECASE
+)
 
 WAIT_NS = 50_000
 """A shorter wait parts no steps of equal layers."""
@@ -91,6 +106,40 @@ def by_waits(tokens: Tokens, before_ns: Int64, copies_ns: Int64) -> Cuts | None:
         return None
     starts = begins.astype(np.int64)
     return Cuts("period", round(1 - 1 / (1 + len(starts)), 3), starts, starts + size)
+
+
+def by_tokens(tokens: Tokens, strings: tuple[str, ...]) -> Cuts | None:
+    """Steps that hold unlike numbers of kernels, as where each layer runs other experts: from embedding to token.
+
+    An embedding's kernel begins each of them, and a kernel that chooses a token ends it: both come as often, in turns,
+    and little comes between a token and the next embedding.
+
+    Args:
+        tokens: name id of each kernel in start order.
+        strings: the names.
+    """
+    names, counts = np.unique(tokens, return_counts=True)
+    often = [int(name) for name, count in zip(names, counts, strict=True) if LEAST_STEPS <= count <= len(tokens) // 8]
+    begins = [name for name in often if _EMBEDS.search(strings[name])]
+    ends = [name for name in often if _CHOOSES.search(strings[name]) and name not in begins]
+    best: Cuts | None = None
+    for begin in begins:
+        first = np.flatnonzero(tokens == begin)
+        for end in ends:
+            last = np.flatnonzero(tokens == end)
+            last = last[last > first[0]]
+            if len(first) != len(last) or (first >= last).any() or (first[1:] <= last[:-1]).any():
+                continue
+            size = last + 1 - first
+            between = first[1:] - last[:-1] - 1
+            near = np.abs(size - np.median(size)) <= UNLIKE_SIZES * np.median(size)
+            if between.max(initial=0) > TAIL * np.median(size) or size.sum() < MOSTLY * len(tokens):
+                continue
+            confidence = round((1 - 1 / (1 + len(first))) * float(near.mean()), 3)
+            stop = np.concatenate([first[1:], last[-1:] + 1]).astype(np.int64)
+            if confidence >= SURE and (best is None or confidence > best.confidence):
+                best = Cuts("period", confidence, first.astype(np.int64), stop)
+    return best
 
 
 def by_two(tokens: Tokens) -> Cuts | None:

@@ -6,6 +6,7 @@ import numpy as np
 
 from laptime.trace.kernel_names import family
 from laptime.trace.read.distinct import each_once
+from laptime.trace.read.timeline import Int64
 from laptime.trace.repeats import EXACT, LEAST_PERIOD, RepeatRun, Tokens, cyclic_run, hashes, longest_run, run_at
 from laptime.trace.result import Layers
 
@@ -14,6 +15,9 @@ LEAST_PASS = 6
 
 LAYERS_HOLD = frozenset({"GEMM", "GEMV", "attention", "convolution", "moe", "norm", "other"})
 """Families of which a layer has one: it multiplies, or its kernels are not known."""
+
+PARTING_NS, TIMES_WITHIN = 200_000, 5
+"""A wait that is longer than this, and so many times as long as any other in a unit, comes before no layer."""
 
 EDGE_LAYERS = 2
 """Repeated units at a step's ends that may differ from the others and are layers all the same."""
@@ -26,17 +30,25 @@ def alternates(step: Tokens, run: RepeatRun) -> bool:
     return any(np.count_nonzero(part[:-lag] == part[lag:]) >= EXACT * (len(part) - lag) for lag in lags)
 
 
-def find_layers(step: Tokens, strings: tuple[str, ...]) -> tuple[Layers | None, RepeatRun] | None:
-    """The layers of one step's kernel names (ids into strings), or None when nothing in it repeats.
+def find_layers(
+    step: Tokens, strings: tuple[str, ...], idle_ns: Int64 | None = None
+) -> tuple[Layers | None, RepeatRun] | None:
+    """The layers of one step's kernel names, or None when nothing in it repeats.
 
     Layers are None beside their run when the step's attention kernels say that it has layers of several kinds: the
-    longest run of equal ones is not their number. Or when the run has too few kernels to be a layer's.
+    longest run of equal ones is not their number. Or when the run has too few kernels to be a layer's, or long waits
+    part its units.
+
+    Args:
+        step: each kernel's name, an index into strings.
+        strings: the names.
+        idle_ns: how long the device was idle right before each kernel, where that is known.
     """
     run = longest_run(step)
     if run is None:
         return None
     run = _aligned(step, run)
-    if alternates(step, run):
+    if alternates(step, run) or (idle_ns is not None and _parted(run, idle_ns)):
         return None, run
     part = step[run.start : run.start + run.period * run.count]
     identical = _identical_units(part, run.period)
@@ -95,6 +107,13 @@ def _beside(step: Tokens, run: RepeatRun, unit: Tokens) -> int:
         if found is not None and np.array_equal(np.sort(part[found.start : found.start + run.period]), np.sort(unit)):
             more += found.count
     return more
+
+
+def _parted(run: RepeatRun, idle_ns: Int64) -> bool:
+    """Whether a long wait comes before each unit, and none within it: whole passes, between which the host works."""
+    units = idle_ns[run.start : run.start + run.period * run.count].reshape(run.count, run.period)
+    within = np.median(units[:, 1:], axis=0).max(initial=0)
+    return bool(np.median(units[1:, 0]) > max(PARTING_NS, TIMES_WITHIN * within))
 
 
 def _layers_by_attention(step: Tokens, unit: Tokens, per_unit: int, strings: tuple[str, ...]) -> int:

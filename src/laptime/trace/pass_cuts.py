@@ -36,7 +36,7 @@ _PROJECTOR_MODULE = re.compile(r"nn\.Module: \w*(?:Projector|Connector|PatchMerg
 _MODULE = "nn.Module: "
 _TRAINS = re.compile(r"^(?:autograd::engine|Optimizer\.(?:step|zero_grad))")
 
-_EMBEDS = re.compile(r"embedding|index_?select|vectorized_gather", re.IGNORECASE)
+_EMBEDS = re.compile(r"(?<!rotary)(?<!rotary_)(?<!rotary_pos_)embedding|index_?select|vectorized_gather", re.IGNORECASE)
 _MERGES = re.compile(r"masked_?scatter", re.IGNORECASE)
 """The kernel that puts the images' features between the tokens': an encoder's pass lies before it."""
 _CHOOSES = re.compile(r"arg_?max|sampl|multinomial|top_?[kp](?!_?gating)", re.IGNORECASE)
@@ -80,11 +80,12 @@ def pass_cuts(timeline: GpuTimeline, kernels: Int64, launched: Int64, frame: Ste
     for stage in ("vision", "prefill"):
         if not any(cut.stage == stage for cut in cuts):
             cuts += [cut for cut in modules if cut.stage == stage]
+    layered = []
     for cut in _by_layers(timeline, kernels, launched, frame):
         taken = ("vision", "encoder") if cut.stage == "encoder" else (cut.stage,)
         if not any(known.stage in taken or _overlap(known, cut) for known in cuts):
-            cuts.append(cut)
-    return sorted(cuts, key=lambda cut: cut.start)
+            layered.append(cut)
+    return sorted([*cuts, *layered], key=lambda cut: cut.start)
 
 
 def _overlap(one: PassCut, other: PassCut) -> bool:
@@ -244,10 +245,27 @@ def _by_layers(timeline: GpuTimeline, kernels: Int64, launched: Int64, frame: St
     stop = next((i + 1 for i in range(end, min(end + NEAR, first)) if family(names[i]) in ("GEMM", "GEMV")), end)
     step = {strings[name] for name in each_once(activities.name[frame.modal_rows]).tolist()}
     sure = 1.0 if decode is not None or any(_CHOOSES.search(name) for name in step) else SURE
-    cuts = [PassCut(stage="prefill", method="layers", start=start, stop=stop, confidence=sure)]
+    spans = [*_alike_before(runs, names), (start, stop)]
+    cuts = [PassCut(stage="prefill", method="layers", start=a, stop=b, confidence=sure) for a, b in spans]
     if earlier is not None:
         cuts.insert(0, _encoder(timeline, kernels, launched, names, earlier, merged[-1] - 1 if merged else earlier[2]))
     return cuts
+
+
+def _alike_before(runs: list[tuple[int, int, int]], names: list[str]) -> list[tuple[int, int]]:
+    """Passes of as many layers right before the last one, each from its embedding on: chunks of a long prompt."""
+    found: list[tuple[int, int]] = []
+    for i in range(len(runs) - 2, -1, -1):
+        count, begin, end = runs[i]
+        following = next((k for k in range(runs[i + 1][1] - 1, end - 1, -1) if _EMBEDS.search(names[k])), None)
+        before = runs[i - 1][2] if i else 0
+        own = next((k for k in range(begin - 1, before - 1, -1) if _EMBEDS.search(names[k])), None)
+        if count != runs[-1][0] or following is None or own is None:
+            break
+        if max(following - end, begin - own) > NEAR:
+            break
+        found.insert(0, (own, following))
+    return found
 
 
 def _encoder(

@@ -135,9 +135,10 @@ def _step_level(tokens: Tokens, strings: tuple[str, ...]) -> tuple[int, bool, bo
         layered = run is not None and (marked or (run.count > LEAST_COUNT and whole))
         judged.append((level, layered, marked))
     for want_mark in (True, False):
-        for level, layered, marked in judged:
-            if layered and (marked or not want_mark):
-                return level.period, True, marked
+        fitting = [(level, marked) for level, layered, marked in judged if layered and (marked or not want_mark)]
+        if fitting:
+            level = _more_often(fitting[0][0], [level for level, _ in fitting[1:]])
+            return level.period, True, {one.period: marked for one, marked in fitting}[level.period]
     flat = [(level, marked) for level, layered, marked in judged if marked and level.covered >= 0.3 * len(tokens)]
     if flat:
         return flat[0][0].period, False, True
@@ -161,6 +162,15 @@ def _step_level(tokens: Tokens, strings: tuple[str, ...]) -> tuple[int, bool, bo
         level.period for level in candidates if level.period >= LEAST_FLAT and _holds_throughout(tokens, level.period)
     ]
     return (exact[0], False, False) if exact else None
+
+
+def _more_often(level: RepeatLevel, longer: list[RepeatLevel]) -> RepeatLevel:
+    """The level itself, or a longer one that holds elsewhere, twice as often: not a prefill's chunks, but tokens."""
+    for other in longer:
+        both = sum(max(min(b, d) - max(a, c), 0) for a, b in level.intervals for c, d in other.intervals)
+        if both < (1 - MOST) * level.covered and other.repeats >= 2 * level.repeats and other.covered >= level.covered:
+            level = other
+    return level
 
 
 def _with_words(tokens: Tokens, strings: tuple[str, ...], words: re.Pattern[str]) -> npt.NDArray[np.bool_]:

@@ -18,7 +18,7 @@ from laptime.trace.attention_kinds import attention_kinds
 from laptime.trace.causes import GapCauses, cause_times
 from laptime.trace.completeness import kernel_launches, unanswered
 from laptime.trace.durations import overlong
-from laptime.trace.few_steps import by_forward, by_two, by_waits
+from laptime.trace.few_steps import by_forward, by_tokens, by_two, by_waits
 from laptime.trace.gaps import DeviceGaps, covered_ns, union_ns
 from laptime.trace.layers import find_layers
 from laptime.trace.read.distinct import each_once
@@ -160,6 +160,8 @@ def _cuts(timeline: GpuTimeline, kernels: Int64, launched: Int64) -> Cuts | None
     periodic = by_period(tokens, timeline.strings, before)
     if periodic is not None and np.any(np.diff(replay[periodic.start]) == 0) and replay[periodic.start].max() >= 0:
         periodic = None  # what repeats inside one graph replay is a layer, not a step
+    if periodic is not None and int((periodic.stop - periodic.start).sum()) < LEAST_SHARE * len(kernels):
+        periodic = None
     if certain:
         if periodic is not None and periodic.confidence >= SURE:
             return periodic
@@ -170,8 +172,9 @@ def _cuts(timeline: GpuTimeline, kernels: Int64, launched: Int64) -> Cuts | None
             return periodic
     loaded = by_loader(timeline, kernels, launched[kernels])
     waited = None if loaded is not None else by_waits(tokens, before, _copies_ns(activities, kernels))
-    if loaded is not None or waited is not None or periodic is not None:
-        return loaded or waited or periodic
+    told = None if loaded is not None or waited is not None else by_tokens(tokens, timeline.strings)
+    if loaded is not None or waited is not None or told is not None or periodic is not None:
+        return loaded or waited or told or periodic
     return (
         by_ranges(timeline, kernels, launched[kernels], strict=False)
         or by_two(tokens)
@@ -238,6 +241,15 @@ def _spoiled(timeline: GpuTimeline, start: Int64, end: Int64) -> npt.NDArray[np.
     return own if spoiled.all() else spoiled
 
 
+def _idle_before(gaps: DeviceGaps, activities: Activities, kernels: Int64) -> Int64:
+    """How long a device did nothing between each of some kernels and the ones before it."""
+    start, reach = activities.start_ns[kernels], np.maximum.accumulate(activities.end_ns[kernels])
+    if len(gaps.gap_start_ns) == 0:
+        return np.zeros(len(start), dtype=np.int64)
+    until = np.concatenate([start[:1], np.minimum(reach[:-1], start[1:])])
+    return covered_ns(gaps.gap_start_ns, gaps.gap_end_ns, until, start)
+
+
 def measured(
     timeline: GpuTimeline, gaps: DeviceGaps, launched: Int64, causes: GapCauses, kernels: Int64, cuts: Cuts
 ) -> StepFrame:
@@ -290,7 +302,8 @@ def measured(
     pure = step_kernels[activities.kind[step_kernels] == Activity.KERNEL]
     hidden = len(pure) != len(step_kernels)  # a whole graph is one row
     kinds = [] if hidden else attention_kinds(activities.name[pure], timeline.strings)
-    layers = None if hidden else find_layers(activities.name[pure].astype(np.int64), timeline.strings)
+    waits = _idle_before(gaps, activities, step_kernels)
+    layers = None if hidden else find_layers(activities.name[pure].astype(np.int64), timeline.strings, waits)
     call = launched[rows]
     linked = call >= 0
     launches = len(each_once(call[linked])) if linked.mean() >= 0.95 else None
