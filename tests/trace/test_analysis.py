@@ -7,6 +7,7 @@ import json
 import os
 import sqlite3
 from collections import Counter
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -157,6 +158,22 @@ def test_two_traces_are_compared_kernels_first() -> None:
     stepless = analyse(build(*engines.host_bound([[("gemm", 9_000)]] * 30).all))
     assert compare(a, stepless).headline.endswith("; no steps are known in B, so their work may differ")
     assert "no steps are known in either" in compare(stepless, stepless).headline
+
+
+def test_kernels_outside_usual_steps_dont_change_what_a_step_is_compared_by() -> None:
+    """The first step ran at a slow clock: its kernels took ten times as long."""
+    step = engines.published_step()
+    slow = engines.host_bound([[(name, 10 * duration) for name, duration in step]], annotate="ProfilerStep#{}")
+    usual = engines.host_bound([step] * 8, start_ns=slow.ranges[0].end_ns + 40_000, annotate="ProfilerStep#{}")
+    begun = len(slow.calls)
+    calls, work = (
+        [replace(row, correlation=row.correlation + begun) for row in rows] for rows in (usual.calls, usual.activities)
+    )
+    a = analyse(build(work, calls, usual.ranges))
+    b = analyse(build(slow.activities + work, slow.calls + calls, slow.ranges + usual.ranges))
+    assert b.kernels[0].mean_ns > 1.5 * a.kernels[0].mean_ns
+    assert compare(a, b).kernel_sums[0].delta == pytest.approx(0, abs=a.steps.busy_ns // 100)
+    assert sum(kernel.step_ns for kernel in b.kernels) == pytest.approx(b.steps.kernel_ns, rel=0.01)
 
 
 TIMES = st.integers(0, 2_000)

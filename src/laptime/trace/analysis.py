@@ -150,7 +150,7 @@ def answer(
     passes = [] if main is None else traced_passes(timeline, main, stage_ms)
     kernels = []
     for view in of:
-        kernels += rank(timeline, view.gaps, frame.modal_rows if view.gaps.device == frame.steps.device else None)
+        kernels += rank(timeline, view.gaps, frame if view.gaps.device == frame.steps.device else None)
     kernels.sort(key=lambda kernel: -kernel.total_ns)
     found = None
     if main is not None:

@@ -36,7 +36,7 @@ class Pair(msgspec.Struct, frozen=True):
 class KernelPair(msgspec.Struct, frozen=True):
     """One kernel's time in both traces, 0 where it doesn't run.
 
-    Per step it is the kernel's mean over the whole trace times its count in the modal step.
+    Per step it is the kernel's mean in usual steps times its count in the modal step.
     """
 
     name: str
@@ -182,7 +182,8 @@ def _kernels(a: TraceAnalysis, b: TraceAnalysis, *, per_step: bool) -> list[Kern
             return 0.0, 0.0
         if per_step:
             count = kernel.per_step or 0
-            return kernel.total_ns / kernel.count * count, count
+            mean_ns = kernel.total_ns / kernel.count
+            return mean_ns * count if kernel.step_ns is None else kernel.step_ns, count
         return kernel.total_ns, kernel.count
 
     pairs = []

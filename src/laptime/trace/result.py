@@ -165,6 +165,7 @@ class Kernel(msgspec.Struct, frozen=True, kw_only=True):
     p50_ns: int  # durations that occur: half and 95 % of all launches last no longer
     p95_ns: int
     max_ns: int
+    step_ns: int | None = None  # its time in a step: per_step times its mean in usual steps
     flop_per_second: float | None = None  # where the shapes of all its launches were recorded
     bytes_per_second: float | None = None  # of what must move at least
     of_peak: float | None = None  # the least time by the card's peaks over the measured time

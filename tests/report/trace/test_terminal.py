@@ -88,8 +88,8 @@ def test_a_comparison_says_points_and_why_sums_and_busy_differ() -> None:
     text = console.file.getvalue().replace("\xa0", " ")  # type: ignore[attr-defined]
     (row,) = [line for line in text.splitlines() if line.strip().startswith("utilisation")]
     assert row.split()[-2] == "points"
-    assert "mean time over all of the trace" in text
-    assert "mean time over all of the trace" in comparison_page(comparison)
+    assert "mean time in usual steps" in text
+    assert "mean time in usual steps" in comparison_page(comparison)
     assert not re.search(r"[( ]-\d", text), "one minus sign"
 
 

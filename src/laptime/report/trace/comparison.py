@@ -18,7 +18,7 @@ from laptime.report.trace.words import CAUSES, ms_column
 from laptime.trace.comparison import Pair, TraceComparison
 
 KERNEL_SUMS_PER_STEP = (
-    "Kernel sums: each kernel's mean time over all of the trace, times its count in a step; gaps and busy are of one"
+    "Kernel sums: each kernel's mean time in usual steps, times its count in a step; gaps and busy are of one"
     " real step, the one with the median time. So the two differ a little, also where no kernels overlap."
 )
 """Why kernel sums are not the busy time of a step."""
