@@ -1,7 +1,8 @@
 """What the verbs of the command line do, as functions with the same words. They return values and print nothing.
 
 Every result goes to laptime.show (a report in the terminal), laptime.page (HTML) and laptime.to_json. Imports stand in
-the functions, so that `import laptime` stays fast and what reads needs no torch.
+the functions, so that `import laptime` stays fast and what reads needs no torch. The file is long because it is the
+one door: signatures, overloads and docstrings are most of it.
 """
 
 from __future__ import annotations

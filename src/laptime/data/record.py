@@ -1,7 +1,8 @@
 """The vocabulary as typed values: what was measured, under what, and what was noticed.
 
 All times are milliseconds (`*_ms`, float). They are converted from integer nanoseconds, so a sum over the
-stages of a sample closes to the nanosecond; `StageTimes.closes` checks it.
+stages of a sample closes to the nanosecond; `StageTimes.closes` checks it. Whoever reads a run needs all of these
+types, so they stand in one file.
 """
 
 from __future__ import annotations

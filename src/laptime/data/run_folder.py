@@ -10,6 +10,7 @@
 
 A line counts once its newline is on the disk. A process killed in the middle of a write leaves a tail without
 one: readers leave it out and name the file in `Run.dropped_tails`. One run at a time is written to a folder.
+Reading and writing stand in one file because both keep to this.
 """
 
 from __future__ import annotations
