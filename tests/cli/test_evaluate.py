@@ -76,7 +76,7 @@ def test_a_table_is_held_out_in_turns(folder, capsys, monkeypatch):
         (["EST", "TABLE", "--bandwidth-gb-s", "4000", "--tflop-s", "700"], "fitted already"),
         (["TABLE", *COLUMNS, "--bandwidth-gb-s", "4000"], "go together"),
         (["TABLE", "TABLE"], "holds no estimator"),
-        (["TABLE"], "--target COL is needed"),
+        (["TABLE"], "--target is needed: the column"),
         (["TABLE", *COLUMNS, "--splits", "all"], "--splits all"),
         (["TABLE", *COLUMNS, "--size", "volume", "--splits", "largest"], "volume"),
         (["TABLE", *COLUMNS, "--confidence", "x"], "--confidence x"),

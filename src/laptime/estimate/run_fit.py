@@ -227,15 +227,13 @@ def device_rates(bandwidth_gb_s: float | None, tflop_s: float | None) -> Rates |
 def chosen_columns(frame: polars.DataFrame, target: str | None, options: FitOptions) -> Columns:
     """Which column plays which part. Raises LaptimeError for a name that is missing or needed."""
     if target is None:
-        raise LaptimeError(
-            f"`target` COL is needed: which column to predict (the table has {', '.join(frame.columns[:12])})"
-        )
+        raise LaptimeError(f"`target` is needed: the column to predict (the table has {', '.join(frame.columns[:12])})")
     require_columns(frame, [target])
     if options.features or options.categorical:
         return Columns(target, options.features, options.categorical, options.group)
     if not is_run_frame(frame):
         others = ", ".join(name for name in frame.columns if name != target)
-        raise LaptimeError(f"`features` a,b,c is needed: the columns that {target} depends on, of {others}")
+        raise LaptimeError(f"`features` is needed: the columns that {target} depends on, of {others}")
     chosen = position_columns(frame) if target == BY_POSITION else run_columns(frame, target)
     return Columns(target, chosen.features, chosen.categorical, options.group or chosen.group)
 
