@@ -58,6 +58,36 @@ def test_kernels_without_a_duration_leave_open_why_it_waits() -> None:
     assert "zero-durations" not in codes(analyse(build(short, calls)))
 
 
+def test_work_whose_time_was_not_taken_is_left_out(tmp_path: Path) -> None:
+    """Two of 100 kernels start and end at 0, ten minutes before the others."""
+    activities, calls = a_run(shift=600_000_000_000, step=20_000)
+    lost = [replace(row, start_ns=0, end_ns=0) if i in (40, 41) else row for i, row in enumerate(activities)]
+    analysis = read_trace(write_nsys(tmp_path / "t.sqlite", lost, calls))
+    assert (analysis.integrity.verdict, codes(analysis)["zero-timestamps"]) == ("partial", ("severe", 2))
+    whole = analyse(build([row for i, row in enumerate(activities) if i not in (40, 41)], calls))
+    assert (analysis.devices[0].span_ns, analysis.devices[0].busy_ns) == (
+        whole.devices[0].span_ns,
+        whole.devices[0].busy_ns,
+    )
+    assert "600000" not in analysis.headline
+
+
+@pytest.mark.parametrize(
+    ("name", "head", "said"),
+    [
+        ("a.ncu-rep", b"NVR\0", "an Nsight Compute report"),
+        ("a.jsonl", b'{"Type":48,"CudaEvent":{"startNs":"1"}}\n', "Nsight Systems' JSON lines"),
+        ("a.json.zst", b"\x28\xb5\x2f\xfd", "compressed by Zstandard"),
+        ("a.json.xz", b"\xfd7zXZ\0", "compressed by xz"),
+    ],
+)
+def test_files_of_other_kinds_are_named(tmp_path: Path, name: str, head: bytes, said: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(head * 9)
+    with pytest.raises(LaptimeError, match=said):
+        read_timeline(path)
+
+
 def test_lost_kernels_may_hide_the_steps() -> None:
     activities, calls = a_run(step=20_000)
     named = [replace(row, name=f"k{i * i % 101}") for i, row in enumerate(activities)]

@@ -26,7 +26,7 @@ FEW = 0.05
 SHORT_SPAN = 0.05
 """A device that worked within so small a share of the traced time is said to."""
 
-LEFT_OUT = ("unreadable-events", "untimed-events", "negative-durations")
+LEFT_OUT = ("unreadable-events", "untimed-events", "negative-durations", "zero-timestamps")
 """What readers note where they leave events out."""
 
 IDLE_NS = 100_000

@@ -6,13 +6,14 @@ import re
 from collections.abc import Iterator
 
 import numpy as np
-from msgspec.structs import replace
+import numpy.typing as npt
+from msgspec.structs import asdict, replace
 
 from laptime.data.finding import Finding
 from laptime.trace.kernel_names import communicates
 from laptime.trace.lanes import by_lane
 from laptime.trace.read.distinct import each_once
-from laptime.trace.read.timeline import Activity, GpuTimeline, Int64
+from laptime.trace.read.timeline import Activities, Activity, GpuTimeline, Int64
 
 SWALLOWED = 8
 """A kernel that holds this many later kernels of its own stream from start to end has an impossible duration."""
@@ -48,9 +49,11 @@ _WAITS_FOR_ALL = re.compile(r"(?:Device|Ctx)Synchronize")
 def bounded(timeline: GpuTimeline) -> GpuTimeline:
     """The timeline with impossible durations cut where the stream's next work begins, by when they had ended.
 
+    Work whose times were not taken is left out, with a finding.
     Only where the rest of the stream runs one after the other: elsewhere the file's times stay as they are. The last
     work of all is cut where the host's wait for the whole device returned.
     """
+    timeline = _timed(timeline)
     rows, end_ns = _on_serial_streams(timeline)
     last = doubtful(timeline)
     waited_ns = _waited_for(timeline, last)
@@ -63,6 +66,31 @@ def bounded(timeline: GpuTimeline) -> GpuTimeline:
     ends = a.end_ns.copy()
     ends[rows] = end_ns
     return replace(timeline, activities=replace(a, end_ns=ends), cut=(*timeline.cut, *cut))
+
+
+def untimed(activities: Activities) -> npt.NDArray[np.bool_]:
+    """Activities at time 0 in a capture whose clock is far from it: the profiler could not take their times.
+
+    CUPTI writes a start and an end of 0 then. Work that lasts, from a start of 0 on, may be the trace's first.
+    """
+    zero: npt.NDArray[np.bool_] = activities.start_ns == 0
+    if zero.any() and not zero.all():
+        first, last = int(activities.start_ns[~zero].min()), int(activities.end_ns[~zero].max())
+        if first > last - first:
+            return zero
+    return np.zeros(len(zero), dtype=np.bool_)
+
+
+def _timed(timeline: GpuTimeline) -> GpuTimeline:
+    lost = untimed(timeline.activities)
+    lost &= timeline.activities.end_ns == 0
+    if not lost.any():
+        return timeline
+    columns = {name: column[~lost] if len(column) else column for name, column in asdict(timeline.activities).items()}
+    count = int(np.count_nonzero(lost))
+    message = "activities have a start of 0, which means not measured: they are left out"
+    finding = Finding(code="zero-timestamps", severity="severe", message=message, count=count)
+    return replace(timeline, activities=Activities(**columns), findings=(*timeline.findings, finding))
 
 
 def overlong(timeline: GpuTimeline) -> Int64:

@@ -22,7 +22,7 @@ from laptime.trace.completeness import (
     short_device_span,
 )
 from laptime.trace.device_time import migrations
-from laptime.trace.durations import PDL_NS, doubtful_duration, overlong_kernels, zero_durations
+from laptime.trace.durations import PDL_NS, doubtful_duration, overlong_kernels, untimed, zero_durations
 from laptime.trace.gaps import union_ns
 from laptime.trace.lanes import by_lane
 from laptime.trace.name_marks import marked
@@ -249,17 +249,13 @@ def _quantised(timeline: GpuTimeline) -> Iterator[Finding]:
 
 def _zero_timestamps(timeline: GpuTimeline) -> Iterator[Finding]:
     """Activities at time 0 in a capture whose clock is far from it: the profiler could not take their times."""
-    start, end = timeline.activities.start_ns, timeline.activities.end_ns
-    zero = start == 0
-    if not zero.any() or zero.all():
-        return
-    first, last = int(start[~zero].min()), int(end[~zero].max())
-    if first > last - first:
+    count = int(np.count_nonzero(untimed(timeline.activities)))
+    if count:
         yield Finding(
             code="zero-timestamps",
             severity="severe",
             message="activities have a start of 0, which means not measured: the span and its idle time are not real",
-            count=int(np.count_nonzero(zero)),
+            count=count,
         )
 
 

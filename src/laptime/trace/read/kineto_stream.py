@@ -201,6 +201,8 @@ MARK_BYTES = 4096
 OTHER_FORMATS: dict[bytes, str] = {
     rb'"schema"\s*:\s*"\d[^"]*"(?s:.*)"nodes"\s*:\s*\[': "an execution trace (Chakra's nodes), which holds"
     " no times of the device; give the profiler's trace of the same run, from prof.export_chrome_trace()",
+    rb'^\s*\{"Type":\s*\d+|^\s*\{"(?:Cuda|Nvtx|TraceProcess)Event"': "Nsight Systems' JSON lines, which laptime"
+    " doesn't read; nsys export --type sqlite",
     rb"^SQLite format 3\0": "a packed SQLite file; unpack it first with gunzip",
     rb"(?s)^.{257}ustar": "an archive; laptime trace and laptime.read_ranks read archives",
     rb'^\s*\{\s*"rocprofiler-sdk-tool"': "rocprofv3's own JSON, which laptime doesn't read; trace with"

@@ -24,6 +24,11 @@ _OTHERS = (
     (b"<!doctype html", "a web page, such as a memory timeline of torch.profiler: it has no device work"),
     (b"<html", "a web page, such as a memory timeline of torch.profiler: it has no device work"),
     (b"<?xml", "an XML file, such as a session of the Visual Profiler: it has no device work"),
+    (b"\x28\xb5\x2f\xfd", "compressed by Zstandard; unpack it first"),
+    (b"\xfd7zxz", "compressed by xz; unpack it first"),
+    (b"bzh", "compressed by bzip2; unpack it first"),
+    (b"7z\xbc\xaf", "a 7z archive; unpack it first"),
+    (b"rar!", "a RAR archive; unpack it first"),
     (b"par1", "one Parquet table; name the folder that nsys export --type parquetdir wrote"),
 )
 """What other files begin with, and what they are."""
@@ -74,6 +79,10 @@ def read_timeline(path: str | Path, *, details: bool = True) -> GpuTimeline:
     for mark, what in _OTHERS:
         if head.lower().startswith(mark):
             raise LaptimeError(f"{path}: {what}; name a PyTorch profiler .json/.json.gz or Nsight Systems .sqlite")
+    if path.suffix == ".ncu-rep":
+        raise LaptimeError(
+            f"{path}: an Nsight Compute report, of single kernels and without a timeline; capture with nsys profile"
+        )
     if path.name.endswith(".xplane.pb"):
         raise LaptimeError(
             f"{path}: a file of XLA's profiler (JAX, TensorFlow); trace the program with nsys profile -t cuda,nvtx"
