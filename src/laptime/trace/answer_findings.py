@@ -16,7 +16,7 @@ from laptime.trace.steps import StepFrame
 
 def _unsure(steps: Steps) -> str:
     if steps.method == "period" and steps.layers is None:
-        return "what repeats has no layers and nothing that surely begins a step: it may be a part of one, or several"
+        return "what repeats has no layers and nothing that surely begins one: it may be a part of a step, or several"
     if steps.method == "forward":
         return "no attention kernel is among what repeats: it may be any loop, and no layers of one forward pass"
     if steps.name and not names_steps(steps.name):
