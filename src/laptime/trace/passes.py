@@ -88,7 +88,7 @@ def _with_remedies(
     compared = (
         COMPARED
         if cut.stage == "encoder"
-        else f"{COMPARED}; give the untraced one's time for more (--{cut.stage}, in Python stage_ms)"
+        else f"{COMPARED}; to start from the untraced one, give its time (--{cut.stage}, in Python stage_ms)"
     )
     warm = first_calls_ns(steps.causes) < SOME * wall or untraced is not None
     lost = sum(finding.count for finding in incomplete_step(timeline, view.launched, frame.modal_rows, None))

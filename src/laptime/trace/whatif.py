@@ -99,7 +99,7 @@ class StepCosts(msgspec.Struct, frozen=True, kw_only=True):
         return self.kernels - self.hidden
 
 
-TRACED = "compared with the traced step; give the untraced one's time for more (--tpot, in Python tpot_ms)"
+TRACED = "compared with the traced step; to start from the untraced one, give its time (--tpot, in Python tpot_ms)"
 
 
 def what_if(
