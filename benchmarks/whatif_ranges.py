@@ -28,6 +28,7 @@ import numpy as np
 from scipy.stats import chi2, norm
 from whatif_truth import environment
 
+from laptime.errors import LaptimeError
 from laptime.trace.analysis import read_trace, views
 from laptime.trace.graph_replay import graph_range
 from laptime.trace.read.reading import read_timeline
@@ -173,7 +174,8 @@ def outcomes_of(folder: Path) -> list[Outcome]:
             archive.extractall(temporary)
         for name, row in json.loads(result.read_text())["figures"]["workloads"].items():
             remedy = {"compiled": "compile"}.get(row.get("remedy"), row.get("remedy"))
-            made = None if "failed" in row else replays(Path(temporary) / f"{name}-before.json.gz", remedy, row)
+            trace = Path(temporary) / f"{name}-before.json.gz"
+            made = None if "failed" in row or refused(trace, row) else replays(trace, remedy, row)
             if made is not None:
                 kind = "graph" if remedy == "graph" else "other"
                 files = (Path(temporary) / f"{name}-{when}.json.gz" for when in ("before", "after"))
@@ -182,6 +184,15 @@ def outcomes_of(folder: Path) -> list[Outcome]:
                 counts = (before.kernels_per_step or 0, after.kernels_per_step or 0)
                 found.append(Outcome(name, kind, made, row["before_ms"], row["after_ms"], times, counts))
     return found
+
+
+def refused(trace: Path, row: dict[str, Any]) -> bool:
+    """Whether laptime takes the untraced time for one of another configuration."""
+    try:
+        read_trace(trace, tpot_ms=row["before_ms"])
+    except LaptimeError:
+        return True
+    return False
 
 
 def replays(trace: Path, remedy: str, row: dict[str, Any]) -> Remedied | None:

@@ -36,6 +36,10 @@ from recorded import record
 KEPT = ("schemaVersion", "deviceProperties", "displayTimeUnit", "baseTimeNanoseconds", "traceEvents")
 ROUNDS = 7
 SETS = ("first", "unseen", "third", "fourth", "fifth", "sixth", "seventh")
+REST_S = 0.4
+"""Between rounds, where workers load ahead: they work on after a round, and would slow the next one of the step without
+them. The first seven sets had no such rest."""
+
 WIDE = 0.15
 """A range is narrow enough when its ends are at most this share from its middle."""
 
@@ -148,9 +152,11 @@ def measure(workload: Any, folder: Path, name: str) -> dict[str, Any]:
     ready(after)
     counts = [min(max(int(150 / (timed(step, 2) + 1e-3)), 3), 200) for step in (before, after)]
     times: tuple[list[float], list[float]] = ([], [])
+    rest = REST_S if workload.remedy == "workers" else 0.0
     for _ in range(ROUNDS):
         for step, count, own in zip((before, after), counts, times, strict=True):
             own.append(timed(step, count))
+            time.sleep(rest)
     for when, step in (("before", before), ("after", after)):
         capture(step, folder / f"{name}-{when}.json.gz")
     return {
@@ -218,11 +224,11 @@ def capture(step: Callable[[], Any], target: Path) -> None:
 def judged(measured: dict[str, Any], before: Path, after: Path) -> dict[str, Any]:
     """What laptime promises from the trace before, and whether the step after is inside."""
     alone = read_trace(before)
+    untraced: TraceAnalysis | None = None
     try:
         untraced = read_trace(before, tpot_ms=measured["before_ms"])
-    except LaptimeError as error:
+    except LaptimeError as error:  # it takes the time for one of another configuration, and promises nothing
         print(error)
-        untraced = alone
     traced_after = read_trace(after).steps
     after_ms = None if traced_after.wall_ns is None else traced_after.wall_ns / 1e6
     return {
@@ -237,14 +243,16 @@ def judged(measured: dict[str, Any], before: Path, after: Path) -> dict[str, Any
         "by_wall_clock": outcome(untraced, measured["remedy"], measured["after_ms"]),
         "trace_alone": outcome(alone, measured["remedy"], measured["after_ms"]),
         "by_trace": outcome(alone, measured["remedy"], after_ms),
-        "all_promises_ms": {row.remedy: [row.step_ns_low / 1e6, row.step_ns_high / 1e6] for row in untraced.whatif},
+        "all_promises_ms": {
+            row.remedy: [row.step_ns_low / 1e6, row.step_ns_high / 1e6] for row in (untraced or alone).whatif
+        },
     }
 
 
-def outcome(analysis: TraceAnalysis, remedy: str, measured_ms: float | None) -> dict[str, Any]:
+def outcome(analysis: TraceAnalysis | None, remedy: str, measured_ms: float | None) -> dict[str, Any]:
     """The promised range in ms, whether the measured step lies inside, and how far from the middle its ends are."""
-    row = next((row for row in analysis.whatif if row.remedy == remedy), None)
-    if row is None or measured_ms is None:
+    row = None if analysis is None else next((row for row in analysis.whatif if row.remedy == remedy), None)
+    if analysis is None or row is None or measured_ms is None:
         return {"promised_ms": None, "measured_ms": measured_ms, "inside": None, "half_width": None}
     low, high = row.step_ns_low / 1e6, row.step_ns_high / 1e6
     return {

@@ -32,7 +32,7 @@ def test_a_host_of_another_speed_than_in_the_trace_does_all_of_its_work_at_that_
     traced, real = run(program(45_000, 20 * MS)), program(45_000 / 1.4 * speed, 20 * MS * speed)
     low, high = promised(analyse(build(*traced.all), tpot_ms=run(real).step_ns / MS), "graph")
     assert low <= as_graph(real) <= high
-    assert high - low <= 0.3 * low
+    assert high - low <= 0.42 * low
 
 
 def test_a_longer_time_than_traced_is_launching_that_a_graph_removes() -> None:
