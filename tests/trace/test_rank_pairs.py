@@ -135,3 +135,29 @@ def test_groups_that_share_no_collective_are_not_aligned(tmp_path: Path) -> None
     analysis = read_ranks(folder)
     assert not analysis.clocks.aligned
     assert "no collective connects all ranks" in analysis.headline
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_broadcasts_end_apart_and_say_nothing_of_clocks(tmp_path: Path, named: bool) -> None:
+    """Rank 0 sends and is done; rank 1, which begins 400 µs later, receives. More broadcasts than anything else."""
+    chance, broadcast = random.Random(5), NCCL.replace("AllReduce_Sum_f32", "Broadcast")
+    for rank in range(2):
+        events, at, clock = [], 1_000.0, CLOCKS_US[rank]
+        for step in range(24):
+            late = 400 * rank
+            ends = at + late + 20 + chance.randrange(600)
+            events.append(collective(broadcast, clock + at + late, clock + ends, "dp", [0, 1], "broadcast"))
+            if step % 3 == 0:
+                began = clock + at + 1_100 + (300 if rank == 1 else 0)
+                events.append(collective(NCCL, began, clock + at + 1_500, "dp", [0, 1], "allreduce"))
+            at += 2_000
+        if not named:
+            for event in events:
+                event["args"] = {"device": 0, "stream": 20}
+        content = {"distributedInfo": {"backend": "nccl", "rank": rank}, "traceEvents": events}
+        (tmp_path / f"rank{rank}.json").write_text(json.dumps(content))
+    found = read_ranks(tmp_path)
+    assert found.clocks.aligned
+    assert found.clocks.offsets_ns == [0, CLOCKS_US[1] * 1_000]
+    assert found.ranks[0].waited_ns > 8 * 300_000
+    assert found.ranks[1].waited_ns < 100_000

@@ -7,6 +7,7 @@ Captures may begin or end at different ones: the parts that belong together are 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import msgspec
@@ -36,6 +37,14 @@ GRAIN_NS = 2_000
 POINT_TO_POINT = frozenset({"send", "recv", "isend", "irecv", "batch_isend_irecv", "coalesced"})
 """Operations between two ranks of a group: the n-th of one rank is not the n-th of another."""
 
+_ONE_WAY = re.compile(
+    r"^_?(broadcast|reduce|gather|scatter)(_oop)? |nccl(?:Dev)?(?:Kernel)?_?(?:Broadcast|Reduce(?!Scatter))",
+    re.IGNORECASE,
+)
+"""Operations from one rank to all or back: who only sends is done before the others, so they don't end together."""
+
+Mask = npt.NDArray[np.bool_]
+
 
 class Collectives(msgspec.Struct, frozen=True, eq=False):
     """One rank's collectives in the order of their start. `groups`: a JSON list of name, ranks, operation; or empty."""
@@ -53,6 +62,7 @@ class Paired(msgspec.Struct, frozen=True, eq=False):
     members: npt.NDArray[np.intp]  # places among the ranks
     start_ns: Int64
     end_ns: Int64
+    together: Mask  # of each collective whether it ends on all ranks together, which says how their clocks differ
 
 
 def pair(ranks: Sequence[Collectives]) -> tuple[list[Paired], str]:
@@ -65,7 +75,8 @@ def pair(ranks: Sequence[Collectives]) -> tuple[list[Paired], str]:
     common = _common([list(rank.names) for rank in ranks], [rank.end_ns for rank in ranks])
     if common is None:
         return [], _why_none([list(rank.names) for rank in ranks])
-    return [_paired(ranks, list(range(len(ranks))), [row[cut] for row, cut in zip(rows, common, strict=True)])], ""
+    cuts = [row[cut] for row, cut in zip(rows, common, strict=True)]
+    return [_paired(ranks, list(range(len(ranks))), cuts, list(ranks[0].names)[common[0]])], ""
 
 
 def _why_none(sequences: Sequence[list[str]]) -> str:
@@ -84,12 +95,20 @@ def _holds(sequence: list[str], part: list[str]) -> bool:
     return any(sequence[at : at + len(part)] == part for at in {*range(min(last, EDGE) + 1), last})
 
 
-def _paired(ranks: Sequence[Collectives], places: list[int], rows: Sequence[npt.NDArray[np.intp]]) -> Paired:
+def _together(names: Sequence[str]) -> Mask:
+    """Which operations end on all ranks together; all of them where none is known to."""
+    result = np.array([_ONE_WAY.search(name) is None for name in names], dtype=np.bool_)
+    return result if result.any() else ~result
+
+
+def _paired(
+    ranks: Sequence[Collectives], places: list[int], rows: Sequence[npt.NDArray[np.intp]], names: Sequence[str]
+) -> Paired:
     start, end = (
         np.stack([getattr(ranks[place], column)[own] for place, own in zip(places, rows, strict=True)])
         for column in ("start_ns", "end_ns")
     )
-    return Paired(np.array(places, dtype=np.intp), start, end)
+    return Paired(np.array(places, dtype=np.intp), start, end, _together(names))
 
 
 def _common(sequences: Sequence[list[str]], ends_ns: Sequence[Int64]) -> list[slice] | None:
@@ -103,11 +122,12 @@ def _common(sequences: Sequence[list[str]], ends_ns: Sequence[Int64]) -> list[sl
     coded = [np.array([number[name] for name in sequence], dtype=np.int64) for sequence in sequences]
     same = all(sequence == sequences[0] for sequence in sequences)
     whole = [slice(0, len(coded[0]))] * len(coded)
-    if same and all(_apart(end - ends_ns[0]) <= NEAR_NS for end in ends_ns[1:]):
+    mask = _together(sequences[0])
+    if same and all(_apart((end - ends_ns[0])[mask]) <= NEAR_NS for end in ends_ns[1:]):
         return whole
     shifts = [0]
     for other, end in zip(coded[1:], ends_ns[1:], strict=True):
-        shift = _shift(coded[0], other, ends_ns[0], end)
+        shift = _shift(coded[0], other, ends_ns[0], end, mask)
         if shift is None:
             return whole if same else None
         shifts.append(shift)
@@ -129,8 +149,11 @@ def upper_quartile(values: npt.NDArray[np.signedinteger | np.float64]) -> float:
     return float(np.interp(0.75 * (len(values) - 1), np.arange(len(values)), np.sort(values)))
 
 
-def _shift(one: Int64, other: Int64, one_end: Int64, other_end: Int64) -> int | None:
-    """By how much another rank's collectives are numbered higher than those that they belong to; None: not known."""
+def _shift(one: Int64, other: Int64, one_end: Int64, other_end: Int64, together: Mask) -> int | None:
+    """By how much another rank's collectives are numbered higher than those that they belong to; None: not known.
+
+    `together`: which of the one rank's end on all ranks together.
+    """
     found: list[tuple[float, int]] = []
     for shift in range(-EDGE, EDGE + 1):
         a, b = max(0, -shift), min(len(one), len(other) - shift)
@@ -138,7 +161,7 @@ def _shift(one: Int64, other: Int64, one_end: Int64, other_end: Int64) -> int | 
             continue
         if not np.array_equal(one[a:b], other[a + shift : b + shift]):
             continue
-        found.append((_apart(other_end[a + shift : b + shift] - one_end[a:b]), shift))
+        found.append((_apart((other_end[a + shift : b + shift] - one_end[a:b])[together[a:b]]), shift))
     found.sort()
     if not found or (len(found) > 1 and found[1][0] < CLEARER * found[0][0] + GRAIN_NS):
         return None
@@ -166,7 +189,7 @@ def _by_group(ranks: Sequence[Collectives]) -> list[Paired]:
         common = _common(sequences, [ranks[place].end_ns[row] for place, row in own.items()])
         if common is not None:
             cut = [row[part] for row, part in zip(own.values(), common, strict=True)]
-            pairs.append(_paired(ranks, list(own), cut))
+            pairs.append(_paired(ranks, list(own), cut, sequences[0][common[0]]))
     return pairs
 
 
@@ -182,12 +205,13 @@ def offsets_of(count: int, pairs: Sequence[Paired]) -> Int64 | None:
         best: tuple[int, int, int, Paired] | None = None
         for one in pairs:
             inside, outside = known[one.members], ~known[one.members]
-            if inside.any() and outside.any() and (best is None or one.end_ns.shape[1] > best[0]):
-                best = (one.end_ns.shape[1], int(np.argmax(inside)), int(np.argmax(outside)), one)
+            held = int(one.together.sum())
+            if inside.any() and outside.any() and (best is None or held > best[0]):
+                best = (held, int(np.argmax(inside)), int(np.argmax(outside)), one)
         if best is None:
             return None
         _, base, new, one = best
-        lead = int(np.median(one.end_ns[new] - one.end_ns[base]))
+        lead = int(np.median((one.end_ns[new] - one.end_ns[base])[one.together]))
         offsets[one.members[new]] = offsets[one.members[base]] + lead
         known[one.members[new]] = True
     return offsets

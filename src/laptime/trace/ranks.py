@@ -309,9 +309,9 @@ def align(works: Sequence[RankWork], numbers: Sequence[int]) -> tuple[Clocks, In
         return refused("no collective connects all ranks: their process groups don't share one")
     spreads, longest = [], []
     for one in pairs:
-        aligned = one.end_ns - offsets[one.members][:, None]
+        aligned = one.end_ns[:, one.together] - offsets[one.members][:, None]
         spreads.append(aligned.max(axis=0) - aligned.min(axis=0))
-        longest.append((one.end_ns - one.start_ns).max(axis=0))
+        longest.append((one.end_ns - one.start_ns)[:, one.together].max(axis=0))
     usual = int(upper_quartile(np.concatenate(spreads)))
     if usual > max(TOLERANCE_NS, int(np.median(np.concatenate(longest))) // 10):
         return refused("collectives don't end together on all ranks")
