@@ -58,6 +58,8 @@ LAUNCH = CallRow(1_090_000, 1_098_000, "cudaLaunchKernel", 7)
         ("hipModuleLaunchKernel", "launch-overhead"),
         ("cuLaunchKernelEx", "launch-overhead"),
         ("cudaGetDevice", "other-api"),
+        ("cnInvokeKernel", "launch-overhead"),
+        ("cnrtQueueSync", "synchronize"),
     ],
 )
 def test_a_call_has_its_purpose_and_is_the_cause_of_its_time(name: str, cause: str) -> None:

@@ -40,7 +40,7 @@ _PURPOSES: tuple[tuple[int, re.Pattern[str]], ...] = tuple(
     for purpose, pattern in (
         (GRAPH_LAUNCH, r"graph_?launch"),
         (GRAPH_CAPTURE, r"graph(instantiate|exec|add|create|clone|upload|kernelnode|destroy)|(begin|end)capture"),
-        (SYNCHRONIZE, r"synchronize|eventquery|streamquery"),
+        (SYNCHRONIZE, r"synchronize|eventquery|streamquery|queuesync|syncdevice"),
         (MEMCPY, r"memcpy|memset"),
         (FREE, r"^(cu|cuda|hip)(mem)?(host)?free|memunmap|memrelease|memaddressfree|mempooltrim|hostunregister"),
         (
@@ -48,7 +48,7 @@ _PURPOSES: tuple[tuple[int, re.Pattern[str]], ...] = tuple(
             r"malloc|memalloc|hostalloc|memcreate|memmap|memaddressreserve|memsetaccess|mempoolcreate|hostregister",
         ),
         (MODULE_LOAD, r"(module|library|linkcomplete|linkadd|link).*(load|create|complete|add|getkernel)|nvrtc|hiprtc"),
-        (LAUNCH, r"launch"),
+        (LAUNCH, r"launch|invokekernel"),
     )
 )
 

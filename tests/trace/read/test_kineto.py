@@ -64,6 +64,25 @@ def test_a_list_without_an_object_around_it_is_read_too(tmp_path: Path) -> None:
     assert activity_rows(read_bytes(tmp_path / "t.json", data)) == [KERNEL]
 
 
+@pytest.mark.parametrize("end", ["\n", ",\n", ""])
+def test_a_list_may_lack_its_last_bracket(tmp_path: Path, end: str) -> None:
+    """Chrome's format leaves it out as it likes. A list that ends within an event is cut."""
+    data = ("[" + ",".join(kineto_events([KERNEL], [LAUNCH])) + end).encode()
+    timeline = read_bytes(tmp_path / "t.json", data)
+    assert (activity_rows(timeline), timeline.findings) == ([KERNEL], ())
+    within = read_bytes(tmp_path / "t.json", data.rstrip(b",\n")[:-3])
+    assert [finding.code for finding in within.findings] == ["truncated-capture"]
+
+
+def test_the_calls_and_copies_of_an_mlu_are_read(tmp_path: Path) -> None:
+    copy = ActivityRow(T + 20_000, T + 30_000, "Memcpy HtoD", "memcpy", correlation=6)
+    events = kineto_events([KERNEL, copy], [LAUNCH, replace(LAUNCH, name="cnMemcpyHtoDAsync", correlation=6)])
+    text = ",".join(events).replace("gpu_memcpy", "mlu_memcpy").replace("cuda_runtime", "mlu_runtime")
+    timeline = read_bytes(tmp_path / "t.json", f"[{text}]".encode())
+    assert activity_rows(timeline) == [KERNEL, copy]
+    assert {call.name for call in call_rows(timeline)} == {LAUNCH.name, "cnMemcpyHtoDAsync"}
+
+
 def test_hip_names_and_categories(tmp_path: Path) -> None:
     timeline = read_timeline(write_kineto(tmp_path / "t.json", [KERNEL], [CallRow(T - 9, T - 4, "hipLaunchKernel", 5)]))
     assert [call.name for call in call_rows(timeline)] == ["hipLaunchKernel"]
@@ -144,6 +163,11 @@ def test_a_bare_list_with_times_between_quotes_is_read_alike(tmp_path: Path) -> 
         ({"ph": "M", "name": "process_name", "pid": 1, "args": {"name": "/device:GPU:0"}}, "unread-device", "XLA's"),
         (
             {"ph": "M", "name": "process_name", "pid": 2, "args": {"name": "CPU HIP API"}},
+            "unread-device",
+            "rocprof wrote",
+        ),
+        (
+            {"ph": "M", "name": "thread_name", "pid": 7, "tid": 7, "args": {"name": "Hip 1087"}},
             "unread-device",
             "rocprof wrote",
         ),

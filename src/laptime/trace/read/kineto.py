@@ -47,7 +47,7 @@ UNREAD: tuple[tuple[str, bytes, str], ...] = (
     ),
     (
         "unread-device",
-        rb'"name"\s{0,9}:\s{0,9}"CPU H(?:IP|SA) API"',
+        rb'"name"\s{0,9}:\s{0,9}"(?:CPU H(?:IP|SA) API|Hip \d{1,12})"',
         "rocprof wrote this file; laptime reads those of torch.profiler and Nsight Systems: trace with torch.profiler,"
         " and export with prof.export_chrome_trace()",
     ),

@@ -31,9 +31,13 @@ ACTIVITY_KINDS: Mapping[str, Activity] = {
     "Memcpy": Activity.MEMCPY,
     "gpu_memset": Activity.MEMSET,
     "Memset": Activity.MEMSET,
+    "mlu_memcpy": Activity.MEMCPY,
+    "mlu_memset": Activity.MEMSET,
 }
 CALL_CATEGORIES = frozenset(
-    f"{vendor}_{layer}" for vendor in ("cuda", "hip", "xpu", "mtia", "privateuse1") for layer in ("runtime", "driver")
+    f"{vendor}_{layer}"
+    for vendor in ("cuda", "hip", "xpu", "mtia", "mlu", "musa", "privateuse1")
+    for layer in ("runtime", "driver")
 ) | {"Runtime", "Driver"}
 RANGE_KINDS: Mapping[str, RangeKind] = {
     "user_annotation": RangeKind.NVTX,

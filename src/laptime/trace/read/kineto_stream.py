@@ -115,9 +115,10 @@ def _with_header(ending: Ending, header: Header | None) -> Ending:
         for device in devices_of(listed)
         if device.name and (number := whole_number(device.id)) is not None
     )
+    whole = header is None and ending.how == "cut" and not ending.tail.strip(b" \t\r\n,")
     ending = replace(ending, cards=cards, tail=b"")
-    if header is None:
-        return ending
+    if header is None:  # a list alone, which may lack its last bracket: Chrome's format leaves it out as it likes
+        return replace(ending, how="complete") if whole else ending
     schema = None if header.schema is None else str(header.schema)
     run = header.distributed
     if run is None:

@@ -20,7 +20,7 @@ UNKNOWN = -1
 
 _BLOCK = 131_072
 
-_KERNEL_LAUNCH = re.compile(r"launch(?!hostfunc)", re.IGNORECASE)
+_KERNEL_LAUNCH = re.compile(r"launch(?!hostfunc)|invokekernel", re.IGNORECASE)
 _NO_KERNEL = re.compile(r"hostfunc|graph", re.IGNORECASE)
 
 
