@@ -744,6 +744,18 @@ def test_what_layers_run_too_marks_no_token(word: str) -> None:
     assert steps.count <= 1
 
 
+@pytest.mark.parametrize("loads", [False, True])
+def test_gradients_of_several_batches_are_one_step(loads: bool) -> None:
+    """Four batches, each asked of a loader or not, and then the optimizer: the step is all of it."""
+    batch = [Op("load", 3_000_000)] * loads + [Op("launch", 40_000, name=f"gemm_{i}") for i in range(30)]
+    program = [*batch * 4, Op("launch", 90_000, name="multi_tensor_apply_kernel<FusedAdam>"), Op("sync")]
+    made = run(program, 6)
+    made.ranges = [row for row in made.ranges if not row.name.startswith("ProfilerStep")]
+    steps = analyse(build(*made.all)).steps
+    assert (steps.count, steps.kernels_per_step) == (6, 4 * 30 + 1)
+    assert steps.wall_ns == pytest.approx(made.step_ns, rel=0.01)
+
+
 def test_denoising_steps_of_a_small_unet_that_attends_are_steps_and_no_layers() -> None:
     """Blocks of convolutions, every second one with four layers of attention, and two places that enlarge again."""
     convolutions = named("fprop_conv group_norm silu_elementwise") * 3

@@ -26,6 +26,12 @@ NO_LAYERS = 0.6
 PARTING_NS = 1_000_000
 """A wait longer than this parts a single step from what ran before and after it."""
 
+FEWEST_UPDATES = 2
+"""An optimizer that ran so often says how many repetitions make a step."""
+
+_UPDATES = re.compile(r"multi_?tensor|adam|adagrad|sgd|lamb(?!da)", re.IGNORECASE)
+"""An optimizer's kernels."""
+
 UNLIKE_SIZES, TAIL = 0.5, 0.1
 """How far the kernels of steps of one kind may be from their usual number, and how many may come between two of them,
 as shares of that number."""
@@ -140,6 +146,28 @@ def by_tokens(tokens: Tokens, strings: tuple[str, ...]) -> Cuts | None:
             if confidence >= SURE and (best is None or confidence > best.confidence):
                 best = Cuts("period", confidence, first.astype(np.int64), stop)
     return best
+
+
+def by_optimizer(cuts: Cuts, tokens: Tokens, strings: tuple[str, ...]) -> Cuts:
+    """The cuts, several to one where an optimizer runs behind each few of them only: gradients that add up.
+
+    Args:
+        cuts: what repeats.
+        tokens: name id of each kernel in start order.
+        strings: the names.
+    """
+    names = [name for name in each_once(tokens).tolist() if _UPDATES.search(strings[name])]
+    places = np.flatnonzero(np.isin(tokens, names))
+    behind = each_once(np.searchsorted(cuts.start, places, side="right") - 1)  # each run of them follows one cut
+    behind = behind[behind >= 0]
+    if len(behind) < FEWEST_UPDATES or np.ptp(np.diff(behind)) or behind[1] - behind[0] < 2:
+        return cuts
+    several = int(behind[1] - behind[0])
+    last = behind[behind >= several - 1]
+    start = cuts.start[last - several + 1]
+    own = places[np.searchsorted(cuts.start, places, side="right") - 1 == last[-1]]
+    stop = np.concatenate([start[1:], [max(int(cuts.stop[last[-1]]), int(own[-1]) + 1)]]).astype(np.int64)
+    return Cuts(cuts.method, cuts.confidence, start, stop, cuts.name)
 
 
 def by_two(tokens: Tokens) -> Cuts | None:

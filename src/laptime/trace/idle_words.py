@@ -41,6 +41,9 @@ FEW_KERNELS = 64
 AT_ONCE = 4
 """A step of graphs and no more launches than this isn't bound by launching."""
 
+EACH = 8
+"""Where so many kernels come from each launch on average, graphs are among the launches."""
+
 OFTEN, WAITS_SHARE = 8, 0.1
 """From how many waits in a step on, and from which share of its launches on, they are said."""
 
@@ -155,7 +158,7 @@ def loads_again(steps: Steps) -> bool:
 def launches_at_once(steps: Steps) -> bool:
     """Whether a step is one graph, or few: a host that doesn't launch then does something else."""
     launches = steps.launches_per_step or 0
-    graphs = steps.method == "graph" or (steps.kernels_per_step or 0) >= FEW_KERNELS
+    graphs = steps.method == "graph" or (steps.kernels_per_step or 0) >= EACH * launches
     return graphs and 0 < launches <= AT_ONCE
 
 

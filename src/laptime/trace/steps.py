@@ -18,7 +18,7 @@ from laptime.trace.attention_kinds import attention_kinds
 from laptime.trace.causes import GapCauses, cause_times
 from laptime.trace.completeness import kernel_launches, unanswered
 from laptime.trace.durations import overlong
-from laptime.trace.few_steps import by_forward, by_tokens, by_two, by_waits
+from laptime.trace.few_steps import by_forward, by_optimizer, by_tokens, by_two, by_waits
 from laptime.trace.gaps import DeviceGaps, covered_ns, union_ns
 from laptime.trace.layers import find_layers
 from laptime.trace.read.distinct import each_once
@@ -26,7 +26,7 @@ from laptime.trace.read.timeline import Activities, Activity, GpuTimeline, Int32
 from laptime.trace.repeats import WINDOW, RepeatRun, levels
 from laptime.trace.result import SURE, UNEVEN, Steps
 from laptime.trace.step_cuts import LEAST_STEPS, Cuts, by_graph, by_period
-from laptime.trace.step_ranges import PROFILER_STEP, by_compiled, by_loader, by_ranges
+from laptime.trace.step_ranges import LOADER, PROFILER_STEP, by_compiled, by_loader, by_ranges
 
 WARM_UP = 1.5
 """Leading steps that last longer than this multiple of the median are warm-up."""
@@ -90,6 +90,8 @@ def find_steps(timeline: GpuTimeline, gaps: DeviceGaps, launched: Int64, causes:
         lost = len(unanswered(timeline, launched, kernel_launches(timeline)))
         hidden = f"; {lost} launches without a kernel may hide what repeats" if lost else ""
         return _none(_why_none(activities.name[kernels].astype(np.int64)) + hidden)
+    if cuts.method == "period" or (cuts.name or "").startswith(LOADER):
+        cuts = by_optimizer(cuts, activities.name[kernels].astype(np.int64), timeline.strings)
     if cuts.method in ("period", "forward") and (several := _processes(activities, kernels)) > 1:
         return _none(f"kernels of {several} processes run in turns: what repeats is no step of one program")
     inside = int((cuts.stop - cuts.start).sum())
