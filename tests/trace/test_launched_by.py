@@ -242,3 +242,6 @@ def test_backward_operators_belong_to_the_modules_of_their_forward_operators(tmp
     assert totals["range", "backward"] == (1, 30_000)
     assert totals["range", "ProfilerStep#1"] == (1, 50_000)
     assert totals["operator", "AccumulateGrad"] == (1, 10_000)
+    beside = read_trace(path, capture=path).launched_by  # which holds no capture of a graph: it adds nothing
+    assert beside is not None
+    assert beside.launchers == found.launchers

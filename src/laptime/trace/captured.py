@@ -112,12 +112,15 @@ def named_by_capture(
                 operator_shape[place] = NOWHERE if shape == NOWHERE else len(tree.shapes) + shape
         for step, at in met.items():
             calls[at] += 0 if began is None else int(began[own.number, step])
+    counts = np.array(calls, dtype=np.int64)
+    added = slice(len(tree.names), None)
+    counts[added] = np.maximum(counts[added], 1)  # what holds a whole capture began before it
     whole = replace(
         tree,
         names=names,
         kind=np.array(kind, dtype=np.int8),
         parent=np.array(parent, dtype=np.int32),
-        calls=np.maximum(np.array(calls, dtype=np.int64), 1),  # what holds a whole capture began before it
+        calls=counts,
         node=node,
         operator=operator,
         operator_name=operator_name,
