@@ -101,6 +101,49 @@ def test_the_rank_that_others_wait_for_is_promised_the_same() -> None:
     assert low <= as_graphs(ranks) <= high < 1.5 * low
 
 
+@pytest.mark.parametrize("size", [16_384, None], ids=["sizes", "no sizes"])
+def test_a_rank_that_waits_each_time_is_promised_nothing_by_its_own_trace(size: int | None) -> None:
+    """The other host is slower before every launch: waiting looks like transfers over a slow link."""
+    ranks = (Rank(), Rank(slower=(20_000,)))
+    rows = simulated(ranks, size)
+    analysis = traced(rows[0], ranks[0])
+    assert not [row for row in analysis.whatif if row.remedy != "untraced"]
+    assert "may be waiting for other ranks, so what remedies would leave" in analysis.advice
+    assert "laptime trace FOLDER" in analysis.advice
+    assert "maybe-waiting" in {finding.code for finding in analysis.integrity.findings}
+    own = traced(rows[1], ranks[1])
+    low, high = promise(own)
+    assert low <= as_graphs(ranks) <= high < 1.5 * low
+    assert "CUDA graph of all of it on every rank" in own.advice
+    assert "maybe-waiting" not in {finding.code for finding in own.integrity.findings}
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.8])
+def test_a_rank_that_waits_may_be_given_any_shorter_time(share: float) -> None:
+    """What its GPU was busy with was waiting: no time contradicts it, and nothing is promised above the given one."""
+    rows = simulated((Rank(), Rank(slower=(20_000, 20_000, 20_000, 0))))
+    steps = traced(rows[0], Rank()).steps
+    assert steps.busy_ns is not None
+    given = share * steps.busy_ns / 1e6
+    analysis = traced(rows[0], Rank(), tpot_ms=given)
+    assert all(row.step_ns_high <= given * 1e6 + 1 for row in analysis.whatif)
+
+
+def test_a_copy_between_gpus_waits_for_no_rank() -> None:
+    rows = [
+        ActivityRow(
+            i * 100_000, i * 100_000 + 50_000 + 10_000 * (i % 3), "Memcpy PtoP (Device -> Device)", kind="memcpy"
+        )
+        for i in range(30)
+    ]
+    timeline = build(rows)
+    (view,) = views(timeline)
+    best, worst = transfers_ns(timeline, view.gaps, view.frame, view.gaps.rows)
+    taken = (timeline.activities.end_ns - timeline.activities.start_ns)[view.gaps.rows]
+    assert np.array_equal(best, taken)
+    assert np.array_equal(worst, taken)
+
+
 def test_waiting_for_the_others_kernels_stays() -> None:
     """The other rank computes more, and no host holds any of them up."""
     ranks = (Rank(1_000, 20_000), Rank(1_000, 26_000))

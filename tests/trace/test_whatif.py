@@ -15,7 +15,8 @@ from laptime.trace.analysis import analyse, views
 from laptime.trace.read.timeline import Card
 from laptime.trace.result import TraceAnalysis
 from laptime.trace.step_costs import step_costs
-from laptime.trace.whatif import StepCosts, fusion_saving_in_graph, what_if
+from laptime.trace.step_totals import StepCosts
+from laptime.trace.whatif import fusion_saving_in_graph, what_if
 from tests.trace import engines
 from tests.trace.build_timeline import build
 from tests.trace.write_traces import ActivityRow, CallRow, RangeRow
@@ -158,7 +159,7 @@ def test_host_work_between_copies_stays_under_a_graph() -> None:
 
 
 def test_kernels_hidden_under_communication_are_not_saved() -> None:
-    """100 small kernels run under a collective of 5 ms, behind a GEMM of 0.5 ms."""
+    """100 small kernels run under a collective of 5 ms, which is all transfer, behind a GEMM of 0.5 ms."""
     activities, calls, ranges, number = [], [], [], 0
     for step in range(5):
         start = step * 5_526_000
@@ -170,7 +171,10 @@ def test_kernels_hidden_under_communication_are_not_saved() -> None:
         for name, duration, stream in work:
             number += 1
             calls.append(CallRow(at, at + 5_000, correlation=number))
-            activities.append(ActivityRow(end[stream], end[stream] + duration, name, stream=stream, correlation=number))
+            size = 1_000_000_000 if stream == 20 else None
+            activities.append(
+                ActivityRow(end[stream], end[stream] + duration, name, stream=stream, correlation=number, bytes=size)
+            )
             end[stream] += duration
             at += 5_000
     analysis = analyse(build(activities, calls, ranges))

@@ -10,7 +10,7 @@ from laptime.decoder.plan import DecodePlan
 from laptime.remedy.call_floor import PartFloor
 from laptime.remedy.result import Promise
 from laptime.trace.result import TracedPass
-from laptime.trace.whatif import RESIDUAL_NS
+from laptime.trace.step_totals import RESIDUAL_NS
 
 DENSE = (1.1, 1.55)
 """A dense prefill or a tower takes this many times its floor: its products are smaller than the one that gave the

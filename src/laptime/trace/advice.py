@@ -53,13 +53,17 @@ def advice(integrity: Integrity, steps: Steps, whatif: list[WhatIf], devices: li
     unsure = steps.confidence < SURE or steps.unexplained or steps.uneven or missing_work(integrity) or unseen
     promised = bool(remedies) and not unsure
     best = _best(remedies) if promised and warming < SAID * steps.wall_ns else None
+    alone_ns = next((row.share_ns for row in steps.busy if row.kind == "communication"), 0)
+    loader = steps.loads_data and steps.maybe_waiting_ns is not None  # of several ranks the slowest one's decides
+    best = None if loader else best
     if steps.host_work_ns and steps.host_work_ns > 0.1 * steps.wall_ns:
-        loads = any(row.remedy == "workers" for row in whatif)
+        loads = loader or any(row.remedy == "workers" for row in whatif)
         graph = next((row for row in remedies if row.remedy == "graph"), best)
         text += _host_work(steps.host_work_ns, steps.busy_ns, best and (graph if loads else best), loads=loads)
-    alone_ns = next((row.share_ns for row in steps.busy if row.kind == "communication"), 0)
+        if loader:
+            text += " Workers can end that; how long a step then takes is up to the slowest rank's loader."
     if alone_ns >= SAID * steps.wall_ns:
-        text += f" For {alone_ns / 1e6:.2f} ms only communication runs: no remedy here ends it."
+        text += _communicates(steps, alone_ns, promised=bool(remedies))
     if steps.uneven and steps.wall_p10_ns and steps.wall_p90_ns:
         spread = f"{steps.wall_p10_ns / 1e6:.2f} to {steps.wall_p90_ns / 1e6:.2f} ms"
         return f"{text} Steps differ, from {spread}: what remedies would leave of this one says little of the others."
@@ -81,7 +85,10 @@ def advice(integrity: Integrity, steps: Steps, whatif: list[WhatIf], devices: li
     workers = next((row for row in remedies if row.remedy == "workers" and row is not best), None)
     waits = [f"It can't hold the host's {steps.host_waits} waits for the GPU in a step: these must go first."]
     waits = waits if best.remedy.startswith("graph") and (steps.host_waits or 0) >= MANY_WAITS else []
-    return " ".join([text, _promise(best), *waits, *([_promise(workers)] if workers else []), *start])
+    promise = _promise(best)
+    if steps.maybe_waiting_ns is not None:
+        promise = promise.replace("A CUDA graph of all of it", "A CUDA graph of all of it on every rank")
+    return " ".join([text, promise, *waits, *([_promise(workers)] if workers else []), *start])
 
 
 _PASSES = {"vision": "A vision pass", "encoder": "An encoder's pass", "prefill": "Prefill"}
@@ -131,6 +138,16 @@ def _host_work(work_ns: int, busy_ns: int, ends: WhatIf | None, *, loads: bool) 
         does += ", which no graph ends" if loads else ": no remedy here ends it"
         return f" For {work_ns / 1e6:.2f} ms the host {does}."
     return f" For {work_ns / 1e6:.2f} ms the GPU waits while the host {does}."
+
+
+def _communicates(steps: Steps, alone_ns: int, *, promised: bool) -> str:
+    """That only communication runs for some time, and whether that may be waiting for other ranks."""
+    text = f" For {alone_ns / 1e6:.2f} ms only communication runs"
+    if 2 * (steps.maybe_waiting_ns or 0) < alone_ns:
+        return f"{text}: no remedy here ends it."
+    why = "most of that may be waiting for other ranks"
+    why += "" if promised else ", so what remedies would leave of the step isn't said"
+    return f"{text}; {why}. Give all ranks' traces: laptime trace FOLDER."
 
 
 def _promise(row: WhatIf) -> str:

@@ -138,11 +138,14 @@ def answer(
         changes = step_changes(timeline, main.gaps, main.launched, frame) if frame.steps.kernels_per_step else None
         costs = step_costs(timeline, main.gaps, main.causes, main.launched, frame, changes)
         if costs is not None:
-            frame = replace(frame, steps=msgspec.structs.replace(frame.steps, host_work_ns=costs.kept_ns))
+            waiting = costs.waiting_ns if costs.communicates else None
+            known = msgspec.structs.replace(frame.steps, host_work_ns=costs.kept_ns, maybe_waiting_ns=waiting)
             if changes is not None:
-                waits = int(np.count_nonzero(changes.graph.waits))
-                known = msgspec.structs.replace(frame.steps, replay_ns=changes.explained_ns, host_waits=waits)
-                frame = replace(frame, steps=known)
+                waits, loads = int(np.count_nonzero(changes.graph.waits)), bool(changes.loading.any())
+                known = msgspec.structs.replace(
+                    known, replay_ns=changes.explained_ns, host_waits=waits, loads_data=loads
+                )
+            frame = replace(frame, steps=known)
             rows = what_if(costs, untraced_ns(frame.steps, tpot_ms), changes, longest_ns=long_step_ns(frame.steps))
             warm = first_calls_ns(frame.steps.causes) < SOME * (frame.steps.wall_ns or 0)
             incomplete = _incomplete(timeline, main)

@@ -11,6 +11,7 @@ from laptime.trace.plain_names import plain
 from laptime.trace.read.timeline import GpuTimeline
 from laptime.trace.result import MANY, SURE, Steps, TracedPass
 from laptime.trace.step_ranges import names_steps
+from laptime.trace.step_totals import WAITS
 from laptime.trace.steps import StepFrame
 
 
@@ -61,6 +62,13 @@ def step_findings(frame: StepFrame, tpot_ms: float | None) -> list[Finding]:
             f"{steps.wall_ns / 1e6:.2f} ms: what remedies would leave of it is not certain"
         )
         findings.append(Finding(code="step-unexplained", severity="warning", message=message))
+    if steps.maybe_waiting_ns and steps.wall_ns and steps.maybe_waiting_ns > WAITS * steps.wall_ns:
+        message = (
+            f"communication in the step shown takes {steps.maybe_waiting_ns / 1e6:.2f} ms longer than over a fast "
+            "link; how much of that is waiting for other ranks one rank's trace doesn't say: laptime trace FOLDER, "
+            "with the traces of all ranks, does"
+        )
+        findings.append(Finding(code="maybe-waiting", severity="info", message=message))
     low, high = steps.wall_p10_ns, steps.wall_p90_ns
     if steps.uneven and low and high:
         which = "steps" if steps.count < MANY else "four of five steps"

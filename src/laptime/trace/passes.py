@@ -78,7 +78,8 @@ def _with_remedies(
     costs = step_costs(timeline, view.gaps, view.causes, view.launched, frame, changes)
     untraced = None if untraced_ms is None else round(untraced_ms * 1e6)
     works = busy if costs is None else costs.busy_ns  # without waiting for other ranks
-    if untraced is not None and untraced < SHORTEST * works:
+    waits = costs is not None and costs.waits
+    if untraced is not None and untraced < SHORTEST * works and not waits:
         raise LaptimeError(
             f"the given time of {cut.stage}, {untraced_ms:g} ms, is shorter than the {works / 1e6:.3f} ms that the GPU "
             "works in that pass of this trace; give the time of the same inputs, measured without the profiler"

@@ -30,6 +30,11 @@ UNEXPLAINED = 0.1
 """By how much a replay may differ from the step before nothing is promised of it."""
 
 
+def unexplained(wall_ns: int, replay_ns: int) -> bool:
+    """Whether a replay lasts so differently that the dependencies in it don't explain what was traced."""
+    return abs(replay_ns - wall_ns) > UNEXPLAINED * wall_ns
+
+
 class TraceSource(msgspec.Struct, frozen=True):
     """The file that was read."""
 
@@ -226,12 +231,13 @@ class Steps(msgspec.Struct, frozen=True, kw_only=True):
     tokens: list[int] | None = None  # the dimensions of the tokens that the modal step embeds, from recorded shapes
     reason: str | None = None  # why there are no steps
     replay_ns: int | None = None  # what a replay of the modal step's dependency graph takes; None without its launches
+    maybe_waiting_ns: int | None = None  # in communication of the modal step, beyond what a fast link takes
+    loads_data: bool = False  # host work of the modal step lies in ranges that are named as a data loader's
 
     @property
     def unexplained(self) -> bool:
         """Whether a replay of the step's dependencies lasts so differently that they don't explain the step."""
-        wall, replay = self.wall_ns, self.replay_ns
-        return wall is not None and replay is not None and abs(replay - wall) > UNEXPLAINED * wall
+        return self.wall_ns is not None and self.replay_ns is not None and unexplained(self.wall_ns, self.replay_ns)
 
     @property
     def uneven(self) -> bool:
@@ -292,7 +298,7 @@ class TracedPass(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def unexplained(self) -> bool:
         """Whether a replay of its dependencies lasts so differently that they don't explain it."""
-        return self.replay_ns is not None and abs(self.replay_ns - self.wall_ns) > UNEXPLAINED * self.wall_ns
+        return self.replay_ns is not None and unexplained(self.wall_ns, self.replay_ns)
 
 
 class StepDrawing(msgspec.Struct, frozen=True, kw_only=True):

@@ -18,8 +18,9 @@ from laptime.trace.read.timeline import Activity, GpuTimeline, Int32, Int64
 from laptime.trace.remedied import Replayed
 from laptime.trace.result import StepDrawing
 from laptime.trace.step_changes import FUSABLE
+from laptime.trace.step_totals import RESIDUAL_NS, StepCosts
 from laptime.trace.steps import StepFrame
-from laptime.trace.whatif import RESIDUAL_NS, StepCosts
+from laptime.trace.transfers import collectives, transfers_ns
 
 AWAY_NS = (200_000, 1_000_000)
 """A host that launches nothing for longer does something else: from the first where that is many times as long as
@@ -96,10 +97,11 @@ def step_costs(
     )
     merged = _fusable(movable & (duration < SMALL_NS) & exposed)
     launching = spent[:, LAUNCH][spent[:, LAUNCH] > 0]
-    busy_ns = steps.busy_ns if changes is None else _own_busy_ns(timeline, changes, steps.busy_ns)
+    rows = frame.modal_rows if changes is None else changes.graph.rows
+    transfers = transfers_ns(timeline, gaps, frame, rows)[0] if changes is None else changes.graph.duration_ns
     return StepCosts(
         wall_ns=steps.wall_ns,
-        busy_ns=busy_ns,
+        busy_ns=_own_busy_ns(timeline, rows, transfers, steps.busy_ns),
         kernels=len(kernels),
         allocation_ns=int(spent[:, ALLOCATION].sum() + spent[:, FREE].sum()),
         outside_ns=int(outside.sum()),
@@ -112,20 +114,22 @@ def step_costs(
         graphed=graphed,
         replayed=replayed,
         residual_ns=residual,
+        communicates=bool(collectives(timeline, rows).any()),
+        waiting_ns=int((activities.end_ns[rows] - activities.start_ns[rows] - transfers).clip(0).sum()),
     )
 
 
-def _own_busy_ns(timeline: GpuTimeline, changes: Replayed, busy_ns: int) -> int:
+def _own_busy_ns(timeline: GpuTimeline, rows: Int32, transfers_ns: Int64, busy_ns: int) -> int:
     """The device's busy time without waiting for other ranks, with which a transfer's time begins.
 
     Args:
         timeline: the trace.
-        changes: the step, with transfers by themselves.
-        busy_ns: with that waiting.
+        rows: the step's activities.
+        transfers_ns: how long each takes without that waiting.
+        busy_ns: the busy time with it.
     """
-    end = timeline.activities.end_ns[changes.graph.rows]
-    alone = end - changes.graph.duration_ns
-    begun = timeline.activities.start_ns[changes.graph.rows]
+    end = timeline.activities.end_ns[rows]
+    alone, begun = end - transfers_ns, timeline.activities.start_ns[rows]
     if (alone <= begun).all():
         return busy_ns
     order = np.argsort(alone, kind="stable")

@@ -27,11 +27,9 @@ from laptime.trace.remedied import (
     untraced,
     workers_range,
 )
-from laptime.trace.result import WhatIf
+from laptime.trace.result import WhatIf, unexplained
+from laptime.trace.step_totals import StepCosts
 from laptime.trace.tolerance import RECORD, tolerated
-
-RESIDUAL_NS = (200, 800)
-"""Gap between two kernels of one graph replay: low, high."""
 
 HARDLY_NS = 10
 """A shorter gap between two kernels is within the clock's grain."""
@@ -48,9 +46,9 @@ NOTED = 0.005
 HIDES = 0.1
 """The host's other work runs beside the device's where a step can hide more than this share of it."""
 
-WIDEST = {"compile": 0.2, "workers": 0.35, "overlap": 0.35}
+WIDEST = {"compile": 0.2, "workers": 0.35, "overlap": 0.35, "graph": 0.3}
 """A range whose ends are further from its middle than this says too little to be a row. Of five compiled programs with
-wider ones two ended outside."""
+wider ones two ended outside. A graph's is so wide only where transfers can't be told from waiting for other ranks."""
 
 GRAPH_LAUNCH_NS = (0, 15_000)
 """What one replay's launch adds to a step when nothing hides it."""
@@ -69,34 +67,6 @@ written nor read again."""
 
 FUSED_NS = 1_500
 """Gap and start of a kernel that goes with it, at most: measured on a consumer card."""
-
-
-class StepCosts(msgspec.Struct, frozen=True, kw_only=True):
-    """The modal step as far as remedies care. Times in ns."""
-
-    wall_ns: int
-    busy_ns: int
-    kernels: int
-    allocation_ns: int  # gap time in allocation and free
-    outside_ns: int  # gap time around kernels outside the layers, and in synchronize and copies
-    fusable: int  # kernels that could be merged into the one before
-    fusable_ns: int  # durations of the shorter of each pair, as far as nothing runs beside them
-    fusable_gap_ns: int  # idle time right before the merged kernels
-    kept_ns: int = 0  # gap time in which the host works on something else than launching
-    launch_ns: int = 0  # the least time from a launch to its work that the step shows, 0 where launches run ahead
-    hidden: int = 0  # kernels that run beside those of other streams
-    graphed: bool = False  # one graph's replay already launches most kernels
-    replayed: bool = False  # replays of graphs do, of one or of several
-    residual_ns: tuple[int, int] = RESIDUAL_NS
-
-    @property
-    def gap_ns(self) -> int:
-        return self.wall_ns - self.busy_ns
-
-    @property
-    def in_turn(self) -> int:
-        """Kernels that run one after another, so that a residual before each of them lengthens the step."""
-        return self.kernels - self.hidden
 
 
 TRACED = "compared with the traced step; to start from the untraced one, give its time (--tpot, in Python tpot_ms)"
@@ -125,19 +95,23 @@ def what_if(
     if costs.busy_ns <= 0:
         return []  # kernels of no time at all: nothing that is left can be said
     base = costs.wall_ns if untraced_ns is None else untraced_ns
-    if untraced_ns is not None and untraced_ns < SHORTEST * costs.busy_ns:
+    contradicted = untraced_ns is not None and untraced_ns < SHORTEST * costs.busy_ns
+    if contradicted and not costs.waits:  # kernels beside communication that waits take longer, too
         raise LaptimeError(
-            f"the given time of a token, {untraced_ns / 1e6:g} ms, is shorter than the {costs.busy_ns / 1e6:.3f} "
+            f"the given time of a token, {base / 1e6:g} ms, is shorter than the {costs.busy_ns / 1e6:.3f} "
             "ms that the GPU works in a step of this trace; give the time per token of the same configuration, "
             "measured without the profiler"
         )
-    base = max(base, costs.busy_ns)
-    if step is not None and untraced_ns is not None:
+    unknown = costs.waits and step is not None and unexplained(costs.wall_ns, step.explained_ns)
+    base = base if contradicted else max(base, costs.busy_ns)
+    if step is not None and not contradicted and untraced_ns is not None:
         step = untraced(step, base)
     rows = []
     if untraced_ns is not None:
         note = beside_traced(base, costs.wall_ns, max(longest_ns, costs.wall_ns))
         rows.append(_row("untraced", base, (base, base), base, [note]))
+    if contradicted or unknown:
+        return rows
     taxed = compared
     if untraced_ns is not None:
         taxed = "the profiler's own time is left out of the gaps in proportion"
@@ -148,53 +122,72 @@ def what_if(
     least_fused = floor(costs, base, fused=True)
     if step is not None:
         least_fused = min(max(floor_ns(step, left), 1) + costs.launch_ns, base)
-    if costs.allocation_ns > 0:
+    if costs.allocation_ns > 0 and not costs.waits:
         low, high = buffers(costs, base)
         spent = f"the {costs.allocation_ns / 1e6:.2f} ms of gap time in allocation and free"
         share = f"{POOL_SAVES[0] * 100:.0f} to {POOL_SAVES[1] * 100:.0f} % of {spent} goes"
         rows.append(_row("buffers", base, (low, high), min(least, low), [share, taxed]))
-    if costs.fusable:
+    if costs.fusable and not costs.waits:
         low, high = fusion(costs, base)
         note = f"{costs.fusable} elementwise, norm or copy kernels are merged into the neighbour before them"
         rows.append(_row("fusion", base, (low, high), min(least_fused, low), [note, taxed]))
-    if not costs.graphed:
-        made = graph_range(step, costs.residual_ns) if step is not None else _graphed(costs, base, least)
-        promised = tolerated(made, "graph")
-        low, high = _within((promised.low_ns, promised.high_ns), least, base)
-        residual = f"{costs.residual_ns[0] / 1e3:g} to {costs.residual_ns[1] / 1e3:g} µs stay between two kernels"
-        if costs.residual_ns[1] < HARDLY_NS:
-            residual = "its kernels follow one another with hardly a gap, as they do in the replays of this trace"
-        shapes = "static shapes, preallocated buffers, no wait of the host inside; it holds all kernels of the step"
-        notes = [residual, shapes]
-        if costs.kept_ns:
-            notes.append(_kept_words(costs, base, least))
-        notes.append(RECORD)
-        more = min(outside_ns(step, costs.residual_ns) if step is not None else costs.outside_ns, base - high)
-        if more > NOTED * base:
-            notes.append(f"a graph of the layers alone leaves up to {more / 1e6:.2f} ms more")
-        graph_row = _row("graph", base, (low, high), least, notes)
-        rows.append(msgspec.structs.replace(graph_row, outside_ns=max(more, 0)))
-        if costs.fusable:
-            low, high = graph_and_fusion(costs, (low, high), least_fused)
-            note = "launch gaps are gone with the graph already: fusion adds its kernels' time and residuals only"
-            fused = _row("graph+fusion", base, (low, high), least_fused, [note])
-            rows.append(msgspec.structs.replace(fused, outside_ns=max(more, 0)))
+    if not costs.graphed and (step is not None or not costs.waits):
+        rows += _graph_rows(costs, step, base, (least, least_fused))
     if step is not None:
-        rows += _replayed(step, base, taxed, compiles=not costs.replayed)
+        rows += _replayed(costs, step, base, taxed)
     return rows
 
 
-def _replayed(step: Replayed, base: int, taxed: str, *, compiles: bool) -> list[WhatIf]:
+def _graph_rows(costs: StepCosts, step: Replayed | None, base: int, least_ns: tuple[int, int]) -> list[WhatIf]:
+    """The step as a graph, alone and with fusion; none where waiting for other ranks leaves too wide a range.
+
+    Args:
+        costs: the modal step.
+        step: its dependency graph.
+        base: the step as it is.
+        least_ns: what no remedy of this kind goes below, without and with fusion.
+    """
+    least, least_fused = least_ns
+    made = graph_range(step, costs.residual_ns) if step is not None else _graphed(costs, base, least)
+    promised = tolerated(made, "graph")
+    low, high = _within((promised.low_ns, promised.high_ns), least, base)
+    if step is not None and step.longer_ns.any() and high - low > WIDEST["graph"] * (high + low):
+        return []
+    residual = f"{costs.residual_ns[0] / 1e3:g} to {costs.residual_ns[1] / 1e3:g} µs stay between two kernels"
+    if costs.residual_ns[1] < HARDLY_NS:
+        residual = "its kernels follow one another with hardly a gap, as they do in the replays of this trace"
+    shapes = "static shapes, preallocated buffers, no wait of the host inside; it holds all kernels of the step"
+    notes = [residual, shapes]
+    if costs.kept_ns:
+        notes.append(_kept_words(costs, base, least))
+    if costs.communicates:
+        notes.append("on every rank; no other rank then takes longer than this one")
+    notes.append(RECORD)
+    more = min(outside_ns(step, costs.residual_ns) if step is not None else costs.outside_ns, base - high)
+    if more > NOTED * base:
+        notes.append(f"a graph of the layers alone leaves up to {more / 1e6:.2f} ms more")
+    graph_row = _row("graph", base, (low, high), least, notes)
+    rows = [msgspec.structs.replace(graph_row, outside_ns=max(more, 0))]
+    if costs.fusable:
+        low, high = graph_and_fusion(costs, (low, high), least_fused)
+        note = "launch gaps are gone with the graph already: fusion adds its kernels' time and residuals only"
+        fused = _row("graph+fusion", base, (low, high), least_fused, [note])
+        rows.append(msgspec.structs.replace(fused, outside_ns=max(more, 0)))
+    return rows
+
+
+def _replayed(costs: StepCosts, step: Replayed, base: int, taxed: str) -> list[WhatIf]:
     """The remedies that only a replay can tell, where they may win anything worth it.
 
-    `compiles`: whether compiling without a graph is one: it would give up the graphs that a step has.
+    Compiling without a graph would give up the graphs that a step has. Of several ranks the slowest one's loader
+    decides, and this trace doesn't show the others'.
     """
     compiled = "torch.compile without a graph: neighbouring elementwise, norm, rope and copy kernels become one"
     workers = "worker processes load the data, fast enough, while the step before runs"
     overlap = "pinned memory; large copies are made on streams of their own, a step ahead"
     ways = (
-        ("compile", compile_range(step) if compiles else None, compiled),
-        ("workers", workers_range(step), workers),
+        ("compile", None if costs.replayed else compile_range(step), compiled),
+        ("workers", None if costs.communicates else workers_range(step), workers),
         ("overlap", overlap_range(step), overlap),
     )
     rows = []
