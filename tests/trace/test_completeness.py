@@ -16,6 +16,7 @@ from laptime.errors import LaptimeError
 from laptime.trace.analysis import analyse, read_trace
 from laptime.trace.read.reading import read_timeline
 from tests.trace.build_timeline import build
+from tests.trace.engines import LAYER, decoder, host_bound
 from tests.trace.read.rows_back import activity_rows, call_rows
 from tests.trace.write_traces import ActivityRow, CallRow, RangeRow, kineto_events, write_nsys
 
@@ -201,6 +202,31 @@ def test_the_last_work_of_all_has_nothing_behind_it_and_is_doubted_by_its_own_ki
 def eight_steps() -> list[RangeRow]:
     at = [T + 400_000 * step - 1_000 for step in range(9)]
     return [RangeRow(start, end, f"ProfilerStep#{i}") for i, (start, end) in enumerate(pairwise(at))]
+
+
+def test_a_duration_over_the_rest_of_a_graph_is_no_truth_and_no_step() -> None:
+    """One kernel of one replay lasts over the next 30 of its stream; in no other replay does it."""
+    rows = host_bound([decoder(12, LAYER)] * 8, graph=True, between_ns=9_000)
+    at = 4 * 12 * len(LAYER) + 7
+    wrong = [
+        replace(row, end_ns=rows.activities[at + 30].end_ns) if i == at else row
+        for i, row in enumerate(rows.activities)
+    ]
+    analysis = analyse(build(wrong, rows.calls))
+    assert (analysis.integrity.verdict, codes(analysis)["overlong-kernels"]) == ("partial", ("severe", 1))
+    began = wrong[at].start_ns
+    assert analysis.steps.start_ns is not None
+    assert not analysis.steps.start_ns <= began < analysis.steps.start_ns + (analysis.steps.wall_ns or 0)
+    assert analyse(build(*rows.all)).integrity.verdict == "ok"
+
+
+def test_a_lost_block_of_kernels_is_said_beside_steps_that_are_whole() -> None:
+    rows = host_bound([decoder(12, LAYER, [("embedding", 3_000)], [("argmax", 3_000)])] * 12, launch_ns=100, host=[])
+    count = len(rows.activities) // 12
+    kept = [*rows.activities[: 4 * count], *rows.activities[8 * count :]]
+    headline = analyse(build(kept, rows.calls)).headline
+    assert "ms of them idle in what was recorded; " in headline
+    assert f"{4 * count} of {12 * count} kernel launches have no kernel" in headline
 
 
 def test_merged_streams_have_no_wrong_durations() -> None:

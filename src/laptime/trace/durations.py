@@ -34,6 +34,10 @@ UNLIKE = 1_000
 ALIKE = 3
 """Others of its name that there must be."""
 
+TIMES_ALIKE, FEW_ALIKE = 5, 4
+"""In a graph a kernel's duration is doubted where it is so many times the usual one of its name, and fewer than one in
+so many are."""
+
 SLACK_NS = 1_000_000
 """Clocks of host and device differ by less than this."""
 
@@ -101,7 +105,8 @@ def overlong(timeline: GpuTimeline) -> Int64:
 
 def _impossible(timeline: GpuTimeline) -> Int64:
     cut = np.array([row for row, _ in timeline.cut], dtype=np.int64)
-    return each_once(np.concatenate([cut, _on_serial_streams(timeline)[0], _over_many(timeline)]))
+    parts = [cut, _on_serial_streams(timeline)[0], _over_many(timeline), _over_many_nodes(timeline)]
+    return each_once(np.concatenate(parts))
 
 
 def doubtful(timeline: GpuTimeline) -> int:
@@ -212,6 +217,32 @@ def _over_many(timeline: GpuTimeline) -> Int64:
     held = (lane[:-SWALLOWED] == lane[SWALLOWED:]) & (a.end_ns[ahead] >= a.end_ns[behind])
     found: Int64 = ahead[held & (a.start_ns[behind] > a.start_ns[ahead])]
     return found
+
+
+def _over_many_nodes(timeline: GpuTimeline) -> Int64:
+    """Kernels of a graph that last over SWALLOWED or more later ones of their stream, as no other of their name does.
+
+    Branches of a graph may run side by side under one stream's number: they do so in each replay.
+    """
+    a = timeline.activities
+    order, same = by_lane(a, np.flatnonzero((a.kind == Activity.KERNEL) & (a.graph_node >= 0)))
+    if len(order) <= SWALLOWED:
+        return order[:0]
+    ahead, behind = order[:-SWALLOWED], order[SWALLOWED:]
+    lane = np.concatenate([[0], np.cumsum(~same)])
+    held = (lane[:-SWALLOWED] == lane[SWALLOWED:]) & (a.end_ns[ahead] >= a.end_ns[behind])
+    found: Int64 = ahead[held & (a.start_ns[behind] > a.start_ns[ahead])]
+    if len(found) == 0:
+        return found
+    lasts = a.end_ns - a.start_ns
+    unlike = np.zeros(len(found), dtype=np.bool_)
+    for name in each_once(a.name[found]).tolist():
+        alike = np.sort(lasts[order[a.name[order] == name]])
+        own = a.name[found] == name
+        if len(alike) > ALIKE and np.count_nonzero(own) < len(alike) / FEW_ALIKE:
+            unlike |= own & (lasts[found] > TIMES_ALIKE * alike[len(alike) // 2])
+    impossible: Int64 = found[unlike]
+    return impossible
 
 
 def _on_serial_streams(timeline: GpuTimeline) -> tuple[Int64, Int64]:

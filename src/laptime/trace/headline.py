@@ -82,11 +82,10 @@ def headline(integrity: Integrity, devices: list[DeviceTimes], kernels: list[Ker
             "it" if steps.count == 1 else f"the {'steady ' * bool(steps.warm_up)}steps",
         )
         unused = steps.outside_idle_ns or 0
-        of_them = (
-            f", {unused / 1e6:.1f} ms of them idle{_why_outside(steps)}" if unused >= IDLE_OUTSIDE * out_ns else ""
-        )
+        why = " in what was recorded" if missing else _why_outside(steps)
+        of_them = f", {unused / 1e6:.1f} ms of them idle{why}" if unused >= IDLE_OUTSIDE * out_ns else ""
         said = f"{which} {_step_words(of_step, steps)}; {out_ns / 1e6:.1f} ms{of} lie outside {outside}{of_them}"
-        said += spoiled
+        said += f"; {missing}" if missing else spoiled
         of_all = " of the trace"
     elif of_step is not None and abs(of_step - idle) >= APART and not doubtful and _first_calls_apart(device, steps):
         apart = f"{(start_up_ns(device) - first_calls_ns(steps.causes)) / 1e6:.1f}"

@@ -93,7 +93,7 @@ def _little(ranks: Sequence[RankTimes]) -> str:
     exposed = worst.exposed_waited_ns or 0
     if any(_later(rank) >= MATERIAL * max(rank.span_ns - _first(rank), 1) for rank in ranks):
         return "No single rank holds the others up"
-    if _exposed_share(worst) >= MATERIAL:
+    if _exposed_share(worst) >= MATERIAL and _first(worst) > max(map(_later, ranks)):
         whom = max(worst.waited_for or [], key=lambda row: row.first_ns)
         waits = f"Rank {worst.rank} waits {_ms(whom.first_ns)} ms for rank {whom.rank} in the first collective"
         later = _ms(max(map(_later, ranks)))
