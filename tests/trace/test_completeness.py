@@ -221,12 +221,12 @@ def test_a_duration_over_the_rest_of_a_graph_is_no_truth_and_no_step() -> None:
 
 
 def test_a_lost_block_of_kernels_is_said_beside_steps_that_are_whole() -> None:
-    rows = host_bound([decoder(12, LAYER, [("embedding", 3_000)], [("argmax", 3_000)])] * 12, launch_ns=100, host=[])
-    count = len(rows.activities) // 12
-    kept = [*rows.activities[: 4 * count], *rows.activities[8 * count :]]
+    rows = host_bound([decoder(12, LAYER, [("embedding", 3_000)], [("argmax", 3_000)])] * 24, launch_ns=100, host=[])
+    count = len(rows.activities) // 24
+    kept = [*rows.activities[: 8 * count], *rows.activities[16 * count :]]
     headline = analyse(build(kept, rows.calls)).headline
     assert "ms of them idle in what was recorded; " in headline
-    assert f"{4 * count} of {12 * count} kernel launches have no kernel" in headline
+    assert f"{8 * count} of {24 * count} kernel launches have no kernel" in headline
 
 
 def test_merged_streams_have_no_wrong_durations() -> None:
