@@ -241,6 +241,8 @@ def several_processes(timeline: GpuTimeline) -> Iterator[Finding]:
 def gpus_as_ranks(timeline: GpuTimeline) -> Iterator[Finding]:
     """GPUs of one file that run collectives: ranks of one run."""
     activities = timeline.activities
+    if activities.device.min() == activities.device.max():
+        return
     used = each_once(activities.name[activities.kind == Activity.KERNEL]).tolist()
     collectives = [i for i in used if communicates(timeline.strings[i])]
     gpus = len(each_once(activities.device[np.isin(activities.name, collectives)])) if collectives else 0

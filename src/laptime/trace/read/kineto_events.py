@@ -10,6 +10,7 @@ import re
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import cache
 from typing import TypeVar
 
 import msgspec
@@ -94,7 +95,6 @@ class _Phase(msgspec.Struct):
     ph: object = None
 
 
-_EVENTS = msgspec.json.Decoder(list[Event])
 _WHOLE = msgspec.json.Decoder(list[msgspec.Raw])
 _EVENT = msgspec.json.Decoder(Event)
 _PHASE = msgspec.json.Decoder(_Phase)
@@ -171,13 +171,19 @@ def listed(pending: bytes, end: int) -> bytes:
 def decode(text: bytes) -> tuple[list[Event], int] | None:
     """The events of a list and how many of them were unreadable, or None when it is not exactly that."""
     try:
-        return _EVENTS.decode(text), 0
+        return _general().decode(text), 0
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         pass
     try:
         return _readable(_WHOLE.decode(_mended(text)))
     except (msgspec.DecodeError, RecursionError):
         return None
+
+
+@cache
+def _general() -> msgspec.json.Decoder[list[Event]]:
+    """Most files need it for no stretch."""
+    return msgspec.json.Decoder(list[Event])
 
 
 def _mended(text: bytes | msgspec.Raw) -> str:

@@ -89,7 +89,9 @@ class Label(msgspec.Struct, gc=False, tag_field="ph", tag="M"):
 PlainEvent = PlainSpan | PlainInstant | ArrowStart | ArrowEnd | Label
 
 _EVENTS = msgspec.json.Decoder(list[PlainEvent])
-_NOT_EXACT = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+_OWN, _OWN_BYTES = b'"Spans"', 1 << 12
+"""The process of the profiler's own span, and within how many bytes of a file's last stretch it stands."""
+
 _NO_ARGS = PlainArgs()
 
 _LONGEST_NS = 2.0**40
@@ -99,10 +101,8 @@ _CLEAR = 0.499
 
 def decode_plain(text: bytes) -> list[PlainEvent] | None:
     """The events of a list of plain ones, or of these and the profiler's own; None when one of them is neither."""
-    with suppress(*_NOT_EXACT):
-        return _EVENTS.decode(text)
-    with suppress(*_NOT_EXACT):
-        return _with_own().decode(text)
+    with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return (_with_own() if _OWN in text[-_OWN_BYTES:] else _EVENTS).decode(text)
     return None
 
 
