@@ -86,7 +86,7 @@ class Texts(msgspec.Struct, frozen=True):
 def columns_of(events: Sequence[Event], *, details: bool = True) -> Batch:
     """Turn events into columns; what is no activity, call or range of a known kind is passed over.
 
-    details: also operators' shapes and autograd's numbers, and the allocator's events.
+    details: also names and threads of host ranges, operators' shapes, autograd's numbers, and the allocator's events.
     """
     rows = [event for event in events if event.ph == "X" and event.cat in CODES]
     code = np.fromiter(map(CODES.__getitem__, map(attrgetter("cat"), rows)), np.int64, len(rows))
@@ -97,6 +97,13 @@ def columns_of(events: Sequence[Event], *, details: bool = True) -> Batch:
     if not good.all():
         rows = [row for row, kept in zip(rows, good.tolist(), strict=True) if kept]
         code, start, duration = code[good], start[good], duration[good]
+    untimed = int(np.count_nonzero(~timed))
+    negative = int(np.count_nonzero(~good)) - untimed
+    only_timed: Table = {}
+    if not details:
+        host, others = np.flatnonzero(code >= RANGE), np.flatnonzero(code < RANGE)
+        only_timed = nameless(start[host], start[host] + duration[host], code[host])
+        rows, code, start, duration = [rows[i] for i in others.tolist()], code[others], start[others], duration[others]
     numbers = Texts()
     names = numbers.names
     name = np.fromiter(map(names.__getitem__, [row.name or _UNNAMED for row in rows]), np.int64, len(rows))
@@ -108,16 +115,15 @@ def columns_of(events: Sequence[Event], *, details: bool = True) -> Batch:
         own = own_columns(chosen, code[index], numbers)
         return {column: values[index] for column, values in common.items()} | own
 
-    untimed = int(np.count_nonzero(~timed))
     activities, calls = table(code < CALL, _activity_columns), table(code == CALL, _call_columns)
-    ranges = table(code >= RANGE, _range_columns if details else _plain_range_columns)
+    ranges = table(code >= RANGE, _range_columns) if details else only_timed
     return Batch(
         names=tuple(names),
         activities=activities,
         calls=calls,
         ranges=ranges,
         untimed=untimed,
-        negative=int(np.count_nonzero(~good)) - untimed,
+        negative=negative,
         shapes=tuple(numbers.shapes),
         groups=tuple(numbers.groups),
         memory=_memory(events) if details else {},
@@ -165,11 +171,14 @@ def _call_columns(rows: list[Event], _: Int64, numbers: Texts) -> Table:
 def _range_columns(rows: list[Event], code: Int64, numbers: Texts) -> Table:
     args = [row.args or _NO_ARGS for row in rows]
     further = shape_columns([row.name for row in rows], args, numbers.shapes) | sequence_columns(args)
-    return _plain_range_columns(rows, code, numbers) | further
+    return _host_columns(rows) | {"kind": code - RANGE} | further
 
 
-def _plain_range_columns(rows: list[Event], code: Int64, _: Texts) -> Table:
-    return _host_columns(rows) | {"kind": code - RANGE}
+def nameless(start: Int64, end: Int64, code: Int64) -> Table:
+    """Host ranges of which only the times and the kinds were asked: -1 for a name, a process and a thread."""
+    unknown = _all(-1, start)
+    times: Table = {"start_ns": start, "end_ns": end, "kind": code - RANGE}
+    return times | {"name": unknown, "process": unknown, "thread": unknown}
 
 
 def _host_columns(rows: list[Event]) -> Table:
@@ -191,7 +200,7 @@ def _few(field: str, values: Sequence[object], otherwise: Callable[[], Int64] | 
     return whole_numbers(map(attrgetter(field), values), otherwise or (lambda: _all(-1, values)))
 
 
-def _all(number: int, values: Sequence[object]) -> Int64:
+def _all(number: int, values: Sequence[object] | Int64) -> Int64:
     return np.full(len(values), number, dtype=np.int64)
 
 
@@ -217,6 +226,7 @@ def joined(batches: list[Batch]) -> Joined:
         batch = batches.pop()
         number = np.array([names[name] for name in batch.names], dtype=np.int32)
         further = {
+            "name": number,
             "kernel": number,
             "shape": np.array([shapes[text] for text in batch.shapes], dtype=np.int32),
             "group": np.array([groups[text] for text in batch.groups], dtype=np.int32),
@@ -228,7 +238,7 @@ def joined(batches: list[Batch]) -> Joined:
                     for column, values in table.items()
                     if column in further
                 }
-                gathered.append({**table, "name": number[table["name"]], **renumbered})
+                gathered.append({**table, **renumbered})
         if batch.memory:
             memory.append(batch.memory)
     return Joined(tuple(names), tuple(shapes), tuple(groups), *pieces, memory)

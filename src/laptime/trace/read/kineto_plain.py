@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 from msgspec.structs import astuple
 
-from laptime.trace.read.kineto_columns import ACTIVITY, CALL, CODES, RANGE, Batch, Texts
+from laptime.trace.read.kineto_columns import ACTIVITY, CALL, CODES, RANGE, Batch, Texts, nameless
 from laptime.trace.read.kineto_details import (
     MEMORY,
     bytes_column,
@@ -130,6 +130,11 @@ def _columns(events: Sequence[PlainEvent], details: bool) -> Batch:
     if (code < 0).any():
         known = np.flatnonzero(code >= 0)
         rows, code = _chosen(rows, known), code[known]
+    timed: list[Table] = []
+    if not details:
+        of_ranges, others = np.flatnonzero(code >= RANGE), np.flatnonzero(code < RANGE)
+        timed.append(_only_timed(_chosen(rows, of_ranges), code[of_ranges]))
+        rows, code = _chosen(rows, others), code[others]
     fields: Iterable[Sequence[Any]] = zip(*map(astuple, rows), strict=True) if rows else repeat((), 7)
     _, names, processes, threads, starts, durations, args = fields
     if rows and type(rows[0]) is OwnSpan and {*map(type, processes), *map(type, threads)} != {int}:
@@ -141,14 +146,15 @@ def _columns(events: Sequence[PlainEvent], details: bool) -> Batch:
     times: Table = {"start_ns": start, "end_ns": start + _durations(durations), "name": name}
     of_host: Table = times | {"process": _numbers(processes), "thread": _numbers(threads)}
     activities, calls, ranges = (np.flatnonzero(of) for of in (code < CALL, code == CALL, code >= RANGE))
-    ranged: Table = _at(of_host, ranges) | {"kind": code[ranges] - RANGE}
     if details:
         own = _args(args, ranges)
-        ranged |= shape_columns(_chosen(names, ranges), own, texts.shapes) | sequence_columns(own)
+        kinds: Table = {"kind": code[ranges] - RANGE}
+        further = shape_columns(_chosen(names, ranges), own, texts.shapes) | sequence_columns(own)
+        timed.append(_at(of_host, ranges) | kinds | further)
     return Batch(
         activities=_at(times, activities) | _activity_columns(_args(args, activities), code[activities], texts),
         calls=_at(of_host, calls) | _call_columns(_args(args, calls), texts),
-        ranges=ranged,
+        ranges=timed[0],
         untimed=0,
         negative=0,
         memory=_memory(events) if details else {},
@@ -156,6 +162,12 @@ def _columns(events: Sequence[PlainEvent], details: bool) -> Batch:
         shapes=tuple(texts.shapes),
         groups=tuple(texts.groups),
     )
+
+
+def _only_timed(rows: Sequence[PlainSpan], code: Int64) -> Table:
+    """Host ranges of which nothing but their times is asked."""
+    start = _times(list(map(attrgetter("ts"), rows)))
+    return nameless(start, start + _durations(list(map(attrgetter("dur"), rows))), code)
 
 
 def _spans(events: Sequence[PlainEvent]) -> Sequence[PlainSpan]:

@@ -39,7 +39,8 @@ _KEPT_BYTES = 8 << 20
 def read_timeline(path: str | Path, *, details: bool = True) -> GpuTimeline:
     """Read a trace: a PyTorch profiler .json or .json.gz, an Nsight Systems .sqlite, Parquet folder or report.
 
-    details: also what says who worked how much: operators' shapes, autograd's numbers, memory.
+    details: also what says who worked how much: operators' shapes, autograd's numbers, memory. Without them a Kineto
+        file's host ranges have times, and no names (-1) or threads.
 
     Raises:
         LaptimeError: one line saying what is wrong with the file and how to mend it.
