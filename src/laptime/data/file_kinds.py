@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from io import BufferedReader
 from pathlib import Path
 
 from laptime.data.outside import is_there, open_regular
@@ -30,13 +31,16 @@ def what_it_is(place: Path) -> str:
 
 def _start(file: Path) -> bytes:
     """The first bytes of a file, unpacked; none where it can't be read."""
-    import gzip  # for what can't be used only: start-up counts
+    with suppress(OSError, LaptimeError), open_regular(file) as opened:
+        packed = opened.peek(2)[:2] == b"\x1f\x8b"
+        return _unpacked(opened) if packed else opened.read(LOOKED_AT_BYTES)
+    return b""
+
+
+def _unpacked(file: BufferedReader) -> bytes:
+    import gzip  # for packed files only: start-up counts
     import zlib
 
-    with suppress(OSError, EOFError, zlib.error, LaptimeError), open_regular(file) as opened:
-        packed = opened.peek(2)[:2] == b"\x1f\x8b"
-        if not packed:
-            return opened.read(LOOKED_AT_BYTES)
-        with gzip.GzipFile(fileobj=opened) as unpacked:
-            return unpacked.read(LOOKED_AT_BYTES)
+    with suppress(EOFError, zlib.error), gzip.GzipFile(fileobj=file) as unpacked:
+        return unpacked.read(LOOKED_AT_BYTES)
     return b""
