@@ -59,6 +59,18 @@ def test_reads_what_was_written(tmp_path: Path, style: str, name: str) -> None:
     assert (timeline.source.format, timeline.source.schema_version) == ("kineto", "1")
 
 
+@pytest.mark.parametrize("style", ["2025", "2021"])
+def test_without_details_only_names_and_threads_of_host_ranges_are_missing(tmp_path: Path, style: str) -> None:
+    path = write_kineto(tmp_path / "t.json", [KERNEL], [LAUNCH], [OPERATOR], style=style)
+    whole, bare = read_timeline(path), read_timeline(path, details=False)
+    assert activity_rows(bare) == activity_rows(whole)
+    assert call_rows(bare) == call_rows(whole)
+    for column in ("start_ns", "end_ns", "kind"):
+        assert getattr(bare.ranges, column).tolist() == getattr(whole.ranges, column).tolist()
+    for column in ("name", "process", "thread"):
+        assert set(getattr(bare.ranges, column).tolist()) == {-1}
+
+
 def test_a_list_without_an_object_around_it_is_read_too(tmp_path: Path) -> None:
     data = ("[" + ",".join(kineto_events([KERNEL], [LAUNCH])) + "]").encode()
     assert activity_rows(read_bytes(tmp_path / "t.json", data)) == [KERNEL]
