@@ -482,3 +482,11 @@ def test_scans_of_a_state_space_are_not_called_attention() -> None:
     step = decoder(24, layer, [("embedding", 3_000)], [("argmax", 3_000)])
     busy = analyse(build(*host_bound([step] * 5, launch_ns=100, host=[]).all)).headline
     assert "its time goes to GEMM (54 %) and linear attention or scans (43 %)" in busy
+
+
+def test_memory_that_is_taken_and_given_back_each_time_is_said_both() -> None:
+    calls = [("cudaMalloc", 80_000), (None, 1_000), ("cudaFree", 120_000)]
+    headline = analyse(build(*host_bound([STEP] * 5, host=calls).all)).headline
+    assert headline.endswith("the host is allocating and freeing memory")
+    mostly = [("cudaMalloc", 80_000), ("cudaFree", 8_000)]
+    assert analyse(build(*host_bound([STEP] * 5, host=mostly).all)).headline.endswith("the host is allocating memory")

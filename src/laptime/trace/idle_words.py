@@ -28,6 +28,10 @@ REASONS: dict[str, str] = {
 }
 
 
+ALLOCATES_AND_FREES = "the host is allocating and freeing memory"
+ALSO = 0.3
+"""From which share of the one on the other is said too."""
+
 OTHER_WORK = "the host does other work than launching"
 CAPTURES = "the host captures graphs meanwhile, which runs no kernel"
 NOT_BEGUN = "the work was queued already, and the GPU didn't begin it: what it waited for isn't in the trace"
@@ -179,6 +183,9 @@ def reason(causes: list[CauseTime], host: list[HostTime]) -> str:
         text = REASONS[cause.cause]
         groups[text] = groups.get(text, 0) + cause.total_ns
     words = max(groups, key=groups.__getitem__)
+    if words in (allocates := {REASONS["allocation"], REASONS["free"]}):
+        less = min(groups.get(one, 0) for one in allocates)
+        return ALLOCATES_AND_FREES if less >= ALSO * groups[words] else words
     if words != REASONS["host-not-launching"]:
         return words
     named = [row for row in host if row.name != UNNAMED and row.total_ns >= 0.05 * groups[words]][:3]

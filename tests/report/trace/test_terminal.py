@@ -20,7 +20,7 @@ from laptime.trace.result import Integrity, TraceAnalysis
 from laptime.trace.tolerance import RECORD
 from tests.trace import engines
 from tests.trace.build_timeline import build
-from tests.trace.write_traces import ActivityRow, CallRow
+from tests.trace.write_traces import ActivityRow, CallRow, RangeRow
 
 
 def an_analysis() -> TraceAnalysis:
@@ -70,6 +70,17 @@ def test_of_graphs_that_were_recorded_whole_no_kernel_is_counted() -> None:
     assert "kernels are not counted, as replays of graphs were recorded whole; 3 launches; 2 gaps" in text
     assert "–" not in text.partition("kernels are not counted")[2].partition("\n")[0]
     assert "launches were not recorded" in shown(analyse(build(rows)))
+
+
+def test_what_the_table_of_launchers_leaves_out_is_counted() -> None:
+    rows = [ActivityRow(9_000 * i, 9_000 * i + 3_000, f"k{i}", correlation=i + 1) for i in range(12)]
+    calls = [CallRow(row.start_ns - 3_000, row.start_ns - 1_000, correlation=row.correlation or 0) for row in rows]
+    ranges = [
+        RangeRow(call.start_ns - 500, call.end_ns + 500, f"aten::op_{'x' * i}", "cpu_op")
+        for i, call in enumerate(calls)
+    ]
+    assert "and 4 more operators" in shown(analyse(build(rows, calls, ranges)))
+    assert "more operator" not in shown(analyse(build(rows[:8], calls[:8], ranges[:8])))
 
 
 def test_how_often_ranges_held_is_said_once() -> None:

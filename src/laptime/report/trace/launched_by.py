@@ -38,7 +38,15 @@ def launched_by_report(found: LaunchedBy) -> RenderableType:
                 words.ms_column(row.total_ns),
                 percent(row.share),
             )
-    return with_remarks(table, [*(Text(line, style="dim") for line in _remarks(found)), ""])
+    lines = [*_not_shown(found), *_remarks(found)]
+    return with_remarks(table, [*(Text(line, style="dim") for line in lines), ""])
+
+
+def _not_shown(found: LaunchedBy) -> list[str]:
+    """How many of each kind a terminal leaves out."""
+    more = {kind: sum(row.kind == kind for row in found.launchers) - shown for kind, shown in SHOWN.items()}
+    parts = [f"{count(n)} more {KINDS[kind]}{'' if n == 1 else 's'}" for kind, n in more.items() if n > 0]
+    return [f"and {', '.join(parts)}"] if parts else []
 
 
 def launched_by_section(found: LaunchedBy) -> Html:
