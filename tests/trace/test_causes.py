@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from laptime.trace.analysis import analyse
 from laptime.trace.api import CAUSES, api_calls, plain_name, purpose
 from laptime.trace.causes import UNNAMED, GapCauses, cause_times, gap_causes, host_times, large_gaps
 from laptime.trace.gaps import device_gaps
@@ -319,6 +320,25 @@ def test_a_slow_first_launch_is_start_up() -> None:
     slow = [CallRow(i * 20_000_000, i * 20_000_000 + 15_900_000, "cudaLaunchKernel", i) for i in range(6)]
     work = [ActivityRow(call.end_ns, call.end_ns + 9_000, correlation=call.correlation) for call in slow]
     assert "start-up" not in start_up_of(slow, work)
+
+
+def test_each_process_has_first_launches_of_its_own() -> None:
+    """Two ranks launch the same kernels, each of them slowly the first time."""
+    calls, work = [], []
+    for process in (100, 200):
+        at = 0 if process == 100 else 500_000_000
+        for i in range(8):
+            slow = 100_000_000 if i == 1 else 5_000
+            name, number = "copy" if i == 0 else "gemm", process * 100 + i
+            calls.append(CallRow(at, at + slow, "cudaLaunchKernel", number, process=process, thread=process))
+            end = at + slow + 12_000
+            work.append(
+                ActivityRow(end - 6_000, end, name, device=process // 100 - 1, correlation=number, process=process)
+            )
+            at = end + 2_000
+    for device in analyse(build(work, calls)).devices:
+        spent = {row.cause: row.total_ns for row in device.gaps.causes}
+        assert spent["start-up"] > 99_000_000, device.device
 
 
 def test_a_library_that_frees_on_its_first_call_is_starting_up() -> None:

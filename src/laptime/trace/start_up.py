@@ -76,12 +76,15 @@ def _before_first_launch(timeline: GpuTimeline, launched: Int64, slow: npt.NDArr
     """For each slow call whether the next launch on its thread, or it itself, is the first of a kernel."""
     calls, activities = timeline.calls, timeline.activities
     linked = np.flatnonzero(launched >= 0)
-    first = np.full(len(timeline.strings), -1, dtype=np.int64)
-    first[activities.name[linked[::-1]]] = np.arange(len(linked))[::-1]  # the earliest is written last
-    first = first[first >= 0]
+    first: list[int] = []
+    for process in each_once(activities.process[linked]).tolist():  # each process loads its own code
+        own = linked[activities.process[linked] == process]
+        earliest = np.full(len(timeline.strings), -1, dtype=np.int64)
+        earliest[activities.name[own[::-1]]] = own[::-1]  # the earliest is written last
+        first += earliest[earliest >= 0].tolist()
     launching, first_launch = np.zeros((2, len(calls.start_ns)), dtype=np.bool_)
     launching[launched[linked]] = True
-    first_launch[launched[linked[first]]] = True
+    first_launch[launched[first]] = True
     result = np.zeros(len(slow), dtype=np.bool_)
     for thread in each_once(calls.thread[slow]).tolist():
         own = np.flatnonzero(launching & (calls.thread == thread))
