@@ -829,3 +829,11 @@ def test_tokens_that_come_oftener_than_chunks_of_a_prefill_are_the_steps() -> No
     )
     steps = steps_of(host_bound([*[chunk] * 6, *[token] * 20], between_ns=9_000))
     assert (steps.count, steps.kernels_per_step) == (20, len(token))
+
+
+def test_single_steps_between_prefills_are_counted() -> None:
+    """One token, a prefill, two tokens, a prefill, and then tokens alone: fewer than three in a row are steps too."""
+    token = decoder(12, LAYER, HEAD[:1], HEAD[1:])
+    prefill = decoder(12, named("norm gemm_qkv flash_prefill gemm_o norm gemm_up silu gemm_down"), HEAD[:1], HEAD[1:])
+    steps = steps_of(host_bound([token, prefill, token, token, prefill, *[token] * 6], between_ns=9_000))
+    assert (steps.method, steps.count, steps.kernels_per_step) == ("period", 9, len(token))

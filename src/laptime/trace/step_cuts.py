@@ -54,6 +54,9 @@ THROUGHOUT = 0.95
 MOSTLY = 0.5
 """Share of the kernels that steps must hold, when only their layers speak for them."""
 
+MANY_ANCHORS = 256
+"""Places between two known steps at which another one is looked for."""
+
 LEAST_FLAT = 8
 """The fewest kernels of a step that has no layers and no mark of a token."""
 
@@ -235,7 +238,29 @@ def _where_alike(tokens: Tokens, template: Tokens, spans: tuple[tuple[int, int],
                 continue
             if np.count_nonzero(tokens[start : start + period] == template) >= ALIKE * period:
                 starts.append(start)
-    return np.array(starts, dtype=np.int64)
+    return np.array(sorted([*starts, *_single(tokens, template, starts)]), dtype=np.int64)
+
+
+def _single(tokens: Tokens, template: Tokens, starts: list[int]) -> list[int]:
+    """Where else a whole step like the template stands: fewer than three in a row, as between two prefills."""
+    if not starts:
+        return []
+    period = len(template)
+    names, first, counts = np.unique(template, return_index=True, return_counts=True)
+    rare = int(np.argmin(counts))
+    if counts[rare] > LEAST_STEPS:
+        return []  # nothing in it says where it begins
+    anchors = np.flatnonzero(tokens == names[rare]) - int(first[rare])
+    found: list[int] = []
+    edges = [(0, starts[0]), *zip([start + period for start in starts], [*starts[1:], len(tokens)], strict=True)]
+    for begin, end in edges:
+        at = begin
+        low, high = np.searchsorted(anchors, (begin, max(end - period, begin - 1) + 1))
+        for start in anchors[low:high].tolist()[:MANY_ANCHORS]:
+            if start >= at and np.count_nonzero(tokens[start : start + period] == template) >= ALIKE * period:
+                found.append(start)
+                at = start + period
+    return found
 
 
 def _phase_in(tokens: Tokens, template: Tokens, a: int, b: int) -> int:

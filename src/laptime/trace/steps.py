@@ -25,7 +25,7 @@ from laptime.trace.read.distinct import each_once
 from laptime.trace.read.timeline import Activities, Activity, GpuTimeline, Int32, Int64
 from laptime.trace.repeats import WINDOW, RepeatRun, levels
 from laptime.trace.result import SURE, UNEVEN, Steps
-from laptime.trace.step_cuts import LEAST_STEPS, Cuts, by_graph, by_period
+from laptime.trace.step_cuts import LEAST_STEPS, MOSTLY, Cuts, by_graph, by_period
 from laptime.trace.step_ranges import LOADER, PROFILER_STEP, by_compiled, by_loader, by_ranges
 
 WARM_UP = 1.5
@@ -168,10 +168,13 @@ def _cuts(timeline: GpuTimeline, kernels: Int64, launched: Int64) -> Cuts | None
         if periodic is not None and periodic.confidence >= SURE:
             return periodic
         return by_compiled(timeline, kernels, launched[kernels]) or named
+    told = None
     if periodic is not None:
         periodic = _corroborated(timeline, periodic)
-        if periodic.confidence >= SURE:
-            return periodic
+        if int((periodic.stop - periodic.start).sum()) < MOSTLY * len(kernels):
+            told = by_tokens(tokens, timeline.strings)
+        if told is not None or periodic.confidence >= SURE:
+            return told or periodic
     loaded = by_loader(timeline, kernels, launched[kernels])
     waited = None if loaded is not None else by_waits(tokens, before, _copies_ns(activities, kernels))
     told = None if loaded is not None or waited is not None else by_tokens(tokens, timeline.strings)
