@@ -118,7 +118,12 @@ def test_graphs_of_one_size_take_turns(tmp_path: Path) -> None:
         (replays(4, (ADD, GEMM) * LAYERS), captures(stated=KERNELS), "4 of 4 graph replays fit no capture"),
         (replays(4), [event("cpu_op", "aten::mm", 0, 5)], "holds no capture of a graph"),
         (replays(4), captures()[:-1], "holds no capture of a graph"),
-        ([event("kernel", GEMM, 0, 5, device=0, stream=7)], captures(), "capture"),
+        ([event("kernel", GEMM, 0, 5, device=0, stream=7)], captures(), "has nothing to name"),
+        (
+            [row for row in replays(4, KERNELS[:-1]) if "step" not in row["name"]],
+            captures(),
+            "4 of 4 graph replays fit",
+        ),
     ],
 )
 def test_what_does_not_fit_is_said(

@@ -24,7 +24,7 @@ from laptime.trace.given_time import long_step_ns, untraced_ns
 from laptime.trace.headline import headline
 from laptime.trace.integrity import check
 from laptime.trace.kernels import rank
-from laptime.trace.launch_result import LaunchedBy
+from laptime.trace.launch_result import CaptureMatch, LaunchedBy
 from laptime.trace.launch_tree import launch_tree
 from laptime.trace.launched_by import launched_by
 from laptime.trace.memory import device_memory
@@ -155,9 +155,9 @@ def answer(
     for view in of:
         kernels += rank(timeline, view.gaps, frame if view.gaps.device == frame.steps.device else None)
     kernels.sort(key=lambda kernel: -kernel.total_ns)
-    found = None
+    found, match = None, None
     if main is not None:
-        found, kernels = _launched_by(timeline, main, kernels, capture)
+        found, kernels, match = _launched_by(timeline, main, kernels, capture)
     integrity = Integrity(
         "partial" if incomplete else checked.verdict,
         [
@@ -165,7 +165,7 @@ def answer(
             *incomplete,
             *step_findings(frame, tpot_ms),
             *pass_findings(passes, stage_ms or {}),
-            *capture_findings(found, capture),
+            *capture_findings(match),
         ],
     )
     return TraceAnalysis(
@@ -213,8 +213,9 @@ def _step_launches(timeline: GpuTimeline, view: DeviceView | None) -> Int64:
 
 def _launched_by(
     timeline: GpuTimeline, view: DeviceView, kernels: list[Kernel], capture: GpuTimeline | None
-) -> tuple[LaunchedBy | None, list[Kernel]]:
-    """Who launched a device's work, and all kernels with the work that they did, where shapes were recorded."""
+) -> tuple[LaunchedBy | None, list[Kernel], CaptureMatch | None]:
+    """Who launched a device's work, all kernels with the work that they did, where shapes were recorded, and what a
+    capture's trace named."""
     gaps, launched = view.gaps, view.launched
     tree, match = launch_tree(timeline, launched[gaps.rows]), None
     if capture is not None:
@@ -224,7 +225,7 @@ def _launched_by(
         found = msgspec.structs.replace(found, capture=match)
     calls = operator_calls(timeline, gaps, tree)
     if found is None or calls is None:
-        return found, kernels
+        return found, kernels, match
     work, left_out = operator_times(timeline, gaps, calls)
     done = {timeline.strings[i]: one for i, one in kernel_work(timeline, gaps, launched, calls).items()}
     kernels = [
@@ -238,7 +239,7 @@ def _launched_by(
         else kernel
         for kernel in kernels
     ]
-    return msgspec.structs.replace(found, work=work, work_left_out=left_out), kernels
+    return msgspec.structs.replace(found, work=work, work_left_out=left_out), kernels, match
 
 
 def _hedged(rows: list[WhatIf], steps: Steps) -> list[WhatIf]:

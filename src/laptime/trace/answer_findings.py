@@ -6,9 +6,8 @@ from collections.abc import Mapping
 
 from laptime.data.finding import Finding
 from laptime.trace.given_time import tpot_findings
-from laptime.trace.launch_result import LaunchedBy
+from laptime.trace.launch_result import CaptureMatch
 from laptime.trace.plain_names import plain
-from laptime.trace.read.timeline import GpuTimeline
 from laptime.trace.result import MANY, SURE, Steps, TracedPass
 from laptime.trace.step_ranges import names_steps
 from laptime.trace.step_totals import WAITS
@@ -80,12 +79,11 @@ def step_findings(frame: StepFrame, tpot_ms: float | None) -> list[Finding]:
     return findings
 
 
-def capture_findings(found: LaunchedBy | None, capture: GpuTimeline | None) -> list[Finding]:
-    """What the capture's trace could not name."""
-    if capture is None:
+def capture_findings(match: CaptureMatch | None) -> list[Finding]:
+    """What the capture's trace could not name; nothing where none was given."""
+    if match is None:
         return []
-    match = None if found is None else found.capture
-    if match is None or not match.captures:
+    if not match.captures:
         message = (
             "the trace that was given for the capture holds no capture of a graph: record while the graph is captured"
         )
