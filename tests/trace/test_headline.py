@@ -490,3 +490,13 @@ def test_memory_that_is_taken_and_given_back_each_time_is_said_both() -> None:
     assert headline.endswith("the host is allocating and freeing memory")
     mostly = [("cudaMalloc", 80_000), ("cudaFree", 8_000)]
     assert analyse(build(*host_bound([STEP] * 5, host=mostly).all)).headline.endswith("the host is allocating memory")
+
+
+def test_no_time_reads_as_nothing() -> None:
+    """Steps of 5 µs."""
+    step = [(f"gemm_{i}", 310) for i in range(10)]
+    advice = analyse(
+        build(*host_bound([[*step, ("argmax", 200)]] * 30, launch_ns=100, host=[], between_ns=900).all)
+    ).advice
+    assert advice.startswith("A step takes 0.0053 ms, the GPU works 0.0033 ms of it in 11 kernels")
+    assert " 0.00 " not in advice

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from laptime.trace.attention_kinds import attention_words
+from laptime.trace.busy_words import ms_words
 from laptime.trace.headline import missing_work, start_up_ns
 from laptime.trace.idle_words import loads_again
 from laptime.trace.plain_names import plain
@@ -42,9 +43,9 @@ def advice(integrity: Integrity, steps: Steps, whatif: list[WhatIf], devices: li
     plural = "" if steps.kernels_per_step == 1 else "s"
     lost = next((finding for finding in integrity.findings if finding.code == "step-incomplete"), None)
     if lost is not None:
-        return f"{subject} {steps.wall_ns / 1e6:.2f} ms; {lost.message.replace(':', ', so', 1)}."
+        return f"{subject} {ms_words(steps.wall_ns)} ms; {lost.message.replace(':', ', so', 1)}."
     text = (
-        f"{subject} {steps.wall_ns / 1e6:.2f} ms, the GPU works {steps.busy_ns / 1e6:.2f} ms of it"
+        f"{subject} {ms_words(steps.wall_ns)} ms, the GPU works {ms_words(steps.busy_ns)} ms of it"
         f"{f' in {steps.kernels_per_step} kernel{plural}' if steps.kernels_per_step else ''}{_layers(steps)}."
     )
     remedies = [row for row in whatif if row.remedy != "untraced"]
@@ -65,15 +66,15 @@ def advice(integrity: Integrity, steps: Steps, whatif: list[WhatIf], devices: li
     if alone_ns >= SAID * steps.wall_ns:
         text += _communicates(steps, alone_ns, promised=bool(remedies))
     if steps.uneven and steps.wall_p10_ns and steps.wall_p90_ns:
-        spread = f"{steps.wall_p10_ns / 1e6:.2f} to {steps.wall_p90_ns / 1e6:.2f} ms"
+        spread = f"{ms_words(steps.wall_p10_ns)} to {ms_words(steps.wall_p90_ns)} ms"
         return f"{text} Steps differ, from {spread}: what remedies would leave of this one says little of the others."
     if loads_again(steps):
-        text += f" For {warming / 1e6:.2f} ms kernels are loaded or compiled, in this step as in others."
+        text += f" For {ms_words(warming)} ms kernels are loaded or compiled, in this step as in others."
     elif warming >= SAID * steps.wall_ns:
-        text += f" For {warming / 1e6:.2f} ms first calls are made: warm up first, and trace a step that has none."
+        text += f" For {ms_words(warming)} ms first calls are made: warm up first, and trace a step that has none."
     profiled = sum(row.total_ns for row in steps.causes if row.cause == "profiler-overhead")
     if profiled >= SAID * steps.wall_ns and not any(row.remedy == "untraced" for row in whatif):
-        held = f"For {profiled / 1e6:.2f} ms the profiler itself holds the host up"
+        held = f"For {ms_words(profiled)} ms the profiler itself holds the host up"
         return f"{text} {held}: give the step's time without it (--tpot, in Python tpot_ms)."
     if best is None:
         return text
@@ -100,18 +101,18 @@ def pass_advice(one: TracedPass, integrity: Integrity) -> str:
     subject = _PASSES[one.stage] if one.count == 1 else several
     if one.lost_kernels:
         return (
-            f"{subject} takes {one.wall_ns / 1e6:.2f} ms; {one.lost_kernels} of the launches in it have no"
+            f"{subject} takes {ms_words(one.wall_ns)} ms; {one.lost_kernels} of the launches in it have no"
             " kernel, so how long the GPU works in it isn't known."
         )
     kernels = "" if one.kernels is None else f" in {one.kernels} kernels"
     layers = "" if one.layers is None else f" ({one.layers.count} {'equal ' if one.unsure else ''}layers)"
     text = (
-        f"{subject} takes {one.wall_ns / 1e6:.2f} ms, the GPU works {one.busy_ns / 1e6:.2f} ms of it{kernels}{layers}."
+        f"{subject} takes {ms_words(one.wall_ns)} ms, the GPU works {ms_words(one.busy_ns)} ms of it{kernels}{layers}."
     )
     remedies = [row for row in one.whatif if row.remedy != "untraced"]
     warming = first_calls_ns(one.causes)
     if warming >= SAID * one.wall_ns:
-        return f"{text} For {warming / 1e6:.2f} ms first calls are made: warm up first, and trace a pass that has none."
+        return f"{text} For {ms_words(warming)} ms first calls are made: warm up first, and trace a pass that has none."
     if not remedies or one.unsure or one.unexplained or missing_work(integrity):
         return text
     best = _best(remedies)
@@ -136,13 +137,13 @@ def _host_work(work_ns: int, busy_ns: int, ends: WhatIf | None, *, loads: bool) 
     does = "loads data" if loads else "does other work than launching"
     if ends is not None and ends.step_ns_high >= busy_ns + 0.5 * work_ns:
         does += ", which no graph ends" if loads else ": no remedy here ends it"
-        return f" For {work_ns / 1e6:.2f} ms the host {does}."
-    return f" For {work_ns / 1e6:.2f} ms the GPU waits while the host {does}."
+        return f" For {ms_words(work_ns)} ms the host {does}."
+    return f" For {ms_words(work_ns)} ms the GPU waits while the host {does}."
 
 
 def _communicates(steps: Steps, alone_ns: int, *, promised: bool) -> str:
     """That only communication runs for some time, and whether that may be waiting for other ranks."""
-    text = f" For {alone_ns / 1e6:.2f} ms only communication runs"
+    text = f" For {ms_words(alone_ns)} ms only communication runs"
     if 2 * (steps.maybe_waiting_ns or 0) < alone_ns:
         return f"{text}: no remedy here ends it."
     why = "most of that may be waiting for other ranks"
@@ -162,8 +163,8 @@ def _promise(row: WhatIf) -> str:
     verb = VERB if row.remedy in ("graph", "overlap") else "could"
     name = words.get(row.remedy, "A CUDA graph with fusion")
     if _half_width(row) > NARROW:
-        return f"{name} {verb} leave {row.step_ns_high / 1e6:.2f} ms at most."
-    low, high = f"{row.step_ns_low / 1e6:.2f}", f"{row.step_ns_high / 1e6:.2f}"
+        return f"{name} {verb} leave {ms_words(row.step_ns_high)} ms at most."
+    low, high = f"{ms_words(row.step_ns_low)}", f"{ms_words(row.step_ns_high)}"
     return f"{name} {verb} leave {high if low == high else f'{low} to {high}'} ms."
 
 

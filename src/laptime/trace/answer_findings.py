@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from laptime.data.finding import Finding
+from laptime.trace.busy_words import ms_words
 from laptime.trace.given_time import tpot_findings
 from laptime.trace.launch_result import CaptureMatch
 from laptime.trace.plain_names import plain
@@ -57,13 +58,13 @@ def step_findings(frame: StepFrame, tpot_ms: float | None) -> list[Finding]:
         findings.append(Finding(code="steps-unsure", severity="warning", message=message))
     if steps.unexplained and steps.replay_ns and steps.wall_ns:
         message = (
-            f"launches, waits and streams add up to {steps.replay_ns / 1e6:.2f} ms of a step that lasts "
-            f"{steps.wall_ns / 1e6:.2f} ms: what remedies would leave of it is not certain"
+            f"launches, waits and streams add up to {ms_words(steps.replay_ns)} ms of a step that lasts "
+            f"{ms_words(steps.wall_ns)} ms: what remedies would leave of it is not certain"
         )
         findings.append(Finding(code="step-unexplained", severity="warning", message=message))
     if steps.maybe_waiting_ns and steps.wall_ns and steps.maybe_waiting_ns > WAITS * steps.wall_ns:
         message = (
-            f"communication in the step shown takes {steps.maybe_waiting_ns / 1e6:.2f} ms longer than over a fast "
+            f"communication in the step shown takes {ms_words(steps.maybe_waiting_ns)} ms longer than over a fast "
             "link; how much of that is waiting for other ranks one rank's trace doesn't say: laptime trace FOLDER, "
             "with the traces of all ranks, does"
         )
@@ -71,7 +72,7 @@ def step_findings(frame: StepFrame, tpot_ms: float | None) -> list[Finding]:
     low, high = steps.wall_p10_ns, steps.wall_p90_ns
     if steps.uneven and low and high:
         which = "steps" if steps.count < MANY else "four of five steps"
-        message = f"{which} last {low / 1e6:.1f} to {high / 1e6:.1f} ms: the one shown does not stand for all"
+        message = f"{which} last {ms_words(low, 1)} to {ms_words(high, 1)} ms: the one shown does not stand for all"
         findings.append(Finding(code="steps-uneven", severity="warning", message=message))
     if steps.kernels_per_step is None:
         message = "graphs were recorded whole: what is in a step is not known (nsys: --cuda-graph-trace=node)"

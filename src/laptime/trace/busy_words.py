@@ -21,6 +21,14 @@ def percent(share: float) -> str:
     return f"{share * 100:.0f} %" if share < 0.995 or share == 1 else f"{share * 100:.1f} %"
 
 
+def ms_words(time_ns: float, places: int = 2) -> str:
+    """A time in ms with so many decimals; a shorter one than 50 µs with three digits, so that none reads as 0.00."""
+    ms = time_ns / 1e6
+    if not 0 < ms < 0.05:
+        return f"{ms:.{places}f}"
+    return f"{ms:.3g}" if ms >= 1e-4 else f"{ms:.6f}"
+
+
 def exposed_shares(device: DeviceTimes) -> dict[str, float]:
     """The share of the span in which only communication ran, in which only copies and in which only memsets ran."""
     return {row.kind: row.share_ns / device.span_ns for row in device.busy if row.kind != "compute" and device.span_ns}

@@ -11,6 +11,7 @@ from typing import ClassVar
 import msgspec
 
 from laptime.data.shown import Shown
+from laptime.trace.busy_words import ms_words
 from laptime.trace.result import SURE, DeviceTimes, Kernel, Steps, TraceAnalysis
 
 SCHEMA = "laptime.trace-compare/1"
@@ -136,7 +137,7 @@ def _changes(a: TraceAnalysis, b: TraceAnalysis, busy: Pair, gaps: Pair) -> str:
         without = "either" if before is after else "A" if before is None else "B"
         return f"Per trace, from A to B: {changes}; no steps are known in {without}, so their work may differ"
     text = (
-        f"A step goes from {before / 1e6:.2f} to {after / 1e6:.2f} ms"
+        f"A step goes from {ms_words(before)} to {ms_words(after)} ms"
         f" ({_signed((after / before - 1) * 100, 1)} %): {changes}"
     )
     layers = (_layers(a.steps), _layers(b.steps))

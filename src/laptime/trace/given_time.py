@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from laptime.data.finding import Finding
 from laptime.errors import LaptimeError
+from laptime.trace.busy_words import ms_words
 from laptime.trace.result import SURE, Steps
 
 LONGEST = 1.5
@@ -46,9 +47,7 @@ def beside_traced(given_ns: int, traced_ns: int, longest_ns: int) -> str:
         longest_ns: that of the long ones among the usual steps.
     """
     if given_ns <= traced_ns:
-        return (
-            f"measured without the profiler; tracing adds {(traced_ns - given_ns) / 1e6:.2f} ms a step, all of it gaps"
-        )
+        return f"measured without the profiler; tracing adds {ms_words(traced_ns - given_ns)} ms a step, all of it gaps"
     if given_ns <= AS_LONG * longest_ns:
         return "measured without the profiler; it is as long as traced steps are, so tracing adds nothing that shows"
     return f"given as measured without the profiler; it is {longer_by(given_ns, traced_ns)}: {UNLIKELY}"
@@ -56,7 +55,7 @@ def beside_traced(given_ns: int, traced_ns: int, longest_ns: int) -> str:
 
 def longer_by(given_ns: int, traced_ns: int) -> str:
     """By how much a given time is longer than the traced one, in words."""
-    return f"{(given_ns - traced_ns) / 1e6:.2f} ms longer than what was traced"
+    return f"{ms_words(given_ns - traced_ns)} ms longer than what was traced"
 
 
 def long_step_ns(steps: Steps) -> int:

@@ -6,7 +6,7 @@ only once, is not what a steady state waits for.
 
 from __future__ import annotations
 
-from laptime.trace.busy_words import copy_words, exposed_shares, exposed_words, percent, where_busy
+from laptime.trace.busy_words import copy_words, exposed_shares, exposed_words, ms_words, percent, where_busy
 from laptime.trace.completeness import OR_RANKS
 from laptime.trace.idle_words import (
     OTHER_WORK,
@@ -83,17 +83,17 @@ def headline(integrity: Integrity, devices: list[DeviceTimes], kernels: list[Ker
         )
         unused = steps.outside_idle_ns or 0
         why = " in what was recorded" if missing else _why_outside(steps)
-        of_them = f", {unused / 1e6:.1f} ms of them idle{why}" if unused >= IDLE_OUTSIDE * out_ns else ""
-        said = f"{which} {_step_words(of_step, steps)}; {out_ns / 1e6:.1f} ms{of} lie outside {outside}{of_them}"
+        of_them = f", {ms_words(unused, 1)} ms of them idle{why}" if unused >= IDLE_OUTSIDE * out_ns else ""
+        said = f"{which} {_step_words(of_step, steps)}; {ms_words(out_ns, 1)} ms{of} lie outside {outside}{of_them}"
         said += f"; {missing}" if missing else spoiled
         of_all = " of the trace"
     elif of_step is not None and abs(of_step - idle) >= APART and not doubtful and _first_calls_apart(device, steps):
-        apart = f"{(start_up_ns(device) - first_calls_ns(steps.causes)) / 1e6:.1f}"
+        apart = ms_words(start_up_ns(device) - first_calls_ns(steps.causes), 1)
         said = f"{which} {_step_words(of_step, steps)}; first calls elsewhere took {apart} ms"
         of_all = " of the trace"
     elif of_step is not None and abs(of_step - idle) >= APART and not doubtful and _longer_steps_ns(device, steps):
         longer = _longer_steps_ns(device, steps)
-        said = f"{which} {_step_words(of_step, steps)}; a few steps are longer, by {longer / 1e6:.1f} ms together"
+        said = f"{which} {_step_words(of_step, steps)}; a few steps are longer, by {ms_words(longer, 1)} ms together"
         of_all = " of the trace"
     elif missing and idle >= _HARDLY and _launches_failed(integrity):
         said = f"{which} idle {percent(idle)}: {missing}"
@@ -271,10 +271,10 @@ def _some_start_up(device: DeviceTimes, steps: Steps) -> str:
     spent = start_up_ns(device)
     if spent < 0.1 * device.idle_ns or loads_again(steps):
         return ""
-    return f"; {spent / 1e6:.1f} of the {device.idle_ns / 1e6:.1f} ms idle are start-up"
+    return f"; {ms_words(spent, 1)} of the {ms_words(device.idle_ns, 1)} ms idle are start-up"
 
 
 def _start_up(device: DeviceTimes) -> str:
-    spent = f"{start_up_ns(device) / 1e6:.1f} of the {device.idle_ns / 1e6:.1f} ms idle are first calls"
+    spent = f"{ms_words(start_up_ns(device), 1)} of the {ms_words(device.idle_ns, 1)} ms idle are first calls"
     longest = next((gap for gap in device.gaps.large if gap.cause in START_UP and gap.api), None)
     return spent if longest is None else f"{spent}; the longest is in {longest.api}"

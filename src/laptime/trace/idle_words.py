@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from laptime.trace.busy_words import ms_words
 from laptime.trace.causes import UNNAMED
 from laptime.trace.device_time import UNIFIED
 from laptime.trace.plain_names import plain
@@ -118,7 +119,7 @@ def one_gap(device: DeviceTimes) -> str:
     longest = max(device.gaps.large, key=lambda gap: gap.duration_ns, default=None)
     if longest is None or device.gaps.count < 2 or longest.duration_ns < NEARLY_ALL * device.idle_ns:
         return ""
-    return f"; one gap of {longest.duration_ns / 1e6:.1f} ms is nearly all of it"
+    return f"; one gap of {ms_words(longest.duration_ns, 1)} ms is nearly all of it"
 
 
 def launches_unknown(integrity: Integrity, device: DeviceTimes) -> bool:

@@ -198,13 +198,18 @@ def pass_origin(one: TracedPass) -> str:
 
 def step_range(row: WhatIf) -> str:
     """The step under a remedy, in ms: 5.60–6.24, or one number where both ends are equal."""
-    low, high = decimals(row.step_ns_low / 1e6, 2), decimals(row.step_ns_high / 1e6, 2)
+    low, high = (decimals(ns / 1e6, _places(row)) for ns in (row.step_ns_low, row.step_ns_high))
     return low if low == high else f"{low}–{high}"
 
 
 def floor_ms(row: WhatIf) -> str:
     """What no remedy of this kind goes below, in ms."""
-    return decimals(None if row.floor_ns is None else row.floor_ns / 1e6, 2)
+    return decimals(None if row.floor_ns is None else row.floor_ns / 1e6, _places(row))
+
+
+def _places(row: WhatIf) -> int:
+    """Decimals for the ms of a remedy: two, unless they would say nothing."""
+    return 2 if row.step_ns_high >= 50_000 else 5
 
 
 def assumed(row: WhatIf) -> list[str]:
