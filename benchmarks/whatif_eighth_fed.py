@@ -55,7 +55,7 @@ def lines() -> Made:
     optimizer = torch.optim.Adam(net.parameters(), 1e-3)
 
     def train(batches: Iterator[Any]) -> None:
-        given, codes = (part.to(DEVICE, non_blocking=True) for part in next(batches))
+        given, codes = (part.to(DEVICE) for part in next(batches))
         said = net(given)
         lengths = (len(said),) * rows, (codes.shape[1],) * rows
         loss = functional.ctc_loss(said, codes, *lengths, zero_infinity=True)
@@ -64,7 +64,7 @@ def lines() -> Made:
         optimizer.step()
 
     def batches(workers: int) -> Iterator[Any]:
-        return iter(DataLoader(Lines(), rows, num_workers=workers, collate_fn=together, pin_memory=CUDA))
+        return iter(DataLoader(Lines(), rows, num_workers=workers, collate_fn=together))
 
     return partial(train, batches(0)), lambda: partial(train, batches(6 if CUDA else 1))
 
