@@ -175,6 +175,31 @@ def test_equal_ranks_have_one_figure(tmp_path: Path) -> None:
     assert "they compute 0.6 ms each; exposed communication is 1.32 ms on each." in read_ranks(tmp_path).headline
 
 
+def write_captures(folder: Path, *counts: int) -> None:
+    """Captures of some ranks, one minute after the other, as a profiler that repeats its schedule writes them."""
+    for rank, count in enumerate(counts):
+        for capture in range(count):
+            path = folder / f"node0_{100 + rank}.17{capture}.pt.trace.json"
+            write_kineto(path, *a_rank(100 + 50 * rank + 10 * capture, clock_ns=capture * 60_000_000_000))
+            path.write_text(path.read_text().replace("{", f'{{"distributedInfo": {{"rank": {rank}}},', 1))
+
+
+def test_of_several_captures_the_last_one_is_shown(tmp_path: Path) -> None:
+    write_captures(tmp_path, 3, 3)
+    analysis = read_ranks(tmp_path)
+    assert [(rank.rank, rank.compute_ns) for rank in analysis.ranks] == [(0, 6 * 120 * US), (1, 6 * 170 * US)]
+    assert [finding.code for finding in analysis.findings] == ["several-captures"]
+    assert "3 captures of 2 ranks" in analysis.findings[0].message
+    assert analysis.headline.startswith("2 ranks: ")
+
+
+@pytest.mark.parametrize(("counts", "said"), [((3, 2), "3 files state rank 0, and 2 rank 1"), ((3,), "all 3 files")])
+def test_captures_that_do_not_belong_together_are_refused(tmp_path: Path, counts: tuple[int, ...], said: str) -> None:
+    write_captures(tmp_path, *counts)
+    with pytest.raises(LaptimeError, match=said):
+        read_ranks(tmp_path)
+
+
 def same(one: RankAnalysis, other: RankAnalysis) -> bool:
     return (one.ranks, one.straggler, one.clocks) == (other.ranks, other.straggler, other.clocks)
 

@@ -22,6 +22,7 @@ from laptime.trace.gaps import device_gaps
 from laptime.trace.integrity import check, why_unsupported
 from laptime.trace.kernel_names import short_name
 from laptime.trace.rank_absences import absent_ranks
+from laptime.trace.rank_captures import one_capture
 from laptime.trace.rank_headline import headline, listed
 from laptime.trace.rank_pairs import Collectives, Paired, offsets_of, pair, upper_quartile
 from laptime.trace.rank_waits import waits_of
@@ -47,6 +48,7 @@ class RankWork(msgspec.Struct, frozen=True, eq=False):
 
     file: str
     rank: int  # -1 where neither the file nor its name says it
+    stated: bool  # whether the file itself says it
     device: int
     verdict: str
     refused: str  # why the file could not be read; empty when it was
@@ -100,7 +102,10 @@ def ranks_of(source: str, files: Sequence[Path], *, named: Sequence[Path] = ()) 
     refused = next((work for work in traces if work.refused), None)
     if refused is not None:
         raise LaptimeError(refused.refused)
+    traces, several = one_capture(traces)
     analysis = compare_ranks(source, traces)
+    if several is not None:
+        analysis = msgspec.structs.replace(analysis, findings=[several, *analysis.findings])
     if not left_out:
         return analysis
     return msgspec.structs.replace(analysis, findings=[*_left_out(left_out, len(works)), *analysis.findings])
@@ -176,6 +181,7 @@ def rank_works(timeline: GpuTimeline) -> list[RankWork]:
             RankWork(
                 file=file,
                 rank=-1 if rank is None or len(all_gaps) > 1 else rank,
+                stated=timeline.source.rank is not None,
                 device=gaps.device,
                 verdict=checked.verdict,
                 refused="",
@@ -211,7 +217,28 @@ def _groups(timeline: GpuTimeline, rows: Int32) -> list[str]:
 def _nothing(file: str, refused: str, *, other: str = "") -> RankWork:
     empty = np.zeros(0, dtype=np.int64)
     return RankWork(
-        file, -1, -1, "unsupported", refused, other, None, 0, 0, 0, 0, 0, 0, 0, 0, empty, empty, empty, empty, [], []
+        file,
+        -1,
+        False,
+        -1,
+        "unsupported",
+        refused,
+        other,
+        None,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        empty,
+        empty,
+        empty,
+        empty,
+        [],
+        [],
     )
 
 
