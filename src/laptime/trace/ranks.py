@@ -97,6 +97,10 @@ def ranks_of(source: str, files: Sequence[Path], *, named: Sequence[Path] = ()) 
     works = _read_all(files)
     left_out = [work for work in works if work.other and Path(work.file) not in set(named)]
     traces = [work for work in works if work not in left_out]
+    if len(traces) == 1 and left_out and not traces[0].refused:
+        others = ", ".join(Path(work.file).name for work in left_out[:4]) + (", …" if len(left_out) > 4 else "")
+        alone = traces[0].file
+        raise LaptimeError(f"{alone}: the only trace with work of a GPU here (the others: {others}); name it by itself")
     if len(traces) < FEWEST:
         left_out, traces = [], works
     refused = next((work for work in traces if work.refused), None)
