@@ -36,11 +36,11 @@ from laptime.trace.remedied import (
     Remedied,
     compile_range,
     overlap_range,
-    untraced,
     workers_range,
 )
 from laptime.trace.step_changes import step_changes
 from laptime.trace.step_costs import step_costs
+from laptime.trace.untraced_step import untraced
 from recorded import record
 
 CONSTANTS = 10

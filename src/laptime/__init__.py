@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from laptime.api import profile as profile
     from laptime.api import prove_remedies as prove_remedies
     from laptime.api import read_engine as read_engine
+    from laptime.api import read_ranks as read_ranks
     from laptime.api import serve_bench as serve_bench
     from laptime.api import sweep as sweep
     from laptime.control.adaptive_model import AdaptiveModel as AdaptiveModel
@@ -67,7 +68,6 @@ if TYPE_CHECKING:
     from laptime.report.results import show as show
     from laptime.report.results import to_json as to_json
     from laptime.trace.analysis import read_trace as read_trace
-    from laptime.trace.ranks import read_ranks as read_ranks
 else:
     _PLACES = {
         "AdaptiveModel": "laptime.control.adaptive_model",
@@ -82,7 +82,6 @@ else:
         "page": "laptime.report.results",
         "progress_bars": "laptime.report.kit.progress",
         "read_frame": "laptime.data.frame",
-        "read_ranks": "laptime.trace.ranks",
         "read_trace": "laptime.trace.analysis",
         "show": "laptime.report.results",
         "to_json": "laptime.report.results",

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from laptime.report.sweep.view import SweepView
     from laptime.sweeps.dry_run import DryRun
     from laptime.sweeps.merge import MergeReport
+    from laptime.trace.ranks_result import RankAnalysis
 
 
 ImageSize = str | tuple[int, int] | None
@@ -535,6 +536,28 @@ def read_engine(folder: str | Path, *, client: str | Path | None = None, out: st
     if out is not None:
         write_run(folder, client, out)
     return report
+
+
+def read_ranks(*paths: str | Path, whatif: bool = False, tpot_ms: float | None = None) -> RankAnalysis:
+    """Read the traces of several ranks and set them side by side; the files are shared among the processors.
+
+    Args:
+        paths: a folder, several files, or a .tar or .zip of them.
+        whatif: replay a step of all ranks together, and say what remedies on all of them would leave of it.
+        tpot_ms: the step's time without the profiler, for what-if.
+
+    Raises:
+        LaptimeError: no trace was found, or one of them can't be read.
+
+    Example: laptime.show(laptime.read_ranks("traces/"))
+    """
+    if whatif:
+        from laptime.trace.rank_whatif import read_ranks_what_if
+
+        return read_ranks_what_if(*paths, tpot_ms=tpot_ms)
+    from laptime.trace.ranks import read_ranks
+
+    return read_ranks(*paths)
 
 
 def _size(size: ImageSize) -> tuple[int, int] | None:

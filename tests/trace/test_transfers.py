@@ -6,7 +6,6 @@ both, so what it leaves is simulated, too.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from dataclasses import replace as changed
 
 import numpy as np
@@ -16,57 +15,13 @@ from laptime.trace.analysis import analyse, views
 from laptime.trace.result import TraceAnalysis
 from laptime.trace.transfers import transfers_ns
 from tests.trace.build_timeline import build
-from tests.trace.write_traces import ActivityRow, CallRow, RangeRow
-
-NAME = "ncclDevKernel_AllReduce_Sum_bf16_RING_LL"
-TRANSFER_NS, LAUNCH_NS, GAP_NS = 8_000, 5_000, 1_000
-LAYERS, STEPS, KERNELS = 30, 8, 6
-
-
-@dataclass(frozen=True)
-class Rank:
-    """How long its host takes before each launch, and each of its kernels."""
-
-    host_ns: int = 9_000
-    kernel_ns: int = 4_000
-    slower: tuple[int, ...] = (0,)  # its host, step by step
-
-
-def simulated(ranks: tuple[Rank, Rank], size: int | None = 16_384) -> list[list[ActivityRow]]:
-    """Both ranks' kernels, launched by the host one by one; both hosts wait for the device at each step's end."""
-    rows: list[list[ActivityRow]] = [[], []]
-    host, tail, number = [0, 0], [0, 0], 0
-    for step in range(STEPS):
-        for at in range(LAYERS * (KERNELS + 1)):
-            number += 1
-            for i, rank in enumerate(ranks):
-                host[i] += rank.host_ns + rank.slower[step % len(rank.slower)]
-            came = [max(host[i] + LAUNCH_NS, tail[i] + GAP_NS) for i in (0, 1)]
-            collective = at % (KERNELS + 1) == KERNELS
-            for i, rank in enumerate(ranks):
-                tail[i] = max(came) + TRANSFER_NS if collective else came[i] + rank.kernel_ns
-                name = NAME if collective else "gemm"
-                rows[i].append(
-                    ActivityRow(came[i], tail[i], name, correlation=number, bytes=size if collective else None)
-                )
-        host = [max(own, ended) + 2_000 for own, ended in zip(host, tail, strict=True)]
-    return rows
+from tests.trace.rank_programs import LAYERS, NAME, STEPS, TRANSFER_NS, Rank, as_graphs, launched, simulated
+from tests.trace.write_traces import ActivityRow
 
 
 def traced(rows: list[ActivityRow], rank: Rank, tpot_ms: float | None = None) -> TraceAnalysis:
     """The answer for one rank's trace."""
-    a_step = LAYERS * (KERNELS + 1)
-    calls, ranges, host = [], [], 0
-    for step in range(STEPS):
-        began = host
-        for row in rows[step * a_step : (step + 1) * a_step]:
-            host += rank.host_ns + rank.slower[step % len(rank.slower)]
-            calls.append(CallRow(host, host + LAUNCH_NS, correlation=row.correlation or 0))
-        ended = max(host + LAUNCH_NS, rows[(step + 1) * a_step - 1].end_ns)
-        calls.append(CallRow(host + LAUNCH_NS, ended + 2_000, "cudaStreamSynchronize"))
-        host = max(host, ended) + 2_000
-        ranges.append(RangeRow(began, host, f"ProfilerStep#{step}"))
-    return analyse(build(rows, calls, ranges), tpot_ms=tpot_ms)
+    return analyse(build(rows, *launched(rows, rank)), tpot_ms=tpot_ms)
 
 
 def promise(analysis: TraceAnalysis) -> tuple[int, int]:
@@ -74,12 +29,6 @@ def promise(analysis: TraceAnalysis) -> tuple[int, int]:
     assert row.floor_ns is not None
     assert row.floor_ns <= row.step_ns_low
     return row.step_ns_low, row.step_ns_high
-
-
-def as_graphs(ranks: tuple[Rank, Rank]) -> int:
-    """A step's time when both ranks launch a graph behind a wait of their hosts."""
-    slowest = max(rank.kernel_ns for rank in ranks)
-    return LAYERS * (KERNELS * (slowest + 500) + TRANSFER_NS + 500) + 20_000
 
 
 @pytest.mark.parametrize("size", [16_384, None], ids=["sizes", "no sizes"])

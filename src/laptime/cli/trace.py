@@ -34,6 +34,14 @@ def trace(
             "--ranks", help="The GPUs of one file are ranks of one run: set them side by side.", rich_help_panel=INPUT
         ),
     ] = False,
+    whatif: Annotated[
+        bool,
+        option(
+            "--whatif",
+            help="Of several ranks: replay a step of all of them together, and say what remedies would leave of it.",
+            rich_help_panel=QUESTION,
+        ),
+    ] = False,
     capture: Annotated[
         Path | None,
         option(
@@ -48,7 +56,7 @@ def trace(
         option(
             "--tpot",
             metavar="MS",
-            help="The time per token without the profiler: what-if then starts from it.",
+            help="The time per token, or per step, without the profiler: what-if then starts from it.",
             rich_help_panel=QUESTION,
         ),
     ] = None,
@@ -73,7 +81,7 @@ def trace(
 
     Example: laptime trace decode.json.gz --html decode.html --tpot 14.6
 
-    Several ranks: laptime trace ranks/ --html ranks.html
+    Several ranks: laptime trace ranks/ --whatif --html ranks.html
 
     Exit codes: 0 done, 1 the file can't support an answer, 2 usage or unreadable input.
     """
@@ -98,7 +106,7 @@ def trace(
                 ("--compare", compare),
                 ("--device", device),
                 ("--capture", capture),
-                ("--tpot", tpot),
+                ("--tpot", None if whatif else tpot),
                 ("--prefill", prefill),
                 ("--vision", vision),
             ):
@@ -109,8 +117,14 @@ def trace(
             beside = ranks_of(source, found, named=files)
             if len(beside.ranks) == 1:
                 raise LaptimeError(f"{source}: --ranks sets the GPUs of a file side by side, and this file has one")
+            if whatif:
+                from laptime.trace.rank_whatif import with_what_if  # it takes as long again
+
+                beside = with_what_if(beside, found, tpot_ms=tpot_ms)
             give(beside, as_json=as_json, html=html, force=force)
             return 0
+        if whatif:
+            raise LaptimeError(f"--whatif is for several ranks, and {found[0].name} is one trace, which always has it")
         from laptime.trace.analysis import read_trace  # ranks don't need it, and start-up counts
 
         analysis = read_trace(found[0], tpot_ms=tpot_ms, device=device, capture=capture, stage_ms=stage_ms)

@@ -148,7 +148,7 @@ def _communicates(steps: Steps, alone_ns: int, *, promised: bool) -> str:
         return f"{text}: no remedy here ends it."
     why = "most of that may be waiting for other ranks"
     why += "" if promised else ", so what remedies would leave of the step isn't said"
-    return f"{text}; {why}. Give all ranks' traces: laptime trace FOLDER."
+    return f"{text}; {why}. Give all ranks' traces: laptime trace FOLDER --whatif."
 
 
 def _promise(row: WhatIf) -> str:

@@ -65,8 +65,8 @@ def step_findings(frame: StepFrame, tpot_ms: float | None) -> list[Finding]:
     if steps.maybe_waiting_ns and steps.wall_ns and steps.maybe_waiting_ns > WAITS * steps.wall_ns:
         message = (
             f"communication in the step shown takes {ms_words(steps.maybe_waiting_ns)} ms longer than over a fast "
-            "link; how much of that is waiting for other ranks one rank's trace doesn't say: laptime trace FOLDER, "
-            "with the traces of all ranks, does"
+            "link; how much of that is waiting for other ranks one rank's trace doesn't say: laptime trace FOLDER "
+            "--whatif, with the traces of all ranks, does"
         )
         findings.append(Finding(code="maybe-waiting", severity="info", message=message))
     low, high = steps.wall_p10_ns, steps.wall_p90_ns

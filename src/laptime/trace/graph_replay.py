@@ -6,6 +6,7 @@ takes longer to launch.
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 from msgspec.structs import replace
 
@@ -52,7 +53,7 @@ def floor_ns(step: Replayed, busy_share: float = 1.0) -> int:
         step: the step.
         busy_share: what is left of the device's work.
     """
-    timing = _captured(_at_best(step), (0, 0), 0)
+    timing = floor_timing(step)
     return replay_ns(replace(timing, duration_ns=np.round(timing.duration_ns * busy_share).astype(np.int64)))
 
 
@@ -67,32 +68,63 @@ def _at_worst(step: Replayed) -> Replayed:
     return replace(step, away_scale=AWAY[1] * max((away for _, away in step.other_scales), default=step.away_scale))
 
 
-def graph_range(step: Replayed, residual_ns: tuple[int, int]) -> Remedied:
-    """The step as one graph, or several where the host works or waits in between: at best and at worst."""
+class GraphTimings(msgspec.Struct, frozen=True, eq=False):
+    """A step's times as a graph: what nothing goes below, at best, at worst, and at worst before kernels get hot."""
+
+    least: Timing
+    best: Timing
+    worst: Timing
+    cold: Timing
+
+
+def floor_timing(step: Replayed) -> Timing:
+    """The step without launches."""
+    return _captured(_at_best(step), (0, 0), 0)
+
+
+def graph_timings(step: Replayed, residual_ns: tuple[int, int]) -> GraphTimings:
+    """The step's times as one graph, or several where the host works or waits in between."""
     graph = step.graph
-    missed = max(step.missed_ns, 0)  # an order that the replay doesn't know of
     copies = int(np.count_nonzero(graph.kind == COPY))
-    late = _at_worst(step)
     best = _at_best(step)
-    least = replay_ns(_captured(best, (0, 0), round(LEAST_RESIDUAL * residual_ns[0])))
     soon = (GRAPH_LAUNCH_NS[0], min(GRAPH_LATENCY_NS, graph.latency_ns))
-    sooner = _captured(best, soon, residual_ns[0], MEMSET_NS[0])
-    low = replay_ns(sooner)
     kernels = min(GRAPH_KERNEL_NS * int(np.count_nonzero(graph.kind == COMPUTE)), GRAPH_KERNELS_NS)
     launch = (GRAPH_LAUNCH_NS[1] + GRAPH_COPY_NS * copies + kernels, graph.latency_ns)
-    timing = _captured(late, launch, residual_ns[1], MEMSET_NS[1])
+    timing = _captured(_at_worst(step), launch, residual_ns[1], MEMSET_NS[1])
     hot = step.heavy & (graph.duration_ns >= HOT_NS)
     heated = np.round(timing.duration_ns * np.where(hot, HOT[1], 1.0)).astype(np.int64) + step.longer_ns
-    high = round(replay_ns(replace(timing, duration_ns=heated)) * step.waiting[1]) + missed
-    if step.grows:
-        high += round((GROWN - 1) * int(graph.duration_ns.sum()))
+    return GraphTimings(
+        _captured(best, (0, 0), round(LEAST_RESIDUAL * residual_ns[0])),
+        _captured(best, soon, residual_ns[0], MEMSET_NS[0]),
+        replace(timing, duration_ns=heated),
+        timing,
+    )
+
+
+def graph_range(step: Replayed, residual_ns: tuple[int, int]) -> Remedied:
+    """The step as one graph, or several where the host works or waits in between: at best and at worst."""
+    missed = max(step.missed_ns, 0)  # an order that the replay doesn't know of
+    timings = graph_timings(step, residual_ns)
+    least, low = replay_ns(timings.least), replay_ns(timings.best)
+    high = round(replay_ns(timings.worst) * step.waiting[1]) + missed + grown_ns(step)
+    low, high = (end + more for end, more in zip((low, high), crowded_ns(step, timings, (low, high)), strict=True))
+    return Remedied(low, max(high, low), least)
+
+
+def grown_ns(step: Replayed) -> int:
+    """What a cache of fixed size adds to the device's work at most, where the step has one that grows."""
+    return round((GROWN - 1) * int(step.graph.duration_ns.sum())) if step.grows else 0
+
+
+def crowded_ns(step: Replayed, timings: GraphTimings, ends_ns: tuple[int, int]) -> tuple[int, int]:
+    """What kernels of several streams add to each other in a graph, to its two ends."""
     low, high = (
-        end + _crowding(step, end, begun_ns(replayed), shares, pace)
+        _crowding(step, end, begun_ns(replayed), shares, pace)
         for end, replayed, shares, pace in zip(
-            (low, high), (sooner, timing), zip(CROWDED, CROWDED_LONG, strict=True), BESIDE_NS, strict=True
+            ends_ns, (timings.best, timings.cold), zip(CROWDED, CROWDED_LONG, strict=True), BESIDE_NS, strict=True
         )
     )
-    return Remedied(low, max(high, low), least)
+    return low, high
 
 
 def _crowding(step: Replayed, end_ns: int, begun: Int64, shares: tuple[float, float], pace_ns: int) -> int:

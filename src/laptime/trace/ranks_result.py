@@ -11,6 +11,7 @@ import msgspec
 
 from laptime.data.finding import Finding
 from laptime.data.shown import Shown
+from laptime.trace.result import WhatIf
 
 SCHEMA = "laptime.trace-ranks/1"
 
@@ -57,6 +58,15 @@ class Clocks(msgspec.Struct, frozen=True, kw_only=True):
     offsets_ns: list[int]  # each rank's clock less the first one's
 
 
+class RanksStep(msgspec.Struct, frozen=True, kw_only=True):
+    """A step of all ranks together: None where it isn't known."""
+
+    wall_ns: int | None  # as it was traced: the median of the ranks
+    untraced_ns: int | None  # without the profiler, where that was given
+    replay_ns: int | None  # what a replay of all ranks together takes
+    refused: str  # why nothing is said of remedies; empty where something is
+
+
 class RankAnalysis(Shown, msgspec.Struct, frozen=True, kw_only=True):
     """Several ranks side by side."""
 
@@ -72,3 +82,5 @@ class RankAnalysis(Shown, msgspec.Struct, frozen=True, kw_only=True):
     absent: int = 0  # ranks of the run whose traces are not here, as far as the files say how many it has
     clocks: Clocks
     findings: list[Finding]
+    step: RanksStep | None = None  # where what-if was asked for
+    whatif: list[WhatIf] = []  # remedies on every rank

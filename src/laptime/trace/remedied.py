@@ -7,9 +7,6 @@ two replays, so that what a replay misses of the step as it is doesn't enter.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
-
 import msgspec
 import numpy as np
 import numpy.typing as npt
@@ -51,10 +48,6 @@ work, of pictures in Pillow and numpy, a spectrogram, a search and a simulation 
 LAUNCHED = (0.93, 1.07)
 """A step that the host goes on launching, likewise."""
 
-STRETCHED = (1.2, 1.4, 1.9)
-"""How much longer launching takes under the profiler: seldom less, usually, seldom more. All of the host's work is
-longer or shorter than traced by one factor besides: a host is now faster and now slower."""
-
 MERGED = (0.0, 0.02, 0.11)
 """What merging a run of kernels leaves of all but its longest: never less than, low, high."""
 
@@ -74,15 +67,6 @@ COMPILED_LAUNCH = (0.35, 0.95)
 
 COMPILED_CALL_NS = (20_000, 200_000)
 """What entering compiled code takes: its guards."""
-
-LONGER = 3.0
-"""How much longer than traced the host's work is taken to be at most."""
-
-HIDDEN = 1.01
-"""A step that launching makes longer by less than this is one whose launches the device hides."""
-
-HALVINGS = 9
-"""How often the interval is halved in which the profiler's stretching is looked for."""
 
 SAME = 0.98
 """The device's own work beside copies, in multiples of that in the trace, at least: it differs from run to run."""
@@ -148,67 +132,23 @@ class Remedied(msgspec.Struct, frozen=True):
     floor_ns: int
 
 
-def untraced(step: Replayed, base_ns: int) -> Replayed:
-    """The step without the profiler: host time is scaled until the replay lasts as long as was measured.
+class Ends(msgspec.Struct, frozen=True, eq=False):
+    """A step's times under a remedy: what nothing goes below, at best, at worst."""
 
-    The profiler stretches what the host does to launch. Where the host does other work, too, a usual stretch of
-    launching is taken, and what remains is a host that was faster or slower: it scales both.
-
-    Args:
-        step: the step as it was traced.
-        base_ns: its time without the profiler.
-    """
-    wanted = base_ns * step.replayed_ns / max(step.base_ns, 1)
-    if (scales := _scales(step, wanted)) is not None:
-        (launching, away), *others = scales
-        return _timed(replace(step, launching_scale=launching, away_scale=away, other_scales=tuple(others)), base_ns)
-    usual, least = replace(step, launching_scale=1 / STRETCHED[1]), replace(step, launching_scale=0.0)
-    if replay_ns(usual.as_it_is()) <= replay_ns(least.as_it_is()) * HIDDEN:  # nothing says what launching takes
-        return _timed(usual, base_ns)
-    share = _share(partial(_launching, step), wanted)
-    return _timed(replace(step, launching_scale=share if share < 0.99 * LONGER else 1.0), base_ns)
-
-
-def _scales(step: Replayed, wanted_ns: float) -> list[tuple[float, float]] | None:
-    """What launching and other work are scaled by: likely, where the profiler stretched launching less, and more.
-
-    None where the host does no other work, or no speed of it explains the step.
-    """
-    if not any(part.any() for part in step.graph.away_ns):
-        return None
-    speeds = [_share(partial(_at_speed, step, one), wanted_ns) for one in STRETCHED]
-    slow, usual, fast = speeds
-    if not 0.01 * LONGER < usual < 0.99 * LONGER:
-        return None
-    likely = (usual + min(max(1.0, slow), fast)) / 2  # rather the host's speed in the trace than another
-    launching = [speed / one for speed, one in zip(speeds, STRETCHED, strict=True)]
-    chosen = (likely, (slow + likely) / 2, (likely + fast) / 2)
-    return [(float(np.interp(speed, speeds, launching)), speed) for speed in chosen]
-
-
-def _at_speed(step: Replayed, stretched: float, speed: float) -> Replayed:
-    return replace(step, launching_scale=speed / stretched, away_scale=speed)
-
-
-def _launching(step: Replayed, share: float) -> Replayed:
-    return replace(step, launching_scale=share)
-
-
-def _timed(step: Replayed, base_ns: int) -> Replayed:
-    return replace(step, base_ns=base_ns, replayed_ns=replay_ns(step.as_it_is()))
-
-
-def _share(scaled: Callable[[float], Replayed], wanted_ns: float) -> float:
-    """Which share makes the step as long as wanted; the least where none is short enough."""
-    low, high = 0.0, LONGER
-    for _ in range(HALVINGS):
-        middle = (low + high) / 2
-        low, high = (low, middle) if replay_ns(scaled(middle).as_it_is()) > wanted_ns else (middle, high)
-    return (low + high) / 2
+    least: Timing
+    best: Timing
+    worst: Timing
+    same: float = 1.0  # the device's own work, in multiples of that in the trace, at least
+    varies: tuple[float, float] = (1.0, 1.0)  # the step with it, in multiples of what its replays give
 
 
 def workers_range(step: Replayed) -> Remedied | None:
     """The step when workers load its data; None where no data loader is named."""
+    return _by_saving(step, workers_ends(step))
+
+
+def workers_ends(step: Replayed) -> Ends | None:
+    """Its times then."""
     own = step.loading
     if not np.where(own, step.graph.away_ns[0] + step.graph.away_ns[1], 0).any():
         return None
@@ -220,13 +160,16 @@ def workers_range(step: Replayed) -> Remedied | None:
         before, behind = (spent - part for spent, part in zip(timing.host_ns, away, strict=True))
         anew = np.where(away[0] + away[1] > 0, np.minimum(fetch, away[0] + away[1]), 0)
         ends.append(replace(timing, duration_ns=timing.duration_ns + longer, host_ns=(before, behind + anew)))
-    made = _by_saving(step, ends)
-    low, high = (round(end * varies) for end, varies in zip((made.low_ns, made.high_ns), LAUNCHED, strict=True))
-    return Remedied(max(low, made.floor_ns), max(high, made.floor_ns), made.floor_ns)
+    return Ends(_without_launching(step, ends[0]), ends[0], ends[1], varies=LAUNCHED)
 
 
 def overlap_range(step: Replayed) -> Remedied | None:
     """The step when large copies are pinned and run on streams of their own; None without such copies."""
+    return _by_saving(step, overlap_ends(step))
+
+
+def overlap_ends(step: Replayed) -> Ends | None:
+    """Its times then."""
     graph, chosen = step.graph, step.copies > 0
     if not chosen.any():
         return None
@@ -253,11 +196,16 @@ def overlap_range(step: Replayed) -> Remedied | None:
                 after=after,
             )
         )
-    return _by_saving(step, ends, round(SAME * replay_ns(_without_launching(step, ends[0]))))
+    return Ends(_without_launching(step, ends[0]), ends[0], ends[1], same=SAME)
 
 
 def compile_range(step: Replayed) -> Remedied | None:
     """The step when runs of small neighbours are one kernel each, launched by compiled code; None without runs."""
+    return _by_saving(step, compile_ends(step))
+
+
+def compile_ends(step: Replayed) -> Ends | None:
+    """Its times then."""
     graph, timing = step.graph, step.as_it_is()
     _, run = np.unique(np.where(step.runs >= 0, step.runs, -1 - np.arange(len(graph))), return_inverse=True)
     first = np.zeros(len(graph), dtype=np.bool_)
@@ -288,24 +236,41 @@ def compile_range(step: Replayed) -> Remedied | None:
                 host_ns=(host[0], host[1]),
             )
         )
-    return _by_saving(step, ends[1:], replay_ns(_without_launching(step, ends[0])))
+    return Ends(_without_launching(step, ends[0]), ends[1], ends[2])
 
 
-def _by_saving(step: Replayed, ends: list[Timing], least_ns: int | None = None) -> Remedied:
-    """The step less what two replays, at best and at worst, save of it.
+def unchanged_ends(step: Replayed) -> Ends:
+    """The times of a step in which a remedy changes nothing."""
+    timing = step.as_it_is()
+    return Ends(_without_launching(step, timing), timing, timing)
+
+
+def _by_saving(step: Replayed, ends: Ends | None) -> Remedied | None:
+    """The step less what two replays, at best and at worst, save of it."""
+    if ends is None:
+        return None
+    least, best, worst = (replay_ns(timing) for timing in (ends.least, ends.best, ends.worst))
+    replays = (round(ends.same * least), best, worst * step.waiting[1])
+    return saved(step.missed_ns, step.replayed_ns, replays, ends.varies)
+
+
+def saved(
+    missed_ns: int, replayed_ns: int, ends_ns: tuple[float, float, float], varies: tuple[float, float]
+) -> Remedied:
+    """What a remedy leaves of a step that differs from its replay.
 
     Args:
-        step: the step.
-        ends: its times at best and at worst.
-        least_ns: what nothing goes below; without it the times at best without launching.
+        missed_ns: by how much it lasts longer.
+        replayed_ns: what its replay takes.
+        ends_ns: replays of what nothing goes below, at best and at worst.
+        varies: what the ends are multiplied by.
     """
-    least = replay_ns(_without_launching(step, ends[0])) if least_ns is None else least_ns
-    missed = step.missed_ns
-    best, worst = (replay_ns(timing) for timing in ends)
-    goes = min(best / max(step.replayed_ns, 1), 1.0) if missed > 0 else 1.0  # at best it goes with what is saved
-    low = max((missed * goes + best) * JITTER[0], least)
-    high = (missed + worst * step.waiting[1]) * JITTER[1]
-    return Remedied(round(low), round(max(high, low)), least)
+    least, best, worst = ends_ns
+    goes = min(best / max(replayed_ns, 1), 1.0) if missed_ns > 0 else 1.0  # at best it goes with what is saved
+    low = round(max((missed_ns * goes + best) * JITTER[0], least))
+    high = max(round((missed_ns + worst) * JITTER[1]), low)
+    ends = [max(round(end * factor), round(least)) for end, factor in zip((low, high), varies, strict=True)]
+    return Remedied(ends[0], ends[1], round(least))
 
 
 def _without_launching(step: Replayed, timing: Timing) -> Timing:

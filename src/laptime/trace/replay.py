@@ -6,6 +6,7 @@ as they would. The device works through each stream in the order of launches.
 
 from __future__ import annotations
 
+from collections.abc import Generator, Sequence
 from itertools import pairwise
 
 import msgspec
@@ -53,8 +54,53 @@ def begun_ns(timing: Timing) -> Int64:
     return np.sort((ended - timing.duration_ns)[there])
 
 
+def replay_together_ns(ranks: Sequence[tuple[Timing, Sequence[int]]]) -> int | None:
+    """How long a step of several ranks lasts when it runs again and again; None where they would wait for each other.
+
+    ranks: of each its times, and for each activity the meeting that it is, -1 for none. Activities of one meeting begin
+        together, when the last rank has come to it.
+    """
+    if not ranks:
+        return 0
+    members: dict[int, list[int]] = {}
+    for rank, (_, meets) in enumerate(ranks):
+        for meeting in meets:
+            if meeting >= 0:
+                members.setdefault(meeting, []).append(rank)
+    runs = [_steps(timing, meets) for timing, meets in ranks]
+    came: dict[int, dict[int, int]] = {}
+    spans = [0] * len(ranks)
+    ready: list[tuple[int, int | None]] = [(rank, None) for rank in range(len(ranks))]
+    ended = 0
+    while ready:
+        rank, begun = ready.pop()
+        try:
+            meeting, arrived = runs[rank].send(begun)  # type: ignore[arg-type]  # the first value sent is None
+        except StopIteration as stop:
+            spans[rank], ended = stop.value[0], ended + 1
+            continue
+        here = came.setdefault(meeting, {})
+        here[rank] = arrived
+        if len(here) == len(members[meeting]):
+            last = max(here.values())
+            ready += [(one, last) for one in here]
+            del came[meeting]
+    return max(spans) if ended == len(ranks) else None
+
+
 def _replay_streams(timing: Timing) -> tuple[int, list[int]]:
     """How long the step lasts, and all ends of several in a row."""
+    try:
+        next(_steps(timing, [-1] * len(timing.stream)))
+    except StopIteration as stop:
+        result: tuple[int, list[int]] = stop.value
+        return result
+    raise AssertionError("nothing meets anybody")
+
+
+def _steps(timing: Timing, meets: Sequence[int]) -> Generator[tuple[int, int], int, tuple[int, list[int]]]:
+    """Several steps in a row: how long one lasts, and all ends. At each meeting it gives that and when it has come, and
+    is sent when the meeting begins."""
     duration, stream = timing.duration_ns.tolist(), timing.stream.tolist()
     before, behind = (part.tolist() for part in timing.host_ns)
     waits, after = timing.waits.tolist(), [timing.after.get(i, ()) for i in range(len(duration))]
@@ -64,7 +110,9 @@ def _replay_streams(timing: Timing) -> tuple[int, list[int]]:
     host, at, before_last = 0, 0, last
     for _ in range(REPEATS):
         before_last = last.copy()
-        for lasts, lane, early, back, late, others in zip(duration, stream, before, waits, behind, after, strict=True):
+        for lasts, lane, early, back, late, others, meeting in zip(
+            duration, stream, before, waits, behind, after, meets, strict=True
+        ):
             host += early
             if 0 < back <= at and ended[at - back] > host:
                 host = ended[at - back]
@@ -77,6 +125,8 @@ def _replay_streams(timing: Timing) -> tuple[int, list[int]]:
             for other in others:
                 if other <= at and ended[at - other] > start:
                     start = ended[at - other]
+            if meeting >= 0:
+                start = yield meeting, start
             ended[at] = last[lane] = start + lasts
             at += 1
     return max(int(end - sooner) for end, sooner in zip(last, before_last, strict=True)), ended

@@ -31,6 +31,12 @@ RECORD = (
 )
 
 
+RANKS_RECORD = (
+    "of ten programs on two H200 all ended in such ranges, but these were known while the replay of several ranks was "
+    "made"
+)
+"""The same of ranges of several ranks: no program was new to them."""
+
 HELD_OFTEN = 0.9
 """A promise is said as what would come, not as what could, once so many new programs were held."""
 

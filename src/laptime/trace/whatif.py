@@ -24,12 +24,12 @@ from laptime.trace.remedied import (
     Replayed,
     compile_range,
     overlap_range,
-    untraced,
     workers_range,
 )
 from laptime.trace.result import WhatIf, unexplained
 from laptime.trace.step_totals import StepCosts
 from laptime.trace.tolerance import RECORD, tolerated
+from laptime.trace.untraced_step import untraced
 
 HARDLY_NS = 10
 """A shorter gap between two kernels is within the clock's grain."""
@@ -109,7 +109,7 @@ def what_if(
     rows = []
     if untraced_ns is not None:
         note = beside_traced(base, costs.wall_ns, max(longest_ns, costs.wall_ns))
-        rows.append(_row("untraced", base, (base, base), base, [note]))
+        rows.append(row_of("untraced", base, (base, base), base, [note]))
     if contradicted or unknown:
         return rows
     taxed = compared
@@ -126,11 +126,11 @@ def what_if(
         low, high = buffers(costs, base)
         spent = f"the {costs.allocation_ns / 1e6:.2f} ms of gap time in allocation and free"
         share = f"{POOL_SAVES[0] * 100:.0f} to {POOL_SAVES[1] * 100:.0f} % of {spent} goes"
-        rows.append(_row("buffers", base, (low, high), min(least, low), [share, taxed]))
+        rows.append(row_of("buffers", base, (low, high), min(least, low), [share, taxed]))
     if costs.fusable and not costs.waits:
         low, high = fusion(costs, base)
         note = f"{costs.fusable} elementwise, norm or copy kernels are merged into the neighbour before them"
-        rows.append(_row("fusion", base, (low, high), min(least_fused, low), [note, taxed]))
+        rows.append(row_of("fusion", base, (low, high), min(least_fused, low), [note, taxed]))
     if not costs.graphed and (step is not None or not costs.waits):
         rows += _graph_rows(costs, step, base, (least, least_fused))
     if step is not None:
@@ -150,7 +150,7 @@ def _graph_rows(costs: StepCosts, step: Replayed | None, base: int, least_ns: tu
     least, least_fused = least_ns
     made = graph_range(step, costs.residual_ns) if step is not None else _graphed(costs, base, least)
     promised = tolerated(made, "graph")
-    low, high = _within((promised.low_ns, promised.high_ns), least, base)
+    low, high = within((promised.low_ns, promised.high_ns), least, base)
     if step is not None and step.longer_ns.any() and high - low > WIDEST["graph"] * (high + low):
         return []
     residual = f"{costs.residual_ns[0] / 1e3:g} to {costs.residual_ns[1] / 1e3:g} µs stay between two kernels"
@@ -166,12 +166,12 @@ def _graph_rows(costs: StepCosts, step: Replayed | None, base: int, least_ns: tu
     more = min(outside_ns(step, costs.residual_ns) if step is not None else costs.outside_ns, base - high)
     if more > NOTED * base:
         notes.append(f"a graph of the layers alone leaves up to {more / 1e6:.2f} ms more")
-    graph_row = _row("graph", base, (low, high), least, notes)
+    graph_row = row_of("graph", base, (low, high), least, notes)
     rows = [msgspec.structs.replace(graph_row, outside_ns=max(more, 0))]
     if costs.fusable:
         low, high = graph_and_fusion(costs, (low, high), least_fused)
         note = "launch gaps are gone with the graph already: fusion adds its kernels' time and residuals only"
-        fused = _row("graph+fusion", base, (low, high), least_fused, [note])
+        fused = row_of("graph+fusion", base, (low, high), least_fused, [note])
         rows.append(msgspec.structs.replace(fused, outside_ns=max(more, 0)))
     return rows
 
@@ -195,19 +195,20 @@ def _replayed(costs: StepCosts, step: Replayed, base: int, taxed: str) -> list[W
         if ends_of is None:
             continue
         made = tolerated(ends_of, remedy)
-        ends = _within((made.low_ns, made.high_ns), made.floor_ns, base)
+        ends = within((made.low_ns, made.high_ns), made.floor_ns, base)
         if ends[0] < WORTH * base and ends[1] - ends[0] <= WIDEST[remedy] * (ends[1] + ends[0]):
-            rows.append(_row(remedy, base, ends, min(made.floor_ns, base), [note, taxed, RECORD]))
+            rows.append(row_of(remedy, base, ends, min(made.floor_ns, base), [note, taxed, RECORD]))
     return rows
 
 
-def _within(ends: tuple[int, int], least: int, base: int) -> tuple[int, int]:
+def within(ends: tuple[int, int], least: int, base: int) -> tuple[int, int]:
     """A range that neither goes below the floor nor above the step as it is."""
     low = min(max(ends[0], least), base)
     return low, min(max(ends[1], low), base)
 
 
-def _row(remedy: str, base: int, ends: tuple[int, int], floor_ns: int, assumptions: list[str]) -> WhatIf:
+def row_of(remedy: str, base: int, ends: tuple[int, int], floor_ns: int, assumptions: list[str]) -> WhatIf:
+    """A remedy's range, and its speed-up over the step as it is."""
     low, high = ends
     return WhatIf(
         remedy=remedy,

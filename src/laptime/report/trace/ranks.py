@@ -14,6 +14,7 @@ from laptime.report.kit.page import asset, document
 from laptime.report.kit.terminal import Column, columns_table, with_remarks
 from laptime.report.kit.text import counted, one_line
 from laptime.report.trace import words
+from laptime.report.trace.terminal import whatif_table
 from laptime.trace.ranks_result import RankAnalysis, RankTimes
 
 HEADS = ("rank", "compute", "exposed", "copies", "idle", "span", "waited", "last", "waits for")
@@ -39,6 +40,11 @@ def ranks_report(analysis: RankAnalysis) -> RenderableType:
         Text(one_line(analysis.headline, 400), style="bold"),
         Text(""),
         with_remarks(rows, [Text(line, style="dim") for line in _remarks(analysis)]),
+        *(
+            [whatif_table(analysis.whatif), *(Text(line, style="dim") for line in _step(analysis))]
+            if analysis.whatif
+            else []
+        ),
     )
 
 
@@ -54,7 +60,7 @@ def ranks_page(analysis: RankAnalysis) -> str:
         headline=one_line(analysis.headline, 400),
         meta=[counted(len(analysis.ranks), "rank")],
         lead=chart("rank-bars", "Each rank's time: compute, exposed communication, copies, idle"),
-        sections=[_rank_section(analysis, findings)],
+        sections=[_rank_section(analysis, findings), *([_whatif_section(analysis)] if analysis.whatif else [])],
         data=[
             {
                 "rank": rank.rank,
@@ -81,6 +87,34 @@ def _rank_section(analysis: RankAnalysis, findings: Child) -> Html:
         findings,
         id="ranks-section",
     )
+
+
+def _whatif_section(analysis: RankAnalysis) -> Html:
+    rows = [
+        [row.remedy, words.step_range(row), words.speedup_range(row), words.floor_ms(row)] for row in analysis.whatif
+    ]
+    assumed = [tag("li", tag("b", row.remedy), ": ", "; ".join(words.assumed(row))) for row in analysis.whatif]
+    return section(
+        "What if",
+        table(["remedy", "step ms", "speed-up", "floor ms"], rows, numeric=range(1, 4)),
+        tag("ul", assumed, class_="assumptions"),
+        [tag("p", line) for line in _step(analysis)],
+        id="whatif-section",
+        lead="How long a step of all ranks would take with each remedy on every rank.",
+    )
+
+
+def _step(analysis: RankAnalysis) -> list[str]:
+    """The step that the ranges start from, and how often such ranges held."""
+    step = analysis.step
+    if step is None or step.replay_ns is None or not analysis.whatif:
+        return []
+    traced = f"The ranks' step takes {words.ms_column(step.wall_ns)}{KEEP_TOGETHER}ms as it was traced (median)"
+    given = (
+        "" if step.untraced_ns is None else f", {words.ms_column(step.untraced_ns)}{KEEP_TOGETHER}ms untraced as given"
+    )
+    replayed = f"{traced}{given}; replayed together {words.ms_column(step.replay_ns)}{KEEP_TOGETHER}ms."
+    return [replayed, words.record(analysis.whatif)]
 
 
 def _cells(rank: RankTimes) -> list[str]:

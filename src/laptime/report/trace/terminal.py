@@ -37,7 +37,7 @@ def trace_report(analysis: TraceAnalysis, *, kernels: int = 12, large: int = 8) 
     if analysis.steps.method != "none":
         parts.append(_step(analysis.steps))
     if analysis.whatif:
-        parts.append(_whatif(analysis.whatif))
+        parts.append(whatif_table(analysis.whatif))
     parts += [_pass(one) for one in analysis.passes]
     if record := words.record([*analysis.whatif, *(row for one in analysis.passes for row in one.whatif)]):
         parts.append(Padding(Text(record, style="dim"), (0, 0, 1, 1)))
@@ -132,7 +132,8 @@ def _step(steps: Steps) -> RenderableType:
     return with_remarks(table, [Text(remark, style="dim"), ""])
 
 
-def _whatif(rows: Sequence[WhatIf]) -> RenderableType:
+def whatif_table(rows: Sequence[WhatIf]) -> RenderableType:
+    """What remedies would leave of a step, and what each range assumes."""
     table = columns_table("remedy", "step ms", "speed-up", "floor ms", title="What if", numeric=(1, 2, 3))
     for row in rows:
         table.add_row(row.remedy, words.step_range(row), words.speedup_range(row), words.floor_ms(row))

@@ -15,7 +15,7 @@ from laptime.trace.device_time import UNIFIED
 from laptime.trace.headline import missing_work
 from laptime.trace.idle_words import launches_unknown
 from laptime.trace.result import MANY, DeviceTimes, Integrity, LargeGap, Steps, TraceAnalysis, TracedPass, WhatIf
-from laptime.trace.tolerance import RECORD
+from laptime.trace.tolerance import RANKS_RECORD, RECORD
 
 CAUSES: dict[str, str] = {
     "host-not-launching": "host not launching",
@@ -214,13 +214,16 @@ def _places(row: WhatIf) -> int:
 
 def assumed(row: WhatIf) -> list[str]:
     """What a range assumes, without how often such ranges held, which a report says once."""
-    return [one for one in row.assumptions if one != RECORD]
+    return [one for one in row.assumptions if one not in (RECORD, RANKS_RECORD)]
 
 
 def record(rows: Sequence[WhatIf]) -> str:
     """How often ranges like these held, and whose they are; empty where none of the remedies was judged so."""
-    judged = dict.fromkeys(row.remedy for row in rows if RECORD in row.assumptions)
-    return f"{', '.join(judged)}: {RECORD}." if judged else ""
+    lines = []
+    for said in (RECORD, RANKS_RECORD):
+        judged = dict.fromkeys(row.remedy for row in rows if said in row.assumptions)
+        lines += [f"{', '.join(judged)}: {said}."] if judged else []
+    return " ".join(lines)
 
 
 def speedup_range(row: WhatIf) -> str:
