@@ -6,7 +6,8 @@
 folder and computes its temporal breakdown and its overlap of communication with computation; its environment is that of
 trace_speed.py. Two folders: eight real ranks of one small training step, and eight files of 55 MB made of a real trace.
 On the large one the peer's temporal breakdown stops with an assertion (its non-compute time is below 0): its time until
-then counts. Runs take turns. AMD's TraceLens, the peer for operators, is measured by trace_operators.py.
+then counts. Runs take turns. `libraries` starts Python, imports what laptime needs from elsewhere, and does no more.
+AMD's TraceLens, the peer for operators, is measured by trace_operators.py.
 """
 
 from __future__ import annotations
@@ -34,6 +35,12 @@ for question in (analysis.get_temporal_breakdown, analysis.get_comm_comp_overlap
     except Exception as error:
         print("stopped:", repr(error))
 """
+LIBRARIES = """
+import os
+os.environ["OPENBLAS_NUM_THREADS"] = "1"  # as laptime trace sets it
+import numpy, msgspec, isal.isal_zlib
+os._exit(0)
+"""
 RANKS = 8
 
 
@@ -47,7 +54,10 @@ def main() -> None:
     options = parser.parse_args()
     as_installed()
     traces = Path(options.traces)
-    commands = {"laptime": [sys.executable, "-m", "laptime", "trace", "FILE", "--json"]}
+    commands = {
+        "laptime": [sys.executable, "-m", "laptime", "trace", "FILE", "--json"],
+        "libraries": [sys.executable, "-c", LIBRARIES],
+    }
     peers = []
     if options.peer:
         commands["holistic"], peers = [str(options.peer), "-c", PEER, "FILE"], ["holistic"]
