@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from laptime.errors import LaptimeError
-from laptime.trace.read import kineto_bytes, kineto_stream, nsight_tables
+from laptime.trace.read import kineto_bytes, kineto_stream, nsight_tables, second_process
 from laptime.trace.read.nsight_tables import Rows
 from laptime.trace.read.reading import read_timeline
 from laptime.trace.read.second_process import elsewhere
@@ -159,3 +159,18 @@ def test_nobody_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
         raise KeyError
     with pytest.raises(ChildProcessError):
         os.waitpid(born[0], os.WNOHANG)
+
+
+def test_a_copy_that_answered_is_not_waited_for_and_leaves_nothing_behind() -> None:
+    second_process._see_off(wait=True)
+    with elsewhere(list) as fetch:
+        assert fetch() == []
+    (child,) = second_process._ENDING
+    os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)  # until it has ended; it stays to be asked
+    with elsewhere(list) as fetch:
+        assert fetch() == []
+    assert child not in second_process._ENDING
+    second_process._see_off(wait=True)
+    assert not second_process._ENDING
+    with pytest.raises(ChildProcessError):
+        os.waitpid(child, 0)

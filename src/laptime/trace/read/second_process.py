@@ -6,6 +6,7 @@ would copy. Everybody who asks for it can do the same work alone.
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
@@ -37,6 +38,26 @@ def processors() -> int:
         return os.cpu_count() or 1
 
 
+_ENDING: set[int] = set()
+"""Copies that have answered and are about to end: to give their memory back takes them longer than to say so."""
+
+
+def _ended(child: int, *, wait: bool) -> bool:
+    """Whether a copy has ended, or is none of this process."""
+    try:
+        return os.waitpid(child, 0 if wait else os.WNOHANG)[0] != 0
+    except ChildProcessError:
+        return True
+
+
+def _see_off(*, wait: bool) -> None:
+    """Forget the copies that have ended; they are waited for when this process ends."""
+    _ENDING.difference_update([child for child in _ENDING if _ended(child, wait=wait)])
+
+
+atexit.register(_see_off, wait=True)
+
+
 @contextmanager
 def elsewhere(work: Callable[[], Sequence[Any]], *kinds: type) -> Iterator[Callable[[], list[Any] | None]]:
     """Do some work in a copy of this process.
@@ -48,6 +69,15 @@ def elsewhere(work: Callable[[], Sequence[Any]], *kinds: type) -> Iterator[Calla
     Yields:
         a function that waits for the results, None when the work failed. Leaving stops work that isn't done.
     """
+    _see_off(wait=False)
+    answered = False
+
+    def fetch() -> list[Any] | None:
+        nonlocal answered
+        results = _received(file, {kind.__name__: kind for kind in kinds})
+        answered = results is not None
+        return results
+
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
@@ -56,10 +86,13 @@ def elsewhere(work: Callable[[], Sequence[Any]], *kinds: type) -> Iterator[Calla
     os.close(writing)
     try:
         with os.fdopen(reading, "rb") as file:
-            yield lambda: _received(file, {kind.__name__: kind for kind in kinds})
+            yield fetch
     finally:
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
+        if answered:
+            _ENDING.add(child)
+        else:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
 
 
 def _work(work: Callable[[], Sequence[Any]], writing: int) -> NoReturn:
