@@ -837,3 +837,15 @@ def test_single_steps_between_prefills_are_counted() -> None:
     prefill = decoder(12, named("norm gemm_qkv flash_prefill gemm_o norm gemm_up silu gemm_down"), HEAD[:1], HEAD[1:])
     steps = steps_of(host_bound([token, prefill, token, token, prefill, *[token] * 6], between_ns=9_000))
     assert (steps.method, steps.count, steps.kernels_per_step) == ("period", 9, len(token))
+
+
+def test_few_tokens_of_each_of_three_requests_are_steps() -> None:
+    """A tower, a prefill and six tokens, three times: prefill and token have some kernels in common."""
+    tower = decoder(24, named("vit_norm gemm_vq fmha_vit gemm_vo vit_norm gemm_v1 gelu gemm_v2"), named("conv_patch"))
+    prefill = decoder(28, named("norm gemm_q rope flash_fwd gemm_o norm gemm_g silu gemm_d"), HEAD[:1])
+    token = decoder(28, named("norm gemv_q rope splitkv_attn gemv_o norm gemv_g silu gemv_d"), HEAD[:1])
+    request = [*tower, *prefill, *named("gemm_head argmax"), *[*token, *named("gemv_head argmax")] * 6]
+    steps = steps_of(host_bound([request] * 3, between_ns=9_000))
+    assert (steps.method, steps.count, steps.kernels_per_step) == ("period", 18, len(token) + 2)
+    assert steps.layers is not None
+    assert steps.layers.count == 28

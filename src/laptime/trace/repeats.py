@@ -32,6 +32,9 @@ LIKELY = 0.75
 LEAST_PERIOD, LEAST_COUNT = 4, 3
 """The fewest kernels of a layer, and the fewest layers of a step."""
 
+EDGES = 0.25
+"""How much of a unit may be cut from each end of where a period holds."""
+
 EXACT = 0.99
 """Share of kernels that equal the one a period earlier, where nothing but the period speaks for something."""
 
@@ -94,8 +97,7 @@ def _likeness(tokens: Tokens, level: RepeatLevel) -> float:
 
     By name, so that the many kernels of layers don't outvote the few outside, which tell a step from its parts.
     """
-    edge = int((1 - MATCH) * level.period) + 1  # the tolerance lets an interval begin early and end late by so much
-    cores = [(a + edge, b - edge) for a, b in level.intervals]
+    cores = [_core(tokens, a, b, level.period) for a, b in level.intervals]
     here = np.concatenate([tokens[a : b - level.period] for a, b in cores])
     if len(here) == 0:
         return 0.0  # no interval holds a whole period besides its edges: nothing is known
@@ -103,6 +105,20 @@ def _likeness(tokens: Tokens, level: RepeatLevel) -> float:
     counts = np.bincount(here)
     equal = np.bincount(here[here == there], minlength=len(counts))
     return float(np.mean(equal[counts > 0] / counts[counts > 0]))
+
+
+def _core(tokens: Tokens, start: int, stop: int, period: int) -> tuple[int, int]:
+    """An interval without its edges: the tolerance lets it begin early and end late.
+
+    By as many kernels as may differ in a unit; by more, up to EDGES of one, where what is beside fits in part.
+    """
+    edge, most = int((1 - MATCH) * period) + 1, int(EDGES * period)
+    unlike = tokens[start : stop - period] != tokens[start + period : stop]
+    first, last = np.flatnonzero(unlike[:most]), np.flatnonzero(unlike[::-1][:most])
+    return (
+        start + max(edge, int(first[-1]) + 1 if len(first) else 0),
+        stop - max(edge, int(last[-1]) + 1 if len(last) else 0),
+    )
 
 
 def _says_as_much(known: RepeatLevel, level: RepeatLevel) -> bool:

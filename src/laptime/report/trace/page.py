@@ -52,12 +52,12 @@ def trace_page(analysis: TraceAnalysis) -> str:
     ]
     return document(
         title=one_line(analysis.source.file, 200),
-        headline=one_line(analysis.headline, 300),
+        headline=one_line(analysis.headline, 600),
         meta=_facts(analysis, device),
         lead=tag(
             "div",
             _verdict(analysis),
-            tag("p", one_line(analysis.advice, 400), class_="advice") if device else None,
+            tag("p", one_line(analysis.advice, 600), class_="advice") if device else None,
             chart("time-bar", "Device time: work by kind, and idle by cause") if device else None,
         ),
         sections=[part for part in sections if part is not None],

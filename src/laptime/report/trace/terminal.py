@@ -29,7 +29,7 @@ def trace_report(analysis: TraceAnalysis, *, kernels: int = 12, large: int = 8) 
     kernels, large: how many kernels and how many of the longest gaps are shown.
     """
     parts: list[RenderableType] = [*_integrity(analysis), Text(""), _bold(analysis.headline)]
-    parts += [Text(one_line(analysis.advice, 400)), Text("")]
+    parts += [Text(one_line(analysis.advice, 600)), Text("")]
     for device in analysis.devices:
         parts += [*device_time_report(device), _gap_lengths(device), _causes(device, analysis.integrity)]
         if device.gaps.large:
@@ -52,7 +52,7 @@ def trace_report(analysis: TraceAnalysis, *, kernels: int = 12, large: int = 8) 
 
 
 def _bold(sentence: str) -> Text:
-    return Text(one_line(sentence, 300), style="bold")
+    return Text(one_line(sentence, 600), style="bold")
 
 
 def _integrity(analysis: TraceAnalysis) -> Iterator[Text]:
