@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -146,6 +147,26 @@ def test_a_loader_counts_also_where_every_range_is_an_operator_and_the_device_hi
     assert "ms the GPU waits while the host loads data." in analysis.advice
     assert "no graph ends" not in analysis.advice
     assert "Workers in the data loader could leave" in analysis.advice
+
+
+def test_a_servers_scheduler_is_no_data_loader() -> None:
+    made = run(PROGRAMS["a loader"])
+    for name, workers in (("data.py(24): next_batch", True), ("scheduler.py(24): get_next_batch_to_run", False)):
+        chosen = [replace(row, name=name) for row in made.ranges]
+        steps = [RangeRow(a.start_ns, b.start_ns, f"ProfilerStep#{a.start_ns}") for a, b in pairwise(chosen)]
+        analysis = analyse(build(made.activities, made.calls, [*chosen, *steps]))
+        assert ("workers" in {row.remedy for row in analysis.whatif}) == workers, name
+        assert ("data" in analysis.advice) == workers, name
+
+
+def test_kernels_that_begin_before_the_one_ahead_ends_hold_their_stream_once() -> None:
+    """Dependent launches: what two kernels do at the same time is no time that a graph needs twice."""
+    made = run(PROGRAMS["the host runs ahead"])
+    apart = made.activities[31].start_ns - made.activities[30].start_ns
+    made.activities = [replace(row, end_ns=row.start_ns + round(1.3 * apart)) for row in made.activities]
+    analysis = of(made)
+    assert analysis.steps.replay_ns == pytest.approx(made.step_ns, rel=0.02)
+    assert promised(analysis, "graph")[0] <= made.step_ns
 
 
 def test_what_an_optimizer_and_the_profiler_do_goes_with_a_graph() -> None:

@@ -6,6 +6,7 @@ both, so what it leaves is simulated, too.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace as changed
 
 import numpy as np
@@ -19,9 +20,11 @@ from tests.trace.rank_programs import LAYERS, NAME, STEPS, TRANSFER_NS, Rank, as
 from tests.trace.write_traces import ActivityRow
 
 
-def traced(rows: list[ActivityRow], rank: Rank, tpot_ms: float | None = None) -> TraceAnalysis:
-    """The answer for one rank's trace."""
-    return analyse(build(rows, *launched(rows, rank)), tpot_ms=tpot_ms)
+def traced(
+    rows: list[ActivityRow], rank: Rank, tpot_ms: float | None = None, beside: Sequence[ActivityRow] = ()
+) -> TraceAnalysis:
+    """The answer for one rank's trace, with what other GPUs in it did."""
+    return analyse(build([*rows, *beside], *launched(rows, rank)), tpot_ms=tpot_ms)
 
 
 def promise(analysis: TraceAnalysis) -> tuple[int, int]:
@@ -60,6 +63,10 @@ def test_a_rank_that_waits_each_time_is_promised_nothing_by_its_own_trace(size: 
     assert "may be waiting for other ranks, so what remedies would leave" in analysis.advice
     assert "laptime trace FOLDER" in analysis.advice
     assert "maybe-waiting" in {finding.code for finding in analysis.integrity.findings}
+    both = traced(rows[0], ranks[0], beside=[changed(row, device=1, correlation=None) for row in rows[1]])
+    said = [both.advice, *(finding.message for finding in both.integrity.findings if finding.code == "maybe-waiting")]
+    assert ["laptime trace FILE --ranks" in text for text in said] == [True, True]
+    assert not any("FOLDER" in text for text in said)
     own = traced(rows[1], ranks[1])
     low, high = promise(own)
     assert low <= as_graphs(ranks) <= high < 1.5 * low

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from laptime.trace.answer_findings import holds_ranks
 from laptime.trace.attention_kinds import attention_words
 from laptime.trace.busy_words import ms_words
 from laptime.trace.headline import missing_work, start_up_ns
@@ -22,6 +23,9 @@ MANY_WAITS = 3
 
 WORTH = 0.97
 """A remedy that may leave more of the step than this is none to recommend."""
+
+
+_OTHERS = "Give all ranks' traces: laptime trace FOLDER --whatif"
 
 
 def advice(integrity: Integrity, steps: Steps, whatif: list[WhatIf], devices: list[DeviceTimes]) -> str:
@@ -64,7 +68,8 @@ def advice(integrity: Integrity, steps: Steps, whatif: list[WhatIf], devices: li
         if loader:
             text += " Workers can end that; how long a step then takes is up to the slowest rank's loader."
     if alone_ns >= SAID * steps.wall_ns:
-        text += _communicates(steps, alone_ns, promised=bool(remedies))
+        told_by = "Ask for the ranks: laptime trace FILE --ranks --whatif" if holds_ranks(integrity) else _OTHERS
+        text += _communicates(steps, alone_ns, told_by, promised=bool(remedies))
     if steps.uneven and steps.wall_p10_ns and steps.wall_p90_ns:
         spread = f"{ms_words(steps.wall_p10_ns)} to {ms_words(steps.wall_p90_ns)} ms"
         return f"{text} Steps differ, from {spread}: what remedies would leave of this one says little of the others."
@@ -141,14 +146,14 @@ def _host_work(work_ns: int, busy_ns: int, ends: WhatIf | None, *, loads: bool) 
     return f" For {ms_words(work_ns)} ms the GPU waits while the host {does}."
 
 
-def _communicates(steps: Steps, alone_ns: int, *, promised: bool) -> str:
-    """That only communication runs for some time, and whether that may be waiting for other ranks."""
+def _communicates(steps: Steps, alone_ns: int, told_by: str, *, promised: bool) -> str:
+    """That only communication runs for some time, and what says whether that is waiting for other ranks."""
     text = f" For {ms_words(alone_ns)} ms only communication runs"
     if 2 * (steps.maybe_waiting_ns or 0) < alone_ns:
         return f"{text}: no remedy here ends it."
     why = "most of that may be waiting for other ranks"
     why += "" if promised else ", so what remedies would leave of the step isn't said"
-    return f"{text}; {why}. Give all ranks' traces: laptime trace FOLDER --whatif."
+    return f"{text}; {why}. {told_by}."
 
 
 def _promise(row: WhatIf) -> str:

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from laptime.data.finding import Finding
 from laptime.errors import LaptimeError
 from laptime.trace.advice import advice, pass_advice
-from laptime.trace.answer_findings import capture_findings, pass_findings, step_findings
+from laptime.trace.answer_findings import capture_findings, holds_ranks, pass_findings, step_findings
 from laptime.trace.api import api_calls
 from laptime.trace.captured import named_by_capture
 from laptime.trace.causes import GapCauses, cause_times, gap_causes, host_times, large_gaps
@@ -163,7 +163,7 @@ def answer(
         [
             *checked.findings,
             *incomplete,
-            *step_findings(frame, tpot_ms),
+            *step_findings(frame, tpot_ms, all_ranks=holds_ranks(checked)),
             *pass_findings(passes, stage_ms or {}),
             *capture_findings(match),
         ],

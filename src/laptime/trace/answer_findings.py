@@ -9,7 +9,7 @@ from laptime.trace.busy_words import ms_words
 from laptime.trace.given_time import tpot_findings
 from laptime.trace.launch_result import CaptureMatch
 from laptime.trace.plain_names import plain
-from laptime.trace.result import MANY, SURE, Steps, TracedPass
+from laptime.trace.result import MANY, SURE, Integrity, Steps, TracedPass
 from laptime.trace.step_ranges import names_steps
 from laptime.trace.step_totals import WAITS
 from laptime.trace.steps import StepFrame
@@ -37,7 +37,17 @@ def pass_findings(passes: list[TracedPass], stage_ms: Mapping[str, float]) -> li
     return [Finding(code="stage-unused", severity="warning", message=message) for message in messages]
 
 
-def step_findings(frame: StepFrame, tpot_ms: float | None) -> list[Finding]:
+def holds_ranks(integrity: Integrity) -> bool:
+    """Whether several ranks of one run are in the file."""
+    return any(finding.code == "gpus-as-ranks" for finding in integrity.findings)
+
+
+def step_findings(frame: StepFrame, tpot_ms: float | None, *, all_ranks: bool) -> list[Finding]:
+    """What is said of the steps.
+
+    Args:
+        all_ranks: whether other ranks are in the file too.
+    """
     steps = frame.steps
     if steps.method == "none":
         message = f"no steady steps were recognised: {steps.reason}"
@@ -63,10 +73,15 @@ def step_findings(frame: StepFrame, tpot_ms: float | None) -> list[Finding]:
         )
         findings.append(Finding(code="step-unexplained", severity="warning", message=message))
     if steps.maybe_waiting_ns and steps.wall_ns and steps.maybe_waiting_ns > WAITS * steps.wall_ns:
+        waiting = (
+            "how much of that is waiting for other ranks laptime trace FILE --ranks --whatif says"
+            if all_ranks
+            else "how much of that is waiting for other ranks one rank's trace doesn't say: laptime trace FOLDER "
+            "--whatif, with the traces of all ranks, does"
+        )
         message = (
             f"communication in the step shown takes {ms_words(steps.maybe_waiting_ns)} ms longer than over a fast "
-            "link; how much of that is waiting for other ranks one rank's trace doesn't say: laptime trace FOLDER "
-            "--whatif, with the traces of all ranks, does"
+            f"link; {waiting}"
         )
         findings.append(Finding(code="maybe-waiting", severity="info", message=message))
     low, high = steps.wall_p10_ns, steps.wall_p90_ns

@@ -7,7 +7,6 @@ by the file (the verdict is then partial); `warning`, that figures stand but mus
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from itertools import pairwise
 
 import numpy as np
 
@@ -22,10 +21,9 @@ from laptime.trace.completeness import (
     short_device_span,
 )
 from laptime.trace.device_time import migrations
-from laptime.trace.durations import PDL_NS, doubtful_duration, overlong_kernels, untimed, zero_durations
-from laptime.trace.gaps import union_ns
-from laptime.trace.lanes import by_lane
+from laptime.trace.durations import doubtful_duration, overlong_kernels, untimed, zero_durations
 from laptime.trace.name_marks import marked
+from laptime.trace.overlaps import overlaps
 from laptime.trace.read.distinct import each_once
 from laptime.trace.read.launch_links import launches
 from laptime.trace.read.timeline import Activities, Activity, GpuTimeline, Int64
@@ -34,9 +32,6 @@ from laptime.trace.result import Integrity
 TICKS_NS = (1000, 500, 250, 125, 100)
 """What times are rounded to on their way into a file: whole microseconds, or the steps of a float64 that holds them.
 Devices themselves tick at 1 to 32 ns."""
-
-MERGED = 0.05
-"""Kernels of one stream hardly run beside each other (under 1 % of their time): from here on streams were merged."""
 
 SKEW_NS = 10_000
 """Clocks that differ by less shift no cause of a gap that matters."""
@@ -259,41 +254,6 @@ def _zero_timestamps(timeline: GpuTimeline) -> Iterator[Finding]:
         )
 
 
-def _overlaps(timeline: GpuTimeline) -> Iterator[Finding]:
-    """Kernels of one stream that run at the same time."""
-    kernels = np.flatnonzero(timeline.activities.kind == Activity.KERNEL)
-    a = timeline.activities
-    order, same = by_lane(a, kernels)
-    overlap = np.where(same, a.end_ns[order][:-1] - a.start_ns[order][1:], 0)
-    count = int(np.count_nonzero(overlap > 0))
-    if count:
-        most = int(overlap.max())
-        edges = np.flatnonzero(np.concatenate([[True], ~same, [True]]))
-        twice_ns = sum(
-            int((a.end_ns[own] - a.start_ns[own]).sum()) - union_ns(a.start_ns[own], a.end_ns[own])
-            for first, stop in pairwise(edges.tolist())
-            if len(own := order[first:stop]) > 1
-        )
-        yield Finding(
-            code="overlapping-kernels",
-            severity="info" if most <= PDL_NS else "warning",
-            message=f"kernels start before the one ahead of them on their stream ends, by up to {most} ns (programmatic"
-            " dependent launch, or streams merged by the profiler): stream by stream, kernel times sum to"
-            f" {twice_ns} ns more than the time in which a kernel ran",
-            count=count,
-        )
-        total_ns = int((a.end_ns[order] - a.start_ns[order]).sum())
-        if twice_ns > MERGED * total_ns and not any(True for _ in overlong_kernels(timeline)):
-            yield Finding(
-                code="merged-streams",
-                severity="warning",
-                message=f"kernels of one stream run beside each other for {twice_ns / total_ns * 100:.0f} % of their"
-                " time, which no stream does: several were written under one number, or ranks with a GPU of their own"
-                " each, and busy and idle time are those of all of them together",
-                count=count,
-            )
-
-
 _LOOKS: tuple[Callable[[GpuTimeline], Iterator[Finding]], ...] = (
     captured_launches,
     overlong_kernels,
@@ -306,5 +266,5 @@ _LOOKS: tuple[Callable[[GpuTimeline], Iterator[Finding]], ...] = (
     _under_recorded_replays,
     _quantised,
     _zero_timestamps,
-    _overlaps,
+    overlaps,
 )

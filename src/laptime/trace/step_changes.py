@@ -56,7 +56,8 @@ def step_changes(timeline: GpuTimeline, gaps: DeviceGaps, launched: Int64, frame
     traced = step_graph(timeline, gaps, launched, frame)
     if traced is None or frame.steps.wall_ns is None:
         return None
-    shortest, longest = transfers_ns(timeline, gaps, frame, traced.rows)
+    of_transfers = transfers_ns(timeline, gaps, frame, traced.rows)
+    shortest, longest = (np.minimum(lasts, traced.duration_ns) for lasts in of_transfers)
     graph = replace(traced, duration_ns=shortest)
     explained = replay_ns(as_it_is(traced))
     replayed, waiting = explained, (1.0, 1.0)

@@ -98,7 +98,12 @@ def step_costs(
     merged = _fusable(movable & (duration < SMALL_NS) & exposed)
     launching = spent[:, LAUNCH][spent[:, LAUNCH] > 0]
     rows = frame.modal_rows if changes is None else changes.graph.rows
-    transfers = transfers_ns(timeline, gaps, frame, rows)[0] if changes is None else changes.graph.duration_ns
+    together = collectives(timeline, rows)
+    if changes is None:
+        transfers = transfers_ns(timeline, gaps, frame, rows)[0]
+    else:
+        lasts = activities.end_ns[rows] - activities.start_ns[rows]
+        transfers = np.where(together, changes.graph.duration_ns, lasts)
     return StepCosts(
         wall_ns=steps.wall_ns,
         busy_ns=_own_busy_ns(timeline, rows, transfers, steps.busy_ns),
@@ -114,7 +119,7 @@ def step_costs(
         graphed=graphed,
         replayed=replayed,
         residual_ns=residual,
-        communicates=bool(collectives(timeline, rows).any()),
+        communicates=bool(together.any()),
         waiting_ns=int((activities.end_ns[rows] - activities.start_ns[rows] - transfers).clip(0).sum()),
     )
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from laptime.trace.device_time import COMMUNICATION, kinds
 from laptime.trace.gaps import DeviceGaps
@@ -89,10 +90,10 @@ def step_graph(timeline: GpuTimeline, gaps: DeviceGaps, launched: Int64, frame: 
     apart = start[1:] - end[:-1]
     queued = (begun[1:] > apart + 2 * LATENCY_NS) & (stream[1:] == stream[:-1])
     seen = begun[1:][(call[1:] >= 0) & ~queued & (begun[1:] > 0) & (apart > LATENCY_NS)]
-    close = apart[queued & (apart >= 0) & (apart < LONGEST_RESIDUAL_NS)]
+    close = np.maximum(apart[queued & (apart < LONGEST_RESIDUAL_NS)], 0)
     return StepGraph(
         rows=rows,
-        duration_ns=np.maximum(end - start, 0),
+        duration_ns=_until_next(start, end, stream),
         stream=stream.astype(np.int32),
         kind=kind,
         waits=np.array(host.waits, dtype=np.int64),
@@ -103,6 +104,16 @@ def step_graph(timeline: GpuTimeline, gaps: DeviceGaps, launched: Int64, frame: 
         residual_ns=int(np.median(close)) if len(close) else RESIDUAL_NS,
         elsewhere_ns=(np.array(host.elsewhere[0], dtype=np.int64), np.array(host.elsewhere[1], dtype=np.int64)),
     )
+
+
+def _until_next(start: Int64, end: Int64, stream: npt.NDArray[np.signedinteger]) -> Int64:
+    """How long each activity holds its stream: dependent launches let the next one begin before it ends."""
+    holds: Int64 = np.maximum(end - start, 0)
+    by_stream = np.argsort(stream, kind="stable")
+    own, behind = by_stream[:-1], by_stream[1:]
+    early = (stream[own] == stream[behind]) & (start[behind] >= start[own]) & (start[behind] < end[own])
+    holds[own[early]] = (start[behind] - start[own])[early]
+    return holds
 
 
 def _launch_order(

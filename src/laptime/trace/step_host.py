@@ -19,8 +19,8 @@ from laptime.trace.step_ranges import PROFILER_STEP
 STAGED = 4
 """A copy that ends after its call by less than this part of the call's time held the host."""
 
-LOADER = re.compile(r"data_?loader|datapipe|next_?batch|fetch_?batch|load_?batch", re.IGNORECASE)
-"""How ranges are named in which a data loader works."""
+LOADER = re.compile(r"data_?loader|datapipe|^(?!.*schedul).*(?:next|fetch|load)_?batch", re.IGNORECASE)
+"""How ranges are named in which a data loader works. A server's scheduler chooses its next batch of requests."""
 
 _HOLDS_NOBODY = re.compile(r"Query|(?:Free|Memset\w*)Async", re.IGNORECASE)
 """Calls that only ask, or free or fill memory when the device comes to it: a memset of no bytes makes it do nothing."""

@@ -95,6 +95,23 @@ def test_the_calls_and_copies_of_an_mlu_are_read(tmp_path: Path) -> None:
     assert {call.name for call in call_rows(timeline)} == {LAUNCH.name, "cnMemcpyHtoDAsync"}
 
 
+def test_rocms_first_profiler_links_work_by_the_number_of_operators(tmp_path: Path) -> None:
+    """Its operators have such numbers of their own, which link nothing."""
+    rows = [
+        {"cat": "cpu_op", "name": "aten::mm", "pid": 1, "tid": 1, "ts": 1, "dur": 90, "args": {"External id": 2}},
+        {"cat": "kernel", "name": "gemm", "pid": 2, "tid": 0, "ts": 30, "dur": 9, "args": {"External id": 4}},
+    ]
+    for number, name in ((2, "hipMalloc"), (4, "hipExtModuleLaunchKernel")):
+        call = {"cat": "cuda_runtime", "name": name, "pid": 1, "tid": 1, "ts": 5 * number, "dur": 3}
+        rows.append({**call, "args": {"External id": number, "grid dim": [1, 1, 1]}})
+    timeline = read_bytes(tmp_path / "t.json", json.dumps([{"ph": "X", **row} for row in rows]).encode())
+    assert [row.correlation for row in activity_rows(timeline)] == [4]
+    assert [(row.name, row.correlation) for row in call_rows(timeline)] == [
+        ("hipMalloc", 2),
+        ("hipExtModuleLaunchKernel", 4),
+    ]
+
+
 def test_hip_names_and_categories(tmp_path: Path) -> None:
     timeline = read_timeline(write_kineto(tmp_path / "t.json", [KERNEL], [CallRow(T - 9, T - 4, "hipLaunchKernel", 5)]))
     assert [call.name for call in call_rows(timeline)] == ["hipLaunchKernel"]

@@ -155,7 +155,7 @@ def _activity_columns(rows: list[Event], code: Int64, numbers: Texts) -> Table:
         "kind": code - ACTIVITY,
         "device": _few("device", args, lambda: _few("pid", rows)),
         "stream": _few("stream", args, lambda: _few("tid", rows)),
-        "correlation": _ids("correlation", args),
+        "correlation": _links(args, [one.device is None and one.stream is None for one in args]),
         "process": np.full(len(rows), UNKNOWN, dtype=np.int64),
         "graph_node": np.where(node > 0, node, -1),
         "bytes": bytes_column(args, _ids("bytes", args) if copies else _all(-1, args)),
@@ -164,7 +164,7 @@ def _activity_columns(rows: list[Event], code: Int64, numbers: Texts) -> Table:
 
 def _call_columns(rows: list[Event], _: Int64, numbers: Texts) -> Table:
     args = [row.args or _NO_ARGS for row in rows]
-    own = {"correlation": _ids("correlation", args)}
+    own = {"correlation": _links(args, [(row.name or "").startswith("hip") for row in rows])}
     return _host_columns(rows) | own | kernel_columns(args, numbers.names)
 
 
@@ -188,6 +188,17 @@ def _host_columns(rows: list[Event]) -> Table:
 def _ids(field: str, values: Sequence[object]) -> Int64:
     """One field of each value as a number, -1 where it has none."""
     return whole_numbers(map(attrgetter(field), values), lambda: _all(-1, values))
+
+
+def _links(args: Sequence[Args], of_hip: list[bool]) -> Int64:
+    """What links work to its call. ROCm's first profiler gave that number another name, and work no other argument.
+
+    of_hip: of each event whether that profiler can have written it.
+    """
+    links = _ids("correlation", args)
+    if (links >= 0).all() or not any(of_hip):
+        return links
+    return np.where((links < 0) & np.array(of_hip, dtype=np.bool_), _ids("external", args), links)
 
 
 def _few(field: str, values: Sequence[object], otherwise: Callable[[], Int64] | None = None) -> Int64:

@@ -44,6 +44,7 @@ class Args(Details, gc=False):
     """What is used of an event's `args`. The later fields are an allocation's."""
 
     correlation: Number = None
+    external: Number = msgspec.field(default=None, name="External id")
     device: Number = None
     stream: Number = None
     graph_node: Number = msgspec.field(default=None, name="graph node id")
@@ -82,6 +83,7 @@ class DeviceProperties(msgspec.Struct):
     id: Number = None
     name: str | None = None
     memory_bytes: Number = msgspec.field(default=None, name="totalGlobalMem")
+    compute_major: Number = msgspec.field(default=None, name="computeMajor")
 
 
 class Header(msgspec.Struct):

@@ -236,7 +236,10 @@ def _bytes(args: Sequence[PlainArgs]) -> Int64:
 
 
 def _call_columns(args: Sequence[PlainArgs], texts: Texts) -> Table:
-    return {"correlation": _ids("correlation", args)} | kernel_columns(args, texts.names)
+    links = _ids("correlation", args)
+    if (links < 0).any():
+        raise _NotPlainError
+    return {"correlation": links} | kernel_columns(args, texts.names)
 
 
 def _args(args: Sequence[PlainArgs | None], index: Int64) -> Sequence[PlainArgs]:

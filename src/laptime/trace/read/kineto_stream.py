@@ -111,7 +111,7 @@ def _with_header(ending: Ending, header: Header | None) -> Ending:
     if not listed and behind is not None:
         listed = behind["list"]
     cards = tuple(
-        Card(number, device.name, whole_number(device.memory_bytes))
+        Card(number, device.name, whole_number(device.memory_bytes), whole_number(device.compute_major))
         for device in devices_of(listed)
         if device.name and (number := whole_number(device.id)) is not None
     )

@@ -114,6 +114,7 @@ class Card(msgspec.Struct, frozen=True):
     device: int
     name: str
     memory_bytes: int | None = None
+    compute_major: int | None = None  # of NVIDIA's compute capability
 
 
 class Source(msgspec.Struct, frozen=True):
