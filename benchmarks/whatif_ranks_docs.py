@@ -15,7 +15,7 @@ PAGE = ROOT / "docs" / "appendix" / "whatif-ranks-outcomes.md"
 
 def main() -> None:
     """Fill the block of the recorded run."""
-    fill(PAGE, {"first": table(result("whatif_two_gpus"))})
+    fill(PAGE, {"first": table(result("whatif_two_gpus")), "again": together(result("whatif_two_gpus-again"))})
 
 
 def table(recorded: dict[str, Any]) -> str:
@@ -41,6 +41,38 @@ def table(recorded: dict[str, Any]) -> str:
     head = f"`{recorded['command']}`: {where['gpu_count']} {where['gpu']} of one host, torch {where['torch']}, laptime "
     head += f"`{where['git_commit'][:7]}`. {made} of {len(rows)} promised, {inside} of these inside.\n\n"
     return head + "\n".join(lines) + "\n"
+
+
+def together(recorded: dict[str, Any]) -> str:
+    """One row for each program: what each rank's trace promised, and what both did."""
+    rows = recorded["figures"]["programs"]
+    lines = [
+        "| program | remedy | before | rank 0 alone | rank 1 alone | both, `--tpot` | both | replay | measured |",
+        "|---|---|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for name, one in recorded["figures"]["together"].items():
+        own = [rows[f"{name} {rank}"] for rank in (0, 1)]
+        known, alone = one["by_wall_clock"], one["trace_alone"]
+        said = [ends(each["promised_ms"]) for each in (*(row["by_wall_clock"] for row in own), known, alone)]
+        replay = "" if alone["replay_ms"] is None else f"{alone['replay_ms']:.3g} of {alone['step_ms']:.3g}"
+        lines.append(
+            f"| {own[0]['what']} | {own[0]['remedy']} | {one['before_ms']:.3g} ms | {' | '.join(said)} | {replay} | "
+            f"{one['after_ms']:.3g} ms |"
+        )
+    counts = recorded["figures"]["together_summary"]
+    alone = recorded["figures"]["summary"]["by_wall_clock"]
+    head = f"One rank's trace: {alone['promised']} of {alone['workloads']} ranks promised, {alone['inside']} inside. "
+    head += "Both ranks' traces: " + "; ".join(
+        f"{words}, {counts[way]['promised']} of {counts[way]['programs']} promised, {counts[way]['inside']} inside, "
+        f"{counts[way]['within_15_percent']} within ±15 %"
+        for way, words in (("by_wall_clock", "with `--tpot`"), ("trace_alone", "without"))
+    )
+    return head + ".\n\n" + "\n".join(lines) + "\n"
+
+
+def ends(promised: list[float] | None) -> str:
+    """A range in ms."""
+    return "none" if promised is None else f"{promised[0]:.3g} to {promised[1]:.3g}"
 
 
 if __name__ == "__main__":

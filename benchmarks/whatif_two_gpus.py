@@ -4,16 +4,17 @@
     python benchmarks/whatif_two_gpus.py --again FOLDER      # today's promises for the traces kept in a folder (no GPU)
     python benchmarks/whatif_two_gpus.py --device cpu        # a rehearsal on gloo: no trace is judged
 
-Each program (two_gpu_programs.py) runs in a pair of processes of its own, as it is and with the remedy on both ranks,
-in turns, timed without barriers. Each rank keeps a trace of both; laptime sees one rank's trace alone, and is judged
-for each rank as in whatif_truth.py. Results go to benchmarks/results/whatif_two_gpus.json (or $OUT), the traces beside
-it into a .zip.
+Each program (two_gpu_programs.py, two_gpu_second.py) runs in a pair of processes of its own, as it is and with the
+remedy on both ranks, in turns, timed without barriers. Each rank keeps a trace of both. laptime sees one rank's trace
+alone, and is judged for each rank as in whatif_truth.py; then it sees both ranks' traces (`together`: laptime trace
+FOLDER --whatif). Results go to benchmarks/results/whatif_two_gpus.json (or $OUT), the traces beside it into a .zip.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib
 import json
 import os
 import signal
@@ -26,10 +27,13 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from whatif_truth import ROUNDS, capture, environment, judged, ready, summary, table, timed, wait
+from whatif_truth import ROUNDS, WIDE, capture, environment, judged, ready, summary, table, timed, wait
 
+from laptime.errors import LaptimeError
+from laptime.trace.rank_whatif import read_ranks_what_if
 from recorded import record
 
+SETS = {"first": "two_gpu_programs", "second": "two_gpu_second"}
 RANKS, LONGEST_S, A_ROUND_MS = 2, 60.0, 120.0
 SAFE = {
     "NCCL_NVLS_ENABLE": "0",
@@ -49,17 +53,19 @@ def main() -> None:
     parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"))
     parser.add_argument("--seconds", type=float, default=600.0, help="begin no program after this")
     parser.add_argument("--again", type=Path, help="a folder with a run's .json and its traces in a .zip")
+    parser.add_argument("--keep", metavar="NAME", help="write what --again finds as whatif_two_gpus-NAME.json")
+    parser.add_argument("--set", choices=SETS, default="first", help="which programs")
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--rank", type=int, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.again:
-        judge_again(given.again)
+        judge_again(given.again, given.keep)
         return
     if given.child:
-        run_rank(given.programs[0], given.rank, given.device, given.child)
+        run_rank(given.programs[0], given, given.child)
         return
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # a time limit of another's: what was measured is written
-    names = given.programs or known_programs()
+    names = given.programs or list(the_set(given.set))
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         began = time.monotonic()
@@ -67,16 +73,15 @@ def main() -> None:
             for name in names:
                 if time.monotonic() - began > given.seconds:
                     break
-                measured_pair(name, given.device, folder)
+                measured_pair(name, given, folder)
         finally:
-            written(names, given.device, folder)
+            written(names, given, folder)
 
 
-def known_programs() -> list[str]:
-    """All programs' names."""
-    from two_gpu_programs import PROGRAMS
-
-    return list(PROGRAMS)
+def the_set(name: str) -> dict[str, Any]:
+    """The programs of that name."""
+    programs: dict[str, Any] = importlib.import_module(SETS[name]).PROGRAMS
+    return programs
 
 
 def stem(name: str, rank: int) -> str:
@@ -84,10 +89,11 @@ def stem(name: str, rank: int) -> str:
     return f"{name.replace(' ', '-')}-rank{rank}"
 
 
-def measured_pair(name: str, device: str, folder: Path) -> None:
+def measured_pair(name: str, given: argparse.Namespace, folder: Path) -> None:
     """Run one program in two processes; one that hangs or breaks down costs the others nothing."""
-    environ = {**os.environ, **SAFE, **({"CUDA_VISIBLE_DEVICES": ""} if device == "cpu" else {})}
-    command = [sys.executable, __file__, name, "--device", device, "--child", str(folder), "--rank"]
+    environ = {**os.environ, **SAFE, **({"CUDA_VISIBLE_DEVICES": ""} if given.device == "cpu" else {})}
+    command = [sys.executable, __file__, name, "--set", given.set, "--device", given.device]
+    command += ["--child", str(folder), "--rank"]
     began = time.monotonic()
     pair = [subprocess.Popen([*command, str(rank)], env=environ, start_new_session=True) for rank in range(RANKS)]
     try:
@@ -114,8 +120,79 @@ def measured_pair(name: str, device: str, folder: Path) -> None:
             )
 
 
-def run_rank(name: str, rank: int, device: str, folder: Path) -> None:
+def judged_together(rows: list[dict[str, Any]], traces: list[Path]) -> dict[str, Any]:
+    """What both ranks' traces promise, with the time without the profiler and alone, beside the measured step.
+
+    Args:
+        rows: both ranks' measured times.
+        traces: both ranks' traces before the remedy.
+    """
+    before, after = (statistics.mean(row[f"{when}_ms"] for row in rows) for when in ("before", "after"))
+    judged: dict[str, Any] = {"before_ms": before, "after_ms": after}
+    for way, tpot_ms in (("by_wall_clock", before), ("trace_alone", None)):
+        try:
+            analysis = read_ranks_what_if(*traces, tpot_ms=tpot_ms)
+        except LaptimeError as error:
+            judged[way] = {"promised_ms": None, "refused": str(error), "inside": None, "half_width": None}
+            continue
+        row = next((row for row in analysis.whatif if row.remedy == rows[0]["remedy"]), None)
+        ends = None if row is None else [row.step_ns_low / 1e6, row.step_ns_high / 1e6]
+        step = analysis.step
+        judged[way] = {
+            "promised_ms": ends,
+            "inside": None if ends is None else ends[0] <= after <= ends[1],
+            "half_width": None if ends is None else (ends[1] - ends[0]) / (ends[1] + ends[0]),
+            "floor_ms": None if row is None or row.floor_ns is None else row.floor_ns / 1e6,
+            "step_ms": None if step is None or step.wall_ns is None else step.wall_ns / 1e6,
+            "replay_ms": None if step is None or step.replay_ns is None else step.replay_ns / 1e6,
+            "refused": "" if step is None else step.refused,
+            "headline": analysis.headline,
+        }
+    return judged
+
+
+def all_together(rows: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """For each program what both ranks' traces promise; without those that failed or whose traces are not here."""
+    result = {}
+    for name in dict.fromkeys(name.rsplit(" ", 1)[0] for name in rows):
+        own = [rows.get(f"{name} {rank}", {}) for rank in range(RANKS)]
+        traces = [folder / f"{stem(name, rank)}-before.json.gz" for rank in range(RANKS)]
+        if all("after_ms" in row for row in own) and all(trace.exists() for trace in traces):
+            result[name] = judged_together(own, traces)
+    return result
+
+
+def together_table(rows: dict[str, Any], both: dict[str, Any]) -> str:
+    """One line a program: what either rank's trace promised, what both did, and what was measured."""
+    lines = ["program        remedy   |   before | rank 0 alone         | rank 1 alone         | both ranks' traces"]
+    for name, one in both.items():
+        own = [rows[f"{name} {rank}"] for rank in range(RANKS)]
+        parts = [f"{name:14} {own[0]['remedy']:8} | {one['before_ms']:8.3f}"]
+        for judged_ in (*(row.get("by_wall_clock", {}) for row in own), one["by_wall_clock"]):
+            ends = judged_.get("promised_ms")
+            parts.append(f"{'none':20}" if ends is None else f"{ends[0]:8.3f}..{ends[1]:8.3f}  ")
+        word = {None: "-", True: "inside", False: "OUTSIDE"}[one["by_wall_clock"]["inside"]]
+        lines.append(f"{' | '.join(parts)} | {one['after_ms']:8.3f} {word}")
+    return "\n".join(lines)
+
+
+def together_summary(both: dict[str, Any]) -> dict[str, Any]:
+    """Of all programs how many were promised something by both ranks' traces, and how many ended inside."""
+    result = {}
+    for way in ("by_wall_clock", "trace_alone"):
+        made = [one[way] for one in both.values() if one[way]["promised_ms"]]
+        result[way] = {
+            "programs": len(both),
+            "promised": len(made),
+            "inside": sum(one["inside"] for one in made),
+            "within_15_percent": sum(one["half_width"] <= WIDE for one in made),
+        }
+    return result
+
+
+def run_rank(name: str, given: argparse.Namespace, folder: Path) -> None:
     """One rank of one program: measure, keep the traces, judge them."""
+    rank, device = given.rank, given.device
     import torch
     import torch.distributed as dist
 
@@ -127,7 +204,7 @@ def run_rank(name: str, rank: int, device: str, folder: Path) -> None:
             torch.set_num_threads(1)
         store = (folder / f"{name.replace(' ', '-')}.store").as_uri()
         dist.init_process_group("gloo" if device == "cpu" else "nccl", init_method=store, rank=rank, world_size=RANKS)
-        row = measure(name, rank, folder)
+        row = measure(the_set(given.set)[name], folder / stem(name, rank), rank)
         write(target, row)
         if device == "cuda":
             traces = (folder / f"{stem(name, rank)}-{when}.json.gz" for when in ("before", "after"))
@@ -153,13 +230,12 @@ def write(target: Path, row: dict[str, Any]) -> None:
     beside.replace(target)
 
 
-def measure(name: str, rank: int, folder: Path) -> dict[str, Any]:
+def measure(program: Any, target: Path, rank: int) -> dict[str, Any]:
     """The step's time before and after in ms, in turns, and a trace of each; the ranks run as many steps."""
     import torch
     import torch.distributed as dist
-    from two_gpu_programs import DEVICE, PROGRAMS
+    from two_gpu_programs import DEVICE
 
-    program = PROGRAMS[name]
     torch.manual_seed(0)
     before, make_after = program.build()
     ready(before)
@@ -175,7 +251,7 @@ def measure(name: str, rank: int, folder: Path) -> dict[str, Any]:
         for step, count, own in zip((before, after), counts, times, strict=True):
             own.append(timed(step, count))
     for when, step in (("before", before), ("after", after)):
-        capture(step, folder / f"{stem(name, rank)}-{when}.json.gz")
+        capture(step, target.with_name(f"{target.name}-{when}.json.gz"))
     wait()
     return {
         "what": program.what,
@@ -189,7 +265,7 @@ def measure(name: str, rank: int, folder: Path) -> dict[str, Any]:
     }
 
 
-def written(names: list[str], device: str, folder: Path) -> None:
+def written(names: list[str], given: argparse.Namespace, folder: Path) -> None:
     """Write the result and the traces of what was measured, and print them."""
     rows = {
         f"{name} {rank}": json.loads(file.read_text())
@@ -197,24 +273,34 @@ def written(names: list[str], device: str, folder: Path) -> None:
         for rank in range(RANKS)
         if (file := folder / f"{stem(name, rank)}.json").exists()
     }
-    if device == "cpu":
+    if given.device == "cpu":
         print("not run:", [name for name in names if f"{name} 0" not in rows])
         print("failed:", {name: row["failed"] for name, row in rows.items() if "failed" in row})
         return
     not_run = [name for name in names if f"{name} 0" not in rows]
-    figures = {"summary": summary(rows), "programs": rows, "not_run": not_run}
-    target = record("whatif_two_gpus", figures, json.loads(environment()))
-    with zipfile.ZipFile(target.parent / "whatif_two_gpus-traces.zip", "w") as archive:
+    both = all_together(rows, folder)
+    figures = {
+        "summary": summary(rows),
+        "together_summary": together_summary(both),
+        "programs": rows,
+        "together": both,
+        "not_run": not_run,
+    }
+    name_of = "whatif_two_gpus" if given.set == "first" else f"whatif_two_gpus-{given.set}"
+    target = record(name_of, figures, json.loads(environment()))
+    with zipfile.ZipFile(target.parent / f"{name_of}-traces.zip", "w") as archive:
         for path in sorted(folder.glob("*.json.gz")):
             archive.write(path, path.name)
     print(table({name: row for name, row in rows.items() if "failed" in row or "by_wall_clock" in row}))
-    print(json.dumps(figures["summary"]), target)
+    print(together_table(rows, both))
+    print(json.dumps(figures["summary"]), json.dumps(figures["together_summary"]), target)
 
 
-def judge_again(folder: Path) -> None:
+def judge_again(folder: Path, kept_as: str | None) -> None:
     """Promises of today's laptime for the traces of an earlier run; the run's own result stays as it is."""
     (result,), (traces,) = folder.glob("*.json"), folder.glob("*.zip")
-    rows = json.loads(result.read_text())["figures"]["programs"]
+    earlier = json.loads(result.read_text())
+    rows = earlier["figures"]["programs"]
     again = {}
     with tempfile.TemporaryDirectory() as temporary:
         with zipfile.ZipFile(traces) as archive:
@@ -223,8 +309,13 @@ def judge_again(folder: Path) -> None:
             program, rank = name.rsplit(" ", 1)
             files = [Path(temporary) / f"{stem(program, int(rank))}-{when}.json.gz" for when in ("before", "after")]
             again[name] = {**row, **judged(row, *files)} if all(file.exists() for file in files) else row
+        both = all_together(rows, Path(temporary))
     print(table(again))
-    print(json.dumps(summary(again)))
+    print(together_table(again, both))
+    print(json.dumps(summary(again)), json.dumps(together_summary(both)))
+    if kept_as:
+        figures = {"summary": summary(again), "together_summary": together_summary(both)}
+        record(f"whatif_two_gpus-{kept_as}", {**figures, "programs": again, "together": both}, earlier["environment"])
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from statistics import median
 import msgspec
 from msgspec.structs import replace
 
+from laptime.trace.busy_words import ms_words
 from laptime.trace.graph_replay import GraphTimings, crowded_ns, floor_timing, graph_timings, grown_ns
 from laptime.trace.rank_steps import Meeting, RankStep
 from laptime.trace.remedied import (
@@ -51,14 +52,17 @@ def together(steps: Sequence[RankStep], met: Sequence[Meeting], tpot_ms: float |
         steps, met: a step of each rank.
         tpot_ms: its time without the profiler.
     """
-    wall = round(median(step.wall_ns for step in steps))
+    walls = sorted(step.wall_ns for step in steps)
+    wall = round(median(walls))
     traced = [_at_its_pace(step, one) for step, one in zip(steps, met, strict=True)]
     lasts = replay_together_ns([(one.step.as_it_is(), one.meets) for one in traced])
     if lasts is None:
         return "the ranks' collectives come in an order in which they would wait for each other"
-    if any(unexplained(one, lasts) for one in (wall, *(step.wall_ns for step in steps))):
+    if unexplained(walls[0], walls[-1]):
+        return f"the ranks' steps last unlike times, {ms_words(walls[0])} to {ms_words(walls[-1])} ms"
+    if any(unexplained(one, lasts) for one in walls):
         return (
-            f"launches, waits and collectives add up to {lasts / 1e6:.2f} ms of a step that lasts {wall / 1e6:.2f} ms"
+            f"launches, waits and collectives add up to {ms_words(lasts)} ms of a step that lasts {ms_words(wall)} ms"
         )
     result = Together(traced, wall, lasts)
     if tpot_ms is None:
@@ -67,7 +71,7 @@ def together(steps: Sequence[RankStep], met: Sequence[Meeting], tpot_ms: float |
     quick = [replace(one, step=untraced(one.step, round(base * one.step.base_ns / wall))) for one in traced]
     lasts = replay_together_ns([(one.step.as_it_is(), one.meets) for one in quick]) or 0
     if unexplained(base, lasts):
-        return f"launches, waits and collectives add up to {lasts / 1e6:.2f} ms of the given {tpot_ms:g} ms"
+        return f"launches, waits and collectives add up to {ms_words(lasts)} ms of the given {tpot_ms:g} ms"
     return Together(quick, base, lasts)
 
 

@@ -9,6 +9,7 @@ from statistics import median
 from msgspec.structs import replace
 
 from laptime.data.finding import Finding
+from laptime.trace.busy_words import ms_words
 from laptime.trace.given_time import check_given
 from laptime.trace.rank_pairs import Paired
 from laptime.trace.rank_remedies import remedies, together
@@ -138,7 +139,7 @@ def _promise(rows: Sequence[WhatIf], step: RanksStep) -> str:
         "workers": "Workers in every rank's data loader",
         "overlap": "Pinned copies beside the compute on every rank",
     }[best.remedy]
-    low, high = f"{best.step_ns_low / 1e6:.2f}", f"{best.step_ns_high / 1e6:.2f}"
+    low, high = ms_words(best.step_ns_low), ms_words(best.step_ns_high)
     narrow = best.step_ns_high - best.step_ns_low <= NARROW * (best.step_ns_high + best.step_ns_low)
     ends = high if low == high else f"{low} to {high}" if narrow else f"at most {high}"
-    return f". {who} could leave {ends} ms of the {base / 1e6:.2f} ms step"
+    return f". {who} could leave {ends} ms of the {ms_words(base)} ms step"
