@@ -14,7 +14,6 @@ from laptime.errors import LaptimeError
 from laptime.trace.advice import advice, pass_advice
 from laptime.trace.answer_findings import capture_findings, holds_ranks, pass_findings, step_findings
 from laptime.trace.api import api_calls
-from laptime.trace.captured import named_by_capture
 from laptime.trace.causes import GapCauses, cause_times, gap_causes, host_times, large_gaps
 from laptime.trace.completeness import incomplete_step, launched_before
 from laptime.trace.device_time import busy_times, copy_times, migrations, process_times
@@ -219,6 +218,8 @@ def _launched_by(
     gaps, launched = view.gaps, view.launched
     tree, match = launch_tree(timeline, launched[gaps.rows]), None
     if capture is not None:
+        from laptime.trace.captured import named_by_capture  # most files have none, and start-up counts
+
         tree, match = named_by_capture(timeline, gaps.rows, launched, tree, capture)
     found = launched_by(timeline, gaps, launched, tree)
     if found is not None:
