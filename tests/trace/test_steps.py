@@ -789,7 +789,7 @@ def test_a_range_that_names_no_step_is_hedged_by_its_true_reason() -> None:
     analysis = analyse(build(*host_bound(steps_kernels, annotate="work", between_ns=9_000).all))
     messages = [finding.message for finding in analysis.integrity.findings if finding.code == "steps-unsure"]
     assert messages == [
-        "work is no name of a step: its ranges hold most kernels, and may be a part of a step",
+        "the ranges of work hold most kernels, but the name doesn't say that each is a step",
     ]
     assert "unlike" not in " ".join(assumed for row in analysis.whatif for assumed in row.assumptions)
 

@@ -21,7 +21,7 @@ def _unsure(steps: Steps) -> str:
     if steps.method == "forward":
         return "no attention kernel is among what repeats: it may be any loop, and no layers of one forward pass"
     if steps.name and not names_steps(steps.name):
-        return f"{plain(steps.name)} is no name of a step: its ranges hold most kernels, and may be a part of a step"
+        return f"the ranges of {plain(steps.name)} hold most kernels, but the name doesn't say that each is a step"
     if steps.name:
         unlike = f"hold unlike numbers of kernels (their regularity is {steps.confidence * 100:.0f} %)"
         return f"the ranges of {plain(steps.name)} {unlike}: judge them by the picture"

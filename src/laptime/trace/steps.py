@@ -88,7 +88,7 @@ def find_steps(timeline: GpuTimeline, gaps: DeviceGaps, launched: Int64, causes:
     cuts = _cuts(timeline, kernels, launched)
     if cuts is None:
         lost = len(unanswered(timeline, launched, kernel_launches(timeline)))
-        hidden = f"; {lost} launches without a kernel may hide what repeats" if lost else ""
+        hidden = f"; {lost} launch{'' if lost == 1 else 'es'} without a kernel may hide what repeats" if lost else ""
         return _none(_why_none(activities.name[kernels].astype(np.int64)) + hidden)
     if cuts.method == "period" or (cuts.name or "").startswith(LOADER):
         cuts = by_optimizer(cuts, activities.name[kernels].astype(np.int64), timeline.strings)
