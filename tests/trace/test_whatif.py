@@ -244,3 +244,26 @@ def test_a_card_for_servers_keeps_the_kernels_of_a_graph_closer() -> None:
         ends.append((row.step_ns_low, row.step_ns_high, row.assumptions[0]))
     assert ends[0][1] < ends[1][1]
     assert ends[0][2] == "0.21 to 0.43 µs stay between two kernels"
+
+
+def test_what_the_host_works_on_can_not_be_copied_a_step_earlier() -> None:
+    """Logits are copied to the host, 3 ms of pageable memory, and the next token is chosen there for 5 ms."""
+    activities, calls, now, number = [], [], 1_000_000, 0
+    for _ in range(10):
+        end = now
+        for i in range(12):
+            number += 1
+            calls.append(CallRow(now, now + 4_000, correlation=number))
+            begin = max(now + 5_000, end + 1_000)
+            end = begin + 100_000
+            activities.append(ActivityRow(begin, end, f"gemm_{i}", correlation=number))
+            now += 6_000
+        number += 1
+        copied = (end + 1_000, end + 3_001_000)
+        name = "Memcpy DtoH (Device -> Pageable)"
+        activities.append(ActivityRow(*copied, name, "memcpy", correlation=number, bytes=38_000_000))
+        calls.append(CallRow(now, copied[1] + 1_000, "cudaMemcpyAsync", number))
+        now = copied[1] + 1_000 + 5_000_000
+    rows = {row.remedy: row for row in analyse(build(activities, calls)).whatif}
+    pinned_ns = 38_000_000 / 55.5
+    assert rows["overlap"].step_ns_low >= 0.95 * (1_200_000 + pinned_ns + 5_000_000)

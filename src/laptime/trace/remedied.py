@@ -124,6 +124,10 @@ class Replayed(msgspec.Struct, frozen=True, eq=False, kw_only=True):
         return replace(as_it_is(graph), host_ns=(host[0], host[1]))
 
 
+TO_HOST = 2
+"""What `Replayed.copies` has for a copy to the host."""
+
+
 class Remedied(msgspec.Struct, frozen=True):
     """A step under a remedy in ns: at best, at worst, and what nothing goes below."""
 
@@ -169,16 +173,17 @@ def overlap_range(step: Replayed) -> Remedied | None:
 
 
 def overlap_ends(step: Replayed) -> Ends | None:
-    """Its times then."""
+    """Its times then. What the host waits for and then works on is copied as fast, but can't come a step earlier."""
     graph, chosen = step.graph, step.copies > 0
     if not chosen.any():
         return None
     places = np.arange(len(graph))
+    apart = chosen & ~_worked_on(step)
     timing = step.as_it_is()
     after = {
         i: kept
         for i, backs in graph.after.items()
-        if not chosen[i] and (kept := tuple(back for back in backs if not chosen[(i - back) % len(graph)]))
+        if not apart[i] and (kept := tuple(back for back in backs if not apart[(i - back) % len(graph)]))
     }
     ends = []
     hot = step.heavy & (graph.duration_ns >= HOT_NS)
@@ -191,12 +196,23 @@ def overlap_ends(step: Replayed) -> Ends | None:
             replace(
                 timing,
                 duration_ns=np.round(np.where(chosen, copied, graph.duration_ns * slowed + longer)).astype(np.int64),
-                stream=np.where(chosen, graph.stream.max() + step.copies, graph.stream).astype(np.int32),
-                waits=np.where(chosen[(places - graph.waits) % len(graph)], 0, graph.waits),
+                stream=np.where(apart, graph.stream.max() + step.copies, graph.stream).astype(np.int32),
+                waits=np.where(apart[(places - graph.waits) % len(graph)], 0, graph.waits),
                 after=after,
             )
         )
     return Ends(_without_launching(step, ends[0]), ends[0], ends[1], same=SAME)
+
+
+def _worked_on(step: Replayed) -> Bools:
+    """Copies to the host behind whose wait the host does other work: it may need what was copied, to choose a token."""
+    graph = step.graph
+    waits = np.flatnonzero((graph.waits > 0) & (graph.away_ns[1] > 0))
+    copied = (waits - graph.waits[waits]) % len(graph)
+    result = np.zeros(len(graph), dtype=np.bool_)
+    result[copied] = True
+    result &= step.copies == TO_HOST
+    return result
 
 
 def compile_range(step: Replayed) -> Remedied | None:
