@@ -12,7 +12,7 @@ from polars import col
 
 from laptime.audits import RULES, audit, audit_measurements, measurements_of
 from laptime.data.columns import ORDER
-from laptime.data.record import SessionEnd
+from laptime.data.record import SessionEnd, StageTimes
 from laptime.data.run_folder import RunFolder, new_info
 from laptime.errors import LaptimeError
 from tests.samples import environment, sample
@@ -65,6 +65,7 @@ def test_sound_measurements_raise_nothing():
         "not-streamed",
         "smoothed-times",
         "mixed-environment",
+        "busy-machine",
         "bimodal",
         "prefill-holds-decode",
         "first-calls-slow",
@@ -243,7 +244,10 @@ def test_what_a_sample_was_flagged_with(flag):
     assert names(finding, frame, 6)
     others = {"recompiled", "allocator-retry", "foreign-process", "gc-pause", "throttled"} - {flag}
     assert others.isdisjoint({f.code for f in report_of(frame).findings})
-    assert finding_of(frame.with_columns(flags=polars.lit(flag)), flag).severity == "severe"
+    everywhere = finding_of(frame.with_columns(flags=polars.lit(flag)), flag)
+    assert everywhere.severity == "severe"
+    assert "summaries use flagged ones" in everywhere.reason
+    assert "selection" not in everywhere.reason
 
 
 def test_throttling_and_collections_are_seen_without_flags():
@@ -282,6 +286,18 @@ def test_lines_that_a_finished_run_lost(tmp_path):
     (finding,) = [f for f in audit(tmp_path / "run").findings if f.code == "missing-samples"]
     assert (finding.severity, finding.count, finding.of) == ("severe", 7, 16)
     assert "lost" in finding.reason
+
+
+@pytest.mark.parametrize(("cores", "total_ms", "found"), [(1.52, 5.0, True), (0.2, 5.0, False), (1.52, 500.0, False)])
+def test_a_busy_machine_is_no_clean_run_though_no_short_call_is_flagged(tmp_path, cores, total_ms, found):
+    end = SessionEnd(warmups=2, steady=True, repeats=8, stopped="max-repeats", half_width=None, foreign_cores=cores)
+    stages = StageTimes.from_ns(vision=0, prefill=0, decode=0, total=int(total_ms * 1e6))
+    calls = [sample(n, sample_id="a", repeat=n, stages=stages, host_stages=stages) for n in range(8)]
+    with RunFolder(tmp_path / "run", new_info([], {}, environment())) as run:
+        run.append_all([*calls, end])
+    report = audit(tmp_path / "run")
+    assert [f.severity for f in report.findings if f.code == "busy-machine"] == ["warning"] * found
+    assert not (report.clean and found)
 
 
 def test_a_slow_worker():

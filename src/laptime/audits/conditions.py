@@ -12,6 +12,7 @@ from laptime.audits.result import AuditFinding
 from laptime.audits.rule import Judged, NotJudged, Rule, RuleOutcome, counted
 from laptime.data.columns import KNOB
 from laptime.data.record import Environment, WorkerStart
+from laptime.data.usable import BUSY_CORES, UNSEEN_BELOW_MS
 
 if TYPE_CHECKING:  # polars takes 0.2 s to import, so the functions that need it import it
     import polars
@@ -105,6 +106,36 @@ def mixed_environment(measurements: Measurements) -> RuleOutcome:
     )
 
 
+def busy_machine(measurements: Measurements) -> RuleOutcome:
+    """Other processes on the CPU while short calls were measured, which no flag can show."""
+    from polars import col
+
+    known = [end.foreign_cores for end in measurements.sessions if end.foreign_cores is not None]
+    if not known:
+        return NotJudged("no session tells how many cores other processes used: only a run on a CPU does")
+    busy = [cores for cores in known if cores >= BUSY_CORES]
+    rows = measurements.measured
+    short = rows.filter((col("total_ms") < UNSEEN_BELOW_MS).fill_null(value=False)).height
+    if not busy or not short:
+        return Judged(len(known))
+    return Judged(
+        len(known),
+        AuditFinding(
+            code="busy-machine",
+            severity="warning",
+            count=len(busy),
+            of=len(known),
+            unit="session",
+            examples=[f"a session with {cores:.2f} cores used by other processes on average" for cores in busy],
+            reason=f"Other processes used up to {max(busy):.2f} cores on average during the measuring. "
+            f"{short:,} of {counted(rows.height, 'sample')} took less than 0.1 s, and such a call can't be flagged "
+            "for it by itself. So nobody knows which times are too long.",
+            mend="Measure again on a quiet machine; to compare two variants on a busy one, measure them in turns "
+            "(laptime compare --run A --against B)",
+        ),
+    )
+
+
 def _environments(measurements: Measurements) -> tuple[list[WorkerStart], list[str]] | None:
     """Each worker's starts, and the workers with samples of which none is recorded."""
     if measurements.info is None:
@@ -141,4 +172,5 @@ def _as_one(names: list[str]) -> polars.Expr:
 RULES = (
     Rule("mixed-cache-policy", "one cache policy", (CACHE_POLICY,), mixed_cache_policy),
     Rule("mixed-environment", "one environment", (), mixed_environment),
+    Rule("busy-machine", "the CPU alone, for short calls", (), busy_machine),
 )

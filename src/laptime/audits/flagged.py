@@ -8,6 +8,7 @@ from laptime.audits.measurements import Measurements
 from laptime.audits.result import AuditFinding, Severity
 from laptime.audits.rule import Judged, NotJudged, Rule, RuleOutcome, decimals, key_of, percent
 from laptime.data.columns import has_flag
+from laptime.data.usable import usable_rows
 
 SEVERE_SHARE = 0.2
 """From here on what is left is a selection: the conditions that disturbed these samples shaped the others too."""
@@ -63,14 +64,19 @@ def flagged(flag: str, measurements: Measurements) -> RuleOutcome:
             count=hit.height,
             of=rows.height,
             examples=[f"{key_of(row)}: {_figures(flag, row)}" for row in hit.head(5).to_dicts()],
-            reason=f"In {percent(share)} of the samples {REASONS[flag]}. Summaries leave them out"
-            + (
-                ", but what remains is a selection; where too few remain, flagged ones count in all configurations."
-                if severity == "severe"
-                else ", where enough others are left."
-            ),
+            reason=f"In {percent(share)} of the samples {REASONS[flag]}. "
+            + ("No sample is clean, so summaries use flagged ones." if usable_rows(rows)[1] else _left_out(severity)),
             mend=MENDS[flag],
         ),
+    )
+
+
+def _left_out(severity: Severity) -> str:
+    if severity != "severe":
+        return "Summaries leave them out, where enough others are left."
+    return (
+        "Summaries leave them out, but what remains is a selection; where too few remain, flagged ones count in all "
+        "configurations."
     )
 
 

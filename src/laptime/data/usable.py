@@ -24,6 +24,13 @@ LEFT_OUT_REASONS: dict[str, str] = {**FLAG_REASONS, WARM_UP: "a warm-up call (re
 """What a summary's `left_out` can name, and what it means."""
 
 
+BUSY_CORES = 0.5
+"""From so many cores that other processes use on average, the machine is called busy."""
+
+UNSEEN_BELOW_MS = 100.0
+"""Shorter calls on a CPU can't be flagged foreign-process: the system counts its time in hundredths of a second."""
+
+
 class Grade(IntEnum):
     """How good a sample is. Statistics use the samples of the lowest grade that is there, up to COLD."""
 

@@ -16,13 +16,11 @@ import msgspec
 import torch
 
 from laptime.data.record import Flag, GpuState
+from laptime.data.usable import BUSY_CORES
 from laptime.measure.gpu_monitor import GpuMonitor
 
 GC_PAUSE_SHARE = 0.01
 """A call is flagged when the garbage collector took more than this share of it."""
-
-FOREIGN_CORES = 0.5
-"""On a CPU a sample is flagged when other processes used more than this many cores on average."""
 
 
 class Circumstances(msgspec.Struct, frozen=True, kw_only=True):
@@ -114,7 +112,7 @@ class Watch:
         if self._cpu is None or elapsed_s < 0.1:  # /proc/stat counts in hundredths of a second
             return False
         before, after = foreign_cpu_s(self._cpu), foreign_cpu_s(processor_reading())
-        return before is not None and after is not None and (after - before) / elapsed_s > FOREIGN_CORES
+        return before is not None and after is not None and (after - before) / elapsed_s > BUSY_CORES
 
 
 def _retries(device: torch.device) -> int:

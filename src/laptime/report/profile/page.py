@@ -46,11 +46,12 @@ def profile_page(run: Run) -> str:
     subtraction = summarise_subtraction(run.subtractions)
     samples = in_order(run.samples)
     environment = run.info.environment
+    neighbours = [note(said, kind="warning") for end in run.sessions if (said := neighbours_sentence(end))]
     return document(
         title=shortened(model_name(run), 200),
         headline=headline(summary),
         meta=facts(run, summary),
-        lead=lead_picture(summary),
+        lead=join(*neighbours, lead_picture(summary)),
         sections=[
             *(samples_sections(samples) if samples else []),
             *percentiles_section(run),
@@ -279,7 +280,7 @@ def how_taken(run: Run, samples: Sequence[Sample], summary: Summary) -> Html:
     """The section on method: one run, one clock; what each number means; the closure check; what disturbed it."""
     device = run.info.environment.device
     hint = threads_hint(run, summary)
-    beside = [*(neighbours_sentence(end) for end in run.sessions), load_sentence(run.info.session)]
+    loading = load_sentence(run.info.session)
     on_cpu = device is None or device == "cpu"
     clock = "the host's monotonic clock" if on_cpu else "the device's event clock, and on the host's at the same place"
     resolved = "" if on_cpu else ", and resolved after the call with a single synchronize"
@@ -293,7 +294,7 @@ def how_taken(run: Run, samples: Sequence[Sample], summary: Summary) -> Html:
         ),
         _closure(samples),
         *[tag("p", session_sentence(end)) for end in run.sessions],
-        *[tag("p", sentence) for sentence in beside if sentence],
+        tag("p", loading) if loading else None,
         note(hint) if hint else None,
         definitions(MEANINGS),
         id="method",

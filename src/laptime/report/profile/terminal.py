@@ -56,7 +56,6 @@ def profile_report(run: Run) -> RenderableType:
     """A run: its point, its table, whether its samples close, how the session ended, and the error of subtraction."""
     lines = [closure_sentence(run.samples)] if run.samples else []
     lines += [session_sentence(end) for end in run.sessions]
-    lines += [sentence for end in run.sessions if (sentence := neighbours_sentence(end))]
     if loading := load_sentence(run.info.session):
         lines.append(loading)
     if (subtracted := summarise_subtraction(run.subtractions)) is not None:
@@ -69,7 +68,10 @@ def profile_report(run: Run) -> RenderableType:
     chosen = percentiles(run.samples, asked_percentiles(run.info.session))
     if chosen:
         report = Group(report, percentiles_table(chosen))
-    return Group(Text(headline(summary), style="bold"), report) if summary.used else report
+    if not summary.used:
+        return report
+    neighbours = [Text(sentence, style="yellow") for end in run.sessions if (sentence := neighbours_sentence(end))]
+    return Group(Text(headline(summary), style="bold"), *neighbours, report)
 
 
 def profile_table(summary: Summary, *, title: str | None = None) -> RenderableType:

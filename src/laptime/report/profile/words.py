@@ -8,7 +8,7 @@ from datetime import datetime, timezone
 from laptime.data.record import STOP_REASONS, Environment, Sample, Scalar, SessionEnd
 from laptime.data.run_folder import Run
 from laptime.data.summary import Summary
-from laptime.data.usable import LEFT_OUT_REASONS
+from laptime.data.usable import BUSY_CORES, LEFT_OUT_REASONS
 from laptime.report.kit.numbers import NOTHING, count, number, percent, text, whole_percent
 from laptime.report.kit.text import counted
 
@@ -20,9 +20,6 @@ TOKENS = {
     "different": "Greedy tokens with and without the timer DIFFER.",
     "unstable": "Greedy tokens can't be compared: also without the timer this model doesn't repeat its own tokens.",
 }
-
-FOREIGN_CORES = 0.5
-"""From so many cores on, other processes are mentioned (as for the flag foreign-process)."""
 
 TIME_NAMES = {
     "ttft_ms": "First token (TTFT)",
@@ -178,7 +175,7 @@ def gaps_sentence(summary: Summary) -> str | None:
 
 def neighbours_sentence(end: SessionEnd) -> str | None:
     """That other processes used the CPU during the run; None where they didn't, or it isn't known."""
-    if end.foreign_cores is None or end.foreign_cores < FOREIGN_CORES:
+    if end.foreign_cores is None or end.foreign_cores < BUSY_CORES:
         return None
     return (
         f"Other processes used {number(end.foreign_cores)} cores on average while this run was measured; "
