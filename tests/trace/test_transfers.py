@@ -85,6 +85,16 @@ def test_a_rank_that_waits_may_be_given_any_shorter_time(share: float) -> None:
     assert all(row.step_ns_high <= given * 1e6 + 1 for row in analysis.whatif)
 
 
+def test_waiting_for_what_the_other_host_does_but_launch_is_not_promised_away() -> None:
+    """The other host works for 6 ms before each step: a graph leaves that, and this rank's own trace can't show it."""
+    ranks = (Rank(), Rank(away_ns=6_000_000))
+    rows = simulated(ranks)
+    left = [row for row in traced(rows[0], ranks[0]).whatif if row.remedy == "graph"]
+    assert all(row.step_ns_high >= as_graphs(ranks) for row in left)
+    low, high = promise(traced(rows[1], ranks[1]))
+    assert low <= as_graphs(ranks) <= high
+
+
 def test_a_copy_between_gpus_waits_for_no_rank() -> None:
     rows = [
         ActivityRow(

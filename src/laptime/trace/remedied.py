@@ -88,6 +88,7 @@ class Replayed(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     explained_ns: int  # what the replay of the traced step takes, with its waiting for other ranks
     longer_ns: Int64  # how much longer than in the graph a transfer takes at worst
     waiting: tuple[float, float] = (1.0, 1.0)
+    late_ns: int = 0  # waiting for another rank that may do other work than launching: at worst it stays
     launching_scale: float = 1.0  # untraced launching in shares of the traced
     away_scale: float = 1.0  # likewise of other host work
     other_scales: tuple[tuple[float, float], ...] = ()  # both, where the profiler stretched launching less, and more
@@ -266,7 +267,7 @@ def _by_saving(step: Replayed, ends: Ends | None) -> Remedied | None:
     if ends is None:
         return None
     least, best, worst = (replay_ns(timing) for timing in (ends.least, ends.best, ends.worst))
-    replays = (round(ends.same * least), best, worst * step.waiting[1])
+    replays = (round(ends.same * least), best, worst * step.waiting[1] + step.late_ns)
     return saved(step.missed_ns, step.replayed_ns, replays, ends.varies)
 
 

@@ -19,9 +19,9 @@ from laptime.trace.read.timeline import Activity, GpuTimeline, Int8, Int64
 from laptime.trace.remedied import FIFTH_BYTES_PER_NS, LARGE_NS, PINNED_BYTES_PER_NS, Replayed
 from laptime.trace.replay import replay_ns
 from laptime.trace.step_graph import StepGraph, as_it_is, step_graph
-from laptime.trace.step_host import LOADER
+from laptime.trace.step_host import AWAY_NS, LOADER, TIMES_USUAL
 from laptime.trace.steps import StepFrame
-from laptime.trace.transfers import transfers_ns
+from laptime.trace.transfers import collectives, transfers_ns
 
 FUSABLE = frozenset({"elementwise", "norm", "copy", "rope"})
 """Families whose kernels move memory and little else: neighbours of these can be one kernel."""
@@ -74,6 +74,7 @@ def step_changes(timeline: GpuTimeline, gaps: DeviceGaps, launched: Int64, frame
         explained_ns=explained,
         longer_ns=longest - shortest,
         waiting=waiting,
+        late_ns=_late_ns((traced.duration_ns - longest)[collectives(timeline, traced.rows)]),
         outside=_outside(timeline, graph, frame),
         copies=copies,
         pinned=pinned,
@@ -87,6 +88,17 @@ def step_changes(timeline: GpuTimeline, gaps: DeviceGaps, launched: Int64, frame
         link_bytes_per_ns=_link(timeline, gaps.device),
         grows=_grows(counted_names(activities.name[graph.rows], timeline.strings), frame),
     )
+
+
+def _late_ns(waits_ns: Int64) -> int:
+    """How long collectives wait for what another rank's host does but launch: few of them, far longer than the others.
+
+    waits_ns: of each of the step's collectives how much longer it takes than its transfer at worst.
+    """
+    if not len(waits_ns):
+        return 0
+    usual = int(np.median(waits_ns))
+    return int(waits_ns[waits_ns >= max(TIMES_USUAL * usual, AWAY_NS[0])].sum())
 
 
 def _outside(timeline: GpuTimeline, graph: StepGraph, frame: StepFrame) -> npt.NDArray[np.bool_]:
