@@ -302,3 +302,12 @@ def test_captures_that_end_apart_say_so_where_they_fit_in_several_ways(tmp_path:
     assert (
         clocks.why == "the files hold 12 to 14 of the same collectives, and which of them belong together isn't certain"
     )
+
+
+def test_sends_and_receives_of_unlike_numbers_are_the_reason(tmp_path: Path) -> None:
+    """Stages of a pipeline: the first one only sends, the second one receives and sends."""
+    for rank in range(2):
+        activities, calls = a_rank(100 + 50 * rank, steps=10 + 4 * rank)
+        named = [replace(row, name=row.name.replace("AllReduce_Sum_f32", "SendRecv")) for row in activities]
+        write_kineto(tmp_path / f"rank{rank}.json", named, calls)
+    assert read_ranks(tmp_path).clocks.why.startswith("sends and receives are among them")

@@ -81,6 +81,8 @@ def pair(ranks: Sequence[Collectives]) -> tuple[list[Paired], str]:
 
 def _why_none(sequences: Sequence[list[str]]) -> str:
     """Why no part of some sequences is known to be common: they differ, or captures begin or end apart."""
+    if any("sendrecv" in name.lower() for sequence in sequences for name in sequence):
+        return "sends and receives are among them, and the files don't say which of two ranks belong together"
     longest = max(sequences, key=len)
     counts = [len(sequence) for sequence in sequences]
     if min(counts) and all(_holds(longest, sequence) for sequence in sequences):
