@@ -85,6 +85,9 @@ function gapBins(container, width, bins) {
   container.replaceChildren(drawing, legend);
 }
 
+/** A range, or one number where both ends read the same. */
+const rangeText = (low, high, between) => (low === high ? low : `${low}${between}${high}`);
+
 /** One bar per remedy from 0 to the time as traced; the range is pale. On a narrow page the words stand above their bar. */
 function whatIf(container, width, what, base, remedies) {
   const rows = [{ remedy: `${what} as traced`, step_ns_low: base, step_ns_high: base }, ...remedies];
@@ -94,9 +97,9 @@ function whatIf(container, width, what, base, remedies) {
   container.replaceChildren(svg("svg", { height: rows.length * high + 4, role: "img" }, rows.map((row, i) => {
     const y = i * high + 4 + above;
     const exact = row.step_ns_low === row.step_ns_high;
-    const text = exact ? inMs(row.step_ns_low) : `${inMs(row.step_ns_low)} to ${inMs(row.step_ns_high)}`;
+    const text = rangeText(inMs(row.step_ns_low), inMs(row.step_ns_high), " to ");
     const times = row.speedup_low === undefined || (row.speedup_low === 1 && row.speedup_high === 1) ? ""
-      : `  ${formatNumber(row.speedup_low)}–${formatNumber(row.speedup_high)}×`;
+      : `  ${rangeText(formatNumber(row.speedup_low), formatNumber(row.speedup_high), "–")}×`;
     const [low, until] = [scale(row.step_ns_low), scale(row.step_ns_high)];
     return [
       svg("text", { class: "bar-value", x: 0, y: narrow ? y - 6 : y + 17 }, narrow ? `${row.remedy}: ${text}${times}` : row.remedy),
@@ -159,7 +162,7 @@ if (byId("kernel-table")) {
     ["family", "family", false],
     ...(several ? [["GPU", "device", true]] : []),
     ["count", "count", true, formatTick],
-    ["per step", "per_step", true, (value) => (value === null ? "–" : formatTick(value))],
+    ["per step", "per_step", true, (_, row) => row.in_step],
     ...[["mean", "mean_us"], ["p50", "p50_us"], ["p95", "p95_us"], ["max", "max_us"]].map(([title, key]) =>
       [title, key, true, (value) => formatMs(value / 1e3)]),
     ["total", "total_ms", true, formatMs],

@@ -11,6 +11,7 @@ from laptime.report.kit.page import asset, document
 from laptime.report.kit.text import counted, one_line, shortened
 from laptime.report.trace import words
 from laptime.report.trace.device_time import device_time_section
+from laptime.report.trace.kernel_rows import per_step, told_apart
 from laptime.report.trace.launched_by import launched_by_data, launched_by_section
 from laptime.report.trace.memory import memory_data, memory_section, shown
 from laptime.report.trace.operator_times import in_unit, operator_times_data, operator_times_section
@@ -238,6 +239,8 @@ def _gap_section(device: DeviceTimes, integrity: Integrity, *, several: bool) ->
 
 
 def _kernel_section(analysis: TraceAnalysis) -> Html:
+    several = len({kernel.device for kernel in analysis.kernels}) > 1
+    whose = "the busy time of the row's own GPU" if several else "the device's busy time"
     return section(
         words.kernels_title(analysis.devices),
         tag(
@@ -250,9 +253,10 @@ def _kernel_section(analysis: TraceAnalysis) -> Html:
         ),
         tag("div", id="kernel-table", class_="table-box"),
         id="kernels-section",
-        lead="Click a column to sort by it, a row to see the kernel's whole name. Share is of the device's busy time "
-        "over the whole trace; kernels that run together share each instant evenly. Half of a kernel's launches last "
-        "no longer than p50, 95 % no longer than p95. Per step counts its launches in the step above.",
+        lead="Click a column to sort by it, a row to see the kernel's whole name. Share is of "
+        f"{whose} over the whole trace; kernels that run together share each instant evenly. Half of a kernel's "
+        "launches last no longer than p50, 95 % no longer than p95. Per step counts its launches in the step above; "
+        "<1 is a kernel that isn't in it, and runs less than once a step.",
     )
 
 
@@ -271,6 +275,7 @@ def _api_section(analysis: TraceAnalysis) -> Html:
 
 def _data(analysis: TraceAnalysis, device: DeviceTimes | None) -> dict[str, object]:
     """What the scripts draw; long names are cut so that a page stays small."""
+    names = told_apart(analysis.kernels[:KERNELS])
     return {
         "device": device
         and {
@@ -293,10 +298,11 @@ def _data(analysis: TraceAnalysis, device: DeviceTimes | None) -> dict[str, obje
             {
                 "device": k.device,
                 "name": shortened(k.name, NAME_LIMIT),
-                "short": k.short_name,
+                "short": names[k.name],
                 "family": k.family,
                 "count": k.count,
                 "per_step": k.per_step,
+                "in_step": per_step(k, analysis.steps.count),
                 "mean_us": k.mean_ns / 1e3,
                 "p50_us": k.p50_ns / 1e3,
                 "p95_us": k.p95_ns / 1e3,

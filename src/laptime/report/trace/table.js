@@ -34,7 +34,7 @@ function kernelTable(container, search, count, rows, columns, noun = "kernels") 
       const line = node("tr", {}, columns.map(([, column, numeric, format], i) =>
         i === 0
           ? node("td", {}, row.short, row.name === row.short ? null : node("span", { class: "full" }, row.name))
-          : node("td", { class: numeric ? "num" : null }, format ? format(row[column]) : row[column])));
+          : node("td", { class: numeric ? "num" : null }, format ? format(row[column], row) : row[column])));
       line.addEventListener("click", () => line.classList.toggle("open"));
       return line;
     });

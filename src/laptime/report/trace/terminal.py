@@ -8,16 +8,17 @@ from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
-from laptime.report.kit.numbers import KEEP_TOGETHER, NOTHING, count, percent, plain_text, text
+from laptime.report.kit.numbers import KEEP_TOGETHER, count, percent, plain_text, text
 from laptime.report.kit.terminal import BAR_CELLS, Column, bar, columns_table, with_remarks
 from laptime.report.kit.text import counted, one_line
 from laptime.report.trace import words
 from laptime.report.trace.device_time import device_time_report
+from laptime.report.trace.kernel_rows import per_step, told_apart
 from laptime.report.trace.launched_by import launched_by_report
 from laptime.report.trace.memory import memory_report
 from laptime.report.trace.operator_times import operator_times_report
 from laptime.trace.plain_names import plain
-from laptime.trace.result import DeviceTimes, Integrity, Kernel, LargeGap, Steps, TraceAnalysis, TracedPass, WhatIf
+from laptime.trace.result import DeviceTimes, Integrity, LargeGap, Steps, TraceAnalysis, TracedPass, WhatIf
 
 _STYLES = {"ok": "green", "partial": "yellow", "unsupported": "red"}
 _BAR = Column(narrow="keep", min_width=BAR_CELLS)
@@ -47,7 +48,7 @@ def trace_report(analysis: TraceAnalysis, *, kernels: int = 12, large: int = 8) 
             parts.append(operator_times_report(analysis.launched_by))
     parts += memory_report(analysis.memory, [device.device for device in analysis.devices])
     if analysis.kernels:
-        parts.append(_kernels(analysis.kernels, kernels, words.kernels_title(analysis.devices)))
+        parts.append(_kernels(analysis, kernels))
     return Group(*parts)
 
 
@@ -152,22 +153,33 @@ def _pass(one: TracedPass) -> RenderableType:
     return with_remarks(table, [*said, *assumed, ""])
 
 
-def _kernels(kernels: Sequence[Kernel], shown: int, title: str) -> RenderableType:
-    heads = ("count", "per step", "p50", "p95", "total ms", "of busy")
+def _kernels(analysis: TraceAnalysis, shown: int) -> RenderableType:
+    rows, title = analysis.kernels[:shown], words.kernels_title(analysis.devices)
+    several = len({kernel.device for kernel in analysis.kernels}) > 1
+    p95 = not several  # 80 columns have no room for both
+    heads = (*["GPU"] * several, "count", "per step", "p50", *["p95"] * p95, "total ms", "of busy")
     table = columns_table("kernel", "family", *(Column(head, numeric=True) for head in heads), title=title)
-    for kernel in kernels[:shown]:
+    names = told_apart(rows)
+    often = [per_step(kernel, analysis.steps.count) for kernel in rows]
+    for kernel, in_step in zip(rows, often, strict=True):
         table.add_row(
-            Text(one_line(kernel.short_name, 44)),
+            Text(one_line(names[kernel.name], 60)),
             kernel.family,
+            *[str(kernel.device)] * several,
             count(kernel.count),
-            NOTHING if kernel.per_step is None else count(kernel.per_step),
+            in_step,
             text(kernel.p50_ns, "ns"),
-            text(kernel.p95_ns, "ns"),
+            *[text(kernel.p95_ns, "ns")] * p95,
             words.ms_column(kernel.total_ns),
             percent(kernel.share),
         )
-    rest = len(kernels) - shown
+    rest = len(analysis.kernels) - shown
     remarks = [f"and {count(rest)} more"] if rest > 0 else []
-    remarks.append("Of busy: of the device's busy time; kernels that run together share each instant evenly.")
+    whose = "busy time of the row's own GPU" if several else "device's busy time"
+    remarks.append(f"Of busy: of the {whose}; kernels that run together share each instant evenly.")
+    if several and any(kernel.per_step is not None for kernel in rows):
+        remarks.append(f"Per step: in the step that is shown, of GPU {analysis.steps.device}.")
+    if "<1" in often:
+        remarks.append("Per step <1: not in the step that is shown, and less than once a step.")
     remarks.append("Names are shortened here; --html and --json have the whole ones.")
     return with_remarks(table, [Text(line, style="dim") for line in remarks])
