@@ -81,11 +81,13 @@ def pair(ranks: Sequence[Collectives]) -> tuple[list[Paired], str]:
 
 def _why_none(sequences: Sequence[list[str]]) -> str:
     """Why no part of some sequences is known to be common: they differ, or captures begin or end apart."""
-    if any("sendrecv" in name.lower() for sequence in sequences for name in sequence):
+    others = [[name for name in sequence if "sendrecv" not in name.lower()] for sequence in sequences]
+    paired = others != sequences
+    if paired and all(sequence == others[0] for sequence in others):
         return "sends and receives are among them, and the files don't say which of two ranks belong together"
     longest = max(sequences, key=len)
     counts = [len(sequence) for sequence in sequences]
-    if min(counts) and all(_holds(longest, sequence) for sequence in sequences):
+    if not paired and min(counts) and all(_holds(longest, sequence) for sequence in sequences):
         held = f"{min(counts)} to {max(counts)} of the same collectives"
         return f"the files hold {held}, and which of them belong together isn't certain"
     return "the ranks did not run the same collectives in the same order"
