@@ -207,6 +207,17 @@ def test_what_a_kernel_is_called_with_makes_it_no_collective() -> None:
         ("fused_recurrent_gated_delta_rule_packed_decode_kernel", "attention"),
         ("void selective_scan_fwd_kernel<Selective_Scan_fwd_kernel_traits<128, 16>>(SSMParamsBase)", "attention"),
         ("void vllm::cvt_fp16_to_fp4<__nv_bfloat16, false>(int, int)", "elementwise"),
+        ("void MatrixMulCUDA<32>(float*, float*, float*, int, int)", "GEMM"),
+        ("naive_matrix_multiply(float*, float*, float*, int)", "GEMM"),
+        ("multiplyMatrices(float*, float*)", "GEMM"),
+        ("matrixVectorMul(float*, float*)", "GEMV"),
+        ("tensor_multiply_3d(float*, float*, float*, int, int, int)", "other"),  # of matrices, as it happens
+        ("cupy_multiply__float_float32_float32", "elementwise"),
+        ("vecMul(float*, float*)", "elementwise"),
+        ("vectorAdd(float const*, float const*, float*, int)", "elementwise"),
+        ("simulateStep(Particle*, int)", "other"),
+        ("accumulateForces(float3*, int)", "other"),
+        ("loadData(float*, int)", "other"),
     ],
 )
 def test_families_beyond_the_commonest(name: str, expected: str) -> None:

@@ -60,7 +60,7 @@ _FAMILY_PATTERNS: tuple[tuple[str, str], ...] = (
         # Layers that mix tokens without attention's square: state spaces and the delta rule.
         r"|delta_rule|selective_(?:scan|state)|chunk_(?:scan|state)_|(?<![a-z])wkv",
     ),
-    ("GEMV", r"gemv|dot_kernel|gemvx|mul_mat_vec"),
+    ("GEMV", r"gemv|dot_kernel|gemvx|mul_mat_vec|mat(?:rix)?_?vec(?:tor)?_?(?:mul|prod)"),
     ("rope", r"(?<![a-z_])rope_(?:norm|neox)(?![a-z_])"),
     (
         "norm",
@@ -80,7 +80,7 @@ _FAMILY_PATTERNS: tuple[tuple[str, str], ...] = (
     ("resize", r"upsample|interpol|grid_sampl|resize|(?<![a-z])affine_grid|roi_align"),
     (
         "GEMM",
-        r"gemm|nvjet|cutlass|cublas|cijk_|matmul|xmma|_mm_|splitkreduce|triton_tem|(?<!sub)tensorop|mlp"
+        r"gemm|nvjet|cutlass|cublas|cijk_|matmul|matri(?:x|ces)_?mul|mul(?:t|tiply)?_?matri(?:x|ces)|(?<![a-z])mat_mul|xmma|_mm_|splitkreduce|triton_tem|(?<!sub)tensorop|mlp"
         r"|mul_mat_|lora_(?:shrink|expand)|(?<![a-z])spmm|csrmm|linear(?!ize)|wvsplitk|llmm|marlin|epilogue::|(?<![a-z])bmm_|myl_fc(?![a-z])",
     ),
     ("softmax", r"soft_?max"),
@@ -103,7 +103,10 @@ _FAMILY_PATTERNS: tuple[tuple[str, str], ...] = (
     ),
     (
         "elementwise",
-        r"elementwise|pointwise|functor|act_and_mul|silu|gelu|swiglu|relu|add|mul|fill|cast|quant|scale"
+        r"elementwise|pointwise|functor|act_and_mul|silu|gelu|swiglu|relu|fill|"
+        # Not simulate, accumulate, formula, loadData; and what is multiplied its name alone doesn't say.
+        r"add(?!ata|ed|ing|ress)|(?<!si)(?<!sti)(?<!cu)(?<!for)mul(?!t)|(?:vec(?:tor)?|cupy)_?mult|mult\w*fusion"
+        r"|cast|quant|scale"
         r"|foreach|multi_tensor|(?<![a-z])cvt_|sigmoid|pow|arange|subtensorop|divide|subtract|absolute|sqrt|_transform"
         r"|transform_config|triu|tril|clamp|to_float|(?<![a-z])scal_|compute_position"
         r"|loop_\w*fusion|(?<![a-z_])fusion_?\d|wrapped_|bias_residual",
