@@ -100,7 +100,7 @@ def _no_activity(timeline: GpuTimeline) -> list[Finding]:
         traced = "1 kernel launch was" if launched == 1 else f"{launched} kernel launches were"
         message = (
             f"{traced} traced, but no work of a GPU: the profiler got no records from the device (it needs permission"
-            " to trace it, and a run that ends before it does)"
+            " to trace the device, and must be stopped before the program ends)"
         )
     findings = [*timeline.findings, Finding(code="no-device-activity", severity="severe", message=message)]
     place = {code: i for i, code in enumerate(_REASONS)}
@@ -148,7 +148,7 @@ def _launch_findings(timeline: GpuTimeline, launch: Int64) -> Iterator[Finding]:
             code="no-launch-record",
             severity="severe" if alone > _FEW * total else "warning",
             message=f"{alone} of {total} device activities have no API call that launched them (it was not traced, or"
-            " its record was lost)",
+            " its record was lost). Why the GPU waited before them isn't known, nor who launched them",
             count=alone,
         )
     early = timeline.calls.start_ns[launch[launch >= 0]] - timeline.activities.start_ns[launch >= 0]
@@ -237,7 +237,8 @@ def _quantised(timeline: GpuTimeline) -> Iterator[Finding]:
         yield Finding(
             code="quantised-timestamps",
             severity="warning",
-            message=f"device times are {how}: shorter gaps and kernels are not measured, only their sum over many",
+            message=f"{len(start)} start times of the device are {how}: a shorter gap or kernel isn't measured by"
+            " itself, only the sum of many is",
             count=len(start),
         )
 

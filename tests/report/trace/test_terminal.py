@@ -49,6 +49,15 @@ def test_a_verdict_does_not_contradict_its_findings(severities: list[str], verdi
     assert said in trace_page(analysis)
 
 
+def test_a_partial_verdict_names_the_figures() -> None:
+    codes = ("no-launch-record", "launches-without-kernels", "before-launch")
+    findings = [Finding(code=code, severity="severe", message=code) for code in codes[:2]]
+    findings += [Finding(code=codes[2], severity="warning", message="a warning limits no more")]
+    text = shown(msgspec.structs.replace(an_analysis(), integrity=Integrity("partial", findings)))
+    figures = "launches, causes of gaps, who launched what, busy time, kernels and gaps"
+    assert f"Integrity partial: the file does not wholly support {figures}." in text
+
+
 def test_copies_and_memsets_are_counted_beside_kernels() -> None:
     """Each launch is of one of them: two kernels are not said to come from five launches."""
     names = [("k", "kernel")] * 2 + [("Memcpy HtoD (Pinned -> Device)", "memcpy"), ("Memset (Device)", "memset")]

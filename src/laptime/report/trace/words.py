@@ -41,6 +41,30 @@ VERDICTS: dict[str, str] = {
     "unsupported": "Integrity unsupported: the file can't support an answer.",
 }
 
+_WHOLE = ("busy time", "kernels", "gaps")
+_SUMS = ("counts", "sums")
+
+NOT_WHOLLY: dict[str, tuple[str, ...]] = {
+    "no-api-calls": ("launches", "causes of gaps", "who launched what"),
+    "no-launch-record": ("launches", "causes of gaps", "who launched what"),
+    "before-launch": ("causes of gaps",),
+    "graph-granularity": ("kernels in graphs",),
+    "under-recorded-replays": _WHOLE,
+    "launches-without-kernels": _WHOLE,
+    "failed-launches": _WHOLE,
+    "lost-records": _WHOLE,
+    "step-incomplete": ("the step",),
+    "doubtful-duration": ("busy time", "gaps"),
+    "overlong-kernels": ("busy time", "gaps"),
+    "zero-durations": ("kernel times",),
+    "zero-timestamps": ("busy time", "gaps"),
+    "truncated-capture": _SUMS,
+    "unreadable-events": _SUMS,
+    "untimed-events": _SUMS,
+    "negative-durations": _SUMS,
+}
+"""Which figures a severe finding limits, for each code; of others only their message says it."""
+
 METHODS: dict[str, str] = {
     "nvtx": "NVTX ranges",
     "annotation": "profiler ranges",
@@ -57,7 +81,15 @@ def verdict_text(integrity: Integrity) -> str:
     if integrity.verdict == "ok" and warnings:
         these = "the warning allows" if warnings == 1 else "the warnings allow"
         return f"Integrity ok, with {counted(warnings, 'warning')}: the figures hold as far as {these}."
+    severe = {finding.code for finding in integrity.findings if finding.severity == "severe"}
+    if integrity.verdict == "partial" and severe and severe <= NOT_WHOLLY.keys():
+        limited = dict.fromkeys(figure for code, these in NOT_WHOLLY.items() if code in severe for figure in these)
+        return f"Integrity partial: the file does not wholly support {_listed(list(limited))}."
     return VERDICTS.get(integrity.verdict, integrity.verdict)
+
+
+def _listed(parts: Sequence[str]) -> str:
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
 
 
 def main_device(analysis: TraceAnalysis) -> DeviceTimes | None:
@@ -93,8 +125,9 @@ def share(part: float, whole: float) -> str:
 
 
 def finding_text(finding: Finding, limit: int = 600) -> str:
-    """A finding's message and how often it was noticed."""
-    times = f" ({count(finding.count)} times)" if finding.count > 1 else ""
+    """A finding's message and how often it was noticed, unless the message begins with that."""
+    said = finding.message.startswith(f"{finding.count} ")
+    times = f" ({count(finding.count)} times)" if finding.count > 1 and not said else ""
     return one_line(finding.message, limit) + times
 
 
@@ -118,7 +151,7 @@ def layers_name(steps: Steps) -> str:
 def uncounted_layers(steps: Steps) -> str | None:
     """What is known of layers that were not counted; None where nothing is."""
     kinds = attention_words(steps.attention_kinds)
-    return None if kinds is None else f"not counted, they differ; of the kernels are {kinds.replace(' of them', '', 1)}"
+    return None if kinds is None else f"not counted, they differ; {kinds.replace('of them', 'kernels run', 1)}"
 
 
 def launches(device: DeviceTimes) -> str:
@@ -144,7 +177,7 @@ def _ran(device: DeviceTimes) -> str:
     copies = sum(row.count for row in device.busy) - sets - device.kernels
     parts = [f"{count(device.kernels)} kernel{'' if device.kernels == 1 else 's'}"]
     parts += [counted(copies, "copy", "copies")] * bool(copies) + [counted(sets, "memset")] * bool(sets)
-    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+    return _listed(parts)
 
 
 def _launches(known: int | None, *, some: bool) -> str:
