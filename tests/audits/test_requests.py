@@ -124,3 +124,11 @@ def test_serve_bench_and_the_audit_call_the_same_client_late(audited, late, late
     assert ("client-lag" in {one.code for one in findings_of([level], fixed_prompts=False)}) == said
     _, found = audited(requests, [ClientWakes(load="4 at once", wakes=wakes, p95_ms=woken_ms, p99_ms=woken_ms)])
     assert ("client-lag" in found) == said
+
+
+@pytest.mark.parametrize(("at_once", "advice"), [(1, "there is no lower load"), (4, "use a lower load")])
+def test_a_late_client_is_advised_a_lower_load_only_where_there_is_one(at_once, advice):
+    requests = [request(place, late_ms=50.0) for place in range(100)]
+    level = level_of(concurrency(at_once, 100), LoadRun(requests, [0.1] * 900, 5.0), None)
+    (found,) = [one for one in findings_of([level], fixed_prompts=False) if one.code == "client-lag"]
+    assert advice in found.message

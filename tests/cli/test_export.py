@@ -80,7 +80,7 @@ def test_any_text_survives_a_csv(tmp_path_factory, rows, texts):
 
 
 def test_no_cell_of_text_is_a_formula(run, tmp_path, capsys):
-    ask(capsys, "export", run, "--format", "csv", "--to", tmp_path / "t.csv")
+    ask(capsys, "export", run, "--format", "csv", "--out", tmp_path / "t.csv")
     with (tmp_path / "t.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     for row in rows:
@@ -111,7 +111,7 @@ def test_the_default_place_is_beside_the_run_and_nothing_is_written_over(run, ca
     ("words", "message"),
     [
         (["--format", "xlsx"], "'parquet', 'csv', 'legacy-json', 'perfetto'"),
-        (["--to", "/proc/no/such.csv"], "name another file"),
+        (["--out", "/proc/no/such.csv"], "name another file"),
     ],
 )
 def test_what_can_not_be_written_is_one_line(run, capsys, words, message):
@@ -128,14 +128,14 @@ def test_an_empty_run_has_nothing_to_export_as_files(tmp_path, capsys):
 
 
 def test_parquet_types_are_those_of_the_frame(run, tmp_path, capsys):
-    ask(capsys, "export", run, "--to", tmp_path / "t.parquet")
+    ask(capsys, "export", run, "--out", tmp_path / "t.parquet")
     schema = polars.read_parquet_schema(tmp_path / "t.parquet")
     assert (schema["itl_ms"], schema["crops"]) == (polars.List(polars.Float64), polars.Int64)
 
 
 def test_json_says_what_was_written(run, tmp_path, capsys):
     file = tmp_path / "t.csv"
-    code, out, _ = ask(capsys, "export", run, "--format", "csv", "--to", file, "--json")
+    code, out, _ = ask(capsys, "export", run, "--format", "csv", "--out", file, "--json")
     written = json.loads(out)
     frame = read_frame(run, bulky=True)
     assert code == 0
@@ -150,16 +150,16 @@ def test_json_says_what_was_written(run, tmp_path, capsys):
 
 def test_a_folder_of_the_older_files_is_replaced_whole_and_no_other_is(run, tmp_path, capsys):
     out = tmp_path / "legacy"
-    assert ask(capsys, "export", run, "--format", "legacy-json", "--to", out)[0] == 0
+    assert ask(capsys, "export", run, "--format", "legacy-json", "--out", out)[0] == 0
     (out / "old_imgsizetier-none_crops9_topk0_blocks0.json").write_text("{}")
-    assert ask(capsys, "export", run, "--format", "legacy-json", "--to", out)[0] == 2
-    assert ask(capsys, "export", run, "--format", "legacy-json", "--to", out, "--force")[0] == 0
+    assert ask(capsys, "export", run, "--format", "legacy-json", "--out", out)[0] == 2
+    assert ask(capsys, "export", run, "--format", "legacy-json", "--out", out, "--force")[0] == 0
     assert not (out / "old_imgsizetier-none_crops9_topk0_blocks0.json").exists()
     other = tmp_path / "letters"
     other.mkdir()
     (other / "letter.txt").write_text("dear")
-    code, _, error = ask(capsys, "export", run, "--format", "legacy-json", "--to", other, "--force")
-    assert (code, "--to" in error) == (2, True)
+    code, _, error = ask(capsys, "export", run, "--format", "legacy-json", "--out", other, "--force")
+    assert (code, "--out" in error) == (2, True)
     assert [file.name for file in other.iterdir()] == ["letter.txt"]
 
 
@@ -173,7 +173,7 @@ def test_a_run_becomes_a_timeline(run, capsys):
 def test_a_trace_becomes_a_timeline_with_its_gaps(tmp_path, capsys):
     file = tmp_path / "gaps.json"
     trace = Path(__file__).parents[1] / "trace" / "data" / "decode-eager.json.gz"
-    code, out, _ = ask(capsys, "export", trace, "--format", "perfetto", "--to", file, "--json")
+    code, out, _ = ask(capsys, "export", trace, "--format", "perfetto", "--out", file, "--json")
     assert (code, json.loads(out)["rows"]) == (0, None)
     names = {
         event["args"]["name"]
@@ -181,12 +181,12 @@ def test_a_trace_becomes_a_timeline_with_its_gaps(tmp_path, capsys):
         if event["ph"] == "M" and event["name"] == "thread_name"
     }
     assert "laptime: gaps by cause" in names
-    assert ask(capsys, "export", trace, "--format", "perfetto", "--to", tmp_path / "gaps.json.gz")[0] == 0
+    assert ask(capsys, "export", trace, "--format", "perfetto", "--out", tmp_path / "gaps.json.gz")[0] == 0
     assert gzip.decompress((tmp_path / "gaps.json.gz").read_bytes()) == file.read_bytes()
 
 
 def test_an_export_is_a_file_and_not_stdout(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    code, out, err = ask(capsys, "export", "run", "--to", "-")
+    code, out, err = ask(capsys, "export", "run", "--out", "-")
     assert (code, out, "what this writes is a file" in err) == (2, "", True)
     assert list(tmp_path.iterdir()) == []

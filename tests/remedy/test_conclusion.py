@@ -67,3 +67,11 @@ def test_without_another_measured_remedy_the_headline_says_that():
 
 def test_long_steps_are_written_without_an_exponent():
     assert "1235 ms a token" in headline([row("eager", 1234.6), row("fast", 1300.0, 0.0, 0.95)])
+
+
+def test_a_baseline_that_is_slower_between_the_others_than_alone_makes_the_headline_doubt():
+    rows = [row("eager", 9.23), row("whole", 5.34, 0.0, (1.5, 1.82, 2.0))]
+    assert headline(rows, alone_ms=9.0).startswith("whole: 5.34 ms a token instead of 9.23")
+    said = headline(rows, alone_ms=1.53)
+    assert said.startswith("No factor can be trusted on this machine now: the baseline took 1.53 ms a token alone")
+    assert "6.03 times as long" in said

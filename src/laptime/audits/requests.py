@@ -92,7 +92,7 @@ def client_lag(measurements: Measurements) -> RuleOutcome:
             + (f"; {counted(late_ones, 'request')} went out that late" if late_ones else "")
             + ". Times count from when a request was due, so its lag is in them, and the server may have had another "
             "load than the one that was asked. Other programs on the client's machine look so too.",
-            mend="Use a lower load, several clients, or a machine for the client alone",
+            mend="Use several clients, a machine for the client alone, or, above one request at once, a lower load",
             unit="request",
         ),
     )

@@ -58,9 +58,10 @@ def export(
     to: Annotated[
         Path | None,
         option(
+            "--out",
             "--to",
             metavar="FILE",
-            help="The file to write, for legacy-json a folder. Default: beside PATH, with its name.",
+            help="The file to write, for legacy-json a folder. Default: beside PATH, with its name. --to is the same.",
             rich_help_panel=OUTPUT,
         ),
     ] = None,
@@ -73,22 +74,22 @@ def export(
     CSV file is taken for a formula. Open a timeline at https://ui.perfetto.dev. otlp-json has a span for each call and
     each stage, for an OpenTelemetry collector; prometheus has each configuration's figures for a scrape.
 
-    Example: laptime export runs/demo --format csv --to demo.csv
+    Example: laptime export runs/demo --format csv --out demo.csv
 
     Exit codes: 0 done, 2 usage or unreadable input.
     """
     target = to or _beside(path, format_)
     if format_ is Format.legacy_json:
-        check_new_folder(target, LEGACY_FILES, force=force, option="--to")
+        check_new_folder(target, LEGACY_FILES, force=force, option="--out")
     else:
-        check_new_file(target, "--to", force=force)
+        check_new_file(target, "--out", force=force)
     exported = _exported(path, format_)
     if isinstance(exported.content, bytes):
         packed = format_ is Format.perfetto and target.suffix == ".gz"  # Perfetto's UI opens both
         content = gzip.compress(exported.content, mtime=0) if packed else exported.content
-        write_new_file(target, content, "--to", force=force)
+        write_new_file(target, content, "--out", force=force)
     else:
-        with whole_folder(target, LEGACY_FILES, force=force, option="--to") as folder:
+        with whole_folder(target, LEGACY_FILES, force=force, option="--out") as folder:
             for name, content in exported.content:
                 (folder / name).write_bytes(content)
     if as_json:

@@ -37,8 +37,8 @@ def _of_level(level: Level, *, fixed_prompts: bool) -> Iterator[Finding]:
         yield Finding(
             code="client-lag",
             severity="severe",
-            message=f"{level.name}: the client itself was up to {_lag(level):.1f} ms late (99th percentile), so it "
-            "may be the bottleneck; use a lower load, or several clients",
+            message=f"{level.name}: the client itself was up to {_lag(level):.1f} ms late (99th percentile), over its "
+            f"limit of {_limit_ms(level):.1f} ms for this load, so it may be the bottleneck; {_less_lag(level)}",
         )
     if level.kind in ("constant", "poisson") and level.growth is not None and level.growth > GROWTH:
         yield Finding(
@@ -72,10 +72,21 @@ def _of_level(level: Level, *, fixed_prompts: bool) -> Iterator[Finding]:
 
 def is_bottleneck(level: Level) -> bool:
     """Whether the client's own lag is large and no hiccup, absolutely and beside the time to the first token."""
-    limit = level.lag_limit_ms
-    if limit is None:
-        limit = lag_limit_ms(level.ttft_ms.median.value if level.ttft_ms.median else 0.0)
-    return _lag(level) > limit
+    return _lag(level) > _limit_ms(level)
+
+
+def _limit_ms(level: Level) -> float:
+    """From when the client counts as late in this load, which is later where the first token takes longer."""
+    if level.lag_limit_ms is not None:
+        return level.lag_limit_ms
+    return lag_limit_ms(level.ttft_ms.median.value if level.ttft_ms.median else 0.0)
+
+
+def _less_lag(level: Level) -> str:
+    """What makes the client less late: one request at once is the lowest load that there is."""
+    if level.concurrency == 1:
+        return "there is no lower load, so run the client on a machine, or on cores, of its own"
+    return "use a lower load, several clients, or cores of the client's own"
 
 
 def lag_limit_ms(usual_ms: float) -> float:

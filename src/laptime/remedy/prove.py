@@ -143,9 +143,10 @@ def prove_remedies(
         ]
         answers = call.answers(rows, trials)
         environment = describe(device)
+        alone_ms = None if base.alone is None else base.alone.tpot_ms
     return RemedyReport(
         model=name,
-        headline=headline(rows),
+        headline=headline(rows, alone_ms=alone_ms),
         config={**(config or {}), "new_tokens": options.new_tokens, "batch": subject.batch},
         environment=environment,
         copy_gb_per_s=floor.copy_gb_per_s,
@@ -158,6 +159,7 @@ def prove_remedies(
         notes=_notes(rows, subject, base),
         dense_tflop_per_s=rate,
         answers=answers,
+        baseline_alone_ms=alone_ms,
     )
 
 

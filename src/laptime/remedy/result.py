@@ -110,6 +110,7 @@ class RemedyReport(Shown, msgspec.Struct, frozen=True, kw_only=True):
     notes: list[str]
     dense_tflop_per_s: float | None = None  # of a large product
     answers: list[AnswerTime] = []
+    baseline_alone_ms: float | None = None  # a token of the baseline's last call before the others were prepared
 
     def to_json(self) -> bytes:
         """The contract's JSON."""
@@ -118,6 +119,8 @@ class RemedyReport(Shown, msgspec.Struct, frozen=True, kw_only=True):
 
 TOKENS = (32, 128, 512, 2048, 8192, 32768)
 """Numbers of tokens for which a remedy is recommended, beside the user's own."""
+UNSTEADY = 1.5
+"""From this factor on, between the baseline alone and between the others, the headline trusts no speed-up."""
 ROUNDS_FOR_AN_INTERVAL = 6
 """The fewest rounds that give the 95 % interval of a median (laptime.data.stats.median_interval)."""
 
@@ -153,8 +156,32 @@ def headline(
     rows: Sequence[RemedyRow],
     number: Callable[[float], str] = plain_number,
     count: Callable[[int], str] = str,
+    alone_ms: float | None = None,
 ) -> str:
-    """The result in one sentence, about `leader(rows)`. number, count: write the measured numbers and the counts."""
+    """The result in one sentence, about `leader(rows)`; where the baseline was unsteady, that comes first.
+
+    number, count: write the measured numbers and the counts. alone_ms: RemedyReport.baseline_alone_ms.
+    """
+    said = _measured(rows, number, count)
+    if not is_unsteady(rows, alone_ms) or alone_ms is None:
+        return said
+    base_ms = _ms(rows[0])
+    times = number(max(base_ms / alone_ms, alone_ms / base_ms))
+    return (
+        f"No factor can be trusted on this machine now: the baseline took {number(alone_ms)} ms a token alone and "
+        f"{number(base_ms)} between the others, {times} times as {'long' if base_ms > alone_ms else 'fast'}. "
+        f"Between them: {said}"
+    )
+
+
+def is_unsteady(rows: Sequence[RemedyRow], alone_ms: float | None) -> bool:
+    """Whether the baseline's time alone and between the others differ so much that no factor can be trusted."""
+    if alone_ms is None or alone_ms <= 0 or rows[0].tpot_ms is None or rows[0].tpot_ms.value <= 0:
+        return False
+    return not 1 / UNSTEADY < _ms(rows[0]) / alone_ms < UNSTEADY
+
+
+def _measured(rows: Sequence[RemedyRow], number: Callable[[float], str], count: Callable[[int], str]) -> str:
     row, base_ms = leader(rows), number(_ms(rows[0]))
     if not any(other.speedup is not None for other in rows[1:]):
         return "No remedy could be measured"

@@ -58,6 +58,9 @@ def test_answers_at_the_limit_are_said_where_they_could_have_ended():
 def test_the_median_gap_is_explained_beside_the_mean_one():
     with_gaps = [flagged([], n, itl_ms=[1.0, 2.0]) for n in range(3)]
     assert "median" in gaps_sentence(summarise(with_gaps))
+    slow, fast = ([flagged([], n, tpot_ms=tpot, itl_ms=[1.0, 2.0]) for n in range(3)] for tpot in (9.0, 1.0))
+    assert "raise only TPOT" in gaps_sentence(summarise(slow))
+    assert "raise" not in gaps_sentence(summarise(fast))
     assert gaps_sentence(summarise([flagged([], itl_ms=None)])) is None
 
 

@@ -8,6 +8,7 @@ from laptime.data.record import Interval
 from laptime.remedy.result import headline, recommend
 from laptime.report.remedy.page import remedy_page
 from laptime.report.remedy.terminal import remedy_report
+from laptime.report.remedy.words import to_apply
 from tests.report.remedy.sample_remedies import a_report, a_row
 
 HOSTILE = "</script><script>window.pwned=1</script><img src=x onerror=window.pwned=1>\x1b[31m[bold]\u2028"
@@ -153,3 +154,10 @@ def test_thousands_are_written_alike_everywhere():
     page = remedy_page(a_report(rows=rows))
     assert "its preparation pays after 1\u202f537 tokens" in page.split("</h1>")[0]
     assert page.count("1\u202f537") == 2, "headline and table"
+
+
+def test_how_to_apply_what_won_is_said_unless_the_machine_was_unsteady():
+    rows = [a_row("eager", "eager", 20.0, None, None), a_row("fast", "FastDecoder", 2.0, None, None)]
+    assert "laptime.FastDecoder(model)" in (to_apply(a_report(rows=rows)) or "")
+    assert to_apply(a_report(rows=rows, baseline_alone_ms=2.0)) is None
+    assert to_apply(a_report(rows=rows[:1])) is None

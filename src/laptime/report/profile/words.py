@@ -170,7 +170,8 @@ def gaps_sentence(summary: Summary) -> str | None:
     """Why the median gap and TPOT can differ; None where gaps were not measured."""
     if summary.itl_p50_ms is None or summary.tpot_ms is None:
         return None
-    return "ITL is the median of single gaps, TPOT the mean gap of a call: a few long gaps raise only TPOT."
+    said = "ITL is the median of single gaps, TPOT the mean gap of a call"
+    return f"{said}: a few long gaps raise only TPOT." if summary.tpot_ms.value > summary.itl_p50_ms else f"{said}."
 
 
 def neighbours_sentence(end: SessionEnd) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import ceil, floor, log10
 
-from laptime.remedy.result import RemedyReport, RemedyRow
+from laptime.remedy.result import RemedyReport, RemedyRow, is_unsteady
 from laptime.report.kit.environment import environment_pairs
 from laptime.report.kit.html import Html, card, cards, definitions, note, section, table, tag
 from laptime.report.kit.numbers import NOTHING, count, interval_ends, number, quantity, ratio_ends, text
@@ -27,6 +27,7 @@ from laptime.report.remedy.words import (
     stage_time,
     times,
     title,
+    to_apply,
     tokens,
     verdict,
     with_promised_stages,
@@ -62,13 +63,15 @@ def remedy_page(report: RemedyReport) -> str:
 def _lead(report: RemedyReport) -> Html:
     """The tiles. They speak of the same remedy as the headline."""
     best = leading(report)
+    unsteady = is_unsteady(report.rows, report.baseline_alone_ms)
+    sure = "not to be trusted now: the baseline was unsteady" if unsteady else how_sure(best)
     promises = [row for row in report.rows if row.kept is not None]
     rate, unit = quantity(best.tpot_ms.value if best.tpot_ms else None, "ms")
     floor_value, floor_unit = quantity(report.floor_ms, "ms")
     promises_kept = f"{sum(bool(row.kept) for row in promises)} of {len(promises)}" if promises else NOTHING
     return cards(
         card("Time per token", rate, unit, title(best)),
-        card("Speed-up", times(best.speedup), "", how_sure(best), hint="Baseline over remedy, in neighbouring calls."),
+        card("Speed-up", times(best.speedup), "", sure, hint="Baseline over remedy, in neighbouring calls."),
         card("Floor per token", floor_value, floor_unit, "weights and cache, read once at copy bandwidth"),
         card("Bandwidth reached", share(best.bandwidth_share), "", "of what a copy reaches on this machine"),
         card("Promises kept", promises_kept, "", "measured times within the promised range"),
@@ -277,9 +280,11 @@ def _choice_section(report: RemedyReport) -> Html:
         ]
         for advice in report.recommendations
     ]
+    applied = to_apply(report)
     return section(
         "What to use",
         table(["tokens in a process", "use", "its time", "the baseline's time"], rows, numeric=(0, 2, 3)),
+        note(applied, kind="good") if applied else None,
         id="choice",
         lead="The remedy that decodes this many tokens in one process in the least time: its preparation and "
         "its steps, without vision and prefill. Only remedies that are faster than the baseline count.",

@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from laptime.remedy.result import RemedyReport, RemedyRow
+from laptime.remedy.result import RemedyReport, RemedyRow, is_unsteady
 from laptime.report.kit.numbers import NOTHING, count, interval_ends, text
 from laptime.report.kit.terminal import Column, columns_table, with_remarks
 from laptime.report.kit.text import one_line
@@ -28,6 +28,7 @@ from laptime.report.remedy.words import (
     stage_time,
     times,
     title,
+    to_apply,
     tokens_short,
     verdict,
     with_promised_stages,
@@ -141,13 +142,15 @@ def _remarks(report: RemedyReport) -> Iterable[Text]:
     if report.recommendations and not advised:
         yield Text("no remedy that ran is surely faster than the baseline, for any number of tokens", style="bold")
     if advised:
-        yield Text(
-            "least time for so many decoded tokens: preparation and steps, without vision and prefill", style="dim"
-        )
+        unsure = "; not to be trusted now, as the headline says" * is_unsteady(report.rows, report.baseline_alone_ms)
+        line = "least time for so many decoded tokens: preparation and steps, without vision and prefill"
+        yield Text(line + unsure, style="dim")
     for advice in report.recommendations if advised else []:
         asked = advice.tokens == report.config.get("new_tokens")
         seconds = f"{text(advice.seconds, 's')}, the baseline {text(advice.baseline_seconds, 's')}"
         line = f"{count(advice.tokens)} tokens in a process: {one_line(advice.remedy, 20)} ({seconds})"
         yield Text(line, style="bold" if asked else "")
+    if applied := to_apply(report):
+        yield Text(one_line(applied, 300), style="bold")
     for line in report.notes:
         yield Text(one_line(line, 400), style="dim")

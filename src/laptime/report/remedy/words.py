@@ -11,12 +11,34 @@ from laptime.report.kit.text import counted, one_line, printable, shortened
 
 def headline(report: RemedyReport) -> str:
     """The result in one sentence. It is about `leading(report)`, as the page's tiles are."""
-    return shortened(printable(conclusion.headline(report.rows, number, count)), 300)
+    return shortened(printable(conclusion.headline(report.rows, number, count, report.baseline_alone_ms)), 400)
 
 
 def leading(report: RemedyReport) -> RemedyRow:
     """The row that the headline and the tiles speak of."""
     return conclusion.leader(report.rows)
+
+
+APPLY = {
+    "static": 'model.generate(**inputs, cache_implementation="static", disable_compile=True)',
+    "fusion": 'config = CompileConfig(mode="default"); config._compile_all_devices = True; '
+    'model.generate(**inputs, cache_implementation="static", compile_config=config)',
+    "compiled": 'model.generate(**inputs, cache_implementation="static")',
+    "fast": "with laptime.FastDecoder(model) as fast: ids = fast.generate(**inputs, max_new_tokens=64)",
+    "whole": "with laptime.FastModel(model) as fast: ids = fast.generate(**inputs, max_new_tokens=64)",
+}
+"""What a user's own program writes to have a remedy. The others are steps of FastDecoder, with no call of their own."""
+
+
+def to_apply(report: RemedyReport) -> str | None:
+    """How to apply what won; None where nothing is proven, or the machine is too unsteady to tell."""
+    row = leading(report)
+    if not conclusion.is_faster(row) or conclusion.is_unsteady(report.rows, report.baseline_alone_ms):
+        return None
+    code = APPLY.get(row.name)
+    if code is None:
+        return f"To apply {row.name}: it has no call of its own; laptime.FastDecoder holds its parts (docs/remedy.md)"
+    return f"To apply {row.name}: {code}"
 
 
 def how_sure(row: RemedyRow) -> str:
