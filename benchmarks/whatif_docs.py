@@ -26,6 +26,7 @@ RUNS = {
     "sixth": "whatif_truth-sixth",
     "seventh": "whatif_truth-seventh",
     "eighth": "whatif_truth-eighth",
+    "ninth": "whatif_truth-ninth",
 }
 COMMITS = {"third": "c64f338", "fourth": "916f006", "fifth": "8e8f02e", "sixth": "10dbaf5", "seventh": "5778c97"}
 """Of which laptime a run was asked, where the copy on the machine bore another commit."""

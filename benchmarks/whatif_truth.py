@@ -35,7 +35,7 @@ from recorded import record
 
 KEPT = ("schemaVersion", "deviceProperties", "displayTimeUnit", "baseTimeNanoseconds", "traceEvents")
 ROUNDS = 7
-SETS = ("first", "unseen", "third", "fourth", "fifth", "sixth", "seventh", "eighth")
+SETS = ("first", "unseen", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth")
 REST_S = 0.4
 """Between rounds, where workers load ahead: they work on after a round, and would slow the next one of the step without
 them. The first seven sets had no such rest."""
