@@ -19,7 +19,7 @@ class Rank:
     host_ns: int = 9_000
     kernel_ns: int = 4_000
     slower: tuple[int, ...] = (0,)  # its host, step by step
-    away_ns: int = 0  # what its host does before each step but launch
+    away_ns: tuple[int, ...] = (0,)  # what its host does before each step but launch
 
 
 def simulated(ranks: Sequence[Rank], size: int | None = 16_384) -> list[list[ActivityRow]]:
@@ -27,7 +27,7 @@ def simulated(ranks: Sequence[Rank], size: int | None = 16_384) -> list[list[Act
     rows: list[list[ActivityRow]] = [[] for _ in ranks]
     host, tail, number = [0] * len(ranks), [0] * len(ranks), 0
     for step in range(STEPS):
-        host = [own + rank.away_ns for own, rank in zip(host, ranks, strict=True)]
+        host = [own + rank.away_ns[step % len(rank.away_ns)] for own, rank in zip(host, ranks, strict=True)]
         for at in range(LAYERS * (KERNELS + 1)):
             number += 1
             for i, rank in enumerate(ranks):
@@ -50,7 +50,7 @@ def launched(rows: list[ActivityRow], rank: Rank) -> tuple[list[CallRow], list[R
     calls, ranges, host = [], [], 0
     for step in range(STEPS):
         began = host
-        host += rank.away_ns
+        host += rank.away_ns[step % len(rank.away_ns)]
         for row in rows[step * a_step : (step + 1) * a_step]:
             host += rank.host_ns + rank.slower[step % len(rank.slower)]
             calls.append(CallRow(host, host + LAUNCH_NS, correlation=row.correlation or 0))
@@ -64,5 +64,5 @@ def launched(rows: list[ActivityRow], rank: Rank) -> tuple[list[CallRow], list[R
 def as_graphs(ranks: Sequence[Rank]) -> int:
     """A step's time when all ranks launch a graph behind a wait of their hosts."""
     slowest = max(rank.kernel_ns for rank in ranks)
-    away = max(rank.away_ns for rank in ranks)
+    away = max(max(rank.away_ns) for rank in ranks)
     return away + LAYERS * (KERNELS * (slowest + 500) + TRANSFER_NS + 500) + 20_000

@@ -46,7 +46,7 @@ WAITING = {
     "a slower host": (Rank(), Rank(slower=(20_000,))),
     "hosts slower in turns": (Rank(slower=(6_000, 0)), Rank(slower=(0, 6_000))),
     "longer kernels": (Rank(1_000, 20_000), Rank(1_000, 26_000)),
-    "a host that does other work": (Rank(), Rank(away_ns=6_000_000)),
+    "a host that does other work": (Rank(), Rank(away_ns=(6_000_000,))),
     "three ranks": (Rank(), Rank(slower=(9_000,)), Rank(kernel_ns=8_000)),
 }
 

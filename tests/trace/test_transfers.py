@@ -86,11 +86,13 @@ def test_a_rank_that_waits_may_be_given_any_shorter_time(share: float) -> None:
 
 
 def test_waiting_for_what_the_other_host_does_but_launch_is_not_promised_away() -> None:
-    """The other host works for 6 ms before each step: a graph leaves that, and this rank's own trace can't show it."""
-    ranks = (Rank(), Rank(away_ns=6_000_000))
+    """The other host works for 1.5 ms before most steps: a graph leaves that, which this rank's trace can't show."""
+    ranks = (Rank(30_000), Rank(30_000, away_ns=(1_500_000, 1_500_000, 1_500_000, 0)))
     rows = simulated(ranks)
-    left = [row for row in traced(rows[0], ranks[0]).whatif if row.remedy == "graph"]
-    assert all(row.step_ns_high >= as_graphs(ranks) for row in left)
+    analysis = traced(rows[0], ranks[0])
+    assert analysis.steps.maybe_waiting_ns is not None
+    assert analysis.steps.maybe_waiting_ns > 1_500_000
+    assert all(row.step_ns_high >= as_graphs(ranks) for row in analysis.whatif if row.remedy == "graph")
     low, high = promise(traced(rows[1], ranks[1]))
     assert low <= as_graphs(ranks) <= high
 

@@ -106,7 +106,7 @@ def graph_range(step: Replayed, residual_ns: tuple[int, int]) -> Remedied:
     missed = max(step.missed_ns, 0)  # an order that the replay doesn't know of
     timings = graph_timings(step, residual_ns)
     least, low = replay_ns(timings.least), replay_ns(timings.best)
-    high = round(replay_ns(timings.worst) * step.waiting[1]) + step.late_ns + missed + grown_ns(step)
+    high = replay_ns(timings.worst) + step.late_ns + missed + grown_ns(step)
     low, high = (end + more for end, more in zip((low, high), crowded_ns(step, timings, (low, high)), strict=True))
     return Remedied(low, max(high, low), least)
 

@@ -168,6 +168,6 @@ def _with_transfers(step: Replayed, meets: list[int], sent: dict[int, list[int]]
     duration = np.where(paired, ends[:, 0], shortest_ns)
     longer = np.where(paired, ends[:, 1], worst) - duration
     return Meeting(
-        replace(step, graph=replace(graph, duration_ns=duration), longer_ns=longer, waiting=(1.0, 1.0), late_ns=0),
+        replace(step, graph=replace(graph, duration_ns=duration), longer_ns=longer, waiting=1.0, late_ns=0),
         meets,
     )

@@ -78,8 +78,8 @@ JITTER = (0.98, 1.02)
 class Replayed(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     """A step's graph, and what remedies need to know of its activities. Columns as in StepGraph.
 
-    In the graph communication takes the time of its transfer. `waiting` is the traced step in multiples of its replays
-    with the shortest and the longest transfers: other ranks are taken to be so much slower in all that they do.
+    In the graph communication takes the time of its transfer. `waiting` is the traced step in multiples of its replay
+    with the shortest transfers: other ranks are taken to be so much slower in all that they do.
     """
 
     graph: StepGraph
@@ -87,8 +87,10 @@ class Replayed(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     replayed_ns: int  # what its replay takes
     explained_ns: int  # what the replay of the traced step takes, with its waiting for other ranks
     longer_ns: Int64  # how much longer than in the graph a transfer takes at worst
-    waiting: tuple[float, float] = (1.0, 1.0)
-    late_ns: int = 0  # waiting for another rank that may do other work than launching: at worst it stays
+    waiting: float = 1.0
+    late_ns: int = (
+        0  # waiting that no transfer explains: at worst other ranks do other work than launching, and it stays
+    )
     launching_scale: float = 1.0  # untraced launching in shares of the traced
     away_scale: float = 1.0  # likewise of other host work
     other_scales: tuple[tuple[float, float], ...] = ()  # both, where the profiler stretched launching less, and more
@@ -108,7 +110,7 @@ class Replayed(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     @property
     def missed_ns(self) -> int:
         """By how much the step lasts longer than its replay and the waiting for other ranks explain."""
-        return self.base_ns - round(self.replayed_ns * self.waiting[0])
+        return self.base_ns - round(self.replayed_ns * self.waiting)
 
     @property
     def longer_at(self) -> tuple[Int64, Int64]:
@@ -267,7 +269,7 @@ def _by_saving(step: Replayed, ends: Ends | None) -> Remedied | None:
     if ends is None:
         return None
     least, best, worst = (replay_ns(timing) for timing in (ends.least, ends.best, ends.worst))
-    replays = (round(ends.same * least), best, worst * step.waiting[1] + step.late_ns)
+    replays = (round(ends.same * least), best, worst + step.late_ns)
     return saved(step.missed_ns, step.replayed_ns, replays, ends.varies)
 
 

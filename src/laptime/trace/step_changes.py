@@ -19,9 +19,9 @@ from laptime.trace.read.timeline import Activity, GpuTimeline, Int8, Int64
 from laptime.trace.remedied import FIFTH_BYTES_PER_NS, LARGE_NS, PINNED_BYTES_PER_NS, Replayed
 from laptime.trace.replay import replay_ns
 from laptime.trace.step_graph import StepGraph, as_it_is, step_graph
-from laptime.trace.step_host import AWAY_NS, LOADER, TIMES_USUAL
+from laptime.trace.step_host import LOADER
 from laptime.trace.steps import StepFrame
-from laptime.trace.transfers import collectives, transfers_ns
+from laptime.trace.transfers import transfers_ns
 
 FUSABLE = frozenset({"elementwise", "norm", "copy", "rope"})
 """Families whose kernels move memory and little else: neighbours of these can be one kernel."""
@@ -60,10 +60,9 @@ def step_changes(timeline: GpuTimeline, gaps: DeviceGaps, launched: Int64, frame
     shortest, longest = (np.minimum(lasts, traced.duration_ns) for lasts in of_transfers)
     graph = replace(traced, duration_ns=shortest)
     explained = replay_ns(as_it_is(traced))
-    replayed, waiting = explained, (1.0, 1.0)
+    replayed = late = explained
     if (shortest < traced.duration_ns).any():  # else replays need no time anew
         replayed, late = (replay_ns(as_it_is(replace(traced, duration_ns=one))) for one in (shortest, longest))
-        waiting = (explained / max(replayed, 1), explained / max(late, 1))
     activities = timeline.activities
     copies, pinned = _copies(timeline, graph)
     away = graph.away_ns[0] + graph.away_ns[1] > 0
@@ -73,8 +72,8 @@ def step_changes(timeline: GpuTimeline, gaps: DeviceGaps, launched: Int64, frame
         replayed_ns=replayed,
         explained_ns=explained,
         longer_ns=longest - shortest,
-        waiting=waiting,
-        late_ns=_late_ns((traced.duration_ns - longest)[collectives(timeline, traced.rows)]),
+        waiting=explained / max(replayed, 1),
+        late_ns=max(explained - late, 0),
         outside=_outside(timeline, graph, frame),
         copies=copies,
         pinned=pinned,
@@ -88,17 +87,6 @@ def step_changes(timeline: GpuTimeline, gaps: DeviceGaps, launched: Int64, frame
         link_bytes_per_ns=_link(timeline, gaps.device),
         grows=_grows(counted_names(activities.name[graph.rows], timeline.strings), frame),
     )
-
-
-def _late_ns(waits_ns: Int64) -> int:
-    """How long collectives wait for what another rank's host does but launch: few of them, far longer than the others.
-
-    waits_ns: of each of the step's collectives how much longer it takes than its transfer at worst.
-    """
-    if not len(waits_ns):
-        return 0
-    usual = int(np.median(waits_ns))
-    return int(waits_ns[waits_ns >= max(TIMES_USUAL * usual, AWAY_NS[0])].sum())
 
 
 def _outside(timeline: GpuTimeline, graph: StepGraph, frame: StepFrame) -> npt.NDArray[np.bool_]:
