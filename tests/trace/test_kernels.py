@@ -93,6 +93,13 @@ AT = "at::native::"
         ("void fbgemm_gpu::_FP8rowwise_to_float_cuda_kernel<float>(int)", "FP8rowwise_to_float_cuda", "elementwise"),
         (f"void {AT}triu_tril_kernel<float, int, false, 2, false>(int)", "triu_tril", "elementwise"),
         ("loop_convert_fusion", "loop_convert_fusion", "elementwise"),
+        ("void ck_tile::kentry<2, ck_tile::MoeSortingKernel<ck_tile::Problem<int> >, Kargs>(int)", "MoeSorting", "moe"),
+        ("_ZN7ck_tile6kentryILi1ENS_12Rmsnorm2dFwdINS_4PipeEEEJEEvv", "Rmsnorm2dFwd", "norm"),
+        (
+            "void rocprim::detail::trampoline_kernel<rocprim::default_config, rocprim::scan_impl<1> >(int)",
+            "rocprim scan",
+            "reduce",
+        ),
         ("wrapped_slice", "wrapped_slice", "copy"),
         ("__myl_Fc_0x12", "myl_Fc_0x12", "GEMM"),
         ("_fwd_grouped_kernel_stage1", "fwd_grouped_stage1", "attention"),

@@ -52,7 +52,7 @@ _FAMILY_PATTERNS: tuple[tuple[str, str], ...] = (
         r"|(?<![a-z])ep_?(?:dispatch|combine)",
     ),
     ("copy", r"reshape_and_cache|concat_and_cache|append_?paged_?kv|nchw_?to_?nhwc|nhwc_?to_?nchw|nchw2|2nchw"),
-    ("moe", r"moe(?![a-z])|fused_moe|moe_|expert|topk_?gating|_routing_"),
+    ("moe", r"moe(?![a-z])|moesort|fused_moe|moe_|expert|topk_?gating|_routing_"),
     (
         "attention",
         r"flash(?!infer::)|fmha|attention|attn|sdpa|(?<![a-z])mha|paged|(?:prefill|decode)_?with_?(?:paged|ragged)?_?kv"
@@ -127,6 +127,8 @@ _WRAPPERS = frozenset(
 )
 _AT_SHAPES = ("vectorized_elementwise", "unrolled_elementwise", "elementwise", "reduce", "index_elementwise")
 _GENERIC = frozenset({"Kernel", "Kernel2", "device_kernel", "kernel", "Kernel1", "_kernel_agent", "run_kernel"})
+_CK_ENTRIES = frozenset({"kentry", "kentry_pt"})
+_ROCPRIM = re.compile(r"(?<!\w)(?!default)(?:wrapped_)?(\w+?)_(?:impl|config_selector|config)(?!\w)")
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _LITERAL = re.compile(r"L[a-z]n?\d+E")
 _DIGITS = re.compile(r"\d+")
@@ -243,6 +245,10 @@ def _readable(text: str) -> str:
     if last.startswith("Cijk_"):
         tile = re.search(r"MT\d+x\d+x\d+", last)
         return f"Tensile GEMM {tile.group()}" if tile else "Tensile GEMM"
+    if last in _CK_ENTRIES and (named := re.search(r"(?<![A-Za-z0-9_])[A-Z][A-Za-z0-9_]{7,}", inner)):
+        return named.group().removesuffix("Kernel")
+    if last == "trampoline_kernel" and (named := _ROCPRIM.search(inner)):
+        return f"rocprim {named[1]}"
     if last in _GENERIC and "::" in base and not base.startswith("cutlass"):
         return base.rsplit("::", 2)[-2]
     if last in _GENERIC and inner:
