@@ -82,14 +82,19 @@ def floor_timing(step: Replayed) -> Timing:
     return _captured(_at_best(step), (0, 0), 0)
 
 
+def graph_launch_ns(step: Replayed) -> tuple[int, int]:
+    """What the launch of the step's graph adds behind a wait or other host work, at best and at worst."""
+    kind = step.graph.kind
+    kernels = min(GRAPH_KERNEL_NS * int(np.count_nonzero(kind == COMPUTE)), GRAPH_KERNELS_NS)
+    return GRAPH_LAUNCH_NS[0], GRAPH_LAUNCH_NS[1] + GRAPH_COPY_NS * int(np.count_nonzero(kind == COPY)) + kernels
+
+
 def graph_timings(step: Replayed, residual_ns: tuple[int, int]) -> GraphTimings:
     """The step's times as one graph, or several where the host works or waits in between."""
     graph = step.graph
-    copies = int(np.count_nonzero(graph.kind == COPY))
     best = _at_best(step)
     soon = (GRAPH_LAUNCH_NS[0], min(GRAPH_LATENCY_NS, graph.latency_ns))
-    kernels = min(GRAPH_KERNEL_NS * int(np.count_nonzero(graph.kind == COMPUTE)), GRAPH_KERNELS_NS)
-    launch = (GRAPH_LAUNCH_NS[1] + GRAPH_COPY_NS * copies + kernels, graph.latency_ns)
+    launch = (graph_launch_ns(step)[1], graph.latency_ns)
     timing = _captured(_at_worst(step), launch, residual_ns[1], MEMSET_NS[1])
     hot = step.heavy & (graph.duration_ns >= HOT_NS)
     heated = np.round(timing.duration_ns * np.where(hot, HOT[1], 1.0)).astype(np.int64) + step.longer_ns

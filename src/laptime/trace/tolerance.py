@@ -20,6 +20,10 @@ REACH = 0.150
 which is not relied on: those that were new lay further out."""
 
 
+REACHES = "a range reaches at least 15 % to both sides of the middle of two replays, as far as its floor allows"
+"""The same in words."""
+
+
 ASKED, LATEST = (74, 55), (17, 14)
 """Programs that no range had been set on when they were measured, on an H200, and how many ended inside: of all five
 sets since ranges are made in this way, and of the last one. The three of it outside were all the host's own work, whose

@@ -18,7 +18,7 @@ import msgspec
 
 from laptime.errors import LaptimeError
 from laptime.trace.given_time import beside_traced
-from laptime.trace.graph_replay import floor_ns, graph_range, outside_ns
+from laptime.trace.graph_replay import floor_ns, graph_launch_ns, graph_range, outside_ns
 from laptime.trace.remedied import (
     Remedied,
     Replayed,
@@ -28,7 +28,7 @@ from laptime.trace.remedied import (
 )
 from laptime.trace.result import WhatIf, unexplained
 from laptime.trace.step_totals import StepCosts
-from laptime.trace.tolerance import RECORD, tolerated
+from laptime.trace.tolerance import REACHES, RECORD, tolerated
 from laptime.trace.untraced_step import untraced
 
 HARDLY_NS = 10
@@ -125,7 +125,8 @@ def what_if(
     if costs.allocation_ns > 0 and not costs.waits:
         low, high = buffers(costs, base)
         spent = f"the {costs.allocation_ns / 1e6:.2f} ms of gap time in allocation and free"
-        share = f"{POOL_SAVES[0] * 100:.0f} to {POOL_SAVES[1] * 100:.0f} % of {spent} goes"
+        around = f"{(POOL_SAVES[1] - 1) * 100:.0f} % of that in host code around those calls"
+        share = f"{POOL_SAVES[0] * 100:.0f} % to all of {spent} goes, and at best another {around}"
         rows.append(row_of("buffers", base, (low, high), min(least, low), [share, taxed]))
     if costs.fusable and not costs.waits:
         low, high = fusion(costs, base)
@@ -157,12 +158,14 @@ def _graph_rows(costs: StepCosts, step: Replayed | None, base: int, least_ns: tu
     if costs.residual_ns[1] < HARDLY_NS:
         residual = "its kernels follow one another with hardly a gap, as they do in the replays of this trace"
     shapes = "static shapes, preallocated buffers, no wait of the host inside; it holds all kernels of the step"
-    notes = [residual, shapes]
+    launch = GRAPH_LAUNCH_NS if step is None else graph_launch_ns(step)
+    launching = f"behind a wait or other host work its launch adds {launch[0] / 1e3:.0f} to {launch[1] / 1e3:.0f} µs"
+    notes = [residual, launching, shapes]
     if costs.kept_ns:
         notes.append(_kept_words(costs, base, least))
     if costs.communicates:
         notes.append("on every rank; no other rank then takes longer than this one")
-    notes.append(RECORD)
+    notes += [REACHES, RECORD]
     more = min(outside_ns(step, costs.residual_ns) if step is not None else costs.outside_ns, base - high)
     if more > NOTED * base:
         notes.append(f"a graph of the layers alone leaves up to {more / 1e6:.2f} ms more")
@@ -170,7 +173,10 @@ def _graph_rows(costs: StepCosts, step: Replayed | None, base: int, least_ns: tu
     rows = [msgspec.structs.replace(graph_row, outside_ns=max(more, 0))]
     if costs.fusable:
         low, high = graph_and_fusion(costs, (low, high), least_fused)
-        note = "launch gaps are gone with the graph already: fusion adds its kernels' time and residuals only"
+        note = (
+            f"in the graph {costs.fusable} elementwise, norm or copy kernels are merged into the neighbour before them,"
+            " which saves part of their time and what stays between; launch gaps are gone with the graph already"
+        )
         fused = row_of("graph+fusion", base, (low, high), least_fused, [note])
         rows.append(msgspec.structs.replace(fused, outside_ns=max(more, 0)))
     return rows
@@ -197,7 +203,7 @@ def _replayed(costs: StepCosts, step: Replayed, base: int, taxed: str) -> list[W
         made = tolerated(ends_of, remedy)
         ends = within((made.low_ns, made.high_ns), made.floor_ns, base)
         if ends[0] < WORTH * base and ends[1] - ends[0] <= WIDEST[remedy] * (ends[1] + ends[0]):
-            rows.append(row_of(remedy, base, ends, min(made.floor_ns, base), [note, taxed, RECORD]))
+            rows.append(row_of(remedy, base, ends, min(made.floor_ns, base), [note, taxed, REACHES, RECORD]))
     return rows
 
 

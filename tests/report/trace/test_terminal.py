@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console
 
 from laptime.data.finding import Finding
+from laptime.report.trace import words
 from laptime.report.trace.comparison import comparison_page, comparison_report
 from laptime.report.trace.page import trace_page
 from laptime.report.trace.terminal import trace_report
@@ -97,6 +98,18 @@ def test_how_often_ranges_held_is_said_once() -> None:
     assert [row.remedy for row in analysis.whatif if RECORD in row.assumptions] == ["graph", "compile"]
     assert shown(analysis).count("how often such ranges held") == 1
     assert f"graph, compile: {RECORD}." in shown(analysis)
+
+
+def test_what_several_ranges_assume_is_said_once() -> None:
+    analysis = an_analysis()
+    said = words.notes(analysis.whatif)
+    for row in analysis.whatif:
+        for one in words.assumed(row):
+            (whom,) = [whom for whom, these in said if one in these]
+            assert whom == "all of them" or row.remedy in whom.split(", ")
+    listed = re.findall(r"<ul [^>]*assumptions.*?</ul>", trace_page(analysis), re.DOTALL)
+    for report in (shown(analysis), "".join(listed)):
+        assert report.count("to start from the untraced one") == 1
 
 
 def test_a_comparison_says_points_and_why_sums_and_busy_differ() -> None:

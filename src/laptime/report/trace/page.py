@@ -139,8 +139,11 @@ def _step_facts(steps: Steps) -> Html:
     )
 
 
-def _floor(row: WhatIf) -> list[str]:
-    return [] if row.floor_ns is None else [f"never below {words.floor_ms(row)}{KEEP_TOGETHER}ms"]
+def _assumptions(rows: Sequence[WhatIf]) -> Html:
+    floors = [f"{row.remedy} {words.floor_ms(row)}{KEEP_TOGETHER}ms" for row in rows if row.floor_ns is not None]
+    said = [(whom, "; ".join(these)) for whom, these in words.notes(rows)]
+    said += [("never below", ", ".join(floors))] if floors else []
+    return tag("ul", [tag("li", tag("b", whom), ": ", these) for whom, these in said], class_="assumptions")
 
 
 def _record(rows: Sequence[WhatIf]) -> Child:
@@ -153,11 +156,7 @@ def _whatif_section(rows: Sequence[WhatIf]) -> Html:
     return section(
         "What if",
         chart("whatif", "The step under each remedy, as a range"),
-        tag(
-            "ul",
-            [tag("li", tag("b", row.remedy), ": ", "; ".join([*words.assumed(row), *_floor(row)])) for row in rows],
-            class_="assumptions",
-        ),
+        _assumptions(rows),
         _record(rows),
         id="whatif-section",
         lead="How long the step would take with each remedy. The pale part of a bar is the range.",
@@ -172,8 +171,7 @@ def _pass_section(passes: Sequence[TracedPass]) -> Html:
         parts.append(tag("p", one_line(one.advice, 400)))
         if one.whatif:
             parts.append(chart(f"pass-{number}", f"{words.PASSES.get(one.stage, one.stage)} under each remedy"))
-            notes = [[tag("b", row.remedy), ": ", "; ".join([*words.assumed(row), *_floor(row)])] for row in one.whatif]
-            parts.append(tag("ul", [tag("li", line) for line in notes], class_="assumptions"))
+            parts.append(_assumptions(one.whatif))
     return section(
         "Before decoding",
         *parts,

@@ -93,7 +93,7 @@ def _whatif_section(analysis: RankAnalysis) -> Html:
     rows = [
         [row.remedy, words.step_range(row), words.speedup_range(row), words.floor_ms(row)] for row in analysis.whatif
     ]
-    assumed = [tag("li", tag("b", row.remedy), ": ", "; ".join(words.assumed(row))) for row in analysis.whatif]
+    assumed = [tag("li", tag("b", whom), ": ", "; ".join(said)) for whom, said in words.notes(analysis.whatif)]
     return section(
         "What if",
         table(["remedy", "step ms", "speed-up", "floor ms"], rows, numeric=range(1, 4)),

@@ -138,7 +138,7 @@ def whatif_table(rows: Sequence[WhatIf]) -> RenderableType:
     table = columns_table("remedy", "step ms", "speed-up", "floor ms", title="What if", numeric=(1, 2, 3))
     for row in rows:
         table.add_row(row.remedy, words.step_range(row), words.speedup_range(row), words.floor_ms(row))
-    assumed = [Text(f"{row.remedy}: {'; '.join(words.assumed(row))}", style="dim") for row in rows]
+    assumed = [Text(f"{whom}: {'; '.join(said)}", style="dim") for whom, said in words.notes(rows)]
     return with_remarks(table, [*assumed, ""])
 
 
@@ -149,7 +149,7 @@ def _pass(one: TracedPass) -> RenderableType:
     for row in one.whatif:
         table.add_row(row.remedy, words.step_range(row), words.speedup_range(row), words.floor_ms(row))
     said = [Text(one_line(one.advice, 400))]
-    assumed = [Text(f"{row.remedy}: {'; '.join(words.assumed(row))}", style="dim") for row in one.whatif]
+    assumed = [Text(f"{whom}: {'; '.join(said)}", style="dim") for whom, said in words.notes(one.whatif)]
     return with_remarks(table, [*said, *assumed, ""])
 
 

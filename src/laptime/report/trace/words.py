@@ -250,6 +250,21 @@ def assumed(row: WhatIf) -> list[str]:
     return [one for one in row.assumptions if one not in (RECORD, RANKS_RECORD)]
 
 
+def notes(rows: Sequence[WhatIf]) -> list[tuple[str, list[str]]]:
+    """What the ranges assume: whom it is said of, and what. What several rows assume is said once, behind their own."""
+    whom: dict[str, list[str]] = {}
+    for row in rows:
+        for one in assumed(row):
+            whom.setdefault(one, []).append(row.remedy)
+    own = {row.remedy: [one for one in assumed(row) if len(whom[one]) == 1] for row in rows}
+    shared: dict[str, list[str]] = {}
+    for one, remedies in whom.items():
+        if len(remedies) > 1:
+            named = "all of them" if len(remedies) == len(rows) else ", ".join(remedies)
+            shared.setdefault(named, []).append(one)
+    return [(remedy, said) for remedy, said in (*own.items(), *shared.items()) if said]
+
+
 def record(rows: Sequence[WhatIf]) -> str:
     """How often ranges like these held, and whose they are; empty where none of the remedies was judged so."""
     lines = []
