@@ -14,14 +14,19 @@ from tests.trace.write_traces import ActivityRow, CallRow, RangeRow
 LAUNCH_NS, GAP_NS, IN_GRAPH_NS, GRAPH_LAUNCH_NS = 5_000, 1_000, 500, 12_000
 
 
-NAMED = {"load": "enumerate(DataLoader)#_SingleProcessDataLoaderIter.__next__", "optimize": "Optimizer.step#AdamW.step"}
+NAMED = {
+    "load": "enumerate(DataLoader)#_SingleProcessDataLoaderIter.__next__",
+    "optimize": "Optimizer.step#AdamW.step",
+    "differentiate": "autograd::engine::evaluate_function: AddmmBackward0",
+}
 
 
 @dataclass(frozen=True)
 class Op:
     """One thing that the host does in a step.
 
-    kind: work (the host is busy), load (likewise, in a data loader's range), optimize (in an optimizer's), launch,
+    kind: work (the host is busy), load (likewise, in a data loader's range), optimize (in an optimizer's),
+    differentiate (in a backward operator's), launch,
     sync, wait (stream `stream` for what was launched on `other`).
     """
 

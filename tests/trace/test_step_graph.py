@@ -9,8 +9,10 @@ from itertools import pairwise
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from laptime.trace.analysis import analyse
+from laptime.trace.read.timeline import Card
 from laptime.trace.result import TraceAnalysis
 from tests.trace.build_timeline import build
 from tests.trace.programs import Op, Run, as_graph, launches, run
@@ -272,6 +274,25 @@ def test_host_work_that_a_graph_can_hide_is_said_to_run_beside_the_device(beside
     assert said.endswith("but can run beside the GPU's work, as launches run ahead") == beside
 
 
+@pytest.mark.parametrize("what", ["gradients are clipped", "no gradients", "a batch is read behind them"])
+def test_what_the_host_does_behind_a_backward_pass_goes_with_its_launches(what: str) -> None:
+    """Clipping gradients or averaging weights in Python ends in launches; a batch that is read comes to the device."""
+    backward = [] if what == "no gradients" else [Op("differentiate", 3_000)]
+    copy = [Op("launch", 5_000, memory="pageable", bytes=1_000)] if "batch" in what else []
+    step = [*launches(60, 20_000), *backward, *launches(20, 20_000), Op("work", 6 * MS), *copy, *launches(20, 20_000)]
+    low, high = promised(of(run(step)), "graph")
+    if what == "gradients are clipped":
+        assert high < 3 * MS
+    else:
+        assert low > 5 * MS
+
+
+def test_copies_that_were_slower_than_in_the_trace_lengthen_no_launching() -> None:
+    step = [Op("launch", 10 * MS, memory="pageable", bytes=50_000_000), *launches(100, 2_000, 10_000)]
+    timeline = structs.replace(build(*run(step).all), cards=(Card(0, "NVIDIA H200"),))
+    assert promised(analyse(timeline, tpot_ms=13.5), "overlap")[1] < 2.2 * MS
+
+
 def test_a_pageable_copy_hides_behind_the_kernels() -> None:
     analysis = of(run(PROGRAMS["a pageable copy"]))
     low, high = promised(analysis, "overlap")
@@ -317,6 +338,20 @@ def test_a_copy_within_the_device_is_compiled_into_its_neighbours() -> None:
     assert low <= fused.step_ns <= high
     beside = {row.remedy: row.step_ns_low for row in of(run(layers("pinned"))).whatif}
     assert beside.get("compile", fused.step_ns) >= fused.step_ns
+
+
+def test_a_mean_over_neighbours_and_a_change_of_layout_are_compiled_away() -> None:
+    mean, layout = "avg_pool2d_out_cuda_frame", "cudnn::engines_precompiled::nhwcToNchwKernel"
+
+    def layers(*names: str) -> list[Op]:
+        times = {"convolution": 200_000, "triton_fused": 44_000, layout: 30_000}
+        return [op for name in names * 8 for op in launches(1, times.get(name, 40_000), name=name)]
+
+    before = of(
+        run(layers("convolution", layout, "vectorized_elementwise_kernel", mean, "vectorized_elementwise_kernel"))
+    )
+    low, high = promised(before, "compile")
+    assert low <= run(layers("convolution", "triton_fused")).step_ns <= high
 
 
 @pytest.mark.parametrize("compiled", ["triton_poi_fused_add_mul_{}", "loop_add_fusion_{}", "__myl_AddMul_{}"])

@@ -47,6 +47,9 @@ LASTS_NS = 4_000
 FEW_ZERO = 0.02
 """Up to this share of kernels may have lost their times before busy time is called unsupported."""
 
+FAR_NS = 1_000_000
+"""A capture whose first work comes later than this has a clock that began elsewhere."""
+
 _WAITS_FOR_ALL = re.compile(r"(?:Device|Ctx)Synchronize")
 
 
@@ -80,7 +83,7 @@ def untimed(activities: Activities) -> npt.NDArray[np.bool_]:
     zero: npt.NDArray[np.bool_] = activities.start_ns == 0
     if zero.any() and not zero.all():
         first, last = int(activities.start_ns[~zero].min()), int(activities.end_ns[~zero].max())
-        if first > last - first:
+        if first > max(last - first, FAR_NS):
             return zero
     return np.zeros(len(zero), dtype=np.bool_)
 

@@ -59,6 +59,9 @@ SOFTMAX = (0.28, 0.7, 2.9)
 """The same of a softmax between such kernels. On an H200 it and its neighbours became one kernel of 0.74 to 2.8 of its
 own time: where a mask is made beside it, compiled code makes the mask anew in each pass over a row."""
 
+LAYOUT = (0.0, 0.2, 1.0)
+"""The same of what only changes a layout around a convolution: a compiler may choose one layout for all."""
+
 DEPTHWISE = (0.28, 0.7)
 """The same of a convolution by channel, where it may choose another layout."""
 
@@ -102,6 +105,7 @@ class Replayed(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     heavy: Bools  # GEMMs, attention and convolutions
     strided: Bools  # kernels that work element by element
     softmax: Bools
+    layout: Bools  # kernels that only change a layout
     depthwise: Bools
     loading: Bools  # a data loader works before the launch
     link_bytes_per_ns: tuple[float, float] = PINNED_BYTES_PER_NS  # from pinned memory: high, low
@@ -182,7 +186,7 @@ def overlap_ends(step: Replayed) -> Ends | None:
         return None
     places = np.arange(len(graph))
     apart = chosen & ~_worked_on(step)
-    timing = step.as_it_is()
+    timing = replace(step, launching_scale=min(step.launching_scale, 1.0)).as_it_is()  # else the copies were slower
     after = {
         i: kept
         for i, backs in graph.after.items()
@@ -233,10 +237,10 @@ def compile_ends(step: Replayed) -> Ends | None:
         return None
     hot = step.heavy & (graph.duration_ns >= HOT_NS)
     ends = []
-    for left, strided, softmax, i in zip(MERGED, STRIDED, SOFTMAX, (0, 0, 1), strict=True):
+    for left, strided, softmax, layout, i in zip(MERGED, STRIDED, SOFTMAX, LAYOUT, (0, 0, 1), strict=True):
         longest = np.zeros(run.max() + 1, dtype=np.int64)
-        share = np.where(step.strided, strided, np.where(step.softmax, softmax, 1.0))
-        rows = np.where(step.runs >= 0, graph.duration_ns * share, graph.duration_ns).astype(np.int64)
+        share = np.select([step.strided, step.softmax, step.layout], [strided, softmax, layout], 1.0)
+        rows = np.where((step.runs >= 0) | step.layout, graph.duration_ns * share, graph.duration_ns).astype(np.int64)
         np.maximum.at(longest, run, rows)
         total = np.bincount(run, weights=rows)
         merged = longest + left * (total - longest)

@@ -26,10 +26,14 @@ from laptime.trace.transfers import transfers_ns
 FUSABLE = frozenset({"elementwise", "norm", "copy", "rope"})
 """Families whose kernels move memory and little else: neighbours of these can be one kernel."""
 
+MERGEABLE = FUSABLE | {"pooling"}
+"""What a compiler merges: a mean over neighbours too."""
+
 HEAVY = frozenset({"GEMM", "attention", "convolution"})
 """Families whose long kernels draw the most power."""
 
 _STRIDED = re.compile(r"(?<!vectorized_)elementwise_kernel<|CatArray")
+_LAYOUT = re.compile(r"nchwToNhwc|nhwcToNchw")
 _DEPTHWISE = re.compile(r"conv_?depthwise", re.IGNORECASE)
 
 _STATISTICS = re.compile(r"batch_?norm\w*(collect|reduce)", re.IGNORECASE)
@@ -81,6 +85,7 @@ def step_changes(timeline: GpuTimeline, gaps: DeviceGaps, launched: Int64, frame
         runs=_runs(timeline, graph),
         heavy=_of(timeline, graph, lambda name: family(name) in HEAVY),
         strided=_of(timeline, graph, lambda name: _STRIDED.search(name) is not None),
+        layout=_of(timeline, graph, lambda name: _LAYOUT.search(name) is not None),
         softmax=_of(timeline, graph, lambda name: family(name) == "softmax"),
         depthwise=_of(timeline, graph, lambda name: _DEPTHWISE.search(name) is not None),
         loading=away & (bool(away.any()) and _loads(timeline, launched, graph)),
@@ -149,7 +154,7 @@ def _runs(timeline: GpuTimeline, graph: StepGraph) -> Int64:
     def chosen(name: str, families: Container[str]) -> bool:
         return family(name) in families and not compiled(name) and not _STATISTICS.search(name)
 
-    fusable = _of(timeline, graph, lambda name: chosen(name, FUSABLE))
+    fusable = _of(timeline, graph, lambda name: chosen(name, MERGEABLE))
     inside = marked(names, timeline.strings, lambda name: copy_direction(name)[0] == "device to device")
     fusable |= (kinds == Activity.MEMCPY) & inside
     beside = np.r_[fusable[1:], False] | np.r_[False, fusable[:-1]]

@@ -13,7 +13,7 @@ from laptime.trace.device_time import copy_direction
 from laptime.trace.gaps import covered_ns
 from laptime.trace.name_marks import marked
 from laptime.trace.read.distinct import each_once
-from laptime.trace.read.timeline import GpuTimeline, Int32, Int64, RangeKind
+from laptime.trace.read.timeline import Activity, GpuTimeline, Int32, Int64, RangeKind
 from laptime.trace.step_ranges import PROFILER_STEP
 
 STAGED = 4
@@ -25,7 +25,7 @@ LOADER = re.compile(r"data_?loader|datapipe|^(?!.*schedul).*(?:next|fetch|load)_
 _HOLDS_NOBODY = re.compile(r"Query|(?:Free|Memset\w*)Async", re.IGNORECASE)
 """Calls that only ask, or free or fill memory when the device comes to it: a memset of no bytes makes it do nothing."""
 
-_OPTIMIZER = "Optimizer."
+_OPTIMIZER, _BACKWARD = "Optimizer.", "autograd::engine"
 
 VIEW = re.compile(
     r"aten::(unbind|split(_with_sizes)?|tensor_split|chunk|unflatten|flatten|view(_as)?|_unsafe_view|reshape|(un)?squeeze|"
@@ -118,6 +118,7 @@ def host_work(timeline: GpuTimeline, launched: Int64, order: Int32, first: int, 
     behind_wait = min(max(TIMES_BEHIND * usual, BEHIND_NS), long)
     reach, recorded, least, last = opened, opened, long, int(launching[-1])
     in_pieces = _in_pieces(calls.start_ns[inside], calls.end_ns[inside], launches | waits)
+    trained_ns = _first_backward_ns(timeline, opened, last)
     for i, at in enumerate(place):
         gap = start[i] - reach
         if 0 < gap < least and in_pieces[i] < PIECES_NS:  # nearly all are short
@@ -127,6 +128,8 @@ def host_work(timeline: GpuTimeline, launched: Int64, order: Int32, first: int, 
         elif gap > 0:
             pieces = in_pieces[i] >= max(least, PIECES_NS)  # together they are long, whatever the host calls between
             other = gap - _launching_ns(timeline, threads, reach, start[i]) if gap >= least or pieces else gap
+            if reach > trained_ns and is_launch[i] and not _brings(timeline, int(order[first + at])):
+                other = 0  # it clips gradients, or averages weights: all that comes of it are launches
             away = other >= least or (pieces and other > 0)
             host.spend(at, other, away=away)
             host.spend(at, gap - other)
@@ -156,6 +159,20 @@ def host_work(timeline: GpuTimeline, launched: Int64, order: Int32, first: int, 
         if end[i] > reach:
             reach = end[i]
     return host
+
+
+def _first_backward_ns(timeline: GpuTimeline, begin_ns: int, end_ns: int) -> int:
+    """When the first backward operator of a step begins; its end where it has none."""
+    ranges = timeline.ranges
+    inside = (ranges.start_ns >= begin_ns) & (ranges.start_ns < end_ns)
+    inside &= marked(ranges.name, timeline.strings, lambda name: name.startswith(_BACKWARD))
+    return int(ranges.start_ns[inside].min(initial=end_ns))
+
+
+def _brings(timeline: GpuTimeline, row: int) -> bool:
+    """Whether an activity is a copy from the host: what the host worked on comes to the device."""
+    way, _ = copy_direction(timeline.strings[timeline.activities.name[row]])
+    return timeline.activities.kind[row] == Activity.MEMCPY and way != "device to device"
 
 
 def _in_pieces(start_ns: Int64, end_ns: Int64, parts: npt.NDArray[np.bool_]) -> list[int]:
